@@ -1,0 +1,27 @@
+"""jaxinterp: read, edit and understand language models in JAX.
+
+Everything is a function of `run`, of captured activations and of edits; this page is the list.
+"""
+
+from . import models as models
+from . import nn as nn
+from ._acts import Acts as Acts
+from ._acts import At as At
+from ._acts import at as at
+from ._edits import Edit as Edit
+from ._edits import add as add
+from ._edits import map as map
+from ._edits import project_out as project_out
+from ._edits import replace as replace
+from ._edits import scale as scale
+from ._edits import zero as zero
+from ._run import resume as resume
+from ._run import run as run
+from ._sites import SITES as SITES
+from ._sites import UnknownSite as UnknownSite
+from ._splice import splice as splice
+from ._survey import intervene as intervene
+from ._survey import sites as sites
+from ._types import Context as Context
+from ._types import Model as Model
+from ._types import Source as Source

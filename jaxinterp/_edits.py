@@ -1,0 +1,407 @@
+r"""Edits: small pytrees that say what to change, where. $x \mapsto x'$ at a site.
+
+Every constructor takes the same selectors: `layer`, `pos`, `head`, `unit` (the last axis) and, at
+attention sites, `query` and `key`. Each is an int, several ints, a mask or a traced value; what
+they leave out stays as it was:
+
+$$x'_i = \begin{cases} f(x)_i & i \in \text{selection} \\ x_i & \text{otherwise.} \end{cases}$$
+
+A layer given as Python ints costs nothing elsewhere; a layer given as a JAX array (or traced, or
+vmapped) is one select at every layer of the site, and one compiled program serves all its values.
+With `layer=None` a value broadcasts against the stacked shape `(layer, *batch, pos, ...)`, so that
+`replace(site, acts[site])` changes nothing; with a layer, against the site's own shape. Edits
+apply in the order of their list, before captures of the same site.
+
+Site, kind and Python layers are static; selectors and values are leaves: `jax.vmap` over an edit
+is a sweep, `jax.grad` through one is attribution.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from ._check import Shapes, concrete
+from ._sites import axes_of, is_per_layer, unknown
+from ._where import Layers, Where, describe, selection
+
+
+class Edit(eqx.Module):
+    """What a tap knows of an edit. Subclass it to carry state through the layers.
+
+    `sites` names where it acts, `layers` the Python layers it is bound to (None: all, or decided
+    by a traced value). `apply` is called at each of its sites, block after block; the state it
+    returns comes back at the next call, and starts as `init` of the sites' shapes.
+    """
+
+    sites: eqx.AbstractVar[tuple[str, ...]]
+    layers: eqx.AbstractVar[Layers]
+
+    def init(self, shapes: Shapes, count: int) -> Any:
+        """The state before the first of `count` blocks; `shapes` are those of the sites."""
+        return None
+
+    def apply(self, tap: Any, site: str, x: Array, state: Any) -> tuple[Array, Any]:
+        """The value to go on with, and the state."""
+        raise NotImplementedError
+
+    def emit(self, tap: Any, site: str, x: Array) -> None:
+        """Calls the tap at the sites that this edit makes, for `ji.sites` to see them."""
+
+    def per_layer(self, shapes: Shapes) -> Any:
+        """A tree of bools: the leaves with a leading layer axis, of which a block sees its own."""
+        return jax.tree.map(lambda _: False, self)
+
+    def resolve(self, count: int) -> "Edit":
+        """The same with layers counted from 0, for a model of `count` layers."""
+        return self
+
+    def traced_layers(self) -> "Edit":
+        """The same with its Python layers as a mask, for blocks whose number is traced."""
+        return self
+
+    def check(self, shapes: Shapes, count: int) -> None:
+        """Raises what can be known to be wrong before anything runs."""
+
+
+class Aimed(Edit):
+    """An edit of one site, with selectors."""
+
+    where: Where
+    site: str = eqx.field(static=True)
+    layers: Layers = eqx.field(static=True)
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        return (self.site,)
+
+    def _aim(self, where: Where, layers: Layers) -> "Aimed":
+        return eqx.tree_at(
+            lambda edit: edit.where, _with_static(self, layers=layers), where,
+            is_leaf=lambda node: node is None,
+        )  # fmt: skip
+
+    def resolve(self, count: int) -> "Edit":
+        return self._aim(*self.where.resolve(self.site, self.layers, count))
+
+    def traced_layers(self) -> "Edit":
+        if self.layers is None:
+            return self
+        return self._aim(self.where.with_layer(np.asarray(self.layers, np.int32)), None)
+
+    def check(self, shapes: Shapes, count: int) -> None:
+        self.where.check(self.site, shapes[self.site].shape)
+
+    def _select(self, tap: Any, x: Array, new: Array) -> Array:
+        mask = self.where.mask(tap, self.site, x)
+        return new if mask is None else jnp.where(mask, new, x)
+
+
+def _with_static(module: eqx.Module, **fields: Any) -> Any:
+    """A copy of a module with other static fields."""
+    copy = object.__new__(type(module))
+    for name, value in {**vars(module), **fields}.items():
+        object.__setattr__(copy, name, value)
+    return copy
+
+
+class Pointwise(Aimed):
+    """An edit at one site: `x` becomes `fn(x, value)` where the selection holds."""
+
+    value: Any
+    fn: Callable[..., Array] = eqx.field(static=True)
+
+    @property
+    def broadcasts(self) -> bool:
+        """Whether the value is one array that broadcasts against the site."""
+        return self.fn in (_replace, _add, _scale, _project_out)
+
+    def _target(self, shape: tuple[int, ...], count: int) -> tuple[int, ...]:
+        """The shape that the value broadcasts against."""
+        everywhere = self.layers is None and self.where.layer is None and is_per_layer(self.site)
+        return (count, *shape) if everywhere and self.value.ndim == len(shape) + 1 else shape
+
+    def per_layer(self, shapes: Shapes) -> Any:
+        spec = jax.tree.map(lambda _: False, self)
+        if not self.broadcasts or self.value.ndim <= shapes[self.site].ndim:
+            return spec
+        return eqx.tree_at(lambda edit: edit.value, spec, True)
+
+    def check(self, shapes: Shapes, count: int) -> None:
+        super().check(shapes, count)
+        struct = shapes[self.site]
+        if not self.broadcasts:
+            new = jax.eval_shape(self.fn, struct, self.value)
+            if getattr(new, "shape", None) != struct.shape:
+                raise ValueError(
+                    f"{self}: the function must keep the shape {_axes(self.site, struct.shape)}; "
+                    f"it returned {getattr(new, 'shape', type(new).__name__)}."
+                )
+            return
+        shape = self.value.shape
+        target = self._target(struct.shape, count)
+        fits = len(shape) <= len(target) and all(
+            size in (1, wanted) for size, wanted in zip(shape[::-1], target[::-1], strict=False)
+        )
+        whole = self.fn is not _project_out or shape[-1] == target[-1]
+        if not fits or not whole:
+            stacked = _axes(self.site, (count, *struct.shape), layer=True)
+            axes = _axes(self.site, struct.shape)
+            free = self.layers is None and self.where.layer is None and is_per_layer(self.site)
+            raise ValueError(
+                f"{self}: the value has the shape {tuple(shape)}, which does not broadcast to the "
+                f"site's {axes}"
+                + (f", nor stacked over layers to {stacked}" if free else "")
+                + ". Selectors choose where it lands; they do not change the shape it must have."
+            )
+
+    def apply(self, tap: Any, site: str, x: Array, state: Any) -> tuple[Array, Any]:
+        value = self.value
+        if self.broadcasts:
+            if tap.columns is not None and _holds_positions(value, site, x):
+                return x, state
+            value = jnp.broadcast_to(value, x.shape).astype(x.dtype)
+        return self._select(tap, x, self.fn(x, value).astype(x.dtype)), state
+
+    def __repr__(self) -> str:
+        return describe(self.fn.__name__.lstrip("_"), self.site, self.layers, self.where)
+
+
+def _axes(site: str, shape: tuple[int, ...], layer: bool = False) -> str:
+    """A shape with its axes named: `(batch=2, pos=5, d=8)`."""
+    names = list(axes_of(site))
+    batch = len(shape) - len(names) - layer
+    names = ["layer"] * layer + ["batch"] * batch + names
+    return "(" + ", ".join(f"{n}={s}" for n, s in zip(names, shape, strict=True)) + ")"
+
+
+def _holds_positions(value: Array, site: str, x: Array) -> bool:
+    """In a step of generation: whether a value is tied to the positions of the prompt."""
+    axes = axes_of(site)
+    axis = next((i - len(axes) for i, axis in enumerate(axes) if axis in ("pos", "query")), None)
+    if axis is None or value.ndim < -axis:
+        return False
+    return value.shape[axis] not in (1, x.shape[axis])
+
+
+def _replace(x: Array, value: Array) -> Array:
+    return value
+
+
+def _add(x: Array, value: Array) -> Array:
+    return x + value
+
+
+def _scale(x: Array, factor: Array) -> Array:
+    return x * factor
+
+
+def _zero(x: Array, value: None) -> Array:
+    return jnp.zeros_like(x)
+
+
+def _project_out(x: Array, direction: Array) -> Array:
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    x, direction = x.astype(wide), direction.astype(wide)
+    length = jnp.sqrt(jnp.square(direction).sum(-1, keepdims=True))
+    unit = jnp.where(length > 0, direction / jnp.where(length > 0, length, 1), 0)
+    return x - (x * unit).sum(-1, keepdims=True) * unit
+
+
+def replace(site: str, value: Any, **where: Any) -> Edit:
+    r"""$x \mapsto v$: puts a value in place of what the model computed.
+
+    Activation patching, Vig et al. 2020 (https://arxiv.org/abs/2004.12265).
+
+    **Arguments:** `site`; `value`, a number or an array that broadcasts against the site (module
+    docstring); selectors `layer pos head unit query key`.
+
+    **Returns:** an `Edit`.
+
+    ```python
+    _, acts = ji.run(model, clean, capture=["z[1]"])
+    patched, _ = ji.run(model, corrupt, edits=[ji.replace("z", acts["z[1]"], layer=1, head=3)])
+    ```
+
+    Law: `replace(site, acts[site])` of the same run changes nothing, exactly.
+    """
+    return _pointwise(site, _replace, _number(value, "value"), where)
+
+
+def add(site: str, value: Any, **where: Any) -> Edit:
+    r"""$x \mapsto x + v$: adds a value, such as a steering direction `(d,)`.
+
+    Activation addition, Turner et al. 2023 (https://arxiv.org/abs/2308.10248).
+
+    **Arguments:** `site`; `value`, a number or an array that broadcasts; selectors.
+
+    **Returns:** an `Edit`.
+
+    ```python
+    steered = ji.intervene(model, [ji.add("resid_post", 4.0 * direction, layer=2)])
+    ```
+
+    Law: adding `u` and then `v` is adding `u + v`.
+    """
+    return _pointwise(site, _add, _number(value, "value"), where)
+
+
+def scale(site: str, factor: Any, **where: Any) -> Edit:
+    r"""$x \mapsto c\,x$: multiplies by a factor.
+
+    **Arguments:** `site`; `factor`, a number or an array that broadcasts; selectors.
+
+    **Returns:** an `Edit`.
+
+    ```python
+    quiet, _ = ji.run(model, tokens, edits=[ji.scale("mlp_out", 0.5, layer=0)])
+    ```
+
+    Law: a factor of 1 changes nothing, a factor of 0 is `zero`.
+    """
+    return _pointwise(site, _scale, _number(factor, "factor"), where)
+
+
+def zero(site: str, **where: Any) -> Edit:
+    r"""$x \mapsto 0$: zero ablation.
+
+    **Arguments:** `site`; selectors.
+
+    **Returns:** an `Edit`.
+
+    ```python
+    ablated, _ = ji.run(model, tokens, edits=[ji.zero("z", layer=1, head=3)])
+    ```
+
+    Law: the same as `replace(site, 0.0)`, and applying it twice is applying it once.
+    """
+    return _pointwise(site, _zero, None, where)
+
+
+def project_out(site: str, direction: Float[Array, "..."] | np.ndarray, **where: Any) -> Edit:
+    r"""$x \mapsto x - (x \cdot \hat v)\,\hat v$: removes a direction from a site.
+
+    Directional ablation, Arditi et al. 2024 (https://arxiv.org/abs/2406.11717).
+
+    **Arguments:** `site`; `direction` `(..., d)`, of any length but zero; selectors.
+
+    **Returns:** an `Edit`.
+
+    ```python
+    without, _ = ji.run(model, tokens, edits=[ji.project_out("resid_post", direction)])
+    ```
+
+    Law: applying it twice is applying it once, and what is left is orthogonal to the direction.
+    """
+    direction = _number(direction, "direction")
+    if direction.ndim == 0 or (concrete(direction) and not np.asarray(direction).any(-1).all()):
+        raise ValueError(
+            "project_out needs a direction (d,) that is not zero; "
+            f"got {'a number' if direction.ndim == 0 else 'a zero vector'}."
+        )
+    return _pointwise(site, _project_out, direction, where)
+
+
+def map(site: str, fn: Callable[..., Array], *args: Any, **where: Any) -> Edit:
+    r"""$x \mapsto f(x, \text{args})$: any function of the site's value, shape kept.
+
+    **Arguments:** `site`; `fn`, called with `x` `(*batch, ...)` and `args` (pytrees of arrays, or
+    modules: their arrays are leaves); selectors.
+
+    **Returns:** an `Edit`. Pass the same function object again to use the compiled program again;
+    what changes from call to call goes into `args`.
+
+    ```python
+    ji.map("pattern", lambda x, power: x**power, 2.0, layer=0)
+    ```
+
+    Law: the identity changes nothing.
+    """
+    dynamic, static = eqx.partition((fn, args), eqx.is_array)
+    leaves, structure = jax.tree.flatten(static)
+    return _pointwise(site, _Mapped(tuple(leaves), structure), dynamic, where)
+
+
+class _Mapped:
+    """The static half of `map`: equal when the function and the structure of its args are."""
+
+    __name__ = "map"
+
+    def __init__(self, leaves: tuple[Any, ...], structure: Any) -> None:
+        self.key = (leaves, structure)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Mapped) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __call__(self, x: Array, dynamic: Any) -> Array:
+        leaves, structure = self.key
+        static = jax.tree.unflatten(structure, leaves)
+        fn, args = eqx.combine(dynamic, static)
+        return fn(x, *args)
+
+
+def _pointwise(site: str, fn: Callable[..., Array], value: Any, where: dict[str, Any]) -> Edit:
+    aim, base, layers = selection(site, where)
+    return Pointwise(where=aim, site=base, layers=layers, value=value, fn=fn)
+
+
+def _number(value: Any, what: str) -> Any:
+    """A value as an array leaf: floats of any precision, and plain Python numbers."""
+    if isinstance(value, bool | int | float):
+        return np.asarray(value, np.float32)
+    array = value if isinstance(value, jax.Array | np.ndarray) else np.asarray(value)
+    if isinstance(value, np.ndarray) and value.dtype == np.float64:
+        array = value.astype(np.float32) if not jax.config.jax_enable_x64 else value
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        raise ValueError(
+            f"Activations are floats, so {what} must be: got dtype {array.dtype}. "
+            f"Convert it: {what}.astype(jnp.float32)."
+        )
+    return array
+
+
+def resolve_edits(
+    edits: Sequence[Any], shapes: Shapes, count: int, *, start: int = 0, lenient: int = 0
+) -> tuple[Edit, ...]:
+    """Edits with their layers counted from 0, after every check that can be made.
+
+    The first `lenient` ones belong to the model (`intervene`): where a resumed run begins behind
+    them they are dropped, while an edit of the call that could never fire is an error.
+    """
+    kept = []
+    for number, edit in enumerate(edits):
+        check_edit(edit)
+        for site in edit.sites:
+            if site not in shapes:
+                raise unknown(site, shapes)
+        edit = edit.resolve(count)
+        early = start > 0 and (
+            all(site.split(".")[0] in ("embed", "pos_embed") for site in edit.sites)
+            or (edit.layers is not None and all(layer < start for layer in edit.layers))
+        )
+        if early and number < lenient:
+            continue
+        if early:
+            raise ValueError(
+                f"{edit} can never fire: the run resumes at layer {start}. "
+                "Drop it, or resume earlier."
+            )
+        edit.check(shapes, count)
+        kept.append(edit)
+    return tuple(kept)
+
+
+def check_edit(edit: Any) -> None:
+    """What is in a list of edits was made by one of the constructors, or subclasses `Edit`."""
+    if not isinstance(edit, Edit):
+        raise ValueError(
+            "An edit is made by ji.replace, add, scale, zero, project_out, map or splice; "
+            f"got {type(edit).__name__}. Write edits=[ji.zero('z', layer=0, head=1)]."
+        )

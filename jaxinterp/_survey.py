@@ -1,0 +1,167 @@
+"""What a model emits, found by tracing one block without running anything."""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Int
+
+from ._edits import Edit
+from ._sites import axes_of, is_per_layer
+from ._tap import SurveyTap
+from ._types import Context
+
+
+def layer_count(model: Any) -> int:
+    """How many blocks are stacked in a model."""
+    return jax.tree.leaves(eqx.filter(model.blocks, eqx.is_array))[0].shape[0]
+
+
+def block_at(blocks: Any, layer: Any) -> Any:
+    """The block of one layer, of a stack; `layer` may be traced."""
+    if isinstance(layer, int):
+        return jax.tree.map(lambda leaf: leaf[layer] if eqx.is_array(leaf) else leaf, blocks)
+    take = functools.partial(jax.lax.dynamic_index_in_dim, index=layer, keepdims=False)
+    return jax.tree.map(lambda leaf: take(leaf) if eqx.is_array(leaf) else leaf, blocks)
+
+
+def context(
+    model: Any, tokens_shape: tuple[int, ...], real: Bool[Array, "*batch pos"] | None
+) -> tuple[Int[Array, "*batch pos"], Context]:
+    """Positions and attention mask of prompts of one shape `(*batch, pos)`.
+
+    With padding, positions count real tokens only, and nothing attends to padding.
+    """
+    pos = tokens_shape[-1]
+    allowed = jnp.tril(jnp.ones((pos, pos), bool)) if model.config.causal else None
+    if real is None:
+        positions = jnp.arange(pos, dtype=jnp.int32)
+    else:
+        positions = jnp.maximum(jnp.cumsum(real, -1, dtype=jnp.int32) - 1, 0)
+        keys = jnp.broadcast_to(real[..., None, :], (*real.shape[:-1], pos, pos))
+        allowed = keys if allowed is None else keys & jnp.broadcast_to(allowed, keys.shape)
+    return positions, Context(mask=allowed, tables=model.tables(positions))
+
+
+def survey(
+    model: Any, tokens: Any, edits: Sequence[Edit] = ()
+) -> dict[str, jax.ShapeDtypeStruct]:
+    """Every site of a model (with its splices) for tokens of one shape, without a layer axis."""
+    arrays, static = eqx.partition((model, tuple(edits)), eqx.is_array)
+    leaves, treedef = jax.tree.flatten(arrays)
+    static_leaves, static_def = jax.tree.flatten(static)
+    spec = tuple((leaf.shape, jnp.dtype(leaf.dtype)) for leaf in leaves)
+    token_spec = (tokens.shape, jnp.dtype(tokens.dtype))
+    return dict(_survey(spec, treedef, tuple(static_leaves), static_def, token_spec))
+
+
+@functools.lru_cache(maxsize=512)
+def _survey(
+    spec: Any, treedef: Any, static_leaves: Any, static_def: Any, token_spec: Any
+) -> dict[str, jax.ShapeDtypeStruct]:
+    static = jax.tree.unflatten(static_def, static_leaves)
+
+    def emit(leaves: list[Array], tokens: Array) -> dict[str, Array]:
+        model, edits = eqx.combine(jax.tree.unflatten(treedef, leaves), static)
+        tap = SurveyTap(edits)
+        soft = jnp.issubdtype(tokens.dtype, jnp.floating)
+        shape = tokens.shape[:-1] if soft else tokens.shape
+        positions, ctx = context(model, shape, None)
+        resid = model.embed(tokens, positions, tap)
+        resid = block_at(model.blocks, 0)(resid, ctx.at(0), tap)
+        model.unembed(resid, tap)
+        return tap.shapes
+
+    structs = [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in spec]
+    return jax.eval_shape(emit, structs, jax.ShapeDtypeStruct(*token_spec))
+
+
+class Listing(dict[str, jax.ShapeDtypeStruct]):
+    """The sites of a model: a dict from names to shapes and dtypes that prints as a table."""
+
+    def __repr__(self) -> str:
+        rows = [("site", "axes", "shape", "dtype")]
+        for name, struct in self.items():
+            extra = len(struct.shape) - len(axes_of(name)) - is_per_layer(name)
+            axes = ["layer"] * is_per_layer(name) + ["batch"] * extra + list(axes_of(name))
+            rows.append((name, " ".join(axes), str(tuple(struct.shape)), str(struct.dtype)))
+        widths = [max(len(row[i]) for row in rows) for i in range(4)]
+        return "\n".join(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in rows
+        )
+
+    def _repr_html_(self) -> str:
+        import html
+
+        return f"<pre>{html.escape(repr(self))}</pre>"
+
+
+def sites(model: Any, tokens: Any = None) -> Listing:
+    """What `capture` can name: every site of a model, with shapes and dtypes, nothing run.
+
+    **Arguments:** `model`; `tokens` `(*batch, pos)` (or only their shape and dtype), by default
+    one prompt of eight.
+
+    **Returns:** a dict `{site: jax.ShapeDtypeStruct}`, with the leading layer axis where captures
+    come stacked. It prints as a table.
+
+    ```python
+    print(ji.sites(model, tokens))
+    ```
+
+    Law: shapes and dtypes are those that `ji.run(..., capture=[site])` returns.
+    """
+    model, edits = split_edits(model)
+    if tokens is None:
+        tokens = jax.ShapeDtypeStruct((8,), jnp.int32)
+    elif not hasattr(tokens, "shape"):
+        tokens = jnp.asarray(tokens, jnp.int32)
+    layers = layer_count(model)
+    listing = Listing()
+    for name, struct in survey(model, tokens, edits).items():
+        shape = (layers, *struct.shape) if is_per_layer(name) else struct.shape
+        listing[name] = jax.ShapeDtypeStruct(shape, struct.dtype)
+    return listing
+
+
+class Intervened(eqx.Module):
+    """A model with edits that are always on: what `intervene` returns."""
+
+    model: Any
+    edits: tuple[Edit, ...]
+
+    @property
+    def config(self) -> Any:
+        return self.model.config
+
+    @property
+    def blocks(self) -> Any:
+        return self.model.blocks
+
+
+def intervene(model: Any, edits: Edit | Sequence[Edit]) -> Intervened:
+    r"""$M \mapsto M_{e_1, \dots, e_n}$: a model whose every run applies the edits.
+
+    **Arguments:** `model`; `edits`, one or several, applied in order, before those of a run.
+
+    **Returns:** a model again: pass it to `run`, `generate`, `sites` or to `intervene`.
+
+    ```python
+    steered = ji.intervene(model, [ji.add("resid_post", 4.0 * direction, layer=2)])
+    ```
+
+    Law: `run(intervene(model, a), t, edits=b)` is `run(model, t, edits=a + b)`.
+    """
+    edits = (edits,) if isinstance(edits, Edit) else tuple(edits)
+    if isinstance(model, Intervened):
+        return Intervened(model.model, model.edits + edits)
+    return Intervened(model, edits)
+
+
+def split_edits(model: Any) -> tuple[Any, tuple[Edit, ...]]:
+    """A model without its own edits, and those."""
+    return (model.model, model.edits) if isinstance(model, Intervened) else (model, ())

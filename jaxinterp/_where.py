@@ -1,0 +1,177 @@
+"""Where an edit acts: selectors along the axes of a site, as leaves, and its layers."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from ._check import check_index, check_selector, concrete
+from ._sites import axes_of, is_per_layer, parse
+
+Layers = tuple[int | None | str, ...] | None
+"""Layers known before the run: ints, or `("slice", start, stop, step)` until the model is known."""
+
+SELECTORS = {"pos": ("pos",), "head": ("head", "kv_head"), "query": ("query",), "key": ("key",)}
+
+
+class Where(eqx.Module):
+    """Which entries of a site: one leaf per selector, None for all."""
+
+    layer: Any = None
+    pos: Any = None
+    head: Any = None
+    unit: Any = None
+    query: Any = None
+    key: Any = None
+
+    def given(self) -> dict[str, Any]:
+        """The selectors along axes of the site that are not None."""
+        names = ("pos", "head", "unit", "query", "key")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
+    def axis(self, name: str, site: str) -> int:
+        """The axis of a selector, counted from the last: -1 is the last one."""
+        axes = axes_of(site)
+        if name == "unit":
+            return -1
+        return next(i - len(axes) for i, axis in enumerate(axes) if axis in SELECTORS[name])
+
+    def resolve(self, site: str, layers: Layers, count: int) -> tuple["Where", Layers]:
+        """The same with layers counted from 0, for a model of `count` layers."""
+        if layers is not None:
+            if layers[:1] == ("slice",):
+                chosen: tuple[int, ...] = tuple(range(count)[slice(*layers[1:])])
+            else:
+                for layer in layers:
+                    check_index("layer", layer, count, site)
+                chosen = tuple(sorted({layer % count for layer in layers}))
+            if not chosen:
+                raise IndexError(f"{site}: no layer is selected; there are 0..{count - 1}.")
+            return self, chosen
+        if self.layer is None:
+            return self, None
+        check_selector("layer", self.layer, count, (), site)
+        if self.layer.dtype == bool:
+            return self, None
+        from_zero = jnp.where(self.layer < 0, self.layer + count, self.layer)
+        return self.with_layer(from_zero), None
+
+    def with_layer(self, layer: Any) -> "Where":
+        """The same, aimed at traced layers."""
+        return Where(layer, self.pos, self.head, self.unit, self.query, self.key)
+
+    def check(self, site: str, shape: tuple[int, ...]) -> None:
+        """Selectors in range, for a site of this shape."""
+        batch = shape[: len(shape) - len(axes_of(site))]
+        for name, value in self.given().items():
+            check_selector(name, value, shape[self.axis(name, site)], batch, site)
+
+    def mask(self, tap: Any, site: str, x: Array) -> Array | None:
+        """True where the selection holds, of the rank of `x`; None when it holds everywhere."""
+        mask = None
+        for name, value in self.given().items():
+            axis = self.axis(name, site)
+            size = x.shape[axis]
+            counted = tap.columns is not None and name in ("pos", "query", "key")
+            columns = tap.columns if counted else size
+            hit = _hit(jnp.asarray(value), tap.indices(name, size), columns)
+            batch = hit.shape[:-1]
+            between = x.ndim + axis - len(batch)
+            hit = hit.reshape(batch + (1,) * between + (size,) + (1,) * (-axis - 1))
+            mask = hit if mask is None else mask & hit
+        if self.layer is not None:
+            layer = jnp.asarray(self.layer)
+            here = jnp.asarray(tap.layer, jnp.int32)
+            hit = layer[here] if layer.dtype == jnp.bool_ else (layer == here).any()
+            hit = hit.reshape((1,) * x.ndim)
+            mask = hit if mask is None else mask & hit
+        return mask
+
+
+def _hit(value: Array, indices: Array, columns: int) -> Array:
+    """Which of `indices` a selector names: `(size,)`, or `(*batch, size)` if it is per example."""
+    if value.dtype == jnp.bool_:
+        return jnp.take(value, indices, axis=-1, mode="fill", fill_value=False)
+    value = jnp.where(value < 0, value + columns, value).astype(jnp.int32)
+    if value.ndim == 0:
+        return indices == value
+    grid = jnp.broadcast_to(indices, (*value.shape, indices.shape[0]))
+    return (grid == jnp.broadcast_to(value[..., None], grid.shape)).any(-2)
+
+
+def selection(site: str, where: dict[str, Any]) -> tuple[Where, str, tuple[int, ...] | None]:
+    """The selectors as leaves, the site's name, and its layers if they are Python ints."""
+    base, written = parse(site)
+    known = ("layer", "pos", "head", "unit", "query", "key")
+    for name in where:
+        if name not in known:
+            raise ValueError(
+                f"{name!r} is no selector; an edit is aimed with {', '.join(known)}: "
+                f"ji.zero({base!r}, layer=1, pos=-1)."
+            )
+    layer = where.get("layer")
+    if written is not None:
+        if layer is not None:
+            raise ValueError(f"{site!r} already names its layer; drop layer={layer!r}.")
+        layer = written
+    if layer is not None and not is_per_layer(base):
+        raise ValueError(f"{base!r} is a site of the model, not of a layer: drop layer={layer!r}.")
+    axes = axes_of(base)
+    leaves = {}
+    for name, value in where.items():
+        if value is None or name == "layer":
+            continue
+        if name not in selectors_of(axes):
+            raise ValueError(
+                f"{base!r} has the axes {' '.join(axes)}, so it cannot be selected by {name}; "
+                f"it takes {', '.join(selectors_of(axes))}."
+            )
+        leaf = value if isinstance(value, jax.Array) else np.asarray(value)
+        if leaf.dtype != bool and not np.issubdtype(leaf.dtype, np.integer):
+            raise ValueError(
+                f"{name} selects by ints or by a mask; got {value!r} of dtype {leaf.dtype}."
+            )
+        if name == "unit" and leaf.dtype == bool and leaf.ndim > 1:
+            raise ValueError(f"A mask for unit has one axis; got the shape {leaf.shape}.")
+        leaves[name] = leaf
+    static, traced = static_layers(layer)
+    return Where(layer=traced, **leaves), base, static
+
+
+def static_layers(layer: Any) -> tuple[Any, Any]:
+    """Layers as a static tuple (Python and NumPy ints, slices, ranges) or as a leaf."""
+    if layer is None:
+        return None, None
+    if isinstance(layer, jax.Array):
+        return None, layer
+    if isinstance(layer, slice):
+        return ("slice", layer.start, layer.stop, layer.step), None
+    array = np.asarray(layer)
+    if array.dtype == bool and array.ndim == 1:
+        return tuple(int(i) for i in np.flatnonzero(array)), None
+    if array.ndim <= 1 and np.issubdtype(array.dtype, np.integer):
+        return tuple(int(i) for i in np.atleast_1d(array)), None
+    raise ValueError(f"layer is an int, several ints, a slice, a mask or a JAX array; got {layer!r}.")  # fmt: skip
+
+
+def selectors_of(axes: tuple[str, ...]) -> list[str]:
+    """The selectors that a site with these axes takes."""
+    names = [name for name, wanted in SELECTORS.items() if any(axis in axes for axis in wanted)]
+    return ["layer", *names] + (["unit"] if "key" not in axes else [])
+
+
+def describe(kind: str, site: str, layers: Any, where: Where) -> str:
+    """An edit as the call that makes it, arrays by their shape."""
+    parts = [repr(site)]
+    if layers is not None:
+        parts.append(f"layer={layers[0] if len(layers) == 1 else layers}")
+    given = {"layer": where.layer, **where.given()}
+    for name, value in given.items():
+        if value is not None:
+            shape = getattr(value, "shape", ())
+            text = str(value) if concrete(value) and not shape else f"<{shape}>"
+            parts.append(f"{name}={text}")
+    return f"{kind}({', '.join(parts)})"

@@ -1,0 +1,174 @@
+"""A checkpoint's `config.json` to our config and back, by the port's `[config]` table.
+
+Every key must be accounted for. It is mapped to a field of ours, or it is known not to matter
+(`ignore`), or it has the value at which the reference implementation does what our model does
+(`defaults`). Anything else raises: a model that computes something else would load silently.
+"""
+
+import dataclasses
+import importlib
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
+from typing import Any
+
+from ._errors import UnhandledConfig
+from ._port import Port
+
+
+def model_class(port: Port) -> type:
+    """The class that the port names: one of `jaxinterp.models`, or `"package.module:Class"`."""
+    module, _, name = port.model.rpartition(":")
+    return getattr(importlib.import_module(module or "jaxinterp.models"), name)
+
+
+def config_class(port: Port) -> type:
+    """The dataclass of sizes beside the model: `Class` has `ClassConfig`."""
+    module, _, name = port.model.rpartition(":")
+    return getattr(importlib.import_module(module or "jaxinterp.models"), f"{name}Config")
+
+
+def to_ours(port: Port, theirs: Mapping[str, Any]) -> Any:
+    """Our config for the contents of a `config.json`.
+
+    Raises `UnhandledConfig`, which names every key that the port does not account for.
+    """
+    keys: Mapping[str, str] = port.config["keys"]
+    defaults: Mapping[str, Any] = port.config.get("defaults", {})
+    _check_architecture(port, theirs)
+    nested = {key.split(".")[0] for key in [*keys, *defaults] if "." in key}
+    found: dict[str, tuple[str, Any]] = {}
+    unhandled: list[str] = []
+    for key, value in _flatten(theirs, nested):
+        if value is None or any(fnmatchcase(key, known) for known in port.config["ignore"]):
+            continue
+        field = keys.get(key)
+        if field is None:
+            if key in defaults and value == defaults[key]:
+                continue
+            expected = f"must be {defaults[key]!r}" if key in defaults else "must be absent"
+            unhandled.append(f"{key} = {value!r} ({expected})")
+        elif field in found and found[field][1] != value:
+            unhandled.append(f"{key} = {value!r} (but {found[field][0]} = {found[field][1]!r})")
+        else:
+            found[field] = key, value
+    if unhandled:
+        raise UnhandledConfig(
+            f"The port of {port.family} ({port.path.name}) does not do what this config asks for: "
+            + "; ".join(unhandled)
+            + ". Loading it anyway would give another model. If a key has no effect on the "
+            "forward pass, add it to [config] ignore; see ports/README.md."
+        )
+    for key, field in keys.items():
+        if field not in found and defaults.get(key) is not None:
+            found[field] = key, defaults[key]
+    return _build(port, {field: value for field, (_, value) in found.items()})
+
+
+def _check_architecture(port: Port, theirs: Mapping[str, Any]) -> None:
+    known = port.config["architectures"]
+    asked = theirs.get("architectures") or []
+    if asked and not set(asked) & set(known):
+        raise UnhandledConfig(
+            f"The port of {port.family} reads {', '.join(known)}; the config's `architectures` is "
+            f"{asked}, which has another head or other parts."
+        )
+
+
+def _flatten(theirs: Mapping[str, Any], nested: set[str]) -> Iterator[tuple[str, Any]]:
+    for key, value in theirs.items():
+        if key in nested and isinstance(value, dict):
+            yield from ((f"{key}.{inner}", item) for inner, item in value.items())
+        else:
+            yield key, value
+
+
+def _build(port: Port, fields: dict[str, Any]) -> Any:
+    """Our config from our fields; dotted ones make a nested dataclass (`rope.factor`)."""
+    cls = config_class(port)
+    same = port.config.get("same", {})
+    for field, other in port.config.get("fallback", {}).items():
+        if field not in fields and other in fields:
+            fields[field] = fields[other]
+    groups: dict[str, dict[str, Any]] = {}
+    for field in [field for field in fields if "." in field]:
+        outer, inner = field.split(".")
+        groups.setdefault(outer, {})[inner] = fields.pop(field)
+    for outer, group in groups.items():
+        switch = f"{outer}.kind"
+        if group.get("kind") in (None, *same.get(switch, [])):
+            continue
+        inner_class = _dataclass_of(typing.get_type_hints(cls)[outer])
+        known = {f.name for f in dataclasses.fields(inner_class)}
+        fields[outer] = _call(port, inner_class, {k: v for k, v in group.items() if k in known})
+    return _call(port, cls, fields)
+
+
+def _call(port: Port, cls: type, fields: Mapping[str, Any]) -> Any:
+    hints = typing.get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        required = field.default is field.default_factory is dataclasses.MISSING
+        if required and field.name not in fields:
+            theirs = [key for key, ours in port.config["keys"].items() if field.name in ours]
+            raise UnhandledConfig(
+                f"The port of {port.family} needs {' or '.join(theirs) or field.name} in "
+                "config.json; it is absent."
+            )
+    typed = {}
+    for name, value in fields.items():
+        wanted = hints[name]
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if wanted is float and number:
+            value = float(value)
+        elif (wanted is int and (not number or value != int(value))) or (
+            wanted is bool and not isinstance(value, bool)
+        ):
+            theirs = [key for key, ours in port.config["keys"].items() if ours.endswith(name)]
+            raise UnhandledConfig(
+                f"`{theirs[0] if theirs else name}` must be of type {wanted.__name__}; "
+                f"config.json has {value!r}."
+            )
+        typed[name] = value
+    return cls(**typed)
+
+
+def _dataclass_of(hint: Any) -> type:
+    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    return next(option for option in options if dataclasses.is_dataclass(option))
+
+
+def to_theirs(port: Port, config: Any) -> dict[str, Any]:
+    """The `config.json` for our config, in the spelling that the table lists first.
+
+    Raises `UnhandledConfig` when the foreign format cannot say what our config says.
+    """
+    theirs: dict[str, Any] = {
+        "model_type": port.family,
+        "architectures": port.config["architectures"][:1],
+    }
+    written: set[str] = set()
+    for key, field in port.config["keys"].items():
+        value = config
+        for part in field.split("."):
+            value = None if value is None else getattr(value, part, None)
+        if field in written or value is None:
+            continue
+        written.add(field)
+        outer, _, inner = key.partition(".")
+        if inner:
+            theirs.setdefault(outer, {})[inner] = value
+        else:
+            theirs[outer] = value
+    back = to_ours(port, theirs)
+    if back != config:
+        differ = [
+            f"{f.name} = {getattr(config, f.name)!r}"
+            for f in dataclasses.fields(config)
+            if f.compare and getattr(config, f.name) != getattr(back, f.name)
+        ]
+        raise UnhandledConfig(
+            f"The format of {port.family} cannot express {', '.join(differ)}: save the model with "
+            "ji.save instead."
+        )
+    return theirs

@@ -1,0 +1,297 @@
+"""Checkpoints that torch saved, without torch and without executing what they contain.
+
+A torch file since version 1.6 is an uncompressed zip: `NAME/data.pkl` is a pickle of containers
+whose tensors point at storages, and `NAME/data/KEY` are those storages, raw. A pickle is a program
+that may call any function; this reader hands it six harmless ones and refuses the rest by name.
+"""
+
+import dataclasses
+import functools
+import io
+import pickle
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from ._errors import BadCheckpoint, UnsafePickle
+from ._tensors import LazyTensor
+
+MAX_PICKLE_BYTES = 256 * 2**20  # the pickle holds names and shapes, never weights
+MAX_EXPANDED_BYTES = 2**30  # a tensor may repeat its storage (stride 0), but not without end
+
+_DTYPES = {
+    "float64": np.float64, "float32": np.float32, "float16": np.float16,
+    "bfloat16": ml_dtypes.bfloat16, "int64": np.int64, "int32": np.int32, "int16": np.int16,
+    "int8": np.int8, "uint8": np.uint8, "uint16": np.uint16, "uint32": np.uint32,
+    "uint64": np.uint64, "bool": np.bool_, "complex64": np.complex64, "complex128": np.complex128,
+    "float8_e4m3fn": ml_dtypes.float8_e4m3fn, "float8_e5m2": ml_dtypes.float8_e5m2,
+}  # fmt: skip
+_STORAGES = {
+    "DoubleStorage": "float64", "FloatStorage": "float32", "HalfStorage": "float16",
+    "BFloat16Storage": "bfloat16", "LongStorage": "int64", "IntStorage": "int32",
+    "ShortStorage": "int16", "CharStorage": "int8", "ByteStorage": "uint8",
+    "BoolStorage": "bool", "ComplexFloatStorage": "complex64",
+    "ComplexDoubleStorage": "complex128", "UntypedStorage": "uint8",
+}  # fmt: skip
+
+
+def read_torch(path: str | Path) -> Any:
+    """What `torch.save` wrote, with NumPy arrays for tensors: dicts, lists, numbers, text.
+
+    Raises `UnsafePickle` when the file asks for anything else (nothing is executed), and
+    `BadCheckpoint` when it is truncated, corrupt or in the format of torch before 1.6.
+
+    ```python
+    ji.hub.read_torch("ae.pt")["encoder.weight"].shape
+    ```
+    """
+    return _materialise(open_torch(Path(path)))
+
+
+def open_torch(path: Path) -> Any:
+    """As `read_torch`, but tensors are `LazyTensor`s: no storage is read yet."""
+    if not zipfile.is_zipfile(path):
+        raise BadCheckpoint(_not_a_zip(path))
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return _unpickle(path, archive)
+    except (zipfile.BadZipFile, EOFError, OSError) as error:
+        raise BadCheckpoint(f"{path} is truncated or corrupt ({error}); fetch it again.") from error
+
+
+def open_torch_state(path: Path) -> dict[str, LazyTensor]:
+    """The tensors of a state dict: a flat mapping of names to tensors, as models are saved."""
+    state = open_torch(path)
+    if not isinstance(state, dict):
+        raise BadCheckpoint(f"{path} must hold a dict of tensors; got a {type(state).__name__}.")
+    for name, tensor in state.items():
+        if not isinstance(name, str) or not isinstance(tensor, LazyTensor):
+            raise BadCheckpoint(
+                f"{path} must hold tensors by name; {name!r} is a {type(tensor).__name__}. "
+                f"Read it with ji.hub.read_torch({str(path)!r}) and pick the part with the weights."
+            )
+    return state
+
+
+def _unpickle(path: Path, archive: zipfile.ZipFile) -> Any:
+    entries = {entry.filename: entry for entry in archive.infolist()}
+    programs = [name for name in entries if name.count("/") == 1 and name.endswith("/data.pkl")]
+    if len(programs) != 1:
+        scripted = any(name.endswith("/constants.pkl") for name in entries)
+        what = "a TorchScript program" if scripted else "not a checkpoint of torch"
+        raise BadCheckpoint(
+            f"{path} must be a zip with one NAME/data.pkl; this one is {what} "
+            f"({len(entries)} entries). Save the state dict: torch.save(model.state_dict(), ...)."
+        )
+    entry = entries[programs[0]]
+    if entry.file_size > MAX_PICKLE_BYTES or entry.compress_type != zipfile.ZIP_STORED:
+        raise BadCheckpoint(
+            f"{path}: {entry.filename} is compressed or claims {entry.file_size:,} bytes (at most "
+            f"{MAX_PICKLE_BYTES:,} are read); torch writes neither."
+        )
+    prefix = programs[0].removesuffix("data.pkl")
+    big_endian = _read_entry(archive, entries.get(f"{prefix}byteorder")) == b"big"
+    storages = _Storages(path, prefix, big_endian, entries)
+    program = io.BytesIO(archive.read(entry))
+    try:
+        return _Restricted(program, storages).load()
+    except BadCheckpoint as error:
+        raise type(error)(f"{path}: {error}") from None
+    except RecursionError:
+        raise BadCheckpoint(f"{path}: the pickle nests too deeply to be a checkpoint.") from None
+    except Exception as error:  # a broken pickle can fail anywhere in the unpickler
+        raise BadCheckpoint(
+            f"{path}: the pickle inside is corrupt ({type(error).__name__}: {error}); fetch the "
+            "file again."
+        ) from error
+
+
+def _read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo | None) -> bytes:
+    return b"" if entry is None or entry.file_size > 64 else archive.read(entry)
+
+
+def _not_a_zip(path: Path) -> str:
+    with path.open("rb") as file:
+        start = file.read(64)
+    if not start:
+        return f"{path} is empty; fetch it again."
+    if start.startswith(b"version https://git-lfs"):
+        return f"{path} is a Git LFS pointer, not the file; fetch it again."
+    if b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19" in start:
+        return (
+            f"{path} is in the format of torch before 1.6, which is read by executing it. Save it "
+            "anew with a current torch (torch.save), or better as safetensors."
+        )
+    if start[:1] == b"\x80" or start[:2] == b"PK":
+        kind = "a truncated zip" if start[:2] == b"PK" else "a bare pickle"
+        return f"{path} must be a zip as torch.save writes it; got {kind}. Fetch it again."
+    return f"{path} must be a zip as torch.save writes it; it is truncated, corrupt or another file."
+
+
+@dataclasses.dataclass(frozen=True)
+class _Storages:
+    """Where the storages of one file lie."""
+
+    path: Path
+    prefix: str
+    big_endian: bool
+    entries: dict[str, zipfile.ZipInfo]
+
+    def find(self, key: Any, dtype: Any, count: Any) -> "_Storage":
+        entry = self.entries.get(f"{self.prefix}data/{key}") if isinstance(key, str) else None
+        if entry is None:
+            raise BadCheckpoint(f"storage {key!r} is not in the file: it is truncated.")
+        kind = np.dtype(_DTYPES[dtype])
+        if entry.compress_type != zipfile.ZIP_STORED:
+            raise BadCheckpoint(f"storage {key!r} is compressed, which torch never writes.")
+        if not isinstance(count, int) or not 0 <= count * kind.itemsize <= entry.file_size:
+            raise BadCheckpoint(
+                f"storage {key!r} should hold {count} elements of {dtype}; its entry has "
+                f"{entry.file_size:,} bytes: the file is corrupt."
+            )
+        return _Storage(self, entry, kind)
+
+
+class _Inert:
+    """What a pickle may hold but not change: setting its state is refused."""
+
+    __slots__ = ()
+
+    def __setstate__(self, state: Any) -> None:
+        raise UnsafePickle("the pickle tries to change the reader itself. Nothing was executed.")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Storage(_Inert):
+    home: _Storages
+    entry: zipfile.ZipInfo
+    dtype: np.dtype
+
+    def read(self, dtype: np.dtype, start: int, count: int) -> np.ndarray:
+        size = count * dtype.itemsize
+        try:
+            with zipfile.ZipFile(self.home.path) as archive, archive.open(self.entry) as file:
+                file.seek(start * dtype.itemsize)
+                data = file.read(size)
+        except (zipfile.BadZipFile, EOFError, OSError) as error:
+            raise BadCheckpoint(f"{self.home.path} is corrupt ({error}); fetch it again.") from error
+        if len(data) != size:
+            raise BadCheckpoint(f"{self.home.path} is truncated in {self.entry.filename}.")
+        flat = np.frombuffer(data, dtype)
+        return flat.byteswap() if self.home.big_endian else flat
+
+
+class _State(dict):
+    """Stands for OrderedDict: the attributes that torch hangs on it (`_metadata`) are dropped."""
+
+    __slots__ = ()
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+@dataclasses.dataclass(frozen=True)
+class _Name(_Inert):
+    """A storage class or a dtype: only its name matters."""
+
+    dtype: str
+
+
+@dataclasses.dataclass(frozen=True)
+class _Call(_Inert):
+    """One of the few functions that a pickle may call."""
+
+    function: Callable[..., Any]
+
+    def __call__(self, *args: Any) -> Any:
+        return self.function(*args)
+
+
+def _rebuild(
+    storage: _Storage, offset: int, shape: tuple, stride: tuple, *rest: Any, dtype: Any = None
+) -> LazyTensor:
+    kind = storage.dtype if dtype is None else np.dtype(_DTYPES[dtype.dtype])
+    numbers = (offset, *shape, *stride)
+    if len(shape) != len(stride) or not all(isinstance(n, int) and n >= 0 for n in numbers):
+        raise BadCheckpoint(f"a tensor of shape {shape}, stride {stride}, offset {offset}.")
+    empty = 0 in shape
+    extent = 0 if empty else 1 + sum((n - 1) * s for n, s in zip(shape, stride, strict=True))
+    if (offset + extent) * kind.itemsize > storage.entry.file_size:
+        raise BadCheckpoint(
+            f"a tensor of shape {shape} reaches beyond its storage of "
+            f"{storage.entry.file_size:,} bytes: the file is corrupt."
+        )
+
+    count = int(np.prod(shape, dtype=object)) * kind.itemsize
+    if count > max(storage.entry.file_size, MAX_EXPANDED_BYTES):
+        raise BadCheckpoint(f"a tensor of shape {shape} repeats its storage to {count:,} bytes.")
+
+    def read() -> np.ndarray:
+        flat = storage.read(kind, offset, extent)
+        if empty:
+            return np.zeros(shape, kind)
+        steps = tuple(s * kind.itemsize for s in stride)
+        return np.lib.stride_tricks.as_strided(flat, shape, steps, writeable=False)
+
+    return LazyTensor(tuple(shape), kind, read)
+
+
+def _rebuild_v3(
+    storage: _Storage, offset: int, shape: tuple, stride: tuple, grad: Any, hooks: Any,
+    dtype: Any, *rest: Any,
+) -> LazyTensor:  # fmt: skip
+    return _rebuild(storage, offset, shape, stride, dtype=dtype)
+
+
+_ALLOWED: dict[tuple[str, str], Any] = {
+    ("collections", "OrderedDict"): _Call(_State),
+    ("torch._utils", "_rebuild_tensor_v2"): _Call(_rebuild),
+    ("torch._utils", "_rebuild_tensor_v3"): _Call(_rebuild_v3),
+    ("torch._utils", "_rebuild_parameter"): _Call(lambda data, *rest: data),
+    ("torch._utils", "_rebuild_parameter_with_state"): _Call(lambda data, *rest: data),
+    ("torch", "Size"): _Call(tuple),
+    ("torch", "device"): _Call(lambda *names: ":".join(map(str, names))),
+    **{("torch", name): _Name(dtype) for name, dtype in _STORAGES.items()},
+    **{("torch.storage", name): _Name(dtype) for name, dtype in _STORAGES.items()},
+    **{("torch", name): _Name(name) for name in _DTYPES},
+}
+
+
+class _Restricted(pickle.Unpickler):
+    def __init__(self, file: io.BytesIO, storages: _Storages) -> None:
+        super().__init__(file, encoding="utf-8")
+        self._find_storage = functools.cache(storages.find)
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _ALLOWED:
+            raise UnsafePickle(
+                f"the pickle asks for {module}.{name}, and only tensors in plain containers are "
+                "read. Nothing was executed. If you trust the file, load it with torch elsewhere "
+                "and save its state dict as safetensors."
+            )
+        return _ALLOWED[module, name]
+
+    def persistent_load(self, pid: Any) -> Any:
+        match pid:
+            case ("storage", _Name(dtype), key, _location, count):
+                return self._find_storage(key, dtype, count)
+        raise UnsafePickle(f"the pickle points at {str(pid)[:80]!r}, which is not a storage.")
+
+
+def _materialise(value: Any) -> Any:
+    match value:
+        case LazyTensor():
+            return np.array(value.read())
+        case dict():
+            return {key: _materialise(item) for key, item in value.items()}
+        case list():
+            return [_materialise(v) for v in value]
+        case tuple():
+            return tuple(_materialise(v) for v in value)
+        case _Name(dtype):
+            return np.dtype(_DTYPES[dtype])
+    return value

@@ -1,0 +1,183 @@
+"""A port: one table (`ports/*.toml`) that says how a family's checkpoints become our model.
+
+A row of `[weights]` is our leaf, the checkpoint's name for it, and an einops pattern from their
+layout to ours. Rows are bijections: the same row reads and writes.
+
+    "blocks.attn.w_{q,k,v}" = ["h.{layer}.attn.c_attn.weight", "d (qkv head k) -> qkv head d k"]
+
+`{layer}` in the name runs over the blocks, and the tensors are stacked on a leading layer axis.
+`{q,k,v}` in the leaf spreads the first axis of the right-hand side over several leaves.
+"""
+
+import dataclasses
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import einops
+import numpy as np
+
+from ._errors import listed
+
+
+def find_ports() -> Path:
+    """The folder of port tables: inside an installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parent.parent
+    for folder in (package / "_ports", package.parent / "ports"):
+        if folder.is_dir():
+            return folder
+    raise FileNotFoundError(
+        f"The port tables are neither in {package / '_ports'} nor in {package.parent / 'ports'}: "
+        "the installation is incomplete; install jaxinterp again."
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One line of a port: `leaf` of ours, `name` of theirs, `pattern` from theirs to ours."""
+
+    leaf: str
+    name: str
+    pattern: str
+    sizes: Mapping[str, int]
+
+    @property
+    def leaves(self) -> tuple[str, ...]:
+        """The leaves that share this tensor: one, or those that `{a,b}` spells out."""
+        spread = re.fullmatch(r"(.*)\{([\w,]+)\}(.*)", self.leaf)
+        if spread is None:
+            return (self.leaf,)
+        return tuple(f"{spread[1]}{part}{spread[3]}" for part in spread[2].split(","))
+
+    @property
+    def stacked(self) -> bool:
+        """Whether their name runs over the layers, one tensor each."""
+        return "{layer}" in self.name
+
+    def name_of(self, layer: int) -> str:
+        return self.name.replace("{layer}", str(layer))
+
+    def axes(self, shape: tuple[int, ...]) -> dict[str, int]:
+        """The size of every axis in the pattern, for a leaf of `shape` (a single layer of it)."""
+        sizes = dict(self.sizes)
+        theirs, ours = map(_groups, self.pattern.split("->"))
+        full = ((len(self.leaves),) if len(self.leaves) > 1 else ()) + tuple(shape)
+        if len(ours) != len(full):
+            raise ValueError(
+                f"Port row {self.leaf!r}: the pattern {self.pattern!r} makes {len(ours)} axes, and "
+                f"the leaf has {len(full)} {full}."
+            )
+        for group, size in zip(ours, full, strict=True):
+            unknown = [axis for axis in group if axis not in sizes]
+            rest = size
+            for axis in group:
+                rest = rest // sizes[axis] if axis in sizes else rest
+            if len(unknown) == 1:
+                sizes[unknown[0]] = rest
+            elif unknown:
+                raise ValueError(f"Port row {self.leaf!r}: give the sizes of {listed(unknown)}.")
+        if {axis for group in theirs for axis in group} - set(sizes):
+            raise ValueError(f"Port row {self.leaf!r}: {self.pattern!r} has axes on one side only.")
+        return sizes
+
+    def their_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of their tensor for a leaf of ours."""
+        sizes = self.axes(shape)
+        theirs = _groups(self.pattern.split("->")[0])
+        return tuple(int(np.prod([sizes[axis] for axis in group], dtype=int)) for group in theirs)
+
+    def to_ours(self, theirs: np.ndarray, shape: tuple[int, ...]) -> list[np.ndarray]:
+        """Their tensor as our leaves (views where that is possible)."""
+        y = einops.rearrange(theirs, self.pattern, **self.axes(shape))
+        return list(y) if len(self.leaves) > 1 else [y]
+
+    def to_theirs(self, ours: list[np.ndarray]) -> np.ndarray:
+        """Our leaves as their tensor: the inverse of `to_ours`, bit for bit."""
+        left, right = (side.strip() for side in self.pattern.split("->"))
+        sizes = self.axes(ours[0].shape)
+        return einops.rearrange(
+            np.stack(ours) if len(self.leaves) > 1 else ours[0], f"{right} -> {left}", **sizes
+        )
+
+
+def _groups(side: str) -> list[list[str]]:
+    return [part.strip("()").split() for part in re.findall(r"\([^)]*\)|\w+", side)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Port:
+    """A family's table, read: see `ports/README.md` for the meaning of every entry."""
+
+    family: str
+    path: Path
+    source: Mapping[str, Any]
+    config: Mapping[str, Any]
+    names: Mapping[str, Any]
+    rows: tuple[Row, ...]
+    flax: tuple[Row, ...]
+
+    @property
+    def model(self) -> str:
+        return self.config["model"]
+
+
+def read_port(path: str | Path) -> Port:
+    """The port in a TOML file.
+
+    Raises `ValueError` when the table lacks a part or a row is not `[name, pattern]`.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no port table {path}; see ports/README.md for one.")
+    table = tomllib.loads(path.read_text(encoding="utf-8"))
+    for part in ("source", "config", "weights"):
+        if part not in table:
+            raise ValueError(f"A port has [source], [config] and [weights]; {path} lacks [{part}].")
+    config = dict(table["config"])
+    if "include" in config:
+        shared = tomllib.loads((path.parent / config["include"]).read_text(encoding="utf-8"))
+        config["ignore"] = [*config.get("ignore", []), *shared["config"]["ignore"]]
+        config["defaults"] = shared["config"].get("defaults", {}) | config.get("defaults", {})
+    return Port(
+        family=table["source"].get("family", path.stem),
+        path=path,
+        source=table["source"],
+        config=config,
+        names=table.get("names", {}),
+        rows=_rows(path, table["weights"]),
+        flax=_rows(path, table.get("flax", {})),
+    )
+
+
+def _rows(path: Path, table: Mapping[str, Any]) -> tuple[Row, ...]:
+    def rows() -> Iterator[Row]:
+        for leaf, row in table.items():
+            match row:
+                case [str(name), str(pattern)]:
+                    yield Row(leaf, name, pattern, {})
+                case [str(name), str(pattern), {**sizes}]:
+                    yield Row(leaf, name, pattern, sizes)
+                case _:
+                    raise ValueError(
+                        f"{path}: a row is LEAF = [NAME, PATTERN] or [NAME, PATTERN, SIZES]; got "
+                        f"{leaf!r} = {row!r}."
+                    )
+
+    return tuple(rows())
+
+
+def all_ports() -> dict[str, Port]:
+    """Every family that comes with the package, by `model_type`."""
+    ports = [read_port(p) for p in sorted(find_ports().glob("*.toml")) if p.stem[0] != "_"]
+    return {port.family: port for port in ports}
+
+
+def short_names() -> dict[str, str]:
+    """The short names that `load` knows, and the hub ids they stand for."""
+    return {
+        short: hub_id
+        for port in all_ports().values()
+        for short, hub_id in port.source.get("names", {}).items()
+    }

@@ -1,0 +1,57 @@
+"""`.safetensors` files, tensor by tensor (https://github.com/huggingface/safetensors)."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+
+from ._errors import BadCheckpoint
+from ._tensors import LazyTensor
+
+DTYPES = {
+    "F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16,
+    "I64": np.int64, "I32": np.int32, "I16": np.int16, "I8": np.int8,
+    "U64": np.uint64, "U32": np.uint32, "U16": np.uint16, "U8": np.uint8, "BOOL": np.bool_,
+    "F8_E4M3": ml_dtypes.float8_e4m3fn, "F8_E5M2": ml_dtypes.float8_e5m2, "C64": np.complex64,
+}  # fmt: skip
+
+
+def open_safetensors(path: Path) -> dict[str, LazyTensor]:
+    """The tensors of one file; only the header is read now.
+
+    Raises `BadCheckpoint` for a file that is truncated or is something else.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    size = path.stat().st_size
+    try:
+        file = safe_open(path, framework="np")
+    except (SafetensorError, OSError, ValueError) as error:
+        start = path.open("rb").read(40)
+        pointer = start.startswith(b"version https://git-lfs")
+        why = "it is a Git LFS pointer, not the file" if pointer else "it is truncated or corrupt"
+        raise BadCheckpoint(
+            f"{path} ({size:,} bytes) cannot be read as safetensors ({error}): {why}. "
+            "Fetch it again."
+        ) from error
+
+    def lazy(name: str) -> LazyTensor:
+        part = file.get_slice(name)
+        kind = part.get_dtype()
+        if kind not in DTYPES:
+            raise BadCheckpoint(
+                f"{path}: tensor {name!r} has dtype {kind}; known are {', '.join(DTYPES)}."
+            )
+        shape = tuple(part.get_shape())
+        return LazyTensor(shape, np.dtype(DTYPES[kind]), lambda: file.get_tensor(name))
+
+    return {name: lazy(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+
+
+def save_safetensors(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes one file, with the metadata that other readers expect."""
+    from safetensors.numpy import save_file
+
+    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    save_file(contiguous, path, metadata={"format": "pt"})

@@ -1,0 +1,99 @@
+"""A checkpoint as every reader gives it: names to tensors that are read when asked for."""
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+import numpy as np
+
+from ._errors import BadCheckpoint
+
+
+@dataclasses.dataclass(frozen=True)
+class LazyTensor:
+    """A tensor on disk: its shape and dtype are known, `read()` fetches it anew each time."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    read: Callable[[], np.ndarray]
+
+    @property
+    def nbytes(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+
+
+Tensors = Mapping[str, LazyTensor]
+
+
+def in_memory(arrays: Mapping[str, np.ndarray]) -> dict[str, LazyTensor]:
+    """Arrays that are already there, as a checkpoint."""
+
+    def lazy(array: np.ndarray) -> LazyTensor:
+        return LazyTensor(tuple(array.shape), np.dtype(array.dtype), lambda: array)
+
+    return {name: lazy(np.asarray(array)) for name, array in arrays.items()}
+
+
+def read_json(path: Path) -> dict:
+    """The object in a JSON file; an error that names the file when it holds none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise BadCheckpoint(
+            f"{path} is not JSON ({error}); the file is truncated or corrupt: fetch it again."
+        ) from error
+    if not isinstance(content, dict):
+        raise BadCheckpoint(f"{path} must hold a JSON object; got a {type(content).__name__}.")
+    return content
+
+
+def inside(folder: Path, name: str, *, said_by: str) -> Path:
+    """`folder / name`, if that is a file of the folder; names in an index are not to be trusted.
+
+    A snapshot in the hub's cache is a folder of links into `blobs` beside it, which are allowed.
+    """
+    rule = f"{said_by} may only name files inside its own folder {folder}"
+    plain = isinstance(name, str) and name and "\0" not in name
+    if not plain or PurePosixPath(name).is_absolute() or PureWindowsPath(name).drive:
+        raise BadCheckpoint(f"{rule}; it names {name!r}. Nothing was read from there.")
+    if ".." in PurePosixPath(name.replace("\\", "/")).parts:
+        raise BadCheckpoint(f"{rule}; it names {name!r}. Nothing was read from there.")
+    target, root = (folder / name).resolve(), folder.resolve()
+    allowed = [root]
+    if root.parent.name == "snapshots":
+        allowed.append(root.parent.parent / "blobs")
+    if not any(target.is_relative_to(place) for place in allowed):
+        raise BadCheckpoint(
+            f"{rule}; {name!r} is a link to {target}. Nothing was read from there."
+        )
+    return folder / name
+
+
+def open_sharded(
+    index: Path, open_one: Callable[[Path], dict[str, LazyTensor]]
+) -> tuple[dict[str, LazyTensor], tuple[Path, ...]]:
+    """The tensors of all files that an index (`*.index.json`) names, and those files."""
+    weight_map = read_json(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise BadCheckpoint(
+            f"{index} must hold a `weight_map` of tensor names to file names; it has none."
+        )
+    names = list(dict.fromkeys(weight_map.values()))
+    files = [inside(index.parent, name, said_by=f"The index {index.name}") for name in names]
+    absent = [file.name for file in files if not file.is_file()]
+    if absent:
+        raise FileNotFoundError(
+            f"The index {index.name} names {', '.join(absent)}, not in {index.parent}: "
+            "the download is incomplete; fetch the folder again."
+        )
+    tensors: dict[str, LazyTensor] = {}
+    for file in files:
+        tensors |= open_one(file)
+    lost = [name for name in weight_map if name not in tensors]
+    if lost:
+        raise BadCheckpoint(
+            f"The index {index.name} promises {lost[0]!r} in {weight_map[lost[0]]}, which does "
+            f"not hold it ({len(lost)} tensors are missing): fetch the folder again."
+        )
+    return tensors, tuple(files)

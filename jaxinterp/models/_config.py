@@ -1,0 +1,57 @@
+"""The sizes that every transformer has; each family adds its own few options."""
+
+import dataclasses
+
+import jax
+
+from .._types import Source
+from ..nn._mlp import check_activation
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """Sizes of a transformer: part of a compiled program's identity, except for `source`.
+
+    `kv_heads`, `k` and `ff` default to `heads`, `d // heads` and `4 d`; `ff=0` makes an
+    attention-only model, `norm=False` one without norms, `causal=False` lets every position see
+    all others. `ctx` is the longest prompt. `source` records where loaded weights came from.
+    """
+
+    vocab: int
+    ctx: int
+    d: int
+    layers: int
+    heads: int
+    kv_heads: int = None  # pyright: ignore[reportAssignmentType]
+    k: int = None  # pyright: ignore[reportAssignmentType]
+    ff: int = None  # pyright: ignore[reportAssignmentType]
+    act: str = "gelu"
+    norm_eps: float = 1e-5
+    norm: bool = True
+    causal: bool = True
+    source: Source | None = dataclasses.field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        def default(name: str, value: int) -> None:
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
+
+        default("kv_heads", self.heads)
+        if self.k is None and self.d % self.heads:
+            raise ValueError(
+                f"The width d={self.d} does not split over {self.heads} heads: "
+                "choose d a multiple of heads, or give the width of a head as k=..."
+            )
+        default("k", self.d // self.heads)
+        default("ff", 4 * self.d)
+        if self.heads % self.kv_heads:
+            raise ValueError(
+                f"Query heads share key/value heads evenly: heads={self.heads} is no multiple of "
+                f"kv_heads={self.kv_heads}."
+            )
+        check_activation(self.act)
+
+
+def normal(key: jax.Array, *shape: int, dtype: jax.numpy.dtype) -> jax.Array:
+    """Normal weights of deviation 0.02, drawn in float32."""
+    return (0.02 * jax.random.normal(key, shape)).astype(dtype)

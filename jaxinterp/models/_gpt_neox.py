@@ -1,0 +1,102 @@
+"""GPT-NeoX, the architecture of Pythia: rotary positions, attention and MLP side by side.
+
+Black et al. 2022 (https://arxiv.org/abs/2204.06745); Pythia, Biderman et al. 2023
+(https://arxiv.org/abs/2304.01373). The MLP of a parallel block does not see the same block's
+attention: there is no edge from a head to the MLP beside it.
+"""
+
+import dataclasses
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from .._types import Tap
+from ..nn import MLP, Attention, Block, LayerNorm, RopeScaling, embed, rotary_tables, unembed
+from ..nn._rotary import RopeTables
+from ._config import Config, normal
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GPTNeoXConfig(Config):
+    """Sizes and options of GPT-NeoX: rotary turns the first `rotary_fraction` of each head."""
+
+    rotary_fraction: float = 0.25
+    rotary_base: float = 10000.0
+    rope: RopeScaling | None = None
+    parallel: bool = True
+    attention_bias: bool = True
+    tied: bool = False
+
+    @property
+    def rotary_dim(self) -> int:
+        """How many channels of a head are turned: an even number."""
+        return int(self.k * self.rotary_fraction) // 2 * 2
+
+
+class GPTNeoX(eqx.Module):
+    """GPT-NeoX with named sites.
+
+    ```python
+    config = ji.models.GPTNeoXConfig(vocab=50, ctx=16, d=8, layers=2, heads=2)
+    model = ji.models.GPTNeoX.init(config, key=jax.random.key(0))
+    logits, acts = ji.run(model, jnp.arange(5), capture=["q_rot[1]"])
+    ```
+    """
+
+    w_embed: Float[Array, "vocab d"]
+    blocks: Block
+    ln_final: LayerNorm | None
+    w_unembed: Float[Array, "d vocab"] | None
+    b_unembed: Float[Array, " vocab"] | None
+    config: GPTNeoXConfig = eqx.field(static=True)
+
+    @staticmethod
+    def init(config: GPTNeoXConfig, *, key: jax.Array, dtype: jnp.dtype = jnp.float32) -> "GPTNeoX":
+        """A model with random weights: deviation 0.02, biases zero, gains one."""
+        c = config
+        keys = jax.random.split(key, 4)
+
+        def norm(*shape: int) -> LayerNorm | None:
+            return LayerNorm.init(*shape, eps=c.norm_eps, dtype=dtype) if c.norm else None
+
+        return GPTNeoX(
+            w_embed=normal(keys[0], c.vocab, c.d, dtype=dtype),
+            blocks=Block(
+                ln1=norm(c.layers, c.d),
+                attn=Attention.init(
+                    c.layers, c.d, c.heads, c.kv_heads, c.k, key=keys[1], dtype=dtype,
+                    bias=c.attention_bias,
+                ),
+                ln2=norm(c.layers, c.d) if c.ff else None,
+                mlp=MLP.init(c.layers, c.d, c.ff, key=keys[2], dtype=dtype, act=c.act)
+                if c.ff else None,
+                parallel=c.parallel,
+            ),
+            ln_final=norm(c.d),
+            w_unembed=None if c.tied else normal(keys[3], c.d, c.vocab, dtype=dtype),
+            b_unembed=None,
+            config=c,
+        )  # fmt: skip
+
+    def embed(
+        self,
+        tokens: Int[Array, "*batch pos"] | Float[Array, "*batch pos d"],
+        positions: Int[Array, "*batch pos"],
+        tap: Tap,
+    ) -> Float[Array, "*batch pos d"]:
+        return embed(self.w_embed, tokens, tap)
+
+    def tables(self, positions: Int[Array, "*batch pos"]) -> RopeTables:
+        c = self.config
+        return rotary_tables(
+            positions, c.rotary_dim, c.rotary_base, c.rope, dtype=self.w_embed.dtype
+        )
+
+    def unembed(
+        self, resid: Float[Array, "*batch pos d"], tap: Tap
+    ) -> Float[Array, "*batch pos vocab"]:
+        return unembed(
+            resid, self.ln_final, self.w_unembed, self.w_embed, self.b_unembed, tap
+        )

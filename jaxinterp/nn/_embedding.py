@@ -1,0 +1,35 @@
+"""The first and the last step of a model: tokens to the stream, and the stream to logits."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from .._types import Tap
+from ._linear import add_bias, einsum
+from ._norm import Norm
+
+
+def embed(
+    w_embed: Float[Array, "vocab d"],
+    tokens: Int[Array, "*batch pos"] | Float[Array, "*batch pos d"],
+    tap: Tap,
+) -> Float[Array, "*batch pos d"]:
+    """`w_embed[tokens]`; embeddings (soft tokens) in place of tokens pass as they are."""
+    soft = jnp.issubdtype(tokens.dtype, jnp.floating)
+    return tap("embed", tokens.astype(w_embed.dtype) if soft else w_embed[tokens])
+
+
+def unembed(
+    resid: Float[Array, "*batch pos d"],
+    norm: Norm | None,
+    w_unembed: Float[Array, "d vocab"] | None,
+    w_embed: Float[Array, "vocab d"],
+    b_unembed: Float[Array, " vocab"] | None,
+    tap: Tap,
+) -> Float[Array, "*batch pos vocab"]:
+    """`norm(resid) @ w_unembed + b_unembed`; a `w_unembed` of None is tied to the embedding."""
+    x = resid if norm is None else norm(resid, tap, "ln_final")
+    if w_unembed is None:
+        logits = einsum("...pd,vd->...pv", x, w_embed)
+    else:
+        logits = einsum("...pd,dv->...pv", x, w_unembed)
+    return tap("logits", add_bias(logits, b_unembed))

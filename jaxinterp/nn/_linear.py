@@ -1,0 +1,30 @@
+"""Matrix products and biases, with the precision and the broadcasting spelled out."""
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+
+def einsum(pattern: str, *operands: Float[Array, "..."]) -> Float[Array, "..."]:
+    """`jnp.einsum` whose float32 products are float32 on every device.
+
+    GPUs and TPUs multiply float32 in passes of lower precision unless told otherwise, which is
+    enough to move a patching result; lower-precision operands keep their fast path.
+    """
+    exact = operands[0].dtype in (jnp.float32, jnp.float64)
+    return jnp.einsum(pattern, *operands, precision=lax.Precision.HIGHEST if exact else None)
+
+
+def like(value: Float[Array, "..."], x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """`value` broadcast to the shape of `x`: rank promotion is an error here, so it is written."""
+    return jnp.broadcast_to(value, x.shape)
+
+
+def add_bias(x: Float[Array, "..."], bias: Float[Array, "..."] | None) -> Float[Array, "..."]:
+    """`x + bias` over the trailing axes of `x`; None is no bias."""
+    return x if bias is None else x + like(bias, x)
+
+
+def accumulation_dtype(x: Float[Array, "..."]) -> jnp.dtype:
+    """float32, or float64 for float64 input: where norms, softmax and losses are computed."""
+    return jnp.promote_types(x.dtype, jnp.float32)

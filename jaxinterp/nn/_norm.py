@@ -1,0 +1,69 @@
+"""LayerNorm and RMSNorm that emit their denominator and their output."""
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .._types import Tap
+from ._linear import accumulation_dtype, add_bias, like
+
+
+class LayerNorm(eqx.Module):
+    r"""$y = \dfrac{x - \bar x}{\sqrt{\mathrm{var}(x) + \epsilon}} \odot w + b$ over the last axis.
+
+    The variance is the population's. `weight` and `bias` are None once they are folded into the
+    matrices that read the output (`weights.fold_norms`).
+    """
+
+    weight: Float[Array, "*layer d"] | None
+    bias: Float[Array, "*layer d"] | None
+    eps: float = eqx.field(static=True)
+
+    centres = True
+
+    @staticmethod
+    def init(*shape: int, eps: float, dtype: jnp.dtype) -> "LayerNorm":
+        return LayerNorm(weight=jnp.ones(shape, dtype), bias=jnp.zeros(shape, dtype), eps=eps)
+
+    def __call__(
+        self, x: Float[Array, "*batch d"], tap: Tap = None, site: str = "ln1"
+    ) -> Float[Array, "*batch d"]:
+        wide = x.astype(accumulation_dtype(x))
+        wide = wide - wide.mean(-1, keepdims=True)
+        return _finish(self, wide, x.dtype, tap, site)
+
+
+class RMSNorm(eqx.Module):
+    r"""$y = \dfrac{x}{\sqrt{\overline{x^2} + \epsilon}} \odot w$ over the last axis.
+
+    Zhang and Sennrich 2019 (https://arxiv.org/abs/1910.07467).
+    """
+
+    weight: Float[Array, "*layer d"] | None
+    eps: float = eqx.field(static=True)
+    bias: None = None
+
+    centres = False
+
+    @staticmethod
+    def init(*shape: int, eps: float, dtype: jnp.dtype) -> "RMSNorm":
+        return RMSNorm(weight=jnp.ones(shape, dtype), eps=eps)
+
+    def __call__(
+        self, x: Float[Array, "*batch d"], tap: Tap = None, site: str = "ln1"
+    ) -> Float[Array, "*batch d"]:
+        return _finish(self, x.astype(accumulation_dtype(x)), x.dtype, tap, site)
+
+
+Norm = LayerNorm | RMSNorm
+
+
+def _finish(norm: Norm, wide: Array, dtype: jnp.dtype, tap: Tap, site: str) -> Array:
+    scale = jnp.sqrt(jnp.square(wide).mean(-1, keepdims=True) + norm.eps)
+    if tap is not None:
+        scale = tap(f"{site}_scale", scale)
+    y = (wide / scale).astype(dtype)
+    if norm.weight is not None:
+        y = y * like(norm.weight, y)
+    y = add_bias(y, norm.bias)
+    return y if tap is None else tap(f"{site}_out", y)

@@ -1,0 +1,111 @@
+"""Rotary position embeddings: queries and keys are turned by an angle that grows with position.
+
+RoFormer, Su et al. 2021 (https://arxiv.org/abs/2104.09864). Pairs are the two halves of the first
+`dim` channels of a head, as GPT-NeoX and Llama checkpoints of Hugging Face store them.
+"""
+
+import dataclasses
+import math
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+RopeTables = tuple[Float[Array, "*batch pos pair"], Float[Array, "*batch pos pair"]]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RopeScaling:
+    """How rotary frequencies are stretched for contexts longer than those of the first training.
+
+    `kind` is "linear" (all frequencies divided by `factor`), "llama3" (low frequencies divided,
+    high ones kept, a ramp between) or "yarn" (Peng et al. 2023, https://arxiv.org/abs/2309.00071).
+    """
+
+    kind: str
+    factor: float
+    original_ctx: int = 0
+    low_freq_factor: float = 1.0
+    high_freq_factor: float = 4.0
+    beta_fast: float = 32.0
+    beta_slow: float = 1.0
+    attention_factor: float | None = None
+    truncate: bool = True
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("linear", "llama3", "yarn"):
+            raise ValueError(
+                f"Rotary scaling is 'linear', 'llama3' or 'yarn'; got kind={self.kind!r}."
+            )
+        if self.kind != "linear" and self.original_ctx <= 0:
+            raise ValueError(
+                f"Rotary scaling {self.kind!r} needs the context of the first training: "
+                "RopeScaling(kind=..., factor=..., original_ctx=8192)."
+            )
+
+
+def frequencies(
+    dim: int, base: float, scaling: RopeScaling | None = None
+) -> tuple[np.ndarray, float]:
+    r"""$\omega_i = b^{-2i/R}$ for $i < R/2$, stretched by `scaling`; and the factor on cos and sin."""
+    omega = base ** (-np.arange(0, dim, 2, dtype=np.float64) / dim)
+    if scaling is None:
+        return omega, 1.0
+    stretched = omega / scaling.factor
+    if scaling.kind == "linear":
+        return stretched, 1.0
+    if scaling.kind == "llama3":
+        turns = scaling.original_ctx * omega / (2 * np.pi)
+        low, high = scaling.low_freq_factor, scaling.high_freq_factor
+        keep = np.clip((turns - low) / (high - low), 0.0, 1.0)
+        return keep * omega + (1 - keep) * stretched, 1.0
+
+    def pair_with(turns: float) -> float:
+        return dim * math.log(scaling.original_ctx / (turns * 2 * math.pi)) / (2 * math.log(base))
+
+    first, last = pair_with(scaling.beta_fast), pair_with(scaling.beta_slow)
+    if scaling.truncate:
+        first, last = math.floor(first), math.ceil(last)
+    first, last = max(first, 0), min(last, dim - 1)
+    ramp = (np.arange(dim // 2) - first) / max(last - first, 0.001)
+    keep = 1 - np.clip(ramp, 0.0, 1.0)
+    attention = scaling.attention_factor
+    if attention is None:
+        attention = 0.1 * math.log(scaling.factor) + 1.0 if scaling.factor > 1 else 1.0
+    return keep * omega + (1 - keep) * stretched, attention
+
+
+def rotary_tables(
+    positions: Int[Array, "*batch pos"],
+    dim: int,
+    base: float,
+    scaling: RopeScaling | None = None,
+    *,
+    dtype: jnp.dtype,
+) -> RopeTables:
+    r"""$\cos(p\,\omega_i), \sin(p\,\omega_i)$, each `(*batch pos pair)`, computed once per run.
+
+    Angles are float32, as in the checkpoints' own code: at position 2,000 the rounding of the
+    angle is visible, and more precise angles would be a different model. A float64 model gets
+    float64 angles.
+    """
+    omega, factor = frequencies(dim, base, scaling)
+    wide = jnp.promote_types(dtype, jnp.float32)
+    angle = jnp.einsum("...p,i->...pi", positions.astype(wide), jnp.asarray(omega, wide),
+                       precision="highest")  # fmt: skip
+    return (jnp.cos(angle) * factor).astype(dtype), (jnp.sin(angle) * factor).astype(dtype)
+
+
+def rotate(
+    x: Float[Array, "*batch pos head k"], tables: RopeTables
+) -> Float[Array, "*batch pos head k"]:
+    r"""$(x_1, x_2) \mapsto (x_1 \cos - x_2 \sin,\; x_2 \cos + x_1 \sin)$ on the first `dim` channels.
+
+    Law: scores of rotated queries and keys depend on the difference of their positions alone.
+    """
+    pairs = tables[0].shape[-1]
+    first, second, rest = x[..., :pairs], x[..., pairs : 2 * pairs], x[..., 2 * pairs :]
+    cos, sin = (jnp.broadcast_to(table[..., None, :], first.shape) for table in tables)
+    return jnp.concatenate(
+        [first * cos - second * sin, second * cos + first * sin, rest], axis=-1
+    )

@@ -1,0 +1,26 @@
+"""Figures from arrays: self-contained HTML and SVG that need neither the model nor the network.
+
+| function | draws |
+|---|---|
+| `heatmap` | a matrix (row, col): patching effects, scores of heads |
+| `lens_table` | top tokens (layer, pos), coloured by probability |
+| `attention` | patterns (head, query, key), small and large |
+| `token_strip` | a text shaded by a value per token |
+| `lines`, `table` | curves and plain tables |
+| `page` | chapters of text and figures as one HTML file |
+| `show`, `treescope_html` | models, edits and activations, opened up in a notebook |
+"""
+
+from ._attention import attention as attention
+from ._figure import Figure as Figure
+from ._figure import write as write
+from ._heatmap import heatmap as heatmap
+from ._lens_table import lens_table as lens_table
+from ._lines import lines as lines
+from ._page import Chapter as Chapter
+from ._page import page as page
+from ._table import table as table
+from ._text import visible as visible
+from ._token_strip import token_strip as token_strip
+from ._treescope import show as show
+from ._treescope import treescope_html as treescope_html

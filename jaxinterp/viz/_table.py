@@ -1,0 +1,25 @@
+"""A plain table."""
+
+import numbers
+from collections.abc import Sequence
+
+from ._figure import Figure, render
+from ._text import number, plain
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str = "", caption: str = "") -> Figure:  # fmt: skip
+    """Draws `rows` under `columns`; numbers are set to the right, with three digits.
+
+    Integers are written in full. Text is shown as it is: pass tokens through `visible` to see
+    their blanks.
+    """
+    if any(len(row) != len(columns) for row in rows):
+        raise ValueError(f"Each row holds one value for each of the {len(columns)} columns {list(columns)}.")  # fmt: skip
+    body = [[_cell(value) for value in row] for row in rows]
+    return Figure(title or "Table", render("table.html", title=title, caption=caption, columns=columns, rows=body))  # fmt: skip
+
+
+def _cell(value: object) -> tuple[str, bool]:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return plain(str(value)), False
+    return (str(value) if isinstance(value, numbers.Integral) else number(float(value))), True

@@ -1,0 +1,45 @@
+"""A text whose tokens are shaded by a number each."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ._colour import scale
+from ._figure import Figure, render
+from ._text import number, visible
+
+
+def token_strip(
+    tokens: Sequence[str],
+    values,
+    *,
+    title: str = "",
+    value: str = "value",
+    diverging: bool | None = None,
+    limits: tuple[float, float] | None = None,
+    caption: str = "",
+) -> Figure:
+    """Draws `tokens` as running text, each shaded by its entry of `values` (pos).
+
+    Hovering a token shows its position and value; NaN leaves a token unshaded. `diverging` and
+    `limits` are those of `heatmap`.
+    """
+    values = np.asarray(values, dtype=float)
+    if values.shape != (len(tokens),) or not len(tokens):
+        raise ValueError(f"token_strip takes one value per token; got {len(tokens)} tokens and values of the shape {values.shape}.")  # fmt: skip
+    ramp = scale(values, diverging, limits)
+    html = render(
+        "token_strip.html",
+        title=title,
+        caption=caption,
+        value=value,
+        low=number(ramp.low),
+        high=number(ramp.high),
+        diverging=ramp.diverging,
+        tokens=[
+            # A line break is shown and also breaks the line, so that code and verse stay readable.
+            (visible(token), ramp.mark(v), f"{pos}: {number(v)}", "\n" in token)
+            for pos, (token, v) in enumerate(zip(tokens, values, strict=True))
+        ],
+    )
+    return Figure(title or value, html)
