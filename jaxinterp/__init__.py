@@ -5,6 +5,7 @@ Everything is a function of `run`, of captured activations and of edits; this pa
 
 from . import models as models
 from . import nn as nn
+from . import viz as viz
 from ._acts import Acts as Acts
 from ._acts import At as At
 from ._acts import at as at

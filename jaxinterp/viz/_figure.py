@@ -38,7 +38,7 @@ class Figure:
 def _environment():
     import jinja2
 
-    from ._text import number, plain, visible
+    from ._text import number, plain
 
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
@@ -46,8 +46,10 @@ def _environment():
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        # Every text that goes in loses its control characters; what is already HTML is Markup.
+        finalize=lambda value: plain(value) if type(value) is str else value,
     )
-    environment.filters.update(number=number, plain=plain, visible=visible)
+    environment.filters.update(number=number)
     return environment
 
 

@@ -6,36 +6,37 @@ that a browser or a terminal would swallow, reorder or choke on.
 
 import unicodedata
 
-_PICTURES = {" ": "·", "\n": "⏎", "\r": "␍", "\t": "⇥", "\x7f": "␡"}
+_PICTURES = {" ": "·", "\n": "⏎", "\t": "⇥", "\x7f": "␡"}
 _HIDDEN = frozenset(("Cc", "Cf", "Cs", "Cn", "Co", "Zl", "Zp"))
 _HIDDEN_SPACES = frozenset("\u00a0\u2007\u202f\u3000")
 
 
-def _picture(char: str, spaces: bool) -> str:
-    if char == " " and not spaces:
-        return char
+def _picture(char: str) -> str:
     if char in _PICTURES:
         return _PICTURES[char]
     if char < " ":
         return chr(0x2400 + ord(char))
-    if unicodedata.category(char) in _HIDDEN or (spaces and char in _HIDDEN_SPACES):
+    if char in _HIDDEN_SPACES or unicodedata.category(char) in _HIDDEN:
         return f"⟨U+{ord(char):04X}⟩"
     return char
 
 
-def visible(text: str, *, spaces: bool = True) -> str:
+def visible(text: str) -> str:
     """A token with nothing hidden: `visible(" a\\n") == "·a⏎"`.
 
-    Control characters become their pictures (U+2400 ...), and invisible or reordering ones
-    (zero-width, right-to-left override, lone surrogates) their code point. `spaces=False` leaves
-    blanks as they are, for running text.
+    Blanks at its ends become dots (between words they stay), control characters their pictures
+    (U+2400 ...), and invisible or reordering ones (zero-width, right-to-left override, lone
+    surrogates) their code point.
     """
-    return "".join(_picture(char, spaces) for char in text)
+    core = text.strip(" ")
+    start = text.index(core) if core else len(text)
+    ends = range(start, start + len(core))
+    return "".join(c if c == " " and i in ends else _picture(c) for i, c in enumerate(text))
 
 
 def plain(text: str) -> str:
     """Running text for a page: line breaks stay, other control characters are made visible."""
-    return "\n".join(visible(line, spaces=False) for line in text.splitlines())
+    return "".join(char if char in " \n\u00a0\u202f" else _picture(char) for char in text)
 
 
 def shorten(text: str, columns: int) -> str:
@@ -58,7 +59,7 @@ def number(value: float, digits: int = 3) -> str:
         return "no value"
     if value in (float("inf"), float("-inf")):
         return "∞" if value > 0 else "−∞"
-    text = f"{value:.{digits}g}" if value else "0"
-    if "e" not in text and abs(value) >= 10**digits:
-        text = f"{value:.0f}"
+    if value == 0:
+        return "0"
+    text = f"{value:.0f}" if 10**digits <= abs(value) < 1e7 else f"{value:.{digits}g}"
     return text.replace("-", "−")

@@ -42,7 +42,7 @@ def treescope_html(obj: Any) -> str:
     import treescope
 
     with _views():
-        return treescope.render_to_html(obj)
+        return treescope.render_to_html(obj, compressed=False)
 
 
 def treescope_text(obj: Any) -> str:

@@ -1,0 +1,43 @@
+"""Models, edits and activations open up by name, and nothing stays registered."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import jaxinterp as ji
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def model():
+    config = ji.models.GPT2Config(vocab=11, ctx=8, d=8, layers=2, heads=2)
+    return ji.models.GPT2.init(config, key=jax.random.key(0))
+
+
+def test_activations_by_site_with_axes(model):
+    import treescope
+
+    before = treescope.active_renderer.get(), treescope.active_autovisualizer.get()
+    _, acts = ji.run(model, jnp.arange(5), capture=["resid_post", "pattern[1]", "logits"])
+    text = ji.viz.treescope_html(acts)
+    for words in ["resid_post", "pattern[1]", "layer", "query", "vocab"]:
+        assert words in text
+    assert "arrayviz" in text.lower(), "arrays are drawn"
+    assert (treescope.active_renderer.get(), treescope.active_autovisualizer.get()) == before
+
+
+def test_models_and_edits(model):
+    edit = ji.replace("z", jnp.ones((5, 2, 4)), layer=1, head=1)
+    text = ji.viz.treescope_html({"model": model, "edit": edit})
+    for words in ["GPT2", "w_embed", "blocks", "layers", "site", "z"]:
+        assert words in text
+    assert "http" not in text
+
+
+def test_show_prints_in_a_terminal(model, capsys):
+    _, acts = ji.run(model, jnp.arange(5), capture=["z"])
+    ji.viz.show(acts)
+    assert "'z': <NamedArray float32(| layer:2" in capsys.readouterr().out
+    ji.viz.show(ji.viz.heatmap([[1.0]], title="one"))
+    assert "Figure(title='one')" in capsys.readouterr().out
