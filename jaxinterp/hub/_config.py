@@ -7,7 +7,6 @@ Every key must be accounted for. It is mapped to a field of ours, or it is known
 
 import dataclasses
 import importlib
-import types
 import typing
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
@@ -110,7 +109,7 @@ def _call(port: Port, cls: type, fields: Mapping[str, Any]) -> Any:
     for field in dataclasses.fields(cls):
         required = field.default is field.default_factory is dataclasses.MISSING
         if required and field.name not in fields:
-            theirs = [key for key, ours in port.config["keys"].items() if field.name in ours]
+            theirs = _spellings(port, field.name)
             raise UnhandledConfig(
                 f"The port of {port.family} needs {' or '.join(theirs) or field.name} in "
                 "config.json; it is absent."
@@ -124,17 +123,20 @@ def _call(port: Port, cls: type, fields: Mapping[str, Any]) -> Any:
         elif (wanted is int and (not number or value != int(value))) or (
             wanted is bool and not isinstance(value, bool)
         ):
-            theirs = [key for key, ours in port.config["keys"].items() if ours.endswith(name)]
             raise UnhandledConfig(
-                f"`{theirs[0] if theirs else name}` must be of type {wanted.__name__}; "
+                f"`{(*_spellings(port, name), name)[0]}` must be of type {wanted.__name__}; "
                 f"config.json has {value!r}."
             )
         typed[name] = value
     return cls(**typed)
 
 
+def _spellings(port: Port, field: str) -> list[str]:
+    return [key for key, ours in port.config["keys"].items() if ours.split(".")[-1] == field]
+
+
 def _dataclass_of(hint: Any) -> type:
-    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    options = typing.get_args(hint) or (hint,)
     return next(option for option in options if dataclasses.is_dataclass(option))
 
 

@@ -27,7 +27,12 @@ def skeleton(model_class: type, config: Any, dtype: Any) -> Any:
 def get_leaf(model: Any, path: str) -> Any:
     """The leaf at a dotted path; None where it or a part on the way is None."""
     for part in path.split("."):
-        model = None if model is None else getattr(model, part)
+        if isinstance(model, list | tuple):
+            model = model[int(part)]
+        elif isinstance(model, dict):
+            model = model[part]
+        elif model is not None:
+            model = getattr(model, part)
     return model
 
 

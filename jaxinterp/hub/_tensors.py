@@ -79,7 +79,7 @@ def open_sharded(
         raise BadCheckpoint(
             f"{index} must hold a `weight_map` of tensor names to file names; it has none."
         )
-    names = list(dict.fromkeys(weight_map.values()))
+    names = sorted(set(map(str, weight_map.values())))
     files = [inside(index.parent, name, said_by=f"The index {index.name}") for name in names]
     absent = [file.name for file in files if not file.is_file()]
     if absent:

@@ -1,0 +1,160 @@
+"""Models out of jaxinterp: as a Hugging Face folder, or as a Flax parameter tree."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import _config
+from ._flax import flatten_tree, save_flax, unflatten_tree
+from ._port import Port, Row, all_ports
+from ._rows import fill, get_leaf, leaf_paths, skeleton, unfill, used_rows
+from ._safetensors import save_safetensors
+from ._sharding import placer, sharding_rule
+from ._tensors import in_memory
+from ._weights import FLAX, INDEX, SAFETENSORS
+
+
+def port_of(model: Any) -> Port:
+    """The port whose models are of this model's class."""
+    name = type(model).__name__
+    for port in all_ports().values():
+        if port.model == name:
+            return port
+    raise ValueError(
+        f"No port writes a {name}; there are ports of "
+        f"{', '.join(port.model for port in all_ports().values())}. Give one: port='my_family.toml'."
+    )
+
+
+def export(
+    model: Any,
+    path: str | Path,
+    *,
+    port: Port | None = None,
+    format: str = "safetensors",
+    max_shard_bytes: int = 5 * 10**9,
+    tokenizer: Any = None,
+) -> None:
+    """Writes `config.json` and weights in the layout of the family's reference implementation.
+
+    **Arguments:** `format` is "safetensors" or "flax"; a safetensors checkpoint larger than
+    `max_shard_bytes` is split into files with an index. With a `tokenizer`, its
+    `tokenizer.json` is written too.
+
+    **Raises:** `UnhandledConfig` when the foreign format cannot express the model's config, and
+    `ValueError` when weights were folded away or added (save such a model with `ji.save`).
+
+    ```python
+    ji.hub.export(model, "my-pythia")
+    again, _ = ji.load("my-pythia")
+    ```
+
+    Law: `export(load(x))` has the tensors of `x`, bit for bit.
+    """
+    port = port_of(model) if port is None else port
+    path = Path(path)
+    rows = _rows_for(port, format)
+    config = _config.to_theirs(port, model.config)
+    _check_whole(port, model, rows)
+    tensors = unfill(port, model, rows)
+    dtype = next(iter(tensors.values())).dtype.name
+    path.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(config | {"torch_dtype": dtype}, indent=2, sort_keys=True) + "\n"
+    (path / "config.json").write_text(text, encoding="utf-8")
+    if format == "flax":
+        save_flax(path / FLAX, unflatten_tree(tensors))
+    else:
+        _save_shards(path, tensors, max_shard_bytes)
+    if tokenizer is not None:
+        tokenizer.save(path)
+
+
+def to_flax(model: Any, *, port: Port | None = None) -> dict[str, Any]:
+    """The model as the parameter tree of the family's Flax implementation, in NumPy arrays.
+
+    ```python
+    params = ji.hub.to_flax(model)          # {"transformer": {"wte": {"embedding": ...}, ...}}
+    flax.serialization.to_bytes(params)     # the contents of a flax_model.msgpack
+    ```
+
+    Law: `from_flax(to_flax(model), model.config) == model`, bit for bit.
+    """
+    port = port_of(model) if port is None else port
+    rows = _rows_for(port, "flax")
+    _check_whole(port, model, rows)
+    return unflatten_tree(unfill(port, model, rows))
+
+
+def from_flax(
+    params: Mapping[str, Any], config: Any, *, port: Port | None = None, dtype: Any = np.float32
+) -> Any:
+    """A model of `config` from a Flax parameter tree (nested dicts of arrays).
+
+    Raises `BadCheckpoint` when the tree has other arrays, or arrays of other shapes.
+    """
+    if port is None:
+        ports = [p for p in all_ports().values() if _config.config_class(p) is type(config)]
+        if not ports:
+            raise ValueError(f"No port has a {type(config).__name__}; give one: port=....")
+        port = ports[0]
+    model = skeleton(_config.model_class(port), config, dtype)
+    tensors = in_memory(flatten_tree(params))
+    place = placer(sharding_rule(None, None))
+    return fill(port, model, tensors, place=place, rows=_rows_for(port, "flax"))
+
+
+def _rows_for(port: Port, format: str) -> tuple[Row, ...]:
+    if format not in ("safetensors", "flax"):
+        raise ValueError(f"`format` is 'safetensors' or 'flax'; got {format!r}.")
+    if format == "flax" and not port.flax:
+        raise ValueError(
+            f"The port of {port.family} has no [flax] table; add one to {port.path.name}, with "
+            "the Flax names and layouts."
+        )
+    return port.flax if format == "flax" else port.rows
+
+
+def _check_whole(port: Port, model: Any, rows: tuple[Row, ...]) -> None:
+    """Every leaf that loading would fill is there, and no other."""
+    whole = set(leaf_paths(skeleton(type(model), model.config, np.float32)))
+    here = set(leaf_paths(model))
+    covered = {leaf for row in used_rows(model, rows) for leaf in row.leaves}
+    gone = sorted(whole - here) or sorted(
+        leaf for row in rows for leaf in row.leaves if leaf in whole and get_leaf(model, leaf) is None
+    )
+    added = sorted(here - covered) or sorted(here - whole)
+    if gone or added:
+        what = [f"lacks {', '.join(gone)}"] if gone else []
+        what += [f"has {', '.join(added)} besides"] if added else []
+        raise ValueError(
+            f"The format of {port.family} holds a whole model as it was loaded; this one "
+            f"{' and '.join(what)} (weights were folded?). Save it with ji.save(path, model)."
+        )
+
+
+def _save_shards(path: Path, tensors: Mapping[str, np.ndarray], limit: int) -> None:
+    shards: list[dict[str, np.ndarray]] = [{}]
+    size = 0
+    for name, array in tensors.items():
+        if shards[-1] and size + array.nbytes > limit:
+            shards.append({})
+            size = 0
+        shards[-1][name] = array
+        size += array.nbytes
+    for stale in [*path.glob("model*.safetensors"), path / (SAFETENSORS + INDEX)]:
+        stale.unlink(missing_ok=True)
+    if len(shards) == 1:
+        save_safetensors(path / SAFETENSORS, shards[0])
+        return
+    weight_map = {}
+    for number, shard in enumerate(shards, 1):
+        name = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
+        save_safetensors(path / name, shard)
+        weight_map |= dict.fromkeys(shard, name)
+    total = sum(array.nbytes for array in tensors.values())
+    index = {"metadata": {"total_size": total}, "weight_map": weight_map}
+    text = json.dumps(index, indent=2, sort_keys=True) + "\n"
+    (path / (SAFETENSORS + INDEX)).write_text(text, encoding="utf-8")

@@ -1,0 +1,62 @@
+"""Flax parameter trees: `flax_model.msgpack` files, and models to and from such trees."""
+
+import mmap
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ._errors import BadCheckpoint
+from ._tensors import LazyTensor, in_memory
+
+
+def open_flax(path: Path) -> dict[str, LazyTensor]:
+    """The arrays of a msgpack file by dotted names. The format has no index: all are read now."""
+    from flax import serialization
+
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            tree = serialization.msgpack_restore(data)  # pyright: ignore[reportArgumentType]
+    except Exception as error:  # msgpack and flax raise a dozen kinds
+        raise BadCheckpoint(
+            f"{path} ({path.stat().st_size:,} bytes) cannot be read as a Flax checkpoint "
+            f"({type(error).__name__}: {error}): it is truncated or corrupt; fetch it again."
+        ) from error
+    if not isinstance(tree, dict):
+        raise BadCheckpoint(f"{path} must hold a tree of arrays; got a {type(tree).__name__}.")
+    return in_memory(flatten_tree(tree))
+
+
+def flatten_tree(tree: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """`{"a": {"b": x}}` to `{"a.b": x}`; a tree under "params" alone is taken out of it."""
+    if set(tree) == {"params"}:
+        tree = tree["params"]
+
+    def walk(prefix: str, node: Mapping[str, Any]) -> Iterator[tuple[str, np.ndarray]]:
+        for name, child in node.items():
+            if isinstance(child, Mapping):
+                yield from walk(f"{prefix}{name}.", child)
+            else:
+                yield f"{prefix}{name}", np.asarray(child)
+
+    return dict(walk("", tree))
+
+
+def unflatten_tree(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """`{"a.b": x}` to `{"a": {"b": x}}`."""
+    tree: dict[str, Any] = {}
+    for name, array in arrays.items():
+        *path, last = name.split(".")
+        node = tree
+        for part in path:
+            node = node.setdefault(part, {})
+        node[last] = array
+    return tree
+
+
+def save_flax(path: Path, tree: Mapping[str, Any]) -> None:
+    """Writes a tree of arrays as `flax.serialization` does."""
+    from flax import serialization
+
+    path.write_bytes(serialization.msgpack_serialize(dict(tree)))

@@ -1,0 +1,234 @@
+"""`load`: a name or a folder to a model and its tokenizer."""
+
+import dataclasses
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .._types import Source
+from . import _config, _orbax
+from ._errors import UnhandledConfig, UnknownModel, listed, near
+from ._fetch import Snapshot, fetch, from_cache, is_cache
+from ._port import Port, all_ports, read_port, short_names
+from ._rows import fill, skeleton
+from ._sharding import Rule, placer, sharding_rule
+from ._tensors import read_json
+from ._tokenizer import Tokenizer
+from ._weights import digest, open_weights
+
+TINY = "tiny"
+PROGRESS_BYTES = 10**9
+
+
+def load(
+    name_or_path: str | Path,
+    revision: str | None = None,
+    dtype: Any = None,
+    *,
+    mesh: Any = None,
+    sharding: Any = None,
+    port: Port | str | Path | None = None,
+    cache_dir: str | Path | None = None,
+    offline: bool = False,
+) -> tuple[Any, Tokenizer | None]:
+    """A model and its tokenizer, from the package, the Hugging Face hub, or a folder.
+
+    **Arguments:**
+
+    - `name_or_path`: "tiny" (embedded, offline), a short name ("gpt2", "pythia-70m-deduped"; see
+      `ji.hub.short_names()`), a hub id ("EleutherAI/pythia-70m"), or a folder: one with a
+      `config.json` and weights as the hub has them (safetensors, torch or Flax, in one file or
+      several), one that `ji.save` wrote, or a repository in the hub's cache.
+    - `revision`: a branch, tag or commit of the hub: "step3000" is an early Pythia.
+    - `dtype`: of the weights in memory; float32 by default (what `ji.save` wrote: as it was saved).
+    - `mesh`, `sharding`: where the leaves live. A mesh alone splits heads, neurons and vocabulary
+      over its axis "model"; `sharding` is a function `(path, leaf) -> Sharding | PartitionSpec`, or
+      a tree of them like the model.
+    - `port`: a table for a family that has none here; see `ports/README.md`.
+    - `cache_dir`, `offline`: the hub's cache, and whether to use nothing else.
+
+    **Returns:** the model, and the tokenizer or None where a folder has none. Weights are as they
+    were stored: nothing is folded or centred. `model.config.source` says where they came from.
+
+    **Raises:** `UnknownModel`, `UnhandledConfig` (a config key that the port does not do, named),
+    `BadCheckpoint`, `UnsafePickle` (all `ValueError`s), and `FileNotFoundError`.
+
+    ```python
+    model, tokenizer = ji.load("tiny")
+    model, tokenizer = ji.load("pythia-70m", revision="step3000", dtype=jnp.bfloat16)
+    ```
+
+    Law: `ji.hub.export` of a loaded model writes the tensors that were read, bit for bit.
+    """
+    kind = _dtype(dtype)
+    rule = sharding_rule(mesh, sharding)
+    found, name = _resolve(name_or_path, revision, cache_dir=cache_dir, offline=offline)
+    if _orbax.is_saved(found.folder):
+        return _load_saved(found, name, kind, rule)
+    return _load_foreign(found, name, revision, kind, rule, port)
+
+
+def _dtype(dtype: Any) -> np.dtype | None:
+    if dtype is None:
+        return None
+    try:
+        kind = np.dtype(jnp.dtype(dtype))
+    except TypeError as error:
+        raise ValueError(
+            f"`dtype` is one that JAX knows, as jnp.bfloat16 or 'float32'; got {dtype!r}."
+        ) from error
+    if not jnp.issubdtype(kind, jnp.floating):
+        raise ValueError(f"Weights are floating-point numbers; got dtype={kind.name!r}.")
+    if kind == np.float64 and not jax.config.read("jax_enable_x64"):
+        raise ValueError(
+            'float64 needs jax.config.update("jax_enable_x64", True) before the first array.'
+        )
+    return kind
+
+
+def _resolve(
+    name_or_path: str | Path, revision: str | None, **where: Any
+) -> tuple[Snapshot, str]:
+    """The folder to read and the name it goes by."""
+    name = os.fspath(name_or_path)
+    if name == TINY:
+        return Snapshot(_embedded(), TINY), TINY
+    path = Path(name).expanduser()
+    if path.is_dir() and (isinstance(name_or_path, Path) or _holds_model(path)):
+        return _folder(path, revision), name
+    if path.is_file():
+        raise ValueError(
+            f"`load` takes a folder; {name} is a file. Give the folder that holds it and its "
+            f"config.json: ji.load({str(path.parent)!r})."
+        )
+    if isinstance(name_or_path, Path) or name.startswith((".", "/", "~")) or os.sep * 2 in name:
+        if not path.is_dir():
+            raise FileNotFoundError(f"There is no folder {name}: give a folder, or a model's name.")
+        return _folder(path, revision), name
+    short = short_names()
+    if name.lower() in short:
+        name = short[name.lower()]
+    elif name.count("/") != 1 or not all(name.split("/")):
+        known = [TINY, *short]
+        raise UnknownModel(
+            f"There is no model {name!r}{near(name, known)}. Known names: {', '.join(known)}. "
+            'Otherwise give a hub id, ji.load("organisation/name"), or a folder.'
+        )
+    return fetch(name, revision, **where), name
+
+
+def _embedded() -> Path:
+    folder = Path(__file__).resolve().parent.parent / "_tiny"
+    if not (folder / "config.json").is_file():
+        raise FileNotFoundError(
+            f"The embedded model is not in {folder}: the installation is incomplete; install "
+            "jaxinterp again."
+        )
+    return folder
+
+
+def _holds_model(path: Path) -> bool:
+    return (path / "config.json").is_file() or _orbax.is_saved(path) or is_cache(path)
+
+
+def _folder(path: Path, revision: str | None) -> Snapshot:
+    if is_cache(path):
+        return from_cache(path, revision)
+    if revision is not None:
+        raise ValueError(
+            f"Revisions are of the hub; {path} is a plain folder. Leave out revision={revision!r}, "
+            "or give the folder of that checkpoint."
+        )
+    return Snapshot(path, "")
+
+
+def _load_saved(
+    found: Snapshot, name: str, dtype: np.dtype | None, rule: Rule
+) -> tuple[Any, Tokenizer | None]:
+    model, about = _orbax.restore(found.folder, rule, dtype)
+    kept = about.get("tokenizer")
+    return model, None if kept is None else Tokenizer.from_json(kept)
+
+
+def _load_foreign(
+    found: Snapshot,
+    name: str,
+    revision: str | None,
+    dtype: np.dtype | None,
+    rule: Rule,
+    port: Port | str | Path | None,
+) -> tuple[Any, Tokenizer | None]:
+    theirs = _read_config(found.folder)
+    port = _pick_port(theirs, port)
+    config = _config.to_ours(port, theirs)
+    weights = open_weights(found.folder)
+    rows = port.flax if weights.format == "flax" else port.rows
+    blank = skeleton(_config.model_class(port), config, np.dtype(np.float32) if dtype is None else dtype)
+    with ThreadPoolExecutor(1) as beside, _progress(name, weights.nbytes) as step:
+        hashed = beside.submit(digest, weights.files)  # reading and hashing share the disk's cache
+        model = fill(port, blank, weights.tensors, place=placer(rule), rows=rows, progress=step)
+        sha256 = hashed.result()
+    source = Source(
+        name=name,
+        revision=found.commit or revision,
+        path=str(found.folder),
+        format=weights.format,
+        sha256=sha256,
+        files=tuple(file.name for file in weights.files),
+        port=port.path.name,
+        licence=port.source.get("licence"),
+    )
+    model = dataclasses.replace(model, config=dataclasses.replace(config, source=source))
+    return model, Tokenizer.from_folder(found.folder)
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"A model's folder has a config.json; {folder} has none (it holds "
+            f"{listed(sorted(p.name for p in folder.iterdir())) or 'nothing'}). Point ji.load at "
+            "the folder with config.json and the weights."
+        )
+    return read_json(path)
+
+
+def _pick_port(theirs: dict[str, Any], port: Port | str | Path | None) -> Port:
+    if port is not None:
+        return port if isinstance(port, Port) else read_port(port)
+    ports = all_ports()
+    family = theirs.get("model_type")
+    if family not in ports:
+        raise UnhandledConfig(
+            f"config.json says model_type={family!r}{near(str(family), ports)}; the families with "
+            f"a port are {', '.join(ports)}. Write a port for a new family (ports/README.md) and "
+            "pass it: ji.load(..., port='my_family.toml')."
+        )
+    return ports[family]
+
+
+class _progress:
+    """A bar over the bytes of a long load; nothing for a short one."""
+
+    def __init__(self, name: str, total: int) -> None:
+        self.name, self.total = name, total
+        self.bar: Any = None
+
+    def __enter__(self) -> Any:
+        if self.total < PROGRESS_BYTES:
+            return lambda size: None
+        from tqdm import tqdm
+
+        self.bar = tqdm(
+            total=self.total, desc=f"Loading {self.name}", unit="B", unit_scale=True
+        )
+        return self.bar.update
+
+    def __exit__(self, *error: Any) -> None:
+        if self.bar is not None:
+            self.bar.close()

@@ -1,0 +1,267 @@
+"""Text to token ids and back: a small wrapper over the `tokenizers` library.
+
+Nothing is added behind the caller's back: whether a prompt begins with BOS is said at every call.
+"""
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, overload
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Int
+
+from ._errors import BadCheckpoint
+from ._tensors import read_json
+
+_END = "<|endoftext|>"
+_VISIBLE = {" ": "·", "\n": "↵", "\t": "→", "\r": "␍"}
+
+
+class Tokenizer:
+    """Token ids of texts: `tokenizer("Hello")` is int32 `(pos,)`, a list of texts a padded batch.
+
+    ```python
+    model, tokenizer = ji.load("tiny")
+    ids = tokenizer("When John and Mary", bos=False)      # (pos,)
+    ids, mask = tokenizer(["a", "a longer one"], pad="left")     # (batch, pos) each
+    tokenizer.tokens(ids[0])                              # pieces of text, for display
+    ```
+
+    Law: `tokenizer.decode(tokenizer(text)) == text` for a byte-level vocabulary.
+    """
+
+    def __init__(
+        self, tokenizer: Any, *, bos_id: int | None = None, eos_id: int | None = None
+    ) -> None:
+        """Wraps a `tokenizers.Tokenizer`; ids of BOS and EOS default to `<|endoftext|>`."""
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+        self._tokenizer = tokenizer
+        end = tokenizer.token_to_id(_END)
+        self.bos_id: int | None = end if bos_id is None else bos_id
+        self.eos_id: int | None = end if eos_id is None else eos_id
+
+    @staticmethod
+    def from_folder(path: str | Path) -> "Tokenizer | None":
+        """The tokenizer in a model's folder, or None where it has none.
+
+        Reads `tokenizer.json`, or GPT-2's `vocab.json` and `merges.txt` (also under OpenAI's names
+        `encoder.json` and `vocab.bpe`). BOS and EOS come from the configs beside it.
+        """
+        path = Path(path)
+        pairs = [("vocab.json", "merges.txt"), ("encoder.json", "vocab.bpe")]
+        if (path / "tokenizer.json").is_file():
+            return Tokenizer.from_file(path / "tokenizer.json")
+        for vocab, merges in pairs:
+            if (path / vocab).is_file() and (path / merges).is_file():
+                return Tokenizer.from_bpe(path / vocab, path / merges)
+        return None
+
+    @staticmethod
+    def from_file(path: str | Path) -> "Tokenizer":
+        """From a `tokenizer.json`."""
+        import tokenizers
+
+        path = Path(path)
+        read_json(path)
+        try:
+            inner = tokenizers.Tokenizer.from_file(str(path))
+        except Exception as error:  # tokenizers raises bare Exceptions
+            raise BadCheckpoint(f"{path} is not a tokenizer.json ({error}).") from error
+        return Tokenizer(inner, **_special_ids(path.parent, inner))
+
+    @staticmethod
+    def from_bpe(vocab: str | Path, merges: str | Path) -> "Tokenizer":
+        """From GPT-2's two files: byte-level BPE, `<|endoftext|>` as BOS and EOS."""
+        import tokenizers
+        from tokenizers import decoders, models, pre_tokenizers
+
+        vocab, merges = Path(vocab), Path(merges)
+        ids = read_json(vocab)
+        lines = merges.read_text(encoding="utf-8").split("\n")
+        pairs = [tuple(line.split(" ")) for line in lines if line and not line.startswith("#version")]
+        try:
+            model = models.BPE(vocab=ids, merges=pairs, fuse_unk=False)
+        except Exception as error:  # tokenizers raises bare Exceptions
+            raise BadCheckpoint(
+                f"{vocab.name} and {merges.name} do not belong together ({error})."
+            ) from error
+        inner = tokenizers.Tokenizer(model)
+        inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        inner.decoder = decoders.ByteLevel()
+        if _END in ids:
+            inner.add_special_tokens([_END])
+        return Tokenizer(inner, **_special_ids(vocab.parent, inner))
+
+    @overload
+    def __call__(self, text: str, bos: bool = False) -> Int[Array, " pos"]: ...
+    @overload
+    def __call__(
+        self, text: Sequence[str], bos: bool = False, *, pad: str = "right"
+    ) -> tuple[Int[Array, "batch pos"], Bool[Array, "batch pos"]]: ...
+    def __call__(self, text: Any, bos: bool = False, *, pad: str = "right") -> Any:
+        """The ids of a text, int32 `(pos,)`; of a list of texts, ids and mask `(batch, pos)`.
+
+        **Arguments:** `bos` puts the BOS token first; `pad` is the side, "left" or "right", on
+        which shorter texts of a list are filled up (with EOS; the mask is True on real tokens).
+
+        **Raises:** `ValueError` for an empty text, or for `bos=True` without a BOS token.
+        """
+        if isinstance(text, str):
+            return jnp.asarray(self._encode(text, bos), jnp.int32)
+        if not isinstance(text, Sequence) or not all(isinstance(one, str) for one in text):
+            raise ValueError(
+                f"A tokenizer takes a text or a list of texts; got {type(text).__name__}. "
+                "To read ids, call tokenizer.decode(ids)."
+            )
+        if pad not in ("left", "right"):
+            raise ValueError(f"`pad` is the side to fill up, 'left' or 'right'; got {pad!r}.")
+        if not text:
+            raise ValueError("A batch needs at least one text; got an empty list.")
+        rows = [self._encode(one, bos, f" (text {i} of the list)") for i, one in enumerate(text)]
+        width = max(map(len, rows))
+        ids = np.full((len(rows), width), self.eos_id or 0, np.int32)
+        mask = np.zeros((len(rows), width), bool)
+        for i, row in enumerate(rows):
+            where = slice(width - len(row), None) if pad == "left" else slice(len(row))
+            ids[i, where], mask[i, where] = row, True
+        return jnp.asarray(ids), jnp.asarray(mask)
+
+    def _encode(self, text: str, bos: bool, which: str = "") -> list[int]:
+        if bos and self.bos_id is None:
+            raise ValueError("This tokenizer has no BOS token: call it with bos=False.")
+        ids = self._tokenizer.encode(text, add_special_tokens=False).ids
+        if not ids and not bos:
+            raise ValueError(
+                f"A prompt has at least one token; got the empty text{which}. Give some text, or "
+                "bos=True for a prompt of BOS alone."
+            )
+        return [self.bos_id, *ids] if bos else ids
+
+    def token_id(self, text: str) -> int:
+        """The id of a text that is exactly one token; the leading space matters.
+
+        Raises `ValueError` that shows the pieces otherwise.
+
+        ```python
+        tokenizer.token_id(" Mary")
+        ```
+        """
+        ids = self._tokenizer.encode(text, add_special_tokens=False).ids
+        if len(ids) != 1:
+            pieces = " + ".join(repr(piece) for piece in self.tokens(ids)) or "nothing"
+            other = text[1:] if text.startswith(" ") else f" {text}"
+            one = len(self._tokenizer.encode(other, add_special_tokens=False).ids) == 1
+            hint = f" {other!r} is one token." if other.strip() and one else ""
+            raise ValueError(f"{text!r} must be one token; it is {len(ids)}: {pieces}.{hint}")
+        return ids[0]
+
+    def tokens(self, ids: Any, *, visible: bool = False) -> list[str]:
+        """The text of each token, for display; bytes that are no text alone appear as `\\xe2`.
+
+        `visible` writes spaces as `·`, ends of lines as `↵` and tabs as `→`.
+        """
+        found = [self._piece(i) for i in self._checked(ids, "tokens")]
+        if visible:
+            found = ["".join(_VISIBLE.get(char, char) for char in piece) for piece in found]
+        return found
+
+    def decode(self, ids: Any, mask: Any = None) -> Any:
+        """The text of ids `(pos,)`, or a list of texts for `(batch, pos)`; `mask` leaves out padding."""
+        ids = np.asarray(ids)
+        if ids.ndim == 2:
+            masks = [None] * len(ids) if mask is None else np.asarray(mask)
+            return [self.decode(row, keep) for row, keep in zip(ids, masks, strict=True)]
+        if mask is not None:
+            ids = ids[np.asarray(mask)]
+        return self._tokenizer.decode(self._checked(ids, "decode"), skip_special_tokens=False)
+
+    @property
+    def vocab(self) -> int:
+        """How many tokens there are. A model may have a few more rows, for round numbers."""
+        return self._tokenizer.get_vocab_size(with_added_tokens=True)
+
+    def __len__(self) -> int:
+        return self.vocab
+
+    def __repr__(self) -> str:
+        return f"Tokenizer(vocab={self.vocab}, bos_id={self.bos_id}, eos_id={self.eos_id})"
+
+    def save(self, path: str | Path) -> None:
+        """Writes `tokenizer.json` and `tokenizer_config.json` into a folder."""
+        import json
+
+        path = Path(path)
+        path.mkdir(parents=True, exist_ok=True)
+        self._tokenizer.save(str(path / "tokenizer.json"))
+        about: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast"}
+        for name, i in (("bos_token", self.bos_id), ("eos_token", self.eos_id)):
+            if i is not None:
+                about[name] = self._tokenizer.id_to_token(i)
+        text = json.dumps(about, indent=2) + "\n"
+        (path / "tokenizer_config.json").write_text(text, encoding="utf-8")
+
+    def to_json(self) -> dict[str, Any]:
+        """All of the tokenizer in one JSON value, for `from_json`."""
+        return {"tokenizer": self._tokenizer.to_str(), "bos": self.bos_id, "eos": self.eos_id}
+
+    @staticmethod
+    def from_json(value: dict[str, Any]) -> "Tokenizer":
+        import tokenizers
+
+        inner = tokenizers.Tokenizer.from_str(value["tokenizer"])
+        return Tokenizer(inner, bos_id=value["bos"], eos_id=value["eos"])
+
+    def _checked(self, ids: Any, caller: str) -> list[int]:
+        array = np.asarray(ids)
+        if array.ndim != 1 or (array.size and not np.issubdtype(array.dtype, np.integer)):
+            raise ValueError(
+                f"tokenizer.{caller} takes integer ids of one text, (pos,); got shape "
+                f"{array.shape} of {array.dtype}."
+            )
+        return [int(i) for i in array]
+
+    def _piece(self, i: int) -> str:
+        token = self._tokenizer.id_to_token(i)
+        if token is None:
+            return f"<{i}>"
+        bytes_of = _byte_alphabet()
+        if self._byte_level and all(char in bytes_of for char in token):
+            return bytes(bytes_of[char] for char in token).decode("utf-8", "backslashreplace")
+        if token.startswith("<0x") and token.endswith(">") and len(token) == 6:
+            return bytes([int(token[3:5], 16)]).decode("utf-8", "backslashreplace")
+        return token.replace("▁", " ")
+
+    @functools.cached_property
+    def _byte_level(self) -> bool:
+        return "ByteLevel" in repr(self._tokenizer.decoder)
+
+
+@functools.cache
+def _byte_alphabet() -> dict[str, int]:
+    """GPT-2's printable stand-ins for the 256 bytes."""
+    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    rest = [byte for byte in range(256) if byte not in plain]
+    return {chr(b): b for b in plain} | {chr(256 + n): b for n, b in enumerate(rest)}
+
+
+def _special_ids(folder: Path, inner: Any) -> dict[str, int | None]:
+    """BOS and EOS by the configs in the folder; absent ones are left to the default."""
+    found: dict[str, int | None] = {}
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        if (folder / name).is_file():
+            about = read_json(folder / name)
+            for key in ("bos", "eos"):
+                token = about.get(f"{key}_token")
+                token = token.get("content") if isinstance(token, dict) else token
+                if isinstance(token, str) and inner.token_to_id(token) is not None:
+                    found.setdefault(f"{key}_id", inner.token_to_id(token))
+    if (folder / "config.json").is_file():
+        about = read_json(folder / "config.json")
+        for key in ("bos", "eos"):
+            i = about.get(f"{key}_token_id")
+            if isinstance(i, int) and 0 <= i < inner.get_vocab_size():
+                found.setdefault(f"{key}_id", i)
+    return found

@@ -1,0 +1,64 @@
+"""The weight files of a folder, in whichever format they are."""
+
+import dataclasses
+import hashlib
+from pathlib import Path
+
+from ._flax import open_flax
+from ._pickle import open_torch_state
+from ._safetensors import open_safetensors
+from ._tensors import LazyTensor, open_sharded
+
+SAFETENSORS = "model.safetensors"
+TORCH = "pytorch_model.bin"
+FLAX = "flax_model.msgpack"
+INDEX = ".index.json"
+FORMATS = (SAFETENSORS, SAFETENSORS + INDEX, TORCH, TORCH + INDEX, FLAX)
+"""What is looked for, in this order."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """An opened checkpoint: its tensors, its format and the files that it is made of."""
+
+    tensors: dict[str, LazyTensor]
+    format: str
+    files: tuple[Path, ...]
+
+    @property
+    def nbytes(self) -> int:
+        return sum(file.stat().st_size for file in self.files)
+
+
+def open_weights(folder: Path) -> Weights:
+    """The checkpoint in a folder; nothing but headers is read.
+
+    Raises `FileNotFoundError` when none of the known formats is there.
+    """
+    for name in FORMATS:
+        path = folder / name
+        if not path.is_file():
+            continue
+        base = name.removesuffix(INDEX)
+        open_one, kind = {
+            SAFETENSORS: (open_safetensors, "safetensors"),
+            TORCH: (open_torch_state, "torch"),
+            FLAX: (open_flax, "flax"),
+        }[base]
+        if name.endswith(INDEX):
+            tensors, files = open_sharded(path, open_one)
+            return Weights(tensors, kind, files)
+        return Weights(open_one(path), kind, (path,))
+    held = ", ".join(sorted(path.name for path in folder.iterdir())[:12]) or "nothing"
+    raise FileNotFoundError(
+        f"No weights in {folder}: a checkpoint is {', '.join(FORMATS)}. The folder holds {held}."
+    )
+
+
+def digest(files: tuple[Path, ...]) -> str:
+    """The SHA-256 of one file; of several, that of their digests in order, one per line."""
+    each = []
+    for path in files:
+        with path.open("rb") as file:
+            each.append(hashlib.file_digest(file, "sha256").hexdigest())
+    return each[0] if len(each) == 1 else hashlib.sha256("\n".join(each).encode()).hexdigest()
