@@ -16,6 +16,8 @@ from ._edits import project_out as project_out
 from ._edits import replace as replace
 from ._edits import scale as scale
 from ._edits import zero as zero
+from ._generate import generate as generate
+from ._grads import site_grads as site_grads
 from ._run import resume as resume
 from ._run import run as run
 from ._sites import SITES as SITES

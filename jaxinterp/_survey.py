@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
 from ._edits import Edit
-from ._sites import axes_of, is_per_layer
+from ._sites import SITES, axes_of, is_per_layer
 from ._tap import SurveyTap
 from ._types import Context
 
@@ -55,7 +55,9 @@ def survey(
     static_leaves, static_def = jax.tree.flatten(static)
     spec = tuple((leaf.shape, jnp.dtype(leaf.dtype)) for leaf in leaves)
     token_spec = (tokens.shape, jnp.dtype(tokens.dtype))
-    return dict(_survey(spec, treedef, tuple(static_leaves), static_def, token_spec))
+    found = _survey(spec, treedef, tuple(static_leaves), static_def, token_spec)
+    order = {name: i for i, name in enumerate(SITES)}
+    return dict(sorted(found.items(), key=lambda item: order[item[0].split(".")[0]]))
 
 
 @functools.lru_cache(maxsize=512)

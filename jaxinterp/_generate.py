@@ -1,0 +1,192 @@
+"""Generation: one prompt pass, then one position at a time against remembered keys and values."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+from ._check import check_mask, check_tokens
+from ._edits import Edit, check_edit, resolve_edits
+from ._run import Engine
+from ._survey import layer_count, split_edits, survey
+from ._types import Context
+
+
+def generate(
+    model: Any,
+    tokens: Int[Array, "*batch pos"] | Any,
+    steps: int,
+    *,
+    key: Any = None,
+    temperature: float | Any = 1.0,
+    top_k: int | None = None,
+    top_p: float | Any | None = None,
+    edits: Edit | Sequence[Edit] = (),
+    mask: Bool[Array, "*batch pos"] | Any | None = None,
+    stop: int | None = None,
+    choose: Callable[[Array, Float[Array, "*batch vocab"]], Int[Array, "*batch"]] | None = None,
+) -> Int[Array, "*batch total"]:
+    r"""$t_{n+1} \sim \mathrm{softmax}(\text{logits}(t_{\le n}) / T)$: continues prompts.
+
+    Keys and values are remembered, and edits stay on: what an edit addresses by position belongs
+    to the prompt (negative positions count from its end), what it leaves open acts at every step.
+
+    **Arguments:**
+
+    - `model`, `tokens`, `edits`, `mask`: as in `run`; prompts of different lengths are padded left
+      or right, and each continues as if it were alone.
+    - `steps`: how many tokens to add; prompt and steps must fit the model's context.
+    - `key`: a `jax.random.key` to sample with; None takes the likeliest token each time.
+    - `temperature`: divides the logits; `top_k` keeps the k likeliest tokens, `top_p` the smallest
+      set whose probability reaches p. Values of `temperature` and `top_p` never recompile.
+    - `stop`: a token (such as `tokenizer.eos_id`) that ends a text: it is repeated from there on.
+    - `choose`: in place of all sampling options, a function of a key and logits to tokens.
+
+    **Returns:** int32 `(*batch, pos + steps)`, prompts included; padding stays where it was.
+
+    ```python
+    text = tokenizer.decode(ji.generate(model, tokenizer("Once upon"), 20, key=jax.random.key(0)))
+    ```
+
+    Law: equal to calling `run` on the growing text and choosing from its last logits.
+    """
+    model, own = split_edits(model)
+    edits = own + ((edits,) if isinstance(edits, Edit) else tuple(edits))
+    for edit in edits:
+        check_edit(edit)
+    tokens = tokens if isinstance(tokens, jax.Array) else jnp.asarray(tokens)
+    if not jnp.issubdtype(tokens.dtype, jnp.integer):
+        raise ValueError(f"generate continues token ids (*batch, pos); got dtype {tokens.dtype}.")
+    steps = int(steps)
+    if steps < 0:
+        raise ValueError(f"steps is how many tokens to add, 0 or more; got {steps}.")
+    if not model.config.causal:
+        raise ValueError("Only a causal model can generate; this one has config.causal=False.")
+    check_tokens(tokens, model.config, steps)
+    if mask is not None:
+        mask = mask if isinstance(mask, jax.Array) else jnp.asarray(mask)
+        check_mask(mask, tokens.shape)
+    vocab = model.config.vocab
+    if top_k is not None and not 1 <= top_k <= vocab:
+        raise ValueError(f"top_k lies in 1..{vocab}, the size of the vocabulary; got {top_k}.")
+    for name, value, high in (("temperature", temperature, None), ("top_p", top_p, 1)):
+        if isinstance(value, int | float) and not (0 < value and (high is None or value <= high)):
+            limit = "above 0 (for the likeliest token leave key=None)" if high is None else "in (0, 1]"  # fmt: skip
+            raise ValueError(f"{name} must be {limit}; got {value}.")
+    if stop is not None and not 0 <= stop < vocab:
+        raise IndexError(f"stop is a token id in 0..{vocab - 1}; got {stop}.")
+    edits = resolve_edits(edits, survey(model, tokens, edits), layer_count(model))
+    if choose is None:
+        if key is None and (top_k, top_p) != (None, None):
+            raise ValueError("Sampling needs a key: ji.generate(..., key=jax.random.key(0)).")
+        options = (
+            None if key is None else jnp.asarray(temperature, jnp.float32),
+            None if top_p is None else jnp.asarray(top_p, jnp.float32),
+        )
+    else:
+        options = (None, None)
+    key = jax.random.key(0) if key is None else key
+    return _generate(model, tokens.astype(jnp.int32), steps, key, options, top_k, edits, mask,
+                     stop, choose)  # fmt: skip
+
+
+def sample(
+    key: Any,
+    logits: Float[Array, "*batch vocab"],
+    *,
+    temperature: Any = None,
+    top_k: int | None = None,
+    top_p: Any = None,
+) -> Int[Array, "*batch"]:
+    r"""$t \sim \mathrm{softmax}(\text{logits} / T)$ among the tokens kept; the likeliest if $T$ is None.
+
+    `top_k` acts before `top_p` (Holtzman et al. 2020, https://arxiv.org/abs/1904.09751). Ties at
+    the edge of `top_k` are all kept.
+    """
+    if temperature is None:
+        return jnp.argmax(logits, -1).astype(jnp.int32)
+    logits = logits.astype(jnp.float32) / temperature
+    if top_k is not None:
+        least = lax.top_k(logits, top_k)[0][..., -1:]
+        logits = jnp.where(logits < least, -jnp.inf, logits)
+    if top_p is not None:
+        ordered = jnp.flip(jnp.sort(logits, axis=-1), -1)
+        share = jax.nn.softmax(ordered, axis=-1)
+        before = jnp.cumsum(share, axis=-1) - share
+        least = jnp.where(before < top_p, ordered, jnp.inf).min(-1, keepdims=True)
+        logits = jnp.where(logits < least, -jnp.inf, logits)
+    return jax.random.categorical(key, logits, axis=-1).astype(jnp.int32)
+
+
+@eqx.filter_jit
+def _generate(
+    model: Any,
+    tokens: Int[Array, "*batch pos"],
+    steps: int,
+    key: Any,
+    options: tuple[Any, Any],
+    top_k: int | None,
+    edits: tuple[Edit, ...],
+    mask: Array | None,
+    stop: int | None,
+    choose: Any,
+) -> Int[Array, "*batch total"]:
+    *batch, prompt = tokens.shape
+    total = prompt + steps
+    real = jnp.ones(tokens.shape, bool) if mask is None else mask
+    real = jnp.concatenate([real, jnp.ones((*batch, steps), bool)], axis=-1)
+    positions = jnp.maximum(jnp.cumsum(real, -1, dtype=jnp.int32) - 1, 0)
+    temperature, top_p = options
+
+    def pick(key: Any, logits: Array) -> Array:
+        if choose is not None:
+            return choose(key, logits).astype(jnp.int32)
+        return sample(key, logits, temperature=temperature, top_k=top_k, top_p=top_p)
+
+    def forward(tokens: Array, memory: Any, start: Any, allowed: Array, last: Array) -> Any:
+        """The columns from `start` on: logits at `last`, and all keys and values so far."""
+        here = lax.dynamic_slice_in_dim(positions, start, tokens.shape[-1], axis=-1)
+        shapes = survey(model, tokens, edits)
+        engine = Engine(model, edits, (), None, shapes, offset=start, columns=prompt, memory=memory)
+        resid = model.embed(tokens, here, engine.tap_at_ends())
+        resid = engine.blocks(resid, Context(allowed, model.tables(here)), 0, engine.count)
+        return engine.unembed(resid, last).squeeze(-2), engine.memory
+
+    # The prompt attends within itself, as in `run`; its keys and values then head the memory.
+    inside = jnp.broadcast_to(real[..., None, :prompt], (*batch, prompt, prompt))
+    inside = inside & jnp.broadcast_to(jnp.tril(jnp.ones((prompt, prompt), bool)), inside.shape)
+    columns = jnp.broadcast_to(jnp.arange(prompt, dtype=jnp.int32), tokens.shape)
+    last = jnp.where(real[..., :prompt], columns, 0).max(-1, keepdims=True)
+    logits, memory = forward(tokens, _empty_memory(model, tokens, edits), 0, inside, last)
+    padding = [(0, 0)] * (memory[0].ndim - 3) + [(0, steps), (0, 0), (0, 0)]
+    memory = jax.tree.map(lambda kept: jnp.pad(kept, padding), memory)
+
+    def step(carry: Any, inputs: Any) -> Any:
+        logits, memory, done = carry
+        column, key = inputs
+        token = pick(key, logits)
+        if stop is not None:
+            token = jnp.where(done, stop, token)
+            done = done | (token == stop)
+        seen = jnp.arange(total, dtype=jnp.int32) <= column
+        allowed = real & jnp.broadcast_to(seen, real.shape)
+        first = jnp.zeros((*batch, 1), jnp.int32)
+        logits, memory = forward(token[..., None], memory, column, allowed[..., None, :], first)
+        return (logits, memory, done), token
+
+    columns = jnp.arange(prompt, total, dtype=jnp.int32)
+    carry = (logits, memory, jnp.zeros(batch, bool))
+    _, new = lax.scan(step, carry, (columns, jax.random.split(key, steps)))
+    return jnp.concatenate([tokens, jnp.moveaxis(new, 0, -1)], axis=-1)
+
+
+def _empty_memory(model: Any, tokens: Array, edits: Any) -> tuple[Array, Array]:
+    """Room for keys and values of a prompt, `(layer, *batch, pos, kv_head, k)` each."""
+    shapes = survey(model, tokens, edits)
+    layers = layer_count(model)
+    k, v = (jnp.zeros((layers, *shapes[site].shape), shapes[site].dtype) for site in ("k", "v"))
+    return k, v
