@@ -1,5 +1,6 @@
 """All disk and network: fetch, read, port, tokenize, save and restore. See `docs/hub.md`."""
 
+from ._build import build as build
 from ._errors import BadCheckpoint as BadCheckpoint
 from ._errors import UnhandledConfig as UnhandledConfig
 from ._errors import UnknownModel as UnknownModel

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from . import _config
+from ._build import assemble
 from ._flax import flatten_tree, save_flax, unflatten_tree
 from ._port import Port, Row, all_ports
-from ._rows import fill, get_leaf, leaf_paths, skeleton, unfill, used_rows
+from ._rows import get_leaf, leaf_paths, skeleton, unfill, used_rows
 from ._safetensors import save_safetensors
-from ._sharding import placer, sharding_rule
+from ._sharding import sharding_rule
 from ._tensors import in_memory
 from ._weights import FLAX, INDEX, SAFETENSORS
 
@@ -100,10 +101,8 @@ def from_flax(
         if not ports:
             raise ValueError(f"No port has a {type(config).__name__}; give one: port=....")
         port = ports[0]
-    model = skeleton(_config.model_class(port), config, dtype)
     tensors = in_memory(flatten_tree(params))
-    place = placer(sharding_rule(None, None))
-    return fill(port, model, tensors, place=place, rows=_rows_for(port, "flax"))
+    return assemble(port, config, tensors, _rows_for(port, "flax"), dtype, sharding_rule(None, None))
 
 
 def _rows_for(port: Port, format: str) -> tuple[Row, ...]:

@@ -1,6 +1,5 @@
 """`load`: a name or a folder to a model and its tokenizer."""
 
-import dataclasses
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,11 +11,11 @@ import numpy as np
 
 from .._types import Source
 from . import _config, _orbax
+from ._build import assemble, with_source
 from ._errors import UnhandledConfig, UnknownModel, listed, near
 from ._fetch import Snapshot, fetch, from_cache, is_cache
 from ._port import Port, all_ports, read_port, short_names
-from ._rows import fill, skeleton
-from ._sharding import Rule, placer, sharding_rule
+from ._sharding import Rule, sharding_rule
 from ._tensors import read_json
 from ._tokenizer import Tokenizer
 from ._weights import digest, open_weights
@@ -168,10 +167,10 @@ def _load_foreign(
     config = _config.to_ours(port, theirs)
     weights = open_weights(found.folder)
     rows = port.flax if weights.format == "flax" else port.rows
-    blank = skeleton(_config.model_class(port), config, np.dtype(np.float32) if dtype is None else dtype)
+    kind = np.dtype(np.float32) if dtype is None else dtype
     with ThreadPoolExecutor(1) as beside, _progress(name, weights.nbytes) as step:
         hashed = beside.submit(digest, weights.files)  # reading and hashing share the disk's cache
-        model = fill(port, blank, weights.tensors, place=placer(rule), rows=rows, progress=step)
+        model = assemble(port, config, weights.tensors, rows, kind, rule, step)
         sha256 = hashed.result()
     source = Source(
         name=name,
@@ -183,8 +182,7 @@ def _load_foreign(
         port=port.path.name,
         licence=port.source.get("licence"),
     )
-    model = dataclasses.replace(model, config=dataclasses.replace(config, source=source))
-    return model, Tokenizer.from_folder(found.folder)
+    return with_source(model, source), Tokenizer.from_folder(found.folder)
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
+import einops
 import equinox as eqx
 import jax
 import numpy as np
@@ -56,8 +57,10 @@ def fill(
     Names and shapes are all checked before anything is read. Then each tensor is read once, put
     into its place in a stacked host array and dropped; a finished leaf goes to JAX at once.
     """
-    rows = used_rows(model, port.rows if rows is None else rows)
+    rows = port.rows if rows is None else rows
     tensors = _our_spelling(port, rows, tensors)
+    model = _with_optional(port, model, tensors, rows)
+    rows = used_rows(model, rows)
     _check_names(port, model, rows, tensors)
     for row in rows:
         _check_shapes(row, model, tensors)
@@ -139,6 +142,19 @@ def _our_spelling(port: Port, rows: tuple[Row, ...], tensors: Tensors) -> dict[s
         return name if re.sub(r"\.\d+\.", ".{layer}.", name) in whole else prefix + name
 
     return {spell(name): tensor for name, tensor in tensors.items()}
+
+
+def _with_optional(port: Port, model: Any, tensors: Tensors, rows: tuple[Row, ...]) -> Any:
+    """The skeleton with those optional leaves that this checkpoint has (`names.optional`)."""
+    found = {}
+    for row in rows:
+        leaf = row.leaf
+        if leaf in port.names.get("optional", []) and row.name in tensors:
+            if get_leaf(model, leaf) is None:
+                tensor = tensors[row.name]
+                shape = einops.rearrange(np.broadcast_to(0.0, tensor.shape), row.pattern).shape
+                found[leaf] = jax.ShapeDtypeStruct(shape, jax.tree.leaves(model)[0].dtype)
+    return set_leaves(model, found) if found else model
 
 
 def _names(rows: tuple[Row, ...], model: Any) -> set[str]:

@@ -1,0 +1,65 @@
+"""A port, a config and tensors make a model: the step that all loading comes down to."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import _config
+from ._port import Port, Row, read_port
+from ._rows import fill, skeleton
+from ._sharding import Rule, placer, sharding_rule
+from ._tensors import LazyTensor, in_memory
+
+
+def build(
+    port: Port | str | Path,
+    config: Any,
+    tensors: Mapping[str, np.ndarray | LazyTensor],
+    *,
+    dtype: Any = np.float32,
+    mesh: Any = None,
+    sharding: Any = None,
+) -> Any:
+    """The model of a port, from tensors that were read in any way: for formats without a loader.
+
+    **Arguments:** `port`, or the path of its table; `config`, ours, or a mapping of the port's own
+    keys (the contents of a `config.json`); `tensors` by the checkpoint's names; `dtype`, `mesh` and
+    `sharding` as in `load`.
+
+    **Raises:** `UnhandledConfig`, and `BadCheckpoint` for missing, superfluous or misshapen tensors.
+
+    ```python
+    state = ji.hub.read_torch("ckpt.pt")
+    model = ji.hub.build("my_port.toml", state["config"], state["model"])
+    ```
+    """
+    port = port if isinstance(port, Port) else read_port(port)
+    if isinstance(config, Mapping):
+        config = _config.to_ours(port, config)
+    lazy = {
+        name: tensor if isinstance(tensor, LazyTensor) else in_memory({name: tensor})[name]
+        for name, tensor in tensors.items()
+    }
+    return assemble(port, config, lazy, port.rows, dtype, sharding_rule(mesh, sharding))
+
+
+def assemble(
+    port: Port,
+    config: Any,
+    tensors: Mapping[str, LazyTensor],
+    rows: tuple[Row, ...],
+    dtype: Any,
+    rule: Rule,
+    progress: Callable[[int], Any] = lambda size: None,
+) -> Any:
+    """A skeleton filled by rows. Its config is the port's own, without a source."""
+    blank = skeleton(_config.model_class(port), config, dtype)
+    return fill(port, blank, tensors, place=placer(rule), rows=rows, progress=progress)
+
+
+def with_source(model: Any, source: Any) -> Any:
+    """The model with its provenance on the config."""
+    return dataclasses.replace(model, config=dataclasses.replace(model.config, source=source))
