@@ -1,0 +1,85 @@
+"""Small random models of every family, and checkpoints of them on disk."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxinterp.hub import Tokenizer
+from jaxinterp.models import GPT2, GPT2Config, GPTNeoX, GPTNeoXConfig, Llama, LlamaConfig
+from jaxinterp.nn import RopeScaling
+
+SIZES: dict[str, int] = {"vocab": 40, "ctx": 16, "d": 8, "layers": 3, "heads": 4}
+CONFIGS: dict[str, Any] = {
+    "gpt2": GPT2Config(**SIZES),
+    "gpt2-untied": GPT2Config(**SIZES, ff=20, act="relu", tied=False, scale_by_layer=True),
+    "neox": GPTNeoXConfig(**SIZES),
+    "neox-sequential": GPTNeoXConfig(
+        **SIZES, parallel=False, attention_bias=False, tied=True, rotary_fraction=1.0,
+        rope=RopeScaling(kind="linear", factor=2.0),
+    ),
+    "llama": LlamaConfig(**SIZES),
+    "llama-gqa": LlamaConfig(
+        **SIZES, kv_heads=2, k=6, ff=12, tied=True, attention_bias=True, mlp_bias=True,
+        rope=RopeScaling(kind="llama3", factor=8.0, original_ctx=8),
+    ),
+}  # fmt: skip
+CLASSES = {GPT2Config: GPT2, GPTNeoXConfig: GPTNeoX, LlamaConfig: Llama}
+
+
+def random_model(config: Any, seed: int = 0, dtype: Any = jnp.float32) -> Any:
+    """A model whose every leaf is random, biases and gains too."""
+    model = CLASSES[type(config)].init(config, key=jax.random.key(seed), dtype=jnp.dtype(dtype))
+    rng = np.random.default_rng(seed)
+    return jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), x.dtype), model)
+
+
+def same(a: Any, b: Any) -> bool:
+    """Two pytrees alike bit for bit, dtypes too; configs but for their source."""
+    one, two = jax.tree.leaves(a), jax.tree.leaves(b)
+    return jax.tree.structure(a) == jax.tree.structure(b) and all(
+        x.dtype == y.dtype and np.asarray(x).tobytes() == np.asarray(y).tobytes()
+        for x, y in zip(one, two, strict=True)
+    )
+
+
+@pytest.fixture(params=CONFIGS)
+def model(request: pytest.FixtureRequest) -> Any:
+    """A random model of every family, with the options that change its leaves."""
+    return random_model(CONFIGS[request.param])
+
+
+@pytest.fixture
+def gpt2() -> Any:
+    return random_model(CONFIGS["gpt2"])
+
+
+@pytest.fixture
+def make() -> Callable[..., Any]:
+    """`make("gpt2", ff=12)`: a random model of a named config with other fields."""
+
+    def build(name: str, seed: int = 0, dtype: Any = jnp.float32, **fields: Any) -> Any:
+        return random_model(dataclasses.replace(CONFIGS[name], **fields), seed, dtype)
+
+    return build
+
+
+@pytest.fixture
+def tokenizer() -> Tokenizer:
+    """A byte-level BPE of a few hundred tokens, trained here."""
+    import tokenizers
+    from tokenizers import decoders, models, pre_tokenizers, trainers
+
+    inner = tokenizers.Tokenizer(models.BPE())
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    inner.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=330, special_tokens=["<|endoftext|>"], show_progress=False,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )  # fmt: skip
+    inner.train_from_iterator(["John and Mary went to the store, and Mary gave John milk."] * 9, trainer)
+    return Tokenizer(inner)

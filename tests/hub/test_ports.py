@@ -1,0 +1,299 @@
+"""Ports: tables are bijections, names and shapes are checked, config keys are accounted for."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from jaxinterp import hub
+from jaxinterp.hub import BadCheckpoint, UnhandledConfig, _config
+from jaxinterp.hub._port import Row, _rows
+from jaxinterp.hub._rows import set_leaves
+
+from .conftest import CONFIGS, same
+
+
+def edit_config(folder: Path, **keys: Any) -> None:
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    config |= keys
+    path.write_text(json.dumps({k: v for k, v in config.items() if v is not ...}))
+
+
+def edit_tensors(folder: Path, change: Callable[[dict[str, np.ndarray]], Any]) -> None:
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    changed = change(tensors)
+    save_file(tensors if changed is None else changed, path)
+
+
+def test_load_of_export_is_the_model(model: Any, tmp_path: Path) -> None:
+    hub.export(model, tmp_path)
+    again, tokenizer = hub.load(tmp_path)
+    assert same(again, model)
+    assert again.config == model.config
+    assert tokenizer is None
+
+
+def test_export_of_load_is_the_checkpoint(model: Any, tmp_path: Path) -> None:
+    hub.export(model, tmp_path / "a")
+    hub.export(hub.load(tmp_path / "a")[0], tmp_path / "b")
+    one, two = (load_file(tmp_path / x / "model.safetensors") for x in "ab")
+    assert one.keys() == two.keys()
+    assert all(one[name].tobytes() == two[name].tobytes() for name in one)
+    texts = [(tmp_path / x / "config.json").read_text() for x in "ab"]
+    assert texts[0] == texts[1]
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_low_precision_round_trip(make: Any, tmp_path: Path, dtype: Any) -> None:
+    model = make("neox", dtype=dtype)
+    hub.export(model, tmp_path)
+    assert same(hub.load(tmp_path, dtype=dtype)[0], model)
+    wide = hub.load(tmp_path)[0]
+    assert same(wide, jax.tree.map(lambda x: x.astype(jnp.float32), model))
+
+
+def test_sharded_round_trip(model: Any, tmp_path: Path) -> None:
+    hub.export(model, tmp_path, max_shard_bytes=2000)
+    files = sorted(path.name for path in tmp_path.glob("*.safetensors"))
+    assert len(files) > 3
+    assert files[0] == f"model-00001-of-{len(files):05d}.safetensors"
+    again, _ = hub.load(tmp_path)
+    assert same(again, model)
+    assert again.config.source.files == tuple(files)
+
+
+def test_rows_are_bijections() -> None:
+    """Every row of every port, on random leaves: to theirs and back is the identity."""
+    sizes = {"d": 6, "head": 4, "kv_head": 2, "k": 3, "ff": 5, "vocab": 7, "ctx": 8, "qkv": 3}
+    rng = np.random.default_rng(0)
+    for port in hub.all_ports().values():
+        for row in (*port.rows, *port.flax):
+            right = row.pattern.split("->")[1].split()
+            ours = rng.normal(size=[sizes[axis] for axis in right])
+            leaves = list(ours) if len(row.leaves) > 1 else [ours]
+            theirs = row.to_theirs(leaves)
+            assert theirs.shape == row.their_shape(leaves[0].shape)
+            back = row.to_ours(theirs, leaves[0].shape)
+            assert all(np.array_equal(a, b) for a, b in zip(leaves, back, strict=True)), row
+
+
+def test_fused_neox_attention_is_head_by_head() -> None:
+    """`query_key_value` of GPT-NeoX: for each head q, then k, then v."""
+    row = next(r for r in hub.all_ports()["gpt_neox"].rows if "w_{q" in r.leaf)
+    theirs = np.arange(2 * 3 * 4)[:, None] * np.ones((1, 8))
+    q, k, v = row.to_ours(theirs, (2, 8, 4))
+    assert q[1, 0].tolist() == [12, 13, 14, 15]
+    assert k[0, 0].tolist() == [4, 5, 6, 7]
+    assert v[1, 0].tolist() == [20, 21, 22, 23]
+
+
+def test_sizes_of_a_row_are_solved() -> None:
+    row = Row("blocks.attn.w_q", "wq", "(head pair two) d -> head d (two pair)", {"two": 2})
+    theirs = np.arange(2 * 6)[:, None] * np.ones((1, 5))
+    assert row.to_ours(theirs, (2, 5, 6))[0][0, 0].tolist() == [0, 2, 4, 1, 3, 5]
+    unsolvable = Row("x", "x", "(a b) -> (b a)", {})
+    with pytest.raises(ValueError, match="give the sizes of 'b', 'a'"):
+        unsolvable.axes((6,))
+
+
+def test_names_without_the_prefix(gpt2: Any, tmp_path: Path) -> None:
+    """OpenAI's own files say `h.0...`, without `transformer.`, and have no `lm_head`."""
+    hub.export(gpt2, tmp_path)
+    edit_tensors(tmp_path, lambda t: {n.removeprefix("transformer."): x for n, x in t.items()})
+    assert same(hub.load(tmp_path)[0], gpt2)
+
+
+@pytest.mark.parametrize(
+    ("name", "buffers"),
+    [
+        ("gpt2", ["transformer.h.0.attn.bias", "transformer.h.1.attn.masked_bias"]),
+        ("neox", ["gpt_neox.layers.0.attention.bias", "gpt_neox.layers.2.attention.masked_bias",
+                  "gpt_neox.layers.0.attention.rotary_emb.inv_freq"]),
+        ("llama", ["model.layers.1.self_attn.rotary_emb.inv_freq"]),
+    ],
+)  # fmt: skip
+def test_old_buffers_are_ignored(make: Any, tmp_path: Path, name: str, buffers: list[str]) -> None:
+    model = make(name)
+    hub.export(model, tmp_path)
+    edit_tensors(tmp_path, lambda t: t | {buffer: np.zeros((1, 2)) for buffer in buffers})
+    assert same(hub.load(tmp_path)[0], model)
+
+
+def test_a_tied_head_may_be_in_the_file(gpt2: Any, tmp_path: Path) -> None:
+    hub.export(gpt2, tmp_path)
+    wte = np.asarray(gpt2.w_embed)
+    edit_tensors(tmp_path, lambda t: t | {"lm_head.weight": wte})
+    assert same(hub.load(tmp_path)[0], gpt2)
+    edit_tensors(tmp_path, lambda t: t | {"lm_head.weight": wte + 1})
+    with pytest.raises(BadCheckpoint, match="ties 'lm_head.weight'.*tie_word_embeddings"):
+        hub.load(tmp_path)
+
+
+def test_missing_and_superfluous_tensors_are_named(gpt2: Any, tmp_path: Path) -> None:
+    hub.export(gpt2, tmp_path)
+
+    def rename(tensors: dict[str, np.ndarray]) -> None:
+        tensors["transformer.h.1.attn.c_atn.weight"] = tensors.pop("transformer.h.1.attn.c_attn.weight")
+
+    edit_tensors(tmp_path, rename)
+    with pytest.raises(BadCheckpoint) as error:
+        hub.load(tmp_path)
+    words = str(error.value)
+    assert "1 tensors are missing: 'transformer.h.1.attn.c_attn.weight'" in words
+    assert "did you mean 'transformer.h.1.attn.c_atn.weight'" in words
+    assert "no row in the port: 'transformer.h.1.attn.c_atn.weight'" in words
+    assert "gpt2.toml" in words
+
+
+def test_a_wrong_shape_names_leaf_and_both_shapes(make: Any, tmp_path: Path) -> None:
+    hub.export(make("neox"), tmp_path)
+    edit_config(tmp_path, intermediate_size=20)
+    with pytest.raises(BadCheckpoint) as error:
+        hub.load(tmp_path)
+    words = str(error.value)
+    assert "blocks.mlp.w_in of shape (3, 8, 20)" in words
+    assert "'gpt_neox.layers.0.mlp.dense_h_to_4h.weight' of shape (20, 8)" in words
+    assert "the checkpoint has (32, 8)" in words
+
+
+def test_unhandled_keys_are_all_named(gpt2: Any, tmp_path: Path) -> None:
+    hub.export(gpt2, tmp_path)
+    edit_config(tmp_path, add_cross_attention=True, sliding_window=128, n_head=4, resid_pdrop=0.3)
+    with pytest.raises(UnhandledConfig) as error:
+        hub.load(tmp_path)
+    words = str(error.value)
+    assert "add_cross_attention = True (must be False)" in words
+    assert "sliding_window = 128 (must be absent)" in words
+    assert "n_head" not in words
+    assert "resid_pdrop" not in words
+    assert "ignore" in words
+
+
+def test_two_spellings_must_agree(make: Any, tmp_path: Path) -> None:
+    hub.export(make("neox"), tmp_path)
+    edit_config(tmp_path, rope_parameters={"rope_theta": 500.0, "rope_type": "default"})
+    with pytest.raises(UnhandledConfig, match=r"rope_parameters\.rope_theta = 500\.0 \(but rotary_emb_base"):
+        hub.load(tmp_path)
+
+
+ROPE4 = {"rope_theta": 5e5, "rope_scaling": {
+    "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 8}}  # fmt: skip
+ROPE5 = {"rope_parameters": ROPE4["rope_scaling"] | {"rope_theta": 5e5}}  # type: ignore[operator]
+
+
+def llama_json(**keys: Any) -> dict[str, Any]:
+    return {
+        "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 8,
+        "num_attention_heads": 2, "num_hidden_layers": 1, "vocab_size": 11,
+        "intermediate_size": 16, "max_position_embeddings": 32, **keys,
+    }  # fmt: skip
+
+
+def test_old_and_new_spellings_of_rotary() -> None:
+    port = hub.all_ports()["llama"]
+    old, new = (_config.to_ours(port, llama_json(**keys)) for keys in (ROPE4, ROPE5))
+    assert old == new
+    assert old.rotary_base == 5e5
+    assert (old.rope.kind, old.rope.factor, old.rope.original_ctx) == ("llama3", 8.0, 8)
+    for plain in ({}, {"rope_scaling": None}, {"rope_parameters": {"rope_type": "default"}},
+                  {"rope_scaling": {"type": "dynamic", "factor": 2.0}}):  # fmt: skip
+        assert _config.to_ours(port, llama_json(**plain)).rope is None
+    linear = _config.to_ours(port, llama_json(rope_scaling={"type": "linear", "factor": 4}))
+    assert (linear.rope.kind, linear.rope.factor) == ("linear", 4.0)
+    yarn = _config.to_ours(port, llama_json(rope_scaling={"type": "yarn", "factor": 4}))
+    assert yarn.rope.original_ctx == 32
+    with pytest.raises(ValueError, match="longrope"):
+        _config.to_ours(port, llama_json(rope_scaling={"type": "longrope", "factor": 4.0}))
+    with pytest.raises(UnhandledConfig, match=r"rope_scaling\.mscale = 0\.7"):
+        _config.to_ours(
+            port, llama_json(rope_scaling={"type": "yarn", "factor": 4.0, "mscale": 0.7})
+        )
+    with pytest.raises(UnhandledConfig, match="needs rope_scaling.factor"):
+        _config.to_ours(port, llama_json(rope_scaling={"type": "linear"}))
+
+
+def test_neox_spellings_of_rotary() -> None:
+    port = hub.all_ports()["gpt_neox"]
+    sizes = {"hidden_size": 8, "num_attention_heads": 2, "num_hidden_layers": 1, "vocab_size": 11,
+             "intermediate_size": 16, "max_position_embeddings": 32}  # fmt: skip
+    four = _config.to_ours(port, sizes | {"rotary_pct": 0.5, "rotary_emb_base": 100})
+    both = _config.to_ours(port, sizes | {"rotary_pct": 0.5, "partial_rotary_factor": 0.5,
+                                          "rotary_emb_base": 100, "rope_theta": 100.0})  # fmt: skip
+    five = _config.to_ours(port, sizes | {"rope_parameters": {
+        "partial_rotary_factor": 0.5, "rope_theta": 100, "rope_type": "default"}})  # fmt: skip
+    assert four == both == five
+    assert (four.rotary_fraction, four.rotary_base) == (0.5, 100.0)
+    assert _config.to_ours(port, sizes).rotary_fraction == 0.25
+
+
+def test_absent_keys_take_the_reference_defaults() -> None:
+    config = _config.to_ours(hub.all_ports()["gpt2"], {"n_layer": 2, "dtype": "float32"})
+    assert (config.vocab, config.d, config.heads, config.layers) == (50257, 768, 12, 2)
+    assert (config.act, config.norm_eps, config.tied) == ("gelu_new", 1e-5, True)
+
+
+def test_values_of_the_wrong_type() -> None:
+    with pytest.raises(UnhandledConfig, match="`n_layer` must be of type int; config.json has '2'"):
+        _config.to_ours(hub.all_ports()["gpt2"], {"n_layer": "2"})
+
+
+def test_another_head_is_refused(gpt2: Any, tmp_path: Path) -> None:
+    hub.export(gpt2, tmp_path)
+    edit_config(tmp_path, architectures=["GPT2ForSequenceClassification"])
+    with pytest.raises(UnhandledConfig, match="GPT2ForSequenceClassification"):
+        hub.load(tmp_path)
+
+
+def test_export_refuses_what_the_format_cannot_say(make: Any, tmp_path: Path) -> None:
+    with pytest.raises(UnhandledConfig, match="cannot express causal = False.*ji.save"):
+        hub.export(make("gpt2", causal=False), tmp_path)
+    folded = set_leaves(make("gpt2"), {"blocks.ln1.weight": None, "blocks.ln1.bias": None})
+    with pytest.raises(ValueError, match=r"lacks blocks\.ln1\.bias, blocks\.ln1\.weight.*ji\.save"):
+        hub.export(folded, tmp_path)
+    added = set_leaves(make("gpt2"), {"b_unembed": jnp.zeros(40)})
+    with pytest.raises(ValueError, match="has b_unembed besides"):
+        hub.export(added, tmp_path)
+    with pytest.raises(ValueError, match="no \\[flax\\] table"):
+        hub.export(make("llama"), tmp_path, format="flax")
+    with pytest.raises(ValueError, match="'safetensors' or 'flax'; got 'gguf'"):
+        hub.export(make("llama"), tmp_path, format="gguf")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_port_of_ones_own(make: Any, tmp_path: Path) -> None:
+    """A table outside the package serves a family that has none here."""
+    hub.export(make("gpt2"), tmp_path)
+    text = (hub.find_ports() / "gpt2.toml").read_text()
+    shared = (hub.find_ports() / "_huggingface.toml").read_text()
+    (tmp_path / "mine.toml").write_text(text.replace('family = "gpt2"', 'family = "mine"'))
+    (tmp_path / "_huggingface.toml").write_text(shared)
+    edit_config(tmp_path, model_type="mine")
+    with pytest.raises(UnhandledConfig, match="model_type='mine'.*gpt2, gpt_neox, llama.*ports/README"):
+        hub.load(tmp_path)
+    model, _ = hub.load(tmp_path, port=tmp_path / "mine.toml")
+    assert same(model, make("gpt2"))
+
+
+def test_broken_tables(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no port table .*ports/README\.md"):
+        hub.read_port(tmp_path / "absent.toml")
+    (tmp_path / "bad.toml").write_text("[source]\n[config]\n")
+    with pytest.raises(ValueError, match=r"lacks \[weights\]"):
+        hub.read_port(tmp_path / "bad.toml")
+    with pytest.raises(ValueError, match=r"a row is LEAF = \[NAME, PATTERN\]"):
+        _rows(tmp_path, {"w_embed": "wte.weight"})
+    config = CONFIGS["gpt2"]
+    with pytest.raises(ValueError, match="has no row for our leaves"):
+        port = hub.all_ports()["gpt2"]
+        rows = tuple(r for r in port.rows if r.leaf != "w_pos")
+        cut = hub.Port(port.family, port.path, port.source, port.config, port.names, rows, ())
+        hub.build(cut, config, {})
