@@ -20,6 +20,7 @@ from ._lines import lines as lines
 from ._page import Chapter as Chapter
 from ._page import page as page
 from ._table import table as table
+from ._text import number as number
 from ._text import visible as visible
 from ._token_strip import token_strip as token_strip
 from ._treescope import show as show

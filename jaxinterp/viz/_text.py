@@ -6,7 +6,7 @@ that a browser or a terminal would swallow, reorder or choke on.
 
 import unicodedata
 
-_PICTURES = {" ": "·", "\n": "⏎", "\t": "⇥", "\x7f": "␡"}
+_PICTURES = {" ": "·", "\n": "↵", "\t": "→", "\x7f": "␡"}
 _HIDDEN = frozenset(("Cc", "Cf", "Cs", "Cn", "Co", "Zl", "Zp"))
 _HIDDEN_SPACES = frozenset("\u00a0\u2007\u202f\u3000")
 
@@ -22,7 +22,7 @@ def _picture(char: str) -> str:
 
 
 def visible(text: str) -> str:
-    """A token with nothing hidden: `visible(" a\\n") == "·a⏎"`.
+    """A token with nothing hidden: `visible(" a\\n") == "·a↵"`.
 
     Blanks at its ends become dots (between words they stay), control characters their pictures
     (U+2400 ...), and invisible or reordering ones (zero-width, right-to-left override, lone

@@ -167,9 +167,9 @@ def test_bad_input_teaches(call, words):
 
 
 def test_visible():
-    assert viz.visible(" a b\n") == "·a b⏎"
+    assert viz.visible(" a b\n") == "·a b↵"
     assert viz.visible("  ") == "··"
-    assert viz.visible("\x00\t\u202e") == "␀⇥⟨U+202E⟩"
+    assert viz.visible("\x00\t\u202e") == "␀→⟨U+202E⟩"
     assert viz.visible("日本") == "日本"
 
 

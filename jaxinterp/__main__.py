@@ -1,0 +1,5 @@
+"""`python -m jaxinterp` is the command `jaxinterp`."""
+
+from .cli import main
+
+main()

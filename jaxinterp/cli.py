@@ -1,0 +1,143 @@
+"""The command `jaxinterp`: arguments in, a function of the library called, its result printed.
+
+Errors of the library teach (the rule, what was given, the corrected call), so they are printed as
+they are, with exit code 2; `--debug` shows where they were raised.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+_MODEL = """MODEL is "tiny" (comes with the package, needs no network), a name on the Hugging Face hub such
+as gpt2 or EleutherAI/pythia-70m, or a folder with a checkpoint."""
+
+
+class Command(click.Command):
+    """A command whose library errors are one message, and that knows `--debug`."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params.append(click.Option(["--debug"], is_flag=True, expose_value=False, callback=_keep, help="On an error, show where it was raised."))  # fmt: skip
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (ValueError, LookupError, OSError) as error:
+            if ctx.meta.get("jaxinterp.debug"):
+                raise
+            message = str(error) or type(error).__name__
+            raise Complaint(f"{message}\n(--debug shows where this was raised.)") from error
+
+
+class Complaint(click.ClickException):
+    """What a user can mend: exit code 2, as for wrong arguments."""
+
+    exit_code = 2
+
+
+def _keep(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value:
+        ctx.meta["jaxinterp.debug"] = True
+
+
+class Group(click.Group):
+    command_class = Command
+
+
+@click.group(
+    cls=Group,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog='Start with "jaxinterp tour". Each command has its own help: "jaxinterp lens --help".',
+)
+@click.version_option(package_name="jaxinterp")
+def main() -> None:
+    """Read, edit and understand language models in JAX.
+
+    \b
+    jaxinterp tour                            a guided tour on a small trained model, in about a minute
+    jaxinterp sites tiny                      where that model can be read and edited
+    jaxinterp lens tiny "The king and the"    what each layer would say next
+    """
+
+
+@main.command()
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), default=Path("jaxinterp-tour.html"), show_default=True, help="The HTML file to write.")  # fmt: skip
+@click.option("--model", "name", default="tiny", show_default=True, metavar="MODEL", help="Another model: a name on the Hugging Face hub, or a folder.")  # fmt: skip
+def tour(out: Path, name: str) -> None:
+    """Interpret a model from end to end, and write what was found to one HTML file.
+
+    Lists its sites, reads it with the logit lens, finds by activation patching where an answer is
+    decided, searches for induction heads, and steers what it writes. Every number that is printed
+    is measured in front of you. The embedded model takes about a minute on two CPU cores.
+
+    \b
+    Examples:
+      jaxinterp tour
+      jaxinterp tour --model gpt2 --out gpt2.html
+    """
+    from .tour import run_tour
+
+    run_tour(name, out)
+
+
+@main.command(epilog=_MODEL)
+@click.argument("model")
+@click.option("--length", type=click.IntRange(min=1), default=8, show_default=True, help="Tokens of the prompt whose shapes are shown.")  # fmt: skip
+def sites(model: str, length: int) -> None:
+    """List the sites of MODEL: every place to read or edit, with axes, shape and meaning.
+
+    \b
+    Examples:
+      jaxinterp sites tiny
+      jaxinterp sites EleutherAI/pythia-70m --length 32
+    """
+    import jax.numpy as jnp
+    from rich.console import Console
+
+    from . import load
+    from . import sites as list_sites
+    from .tour import describe, sites_table
+
+    loaded, _ = load(model)
+    console = Console()
+    console.print(describe(loaded, model))
+    console.print(sites_table(list_sites(loaded, jnp.zeros((length,), jnp.int32))).rich())
+    console.print("Read one with ji.run(model, tokens, capture=['resid_post', 'z[0]']).", markup=False)
+
+
+@main.command(epilog=_MODEL)
+@click.argument("model")
+@click.argument("text")
+@click.option("--top", type=click.IntRange(min=1), default=5, show_default=True, help="How many guesses to show per layer.")  # fmt: skip
+@click.option("--bos/--no-bos", default=False, show_default=True, help="Put the model's first-token marker before the text.")  # fmt: skip
+@click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Also write the whole table (layer, position) to this file.")  # fmt: skip
+def lens(model: str, text: str, top: int, bos: bool, html: Path | None) -> None:
+    """Show what each layer of MODEL would say after TEXT (the logit lens).
+
+    The residual stream after each block goes straight to the output: its best tokens, with their
+    probabilities, at the last position.
+
+    \b
+    Examples:
+      jaxinterp lens tiny "The queen said that"
+      jaxinterp lens gpt2 "The capital of France is" --top 3 --html lens.html
+    """
+    from rich.console import Console
+
+    from . import load
+    from .tour import lens_figure, lens_guesses_table, logit_lens
+
+    loaded, tokenizer = load(model)
+    if tokenizer is None:
+        raise ValueError(f"{model} has no tokenizer, so it cannot read text. Give a folder with a tokenizer.json, or use the library with token ids.")  # fmt: skip
+    reading = logit_lens(loaded, tokenizer, tokenizer(text, bos=bos), top=top)
+    Console().print(lens_guesses_table(reading).rich())
+    if html is not None:
+        path = lens_figure(reading, title=f"Logit lens: {model}").save(html)
+        click.echo(f"Wrote {path}.")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

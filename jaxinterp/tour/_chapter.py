@@ -1,0 +1,68 @@
+"""What a chapter returns, and the pieces that both the terminal and the page can show."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .. import viz
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A small table: `rich()` for the terminal, `figure()` for the page."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+    title: str = ""
+    caption: str = ""
+
+    def rich(self) -> Any:
+        import rich.box
+        from rich.table import Table as RichTable
+        from rich.text import Text
+
+        grid = RichTable(title=Text(self.title) if self.title else None, box=rich.box.SIMPLE_HEAD, title_justify="left", title_style="bold")  # fmt: skip
+        for column in self.columns:
+            grid.add_column(Text(column), overflow="fold")
+        for row in self.rows:
+            # Text, not markup: a token such as "[b]" must not be read as a style.
+            grid.add_row(*[Text(viz.number(v)) if isinstance(v, float) else Text(str(v)) for v in row])  # fmt: skip
+        return grid
+
+    def figure(self) -> viz.Figure:
+        return viz.table(self.columns, self.rows, title=self.title, caption=self.caption)
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """What a chapter found: its text and figures in reading order, and its numbers by name.
+
+    The text is made from `numbers`, so that it claims what was measured and nothing else.
+    """
+
+    title: str
+    body: Sequence[str | Table | viz.Figure]
+    numbers: dict[str, Any]
+
+
+Chapter = Callable[[Any, Any], Finding]
+"""`chapter(model, tokenizer) -> Finding`; raises `NotForThisModel` where it does not apply."""
+
+
+class NotForThisModel(ValueError):
+    """A chapter cannot be told with this model: the message says why, and the tour goes on."""
+
+
+def prompt(tokenizer: Any, text: str) -> Any:
+    """Ids of a text, after the first-token marker where the tokenizer has one, as in training."""
+    return tokenizer(text, bos=tokenizer.bos_id is not None)
+
+
+def percent(share: float) -> str:
+    """`percent(0.734) == "73%"`."""
+    return f"{100 * share:.0f}%".replace("-", "−")
+
+
+def listed(items: Sequence[str]) -> str:
+    """`listed(["a", "b", "c"]) == "a, b and c"`."""
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"

@@ -1,0 +1,132 @@
+"""Chapter 5: interventions on generation: a copying head taken out, a language put in.
+
+Turner et al. 2023 (https://arxiv.org/abs/2308.10248): a direction is the difference of two means.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import jaxinterp as ji
+
+from .. import viz
+from ._chapter import Finding, NotForThisModel, Table, listed, percent, prompt
+from ._induction import SPAN, repeated_tokens, scores
+from ._texts import ENGLISH, FRENCH, OPENING
+
+KNOWN, STEPS, SAMPLES = 8, 16, 4
+STRENGTHS = (0.0, 1.0, 2.0, 4.0)
+HELD_OUT = 4
+
+
+def chapter(model: Any, tokenizer: Any) -> Finding:
+    copied = copying(model, tokenizer)
+    steered = steering(model, tokenizer)
+    return Finding(
+        "Interventions on what it writes",
+        [*copied.body, *steered.body],
+        {**copied.numbers, **steered.numbers},
+    )
+
+
+def copying(model: Any, tokenizer: Any) -> Finding:
+    """How much of a repeated random block the model goes on copying, with and without its best heads."""
+    tokens, first = repeated_tokens(model, tokenizer, seed=1)
+    induction, _, _ = scores(model, tokens, first)
+    order = sorted(np.ndindex(induction.shape), key=lambda where: -induction[where])
+    best = order[:2]
+    others = [head for head in order[len(order) // 2 :] if head[0] in {layer for layer, _ in best}][:2]
+    cases = {"no head": [], f"head {_name(best[0])}": best[:1], f"heads {_name(*best)}": best}
+    if len(others) == 2:
+        cases[f"heads {_name(*others)}"] = others
+    # Which heads stay, (case, layer, head): an edit is data, so one compiled program serves all cases.
+    keep = np.ones((len(cases), *induction.shape), np.float32)
+    for case, heads in zip(keep, cases.values(), strict=True):
+        for head in heads:
+            case[head] = 0.0
+
+    known = first + SPAN + KNOWN
+
+    def copied(keep: Any) -> Any:
+        edit = ji.scale("z", keep[:, None, None, :, None])  # (layer, batch, pos, head, k)
+        written = ji.generate(ji.intervene(model, [edit]), tokens[:, :known], STEPS)
+        return (written == tokens[:, : known + STEPS])[:, known:].mean()
+
+    shares = dict(zip(cases, jax.jit(jax.vmap(copied))(keep).tolist(), strict=True))
+    whole, one, two, *control = map(percent, shares.values())
+    return Finding(
+        "",
+        [
+            f"Copying: a model reads {SPAN} random tokens and the first {KNOWN} of them again, and writes {STEPS} more, always "
+            f"the likeliest, in {len(tokens)} prompts. An edit of `ji.intervene` stays on at every step of `ji.generate`. The "
+            f"whole model copies {whole} of the tokens; with the head of the best induction score ({_name(best[0])}) set to "
+            f"zero it copies {one}, without the best two {two}"
+            + (f", and without two others of the same layers that score low ({_name(*others)}) {control[0]}." if control else "."),
+            Table(["set to zero", "tokens copied"], [[name, percent(share)] for name, share in shares.items()], title="Copying a random block"),
+        ],
+        {"copied": shares},
+    )  # fmt: skip
+
+
+def steering(model: Any, tokenizer: Any) -> Finding:
+    """Adds the direction from English to French to the residual stream, in several strengths."""
+    layer = model.config.layers // 2
+    english, french = (means(model, tokenizer, texts, layer) for texts in (ENGLISH, FRENCH))
+    origin, goal = english[:-HELD_OUT].mean(0), french[:-HELD_OUT].mean(0)
+    direction = goal - origin
+
+    def position(mean: Any) -> Any:
+        """Where a text lies on the line from English (0) to French (1)."""
+        return (mean - origin) @ direction / (direction @ direction)
+
+    tokens = prompt(tokenizer, OPENING)
+    if len(tokens) + STEPS > model.config.ctx:
+        raise NotForThisModel(f"{len(tokens)} tokens and {STEPS} more do not fit its context of {model.config.ctx}.")  # fmt: skip
+    prompts = jnp.broadcast_to(tokens, (SAMPLES, len(tokens)))
+
+    def write(strength: Any) -> Any:
+        edit = ji.add("resid_post", strength * direction, layer=layer)
+        return ji.generate(model, prompts, STEPS, key=jax.random.key(0), temperature=0.7, edits=[edit])  # fmt: skip
+
+    texts = jax.jit(jax.vmap(write))(jnp.asarray(STRENGTHS))  # (strength, sample, pos)
+    read = ji.at("resid_post", layer=layer, pos=np.arange(len(tokens), texts.shape[-1]), reduce="mean")
+    _, acts = ji.run(model, texts, capture=[read], logits=False)
+    scores = np.asarray(position(acts[read]).mean(1))
+    held_out = float(position(english[-HELD_OUT:]).mean()), float(position(french[-HELD_OUT:]).mean())
+    samples = [tokenizer.decode(texts[i, 0, len(tokens) :]) for i in range(len(STRENGTHS))]
+    risen = bool(scores.max() > scores[0] + 0.25)
+    best = int(scores.argmax())
+    return Finding(
+        "",
+        [
+            f"Steering: the direction is the mean of `resid_post[{layer}]` over {len(FRENCH) - HELD_OUT} French sentences minus that "
+            f"over {len(ENGLISH) - HELD_OUT} English ones. On the line between the two means (English 0, French 1), sentences that "
+            f"were left out lie at {viz.number(held_out[0])} (English) and {viz.number(held_out[1])} (French). After the English "
+            f"words {OPENING!r} the model writes {STEPS} tokens, {SAMPLES} times per strength, with the direction added at every "
+            "position; then the unedited model reads what was written.",
+            f"Unsteered text lies at {viz.number(scores[0])} on that line; "
+            + listed([f"with strength {viz.number(s)} at {viz.number(v)}" for s, v in zip(STRENGTHS[1:], scores[1:], strict=True)])
+            + (f". Strength {viz.number(STRENGTHS[best])} moves it furthest; whether it is good French, the samples show." if risen
+               else ". Steering hardly moves what this model writes."),
+            Table(
+                ["strength", "English 0 … French 1", "first sample, after the opening"],
+                [[float(s), float(v), text] for s, v, text in zip(STRENGTHS, scores, samples, strict=True)],
+                title="What it writes", caption=f"Opening: {OPENING} …",
+            ),
+        ],
+        {"steered": scores.tolist(), "held_out": held_out, "samples": samples, "layer": layer},
+    )  # fmt: skip
+
+
+def means(model: Any, tokenizer: Any, texts: list[str], layer: int) -> Any:
+    """The mean over positions of the residual stream after a layer, one row per text."""
+    tokens, mask = tokenizer(texts, bos=False)
+    read = ji.at("resid_post", layer=layer, reduce="mean")
+    _, acts = ji.run(model, tokens, mask=mask, capture=[read], logits=False)
+    return acts[read]
+
+
+def _name(*heads: Any) -> str:
+    return listed([f"{layer}.{head}" for layer, head in heads])

@@ -1,0 +1,104 @@
+"""Chapter 2: the logit lens, what the model would say if it stopped after each layer.
+
+nostalgebraist 2020, "interpreting GPT: the logit lens".
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import jaxinterp as ji
+
+from .. import viz
+from ._chapter import Finding, Table, percent, prompt
+
+TEXT = "The old man looked at his wife, and she looked at him; and then they went out of the"
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """Best guesses (layer, pos, guess): the first row reads the embedding, the last is the output."""
+
+    tokens: list[str]
+    layers: list[str]
+    guesses: np.ndarray
+    probs: np.ndarray
+    agrees: np.ndarray
+    "Whether each layer's best guess is already the output's (layer, pos)."
+    kl: np.ndarray
+    "Nats between the output's distribution and each layer's (layer, pos)."
+    gap: float
+    "The largest difference between the last row's logits and the model's own."
+
+
+def chapter(model: Any, tokenizer: Any) -> Finding:
+    reading = logit_lens(model, tokenizer, prompt(tokenizer, TEXT))
+    agree, kl = reading.agrees.mean(1), reading.kl.mean(1)
+    count = len(reading.tokens)
+    final = viz.visible(str(reading.guesses[-1, -1, 0]))
+    settled = int(np.argmax(np.logical_and.accumulate(reading.agrees[::-1, -1])[::-1]))
+    return Finding(
+        "What each layer would say next",
+        [
+            "The logit lens sends the residual stream after each layer straight to the output: the last norm and the "
+            "unembedding. In the figure, the row on top is the model's own output "
+            f"(its logits agree with those of `ji.run` within {reading.gap:.1e}).",
+            f"After {TEXT!r} the model says `{final}` with {percent(reading.probs[-1, -1, 0])}. That is the best guess of "
+            f"every row from {reading.layers[settled]!r} on. Over the {count} positions, the best guess of the embedding "
+            f"is the final one at {percent(agree[0])}, and of the layers in turn at {', '.join(map(percent, agree[1:]))}; "
+            f"the distance to the output's distribution goes from {viz.number(kl[0])} nats to "
+            f"{viz.number(kl[-2])} before the last layer.",
+            lens_guesses_table(reading),
+            lens_figure(reading, title="Logit lens"),
+        ],
+        {"agree": agree.tolist(), "kl": kl.tolist(), "gap": reading.gap, "settled": settled},
+    )  # fmt: skip
+
+
+def logit_lens(model: Any, tokenizer: Any, tokens: Any, *, top: int = 5) -> Reading:
+    """Reads the residual stream of `tokens` (pos,) after every layer."""
+    logits, acts = ji.run(model, tokens, capture=["resid_pre[0]", "resid_post"])
+    streams = jnp.concatenate([acts["resid_pre[0]"][None], acts["resid_post"]])
+    # Resuming after the last block leaves only the output; the layers ride along as a batch.
+    lens, _ = ji.resume(model, streams, model.config.layers)
+    logprobs = jax.nn.log_softmax(lens.astype(jnp.float32))
+    probs, ids = jax.lax.top_k(jnp.exp(logprobs), min(top, lens.shape[-1]))
+    kl = (jnp.exp(logprobs[-1:]) * (logprobs[-1:] - logprobs)).sum(-1)
+    ids = np.asarray(ids)
+    guesses = np.array([tokenizer.tokens(row) for row in ids.reshape(-1, ids.shape[-1])], object)
+    return Reading(
+        tokens=tokenizer.tokens(tokens),
+        layers=["embedding", *(f"layer {i}" for i in range(len(streams) - 1))],
+        guesses=guesses.reshape(ids.shape),
+        probs=np.asarray(probs),
+        agrees=ids[..., 0] == ids[-1:, :, 0],
+        kl=np.asarray(kl),
+        gap=float(jnp.abs(lens[-1] - logits).max()),
+    )
+
+
+def lens_guesses_table(reading: Reading) -> Table:
+    """The guesses at the last position, a row per layer."""
+    cells = [
+        [f"{viz.visible(token)} {percent(p)}" for token, p in zip(guesses, probs, strict=True)]
+        for guesses, probs in zip(reading.guesses[:, -1], reading.probs[:, -1], strict=True)
+    ]
+    columns = ["read after", *(f"guess {i + 1}" for i in range(reading.guesses.shape[-1]))]
+    rows = [[layer, *row] for layer, row in zip(reading.layers, cells, strict=True)]
+    return Table(columns, rows, title="Guesses for the token after the last")
+
+
+def lens_figure(reading: Reading, *, title: str) -> viz.Figure:
+    """The whole table, layers by positions."""
+    return viz.lens_table(
+        reading.tokens,
+        reading.guesses,
+        reading.probs,
+        layers=reading.layers,
+        title=title,
+        caption="Each cell is the best guess for the token after the one above its column, read after the layer of its "
+        "row; the colour is its probability. Hover for more guesses.",
+    )  # fmt: skip

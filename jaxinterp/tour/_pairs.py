@@ -1,0 +1,68 @@
+"""Clean and corrupt prompts that differ in one place, which decides the next token.
+
+Many kinds, because a small model knows some and not others: the chapter measures which.
+"""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """After `clean` the next token should be `answer`, after `corrupt` it should be `wrong`."""
+
+    what: str
+    clean: str
+    corrupt: str
+    answer: str
+    wrong: str
+
+
+def _pairs(what: str, *rows: tuple[str, str, str, str, str]) -> list[Pair]:
+    """From rows of (text with {} in it, clean filling, corrupt filling, answer, wrong)."""
+    return [Pair(what, row[0].replace("{}", row[1]), row[0].replace("{}", row[2]), *row[3:]) for row in rows]  # fmt: skip
+
+
+PAIRS: list[Pair] = [
+    *_pairs(
+        "a pronoun agrees with the person named before",
+        ("The {} was very angry, and at last", "queen", "king", " she", " he"),
+        ("The old {} came into the room, and", "woman", "man", " she", " he"),
+        ("When {} came into the room,", "Mary", "John", " she", " he"),
+        ("That night {} was very tired, and", "Elizabeth", "William", " she", " he"),
+        ("The young {} opened the door, and when", "lady", "gentleman", " she", " he"),
+        ("Her {} was not at home, and", "mother", "father", " she", " he"),
+    ),
+    *_pairs(
+        "a verb agrees with its subject",
+        ("The {} of the house", "doors", "door", " were", " was"),
+        ("The {} in the garden", "trees", "tree", " were", " was"),
+        ("In the evening the {}", "children", "child", " were", " was"),
+        ("It is certain that the {}", "men", "man", " were", " was"),
+    ),
+    *_pairs(
+        "a name said before comes again",
+        ("Mary and {} went home. It was late when Mary and", "John", "James", " John", " James"),
+        ("I met {} and Anna in the street. I said good evening to", "Peter", "Paul", " Peter", " Paul"),
+        ("Old George and {} were friends. One day old George and", "Henry", "Charles", " Henry", " Charles"),
+        ("His name was Tom {}. Everybody in the village knew Tom", "Martin", "Scott", " Martin", " Scott"),
+        ("Dear {}, I thank you for your letter. I am, dear", "Alice", "Emma", " Alice", " Emma"),
+    ),
+    *_pairs(
+        "a German pronoun agrees with the person named before",
+        ("Als {} in das Zimmer trat, sah", "die Mutter", "der Vater", " sie", " er"),
+        ("Da kam {} herein, und", "die Frau", "der Mann", " sie", " er"),
+        ("Es war einmal {}", "eine", "ein", " Frau", " Mann"),
+    ),
+    *_pairs(
+        "a French pronoun or noun agrees with the word before",
+        ("Il y avait dans la maison {}", "une", "un", " femme", " homme"),
+        ("Le soir, {} était fatigué, et", "elle", "il", " elle", " il"),
+    ),
+    *_pairs(
+        "a variable of a program comes again",
+        ("for {} in range(10):\n    print(", "i", "x", "i", "x"),
+        ("def f({}):\n    return", "x", "n", " x", " n"),
+        ("  for({}=0; ", "i", "j", "i", "j"),
+        ("  if( {}==0 ) return 0;\n  return", "p", "n", " p", " n"),
+    ),
+]  # fmt: skip

@@ -1,0 +1,104 @@
+"""Runs the chapters, prints what they find, and writes the page."""
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jaxinterp as ji
+
+from .. import viz
+from . import _generation, _induction, _lens, _model, _patching
+from ._chapter import Chapter, Finding, NotForThisModel, Table
+
+CHAPTERS: list[Chapter] = [
+    _model.chapter,
+    _lens.chapter,
+    _patching.chapter,
+    _induction.chapter,
+    _generation.chapter,
+]
+
+
+def run_tour(
+    name: str = "tiny",
+    out: str | os.PathLike[str] = "jaxinterp-tour.html",
+    *,
+    chapters: Sequence[Chapter] = CHAPTERS,
+    console: Any = None,
+) -> list[Finding]:
+    """Loads a model, runs `chapters` on it, prints them and writes `out` (whole or not at all).
+
+    A chapter that does not apply to the model says so and is left out.
+
+    **Returns:** the findings, with their numbers.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    console = console or Console()
+    out = Path(out)
+    if not out.parent.is_dir():
+        raise FileNotFoundError(f"There is no folder {str(out.parent)!r} to write {out.name!r} into. Create it first.")  # fmt: skip
+    begun = time.perf_counter()
+    findings, left_out = [], []
+    bar = Progress(SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console, transient=True)  # fmt: skip
+    with bar:
+        task = bar.add_task(f"loading {name}", total=len(chapters) + 1)
+        model, tokenizer = ji.load(name)
+        if tokenizer is None:
+            raise ValueError(f"The tour reads text, and {name} has no tokenizer. Give a folder with a tokenizer.json.")  # fmt: skip
+        bar.advance(task)
+        for number, chapter in enumerate(chapters, 1):
+            bar.update(task, description=f"chapter {number} of {len(chapters)}")
+            since = time.perf_counter()
+            try:
+                finding = chapter(model, tokenizer)
+            except NotForThisModel as reason:
+                left_out.append(f"Chapter {number} is left out for this model: {reason}")
+                console.print(left_out[-1], markup=False, style="yellow")
+            else:
+                findings.append(finding)
+                show(finding, len(findings), time.perf_counter() - since, console)
+            bar.advance(task)
+    seconds = time.perf_counter() - begun
+    path = viz.write(out, document(model, name, findings, left_out, seconds))
+    console.print(f"\nDone in {seconds:.0f} s. The figures are in {path}: open it in a browser.", markup=False, highlight=False, soft_wrap=True)  # fmt: skip
+    return findings
+
+
+def show(finding: Finding, number: int, seconds: float, console: Any) -> None:
+    """A finding in the terminal: text and tables; figures are named and wait on the page."""
+    from rich.text import Text
+
+    console.print()
+    console.rule(Text(f"{number}. {finding.title}  ({seconds:.1f} s)"), align="left")
+    for block in finding.body:
+        if isinstance(block, Table):
+            console.print(block.rich())
+        elif isinstance(block, viz.Figure):
+            console.print(Text(f"  [figure on the page] {block.title}", style="dim"))
+        else:
+            console.print(Text(block.replace("`", "")))
+            console.print()
+
+
+def document(
+    model: Any, name: str, findings: Sequence[Finding], left_out: Sequence[str], seconds: float
+) -> str:
+    """The page of all findings."""
+    chapters = [
+        viz.Chapter(finding.title, [block.figure() if isinstance(block, Table) else block for block in finding.body])
+        for finding in findings
+    ]  # fmt: skip
+    if left_out:
+        chapters.append(viz.Chapter("Left out", left_out))
+    import jax
+
+    return viz.page(
+        "A tour of a language model",
+        chapters,
+        summary=_model.describe(model, name) + " Every number below was measured by the run that wrote this page.",
+        footer=f"Written by `jaxinterp tour` in {seconds:.0f} s on {jax.default_backend()} (JAX {jax.__version__}).",
+    )  # fmt: skip
