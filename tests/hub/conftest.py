@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from jaxinterp.hub import Tokenizer
+from jaxinterp.hub._rows import skeleton
 from jaxinterp.models import GPT2, GPT2Config, GPTNeoX, GPTNeoXConfig, Llama, LlamaConfig
 from jaxinterp.nn import RopeScaling
 
@@ -32,10 +33,10 @@ CLASSES = {GPT2Config: GPT2, GPTNeoXConfig: GPTNeoX, LlamaConfig: Llama}
 
 
 def random_model(config: Any, seed: int = 0, dtype: Any = jnp.float32) -> Any:
-    """A model whose every leaf is random, biases and gains too."""
-    model = CLASSES[type(config)].init(config, key=jax.random.key(seed), dtype=jnp.dtype(dtype))
+    """The model that `init` makes, with every leaf random, biases and gains too."""
+    model = skeleton(CLASSES[type(config)], config, jnp.dtype(dtype))  # no compilation
     rng = np.random.default_rng(seed)
-    return jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), x.dtype), model)
+    return jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape).astype(x.dtype)), model)
 
 
 def same(a: Any, b: Any) -> bool:
