@@ -28,8 +28,8 @@ def open_safetensors(path: Path) -> dict[str, LazyTensor]:
     try:
         file = safe_open(path, framework="np")
     except (SafetensorError, OSError, ValueError) as error:
-        start = path.open("rb").read(40)
-        pointer = start.startswith(b"version https://git-lfs")
+        with path.open("rb") as start:
+            pointer = start.read(40).startswith(b"version https://git-lfs")
         why = "it is a Git LFS pointer, not the file" if pointer else "it is truncated or corrupt"
         raise BadCheckpoint(
             f"{path} ({size:,} bytes) cannot be read as safetensors ({error}): {why}. "
