@@ -79,7 +79,7 @@ def steering(model: Any, tokenizer: Any) -> Finding:
 
     def position(mean: Any) -> Any:
         """Where a text lies on the line from English (0) to French (1)."""
-        return (mean - origin) @ direction / (direction @ direction)
+        return (np.asarray(mean) - origin) @ direction / (direction @ direction)
 
     tokens = prompt(tokenizer, OPENING)
     if len(tokens) + STEPS > model.config.ctx:
@@ -93,7 +93,7 @@ def steering(model: Any, tokenizer: Any) -> Finding:
     texts = jax.jit(jax.vmap(write))(jnp.asarray(STRENGTHS))  # (strength, sample, pos)
     read = ji.at("resid_post", layer=layer, pos=np.arange(len(tokens), texts.shape[-1]), reduce="mean")
     _, acts = ji.run(model, texts, capture=[read], logits=False)
-    scores = np.asarray(position(acts[read]).mean(1))
+    scores = position(acts[read]).mean(1)
     held_out = float(position(english[-HELD_OUT:]).mean()), float(position(french[-HELD_OUT:]).mean())
     samples = [tokenizer.decode(texts[i, 0, len(tokens) :]) for i in range(len(STRENGTHS))]
     risen = bool(scores.max() > scores[0] + 0.25)
@@ -125,7 +125,7 @@ def means(model: Any, tokenizer: Any, texts: list[str], layer: int) -> Any:
     tokens, mask = tokenizer(texts, bos=False)
     read = ji.at("resid_post", layer=layer, reduce="mean")
     _, acts = ji.run(model, tokens, mask=mask, capture=[read], logits=False)
-    return acts[read]
+    return np.asarray(acts[read])
 
 
 def _name(*heads: Any) -> str:

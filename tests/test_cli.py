@@ -1,0 +1,103 @@
+"""The command line: help for newcomers, the library's errors as one message, `python -m` the same."""
+
+import subprocess
+import sys
+
+import jax
+import pytest
+from click.testing import CliRunner
+
+import jaxinterp as ji
+from jaxinterp.cli import main
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A random model with a tokenizer of single bytes, and the same model without one."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocab = {"<|endoftext|>": 0} | {char: i + 1 for i, char in enumerate(alphabet)}
+    inner = Tokenizer(models.BPE(vocab=vocab, merges=[]))
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    inner.decoder = decoders.ByteLevel()
+    config = ji.models.GPT2Config(vocab=len(vocab), ctx=32, d=8, layers=2, heads=2)
+    model = ji.models.GPT2.init(config, key=jax.random.key(0))
+    base = tmp_path_factory.mktemp("cli")
+    ji.save(base / "model", model, tokenizer=ji.hub.Tokenizer(inner))
+    ji.save(base / "silent", model)
+    return base
+
+
+def call(*args, code=0, columns="120"):
+    result = CliRunner(env={"COLUMNS": columns, "TERM": "dumb"}).invoke(main, [str(arg) for arg in args])
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+def test_help_shows_the_commands_and_how_to_begin():
+    text = call("--help")
+    for words in ["jaxinterp tour", "jaxinterp sites tiny", 'jaxinterp lens tiny "', "--version", "tour", "Start with"]:
+        assert words in text
+    assert call("-h") == text
+
+
+@pytest.mark.parametrize("command, words", [("tour", "--out"), ("sites", "MODEL"), ("lens", "--html")])
+def test_help_of_each_command_has_examples(command, words):
+    text = call(command, "--help")
+    assert words in text and "Examples:" in text and f"jaxinterp {command}" in text and "--debug" in text
+
+
+def test_sites(folder):
+    text = call("sites", folder / "model", "--length", "5")
+    assert "2 layers" in text and "GPT2" in text
+    row = next(line for line in text.splitlines() if line.strip().startswith("resid_post"))
+    assert "layer pos d" in row and "2 5 8" in row and "residual stream leaving the block" in row
+
+
+def test_lens_prints_what_it_read(folder, tmp_path):
+    out = tmp_path / "lens.html"
+    text = call("lens", folder / "model", "<b>a", "--top", "3", "--html", out)
+    assert "guess 3" in text and "guess 4" not in text and "layer 1" in text and f"Wrote {out}" in text
+    model, tokenizer = ji.load(str(folder / "model"))
+    logits, _ = ji.run(model, tokenizer("<b>a"))
+    best = ji.viz.visible(tokenizer.tokens([int(logits[-1].argmax())])[0])
+    last = next(line for line in text.splitlines() if line.strip().startswith("layer 1"))
+    assert last.split()[2] == best
+    page = out.read_text(encoding="utf-8")
+    assert "&lt;" in page and "<b>a" not in page
+    assert "<|end" in call("lens", folder / "model", "a", "--bos", "--top", "257", columns="20000")
+
+
+@pytest.mark.parametrize(
+    "args, words",
+    [
+        (["sites", "no-such-model"], "no model 'no-such-model'"),
+        (["sites", "./nowhere"], "no folder ./nowhere"),
+        (["lens", "{}/silent", "text"], "no tokenizer"),
+        (["lens", "{}/model", ""], "at least one token"),
+        (["lens", "{}/model", "x" * 40], "at most 32 positions"),
+        (["tour", "--model", "{}/silent", "--out", "{}/t.html"], "no tokenizer"),
+        (["tour", "--out", "{}/none/t.html"], "no folder"),
+    ],
+)
+def test_errors_are_one_message(folder, args, words):
+    args = [arg.replace("{}", str(folder)) for arg in args]
+    text = call(*args, code=2)
+    assert words in text and text.count("Error: ") == 1 and "Traceback" not in text and "--debug" in text
+
+
+def test_wrong_arguments_are_explained():
+    assert "No such command 'tuor'" in call("tuor", code=2)
+    assert "Missing argument" in call("lens", code=2)
+    assert "--top" in call("lens", "tiny", "a", "--top", "0", code=2)
+
+
+def test_debug_shows_where(folder):
+    result = CliRunner().invoke(main, ["sites", "no-such-model", "--debug"])
+    assert isinstance(result.exception, ValueError) and result.exit_code == 1
+
+
+def test_python_m_is_the_same():
+    done = subprocess.run([sys.executable, "-m", "jaxinterp", "--help"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and "jaxinterp tour" in done.stdout and not done.stderr

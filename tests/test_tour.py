@@ -1,0 +1,193 @@
+"""The tour runs on any model with a tokenizer, and what it says is what it measured."""
+
+import io
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxinterp as ji
+from jaxinterp import tour
+from jaxinterp.tour import _induction, _model, _patching
+from jaxinterp.tour._pairs import PAIRS
+from jaxinterp.tour._texts import ENGLISH, FRENCH
+
+
+def small_tokenizer():
+    """A byte-level BPE vocabulary that knows the tour's own prompts."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    texts = [text for pair in PAIRS for text in (pair.clean + pair.answer, pair.corrupt + pair.wrong)]
+    trainer = trainers.BpeTrainer(
+        vocab_size=500,
+        special_tokens=["<|endoftext|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    bpe.train_from_iterator([*texts, *ENGLISH, *FRENCH] * 2, trainer)
+    return ji.hub.Tokenizer(bpe)
+
+
+@pytest.fixture(scope="module")
+def small():
+    tokenizer = small_tokenizer()
+    config = ji.models.GPTNeoXConfig(vocab=tokenizer.vocab, ctx=96, d=16, layers=2, heads=2, rotary_fraction=1.0)
+    return ji.models.GPTNeoX.init(config, key=jax.random.key(0)), tokenizer
+
+
+@pytest.fixture(scope="module")
+def told(small, tmp_path_factory):
+    """Findings, terminal text and page of a tour of a random model."""
+    from rich.console import Console
+
+    folder = tmp_path_factory.mktemp("tour")
+    ji.save(folder / "model", small[0], tokenizer=small[1])
+    console = Console(file=io.StringIO(), width=120)
+    findings = tour.run_tour(str(folder / "model"), folder / "out.html", console=console)
+    assert sorted(path.name for path in folder.iterdir()) == ["model", "out.html"]
+    return findings, console.file.getvalue(), (folder / "out.html").read_text(encoding="utf-8")
+
+
+def test_says_what_it_measured(told):
+    findings, printed, page = told
+    printed = re.sub(r"\s+", " ", printed)
+    named = {finding.title: finding.numbers for finding in findings}
+    model = named["The model and its sites"]
+    assert f"{model['parameters']:,} parameters" in printed and f"{model['parameters']:,} parameters" in page
+    induction = named["Induction heads"]
+    assert induction["induction"].shape == (2, 2) and not induction["strong"]
+    assert "No head reaches 0.4" in printed and "It hardly does here" in printed
+    assert f"costs {ji.viz.number(np.log(500))})" in printed
+    writes = named["Interventions on what it writes"]
+    for share in writes["copied"].values():
+        assert f"{100 * share:.0f}%" in printed
+    assert named["What each layer would say next"]["gap"] < 1e-5
+    for title in named:
+        assert f">{title}</h2>" in page
+
+
+def test_page_holds_every_figure_and_loads_nothing(told):
+    findings, _, page = told
+    figures = [block for finding in findings for block in finding.body if not isinstance(block, str)]
+    assert page.count('<figure class="ji-figure">') == len(figures) >= 9
+    assert page.count("<html") == 1
+    loads = re.findall(r"""(?:src|href)=["']([^"']*)""", page)
+    assert loads and all(load.startswith(("#", "data:image/png;base64,")) for load in loads)
+    assert len(page) < 3_000_000
+
+
+def test_lens_ends_in_the_models_own_output(small):
+    model, tokenizer = small
+    tokens = tokenizer("The old man")
+    reading = tour.logit_lens(model, tokenizer, tokens, top=3)
+    probs = jax.nn.softmax(ji.run(model, tokens)[0])
+    assert reading.guesses.shape == (3, len(tokens), 3)
+    assert np.allclose(reading.probs[-1], jax.lax.top_k(probs, 3)[0], atol=1e-6)
+    assert reading.agrees[-1].all() and np.allclose(reading.kl[-1], 0, atol=1e-6)
+    assert reading.kl[0].min() > 0
+
+
+def test_sweeps_equal_plain_runs(small):
+    """Every cell, not only the one that the tour checks; restoring the one changed position restores all."""
+    model, tokenizer = small
+    clean, corrupt = tokenizer("The old man"), tokenizer("The old man")
+    corrupt = corrupt.at[1].set(int(clean[1]) + 1)
+    places, heads, gap = _patching.sweeps(model, clean, corrupt, (7, 11))
+    assert places.shape == (2, len(clean)) and heads.shape == (2, 2) and gap < 1e-4
+    assert np.isclose(places[0, 1], 1.0, atol=1e-4) and np.allclose(np.delete(places[0], 1), 0.0, atol=1e-4)
+    _, acts = ji.run(model, clean, capture=["z"])
+
+    def difference(logits):
+        return float(logits[-1, 7] - logits[-1, 11])
+
+    right, wrong = (difference(ji.run(model, tokens)[0]) for tokens in (clean, corrupt))
+    for layer, head in np.ndindex(2, 2):
+        edit = ji.replace("z", acts["z"][layer], layer=layer, head=head)
+        patched = difference(ji.run(model, corrupt, edits=[edit])[0])
+        assert np.isclose(heads[layer, head], (patched - wrong) / (right - wrong), atol=1e-3)
+
+
+def test_where_it_sits_reads_the_grid():
+    grid = np.array([[0.1, 0.9, 0.0], [0.0, 0.8, 0.2], [0.0, 0.1, 1.0]])
+    text = _patching.where_it_sits(grid, ["a", " b", "c"], [1])
+    assert text == (
+        "Which position carries the answer: before layers 0 to 1 at position 1 `·b` (the word that differs): 80% to 90%; "
+        "before layer 2 at position 2 `c` (the last): 100%."
+    )
+
+
+def test_pairs_differ_only_inside():
+    for pair in PAIRS:
+        assert pair.clean != pair.corrupt and pair.answer != pair.wrong
+        assert len({(p.clean, p.corrupt) for p in PAIRS}) == len(PAIRS)
+
+
+def test_induction_scores_of_a_planted_pattern(small):
+    """On a pattern that always reads one after the first time, the score is 1."""
+    model, tokenizer = small
+    tokens, first = _induction.repeated_tokens(model, tokenizer)
+    assert tokens.shape == (_induction.PROMPTS, first + 2 * _induction.SPAN)
+    block = tokens[:, first : first + _induction.SPAN]
+    assert (block == tokens[:, first + _induction.SPAN :]).all()
+    assert all(len(set(row.tolist())) == _induction.SPAN for row in block)
+    size = tokens.shape[1]
+    planted = np.zeros((size, size), np.float32)
+    for query in range(size):
+        planted[query, max(0, query - _induction.SPAN + 1)] = 1.0
+    edit = ji.replace("pattern", jnp.asarray(planted), layer=1, head=0)
+    induction, previous, losses = _induction.scores(ji.intervene(model, [edit]), tokens, first)
+    assert induction[1, 0] == 1.0 and previous[1, 0] < 0.1 and induction[0].max() < 0.2
+    assert losses.shape == (size - 1,)
+
+
+def test_chapters_that_do_not_apply_are_left_out(small, tmp_path):
+    from rich.console import Console
+
+    _, tokenizer = small
+    config = ji.models.GPT2Config(vocab=tokenizer.vocab, ctx=24, d=8, layers=1, heads=2)
+    ji.save(tmp_path / "m", ji.models.GPT2.init(config, key=jax.random.key(1)), tokenizer=tokenizer)
+    console = Console(file=io.StringIO(), width=200)
+    chapters = [_model.chapter, _induction.chapter]
+    findings = tour.run_tour(str(tmp_path / "m"), tmp_path / "o.html", chapters=chapters, console=console)
+    assert [finding.title for finding in findings] == ["The model and its sites"]
+    assert "Chapter 2 is left out for this model: 50 tokens" in console.file.getvalue()
+    assert "Left out" in (tmp_path / "o.html").read_text(encoding="utf-8")
+
+
+def test_bad_input(small, tmp_path):
+    ji.save(tmp_path / "m", small[0])
+    with pytest.raises(ValueError, match="reads text, and .* has no tokenizer"):
+        tour.run_tour(str(tmp_path / "m"), tmp_path / "o.html")
+    with pytest.raises(FileNotFoundError, match="no folder"):
+        tour.run_tour("tiny", tmp_path / "none" / "o.html")
+    assert not (tmp_path / "o.html").exists()
+
+
+def test_table_shows_brackets_as_they_are():
+    from rich.console import Console
+
+    console = Console(file=io.StringIO(), width=80)
+    console.print(tour.Table(["[bold]a"], [["[red]x[/red]"], [0.123456], [12]]).rich())
+    printed = console.file.getvalue()
+    assert "[bold]a" in printed and "[red]x[/red]" in printed and "0.123" in printed and "12" in printed
+
+
+def _embedded():
+    try:
+        return ji.load("tiny")
+    except FileNotFoundError:
+        pytest.skip("the embedded model is not in this checkout")
+
+
+def test_the_embedded_model_solves_a_pair_and_has_an_effect_to_show():
+    finding = _patching.chapter(*_embedded())
+    numbers = finding.numbers
+    assert numbers["solved"] >= 1 and numbers["checked"] < 1e-3
+    assert numbers["by_place"][-1, -1] > 0.9, "before the last layer, all is at the last position"
+    text = " ".join(block for block in finding.body if isinstance(block, str))
+    assert f"of {len(PAIRS)} prompt pairs, {numbers['fit']} fit" in text.replace("Of", "of")
