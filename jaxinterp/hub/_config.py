@@ -86,7 +86,6 @@ def _flatten(theirs: Mapping[str, Any], nested: set[str]) -> Iterator[tuple[str,
 def _build(port: Port, fields: dict[str, Any]) -> Any:
     """Our config from our fields; dotted ones make a nested dataclass (`rope.factor`)."""
     cls = config_class(port)
-    same = port.config.get("same", {})
     for field, other in port.config.get("fallback", {}).items():
         if field not in fields and other in fields:
             fields[field] = fields[other]
@@ -95,13 +94,25 @@ def _build(port: Port, fields: dict[str, Any]) -> Any:
         outer, inner = field.split(".")
         groups.setdefault(outer, {})[inner] = fields.pop(field)
     for outer, group in groups.items():
-        switch = f"{outer}.kind"
-        if group.get("kind") in (None, *same.get(switch, [])):
-            continue
-        inner_class = _dataclass_of(typing.get_type_hints(cls)[outer])
-        known = {f.name for f in dataclasses.fields(inner_class)}
-        fields[outer] = _call(port, inner_class, {k: v for k, v in group.items() if k in known})
+        reads = _reads(port, outer, group.get("kind"))
+        if reads:
+            inner_class = _dataclass_of(typing.get_type_hints(cls)[outer])
+            group = {key: value for key, value in group.items() if key in reads}
+            fields[outer] = _call(port, inner_class, group)
     return _call(port, cls, fields)
+
+
+def _reads(port: Port, outer: str, kind: str | None) -> list[str]:
+    """The fields that a nested part of this kind has; none where it changes nothing."""
+    kinds = port.config["kinds"][outer]
+    if kind is None:
+        return []
+    if kind not in kinds:
+        spelling = _spellings(port, "kind")[0]
+        raise UnhandledConfig(
+            f"{spelling} = {kind!r} is not done here; the kinds are {', '.join(kinds)}."
+        )
+    return ["kind", *kinds[kind]] if kinds[kind] else []
 
 
 def _call(port: Port, cls: type, fields: Mapping[str, Any]) -> Any:
@@ -131,6 +142,16 @@ def _call(port: Port, cls: type, fields: Mapping[str, Any]) -> Any:
     return cls(**typed)
 
 
+def _value(port: Port, config: Any, field: str) -> Any:
+    """A field of ours, `rope.factor` too; None where its part is absent or does not read it."""
+    outer, _, inner = field.rpartition(".")
+    if not outer:
+        return getattr(config, field)
+    part = getattr(config, outer)
+    used = part is not None and inner in _reads(port, outer, part.kind)
+    return getattr(part, inner) if used else None
+
+
 def _spellings(port: Port, field: str) -> list[str]:
     return [key for key, ours in port.config["keys"].items() if ours.split(".")[-1] == field]
 
@@ -151,9 +172,7 @@ def to_theirs(port: Port, config: Any) -> dict[str, Any]:
     }
     written: set[str] = set()
     for key, field in port.config["keys"].items():
-        value = config
-        for part in field.split("."):
-            value = None if value is None else getattr(value, part, None)
+        value = _value(port, config, field)
         if field in written or value is None:
             continue
         written.add(field)

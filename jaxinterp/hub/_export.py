@@ -63,7 +63,10 @@ def export(
     tensors = unfill(port, model, rows)
     dtype = next(iter(tensors.values())).dtype.name
     path.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(config | {"torch_dtype": dtype}, indent=2, sort_keys=True) + "\n"
+    config["torch_dtype"] = dtype
+    if tokenizer is not None:
+        config |= {"bos_token_id": tokenizer.bos_id, "eos_token_id": tokenizer.eos_id}
+    text = json.dumps(config, indent=2, sort_keys=True) + "\n"
     (path / "config.json").write_text(text, encoding="utf-8")
     if format == "flax":
         save_flax(path / FLAX, unflatten_tree(tensors))

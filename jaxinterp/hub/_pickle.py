@@ -123,7 +123,7 @@ def _not_a_zip(path: Path) -> str:
         return f"{path} is a Git LFS pointer, not the file; fetch it again."
     if b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19" in start:
         return (
-            f"{path} is in the format of torch before 1.6, which is read by executing it. Save it "
+            f"{path} is in the format of torch before 1.6, which this reader does not know. Save it "
             "anew with a current torch (torch.save), or better as safetensors."
         )
     if start[:1] == b"\x80" or start[:2] == b"PK":
@@ -235,7 +235,7 @@ def _rebuild(
         if empty:
             return np.zeros(shape, kind)
         steps = tuple(s * kind.itemsize for s in stride)
-        return np.lib.stride_tricks.as_strided(flat, shape, steps, writeable=False)
+        return np.ndarray(shape, kind, buffer=flat.view(np.uint8).data, strides=steps)
 
     return LazyTensor(tuple(shape), kind, read)
 
