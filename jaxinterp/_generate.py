@@ -12,8 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 from ._check import check_mask, check_tokens
 from ._edits import Edit, check_edit, resolve_edits
 from ._run import Engine
-from ._survey import layer_count, split_edits, survey
-from ._types import Context
+from ._survey import layer_count, shared_context, split_edits, survey
 
 
 def generate(
@@ -153,7 +152,7 @@ def _generate(
         shapes = survey(model, tokens, edits)
         engine = Engine(model, edits, (), None, shapes, offset=start, columns=prompt, memory=memory)
         resid = model.embed(tokens, here, engine.tap_at_ends())
-        resid = engine.blocks(resid, Context(allowed, model.tables(here)), 0, engine.count)
+        resid = engine.blocks(resid, shared_context(allowed, model.tables(here)), 0, engine.count)
         return engine.unembed(resid, last).squeeze(-2), engine.memory
 
     # The prompt attends within itself, as in `run`; its keys and values then head the memory.

@@ -43,7 +43,12 @@ def context(
         positions = jnp.maximum(jnp.cumsum(real, -1, dtype=jnp.int32) - 1, 0)
         keys = jnp.broadcast_to(real[..., None, :], (*real.shape[:-1], pos, pos))
         allowed = keys if allowed is None else keys & jnp.broadcast_to(allowed, keys.shape)
-    return positions, Context(mask=allowed, tables=model.tables(positions))
+    return positions, shared_context(allowed, model.tables(positions))
+
+
+def shared_context(allowed: Any, tables: Any) -> Context:
+    """What all blocks share, computed once and the same however each block is compiled."""
+    return Context(*jax.lax.optimization_barrier((allowed, tables)))
 
 
 def survey(

@@ -3,6 +3,7 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float
 
 from .._types import Context, Tap
@@ -95,9 +96,11 @@ class Attention(eqx.Module):
         """The pattern, in float32 at least: rows sum to 1 over the keys that `ctx.mask` allows."""
         wide = accumulation_dtype(q)
         *batch, query, heads, width = q.shape
-        grouped = q.reshape(*batch, query, k.shape[-2], heads // k.shape[-2], width)
+        # Scaling queries is cheaper than scaling scores, and leaves the softmax no product that a
+        # compiler could fuse into its subtraction, which would make the rounding depend on it.
+        grouped = (q * self.scale).reshape(*batch, query, k.shape[-2], heads // k.shape[-2], width)
         scores = einsum("...qngk,...snk->...ngqs", grouped, k).astype(wide)
-        scores = scores.reshape(*batch, heads, query, k.shape[-3]) * self.scale
+        scores = scores.reshape(*batch, heads, query, k.shape[-3])
         if self.scale_by_layer:
             scores = scores / (jnp.asarray(ctx.layer, wide) + 1)
         scores = tap("scores", scores)
@@ -124,7 +127,12 @@ def _read(
         edited = tap(site, heads)
         if tap.edited(site):
             read = (lambda t: t) if norm is None else norm
-            y = y + einsum("...phd,hdk->...phk", read(edited) - read(heads), w)
+            change = read(edited) - read(heads)
+            # Rounding alone can make this differ from zero; where nothing was edited it is zero,
+            # while its gradient stays.
+            same = (edited == heads).all(-1, keepdims=True)
+            change = change - lax.stop_gradient(jnp.where(like(same, change), change, 0))
+            y = y + einsum("...phd,hdk->...phk", change, w)
     return y
 
 

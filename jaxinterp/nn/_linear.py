@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
 
 def einsum(pattern: str, *operands: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -15,7 +15,7 @@ def einsum(pattern: str, *operands: Float[Array, "..."]) -> Float[Array, "..."]:
     return jnp.einsum(pattern, *operands, precision=lax.Precision.HIGHEST if exact else None)
 
 
-def like(value: Float[Array, "..."], x: Float[Array, "..."]) -> Float[Array, "..."]:
+def like(value: Shaped[Array, "..."], x: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
     """`value` broadcast to the shape of `x`: rank promotion is an error here, so it is written."""
     return jnp.broadcast_to(value, x.shape)
 
