@@ -102,7 +102,7 @@ def sites(model: str, length: int) -> None:
 
     loaded, _ = load(model)
     console = Console()
-    console.print(describe(loaded, model))
+    console.print(describe(loaded, model).replace("`", ""), markup=False)
     console.print(sites_table(list_sites(loaded, jnp.zeros((length,), jnp.int32))).rich())
     console.print("Read one with ji.run(model, tokens, capture=['resid_post', 'z[0]']).", markup=False)
 

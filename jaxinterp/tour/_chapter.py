@@ -9,12 +9,16 @@ from .. import viz
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """A small table: `rich()` for the terminal, `figure()` for the page."""
+    """A small table: `rich()` for the terminal, `figure()` for the page.
+
+    A long one can be `page_only`, where it is folded.
+    """
 
     columns: Sequence[str]
     rows: Sequence[Sequence[Any]]
     title: str = ""
     caption: str = ""
+    page_only: bool = False
 
     def rich(self) -> Any:
         import rich.box
@@ -30,7 +34,7 @@ class Table:
         return grid
 
     def figure(self) -> viz.Figure:
-        return viz.table(self.columns, self.rows, title=self.title, caption=self.caption)
+        return viz.table(self.columns, self.rows, title=self.title, caption=self.caption, folded=self.page_only)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)

@@ -33,11 +33,11 @@ def chapter(model: Any, tokenizer: Any) -> Finding:
 
 def copying(model: Any, tokenizer: Any) -> Finding:
     """How much of a repeated random block the model goes on copying, with and without its best heads."""
-    tokens, first = repeated_tokens(model, tokenizer, seed=1)
-    induction, _, _ = scores(model, tokens, first)
+    induction, _, _ = scores(model, *repeated_tokens(model, tokenizer))
+    tokens, first = repeated_tokens(model, tokenizer, seed=1)  # heads are chosen on other prompts
     order = sorted(np.ndindex(induction.shape), key=lambda where: -induction[where])
     best = order[:2]
-    others = [head for head in order[len(order) // 2 :] if head[0] in {layer for layer, _ in best}][:2]
+    others = [head for head in order[:1:-1] if head[0] in {layer for layer, _ in best}][:2]
     cases = {"no head": [], f"head {_name(best[0])}": best[:1], f"heads {_name(*best)}": best}
     if len(others) == 2:
         cases[f"heads {_name(*others)}"] = others
@@ -63,7 +63,8 @@ def copying(model: Any, tokenizer: Any) -> Finding:
             f"the likeliest, in {len(tokens)} prompts. An edit of `ji.intervene` stays on at every step of `ji.generate`. The "
             f"whole model copies {whole} of the tokens; with the head of the best induction score ({_name(best[0])}) set to "
             f"zero it copies {one}, without the best two {two}"
-            + (f", and without two others of the same layers that score low ({_name(*others)}) {control[0]}." if control else "."),
+            + (f", and without the two of the same layers that score lowest ({_name(*others)}) {control[0]}." if control else ".")
+            + (" It copies too little for the comparison to say much." if shares["no head"] < 0.2 else ""),
             Table(["set to zero", "tokens copied"], [[name, percent(share)] for name, share in shares.items()], title="Copying a random block"),
         ],
         {"copied": shares},

@@ -20,9 +20,12 @@ SPAN, PROMPTS, BAR = 25, 8, 0.4
 def chapter(model: Any, tokenizer: Any) -> Finding:
     tokens, first = repeated_tokens(model, tokenizer)
     induction, previous, losses = scores(model, tokens, first)
+    fresh, _ = repeated_tokens(model, tokenizer, repeat=False)
+    control = np.asarray(token_losses(ji.run(model, fresh)[0], fresh).mean(0))
     best = np.unravel_index(induction.argmax(), induction.shape)
     strong = [tuple(map(int, where)) for where in np.argwhere(induction >= BAR)]
-    early, late = losses[first : first + SPAN - 1].mean(), losses[first + SPAN - 1 :].mean()
+    second = slice(first + SPAN - 1, None)  # losses are of next tokens
+    late, new = losses[second].mean(), control[second].mean()
     rises = ablations(model, tokens, first)
     worst = np.unravel_index(rises.argmax(), rises.shape)
     _, acts = ji.run(model, tokens[0], capture=[f"pattern[{best[0]}]"], logits=False)
@@ -32,14 +35,13 @@ def chapter(model: Any, tokenizer: Any) -> Finding:
         else f"No head reaches {BAR}, so this model has no clear induction head by that bar."
     )
     ranking = sorted(np.ndindex(induction.shape), key=lambda where: -induction[where])[:5]
-    copies = "It does here" if late < early - 0.5 else "It hardly does here"
+    verdict = "The model copies from its context" if new - late > 0.5 else "The model hardly copies from its context"
     return Finding(
         "Induction heads",
         [
-            f"A model is given {PROMPTS} prompts of {SPAN} random tokens, twice over. Nothing but the first time round can "
-            "foretell the second, so a fall of the loss at the repeat is copying from context. "
-            f"{copies}: the mean loss is {viz.number(early)} nats in the first round and {viz.number(late)} in the second "
-            f"(a uniform guess costs {viz.number(np.log(model.config.vocab))}).",
+            f"The model reads {PROMPTS} prompts of {SPAN} random tokens, twice over. Only the first round can foretell the second: "
+            f"there the mean loss is {viz.number(late)} nats, and {viz.number(new)} where {SPAN} new random tokens follow instead "
+            f"(a uniform guess costs {viz.number(np.log(model.config.vocab))}). {verdict}.",
             "An induction head looks from a token back to what followed it the first time. Its score is the attention it "
             f"pays there, averaged over the second round; spread evenly, attention would score about {viz.number(1 / (1.5 * SPAN))}. "
             f"{found} The best is head {best[0]}.{best[1]} with {viz.number(induction[best])}.",
@@ -52,8 +54,8 @@ def chapter(model: Any, tokenizer: Any) -> Finding:
                 [[f"{layer}.{head}", float(induction[layer, head]), float(previous[layer, head]), float(rises[layer, head])] for layer, head in ranking],
                 title="The five heads with the best scores",
             ),
-            viz.lines({"mean loss": losses}, x=np.arange(1, len(losses) + 1), x_axis="position", y_axis="nats",
-                      marks={"the repeat begins": first + SPAN}, title="Loss on random tokens that come twice"),
+            viz.lines({"the same tokens again": losses, "new tokens": control}, x=np.arange(1, len(losses) + 1), x_axis="position", y_axis="nats",
+                      marks={"second round": first + SPAN}, title="Mean loss on random tokens"),
             viz.heatmap(induction, row_axis="layer", col_axis="head", value="score", limits=(0, 1), title="Induction score of every head"),
             viz.heatmap(rises, row_axis="layer", col_axis="head", value="nats", diverging=True, title="Rise of the second round's loss without one head"),
             viz.attention(
@@ -63,21 +65,24 @@ def chapter(model: Any, tokenizer: Any) -> Finding:
             ),
         ],
         {"induction": induction, "previous": previous, "strong": strong, "best": tuple(map(int, best)),
-         "loss_first": float(early), "loss_second": float(late), "rises": rises},
+         "loss_repeated": float(late), "loss_new": float(new), "rises": rises},
     )  # fmt: skip
 
 
-def repeated_tokens(model: Any, tokenizer: Any, *, seed: int = 0) -> tuple[Any, int]:
-    """Prompts (batch, pos) of a block of distinct random tokens twice, and where the block begins."""
+def repeated_tokens(model: Any, tokenizer: Any, *, seed: int = 0, repeat: bool = True) -> tuple[Any, int]:
+    """Prompts (batch, pos) of a block of distinct random tokens twice, and where the block begins.
+
+    With `repeat=False` other tokens take the place of the second round, for comparison.
+    """
     bos = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
     vocab = min(tokenizer.vocab, model.config.vocab)
     # Byte-pair vocabularies are ordered by frequency: leave out the bytes and the rarest tenth.
-    low, high = (256, int(0.9 * vocab)) if vocab > 600 else (len(bos), vocab)
-    if high - low < SPAN or len(bos) + 2 * SPAN > model.config.ctx:
-        raise NotForThisModel(f"{2 * SPAN} tokens, {SPAN} of them different, do not fit its vocabulary of {vocab} and context of {model.config.ctx}.")  # fmt: skip
+    low, high = (257, int(0.9 * vocab)) if vocab > 600 else (len(bos), vocab)
+    if high - low < 2 * SPAN or len(bos) + 2 * SPAN > model.config.ctx:
+        raise NotForThisModel(f"{2 * SPAN} different tokens do not fit its vocabulary of {vocab} and context of {model.config.ctx}.")  # fmt: skip
     rng = np.random.default_rng(seed)
-    blocks = [low + rng.choice(high - low, SPAN, replace=False) for _ in range(PROMPTS)]
-    rows = [np.concatenate([bos, block, block]) for block in blocks]
+    drawn = [low + rng.choice(high - low, 2 * SPAN, replace=False) for _ in range(PROMPTS)]
+    rows = [np.concatenate([bos, ids[:SPAN], ids[:SPAN] if repeat else ids[SPAN:]]) for ids in drawn]
     return jnp.asarray(np.stack(rows), jnp.int32), len(bos)
 
 

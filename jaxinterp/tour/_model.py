@@ -7,7 +7,7 @@ import jax
 
 import jaxinterp as ji
 
-from ._chapter import Finding, Table, prompt
+from ._chapter import Finding, Table, listed, prompt
 
 
 def chapter(model: Any, tokenizer: Any) -> Finding:
@@ -36,7 +36,7 @@ def describe(model: Any, name: str | None = None) -> str:
     """One sentence on a model: its kind, sizes and origin."""
     config = model.config
     source = getattr(config, "source", None)
-    name = name or (source.name if source else None)
+    name = name or (source.name if source else "a model")
     sizes = [
         f"{config.layers} layers",
         f"a residual stream of {config.d}",
@@ -45,8 +45,7 @@ def describe(model: Any, name: str | None = None) -> str:
         f"a vocabulary of {config.vocab}",
         f"a context of {config.ctx} tokens",
     ]
-    origin = f" {name}:" if name else ""
-    return f"{type(model).__name__}{origin} {', '.join(sizes)}; {parameters(model):,} parameters."
+    return f"`{name}` is a {type(model).__name__} of {parameters(model):,} parameters: {listed(sizes)}."
 
 
 def sites_table(sites: Any) -> Table:

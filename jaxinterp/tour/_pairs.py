@@ -36,8 +36,16 @@ PAIRS: list[Pair] = [
         "a verb agrees with its subject",
         ("The {} of the house", "doors", "door", " were", " was"),
         ("The {} in the garden", "trees", "tree", " were", " was"),
-        ("In the evening the {}", "children", "child", " were", " was"),
-        ("It is certain that the {}", "men", "man", " were", " was"),
+        ("In the evening the {} here", "children", "child", " were", " was"),
+        ("It is certain that these {} there", "men", "man", " were", " was"),
+    ),
+    *_pairs(
+        "a word calls for its partner",
+        ("He was {} tired", "so", "more", " that", " than"),
+        ("The road {} London", "between", "from", " and", " to"),
+        ("I have {} seen him", "neither", "either", " nor", " or"),
+        ("Er war {} müde", "so", "mehr", " daß", " als"),
+        ("Il {} savait", "ne", "le", " pas", " bien"),
     ),
     *_pairs(
         "a name said before comes again",
@@ -48,15 +56,17 @@ PAIRS: list[Pair] = [
         ("Dear {}, I thank you for your letter. I am, dear", "Alice", "Emma", " Alice", " Emma"),
     ),
     *_pairs(
-        "a German pronoun agrees with the person named before",
-        ("Als {} in das Zimmer trat, sah", "die Mutter", "der Vater", " sie", " er"),
+        "a German word agrees with the one named before",
         ("Da kam {} herein, und", "die Frau", "der Mann", " sie", " er"),
-        ("Es war einmal {}", "eine", "ein", " Frau", " Mann"),
+        ("Da saß {} junge", "die", "der", " Frau", " Mann"),
+        ("Es war {} alte", "eine", "der", " Frau", " Mann"),
     ),
     *_pairs(
-        "a French pronoun or noun agrees with the word before",
-        ("Il y avait dans la maison {}", "une", "un", " femme", " homme"),
+        "a French word agrees with the one named before",
         ("Le soir, {} était fatigué, et", "elle", "il", " elle", " il"),
+        ("C'était {} pauvre", "une", "un", " femme", " homme"),
+        ("Il aimait {} autre", "une", "un", " femme", " homme"),
+        ("Il y avait là {} jeune", "une", "un", " fille", " homme"),
     ),
     *_pairs(
         "a variable of a program comes again",
@@ -64,5 +74,6 @@ PAIRS: list[Pair] = [
         ("def f({}):\n    return", "x", "n", " x", " n"),
         ("  for({}=0; ", "i", "j", "i", "j"),
         ("  if( {}==0 ) return 0;\n  return", "p", "n", " p", " n"),
+        ("def __init__(self, {}):\n        self.{} =", "name", "value", " name", " value"),
     ),
 ]  # fmt: skip

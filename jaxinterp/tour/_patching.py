@@ -21,7 +21,7 @@ def chapter(model: Any, tokenizer: Any) -> Finding:
     fitting = [pair for pair in PAIRS if fits(pair, tokenizer, model.config.ctx)]
     if not fitting:
         raise NotForThisModel(
-            f"none of the {len(PAIRS)} prompt pairs has equal lengths and one-token answers in this tokenizer."
+            f"none of the {len(PAIRS)} prompt pairs fits its tokenizer (equal lengths, one-token answers)."
         )  # fmt: skip
     differences = logit_differences(model, tokenizer, fitting)
     # Between answer and wrong: for on the clean prompt, against on the corrupt one.
@@ -31,13 +31,15 @@ def chapter(model: Any, tokenizer: Any) -> Finding:
     tried = Table(
         ["kind", "clean prompt", "answer", "clean", "corrupt", "both right"],
         [
-            [p.what, p.clean, f"{viz.visible(p.answer)} / {viz.visible(p.wrong)}", float(d[0]), float(d[1]), "yes" if m > 0 else "no"]
+            [p.what, viz.visible(p.clean), f"{viz.visible(p.answer)} / {viz.visible(p.wrong)}", float(d[0]), float(d[1]), "yes" if m > 0 else "no"]
             for p, d, m in zip(fitting, differences, margins, strict=True)
         ],
-        title="Logit differences (answer minus wrong) at the end of each prompt",
+        title="Logit differences (answer minus wrong) at the end of each prompt that was tried",
+        page_only=True,
     )  # fmt: skip
     choice = (
-        f"Of {len(PAIRS)} prompt pairs, {len(fitting)} fit this tokenizer (equal lengths, one-token answers); on {solved} "
+        f"Of {len(PAIRS)} prompt pairs, {len(fitting)} fit this tokenizer (equal lengths, one-token answers, "
+        f"a difference before the last token); on {solved} "
         "the model prefers the right token after both prompts. "
     )
     if margins[best] <= 0:
@@ -124,13 +126,13 @@ def where_it_sits(by_place: Any, names: Sequence[str], changed: Sequence[int]) -
 
 
 def fits(pair: Pair, tokenizer: Any, ctx: int) -> bool:
-    """Whether a pair has one length and one-token answers."""
+    """Whether a pair has one length, one-token answers, and differs somewhere before its last token."""
     try:
         tokenizer.token_id(pair.answer), tokenizer.token_id(pair.wrong)
     except ValueError:
         return False
     clean, corrupt = prompt(tokenizer, pair.clean), prompt(tokenizer, pair.corrupt)
-    return len(clean) == len(corrupt) <= ctx
+    return len(clean) == len(corrupt) <= ctx and int(clean[-1]) == int(corrupt[-1])
 
 
 def logit_differences(model: Any, tokenizer: Any, pairs: Sequence[Pair]) -> Any:

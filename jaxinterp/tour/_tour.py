@@ -63,7 +63,7 @@ def run_tour(
                 show(finding, len(findings), time.perf_counter() - since, console)
             bar.advance(task)
     seconds = time.perf_counter() - begun
-    path = viz.write(out, document(model, name, findings, left_out, seconds))
+    path = viz.write(out, document(name, findings, left_out, seconds))
     console.print(f"\nDone in {seconds:.0f} s. The figures are in {path}: open it in a browser.", markup=False, highlight=False, soft_wrap=True)  # fmt: skip
     return findings
 
@@ -75,18 +75,16 @@ def show(finding: Finding, number: int, seconds: float, console: Any) -> None:
     console.print()
     console.rule(Text(f"{number}. {finding.title}  ({seconds:.1f} s)"), align="left")
     for block in finding.body:
-        if isinstance(block, Table):
+        if isinstance(block, Table) and not block.page_only:
             console.print(block.rich())
-        elif isinstance(block, viz.Figure):
-            console.print(Text(f"  [figure on the page] {block.title}", style="dim"))
+        elif isinstance(block, Table | viz.Figure):
+            console.print(Text(f"  [on the page] {block.title}", style="dim"))
         else:
             console.print(Text(block.replace("`", "")))
             console.print()
 
 
-def document(
-    model: Any, name: str, findings: Sequence[Finding], left_out: Sequence[str], seconds: float
-) -> str:
+def document(name: str, findings: Sequence[Finding], left_out: Sequence[str], seconds: float) -> str:
     """The page of all findings."""
     chapters = [
         viz.Chapter(finding.title, [block.figure() if isinstance(block, Table) else block for block in finding.body])
@@ -99,6 +97,6 @@ def document(
     return viz.page(
         "A tour of a language model",
         chapters,
-        summary=_model.describe(model, name) + " Every number below was measured by the run that wrote this page.",
+        summary=f"`{name}` read, edited and steered with jaxinterp. Every number below was measured by the run that wrote this page.",
         footer=f"Written by `jaxinterp tour` in {seconds:.0f} s on {jax.default_backend()} (JAX {jax.__version__}).",
     )  # fmt: skip

@@ -78,7 +78,7 @@ def heatmap(
             x=left + cell_w * j,
             y=_GAP + cell_h * i,
             mark=ramp.mark(values[i, j]),
-            text=f"{values[i, j]:.2f}".replace("-", "−") if show_text and np.isfinite(values[i, j]) else "",
+            text=_inside(values[i, j]) if show_text else "",
             tip=f"{row_axis} {rows[i]}, {col_axis} {cols[j]}: {number(values[i, j])}",
         )
         for i in range(len(rows))
@@ -142,6 +142,11 @@ def describe(values, rows, cols, title, row_axis, col_axis, value) -> str:
         f"{words} Largest {number(values[high])} at {row_axis} {rows[high[0]]}, {col_axis} {cols[high[1]]}; "
         f"smallest {number(values[low])} at {row_axis} {rows[low[0]]}, {col_axis} {cols[low[1]]}."
     )  # fmt: skip
+
+
+def _inside(value: float) -> str:
+    """The number written into a cell: two decimals, no minus before zero."""
+    return f"{round(value, 2) + 0.0:.2f}".replace("-", "−") if np.isfinite(value) else ""
 
 
 def _ticks(low: float, high: float, height: float) -> list[tuple[float, str]]:

@@ -7,16 +7,26 @@ from ._figure import Figure, render
 from ._text import number, plain
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str = "", caption: str = "") -> Figure:  # fmt: skip
+def table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    *,
+    title: str = "",
+    caption: str = "",
+    folded: bool = False,
+) -> Figure:
     """Draws `rows` under `columns`; numbers are set to the right, with three digits.
 
     Integers are written in full. Text is shown as it is: pass tokens through `visible` to see
-    their blanks.
+    their blanks. A `folded` table shows its title, and its rows after a click.
     """
     if any(len(row) != len(columns) for row in rows):
         raise ValueError(f"Each row holds one value for each of the {len(columns)} columns {list(columns)}.")  # fmt: skip
     body = [[_cell(value) for value in row] for row in rows]
-    return Figure(title or "Table", render("table.html", title=title, caption=caption, columns=columns, rows=body))  # fmt: skip
+    html = render(
+        "table.html", title=title, caption=caption, columns=columns, rows=body, folded=folded
+    )
+    return Figure(title or "Table", html)
 
 
 def _cell(value: object) -> tuple[str, bool]:
