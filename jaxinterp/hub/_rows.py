@@ -20,6 +20,7 @@ Place = Callable[[str, np.ndarray], jax.Array]
 
 def skeleton(model_class: type, config: Any, dtype: Any) -> Any:
     """The model with shapes for arrays: nothing is allocated."""
+    dtype = np.dtype(dtype)
     return eqx.filter_eval_shape(
         lambda key: model_class.init(config, key=key, dtype=dtype), jax.random.key(0)
     )

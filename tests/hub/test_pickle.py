@@ -26,6 +26,21 @@ def test_every_dtype(tmp_path: Path, kind: str) -> None:
     assert found["a.b"].tobytes() == array.tobytes()
 
 
+def test_a_file_that_torch_wrote() -> None:
+    """Every dtype, views, parameters and containers, against what torch said (golden/make.py)."""
+    golden = Path(__file__).parent / "golden"
+    found = read_torch(golden / "torch_all.pt")
+    with np.load(golden / "torch_all.npz") as expected:
+        for name in expected:
+            assert np.array_equal(found[name].astype(expected[name].dtype), expected[name]), name
+            assert found[name].shape == expected[name].shape
+    assert found["bfloat16"].dtype == BFLOAT16
+    assert found["float8_e5m2"].dtype.name == "float8_e5m2"
+    assert (found["size"], found["device"], found["dtype"]) == ((2, 3), "cpu", BFLOAT16)
+    assert found["nested"]["list"] == [1, 2.0, "x", None, (1, 2)]
+    assert found["nested"][3]["weight"].shape == (2, 2)
+
+
 def test_strides_offsets_and_shared_storages(tmp_path: Path) -> None:
     data = np.arange(24, dtype=np.float32)
     value = {
