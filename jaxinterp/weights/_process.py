@@ -1,0 +1,34 @@
+"""All the surgery that applies to a model: the weights that published statistics are about."""
+
+from typing import Any
+
+from ._center import center_unembed, center_writing, centring
+from ._fold_norms import fold_norms
+from ._leaves import check_layout
+from ._value_bias import fold_value_bias
+
+
+def process(model: Any) -> Any:
+    r"""`fold_value_bias` $\circ$ `center_unembed` $\circ$ `center_writing` $\circ$ `fold_norms`.
+
+    The weights of `HookedTransformer.from_pretrained` with its defaults, on which most published
+    weight statistics were computed. Loading a model never does this: `ji.load` gives the weights
+    of the checkpoint, and this function changes them where a reader can see it.
+
+    **Arguments:** `model`; centring of what is written is left out for RMSNorm and for models
+    without norms, to which it does not apply.
+
+    **Returns:** a new model.
+
+    ```python
+    model, tokenizer = ji.load("gpt2")
+    processed = ji.weights.process(model)
+    ```
+
+    Law: log-probabilities stay what they were.
+    """
+    check_layout(model, "process")
+    model = fold_norms(model)
+    if centring(model):
+        model = center_writing(model)
+    return fold_value_bias(center_unembed(model))
