@@ -158,7 +158,7 @@ def _spellings(port: Port, field: str) -> list[str]:
 
 def _dataclass_of(hint: Any) -> type:
     options = typing.get_args(hint) or (hint,)
-    return next(option for option in options if dataclasses.is_dataclass(option))
+    return next(o for o in options if isinstance(o, type) and dataclasses.is_dataclass(o))
 
 
 def to_theirs(port: Port, config: Any) -> dict[str, Any]:

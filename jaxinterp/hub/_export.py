@@ -105,7 +105,9 @@ def from_flax(
             raise ValueError(f"No port has a {type(config).__name__}; give one: port=....")
         port = ports[0]
     tensors = in_memory(flatten_tree(params))
-    return assemble(port, config, tensors, _rows_for(port, "flax"), dtype, sharding_rule(None, None))
+    return assemble(
+        port, config, tensors, _rows_for(port, "flax"), dtype, sharding_rule(None, None)
+    )
 
 
 def _rows_for(port: Port, format: str) -> tuple[Row, ...]:
@@ -125,7 +127,10 @@ def _check_whole(port: Port, model: Any, rows: tuple[Row, ...]) -> None:
     here = set(leaf_paths(model))
     covered = {leaf for row in used_rows(model, rows) for leaf in row.leaves}
     gone = sorted(whole - here) or sorted(
-        leaf for row in rows for leaf in row.leaves if leaf in whole and get_leaf(model, leaf) is None
+        leaf
+        for row in rows
+        for leaf in row.leaves
+        if leaf in whole and get_leaf(model, leaf) is None
     )
     added = sorted(here - covered) or sorted(here - whole)
     if gone or added:

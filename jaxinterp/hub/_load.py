@@ -90,9 +90,7 @@ def _dtype(dtype: Any) -> np.dtype | None:
     return kind
 
 
-def _resolve(
-    name_or_path: str | Path, revision: str | None, **where: Any
-) -> tuple[Snapshot, str]:
+def _resolve(name_or_path: str | Path, revision: str | None, **where: Any) -> tuple[Snapshot, str]:
     """The folder to read and the name it goes by."""
     name = os.fspath(name_or_path)
     if name == TINY:
@@ -222,9 +220,7 @@ class _progress:
             return lambda size: None
         from tqdm import tqdm
 
-        self.bar = tqdm(
-            total=self.total, desc=f"Loading {self.name}", unit="B", unit_scale=True
-        )
+        self.bar = tqdm(total=self.total, desc=f"Loading {self.name}", unit="B", unit_scale=True)
         return self.bar.update
 
     def __exit__(self, *error: Any) -> None:

@@ -28,9 +28,7 @@ def is_saved(folder: Path) -> bool:
     return (folder / "model" / "metadata").is_file() and (folder / "leaves").is_dir()
 
 
-def save(
-    path: str | Path, model: Any, *, tokenizer: Any = None, overwrite: bool = False
-) -> None:
+def save(path: str | Path, model: Any, *, tokenizer: Any = None, overwrite: bool = False) -> None:
     """Writes a model that `ji.load(path)` restores: all of it appears at `path`, or nothing.
 
     **Arguments:** a `tokenizer` is kept with the model; `overwrite` replaces what is at `path`.

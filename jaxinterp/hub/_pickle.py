@@ -5,38 +5,20 @@ whose tensors point at storages, and `NAME/data/KEY` are those storages, raw. A 
 that may call any function; this reader hands it six harmless ones and refuses the rest by name.
 """
 
-import dataclasses
 import functools
 import io
 import pickle
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 from ._errors import BadCheckpoint, UnsafePickle
+from ._storages import DTYPES, STORAGES, Call, Name, Storages, rebuild, rebuild_v3
 from ._tensors import LazyTensor
 
 MAX_PICKLE_BYTES = 256 * 2**20  # the pickle holds names and shapes, never weights
-MAX_EXPANDED_BYTES = 2**30  # a tensor may repeat its storage (stride 0), but not without end
-
-_DTYPES = {
-    "float64": np.float64, "float32": np.float32, "float16": np.float16,
-    "bfloat16": ml_dtypes.bfloat16, "int64": np.int64, "int32": np.int32, "int16": np.int16,
-    "int8": np.int8, "uint8": np.uint8, "uint16": np.uint16, "uint32": np.uint32,
-    "uint64": np.uint64, "bool": np.bool_, "complex64": np.complex64, "complex128": np.complex128,
-    "float8_e4m3fn": ml_dtypes.float8_e4m3fn, "float8_e5m2": ml_dtypes.float8_e5m2,
-}  # fmt: skip
-_STORAGES = {
-    "DoubleStorage": "float64", "FloatStorage": "float32", "HalfStorage": "float16",
-    "BFloat16Storage": "bfloat16", "LongStorage": "int64", "IntStorage": "int32",
-    "ShortStorage": "int16", "CharStorage": "int8", "ByteStorage": "uint8",
-    "BoolStorage": "bool", "ComplexFloatStorage": "complex64",
-    "ComplexDoubleStorage": "complex128", "UntypedStorage": "uint8",
-}  # fmt: skip
 
 
 def read_torch(path: str | Path) -> Any:
@@ -95,7 +77,7 @@ def _unpickle(path: Path, archive: zipfile.ZipFile) -> Any:
         )
     prefix = programs[0].removesuffix("data.pkl")
     big_endian = _read_entry(archive, entries.get(f"{prefix}byteorder")) == b"big"
-    storages = _Storages(path, prefix, big_endian, entries)
+    storages = Storages(path, prefix, big_endian, entries)
     program = io.BytesIO(archive.read(entry))
     try:
         return _Restricted(program, storages).load()
@@ -129,60 +111,9 @@ def _not_a_zip(path: Path) -> str:
     if start[:1] == b"\x80" or start[:2] == b"PK":
         kind = "a truncated zip" if start[:2] == b"PK" else "a bare pickle"
         return f"{path} must be a zip as torch.save writes it; got {kind}. Fetch it again."
-    return f"{path} must be a zip as torch.save writes it; it is truncated, corrupt or another file."
-
-
-@dataclasses.dataclass(frozen=True)
-class _Storages:
-    """Where the storages of one file lie."""
-
-    path: Path
-    prefix: str
-    big_endian: bool
-    entries: dict[str, zipfile.ZipInfo]
-
-    def find(self, key: Any, dtype: Any, count: Any) -> "_Storage":
-        entry = self.entries.get(f"{self.prefix}data/{key}") if isinstance(key, str) else None
-        if entry is None:
-            raise BadCheckpoint(f"storage {key!r} is not in the file: it is truncated.")
-        kind = np.dtype(_DTYPES[dtype])
-        if entry.compress_type != zipfile.ZIP_STORED:
-            raise BadCheckpoint(f"storage {key!r} is compressed, which torch never writes.")
-        if not isinstance(count, int) or not 0 <= count * kind.itemsize <= entry.file_size:
-            raise BadCheckpoint(
-                f"storage {key!r} should hold {count} elements of {dtype}; its entry has "
-                f"{entry.file_size:,} bytes: the file is corrupt."
-            )
-        return _Storage(self, entry, kind)
-
-
-class _Inert:
-    """What a pickle may hold but not change: setting its state is refused."""
-
-    __slots__ = ()
-
-    def __setstate__(self, state: Any) -> None:
-        raise UnsafePickle("the pickle tries to change the reader itself. Nothing was executed.")
-
-
-@dataclasses.dataclass(frozen=True)
-class _Storage(_Inert):
-    home: _Storages
-    entry: zipfile.ZipInfo
-    dtype: np.dtype
-
-    def read(self, dtype: np.dtype, start: int, count: int) -> np.ndarray:
-        size = count * dtype.itemsize
-        try:
-            with zipfile.ZipFile(self.home.path) as archive, archive.open(self.entry) as file:
-                file.seek(start * dtype.itemsize)
-                data = file.read(size)
-        except (zipfile.BadZipFile, EOFError, OSError) as error:
-            raise BadCheckpoint(f"{self.home.path} is corrupt ({error}); fetch it again.") from error
-        if len(data) != size:
-            raise BadCheckpoint(f"{self.home.path} is truncated in {self.entry.filename}.")
-        flat = np.frombuffer(data, dtype)
-        return flat.byteswap() if self.home.big_endian else flat
+    return (
+        f"{path} must be a zip as torch.save writes it; it is truncated, corrupt or another file."
+    )
 
 
 class _State(dict):
@@ -194,75 +125,22 @@ class _State(dict):
         pass
 
 
-@dataclasses.dataclass(frozen=True)
-class _Name(_Inert):
-    """A storage class or a dtype: only its name matters."""
-
-    dtype: str
-
-
-@dataclasses.dataclass(frozen=True)
-class _Call(_Inert):
-    """One of the few functions that a pickle may call."""
-
-    function: Callable[..., Any]
-
-    def __call__(self, *args: Any) -> Any:
-        return self.function(*args)
-
-
-def _rebuild(
-    storage: _Storage, offset: int, shape: tuple, stride: tuple, *rest: Any, dtype: Any = None
-) -> LazyTensor:
-    kind = storage.dtype if dtype is None else np.dtype(_DTYPES[dtype.dtype])
-    numbers = (offset, *shape, *stride)
-    if len(shape) != len(stride) or not all(isinstance(n, int) and n >= 0 for n in numbers):
-        raise BadCheckpoint(f"a tensor of shape {shape}, stride {stride}, offset {offset}.")
-    empty = 0 in shape
-    extent = 0 if empty else 1 + sum((n - 1) * s for n, s in zip(shape, stride, strict=True))
-    if (offset + extent) * kind.itemsize > storage.entry.file_size:
-        raise BadCheckpoint(
-            f"a tensor of shape {shape} reaches beyond its storage of "
-            f"{storage.entry.file_size:,} bytes: the file is corrupt."
-        )
-
-    count = int(np.prod(shape, dtype=object)) * kind.itemsize
-    if count > max(storage.entry.file_size, MAX_EXPANDED_BYTES):
-        raise BadCheckpoint(f"a tensor of shape {shape} repeats its storage to {count:,} bytes.")
-
-    def read() -> np.ndarray:
-        flat = storage.read(kind, offset, extent)
-        if empty:
-            return np.zeros(shape, kind)
-        steps = tuple(s * kind.itemsize for s in stride)
-        return np.ndarray(shape, kind, buffer=flat.view(np.uint8).data, strides=steps)
-
-    return LazyTensor(tuple(shape), kind, read)
-
-
-def _rebuild_v3(
-    storage: _Storage, offset: int, shape: tuple, stride: tuple, grad: Any, hooks: Any,
-    dtype: Any, *rest: Any,
-) -> LazyTensor:  # fmt: skip
-    return _rebuild(storage, offset, shape, stride, dtype=dtype)
-
-
 _ALLOWED: dict[tuple[str, str], Any] = {
-    ("collections", "OrderedDict"): _Call(_State),
-    ("torch._utils", "_rebuild_tensor_v2"): _Call(_rebuild),
-    ("torch._utils", "_rebuild_tensor_v3"): _Call(_rebuild_v3),
-    ("torch._utils", "_rebuild_parameter"): _Call(lambda data, *rest: data),
-    ("torch._utils", "_rebuild_parameter_with_state"): _Call(lambda data, *rest: data),
-    ("torch", "Size"): _Call(tuple),
-    ("torch", "device"): _Call(lambda *names: ":".join(map(str, names))),
-    **{("torch", name): _Name(dtype) for name, dtype in _STORAGES.items()},
-    **{("torch.storage", name): _Name(dtype) for name, dtype in _STORAGES.items()},
-    **{("torch", name): _Name(name) for name in _DTYPES},
+    ("collections", "OrderedDict"): Call(_State),
+    ("torch._utils", "_rebuild_tensor_v2"): Call(rebuild),
+    ("torch._utils", "_rebuild_tensor_v3"): Call(rebuild_v3),
+    ("torch._utils", "_rebuild_parameter"): Call(lambda data, *rest: data),
+    ("torch._utils", "_rebuild_parameter_with_state"): Call(lambda data, *rest: data),
+    ("torch", "Size"): Call(tuple),
+    ("torch", "device"): Call(lambda *names: ":".join(map(str, names))),
+    **{("torch", name): Name(dtype) for name, dtype in STORAGES.items()},
+    **{("torch.storage", name): Name(dtype) for name, dtype in STORAGES.items()},
+    **{("torch", name): Name(name) for name in DTYPES},
 }
 
 
 class _Restricted(pickle.Unpickler):
-    def __init__(self, file: io.BytesIO, storages: _Storages) -> None:
+    def __init__(self, file: io.BytesIO, storages: Storages) -> None:
         super().__init__(file, encoding="utf-8")
         self._find_storage = functools.cache(storages.find)
 
@@ -277,7 +155,7 @@ class _Restricted(pickle.Unpickler):
 
     def persistent_load(self, pid: Any) -> Any:
         match pid:
-            case ("storage", _Name(dtype), key, _location, count):
+            case ("storage", Name(dtype), key, _location, count):
                 return self._find_storage(key, dtype, count)
         raise UnsafePickle(f"the pickle points at {str(pid)[:80]!r}, which is not a storage.")
 
@@ -292,6 +170,6 @@ def _materialise(value: Any) -> Any:
             return [_materialise(v) for v in value]
         case tuple():
             return tuple(_materialise(v) for v in value)
-        case _Name(dtype):
-            return np.dtype(_DTYPES[dtype])
+        case Name(dtype):
+            return np.dtype(DTYPES[dtype])
     return value

@@ -147,14 +147,14 @@ def _our_spelling(port: Port, rows: tuple[Row, ...], tensors: Tensors) -> dict[s
 
 def _with_optional(port: Port, model: Any, tensors: Tensors, rows: tuple[Row, ...]) -> Any:
     """The skeleton with those optional leaves that this checkpoint has (`names.optional`)."""
+    optional = port.names.get("optional", [])
+    dtype = jax.tree.leaves(model)[0].dtype
     found = {}
     for row in rows:
-        leaf = row.leaf
-        if leaf in port.names.get("optional", []) and row.name in tensors:
-            if get_leaf(model, leaf) is None:
-                tensor = tensors[row.name]
-                shape = einops.rearrange(np.broadcast_to(0.0, tensor.shape), row.pattern).shape
-                found[leaf] = jax.ShapeDtypeStruct(shape, jax.tree.leaves(model)[0].dtype)
+        if row.leaf in optional and row.name in tensors and get_leaf(model, row.leaf) is None:
+            theirs = np.broadcast_to(0.0, tensors[row.name].shape)
+            shape = einops.rearrange(theirs, row.pattern).shape
+            found[row.leaf] = jax.ShapeDtypeStruct(shape, dtype)
     return set_leaves(model, found) if found else model
 
 

@@ -50,7 +50,7 @@ def sharding_rule(mesh: Mesh | None, sharding: Any) -> Rule:
 def tensor_parallel(mesh: Mesh, path: str, leaf: Any) -> PartitionSpec:
     """The default for a mesh: the split axis of this leaf over the mesh's model axis."""
     axis = "model" if "model" in mesh.axis_names else mesh.axis_names[-1]
-    split = _SPLIT.get(path.split(".")[-1])
+    split = _SPLIT.get(path.rpartition(".")[2])
     spec: list[str | None] = [None] * len(leaf.shape)
     if split is not None and leaf.shape[-split] % mesh.shape[axis] == 0:
         spec[-split] = axis

@@ -64,9 +64,7 @@ def inside(folder: Path, name: str, *, said_by: str) -> Path:
     if root.parent.name == "snapshots":
         allowed.append(root.parent.parent / "blobs")
     if not any(target.is_relative_to(place) for place in allowed):
-        raise BadCheckpoint(
-            f"{rule}; {name!r} is a link to {target}. Nothing was read from there."
-        )
+        raise BadCheckpoint(f"{rule}; {name!r} is a link to {target}. Nothing was read from there.")
     return folder / name
 
 

@@ -13,10 +13,10 @@ import numpy as np
 from jaxtyping import Array, Bool, Int
 
 from ._errors import BadCheckpoint
+from ._pieces import make_visible, text_of
 from ._tensors import read_json
 
 _END = "<|endoftext|>"
-_VISIBLE = {" ": "·", "\n": "↵", "\t": "→", "\r": "␍"}
 
 
 class Tokenizer:
@@ -81,7 +81,8 @@ class Tokenizer:
         vocab, merges = Path(vocab), Path(merges)
         ids = read_json(vocab)
         lines = merges.read_text(encoding="utf-8").split("\n")
-        pairs = [tuple(line.split(" ")) for line in lines if line and not line.startswith("#version")]
+        splits = [line.partition(" ") for line in lines if line and line[:8] != "#version"]
+        pairs = [(left, right) for left, _, right in splits]
         try:
             model = models.BPE(vocab=ids, merges=pairs, fuse_unk=False)
         except Exception as error:  # tokenizers raises bare Exceptions
@@ -130,7 +131,8 @@ class Tokenizer:
         return jnp.asarray(ids), jnp.asarray(mask)
 
     def _encode(self, text: str, bos: bool, which: str = "") -> list[int]:
-        if bos and self.bos_id is None:
+        start = [self.bos_id] if bos and self.bos_id is not None else []
+        if bos and not start:
             raise ValueError("This tokenizer has no BOS token: call it with bos=False.")
         ids = self._tokenizer.encode(text, add_special_tokens=False).ids
         if not ids and not bos:
@@ -138,7 +140,7 @@ class Tokenizer:
                 f"A prompt has at least one token; got the empty text{which}. Give some text, or "
                 "bos=True for a prompt of BOS alone."
             )
-        return [self.bos_id, *ids] if bos else ids
+        return [*start, *ids]
 
     def token_id(self, text: str) -> int:
         """The id of a text that is exactly one token; the leading space matters.
@@ -165,7 +167,7 @@ class Tokenizer:
         """
         found = [self._piece(i) for i in self._checked(ids, "tokens")]
         if visible:
-            found = ["".join(_VISIBLE.get(char, char) for char in piece) for piece in found]
+            found = [make_visible(piece) for piece in found]
         return found
 
     def decode(self, ids: Any, mask: Any = None) -> Any:
@@ -227,24 +229,11 @@ class Tokenizer:
         token = self._tokenizer.id_to_token(i)
         if token is None:
             return f"<{i}>"
-        bytes_of = _byte_alphabet()
-        if self._byte_level and all(char in bytes_of for char in token):
-            return bytes(bytes_of[char] for char in token).decode("utf-8", "backslashreplace")
-        if token.startswith("<0x") and token.endswith(">") and len(token) == 6:
-            return bytes([int(token[3:5], 16)]).decode("utf-8", "backslashreplace")
-        return token.replace("▁", " ")
+        return text_of(token, self._byte_level)
 
     @functools.cached_property
     def _byte_level(self) -> bool:
         return "ByteLevel" in repr(self._tokenizer.decoder)
-
-
-@functools.cache
-def _byte_alphabet() -> dict[str, int]:
-    """GPT-2's printable stand-ins for the 256 bytes."""
-    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    rest = [byte for byte in range(256) if byte not in plain]
-    return {chr(b): b for b in plain} | {chr(256 + n): b for n, b in enumerate(rest)}
 
 
 def _special_ids(folder: Path, inner: Any) -> dict[str, int | None]:

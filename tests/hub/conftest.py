@@ -82,5 +82,7 @@ def tokenizer() -> Tokenizer:
         vocab_size=330, special_tokens=["<|endoftext|>"], show_progress=False,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
     )  # fmt: skip
-    inner.train_from_iterator(["John and Mary went to the store, and Mary gave John milk."] * 9, trainer)
+    inner.train_from_iterator(
+        ["John and Mary went to the store, and Mary gave John milk."] * 9, trainer
+    )
     return Tokenizer(inner)

@@ -56,7 +56,9 @@ def test_what_the_cache_lacks(cache: Path) -> None:
     with pytest.raises(FileNotFoundError) as error:
         hub.load("pythia-70m", "step300", cache_dir=cache, offline=True)
     assert "no revision 'step300'; did you mean 'step3000'" in str(error.value)
-    with pytest.raises(FileNotFoundError, match="openai-community/gpt2 is not in the cache.*offline"):
+    with pytest.raises(
+        FileNotFoundError, match=r"openai-community/gpt2 is not in the cache.*offline"
+    ):
         hub.load("gpt2", cache_dir=cache, offline=True)
 
 
@@ -67,7 +69,7 @@ def test_environment_says_offline(cache: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_plain_folder_has_no_revisions(gpt2: Any, tmp_path: Path) -> None:
     hub.export(gpt2, tmp_path)
-    with pytest.raises(ValueError, match="Revisions are of the hub.*'step3000'"):
+    with pytest.raises(ValueError, match=r"Revisions are of the hub.*'step3000'"):
         hub.load(tmp_path, "step3000")
 
 
@@ -144,7 +146,9 @@ def test_without_a_network_the_cache_serves(
 ) -> None:
     monkeypatch.setattr("huggingface_hub.HfApi.model_info", failing("network"))
     assert same(hub.load("pythia-70m", cache_dir=cache)[0], make("neox", seed=0))
-    with pytest.raises(FileNotFoundError, match="could not be fetched .*no route to host.*local folder"):
+    with pytest.raises(
+        FileNotFoundError, match=r"could not be fetched .*no route to host.*local folder"
+    ):
         hub.load("gpt2", cache_dir=cache)
 
 

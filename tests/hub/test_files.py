@@ -86,7 +86,9 @@ def test_an_index_that_points_outside(gpt2: Any, tmp_path: Path, target: Any) ->
     if target == "link.safetensors":
         os.symlink(secret, folder / target)
     redirect(index, "x", target)
-    words = "incomplete" if target == 7 else "only name files inside its own folder.*Nothing was read"
+    words = (
+        "incomplete" if target == 7 else "only name files inside its own folder.*Nothing was read"
+    )
     with pytest.raises((BadCheckpoint, FileNotFoundError), match=words):
         hub.load(folder)
 
@@ -127,7 +129,9 @@ def test_a_shard_that_is_not_there(gpt2: Any, tmp_path: Path) -> None:
 def test_no_weights_no_config(gpt2: Any, tmp_path: Path) -> None:
     hub.export(gpt2, tmp_path)
     (tmp_path / "model.safetensors").unlink()
-    with pytest.raises(FileNotFoundError, match=r"pytorch_model\.bin.*The folder holds config\.json"):
+    with pytest.raises(
+        FileNotFoundError, match=r"pytorch_model\.bin.*The folder holds config\.json"
+    ):
         hub.load(tmp_path)
     (tmp_path / "config.json").write_text("[]")
     with pytest.raises(BadCheckpoint, match=r"config\.json must hold a JSON object"):
@@ -140,7 +144,7 @@ def test_no_weights_no_config(gpt2: Any, tmp_path: Path) -> None:
         hub.load(tmp_path)
     with pytest.raises(FileNotFoundError, match="There is no folder"):
         hub.load(tmp_path / "absent")
-    with pytest.raises(ValueError, match="is a file. Give the folder"):
+    with pytest.raises(ValueError, match=r"is a file. Give the folder"):
         (tmp_path / "x.safetensors").write_bytes(b"")
         hub.load(tmp_path / "x.safetensors")
 

@@ -19,7 +19,9 @@ from .torch_files import BFLOAT16, KINDS, Raw, call, encode, name_of, tensor, wr
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_dtype(tmp_path: Path, kind: str) -> None:
     dtype = BFLOAT16 if kind == "bfloat16" else np.dtype(kind)
-    array = (np.arange(12).reshape(3, 4) % 2 if kind == "bool" else np.arange(12).reshape(3, 4)).astype(dtype)
+    array = (
+        np.arange(12).reshape(3, 4) % 2 if kind == "bool" else np.arange(12).reshape(3, 4)
+    ).astype(dtype)
     found = read_torch(write_state(tmp_path / "x.pt", {"a.b": array}))
     assert list(found) == ["a.b"]
     assert found["a.b"].dtype == dtype
@@ -87,7 +89,9 @@ def test_big_endian_files(tmp_path: Path) -> None:
 
 
 def test_reading_is_lazy(tmp_path: Path) -> None:
-    path = write_state(tmp_path / "x.pt", {"a": np.ones(5, np.float32), "b": np.ones(3, np.float32)})
+    path = write_state(
+        tmp_path / "x.pt", {"a": np.ones(5, np.float32), "b": np.ones(3, np.float32)}
+    )
     tensors = open_torch_state(path)
     assert tensors["a"].shape == (5,)
     path.unlink()
@@ -123,7 +127,11 @@ def test_a_pickle_that_executes_is_refused_by_name(
 
 def test_the_reader_itself_cannot_be_changed(tmp_path: Path) -> None:
     """BUILD on what the pickle may hold: functions keep their defaults, storages their entries."""
-    for target in ("torch._utils._rebuild_tensor_v2", "torch.FloatStorage", "collections.OrderedDict"):
+    for target in (
+        "torch._utils._rebuild_tensor_v2",
+        "torch.FloatStorage",
+        "collections.OrderedDict",
+    ):
         attack = Raw(name_of(target).code + encode((None, {"function": 1, "dtype": "x"})) + b"b")
         with pytest.raises(UnsafePickle, match="tries to change the reader"):
             read_torch(write(tmp_path / "x.pt", [attack]))
@@ -135,13 +143,25 @@ def test_persistent_ids_other_than_storages(tmp_path: Path) -> None:
 
 
 BROKEN: dict[str, tuple[Any, dict[str, bytes], str]] = {
-    "beyond": (tensor("0", "float32", (3,), (1,), 2), {"0": bytes(8)}, "reaches beyond its storage"),
-    "stride": (tensor("0", "float32", (2,), (9,), 2), {"0": bytes(8)}, "reaches beyond its storage"),
+    "beyond": (
+        tensor("0", "float32", (3,), (1,), 2),
+        {"0": bytes(8)},
+        "reaches beyond its storage",
+    ),
+    "stride": (
+        tensor("0", "float32", (2,), (9,), 2),
+        {"0": bytes(8)},
+        "reaches beyond its storage",
+    ),
     "negative": (tensor("0", "float32", (2,), (-1,), 2), {"0": bytes(8)}, "stride \\(-1,\\)"),
     "count": (tensor("0", "float32", (2,), (1,), 99), {"0": bytes(8)}, "should hold 99 elements"),
     "absent": (tensor("5", "float32", (2,), (1,), 2), {"0": bytes(8)}, "'5' is not in the file"),
     "escape": (tensor("../../x", "float32", (2,), (1,), 2), {"0": bytes(8)}, "is not in the file"),
-    "huge": (tensor("0", "float32", (10**6, 10**6), (0, 0), 2), {"0": bytes(8)}, "repeats its storage"),
+    "huge": (
+        tensor("0", "float32", (10**6, 10**6), (0, 0), 2),
+        {"0": bytes(8)},
+        "repeats its storage",
+    ),
     "opcodes": (Raw(b"\xff\xff"), {}, "the pickle inside is corrupt"),
     "deep": (Raw(b"]" * 3000 + b"a" * 2999), {}, None),
 }  # type: ignore[dict-item]
@@ -198,7 +218,7 @@ def test_flipped_bytes_are_noticed(tmp_path: Path) -> None:
     at = data.find(np.full(20, 7, np.float32).tobytes()) + 40
     data[at] ^= 1
     path.write_bytes(data)
-    with pytest.raises(BadCheckpoint, match="corrupt.*CRC"):
+    with pytest.raises(BadCheckpoint, match=r"corrupt.*CRC"):
         read_torch(path)
 
 
@@ -222,7 +242,10 @@ def test_a_model_from_a_torch_checkpoint(gpt2: Any, tmp_path: Path) -> None:
     assert model.config.source.format == "torch"
     (tmp_path / "pytorch_model.bin").unlink()
     names = list(tensors)
-    halves = {"pytorch_model-00001-of-00002.bin": names[:9], "pytorch_model-00002-of-00002.bin": names[9:]}
+    halves = {
+        "pytorch_model-00001-of-00002.bin": names[:9],
+        "pytorch_model-00002-of-00002.bin": names[9:],
+    }
     weight_map = {}
     for file, part in halves.items():
         write_state(tmp_path / file, {name: tensors[name] for name in part})

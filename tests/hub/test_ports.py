@@ -133,7 +133,7 @@ def test_a_tied_head_may_be_in_the_file(gpt2: Any, tmp_path: Path) -> None:
     edit_tensors(tmp_path, lambda t: t | {"lm_head.weight": wte})
     assert same(hub.load(tmp_path)[0], gpt2)
     edit_tensors(tmp_path, lambda t: t | {"lm_head.weight": wte + 1})
-    with pytest.raises(BadCheckpoint, match="ties 'lm_head.weight'.*tie_word_embeddings"):
+    with pytest.raises(BadCheckpoint, match=r"ties 'lm_head.weight'.*tie_word_embeddings"):
         hub.load(tmp_path)
 
 
@@ -141,7 +141,9 @@ def test_missing_and_superfluous_tensors_are_named(gpt2: Any, tmp_path: Path) ->
     hub.export(gpt2, tmp_path)
 
     def rename(tensors: dict[str, np.ndarray]) -> None:
-        tensors["transformer.h.1.attn.c_atn.weight"] = tensors.pop("transformer.h.1.attn.c_attn.weight")
+        tensors["transformer.h.1.attn.c_atn.weight"] = tensors.pop(
+            "transformer.h.1.attn.c_attn.weight"
+        )
 
     edit_tensors(tmp_path, rename)
     with pytest.raises(BadCheckpoint) as error:
@@ -180,7 +182,9 @@ def test_unhandled_keys_are_all_named(gpt2: Any, tmp_path: Path) -> None:
 def test_two_spellings_must_agree(make: Any, tmp_path: Path) -> None:
     hub.export(make("neox"), tmp_path)
     edit_config(tmp_path, rope_parameters={"rope_theta": 500.0, "rope_type": "default"})
-    with pytest.raises(UnhandledConfig, match=r"rope_parameters\.rope_theta = 500\.0 \(but rotary_emb_base"):
+    with pytest.raises(
+        UnhandledConfig, match=r"rope_parameters\.rope_theta = 500\.0 \(but rotary_emb_base"
+    ):
         hub.load(tmp_path)
 
 
@@ -217,7 +221,7 @@ def test_old_and_new_spellings_of_rotary() -> None:
         _config.to_ours(
             port, llama_json(rope_scaling={"type": "yarn", "factor": 4.0, "mscale": 0.7})
         )
-    with pytest.raises(UnhandledConfig, match="needs rope_scaling.factor"):
+    with pytest.raises(UnhandledConfig, match=r"needs rope_scaling.factor"):
         _config.to_ours(port, llama_json(rope_scaling={"type": "linear"}))
 
 
@@ -242,7 +246,9 @@ def test_absent_keys_take_the_reference_defaults() -> None:
 
 
 def test_values_of_the_wrong_type() -> None:
-    with pytest.raises(UnhandledConfig, match="`n_layer` must be of type int; config.json has '2'"):
+    with pytest.raises(
+        UnhandledConfig, match=r"`n_layer` must be of type int; config.json has '2'"
+    ):
         _config.to_ours(hub.all_ports()["gpt2"], {"n_layer": "2"})
 
 
@@ -254,7 +260,7 @@ def test_another_head_is_refused(gpt2: Any, tmp_path: Path) -> None:
 
 
 def test_export_refuses_what_the_format_cannot_say(make: Any, tmp_path: Path) -> None:
-    with pytest.raises(UnhandledConfig, match="cannot express causal = False.*ji.save"):
+    with pytest.raises(UnhandledConfig, match=r"cannot express causal = False.*ji.save"):
         hub.export(make("gpt2", causal=False), tmp_path)
     folded = set_leaves(make("gpt2"), {"blocks.ln1.weight": None, "blocks.ln1.bias": None})
     with pytest.raises(ValueError, match=r"lacks blocks\.ln1\.bias, blocks\.ln1\.weight.*ji\.save"):
@@ -277,7 +283,9 @@ def test_a_port_of_ones_own(make: Any, tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text(text.replace('family = "gpt2"', 'family = "mine"'))
     (tmp_path / "_huggingface.toml").write_text(shared)
     edit_config(tmp_path, model_type="mine")
-    with pytest.raises(UnhandledConfig, match="model_type='mine'.*gpt2, gpt_neox, llama.*ports/README"):
+    with pytest.raises(
+        UnhandledConfig, match=r"model_type='mine'.*gpt2, gpt_neox, llama.*ports/README"
+    ):
         hub.load(tmp_path)
     model, _ = hub.load(tmp_path, port=tmp_path / "mine.toml")
     assert same(model, make("gpt2"))

@@ -49,9 +49,7 @@ def test_induction_heads_disappear(name: str, accuracy: float) -> None:
     no induction is needed: those positions are left out.
     """
     tensors = open_safetensors(DATA / "induction-2l" / f"gbmi_exp_indhead_{name}.safetensors")
-    config = GPT2Config(
-        vocab=26, ctx=8, d=64, layers=2, heads=1, ff=0, norm=False, tied=False
-    )
+    config = GPT2Config(vocab=26, ctx=8, d=64, layers=2, heads=1, ff=0, norm=False, tied=False)
     model = build(PORTS / "transformer_lens.toml", config, tensors)
     tokens = np.random.default_rng(0).integers(0, 26, (4000, 8))
     logits, _ = ji.run(model, jnp.asarray(tokens, jnp.int32))

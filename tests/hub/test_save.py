@@ -47,9 +47,7 @@ def test_folded_models(make: Any, tmp_path: Path) -> None:
     assert again.config == model.config
 
 
-def test_provenance_and_tokenizer_survive(
-    make: Any, tmp_path: Path, tokenizer: Tokenizer
-) -> None:
+def test_provenance_and_tokenizer_survive(make: Any, tmp_path: Path, tokenizer: Tokenizer) -> None:
     hub.export(make("neox"), tmp_path / "hf", tokenizer=tokenizer)
     model, found = hub.load(tmp_path / "hf")
     hub.save(tmp_path / "x", model, tokenizer=found)
@@ -69,7 +67,7 @@ def test_nothing_is_overwritten_unasked(make: Any, tmp_path: Path) -> None:
 
 def test_an_intervened_model_is_refused(make: Any, tmp_path: Path) -> None:
     steered = ji.intervene(make("gpt2"), [ji.zero("z", layer=1)])
-    with pytest.raises(ValueError, match="before `intervene`.*edits apart"):
+    with pytest.raises(ValueError, match=r"before `intervene`.*edits apart"):
         hub.save(tmp_path / "x", steered)
     assert not list(tmp_path.iterdir())
 

@@ -46,7 +46,7 @@ def test_batches(tokenizer: Tokenizer, pad: Any) -> None:
 
 
 def test_wrong_calls(tokenizer: Tokenizer) -> None:
-    with pytest.raises(ValueError, match="got the empty text. Give some text, or bos=True"):
+    with pytest.raises(ValueError, match=r"got the empty text. Give some text, or bos=True"):
         tokenizer("")
     with pytest.raises(ValueError, match=r"empty text \(text 1 of the list\)"):
         tokenizer(["a", ""])
@@ -155,7 +155,14 @@ def test_gpt2_from_two_files_and_from_one() -> None:
         assert one.decode(one(text)) == text
     assert (one.vocab, one.bos_id, one.eos_id) == (50257, 50256, 50256)
     assert one.token_id(" Mary") == 5335
-    assert one.tokens(one(" naïve 日本")) == [" naïve", " \\xe6", "\\x97", "\\xa5", "\\xe6\\x9c", "\\xac"]
+    assert one.tokens(one(" naïve 日本")) == [
+        " naïve",
+        " \\xe6",
+        "\\x97",
+        "\\xa5",
+        "\\xe6\\x9c",
+        "\\xac",
+    ]
 
 
 @real

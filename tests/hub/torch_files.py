@@ -38,9 +38,7 @@ def storage(key: str, dtype: str, count: int) -> Raw:
     return Raw(encode(pid) + b"Q")
 
 
-def tensor(
-    key: str, dtype: str, shape: tuple, stride: tuple, count: int, offset: int = 0
-) -> Raw:
+def tensor(key: str, dtype: str, shape: tuple, stride: tuple, count: int, offset: int = 0) -> Raw:
     empty = call("collections.OrderedDict")
     return call("torch._utils._rebuild_tensor_v2", storage(key, dtype, count), offset, shape,
                 stride, False, empty)  # fmt: skip

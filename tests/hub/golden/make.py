@@ -1,25 +1,23 @@
 """Writes torch_all.pt and torch_all.npz beside this file: needs torch, the tests do not.
 
-    python tests/hub/golden/make.py
+python tests/hub/golden/make.py
 """
 
 from pathlib import Path
 
 import numpy as np
-import torch
+import torch  # noqa: TID251
 
 HERE = Path(__file__).parent
-DTYPES = (
-    "float64 float32 float16 bfloat16 int64 int32 int16 int8 uint8 bool complex64 uint16 uint32 "
-    "float8_e4m3fn float8_e5m2"
-).split()
+DTYPES = [
+    "float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8",
+    "bool", "complex64", "uint16", "uint32", "float8_e4m3fn", "float8_e5m2",
+]  # fmt: skip
 
 
 def main() -> None:
     torch.manual_seed(0)
-    state = {
-        name: torch.randint(0, 2, (3, 5)).to(getattr(torch, name)) for name in DTYPES
-    }
+    state = {name: torch.randint(0, 2, (3, 5)).to(getattr(torch, name)) for name in DTYPES}
     tagged = torch.nn.Parameter(torch.ones(3))
     tagged.tag = "kept apart"
     state |= {

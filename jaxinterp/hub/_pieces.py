@@ -1,0 +1,32 @@
+"""The text of one token, from the string that a vocabulary writes for it."""
+
+import functools
+
+_VISIBLE = {" ": "·", "\n": "↵", "\t": "→", "\r": "␍"}
+
+
+def text_of(token: str, byte_level: bool) -> str:
+    """The text of a vocabulary's entry; bytes that are no text by themselves appear as `\\xe2`."""
+    alphabet = _byte_alphabet()
+    if byte_level and all(char in alphabet for char in token):
+        return _decode(bytes(alphabet[char] for char in token))
+    if token.startswith("<0x") and token.endswith(">") and len(token) == 6:
+        return _decode(bytes([int(token[3:5], 16)]))
+    return token.replace("▁", " ")
+
+
+def make_visible(text: str) -> str:
+    """Spaces as `·`, ends of lines as `↵`, tabs as `→`."""
+    return "".join(_VISIBLE.get(char, char) for char in text)
+
+
+def _decode(data: bytes) -> str:
+    return data.decode("utf-8", "backslashreplace")
+
+
+@functools.cache
+def _byte_alphabet() -> dict[str, int]:
+    """GPT-2's printable stand-ins for the 256 bytes."""
+    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    rest = [byte for byte in range(256) if byte not in plain]
+    return {chr(b): b for b in plain} | {chr(256 + n): b for n, b in enumerate(rest)}
