@@ -104,7 +104,9 @@ def sites(model: str, length: int) -> None:
     console = Console()
     console.print(describe(loaded, model).replace("`", ""), markup=False)
     console.print(sites_table(list_sites(loaded, jnp.zeros((length,), jnp.int32))).rich())
-    console.print("Read one with ji.run(model, tokens, capture=['resid_post', 'z[0]']).", markup=False)
+    console.print(
+        "Read one with ji.run(model, tokens, capture=['resid_post', 'z[0]']).", markup=False
+    )
 
 
 @main.command(epilog=_MODEL)

@@ -30,22 +30,38 @@ def folder(tmp_path_factory):
 
 
 def call(*args, code=0, columns="120"):
-    result = CliRunner(env={"COLUMNS": columns, "TERM": "dumb"}).invoke(main, [str(arg) for arg in args])
+    result = CliRunner(env={"COLUMNS": columns, "TERM": "dumb"}).invoke(
+        main, [str(arg) for arg in args]
+    )
     assert result.exit_code == code, result.output
     return result.output
 
 
 def test_help_shows_the_commands_and_how_to_begin():
     text = call("--help")
-    for words in ["jaxinterp tour", "jaxinterp sites tiny", 'jaxinterp lens tiny "', "--version", "tour", "Start with"]:
+    for words in [
+        "jaxinterp tour",
+        "jaxinterp sites tiny",
+        'jaxinterp lens tiny "',
+        "--version",
+        "tour",
+        "Start with",
+    ]:
         assert words in text
     assert call("-h") == text
 
 
-@pytest.mark.parametrize("command, words", [("tour", "--out"), ("sites", "MODEL"), ("lens", "--html")])
+@pytest.mark.parametrize(
+    "command, words", [("tour", "--out"), ("sites", "MODEL"), ("lens", "--html")]
+)
 def test_help_of_each_command_has_examples(command, words):
     text = call(command, "--help")
-    assert words in text and "Examples:" in text and f"jaxinterp {command}" in text and "--debug" in text
+    assert (
+        words in text
+        and "Examples:" in text
+        and f"jaxinterp {command}" in text
+        and "--debug" in text
+    )
 
 
 def test_sites(folder):
@@ -58,7 +74,9 @@ def test_sites(folder):
 def test_lens_prints_what_it_read(folder, tmp_path):
     out = tmp_path / "lens.html"
     text = call("lens", folder / "model", "<b>a", "--top", "3", "--html", out)
-    assert "guess 3" in text and "guess 4" not in text and "layer 1" in text and f"Wrote {out}" in text
+    assert (
+        "guess 3" in text and "guess 4" not in text and "layer 1" in text and f"Wrote {out}" in text
+    )
     model, tokenizer = ji.load(str(folder / "model"))
     logits, _ = ji.run(model, tokenizer("<b>a"))
     best = ji.viz.visible(tokenizer.tokens([int(logits[-1].argmax())])[0])
@@ -84,7 +102,12 @@ def test_lens_prints_what_it_read(folder, tmp_path):
 def test_errors_are_one_message(folder, args, words):
     args = [arg.replace("{}", str(folder)) for arg in args]
     text = call(*args, code=2)
-    assert words in text and text.count("Error: ") == 1 and "Traceback" not in text and "--debug" in text
+    assert (
+        words in text
+        and text.count("Error: ") == 1
+        and "Traceback" not in text
+        and "--debug" in text
+    )
 
 
 def test_wrong_arguments_are_explained():
@@ -99,5 +122,7 @@ def test_debug_shows_where(folder):
 
 
 def test_python_m_is_the_same():
-    done = subprocess.run([sys.executable, "-m", "jaxinterp", "--help"], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-m", "jaxinterp", "--help"], capture_output=True, text=True, timeout=60
+    )
     assert done.returncode == 0 and "jaxinterp tour" in done.stdout and not done.stderr

@@ -22,7 +22,9 @@ def small_tokenizer():
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
-    texts = [text for pair in PAIRS for text in (pair.clean + pair.answer, pair.corrupt + pair.wrong)]
+    texts = [
+        text for pair in PAIRS for text in (pair.clean + pair.answer, pair.corrupt + pair.wrong)
+    ]
     trainer = trainers.BpeTrainer(
         vocab_size=500,
         special_tokens=["<|endoftext|>"],
@@ -36,7 +38,9 @@ def small_tokenizer():
 @pytest.fixture(scope="module")
 def small():
     tokenizer = small_tokenizer()
-    config = ji.models.GPTNeoXConfig(vocab=tokenizer.vocab, ctx=96, d=16, layers=2, heads=2, rotary_fraction=1.0)
+    config = ji.models.GPTNeoXConfig(
+        vocab=tokenizer.vocab, ctx=96, d=16, layers=2, heads=2, rotary_fraction=1.0
+    )
     return ji.models.GPTNeoX.init(config, key=jax.random.key(0)), tokenizer
 
 
@@ -58,7 +62,10 @@ def test_says_what_it_measured(told):
     printed = re.sub(r"\s+", " ", printed)
     named = {finding.title: finding.numbers for finding in findings}
     model = named["The model and its sites"]
-    assert f"of {model['parameters']:,} parameters" in printed and f"of {model['parameters']:,} parameters" in page
+    assert (
+        f"of {model['parameters']:,} parameters" in printed
+        and f"of {model['parameters']:,} parameters" in page
+    )
     induction = named["Induction heads"]
     assert induction["induction"].shape == (2, 2) and not induction["strong"]
     assert "No head reaches 0.4" in printed and "The model hardly copies" in printed
@@ -73,7 +80,9 @@ def test_says_what_it_measured(told):
 
 def test_page_holds_every_figure_and_loads_nothing(told):
     findings, _, page = told
-    figures = [block for finding in findings for block in finding.body if not isinstance(block, str)]
+    figures = [
+        block for finding in findings for block in finding.body if not isinstance(block, str)
+    ]
     assert page.count('<figure class="ji-figure">') == len(figures) >= 9
     assert page.count("<html") == 1
     loads = re.findall(r"""(?:src|href)=["']([^"']*)""", page)
@@ -99,7 +108,9 @@ def test_sweeps_equal_plain_runs(small):
     corrupt = corrupt.at[1].set(int(clean[1]) + 1)
     places, heads, gap = _patching.sweeps(model, clean, corrupt, (7, 11))
     assert places.shape == (2, len(clean)) and heads.shape == (2, 2) and gap < 1e-4
-    assert np.isclose(places[0, 1], 1.0, atol=1e-4) and np.allclose(np.delete(places[0], 1), 0.0, atol=1e-4)
+    assert np.isclose(places[0, 1], 1.0, atol=1e-4) and np.allclose(
+        np.delete(places[0], 1), 0.0, atol=1e-4
+    )
     _, acts = ji.run(model, clean, capture=["z"])
 
     def difference(logits):
@@ -153,7 +164,9 @@ def test_chapters_that_do_not_apply_are_left_out(small, tmp_path):
     ji.save(tmp_path / "m", ji.models.GPT2.init(config, key=jax.random.key(1)), tokenizer=tokenizer)
     console = Console(file=io.StringIO(), width=200)
     chapters = [_model.chapter, _induction.chapter]
-    findings = tour.run_tour(str(tmp_path / "m"), tmp_path / "o.html", chapters=chapters, console=console)
+    findings = tour.run_tour(
+        str(tmp_path / "m"), tmp_path / "o.html", chapters=chapters, console=console
+    )
     assert [finding.title for finding in findings] == ["The model and its sites"]
     assert "Chapter 2 is left out for this model: 50 different tokens" in console.file.getvalue()
     assert "Left out" in (tmp_path / "o.html").read_text(encoding="utf-8")
@@ -161,7 +174,7 @@ def test_chapters_that_do_not_apply_are_left_out(small, tmp_path):
 
 def test_bad_input(small, tmp_path):
     ji.save(tmp_path / "m", small[0])
-    with pytest.raises(ValueError, match="reads text, and .* has no tokenizer"):
+    with pytest.raises(ValueError, match=r"reads text, and .* has no tokenizer"):
         tour.run_tour(str(tmp_path / "m"), tmp_path / "o.html")
     with pytest.raises(FileNotFoundError, match="no folder"):
         tour.run_tour("tiny", tmp_path / "none" / "o.html")
@@ -174,7 +187,12 @@ def test_table_shows_brackets_as_they_are():
     console = Console(file=io.StringIO(), width=80)
     console.print(tour.Table(["[bold]a"], [["[red]x[/red]"], [0.123456], [12]]).rich())
     printed = console.file.getvalue()
-    assert "[bold]a" in printed and "[red]x[/red]" in printed and "0.123" in printed and "12" in printed
+    assert (
+        "[bold]a" in printed
+        and "[red]x[/red]" in printed
+        and "0.123" in printed
+        and "12" in printed
+    )
 
 
 def _embedded():

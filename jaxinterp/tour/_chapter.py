@@ -62,7 +62,7 @@ def prompt(tokenizer: Any, text: str) -> Any:
     return tokenizer(text, bos=tokenizer.bos_id is not None)
 
 
-def percent(share: float) -> str:
+def percent(share: Any) -> str:
     """`percent(0.734) == "73%"`."""
     return f"{100 * share:.0f}%".replace("-", "−")
 

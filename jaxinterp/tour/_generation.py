@@ -43,9 +43,9 @@ def copying(model: Any, tokenizer: Any) -> Finding:
         cases[f"heads {_name(*others)}"] = others
     # Which heads stay, (case, layer, head): an edit is data, so one compiled program serves all cases.
     keep = np.ones((len(cases), *induction.shape), np.float32)
-    for case, heads in zip(keep, cases.values(), strict=True):
-        for head in heads:
-            case[head] = 0.0
+    for case, heads in enumerate(cases.values()):
+        for layer, head in heads:
+            keep[case, layer, head] = 0.0
 
     known = first + SPAN + KNOWN
 
@@ -92,10 +92,15 @@ def steering(model: Any, tokenizer: Any) -> Finding:
         return ji.generate(model, prompts, STEPS, key=jax.random.key(0), temperature=0.7, edits=[edit])  # fmt: skip
 
     texts = jax.jit(jax.vmap(write))(jnp.asarray(STRENGTHS))  # (strength, sample, pos)
-    read = ji.at("resid_post", layer=layer, pos=np.arange(len(tokens), texts.shape[-1]), reduce="mean")
+    read = ji.at(
+        "resid_post", layer=layer, pos=np.arange(len(tokens), texts.shape[-1]), reduce="mean"
+    )
     _, acts = ji.run(model, texts, capture=[read], logits=False)
     scores = position(acts[read]).mean(1)
-    held_out = float(position(english[-HELD_OUT:]).mean()), float(position(french[-HELD_OUT:]).mean())
+    held_out = (
+        float(position(english[-HELD_OUT:]).mean()),
+        float(position(french[-HELD_OUT:]).mean()),
+    )
     samples = [tokenizer.decode(texts[i, 0, len(tokens) :]) for i in range(len(STRENGTHS))]
     risen = bool(scores.max() > scores[0] + 0.25)
     best = int(scores.argmax())

@@ -35,7 +35,11 @@ def chapter(model: Any, tokenizer: Any) -> Finding:
         else f"No head reaches {BAR}, so this model has no clear induction head by that bar."
     )
     ranking = sorted(np.ndindex(induction.shape), key=lambda where: -induction[where])[:5]
-    verdict = "The model copies from its context" if new - late > 0.5 else "The model hardly copies from its context"
+    verdict = (
+        "The model copies from its context"
+        if new - late > 0.5
+        else "The model hardly copies from its context"
+    )
     return Finding(
         "Induction heads",
         [
@@ -69,7 +73,9 @@ def chapter(model: Any, tokenizer: Any) -> Finding:
     )  # fmt: skip
 
 
-def repeated_tokens(model: Any, tokenizer: Any, *, seed: int = 0, repeat: bool = True) -> tuple[Any, int]:
+def repeated_tokens(
+    model: Any, tokenizer: Any, *, seed: int = 0, repeat: bool = True
+) -> tuple[Any, int]:
     """Prompts (batch, pos) of a block of distinct random tokens twice, and where the block begins.
 
     With `repeat=False` other tokens take the place of the second round, for comparison.
@@ -82,7 +88,9 @@ def repeated_tokens(model: Any, tokenizer: Any, *, seed: int = 0, repeat: bool =
         raise NotForThisModel(f"{2 * SPAN} different tokens do not fit its vocabulary of {vocab} and context of {model.config.ctx}.")  # fmt: skip
     rng = np.random.default_rng(seed)
     drawn = [low + rng.choice(high - low, 2 * SPAN, replace=False) for _ in range(PROMPTS)]
-    rows = [np.concatenate([bos, ids[:SPAN], ids[:SPAN] if repeat else ids[SPAN:]]) for ids in drawn]
+    rows = [
+        np.concatenate([bos, ids[:SPAN], ids[:SPAN] if repeat else ids[SPAN:]]) for ids in drawn
+    ]
     return jnp.asarray(np.stack(rows), jnp.int32), len(bos)
 
 
@@ -94,7 +102,11 @@ def scores(model: Any, tokens: Any, first: int) -> tuple[Any, Any, Any]:
     induction = pattern[:, :, queries, queries - SPAN + 1].mean(-1)
     queries = jnp.arange(first + 1, first + 2 * SPAN)
     previous = pattern[:, :, queries, queries - 1].mean(-1)
-    return np.asarray(induction), np.asarray(previous), np.asarray(token_losses(logits, tokens).mean(0))
+    return (
+        np.asarray(induction),
+        np.asarray(previous),
+        np.asarray(token_losses(logits, tokens).mean(0)),
+    )
 
 
 def token_losses(logits: Any, tokens: Any) -> Any:
@@ -117,5 +129,7 @@ def ablations(model: Any, tokens: Any, first: int) -> Any:
     grid = jnp.arange(model.config.layers), jnp.arange(model.config.heads)
     over_heads = jax.vmap(without, (None, 0))
     # One layer at a time keeps the logits of all runs from being in memory at once.
-    losses = jax.jit(lambda layers, heads: jax.lax.map(lambda layer: over_heads(layer, heads), layers))(*grid)
+    losses = jax.jit(
+        lambda layers, heads: jax.lax.map(lambda layer: over_heads(layer, heads), layers)
+    )(*grid)
     return np.asarray(losses - second_round([]))

@@ -54,5 +54,7 @@ def sites_table(sites: Any) -> Table:
     for name, struct in sites.items():
         site = ji.SITES[name]
         axes = (["layer"] if site.per_layer else []) + list(site.axes)
-        rows.append([name, " ".join(axes), " ".join(map(str, struct.shape)), site.meaning.replace("`", "")])
+        rows.append(
+            [name, " ".join(axes), " ".join(map(str, struct.shape)), site.meaning.replace("`", "")]
+        )
     return Table(["site", "axes", "shape", "meaning"], rows)

@@ -3,6 +3,7 @@
 Vig et al. 2020 (https://arxiv.org/abs/2004.12265), Meng et al. 2022 (https://arxiv.org/abs/2202.05262).
 """
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -49,7 +50,7 @@ def chapter(model: Any, tokenizer: Any) -> Finding:
     ids = tokenizer.token_id(pair.answer), tokenizer.token_id(pair.wrong)
     by_place, by_head, checked = sweeps(model, clean, corrupt, ids)
     names = tokenizer.tokens(clean)
-    changed = np.flatnonzero(np.asarray(clean != corrupt))
+    changed = np.flatnonzero(np.asarray(clean != corrupt)).tolist()
     top = [np.unravel_index(i, by_head.shape) for i in np.argsort(-np.abs(by_head), axis=None)[:3]]
     heads = listed([f"{layer}.{head} ({percent(by_head[layer, head])})" for layer, head in top])
     return Finding(
@@ -99,12 +100,17 @@ def sweeps(model: Any, clean: Any, corrupt: Any, ids: tuple[int, int]) -> tuple[
     def at_head(layer: Any, head: Any) -> Any:
         return effect(ji.replace("z", acts["z"][layer], layer=layer, head=head))
 
-    layers, positions, heads = (jnp.arange(n) for n in (model.config.layers, len(clean), model.config.heads))
+    layers, positions, heads = (
+        jnp.arange(n) for n in (model.config.layers, len(clean), model.config.heads)
+    )
     by_place = jax.jit(jax.vmap(jax.vmap(at_place, (None, 0)), (0, None)))(layers, positions)
     by_head = jax.jit(jax.vmap(jax.vmap(at_head, (None, 0)), (0, None)))(layers, heads)
 
     last = model.config.layers - 1
-    checked = [abs(by_place[last, -1] - at_place(last, -1)), abs(by_head[last, 0] - at_head(last, 0))]
+    checked = [
+        abs(by_place[last, -1] - at_place(last, -1)),
+        abs(by_head[last, 0] - at_head(last, 0)),
+    ]
     return np.asarray(by_place), np.asarray(by_head), float(max(checked))
 
 
@@ -113,13 +119,15 @@ def where_it_sits(by_place: Any, names: Sequence[str], changed: Sequence[int]) -
     best = by_place.argmax(1)
     starts = [0, *(np.flatnonzero(np.diff(best)) + 1), len(best)]
     parts = []
-    for start, stop in zip(starts[:-1], starts[1:], strict=True):
-        effects = by_place[start:stop, best[start]]
+    for start, stop in itertools.pairwise(starts):
+        place = int(best[start])
+        effects = by_place[start:stop, place]
         layers = f"layer {start}" if stop == start + 1 else f"layers {start} to {stop - 1}"
         low, high = percent(effects.min()), percent(effects.max())
-        place = " (the last)" if best[start] == len(names) - 1 else " (the word that differs)" if best[start] in changed else ""
+        note = " (the word that differs)" if place in changed else ""
+        note = " (the last)" if place == len(names) - 1 else note
         parts.append(
-            f"before {layers} at position {best[start]} `{viz.visible(names[best[start]])}`{place}: "
+            f"before {layers} at position {place} `{viz.visible(names[place])}`{note}: "
             + (low if low == high else f"{low} to {high}")
         )
     return f"Which position carries the answer: {'; '.join(parts)}."  # fmt: skip
@@ -128,7 +136,7 @@ def where_it_sits(by_place: Any, names: Sequence[str], changed: Sequence[int]) -
 def fits(pair: Pair, tokenizer: Any, ctx: int) -> bool:
     """Whether a pair has one length, one-token answers, and differs somewhere before its last token."""
     try:
-        tokenizer.token_id(pair.answer), tokenizer.token_id(pair.wrong)
+        _ = tokenizer.token_id(pair.answer), tokenizer.token_id(pair.wrong)
     except ValueError:
         return False
     clean, corrupt = prompt(tokenizer, pair.clean), prompt(tokenizer, pair.corrupt)
@@ -141,6 +149,8 @@ def logit_differences(model: Any, tokenizer: Any, pairs: Sequence[Pair]) -> Any:
     tokens, mask = tokenizer(texts, bos=tokenizer.bos_id is not None, pad="left")
     logits, _ = ji.run(model, tokens, mask=mask, logits=-1)
     logits = np.asarray(logits).reshape(len(pairs), 2, -1)
-    answers = np.array([[tokenizer.token_id(pair.answer), tokenizer.token_id(pair.wrong)] for pair in pairs])
+    answers = np.array(
+        [[tokenizer.token_id(pair.answer), tokenizer.token_id(pair.wrong)] for pair in pairs]
+    )
     picked = np.take_along_axis(logits, answers[:, None, :], -1)
     return picked[..., 0] - picked[..., 1]

@@ -84,7 +84,9 @@ def show(finding: Finding, number: int, seconds: float, console: Any) -> None:
             console.print()
 
 
-def document(name: str, findings: Sequence[Finding], left_out: Sequence[str], seconds: float) -> str:
+def document(
+    name: str, findings: Sequence[Finding], left_out: Sequence[str], seconds: float
+) -> str:
     """The page of all findings."""
     chapters = [
         viz.Chapter(finding.title, [block.figure() if isinstance(block, Table) else block for block in finding.body])

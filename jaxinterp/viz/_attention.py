@@ -4,6 +4,7 @@ import base64
 import struct
 import zlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,7 @@ _INK = (31, 119, 210)
 
 
 def attention(
-    pattern,
+    pattern: Any,
     tokens: Sequence[str],
     *,
     heads: Sequence[object] | None = None,
@@ -72,13 +73,15 @@ def attention(
             "tokens": shown,
             "names": names,
             "cell": cell,
-            "pattern": [[[_brief(w) for w in query] for query in head] for head in pattern.tolist()],
+            "pattern": [
+                [[_brief(w) for w in query] for query in head] for head in pattern.tolist()
+            ],
         },
     )
     return Figure(title or "Attention", html)
 
 
-def png(weights) -> str:
+def png(weights: np.ndarray) -> str:
     """A matrix of weights in [0, 1] as a data URI, one pixel each; opacity carries the weight."""
     alpha = np.rint(255 * np.nan_to_num(np.clip(weights, 0, 1))).astype(np.uint8)
     pixels = np.empty((*alpha.shape, 4), np.uint8)
@@ -87,14 +90,16 @@ def png(weights) -> str:
     raw = b"".join(b"\0" + row.tobytes() for row in pixels)
 
     def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
 
     header = struct.pack(">IIBBBBB", width_, height, 8, 6, 0, 0, 0)
     file = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(raw, 9)) + chunk(b"IEND", b"")  # fmt: skip
     return "data:image/png;base64," + base64.b64encode(file).decode()
 
 
-def _brief(weight: float) -> float | None:
+def _brief(weight: float) -> float | int | None:
     if not np.isfinite(weight):
         return None
     return int(weight) if weight in (0.0, 1.0) else round(weight, 3)

@@ -6,10 +6,16 @@ viewers without style sheets (an SVG in a paper).
 """
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
-_HEX = {"high": (11, 94, 170), "low": (190, 65, 15), "zero": (246, 247, 249), "none": (200, 200, 200)}
+_HEX = {
+    "high": (11, 94, 170),
+    "low": (190, 65, 15),
+    "zero": (246, 247, 249),
+    "none": (200, 200, 200),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +40,7 @@ class Scale:
     high: float
     diverging: bool
 
-    def mark(self, value: float) -> Mark:
+    def mark(self, value: Any) -> Mark:
         if not np.isfinite(value):
             return Mark("none", 0.0, _mix("none", 100.0))
         if self.diverging:
@@ -45,7 +51,11 @@ class Scale:
         return Mark(side, percent, _mix(side, percent))
 
 
-def scale(values, diverging: bool | None = None, limits: tuple[float, float] | None = None) -> Scale:
+def scale(
+    values: Any,
+    diverging: bool | None = None,
+    limits: tuple[float | int, float | int] | None = None,
+) -> Scale:
     """The scale of an array: diverging where it has negative values, unless told.
 
     Without `limits`, a diverging scale is symmetric about 0, and another begins at 0 where all

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +23,7 @@ class Cell:
 
 
 def heatmap(
-    values,
+    values: Any,
     *,
     rows: Sequence[object] | None = None,
     cols: Sequence[object] | None = None,
@@ -31,7 +32,7 @@ def heatmap(
     col_axis: str = "column",
     value: str = "value",
     diverging: bool | None = None,
-    limits: tuple[float, float] | None = None,
+    limits: tuple[float | int, float | int] | None = None,
     caption: str = "",
 ) -> Figure:
     """Draws `values` (row, col) as a heat map with labels, a colour bar and values on hover.
@@ -132,12 +133,22 @@ def labels(given: Sequence[object] | None, size: int, name: str) -> list[str]:
     return [visible(label) if isinstance(label, str) else str(label) for label in given]
 
 
-def describe(values, rows, cols, title, row_axis, col_axis, value) -> str:
+def describe(
+    values: np.ndarray,
+    rows: list[str],
+    cols: list[str],
+    title: str,
+    row_axis: str,
+    col_axis: str,
+    value: str,
+) -> str:
     """What the figure shows, in words: for readers who cannot see it."""
     words = f"{title or 'Heat map'}: {value} for {len(rows)} values of {row_axis} and {len(cols)} of {col_axis}."
     if not np.isfinite(values).any():
         return words
-    low, high = (np.unravel_index(pick(values), values.shape) for pick in (np.nanargmin, np.nanargmax))
+    low, high = (
+        np.unravel_index(pick(values), values.shape) for pick in (np.nanargmin, np.nanargmax)
+    )
     return (
         f"{words} Largest {number(values[high])} at {row_axis} {rows[high[0]]}, {col_axis} {cols[high[1]]}; "
         f"smallest {number(values[low])} at {row_axis} {rows[low[0]]}, {col_axis} {cols[low[1]]}."
@@ -151,7 +162,8 @@ def _inside(value: float) -> str:
 
 def _ticks(low: float, high: float, height: float) -> list[tuple[float, str]]:
     """Where the colour bar says a number: its ends, and 0 when that lies well inside."""
-    def place(v: float) -> float:
+
+    def place(v: float | int) -> float:
         return _GAP + height * (high - v) / (high - low)
 
     ticks = [(place(v), number(v)) for v in (high, low)]

@@ -1,6 +1,7 @@
 """What a lens reads at every layer and position: the top token, coloured by its probability."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -12,8 +13,8 @@ from ._text import number, visible
 
 def lens_table(
     tokens: Sequence[str],
-    top_tokens,
-    probs,
+    top_tokens: Any,
+    probs: Any,
     *,
     layers: Sequence[object] | None = None,
     title: str = "",

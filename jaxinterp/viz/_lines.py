@@ -1,7 +1,8 @@
 """Curves over a shared axis."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -13,26 +14,30 @@ _COLOURS = ("#0b5eaa", "#be410f", "#2b8a3e", "#8250df", "#9a6700")
 
 
 def lines(
-    series: Mapping[str, Sequence[float]],
+    series: Mapping[str, Any],
     *,
-    x: Sequence[float] | None = None,
+    x: Any = None,
     title: str = "",
     x_axis: str = "x",
     y_axis: str = "y",
-    marks: Mapping[str, float] | None = None,
+    marks: Mapping[str, float | int] | None = None,
     caption: str = "",
 ) -> Figure:
-    """Draws one curve per entry of `series`, all over the same `x` (0, 1, 2 ... if left out).
+    """Draws one curve per entry of `series` (each `(point,)`), all over the same `x` (0, 1, 2 ... if left out).
 
     `marks` names values of `x` that get a vertical line. NaN breaks a curve. Hovering a point
     shows its value.
     """
     curves = {name: np.asarray(values, dtype=float) for name, values in series.items()}
     sizes = {name: values.shape for name, values in curves.items()}
-    if not curves or len(set(sizes.values())) > 1 or any(v.ndim != 1 or not v.size for v in curves.values()):
+    if (
+        not curves
+        or len(set(sizes.values())) > 1
+        or any(v.ndim != 1 or not v.size for v in curves.values())
+    ):
         raise ValueError(f"lines draws one-dimensional series of one length; got {sizes}.")
     count = next(iter(sizes.values()))[0]
-    xs = np.arange(count) if x is None else np.asarray(x, dtype=float)
+    xs = np.arange(count, dtype=float) if x is None else np.asarray(x, dtype=float)
     if xs.shape != (count,):
         raise ValueError(f"x holds one value per point of the series ({count}); got the shape {xs.shape}.")  # fmt: skip
 
@@ -41,7 +46,7 @@ def lines(
     y_low, y_high = y_ticks[0], y_ticks[-1]
     x_low, x_high = float(xs.min()), max(float(xs.max()), float(xs.min()) + 1e-9)
 
-    def place(u: float, v: float) -> tuple[float, float]:
+    def place(u: Any, v: Any) -> tuple[float, float]:
         across = _LEFT + (_W - _LEFT - _RIGHT) * (u - x_low) / (x_high - x_low)
         down = _TOP + (_H - _TOP - _BOTTOM) * (y_high - v) / (y_high - y_low)
         return round(across, 1), round(down, 1)
@@ -75,7 +80,7 @@ def lines(
     return Figure(title or y_axis, html, svg=svg)
 
 
-def ticks(low: float, high: float, about: int = 5) -> list[float]:
+def ticks(low: float | int, high: float | int, about: int = 5) -> list[float]:
     """Round numbers that enclose [low, high]: `ticks(0, 9.3) == [0, 2, 4, 6, 8, 10]`."""
     span = max(float(high - low), 1e-9)
     step = 10.0 ** math.floor(math.log10(span / about))
@@ -93,7 +98,7 @@ def _cycle(count: int) -> list[str]:
     return [_COLOURS[i % len(_COLOURS)] for i in range(count)]
 
 
-def _path(xs: np.ndarray, values: np.ndarray, place) -> str:
+def _path(xs: np.ndarray, values: np.ndarray, place: Callable[..., tuple[float, float]]) -> str:
     parts, pen_down = [], False
     for u, v in zip(xs, values, strict=True):
         if not np.isfinite(v):

@@ -29,7 +29,9 @@ def page(title: str, chapters: Sequence[Chapter], *, summary: str = "", footer: 
         {
             "id": _anchor(index, chapter.title),
             "title": chapter.title,
-            "body": [block if isinstance(block, Figure) else _paragraph(block) for block in chapter.body],
+            "body": [
+                block if isinstance(block, Figure) else _paragraph(block) for block in chapter.body
+            ],
         }
         for index, chapter in enumerate(chapters, 1)
     ]

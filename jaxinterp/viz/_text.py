@@ -5,6 +5,7 @@ that a browser or a terminal would swallow, reorder or choke on.
 """
 
 import unicodedata
+from typing import Any
 
 _PICTURES = {" ": "·", "\n": "↵", "\t": "→", "\x7f": "␡"}
 _HIDDEN = frozenset(("Cc", "Cf", "Cs", "Cn", "Co", "Zl", "Zp"))
@@ -53,7 +54,7 @@ def width(text: str) -> int:
     return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)
 
 
-def number(value: float, digits: int = 3) -> str:
+def number(value: Any, digits: int = 3) -> str:
     """A number for a label: three significant digits, a true minus sign, `no value` for NaN."""
     if value != value:
         return "no value"

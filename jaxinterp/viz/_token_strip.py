@@ -1,6 +1,7 @@
 """A text whose tokens are shaded by a number each."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -11,12 +12,12 @@ from ._text import number, visible
 
 def token_strip(
     tokens: Sequence[str],
-    values,
+    values: Any,
     *,
     title: str = "",
     value: str = "value",
     diverging: bool | None = None,
-    limits: tuple[float, float] | None = None,
+    limits: tuple[float | int, float | int] | None = None,
     caption: str = "",
 ) -> Figure:
     """Draws `tokens` as running text, each shaded by its entry of `values` (pos).

@@ -98,8 +98,8 @@ def _name_axes(key: str, array: Any) -> Any:
 def _notebook_display() -> Any:
     """The notebook's display function, or None in a script or a terminal."""
     try:
-        from IPython import get_ipython
-        from IPython.display import display
+        from IPython import get_ipython  # pyright: ignore[reportMissingImports]
+        from IPython.display import display  # pyright: ignore[reportMissingImports]
     except ImportError:
         return None
     shell = get_ipython()

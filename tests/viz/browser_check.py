@@ -57,10 +57,19 @@ def chromium(*args: str) -> str:
     if browser is None:
         print("browser_check: skipped, no Chromium is installed.")
         sys.exit(0)
-    common = ["--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--virtual-time-budget=5000"]
+    common = [
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--hide-scrollbars",
+        "--virtual-time-budget=5000",
+    ]
     with tempfile.TemporaryDirectory() as profile:
         done = subprocess.run(
-            [browser, *common, f"--user-data-dir={profile}", *args], capture_output=True, text=True, timeout=120
+            [browser, *common, f"--user-data-dir={profile}", *args],
+            capture_output=True,
+            text=True,
+            timeout=120,
         )
     return done.stdout
 
@@ -88,7 +97,9 @@ def check(page: Path) -> None:
         assert report["pictures"] == "true", "a picture does not show"
         assert report["fits"] == "true", "the page is wider than the window"
         assert int(report["colours"]) > 3, "cells are not coloured by value"
-        assert all(report.get(name, "true") == "true" for name in ("tip", "button", "readout")), "hovering does not work"
+        assert all(report.get(name, "true") == "true" for name in ("tip", "button", "readout")), (
+            "hovering does not work"
+        )
 
 
 def sample(folder: Path) -> Path:
@@ -123,7 +134,12 @@ def main() -> None:
         check(page.resolve())
         if args.shot:
             theme = ["--blink-settings=preferredColorScheme=0"] if args.dark else []
-            chromium(f"--window-size={args.size}", f"--screenshot={args.shot.resolve()}", *theme, page.resolve().as_uri())
+            chromium(
+                f"--window-size={args.size}",
+                f"--screenshot={args.shot.resolve()}",
+                *theme,
+                page.resolve().as_uri(),
+            )
             print(f"browser_check: wrote {args.shot}")
 
 

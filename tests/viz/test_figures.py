@@ -1,5 +1,6 @@
 """Figures hold their numbers, escape every text and need no network."""
 
+import base64
 import html.parser
 import json
 import re
@@ -11,7 +12,17 @@ import pytest
 
 from jaxinterp import viz
 
-NASTY = ['<script>alert("x")</script>', "</title>", "&amp;", "'\"", "\n", "\x00\x1b[31m", "\u202e", "\ud800", " Mr"]
+NASTY = [
+    '<script>alert("x")</script>',
+    "</title>",
+    "&amp;",
+    "'\"",
+    "\n",
+    "\x00\x1b[31m",
+    "\u202e",
+    "\ud800",
+    " Mr",
+]
 VOID = {"meta", "br", "wbr", "img", "link", "input", "hr"}
 
 
@@ -24,7 +35,9 @@ class Checker(html.parser.HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
-        self.loads += [v for k, v in attrs if k in ("src", "href", "action", "xlink:href", "srcset") and v]
+        self.loads += [
+            v for k, v in attrs if k in ("src", "href", "action", "xlink:href", "srcset") and v
+        ]
         if tag not in VOID:
             self.open.append(tag)
 
@@ -56,7 +69,9 @@ def figures():
     n = len(NASTY)
     rng = np.random.default_rng(0)
     values = rng.normal(size=(3, n))
-    top = np.array([[[NASTY[(i + j + k) % n] for k in range(2)] for j in range(n)] for i in range(3)], object)
+    top = np.array(
+        [[[NASTY[(i + j + k) % n] for k in range(2)] for j in range(n)] for i in range(3)], object
+    )
     probs = np.sort(rng.random((3, n, 2)))[..., ::-1]
     words = {"title": NASTY[0], "caption": NASTY[1]}
     return {
@@ -72,7 +87,10 @@ def figures():
 @pytest.mark.parametrize("name", list(figures()))
 def test_every_text_is_escaped(name, tmp_path):
     figure = figures()[name]
-    for text in [figure._repr_html_(), figure.save(tmp_path / "f.html").read_text(encoding="utf-8")]:
+    for text in [
+        figure._repr_html_(),
+        figure.save(tmp_path / "f.html").read_text(encoding="utf-8"),
+    ]:
         tags = check(text).tags
         assert tags.count("script") == 1 + (name == "attention")
         assert "<script>alert" not in text
@@ -86,7 +104,10 @@ def test_every_text_is_escaped(name, tmp_path):
 
 
 def test_page_is_one_document_with_contents():
-    chapters = [viz.Chapter(f"{NASTY[0]} {i}", [NASTY[0], "a `code <b>` here", *figures().values()]) for i in range(2)]
+    chapters = [
+        viz.Chapter(f"{NASTY[0]} {i}", [NASTY[0], "a `code <b>` here", *figures().values()])
+        for i in range(2)
+    ]
     text = viz.page(NASTY[0], chapters, summary=NASTY[0], footer="`x`")
     checker = check(text)
     assert text.startswith("<!DOCTYPE html>")
@@ -98,9 +119,20 @@ def test_page_is_one_document_with_contents():
 
 
 def test_heatmap_shows_its_numbers_and_says_them():
-    figure = viz.heatmap(np.array([[0.25, -1.5], [np.nan, 12345.0]]), rows=["a", "b"], cols=[" x", "y"], row_axis="layer", col_axis="token")
+    figure = viz.heatmap(
+        np.array([[0.25, -1.5], [np.nan, 12345.0]]),
+        rows=["a", "b"],
+        cols=[" x", "y"],
+        row_axis="layer",
+        col_axis="token",
+    )
     text = "".join(check(figure._repr_html_()).text)
-    for words in ["layer a, token ·x: 0.25", "layer a, token y: −1.5", "layer b, token ·x: no value", "layer b, token y: 12345"]:
+    for words in [
+        "layer a, token ·x: 0.25",
+        "layer a, token y: −1.5",
+        "layer b, token ·x: no value",
+        "layer b, token y: 12345",
+    ]:
         assert words in text
     assert "Largest 12345 at layer b, token y; smallest −1.5 at layer a, token y." in figure.html
 
@@ -111,7 +143,11 @@ def test_heatmap_scale():
     assert (scale([1.0, 3.0]).low, scale([1.0, 3.0]).diverging) == (0.0, False)
     both = scale([-1.0, 3.0])
     assert (both.low, both.high, both.diverging) == (-3.0, 3.0, True)
-    assert both.mark(0.0).percent == 0.0 and both.mark(3.0).percent == 100.0 and both.mark(-3.0).side == "low"
+    assert (
+        both.mark(0.0).percent == 0.0
+        and both.mark(3.0).percent == 100.0
+        and both.mark(-3.0).side == "low"
+    )
     assert scale([2.0, 2.0], limits=(0, 1)).mark(2.0).percent == 100.0
     assert scale([0.0, 0.0]).mark(0.0).percent == 0.0
     assert scale([np.nan]).mark(np.nan).side == "none"
@@ -121,7 +157,9 @@ def test_heatmap_scale():
 
 
 def test_lens_table_keeps_guesses_in_order():
-    figure = viz.lens_table([" a", "b"], [[["x", "y"], ["z", "w"]]], [[[0.9, 0.05], [0.5, 0.25]]], layers=["layer 0"])
+    figure = viz.lens_table(
+        [" a", "b"], [[["x", "y"], ["z", "w"]]], [[[0.9, 0.05], [0.5, 0.25]]], layers=["layer 0"]
+    )
     assert 'title="layer 0, position 0 (·a)&#10;0.9  x&#10;0.05  y"' in figure.html
     assert "0.25  w" in figure.html and "ji-strong" in figure.html
     viz.lens_table(["a"], [["x"]], [[0.5]])
@@ -131,16 +169,21 @@ def test_attention_data_and_picture():
     pattern = np.tril(np.ones((2, 3, 3))) / np.arange(1, 4)[None, :, None]
     pattern[1] = np.eye(3)
     figure = viz.attention(pattern, ["a", "</script>", "c"], heads=["0.0", "0.1"])
-    data = json.loads(re.search(r'<script type="application/json">(.*?)</script>', figure.html, re.S)[1])
+    data = json.loads(
+        re.search(r'<script type="application/json">(.*?)</script>', figure.html, re.S)[1]
+    )
     assert data["tokens"][1] == "</script>" and data["pattern"][0][2] == [0.333] * 3
-    assert figure.html.index('aria-pressed="true"') > figure.html.index("0.0</span>"), "the sharpest head is chosen"
+    assert figure.html.index('aria-pressed="true"') > figure.html.index("0.0</span>"), (
+        "the sharpest head is chosen"
+    )
     from jaxinterp.viz._attention import png
-    import base64
 
     file = base64.b64decode(png(pattern[0]).split(",")[1])
     width, height = struct.unpack(">II", file[16:24])
     start = file.index(b"IDAT") + 4
-    pixels = zlib.decompress(file[start : start + struct.unpack(">I", file[start - 8 : start - 4])[0]])
+    pixels = zlib.decompress(
+        file[start : start + struct.unpack(">I", file[start - 8 : start - 4])[0]]
+    )
     alpha = np.frombuffer(pixels, np.uint8).reshape(height, 1 + 4 * width)[:, 4::4]
     assert alpha.tolist() == [[255, 0, 0], [128, 128, 0], [85, 85, 85]]
 
@@ -150,9 +193,15 @@ def test_attention_data_and_picture():
     [
         (lambda: viz.heatmap(np.zeros(3)), r"matrix \(row, col\).*\(3,\)"),
         (lambda: viz.heatmap(np.zeros((0, 3))), "at least one cell"),
-        (lambda: viz.heatmap(np.zeros((2, 3)), cols=["a"]), "cols holds one label for each of the 3 cols.*got 1"),
+        (
+            lambda: viz.heatmap(np.zeros((2, 3)), cols=["a"]),
+            "cols holds one label for each of the 3 cols.*got 1",
+        ),
         (lambda: viz.lens_table(["a"], [["x", "y"]], [[0.1, 0.2]]), "one position per token"),
-        (lambda: viz.attention(np.zeros((2, 3, 3)), ["a"]), r"one query and one key per token.*\(2, 3, 3\) and 1 tokens"),
+        (
+            lambda: viz.attention(np.zeros((2, 3, 3)), ["a"]),
+            r"one query and one key per token.*\(2, 3, 3\) and 1 tokens",
+        ),
         (lambda: viz.attention(np.zeros((2, 1, 1)), ["a"], selected=2), "one of the 2 heads"),
         (lambda: viz.token_strip(["a"], [1.0, 2.0]), "one value per token; got 1 tokens"),
         (lambda: viz.lines({"a": [1.0], "b": [1.0, 2.0]}), "one length"),
@@ -177,7 +226,14 @@ def test_numbers_and_ticks():
     from jaxinterp.viz._lines import ticks
     from jaxinterp.viz._text import number
 
-    assert [number(v) for v in (0, 0.12345, -2.0, 1234.5, 1e-9, float("inf"))] == ["0", "0.123", "−2", "1234", "1e−09", "∞"]
+    assert [number(v) for v in (0, 0.12345, -2.0, 1234.5, 1e-9, float("inf"))] == [
+        "0",
+        "0.123",
+        "−2",
+        "1234",
+        "1e−09",
+        "∞",
+    ]
     assert ticks(0, 9.3) == [0, 2, 4, 6, 8, 10]
     assert ticks(0, 0)[0] <= 0 < ticks(0, 0)[-1]
 
