@@ -87,11 +87,14 @@ from pathlib import Path
 import jax, jax.numpy as jnp, numpy as np
 from jax.sharding import NamedSharding, PartitionSpec as P
 from jaxinterp import hub
+from jaxinterp.hub._rows import skeleton
 from jaxinterp.models import LlamaConfig, Llama
 
 folder = Path(sys.argv[1])
 config = LlamaConfig(vocab=40, ctx=16, d=16, layers=2, heads=8, kv_heads=2, ff=32)
-model = Llama.init(config, key=jax.random.key(0))
+rng = np.random.default_rng(0)
+random = lambda x: jnp.asarray(rng.normal(size=x.shape), x.dtype)
+model = jax.tree.map(random, skeleton(Llama, config, jnp.float32))  # as `init` makes it
 hub.export(model, folder / "hf")
 hub.save(folder / "saved", model)
 mesh = jax.make_mesh((2, 4), ("data", "model"))
