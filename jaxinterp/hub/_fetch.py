@@ -36,48 +36,45 @@ def fetch(
 
     Raises `UnknownModel` when there is no such repository or revision.
     """
-    from huggingface_hub import constants
+    from huggingface_hub import constants, errors
 
     if offline or constants.HF_HUB_OFFLINE:
         return _cached(hub_id, revision, cache_dir)
-    from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        OfflineModeIsEnabled,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
     try:
-        about = HfApi().model_info(hub_id, revision=revision)
-        names = wanted(file.rfilename for file in about.siblings or [])
-        folder = snapshot_download(
-            hub_id, revision=about.sha, allow_patterns=names, cache_dir=cache_dir
-        )
-        _remember(Path(folder), revision or "main")
-    except GatedRepoError as error:
+        return _download(hub_id, revision, cache_dir)
+    except errors.GatedRepoError as error:
         raise UnknownModel(
             f"{hub_id} is gated: accept its licence on its page, then log in (`hf auth login`)."
         ) from error
-    except RevisionNotFoundError as error:
+    except errors.RevisionNotFoundError as error:
         raise UnknownModel(
             f"{hub_id} has no revision {revision!r}; a revision is a branch, a tag or a commit "
             '(Pythia: "step0", "step1", "step512", "step1000", ... "step143000").'
         ) from error
-    except RepositoryNotFoundError as error:
+    except errors.RepositoryNotFoundError as error:
         raise UnknownModel(
             f"The hub has no model {hub_id!r} (or it is private). A short name, a folder or a hub "
             'id "organisation/name" is expected.'
         ) from error
-    except (OSError, HfHubHTTPError, OfflineModeIsEnabled) as error:
+    except Exception as error:  # what a failing network raises depends on the hub's HTTP library
         try:
             return _cached(hub_id, revision, cache_dir)
-        except FileNotFoundError as absent:
+        except FileNotFoundError:
             raise FileNotFoundError(
                 f"{hub_id} could not be fetched ({type(error).__name__}: {str(error)[:200]}), and "
                 "the cache does not hold it. Check the network, or give a local folder."
-            ) from absent
+            ) from error
+
+
+def _download(hub_id: str, revision: str | None, cache_dir: str | Path | None) -> Snapshot:
+    from huggingface_hub import HfApi, snapshot_download
+
+    about = HfApi().model_info(hub_id, revision=revision)
+    names = wanted(file.rfilename for file in about.siblings or [])
+    folder = snapshot_download(
+        hub_id, revision=about.sha, allow_patterns=names, cache_dir=cache_dir
+    )
+    _remember(Path(folder), revision or "main")
     return Snapshot(Path(folder), str(about.sha))
 
 

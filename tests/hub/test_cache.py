@@ -1,6 +1,10 @@
 """The hub: what is fetched, and folders in the layout of its cache. No test uses the network."""
 
+import hashlib
+import json
 import os
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -117,12 +121,16 @@ def test_a_download(make: Any, cache: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert same(again, model)
 
 
+class Unreachable(Exception):
+    """As httpx raises it: no OSError."""
+
+
 def failing(kind: str) -> Any:
     from huggingface_hub import errors
 
     def model_info(self: Any, hub_id: str, revision: str | None) -> None:
         if kind == "network":
-            raise ConnectionError("no route to host")
+            raise Unreachable("no route to host")
         cls = getattr(errors, kind)
         raise cls.__new__(cls)
 
@@ -150,6 +158,91 @@ def test_without_a_network_the_cache_serves(
         FileNotFoundError, match=r"could not be fetched .*no route to host.*local folder"
     ):
         hub.load("gpt2", cache_dir=cache)
+
+
+class Hub(BaseHTTPRequestHandler):
+    """As much of the hub's protocol as a download needs, over a folder of files."""
+
+    folder: Path
+    asked: list[str]
+
+    def do_HEAD(self) -> None:
+        self.answer(body=False)
+
+    def do_GET(self) -> None:
+        self.answer(body=True)
+
+    def answer(self, body: bool) -> None:
+        path = self.path.split("?")[0]
+        if path.startswith("/api/models/a/b/tree/"):
+            files = [(file.name, file.read_bytes()) for file in sorted(self.folder.iterdir())]
+            tree = [
+                {
+                    "type": "file",
+                    "path": name,
+                    "size": len(data),
+                    "oid": hashlib.sha1(data).hexdigest(),
+                }
+                for name, data in files
+            ]
+            return self.send(json.dumps(tree).encode(), body)
+        if path.startswith("/api/models/a/b"):
+            names = [{"rfilename": file.name} for file in sorted(self.folder.iterdir())]
+            about = {"id": "a/b", "modelId": "a/b", "sha": "c" * 40, "siblings": names}
+            return self.send(json.dumps(about).encode(), body)
+        if path.startswith("/a/b/resolve/"):
+            name = path.rpartition("/")[2]
+            if body:
+                self.asked.append(name)
+            return self.send((self.folder / name).read_bytes(), body)
+        self.send_response(404)
+        self.send_header("X-Error-Code", "RepoNotFound")
+        self.send_header("Content-Length", "0")
+        return self.end_headers()
+
+    def send(self, data: bytes, body: bool) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.send_header("X-Repo-Commit", "c" * 40)
+        self.send_header("ETag", f'"{hashlib.sha256(data).hexdigest()}"')
+        self.end_headers()
+        if body:
+            self.wfile.write(data)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+def test_a_real_download(make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hub's own client against a server on this machine: the listing, then needed files."""
+    folder = tmp_path / "served"
+    hub.export(make("neox"), folder, max_shard_bytes=4000)
+    (folder / "README.md").write_text("not needed")
+    (folder / "pytorch_model.bin").write_bytes(b"not needed")
+    handler = type("Handler", (Hub,), {"folder": folder, "asked": []})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        here = f"http://127.0.0.1:{server.server_port}"
+        constants = "huggingface_hub.constants"
+        monkeypatch.setattr(f"{constants}.ENDPOINT", here)
+        template = here + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(f"{constants}.HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(f"{constants}.HF_HUB_DISABLE_PROGRESS_BARS", True)
+        model, _ = hub.load("a/b", "step7", cache_dir=tmp_path / "cache")
+        assert same(model, make("neox"))
+        assert model.config.source.revision == "c" * 40
+        unneeded = {"README.md", "pytorch_model.bin"}
+        assert sorted(handler.asked) == sorted({f.name for f in folder.iterdir()} - unneeded)
+        with pytest.raises(UnknownModel, match="The hub has no model 'a/other'"):
+            hub.load("a/other", cache_dir=tmp_path / "cache")
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+    again, _ = hub.load("a/b", "step7", cache_dir=tmp_path / "cache", offline=True)
+    assert same(again, model)
 
 
 def test_short_names() -> None:
