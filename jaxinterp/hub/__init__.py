@@ -9,6 +9,7 @@ from ._export import export as export
 from ._export import from_flax as from_flax
 from ._export import to_flax as to_flax
 from ._fetch import fetch as fetch
+from ._laws import check_port as check_port
 from ._load import load as load
 from ._orbax import save as save
 from ._pickle import read_torch as read_torch

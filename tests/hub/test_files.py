@@ -160,6 +160,19 @@ def test_unknown_names() -> None:
         hub.load("a/b/c")
 
 
+def test_the_embedded_model(
+    make: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The name "tiny" is the folder `_tiny` of the package, in GPT-NeoX's layout."""
+    monkeypatch.setattr("jaxinterp.hub._load.__file__", str(tmp_path / "hub" / "_load.py"))
+    with pytest.raises(FileNotFoundError, match=r"embedded model is not in .*_tiny.*install"):
+        hub.load("tiny")
+    hub.export(make("neox"), tmp_path / "_tiny")
+    model, _ = hub.load("tiny")
+    assert same(model, make("neox"))
+    assert (model.config.source.name, model.config.source.revision) == ("tiny", "tiny")
+
+
 def test_dtypes_of_a_load(gpt2: Any, tmp_path: Path) -> None:
     hub.export(gpt2, tmp_path)
     half, _ = hub.load(tmp_path, dtype="bfloat16")

@@ -1,5 +1,6 @@
 """Ports: tables are bijections, names and shapes are checked, config keys are accounted for."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from jaxinterp import hub
 from jaxinterp.hub import BadCheckpoint, UnhandledConfig, _config
 from jaxinterp.hub._port import Row, _rows
 from jaxinterp.hub._rows import set_leaves
+from jaxinterp.models import GPT2Config, GPTNeoXConfig, LlamaConfig
 
 from .conftest import CONFIGS, same
 
@@ -31,6 +33,35 @@ def edit_tensors(folder: Path, change: Callable[[dict[str, np.ndarray]], Any]) -
     tensors = load_file(path)
     changed = change(tensors)
     save_file(tensors if changed is None else changed, path)
+
+
+UNEQUAL: dict[str, Any] = {"vocab": 41, "ctx": 17, "d": 24, "layers": 3, "heads": 4, "ff": 20}
+
+
+@pytest.mark.parametrize(
+    ("family", "config"),
+    [
+        ("gpt2", GPT2Config(**UNEQUAL, tied=False)),
+        ("gpt_neox", GPTNeoXConfig(**UNEQUAL)),
+        ("llama", LlamaConfig(**UNEQUAL, kv_heads=2, k=10, attention_bias=True, mlp_bias=True)),
+    ],
+)
+def test_laws_of_ports(family: str, config: Any) -> None:
+    hub.check_port(hub.all_ports()[family], config)
+    hub.check_port(hub.find_ports() / f"{family}.toml", config)
+
+
+def test_a_port_that_breaks_a_law() -> None:
+    """Two leaves that read the same tensor: what was written last wins, and the law notices."""
+    port = hub.all_ports()["gpt2"]
+    rows = tuple(
+        dataclasses.replace(row, name="transformer.ln_f.weight")
+        if row.leaf == "ln_final.bias"
+        else row
+        for row in port.rows
+    )
+    with pytest.raises(AssertionError, match="reading does not undo writing"):
+        hub.check_port(dataclasses.replace(port, rows=rows, flax=()), GPT2Config(**UNEQUAL))
 
 
 def test_load_of_export_is_the_model(model: Any, tmp_path: Path) -> None:
