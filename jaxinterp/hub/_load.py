@@ -94,7 +94,7 @@ def _resolve(name_or_path: str | Path, revision: str | None, **where: Any) -> tu
     """The folder to read and the name it goes by."""
     name = os.fspath(name_or_path)
     if name == TINY:
-        return Snapshot(_embedded(), TINY), TINY
+        return _folder(_embedded(), revision), TINY
     path = Path(name).expanduser()
     if path.is_dir() and (isinstance(name_or_path, Path) or _holds_model(path)):
         return _folder(path, revision), name
@@ -178,7 +178,7 @@ def _load_foreign(
         sha256=sha256,
         files=tuple(file.name for file in weights.files),
         port=port.path.name,
-        licence=port.source.get("licence"),
+        licence=port.source.get("licence") if name in short_names().values() else None,
     )
     return with_source(model, source), Tokenizer.from_folder(found.folder)
 

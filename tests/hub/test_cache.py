@@ -43,6 +43,7 @@ def test_names_and_revisions_from_the_cache(make: Any, cache: Path) -> None:
     assert tokenizer is None
     assert model.config.source.name == "EleutherAI/pythia-70m"
     assert model.config.source.revision == COMMITS["main"]
+    assert model.config.source.licence == "Apache-2.0"
     early, _ = hub.load("EleutherAI/pythia-70m", "step3000", cache_dir=cache, offline=True)
     assert same(early, make("neox", seed=1))
     assert early.config.source.revision == COMMITS["step3000"]

@@ -170,7 +170,9 @@ def test_the_embedded_model(
     hub.export(make("neox"), tmp_path / "_tiny")
     model, _ = hub.load("tiny")
     assert same(model, make("neox"))
-    assert (model.config.source.name, model.config.source.revision) == ("tiny", "tiny")
+    assert (model.config.source.name, model.config.source.revision) == ("tiny", None)
+    with pytest.raises(ValueError, match="Revisions are of the hub"):
+        hub.load("tiny", "step3000")
 
 
 def test_dtypes_of_a_load(gpt2: Any, tmp_path: Path) -> None:
@@ -229,7 +231,7 @@ def test_provenance(gpt2: Any, tmp_path: Path) -> None:
     data = (tmp_path / "model.safetensors").read_bytes()
     assert source.sha256 == hashlib.sha256(data).hexdigest()
     assert (source.name, source.path) == (str(tmp_path), str(tmp_path))
-    assert (source.format, source.port, source.licence) == ("safetensors", "gpt2.toml", "MIT")
+    assert (source.format, source.port, source.licence) == ("safetensors", "gpt2.toml", None)
     assert source.files == ("model.safetensors",)
     assert hub.load(tmp_path)[0].config == gpt2.config
     sharded(gpt2, tmp_path)
