@@ -1,46 +1,8 @@
-"""Small models of every family and option, every leaf random: nothing is one or zero by luck."""
+"""The small models of `small_models.py`, made once."""
 
-import equinox as eqx
-import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
-
-import jaxinterp as ji
-
-SIZE = dict(vocab=13, ctx=8, d=8, layers=2, heads=4)
-
-CONFIGS = {
-    "gpt2": ji.models.GPT2Config(**SIZE),
-    "gpt2 untied, scaled by layer": ji.models.GPT2Config(
-        **SIZE, tied=False, scale_by_layer=True, ff=12
-    ),
-    "neox": ji.models.GPTNeoXConfig(**SIZE, rotary_fraction=1.0),
-    "neox sequential": ji.models.GPTNeoXConfig(
-        **SIZE, parallel=False, attention_bias=False, tied=True
-    ),
-    "llama": ji.models.LlamaConfig(**SIZE, kv_heads=2, ff=12),
-    "llama with biases": ji.models.LlamaConfig(
-        **SIZE, kv_heads=1, ff=12, attention_bias=True, mlp_bias=True, tied=True
-    ),
-    "attention only": ji.models.GPT2Config(**SIZE, ff=0),
-    "no norm": ji.models.GPTNeoXConfig(**SIZE, norm=False),
-}
-
-
-def make(name, dtype=jnp.float32, std=0.3):
-    """Drawn by NumPy: nothing to compile. Gains lie around one, all else around zero."""
-    config = CONFIGS[name]
-    family = getattr(ji.models, type(config).__name__.removesuffix("Config"))
-    init = lambda key: family.init(config, key=key, dtype=jnp.dtype(dtype))  # noqa: E731
-    paths, tree = jax.tree.flatten_with_path(eqx.filter_eval_shape(init, jax.random.key(0)))
-    rng = np.random.default_rng(0)
-
-    def draw(path, leaf):
-        gain = "ln" in str(path) and "weight" in str(path)
-        return jnp.asarray(rng.normal(float(gain), std, leaf.shape), dtype)
-
-    return jax.tree.unflatten(tree, [draw(path, leaf) for path, leaf in paths])
+from small_models import CONFIGS, make
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import CONFIGS
+from small_models import CONFIGS, make
 
 import jaxinterp as ji
 from jaxinterp import weights
@@ -17,21 +17,31 @@ def agree(value, expected, rtol=1e-5):
     assert np.abs(value - expected).max() <= rtol * np.abs(expected).max()
 
 
-def has_neurons(model):
-    return model.blocks.mlp is not None
+def captured(model, tokens, site, **options):
+    return ji.run(model, tokens, capture=[site], logits=False, **options)[1][site]
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_components_sum_to_the_stream(name, models, tokens):
+def test_heads_sum_to_the_stream(name, models, tokens):
+    agree(weights.by_head(models[name], tokens).total(), captured(models[name], tokens, "resid_post[-1]"))
+
+
+@pytest.mark.parametrize("name", ["gpt2", "neox", "llama", "attention only"])
+def test_layers_sum_to_any_stream(name, models, tokens):
     model = models[name]
-    _, acts = ji.run(model, tokens, capture=["resid_post", "resid_pre"])
-    last = acts["resid_post"][-1]
-    agree(weights.by_layer(model, tokens).total(), last)
-    agree(weights.by_head(model, tokens).total(), last)
-    if has_neurons(model):
-        agree(weights.by_neuron(model, tokens, pos=[0, 3]).total(), last[:, jnp.array([0, 3])])
-    agree(weights.by_head(model, tokens, layer=0).total(), acts["resid_post"][0])
-    agree(weights.by_layer(model, tokens, site="resid_pre", layer=0).total(), acts["resid_pre"][0])
+    agree(weights.by_layer(model, tokens).total(), captured(model, tokens, "resid_post[-1]"))
+    agree(weights.by_layer(model, tokens, layer=0).total(), captured(model, tokens, "resid_post[0]"))
+    if name == "gpt2":
+        start = weights.by_layer(model, tokens, site="resid_pre", layer=0)
+        assert start.labels == ("embed", "pos_embed")
+        agree(start.total(), captured(model, tokens, "resid_pre[0]"))
+
+
+@pytest.mark.parametrize("name", ["gpt2", "neox", "llama with biases"])
+def test_neurons_sum_to_the_stream(name, models, tokens):
+    at = jnp.array([0, 3])
+    total = weights.by_neuron(models[name], tokens, pos=at).total()
+    agree(total, captured(models[name], tokens, "resid_post[-1]")[:, at])
 
 
 @pytest.mark.parametrize("kind", PARTS)
@@ -47,9 +57,7 @@ def test_one_prompt_one_position(kind, models, tokens):
 
 
 @pytest.mark.parametrize(
-    ("kind", "name"),
-    [("layer", "no norm"), ("layer", "llama"), ("head", "neox"), ("head", "gpt2"),
-     ("neuron", "gpt2"), ("neuron", "llama")],
+    ("kind", "name"), [("layer", "no norm"), ("head", "gpt2"), ("neuron", "neox"), ("neuron", "llama")],
 )  # fmt: skip
 def test_projections(kind, name, models, tokens):
     model, by = models[name], PARTS[kind]
@@ -86,7 +94,7 @@ def test_labels(models, tokens):
     assert heads == ("embed", "L0H0", "L0H1", "L0H2", "L0H3", "attn.b_o", "mlp_out[0]")
     mid = weights.by_layer(models["gpt2"], tokens, layer=1, site="resid_mid")
     assert mid.labels == layers[:-1]
-    agree(mid.total(), ji.run(models["gpt2"], tokens, capture=["resid_mid[1]"])[1]["resid_mid[1]"])
+    agree(mid.total(), captured(models["gpt2"], tokens, "resid_mid[1]"))
 
 
 def test_accumulated(models, tokens):
@@ -114,7 +122,7 @@ def test_edits_are_a_component(models, tokens):
 def test_masked_prompts_and_jit_and_vmap(models, tokens):
     model = models["llama with biases"]
     mask = jnp.array([[False, False, True, True, True], [True] * 5])
-    by = lambda tokens, mask: weights.by_head(model, tokens, mask=mask, pos=-1)  # noqa: E731
+    by = lambda tokens, mask: weights.by_head(model, tokens, mask=mask, pos=-1)
     plain = by(tokens, mask)
     _, acts = ji.run(model, tokens, mask=mask, capture=["resid_post[-1]"])
     agree(plain.total(), acts["resid_post[-1]"][:, -1])
@@ -126,8 +134,6 @@ def test_masked_prompts_and_jit_and_vmap(models, tokens):
 
 
 def test_float64(tokens):
-    from conftest import make
-
     with jax.enable_x64(True):
         model = make("neox", jnp.float64)
         parts = weights.by_neuron(model, tokens, onto=jnp.ones(8), norm=True)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import CONFIGS, make
+from small_models import CONFIGS, make
 
 import jaxinterp as ji
 from jaxinterp import weights
@@ -18,6 +18,7 @@ SURGERY = {
     "process": weights.process,
 }
 WITHOUT_LAYER_NORM = ("llama", "llama with biases", "no norm")
+ALONE = ("gpt2", "neox", "llama with biases")
 
 
 def log_probs(model, tokens):
@@ -25,8 +26,10 @@ def log_probs(model, tokens):
 
 
 def each(name):
-    return [f for key, f in SURGERY.items()
-            if not (key == "center_writing" and name in WITHOUT_LAYER_NORM)]  # fmt: skip
+    if name not in ALONE:
+        return [weights.process]
+    skipped = "center_writing" if name in WITHOUT_LAYER_NORM else None
+    return [change for key, change in SURGERY.items() if key != skipped]
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -38,12 +41,12 @@ def test_log_probabilities_stay(name, models, tokens):
         np.testing.assert_allclose(log_probs(change(model), tokens), before, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["gpt2", "neox", "llama with biases"])
+@pytest.mark.parametrize("name", ALONE)
 def test_log_probabilities_stay_in_float64(name, tokens):
     with jax.enable_x64(True):
         model = make(name, jnp.float64)
         before = log_probs(model, tokens)
-        for change in each(name):
+        for change in (weights.fold_norms, weights.fold_value_bias, weights.process):
             changed = change(model)
             assert {leaf.dtype for leaf in jax.tree.leaves(changed)} == {jnp.dtype(jnp.float64)}
             np.testing.assert_allclose(log_probs(changed, tokens), before, atol=1e-11)
