@@ -1,7 +1,6 @@
 """`load`: a name or a folder to a model and its tokenizer."""
 
 import os
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from ._port import Port, all_ports, read_port, short_names
 from ._sharding import Rule, sharding_rule
 from ._tensors import read_json
 from ._tokenizer import Tokenizer
-from ._weights import digest, open_weights
+from ._weights import Digest, open_weights
 
 TINY = "tiny"
 PROGRESS_BYTES = 10**9
@@ -166,10 +165,9 @@ def _load_foreign(
     weights = open_weights(found.folder)
     rows = port.flax if weights.format == "flax" else port.rows
     kind = np.dtype(np.float32) if dtype is None else dtype
-    with ThreadPoolExecutor(1) as beside, _progress(name, weights.nbytes) as step:
-        hashed = beside.submit(digest, weights.files)  # reading and hashing share the disk's cache
+    with Digest(weights.files) as digest, _progress(name, weights.nbytes) as step:
         model = assemble(port, config, weights.tensors, rows, kind, rule, step)
-        sha256 = hashed.result()
+        sha256 = digest.result()
     source = Source(
         name=name,
         revision=found.commit or revision,

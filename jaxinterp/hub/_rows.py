@@ -207,6 +207,11 @@ def _check_shapes(row: Row, model: Any, tensors: Tensors) -> None:
                 f"of shape {wanted}; the checkpoint has {tensors[name].shape}. config.json and "
                 "the weights do not belong together."
             )
+        if not jax.numpy.issubdtype(tensors[name].dtype, jax.numpy.floating):
+            raise BadCheckpoint(
+                f"Leaf {row.leaf} needs floating-point numbers; {name!r} holds "
+                f"{tensors[name].dtype}. Quantised checkpoints must be dequantised first."
+            )
 
 
 def _check_tied(name: str, leaf: str, tensors: Tensors, host: np.ndarray) -> None:

@@ -87,7 +87,9 @@ def open_sharded(
         )
     tensors: dict[str, LazyTensor] = {}
     for file in files:
-        tensors |= open_one(file)
+        for name, tensor in open_one(file).items():
+            if weight_map.get(name, file.name) == file.name:
+                tensors[name] = tensor
     lost = [name for name in weight_map if name not in tensors]
     if lost:
         raise BadCheckpoint(

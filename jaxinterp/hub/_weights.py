@@ -2,6 +2,8 @@
 
 import dataclasses
 import hashlib
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ._flax import open_flax
@@ -55,10 +57,32 @@ def open_weights(folder: Path) -> Weights:
     )
 
 
-def digest(files: tuple[Path, ...]) -> str:
-    """The SHA-256 of one file; of several, that of their digests in order, one per line."""
-    each = []
-    for path in files:
+@dataclasses.dataclass
+class Digest:
+    """Hashes files beside their loading, in a thread; leaving the block early stops it.
+
+    `result()` is the SHA-256 of one file; of several, that of their digests in order, one a line.
+    """
+
+    files: tuple[Path, ...]
+
+    def __enter__(self) -> "Digest":
+        self._stopped = threading.Event()
+        self._thread = ThreadPoolExecutor(1)
+        self._hashes = self._thread.submit(lambda: [self._hash(path) for path in self.files])
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stopped.set()
+        self._thread.shutdown()
+
+    def result(self) -> str:
+        each = self._hashes.result()
+        return each[0] if len(each) == 1 else hashlib.sha256("\n".join(each).encode()).hexdigest()
+
+    def _hash(self, path: Path) -> str:
+        sha = hashlib.sha256()
         with path.open("rb") as file:
-            each.append(hashlib.file_digest(file, "sha256").hexdigest())
-    return each[0] if len(each) == 1 else hashlib.sha256("\n".join(each).encode()).hexdigest()
+            while not self._stopped.is_set() and (chunk := file.read(2**22)):
+                sha.update(chunk)
+        return sha.hexdigest()

@@ -197,6 +197,14 @@ def test_a_wrong_shape_names_leaf_and_both_shapes(make: Any, tmp_path: Path) -> 
     assert "the checkpoint has (32, 8)" in words
 
 
+def test_quantised_tensors_are_refused(gpt2: Any, tmp_path: Path) -> None:
+    hub.export(gpt2, tmp_path)
+    name = "transformer.h.0.mlp.c_fc.weight"
+    edit_tensors(tmp_path, lambda t: t | {name: t[name].astype(np.int8)})
+    with pytest.raises(BadCheckpoint, match=r"blocks\.mlp\.w_in needs floating.*c_fc.* holds int8"):
+        hub.load(tmp_path)
+
+
 def test_unhandled_keys_are_all_named(gpt2: Any, tmp_path: Path) -> None:
     hub.export(gpt2, tmp_path)
     edit_config(tmp_path, add_cross_attention=True, sliding_window=128, n_head=4, resid_pdrop=0.3)
