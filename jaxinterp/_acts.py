@@ -212,7 +212,7 @@ class NotCaptured(KeyError):
 
 
 @jax.tree_util.register_pytree_with_keys_class
-class Acts(Mapping[str, Array]):
+class Acts(Mapping[str, Any]):
     """Captured activations: an immutable mapping and a pytree, keyed by the strings asked for.
 
     `acts["z"]` and `acts[request]` read, iteration goes in the order of the request, and
@@ -221,10 +221,10 @@ class Acts(Mapping[str, Array]):
 
     __slots__ = ("_items",)
 
-    def __init__(self, items: Mapping[str, Array]) -> None:
+    def __init__(self, items: Mapping[str, Any]) -> None:
         self._items = dict(items)
 
-    def __getitem__(self, key: str | At) -> Array:
+    def __getitem__(self, key: str | At) -> Any:
         name = key.name if isinstance(key, At) else key
         if name not in self._items:
             raise NotCaptured(
@@ -247,10 +247,10 @@ class Acts(Mapping[str, Array]):
         ]
         return "Acts({\n" + ",\n".join(rows) + "\n})" if rows else "Acts({})"
 
-    def tree_flatten_with_keys(self) -> tuple[Sequence[tuple[Any, Array]], tuple[str, ...]]:
+    def tree_flatten_with_keys(self) -> tuple[Sequence[tuple[Any, Any]], tuple[str, ...]]:
         children = [(jax.tree_util.DictKey(name), value) for name, value in self._items.items()]
         return children, tuple(self._items)
 
     @classmethod
-    def tree_unflatten(cls, names: tuple[str, ...], values: Sequence[Array]) -> "Acts":
+    def tree_unflatten(cls, names: tuple[str, ...], values: Sequence[Any]) -> "Acts":
         return cls(dict(zip(names, values, strict=True)))

@@ -80,8 +80,8 @@ def _site_grads(
     zeros: dict[str, Array],
     requests: tuple[At, ...],
     edits: tuple[Edit, ...],
-    mask: Array | None,
-    logits: bool | Array,
+    mask: Any,
+    logits: Any,
 ) -> tuple[Array, Acts, Acts]:
     count = layer_count(split_edits(model)[0])
 

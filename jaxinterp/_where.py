@@ -102,7 +102,7 @@ def _hit(value: Array, indices: Array, columns: int) -> Array:
     return (grid == jnp.broadcast_to(value[..., None], grid.shape)).any(-2)
 
 
-def selection(site: str, where: dict[str, Any]) -> tuple[Where, str, tuple[int, ...] | None]:
+def selection(site: str, where: dict[str, Any]) -> tuple[Where, str, Layers]:
     """The selectors as leaves, the site's name, and its layers if they are Python ints."""
     base, written = parse(site)
     known = ("layer", "pos", "head", "unit", "query", "key")

@@ -3,6 +3,7 @@
 import dataclasses
 
 import jax
+from jax.typing import DTypeLike
 
 from .._types import Source
 from ..nn._mlp import check_activation
@@ -52,6 +53,6 @@ class Config:
         check_activation(self.act)
 
 
-def normal(key: jax.Array, *shape: int, dtype: jax.numpy.dtype) -> jax.Array:
+def normal(key: jax.Array, *shape: int, dtype: DTypeLike) -> jax.Array:
     """Normal weights of deviation 0.02, drawn in float32."""
     return (0.02 * jax.random.normal(key, shape)).astype(dtype)

@@ -8,6 +8,7 @@ import dataclasses
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from .._types import Tap
@@ -48,7 +49,7 @@ class GPT2(eqx.Module):
     config: GPT2Config = eqx.field(static=True)
 
     @staticmethod
-    def init(config: GPT2Config, *, key: jax.Array, dtype: jnp.dtype = jnp.float32) -> "GPT2":
+    def init(config: GPT2Config, *, key: jax.Array, dtype: DTypeLike = jnp.float32) -> "GPT2":
         """A model with random weights: deviation 0.02, biases zero, gains one."""
         c = config
         keys = jax.random.split(key, 5)
@@ -78,13 +79,13 @@ class GPT2(eqx.Module):
     def embed(
         self,
         tokens: Int[Array, "*batch pos"] | Float[Array, "*batch pos d"],
-        positions: Int[Array, "*batch pos"],
+        positions: Int[Array, "*shared pos"],
         tap: Tap,
     ) -> Float[Array, "*batch pos d"]:
         x = embed(self.w_embed, tokens, tap)
         return x + tap("pos_embed", jnp.broadcast_to(self.w_pos[positions], x.shape))
 
-    def tables(self, positions: Int[Array, "*batch pos"]) -> None:
+    def tables(self, positions: Int[Array, "*shared pos"]) -> None:
         return None
 
     def unembed(

@@ -10,6 +10,7 @@ import dataclasses
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from .._types import Tap
@@ -53,7 +54,7 @@ class GPTNeoX(eqx.Module):
     config: GPTNeoXConfig = eqx.field(static=True)
 
     @staticmethod
-    def init(config: GPTNeoXConfig, *, key: jax.Array, dtype: jnp.dtype = jnp.float32) -> "GPTNeoX":
+    def init(config: GPTNeoXConfig, *, key: jax.Array, dtype: DTypeLike = jnp.float32) -> "GPTNeoX":
         """A model with random weights: deviation 0.02, biases zero, gains one."""
         c = config
         keys = jax.random.split(key, 4)
@@ -83,12 +84,12 @@ class GPTNeoX(eqx.Module):
     def embed(
         self,
         tokens: Int[Array, "*batch pos"] | Float[Array, "*batch pos d"],
-        positions: Int[Array, "*batch pos"],
+        positions: Int[Array, "*shared pos"],
         tap: Tap,
     ) -> Float[Array, "*batch pos d"]:
         return embed(self.w_embed, tokens, tap)
 
-    def tables(self, positions: Int[Array, "*batch pos"]) -> RopeTables:
+    def tables(self, positions: Int[Array, "*shared pos"]) -> RopeTables:
         c = self.config
         return rotary_tables(
             positions, c.rotary_dim, c.rotary_base, c.rope, dtype=self.w_embed.dtype

@@ -4,6 +4,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from .._types import Context, Tap
@@ -39,7 +40,7 @@ class Attention(eqx.Module):
         k: int,
         *,
         key: jax.Array,
-        dtype: jnp.dtype,
+        dtype: DTypeLike,
         bias: bool = True,
         scale: float | None = None,
         scale_by_layer: bool = False,

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from .._types import Tap
@@ -61,7 +62,7 @@ class MLP(eqx.Module):
         ff: int,
         *,
         key: jax.Array,
-        dtype: jnp.dtype,
+        dtype: DTypeLike,
         act: str,
         gated: bool = False,
         bias: bool = True,

@@ -2,6 +2,7 @@
 
 import equinox as eqx
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from .._types import Tap
@@ -22,7 +23,7 @@ class LayerNorm(eqx.Module):
     centres = True
 
     @staticmethod
-    def init(*shape: int, eps: float, dtype: jnp.dtype) -> "LayerNorm":
+    def init(*shape: int, eps: float, dtype: DTypeLike) -> "LayerNorm":
         return LayerNorm(weight=jnp.ones(shape, dtype), bias=jnp.zeros(shape, dtype), eps=eps)
 
     def __call__(
@@ -46,7 +47,7 @@ class RMSNorm(eqx.Module):
     centres = False
 
     @staticmethod
-    def init(*shape: int, eps: float, dtype: jnp.dtype) -> "RMSNorm":
+    def init(*shape: int, eps: float, dtype: DTypeLike) -> "RMSNorm":
         return RMSNorm(weight=jnp.ones(shape, dtype), eps=eps)
 
     def __call__(
@@ -58,7 +59,7 @@ class RMSNorm(eqx.Module):
 Norm = LayerNorm | RMSNorm
 
 
-def _finish(norm: Norm, wide: Array, dtype: jnp.dtype, tap: Tap, site: str) -> Array:
+def _finish(norm: Norm, wide: Array, dtype: DTypeLike, tap: Tap, site: str) -> Array:
     scale = jnp.sqrt(jnp.square(wide).mean(-1, keepdims=True) + norm.eps)
     if tap is not None:
         scale = tap(f"{site}_scale", scale)

@@ -9,9 +9,10 @@ import math
 
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
-RopeTables = tuple[Float[Array, "*batch pos pair"], Float[Array, "*batch pos pair"]]
+RopeTables = tuple[Float[Array, "*shared pos pair"], Float[Array, "*shared pos pair"]]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,12 +77,12 @@ def frequencies(
 
 
 def rotary_tables(
-    positions: Int[Array, "*batch pos"],
+    positions: Int[Array, "*shared pos"],
     dim: int,
     base: float,
     scaling: RopeScaling | None = None,
     *,
-    dtype: jnp.dtype,
+    dtype: DTypeLike,
 ) -> RopeTables:
     r"""$\cos(p\,\omega_i), \sin(p\,\omega_i)$, each `(*batch pos pair)`, computed once per run.
 

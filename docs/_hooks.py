@@ -1,0 +1,51 @@
+"""Pages made from the code: the table of sites and the table of TransformerLens names."""
+
+from collections import defaultdict
+from typing import Any
+
+from jaxinterp._sites import DICTIONARY_SITES, SITES, TRANSFORMER_LENS
+
+
+def site_table() -> str:
+    """The site table as Markdown, in the order in which a run meets them."""
+    rows = ["| site | axes after batch | per layer | meaning |", "|---|---|---|---|"]
+    for site in SITES.values():
+        layer = "yes" if site.per_layer else "no"
+        extra = " *Made only when named.*" if site.optional else ""
+        rows.append(f"| `{site.name}` | {' '.join(site.axes)} | {layer} | {site.meaning}.{extra} |")
+    return "\n".join(rows)
+
+
+def dictionary_table() -> str:
+    """The sites that a splice makes."""
+    rows = ["| site | axes after batch | meaning |", "|---|---|---|"]
+    rows += [
+        f"| `SITE.NAME.{site.name}` | {' '.join(site.axes)} | {site.meaning} |"
+        for site in DICTIONARY_SITES.values()
+    ]
+    return "\n".join(rows)
+
+
+def names_table() -> str:
+    """Our sites with the TransformerLens names that are understood for them."""
+    names = defaultdict(list)
+    for theirs, ours in TRANSFORMER_LENS.items():
+        names[ours].append(theirs.format("i"))
+    rows = ["| jaxinterp | TransformerLens names that are understood |", "|---|---|"]
+    rows += [
+        f"| `{site}` | {', '.join(f'`{name}`' for name in names.get(site, [])) or 'none'} |"
+        for site in SITES
+    ]
+    return "\n".join(rows)
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Puts the tables where a page asks for them."""
+    for mark, table in (
+        ("<!-- sites -->", site_table),
+        ("<!-- dictionary -->", dictionary_table),
+        ("<!-- names -->", names_table),
+    ):
+        if mark in markdown:
+            markdown = markdown.replace(mark, table())
+    return markdown

@@ -1,0 +1,129 @@
+"""Every mistake gets the rule, what was given and the corrected call."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxinterp as ji
+
+T = jnp.asarray([[1, 2, 3], [4, 5, 6]])
+
+
+def run(model: Any, *edits: ji.Edit, **options: Any) -> Any:
+    return ji.run(model, T, edits=edits, **options)
+
+
+CASES: dict[str, tuple[Any, type[Exception], str]] = {
+    "unknown site": (lambda m: run(m, capture=["resid_pst"]), ji.UnknownSite,
+                     r"no site 'resid_pst'.*Did you mean 'resid_post'"),
+    "unknown site of an edit": (lambda m: ji.zero("hook_zz"), ji.UnknownSite, "no site 'hook_zz'"),
+    "unknown TransformerLens name": (lambda m: ji.zero("blocks.0.attn.hook_y"), ji.UnknownSite,
+                                     "Did you mean"),
+    "not a string": (lambda m: run(m, capture=[3]), ji.UnknownSite, "written as a string"),
+    "brackets": (lambda m: run(m, capture=["z[a]"]), ji.UnknownSite, r"Write 'z\[3\]'"),
+    "site that the architecture lacks": (lambda m: run(m, capture=["q_rot"]), ji.UnknownSite,
+                                         "This model has no site 'q_rot'.*It emits: embed"),
+    "edit of a site it lacks": (lambda m: run(m, ji.zero("mlp_up")), ji.UnknownSite,
+                                "This model has no site 'mlp_up'"),
+    "splice site without a splice": (lambda m: run(m, capture=["resid_post.sae.feature"]),
+                                     ji.UnknownSite, "no site 'resid_post.sae.feature'"),
+    "layer of a capture": (lambda m: run(m, capture=["z[3]"]), IndexError,
+                           r"z\[3\]: layer 3 is out of range; this model has layers 0..2"),
+    "no layer": (lambda m: run(m, capture=["z[3:]"]), IndexError, "asks for no layer at all"),
+    "layer of an edit": (lambda m: run(m, ji.zero("z", layer=7)), IndexError, "layer 7 is out of"),
+    "traced layer that is concrete": (lambda m: run(m, ji.zero("z", layer=jnp.asarray(-4))),
+                                      IndexError, "layer -4 is out of range"),
+    "head": (lambda m: run(m, ji.zero("z", head=2)), IndexError,
+             "head 2 is out of range; this model has heads 0..1"),
+    "unit": (lambda m: run(m, ji.zero("mlp_post", unit=32)), IndexError, "unit 32 is out of range"),
+    "pos": (lambda m: run(m, ji.zero("z", pos=3)), IndexError, r"pos 3 is out of range 0..2"),
+    "pos of a capture": (lambda m: run(m, capture=[ji.at("z", pos=-4)]), IndexError, "pos -4"),
+    "pos of logits": (lambda m: ji.run(m, T, logits=5), IndexError, "logits: pos 5"),
+    "selector that the site lacks": (lambda m: ji.zero("resid_post", head=1), ValueError,
+                                     "'resid_post' has the axes pos d.*selected by head"),
+    "pos of a pattern": (lambda m: ji.zero("pattern", pos=1), ValueError,
+                         "axes head query key.*layer, head, query, key"),
+    "no selector": (lambda m: ji.zero("z", position=1), ValueError, "'position' is no selector"),
+    "selector of floats": (lambda m: ji.zero("z", pos=1.5), ValueError, "ints or by a mask"),
+    "layer of a model site": (lambda m: ji.zero("embed", layer=0), ValueError, "not of a layer"),
+    "layer twice": (lambda m: ji.zero("z[1]", layer=0), ValueError, "already names its layer"),
+    "shape of a value": (lambda m: run(m, ji.add("resid_post", jnp.ones(5), layer=1)), ValueError,
+                         r"shape \(5,\).*does not broadcast.*\(batch=2, pos=3, d=8\)"),
+    "shape of a stacked value": (lambda m: run(m, ji.add("z", jnp.ones((4, 2, 3, 2, 4)))),
+                                 ValueError, r"stacked over layers to \(layer=3, batch=2"),
+    "dtype of a value": (lambda m: ji.add("z", jnp.arange(4)), ValueError,
+                         r"must be: got dtype int32.*astype\(jnp.float32\)"),
+    "direction of another width": (lambda m: run(m, ji.project_out("z", jnp.ones(1))), ValueError,
+                                   "does not broadcast"),
+    "zero direction": (lambda m: ji.project_out("z", np.zeros(4, np.float32)), ValueError,
+                       "not zero"),
+    "map that changes the shape": (lambda m: run(m, ji.map("z", lambda x: x.sum(-1))), ValueError,
+                                   "must keep the shape"),
+    "not an edit": (lambda m: ji.run(m, T, edits=["z"]), ValueError, "An edit is made by"),
+    "not a dictionary": (lambda m: ji.splice("z", 3), ValueError, "has no encode"),
+    "mask of a wrong size": (lambda m: run(m, ji.zero("z", pos=np.ones(5, bool))), ValueError,
+                             r"mask for pos has the shape \(3,\)"),
+    "token beyond the vocabulary": (lambda m: ji.run(m, [1, 40]), IndexError,
+                                    r"0..39 \(config.vocab=40\); got 40"),
+    "negative token": (lambda m: ji.run(m, [1, -1]), IndexError, "got -1"),
+    "prompt too long": (lambda m: ji.run(m, [1] * 17), ValueError,
+                        r"at most 16 positions.*has 17.*tokens\[..., -16:\]"),
+    "empty prompt": (lambda m: ji.run(m, jnp.zeros((2, 0), jnp.int32)), ValueError,
+                     "at least one token.*bos=True"),
+    "text": (lambda m: ji.run(m, jnp.ones(3, bool)), ValueError, "Tokenize text first"),
+    "floats": (lambda m: ji.run(m, jnp.ones((3, 5))), ValueError, "embeddings.*d=8"),
+    "mask shape": (lambda m: ji.run(m, T, mask=jnp.ones(3, bool)), ValueError,
+                   r"shape of the tokens \(2, 3\).*got \(3,\)"),
+    "mask dtype": (lambda m: ji.run(m, T, mask=jnp.ones((2, 3), jnp.int32)), ValueError, "bools"),
+    "mask of nothing": (lambda m: ji.run(m, T, mask=np.zeros((2, 3), bool)), ValueError,
+                        "at least one real token"),
+    "two captures of one name": (
+        lambda m: run(m, capture=[ji.at("z", pos=0), ji.at("z", pos=1)]), ValueError, "name='first'"),
+    "mask without reduction": (lambda m: ji.at("z", pos=np.ones(3, bool)), ValueError,
+                               "reduce='mean'"),
+    "reduction": (lambda m: ji.at("z", reduce="median"), ValueError, "mean, max, sum, last"),
+    "traced layer of a capture": (lambda m: ji.at("z", layer=jnp.asarray(1)), ValueError,
+                                  "Capture all layers"),
+    "not captured": (lambda m: run(m, capture=["z"])[1]["q"], KeyError,
+                     r"'q' was not captured.*capture=\['q'\]"),
+    "resume beyond": (lambda m: ji.resume(m, jnp.ones((2, 3, 8)), 5), IndexError, "layer 5"),
+    "resume of tokens": (lambda m: ji.resume(m, T, 1), ValueError, "For tokens use ji.run"),
+    "edit behind a resumed run": (
+        lambda m: ji.resume(m, jnp.ones((2, 3, 8)), 2, edits=[ji.zero("z", layer=1)]), ValueError,
+        "can never fire"),
+    "capture behind a resumed run": (
+        lambda m: ji.resume(m, jnp.ones((2, 3, 8)), 2, capture=["z"]), ValueError,
+        r"capture 'z\[2:\]'"),
+    "gradient at a position": (
+        lambda m: ji.site_grads(jnp.sum, m, T, at=[ji.at("z", pos=1)]), ValueError, "whole site"),
+    "metric of ints": (
+        lambda m: ji.site_grads(lambda x: x.argmax(-1), m, T, at=["z"]), ValueError, "returns floats"),
+    "generation beyond the context": (lambda m: ji.generate(m, T, 14), ValueError,
+                                      "14 more to generate"),
+    "negative steps": (lambda m: ji.generate(m, T, -1), ValueError, "0 or more"),
+    "sampling without a key": (lambda m: ji.generate(m, T, 1, top_k=3), ValueError, "needs a key"),
+    "temperature": (lambda m: ji.generate(m, T, 1, key=jax.random.key(0), temperature=0.0),
+                    ValueError, "temperature must be above 0"),
+    "top_p": (lambda m: ji.generate(m, T, 1, key=jax.random.key(0), top_p=1.5), ValueError, "top_p"),
+    "top_k": (lambda m: ji.generate(m, T, 1, key=jax.random.key(0), top_k=0), ValueError, "1..40"),
+    "stop": (lambda m: ji.generate(m, T, 1, stop=40), IndexError, "0..39"),
+    "sizes that do not fit": (
+        lambda m: ji.models.GPT2Config(vocab=9, ctx=4, d=9, layers=1, heads=2), ValueError,
+        "d=9 does not split over 2 heads"),
+    "key/value heads": (
+        lambda m: ji.models.LlamaConfig(vocab=9, ctx=4, d=9, layers=1, heads=3, kv_heads=2),
+        ValueError, "no multiple"),
+    "activation": (
+        lambda m: ji.models.GPT2Config(vocab=9, ctx=4, d=8, layers=1, heads=2, act="gello"),
+        ValueError, "no activation 'gello'.*gelu_new"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_errors_teach(gpt2: Any, case: str) -> None:
+    call, error, words = CASES[case]
+    with pytest.raises(error, match=f"(?s){words}"):
+        call(gpt2)

@@ -1,0 +1,82 @@
+"""Generation with a cache is running the growing text again and again."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxinterp as ji
+from jaxinterp._generate import sample
+
+
+def growing(model: Any, tokens: jax.Array, steps: int, edits: Any = ()) -> jax.Array:
+    for _ in range(steps):
+        logits, _ = ji.run(model, tokens, edits=edits, logits=-1)
+        tokens = jnp.concatenate([tokens, logits.argmax(-1)[..., None].astype(jnp.int32)], -1)
+    return tokens
+
+
+def test_equals_running_the_growing_text(model: Any, tokens: jax.Array) -> None:
+    direction = jnp.full((model.config.d,), 0.3)
+    edits = [
+        ji.add("resid_post", direction, layer=1),
+        ji.zero("z", layer=2, head=1, pos=3),
+        ji.scale("pattern", 0.5, layer=jnp.asarray(0)),
+    ]
+    out = ji.generate(model, tokens, 4, edits=edits)
+    assert out.dtype == jnp.int32 and out.shape == (2, 9)
+    np.testing.assert_array_equal(out, growing(model, tokens, 4, edits))
+    np.testing.assert_array_equal(ji.generate(model, tokens[0], 4, edits=edits), out[0])
+    np.testing.assert_array_equal(ji.generate(ji.intervene(model, edits), tokens, 4), out)
+    assert (np.asarray(ji.generate(model, tokens, 4)) != np.asarray(out)).any()
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_ragged_prompts_continue_as_if_alone(model: Any, side: str) -> None:
+    short, long = jnp.asarray([3, 4, 5]), jnp.asarray([1, 2, 3, 4, 5])
+    pads = jnp.zeros(2, jnp.int32)
+    row = jnp.concatenate([pads, short] if side == "left" else [short, pads])
+    real = np.ones((2, 5), bool)
+    real[0, :2] = side == "right"
+    real[0, 3:] = side == "left"
+    out = ji.generate(model, jnp.stack([row, long]), 4, mask=real)
+    np.testing.assert_array_equal(out[0, 5:], ji.generate(model, short, 4)[3:])
+    np.testing.assert_array_equal(out[1, 5:], ji.generate(model, long, 4)[5:])
+
+
+def test_values_of_the_prompt_stay_with_the_prompt(gpt2: Any, tokens: jax.Array) -> None:
+    _, acts = ji.run(gpt2, tokens, capture=["resid_post"])
+    same = [ji.replace("resid_post", acts["resid_post"])]
+    np.testing.assert_array_equal(
+        ji.generate(gpt2, tokens, 3, edits=same), ji.generate(gpt2, tokens, 3)
+    )
+
+
+def test_sampling(gpt2: Any, tokens: jax.Array) -> None:
+    logits = jnp.log(jnp.asarray([0.5, 0.3, 0.15, 0.05]))
+    keys = jax.random.split(jax.random.key(0), 4000)
+
+    def shares(**options: Any) -> np.ndarray:
+        draws = jax.vmap(lambda key: sample(key, logits, **options))(keys)
+        return np.bincount(np.asarray(draws), minlength=4) / 4000
+
+    np.testing.assert_allclose(shares(temperature=1.0), [0.5, 0.3, 0.15, 0.05], atol=0.04)
+    np.testing.assert_allclose(shares(temperature=1.0, top_k=2), [0.625, 0.375, 0, 0], atol=0.04)
+    np.testing.assert_allclose(shares(temperature=1.0, top_p=0.7), [0.625, 0.375, 0, 0], atol=0.04)
+    assert shares(temperature=0.1)[0] > 0.95
+    assert int(sample(keys[0], logits)) == 0
+    a = ji.generate(gpt2, tokens, 5, key=jax.random.key(3), temperature=2.0, top_k=9, top_p=0.9)
+    b = ji.generate(gpt2, tokens, 5, key=jax.random.key(3), temperature=2.0, top_k=9, top_p=0.9)
+    np.testing.assert_array_equal(a, b)
+
+
+def test_stop_and_choose(gpt2: Any, tokens: jax.Array) -> None:
+    plain = np.asarray(ji.generate(gpt2, tokens, 6))
+    stop = int(plain[0, 6])
+    out = np.asarray(ji.generate(gpt2, tokens, 6, stop=stop))
+    assert (out[0, 6:] == stop).all()
+    least = ji.generate(gpt2, tokens, 2, choose=lambda key, logits: logits.argmin(-1))
+    assert int(least[0, 5]) == int(ji.run(gpt2, tokens, logits=-1)[0][0].argmin())
+    assert ji.generate(gpt2, tokens, 0).shape == (2, 5)

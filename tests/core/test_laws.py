@@ -1,0 +1,79 @@
+"""The conformance suite on every family, option and dtype; and that it fails when it should."""
+
+import dataclasses
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import pytest
+
+import jaxinterp as ji
+
+from .conftest import CONFIGS, model_of, random_model
+
+PROMPTS = jnp.asarray([[1, 7, 3, 7, 3], [9, 2, 39, 0, 5]], jnp.int32)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_family_keeps_the_laws(name: str) -> None:
+    report = ji.testing.check_model(model_of(name), PROMPTS)
+    assert "capturing changes nothing" in str(report)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_laws_hold_in_bfloat16(name: str) -> None:
+    ji.testing.check_model(random_model(CONFIGS[name], jnp.bfloat16), PROMPTS)
+
+
+def test_laws_hold_in_float64() -> None:
+    with jax.enable_x64(True):
+        model = random_model(CONFIGS["neox"], jnp.float64)
+        report = ji.testing.check_model(model, PROMPTS)
+    assert max(report.laws.values()) < 1e-11
+
+
+class Leaky(eqx.Module):
+    """A model that breaks a law: its first position sees the last token."""
+
+    inner: Any
+
+    @property
+    def config(self) -> Any:
+        return self.inner.config
+
+    @property
+    def blocks(self) -> Any:
+        return self.inner.blocks
+
+    def embed(self, tokens: Any, positions: Any, tap: Any) -> Any:
+        x = self.inner.embed(tokens, positions, tap)
+        return x.at[..., 0, :].add(x[..., -1, :])
+
+    def tables(self, positions: Any) -> Any:
+        return self.inner.tables(positions)
+
+    def unembed(self, resid: Any, tap: Any) -> Any:
+        return self.inner.unembed(resid, tap)
+
+
+def test_a_model_that_breaks_a_law_is_caught(gpt2: Any) -> None:
+    with pytest.raises(ji.testing.LawBroken, match="editing 'embed' at the last position"):
+        ji.testing.check_model(Leaky(gpt2), PROMPTS)
+
+
+def test_check_model_says_what_it_takes(gpt2: Any) -> None:
+    with pytest.raises(ValueError, match="two prompts or more of three tokens"):
+        ji.testing.check_model(gpt2, PROMPTS[0])
+
+
+def test_check_edit(gpt2: Any) -> None:
+    ji.testing.check_edit(ji.zero("z", layer=1, head=0), gpt2, PROMPTS)
+
+
+def test_provenance_never_recompiles(gpt2: Any) -> None:
+    source = ji.Source(name="elsewhere", revision="step3000")
+    other = eqx.tree_at(lambda model: model.w_embed, gpt2, gpt2.w_embed)
+    other = dataclasses.replace(other, config=dataclasses.replace(gpt2.config, source=source))
+    assert other.config.source is source
+    assert jax.tree.structure(other) == jax.tree.structure(gpt2)

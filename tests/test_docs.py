@@ -1,0 +1,37 @@
+"""Pages made from the code are in step with it, and the README's example runs."""
+
+import importlib.util
+import re
+from pathlib import Path
+from typing import Any
+
+import jaxinterp as ji
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def hooks() -> Any:
+    spec = importlib.util.spec_from_file_location("hooks", ROOT / "docs" / "_hooks.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_site_is_in_the_generated_tables() -> None:
+    made = hooks()
+    page = made.on_page_markdown((ROOT / "docs" / "sites.md").read_text())
+    names = made.on_page_markdown((ROOT / "docs" / "transformer_lens.md").read_text())
+    for site in ji.SITES:
+        assert f"| `{site}` |" in page and f"| `{site}` |" in names
+    assert "<!--" not in page + names
+
+
+def test_the_example_of_the_readme_runs() -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    exec(compile(code, "README.md", "exec"), {})
+
+
+def test_the_quickstart_runs() -> None:
+    code = "\n".join(re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "quickstart.md").read_text(), re.S))
+    exec(compile(code, "quickstart.md", "exec"), {})
