@@ -3,9 +3,12 @@
 Everything is a function of `run`, of captured activations and of edits; this page is the list.
 """
 
+from . import hub as hub
 from . import models as models
 from . import nn as nn
+from . import testing as testing
 from . import viz as viz
+from . import weights as weights
 from ._acts import Acts as Acts
 from ._acts import At as At
 from ._acts import at as at
@@ -28,3 +31,5 @@ from ._survey import sites as sites
 from ._types import Context as Context
 from ._types import Model as Model
 from ._types import Source as Source
+from .hub import load as load
+from .hub import save as save
