@@ -49,7 +49,7 @@ class Group(click.Group):
 @click.group(
     cls=Group,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog='Start with "jaxinterp tour". Each command has its own help: "jaxinterp lens --help".',
+    epilog='Start with "jaxinterp tour". Each command has help of its own: "jaxinterp lens -h".',
 )
 @click.version_option(package_name="jaxinterp")
 def main() -> None:
@@ -62,7 +62,7 @@ def main() -> None:
     """
 
 
-@main.command()
+@main.command(short_help="Interpret a model from end to end; writes one HTML file.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), default=Path("jaxinterp-tour.html"), show_default=True, help="The HTML file to write.")  # fmt: skip
 @click.option("--model", "name", default="tiny", show_default=True, metavar="MODEL", help="Another model: a name on the Hugging Face hub, or a folder.")  # fmt: skip
 def tour(out: Path, name: str) -> None:
@@ -82,7 +82,7 @@ def tour(out: Path, name: str) -> None:
     run_tour(name, out)
 
 
-@main.command(epilog=_MODEL)
+@main.command(epilog=_MODEL, short_help="List where a model can be read and edited.")
 @click.argument("model")
 @click.option("--length", type=click.IntRange(min=1), default=8, show_default=True, help="Tokens of the prompt whose shapes are shown.")  # fmt: skip
 def sites(model: str, length: int) -> None:
@@ -109,7 +109,7 @@ def sites(model: str, length: int) -> None:
     )
 
 
-@main.command(epilog=_MODEL)
+@main.command(epilog=_MODEL, short_help="Show what each layer would say after a text.")
 @click.argument("model")
 @click.argument("text")
 @click.option("--top", type=click.IntRange(min=1), default=5, show_default=True, help="How many guesses to show per layer.")  # fmt: skip

@@ -13,7 +13,7 @@ import jaxinterp as ji
 
 from .. import viz
 from ._chapter import Finding, NotForThisModel, Table, listed, percent, prompt
-from ._induction import SPAN, repeated_tokens, scores
+from ._induction import SPAN, read, repeated_tokens
 from ._texts import ENGLISH, FRENCH, OPENING
 
 KNOWN, STEPS, SAMPLES = 8, 16, 4
@@ -33,7 +33,7 @@ def chapter(model: Any, tokenizer: Any) -> Finding:
 
 def copying(model: Any, tokenizer: Any) -> Finding:
     """How much of a repeated random block the model goes on copying, with and without its best heads."""
-    induction, _, _ = scores(model, *repeated_tokens(model, tokenizer))
+    induction = read(model, *repeated_tokens(model, tokenizer)).induction
     tokens, first = repeated_tokens(model, tokenizer, seed=1)  # heads are chosen on other prompts
     order = sorted(np.ndindex(induction.shape), key=lambda where: -induction[where])
     best = order[:2]
@@ -47,34 +47,46 @@ def copying(model: Any, tokenizer: Any) -> Finding:
         for layer, head in heads:
             keep[case, layer, head] = 0.0
 
-    known = first + SPAN + KNOWN
+    start, known = first + SPAN, first + SPAN + KNOWN
 
     def copied(keep: Any) -> Any:
-        edit = ji.scale("z", keep[:, None, None, :, None])  # (layer, batch, pos, head, k)
-        written = ji.generate(ji.intervene(model, [edit]), tokens[:, :known], STEPS)
-        return (written == tokens[:, : known + STEPS])[:, known:].mean()
+        """The share of the second round that is foreseen step by step, and the tokens copied freely."""
+        edited = ji.intervene(
+            model, [ji.scale("z", keep[:, None, None, :, None])]
+        )  # (layer, batch, pos, head, k)
+        foreseen = ji.run(edited, tokens)[0].argmax(-1)[:, start:-1] == tokens[:, start + 1 :]
+        written = ji.generate(edited, tokens[:, :known], STEPS)[:, known:]
+        right = written == tokens[:, known : known + STEPS]
+        return foreseen.mean(), jnp.cumprod(right.astype(jnp.int32), axis=1).sum(1).mean()
 
-    shares = dict(zip(cases, jax.jit(jax.vmap(copied))(keep).tolist(), strict=True))
-    whole, one, two, *control = map(percent, shares.values())
+    shares, runs = (values.tolist() for values in jax.jit(jax.vmap(copied))(keep))
+    whole, one, two, *control = map(percent, shares)
     return Finding(
         "",
         [
-            f"Copying: a model reads {SPAN} random tokens and the first {KNOWN} of them again, and writes {STEPS} more, always "
-            f"the likeliest, in {len(tokens)} prompts. An edit of `ji.intervene` stays on at every step of `ji.generate`. The "
-            f"whole model copies {whole} of the tokens; with the head of the best induction score ({_name(best[0])}) set to "
-            f"zero it copies {one}, without the best two {two}"
+            f"Copying: {len(tokens)} prompts of {SPAN} random tokens, twice over. With the true tokens before it, the model's likeliest next "
+            f"token in the second round is the right one {whole} of the time; with the head of the best induction score ({_name(best[0])}) "
+            f"set to zero {one}, without the best two {two}"
             + (f", and without the two of the same layers that score lowest ({_name(*others)}) {control[0]}." if control else ".")
-            + (" It copies too little for the comparison to say much." if shares["no head"] < 0.2 else ""),
-            Table(["set to zero", "tokens copied"], [[name, percent(share)] for name, share in shares.items()], title="Copying a random block"),
+            + (" It copies too little for the comparison to say much." if shares[0] < 0.1 else "")
+            + f" Written freely by `ji.generate`, from {KNOWN} tokens of the second round on, the copy goes on for "
+            f"{viz.number(runs[0])} of {STEPS} tokens before the first mistake, and for {viz.number(runs[2])} without the two heads: "
+            "the edits of `ji.intervene` stay on at every step.",
+            Table(
+                ["set to zero", "next token right", f"tokens copied freely (of {STEPS})"],
+                [[name, percent(share), float(run)] for name, share, run in zip(cases, shares, runs, strict=True)],
+                title="Copying a random block",
+            ),
         ],
-        {"copied": shares},
+        {"copied": dict(zip(cases, shares, strict=True)), "runs": dict(zip(cases, runs, strict=True))},
     )  # fmt: skip
 
 
 def steering(model: Any, tokenizer: Any) -> Finding:
     """Adds the direction from English to French to the residual stream, in several strengths."""
     layer = model.config.layers // 2
-    english, french = (means(model, tokenizer, texts, layer) for texts in (ENGLISH, FRENCH))
+    both = means(model, tokenizer, [*ENGLISH, *FRENCH], layer)
+    english, french = both[: len(ENGLISH)], both[len(ENGLISH) :]
     origin, goal = english[:-HELD_OUT].mean(0), french[:-HELD_OUT].mean(0)
     direction = goal - origin
 
@@ -92,11 +104,10 @@ def steering(model: Any, tokenizer: Any) -> Finding:
         return ji.generate(model, prompts, STEPS, key=jax.random.key(0), temperature=0.7, edits=[edit])  # fmt: skip
 
     texts = jax.jit(jax.vmap(write))(jnp.asarray(STRENGTHS))  # (strength, sample, pos)
-    read = ji.at(
-        "resid_post", layer=layer, pos=np.arange(len(tokens), texts.shape[-1]), reduce="mean"
-    )
-    _, acts = ji.run(model, texts, capture=[read], logits=False)
-    scores = position(acts[read]).mean(1)
+    written = np.arange(len(tokens), texts.shape[-1])
+    request = ji.at("resid_post", layer=layer, pos=written, reduce="mean")
+    _, acts = ji.run(model, texts, capture=[request], logits=False)
+    scores = position(acts[request]).mean(1)
     held_out = (
         float(position(english[-HELD_OUT:]).mean()),
         float(position(french[-HELD_OUT:]).mean()),
@@ -129,9 +140,9 @@ def steering(model: Any, tokenizer: Any) -> Finding:
 def means(model: Any, tokenizer: Any, texts: list[str], layer: int) -> Any:
     """The mean over positions of the residual stream after a layer, one row per text."""
     tokens, mask = tokenizer(texts, bos=False)
-    read = ji.at("resid_post", layer=layer, reduce="mean")
-    _, acts = ji.run(model, tokens, mask=mask, capture=[read], logits=False)
-    return np.asarray(acts[read])
+    request = ji.at("resid_post", layer=layer, reduce="mean")
+    _, acts = ji.run(model, tokens, mask=mask, capture=[request], logits=False)
+    return np.asarray(acts[request])
 
 
 def _name(*heads: Any) -> str:

@@ -3,6 +3,7 @@
 Elhage et al. 2021, Olsson et al. 2022 (https://arxiv.org/abs/2209.11895).
 """
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -19,22 +20,27 @@ SPAN, PROMPTS, BAR = 25, 8, 0.4
 
 def chapter(model: Any, tokenizer: Any) -> Finding:
     tokens, first = repeated_tokens(model, tokenizer)
-    induction, previous, losses = scores(model, tokens, first)
     fresh, _ = repeated_tokens(model, tokenizer, repeat=False)
-    control = np.asarray(token_losses(ji.run(model, fresh)[0], fresh).mean(0))
+    reading, control = read(model, tokens, first), read(model, fresh, first)
+    induction, previous = reading.induction, reading.previous
     best = np.unravel_index(induction.argmax(), induction.shape)
     strong = [tuple(map(int, where)) for where in np.argwhere(induction >= BAR)]
-    second = slice(first + SPAN - 1, None)  # losses are of next tokens
-    late, new = losses[second].mean(), control[second].mean()
-    rises = ablations(model, tokens, first)
+    late, new = (
+        reading.losses[:, first + SPAN - 1 :].mean(),
+        control.losses[:, first + SPAN - 1 :].mean(),
+    )
+    rises = ablations(model, tokens, first, reading.losses)
     worst = np.unravel_index(rises.argmax(), rises.shape)
-    _, acts = ji.run(model, tokens[0], capture=[f"pattern[{best[0]}]"], logits=False)
     found = (
         f"{len(strong)} of {induction.size} heads score {BAR} or more: {listed([f'{layer}.{head}' for layer, head in strong])}."
         if strong
         else f"No head reaches {BAR}, so this model has no clear induction head by that bar."
     )
-    ranking = sorted(np.ndindex(induction.shape), key=lambda where: -induction[where])[:5]
+    looks_back = np.unravel_index(previous.argmax(), previous.shape)
+    ranked = [np.argsort(-grid, axis=None)[:3] for grid in (induction, previous, rises)]
+    notable = [
+        np.unravel_index(i, induction.shape) for i in dict.fromkeys(np.concatenate(ranked).tolist())
+    ]
     verdict = (
         "The model copies from its context"
         if new - late > 0.5
@@ -49,21 +55,25 @@ def chapter(model: Any, tokenizer: Any) -> Finding:
             "An induction head looks from a token back to what followed it the first time. Its score is the attention it "
             f"pays there, averaged over the second round; spread evenly, attention would score about {viz.number(1 / (1.5 * SPAN))}. "
             f"{found} The best is head {best[0]}.{best[1]} with {viz.number(induction[best])}.",
-            f"The test by intervention: each head's output is set to zero in turn (one `jax.vmap` over {induction.size} edits). "
+            f"The test by intervention: each head's output is set to zero in turn (`jax.vmap` over {induction.size} edits). "
             f"The second round's loss rises most without head {worst[0]}.{worst[1]}, by {viz.number(rises[worst])} nats; "
             f"without the head with the best score, by {viz.number(rises[best])}; in the median over all heads, "
-            f"by {viz.number(np.median(rises))}.",
+            f"by {viz.number(np.median(rises))}. ",
+            "An induction head usually reads what a previous-token head in an earlier layer wrote. Here the head that looks most at the "
+            f"token just before it is {looks_back[0]}.{looks_back[1]}, with a mean attention of {viz.number(previous[looks_back])}; "
+            f"without it the loss rises by {viz.number(rises[looks_back])} nats.",
             Table(
                 ["head", "induction score", "previous-token score", "rise of the loss without it"],
-                [[f"{layer}.{head}", float(induction[layer, head]), float(previous[layer, head]), float(rises[layer, head])] for layer, head in ranking],
-                title="The five heads with the best scores",
+                [[f"{layer}.{head}", *(float(grid[layer, head]) for grid in (induction, previous, rises))] for layer, head in notable],
+                title="Heads that stand out: the first three by each column",
             ),
-            viz.lines({"the same tokens again": losses, "new tokens": control}, x=np.arange(1, len(losses) + 1), x_axis="position", y_axis="nats",
-                      marks={"second round": first + SPAN}, title="Mean loss on random tokens"),
+            viz.lines({"the same tokens again": reading.losses.mean(0), "new tokens": control.losses.mean(0)},
+                      x=np.arange(1, tokens.shape[1]), marks={"second round": first + SPAN},
+                      x_axis="position", y_axis="nats", title="Mean loss on random tokens"),
             viz.heatmap(induction, row_axis="layer", col_axis="head", value="score", limits=(0, 1), title="Induction score of every head"),
             viz.heatmap(rises, row_axis="layer", col_axis="head", value="nats", diverging=True, title="Rise of the second round's loss without one head"),
             viz.attention(
-                acts[f"pattern[{best[0]}]"], tokenizer.tokens(tokens[0]), heads=[f"{best[0]}.{head}" for head in range(model.config.heads)],
+                reading.pattern[best[0]], tokenizer.tokens(tokens[0]), heads=[f"{best[0]}.{head}" for head in range(model.config.heads)],
                 selected=int(best[1]), title=f"Attention of layer {best[0]} on the first prompt",
                 caption="An induction head shows a stripe: in the second round, each query reads the key one after its own first time.",
             ),
@@ -94,18 +104,28 @@ def repeated_tokens(
     return jnp.asarray(np.stack(rows), jnp.int32), len(bos)
 
 
-def scores(model: Any, tokens: Any, first: int) -> tuple[Any, Any, Any]:
-    """Induction and previous-token scores (layer, head), and the mean loss (pos) of each next token."""
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """Scores (layer, head), losses of each next token (prompt, pos), attention on the first prompt."""
+
+    induction: np.ndarray
+    previous: np.ndarray
+    losses: np.ndarray
+    pattern: np.ndarray
+
+
+def read(model: Any, tokens: Any, first: int) -> Reading:
+    """Runs the prompts once and reads all that the chapter needs."""
     logits, acts = ji.run(model, tokens, capture=["pattern"])
-    pattern = acts["pattern"].mean(1)  # (layer, head, query, key), over the prompts
-    queries = jnp.arange(first + SPAN, first + 2 * SPAN)
-    induction = pattern[:, :, queries, queries - SPAN + 1].mean(-1)
-    queries = jnp.arange(first + 1, first + 2 * SPAN)
-    previous = pattern[:, :, queries, queries - 1].mean(-1)
-    return (
-        np.asarray(induction),
-        np.asarray(previous),
-        np.asarray(token_losses(logits, tokens).mean(0)),
+    pattern = np.asarray(acts["pattern"])
+    mean = pattern.mean(1)  # (layer, head, query, key), over the prompts
+    second = np.arange(first + SPAN, first + 2 * SPAN)
+    later = np.arange(first + 1, first + 2 * SPAN)
+    return Reading(
+        induction=mean[:, :, second, second - SPAN + 1].mean(-1),
+        previous=mean[:, :, later, later - 1].mean(-1),
+        losses=np.asarray(token_losses(logits, tokens)),
+        pattern=pattern[:, 0],
     )
 
 
@@ -115,21 +135,17 @@ def token_losses(logits: Any, tokens: Any) -> Any:
     return -jnp.take_along_axis(logprobs, tokens[..., 1:, None], -1)[..., 0]
 
 
-def ablations(model: Any, tokens: Any, first: int) -> Any:
-    """How much the second round's loss rises when one head is set to zero, (layer, head)."""
-    tokens = tokens[: PROMPTS // 2]
-
-    def second_round(edits: Any) -> Any:
-        logits, _ = ji.run(model, tokens, edits=edits)
-        return token_losses(logits, tokens)[:, first + SPAN - 1 :].mean()
+def ablations(model: Any, tokens: Any, first: int, losses: Any) -> Any:
+    """How much the second round's loss rises above `losses` when one head is zero, (layer, head)."""
+    some, second = tokens[: PROMPTS // 2], slice(first + SPAN - 1, None)
 
     def without(layer: Any, head: Any) -> Any:
-        return second_round([ji.zero("z", layer=layer, head=head)])
+        logits, _ = ji.run(model, some, edits=[ji.zero("z", layer=layer, head=head)])
+        return token_losses(logits, some)[:, second].mean()
 
-    grid = jnp.arange(model.config.layers), jnp.arange(model.config.heads)
-    over_heads = jax.vmap(without, (None, 0))
-    # One layer at a time keeps the logits of all runs from being in memory at once.
-    losses = jax.jit(
-        lambda layers, heads: jax.lax.map(lambda layer: over_heads(layer, heads), layers)
-    )(*grid)
-    return np.asarray(losses - second_round([]))
+    def every_head(layer: Any) -> Any:
+        return jax.vmap(without, (None, 0))(layer, jnp.arange(model.config.heads))
+
+    # One layer at a time, so that the logits of all runs are not in memory at once.
+    each = jax.jit(lambda layers: jax.lax.map(every_head, layers))(jnp.arange(model.config.layers))
+    return np.asarray(each) - losses[: len(some), second].mean()

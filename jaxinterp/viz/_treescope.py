@@ -10,6 +10,7 @@ from typing import Any
 
 from .._acts import Acts
 from .._sites import UnknownSite, axes_of, is_per_layer, parse
+from .._where import Where
 from ._figure import Figure
 
 
@@ -57,7 +58,7 @@ def treescope_text(obj: Any) -> str:
 def _views() -> Iterator[None]:
     import treescope
 
-    renderer = treescope.active_renderer.get().extended_with(handlers=[_render_acts])
+    renderer = treescope.active_renderer.get().extended_with(handlers=[_render_acts, _render_where])
     with (
         treescope.active_renderer.set_scoped(renderer),
         treescope.active_autovisualizer.set_scoped(treescope.ArrayAutovisualizer()),
@@ -72,6 +73,15 @@ def _render_acts(node: Any, path: str | None, subtree_renderer: Any) -> Any:
 
     named = {name: _name_axes(name, value) for name, value in node.items()}
     return repr_lib.render_dictionary_wrapper(Acts, named, path, subtree_renderer)
+
+
+def _render_where(node: Any, path: str | None, subtree_renderer: Any) -> Any:
+    if not isinstance(node, Where):
+        return NotImplemented
+    from treescope import repr_lib
+
+    chosen = {name: value for name, value in vars(node).items() if value is not None}
+    return repr_lib.render_object_constructor(Where, chosen, path, subtree_renderer)
 
 
 def _name_axes(key: str, array: Any) -> Any:
@@ -92,7 +102,8 @@ def _name_axes(key: str, array: Any) -> Any:
     unnamed = getattr(array, "ndim", 0) - len(sure) - len(first)
     if unnamed < 0:
         return array
-    return named_axes.wrap(array, *first, *[None] * unnamed, *sure)
+    passing = [f"axis {i}" for i in range(unnamed)]
+    return named_axes.wrap(array, *first, *passing, *sure).untag(*passing)
 
 
 def _notebook_display() -> Any:

@@ -35,9 +35,16 @@ def test_models_and_edits(model):
     assert "http" not in text
 
 
+def test_an_edit_shows_what_it_selects():
+    from jaxinterp.viz._treescope import treescope_text
+
+    text = treescope_text(ji.zero("z", layer=1, head=3))
+    assert "where=Where(head=np.array(3))" in text and "site='z'" in text and "layers=(1,)" in text
+
+
 def test_show_prints_in_a_terminal(model, capsys):
     _, acts = ji.run(model, jnp.arange(5), capture=["z"])
     ji.viz.show(acts)
-    assert "'z': <NamedArray float32(| layer:2" in capsys.readouterr().out
+    assert "'z': <NamedArrayView float32(5 | layer:2, head:2, k:4)" in capsys.readouterr().out
     ji.viz.show(ji.viz.heatmap([[1.0]], title="one"))
     assert "Figure(title='one')" in capsys.readouterr().out
