@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ._errors import BadCheckpoint, UnsafePickle
-from ._storages import DTYPES, STORAGES, Call, Name, Storages, rebuild, rebuild_v3
+from ._storages import DTYPES, STORAGES, ZIP_ERRORS, Call, Name, Storages, rebuild, rebuild_v3
 from ._tensors import LazyTensor
 
 MAX_PICKLE_BYTES = 256 * 2**20  # the pickle holds names and shapes, never weights
@@ -36,12 +36,16 @@ def read_torch(path: str | Path) -> Any:
 
 def open_torch(path: Path) -> Any:
     """As `read_torch`, but tensors are `LazyTensor`s: no storage is read yet."""
-    if not zipfile.is_zipfile(path):
-        raise BadCheckpoint(_not_a_zip(path))
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file {path}.")
     try:
+        if not zipfile.is_zipfile(path):
+            raise BadCheckpoint(_not_a_zip(path))
         with zipfile.ZipFile(path) as archive:
             return _unpickle(path, archive)
-    except (zipfile.BadZipFile, EOFError, OSError) as error:
+    except BadCheckpoint:
+        raise
+    except ZIP_ERRORS as error:
         raise BadCheckpoint(f"{path} is truncated or corrupt ({error}); fetch it again.") from error
 
 

@@ -4,7 +4,9 @@ All that a pickle is given to hold is here; it is frozen, and setting its state 
 """
 
 import dataclasses
+import struct
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,12 @@ from ._errors import BadCheckpoint, UnsafePickle
 from ._tensors import LazyTensor
 
 MAX_EXPANDED_BYTES = 2**30  # a tensor may repeat its storage (stride 0), but not without end
+
+# What zipfile raises for damaged archives: flipped flags look like encryption or unknown methods.
+ZIP_ERRORS = (
+    zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError, ValueError,
+    OverflowError, struct.error, zlib.error,
+)  # fmt: skip
 
 DTYPES = {
     "float64": np.float64, "float32": np.float32, "float16": np.float16,
@@ -78,7 +86,7 @@ class Storage(Inert):
             with zipfile.ZipFile(self.home.path) as archive, archive.open(self.entry) as file:
                 file.seek(start * dtype.itemsize)
                 data = file.read(size)
-        except (zipfile.BadZipFile, EOFError, OSError) as error:
+        except ZIP_ERRORS as error:
             raise BadCheckpoint(
                 f"{self.home.path} is corrupt ({error}); fetch it again."
             ) from error

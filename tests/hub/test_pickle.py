@@ -229,6 +229,25 @@ def test_a_truncated_file(tmp_path: Path) -> None:
         read_torch(path)
 
 
+def test_any_damage_is_named(tmp_path: Path) -> None:
+    """Bytes changed at random, most of them where the structure is: our errors or none."""
+    data = (Path(__file__).parent / "golden" / "torch_all.pt").read_bytes()
+    rng = np.random.default_rng(0)
+    path, refused = tmp_path / "x.pt", 0
+    for _ in range(300):
+        broken = bytearray(data[: len(data) if rng.random() < 0.9 else rng.integers(len(data))])
+        for at in rng.integers(len(broken), size=rng.integers(1, 4)):
+            broken[at] = rng.integers(256)
+        path.write_bytes(broken)
+        try:
+            read_torch(path)
+        except BadCheckpoint:
+            refused += 1
+    assert refused > 150
+    with pytest.raises(FileNotFoundError, match="There is no file"):
+        read_torch(tmp_path / "absent.pt")
+
+
 def test_a_model_from_a_torch_checkpoint(gpt2: Any, tmp_path: Path) -> None:
     """`pytorch_model.bin`, whole and sharded, gives the model that safetensors gives."""
     from safetensors.numpy import load_file
