@@ -8,6 +8,7 @@ that may call any function; this reader hands it six harmless ones and refuses t
 import functools
 import io
 import pickle
+import pickletools
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -82,9 +83,10 @@ def _unpickle(path: Path, archive: zipfile.ZipFile) -> Any:
     prefix = programs[0].removesuffix("data.pkl")
     big_endian = _read_entry(archive, entries.get(f"{prefix}byteorder")) == b"big"
     storages = Storages(path, prefix, big_endian, entries)
-    program = io.BytesIO(archive.read(entry))
+    program = archive.read(entry)
     try:
-        return _Restricted(program, storages).load()
+        _check_memo(program)
+        return _Restricted(io.BytesIO(program), storages).load()
     except BadCheckpoint as error:
         raise type(error)(f"{path}: {error}") from None
     except RecursionError:
@@ -94,6 +96,13 @@ def _unpickle(path: Path, archive: zipfile.ZipFile) -> Any:
             f"{path}: the pickle inside is corrupt ({type(error).__name__}: {error}); fetch the "
             "file again."
         ) from error
+
+
+def _check_memo(program: bytes) -> None:
+    """The unpickler allocates as many memo slots as a pickle asks for: no more than its bytes."""
+    for opcode, argument, _ in pickletools.genops(program):
+        if opcode.name.endswith("PUT") and int(argument or 0) > len(program):
+            raise BadCheckpoint(f"the pickle inside asks for {argument} memo slots: it is corrupt.")
 
 
 def _read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo | None) -> bytes:

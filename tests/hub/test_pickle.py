@@ -162,6 +162,7 @@ BROKEN: dict[str, tuple[Any, dict[str, bytes], str]] = {
         {"0": bytes(8)},
         "repeats its storage",
     ),
+    "memo": (Raw(b"Nr\xff\xff\xff\x7f"), {}, "asks for 2147483647 memo slots"),
     "opcodes": (Raw(b"\xff\xff"), {}, "the pickle inside is corrupt"),
     "deep": (Raw(b"]" * 3000 + b"a" * 2999), {}, None),
 }  # type: ignore[dict-item]
