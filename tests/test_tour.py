@@ -170,7 +170,10 @@ def test_chapters_that_do_not_apply_are_left_out(small, tmp_path):
         str(tmp_path / "m"), tmp_path / "o.html", chapters=chapters, console=console
     )
     assert [finding.title for finding in findings] == ["The model and its sites"]
-    assert "Chapter 2 is left out for this model: 50 different tokens" in console.file.getvalue()
+    assert (
+        "The chapter 'induction' is left out for this model: 50 different tokens"
+        in console.file.getvalue()
+    )
     assert "Left out" in (tmp_path / "o.html").read_text(encoding="utf-8")
 
 

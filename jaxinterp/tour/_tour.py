@@ -56,7 +56,8 @@ def run_tour(
             try:
                 finding = chapter(model, tokenizer)
             except NotForThisModel as reason:
-                left_out.append(f"Chapter {number} is left out for this model: {reason}")
+                what = chapter.__module__.rsplit(".", 1)[-1].lstrip("_")
+                left_out.append(f"The chapter {what!r} is left out for this model: {reason}")
                 console.print(left_out[-1], markup=False, style="yellow")
             else:
                 findings.append(finding)
