@@ -205,7 +205,7 @@ def _zero(x: Array, value: None) -> Array:
 
 
 def _project_out(x: Array, direction: Array) -> Array:
-    wide = jnp.promote_types(x.dtype, jnp.float32)
+    wide = np.promote_types(x.dtype, np.float32)
     x, direction = x.astype(wide), direction.astype(wide)
     length = jnp.sqrt(jnp.square(direction).sum(-1, keepdims=True))
     unit = jnp.where(length > 0, direction / jnp.where(length > 0, length, 1), 0)

@@ -1,6 +1,7 @@
 """Matrix products and biases, with the precision and the broadcasting spelled out."""
 
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Shaped
 
@@ -27,4 +28,4 @@ def add_bias(x: Float[Array, "..."], bias: Float[Array, "..."] | None) -> Float[
 
 def accumulation_dtype(x: Float[Array, "..."]) -> jnp.dtype:
     """float32, or float64 for float64 input: where norms, softmax and losses are computed."""
-    return jnp.promote_types(x.dtype, jnp.float32)
+    return np.promote_types(x.dtype, np.float32)
