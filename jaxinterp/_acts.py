@@ -49,7 +49,7 @@ class At(eqx.Module):
         chosen = jnp.broadcast_to(chosen, x.shape)
         if self.reduce == "max":
             return jnp.where(chosen, x, -jnp.inf).max(axis)
-        wide = jnp.promote_types(x.dtype, jnp.float32)
+        wide = np.promote_types(x.dtype, np.float32)
         total = jnp.where(chosen, x, 0).sum(axis, dtype=wide)
         if self.reduce == "mean":
             total = total / chosen.sum(axis, dtype=wide)

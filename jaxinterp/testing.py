@@ -96,7 +96,7 @@ def _law(statement: str) -> Callable[[Callable[[_Case], float]], Callable[[_Case
 def _difference(a: Any, b: Any) -> float:
     if a.shape != b.shape:
         return float("inf")
-    wide = jnp.promote_types(a.dtype, jnp.float32)
+    wide = np.promote_types(a.dtype, np.float32)
     return float(jnp.abs(a.astype(wide) - b.astype(wide)).max()) if a.size else 0.0
 
 
@@ -262,7 +262,7 @@ def _gradients(case: _Case) -> float:
 
 
 def _last_logit(logits: Array) -> Array:
-    return logits[..., -1, 0].astype(jnp.promote_types(logits.dtype, jnp.float32))
+    return logits[..., -1, 0].astype(np.promote_types(logits.dtype, np.float32))
 
 
 @_law("one trace serves every value of an edit")

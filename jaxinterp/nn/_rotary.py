@@ -91,7 +91,7 @@ def rotary_tables(
     float64 angles.
     """
     omega, factor = frequencies(dim, base, scaling)
-    wide = jnp.promote_types(dtype, jnp.float32)
+    wide = np.promote_types(dtype, np.float32)
     angle = jnp.einsum("...p,i->...pi", positions.astype(wide), jnp.asarray(omega, wide),
                        precision="highest")  # fmt: skip
     return (jnp.cos(angle) * factor).astype(dtype), (jnp.sin(angle) * factor).astype(dtype)
