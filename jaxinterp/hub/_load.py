@@ -94,19 +94,16 @@ def _resolve(name_or_path: str | Path, revision: str | None, **where: Any) -> tu
     name = os.fspath(name_or_path)
     if name == TINY:
         return _folder(_embedded(), revision), TINY
-    path = Path(name).expanduser()
-    if path.is_dir() and (isinstance(name_or_path, Path) or _holds_model(path)):
+    path, short = Path(name).expanduser(), short_names()
+    if path.is_dir() and (_holds_model(path) or name.lower() not in short):
         return _folder(path, revision), name
     if path.is_file():
         raise ValueError(
             f"`load` takes a folder; {name} is a file. Give the folder that holds it and its "
             f"config.json: ji.load({str(path.parent)!r})."
         )
-    if isinstance(name_or_path, Path) or name.startswith((".", "/", "~")) or os.sep * 2 in name:
-        if not path.is_dir():
-            raise FileNotFoundError(f"There is no folder {name}: give a folder, or a model's name.")
-        return _folder(path, revision), name
-    short = short_names()
+    if isinstance(name_or_path, Path) or name.startswith((".", "/", "~")):
+        raise FileNotFoundError(f"There is no folder {name}: give a folder, or a model's name.")
     if name.lower() in short:
         name = short[name.lower()]
     elif name.count("/") != 1 or not all(name.split("/")):

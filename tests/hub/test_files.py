@@ -126,7 +126,7 @@ def test_a_shard_that_is_not_there(gpt2: Any, tmp_path: Path) -> None:
         hub.load(tmp_path)
 
 
-def test_no_weights_no_config(gpt2: Any, tmp_path: Path) -> None:
+def test_no_weights_no_config(gpt2: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.export(gpt2, tmp_path)
     (tmp_path / "model.safetensors").unlink()
     with pytest.raises(
@@ -144,6 +144,9 @@ def test_no_weights_no_config(gpt2: Any, tmp_path: Path) -> None:
         hub.load(tmp_path)
     with pytest.raises(FileNotFoundError, match="There is no folder"):
         hub.load(tmp_path / "absent")
+    monkeypatch.chdir(tmp_path.parent)
+    with pytest.raises(FileNotFoundError, match=r"has a config\.json; .* has none"):
+        hub.load(tmp_path.name)
     with pytest.raises(ValueError, match=r"is a file. Give the folder"):
         (tmp_path / "x.safetensors").write_bytes(b"")
         hub.load(tmp_path / "x.safetensors")
