@@ -1,0 +1,233 @@
+"""Parity with the reference implementations themselves, live: prints a table, fails when a row does.
+
+    python tests/parity/live.py        # needs torch==2.13.0, transformers, transformer-lens<4
+
+Every option of `make_golden.py` again, in float32 and float64; random models of the exact shapes of
+GPT-2 small and Pythia-70m; bfloat16; greedy generation; and trained checkpoints: the embedded model,
+and those of ../shared/data where that folder is.
+"""
+
+import dataclasses
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+import transformers
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parent), str(HERE.parent / "golden")]
+
+import make_golden as golden  # noqa: E402
+from hub.test_real_checkpoints import DATA, PORTS, llama2c  # noqa: E402
+
+import jaxinterp as ji  # noqa: E402
+from parity.ours import ours, worst  # noqa: E402
+
+FLOAT32, FLOAT64, LARGE = 2e-5, 1e-10, 5e-5
+
+
+@dataclasses.dataclass
+class Table:
+    """Rows as they are found: what, how many, the largest difference, the tolerance."""
+
+    failed: int = 0
+
+    def row(self, what: str, found: float, allowed: float, note: str = "") -> None:
+        passed = found <= allowed
+        self.failed += not passed
+        verdict = "ok" if passed else "FAILED"
+        print(f"{what:66} {found:9.1e} <= {allowed:7.0e}  {verdict:6} {note}", flush=True)
+
+
+def every_option(table: Table) -> None:
+    for family, family_cases in golden.cases().items():
+        largest = {"float32": 0.0, "float64": 0.0, "padded": 0.0}
+        for name, fields in family_cases.items():
+            tokens, mask = golden.inputs(fields["vocab_size"])
+            narrow = golden.build(family, fields, dtype=torch.float32)
+            state, config = golden.random_state(narrow), narrow.config.to_dict()
+            port = ji.hub.all_ports()[family]
+            with jax.disable_jit():
+                model = ji.hub.build(port, config, state)
+                found = worst(ours(model, tokens), golden.reference(narrow, state, tokens))
+                largest["float32"] = max(largest["float32"], *found.values())
+                padded = golden.reference(narrow, state, tokens, mask)
+                found = worst(ours(model, tokens, mask), padded, mask)
+                largest["padded"] = max(largest["padded"], *found.values())
+            with golden.widened():
+                wide = golden.build(family, fields, dtype=torch.float64)
+                wanted = golden.reference(wide, state, tokens)
+            with jax.enable_x64(True), jax.disable_jit():
+                model = ji.hub.build(port, config, state, dtype=np.float64)
+                found = worst(ours(model, tokens), wanted)
+            largest["float64"] = max(largest["float64"], *found.values())
+            for kind, value in largest.items():
+                if value > (FLOAT64 if kind == "float64" else FLOAT32):
+                    print(f"  {family} {name}: {kind} {value:.1e}")
+        for kind, value in largest.items():
+            allowed = FLOAT64 if kind == "float64" else FLOAT32
+            table.row(f"{family}, {len(family_cases)} configs, {kind}", value, allowed)
+
+
+SHAPES: dict[str, Any] = {
+    "GPT-2 small": transformers.GPT2Config(),
+    "Pythia-70m": transformers.GPTNeoXConfig(
+        vocab_size=50304, hidden_size=512, num_hidden_layers=6, num_attention_heads=8,
+        intermediate_size=2048, max_position_embeddings=2048, rotary_pct=0.25,
+    ),
+    "Llama, SmolLM-135M's layers": transformers.LlamaConfig(
+        vocab_size=49152, hidden_size=576, num_hidden_layers=6, num_attention_heads=9,
+        num_key_value_heads=3, intermediate_size=1536, max_position_embeddings=2048,
+        tie_word_embeddings=True, rope_parameters={"rope_type": "default", "rope_theta": 1e5},
+    ),
+}  # fmt: skip
+
+
+def exact_shapes(table: Table, folder: Path) -> None:
+    """Saved by the reference, loaded by `ji.load`: logits and every layer, then bfloat16."""
+    for name, config in SHAPES.items():
+        torch.manual_seed(0)
+        config._attn_implementation = "eager"
+        model_class = golden.MODELS[config.model_type][1]
+        reference = model_class(config).eval()
+        reference.save_pretrained(folder / name)
+        tokens = np.random.default_rng(0).integers(0, config.vocab_size, (2, 96)).astype(np.int32)
+        wanted = golden.reference(reference, None, tokens)
+        model, _ = ji.load(folder / name)
+        found = worst(ours(model, tokens), wanted)
+        size = f"logits up to {np.abs(wanted['logits']).max():.1f}"
+        table.row(f"{name}, random, logits", found["logits"], LARGE, size)
+        table.row(f"{name}, random, every layer", found["resid"], LARGE)
+        half, _ = ji.load(folder / name, dtype=jnp.bfloat16)
+        found = worst(ours(half, tokens), wanted)["logits"]
+        with torch.no_grad():
+            theirs = reference.to(torch.bfloat16)(torch.from_numpy(tokens.astype(np.int64))).logits
+        theirs = float(np.abs(theirs.float().numpy() - wanted["logits"]).max())
+        table.row(f"{name}, bfloat16 (allowed: twice theirs)", found, 2 * theirs)
+
+
+def agree(table: Table, name: str, reference: Any, model: Any, tokens: np.ndarray) -> None:
+    """Logits, every layer, and greedy text of a trained model."""
+    reference = reference.eval()
+    wanted = golden.reference(reference, None, tokens)
+    found = worst(ours(model, tokens), wanted)
+    table.row(f"{name}, logits", found["logits"], LARGE)
+    # Streams of trained models reach the hundreds, where float32 itself resolves no 2e-5.
+    largest = max(1.0, float(np.abs(wanted["resid"]).max()))
+    note = f"of the largest entry, {largest:.0f}"
+    table.row(f"{name}, every layer", found["resid"] / largest, FLOAT32, note)
+    prompt = tokens[:1, :8]
+    text = reference.generate(
+        torch.from_numpy(prompt.astype(np.int64)), max_new_tokens=40, do_sample=False,
+        attention_mask=torch.ones(prompt.shape, dtype=torch.int64), eos_token_id=None,
+        pad_token_id=0,
+    ).numpy()  # fmt: skip
+    same = text == np.asarray(ji.generate(model, jnp.asarray(prompt), 40))
+    table.row(f"{name}, 40 greedy tokens that differ", float((~same).sum()), 0)
+
+
+def through_export(folder: Path, model: Any) -> Any:
+    """The reference's model of the folder that `ji.hub.export` writes."""
+    ji.hub.export(model, folder)
+    return transformers.AutoModelForCausalLM.from_pretrained(
+        folder, attn_implementation="eager", dtype=torch.float32
+    )
+
+
+def generation(table: Table) -> None:
+    for family in golden.MODELS:
+        fields = golden.cases()[family]["plain"]
+        fields |= {"n_positions" if family == "gpt2" else "max_position_embeddings": 64}
+        reference = golden.build(family, fields, dtype=torch.float32)
+        state = golden.random_state(reference)
+        golden.reference(reference, state, np.arange(4)[None].astype(np.int32))  # sets the weights
+        model = ji.hub.build(ji.hub.all_ports()[family], reference.config.to_dict(), state)
+        tokens, _ = golden.inputs(fields["vocab_size"], 12)
+        agree(table, f"{family}, random", reference, model, tokens)
+
+
+def trained(table: Table, folder: Path) -> None:
+    if (Path(ji.__file__).parent / "_tiny" / "model.safetensors").is_file():
+        model, tokenizer = ji.load("tiny")
+        text = "When John and Mary went to the store, John gave a bottle of milk to Mary. He said"
+        tokens = np.asarray(tokenizer(text))[None]
+        reference = through_export(folder / "tiny", model)
+        agree(table, "tiny (embedded GPT-NeoX)", reference, model, tokens)
+    if not DATA.is_dir():
+        print("no ../shared/data: trained checkpoints of others are left out")
+        return
+    rng = np.random.default_rng(0)
+    config, tensors = llama2c(DATA / "stories260k" / "stories260K.bin")
+    model = ji.hub.build(PORTS / "llama2c.toml", config, tensors)
+    tokens = np.asarray(ji.generate(model, jnp.asarray([[1]], jnp.int32), 100))
+    reference = through_export(folder / "stories", model)
+    agree(table, "stories260k (Llama, grouped queries)", reference, model, tokens)
+
+    state = ji.hub.read_torch(DATA / "char-gpt2" / "ckpt.pt")
+    model = ji.hub.build(PORTS / "char_gpt2.toml", state["config"], state["model_state"])
+    text = (DATA / "char-gpt2" / "corpus.txt").read_text()[:100]
+    tokens = np.array([[state["stoi"][char] for char in text]], np.int32)
+    agree(table, "char-gpt2", through_export(folder / "char", model), model, tokens)
+
+    induction(table, rng.integers(0, 26, (64, 8)).astype(np.int32))
+
+
+def induction(table: Table, tokens: np.ndarray) -> None:
+    """The checkpoint in TransformerLens's own layout, beside TransformerLens."""
+    from safetensors.numpy import load_file
+    from transformer_lens import HookedTransformer, HookedTransformerConfig
+
+    tensors = load_file(DATA / "induction-2l" / "gbmi_exp_indhead_finetuned_model_0.safetensors")
+    theirs = HookedTransformer(
+        HookedTransformerConfig(
+            n_layers=2, d_model=64, n_ctx=8, d_head=64, n_heads=1, d_vocab=26, attn_only=True,
+            normalization_type=None,
+        )
+    )  # fmt: skip
+    theirs.load_state_dict({n: torch.tensor(x) for n, x in tensors.items()}, strict=False)
+    config = ji.models.GPT2Config(
+        vocab=26, ctx=8, d=64, layers=2, heads=1, ff=0, norm=False, tied=False
+    )
+    model = ji.hub.build(PORTS / "transformer_lens.toml", config, tensors)
+    sites = ["pattern", "z", "attn_out", "resid_post"]
+    logits, acts = ji.run(model, jnp.asarray(tokens), capture=sites)
+    with torch.no_grad():
+        wanted, cache = theirs.run_with_cache(torch.from_numpy(tokens.astype(np.int64)))
+    difference = float(np.abs(wanted.numpy() - np.asarray(logits)).max())
+    table.row("induction-2l beside TransformerLens, logits", difference, LARGE)
+    names = ("attn.hook_pattern", "attn.hook_z", "hook_attn_out", "hook_resid_post")
+    largest = max(
+        float(np.abs(cache[f"blocks.{layer}.{name}"].numpy() - np.asarray(acts[site][layer])).max())
+        for site, name in zip(sites, names, strict=True)
+        for layer in range(2)
+    )
+    table.row("induction-2l beside TransformerLens, four sites", largest, LARGE)
+
+
+def main() -> None:
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", category=DeprecationWarning, module="__main__")
+    start, table = time.monotonic(), Table()
+    print(
+        f"torch {torch.__version__}, transformers {transformers.__version__}, jax {jax.__version__}"
+    )
+    print(f"{'largest absolute difference':66}     found <= allowed")
+    with tempfile.TemporaryDirectory() as folder:
+        generation(table)
+        trained(table, Path(folder))
+        exact_shapes(table, Path(folder))
+        every_option(table)
+    print(f"{table.failed} rows failed; {time.monotonic() - start:.0f} s")
+    sys.exit(table.failed > 0)
+
+
+if __name__ == "__main__":
+    main()
