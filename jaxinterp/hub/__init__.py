@@ -12,6 +12,8 @@ from ._fetch import fetch as fetch
 from ._laws import check_port as check_port
 from ._load import load as load
 from ._orbax import save as save
+from ._penzai import from_penzai as from_penzai
+from ._penzai import to_penzai as to_penzai
 from ._pickle import read_torch as read_torch
 from ._port import Port as Port
 from ._port import Row as Row

@@ -1,64 +1,27 @@
 """Models to and from penzai's transformers: GPT-NeoX and Llama, parameter by parameter.
 
 Penzai (Johnson 2024, https://penzai.readthedocs.io) keeps a model as a tree of small layers whose
-parameters have labels and named axes. The rows below say which leaf is which parameter; only
-layouts change, so every number goes through bit by bit. Everything of penzai is imported inside
-functions.
+parameters have labels and named axes. Only layouts change, so every number goes through bit by
+bit. Everything of penzai is imported inside functions.
 """
 
 import dataclasses
-import functools
-from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import jax
 import jax.numpy as jnp
-import numpy as np
 
-from ..models import GPTNeoX, GPTNeoXConfig, Llama, LlamaConfig
-from ._errors import UnhandledConfig, listed
+from ..models import GPTNeoX, GPTNeoXConfig, Llama
+from ._errors import UnhandledConfig
+from ._penzai_layout import (
+    check_expressible,
+    definition,
+    differences,
+    read_config,
+    rows,
+    split_axes,
+    with_eps,
+)
 from ._rows import get_leaf, leaf_paths, set_leaves, skeleton
-
-ENDS = {
-    "w_embed": ("embedder.embeddings", "vocabulary embedding"),
-    "ln_final.weight": ("final_norm/scale.weights", "embedding"),
-    "ln_final.bias": ("final_norm/shift.bias", "embedding"),
-    "w_unembed": ("lm_head.weights", "embedding vocabulary"),
-}
-NEOX = {
-    "ln1.weight": ("pre_attention_norm/scale.weights", "embedding"),
-    "ln1.bias": ("pre_attention_norm/shift.bias", "embedding"),
-    "attn.w_q": ("attention/query/Linear.weights", "head embedding projection"),
-    "attn.b_q": ("attention/query/AddBias.bias", "head projection"),
-    "attn.w_k": ("attention/key/Linear.weights", "kv_head embedding projection"),
-    "attn.b_k": ("attention/key/AddBias.bias", "kv_head projection"),
-    "attn.w_v": ("attention/value/Linear.weights", "kv_head embedding projection"),
-    "attn.b_v": ("attention/value/AddBias.bias", "kv_head projection"),
-    "attn.w_o": ("attention/output/Linear.weights", "head projection embedding"),
-    "attn.b_o": ("attention/output/AddBias.bias", "embedding"),
-    "ln2.weight": ("pre_ffw_norm/scale.weights", "embedding"),
-    "ln2.bias": ("pre_ffw_norm/shift.bias", "embedding"),
-    "mlp.w_in": ("mlp/in/Linear.weights", "embedding neurons"),
-    "mlp.b_in": ("mlp/in/AddBias.bias", "neurons"),
-    "mlp.w_out": ("mlp/out/Linear.weights", "neurons embedding"),
-    "mlp.b_out": ("mlp/out/AddBias.bias", "embedding"),
-}
-LLAMA = {
-    "ln1.weight": ("pre_attention_norm/scale.weights", "embedding"),
-    "attn.w_q": ("attention/query.weights", "head embedding projection"),
-    "attn.w_k": ("attention/key.weights", "kv_head embedding projection"),
-    "attn.w_v": ("attention/value.weights", "kv_head embedding projection"),
-    "attn.w_o": ("attention/output.weights", "head projection embedding"),
-    "ln2.weight": ("pre_ffw_norm/scale.weights", "embedding"),
-    "mlp.w_in": ("mlp/value_linear.weights", "embedding neurons"),
-    "mlp.w_gate": ("mlp/gating_linear.weights", "embedding neurons"),
-    "mlp.w_out": ("mlp/out_linear.weights", "neurons embedding"),
-}
-"""Our leaf of a block: penzai's label, and penzai's names of our axes."""
-
-NEOX_ACTS = {"gelu": "gelu_exact", "gelu_new": "gelu_approx", "silu": "silu", "relu": "relu"}
-LLAMA_ACTS = {"silu": "swiglu", "gelu_new": "geglu_approx"}
-ALIASES = {"gelu_pytorch_tanh": "gelu_new", "gelu_fast": "gelu_new", "swish": "silu"}
 
 
 def to_penzai(model: Any, *, stacked: bool = False) -> Any:
@@ -85,19 +48,16 @@ def to_penzai(model: Any, *, stacked: bool = False) -> Any:
     """
     from penzai import pz
 
-    _check_expressible(model)
+    check_expressible(model)
     config, dtype = model.config, model.w_embed.dtype
-    definition = _definition(config, dtype, "transformer", stacked)
-    heads = _head_axes(config)
     parameters = []
-    for path, label, axes, layer in _rows(config, "transformer", stacked):
+    for path, label, axes, layer in rows(config, "transformer", stacked):
         leaf = get_leaf(model, path)
-        leaf = leaf if layer is None else leaf[layer]
-        sizes = [size for axis in axes for size in heads.get(axis, {"": None}).values()]
-        names = [name for axis in axes for name in heads.get(axis, {axis: None})]
-        del sizes
-        parameters.append(pz.Parameter(value=_named(leaf, axes, heads, names), label=label))
-    return pz.bind_variables(definition, parameters)
+        leaf = jnp.asarray(leaf if layer is None else leaf[layer])
+        split = split_axes(config, dict(zip(axes, leaf.shape, strict=True)))
+        value = pz.nx.wrap(leaf.reshape(tuple(split.values()))).tag(*split)
+        parameters.append(pz.Parameter(value=value, label=label))
+    return pz.bind_variables(definition(config, dtype, "transformer", stacked), parameters)
 
 
 def from_penzai(transformer: Any, *, ctx: int = 2048, norm_eps: float | None = None) -> Any:
@@ -134,230 +94,24 @@ def from_penzai(transformer: Any, *, ctx: int = 2048, norm_eps: float | None = N
     found = pz.select(transformer).at_instances_of(kinds)
     values = {parameter.label: parameter.value for parameter in found.get_sequence()}
     bare = found.apply(lambda parameter: pz.ParameterSlot(parameter.label))
-    config, dtype, prefix, stacked = _read_config(transformer, values, ctx, norm_eps)
-    expected = _definition(config, dtype, prefix, stacked)
-    different = next(_differences(_with_eps(bare, config.norm_eps), expected, ""), None)
+    computes_in = jnp.dtype(transformer.metadata.activation_dtype)
+    metadata = dataclasses.replace(transformer.metadata, activation_dtype=computes_in)
+    bare = dataclasses.replace(bare, metadata=metadata)
+    config, dtype, prefix, stacked = read_config(transformer, values, ctx, norm_eps)
+    expected = definition(config, dtype, prefix, stacked)
+    different = next(differences(with_eps(bare, config.norm_eps), expected, ""), None)
     if different is not None:
         raise UnhandledConfig(
             f"This penzai transformer is not what penzai's builder makes of a "
             f"{type(config).__name__.removesuffix('Config')}: {different}. Convert the model "
             "before it is patched, and make the change with edits: ji.intervene(model, edits)."
         )
-    heads, pieces = _head_axes(config), {}
-    for path, label, axes, layer in _rows(config, prefix, stacked):
-        names = [name for axis in axes for name in heads.get(axis, {axis: None})]
-        pieces.setdefault(path, {})[layer] = np.asarray(values[label].untag(*names).unwrap())
+    pieces: dict[str, list[Any]] = {}
+    for path, label, axes, layer in rows(config, prefix, stacked):
+        piece = values[label].untag(*split_axes(config, dict.fromkeys(axes, 0))).unwrap()
+        pieces.setdefault(path, []).append(piece if layer is None else piece[None])
     family = GPTNeoX if isinstance(config, GPTNeoXConfig) else Llama
     model = skeleton(family, config, dtype)
-    shapes = leaf_paths(model)
-    leaves = {}
-    for path, layers in pieces.items():
-        whole = layers[None] if None in layers else np.stack([layers[i] for i in sorted(layers)])
-        leaves[path] = jnp.asarray(whole.reshape(shapes[path].shape))
+    shapes = {path: leaf.shape for path, leaf in leaf_paths(model).items()}
+    leaves = {path: jnp.concatenate(parts).reshape(shapes[path]) for path, parts in pieces.items()}
     return set_leaves(model, leaves)
-
-
-def _rows(
-    config: Any, prefix: str, stacked: bool
-) -> Iterator[tuple[str, str, tuple[str, ...], int | None]]:
-    """Path of our leaf, label, penzai's axes and layer (None: all at once) of every parameter."""
-    neox = isinstance(config, GPTNeoXConfig)
-    for path, (label, axes) in ENDS.items():
-        if (neox or path != "ln_final.bias") and not (config.tied and path == "w_unembed"):
-            yield path, f"{prefix}/{label}", tuple(axes.split()), None
-    for path, (label, axes) in (NEOX if neox else LLAMA).items():
-        if stacked:
-            yield f"blocks.{path}", f"{prefix}/blocks/{label}", ("blocks", *axes.split()), None
-            continue
-        for layer in range(config.layers):
-            yield f"blocks.{path}", f"{prefix}/block_{layer}/{label}", tuple(axes.split()), layer
-
-
-def _head_axes(config: Any) -> dict[str, dict[str, int]]:
-    """The named axes that penzai splits our head axes into."""
-    groups, each = config.kv_heads, config.heads // config.kv_heads
-    if each == 1:
-        return {"head": {"heads": groups}, "kv_head": {"heads": groups}}
-    if groups == 1:
-        return {"head": {"query_heads": each}, "kv_head": {}}
-    return {
-        "head": {"head_groups": groups, "query_heads": each},
-        "kv_head": {"head_groups": groups},
-    }
-
-
-def _named(leaf: Any, axes: tuple[str, ...], heads: Mapping[str, Any], names: list[str]) -> Any:
-    from penzai import pz
-
-    sizes: list[int] = []
-    for axis, size in zip(axes, leaf.shape, strict=True):
-        sizes += heads[axis].values() if axis in heads else [size]
-    return pz.nx.wrap(jnp.asarray(leaf).reshape(sizes)).tag(*names)
-
-
-def _definition(config: Any, dtype: Any, name: str, stacked: bool) -> Any:
-    """Penzai's model of a config, with slots in place of parameters."""
-    from penzai import pz
-    from penzai.models.transformer.variants import gpt_neox, llamalike_common
-
-    sizes: dict[str, Any] = dict(
-        embedding_dim=config.d, projection_dim=config.k, mlp_hidden_dim=config.ff,
-        num_decoder_blocks=config.layers, vocab_size=config.vocab,
-        rope_wavelength=config.rotary_base, parameter_dtype=dtype, activation_dtype=dtype,
-        use_layer_stack=stacked,
-    )  # fmt: skip
-    act = ALIASES.get(config.act, config.act)
-    if isinstance(config, GPTNeoXConfig):
-        built = gpt_neox.build_gpt_neox_transformer(
-            gpt_neox.GPTNeoXTransformerConfig(
-                num_attention_heads=config.heads, activation_fn=NEOX_ACTS[act],  # pyright: ignore[reportArgumentType]
-                rope_subset_size=config.rotary_dim, layernorm_epsilon=config.norm_eps, **sizes,
-            ),
-            name=name,
-        )  # fmt: skip
-    else:
-        built = llamalike_common.build_llamalike_transformer(
-            llamalike_common.LlamalikeTransformerConfig(
-                num_kv_heads=config.kv_heads, query_head_multiplier=config.heads // config.kv_heads,
-                mlp_variant=LLAMA_ACTS[act],  # pyright: ignore[reportArgumentType]
-                tie_embedder_and_logits=config.tied, rms_norm_eps=config.norm_eps, **sizes,
-            ),
-            name=name,
-        )  # fmt: skip
-        if config.tied:
-            # Penzai's tied models are Gemma's, which scale embeddings by sqrt(d). Llama's do not.
-            layers = [s for s in built.body.sublayers if not isinstance(s, pz.nn.ConstantRescale)]
-            built = dataclasses.replace(built, body=pz.nn.Sequential(layers))
-    return _with_eps(built, config.norm_eps)
-
-
-def _with_eps(transformer: Any, eps: float) -> Any:
-    from penzai import pz
-
-    norms = pz.select(transformer).at_instances_of((pz.nn.Standardize, pz.nn.RMSStandardize))
-    return norms.apply(lambda norm: dataclasses.replace(norm, epsilon=eps))
-
-
-def _check_expressible(model: Any) -> None:
-    config = getattr(model, "config", None)
-    if not isinstance(config, GPTNeoXConfig | LlamaConfig):
-        raise UnhandledConfig(
-            f"Penzai has GPT-NeoX and Llama, so to_penzai takes ji.models.GPTNeoX or Llama; got a "
-            f"{type(model).__name__}."
-        )
-    neox = isinstance(config, GPTNeoXConfig)
-    acts = NEOX_ACTS if neox else LLAMA_ACTS
-    wrong = {
-        "act": ALIASES.get(config.act, config.act) not in acts,
-        "rope": config.rope is not None,
-        "norm": not config.norm,
-        "ff": config.ff == 0,
-        "causal": not config.causal,
-        "attention_bias": config.attention_bias != neox,
-    }
-    if isinstance(config, GPTNeoXConfig):
-        wrong |= {"parallel": not config.parallel, "tied": config.tied}
-        wrong |= {"kv_heads": config.kv_heads != config.heads, "rotary_fraction": config.rotary_dim == 0}  # fmt: skip
-    else:
-        wrong |= {"mlp_bias": config.mlp_bias}
-    if any(wrong.values()):
-        given = [f"{key}={getattr(config, key)!r}" for key, bad in wrong.items() if bad]
-        raise UnhandledConfig(f"Penzai's {type(model).__name__} cannot express {', '.join(given)}.")
-    ours = {path for path, *_ in _rows(config, "", True)}
-    odd = sorted(ours ^ set(leaf_paths(model)))
-    if odd:
-        raise UnhandledConfig(
-            f"Penzai's {type(model).__name__} has other parameters than this model: "
-            f"{listed(odd)}. Convert before weights are folded or untied (ji.weights)."
-        )
-
-
-def _read_config(
-    transformer: Any, values: Mapping[str, Any], ctx: int, norm_eps: float | None
-) -> tuple[Any, Any, str, bool]:
-    """Our config, the dtype, the prefix of labels, and whether blocks are stacked."""
-    from penzai import pz
-
-    meta, select = transformer.metadata, pz.select(transformer)
-    ends = "/embedder.embeddings"
-    prefix = next((label.removesuffix(ends) for label in values if str(label).endswith(ends)), None)
-    layers = list(getattr(transformer.body, "sublayers", ()))
-    stacks = [layer for layer in layers if isinstance(layer, pz.nn.LayerStack)]
-    neox = bool(select.at_instances_of(pz.nn.ApplyRoPEToSubset).get_sequence())
-    rotary_type = pz.nn.ApplyRoPEToSubset if neox else pz.nn.ApplyRoPE
-    rotary = select.at_instances_of(rotary_type).get_sequence()
-    act = select.at_instances_of(pz.nn.Elementwise).get_sequence()
-    if prefix is None or not rotary or not act:
-        raise UnhandledConfig(
-            "from_penzai knows GPT-NeoX and Llama as penzai's builders make them; this transformer "
-            "has no embedding, no rotary positions or no MLP of theirs."
-        )
-    heads = functools.reduce(lambda a, b: a * b, meta.common_head_axes.values(), 1)
-    each = functools.reduce(lambda a, b: a * b, meta.query_only_head_axes.values(), 1)
-    common: dict[str, Any] = dict(
-        vocab=meta.vocab_size, ctx=ctx, d=meta.embedding_dim, heads=heads * each, kv_heads=heads,
-        layers=stacks[0].stack_axis_size if stacks else sum(type(s).__name__ == "TransformerBlock" for s in layers),
-        k=meta.projection_dim, ff=meta.mlp_hidden_dim, rotary_base=rotary[0].max_wavelength,
-        act=_act_name(act[0].fn), norm_eps=_common_eps(transformer) if norm_eps is None else norm_eps,
-    )  # fmt: skip
-    dtype = values[f"{prefix}{ends}"].dtype
-    if neox:
-        fraction = rotary[0].rope_subset_size / meta.projection_dim
-        if int(meta.projection_dim * fraction) != rotary[0].rope_subset_size:
-            fraction = float(np.nextafter(fraction, 1.0))
-        return GPTNeoXConfig(rotary_fraction=fraction, **common), dtype, prefix, bool(stacks)
-    tied = f"{prefix}/lm_head.weights" not in values
-    return LlamaConfig(tied=tied, **common), dtype, prefix, bool(stacks)
-
-
-def _act_name(fn: Callable[..., Any]) -> str:
-    known = {"silu": jax.nn.silu, "relu": jax.nn.relu}
-    known |= {name: functools.partial(jax.nn.gelu, approximate=name == "gelu_new")
-              for name in ("gelu", "gelu_new")}  # fmt: skip
-    for name, ours in known.items():
-        if next(_differences(fn, ours, ""), None) is None:
-            return name
-    raise UnhandledConfig(f"from_penzai knows the activations {', '.join(known)}; got {fn}.")
-
-
-def _common_eps(transformer: Any) -> float:
-    from penzai import pz
-
-    norms = pz.select(transformer).at_instances_of((pz.nn.Standardize, pz.nn.RMSStandardize))
-    found = set()
-    for norm in norms.get_sequence():
-        eps = getattr(norm.epsilon, "data_array", norm.epsilon)
-        # An array of a narrow type rounds 1e-6; its shortest decimal is what was meant.
-        found |= {e if isinstance(e, float) else float(str(e)) for e in np.ravel(eps).tolist()
-                  } if isinstance(eps, float) else {float(str(e)) for e in np.ravel(np.asarray(eps))}  # fmt: skip
-    if len(found) != 1:
-        raise UnhandledConfig(
-            f"The norms of this penzai transformer have different epsilons: {sorted(found)}. "
-            "(Penzai 0.2.5 gives the last norm of a GPT-NeoX 1e-6, whatever its config says.) Say "
-            f"which one the model was trained with: from_penzai(transformer, norm_eps={max(found)})."
-        )
-    return found.pop()
-
-
-def _differences(a: Any, b: Any, where: str) -> Iterator[str]:
-    """Where two penzai layers differ, in words; nothing when they compute the same."""
-    if type(a) is not type(b):
-        yield f"{where or 'model'} is a {type(a).__name__}, not a {type(b).__name__}"
-    elif dataclasses.is_dataclass(a) and not isinstance(a, type):
-        for field in dataclasses.fields(a):
-            yield from _differences(
-                getattr(a, field.name), getattr(b, field.name), f"{where}.{field.name}".lstrip(".")
-            )
-    elif isinstance(a, functools.partial):
-        yield from _differences((a.func, a.args, a.keywords), (b.func, b.args, b.keywords), where)
-    elif isinstance(a, list | tuple) and len(a) == len(b):
-        for i, (x, y) in enumerate(zip(a, b, strict=True)):
-            yield from _differences(x, y, f"{where}[{i}]")
-    elif isinstance(a, dict) and set(a) == set(b):
-        for key in a:
-            yield from _differences(a[key], b[key], f"{where}[{key!r}]")
-    elif isinstance(a, jax.Array | np.ndarray):
-        if a.dtype != b.dtype or not np.array_equal(a, b):
-            yield f"{where} is {a}, not {b}"
-    elif isinstance(a, list | tuple | dict) or a != b:
-        yield f"{where} is {a!r}, not {b!r}"

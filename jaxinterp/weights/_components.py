@@ -43,12 +43,12 @@ class Components(eqx.Module):
 
     def __repr__(self) -> str:
         shape = list(getattr(self.values, "shape", ()))
-        return f"Components({shape}: {', '.join(self.labels[:4])}{', ...' * (len(self.labels) > 4)})"
+        return (
+            f"Components({shape}: {', '.join(self.labels[:4])}{', ...' * (len(self.labels) > 4)})"
+        )
 
 
-def apply_norm(
-    model: Any, components: Components, stream: Float[Array, "*batch d"]
-) -> Components:
+def apply_norm(model: Any, components: Components, stream: Float[Array, "*batch d"]) -> Components:
     r"""$c_i \mapsto \dfrac{c_i - \bar c_i}{s(x)} \odot g$: the last norm, its scale held as $x$ makes it.
 
     A norm is linear but for its scale. With the scale of the whole stream, each component can be

@@ -23,14 +23,19 @@ def captured(model, tokens, site, **options):
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_heads_sum_to_the_stream(name, models, tokens):
-    agree(weights.by_head(models[name], tokens).total(), captured(models[name], tokens, "resid_post[-1]"))
+    agree(
+        weights.by_head(models[name], tokens).total(),
+        captured(models[name], tokens, "resid_post[-1]"),
+    )
 
 
 @pytest.mark.parametrize("name", ["gpt2", "neox", "llama", "attention only"])
 def test_layers_sum_to_any_stream(name, models, tokens):
     model = models[name]
     agree(weights.by_layer(model, tokens).total(), captured(model, tokens, "resid_post[-1]"))
-    agree(weights.by_layer(model, tokens, layer=0).total(), captured(model, tokens, "resid_post[0]"))
+    agree(
+        weights.by_layer(model, tokens, layer=0).total(), captured(model, tokens, "resid_post[0]")
+    )
     if name == "gpt2":
         start = weights.by_layer(model, tokens, site="resid_pre", layer=0)
         assert start.labels == ("embed", "pos_embed")
@@ -89,7 +94,14 @@ def test_head_and_neuron_are_what_they_are_called(models, tokens):
 
 def test_labels(models, tokens):
     layers = weights.by_layer(models["gpt2"], tokens).labels
-    assert layers == ("embed", "pos_embed", "attn_out[0]", "mlp_out[0]", "attn_out[1]", "mlp_out[1]")
+    assert layers == (
+        "embed",
+        "pos_embed",
+        "attn_out[0]",
+        "mlp_out[0]",
+        "attn_out[1]",
+        "mlp_out[1]",
+    )
     heads = weights.by_head(models["neox"], tokens, layer=0, site="resid_post").labels
     assert heads == ("embed", "L0H0", "L0H1", "L0H2", "L0H3", "attn.b_o", "mlp_out[0]")
     mid = weights.by_layer(models["gpt2"], tokens, layer=1, site="resid_mid")
@@ -100,7 +112,13 @@ def test_labels(models, tokens):
 def test_accumulated(models, tokens):
     model = models["gpt2"]
     values, labels = weights.accumulated(model, tokens, mid=True)
-    assert labels == ("resid_pre[0]", "resid_mid[0]", "resid_post[0]", "resid_mid[1]", "resid_post[1]")
+    assert labels == (
+        "resid_pre[0]",
+        "resid_mid[0]",
+        "resid_post[0]",
+        "resid_mid[1]",
+        "resid_post[1]",
+    )
     _, acts = ji.run(model, tokens, capture=list(labels))
     for value, label in zip(values, labels, strict=True):
         np.testing.assert_array_equal(value, acts[label])
@@ -149,7 +167,9 @@ def test_errors_teach(models, tokens):
         weights.by_neuron(models["attention only"], tokens, pos=-1)
     with pytest.raises(ValueError, match=r"d=8; got float32\[7\].*w_unembed"):
         weights.by_head(model, tokens, onto=jnp.ones(7))
-    with pytest.raises(ValueError, match=r"site is one of resid_pre, resid_mid, resid_post; got 'z'"):
+    with pytest.raises(
+        ValueError, match=r"site is one of resid_pre, resid_mid, resid_post; got 'z'"
+    ):
         weights.by_layer(model, tokens, site="z")
     with pytest.raises(IndexError, match=r"layer 2 is out of range"):
         weights.by_layer(model, tokens, layer=2)

@@ -37,7 +37,10 @@ def test_algebra(pair):
     close((f @ w).full(), jnp.einsum("lhmn,np->lhmp", f.full(), w))
     close(jnp.arange(7.0) @ f, jnp.einsum("m,lhmn->lhn", jnp.arange(7.0), f.full()))
     close(np.arange(7.0) @ f, jnp.arange(7.0) @ f)
-    close((np.ones((4, 7), np.float32) @ f).full(), jnp.einsum("pm,lhmn->lhpn", jnp.ones((4, 7)), f.full()))
+    close(
+        (np.ones((4, 7), np.float32) @ f).full(),
+        jnp.einsum("pm,lhmn->lhpn", jnp.ones((4, 7)), f.full()),
+    )
     assert "rank 2" in repr(f)
 
 
@@ -61,7 +64,11 @@ def test_norm_svd_eigenvalues(pair):
         close(s, jnp.linalg.svd(one.full(), compute_uv=False)[..., : s.shape[-1]])
     square = Factored(f.left, jnp.swapaxes(f.left, -1, -2) + 0.5)
     by_size = lambda values: np.sort(np.abs(values))
-    close(by_size(square.eigenvalues()[0, 1]), by_size(np.linalg.eigvals(square.full()[0, 1]))[-2:], 1e-4)
+    close(
+        by_size(square.eigenvalues()[0, 1]),
+        by_size(np.linalg.eigvals(square.full()[0, 1]))[-2:],
+        1e-4,
+    )
     with pytest.raises(ValueError, match="Only square matrices have eigenvalues"):
         f.eigenvalues()
 

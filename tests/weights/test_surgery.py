@@ -141,7 +141,9 @@ def test_errors_teach(models):
         with pytest.raises(ValueError, match=rf"LayerNorm before every reader.*{norm}.*process"):
             weights.center_writing(models[name])
     steered = ji.intervene(models["gpt2"], [ji.zero("z", layer=0)])
-    with pytest.raises(ValueError, match=r"cannot see the edits.*weights.fold_norms\(model.model\)"):
+    with pytest.raises(
+        ValueError, match=r"cannot see the edits.*weights.fold_norms\(model.model\)"
+    ):
         weights.fold_norms(steered)
     with pytest.raises(ValueError, match="has no w_embed"):
         weights.process(models["gpt2"].blocks)
