@@ -15,13 +15,15 @@ from pathlib import Path
 import numpy as np
 
 END = 0
-PIECE = 40_000  # characters: longer documents are cut, so that a few huge ones cannot decide the split
+PIECE = (
+    40_000  # characters: longer documents are cut, so that a few huge ones cannot decide the split
+)
 
 
 def documents(path: Path) -> list[str]:
-    opened = lzma.open(path) if path.suffix == ".xz" else open(path, "rb")
-    with opened as file:
-        whole = file.read().decode("utf-8").split("\n\0\n")
+    raw = path.read_bytes()
+    text = (lzma.decompress(raw) if path.suffix == ".xz" else raw).decode("utf-8")
+    whole = text.split("\n\0\n")
     return [doc[i : i + PIECE] for doc in whole for i in range(0, len(doc), PIECE)]
 
 
@@ -45,7 +47,7 @@ def rows(tokenizer, docs: list[str], *, length: int) -> np.ndarray:
     """Documents joined by `<|endoftext|>` and cut into (row, length) uint16; the incomplete last row is dropped."""
     ids = []
     for encoded in tokenizer.encode_batch_fast(docs, add_special_tokens=False):
-        ids.append(np.array([END] + encoded.ids, dtype=np.uint16))
+        ids.append(np.array([END, *encoded.ids], dtype=np.uint16))
     flat = np.concatenate(ids) if ids else np.zeros(0, np.uint16)
     return flat[: len(flat) // length * length].reshape(-1, length)
 
@@ -59,7 +61,9 @@ class Batches:
     because nothing could predict it. Every second text row begins with `<|endoftext|>`.
     """
 
-    def __init__(self, train_rows, *, batch, vocab, seed=0, repeat_share=(0.4, 0.06), repeat_steps=800):
+    def __init__(
+        self, train_rows, *, batch, vocab, seed=0, repeat_share=(0.4, 0.06), repeat_steps=800
+    ):
         self.rows, self.batch, self.vocab, self.seed = train_rows, batch, vocab, seed
         self.repeat_share, self.repeat_steps = repeat_share, repeat_steps
         self._epoch = (-1, None)
@@ -71,7 +75,10 @@ class Batches:
 
     def _permutation(self, epoch: int) -> np.ndarray:
         if self._epoch[0] != epoch:
-            self._epoch = (epoch, np.random.default_rng([self.seed, 0, epoch]).permutation(len(self.rows)))
+            self._epoch = (
+                epoch,
+                np.random.default_rng([self.seed, 0, epoch]).permutation(len(self.rows)),
+            )
         return self._epoch[1]
 
     def repeat_rows(self, step: int) -> int:

@@ -10,17 +10,16 @@ import argparse
 import json
 from pathlib import Path
 
+import data
+import export
 import jax
 import jax.numpy as jnp
+import model
+import ngram
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 from tokenizers import Tokenizer
-
-import data
-import export
-import model
-import ngram
 
 DOMAINS = {
     "German": ("novels_deu", "legal_deu"),
@@ -34,7 +33,9 @@ DOMAINS = {
 }
 
 
-def seen_rows(train_rows: np.ndarray, *, steps: int, batch: int, seed: int, vocab: int) -> np.ndarray:
+def seen_rows(
+    train_rows: np.ndarray, *, steps: int, batch: int, seed: int, vocab: int
+) -> np.ndarray:
     """The training rows that the first `steps` batches read, each once."""
     if steps * batch >= len(train_rows):
         return train_rows
@@ -44,8 +45,12 @@ def seen_rows(train_rows: np.ndarray, *, steps: int, batch: int, seed: int, voca
 
 def model_losses(params, rows: np.ndarray, config: model.Config, *, chunk=32) -> np.ndarray:
     loss = jax.jit(lambda tokens: model.token_losses(params, tokens, config))
-    padded = np.concatenate([rows, np.zeros((-len(rows) % chunk, rows.shape[1]), rows.dtype)]).astype(np.int32)
-    return np.concatenate([loss(padded[i : i + chunk]) for i in range(0, len(padded), chunk)])[: len(rows)]
+    padded = np.concatenate(
+        [rows, np.zeros((-len(rows) % chunk, rows.shape[1]), rows.dtype)]
+    ).astype(np.int32)
+    return np.concatenate([loss(padded[i : i + chunk]) for i in range(0, len(padded), chunk)])[
+        : len(rows)
+    ]
 
 
 def losses(params, config, rows, training) -> dict[str, tuple[float, float, float, int]]:
@@ -56,8 +61,11 @@ def losses(params, config, rows, training) -> dict[str, tuple[float, float, floa
     for name, held in rows["valid"].items():
         if not len(held):
             continue
-        three = (model_losses(params, held, config), ngram.token_losses(orders[:2], held, vocab=config.vocab),
-                 ngram.token_losses(orders, held, vocab=config.vocab))
+        three = (
+            model_losses(params, held, config),
+            ngram.token_losses(orders[:2], held, vocab=config.vocab),
+            ngram.token_losses(orders, held, vocab=config.vocab),
+        )
         size = three[0].size
         table[name] = (*(x.mean() for x in three), size)
         sums += [x.sum() for x in three] + [size]
@@ -80,7 +88,9 @@ def patterns_and_neurons(params, config, tokens):
     return jnp.stack(patterns), jnp.stack(neurons, axis=1)
 
 
-def induction_scores(params, config, *, block=50, samples=64, seed=0) -> tuple[np.ndarray, np.ndarray]:
+def induction_scores(
+    params, config, *, block=50, samples=64, seed=0
+) -> tuple[np.ndarray, np.ndarray]:
     r"""Prefix-matching and previous-token score of each head, (layer head) each.
 
     A row is `<|endoftext|>` and `block` distinct random tokens, twice; the score of a head is the mean over queries
@@ -98,7 +108,9 @@ def induction_scores(params, config, *, block=50, samples=64, seed=0) -> tuple[n
 def neuron_means(params, config, rows: np.ndarray, *, chunk=64) -> np.ndarray:
     """(row, pos) tokens -> (row, layer * ff) mean activations."""
     run = jax.jit(lambda t: patterns_and_neurons(params, config, t)[1])
-    padded = np.concatenate([rows, np.zeros((-len(rows) % chunk, rows.shape[1]), rows.dtype)]).astype(np.int32)
+    padded = np.concatenate(
+        [rows, np.zeros((-len(rows) % chunk, rows.shape[1]), rows.dtype)]
+    ).astype(np.int32)
     means = np.concatenate([run(padded[i : i + chunk]) for i in range(0, len(padded), chunk)])
     return means[: len(rows)].reshape(len(rows), -1)
 
@@ -124,21 +136,31 @@ def domain_neurons(params, config, rows, *, length=128, each=(400, 200)) -> dict
     for side, most in zip(("train", "valid"), each):
         pieces, label = [], []
         for name, r in rows[side].items():
-            # Several pieces of one row would not be independent: one piece a row, unless there are too few rows.
-            cut = np.concatenate([r[:, i : i + length] for i in range(0, r.shape[1] - length + 1, length)])[
-                : max(most, len(r)) if len(r) < most else len(r)]
+            # One piece a row, so that pieces are independent; all pieces where rows are few.
+            starts = range(0, r.shape[1] - length + 1, length if len(r) < most else r.shape[1])
+            cut = np.concatenate([r[:, i : i + length] for i in starts])
             cut = cut[np.random.default_rng(0).permutation(len(cut))[:most]]
             pieces.append(cut)
             label += [name] * len(cut)
-        values[side], names[side] = neuron_means(params, config, np.concatenate(pieces)), np.array(label)
+        values[side], names[side] = (
+            neuron_means(params, config, np.concatenate(pieces)),
+            np.array(label),
+        )
     out = {}
     for domain, corpora in DOMAINS.items():
         truth = {side: np.isin(names[side], corpora) for side in names}
         if not truth["train"].any() or not truth["valid"].any():
             continue
         neuron, threshold = best_neuron(values["train"], truth["train"])
-        scores = (f1(values[side][:, neuron] > threshold, truth[side]) for side in ("train", "valid"))
-        out[domain] = (*divmod(neuron, config.ff), *scores, int(truth["valid"].sum()), len(truth["valid"]))
+        scores = (
+            f1(values[side][:, neuron] > threshold, truth[side]) for side in ("train", "valid")
+        )
+        out[domain] = (
+            *divmod(neuron, config.ff),
+            *scores,
+            int(truth["valid"].sum()),
+            len(truth["valid"]),
+        )
     return out
 
 
@@ -152,9 +174,13 @@ def show(title: str, columns: list[str], lines: list[list[str]]) -> None:
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", help="an exported model: jaxinterp/_tiny or runs/tiny/stepN")
-    parser.add_argument("--data", required=True, help="folder with the corpora, or a run's rows.npz")
+    parser.add_argument(
+        "--data", required=True, help="folder with the corpora, or a run's rows.npz"
+    )
     parser.add_argument("--skip-loss", action="store_true", help="only heads and neurons (faster)")
     args = parser.parse_args(argv)
     params, config = export.load(args.folder)
@@ -163,23 +189,48 @@ def main(argv=None):
         rows = data.load_rows(args.data)
     else:
         tok = Tokenizer.from_file(str(Path(args.folder) / "tokenizer.json"))
-        rows = {side: {name: data.rows(tok, docs, length=config.context + 1) for name, docs in corpora.items()}
-                for side, corpora in data.load_corpora(args.data).items()}
-    print(f"{args.folder}: {training['steps']} steps of {training['batch']} x {config.context} = "
-          f"{training['steps'] * training['batch'] * config.context / 1e6:.1f}M tokens; "
-          f"{sum(x.size for x in jax.tree.leaves(params)) / 1e6:.2f}M parameters")
+        rows = {
+            side: {
+                name: data.rows(tok, docs, length=config.context + 1)
+                for name, docs in corpora.items()
+            }
+            for side, corpora in data.load_corpora(args.data).items()
+        }
+    print(
+        f"{args.folder}: {training['steps']} steps of {training['batch']} x {config.context} = "
+        f"{training['steps'] * training['batch'] * config.context / 1e6:.1f}M tokens; "
+        f"{sum(x.size for x in jax.tree.leaves(params)) / 1e6:.2f}M parameters"
+    )
     if not args.skip_loss:
         result = losses(params, config, rows, training)
-        show("Held-out loss, nats per token", ["corpus", "model", "bigram", "trigram", "tokens"],
-             [[name, *(f"{x:.3f}" for x in three), f"{size:,}"] for name, (*three, size) in result.items()])
+        show(
+            "Held-out loss, nats per token",
+            ["corpus", "model", "bigram", "trigram", "tokens"],
+            [
+                [name, *(f"{x:.3f}" for x in three), f"{size:,}"]
+                for name, (*three, size) in result.items()
+            ],
+        )
     prefix, previous = induction_scores(params, config)
     prefix25, _ = induction_scores(params, config, block=25)
-    lines = [[f"{l}.{h}", f"{prefix[l, h]:.3f}", f"{prefix25[l, h]:.3f}", f"{previous[l, h]:.3f}"]
-             for l, h in np.ndindex(prefix.shape)]
-    show("Heads on repeated random tokens", ["head", "prefix s=50", "prefix s=25", "previous token"], lines)
+    lines = [
+        [f"{at[0]}.{at[1]}", *(f"{score[at]:.3f}" for score in (prefix, prefix25, previous))]
+        for at in np.ndindex(prefix.shape)
+    ]
+    show(
+        "Heads on repeated random tokens",
+        ["head", "prefix s=50", "prefix s=25", "previous token"],
+        lines,
+    )
     found = domain_neurons(params, config, rows)
-    show("One neuron a domain, mean over 128 tokens", ["domain", "neuron", "F1 train", "F1 held out", "held-out rows"],
-         [[name, f"{l}.{n}", f"{a:.3f}", f"{b:.3f}", f"{k} of {m}"] for name, (l, n, a, b, k, m) in found.items()])
+    show(
+        "One neuron a domain, mean over 128 tokens",
+        ["domain", "neuron", "F1 train", "F1 held out", "held-out rows"],
+        [
+            [name, f"{layer}.{unit}", f"{a:.3f}", f"{b:.3f}", f"{k} of {m}"]
+            for name, (layer, unit, a, b, k, m) in found.items()
+        ],
+    )
 
 
 if __name__ == "__main__":

@@ -12,11 +12,10 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import model
 import numpy as np
 from einops import rearrange
 from safetensors.numpy import load_file, save_file
-
-import model
 
 PLAIN = {  # checkpoint name of a layer's leaf -> (our leaf, einops pattern from theirs to ours)
     "input_layernorm.weight": ("ln1.weight", "d -> d"),
@@ -30,7 +29,10 @@ PLAIN = {  # checkpoint name of a layer's leaf -> (our leaf, einops pattern from
     "mlp.dense_4h_to_h.weight": ("mlp.w_out", "d ff -> ff d"),
     "mlp.dense_4h_to_h.bias": ("mlp.b_out", "d -> d"),
 }
-FUSED = {"weight": ("w", "(head qkv k) d -> qkv head d k"), "bias": ("b", "(head qkv k) -> qkv head k")}
+FUSED = {
+    "weight": ("w", "(head qkv k) d -> qkv head d k"),
+    "bias": ("b", "(head qkv k) -> qkv head k"),
+}
 
 
 def inverse(pattern: str) -> str:
@@ -48,24 +50,37 @@ def to_checkpoint(params, config: model.Config) -> dict[str, np.ndarray]:
         prefix = f"gpt_neox.layers.{layer}."
         for name, (leaf, pattern) in PLAIN.items():
             part, field = leaf.split(".")
-            out[prefix + name] = rearrange(np.asarray(params["blocks"][part][field][layer]), inverse(pattern))
+            out[prefix + name] = rearrange(
+                np.asarray(params["blocks"][part][field][layer]), inverse(pattern)
+            )
         for name, (letter, pattern) in FUSED.items():
-            stacked = np.stack([np.asarray(params["blocks"]["attn"][f"{letter}_{n}"][layer]) for n in "qkv"])
+            stacked = np.stack(
+                [np.asarray(params["blocks"]["attn"][f"{letter}_{n}"][layer]) for n in "qkv"]
+            )
             out[f"{prefix}attention.query_key_value.{name}"] = rearrange(stacked, inverse(pattern))
-    return {name: np.ascontiguousarray(np.asarray(value, np.float16)) for name, value in out.items()}
+    return {
+        name: np.ascontiguousarray(np.asarray(value, np.float16)) for name, value in out.items()
+    }
 
 
 def from_checkpoint(tensors: dict[str, np.ndarray], config: model.Config) -> dict:
     tensors = {name: value.astype(np.float32) for name, value in tensors.items()}
     blocks = {"ln1": {}, "attn": {}, "ln2": {}, "mlp": {}}
-    every = lambda name: [tensors[f"gpt_neox.layers.{layer}.{name}"] for layer in range(config.layer)]
+    every = lambda name: [
+        tensors[f"gpt_neox.layers.{layer}.{name}"] for layer in range(config.layer)
+    ]
     sizes = {"head": config.head, "k": config.k}
     for name, (leaf, pattern) in PLAIN.items():
         part, field = leaf.split(".")
         known = sizes if "head" in pattern else {}
-        blocks[part][field] = np.stack([rearrange(value, pattern, **known) for value in every(name)])
+        blocks[part][field] = np.stack(
+            [rearrange(value, pattern, **known) for value in every(name)]
+        )
     for name, (letter, pattern) in FUSED.items():
-        values = [rearrange(value, pattern, qkv=3, **sizes) for value in every(f"attention.query_key_value.{name}")]
+        values = [
+            rearrange(value, pattern, qkv=3, **sizes)
+            for value in every(f"attention.query_key_value.{name}")
+        ]
         for n, value in zip("qkv", np.stack(values, axis=1)):
             blocks["attn"][f"{letter}_{n}"] = value
     return {
@@ -105,7 +120,9 @@ def save(folder: Path, params, config: model.Config, tokenizer: Path, *, trainin
     `training` says which batches the model saw ({"steps", "batch", "seed"}), for the n-grams of `evaluate.py`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(to_checkpoint(params, config), folder / "model.safetensors", metadata={"format": "pt"})
+    save_file(
+        to_checkpoint(params, config), folder / "model.safetensors", metadata={"format": "pt"}
+    )
     (folder / "config.json").write_text(json.dumps(to_config(config), indent=2) + "\n")
     (folder / "training.json").write_text(json.dumps(training) + "\n")
     shutil.copyfile(tokenizer, folder / "tokenizer.json")
@@ -116,9 +133,15 @@ def save(folder: Path, params, config: model.Config, tokenizer: Path, *, trainin
 def load(folder) -> tuple[dict, model.Config]:
     c = json.loads((Path(folder) / "config.json").read_text())
     config = model.Config(
-        vocab=c["vocab_size"], d=c["hidden_size"], layer=c["num_hidden_layers"], head=c["num_attention_heads"],
-        ff=c["intermediate_size"], context=c["max_position_embeddings"], rotary_pct=c["rotary_pct"],
-        rotary_base=c["rotary_emb_base"], eps=c["layer_norm_eps"],
+        vocab=c["vocab_size"],
+        d=c["hidden_size"],
+        layer=c["num_hidden_layers"],
+        head=c["num_attention_heads"],
+        ff=c["intermediate_size"],
+        context=c["max_position_embeddings"],
+        rotary_pct=c["rotary_pct"],
+        rotary_base=c["rotary_emb_base"],
+        eps=c["layer_norm_eps"],
     )
     params = from_checkpoint(load_file(Path(folder) / "model.safetensors"), config)
     return jax.tree.map(jnp.asarray, params), config

@@ -4,9 +4,13 @@ $$x \leftarrow x + \mathrm{Attn}(\mathrm{LN}_1 x) + \mathrm{MLP}(\mathrm{LN}_2 x
 \mathrm{logits} = \mathrm{LN}_f(x)\, W_U$$
 
 The leaves have the names and shapes of the library's GPT-NeoX module (block weights stacked on a leading `layer`
-axis), so trained weights move there without surgery. Only what training needs is here: no sites, no cache.
+axis), so trained weights move there without surgery. Only what training needs is here: no sites, no cache. It is
+kept beside the library's forward because it trains 1.9 times as fast on a CPU (0.57 against 1.10 seconds of processor
+time for loss and gradients of a batch of 16 x 256 tokens); `tests/test_train_tiny.py` holds the two to 1e-5.
 """
 
+import itertools
+import operator
 from typing import NamedTuple
 
 import jax
@@ -47,15 +51,21 @@ def init(key, config: Config) -> dict:
         "blocks": {
             "ln1": norm(c.layer),
             "attn": {
-                "w_q": normal(heads, c.d), "w_k": normal(heads, c.d), "w_v": normal(heads, c.d),
+                "w_q": normal(heads, c.d),
+                "w_k": normal(heads, c.d),
+                "w_v": normal(heads, c.d),
                 "w_o": jnp.zeros((c.layer, c.head, c.k, c.d)),
-                "b_q": jnp.zeros((c.layer, c.head, c.k)), "b_k": jnp.zeros((c.layer, c.head, c.k)),
-                "b_v": jnp.zeros((c.layer, c.head, c.k)), "b_o": jnp.zeros((c.layer, c.d)),
+                "b_q": jnp.zeros((c.layer, c.head, c.k)),
+                "b_k": jnp.zeros((c.layer, c.head, c.k)),
+                "b_v": jnp.zeros((c.layer, c.head, c.k)),
+                "b_o": jnp.zeros((c.layer, c.d)),
             },
             "ln2": norm(c.layer),
             "mlp": {
-                "w_in": normal((c.layer, c.d, c.ff), c.d), "b_in": jnp.zeros((c.layer, c.ff)),
-                "w_out": jnp.zeros((c.layer, c.ff, c.d)), "b_out": jnp.zeros((c.layer, c.d)),
+                "w_in": normal((c.layer, c.d, c.ff), c.d),
+                "b_in": jnp.zeros((c.layer, c.ff)),
+                "w_out": jnp.zeros((c.layer, c.ff, c.d)),
+                "b_out": jnp.zeros((c.layer, c.d)),
             },
         },
         "ln_final": norm(),
@@ -121,7 +131,9 @@ def attend_in_blocks(q, k, v, *, blocks=4):
     """`attend` with the queries in blocks, each against only the keys up to its end: 5/8 of the work for 4 blocks."""
     pos = q.shape[-2]
     cuts = np.linspace(0, pos, min(blocks, pos) + 1).astype(int)
-    parts = [attend(q[..., a:b, :], k[..., :b, :], v[..., :b, :]) for a, b in zip(cuts[:-1], cuts[1:])]
+    parts = [
+        attend(q[..., a:b, :], k[..., :b, :], v[..., :b, :]) for a, b in itertools.pairwise(cuts)
+    ]
     return jnp.concatenate(parts, axis=-2)
 
 
@@ -130,13 +142,19 @@ def attention(p, x, table):
     head, d, k = p["w_q"].shape
     # One matmul of width 3 * head * k: many matmuls of width k are several times slower. The barriers keep XLA from
     # computing a transposed array anew in every reader.
-    weight = jnp.concatenate([p[f"w_{n}"].transpose(1, 0, 2).reshape(d, head * k) for n in "qkv"], axis=1)
+    weight = jnp.concatenate(
+        [p[f"w_{n}"].transpose(1, 0, 2).reshape(d, head * k) for n in "qkv"], axis=1
+    )
     bias = jnp.concatenate([p[f"b_{n}"].reshape(-1) for n in "qkv"])
     qkv = (x @ weight + bias).reshape(*x.shape[:2], 3, head, k)
     cos, sin = (t[:, None, None] for t in table)
     qk = rotate(qkv[:, :, :2], cos, sin)
-    q, key, v = (fixed(a.transpose(0, 2, 1, 3)) for a in (qk[:, :, 0] * k**-0.5, qk[:, :, 1], qkv[:, :, 2]))
-    z = fixed(fixed(attend_in_blocks(q, key, v)).transpose(0, 2, 1, 3)).reshape(*x.shape[:2], head * k)
+    q, key, v = (
+        fixed(a.transpose(0, 2, 1, 3)) for a in (qk[:, :, 0] * k**-0.5, qk[:, :, 1], qkv[:, :, 2])
+    )
+    z = fixed(fixed(attend_in_blocks(q, key, v)).transpose(0, 2, 1, 3)).reshape(
+        *x.shape[:2], head * k
+    )
     return z @ p["w_o"].reshape(head * k, d) + p["b_o"], (q, key)
 
 
@@ -158,7 +176,10 @@ gelu.defvjp(_gelu_forward, lambda slope, dy: (fixed(slope * dy),))
 def block(p, x, table, eps):
     """x + Attn(LN1 x) + MLP(LN2 x); also q and k, and the neurons after the nonlinearity, for measurements."""
     attn, qk = attention(p["attn"], layer_norm(x, p["ln1"]["weight"], p["ln1"]["bias"], eps), table)
-    pre = layer_norm(x, p["ln2"]["weight"], p["ln2"]["bias"], eps) @ p["mlp"]["w_in"] + p["mlp"]["b_in"]
+    pre = (
+        layer_norm(x, p["ln2"]["weight"], p["ln2"]["bias"], eps) @ p["mlp"]["w_in"]
+        + p["mlp"]["b_in"]
+    )
     post = gelu(pre)
     return x + attn + post @ p["mlp"]["w_out"] + p["mlp"]["b_out"], qk, post
 
@@ -168,7 +189,8 @@ def final_hidden(params, tokens, config: Config, *, collect=None):
     table = rotary_table(config, tokens.shape[-1])
     x = params["w_embed"][tokens]
     for layer in range(config.layer):
-        x, qk, post = block(jax.tree.map(lambda w: w[layer], params["blocks"]), x, table, config.eps)
+        weights = jax.tree.map(operator.itemgetter(layer), params["blocks"])
+        x, qk, post = block(weights, x, table, config.eps)
         if collect is not None:
             collect(layer, qk, post)
     return layer_norm(x, params["ln_final"]["weight"], params["ln_final"]["bias"], config.eps)
@@ -204,11 +226,15 @@ def _unembed_forward(hidden, w_unembed, target, weight, *, chunk=512):
         unnormalised = jnp.exp(out - top)
         total = unnormalised.sum(-1, keepdims=True)
         loss = jnp.log(total[:, 0]) + top[:, 0] - jnp.take_along_axis(out, t[:, None], -1)[:, 0]
-        dout = unnormalised * (w[:, None] / total) - jnp.where(t[:, None] == jnp.arange(vocab), w[:, None], 0.0)
+        dout = unnormalised * (w[:, None] / total) - jnp.where(
+            t[:, None] == jnp.arange(vocab), w[:, None], 0.0
+        )
         return dw + h.T @ dout, ((w * loss).sum(), dout @ w_unembed.T)
 
     split = lambda a: a.reshape(rows // chunk, chunk, *a.shape[1:])
-    dw, (loss, dh) = jax.lax.scan(one, jnp.zeros_like(w_unembed), (split(hidden), split(target), split(weight)))
+    dw, (loss, dh) = jax.lax.scan(
+        one, jnp.zeros_like(w_unembed), (split(hidden), split(target), split(weight))
+    )
     return loss.sum(), (dh.reshape(hidden.shape), dw)
 
 
@@ -223,5 +249,10 @@ unembed_loss.defvjp(_unembed_forward, _unembed_backward)
 def mean_loss(params, tokens, weight, config: Config):
     """Weighted mean over positions of the next-token loss."""
     hidden = final_hidden(params, tokens[:, :-1], config)
-    flat = hidden.reshape(-1, config.d), params["w_unembed"], tokens[:, 1:].reshape(-1), weight.reshape(-1)
+    flat = (
+        hidden.reshape(-1, config.d),
+        params["w_unembed"],
+        tokens[:, 1:].reshape(-1),
+        weight.reshape(-1),
+    )
     return unembed_loss(*flat) / weight.sum()

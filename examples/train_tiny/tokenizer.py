@@ -7,10 +7,11 @@
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 END = "<|endoftext|>"
-NAMES = """John Mary James Tom Anna Alice Bob Jack Peter Paul Mark Luke David Daniel Sarah Emma Lucy Jane Kate Laura
+_NAMES = """John Mary James Tom Anna Alice Bob Jack Peter Paul Mark Luke David Daniel Sarah Emma Lucy Jane Kate Laura
 George Henry Charles William Robert Richard Thomas Edward Michael Simon Martin Adam Alex Ben Sam Max Fred Frank Arthur
 Walter Joe Tim Dan Scott Kevin Ryan Jason Andrew Stephen Matthew Victoria Elizabeth Margaret Susan Rachel Rose Amy Ann
-Julia Clara Helen Ruth Grace Lisa Maria Sophie Marie Louise Charlotte Jennifer Jessica Michelle Amanda""".split()
+Julia Clara Helen Ruth Grace Lisa Maria Sophie Marie Louise Charlotte Jennifer Jessica Michelle Amanda"""
+NAMES = tuple(_NAMES.split())
 
 
 def train(texts, *, vocab: int) -> Tokenizer:
@@ -18,7 +19,9 @@ def train(texts, *, vocab: int) -> Tokenizer:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=vocab, special_tokens=[END], initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        vocab_size=vocab,
+        special_tokens=[END],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
     texts = list(texts)
