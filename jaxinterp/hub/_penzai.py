@@ -92,7 +92,7 @@ def from_penzai(transformer: Any, *, ctx: int = 2048, norm_eps: float | None = N
         )
     kinds = (pz.Parameter, pz.ParameterValue)
     found = pz.select(transformer).at_instances_of(kinds)
-    values = {parameter.label: parameter.value for parameter in found.get_sequence()}
+    values = {str(parameter.label): parameter.value for parameter in found.get_sequence()}
     bare = found.apply(lambda parameter: pz.ParameterSlot(parameter.label))
     computes_in = jnp.dtype(transformer.metadata.activation_dtype)
     metadata = dataclasses.replace(transformer.metadata, activation_dtype=computes_in)

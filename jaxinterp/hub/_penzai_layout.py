@@ -92,6 +92,7 @@ def definition(config: Any, dtype: Any, name: str, stacked: bool) -> Any:
     from penzai import pz
     from penzai.models.transformer.variants import gpt_neox, llamalike_common
 
+    built: Any
     sizes: dict[str, Any] = dict(
         embedding_dim=config.d, projection_dim=config.k, mlp_hidden_dim=config.ff,
         num_decoder_blocks=config.layers, vocab_size=config.vocab,
@@ -174,12 +175,12 @@ def read_config(
 
     meta, select = transformer.metadata, pz.select(transformer)
     ends = "/embedder.embeddings"
-    prefix = next((label.removesuffix(ends) for label in values if str(label).endswith(ends)), None)
+    prefix = next((label.removesuffix(ends) for label in values if label.endswith(ends)), None)
     layers = list(getattr(transformer.body, "sublayers", ()))
     stacks = [layer for layer in layers if isinstance(layer, pz.nn.LayerStack)]
     neox = bool(select.at_instances_of(pz.nn.ApplyRoPEToSubset).get_sequence())
     rotary_type = pz.nn.ApplyRoPEToSubset if neox else pz.nn.ApplyRoPE
-    rotary = select.at_instances_of(rotary_type).get_sequence()
+    rotary: Any = select.at_instances_of(rotary_type).get_sequence()
     act = select.at_instances_of(pz.nn.Elementwise).get_sequence()
     if prefix is None or not rotary or not act:
         raise UnhandledConfig(
@@ -233,8 +234,7 @@ def _common_eps(transformer: Any) -> float:
 
 def differences(a: Any, b: Any, where: str) -> Iterator[str]:
     """Where two penzai layers differ, in words; nothing when they compute the same."""
-    numbers = isinstance(a, int | float) and isinstance(b, int | float)
-    if type(a) is not type(b) and not numbers:
+    if type(a) is not type(b) and {type(a), type(b)} != {int, float}:
         yield f"{where or 'model'} is a {type(a).__name__}, not a {type(b).__name__}"
     elif dataclasses.is_dataclass(a) and not isinstance(a, type):
         for field in dataclasses.fields(a):
