@@ -57,9 +57,9 @@ class At(eqx.Module):
 
 
 def at(
-    site: str,
+    site: str | Any,
     *,
-    layer: int | slice | None = None,
+    layer: int | slice | None | Any = None,
     pos: Any = None,
     reduce: str | None = None,
     name: str | None = None,

@@ -24,7 +24,7 @@ def generate(
     temperature: float | Any = 1.0,
     top_k: int | None = None,
     top_p: float | Any | None = None,
-    edits: Edit | Sequence[Edit] = (),
+    edits: Edit | Sequence[Any] = (),
     mask: Bool[Array, "*batch pos"] | Any | None = None,
     stop: int | None = None,
     choose: Callable[[Array, Float[Array, "*batch vocab"]], Int[Array, "*batch"]] | None = None,

@@ -20,8 +20,8 @@ def site_grads(
     model: Any,
     tokens: Int[Array, "*batch pos"] | Any,
     *,
-    at: str | At | Sequence[str | At],
-    edits: Edit | Sequence[Edit] = (),
+    at: str | At | Sequence[Any],
+    edits: Edit | Sequence[Any] = (),
     mask: Bool[Array, "*batch pos"] | Any | None = None,
     logits: bool | Any = True,
 ) -> tuple[Array, Acts, Acts]:

@@ -31,8 +31,8 @@ def run(
     model: Any,
     tokens: Int[Array, "*batch pos"] | Float[Array, "*batch pos d"] | Any,
     *,
-    edits: Edit | Sequence[Edit] = (),
-    capture: str | At | Sequence[str | At] = (),
+    edits: Edit | Sequence[Any] = (),
+    capture: str | At | Sequence[Any] = (),
     mask: Bool[Array, "*batch pos"] | Any | None = None,
     logits: bool | Any = True,
     debug: bool = False,
@@ -364,11 +364,11 @@ def _take(leaf: Array, layer: Any) -> Array:
 
 def resume(
     model: Any,
-    resid: Float[Array, "*batch pos d"],
-    layer: int | Int[Array, ""],
+    resid: Float[Array, "*batch pos d"] | Any,
+    layer: int | Int[Array, ""] | Any,
     *,
-    edits: Edit | Sequence[Edit] = (),
-    capture: str | At | Sequence[str | At] = (),
+    edits: Edit | Sequence[Any] = (),
+    capture: str | At | Sequence[Any] = (),
     mask: Bool[Array, "*batch pos"] | Any | None = None,
     logits: bool | Any = True,
 ) -> tuple[Any, Acts]:

@@ -9,6 +9,7 @@ import dataclasses
 import difflib
 import re
 from collections.abc import Iterable
+from typing import Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,7 +126,7 @@ _TL_LAYER = re.compile(r"^blocks\.(\d+)\.")
 _SUFFIX = re.compile(r"^(?P<name>[^\[\]]+)(?:\[(?P<index>[^\[\]]*)\])?$")
 
 
-def parse(text: str) -> tuple[str, int | slice | None]:
+def parse(text: str | Any) -> tuple[str, int | slice | None]:
     """A written site to its name and layers: `parse("z[2:5]") == ("z", slice(2, 5))`.
 
     None stands for every layer (or for a site of the model). TransformerLens names carry their

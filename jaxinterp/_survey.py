@@ -150,7 +150,7 @@ class Intervened(eqx.Module):
         return self.model.blocks
 
 
-def intervene(model: Any, edits: Edit | Sequence[Edit]) -> Intervened:
+def intervene(model: Any, edits: Edit | Sequence[Any]) -> Intervened:
     r"""$M \mapsto M_{e_1, \dots, e_n}$: a model whose every run applies the edits.
 
     **Arguments:** `model`; `edits`, one or several, applied in order, before those of a run.

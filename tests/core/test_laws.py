@@ -21,14 +21,15 @@ def test_every_family_keeps_the_laws(name: str) -> None:
     assert "capturing changes nothing" in str(report)
 
 
-@pytest.mark.parametrize("name", ["gpt2", "llama"])
+@pytest.mark.parametrize("name", ["gpt2", "neox", "llama"])
 def test_laws_hold_in_bfloat16(name: str) -> None:
     ji.testing.check_model(random_model(CONFIGS[name], jnp.bfloat16), PROMPTS)
 
 
-def test_laws_hold_in_float64() -> None:
+@pytest.mark.parametrize("name", ["gpt2", "neox", "llama"])
+def test_laws_hold_in_float64(name: str) -> None:
     with jax.enable_x64(True):
-        model = random_model(CONFIGS["neox"], jnp.float64)
+        model = random_model(CONFIGS[name], jnp.float64)
         report = ji.testing.check_model(model, PROMPTS)
     assert max(report.laws.values()) < 1e-11
 
