@@ -1,5 +1,7 @@
 """Components sum back to the stream, however they are asked for."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,48 +19,57 @@ def agree(value, expected, rtol=1e-5):
     assert np.abs(value - expected).max() <= rtol * np.abs(expected).max()
 
 
-def captured(model, tokens, site, **options):
-    return ji.run(model, tokens, capture=[site], logits=False, **options)[1][site]
+@pytest.fixture(scope="module")
+def truth(models, tokens):
+    """The captured streams of a model, run once."""
+
+    @functools.cache
+    def captured(name):
+        sites = ["resid_pre", "resid_mid", "resid_post", "ln_final_out"]
+        emitted = ji.sites(models[name], tokens)
+        return ji.run(models[name], tokens, capture=[s for s in sites if s in emitted])[1]
+
+    return captured
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_heads_sum_to_the_stream(name, models, tokens):
-    agree(
-        weights.by_head(models[name], tokens).total(),
-        captured(models[name], tokens, "resid_post[-1]"),
-    )
+def test_heads_sum_to_the_stream(name, models, tokens, truth):
+    agree(weights.by_head(models[name], tokens).total(), truth(name)["resid_post"][-1])
 
 
 @pytest.mark.parametrize("name", ["gpt2", "neox", "llama", "attention only"])
-def test_layers_sum_to_any_stream(name, models, tokens):
-    model = models[name]
-    agree(weights.by_layer(model, tokens).total(), captured(model, tokens, "resid_post[-1]"))
-    agree(
-        weights.by_layer(model, tokens, layer=0).total(), captured(model, tokens, "resid_post[0]")
-    )
-    if name == "gpt2":
-        start = weights.by_layer(model, tokens, site="resid_pre", layer=0)
-        assert start.labels == ("embed", "pos_embed")
-        agree(start.total(), captured(model, tokens, "resid_pre[0]"))
+def test_layers_sum_to_the_stream(name, models, tokens, truth):
+    agree(weights.by_layer(models[name], tokens).total(), truth(name)["resid_post"][-1])
 
 
 @pytest.mark.parametrize("name", ["gpt2", "neox", "llama with biases"])
-def test_neurons_sum_to_the_stream(name, models, tokens):
+def test_neurons_sum_to_the_stream(name, models, tokens, truth):
     at = jnp.array([0, 3])
     total = weights.by_neuron(models[name], tokens, pos=at).total()
-    agree(total, captured(models[name], tokens, "resid_post[-1]")[:, at])
+    agree(total, truth(name)["resid_post"][-1][:, at])
+
+
+def test_streams_on_the_way(models, tokens, truth):
+    model, acts = models["gpt2"], truth("gpt2")
+    written = ("embed", "pos_embed", "attn_out[0]", "mlp_out[0]", "attn_out[1]", "mlp_out[1]")
+    for site, layer, count in [("resid_pre", 0, 2), ("resid_post", 0, 4), ("resid_mid", 1, 5)]:
+        parts = weights.by_layer(model, tokens, site=site, layer=layer)
+        assert parts.labels == written[:count]
+        agree(parts.total(), acts[site][layer])
+    heads = weights.by_head(models["neox"], tokens, layer=0)
+    assert heads.labels == ("embed", "L0H0", "L0H1", "L0H2", "L0H3", "attn.b_o", "mlp_out[0]")
+    agree(heads.total(), truth("neox")["resid_post"][0])
 
 
 @pytest.mark.parametrize("kind", PARTS)
-def test_one_prompt_one_position(kind, models, tokens):
-    model = models["gpt2"]
-    _, acts = ji.run(model, tokens[0], capture=["resid_post[-1]", "ln_final_out"])
+def test_one_prompt_one_position(kind, models, tokens, truth):
+    model, acts = models["gpt2"], truth("gpt2")
     values, labels = PARTS[kind](model, tokens[0], pos=-1)
     assert values.shape == (len(labels), 8)
-    agree(values.sum(0), acts["resid_post[-1]"][-1])
+    agree(values.sum(0), acts["resid_post"][-1, 0, -1])
     ready = PARTS[kind](model, tokens[0], pos=-1, norm=True)
     assert ready.labels == (*labels, "ln_final.bias")
-    agree(ready.total(), acts["ln_final_out"][-1])
+    agree(ready.total(), acts["ln_final_out"][0, -1])
 
 
 @pytest.mark.parametrize(
@@ -92,36 +103,13 @@ def test_head_and_neuron_are_what_they_are_called(models, tokens):
         heads["L9H9"]
 
 
-def test_labels(models, tokens):
-    layers = weights.by_layer(models["gpt2"], tokens).labels
-    assert layers == (
-        "embed",
-        "pos_embed",
-        "attn_out[0]",
-        "mlp_out[0]",
-        "attn_out[1]",
-        "mlp_out[1]",
-    )
-    heads = weights.by_head(models["neox"], tokens, layer=0, site="resid_post").labels
-    assert heads == ("embed", "L0H0", "L0H1", "L0H2", "L0H3", "attn.b_o", "mlp_out[0]")
-    mid = weights.by_layer(models["gpt2"], tokens, layer=1, site="resid_mid")
-    assert mid.labels == layers[:-1]
-    agree(mid.total(), captured(models["gpt2"], tokens, "resid_mid[1]"))
-
-
-def test_accumulated(models, tokens):
-    model = models["gpt2"]
-    values, labels = weights.accumulated(model, tokens, mid=True)
-    assert labels == (
-        "resid_pre[0]",
-        "resid_mid[0]",
-        "resid_post[0]",
-        "resid_mid[1]",
-        "resid_post[1]",
-    )
-    _, acts = ji.run(model, tokens, capture=list(labels))
+def test_accumulated(models, tokens, truth):
+    values, labels = weights.accumulated(models["gpt2"], tokens, mid=True)
+    sites = "resid_pre[0] resid_mid[0] resid_post[0] resid_mid[1] resid_post[1]"
+    assert labels == tuple(sites.split())
     for value, label in zip(values, labels, strict=True):
-        np.testing.assert_array_equal(value, acts[label])
+        site, layer = label.removesuffix("]").split("[")
+        np.testing.assert_array_equal(value, truth("gpt2")[site][int(layer)])
     assert weights.accumulated(models["neox"], tokens, pos=-1).values.shape == (3, 2, 8)
 
 
