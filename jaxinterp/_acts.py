@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from ._check import Shapes, check_index, check_selector
+from ._check import Shapes, as_selector, check_index, check_selector
 from ._sites import axes_of, is_per_layer, parse, unknown
 
 REDUCTIONS = ("mean", "max", "sum", "last")
@@ -59,7 +59,7 @@ class At(eqx.Module):
 def at(
     site: str | Any,
     *,
-    layer: int | slice | None | Any = None,
+    layer: int | slice | Any | None = None,
     pos: Any = None,
     reduce: str | None = None,
     name: str | None = None,
@@ -113,8 +113,8 @@ def at(
             f"{base!r} has the axes {' '.join(axes_of(base))} and no pos to select or reduce; "
             f"capture {base!r} and index the result."
         )
-    if pos is not None and not isinstance(pos, jax.Array):
-        pos = np.asarray(pos)
+    if pos is not None:
+        pos = as_selector(pos)
     if pos is not None and pos.dtype == bool and reduce is None:
         raise ValueError(
             "A mask keeps a number of positions that is not known before the run; add a "
@@ -173,7 +173,7 @@ def check_captures(captures: Sequence[At], shapes: Shapes, count: int, start: in
             check_selector("pos", at.pos, shape[axis], shape[:axis], at.name)
 
 
-def take_positions(x: Array, pos: Array, axis: int) -> Array:
+def take_positions(x: Array, pos: Any, axis: int) -> Array:
     """`x` at positions: a scalar drops the axis, `(n,)` is shared, `(*batch, n)` is per example."""
     pos = jnp.asarray(pos)
     pos = jnp.where(pos < 0, pos + x.shape[axis], pos)

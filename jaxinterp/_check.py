@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-
+from jax.core import Tracer
 
 Shapes = dict[str, jax.ShapeDtypeStruct]
 """The sites of a model with their shapes, without a layer axis."""
@@ -16,7 +16,7 @@ Shapes = dict[str, jax.ShapeDtypeStruct]
 
 def concrete(value: Any) -> bool:
     """Whether a value can be looked at: not while it is traced."""
-    return not isinstance(value, jax.core.Tracer)
+    return not isinstance(value, Tracer)
 
 
 def check_tokens(tokens: Any, config: Any, extra: int = 0) -> None:
@@ -85,9 +85,7 @@ def check_index(name: str, index: int, size: int, what: str) -> None:
         )
 
 
-def check_selector(
-    name: str, value: Any, size: int, batch: tuple[int, ...], what: str
-) -> None:
+def check_selector(name: str, value: Any, size: int, batch: tuple[int, ...], what: str) -> None:
     """A selector of an axis: ints in range, or a mask as long as the axis."""
     per_example = (*batch,)
     if value.dtype == bool:
@@ -105,3 +103,11 @@ def check_selector(
     if concrete(value) and value.size:
         for index in (int(np.min(np.asarray(value))), int(np.max(np.asarray(value)))):
             check_index(name, index, size, what)
+
+
+def as_selector(value: Any) -> Any:
+    """Ints or a mask as an array leaf; NumPy's 64-bit ints are of no use to JAX."""
+    if isinstance(value, jax.Array):
+        return value
+    leaf = np.asarray(value)
+    return leaf.astype(np.int32) if leaf.dtype == np.int64 else leaf

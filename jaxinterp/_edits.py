@@ -349,7 +349,8 @@ class _Mapped:
 
 def _pointwise(site: str, fn: Callable[..., Array], value: Any, where: dict[str, Any]) -> Edit:
     aim, base, layers = selection(site, where)
-    return Pointwise(where=aim, site=base, layers=layers, value=value, fn=fn)
+    # Its `sites` is a property, which a type checker takes for a missing argument.
+    return Pointwise(where=aim, site=base, layers=layers, value=value, fn=fn)  # pyright: ignore[reportCallIssue]  # fmt: skip
 
 
 def _number(value: Any, what: str) -> Any:
@@ -358,7 +359,7 @@ def _number(value: Any, what: str) -> Any:
         return np.asarray(value, np.float32)
     array = value if isinstance(value, jax.Array | np.ndarray) else np.asarray(value)
     if isinstance(value, np.ndarray) and value.dtype == np.float64:
-        array = value.astype(np.float32) if not jax.config.jax_enable_x64 else value
+        array = value.astype(jax.dtypes.canonicalize_dtype(value.dtype))
     if not jnp.issubdtype(array.dtype, jnp.floating):
         raise ValueError(
             f"Activations are floats, so {what} must be: got dtype {array.dtype}. "

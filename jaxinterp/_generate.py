@@ -73,7 +73,7 @@ def generate(
     if top_k is not None and not 1 <= top_k <= vocab:
         raise ValueError(f"top_k lies in 1..{vocab}, the size of the vocabulary; got {top_k}.")
     for name, value, high in (("temperature", temperature, None), ("top_p", top_p, 1)):
-        if isinstance(value, int | float) and not (0 < value and (high is None or value <= high)):
+        if isinstance(value, int | float) and not (value > 0 and (high is None or value <= high)):
             limit = "above 0 (for the likeliest token leave key=None)" if high is None else "in (0, 1]"  # fmt: skip
             raise ValueError(f"{name} must be {limit}; got {value}.")
     if stop is not None and not 0 <= stop < vocab:

@@ -190,9 +190,7 @@ class Engine:
     def tap_at_ends(self) -> Tap:
         """The tap of the model-level sites; what it records is gathered by `absorb`."""
         captures = {i: at for i, at in enumerate(self.captures) if not is_per_layer(at.site)}
-        self.ends = Tap(
-            self.edits, captures, states=self.states, real=self.real, **self.position
-        )
+        self.ends = Tap(self.edits, captures, states=self.states, real=self.real, **self.position)
         return self.ends
 
     def last_needed(self, logits: bool | Array) -> int:
@@ -260,9 +258,11 @@ class Engine:
 
     def _remember(self, memory: Any, start: int) -> None:
         self.memory = jax.tree.map(
-            lambda whole, part: part
-            if part.shape == whole.shape
-            else lax.dynamic_update_slice_in_dim(whole, part, start, 0),
+            lambda whole, part: (
+                part
+                if part.shape == whole.shape
+                else lax.dynamic_update_slice_in_dim(whole, part, start, 0)
+            ),
             self.memory,
             memory,
         )
@@ -416,9 +416,9 @@ def resume(
     elif concrete(layer) and not 0 <= int(layer) <= count:
         check_index("layer", int(layer), count, "resume")
     shapes = survey(model, resid, edits)
-    edits = resolve_edits(edits, shapes, count, start=first, lenient=len(own))
+    edits = resolve_edits(edits, shapes, count, start=int(first), lenient=len(own))
     captures = as_requests(capture)
-    check_captures(captures, shapes, count, first)
+    check_captures(captures, shapes, count, int(first))
     if not isinstance(logits, bool):
         logits = logits if isinstance(logits, jax.Array) else jnp.asarray(logits)
         check_selector("pos", logits, resid.shape[-2], resid.shape[:-2], "logits")

@@ -166,7 +166,7 @@ def _layers(index: str | None, text: str) -> int | slice | None:
         return slice(*numbers)
     raise UnknownSite(
         f"{text!r}: the brackets hold a layer or a slice of layers. "
-        f"Write '{text.split('[')[0]}[3]' or '{text.split('[')[0]}[2:5]'."
+        f"Write '{text.split('[', maxsplit=1)[0]}[3]' or '{text.split('[', maxsplit=1)[0]}[2:5]'."
     )
 
 

@@ -63,6 +63,6 @@ def splice(
                 f"A dictionary has encode(x) and decode(feature); {type(dictionary).__name__} "
                 f"has no {method}."
             )
-    return Splice(
+    return Splice(  # pyright: ignore[reportCallIssue]
         where=aim, site=base, layers=layers, dictionary=dictionary, keep_error=keep_error, name=name
     )

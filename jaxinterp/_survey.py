@@ -51,15 +51,14 @@ def shared_context(allowed: Any, tables: Any) -> Context:
     return Context(*jax.lax.optimization_barrier((allowed, tables)))
 
 
-def survey(
-    model: Any, tokens: Any, edits: Sequence[Edit] = ()
-) -> dict[str, jax.ShapeDtypeStruct]:
+def survey(model: Any, tokens: Any, edits: Sequence[Edit] = ()) -> dict[str, jax.ShapeDtypeStruct]:
     """Every site of a model (with its splices) for tokens of one shape, without a layer axis."""
     arrays, static = eqx.partition((model, tuple(edits)), eqx.is_array)
     leaves, treedef = jax.tree.flatten(arrays)
     static_leaves, static_def = jax.tree.flatten(static)
-    spec = tuple((leaf.shape, jnp.dtype(leaf.dtype)) for leaf in leaves)
-    token_spec = (tokens.shape, jnp.dtype(tokens.dtype))
+    # NumPy's int64 and float64 become what JAX will make of them.
+    spec = tuple((leaf.shape, jax.dtypes.canonicalize_dtype(leaf.dtype)) for leaf in leaves)
+    token_spec = (tokens.shape, jax.dtypes.canonicalize_dtype(tokens.dtype))
     found = _survey(spec, treedef, tuple(static_leaves), static_def, token_spec)
     order = {name: i for i, name in enumerate(SITES)}
     return dict(sorted(found.items(), key=lambda item: order[item[0].split(".")[0]]))

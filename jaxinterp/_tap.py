@@ -79,10 +79,11 @@ class Tap:
         if self.memory is None:
             return k, v
         axis = k.ndim - 3
-        self.memory = tuple(
+        written = [
             lax.dynamic_update_slice_in_dim(kept, new.astype(kept.dtype), self.start, axis)
             for kept, new in zip(self.memory, (k, v), strict=True)
-        )
+        ]
+        self.memory = (written[0], written[1])
         return self.memory
 
     def indices(self, axis: str, size: int) -> Any:

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from ._check import check_index, check_selector, concrete
+from ._check import as_selector, check_index, check_selector, concrete
 from ._sites import axes_of, is_per_layer, parse
 
-Layers = tuple[int | None | str, ...] | None
+Layers = tuple[Any, ...] | None
 """Layers known before the run: ints, or `("slice", start, stop, step)` until the model is known."""
 
 SELECTORS = {"pos": ("pos",), "head": ("head", "kv_head"), "query": ("query",), "key": ("key",)}
@@ -76,7 +76,7 @@ class Where(eqx.Module):
             axis = self.axis(name, site)
             size = x.shape[axis]
             counted = tap.columns is not None and name in ("pos", "query", "key")
-            columns = tap.columns if counted else size
+            columns: Any = tap.columns if counted else size
             hit = _hit(jnp.asarray(value), tap.indices(name, size), columns)
             batch = hit.shape[:-1]
             between = x.ndim + axis - len(batch)
@@ -129,7 +129,7 @@ def selection(site: str, where: dict[str, Any]) -> tuple[Where, str, Layers]:
                 f"{base!r} has the axes {' '.join(axes)}, so it cannot be selected by {name}; "
                 f"it takes {', '.join(selectors_of(axes))}."
             )
-        leaf = value if isinstance(value, jax.Array) else np.asarray(value)
+        leaf = as_selector(value)
         if leaf.dtype != bool and not np.issubdtype(leaf.dtype, np.integer):
             raise ValueError(
                 f"{name} selects by ints or by a mask; got {value!r} of dtype {leaf.dtype}."

@@ -20,6 +20,7 @@ from ._grads import site_grads
 from ._run import resume, run
 from ._sites import SITES, axes_of, is_per_layer
 from ._survey import intervene, layer_count, sites, survey
+from .hub import check_port as check_port
 
 
 class LawBroken(AssertionError):

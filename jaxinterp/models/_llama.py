@@ -98,6 +98,4 @@ class Llama(eqx.Module):
     def unembed(
         self, resid: Float[Array, "*batch pos d"], tap: Tap
     ) -> Float[Array, "*batch pos vocab"]:
-        return unembed(
-            resid, self.ln_final, self.w_unembed, self.w_embed, self.b_unembed, tap
-        )
+        return unembed(resid, self.ln_final, self.w_unembed, self.w_embed, self.b_unembed, tap)

@@ -107,6 +107,4 @@ def rotate(
     pairs = tables[0].shape[-1]
     first, second, rest = x[..., :pairs], x[..., pairs : 2 * pairs], x[..., 2 * pairs :]
     cos, sin = (jnp.broadcast_to(table[..., None, :], first.shape) for table in tables)
-    return jnp.concatenate(
-        [first * cos - second * sin, second * cos + first * sin, rest], axis=-1
-    )
+    return jnp.concatenate([first * cos - second * sin, second * cos + first * sin, rest], axis=-1)

@@ -72,7 +72,8 @@ def primitives(jaxpr: Any) -> list[str]:
     for equation in jaxpr.eqns:
         found.append(equation.primitive.name)
         for inner in jax.tree.leaves(
-            list(equation.params.values()), is_leaf=lambda p: hasattr(p, "eqns") or hasattr(p, "jaxpr")
+            list(equation.params.values()),
+            is_leaf=lambda p: hasattr(p, "eqns") or hasattr(p, "jaxpr"),
         ):
             if hasattr(inner, "jaxpr"):
                 inner = inner.jaxpr
@@ -163,7 +164,11 @@ def test_site_grads_are_derivatives(model: Any, tokens: jax.Array) -> None:
             metric(ji.run(model, tokens, edits=edits(t), logits=-1)[0]).sum() for t in (step, -step)
         )
         np.testing.assert_allclose(
-            (up - down) / (2 * step), (grads[name] * along).sum(), atol=2e-2, rtol=2e-2, err_msg=name
+            (up - down) / (2 * step),
+            (grads[name] * along).sum(),
+            atol=2e-2,
+            rtol=2e-2,
+            err_msg=name,
         )
 
 
@@ -227,5 +232,5 @@ def test_listing_prints_as_a_table(gpt2: Any, tokens: jax.Array) -> None:
 def test_runtime_checks_on_request(gpt2: Any) -> None:
     checked = jax.jit(lambda tokens: ji.run(gpt2, tokens, debug=True)[0])
     checked(jnp.asarray([1, 2]))
-    with pytest.raises(Exception, match="token id is not in 0..39"):
+    with pytest.raises(Exception, match=r"token id is not in 0\.\.39"):
         jax.block_until_ready(checked(jnp.asarray([1, 40])))
