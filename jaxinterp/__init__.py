@@ -12,7 +12,7 @@ from . import weights as weights
 from ._acts import Acts as Acts
 from ._acts import At as At
 from ._acts import at as at
-from ._edits import Edit as Edit
+from ._edit import Edit as Edit
 from ._edits import add as add
 from ._edits import map as map
 from ._edits import project_out as project_out

@@ -10,8 +10,8 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from ._check import check_mask, check_tokens
-from ._edits import Edit, check_edit, resolve_edits
-from ._run import Engine
+from ._edit import Edit, check_edit, resolve_edits
+from ._engine import Engine
 from ._survey import layer_count, shared_context, split_edits, survey
 
 

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
 from ._acts import Acts, At, as_requests, check_captures
-from ._edits import Edit, add
+from ._edit import Edit
+from ._edits import add
 from ._run import run
 from ._sites import is_per_layer
 from ._survey import layer_count, split_edits, survey

@@ -5,7 +5,7 @@ from typing import Any
 import equinox as eqx
 from jaxtyping import Array
 
-from ._edits import Aimed, Edit
+from ._edit import Aimed, Edit
 from ._where import describe, selection
 
 

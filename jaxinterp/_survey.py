@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
-from ._edits import Edit
+from ._edit import Edit
 from ._sites import SITES, axes_of, is_per_layer
 from ._tap import SurveyTap
 from ._types import Context

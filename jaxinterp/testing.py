@@ -15,7 +15,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from ._acts import Acts
-from ._edits import Edit, map, replace, scale, zero
+from ._edit import Edit
+from ._edits import map, replace, scale, zero
 from ._grads import site_grads
 from ._run import resume, run
 from ._sites import SITES, axes_of, is_per_layer

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from .._acts import at
 from .._check import check_index
-from .._edits import Edit
+from .._edit import Edit
 from .._run import run
 from .._survey import layer_count, sites, split_edits
 from ._components import Components, apply_norm, norm_directions, norm_scale

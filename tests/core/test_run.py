@@ -10,7 +10,7 @@ import pytest
 
 import jaxinterp as ji
 from jaxinterp._acts import as_requests
-from jaxinterp._run import plan
+from jaxinterp._engine import plan
 
 
 def test_written_captures(gpt2: Any, tokens: jax.Array) -> None:
