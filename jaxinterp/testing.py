@@ -123,26 +123,49 @@ def _shapes(case: _Case) -> float:
 def _capturing(case: _Case) -> float:
     plain, _ = run(case.model, case.tokens)
     worst = _close(case, "capturing every site", case.logits, plain, tolerance=0.0)
-    alone = [name for name in case.acts if name not in SITES or SITES[name].optional]
-    for name in [*alone, "resid_post"]:
-        logits, acts = run(case.model, case.tokens, capture=[name])
-        _close(case, f"capturing {name!r} alone, logits", logits, plain, tolerance=0.0)
-        _close(case, f"capturing {name!r} alone", acts[name], case.acts[name], tolerance=0.0)
+    optional = [name for name in case.acts if name in SITES and SITES[name].optional]
+    for names in (optional, ["resid_post"]):
+        logits, acts = run(case.model, case.tokens, capture=names)
+        _close(case, f"capturing {names}, logits", logits, plain, tolerance=0.0)
+        for name in names:
+            _close(case, f"capturing {names}: {name!r}", acts[name], case.acts[name], tolerance=0.0)
     return worst
 
 
 @_law("replacing a site by itself changes nothing, exactly")
 def _replacing(case: _Case) -> float:
+
+    # All sites as one program, each switched on in turn, with weights as arguments: as constants
+    # the compiler would fold them, and round elsewhere. Then some sites as programs of their own.
+    @eqx.filter_jit
+    def switched(model: Any, tokens: Array, values: Any, on: Array) -> Array:
+        edits = [
+            replace(name, value, **_everywhere(case, name, on[i]))
+            for i, (name, value) in enumerate(values.items())
+        ]
+        return run(model, tokens, edits=edits)[0]
+
+    for i, name in enumerate(case.acts):
+        on = jnp.arange(len(case.acts)) == i
+        logits = switched(case.model, case.tokens, dict(case.acts), on)
+        _close(case, f"replacing {name} by itself", logits, case.logits, tolerance=0.0)
     last = case.layers - 1
-    for number, (name, value) in enumerate(case.acts.items()):
-        logits, _ = run(case.model, case.tokens, edits=[replace(name, value)])
-        _close(case, f"replacing {name!r} by itself", logits, case.logits, tolerance=0.0)
-        # The same of one layer, which is compiled apart: every third site is enough to tell.
-        if is_per_layer(name) and number % 3 == 0:
-            edits = [replace(name, value[last], layer=last), map(name, _identity)]
-            logits, _ = run(case.model, case.tokens, edits=edits)
-            _close(case, f"replacing {name}[{last}]", logits, case.logits, tolerance=0.0)
+    for name in ("resid_pre", "z", "pattern"):
+        if name in case.acts:
+            value = case.acts[name]
+            for edits in (
+                [replace(name, value)],
+                [replace(name, value[last], layer=last), map(name, _identity)],
+            ):
+                logits, _ = run(case.model, case.tokens, edits=edits)
+                _close(case, f"{edits} alone", logits, case.logits, tolerance=0.0)
     return 0.0
+
+
+def _everywhere(case: _Case, name: str, on: Array) -> dict[str, Array]:
+    """A selector of all positions or of none, by a traced switch."""
+    size = case.tokens.shape[1]
+    return {"pos" if "pos" in axes_of(name) else "query": jnp.broadcast_to(on, (size,))}
 
 
 def _identity(x: Array) -> Array:
@@ -181,7 +204,7 @@ def _unrolled(case: _Case) -> float:
 def _traced(case: _Case) -> float:
     site = "z" if "z" in case.acts else next(n for n in case.acts if is_per_layer(n))
     worst = 0.0
-    for layer in range(case.layers):
+    for layer in {0, case.layers - 1}:
         static, _ = run(case.model, case.tokens, edits=[zero(site, layer=layer)])
         traced, _ = run(case.model, case.tokens, edits=[zero(site, layer=jnp.asarray(layer))])
         worst = max(worst, _close(case, f"zeroing {site}[{layer}]", traced, static))
@@ -191,11 +214,10 @@ def _traced(case: _Case) -> float:
 @_law("resuming equals running")
 def _resuming(case: _Case) -> float:
     worst = 0.0
-    for layer in range(case.layers):
-        resid = case.acts["resid_pre"][layer]
-        for at in (layer, jnp.asarray(layer)):
-            logits, _ = resume(case.model, resid, at)
-            worst = max(worst, _close(case, f"resuming at {layer}", logits, case.logits))
+    middle = case.layers // 2
+    for layer in [*(jnp.asarray(i) for i in range(case.layers)), middle]:
+        logits, _ = resume(case.model, case.acts["resid_pre"][layer], layer)
+        worst = max(worst, _close(case, f"resuming at {layer}", logits, case.logits))
     return worst
 
 

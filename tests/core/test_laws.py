@@ -21,12 +21,19 @@ def test_every_family_keeps_the_laws(name: str) -> None:
     assert "capturing changes nothing" in str(report)
 
 
-@pytest.mark.parametrize("name", ["gpt2", "neox", "llama"])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "name", ["llama", pytest.param("gpt2", marks=SLOW), pytest.param("neox", marks=SLOW)]
+)
 def test_laws_hold_in_bfloat16(name: str) -> None:
     ji.testing.check_model(random_model(CONFIGS[name], jnp.bfloat16), PROMPTS)
 
 
-@pytest.mark.parametrize("name", ["gpt2", "neox", "llama"])
+@pytest.mark.parametrize(
+    "name", ["neox", pytest.param("gpt2", marks=SLOW), pytest.param("llama", marks=SLOW)]
+)
 def test_laws_hold_in_float64(name: str) -> None:
     with jax.enable_x64(True):
         model = random_model(CONFIGS[name], jnp.float64)
