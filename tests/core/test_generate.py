@@ -22,7 +22,7 @@ def growing(model: Any, tokens: jax.Array, steps: int, edits: Any = ()) -> jax.A
 
 
 def test_equals_running_the_growing_text(model: Any, tokens: jax.Array) -> None:
-    direction = 4 * jax.random.normal(jax.random.key(0), (model.config.d,))
+    direction = 4 * jax.random.normal(jax.random.key(2), (model.config.d,))
     edits = [
         ji.add("resid_post", direction, layer=1),
         ji.zero("z", layer=2, head=1, pos=3),

@@ -39,7 +39,11 @@ def test_an_edit_shows_what_it_selects():
     from jaxinterp.viz._treescope import treescope_text
 
     text = treescope_text(ji.zero("z", layer=1, head=3))
-    assert "where=Where(head=np.array(3))" in text and "site='z'" in text and "layers=(1,)" in text
+    assert (
+        "where=Where(head=np.array(3, dtype=int32))" in text
+        and "site='z'" in text
+        and "layers=(1,)" in text
+    )
 
 
 def test_show_prints_in_a_terminal(model, capsys):
