@@ -12,28 +12,24 @@ import jaxinterp as ji
 
 from .conftest import CONFIGS, model_of, random_model
 
+SLOW = pytest.mark.slow
 PROMPTS = jnp.asarray([[1, 7, 3, 7, 3], [9, 2, 39, 0, 5]], jnp.int32)
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", ["gpt2", "neox", "llama", "toy", pytest.param("relu", marks=SLOW)])
 def test_every_family_keeps_the_laws(name: str) -> None:
     report = ji.testing.check_model(model_of(name), PROMPTS)
     assert "capturing changes nothing" in str(report)
 
 
-SLOW = pytest.mark.slow
-
-
-@pytest.mark.parametrize(
-    "name", ["llama", pytest.param("gpt2", marks=SLOW), pytest.param("neox", marks=SLOW)]
-)
+@SLOW
+@pytest.mark.parametrize("name", ["gpt2", "neox", "llama"])
 def test_laws_hold_in_bfloat16(name: str) -> None:
     ji.testing.check_model(random_model(CONFIGS[name], jnp.bfloat16), PROMPTS)
 
 
-@pytest.mark.parametrize(
-    "name", ["neox", pytest.param("gpt2", marks=SLOW), pytest.param("llama", marks=SLOW)]
-)
+@SLOW
+@pytest.mark.parametrize("name", ["gpt2", "neox", "llama"])
 def test_laws_hold_in_float64(name: str) -> None:
     with jax.enable_x64(True):
         model = random_model(CONFIGS[name], jnp.float64)
