@@ -88,7 +88,7 @@ class Engine:
         self.pieces: dict[int, list[Array]] = {}
 
     def tap_at_ends(self) -> Tap:
-        """The tap of the model-level sites; what it records is gathered by `absorb`."""
+        """The tap of the model-level sites; `acts` gathers what it records."""
         captures = {i: at for i, at in enumerate(self.captures) if not is_per_layer(at.site)}
         self.ends = Tap(self.edits, captures, states=self.states, real=self.real, **self.position)
         return self.ends

@@ -10,9 +10,9 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from ._check import check_mask, check_tokens
-from ._edit import Edit, check_edit, resolve_edits
+from ._edit import Edit, resolve_edits
 from ._engine import Engine
-from ._survey import layer_count, shared_context, split_edits, survey
+from ._survey import gather_edits, layer_count, shared_context, survey
 
 
 def generate(
@@ -53,10 +53,8 @@ def generate(
 
     Law: equal to calling `run` on the growing text and choosing from its last logits.
     """
-    model, own = split_edits(model)
-    edits = own + ((edits,) if isinstance(edits, Edit) else tuple(edits))
-    for edit in edits:
-        check_edit(edit)
+    model, own, asked = gather_edits(model, edits)
+    edits = own + asked
     tokens = tokens if isinstance(tokens, jax.Array) else jnp.asarray(tokens)
     if not jnp.issubdtype(tokens.dtype, jnp.integer):
         raise ValueError(f"generate continues token ids (*batch, pos); got dtype {tokens.dtype}.")

@@ -13,7 +13,7 @@ from ._edit import Edit
 from ._edits import add
 from ._run import run
 from ._sites import is_per_layer
-from ._survey import layer_count, split_edits, survey
+from ._survey import gather_edits, layer_count, split_edits, survey
 
 
 def site_grads(
@@ -51,9 +51,8 @@ def site_grads(
     Law: the derivative of the metric along `ji.add(site, t * v)` at `t = 0` is `(grad * v).sum()`.
     """
     requests = as_requests(at)
-    base, own = split_edits(model)
     tokens = tokens if isinstance(tokens, jax.Array) else jnp.asarray(tokens)
-    edits = (edits,) if isinstance(edits, Edit) else tuple(edits)
+    base, own, edits = gather_edits(model, edits)
     for request in requests:
         if request.pos is not None or request.reduce is not None:
             raise ValueError(

@@ -10,9 +10,9 @@ from jaxtyping import Array, Bool, Float, Int
 
 from ._acts import Acts, At, as_requests, check_captures
 from ._check import check_index, check_mask, check_selector, check_tokens, concrete
-from ._edit import Edit, check_edit, resolve_edits
+from ._edit import Edit, resolve_edits
 from ._engine import Engine
-from ._survey import context, layer_count, split_edits, survey
+from ._survey import context, gather_edits, layer_count, survey
 
 
 def run(
@@ -38,7 +38,7 @@ def run(
     - `mask`: True at real tokens, for prompts padded left or right; positions count real tokens.
     - `logits`: False computes none (the run stops after the last layer captured); a position, or
       several (as in `ji.at`), unembeds only those.
-    - `debug`: also checks token ids, masks and selectors that are traced, while running.
+    - `debug`: also checks token ids and masks that are traced, while running.
 
     **Returns:** logits `(*batch, pos, vocab)`, or None; and the captures, an `Acts`.
 
@@ -52,11 +52,17 @@ def run(
     Laws: capturing changes nothing; replacing a site by itself changes nothing, exactly.
     """
     model, edits, captures, tokens, mask = _request(model, tokens, edits, capture, mask)
-    if not isinstance(logits, bool):
-        logits = logits if isinstance(logits, jax.Array) else jnp.asarray(logits)
-        rank = _batch_rank(tokens)
-        check_selector("pos", logits, tokens.shape[rank], tokens.shape[:rank], "logits")
+    logits = _which_logits(logits, tokens.shape[: _batch_rank(tokens) + 1])
     return _run(model, tokens, edits, captures, mask, logits, debug)
+
+
+def _which_logits(logits: Any, shape: tuple[int, ...]) -> Any:
+    """A bool, or checked positions of prompts of this shape `(*batch, pos)`."""
+    if isinstance(logits, bool):
+        return logits
+    logits = logits if isinstance(logits, jax.Array) else jnp.asarray(logits)
+    check_selector("pos", logits, shape[-1], shape[:-1], "logits")
+    return logits
 
 
 def _batch_rank(tokens: Any) -> int:
@@ -67,10 +73,8 @@ def _request(
     model: Any, tokens: Any, edits: Any, capture: Any, mask: Any
 ) -> tuple[Any, tuple[Edit, ...], tuple[At, ...], Any, Any]:
     """What a run was asked for, checked and in one form."""
-    model, own = split_edits(model)
-    edits = own + ((edits,) if isinstance(edits, Edit) else tuple(edits))
-    for edit in edits:
-        check_edit(edit)
+    model, own, asked = gather_edits(model, edits)
+    edits = own + asked
     tokens = tokens if isinstance(tokens, jax.Array) else jnp.asarray(tokens)
     check_tokens(tokens, model.config)
     if mask is not None:
@@ -144,10 +148,8 @@ def resume(
 
     Law: equal to the run that `resid` came from.
     """
-    model, own = split_edits(model)
-    edits = own + ((edits,) if isinstance(edits, Edit) else tuple(edits))
-    for edit in edits:
-        check_edit(edit)
+    model, own, asked = gather_edits(model, edits)
+    edits = own + asked
     resid = resid if isinstance(resid, jax.Array) else jnp.asarray(resid)
     if not jnp.issubdtype(resid.dtype, jnp.floating):
         raise ValueError(
@@ -172,9 +174,7 @@ def resume(
     edits = resolve_edits(edits, shapes, count, start=int(first), lenient=len(own))
     captures = as_requests(capture)
     check_captures(captures, shapes, count, int(first))
-    if not isinstance(logits, bool):
-        logits = logits if isinstance(logits, jax.Array) else jnp.asarray(logits)
-        check_selector("pos", logits, resid.shape[-2], resid.shape[:-2], "logits")
+    logits = _which_logits(logits, resid.shape[:-1])
     return _resume(model, resid, layer, edits, captures, mask, logits)
 
 

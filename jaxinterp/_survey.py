@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
-from ._edit import Edit
+from ._edit import Edit, check_edit
 from ._sites import SITES, axes_of, is_per_layer
 from ._tap import SurveyTap
 from ._types import Context
@@ -162,10 +162,19 @@ def intervene(model: Any, edits: Edit | Sequence[Any]) -> Intervened:
 
     Law: `run(intervene(model, a), t, edits=b)` is `run(model, t, edits=a + b)`.
     """
-    edits = (edits,) if isinstance(edits, Edit) else tuple(edits)
-    if isinstance(model, Intervened):
-        return Intervened(model.model, model.edits + edits)
-    return Intervened(model, edits)
+    base, own, asked = gather_edits(model, edits)
+    return Intervened(base, own + asked)
+
+
+def gather_edits(
+    model: Any, edits: Edit | Sequence[Any]
+) -> tuple[Any, tuple[Edit, ...], tuple[Edit, ...]]:
+    """A model without its own edits, those, and those of a call, which come after."""
+    base, own = split_edits(model)
+    asked = (edits,) if isinstance(edits, Edit) else tuple(edits)
+    for edit in asked:
+        check_edit(edit)
+    return base, own, asked
 
 
 def split_edits(model: Any) -> tuple[Any, tuple[Edit, ...]]:
