@@ -5,7 +5,8 @@
 
 Needs torch==2.13.0 and transformer-lens<4. Repeats are interleaved, so that a slow moment of the
 machine hits both; the numbers are medians. The floor is the time of the matrix products alone, each
-called by itself in between (a pass may go below it: single calls pay for fresh memory). Outputs are compared before anything is timed.
+called by itself in between (a pass may go below it: single calls pay for fresh memory). Outputs are
+compared before anything is timed.
 """
 
 import argparse
