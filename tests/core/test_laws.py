@@ -81,3 +81,21 @@ def test_provenance_never_recompiles(gpt2: Any) -> None:
     other = dataclasses.replace(other, config=dataclasses.replace(gpt2.config, source=source))
     assert other.config.source is source
     assert jax.tree.structure(other) == jax.tree.structure(gpt2)
+
+
+@SLOW
+@pytest.mark.parametrize("name", ["gpt2", "neox", "llama"])
+def test_replacing_any_site_of_one_layer_is_exact(name: str) -> None:
+    """Every site, each as a program of its own: `check_model` does this for three sites only."""
+    model = model_of(name)
+    names = [site for site in ji.sites(model, PROMPTS) if ji.SITES[site].per_layer]
+    logits, acts = ji.run(model, PROMPTS, capture=names)
+    changed = {
+        site: float(jnp.abs(edited - logits).max())
+        for site in names
+        for edited, _ in [
+            ji.run(model, PROMPTS, edits=[ji.replace(site, acts[site][1], layer=1)]),
+        ]
+        if bool((edited != logits).any())
+    }
+    assert not changed
