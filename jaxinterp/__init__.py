@@ -4,8 +4,10 @@ Everything is a function of `run`, of captured activations and of edits; this pa
 """
 
 from . import hub as hub
+from . import metrics as metrics
 from . import models as models
 from . import nn as nn
+from . import patching as patching
 from . import testing as testing
 from . import viz as viz
 from . import weights as weights

@@ -1,0 +1,414 @@
+r"""Metrics: how much a model says something, one number per example, $m(\text{logits}) \in \mathbb{R}$.
+
+A metric is a pure function of logits that knows which positions it reads (`pos`, the last one by
+default), so that runs and sweeps unembed those alone. It is a pytree: its tokens are leaves, and
+another batch of answers compiles nothing again.
+
+| metric | per example |
+|---|---|
+| `logit_diff` | logit of the right token minus that of the wrong one |
+| `prob`, `log_prob` | of one token |
+| `prob_diff` | probability of one set of tokens minus that of another |
+| `kl` | nats from a reference distribution to this one |
+| `cross_entropy` | nats per next token of a text |
+| `rank` | how many tokens are likelier than this one |
+| `recovered` | any of these, rescaled: 0 is the corrupt run, 1 the clean one |
+| `custom` | any function of the logits at some positions |
+
+Where a metric is asked for, a plain function of all logits `(*batch, pos, vocab)` serves too.
+"""
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from ._acts import take_positions
+from ._check import as_selector, check_selector, concrete
+from ._run import run
+
+
+class Metric(eqx.Module):
+    """A function of logits to one number per example; made by the constructors of this module.
+
+    `metric(logits)` takes all logits `(*batch, pos, vocab)`, `metric.of(chosen)` those at
+    `metric.pos` only: `(*batch, vocab)` for one position, `(*batch, n, vocab)` for several. Both
+    return `(*batch,)`, float32 at least. With several positions the mean over them is returned.
+    """
+
+    pos: Any
+    args: tuple[Any, ...]
+    fn: Callable[..., Array] = eqx.field(static=True)
+    ids: tuple[int, ...] = eqx.field(static=True, default=())
+    "Which of `args` are token ids."
+    name: str = eqx.field(static=True, default="metric")
+
+    def __call__(self, logits: Float[Array, "*batch pos vocab"] | Any) -> Float[Array, "*batch"]:
+        logits = _floats(logits)
+        if self.pos is None:
+            return self.of(logits)
+        check_selector("pos", self.pos, logits.shape[-2], logits.shape[:-2], self.name)
+        return self.of(take_positions(logits, self.pos, logits.ndim - 2))
+
+    def of(self, chosen: Float[Array, "*batch vocab"] | Any) -> Float[Array, "*batch"]:
+        """The metric of the logits at its positions."""
+        chosen = _floats(chosen)
+        wide = chosen.astype(np.promote_types(chosen.dtype, np.float32))
+        batch = chosen.shape[: -1 if self.one else -2]
+        self.check(chosen.shape[-1], batch)
+        value = self.fn(wide, self.one, *self.args)
+        shape = getattr(value, "shape", None)
+        if shape != batch:
+            raise ValueError(
+                f"A metric gives one number per example, here the shape {batch}; {self.name} "
+                f"returned {shape if shape is not None else type(value).__name__}. Reduce over "
+                "positions and vocabulary only: logits[..., -1, token]."
+            )
+        return value
+
+    @property
+    def one(self) -> bool:
+        """Whether it reads one position, whose axis is dropped."""
+        return self.pos is not None and jnp.ndim(self.pos) == 0
+
+    def check(self, vocab: int, batch: tuple[int, ...]) -> None:
+        """Raises where an answer is no token, or is not one per example."""
+        for number in self.ids:
+            ids = self.args[number]
+            if ids.dtype == bool:
+                if ids.shape[-1] != vocab:
+                    raise ValueError(
+                        f"{self.name}: a mask of tokens has the vocabulary's length {vocab}; got "
+                        f"the shape {ids.shape}."
+                    )
+                continue
+            if concrete(ids) and ids.size:
+                low, high = int(np.min(np.asarray(ids))), int(np.max(np.asarray(ids)))
+                if low < (-1 if self.fn is _prob_diff else 0) or high >= vocab:
+                    raise IndexError(
+                        f"{self.name}: token ids lie in 0..{vocab - 1}; got "
+                        f"{high if high >= vocab else low}. Take them from this model's "
+                        "tokenizer: tokenizer.token_id(' Mary')."
+                    )
+            sets = self.fn is _prob_diff
+            allowed = ((), batch) if not sets else ()
+            rank = ids.ndim - len(batch)
+            fits = ids.shape in allowed or (
+                (rank == 1 and ids.shape[:-1] == batch) or (sets and ids.ndim <= 1)
+            )
+            if not fits:
+                raise ValueError(
+                    f"{self.name}: a token is an id, or one per example, here the shape {batch} "
+                    f"(a set of tokens has one more axis, the last); got the shape {ids.shape}."
+                )
+
+    def __repr__(self) -> str:
+        return f"Metric({self.name}, pos={None if self.pos is None else np.shape(self.pos) or int(self.pos) if concrete(self.pos) else '?'})"  # fmt: skip
+
+
+def _floats(logits: Any) -> Array:
+    logits = logits if isinstance(logits, jax.Array) else jnp.asarray(logits)
+    if not jnp.issubdtype(logits.dtype, jnp.floating):
+        raise ValueError(f"A metric is a function of logits, which are floats; got {logits.dtype}.")
+    return logits
+
+
+def _ids(value: Any, what: str) -> Any:
+    ids = as_selector(value)
+    if ids.dtype != bool and not np.issubdtype(ids.dtype, np.integer):
+        raise ValueError(
+            f"{what} is a token id or several, ints; got dtype {ids.dtype}. "
+            "tokenizer.token_id(' Mary') gives the id of a text that is one token."
+        )
+    return ids
+
+
+def _positions(pos: Any) -> Any:
+    if pos is None:
+        return None
+    pos = as_selector(pos)
+    if not np.issubdtype(pos.dtype, np.integer):
+        raise ValueError(f"pos is an int, ints (n,) or ints per example (*batch, n); got {pos!r}.")
+    return pos
+
+
+def logit_diff(correct: Any, wrong: Any, *, pos: Any = -1) -> Metric:
+    r"""$m = \text{logit}_{r} - \text{logit}_{r'}$: how much the right answer leads.
+
+    Wang et al. 2022 (https://arxiv.org/abs/2211.00593).
+
+    **Arguments:** `correct`, `wrong`: a token id, or one per example `(*batch,)`. With one more
+    axis they are sets, of which the largest logit counts. `pos`: where to read: an int, ints `(n,)`
+    or ints per example `(*batch, n)` (one position each: `end[:, None]`), over which it averages.
+
+    ```python
+    metric = ji.metrics.logit_diff(tokenizer.token_id(" Mary"), tokenizer.token_id(" John"))
+    metric(logits)                                      # (*batch,)
+    ```
+
+    Law: swapping the answers changes the sign.
+    """
+    args = (_ids(correct, "correct"), _ids(wrong, "wrong"))
+    return Metric(_positions(pos), args, _logit_diff, (0, 1), "logit_diff")
+
+
+def _logit_diff(chosen: Array, one: bool, correct: Array, wrong: Array) -> Array:
+    return _mean(_best(chosen, correct, one) - _best(chosen, wrong, one), one)
+
+
+def prob(token: Any, *, pos: Any = -1) -> Metric:
+    r"""$m = p_r = \mathrm{softmax}(\text{logits})_r$: the probability of a token.
+
+    **Arguments:** `token`, an id or one per example; `pos` as in `logit_diff`.
+
+    Law: summed over the vocabulary it is 1.
+    """
+    return Metric(_positions(pos), (_ids(token, "token"),), _prob, (0,), "prob")
+
+
+def _prob(chosen: Array, one: bool, token: Array) -> Array:
+    return _mean(jnp.exp(_best(jax.nn.log_softmax(chosen), token, one)), one)
+
+
+def log_prob(token: Any, *, pos: Any = -1) -> Metric:
+    r"""$m = \log p_r$: the log-probability of a token, in nats.
+
+    **Arguments:** `token`, an id or one per example; `pos` as in `logit_diff`.
+
+    Law: `exp` of it is `prob` (at one position).
+    """
+    return Metric(_positions(pos), (_ids(token, "token"),), _log_prob, (0,), "log_prob")
+
+
+def _log_prob(chosen: Array, one: bool, token: Array) -> Array:
+    return _mean(_best(jax.nn.log_softmax(chosen), token, one), one)
+
+
+def prob_diff(correct: Any, wrong: Any, *, pos: Any = -1) -> Metric:
+    r"""$m = \sum_{r \in R} p_r - \sum_{r' \in R'} p_{r'}$: probability of one set minus another.
+
+    The metric of greater-than, Hanna et al. 2023 (https://arxiv.org/abs/2305.00586), where $R$ holds
+    the years after the one in the prompt.
+
+    **Arguments:** `correct`, `wrong`: sets of tokens: ids `(n,)` or per example `(*batch, n)`, where
+    -1 stands for none (sets of different sizes), or masks `(vocab,)` or `(*batch, vocab)`; `pos` as in
+    `logit_diff`.
+
+    Law: with a set and its complement, it is twice the set's probability minus 1.
+    """
+    args = tuple(jnp.atleast_1d(_ids(value, name)) if jnp.ndim(value) == 0 else _ids(value, name)
+                 for value, name in ((correct, "correct"), (wrong, "wrong")))  # fmt: skip
+    return Metric(_positions(pos), args, _prob_diff, (0, 1), "prob_diff")
+
+
+def _prob_diff(chosen: Array, one: bool, correct: Array, wrong: Array) -> Array:
+    probs = jax.nn.softmax(chosen)
+    return _mean(_total(probs, correct, one) - _total(probs, wrong, one), one)
+
+
+def kl(reference_logits: Any, *, pos: Any = -1) -> Metric:
+    r"""$m = D_\mathrm{KL}(p_\text{ref} \,\|\, p) = \sum_v p_\text{ref}(v)\,(\log p_\text{ref}(v) - \log p(v))$, in nats.
+
+    **Arguments:** `reference_logits`: all logits of the reference run `(*batch, pos, vocab)`, or those
+    at `pos` only (`(*batch, vocab)` for one position); `pos` as in `logit_diff`.
+
+    Law: 0 at the reference itself, positive elsewhere. Its gradient there is 0 too, so attribution at
+    the reference sees nothing.
+    """
+    return Metric(_positions(pos), (_floats(reference_logits), _positions(pos)), _kl, (), "kl")
+
+
+def _kl(chosen: Array, one: bool, reference: Array, pos: Any) -> Array:
+    if reference.ndim > chosen.ndim or (not one and pos is not None and reference.shape != chosen.shape):  # fmt: skip
+        reference = take_positions(reference, pos, reference.ndim - 2)
+    if reference.shape != chosen.shape:
+        raise ValueError(
+            f"kl: the reference logits have the shape of the run's, {chosen.shape} at the positions "
+            f"read; got {reference.shape}."
+        )
+    p = jax.nn.log_softmax(reference.astype(chosen.dtype))
+    return _mean((jnp.exp(p) * (p - jax.nn.log_softmax(chosen))).sum(-1), one)
+
+
+def cross_entropy(tokens: Any, *, mask: Any = None) -> Metric:
+    r"""$m = -\frac{1}{n}\sum_t \log p(x_{t+1} \mid x_{\le t})$: nats per next token of a text.
+
+    **Arguments:** `tokens` `(*batch, pos)`, the text that is run; `mask` `(*batch, pos)`, True at real
+    tokens. It reads all positions.
+
+    Law: of uniform logits it is the logarithm of the vocabulary's size.
+    """
+    ids = _ids(tokens, "tokens")
+    real = jnp.ones(ids.shape, bool) if mask is None else jnp.asarray(mask, bool)
+    return Metric(None, (ids, real), _cross_entropy, (), "cross_entropy")
+
+
+def _cross_entropy(logits: Array, one: bool, tokens: Array, real: Array) -> Array:
+    if tokens.shape != logits.shape[:-1]:
+        raise ValueError(
+            f"cross_entropy: tokens have the shape of the run's, {logits.shape[:-1]}; "
+            f"got {tokens.shape}."
+        )
+    index = jnp.asarray(tokens)[..., 1:, None]
+    nats = -jnp.take_along_axis(jax.nn.log_softmax(logits[..., :-1, :]), index, -1)[..., 0]
+    counted = (real[..., 1:] & real[..., :-1]).astype(nats.dtype)
+    return (nats * counted).sum(-1) / jnp.maximum(counted.sum(-1), 1)
+
+
+def rank(token: Any, *, pos: Any = -1) -> Metric:
+    r"""$m = |\{v : \text{logit}_v > \text{logit}_r\}|$: how many tokens are likelier; 0 is the first.
+
+    **Arguments:** `token`, an id or one per example; `pos` as in `logit_diff`.
+
+    Law: 0 exactly where the token is the model's answer (ties count in its favour).
+    """
+    return Metric(_positions(pos), (_ids(token, "token"),), _rank, (0,), "rank")
+
+
+def _rank(chosen: Array, one: bool, token: Array) -> Array:
+    own = _best(chosen, token, one)[..., None]
+    return _mean((chosen > jnp.broadcast_to(own, chosen.shape)).sum(-1, dtype=chosen.dtype), one)
+
+
+def recovered(metric: Any, clean: Any, corrupt: Any) -> Any:
+    r"""$m' = \dfrac{m - \bar m_\text{corrupt}}{\bar m_\text{clean} - \bar m_\text{corrupt}}$: 0 is the corrupt run, 1 the clean one.
+
+    Means over the batch are taken before the ratio: ratios of single examples explode where clean and
+    corrupt agree.
+
+    **Arguments:** `metric`, or the numbers that it gave; `clean`, `corrupt`: its values on both runs,
+    numbers or one per example.
+
+    **Returns:** a metric, or numbers. Where clean and corrupt do not differ it warns and gives NaN.
+
+    ```python
+    clean_value = ji.metrics.measure(metric, model, clean)
+    corrupt_value = ji.metrics.measure(metric, model, corrupt)
+    ji.metrics.recovered(heat, clean_value, corrupt_value)
+    ```
+
+    Law: 0 of the corrupt and 1 of the clean value; it may leave that interval.
+    """
+    high, low = jnp.asarray(clean).mean(), jnp.asarray(corrupt).mean()
+    gap = high - low
+    small = jnp.abs(gap) <= 1e-6 * jnp.maximum(jnp.maximum(jnp.abs(high), jnp.abs(low)), 1e-6)
+    if concrete(small) and bool(small):
+        warnings.warn(
+            f"The metric is {float(high):.4g} on the clean and {float(low):.4g} on the corrupt run: "
+            "there is nothing to recover (NaN). Choose prompts on which the model answers differently.",
+            stacklevel=2,
+        )
+    gap = jnp.where(small, jnp.nan, gap)
+    if isinstance(metric, Metric) or callable(metric):
+        inner = as_metric(metric)
+        return Metric(inner.pos, (inner, low, gap), _recovered, (), f"recovered {inner.name}")
+    values = jnp.asarray(metric)
+    return (values - low.astype(values.dtype)) / gap.astype(values.dtype)
+
+
+def _recovered(chosen: Array, one: bool, inner: Metric, low: Array, gap: Array) -> Array:
+    value = inner.of(chosen)
+    return (value - low.astype(value.dtype)) / gap.astype(value.dtype)
+
+
+def custom(fn: Callable[..., Array], *args: Any, pos: Any = -1, name: str | None = None) -> Metric:
+    r"""$m = f(\text{logits at } pos, \text{args})$: a metric of your own.
+
+    **Arguments:** `fn`, called with the logits at `pos` (`(*batch, vocab)` for one position,
+    `(*batch, n, vocab)` for several, all of them for None) and `args` (arrays), returns `(*batch,)`.
+
+    ```python
+    entropy = ji.metrics.custom(lambda x: -(jax.nn.softmax(x) * jax.nn.log_softmax(x)).sum(-1))
+    ```
+
+    Law: with `pos=None` it is the function itself.
+    """
+    return Metric(_positions(pos), tuple(args), _Plain(fn), (), name or getattr(fn, "__name__", "custom"))  # fmt: skip
+
+
+class _Plain:
+    """A user's function in the form that `Metric` calls; equal when the function is the same."""
+
+    def __init__(self, fn: Callable[..., Array]) -> None:
+        self.fn = fn
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Plain) and self.fn == other.fn
+
+    def __hash__(self) -> int:
+        return hash(self.fn)
+
+    def __call__(self, chosen: Array, one: bool, *args: Any) -> Array:
+        return self.fn(chosen, *args)
+
+
+def as_metric(metric: Any) -> Metric:
+    """A metric as it is; a function of all logits as one that reads every position."""
+    if isinstance(metric, Metric):
+        return metric
+    if not callable(metric):
+        raise ValueError(
+            "A metric is a function of logits, made by ji.metrics.logit_diff(correct, wrong) and its "
+            f"siblings, or your own; got {type(metric).__name__}."
+        )
+    return custom(metric, pos=None)
+
+
+def measure(
+    metric: Any, model: Any, tokens: Any, *, mask: Any = None, edits: Any = ()
+) -> Float[Array, "*batch"]:
+    r"""$m(M(t))$: a metric of one run, `(*batch,)`, unembedding only what it reads.
+
+    **Arguments:** `metric`, or a function of all logits; the rest as in `ji.run`.
+
+    ```python
+    ji.metrics.measure(ji.metrics.logit_diff(right, wrong), model, tokens)
+    ```
+
+    Law: equal to `metric(ji.run(model, tokens)[0])`.
+    """
+    metric = as_metric(metric)
+    chosen, _ = run(
+        model, tokens, edits=edits, mask=mask, logits=True if metric.pos is None else metric.pos
+    )
+    return _of(metric, chosen)
+
+
+@eqx.filter_jit
+def _of(metric: Metric, chosen: Array) -> Array:
+    return metric.of(chosen)
+
+
+def _best(values: Array, ids: Any, one: bool) -> Array:
+    """Of `values` (*batch [n] vocab) those at tokens; of a set, the largest: (*batch [n])."""
+    lead = values.shape[:-1]
+    batch = lead if one else lead[:-1]
+    ids = jnp.asarray(ids)
+    if ids.ndim <= len(batch):
+        ids = ids[..., None]
+    if not one and ids.ndim > 1:
+        ids = ids[..., None, :]
+    ids = jnp.broadcast_to(ids.reshape((1,) * (values.ndim - ids.ndim) + ids.shape), (*lead, ids.shape[-1]))  # fmt: skip
+    return jnp.take_along_axis(values, ids, -1).max(-1)
+
+
+def _total(probs: Array, members: Any, one: bool) -> Array:
+    """Probability of a set, ids or a mask: (*batch [n])."""
+    members = jnp.asarray(members)
+    if not one and members.ndim > 1:
+        members = members[..., None, :]
+    members = members.reshape((1,) * (probs.ndim - members.ndim) + members.shape)
+    if members.dtype == jnp.bool_:
+        return jnp.where(jnp.broadcast_to(members, probs.shape), probs, 0).sum(-1)
+    members = jnp.broadcast_to(members, (*probs.shape[:-1], members.shape[-1]))
+    found = jnp.take_along_axis(probs, jnp.maximum(members, 0), -1)
+    return jnp.where(members >= 0, found, 0).sum(-1)
+
+
+def _mean(values: Array, one: bool) -> Array:
+    return values if one else values.mean(-1)
