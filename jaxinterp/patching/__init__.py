@@ -2,3 +2,5 @@
 
 See `docs/patching.md` for which one to choose.
 """
+
+from ._sweep import sweep as sweep

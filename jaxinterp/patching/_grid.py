@@ -1,0 +1,150 @@
+"""What a sweep visits: the axes of `over`, as patches of layers and of entries within a site."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .._check import check_selector, concrete
+from .._sites import axes_of, is_per_layer, parse, unknown
+
+AXES = ("layer", "pos", "head", "query", "key", "unit")
+"""The axes that a sweep may go over; `head` is `kv_head` where a site has that."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """The cells of a sweep: patches of layers (group) times patches within the site (job).
+
+    `groups` (group, 2): the first and last layer that are patched together. `index[axis]` is the
+    entry of each job along an axis of the site, `(job,)` or, for positions, `(batch, job)`.
+    `sizes` are the lengths of the axes in the order of `over`, `order` the axes of (group, job...)
+    that make them.
+    """
+
+    site: str
+    groups: np.ndarray
+    index: dict[str, np.ndarray]
+    sizes: tuple[int, ...]
+    names: tuple[str, ...]
+
+    @property
+    def jobs(self) -> int:
+        return next(iter(self.index.values())).shape[-1] if self.index else 1
+
+    def arrange(self, values: Any) -> Any:
+        """Values (group, job, *rest) with the axes of `over`, in its order, in front."""
+        inner = [name for name in self.names if name != "layer"]
+        sizes = dict(zip(self.names, self.sizes, strict=True))
+        shape = [sizes[name] for name in inner]
+        if "layer" in self.names:
+            values = values.reshape(len(self.groups), *shape, *values.shape[2:])
+            inner = ["layer", *inner]
+        else:
+            values = values.reshape(*shape, *values.shape[2:])
+        order = [inner.index(name) for name in self.names]
+        return values.transpose(*order, *range(len(order), values.ndim))
+
+
+def axis_name(axis: str) -> str:
+    """The name under which a sweep goes over an axis of a site."""
+    return {"kv_head": "head"}.get(axis, axis if axis in AXES else "unit")
+
+
+def site_axes(site: str) -> dict[str, int]:
+    """The axes of a site that a sweep may go over, and where they are, counted from the last."""
+    axes = axes_of(site)
+    return {axis_name(axis): i - len(axes) for i, axis in enumerate(axes)}
+
+
+def make_grid(
+    site: str,
+    over: Sequence[str] | Mapping[str, Any],
+    shapes: Mapping[str, Any],
+    layers: int,
+    batch: tuple[int, ...],
+    window: int = 1,
+) -> Grid:
+    """The grid of `over` for a site, checked; `shapes` are those of the sites of one run."""
+    base, written = parse(site)
+    if base not in shapes:
+        raise unknown(base, shapes)
+    if written is not None:
+        raise ValueError(
+            f"A sweep takes its layers from `over`, and {site!r} names one: write site={base!r}, "
+            f"over={{'layer': [{written if isinstance(written, int) else 0}], ...}}."
+        )
+    wanted = dict(over) if isinstance(over, Mapping) else dict.fromkeys(_names(over))
+    axes = site_axes(base)
+    known = (["layer"] if is_per_layer(base) else []) + list(axes)
+    for name in wanted:
+        if name not in known:
+            hint = " (attention sites have query and key in place of pos)" if name == "pos" else ""
+            raise ValueError(
+                f"{base!r} has no axis {name!r} to sweep over{hint}; it has {', '.join(known)}: "
+                f"over={tuple(known[:2])!r}."
+            )
+    shape = shapes[base].shape
+    index, sizes = {}, []
+    inner = [name for name in wanted if name != "layer"]
+    for name in inner:
+        index[name] = _entries(name, wanted[name], shape[axes[name]], batch, base)
+    flat = _product([index[name] for name in inner])
+    groups = _groups(wanted.get("layer"), layers, window, base, "layer" in wanted)
+    for name in wanted:
+        sizes.append(len(groups) if name == "layer" else index[name].shape[-1])
+    return Grid(base, groups, dict(zip(inner, flat, strict=True)), tuple(sizes), tuple(wanted))
+
+
+def _names(over: Sequence[str]) -> tuple[str, ...]:
+    names = (over,) if isinstance(over, str) else tuple(over)
+    if len(set(names)) < len(names) or not names:
+        raise ValueError(
+            f"`over` names each axis once, at least one: over=('layer', 'pos'); got {over!r}."
+        )
+    return names
+
+
+def _entries(
+    name: str, given: Any, size: int, batch: tuple[int, ...], site: str
+) -> np.ndarray:
+    """The entries of one axis, counted from 0: `(n,)`, or positions per example `(batch, n)`."""
+    if given is None:
+        return np.arange(size, dtype=np.int32)
+    if not concrete(given):
+        raise ValueError(
+            f"The entries of {name!r} to sweep over decide what runs, so they are known before: "
+            "give NumPy ints, not a traced array."
+        )
+    entries = np.atleast_1d(np.asarray(given))
+    if not np.issubdtype(entries.dtype, np.integer) or entries.size == 0:
+        raise ValueError(f"Entries of {name!r} are ints, at least one; got {given!r}.")
+    per_example = name in ("pos", "query", "key") and entries.ndim == len(batch) + 1 and batch
+    if entries.ndim > 1 and not (per_example and entries.shape[:-1] == batch):
+        more = f", or one row per example {(*batch, 'n')}" if name in ("pos", "query", "key") else ""
+        raise ValueError(f"Entries of {name!r} are ints (n,){more}; got the shape {entries.shape}.")
+    check_selector(name, entries, size, batch, site)
+    entries = np.where(entries < 0, entries + size, entries).astype(np.int32)
+    return entries.reshape(-1, entries.shape[-1]) if entries.ndim > 1 else entries
+
+
+def _product(axes: list[np.ndarray]) -> list[np.ndarray]:
+    """Each axis's entry at every cell of their product, the last axis fastest."""
+    sizes = [entries.shape[-1] for entries in axes]
+    cells = np.indices(sizes).reshape(len(sizes), -1) if sizes else []
+    return [entries[..., cell] for entries, cell in zip(axes, cells, strict=True)]
+
+
+def _groups(given: Any, layers: int, window: int, site: str, swept: bool) -> np.ndarray:
+    """First and last layer of each patch; all layers at once where `over` has no layer."""
+    if not isinstance(window, int) or window < 1 or (window > 1 and not swept):
+        raise ValueError(
+            f"window is the number of adjacent layers patched together, 1 or more, with 'layer' in "
+            f"`over`; got {window!r}."
+        )
+    if not swept:
+        return np.asarray([[0, layers - 1]], np.int32)
+    at = _entries("layer", given, layers, (), site)
+    first = np.maximum(at - (window - 1) // 2, 0)
+    return np.stack([first, np.minimum(at + window // 2, layers - 1)], 1).astype(np.int32)
