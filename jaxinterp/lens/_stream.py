@@ -1,0 +1,56 @@
+"""Streams of token batches: an iterable, or a function of a key."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from .._check import check_mask, check_tokens
+from ._read import token_shape
+
+
+def batches(stream: Any, key: Any, start: int, steps: int, config: Any) -> Iterator[Any]:
+    """Batches number `start..steps` as `(tokens, mask)`, checked; the mask may be None.
+
+    A function is called with a key of its own for each step, so it needs no memory of the steps
+    before; of an iterable the first `start` items are passed over.
+    """
+    if callable(stream):
+        for step in range(start, steps):
+            yield as_batch(stream(jax.random.fold_in(key, step)), config)
+        return
+    if not hasattr(stream, "__iter__") or hasattr(stream, "shape"):
+        raise ValueError(
+            "A stream is an iterable of token batches (batch, pos), or a function of a key that "
+            f"returns one; got {type(stream).__name__}. For one batch again and again: "
+            "lambda key: tokens."
+        )
+    items = iter(stream)
+    for step in range(steps):
+        item = next(items, None)
+        if item is None:
+            raise ValueError(
+                f"The stream ended after {step} batches and {steps} steps were asked for. Give "
+                "a longer one, itertools.cycle(batches), or a function of a key."
+            )
+        if step >= start:
+            yield as_batch(item, config)
+
+
+def as_batch(item: Any, config: Any) -> tuple[Array, Array | None]:
+    """Tokens and mask of one item: tokens, or the pair that `tokenizer([...])` returns."""
+    tokens, mask = item if isinstance(item, tuple) else (item, None)
+    tokens = tokens if isinstance(tokens, jax.Array) else jnp.asarray(tokens)
+    check_tokens(tokens, config)
+    if mask is not None:
+        mask = mask if isinstance(mask, jax.Array) else jnp.asarray(mask)
+        check_mask(mask, token_shape(tokens))
+    return tokens, mask
+
+
+Stream = Any
+"""What `batches` takes: an iterable of batches, or a `Callable[[key], batch]`."""
+
+Batch = Callable[[Any], Any]

@@ -1,0 +1,158 @@
+r"""A lens in numbers: what is likely, how sure it is, how far it is from the model's own answer."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+from .._acts import take_positions
+from ._read import Lens, LogitLens, Streams, as_tokens, capture, drop_position, over_rows, token_shape
+
+
+class Summary(eqx.Module):
+    """What each row of a lens says at each position; nats throughout.
+
+    `rows` are those of the residual stream: 0 the embedding, $r$ the output of block $r - 1$.
+    """
+
+    top_ids: Int[Array, "row *rest top"]
+    "The likeliest tokens, best first."
+    top_probs: Float[Array, "row *rest top"]
+    entropy: Float[Array, "row *rest"]
+    kl: Float[Array, "row *rest"]
+    "KL(model's own || lens): zero in the last row."
+    cross_entropy: Float[Array, "row *rest"] | None
+    "Minus the log-probability of the target; NaN where there is none. None without targets."
+    rank: Int[Array, "row *rest"] | None
+    "How many tokens are likelier than the target: 0 is best; -1 where there is none."
+    rows: tuple[int, ...] = eqx.field(static=True)
+
+    def mean(self, what: str = "kl", mask: Any = None) -> Float[Array, " row"]:
+        """One of the measures averaged over positions and examples, those without a value left out."""
+        values = getattr(self, what)
+        if values is None or what == "top_ids":
+            raise ValueError(f"{what!r} has no mean here: choose kl, entropy, or give targets.")
+        if values.dtype == jnp.int32:
+            values = values.astype(jnp.float32)
+        there = ~jnp.isnan(values) & (values >= 0 if what == "rank" else True)
+        if mask is not None:
+            there = there & jnp.broadcast_to(jnp.asarray(mask)[None], there.shape)
+        axes = tuple(range(1, values.ndim))
+        return jnp.where(there, values, 0).sum(axes) / there.sum(axes, dtype=values.dtype)
+
+
+def summary(
+    model: Any,
+    tokens: Any,
+    *,
+    lens: Lens | None = None,
+    targets: Any = None,
+    top: int = 5,
+    mask: Any = None,
+    edits: Any = (),
+    pos: Any = None,
+) -> Summary:
+    r"""$H(p_\ell),\; \mathrm{KL}(p \,\|\, p_\ell),\; -\log p_\ell(t),\; \mathrm{rank}_\ell(t)$ and the likeliest tokens.
+
+    One scan over the rows of a lens: the logits of one row exist at a time.
+
+    **Arguments:**
+
+    - `model`; `tokens` `(*batch, pos)` or embeddings `(*batch, pos, d)`.
+    - `lens`: None for the logit lens, or a `TunedLens` or `JacobianLens`.
+    - `targets`: a token, or tokens that broadcast to `(*batch, pos)`. By default the next token,
+      where `tokens` are ids (the last position has none).
+    - `top`: how many of the likeliest tokens to keep.
+    - `pos`, `mask`, `edits`: as in `logit_lens`. A padding mask removes nothing here: give it to
+      `Summary.mean` too.
+
+    **Returns:** a `Summary`, its arrays `(row + 1, *batch, pos)`.
+
+    ```python
+    read = ji.lens.summary(model, tokens)
+    read.mean("kl")                                     # (layer + 1,)
+    ```
+
+    Laws: equal to the same reductions of all logits; the last row's KL is 0.
+    """
+    tokens = as_tokens(tokens)
+    lens = LogitLens() if lens is None else lens
+    vocab = model.config.vocab
+    if not 1 <= top <= vocab:
+        raise ValueError(f"top lies in 1..{vocab}, the size of the vocabulary; got {top}.")
+    targets = _targets(tokens, targets, vocab)
+    if targets is not None and pos is not None:
+        targets = take_positions(targets, pos, targets.ndim - 1)
+    streams = capture(model, tokens, lens, mask=mask, edits=edits, pos=pos)
+    if targets is not None and streams.single:
+        targets = targets[..., None]
+    count = int(streams.rows.shape[0])
+    rows = (*lens.rows(model.config.layers)[:count], model.config.layers)
+    return _summary(lens, streams, targets, top, rows)
+
+
+def _targets(tokens: Array, targets: Any, vocab: int) -> Array | None:
+    """Token ids `(*batch, pos)`, -1 for none."""
+    shape = token_shape(tokens)
+    if targets is None:
+        if jnp.issubdtype(tokens.dtype, jnp.floating):
+            return None
+        none = jnp.full((*shape[:-1], 1), -1, tokens.dtype)
+        return jnp.concatenate([tokens[..., 1:], none], axis=-1).astype(jnp.int32)
+    targets = np.asarray(targets) if not isinstance(targets, jax.Array) else targets
+    if not np.issubdtype(targets.dtype, np.integer):
+        raise ValueError(f"targets are token ids; got dtype {targets.dtype}.")
+    if isinstance(targets, np.ndarray) and targets.size and targets.max() >= vocab:
+        raise IndexError(f"targets lie in 0..{vocab - 1}; got {targets.max()}.")
+    return jnp.broadcast_to(jnp.asarray(targets), shape).astype(jnp.int32)
+
+
+@eqx.filter_jit
+def _summary(
+    lens: Lens, streams: Streams, targets: Array | None, top: int, rows: tuple[int, ...]
+) -> Summary:
+    own = log_softmax(streams.logits)
+
+    def read(logits: Array) -> dict[str, Array]:
+        logprobs = log_softmax(logits)
+        best, ids = lax.top_k(logprobs, top)
+        out = {
+            "top_ids": ids.astype(jnp.int32),
+            "top_probs": jnp.exp(best),
+            "entropy": -(jnp.exp(logprobs) * logprobs).sum(-1),
+            "kl": kl(own, logprobs),
+        }
+        if targets is not None:
+            asked = jnp.maximum(targets, 0)[..., None]
+            chosen = jnp.take_along_axis(logprobs, asked, -1)
+            likelier = logprobs > jnp.broadcast_to(chosen, logprobs.shape)
+            rank = likelier.sum(-1, dtype=jnp.int32)
+            none = targets < 0
+            out["cross_entropy"] = jnp.where(none, jnp.nan, -chosen[..., 0])
+            out["rank"] = jnp.where(none, -1, rank)
+        return out
+
+    found = over_rows(lens, streams, read)
+    found = {
+        name: drop_position(value, streams, -2 if name.startswith("top") else -1)
+        for name, value in found.items()
+    }
+    return Summary(
+        **{name: found.get(name) for name in
+           ("top_ids", "top_probs", "entropy", "kl", "cross_entropy", "rank")}, rows=rows,
+    )  # pyright: ignore[reportArgumentType]  # fmt: skip
+
+
+def log_softmax(logits: Float[Array, "*batch vocab"]) -> Float[Array, "*batch vocab"]:
+    """Log-probabilities in float32 at least."""
+    wide = np.promote_types(logits.dtype, np.float32)
+    return jax.nn.log_softmax(logits.astype(wide), axis=-1)
+
+
+def kl(p: Float[Array, "*batch vocab"], q: Float[Array, "*batch vocab"]) -> Float[Array, "*batch"]:
+    r"""$\sum_v p_v (\log p_v - \log q_v)$ of log-probabilities."""
+    return (jnp.exp(p) * (p - q)).sum(-1)

@@ -1,0 +1,201 @@
+r"""Training a tuned lens: every layer's problem at once, in one compiled program.
+
+$$\min_{A, b} \sum_\ell \mathbb E_t\, \mathrm{KL}\bigl(p(\cdot \mid t) \,\|\, p_\ell(\cdot \mid t; A_\ell, b_\ell)\bigr)$$
+
+The problems of the layers are independent; one scan over layers takes loss and gradient of each,
+so that logits of one layer exist at a time.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float
+
+from ._checkpoint import check_matches, load_state, save_state
+from ._read import capture, unembed
+from ._recipe import published_optimizer
+from ._stream import batches
+from ._summary import kl, log_softmax
+from ._tuned import TunedLens
+
+LOSSES = ("kl", "ce")
+
+
+def train_tuned_lens(
+    key: Any,
+    model: Any,
+    stream: Any,
+    optimizer: Any = None,
+    *,
+    steps: int = 250,
+    loss: str = "kl",
+    bias_only: bool = False,
+    lens: TunedLens | None = None,
+    rows_at_once: int | None = None,
+    checkpoint: str | Path | None = None,
+    checkpoint_every: int = 50,
+    progress: bool = True,
+) -> tuple[TunedLens, dict[str, np.ndarray]]:
+    r"""$\min_{A,b} \sum_\ell \mathbb E\,\mathrm{KL}(p \,\|\, p_\ell)$: trains a tuned lens for all layers.
+
+    Belrose et al. 2023 (https://arxiv.org/abs/2303.08112).
+
+    **Arguments:**
+
+    - `key`: a `jax.random.key`, from which a `stream` that is a function gets its keys.
+    - `model`: stays as it is.
+    - `stream`: an iterable of token batches `(batch, pos)`, or of `(tokens, mask)` as
+      `tokenizer([...])` returns, or a function of a key to one of these. One batch is a step.
+    - `optimizer`: any of optax; by default `published_optimizer(steps)`.
+    - `loss`: `"kl"` from the model's own distribution, or `"ce"` of the next token.
+    - `bias_only`: trains no matrices.
+    - `lens`: where to start; by default at the logit lens.
+    - `rows_at_once`: splits a batch into so many prompts at a time, gradients added up, for
+      batches that do not fit at once; must divide the batch.
+    - `checkpoint`: a file written every `checkpoint_every` steps, all or nothing. Where it exists,
+      training goes on from it, and ends as if it had never stopped.
+    - `progress`: a progress bar on stderr.
+
+    **Returns:** the lens, and a history: `"loss"` `(steps, layer)` in nats per token, before each
+    step, and `"grad_norm"` `(steps,)`.
+
+    ```python
+    lens, history = ji.lens.train_tuned_lens(key, model, stream, steps=250)
+    ```
+
+    Laws: with no step taken it is the logit lens; stopped and resumed equals uninterrupted, bit
+    for bit.
+    """
+    if loss not in LOSSES:
+        raise ValueError(f"loss is 'kl' (from the model's own answer) or 'ce'; got {loss!r}.")
+    if steps < 1:
+        raise ValueError(f"steps is how many batches to train on, 1 or more; got {steps}.")
+    optimizer = published_optimizer(steps) if optimizer is None else optimizer
+    if lens is None:
+        lens = TunedLens.init(model, bias_only=bias_only)
+    else:
+        lens.rows(model.config.layers)
+        lens = jax.tree.map(jnp.copy, lens)  # the step is given its lens to keep
+    about = {"steps": steps, "loss": loss, "layers": lens.bias.shape[0], "d": lens.bias.shape[1]}
+    state = (lens, optimizer.init(lens))
+    history: dict[str, list[np.ndarray]] = {"loss": [], "grad_norm": []}
+    start = 0
+    if checkpoint is not None and Path(checkpoint).exists():
+        check_matches(Path(checkpoint), about)
+        start, state, history = load_state(Path(checkpoint), state)
+    bar = _bar(start, steps, progress)
+    for step, (tokens, mask) in enumerate(
+        batches(stream, key, start, steps, model.config), start=start
+    ):
+        if rows_at_once is not None and (tokens.ndim != 2 or len(tokens) % rows_at_once):
+            raise ValueError(
+                f"rows_at_once={rows_at_once} must divide the batch; the tokens have the shape "
+                f"{tokens.shape}."
+            )
+        state, losses, norm = _step(
+            (model, tokens, mask), state, optimizer, loss, rows_at_once
+        )
+        history["loss"].append(np.asarray(losses))
+        history["grad_norm"].append(np.asarray(norm))
+        bar.update()
+        bar.set_postfix_str(f"{loss} {float(losses.mean()):.3f}", refresh=False)
+        done = step + 1
+        if checkpoint is not None and (done % checkpoint_every == 0 or done == steps):
+            save_state(Path(checkpoint), about, done, state, history)
+    bar.close()
+    return state[0], {name: np.stack(values) for name, values in history.items()}
+
+
+def _bar(start: int, steps: int, progress: bool) -> Any:
+    from tqdm.auto import tqdm
+
+    return tqdm(total=steps, initial=start, desc="tuned lens", unit="step", disable=not progress)
+
+
+@eqx.filter_jit(donate="all-except-first")
+def _step(
+    fixed: tuple[Any, Array, Array | None],
+    state: tuple[TunedLens, Any],
+    optimizer: Any,
+    loss: str,
+    rows_at_once: int | None,
+) -> tuple[tuple[TunedLens, Any], Float[Array, " layer"], Float[Array, ""]]:
+    """One step of every layer: losses before it, and the norm of all gradients together."""
+    import optax
+
+    model, tokens, mask = fixed
+    lens, memory = state
+    losses, grads = losses_and_grads(lens, model, tokens, mask, loss, rows_at_once)
+    updates, memory = optimizer.update(grads, memory, lens)
+    lens = eqx.apply_updates(lens, updates)
+    return (lens, memory), losses, optax.global_norm(grads)
+
+
+def losses_and_grads(
+    lens: TunedLens,
+    model: Any,
+    tokens: Array,
+    mask: Array | None,
+    loss: str,
+    rows_at_once: int | None = None,
+) -> tuple[Float[Array, " layer"], TunedLens]:
+    """Each layer's mean loss over real positions, and its gradient for that layer's translator."""
+    weight = weights_of(tokens, mask, loss)
+    share = weight / weight.sum()
+    if rows_at_once is None:
+        return _part(lens, model, tokens, mask, share, loss)
+
+    def split(x: Array | None) -> Any:
+        return None if x is None else x.reshape(-1, rows_at_once, *x.shape[1:])
+
+    def add(total: Any, part: Any) -> Any:
+        return jax.tree.map(jnp.add, total, _part(lens, model, *part, loss)), None
+
+    parts = (split(tokens), split(mask), split(share))
+    first = jax.tree.map(lambda x: x[0], parts)
+    rest = jax.tree.map(lambda x: x[1:], parts)
+    return lax.scan(add, _part(lens, model, *first, loss), rest)[0]
+
+
+def weights_of(tokens: Array, mask: Array | None, loss: str) -> Float[Array, "*batch pos"]:
+    """1 where a position counts: real, and for a next-token loss with a real token behind it."""
+    soft = jnp.issubdtype(tokens.dtype, jnp.floating)
+    shape = tokens.shape[:-1] if soft else tokens.shape
+    weight = jnp.ones(shape, jnp.float32) if mask is None else mask.astype(jnp.float32)
+    if loss == "ce":
+        later = jnp.concatenate([weight[..., 1:], jnp.zeros_like(weight[..., :1])], -1)
+        weight = weight * later
+    return weight
+
+
+def _part(
+    lens: TunedLens,
+    model: Any,
+    tokens: Array,
+    mask: Array | None,
+    share: Float[Array, "*batch pos"],
+    loss: str,
+) -> tuple[Float[Array, " layer"], TunedLens]:
+    streams = capture(model, tokens, lens, mask=mask)
+    own = log_softmax(streams.logits)
+    targets = jnp.concatenate([tokens[..., 1:], tokens[..., :1]], axis=-1)[..., None]
+
+    def layer_loss(parameters: Any, x: Array) -> Array:
+        x = lax.optimization_barrier(lens.translate(parameters, x))
+        logprobs = log_softmax(unembed(streams.reader, x))
+        if loss == "kl":
+            nats = kl(own, logprobs)
+        else:
+            nats = -jnp.take_along_axis(logprobs, targets, -1)[..., 0]
+        return (share.astype(nats.dtype) * nats).sum()
+
+    def step(_: None, xs: Any) -> Any:
+        return None, jax.value_and_grad(layer_loss)(*xs)
+
+    _, (losses, (weight, bias)) = lax.scan(step, None, (lens.parameters(), streams.rows))
+    return losses, TunedLens(weight, bias)
