@@ -73,7 +73,7 @@ def _all_but_one(scores: Array, values: Array) -> tuple[Array, Array]:
         return (jnp.pad(log[..., keep], pad, constant_values=jnp.finfo(log.dtype).min),
                 jnp.pad(mean[..., keep], pad))  # fmt: skip
 
-    pair = (scores, values)
-    before = shifted(lax.associative_scan(join, pair, axis=-1), after=False)
-    after = shifted(lax.associative_scan(join, pair, axis=-1, reverse=True), after=True)
+    pair, axis = (scores, values), scores.ndim - 1
+    before = shifted(lax.associative_scan(join, pair, axis=axis), after=False)
+    after = shifted(lax.associative_scan(join, pair, axis=axis, reverse=True), after=True)
     return join(before, after)

@@ -1,0 +1,91 @@
+r"""How far an estimate may be trusted: its ranking beside the exact sweep's."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Agreement:
+    """What `agreement` found; it prints as a line."""
+
+    spearman: float
+    pearson: float
+    overlap: float
+    "Share of the exact top k that is in the estimate's top k."
+    needed: int
+    "Patches that find the whole exact top k, made in the estimate's order."
+    top: int
+    cells: int
+
+    def __repr__(self) -> str:
+        return (
+            f"rank correlation {self.spearman:.3f}, correlation {self.pearson:.3f}, "
+            f"{self.overlap:.0%} of the top {self.top} shared, "
+            f"all of it found after {self.needed} of {self.cells} patches"
+        )
+
+
+def agreement(estimate: Any, exact: Any, *, baseline: Any = None, top: int = 10) -> Agreement:
+    r"""$\rho\big(\mathrm{rank}(\hat H), \mathrm{rank}(H)\big)$: an estimate beside what it estimates.
+
+    Run it once on a few prompts before trusting estimates on many.
+
+    **Arguments:**
+
+    - `estimate`, `exact`: of `attribution` (or `atp_star`) and of `sweep`, the same cells.
+    - `baseline`: the metric of the run that is patched. With it cells are ordered by how far they
+      are from it, in either direction; without it from the largest value down. A ranking of
+      magnitudes (`atp_star`) is compared with `abs(exact - baseline)` and needs none.
+    - `top`: how many of the exact sweep's first cells are to be found.
+
+    **Returns:** an `Agreement`: `spearman` (ranks, ties shared), `pearson`, `overlap` of the tops,
+    `needed` patches to find the whole top of the exact sweep in the order of the estimate.
+
+    ```python
+    print(ji.patching.agreement(estimate, exact, top=5))
+    ```
+
+    Law: of an array with itself all is 1, and `needed` is `top`.
+    """
+    pair = [np.asarray(values, np.float64) for values in (estimate, exact)]
+    if pair[0].shape != pair[1].shape:
+        raise ValueError(
+            "agreement compares the same cells, so both arrays have one shape; got "
+            f"{pair[0].shape} and {pair[1].shape}. Give sweep and attribution the same `over`."
+        )
+    there = np.isfinite(pair[0]) & np.isfinite(pair[1])
+    guess, truth = (values[there] for values in pair)
+    if guess.size < 2:
+        raise ValueError(f"agreement ranks at least two cells; got {guess.size}.")
+    top = min(top, guess.size)
+    if baseline is None:
+        order = [np.argsort(-values, kind="stable") for values in (guess, truth)]
+    else:
+        centre = np.broadcast_to(np.asarray(baseline, np.float64), pair[0].shape)[there]
+        order = [np.argsort(-np.abs(values - centre), kind="stable") for values in (guess, truth)]
+    place = np.empty(guess.size, int)
+    place[order[0]] = np.arange(guess.size)
+    found = place[order[1][:top]]
+    return Agreement(
+        spearman=_correlation(_ranks(guess), _ranks(truth)),
+        pearson=_correlation(guess, truth),
+        overlap=float((found < top).mean()),
+        needed=int(found.max()) + 1,
+        top=top,
+        cells=guess.size,
+    )
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """Ranks from 0, equal values sharing the mean of theirs."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    first = np.cumsum(counts) - counts
+    return (first + (counts - 1) / 2)[inverse]
+
+
+def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+    a, b = a - a.mean(), b - b.mean()
+    size = np.sqrt((a @ a) * (b @ b))
+    return float(a @ b / size) if size > 0 else float("nan")
