@@ -24,4 +24,5 @@ from ._port import short_names as short_names
 from ._tensors import LazyTensor as LazyTensor
 from ._tensors import in_memory as in_memory
 from ._tokenizer import Tokenizer as Tokenizer
+from ._torch_write import write_torch as write_torch
 from ._weights import open_weights as open_weights
