@@ -4,10 +4,12 @@ Everything is a function of `run`, of captured activations and of edits; this pa
 """
 
 from . import hub as hub
+from . import lens as lens
 from . import metrics as metrics
 from . import models as models
 from . import nn as nn
 from . import patching as patching
+from . import tasks as tasks
 from . import testing as testing
 from . import viz as viz
 from . import weights as weights

@@ -1,10 +1,32 @@
 """Lenses: what each layer would say, and who says it. See `docs/lenses.md`."""
 
+from ._attention import HeadTokens as HeadTokens
+from ._attention import attention_lens as attention_lens
+from ._attribution import Attribution as Attribution
+from ._attribution import direct_attribution as direct_attribution
+from ._formats import from_jacobian_format as from_jacobian_format
+from ._formats import from_tuned_lens_format as from_tuned_lens_format
+from ._formats import load as load
+from ._formats import save as save
+from ._formats import to_jacobian_format as to_jacobian_format
+from ._formats import to_tuned_lens_format as to_tuned_lens_format
+from ._jacobian import JacobianLens as JacobianLens
+from ._jacobian import fit_jacobian_lens as fit_jacobian_lens
 from ._logit import logit_lens as logit_lens
+from ._mapping import AffineMap as AffineMap
+from ._mapping import fit_affine as fit_affine
+from ._mapping import fit_mapping as fit_mapping
+from ._patchscope import patchscope as patchscope
+from ._patchscope import target_prompt as target_prompt
 from ._read import Lens as Lens
 from ._read import LogitLens as LogitLens
 from ._recipe import adam_optimizer as adam_optimizer
 from ._recipe import published_optimizer as published_optimizer
+from ._soft import Localised as Localised
+from ._soft import localise as localise
+from ._soft import project_away as project_away
+from ._soft import soft_prompt as soft_prompt
+from ._soft import text_vector as text_vector
 from ._summary import Summary as Summary
 from ._summary import summary as summary
 from ._train import train_tuned_lens as train_tuned_lens

@@ -10,7 +10,16 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from .._acts import take_positions
-from ._read import Lens, LogitLens, Streams, as_tokens, capture, drop_position, over_rows, token_shape
+from ._read import (
+    Lens,
+    LogitLens,
+    Streams,
+    as_tokens,
+    capture,
+    drop_position,
+    over_rows,
+    token_shape,
+)
 
 
 class Summary(eqx.Module):
@@ -113,13 +122,13 @@ def _targets(tokens: Array, targets: Any, vocab: int) -> Array | None:
 
 @eqx.filter_jit
 def _summary(
-    lens: Lens, streams: Streams, targets: Array | None, top: int, rows: tuple[int, ...]
+    lens: Lens, streams: Streams, targets: Array | None, count: int, rows: tuple[int, ...]
 ) -> Summary:
     own = log_softmax(streams.logits)
 
     def read(logits: Array) -> dict[str, Array]:
         logprobs = log_softmax(logits)
-        best, ids = lax.top_k(logprobs, top)
+        best, ids = lax.top_k(logprobs, count)
         out = {
             "top_ids": ids.astype(jnp.int32),
             "top_probs": jnp.exp(best),
@@ -141,10 +150,10 @@ def _summary(
         name: drop_position(value, streams, -2 if name.startswith("top") else -1)
         for name, value in found.items()
     }
+    best = found["top_ids"], found["top_probs"]
     return Summary(
-        **{name: found.get(name) for name in
-           ("top_ids", "top_probs", "entropy", "kl", "cross_entropy", "rank")}, rows=rows,
-    )  # pyright: ignore[reportArgumentType]  # fmt: skip
+        *best, found["entropy"], found["kl"], found.get("cross_entropy"), found.get("rank"), rows
+    )
 
 
 def log_softmax(logits: Float[Array, "*batch vocab"]) -> Float[Array, "*batch vocab"]:

@@ -76,13 +76,12 @@ def train_tuned_lens(
     if steps < 1:
         raise ValueError(f"steps is how many batches to train on, 1 or more; got {steps}.")
     optimizer = published_optimizer(steps) if optimizer is None else optimizer
-    if lens is None:
-        lens = TunedLens.init(model, bias_only=bias_only)
-    else:
-        lens.rows(model.config.layers)
-        lens = jax.tree.map(jnp.copy, lens)  # the step is given its lens to keep
-    about = {"steps": steps, "loss": loss, "layers": lens.bias.shape[0], "d": lens.bias.shape[1]}
-    state = (lens, optimizer.init(lens))
+    first = TunedLens.init(model, bias_only=bias_only) if lens is None else lens
+    first.rows(model.config.layers)
+    first: TunedLens = jax.tree.map(jnp.copy, first)  # a step overwrites the lens it is given
+    layers, d = first.bias.shape
+    about = {"steps": steps, "loss": loss, "layers": layers, "d": d}
+    state: tuple[TunedLens, Any] = (first, optimizer.init(first))
     history: dict[str, list[np.ndarray]] = {"loss": [], "grad_norm": []}
     start = 0
     if checkpoint is not None and Path(checkpoint).exists():
@@ -97,9 +96,7 @@ def train_tuned_lens(
                 f"rows_at_once={rows_at_once} must divide the batch; the tokens have the shape "
                 f"{tokens.shape}."
             )
-        state, losses, norm = _step(
-            (model, tokens, mask), state, optimizer, loss, rows_at_once
-        )
+        state, losses, norm = _step((model, tokens, mask), state, optimizer, loss, rows_at_once)
         history["loss"].append(np.asarray(losses))
         history["grad_norm"].append(np.asarray(norm))
         bar.update()
@@ -153,13 +150,17 @@ def losses_and_grads(
     def split(x: Array | None) -> Any:
         return None if x is None else x.reshape(-1, rows_at_once, *x.shape[1:])
 
+    def one(part: Any) -> Any:
+        tokens, mask, share = part
+        return _part(lens, model, tokens, mask, share, loss)
+
     def add(total: Any, part: Any) -> Any:
-        return jax.tree.map(jnp.add, total, _part(lens, model, *part, loss)), None
+        return jax.tree.map(jnp.add, total, one(part)), None
 
     parts = (split(tokens), split(mask), split(share))
     first = jax.tree.map(lambda x: x[0], parts)
     rest = jax.tree.map(lambda x: x[1:], parts)
-    return lax.scan(add, _part(lens, model, *first, loss), rest)[0]
+    return lax.scan(add, one(first), rest)[0]
 
 
 def weights_of(tokens: Array, mask: Array | None, loss: str) -> Float[Array, "*batch pos"]:

@@ -2,7 +2,6 @@ r"""The tuned lens: an affine translator per row, residual, so that zero is the 
 
 from typing import Any
 
-import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float

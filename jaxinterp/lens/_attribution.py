@@ -1,0 +1,211 @@
+r"""Direct logit attribution: each component's own share of a logit, or of a difference of logits."""
+
+import re
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from .._check import concrete
+from .._survey import split_edits
+from ..weights import Components
+from ..weights._decompose import _by_head, _by_layer, _by_neuron
+from ..weights._leaves import check_layout, wide
+from ..weights._stream import Reader, capture_stream
+from ._logit import unembedding
+from ._read import as_positions, as_tokens, token_shape
+
+PARTS = {
+    "layer": (("attn_out", "mlp_out"), _by_layer),
+    "head": (("z", "mlp_out"), _by_head),
+    "neuron": (("attn_out", "mlp_post"), _by_neuron),
+}
+
+
+class Attribution(Components):
+    """Shares of one number per example: `values` (component *batch) and `labels`.
+
+    `total()` is the number. `attn`, `mlp`, `heads` and `neurons` are the components of a kind as
+    an array with a leading layer axis, where the attribution has that kind.
+    """
+
+    @property
+    def attn(self) -> Float[Array, "layer *rest"]:
+        """What attention adds at each layer; of an attribution by head, the sum of its heads."""
+        if "attn_out[0]" not in self.labels:
+            return self.heads.sum(1)
+        return self._stack(r"attn_out\[(\d+)\]")
+
+    @property
+    def mlp(self) -> Float[Array, "layer *rest"]:
+        """What the MLP adds at each layer, without its output bias if it is split into neurons."""
+        if "mlp_out[0]" not in self.labels and "L0N0" in self.labels:
+            return self.neurons.sum(1)
+        return self._stack(r"mlp_out\[(\d+)\]")
+
+    @property
+    def heads(self) -> Float[Array, "layer head *rest"]:
+        """What each head adds."""
+        return self._stack(r"L(\d+)H(\d+)")
+
+    @property
+    def neurons(self) -> Float[Array, "layer neuron *rest"]:
+        """What each neuron adds."""
+        return self._stack(r"L(\d+)N(\d+)")
+
+    def _stack(self, pattern: str) -> Array:
+        found = [re.fullmatch(pattern, label) for label in self.labels]
+        where = np.asarray([i for i, match in enumerate(found) if match], np.int32)
+        if not len(where):
+            kinds = ", ".join(self.labels[:4])
+            raise ValueError(
+                f"This attribution has no such components; it has {kinds}, ... Ask for them with "
+                "by='layer', 'head' or 'neuron'."
+            )
+        sizes = [int(group) + 1 for match in found if match for group in match.groups()[:1]]
+        values = self.values[where]
+        rest = values.shape[1:]
+        shape = (len(where),) if "H" not in pattern and "N" not in pattern else (max(sizes), -1)
+        return values.reshape(*shape, *rest)
+
+    def top(self, count: int = 10) -> list[tuple[str, float]]:
+        """The largest components of one number, by size, with their labels."""
+        if self.values.ndim != 1:
+            raise ValueError(
+                "top lists the components of one number; this attribution has the axes (component, "
+                f"{', '.join(map(str, self.values.shape[1:]))}). Choose one: "
+                "jax.tree.map(lambda v: v[:, 0], attribution)."
+            )
+        values = np.asarray(self.values)
+        return [(self.labels[i], float(values[i])) for i in np.argsort(-abs(values))[:count]]
+
+
+def direct_attribution(
+    model: Any,
+    tokens: Any,
+    direction: Any,
+    *,
+    by: str = "layer",
+    pos: Any = -1,
+    mask: Any = None,
+    edits: Any = (),
+) -> Attribution:
+    r"""$\mathrm{norm}(x_L) \cdot v = \sum_i \dfrac{c_i - \bar c_i}{s} \odot g \cdot v$: who writes a logit.
+
+    The scale $s$ of the last norm is held as the whole stream makes it. Elhage et al. 2021
+    (https://transformer-circuits.pub/2021/framework/index.html).
+
+    **Arguments:**
+
+    - `model`; `tokens` `(*batch, pos)` or embeddings.
+    - `direction`: a token id, whose logit is taken apart; a pair of them, for the difference of
+      their logits; ids may be arrays, one per example. Or a vector `(d,)`, or one per example
+      `(*batch, d)`, as read behind the last norm.
+    - `by`: `"layer"` (embeddings, attention and MLP of each layer), `"head"` (heads, and MLPs) or
+      `"neuron"` (attention of each layer, and neurons).
+    - `pos`: as in `ji.at`; an int drops the axis, ints keep so many.
+    - `mask`, `edits`: as in `ji.run`.
+
+    **Returns:** an `Attribution`, its values `(component, *batch)`. Biases are components of their
+    own: `"ln_final.bias"`, `"attn.b_o"`, `"mlp.b_out"`, `"b_unembed"`. What edits put into the
+    stream besides is `"edits"`.
+
+    ```python
+    parts = ji.lens.direct_attribution(model, tokens, (mary, john), by="head")
+    parts.heads                                         # (layer, head)
+    parts.total()                                       # the difference of the two logits
+    ```
+
+    Law: the components sum to the logit, or the difference.
+    """
+    if by not in PARTS:
+        raise ValueError(f"by is one of {', '.join(PARTS)}; got {by!r}.")
+    inner = split_edits(model)[0]
+    check_layout(inner, "direct_attribution")
+    tokens = as_tokens(tokens)
+    as_positions(tokens, pos)
+    batch = token_shape(tokens)[:-1]
+    vector, offset = _direction(inner, direction, batch)
+    if by == "neuron" and inner.blocks.mlp is None:
+        raise ValueError("This model is attention only, it has no neurons: use by='head'.")
+    sites, split = PARTS[by]
+    stream = capture_stream(
+        model, tokens, sites, layer=-1, site="resid_post", pos=pos, mask=mask, edits=edits
+    )
+    if vector.ndim == 1:
+        parts = split(inner, stream, Reader.of(inner, vector, True))
+        values = parts.values
+    else:
+        values, parts = _per_example(inner, stream, vector, split, batch)
+    labels = parts.labels
+    if offset is not None:
+        extra = offset.reshape(offset.shape + (1,) * (values.ndim - 1 - offset.ndim))
+        extra = jnp.broadcast_to(extra, values.shape[1:]).astype(values.dtype)
+        values, labels = jnp.concatenate([values, extra[None]]), (*labels, "b_unembed")
+    return Attribution(values, labels)
+
+
+def _per_example(
+    model: Any, stream: Any, vector: Array, split: Any, batch: tuple[int, ...]
+) -> tuple[Array, Any]:
+    """Every example read along its own direction."""
+    count = int(np.prod(batch))
+
+    def flat(name: str, x: Array) -> Array:
+        lead = int(name in ("attn_out", "mlp_out", "z", "mlp_post"))
+        rest = x.shape[lead + len(batch) :]
+        return jnp.moveaxis(x.reshape(*x.shape[:lead], count, *rest), lead, 0)
+
+    acts = {name: flat(name, x) for name, x in stream.acts.items()}
+    vector = jnp.broadcast_to(vector, (*batch, vector.shape[-1])).reshape(count, -1)
+    found = _mapped(model, eqx.tree_at(lambda s: s.acts, stream, acts), vector, split)
+    values = jnp.moveaxis(found.values, 0, 1)
+    return values.reshape(values.shape[0], *batch, *values.shape[2:]), found
+
+
+@eqx.filter_jit
+def _mapped(model: Any, stream: Any, vector: Array, split: Any) -> Any:
+    def one(stream: Any, vector: Array) -> Any:
+        return split(model, stream, Reader.of(model, vector, True))
+
+    return jax.vmap(one)(stream, vector)
+
+
+def _direction(
+    model: Any, direction: Any, batch: tuple[int, ...]
+) -> tuple[Float[Array, "*batch d"], Float[Array, "*batch"] | None]:
+    """The vector that is read behind the last norm, and what the unembedding's bias adds."""
+    if isinstance(direction, tuple):
+        if len(direction) != 2:
+            raise ValueError(f"A difference is of two tokens, (more, less); got {len(direction)}.")
+        (one, first), (two, second) = (_direction(model, token, batch) for token in direction)
+        shape = jnp.broadcast_shapes(one.shape, two.shape)
+        vector = jnp.broadcast_to(one, shape) - jnp.broadcast_to(two, shape)
+        if first is None or second is None:
+            return vector, None
+        shape = jnp.broadcast_shapes(first.shape, second.shape)
+        return vector, jnp.broadcast_to(first, shape) - jnp.broadcast_to(second, shape)
+    array = direction if isinstance(direction, jax.Array) else np.asarray(direction)
+    d, vocab = unembedding(model).shape
+    if jnp.issubdtype(array.dtype, jnp.floating):
+        if array.shape != (d,) and array.shape != (*batch, d):
+            per = f" or {(*batch, d)}, one per example" if batch else ""
+            raise ValueError(f"A direction has the shape {(d,)}{per}; got {array.shape}.")
+        return wide(jnp.asarray(array)), None
+    if not jnp.issubdtype(array.dtype, jnp.integer) or array.shape not in ((), batch):
+        raise ValueError(
+            "direction is a token id, a tuple of two, ids per example "
+            f"{batch}, or a vector ({d},) of floats; got {array.dtype}{list(array.shape)}. "
+            "For the difference of two logits write a tuple: (mary, john)."
+        )
+    if concrete(array) and array.size:
+        for token in (int(np.min(np.asarray(array))), int(np.max(np.asarray(array)))):
+            if not 0 <= token < vocab:
+                raise IndexError(f"Token ids lie in 0..{vocab - 1}; the direction has {token}.")
+    index = jnp.asarray(array, jnp.int32)
+    vector = wide(jnp.moveaxis(jnp.take(unembedding(model), index, axis=1), 0, -1))
+    bias = model.b_unembed
+    return vector, None if bias is None else wide(jnp.take(bias, index))
