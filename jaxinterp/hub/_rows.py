@@ -204,7 +204,7 @@ def _check_shapes(row: Row, model: Any, tensors: Tensors) -> None:
         if tensors[name].shape != wanted:
             raise BadCheckpoint(
                 f"Leaf {row.leaf} of shape {get_leaf(model, row.leaves[0]).shape} needs {name!r} "
-                f"of shape {wanted}; the checkpoint has {tensors[name].shape}. config.json and "
+                f"of shape {wanted}; the checkpoint has {tensors[name].shape}. The config and "
                 "the weights do not belong together."
             )
         if not jax.numpy.issubdtype(tensors[name].dtype, jax.numpy.floating):

@@ -151,13 +151,19 @@ class Tokenizer:
         tokenizer.token_id(" Mary")
         ```
         """
+        if self._adds_space and (found := self._exact(text)) is not None:
+            return found
         ids = self._tokenizer.encode(text, add_special_tokens=False).ids
-        if len(ids) != 1:
+        if self._adds_space or len(ids) != 1:
             pieces = " + ".join(repr(piece) for piece in self.tokens(ids)) or "nothing"
             other = text[1:] if text.startswith(" ") else f" {text}"
-            one = len(self._tokenizer.encode(other, add_special_tokens=False).ids) == 1
+            if self._adds_space:
+                one = self._exact(other) is not None
+            else:
+                one = len(self._tokenizer.encode(other, add_special_tokens=False).ids) == 1
             hint = f" {other!r} is one token." if other.strip() and one else ""
-            raise ValueError(f"{text!r} must be one token; it is {len(ids)}: {pieces}.{hint}")
+            it_is = "its pieces are" if self._adds_space else f"it is {len(ids)}:"
+            raise ValueError(f"{text!r} must be one token; {it_is} {pieces}.{hint}")
         return ids[0]
 
     def tokens(self, ids: Any, *, visible: bool = False) -> list[str]:
@@ -230,6 +236,21 @@ class Tokenizer:
         if token is None:
             return f"<{i}>"
         return text_of(token, self._byte_level)
+
+    def _exact(self, text: str) -> int | None:
+        """The id of the vocabulary's entry that is this text."""
+        for spelling in (text.replace(" ", "▁"), text):
+            found = self._tokenizer.token_to_id(spelling)
+            if found is not None:
+                return found
+        return None
+
+    @functools.cached_property
+    def _adds_space(self) -> bool:
+        """Whether a text gets a space in front, as SentencePiece does: then "Mary" and " Mary" are
+        two entries of the vocabulary that no text alone tells apart."""
+        ids = self._tokenizer.encode("a", add_special_tokens=False).ids
+        return not self._byte_level and "".join(self.tokens(ids)).startswith(" ")
 
     @functools.cached_property
     def _byte_level(self) -> bool:

@@ -29,7 +29,7 @@ class Weights:
 
     @property
     def nbytes(self) -> int:
-        return sum(file.stat().st_size for file in self.files)
+        return sum(tensor.nbytes for tensor in self.tensors.values())
 
 
 def open_weights(folder: Path) -> Weights:

