@@ -62,7 +62,8 @@ def attribution(
     - `steps`: of the midpoint rule, for `path`.
 
     **Returns:** an array with the axes of `over`, in the metric's units: compare it with `sweep` cell
-    by cell. `ji.patching.attribution_effects` leaves $m(R)$ out: that is the estimated change, and
+    by cell. Where a cell spans several layers (`window`, or `over` without "layer") their effects are
+    added, which counts twice what passes from one to the next. `ji.patching.attribution_effects` leaves $m(R)$ out: that is the estimated change, and
     adds up over cells.
 
     Warns where the gradient vanishes while the metric does not, as that of `kl` at its reference.
@@ -73,7 +74,7 @@ def attribution(
     print(ji.patching.agreement(estimate, exact))
     ```
 
-    Law: equal to `sweep` in a model that is linear in the site.
+    Law: equal to `sweep` where the metric is linear in the site (cells of one layer).
     """
     value, effects, finish = _attribute(
         model, clean, corrupt, metric, site, over, direction, mask, per_example, window,
@@ -187,6 +188,11 @@ def _attribute(
         raise ValueError("site names a site, or several: site=('z', 'q', 'k', 'v'); got none.")
     grids = [make_grid(name, over, shapes, count, batch, window) for name in names]
     _check_options(options, grids, own)
+    if len({grid.sizes for grid in grids}) > 1:
+        sizes = ", ".join(f"{grid.site} {grid.sizes}" for grid in grids)
+        raise ValueError(
+            f"Several sites come stacked, so they need equal axes; got {sizes}. Ask for them one by one."
+        )
     value, effects, blind = attribute(
         model, pair.target, pair.source, metric, pair.mask,
         [grid.index for grid in grids],
@@ -212,12 +218,6 @@ def _attribute(
             )
         if isinstance(site, str):
             return arranged[0]
-        if len({cell.shape for cell in arranged}) > 1:
-            raise ValueError(
-                "Several sites give one array where their cells agree; here they are "
-                f"{ {grid.site: cell.shape for grid, cell in zip(grids, arranged, strict=True)} }. "
-                "Ask for them one by one."
-            )
         return jnp.stack(arranged)
 
     return value, effects, finish
