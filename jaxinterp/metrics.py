@@ -157,7 +157,7 @@ def logit_diff(correct: Any, wrong: Any, *, pos: Any = -1) -> Metric:
     return Metric(_positions(pos), args, _logit_diff, (0, 1), "logit_diff")
 
 
-def _logit_diff(chosen: Array, one: bool, correct: Array, wrong: Array) -> Array:
+def _logit_diff(chosen: Array, one: bool, correct: Any, wrong: Any) -> Array:
     return _mean(_best(chosen, correct, one) - _best(chosen, wrong, one), one)
 
 
@@ -171,7 +171,7 @@ def prob(token: Any, *, pos: Any = -1) -> Metric:
     return Metric(_positions(pos), (_ids(token, "token"),), _prob, (0,), "prob")
 
 
-def _prob(chosen: Array, one: bool, token: Array) -> Array:
+def _prob(chosen: Array, one: bool, token: Any) -> Array:
     return _mean(jnp.exp(_best(jax.nn.log_softmax(chosen), token, one)), one)
 
 
@@ -185,7 +185,7 @@ def log_prob(token: Any, *, pos: Any = -1) -> Metric:
     return Metric(_positions(pos), (_ids(token, "token"),), _log_prob, (0,), "log_prob")
 
 
-def _log_prob(chosen: Array, one: bool, token: Array) -> Array:
+def _log_prob(chosen: Array, one: bool, token: Any) -> Array:
     return _mean(_best(jax.nn.log_softmax(chosen), token, one), one)
 
 
@@ -206,7 +206,7 @@ def prob_diff(correct: Any, wrong: Any, *, pos: Any = -1) -> Metric:
     return Metric(_positions(pos), args, _prob_diff, (0, 1), "prob_diff")
 
 
-def _prob_diff(chosen: Array, one: bool, correct: Array, wrong: Array) -> Array:
+def _prob_diff(chosen: Array, one: bool, correct: Any, wrong: Any) -> Array:
     probs = jax.nn.softmax(chosen)
     return _mean(_total(probs, correct, one) - _total(probs, wrong, one), one)
 
@@ -248,7 +248,7 @@ def cross_entropy(tokens: Any, *, mask: Any = None) -> Metric:
     return Metric(None, (ids, real), _cross_entropy, (), "cross_entropy")
 
 
-def _cross_entropy(logits: Array, one: bool, tokens: Array, real: Array) -> Array:
+def _cross_entropy(logits: Array, one: bool, tokens: Any, real: Any) -> Array:
     if tokens.shape != logits.shape[:-1]:
         raise ValueError(
             f"cross_entropy: tokens have the shape of the run's, {logits.shape[:-1]}; "
@@ -270,7 +270,7 @@ def rank(token: Any, *, pos: Any = -1) -> Metric:
     return Metric(_positions(pos), (_ids(token, "token"),), _rank, (0,), "rank")
 
 
-def _rank(chosen: Array, one: bool, token: Array) -> Array:
+def _rank(chosen: Array, one: bool, token: Any) -> Array:
     own = _best(chosen, token, one)[..., None]
     return _mean((chosen > jnp.broadcast_to(own, chosen.shape)).sum(-1, dtype=chosen.dtype), one)
 
