@@ -167,7 +167,7 @@ def test_the_embedded_model(
     make: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The name "tiny" is the folder `_tiny` of the package, in GPT-NeoX's layout."""
-    monkeypatch.setattr("jaxinterp.hub._load.__file__", str(tmp_path / "hub" / "_load.py"))
+    monkeypatch.setattr("jaxinterp.hub._find.__file__", str(tmp_path / "hub" / "_find.py"))
     with pytest.raises(FileNotFoundError, match=r"embedded model is not in .*_tiny.*install"):
         hub.load("tiny")
     hub.export(make("neox"), tmp_path / "_tiny")
