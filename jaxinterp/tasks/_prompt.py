@@ -82,7 +82,13 @@ class Encoder:
         try:
             return int(self.tokenizer.token_id(text))
         except ValueError:
+            pass
+        # Tokenizers that put a space before every text see " Mary" as one only behind something.
+        try:
+            before, both = self.ids("a"), self.ids("a" + text)
+        except Misfit:
             return None
+        return both[-1] if both[:-1] == before else None
 
     def ends(self, text: str) -> list[int]:
         """Where each token ends, in characters; BOS ends at 0."""
