@@ -33,6 +33,13 @@ class Grid:
     def jobs(self) -> int:
         return next(iter(self.index.values())).shape[-1] if self.index else 1
 
+    def covers_positions(self, pos: int) -> bool:
+        """Whether each position begins as many suffixes: all are swept over, the same for all examples."""
+        begins = next((self.index[axis] for axis in ("query", "pos", "key") if axis in self.index), None)  # fmt: skip
+        if begins is None or begins.ndim > 1:
+            return False
+        return len(set(np.bincount(begins, minlength=pos))) == 1
+
     def arrange(self, values: Any) -> Any:
         """Values (group, job, *rest) with the axes of `over`, in its order, in front."""
         inner = [name for name in self.names if name != "layer"]
@@ -106,9 +113,7 @@ def _names(over: Sequence[str]) -> tuple[str, ...]:
     return names
 
 
-def _entries(
-    name: str, given: Any, size: int, batch: tuple[int, ...], site: str
-) -> np.ndarray:
+def _entries(name: str, given: Any, size: int, batch: tuple[int, ...], site: str) -> np.ndarray:
     """The entries of one axis, counted from 0: `(n,)`, or positions per example `(batch, n)`."""
     if given is None:
         return np.arange(size, dtype=np.int32)
@@ -122,7 +127,9 @@ def _entries(
         raise ValueError(f"Entries of {name!r} are ints, at least one; got {given!r}.")
     per_example = name in ("pos", "query", "key") and entries.ndim == len(batch) + 1 and batch
     if entries.ndim > 1 and not (per_example and entries.shape[:-1] == batch):
-        more = f", or one row per example {(*batch, 'n')}" if name in ("pos", "query", "key") else ""
+        more = (
+            f", or one row per example {(*batch, 'n')}" if name in ("pos", "query", "key") else ""
+        )
         raise ValueError(f"Entries of {name!r} are ints (n,){more}; got the shape {entries.shape}.")
     check_selector(name, entries, size, batch, site)
     entries = np.where(entries < 0, entries + size, entries).astype(np.int32)

@@ -49,12 +49,16 @@ def plan(
     pair: Pair,
     begin: np.ndarray,
     stop: np.ndarray,
-    slots: int,
-    full: bool,
     reads: int,
     max_bytes: int | str,
 ) -> Plan:
-    """Cuts the jobs into as few pieces as fit into `max_bytes`."""
+    """Cuts the suffixes `begin..stop` (batch, job), (batch,) into as few pieces as fit into `max_bytes`.
+
+    Shapes follow from those of the prompts and of the grid alone, unless entries are chosen.
+    """
+    ragged = model.config.causal and any(axis in grid.index for axis in ("pos", "query", "key"))
+    slots = pair.pos + 1 if ragged else pair.pos
+    full = ragged and grid.covers_positions(pair.pos)
     limit = available_bytes() if max_bytes == "auto" else int(max_bytes)
     sizes = _Sizes(model, grid, pair, slots, reads)
     # Long and short suffixes in every piece, so that they fill each other's rows.
@@ -70,8 +74,8 @@ def plan(
         packed = [pack(begin[:, part], stop, slots) for part in parts]
         used = max(rows.used for rows in packed)
         if full and count == 1:
-            rows = room(grid.jobs, len(stop), pair.pos, full)
-        elif slots == pair.pos:
+            rows = room(grid.jobs, len(stop), pair.pos)
+        elif not ragged:
             rows = width * len(stop)
         else:
             rows = 1 << (max(used, 1) - 1).bit_length()
@@ -122,7 +126,7 @@ class _Sizes:
         self.row += 12 * self.heads * slots * (self.pos + slots)
         self.logits = 8 * batch * reads * model.config.vocab
 
-    def step_rows(self, limit: float) -> int:
+    def step_rows(self, limit: int) -> int:
         """Rows that pass through a block at once: enough to keep the device busy."""
         tokens = 512 if jax.default_backend() == "cpu" else 8192
         return min(max(1, round(tokens / self.slots)), max(1, int(limit / 4 / self.row)))
@@ -140,5 +144,5 @@ def available_bytes() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
 
 
-def _mb(size: float) -> str:
+def _mb(size: int) -> str:
     return f"{size / 2**20:.1f} MiB"

@@ -112,9 +112,8 @@ def starts(
     return np.minimum(begin, never).astype(np.int32)
 
 
-def room(jobs: int, batch: int, columns: int, full: bool) -> int:
-    """Rows that suffices whatever the prompts: `full` if every position begins as many suffixes."""
-    if not full:
-        return jobs * batch
+def room(jobs: int, batch: int, columns: int) -> int:
+    """Rows of `columns + 1` slots that suffice whatever the prompts, if every position begins as many
+    of the suffixes."""
     each = jobs // columns
     return batch * (each * (columns // 2) + (columns % 2) * -(-each // 2))

@@ -25,10 +25,10 @@ from ._grid import site_axes
 class Rows(eqx.Module):
     """The packed suffixes on the device (`_pack.Rows`), in chunks: (chunk, row[, slot])."""
 
-    example: Int[Array, "chunk row"]
-    job: Int[Array, "chunk row slot"]
-    column: Int[Array, "chunk row slot"]
-    start: Int[Array, "chunk row slot"]
+    example: Int[Array, "*chunk row"]
+    job: Int[Array, "*chunk row slot"]
+    column: Int[Array, "*chunk row slot"]
+    start: Int[Array, "*chunk row slot"]
     used: Int[Array, ""]
     "How many chunks hold anything."
 

@@ -20,7 +20,7 @@ from .._tap import Tap
 from .._where import selection
 from ..metrics import Metric, as_metric
 from ._grid import Grid, make_grid
-from ._memory import Plan, plan
+from ._memory import Piece, Plan, plan
 from ._pack import first_difference, starts
 from ._pairs import Pair, make_pair
 from ._suffix import Base, Rows, base_run, patched_streams, read_streams
@@ -87,7 +87,9 @@ def sweep(
     )  # fmt: skip
 
 
-def _several(model: Any, clean: Any, corrupt: Any, metric: Any, sites: Any, **options: Any) -> Array:
+def _several(
+    model: Any, clean: Any, corrupt: Any, metric: Any, sites: Any, **options: Any
+) -> Array:
     names = tuple(sites)
     if not names:
         raise ValueError("site names a site, or several: site=('z', 'q', 'k', 'v'); got none.")
@@ -115,30 +117,27 @@ def swept(
     inner, own = split_edits(model)
     shapes = survey(inner, pair.target, own)
     grid = make_grid(site, over, shapes, layer_count(inner), pair.batch, window)
-    columns = _columns(metric, pair)
     metric.check(model.config.vocab, pair.batch)
     if own or not is_per_layer(grid.site) or "." in grid.site:
         result = _plain(model, pair, metric, values, grid)
     else:
-        result = _packed(model, pair, metric, values, grid, columns, max_bytes, progress)
+        result = _packed(model, pair, metric, values, grid, max_bytes, progress)
     result = result.reshape(*result.shape[:2], *pair.batch)
     result = grid.arrange(result)
     axes = tuple(range(len(grid.names), result.ndim))
     return result if per_example or not axes else result.mean(axes)
 
 
-def _columns(metric: Metric, pair: Pair) -> np.ndarray | Array:
+def _columns(metric: Metric, pair: Pair) -> Any:
     """The positions that the metric reads, counted from 0: (batch, n)."""
     batch, pos = int(np.prod(pair.batch)), pair.pos
     if metric.pos is None:
         return np.broadcast_to(np.arange(pos, dtype=np.int32), (batch, pos))
     check_selector("pos", metric.pos, pos, pair.batch, metric.name)
-    at = metric.pos if not concrete(metric.pos) else np.asarray(metric.pos)
-    at = (jnp if not concrete(metric.pos) else np).where(at < 0, at + pos, at).astype(np.int32)
-    if at.ndim > 1:
-        return at.reshape(batch, at.shape[-1])
-    at = at.reshape(-1)
-    return jnp.broadcast_to(at, (batch, len(at))) if not concrete(at) else np.broadcast_to(at, (batch, len(at)))  # fmt: skip
+    xp: Any = np if concrete(metric.pos) else jnp
+    at = xp.asarray(metric.pos, np.int32)
+    at = xp.where(at < 0, at + pos, at)
+    return xp.broadcast_to(at.reshape(-1, at.shape[-1] if at.ndim else 1), (batch, at.shape[-1] if at.ndim else 1))  # fmt: skip
 
 
 def _packed(
@@ -147,42 +146,48 @@ def _packed(
     metric: Metric,
     values: Any,
     grid: Grid,
-    columns: Any,
     max_bytes: int | str,
     progress: bool,
 ) -> Array:
     """All cells as packed suffixes: (group, job, batch)."""
-    batch, pos = int(np.prod(pair.batch)), pair.pos
-    known = concrete(pair.target) and concrete(pair.source) and values is None
-    first = first_difference(pair.flat(pair.source), pair.flat(pair.target)) if known and pair.same_kind else np.zeros(batch, np.int32)  # fmt: skip
-    stop = np.asarray(columns).max(-1) + 1 if concrete(columns) else np.full(batch, pos)
-    if not model.config.causal:
-        begin = np.zeros((batch, grid.jobs), np.int32)
-        stop = np.full(batch, pos)
-    else:
-        begin = starts(grid.index, grid.jobs, first, stop)
-    ragged = any(name in grid.index for name in ("pos", "query", "key")) and model.config.causal
-    entries = next((grid.index[name] for name in ("query", "pos", "key") if name in grid.index), None)
-    full = entries is not None and entries.ndim == 1 and np.array_equal(np.unique(entries), np.arange(pos)) and model.config.causal  # fmt: skip
-    layout = plan(
-        model, grid, pair, begin, stop, pos + 1 if ragged else pos, full, len(columns[0]), max_bytes
-    )
+    columns = _columns(metric, pair)
+    layout = plan(model, grid, pair, *_suffixes(model, pair, grid, columns, values), columns.shape[-1], max_bytes)  # fmt: skip
     order = np.argsort(grid.groups[:, 0], kind="stable")
-    groups = jnp.asarray(grid.groups[order])
-    base, donors = _prepare(model, pair.flat(pair.target), pair.flat(pair.source), pair.flat_mask, values, grid.site, pair.batch)  # fmt: skip
-    results = []
-    for piece in layout.pieces(progress):
-        found = _piece(
-            model, base, donors, _device_rows(layout, piece), _placed(piece),
-            {name: jnp.asarray(entry) for name, entry in piece.index.items()}, groups,
-            jnp.asarray(columns), pair.flat_mask, metric, grid.site, pair.batch, layout.unembed,
-        )  # fmt: skip
-        results.append(found)
-    whole = jnp.concatenate(results, 1)[:, np.argsort(layout.order)]
-    return whole[np.argsort(order)]
+    base, donors = _prepare(
+        model, pair.flat(pair.target), pair.flat(pair.source), pair.flat_mask, values, grid.site
+    )
+    results = [
+        _piece(
+            model, base, donors, _rows(layout, piece), _places(piece),
+            {name: jnp.asarray(entry) for name, entry in piece.index.items()},
+            jnp.asarray(grid.groups[order]), jnp.asarray(columns), pair.flat_mask, metric,
+            grid.site, pair.batch, layout.unembed,
+        )
+        for piece in layout.pieces(progress)
+    ]  # fmt: skip
+    # Jobs were dealt to the pieces, the last of which may hold some twice.
+    jobs = np.unique(layout.order, return_index=True)[1]
+    return jnp.concatenate(results, 1)[:, jobs][np.argsort(order)]
 
 
-def _device_rows(layout: Plan, piece: Any) -> Rows:
+def _suffixes(
+    model: Any, pair: Pair, grid: Grid, columns: Any, values: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where each patch's suffix begins (batch, job), and behind which position nothing is read."""
+    batch = len(columns)
+    stop = np.full(batch, pair.pos, np.int32)
+    if not model.config.causal:
+        return np.zeros((batch, grid.jobs), np.int32), stop
+    if concrete(columns):
+        stop = np.asarray(columns).max(-1) + 1
+    first = np.zeros(batch, np.int32)
+    if values is None and pair.same_kind and concrete(pair.target) and concrete(pair.source):
+        first = first_difference(pair.flat(pair.source), pair.flat(pair.target))
+    return starts(grid.index, grid.jobs, first, stop), stop
+
+
+def _rows(layout: Plan, piece: Piece) -> Rows:
+    """Packed rows on the device, in chunks."""
     shape = (layout.chunks, layout.chunk_rows)
     packed = piece.rows
     start = np.take_along_axis(packed.start[packed.example], np.maximum(packed.job, 0), 1)
@@ -194,13 +199,15 @@ def _device_rows(layout: Plan, piece: Any) -> Rows:
     )  # fmt: skip
 
 
-def _placed(piece: Any) -> tuple[Array, Array, Array]:
-    return tuple(jnp.asarray(leaf) for leaf in (piece.rows.row, piece.rows.slot, piece.rows.start))  # pyright: ignore[reportReturnType]  # fmt: skip
+def _places(piece: Piece) -> tuple[Array, Array, Array]:
+    """Row, slot and first position of each suffix, (batch, job)."""
+    rows = piece.rows
+    return jnp.asarray(rows.row), jnp.asarray(rows.slot), jnp.asarray(rows.start)
 
 
 @eqx.filter_jit
 def _prepare(
-    model: Any, target: Array, source: Array, mask: Any, values: Any, site: str, batch: Any
+    model: Any, target: Array, source: Array, mask: Any, values: Any, site: str
 ) -> tuple[Base, Array]:
     rotary = "k_rot" in survey(model, target)
     base = base_run(model, target, mask, rotary)
@@ -246,16 +253,11 @@ def _piece(
     return lax.map(of_group, jnp.arange(len(groups), dtype=jnp.int32))
 
 
-def _inner(model: Any, tokens: Array) -> tuple[Any, Array, Any]:
-    inner, own = split_edits(model)
-    return inner, tokens, own
-
-
 def _plain(model: Any, pair: Pair, metric: Metric, values: Any, grid: Grid) -> Array:
     """All cells as whole runs, for edited models and sites outside the blocks: (group, job, batch)."""
     return _plain_program(
-        model, pair.target, pair.source, pair.mask, metric, values, grid.site,
-        jnp.asarray(grid.groups),
+        model, pair.flat(pair.target), pair.flat(pair.source), pair.flat_mask, metric, values,
+        grid.site, jnp.asarray(grid.groups),
         {name: jnp.asarray(entry) for name, entry in grid.index.items()}, grid.jobs, pair.batch,
     )  # fmt: skip
 
@@ -274,23 +276,26 @@ def _plain_program(
     jobs: int,
     batch: tuple[int, ...],
 ) -> Array:
-    layered = is_per_layer(site)
-    count = layer_count(split_edits(model)[0])
+    inner, own = split_edits(model)
+    layered, count = is_per_layer(site), layer_count(inner)
     if values is None or callable(values):
         read = source if values is None else target
         _, acts = run(model, read, capture=[site], mask=mask, logits=False)
         donors = acts[site] if values is None else values(acts[site])
     else:
-        struct = survey(*_inner(model, target))[site]
+        struct = survey(inner, target, own)[site]
         shape = (count, *struct.shape) if layered else struct.shape
         donors = jnp.broadcast_to(values, shape).astype(struct.dtype)
+    columns = metric.pos
+    if columns is not None and jnp.ndim(columns) > 1:
+        columns = jnp.asarray(columns).reshape(len(target), -1)
 
     def cell(number: Array) -> Array:
         group, job = number // jobs, number % jobs
         where = {}
         for name, entries in index.items():
-            chosen = lax.dynamic_index_in_dim(entries, job, entries.ndim - 1, keepdims=entries.ndim > 1)
-            where[name] = chosen.reshape(*batch, 1) if entries.ndim > 1 else chosen
+            axis = entries.ndim - 1
+            where[name] = lax.dynamic_index_in_dim(entries, job, axis, keepdims=axis > 0)
         if layered:
             layers = jnp.arange(count, dtype=jnp.int32)
             here = (layers >= groups[group, 0]) & (layers <= groups[group, 1])
@@ -298,8 +303,10 @@ def _plain_program(
             edits = [_Layered(where=aim, site=base, layers=None, value=donors)]  # pyright: ignore[reportCallIssue]  # fmt: skip
         else:
             edits = [replace(site, donors, **where)]
-        logits, _ = run(model, target, edits=edits, mask=mask, logits=True if metric.pos is None else metric.pos)  # fmt: skip
-        return metric.of(logits).reshape(-1)
+        logits, _ = run(
+            model, target, edits=edits, mask=mask, logits=True if columns is None else columns
+        )
+        return metric.of(logits.reshape(*batch, *logits.shape[1:])).reshape(-1)
 
     cells = jnp.arange(len(groups) * jobs, dtype=jnp.int32)
     found = lax.map(cell, cells, batch_size=min(8, len(cells)))

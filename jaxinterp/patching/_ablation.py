@@ -1,0 +1,149 @@
+r"""Ablation: what a cell's activation is worth, by putting something uninformative in its place."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from .._acts import at
+from .._run import run
+from .._sites import axes_of, is_per_layer, parse
+from ..metrics import as_metric
+from ._pairs import make_pair
+from ._sweep import swept
+
+
+def ablate(
+    model: Any,
+    tokens: Any,
+    metric: Any,
+    *,
+    values: Callable[[Array], Any] | Any,
+    site: str = "z",
+    over: Sequence[str] | Mapping[str, Any] = ("layer", "head"),
+    mask: Bool[Array, "*batch pos"] | Any | None = None,
+    per_example: bool = False,
+    window: int = 1,
+    max_bytes: int | str = "auto",
+    progress: bool = True,
+) -> Float[Array, "*cells"]:
+    r"""$H_c = m\big(M(x \mid A_c \leftarrow v_c)\big)$: the metric after ablating each cell $c$ alone.
+
+    **Arguments:** as `patching.sweep`, with one prompt in place of two, and
+
+    - `values`: `patching.zeros`, `patching.batch_mean`, `patching.resample(key)`: any function of what
+      the run itself has at the site, `(layer, *batch, ...)`, to what is put in; or that array, such as
+      a mean over other prompts (`patching.mean_activations`), which broadcasts.
+
+    **Returns:** the metric of every ablated run, with the axes of `over`.
+
+    ```python
+    ji.patching.ablate(model, tokens, metric, values=ji.patching.zeros, over=("layer", "head"))
+    ```
+
+    Law: each cell is the metric of one run with one `ji.replace` (with `ji.zero` for `zeros`).
+    """
+    pair = make_pair(model, tokens, tokens, mask, "noise")
+    if not callable(values):
+        values = values if isinstance(values, jax.Array) else jnp.asarray(values, jnp.float32)
+    return swept(
+        model, pair, as_metric(metric), values, site=site, over=over, per_example=per_example,
+        window=window, max_bytes=max_bytes, progress=progress,
+    )  # fmt: skip
+
+
+def zeros(acts: Float[Array, "layer *site"]) -> Float[Array, "layer *site"]:
+    r"""$v = 0$: zero ablation."""
+    return jnp.zeros_like(acts)
+
+
+def batch_mean(acts: Float[Array, "layer batch *site"]) -> Float[Array, "layer batch *site"]:
+    r"""$v = \frac1n \sum_b A_b$: mean ablation over the prompts of the batch, position by position.
+
+    Wang et al. 2022 (https://arxiv.org/abs/2211.00593), whose prompts share one template.
+    """
+    wide = acts.astype(np.promote_types(acts.dtype, np.float32))
+    return jnp.broadcast_to(wide.mean(1, keepdims=True), acts.shape).astype(acts.dtype)
+
+
+class resample(eqx.Module):
+    r"""$v_b = A_{\pi(b)}$: each prompt gets what another one has; no prompt keeps its own.
+
+    Resample ablation, Chan et al. 2022, "Causal scrubbing". $\pi$ is a random cycle, so a batch of
+    two or more is needed.
+
+    ```python
+    ji.patching.ablate(model, tokens, metric, values=ji.patching.resample(jax.random.key(0)))
+    ```
+    """
+
+    key: Any
+
+    def __call__(self, acts: Float[Array, "layer batch *site"]) -> Float[Array, "layer batch *site"]:  # fmt: skip
+        count = acts.shape[1]
+        if count < 2:
+            raise ValueError("resample gives each prompt what another one has: give two prompts or more.")  # fmt: skip
+        ring = jax.random.permutation(self.key, count)
+        return acts[:, jnp.roll(ring, 1)[jnp.argsort(ring)]]
+
+
+def mean_activations(
+    model: Any,
+    batches: Iterable[Any],
+    site: str,
+    *,
+    by_position: bool = False,
+) -> Float[Array, "layer *site"]:
+    r"""$\bar A = \frac{1}{n} \sum_{x} A(x)$: the mean of a site over a corpus, batch by batch.
+
+    **Arguments:** `batches`: token arrays `(batch, pos)`, or pairs of tokens and mask; `site`;
+    `by_position` keeps positions apart (all batches then have one length) in place of averaging over
+    them.
+
+    **Returns:** the mean, float32, `(layer, 1, ...)` or `(layer, pos, ...)`: it broadcasts in
+    `patching.ablate(..., values=...)`.
+
+    ```python
+    mean = ji.patching.mean_activations(model, [tokens], "mlp_out")
+    ji.patching.ablate(model, tokens, metric, values=mean, site="mlp_out", over=("layer", "pos"))
+    ```
+
+    Law: equal to the mean of the captured activations of all batches together.
+    """
+    base, _ = parse(site)
+    if not is_per_layer(base) or "pos" not in axes_of(base):
+        raise ValueError(
+            f"mean_activations averages a site of the blocks with positions; got {site!r}."
+        )
+    total, count = None, None
+    for item in batches:
+        tokens, mask = item if isinstance(item, tuple) else (item, None)
+        tokens = jnp.atleast_2d(jnp.asarray(tokens))
+        one, real = _sums(model, tokens, mask, base, by_position)
+        if total is not None and one.shape != total.shape:
+            raise ValueError("by_position=True needs prompts of one length in all batches.")
+        total = one if total is None else total + one
+        count = real if count is None else count + real
+    if total is None or count is None:
+        raise ValueError(
+            "mean_activations needs at least one batch of tokens (batch, pos); got none."
+        )
+    count = count.reshape((1, -1) + (1,) * (total.ndim - 2))
+    return total / jnp.maximum(jnp.broadcast_to(count, total.shape), 1)
+
+
+@eqx.filter_jit
+def _sums(
+    model: Any, tokens: Array, mask: Any, site: str, by_position: bool
+) -> tuple[Array, Array]:
+    _, acts = run(model, tokens, capture=[at(site, name="x")], mask=mask, logits=False)
+    x = acts["x"].astype(jnp.float32)  # (layer, batch, pos, ...)
+    real = jnp.ones(tokens.shape, bool) if mask is None else mask
+    keep = real.reshape(1, *real.shape, *(1,) * (x.ndim - 3))
+    x = jnp.where(jnp.broadcast_to(keep, x.shape), x, 0).sum(1)
+    count = real.sum(0, dtype=jnp.float32)
+    return (x, count) if by_position else (x.sum(1, keepdims=True), count.sum(keepdims=True))

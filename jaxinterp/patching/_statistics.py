@@ -1,0 +1,111 @@
+r"""How sure a cell is: intervals and p-values from the examples of a batch."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+EXACT = 12
+"""Up to so many examples all sign patterns are counted."""
+
+
+class Statistics(eqx.Module):
+    """Per cell: the mean effect, its interval `low..high`, and the p-value `p` of no effect."""
+
+    mean: Float[Array, "*cells"]
+    low: Float[Array, "*cells"]
+    high: Float[Array, "*cells"]
+    p: Float[Array, "*cells"]
+    level: float = eqx.field(static=True)
+
+    def significant(self, rate: float = 0.05) -> np.ndarray:
+        r"""Cells whose effect is real, false discoveries held to a rate (Benjamini and Hochberg 1995).
+
+        The largest $k$ with $p_{(k)} \le \alpha k / n$ over the $n$ cells. Cells that cannot have an
+        effect (NaN) do not count.
+        """
+        p = np.asarray(self.p, float)
+        flat = np.sort(p[np.isfinite(p)])
+        passed = np.flatnonzero(flat <= rate * np.arange(1, len(flat) + 1) / max(len(flat), 1))
+        return p <= flat[passed[-1]] if len(passed) else np.zeros(p.shape, bool)
+
+
+def statistics(
+    effects: Float[Array, "*cells batch"] | Any,
+    baseline: Float[Array, "batch"] | Any = 0.0,
+    *,
+    key: Any,
+    level: float = 0.95,
+    draws: int = 2000,
+) -> Statistics:
+    r"""$\bar\delta_c$ with its bootstrap interval, and $p_c = P(|\bar\delta^{\pm}| \ge |\bar\delta_c|)$.
+
+    $\delta_{c,b}$ is the effect of a cell on an example: the patched metric minus `baseline`. The
+    interval resamples examples (percentile bootstrap, Efron 1979). The p-value flips signs: without an
+    effect, $\delta$ and $-\delta$ are equally likely. All $2^n$ patterns are counted for up to 12
+    examples, so that p is never below $2^{1-n}$; else `draws` of them, the observed one included.
+
+    **Arguments:** `effects` `(*cells, batch)`, from `sweep(..., per_example=True)`; `baseline` `(batch,)`,
+    the metric of the unpatched run (`ji.metrics.measure`); `key`; `level` of the interval; `draws`.
+
+    **Returns:** `Statistics` with `.mean .low .high .p`, each with the axes of the cells, and
+    `.significant(rate)`.
+
+    ```python
+    heat = ji.patching.sweep(model, clean, corrupt, metric, per_example=True)
+    found = ji.patching.statistics(heat, ji.metrics.measure(metric, model, corrupt), key=jax.random.key(0))
+    ```
+
+    Law: without an effect, p is uniform: below 0.05 in one cell of twenty.
+    """
+    effects = jnp.asarray(effects)
+    if effects.ndim < 1 or effects.shape[-1] < 2:
+        raise ValueError(
+            "statistics needs the examples as the last axis, two or more: sweep(..., "
+            f"per_example=True) on a batch of prompts; got the shape {effects.shape}."
+        )
+    if not 0 < level < 1:
+        raise ValueError(f"level is the interval's coverage, between 0 and 1; got {level}.")
+    count = effects.shape[-1]
+    base = jnp.asarray(baseline, effects.dtype)
+    if base.shape not in ((), (count,)):
+        raise ValueError(
+            f"baseline is one number per example, {(count,)}; got the shape {base.shape}."
+        )
+    delta = effects - jnp.broadcast_to(base, effects.shape)
+    return Statistics(*_statistics(delta, key, jnp.asarray(level, jnp.float32), draws), level)
+
+
+@eqx.filter_jit
+def _statistics(delta: Array, key: Any, level: Array, draws: int) -> tuple[Array, ...]:
+    count = delta.shape[-1]
+    cells = delta.reshape(-1, count).astype(np.promote_types(delta.dtype, np.float32))
+    resampled, flipped = jax.random.split(key)
+    picks = jax.random.randint(resampled, (draws, count), 0, count)
+    weights = jax.nn.one_hot(picks, count, dtype=cells.dtype).sum(1) / count
+    if count <= EXACT:
+        bits = (
+            jnp.arange(2**count, dtype=jnp.int32)[:, None]
+            >> jnp.arange(count, dtype=jnp.int32)[None]
+        )
+        signs = 1 - 2 * (bits & 1).astype(cells.dtype)
+        extra = 0
+    else:
+        signs = jax.random.rademacher(flipped, (draws, count), cells.dtype)
+        extra = 1
+
+    def one(delta: Array) -> tuple[Array, ...]:
+        mean = delta.mean()
+        means = jnp.matmul(weights, delta, precision="highest")
+        low, high = jnp.quantile(means, jnp.stack([(1 - level) / 2, (1 + level) / 2]))
+        null = jnp.abs(jnp.matmul(signs, delta, precision="highest")) / count
+        # What rounding alone tells apart counts as equal.
+        reached = (null >= jnp.abs(mean) * (1 - 1e-5)).sum(dtype=delta.dtype)
+        p = (reached + extra) / (len(signs) + extra)
+        return mean, low, high, p
+
+    found = jax.lax.map(one, cells, batch_size=64)
+    return tuple(leaf.reshape(delta.shape[:-1]) for leaf in found)
