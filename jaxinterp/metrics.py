@@ -356,7 +356,8 @@ def as_metric(metric: Any) -> Metric:
             "A metric is a function of logits, made by ji.metrics.logit_diff(correct, wrong) and its "
             f"siblings, or your own; got {type(metric).__name__}."
         )
-    return custom(metric, pos=None)
+    fn: Any = metric
+    return custom(fn, pos=None)
 
 
 def measure(

@@ -76,11 +76,14 @@ def statistics(
             f"baseline is one number per example, {(count,)}; got the shape {base.shape}."
         )
     delta = effects - jnp.broadcast_to(base, effects.shape)
-    return Statistics(*_statistics(delta, key, jnp.asarray(level, jnp.float32), draws), level)
+    mean, low, high, p = _statistics(delta, key, jnp.asarray(level, jnp.float32), draws)
+    return Statistics(mean, low, high, p, level)
 
 
 @eqx.filter_jit
-def _statistics(delta: Array, key: Any, level: Array, draws: int) -> tuple[Array, ...]:
+def _statistics(
+    delta: Array, key: Any, level: Array, draws: int
+) -> tuple[Array, Array, Array, Array]:
     count = delta.shape[-1]
     cells = delta.reshape(-1, count).astype(np.promote_types(delta.dtype, np.float32))
     resampled, flipped = jax.random.split(key)
@@ -108,4 +111,5 @@ def _statistics(delta: Array, key: Any, level: Array, draws: int) -> tuple[Array
         return mean, low, high, p
 
     found = jax.lax.map(one, cells, batch_size=64)
-    return tuple(leaf.reshape(delta.shape[:-1]) for leaf in found)
+    mean, low, high, p = (leaf.reshape(delta.shape[:-1]) for leaf in found)
+    return mean, low, high, p

@@ -35,7 +35,9 @@ class Rows(eqx.Module):
     def chunk(self, number: Any) -> "Rows":
         """The rows of one chunk, without its axis."""
         take = lambda leaf: lax.dynamic_index_in_dim(leaf, number, keepdims=False)
-        return Rows(*(take(leaf) for leaf in (self.example, self.job, self.column, self.start)), self.used)  # fmt: skip
+        return Rows(
+            take(self.example), take(self.job), take(self.column), take(self.start), self.used
+        )
 
 
 class Base(eqx.Module):
@@ -180,7 +182,14 @@ def patched_streams(
                 lambda: lax.dynamic_index_in_dim(store, place, keepdims=False),
             )
             allowed = allowed_keys(here, mask, pos, model.config.causal)
-            patch = Patch(donated, index, here, allowed, layer <= last, site)
+            patch = Patch(
+                donors=donated,
+                index=index,
+                rows=here,
+                allowed=allowed,
+                active=layer <= last,
+                site=site,
+            )  # pyright: ignore[reportCallIssue]
             tap = RowTap([patch], layer=layer, memory=(k[here.example], v[here.example]))
             mine = jax.tree.map(lambda t: lax.dynamic_index_in_dim(t, number, keepdims=False), tables)  # fmt: skip
             x = eqx.combine(block, static)(x, shared_context(allowed, mine).at(layer), tap)
