@@ -201,8 +201,8 @@ def prob_diff(correct: Any, wrong: Any, *, pos: Any = -1) -> Metric:
 
     Law: with a set and its complement, it is twice the set's probability minus 1.
     """
-    args = tuple(jnp.atleast_1d(_ids(value, name)) if jnp.ndim(value) == 0 else _ids(value, name)
-                 for value, name in ((correct, "correct"), (wrong, "wrong")))  # fmt: skip
+    sets = (_ids(correct, "correct"), _ids(wrong, "wrong"))
+    args = tuple(ids.reshape(1) if ids.ndim == 0 else ids for ids in sets)
     return Metric(_positions(pos), args, _prob_diff, (0, 1), "prob_diff")
 
 

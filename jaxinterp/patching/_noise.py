@@ -17,9 +17,9 @@ def noised(
     tokens: Any,
     pos: Any,
     *,
-    scale: float = 3.0,
+    scale: float | int = 3.0,
     samples: int = 8,
-    std: float | Any | None = None,
+    std: Any | None = None,
 ) -> Float[Array, "samples pos d"]:
     r"""$e_i + \nu\,\epsilon,\; \epsilon \sim \mathcal{N}(0, 1)$ at the subject's positions, $\nu = 3\,\sigma_e$.
 
@@ -58,5 +58,6 @@ def noised(
     wide = embeds.astype(np.promote_types(embeds.dtype, np.float32))
     nu = scale * (wide.std() if std is None else jnp.asarray(std, wide.dtype))
     noise = nu * jax.random.normal(key, (samples, *wide.shape), wide.dtype)
-    moved = wide + jnp.where(jnp.broadcast_to(hit[:, None], noise.shape), noise, 0)
+    noise = jnp.where(jnp.broadcast_to(hit[:, None], noise.shape), noise, 0)
+    moved = jnp.broadcast_to(wide, noise.shape) + noise
     return moved.astype(embeds.dtype)

@@ -21,7 +21,7 @@ class Statistics(eqx.Module):
     p: Float[Array, "*cells"]
     level: float = eqx.field(static=True)
 
-    def significant(self, rate: float = 0.05) -> np.ndarray:
+    def significant(self, rate: float | int = 0.05) -> np.ndarray:
         r"""Cells whose effect is real, false discoveries held to a rate (Benjamini and Hochberg 1995).
 
         The largest $k$ with $p_{(k)} \le \alpha k / n$ over the $n$ cells. Cells that cannot have an
@@ -38,7 +38,7 @@ def statistics(
     baseline: Float[Array, "batch"] | Any = 0.0,
     *,
     key: Any,
-    level: float = 0.95,
+    level: float | int = 0.95,
     draws: int = 2000,
 ) -> Statistics:
     r"""$\bar\delta_c$ with its bootstrap interval, and $p_c = P(|\bar\delta^{\pm}| \ge |\bar\delta_c|)$.
@@ -77,7 +77,7 @@ def statistics(
         )
     delta = effects - jnp.broadcast_to(base, effects.shape)
     mean, low, high, p = _statistics(delta, key, jnp.asarray(level, jnp.float32), draws)
-    return Statistics(mean, low, high, p, level)
+    return Statistics(mean, low, high, p, float(level))
 
 
 @eqx.filter_jit
