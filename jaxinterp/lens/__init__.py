@@ -12,6 +12,7 @@ from ._formats import to_jacobian_format as to_jacobian_format
 from ._formats import to_tuned_lens_format as to_tuned_lens_format
 from ._jacobian import JacobianLens as JacobianLens
 from ._jacobian import fit_jacobian_lens as fit_jacobian_lens
+from ._jacobian import jacobian_rows as jacobian_rows
 from ._logit import logit_lens as logit_lens
 from ._mapping import AffineMap as AffineMap
 from ._mapping import fit_affine as fit_affine

@@ -78,12 +78,25 @@ class Streams(eqx.Module):
     they are whole, and `chosen` says what to unembed.
     """
 
-    rows: Float[Array, "row *batch pos d"]
-    logits: Float[Array, "*batch pos vocab"]
+    embedded: Float[Array, "*batch pos d"] | None
+    after: Float[Array, "layer *batch pos d"]
+    logits: Float[Array, "*batch chosen vocab"]
     reader: Any
     chosen: Any
+    picked: tuple[int, ...] = eqx.field(static=True)
+    "Which rows: 0 the embedding, the others of `after`, counted from 1."
     single: bool = eqx.field(static=True)
     "Whether one position was asked for as an int, whose axis the results then lack."
+
+    @property
+    def rows(self) -> Float[Array, "row *batch pos d"]:
+        """The rows, stacked: to be called where it is compiled."""
+        blocks = [row - 1 for row in self.picked if row > 0]
+        whole = blocks == list(range(len(self.after)))
+        after = self.after if whole else self.after[np.asarray(blocks, np.int32)]
+        if self.embedded is None:
+            return after
+        return jnp.concatenate([self.embedded[None], after])
 
 
 def capture(
@@ -109,16 +122,14 @@ def capture(
     logits, acts = run(
         model, tokens, edits=edits, capture=asked, mask=mask, logits=True if pos is None else pos
     )
+    chosen = pos if whole else None
     if site is None:
         rows = lens.rows(count)
-        parts = [acts["resid_pre[0]"][None]] if 0 in rows else []
-        after = [row - 1 for row in rows if row > 0]
-        parts.append(acts["resid_post"][np.asarray(after, np.int32)])
-        stream = jnp.concatenate(parts)
-    else:
-        # The output of the last block is read by the model itself.
-        stream = acts[site][: count - 1] if site == "resid_post" else acts[site]
-    return Streams(stream, logits, reader, pos if whole else None, single)
+        embedded = acts["resid_pre[0]"] if 0 in rows else None
+        return Streams(embedded, acts["resid_post"], logits, reader, chosen, rows, single)
+    # The output of the last block is read by the model itself.
+    rows = tuple(range(1, count + (site != "resid_post")))
+    return Streams(None, acts[site], logits, reader, chosen, rows, single)
 
 
 def reader_of(model: Any, edits: Any) -> Any:

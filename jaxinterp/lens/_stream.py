@@ -17,6 +17,8 @@ def batches(stream: Any, key: Any, start: int, steps: int, config: Any) -> Itera
     A function is called with a key of its own for each step, so it needs no memory of the steps
     before; of an iterable the first `start` items are passed over.
     """
+    if start >= steps:
+        return
     if callable(stream):
         for step in range(start, steps):
             yield as_batch(stream(jax.random.fold_in(key, step)), config)

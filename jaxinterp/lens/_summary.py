@@ -10,10 +10,12 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from .._acts import take_positions
+from .._check import as_selector, concrete
 from ._read import (
     Lens,
     LogitLens,
     Streams,
+    as_positions,
     as_tokens,
     capture,
     drop_position,
@@ -93,37 +95,48 @@ def summary(
     vocab = model.config.vocab
     if not 1 <= top <= vocab:
         raise ValueError(f"top lies in 1..{vocab}, the size of the vocabulary; got {top}.")
-    targets = _targets(tokens, targets, vocab)
-    if targets is not None and pos is not None:
-        targets = take_positions(targets, pos, targets.ndim - 1)
+    targets = _checked(tokens, targets, vocab)
     streams = capture(model, tokens, lens, mask=mask, edits=edits, pos=pos)
-    if targets is not None and streams.single:
-        targets = targets[..., None]
-    count = int(streams.rows.shape[0])
-    rows = (*lens.rows(model.config.layers)[:count], model.config.layers)
-    return _summary(lens, streams, targets, top, rows)
+    where = None if pos is None else as_positions(tokens, pos)[0]
+    rows = (*streams.picked, model.config.layers)
+    return _summary(lens, streams, tokens, targets, where, top, rows)
 
 
-def _targets(tokens: Array, targets: Any, vocab: int) -> Array | None:
-    """Token ids `(*batch, pos)`, -1 for none."""
-    shape = token_shape(tokens)
+def _checked(tokens: Array, targets: Any, vocab: int) -> Any:
+    """Targets as given, an array; None where there are none."""
+    if targets is None:
+        return None
+    targets = as_selector(targets)
+    if not np.issubdtype(targets.dtype, np.integer):
+        raise ValueError(f"targets are token ids; got dtype {targets.dtype}.")
+    if concrete(targets) and targets.size and np.asarray(targets).max() >= vocab:
+        raise IndexError(f"targets lie in 0..{vocab - 1}; got {np.asarray(targets).max()}.")
+    jnp.broadcast_shapes(targets.shape, token_shape(tokens))
+    return targets
+
+
+def _targets(tokens: Array, targets: Any, where: Any) -> Array | None:
+    """Token ids `(*batch, pos)` at the positions asked for, -1 for none."""
     if targets is None:
         if jnp.issubdtype(tokens.dtype, jnp.floating):
             return None
-        none = jnp.full((*shape[:-1], 1), -1, tokens.dtype)
-        return jnp.concatenate([tokens[..., 1:], none], axis=-1).astype(jnp.int32)
-    targets = np.asarray(targets) if not isinstance(targets, jax.Array) else targets
-    if not np.issubdtype(targets.dtype, np.integer):
-        raise ValueError(f"targets are token ids; got dtype {targets.dtype}.")
-    if isinstance(targets, np.ndarray) and targets.size and targets.max() >= vocab:
-        raise IndexError(f"targets lie in 0..{vocab - 1}; got {targets.max()}.")
-    return jnp.broadcast_to(jnp.asarray(targets), shape).astype(jnp.int32)
+        none = jnp.full((*tokens.shape[:-1], 1), -1, tokens.dtype)
+        targets = jnp.concatenate([tokens[..., 1:], none], axis=-1)
+    targets = jnp.broadcast_to(jnp.asarray(targets), token_shape(tokens)).astype(jnp.int32)
+    return targets if where is None else take_positions(targets, where, targets.ndim - 1)
 
 
 @eqx.filter_jit
 def _summary(
-    lens: Lens, streams: Streams, targets: Array | None, count: int, rows: tuple[int, ...]
+    lens: Lens,
+    streams: Streams,
+    tokens: Array,
+    targets: Any,
+    where: Any,
+    count: int,
+    rows: tuple[int, ...],
 ) -> Summary:
+    targets = _targets(tokens, targets, where)
     own = log_softmax(streams.logits)
 
     def read(logits: Array) -> dict[str, Array]:
