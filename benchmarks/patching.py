@@ -54,8 +54,8 @@ def ideal(config: Any, batch: int, lengths: list[int], pos: int) -> float:
 
 
 def their_attribution(model: Any, clean: Any, corrupt: Any, metric: Callable[[Any], Any]) -> Any:
-    """The first-order estimate for residual streams and heads, with TransformerLens's hooks."""
-    names = lambda name: name.endswith(("hook_resid_pre", "hook_z"))
+    """The metric and its first-order change for every residual stream, with TransformerLens's hooks."""
+    names = lambda name: name.endswith("hook_resid_pre")
     with torch.no_grad():
         _, cache = model.run_with_cache(clean, names_filter=names)
     stored, grads = {}, {}
@@ -67,13 +67,11 @@ def their_attribution(model: Any, clean: Any, corrupt: Any, metric: Callable[[An
         grads[hook.name] = g.detach()
 
     with model.hooks(fwd_hooks=[(names, keep)], bwd_hooks=[(names, keep_grad)]):
-        metric(model(corrupt)).backward()
-    layers = range(model.cfg.n_layers)
-    effect = lambda name: (cache[name] - stored[name]) * grads[name]
-    resid = torch.stack([effect(f"blocks.{i}.hook_resid_pre").sum((0, 2)) for i in layers])
-    heads = torch.stack([effect(f"blocks.{i}.attn.hook_z").sum((0, 1, 3)) for i in layers])
+        start = metric(model(corrupt))
+        start.backward()
     model.zero_grad()
-    return resid, heads
+    change = [((cache[name] - stored[name]) * grads[name]).sum((0, 2)) for name in stored]
+    return (start.detach() + torch.stack(change)).numpy()
 
 
 def main() -> None:
@@ -122,18 +120,11 @@ def main() -> None:
         return call
 
     def attribution() -> Any:
-        estimate = ji.patching.attribution
-        both = [
-            estimate(model, ours_clean, ours_corrupt, metric, site="resid_pre", over=("layer", "pos")),
-            estimate(model, ours_clean, ours_corrupt, metric, site="z", over=("layer", "head")),
-        ]  # fmt: skip
-        return np.concatenate([np.asarray(x).ravel() for x in both])
+        found = ji.patching.attribution(model, ours_clean, ours_corrupt, metric)
+        return np.asarray(found)
 
     def their_estimate() -> Any:
-        found = their_attribution(theirs, torch_clean, torch_corrupt, their_metric)
-        with torch.no_grad():
-            start = their_metric(theirs(torch_corrupt))
-        return np.concatenate([(x + start).numpy().ravel() for x in found])
+        return their_attribution(theirs, torch_clean, torch_corrupt, their_metric)
 
     live = pos - options.prefix
     calls = {
@@ -147,9 +138,11 @@ def main() -> None:
             their_sweep(patching.get_act_patch_attn_head_out_all_pos),
             ideal(config, batch, [live] * config.heads, pos),
         ),
-        "attribution: both at once": (attribution, their_estimate, None),
+        "attribution: layer x pos": (attribution, their_estimate, None),
     }
-    print(f"jax {jax.__version__}, torch {torch.__version__} with {torch.get_num_threads()} threads")
+    print(
+        f"jax {jax.__version__}, torch {torch.__version__} with {torch.get_num_threads()} threads"
+    )
     print(f"{config.layers} layers, d {config.d}, vocabulary {config.vocab}, {batch} pairs of {pos} tokens, the first {options.prefix} equal")  # fmt: skip
     lines = []
     for name, (ours, other, flop) in calls.items():
@@ -164,9 +157,13 @@ def main() -> None:
         a, b = (statistics.median(times) for times in zip(*pairs, strict=True))
         speed = statistics.median(rates)
         floor = "" if flop is None else f"{flop / speed:7.2f} s  {a * speed / flop:5.2f}"
-        lines.append(f"{name:30} {a:8.3f} s  {b:13.3f} s  {b / a:5.1f}  {floor:16}  {first - a:6.2f} s")
+        lines.append(
+            f"{name:30} {a:8.3f} s  {b:13.3f} s  {b / a:5.1f}  {floor:16}  {first - a:6.2f} s"
+        )
         print(f"{name}: agree within {gap:.1e}; XLA matmul {speed / 1e9:.0f} GFLOP/s", flush=True)
-    print(f"\n{'median of ' + str(repeats):30} jaxinterp   TransformerLens  ratio  floor    over it  compiling")
+    print(
+        f"\n{'median of ' + str(repeats):30} jaxinterp   TransformerLens  ratio  floor    over it  compiling"
+    )
     print("\n".join(lines))
 
 
