@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from ._cells import labels
 from ._figure import Figure, render
-from ._heatmap import labels
 from ._text import shorten, visible, width
 
 _CHAR, _LABEL = 6.7, 14
@@ -37,13 +37,7 @@ def attention(
 
     **Returns:** a `Figure`; hovering the large picture shows query, key and weight.
     """
-    pattern = np.asarray(pattern, dtype=float)
-    if pattern.ndim != 3 or pattern.shape[1:] != (len(tokens),) * 2 or 0 in pattern.shape:
-        raise ValueError(
-            "attention draws a pattern (head, query, key) with one query and one key per token; "
-            f"got the shape {pattern.shape} and {len(tokens)} tokens. Of a batch, choose one prompt first."
-        )  # fmt: skip
-    names = labels(heads, len(pattern), "heads")
+    pattern, names = checked(pattern, tokens, heads)
     shown = [visible(token) for token in tokens]
     if selected is None:
         selected = int(np.argmax((pattern**2).sum((1, 2))))
@@ -81,12 +75,31 @@ def attention(
     return Figure(title or "Attention", html)
 
 
-def png(weights: np.ndarray) -> str:
-    """A matrix of weights in [0, 1] as a data URI, one pixel each; opacity carries the weight."""
+def checked(
+    pattern: Any, tokens: Sequence[str], heads: Sequence[object] | None
+) -> tuple[np.ndarray, list[str]]:
+    """The pattern (head, query, key) and the heads' names."""
+    pattern = np.asarray(pattern, dtype=float)
+    if pattern.ndim != 3 or pattern.shape[1:] != (len(tokens),) * 2 or 0 in pattern.shape:
+        raise ValueError(
+            "attention draws a pattern (head, query, key) with one query and one key per token; "
+            f"got the shape {pattern.shape} and {len(tokens)} tokens. Of a batch, choose one prompt first."
+        )  # fmt: skip
+    return pattern, labels(heads, len(pattern), "heads")
+
+
+def rgba(weights: np.ndarray) -> np.ndarray:
+    """Weights in [0, 1] as pixels (query, key, 4) of one ink; opacity carries the weight."""
     alpha = np.rint(255 * np.nan_to_num(np.clip(weights, 0, 1))).astype(np.uint8)
     pixels = np.empty((*alpha.shape, 4), np.uint8)
     pixels[..., :3], pixels[..., 3] = _INK, alpha
-    height, width_ = alpha.shape
+    return pixels
+
+
+def png(weights: np.ndarray) -> str:
+    """A matrix of weights in [0, 1] as a data URI, one pixel each."""
+    pixels = rgba(weights)
+    height, width_ = pixels.shape[:2]
     raw = b"".join(b"\0" + row.tobytes() for row in pixels)
 
     def chunk(kind: bytes, body: bytes) -> bytes:

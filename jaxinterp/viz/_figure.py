@@ -49,8 +49,17 @@ def _environment():
         # Every text that goes in loses its control characters; what is already HTML is Markup.
         finalize=lambda value: plain(value) if type(value) is str else value,
     )
-    environment.filters.update(number=number)
+    environment.filters.update(number=number, lines=_attribute_lines)
     return environment
+
+
+def _attribute_lines(text: str) -> Any:
+    """Text of several lines for an attribute, escaped; a bare line break would read as a space."""
+    import markupsafe
+
+    from ._text import plain
+
+    return markupsafe.Markup("&#10;").join(map(plain, text.split("\n")))
 
 
 def render(template: str, **values: Any) -> str:

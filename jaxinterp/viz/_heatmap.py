@@ -1,25 +1,17 @@
-"""A matrix as coloured cells, each with its row, column and value."""
+"""Matrices as coloured cells, each with its row, column and value; one, or several side by side."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from ._colour import Mark, scale
+from ._cells import Cells, cells, inside, labels, panels
+from ._colour import Mark, Scale, scale
 from ._figure import Figure, render
-from ._text import number, shorten, visible, width
+from ._text import number, shorten, width
 
-_CHAR, _LABEL, _GAP = 6.7, 18, 8
-
-
-@dataclasses.dataclass(frozen=True)
-class Cell:
-    x: float
-    y: float
-    mark: Mark
-    text: str
-    tip: str
+_CHAR, _LABEL, _GAP, _BETWEEN, _HEADING = 6.7, 18, 8, 20, 20
 
 
 def heatmap(
@@ -33,6 +25,10 @@ def heatmap(
     value: str = "value",
     diverging: bool | None = None,
     limits: tuple[float | int, float | int] | None = None,
+    marks: Any = None,
+    mark: str = "significant",
+    low: Any = None,
+    high: Any = None,
     caption: str = "",
 ) -> Figure:
     """Draws `values` (row, col) as a heat map with labels, a colour bar and values on hover.
@@ -45,6 +41,8 @@ def heatmap(
     - `title`, `row_axis`, `col_axis`, `value`: what the figure, its axes and its numbers are.
     - `diverging`: two colours with the neutral one at 0; by default, where a value is negative.
     - `limits`: the ends (low, high) of the colour bar.
+    - `marks`: booleans (row, col): these cells get a dot, and `mark` says on hover what it means.
+    - `low`, `high`: the ends of an interval for each cell, told on hover.
     - `caption`: a sentence below the figure.
 
     **Returns:** a `Figure`, which holds the numbers as a table too.
@@ -53,120 +51,211 @@ def heatmap(
         ```python
         import numpy as np, jaxinterp as ji
         ji.viz.heatmap(np.eye(3), rows="abc", cols=[" the", " end", "\\n"], title="Identity")
+        found = ji.patching.statistics(heat, baseline, key=key)
+        ji.viz.heatmap(found.mean, marks=found.significant(), low=found.low, high=found.high)
         ```
     """
-    values = np.asarray(values, dtype=float)
-    if values.ndim != 2 or values.size == 0:
-        raise ValueError(f"A heat map draws a matrix (row, col) with at least one cell; got the shape {values.shape}.")  # fmt: skip
-    rows, cols = labels(rows, values.shape[0], "rows"), labels(cols, values.shape[1], "cols")
-    ramp = scale(values, diverging, limits)
+    drawn = {"": cells(values, marks, low, high)}
+    ramp = scale(drawn[""].values, diverging, limits)
+    words = Words(title, row_axis, col_axis, value, mark, caption)
+    return _draw(drawn, rows, cols, ramp, words)
 
-    cell_w = float(np.clip(760 / len(cols), 15, 46))
-    cell_h = float(np.clip(420 / len(rows), 15, 28))
-    short_rows = [shorten(label, _LABEL) for label in rows]
-    short_cols = [shorten(label, _LABEL) for label in cols]
+
+def heatmaps(
+    values: Mapping[str, Any] | Any,
+    *,
+    rows: Sequence[object] | None = None,
+    cols: Sequence[object] | None = None,
+    title: str = "",
+    row_axis: str = "row",
+    col_axis: str = "column",
+    value: str = "value",
+    diverging: bool | None = None,
+    limits: tuple[float | int, float | int] | None = None,
+    marks: Mapping[str, Any] | None = None,
+    mark: str = "significant",
+    low: Mapping[str, Any] | None = None,
+    high: Mapping[str, Any] | None = None,
+    caption: str = "",
+) -> Figure:
+    """Draws named matrices of one shape side by side, with one scale and one colour bar.
+
+    `marks`, `low` and `high` are given by the same names; everything else is as in `heatmap`, which
+    all panels share.
+
+    !!! example
+        ```python
+        effects = {site: ji.patching.sweep(*pair, site=site) for site in ("resid_pre", "attn_out", "mlp_out")}
+        ji.viz.heatmaps(effects, row_axis="layer", col_axis="token", cols=tokens, value="logit difference")
+        ```
+    """
+    drawn = panels(values, marks, low, high)
+    ramp = scale(np.concatenate([one.values for one in drawn.values()]), diverging, limits)
+    words = Words(title, row_axis, col_axis, value, mark, caption)
+    return _draw(drawn, rows, cols, ramp, words)
+
+
+@dataclasses.dataclass(frozen=True)
+class Words:
+    """What a heat map says beside its numbers."""
+
+    title: str
+    row_axis: str
+    col_axis: str
+    value: str
+    mark: str
+    caption: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    x: float
+    y: float
+    mark: Mark
+    text: str
+    tip: str
+    dot: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Panel:
+    left: float
+    heading: str
+    cells: list[Cell]
+    col_labels: list[tuple[float, str]]
+
+
+def shows_numbers(shape: tuple[int, int], count: int = 1) -> bool:
+    """Whether cells are large enough to hold their number."""
+    return _cell_width(shape[1], count) >= 34 and count * shape[0] * shape[1] <= 600
+
+
+def _cell_width(cols: int, count: int) -> float:
+    return float(np.clip(760 / (cols * count), 15, 46))
+
+
+def _draw(
+    drawn: dict[str, Cells],
+    rows: Sequence[object] | None,
+    cols: Sequence[object] | None,
+    ramp: Scale,
+    words: Words,
+) -> Figure:
+    shape = next(iter(drawn.values())).values.shape
+    row_names, col_names = labels(rows, shape[0], "rows"), labels(cols, shape[1], "cols")
+    cell_w, cell_h = _cell_width(shape[1], len(drawn)), float(np.clip(420 / shape[0], 15, 28))
+    short_rows = [shorten(label, _LABEL) for label in row_names]
+    short_cols = [shorten(label, _LABEL) for label in col_names]
+    widest = _CHAR * max(map(width, short_cols))
+    slanted = widest > cell_w - 4
     left = 26 + _CHAR * max(map(width, short_rows))
-    slanted = max(map(width, short_cols)) * _CHAR > cell_w - 4
-    below = (14 + 0.71 * _CHAR * max(map(width, short_cols)) if slanted else 18) + 22
-    grid_w, grid_h = cell_w * len(cols), cell_h * len(rows)
-    # A slanted label leans to the left of its column, possibly beyond the row labels.
-    lean = max(0.71 * _CHAR * width(text) - cell_w * (i + 0.5) for i, text in enumerate(short_cols))
-    left = max(left, lean + 20) if slanted else left
+    if slanted:  # a slanted label leans to the left of its column, possibly beyond the row labels
+        lean = [0.71 * _CHAR * width(t) - cell_w * (i + 0.5) for i, t in enumerate(short_cols)]
+        left = max(left, max(lean) + 20)
+    below = (14 + 0.71 * widest if slanted else 18) + 22
+    top = _GAP + (_HEADING if any(drawn) else 0)
+    grid_w, grid_h = cell_w * shape[1], cell_h * shape[0]
+    lefts = [left + i * (grid_w + _BETWEEN) for i in range(len(drawn))]
+    right = lefts[-1] + grid_w
+    with_text = shows_numbers(shape, len(drawn))
 
-    show_text = cell_w >= 34 and values.size <= 600
-    cells = [
-        Cell(
-            x=left + cell_w * j,
-            y=_GAP + cell_h * i,
-            mark=ramp.mark(values[i, j]),
-            text=_inside(values[i, j]) if show_text else "",
-            tip=f"{row_axis} {rows[i]}, {col_axis} {cols[j]}: {number(values[i, j])}",
+    def cell(one: Cells, name: str, x: float, i: int, j: int) -> Cell:
+        where = f"{words.row_axis} {row_names[i]}, {words.col_axis} {col_names[j]}"
+        return Cell(
+            x=x + cell_w * j,
+            y=top + cell_h * i,
+            mark=ramp.mark(one.values[i, j]),
+            text=inside(one.values[i, j]) if with_text else "",
+            tip=f"{name + ', ' if name else ''}{where}: {one.said(i, j, words.mark)}",
+            dot=one.marked(i, j),
         )
-        for i in range(len(rows))
-        for j in range(len(cols))
-    ]  # fmt: skip
-    bar_h = max(grid_h, 60.0)
-    steps = 32
-    ends = np.linspace(ramp.high, ramp.low, steps)
+
+    bar_h, steps = max(grid_h, 60.0), 32
     drawing = render(
         "heatmap.svg",
-        alt=describe(values, rows, cols, title, row_axis, col_axis, value),
-        title=title or value,
-        cells=cells,
+        alt=" ".join(
+            describe(one, name, row_names, col_names, words) for name, one in drawn.items()
+        ),
+        title=words.title or words.value,
+        panels=[
+            Panel(
+                left=x,
+                heading=name,
+                cells=[cell(one, name, x, *at) for at in np.ndindex(shape)],
+                col_labels=[(x + cell_w * (j + 0.5), t) for j, t in enumerate(short_cols)],
+            )
+            for x, (name, one) in zip(lefts, drawn.items(), strict=True)
+        ],
         cell_w=cell_w,
         cell_h=cell_h,
-        row_labels=[(left - 6, _GAP + cell_h * (i + 0.5), t) for i, t in enumerate(short_rows)],
-        col_labels=[(left + cell_w * (j + 0.5), _GAP + grid_h + 14, t) for j, t in enumerate(short_cols)],
+        row_labels=[(left - 6, top + cell_h * (i + 0.5), t) for i, t in enumerate(short_rows)],
         slanted=slanted,
-        row_axis=row_axis,
-        col_axis=col_axis,
-        value=value,
-        left=left,
-        top=_GAP,
+        words=words,
+        top=top,
         grid_w=grid_w,
         grid_h=grid_h,
-        bar=[(_GAP + bar_h * k / steps, ramp.mark(v)) for k, v in enumerate(ends)],
-        bar_h=bar_h,
+        right=right,
+        bar=[
+            (top + bar_h * k / steps, ramp.mark(v))
+            for k, v in enumerate(np.linspace(ramp.high, ramp.low, steps))
+        ],
         bar_step=bar_h / steps,
-        bar_ticks=_ticks(ramp.low, ramp.high, bar_h),
-        width=left + grid_w + 84,
-        height=max(_GAP + grid_h + below, _GAP + bar_h + 12),
-    )  # fmt: skip
+        bar_ticks=[(top + y, text) for y, text in ticks(ramp, bar_h)],
+        width=right + 84,
+        height=max(top + grid_h + below, top + bar_h + 12),
+    )
     html = render(
         "heatmap.html",
         svg=drawing,
-        title=title,
-        caption=caption,
-        row_axis=row_axis,
-        cols=cols,
-        lines=list(zip(rows, values.tolist(), strict=True)) if values.size <= 4000 else [],
+        words=words,
+        cols=col_names,
+        tables=[(name, _numbers(one, row_names)) for name, one in drawn.items()]
+        if len(drawn) * shape[0] * shape[1] <= 4000
+        else [],
+        marked=any(one.marks is not None for one in drawn.values()),
     )
-    return Figure(title or value, html, svg=drawing)
+    return Figure(words.title or words.value, html, svg=drawing)
 
 
-def labels(given: Sequence[object] | None, size: int, name: str) -> list[str]:
-    """Labels for an axis of `size`, made visible; numbers where none are given."""
-    if given is None:
-        return [str(i) for i in range(size)]
-    if len(given) != size:
-        raise ValueError(f"{name} holds one label for each of the {size} {name} of values; got {len(given)} labels.")  # fmt: skip
-    return [visible(label) if isinstance(label, str) else str(label) for label in given]
+def _numbers(one: Cells, rows: list[str]) -> list[tuple[str, list[str]]]:
+    """The rows of the table of numbers; marked ones carry a star."""
+    return [
+        (
+            row,
+            [
+                number(value) + (" *" if one.marked(i, j) else "")
+                for j, value in enumerate(one.values[i])
+            ],
+        )
+        for i, row in enumerate(rows)
+    ]
 
 
-def describe(
-    values: np.ndarray,
-    rows: list[str],
-    cols: list[str],
-    title: str,
-    row_axis: str,
-    col_axis: str,
-    value: str,
-) -> str:
-    """What the figure shows, in words: for readers who cannot see it."""
-    words = f"{title or 'Heat map'}: {value} for {len(rows)} values of {row_axis} and {len(cols)} of {col_axis}."
-    if not np.isfinite(values).any():
-        return words
+def describe(one: Cells, name: str, rows: list[str], cols: list[str], words: Words) -> str:
+    """What a heat map shows, in words: for readers who cannot see it."""
+    what = ", ".join(filter(None, [words.title or "Heat map", name]))
+    text = f"{what}: {words.value} for {len(rows)} values of {words.row_axis} and {len(cols)} of {words.col_axis}."
+    if not np.isfinite(one.values).any():
+        return text
     low, high = (
-        np.unravel_index(pick(values), values.shape) for pick in (np.nanargmin, np.nanargmax)
+        np.unravel_index(pick(one.values), one.values.shape)
+        for pick in (np.nanargmin, np.nanargmax)
     )
+    if one.marks is not None:
+        text += f" Of {one.marks.size} cells {int(one.marks.sum())} are {words.mark}."
     return (
-        f"{words} Largest {number(values[high])} at {row_axis} {rows[high[0]]}, {col_axis} {cols[high[1]]}; "
-        f"smallest {number(values[low])} at {row_axis} {rows[low[0]]}, {col_axis} {cols[low[1]]}."
+        f"{text} Largest {number(one.values[high])} at {words.row_axis} {rows[high[0]]}, {words.col_axis} {cols[high[1]]}; "
+        f"smallest {number(one.values[low])} at {words.row_axis} {rows[low[0]]}, {words.col_axis} {cols[low[1]]}."
     )  # fmt: skip
 
 
-def _inside(value: float) -> str:
-    """The number written into a cell: two decimals, no minus before zero."""
-    return f"{round(value, 2) + 0.0:.2f}".replace("-", "−") if np.isfinite(value) else ""
-
-
-def _ticks(low: float, high: float, height: float) -> list[tuple[float, str]]:
+def ticks(ramp: Scale, height: float) -> list[tuple[float, str]]:
     """Where the colour bar says a number: its ends, and 0 when that lies well inside."""
 
     def place(v: float | int) -> float:
-        return _GAP + height * (high - v) / (high - low)
+        return height * (ramp.high - v) / (ramp.high - ramp.low)
 
-    ticks = [(place(v), number(v)) for v in (high, low)]
-    if low < 0 < high and min(place(0) - _GAP, _GAP + height - place(0)) > 14:
-        ticks.insert(1, (place(0), "0"))
-    return ticks
+    found = [(place(v), number(v)) for v in (ramp.high, ramp.low)]
+    if ramp.low < 0 < ramp.high and min(place(0), height - place(0)) > 14:
+        found.insert(1, (place(0), "0"))
+    return found

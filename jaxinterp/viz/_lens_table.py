@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from ._colour import scale
+from ._cells import labels
+from ._colour import Mark, Scale, scale
 from ._figure import Figure, render
-from ._heatmap import labels
 from ._text import number, visible
 
 
@@ -17,10 +17,17 @@ def lens_table(
     probs: Any,
     *,
     layers: Sequence[object] | None = None,
+    values: Any = None,
+    value: str = "probability",
+    diverging: bool | None = None,
+    limits: tuple[float | int, float | int] | None = None,
     title: str = "",
     caption: str = "",
 ) -> Figure:
     """Draws a table (layer, pos) of top tokens; hovering a cell shows its best guesses.
+
+    Cells are coloured by the probability of their top token, or by `values`: an entropy, a
+    divergence from the output, the rank or probability of one token.
 
     **Arguments:**
 
@@ -29,9 +36,48 @@ def lens_table(
     - `probs`: the probabilities, of the same shape.
     - `layers`: labels of the rows, from the first layer to the last; the table is drawn with the
         last layer on top, as the residual stream is usually drawn.
+    - `values`, `value`: numbers (layer, pos) to colour by, and what they are; they are told on hover.
+    - `diverging`, `limits`: the scale, as in `heatmap`; probabilities go from 0 to 1.
 
     **Returns:** a `Figure`.
     """
+    top, probs, shade, ramp = checked(tokens, top_tokens, probs, values, diverging, limits)
+    names = labels(layers, len(top), "layers")
+
+    def cell(layer: int, pos: int) -> tuple[str, Mark, str]:
+        guesses = zip(top[layer, pos], probs[layer, pos], strict=True)
+        lines = [f"{names[layer]}, position {pos} ({visible(tokens[pos])})"]
+        if values is not None:
+            lines.append(f"{value}: {number(shade[layer, pos])}")
+        lines += [f"{number(p)}  {visible(token)}" for token, p in guesses]
+        return visible(top[layer, pos, 0]), ramp.mark(shade[layer, pos]), "\n".join(lines)
+
+    html = render(
+        "lens_table.html",
+        title=title,
+        caption=caption,
+        tokens=[visible(token) for token in tokens],
+        rows=[
+            (names[layer], [cell(layer, pos) for pos in range(len(tokens))])
+            for layer in reversed(range(len(top)))
+        ],
+        value=value,
+        low=number(ramp.low),
+        high=number(ramp.high),
+        diverging=ramp.diverging,
+    )
+    return Figure(title or "Lens", html)
+
+
+def checked(
+    tokens: Sequence[str],
+    top_tokens: Any,
+    probs: Any,
+    values: Any,
+    diverging: bool | None,
+    limits: tuple[float | int, float | int] | None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, Scale]:
+    """Guesses and probabilities (layer, pos, guess), what colours a cell (layer, pos), its scale."""
     top, probs = np.asarray(top_tokens, dtype=object), np.asarray(probs, dtype=float)
     if top.ndim == 2:
         top, probs = top[..., None], probs[..., None]
@@ -40,27 +86,11 @@ def lens_table(
             "lens_table takes top_tokens and probs of one shape (layer, pos) or (layer, pos, guess), "
             f"with one position per token; got {np.shape(top_tokens)}, {probs.shape} and {len(tokens)} tokens."
         )  # fmt: skip
-    names = labels(layers, len(top), "layers")
-    ramp = scale(probs, False, (0.0, 1.0))
-    rows = [
-        (
-            names[layer],
-            [
-                (
-                    visible(top[layer, pos, 0]),
-                    ramp.mark(probs[layer, pos, 0]),
-                    [(visible(token), number(p)) for token, p in zip(top[layer, pos], probs[layer, pos], strict=True)],
-                )
-                for pos in range(len(tokens))
-            ],
+    if values is None:
+        return top, probs, probs[..., 0], scale(probs, diverging or False, limits or (0.0, 1.0))
+    shade = np.asarray(values, dtype=float)
+    if shade.shape != top.shape[:2]:
+        raise ValueError(
+            f"values holds one number for each cell (layer, pos) {top.shape[:2]}; got {shade.shape}."
         )
-        for layer in reversed(range(len(top)))
-    ]  # fmt: skip
-    html = render(
-        "lens_table.html",
-        title=title,
-        caption=caption,
-        tokens=[visible(token) for token in tokens],
-        rows=rows,
-    )
-    return Figure(title or "Lens", html)
+    return top, probs, shade, scale(shade, diverging, limits)

@@ -1,5 +1,7 @@
 """Models, edits and activations opened up in a notebook: arrays as heat maps, sites by name.
 
+A matrix by itself (the result of a sweep, scores of heads) is shown as a heat map of this package.
+
 Treescope (https://treescope.readthedocs.io) renders; nothing is registered before `show` is
 called, and nothing stays registered after it.
 """
@@ -8,17 +10,26 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+import numpy as np
+
 from .._acts import Acts
 from .._sites import UnknownSite, axes_of, is_per_layer, parse
 from .._where import Where
 from ._figure import Figure
+from ._heatmap import heatmap
+
+_CELLS = 10_000
 
 
 def show(obj: Any) -> None:
     """Shows a model, an edit, activations or any pytree, to be unfolded by clicks.
 
     In a notebook arrays are drawn as heat maps, with the axes of captured sites by name; in a
-    terminal the same tree is printed as text. A figure of this package is shown as it is.
+    terminal the same tree is printed as text. A figure of this package is shown as it is, and what
+    is one is made into it: a matrix of at most 10,000 cells (a patching result), or its statistics
+    per cell with marks and intervals (`ji.patching.statistics`).
 
     !!! example
         ```python
@@ -29,13 +40,35 @@ def show(obj: Any) -> None:
     display = _notebook_display()
     if display is None:
         print(repr(obj) if isinstance(obj, Figure) else treescope_text(obj))
-    elif isinstance(obj, Figure):
-        display(obj)
+    elif (figure := figure_of(obj)) is not None:
+        display(figure)
     else:
         import treescope
 
         with _views():
             treescope.display(obj, streaming=False)
+
+
+def figure_of(obj: Any) -> Figure | None:
+    """The figure that an object is, or None where it is a tree to unfold."""
+    if isinstance(obj, Figure):
+        return obj
+    parts = [getattr(obj, name, None) for name in ("mean", "low", "high")]
+    if callable(getattr(obj, "significant", None)) and all(map(_is_matrix, parts)):
+        mean, low, high = parts
+        return heatmap(mean, low=low, high=high, marks=obj.significant(), value="mean")
+    return heatmap(obj) if _is_matrix(obj) else None
+
+
+def _is_matrix(x: Any) -> bool:
+    """A matrix of real numbers, small enough to see every cell."""
+    array = isinstance(x, np.ndarray | jax.Array)
+    return (
+        array
+        and x.ndim == 2
+        and 0 < x.size <= _CELLS
+        and (jnp.issubdtype(x.dtype, jnp.floating) or jnp.issubdtype(x.dtype, jnp.integer))
+    )
 
 
 def treescope_html(obj: Any) -> str:
@@ -58,7 +91,9 @@ def treescope_text(obj: Any) -> str:
 def _views() -> Iterator[None]:
     import treescope
 
-    renderer = treescope.active_renderer.get().extended_with(handlers=[_render_acts, _render_where])
+    renderer = treescope.active_renderer.get().extended_with(
+        handlers=[_render_acts, _render_where, _render_components]
+    )
     with (
         treescope.active_renderer.set_scoped(renderer),
         treescope.active_autovisualizer.set_scoped(treescope.ArrayAutovisualizer()),
@@ -82,6 +117,19 @@ def _render_where(node: Any, path: str | None, subtree_renderer: Any) -> Any:
 
     chosen = {name: value for name, value in vars(node).items() if value is not None}
     return repr_lib.render_object_constructor(Where, chosen, path, subtree_renderer)
+
+
+def _render_components(node: Any, path: str | None, subtree_renderer: Any) -> Any:
+    """`ji.weights.Components`, known by its parts: arrays by label, without the component axis."""
+    found: Any = getattr(node, "labels", None)
+    values: Any = getattr(node, "values", None)
+    named = isinstance(found, tuple) and all(isinstance(label, str) for label in found)
+    if not named or getattr(values, "shape", ())[:1] != (len(found),):
+        return NotImplemented
+    from treescope import repr_lib
+
+    parts = dict(zip(found, values, strict=True))
+    return repr_lib.render_dictionary_wrapper(type(node), parts, path, subtree_renderer)
 
 
 def _name_axes(key: str, array: Any) -> Any:

@@ -113,10 +113,20 @@ def sample(folder: Path) -> Path:
     top = np.array([[[t, "x"] for t in tokens]] * 4, object)
     figures = [
         viz.heatmap(rng.normal(size=(4, 5)), cols=tokens, title="heat map"),
+        viz.heatmaps(
+            {"a": rng.normal(size=(4, 5)), "b": rng.normal(size=(4, 5))},
+            cols=tokens,
+            marks={"a": rng.random((4, 5)) < 0.5},
+            title="two",
+        ),
         viz.lens_table(tokens, top, np.sort(rng.random((4, 5, 2)))[..., ::-1], title="lens"),
         viz.attention(pattern / pattern.sum(-1, keepdims=True), tokens, title="attention"),
         viz.token_strip(tokens, rng.normal(size=5), title="strip"),
-        viz.lines({"a": rng.random(20), "b": rng.random(20)}, title="lines"),
+        viz.lines(
+            {"a": rng.random(20), "b": rng.random(20)},
+            bands={"b": (np.zeros(20), np.ones(20))},
+            title="lines",
+        ),
         viz.table(["a", "b"], [[1, 2.5]], title="table"),
     ]
     return viz.write(folder / "sample.html", viz.page("Sample", [viz.Chapter("All", figures)]))

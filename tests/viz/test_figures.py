@@ -76,10 +76,12 @@ def figures():
     words = {"title": NASTY[0], "caption": NASTY[1]}
     return {
         "heatmap": viz.heatmap(values, rows=NASTY[:3], cols=NASTY, row_axis=NASTY[0], col_axis=NASTY[3], value=NASTY[2], **words),
+        "heatmaps": viz.heatmaps({NASTY[0]: values, NASTY[1]: -values}, rows=NASTY[:3], cols=NASTY, marks={NASTY[1]: values > 0}, mark=NASTY[2], low={NASTY[0]: values - 1}, high={NASTY[0]: values}, value=NASTY[0], **words),
         "lens_table": viz.lens_table(NASTY, top, probs, layers=NASTY[:3], **words),
+        "lens_table by values": viz.lens_table(NASTY, top, probs, layers=NASTY[:3], values=values, value=NASTY[0], **words),
         "attention": viz.attention(np.full((3, n, n), 1 / n), NASTY, heads=NASTY[:3], **words),
         "token_strip": viz.token_strip(NASTY, values[0], value=NASTY[0], **words),
-        "lines": viz.lines({NASTY[0]: values[0], NASTY[5]: values[1]}, marks={NASTY[0]: 2}, x_axis=NASTY[1], y_axis=NASTY[0], **words),
+        "lines": viz.lines({NASTY[0]: values[0], NASTY[5]: values[1]}, marks={NASTY[0]: 2}, bands={NASTY[0]: (values[0] - 1, values[0])}, x_axis=NASTY[1], y_axis=NASTY[0], **words),
         "table": viz.table(NASTY, [NASTY], **words),
     }  # fmt: skip
 
@@ -156,6 +158,62 @@ def test_heatmap_scale():
         scale([1.0], limits=(1, 1))
 
 
+def test_marks_and_intervals_are_told():
+    values = np.array([[0.5, -2.0], [np.nan, 1.0]])
+    marks = np.array([[True, False], [False, True]])
+    figure = viz.heatmap(values, marks=marks, low=values - 0.25, high=values + 1, mark="p < 0.05")
+    text = "".join(check(figure._repr_html_()).text)
+    for words in [
+        "row 0, column 0: 0.5 (0.25 to 1.5), p < 0.05",
+        "row 0, column 1: −2 (−2.25 to −1)",
+        "row 1, column 0: no value (no value to no value)",
+        "• p < 0.05",
+        "0.5 *",
+    ]:
+        assert words in text
+    assert figure.svg.count("<circle") == 2
+    assert "Of 4 cells 2 are p &lt; 0.05." in figure.svg
+    assert "<circle" not in viz.heatmap(values).svg and "•" not in viz.heatmap(values).html
+
+
+def test_panels_share_one_scale():
+    import xml.etree.ElementTree
+
+    one, two = np.array([[1.0, 2.0]]), np.array([[4.0, -1.0]])
+    figure = viz.heatmaps({"a": one, "b": two}, rows=["r"], cols=["x", "y"])
+    drawing = xml.etree.ElementTree.fromstring(figure.svg)
+    space = "{http://www.w3.org/2000/svg}"
+    rects = [r for r in drawing.iter(f"{space}rect") if r.find(f"{space}title") is not None]
+    tips = [r.find(f"{space}title").text for r in rects]
+    assert tips == [
+        "a, row r, column x: 1", "a, row r, column y: 2", "b, row r, column x: 4", "b, row r, column y: −1",
+    ]  # fmt: skip
+    alone = viz.heatmap(np.concatenate([one, two]), diverging=True, limits=(-4, 4)).svg
+    for rect in rects:
+        assert f'fill="{rect.get("fill")}"' in alone
+    lefts = [float(r.get("x")) for r in rects]
+    assert lefts == sorted(lefts) and lefts[2] - lefts[1] > float(rects[0].get("width"))
+    assert float(drawing.get("width")) > lefts[-1] + float(rects[0].get("width"))
+
+
+def test_lens_table_by_values():
+    figure = viz.lens_table(
+        ["a", "b"], [["x", "y"]], [[0.5, 0.25]], values=[[0.0, 4.0]], value="KL (nats)"
+    )
+    assert 'title="0, position 1 (b)&#10;KL (nats): 4&#10;0.25  y"' in figure.html
+    assert "--v:0.0%" in figure.html and "--v:100.0%" in figure.html
+    assert "<span>KL (nats) 0</span>" in figure.html and "<span>4</span>" in figure.html
+
+
+def test_bands_are_drawn_and_told():
+    band = np.array([0.0, 1.0, np.nan, 0.0]), np.array([2.0, 3.0, np.nan, 1.0])
+    figure = viz.lines({"a": [1.0, 2.0, 3.0, 0.5]}, bands={"a": band})
+    assert "a, x 1: 2 (1 to 3)" in figure.svg
+    (outline,) = re.findall(r'<path d="([^"]*)" fill="#0b5eaa"', figure.svg)
+    assert outline.count("M") == 2 and outline.count("Z") == 2, "a missing end breaks the band"
+    assert "fill-opacity" not in viz.lines({"a": [1.0, 2.0]}).svg
+
+
 def test_lens_table_keeps_guesses_in_order():
     figure = viz.lens_table(
         [" a", "b"], [[["x", "y"], ["z", "w"]]], [[[0.9, 0.05], [0.5, 0.25]]], layers=["layer 0"]
@@ -197,6 +255,32 @@ def test_attention_data_and_picture():
             lambda: viz.heatmap(np.zeros((2, 3)), cols=["a"]),
             "cols holds one label for each of the 3 cols.*got 1",
         ),
+        (
+            lambda: viz.heatmap(np.zeros((2, 3)), marks=np.zeros(3, bool)),
+            r"marks holds one entry .*\(2, 3\).*\(3,\)",
+        ),
+        (
+            lambda: viz.heatmap(np.zeros((2, 3)), marks=np.zeros((2, 3))),
+            "marks=p < 0.05; got float64",
+        ),
+        (lambda: viz.heatmap(np.zeros((2, 3)), low=np.zeros((2, 3))), "two ends"),
+        (lambda: viz.heatmap([[1.0]], low=[[2.0]], high=[[1.0]]), "low > high"),
+        (lambda: viz.heatmaps([[1.0]]), r"named matrices.*heatmap\(values\). Got list"),
+        (lambda: viz.heatmaps({}), "Got dict without entries"),
+        (
+            lambda: viz.heatmaps({"a": [[1.0]], "b": [[1.0, 2.0]]}),
+            r"one shape; got .*'b': \(1, 2\)",
+        ),
+        (
+            lambda: viz.heatmaps({"a": [[1.0]]}, marks={"b": [[True]]}),
+            "names 'b', which is no panel",
+        ),
+        (lambda: viz.lens_table(["a"], [["x"]], [[0.1]], values=[0.1]), r"\(1, 1\); got \(1,\)"),
+        (
+            lambda: viz.lines({"a": [1.0]}, bands={"b": ([0.0], [1.0])}),
+            "names 'b', which is no series",
+        ),
+        (lambda: viz.lines({"a": [1.0]}, bands={"a": ([2.0], [1.0])}), "low <= high"),
         (lambda: viz.lens_table(["a"], [["x", "y"]], [[0.1, 0.2]]), "one position per token"),
         (
             lambda: viz.attention(np.zeros((2, 3, 3)), ["a"]),

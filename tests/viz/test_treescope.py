@@ -2,9 +2,11 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import jaxinterp as ji
+from jaxinterp.viz._treescope import figure_of, treescope_text
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -36,8 +38,6 @@ def test_models_and_edits(model):
 
 
 def test_an_edit_shows_what_it_selects():
-    from jaxinterp.viz._treescope import treescope_text
-
     text = treescope_text(ji.zero("z", layer=1, head=3))
     assert (
         "where=Where(head=np.array(3, dtype=int32))" in text
@@ -52,3 +52,35 @@ def test_show_prints_in_a_terminal(model, capsys):
     assert "'z': <NamedArrayView float32(5 | layer:2, head:2, k:4)" in capsys.readouterr().out
     ji.viz.show(ji.viz.heatmap([[1.0]], title="one"))
     assert "Figure(title='one')" in capsys.readouterr().out
+
+
+class Statistics:
+    """What `ji.patching.statistics` returns, as far as a view needs it."""
+
+    mean, low, high = np.ones((2, 3)), np.zeros((2, 3)), np.full((2, 3), 2.0)
+
+    def significant(self) -> np.ndarray:
+        return np.eye(2, 3) > 0
+
+
+def test_a_matrix_is_a_heat_map(monkeypatch, capsys):
+    """In a notebook a patching result is drawn; a table of weights and a terminal get the tree."""
+    shown = []
+    monkeypatch.setattr("jaxinterp.viz._treescope._notebook_display", lambda: shown.append)
+    for matrix in (jnp.ones((3, 4)), np.ones((3, 4), np.int32), jnp.ones((3, 4), jnp.bfloat16)):
+        ji.viz.show(matrix)
+        assert "row 2, column 3: 1" in shown.pop().svg
+    ji.viz.show(Statistics())
+    assert "row 1, column 1: 1 (0 to 2), significant" in shown[-1].svg
+    for tree in (np.ones((200, 51)), np.ones(3), np.ones((2, 2), bool), np.array([["a"]])):
+        assert figure_of(tree) is None
+    monkeypatch.setattr("jaxinterp.viz._treescope._notebook_display", lambda: None)
+    ji.viz.show(np.ones((3, 4)))
+    assert "(3, 4)" in capsys.readouterr().out
+
+
+def test_components_by_label(model):
+    parts = ji.weights.by_layer(model, jnp.arange(5))
+    text = treescope_text({"parts": parts})
+    assert "Components({" in text and "'mlp_out[1]': <jax.Array float32(5, 8)" in text
+    assert "labels" not in text

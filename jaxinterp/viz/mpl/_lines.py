@@ -1,0 +1,53 @@
+"""Curves with confidence bands on matplotlib axes."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from .._lines import checked
+from .._text import plain
+from ._axes import axes, say
+
+
+def lines(
+    series: Mapping[str, Any],
+    *,
+    x: Any = None,
+    ax: Any = None,
+    title: str = "",
+    x_axis: str = "x",
+    y_axis: str = "y",
+    bands: Mapping[str, tuple[Any, Any]] | None = None,
+    marks: Mapping[str, float | int] | None = None,
+) -> Any:
+    """Draws one curve per entry of `series` onto `ax`, with its band behind it; returns the axes.
+
+    Arguments are those of `jaxinterp.viz.lines`.
+
+    ```python
+    found = ji.patching.statistics(effects, baseline, key=key)
+    ji.viz.mpl.lines({"effect": found.mean}, bands={"effect": (found.low, found.high)}, ax=ax)
+    ```
+    """
+    curves, xs = checked(series, x, bands)
+    ax = axes(ax)
+    for one in curves:
+        ax.plot(xs, one.values, color=one.colour, linewidth=1.8, label=_legend(one.name))
+        if one.band is not None:
+            ax.fill_between(xs, *one.band, color=one.colour, alpha=0.18, linewidth=0)
+    for name, u in (marks or {}).items():
+        ax.axvline(u, color="#8c959f", linestyle="--", linewidth=1)
+        ax.annotate(plain(name), (u, 1), xycoords=("data", "axes fraction"), xytext=(4, -10),
+                    textcoords="offset points", fontsize="small", parse_math=False)  # fmt: skip
+    if len(curves) > 1:
+        for text in ax.legend(frameon=False).get_texts():
+            text.set_parse_math(False)
+    ax.grid(axis="y", alpha=0.3)
+    for side in ("top", "right", "left"):
+        ax.spines[side].set_visible(False)
+    say(ax, title=title, x_axis=x_axis, y_axis=y_axis)
+    return ax
+
+
+def _legend(name: str) -> str:
+    """A name that begins with an underscore would be left out of the legend."""
+    return f"\u200b{plain(name)}" if name.startswith("_") else plain(name)

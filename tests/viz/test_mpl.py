@@ -1,0 +1,130 @@
+"""The same figures on matplotlib axes: colours, text and errors are those of the HTML ones."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from jaxinterp import viz
+from jaxinterp.viz._colour import scale
+
+matplotlib = pytest.importorskip("matplotlib")
+matplotlib.use("Agg")
+
+from matplotlib import pyplot as plt  # noqa: E402
+from matplotlib.colors import to_hex  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def _close():
+    yield
+    plt.close("all")
+
+
+@pytest.fixture
+def ax():
+    return plt.subplots()[1]
+
+
+def texts(ax) -> list[str]:
+    return [text.get_text() for text in ax.texts]
+
+
+def test_colours_are_those_of_the_html(ax):
+    values = np.array([[0.3, -1.5, np.nan], [12.0, 0.0, -12.0]])
+    assert viz.mpl.heatmap(values, ax=ax, marks=values > 1) is ax
+    (image,) = ax.images
+    ramp = scale(values)
+    drawn = image.to_rgba(values)
+    for at in np.ndindex(values.shape):
+        wanted = np.array(matplotlib.colors.to_rgb(ramp.mark(values[at]).hex))
+        assert np.abs(drawn[at][:3] - wanted).max() < 0.01
+        assert f'fill="{to_hex(wanted)}"' in viz.heatmap(values).svg
+    assert texts(ax) == ["0.30", "−1.50", "", "12.00", "0.00", "−12.00"]
+    (dot,) = ax.lines
+    assert (round(dot.get_xdata()[0]), round(dot.get_ydata()[0])) == (0, 1)
+
+
+def test_labels_are_text(ax):
+    """Tokens may hold what matplotlib would read as a formula, or leave out."""
+    cols = [" a", "$x^{2$", "\n", "_y"]
+    viz.mpl.heatmap(np.eye(2, 4), ax=ax, cols=cols, title="$a_{", row_axis="$r", value="$v")
+    ax.figure.canvas.draw()
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["·a", "$x^{2$", "↵", "_y"]
+    assert (ax.get_title(), ax.get_ylabel(), ax.get_xlabel()) == ("$a_{", "$r", "column")
+    assert ax.figure.axes[1].get_ylabel() == "$v"
+    viz.mpl.heatmap(np.ones((100, 2)), ax=ax, bar=False)
+    assert len(ax.get_yticklabels()) == 34 and ax.get_yticklabels()[1].get_text() == "3"
+
+
+def test_panels_share_a_scale():
+    figure, ax = plt.subplots(1, 2)
+    one, two = np.array([[1.0, 2.0]]), np.array([[4.0, -1.0]])
+    drawn = viz.mpl.heatmaps({"a": one, "b": two}, ax=ax, marks={"b": two > 0}, row_axis="layer")
+    assert [one is two for one, two in zip(drawn, ax, strict=True)] == [True, True]
+    assert [one.get_title() for one in drawn] == ["a", "b"]
+    assert [one.get_ylabel() for one in drawn] == ["layer", ""]
+    assert {one.images[0].norm.vmin for one in drawn} == {-4.0}
+    assert len(figure.axes) == 3 and len(drawn[1].lines) == 1
+    assert len(viz.mpl.heatmaps({"a": one, "b": two}, bar=False)) == 2
+
+
+def test_attention(ax):
+    pattern = np.tril(np.ones((2, 3, 3))) / np.arange(1, 4)[None, :, None]
+    assert viz.mpl.attention(pattern[0], list("abc"), ax=ax, title="0.1") is ax
+    pixels = ax.images[0].get_array()
+    assert np.asarray(pixels)[..., 3].tolist() == [[255, 0, 0], [128, 128, 0], [85, 85, 85]]
+    assert (ax.get_title(), ax.get_xlabel(), ax.get_ylabel()) == ("0.1", "key", "query")
+    found = viz.mpl.attention(pattern, list("abc"), ax=plt.subplots(1, 2)[1])
+    assert [one.get_title() for one in found] == ["head 0", "head 1"]
+
+
+def test_lens_table(ax):
+    top, probs = [[["x", "y"], ["z$", "w"]]], [[[0.9, 0.05], [0.5, 0.25]]]
+    assert viz.mpl.lens_table([" a", "b"], top, probs, ax=ax, layers=["last"]) is ax
+    assert texts(ax) == ["x", "z$"]
+    assert (ax.images[0].norm.vmin, ax.images[0].norm.vmax) == (0.0, 1.0)
+    viz.mpl.lens_table([" a", "b"], top, probs, ax=ax, values=[[1.0, 3.0]], value="KL", bar=False)
+    assert ax.images[1].get_array().tolist() == [[1.0, 3.0]]
+    ax.figure.canvas.draw()
+
+
+def test_lines(ax):
+    series = {"a": [1.0, np.nan, 3.0], "_b$": [0.0, 1.0, 2.0]}
+    bands = {"a": ([0.0, 0.0, 0.0], [2.0, 2.0, 4.0])}
+    assert viz.mpl.lines(series, ax=ax, bands=bands, marks={"here": 1}, y_axis="nats") is ax
+    assert [line.get_color() for line in ax.lines[:2]] == ["#0b5eaa", "#be410f"]
+    assert len(ax.collections) == 1
+    labels = [text.get_text().strip("\u200b") for text in ax.get_legend().get_texts()]
+    assert labels == ["a", "_b$"] and texts(ax) == ["here"]
+    ax.figure.canvas.draw()
+
+
+@pytest.mark.parametrize(
+    "call, words",
+    [
+        (lambda: viz.mpl.heatmap(np.zeros(3)), r"matrix \(row, col\).*\(3,\)"),
+        (lambda: viz.mpl.heatmap([[1.0]], marks=[[1]]), "marks=p < 0.05"),
+        (lambda: viz.mpl.heatmap([[1.0]], limits=(1, 1)), "low < high"),
+        (lambda: viz.mpl.heatmap([[1.0]], ax=3), "matplotlib axes to draw on .*got int"),
+        (lambda: viz.mpl.heatmaps({"a": [[1.0]]}, ax=plt.subplots(1, 2)[1]), "each of the 1 pictures.*got 2"),
+        (lambda: viz.mpl.attention(np.zeros((2, 3, 3)), ["a"]), "one query and one key per token"),
+        (lambda: viz.mpl.lens_table(["a"], [["x"]], [[0.1]], values=[1.0]), r"\(layer, pos\)"),
+        (lambda: viz.mpl.lines({"a": [1.0], "b": [1.0, 2.0]}), "one length"),
+    ],
+)  # fmt: skip
+def test_bad_input_teaches(call, words):
+    with pytest.raises((ValueError, TypeError), match=words):
+        call()
+
+
+def test_without_matplotlib(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.axes", None)
+    with pytest.raises(ImportError, match=r'pip install "jaxinterp\[viz\]"'):
+        viz.mpl.heatmap([[1.0]])
+
+
+def test_importing_the_library_does_not_import_matplotlib():
+    code = "import sys, jaxinterp.viz.mpl; sys.exit('matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
