@@ -3,6 +3,7 @@
 Everything is a function of `run`, of captured activations and of edits; this page is the list.
 """
 
+from . import heads as heads
 from . import hub as hub
 from . import lens as lens
 from . import metrics as metrics
@@ -11,6 +12,7 @@ from . import nn as nn
 from . import patching as patching
 from . import tasks as tasks
 from . import testing as testing
+from . import toy as toy
 from . import viz as viz
 from . import weights as weights
 from ._acts import Acts as Acts

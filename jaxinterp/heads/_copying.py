@@ -1,0 +1,183 @@
+"""Copying: whether what a head attends to becomes what it predicts."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from .. import weights
+from .._run import run
+from ._prompts import draw_blocks
+
+
+def copying_scores(model: Any, *, fold: bool = True) -> Float[Array, "layer head"]:
+    r"""$\sum_i \mathrm{Re}\,\lambda_i \,/\, \sum_i |\lambda_i|$ over the eigenvalues of $W_E W_{OV} W_U$.
+
+    Positive eigenvalues: attending to a set of tokens raises the logits of that set. Taken from the
+    $(k, k)$ matrix $W_O W_U W_E W_V$, which has the same ones. Elhage et al. 2021
+    (https://transformer-circuits.pub/2021/framework/index.html).
+
+    **Arguments:** `fold`: put the gains of the norms into the weights first (`ji.weights.fold_norms`).
+
+    **Returns:** (layer, head), -1..1; 0 for a head that writes nothing that is unembedded. It speaks
+    of the direct path from the embedding: a head deep in a model reads more than that.
+
+    ```python
+    ji.heads.copying_scores(model)[4, 2]
+    ```
+
+    Law: equal to that of the eigenvalues of `ji.weights.full_ov`.
+    """
+    weights.ov(model)  # raises where the leaves are not there
+    return _eigenvalue_scores(model, fold)
+
+
+@eqx.filter_jit
+def _eigenvalue_scores(model: Any, fold: bool) -> Array:
+    model = weights.fold_norms(model) if fold else model
+    ov = weights.ov(model)
+    unembed = model.w_embed.T if model.w_unembed is None else model.w_unembed
+    wide = np.promote_types(model.w_embed.dtype, np.float32)
+    middle = jnp.einsum(
+        "dv,ve->de", unembed.astype(wide), model.w_embed.astype(wide), precision="highest"
+    )
+    values = weights.Factored(
+        ov.left.astype(wide),
+        jnp.einsum("lhkd,de->lhke", ov.right.astype(wide), middle, precision="highest"),
+    ).eigenvalues()
+    size = jnp.abs(values).sum(-1)
+    # Of a nilpotent matrix (a head that writes where nothing reads) rounding leaves some 1e-7.
+    scale = jnp.sqrt(jnp.square(ov.left.astype(wide)).sum((-2, -1)))
+    scale = scale * jnp.sqrt(jnp.square(ov.right.astype(wide)).sum((-2, -1)))
+    scale = scale * jnp.sqrt(jnp.square(middle).sum())
+    some = size > 1e-6 * scale
+    return jnp.where(some, values.real.sum(-1) / jnp.where(some, size, 1), 0)
+
+
+def copying_behaviour(
+    model: Any,
+    key: Any,
+    *,
+    block: int | None = None,
+    batch: int = 8,
+    bos: int | None = None,
+    ids: Any = None,
+) -> Float[Array, "layer head"]:
+    r"""$\sum_{tj} A_{tj}\,(2 s_j - 1) / \sum_{tj} A_{tj}$, $s_j = r_{jj} / \sum_i r_{ji}$, $r_{ji} = \max(0,\ c_{ji} - \bar c_j)$.
+
+    What a head moves from position $j$ raises the logits of the prompt's tokens $x_i$ directly by
+    $c_{ji} = v_j W_O W_U[:, x_i]$. Of what is raised above the mean, $s_j$ is the share that falls on
+    the token $x_j$ itself; it is averaged with the attention paid to $j$, and scaled so that all is 1
+    and nothing is -1. By chance $s$ is one over the number of tokens. Olsson et al. 2022
+    (https://arxiv.org/abs/2209.11895), who leave the scale open. Unlike `copying_scores` it sees what
+    the head really reads, in a context.
+
+    **Arguments:** `key`, and `block`, `batch`, `bos`, `ids` as in `repeated_tokens`, here one round of
+    different tokens, 25 by default. The final norm's scale does not matter, its gain is folded.
+
+    **Returns:** (layer, head), -1..1; 0 where a head writes nothing that is unembedded. Attention to
+    BOS does not count.
+
+    ```python
+    ji.heads.copying_behaviour(model, jax.random.key(0), block=25, bos=tokenizer.bos_id)
+    ```
+
+    Law: 1 for the planted induction head, whose value circuit copies, wherever it attends.
+    """
+    tokens = draw_blocks(key, model.config, block, 1, batch, bos, ids, 25)
+    return _behaviour(model, tokens, bos is not None)
+
+
+@eqx.filter_jit
+def _behaviour(model: Any, tokens: Array, bos: bool) -> Array:
+    model = weights.fold_norms(model)
+    size = tokens.shape[-1]
+    unembed = model.w_embed.T if model.w_unembed is None else model.w_unembed
+    attn = model.blocks.attn
+    group = attn.w_q.shape[-3] // attn.w_k.shape[-3]
+    # BOS is no token that a head could be asked to copy.
+    real = jnp.arange(size) >= int(bos)
+
+    def one(ids: Array) -> tuple[Array, Array]:
+        _, acts = run(model, ids, capture=["v", "pattern"], logits=False)
+        wide = np.promote_types(acts["v"].dtype, np.float32)
+        values = jnp.repeat(acts["v"].astype(wide), group, axis=-2)
+        written = jnp.einsum(
+            "lhkd,di->lhki",
+            attn.w_o.astype(wide),
+            unembed[:, ids].astype(wide),
+            precision="highest",
+        )
+        raised = jnp.einsum("ljhk,lhki->lhji", values, written, precision="highest")
+        mean = jnp.where(real, raised, 0).sum(-1, keepdims=True) / real.sum(dtype=wide)
+        raised = jnp.where(real, jax.nn.relu(raised - mean), 0)
+        total = raised.sum(-1)
+        own = jnp.diagonal(raised, axis1=-2, axis2=-1)
+        share = jnp.where(total > 0, 2 * own / jnp.where(total > 0, total, 1) - 1, 0)
+        weight = jnp.where(real, acts["pattern"].astype(wide).sum(-2), 0)
+        return (weight * share).sum(-1), weight.sum(-1)
+
+    hits, weight = jax.lax.map(one, tokens)
+    return hits.sum(0) / weight.sum(0)
+
+
+def copied_tokens(
+    model: Any, ids: Any, *, top: int = 5, bos: int | None = None, sign: int = 1
+) -> Float[Array, "layer head"]:
+    r"""$\mathrm{mean}_i\,[\,i \in \mathrm{top}_n(\pm\, x_i W_{OV} W_U)\,]$: which share of tokens a head would copy.
+
+    Each token is read alone (behind BOS if given), its stream after the first block goes through
+    the head's values and the unembedding, and counts when it is among the `top` largest logits. The
+    copy score of name movers, Wang et al. 2022 (https://arxiv.org/abs/2211.00593).
+
+    **Arguments:** `ids` (n,): the tokens; `top`; `bos`: the id to put before each; `sign`: -1 asks for
+    the smallest logits, as negative heads have them.
+
+    **Returns:** (layer, head), 0..1.
+
+    ```python
+    names = [tokenizer.token_id(name) for name in (" Mary", " John", " Anna")]
+    ji.heads.copied_tokens(model, names)
+    ```
+
+    Law: 1 for the planted induction head, whose value circuit copies every token.
+    """
+    ids = np.atleast_1d(np.asarray(ids))
+    vocab = model.config.vocab
+    if ids.ndim != 1 or not np.issubdtype(ids.dtype, np.integer) or not ids.size:
+        raise ValueError(f"ids are token ids (n,), one at least; got {ids.shape} of {ids.dtype}.")
+    if ids.min() < 0 or ids.max() >= vocab:
+        raise IndexError(f"Token ids lie in 0..{vocab - 1}; got {ids.min()}..{ids.max()}.")
+    if sign not in (1, -1) or not 1 <= top <= vocab:
+        raise ValueError(f"sign is 1 or -1 and top from 1 to {vocab}; got sign={sign}, top={top}.")
+    lead = [] if bos is None else [bos]
+    rows = jnp.asarray([[*lead, int(i)] for i in ids], jnp.int32)
+    return _copied(model, rows, top, sign)
+
+
+@eqx.filter_jit
+def _copied(model: Any, rows: Array, top: int, sign: int) -> Array:
+    model = weights.fold_norms(model)
+    _, acts = run(model, rows, capture=["resid_post[0]"], logits=False)
+    stream = acts["resid_post[0]"][:, -1]
+    wide = np.promote_types(stream.dtype, np.float32)
+    unembed = model.w_embed.T if model.w_unembed is None else model.w_unembed
+    ov = weights.ov(model)
+
+    # Norms scale a stream by a positive number, and centring is folded: the order stays.
+    def head(factors: tuple[Array, Array]) -> Array:
+        left, right = (x.astype(wide) for x in factors)
+        value = jnp.matmul(stream.astype(wide), left, precision="highest")
+        written = jnp.matmul(value, right, precision="highest")
+        logits = sign * jnp.matmul(written, unembed.astype(wide), precision="highest")
+        own = jnp.take_along_axis(logits, rows[:, -1:], 1)
+        # A head that writes nothing ties everything, and copies nothing.
+        before = (logits >= own).sum(-1)
+        return (before <= top).astype(wide).mean()
+
+    layers, heads = ov.shape[:2]
+    flat = jax.tree.map(lambda x: x.reshape(layers * heads, *x.shape[2:]), (ov.left, ov.right))
+    return jax.lax.map(head, flat).reshape(layers, heads)
