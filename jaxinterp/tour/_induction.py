@@ -1,4 +1,4 @@
-"""Chapter 4: induction heads, found on random tokens that come twice.
+"""Chapter 5: induction heads, found on random tokens that come twice.
 
 Elhage et al. 2021, Olsson et al. 2022 (https://arxiv.org/abs/2209.11895).
 """

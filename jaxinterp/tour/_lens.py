@@ -60,10 +60,8 @@ def chapter(model: Any, tokenizer: Any) -> Finding:
 
 def logit_lens(model: Any, tokenizer: Any, tokens: Any, *, top: int = 5) -> Reading:
     """Reads the residual stream of `tokens` (pos,) after every layer."""
-    logits, acts = ji.run(model, tokens, capture=["resid_pre[0]", "resid_post"])
-    streams = jnp.concatenate([acts["resid_pre[0]"][None], acts["resid_post"]])
-    # Resuming after the last block leaves only the output; the layers ride along as a batch.
-    lens, _ = ji.resume(model, streams, model.config.layers)
+    logits, _ = ji.run(model, tokens)
+    lens = ji.lens.logit_lens(model, tokens)
     logprobs = jax.nn.log_softmax(lens.astype(jnp.float32))
     probs, ids = jax.lax.top_k(jnp.exp(logprobs), min(top, lens.shape[-1]))
     kl = (jnp.exp(logprobs[-1:]) * (logprobs[-1:] - logprobs)).sum(-1)
@@ -71,7 +69,7 @@ def logit_lens(model: Any, tokenizer: Any, tokens: Any, *, top: int = 5) -> Read
     guesses = np.array([tokenizer.tokens(row) for row in ids.reshape(-1, ids.shape[-1])], object)
     return Reading(
         tokens=tokenizer.tokens(tokens),
-        layers=["embedding", *(f"layer {i}" for i in range(len(streams) - 1))],
+        layers=["embedding", *(f"layer {i}" for i in range(len(lens) - 1))],
         guesses=guesses.reshape(ids.shape),
         probs=np.asarray(probs),
         agrees=ids[..., 0] == ids[-1:, :, 0],

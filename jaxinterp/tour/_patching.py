@@ -3,12 +3,11 @@
 Vig et al. 2020 (https://arxiv.org/abs/2004.12265), Meng et al. 2022 (https://arxiv.org/abs/2202.05262).
 """
 
+import dataclasses
 import itertools
 from collections.abc import Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 import jaxinterp as ji
@@ -18,7 +17,24 @@ from ._chapter import Finding, NotForThisModel, Table, listed, percent, prompt
 from ._pairs import PAIRS, Pair
 
 
-def chapter(model: Any, tokenizer: Any) -> Finding:
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A pair of prompts that the model tells apart: the metric is `before` (corrupt) and `after` (clean)."""
+
+    pair: Pair
+    clean: Any
+    corrupt: Any
+    ids: tuple[int, int]
+    before: float
+    after: float
+
+    @property
+    def metric(self) -> Any:
+        return ji.metrics.logit_diff(*self.ids)
+
+
+def clearest(model: Any, tokenizer: Any) -> tuple[Case, dict[str, Any]]:
+    """The pair that the model answers most clearly, and what was tried to find it."""
     fitting = [pair for pair in PAIRS if fits(pair, tokenizer, model.config.ctx)]
     if not fitting:
         raise NotForThisModel(
@@ -29,15 +45,6 @@ def chapter(model: Any, tokenizer: Any) -> Finding:
     margins = np.minimum(differences[:, 0], -differences[:, 1])
     best = int(np.argmax(margins))
     pair, solved = fitting[best], int((margins > 0).sum())
-    tried = Table(
-        ["kind", "clean prompt", "answer", "clean", "corrupt", "both right"],
-        [
-            [p.what, viz.visible(p.clean), f"{viz.visible(p.answer)} / {viz.visible(p.wrong)}", float(d[0]), float(d[1]), "yes" if m > 0 else "no"]
-            for p, d, m in zip(fitting, differences, margins, strict=True)
-        ],
-        title="Logit differences (answer minus wrong) at the end of each prompt that was tried",
-        page_only=True,
-    )  # fmt: skip
     choice = (
         f"Of {len(PAIRS)} prompt pairs, {len(fitting)} fit this tokenizer (equal lengths, one-token answers, "
         f"a difference before the last token); on {solved} "
@@ -45,24 +52,41 @@ def chapter(model: Any, tokenizer: Any) -> Finding:
     )
     if margins[best] <= 0:
         raise NotForThisModel(choice + "There is no effect to locate.")
+    case = Case(
+        pair, prompt(tokenizer, pair.clean), prompt(tokenizer, pair.corrupt),
+        (tokenizer.token_id(pair.answer), tokenizer.token_id(pair.wrong)),
+        float(differences[best, 1]), float(differences[best, 0]),
+    )  # fmt: skip
+    return case, {"fitting": fitting, "differences": differences, "margins": margins, "choice": choice, "solved": solved}  # fmt: skip
 
-    clean, corrupt = prompt(tokenizer, pair.clean), prompt(tokenizer, pair.corrupt)
-    ids = tokenizer.token_id(pair.answer), tokenizer.token_id(pair.wrong)
-    by_place, by_head, checked = sweeps(model, clean, corrupt, ids)
-    names = tokenizer.tokens(clean)
-    changed = np.flatnonzero(np.asarray(clean != corrupt)).tolist()
+
+def chapter(model: Any, tokenizer: Any) -> Finding:
+    case, found = clearest(model, tokenizer)
+    pair, solved, fitting = case.pair, found["solved"], found["fitting"]
+    tried = Table(
+        ["kind", "clean prompt", "answer", "clean", "corrupt", "both right"],
+        [
+            [p.what, viz.visible(p.clean), f"{viz.visible(p.answer)} / {viz.visible(p.wrong)}", float(d[0]), float(d[1]), "yes" if m > 0 else "no"]
+            for p, d, m in zip(fitting, found["differences"], found["margins"], strict=True)
+        ],
+        title="Logit differences (answer minus wrong) at the end of each prompt that was tried",
+        page_only=True,
+    )  # fmt: skip
+    by_place, by_head, checked = sweeps(model, case)
+    names = tokenizer.tokens(case.clean)
+    changed = np.flatnonzero(np.asarray(case.clean != case.corrupt)).tolist()
     top = [np.unravel_index(i, by_head.shape) for i in np.argsort(-np.abs(by_head), axis=None)[:3]]
     heads = listed([f"{layer}.{head} ({percent(by_head[layer, head])})" for layer, head in top])
     return Finding(
         "Where an answer is decided",
         [
-            choice
+            found["choice"]
             + f"The clearest is taken: {pair.what}. The clean prompt {pair.clean!r} asks for `{viz.visible(pair.answer)}`, the "
             f"corrupt prompt {pair.corrupt!r} for `{viz.visible(pair.wrong)}`; the logit difference between the two is "
-            f"{viz.number(differences[best, 0])} after the clean and {viz.number(differences[best, 1])} after the corrupt prompt.",
+            f"{viz.number(case.after)} after the clean and {viz.number(case.before)} after the corrupt prompt.",
             "Activation patching runs the corrupt prompt with one activation replaced by its value on the clean prompt. An "
-            "effect of 0% leaves the corrupt answer, 100% restores the clean one. The sweep is one `jax.vmap` over edits: "
-            "layers, positions and heads are array values of one compiled program. "
+            "effect of 0% leaves the corrupt answer, 100% restores the clean one. `ji.patching.sweep` does it for every cell in one "
+            "compiled program, and runs only what a patch can change. "
             f"One cell of each sweep was run again alone, as a plain edit: they agree within {checked:.1e}.",
             where_it_sits(by_place, names, changed),
             f"Of single heads (patched at all positions), those with the largest effects are {heads}.",
@@ -81,37 +105,32 @@ def chapter(model: Any, tokenizer: Any) -> Finding:
     )  # fmt: skip
 
 
-def sweeps(model: Any, clean: Any, corrupt: Any, ids: tuple[int, int]) -> tuple[Any, Any, float]:
+def sweeps(model: Any, case: Case) -> tuple[Any, Any, float]:
     """Effects over (layer, pos) and over (layer, head), and how far one cell of each is from a plain run."""
 
-    def difference(logits: Any) -> Any:
-        return logits[ids[0]] - logits[ids[1]]
+    def swept(site: str, over: tuple[str, ...]) -> Any:
+        heat = ji.patching.sweep(model, case.clean, case.corrupt, case.metric, site=site, over=over)
+        return np.asarray(ji.metrics.recovered(heat, case.after, case.before))
 
-    logits, acts = ji.run(model, clean, capture=["resid_pre", "z"], logits=-1)
-    right, wrong = difference(logits), difference(ji.run(model, corrupt, logits=-1)[0])
-
-    def effect(edit: Any) -> Any:
-        logits, _ = ji.run(model, corrupt, edits=[edit], logits=-1)
-        return (difference(logits) - wrong) / (right - wrong)
-
-    def at_place(layer: Any, pos: Any) -> Any:
-        return effect(ji.replace("resid_pre", acts["resid_pre"][layer], layer=layer, pos=pos))
-
-    def at_head(layer: Any, head: Any) -> Any:
-        return effect(ji.replace("z", acts["z"][layer], layer=layer, head=head))
-
-    layers, positions, heads = (
-        jnp.arange(n) for n in (model.config.layers, len(clean), model.config.heads)
-    )
-    by_place = jax.jit(jax.vmap(jax.vmap(at_place, (None, 0)), (0, None)))(layers, positions)
-    by_head = jax.jit(jax.vmap(jax.vmap(at_head, (None, 0)), (0, None)))(layers, heads)
-
-    last = model.config.layers - 1
-    checked = [
-        abs(by_place[last, -1] - at_place(last, -1)),
-        abs(by_head[last, 0] - at_head(last, 0)),
+    by_place, by_head = swept("resid_pre", ("layer", "pos")), swept("z", ("layer", "head"))
+    layer = model.config.layers // 2
+    _, acts = ji.run(model, case.clean, capture=["resid_pre", "z"], logits=False)
+    edits = [
+        ji.replace("resid_pre", acts["resid_pre"][layer], layer=layer, pos=-1),
+        ji.replace("z", acts["z"][layer], layer=layer, head=0),
     ]
-    return np.asarray(by_place), np.asarray(by_head), float(max(checked))
+    alone = [
+        float(
+            ji.metrics.recovered(
+                ji.metrics.measure(case.metric, model, case.corrupt, edits=[edit]),
+                case.after,
+                case.before,
+            )
+        )
+        for edit in edits
+    ]
+    gaps = abs(by_place[layer, -1] - alone[0]), abs(by_head[layer, 0] - alone[1])
+    return by_place, by_head, float(max(gaps))
 
 
 def where_it_sits(by_place: Any, names: Sequence[str], changed: Sequence[int]) -> str:

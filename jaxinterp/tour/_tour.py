@@ -9,14 +9,17 @@ from typing import Any
 import jaxinterp as ji
 
 from .. import viz
-from . import _generation, _induction, _lens, _model, _patching
+from . import _attribution, _generation, _induction, _lens, _model, _patching, _paths, _task
 from ._chapter import Chapter, Finding, NotForThisModel, Table
 
 CHAPTERS: list[Chapter] = [
     _model.chapter,
     _lens.chapter,
     _patching.chapter,
+    _attribution.chapter,
     _induction.chapter,
+    _paths.chapter,
+    _task.chapter,
     _generation.chapter,
 ]
 

@@ -1,0 +1,75 @@
+"""Chapter 6: who tells the induction head where to look, by path patching.
+
+Wang et al. 2022 (https://arxiv.org/abs/2211.00593), Olsson et al. 2022
+(https://arxiv.org/abs/2209.11895).
+"""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+import jaxinterp as ji
+
+from .. import viz
+from ._chapter import Finding, NotForThisModel, Table, percent
+
+BLOCK, PROMPTS, BAR = 12, 8, 0.3
+
+
+def chapter(model: Any, tokenizer: Any) -> Finding:
+    bos = tokenizer.bos_id is not None
+    pairs = ji.tasks.induction(tokenizer, 0, PROMPTS, block=BLOCK, corrupt="block", bos=bos)
+    key = jax.random.key(0)
+    scores = np.asarray(ji.heads.induction_scores(model, key, block=BLOCK, bos=tokenizer.bos_id))
+    previous = np.asarray(
+        ji.heads.previous_token_scores(model, key, block=BLOCK, bos=tokenizer.bos_id)
+    )
+    layer, head = map(int, np.unravel_index(scores.argmax(), scores.shape))
+    if scores[layer, head] < BAR or layer == 0:
+        raise NotForThisModel(
+            f"its best induction head, {layer}.{head}, scores {viz.number(scores[layer, head])}, below {BAR}."
+        )
+    metric = ji.metrics.log_prob(pairs.correct)
+    clean, corrupt = (float(ji.metrics.measure(metric, model, x).mean()) for x in (pairs.clean, pairs.corrupt))  # fmt: skip
+    # Query heads that share keys and values read them through one head.
+    reader = head * ji.sites(model)["k"].shape[-2] // model.config.heads
+    into = {
+        kind: np.asarray(ji.patching.paths_into(
+            model, pairs.clean, pairs.corrupt, metric, f"{layer}.{number}.{kind}", direction="noise",
+        )) - clean
+        for kind, number in (("k", reader), ("q", head), ("v", reader))
+    }  # fmt: skip
+    keys = into["k"]
+    teller = tuple(map(int, np.unravel_index(keys.argmin(), keys.shape)))
+    rank = int((previous > previous[teller]).sum()) + 1
+    found = (
+        f"The head whose message to the keys of {layer}.{head} matters most is {teller[0]}.{teller[1]}: corrupting that one path costs "
+        f"{viz.number(-keys[teller])} nats, {percent(keys[teller] / (corrupt - clean))} of what corrupting the whole prompt costs. "
+        f"Its previous-token score is {viz.number(previous[teller])}, number {rank} of {previous.size} heads."
+    )
+    rows = [
+        [f"{a}.{b}", *(float(into[kind][a, b]) for kind in "kqv"), float(previous[a, b])]
+        for a, b in (np.unravel_index(i, keys.shape) for i in np.argsort(keys, axis=None)[:5])
+    ]
+    return Finding(
+        "Who tells the induction head",
+        [
+            f"An induction head looks for the token after an earlier copy of the present one. To find it, the keys it matches must carry what "
+            f"stood *before* each token, and only an earlier head can have put that there. The best induction head here is {layer}.{head} "
+            f"(score {viz.number(scores[layer, head])} on blocks of {BLOCK} random tokens).",
+            f"Path patching asks for single edges: on {PROMPTS} prompts that come twice, what one head writes is replaced by what it writes where the "
+            f"first round holds other tokens, but only as {layer}.{head} reads it (keys, queries or values apart); everything else is held. "
+            f"The log-probability of the token to be copied is {viz.number(clean)} nats, and {viz.number(corrupt)} on the corrupted prompts.",
+            found,
+            Table(
+                ["sender", "to its keys", "to its queries", "to its values", "previous-token score"], rows,
+                title=f"Change of the log-probability when one path into head {layer}.{head} is corrupted (nats)",
+            ),
+            viz.heatmap(
+                keys[:layer], row_axis="layer", col_axis="head", value="nats", diverging=True,
+                title=f"Paths from every earlier head into the keys of {layer}.{head}",
+            ),
+        ],
+        {"head": (layer, head), "teller": teller, "keys": keys, "previous": previous, "clean": clean, "corrupt": corrupt},
+    )  # fmt: skip

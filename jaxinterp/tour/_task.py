@@ -1,0 +1,76 @@
+"""Chapter 7: a task over many prompts: indirect objects, where they are decided, with intervals.
+
+Wang et al. 2022 (https://arxiv.org/abs/2211.00593).
+"""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+import jaxinterp as ji
+
+from .. import viz
+from ._chapter import Finding, NotForThisModel, Table, listed, percent
+
+PROMPTS, SWEPT, BAR = 60, 10, 0.7
+ROLES = ("IO", "S1", "S1+1", "S2", "END")
+
+
+def chapter(model: Any, tokenizer: Any) -> Finding:
+    bos = tokenizer.bos_id is not None
+    try:
+        pairs = ji.tasks.ioi(tokenizer, 0, PROMPTS, bos=bos, pad="right")
+    except ValueError as reason:
+        raise NotForThisModel(f"the task does not fit its tokenizer ({str(reason)[:150]}).") from reason  # fmt: skip
+    metric = ji.metrics.logit_diff(pairs.correct, pairs.wrong, pos=pairs.pos)
+    lead = np.asarray(ji.metrics.measure(metric, model, pairs.clean, mask=pairs.mask))
+    accuracy = float((lead > 0).mean())
+    measured = (
+        f"of {PROMPTS} prompts such as {pairs.texts[0]!r} it gives the right name more than the other in {percent(accuracy)} "
+        f"(mean logit difference {viz.number(lead.mean())})"
+    )  # fmt: skip
+    if accuracy < BAR:
+        raise NotForThisModel(f"{measured}; below {percent(BAR)} there is no circuit to look for.")
+    some = pairs[np.argsort(-lead)[:SWEPT]]
+    metric = ji.metrics.logit_diff(some.correct, some.wrong, pos=some.pos)
+    before, after = (
+        np.asarray(ji.metrics.measure(metric, model, tokens, mask=some.mask))
+        for tokens in (some.corrupt, some.clean)
+    )
+    roles = [role for role in ROLES if role in some.positions]
+    places = np.stack([some.positions[role] for role in roles], -1)
+    ask = dict(mask=some.mask, per_example=True)
+    streams = ji.patching.sweep(model, some.clean, some.corrupt, metric, over={"layer": None, "pos": places}, **ask)  # fmt: skip
+    heads = ji.patching.sweep(model, some.clean, some.corrupt, metric, site="z", over=("layer", "head"), **ask)  # fmt: skip
+    moved, by_head = (np.asarray(ji.metrics.recovered(heat, after, before)).mean(-1) for heat in (streams, heads))  # fmt: skip
+    found = ji.patching.statistics(heads, before, key=jax.random.key(0))
+    sure = found.significant()
+    end = moved[:, roles.index("END")]
+    arrives = int(np.argmax(end >= 0.5 * end[-1])) if end[-1] > 0 else -1
+    order = [np.unravel_index(i, by_head.shape) for i in np.argsort(-by_head, axis=None)[:8]]
+    copying = np.asarray(ji.heads.copying_scores(model))
+    movers = [f"{a}.{b} ({percent(by_head[a, b])})" for a, b in order[:3]]
+    return Finding(
+        "A task over many prompts",
+        [
+            f"Indirect object identification: {measured}. The {SWEPT} prompts with the clearest answers are swept; their corrupt partners differ in "
+            f"{some.corruption}.",
+            f"The residual stream at the last position carries half of the answer from layer {arrives} on; the table of effects shows where it was before. "
+            f"Of {by_head.size} heads {int(sure.sum())} have an effect that {SWEPT} prompts make sure (false discoveries held to 5%). "
+            f"Those that restore most are {listed(movers)}.",
+            Table(
+                ["head", "effect", "interval (logits)", "p", "copying score"],
+                [
+                    [f"{a}.{b}", percent(by_head[a, b]), f"{viz.number(float(found.low[a, b]))} to {viz.number(float(found.high[a, b]))}",
+                     float(found.p[a, b]), float(copying[a, b])]
+                    for a, b in order
+                ],
+                title="Heads that restore the answer when they are patched",
+            ),
+            viz.heatmap(moved, cols=roles, row_axis="layer", col_axis="position", value="effect", diverging=True,
+                        title="Effect of patching the residual stream before a layer, at each role's position"),
+            viz.heatmap(by_head, row_axis="layer", col_axis="head", value="effect", diverging=True, title="Effect of patching one head"),
+        ],
+        {"accuracy": accuracy, "lead": float(lead.mean()), "moved": moved, "by_head": by_head, "sure": int(sure.sum())},
+    )  # fmt: skip
