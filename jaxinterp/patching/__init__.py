@@ -15,6 +15,8 @@ from ._attribution_check import Agreement as Agreement
 from ._attribution_check import agreement as agreement
 from ._noise import noised as noised
 from ._paths import direct_paths as direct_paths
+from ._paths_classic import path_patch as path_patch
+from ._paths_classic import paths_into as paths_into
 from ._paths_result import DirectPaths as DirectPaths
 from ._paths_result import Edges as Edges
 from ._statistics import Statistics as Statistics

@@ -40,7 +40,7 @@ def agreement(estimate: Any, exact: Any, *, baseline: Any = None, top: int = 10)
       magnitudes (`atp_star`) is compared with `abs(exact - baseline)` and needs none.
     - `top`: how many of the exact sweep's first cells are to be found.
 
-    **Returns:** an `Agreement`: `spearman` (ranks, ties shared), `pearson`, `overlap` of the tops,
+    **Returns:** an `Agreement`: `spearman` (ranks; what is equal up to rounding shares one), `pearson`, `overlap` of the tops,
     `needed` patches to find the whole top of the exact sweep in the order of the estimate.
 
     ```python
@@ -79,7 +79,13 @@ def agreement(estimate: Any, exact: Any, *, baseline: Any = None, top: int = 10)
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks from 0, equal values sharing the mean of theirs."""
+    """Ranks from 0, equal values sharing the mean of theirs.
+
+    Equal to a millionth of their range: cells that a patch cannot change differ by rounding alone.
+    """
+    span = values.max() - values.min()
+    if span > 0:
+        values = np.round((values - values.min()) / (1e-6 * span))
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     first = np.cumsum(counts) - counts
     return (first + (counts - 1) / 2)[inverse]

@@ -1,7 +1,6 @@
 r"""Path patching from chosen senders to chosen receivers, through the MLPs between them or not."""
 
 import re
-from collections.abc import Sequence
 from typing import Any
 
 import equinox as eqx
