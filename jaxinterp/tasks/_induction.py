@@ -9,7 +9,7 @@ from ._collect import check_request, one_of
 from ._pairs import Pairs
 from ._rng import generator
 
-CORRUPTIONS = ("answer", "block", "shuffle")
+CORRUPTIONS = ("answer", "match", "block", "shuffle")
 
 
 def induction(
@@ -32,9 +32,11 @@ def induction(
     - `tokenizer`: or just the size of a vocabulary, an int.
     - `block`: how many different tokens; `repeats`: how often they come, the last time without
       the last of them, which is the answer.
-    - `corrupt`: `"answer"` puts another token wherever the answer stood before; `"block"` new tokens
-      for all rounds but the last, which leaves nothing to copy; `"shuffle"` the prompt of another
-      example.
+    - `corrupt`: `"answer"` puts another token wherever the answer stood before, so that something
+      else is copied; `"match"` lets two tokens of the earlier rounds change places, so that something
+      else followed the last token (what an induction head learns from a previous-token head);
+      `"block"` puts new tokens in all rounds but the last, which leaves nothing to copy; `"shuffle"`
+      takes the prompt of another example.
     - `ids`: the tokens to draw from. By default those in the middle: byte-pair vocabularies are
       ordered by frequency, and the first 257 (bytes and the like) and the last tenth are left out
       where there are more than 600.
@@ -58,6 +60,8 @@ def induction(
             "ji.tasks.induction: a block of at least 2 tokens comes at least twice; got "
             f"block={block}, repeats={repeats}."
         )
+    if corrupt == "match" and block < 3:
+        raise ValueError(f"corrupt='match' moves a token within a block of 3 or more; got {block}.")
     if corrupt == "shuffle" and n < 2:
         raise ValueError("corrupt='shuffle' takes another example of the batch: ask for n >= 2.")
     rng = generator(key)
@@ -76,6 +80,12 @@ def induction(
     correct, wrong = first[:, -1], fresh[:, -1]
     if corrupt == "answer":
         other = np.where(rounds == correct[:, None], wrong[:, None], rounds)
+    elif corrupt == "match":
+        order, middle = np.arange(block), (block - 2) // 2
+        order[[middle, block - 2]] = order[[block - 2, middle]]
+        moved = first[:, order]
+        other = np.concatenate([np.tile(moved, (1, repeats - 1)), first[:, :-1]], 1)
+        wrong = moved[:, middle + 1]
     elif corrupt == "block":
         other = np.concatenate([np.tile(fresh, (1, repeats - 1)), first[:, :-1]], 1)
     else:

@@ -301,6 +301,19 @@ def test_trained_induction_heads(name: str, there: bool, shared_data: Path) -> N
     assert (scores[1, 0] > 0.85) == there and (previous[0, 0] > 0.7) == there
     assert there or scores.max() < 0.2
 
+    # The edge between them, by path patching: what came before the answer reaches the keys.
+    pairs = ji.tasks.induction(26, KEY, 64, block=4, corrupt="match")
+    metric = ji.metrics.logit_diff(pairs.correct, pairs.wrong)
+    clean = float(ji.metrics.measure(metric, model, pairs.clean).mean())
+    paths = ji.patching.direct_paths(model, pairs.clean, pairs.corrupt, metric, senders="head")
+    edge, gap = float(paths.k[0, 0, 1, 0] - paths.baseline), clean - float(paths.baseline)
+    if there:
+        assert gap > 20 and edge > 0.9 * gap
+        assert abs(float(paths.q[0, 0, 1, 0] - paths.baseline)) < 0.1 * gap
+        assert abs(float(paths.v[0, 0, 1, 0] - paths.baseline)) < 0.1 * gap
+    else:
+        assert abs(gap) < 0.1 and abs(edge) < 0.1
+
 
 def test_tiny_has_them() -> None:
     """The embedded model: induction heads in its last layer that copy, above a previous-token head."""

@@ -202,7 +202,7 @@ def test_greater_than_sets(words: Any) -> None:
 
 
 def test_induction_without_a_tokenizer() -> None:
-    for corrupt in ("answer", "block", "shuffle"):
+    for corrupt in ("answer", "match", "block", "shuffle"):
         pairs = ji.tasks.induction(1000, 0, 5, block=7, repeats=3, corrupt=corrupt, bos=0)
         assert pairs.clean.shape == (5, 21) and (pairs.clean[:, 0] == 0).all()
         assert pairs.clean[:, 1:].min() >= 257 and pairs.clean.max() < 900
@@ -219,7 +219,15 @@ def test_induction_without_a_tokenizer() -> None:
             pairs.clean[rows, pairs.positions["A"]] == pairs.clean[rows, pairs.positions["END"]]
         ).all()
         assert (pairs.clean[rows, pairs.positions["B"]] == pairs.correct).all()
-        assert (pairs.corrupt[rows, pairs.positions["B"]] == pairs.wrong).all()
+        if corrupt == "match":
+            for i in rows:  # what followed the last token before, is now the wrong answer
+                (before, *_) = np.flatnonzero(pairs.corrupt[i] == pairs.clean[i, -1])
+                assert pairs.corrupt[i, before + 1] == pairs.wrong[i] != pairs.correct[i]
+                assert sorted(pairs.corrupt[i]) == sorted(pairs.clean[i])
+            assert (pairs.corrupt[:, -6:] == pairs.clean[:, -6:]).all()
+        else:
+            assert (pairs.corrupt[rows, pairs.positions["B"]] == pairs.wrong).all()
+    assert ji.tasks.induction(26, 0, 2, block=3, corrupt="match").clean.shape == (2, 5)
     with pytest.raises(ValueError, match=r"draws 60 different tokens .* there are 26 .*at most 13"):
         ji.tasks.induction(26, 0, 2, block=30)
     with pytest.raises(ValueError, match="bos is an id: bos=0"):
