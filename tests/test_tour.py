@@ -10,7 +10,7 @@ import pytest
 
 import jaxinterp as ji
 from jaxinterp import tour
-from jaxinterp.tour import _induction, _model, _patching
+from jaxinterp.tour import _induction, _model, _patching, _paths, _task
 from jaxinterp.tour._pairs import PAIRS
 from jaxinterp.tour._texts import ENGLISH, FRENCH
 
@@ -104,23 +104,40 @@ def test_lens_ends_in_the_models_own_output(small):
 def test_sweeps_equal_plain_runs(small):
     """Cells beside those that the tour checks; restoring the one changed position restores all."""
     model, tokenizer = small
-    clean, corrupt = tokenizer("The old man"), tokenizer("The old man")
-    corrupt = corrupt.at[1].set(int(clean[1]) + 1)
-    places, heads, gap = _patching.sweeps(model, clean, corrupt, (7, 11))
+    clean = tokenizer("The old man")
+    corrupt = clean.at[1].set(int(clean[1]) + 1)
+
+    def difference(tokens, *edits):
+        logits, _ = ji.run(model, tokens, edits=edits, logits=-1)
+        return float(logits[7] - logits[11])
+
+    right, wrong = difference(clean), difference(corrupt)
+    case = _patching.Case(PAIRS[0], clean, corrupt, (7, 11), wrong, right)
+    places, heads, gap = _patching.sweeps(model, case)
     assert places.shape == (2, len(clean)) and heads.shape == (2, 2) and gap < 1e-4
     assert np.isclose(places[0, 1], 1.0, atol=1e-4) and np.allclose(
         np.delete(places[0], 1), 0.0, atol=1e-4
     )
     _, acts = ji.run(model, clean, capture=["z"])
-
-    def difference(logits):
-        return float(logits[-1, 7] - logits[-1, 11])
-
-    right, wrong = (difference(ji.run(model, tokens)[0]) for tokens in (clean, corrupt))
     for layer, head in [(1, 0), (1, 1)]:
-        edit = ji.replace("z", acts["z"][layer], layer=layer, head=head)
-        patched = difference(ji.run(model, corrupt, edits=[edit])[0])
+        patched = difference(corrupt, ji.replace("z", acts["z"][layer], layer=layer, head=head))
         assert np.isclose(heads[layer, head], (patched - wrong) / (right - wrong), atol=1e-3)
+
+
+def test_the_trained_model_tells_who_talks_to_its_induction_head():
+    """On the embedded model: the strongest path into the keys comes from the previous-token head."""
+    model, tokenizer = ji.load("tiny")
+    numbers = _paths.chapter(model, tokenizer).numbers
+    assert numbers["head"] == (3, 0) and numbers["teller"] == (2, 3)
+    assert numbers["previous"].argmax() == np.ravel_multi_index((2, 3), numbers["previous"].shape)
+    assert numbers["keys"].min() < 0.4 * (numbers["corrupt"] - numbers["clean"])
+
+
+def test_a_task_that_the_model_cannot_do_is_not_explained(small):
+    with pytest.raises(
+        tour.NotForThisModel, match=r"does not fit its tokenizer|there is no circuit"
+    ):
+        _task.chapter(*small)
 
 
 def test_where_it_sits_reads_the_grid():
