@@ -11,7 +11,8 @@ from typing import Any
 import click
 
 _MODEL = """MODEL is "tiny" (comes with the package, needs no network), a name on the Hugging Face hub such
-as gpt2 or EleutherAI/pythia-70m, or a folder with a checkpoint."""
+as gpt2 or EleutherAI/pythia-70m, a folder with a checkpoint, or a file (.gguf, or .bin of
+llama2.c)."""
 
 
 class Command(click.Command):
@@ -24,7 +25,7 @@ class Command(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except (ValueError, LookupError, OSError) as error:
+        except (ValueError, LookupError, OSError, ImportError) as error:
             if ctx.meta.get("jaxinterp.debug"):
                 raise
             message = str(error) or type(error).__name__
