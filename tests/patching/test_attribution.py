@@ -79,7 +79,7 @@ def test_one_prompt_without_a_batch_axis() -> None:
     [
         ("scaled", ("q", "k"), ("layer", "head")),
         ("attention", ("k_rot",), ("layer", "pos", "head")),
-        ("attention", ("q_rot",), ("layer", "pos", "head")),
+        pytest.param("attention", ("q_rot",), ("layer", "pos", "head"), marks=pytest.mark.slow),
     ],
 )
 def test_the_correction_is_exact_where_the_rest_is_linear_in_the_pattern(

@@ -1,5 +1,6 @@
 """Path patching: every edge is one run in which one reader reads something else."""
 
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -54,7 +55,7 @@ def by_hand(name: str) -> tuple[Any, Any]:
     return paths, edge
 
 
-@pytest.mark.parametrize("name", ["gpt2", "neox", "llama"])
+@pytest.mark.parametrize("name", ["gpt2", "neox", pytest.param("llama", marks=pytest.mark.slow)])
 def test_every_edge_equals_a_run_that_holds_every_node(name: str) -> None:
     paths, edge = by_hand(name)
     parallel = name == "neox"
@@ -138,6 +139,54 @@ def test_path_patch_through_the_mlps() -> None:
     _, there = ji.run(model, CORRUPT, capture="z", mask=MASK, logits=False)
     edits = [ji.replace("z", there["z"][0], layer=0), ji.replace("z", here["z"][1], layer=1)]
     close(value, ji.metrics.measure(METRIC, model, CLEAN, edits=edits, mask=MASK))
+
+
+@pytest.mark.parametrize(
+    ("layers", "heads", "has_mlp", "parallel", "edges"),
+    [
+        (12, 12, True, False, 32491),  # GPT-2 small
+        (12, 12, True, True, 32347),  # Pythia-160M
+        (6, 8, True, True, 3580),  # Pythia-70M
+        (4, 8, False, False, 1281),  # attn-only-4l
+    ],
+)
+def test_published_numbers_of_edges(
+    layers: int, heads: int, has_mlp: bool, parallel: bool, edges: int
+) -> None:
+    from jaxinterp.patching._paths_edges import Wiring
+
+    mlp = ("mlp",) if has_mlp else ()
+    nodes = Wiring(
+        layers, heads, heads, has_mlp, parallel, ("embed", "head", *mlp), ("q", "k", "v", *mlp, "logits")
+    )  # fmt: skip
+    assert len(nodes.edges()) + 1 + layers * (heads + len(mlp)) == edges
+
+
+@pytest.mark.parametrize(("name", "there"), [("model_0", True), ("model_400", False)])
+def test_the_edge_of_a_trained_induction_circuit(name: str, there: bool, shared_data: Path) -> None:
+    """The keys of the induction head read the previous-token head; after 400 more steps nobody does."""
+    from jaxinterp.hub import build
+    from jaxinterp.hub._safetensors import open_safetensors
+
+    folder = shared_data / "checkpoints" / "induction-2l"
+    tensors = open_safetensors(folder / f"gbmi_exp_indhead_finetuned_{name}.safetensors")
+    config = ji.models.GPT2Config(vocab=26, ctx=8, d=64, layers=2, heads=1, ff=0, norm=False, tied=False)  # fmt: skip
+    port = Path(__file__).parents[1] / "hub" / "ports" / "transformer_lens.toml"
+    model = build(port, config, tensors)
+    # After "x a y b ... y" comes b. In the corrupt prompt x and y have changed places, so a follows.
+    x, a, y, b, *rest = np.argsort(np.random.default_rng(0).random((64, 26)), 1).T[:7]
+    clean = np.stack([x, a, y, b, rest[0], rest[1], y], 1)
+    corrupt = np.stack([y, a, x, b, rest[0], rest[1], y], 1)
+    metric = ji.metrics.logit_diff(b, a)
+    top, bottom = (float(ji.metrics.measure(metric, model, t).mean()) for t in (clean, corrupt))
+    paths = ji.patching.direct_paths(model, clean, corrupt, metric)
+    effects = {(edge.sender, edge.receiver): edge.effect for edge in paths.top(99)}
+    if there:
+        assert top > 15 and bottom < -15
+        assert effects["0.0", "1.0.k"] > 0.95 * (top - bottom)
+        assert max(abs(effects["0.0", f"1.0.{kind}"]) for kind in "qv") < 0.05 * (top - bottom)
+    else:
+        assert abs(top) < 0.1 and max(map(abs, effects.values())) < 0.1
 
 
 def test_the_strongest_edges_are_listed() -> None:
