@@ -130,7 +130,8 @@ def test_the_trained_model_tells_who_talks_to_its_induction_head():
     numbers = _paths.chapter(model, tokenizer).numbers
     assert numbers["head"] == (3, 0) and numbers["teller"] == (2, 3)
     assert numbers["previous"].argmax() == np.ravel_multi_index((2, 3), numbers["previous"].shape)
-    assert numbers["keys"].min() < 0.4 * (numbers["corrupt"] - numbers["clean"])
+    assert numbers["exact"][2, 3] < 0.4 * (numbers["corrupt"] - numbers["clean"])
+    assert np.unravel_index(numbers["keys"].argmin(), numbers["keys"].shape) == (2, 3)
 
 
 def test_a_task_that_the_model_cannot_do_is_not_explained(small):

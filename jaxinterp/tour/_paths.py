@@ -7,6 +7,7 @@ Wang et al. 2022 (https://arxiv.org/abs/2211.00593), Olsson et al. 2022
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 import jaxinterp as ji
@@ -34,23 +35,32 @@ def chapter(model: Any, tokenizer: Any) -> Finding:
     clean, corrupt = (float(ji.metrics.measure(metric, model, x).mean()) for x in (pairs.clean, pairs.corrupt))  # fmt: skip
     # Query heads that share keys and values read them through one head.
     reader = head * ji.sites(model)["k"].shape[-2] // model.config.heads
-    into = {
-        kind: np.asarray(ji.patching.paths_into(
-            model, pairs.clean, pairs.corrupt, metric, f"{layer}.{number}.{kind}", direction="noise",
+    estimates = paths_to(model, pairs, metric, layer, {"k": reader, "q": head, "v": reader})
+    keys = estimates["k"]
+    first = [
+        tuple(map(int, np.unravel_index(i, keys.shape))) for i in np.argsort(keys, axis=None)[:3]
+    ]
+    exact = {
+        sender: float(ji.patching.path_patch(
+            model, pairs.clean, pairs.corrupt, metric, f"{sender[0]}.{sender[1]}", f"{layer}.{reader}.k", direction="noise",
         )) - clean
-        for kind, number in (("k", reader), ("q", head), ("v", reader))
+        for sender in first
     }  # fmt: skip
-    keys = into["k"]
-    teller = tuple(map(int, np.unravel_index(keys.argmin(), keys.shape)))
+    teller = min(exact, key=lambda sender: exact[sender])
     rank = int((previous > previous[teller]).sum()) + 1
     found = (
         f"The head whose message to the keys of {layer}.{head} matters most is {teller[0]}.{teller[1]}: corrupting that one path costs "
-        f"{viz.number(-keys[teller])} nats, {percent(keys[teller] / (corrupt - clean))} of what corrupting the whole prompt costs. "
+        f"{viz.number(-exact[teller])} nats, {percent(exact[teller] / (corrupt - clean))} of what corrupting the whole prompt costs. "
         f"Its previous-token score is {viz.number(previous[teller])}, number {rank} of {previous.size} heads."
     )
     rows = [
-        [f"{a}.{b}", *(float(into[kind][a, b]) for kind in "kqv"), float(previous[a, b])]
-        for a, b in (np.unravel_index(i, keys.shape) for i in np.argsort(keys, axis=None)[:5])
+        [
+            f"{a}.{b}",
+            exact[a, b],
+            *(float(estimates[kind][a, b]) for kind in "kqv"),
+            float(previous[a, b]),
+        ]
+        for a, b in first
     ]
     return Finding(
         "Who tells the induction head",
@@ -60,16 +70,36 @@ def chapter(model: Any, tokenizer: Any) -> Finding:
             f"(score {viz.number(scores[layer, head])} on blocks of {BLOCK} random tokens).",
             f"Path patching asks for single edges: on {PROMPTS} prompts that come twice, what one head writes is replaced by what it writes where the "
             f"first round holds other tokens, but only as {layer}.{head} reads it (keys, queries or values apart); everything else is held. "
-            f"The log-probability of the token to be copied is {viz.number(clean)} nats, and {viz.number(corrupt)} on the corrupted prompts.",
+            f"The log-probability of the token to be copied is {viz.number(clean)} nats, and {viz.number(corrupt)} on the corrupted prompts. "
+            f"One backward pass estimates the paths of all {keys.size} heads; the first three are then patched exactly.",
             found,
             Table(
-                ["sender", "to its keys", "to its queries", "to its values", "previous-token score"], rows,
+                ["sender", "to its keys, exact", "estimated", "to its queries", "to its values", "previous-token score"], rows,
                 title=f"Change of the log-probability when one path into head {layer}.{head} is corrupted (nats)",
             ),
             viz.heatmap(
                 keys[:layer], row_axis="layer", col_axis="head", value="nats", diverging=True,
-                title=f"Paths from every earlier head into the keys of {layer}.{head}",
+                title=f"Paths from every earlier head into the keys of {layer}.{head}, as the backward pass estimates them",
             ),
         ],
-        {"head": (layer, head), "teller": teller, "keys": keys, "previous": previous, "clean": clean, "corrupt": corrupt},
+        {"head": (layer, head), "teller": teller, "keys": keys, "exact": exact, "previous": previous, "clean": clean, "corrupt": corrupt},
     )  # fmt: skip
+
+
+def paths_to(
+    model: Any, pairs: Any, metric: Any, layer: int, readers: dict[str, int]
+) -> dict[str, np.ndarray]:
+    """To first order, what corrupting each head's path to keys, queries and values changes: (layer, head)."""
+    names = {kind: f"{kind}_in[{layer}]" for kind in readers}
+    _, _, grads = ji.site_grads(metric.of, model, pairs.clean, at=list(names.values()), logits=metric.pos)  # fmt: skip
+    clean, corrupt = (
+        ji.run(model, tokens, capture=["head_out"], logits=False)[1]["head_out"]
+        for tokens in (pairs.clean, pairs.corrupt)
+    )
+    later = np.arange(len(clean)) >= layer  # what comes later tells it nothing
+    effects = {}
+    for kind, head in readers.items():
+        grad = grads[names[kind]][..., head, :]
+        effect = jnp.einsum("lbphd,bpd->lhb", corrupt - clean, grad, precision="highest").mean(-1)
+        effects[kind] = np.where(later[:, None], 0.0, effect)
+    return effects
