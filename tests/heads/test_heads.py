@@ -1,5 +1,6 @@
 """Scores of heads: a circuit written by hand, plain loops over patterns, and trained models."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -323,3 +324,10 @@ def test_tiny_has_them() -> None:
     assert len(found.named("induction", bar=0.8)) == 2
     assert found.named("previous", bar=0.9) and found.named("previous", bar=0.9)[0][0] < 3
     assert all(found["copying"][head] > 0.5 for head in found.named("induction", bar=0.8))
+
+
+@pytest.mark.slow
+def test_the_page_runs() -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "heads.md"
+    code = "\n".join(re.findall(r"```python\n(.*?)```", page.read_text(), re.S))
+    exec(compile(code, page.name, "exec"), {})

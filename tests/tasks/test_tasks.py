@@ -430,3 +430,10 @@ def test_published_agreement_prompts_have_our_columns(shared_data: Path) -> None
             assert clean and patch
             differ = {key for key, value in clean.groupdict().items() if patch[key] != value}
             assert differ == {"SUBJECT"}
+
+
+@pytest.mark.slow
+def test_the_page_runs() -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "tasks.md"
+    code = "\n".join(re.findall(r"```python\n(.*?)```", page.read_text(), re.S))
+    exec(compile(code, page.name, "exec"), {})
