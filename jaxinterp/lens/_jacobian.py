@@ -221,7 +221,8 @@ def _summed(
                 return jnp.einsum("r...pd,...p->rd", grads, share, precision="highest")
 
             def at(position: Array) -> Array:
-                here = jax.nn.one_hot(position, shape[-1], dtype=wide) * share
+                here = jax.nn.one_hot(position, shape[-1], dtype=wide)
+                here = jnp.broadcast_to(here, share.shape) * share
                 grads = pulled(basis * jnp.broadcast_to(here[..., None], basis.shape))
                 only = jnp.take(grads, position, axis=-2)
                 return only.reshape(len(layers), -1, d).sum(1)

