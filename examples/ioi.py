@@ -71,9 +71,7 @@ def head_sweep(model, pairs, metric, ends, names, bos, shown):
     )
     swept, direct = (np.asarray(ji.metrics.recovered(x, *ends)) for x in (swept, paths.logits))
     looks = {role: attention(model, pairs, role) for role in ("IO", "S1", "S2")}
-    copies, opposes = (
-        np.asarray(ji.heads.copied_tokens(model, names, bos=bos, sign=sign)) for sign in (1, -1)
-    )
+    copies, opposes = np.asarray(ji.heads.copied_tokens(model, names, bos=bos, sign=(1, -1)))
     eigen = np.asarray(ji.heads.copying_scores(model))
     print(
         "\nheads, clean in corrupt: share restored by all that it does, and by its path to the logits alone;"

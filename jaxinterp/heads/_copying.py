@@ -125,8 +125,8 @@ def _behaviour(model: Any, tokens: Array, bos: bool) -> Array:
 
 
 def copied_tokens(
-    model: Any, ids: Any, *, top: int = 5, bos: int | None = None, sign: int = 1
-) -> Float[Array, "layer head"]:
+    model: Any, ids: Any, *, top: int = 5, bos: int | None = None, sign: Any = 1
+) -> Float[Array, "*sign layer head"]:
     r"""$\mathrm{mean}_i\,[\,i \in \mathrm{top}_n(\pm\, x_i W_{OV} W_U)\,]$: which share of tokens a head would copy.
 
     Each token is read alone (behind BOS if given), its stream after the first block goes through
@@ -134,9 +134,9 @@ def copied_tokens(
     copy score of name movers, Wang et al. 2022 (https://arxiv.org/abs/2211.00593).
 
     **Arguments:** `ids` (n,): the tokens; `top`; `bos`: the id to put before each; `sign`: -1 asks for
-    the smallest logits, as negative heads have them.
+    the smallest logits, as negative heads have them; `(1, -1)` for both, in one pass.
 
-    **Returns:** (layer, head), 0..1.
+    **Returns:** (layer, head), 0..1; with several signs they are a leading axis.
 
     ```python
     names = [tokenizer.token_id(name) for name in (" Mary", " John", " Anna")]
@@ -151,15 +151,21 @@ def copied_tokens(
         raise ValueError(f"ids are token ids (n,), one at least; got {ids.shape} of {ids.dtype}.")
     if ids.min() < 0 or ids.max() >= vocab:
         raise IndexError(f"Token ids lie in 0..{vocab - 1}; got {ids.min()}..{ids.max()}.")
-    if sign not in (1, -1) or not 1 <= top <= vocab:
-        raise ValueError(f"sign is 1 or -1 and top from 1 to {vocab}; got sign={sign}, top={top}.")
+    signs = (sign,) if np.ndim(sign) == 0 else tuple(sign)
+    if not signs or not set(signs) <= {1, -1} or not 1 <= top <= vocab:
+        raise ValueError(
+            f"sign is 1, -1 or (1, -1) and top from 1 to {vocab}; got sign={sign}, top={top}."
+        )
     lead = [] if bos is None else [bos]
     rows = jnp.asarray([[*lead, int(i)] for i in ids], jnp.int32)
-    return _copied(model, rows, top, sign)
+    shares = _copied(model, rows, top)
+    both = jnp.stack([shares[one == -1] for one in signs])
+    return both[0] if np.ndim(sign) == 0 else both
 
 
 @eqx.filter_jit
-def _copied(model: Any, rows: Array, top: int, sign: int) -> Array:
+def _copied(model: Any, rows: Array, top: int) -> tuple[Array, Array]:
+    """Shares among the largest and among the smallest logits, (layer, head) each."""
     model = weights.fold_norms(model)
     _, acts = run(model, rows, capture=["resid_post[0]"], logits=False)
     stream = acts["resid_post[0]"][:, -1]
@@ -168,16 +174,16 @@ def _copied(model: Any, rows: Array, top: int, sign: int) -> Array:
     ov = weights.ov(model)
 
     # Norms scale a stream by a positive number, and centring is folded: the order stays.
-    def head(factors: tuple[Array, Array]) -> Array:
+    def head(factors: tuple[Array, Array]) -> tuple[Array, Array]:
         left, right = (x.astype(wide) for x in factors)
         value = jnp.matmul(stream.astype(wide), left, precision="highest")
         written = jnp.matmul(value, right, precision="highest")
-        logits = sign * jnp.matmul(written, unembed.astype(wide), precision="highest")
+        logits = jnp.matmul(written, unembed.astype(wide), precision="highest")
         own = jnp.take_along_axis(logits, rows[:, -1:], 1)
         # A head that writes nothing ties everything, and copies nothing.
-        before = (logits >= own).sum(-1)
-        return (before <= top).astype(wide).mean()
+        above, below = (logits >= own).sum(-1) <= top, (logits <= own).sum(-1) <= top
+        return above.astype(wide).mean(), below.astype(wide).mean()
 
     layers, heads = ov.shape[:2]
     flat = jax.tree.map(lambda x: x.reshape(layers * heads, *x.shape[2:]), (ov.left, ov.right))
-    return jax.lax.map(head, flat).reshape(layers, heads)
+    return jax.tree.map(lambda x: x.reshape(layers, heads), jax.lax.map(head, flat))

@@ -96,7 +96,7 @@ def ioi(
       token; `"abc"` three fresh names; `"io"`, `"s1"`, `"s2"` one fresh name there; `"order"`
       exchanges the first two names, and the answer stays.
     - `order`: `"mixed"`, `"baba"` or `"abba"`; `templates`: which of the fifteen, ints from 0;
-      `names`: your own in place of the 126 here.
+      `names`: your own in place of those here.
     - `bos`: whether prompts begin with BOS. The original work uses none.
     - `pad`: None keeps prompts of one length, the first of which there are `n`; `"left"` or
       `"right"` keeps all lengths, and `mask` says what is real.

@@ -226,6 +226,8 @@ def test_copied_tokens_is_its_definition(llama: Any) -> None:
     """The logits that a head writes from each token alone, through the model's own norms."""
     ids = np.arange(3, 15)
     got = {sign: ji.heads.copied_tokens(llama, ids, top=4, bos=2, sign=sign) for sign in (1, -1)}
+    both = ji.heads.copied_tokens(llama, ids, top=4, bos=2, sign=(1, -1))
+    assert (both[0] == got[1]).all() and (both[1] == got[-1]).all() and (got[1] != got[-1]).any()
     rows = jnp.stack([jnp.full(12, 2), jnp.asarray(ids)], 1).astype(jnp.int32)
     _, acts = ji.run(llama, rows, capture=["resid_post[0]"], logits=False)
     x = acts["resid_post[0]"][:, -1]
@@ -278,7 +280,7 @@ def test_bad_input(llama: Any) -> None:
         ji.heads.attention_scores(llama, np.zeros((2, 5, 16), np.float32), "first")
     with pytest.raises(IndexError, match=r"0\.\.29; got 3\.\.30"):
         ji.heads.copied_tokens(llama, [3, 30])
-    with pytest.raises(ValueError, match="sign is 1 or -1"):
+    with pytest.raises(ValueError, match=r"sign is 1, -1 or \(1, -1\)"):
         ji.heads.copied_tokens(llama, [3], sign=0)
     with pytest.raises(ValueError, match="vocab >= 2, ctx >= 4"):
         ji.toy.planted_induction(vocab=1)
