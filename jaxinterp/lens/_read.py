@@ -53,6 +53,7 @@ class Lens(eqx.Module):
         edits: Any = (),
         pos: Any = None,
     ) -> Float[Array, "row *rest"]:
+        """Logits `(row + 1, *batch, pos, vocab)`; arguments as in `ji.lens.logit_lens`."""
         streams = capture(model, tokens, self, mask=mask, edits=edits, pos=pos)
         return all_logits(self, streams)
 

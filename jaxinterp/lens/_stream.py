@@ -1,6 +1,6 @@
 """Streams of token batches: an iterable, or a function of a key."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -50,9 +50,3 @@ def as_batch(item: Any, config: Any) -> tuple[Array, Array | None]:
         mask = mask if isinstance(mask, jax.Array) else jnp.asarray(mask)
         check_mask(mask, token_shape(tokens))
     return tokens, mask
-
-
-Stream = Any
-"""What `batches` takes: an iterable of batches, or a `Callable[[key], batch]`."""
-
-Batch = Callable[[Any], Any]

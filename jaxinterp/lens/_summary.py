@@ -111,7 +111,15 @@ def _checked(tokens: Array, targets: Any, vocab: int) -> Any:
         raise ValueError(f"targets are token ids; got dtype {targets.dtype}.")
     if concrete(targets) and targets.size and np.asarray(targets).max() >= vocab:
         raise IndexError(f"targets lie in 0..{vocab - 1}; got {np.asarray(targets).max()}.")
-    jnp.broadcast_shapes(targets.shape, token_shape(tokens))
+    shape = token_shape(tokens)
+    fits = targets.ndim <= len(shape) and all(
+        size in (1, wanted) for size, wanted in zip(targets.shape[::-1], shape[::-1], strict=False)
+    )
+    if not fits:
+        raise ValueError(
+            f"targets broadcast to the tokens {shape}, (*batch, pos); got the shape "
+            f"{targets.shape}. One token per example is targets[..., None]."
+        )
     return targets
 
 

@@ -184,12 +184,16 @@ def _part(
 ) -> tuple[Float[Array, " layer"], TunedLens]:
     streams = capture(model, tokens, lens, mask=mask)
     own = log_softmax(streams.logits)
-    targets = jnp.concatenate([tokens[..., 1:], tokens[..., :1]], axis=-1)[..., None]
+    if loss == "ce" and jnp.issubdtype(tokens.dtype, jnp.floating):
+        raise ValueError("Embeddings have no next token to predict: train with loss='kl'.")
+    targets = None
+    if loss == "ce":  # the last position has no weight, whatever stands there
+        targets = jnp.concatenate([tokens[..., 1:], tokens[..., :1]], axis=-1)[..., None]
 
     def layer_loss(parameters: Any, x: Array) -> Array:
         x = lax.optimization_barrier(lens.translate(parameters, x))
         logprobs = log_softmax(unembed(streams.reader, x))
-        if loss == "kl":
+        if targets is None:
             nats = kl(own, logprobs)
         else:
             nats = -jnp.take_along_axis(logprobs, targets, -1)[..., 0]

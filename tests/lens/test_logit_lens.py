@@ -123,15 +123,20 @@ def test_summary_is_the_reductions_of_all_logits(neox: Any, tokens: Any) -> None
 
 
 def test_summary_at_positions_and_of_soft_tokens(neox: Any, tokens: Any) -> None:
-    whole = summary(neox, tokens, targets=[[4], [5]])
+    whole = summary(neox, tokens)
     last = summary(neox, tokens, targets=[[4], [5]], pos=-1)
-    for name in ("entropy", "kl", "cross_entropy"):
+    for name in ("entropy", "kl"):
         one, every = np.asarray(getattr(last, name)), np.asarray(getattr(whole, name))
         assert np.allclose(one, every[..., -1], atol=1e-5), name
+    own = np.asarray(ji.run(neox, tokens, logits=-1)[0])
+    chosen = own[[0, 1], [4, 5]]
+    assert last.cross_entropy is not None and last.rank is not None
+    nats = np.log(np.exp(own).sum(-1)) - chosen
+    assert np.allclose(last.cross_entropy[-1], nats, atol=1e-5)
+    assert (np.asarray(last.rank)[-1] == (own > chosen[:, None]).sum(-1)).all()
     assert last.top_ids.shape == (4, 2, 5)
-    assert (np.asarray(last.rank) == np.asarray(whole.rank)[..., -1]).all()
     two = np.asarray(summary(neox, tokens, pos=[[0, 1], [2, 5]]).cross_entropy)
-    every = np.asarray(summary(neox, tokens).cross_entropy)
+    every = np.asarray(whole.cross_entropy)
     assert np.allclose(two[:, 1, 0], every[:, 1, 2], atol=1e-5)
     assert np.isnan(two[:, 1, 1]).all()
     soft = summary(neox, neox.w_embed[tokens])
@@ -142,3 +147,5 @@ def test_summary_at_positions_and_of_soft_tokens(neox: Any, tokens: Any) -> None
         summary(neox, tokens, top=31)
     with pytest.raises(IndexError, match=r"targets lie in 0\.\.29; got 30"):
         summary(neox, tokens, targets=30)
+    with pytest.raises(ValueError, match=r"One token per example is targets\[\.\.\., None\]"):
+        summary(neox, tokens, targets=[1, 2])

@@ -74,7 +74,7 @@ def test_a_planted_drift_is_learned() -> None:
     model = ji.intervene(model, [ji.map("resid_post", _drift, turn, shift, layer=0)])
     tokens = jnp.arange(16, dtype=jnp.int32).reshape(2, 8)
     lens, history = train_tuned_lens(
-        KEY, model, lambda key: tokens, optax.adam(0.03), steps=1000, progress=False
+        KEY, model, lambda key: tokens, optax.adam(0.05), steps=500, progress=False
     )
     assert history["loss"][0, 0] > 0.5
     assert float(summary(model, tokens, lens=lens).kl[0].mean()) < 1e-3
@@ -182,6 +182,8 @@ def test_bad_input_is_explained(model: Any, lens: TunedLens, gpt2: Any) -> None:
         train_tuned_lens(KEY, model, stream(KEY), progress=False)
     with pytest.raises(ValueError, match="must divide the batch"):
         train_tuned_lens(KEY, model, stream, rows_at_once=3, progress=False)
+    with pytest.raises(ValueError, match="no next token to predict"):
+        train_tuned_lens(KEY, model, [jnp.ones((1, 4, 16))], steps=1, loss="ce", progress=False)
     with pytest.raises(ValueError, match="3 translators of width 16; the model has 4 layers"):
         lens.rows(4)
     with pytest.raises(ValueError, match="width 16, and the model 8"):
