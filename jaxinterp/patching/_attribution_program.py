@@ -215,5 +215,5 @@ def _along_site(name: str, each: Lean, gradients: Any, steps: int) -> Array:
 def _vanishes(metric: Metric, here: Array, there: Array, value: Array) -> Array:
     """Whether the metric's own gradient explains none of its change between the two runs."""
     slope = jax.grad(lambda logits: metric.of(logits).sum())(here)
-    seen = jnp.abs(slope * (there - here)).sum()
+    seen = jnp.abs(slope * (there - here)).sum(dtype=value.dtype)
     return seen < 1e-3 * jnp.abs(metric.of(there) - value).sum()

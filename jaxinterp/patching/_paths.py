@@ -135,7 +135,7 @@ def _sizes(
             f"max_bytes is {limit / 2**20:.1f} MiB. Raise max_bytes, or give fewer prompts at once."
         )
     # As many as keep the device busy.
-    busy = max(1, (2048 if jax.default_backend() == "cpu" else 2**16) // tokens)
+    busy = max(1, (1024 if jax.default_backend() == "cpu" else 2**16) // tokens)
     edges = len(nodes.edges()) if nodes.inner else 1
     width = max(1, min(room, busy, edges))
     per_sender = nodes.heads + 2 * nodes.kv_heads + 1

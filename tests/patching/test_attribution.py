@@ -74,6 +74,26 @@ def test_one_prompt_without_a_batch_axis() -> None:
     close(one, both[..., 0])
 
 
+def test_half_precision_and_features_of_a_dictionary() -> None:
+    class Doubled(eqx.Module):
+        def encode(self, x: jax.Array) -> jax.Array:
+            return 2 * x
+
+        def decode(self, feature: jax.Array) -> jax.Array:
+            return feature / 2
+
+    model = model_of("gpt2")
+    edited = ji.intervene(model, [ji.splice("resid_post", Doubled())])
+    options: Any = {"over": ("layer", "unit"), "per_example": True}
+    features = ji.patching.attribution(edited, *PAIR, site="resid_post.sae.feature", **options)
+    units = ji.patching.attribution(model, *PAIR, site="resid_post", **options)
+    close(features, units)
+    half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), model)
+    rough = ji.patching.attribution(half, *PAIR, site="resid_post", **options)
+    assert rough.dtype == jnp.float32
+    close(rough, units, 5e-2)
+
+
 @pytest.mark.parametrize(
     ("name", "sites", "over"),
     [
