@@ -74,7 +74,7 @@ def test_a_planted_drift_is_learned() -> None:
     model = ji.intervene(model, [ji.map("resid_post", _drift, turn, shift, layer=0)])
     tokens = jnp.arange(16, dtype=jnp.int32).reshape(2, 8)
     lens, history = train_tuned_lens(
-        KEY, model, lambda key: tokens, optax.adam(0.05), steps=500, progress=False
+        KEY, model, lambda key: tokens, optax.adam(0.03), steps=1000, progress=False
     )
     assert history["loss"][0, 0] > 0.5
     assert float(summary(model, tokens, lens=lens).kl[0].mean()) < 1e-3
