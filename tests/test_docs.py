@@ -5,6 +5,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import jaxinterp as ji
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,3 +39,12 @@ def test_the_quickstart_runs() -> None:
         re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "quickstart.md").read_text(), re.S)
     )
     exec(compile(code, "quickstart.md", "exec"), {})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", ["attribution", "patching", "path_patching"])
+def test_the_code_of_a_page_runs(page: str, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs" / f"{page}.md").read_text()
+    code = "\n".join(re.findall(r"```python\n(.*?)```", text, re.S))
+    exec(compile(code, f"{page}.md", "exec"), {})

@@ -50,10 +50,32 @@ def ablate(
     pair = make_pair(model, tokens, tokens, mask, "noise")
     if not callable(values):
         values = values if isinstance(values, jax.Array) else jnp.asarray(values, jnp.float32)
+        values = _aligned(values, site, pair.batch)
     return swept(
         model, pair, as_metric(metric), values, site=site, over=over, per_example=per_example,
         window=window, max_bytes=max_bytes, progress=progress,
     )  # fmt: skip
+
+
+def _aligned(values: Array, site: str, batch: tuple[int, ...]) -> Array:
+    """Values with one batch axis: of the site alone, (layer, *site), or of each prompt."""
+    base, _ = parse(site)
+    own, layer = len(axes_of(base)), int(is_per_layer(base))
+    if values.ndim <= own:
+        return values
+    if values.ndim == own + layer:
+        return jnp.expand_dims(values, layer)
+    if values.ndim == own + layer + len(batch):
+        sizes = values.shape[layer : layer + len(batch)]
+        whole = jnp.broadcast_to(values, (*values.shape[:layer], *batch, *values.shape[layer + len(batch) :]))  # fmt: skip
+        one = all(size == 1 for size in sizes)
+        flat = values if one else whole
+        return flat.reshape(*values.shape[:layer], -1, *values.shape[layer + len(batch) :])
+    axes = ", ".join(axes_of(base))
+    raise ValueError(
+        f"values for {base!r} have the axes ({axes}), (layer, {axes}) or (layer, *batch, {axes}); got "
+        f"the shape {values.shape}."
+    )
 
 
 def zeros(acts: Float[Array, "layer *site"]) -> Float[Array, "layer *site"]:

@@ -30,6 +30,10 @@ def test_zero_mean_and_resample_are_single_runs() -> None:
     np.testing.assert_allclose(found[2, 1], ablated(model, mean[2], layer=2, head=1), atol=1e-5)
     as_array = P.ablate(model, TOKENS, METRIC, values=mean, **ask)
     np.testing.assert_allclose(found, as_array, atol=1e-5)
+    unbatched = P.ablate(model, TOKENS, METRIC, values=mean[:, 0], **ask)
+    np.testing.assert_allclose(found, unbatched, atol=1e-5)
+    with pytest.raises(ValueError, match=r"have the axes \(pos, head, k\), \(layer, pos"):
+        P.ablate(model, TOKENS, METRIC, values=mean[None, None], **ask)
     draw = P.resample(jax.random.key(1))
     other = draw(acts["z"])
     assert not (other == acts["z"]).all((0, 2, 3, 4)).any()  # nobody keeps what is its own
