@@ -40,7 +40,7 @@ def chapter(model: Any, tokenizer: Any) -> Finding:
     )
     roles = [role for role in ROLES if role in some.positions]
     places = np.stack([some.positions[role] for role in roles], -1)
-    ask = dict(mask=some.mask, per_example=True)
+    ask: dict[str, Any] = dict(mask=some.mask, per_example=True)
     streams = ji.patching.sweep(model, some.clean, some.corrupt, metric, over={"layer": None, "pos": places}, **ask)  # fmt: skip
     heads = ji.patching.sweep(model, some.clean, some.corrupt, metric, site="z", over=("layer", "head"), **ask)  # fmt: skip
     moved, by_head = (np.asarray(ji.metrics.recovered(heat, after, before)).mean(-1) for heat in (streams, heads))  # fmt: skip
