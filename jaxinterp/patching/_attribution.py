@@ -6,6 +6,7 @@ $$\hat m(\text{cell}) = m(R) + \sum_{i \in \text{cell}} (x'_i - x_i)\,
 where $R$ is the run that is patched and $x'$ comes from the other one.
 """
 
+import dataclasses
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -158,7 +159,7 @@ def atp_star(
 
     Law: without `grad_drop`, for one prompt, the magnitude of `attribution_effects`.
     """
-    options = Options(qk_fix, freeze_norms, None, 1, drop=grad_drop, magnitude=True)
+    options = Options(qk_fix, freeze_norms, None, 1, drop=grad_drop)
     if grad_drop and layer_count(split_edits(model)[0]) < 2:
         raise ValueError(
             "grad_drop averages over the layers that a cell is not in, and this model has one "
@@ -167,7 +168,7 @@ def atp_star(
     _, effects, finish = _attribute(
         model, clean, corrupt, metric, site, over, direction, mask, per_example, window, options
     )
-    return finish(effects)
+    return finish([jnp.abs(effect) for effect in effects])
 
 
 def _attribute(
@@ -193,6 +194,11 @@ def _attribute(
         raise ValueError(
             f"Several sites come stacked, so they need equal axes; got {sizes}. Ask for them one by one."
         )
+    # What makes no difference to these sites makes no other program either.
+    softmax = any(grid.site in (*QUERIES, *KEYS) for grid in grids)
+    options = dataclasses.replace(
+        options, qk_fix=options.qk_fix and softmax, steps=options.steps if options.path else 1
+    )
     value, effects, blind = attribute(
         model, pair.target, pair.source, metric, pair.mask,
         [grid.index for grid in grids],

@@ -28,7 +28,6 @@ class Options:
     path: str | None
     steps: int
     drop: bool = False
-    magnitude: bool = False
 
 
 @eqx.filter_jit
@@ -107,8 +106,6 @@ def attribute(
         value, out, grads = gradients(leans)
         blind = _vanishes(metric, out, logits, value)
     effects = [at_cells(name, grads[name]) for name in leans]
-    if options.magnitude:
-        effects = [jnp.abs(effect) for effect in effects]
     return value.ravel(), effects, blind
 
 

