@@ -3,6 +3,7 @@
 Everything is a function of `run`, of captured activations and of edits; this page is the list.
 """
 
+from . import data as data
 from . import heads as heads
 from . import hub as hub
 from . import lens as lens

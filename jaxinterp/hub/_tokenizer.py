@@ -142,6 +142,15 @@ class Tokenizer:
             )
         return [*start, *ids]
 
+    def with_offsets(self, text: str) -> tuple[np.ndarray, np.ndarray]:
+        """Ids `(pos,)` of a text without BOS, and the characters of each, `(pos, 2)`: start, end.
+
+        Whether a leading space belongs to its token is the tokenizer's own rule.
+        """
+        found = self._tokenizer.encode(text, add_special_tokens=False)
+        offsets = np.asarray(found.offsets, np.int32).reshape(-1, 2)
+        return np.asarray(found.ids, np.int32), offsets
+
     def token_id(self, text: str) -> int:
         """The id of a text that is exactly one token; the leading space matters.
 

@@ -1,0 +1,151 @@
+"""Feature datasets: which tokens or sequences, and their labels, balanced."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ._rng import generator
+
+
+class TooFew(ValueError):
+    """A feature with fewer positive (or negative) examples than the floor."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Feature:
+    """A balanced sample: `index` `(row,)`, ascending, and `labels` `(row,)` of bools.
+
+    `index` is `seq * ctx + pos` for tokens and the number of a sequence else.
+    """
+
+    name: str
+    index: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __repr__(self) -> str:
+        return f"Feature({self.name!r}: {len(self)} rows, {int(self.labels.sum())} positive)"
+
+
+def sample(
+    positive: Any,
+    negative: Any = None,
+    *,
+    n: int,
+    key: Any,
+    share: float | None = None,
+    floor: float = 0.05,
+    mirror: Any = None,
+    name: str = "feature",
+) -> Feature:
+    r"""$n_+ = \min(s\,n, N_+),\ n_- = \min(n - n_+, N_-)$: rows drawn without replacement.
+
+    **Arguments:**
+
+    - `positive`: bools `(seq, pos)` or `(seq,)`; `negative`: the same, where negatives may come
+      from (tokens that count and are not positive); by default all that is not positive.
+    - `n`: rows wanted. `share`: of positives among them; None: the natural share, but at least
+      0.2 and at most 0.5. `floor`: fewer than `floor * n` positives, or no negative, raise
+      `TooFew`.
+    - `mirror`: bools; half of the negatives come from here, so far as it reaches (the numerators,
+      for denominators).
+    - `key`: a JAX key or an int.
+
+    **Returns:** a `Feature`; `labels.mean()` is its share.
+
+    Appendix B of Gurnee et al. 2023 (https://arxiv.org/abs/2305.01610).
+
+    ```python
+    feature = ji.data.sample(labels, corpus.mask & ~labels, n=1000, key=0)
+    x = ji.data.activations(model, corpus, "mlp_post", index=feature.index)
+    ```
+
+    Law: every row is a positive or a negative of what was given, none twice; equal keys draw equal
+    rows.
+    """
+    positive = _bools(positive, None, "positive")
+    shape = positive.shape
+    negative = ~positive if negative is None else _bools(negative, shape, "negative")
+    if (positive & negative).any():
+        raise ValueError(f"{name}: some rows are positive and negative at once; negative & ~positive.")  # fmt: skip
+    if n < 2 or (share is not None and not 0 < share < 1) or not 0 <= floor <= 1:
+        raise ValueError(
+            f"A sample has n >= 2 rows, 0 < share < 1 and a floor in 0..1; got n={n}, "
+            f"share={share}, floor={floor}."
+        )
+    yes, no = np.flatnonzero(positive), np.flatnonzero(negative)
+    if share is None:
+        share = min(max(len(yes) / max(len(yes) + len(no), 1), 0.2), 0.5)
+    if len(yes) < max(floor * n, 1) or not len(no):
+        raise TooFew(
+            f"{name}: {len(yes)} positives and {len(no)} negatives for n={n}; at least "
+            f"{max(int(np.ceil(floor * n)), 1)} positives and one negative are needed (floor={floor})."
+            " Give more text, or a smaller n."
+        )
+    rng = generator(key)
+    chosen = rng.choice(yes, min(max(round(share * n), 1), len(yes)), replace=False)
+    wanted = min(n - len(chosen), len(no))
+    near = np.zeros(0, np.int64)
+    if mirror is not None:
+        close = np.flatnonzero(_bools(mirror, shape, "mirror") & negative)
+        near = rng.choice(close, min(wanted // 2, len(close)), replace=False)
+    rest = np.setdiff1d(no, near)
+    far = rng.choice(rest, min(wanted - len(near), len(rest)), replace=False)
+    index = np.concatenate([chosen, near, far])
+    labels = np.arange(len(index)) < len(chosen)
+    order = np.argsort(index)
+    return Feature(name, index[order], labels[order])
+
+
+def samples(
+    labels: Mapping[str, Any], mask: Any, *, n: int, key: Any, **options: Any
+) -> tuple[dict[str, Feature], dict[str, str]]:
+    """`sample` for many labels: the features, and why the others were left out.
+
+    **Arguments:** `labels`: name to bools; `mask`: what counts; the rest as in `sample`. Each
+    feature has a seed of its own, so that it does not change when another is added.
+
+    **Returns:** `{name: Feature}` and `{name: reason}` for those below the floor.
+    """
+    mask = _bools(mask, None, "mask")
+    root = [int(i) for i in generator(key).integers(2**32, size=4)]
+    made, skipped = {}, {}
+    for name, label in labels.items():
+        label = _bools(label, mask.shape, name)
+        own = np.random.default_rng([*root, *name.encode()])
+        try:
+            made[name] = sample(label & mask, mask & ~label, n=n, key=own, name=name, **options)
+        except TooFew as reason:
+            skipped[name] = str(reason)
+    return made, skipped
+
+
+def union(features: Any) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    r"""$I = \bigcup_f I_f$: every row once, however many features share it.
+
+    **Returns:** the index `(row,)`, ascending, and for each feature its rows in it, so that
+    `x[..., rows[name], :]` are the activations of `features[name].index`.
+
+    ```python
+    index, rows = ji.data.union(features)
+    x = ji.data.activations(model, corpus, "mlp_post[1]", index=index)
+    x[rows["digit"]], features["digit"].labels
+    ```
+    """
+    if not features:
+        raise ValueError("There are no features: were all of them below the floor?")
+    index = np.unique(np.concatenate([f.index for f in features.values()]))
+    return index, {name: np.searchsorted(index, f.index) for name, f in features.items()}
+
+
+def _bools(x: Any, shape: Any, name: str) -> np.ndarray:
+    x = np.asarray(x)
+    if x.dtype != bool or (shape is not None and x.shape != shape):
+        raise ValueError(
+            f"{name} is an array of bools{f' {shape}' if shape else ''}; got {x.shape} of {x.dtype}."
+        )
+    return x

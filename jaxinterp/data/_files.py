@@ -1,0 +1,133 @@
+"""Files of a store: written whole or not at all, and never outside of its folder."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+PARTIAL = ".partial-"
+
+
+class BadStore(ValueError):
+    """A store that is damaged, unfinished, or of something else."""
+
+
+def write_whole(path: Path, write: Callable[[Any], None]) -> None:
+    """Writes beside the place and moves it there: a reader sees all of the file, or none."""
+    handle, partial = tempfile.mkstemp(prefix=PARTIAL, dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        Path(partial).unlink(missing_ok=True)  # a full disk leaves nothing half-written
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes the names in a folder survive a loss of power, where the system can."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(handle)
+    except OSError:
+        pass
+    finally:
+        os.close(handle)
+
+
+def write_json(path: Path, value: Any) -> None:
+    text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+    write_whole(path, lambda file: file.write(text.encode()))
+
+
+def read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise BadStore(f"{path} is no JSON ({error}). The store is damaged: write it anew.") from error  # fmt: skip
+
+
+def write_array(path: Path, x: np.ndarray) -> None:
+    write_whole(path, lambda file: np.save(file, as_bits(x), allow_pickle=False))
+
+
+class PartialArray:
+    """A .npy file that is filled through a memory map and takes its name when it is whole."""
+
+    def __init__(self, folder: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
+        handle, name = tempfile.mkstemp(prefix=PARTIAL, dir=folder)
+        os.close(handle)
+        self.path: Path | None = Path(name)
+        bits = as_bits(np.zeros(1, dtype)).dtype
+        try:
+            self.array = np.lib.format.open_memmap(name, mode="w+", dtype=bits, shape=shape)
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def finish(self, path: Path) -> None:
+        """Makes it durable, then moves it to its place."""
+        assert self.path is not None
+        self.array.flush()  # type: ignore[attr-defined]
+        os.replace(self.path, path)
+        self.path = None
+        sync_folder(path.parent)
+
+    def __enter__(self) -> "PartialArray":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.__dict__.pop("array", None)
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
+
+
+def as_bits(x: np.ndarray) -> np.ndarray:
+    """bfloat16 and its kind are no dtypes of the .npy format: they go as unsigned ints."""
+    return x if x.dtype.isbuiltin == 1 else x.view(f"u{x.dtype.itemsize}")
+
+
+def open_array(path: Path, folder: Path, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
+    """A shard as a read-only memory map, checked against what the manifest says of it."""
+    if folder.resolve() not in path.resolve().parents:
+        raise BadStore(f"{path} is a link that leads out of the store; it is not followed.")
+    try:
+        x = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise BadStore(
+            f"{path} is missing: the store has lost it. Write the store again."
+        ) from None
+    except (ValueError, EOFError, OSError) as error:
+        raise BadStore(f"{path} is cut short or no .npy file ({error}). Delete it, and write again.") from error  # fmt: skip
+    stored = dtype if dtype.isbuiltin == 1 else np.dtype(f"u{dtype.itemsize}")
+    if x.dtype != stored or x.shape != shape or not x.flags.c_contiguous:
+        raise BadStore(
+            f"{path} holds {x.dtype}{list(x.shape)}; the manifest says {stored}{list(shape)}. "
+            "Delete the folder, and write again."
+        )
+    return x if dtype.isbuiltin == 1 else x.view(dtype)
+
+
+def fingerprint(*values: Any) -> str:
+    """SHA-256 of arrays and of what JSON can hold, in order."""
+    digest = hashlib.sha256()
+    for value in values:
+        if hasattr(value, "dtype"):
+            array = np.ascontiguousarray(np.asarray(value))
+            digest.update(f"{array.dtype}{list(array.shape)}".encode())
+            digest.update(as_bits(array).tobytes() if array.size else b"")
+        else:
+            digest.update(repr(value).encode())
+        digest.update(b"\0")
+    return digest.hexdigest()

@@ -1,0 +1,50 @@
+"""Which model activations came from."""
+
+import dataclasses
+from typing import Any
+
+import equinox as eqx
+import jax
+
+from .._survey import split_edits
+from ._files import fingerprint
+
+
+def model_hash(model: Any) -> str:
+    r"""$\mathrm{sha256}(\theta)$: of every array of a model (and of the edits it carries) by name.
+
+    **Returns:** 64 hexadecimal digits, equal for equal weights of equal dtype.
+
+    Law: changing one weight, or adding an edit, changes it.
+    """
+    base, edits = split_edits(model)
+    parts: list[Any] = [config_text(base)]
+    parts += [f"{type(edit).__name__} {edit.sites} {edit.layers}" for edit in edits]
+    leaves = jax.tree_util.tree_leaves_with_path(eqx.filter(model, eqx.is_array))
+    for path, leaf in leaves:
+        parts += [jax.tree_util.keystr(path), leaf]
+    return fingerprint(type(model).__name__, *parts)
+
+
+def config_text(model: Any) -> str:
+    """A config as text, without where the weights came from: that is no part of what it is."""
+    config = getattr(model, "config", None)
+    if dataclasses.is_dataclass(config) and hasattr(config, "source"):
+        config = dataclasses.replace(config, source=None)  # type: ignore[type-var]
+    return repr(config)
+
+
+def model_source(model: Any) -> dict[str, Any]:
+    """What is known of a model's origin, for a manifest."""
+    config = getattr(model, "config", None)
+    source = getattr(config, "source", None)
+    about: dict[str, Any] = {
+        "sha256": model_hash(model),
+        "class": type(getattr(model, "model", model)).__name__,
+        "config": config_text(model),
+    }
+    if source is not None:
+        about["source"] = {
+            name: getattr(source, name, None) for name in ("name", "revision", "format", "sha256")
+        }
+    return about

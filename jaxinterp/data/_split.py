@@ -1,0 +1,101 @@
+"""Train and test without a document in both."""
+
+from typing import Any
+
+import numpy as np
+
+from ._rng import generator
+
+
+class Leak(ValueError):
+    """A group (a document) is in train and in test."""
+
+
+def split(
+    groups: Any, *, test: float = 0.3, key: Any = 42, labels: Any = None
+) -> tuple[np.ndarray, np.ndarray]:
+    r"""$\{g\} = G_{\text{train}} \sqcup G_{\text{test}}$: rows parted by whole groups, at random.
+
+    **Arguments:** `groups` `(row,)`: of each row, what must not be parted (`corpus.groups`, for
+    tokens `corpus.groups[index // ctx]`); `test`: share of rows wanted in test, reached as nearly
+    as groups allow; `key`: a JAX key or an int; `labels` `(row,)`: groups are then shared out for
+    each class, so that both sides have both.
+
+    **Returns:** row numbers of train and of test, ascending. Neither is empty.
+
+    **Raises:** `ValueError` for fewer than two groups, or a class that cannot be on both sides
+    because only one group has it.
+
+    ```python
+    train, test = ji.data.split(corpus.groups, test=0.3, key=0, labels=corpus.labels == "de")
+    ```
+
+    Law: no group is in both, and every row is in one.
+    """
+    groups = np.asarray(groups)
+    if groups.ndim != 1 or not 0 < test < 1:
+        raise ValueError(f"split takes groups (row,) and 0 < test < 1; got {groups.shape}, test={test}.")  # fmt: skip
+    names, group = np.unique(groups, return_inverse=True)
+    if len(names) < 2:
+        raise ValueError(
+            f"A split parts whole groups, and there is {len(names)}: no row can be held out. Give "
+            "more documents, or name the groups differently."
+        )
+    kinds = np.zeros(len(groups), np.int64)
+    if labels is not None:
+        labels = np.asarray(labels)
+        if labels.shape != groups.shape:
+            raise ValueError(
+                f"labels has one entry for each row {groups.shape}; got {labels.shape}."
+            )
+        _, kinds = np.unique(labels.astype(str), return_inverse=True)
+    count = np.zeros((len(names), kinds.max() + 1), np.int64)  # rows of each class in each group
+    np.add.at(count, (group, kinds), 1)
+    for kind in range(count.shape[1]):
+        if (count[:, kind] > 0).sum() < 2:
+            raise ValueError(
+                "A class that only one group has cannot be in train and in test: "
+                f"{labels[kinds == kind][0]!r} is in group {names[count[:, kind].argmax()]!r} alone."  # type: ignore[index]
+            )
+    rng = generator(key)
+    order = rng.permutation(len(names))
+    side = np.full(len(names), -1)  # 1 for test
+    wanted, total = count.sum(0) * test, count.sum(0)
+    have = np.zeros(count.shape[1])
+    # The rarest class first, so that it still has a choice of groups.
+    for kind in np.argsort((count > 0).sum(0), kind="stable"):
+        mine = [g for g in order if count[g, kind] and side[g] < 0]
+        here = [g for g in range(len(names)) if count[g, kind] and side[g] >= 0]
+        for g in mine:
+            missing = wanted[kind] - have[kind]
+            last = g == mine[-1]
+            both = {int(side[h]) for h in here}
+            to_test = count[g, kind] <= 2 * missing if missing > 0 else False
+            if last and len(both) == 1:
+                to_test = both == {0}
+            side[g] = int(to_test)
+            have += count[g] * to_test
+            here.append(g)
+    chosen = side[group] == 1
+    train, held = np.flatnonzero(~chosen), np.flatnonzero(chosen)
+    for kind in range(count.shape[1]):
+        if not (0 < count[side == 1, kind].sum() < total[kind]):
+            raise ValueError(
+                "The groups could not be shared out so that every class is on both sides: groups "
+                "hold several classes at once. Try another key, or split without labels."
+            )
+    return train, held
+
+
+def check_split(groups: Any, train: Any, test: Any) -> None:
+    r"""$G_{\text{train}} \cap G_{\text{test}} = \emptyset$, or `Leak`, which names a group.
+
+    **Arguments:** `groups` `(row,)`, and row numbers (or masks) of train and test.
+    """
+    groups = np.asarray(groups)
+    both = np.intersect1d(groups[np.asarray(train)], groups[np.asarray(test)])
+    if len(both):
+        raise Leak(
+            f"{len(both)} groups are in train and in test (the first is {both[0]!r}): a probe could "
+            "know the document instead of the feature. Use ji.data.split(groups)."
+        )

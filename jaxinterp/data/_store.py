@@ -1,0 +1,295 @@
+"""Activations on disk: shards that are mapped, not loaded, and a manifest that says what they are."""
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ._files import BadStore, as_bits, open_array, read_json
+from ._int8 import Codes, decode
+from ._model_hash import model_hash
+from ._rng import generator
+
+FORMAT = "jaxinterp.activations"
+VERSION = 1
+
+
+class Store:
+    r"""$i \mapsto X_i$ from disk: the rows that `save_activations` wrote, by index or by batch.
+
+    Opening reads the manifest alone; shards are memory-mapped when they are asked for. Nothing is
+    unpickled, and no file outside of the folder is opened.
+
+    - `len(store)`: rows; `store.sites`: names; `store.index` `(row,)`: `seq * ctx + pos` of each
+      token, or the number of each sequence;
+    - `store.finished`: whether every shard is there; `store.shards`: `(first row, last row)`;
+    - `store.max_error`: by site, the largest difference between what was stored and what the model
+      gave, measured while writing (0 unless stored in a smaller dtype or int8);
+    - `store.about`: what the manifest records: model, data, site, versions.
+
+    **Raises:** `BadStore` (a `ValueError`) for a folder that is damaged, of another format, or
+    unfinished where finished rows are asked for; `FileNotFoundError` where there is none.
+
+    ```python
+    store = ji.data.Store(path)
+    x = store.read("mlp_post", layer=2)                 # (row, ff)
+    for rows, x in store.batches(256, site="mlp_post", key=0):
+        ...
+    ```
+
+    Law: reads what `ji.data.activations` returns for the same request, up to `max_error`.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        manifest = self.path / "manifest.json"
+        if not manifest.is_file():
+            raise FileNotFoundError(
+                f"{self.path} holds no manifest.json, so it is no store. Make one: "
+                "ji.data.save_activations(path, model, tokens, site)."
+            )
+        self.about: dict[str, Any] = read_json(manifest)
+        try:
+            self._read_manifest()
+        except (KeyError, TypeError, AttributeError, OverflowError) as error:
+            raise BadStore(f"{manifest} is damaged ({type(error).__name__}: {error}).") from error
+
+    def _read_manifest(self) -> None:
+        if not isinstance(self.about, dict) or self.about.get("format") != FORMAT:
+            raise BadStore(f"{self.path} is no store of activations of this library.")
+        if self.about["version"] != VERSION:
+            raise BadStore(
+                f"{self.path} is written in version {self.about['version']!r} of the format; this "
+                f"is version {VERSION}. Write it again, or take the version that wrote it."
+            )
+        self.int8 = self.about["int8"] is True
+        bounds = [int(i) for i in self.about["shards"]]
+        if len(bounds) < 2 or bounds[0] != 0 or any(np.diff(bounds) <= 0):
+            raise BadStore(
+                f"{self.path}: the manifest's shards do not follow each other: {bounds}."
+            )
+        self.shards = list(itertools.pairwise(bounds))
+        self._bounds = np.asarray(bounds)
+        self.sites: list[str] = []
+        self._shapes: list[tuple[int | None, tuple[int, ...], np.dtype]] = []
+        for site in self.about["sites"]:
+            layers = None if site["layers"] is None else int(site["layers"])
+            row = tuple(int(i) for i in site["row"])
+            if (layers is not None and layers < 1) or any(i < 1 for i in row):
+                raise BadStore(f"{self.path}: the manifest gives a site the shape {site}.")
+            self.sites.append(str(site["name"]))
+            self._shapes.append((layers, row, dtype_of(site["dtype"], self.path)))
+
+    def __len__(self) -> int:
+        return int(self._bounds[-1])
+
+    def __repr__(self) -> str:
+        done = sum(self._record(i) is not None for i in range(len(self.shards)))
+        sites = ", ".join(
+            f"{name} {list(self.shape(name))} {'int8' if self.int8 else shape[2]}"
+            for name, shape in zip(self.sites, self._shapes, strict=True)
+        )
+        return f"Store({str(self.path)!r}: {sites}; {done} of {len(self.shards)} shards)"
+
+    def shape(self, site: str | None = None) -> tuple[int, ...]:
+        """The shape of all of a site, `(*layer, row, ...)`."""
+        layers, row, _ = self._shapes[self._site(site)]
+        return (*(() if layers is None else (layers,)), len(self), *row)
+
+    @property
+    def index(self) -> np.ndarray:
+        """`(row,)`: `seq * ctx + pos` of each token, or the number of each sequence."""
+        path = self.path / "index.npy"
+        return np.asarray(open_array(path, self.path, np.dtype(np.int64), (len(self),)))
+
+    @property
+    def finished(self) -> bool:
+        """Whether every shard is written."""
+        return all(self._record(i) is not None for i in range(len(self.shards)))
+
+    @property
+    def max_error(self) -> dict[str, float]:
+        """By site, the largest error of what is stored, measured as it was written."""
+        records = [self._done(i) for i in range(len(self.shards))]
+        return {
+            name: max(float(record["max_error"][i]) for record in records)
+            for i, name in enumerate(self.sites)
+        }
+
+    def check(self, model: Any) -> None:
+        """Raises `BadStore` unless the activations are this model's, by the hash of its weights."""
+        if (found := model_hash(model)) != self.about["model"]["sha256"]:
+            raise BadStore(
+                f"{self.path} holds activations of another model: weights "
+                f"{self.about['model']['sha256'][:12]}, and these are {found[:12]}."
+            )
+
+    def read(self, site: str | None = None, rows: Any = None, *, layer: int | None = None) -> Any:
+        """Rows as an array `(*layer, row, ...)`; of all sites, where there are several, a dict.
+
+        **Arguments:** `site` may be left out where there is one; `rows`: None for all, a slice, or
+        ints in any order; `layer` counts among the layers stored (the axis is dropped).
+        """
+        if site is None and len(self.sites) > 1:
+            return {name: self.read(name, rows, layer=layer) for name in self.sites}
+        which = self._site(site)
+        layers, row, dtype = self._shapes[which]
+        if layer is not None:
+            if layers is None:
+                raise ValueError(f"{self.sites[which]!r} is stored without a layer axis; drop layer=.")  # fmt: skip
+            if not -layers <= layer < layers:
+                raise IndexError(f"{self.sites[which]!r} is stored at {layers} layers; got layer={layer}.")  # fmt: skip
+        rows = self._rows(rows)
+        lead = (layers,) if layers is not None and layer is None else ()
+        stacked = bool(lead)
+        out = np.empty((*lead, len(rows), *row), np.float32 if self.int8 else dtype)
+        shard_of = np.searchsorted(self._bounds, rows, side="right") - 1
+        for shard in np.unique(shard_of):
+            here = np.flatnonzero(shard_of == shard)
+            inside = rows[here] - self._bounds[shard]
+            if len(inside) > 1 and (np.diff(inside) == 1).all():
+                inside = slice(int(inside[0]), int(inside[-1]) + 1)
+            codes = self._codes(which, int(shard))
+            x, offset, scale = codes
+            if layer is not None:
+                x = x[layer]
+                offset, scale = offset[layer] if self.int8 else offset, scale[layer] if self.int8 else scale  # fmt: skip
+            x = x[:, inside] if stacked else x[inside]
+            if self.int8:
+                x = decode(Codes(x, offset, scale), axis=int(stacked))
+            if stacked:
+                out[:, here] = x
+            else:
+                out[here] = x
+        return out
+
+    def find(self, index: Any) -> np.ndarray:
+        """The rows of given tokens (`seq * ctx + pos`) or sequences; `IndexError` if one is absent."""
+        mine, index = self.index, np.asarray(index)
+        rows = np.minimum(np.searchsorted(mine, index), len(mine) - 1)
+        if (mine[rows] != index).any():
+            missing = index[mine[rows] != index]
+            raise IndexError(
+                f"{len(missing)} of the {index.size} asked for are not in the store (the first is "
+                f"{missing.flat[0]}): its mask left them out."
+            )
+        return rows
+
+    def batch(self, number: int, size: int, *, site: str | None = None, key: Any = None) -> Any:
+        """Batch `number` of an endless series: `(rows, x)`, whichever batches came before.
+
+        Epoch `e` visits every row once; with a `key` (a JAX key or an int) in an order of its own,
+        so that the same number is always the same batch, and a run can go on anywhere. The rows
+        that do not fill a last batch of an epoch are left out of that epoch.
+        """
+        if not 1 <= size <= len(self):
+            raise ValueError(f"A batch has 1..{len(self)} rows of this store; got size={size}.")
+        if number < 0:
+            raise IndexError(f"Batches count from 0; got {number}.")
+        epoch, place = divmod(number, len(self) // size)
+        rows = np.arange(place * size, (place + 1) * size)
+        if key is not None:
+            rows = self._order(key, epoch)[rows]
+        return rows, self.read(site, rows)
+
+    def _order(self, key: Any, epoch: int) -> np.ndarray:
+        if isinstance(key, np.random.Generator):
+            raise ValueError(
+                "A generator moves on and cannot be addressed; give a JAX key or an int."
+            )
+        state = generator(key).bit_generator.state
+        name = (repr(state["state"]), epoch)
+        if getattr(self, "_shuffled", (None,))[0] != name:
+            seeds = [*generator(key).integers(2**32, size=4), epoch]
+            self._shuffled = name, np.random.default_rng(seeds).permutation(len(self))
+        return self._shuffled[1]
+
+    def batches(
+        self,
+        size: int,
+        *,
+        site: str | None = None,
+        key: Any = None,
+        start: int = 0,
+        epochs: int = 1,
+    ) -> Iterator[Any]:
+        """`batch(start), batch(start + 1), ...` to the end of so many epochs."""
+        for number in range(start, epochs * (len(self) // size if size else 0)):
+            yield self.batch(number, size, site=site, key=key)
+
+    def _site(self, site: str | None) -> int:
+        if site is None and len(self.sites) == 1:
+            return 0
+        if site not in self.sites:
+            raise ValueError(f"This store holds {self.sites}; got site={site!r}.")
+        return self.sites.index(site)
+
+    def _rows(self, rows: Any) -> np.ndarray:
+        n = len(self)
+        if rows is None or isinstance(rows, slice):
+            return np.arange(n)[rows or slice(None)]
+        rows = np.asarray(rows)
+        if rows.dtype == bool and rows.shape == (n,):
+            return np.flatnonzero(rows)
+        if rows.ndim != 1 or not np.issubdtype(rows.dtype, np.integer):
+            raise ValueError(f"rows are a slice, ints (n,) or a mask ({n},); got {rows.shape} of {rows.dtype}.")  # fmt: skip
+        if rows.size and not (-n <= rows.min() and rows.max() < n):
+            raise IndexError(f"This store has the rows 0..{n - 1}; got {rows.min()}..{rows.max()}.")
+        return np.where(rows < 0, rows + n, rows)
+
+    def _codes(self, site: int, shard: int) -> Codes:
+        self._done(shard)
+        layers, row, dtype = self._shapes[site]
+        first, last = self.shards[shard]
+        lead = () if layers is None else (layers,)
+
+        def load(kind: str, of: Any, shape: tuple[int, ...]) -> np.ndarray:
+            path = self.path / file_name(site, shard, kind)
+            return open_array(path, self.path, np.dtype(of), shape)
+
+        if not self.int8:
+            return Codes(load("x", dtype, (*lead, last - first, *row)), np.empty(0), np.empty(0))
+        return Codes(
+            load("x", np.uint8, (*lead, last - first, *row)),
+            load("offset", np.float32, (*lead, *row)),
+            load("scale", np.float32, (*lead, *row)),
+        )
+
+    def _record(self, shard: int) -> Any:
+        """What was noted when a shard was complete, or None: its files may be there in part."""
+        path = self.path / f"{shard:06d}.json"
+        return read_json(path) if path.is_file() else None
+
+    def _done(self, shard: int) -> Any:
+        record = self._record(shard)
+        if record is None:
+            raise BadStore(
+                f"{self.path} is not finished: shard {shard} of {len(self.shards)} is missing. "
+                "Call save_activations again with the same arguments; it goes on from there."
+            )
+        if not isinstance(record, dict) or len(record.get("max_error", ())) != len(self.sites):
+            raise BadStore(f"{self.path}: the record of shard {shard} is damaged.")
+        return record
+
+
+def file_name(site: int, shard: int, kind: str) -> str:
+    """Files are named by number: no name in a manifest ever becomes a path."""
+    return f"{shard:06d}-{site:02d}-{kind}.npy"
+
+
+def dtype_of(name: Any, path: Any) -> np.dtype:
+    import ml_dtypes
+
+    try:
+        dtype = np.dtype(getattr(ml_dtypes, name) if hasattr(ml_dtypes, name) else name)
+    except (TypeError, AttributeError):
+        dtype = None
+    if (
+        dtype is None
+        or dtype.kind in "OSUMm"
+        or as_bits(np.zeros(1, dtype)).dtype.kind not in "fiu"
+    ):
+        raise BadStore(f"{path}: {name!r} is no dtype that activations can have.")
+    return dtype

@@ -1,0 +1,80 @@
+"""Treebanks in the CoNLL-U format: parts of speech, dependency roles, morphology."""
+
+from pathlib import Path
+from typing import Any
+
+from .._corpus import Document
+
+
+def read_conllu(path: str | Path) -> list[Document]:
+    """A treebank as documents with a span for every tag of every word.
+
+    **Arguments:** `path`: a `.conllu` file of Universal Dependencies.
+
+    **Returns:** one `Document` for each `# newdoc` (or for the file). Labels of its spans are
+    `"upos=NOUN"`, `"deprel=nsubj"` (without subtypes), `"Number=Plur"` and so on for each
+    morphological feature, `"eos"` at the last word of a sentence; for `corpus.spans("upos=NOUN")`.
+    Words of a contraction share its span.
+
+    **Raises:** `ValueError` for a line that is not of the format, with its number.
+
+    https://universaldependencies.org/format.html
+
+    ```python
+    documents = ji.data.features.read_conllu("en_ewt-ud-train.conllu")
+    corpus = ji.data.pack(tokenizer, documents, ctx=512)
+    plural = corpus.spans("Number=Plur")
+    ```
+
+    Law: the text of a span is the form of its word.
+    """
+    documents: list[Document] = []
+    text, spans, words = "", [], []
+    group: Any = None
+    lines = Path(path).read_text(encoding="utf-8").split("\n")
+
+    def finish() -> None:
+        nonlocal text, spans
+        if text.strip():
+            documents.append(Document(text.rstrip(), None, group, tuple(spans)))
+        text, spans = "", []
+
+    for number, line in enumerate([*lines, ""], 1):
+        if line.startswith("# newdoc"):
+            finish()
+            group = line.partition("=")[2].strip() or len(documents)
+        elif line.startswith("#"):
+            continue
+        elif not line.strip():
+            if words:
+                spans.append((words[-1][0], words[-1][1], "eos"))
+                text, words = text.rstrip() + " ", []
+        else:
+            fields = line.split("\t")
+            if len(fields) != 10:
+                raise ValueError(
+                    f"{path}, line {number}: a word of CoNLL-U has 10 fields with tabs between "
+                    f"them; this has {len(fields)}."
+                )
+            if "." in fields[0]:
+                continue  # a word that is not in the text
+            first = int(fields[0].split("-")[0])
+            shared = next((w for w in words if w[2] <= first <= w[3]), None)
+            if shared is None or "-" in fields[0]:
+                start, text = len(text), text + fields[1]
+                last = int(fields[0].split("-")[-1])
+                shared = (start, len(text), first, last)
+                words.append(shared)
+                if "SpaceAfter=No" not in fields[9]:
+                    text += " "
+            if "-" not in fields[0]:
+                spans += [(shared[0], shared[1], tag) for tag in _tags(fields)]
+    finish()
+    if not documents:
+        raise ValueError(f"{path} holds no sentence.")
+    return documents
+
+
+def _tags(fields: list[str]) -> list[str]:
+    tags = [f"upos={fields[3]}", f"deprel={fields[7].split(':')[0]}"]
+    return tags + ([] if fields[5] == "_" else fields[5].split("|"))

@@ -1,0 +1,53 @@
+"""Predicates of the text of a token."""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+TOKEN_TEXT: dict[str, Callable[[str], bool]] = {
+    "contains_digit": lambda s: any(c.isdigit() for c in s),
+    "all_digits": lambda s: s.strip().isdigit(),
+    "contains_capital": lambda s: any(c.isupper() for c in s),
+    "leading_capital": lambda s: s.strip()[:1].isupper(),
+    "all_capitals": lambda s: s.strip().isalpha() and s.isupper() and s.strip() not in ("I", "A"),
+    "contains_whitespace": lambda s: any(c.isspace() for c in s),
+    "has_leading_space": lambda s: s.startswith(" "),
+    "no_leading_space_lowercase": lambda s: s.isalpha() and s.islower(),
+    "all_whitespace": lambda s: s.isspace(),
+    "no_alphanumeric": lambda s: bool(s) and not any(c.isalnum() for c in s),
+    "non_ascii": lambda s: not s.isascii(),
+}
+"""The eleven text features of Gurnee et al. 2023 (https://arxiv.org/abs/2305.01610)."""
+
+_BYTE = re.compile(r"(\\x[0-9a-f]{2})+")
+
+
+def of_tokens(
+    tokenizer: Any, tokens: Any, predicates: Mapping[str, Callable[[str], bool]] | None = None
+) -> dict[str, np.ndarray]:
+    r"""$y_{ip} = f(\text{text of } t_{ip})$: predicates of tokens, asked once per vocabulary entry.
+
+    **Arguments:** `tokenizer` with `tokens(ids)` (pieces of text), `tokens` `(seq, pos)` ids;
+    `predicates`: name to a function of a piece of text, by default `TOKEN_TEXT`. A token that is a
+    part of a character is asked as `"\ufffd"`.
+
+    **Returns:** name to bools of the tokens' shape. Leave out what does not count: `& mask`.
+
+    ```python
+    labels = ji.data.features.of_tokens(tokenizer, corpus.tokens)
+    labels["leading_capital"] & corpus.mask
+    ```
+
+    Law: two equal tokens have equal labels.
+    """
+    tokens = np.asarray(tokens)
+    if not np.issubdtype(tokens.dtype, np.integer):
+        raise ValueError(f"of_tokens takes token ids of ints; got {tokens.dtype}.")
+    ids, where = np.unique(tokens, return_inverse=True)
+    pieces = [_BYTE.sub("\ufffd", piece) for piece in tokenizer.tokens(ids.astype(np.int32))]
+    return {
+        name: np.asarray([bool(ask(piece)) for piece in pieces], bool)[where].reshape(tokens.shape)
+        for name, ask in (TOKEN_TEXT if predicates is None else predicates).items()
+    }
