@@ -13,6 +13,10 @@ from .._check import check_mask, check_tokens
 from .._run import run
 
 KINDS = ("previous", "duplicate", "prefix", "induction", "current", "first")
+_ALL = (
+    np.zeros((), bool),
+    np.zeros((), bool),
+)  # nothing left out; arrays, so one program serves all
 _BYTES = 256 * 2**20  # patterns of one chunk of prompts
 
 
@@ -61,10 +65,10 @@ def attention_scores(
                     f"A kind of attention is one of {', '.join(KINDS)}, or an array of 0 and 1; "
                     f"got {name!r}."
                 )
-        hits, count, _ = _contract(model, tokens, mask, None, False, False)
+        hits, count, _ = _contract(model, tokens, mask, None, *_ALL)
         return {name: hits[KINDS.index(name)] / count[KINDS.index(name)] for name in names}
     where = _pattern(kind, tokens.shape)
-    hits, count, _ = _contract(model, tokens, mask, where, False, False)
+    hits, count, _ = _contract(model, tokens, mask, where, *_ALL)
     return hits[0] / count[0]
 
 
@@ -98,7 +102,8 @@ def detector_scores(
     if isinstance(kind, str) and kind not in KINDS:
         raise ValueError(f"A kind of attention is one of {', '.join(KINDS)}; got {kind!r}.")
     where = None if isinstance(kind, str) else _pattern(kind, tokens.shape)
-    hits, _, total = _contract(model, tokens, mask, where, exclude_first, exclude_current)
+    out = (jnp.asarray(exclude_first), jnp.asarray(exclude_current))
+    hits, _, total = _contract(model, tokens, mask, where, *out)
     return hits[KINDS.index(kind) if isinstance(kind, str) else 0] / total
 
 
@@ -132,8 +137,8 @@ def _contract(
     tokens: Int[Array, "batch pos"],
     mask: Bool[Array, "batch pos"],
     where: Bool[Array, "batch pos pos"] | None,
-    no_first: bool,
-    no_current: bool,
+    no_first: Any,
+    no_current: Any,
 ) -> tuple[Array, Array, Array]:
     """Attention within patterns (kind layer head), their queries (kind,), all attention (layer head).
 
@@ -156,10 +161,8 @@ def _contract(
         targets = targets & both
         counted = targets.any(-1).sum((0, 2))
         kept = both[:, 0]
-        if no_first:
-            kept = kept & ~jax.vmap(lambda x, r: rule("first", x, r))(ids, real)
-        if no_current:
-            kept = kept & ~jnp.eye(pos, dtype=bool)[None]
+        first = jax.vmap(lambda x, r: rule("first", x, r))(ids, real)
+        kept = kept & ~(first & no_first) & ~(jnp.eye(pos, dtype=bool)[None] & no_current)
         _, acts = run(model, ids, capture=["pattern"], mask=real, logits=False)
         wide = acts["pattern"].astype(np.promote_types(acts["pattern"].dtype, np.float32))
         hits = jnp.einsum(
