@@ -137,7 +137,7 @@ class Corpus:
             out[here] = before[offsets[here, 1]] > before[offsets[here, 0]]
         return out.reshape(self.document.shape) & self.mask
 
-    def text_of(self, index: int) -> str:
+    def text_of(self, index: int | Any) -> str:
         """The characters of the token `seq * ctx + pos`, as they stand in its document."""
         document = int(self.document.reshape(-1)[index])
         if document < 0:

@@ -55,7 +55,7 @@ def split(
         if (count[:, kind] > 0).sum() < 2:
             raise ValueError(
                 "A class that only one group has cannot be in train and in test: "
-                f"{labels[kinds == kind][0]!r} is in group {names[count[:, kind].argmax()]!r} alone."  # type: ignore[index]
+                f"{labels[kinds == kind].tolist()[0]!r} is in group {names.tolist()[count[:, kind].argmax()]!r} alone."  # type: ignore[index]
             )
     rng = generator(key)
     order = rng.permutation(len(names))
@@ -96,6 +96,6 @@ def check_split(groups: Any, train: Any, test: Any) -> None:
     both = np.intersect1d(groups[np.asarray(train)], groups[np.asarray(test)])
     if len(both):
         raise Leak(
-            f"{len(both)} groups are in train and in test (the first is {both[0]!r}): a probe could "
+            f"{len(both)} groups are in train and in test (the first is {both.tolist()[0]!r}): a probe could "
             "know the document instead of the feature. Use ji.data.split(groups)."
         )

@@ -126,7 +126,9 @@ class Store:
                 f"{self.about['model']['sha256'][:12]}, and these are {found[:12]}."
             )
 
-    def read(self, site: str | None = None, rows: Any = None, *, layer: int | None = None) -> Any:
+    def read(
+        self, site: str | None = None, rows: Any = None, *, layer: int | Any | None = None
+    ) -> Any:
         """Rows as an array `(*layer, row, ...)`; of all sites, where there are several, a dict.
 
         **Arguments:** `site` may be left out where there is one; `rows`: None for all, a slice, or
@@ -177,7 +179,9 @@ class Store:
             )
         return rows
 
-    def batch(self, number: int, size: int, *, site: str | None = None, key: Any = None) -> Any:
+    def batch(
+        self, number: int | Any, size: int | Any, *, site: str | None = None, key: Any = None
+    ) -> Any:
         """Batch `number` of an endless series: `(rows, x)`, whichever batches came before.
 
         Epoch `e` visits every row once; with a `key` (a JAX key or an int) in an order of its own,
