@@ -94,7 +94,7 @@ def plan(
                 "over={'layer': range(3), ...}."
             )
         count = min(2 * count, grid.jobs)
-    unembed = max(1, min(width, int(min(LOGITS_BYTES, limit // 4) // sizes.logits)))
+    unembed = max(1, int(min(LOGITS_BYTES, limit // 4) // sizes.logits))
     pieces = [
         Piece(
             rows.padded(chunks * chunk_rows),

@@ -133,13 +133,16 @@ def _piece(
     streams = patched_streams(model, base, donors, rows, index, groups, mask, site)
     row, slot, start = placed
 
-    def measured(chosen: Array) -> Array:
+    def measured(cell: Array) -> Array:
+        group, job = cell // row.shape[1], cell % row.shape[1]
+        chosen = read_streams(
+            streams, base, row[:, job], slot[:, job], start[:, job], columns, group
+        )
         chosen = chosen.reshape(*batch, *chosen.shape[1:])
         logits = model.unembed(chosen, Tap())
         return metric.of(logits.squeeze(-2) if metric.one else logits).reshape(-1)
 
-    def of_group(group: Array) -> Array:
-        chosen = read_streams(streams, base, row, slot, start, columns, group)
-        return lax.map(measured, chosen, batch_size=min(unembed, len(chosen)))
-
-    return lax.map(of_group, jnp.arange(len(groups), dtype=jnp.int32))
+    # As many cells at once as memory allows: the unembedding is large, and read anew each time.
+    cells = jnp.arange(len(groups) * row.shape[1], dtype=jnp.int32)
+    found = lax.map(measured, cells, batch_size=min(unembed, len(cells)))
+    return found.reshape(len(groups), row.shape[1], -1)

@@ -205,19 +205,17 @@ def patched_streams(
 def read_streams(
     streams: Float[Array, "group chunk row slot d"],
     base: Base,
-    row: Int[Array, "batch job"],
-    slot: Int[Array, "batch job"],
-    start: Int[Array, "batch job"],
+    row: Int[Array, " batch"],
+    slot: Int[Array, " batch"],
+    start: Int[Array, " batch"],
     columns: Int[Array, "batch n"],
     group: Any,
-) -> Float[Array, "job batch n d"]:
-    """The last streams of one group at `columns`: a suffix's own, or the unpatched run's before it."""
+) -> Float[Array, "batch n d"]:
+    """The last streams of one cell at `columns`: a suffix's own, or the unpatched run's before it."""
     rows = streams.shape[2]
-    own = slot[..., None] + columns[:, None, :] - start[..., None]  # (batch, job, n)
-    inside = (row[..., None] >= 0) & (columns[:, None, :] >= start[..., None])
-    own = jnp.where(inside, own, 0)
-    at_row = jnp.where(row >= 0, row, 0)[..., None]
-    found = streams[group, at_row // rows, at_row % rows, own]  # (batch, job, n, d)
-    batch = jnp.arange(len(row), dtype=jnp.int32)[:, None, None]
-    rest = base.resid[-1][batch, columns[:, None, :]]
-    return jnp.moveaxis(jnp.where(inside[..., None], found, rest), 1, 0)
+    inside = (row >= 0)[:, None] & (columns >= start[:, None])
+    own = jnp.where(inside, slot[:, None] + columns - start[:, None], 0)
+    at_row = jnp.where(row >= 0, row, 0)[:, None]
+    found = streams[group, at_row // rows, at_row % rows, own]
+    rest = base.resid[-1][jnp.arange(len(row), dtype=jnp.int32)[:, None], columns]
+    return jnp.where(inside[..., None], found, rest)
