@@ -106,10 +106,14 @@ def open_array(path: Path, folder: Path, dtype: np.dtype, shape: tuple[int, ...]
         x = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
         raise BadStore(
-            f"{path} is missing: the store has lost it. Write the store again."
+            f"{path} is missing. Call save_activations again with the same arguments; it "
+            "writes what is lost anew."
         ) from None
     except (ValueError, EOFError, OSError) as error:
-        raise BadStore(f"{path} is cut short or no .npy file ({error}). Delete it, and write again.") from error  # fmt: skip
+        raise BadStore(
+            f"{path} is cut short or no .npy file ({error}). Call save_activations again with the "
+            "same arguments; it writes what is damaged anew."
+        ) from error
     stored = dtype if dtype.isbuiltin == 1 else np.dtype(f"u{dtype.itemsize}")
     if x.dtype != stored or x.shape != shape or not x.flags.c_contiguous:
         raise BadStore(

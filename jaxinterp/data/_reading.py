@@ -6,6 +6,7 @@ batch, and a store that was interrupted goes on where it stopped.
 """
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -41,6 +42,11 @@ class Reading:
     requests: tuple[At, ...]
     shapes: dict[str, tuple[int | None, tuple[int, ...], np.dtype]]
 
+    @functools.cached_property
+    def width(self) -> int:
+        """The most positions that any sequence has rows of."""
+        return int(np.asarray(self.mask).sum(-1).max())
+
     def batches(self, size: int, start: int = 0, stop: int | None = None) -> Iterator[Any]:
         """Of the sequences `start..stop`: `(first row, {name: (*layer, row, ...)})` by batches.
 
@@ -75,10 +81,9 @@ class Reading:
         if self.by_token:
             assert self.mask is not None
             mask = np.asarray(self.mask)[rows]
-            width = int(self.mask.sum(-1).max())
-            if width < mask.shape[1]:
+            if self.width < mask.shape[1]:
                 # The chosen positions first, in order: only those leave the device.
-                pos = np.argsort(~mask, axis=1, kind="stable")[:, :width].astype(np.int32)
+                pos = np.argsort(~mask, axis=1, kind="stable")[:, : self.width].astype(np.int32)
                 valid = np.take_along_axis(mask, pos, 1)
             else:
                 valid = mask

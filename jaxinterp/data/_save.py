@@ -84,7 +84,8 @@ def save_activations(
     cuts = [*range(0, len(reading.sequences), shard), len(reading.sequences)]
     manifest = _manifest(reading, cuts, int8, stored, about)
     _begin(path, manifest, reading.index)
-    missing = [i for i in range(len(cuts) - 1) if not (path / f"{i:06d}.json").is_file()]
+    store = Store(path)
+    missing = [i for i in range(len(cuts) - 1) if not store.has(i)]
     if missing:
         _check_versions(path, manifest)
     dtypes = [stored or own for _, _, own in reading.shapes.values()]
@@ -92,7 +93,7 @@ def save_activations(
         _write_shard(path, reading, i, cuts[i], cuts[i + 1], size, int8, dtypes)
     for left in path.glob(f"{PARTIAL}*"):  # of runs that were killed while writing
         left.unlink(missing_ok=True)
-    return Store(path)
+    return store
 
 
 def _named(dtype: Any) -> Any:

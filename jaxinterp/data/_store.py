@@ -109,6 +109,15 @@ class Store:
         """Whether every shard is written."""
         return all(self._record(i) is not None for i in range(len(self.shards)))
 
+    def has(self, shard: int) -> bool:
+        """Whether a shard is written and its files are what the manifest says."""
+        try:
+            for site in range(len(self.sites)):
+                self._codes(site, shard)
+        except BadStore:
+            return False
+        return True
+
     @property
     def max_error(self) -> dict[str, float]:
         """By site, the largest error of what is stored, measured as it was written."""
