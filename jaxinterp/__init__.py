@@ -11,6 +11,7 @@ from . import metrics as metrics
 from . import models as models
 from . import nn as nn
 from . import patching as patching
+from . import probes as probes
 from . import tasks as tasks
 from . import testing as testing
 from . import toy as toy

@@ -6,6 +6,8 @@ the bound is then computed here, in float64, from the multipliers themselves: no
 linear-programming code enters a certificate.
 """
 
+from typing import Any
+
 import numpy as np
 from scipy.optimize import linprog
 
@@ -39,7 +41,7 @@ class Pool:
         self.h = np.ascontiguousarray(self.h[:, columns])
 
 
-def largest(h: np.ndarray, k: int) -> np.ndarray:
+def largest(h: np.ndarray, k: int) -> Any:
     """Sum of the k largest entries along the last axis."""
     if k <= 0:
         return np.zeros(h.shape[:-1])

@@ -4,6 +4,8 @@ Each returns `(v, b, alpha, iterations)`: primal weights, bias, and the dual poi
 Costs are $n r^2$ per iteration; the caller reduces wide data first.
 """
 
+from typing import Any
+
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
@@ -32,8 +34,9 @@ def logistic(
     m = np.zeros(n)
     value = objective(m, theta)
     alpha = -omega * y / 2
-    done = 0
-    for done in range(1, max_iter + 1):
+    iterations = 0
+    while iterations < max_iter:
+        iterations += 1
         p = 0.5 * (1 - np.tanh(y * m / 2))
         alpha = -omega * y * p
         grad = alpha @ design + ridge * theta
@@ -55,7 +58,7 @@ def logistic(
         theta, m, value = theta - size * step, m - size * along, trial
     # One more gradient at the last point: the dual point belongs to the weights returned.
     alpha = -omega * y * 0.5 * (1 - np.tanh(y * m / 2))
-    return theta[:r], float(theta[r]) if intercept else 0.0, alpha, done
+    return theta[:r], float(theta[r]) if intercept else 0.0, alpha, iterations
 
 
 def hinge(
@@ -72,15 +75,16 @@ def hinge(
     The quadratic form has rank r, so that a step costs one r x r factorisation. The bias is the
     exact minimiser for the final weights.
     """
-    n, r = z.shape
+    n = len(z)
     signed = z * y[:, None]
     beta, room = omega / 2, omega / 2
     lower = np.ones(n)
     upper = np.ones(n)
     b = 0.0
-    done = 0
+    iterations = 0
     w = gamma * (beta @ signed)
-    for done in range(1, max_iter + 1):
+    while iterations < max_iter:
+        iterations += 1
         w = gamma * (beta @ signed)
         margin = signed @ w
         dual_residual = margin - 1 + y * b - lower + upper
@@ -93,46 +97,27 @@ def hinge(
             break
         if mu <= 1e-15:  # rounding from here on; what is left undone shows in the gap
             break
-        diagonal = lower / beta + upper / room
-        scaled = signed / diagonal[:, None]
-        factor = cho_factor(np.eye(r) / gamma + signed.T @ scaled) if r else None
+        system = _System(signed, y, lower / beta + upper / room, gamma, intercept)
+        point = beta, room, lower, upper
 
-        def apply(
-            right: np.ndarray,
-            diagonal: np.ndarray = diagonal,
-            scaled: np.ndarray = scaled,
-            factor: tuple[np.ndarray, bool] | None = factor,
-        ) -> np.ndarray:
-            out = right / diagonal
-            return out - scaled @ cho_solve(factor, scaled.T @ right) if factor else out
-
-        sums = apply(y)
-
-        def direction(
-            low: np.ndarray,
-            high: np.ndarray,
-            beta: np.ndarray = beta,
-            room: np.ndarray = room,
-            apply: object = apply,
-        ) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
-            # `low`, `high` are the targets of lower*beta and upper*room.
-            right = -dual_residual + low / beta - lower - high / room + upper
-            step = apply(right)  # type: ignore[operator]
-            shift = float(y @ step + sum_residual) / float(y @ sums) if intercept else 0.0
-            step = step - shift * sums
+        def steps(
+            low: Any, high: Any, point: Any = point, system: Any = system, r_d: Any = dual_residual,
+            r_p: float = sum_residual,
+        ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]:  # fmt: skip
+            # `low`, `high`: what lower*beta and upper*room should become.
+            beta, room, lower, upper = point
+            step, shift = system.solve(-r_d + low / beta - lower - high / room + upper, r_p)
             d_lower = low / beta - lower - lower / beta * step
             d_upper = high / room - upper + upper / room * step
-            return step, d_lower, d_upper, shift
+            return step, -step, d_lower, d_upper, shift
 
-        step, d_lower, d_upper, _ = direction(np.zeros(n), np.zeros(n))
-        size = _longest((beta, room, lower, upper), (step, -step, d_lower, d_upper))
-        after = float(
-            (lower + size * d_lower) @ (beta + size * step)
-            + (upper + size * d_upper) @ (room - size * step)
-        ) / (2 * n)
-        centre = (after / mu) ** 3 * mu
-        step, d_lower, d_upper, shift = direction(centre - step * d_lower, centre + step * d_upper)
-        size = 0.995 * _longest((beta, room, lower, upper), (step, -step, d_lower, d_upper))
+        *moves, _ = steps(0.0, 0.0)
+        size = _longest(point, moves)
+        goal = [value + size * move for value, move in zip(point, moves, strict=True)]
+        centre = (float(goal[2] @ goal[0] + goal[3] @ goal[1]) / (2 * n) / mu) ** 3 * mu
+        *moves, shift = steps(centre - moves[0] * moves[2], centre - moves[1] * moves[3])
+        size = 0.995 * _longest(point, moves)
+        step, _, d_lower, d_upper = moves
         beta = np.maximum(beta + size * step, 1e-250)
         room = np.maximum(room - size * step, 1e-250)
         lower = lower + size * d_lower
@@ -141,10 +126,36 @@ def hinge(
         if size < 1e-12:
             break
     bias = hinge_bias(z @ w, y, omega) if intercept else 0.0
-    return w, bias, -y * beta, done
+    return w, bias, -y * beta, iterations
 
 
-def _longest(values: tuple[np.ndarray, ...], steps: tuple[np.ndarray, ...]) -> float:
+class _System:
+    """`(D + gamma V V^T) step + y shift = right`, `y . step = -residual`, by the rank of V."""
+
+    def __init__(
+        self, v: np.ndarray, y: np.ndarray, diagonal: np.ndarray, gamma: float, intercept: bool
+    ) -> None:
+        self.y, self.diagonal, self.intercept = y, diagonal, intercept
+        self.scaled = v / diagonal[:, None]
+        rank = v.shape[1]
+        self.factor = cho_factor(np.eye(rank) / gamma + v.T @ self.scaled) if rank else None
+        self.sums = self.apply(y)
+
+    def apply(self, right: np.ndarray) -> np.ndarray:
+        out = right / self.diagonal
+        if self.factor is None:
+            return out
+        return out - self.scaled @ cho_solve(self.factor, self.scaled.T @ right)
+
+    def solve(self, right: np.ndarray, residual: float) -> tuple[np.ndarray, float]:
+        step = self.apply(right)
+        if not self.intercept:
+            return step, 0.0
+        shift = float(self.y @ step + residual) / float(self.y @ self.sums)
+        return step - shift * self.sums, shift
+
+
+def _longest(values: Any, steps: Any) -> float:
     """The longest step at most 1 that keeps every value positive."""
     size = 1.0
     for value, step in zip(values, steps, strict=True):

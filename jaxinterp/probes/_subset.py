@@ -66,9 +66,9 @@ def best_subset(
     y: Any,
     k: int = 3,
     loss: str = "logistic",
-    time_limit: float = 60,
+    time_limit: float | int = 60,
     *,
-    gamma: float | None = None,
+    gamma: float | int | None = None,
     balanced: bool = True,
     intercept: bool = True,
     tol: float = 1e-6,
@@ -108,12 +108,13 @@ def best_subset(
     time limit and the accuracy of inner solves.
     """
     problem = _problem(x, y, loss, gamma, balanced, intercept)
-    return _best(problem, k, time_limit, tol, start, screen, inner_tol, ())[0]
+    limits = float(time_limit), float(tol), float(inner_tol)
+    return _best(problem, k, limits, start, screen, ())[0]
 
 
 def best_subsets(
-    x: Any, y: Any, ks: Iterable[int] = range(1, 9), loss: str = "logistic", time_limit: float = 60,
-    *, gamma: float | None = None, balanced: bool = True, intercept: bool = True,
+    x: Any, y: Any, ks: Iterable[int] = range(1, 9), loss: str = "logistic", time_limit: float | int = 60,
+    *, gamma: float | int | None = None, balanced: bool = True, intercept: bool = True,
     tol: float = 1e-6, screen: bool = True,
 ) -> dict[int, Subset]:  # fmt: skip
     r"""`best_subset` for several k: $\{k: \arg\min_{|S| \le k} P(S)\}$, warm-started across k.
@@ -142,13 +143,15 @@ def best_subsets(
         if before is not None:
             strength = np.abs(before.weights) * problem.x[:, before.support].std(0)
             start = before.support[np.argsort(-strength)[:k]]
-        before, points = _best(problem, k, time_limit, tol, start, screen, 1e-10, points)
+        before, points = _best(
+            problem, k, (float(time_limit), float(tol), 1e-10), start, screen, points
+        )
         found[k] = before
     return {k: found[k] for k in order}
 
 
 def _problem(
-    x: Any, y: Any, loss: str, gamma: float | None, balanced: bool, intercept: bool
+    x: Any, y: Any, loss: str, gamma: float | int | None, balanced: bool, intercept: bool
 ) -> Problem:
     check_loss(loss)
     x = as_examples(x).astype(np.float64)
@@ -164,15 +167,14 @@ def _problem(
 def _best(
     problem: Problem,
     k: Any,
-    time_limit: float,
-    tol: float,
+    limits: tuple[float, float, float],
     start: Any,
     screen: bool,
-    inner_tol: float,
     points: tuple[np.ndarray, ...],
 ) -> tuple[Subset, tuple[np.ndarray, ...]]:
     n, d = problem.x.shape
     k = check_k(k, d, n)
+    time_limit, tol, inner_tol = limits
     began = time.monotonic()
     search = Search(problem, k, tol, began + time_limit, screen, inner_tol, points)
     several = [] if start is None else [start] if np.ndim(start[0]) == 0 else list(start)
@@ -184,7 +186,6 @@ def _best(
     bound = max(0.0, search.run())
     assert search.best is not None
     value = search.upper
-    # Columns that carry nothing may be missing from the support: any do, for they weigh nothing.
     gap = (value - bound) / max(abs(value), 1e-12)
     support = np.array(search.support)
     result = Subset(

@@ -66,9 +66,12 @@ class Search:
 
     def cut(self, columns: np.ndarray, s: np.ndarray | None = None) -> Inner:
         """Solves the probe on the columns (numbers among those left), keeps its cut and offers it."""
-        inner = solve(self.problem, columns, s, tol=self.inner_tol)
+        # A relaxed point is there for its cut alone, which needs no last digits.
+        rough = s is not None and bool((s < 1).any())
+        tol = max(self.inner_tol, 0.1 * self.tol) if rough else self.inner_tol
+        inner = solve(self.problem, columns, s, tol=tol)
         self.learn(inner.alpha)
-        if (s is None or (s == 1).all()) and 0 < len(columns) <= self.k:
+        if not rough and 0 < len(columns) <= self.k:
             name = tuple(int(c) for c in self.columns[columns])
             self.solved[name] = inner.value, inner.bound
             if inner.value < self.upper:
@@ -176,7 +179,7 @@ class Search:
             point[inside] = 1
             if centre is not None and not _integral(shares):
                 point = 0.5 * (point + centre)
-            point[point < 1e-3] = 0
+            point[point < 5e-3] = 0
             support = np.flatnonzero(point)
             value = self.cut(support, point[support]).value
             if not _integral(point):
