@@ -51,11 +51,12 @@ def largest(h: np.ndarray, k: int) -> Any:
 
 
 def relax(
-    q: np.ndarray, h: np.ndarray, k: int, scale: float
+    q: np.ndarray, h: np.ndarray, k: int, scale: float, seconds: float
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """The linear program over cuts `q (c,)`, `h (c, f)`: shares `s (f,)` and multipliers `(c,)`.
 
-    `min t, t >= q_c - h_c . s, sum s <= k, 0 <= s <= 1`; None where HiGHS gives up.
+    `min t, t >= q_c - h_c . s, sum s <= k, 0 <= s <= 1`; None where HiGHS gives up, or
+    needs more than `seconds`.
     """
     cuts, free = h.shape
     rows = np.concatenate([-np.ones((cuts, 1)), -h / scale], 1)
@@ -66,6 +67,7 @@ def relax(
         b_ub=np.r_[-q / scale, k],
         bounds=np.concatenate([[[-np.inf, np.inf]], np.tile([0.0, 1.0], (free, 1))]),
         method="highs",
+        options={"time_limit": max(seconds, 1e-3)},
     )
     if found.status != 0:
         return None

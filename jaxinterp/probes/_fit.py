@@ -95,7 +95,7 @@ def fit(
     inner = solve(reduced, np.arange(z.shape[1]), tol=float(tol) / 10, max_iter=max_iter)
     w = inner.w
     if back is not None:
-        w = problem.x[:, columns].T @ solve_triangular(back, w, lower=True, trans="T")
+        w = problem.x[:, columns].T @ solve_triangular(back, w, lower=True, trans=1)
     # Value and bound of the problem itself: what the reduction rounded off shows in the gap.
     value = problem.value(columns, w, inner.b)
     bound = problem.q(inner.alpha) - float(problem.h(inner.alpha, columns).sum())

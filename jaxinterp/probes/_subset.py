@@ -158,10 +158,10 @@ def _problem(
     n = len(x)
     signs = as_real(y, n) if loss == "squared" else as_labels(y, n)
     omega = _example_weights(signs, balanced and loss != "squared")
-    gamma = n**-0.5 if gamma is None else float(gamma)
-    if not (gamma > 0 and np.isfinite(gamma)):
+    inverse = n**-0.5 if gamma is None else float(gamma)
+    if not (inverse > 0 and np.isfinite(inverse)):
         raise ValueError(f"gamma is the inverse of the ridge, positive and finite; got {gamma}.")
-    return Problem(x, signs, omega, gamma, loss, intercept)
+    return Problem(x, signs, omega, inverse, loss, intercept)
 
 
 def _best(

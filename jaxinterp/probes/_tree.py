@@ -149,7 +149,8 @@ class Search:
             )
             best = int(np.argmax(alone))
             one_q, one_h = float(q[best]), h[best]
-            found = relax(q[chosen], h[chosen], left, min(self.upper, self.empty))
+            scale, seconds = min(self.upper, self.empty), self.deadline - time.monotonic()
+            found = relax(q[chosen], h[chosen], left, scale, seconds)
             if found is not None:
                 shares, mixture = found
                 self.pool.touch(chosen[mixture > 1e-9])
