@@ -42,48 +42,50 @@ def agrees(seed: int) -> None:
     assert len(found.support) <= k and found.bound <= found.value
 
 
-# Those of the first problems on which neither side takes half a second.
+# Of the 200, the cheapest for every loss and k.
 FAST = [
     0,
-    2,
     3,
-    5,
-    8,
     11,
     12,
     17,
-    18,
-    20,
-    21,
-    23,
     24,
     25,
-    26,
-    27,
     29,
     30,
     32,
-    33,
     34,
-    35,
     36,
-    38,
-    39,
-    40,
-    43,
     44,
-    45,
-    48,
     53,
-    54,
     56,
-    57,
     60,
-    62,
     65,
     67,
-    68,
-    69,
+    81,
+    83,
+    85,
+    88,
+    91,
+    102,
+    103,
+    111,
+    112,
+    113,
+    127,
+    136,
+    142,
+    149,
+    150,
+    152,
+    160,
+    162,
+    164,
+    171,
+    172,
+    173,
+    177,
+    187,
 ]
 
 
@@ -108,7 +110,7 @@ def test_inexact_solves_and_interrupted_searches_stay_below_brute_force(loss: st
     y = x @ rng.normal(size=9) + rng.normal(size=60)
     y = y if loss == "squared" else y > 0
     best = brute(_problem(x, y, loss, 1.0, True, True), 3)
-    for inner_tol, limit in ((1e-1, 0.5), (1e-3, 0.5), (1e-10, 0), (1e-10, 0.05)):
+    for inner_tol, limit in ((1e-1, 0.3), (1e-3, 0.3), (1e-10, 0), (1e-10, 0.05)):
         found = probes.best_subset(x, y, 3, loss, limit, gamma=1.0, inner_tol=inner_tol)
         assert 0 <= found.bound <= best * (1 + 1e-9) and found.value >= best * (1 - 1e-9)
         assert found.gap == (found.value - found.bound) / found.value
