@@ -124,6 +124,7 @@ def test_sweeps_equal_plain_runs(small):
         assert np.isclose(heads[layer, head], (patched - wrong) / (right - wrong), atol=1e-3)
 
 
+@pytest.mark.slow
 def test_the_trained_model_tells_who_talks_to_its_induction_head():
     """On the embedded model: the strongest path into the keys comes from the previous-token head."""
     model, tokenizer = ji.load("tiny")

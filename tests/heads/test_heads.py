@@ -66,6 +66,7 @@ def test_the_planted_circuit_is_a_composition(planted: Any) -> None:
         ji.heads.strongest(np.zeros((2, 2)))
 
 
+@pytest.mark.slow
 def test_what_the_circuit_needs(planted: Any) -> None:
     """Without the previous-token head, or in one layer alone, no head does induction."""
     cut = ji.intervene(planted.model, [ji.zero("z", layer=0, head=0)])
@@ -99,7 +100,14 @@ def loop(pattern: Any, tokens: Any, kind: str, real: Any) -> np.ndarray:
     return np.mean(values, 0)
 
 
-@pytest.mark.parametrize("side", ["left", "right", None])
+@pytest.mark.parametrize(
+    "side",
+    [
+        "left",
+        pytest.param("right", marks=pytest.mark.slow),
+        pytest.param(None, marks=pytest.mark.slow),
+    ],
+)
 def test_attention_scores_are_their_definitions(llama: Any, side: str | None) -> None:
     """Every kind, tokens that come several times, padding on either side."""
     tokens = np.random.default_rng(1).integers(0, 5, (4, 12)).astype(np.int32)
@@ -132,6 +140,7 @@ def test_attention_scores_are_their_definitions(llama: Any, side: str | None) ->
     assert np.allclose(got, expected, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_scores_on_repeated_tokens(llama: Any) -> None:
     tokens = ji.heads.repeated_tokens(KEY, llama.config, block=6, repeats=3, bos=2, batch=3)
     assert tokens.shape == (3, 19) and tokens.dtype == jnp.int32
@@ -227,6 +236,7 @@ def test_copying_behaviour_is_its_definition(llama: Any) -> None:
     assert np.allclose(got, expected, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_copied_tokens_is_its_definition(llama: Any) -> None:
     """The logits that a head writes from each token alone, through the model's own norms."""
     ids = np.arange(3, 15)

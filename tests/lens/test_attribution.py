@@ -12,7 +12,10 @@ from jaxinterp.lens import attention_lens, direct_attribution, logit_lens
 from .conftest import model_of
 
 
-@pytest.mark.parametrize(("name", "by"), [("gpt2", "layer"), ("llama", "head"), ("gpt2", "neuron")])
+@pytest.mark.parametrize(
+    ("name", "by"),
+    [pytest.param("gpt2", "layer", marks=pytest.mark.slow), ("llama", "head"), ("gpt2", "neuron")],
+)
 def test_shares_sum_to_the_logit(name: str, by: str, tokens: Any) -> None:
     model = model_of(name)
     logits = np.asarray(ji.run(model, tokens, logits=-1)[0])
@@ -86,6 +89,7 @@ def test_attention_lens_is_the_heads_logits(tokens: Any) -> None:
     assert np.allclose(spread[..., 4:, :], 0, atol=1e-6)  # nothing comes from later positions
 
 
+@pytest.mark.slow
 def test_attention_lens_without_norm(tokens: Any) -> None:
     model = model_of("bare")
     read = attention_lens(model, tokens[0])

@@ -44,6 +44,7 @@ def test_it_is_the_full_jacobian_summed_and_averaged(gpt2: Any, tokens: Any, ful
     assert abs(of[:, 0, :, 1:]).max() == 0
 
 
+@pytest.mark.slow
 def test_batches_masks_and_parts_change_nothing(gpt2: Any, tokens: Any) -> None:
     lens = fit_jacobian_lens(gpt2, [tokens[:1], tokens[1:]], dims_at_once=3, **OPTIONS)
     assert lens.layers == (0, 1)
@@ -61,6 +62,7 @@ def test_identity_is_the_logit_lens(gpt2: Any, tokens: Any) -> None:
     assert read.rows == (0, 2, 3)
 
 
+@pytest.mark.slow
 def test_linear_blocks_are_read_exactly() -> None:
     """Without attention and norm, and with a linear MLP, the lens is the model at every row."""
     config = ji.models.GPT2Config(vocab=9, ctx=6, d=6, layers=3, heads=1, ff=0, norm=False)

@@ -25,7 +25,7 @@ def by_hand(model: Any, x: np.ndarray) -> np.ndarray:
     return (x if norm.bias is None else x + np.asarray(norm.bias)) @ w_unembed(model)
 
 
-@pytest.mark.parametrize("name", ["gpt2", "llama"])
+@pytest.mark.parametrize("name", ["gpt2", pytest.param("llama", marks=pytest.mark.slow)])
 def test_rows_are_streams_unembedded_and_the_last_is_the_model(name: str, tokens: Any) -> None:
     model = model_of(name)
     own, acts = ji.run(model, tokens, capture=["resid_pre[0]", "resid_post"])
@@ -43,7 +43,7 @@ def test_soft_tokens_and_single_positions(gpt2: Any, tokens: Any) -> None:
     assert last.shape == (4, 2, 30) and np.allclose(last, lens[:, :, -1], atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["neox", "bare"])
+@pytest.mark.parametrize("name", ["neox", pytest.param("bare", marks=pytest.mark.slow)])
 def test_components_sum_to_the_logits_less_the_biases(name: str, tokens: Any) -> None:
     model = model_of(name)
     own, _ = ji.run(model, tokens)
@@ -68,6 +68,7 @@ def test_components_sum_to_the_logits_less_the_biases(name: str, tokens: Any) ->
     assert np.allclose(total, own, atol=2e-4, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_streams_of_one_site(gpt2: Any, neox: Any, tokens: Any) -> None:
     lens = np.asarray(logit_lens(gpt2, tokens))
     post = np.asarray(logit_lens(gpt2, tokens, site="resid_post"))
@@ -122,6 +123,7 @@ def test_summary_is_the_reductions_of_all_logits(neox: Any, tokens: Any) -> None
     assert found.mean("rank").shape == (4,)
 
 
+@pytest.mark.slow
 def test_summary_at_positions_and_of_soft_tokens(neox: Any, tokens: Any) -> None:
     whole = summary(neox, tokens)
     last = summary(neox, tokens, targets=[[4], [5]], pos=-1)

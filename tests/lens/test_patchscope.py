@@ -132,6 +132,7 @@ def test_fit_affine_is_least_squares() -> None:
     assert np.allclose(ridge.weight, solved, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_padded_targets_and_named_prompts(gpt2: Any, tokens: Any) -> None:
     padded = jnp.asarray([[4, 8, 1, 0, 0], [4, 8, 1, 2, 6]], jnp.int32)
     mask = jnp.asarray([[True, True, True, False, False], [True] * 5])

@@ -44,6 +44,7 @@ TRAINERS: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*READERS, *TRAINERS])
 def test_one_trace_serves_every_value_and_jit_and_vmap_agree(name: str, tokens: Any) -> None:
     traces = []
@@ -67,6 +68,7 @@ def test_one_trace_serves_every_value_and_jit_and_vmap_agree(name: str, tokens: 
     assert np.allclose(np.flip(np.moveaxis(each, 0, axis), axis), whole, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["summary", "tuned lens", "attribution", "attention"])
 def test_bfloat16(name: str, tokens: Any) -> None:
     model = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), model_of("gpt2"))

@@ -116,6 +116,7 @@ def test_kl_is_from_the_model_to_the_lens(model: Any, tokens: Any) -> None:
     assert np.allclose(losses, summary(model, tokens).kl[:-1].mean((1, 2)), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_masks_and_chunks_change_no_gradient(model: Any, tokens: Any, lens: TunedLens) -> None:
     mask = jnp.asarray([[True] * 4 + [False] * 2, [True] * 6])
     run = eqx.filter_jit(losses_and_grads)
@@ -162,6 +163,7 @@ def test_stopped_and_resumed_is_uninterrupted(model: Any, tmp_path: Path) -> Non
     assert [path.name for path in file.parent.iterdir()] == ["lens.ckpt"]
 
 
+@pytest.mark.slow
 def test_training_starts_from_a_lens_and_keeps_it(model: Any, lens: TunedLens) -> None:
     before = np.array(lens.bias)
     train_tuned_lens(KEY, model, stream, lens=lens, steps=1, progress=False)

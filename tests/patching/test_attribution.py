@@ -25,7 +25,9 @@ def close(value: Any, expected: Any, rtol: float = 1e-5) -> None:
     assert np.abs(value - expected).max() <= rtol * max(np.abs(expected).max(), 1e-3)
 
 
-@pytest.mark.parametrize("name", ["linear gpt2", "linear neox"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("linear gpt2", marks=pytest.mark.slow), "linear neox"]
+)
 def test_equals_the_sweep_in_a_linear_model(name: str) -> None:
     model = frozen_patterns(model_of(name), CLEAN)
     sites: Any = ("resid_pre", "mlp_out") if name == "linear gpt2" else "head_out"
@@ -67,6 +69,7 @@ def test_effects_over_fewer_axes_are_sums() -> None:
     close(chosen[0, :, :, 0], finest[1, [4, 0], 1])
 
 
+@pytest.mark.slow
 def test_one_prompt_without_a_batch_axis() -> None:
     model, metric = model_of("gpt2"), ji.metrics.logit_diff(3, 5)
     one = ji.patching.attribution(model, CLEAN[0], CORRUPT[0], metric, per_example=True)
@@ -178,6 +181,7 @@ def lean(x: jax.Array, t: jax.Array, source: jax.Array) -> jax.Array:
     return x + jnp.broadcast_to(t, x.shape) * (source - lax.stop_gradient(x))
 
 
+@pytest.mark.slow
 def test_frozen_norms_have_no_gradient() -> None:
     model = model_of("gpt2")
     scales = ["ln1_scale", "ln2_scale", "ln_final_scale"]

@@ -55,7 +55,14 @@ def by_hand(name: str) -> tuple[Any, Any]:
     return paths, edge
 
 
-@pytest.mark.parametrize("name", ["gpt2", "neox", pytest.param("llama", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "neox",
+        pytest.param("gpt2", marks=pytest.mark.slow),
+        pytest.param("llama", marks=pytest.mark.slow),
+    ],
+)
 def test_every_edge_equals_a_run_that_holds_every_node(name: str) -> None:
     paths, edge = by_hand(name)
     parallel = name == "neox"
@@ -107,6 +114,7 @@ def test_chunks_change_nothing_and_other_prompts_compile_nothing() -> None:
     jax.tree.map(close, small, whole)
 
 
+@pytest.mark.slow
 def test_an_edited_model_is_patched_as_edited() -> None:
     model = ji.intervene(model_of("attention"), [ji.scale("v", 0.5, layer=1), ji.zero("z", layer=0, head=0)])  # fmt: skip
     paths = ji.patching.direct_paths(model, *PAIR, senders="head", receivers="v")
@@ -129,6 +137,7 @@ def test_path_patch_of_one_edge_is_the_direct_path() -> None:
     close(ji.patching.path_patch(model, *PAIR, "mlp0", "mlp1", **options), paths.mlps.mlp[0, 1])
 
 
+@pytest.mark.slow
 def test_path_patch_through_the_mlps() -> None:
     model = model_of("neox")
     options: Any = {"mask": MASK, "direction": "noise", "per_example": True}
@@ -162,7 +171,9 @@ def test_published_numbers_of_edges(
     assert len(nodes.edges()) + 1 + layers * (heads + len(mlp)) == edges
 
 
-@pytest.mark.parametrize(("name", "there"), [("model_0", True), ("model_400", False)])
+@pytest.mark.parametrize(
+    ("name", "there"), [pytest.param("model_0", True, marks=pytest.mark.slow), ("model_400", False)]
+)
 def test_the_edge_of_a_trained_induction_circuit(name: str, there: bool, shared_data: Path) -> None:
     """The keys of the induction head read the previous-token head; after 400 more steps nobody does."""
     from jaxinterp.hub import build
