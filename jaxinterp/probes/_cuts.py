@@ -9,7 +9,7 @@ linear-programming code enters a certificate.
 from typing import Any
 
 import numpy as np
-from scipy.optimize import linprog
+import scipy
 
 
 class Pool:
@@ -61,7 +61,7 @@ def relax(
     cuts, free = h.shape
     rows = np.concatenate([-np.ones((cuts, 1)), -h / scale], 1)
     rows = np.concatenate([rows, np.r_[0.0, np.ones(free)][None]])
-    found = linprog(
+    found = scipy.optimize.linprog(
         np.r_[1.0, np.zeros(free)],
         A_ub=rows,
         b_ub=np.r_[-q / scale, k],

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.linalg import cholesky, solve_triangular
+import scipy
 
 from ._input import as_support, check_loss
 from ._problem import Problem, solve
@@ -89,13 +89,13 @@ def fit(
         # The optimum lies in the span of the rows: z = L Q with orthonormal rows Q, n unknowns.
         gram = z @ z.T
         gram[np.diag_indices(n)] += 1e-12 * max(float(np.trace(gram)) / n, 1e-300)
-        factor = cholesky(gram, lower=True)
+        factor = scipy.linalg.cholesky(gram, lower=True)
         back, z = factor, factor
     reduced = Problem(z, problem.y, problem.omega, problem.gamma, loss, intercept)
     inner = solve(reduced, np.arange(z.shape[1]), tol=float(tol) / 10, max_iter=max_iter)
     w = inner.w
     if back is not None:
-        w = problem.x[:, columns].T @ solve_triangular(back, w, lower=True, trans=1)
+        w = problem.x[:, columns].T @ scipy.linalg.solve_triangular(back, w, lower=True, trans=1)
     # Value and bound of the problem itself: what the reduction rounded off shows in the gap.
     value = problem.value(columns, w, inner.b)
     bound = problem.q(inner.alpha) - float(problem.h(inner.alpha, columns).sum())

@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.special import digamma
+import scipy
 
 from ._input import as_examples, as_labels
 from ._input import example_weights as _example_weights
@@ -119,7 +119,7 @@ def _mi(x: np.ndarray, up: np.ndarray, noise: np.ndarray, neighbours: int) -> fl
         near = np.lib.stride_tricks.sliding_window_view(own, 2 * neighbours + 1)
         gaps = np.sort(np.abs(near - value[mine][:, None]), 1)
         radius[mine] = gaps[:, neighbours]
-        mean += mine.sum() / n * float(digamma(mine.sum()))
+        mean += mine.sum() / n * float(scipy.special.digamma(mine.sum()))
     # Strictly within the radius, by the same differences: the ends found by sums may be one off.
     low = np.searchsorted(value, value - radius)
     high = np.searchsorted(value, value + radius) - 1
@@ -128,8 +128,8 @@ def _mi(x: np.ndarray, up: np.ndarray, noise: np.ndarray, neighbours: int) -> fl
     low -= (low > 0) & (value - value[low - 1] < radius)
     more = np.minimum(high + 1, n - 1)
     high += (more > high) & (value[more] - value < radius)
-    mean += float(digamma(high - low + 1).mean())
-    return max(0.0, float(digamma(n) + digamma(neighbours)) - mean)
+    mean += float(scipy.special.digamma(high - low + 1).mean())
+    return max(0.0, float(scipy.special.digamma(n) + scipy.special.digamma(neighbours)) - mean)
 
 
 @eqx.filter_jit

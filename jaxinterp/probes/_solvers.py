@@ -7,7 +7,7 @@ Costs are $n r^2$ per iteration; the caller reduces wide data first.
 from typing import Any
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
+import scipy
 
 Solved = tuple[np.ndarray, float, np.ndarray, int]
 
@@ -43,7 +43,7 @@ def logistic(
         curve = (design.T * (omega * p * (1 - p))) @ design
         # The bias has no ridge: a trace of one keeps the matrix regular when all is decided.
         curve[np.diag_indices_from(curve)] += ridge + 1e-12 * (1 + np.diag(curve))
-        step = cho_solve(cho_factor(curve), grad) if len(grad) else grad
+        step = scipy.linalg.cho_solve(scipy.linalg.cho_factor(curve), grad) if len(grad) else grad
         decrease = float(grad @ step)
         if decrease <= tol * max(abs(value), 1e-300):
             break
@@ -138,14 +138,16 @@ class _System:
         self.y, self.diagonal, self.intercept = y, diagonal, intercept
         self.scaled = v / diagonal[:, None]
         rank = v.shape[1]
-        self.factor = cho_factor(np.eye(rank) / gamma + v.T @ self.scaled) if rank else None
+        self.factor = (
+            scipy.linalg.cho_factor(np.eye(rank) / gamma + v.T @ self.scaled) if rank else None
+        )
         self.sums = self.apply(y)
 
     def apply(self, right: np.ndarray) -> np.ndarray:
         out = right / self.diagonal
         if self.factor is None:
             return out
-        return out - self.scaled @ cho_solve(self.factor, self.scaled.T @ right)
+        return out - self.scaled @ scipy.linalg.cho_solve(self.factor, self.scaled.T @ right)
 
     def solve(self, right: np.ndarray, residual: float) -> tuple[np.ndarray, float]:
         step = self.apply(right)
@@ -193,5 +195,7 @@ def squared(
     zc, yc = z - centre, y - middle
     if not z.shape[1]:
         return np.zeros(0), middle, yc, 1
-    v = cho_solve(cho_factor(np.eye(z.shape[1]) / gamma + zc.T @ zc), yc @ zc)
+    v = scipy.linalg.cho_solve(
+        scipy.linalg.cho_factor(np.eye(z.shape[1]) / gamma + zc.T @ zc), yc @ zc
+    )
     return v, middle - float(centre @ v), yc - zc @ v, 1
