@@ -3,18 +3,13 @@
 Everything is a function of `run`, of captured activations and of edits; this page is the list.
 """
 
-from . import data as data
-from . import heads as heads
+from typing import TYPE_CHECKING, Any
+
 from . import hub as hub
-from . import lens as lens
 from . import metrics as metrics
 from . import models as models
 from . import nn as nn
-from . import patching as patching
-from . import probes as probes
-from . import tasks as tasks
 from . import testing as testing
-from . import toy as toy
 from . import viz as viz
 from . import weights as weights
 from ._acts import Acts as Acts
@@ -41,3 +36,27 @@ from ._types import Model as Model
 from ._types import Source as Source
 from .hub import load as load
 from .hub import save as save
+
+if TYPE_CHECKING:
+    from . import data as data
+    from . import heads as heads
+    from . import lens as lens
+    from . import patching as patching
+    from . import probes as probes
+    from . import tasks as tasks
+    from . import toy as toy
+
+METHODS = ("data", "heads", "lens", "patching", "probes", "tasks", "toy")
+"Packages that are imported when they are first used: `ji.lens.logit_lens`."
+
+
+def __getattr__(name: str) -> Any:
+    if name in METHODS:
+        import importlib
+
+        return importlib.import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *METHODS])
