@@ -6,9 +6,9 @@
 Needs torch==2.13.0 and transformer-lens<4. Answers are compared before anything is timed; times are
 medians of runs in turn, the first call (compiling) apart. The floor is the matrix products that an
 ideal sweep must do, over this machine's rate: for each cell the blocks from the patched layer on,
-at the positions from the patched one on (a head patched at all positions: at all), and one
-unembedded position. Prompts differ at every position, so that no cell is known beforehand; with
-`--prefix 10` the first ten positions agree, as in prompts that differ by a name.
+at the positions from the patched one on (a head patched at all positions: from the first that
+differs), and one unembedded position. The first rows are the worst case: prompts that differ at
+every position. In the last rows the first ten positions agree, as in prompts that differ by a name.
 """
 
 import argparse
@@ -74,11 +74,66 @@ def their_attribution(model: Any, clean: Any, corrupt: Any, metric: Callable[[An
     return (start.detach() + torch.stack(change)).numpy()
 
 
+def cases(
+    model: Any, theirs: Any, batch: int, pos: int, prefix: int
+) -> dict[str, tuple[Any, Any, Any]]:
+    """Ours, theirs, and the least FLOP, for prompts that agree at the first `prefix` positions."""
+    config = model.config
+    rng = np.random.default_rng(0)
+    clean = rng.integers(0, config.vocab, (batch, pos))
+    corrupt = (clean + rng.integers(1, config.vocab, (batch, pos))) % config.vocab
+    corrupt[:, :prefix] = clean[:, :prefix]
+    right, wrong = rng.integers(0, config.vocab, (2, batch))
+    metric = ji.metrics.logit_diff(right, wrong)
+    prompts = [jnp.asarray(tokens, jnp.int32) for tokens in (clean, corrupt)]
+    torch_clean, torch_corrupt = torch.from_numpy(clean), torch.from_numpy(corrupt)
+    rows = torch.arange(batch)
+
+    def their_metric(logits: Any) -> Any:
+        last = logits[:, -1]
+        return (last[rows, torch.from_numpy(right)] - last[rows, torch.from_numpy(wrong)]).mean()
+
+    def sweep(site: str, over: tuple[str, ...]) -> Callable[[], Any]:
+        return lambda: np.asarray(ji.patching.sweep(model, *prompts, metric, site=site, over=over))
+
+    def their_sweep(function: Callable[..., Any]) -> Callable[[], Any]:
+        def call() -> Any:
+            with torch.no_grad():
+                _, cache = theirs.run_with_cache(torch_clean)
+                return function(theirs, torch_corrupt, cache, their_metric).numpy()
+
+        return call
+
+    live = pos - prefix
+    where = f", {prefix} equal" if prefix else ""
+    found = {
+        f"residual: layer x pos{where}": (
+            sweep("resid_pre", ("layer", "pos")),
+            their_sweep(patching.get_act_patch_resid_pre),
+            ideal(config, batch, list(range(1, live + 1)), pos),
+        ),
+        f"heads: layer x head{where}": (
+            sweep("z", ("layer", "head")),
+            their_sweep(patching.get_act_patch_attn_head_out_all_pos),
+            ideal(config, batch, [live] * config.heads, pos),
+        ),
+    }
+    if not prefix:
+        found["attribution: layer x pos"] = (
+            lambda: np.asarray(ji.patching.attribution(model, *prompts, metric)),
+            lambda: their_attribution(theirs, torch_clean, torch_corrupt, their_metric),
+            None,
+        )
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--smoke", action="store_true", help="a tiny shape, one repeat")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--prefix", type=int, default=0, help="positions at which a pair agrees")
+    parser.add_argument(
+        "--prefix", type=int, default=10, help="positions at which the pairs of the last rows agree"
+    )
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
     patching.tqdm = lambda items, **kwargs: items
@@ -89,61 +144,12 @@ def main() -> None:
         config = ji.models.GPT2Config(vocab=50257, ctx=1024, d=768, layers=12, heads=12)
         batch, pos, repeats = 4, 16, options.repeats
     model, theirs = make_models(config)
-    rng = np.random.default_rng(0)
-    clean = rng.integers(0, config.vocab, (batch, pos))
-    corrupt = (clean + rng.integers(1, config.vocab, (batch, pos))) % config.vocab
-    corrupt[:, : options.prefix] = clean[:, : options.prefix]
-    right, wrong = rng.integers(0, config.vocab, (2, batch))
-    metric = ji.metrics.logit_diff(right, wrong)
-    torch_clean, torch_corrupt = torch.from_numpy(clean), torch.from_numpy(corrupt)
-    rows = torch.arange(batch)
-
-    def their_metric(logits: Any) -> Any:
-        last = logits[:, -1]
-        return (last[rows, torch.from_numpy(right)] - last[rows, torch.from_numpy(wrong)]).mean()
-
-    ours_clean, ours_corrupt = jnp.asarray(clean, jnp.int32), jnp.asarray(corrupt, jnp.int32)
-
-    def sweep(site: str, over: tuple[str, ...]) -> Callable[[], Any]:
-        def call() -> Any:
-            heat = ji.patching.sweep(model, ours_clean, ours_corrupt, metric, site=site, over=over)
-            return np.asarray(heat)
-
-        return call
-
-    def their_sweep(function: Callable[..., Any]) -> Callable[[], Any]:
-        def call() -> Any:
-            with torch.no_grad():
-                _, cache = theirs.run_with_cache(torch_clean)
-                return function(theirs, torch_corrupt, cache, their_metric).numpy()
-
-        return call
-
-    def attribution() -> Any:
-        found = ji.patching.attribution(model, ours_clean, ours_corrupt, metric)
-        return np.asarray(found)
-
-    def their_estimate() -> Any:
-        return their_attribution(theirs, torch_clean, torch_corrupt, their_metric)
-
-    live = pos - options.prefix
-    calls = {
-        "residual stream: layer x pos": (
-            sweep("resid_pre", ("layer", "pos")),
-            their_sweep(patching.get_act_patch_resid_pre),
-            ideal(config, batch, list(range(1, live + 1)), pos),
-        ),
-        "heads: layer x head": (
-            sweep("z", ("layer", "head")),
-            their_sweep(patching.get_act_patch_attn_head_out_all_pos),
-            ideal(config, batch, [live] * config.heads, pos),
-        ),
-        "attribution: layer x pos": (attribution, their_estimate, None),
-    }
+    shared = min(options.prefix, pos - 2)
+    calls = {**cases(model, theirs, batch, pos, 0), **cases(model, theirs, batch, pos, shared)}
     print(
         f"jax {jax.__version__}, torch {torch.__version__} with {torch.get_num_threads()} threads"
     )
-    print(f"{config.layers} layers, d {config.d}, vocabulary {config.vocab}, {batch} pairs of {pos} tokens, the first {options.prefix} equal")  # fmt: skip
+    print(f"{config.layers} layers, d {config.d}, vocabulary {config.vocab}, {batch} pairs of {pos} tokens")  # fmt: skip
     lines = []
     for name, (ours, other, flop) in calls.items():
         first = timed(ours)

@@ -151,7 +151,7 @@ def test_chunks_change_nothing_and_nothing_compiles_again() -> None:
 
 
 def _fits(model: Any, metric: Any, ask: dict[str, Any], size: int) -> bool:
-    from jaxinterp.patching import _sweep
+    from jaxinterp.patching import _packed
 
     class Planned(Exception):
         pass
@@ -160,7 +160,7 @@ def _fits(model: Any, metric: Any, ask: dict[str, Any], size: int) -> bool:
         raise Planned
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_sweep, "_prepare", stop)
+        patch.setattr(_packed, "_prepare", stop)
         try:
             sweep(model, CLEAN, CORRUPT, metric, **ask, max_bytes=size)
         except Planned:
