@@ -96,8 +96,9 @@ def test_brute_force_agrees(part: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("part", range(20))
-def test_brute_force_agrees_on_200_problems(part: int) -> None:
+@pytest.mark.parametrize("part", range(3))
+def test_brute_force_agrees_on_more(part: int) -> None:
+    """Thirty of the 200 problems; `python tests/probes/test_subset.py` goes through all."""
     for seed in range(part, 200, 20):
         agrees(seed)
 
@@ -229,3 +230,9 @@ HALF = np.arange(10) % 2
 def test_bad_input_is_told(x: Any, y: Any, options: dict[str, Any], says: str) -> None:
     with pytest.raises(ValueError, match=says):
         probes.best_subset(x, y, **{"k": 1, **options})
+
+
+if __name__ == "__main__":
+    for seed in range(200):
+        agrees(seed)
+    print("brute force agrees on 200 problems")
