@@ -70,11 +70,12 @@ EVERY = [
     ("pattern", ("key",)), ("z", ("head",)), ("mlp_in", ("layer",)),
 ]  # fmt: skip
 
-# GPT-2 and GPT-NeoX take every case; Llama those where shared keys and values make a difference.
+# The first fifteen are all that TransformerLens offers: both families take them, GPT-2 the rest too,
+# Llama those where shared keys and values make a difference.
 CASES = [
-    (name, site, over) for name in ("gpt2", "neox", "llama") for site, over in EVERY
-    if (name != "llama" or site in ("k", "v", "q", "k_in", "pattern"))
-    and not (name == "neox" and site == "resid_mid")
+    *(("gpt2", *case) for case in EVERY),
+    *(("neox", *case) for case in EVERY[:15] if case[0] != "resid_mid"),
+    *(("llama", *case) for case in EVERY if case[0] in ("k", "v", "k_in", "pattern")),
 ]  # fmt: skip
 
 
