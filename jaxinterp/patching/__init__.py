@@ -1,4 +1,4 @@
-"""Patching: where in a model an answer is made. Each function is one compiled program.
+"""Patching: where in a model an answer is made.
 
 See `docs/patching.md` for which one to choose.
 """

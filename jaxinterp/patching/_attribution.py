@@ -64,8 +64,8 @@ def attribution(
 
     **Returns:** an array with the axes of `over`, in the metric's units: compare it with `sweep` cell
     by cell. Where a cell spans several layers (`window`, or `over` without "layer") their effects are
-    added, which counts twice what passes from one to the next. `ji.patching.attribution_effects` leaves $m(R)$ out: that is the estimated change, and
-    adds up over cells.
+    added, which counts twice what passes from one to the next. `ji.patching.attribution_effects`
+    leaves $m(R)$ out: that is the estimated change, and adds up over cells.
 
     Warns where the gradient vanishes while the metric does not, as that of `kl` at its reference.
 

@@ -56,7 +56,7 @@ def sweep(
     **Returns:** the metric of every patched run, with the axes of `over`. Rescale it with
     `ji.metrics.recovered`, and see `patching.statistics` for intervals and p-values.
 
-    One compiled program: only blocks from the patched layer on run, and only positions from the
+    The unpatched runs are one compiled program, all cells another: only blocks from the patched layer on run, and only positions from the
     patched one on, against remembered keys and values; only what the metric reads is unembedded.
 
     ```python
