@@ -153,7 +153,7 @@ def test_a_process_killed_for_good(tmp_path: Path, model: Any, tokens: Any, opti
 import os, signal, sys
 sys.path.insert(0, {str(Path(__file__).parents[2])!r})
 import numpy as np
-from tests.data.conftest import random_model
+from tests.corpora.conftest import random_model
 from jaxinterp import data
 from jaxinterp.data import _save
 write = _save.write_json
