@@ -41,12 +41,13 @@ if TYPE_CHECKING:
     from . import data as data
     from . import heads as heads
     from . import lens as lens
+    from . import neurons as neurons
     from . import patching as patching
     from . import probes as probes
     from . import tasks as tasks
     from . import toy as toy
 
-METHODS = ("data", "heads", "lens", "patching", "probes", "tasks", "toy")
+METHODS = ("data", "heads", "lens", "neurons", "patching", "probes", "tasks", "toy")
 "Packages that are imported when they are first used: `ji.lens.logit_lens`."
 
 

@@ -5,7 +5,8 @@
 | `heatmap`, `heatmaps` | a matrix (row, col), or several: patching effects, scores of heads |
 | `lens_table` | top tokens (layer, pos), coloured by probability |
 | `attention` | patterns (head, query, key), small and large |
-| `token_strip` | a text shaded by a value per token |
+| `token_strip`, `contexts` | a text, or rows of texts, shaded by a value per token |
+| `histogram` | histograms by class over shared bins |
 | `lines`, `table` | curves and plain tables |
 | `page` | chapters of text and figures as one HTML file |
 | `show`, `treescope_html` | models, edits and activations, opened up in a notebook |
@@ -14,10 +15,12 @@
 
 from . import mpl as mpl
 from ._attention import attention as attention
+from ._contexts import contexts as contexts
 from ._figure import Figure as Figure
 from ._figure import write as write
 from ._heatmap import heatmap as heatmap
 from ._heatmap import heatmaps as heatmaps
+from ._histogram import histogram as histogram
 from ._lens_table import lens_table as lens_table
 from ._lines import lines as lines
 from ._page import Chapter as Chapter

@@ -1,0 +1,22 @@
+"""Neurons as cases: what they fire on, what they are worth, what their weights say. See `docs/neurons.md`.
+
+A neuron is a pair `(layer, neuron)`, and `"layer.neuron"` in tables.
+"""
+
+from ._ablation import Ablation as Ablation
+from ._ablation import ablation as ablation
+from ._context_check import ContextCheck as ContextCheck
+from ._context_check import context_check as context_check
+from ._dissect import Dissection as Dissection
+from ._dissect import dissect as dissect
+from ._distribution import Distribution as Distribution
+from ._distribution import distribution as distribution
+from ._facts import FactAblation as FactAblation
+from ._facts import fact_ablation as fact_ablation
+from ._monosemantic import monosemantic as monosemantic
+from ._token_means import TokenMeans as TokenMeans
+from ._token_means import token_means as token_means
+from ._top_contexts import TopContexts as TopContexts
+from ._top_contexts import top_contexts as top_contexts
+from ._weights import WeightStatistics as WeightStatistics
+from ._weights import weight_statistics as weight_statistics

@@ -1,0 +1,208 @@
+"""What neurons are worth: the loss of each class of text without them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .._survey import split_edits
+from ..data._rng import generator
+from ._address import as_neurons, name, units_of
+from ._contexts import Contexts, as_contexts
+from ._losses import grouped, losses
+from ._moments import Moments, of_batch
+from ._reading import batches, readings
+
+
+@dataclass(frozen=True, eq=False)
+class Ablation:
+    """Losses with and without neurons; made by `ablation`.
+
+    `rows`: what each row ablates, `"3.336"` or `"all together"`; `names` of the classes; `base
+    (class,)`, nats per token as the model is; `loss (row, class)` without; `increase low high (row,
+    class)` in nats with its interval, and `percent percent_low percent_high` of the base; `tokens
+    documents (class,)`; `neurons (n, 2)`, `values (n,)` they were set to.
+    """
+
+    neurons: np.ndarray
+    values: np.ndarray
+    rows: tuple[str, ...]
+    names: tuple[str, ...]
+    base: np.ndarray
+    loss: np.ndarray
+    increase: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    percent: np.ndarray
+    percent_low: np.ndarray
+    percent_high: np.ndarray
+    tokens: np.ndarray
+    documents: np.ndarray
+    level: float
+
+    def records(self) -> list[dict[str, Any]]:
+        """One dict for each row and class."""
+        parts = ("loss", "increase", "low", "high", "percent", "percent_low", "percent_high")
+        return [
+            {
+                "ablated": self.rows[r], "class": self.names[c], "base": float(self.base[c]),
+                **{part: float(getattr(self, part)[r, c]) for part in parts},
+                "tokens": int(self.tokens[c]), "documents": int(self.documents[c]),
+            }
+            for r, c in np.ndindex(*self.loss.shape)
+        ]  # fmt: skip
+
+
+def ablation(
+    model: Any,
+    classes: Any,
+    neurons: Any,
+    *,
+    to: Any = "zero",
+    together: bool = True,
+    site: str = "mlp_post",
+    skip: int = 0,
+    bootstrap: int = 1000,
+    level: float | int = 0.95,
+    key: Any = 0,
+    batch: int | None = None,
+    progress: bool = True,
+) -> Ablation:
+    r"""$\Delta_c = \frac{1}{n_c} \sum_{t \in c} \ell_t(M \mid a_j \leftarrow v_j) - \ell_t(M)$: loss without neurons, by class.
+
+    Each neuron alone, held at a value at every position, and all of them together. Check (ii) of a
+    context neuron in Gurnee et al. 2023 (https://arxiv.org/abs/2305.01610).
+
+    **Arguments:**
+
+    - `classes`, `neurons`, `site`, `batch` as in `distribution`; no neurons is allowed.
+    - `to`: `"zero"`; `"mean"`, the neuron's mean over all tokens that count; a number; or one number
+      for each neuron, such as `distribution(...).mean_of("en")`.
+    - `together`: also a row with all neurons ablated at once.
+    - `skip`: the first tokens of a context, whose losses do not count.
+    - `bootstrap`: resamples of documents for the intervals, which cover `level`; `key` draws them.
+
+    **Returns:** `Ablation`. Losses are sums over tokens divided by their number; an interval needs
+    two documents, and is NaN for one.
+
+    **Raises:** as `distribution`.
+
+    ```python
+    found = ji.neurons.ablation(model, corpus, [(3, 336)])
+    dict(zip(found.names, found.increase[0]))            # nats per token
+    ```
+
+    Law: equal to a run with `ji.replace(site, value, layer=, unit=)` for each neuron; ablating no
+    neuron changes nothing, to the last bit. One program serves all neurons and values.
+    """
+    contexts = as_contexts(model, classes, skip=skip)
+    chosen = as_neurons(model, neurons, site)
+    layers, _ = units_of(model, site)
+    if not 0 < level < 1:
+        raise ValueError(f"level is a share between 0 and 1, as 0.95; got {level}.")
+    contexts = _predicted(contexts)
+    values = held_at(model, contexts, chosen, to, site, batch, progress)
+    groups = [[i] for i in range(len(chosen))]
+    rows = [name(each) for each in chosen]
+    if together and len(chosen) != 1:
+        groups.append(list(range(len(chosen))))
+        rows.append("all together")
+    base, without = document_losses(model, contexts, chosen, values, groups, layers, site, batch, progress)  # fmt: skip
+    counts = np.bincount(contexts.document, contexts.counted[:, 1:].sum(1))
+    owner = np.zeros(len(counts), np.int64)
+    owner[contexts.document] = contexts.label
+    rng, found = generator(key), []
+    for c in range(len(contexts.names)):
+        mine = owner == c
+        found.append(_interval(base[mine], without[:, mine], counts[mine], bootstrap, level, rng))
+    base, loss, increase, *ends = (np.stack(each, -1) for each in zip(*found, strict=True))
+    low, high, percent, percent_low, percent_high = ends
+    tokens = np.bincount(owner, counts, len(contexts.names)).astype(np.int64)
+    return Ablation(
+        chosen, values, tuple(rows), contexts.names, base, loss, increase, low, high, percent,
+        percent_low, percent_high, tokens,
+        np.bincount(owner, minlength=len(contexts.names)), float(level),
+    )  # fmt: skip
+
+
+def document_losses(
+    model: Any, contexts: Contexts, neurons: np.ndarray, values: np.ndarray, groups: list[list[int]],
+    layers: int, site: str, batch: int | None, progress: bool,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """Sums of nats of each document, `(document,)` and `(group, document)`, in float64."""
+    base_model, _ = split_edits(model)
+    on_device = grouped(neurons, values, groups, layers)
+    many = int(contexts.document.max()) + 1
+    base, without = np.zeros(many), np.zeros((len(groups), many))
+    vocab = 2 * int(base_model.config.vocab)
+    for rows, part in batches(model, contexts, site, batch, "ablation", progress, vocab):
+        as_is, ablated = (np.asarray(x, np.float64) for x in losses(model, part, *on_device, site))
+        of = contexts.document[rows]
+        np.add.at(base, of, as_is)
+        for g in range(len(groups)):
+            np.add.at(without[g], of, ablated[g])
+    return base, without
+
+
+def held_at(
+    model: Any, contexts: Contexts, neurons: np.ndarray, to: Any, site: str, batch: int | None,
+    progress: bool,
+) -> np.ndarray:  # fmt: skip
+    """What each neuron is set to, float32 `(n,)`."""
+    if isinstance(to, str):
+        if to == "zero":
+            return np.zeros(len(neurons), np.float32)
+        if to != "mean":
+            raise ValueError(
+                f"to is 'zero', 'mean', a number, or a number for each neuron; got {to!r}. The mean "
+                "over one class: to=ji.neurons.distribution(...).mean_of('en')."
+            )
+        together, many = Moments.nothing(1, len(neurons)), len(contexts.names)
+        for _, part, x in readings(model, contexts, neurons, site, batch, "means", progress):
+            one = of_batch(x, part, many)
+            for c in range(many):
+                together = together.merged(Moments(*(x[[c]] for x in vars(one).values())))
+        return together.mean[0].astype(np.float32)
+    values: np.ndarray = np.asarray(to, np.float32)
+    if values.shape not in ((), (len(neurons),)) or not np.isfinite(values).all():
+        raise ValueError(
+            f"to holds one finite number for each of the {len(neurons)} neurons, or one for all; got the shape "
+            f"{values.shape}."
+        )  # fmt: skip
+    return np.broadcast_to(values, (len(neurons),)).copy()
+
+
+def _predicted(contexts: Contexts) -> Contexts:
+    """The same, where the first position, which nothing predicts, does not count."""
+    counted = contexts.counted.copy()
+    counted[:, 1:] &= contexts.real[:, :-1]
+    counted[:, 0] = False
+    keep = counted.any(1)
+    many = np.bincount(contexts.label, keep, len(contexts.names))
+    lost = [each for c, each in enumerate(contexts.names) if not many[c]]
+    if lost:
+        raise ValueError(f"No token of {lost} is predicted from one before it: give longer contexts, or skip less.")  # fmt: skip
+    document = np.unique(contexts.document[keep], return_inverse=True)[1].reshape(-1)
+    return Contexts(
+        contexts.tokens[keep], contexts.real[keep], counted[keep], contexts.label[keep], document,
+        contexts.names,
+    )  # fmt: skip
+
+
+def _interval(
+    base: np.ndarray, without: np.ndarray, counts: np.ndarray, draws: int, level: float | int,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, ...]:  # fmt: skip
+    """Base, loss, increase, its ends, percent, its ends, of one class: `()` and `(row,)`."""
+    total, tokens = base.sum(), counts.sum()
+    loss = without.sum(1) / tokens
+    increase = (without - base).sum(1) / tokens
+    percent = 100 * (without - base).sum(1) / total
+    ends = np.full((4, len(without)), np.nan)
+    if draws and len(base) > 1:
+        weights = rng.multinomial(len(base), np.full(len(base), 1 / len(base)), size=draws)
+        gaps = weights @ (without - base).T  # (draw, row)
+        levels = [(1 - level) / 2, (1 + level) / 2]
+        ends[:2] = np.quantile(gaps / np.maximum(weights @ counts, 1)[:, None], levels, axis=0)
+        ends[2:] = np.quantile(100 * gaps / np.maximum(weights @ base, 1e-300)[:, None], levels, axis=0)  # fmt: skip
+    return total / tokens, loss, increase, ends[0], ends[1], percent, ends[2], ends[3]

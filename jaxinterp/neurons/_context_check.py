@@ -1,0 +1,109 @@
+"""A context neuron, checked from three sides."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .. import viz
+from ._ablation import Ablation, ablation
+from ._address import as_neurons, name
+from ._contexts import as_contexts, index_of
+from ._distribution import Distribution, distribution
+from ._token_means import TokenMeans, token_means
+
+
+@dataclass(frozen=True, eq=False)
+class ContextCheck:
+    """Whether a neuron is of one class: made by `context_check`.
+
+    `separation`: the chance that a token of the class is above one of the others, from the
+    histograms (ties count half); `distribution`, `ablation` and `off_class` are those of the three
+    checks.
+    """
+
+    neuron: tuple[int, int]
+    own: str
+    separation: float
+    distribution: Distribution
+    ablation: Ablation
+    off_class: TokenMeans
+
+    def records(self) -> list[dict[str, Any]]:
+        """A dict for each class: how active the neuron is there, and what it is worth."""
+        moments, losses = self.distribution, self.ablation
+        return [
+            {
+                "neuron": name(self.neuron), "class": each, "own": each == self.own,
+                "mean": float(moments.mean[moments.names.index(each), 0]),
+                "median": float(moments.quantile(0.5)[moments.names.index(each), 0]),
+                "increase": float(losses.increase[0, c]), "low": float(losses.low[0, c]),
+                "high": float(losses.high[0, c]), "percent": float(losses.percent[0, c]),
+            }
+            for c, each in enumerate(losses.names)
+        ]  # fmt: skip
+
+    def figures(self, tokenizer: Any) -> list[viz.Figure]:
+        """Histograms, losses and off-class tokens, for a page."""
+        rows = [[r["class"], r["mean"], r["increase"], r["low"], r["high"], r["percent"]] for r in self.records()]  # fmt: skip
+        off = [[viz.visible(r["token"]), r["mean"], r["count"]] for r in self.off_class.records(tokenizer)]  # fmt: skip
+        called = name(self.neuron)
+        return [
+            self.distribution.figure(title=f"Neuron {called} by class"),
+            viz.table(["class", "mean activation", "loss without it, more by (nats)", "from", "to", "%"], rows, title=f"The loss without {called}"),
+            viz.table(["token", "mean activation", "count"], off, title=f"Where {called} fires outside of {self.own}"),
+        ]  # fmt: skip
+
+
+def context_check(
+    model: Any,
+    classes: Any,
+    neuron: Any,
+    own: str,
+    *,
+    to: Any = "zero",
+    least: int = 21,
+    k: int = 20,
+    site: str = "mlp_post",
+    skip: int = 10,
+    bins: int = 100,
+    bootstrap: int = 1000,
+    key: Any = 0,
+    batch: int | None = None,
+    progress: bool = True,
+) -> ContextCheck:
+    r"""$(n_{cb},\ \Delta_c,\ \bar a(v))$: histograms, loss by class, and off-class tokens of one neuron.
+
+    The three checks of a context neuron in Gurnee et al. 2023 (https://arxiv.org/abs/2305.01610).
+
+    **Arguments:** `classes` as in `distribution`; `neuron`, a pair `(layer, neuron)`; `own`: the class
+    that it is thought to be of. `to`, `bootstrap`, `key` as in `ablation`; `least`, `k` as in
+    `token_means`; the rest as in `distribution`.
+
+    **Returns:** `ContextCheck`.
+
+    **Raises:** as those; `ValueError` for several neurons or a class that there is not.
+
+    ```python
+    check = ji.neurons.context_check(model, corpus, (3, 336), "de", skip=2, least=1)
+    check.separation, check.records()[0]["increase"]
+    ```
+
+    Law: its parts are what `distribution`, `ablation` and `token_means` return.
+    """
+    chosen = as_neurons(model, neuron, site)
+    if len(chosen) != 1:
+        raise ValueError(f"context_check takes one neuron, (layer, neuron); got {len(chosen)}.")
+    contexts = as_contexts(model, classes, skip=skip)
+    mine = index_of(contexts.names, own)
+    if len(contexts.names) < 2:
+        raise ValueError(f"context_check compares {own!r} with other classes; there is none.")
+    asked: dict[str, Any] = dict(site=site, batch=batch, progress=progress)
+    spread = distribution(model, classes, chosen, skip=skip, bins=bins, **asked)
+    effect = ablation(model, classes, chosen, to=to, bootstrap=bootstrap, key=key, **asked)
+    off = token_means(model, classes, chosen, without=own, least=least, k=k, skip=skip, **asked)
+    inside = spread.counts[mine, 0].astype(float)
+    outside = spread.counts[:, 0].sum(0) - inside
+    below = np.cumsum(outside) - outside / 2
+    separation = float((inside * below).sum() / (inside.sum() * outside.sum()))
+    return ContextCheck((int(chosen[0, 0]), int(chosen[0, 1])), own, separation, spread, effect, off)  # fmt: skip

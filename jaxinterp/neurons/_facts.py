@@ -1,0 +1,120 @@
+"""What neurons are worth to facts: the probability of a word, with and without them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ._ablation import held_at
+from ._address import as_neurons, name, units_of
+from ._contexts import Contexts
+from ._losses import grouped, losses
+from ._reading import batches
+
+
+@dataclass(frozen=True, eq=False)
+class FactAblation:
+    """Log-probabilities of words after their prompts; made by `fact_ablation`.
+
+    `facts` as given; `rows`, what is ablated; `before (fact,)` and `after (row, fact)` in nats.
+    """
+
+    facts: tuple[tuple[str, str], ...]
+    rows: tuple[str, ...]
+    before: np.ndarray
+    after: np.ndarray
+
+    def records(self) -> list[dict[str, Any]]:
+        """One dict for each row and fact, with probabilities."""
+        return [
+            {
+                "ablated": self.rows[r], "prompt": self.facts[f][0], "word": self.facts[f][1],
+                "before": float(np.exp(self.before[f])), "after": float(np.exp(self.after[r, f])),
+                "change": float(self.after[r, f] - self.before[f]),
+            }
+            for r, f in np.ndindex(*self.after.shape)
+        ]  # fmt: skip
+
+
+def fact_ablation(
+    model: Any,
+    tokenizer: Any,
+    facts: Sequence[tuple[str, str]],
+    neurons: Any,
+    *,
+    to: Any = "zero",
+    together: bool = True,
+    bos: bool = True,
+    site: str = "mlp_post",
+    batch: int | None = None,
+    progress: bool = True,
+) -> FactAblation:
+    r"""$p(w \mid t, M)$ and $p(w \mid t, M, a_j \leftarrow v_j)$: the attribute's word in a completion prompt.
+
+    Fact neurons in Gurnee et al. 2023 (https://arxiv.org/abs/2305.01610).
+
+    **Arguments:** `facts`: pairs (prompt, word) such as ("Paris is the capital of", " France"); of a
+    word of several tokens it is the probability of all of them. `to`: `"zero"`, a number, or one for
+    each neuron. `bos`: prompts begin with BOS. The rest as in `ablation`.
+
+    **Returns:** `FactAblation`.
+
+    **Raises:** `ValueError` for no facts, or a word that does not begin with a token of its own after
+    its prompt.
+
+    ```python
+    found = ji.neurons.fact_ablation(model, tokenizer, [("He went back to the", " house")], [(3, 336)])
+    found.records()[0]["before"]
+    ```
+
+    Law: `before` is the product of `softmax(logits)` at the word's tokens.
+    """
+    chosen = as_neurons(model, neurons, site)
+    layers, _ = units_of(model, site)
+    contexts = _asked(tokenizer, facts, bos)
+    if isinstance(to, str) and to != "zero":
+        raise ValueError(
+            f"Prompts of facts are no sample to take means of; got to={to!r}. Give values: "
+            "to=ji.neurons.distribution(model, corpus, neurons).mean_of()."
+        )
+    values = held_at(model, contexts, chosen, to, site, batch, progress)
+    groups = [[i] for i in range(len(chosen))]
+    rows = [name(each) for each in chosen]
+    if together and len(chosen) != 1:
+        groups.append(list(range(len(chosen))))
+        rows.append("all together")
+    on_device = grouped(chosen, values, groups, layers)
+    before, after = np.zeros(len(facts)), np.zeros((len(groups), len(facts)))
+    vocab = 2 * int(model.config.vocab)
+    for at, part in batches(model, contexts, site, batch, "facts", progress, vocab):
+        as_is, ablated = (np.asarray(x, np.float64) for x in losses(model, part, *on_device, site))
+        np.add.at(before, at, -as_is)
+        for g in range(len(groups)):
+            np.add.at(after[g], at, -ablated[g])
+    return FactAblation(tuple((str(p), str(w)) for p, w in facts), tuple(rows), before, after)
+
+
+def _asked(tokenizer: Any, facts: Any, bos: bool) -> Contexts:
+    """Prompts with their words, of which the words count."""
+    if isinstance(facts, str) or not len(facts):
+        raise ValueError("facts are pairs (prompt, word): [('Paris is the capital of', ' France')].")  # fmt: skip
+    rows, starts = [], []
+    for prompt, word in facts:
+        first = np.asarray(tokenizer(prompt, bos=bos))
+        whole = np.asarray(tokenizer(prompt + word, bos=bos))
+        if len(whole) <= len(first) or (whole[: len(first)] != first).any():
+            raise ValueError(
+                f"After {prompt!r} the word {word!r} does not begin with a token of its own: {tokenizer.tokens(whole)}. "
+                "Mind the space: it belongs to the word."
+            )  # fmt: skip
+        rows.append(whole)
+        starts.append(len(first))
+    size = max(map(len, rows))
+    tokens, real = np.zeros((len(rows), size), np.int32), np.zeros((len(rows), size), bool)
+    counted = np.zeros_like(real)
+    for i, (row, start) in enumerate(zip(rows, starts, strict=True)):
+        tokens[i, : len(row)], real[i, : len(row)] = row, True
+        counted[i, start : len(row)] = True
+    many = np.arange(len(rows))
+    return Contexts(tokens, real, counted, np.zeros(len(rows), np.int32), many, ("facts",))  # fmt: skip

@@ -1,0 +1,56 @@
+"""Next-token losses of contexts, with sets of neurons held at given values."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .._edits import add, scale
+from .._run import run
+from .._survey import sites
+
+
+@eqx.filter_jit
+def losses(
+    model: Any, part: dict[str, Any], layers: Any, units: Any, values: Any, site: str
+) -> tuple[Any, Any]:
+    """Sums of nats over the tokens that count, `(seq,)` as it is and `(group, seq)` ablated.
+
+    `layers units values (group, member)`: of each group of neurons its members, and what each is
+    set to; a layer beyond the last is no neuron. All are traced: one program serves all groups.
+    """
+    tokens, real = part["tokens"], part["real"]
+    target = part["counted"][:, 1:]
+    stack = sites(model, tokens)[site]
+    shape = (stack.shape[0], stack.shape[-1])
+
+    def nats(edits: Any) -> Any:
+        logits, _ = run(model, tokens, edits=edits, mask=real)
+        logits = logits[:, :-1].astype(jnp.float32)
+        picked = jnp.take_along_axis(logits, tokens[:, 1:, None], -1)[..., 0]
+        each = jax.nn.logsumexp(logits, -1) - picked
+        return jnp.where(target, each, 0).sum(1)
+
+    def ablated(group: Any) -> Any:
+        # x -> keep * x + value: 1 and 0 wherever nothing is ablated.
+        where = group[0], group[1]
+        keep = jnp.ones(shape, stack.dtype).at[where].set(0, mode="drop")
+        value = jnp.zeros(shape, stack.dtype).at[where].set(group[2].astype(stack.dtype), mode="drop")  # fmt: skip
+        wide = lambda x: x[:, None, None, :]
+        return nats([scale(site, wide(keep)), add(site, wide(value))])
+
+    return nats([]), jax.lax.map(ablated, (layers, units, values))
+
+
+def grouped(
+    neurons: np.ndarray, values: np.ndarray, groups: list[list[int]], layers: int
+) -> tuple[Any, Any, Any]:
+    """Groups of numbers of neurons as arrays `(group, member)`, filled up with no neuron."""
+    width = max(1, *(len(group) for group in groups))
+    at = np.full((len(groups), width, 2), layers, np.int32)
+    to = np.zeros((len(groups), width), np.float32)
+    for g, group in enumerate(groups):
+        at[g, : len(group)], to[g, : len(group)] = neurons[group], values[group]
+    return jnp.asarray(at[..., 0]), jnp.asarray(at[..., 1]), jnp.asarray(to)

@@ -1,0 +1,110 @@
+"""Which tokens a neuron fires on, on average: the check of what it does off its class."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .._survey import split_edits
+from ._address import as_neurons, name
+from ._contexts import as_contexts
+from ._reading import readings
+
+
+@dataclass(frozen=True, eq=False)
+class TokenMeans:
+    """Tokens with the largest mean activation; made by `token_means`.
+
+    `neurons (n, 2)`; `ids mean count (n, k)`: tokens by falling mean, -1 and NaN where fewer than
+    k are frequent enough; `names` of the classes that were read.
+    """
+
+    neurons: np.ndarray
+    ids: np.ndarray
+    mean: np.ndarray
+    count: np.ndarray
+    names: tuple[str, ...]
+
+    def records(self, tokenizer: Any, neuron: int = 0) -> list[dict[str, Any]]:
+        """Tokens of one neuron (its number among `neurons`), as dicts."""
+        there = self.ids[neuron] >= 0
+        pieces = tokenizer.tokens(self.ids[neuron][there])
+        return [
+            {"neuron": name(self.neurons[neuron]), "token": token, "mean": float(mean), "count": int(count)}
+            for token, mean, count in zip(pieces, self.mean[neuron][there], self.count[neuron][there], strict=True)
+        ]  # fmt: skip
+
+
+def token_means(
+    model: Any,
+    classes: Any,
+    neurons: Any,
+    *,
+    without: str | tuple[str, ...] = (),
+    least: int = 21,
+    k: int = 20,
+    site: str = "mlp_post",
+    skip: int = 10,
+    batch: int | None = None,
+    progress: bool = True,
+) -> TokenMeans:
+    r"""$\bar a_j(v) = \frac{1}{n_v} \sum_{t : x_t = v} a_j(t)$: a neuron's mean at each token of the vocabulary.
+
+    Check (iii) of a context neuron in Gurnee et al. 2023 (https://arxiv.org/abs/2305.01610): read
+    without its own class, the list shows what else it fires on.
+
+    **Arguments:** `classes`, `neurons`, `site`, `skip`, `batch` as in `distribution`; `without`:
+    classes to leave out; `least` occurrences of a token that counts; `k` tokens for each neuron.
+
+    **Returns:** `TokenMeans`.
+
+    **Raises:** as `distribution`, and `ValueError` where no token comes `least` times.
+
+    ```python
+    off = ji.neurons.token_means(model, corpus, [(3, 336)], without="de", least=1, skip=2)
+    off.records(tokenizer)[:3]
+    ```
+
+    Law: sums over tokens of mean times count are the sums of all activations.
+    """
+    contexts = as_contexts(model, classes, skip=skip)
+    left_out = (without,) if isinstance(without, str) else tuple(without)
+    if left_out:
+        kept = [each for each in contexts.names if each not in left_out]
+        contexts.only(*left_out)  # raises for a class that there is not
+        if not kept:
+            raise ValueError(f"without={without!r} leaves no class of {contexts.names}.")
+        contexts = contexts.only(*kept)
+    chosen = as_neurons(model, neurons, site)
+    if not len(chosen):
+        raise ValueError("token_means needs at least one neuron: neurons=[(3, 336)].")
+    base, _ = split_edits(model)
+    vocab = int(base.config.vocab)
+    sums, counts = np.zeros((len(chosen), vocab)), np.zeros(vocab, np.int64)
+    for _, part, x in readings(model, contexts, chosen, site, batch, "token means", progress):
+        sums += np.asarray(_sums(x, part["tokens"], part["counted"], vocab))
+        counts += np.bincount(np.asarray(part["tokens"])[np.asarray(part["counted"])], minlength=vocab)  # fmt: skip
+    often = counts >= max(1, least)
+    if not often.any():
+        raise ValueError(
+            f"No token comes least={least} times in {int(counts.sum())} tokens; the most frequent "
+            f"comes {int(counts.max())} times. Read more text, or take least={int(counts.max())}."
+        )
+    means = np.where(often[None], sums / np.maximum(counts, 1)[None], -np.inf)
+    order = np.argsort(-means, axis=1, kind="stable")[:, :k]
+    found = np.take_along_axis(means, order, 1)
+    there = np.isfinite(found)
+    return TokenMeans(
+        chosen, np.where(there, order, -1), np.where(there, found, np.nan),
+        np.where(there, counts[order], 0), contexts.names,
+    )  # fmt: skip
+
+
+@eqx.filter_jit
+def _sums(x: Any, tokens: Any, counted: Any, vocab: int) -> Any:
+    x = jnp.where(jnp.broadcast_to(counted[None], x.shape), x, 0)
+    rows = x.reshape(x.shape[0], -1).T
+    return jax.ops.segment_sum(rows, tokens.reshape(-1), vocab).T

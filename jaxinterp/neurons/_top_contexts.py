@@ -1,0 +1,174 @@
+"""The contexts in which neurons fire most, for any number of neurons in one pass."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .. import viz
+from ._address import as_neurons, name
+from ._contexts import Contexts, as_contexts
+from ._reading import readings
+
+
+@dataclass(frozen=True, eq=False)
+class TopContexts:
+    """Where each neuron fires most; made by `top_contexts`.
+
+    `neurons (n, 2)`; `values (n, k)`, falling, NaN where there were fewer than k; `seq pos (n, k)`,
+    the context and the position, -1 where none; `tokens activations (n, k, window)` around it, -1
+    and NaN beyond the ends of a context; `classes (n, k)` by number in `names`; `before`, the
+    place of the token itself in a window.
+    """
+
+    neurons: np.ndarray
+    values: np.ndarray
+    seq: np.ndarray
+    pos: np.ndarray
+    tokens: np.ndarray
+    activations: np.ndarray
+    classes: np.ndarray
+    names: tuple[str, ...]
+    before: int
+
+    def share(self) -> np.ndarray:
+        """`(class, n)`: of the top contexts of each neuron, how many are of each class."""
+        there = self.seq >= 0
+        hits = np.stack([((self.classes == c) & there).sum(1) for c in range(len(self.names))])
+        return hits / np.maximum(there.sum(1), 1)
+
+    def records(self, tokenizer: Any, neuron: int = 0) -> list[dict[str, Any]]:
+        """The contexts of one neuron (its number among `neurons`), with the strings of tokens."""
+        found = []
+        for j in np.flatnonzero(self.seq[neuron] >= 0):
+            there = self.tokens[neuron, j] >= 0
+            pieces = tokenizer.tokens(self.tokens[neuron, j][there])
+            found.append(
+                {
+                    "neuron": name(self.neurons[neuron]),
+                    "activation": float(self.values[neuron, j]),
+                    "class": self.names[self.classes[neuron, j]],
+                    "seq": int(self.seq[neuron, j]),
+                    "pos": int(self.pos[neuron, j]),
+                    "token": tokenizer.tokens(self.tokens[neuron, j, [self.before]])[0],
+                    "tokens": pieces,
+                    "activations": self.activations[neuron, j][there].tolist(),
+                }
+            )
+        return found
+
+    def figure(
+        self, tokenizer: Any, neuron: int = 0, *, title: str = "", caption: str = ""
+    ) -> viz.Figure:
+        """The contexts of one neuron as HTML, tokens shaded by activation, text escaped."""
+        rows = [
+            (f"{viz.number(each['activation'])} {each['class']}", each["tokens"], each["activations"])
+            for each in self.records(tokenizer, neuron)
+        ]  # fmt: skip
+        return viz.contexts(rows, title=title or f"Top contexts of neuron {name(self.neurons[neuron])}", caption=caption)  # fmt: skip
+
+
+def top_contexts(
+    model: Any,
+    classes: Any,
+    neurons: Any = None,
+    *,
+    k: int = 20,
+    window: int | tuple[int, int] = (12, 4),
+    per: str = "context",
+    site: str = "mlp_post",
+    skip: int = 0,
+    batch: int | None = None,
+    progress: bool = True,
+) -> TopContexts:
+    r"""$\operatorname{top}_k \{(a_j(t), t)\}$: the tokens at which each neuron is most active.
+
+    All neurons at once: a running top k is merged batch by batch in one compiled program, and with
+    each entry go the tokens and activations around it. Gurnee et al. 2023
+    (https://arxiv.org/abs/2305.01610), section 5.
+
+    **Arguments:** `classes`, `neurons`, `site`, `skip`, `batch` as in `distribution` (tokens alone
+    will do; None is all neurons); `k` entries for each neuron; `window`: tokens kept before and
+    after; `per="context"`: at most one entry from each context, its largest; `"token"`: any.
+
+    **Returns:** `TopContexts`.
+
+    **Raises:** as `distribution`.
+
+    ```python
+    top = ji.neurons.top_contexts(model, corpus, [(3, 336)], k=5)
+    top.records(tokenizer)[0]["token"], top.values[0]
+    top.figure(tokenizer).save("contexts.html")
+    ```
+
+    Law: equal to sorting all activations; among equal ones the earlier stands first.
+    """
+    contexts = as_contexts(model, classes, skip=skip)
+    chosen = as_neurons(model, neurons, site)
+    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1 or not len(chosen):
+        raise ValueError(f"top_contexts needs a neuron and k of at least 1; got {len(chosen)} and k={k!r}.")  # fmt: skip
+    if per not in ("context", "token"):
+        raise ValueError(f"per is 'context' or 'token'; got {per!r}.")
+    before, after = (window, window) if isinstance(window, int) else window
+    if before < 0 or after < 0:
+        raise ValueError(f"window is the tokens kept before and after, at least 0; got {window}.")
+    n = len(chosen)
+    offsets = jnp.arange(-int(before), int(after) + 1)
+    empty = jnp.full((n, k), -1, jnp.int32)
+    around = (n, int(k), int(before) + int(after) + 1)
+    state = (jnp.full((n, k), -jnp.inf), empty, empty, jnp.full(around, -1, jnp.int32), jnp.full(around, jnp.nan))  # fmt: skip
+    for rows, part, x in readings(model, contexts, chosen, site, batch, "top contexts", progress):
+        state = _merge(x, state, part, jnp.asarray(rows, jnp.int32), offsets, per)
+    values, seq, pos, tokens, activations = (np.asarray(each) for each in state)
+    values = np.where(seq >= 0, values, np.nan)
+    return TopContexts(
+        chosen, values, seq, pos, tokens, activations, _classes(contexts, seq), contexts.names,
+        int(before),
+    )  # fmt: skip
+
+
+def _classes(contexts: Contexts, seq: np.ndarray) -> np.ndarray:
+    return np.where(seq >= 0, contexts.label[np.maximum(seq, 0)], -1)
+
+
+@eqx.filter_jit
+def _merge(x: Any, state: Any, part: Any, rows: Any, offsets: Any, per: str) -> Any:
+    n, seqs, size = x.shape
+    inside = jnp.broadcast_to(part["counted"][None], x.shape)
+    score = jnp.where(inside, x, -jnp.inf)
+    k = state[0].shape[1]
+    if per == "context":
+        best, seq = jax.lax.top_k(score.max(2), min(k, seqs))
+        pos = jnp.take_along_axis(score.argmax(2), seq, 1)
+    else:
+        best, flat = jax.lax.top_k(score.reshape(n, -1), min(k, seqs * size))
+        seq, pos = flat // size, flat % size
+    place = pos[..., None] + offsets[None, None]
+    there = (place >= 0) & (place < size)
+    at = jnp.clip(place, 0, size - 1)
+    seq_w = jnp.broadcast_to(seq[..., None], at.shape)
+    neuron_w = jnp.broadcast_to(jnp.arange(n)[:, None, None], at.shape)
+    if part["real"] is not None:
+        there &= part["real"][seq_w, at]
+    # What stands behind the last token that counts is padding, or is not meant.
+    end = size - 1 - jnp.argmax(part["counted"][:, ::-1], 1)
+    there &= at <= end[seq_w]
+    tokens = jnp.where(there, part["tokens"][seq_w, at], -1)
+    around = jnp.where(there, x[neuron_w, seq_w, at], jnp.nan)
+    found = jnp.isfinite(best)
+    new = (
+        best,
+        jnp.where(found, rows[seq], -1),
+        jnp.where(found, pos.astype(jnp.int32), -1),
+        jnp.where(found[..., None], tokens, -1),
+        jnp.where(found[..., None], around, jnp.nan),
+    )
+    both = [jnp.concatenate([old, one], 1) for old, one in zip(state, new, strict=True)]
+    values, order = jax.lax.top_k(both[0], k)
+    take = lambda each: jnp.take_along_axis(
+        each, order.reshape(*order.shape, *(1,) * (each.ndim - 2)), 1
+    )
+    return (values, *(take(each) for each in both[1:]))

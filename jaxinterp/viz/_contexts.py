@@ -1,0 +1,56 @@
+"""Texts in rows, their tokens shaded on one scale: where a neuron or a feature fires."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ._colour import scale
+from ._figure import Figure, render
+from ._text import number, plain, visible
+
+
+def contexts(
+    rows: Sequence[tuple[str, Sequence[str], Any]],
+    *,
+    title: str = "",
+    value: str = "activation",
+    diverging: bool | None = None,
+    limits: tuple[float | int, float | int] | None = None,
+    caption: str = "",
+) -> Figure:
+    """Draws `rows` of `(label, tokens, values)`, each a stretch of text with a value per token.
+
+    All share one scale, so that rows compare. Tokens are shown as they are: markup in them is text,
+    blanks and control characters are made visible. NaN leaves a token unshaded; hovering one shows
+    its value. `diverging` and `limits` are those of `heatmap`.
+    """
+    arrays = []
+    for number_of, (_, tokens, values) in enumerate(rows):
+        array = np.asarray(values, float)
+        if array.shape != (len(tokens),) or not len(tokens):
+            raise ValueError(f"contexts takes one value per token; row {number_of} has {len(tokens)} tokens and values of the shape {array.shape}.")  # fmt: skip
+        arrays.append(array)
+    if not arrays:
+        raise ValueError("contexts draws at least one row: (label, tokens, values).")
+    ramp = scale(np.concatenate(arrays), diverging, limits)
+    html = render(
+        "contexts.html",
+        title=title,
+        caption=caption,
+        value=value,
+        low=number(ramp.low),
+        high=number(ramp.high),
+        diverging=ramp.diverging,
+        rows=[
+            (
+                plain(label),
+                [
+                    (visible(token), ramp.mark(v), number(v), "\n" in token)
+                    for token, v in zip(tokens, array, strict=True)
+                ],
+            )
+            for (label, tokens, _), array in zip(rows, arrays, strict=True)
+        ],
+    )
+    return Figure(title or value, html)
