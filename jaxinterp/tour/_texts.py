@@ -1,4 +1,4 @@
-"""Sentences in two languages that mean about the same, written for the tour."""
+"""Sentences in three languages that mean about the same, and snippets of code, written for the tour."""
 
 ENGLISH = [
     "The old man walked slowly along the river and looked at the water.",
@@ -31,3 +31,139 @@ FRENCH = [
 ]
 
 OPENING = "The young man looked out of the window and"
+
+MORE_ENGLISH = [
+    "The teacher closed the book and asked the boy to sit down.",
+    "There was no light in the kitchen, and nobody answered the bell.",
+    "We shall leave for the coast as soon as the snow is gone.",
+    "Her brother had spent all his money on a horse that could not run.",
+    "Nothing was heard but the wind in the chimney and the ticking of the clock.",
+    "The farmer put the apples into a basket and carried them to the market.",
+    "You must not believe everything that people say about him.",
+    "At the end of the street stood a small church with a green door.",
+    "I was so tired that I fell asleep with my boots on.",
+    "The captain promised that the ship would arrive before the evening.",
+]
+
+MORE_FRENCH = [
+    "Le maître ferma le livre et demanda au garçon de s'asseoir.",
+    "Il n'y avait pas de lumière dans la cuisine, et personne ne répondit.",
+    "Nous partirons pour la côte dès que la neige aura fondu.",
+    "Son frère avait dépensé tout son argent pour un cheval qui ne courait pas.",
+    "On n'entendait que le vent dans la cheminée et le bruit de la pendule.",
+    "Le fermier mit les pommes dans un panier et les porta au marché.",
+    "Il ne faut pas croire tout ce que les gens disent de lui.",
+    "Au bout de la rue se trouvait une petite église à la porte verte.",
+    "J'étais si fatigué que je m'endormis avec mes bottes.",
+    "Le capitaine promit que le navire arriverait avant le soir.",
+]
+
+GERMAN = [
+    "Der alte Mann ging langsam am Fluss entlang und betrachtete das Wasser.",
+    "Sie öffnete den Brief mit zitternder Hand und begann zu lesen.",
+    "Es war schon spät, als wir nach Hause zurückkamen.",
+    "Die Kinder spielten im Garten unter den großen Bäumen.",
+    "Er wusste nicht, was er sagen sollte, und schwieg deshalb.",
+    "Am Morgen hatte der Regen aufgehört, und der Himmel war blau.",
+    "Mein Vater war seit vielen Jahren tot, und meine Mutter lebte allein.",
+    "Sie setzten sich an den Tisch und tranken zusammen ein Glas Wein.",
+    "Der Arzt schüttelte den Kopf und verließ das Zimmer ohne ein Wort.",
+    "Eines Tages klopfte ein Fremder an die Tür des kleinen Gasthauses.",
+    "In meinem ganzen Leben habe ich keine so schöne Frau gesehen.",
+    "Die Soldaten hatten das Dorf verlassen, bevor die Nacht vorüber war.",
+    "Der Lehrer schloss das Buch und bat den Jungen, sich zu setzen.",
+    "In der Küche brannte kein Licht, und niemand gab eine Antwort.",
+    "Wir fahren an die Küste, sobald der Schnee geschmolzen ist.",
+    "Ihr Bruder hatte sein ganzes Geld für ein Pferd ausgegeben, das nicht laufen konnte.",
+    "Man hörte nichts als den Wind im Kamin und das Ticken der Uhr.",
+    "Der Bauer legte die Äpfel in einen Korb und trug sie auf den Markt.",
+    "Du darfst nicht alles glauben, was die Leute über ihn erzählen.",
+    "Am Ende der Straße stand eine kleine Kirche mit einer grünen Tür.",
+    "Ich war so müde, dass ich mit den Stiefeln an den Füßen einschlief.",
+    "Der Kapitän versprach, dass das Schiff vor dem Abend ankommen werde.",
+]
+
+PYTHON = [
+    "def area(width, height):\n    if width < 0:\n        raise ValueError('width')\n    return width * height\n",
+    "import os\nimport sys\n\n\ndef main(path):\n    for name in os.listdir(path):\n        print(name)\n",
+    "class Point:\n    def __init__(self, x, y):\n        self.x = x\n        self.y = y\n",
+    "for index, item in enumerate(items):\n    if item is None:\n        continue\n    result.append(item)\n",
+    "try:\n    value = int(text)\nexcept ValueError:\n    value = None\nelse:\n    values.add(value)\n",
+    "def test_empty(self):\n    self.assertEqual(count([]), 0)\n    self.assertIsNone(first([]))\n",
+    "from collections import defaultdict\n\nwords = defaultdict(list)\nfor word in text.split():\n    words[len(word)].append(word)\n",
+    "@property\ndef name(self):\n    return self._name or 'unknown'\n",
+    "with open(filename, encoding='utf-8') as file:\n    lines = [line.strip() for line in file if line]\n",
+    "def merge(left, right):\n    out = dict(left)\n    out.update(right)\n    return out\n",
+    "if isinstance(arg, str):\n    arg = arg.lower()\nelif not isinstance(arg, bytes):\n    raise TypeError(arg)\n",
+    "x = [i**2 for i in range(10) if i % 2 == 0]\nassert sum(x) == 120\n",
+    "def walk(node):\n    yield node\n    for child in node.children:\n        yield from walk(child)\n",
+    "class Queue(list):\n    def push(self, item):\n        self.append(item)\n\n    def pop(self):\n        return super().pop(0)\n",
+    "while stack:\n    node = stack.pop()\n    if node in seen:\n        continue\n    seen.add(node)\n",
+    "def get_queryset(self):\n    return super().get_queryset().filter(active=True)\n",
+    "kwargs.setdefault('timeout', 30)\nresponse = self.client.get(url, **kwargs)\nself.assertContains(response, 'ok')\n",
+    "lookup = {key: value for key, value in pairs}\nprint(lookup.get('a', None))\n",
+    "def is_prime(n):\n    return n > 1 and all(n % i for i in range(2, n))\n",
+    "raise NotImplementedError('subclasses of Base must provide a run() method')\n",
+    "def __repr__(self):\n    return '<%s: %s>' % (self.__class__.__name__, self)\n",
+    "if __name__ == '__main__':\n    args = parser.parse_args()\n    main(args.path)\n",
+]
+
+C = [
+    "static int area(int width, int height){\n  if( width<0 ) return -1;\n  return width*height;\n}\n",
+    "#include <stdio.h>\n#include <stdlib.h>\n\nint main(int argc, char **argv)\n{\n    return 0;\n}\n",
+    "typedef struct Point Point;\nstruct Point {\n  double x;   /* across */\n  double y;   /* up */\n};\n",
+    "for(i=0; i<n; i++){\n  if( p[i]==0 ) continue;\n  sum += p[i];\n}\n",
+    "if (ptr == NULL) {\n    free(buffer);\n    return NULL;\n}\n",
+    "static void list_free(List *p){\n  while( p ){\n    List *pNext = p->pNext;\n    free(p);\n    p = pNext;\n  }\n}\n",
+    "#define MAX(a, b) ((a) > (b) ? (a) : (b))\n#ifndef BUFFER_SIZE\n#define BUFFER_SIZE 4096\n#endif\n",
+    "/*\n** Return the number of bytes in the string z.\n*/\nint length(const char *z){\n  const char *p = z;\n  while( *p ) p++;\n  return (int)(p - z);\n}\n",
+    "switch( op ){\n  case OP_ADD: r = a + b; break;\n  case OP_SUB: r = a - b; break;\n  default: assert( 0 );\n}\n",
+    "unsigned char *out = (unsigned char *)malloc(size + 1);\nmemcpy(out, in, size);\nout[size] = '\\0';\n",
+    "rc = file_open(pDb, zName, flags);\nif( rc!=SQLITE_OK ){\n  goto end_of_open;\n}\n",
+    "static inline uint32_t swap(uint32_t v)\n{\n    return (v >> 24) | ((v & 0xff) << 24);\n}\n",
+    "int *a = &values[0];\n*a++ = 1;\n*a++ = 2;\nreturn a - values;\n",
+    "PyObject *obj = PyList_New(0);\nif (obj == NULL) {\n    return NULL;\n}\nPy_DECREF(obj);\n",
+    "void reset(Parse *pParse){\n  pParse->nErr = 0;\n  pParse->zErrMsg = 0;\n}\n",
+    'extern const char *names[];\nprintf("%s: %d\\n", names[i], count);\n',
+    "do {\n    c = getc(file);\n} while (c != EOF && c != '\\n');\n",
+    "enum color { RED = 1, GREEN = 2, BLUE = 4 };\nstatic enum color last = RED;\n",
+    "size_t i;\nfor (i = 0; i < len; ++i) {\n    dst[i] = (double)src[i * stride];\n}\n",
+    "#if defined(__GNUC__)\n# define NOINLINE __attribute__((noinline))\n#else\n# define NOINLINE\n#endif\n",
+    "assert( pCur->iPage>=0 );\nif( pCur->eState!=CURSOR_VALID ) return 0;\n",
+    'char buf[64];\nsnprintf(buf, sizeof(buf), "%ld", (long)value);\n',
+]
+
+LATEX = [
+    "\\begin{theorem}\nIf $x$ is in $A$ then $x$ is in $B$.\n\\end{theorem}\n",
+    "Let $f \\colon A \\to B$ be a function. Then $f$ is \\emph{injective} iff $f(x) \\neq f(y)$.\n",
+    "\\section{Sets}\n\\label{sec:sets}\nA \\emph{set} is a collection, written $\\{x, y\\}$.\n",
+    "\\begin{align*}\n  (a + b)^2 & = a^2 + 2ab + b^2 \\\\\n  & \\geq 4ab\n\\end{align*}\n",
+    "\\begin{enumerate}\n\\item $\\lnot A$ is true.\n\\item $A \\lor B$ is false.\n\\end{enumerate}\n",
+    "\\begin{proof}\nBy induction on $n$. If $n = 0$ there is nothing to show.\n\\end{proof}\n",
+    "\\[\n  \\sum_{i=1}^{n} i = \\frac{n(n+1)}{2}\n\\]\n",
+    "\\begin{defn}\nA relation $R \\subseteq A \\times A$ is \\emph{reflexive} iff $Rxx$ for all $x \\in A$.\n\\end{defn}\n",
+    "As \\cref{thm:main} shows, $\\Gamma \\vdash \\varphi$ iff $\\Gamma \\models \\varphi$.\n",
+    "\\newcommand{\\set}[1]{\\left\\{#1\\right\\}}\n\\usepackage{amsmath}\n",
+    "$\\forall x \\, \\exists y \\, (x < y)$ holds in $\\mathbb{N}$ but not in every $\\mathfrak{M}$.\n",
+    "\\begin{tabular}{c|c}\n$A$ & $\\lnot A$ \\\\ \\hline\nT & F\n\\end{tabular}\n",
+    "\\begin{ex}\nThe function $g(x) = x^2$ is not \\emph{surjective} on $\\mathbb{Z}$.\n\\end{ex}\n",
+    "Suppose $\\alpha < \\beta$. Then $\\omega^\\alpha < \\omega^\\beta$, and so $\\beta \\notin \\alpha$.\n",
+    "\\begin{prob}\nProve \\cref{prop:union}: $A \\cup (B \\cap C) = (A \\cup B) \\cap (A \\cup C)$.\n\\end{prob}\n",
+    "\\begin{equation}\n  \\int_0^1 x^n \\, dx = \\frac{1}{n+1} \\label{eq:int}\n\\end{equation}\n",
+    "The \\emph{power set} $\\wp(A)$ has $2^n$ elements if $A$ has $n$.\n",
+    "\\begin{lem}\\label{lem:one}\nEvery $\\Sigma_1$ formula is \\textbf{closed} under $\\land$.\n\\end{lem}\n",
+    "\\begin{itemize}\n\\item[(a)] $\\pi_1 = \\langle 1, 2 \\rangle$\n\\item[(b)] $\\pi_2 = \\emptyset$\n\\end{itemize}\n",
+    "We write $M \\cdot N$ for the result; see \\citet{author} and Figure~\\ref{fig:one}.\n",
+    "\\documentclass{article}\n\\begin{document}\n\\title{On Models}\n\\maketitle\n",
+    "Let $\\mathcal{L}$ be a language, $c$ a constant and $t_1$, \\dots, $t_n$ terms.\n",
+]
+
+PIECES = {
+    "English": [*ENGLISH, *MORE_ENGLISH],
+    "French": [*FRENCH, *MORE_FRENCH],
+    "German": GERMAN,
+    "Python": PYTHON,
+    "C": C,
+    "LaTeX": LATEX,
+}
+"""Short pieces of six kinds, written for the tour; the natural languages say about the same."""
