@@ -2,16 +2,18 @@
 
 from typing import Any, Literal
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 Loss = Literal["logistic", "hinge", "squared"]
 LOSSES = ("logistic", "hinge", "squared")
 
 
-def as_examples(x: Any, *, layers: bool = False) -> np.ndarray:
-    """Activations `(n, d)`, with `layers` also `(..., n, d)`, as finite floats on the host."""
-    x = np.asarray(x)
-    if x.dtype == object or np.issubdtype(x.dtype, np.complexfloating):
+def as_shaped(x: Any, *, layers: bool = False) -> Any:
+    """Activations `(n, d)`, with `layers` also `(..., n, d)`, where they lie: nothing is read yet."""
+    x = x if isinstance(x, jax.Array) else np.asarray(x)
+    if x.dtype == object or jnp.issubdtype(x.dtype, jnp.complexfloating):
         raise ValueError(f"x holds real activations; got dtype {x.dtype}.")
     if x.ndim < 2 or (x.ndim > 2 and not layers):
         axes = "(..., n, d): examples, then features" if layers else "(n, d): one row per example"
@@ -19,6 +21,12 @@ def as_examples(x: Any, *, layers: bool = False) -> np.ndarray:
         raise ValueError(f"x has the axes {axes}; got the shape {x.shape}.{more}")
     if 0 in x.shape:
         raise ValueError(f"A probe needs examples and features; got x of the shape {x.shape}.")
+    return x
+
+
+def as_examples(x: Any, *, layers: bool = False) -> np.ndarray:
+    """Activations `(n, d)`, with `layers` also `(..., n, d)`, as finite floats on the host."""
+    x = np.asarray(as_shaped(x, layers=layers))
     x = x.astype(np.float64 if x.dtype in (np.float64, np.int64) else np.float32)
     if not np.isfinite(x).all():
         bad = np.argwhere(~np.isfinite(x))[0]

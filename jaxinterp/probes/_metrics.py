@@ -16,14 +16,15 @@ def metrics(
     Hard predictions are `score > 0`; a score of exactly 0 is negative. 0/0 counts as 0. Gurnee et
     al. 2023 (https://arxiv.org/abs/2305.01610).
 
-    **Arguments:** `y (n,)` in {0, 1}; `score (n,)` decisions of a probe (log odds). `bootstrap`: how
-    many resamples of the examples, which needs a `key`; classes keep their sizes.
+    **Arguments:** `y (n,)` in {0, 1}; `score (n,)` decisions of a probe (log odds), or of many probes
+    at once `(..., n)`. `bootstrap`: how many resamples of the examples, which needs a `key`; classes
+    keep their sizes, and all probes see the same resamples.
 
-    **Returns:** a dict of floats: `accuracy`, `balanced_accuracy`, `precision`, `recall`, `f1`,
-    `f0_5`, `f2`, `mcc`, `kappa`, `fowlkes_mallows`, `roc_auc` (ties count half), `pr_auc` (trapezoid),
-    `average_precision` (steps), `log_loss` (nats, of the sigmoid of the score), the counts `tp`,
-    `fp`, `fn`, `tn` and `positive_share`. With `bootstrap` also `intervals`: a dict from measure to
-    (low, high) at the `level`.
+    **Returns:** a dict of floats, or of arrays `(...)`: `accuracy`, `balanced_accuracy`, `precision`,
+    `recall`, `f1`, `f0_5`, `f2`, `mcc`, `kappa`, `fowlkes_mallows`, `roc_auc` (ties count half),
+    `pr_auc` (trapezoid), `average_precision` (steps), `log_loss` (nats, of the sigmoid of the score),
+    the counts `tp`, `fp`, `fn`, `tn` and `positive_share`. With `bootstrap` also `intervals`: a dict
+    from measure to (low, high) at the `level`.
 
     **Raises:** ValueError for one class only, lengths that differ, scores that are not finite.
 
@@ -32,42 +33,67 @@ def metrics(
     found["f1"], found["intervals"]["f1"]
     ```
 
-    Law: equal to scikit-learn's functions of the same names.
+    Law: equal to scikit-learn's functions of the same names; of many scores, to one call for each.
     """
     score = np.asarray(score)
-    if score.ndim != 1 or not score.size:
-        raise ValueError(f"score is one number per example, (n,); got the shape {score.shape}.")
-    signs = as_labels(y, len(score))
-    score = as_real(score, len(score))
-    found = _binary(signs > 0, score)
+    if not score.ndim or not score.size:
+        raise ValueError(
+            f"score is one number per example, (n,) or (..., n); got the shape {score.shape}."
+        )
+    n = score.shape[-1]
+    up = as_labels(y, n) > 0
+    flat = np.stack([as_real(each, n) for each in score.reshape(-1, n)])
+    give = lambda values: float(values[0]) if score.ndim == 1 else values.reshape(score.shape[:-1])
+    ones = np.ones((1, n))
+    each = [_binary(up, one, ones) for one in flat]
+    found: dict[str, Any] = {
+        name: give(np.array([one[name][0] for one in each])) for name in each[0]
+    }
     if bootstrap:
         if key is None:
             raise ValueError("Resampling needs a key: metrics(..., key=jax.random.key(0)).")
         if not 0 < level < 1:
             raise ValueError(f"level is a share between 0 and 1, as 0.95; got {level}.")
         rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel().tolist())
-        up, down = np.flatnonzero(signs > 0), np.flatnonzero(signs < 0)
-        drawn = []
-        for _ in range(bootstrap):
-            rows = np.r_[rng.choice(up, len(up)), rng.choice(down, len(down))]
-            drawn.append(_binary(signs[rows] > 0, score[rows]))
+        drawn: list[list[dict[str, np.ndarray]]] = [[] for _ in flat]
+        for first in range(0, bootstrap, _TOGETHER):
+            times = _resample(rng, up, min(_TOGETHER, bootstrap - first))
+            for parts, one in zip(drawn, flat, strict=True):
+                parts.append(_binary(up, one, times))
         ends = [(1 - level) / 2, (1 + level) / 2]
-        found["intervals"] = {
-            name: tuple(float(v) for v in np.quantile([each[name] for each in drawn], ends))
-            for name in found
-        }
+        found["intervals"] = {}
+        for name in each[0]:
+            values = [
+                np.quantile(np.concatenate([p[name] for p in parts]), ends) for parts in drawn
+            ]
+            low, high = np.array(values).T
+            found["intervals"][name] = (give(low), give(high))
     return found
 
 
-def _over(a: float, b: float) -> float:
-    return float(a / b) if b else 0.0
+# Resamples at a time: what a cache holds.
+_TOGETHER = 50
 
 
-def _binary(up: np.ndarray, score: np.ndarray) -> dict[str, Any]:
-    n = len(up)
-    said = score > 0
-    tp, fp = float((said & up).sum()), float((said & ~up).sum())
-    fn, tn = float((~said & up).sum()), float((~said & ~up).sum())
+def _resample(rng: np.random.Generator, up: np.ndarray, many: int) -> np.ndarray:
+    """How often each example is drawn, `(many, n)`, with replacement within its class."""
+    times = np.zeros((many, len(up)))
+    for side in (np.flatnonzero(up), np.flatnonzero(~up)):
+        size = len(side)
+        drawn = rng.integers(0, size, (many, size)) + size * np.arange(many)[:, None]
+        times[:, side] = np.bincount(drawn.ravel(), minlength=many * size).reshape(many, size)
+    return times
+
+
+def _over(a: Any, b: Any) -> Any:
+    """a / b, 0 where b is 0."""
+    return np.where(b != 0, a / np.where(b != 0, b, 1), 0.0)
+
+
+def _binary(up: np.ndarray, score: np.ndarray, times: np.ndarray) -> dict[str, Any]:
+    """Measures `(r,)` of the examples, each counted so many `times (r, n)`; classes keep their sizes."""
+    n, said = len(up), score > 0
+    tp, fp, fn, tn = (times @ which for which in (said & up, said & ~up, ~said & up, ~said & ~up))
     precision, recall = _over(tp, tp + fp), _over(tp, tp + fn)
     beta = lambda b: _over((1 + b * b) * precision * recall, b * b * precision + recall)
     chance = ((tp + fp) * (tp + fn) + (tn + fn) * (tn + fp)) / n**2
@@ -75,12 +101,14 @@ def _binary(up: np.ndarray, score: np.ndarray) -> dict[str, Any]:
     # One sort serves all curves: at every distinct score, how many of each class lie at or above.
     order = np.argsort(-score, kind="stable")
     last = np.r_[np.flatnonzero(np.diff(score[order])), n - 1]
-    hits = np.cumsum(up[order])[last].astype(float)
-    false = 1.0 + last - hits
-    p_curve, r_curve = hits / (hits + false), hits / hits[-1]
-    tpr, fpr = np.r_[0, r_curve], np.r_[0, false / false[-1]]
-    # The curve begins at recall 0 with precision 1.
-    p_from, r_from = np.r_[1.0, p_curve], np.r_[0.0, r_curve]
+    counts = times[:, order]
+    high = np.cumsum(counts * up[order], 1)[:, last]
+    low = np.cumsum(counts, 1)[:, last] - high
+    # A curve begins with nothing taken: recall 0, precision 1.
+    hits, false = (np.pad(a, ((0, 0), (1, 0))) for a in (high, low))
+    tpr, fpr = hits / hits[:, -1:], false / false[:, -1:]
+    taken = hits + false
+    curve = np.where(taken > 0, hits / np.where(taken > 0, taken, 1), 1.0)
     return {
         "accuracy": accuracy,
         "balanced_accuracy": (recall + _over(tn, tn + fp)) / 2,
@@ -91,16 +119,16 @@ def _binary(up: np.ndarray, score: np.ndarray) -> dict[str, Any]:
         "f2": beta(2.0),
         "mcc": _over(tp * tn - fp * fn, np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn))),
         "kappa": _over(accuracy - chance, 1 - chance),
-        "fowlkes_mallows": float(np.sqrt(precision * recall)),
-        "roc_auc": float(np.trapezoid(tpr, fpr)),
-        "pr_auc": float(np.trapezoid(p_from, r_from)),
-        "average_precision": float(np.sum(np.diff(r_from) * p_curve)),
-        "log_loss": float(np.mean(np.logaddexp(0, np.where(up, -score, score)))),
+        "fowlkes_mallows": np.sqrt(precision * recall),
+        "roc_auc": np.trapezoid(tpr, fpr, axis=1),
+        "pr_auc": np.trapezoid(curve, tpr, axis=1),
+        "average_precision": np.sum(np.diff(tpr, axis=1) * curve[:, 1:], 1),
+        "log_loss": times @ np.logaddexp(0, np.where(up, -score, score)) / n,
         "tp": tp,
         "fp": fp,
         "fn": fn,
         "tn": tn,
-        "positive_share": float(up.mean()),
+        "positive_share": (tp + fn) / n,
     }
 
 
@@ -131,7 +159,7 @@ def regression_metrics(y: Any, predicted: Any) -> dict[str, float]:
 
     def along(a: np.ndarray, b: np.ndarray) -> float:
         a, b = a - a.mean(), b - b.mean()
-        return _over(float(a @ b), float(np.sqrt((a @ a) * (b @ b))))
+        return float(_over(a @ b, np.sqrt((a @ a) * (b @ b))))
 
     return {
         "r2": 1 - float(error @ error) / spread if spread else 0.0,
