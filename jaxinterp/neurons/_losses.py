@@ -18,20 +18,14 @@ def losses(
 ) -> tuple[Any, Any]:
     """Sums of nats over the tokens that count, `(seq,)` as it is and `(group, seq)` ablated.
 
-    `layers units values (group, member)`: of each group of neurons its members, and what each is
-    set to; a layer beyond the last is no neuron. All are traced: one program serves all groups.
+    `layers units values (1 + group, member)`: of each group of neurons its members, and what each is
+    set to; a layer beyond the last is no neuron, and the first group has none. All are traced: one
+    program serves all groups, and the model as it is.
     """
     tokens, real = part["tokens"], part["real"]
     target = part["counted"][:, 1:]
     stack = sites(model, tokens)[site]
     shape = (stack.shape[0], stack.shape[-1])
-
-    def nats(edits: Any) -> Any:
-        logits, _ = run(model, tokens, edits=edits, mask=real)
-        logits = logits[:, :-1].astype(jnp.float32)
-        picked = jnp.take_along_axis(logits, tokens[:, 1:, None], -1)[..., 0]
-        each = jax.nn.logsumexp(logits, -1) - picked
-        return jnp.where(target, each, 0).sum(1)
 
     def ablated(group: Any) -> Any:
         # x -> keep * x + value: 1 and 0 wherever nothing is ablated.
@@ -39,15 +33,22 @@ def losses(
         keep = jnp.ones(shape, stack.dtype).at[where].set(0, mode="drop")
         value = jnp.zeros(shape, stack.dtype).at[where].set(group[2].astype(stack.dtype), mode="drop")  # fmt: skip
         wide = lambda x: x[:, None, None, :]
-        return nats([scale(site, wide(keep)), add(site, wide(value))])
+        edits = [scale(site, wide(keep)), add(site, wide(value))]
+        logits, _ = run(model, tokens, edits=edits, mask=real)
+        logits = logits[:, :-1].astype(jnp.float32)
+        picked = jnp.take_along_axis(logits, tokens[:, 1:, None], -1)[..., 0]
+        each = jax.nn.logsumexp(logits, -1) - picked
+        return jnp.where(target, each, 0).sum(1)
 
-    return nats([]), jax.lax.map(ablated, (layers, units, values))
+    found = jax.lax.map(ablated, (layers, units, values))
+    return found[0], found[1:]
 
 
 def grouped(
     neurons: np.ndarray, values: np.ndarray, groups: list[list[int]], layers: int
 ) -> tuple[Any, Any, Any]:
-    """Groups of numbers of neurons as arrays `(group, member)`, filled up with no neuron."""
+    """Groups of numbers of neurons as arrays `(1 + group, member)`, the first without a neuron."""
+    groups = [[], *groups]
     width = max(1, *(len(group) for group in groups))
     at = np.full((len(groups), width, 2), layers, np.int32)
     to = np.zeros((len(groups), width), np.float32)

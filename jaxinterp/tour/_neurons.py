@@ -11,7 +11,7 @@ import numpy as np
 import jaxinterp as ji
 
 from .. import viz
-from ._chapter import Finding, NotForThisModel, Table, listed, percent
+from ._chapter import Finding, NotForThisModel, Table, listed
 from ._texts import PIECES
 
 CTX, SKIP, BAR, KS, SECONDS = 64, 3, 0.95, (1, 2, 3), 5
@@ -34,8 +34,6 @@ def chapter(model: Any, tokenizer: Any) -> Finding:
     spared = np.array([np.delete(effect.increase[r], c).mean() for r, c in zip(rows, own, strict=True)])  # fmt: skip
     hit = effect.increase[rows, own]
     shown = max(PIECES, key=lambda kind: found[kind]["f1"] + found[kind]["gap"])
-    spread = ji.neurons.distribution(model, tested, neurons, skip=SKIP, bins=40, progress=False)
-    at = neurons.index((found[shown]["layer"], found[shown]["unit"]))
     done = [each.status == "optimal" for several in proofs.values() for each in several.values()]
     whole = study.x.shape[0] * study.x.shape[2] <= WHOLE
     where = f"of all {study.x.shape[0] * study.x.shape[2]:,} neurons" if whole else f"of the {study.x.shape[2]:,} neurons of the best one's layer"  # fmt: skip
@@ -48,7 +46,8 @@ def chapter(model: Any, tokenizer: Any) -> Finding:
             + (f"for {listed(good)} one neuron alone reaches F1 {BAR} or more on pieces that it was not chosen on."
                if good else f"for none of them one neuron alone reaches F1 {BAR} on pieces that it was not chosen on."),
             f"Ranking can overlook a better neuron; `ji.probes.best_subset` cannot. It minimises the loss of a probe over every choice {where} "
-            f"and proves that no other is better: {sum(done)} of {len(done)} searches (k = {listed([str(k) for k in KS])}) ended with a proof, the others with the gap that is shown.",
+            f"and proves that no other is better: {sum(done)} of {len(done)} searches (k = {listed([str(k) for k in KS])}) ended with a proof"
+            + ("." if all(done) else ", the others with the gap that is shown."),
             f"The test by intervention: each neuron is set to zero at every position of the pieces held out. The neuron of {list(PIECES)[most]}, {found[list(PIECES)[most]]['neuron']}, "
             f"costs its own kind most: {viz.number(hit[most])} nats per token. "
             f"In the mean over the {len(PIECES)} neurons their own kind loses {viz.number(hit.mean())} nats, and the other kinds {viz.number(spared.mean())}. "
@@ -67,16 +66,28 @@ def chapter(model: Any, tokenizer: Any) -> Finding:
                 low=effect.low, high=effect.high, title="Rise of the loss per token when a neuron is set to zero, by kind of text",
                 caption="Hover for the interval, from resampled pieces.",
             ),
-            spread.figure(at, title=f"Activations of {found[shown]['neuron']}, the neuron of {shown}, by kind of text",
-                          caption="Shares are drawn by their square root, so that rare values stay visible."),
+            pieces_figure(study, found[shown], f"Neuron {found[shown]['neuron']}, which fires on {shown}: pieces held out, by kind"),
         ],
         {"found": found, "proofs": proofs, "good": good, "increase": effect.increase, "rows": effect.rows, "kinds": effect.names, "hit": hit, "spared": spared},
     )  # fmt: skip
 
 
+def pieces_figure(study: "Study", neuron: dict[str, Any], title: str) -> viz.Figure:
+    """Mean activations of one neuron over the pieces that test, and its threshold."""
+    values = study.x[neuron["layer"], study.test, neuron["unit"]]
+    edges = np.linspace(values.min(), max(values.max(), values.min() + 1e-6), 21)
+    kinds = study.corpus.labels[study.test]
+    counts = {kind: np.histogram(values[kinds == kind], edges)[0] for kind in PIECES}
+    return viz.histogram(
+        counts, edges, title=title, x_axis="mean activation over a piece, in tens of the deviation", y_axis="share of pieces",
+        marks={"threshold": -neuron["bias"] / neuron["weight"]},
+        caption="Shares are drawn by their square root, so that few pieces stay visible.",
+    )  # fmt: skip
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Study:
-    """Pieces, their rows `x (layer, piece, ff)` in units of each neuron's deviation, and the split."""
+    """Pieces, their rows `x (layer, piece, ff)` in tens of each neuron's deviation, and the split."""
 
     corpus: Any
     x: np.ndarray
@@ -101,7 +112,7 @@ def read(model: Any, tokenizer: Any) -> Study:
     x = ji.data.activations(model, corpus, "mlp_post", mask=mask, reduce="mean", batch=len(corpus) if ctx * model.config.layers < 1000 else 8, progress=False)  # fmt: skip
     train, test = ji.data.split(corpus.groups, test=0.4, key=0, labels=corpus.labels)
     spread = np.maximum(x[:, train].std(1, keepdims=True), 1e-3)
-    return Study(corpus, x / spread, train, test)
+    return Study(corpus, x / (10 * spread), train, test)
 
 
 def best_neuron(study: Study, kind: str) -> dict[str, Any]:
@@ -111,7 +122,7 @@ def best_neuron(study: Study, kind: str) -> dict[str, Any]:
     score = study.x[best["layer"], study.test, best["unit"]] * best["weight"] + best["bias"]
     import jax
 
-    held = ji.probes.metrics(y[study.test], score, bootstrap=200, key=jax.random.key(0))
+    held = ji.probes.metrics(y[study.test], score, bootstrap=100, key=jax.random.key(0))
     low, high = held["intervals"]["f1"]
     gap = score[y[study.test]].min() - score[~y[study.test]].max()
     return {**best, "train_f1": best["f1"], "f1": held["f1"], "low": low, "high": high, "gap": float(gap)}  # fmt: skip
@@ -120,7 +131,7 @@ def best_neuron(study: Study, kind: str) -> dict[str, Any]:
 def proven(study: Study, kind: str, layer: int) -> dict[int, Any]:
     """The best k neurons with their certificates."""
     x = columns(study, layer)[study.train]
-    return ji.probes.best_subsets(x, study.corpus.labels[study.train] == kind, KS, time_limit=SECONDS)  # fmt: skip
+    return ji.probes.best_subsets(x, study.corpus.labels[study.train] == kind, KS, time_limit=SECONDS, gamma=1.0)  # fmt: skip
 
 
 def columns(study: Study, layer: int) -> np.ndarray:

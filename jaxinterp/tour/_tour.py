@@ -9,7 +9,17 @@ from typing import Any
 import jaxinterp as ji
 
 from .. import viz
-from . import _attribution, _generation, _induction, _lens, _model, _patching, _paths, _task
+from . import (
+    _attribution,
+    _generation,
+    _induction,
+    _lens,
+    _model,
+    _neurons,
+    _patching,
+    _paths,
+    _task,
+)
 from ._chapter import Chapter, Finding, NotForThisModel, Table
 
 CHAPTERS: list[Chapter] = [
@@ -21,6 +31,7 @@ CHAPTERS: list[Chapter] = [
     _paths.chapter,
     _task.chapter,
     _generation.chapter,
+    _neurons.chapter,
 ]
 
 
