@@ -6,10 +6,13 @@ the bound is then computed here, in float64, from the multipliers themselves: no
 linear-programming code enters a certificate.
 """
 
+import time
 from typing import Any
 
 import numpy as np
 import scipy
+
+FEW = 64  # columns that enter the linear program at once
 
 
 class Pool:
@@ -19,6 +22,7 @@ class Pool:
         self.q = np.zeros(0)
         self.h = np.zeros((0, d))
         self.used = np.zeros(0, np.int64)
+        self.likely = np.zeros(d, bool)
         self.most = most
         self.clock = 0
 
@@ -39,6 +43,7 @@ class Pool:
     def keep(self, columns: np.ndarray) -> None:
         """Forgets the columns that were proven out."""
         self.h = np.ascontiguousarray(self.h[:, columns])
+        self.likely = self.likely[columns]
 
 
 def largest(h: np.ndarray, k: int) -> Any:
@@ -51,13 +56,39 @@ def largest(h: np.ndarray, k: int) -> Any:
 
 
 def relax(
-    q: np.ndarray, h: np.ndarray, k: int, scale: float, seconds: float
+    q: np.ndarray, h: np.ndarray, k: int, scale: float, seconds: float, likely: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """The linear program over cuts `q (c,)`, `h (c, f)`: shares `s (f,)` and multipliers `(c,)`.
 
     `min t, t >= q_c - h_c . s, sum s <= k, 0 <= s <= 1`; None where HiGHS gives up, or
-    needs more than `seconds`.
+    needs more than `seconds`. Of many columns those `likely (f,)` to have a share are tried first, and
+    the ones that the multipliers then ask for join them (and are marked), until none is missing.
     """
+    free = h.shape[1]
+    if free <= FEW:
+        return _program(q, h, k, scale, seconds)
+    deadline = time.monotonic() + seconds
+    likely[np.argsort(-h.mean(0))[: 4 * k + 16]] = True
+    found = None
+    while True:
+        active = np.flatnonzero(likely)
+        found = _program(q, h[:, active], k, scale, deadline - time.monotonic()) or found
+        if found is None:
+            return None
+        some, mixture = found
+        shares = np.zeros(free)
+        shares[active[: len(some)]] = some
+        mixed = mixture @ h
+        kth = np.partition(mixed[active], -k)[-k] if len(active) > k else -np.inf
+        missing = np.flatnonzero((mixed > kth * (1 + 1e-9)) & ~likely)
+        if not len(missing) or time.monotonic() > deadline:
+            return shares, mixture
+        likely[missing[np.argsort(-mixed[missing])[:FEW]]] = True
+
+
+def _program(
+    q: np.ndarray, h: np.ndarray, k: int, scale: float, seconds: float
+) -> tuple[np.ndarray, np.ndarray] | None:
     cuts, free = h.shape
     rows = np.concatenate([-np.ones((cuts, 1)), -h / scale], 1)
     rows = np.concatenate([rows, np.r_[0.0, np.ones(free)][None]])

@@ -13,6 +13,7 @@ Everything is NumPy in float64: certificates are differences of nearly equal num
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -78,15 +79,16 @@ class Problem:
 
 @dataclass(frozen=True)
 class Inner:
-    """A solved problem: primal `w` (of the columns), `b`, `value`; dual `alpha`, `bound`."""
+    """A solved problem: primal `w` (of the columns), `b`, `value`; dual `alpha`, `bound`; its cut's `h`."""
 
     w: np.ndarray
     b: float
     value: float
-    alpha: np.ndarray
+    alpha: Any
     q: float
     bound: float
     iterations: int
+    h: np.ndarray | None = None
 
     @property
     def gap(self) -> float:

@@ -3,20 +3,28 @@
 A node is a set of columns that must be in and a set that still may be. Its bound is that of the best
 mixture of cuts (`_cuts.py`); a column whose forced inclusion reaches the incumbent is dropped, one
 whose exclusion does is put in. New cuts come from the probe at the relaxed shares, halfway to the
-best shares so far, which keeps the shares from jumping.
+best shares so far, which keeps the shares from jumping. Where few supports are left, each is solved;
+where few columns are left of a regression, the fit without each of them says which cannot be missing.
 """
 
 import heapq
+import math
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from ._cuts import Pool, forced, largest, relax
-from ._problem import Inner, Problem, solve
+from ._direct import Direct
+from ._gram import Gram
+from ._problem import Inner
 
 Support = tuple[int, ...]
 PER_NODE = 40  # cuts that enter one linear program
+WIDEST = 64  # columns of a relaxed point that are solved for, times the root of what k asks
+NARROW = 256  # columns of a regression whose fits without each are taken at a node
+ROUNDING = 1e-6  # of the value without columns: values below it are known to tol times it, not tol
 
 
 @dataclass(order=True)
@@ -32,28 +40,30 @@ class Search:
 
     def __init__(
         self,
-        problem: Problem,
+        problem: Direct | Gram,
         k: int,
         tol: float,
         deadline: float,
         screen: bool = True,
         inner_tol: float = 1e-10,
-        points: tuple[np.ndarray, ...] = (),
+        points: tuple[Any, ...] = (),
     ) -> None:
         self.problem, self.k, self.tol, self.deadline = problem, k, tol, deadline
         self.screen, self.inner_tol = screen, inner_tol
-        d = problem.x.shape[1]
+        self.whole = d = problem.d
         self.columns = np.arange(d)
         self.pool = Pool(d)
-        self.points: list[np.ndarray] = []
+        self.points: list[Any] = []
         self.best: Inner | None = None
         self.support: Support = ()
         self.upper = self.floor = np.inf
         self.solved: dict[Support, tuple[float, float]] = {}
         self.nodes = self.cuts = 0
-        self.empty = self.cut(np.arange(0)).value
-        for point in points:
-            self.learn(point)
+        self.rough = 1e-3
+        empty = self.cut(np.arange(0)).value
+        self.empty = empty if np.isfinite(empty) or not isinstance(problem, Gram) else problem.unit
+        for point, (q, h) in zip(points, problem.cuts(list(points)), strict=True):
+            self.learn(point, q, h)
 
     @property
     def late(self) -> bool:
@@ -62,28 +72,31 @@ class Search:
     @property
     def enough(self) -> float:
         """A bound from here on proves the incumbent, to the tolerance."""
-        return self.upper - self.tol * abs(self.upper)
+        if self.best is None:
+            return np.inf
+        return self.upper - self.tol * max(abs(self.upper), ROUNDING * self.empty)
 
     def cut(self, columns: np.ndarray, s: np.ndarray | None = None) -> Inner:
         """Solves the probe on the columns (numbers among those left), keeps its cut and offers it."""
-        # A relaxed point is there for its cut alone, which needs no last digits.
-        rough = s is not None and bool((s < 1).any())
-        tol = max(self.inner_tol, 0.1 * self.tol) if rough else self.inner_tol
-        inner = solve(self.problem, columns, s, tol=tol)
-        self.learn(inner.alpha)
-        if not rough and 0 < len(columns) <= self.k:
+        # A relaxed point is there for its cut alone, which needs no more digits than the gap has.
+        relaxed = s is not None and bool((s < 1).any())
+        tol = max(self.inner_tol, self.rough) if relaxed else self.inner_tol
+        inner = self.problem.solve(columns, s, tol=tol)
+        assert inner.h is not None
+        self.learn(inner.alpha, inner.q, inner.h)
+        if not relaxed and 0 < len(columns) <= self.k:
             name = tuple(int(c) for c in self.columns[columns])
             self.solved[name] = inner.value, inner.bound
             if inner.value < self.upper:
                 self.upper, self.best, self.support = inner.value, inner, name
         return inner
 
-    def learn(self, alpha: np.ndarray) -> None:
+    def learn(self, point: Any, q: float, h: np.ndarray) -> None:
         """A cut from any dual feasible point."""
         self.cuts += 1
-        if len(self.points) < 60 and len(self.columns) == self.problem.x.shape[1]:
-            self.points.append(alpha)
-        self.pool.add(self.problem.q(alpha), self.problem.h(alpha))
+        if len(self.points) < 60 and len(self.columns) == self.whole:
+            self.points.append(point)
+        self.pool.add(q, h)
 
     def offer(self, columns: np.ndarray) -> tuple[float, float]:
         """Tries a support: its value, and the bound that its dual proves."""
@@ -135,11 +148,20 @@ class Search:
         gains: list[float] = []
         for turn in range(rounds + 1):
             left = self.k - len(inside)
+            if turn == 0 and self.screen and 0 < left < len(free):
+                bound, inside, free = self.needed(bound, inside, free)
+                shares, left = np.zeros(len(free)), self.k - len(inside)
+                if bound >= self.enough or left < 0:
+                    return max(bound, self.upper) if left < 0 else bound, inside, free, shares, True
             if len(free) <= left or left == 0:
                 full = inside if left == 0 else np.concatenate([inside, free])
                 if len(full):
                     bound = max(bound, self.offer(full)[1])
                 return bound, full, free[:0], shares[:0], True
+            supports = math.comb(len(free), left) * (8 if rounds > 8 else 1)
+            if supports <= self.problem.at_once and not self.late:
+                bound = max(bound, self.every(inside, free, left))
+                return bound, inside, free[:0], shares[:0], True
             # Every cut alone, in one pass over the pool; then the best mixture.
             h = self.pool.h[:, free]
             q = self.pool.q - self.pool.h[:, inside].sum(1)
@@ -150,7 +172,9 @@ class Search:
             best = int(np.argmax(alone))
             one_q, one_h = float(q[best]), h[best]
             scale, seconds = min(self.upper, self.empty), self.deadline - time.monotonic()
-            found = relax(q[chosen], h[chosen], left, scale, seconds)
+            likely = self.pool.likely[free]
+            found = relax(q[chosen], h[chosen], left, scale, seconds, likely)
+            self.pool.likely[free] = likely
             if found is not None:
                 shares, mixture = found
                 self.pool.touch(chosen[mixture > 1e-9])
@@ -162,6 +186,8 @@ class Search:
             bound = max(bound, now)
             if bound >= self.enough:
                 break
+            open_gap = (self.upper - bound) / max(abs(self.upper), 1e-12)
+            self.rough = min(1e-3, max(0.1 * self.tol, 0.01 * open_gap)) if self.best else 1e-3
             if self.screen:
                 keep = with_it < self.upper
                 into = keep & (without >= self.upper)
@@ -181,6 +207,9 @@ class Search:
             if centre is not None and not _integral(shares):
                 point = 0.5 * (point + centre)
             point[point < 5e-3] = 0
+            widest = max(WIDEST, 4 * self.k)
+            if np.count_nonzero(point) > widest:
+                point[np.argsort(-point, kind="stable")[widest:]] = 0
             support = np.flatnonzero(point)
             value = self.cut(support, point[support]).value
             if not _integral(point):
@@ -189,13 +218,35 @@ class Search:
                 lowest, centre = value, point
         return bound, inside, free, shares, False
 
+    def needed(
+        self, bound: float, inside: np.ndarray, free: np.ndarray
+    ) -> tuple[float, np.ndarray, np.ndarray]:
+        """The fit without each free column of few: what cannot be missing comes in."""
+        columns = np.concatenate([inside, free])
+        if len(columns) > NARROW or (found := self.problem.without(columns)) is None:
+            return bound, inside, free
+        whole, each = found
+        each = each[len(inside) :]
+        # All but `left` of the free columns are missing: the least of their bounds that must be met.
+        out = len(columns) - self.k
+        bound = max(bound, whole, float(np.partition(each, out - 1)[out - 1]))
+        into = each >= self.upper
+        return bound, np.concatenate([inside, free[into]]), free[~into]
+
+    def every(self, inside: np.ndarray, free: np.ndarray, left: int) -> float:
+        """The bound over all supports of a node, each solved."""
+        options = (
+            {} if isinstance(self.problem, Gram) else {"tol": self.inner_tol, "enough": self.upper}
+        )
+        lowest, best, value = self.problem.every(inside, free, left, **options)
+        if best is not None and value < self.upper:
+            self.offer(best)
+        return lowest
+
     def shrink(self, alive: np.ndarray) -> None:
         """Forgets the columns that are proven out: data, cuts and all."""
         self.columns = self.columns[alive]
-        p = self.problem
-        self.problem = Problem(
-            np.ascontiguousarray(p.x[:, alive]), p.y, p.omega, p.gamma, p.loss, p.intercept
-        )
+        self.problem = self.problem.keep(alive)
         self.pool.keep(alive)
 
     def run(self) -> float:

@@ -1,0 +1,264 @@
+r"""Least squares from inner products: after $X^T X$, no step of the search depends on n.
+
+With weights w and multipliers $\nu$ of the constraints $C w = e$, the dual point is the residual
+$\alpha = y - Xw$, and everything that a cut needs is an inner product:
+
+$$ q = \frac{1}{2n} (y^T y - w^T G w + 2 \nu \cdot e), \qquad
+   h_j = \frac{\gamma}{2n} (X_j^T y - (G w)_j + (C^T \nu)_j)^2. $$
+
+Any w and any $\nu$ are feasible, so that a cut never depends on how well they were solved for.
+Columns of G are made when they are first needed. What rounding could have done is taken off bounds
+and added to values.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy
+
+from ._problem import Inner
+from ._products import Columns
+
+EPS = 4 * float(np.finfo(np.float64).eps)
+FEASIBLE = 1e-9
+
+
+@dataclass(frozen=True)
+class Point:
+    """A dual point: weights of some columns, and the multipliers of the constraints."""
+
+    columns: np.ndarray
+    w: np.ndarray
+    nu: np.ndarray
+
+
+class Gram:
+    """A regression for the search: centred data, their products, constraints with rows of unit norm."""
+
+    at_once = 100_000  # supports that `every` takes rather than a branch
+
+    def __init__(
+        self, x: Columns, y: np.ndarray, gamma: float, c: np.ndarray, e: np.ndarray
+    ) -> None:
+        self.x, self.y, self.gamma, self.c, self.e = x, y, gamma, c, e
+        n, d = x.x.shape
+        self.n, self.d = n, d
+        self.yy = float(y @ y)
+        self.steep = 10 * self.yy
+        self.r = x.products(y[None])[0]
+        self.squares = np.einsum("ij,ij->j", x.x, x.x)
+        self.norms = np.sqrt(self.squares)
+        self.slot = np.full(d, -1)
+        self.g = np.zeros((0, d))
+        self.filled = 0
+        if d <= 256:
+            self.rows(np.arange(d))
+
+    @property
+    def unit(self) -> float:
+        """The value without any column."""
+        return self.yy / (2 * self.n)
+
+    def rows(self, columns: np.ndarray) -> np.ndarray:
+        """Rows of G, `(len(columns), d)`."""
+        new = columns[self.slot[columns] < 0]
+        if len(new):
+            if self.filled + len(new) > len(self.g):
+                room = np.empty((max(len(new), len(self.g)), self.d))
+                self.g = np.concatenate([self.g, room])
+            self.slot[new] = np.arange(self.filled, self.filled + len(new))
+            self.g[self.slot[new]] = self.x.products(np.ascontiguousarray(self.x.x[:, new].T))
+            self.filled += len(new)
+        return self.g[self.slot[columns]]
+
+    def keep(self, alive: np.ndarray) -> "Gram":
+        """The same problem on some of the columns; products that were made stay made."""
+        new = object.__new__(Gram)
+        new.__dict__.update(self.__dict__)
+        new.x, new.d, new.c = self.x.keep(alive), len(alive), self.c[:, alive]
+        new.r, new.squares, new.norms = self.r[alive], self.squares[alive], self.norms[alive]
+        made = np.flatnonzero(self.slot[alive] >= 0)
+        new.g = np.ascontiguousarray(self.g[self.slot[alive[made]]][:, alive])
+        new.slot = np.full(len(alive), -1)
+        new.slot[made] = np.arange(len(made))
+        new.filled = len(made)
+        return new
+
+    def cuts(self, points: list[Point]) -> list[tuple[float, np.ndarray]]:
+        """`cut` of several points; their columns enter G together."""
+        if points:
+            self.rows(np.unique(np.concatenate([point.columns for point in points])))
+        return [self.cut(point) for point in points]
+
+    def cut(self, point: Point) -> tuple[float, np.ndarray]:
+        """`q` and `h (d,)` of any point, each on the safe side of rounding."""
+        rows = self.rows(point.columns)
+        size = np.sqrt(self.yy) + float(np.abs(point.w) @ self.norms[point.columns])
+        whole = point.w @ rows
+        slack = self.r - whole + point.nu @ self.c
+        h = self.gamma / (2 * self.n) * (np.abs(slack) + EPS * self.norms * size) ** 2
+        q = self.yy - float(whole[point.columns] @ point.w) + 2 * float(point.nu @ self.e)
+        return (q - EPS * size**2) / (2 * self.n), h
+
+    def solve(self, columns: np.ndarray, s: np.ndarray | None = None, *, tol: float = 0.0) -> Inner:
+        """The regression on some columns, each with its share; infinite where C w = e cannot be met."""
+        root = np.ones(len(columns)) if s is None else np.sqrt(s)
+        block = self.rows(columns)[:, columns] * root * root[:, None]
+        v, nu, met = bordered(
+            block[None], (root * self.r[columns])[None], (self.c[:, columns] * root)[None],
+            self.e, self.gamma, self.steep,
+        )  # fmt: skip
+        v, nu = v[0], nu[0]
+        point = Point(columns, v * root, nu)
+        q, h = self.cut(point)
+        bound = q - float(h[columns] @ root**2)
+        size = np.sqrt(self.yy) + float(np.abs(v) @ (root * self.norms[columns]))
+        value = self.yy - 2 * float(v @ (root * self.r[columns])) + float(v @ block @ v)
+        value = (value + float(v @ v) / self.gamma + EPS * size**2) / (2 * self.n)
+        return Inner(
+            point.w, 0.0, value if met[0] else np.inf, point, q,
+            bound if met[0] else np.inf, 1, h,
+        )  # fmt: skip
+
+    def every(
+        self, inside: np.ndarray, free: np.ndarray, left: int
+    ) -> tuple[float, np.ndarray | None, float]:
+        """All supports `inside` plus `left` of the free columns, each solved and bounded.
+
+        The smallest bound, the support of the smallest value (None where none meets C w = e) and it.
+        """
+        if left > 1:
+            columns = np.concatenate([inside, free])
+            block = self.rows(columns)[:, columns]
+        else:  # products among the free columns are never needed
+            block = None
+            across = self.rows(inside)
+        lowest, best, least = np.inf, None, np.inf
+        for chosen in combinations(len(free), left):
+            k = len(inside) + left
+            where = np.empty((len(chosen), k), int)
+            where[:, : len(inside)] = np.arange(len(inside))
+            where[:, len(inside) :] = len(inside) + chosen
+            support = np.concatenate([inside, free])[where]
+            if block is not None:
+                g = block[where[:, :, None], where[:, None, :]]
+            else:
+                g = np.empty((len(chosen), k, k))
+                g[:, :-1, :-1] = across[:, inside]
+                g[:, :-1, -1] = g[:, -1, :-1] = across[:, support[:, -1]].T
+                g[:, -1, -1] = self.squares[support[:, -1]]
+            r, c = self.r[support], np.moveaxis(self.c[:, support], 0, 1)
+            w, nu, met = bordered(g, r, c, self.e, self.gamma, self.steep)
+            norms = self.norms[support]
+            size = np.sqrt(self.yy) + np.einsum("ij,ij->i", np.abs(w), norms)
+            whole = np.einsum("ijk,ik->ij", g, w)
+            slack = np.abs(r - whole + np.einsum("im,imj->ij", nu, c)) + EPS * norms * size[:, None]
+            inner = np.einsum("ij,ij->i", whole, w)
+            bound = self.yy - inner + 2 * nu @ self.e - self.gamma * (slack**2).sum(1)
+            value = self.yy - 2 * np.einsum("ij,ij->i", r, w) + inner + (w**2).sum(1) / self.gamma
+            bound = np.where(met, bound - EPS * size**2, np.inf)
+            value = np.where(met, value + EPS * size**2, np.inf)
+            lowest = min(lowest, float(bound.min()) / (2 * self.n))
+            at = int(np.argmin(value))
+            if value[at] / (2 * self.n) < least:
+                least, best = float(value[at]) / (2 * self.n), support[at]
+        return lowest, best, least
+
+    def without(self, columns: np.ndarray) -> tuple[float, np.ndarray]:
+        """Bounds of the regression on all these columns, and on all but each of them.
+
+        No support among the columns has a value below the first; none that leaves column j out has
+        one below the j-th. Weak ridges, where cuts are poor, are where these are strong.
+        """
+        g = self.rows(columns)[:, columns]
+        c = self.c[:, columns]
+        w, nu, met = bordered(
+            g[None], self.r[columns][None], c[None], self.e, self.gamma, self.steep
+        )
+        if not met[0]:
+            return np.inf, np.full(len(columns), np.inf)
+        eye = np.eye(len(columns))
+        scale = 1 / np.sqrt(1 / self.gamma + np.diag(g))
+        inverse = (g + eye / self.gamma) * scale * scale[:, None] + 1e-14 * eye
+        inverse = scipy.linalg.inv(inverse) * scale * scale[:, None]
+        # Taking column j out moves the weights along column j of the inverse on C w = 0.
+        along = inverse @ c.T
+        middle = np.linalg.pinv(c @ along, rcond=1e-11, hermitian=True) @ along.T
+        spread = np.diag(inverse) - np.einsum("jm,mj->j", along, middle)
+        fixed = spread <= 1e-9 * np.diag(inverse)  # the constraints alone decide this weight
+        size = np.where(fixed, 0, w[0] / np.where(fixed, 1, spread))
+        moved = w[0][:, None] - (inverse - along @ middle) * size
+        multipliers = nu[0][:, None] + middle * size
+        out = np.flatnonzero(~fixed)
+        moved[out, out] = 0
+        moved = np.concatenate([w[0][:, None], moved], 1)
+        multipliers = np.concatenate([nu[0][:, None], multipliers], 1)
+        whole = g @ moved
+        size = np.sqrt(self.yy) + self.norms[columns] @ np.abs(moved)
+        slack = self.r[columns][:, None] + c.T @ multipliers - whole
+        loss = (np.abs(slack) + EPS * np.outer(self.norms[columns], size)) ** 2
+        loss[np.arange(len(g)), np.arange(len(g)) + 1] = 0
+        bound = self.yy - np.einsum("ij,ij->j", whole, moved) + 2 * (self.e @ multipliers)
+        bound = (bound - self.gamma * loss.sum(0) - EPS * size**2) / (2 * self.n)
+        return float(bound[0]), np.maximum(bound[0], bound[1:])
+
+
+def combinations(d: int, k: int, chunk: int = 20_000) -> Any:
+    """All k-subsets of 0..d-1 as arrays `(at most about chunk, k)`."""
+    import itertools
+
+    every = itertools.combinations(range(d), k)
+    while True:
+        some = np.fromiter(itertools.chain.from_iterable(itertools.islice(every, chunk)), int)
+        if not len(some):
+            return
+        yield some.reshape(-1, k)
+
+
+def bordered(
+    g: np.ndarray, r: np.ndarray, c: np.ndarray, e: np.ndarray, gamma: float, steep: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    r"""`(g + I/gamma) w = r + c^T nu`, `c w = e`, for a batch: w `(b, k)`, nu `(b, m)`, met `(b,)`.
+
+    Where `c w = e` has no solution, `met` is False and nu so large along what is missing that its
+    product with it is `steep`.
+    """
+    batch, k = r.shape
+    if k == 0:
+        met = np.full(batch, bool((np.abs(e) <= FEASIBLE).all()))
+        return np.zeros((batch, 0)), np.tile(steep * e / max(float(e @ e), 1e-300), (batch, 1)), met
+    a = g + np.eye(k) / gamma
+    scale = 1 / np.sqrt(np.einsum("ijj->ij", a))
+    # Equal diagonals, and a trace on them: columns that rounding cannot tell apart stay solvable.
+    even = a * scale[:, :, None] * scale[:, None, :] + 1e-15 * np.eye(k)
+    right = np.concatenate([r[:, :, None], np.swapaxes(c, 1, 2)], 2)
+
+    def apply(right: np.ndarray) -> np.ndarray:
+        return scale[:, :, None] * np.linalg.solve(even, scale[:, :, None] * right)
+
+    found = apply(right)
+    found = found + apply(right - a @ found)
+    w, along = found[:, :, 0], found[:, :, 1:]
+    nu = np.zeros((batch, len(e)))
+    met = np.ones(batch, bool)
+    if len(e):
+        middle = c @ along
+        diagonal = np.sqrt(np.maximum(np.einsum("ijj->ij", middle), 0))
+        even_out = np.where(diagonal > 0, 1 / np.where(diagonal > 0, diagonal, 1), 0)
+        values, vectors = np.linalg.eigh(middle * even_out[:, :, None] * even_out[:, None, :])
+        inverse = np.where(values > 1e-11, 1 / np.maximum(values, 1e-11), 0)
+        for _ in range(2):
+            missing = e - np.einsum("imk,ik->im", c, w)
+            part = np.einsum("iml,im->il", vectors, even_out * missing) * inverse
+            step = even_out * np.einsum("iml,il->im", vectors, part)
+            nu, w = nu + step, w + np.einsum("ikm,im->ik", along, step)
+        missing = e - np.einsum("imk,ik->im", c, w)
+        room = FEASIBLE * (np.abs(e) + np.einsum("imk,ik->im", np.abs(c), np.abs(w)))
+        unmet = np.abs(missing) > np.maximum(room, 1e-300)
+        met = ~unmet.any(1)
+        # Along what no weights here can meet, nu may be as large as we like: a steep cut.
+        away = np.where(even_out > 0, even_out**2, 1.0) * np.where(unmet, missing, 0)
+        away = away * (steep / np.maximum((away * missing).sum(1), 1e-300))[:, None]
+        nu = np.where(met[:, None], nu, nu + away)
+    return w, nu, met
