@@ -68,6 +68,39 @@ def control_labels(types: Any, y: Any, *, key: Any) -> np.ndarray:
     return y[drawn][which]
 
 
+def control_heads(types: Any, sentences: Any, *, key: Any) -> np.ndarray:
+    r"""The row that each word attaches to by a rule of its type alone: itself, the first or the last.
+
+    The control task for dependency heads of Hewitt & Liang 2019 (https://arxiv.org/abs/1909.03368):
+    every type draws one of three rules, the same in every sentence.
+
+    **Arguments:** `types (n,)` of words in the order of the text; `sentences (n,)`, which sentence each
+    belongs to, its words together; `key`.
+
+    **Returns:** `(n,)` ints, rows of the same arrays.
+
+    ```python
+    ji.probes.control_heads(["a", "b", "a", "c"], [0, 0, 0, 1], key=jax.random.key(0))
+    ```
+
+    Law: words of one type in one place of their sentences attach alike.
+    """
+    types, sentences = np.asarray(types), np.asarray(sentences)
+    starts = np.r_[0, np.flatnonzero(sentences[1:] != sentences[:-1]) + 1]
+    if types.ndim != 1 or types.shape != sentences.shape or not types.size:
+        raise ValueError(
+            f"There is one type and one sentence per word, (n,); got {types.shape}, "
+            f"{sentences.shape}."
+        )
+    if len(starts) != len(np.unique(sentences)):
+        raise ValueError("The words of a sentence stand together: sort rows by sentence.")
+    own = np.searchsorted(starts, np.arange(len(types)), side="right") - 1
+    ends = np.r_[starts[1:], len(types)] - 1
+    kinds, which = np.unique(types, return_inverse=True)
+    rule = np.asarray(jax.random.randint(key, kinds.shape, 0, 3))[which]
+    return np.choose(rule, [np.arange(len(types)), starts[own], ends[own]])
+
+
 def shuffled_labels(y: Any, count: int = 20, *, key: Any) -> np.ndarray:
     r"""$y_{\pi(i)}$ for random orders $\pi$, `(count, n)`: what a probe scores on chance alone.
 

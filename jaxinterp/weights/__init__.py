@@ -16,4 +16,5 @@ from ._decompose import by_neuron as by_neuron
 from ._factored import Factored as Factored
 from ._fold_norms import fold_norms as fold_norms
 from ._process import process as process
+from ._reinitialised import reinitialised as reinitialised
 from ._value_bias import fold_value_bias as fold_value_bias

@@ -1,0 +1,88 @@
+"""The random-model baseline: the same architecture, with weights that learnt nothing."""
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
+
+import equinox as eqx
+import jax
+
+from .._survey import Intervened
+from ._leaves import wide
+
+HOW = ("normal", "permute")
+
+
+def reinitialised(model: Any, *, key: Any, how: str = "normal", keep: Iterable[str] = ()) -> Any:
+    r"""$w'_\ell \sim \mathcal N(\bar w_\ell, \mathrm{std}(w_\ell))$, or $w_\ell$ in random order: every leaf of every layer.
+
+    What a probe finds in its activations owes nothing to training, only to architecture, scale and
+    tokens. Gains of norms and biases are leaves like others: all of one value, they stay.
+
+    **Arguments:**
+
+    - `model`: of any family; edits of an intervened one stay as they are.
+    - `key`: a `jax.random.key`.
+    - `how`: `"normal"` draws each layer's leaf with its own mean and standard deviation; `"permute"`
+      keeps its entries and changes their places, outliers included.
+    - `keep`: paths of leaves that stay, as `"w_embed"` or `"blocks.attn"`.
+
+    **Returns:** a new model of the same shapes and dtypes, whose config no longer names a source.
+
+    **Raises:** ValueError for another `how`, or a path that the model lacks.
+
+    ```python
+    chance = ji.weights.reinitialised(model, key=jax.random.key(0))
+    x = ji.data.activations(chance, tokens, "mlp_post", reduce="mean")
+    ```
+
+    Law: permuted, every layer's leaf has the entries that it had; drawn, their mean and deviation.
+    """
+    if how not in HOW:
+        raise ValueError(f"how is 'normal' or 'permute'; got {how!r}.")
+    if isinstance(model, Intervened):
+        inside = reinitialised(model.model, key=key, how=how, keep=keep)
+        return dataclasses.replace(model, model=inside)
+    keep = (keep,) if isinstance(keep, str) else tuple(keep)
+    weights, rest = eqx.partition(model, eqx.is_inexact_array)
+    paths = [
+        jax.tree_util.keystr(path, simple=True, separator=".")
+        for path, _ in jax.tree_util.tree_leaves_with_path(weights)
+    ]
+    for each in keep:
+        if not any(_within(path, each) for path in paths):
+            raise ValueError(f"keep names leaves of the model: {', '.join(paths)}; got {each!r}.")
+    drawn = _drawn(weights, key, how, tuple(any(_within(p, each) for each in keep) for p in paths))
+    new = eqx.combine(drawn, rest)
+    if getattr(getattr(new, "config", None), "source", None) is not None:
+        config = dataclasses.replace(new.config, source=None)
+        new = dataclasses.replace(new, config=config)
+    return new
+
+
+def _within(path: str, name: str) -> bool:
+    return path == name or path.startswith(name + ".")
+
+
+@eqx.filter_jit
+def _drawn(weights: Any, key: Any, how: str, kept: tuple[bool, ...]) -> Any:
+    found, tree = jax.tree_util.tree_flatten_with_path(weights)
+    new = []
+    for number, ((path, w), stays) in enumerate(zip(found, kept, strict=True)):
+        own = jax.random.fold_in(key, number)
+        stacked = jax.tree_util.keystr(path, simple=True, separator=".").startswith("blocks.")
+        layers = w if stacked else w[None]
+        drawn = jax.vmap(_normal if how == "normal" else _permuted)(
+            jax.random.split(own, len(layers)), layers
+        )
+        new.append(w if stays else drawn.reshape(w.shape))
+    return jax.tree.unflatten(tree, new)
+
+
+def _normal(key: Any, w: Any) -> Any:
+    full = wide(w)
+    return (full.mean() + full.std() * jax.random.normal(key, w.shape, full.dtype)).astype(w.dtype)
+
+
+def _permuted(key: Any, w: Any) -> Any:
+    return jax.random.permutation(key, w.reshape(-1)).reshape(w.shape)
