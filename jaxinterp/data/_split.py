@@ -68,10 +68,8 @@ def split(
         here = [g for g in range(len(names)) if count[g, kind] and side[g] >= 0]
         for g in mine:
             missing = wanted[kind] - have[kind]
-            last = g == mine[-1]
-            both = {int(side[h]) for h in here}
             to_test = count[g, kind] <= 2 * missing if missing > 0 else False
-            if last and len(both) == 1:
+            if g == mine[-1] and len(both := {int(side[h]) for h in here}) == 1:
                 to_test = both == {0}
             side[g] = int(to_test)
             have += count[g] * to_test

@@ -8,6 +8,7 @@
 | `token_strip`, `contexts` | a text, or rows of texts, shaded by a value per token |
 | `histogram` | histograms by class over shared bins |
 | `lines`, `table` | curves and plain tables |
+| `by_layer`, `by_k`, `by_size` | records of a probing study |
 | `page` | chapters of text and figures as one HTML file |
 | `show`, `treescope_html` | models, edits and activations, opened up in a notebook |
 | `mpl.heatmap`, `mpl.attention`, ... | the same with matplotlib, onto axes of yours |
@@ -25,6 +26,9 @@ from ._lens_table import lens_table as lens_table
 from ._lines import lines as lines
 from ._page import Chapter as Chapter
 from ._page import page as page
+from ._studies import by_k as by_k
+from ._studies import by_layer as by_layer
+from ._studies import by_size as by_size
 from ._table import table as table
 from ._text import number as number
 from ._text import visible as visible

@@ -23,24 +23,30 @@ def lines(
     y_axis: str = "y",
     bands: Mapping[str, tuple[Any, Any]] | None = None,
     marks: Mapping[str, float | int] | None = None,
+    log: bool = False,
     caption: str = "",
 ) -> Figure:
     """Draws one curve per entry of `series` (each `(point,)`), all over the same `x` (0, 1, 2 ... if left out).
 
     `bands` gives some of the series an interval, `{name: (low, high)}`, shaded behind the curve and
-    told on hover. `marks` names values of `x` that get a vertical line. NaN breaks a curve. Hovering
-    a point shows its value.
+    told on hover. `marks` names values of `x` that get a vertical line. NaN breaks a curve. With
+    `log`, x is positive and equal ratios are equally far. Hovering a point shows its value.
     """
     curves, xs = checked(series, x, bands)
+    if log and not (xs > 0).all():
+        raise ValueError(f"A logarithmic axis holds positive numbers; x has {xs.min():g}.")
+    at = np.log if log else np.asarray
     finite = np.concatenate(
         [v[np.isfinite(v)] for one in curves for v in one.arrays] + [np.zeros(1)]
     )
     y_ticks, x_ticks = ticks(finite.min(), finite.max()), ticks(xs.min(), xs.max())
+    if log:
+        x_ticks = log_ticks(xs.min(), xs.max())
     y_low, y_high = y_ticks[0], y_ticks[-1]
-    x_low, x_high = float(xs.min()), max(float(xs.max()), float(xs.min()) + 1e-9)
+    x_low, x_high = float(at(xs.min())), max(float(at(xs.max())), float(at(xs.min())) + 1e-9)
 
     def place(u: Any, v: Any) -> tuple[float, float]:
-        across = _LEFT + (_W - _LEFT - _RIGHT) * (u - x_low) / (x_high - x_low)
+        across = _LEFT + (_W - _LEFT - _RIGHT) * (float(at(u)) - x_low) / (x_high - x_low)
         down = _TOP + (_H - _TOP - _BOTTOM) * (y_high - v) / (y_high - y_low)
         return round(across, 1), round(down, 1)
 
@@ -64,8 +70,8 @@ def lines(
         right=_W - _RIGHT,
         top=_TOP,
         bottom=_H - _BOTTOM,
-        y_ticks=[(place(x_low, v)[1], number(v)) for v in y_ticks],
-        x_ticks=[(place(u, y_low)[0], number(u)) for u in x_ticks if x_low <= u <= x_high],
+        y_ticks=[(place(xs.min(), v)[1], number(v)) for v in y_ticks],
+        x_ticks=[(place(u, y_low)[0], number(u)) for u in x_ticks if xs.min() <= u <= xs.max()],
         marks=[(place(u, y_low)[0], name) for name, u in (marks or {}).items()],
         x_axis=x_axis,
         y_axis=y_axis,
@@ -130,6 +136,15 @@ def ticks(low: float | int, high: float | int, about: int = 5) -> list[float]:
     step *= next(m for m in (1, 2, 5, 10) if span / (step * m) <= about)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     return [round(i * step, 10) for i in range(first, max(last, first + 1) + 1)]
+
+
+def log_ticks(low: float | int, high: float | int, about: int = 9) -> list[float]:
+    """Powers of 2, 4, 8 ... or of 10 in [low, high]: `log_ticks(1, 8) == [1, 2, 4, 8]`."""
+    decades = math.log10(max(high / low, 1.0))
+    base = 10.0 if decades > 4 else 2.0
+    first, last = math.ceil(math.log(low, base) - 1e-9), math.floor(math.log(high, base) + 1e-9)
+    every = max(1, -(-(last - first + 1) // about))
+    return [base**i for i in range(first, last + 1, every)] or [float(low)]
 
 
 def _mean(values: np.ndarray) -> float:

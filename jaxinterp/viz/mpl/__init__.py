@@ -6,6 +6,7 @@
 | `attention` | a pattern (query, key), or several (head, query, key) |
 | `lens_table` | top tokens (layer, pos), coloured by probability |
 | `lines` | curves with confidence bands |
+| `by_layer`, `by_k`, `by_size` | records of a probing study |
 | `histogram` | histograms by class over shared bins |
 
 Arguments, defaults, colours and errors are those of the functions of the same name in
@@ -19,3 +20,6 @@ from ._heatmap import heatmaps as heatmaps
 from ._histogram import histogram as histogram
 from ._lens_table import lens_table as lens_table
 from ._lines import lines as lines
+from ._studies import by_k as by_k
+from ._studies import by_layer as by_layer
+from ._studies import by_size as by_size

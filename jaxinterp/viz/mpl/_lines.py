@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from .._lines import checked
-from .._text import plain
+from .._lines import checked, log_ticks
+from .._text import number, plain
 from ._axes import axes, say
 
 
@@ -18,6 +18,7 @@ def lines(
     y_axis: str = "y",
     bands: Mapping[str, tuple[Any, Any]] | None = None,
     marks: Mapping[str, float | int] | None = None,
+    log: bool = False,
 ) -> Any:
     """Draws one curve per entry of `series` onto `ax`, with its band behind it; returns the axes.
 
@@ -29,6 +30,8 @@ def lines(
     ```
     """
     curves, xs = checked(series, x, bands)
+    if log and not (xs > 0).all():
+        raise ValueError(f"A logarithmic axis holds positive numbers; x has {xs.min():g}.")
     ax = axes(ax)
     for one in curves:
         ax.plot(xs, one.values, color=one.colour, linewidth=1.8, label=_legend(one.name))
@@ -38,6 +41,11 @@ def lines(
         ax.axvline(u, color="#8c959f", linestyle="--", linewidth=1)
         ax.annotate(plain(name), (u, 1), xycoords=("data", "axes fraction"), xytext=(4, -10),
                     textcoords="offset points", fontsize="small", parse_math=False)  # fmt: skip
+    if log:
+        at = log_ticks(xs.min(), xs.max())
+        ax.set_xscale("log", base=2)
+        ax.set_xticks(at, [number(u) for u in at], minor=False)
+        ax.minorticks_off()
     if len(curves) > 1:
         for text in ax.legend(frameon=False).get_texts():
             text.set_parse_math(False)

@@ -1,0 +1,227 @@
+"""Texts from files, one document after another, each with its label and a group of its own."""
+
+import dataclasses
+import gzip
+import json
+import lzma
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from ._corpus import Corpus, Document
+from ._rng import generator
+
+KINDS = (".txt", ".jsonl")
+PACKED = {".xz": lzma.open, ".gz": gzip.open}
+_CHUNK = 1 << 20
+
+
+def read_texts(
+    *paths: Any,
+    most: int | None = None,
+    chars: int | None = None,
+    least: int = 1,
+    key: Any = None,
+    separator: str | None = None,
+) -> Iterator[Document]:
+    r"""$(f_1, f_2, \dots) \mapsto (d_1, d_2, \dots)$: the documents of files, labelled by the file's name.
+
+    Files are read a megabyte at a time; what is not asked for is not kept.
+
+    **Arguments:**
+
+    - `paths`: files, or folders of which every file is read in the order of names. `de.txt`,
+      `de.txt.xz`, `de.jsonl.gz`: the label is what stands before the first dot. A line of `.jsonl`
+      is `{"text": ...}`, with a `"label"` and a `"group"` of its own if it has one.
+    - `most`: documents of each file; without a `key` the first ones, with a `key` (a JAX key or an
+      int) drawn from the whole file, in its order.
+    - `chars`: an excerpt of so many characters of each document: from its beginning, with a `key`
+      from a place drawn at random, where a line or else a word begins.
+    - `least`: documents of fewer characters are left out.
+    - `separator`: between the documents of a `.txt`. None: a line with one NUL character if the
+      file's first megabyte has one, else blank lines, else every line is a document.
+
+    **Returns:** an iterator of `Document`s. `group` is the file and the number of the document, so
+    that `split` never parts what came from one.
+
+    **Raises:** `FileNotFoundError` for a path that is not there; `ValueError` for a folder without
+    texts, other kinds of files, text that is not UTF-8, lines that are no JSON.
+
+    ```python
+    documents = ji.data.read_texts("languages", most=300, chars=2000, key=0)
+    corpus = ji.data.pack(tokenizer, documents, ctx=128)
+    ```
+
+    Law: with the separator between them, the documents are the file; equal keys draw equal texts.
+    """
+    if not paths:
+        raise ValueError("Name a folder with one text file per class, or files: read_texts('texts').")  # fmt: skip
+    for name, value in (("most", most), ("chars", chars), ("least", least)):
+        if value is not None and value < 1:
+            raise ValueError(f"{name} counts from 1; got {name}={value}.")
+    return _documents(_files(paths), most, chars, least, key, separator)
+
+
+def take(corpus: Corpus, rows: Any) -> Corpus:
+    r"""$t_{R}$: some of the contexts of a corpus, by number or by a mask.
+
+    ```python
+    one_each = np.unique(corpus.groups, return_index=True)[1]     # a context of each document
+    corpus = ji.data.take(corpus, one_each)
+    ```
+
+    Law: all arrays are those of the corpus at `rows`.
+    """
+    rows = np.asarray(rows)
+    if rows.dtype == bool and rows.shape == (len(corpus),):
+        rows = np.flatnonzero(rows)
+    if rows.ndim != 1 or not rows.size or not np.issubdtype(rows.dtype, np.integer):
+        raise ValueError(
+            f"rows are numbers of contexts (n,), or a mask ({len(corpus)},); got {rows.shape} of "
+            f"{rows.dtype}."
+        )
+    if rows.min() < 0 or rows.max() >= len(corpus):
+        raise IndexError(f"There are contexts 0..{len(corpus) - 1}; got {rows.min()}..{rows.max()}.")  # fmt: skip
+    arrays = ("tokens", "real", "mask", "document", "offsets")
+    return dataclasses.replace(corpus, **{name: getattr(corpus, name)[rows] for name in arrays})
+
+
+def _files(paths: Any) -> list[Path]:
+    found: list[Path] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            inside = sorted(p for p in path.iterdir() if p.is_file() and _kind(p))
+            if not inside:
+                raise ValueError(
+                    f"{path} holds no text: one file per class is wanted, such as de.txt and fr.txt "
+                    f"({', '.join(KINDS)}, each also .xz or .gz)."
+                )
+            found += inside
+        elif not path.is_file():
+            raise FileNotFoundError(f"There is no file or folder {path} to read texts from.")
+        elif not _kind(path):
+            raise ValueError(
+                f"{path} is no text that can be read: {', '.join(KINDS)}, each also .xz or .gz."
+            )
+        else:
+            found.append(path)
+    return found
+
+
+def _kind(path: Path) -> str:
+    """.txt, .jsonl, or nothing for other files."""
+    inner = Path(path.stem) if path.suffix in PACKED else path
+    return inner.suffix if inner.suffix in KINDS and not path.name.startswith(".") else ""
+
+
+def _documents(
+    files: list[Path], most: int | None, chars: int | None, least: int, key: Any, separator: Any
+) -> Iterator[Document]:
+    seeds = None if key is None else [int(i) for i in generator(key).integers(2**32, size=4)]
+    for path in files:
+        rng = None if seeds is None else np.random.default_rng([*seeds, *path.name.encode()])
+        long = (d for d in _read(path, separator) if len(d.text) >= least)
+        for document in _drawn(long, most, rng):
+            text = document.text if chars is None else _excerpt(document.text, chars, rng)
+            yield dataclasses.replace(document, text=text)
+
+
+def _read(path: Path, separator: str | None) -> Iterator[Document]:
+    label = path.name.split(".")[0]
+    opened: IO[str] = PACKED.get(path.suffix, open)(path, "rt", encoding="utf-8")  # type: ignore[operator]
+    number = 0
+    with opened as file:
+        try:
+            if _kind(path) == ".jsonl":
+                yield from _lines(path, file, label)
+                return
+            for text in _parted(file, separator):
+                if text.strip():
+                    yield Document(text, label, f"{path.name}:{number}")
+                    number += 1
+        except (UnicodeDecodeError, lzma.LZMAError, gzip.BadGzipFile, EOFError) as error:
+            raise ValueError(f"{path} is no UTF-8 text, or its compression is damaged ({error}).") from error  # fmt: skip
+
+
+def _lines(path: Path, file: IO[str], label: str) -> Iterator[Document]:
+    for number, line in enumerate(file):
+        if not line.strip():
+            continue
+        try:
+            found = json.loads(line)
+        except ValueError as error:
+            raise ValueError(f"{path}, line {number + 1} is no JSON ({error}).") from error
+        if not isinstance(found, dict) or not isinstance(found.get("text"), str):
+            raise ValueError(
+                f'{path}, line {number + 1}: a line is {{"text": "...", "label": "..."}}; got '
+                f"{line.strip()[:60]}."
+            )
+        if found["text"].strip():
+            group = found.get("group")
+            yield Document(
+                found["text"],
+                str(found.get("label", label)),
+                f"{path.name}:{number}" if group is None else str(group),
+            )
+
+
+def _parted(file: IO[str], separator: str | None) -> Iterator[str]:
+    """The texts between separators; one chunk and the beginning of the next text are held."""
+    held = file.read(_CHUNK)
+    if separator is None:
+        if "\n\0\n" in held:
+            pattern = re.compile("\n\0\n")
+        else:
+            pattern = re.compile(r"\n(?:[ \t]*\n)+" if re.search(r"\n[ \t]*\n", held) else "\n")
+    else:
+        pattern = re.compile(re.escape(separator))
+    while True:
+        more = file.read(_CHUNK)
+        start = 0
+        for match in pattern.finditer(held):
+            if more and match.end() == len(held):
+                break  # a separator may go on in the next chunk
+            yield held[start : match.start()]
+            start = match.end()
+        held = held[start:] + more
+        if not more:
+            yield held
+            return
+
+
+def _drawn(documents: Iterator[Document], most: int | None, rng: Any) -> Iterator[Document]:
+    """The first `most`, or so many of all at equal chances (a reservoir), in their order."""
+    if most is None:
+        yield from documents
+        return
+    if rng is None:
+        for number, document in enumerate(documents):
+            yield document
+            if number + 1 == most:
+                return
+        return
+    held: list[tuple[int, Document]] = []
+    for number, document in enumerate(documents):
+        if number < most:
+            held.append((number, document))
+        elif (place := int(rng.integers(number + 1))) < most:
+            held[place] = number, document
+    for _, document in sorted(held, key=lambda pair: pair[0]):
+        yield document
+
+
+def _excerpt(text: str, chars: int, rng: Any) -> str:
+    if len(text) <= chars:
+        return text
+    start = 0 if rng is None else int(rng.integers(len(text) - chars + 1))
+    if start:
+        # On to where a line begins, or else a word, if one does in the first half of the excerpt.
+        for mark in ("\n", " "):
+            found = text.find(mark, start, start + chars // 2)
+            if found >= 0 and text[found + 1 : found + 1 + chars].strip():
+                start = found + 1
+                break
+    return text[start : start + chars]

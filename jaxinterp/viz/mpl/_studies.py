@@ -1,0 +1,53 @@
+"""Curves of probing studies on matplotlib axes."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from .._studies import curves
+from ._lines import lines
+
+
+def by_layer(
+    records: Iterable[Mapping[str, Any]],
+    *,
+    ax: Any = None,
+    features: Sequence[str] | None = None,
+    metric: str = "f1",
+    title: str = "",
+) -> Any:
+    """Draws a measure of each feature over layers onto `ax`; returns the axes. See `jaxinterp.viz.by_layer`."""
+    return _drawn(records, "layer", "layer", ax, features, metric, title)
+
+
+def by_k(
+    records: Iterable[Mapping[str, Any]],
+    *,
+    ax: Any = None,
+    features: Sequence[str] | None = None,
+    metric: str = "f1",
+    title: str = "",
+) -> Any:
+    """Draws a measure of each feature over the number of neurons, on a logarithmic axis, onto `ax`."""
+    return _drawn(records, "k", "neurons (k)", ax, features, metric, title)
+
+
+def by_size(
+    records: Iterable[Mapping[str, Any]],
+    *,
+    ax: Any = None,
+    features: Sequence[str] | None = None,
+    metric: str = "f1",
+    title: str = "",
+) -> Any:
+    """Draws a measure of each feature over the parameters of several models onto `ax`."""
+    return _drawn(records, "parameters", "parameters", ax, features, metric, title)
+
+
+def _drawn(
+    records: Any, axis: str, x_axis: str, ax: Any, features: Any, metric: str, title: str
+) -> Any:
+    found = curves(records, axis, features, metric)
+    return lines(
+        found.series, x=found.x, bands=found.bands, ax=ax, title=title, x_axis=x_axis,
+        y_axis=metric, log=axis != "layer",
+    )  # fmt: skip
