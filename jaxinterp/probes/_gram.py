@@ -248,13 +248,14 @@ def bordered(
         even_out = np.where(diagonal > 0, 1 / np.where(diagonal > 0, diagonal, 1), 0)
         values, vectors = np.linalg.eigh(middle * even_out[:, :, None] * even_out[:, None, :])
         inverse = np.where(values > 1e-11, 1 / np.maximum(values, 1e-11), 0)
+        loose = np.abs(w)  # the size of weights, where the constraints allow none but zero
         for _ in range(2):
             missing = e - np.einsum("imk,ik->im", c, w)
             part = np.einsum("iml,im->il", vectors, even_out * missing) * inverse
             step = even_out * np.einsum("iml,il->im", vectors, part)
             nu, w = nu + step, w + np.einsum("ikm,im->ik", along, step)
         missing = e - np.einsum("imk,ik->im", c, w)
-        room = FEASIBLE * (np.abs(e) + np.einsum("imk,ik->im", np.abs(c), np.abs(w)))
+        room = FEASIBLE * (np.abs(e) + np.einsum("imk,ik->im", np.abs(c), np.abs(w) + loose))
         unmet = np.abs(missing) > np.maximum(room, 1e-300)
         met = ~unmet.any(1)
         # Along what no weights here can meet, nu may be as large as we like: a steep cut.
