@@ -45,6 +45,10 @@ from ._records import records_table as records_table
 from ._records import select as select
 from ._records import to_pandas as to_pandas
 from ._records import write_records as write_records
+from ._report import best_neurons as best_neurons
+from ._report import best_table as best_table
+from ._report import prove_best as prove_best
+from ._report import study_page as study_page
 from ._ridge import Ridge as Ridge
 from ._ridge import pca_ridge as pca_ridge
 from ._ridge import ridge as ridge

@@ -1,5 +1,6 @@
 """Results as tidy records: one flat dict per fit, one line of JSON each, that outlive a killed run."""
 
+import importlib
 import json
 import math
 import os
@@ -212,7 +213,7 @@ def shown(record: Record, name: str) -> str:
 def to_pandas(records: Iterable[Record]) -> Any:
     """The records as a pandas DataFrame, a row each; needs `pip install pandas`."""
     try:
-        import pandas
+        pandas = importlib.import_module("pandas")
     except ImportError as error:
         raise ImportError(
             "A DataFrame needs pandas: pip install pandas. Without it, records are plain dicts: "
