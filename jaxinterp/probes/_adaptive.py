@@ -1,15 +1,17 @@
 """From many features to few: supports that shrink by the weights of the probe before."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import dataclasses
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
+from ._elastic import elastic_net
 from ._fit import Probe, fit
 from ._input import as_examples, as_labels, check_k
 from ._metrics import metrics
 from ._rank import rank
+from ._subset import Subset, best_subset
 
 
 def sparsities(d: int, most: int = 256) -> list[int]:
@@ -24,25 +26,45 @@ def sparsities(d: int, most: int = 256) -> list[int]:
     return sorted(k for k in grid | {d} if k <= min(d, most))
 
 
+def shrinking_net(x: Any, y: Any, support: Any, *, balanced: bool = True) -> Probe:
+    r"""The elastic net with $C = k/20$ and $r = \mathrm{clip}(e^{-k/20}, 0.1, 0.9)$, k the size of the support.
+
+    The fewer features are left, the more of the penalty is an L1 norm. What `adaptive` fits by
+    default, as the published code of Gurnee et al. 2023 does (https://arxiv.org/abs/2305.01610). For
+    another balance: `adaptive(x, y, fit=functools.partial(shrinking_net, balanced=False))`.
+    """
+    k = len(support)
+    ratio = float(np.clip(np.exp(-k / 20), 0.1, 0.9))
+    return elastic_net(x, y, support, gamma=k / 20, l1_ratio=ratio, balanced=balanced, tol=1e-6)
+
+
 def adaptive(
     x: Any,
     y: Any,
     ks: Iterable[int] | None = None,
     *,
-    loss: str = "logistic",
-    gamma: float | int = 1.0,
-    balanced: bool = True,
+    fit: Callable[..., Any] | None = None,
+    normalise: bool = True,
 ) -> dict[int, Probe]:
-    r"""$S_{k'} = \mathrm{top}_{k'} \lvert w_{S_k} \rvert \sigma$ for $k' < k$: a probe for each k, on nested supports.
+    r"""$S_{k'} = \mathrm{top}_{k'} \lvert w_{S_k} \rvert$ for $k' < k$: a probe for each k, on nested supports.
 
-    Starts from the largest k by mean difference and keeps the heaviest weights each time (times the
-    feature's spread, so that units do not matter). After Gurnee et al. 2023
-    (https://arxiv.org/abs/2305.01610), with ridge in place of the elastic net.
+    The adaptive thresholding of Gurnee et al. 2023 (https://arxiv.org/abs/2305.01610): the features of
+    the largest k by mean difference; then, for each smaller k, those of the largest weights of the
+    probe before. What an L1 norm set to 0 goes first, the smallest mean difference first of all.
 
-    **Arguments:** `x (n, d)`, `y (n,)` in {0, 1}; `ks`: by default `sparsities(d)`; `loss`
-    "logistic" or "hinge"; `gamma`, `balanced` as in `fit`.
+    **Units.** With `normalise` each feature is divided by $10 \max(\sigma_j, 10^{-3})$, nothing
+    subtracted, as published: ranking, penalty and weights then compare features of any spread (one
+    whose deviation is below a thousandth counts less). Probes come back in the units of x given, so
+    `probe.decision(x)` takes x as it is; `value`, `bound` and `gap` are of the problem that was
+    solved. With `normalise=False` units matter all the way.
 
-    **Returns:** a dict from k, rising, to `Probe`. Metrics: `metrics(y, probe.decision(x))`.
+    **Arguments:** `x (n, d)`, `y (n,)` in {0, 1}; `ks`: by default `sparsities(d)`, no more than n.
+    `fit(x, y, support)`: makes each `Probe`; by default `shrinking_net`. The ridge in its place:
+    `fit=ji.probes.fit`; another loss: `fit=functools.partial(ji.probes.fit, loss="hinge")`. Its gamma
+    is in the units of the normalised x, whose deviations are 0.1: 100 there is 1 at deviation 1.
+
+    **Returns:** a dict from k, rising, to `Probe`; `.converged` and `.gap` say how far each fit got.
+    Metrics: `metrics(y, probe.decision(x))`.
 
     **Raises:** as `best_subset`.
 
@@ -51,37 +73,72 @@ def adaptive(
         print(k, ji.probes.metrics(y, probe.decision(x))["f1"])
     ```
 
-    Law: supports are nested; planted neurons are found.
+    Law: supports are nested; planted neurons are found; units change nothing.
     """
+    fit = shrinking_net if fit is None else fit
     x = as_examples(x)
     n, d = x.shape
     as_labels(y, n)
-    if loss not in ("logistic", "hinge"):
-        raise ValueError(
-            f"Adaptive thresholding ranks classes: 'logistic' or 'hinge'; got {loss!r}."
-        )
     order = sorted({check_k(k, d, n) for k in (sparsities(min(d, n)) if ks is None else ks)})
     if not order:
         raise ValueError("ks names at least one number of features: ks=[1, 2, 4, 8].")
-    spread = x.std(0)
-    support = np.argsort(-rank(x, y), kind="stable")[: order[-1]]
+    scale = 10 * np.maximum(x.std(0, dtype=np.float64), 1e-3) if normalise else np.ones(d)
+    # Ranked in float64: features of large mean and small spread are no rounding of each other.
+    scores = rank(((x - x.mean(0)) / scale), y)
+    support = np.argsort(-scores, kind="stable")[: order[-1]]
+    some = x[:, support].astype(np.float64) / scale[support]
     found: dict[int, Probe] = {}
+    place = np.arange(len(support))
     for k in reversed(order):
-        probe = fit(x, y, support[:k], loss, gamma=gamma, balanced=balanced)
-        found[k] = probe
-        heavy = np.argsort(-np.abs(probe.weights) * spread[probe.support], kind="stable")
-        support = probe.support[heavy]
+        # Fits sort their columns; ties among weights of 0 go to the larger mean difference.
+        probe = fit(some, y, np.sort(place[:k]))
+        heavy = np.lexsort((probe.support, -np.abs(probe.weights)))
+        place = probe.support[heavy]
+        found[k] = _in_place(probe, support, scale[support[probe.support]], d)
     return {k: found[k] for k in order}
 
 
-@dataclass(frozen=True, eq=False)
-class Pruned:
-    """One turn of `prune`: the sparse probe, `removed` the best single neuron in it, and F1 of both."""
+def _in_place(probe: Any, columns: np.ndarray, scale: Any, d: int) -> Any:
+    """A probe or subset of some columns of x, divided by `scale`, as one of x itself."""
+    support = columns[probe.support]
+    order = np.argsort(support)
+    weights = (probe.weights / scale)[order]
+    return dataclasses.replace(probe, support=support[order], weights=weights, features=d)
 
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Pruned:
+    """One turn of `prune`.
+
+    `subset` the best k neurons of those searched, with its certificate; `probe` refitted on them, `f1`
+    its F1; `alone (k,)` F1 of each of them alone, in the order of the support; `removed` the best of
+    these, `removed_f1` its F1. `searched`: the columns among which the subset is the best.
+    """
+
+    subset: Subset
     probe: Probe
     f1: float
+    alone: np.ndarray
     removed: int
     removed_f1: float
+    searched: np.ndarray
+
+    @property
+    def status(self) -> str:
+        """ "optimal" where the support was proven the best of those searched, else "time_limit"."""
+        return self.subset.status
+
+    @property
+    def gap(self) -> float:
+        """The relative gap that the search could prove."""
+        return self.subset.gap
+
+    def __repr__(self) -> str:
+        return (
+            f"Pruned(support={self.subset.support.tolist()}, f1={self.f1:.3f}, "
+            f"removed={self.removed}, removed_f1={self.removed_f1:.3f}, status={self.status!r}, "
+            f"gap={self.gap:.1e}, searched={len(self.searched)})"
+        )
 
 
 def prune(
@@ -91,25 +148,34 @@ def prune(
     rounds: int = 10,
     *,
     test: tuple[Any, Any] | None = None,
-    gamma: float | int = 1.0,
+    prefilter: int | None = 50,
+    loss: str = "logistic",
+    gamma: float | int | None = None,
+    time_limit: float | int = 60,
+    fit: Callable[..., Any] = fit,
 ) -> list[Pruned]:
-    r"""$F_1(S_t)$ as the best neuron of the k-sparse probe is taken away, again and again.
+    r"""$F_1(S_t)$, $S_t$ the best k neurons, as the best single one of them is taken away, again and again.
 
     A feature in superposition, spread over many neurons, degrades slowly; one with a neuron of its
     own drops at once. Gurnee et al. 2023 (https://arxiv.org/abs/2305.01610).
 
     **Arguments:** `x (n, d)`, `y (n,)` in {0, 1}; `k`; `rounds`; `test=(x, y)`: examples on which F1 is
-    taken, the training ones by default.
+    taken, the training ones by default. `prefilter`: each turn searches the 50 neurons left with the
+    largest mean difference, as published; None searches all that are left. `loss`, `gamma` and
+    `time_limit` (seconds per turn) as in `best_subset`. `fit(x, y, support)`: the probes whose F1 is
+    taken, by default `ji.probes.fit` (C = 1). Units matter: divide neurons of very different spread
+    by their deviation first.
 
-    **Returns:** `rounds` of `Pruned`, in order. Supports are those of `adaptive` among what is left.
+    **Returns:** `rounds` of `Pruned`, in order, each with the `status` and `gap` of its search.
 
     **Raises:** as `best_subset`; ValueError where `rounds` would leave fewer than k neurons.
 
     ```python
-    [turn.f1 for turn in ji.probes.prune(x, y, k=2, rounds=3)]
+    [(turn.f1, turn.removed, turn.status) for turn in ji.probes.prune(x, y, k=2, rounds=3)]
     ```
 
-    Law: no neuron is removed twice; a dedicated neuron is removed first, and F1 drops with it.
+    Law: supports are those of brute force; no neuron is removed twice; a dedicated neuron is removed
+    first, and F1 drops with it.
     """
     x = as_examples(x)
     n, d = x.shape
@@ -117,19 +183,29 @@ def prune(
     as_labels(y, n)
     if rounds < 1 or rounds + k - 1 > d:
         raise ValueError(f"Of d={d} neurons at most {d - k + 1} rounds leave k={k}; got {rounds}.")
+    if prefilter is not None and prefilter < k:
+        raise ValueError(
+            f"A search for k={k} neurons needs as many: prefilter={prefilter} is fewer."
+        )
     held_x, held_y = (x, y) if test is None else (as_examples(test[0]), test[1])
-    left = np.arange(d)
-    turns = []
+    ranked = np.argsort(-rank(x, y), kind="stable")
+    turns: list[Pruned] = []
+    before = np.array([], int)
     for _ in range(rounds):
-        width = min(len(left), n, 10 * k)
-        some = adaptive(x[:, left], y, sorted({k, width}), gamma=gamma)[k]
-        support = left[some.support]
-        probe = fit(x, y, support, gamma=gamma)
-        alone = [
-            metrics(held_y, fit(x, y, [j], gamma=gamma).decision(held_x))["f1"] for j in support
-        ]
-        best = int(np.argmax(alone))
+        columns = np.sort(ranked if prefilter is None else ranked[:prefilter])
+        # What is left of the support before is a start; a start never changes what is optimal.
+        start = np.flatnonzero(np.isin(columns, before))
+        found = best_subset(
+            x[:, columns], y, k, loss, time_limit, gamma=gamma, start=start if len(start) else None
+        )
+        subset = _in_place(found, columns, 1.0, d)
+        probe = fit(x, y, subset.support)
         f1 = metrics(held_y, probe.decision(held_x))["f1"]
-        turns.append(Pruned(probe, f1, int(support[best]), alone[best]))
-        left = left[left != support[best]]
+        alone = np.array(
+            [metrics(held_y, fit(x, y, [j]).decision(held_x))["f1"] for j in subset.support]
+        )
+        best = int(np.argmax(alone))
+        removed = int(subset.support[best])
+        turns.append(Pruned(subset, probe, f1, alone, removed, float(alone[best]), columns))
+        ranked, before = ranked[ranked != removed], np.delete(subset.support, best)
     return turns

@@ -30,10 +30,13 @@ def rank(
     | "svm" | abs weight of a linear SVM, hinge loss, balanced, C = 1 |
     | "random" | a random order, the baseline; needs a `key` |
 
-    **Arguments:** `x (..., n, d)`, any leading axes (layers); `y (n,)` in {0, 1}. `key`: also breaks
-    ties of "mi", where activations repeat. `neighbours`: of "mi".
+    **Arguments:** `x (..., n, d)`, any leading axes (layers); `y (n,)` in {0, 1}, or several
+    labellings of the same examples `(feature, n)`: "mean_diff" and "f_stat" are then one matrix product
+    for all features and layers. `key`: also breaks ties of "mi", where activations repeat.
+    `neighbours`: of "mi".
 
-    **Returns:** `(..., d)`. The best k: `np.argsort(-scores)[..., :k]`.
+    **Returns:** `(..., d)`, for several labellings `(feature, ..., d)`. The best k:
+    `np.argsort(-scores)[..., :k]`.
 
     **Raises:** ValueError as `best_subset`, and for a method that is not listed.
 
@@ -42,13 +45,28 @@ def rank(
     top = np.argsort(-scores)[:10]
     ```
 
-    Law: "f_stat", "mi", "lr" and "svm" are those of scikit-learn; "mean_diff" and "f_stat" are sums.
+    Law: "f_stat", "mi", "lr" and "svm" are those of scikit-learn; several labellings score as each
+    alone; a constant neuron scores 0.
     """
     if method not in METHODS:
         raise ValueError(f"method is one of {', '.join(map(repr, METHODS))}; got {method!r}.")
     x = as_examples(x, layers=True)
     n, d = x.shape[-2:]
-    signs = as_labels(y, n)
+    y = np.asarray(y)
+    if y.ndim == 2 and len(y) and y.shape[1] == n:
+        signs = np.stack([as_labels(each, n) for each in y])
+        if method not in ("mean_diff", "f_stat"):
+            # A random order is drawn anew for each; the others fit each labelling on its own.
+            keys = [key] * len(y)
+            if key is not None and method == "random":
+                keys = list(jax.random.split(key, len(y)))
+            found = [
+                rank(x, each, method, key=one, neighbours=neighbours)
+                for each, one in zip(y, keys, strict=True)
+            ]
+            return np.stack(found)
+    else:
+        signs = as_labels(y, n)
     if method == "random":
         if key is None:
             raise ValueError(
@@ -79,24 +97,42 @@ def rank(
     return np.asarray(score(jnp.asarray(x, jnp.float32), jnp.asarray(signs > 0, jnp.float32)))
 
 
+# The labellings `up` are `(*feature, n)`: each sum over the examples is one product with x `(..., n, d)`.
+
+
 def _sums(x: Any, weight: Any) -> Any:
-    return jnp.einsum("...nd,n->...d", x, weight, precision="highest")
+    product = jnp.einsum("...nd,fn->f...d", x, weight.reshape(-1, x.shape[-2]), precision="highest")
+    return product.reshape(*weight.shape[:-1], *x.shape[:-2], x.shape[-1])
+
+
+def _count(up: Any, x: Any) -> Any:
+    return up.sum(-1).reshape(*up.shape[:-1], *(1 for _ in x.shape[:-2]), 1)
+
+
+def _centred(x: Any) -> Any:
+    """About the first example, then the mean: a constant is 0 exactly, whatever rounding does."""
+    x = x - jnp.broadcast_to(x[..., :1, :], x.shape)
+    return x - jnp.broadcast_to(jnp.mean(x, -2, keepdims=True), x.shape)
 
 
 @eqx.filter_jit
 def _mean_diff(x: Any, up: Any) -> Any:
-    return jnp.abs(_sums(x, up) / up.sum() - _sums(x, 1 - up) / (1 - up).sum())
+    # The mean is as far from one class as the shares say: one product gives both means.
+    x = _centred(x)
+    many, few = _count(up, x), _count(1 - up, x)
+    return jnp.abs(_sums(x, up)) * (1 / many + 1 / few)
 
 
 @eqx.filter_jit
 def _f_stat(x: Any, up: Any) -> Any:
     n = x.shape[-2]
     # Sums of squares about the mean: about zero they would cancel in float32.
-    x = x - jnp.mean(x, -2, keepdims=True)
-    many, few = up.sum(), (1 - up).sum()
-    high, low = _sums(x, up) / many, _sums(x, 1 - up) / few
-    between = many * high**2 + few * low**2
-    within = jnp.maximum(_sums(x**2, jnp.ones(n, x.dtype)) - between, 0)
+    x = _centred(x)
+    many, few = _count(up, x), _count(1 - up, x)
+    # The two deviations of the class means from the mean have the same weight: many high + few low = 0.
+    high = _sums(x, up) / many
+    between = high**2 * (many + many**2 / few)
+    within = jnp.maximum(jnp.broadcast_to(jnp.sum(x**2, -2), between.shape) - between, 0)
     tiny = 1e-12 * (between + within)
     safe = jnp.where(within > tiny, within, 1)
     ratio = jnp.where(within > tiny, between / safe * (n - 2), jnp.inf)

@@ -1,4 +1,11 @@
-"""Toy models: small transformers whose weights are written by hand, so that the truth is known."""
+"""Toy models whose weights are written by hand, and planted data: the truth is known."""
 
 from ._induction import Planted as Planted
 from ._induction import planted_induction as planted_induction
+from ._planted_probes import FakeGelu as FakeGelu
+from ._planted_probes import PlantedGeo as PlantedGeo
+from ._planted_probes import Superposed as Superposed
+from ._planted_probes import fake_gelu as fake_gelu
+from ._planted_probes import fake_gelu_trial as fake_gelu_trial
+from ._planted_probes import planted_geo as planted_geo
+from ._planted_probes import planted_superposition as planted_superposition
