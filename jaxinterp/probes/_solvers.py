@@ -4,8 +4,6 @@ Each returns `(v, b, alpha, iterations)`: primal weights, bias, and the dual poi
 Costs are $n r^2$ per iteration; the caller reduces wide data first.
 """
 
-from typing import Any
-
 import numpy as np
 import scipy
 
@@ -77,56 +75,51 @@ def hinge(
     """
     n = len(z)
     signed = z * y[:, None]
-    beta, room = omega / 2, omega / 2
-    lower = np.ones(n)
-    upper = np.ones(n)
+    # Rows: beta, its room below omega, and the multipliers of the two bounds; all stay positive.
+    point = np.stack([omega / 2, omega / 2, np.ones(n), np.ones(n)])
     b = 0.0
     iterations = 0
-    w = gamma * (beta @ signed)
+    w = gamma * (point[0] @ signed)
     while iterations < max_iter:
         iterations += 1
+        beta, room, lower, upper = point
         w = gamma * (beta @ signed)
         margin = signed @ w
         dual_residual = margin - 1 + y * b - lower + upper
         sum_residual = float(y @ beta) if intercept else 0.0
-        mu = float(lower @ beta + upper @ room) / (2 * n)
-        bias = hinge_bias(margin * y, y, omega) if intercept else 0.0
-        primal = float(omega @ np.maximum(0, 1 - margin - y * bias) + w @ w / (2 * gamma))
-        dual = float(beta.sum() - w @ w / (2 * gamma))
-        if abs(primal - dual) <= tol * max(primal, 1e-12) and abs(sum_residual) <= tol * n:
-            break
+        slack = float(lower @ beta + upper @ room)
+        mu = slack / (2 * n)
+        ridge = float(w @ w) / (2 * gamma)
+        dual = float(beta.sum()) - ridge
+        # The slack is about the gap; the gap itself asks for the best bias, and so for a sort.
+        if slack <= 10 * tol * abs(dual + slack) or mu <= 1e-13:
+            bias = hinge_bias(margin * y, y, omega) if intercept else 0.0
+            primal = float(omega @ np.maximum(0, 1 - margin - y * bias)) + ridge
+            if abs(primal - dual) <= tol * max(primal, 1e-12) and abs(sum_residual) <= tol * n:
+                break
         if mu <= 1e-15:  # rounding from here on; what is left undone shows in the gap
             break
-        system = _System(signed, y, lower / beta + upper / room, gamma, intercept)
-        point = beta, room, lower, upper
-
-        def steps(
-            low: Any, high: Any, point: Any = point, system: Any = system, r_d: Any = dual_residual,
-            r_p: float = sum_residual,
-        ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]:  # fmt: skip
-            # `low`, `high`: what lower*beta and upper*room should become.
-            beta, room, lower, upper = point
-            step, shift = system.solve(-r_d + low / beta - lower - high / room + upper, r_p)
-            d_lower = low / beta - lower - lower / beta * step
-            d_upper = high / room - upper + upper / room * step
-            return step, -step, d_lower, d_upper, shift
-
-        *moves, _ = steps(0.0, 0.0)
-        size = _longest(point, moves)
-        goal = [value + size * move for value, move in zip(point, moves, strict=True)]
+        pull, push = lower / beta, upper / room
+        system = _System(signed, y, pull + push, gamma, intercept)
+        if system.failed:  # as far as rounding lets it go
+            break
+        # Predictor: towards no slack at all. Corrector: as far as that went well.
+        step, _ = system.solve(-dual_residual - lower + upper, sum_residual)
+        moves = np.stack([step, -step, -lower - pull * step, -upper + push * step])
+        goal = point + _longest(point, moves) * moves
         centre = (float(goal[2] @ goal[0] + goal[3] @ goal[1]) / (2 * n) / mu) ** 3 * mu
-        *moves, shift = steps(centre - moves[0] * moves[2], centre - moves[1] * moves[3])
+        low = (centre - moves[0] * moves[2]) / beta - lower
+        high = (centre - moves[1] * moves[3]) / room - upper
+        step, shift = system.solve(-dual_residual + low - high, sum_residual)
+        moves = np.stack([step, -step, low - pull * step, high + push * step])
         size = 0.995 * _longest(point, moves)
-        step, _, d_lower, d_upper = moves
-        beta = np.maximum(beta + size * step, 1e-250)
-        room = np.maximum(room - size * step, 1e-250)
-        lower = lower + size * d_lower
-        upper = upper + size * d_upper
+        point = point + size * moves
+        np.maximum(point[:2], 1e-250, out=point[:2])
         b += size * shift
         if size < 1e-12:
             break
     bias = hinge_bias(z @ w, y, omega) if intercept else 0.0
-    return w, bias, -y * beta, iterations
+    return w, bias, -y * point[0], iterations
 
 
 class _System:
@@ -138,16 +131,18 @@ class _System:
         self.y, self.diagonal, self.intercept = y, diagonal, intercept
         self.scaled = v / diagonal[:, None]
         rank = v.shape[1]
-        self.factor = (
-            scipy.linalg.cho_factor(np.eye(rank) / gamma + v.T @ self.scaled) if rank else None
-        )
-        self.sums = self.apply(y)
+        self.factor, self.failed = None, False
+        if rank:
+            # LAPACK itself: the checks around it cost more than these small systems.
+            inner = np.eye(rank) / gamma + v.T @ self.scaled
+            self.factor, self.failed = scipy.linalg.lapack.dpotrf(inner)
+        self.sums = y if self.failed else self.apply(y)
 
     def apply(self, right: np.ndarray) -> np.ndarray:
         out = right / self.diagonal
         if self.factor is None:
             return out
-        return out - self.scaled @ scipy.linalg.cho_solve(self.factor, self.scaled.T @ right)
+        return out - self.scaled @ scipy.linalg.lapack.dpotrs(self.factor, right @ self.scaled)[0]
 
     def solve(self, right: np.ndarray, residual: float) -> tuple[np.ndarray, float]:
         step = self.apply(right)
@@ -157,14 +152,9 @@ class _System:
         return step - shift * self.sums, shift
 
 
-def _longest(values: Any, steps: Any) -> float:
+def _longest(point: np.ndarray, moves: np.ndarray) -> float:
     """The longest step at most 1 that keeps every value positive."""
-    size = 1.0
-    for value, step in zip(values, steps, strict=True):
-        down = step < 0
-        if down.any():
-            size = min(size, float(np.min(-value[down] / step[down])))
-    return size
+    return 1 / max(1.0, float((-moves / point).max()))
 
 
 def hinge_bias(f: np.ndarray, y: np.ndarray, omega: np.ndarray) -> float:
