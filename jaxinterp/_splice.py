@@ -13,18 +13,20 @@ class Splice(Aimed):
     """See `splice`."""
 
     dictionary: Any
-    keep_error: bool = eqx.field(static=True)
+    error: bool = eqx.field(static=True)
     name: str = eqx.field(static=True)
 
     def _run(self, tap: Any, x: Array) -> Array:
         at = f"{self.site}.{self.name}"
+        # Some decode with the help of the inputs: a row's own mean and deviation are put back.
+        more = (x,) if getattr(self.dictionary, "READS_INPUT", False) else ()
         feature = self.dictionary.encode(x)
-        plain = self.dictionary.decode(feature).astype(x.dtype)
+        plain = self.dictionary.decode(feature, *more).astype(x.dtype)
         edited = tap(f"{at}.feature", feature)
-        recon = tap(f"{at}.recon", self.dictionary.decode(edited).astype(x.dtype))
-        error = tap(f"{at}.error", x - plain)
+        recon = tap(f"{at}.recon", self.dictionary.decode(edited, *more).astype(x.dtype))
+        missed = tap(f"{at}.error", x - plain)
         # The difference that edits made is added to x: with none, x comes back bit for bit.
-        return x + (recon - plain) + (error - (x - plain)) if self.keep_error else recon
+        return x + (recon - plain) + (missed - (x - plain)) if self.error else recon
 
     def apply(self, tap: Any, site: str, x: Array, state: Any) -> tuple[Array, Any]:
         return self._select(tap, x, self._run(tap, x)), state
@@ -37,7 +39,7 @@ class Splice(Aimed):
 
 
 def splice(
-    site: str, dictionary: Any, *, keep_error: bool = False, name: str = "sae", **where: Any
+    site: str, dictionary: Any, *, error: bool = False, name: str = "sae", **where: Any
 ) -> Edit:
     r"""$x \mapsto D(E(x))$, or with the error kept $x \mapsto D(E(x)') + (x - D(E(x)))$.
 
@@ -45,7 +47,7 @@ def splice(
     site. It makes three new sites, `{site}.{name}.feature`, `.recon` and `.error`, which capture
     and edit like any other; $E(x)'$ are the features after such edits.
 
-    **Arguments:** `site`; `dictionary`; `keep_error`; `name`; selectors.
+    **Arguments:** `site`; `dictionary`; `error`: keep what the dictionary misses; `name`; selectors.
 
     **Returns:** an `Edit`.
 
@@ -54,7 +56,7 @@ def splice(
     logits, acts = ji.run(model, tokens, edits=edits, capture=["resid_post.sae.feature"])
     ```
 
-    Law: with `keep_error` and no edit of its sites it changes nothing, exactly.
+    Law: with `error=True` and no edit of its sites it changes nothing, exactly.
     """
     aim, base, layers = selection(site, where)
     for method in ("encode", "decode"):
@@ -64,5 +66,5 @@ def splice(
                 f"has no {method}."
             )
     return Splice(  # pyright: ignore[reportCallIssue]
-        where=aim, site=base, layers=layers, dictionary=dictionary, keep_error=keep_error, name=name
+        where=aim, site=base, layers=layers, dictionary=dictionary, error=error, name=name
     )

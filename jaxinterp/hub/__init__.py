@@ -21,8 +21,11 @@ from ._port import all_ports as all_ports
 from ._port import find_ports as find_ports
 from ._port import read_port as read_port
 from ._port import short_names as short_names
+from ._safetensors import open_safetensors as open_safetensors
+from ._safetensors import save_safetensors as save_safetensors
 from ._tensors import LazyTensor as LazyTensor
 from ._tensors import in_memory as in_memory
+from ._tensors import read_json as read_json
 from ._tokenizer import Tokenizer as Tokenizer
 from ._torch_write import write_torch as write_torch
 from ._weights import open_weights as open_weights

@@ -150,7 +150,7 @@ class Basis(eqx.Module):
 def test_splice(gpt2: Any, tokens: jax.Array, layer: Any) -> None:
     basis = Basis(jax.random.normal(jax.random.key(0), (8, 12)) / 4)
     plain, acts = ji.run(gpt2, tokens, capture=["resid_post[1]"])
-    kept, _ = ji.run(gpt2, tokens, edits=[ji.splice("resid_post", basis, layer=layer, keep_error=True)])  # fmt: skip
+    kept, _ = ji.run(gpt2, tokens, edits=[ji.splice("resid_post", basis, layer=layer, error=True)])  # fmt: skip
     np.testing.assert_array_equal(kept, plain)
     lossy = [ji.splice("resid_post", basis, layer=layer)]
     spliced, found = ji.run(gpt2, tokens, edits=lossy, capture=["resid_post.sae.feature", "resid_post"])  # fmt: skip

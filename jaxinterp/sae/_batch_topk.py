@@ -1,0 +1,104 @@
+r"""BatchTopK: k features per row on average, chosen over the whole batch; a threshold at inference."""
+
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from ._dictionary import Losses, Moment, filled
+from ._topk import TopK, share
+
+START = 1000  # steps after which the threshold is a running mean
+DECAY = 0.999
+
+
+class BatchTopK(TopK):
+    r"""$f = \mathrm{ReLU}(\pi)\,[\mathrm{ReLU}(\pi) \text{ among the } Bk \text{ largest of the batch}]$.
+
+    Loss as `TopK`. At inference a row must not depend on its batch: $f = \mathrm{ReLU}(\pi)\,[\pi >
+    \theta]$, with $\theta$ the running mean (decay 0.999, from step 1,000 on) of the smallest
+    activation kept. Bussmann et al. 2024 (https://arxiv.org/abs/2412.06410).
+
+    **Arguments:** as `TopK`.
+
+    ```python
+    sae, history = ji.sae.train(key, ji.sae.BatchTopK(d=512, features=4096, k=32), stream, steps=20_000)
+    sae.threshold
+    ```
+
+    Law: a training batch has B k active features, no more; with the threshold L0 is about k.
+    """
+
+    threshold: Any
+
+    FIXED: ClassVar[tuple[str, ...]] = ("scale", "alpha", "threshold")
+
+    def __init__(
+        self,
+        *,
+        d: int,
+        features: int,
+        k: int,
+        alpha: Any = 1 / 32,
+        aux: int | None = None,
+        dead_tokens: int = 10_000_000,
+        centred: bool = True,
+        key: Any = None,
+        matmul: str = "float32",
+    ) -> None:
+        self.threshold = jnp.zeros(())
+        super().__init__(
+            d=d, features=features, k=k, alpha=alpha, aux=aux, dead_tokens=dead_tokens,
+            centred=centred, key=key, matmul=matmul,
+        )  # fmt: skip
+
+    def activate(self, pre: Any) -> Any:
+        """Those above the threshold."""
+        return jnp.where(pre > self.threshold, jax.nn.relu(pre), 0)
+
+    def choose(self, pre: Any) -> Any:
+        """The batch's largest, ties at the edge left out."""
+        f = jax.nn.relu(pre)
+        count = self.k * (pre.size // pre.shape[-1])
+        return jnp.where(f > below(f, count), f, 0)
+
+    def loss(self, x: Any, y: Any, now: Moment) -> Losses:
+        target = y * self.scale
+        pre = self.pre(x)
+        f = self.choose(pre)
+        error = target - self.reconstruct(f)
+        terms = {"reconstruction": share(error, target)}
+        terms["aux"] = self.alpha * self.revive(pre, error, now.dead)
+        return Losses(sum(terms.values()), terms, f, {"threshold": self.follow(f, now.step)})
+
+    def follow(self, f: Any, step: Any) -> Any:
+        """The threshold after this batch."""
+        f = jax.lax.stop_gradient(f).astype(jnp.float32)
+        least = jnp.min(jnp.where(f > 0, f, jnp.inf))
+        least = jnp.where(jnp.isfinite(least), least, self.threshold)
+        mean = DECAY * self.threshold + (1 - DECAY) * least
+        return jnp.where(step < START, least, mean)
+
+    def calibrated(self, x: Any) -> Any:
+        """The same dictionary with the threshold of one large sample `(n, d)`: for short trainings."""
+        f = self.choose(self.pre(x))
+        return filled(self, threshold=jnp.min(jnp.where(f > 0, f, jnp.inf)))
+
+
+def below(f: Any, count: int) -> Any:
+    r"""The largest value that leaves at most `count` entries of `f >= 0` above it, exactly.
+
+    Bisection over the bits: floats of one sign are ordered as the integers of their bits. Thirty-one
+    counts, each a sum over all devices where f is sharded; no sort.
+    """
+    bits = jax.lax.bitcast_convert_type(jax.lax.stop_gradient(f).astype(jnp.float32), jnp.int32)
+
+    def narrow(_: Any, ends: Any) -> Any:
+        low, high = ends  # more than `count` lie above low - 1; at most `count` above high
+        middle = low + (high - low) // 2
+        fits = jnp.sum((bits > middle).astype(jnp.int32)) <= count
+        return jnp.where(fits, low, middle + 1), jnp.where(fits, middle, high)
+
+    # The least threshold at which no more than `count` are above.
+    _, high = jax.lax.fori_loop(0, 32, narrow, (jnp.int32(0), jnp.int32(0x7F7FFFFF)))
+    return jax.lax.bitcast_convert_type(high, jnp.float32).astype(f.dtype)

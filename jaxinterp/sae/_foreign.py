@@ -1,0 +1,168 @@
+"""Dictionaries of other libraries: sparsify, dictionary_learning, OpenAI's GPT-2, Gemma Scope."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from ._batch_topk import BatchTopK
+from ._dictionary import filled, unit
+from ._gated import Gated
+from ._jumprelu import JumpReLU
+from ._matryoshka import Matryoshka
+from ._normalised import Normalised
+from ._standard import Standard
+from ._topk import TopK
+from ._transcoder import Transcoder
+from ._vanilla import Vanilla
+
+
+def load_sparsify(path: Path) -> tuple[Any, dict[str, Any]]:
+    """EleutherAI's sparsify (https://github.com/EleutherAI/sparsify): `cfg.json`, `sae.safetensors`."""
+    from ..hub import open_safetensors, read_json
+
+    config = read_json(path / "cfg.json")
+    arrays = {n: _float(t.read()) for n, t in open_safetensors(path / "sae.safetensors").items()}
+    if config.get("activation", "topk") != "topk" or config.get("signed"):
+        raise ValueError(
+            f"{path}: only the activation 'topk' without signs can be read; the config has "
+            f"{config.get('activation')!r}, signed={config.get('signed')}."
+        )
+    encoder = arrays["encoder.weight"].T if "encoder.weight" in arrays else arrays["W_enc"]
+    decoder = arrays["W_dec"] if "W_dec" in arrays else arrays["decoder.weight"].T
+    d, features = encoder.shape
+    skip = arrays.get("W_skip")
+    if config.get("transcode") or skip is not None:
+        raise ValueError(
+            f"{path} is a TopK transcoder, which no kind here is; only its TopK autoencoders are read."
+        )
+    sae = filled(
+        TopK(d=d, features=features, k=int(config["k"])),
+        encoder=encoder, encoder_bias=arrays["encoder.bias"], decoder=decoder,
+        bias=arrays["b_dec"], scale=jnp.ones(()),
+    )  # fmt: skip
+    return sae, config
+
+
+def load_dictionary_learning(path: Path) -> tuple[Any, dict[str, Any]]:
+    """dictionary_learning (https://github.com/saprmarks/dictionary_learning): `ae.pt`, `config.json`."""
+    from ..hub import read_json, read_torch
+
+    config = read_json(path / "config.json")
+    trainer = config.get("trainer", config)
+    state = read_torch(path / "ae.pt")
+    a = {n: np.asarray(v, np.float32) if np.ndim(v) else v for n, v in state.items()}
+    kind = str(trainer.get("dict_class") or _guess(a))
+    linear = "encoder.weight" in a
+    encoder = a["encoder.weight"].T if linear else a["W_enc"]
+    decoder = a["decoder.weight"].T if "decoder.weight" in a else a["W_dec"]
+    d, features = encoder.shape
+    common = {
+        "encoder": _float(encoder), "decoder": _float(decoder), "scale": jnp.ones(()),
+        "encoder_bias": _float(a["encoder.bias" if linear and "encoder.bias" in a else "b_enc"])
+        if "encoder.bias" in a or "b_enc" in a else None,
+    }  # fmt: skip
+    if kind == "AutoEncoder":
+        # Its decoder's columns count with norm 1, whatever is in the file.
+        common["decoder"] = unit(common["decoder"])
+        blank, common["bias"] = Vanilla(d=d, features=features), _float(a["bias"])
+    elif kind == "AutoEncoderNew":
+        blank, common["bias"] = Standard(d=d, features=features), _float(a["decoder.bias"])
+    elif kind == "GatedAutoEncoder":
+        blank = Gated(d=d, features=features)
+        common |= {
+            "bias": _float(a["decoder_bias"]), "encoder_bias": _float(a["gate_bias"]),
+            "gain": _float(a["r_mag"]), "magnitude_bias": _float(a["mag_bias"]),
+        }  # fmt: skip
+    elif kind == "JumpReluAutoEncoder":
+        blank = JumpReLU(d=d, features=features, centred=False)
+        common |= {"bias": _float(a["b_dec"])}
+        common["log_threshold"] = jnp.log(jnp.maximum(_float(a["threshold"]), 0))
+    elif kind in ("AutoEncoderTopK", "BatchTopKSAE", "MatryoshkaBatchTopKSAE"):
+        k, threshold = int(a["k"]), float(a.get("threshold", -1))
+        common["bias"] = _float(a["b_dec"])
+        if kind == "AutoEncoderTopK":
+            blank = TopK(d=d, features=features, k=k)
+        else:
+            if threshold < 0:
+                raise ValueError(
+                    f"{path}: the threshold was never set ({threshold}); train on, or calibrate it."
+                )
+            common["threshold"] = jnp.float32(threshold)
+            sizes = [int(g) for g in np.ravel(state.get("group_sizes", [features]))]
+            blank = BatchTopK(d=d, features=features, k=k)
+            if kind.startswith("Matryoshka"):
+                groups = tuple(g / features for g in sizes)
+                blank = Matryoshka(d=d, features=features, k=k, groups=groups)
+    else:
+        raise ValueError(f"{path}: dict_class {kind!r} is not known.")
+    return filled(blank, **common), config
+
+
+def _guess(arrays: dict[str, Any]) -> str:
+    if "r_mag" in arrays:
+        return "GatedAutoEncoder"
+    if "threshold" in arrays and np.ndim(arrays["threshold"]):
+        return "JumpReluAutoEncoder"
+    if "group_sizes" in arrays:
+        return "MatryoshkaBatchTopKSAE"
+    if "k" in arrays:
+        return "AutoEncoderTopK"
+    return "AutoEncoder" if "bias" in arrays else "AutoEncoderNew"
+
+
+def load_openai(path: Path) -> tuple[Any, dict[str, Any]]:
+    """OpenAI's GPT-2 dictionaries (https://github.com/openai/sparse_autoencoder): one torch file."""
+    from ..hub import read_torch
+
+    state = read_torch(path)
+    kind = state["activation"]
+    encoder, decoder = _float(state["encoder.weight"]).T, _float(state["decoder.weight"]).T
+    d, features = encoder.shape
+    leaves = {
+        "encoder": encoder, "decoder": decoder, "encoder_bias": _float(state["latent_bias"]),
+        "bias": _float(state["pre_bias"]), "scale": jnp.ones(()),
+    }  # fmt: skip
+    if kind == "ReLU":
+        return filled(Vanilla(d=d, features=features), **leaves), {"activation": kind}
+    if kind != "TopK":
+        raise ValueError(f"{path}: the activation {kind!r} is not known; ReLU and TopK are.")
+    k = int(state["activation_state_dict"]["k"])
+    # The TopK releases read rows of mean 0 and deviation 1.
+    sae = Normalised(filled(TopK(d=d, features=features, k=k), **leaves), "layer")
+    return sae, {"activation": kind, "k": k}
+
+
+def load_gemma_scope(path: Path) -> tuple[Any, dict[str, Any]]:
+    """Gemma Scope (https://huggingface.co/google/gemma-scope): `params.npz`, or `params.safetensors`."""
+    from ..hub import open_safetensors
+
+    config: dict[str, Any] = {}
+    if path.suffix == ".npz":
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name.lower(): _float(file[name]) for name in file.files}
+    else:
+        arrays = {n.lower(): _float(t.read()) for n, t in open_safetensors(path).items()}
+        if (path.parent / "config.json").is_file():
+            config = json.loads((path.parent / "config.json").read_text(encoding="utf-8"))
+    d, features = arrays["w_enc"].shape
+    out = arrays["w_dec"].shape[-1]
+    leaves = {
+        "encoder": arrays["w_enc"], "decoder": arrays["w_dec"], "encoder_bias": arrays["b_enc"],
+        "bias": arrays["b_dec"], "scale": jnp.ones(()),
+    }  # fmt: skip
+    skip = arrays.get("affine_skip_connection")
+    if skip is not None or config.get("hf_hook_point_in") != config.get("hf_hook_point_out"):
+        kind = Transcoder(d=d, features=features, d_out=out, skip=skip is not None, centred=False)
+        leaves |= {"input_bias": jnp.zeros(d), "threshold": arrays["threshold"]}
+        if skip is not None:
+            leaves["skip"] = skip
+        return filled(kind, **leaves), config
+    leaves["log_threshold"] = jnp.log(jnp.maximum(arrays["threshold"], 0))
+    return filled(JumpReLU(d=d, features=features, centred=False), **leaves), config
+
+
+def _float(array: Any) -> Any:
+    return jnp.asarray(np.asarray(array, np.float32))

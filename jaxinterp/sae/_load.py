@@ -1,0 +1,69 @@
+"""Reading a dictionary, whoever wrote it."""
+
+from pathlib import Path
+from typing import Any
+
+from ._foreign import load_dictionary_learning, load_gemma_scope, load_openai, load_sparsify
+from ._saelens import load_saelens
+from ._save import load_own
+
+
+def load(path: str | Path, *, about: bool = False) -> Any:
+    """A dictionary from disk: ours, SAELens, sparsify, dictionary_learning, OpenAI's, Gemma Scope.
+
+    | what is there | whose it is |
+    |---|---|
+    | `dictionary.json` | `ji.sae.save` |
+    | `cfg.json`, `sae_weights.safetensors` | SAELens, old and new configuration |
+    | `cfg.json`, `sae.safetensors` | sparsify |
+    | `config.json`, `ae.pt` | dictionary_learning |
+    | `params.npz`, `params.safetensors` | Gemma Scope |
+    | a torch file `.pt` | OpenAI's dictionaries of GPT-2 |
+
+    Torch files are read without torch, and nothing in them is executed.
+
+    **Arguments:** `path`: a folder or a file; `about`: also the config that came with it.
+
+    **Returns:** the dictionary, or `(dictionary, config)`.
+
+    **Raises:** `FileNotFoundError` where there is nothing, ValueError for what none of these wrote.
+
+    ```python
+    sae = ji.sae.load("folder")
+    sae, config = ji.sae.load("folder", about=True)
+    ```
+
+    Law: forwards agree with those of the library that wrote it.
+    """
+    path = Path(path)
+    found = _reader(path)(path)
+    return found if about else found[0]
+
+
+def _reader(path: Path) -> Any:
+    if not path.exists():
+        raise FileNotFoundError(f"There is no dictionary at {path}: no such folder or file.")
+    if path.is_file():
+        if path.suffix == ".pt":
+            return load_openai
+        if path.name in ("params.npz", "params.safetensors"):
+            return load_gemma_scope
+        raise ValueError(
+            f"Give the folder of the dictionary, not {path.name}: ji.sae.load({str(path.parent)!r})."
+        )
+    for name in ("params.npz", "params.safetensors"):
+        if (path / name).is_file():
+            return lambda folder: load_gemma_scope(folder / name)
+    for names, reader in (
+        (("dictionary.json",), load_own),
+        (("cfg.json", "sae_weights.safetensors"), load_saelens),
+        (("cfg.json", "sae.safetensors"), load_sparsify),
+        (("config.json", "ae.pt"), load_dictionary_learning),
+    ):
+        if all((path / name).is_file() for name in names):
+            return reader
+    there = sorted(p.name for p in path.iterdir())[:8]
+    raise ValueError(
+        f"{path} holds no dictionary that is known here: it has {', '.join(there) or 'nothing'}. "
+        "A SAELens folder has cfg.json and sae_weights.safetensors."
+    )

@@ -1,0 +1,64 @@
+r"""Dictionaries of inputs that were normalised row by row: the statistics are put back at the output."""
+
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax.numpy as jnp
+
+MODES = ("layer", "constant")
+
+
+class Normalised(eqx.Module):
+    r"""$\hat x = \sigma(x)\, D(E((x - \mu(x)) / \sigma(x))) + \mu(x)$: an inner dictionary of normalised rows.
+
+    `mode="layer"`: mean and sample deviation of the row (plus 1e-5); `"constant"`: no mean, and
+    $\sigma = \lVert x \rVert / \sqrt d$. Released dictionaries of GPT-2 are of this form; `decode` needs the
+    inputs again, and `ji.splice` gives them.
+
+    Law: features do not change when a row is multiplied by a positive number (up to the 1e-5).
+    """
+
+    inner: Any
+    mode: str = eqx.field(static=True)
+
+    READS_INPUT: ClassVar[bool] = True
+
+    def __check_init__(self) -> None:
+        if self.mode not in MODES:
+            raise ValueError(f"mode is one of {', '.join(map(repr, MODES))}; got {self.mode!r}.")
+
+    @property
+    def d(self) -> int:
+        """Width of what is read."""
+        return self.inner.d
+
+    @property
+    def features(self) -> int:
+        """Number of features."""
+        return self.inner.features
+
+    @property
+    def decoder(self) -> Any:
+        """Rows of the inner dictionary `(features, d)`."""
+        return self.inner.decoder
+
+    def _row(self, x: Any) -> tuple[Any, Any]:
+        x = x.astype(jnp.float32)
+        if self.mode == "constant":
+            norm = jnp.linalg.norm(x, axis=-1, keepdims=True)
+            return jnp.zeros_like(norm), jnp.maximum(norm, 1e-12) / self.d**0.5
+        return jnp.mean(x, -1, keepdims=True), jnp.std(x, -1, keepdims=True, ddof=1) + 1e-5
+
+    def encode(self, x: Any) -> Any:
+        """Features `(..., features)`, of the normalised row."""
+        mean, deviation = self._row(x)
+        return self.inner.encode(((x - mean) / deviation).astype(x.dtype))
+
+    def decode(self, f: Any, x: Any) -> Any:
+        """Activations in the units of `x`, the rows that the features came from."""
+        mean, deviation = self._row(x)
+        return (self.inner.decode(f) * deviation + mean).astype(f.dtype)
+
+    def __call__(self, x: Any) -> Any:
+        """The reconstruction of x."""
+        return self.decode(self.encode(x), x)

@@ -1,0 +1,131 @@
+"""A dictionary on disk in our own layout: settings as JSON, weights as safetensors."""
+
+import inspect
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ._batch_topk import BatchTopK
+from ._cross_layer import CrossLayerTranscoder
+from ._crosscoder import Crosscoder
+from ._dictionary import Dictionary, filled
+from ._gated import Gated
+from ._jumprelu import JumpReLU
+from ._matryoshka import Matryoshka
+from ._standard import Standard
+from ._topk import TopK
+from ._transcoder import Transcoder
+from ._vanilla import Vanilla
+
+FORMAT = "jaxinterp.sae"
+KINDS: dict[str, Any] = {
+    kind.__name__: kind
+    for kind in (
+        Vanilla, Standard, Gated, TopK, BatchTopK, JumpReLU, Matryoshka, Transcoder,
+        CrossLayerTranscoder, Crosscoder,
+    )
+}  # fmt: skip
+
+
+def settings(sae: Any) -> dict[str, Any]:
+    """The arguments that make an empty dictionary of the same kind and shape."""
+    found: dict[str, Any] = {}
+    for name in inspect.signature(type(sae).__init__).parameters:
+        if name in ("self", "key"):
+            continue
+        if name == "threshold":
+            value: Any = sae.first
+        elif name == "groups":
+            ends = np.asarray([0, *sae.prefixes])
+            value = (np.diff(ends) / sae.features).tolist()
+        elif name == "d_out":
+            value = sae.decoder.shape[-1]
+        elif name == "skip":
+            value = sae.skip is not None
+        else:
+            value = getattr(sae, name)
+        if eqx.is_array(value):
+            value = float(value)
+        found[name] = list(value) if isinstance(value, tuple) else value
+    return found
+
+
+def save(path: str | Path, sae: Any, *, about: dict[str, Any] | None = None) -> Path:
+    """Writes a dictionary of any kind to a folder: `dictionary.json`, `weights.safetensors`.
+
+    **Arguments:** `path` of the folder; `sae`; `about`: what should be known of it (site, model,
+    data), any JSON.
+
+    **Returns:** the folder. The JSON is written last: a folder without it is not a dictionary.
+
+    ```python
+    ji.sae.save("folder", sae, about={"model": "gpt2", "site": "resid_post[2]"})
+    sae = ji.sae.load("folder")
+    ```
+
+    Law: what is loaded is equal to what was saved, bit for bit.
+    """
+    from ..hub import save_safetensors
+
+    if not isinstance(sae, Dictionary) or type(sae).__name__ not in KINDS:
+        raise ValueError(f"save takes one of {', '.join(KINDS)}; got {type(sae).__name__}.")
+    path = Path(path)
+    path.mkdir(parents=True, exist_ok=True)
+    leaves = {
+        name: np.asarray(leaf)
+        for name, leaf in vars(sae).items()
+        if eqx.is_array(leaf) or isinstance(leaf, np.ndarray)
+    }
+    text = {
+        "format": FORMAT, "version": 1, "kind": type(sae).__name__, "settings": settings(sae),
+        "about": about or {},
+    }  # fmt: skip
+    (path / "dictionary.json").unlink(missing_ok=True)
+    partial = path / "weights.safetensors.partial"
+    save_safetensors(partial, leaves)
+    os.replace(partial, path / "weights.safetensors")
+    partial = path / "dictionary.json.partial"
+    partial.write_text(json.dumps(text, indent=2) + "\n", encoding="utf-8")
+    os.replace(partial, path / "dictionary.json")
+    return path
+
+
+def load_own(path: Path) -> tuple[Any, dict[str, Any]]:
+    """What `save` wrote, and its `about`."""
+    from ..hub import open_safetensors, read_json
+
+    said = read_json(path / "dictionary.json")
+    if said.get("format") != FORMAT or said.get("version") != 1:
+        raise ValueError(
+            f"{path}/dictionary.json is {said.get('format')!r}, version {said.get('version')!r}; "
+            f"this reads {FORMAT!r}, version 1."
+        )
+    if said.get("kind") not in KINDS:
+        raise ValueError(
+            f"{path} holds a dictionary of the kind {said.get('kind')!r}; known are {', '.join(KINDS)}."
+        )
+    kind = KINDS[said["kind"]]
+    known = inspect.signature(kind.__init__).parameters
+    given = {
+        n: tuple(v) if isinstance(v, list) else v for n, v in said["settings"].items() if n in known
+    }
+    blank = kind(**given)
+    arrays = {n: t.read() for n, t in open_safetensors(path / "weights.safetensors").items()}
+    for name, leaf in vars(blank).items():
+        if isinstance(leaf, jax.ShapeDtypeStruct) and (
+            name not in arrays or arrays[name].shape != leaf.shape
+        ):
+            there = arrays[name].shape if name in arrays else None
+            raise ValueError(
+                f"{path}: {said['kind']} with these settings has {name} of the shape {leaf.shape}; "
+                f"the file has {there}."
+            )
+    return filled(
+        blank, **{n: jnp.asarray(a) for n, a in arrays.items() if hasattr(blank, n)}
+    ), said["about"]

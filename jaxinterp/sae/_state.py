@@ -1,0 +1,94 @@
+"""One step of training: what is carried from step to step, and the pure function between."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from ._dictionary import Moment, filled
+
+
+class State(eqx.Module):
+    """Everything a run needs to go on: `sae`, the optimiser's `moments`, `silent` steps per feature,
+    `average` of the weights (or None) and the number of `step`s done."""
+
+    sae: Any
+    moments: Any
+    silent: Any
+    average: Any
+    step: Any
+
+
+def trained(sae: Any) -> Any:
+    """A tree of bools: which leaves training changes."""
+    every = jax.tree.map(lambda _: True, sae)
+    return filled(every, **dict.fromkeys(type(sae).FIXED, False))
+
+
+def begin(sae: Any, optimizer: Any, x: Any, y: Any, averaged: bool) -> State:
+    """The state before the first step; `x`, `y` of a batch, for shapes alone."""
+    params, fixed = eqx.partition(sae, trained(sae))
+    one = jax.eval_shape(
+        lambda s, a, b: s.loss(a, b, Moment(0, 1.0, jnp.zeros((), bool))).features, sae, x, y
+    )
+    # A copy of its own: donated buffers must not be those of the average.
+    average = jax.tree.map(jnp.copy, params) if averaged else None
+    return State(
+        eqx.combine(params, fixed), optimizer.init(params), jnp.zeros(one.shape[1:], jnp.int32),
+        average, jnp.zeros((), jnp.int32),
+    )  # fmt: skip
+
+
+def advance(
+    state: State, x: Any, y: Any, optimizer: Any, steps: int, dead_after: int, decay: Any
+) -> tuple[State, dict[str, Any]]:
+    r"""$\theta_{t+1} = \theta_t + \mathrm{opt}(\nabla L(x_t; \theta_t))$ and all the accounts of one step."""
+    sae = state.sae
+    params, fixed = eqx.partition(sae, trained(sae))
+    dead = state.silent >= dead_after
+    now = Moment(state.step, sae.warm(state.step, steps), dead)
+
+    def objective(params: Any) -> Any:
+        found = eqx.combine(params, fixed).loss(x, y, now)
+        active = found.features > 0
+        told = {
+            "loss": found.total,
+            **found.terms,
+            "l0": jnp.sum(active, dtype=jnp.float32) / active.shape[0],
+        }
+        return found.total, (told, jnp.any(active, 0), found.updates)
+
+    grads, (told, fired, updates) = eqx.filter_grad(objective, has_aux=True)(params)
+    changes, moments = optimizer.update(grads, state.moments, params)
+    params = eqx.apply_updates(params, changes)
+    new = eqx.combine(params, fixed)
+    if updates:
+        new = filled(new, **updates)
+    average = state.average
+    if average is not None:
+        # Debiased at the start: the mean of what has been, until there is enough of it.
+        weight = jnp.minimum(decay, (state.step + 1) / (state.step + 10))
+        average = jax.tree.map(lambda a, p: weight * a + (1 - weight) * p, average, params)
+    silent = jnp.where(fired, 0, state.silent + 1)
+    told = {**told, "dead": jnp.sum(dead, dtype=jnp.float32) / dead.size}
+    told = {name: value.astype(jnp.float32) for name, value in told.items()}
+    return State(new, moments, silent, average, state.step + 1), told
+
+
+@eqx.filter_jit(donate="all-except-first")
+def several(fixed: tuple[Any, ...], state: State, xs: Any, ys: Any) -> tuple[State, dict[str, Any]]:
+    """As many steps as there are batches: `xs (step, batch, d)`, or row numbers of resident arrays."""
+    arrays, optimizer, steps, dead_after, decay = fixed
+
+    def one(state: State, batch: Any) -> Any:
+        x, y = batch
+        if arrays is not None:
+            rows = x
+            x = arrays[0][rows]
+            y = arrays[-1][rows] if len(arrays) > 1 else x
+        elif y is None:
+            y = x
+        return advance(state, x, y, optimizer, steps, dead_after, decay)
+
+    return jax.lax.scan(one, state, (xs, ys))

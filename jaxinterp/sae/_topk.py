@@ -1,0 +1,141 @@
+r"""TopK: the k largest pre-activations of a row are its features, and nothing penalises them."""
+
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from ._dictionary import (
+    Dictionary,
+    Losses,
+    Moment,
+    check_sizes,
+    directions,
+    geometric_median,
+    squares,
+    wide,
+)
+from ._recipe import adam
+
+
+class TopK(Dictionary):
+    r"""$f = \mathrm{ReLU}(\mathrm{top}_k((x - b) W_e + b_e))$; loss $\mathrm{FVU} + \alpha\, \mathrm{AuxK}$.
+
+    FVU is $\sum \lVert x - \hat x \rVert^2 / \sum \lVert x - \bar x \rVert^2$ of the batch. AuxK lets
+    features that have been silent for `dead_tokens` tokens explain what is left: with $e = x - \hat x$
+    and $\hat e$ decoded from the `aux` largest dead pre-activations, $\sum \lVert e - \hat e \rVert^2 /
+    \sum \lVert e - \bar e \rVert^2$. Gao et al. 2024 (https://arxiv.org/abs/2406.04093).
+
+    **Arguments:** `d`, `features`; `k` features per row; `alpha`; `aux` dead features, by default
+    the power of two nearest d/2; `dead_tokens`; `key` for weights at once; `matmul`.
+
+    ```python
+    sae, history = ji.sae.train(key, ji.sae.TopK(d=512, features=4096, k=32), stream, steps=20_000)
+    ```
+
+    Law: at most k features of a row are not zero.
+    """
+
+    k: int = eqx.field(static=True)
+    alpha: Any
+    aux: int = eqx.field(static=True)
+    dead_tokens: int = eqx.field(static=True)
+
+    FIXED: ClassVar[tuple[str, ...]] = ("scale", "alpha")
+    UNIT: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        *,
+        d: int,
+        features: int,
+        k: int,
+        alpha: Any = 1 / 32,
+        aux: int | None = None,
+        dead_tokens: int = 10_000_000,
+        centred: bool = True,
+        key: Any = None,
+        matmul: str = "float32",
+    ) -> None:
+        super().__init__(d, features, matmul=matmul, centred=centred)
+        check_sizes(type(self).__name__, k=k)
+        if k > features:
+            raise ValueError(
+                f"k={k} features of a row cannot be chosen from {features}: k is at most features."
+            )
+        self.k, self.alpha = k, jnp.asarray(alpha, jnp.float32)
+        power = 2 ** max(0, round(jnp.log2(d / 2).item()))
+        self.aux = min(features, power if aux is None else aux)
+        self.dead_tokens = dead_tokens
+        self._draw(key)
+
+    def initial(self, key: Any, x: Any, y: Any) -> dict[str, Any]:
+        decoder = directions(key, self.features, self.d)
+        return {
+            "encoder": decoder.T * self._first_gain(decoder),
+            "encoder_bias": jnp.zeros(self.features),
+            "decoder": decoder,
+            "bias": jnp.zeros(self.d) if x is None else geometric_median(x),
+            "scale": jnp.ones(()),
+        }
+
+    def _first_gain(self, decoder: Any) -> Any:
+        """What makes the first reconstruction of a unit vector have norm 1."""
+        x = directions(jax.random.key(0), 256, self.d)
+        pre = jnp.matmul(x, decoder.T, precision="highest")
+        f = jax.nn.relu(_top(pre, self.k))
+        back = jnp.linalg.norm(jnp.matmul(f, decoder, precision="highest"), axis=-1)
+        return 1 / jnp.maximum(jnp.mean(back), 1e-3)
+
+    def activate(self, pre: Any) -> Any:
+        """The k largest of each row, those above 0."""
+        return jax.nn.relu(_top(pre, self.k))
+
+    def choose(self, pre: Any) -> Any:
+        """The features of a training batch `(batch, features)`."""
+        return self.activate(pre)
+
+    def loss(self, x: Any, y: Any, now: Moment) -> Losses:
+        target = y * self.scale
+        pre = self.pre(x)
+        f = self.choose(pre)
+        error = target - self.reconstruct(f)
+        terms = {"reconstruction": share(error, target)}
+        terms["aux"] = self.alpha * self.revive(pre, error, now.dead)
+        return Losses(sum(terms.values()), terms, f, {})
+
+    def revive(self, pre: Any, error: Any, dead: Any) -> Any:
+        """AuxK: what dead features leave of the error, as a share of it; 0 where none is dead."""
+
+        def some() -> Any:
+            kept = jax.nn.relu(_top(jnp.where(wide(dead, pre), pre, -jnp.inf), self.aux))
+            rest = jax.lax.stop_gradient(error)
+            return share(rest - self.product(kept, self.decoder), rest)
+
+        return jax.lax.cond(jnp.any(dead), some, lambda: jnp.zeros(()))
+
+    def optimizer(self, steps: int) -> Any:
+        r"""Adam at $2 \cdot 10^{-4} / \sqrt{m / 2^{14}}$, epsilon 6.25e-10."""
+        return adam(2e-4 / (self.features / 2**14) ** 0.5, steps, eps=6.25e-10)
+
+    def dead_after(self, batch: int) -> int:
+        """`dead_tokens` in steps."""
+        return max(1, self.dead_tokens // batch)
+
+
+def _top(pre: Any, k: int) -> Any:
+    """Rows with all but their k largest entries 0; ties go to the first."""
+    values, where = jax.lax.top_k(pre, k)
+    values = jnp.where(jnp.isfinite(values), values, 0)
+    put = lambda row, at, value: row.at[at].set(value, unique_indices=True)
+    for _ in range(pre.ndim - 1):
+        put = jax.vmap(put)
+    return put(jnp.zeros_like(pre), where, values)
+
+
+def share(error: Any, target: Any) -> Any:
+    """Squared error of a batch as a share of the spread of its targets, both in float32."""
+    target = target.astype(jnp.float32)
+    spread = jnp.sum(squares(target - jnp.mean(target, 0, keepdims=True)))
+    return jnp.sum(squares(error)) / jnp.where(spread > 0, spread, 1)
