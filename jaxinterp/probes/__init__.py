@@ -61,11 +61,17 @@ from ._scaling import scaling as scaling
 from ._scaling import scaling_table as scaling_table
 from ._selectivity import Selectivity as Selectivity
 from ._selectivity import selectivity as selectivity
+from ._sequential import aicc as aicc
+from ._sequential import choose_k as choose_k
+from ._sequential import ssr as ssr
+from ._sequential import stlsq as stlsq
 from ._single import Singles as Singles
 from ._single import single_neuron as single_neuron
 from ._study import study as study
 from ._subset import Subset as Subset
 from ._subset import best_subset as best_subset
 from ._subset import best_subsets as best_subsets
+from ._system import System as System
+from ._system import best_system as best_system
 from ._variational import VariationalCode as VariationalCode
 from ._variational import variational_code as variational_code

@@ -1,0 +1,264 @@
+"""Dynamical systems whose equations are known, and the polynomial terms to find them with."""
+
+import functools
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Terms = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Dynamics:
+    """A system $\\dot z = f(z)$ of polynomials; made by `dynamics`.
+
+    `equations`: for each variable its terms and their coefficients, names as `polynomials` writes
+    them; `start`: a state on or near the attractor.
+    """
+
+    name: str
+    variables: tuple[str, ...]
+    equations: tuple[Terms, ...]
+    start: tuple[float, ...]
+
+    def velocity(self, z: Any) -> np.ndarray:
+        """`(..., variables)` for states z `(..., variables)`, exactly, in float64."""
+        z = np.asarray(z, np.float64)
+        if not z.ndim or z.shape[-1] != len(self.variables):
+            raise ValueError(
+                f"{self.name} has the variables {', '.join(self.variables)}, the last axis of z; "
+                f"got {z.shape}."
+            )
+        powers, values = self._table
+        return (z[..., None, :] ** powers).prod(-1) @ values
+
+    @functools.cached_property
+    def _table(self) -> tuple[np.ndarray, np.ndarray]:
+        """Powers `(terms, variables)` of all terms, and their coefficients `(terms, variables)`."""
+        terms = sorted({term for equation in self.equations for term in equation})
+        powers = [[_factors(term).count(one) for one in self.variables] for term in terms]
+        values = [[equation.get(term, 0.0) for equation in self.equations] for term in terms]
+        return np.array(powers, np.float64), np.array(values)
+
+    def simulate(self, steps: int, dt: float, start: Any = None) -> np.ndarray:
+        """`steps` states `(steps, variables)`, dt apart, by the classical Runge-Kutta method.
+
+        `start (variables,)`, or `(n, variables)` for n runs at once: `(steps, n, variables)`.
+        """
+        z = np.array(self.start if start is None else start, np.float64)
+        if steps < 1 or not dt > 0:
+            raise ValueError(f"A run has steps >= 1 and dt > 0; got steps={steps}, dt={dt}.")
+        out = np.empty((steps, *z.shape))
+        for i in range(steps):
+            out[i] = z
+            a = self.velocity(z)
+            b = self.velocity(z + dt / 2 * a)
+            c = self.velocity(z + dt / 2 * b)
+            z = z + dt / 6 * (a + 2 * b + 2 * c + self.velocity(z + dt * c))
+        return out
+
+    def coefficients(self, terms: list[str]) -> np.ndarray:
+        """The true coefficients `(variables, terms)` in a library with these terms."""
+        index = {_sorted(term): i for i, term in enumerate(terms)}
+        out = np.zeros((len(self.variables), len(terms)))
+        for i, equation in enumerate(self.equations):
+            for term, value in equation.items():
+                if _sorted(term) not in index:
+                    raise ValueError(
+                        f"{self.name} has the term {term!r}, which is not in the library: "
+                        "raise the degree of polynomials(...)."
+                    )
+                out[i, index[_sorted(term)]] = value
+        return out
+
+
+def dynamics(name: str, **parameters: float) -> Dynamics:
+    r"""$\dot z = f(z)$ for a system with known polynomials f.
+
+    | name | equations |
+    |---|---|
+    | "lorenz" | $\sigma(y - x)$, $x(\rho - z) - y$, $xy - \beta z$ |
+    | "hopf" | $\mu x - \omega y - A x (x^2 + y^2)$, $\omega x + \mu y - A y (x^2 + y^2)$ |
+    | "rossler" | $-y - z$, $x + a y$, $b + z (x - c)$ |
+    | "van_der_pol" | $y$, $\mu (1 - x^2) y - x$ |
+    | "lotka_volterra" | $a x - b x y$, $c x y - d y$ |
+    | "duffing" | $y$, $-\delta y - \alpha x - \beta x^3$ |
+
+    **Arguments:** `name`; parameters by name, in place of the usual ones.
+
+    **Returns:** `Dynamics`.
+
+    **Raises:** ValueError for a name or a parameter that is not there.
+
+    ```python
+    lorenz = ji.toy.dynamics("lorenz", rho=28.0)
+    z = lorenz.simulate(steps=1000, dt=0.002)
+    lorenz.velocity(z).shape  # (1000, 3)
+    ```
+
+    Law: halving dt makes the error of a run 16 times smaller; the velocity is the library of terms
+    times the true coefficients.
+    """
+    if name not in SYSTEMS:
+        raise ValueError(f"dynamics is one of {', '.join(map(repr, SYSTEMS))}; got {name!r}.")
+    usual, variables, start, make = SYSTEMS[name]
+    unknown = set(parameters) - set(usual)
+    if unknown:
+        raise ValueError(
+            f"{name} has the parameters {', '.join(usual)}; got {', '.join(sorted(unknown))}."
+        )
+    return Dynamics(name, variables, make(**{**usual, **parameters}), start)
+
+
+def _lorenz(sigma: float, rho: float, beta: float) -> tuple[Terms, ...]:
+    return {"x": -sigma, "y": sigma}, {"x": rho, "y": -1.0, "x z": -1.0}, {"z": -beta, "x y": 1.0}
+
+
+def _hopf(mu: float, omega: float, a: float) -> tuple[Terms, ...]:
+    return (
+        {"x": mu, "y": -omega, "x^3": -a, "x y^2": -a},
+        {"x": omega, "y": mu, "x^2 y": -a, "y^3": -a},
+    )
+
+
+def _rossler(a: float, b: float, c: float) -> tuple[Terms, ...]:
+    return {"y": -1.0, "z": -1.0}, {"x": 1.0, "y": a}, {"1": b, "z": -c, "x z": 1.0}
+
+
+def _van_der_pol(mu: float) -> tuple[Terms, ...]:
+    return {"y": 1.0}, {"x": -1.0, "y": mu, "x^2 y": -mu}
+
+
+def _lotka_volterra(a: float, b: float, c: float, d: float) -> tuple[Terms, ...]:
+    return {"x": a, "x y": -b}, {"x y": c, "y": -d}
+
+
+def _duffing(delta: float, alpha: float, beta: float) -> tuple[Terms, ...]:
+    return {"y": 1.0}, {"y": -delta, "x": -alpha, "x^3": -beta}
+
+
+SYSTEMS: dict[str, tuple[dict[str, float], tuple[str, ...], tuple[float, ...], Callable]] = {
+    "lorenz": (
+        {"sigma": 10.0, "rho": 28.0, "beta": 8 / 3}, ("x", "y", "z"), (-8.0, 7.0, 27.0), _lorenz,
+    ),
+    "hopf": ({"mu": 0.5, "omega": 1.0, "a": 1.0}, ("x", "y"), (1.5, 0.5), _hopf),
+    "rossler": ({"a": 0.2, "b": 0.2, "c": 5.7}, ("x", "y", "z"), (-5.0, 2.0, 0.1), _rossler),
+    "van_der_pol": ({"mu": 1.5}, ("x", "y"), (2.0, 1.0), _van_der_pol),
+    "lotka_volterra": (
+        {"a": 1.0, "b": 0.5, "c": 0.3, "d": 0.8}, ("x", "y"), (4.0, 1.0), _lotka_volterra,
+    ),
+    "duffing": ({"delta": 0.2, "alpha": 0.5, "beta": 1.0}, ("x", "y"), (2.0, -1.0), _duffing),
+}  # fmt: skip
+
+
+def polynomials(
+    z: Any, degree: int = 2, variables: tuple[str, ...] | None = None
+) -> tuple[np.ndarray, list[str]]:
+    r"""$\Theta(z) = (1, z_1, \dots, z_1^2, z_1 z_2, \dots)$: all monomials up to a degree.
+
+    **Arguments:** `z (n, v)`; `degree`; `variables`: v names, by default from x y z or z0 z1 ...
+
+    **Returns:** `(n, terms)` in float64, and the names of the terms: "1", "x", "x y", "x^2 y".
+
+    ```python
+    theta, terms = ji.toy.polynomials(z, degree=2)
+    ```
+
+    Law: v variables to degree g have $\binom{v+g}{g}$ terms, each the product that its name says.
+    """
+    z = np.asarray(z, np.float64)
+    if z.ndim != 2 or degree < 0:
+        raise ValueError(
+            f"z has the axes (n, variables) and degree is 0 or more; got {z.shape}, {degree}."
+        )
+    v = z.shape[1]
+    if variables is None:
+        variables = tuple("xyz"[:v]) if v <= 3 else tuple(f"z{i}" for i in range(v))
+    if len(variables) != v:
+        raise ValueError(f"z has {v} variables; got the names {variables}.")
+    columns, terms = [], []
+    for order in range(degree + 1):
+        for chosen in itertools.combinations_with_replacement(range(v), order):
+            columns.append(z[:, chosen].prod(1))
+            powers = [(variables[i], len(list(same))) for i, same in itertools.groupby(chosen)]
+            terms.append(" ".join(one if p == 1 else f"{one}^{p}" for one, p in powers) or "1")
+    return np.stack(columns, 1), terms
+
+
+def derivatives(z: Any, dt: float, *, window: int = 11, order: int = 4) -> np.ndarray:
+    r"""$\dot z(t)$ from states dt apart: the slope of the polynomial that fits a window best.
+
+    Savitzky and Golay's filter; `window` 3 and `order` 2 are central differences, longer windows take
+    more noise away. `z (n, ...)` with time first; the same shape comes back. See `smooth` for states.
+
+    ```python
+    ji.toy.derivatives(z + noise, dt=0.01, window=21)
+    ```
+
+    Law: exact for polynomials in time up to `order`.
+    """
+    return _filtered(z, dt, window, order, 1)
+
+
+def smooth(z: Any, *, window: int = 11, order: int = 4) -> np.ndarray:
+    r"""$z(t)$ with less noise: the value of the polynomial that fits a window best; as `derivatives`.
+
+    ```python
+    theta, terms = ji.toy.polynomials(ji.toy.smooth(z + noise, window=21))
+    ```
+    """
+    return _filtered(z, 1.0, window, order, 0)
+
+
+def _filtered(z: Any, dt: float, window: int, order: int, deriv: int) -> np.ndarray:
+    import scipy.signal
+
+    z = np.asarray(z, np.float64)
+    if not (z.ndim and deriv <= order < window <= len(z) and window % 2 and dt > 0):
+        raise ValueError(
+            "A window is odd, longer than the order, and within the states z (n, ...), and dt > 0; got "
+            f"z {z.shape}, window={window}, order={order}, dt={dt}."
+        )
+    return scipy.signal.savgol_filter(z, window, order, deriv=deriv, delta=float(dt), axis=0)
+
+
+def recovery(true: Any, found: Any) -> dict[str, float]:
+    r"""$|S \cap \hat S| / |S \cup \hat S|$ of the terms, and $\lVert \xi - \hat\xi \rVert^2 / \lVert \xi \rVert^2$.
+
+    **Arguments:** `true`, `found`: coefficients of the same shape, zeros where a term is absent.
+
+    **Returns:** `"tpr"`, the true positivity rate; `"error"`, of the coefficients; `"exact"`, 1.0 where
+    all terms and no others are there.
+
+    ```python
+    ji.toy.recovery(system.coefficients(terms), found.weights)
+    ```
+    """
+    true, found = np.asarray(true, np.float64), np.asarray(found, np.float64)
+    if true.shape != found.shape or not true.any():
+        raise ValueError(
+            f"Both hold the same coefficients, not all true ones zero; got {true.shape} and "
+            f"{found.shape}."
+        )
+    both, either = (true != 0) & (found != 0), (true != 0) | (found != 0)
+    error = float(((true - found) ** 2).sum() / (true**2).sum())
+    return {
+        "tpr": float(both.sum() / either.sum()), "error": error,
+        "exact": float(both.sum() == either.sum()),
+    }  # fmt: skip
+
+
+def _factors(term: str) -> list[str]:
+    """ "x^2 y" as x, x, y; "1" as nothing."""
+    found = []
+    for part in term.split():
+        name, _, power = part.partition("^")
+        found += [name] * (int(power) if power else 1)
+    return [] if term == "1" else found
+
+
+def _sorted(term: str) -> str:
+    return " ".join(sorted(_factors(term)))
