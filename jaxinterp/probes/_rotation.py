@@ -1,5 +1,6 @@
 """Whether neurons are special directions: the same sparse probes in a rotated basis."""
 
+import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -10,11 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from ._adaptive import adaptive
+from ._fit import fit
 from ._input import as_examples
 from ._metrics import metrics
 from ._selectivity import rows
 
 KINDS = ("orthogonal", "gaussian")
+
+ridged = functools.partial(adaptive, fit=fit, normalise=False)
+"""Nested supports with a ridge, which does not see rotations: what differs is the basis alone."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,13 +77,14 @@ def rotation_baseline(
     key: Any,
     count: int = 3,
     kind: str = "orthogonal",
-    sweep: Callable[..., dict[int, Any]] = adaptive,
+    sweep: Callable[..., dict[int, Any]] = ridged,
 ) -> Rotation:
     r"""$F_1(k)$ of sparse probes on $x$ and on $x R$: higher on neurons where their basis is privileged.
 
     **Arguments:** `x (n, d)`, `y (n,)` in {0, 1}; `ks` as in `adaptive`; `train`, `test`: indices or
     masks; `key`; `count` random bases of a `kind`; `sweep(x, y, ks)` gives a dict from k to a probe
-    with `.decision(x)`: `adaptive`, or `best_subsets`, which proves its supports.
+    with `.decision(x)`: by default `adaptive` with ridge probes on x as it is; `adaptive` itself, the
+    published sweep; or `best_subsets`, which proves its supports.
 
     **Returns:** `Rotation`, F1 on the test examples.
 

@@ -28,19 +28,25 @@ def traces(fn: Any) -> int:
 @pytest.mark.parametrize("balanced", [False, True])
 def test_more_classes_are_those_of_scikit_learn(balanced: bool) -> None:
     x, y = data()
-    probe = probes.dense(x, y, gamma=0.7, balanced=balanced, tol=1e-6)
-    weight: Any = "balanced" if balanced else None
-    other = LogisticRegression(C=0.7, class_weight=weight, tol=1e-10, solver="newton-cholesky").fit(
-        x, y
-    )
-    assert probe.converged and 0 <= probe.gap <= 1e-6
-    # The gap bounds how far weights can be: ridge * |W - W*|^2 / 2 <= gap * value.
-    far = np.sqrt(2 * 0.7 * probe.gap * probe.value) + 1e-4
-    assert np.linalg.norm(probe.weights.T - other.coef_) <= far
-    np.testing.assert_allclose(probe.log_probs(x), other.predict_log_proba(x), atol=2e-3)
+    # Examples of weight 0 are left out, and a class that then has none is never said.
+    seen = np.stack([np.ones(80, bool), np.arange(80) < 40, y < 2])
     names = np.array(["a", "b", "c"])
-    named = probes.dense(x, names[y], gamma=0.7, balanced=balanced, tol=1e-6)
-    np.testing.assert_array_equal(named.predict(x), names[other.predict(x)])
+    found = probes.dense(x, names[y], gamma=0.7, balanced=balanced, weights=seen, tol=1e-6)
+    assert found.converged.all() and found.gap.min() >= 0 and found.gap.max() <= 1e-6
+    weight: Any = "balanced" if balanced else None
+    for i in range(2):
+        other = LogisticRegression(
+            C=0.7, class_weight=weight, tol=1e-10, solver="newton-cholesky"
+        ).fit(x[seen[i]], y[seen[i]])
+        # The gap bounds how far weights can be: ridge * |W - W*|^2 / 2 <= gap * value.
+        far = np.sqrt(2 * 0.7 * found.gap[i] * found.value[i]) + 1e-4
+        assert np.linalg.norm(found.weights[i].T - other.coef_) <= far
+        np.testing.assert_allclose(
+            found.log_probs(x)[i], other.predict_log_proba(x), rtol=1e-3, atol=2e-3
+        )
+        np.testing.assert_array_equal(found.predict(x)[i], names[other.predict(x)])
+    assert found.bias[2, 2] == -np.inf and (found.predict(x)[2] != "c").all()
+    assert (found.log_probs(x)[2, :, 2] == -np.inf).all()
 
 
 def test_two_classes_are_those_of_fit_and_of_every_layer_and_label() -> None:
@@ -65,16 +71,7 @@ def test_two_classes_are_those_of_fit_and_of_every_layer_and_label() -> None:
     assert again.converged.all() and traces(_dense._dense) == compiled
 
 
-def test_weights_of_zero_leave_examples_out_and_a_missing_class_is_never_said() -> None:
-    x, y = data(n=80)
-    seen = np.stack([np.arange(80) < 40, np.ones(80, bool), y < 2]).astype(float)
-    found = probes.dense(x, y, weights=seen, balanced=False, tol=1e-6)
-    half = probes.dense(x[:40], y[:40], balanced=False, tol=1e-6)
-    np.testing.assert_allclose(found.logits(x)[0], half.logits(x), atol=5e-3)
-    assert found.bias[2, 2] == -np.inf and (found.predict(x)[2] < 2).all()
-    assert (found.log_probs(x)[2, :, 2] == -np.inf).all() and found.converged.all()
-
-
+@pytest.mark.slow
 def test_more_features_than_examples() -> None:
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(30, 90)), rng.integers(0, 2, 30)
@@ -84,6 +81,7 @@ def test_more_features_than_examples() -> None:
     np.testing.assert_allclose(found.decision(x), probe.decision(x), atol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_low_rank() -> None:
     x, y = data(n=120, classes=5)
     full = probes.dense(x, y)
@@ -112,7 +110,7 @@ def test_dense_teaches() -> None:
         probes.dense(x, y[:-1])
     with pytest.raises(ValueError, match=r"every row of y \(labels, n\): x\[:, None\]"):
         probes.dense(np.stack([x, x]), np.stack([y] * 3))
-    with pytest.raises(ValueError, match="rank of 1..3"):
+    with pytest.raises(ValueError, match=r"rank of 1\.\.3"):
         probes.dense(x, y, rank=4)
     with pytest.raises(ValueError, match="ints, bools or strings"):
         probes.dense(x, y + 0.5)
@@ -146,29 +144,34 @@ def test_layers_and_seeds_of_a_hidden_layer_are_one_program() -> None:
     compiled = traces(_training.train)
     probes.mlp(both + 1, 1 - y, (16,), key=keys[::-1], **options)
     assert traces(_training.train) == compiled
-    one = probes.mlp(both[1], y, (16,), key=keys[0], **options)
-    np.testing.assert_allclose(found.logits(both)[0, 1], one.logits(both[1]), atol=2e-3)
 
 
+@pytest.mark.slow
 def test_patience_and_examples_that_do_not_count() -> None:
     x, y = ring()
     rng = np.random.default_rng(1)
     noise = rng.integers(0, 2, len(y))
     counts = (np.arange(len(y)) < 200).astype(float)
-    options: Any = dict(key=KEY, batch=32, epochs=40, weights=counts, dropout=0.1)
-    found = probes.mlp(x, np.stack([noise, y]), (16, 8), patience=2, **options)
-    assert found.stopped[0] and found.epochs[0] < 40
-    losses = found.dev_loss[0, : found.epochs[0]]
+    options: Any = dict(batch=32, epochs=40, weights=counts, dropout=0.1)
+    keys = jax.random.split(KEY, 2)
+    found = probes.mlp(x, np.stack([noise, y]), (16, 8), key=keys, patience=2, **options)
+    assert found.stopped[0, 0] and found.epochs[0, 0] < 40
+    losses = found.dev_loss[0, 0, : found.epochs[0, 0]]
     assert (losses[-2:] > losses[:-2].min() - 1e-3).all()
     # What examples of weight 0 hold does not matter.
     other = x.copy()
     other[200:] = rng.normal(size=(200, 4)) * 100
-    np.testing.assert_array_equal(
-        probes.mlp(other, np.stack([noise, y]), (16, 8), patience=2, **options).logits(x),
-        found.logits(x),
-    )
+    again = probes.mlp(other, np.stack([noise, y]), (16, 8), key=keys, patience=2, **options)
+    np.testing.assert_array_equal(again.logits(x), found.logits(x))
+    # One by one they are the same.
+    for seed in range(2):
+        for i, labels in enumerate((noise, y)):
+            one = probes.mlp(x, labels, (16, 8), key=keys[seed], patience=2, **options)
+            assert one.epochs == found.epochs[seed, i]
+            np.testing.assert_allclose(one.logits(x), found.logits(x)[seed, i], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_real_targets_and_pairs() -> None:
     x, _ = ring()
     targets = np.stack([100 * x[:, 0] * x[:, 1], x[:, 2] - 7], 1)
@@ -188,7 +191,7 @@ def test_real_targets_and_pairs() -> None:
 
 def test_mlp_teaches() -> None:
     x, y = ring(40)
-    with pytest.raises(ValueError, match="key=jax.random.key"):
+    with pytest.raises(ValueError, match=r"key=jax\.random\.key"):
         probes.mlp(x, y, key=0)
     with pytest.raises(ValueError, match="widths of the hidden"):
         probes.mlp(x, y, (0,), key=KEY)
