@@ -1,5 +1,6 @@
 """Nested supports, pruning, and controls that know what they should show."""
 
+import functools
 import itertools
 
 import jax
@@ -21,7 +22,7 @@ def test_supports_are_nested_and_find_what_was_planted() -> None:
     x, y = planted()
     x[:, 30] *= 1e-3
     found = probes.adaptive(x, y, [1, 2, 4, 16])
-    assert list(found) == [1, 2, 4, 16]
+    assert list(found) == [1, 2, 4, 16] and all(probe.converged for probe in found.values())
     supports = [set(found[k].support.tolist()) for k in found]
     assert [len(s) for s in supports] == [1, 2, 4, 16]
     assert all(a < b for a, b in itertools.pairwise(supports))
@@ -32,33 +33,74 @@ def test_supports_are_nested_and_find_what_was_planted() -> None:
         probes.adaptive(x, y, [])
 
 
-def test_pruning_tells_a_dedicated_neuron_from_superposition() -> None:
-    """Planted superposition: features spread over neurons survive the loss of one; a neuron's own does not."""
-    x, y = planted(true=(7,), shift=5.0)
-    turns = probes.prune(x, y, k=2, rounds=2)
-    assert turns[0].removed == 7 and turns[0].f1 > 0.95 and turns[1].f1 < 0.7
-    x, y = planted(true=tuple(range(10, 22)), shift=1.2)
-    turns = probes.prune(x, y, k=5, rounds=4, test=(x, y))
-    removed = [turn.removed for turn in turns]
-    assert len(set(removed)) == 4 and set(removed) <= set(range(10, 22))
-    assert turns[0].f1 > turns[0].removed_f1 + 0.1 and turns[3].f1 > turns[0].f1 - 0.15
-    with pytest.raises(ValueError, match="at most 56 rounds leave k=5"):
-        probes.prune(x, y, k=5, rounds=57)
+def test_each_k_is_the_published_net_on_normalised_neurons() -> None:
+    """Written out: C = k/20, l1_ratio = clip(exp(-k/20), 0.1, 0.9), re-ranked by |coef|."""
+    from sklearn.linear_model import LogisticRegression
+
+    x, y = planted(n=1500, d=20, shift=1.5)
+    x = x * np.random.default_rng(1).uniform(0.1, 10, 20)
+    found = probes.adaptive(x, y, [2, 5, 8])
+    z = x / (10 * x.std(0))
+    kept = np.argsort(-np.abs(z[y == 1].mean(0) - z[y == 0].mean(0)))[:8]
+    for k in (8, 5, 2):
+        kept = kept[:k]
+        ratio = np.clip(np.exp(-k / 20), 0.1, 0.9)
+        net = LogisticRegression(
+            C=k / 20, l1_ratio=ratio, solver="saga", class_weight="balanced", tol=1e-8,
+            max_iter=20000,
+        ).fit(z[:, kept], y)  # fmt: skip
+        assert set(found[k].support.tolist()) == set(kept.tolist())
+        order = np.argsort(kept)
+        weights = found[k].weights * 10 * x.std(0)[found[k].support]
+        np.testing.assert_allclose(weights, net.coef_[0][order], atol=2e-4)
+        np.testing.assert_allclose(
+            found[k].decision(x), net.decision_function(z[:, kept]), atol=2e-3
+        )
+        kept = kept[np.argsort(-np.abs(net.coef_[0]), kind="stable")]
 
 
-def test_exact_supports_show_planted_superposition() -> None:
-    """Thirty features in twelve neurons: no neuron tells one feature, the exact five do."""
-    rng = np.random.default_rng(0)
-    feature = rng.random((600, 30)) < 0.02
-    feature[:, 0] = rng.random(600) < 0.3
-    direction = rng.normal(size=(30, 12))
-    direction /= np.linalg.norm(direction, axis=1, keepdims=True)
-    x = np.maximum(0, feature @ direction - 0.1)
-    y = feature[:, 0].astype(int)
-    single = probes.single_neuron(x, y).f1.max()
-    found = probes.best_subset(x, y, 5, gamma=100.0)
-    five = probes.metrics(y, found.decision(x))["f1"]
-    assert found.status == "optimal" and five > single + 0.08 and five > 0.93, (single, five)
+def test_units_change_nothing_and_any_fit_can_take_its_place() -> None:
+    x, y = planted()
+    units = np.random.default_rng(1).uniform(0.5, 20, x.shape[1])
+    one, other = (probes.adaptive(each, y, [2, 8]) for each in (x, x * units - 7))
+    for k in (2, 8):
+        assert one[k].support.tolist() == other[k].support.tolist()
+        np.testing.assert_allclose(one[k].decision(x), other[k].decision(x * units - 7), atol=1e-4)
+    ridge = probes.adaptive(x, y, [3], fit=probes.fit, normalise=False)[3]
+    np.testing.assert_allclose(ridge.weights, probes.fit(x, y, ridge.support).weights)
+    hinge = probes.adaptive(x, y, [2], fit=functools.partial(probes.fit, loss="hinge", gamma=100))
+    assert set(hinge[2].support.tolist()) == {5, 17}
+    plain = functools.partial(probes.shrinking_net, balanced=False)
+    assert probes.adaptive(x, y, [2], fit=plain)[2].bias != one[2].bias
+
+
+def test_pruning_takes_the_exact_support_each_turn() -> None:
+    """Brute force over what is left, turn after turn; a filter searches what it says."""
+    x, y = planted(n=120, d=8, true=(1, 4, 6), shift=1.0)
+    left = list(range(8))
+    for turn in probes.prune(x, y, k=2, rounds=3, prefilter=None, gamma=0.3):
+        brute = {s: probes.fit(x, y, s, gamma=0.3).value for s in itertools.combinations(left, 2)}
+        assert tuple(turn.subset.support.tolist()) == min(brute, key=brute.__getitem__)
+        np.testing.assert_allclose(turn.subset.value, min(brute.values()), rtol=1e-6)
+        assert turn.status == "optimal" and turn.gap <= 1e-6 and turn.searched.tolist() == left
+        alone = [
+            probes.metrics(y, probes.fit(x, y, [j]).decision(x))["f1"] for j in turn.subset.support
+        ]
+        np.testing.assert_allclose(turn.alone, alone)
+        assert turn.removed == turn.subset.support[np.argmax(alone)]
+        assert turn.removed_f1 == max(alone)
+        np.testing.assert_allclose(
+            turn.f1, probes.metrics(y, probes.fit(x, y, turn.subset.support).decision(x))["f1"]
+        )
+        left.remove(turn.removed)
+    few = probes.prune(x, y, k=2, rounds=1, prefilter=4)[0]
+    assert set(few.searched.tolist()) == set(np.argsort(-probes.rank(x, y))[:4].tolist())
+    late = probes.prune(*planted(n=200, d=40), k=5, rounds=1, gamma=100, time_limit=0)[0]
+    assert late.status == "time_limit" and late.gap > 1e-6 and "time_limit" in repr(late)
+    with pytest.raises(ValueError, match="at most 7 rounds leave k=2"):
+        probes.prune(x, y, k=2, rounds=8)
+    with pytest.raises(ValueError, match="prefilter=1 is fewer"):
+        probes.prune(x, y, k=2, rounds=2, prefilter=1)
 
 
 def test_mass_mean_is_discriminant_analysis_when_whitened() -> None:

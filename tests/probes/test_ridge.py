@@ -1,0 +1,238 @@
+"""Ridge by leave-one-out, maps, blocks held out, and neurons along a probe: laws and planted truth."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.stats import spearmanr
+from sklearn.linear_model import Ridge
+
+import jaxinterp as ji
+from jaxinterp import probes, toy
+
+
+def data(n: int = 25, d: int = 6, targets: int = 2) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(n, d)) + 5
+    y = x[:, :targets] * [1.0, 30.0][:targets] + rng.normal(size=(n, targets)) * [0.5, 40][:targets]
+    return x, y
+
+
+@pytest.mark.parametrize("d", [6, 40])
+def test_leaving_out_in_closed_form_is_leaving_out(d: int) -> None:
+    """T1: n separate fits, for every penalty, also with more features than examples."""
+    x, y = data(d=d)
+    lambdas = np.logspace(-2, 3, 6)
+    found = probes.ridge(x, y, lambdas=lambdas)
+    errors, left_out = [], []
+    for lam in lambdas:
+        rows = [
+            Ridge(alpha=lam).fit(np.delete(x, i, 0), np.delete(y, i, 0)).predict(x[i : i + 1])[0]
+            for i in range(len(x))
+        ]
+        left_out.append(np.array(rows))
+        errors.append((((y - rows) / y.std(0)) ** 2).mean())
+    np.testing.assert_allclose(found.errors, errors, rtol=1e-9)
+    best = int(np.argmin(errors))
+    assert found.lam == lambdas[best] and not found.at_edge
+    np.testing.assert_allclose(found.left_out, left_out[best], rtol=1e-8)
+    other = Ridge(alpha=found.lam).fit(x, y)
+    np.testing.assert_allclose(found.weights, other.coef_.T, atol=1e-9)
+    np.testing.assert_allclose(found.predict(x), other.predict(x), rtol=1e-9)
+    assert probes.ridge(x, y, lambdas=[1e6, 1e7]).at_edge
+    # A list of targets costs one decomposition and changes nothing; one target has no axis.
+    several = probes.ridges(x, [y, y[:, 0]], lambdas=lambdas)
+    np.testing.assert_allclose(several[0].weights, found.weights)
+    alone = probes.ridge(x, y[:, 0], lambdas=lambdas)
+    np.testing.assert_allclose(several[1].left_out, alone.left_out)
+    assert alone.weights.shape == (d,) and alone.predict(x).shape == (25,)
+
+
+def test_components_are_a_ridge_on_projections() -> None:
+    x, y = data(n=30, d=8)
+    found = probes.pca_ridge(x, y, [2, 5, 20], lambdas=[0.5])
+    assert list(found) == [2, 5, 8]
+    centred = x - x.mean(0)
+    rows = np.linalg.svd(centred, full_matrices=False)[2]
+    for q, probe in found.items():
+        other = Ridge(alpha=0.5).fit(centred @ rows[:q].T, y)
+        np.testing.assert_allclose(probe.predict(x), other.predict(centred @ rows[:q].T), rtol=1e-9)
+        assert probe.components == q
+    np.testing.assert_allclose(found[8].weights, probes.ridge(x, y, lambdas=[0.5]).weights)
+    with pytest.raises(ValueError, match="1 or more"):
+        probes.pca_ridge(x, y, [0])
+
+
+def test_bad_targets_are_explained() -> None:
+    x, y = data()
+    with pytest.raises(ValueError, match="n=25 rows, one per example"):
+        probes.ridge(x, y[:4])
+    with pytest.raises(ValueError, match="Target 1 has one value"):
+        probes.ridge(x, np.stack([y[:, 0], np.ones(25)], 1))
+    with pytest.raises(ValueError, match="penalties, positive"):
+        probes.ridge(x, y, lambdas=[0.0, 1.0])
+    with pytest.raises(ValueError, match=r"finite; y\[3\]"):
+        probes.ridge(x, np.where(np.arange(25)[:, None] == 3, np.nan, y))
+    with pytest.raises(ValueError, match="reads d=6 features"):
+        probes.ridge(x, y).predict(x[:, :5])
+    with pytest.raises(ValueError, match="No feature of x changes"):
+        probes.ridge(np.ones((5, 2)), np.arange(5.0))
+
+
+@pytest.mark.parametrize("kind", ["place", "time", "ring"])
+def test_a_planted_coordinate_is_read_as_well_as_it_can_be(kind: str) -> None:
+    """T2: the R2 of theory within 0.02; what goes around in rings is not linear, and an MLP reads it."""
+    made = {"kind": kind, "noise": 0.2 if kind == "ring" else 0.7}
+    planted = toy.planted_geo(jax.random.key(0), n=6000, **made)
+    train, test = np.arange(4000), np.arange(4000, 6000)
+    probe = probes.ridge(planted.x[train], planted.y[train])
+    predicted = probe.predict(planted.x[test])
+    y = planted.y[test].reshape(2000, -1)
+    for i, guess in enumerate(predicted.reshape(2000, -1).T):
+        found = probes.regression_metrics(y[:, i], guess)["r2"]
+        assert abs(found - planted.r2) < 0.02, (i, found, planted.r2)
+    if kind == "ring":
+        assert planted.r2 < 0.25
+        network = probes.mlp(
+            planted.x[train], planted.y[train], (64,), key=jax.random.key(1), loss="squared", epochs=30
+        )  # fmt: skip
+        read = probes.regression_metrics(y[:, 0], np.ravel(network.predict(planted.x[test])))
+        assert read["r2"] > 0.75, read["r2"]
+
+
+def test_distances_on_the_sphere() -> None:
+    """T4, and the order of columns: a table of (x, y) must say so."""
+    paris, london = [48.8566, 2.3522], [51.5074, -0.1278]
+    np.testing.assert_allclose(probes.haversine(paris, london), 343.56, atol=0.1)
+    np.testing.assert_allclose(probes.haversine([0.0, 50.0], [90.0, 50.0]), 10007.5, atol=0.1)
+    np.testing.assert_allclose(probes.haversine([10.0, 179.5], [10.0, -179.5]), 109.5, atol=0.1)
+    np.testing.assert_allclose(probes.haversine([1.0, 2.0], [1.0, 362.0]), 0, atol=1e-6)
+    swapped = probes.haversine(paris[::-1], london[::-1], columns=("longitude", "latitude"))
+    np.testing.assert_allclose(swapped, 343.56, atol=0.1)
+    many = probes.haversine(np.tile(paris, (3, 2, 1)), london)
+    assert many.shape == (3, 2)
+    with pytest.raises(ValueError, match="name latitude and longitude"):
+        probes.haversine(paris, london, columns=("lat", "lon"))
+    with pytest.raises(ValueError, match="last axis of 2"):
+        probes.haversine([1.0, 2.0, 3.0], paris)
+
+
+def test_proximity_error() -> None:
+    """T3: perfect is 0, random about a half; equal to its definition, whatever the chunk."""
+    places = toy.planted_geo(jax.random.key(0), n=400, kind="place").y
+    rng = np.random.default_rng(0)
+    assert probes.proximity_error(places, places) == 0
+    assert abs(probes.proximity_error(places, places[rng.permutation(400)]) - 0.5) < 0.03
+    guess = places[:40] + rng.normal(size=(40, 2)) * 30
+    far = np.array([[probes.haversine(a, b) for b in guess] for a in places[:40]])
+    each = (far < np.diag(far)[:, None]).sum(1) / 39
+    np.testing.assert_allclose(probes.proximity_error(places[:40], guess, each=True), each)
+    np.testing.assert_allclose(probes.proximity_error(places[:40], guess, chunk=7), each.mean())
+    other = probes.proximity_error(
+        places[:40, ::-1], guess[:, ::-1], columns=("longitude", "latitude")
+    )
+    np.testing.assert_allclose(other, each.mean())
+    years = rng.normal(size=50)
+    assert probes.proximity_error(years, years, columns=None) == 0
+    with pytest.raises(ValueError, match=r'columns=."longitude", "latitude".'):
+        probes.proximity_error(places[:, ::-1], places[:, ::-1])
+    with pytest.raises(ValueError, match="one prediction per target"):
+        probes.proximity_error(places, guess)
+
+
+def test_metrics_of_maps() -> None:
+    places = toy.planted_geo(jax.random.key(0), n=200, kind="place").y
+    guess = places + np.random.default_rng(0).normal(size=places.shape) * 20
+    found = probes.place_metrics(places, guess)
+    np.testing.assert_allclose(
+        found["spearman_longitude"], spearmanr(places[:, 1], guess[:, 1]).statistic
+    )
+    r2 = [probes.regression_metrics(places[:, i], guess[:, i])["r2"] for i in range(2)]
+    np.testing.assert_allclose([found["r2"], found["r2_latitude"]], [np.mean(r2), r2[0]])
+    np.testing.assert_allclose(
+        found["median_km"], np.median(probes.haversine(places, guess)), rtol=1e-12
+    )
+    other = probes.place_metrics(places[:, ::-1], guess[:, ::-1], columns=("longitude", "latitude"))
+    assert {name: pytest.approx(value) for name, value in found.items()} == other
+
+
+def test_a_block_held_out_tells_a_map_from_a_list_of_countries() -> None:
+    """Planted: activations that hold coordinates go on to work; those that name the country do not."""
+    rng = np.random.default_rng(0)
+    centre = np.array([[50.0, 10.0], [-20.0, -50.0], [30.0, 100.0], [0.0, 20.0], [40.0, -100.0]])
+    country = rng.integers(0, 5, 400)
+    places = centre[country] + rng.normal(size=(400, 2)) * 5
+    named = np.array(["A", "B", "C", "D", "E"])[country]
+    noise = 0.05 * rng.normal(size=(400, 8))
+    has_map = np.pad(places / 50, ((0, 0), (0, 6))) + noise
+    has_names = np.pad(np.eye(5)[country], ((0, 0), (0, 3))) + noise
+    lambdas = np.logspace(-3, 2, 6)
+    world = probes.block_holdout(has_map, places, named, lambdas=lambdas)
+    listed = probes.block_holdout(has_names, places, named, lambdas=lambdas)
+    assert [each.count for each in world] == sorted((each.count for each in world), reverse=True)
+    for a, b in zip(world, listed, strict=True):
+        assert a.error < 1.5 * a.nominal and a.proximity < 0.3
+        assert b.error > 3 * b.nominal and b.proximity > 0.3
+    # What is predicted of a block does not depend on its own targets.
+    moved = np.where((named == "A")[:, None], -places, places)
+    seen, again = (
+        probes.block_holdout(has_map, y, named, only=["A"], lambdas=[1.0]) for y in (places, moved)
+    )
+    assert len(seen) == 1 and seen[0].error != again[0].error
+    fitted = probes.ridge(has_map[named != "A"], places[named != "A"], lambdas=[1.0])
+    far = probes.haversine(places[named == "A"], fitted.predict(has_map[named == "A"]))
+    np.testing.assert_allclose(seen[0].error, np.median(far))
+    with pytest.raises(ValueError, match="Lower least"):
+        probes.block_holdout(has_map, places, named, least=1000)
+    with pytest.raises(ValueError, match="one block per example"):
+        probes.block_holdout(has_map, places, named[:3])
+
+
+def test_neurons_that_read_and_write_a_direction() -> None:
+    """Any family: planted neurons come first, in the stream's own terms (gains of norms folded)."""
+    rng = np.random.default_rng(0)
+    for model in (ji.load("tiny")[0], _gated()):
+        layers, d, ff = model.blocks.mlp.w_in.shape
+        v = rng.normal(size=(d, 2)).astype(np.float32)
+        gain = model.blocks.ln2.weight[1]
+        w_in = model.blocks.mlp.w_in.at[1, :, 3].set(v[:, 0] / gain)
+        w_out = model.blocks.mlp.w_out.at[0, 2].set(-2 * v[:, 1])
+        model = eqx.tree_at(lambda m: (m.blocks.mlp.w_in, m.blocks.mlp.w_out), model, (w_in, w_out))
+        found = probes.aligned_neurons(model, v)
+        assert found.read.shape == found.write.shape == (layers, ff, 2)
+        first = found.top(1)[0]
+        # A LayerNorm removes the mean, which the direction has and the weights behind it cannot see.
+        assert first["neuron"] == (1, 3) and first["weights"] == "read" and first["cos"] > 0.99
+        second = found.top(1, direction=1, of="write")[0]
+        assert second["neuron"] == (0, 2) and second["cos"] < -0.999
+        w = np.asarray(model.blocks.mlp.w_out, np.float64)[1, 4]
+        cos = w @ v[:, 0] / np.linalg.norm(w) / np.linalg.norm(v[:, 0])
+        np.testing.assert_allclose(found.write[1, 4, 0], cos, atol=1e-5)
+        assert (found.gate is None) == (model.blocks.mlp.w_gate is None)
+        each = probes.aligned_neurons(model, jnp.broadcast_to(v[None], (layers, d, 2)))
+        np.testing.assert_allclose(each.read, found.read)
+    with pytest.raises(ValueError, match="in this model; got"):
+        probes.aligned_neurons(model, np.ones(d + 1))
+    with pytest.raises(ValueError, match="not zero"):
+        probes.aligned_neurons(model, np.zeros(d))
+    with pytest.raises(ValueError, match="of= is 'all' or one of"):
+        found.top(of="both")
+
+
+def _gated() -> ji.models.Llama:
+    config = ji.models.LlamaConfig(vocab=11, ctx=8, d=16, layers=2, heads=2, kv_heads=1, k=8, ff=12)
+    model = ji.models.Llama.init(config, key=jax.random.key(0))
+    gain = 1 + 0.5 * jax.random.uniform(jax.random.key(1), (2, 16))
+    return eqx.tree_at(lambda m: m.blocks.ln2.weight, model, gain)
+
+
+def test_correlations() -> None:
+    x, y = data(n=30, d=5)
+    x[:, 2] = 0.1
+    layers = np.stack([x, 3 - 2 * x])
+    found = probes.correlations(layers, y)
+    assert found.shape == (2, 2, 5) and (found[:, :, 2] == 0).all()
+    np.testing.assert_allclose(found[1, 0, 3], np.corrcoef(x[:, 3], y[:, 1])[0, 1], atol=1e-5)
+    np.testing.assert_allclose(found[:, 1], -found[:, 0], atol=1e-5)
+    np.testing.assert_allclose(probes.correlations(layers, y[:, 0]), found[0], atol=1e-6)
