@@ -54,7 +54,11 @@ def main():
     options.add_argument("--most", type=int, default=100, help="documents of each class")
     options.add_argument("--chars", type=int, default=600, help="characters of each document")
     options.add_argument("--ctx", type=int, default=64, help="tokens read of each document")
-    options.add_argument("--ks", default="1,2,4,8,16,32,64", help="numbers of neurons")
+    options.add_argument(
+        "--ks",
+        default="",
+        help="numbers of neurons: 1,2,4; by default 1..8, 10, 12, 16, 32 ... 256",
+    )
     options.add_argument("--exact", default="1,2", help="numbers of neurons to prove the best of")
     options.add_argument("--time-limit", type=float, default=2, help="seconds for each proof")
     options.add_argument("--layers", help="some layers: 0,3,5")
@@ -80,7 +84,7 @@ def main():
     common = dict(key=asked.seed, name=asked.model, **place)
     records = ji.probes.study(
         model, corpus, features, methods=["single", "adaptive"],
-        ks=[k for k in numbers(asked.ks) if k <= len(corpus) // 2],
+        ks=[k for k in numbers(asked.ks) if k <= len(corpus) // 2] or None,
         layers=numbers(asked.layers) if asked.layers else None, **common,
     )  # fmt: skip
     if asked.exact:

@@ -60,6 +60,7 @@ def main() -> None:
     jaxinterp tour                            a guided tour on a small trained model, in about a minute
     jaxinterp sites tiny                      where that model can be read and edited
     jaxinterp lens tiny "The king and the"    what each layer would say next
+    jaxinterp probe tiny texts/               which neurons tell the classes of texts apart
     """
 
 
@@ -140,6 +141,111 @@ def lens(model: str, text: str, top: int, bos: bool, html: Path | None) -> None:
     if html is not None:
         path = lens_figure(reading, title=f"Logit lens: {model}").save(html)
         click.echo(f"Wrote {path}.")
+
+
+def _numbers(ctx: click.Context, param: click.Parameter, text: str | None) -> list[int] | None:
+    """`0,3,8:11` as [0, 3, 8, 9, 10]."""
+    if text is None:
+        return None
+    found: list[int] = []
+    for part in filter(None, text.split(",")):
+        first, _, end = part.partition(":")
+        if not first.strip().isdigit() or (end and not end.strip().isdigit()):
+            raise click.BadParameter(f"numbers such as 1,2,4 or 0:6, not {part!r}")
+        found += range(int(first), int(end)) if end else [int(first)]
+    return found
+
+
+@main.command(epilog=_MODEL, short_help="Find the neurons that tell classes of texts apart.")
+@click.argument("model")
+@click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--site", default="mlp_post", show_default=True, help="Where to read; a site of every layer.")  # fmt: skip
+@click.option("--layers", callback=_numbers, metavar="0,5,8:12", help="Some layers. [default: all]")
+@click.option("--method", "methods", multiple=True, type=click.Choice(["single", "mean_diff", "adaptive", "elastic", "best_subset", "dense"]), default=["single", "adaptive"], show_default=True, help="May be given several times.")  # fmt: skip
+@click.option("--ks", callback=_numbers, default="1,2,4,8,16,32,64", show_default=True, help="Numbers of neurons.")  # fmt: skip
+@click.option("--exact", callback=_numbers, default="1,2", show_default=True, help='Numbers of neurons to prove the best of, at the best layer; "" for none.')  # fmt: skip
+@click.option("--time-limit", type=click.FloatRange(min=0), default=5.0, show_default=True, help="Seconds for each proof.")  # fmt: skip
+@click.option("--reduce", type=click.Choice(["mean", "max", "last"]), default="mean", show_default=True, help="A context is the mean (max, last) of its tokens.")  # fmt: skip
+@click.option("--ctx", type=click.IntRange(min=4), default=128, show_default=True, help="Tokens of a context.")  # fmt: skip
+@click.option("--most", type=click.IntRange(min=2), default=500, show_default=True, help="Documents of each file, drawn at random.")  # fmt: skip
+@click.option("--chars", type=click.IntRange(min=1), default=2000, show_default=True, help="An excerpt of so many characters of each document.")  # fmt: skip
+@click.option("--all-contexts", is_flag=True, help="All contexts of an excerpt, not its first alone.")  # fmt: skip
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the draw, the split and the intervals.")  # fmt: skip
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write records here (.jsonl), or go on with them.")  # fmt: skip
+@click.option("--store", type=click.Path(file_okay=False, path_type=Path), help="Keep activations in this folder. [default: beside --out]")  # fmt: skip
+@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Write a page with figures here (.html).")  # fmt: skip
+def probe(
+    model: str, data: tuple[Path, ...], site: str, layers: list[int] | None,
+    methods: tuple[str, ...], ks: list[int], exact: list[int], time_limit: float, reduce: str,
+    ctx: int, most: int, chars: int, all_contexts: bool, seed: int, out: Path | None,
+    store: Path | None, plot: Path | None,
+) -> None:  # fmt: skip
+    """Find the neurons of MODEL that tell the classes in DATA apart, and how few suffice.
+
+    DATA is a folder with one file per class, such as de.txt and fr.txt (documents parted by blank
+    lines, or one to a line), or files; .jsonl with {"text": ..., "label": ...} on each line; each also
+    .xz or .gz. Each class is told from the rest. No document is both learned from and tested on.
+
+    With --out the study is resumable: the same command goes on where it was interrupted.
+
+    \b
+    Examples:
+      jaxinterp probe tiny languages/
+      jaxinterp probe gpt2 languages/ --out study.jsonl --plot study.html
+      jaxinterp probe tiny de.txt fr.txt --layers 1,2 --method single --exact 1,2,3
+    """
+    import numpy as np
+    from rich.console import Console
+
+    from . import data as texts
+    from . import load, probes, viz
+
+    for path in (out, plot):
+        if path is not None and not path.parent.is_dir():
+            raise FileNotFoundError(f"There is no folder {str(path.parent)!r} to write {path.name!r} into. Create it first.")  # fmt: skip
+    documents = list(texts.read_texts(*data, most=most, chars=chars, key=seed))
+    classes = sorted({str(document.label) for document in documents})
+    if len(classes) < 2:
+        raise ValueError(f"A probe tells classes apart, and the texts are all of {classes[0] if classes else 'none'!r}. Give one file per class: de.txt fr.txt.")  # fmt: skip
+    loaded, tokenizer = load(model)
+    if tokenizer is None:
+        raise ValueError(f"{model} has no tokenizer, so it cannot read text. Give a folder with a tokenizer.json, or use the library with token ids.")  # fmt: skip
+    ctx = min(ctx, loaded.config.ctx)
+    corpus = texts.pack(tokenizer, documents, ctx=ctx, bos=tokenizer.bos_id is not None)
+    if not all_contexts:
+        corpus = texts.take(corpus, np.unique(corpus.groups, return_index=True)[1])
+    labels = corpus.labels.astype(str)
+    features = {name: labels == name for name in classes if (labels == name).any()}
+    console = Console()
+    console.print(f"{model}: {len(corpus)} contexts of {ctx}, {', '.join(f'{int(y.sum())} {name}' for name, y in features.items())}", markup=False, highlight=False)  # fmt: skip
+    if out is not None and store is None:
+        store = out.with_name(f"{out.stem}.activations")
+    common = {
+        "site": site,
+        "reduce": reduce,
+        "key": seed,
+        "out": out,
+        "store": store,
+        "name": model,
+    }
+    fitting = [k for k in ks if k <= max(1, len(corpus) // 2)]
+    records = probes.study(
+        loaded, corpus, features, layers=layers, methods=list(dict.fromkeys(methods)), ks=fitting,
+        time_limit=time_limit, **common,
+    )  # fmt: skip
+    if "single" in methods:
+        if exact:
+            records += probes.prove_best(
+                loaded, corpus, features, records, ks=exact, time_limit=time_limit, **common
+            )
+        console.print(probes.best_table(records, title="The best neuron (layer.neuron) of each class"))  # fmt: skip
+    many = [name for name in ("adaptive", "elastic", "mean_diff", "best_subset") if name in methods]
+    if many:
+        console.print(probes.scaling_table(probes.scaling(records, method=many[0]), title=f"How many suffice ({many[0]}, best of all layers)"))  # fmt: skip
+    if out is not None:
+        click.echo(f"{len(records)} records in {out}.")
+    if plot is not None:
+        click.echo(f"Wrote {viz.write(plot, probes.study_page(records, title=f'Probing {model}'))}.")  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import lzma
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -131,7 +131,7 @@ def _documents(
 
 def _read(path: Path, separator: str | None) -> Iterator[Document]:
     label = path.name.split(".")[0]
-    opened: IO[str] = PACKED.get(path.suffix, open)(path, "rt", encoding="utf-8")  # type: ignore[operator]
+    opened: Any = PACKED.get(path.suffix, open)(path, "rt", encoding="utf-8")  # type: ignore[operator]
     number = 0
     with opened as file:
         try:
@@ -146,7 +146,7 @@ def _read(path: Path, separator: str | None) -> Iterator[Document]:
             raise ValueError(f"{path} is no UTF-8 text, or its compression is damaged ({error}).") from error  # fmt: skip
 
 
-def _lines(path: Path, file: IO[str], label: str) -> Iterator[Document]:
+def _lines(path: Path, file: Any, label: str) -> Iterator[Document]:
     for number, line in enumerate(file):
         if not line.strip():
             continue
@@ -168,7 +168,7 @@ def _lines(path: Path, file: IO[str], label: str) -> Iterator[Document]:
             )
 
 
-def _parted(file: IO[str], separator: str | None) -> Iterator[str]:
+def _parted(file: Any, separator: str | None) -> Iterator[str]:
     """The texts between separators; one chunk and the beginning of the next text are held."""
     held = file.read(_CHUNK)
     if separator is None:

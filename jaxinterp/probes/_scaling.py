@@ -33,7 +33,7 @@ def scaling(
     *,
     method: str = "adaptive",
     metric: str = "f1",
-    share: float = 0.95,
+    share: float | int = 0.95,
 ) -> list[Scaling]:
     r"""$b(k) = \max_l F_1(l, k),\ \ k^* = \min \{k : b(k) \ge 0.95\, b(k_{\max})\}$ for every model and feature.
 

@@ -33,7 +33,7 @@ def study(
     ks: Iterable[int] | None = None,
     groups: Any = None,
     parts: Any = None,
-    test: float = 0.3,
+    test: float | int = 0.3,
     key: Any = 0,
     gamma: float | int = 1.0,
     balanced: bool = True,
@@ -338,7 +338,7 @@ def _groups(rows: Rows, groups: Any, data: Any) -> np.ndarray:
 
 
 def _parted(
-    groups: np.ndarray, where: np.ndarray, y: np.ndarray, name: str, parts: Any, test: float,
+    groups: np.ndarray, where: np.ndarray, y: np.ndarray, name: str, parts: Any, test: float | int,
     key: Any, all_groups: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Train and test of one feature, as numbers of its own rows."""

@@ -1,0 +1,118 @@
+"""Texts come back as they stand in files, lazily, each with its label and its own group."""
+
+import gzip
+import json
+import lzma
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from jaxinterp import data
+from jaxinterp.data import _texts
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "de.txt").write_text("Ein Satz.\nNoch eine Zeile.\n\nZwei.\n \n\nDrei.\n")
+    (tmp_path / "en.txt.xz").write_bytes(lzma.compress(b"one\n\ntwo\n\0\nthree\n\0\n"))
+    (tmp_path / "fr.txt.gz").write_bytes(gzip.compress("été\nhiver\n".encode()))
+    lines = [{"text": "a"}, {"text": " "}, {"text": "b", "label": "other", "group": 7}]
+    (tmp_path / "mixed.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n\n")
+    (tmp_path / "notes.md").write_text("not a text")
+    return tmp_path
+
+
+def test_a_folder_with_a_file_per_class(folder: Path) -> None:
+    found = list(data.read_texts(folder))
+    assert [(d.text, d.label, d.group) for d in found] == [
+        ("Ein Satz.\nNoch eine Zeile.", "de", "de.txt:0"),
+        ("Zwei.", "de", "de.txt:1"),
+        ("Drei.\n", "de", "de.txt:2"),
+        ("one\n\ntwo", "en", "en.txt.xz:0"),
+        ("three", "en", "en.txt.xz:1"),
+        ("été", "fr", "fr.txt.gz:0"),
+        ("hiver", "fr", "fr.txt.gz:1"),
+        ("a", "mixed", "mixed.jsonl:0"),
+        ("b", "other", "7"),
+    ]
+    assert [d.text for d in data.read_texts(folder / "de.txt", separator="\n")][:2] == ["Ein Satz.", "Noch eine Zeile."]  # fmt: skip
+    two = data.read_texts(folder / "fr.txt.gz", folder / "de.txt", most=1)
+    assert [d.text for d in two] == ["été", "Ein Satz.\nNoch eine Zeile."]
+    assert [d.label for d in data.read_texts(folder, least=6)] == ["de", "de", "en"]
+
+
+@pytest.mark.parametrize("separator", [None, "\n\0\n", "--"])
+@pytest.mark.parametrize("chunk", [1 << 20, 7, 3])
+def test_the_documents_are_the_file(
+    separator: Any, chunk: int, tmp_path: Path, monkeypatch: Any
+) -> None:
+    """With the separator between them, wherever chunks end."""
+    monkeypatch.setattr(_texts, "_CHUNK", chunk)
+    rng = np.random.default_rng(0)
+    texts = ["".join(rng.choice(list("abü \n"), rng.integers(1, 40))).strip() + "." for _ in range(30)]  # fmt: skip
+    between = separator or "\n\n"
+    if separator is None:
+        texts = [text.replace("\n", " ") for text in texts]
+        texts[0] = "."  # the first chunk shows what parts documents
+    (tmp_path / "x.txt").write_text(between.join(texts))
+    assert [d.text for d in data.read_texts(tmp_path, separator=separator)] == texts
+
+
+def test_draws_are_repeated_and_fair(tmp_path: Path) -> None:
+    (tmp_path / "x.txt").write_text("\n".join(f"{i:03d} word and more words" for i in range(100)))
+    draw = lambda key, **more: [d.text for d in data.read_texts(tmp_path, most=10, key=key, **more)]
+    assert draw(0) == draw(0) != draw(1) and draw(0) == sorted(draw(0))
+    assert len({text for key in range(60) for text in draw(key)}) == 100
+    short = draw(0, chars=8)
+    assert all(len(t) <= 8 and t in whole for t, whole in zip(short, draw(0), strict=True))
+    assert any(not t[0].isdigit() for t in short)
+    assert [d.text for d in data.read_texts(tmp_path, chars=3, most=2)] == ["000", "001"]
+
+
+def test_reading_stops_when_enough_is_read(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(_texts, "_CHUNK", 64)
+    path = tmp_path / "x.txt"
+    path.write_bytes(b"a line of text\n" * 1000 + b"\xff\xfe")
+    assert len(list(data.read_texts(path, most=3))) == 3
+    with pytest.raises(ValueError, match="no UTF-8 text"):
+        list(data.read_texts(path))
+
+
+def test_what_cannot_be_read(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no file or folder"):
+        data.read_texts(folder / "none")
+    with pytest.raises(ValueError, match="no text that can be read"):
+        data.read_texts(folder / "notes.md")
+    (folder / "empty").mkdir()
+    with pytest.raises(ValueError, match="one file per class is wanted"):
+        data.read_texts(folder / "empty")
+    with pytest.raises(ValueError, match="Name a folder"):
+        data.read_texts()
+    with pytest.raises(ValueError, match="most counts from 1"):
+        data.read_texts(folder, most=0)
+    (folder / "bad.jsonl").write_text('{"text": "a"}\n{"words": 1}\n')
+    with pytest.raises(ValueError, match=r"bad.jsonl, line 2: a line is"):
+        list(data.read_texts(folder / "bad.jsonl"))
+    (folder / "bad.jsonl").write_text("{\n")
+    with pytest.raises(ValueError, match="line 1 is no JSON"):
+        list(data.read_texts(folder / "bad.jsonl"))
+    (folder / "cut.txt.xz").write_bytes((folder / "en.txt.xz").read_bytes()[:-20])
+    with pytest.raises(ValueError, match="its compression is damaged"):
+        list(data.read_texts(folder / "cut.txt.xz"))
+
+
+def test_some_contexts_of_a_corpus(tokenizer: Any, folder: Path) -> None:
+    corpus = data.pack(tokenizer, data.read_texts(folder), ctx=4)
+    first = np.unique(corpus.groups, return_index=True)[1]
+    one_each = data.take(corpus, first)
+    assert len(one_each) == len(corpus.documents) < len(corpus)
+    np.testing.assert_array_equal(one_each.tokens, corpus.tokens[first])
+    assert one_each.labels.tolist() == corpus.labels[first].tolist()
+    mask = corpus.labels == "de"
+    assert set(data.take(corpus, mask).labels) == {"de"}
+    with pytest.raises(IndexError, match="There are contexts 0"):
+        data.take(corpus, [len(corpus)])
+    with pytest.raises(ValueError, match="rows are numbers of contexts"):
+        data.take(corpus, mask[1:])
