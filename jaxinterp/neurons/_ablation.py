@@ -192,7 +192,7 @@ def _predicted(contexts: Contexts) -> Contexts:
 def _interval(
     base: np.ndarray, without: np.ndarray, counts: np.ndarray, draws: int, level: float | int,
     rng: np.random.Generator,
-) -> tuple[np.ndarray, ...]:  # fmt: skip
+) -> tuple[Any, ...]:  # fmt: skip
     """Base, loss, increase, its ends, percent, its ends, of one class: `()` and `(row,)`."""
     total, tokens = base.sum(), counts.sum()
     loss = without.sum(1) / tokens
