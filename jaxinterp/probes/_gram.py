@@ -105,21 +105,40 @@ class Gram:
         """The regression on some columns, each with its share; infinite where C w = e cannot be met."""
         root = np.ones(len(columns)) if s is None else np.sqrt(s)
         block = self.rows(columns)[:, columns] * root * root[:, None]
-        v, nu, met = bordered(
-            block[None], (root * self.r[columns])[None], (self.c[:, columns] * root)[None],
-            self.e, self.gamma, self.steep,
+        v, nu, bound, value = (
+            part[0]
+            for part in self.settle(
+                block[None], (root * self.r[columns])[None],
+                (self.c[:, columns] * root)[None], (self.norms[columns] * root)[None],
+            )
         )  # fmt: skip
-        v, nu = v[0], nu[0]
         point = Point(columns, v * root, nu)
         q, h = self.cut(point)
-        bound = q - float(h[columns] @ root**2)
-        size = np.sqrt(self.yy) + float(np.abs(v) @ (root * self.norms[columns]))
-        value = self.yy - 2 * float(v @ (root * self.r[columns])) + float(v @ block @ v)
-        value = (value + float(v @ v) / self.gamma + EPS * size**2) / (2 * self.n)
-        return Inner(
-            point.w, 0.0, value if met[0] else np.inf, point, q,
-            bound if met[0] else np.inf, 1, h,
-        )  # fmt: skip
+        return Inner(point.w, 0.0, float(value), point, q, float(bound), 1, h)
+
+    def settle(
+        self, g: np.ndarray, r: np.ndarray, c: np.ndarray, norms: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """A batch of regressions `g (b, k, k)`: weights, multipliers, bound and value of each.
+
+        The bound is the better of two: of the dual, and of the value less what the gradient that
+        rounding left could still gain, which counts where the ridge is below rounding.
+        """
+        w, nu, met, spread = bordered(g, r, c, self.e, self.gamma, self.steep)
+        size = np.sqrt(self.yy) + np.einsum("ij,ij->i", np.abs(w), norms)
+        whole = np.einsum("ijk,ik->ij", g, w)
+        slack = r - whole + np.einsum("im,imj->ij", nu, c)
+        unsure = EPS * norms * size[:, None]
+        inner = np.einsum("ij,ij->i", whole, w)
+        dual = self.yy - inner + 2 * nu @ self.e
+        dual = dual - self.gamma * ((np.abs(slack) + unsure) ** 2).sum(1)
+        value = self.yy - 2 * np.einsum("ij,ij->i", r, w) + inner + (w**2).sum(1) / self.gamma
+        gain = ((np.abs(slack - w / self.gamma) + unsure) * np.sqrt(2 * spread)).sum(1) ** 2
+        missing = self.e - np.einsum("imk,ik->im", c, w)
+        primal = value + 2 * (nu * missing).sum(1) - gain
+        bound = (np.maximum(dual, primal) - EPS * size**2) / (2 * self.n)
+        value = (value + EPS * size**2) / (2 * self.n)
+        return w, nu, np.where(met, bound, np.inf), np.where(met, value, np.inf)
 
     def every(
         self, inside: np.ndarray, free: np.ndarray, left: int
@@ -148,21 +167,12 @@ class Gram:
                 g[:, :-1, :-1] = across[:, inside]
                 g[:, :-1, -1] = g[:, -1, :-1] = across[:, support[:, -1]].T
                 g[:, -1, -1] = self.squares[support[:, -1]]
-            r, c = self.r[support], np.moveaxis(self.c[:, support], 0, 1)
-            w, nu, met = bordered(g, r, c, self.e, self.gamma, self.steep)
-            norms = self.norms[support]
-            size = np.sqrt(self.yy) + np.einsum("ij,ij->i", np.abs(w), norms)
-            whole = np.einsum("ijk,ik->ij", g, w)
-            slack = np.abs(r - whole + np.einsum("im,imj->ij", nu, c)) + EPS * norms * size[:, None]
-            inner = np.einsum("ij,ij->i", whole, w)
-            bound = self.yy - inner + 2 * nu @ self.e - self.gamma * (slack**2).sum(1)
-            value = self.yy - 2 * np.einsum("ij,ij->i", r, w) + inner + (w**2).sum(1) / self.gamma
-            bound = np.where(met, bound - EPS * size**2, np.inf)
-            value = np.where(met, value + EPS * size**2, np.inf)
-            lowest = min(lowest, float(bound.min()) / (2 * self.n))
+            c = np.moveaxis(self.c[:, support], 0, 1)
+            _, _, bound, value = self.settle(g, self.r[support], c, self.norms[support])
+            lowest = min(lowest, float(bound.min()))
             at = int(np.argmin(value))
-            if value[at] / (2 * self.n) < least:
-                least, best = float(value[at]) / (2 * self.n), support[at]
+            if value[at] < least:
+                least, best = float(value[at]), support[at]
         return lowest, best, least
 
     def without(self, columns: np.ndarray) -> tuple[float, np.ndarray]:
@@ -173,7 +183,7 @@ class Gram:
         """
         g = self.rows(columns)[:, columns]
         c = self.c[:, columns]
-        w, nu, met = bordered(
+        w, nu, met, _ = bordered(
             g[None], self.r[columns][None], c[None], self.e, self.gamma, self.steep
         )
         if not met[0]:
@@ -218,27 +228,27 @@ def combinations(d: int, k: int, chunk: int = 20_000) -> Any:
 
 def bordered(
     g: np.ndarray, r: np.ndarray, c: np.ndarray, e: np.ndarray, gamma: float, steep: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     r"""`(g + I/gamma) w = r + c^T nu`, `c w = e`, for a batch: w `(b, k)`, nu `(b, m)`, met `(b,)`.
 
     Where `c w = e` has no solution, `met` is False and nu so large along what is missing that its
-    product with it is `steep`.
+    product with it is `steep`. Last comes the diagonal of the inverse of `g + I/gamma`, `(b, k)`.
     """
     batch, k = r.shape
     if k == 0:
         met = np.full(batch, bool((np.abs(e) <= FEASIBLE).all()))
-        return np.zeros((batch, 0)), np.tile(steep * e / max(float(e @ e), 1e-300), (batch, 1)), met
+        nu = np.tile(steep * e / max(float(e @ e), 1e-300), (batch, 1))
+        return np.zeros((batch, 0)), nu, met, np.zeros((batch, 0))
     a = g + np.eye(k) / gamma
     scale = 1 / np.sqrt(np.einsum("ijj->ij", a))
     # Equal diagonals, and a trace on them: columns that rounding cannot tell apart stay solvable.
     even = a * scale[:, :, None] * scale[:, None, :] + 1e-15 * np.eye(k)
     right = np.concatenate([r[:, :, None], np.swapaxes(c, 1, 2)], 2)
 
-    def apply(right: np.ndarray) -> np.ndarray:
-        return scale[:, :, None] * np.linalg.solve(even, scale[:, :, None] * right)
-
-    found = apply(right)
-    found = found + apply(right - a @ found)
+    inverse = np.linalg.inv(even) * scale[:, :, None] * scale[:, None, :]
+    found = inverse @ right
+    found = found + inverse @ (right - a @ found)
+    spread = np.maximum(np.einsum("ijj->ij", inverse), 0)
     w, along = found[:, :, 0], found[:, :, 1:]
     nu = np.zeros((batch, len(e)))
     met = np.ones(batch, bool)
@@ -247,11 +257,11 @@ def bordered(
         diagonal = np.sqrt(np.maximum(np.einsum("ijj->ij", middle), 0))
         even_out = np.where(diagonal > 0, 1 / np.where(diagonal > 0, diagonal, 1), 0)
         values, vectors = np.linalg.eigh(middle * even_out[:, :, None] * even_out[:, None, :])
-        inverse = np.where(values > 1e-11, 1 / np.maximum(values, 1e-11), 0)
+        some = np.where(values > 1e-11, 1 / np.maximum(values, 1e-11), 0)
         loose = np.abs(w)  # the size of weights, where the constraints allow none but zero
         for _ in range(2):
             missing = e - np.einsum("imk,ik->im", c, w)
-            part = np.einsum("iml,im->il", vectors, even_out * missing) * inverse
+            part = np.einsum("iml,im->il", vectors, even_out * missing) * some
             step = even_out * np.einsum("iml,il->im", vectors, part)
             nu, w = nu + step, w + np.einsum("ikm,im->ik", along, step)
         missing = e - np.einsum("imk,ik->im", c, w)
@@ -262,4 +272,4 @@ def bordered(
         away = np.where(even_out > 0, even_out**2, 1.0) * np.where(unmet, missing, 0)
         away = away * (steep / np.maximum((away * missing).sum(1), 1e-300))[:, None]
         nu = np.where(met[:, None], nu, nu + away)
-    return w, nu, met
+    return w, nu, met, spread

@@ -35,7 +35,7 @@ class System:
         """Each target as text: "-10 x + 10 y"."""
         found = []
         for row in self.weights:
-            parts = [f"{row[j]:.{digits}g} {terms[j]}" for j in np.flatnonzero(row)]
+            parts = [f"{row[j]:.{digits}g} {terms[int(j)]}" for j in np.flatnonzero(row)]
             found.append(" + ".join(parts).replace("+ -", "- ") or "0")
         return found
 

@@ -222,7 +222,8 @@ def _filtered(z: Any, dt: float, window: int, order: int, deriv: int) -> np.ndar
             "A window is odd, longer than the order, and within the states z (n, ...), and dt > 0; got "
             f"z {z.shape}, window={window}, order={order}, dt={dt}."
         )
-    return scipy.signal.savgol_filter(z, window, order, deriv=deriv, delta=float(dt), axis=0)
+    found = scipy.signal.savgol_filter(z, window, order, deriv=deriv, delta=float(dt), axis=0)
+    return np.asarray(found)
 
 
 def recovery(true: Any, found: Any) -> dict[str, float]:
