@@ -1,5 +1,6 @@
 """The command line: help for newcomers, the library's errors as one message, `python -m` the same."""
 
+import itertools
 import subprocess
 import sys
 
@@ -26,6 +27,10 @@ def folder(tmp_path_factory):
     base = tmp_path_factory.mktemp("cli")
     ji.save(base / "model", model, tokenizer=ji.hub.Tokenizer(inner))
     ji.save(base / "silent", model)
+    (base / "texts").mkdir()
+    for name, letters in (("low", "abc"), ("high", "xyz")):
+        lines = ["".join(each) for each in itertools.product(letters, repeat=3)]
+        (base / "texts" / f"{name}.txt").write_text("\n".join(lines))
     return base
 
 
@@ -43,6 +48,7 @@ def test_help_shows_the_commands_and_how_to_begin():
         "jaxinterp tour",
         "jaxinterp sites tiny",
         'jaxinterp lens tiny "',
+        "jaxinterp probe tiny",
         "--version",
         "tour",
         "Start with",
@@ -52,7 +58,8 @@ def test_help_shows_the_commands_and_how_to_begin():
 
 
 @pytest.mark.parametrize(
-    "command, words", [("tour", "--out"), ("sites", "MODEL"), ("lens", "--html")]
+    "command, words",
+    [("tour", "--out"), ("sites", "MODEL"), ("lens", "--html"), ("probe", "one file per class")],
 )
 def test_help_of_each_command_has_examples(command, words):
     text = call(command, "--help")
@@ -95,6 +102,12 @@ def test_lens_prints_what_it_read(folder, tmp_path):
         (["lens", "{}/silent", "text"], "no tokenizer"),
         (["lens", "{}/model", ""], "at least one token"),
         (["lens", "{}/model", "x" * 40], "at most 32 positions"),
+        (["probe", "{}/model", "{}/nowhere"], "no file or folder"),
+        (["probe", "{}/model", "{}/texts/low.txt"], "all of 'low'. Give one file per class"),
+        (["probe", "{}/silent", "{}/texts"], "no tokenizer"),
+        (["probe", "{}/model", "{}/texts", "--out", "{}/none/r.jsonl"], "no folder"),
+        (["probe", "{}/model", "{}/texts", "--layers", "7"], "layers 0..1; got layers=[7]"),
+        (["probe", "{}/model", "{}/texts", "--site", "embed"], "'embed' has none"),
         (["tour", "--model", "{}/silent", "--out", "{}/t.html"], "no tokenizer"),
         (["tour", "--out", "{}/none/t.html"], "no folder"),
     ],
@@ -108,6 +121,30 @@ def test_errors_are_one_message(folder, args, words):
         and "Traceback" not in text
         and "--debug" in text
     )
+
+
+def test_probe_finds_neurons_and_goes_on(folder, tmp_path):
+    out, page = tmp_path / "r.jsonl", tmp_path / "r.html"
+    args = ["probe", folder / "model", folder / "texts", "--ctx", 8, "--ks", "1,2", "--exact", "1"]
+    text = call(*args, "--out", out, "--plot", page)
+    assert "27 high, 27 low" in text and "proven" in text and "k for 95%" in text
+    records = ji.probes.read_records(out)
+    assert f"{len(records)} records in" in text and len(records) == 2 * 2 * 3 + 2
+    assert {r["method"] for r in records} == {"single", "adaptive", "best_subset"}
+    best = ji.probes.best_neurons(records)
+    for r in best:
+        row = next(line for line in text.splitlines() if line.strip().startswith(r["feature"]))
+        assert f"{r['layer']}.{r['support'][0]}" in row and ji.viz.number(r["f1"]) in row
+    assert "<svg" in page.read_text() and (tmp_path / "r.activations" / "manifest.json").is_file()
+    written = out.read_bytes()
+    again = call(*args, "--out", out)
+    told = lambda words: words[words.index("The best neuron") : words.index(" records in")]
+    assert told(again) == told(text)
+    assert out.read_bytes() == written
+    assert "another seed: 0, and this call has 1" in call(
+        *args, "--seed", 1, "--out", out, "--store", tmp_path / "b", code=2
+    ).replace("\n", " ")
+    assert "numbers such as" in call(*args, "--layers", "a", code=2)
 
 
 def test_wrong_arguments_are_explained():
