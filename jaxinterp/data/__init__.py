@@ -22,5 +22,7 @@ from ._split import Leak as Leak
 from ._split import check_split as check_split
 from ._split import split as split
 from ._store import Store as Store
+from ._stream import Stream as Stream
+from ._stream import stream as stream
 from ._texts import read_texts as read_texts
 from ._texts import take as take

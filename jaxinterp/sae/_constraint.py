@@ -1,5 +1,6 @@
 """Decoder rows of norm 1, as a wrapper of any optax optimiser."""
 
+import functools
 from typing import Any
 
 import equinox as eqx
@@ -9,6 +10,7 @@ import optax
 from ._dictionary import unit
 
 
+@functools.lru_cache(32)  # one object for one optimiser: a second training compiles nothing again
 def unit_rows(optimizer: Any) -> Any:
     r"""$g_i \leftarrow g_i - (g_i \cdot d_i)\, d_i$ before the optimiser, $d_i \leftarrow d_i / \lVert d_i \rVert$ after it.
 

@@ -1,10 +1,12 @@
 """Optimisers of the published recipes, as optax transforms."""
 
+import functools
 from typing import Any
 
 import optax
 
 
+@functools.lru_cache(32)
 def adam(
     rate: float,
     steps: int,

@@ -47,7 +47,7 @@ def advance(
     sae = state.sae
     params, fixed = eqx.partition(sae, trained(sae))
     dead = state.silent >= dead_after
-    now = Moment(state.step, sae.warm(state.step, steps), dead)
+    now = Moment(state.step, sae.warm(state.step.astype(jnp.float32), steps), dead)
 
     def objective(params: Any) -> Any:
         found = eqx.combine(params, fixed).loss(x, y, now)
@@ -60,7 +60,8 @@ def advance(
         return found.total, (told, jnp.any(active, 0), found.updates)
 
     grads, (told, fired, updates) = eqx.filter_grad(objective, has_aux=True)(params)
-    changes, moments = optimizer.update(grads, state.moments, params)
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        changes, moments = optimizer.update(grads, state.moments, params)  # optax counts in ints
     params = eqx.apply_updates(params, changes)
     new = eqx.combine(params, fixed)
     if updates:
@@ -68,7 +69,8 @@ def advance(
     average = state.average
     if average is not None:
         # Debiased at the start: the mean of what has been, until there is enough of it.
-        weight = jnp.minimum(decay, (state.step + 1) / (state.step + 10))
+        done = state.step.astype(jnp.float32)
+        weight = jnp.minimum(decay, (done + 1) / (done + 10))
         average = jax.tree.map(lambda a, p: weight * a + (1 - weight) * p, average, params)
     silent = jnp.where(fired, 0, state.silent + 1)
     told = {**told, "dead": jnp.sum(dead, dtype=jnp.float32) / dead.size}

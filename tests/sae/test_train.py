@@ -1,0 +1,203 @@
+"""Training: planted directions are found, constraints hold, and a run that stopped goes on to the bit."""
+
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxinterp import sae
+from jaxinterp.sae import _state
+from jaxinterp.sae._state import begin, several
+
+from .planted import planted
+
+KEY = jax.random.key(0)
+
+
+def same(a: Any, b: Any) -> bool:
+    leaves = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    return all(np.array_equal(np.asarray(x), np.asarray(y)) for x, y in leaves)
+
+
+def small(**more: Any) -> Any:
+    return sae.TopK(d=32, features=64, k=2, dead_tokens=5000, **more)
+
+
+FOUND: dict[str, Any] = {
+    "TopK": (small(), optax.adam(2e-3)),
+    "BatchTopK": (sae.BatchTopK(d=32, features=64, k=2, dead_tokens=50_000), optax.adam(1e-3)),
+    "Matryoshka": (
+        sae.Matryoshka(d=32, features=64, k=2, groups=(0.5, 0.5), dead_tokens=50_000),
+        optax.adam(1e-3),
+    ),
+    "Vanilla": (
+        sae.Vanilla(d=32, features=64, sparsity=6e-3, resample=(1000, 2000), window=500),
+        optax.adam(1e-3),
+    ),
+    "Standard": (sae.Standard(d=32, features=64, sparsity=4.0), optax.adam(1e-3)),
+    "Gated": (sae.Gated(d=32, features=64, sparsity=0.2), optax.adam(1e-3, b1=0.0)),
+    "JumpReLU": (
+        sae.JumpReLU(
+            d=32, features=64, sparsity=0.3, bandwidth=0.1, threshold=0.1, warm_steps=2000
+        ),
+        optax.adam(1e-3, b1=0.0),
+    ),
+}
+
+
+def test_topk_finds_planted_directions() -> None:
+    x, directions = planted()
+    kind, optimizer = FOUND["TopK"]
+    found, history = sae.train(
+        KEY, kind, x, optimizer, steps=1500, batch=512, together=100, progress=False
+    )
+    assert sae.mmcs(found, directions) > 0.9
+    f = np.asarray(found.encode(jnp.asarray(x[:20_000])))
+    assert (f.max(0) == 0).mean() <= 0.1
+    assert history["loss"].shape == (1500,) and history["loss"][-1] < 0.3
+    np.testing.assert_allclose(np.linalg.norm(found.decoder, axis=1), 1, atol=1e-6)
+
+
+def test_the_optimiser_sees_gradients_at_right_angles_to_the_decoder() -> None:
+    seen = []
+
+    def look(updates: Any, state: Any, params: Any = None) -> Any:
+        seen.append(jnp.sum(updates.decoder * params.decoder, -1))
+        return jax.tree.map(lambda g: -0.1 * g, updates), state
+
+    kind = small(key=KEY)
+    optimizer = sae.unit_rows(optax.GradientTransformation(lambda _: (), look))
+    params = eqx.filter(kind, _state.trained(kind))
+    grads = jax.tree.map(jnp.ones_like, params)
+    updates, _ = optimizer.update(grads, (), params)
+    np.testing.assert_allclose(seen[0], 0, atol=1e-5)
+    moved = eqx.apply_updates(params, updates)
+    np.testing.assert_allclose(np.linalg.norm(moved.decoder, axis=1), 1, atol=1e-6)
+
+
+def test_dead_features_are_resampled() -> None:
+    x, _ = planted()
+    kind = sae.Vanilla(d=32, features=64, key=KEY)
+    optimizer = optax.adam(1e-3)
+    state = begin(kind, optimizer, x[:8], x[:8], False)
+    moments = jax.tree.map(lambda leaf: leaf + jnp.ones_like(leaf), state.moments)
+    dead = jnp.arange(64) < 5
+    new, reset = sae.resample(KEY, kind, moments, dead, jnp.asarray(x[:2000]))
+    alive = np.linalg.norm(kind.encoder[:, 5:], axis=0).mean()
+    np.testing.assert_allclose(np.linalg.norm(new.encoder[:, :5], axis=0), 0.2 * alive, rtol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(new.decoder[:5], axis=1), 1, atol=1e-6)
+    assert same(new.encoder[:, 5:], kind.encoder[:, 5:]) and same(new.decoder[5:], kind.decoder[5:])
+    mu = reset[0].mu
+    assert float(jnp.abs(mu.decoder[:5]).max()) == 0 < float(jnp.abs(mu.decoder[5:]).min())
+    assert float(jnp.abs(mu.encoder[:, :5]).max()) == 0 == float(jnp.abs(mu.encoder_bias[:5]).max())
+    none, _ = sae.resample(KEY, kind, moments, jnp.zeros(64, bool), jnp.asarray(x[:2000]))
+    assert same(none, kind)
+
+
+def test_a_run_that_stopped_goes_on_bit_for_bit(tmp_path: Path) -> None:
+    x, _ = planted()
+    options: Any = {
+        "steps": 30, "batch": 64, "together": 5, "every": 5, "average": 0.9, "progress": False,
+    }  # fmt: skip
+    whole, history = sae.train(KEY, small(), x, FOUND["TopK"][1], **options)
+
+    class Stop(Exception):
+        pass
+
+    def stop(step: int, _: Any) -> None:
+        if step == 20:
+            raise Stop
+
+    saved: Any = {**options, "checkpoint": tmp_path / "run", "checkpoint_every": 10}
+    with pytest.raises(Stop):
+        sae.train(KEY, small(), x, FOUND["TopK"][1], **saved, callback=stop)
+    again, later = sae.train(KEY, small(), x, FOUND["TopK"][1], **saved)
+    assert same(again, whole)
+    for name in history:
+        np.testing.assert_array_equal(history[name], later[name])
+    with pytest.raises(ValueError, match="checkpoint of a run with"):
+        sae.train(KEY, small(alpha=0.5), x, FOUND["TopK"][1], **saved)
+
+
+def test_steps_together_are_steps_one_by_one_and_compile_once() -> None:
+    x, _ = planted()
+    count = several._cached._cache_size  # pyright: ignore[reportFunctionMemberAccess]
+    runs: dict[int, Any] = {}
+    for together in (1, 4):
+        runs[together] = [
+            sae.train(KEY, small(), x, steps=8, batch=32, together=together, progress=False)[0]
+            for _ in range(2)
+        ]
+        if together == 1:
+            before = count()
+    assert same(runs[1][0], runs[1][1]) and count() == before + 1
+    for a, b in zip(jax.tree.leaves(runs[1]), jax.tree.leaves(runs[4]), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_streams_of_every_form() -> None:
+    x, _ = planted()
+    batches = [x[i * 32 : (i + 1) * 32] for i in range(8)]
+
+    class Addressed:
+        def batch(self, number: int) -> np.ndarray:
+            return batches[number]
+
+    options: Any = {"steps": 8, "together": 4, "progress": False, "sample": 32}
+    one, _ = sae.train(KEY, small(), iter(batches), **options)
+    two, _ = sae.train(KEY, small(), Addressed(), **options)
+    assert np.isfinite(np.asarray(one.decoder)).all()
+    # The same batches; the sample for the first weights is the first one or several.
+    assert one.decoder.shape == two.decoder.shape
+    with pytest.raises(ValueError, match="ended after 8 batches"):
+        sae.train(KEY, small(), iter(batches), **{**options, "steps": 12})
+
+
+def test_what_cannot_be_learned_from() -> None:
+    x, _ = planted()
+    bad = x[:100].copy()
+    bad[7, 3] = np.nan
+    for stream, words in (
+        (bad, "NaN"),
+        (x[:, :8], "width 8"),
+        (x[:10], "cannot be drawn"),
+        (x[0], "rows, d"),
+        (7, "A stream is"),
+        ((x, x[:50]), "pair"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            sae.train(KEY, small(), stream, steps=2, batch=64, progress=False)
+    with pytest.raises(ValueError, match="with its settings"):
+        sae.train(KEY, sae.TopK, x, steps=2)
+    late = [x[:64], x[64:128], np.full((64, 32), np.inf, np.float32)]
+    with pytest.raises(ValueError, match="not finite at step 2"):
+        sae.train(KEY, small(), late, steps=3, together=1, progress=False)
+
+
+def test_pairs_train_a_transcoder() -> None:
+    x, _ = planted()
+    y = x @ np.random.default_rng(0).normal(size=(32, 8)).astype(np.float32)
+    kind = sae.Transcoder(d=32, d_out=8, features=64, sparsity=0.01, skip=True)
+    found, history = sae.train(
+        KEY, kind, (x, y), optax.adam(1e-2), steps=200, batch=256, together=50, progress=False
+    )
+    assert history["reconstruction"][-1] < 0.1 * history["reconstruction"][0]
+    assert found(jnp.asarray(x[:4])).shape == (4, 8)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [n for n in FOUND if n != "TopK"])
+def test_planted_directions_are_found(name: str) -> None:
+    x, directions = planted()
+    kind, optimizer = FOUND[name]
+    found, _ = sae.train(
+        KEY, kind, x, optimizer, steps=4000, batch=1024, together=200, progress=False
+    )
+    f = np.asarray(found.encode(jnp.asarray(x[:20_000])))
+    assert sae.mmcs(found, directions) > 0.9, name
+    assert (f.max(0) == 0).mean() <= 0.1
