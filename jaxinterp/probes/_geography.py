@@ -36,7 +36,7 @@ def haversine(
         np.sin((b[..., 0] - a[..., 0]) / 2) ** 2
         + np.cos(a[..., 0]) * np.cos(b[..., 0]) * np.sin((b[..., 1] - a[..., 1]) / 2) ** 2
     )
-    return 2 * radius * np.arcsin(np.sqrt(np.clip(angle, 0, 1)))
+    return np.asarray(2 * radius * np.arcsin(np.sqrt(np.clip(angle, 0, 1))))
 
 
 def _columns(places: Any, columns: tuple[str, str]) -> np.ndarray:

@@ -42,7 +42,7 @@ class Ridge:
             raise ValueError(
                 f"This probe reads d={len(self.weights)} features, the last axis of x; got {x.shape}."
             )
-        return x.astype(np.float64) @ self.weights + self.bias
+        return np.asarray(x.astype(np.float64) @ self.weights + self.bias)
 
     def __repr__(self) -> str:
         targets = 1 if self.weights.ndim == 1 else self.weights.shape[1]
@@ -182,7 +182,7 @@ def _solve(svd: _Svd, y: np.ndarray, lambdas: np.ndarray) -> Ridge:
     bias = mean - svd.mean @ weights
     left_out = targets - residuals[best] * spread
     if y.ndim == 1:
-        weights, bias, left_out = weights[:, 0], bias[0], left_out[:, 0]
+        weights, bias, left_out = weights[:, 0], np.asarray(bias[0]), left_out[:, 0]
     return Ridge(weights, bias, lam, lambdas, np.array(errors), left_out, len(svd.s))
 
 

@@ -138,20 +138,3 @@ def test_control_and_shuffled_labels() -> None:
     )
     with pytest.raises(ValueError, match="one type and one label"):
         probes.control_labels(types[:5], y, key=jax.random.key(0))
-
-
-def test_bits_of_noise_and_of_separable_labels() -> None:
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(2000, 4))
-    noise = rng.random(2000) < 0.5
-    key = jax.random.key(0)
-    assert 0.9 < probes.online_code(x, noise, key=key).compression < 1.05
-    easy = x[:, 0] > 0
-    found = probes.online_code(x, easy, key=key, gamma=1e3)
-    assert found.compression > 5 and found.uniform == 2000 and found.ends[-1] == 2000
-    np.testing.assert_allclose(found.bits, found.block_bits.sum())
-    np.testing.assert_allclose(
-        probes.online_code(x, ~easy, key=key, gamma=1e3).bits, found.bits, rtol=1e-5
-    )
-    with pytest.raises(ValueError, match="fractions rise"):
-        probes.online_code(x, easy, key=key, fractions=[0.5, 0.25, 1])

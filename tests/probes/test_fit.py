@@ -97,6 +97,42 @@ def test_every_single_neuron_is_its_own_fit() -> None:
         singles.decision(x[0])
 
 
+@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize("ratio", [0.1, 0.9, 1.0])
+def test_elastic_net_is_saga_of_scikit_learn(wide: bool, ratio: float) -> None:
+    x, y = data(n=40 if wide else 80, d=60 if wide else 6)
+    probe = probes.elastic_net(x, y, gamma=0.5, l1_ratio=ratio, tol=1e-10)
+    other = LogisticRegression(
+        C=0.5, l1_ratio=ratio, solver="saga", class_weight="balanced", tol=1e-9, max_iter=100000
+    ).fit(x, y)
+    assert probe.converged and -1e-12 <= probe.gap <= 1e-10 and probe.iterations < 20
+    np.testing.assert_allclose(probe.weights, other.coef_[0], atol=1e-5)
+    np.testing.assert_allclose(probe.bias, other.intercept_[0], atol=1e-5)
+    assert ((probe.weights == 0) == (np.abs(other.coef_[0]) < 1e-7)).all()
+
+
+def test_elastic_net_has_the_ridge_at_one_end_and_says_what_it_reached() -> None:
+    x, y = data(n=200, d=12)
+    ridge = probes.elastic_net(x, y, [3, 1], gamma=0.7, l1_ratio=0, tol=1e-12)
+    fitted = probes.fit(x, y, [3, 1], gamma=0.7, tol=1e-12)
+    assert ridge.support.tolist() == [1, 3]
+    np.testing.assert_allclose(ridge.weights, fitted.weights, atol=1e-6)
+    # What the L1 norm is worth, by hand; a bound never exceeds the value.
+    probe = probes.elastic_net(x, y, gamma=0.05, l1_ratio=0.8)
+    omega = np.where(y == 1, len(y) / (2 * y.sum()), len(y) / (2 * (1 - y).sum()))
+    loss = omega @ np.logaddexp(0, np.where(y == 1, -1, 1) * probe.decision(x))
+    w = probe.weights
+    np.testing.assert_allclose(probe.value, 0.1 * w @ w + 0.8 * np.abs(w).sum() + 0.05 * loss)
+    early = probes.elastic_net(x, y, gamma=0.05, l1_ratio=0.8, max_iter=1)
+    assert not early.converged and early.gap > 1e-8
+    assert early.bound <= probe.value * (1 + 1e-12) <= early.value * (1 + 1e-12)
+    # So strong a penalty that nothing is left but the bias.
+    none = probes.elastic_net(x, y, gamma=1e-4, l1_ratio=0.9)
+    assert (none.weights == 0).all() and none.converged
+    with pytest.raises(ValueError, match=r"l1_ratio is in 0\.\.1"):
+        probes.elastic_net(x, y, l1_ratio=1.5)
+
+
 def test_rankings() -> None:
     x, y = data(n=60, d=9)
     x[:, 4] = 2.0
@@ -118,6 +154,14 @@ def test_rankings() -> None:
     np.testing.assert_allclose(lr[0], np.abs(other.coef_[0]), atol=2e-3)
     svm = probes.rank(both, y, "svm")
     np.testing.assert_allclose(svm[0], np.abs(probes.fit(x, y, loss="hinge").weights))
+    # A constant is 0 also where its mean is rounded: 0.1 is no float.
+    for value in (0.1, 3.3, 1e4 + 0.1):
+        x[:, 4] = value
+        assert probes.rank(x, y, "f_stat")[4] == probes.rank(x, y)[4] == 0
+    # One that separates perfectly, with no variance within but that of rounding, beats any other.
+    x[:, 4] = y
+    f = probes.rank(x, y, "f_stat")
+    assert f.argmax() == 4 and f[4] > 1e6
     random = probes.rank(both, y, "random", key=jax.random.key(0))
     assert random.shape == (2, 9)
     with pytest.raises(ValueError, match="needs a key"):
@@ -126,6 +170,52 @@ def test_rankings() -> None:
         probes.rank(x, y, "best")
     with pytest.raises(ValueError, match="the smaller class has 2"):
         probes.rank(x[:10], np.arange(10) < 2, "mi")
+
+
+@pytest.mark.parametrize("method", ["mean_diff", "f_stat", "mi", "lr", "svm", "random"])
+def test_several_labellings_rank_as_each_alone(method: str) -> None:
+    x, y = data(n=60, d=5)
+    layers = np.stack([x, 2 - x])
+    labels = np.stack([y, x[:, 0] > 0, 1 - y])
+    key = jax.random.key(0)
+    scores = probes.rank(layers, labels, method, key=key)
+    assert scores.shape == (3, 2, 5)
+    keys = jax.random.split(key, 3) if method == "random" else [key] * 3
+    for each, one, mine in zip(labels, keys, scores, strict=True):
+        np.testing.assert_allclose(mine, probes.rank(layers, each, method, key=one), rtol=1e-5)
+    assert probes.rank(x, labels, method, key=key).shape == (3, 5)
+
+
+def test_sums_are_one_program_for_all_labellings_and_values(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A second call with other values of the same shapes traces nothing, however many labellings."""
+    from jaxinterp.probes import _rank
+
+    traces: list[Any] = []
+    centred = _rank._centred
+    monkeypatch.setattr(_rank, "_centred", lambda x: (traces.append(x.shape), centred(x))[1])
+    rng = np.random.default_rng(0)
+    for method in ("mean_diff", "f_stat"):
+        traces.clear()
+        for _ in range(2):
+            x = rng.normal(size=(2, 40, 7)).astype(np.float32)
+            probes.rank(x, rng.random((9, 40)) < 0.4, method)
+        assert traces == [(2, 40, 7)]
+
+
+@pytest.mark.parametrize("levels", [3, 30])
+def test_mutual_information_of_repeated_activations(levels: int) -> None:
+    """Ties are broken by a jitter of 1e-10, as in scikit-learn: equal in the mean over draws.
+
+    A draw of 400 rows on three levels deviates by 0.022, the difference of two means of 40 by 0.005.
+    """
+    rng = np.random.default_rng(0)
+    y = (rng.random(400) < 0.4).astype(int)
+    x = np.round((rng.normal(size=(400, 2)) + y[:, None]) * levels / 6)
+    mine = [probes.rank(x, y, "mi", key=jax.random.key(i)) for i in range(40)]
+    other = [mutual_info_classif(x, y, random_state=i) for i in range(40)]
+    np.testing.assert_allclose(np.mean(mine, 0), np.mean(other, 0), atol=0.02)
 
 
 @pytest.mark.parametrize("ties", [False, True])
