@@ -15,6 +15,7 @@ from ._fit import fit
 from ._input import as_examples, as_labels, as_real, as_shaped, check_loss
 from ._input import example_weights as _example_weights
 from ._metrics import metrics, regression_metrics
+from ._newton import judge
 
 # Probes of one program: their columns, gathered, are what a cache or a step of an accelerator holds.
 _TOGETHER = 16
@@ -259,11 +260,11 @@ def _system(curve: Any, design: Any, penalty: Any, intercept: bool) -> Any:
 def _logistic(
     design: Any, penalty: Any, y: Any, omega: Any, most: Any, intercept: bool
 ) -> tuple[Any, Any, Any, Any]:
-    """Newton as for single neurons: a step is kept unless the slope along it has turned up."""
+    """Newton from zero, steps judged as for single neurons."""
     free = jnp.ones_like(penalty).at[-1].set(1 if intercept else 0)
 
     def step(state: Any) -> Any:
-        theta, move, size, push, _, turns = state
+        theta, move, push, low, high, size, _, turns = state
         new = theta - size * move
         t = -y * jnp.matmul(new, design, precision="highest")
         e = jnp.exp(-jnp.abs(t))
@@ -271,23 +272,22 @@ def _logistic(
         mass = omega * jnp.where(t > 0, r, e * r)
         grad = free * jnp.matmul(design, -y * mass, precision="highest") + penalty * new
         ahead = -jnp.vdot(grad, move, precision="highest")
-        good = ahead <= push / 2
+        good, low, high, size = judge(push, ahead, size, low, high)
         factor = _system(omega * e * r * r, design, penalty, intercept)
         next_move = jax.scipy.linalg.cho_solve(factor, grad)
         decrement = jnp.vdot(grad, next_move, precision="highest")
-        low = jnp.sum(mass) + jnp.sum(penalty * new**2) / 2
-        shorter = size * jnp.clip(push / jnp.maximum(push + ahead, 1e-37), 0.05, 0.7)
+        least = jnp.sum(mass) + jnp.sum(penalty * new**2) / 2
         keep = lambda new, old: jnp.where(good, new, old)
         return (
-            keep(new, theta), keep(next_move, move), keep(1.0, shorter), keep(decrement, push),
-            ~(good & (decrement <= 1e-8 * low)), turns + 1,
+            keep(new, theta), keep(next_move, move), keep(decrement, push), low, high, size,
+            ~(good & (decrement <= 1e-8 * least)), turns + 1,
         )  # fmt: skip
 
     zero = jnp.zeros_like(penalty)
-    start = (zero, zero, jnp.float32(1), jnp.float32(0), jnp.bool_(True), jnp.int32(0))
-    theta, move, _, _, going, turns = jax.lax.while_loop(
-        lambda s: s[4] & (s[5] < most), step, start
-    )
+    real = jnp.float32
+    start = (zero, zero, real(0), real(0), real(2), real(1), jnp.bool_(True), jnp.int32(0))
+    state = jax.lax.while_loop(lambda s: s[6] & (s[7] < most), step, start)
+    theta, move, going, turns = *state[:2], *state[6:]
     theta = theta - jnp.where(going, 0, move)
     m = jnp.matmul(theta, design, precision="highest")
     loss = jnp.maximum(-y * m, 0) + log1p(jnp.exp(-jnp.abs(m)))

@@ -1,7 +1,5 @@
 """The probe of every single neuron, all at once."""
 
-from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import equinox as eqx
@@ -9,9 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ._blocks import block_width, by_block, log1p, options, sums
+from ._blocks import block_width, by_block
 from ._input import as_examples, as_labels, as_shaped
 from ._input import example_weights as _example_weights
+from ._newton import scorer, solver
 
 # So many examples, half of each class, from which the search starts where there are far more.
 _SAMPLE = 1024
@@ -61,7 +60,7 @@ class Singles(eqx.Module):
         v, b = (np.reshape(a, lead) for a in (self.weights, self.bias))
 
         def block(part: Any, layer: int, where: slice) -> dict[str, Any]:
-            return _score(part, up, v[:, layer, where], b[:, layer, where])
+            return scorer()(part, up, v[:, layer, where], b[:, layer, where])
 
         found = by_block(x, block, block_width(x.shape))
         return {name: value.reshape(self.weights.shape) for name, value in found.items()}
@@ -111,7 +110,7 @@ def single_neuron(
     rows, share = _sample(signs, omega)
     width = block_width(x.shape)
     group = 32 if jax.default_backend() == "cpu" and width % 32 == 0 else width
-    fit = _compiled(group)
+    fit = solver(group)
     real = lambda a: jnp.asarray(a, jnp.float32)
     side, weight, share = real(signs), real(omega), real(share)
     rows, ridge, most = jnp.asarray(rows, jnp.int32), jnp.float32(1 / gamma), jnp.int32(max_iter)
@@ -158,155 +157,3 @@ def _sample(signs: np.ndarray, omega: np.ndarray) -> tuple[np.ndarray, np.ndarra
             np.concatenate([np.full(len(t), s / len(t)) for t, s in zip(taken, sums, strict=True)])
         )
     return np.stack(rows), np.stack(shares)
-
-
-@cache
-def _compiled(group: int) -> Callable[..., dict[str, Any]]:
-    """The program for blocks that are solved `group` neurons at a time."""
-
-    def block(
-        x: Any, y: Any, omega: Any, rows: Any, share: Any, ridge: Any, most: Any
-    ) -> dict[str, Any]:
-        n, width = x.shape
-        # Examples become the contiguous axis; the barrier keeps this a plain transpose.
-        columns = jax.lax.optimization_barrier(x.T).reshape(width // group, group, n)
-
-        def feature(given: Any) -> dict[str, Any]:
-            y, omega, rows, share = given
-            few = jax.lax.optimization_barrier(x[rows].T).reshape(width // group, group, rows.size)
-            each = lambda c: _newton(c[0], c[1], y, omega, y[rows], share, ridge, most)
-            found = jax.lax.map(each, (columns, few))
-            return {name: value.reshape(width) for name, value in found.items()}
-
-        return jax.lax.map(feature, (y, omega, rows, share))
-
-    return jax.jit(block, compiler_options=options())
-
-
-def _newton(
-    x: Any, few: Any, y: Any, omega: Any, y_few: Any, share: Any, ridge: Any, most: Any
-) -> dict[str, Any]:
-    """Probes of x (d, n), from the optimum of the sample `few (d, m)` where there is one."""
-    n = x.shape[1]
-    # Centred and scaled columns: the 2 x 2 systems stay well conditioned in float32.
-    # Sums about the first example: no column that is constant looks as if it moved.
-    first = x[:, :1]
-    shift, square = sums(x - first, (x - first) ** 2)
-    middle = first[:, 0] + shift / n
-    spread = jnp.sqrt(jnp.maximum(square / n - (shift / n) ** 2, 0))
-    moves = spread > 1e-6 * jnp.maximum(jnp.abs(middle), 1e-30)
-    safe = jnp.where(moves, spread, 1)
-    scale = jnp.where(moves, 1 / safe, 0)
-    penalty = ridge / safe**2
-    scaled = lambda x: (x - middle[:, None]) * scale[:, None]
-    start = jnp.zeros_like(middle), jnp.zeros_like(middle)
-    if few.shape[1]:
-        *start, _, _ = _solve(scaled(few), y_few, share, penalty, start, jnp.int32(30), 1e-5)
-    z = scaled(x)
-    v, b, converged, turns = _solve(z, y, omega, penalty, start, most, 1e-8)
-    score = z * v[:, None] + b[:, None]
-    e = jnp.exp(-jnp.abs(score))
-    loss = jnp.maximum(-y[None] * score, 0) + log1p(e)
-    said = jnp.where(score > 0, np.float32(1), np.float32(0))
-    up = jnp.maximum(y, 0)[None]
-    value, tp, positive = sums(omega[None] * loss, said * up, said)
-    weights = v * scale
-    return {
-        "weights": weights,
-        "bias": b - weights * middle,
-        "value": value + penalty * v**2 / 2,
-        "converged": converged,
-        "iterations": turns,
-        "middle": middle,
-        **_measures(tp, positive, jnp.sum(up), n),
-    }
-
-
-def _solve(
-    z: Any, y: Any, omega: Any, penalty: Any, start: Any, most: Any, tol: float
-) -> tuple[Any, Any, Any, Any]:
-    """Weights `(d,)` and bias of z (d, n), which of them converged, and in how many passes.
-
-    Each pass evaluates gradient and curvature at a trial point. The objective is convex: a full
-    Newton step is kept unless the slope along it has turned up by more than half of what it was;
-    then the step is cut to where the slope, taken as linear, is zero.
-    """
-    side, weight = y[None], omega[None]
-
-    def evaluate(v: Any, b: Any) -> tuple[Any, ...]:
-        t = -side * (z * v[:, None] + b[:, None])
-        e = jnp.exp(-jnp.abs(t))
-        r = 1 / (1 + e)
-        p = jnp.where(t > 0, r, e * r)
-        mass, curve = weight * p, weight * (e * r * r)
-        slope = -side * mass
-        g_b, g_v, h_bb, h_vb, h_vv, total = sums(
-            slope, slope * z, curve, curve * z, curve * z * z, mass
-        )
-        h_bb, h_vv = h_bb * (1 + 1e-6) + 1e-12, h_vv * (1 + 1e-6) + penalty
-        # The loss is at least sum omega p: a scale for convergence without a logarithm.
-        return g_v + penalty * v, g_b, h_vv, h_vb, h_bb, total + penalty * v**2 / 2
-
-    def step(state: Any) -> Any:
-        v, b, d_v, d_b, size, push, going, turns, count = state
-        new_v, new_b = v - size * d_v, b - size * d_b
-        g_v, g_b, h_vv, h_vb, h_bb, low = evaluate(new_v, new_b)
-        ahead = -(g_v * d_v + g_b * d_b)
-        good = going & (ahead <= push / 2)
-        det = jnp.maximum(h_vv * h_bb - h_vb**2, 1e-7 * h_vv * h_bb)
-        next_v, next_b = (h_bb * g_v - h_vb * g_b) / det, (h_vv * g_b - h_vb * g_v) / det
-        decrement = g_v * next_v + g_b * next_b
-        shorter = size * jnp.clip(push / jnp.maximum(push + ahead, 1e-37), 0.05, 0.7)
-        keep = lambda new, old: jnp.where(good, new, old)
-        # A step that is kept where nothing is left to gain ends the search of that neuron.
-        return (
-            keep(new_v, v), keep(new_b, b), keep(next_v, d_v), keep(next_b, d_b),
-            keep(jnp.ones_like(size), shorter), keep(decrement, push),
-            going & ~(good & (decrement <= tol * low)), turns + going.astype(jnp.int32), count + 1,
-        )  # fmt: skip
-
-    v, b = start
-    zero, one = jnp.zeros_like(v), jnp.ones_like(v)
-    state = (v, b, zero, zero, one, zero, one > 0, jnp.zeros(v.shape, jnp.int32), jnp.int32(0))
-    state = jax.lax.while_loop(lambda s: jnp.any(s[6]) & (s[8] < most), step, state)
-    v, b, d_v, d_b, _, _, going, turns, _ = state
-    # The step that was computed last is free, and squares what error is left.
-    return v - jnp.where(going, 0, d_v), b - jnp.where(going, 0, d_b), ~going, turns
-
-
-def _score(x: Any, up: Any, v: Any, b: Any) -> dict[str, Any]:
-    return _scored()(x, up, v, b)
-
-
-@cache
-def _scored() -> Callable[..., dict[str, Any]]:
-    def block(x: Any, up: Any, v: Any, b: Any) -> dict[str, Any]:
-        columns = jax.lax.optimization_barrier(x.T)
-
-        def feature(given: Any) -> dict[str, Any]:
-            up, v, b = given
-            said = jnp.where(columns * v[:, None] + b[:, None] > 0, np.float32(1), np.float32(0))
-            tp, positive = sums(said * up[None], said)
-            return _measures(tp, positive, jnp.sum(up), columns.shape[1])
-
-        return jax.lax.map(feature, (up, v, b))
-
-    return jax.jit(block, compiler_options=options())
-
-
-def _measures(tp: Any, positive: Any, up: Any, n: int) -> dict[str, Any]:
-    """Metrics of hard predictions from the counts of hits, of predicted and of real positives; 0/0 is 0."""
-    fp, fn = positive - tp, up - tp
-    tn = n - up - fp
-    over = lambda a, b: jnp.where(b > 0, a / jnp.where(b > 0, b, 1), 0)
-    precision, recall, other = over(tp, tp + fp), over(tp, tp + fn), over(tn, tn + fp)
-    # Square roots one by one: the product of four counts is beyond float32.
-    root = jnp.sqrt(tp + fp) * jnp.sqrt(tp + fn) * jnp.sqrt(tn + fp) * jnp.sqrt(tn + fn)
-    return {
-        "f1": over(2 * tp, 2 * tp + fp + fn),
-        "precision": precision,
-        "recall": recall,
-        "accuracy": over(tp + tn, tp + tn + fp + fn),
-        "balanced_accuracy": (recall + other) / 2,
-        "mcc": over(tp * tn - fp * fn, root),
-    }

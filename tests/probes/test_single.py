@@ -8,7 +8,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from jaxinterp import probes
-from jaxinterp.probes import _single
+from jaxinterp.probes import _newton, _single
 
 
 def activations(seed: int = 0, n: int = 700, d: int = 12) -> tuple[np.ndarray, np.ndarray]:
@@ -42,7 +42,9 @@ def test_each_is_that_of_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
                 )
 
 
-def test_separable_constant_and_huge_neurons() -> None:
+@pytest.mark.parametrize("sample", [160, 1024])
+def test_separable_constant_and_huge_neurons(sample: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_single, "_SAMPLE", sample)
     x, y = activations(d=6)
     x[0, :, 1] = 0.25
     x[0, :, 2] = np.where(y > 0, 3.0, -1.0)
@@ -50,10 +52,12 @@ def test_separable_constant_and_huge_neurons() -> None:
     x[1, :, 1] = 1e4 * x[1, :, 4] + 3e4
     x[1, :, 2] = 0
     x[1, 7, 2] = 50.0  # fires once
+    x[1, :, 3] = y + 1e4 * np.where(np.arange(700) % 150 == 149, np.sin(np.arange(700)), 0)
+    x[1, :, 0] = np.exp(3 * np.random.default_rng(1).normal(size=700))
     singles = probes.single_neuron(x, y)
     assert singles.converged.all() and singles.weights[0, 1] == 0
     assert singles.f1[0, 2] == 1
-    for layer, j in ((0, 2), (0, 3), (1, 1), (1, 2)):
+    for layer, j in ((0, 2), (0, 3), (1, 0), (1, 1), (1, 2), (1, 3)):
         probe = probes.fit(x[layer], y, [j], tol=1e-12)
         np.testing.assert_allclose(singles.value[layer, j], probe.value, rtol=2e-5)
         np.testing.assert_allclose(singles.weights[layer, j], probe.weights[0], rtol=5e-3)
@@ -81,7 +85,7 @@ def test_several_labellings_other_inputs_and_one_program() -> None:
     half = probes.single_neuron(jnp.asarray(x, jnp.bfloat16), y)
     np.testing.assert_allclose(half.f1, alone.f1, atol=0.05)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_single, "_newton", None)  # a second trace would call it
+        patch.setattr(_newton, "_one_each", None)  # a second trace would call it
         again = probes.single_neuron(x[::-1], np.roll(y, 2), gamma=0.5)
     assert again.converged.all()
 
