@@ -44,7 +44,7 @@ def nulls(
     r"""$p = \frac{1 + \#\{s_r \ge s\}}{1 + R}$ of a probe's test score, against two kinds of chance.
 
     `"shuffle"`: the labels of all examples in random order, fitted and scored anew. `"coordinates"`:
-    the same labels from as many neurons drawn at random. Each is one call of `fit`.
+    the same labels from as many neurons drawn at random. One call of `fit` for all.
 
     **Arguments:**
 
@@ -91,17 +91,23 @@ def nulls(
         if len({len(each) for each in chosen}) > 1:
             raise ValueError("select(x, y) gives the same number of columns for all labels.")
         columns, some = chosen[0], np.stack([x[:, each] for each in chosen])
-    said = np.asarray(fit(some[..., train, :], labels[:, train]).predict(some[..., test, :]))
-    found = {"shuffle": _null([score(a, b) for a, b in zip(labels[:, test], said, strict=True)])}
-    if len(columns) < d:
-        draws = [
-            np.asarray(jax.random.choice(k, d, (len(columns),), replace=False))
-            for k in jax.random.split(key_columns, count)
-        ]
-        some = np.stack([x[:, each] for each in (columns, *draws)])
-        said = np.asarray(fit(some[:, train], y[train]).predict(some[:, test]))
-        found["coordinates"] = _null([score(y[test], each) for each in said])
-    return found
+    if len(columns) == d:
+        said = np.asarray(fit(some[..., train, :], labels[:, train]).predict(some[..., test, :]))
+        return {"shuffle": _null([score(a, b) for a, b in zip(labels[:, test], said, strict=True)])}
+    draws = [
+        np.asarray(jax.random.choice(k, d, (len(columns),), replace=False))
+        for k in jax.random.split(key_columns, count)
+    ]
+    # Both kinds of chance are problems of the same shape: one call.
+    some = np.broadcast_to(some, (count + 1, n, len(columns)))
+    some = np.concatenate([some, np.stack([x[:, each] for each in draws])])
+    labels = np.concatenate([labels, np.broadcast_to(y, (count, n))])
+    said = np.asarray(fit(some[:, train], labels[:, train]).predict(some[:, test]))
+    scores = [score(a, b) for a, b in zip(labels[:, test], said, strict=True)]
+    return {
+        "shuffle": _null(scores[: count + 1]),
+        "coordinates": _null([scores[0], *scores[count + 1 :]]),
+    }
 
 
 def _null(scores: list[float]) -> Null:

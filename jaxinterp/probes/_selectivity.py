@@ -61,7 +61,7 @@ def selectivity(
       belongs to: a token id, a word.
     - `train`, `test`: indices or masks of examples, as `data.split` gives.
     - `key`, of the control labels and orders.
-    - `fit`: a probe function: `fit(x, y)` with x `(..., 1, n, d)`, y `(labels, n)` gives an object whose
+    - `fit`: a probe function: `fit(x, y)` with y `(labels, n)`, x `(n, d)` or `(..., 1, n, d)`, gives an object whose
       `.predict(x)` is `(..., labels, m)`. By default `dense(x, y, balanced=False)`; others by
       `functools.partial(ji.probes.mlp, hidden=(64,), key=key)`.
     - `controls`: how many control tasks; `shuffles`: how many random orders of the labels.
@@ -120,7 +120,7 @@ def predictions(
 ) -> np.ndarray:
     """Predicted labels `(..., labels, m)` of test rows by probes of `labels (labels, n)`."""
     if together:
-        wide = x[..., None, :, :]
+        wide = x[..., None, :, :] if x.ndim > 2 else x
         return np.asarray(fit(wide[..., train, :], labels[:, train]).predict(wide[..., test, :]))
     flat = x.reshape(-1, *x.shape[-2:])
     found = [

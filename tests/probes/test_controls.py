@@ -43,6 +43,7 @@ def test_a_probe_with_a_memory_is_less_selective() -> None:
     np.testing.assert_allclose(linear.seen_selectivity, linear.selectivity)
 
 
+@pytest.mark.slow
 def test_selectivity_of_layers_unseen_types_and_any_probe() -> None:
     x, y, types = identities(600, 30, 5)
     types[400:500] += 1000
@@ -83,6 +84,7 @@ def test_control_heads_are_rules_of_types() -> None:
         probes.control_heads([1, 2, 3], [0, 1, 0], key=KEY)
 
 
+@pytest.mark.slow
 def test_nulls_know_a_search_from_a_find() -> None:
     rng = np.random.default_rng(0)
     y = rng.integers(0, 2, 160)
@@ -100,10 +102,23 @@ def test_nulls_know_a_search_from_a_find() -> None:
     options["test"] = options["train"]
     inside = probes.nulls(noise, y, select=search, **options)["shuffle"]
     assert inside.scores.mean() > 0.6 and inside.p_value > 0.05
-    everything = probes.nulls(x, y, **{**options, "count": 3})
-    assert list(everything) == ["shuffle"]
+    all_of_them = probes.nulls(x, y, fit=_Means, **{**options, "count": 3})
+    assert list(all_of_them) == ["shuffle"]
     with pytest.raises(ValueError, match="one of them"):
         probes.nulls(x, y, [3], select=search, **options)
+
+
+class _Means:
+    """A probe function with leading axes, by the means of two classes."""
+
+    def __init__(self, x: Any, y: Any) -> None:
+        up = y[..., None] > 0
+        high = (x * up).sum(-2) / up.sum(-2)
+        low = (x * ~up).sum(-2) / (~up).sum(-2)
+        self.w, self.b = high - low, ((high - low) * (high + low)).sum(-1) / 2
+
+    def predict(self, x: Any) -> Any:
+        return ((x * self.w[..., None, :]).sum(-1) > self.b[..., None]).astype(int)
 
 
 def test_rotations() -> None:
@@ -129,7 +144,9 @@ def test_rotations() -> None:
         probes.rotate(x, KEY, "qr")
 
 
-@pytest.mark.parametrize("name", ["gpt2", "neox", "llama"])
+@pytest.mark.parametrize(
+    "name", ["gpt2", *(pytest.param(name, marks=pytest.mark.slow) for name in ("neox", "llama"))]
+)
 def test_a_reinitialised_model_has_the_scales_of_every_layer(name: str) -> None:
     model = model_of(name)
     for how in ("normal", "permute"):
@@ -153,6 +170,7 @@ def test_a_reinitialised_model_has_the_scales_of_every_layer(name: str) -> None:
                 assert (abs(a.std(1) - b.std(1)) <= 5 * a.std(1) / size).all()
 
 
+@pytest.mark.slow
 def test_a_reinitialised_model_is_a_model() -> None:
     model = random_model(CONFIGS["gpt2"], jnp.bfloat16)
     steered = ji.intervene(model, [ji.zero("mlp_out", layer=1)])
@@ -222,6 +240,7 @@ def test_bits_of_a_hidden_layer() -> None:
     np.testing.assert_allclose(one_by_one.bits, deep.bits, rtol=0.02)
 
 
+@pytest.mark.slow
 def test_the_variational_code_pays_for_what_it_uses() -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(2000, 20)) * 5 + 3
