@@ -10,9 +10,9 @@ import pytest
 
 import jaxinterp as ji
 from jaxinterp import tour
-from jaxinterp.tour import _induction, _model, _patching, _paths, _task
+from jaxinterp.tour import _induction, _model, _neurons, _patching, _paths, _task
 from jaxinterp.tour._pairs import PAIRS
-from jaxinterp.tour._texts import ENGLISH, FRENCH
+from jaxinterp.tour._texts import ENGLISH, FRENCH, PIECES
 
 
 def small_tokenizer():
@@ -74,6 +74,15 @@ def test_says_what_it_measured(told):
     for share in writes["copied"].values():
         assert f"{100 * share:.0f}%" in printed
     assert named["What each layer would say next"]["gap"] < 1e-5
+    neurons = named["Neurons of a language"]
+    rows, kinds = list(neurons["rows"]), list(neurons["kinds"])
+    for kind, each in neurons["found"].items():
+        own = neurons["increase"][rows.index(each["neuron"]), kinds.index(kind)]
+        assert own in neurons["hit"] and each["neuron"] in printed
+    proofs = [found for several in neurons["proofs"].values() for found in several.values()]
+    done = sum(found.status == "optimal" for found in proofs)
+    assert len(proofs) == 18 and f"{done} of 18 searches" in printed
+    assert all((found.gap <= 1e-6) == (found.status == "optimal") for found in proofs)
     for title in named:
         assert f"{title}</h2>" in page
 
@@ -217,6 +226,23 @@ def test_table_shows_brackets_as_they_are():
         and "0.123" in printed
         and "12" in printed
     )
+
+
+def test_pieces_are_many_and_all_different():
+    assert all(len(set(texts)) >= 20 for texts in PIECES.values())
+    assert len({text for texts in PIECES.values() for text in texts}) == sum(map(len, PIECES.values()))  # fmt: skip
+
+
+@pytest.mark.slow
+def test_the_trained_model_has_neurons_of_languages():
+    """On pieces that chose nothing, one neuron tells each of three languages apart, and is proven best."""
+    numbers = _neurons.chapter(*ji.load("tiny")).numbers
+    assert {"English", "French", "German"} <= set(numbers["good"])
+    proofs = [found for several in numbers["proofs"].values() for found in several.values()]
+    # A busy machine may end a search by its time limit; it then says so.
+    assert len(proofs) == 18
+    assert all(found.status == "optimal" or found.seconds >= _neurons.SECONDS for found in proofs)
+    assert numbers["hit"].mean() > 5 * abs(numbers["spared"].mean())
 
 
 def _embedded():

@@ -2,6 +2,7 @@
 
 import html
 import importlib.util
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def test_monosemantic_finds_what_was_planted() -> None:
     score = x[1, 120:, 5] * other[0]["weight"] + other[0]["bias"]
     assert abs(other[0]["f1"] - ji.probes.metrics(y[120:], score)["f1"]) < 1e-6
     assert ji.neurons.monosemantic(x[1], y, top=1)[0]["neuron"] == "5"
-    with pytest.raises(ValueError, match="test=.x, y. has the axes of x"):
+    with pytest.raises(ValueError, match=r"test=.x, y. has the axes of x"):
         ji.neurons.monosemantic(x, y, test=(x[0], y))
     with pytest.raises(ValueError, match="top is a number of neurons"):
         ji.neurons.monosemantic(x, y, 0)
@@ -62,7 +63,7 @@ def test_a_sum_separates_what_its_parts_do_not(model: Any) -> None:
     # All bigrams by a loop.
     table: dict[tuple[int, int], list[float]] = {}
     for row in tokens.tolist():
-        for pair in zip(row, row[1:], strict=False):
+        for pair in itertools.pairwise(row):
             table.setdefault(pair, []).append(float(pair[1] in (5, 7)))
     there = found.ids[0, :, 0] >= 0
     assert {tuple(pair) for pair in found.ids[0][there].tolist()} == set(table)

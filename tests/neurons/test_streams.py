@@ -147,7 +147,7 @@ def test_bad_input(model: Any, classes: Any) -> None:
         distribution(model, {}, NEURONS)
     with pytest.raises(ValueError, match="A mask is of bools"):
         distribution(model, (classes["a"][0], np.ones((5, 12))), NEURONS)
-    with pytest.raises(ValueError, match="Contexts are a ji.data.Corpus"):
+    with pytest.raises(ValueError, match=r"Contexts are a ji\.data\.Corpus"):
         distribution(model, np.zeros((2, 3)), NEURONS)
     with pytest.raises(ValueError, match="per is 'context' or 'token'"):
         ji.neurons.top_contexts(model, classes, NEURONS, per="document")

@@ -81,6 +81,8 @@ def figures():
         "lens_table by values": viz.lens_table(NASTY, top, probs, layers=NASTY[:3], values=values, value=NASTY[0], **words),
         "attention": viz.attention(np.full((3, n, n), 1 / n), NASTY, heads=NASTY[:3], **words),
         "token_strip": viz.token_strip(NASTY, values[0], value=NASTY[0], **words),
+        "contexts": viz.contexts([(NASTY[0], NASTY, values[0]), (NASTY[1], NASTY[:2], values[1][:2])], value=NASTY[0], **words),
+        "histogram": viz.histogram({NASTY[0]: [1, 0, 3], NASTY[5]: [0, 2, 2]}, [0, 1, 2, 3], marks={NASTY[0]: 2}, x_axis=NASTY[1], y_axis=NASTY[0], **words),
         "lines": viz.lines({NASTY[0]: values[0], NASTY[5]: values[1]}, marks={NASTY[0]: 2}, bands={NASTY[0]: (values[0] - 1, values[0])}, x_axis=NASTY[1], y_axis=NASTY[0], **words),
         "table": viz.table(NASTY, [NASTY], **words),
     }  # fmt: skip

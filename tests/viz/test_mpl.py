@@ -128,3 +128,19 @@ def test_without_matplotlib(monkeypatch):
 def test_importing_the_library_does_not_import_matplotlib():
     code = "import sys, jaxinterp.viz.mpl; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_histogram(ax):
+    counts, edges = {"a": [1, 0, 3], "_b": [0, 2, 2]}, [0, 1, 2, 4]
+    assert viz.mpl.histogram(counts, edges, ax=ax, marks={"$m": 2}, title="$t") is ax
+    outlines = [patch for patch in ax.patches if not patch.get_fill()]
+    assert [patch.get_data().values.tolist() for patch in outlines] == [
+        np.sqrt([0.25, 0, 0.75]).tolist(), np.sqrt([0, 0.5, 0.5]).tolist(),
+    ]  # fmt: skip
+    assert ax.get_title() == "$t" and texts(ax) == ["$m"]
+    figure = viz.histogram(counts, edges)
+    assert "a, 0 to 1: 25%" in figure.svg and "a, 1 to 2" not in figure.svg
+    with pytest.raises(ValueError, match=r"counts \(bin,\) over rising edges"):
+        viz.histogram(counts, [0, 1, 2])
+    with pytest.raises(ValueError, match="at least 0"):
+        viz.histogram({"a": [1, -1]}, [0, 1, 2])
