@@ -11,6 +11,7 @@ Columns of G are made when they are first needed. What rounding could have done 
 and added to values.
 """
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -154,8 +155,8 @@ class Gram:
             block = None
             across = self.rows(inside)
         lowest, best, least = np.inf, None, np.inf
-        for chosen in combinations(len(free), left):
-            k = len(inside) + left
+        k = len(inside) + left
+        for chosen in combinations(len(free), left, 1 + 4_000_000 // k**2):
             where = np.empty((len(chosen), k), int)
             where[:, : len(inside)] = np.arange(len(inside))
             where[:, len(inside) :] = len(inside) + chosen
@@ -214,10 +215,8 @@ class Gram:
         return float(bound[0]), np.maximum(bound[0], bound[1:])
 
 
-def combinations(d: int, k: int, chunk: int = 20_000) -> Any:
-    """All k-subsets of 0..d-1 as arrays `(at most about chunk, k)`."""
-    import itertools
-
+def combinations(d: int, k: int, chunk: int) -> Any:
+    """All k-subsets of 0..d-1 as arrays `(at most chunk, k)`."""
     every = itertools.combinations(range(d), k)
     while True:
         some = np.fromiter(itertools.chain.from_iterable(itertools.islice(every, chunk)), int)

@@ -22,7 +22,7 @@ from ._problem import Inner
 
 Support = tuple[int, ...]
 PER_NODE = 40  # cuts that enter one linear program
-WIDEST = 64  # columns of a relaxed point that are solved for, times the root of what k asks
+WIDEST = 64  # columns of a relaxed point that are solved for: the heaviest
 NARROW = 256  # columns of a regression whose fits without each are taken at a node
 ROUNDING = 1e-6  # of the value without columns: values below it are known to tol times it, not tol
 
@@ -158,6 +158,7 @@ class Search:
                 if len(full):
                     bound = max(bound, self.offer(full)[1])
                 return bound, full, free[:0], shares[:0], True
+            # At the root cuts may prove more for less; further down they have had their turn.
             supports = math.comb(len(free), left) * (8 if rounds > 8 else 1)
             if supports <= self.problem.at_once and not self.late:
                 bound = max(bound, self.every(inside, free, left))
@@ -186,8 +187,9 @@ class Search:
             bound = max(bound, now)
             if bound >= self.enough:
                 break
-            open_gap = (self.upper - bound) / max(abs(self.upper), 1e-12)
-            self.rough = min(1e-3, max(0.1 * self.tol, 0.01 * open_gap)) if self.best else 1e-3
+            if self.best is not None:
+                open_gap = (self.upper - bound) / max(abs(self.upper), 1e-12)
+                self.rough = float(min(1e-3, max(0.1 * self.tol, 0.01 * open_gap)))
             if self.screen:
                 keep = with_it < self.upper
                 into = keep & (without >= self.upper)
