@@ -53,5 +53,6 @@ def save_safetensors(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Writes one file, with the metadata that other readers expect."""
     from safetensors.numpy import save_file
 
-    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    # NumPy gives a number an axis when it makes it contiguous; the shape is put back.
+    contiguous = {n: np.ascontiguousarray(a).reshape(np.shape(a)) for n, a in arrays.items()}
     save_file(contiguous, path, metadata={"format": "pt"})

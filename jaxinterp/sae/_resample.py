@@ -27,7 +27,7 @@ def resample(key: Any, sae: Any, moments: Any, dead: Any, x: Any, *, centre: boo
     drawn = jax.random.categorical(key, 2 * jnp.log(jnp.maximum(loss, 1e-30)), shape=dead.shape)
     v = unit((x * sae.scale - wide(sae.bias, x) if centre else x * sae.scale)[drawn])
     norms = jnp.linalg.norm(sae.encoder, axis=0)
-    alive = jnp.sum(jnp.where(dead, 0, norms)) / jnp.maximum(jnp.sum(~dead), 1)
+    alive = jnp.sum(jnp.where(dead, 0, norms)) / jnp.maximum(jnp.sum(~dead, dtype=jnp.float32), 1)
     size = jnp.where(jnp.any(~dead), 0.2 * alive, 1.0)
     sae = filled(
         sae,

@@ -145,7 +145,7 @@ def _by_norm(leaves: dict[str, Any]) -> dict[str, Any]:
     """Features in units of their decoder's norm, so that a plain comparison ranks them."""
     norm = jnp.maximum(jnp.linalg.norm(leaves["decoder"], axis=-1), 1e-8)
     return {
-        **leaves, "encoder": leaves["encoder"] * norm,
+        **leaves, "encoder": leaves["encoder"] * norm[None],
         "encoder_bias": leaves["encoder_bias"] * norm, "decoder": leaves["decoder"] / norm[:, None],
     }  # fmt: skip
 
