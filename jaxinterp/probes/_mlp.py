@@ -217,8 +217,10 @@ def _run(
     counts = counts_of(weights, (), n)
     core = 1 if kinds is not None else 2
     lead = len(lead_axes(x, y, core, counts.shape[:-1]))
-    given = None
-    if isinstance(dev, tuple):
+    given, share = None, 0.0
+    if not isinstance(dev, tuple):
+        share = float(dev)
+    else:
         dev_x = as_examples(dev[0], layers=True).astype(np.float32)
         dev_y = _targets(dev[1]) if kinds is None else as_classes(dev[1], kinds)[0]
         lead_axes(dev_x, dev_y, core)
@@ -229,7 +231,7 @@ def _run(
         x, y, counts, given, keys, (np.float32(min_gain), np.float32(decay)), init=init,
         forward=forward, optimizer=default_optimizer() if optimizer is None else optimizer,
         classes=None if kinds is None else len(kinds), batch=int(batch), epochs=int(epochs),
-        patience=int(patience), share=0.0 if given is not None else float(dev),
+        patience=int(patience), share=share,
         dropout=float(dropout), standardise=bool(standardise),
     ), kinds  # fmt: skip
 

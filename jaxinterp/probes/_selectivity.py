@@ -107,12 +107,12 @@ def selectivity(
     own, control, rest = np.split(share, [1, 1 + controls], -1)
     seen, seen_control, _ = np.split(seen_share, [1, 1 + controls], -1)
     kinds, counts = np.unique(y[train], return_counts=True)
-    found = (
-        own[..., 0], control, own[..., 0] - control.mean(-1), seen[..., 0], seen_control,
-        seen[..., 0] - seen_control.mean(-1), rest,
+    task, task_seen = np.asarray(own[..., 0]), np.asarray(seen[..., 0])
+    return Selectivity(
+        task, control, np.asarray(task - control.mean(-1)),
+        task_seen, seen_control, np.asarray(task_seen - seen_control.mean(-1)), rest,
+        float((y[test] == kinds[counts.argmax()]).mean()), float(known.mean()),
     )  # fmt: skip
-    majority = float((y[test] == kinds[counts.argmax()]).mean())
-    return Selectivity(*(np.asarray(each) for each in found), majority, float(known.mean()))
 
 
 def predictions(

@@ -67,8 +67,8 @@ def minimise(
         own = (m * y).sum(1)
         return (omega * (jax.nn.logsumexp(m, axis=1) - own)).sum() + ridge * (w * w).sum() / 2
 
-    def precondition(w: Any, b: Any, flat: Any) -> Any:
-        return damped @ w, b / flat
+    def precondition(v: Any, flat: Any) -> Any:
+        return damped @ v[0], v[1] / flat
 
     def dot(a: Any, b: Any) -> Any:
         return (a[0] * b[0]).sum() + (a[1] * b[1]).sum()
@@ -84,7 +84,7 @@ def minimise(
             t = omega[:, None] * p * (s - (p * s).sum(1, keepdims=True))
             return turned @ t + ridge * v[0], t.sum(0) + 1e-7 * flat * v[1]
 
-        step, decrease = _conjugate(curved, lambda v: precondition(*v, flat), right, dot)
+        step, decrease = _conjugate(curved, lambda v: precondition(v, flat), right, dot)
         along = jnp.where(present[None], z @ step[0] + step[1][None], 0)
         m = logits(w, b)
 

@@ -169,7 +169,7 @@ def _code(
 def cost(params: Any) -> Any:
     """Nats to send the weights, by the bound on the mixture; biases have the prior N(0, 4^2)."""
     return sum(
-        -jax.nn.logsumexp(_by_scale(layer), axis=1).sum() + _gaussian(*layer[2:], 4.0).sum()
+        -jax.nn.logsumexp(_by_scale(layer), axis=1).sum() + _gaussian(layer[2], layer[3], 4.0).sum()
         for layer in params
     )
 

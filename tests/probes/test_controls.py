@@ -17,7 +17,7 @@ from jaxinterp import probes
 KEY = jax.random.key(0)
 
 
-def identities(n: int = 3000, kinds: int = 150, d: int = 24) -> Any:
+def identities(n: int = 1800, kinds: int = 100, d: int = 16) -> Any:
     """A random vector per type, and a label that the context writes into one direction."""
     rng = np.random.default_rng(0)
     types = rng.integers(0, kinds, n)
@@ -28,11 +28,11 @@ def identities(n: int = 3000, kinds: int = 150, d: int = 24) -> Any:
 
 def test_a_probe_with_a_memory_is_less_selective() -> None:
     x, y, types = identities()
-    train, test = np.arange(2000), np.arange(2000, 3000)
-    options: Any = dict(train=train, test=test, key=KEY, controls=3)
+    train, test = np.arange(1400), np.arange(1400, 1800)
+    options: Any = dict(train=train, test=test, key=KEY, controls=2)
     linear = probes.selectivity(x, y, types, shuffles=2, **options)
     large = functools.partial(
-        probes.mlp, hidden=(128,), key=KEY, batch=64, epochs=40, optimizer=optax.adam(3e-3)
+        probes.mlp, hidden=(96,), key=KEY, batch=64, epochs=30, optimizer=optax.adam(5e-3)
     )
     hidden = probes.selectivity(x, y, types, fit=large, **options)
     assert linear.accuracy > 0.97 and hidden.accuracy > 0.97
