@@ -197,10 +197,10 @@ def main(argv=None):
     some = subset(corpus, np.concatenate([test[labels == kind][: args.ablated] for kind in CLASSES]))  # fmt: skip
     effect = ji.neurons.ablation(model, some, neurons, skip=skip, key=jax.random.key(0))
     print("\nSet to zero everywhere: rise of the loss in % (95% interval, documents resampled)")
-    print(f"{'ablated':<13}" + "".join(f"{each:>21}" for each in effect.names))
+    print(f"{'ablated':<13}" + "".join(f"{each:>24}" for each in effect.names))
     for r, row in enumerate(effect.rows):
         cells = zip(effect.percent[r], effect.percent_low[r], effect.percent_high[r])
-        print(f"{row:<13}" + "".join(f"{f'{a:.2f} ({b:.2f} to {c:.2f})':>21}" for a, b, c in cells))
+        print(f"{row:<13}" + "".join(f"{f'{a:.2f} ({b:.2f} to {c:.2f})':>24}" for a, b, c in cells))
 
     weights = ji.neurons.weight_statistics(model)
     print(f"\nSuperposition by weights ({weights.matrix}): input norm times bias, by layer")
