@@ -84,6 +84,30 @@ def test_the_tree_alone_finds_what_all_supports_show(monkeypatch: Any) -> None:
         assert found.bound <= best * (1 + 1e-9)
 
 
+def test_products_made_when_needed_and_columns_proven_out(monkeypatch: Any) -> None:
+    """Of 300 columns the best two, beside a formula over all pairs; by the tree alone."""
+    monkeypatch.setattr(Gram, "at_once", 0)
+    rng = np.random.default_rng(0)
+    n, d = 150, 300
+    x = rng.normal(size=(n, d)) + 0.5 * rng.normal(size=(n, 1)) + 1.0
+    y = x[:, 20] - x[:, 220] + 1.5 * rng.normal(size=n)
+    found = probes.best_subset(x, y, 2, "squared", gamma=0.05)
+    z, t = x - x.mean(0), y - y.mean()
+    g, r = z.T @ z, z.T @ t
+    own = np.diag(g) + 1 / 0.05
+    i, j = np.triu_indices(d, 1)
+    gain = own[j] * r[i] ** 2 - 2 * g[i, j] * r[i] * r[j] + own[i] * r[j] ** 2
+    values = (t @ t - gain / (own[i] * own[j] - g[i, j] ** 2)) / (2 * n)
+    at = int(np.argmin(values))
+    assert found.status == "optimal" and found.support.tolist() == [i[at], j[at]]
+    np.testing.assert_allclose(found.value, values[at], rtol=1e-9)
+    assert found.bound <= values[at] * (1 + 1e-12)
+    several = probes.best_subsets(x, y, [1, 2], "squared", gamma=0.05)
+    assert several[2].support.tolist() == found.support.tolist()
+    least = ((t @ t - r**2 / own) / (2 * n)).min()
+    np.testing.assert_allclose(several[1].value, least, rtol=1e-9)
+
+
 def test_any_weights_and_multipliers_bound_every_support() -> None:
     """So do the regressions without one column; and fewer columns leave the cuts as they are."""
     x, y, _, gamma, intercept, c, e = constrained(4)
