@@ -93,7 +93,7 @@ def variational_code(
     if len(kinds) == 1:
         zero = np.zeros(lead)
         return VariationalCode(
-            zero, zero, zero, zero, 0.0, zero + np.nan, (), np.zeros((*lead, d), bool),
+            zero, zero, zero, zero, 0.0, np.full(lead, np.nan), (), np.zeros((*lead, d), bool),
             np.zeros((*lead, 0)),
         )  # fmt: skip
     found = _code(
@@ -103,11 +103,11 @@ def variational_code(
     found = jax.tree.map(lambda a: np.asarray(a, a.dtype if a.dtype == bool else np.float64), found)
     model, drawn = found["model"], found["drawn"]
     data = drawn.mean(-1)
-    bits = model + data
+    bits = np.asarray(model + data)
     error = drawn.std(-1, ddof=1) / np.sqrt(samples) if samples > 1 else np.full(lead, np.nan)
     return VariationalCode(
-        bits, model, data, error, uniform, uniform / bits, tuple(found["means"]), found["kept"],
-        found["loss"],
+        bits, model, np.asarray(data), np.asarray(error), uniform, np.asarray(uniform / bits),
+        tuple(found["means"]), found["kept"], found["loss"],
     )  # fmt: skip
 
 

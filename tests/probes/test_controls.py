@@ -214,8 +214,30 @@ def test_bits_of_many_classes() -> None:
     # One class is known before it is sent; a class that never comes costs only its possibility.
     one = probes.online_code(x, np.zeros(n, int), key=KEY)
     assert one.bits == 0 and one.uniform == 0 and np.isnan(one.compression)
+    with pytest.raises(ValueError, match="fractions rise"):
+        probes.online_code(x, easy, key=KEY, fractions=[0.5, 0.25, 1])
     more = probes.online_code(x, np.zeros(n, int), key=KEY, classes=[0, 1])
     np.testing.assert_allclose(more.bits, 4 + _frequencies(n), rtol=1e-9)
+
+
+@pytest.mark.slow
+def test_bits_of_two_classes() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2000, 4))
+    noise = rng.random(2000) < 0.5
+    assert 0.9 < probes.online_code(x, noise, key=KEY).compression < 1.05
+    easy = x[:, 0] > 0
+    found = probes.online_code(x, easy, key=KEY, gamma=1e3)
+    assert found.compression > 5 and found.uniform == 2000 and found.ends[-1] == 2000
+    swapped = probes.online_code(x, ~easy, key=KEY, gamma=1e3)
+    np.testing.assert_allclose(swapped.bits, found.bits, rtol=1e-3)
+    # Each block is that of a probe fitted on what came before it, and of nothing else.
+    order = np.asarray(jax.random.permutation(KEY, 2000))
+    start, end = found.ends[-3:-1]
+    probe = probes.fit(x[order[:start]], easy[order[:start]], gamma=1e3, balanced=False)
+    score = probe.decision(x[order[start:end]])
+    nats = np.logaddexp(0, np.where(easy[order[start:end]], -score, score)).sum()
+    np.testing.assert_allclose(found.block_bits[-2], nats / np.log(2), rtol=0.02)
 
 
 def _frequencies(n: int) -> float:
@@ -251,5 +273,6 @@ def test_the_variational_code_pays_for_what_it_uses() -> None:
     assert 0.95 < found.compression[0] < 1.0
     assert found.compression[1] > 5 and np.flatnonzero(found.kept[1]).tolist() == [2, 7]
     assert (found.error < 0.05 * found.data_bits).all()
-    one = probes.variational_code(x, np.ones(2000, int), key=KEY)
-    assert one.bits == 0
+    assert probes.variational_code(x, np.ones(2000, int), key=KEY).bits == 0
+    deep = probes.variational_code(x, labels[1], key=KEY, hidden=(4,), steps=50, batch=64)
+    assert deep.bits.shape == () and np.isfinite(deep.bits) and len(deep.means) == 2
