@@ -1,13 +1,13 @@
 """Toy models whose weights are written by hand, and planted data: the truth is known."""
 
 from ._dynamics import Dynamics as Dynamics
-from ._dynamics import derivatives as derivatives
 from ._dynamics import dynamics as dynamics
-from ._dynamics import polynomials as polynomials
-from ._dynamics import recovery as recovery
-from ._dynamics import smooth as smooth
 from ._induction import Planted as Planted
 from ._induction import planted_induction as planted_induction
+from ._library import derivatives as derivatives
+from ._library import polynomials as polynomials
+from ._library import recovery as recovery
+from ._library import smooth as smooth
 from ._planted_probes import FakeGelu as FakeGelu
 from ._planted_probes import PlantedGeo as PlantedGeo
 from ._planted_probes import Superposed as Superposed
