@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy
 
+from ._blocks import block_width, by_block
 from ._input import as_examples, as_labels
 from ._input import example_weights as _example_weights
 
@@ -94,7 +95,9 @@ def rank(
         omega = jnp.asarray(_example_weights(signs, True), jnp.float32)
         return np.asarray(_lr(jnp.asarray(x, jnp.float32), jnp.asarray(signs, jnp.float32), omega))
     score = {"mean_diff": _mean_diff, "f_stat": _f_stat}[method]
-    return np.asarray(score(jnp.asarray(x, jnp.float32), jnp.asarray(signs > 0, jnp.float32)))
+    up = jnp.asarray(np.atleast_2d(signs > 0), jnp.float32)
+    found = by_block(x, lambda part, *_: {"score": score(part, up)}, block_width(x.shape))
+    return found["score"].reshape(*signs.shape[:-1], *x.shape[:-2], d)
 
 
 # The labellings `up` are `(*feature, n)`: each sum over the examples is one product with x `(..., n, d)`.
