@@ -8,6 +8,8 @@ from ._adaptive import sparsities as sparsities
 from ._aligned import Aligned as Aligned
 from ._aligned import aligned_neurons as aligned_neurons
 from ._aligned import correlations as correlations
+from ._bilinear import Bilinear as Bilinear
+from ._bilinear import bilinear as bilinear
 from ._cell import probe_records as probe_records
 from ._controls import control_heads as control_heads
 from ._controls import control_labels as control_labels
@@ -30,8 +32,6 @@ from ._mdl import online_code as online_code
 from ._metrics import metrics as metrics
 from ._metrics import regression_metrics as regression_metrics
 from ._mlp import MLP as MLP
-from ._mlp import Bilinear as Bilinear
-from ._mlp import bilinear as bilinear
 from ._mlp import mlp as mlp
 from ._nulls import Null as Null
 from ._nulls import nulls as nulls

@@ -1,4 +1,4 @@
-"""Probes with hidden layers, and bilinear probes of pairs."""
+"""Probes with hidden layers."""
 
 import functools
 from typing import Any
@@ -44,38 +44,6 @@ class MLP(Scores, eqx.Module):
     def predict(self, x: Any) -> np.ndarray:
         """The likeliest class, `(..., m)`; of real targets their estimate `(..., m, t)`."""
         return self.logits(x) if self.classes is None else Scores.predict(self, x)
-
-
-class Bilinear(Scores, eqx.Module):
-    """Probes of pairs `(...,)`, made by `bilinear`: `logits(a, b)` and so on take both.
-
-    `left`, `right (..., d, c, r)`, `bias (..., c)`; the rest as in `MLP`.
-    """
-
-    left: np.ndarray
-    right: np.ndarray
-    bias: np.ndarray
-    classes: np.ndarray
-    middle: np.ndarray
-    spread: np.ndarray
-    loss: np.ndarray
-    dev_loss: np.ndarray
-    epochs: np.ndarray
-    steps: np.ndarray
-    best_epoch: np.ndarray
-    stopped: np.ndarray
-
-    def logits(self, x: Any) -> np.ndarray:
-        """Logits `(..., m, c)` of pairs x `(..., m, 2, d)`."""
-        x = np.asarray(x, np.float32)
-        d = self.left.shape[-3]
-        if x.ndim < 3 or x.shape[-2:] != (2, d):
-            raise ValueError(f"Pairs have the axes (..., m, 2, d={d}); got the shape {x.shape}.")
-        x = x.reshape(*x.shape[:-2], 2 * d)
-        x = (x - self.middle[..., None, :]) / self.spread[..., None, :]
-        side = lambda x, w: np.einsum("...md,...dcr->...mcr", x, w)
-        both = side(x[..., :d], self.left) * side(x[..., d:], self.right)
-        return both.sum(-1) + self.bias[..., None, :]
 
 
 def mlp(
@@ -137,7 +105,7 @@ def mlp(
         )
     if any(isinstance(h, bool) or not isinstance(h, int) or h < 1 for h in hidden):
         raise ValueError(f"hidden is the widths of the hidden layers, as (1000,); got {hidden!r}.")
-    found, kinds = _run(
+    found, kinds = fitted(
         x, y, _init_of(tuple(hidden)), _forward, key, loss, optimizer, batch,
         epochs, patience, min_gain, decay, dev, dropout, weights, classes, standardise,
     )  # fmt: skip
@@ -150,57 +118,7 @@ def mlp(
     return MLP(tuple(ws), tuple(bs), kinds, middle, spread, **as_history(found))
 
 
-def bilinear(
-    x: Any,
-    y: Any,
-    rank: int = 32,
-    *,
-    key: Any,
-    optimizer: Any = None,
-    batch: int = 128,
-    epochs: int = 100,
-    patience: int = 5,
-    min_gain: float = 1e-3,
-    decay: float = 0.5,
-    dev: Any = 0.1,
-    weights: Any = None,
-    classes: Any = None,
-    standardise: bool = True,
-) -> Bilinear:
-    r"""$g_c(h_i, h_j) = h_i^\top L_c R_c^\top h_j + b_c$: a probe of pairs, such as head and dependent.
-
-    **Arguments:** `x (..., n, 2, d)` pairs; `y (..., n)` labels; `rank` of each $L_c R_c^\top$; the rest
-    as in `mlp`.
-
-    **Returns:** `Bilinear`, whose `.logits`, `.predict`, `.decision` take pairs `(..., m, 2, d)`.
-
-    **Raises:** as `mlp`.
-
-    ```python
-    pairs = np.stack([x[:-1], x[1:]], -2)              # neighbours
-    same = (y[:-1] == y[1:]).astype(int)
-    ji.probes.bilinear(pairs, same, 4, key=jax.random.key(0)).predict(pairs)
-    ```
-
-    Law: tells pairs whose product has a sign apart, which no linear probe of both can.
-    """
-    x = np.asarray(x)
-    if x.ndim < 3 or x.shape[-2] != 2:
-        raise ValueError(f"Pairs have the axes (..., n, 2, d); got the shape {x.shape}.")
-    if rank < 1:
-        raise ValueError(f"rank is 1 or more; got {rank}.")
-    x = as_examples(x.reshape(*x.shape[:-2], -1), layers=True).astype(np.float32)
-    found, kinds = _run(
-        x, y, _init_pairs_of(rank), _forward_pairs, key, "logistic", optimizer,
-        batch, epochs, patience, min_gain, decay, dev, 0.0, weights, classes, standardise,
-    )  # fmt: skip
-    left, right, bias = (np.asarray(a) for a in found["params"])
-    middle, spread = np.asarray(found["middle"]), np.asarray(found["spread"])
-    assert kinds is not None
-    return Bilinear(left, right, bias, kinds, middle, spread, **as_history(found))
-
-
-def _run(
+def fitted(
     x: np.ndarray, y: Any, init: Any, forward: Any, key: Any, loss: str, optimizer: Any, batch: int,
     epochs: int, patience: int, min_gain: float, decay: float, dev: Any, dropout: float,
     weights: Any, classes: Any, standardise: bool,
@@ -266,20 +184,3 @@ def _forward(params: Any, x: Any, key: Any, dropout: float) -> Any:
             kept = jax.random.bernoulli(jax.random.fold_in(key, i), 1 - dropout, x.shape)
             x = jnp.where(kept, x / (1 - dropout), 0)
     return x @ params[-1][0] + params[-1][1][None]
-
-
-@functools.cache
-def _init_pairs_of(rank: int) -> Any:
-    def init(key: Any, both: int, out: int) -> Any:
-        d = both // 2
-        left, right = jax.random.normal(key, (2, d, out, rank)) * float((rank * d * d) ** -0.25)
-        return left, right, jnp.zeros(out)
-
-    return init
-
-
-def _forward_pairs(params: Any, x: Any, key: Any, dropout: float) -> Any:
-    left, right, bias = params
-    d = left.shape[0]
-    side = lambda x, w: jnp.einsum("md,dcr->mcr", x, w)
-    return (side(x[:, :d], left) * side(x[:, d:], right)).sum(-1) + bias[None]
