@@ -146,7 +146,7 @@ def planted_superposition(
     planted.x.shape, planted.features.shape
     ```
 
-    Law: five neurons reach an F1 above 0.95, one (for nine keys of the first ten) below 0.8; a dedicated
+    Law: five neurons reach an F1 above 0.95, one (for eight keys of the first ten) below 0.8; a dedicated
     one alone is enough.
     """
     share = 1 / features if share is None else share
