@@ -44,10 +44,11 @@ if TYPE_CHECKING:
     from . import neurons as neurons
     from . import patching as patching
     from . import probes as probes
+    from . import sae as sae
     from . import tasks as tasks
     from . import toy as toy
 
-METHODS = ("data", "heads", "lens", "neurons", "patching", "probes", "tasks", "toy")
+METHODS = ("data", "heads", "lens", "neurons", "patching", "probes", "sae", "tasks", "toy")
 "Packages that are imported when they are first used: `ji.lens.logit_lens`."
 
 
