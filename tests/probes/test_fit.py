@@ -201,7 +201,7 @@ def test_sums_are_one_program_for_all_labellings_and_values(
         for _ in range(2):
             x = rng.normal(size=(2, 40, 7)).astype(np.float32)
             probes.rank(x, rng.random((9, 40)) < 0.4, method)
-        assert traces == [(2, 40, 7)]
+        assert len(traces) == 1, traces
 
 
 @pytest.mark.parametrize("levels", [3, 30])

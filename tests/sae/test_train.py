@@ -71,7 +71,7 @@ def test_the_optimiser_sees_gradients_at_right_angles_to_the_decoder() -> None:
         return jax.tree.map(lambda g: -0.1 * g, updates), state
 
     kind = small(key=KEY)
-    optimizer = sae.unit_rows(optax.GradientTransformation(lambda _: (), look))
+    optimizer = sae.unit_rows(optax.GradientTransformation(lambda params: (), look))
     params = eqx.filter(kind, _state.trained(kind))
     grads = jax.tree.map(jnp.ones_like, params)
     updates, _ = optimizer.update(grads, (), params)
