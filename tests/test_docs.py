@@ -44,8 +44,15 @@ def test_the_quickstart_runs() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "page",
-    ["attribution", "patching", "path_patching", "probes", "probe_controls", "probe_studies"]
-    + ["sparse_regression"],
+    [
+        "attribution",
+        "patching",
+        "path_patching",
+        "probes",
+        "probe_controls",
+        "probe_studies",
+        "sparse_regression",
+    ],
 )
 def test_the_code_of_a_page_runs(page: str, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
