@@ -46,6 +46,7 @@ def test_the_quickstart_runs() -> None:
     "page",
     [
         "attribution",
+        "neurons",
         "patching",
         "path_patching",
         "probes",
