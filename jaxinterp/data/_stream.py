@@ -70,7 +70,8 @@ class Stream:
         rows = self._pool(epoch, pool)
         self._start(*self._after(epoch, pool))
         cut = slice(within * self.size, (within + 1) * self.size)
-        return tuple(x[cut] for x in rows) if len(rows) > 1 else rows[0][cut]
+        parts = [x[cut] for x in rows]
+        return parts[0] if len(parts) == 1 else tuple(parts)
 
     def batches(self, start: int = 0) -> Iterator[Any]:
         """`batch(start)`, `batch(start + 1)`, ... without end."""
