@@ -1,5 +1,7 @@
 """Sparse dictionaries: kinds, their training, and what is done with them. See `docs/sae.md`."""
 
+from ._absorption import absorbed as absorbed
+from ._absorption import absorption as absorption
 from ._batch_topk import BatchTopK as BatchTopK
 from ._constraint import unit_rows as unit_rows
 from ._cross_layer import CrossLayerTranscoder as CrossLayerTranscoder
@@ -9,6 +11,7 @@ from ._dictionary import geometric_median as geometric_median
 from ._eval import evaluate as evaluate
 from ._eval import mmcs as mmcs
 from ._gated import Gated as Gated
+from ._given import pooled as pooled
 from ._jumprelu import JumpReLU as JumpReLU
 from ._load import load as load
 from ._matryoshka import Matryoshka as Matryoshka
@@ -17,8 +20,11 @@ from ._recipe import adam as adam
 from ._resample import resample as resample
 from ._saelens import save_saelens as save_saelens
 from ._save import save as save
+from ._scr import scr as scr
+from ._sparse_probing import sparse_probing as sparse_probing
 from ._standard import Standard as Standard
 from ._topk import TopK as TopK
+from ._tpp import tpp as tpp
 from ._train import train as train
 from ._transcoder import Transcoder as Transcoder
 from ._vanilla import Vanilla as Vanilla

@@ -1,0 +1,178 @@
+"""The evaluation suite on planted data: each score takes the value that its definition gives."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxinterp import sae
+
+RNG = np.random.default_rng(0)
+D = 12
+
+
+def rows(count: int, d: int = D, seed: int = 0) -> np.ndarray:
+    """Orthonormal directions."""
+    return np.linalg.qr(np.random.default_rng(seed).normal(size=(d, d)))[0][:count].astype("float32")  # fmt: skip
+
+
+def loud_and_quiet() -> tuple[np.ndarray, np.ndarray]:
+    x = RNG.normal(size=(300, 5)) * [1, 10, 0.1, 1, 3]
+    return x, x @ [1, 0.1, 5, 0, -1] + RNG.normal(size=300) > 0.3
+
+
+def test_logistic_stands_where_its_gradient_vanishes() -> None:
+    x, y = loud_and_quiet()
+    w, b = sae._given.logistic(x, y)
+    miss = 1 / (1 + np.exp(-x @ w - b)) - y
+    np.testing.assert_allclose([*(x.T @ miss + w), miss.sum()], 0, atol=1e-3)
+
+
+@pytest.mark.slow
+def test_logistic_is_that_of_scikit_learn() -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    x, y = loud_and_quiet()
+    w, b = sae._given.logistic(x, y)
+    want = LogisticRegression(tol=1e-10, max_iter=10_000).fit(x, y)
+    np.testing.assert_allclose(w, want.coef_[0], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(b, want.intercept_[0], rtol=1e-4)
+
+
+def test_sparse_probing_finds_the_features_of_a_label() -> None:
+    y = RNG.integers(0, 3, 1200)
+    f = RNG.random((1200, 20)).astype("float32")
+    for c in range(3):
+        f[:, 4 + c] = (y == c) + 0.2 * RNG.random(1200)
+    found = sae.sparse_probing(f[:600], y[:600], f[600:], y[600:])
+    assert found["accuracy"][1] == 1 == found["accuracy"][5] and found["classes"] == [0, 1, 2]
+    assert found["features"][1][:, 0].tolist() == [4, 5, 6]
+    # A label that two features say together, and none alone; then one that nothing says.
+    a, b = RNG.random((2, 1200)) < 0.5
+    f[:, 7], f[:, 8] = a, b
+    both = sae.sparse_probing(f[:600], (a & b)[:600], f[600:], (a & b)[600:])
+    assert both["accuracy"][1] < 0.9 and both["accuracy"][2] == 1
+    nothing = sae.sparse_probing(f[:600, :4], y[:600] > 0, f[600:, :4], y[600:] > 0, ks=(2,))
+    assert abs(nothing["accuracy"][2] - 0.5) < 0.1
+    for bad, words in (
+        ({"ks": (21,)}, "ks are from 1"),
+        ({"y_train": np.zeros(600)}, "two classes"),
+        ({"y_test": y[600:] + 1}, "Classes of training and test differ"),
+        ({"f_test": f[600:, :3]}, "f_test is"),
+        ({"f_train": f[:600] * np.nan}, "NaN"),
+    ):
+        given: Any = {"f_train": f[:600], "y_train": y[:600], "f_test": f[600:], "y_test": y[600:]}
+        with pytest.raises(ValueError, match=words):
+            sae.sparse_probing(**{**given, **bad})
+
+
+def concepts(n: int, decoder: np.ndarray, size: Any) -> tuple[Any, Any, Any, Any]:
+    """Rows that say two independent labels, each by a feature for yes and one for no, of some size."""
+    y, z = RNG.random((2, n)) < 0.5
+    f = np.zeros((n, len(decoder)), "float32")
+    f[:, 0], f[:, 1], f[:, 2], f[:, 3] = y, ~y, z, ~z
+    f[:, :4] *= np.asarray(size, "float32")
+    f[:, 4:] = 0.1 * RNG.random((n, len(decoder) - 4))
+    return (f @ decoder).astype("float32"), f, y, z
+
+
+def test_tpp_of_independent_classes_is_a_half() -> None:
+    decoder = rows(8)
+    x, f, y, z = concepts(800, decoder, (3, 0, 3, 0))
+    held = concepts(400, decoder, (3, 0, 3, 0))
+    labels = lambda a, b: np.stack([a, b], 1)
+    given = (x, f, labels(y, z)), (held[0], held[1], labels(held[2], held[3]))
+    found = sae.tpp(*given, decoder, tops=(1,))
+    assert found["accuracy"].tolist() == [1, 1]
+    assert found["score"][1] > 0.45 and abs(found["unintended"][1]) < 0.02
+    assert [order[0] for order in found["features"]] == [0, 2]
+    # One feature for both, and another way of the same activations: nothing is targeted.
+    mixed = np.linalg.lstsq(np.ones((8, 8), "float32") + np.eye(8, dtype="float32"), decoder)[0]
+    same = lambda part: (part[0], part[1] @ (np.ones((8, 8)) + np.eye(8)), part[2])
+    blunt = sae.tpp(same(given[0]), same(given[1]), mixed.astype("float32"), tops=(8,))
+    assert abs(blunt["score"][8]) < 0.1
+    with pytest.raises(ValueError, match="three classes or more"):
+        sae.tpp((x, f, y), (held[0], held[1], held[2]), decoder)
+    with pytest.raises(ValueError, match="f of train"):
+        sae.tpp((x, f[:, :5], y), given[1], decoder)
+
+
+def test_scr_of_an_oracle_ablation_is_one() -> None:
+    decoder = rows(8)
+    # The confound is louder than the label, so that the base probe listens to it.
+    train, test = concepts(1600, decoder, (2, 2, 3, 3)), concepts(600, decoder, (2, 2, 3, 3))
+    found = sae.scr(train, test, decoder, tops=(2, 8))
+    assert set(found["features"][:2]) == {2, 3}
+    assert found["oracle"] == 1 and found["base"] < 0.8
+    assert found["score"][2] == 1 == found["ablated"][2]
+    # Where the base probe is as good as the oracle, nothing is to be removed.
+    clear = sae.scr(
+        concepts(800, decoder, (4, 4, 0, 0)), concepts(300, decoder, (4, 4, 0, 0)), decoder
+    )
+    assert clear["score"][2] == 0 and clear["base"] == clear["oracle"] == 1
+    with pytest.raises(ValueError, match="needs rows"):
+        sae.scr((*train[:3], train[2]), test, decoder)
+    with pytest.raises(ValueError, match="wanted and spurious"):
+        sae.scr(train[:3], test, decoder)
+
+
+def words(n: int, absorbed: bool, share: float) -> tuple[Any, Any, Any, np.ndarray]:
+    """Words of three letters; some of the first letter are one word, with a feature of its own.
+
+    Features 0-2 are letters, 3 the word, and the rest noise. Where the word has absorbed its letter,
+    feature 3 writes both directions and feature 0 is silent.
+    """
+    truth = rows(8)
+    letter = RNG.integers(0, 3, n)
+    word = (letter == 0) & (RNG.random(n) < share)
+    f = np.zeros((n, 8), "float32")
+    f[np.arange(n), letter] = 1
+    f[:, 3] = word
+    f[:, 4:] = 0.3 * RNG.random((n, 4)) * (RNG.random((n, 4)) < 0.5)
+    x = f @ truth
+    decoder = truth.copy()
+    if absorbed:
+        decoder[3] = (truth[0] + truth[3]) / 2**0.5
+        f[word, 0], f[word, 3] = 0, 2**0.5
+    np.testing.assert_allclose(f @ decoder, x, atol=1e-6)
+    return x, f, letter, decoder
+
+
+def test_absorption_of_a_planted_pair_is_one_and_of_a_clean_dictionary_none() -> None:
+    for absorbed, want in ((False, 0), (True, 1)):
+        *train, decoder = words(1500, absorbed, 0.02)
+        *test, _ = words(300, absorbed, 1.0)  # only the word itself is left of its letter
+        found = sae.absorption(tuple(train), tuple(test), decoder)
+        first = found["classes"][0]
+        assert first["main"].tolist() == [0] and first["f1"] > 0.9
+        assert first["fraction"] == want == first["full"]
+        assert found["classes"][1]["fraction"] == 0
+        assert found["score"] == pytest.approx(want / 3)
+    # Half of the direction each: what is absorbed is the half that another feature carries.
+    half = sae.absorbed([[1.0, 0]], [[0.5, 0.5]], np.asarray([[1.0, 0], [1, 0]]), [2.0, 0], 0)
+    assert half["fraction"].tolist() == [0.5] and not half["full"].any()
+    noise = RNG.normal(size=(200, D))
+    with pytest.raises(ValueError, match="No probe of the 3 classes"):
+        sae.absorption((noise, noise, RNG.integers(0, 3, 200)), (noise[:60], noise[:60], RNG.integers(0, 3, 60)), rows(D))  # fmt: skip
+
+
+def test_pooled_is_the_mean_over_what_counts() -> None:
+    kind = sae.Vanilla(d=D, features=20, key=jax.random.key(0))
+    x = RNG.normal(size=(5, 4, D)).astype("float32")
+    mask = RNG.random((5, 4)) < 0.6
+    mask[:, 0] = True
+    mean, f = sae.pooled(kind, x, mask, batch=2)
+    for i in range(5):
+        part = jnp.asarray(x[i, mask[i]])
+        np.testing.assert_allclose(mean[i], part.mean(0), atol=1e-6)
+        np.testing.assert_allclose(f[i], kind.encode(part).mean(0), atol=1e-5)
+    # Taken out at every position is taken out of the mean.
+    rest = kind.encode(jnp.asarray(x)).at[..., 3].set(0)
+    gone = (x - kind(jnp.asarray(x)) + kind.decode(rest)).mean(1)
+    mean, f = sae.pooled(kind, x)
+    kept = mean - f[:, 3:4] * np.asarray(kind.decoder[3])[None]
+    np.testing.assert_allclose(gone, kept, atol=1e-5)
+    with pytest.raises(ValueError, match="a position in every document"):
+        sae.pooled(kind, x, np.zeros((5, 4), bool))
