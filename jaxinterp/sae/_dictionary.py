@@ -16,21 +16,26 @@ from jaxtyping import Array
 
 class Moment(NamedTuple):
     """What a loss may know besides the batch: `step ()`, `warm ()` the part of the sparsity
-    coefficient that is in force, `dead (features,)` features that have long been silent."""
+    coefficient that is in force, `dead (features,)` features that have long been silent. In a sweep
+    also `limit ()`, a member's own k, and `revive ()`, whether any member has dead features."""
 
     step: Any
     warm: Any
     dead: Any
+    limit: Any = None
+    revive: Any = None
 
 
 class Losses(NamedTuple):
     """What a loss returns: `total ()`, its named `terms`, the features `(batch, features)`, and
-    `updates`: new values of fixed leaves by name (a running threshold)."""
+    `updates`: new values of fixed leaves by name (a running threshold). A sparse form, which never
+    makes `features`, also says `active`: which fired `(features,)`, and their mean number `()`."""
 
     total: Any
     terms: dict[str, Any]
     features: Any
     updates: dict[str, Any]
+    active: Any = None
 
 
 class Dictionary(eqx.Module):

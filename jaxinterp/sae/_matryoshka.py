@@ -63,7 +63,7 @@ class Matryoshka(BatchTopK):
     def loss(self, x: Any, y: Any, now: Moment) -> Losses:
         target = y * self.scale
         pre = self.pre(x)
-        f = self.choose(pre)
+        f = self.choose(pre, now.limit)
         error = target - wide(self.bias, target)
         shares, start = [], 0
         for end in self.prefixes:
@@ -72,7 +72,7 @@ class Matryoshka(BatchTopK):
             start = end
         terms = {
             "reconstruction": sum(shares) / len(shares),
-            "aux": self.alpha * self.revive(pre, error, now.dead),
+            "aux": self.alpha * self.revive(x, pre, error, now),
         }
         updates = {"threshold": self.follow(f, now.step)}
         return Losses(terms["reconstruction"] + terms["aux"], terms, f, updates)

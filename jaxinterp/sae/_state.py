@@ -28,16 +28,23 @@ def trained(sae: Any) -> Any:
 
 def begin(sae: Any, optimizer: Any, x: Any, y: Any, averaged: bool) -> State:
     """The state before the first step; `x`, `y` of a batch, for shapes alone."""
+    # Donated buffers must be nobody else's: not those of the kind that was given, nor of the average.
+    sae = jax.tree.map(jnp.copy, sae)
     params, fixed = eqx.partition(sae, trained(sae))
     one = jax.eval_shape(
         lambda s, a, b: s.loss(a, b, Moment(0, 1.0, jnp.zeros((), bool))).features, sae, x, y
     )
-    # A copy of its own: donated buffers must not be those of the average.
     average = jax.tree.map(jnp.copy, params) if averaged else None
     return State(
         eqx.combine(params, fixed), optimizer.init(params), jnp.zeros(one.shape[1:], jnp.int32),
         average, jnp.zeros((), jnp.int32),
     )  # fmt: skip
+
+
+def firing(f: Any) -> tuple[Any, Any]:
+    """Which features are above 0 in some row of `(batch, ...)`, and their mean number in a row."""
+    active = f > 0
+    return jnp.any(active, 0), jnp.sum(active, dtype=jnp.float32) / active.shape[0]
 
 
 def advance(
@@ -51,13 +58,9 @@ def advance(
 
     def objective(params: Any) -> Any:
         found = eqx.combine(params, fixed).loss(x, y, now)
-        active = found.features > 0
-        told = {
-            "loss": found.total,
-            **found.terms,
-            "l0": jnp.sum(active, dtype=jnp.float32) / active.shape[0],
-        }
-        return found.total, (told, jnp.any(active, 0), found.updates)
+        fired, l0 = found.active or firing(found.features)
+        told = {"loss": found.total, **found.terms, "l0": l0}
+        return found.total, (told, fired, found.updates)
 
     grads, (told, fired, updates) = eqx.filter_grad(objective, has_aux=True)(params)
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):

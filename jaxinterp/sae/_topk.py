@@ -17,6 +17,8 @@ from ._dictionary import (
     wide,
 )
 from ._recipe import adam
+from ._shard import axes, largest
+from ._sparse import decoded, fired, keep, pays, spread, top
 
 
 class TopK(Dictionary):
@@ -92,28 +94,58 @@ class TopK(Dictionary):
         """The k largest of each row, those above 0."""
         return jax.nn.relu(_top(pre, self.k))
 
-    def choose(self, pre: Any) -> Any:
-        """The features of a training batch `(batch, features)`."""
-        return self.activate(pre)
+    def choose(self, pre: Any, limit: Any = None) -> Any:
+        """The features of a training batch `(batch, features)`; `limit` in place of k, not above it."""
+        return jax.nn.relu(_top(pre, self.k, limit))
 
     def loss(self, x: Any, y: Any, now: Moment) -> Losses:
+        if pays(self, x, self.k):
+            return self.sparse_loss(x, y, now)
+        return self.dense_loss(x, y, now)
+
+    def dense_loss(self, x: Any, y: Any, now: Moment) -> Losses:
+        """The loss by products of whole matrices."""
         target = y * self.scale
         pre = self.pre(x)
-        f = self.choose(pre)
+        f = self.choose(pre, now.limit)
         error = target - self.reconstruct(f)
         terms = {"reconstruction": share(error, target)}
-        terms["aux"] = self.alpha * self.revive(pre, error, now.dead)
+        terms["aux"] = self.alpha * self.revive(x, pre, error, now)
         return Losses(sum(terms.values()), terms, f, {})
 
-    def revive(self, pre: Any, error: Any, dead: Any) -> Any:
+    def sparse_loss(self, x: Any, y: Any, now: Moment) -> Losses:
+        """The same number and gradients (to rounding) from the entries that are kept."""
+        target = y * self.scale
+        pre = jax.lax.stop_gradient(self.pre(x))
+        values, where = keep(self, x, pre, self.k)
+        if now.limit is not None:
+            values = jnp.where(jnp.arange(self.k)[None] < now.limit, values, 0)
+        values = jax.nn.relu(values)
+        error = target - (decoded(values, where, self.decoder) + self.bias[None])
+        terms = {"reconstruction": share(error, target)}
+        terms["aux"] = self.alpha * self.revive(x, pre, error, now, sparse=True)
+        f = spread(values, where, self.features)
+        active = fired(values, where, self.features)
+        return Losses(sum(terms.values()), terms, f, {}, active)
+
+    def revive(self, x: Any, pre: Any, error: Any, now: Moment, sparse: bool = False) -> Any:
         """AuxK: what dead features leave of the error, as a share of it; 0 where none is dead."""
+        dead = now.dead
 
         def some() -> Any:
-            kept = jax.nn.relu(_top(jnp.where(wide(dead, pre), pre, -jnp.inf), self.aux))
+            hidden = jnp.where(wide(dead, pre), pre, -jnp.inf)
             rest = jax.lax.stop_gradient(error)
-            return share(rest - self.product(kept, self.decoder), rest)
+            if sparse:  # `pre` has no gradient here: whatever is decoded comes from `keep`
+                values, where = keep(self, x, hidden, self.aux)
+                guess = decoded(jax.nn.relu(values), where, self.decoder)
+            else:
+                guess = self.product(jax.nn.relu(_top(hidden, self.aux)), self.decoder)
+            return share(rest - guess, rest)
 
-        return jax.lax.cond(jnp.any(dead), some, lambda: jnp.zeros(()))
+        if now.revive is None:
+            return jax.lax.cond(jnp.any(dead), some, lambda: jnp.zeros(()))
+        found = jax.lax.cond(now.revive, some, lambda: jnp.zeros(()))
+        return jnp.where(jnp.any(dead), found, 0)
 
     def optimizer(self, steps: int) -> Any:
         r"""Adam at $2 \cdot 10^{-4} / \sqrt{m / 2^{14}}$, epsilon 6.25e-10."""
@@ -124,10 +156,14 @@ class TopK(Dictionary):
         return max(1, self.dead_tokens // batch)
 
 
-def _top(pre: Any, k: int) -> Any:
-    """Rows with all but their k largest entries 0; ties go to the first."""
-    values, where = jax.lax.top_k(pre, k)
+def _top(pre: Any, k: int, limit: Any = None) -> Any:
+    """Rows with all but their k largest entries 0, or `limit` of them; ties go to the first."""
+    if axes() is not None:
+        return jnp.where(largest(pre, k, limit), pre, 0)
+    values, where = top(pre, k)
     values = jnp.where(jnp.isfinite(values), values, 0)
+    if limit is not None:
+        values = jnp.where(wide(jnp.arange(k), values) < limit, values, 0)
     put = lambda row, at, value: row.at[at].set(value, unique_indices=True)
     for _ in range(pre.ndim - 1):
         put = jax.vmap(put)

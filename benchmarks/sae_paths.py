@@ -1,0 +1,95 @@
+"""TopK and BatchTopK on this machine: dense forms beside sparse ones, same batch, same numbers.
+
+    python benchmarks/sae_paths.py              # d 512, 4,096 and 16,384 features, k 32, batch 4,096
+    python benchmarks/sae_paths.py --smoke      # seconds: a small shape, no claim
+
+A line per part: the k largest of a row, the cut of a batch, and one whole training step (loss, all
+gradients, Adam with unit rows, accounts), with no feature dead and with half of them dead (AuxK at
+work). Medians; the first call (compiling) is apart. What is timed is compared first.
+"""
+
+import argparse
+import os
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import jaxinterp as ji
+from jaxinterp.sae import _batch_topk, _sparse, _state, _topk
+
+
+def median(function: Callable[[], Any], repeats: int) -> float:
+    jax.block_until_ready(function())
+    took = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        jax.block_until_ready(function())
+        took.append(time.perf_counter() - began)
+    return statistics.median(took)
+
+
+def line(name: str, dense: float, sparse: float) -> None:
+    print(f"  {name:<28} {1e3 * dense:9.1f} ms {1e3 * sparse:9.1f} ms   {dense / sparse:5.2f} x")
+
+
+def parts(pre: Any, k: int, repeats: int) -> None:
+    plain, ours = jax.jit(lambda p: jax.lax.top_k(p, k)), jax.jit(lambda p: _sparse.top(p, k))
+    for a, b in zip(plain(pre), ours(pre), strict=True):
+        np.testing.assert_array_equal(a, b)
+    line("k largest of a row", median(lambda: plain(pre), repeats), median(lambda: ours(pre), repeats))  # fmt: skip
+    f, count = jax.nn.relu(pre), k * len(pre)
+    bits = jax.jit(lambda f: _batch_topk.bisect(f, count))
+    quick = jax.jit(lambda f: _batch_topk.below(f, count))
+    assert float(bits(f)) == float(quick(f))
+    line("cut of a batch", median(lambda: bits(f), repeats), median(lambda: quick(f), repeats))
+
+
+def steps(d: int, m: int, k: int, batch: int, x: Any, dead: bool, repeats: int) -> None:
+    """One step, by the dense form and by the sparse one."""
+    rule, took, losses = _topk.pays, [], []
+    for form in (False, True):
+        _topk.pays = lambda *_, form=form: form
+        jax.clear_caches()
+        kind = ji.sae.TopK(d=d, features=m, k=k, key=jax.random.key(1))
+        optimizer = ji.sae.unit_rows(kind.optimizer(1000))
+        state = _state.begin(kind, optimizer, x, x, False)
+        after = jnp.int32(10**9)
+        if dead:
+            silent = jnp.where(jnp.arange(m) % 2 == 0, after, 0)
+            state = _state.State(state.sae, state.moments, silent, None, state.step)
+        step = jax.jit(lambda s: _state.advance(s, x, x, optimizer, 1000, after, jnp.float32(0)))  # noqa: B023
+        losses.append(float(step(state)[1]["loss"]))
+        took.append(median(lambda: step(state), repeats))  # noqa: B023
+    _topk.pays = rule
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
+    line("step" + (", half dead (AuxK)" if dead else ""), *took)
+
+
+def main() -> None:
+    ask = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    ask.add_argument("--smoke", action="store_true")
+    ask.add_argument("--batch", type=int, default=4096)
+    ask.add_argument("--repeats", type=int, default=3)
+    given = ask.parse_args()
+    d, sizes, k, batch = 512, (4096, 16_384), 32, given.batch
+    if given.smoke:
+        d, sizes, k, batch = 32, (1024,), 4, 64
+    print(f"jax {jax.__version__}, {jax.default_backend()}, {os.cpu_count()} cores; d {d}, k {k}, batch {batch}")  # fmt: skip
+    for m in sizes:
+        print(f"{m} features {'dense':>29} {'sparse':>12}")
+        x = jax.random.normal(jax.random.key(0), (batch, d))
+        kind = ji.sae.TopK(d=d, features=m, k=k, key=jax.random.key(1))
+        parts(kind.pre(x), k, given.repeats)
+        for dead in (False, True):
+            steps(d, m, k, batch, x, dead, given.repeats)
+
+
+if __name__ == "__main__":
+    main()
