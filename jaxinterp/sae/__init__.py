@@ -11,6 +11,8 @@ from ._dictionary import geometric_median as geometric_median
 from ._eval import evaluate as evaluate
 from ._eval import mmcs as mmcs
 from ._gated import Gated as Gated
+from ._geometry import Geometry as Geometry
+from ._geometry import geometry as geometry
 from ._given import pooled as pooled
 from ._jumprelu import JumpReLU as JumpReLU
 from ._load import load as load
@@ -22,9 +24,15 @@ from ._saelens import save_saelens as save_saelens
 from ._save import save as save
 from ._scr import scr as scr
 from ._sparse_probing import sparse_probing as sparse_probing
+from ._specificity import Specificity as Specificity
+from ._specificity import specificity as specificity
+from ._splitting import Splitting as Splitting
+from ._splitting import splitting as splitting
 from ._standard import Standard as Standard
 from ._topk import TopK as TopK
 from ._tpp import tpp as tpp
 from ._train import train as train
 from ._transcoder import Transcoder as Transcoder
+from ._universality import Universality as Universality
+from ._universality import universality as universality
 from ._vanilla import Vanilla as Vanilla

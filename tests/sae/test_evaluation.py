@@ -1,8 +1,9 @@
 """The evaluation suite on planted data: each score takes the value that its definition gives."""
 
+from types import SimpleNamespace
 from typing import Any
 
-import jax
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -159,7 +160,7 @@ def test_absorption_of_a_planted_pair_is_one_and_of_a_clean_dictionary_none() ->
 
 
 def test_pooled_is_the_mean_over_what_counts() -> None:
-    kind = sae.Vanilla(d=D, features=20, key=jax.random.key(0))
+    kind = vanilla(RNG.normal(size=(20, D)))
     x = RNG.normal(size=(5, 4, D)).astype("float32")
     mask = RNG.random((5, 4)) < 0.6
     mask[:, 0] = True
@@ -169,10 +170,173 @@ def test_pooled_is_the_mean_over_what_counts() -> None:
         np.testing.assert_allclose(mean[i], part.mean(0), atol=1e-6)
         np.testing.assert_allclose(f[i], kind.encode(part).mean(0), atol=1e-5)
     # Taken out at every position is taken out of the mean.
-    rest = kind.encode(jnp.asarray(x)).at[..., 3].set(0)
-    gone = (x - kind(jnp.asarray(x)) + kind.decode(rest)).mean(1)
+    rest = np.array(kind.encode(jnp.asarray(x)))
+    rest[..., 3] = 0
+    gone = (x - kind(jnp.asarray(x)) + kind.decode(jnp.asarray(rest))).mean(1)
     mean, f = sae.pooled(kind, x)
     kept = mean - f[:, 3:4] * np.asarray(kind.decoder[3])[None]
     np.testing.assert_allclose(gone, kept, atol=1e-5)
     with pytest.raises(ValueError, match="a position in every document"):
         sae.pooled(kind, x, np.zeros((5, 4), bool))
+
+
+def vanilla(decoder: np.ndarray, encoder: np.ndarray | None = None) -> Any:
+    """A dictionary of given directions, nothing drawn and nothing compiled."""
+    decoder = decoder.astype("float32")
+    encoder = decoder.T if encoder is None else encoder
+    m, d = decoder.shape
+    leaves = (encoder, np.zeros(m), decoder, np.zeros(d), np.ones(()))
+    names = ("encoder", "encoder_bias", "decoder", "bias", "scale")
+    leaves = {n: jnp.asarray(v.astype("float32")) for n, v in zip(names, leaves, strict=True)}
+    return sae._dictionary.filled(sae.Vanilla(d=d, features=m), **leaves)
+
+
+def two() -> tuple[Any, Any]:
+    unit = lambda v: v / np.linalg.norm(v, axis=-1, keepdims=True)
+    a, b = (vanilla(unit(RNG.normal(size=(m, D)))) for m in (10, 14))
+    return a, b
+
+
+def test_universality_is_the_largest_of_numpys_correlations() -> None:
+    a, b = two()
+    x = RNG.normal(size=(700, D)).astype("float32") + 1
+    bias = np.zeros(10, "float32")
+    bias[[2, 3]] = -100, 30
+    a = eqx.tree_at(lambda s: s.encoder_bias, a, jnp.asarray(bias))
+    f, g = np.asarray(a.encode(jnp.asarray(x))), np.asarray(b.encode(jnp.asarray(x)))
+    with np.errstate(invalid="ignore"):
+        r = np.nan_to_num(np.corrcoef(f.T.astype(float), g.T.astype(float))[:10, 10:])
+    cuts = [x[:31], x[31:400], x[400:]]
+    unembed = RNG.normal(size=(D, 50)).astype("float32")
+    for given in (x, cuts):
+        found = sae.universality(a, b, given, progress=False, logits=unembed, batch=64, block=4)
+        np.testing.assert_allclose(found.correlation, r.max(1), atol=1e-6)
+        assert found.partner[2] == -1 and found.tokens == 700
+        alive = f.std(0) > 0
+        assert (found.partner == r.argmax(1))[alive].all()
+    assert found.decoder is not None and found.logits is not None
+    first, second = np.asarray(a.decoder)[alive], np.asarray(b.decoder)[found.partner[alive]]
+    want = [np.corrcoef(p @ unembed, q @ unembed)[0, 1] for p, q in zip(first, second, strict=True)]
+    np.testing.assert_allclose(found.logits[alive], want, atol=1e-5)
+    np.testing.assert_allclose(found.decoder[alive], (first * second).sum(1), atol=1e-5)
+    assert found.correlation[2] == 0 == found.logits[2]
+    # The same features in another order are found again.
+    order = RNG.permutation(14)
+    moved = eqx.tree_at(
+        lambda s: (s.encoder, s.decoder, s.encoder_bias), b,
+        (b.encoder[:, order], b.decoder[order], b.encoder_bias[order]),
+    )  # fmt: skip
+    again = sae.universality(moved, b, (x, x), batch=64, progress=False)
+    assert again.partner.tolist() == order.tolist()
+    np.testing.assert_allclose(again.correlation, 1, atol=1e-6)
+    for bad, words in (
+        (iter(cuts), "only goes once"),
+        (x[:, :5], "have the width 5"),
+        ((x, x[:5]), "a row for each token"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            sae.universality(a, b, bad, progress=False)
+
+
+class Stream:
+    """What `ji.data.stream` is: batches by number."""
+
+    def __init__(self, x: np.ndarray) -> None:
+        self.x = x
+
+    def batch(self, i: int) -> np.ndarray:
+        return self.x[100 * i : 100 * (i + 1)]
+
+
+def test_splitting_has_the_masked_cosine() -> None:
+    a, b = two()
+    x = RNG.normal(size=(500, D)).astype("float32")
+    f, g = (np.asarray(s.encode(jnp.asarray(x)), np.float64) for s in (a, b))
+    want = np.zeros((10, 14))
+    for i in range(10):
+        for j in range(14):
+            for on in (f[:, i] > 0, g[:, j] > 0):
+                p, q = f[on, i], g[on, j]
+                want[i, j] = max(want[i, j], p @ q / max(np.linalg.norm(p) * np.linalg.norm(q), 1e-9))  # fmt: skip
+    found = sae.splitting(a, b, Stream(x), batches=5, batch=100, block=4, least=0.5, progress=False)
+    there = np.zeros((10, 14))
+    there[tuple(found.edges.T)] = found.weights
+    np.testing.assert_allclose(there, np.where(want > 0.5, want, 0), atol=1e-5)
+    assert found.tokens == 500
+    # Two special features that share the work of one: an edge to each, and one family.
+    y = np.abs(RNG.normal(size=(400, 1))).astype("float32")
+    side = RNG.random((400, 1)) < 0.5
+    parts = np.concatenate([y * side, y * ~side, RNG.random((400, 1)).astype("float32")], 1)
+    small, large = Given(np.asarray([[1.0], [1], [0]])), Given(np.eye(3))
+    graph = sae.splitting(small, large, parts.astype("float32"), batch=64, progress=False)
+    assert {tuple(edge) for edge in graph.edges} >= {(0, 0), (0, 1)}
+    np.testing.assert_allclose(graph.weights[:2], 1, atol=1e-6)
+    own = sae.splitting(large, large, parts.astype("float32"), batch=64, least=0.9, progress=False)
+    assert [[*map(list, family)] for family in own.families()] == [[[i], [i]] for i in range(3)]
+    with pytest.raises(ValueError, match="batches=100"):
+        sae.splitting(a, b, Stream(x))
+    with pytest.raises(ValueError, match="least is a cosine"):
+        sae.splitting(a, b, x, least=1.0)
+
+
+class Given(eqx.Module):
+    """Features that are linear in what is read."""
+
+    weights: Any
+
+    def __init__(self, weights: np.ndarray) -> None:
+        self.weights = jnp.asarray(weights, jnp.float32)
+
+    @property
+    def features(self) -> int:
+        return self.weights.shape[1]
+
+    def encode(self, x: Any) -> Any:
+        return jnp.matmul(x, self.weights)
+
+
+def test_geometry_of_orthogonal_and_of_copied_directions() -> None:
+    square = rows(D)
+    found = sae.geometry(vanilla(square, 2 * square.T), step=5)
+    np.testing.assert_allclose(found.decoder_cosine, 0, atol=1e-6)
+    np.testing.assert_allclose(found.spectrum, 1 / D, atol=1e-6)
+    assert found.aligned is not None and found.projection is not None
+    np.testing.assert_allclose(found.aligned, 1, atol=1e-6)
+    np.testing.assert_allclose(found.projection, 2, atol=1e-6)
+    np.testing.assert_allclose(found.dimensions, D, rtol=1e-5)
+    square[7] = 3 * square[2]
+    found = sae.geometry(vanilla(square), step=5)
+    np.testing.assert_allclose(found.decoder_cosine[[2, 7]], 1, atol=1e-6)
+    assert found.decoder_nearest[[2, 7]].tolist() == [7, 2] and found.norm[7] == pytest.approx(3)
+    assert found.map.shape == (D, 2) and found.encoder_nearest.shape == (D,)
+    np.testing.assert_allclose(found.map[2], found.map[7], atol=1e-5)
+    # Two layers of a feature are one long direction; of other widths nothing is aligned.
+    shapes = {"encoder": RNG.normal(size=(2, D, 9)), "decoder": RNG.normal(size=(9, 2, D))}
+    assert sae.geometry(SimpleNamespace(**shapes)).map.shape == (9, 2)
+    shapes["decoder"] = shapes["decoder"][:, 0]
+    assert sae.geometry(SimpleNamespace(**shapes)).aligned is None
+    with pytest.raises(ValueError, match="a decoder row for each"):
+        sae.geometry(SimpleNamespace(encoder=shapes["encoder"], decoder=rows(5)))
+
+
+def test_specificity_of_a_context_and_of_half_of_it() -> None:
+    inside = RNG.random(2000) < 0.3
+    amount = RNG.uniform(0.5, 1, 2000)
+    score = np.where(inside, 4.0, -np.inf)
+    same = sae.specificity(inside.astype(float), score)
+    assert same.firing == same.sensitivity == 1 == same.share[-1]
+    assert same.correlation == pytest.approx(1) and same.base == inside.mean()
+    assert same.tokens[-1] == inside.sum() and np.isnan(same.share[0])
+    # Strong on the context, weak everywhere: specific above, not below.
+    weak = sae.specificity(np.where(inside, amount, 0.1 * amount), score)
+    assert (
+        weak.share[-1] == 1 and weak.share[0] == 0 and weak.firing == pytest.approx(inside.mean())
+    )
+    assert weak.weight[-1] == pytest.approx(
+        weak.weight.max()
+    ) and weak.weight.sum() == pytest.approx(1)
+    assert sae.specificity(np.zeros(5), np.ones(5)).correlation == 0
+    with pytest.raises(ValueError, match="one feature and one proxy"):
+        sae.specificity(np.ones((5, 2)), np.ones(5))
+    with pytest.raises(ValueError, match="none below 0"):
+        sae.specificity(-np.ones(5), np.ones(5))

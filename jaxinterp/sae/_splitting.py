@@ -1,0 +1,115 @@
+"""Which features of a small dictionary split into which of a large one."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ._tokens import Tokens, blocks
+from ._universality import compensated, features_of
+
+
+@dataclass(frozen=True, eq=False)
+class Splitting:
+    """`edges (edge, 2)` between features of A and of B and their `weights (edge,)`, from `splitting`;
+    `features`: how many A and B have; `tokens`: how many were read."""
+
+    edges: np.ndarray
+    weights: np.ndarray
+    features: tuple[int, int]
+    tokens: int
+
+    def families(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """What hangs together: features of A and of B, the largest family first; loners are left out."""
+        from scipy.sparse import coo_array
+        from scipy.sparse.csgraph import connected_components
+
+        a, b = self.features
+        places = self.edges[:, 0], self.edges[:, 1] + a
+        graph = coo_array((np.ones(len(self.edges)), places), shape=(a + b, a + b))
+        label = connected_components(graph, directed=False)[1]
+        names, sizes = np.unique(label, return_counts=True)
+        order = np.argsort(-sizes, kind="stable")
+        found = [np.flatnonzero(label == names[i]) for i in order if sizes[i] > 1]
+        return [(group[group < a], group[group >= a] - a) for group in found]
+
+
+def splitting(
+    a: Any,
+    b: Any,
+    x: Any,
+    *,
+    least: float = 0.4,
+    batch: int = 4096,
+    block: int = 4096,
+    batches: int | None = None,
+    progress: bool = True,
+) -> Splitting:
+    r"""Edges where $\max\bigl(\cos(f_i, g_j)_{t: f_i > 0}, \cos(f_i, g_j)_{t: g_j > 0}\bigr) > 0.4$: the masked cosine.
+
+    A cosine over the tokens where one of the two fires: 1 for a feature of B that does on them what
+    that of A does, whatever it does elsewhere. So a general feature keeps its edges to the special
+    ones it splits into. Bricken et al. 2023
+    (https://transformer-circuits.pub/2023/monosemantic-features).
+
+    **Arguments:** `a`, `b`: dictionaries, in the order of their size; `x`: activations, as for `universality`; `least`: edges
+    are above it; `batch` tokens and `block` features of A at a time; `batches` of a stream.
+
+    **Raises:** ValueError as `universality`, and for a `least` outside of 0 to 1.
+
+    ```python
+    graph = ji.sae.splitting(small, large, stream, batches=200)
+    graph.edges, graph.families()[0]
+    ```
+
+    Law: with both dictionaries the same, every feature that fires has an edge of weight 1 to itself.
+    """
+    if not 0 <= least < 1:
+        raise ValueError(f"least is a cosine from 0 to below 1; got {least!r}.")
+    tokens = Tokens(a, b, x, batch, batches)
+    from tqdm.auto import tqdm
+
+    count, other = a.features, b.features
+    block = min(block, count)
+    edges, weights, seen, n = [], [], np.zeros(count, bool), 0
+    for start in blocks(count, block):
+        total = [jnp.zeros((2, block, other)) for _ in range(3)]
+        total += [jnp.zeros((2, block)), jnp.zeros((2, other))]
+        n = 0
+        for x_a, x_b, weight in tqdm(
+            tokens, desc=f"features from {start}", unit="batch", delay=2.0, disable=not progress
+        ):
+            total = _products((a, b, x_a, x_b, weight, jnp.int32(start)), total)
+            n += int(weight.sum())
+        cosine = np.array(_masked(total))
+        cosine[seen[start : start + block]] = 0  # the last block overlaps the one before
+        seen[start : start + block] = True
+        i, j = np.nonzero(cosine > least)
+        edges.append(np.stack([i + start, j], 1))
+        weights.append(cosine[i, j])
+    return Splitting(np.concatenate(edges), np.concatenate(weights), (count, other), n)
+
+
+@eqx.filter_jit(donate="all-except-first")
+def _products(given: Any, total: Any) -> Any:
+    a, b, x_a, x_b, weight, start = given
+    f = features_of(a, x_a) * weight[:, None]
+    f = jax.lax.dynamic_slice_in_dim(f, start, total[3].shape[1], -1)
+    g = features_of(b, x_b) * weight[:, None]
+    product = lambda p, q: jnp.matmul(p.T, q, precision="highest")
+    fires = lambda v: (v > 0).astype(jnp.float32)
+    more = (
+        product(f, g), product(fires(f), g * g), product(f * f, fires(g)),
+        jnp.sum(f * f, 0), jnp.sum(g * g, 0),
+    )  # fmt: skip
+    return [compensated(old, new) for old, new in zip(total, more, strict=True)]
+
+
+@jax.jit
+def _masked(total: Any) -> Any:
+    dot, g_on_f, f_on_g, f, g = (part[0] for part in total)
+    over = lambda squares: jnp.where(dot > 0, dot * jax.lax.rsqrt(jnp.maximum(squares, 1e-30)), 0)
+    return jnp.maximum(over(g_on_f * f[:, None]), over(f_on_g * g[None]))
