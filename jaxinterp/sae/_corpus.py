@@ -1,0 +1,94 @@
+"""A corpus to be read at one site: checked once, then in batches of one shape."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from .._sites import parse
+from .._survey import split_edits
+from ..data import keep
+from ..data._reading import plan
+
+
+class Part(NamedTuple):
+    """A batch: `rows (seq,)` of the corpus, `tokens real counted (seq, pos)`; `real` is None where
+    the model need not know it. Rows that only fill the batch up count nowhere."""
+
+    rows: Any
+    tokens: Any
+    real: Any
+    counted: Any
+
+
+class Corpus:
+    """Tokens `(seq, pos)` with what is `real` and what `counted`, for one layer of one site."""
+
+    def __init__(self, sae: Any, model: Any, tokens: Any, site: Any, mask: Any, real: Any) -> None:
+        if hasattr(tokens, "tokens") and hasattr(tokens, "real"):
+            mask = tokens.mask if mask is None else mask
+            real = tokens.real if real is None else real
+            tokens = tokens.tokens
+        tokens = np.asarray(tokens)
+        tokens = tokens[None] if tokens.ndim == 1 else tokens
+        real = np.ones(tokens.shape, bool) if real is None else np.asarray(real)
+        mask = keep(real) if mask is None else mask
+        self.site, self.layer = one_layer(site)
+        reading = plan(model, tokens, site, mask=mask, real=real)
+        width = reading.shapes[site][1]
+        if len(np.shape(sae.decoder)) != 2 or width != (sae.d,):
+            raise ValueError(
+                f"{site!r} has rows of the shape {width}, and this dictionary reads d={sae.d}"
+                + ("" if len(np.shape(sae.decoder)) == 2 else " of several sources or layers")
+                + ". Which site was it trained on?"
+            )
+        self.name, self.tokens, self.real = site, reading.tokens, np.asarray(real, bool)
+        self.counted = np.asarray(reading.mask)
+        self.rows = np.flatnonzero(self.counted.any(-1)).astype(np.int32)
+        causal = split_edits(model)[0].config.causal
+        self.told = bool(not self.real[:, 0].all() or not (causal or self.real.all()))
+
+    def size(self, batch: Any, features: int) -> int:
+        """Contexts of a pass: as asked, or so many that features take about a hundred MB."""
+        if batch is not None:
+            from ..data._activations import check_batch
+
+            check_batch(batch)
+            return int(min(batch, len(self.rows)))
+        fits = 2**25 // (self.tokens.shape[1] * features)
+        return int(min(max(1, min(fits, 32)), len(self.rows)))
+
+    def batches(self, size: int) -> Iterator[Part]:
+        """All contexts with something that counts, `size` at a time."""
+        for first in range(0, len(self.rows), size):
+            rows = self.rows[first : first + size]
+            there = np.arange(size) < len(rows)
+            rows = np.concatenate([rows, np.repeat(rows[-1:], size - len(rows))])
+            yield Part(
+                jnp.asarray(rows),
+                jnp.asarray(self.tokens[rows]),
+                jnp.asarray(self.real[rows]) if self.told else None,
+                jnp.asarray(self.counted[rows] & there[:, None]),
+            )
+
+
+def one_layer(site: Any) -> tuple[str, int]:
+    """Name and layer of a site such as `"resid_post[2]"`."""
+    base, layer = parse(site) if isinstance(site, str) else (str(site), None)
+    if not isinstance(layer, int):
+        raise ValueError(f"A dictionary belongs to one layer of a site: site='{base}[2]'; got {site!r}.")  # fmt: skip
+    return base, layer
+
+
+def chosen(sae: Any, features: Any) -> np.ndarray:
+    """Numbers of features as an array, checked; None is all of them."""
+    if features is None:
+        return np.arange(sae.features, dtype=np.int32)
+    found = np.atleast_1d(np.asarray(features))
+    if found.ndim != 1 or not len(found) or not np.issubdtype(found.dtype, np.integer):
+        raise ValueError(f"features are the numbers (n,) of some, or None for all; got {features!r}.")  # fmt: skip
+    if found.min() < 0 or found.max() >= sae.features:
+        wrong = found[(found < 0) | (found >= sae.features)][0]
+        raise IndexError(f"This dictionary has the features 0..{sae.features - 1}; got {wrong}.")
+    return found.astype(np.int32)
