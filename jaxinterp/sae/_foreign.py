@@ -8,11 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from ._batch_topk import BatchTopK
-from ._dictionary import filled, unit
+from ._dictionary import filled
 from ._gated import Gated
 from ._jumprelu import JumpReLU
 from ._matryoshka import Matryoshka
 from ._normalised import Normalised
+from ._saelens import by_norm
 from ._standard import Standard
 from ._topk import TopK
 from ._transcoder import Transcoder
@@ -65,8 +66,8 @@ def load_dictionary_learning(path: Path) -> tuple[Any, dict[str, Any]]:
         if "encoder.bias" in a or "b_enc" in a else None,
     }  # fmt: skip
     if kind == "AutoEncoder":
-        # Its decoder's columns count with norm 1, whatever is in the file.
-        common["decoder"] = unit(common["decoder"])
+        # Read with decoder columns of norm 1, features in their units: the same reconstruction.
+        common = by_norm(common)
         blank, common["bias"] = Vanilla(d=d, features=features), _float(a["bias"])
     elif kind == "AutoEncoderNew":
         blank, common["bias"] = Standard(d=d, features=features), _float(a["decoder.bias"])

@@ -110,7 +110,7 @@ def build(config: dict[str, Any], arrays: dict[str, Any], path: Any) -> Any:
             raise ValueError(f"{path}: a topk dictionary needs k in its config.")
         blank = TopK(d=d, features=features, k=int(config["k"]), centred=centred)
         if config.get("rescale_acts_by_decoder_norm"):
-            common = _by_norm(common)
+            common = by_norm(common)
     elif kind == "jumprelu":
         blank = JumpReLU(d=d, features=features, centred=centred)
         common["log_threshold"] = jnp.log(jnp.maximum(arrays["threshold"], 0))
@@ -141,7 +141,7 @@ def _transcoder(d: int, features: int, arrays: Any, common: Any) -> Transcoder:
     return filled(blank, **common)
 
 
-def _by_norm(leaves: dict[str, Any]) -> dict[str, Any]:
+def by_norm(leaves: dict[str, Any]) -> dict[str, Any]:
     """Features in units of their decoder's norm, so that a plain comparison ranks them."""
     norm = jnp.maximum(jnp.linalg.norm(leaves["decoder"], axis=-1), 1e-8)
     return {

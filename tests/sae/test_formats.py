@@ -147,11 +147,10 @@ def test_dictionary_learning_and_openai(tmp_path: Path) -> None:
         "encoder.bias": B_ENC,
         "decoder.weight": W_DEC.T.copy(),
     }
-    rows = W_DEC / np.linalg.norm(W_DEC, axis=1, keepdims=True)
     mag = (X - B_DEC) @ W_ENC
     batch_k = {"k": np.int32(3), "threshold": np.float32(0.4), "b_dec": B_DEC}
     cases: dict[str, tuple[dict[str, Any], np.ndarray]] = {
-        "AutoEncoder": ({**lin, "bias": B_DEC}, relu(PRE) @ rows + B_DEC),
+        "AutoEncoder": ({**lin, "bias": B_DEC}, relu(PRE) @ W_DEC + B_DEC),
         "AutoEncoderNew": (
             {**lin, "decoder.bias": B_DEC}, relu(X @ W_ENC + B_ENC) @ W_DEC + B_DEC,
         ),
@@ -177,6 +176,9 @@ def test_dictionary_learning_and_openai(tmp_path: Path) -> None:
         found, config = sae.load(folder, about=True)
         np.testing.assert_allclose(found(jnp.asarray(X)), want, atol=2e-5, err_msg=name)
         assert config["trainer"]["dict_class"] == name
+        if name == "AutoEncoder":  # in units of a decoder of norm 1
+            norm = np.linalg.norm(W_DEC, axis=1)
+            np.testing.assert_allclose(found.encode(jnp.asarray(X)), relu(PRE) * norm, atol=2e-5)
     state = {
         "pre_bias": B_DEC, "latent_bias": B_ENC, "encoder.weight": W_ENC.T.copy(),
         "decoder.weight": W_DEC.T.copy(), "activation": "TopK",
