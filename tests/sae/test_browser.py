@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import jaxinterp as ji
+from jaxinterp.sae._dictionary import filled
 
 HOSTILE = "</script><img src=x onerror=alert(1)>\u2028"
 N = 40
@@ -27,8 +29,13 @@ def made() -> tuple[Any, Any, Any]:
     """A dictionary, a model and what was read: feature 3 never fires, every second token is 7."""
     rng = np.random.default_rng(0)
     config = ji.models.GPT2Config(vocab=30, ctx=8, layers=1, d=4, heads=2)
-    model = ji.models.GPT2.init(config, key=jax.random.key(0))
-    sae = ji.sae.Standard(d=4, features=N, key=jax.random.key(1))
+    shapes = jax.eval_shape(lambda: ji.models.GPT2.init(config, key=jax.random.key(0)))
+    draw = lambda *shape: jnp.asarray(rng.normal(size=shape), jnp.float32)
+    model = jax.tree.map(lambda leaf: draw(*leaf.shape), shapes)
+    sae = filled(
+        ji.sae.Standard(d=4, features=N), encoder=draw(4, N), decoder=draw(N, 4), bias=draw(4),
+        encoder_bias=draw(N), scale=jnp.float32(0.5),
+    )  # fmt: skip
     fires = np.arange(N) != 3
     values = np.sort(rng.random((N, 3)) + 1)[:, ::-1].astype(np.float32)
     values[3] = np.nan
@@ -82,9 +89,9 @@ def test_files_hold_what_was_read(tmp_path: Path, made: Any) -> None:
     assert ids == read.tokens[read.seq[35, 0], 0:3].tolist() and peak == 1
     assert acts == [0, 50, 1, 100] and feature["counts"] == [3, 0, 2]
     assert len(feature["intervals"]) == 2 and feature["intervals"][1][0][3] == 2
-    high, up, *_ = ji.sae.logit_weights(sae, model, "resid_post[0]").top([35], 10)
-    assert feature["up"][::2] == high[0].tolist()
-    np.testing.assert_allclose(feature["up"][1::2], up[0], rtol=1e-3)
+    high, up, *_ = ji.sae.logit_weights(sae, model, "resid_post[0]").top(None, 10)
+    assert feature["up"][::2] == high[35].tolist()
+    np.testing.assert_allclose(feature["up"][1::2], up[35], rtol=1e-3)
     _, first = told(path / chunks[0])
     assert first[3]["top"] == [] == first[3]["counts"] and first[5]["text"] == about["labels"][5]
     assert strings["7"] == HOSTILE.replace("\u2028", "⟨U+2028⟩")
