@@ -32,6 +32,7 @@ from ._resample import resample as resample
 from ._saelens import save_saelens as save_saelens
 from ._save import save as save
 from ._scr import scr as scr
+from ._shard import shard as shard
 from ._sparse_probing import sparse_probing as sparse_probing
 from ._specificity import Specificity as Specificity
 from ._specificity import specificity as specificity
@@ -39,6 +40,7 @@ from ._splitting import Splitting as Splitting
 from ._splitting import splitting as splitting
 from ._standard import Standard as Standard
 from ._steer import steer as steer
+from ._sweep import sweep as sweep
 from ._topk import TopK as TopK
 from ._tpp import tpp as tpp
 from ._train import train as train

@@ -42,7 +42,7 @@ def top(pre: Any, k: int) -> tuple[Any, Any]:
     """
     m = pre.shape[-1]
     groups = m // GROUP
-    if jax.default_backend() != "cpu" or m % GROUP or groups < 2 * k:
+    if jax.default_backend() != "cpu" or m % GROUP or groups < 4 * k:
         return tuple(jax.lax.top_k(pre, k))
     parts = pre.reshape(*pre.shape[:-1], groups, GROUP)
     _, chosen = jax.lax.top_k(jnp.max(parts, -1), k)

@@ -5,8 +5,10 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from ._dictionary import Moment, filled
+from ._dictionary import Moment, filled, wide
+from ._shard import held
 
 
 class State(eqx.Module):
@@ -47,24 +49,32 @@ def firing(f: Any) -> tuple[Any, Any]:
     return jnp.any(active, 0), jnp.sum(active, dtype=jnp.float32) / active.shape[0]
 
 
-def advance(
-    state: State, x: Any, y: Any, optimizer: Any, steps: int, dead_after: int, decay: Any
-) -> tuple[State, dict[str, Any]]:
-    r"""$\theta_{t+1} = \theta_t + \mathrm{opt}(\nabla L(x_t; \theta_t))$ and all the accounts of one step."""
-    sae = state.sae
-    params, fixed = eqx.partition(sae, trained(sae))
-    dead = state.silent >= dead_after
-    now = Moment(state.step, sae.warm(state.step.astype(jnp.float32), steps), dead)
+def slopes(
+    params: Any, fixed: Any, x: Any, y: Any, now: Moment, live: Any = None
+) -> tuple[Any, tuple[dict[str, Any], Any, dict[str, Any]]]:
+    """Gradients of one batch, with its numbers, the features that fired and updates of fixed leaves.
+
+    Features that are not `live (features,)` are not there: they never fire and get no gradient.
+    """
 
     def objective(params: Any) -> Any:
-        found = eqx.combine(params, fixed).loss(x, y, now)
+        sae = eqx.combine(params, fixed)
+        if live is not None:
+            bias = sae.encoder_bias
+            sae = filled(sae, encoder_bias=jnp.where(wide(live, bias), bias, -1e30))
+        found = sae.loss(x, y, now)
         fired, l0 = found.active or firing(found.features)
         told = {"loss": found.total, **found.terms, "l0": l0}
         return found.total, (told, fired, found.updates)
 
-    grads, (told, fired, updates) = eqx.filter_grad(objective, has_aux=True)(params)
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        changes, moments = optimizer.update(grads, state.moments, params)  # optax counts in ints
+    return eqx.filter_grad(objective, has_aux=True)(params)
+
+
+def follow(
+    state: State, params: Any, fixed: Any, changes: Any, moments: Any, told: Any, fired: Any,
+    updates: Any, dead: Any, decay: Any, live: Any = None,
+) -> tuple[State, dict[str, Any]]:  # fmt: skip
+    """The state after `changes` of the parameters, and all accounts; also of a stack of members."""
     params = eqx.apply_updates(params, changes)
     new = eqx.combine(params, fixed)
     if updates:
@@ -76,9 +86,28 @@ def advance(
         weight = jnp.minimum(decay, (done + 1) / (done + 10))
         average = jax.tree.map(lambda a, p: weight * a + (1 - weight) * p, average, params)
     silent = jnp.where(fired, 0, state.silent + 1)
-    told = {**told, "dead": jnp.sum(dead, dtype=jnp.float32) / dead.size}
+    stack = told["loss"].ndim  # 1 for a stack, else 0
+    axes = tuple(range(stack, dead.ndim))
+    size = float(np.prod(dead.shape[stack:]))
+    if live is not None:
+        size = size / live.shape[-1] * jnp.sum(live, -1, dtype=jnp.float32)
+    told = {**told, "dead": jnp.sum(dead, axes, dtype=jnp.float32) / size}
     told = {name: value.astype(jnp.float32) for name, value in told.items()}
     return State(new, moments, silent, average, state.step + 1), told
+
+
+def advance(
+    state: State, x: Any, y: Any, optimizer: Any, steps: int, dead_after: int, decay: Any
+) -> tuple[State, dict[str, Any]]:
+    r"""$\theta_{t+1} = \theta_t + \mathrm{opt}(\nabla L(x_t; \theta_t))$ and all the accounts of one step."""
+    sae = state.sae
+    params, fixed = eqx.partition(sae, trained(sae))
+    dead = state.silent >= dead_after
+    now = Moment(state.step, sae.warm(state.step.astype(jnp.float32), steps), dead)
+    grads, (told, fired, updates) = slopes(params, fixed, x, y, now)
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        changes, moments = optimizer.update(grads, state.moments, params)  # optax counts in ints
+    return follow(state, params, fixed, changes, moments, told, fired, updates, dead, decay)
 
 
 @eqx.filter_jit(donate="all-except-first")
@@ -94,6 +123,7 @@ def several(fixed: tuple[Any, ...], state: State, xs: Any, ys: Any) -> tuple[Sta
             y = arrays[-1][rows] if len(arrays) > 1 else x
         elif y is None:
             y = x
-        return advance(state, x, y, optimizer, steps, dead_after, decay)
+        state, told = advance(state, x, y, optimizer, steps, dead_after, decay)
+        return held(state), held(told)
 
     return jax.lax.scan(one, state, (xs, ys))

@@ -17,7 +17,7 @@ from ._dictionary import (
     wide,
 )
 from ._recipe import adam
-from ._shard import axes, largest
+from ._shard import divided, largest
 from ._sparse import decoded, fired, keep, pays, spread, top
 
 
@@ -158,7 +158,7 @@ class TopK(Dictionary):
 
 def _top(pre: Any, k: int, limit: Any = None) -> Any:
     """Rows with all but their k largest entries 0, or `limit` of them; ties go to the first."""
-    if axes() is not None:
+    if divided(pre):
         return jnp.where(largest(pre, k, limit), pre, 0)
     values, where = top(pre, k)
     values = jnp.where(jnp.isfinite(values), values, 0)

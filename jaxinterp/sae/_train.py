@@ -2,6 +2,7 @@ r"""Training: one function for every kind, several steps a dispatch, resumable t
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from ._checkpoint import Checkpoints
 from ._constraint import unit_rows
 from ._dictionary import Dictionary, unit
 from ._resample import resample
+from ._shard import checked, rows_on, shard
 from ._state import State, begin, several
 
 
@@ -34,6 +36,7 @@ def train(
     checkpoint: str | Path | None = None,
     checkpoint_every: int = 1000,
     sample: int = 32_768,
+    mesh: Any = None,
     progress: bool = True,
 ) -> tuple[Any, dict[str, np.ndarray]]:
     r"""$\min_\theta \mathbb E_x L(x; \theta)$ for any kind of dictionary.
@@ -55,6 +58,7 @@ def train(
     - `checkpoint`: a folder, written every `checkpoint_every` steps; where it exists, the run
       goes on from it, to the same weights bit for bit.
     - `sample`: rows for the first weights and scales, and for resampling.
+    - `mesh`: with axes "data" and "feature", over which rows and features are divided (`shard`).
 
     **Returns:** the dictionary, and its history: arrays `(steps,)` of `loss`, its terms, `l0` and
     the share `dead`, and of `evaluate` what it gave, with `evaluated` the steps.
@@ -86,13 +90,16 @@ def train(
     x, y = batches.get(0) if batches.arrays is not None else (x, y)
     state = begin(sae, transform, x, y, average is not None)
     rows = batch if batches.arrays is not None else len(x)
+    if mesh is not None:
+        mesh = checked(mesh)
+        state = shard(state, mesh)
     told: dict[str, list[np.ndarray]] = {}
     judged: dict[str, list[float]] = {}
     saved = None
     if checkpoint is not None:
         saved = Checkpoints(checkpoint, about(kind, steps, rows, seed, average))
         state, told, judged = saved.restore(state, told, judged)
-    run = _Run(kind, batches, transform, steps, rows, average)
+    run = _Run(kind, batches, transform, steps, rows, average, mesh)
     from tqdm.auto import tqdm
 
     with tqdm(total=steps, initial=int(state.step), desc=type(kind).__name__, delay=2.0, disable=not progress) as bar:  # fmt: skip
@@ -124,21 +131,25 @@ class _Run:
     """The loop over dispatches: batches are fetched while the device works on those before."""
 
     def __init__(
-        self, kind: Any, batches: Batches, transform: Any, steps: int, rows: int, average: Any
-    ) -> None:
-        self.kind, self.batches = kind, batches
+        self, kind: Any, batches: Batches, transform: Any, steps: int, rows: int, average: Any,
+        mesh: Any = None,
+    ) -> None:  # fmt: skip
+        self.kind, self.batches, self.mesh = kind, batches, mesh
         arrays = None
-        if batches.arrays is not None:
+        if batches.arrays is not None and mesh is None:
             arrays = tuple(jnp.asarray(a) for a in batches.arrays)
         decay = jnp.float32(0 if average is None else average)
         self.fixed = (arrays, transform, steps, kind.dead_after(rows), decay)
 
     def fetch(self, start: int, end: int) -> tuple[Any, Any]:
-        if self.batches.arrays is not None:
+        if self.fixed[0] is not None:
             return np.stack([self.batches.rows(i) for i in range(start, end)]), None
         pairs = [self.batches.get(i) for i in range(start, end)]
-        xs = jnp.stack([jnp.asarray(x) for x, _ in pairs])
         same = all(x is y for x, y in pairs)
+        if self.mesh is not None:
+            xs = rows_on(self.mesh, [x for x, _ in pairs])
+            return xs, None if same else rows_on(self.mesh, [y for _, y in pairs])
+        xs = jnp.stack([jnp.asarray(x) for x, _ in pairs])
         return xs, None if same else jnp.stack([jnp.asarray(y) for _, y in pairs])
 
     def chunks(
@@ -154,7 +165,8 @@ class _Run:
                     coming = ahead.submit(self.fetch, end, ends[i + 1])
                 if start in getattr(self.kind, "resample", ()) and start:
                     state = self.again(jax.random.fold_in(key, start), state, sample)
-                state, told = several(self.fixed, state, jnp.asarray(xs), ys)
+                with nullcontext() if self.mesh is None else jax.set_mesh(self.mesh):
+                    state, told = several(self.fixed, state, jnp.asarray(xs), ys)
                 numbers = {name: np.asarray(value) for name, value in told.items()}
                 bad = np.flatnonzero(~np.isfinite(numbers["loss"]))
                 if bad.size:

@@ -1,0 +1,74 @@
+"""Sharded equals unsharded: eight simulated devices."""
+
+import os
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from jaxinterp import sae
+
+COMMON = """
+import sys
+import jax, jax.numpy as jnp, numpy as np
+from jaxinterp import sae
+from jaxinterp.sae import _shard
+
+data = np.random.default_rng(0).normal(size=(200, 8)).astype(np.float32)
+options = dict(steps=6, batch=40, together=3, progress=False)
+
+def close(one, other):
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+"""
+
+EIGHT = """
+assert len(jax.devices()) == 8
+mesh = jax.make_mesh((2, 4), ("data", "feature"))
+rows = np.random.default_rng(1).integers(0, 4, size=(10, 64)).astype(np.float32)  # many ties
+rows[3, 2:] = -np.inf
+for k in (3, 20):
+    values, where = jax.lax.top_k(rows, k)
+    want = np.zeros(rows.shape, bool)
+    np.put_along_axis(want, np.asarray(where), np.isfinite(values), 1)
+    with jax.set_mesh(_shard.checked(mesh)):
+        got = jax.jit(lambda p: _shard.largest(p, k))(rows)
+    np.testing.assert_array_equal(got, want)
+for kind in (
+    sae.TopK(d=8, features=64, k=3, aux=4, dead_tokens=80),
+    sae.BatchTopK(d=8, features=64, k=3, aux=4, dead_tokens=80),
+):
+    key = jax.random.key(0)
+    alone, history = sae.train(key, kind, data, **options)
+    spread, told = sae.train(key, kind, data, mesh=mesh, **options)
+    assert spread.decoder.sharding.spec[0] == "feature", spread.decoder.sharding
+    assert spread.decoder.addressable_shards[0].data.shape == (16, 8)
+    close((alone, history), (spread, told))
+    assert told["aux"][-1] > 0
+close(alone.encode(data[:4]), sae.shard(alone, mesh).encode(data[:4]))
+print("equal")
+"""
+
+def environment(devices: int) -> dict[str, str]:
+    flags = f"--xla_force_host_platform_device_count={devices}"
+    return {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+
+
+def test_sharded_equals_unsharded() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", COMMON + EIGHT], env=environment(8), capture_output=True, text=True,
+        timeout=500,
+    )  # fmt: skip
+    assert done.returncode == 0 and "equal" in done.stdout, done.stderr[-3000:]
+
+
+def test_meshes_that_do_not_fit() -> None:
+    mesh = jax.make_mesh((1, 1), ("data", "feature"))
+    kind = sae.TopK(d=8, features=64, k=3, key=jax.random.key(0))
+    np.testing.assert_array_equal(sae.shard(kind, mesh).decoder, kind.decoder)
+    with pytest.raises(ValueError, match="axes 'data' and 'feature'"):
+        sae.shard(kind, jax.make_mesh((1,), ("data",)))
+    with pytest.raises(ValueError, match="axes 'data' and 'feature'"):
+        sae.train(jax.random.key(0), kind, np.ones((8, 8), np.float32), steps=1, batch=4, mesh=8)

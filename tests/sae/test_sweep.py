@@ -1,0 +1,121 @@
+"""Sweeps: every member is what `train` gives for it alone."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxinterp import sae
+from jaxinterp.sae import _sweep
+
+KEY = jax.random.key(0)
+DATA = np.random.default_rng(0).normal(size=(120, 8)).astype(np.float32)
+OPTIONS: dict[str, Any] = {"steps": 6, "batch": 24, "together": 3, "progress": False}
+
+
+def topk(**more: Any) -> Any:
+    return sae.TopK(**{"d": 8, "features": 64, "k": 3, "aux": 4, "dead_tokens": 48, **more})
+
+
+def agree(found: Any, alone: Any) -> None:
+    (one, told), (other, numbers) = found, alone
+    assert jax.tree.structure(one) == jax.tree.structure(other)
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+    assert set(told) == set(numbers)
+    for name in told:
+        np.testing.assert_allclose(told[name], numbers[name], atol=1e-5, rtol=1e-5, err_msg=name)
+
+
+def test_each_member_of_a_sweep_is_trained_as_if_alone() -> None:
+    kinds = [topk(), topk(features=48, k=2, alpha=0.1), topk(dead_tokens=10**6)]
+    rates = [1.0, 3.0, 1.0]
+    adam = optax.adam(1e-2)
+    many = sae.sweep(KEY, kinds, DATA, adam, rates=rates, average=0.9, **OPTIONS)
+    assert [one.k for one, _ in many] == [3, 2, 3]
+    assert many[0][1]["dead"][-1] > 0 == many[2][1]["dead"][-1]
+    assert many[1][0].decoder.shape == (48, 8)
+    for kind, rate, found in list(zip(kinds, rates, many, strict=True))[:2]:
+        each = optax.chain(adam, optax.scale(rate)) if rate != 1 else adam
+        agree(found, sae.train(KEY, kind, DATA, each, average=0.9, **OPTIONS))
+
+
+@pytest.mark.slow
+def test_other_kinds_sizes_and_their_own_recipes() -> None:
+    kinds = [
+        sae.BatchTopK(d=8, features=64, k=k, aux=4, dead_tokens=72) for k in (2, 4)
+    ] + [sae.Standard(d=8, features=m, sparsity=c) for m, c in ((32, 0.5), (24, 2.0))]  # fmt: skip
+    many = sae.sweep(KEY, kinds, DATA, **OPTIONS)
+    for kind, found in zip(kinds, many, strict=True):
+        agree(found, sae.train(KEY, kind, DATA, **OPTIONS))
+
+
+@pytest.mark.slow
+def test_seeds_and_one_program() -> None:
+    kind, adam = topk(), optax.adam(1e-2)
+    count = _sweep.several._cached._cache_size  # pyright: ignore[reportFunctionMemberAccess]
+    before = count()
+    many = sae.sweep(KEY, kind, DATA, adam, seeds=[3, 4], **OPTIONS)
+    assert count() == before + 1
+    again = sae.sweep(KEY, kind, DATA, adam, seeds=[3, 5], **OPTIONS)
+    assert count() == before + 1
+    np.testing.assert_array_equal(many[0][0].decoder, again[0][0].decoder)
+    assert float(jnp.abs(many[1][0].decoder - again[1][0].decoder).max()) > 0.1
+    begun = kind.initialise(jax.random.fold_in(KEY, 4), jnp.asarray(DATA))
+    agree(many[1], sae.train(KEY, begun, DATA, adam, **OPTIONS))
+
+
+@pytest.mark.slow
+def test_many_sites_of_one_pass() -> None:
+    data = {"a": DATA, "b": 2 * DATA[:, :4]}
+    kinds = {"a": topk(), "b": [topk(d=4), topk(d=4, k=2)]}
+    found = sae.sweep(KEY, kinds, data, **OPTIONS)
+    assert list(found) == ["a", "b"] and len(found["b"]) == 2
+    agree(found["b"][0], sae.train(KEY, kinds["b"][0], data["b"], **OPTIONS))
+    asked = []
+
+    class Sites:
+        site = ("a", "b")
+
+        def batch(self, i: int) -> Any:
+            asked.append(i)
+            return DATA[i * 12 : (i + 1) * 12], data["b"][i * 12 : (i + 1) * 12]
+
+    streamed = sae.sweep(KEY, kinds, Sites(), steps=4, together=2, progress=False)
+
+    class Site:
+        batch = staticmethod(lambda i: data["b"][i * 12 : (i + 1) * 12])
+
+    alone = sae.train(KEY, kinds["b"][0], Site(), steps=4, together=2, progress=False)
+    agree(streamed["b"][0], alone)
+    with pytest.raises(ValueError, match="no site 'c'"):
+        sae.sweep(KEY, {"c": topk()}, data, **OPTIONS)
+
+
+def test_numbers_that_do_not_match() -> None:
+    with pytest.raises(ValueError, match="as many of each"):
+        sae.sweep(KEY, [topk(), topk()], DATA, seeds=[1], **OPTIONS)
+    with pytest.raises(ValueError, match="as many of each"):
+        sae.sweep(KEY, [], DATA, **OPTIONS)
+
+
+@pytest.mark.slow
+def test_a_member_that_diverges_harms_no_other() -> None:
+    many = sae.sweep(KEY, topk(), DATA, optax.sgd(1.0), rates=[1e-2, 1e38], **OPTIONS)
+    assert np.isfinite(many[0][1]["loss"]).all() and not np.isfinite(many[1][1]["loss"][-1])
+    bad = np.full_like(DATA, 1e30)
+    with pytest.raises(ValueError, match="No member"):
+        sae.sweep(KEY, topk(), bad, optax.sgd(1.0), rates=[1.0, 2.0], **OPTIONS)
+
+
+@pytest.mark.slow
+def test_resampling_in_a_sweep_is_that_of_training() -> None:
+    kinds = [
+        sae.Vanilla(d=8, features=32, sparsity=c, resample=(3,), window=2) for c in (0.01, 0.5)
+    ]
+    many = sae.sweep(KEY, kinds, DATA, **OPTIONS)
+    for kind, found in zip(kinds, many, strict=True):
+        agree(found, sae.train(KEY, kind, DATA, **OPTIONS))
