@@ -9,6 +9,7 @@ import pytest
 
 import jaxinterp as ji
 from jaxinterp.sae._dictionary import filled
+from jaxinterp.sae._written import directions, written
 
 CONFIG = ji.models.GPT2Config(vocab=40, ctx=12, layers=2, d=8, heads=2)
 SITE = "resid_post[0]"
@@ -233,6 +234,14 @@ def test_steering(sae: Any, model: Any, corpus: Any, read: Any) -> None:
     np.testing.assert_allclose(found, wanted, atol=1e-6)
     same = ji.sae.steer(sae, 5, site=SITE, observed=2 * read.maximum, pos=[3])
     assert all(map(np.array_equal, *map(jax.tree.leaves, (edit, same))))
+
+
+def test_what_is_written_is_what_decoding_adds(sae: Any) -> None:
+    x = jax.random.normal(jax.random.key(3), (4, 8))
+    for made, more in ((sae, ()), (ji.sae.Normalised(sae, "layer"), (x,))):
+        f = made.encode(x)
+        wanted = made.decode(f, *more) - made.decode(f * 0, *more)
+        np.testing.assert_allclose(written(made, directions(made), f, x), wanted, atol=1e-5)
 
 
 def test_bad_input_is_told(sae: Any, model: Any, corpus: Any, read: Any) -> None:
