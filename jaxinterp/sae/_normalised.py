@@ -11,7 +11,7 @@ MODES = ("layer", "constant")
 class Normalised(eqx.Module):
     r"""$\hat x = \sigma(x)\, D(E((x - \mu(x)) / \sigma(x))) + \mu(x)$: an inner dictionary of normalised rows.
 
-    `mode="layer"`: mean and sample deviation of the row (plus 1e-5); `"constant"`: no mean, and
+    `mode="layer"`: mean and sample deviation of the row (plus 1e-5 where it divides); `"constant"`: no mean, and
     $\sigma = \lVert x \rVert / \sqrt d$. Released dictionaries of GPT-2 are of this form; `decode` needs the
     inputs again, and `ji.splice` gives them.
 
@@ -47,11 +47,13 @@ class Normalised(eqx.Module):
         if self.mode == "constant":
             norm = jnp.linalg.norm(x, axis=-1, keepdims=True)
             return jnp.zeros_like(norm), jnp.maximum(norm, 1e-12) / self.d**0.5
-        return jnp.mean(x, -1, keepdims=True), jnp.std(x, -1, keepdims=True, ddof=1) + 1e-5
+        return jnp.mean(x, -1, keepdims=True), jnp.std(x, -1, keepdims=True, ddof=1)
 
     def encode(self, x: Any) -> Any:
         """Features `(..., features)`, of the normalised row."""
         mean, deviation = self._row(x)
+        # The 1e-5 is in the way in alone: those that released such dictionaries have it so.
+        deviation = deviation + 1e-5 if self.mode == "layer" else deviation
         return self.inner.encode(((x - mean) / deviation).astype(x.dtype))
 
     def decode(self, f: Any, x: Any) -> Any:

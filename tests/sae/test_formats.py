@@ -80,7 +80,7 @@ def test_saelens_of_every_kind(tmp_path: Path) -> None:
         ),
         "layer norm": (
             {"architecture": "standard", "normalize_activations": "layer_norm", **NEW}, {},
-            back * (X.std(1, ddof=1, keepdims=True) + 1e-5) + X.mean(1, keepdims=True),
+            back * X.std(1, ddof=1, keepdims=True) + X.mean(1, keepdims=True),
         ),
         "constant norm": (
             {"architecture": "standard", "normalize_activations": "constant_norm_rescale", **NEW}, {},
@@ -185,8 +185,8 @@ def test_dictionary_learning_and_openai(tmp_path: Path) -> None:
         "activation_state_dict": {"k": 3, "postact_fn": "ReLU"},
     }  # fmt: skip
     ji.hub.write_torch(tmp_path / "2.pt", state)
-    mean, std = X.mean(1, keepdims=True), X.std(1, ddof=1, keepdims=True) + 1e-5
-    pre = ((X - mean) / std - B_DEC) @ W_ENC + B_ENC
+    mean, std = X.mean(1, keepdims=True), X.std(1, ddof=1, keepdims=True)
+    pre = ((X - mean) / (std + 1e-5) - B_DEC) @ W_ENC + B_ENC
     want = (relu(top(pre, 3)) @ W_DEC + B_DEC) * std + mean
     np.testing.assert_allclose(sae.load(tmp_path / "2.pt")(jnp.asarray(X)), want, atol=2e-5)
 
