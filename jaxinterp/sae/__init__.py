@@ -7,6 +7,8 @@ from ._browser import browse as browse
 from ._constraint import unit_rows as unit_rows
 from ._cross_layer import CrossLayerTranscoder as CrossLayerTranscoder
 from ._crosscoder import Crosscoder as Crosscoder
+from ._dashboard import dashboard_feature as dashboard_feature
+from ._dashboard import save_dashboard as save_dashboard
 from ._dictionary import Dictionary as Dictionary
 from ._dictionary import geometric_median as geometric_median
 from ._effects import attribution_vectors as attribution_vectors

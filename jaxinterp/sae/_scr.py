@@ -14,7 +14,7 @@ def scr(
     test: Any,
     decoder: Any,
     *,
-    tops: Iterable[int] = TOPS,
+    tops: Iterable[int] | Any = TOPS,
     fit: Fit | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:

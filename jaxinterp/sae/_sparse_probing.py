@@ -13,7 +13,7 @@ def sparse_probing(
     y_train: Any,
     f_test: Any,
     y_test: Any,
-    ks: Iterable[int] = (1, 2, 5),
+    ks: Iterable[int] | Any = (1, 2, 5),
     *,
     fit: Fit | None = None,
     seed: int = 0,

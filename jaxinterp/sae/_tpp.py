@@ -15,7 +15,7 @@ def tpp(
     test: Any,
     decoder: Any,
     *,
-    tops: Iterable[int] = TOPS,
+    tops: Iterable[int] | Any = TOPS,
     fit: Fit | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:

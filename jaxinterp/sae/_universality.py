@@ -86,7 +86,7 @@ def universality(
     rows = [r.reshape(len(r), -1) for r in rows]
     same = rows[0].shape[1] == rows[1].shape[1]
     return Universality(
-        best, partner, _paired(*rows, partner) if same else None,
+        best, partner, _paired(rows[0], rows[1], partner) if same else None,
         None if logits is None else _of_logits(logits, rows, partner), int(n),
     )  # fmt: skip
 

@@ -1,5 +1,7 @@
 """The evaluation suite on planted data: each score takes the value that its definition gives."""
 
+import re
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -340,3 +342,11 @@ def test_specificity_of_a_context_and_of_half_of_it() -> None:
         sae.specificity(np.ones((5, 2)), np.ones(5))
     with pytest.raises(ValueError, match="none below 0"):
         sae.specificity(-np.ones(5), np.ones(5))
+
+
+@pytest.mark.slow
+def test_the_page_runs(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = (Path(__file__).parents[2] / "docs" / "sae_evaluation.md").read_text()
+    code = "\n".join(re.findall(r"```python\n(.*?)```", text, re.S))
+    exec(compile(code, "sae_evaluation.md", "exec"), {})
