@@ -92,7 +92,7 @@ def below(f: Any, count: Any, k: int | None = None) -> Any:
     r"""The largest value that leaves at most `count` entries of `f >= 0` above it, exactly.
 
     On a CPU, given the average `k` of a row, first among the 4 k largest of each row: that is all where no row has more above the cut (its least candidate is not above it). Otherwise, and on
-    other devices, among all entries. Measured at 4,096 and 16,384 features: 2.4 and 8 times as fast.
+    other devices, among all entries. Measured at 4,096 and 16,384 features, batch 1,024: 2.4 and 8 times as fast.
     """
     f = jax.lax.stop_gradient(f).astype(jnp.float32)
     few = WIDER * (k or f.shape[-1])

@@ -17,7 +17,7 @@ SHARE = 12  # features per kept entry from which the sparse form is the faster o
 def pays(kind: Any, x: Any, k: int) -> bool:
     r"""Whether k kept entries per row are worked on one by one: $12 k \le m$, float32, on a CPU.
 
-    Measured on two cores (d 512, batch 1,024 and 4,096): an entry costs about as much as 12 features
+    Measured on two cores (d 512, batch 1,024): an entry costs about as much as 12 features
     of the dense products, in the decode and in all gradients. Accelerators, which do dense products
     at another price, and meshes, where features live apart, keep the dense form.
     """

@@ -1,6 +1,7 @@
-"""Sharded equals unsharded: eight simulated devices."""
+"""Sharded equals unsharded: eight simulated devices, and two processes that talk to each other."""
 
 import os
+import socket
 import subprocess
 import sys
 
@@ -51,6 +52,20 @@ close(alone.encode(data[:4]), sae.shard(alone, mesh).encode(data[:4]))
 print("equal")
 """
 
+TWO = """
+jax.config.update("jax_cpu_collectives_implementation", "gloo")
+jax.distributed.initialize(sys.argv[1], 2, int(sys.argv[2]))
+assert jax.process_count() == 2 and len(jax.devices()) == 4
+from jax.experimental.multihost_utils import process_allgather
+mesh = jax.make_mesh((2, 2), ("data", "feature"))
+kind = sae.TopK(d=8, features=64, k=3, aux=4, dead_tokens=80)
+alone, history = sae.train(jax.random.key(0), kind, data, **options)
+spread, told = sae.train(jax.random.key(0), kind, data, mesh=mesh, **options)
+close((alone, history), (jax.tree.map(lambda a: process_allgather(a, tiled=True), spread), told))
+print("equal")
+"""
+
+
 def environment(devices: int) -> dict[str, str]:
     flags = f"--xla_force_host_platform_device_count={devices}"
     return {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
@@ -62,6 +77,31 @@ def test_sharded_equals_unsharded() -> None:
         timeout=500,
     )  # fmt: skip
     assert done.returncode == 0 and "equal" in done.stdout, done.stderr[-3000:]
+
+
+@pytest.mark.slow
+def test_two_processes_equal_one() -> None:
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", COMMON + TWO, address, str(i)],
+            env=environment(2),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for i in range(2)
+    ]
+    try:
+        for process in both:
+            out, err = process.communicate(timeout=400)
+            assert process.returncode == 0 and "equal" in out, err[-3000:]
+    finally:
+        for process in both:
+            process.kill()
+            process.wait()
 
 
 def test_meshes_that_do_not_fit() -> None:
