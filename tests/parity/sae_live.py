@@ -2,6 +2,7 @@
 
     pip install "torch==2.13.0"
     pip install sae-lens dictionary-learning eai-sparsify
+    pip uninstall -y torchvision                     # of another build than a CPU torch
     python tests/parity/sae_live.py                  # all three
     python tests/parity/sae_live.py saelens          # or some, by name
 
