@@ -43,7 +43,8 @@ def top(pre: Any, k: int) -> tuple[Any, Any]:
     m = pre.shape[-1]
     groups = m // GROUP
     if jax.default_backend() != "cpu" or m % GROUP or groups < 4 * k:
-        return tuple(jax.lax.top_k(pre, k))
+        values, at = jax.lax.top_k(pre, k)
+        return values, at
     parts = pre.reshape(*pre.shape[:-1], groups, GROUP)
     _, chosen = jax.lax.top_k(jnp.max(parts, -1), k)
     chosen = jnp.sort(chosen, -1)

@@ -359,7 +359,8 @@ def several(fixed: tuple[Any, ...], states: list[State], data: Any) -> Any:
             read[site] = x, x if y is None else y
         new, told = [], []
         for (site, *group), state in zip(groups, states, strict=True):
-            state, numbers = _advance(group, state, *read[site], steps, decay)
+            x, y = read[site]
+            state, numbers = _advance(group, state, x, y, steps, decay)
             new.append(state)
             told.append(numbers)
         return new, told
