@@ -52,6 +52,7 @@ def test_the_quickstart_runs() -> None:
         "probes",
         "probe_controls",
         "probe_studies",
+        "sae_features",
         "space_probes",
         "sparse_regression",
     ],

@@ -85,6 +85,7 @@ def test_equals_the_loop(name: str, site: str, over: tuple[str, ...]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("name", "site", "over"), CASES)
 def test_equals_the_loop_everywhere(name: str, site: str, over: tuple[str, ...]) -> None:
     check(name, site, over)
