@@ -31,22 +31,11 @@ def small(**more: Any) -> Any:
 FOUND: dict[str, Any] = {
     "TopK": (small(), optax.adam(2e-3)),
     "BatchTopK": (sae.BatchTopK(d=32, features=64, k=2, dead_tokens=50_000), optax.adam(1e-3)),
-    "Matryoshka": (
-        sae.Matryoshka(d=32, features=64, k=2, groups=(0.5, 0.5), dead_tokens=50_000),
-        optax.adam(1e-3),
-    ),
     "Vanilla": (
         sae.Vanilla(d=32, features=64, sparsity=6e-3, resample=(1000, 2000), window=500),
         optax.adam(1e-3),
     ),
     "Standard": (sae.Standard(d=32, features=64, sparsity=4.0), optax.adam(1e-3)),
-    "Gated": (sae.Gated(d=32, features=64, sparsity=0.2), optax.adam(1e-3, b1=0.0)),
-    "JumpReLU": (
-        sae.JumpReLU(
-            d=32, features=64, sparsity=0.3, bandwidth=0.1, threshold=0.1, warm_steps=2000
-        ),
-        optax.adam(1e-3, b1=0.0),
-    ),
 }
 
 
