@@ -8,8 +8,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ._dictionary_learning import load_dictionary_learning
 from ._folding import check_number
-from ._foreign import load_dictionary_learning, load_openai, load_sparsify
+from ._foreign import load_openai, load_sparsify
 from ._from_arrays import WAY_IN
 from ._gemma_scope import load_gemma_scope
 from ._saelens import load_saelens
