@@ -25,7 +25,7 @@ def resample(key: Any, sae: Any, moments: Any, dead: Any, x: Any, *, centre: boo
     Law: with none dead, nothing changes; rows of the new encoder have 0.2 of the mean norm; an input
     is drawn four times as often as one of half its loss.
     """
-    now = Moment(jnp.int32(0), jnp.ones(()), jnp.zeros_like(dead))
+    now = Moment(jnp.int32(0), jnp.float32(1), jnp.zeros_like(dead))
     loss = jax.vmap(lambda row: sae.loss(row[None], row[None], now).total)(x)
     drawn = jax.random.categorical(key, 2 * jnp.log(jnp.maximum(loss, 1e-30)), shape=dead.shape)
     v = unit((x * sae.scale - wide(sae.bias, x) if centre else x * sae.scale)[drawn])

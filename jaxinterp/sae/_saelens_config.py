@@ -50,11 +50,11 @@ HARMLESS = (
     "normalize_sae_decoder", "from_pretrained_path", "seed",
     # its loss
     "noise_scale", "mse_loss_normalization", "l1_*", "l0_coefficient", "l0_warm_up_steps", "lp_norm",
-    "scale_sparsity_penalty_by_decoder_norm", "use_ghost_grads", "ghost_grads*",
+    "scale_sparsity_penalty_by_decoder_norm", "use_ghost_grads", "ghost_grads*", "resample_batches",
     "aux_loss_coefficient", "pre_act_loss_coefficient", "jumprelu_*", "target_l0",
     "topk_threshold_lr", "use_matryoshka_aux_loss",
     # its optimiser and its log
-    "adam_beta1", "adam_beta2", "lr", "lr_*", "n_restart_cycles", "feature_*_window",
+    "adam_beta1", "adam_beta2", "lr", "lr_*", "n_restart_cycles", "feature_sampling_*",
     "dead_feature_*", "feature_reinit_scale", "autocast", "autocast_lm", "compile_*", "*_compilation_mode",
     "n_eval_batches", "log_*", "logger", "wandb_*", "run_name", "eval_every_n_wandb_logs", "resume",
     "resume_from_checkpoint", "n_checkpoints", "checkpoint_path", "save_final_checkpoint",

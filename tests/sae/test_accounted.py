@@ -81,6 +81,8 @@ def test_saelens_configs_that_ask_for_more(tmp_path: Path) -> None:
         "use_ghost_grads": True, "lp_norm": 1, "dtype": "torch.float32", "wandb_project": "mine",
         "finetuning_scaling_factor": False, "activation_fn_kwargs": {}, "normalize_activations": False,
         "hook_point_layer": 2, "n_batches_in_buffer": 64, "lr_scheduler_name": "constant",
+        "resample_batches": 1028, "feature_sampling_method": "anthropic", "feature_sampling_window": 1000,
+        "feature_reinit_scale": 0.2, "dead_feature_estimation_method": "no_fire", "expansion_factor": 32,
     }  # fmt: skip
     assert eqx.tree_equal(sae.load(saelens(tmp_path / "flat", flat)), sae.load(whole))
 
