@@ -75,7 +75,8 @@ def load(
     """
     path = Path(path)
     reader, path = _reader(path)
-    given = {"factor": factor, "transcoder": transcoder, "ignore": tuple(ignore) or None}
+    ignore = (ignore,) if isinstance(ignore, str) else tuple(ignore)
+    given = {"factor": factor, "transcoder": transcoder, "ignore": ignore or None}
     given = {name: value for name, value in given.items() if value is not None}
     known = OPTIONS.get(reader, ())
     if "factor" in given and "factor" not in known:

@@ -75,6 +75,7 @@ def test_saelens_configs_that_ask_for_more(tmp_path: Path) -> None:
     extra = saelens(tmp_path / "extra", {**plain, "note": "mine", "unset": None}, stats=HIGH)
     whole = saelens(tmp_path / "whole", plain)
     refused(extra, "note = 'mine'")
+    refused(extra, "has the tensor 'stats'", ignore="note")
     assert eqx.tree_equal(sae.load(extra, ignore=["note", "stats"]), sae.load(whole))
     flat = {
         "hook_point": "blocks.2.hook_resid_pre", "l1_coefficient": 1e-4, "train_batch_size": 4096,
