@@ -29,7 +29,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ._acts import take_positions
-from ._check import as_selector, check_selector, concrete
+from ._check import as_array, as_mask, as_selector, check_selector, concrete
 from ._run import run
 
 
@@ -112,14 +112,14 @@ class Metric(eqx.Module):
 
 
 def _floats(logits: Any) -> Array:
-    logits = logits if isinstance(logits, jax.Array) else jnp.asarray(logits)
+    logits = jnp.asarray(as_array(logits))
     if not jnp.issubdtype(logits.dtype, jnp.floating):
         raise ValueError(f"A metric is a function of logits, which are floats; got {logits.dtype}.")
     return logits
 
 
 def _ids(value: Any, what: str) -> Any:
-    ids = as_selector(value)
+    ids = as_selector(value, what)
     if ids.dtype != bool and not np.issubdtype(ids.dtype, np.integer):
         raise ValueError(
             f"{what} is a token id or several, ints; got dtype {ids.dtype}. "
@@ -131,7 +131,7 @@ def _ids(value: Any, what: str) -> Any:
 def _positions(pos: Any) -> Any:
     if pos is None:
         return None
-    pos = as_selector(pos)
+    pos = as_selector(pos, "pos")
     if not np.issubdtype(pos.dtype, np.integer):
         raise ValueError(f"pos is an int, ints (n,) or ints per example (*batch, n); got {pos!r}.")
     return pos
@@ -244,7 +244,7 @@ def cross_entropy(tokens: Any, *, mask: Any = None) -> Metric:
     Law: of uniform logits it is the logarithm of the vocabulary's size.
     """
     ids = _ids(tokens, "tokens")
-    real = jnp.ones(ids.shape, bool) if mask is None else jnp.asarray(mask, bool)
+    real = jnp.ones(ids.shape, bool) if mask is None else as_mask(mask).astype(bool)
     return Metric(None, (ids, real), _cross_entropy, (), "cross_entropy")
 
 
@@ -272,7 +272,9 @@ def rank(token: Any, *, pos: Any = -1) -> Metric:
 
 def _rank(chosen: Array, one: bool, token: Any) -> Array:
     own = _best(chosen, token, one)[..., None]
-    return _mean((chosen > jnp.broadcast_to(own, chosen.shape)).sum(-1, dtype=chosen.dtype), one)
+    likelier = (chosen > jnp.broadcast_to(own, chosen.shape)).sum(-1, dtype=chosen.dtype)
+    # Nothing is above NaN, which would make it the first.
+    return _mean(jnp.where(jnp.isnan(chosen).any(-1), jnp.nan, likelier), one)
 
 
 def recovered(metric: Any, clean: Any, corrupt: Any) -> Any:
