@@ -23,6 +23,7 @@ from ._check import (
 )
 from ._edit import Edit, resolve_edits
 from ._engine import Engine
+from ._positions import ordinals
 from ._survey import gather_edits, layer_count, shared_context, survey
 
 
@@ -44,12 +45,13 @@ def generate(
 
     Keys and values are remembered, and edits stay on: what an edit addresses by position belongs
     to the prompt (negative positions count from its end), what it leaves open acts at every step.
+    There the function of `ji.map` sees one position at a time; `with_positions=True` says which.
 
     **Arguments:**
 
     - `model`, `tokens`, `edits`, `mask`: as in `run`; prompts of different lengths are padded left
       or right, and each continues as if it were alone.
-    - `steps`: how many tokens to add; prompt and steps must fit the model's context.
+    - `steps`: how many tokens to add; all but the last are read, and must fit the model's context.
     - `key`: a `jax.random.key` to sample with; None takes the likeliest token each time.
     - `temperature`: divides the logits; `top_k` keeps the k likeliest tokens, `top_p` the smallest
       set whose probability reaches p. Values of `temperature` and `top_p` never recompile.
@@ -78,7 +80,8 @@ def generate(
         raise ValueError(f"steps is how many tokens to add, 0 or more; got {steps}.")
     if not model.config.causal:
         raise ValueError("Only a causal model can generate; this one has config.causal=False.")
-    check_tokens(tokens, model.config, steps)
+    # The last token is chosen and never read.
+    check_tokens(tokens, model.config, max(steps - 1, 0))
     if mask is not None:
         mask = as_mask(mask)
         check_mask(mask, tokens.shape)
@@ -89,7 +92,7 @@ def generate(
     temperature = _setting("temperature", temperature, np.inf, above)
     top_p = _setting("top_p", top_p, 1.0, "in (0, 1]")
     stop = None if stop is None else _stops(stop, vocab)
-    edits = resolve_edits(edits, survey(model, tokens, edits), layer_count(model))
+    edits = resolve_edits(edits, survey(model, tokens, edits), layer_count(model), real=mask)
     if choose is None:
         if key is None and (top_k, top_p) != (None, None):
             raise ValueError("Sampling needs a key: ji.generate(..., key=jax.random.key(0)).")
@@ -173,45 +176,52 @@ def _generate(
     choose: Any,
 ) -> tuple[Int[Array, "*batch total"], Bool[Array, ""]]:
     *batch, prompt = tokens.shape
-    total = prompt + steps
-    real = jnp.ones(tokens.shape, bool) if mask is None else mask
-    real = jnp.concatenate([real, jnp.ones((*batch, steps), bool)], axis=-1)
-    positions = jnp.maximum(jnp.cumsum(real, -1, dtype=jnp.int32) - 1, 0)
+    if steps == 0:
+        return tokens, jnp.asarray(True)
+    # The token chosen last is read by nobody: the memory ends before it.
+    total = prompt + steps - 1
+    given = jnp.ones(tokens.shape, bool) if mask is None else mask
+    real = jnp.concatenate([given, jnp.ones((*batch, steps - 1), bool)], axis=-1)
+    positions = jnp.maximum(ordinals(real), 0)
     temperature, top_p = options
 
-    def pick(key: Any, logits: Array) -> Array:
+    def pick(key: Any, logits: Array, ended: Array) -> tuple[Array, Array, Array]:
         if choose is not None:
-            return choose(key, logits).astype(jnp.int32)
-        return sample(key, logits, temperature=temperature, top_k=top_k, top_p=top_p)
+            token = choose(key, logits).astype(jnp.int32)
+        else:
+            token = sample(key, logits, temperature=temperature, top_k=top_k, top_p=top_p)
+        if stop is not None:
+            token = jnp.where(ended >= 0, ended, token)
+            stops = (token[..., None] == stop.reshape((1,) * token.ndim + (-1,))).any(-1)
+            ended = jnp.where(stops, token, ended)
+        # The largest of NaN is NaN, which is above nothing.
+        return token, ended, (logits.max(-1) > -jnp.inf).all()
 
     def forward(tokens: Array, memory: Any, start: Any, allowed: Array, last: Array) -> Any:
         """The columns from `start` on: logits at `last`, and all keys and values so far."""
         here = lax.dynamic_slice_in_dim(positions, start, tokens.shape[-1], axis=-1)
         shapes = survey(model, tokens, edits)
-        engine = Engine(model, edits, (), None, shapes, offset=start, columns=prompt, memory=memory)
+        engine = Engine(
+            model, edits, (), None if mask is None else real, shapes,
+            offset=start, columns=prompt, memory=memory,
+        )  # fmt: skip
         resid = model.embed(tokens, here, engine.tap_at_ends())
         resid = engine.blocks(resid, shared_context(allowed, model.tables(here)), 0, engine.count)
         return engine.unembed(resid, last).squeeze(-2), engine.memory
 
     # The prompt attends within itself, as in `run`; its keys and values then head the memory.
-    inside = jnp.broadcast_to(real[..., None, :prompt], (*batch, prompt, prompt))
+    inside = jnp.broadcast_to(given[..., None, :], (*batch, prompt, prompt))
     inside = inside & jnp.broadcast_to(jnp.tril(jnp.ones((prompt, prompt), bool)), inside.shape)
     columns = jnp.broadcast_to(jnp.arange(prompt, dtype=jnp.int32), tokens.shape)
-    last = jnp.where(real[..., :prompt], columns, 0).max(-1, keepdims=True)
+    last = jnp.where(given, columns, 0).max(-1, keepdims=True)
     logits, memory = forward(tokens, _empty_memory(model, tokens, edits), 0, inside, last)
-    padding = [(0, 0)] * (memory[0].ndim - 3) + [(0, steps), (0, 0), (0, 0)]
+    padding = [(0, 0)] * (memory[0].ndim - 3) + [(0, steps - 1), (0, 0), (0, 0)]
     memory = jax.tree.map(lambda kept: jnp.pad(kept, padding), memory)
 
     def step(carry: Any, inputs: Any) -> Any:
         logits, memory, ended = carry
         column, key = inputs
-        token = pick(key, logits)
-        # The largest of NaN is NaN, which is above nothing.
-        sane = (logits.max(-1) > -jnp.inf).all()
-        if stop is not None:
-            token = jnp.where(ended >= 0, ended, token)
-            stops = (token[..., None] == stop.reshape((1,) * token.ndim + (-1,))).any(-1)
-            ended = jnp.where(stops, token, ended)
+        token, ended, sane = pick(key, logits, ended)
         seen = jnp.arange(total, dtype=jnp.int32) <= column
         allowed = real & jnp.broadcast_to(seen, real.shape)
         first = jnp.zeros((*batch, 1), jnp.int32)
@@ -219,10 +229,13 @@ def _generate(
         return (logits, memory, ended), (token, sane)
 
     columns = jnp.arange(prompt, total, dtype=jnp.int32)
+    keys = jax.random.split(key, steps)
     # `ended` holds the token that ended a text, and -1 until then.
     carry = (logits, memory, jnp.full(batch, -1, jnp.int32))
-    _, (new, sane) = lax.scan(step, carry, (columns, jax.random.split(key, steps)))
-    return jnp.concatenate([tokens, jnp.moveaxis(new, 0, -1)], axis=-1), sane.all()
+    (logits, _, ended), (new, sane) = lax.scan(step, carry, (columns, keys[:-1]))
+    end, _, last_sane = pick(keys[-1], logits, ended)
+    text = jnp.concatenate([tokens, jnp.moveaxis(new, 0, -1), end[..., None]], axis=-1)
+    return text, sane.all() & last_sane
 
 
 def _empty_memory(model: Any, tokens: Array, edits: Any) -> tuple[Array, Array]:
