@@ -90,6 +90,7 @@ class Pointwise(Aimed):
                 f"site's {axes}"
                 + (f", nor stacked over layers to {stacked}" if free else "")
                 + ". Selectors choose where it lands; they do not change the shape it must have."
+                + (_SETS if self.fn is _project_out else "")
             )
 
     def apply(self, tap: Any, site: str, x: Array, state: Any) -> tuple[Array, Any]:
@@ -114,6 +115,13 @@ class Pointwise(Aimed):
 
     def __repr__(self) -> str:
         return describe(self.fn.__name__.lstrip("_"), self.site, self.layers, self.where)
+
+
+_SETS = (
+    " n directions are (n, d), the subspace they span; axes before these two broadcast against the "
+    "site's axes before the last, so sets of directions per position are (pos, n, d), and one "
+    "direction per position is (pos, 1, d)."
+)
 
 
 def _axes(site: str, shape: tuple[int, ...], layer: bool = False) -> str:

@@ -30,11 +30,11 @@ from ._survey import gather_edits, layer_count, shared_context, survey
 def generate(
     model: Any,
     tokens: Int[Array, "*batch pos"] | Any,
-    steps: int,
+    steps: int | Any,
     *,
     key: Any = None,
     temperature: float | Any = 1.0,
-    top_k: int | None = None,
+    top_k: int | Any | None = None,
     top_p: float | Any | None = None,
     edits: Edit | Sequence[Any] = (),
     mask: Bool[Array, "*batch pos"] | Any | None = None,
