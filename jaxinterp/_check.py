@@ -161,6 +161,8 @@ def as_int32(value: Any, what: str) -> Any:
     value = as_array(value)
     if value.dtype == np.int32:
         return value
+    if value.size and not jnp.issubdtype(value.dtype, jnp.integer):
+        raise ValueError(f"{what} is an int; got dtype {value.dtype}.")
     least, most = -(2**31), 2**31 - 1
     if concrete(value):
         held = np.asarray(value)
@@ -200,12 +202,12 @@ def as_int(value: Any, what: str, least: int | None = None) -> int:
 
 
 def check_key(key: Any, call: str) -> Any:
-    """A key of `jax.random.key`, or of the older `PRNGKey`; an int is none."""
+    """A key of `jax.random.key`, or of the older `PRNGKey`; an int is none. `call` shows where it goes."""
     array = isinstance(key, jax.Array | np.ndarray)
     typed = array and jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.ndim == 0
     if not typed and not (array and key.dtype == np.uint32 and key.ndim == 1):
         seed = key if isinstance(key, int) and not isinstance(key, bool) else 0
         raise ValueError(
-            f"Randomness comes from a key, not from {key!r}: {call}(..., key=jax.random.key({seed}))."
+            f"Randomness comes from a key, and {key!r} is none: {call.format(f'jax.random.key({seed})')}."
         )
     return key

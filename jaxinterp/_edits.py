@@ -9,8 +9,9 @@ $$x'_i = \begin{cases} f(x)_i & i \in \text{selection} \\ x_i & \text{otherwise.
 A layer given as Python ints costs nothing elsewhere; a layer given as a JAX array (or traced, or
 vmapped) is one select at every layer of the site, and one compiled program serves all its values.
 With `layer=None` a value broadcasts against the stacked shape `(layer, *batch, pos, ...)`, so that
-`replace(site, acts[site])` changes nothing; with a layer, against the site's own shape. Edits
-apply in the order of their list, before captures of the same site.
+`replace(site, acts[site])` changes nothing; with a layer, against the site's own shape. Axes are
+matched from the last: `(n, d)` is one vector per position, whatever n is. Edits apply in the order
+of their list, before captures of the same site.
 
 Site, kind and Python layers are static; selectors and values are leaves: `jax.vmap` over an edit
 is a sweep, `jax.grad` through one is attribution.

@@ -99,7 +99,7 @@ def generate(
         options = (None if key is None else temperature, top_p)
     else:
         options = (None, None)
-    key = jax.random.key(0) if key is None else check_key(key, "ji.generate")
+    key = jax.random.key(0) if key is None else check_key(key, "ji.generate(..., key={})")
     text, sane = _generate(model, tokens, steps, key, options, top_k, edits, mask, stop, choose)
     if concrete(sane) and not bool(sane):
         raise ValueError(

@@ -39,7 +39,7 @@ class Summary(eqx.Module):
     cross_entropy: Float[Array, "row *rest"] | None
     "Minus the log-probability of the target; NaN where there is none. None without targets."
     rank: Int[Array, "row *rest"] | None
-    "How many tokens are likelier than the target: 0 is best; -1 where there is none."
+    "How many tokens are likelier than the target: 0 is best; -1 where there is none, or only NaN."
     rows: tuple[int, ...] = eqx.field(static=True)
 
     def mean(self, what: str = "kl", mask: Any = None) -> Float[Array, " row"]:
@@ -166,6 +166,8 @@ def _summary(
             rank = likelier.sum(-1, dtype=jnp.int32)
             none = targets < 0
             out["cross_entropy"] = jnp.where(none, jnp.nan, -chosen[..., 0])
+            # Nothing is likelier than NaN, which would make it the first.
+            none = none | jnp.isnan(chosen[..., 0])
             out["rank"] = jnp.where(none, -1, rank)
         return out
 

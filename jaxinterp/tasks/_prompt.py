@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from .._check import is_int
+
 
 @dataclasses.dataclass(frozen=True)
 class Prompt:
@@ -119,8 +121,8 @@ class Encoder:
 
     def answer(self, text: str, answer: str | int) -> int:
         """The one token that `answer` is after `text`."""
-        if isinstance(answer, int):
-            return answer
+        if is_int(answer):
+            return int(answer)
         before, both = self.ids(text), self.ids(text + answer)
         if both[: len(before)] != before:
             raise Misfit(f"the answer {answer!r} changes the tokens before it")
