@@ -158,7 +158,7 @@ def _zero(x: Array, value: None) -> Array:
 
 def _project_out(x: Array, directions: Array) -> Array:
     wide = np.promote_types(x.dtype, np.float32)
-    x, directions = x.astype(wide), jnp.asarray(directions, wide)
+    x, directions = x.astype(wide), directions.astype(wide)
     return _without(x, _orthonormal(directions if directions.ndim > 1 else directions[None]))
 
 

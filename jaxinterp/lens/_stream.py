@@ -4,10 +4,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array
 
-from .._check import as_tokens, check_mask, check_tokens
+from .._check import as_mask, as_tokens, check_mask, check_tokens
 from ._read import token_shape
 
 
@@ -47,6 +46,6 @@ def as_batch(item: Any, config: Any) -> tuple[Array, Array | None]:
     tokens = as_tokens(tokens)
     check_tokens(tokens, config)
     if mask is not None:
-        mask = mask if isinstance(mask, jax.Array) else jnp.asarray(mask)
+        mask = as_mask(mask)
         check_mask(mask, token_shape(tokens))
     return tokens, mask

@@ -9,7 +9,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from .._check import as_selector, concrete
+from .._check import as_mask, as_selector, concrete
 from .._positions import take_positions
 from ._read import (
     Lens,
@@ -97,7 +97,7 @@ def summary(
         raise ValueError(f"top lies in 1..{vocab}, the size of the vocabulary; got {top}.")
     targets = _checked(tokens, targets, vocab)
     streams = capture(model, tokens, lens, mask=mask, edits=edits, pos=pos)
-    mask = None if mask is None else jnp.asarray(mask)
+    mask = None if mask is None else as_mask(mask)
     where = None if pos is None else as_positions(tokens, pos, mask)[0]
     rows = (*streams.picked, model.config.layers)
     return _summary(lens, streams, tokens, targets, where, mask, top, rows)

@@ -50,7 +50,7 @@ def test_several_directions_are_the_subspace_they_span(gpt2: Any, tokens: jax.Ar
 
     def left(x: jax.Array, directions: Any) -> np.ndarray:
         edit: Any = ji.project_out("resid_post", directions)
-        return np.asarray(edit.fn(x, edit.value))
+        return np.asarray(edit.fn(x, jnp.asarray(edit.value)))
 
     # As many directions as positions, layers or examples: the span all the same.
     for count in (2, 3, 5):

@@ -28,7 +28,6 @@ def test_equals_running_the_growing_text(model: Any, tokens: jax.Array) -> None:
         ji.zero("z", layer=2, head=1, pos=3),
         ji.scale("pattern", 0.5, layer=jnp.asarray(0)),
         ji.project_out("mlp_out", jnp.stack([direction, jnp.sin(direction)])),
-        ji.project_out("attn_out", jnp.ones((5, 1, model.config.d)), layer=0),
     ]
     out = ji.generate(model, tokens, 4, edits=edits)
     assert out.dtype == jnp.int32 and out.shape == (2, 9)
@@ -56,6 +55,14 @@ def test_values_of_the_prompt_stay_with_the_prompt(gpt2: Any, tokens: jax.Array)
     same = [ji.replace("resid_post", acts["resid_post"])]
     np.testing.assert_array_equal(
         ji.generate(gpt2, tokens, 3, edits=same), ji.generate(gpt2, tokens, 3)
+    )
+    # So do directions per position.
+    direction = np.linspace(-1, 1, 8, dtype=np.float32)
+    per_position = ji.project_out("resid_mid", np.tile(direction, (5, 1, 1)), layer=0)
+    selected = ji.project_out("resid_mid", direction, layer=0, pos=np.arange(5))
+    np.testing.assert_array_equal(
+        ji.generate(gpt2, tokens, 3, edits=per_position),
+        ji.generate(gpt2, tokens, 3, edits=selected),
     )
 
 
