@@ -146,7 +146,7 @@ def as_positions(tokens: Array, pos: Any, mask: Any = None) -> tuple[Any, bool]:
     """Positions with an axis of their own, and whether they were one int."""
     if pos is None:
         return None, False
-    pos = as_selector(pos)
+    pos = as_selector(pos, "pos")
     shape = token_shape(tokens)
     check_selector("pos", pos, shape[-1], shape[:-1], "a lens", mask)
     return (pos[None], True) if pos.ndim == 0 else (pos, False)

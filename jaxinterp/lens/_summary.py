@@ -107,7 +107,7 @@ def _checked(tokens: Array, targets: Any, vocab: int) -> Any:
     """Targets as given, an array; None where there are none."""
     if targets is None:
         return None
-    targets = as_selector(targets)
+    targets = as_selector(targets, "A target")
     if not np.issubdtype(targets.dtype, np.integer):
         raise ValueError(f"targets are token ids; got dtype {targets.dtype}.")
     if concrete(targets) and targets.size and np.asarray(targets).max() >= vocab:

@@ -48,7 +48,7 @@ def noised(
         raise ValueError(
             f"noised corrupts one prompt (pos,) many times; got the shape {tokens.shape}."
         )
-    pos = as_selector(pos)
+    pos = as_selector(pos, "pos")
     check_selector("pos", pos, tokens.shape[-1], (), "noised")
     _, acts = run(model, tokens, capture=["embed"], logits=False)
     embeds = acts["embed"]

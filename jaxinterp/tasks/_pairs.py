@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int
 
-from .._check import is_int
-
 
 class TooFewExamples(ValueError):
     """The tokenizer admits fewer examples than were asked for."""
@@ -66,7 +64,7 @@ class Pairs:
         return len(self.clean)
 
     def __getitem__(self, which: slice | Sequence[int] | Any) -> "Pairs":
-        if is_int(which):
+        if isinstance(which, int | np.integer):
             raise ValueError(f"Pairs stay batches: write pairs[{which}:{which + 1}].")
         rows = np.arange(len(self))[which]
         return dataclasses.replace(

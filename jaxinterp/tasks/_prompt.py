@@ -6,8 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from .._check import is_int
-
 
 @dataclasses.dataclass(frozen=True)
 class Prompt:
@@ -121,7 +119,7 @@ class Encoder:
 
     def answer(self, text: str, answer: str | int) -> int:
         """The one token that `answer` is after `text`."""
-        if is_int(answer):
+        if isinstance(answer, int | np.integer):
             return int(answer)
         before, both = self.ids(text), self.ids(text + answer)
         if both[: len(before)] != before:
