@@ -91,7 +91,7 @@ def generate(
     above = "above 0 (for the likeliest token leave key=None)"
     temperature = _setting("temperature", temperature, np.inf, above)
     top_p = _setting("top_p", top_p, 1.0, "in (0, 1]")
-    stop = None if stop is None else _stops(stop, vocab)
+    stops = None if stop is None else _stops(stop, vocab)
     edits = resolve_edits(edits, survey(model, tokens, edits), layer_count(model), real=mask)
     if choose is None:
         if key is None and (top_k, top_p) != (None, None):
@@ -100,7 +100,7 @@ def generate(
     else:
         options = (None, None)
     key = jax.random.key(0) if key is None else check_key(key, "ji.generate(..., key={})")
-    text, sane = _generate(model, tokens, steps, key, options, top_k, edits, mask, stop, choose)
+    text, sane = _generate(model, tokens, steps, key, options, top_k, edits, mask, stops, choose)
     if concrete(sane) and not bool(sane):
         raise ValueError(
             "The logits are NaN, so there is no likeliest token. Are all weights finite, and what "
