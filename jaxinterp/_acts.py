@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from ._check import Shapes, as_selector, check_index, check_selector
+from ._check import Shapes, as_int, as_selector, check_index, check_selector, is_int
 from ._positions import columns, take_positions
 from ._sites import axes_of, is_per_layer, parse, unknown
 
@@ -97,11 +97,12 @@ def at(
     if chosen is not None and not is_per_layer(base):
         raise ValueError(f"{base!r} is a site of the model, not of a layer: write at({base!r}).")
     if isinstance(chosen, slice):
-        layers: Any = (chosen.start, chosen.stop, chosen.step)
-        label = f"{base}[{_text(chosen)}]"
+        ends = (chosen.start, chosen.stop, chosen.step)
+        layers: Any = tuple(end if end is None else as_int(end, "layer") for end in ends)
+        label = f"{base}[{_text(slice(*layers))}]"
     elif chosen is None:
         layers, label = None, base
-    elif isinstance(chosen, int | np.integer):
+    elif is_int(chosen):
         layers, label = int(chosen), f"{base}[{int(chosen)}]"
     else:
         raise ValueError(
@@ -116,7 +117,7 @@ def at(
             f"capture {base!r} and index the result."
         )
     if pos is not None:
-        pos = as_selector(pos)
+        pos = as_selector(pos, f"{base}: pos")
     if pos is not None and pos.dtype == bool and reduce is None:
         raise ValueError(
             "A mask keeps a number of positions that is not known before the run; add a "

@@ -3,6 +3,7 @@
 Values are checked when they are concrete; under `jit` and `vmap` only shapes can be.
 """
 
+import operator
 from typing import Any
 
 import jax
@@ -102,6 +103,8 @@ def check_selector(
                 f"{what}: a mask for {name} has the shape {(size,)}{also}; got {value.shape}."
             )
         return
+    if not jnp.issubdtype(value.dtype, jnp.integer):
+        raise ValueError(f"{what}: {name} selects by ints or by a mask; got dtype {value.dtype}.")
     if value.ndim > 1 and value.shape[:-1] != per_example:
         raise ValueError(
             f"{what}: {name} is an int, ints (n,), or ints per example {(*per_example, 'n')}; "
@@ -122,9 +125,89 @@ def check_selector(
                     )
 
 
-def as_selector(value: Any) -> Any:
-    """Ints or a mask as an array leaf; NumPy's 64-bit ints are of no use to JAX."""
+def as_selector(value: Any, what: str = "A selector") -> Any:
+    """Ints or a mask as an array leaf, ints as int32."""
+    value = as_array(value)
+    return as_int32(value, what) if jnp.issubdtype(value.dtype, jnp.integer) else value
+
+
+def as_tokens(tokens: Any) -> Any:
+    """Token ids as int32, or embeddings, of whatever holds them: lists, NumPy, JAX, PyTorch."""
+    tokens = as_array(tokens)
+    if jnp.issubdtype(tokens.dtype, jnp.integer):
+        return jnp.asarray(as_int32(tokens, "A token id"))
+    # What is no number stays as it is, for `check_tokens` to say so.
+    return tokens if tokens.dtype.kind in "OSU" else jnp.asarray(tokens)
+
+
+def as_mask(mask: Any) -> Any:
+    """A mask as an array of JAX."""
+    return jnp.asarray(as_array(mask))
+
+
+def as_array(value: Any) -> Any:
+    """An array of JAX as it is, anything else as one of NumPy; tensors of PyTorch too."""
     if isinstance(value, jax.Array):
         return value
-    leaf = np.asarray(value)
-    return leaf.astype(np.int32) if leaf.dtype == np.int64 else leaf
+    if hasattr(value, "detach") and hasattr(value, "cpu"):
+        value = value.detach().cpu()
+        if str(value.dtype) == "torch.bfloat16":  # NumPy has none of its own to receive it
+            return np.asarray(value.float()).astype(jnp.bfloat16)
+    return np.asarray(value)
+
+
+def as_int32(value: Any, what: str) -> Any:
+    """Ints as int32, the kind that selects and counts; those that do not fit raise, not wrap."""
+    value = as_array(value)
+    if value.dtype == np.int32:
+        return value
+    if value.size and not jnp.issubdtype(value.dtype, jnp.integer):
+        raise ValueError(f"{what} is an int; got dtype {value.dtype}.")
+    least, most = -(2**31), 2**31 - 1
+    if concrete(value):
+        held = np.asarray(value)
+        if held.size and not (least <= int(held.min()) and int(held.max()) <= most):
+            wrong = int(held.max()) if int(held.max()) > most else int(held.min())
+            raise IndexError(f"{what} is an int of at most 32 bits; got {wrong}.")
+        return held.astype(np.int32) if isinstance(value, np.ndarray) else value.astype(np.int32)
+    held = jnp.iinfo(value.dtype)
+    if held.max > most:  # traced: what lies outside stays outside of every axis
+        value = jnp.clip(value, max(held.min, least), most)
+    return value.astype(np.int32)
+
+
+def is_int(value: Any) -> bool:
+    """Whether a value is one int of Python, NumPy or JAX; bools, floats, text and tracers are none."""
+    if isinstance(value, bool) or getattr(value, "dtype", None) == np.dtype(bool):
+        return False
+    try:
+        operator.index(value)
+    except TypeError:
+        return False
+    return True
+
+
+def as_int(value: Any, what: str, least: int | None = None) -> int:
+    """A Python int of what `is_int`."""
+    if not concrete(value):
+        raise ValueError(
+            f"{what} decides what is compiled, so it cannot be traced: make it static."
+        )
+    if not is_int(value):
+        raise ValueError(f"{what} is an int; got {value!r} of type {type(value).__name__}.")
+    number = operator.index(value)
+    if least is not None and number < least:
+        raise ValueError(f"{what} is an int of {least} or more; got {number}.")
+    return number
+
+
+def check_key(key: Any, call: str) -> Any:
+    """A key of `jax.random.key`, or of the older `PRNGKey`; an int is none. `call` shows where it goes."""
+    array = isinstance(key, jax.Array | np.ndarray)
+    typed = array and jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.ndim == 0
+    if not typed and not (array and key.dtype == np.uint32 and key.ndim == 1):
+        seed = key if isinstance(key, int) and not isinstance(key, bool) else 0
+        raise ValueError(
+            f"Randomness comes from a key, and {key!r} is none: {call.format(f'jax.random.key({seed})')}."
+        )
+    return key

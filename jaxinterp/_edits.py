@@ -9,8 +9,9 @@ $$x'_i = \begin{cases} f(x)_i & i \in \text{selection} \\ x_i & \text{otherwise.
 A layer given as Python ints costs nothing elsewhere; a layer given as a JAX array (or traced, or
 vmapped) is one select at every layer of the site, and one compiled program serves all its values.
 With `layer=None` a value broadcasts against the stacked shape `(layer, *batch, pos, ...)`, so that
-`replace(site, acts[site])` changes nothing; with a layer, against the site's own shape. Edits
-apply in the order of their list, before captures of the same site.
+`replace(site, acts[site])` changes nothing; with a layer, against the site's own shape. Axes are
+matched from the last: `(n, d)` is one vector per position, whatever n is. Edits apply in the order
+of their list, before captures of the same site.
 
 Site, kind and Python layers are static; selectors and values are leaves: `jax.vmap` over an edit
 is a sweep, `jax.grad` through one is attribution.
@@ -23,9 +24,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
-from ._check import Shapes, concrete
+from ._check import Shapes, as_array, concrete
 from ._edit import Aimed, Edit
 from ._sites import axes_of, is_per_layer
 from ._tap import Tap
@@ -48,11 +49,17 @@ class Pointwise(Aimed):
     def _target(self, shape: tuple[int, ...], count: int) -> tuple[int, ...]:
         """The shape that the value broadcasts against."""
         everywhere = self.layers is None and self.where.layer is None and is_per_layer(self.site)
-        return (count, *shape) if everywhere and self.value.ndim == len(shape) + 1 else shape
+        return (count, *shape) if everywhere and len(self.extent) == len(shape) + 1 else shape
+
+    @property
+    def extent(self) -> tuple[int, ...]:
+        """The value's shape along the site's axes: a set of directions `(..., n, d)` is as `(..., d)`."""
+        shape = self.value.shape
+        return (*shape[:-2], shape[-1]) if self.fn is _project_out and len(shape) > 1 else shape
 
     def per_layer(self, shapes: Shapes) -> Any:
         spec = jax.tree.map(lambda _: False, self)
-        if not self.broadcasts or self.value.ndim <= shapes[self.site].ndim:
+        if not self.broadcasts or len(self.extent) <= shapes[self.site].ndim:
             return spec
         return eqx.tree_at(lambda edit: edit.value, spec, True)
 
@@ -69,7 +76,7 @@ class Pointwise(Aimed):
                     f"it returned {getattr(new, 'shape', type(new).__name__)}."
                 )
             return
-        shape = self.value.shape
+        shape = self.extent
         target = self._target(struct.shape, count)
         fits = len(shape) <= len(target) and all(
             size in (1, wanted) for size, wanted in zip(shape[::-1], target[::-1], strict=False)
@@ -80,18 +87,20 @@ class Pointwise(Aimed):
             axes = _axes(self.site, struct.shape)
             free = self.layers is None and self.where.layer is None and is_per_layer(self.site)
             raise ValueError(
-                f"{self}: the value has the shape {tuple(shape)}, which does not broadcast to the "
+                f"{self}: the value has the shape {tuple(self.value.shape)}, which does not broadcast to the "
                 f"site's {axes}"
                 + (f", nor stacked over layers to {stacked}" if free else "")
                 + ". Selectors choose where it lands; they do not change the shape it must have."
+                + (_SETS if self.fn is _project_out else "")
             )
 
     def apply(self, tap: Any, site: str, x: Array, state: Any) -> tuple[Array, Any]:
         value = self.value
         if self.broadcasts:
-            if tap.columns is not None and _holds_positions(value, site, x):
+            if tap.columns is not None and _holds_positions(self.extent, site, x):
                 return x, state
-            value = jnp.broadcast_to(value, x.shape).astype(x.dtype)
+            if self.fn is not _project_out:
+                value = jnp.broadcast_to(value, x.shape).astype(x.dtype)
         new = self.fn(*self._inputs(tap, x), value)
         if new.shape != x.shape:
             raise ValueError(
@@ -109,6 +118,13 @@ class Pointwise(Aimed):
         return describe(self.fn.__name__.lstrip("_"), self.site, self.layers, self.where)
 
 
+_SETS = (
+    " n directions are (n, d), the subspace they span; axes before these two broadcast against the "
+    "site's axes before the last, so sets of directions per position are (pos, n, d), and one "
+    "direction per position is (pos, 1, d)."
+)
+
+
 def _axes(site: str, shape: tuple[int, ...], layer: bool = False) -> str:
     """A shape with its axes named: `(batch=2, pos=5, d=8)`."""
     names = list(axes_of(site))
@@ -117,11 +133,11 @@ def _axes(site: str, shape: tuple[int, ...], layer: bool = False) -> str:
     return "(" + ", ".join(f"{n}={s}" for n, s in zip(names, shape, strict=True)) + ")"
 
 
-def _holds_positions(value: Array, site: str, x: Array) -> bool:
+def _holds_positions(shape: tuple[int, ...], site: str, x: Array) -> bool:
     """In a step of generation: whether a value is tied to the positions of the prompt."""
     axes = axes_of(site)
     tied = [i - len(axes) for i, axis in enumerate(axes) if axis in POSITIONS]
-    return any(value.ndim >= -i and value.shape[i] not in (1, x.shape[i]) for i in tied)
+    return any(len(shape) >= -i and shape[i] not in (1, x.shape[i]) for i in tied)
 
 
 def _replace(x: Array, value: Array) -> Array:
@@ -140,12 +156,45 @@ def _zero(x: Array, value: None) -> Array:
     return jnp.zeros_like(x)
 
 
-def _project_out(x: Array, direction: Array) -> Array:
+def _project_out(x: Array, directions: Array) -> Array:
     wide = np.promote_types(x.dtype, np.float32)
-    x, direction = x.astype(wide), direction.astype(wide)
-    length = jnp.sqrt(jnp.square(direction).sum(-1, keepdims=True))
-    unit = jnp.where(length > 0, direction / jnp.where(length > 0, length, 1), 0)
-    return x - (x * unit).sum(-1, keepdims=True) * unit
+    x, directions = x.astype(wide), directions.astype(wide)
+    return _without(x, _orthonormal(directions if directions.ndim > 1 else directions[None]))
+
+
+def _without(x: Array, basis: Array) -> Array:
+    """`x` `(..., d)` minus its part in the span of orthonormal (or zero) rows `(..., n, d)`."""
+    inner = jnp.einsum("...d,...nd->...n", x, basis, precision="highest")
+    return x - jnp.einsum("...n,...nd->...d", inner, basis, precision="highest")
+
+
+def _orthonormal(directions: Array) -> Array:
+    """An orthonormal basis of the rows' span `(..., n, d)`: Gram and Schmidt, each row twice.
+
+    A row that lies in the span of those before it becomes zero. Unlike a QR or singular value
+    decomposition this has a gradient at every set, and is a handful of products.
+    """
+    count, d = directions.shape[-2:]
+    least = max(count, d) * float(jnp.finfo(directions.dtype).eps)
+    rows = jnp.moveaxis(_unit(directions), -2, 0)
+    if count == 1:
+        return jnp.moveaxis(rows, 0, -2)
+
+    def step(basis: Array, given: tuple[Array, Array]) -> tuple[Array, None]:
+        number, row = given
+        left = _without(_without(row, basis), basis)
+        row = _unit(left, least)
+        return jax.lax.dynamic_update_index_in_dim(basis, row, number, -2), None
+
+    given = jnp.arange(count, dtype=jnp.int32), rows
+    return jax.lax.scan(step, jnp.zeros_like(directions), given)[0]
+
+
+def _unit(rows: Array, least: float = 0.0) -> Array:
+    """Rows of length 1; those no longer than `least` are zero."""
+    squared = jnp.square(rows).sum(-1, keepdims=True)
+    kept = squared > least**2
+    return jnp.where(kept, rows / jnp.sqrt(jnp.where(kept, squared, 1)), 0)
 
 
 def replace(site: str, value: Any, **where: Any) -> Edit:
@@ -218,26 +267,35 @@ def zero(site: str, **where: Any) -> Edit:
     return _pointwise(site, _zero, None, where)
 
 
-def project_out(site: str, direction: Float[Array, "..."] | np.ndarray, **where: Any) -> Edit:
-    r"""$x \mapsto x - (x \cdot \hat v)\,\hat v$: removes a direction from a site.
+def project_out(site: str, direction: Any, **where: Any) -> Edit:
+    r"""$x \mapsto x - \sum_i (x \cdot q_i)\,q_i$: removes a direction, or a subspace, from a site.
 
-    Directional ablation, Arditi et al. 2024 (https://arxiv.org/abs/2406.11717).
+    $q_1, \dots, q_n$ are an orthonormal basis of the span of the directions; of one direction,
+    $x - (x \cdot \hat v)\,\hat v$. Directional ablation, Arditi et al. 2024
+    (https://arxiv.org/abs/2406.11717).
 
-    **Arguments:** `site`; `direction` `(..., d)`, of any length but zero; selectors.
+    **Arguments:** `site`; `direction` `(d,)`, or `(n, d)`: the subspace that n directions span,
+    neither orthogonal nor of length 1 nor independent (one that depends on those before it, up to
+    `max(n, d)` roundings of its length, adds nothing, and so does a zero row). Axes before these two
+    broadcast against the site's axes before the last: `(pos, n, d)` is a subspace per position,
+    `(pos, 1, d)` a direction per position, `(head, 1, k)` at `z` one per head, and
+    `(layer, 1, 1, d)` one per layer (`(layer, 1, 1, 1, d)` of prompts `(batch, pos)`). Selectors.
 
-    **Returns:** an `Edit`.
+    **Returns:** an `Edit`. It computes in float32 at least, whatever the model's dtype.
 
     ```python
     without, _ = ji.run(model, tokens, edits=[ji.project_out("resid_post", direction)])
     ```
 
-    Law: applying it twice is applying it once, and what is left is orthogonal to the direction.
+    Laws: applying it twice is applying it once; what is left is orthogonal to every direction; any
+    other basis of the same span gives the same.
     """
     direction = _number(direction, "direction")
-    if direction.ndim == 0 or (concrete(direction) and not np.asarray(direction).any(-1).all()):
+    some = direction if direction.ndim > 1 else direction[None]
+    if direction.ndim == 0 or (concrete(direction) and not np.asarray(some).any((-2, -1)).all()):
         raise ValueError(
-            "project_out needs a direction (d,) that is not zero; "
-            f"got {'a number' if direction.ndim == 0 else 'a zero vector'}."
+            "project_out needs a direction (d,), or several (n, d), that is not zero; "
+            f"got {'a number' if direction.ndim == 0 else 'zeros'}."
         )
     return _pointwise(site, _project_out, direction, where)
 
@@ -307,12 +365,15 @@ def _pointwise(
 
 
 def _number(value: Any, what: str) -> Any:
-    """A value as an array leaf: floats of any precision, and plain Python numbers."""
+    """A value as an array leaf: floats of any precision, and plain Python numbers.
+
+    Numbers keep all their digits: the site's dtype decides, where the value meets it.
+    """
     if isinstance(value, bool | int | float):
-        return np.asarray(value, np.float32)
-    array = value if isinstance(value, jax.Array | np.ndarray) else np.asarray(value)
-    if isinstance(value, np.ndarray) and value.dtype == np.float64:
-        array = value.astype(jax.dtypes.canonicalize_dtype(value.dtype))
+        return np.asarray(value, np.float64)
+    array = as_array(value)
+    if isinstance(array, np.ndarray) and array.dtype == np.float64:
+        array = array.astype(jax.dtypes.canonicalize_dtype(array.dtype))
     if not jnp.issubdtype(array.dtype, jnp.floating):
         raise ValueError(
             f"Activations are floats, so {what} must be: got dtype {array.dtype}. "

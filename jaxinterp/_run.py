@@ -6,10 +6,23 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from ._acts import Acts, At, as_requests, check_captures
-from ._check import check_index, check_mask, check_selector, check_tokens, concrete
+from ._check import (
+    as_array,
+    as_int,
+    as_int32,
+    as_mask,
+    as_selector,
+    as_tokens,
+    check_index,
+    check_mask,
+    check_selector,
+    check_tokens,
+    concrete,
+)
 from ._edit import Edit, resolve_edits
 from ._engine import Engine
 from ._survey import context, gather_edits, layer_count, survey
@@ -59,9 +72,9 @@ def run(
 
 def _which_logits(logits: Any, shape: tuple[int, ...], mask: Any) -> Any:
     """A bool, or checked positions of prompts of this shape `(*batch, pos)`."""
-    if isinstance(logits, bool):
-        return logits
-    logits = logits if isinstance(logits, jax.Array) else jnp.asarray(logits)
+    if isinstance(logits, bool | np.bool_):
+        return bool(logits)
+    logits = jnp.asarray(as_selector(logits, "logits: pos"))
     check_selector("pos", logits, shape[-1], shape[:-1], "logits", mask)
     return logits
 
@@ -76,10 +89,10 @@ def _request(
     """What a run was asked for, checked and in one form."""
     model, own, asked = gather_edits(model, edits)
     edits = own + asked
-    tokens = tokens if isinstance(tokens, jax.Array) else jnp.asarray(tokens)
+    tokens = as_tokens(tokens)
     check_tokens(tokens, model.config)
     if mask is not None:
-        mask = mask if isinstance(mask, jax.Array) else jnp.asarray(mask)
+        mask = as_mask(mask)
         rank = _batch_rank(tokens)
         check_mask(mask, tokens.shape[: rank + 1])
     shapes = survey(model, tokens, edits)
@@ -151,7 +164,7 @@ def resume(
     """
     model, own, asked = gather_edits(model, edits)
     edits = own + asked
-    resid = resid if isinstance(resid, jax.Array) else jnp.asarray(resid)
+    resid = jnp.asarray(as_array(resid))
     if not jnp.issubdtype(resid.dtype, jnp.floating):
         raise ValueError(
             f"resume takes a residual stream (*batch, pos, d) of floats; got dtype {resid.dtype}. "
@@ -159,18 +172,22 @@ def resume(
         )
     check_tokens(resid, model.config)
     if mask is not None:
-        mask = mask if isinstance(mask, jax.Array) else jnp.asarray(mask)
+        mask = as_mask(mask)
         check_mask(mask, resid.shape[:-1])
     count = layer_count(model)
     first = 0
     if not isinstance(layer, jax.Array):
-        layer = int(layer)
+        layer = as_int(layer, "resume: layer")
         if not 0 <= layer <= count:
             check_index("layer", layer, count, "resume")
             layer = layer % count
         first = layer
-    elif concrete(layer) and not 0 <= int(layer) <= count:
-        check_index("layer", int(layer), count, "resume")
+    elif layer.shape or not jnp.issubdtype(layer.dtype, jnp.integer):
+        raise ValueError(f"resume: layer is one int; got the shape {layer.shape} of {layer.dtype}.")
+    else:
+        layer = as_int32(layer, "resume: layer")
+        if concrete(layer) and not 0 <= int(layer) <= count:
+            check_index("layer", int(layer), count, "resume")
     shapes = survey(model, resid, edits)
     edits = resolve_edits(edits, shapes, count, real=mask, start=int(first), lenient=len(own))
     captures = as_requests(capture)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from ._check import as_selector, check_index, check_selector, concrete
+from ._check import as_array, as_int, as_selector, check_index, check_selector, concrete
 from ._positions import counts_tokens, numbered
 from ._sites import axes_of, is_per_layer, parse
 
@@ -138,7 +138,7 @@ def selection(site: str, where: dict[str, Any]) -> tuple[Where, str, Layers]:
                 f"{base!r} has the axes {' '.join(axes)}, so it cannot be selected by {name}; "
                 f"it takes {', '.join(selectors_of(axes))}."
             )
-        leaf = as_selector(value)
+        leaf = as_selector(value, f"{base}: {name}")
         if leaf.dtype != bool and not np.issubdtype(leaf.dtype, np.integer):
             raise ValueError(
                 f"{name} selects by ints or by a mask; got {value!r} of dtype {leaf.dtype}."
@@ -154,11 +154,12 @@ def static_layers(layer: Any) -> tuple[Any, Any]:
     """Layers as a static tuple (Python and NumPy ints, slices, ranges) or as a leaf."""
     if layer is None:
         return None, None
-    if isinstance(layer, jax.Array):
-        return None, layer
+    if isinstance(layer, jax.Array) and layer.dtype.kind in "biu":
+        return None, as_selector(layer, "layer")
     if isinstance(layer, slice):
-        return ("slice", layer.start, layer.stop, layer.step), None
-    array = np.asarray(layer)
+        ends = (layer.start, layer.stop, layer.step)
+        return ("slice", *(end if end is None else as_int(end, "layer") for end in ends)), None
+    array = as_array(layer)
     if array.dtype == bool and array.ndim == 1:
         return tuple(int(i) for i in np.flatnonzero(array)), None
     if array.ndim <= 1 and np.issubdtype(array.dtype, np.integer):

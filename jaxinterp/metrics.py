@@ -30,7 +30,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from ._check import as_selector, check_mask, check_selector, concrete
+from ._check import as_array, as_mask, as_selector, check_mask, check_selector, concrete
 from ._positions import take_positions
 from ._run import run
 
@@ -63,7 +63,7 @@ class Metric(eqx.Module):
     ) -> Float[Array, "*batch"]:
         logits = _floats(logits)
         if mask is not None:
-            mask = mask if isinstance(mask, jax.Array) else jnp.asarray(mask)
+            mask = as_mask(mask)
             check_mask(mask, logits.shape[:-1])
         self.check_positions(logits.shape[:-1], mask)
         metric = self.padded(mask)
@@ -152,14 +152,14 @@ class Metric(eqx.Module):
 
 
 def _floats(logits: Any) -> Array:
-    logits = logits if isinstance(logits, jax.Array) else jnp.asarray(logits)
+    logits = jnp.asarray(as_array(logits))
     if not jnp.issubdtype(logits.dtype, jnp.floating):
         raise ValueError(f"A metric is a function of logits, which are floats; got {logits.dtype}.")
     return logits
 
 
 def _ids(value: Any, what: str) -> Any:
-    ids = as_selector(value)
+    ids = as_selector(value, what)
     if ids.dtype != bool and not np.issubdtype(ids.dtype, np.integer):
         raise ValueError(
             f"{what} is a token id or several, ints; got dtype {ids.dtype}. "
@@ -171,7 +171,7 @@ def _ids(value: Any, what: str) -> Any:
 def _positions(pos: Any) -> Any:
     if pos is None:
         return None
-    pos = as_selector(pos)
+    pos = as_selector(pos, "pos")
     if not np.issubdtype(pos.dtype, np.integer):
         raise ValueError(f"pos is an int, ints (n,) or ints per example (*batch, n); got {pos!r}.")
     return pos
@@ -285,7 +285,7 @@ def cross_entropy(tokens: Any, *, mask: Any = None) -> Metric:
     Law: of uniform logits it is the logarithm of the vocabulary's size.
     """
     ids = _ids(tokens, "tokens")
-    real = jnp.ones(ids.shape, bool) if mask is None else jnp.asarray(mask, bool)
+    real = jnp.ones(ids.shape, bool) if mask is None else as_mask(mask).astype(bool)
     return Metric(None, (ids, real), _cross_entropy, (), "cross_entropy")
 
 
@@ -313,7 +313,9 @@ def rank(token: Any, *, pos: Any = -1) -> Metric:
 
 def _rank(chosen: Array, one: bool, token: Any) -> Array:
     own = _best(chosen, token, one)[..., None]
-    return (chosen > jnp.broadcast_to(own, chosen.shape)).sum(-1, dtype=chosen.dtype)
+    likelier = (chosen > jnp.broadcast_to(own, chosen.shape)).sum(-1, dtype=chosen.dtype)
+    # Nothing is above NaN, which would make it the first.
+    return jnp.where(jnp.isnan(chosen).any(-1), jnp.nan, likelier)
 
 
 def recovered(metric: Any, clean: Any, corrupt: Any) -> Any:
@@ -416,7 +418,7 @@ def measure(
     Laws: equal to `metric(ji.run(model, tokens)[0])`; of padded prompts, to each prompt alone.
     """
     if mask is not None:
-        mask = mask if isinstance(mask, jax.Array) else jnp.asarray(mask)
+        mask = as_mask(mask)
     metric = as_metric(metric, mask)
     chosen, _ = run(
         model, tokens, edits=edits, mask=mask, logits=True if metric.pos is None else metric.pos

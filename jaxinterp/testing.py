@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from ._acts import Acts
+from ._check import as_tokens
 from ._edit import Edit
 from ._edits import map, replace, scale, zero
 from ._grads import site_grads
@@ -67,7 +68,7 @@ def check_model(
     print(ji.testing.check_model(model, jax.random.randint(key, (2, 6), 0, model.config.vocab)))
     ```
     """
-    tokens = jnp.asarray(tokens)
+    tokens = as_tokens(tokens)
     if tokens.ndim != 2 or tokens.shape[0] < 2 or tokens.shape[1] < 3:
         raise ValueError(
             f"check_model takes two prompts or more of three tokens or more, (batch, pos); "
@@ -318,7 +319,7 @@ def check_edit(edit: Edit, model: Any, tokens: Int[Array, "batch pos"] | Any) ->
     ji.testing.check_edit(ji.zero("z", layer=1, head=0), model, tokens)
     ```
     """
-    tokens = jnp.asarray(tokens)
+    tokens = as_tokens(tokens)
     plain, _ = run(model, tokens)
     tolerance = 1e-5 * max(float(jnp.abs(plain).max().astype(jnp.float32)), 1.0)
     case = _Case(model, tokens, plain, Acts({}), tolerance, layer_count(model))

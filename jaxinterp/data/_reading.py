@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from .._acts import REDUCTIONS, At, as_requests, check_captures
-from .._check import check_mask, check_selector, check_tokens
+from .._check import as_array, as_int32, check_mask, check_selector, check_tokens
 from .._run import run
 from .._sites import axes_of, is_per_layer
 from .._survey import layer_count, split_edits, survey
@@ -129,7 +129,7 @@ def plan(
         real = tokens.real if real is None else real
         tokens = tokens.tokens
     base, edits = split_edits(model)
-    tokens = np.asarray(tokens)
+    tokens = np.asarray(as_array(tokens))
     if tokens.ndim == 1:
         tokens = tokens[None]
     if tokens.ndim != 2 or not np.issubdtype(tokens.dtype, np.integer):
@@ -139,7 +139,7 @@ def plan(
         )
     if not tokens.shape[0]:
         raise ValueError("There is no sequence to run: tokens has the shape (0, pos).")
-    tokens = tokens.astype(np.int32)
+    tokens = as_int32(tokens, "A token id")
     check_tokens(tokens, base.config)
     requests = as_requests(site)
     mask, real = _masks(tokens, mask, real, base.config.causal)
@@ -157,10 +157,10 @@ def plan(
     if pos is not None:
         if mask is not None and reduce is not None:
             raise ValueError("pos= and mask= both say which positions to reduce over; give one.")
-        pos = np.asarray(pos)
+        pos = np.asarray(as_array(pos))
         if not np.issubdtype(pos.dtype, np.integer):
             raise ValueError("pos= is an int, ints (n,) or ints per sequence (seq, n).")
-        pos = pos.astype(np.int32)
+        pos = as_int32(pos, "pos")
         check_selector("pos", pos, tokens.shape[1], tokens.shape[:1], "activations", real)
         mask = None
     if not requests:

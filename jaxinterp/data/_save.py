@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from .._check import is_int
 from ._activations import check_batch, watched
 from ._files import (
     PARTIAL,
@@ -73,7 +74,7 @@ def save_activations(
     off by at most half a step of its unit.
     """
     check_batch(batch)
-    if not isinstance(shard, int | np.integer) or shard < 1:
+    if not is_int(shard) or shard < 1:
         raise ValueError(f"shard is the number of sequences in a shard, at least 1; got {shard!r}.")
     path = Path(path)
     int8 = isinstance(dtype, str) and dtype == "int8"

@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from .._check import as_int32
+
 
 class TokenRows:
     """Ids `(seq, pos)` of which only the rows that are asked for are read."""
@@ -20,7 +22,7 @@ class TokenRows:
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
         found = self.source[rows]
         found = found.read().result() if hasattr(found, "read") else found
-        return np.asarray(found).astype(np.int32)
+        return as_int32(np.asarray(found), "A token id")
 
 
 def is_stored(tokens: Any) -> bool:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from .._check import check_mask, check_tokens
+from .._check import as_mask, as_tokens, check_mask, check_tokens
 from .._run import run
 
 KINDS = ("previous", "duplicate", "prefix", "induction", "current", "first")
@@ -109,11 +109,11 @@ def detector_scores(
 
 def _checked(model: Any, tokens: Any, mask: Any) -> tuple[Array, Array]:
     """Tokens and mask with one batch axis."""
-    tokens = tokens if isinstance(tokens, jax.Array) else jnp.asarray(tokens)
+    tokens = as_tokens(tokens)
     check_tokens(tokens, model.config)
     if jnp.issubdtype(tokens.dtype, jnp.floating):
         raise ValueError("Heads are scored on token ids (*batch, pos); got embeddings.")
-    mask = jnp.ones(tokens.shape, bool) if mask is None else jnp.asarray(mask)
+    mask = jnp.ones(tokens.shape, bool) if mask is None else as_mask(mask)
     check_mask(mask, tokens.shape)
     size = tokens.shape[-1]
     return tokens.reshape(-1, size), mask.reshape(-1, size)

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
+from .._check import check_key
+
 
 def repeated_tokens(
     key: Any,
@@ -70,7 +72,8 @@ def draw_blocks(
         )
     choices = jnp.asarray(pool, jnp.int32)
     draw = jax.vmap(lambda key: jax.random.choice(key, choices, (size,), replace=False))
-    rows = jnp.tile(draw(jax.random.split(key, batch)), (1, repeats))
+    keys = jax.random.split(check_key(key, "ji.heads.repeated_tokens({}, model.config)"), batch)
+    rows = jnp.tile(draw(keys), (1, repeats))
     if bos is None:
         return rows
     return jnp.concatenate([jnp.full((batch, 1), bos, jnp.int32), rows], axis=1)

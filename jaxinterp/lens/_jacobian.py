@@ -16,7 +16,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from .._check import check_selector
+from .._check import as_selector, check_selector
 from .._edits import add
 from .._run import run
 from .._survey import layer_count, split_edits
@@ -132,7 +132,7 @@ def jacobian_rows(
     layers = _checked_layers(model, layers)
     if reach not in ("later", "same"):
         raise ValueError(f"reach is 'later' or 'same'; got {reach!r}.")
-    dims = np.asarray(dims, np.int32)
+    dims = np.asarray(as_selector(dims, "dims"))
     check_selector("dim", dims, model.config.d, (), "jacobian_rows")
     chunk = next(
         size for size in range(min(dims_at_once, len(dims)), 0, -1) if len(dims) % size == 0

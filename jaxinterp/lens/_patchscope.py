@@ -157,7 +157,7 @@ def _layers(source: Any, sources: int, target: Any, targets: int) -> tuple[Array
         ("source_layer", source, sources),
         ("target_layer", target, targets),
     ):
-        value = as_selector(value)
+        value = as_selector(value, name)
         if not jnp.issubdtype(value.dtype, jnp.integer):
             raise ValueError(f"{name} is an int or ints; got dtype {value.dtype}.")
         if concrete(value):
@@ -172,7 +172,7 @@ def _layers(source: Any, sources: int, target: Any, targets: int) -> tuple[Array
 
 def _position(name: str, pos: Any, shape: tuple[int, ...]) -> Array:
     """One position, shared `(1,)` or per example `(*batch, 1)`."""
-    pos = as_selector(pos)
+    pos = as_selector(pos, name)
     if pos.shape not in ((), shape[:-1]):
         raise ValueError(
             f"{name} is an int, or one per example {shape[:-1]}; got the shape {pos.shape}."

@@ -16,7 +16,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from .._acts import at
-from .._check import as_selector, check_selector
+from .._check import as_mask, as_selector, as_tokens, check_selector
 from .._engine import ENDS
 from .._run import resume, run
 from .._survey import Intervened, gather_edits, layer_count
@@ -114,7 +114,7 @@ def capture(
     """Runs the model once: the rows of `lens` (or of one site, which has one per layer)."""
     reader = reader_of(model, edits)
     tokens = as_tokens(tokens)
-    mask = None if mask is None else jnp.asarray(mask)
+    mask = None if mask is None else as_mask(mask)
     pos, single = as_positions(tokens, pos, mask)
     whole = pos is None or isinstance(reader, Intervened)
     keep = None if whole else pos
@@ -142,15 +142,11 @@ def reader_of(model: Any, edits: Any) -> Any:
     return Intervened(base, behind) if behind else base
 
 
-def as_tokens(tokens: Any) -> Array:
-    return tokens if isinstance(tokens, jax.Array) else jnp.asarray(tokens)
-
-
 def as_positions(tokens: Array, pos: Any, mask: Any = None) -> tuple[Any, bool]:
     """Positions with an axis of their own, and whether they were one int."""
     if pos is None:
         return None, False
-    pos = as_selector(pos)
+    pos = as_selector(pos, "pos")
     shape = token_shape(tokens)
     check_selector("pos", pos, shape[-1], shape[:-1], "a lens", mask)
     return (pos[None], True) if pos.ndim == 0 else (pos, False)

@@ -9,7 +9,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from .._check import as_selector, concrete
+from .._check import as_mask, as_selector, concrete
 from .._positions import take_positions
 from ._read import (
     Lens,
@@ -39,7 +39,7 @@ class Summary(eqx.Module):
     cross_entropy: Float[Array, "row *rest"] | None
     "Minus the log-probability of the target; NaN where there is none. None without targets."
     rank: Int[Array, "row *rest"] | None
-    "How many tokens are likelier than the target: 0 is best; -1 where there is none."
+    "How many tokens are likelier than the target: 0 is best; -1 where there is none, or only NaN."
     rows: tuple[int, ...] = eqx.field(static=True)
 
     def mean(self, what: str = "kl", mask: Any = None) -> Float[Array, " row"]:
@@ -97,7 +97,7 @@ def summary(
         raise ValueError(f"top lies in 1..{vocab}, the size of the vocabulary; got {top}.")
     targets = _checked(tokens, targets, vocab)
     streams = capture(model, tokens, lens, mask=mask, edits=edits, pos=pos)
-    mask = None if mask is None else jnp.asarray(mask)
+    mask = None if mask is None else as_mask(mask)
     where = None if pos is None else as_positions(tokens, pos, mask)[0]
     rows = (*streams.picked, model.config.layers)
     return _summary(lens, streams, tokens, targets, where, mask, top, rows)
@@ -107,7 +107,7 @@ def _checked(tokens: Array, targets: Any, vocab: int) -> Any:
     """Targets as given, an array; None where there are none."""
     if targets is None:
         return None
-    targets = as_selector(targets)
+    targets = as_selector(targets, "A target")
     if not np.issubdtype(targets.dtype, np.integer):
         raise ValueError(f"targets are token ids; got dtype {targets.dtype}.")
     if concrete(targets) and targets.size and np.asarray(targets).max() >= vocab:
@@ -166,6 +166,8 @@ def _summary(
             rank = likelier.sum(-1, dtype=jnp.int32)
             none = targets < 0
             out["cross_entropy"] = jnp.where(none, jnp.nan, -chosen[..., 0])
+            # Nothing is likelier than NaN, which would make it the first.
+            none = none | jnp.isnan(chosen[..., 0])
             out["rank"] = jnp.where(none, -1, rank)
         return out
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
+from .._check import check_key
 from .._types import Tap
 from ..nn import MLP, Attention, Block, LayerNorm, embed, unembed
 from ._config import Config, normal
@@ -52,7 +53,7 @@ class GPT2(eqx.Module):
     def init(config: GPT2Config, *, key: jax.Array, dtype: DTypeLike = jnp.float32) -> "GPT2":
         """A model with random weights: deviation 0.02, biases zero, gains one."""
         c = config
-        keys = jax.random.split(key, 5)
+        keys = jax.random.split(check_key(key, "GPT2.init(config, key={})"), 5)
 
         def norm(*shape: int) -> LayerNorm | None:
             return LayerNorm.init(*shape, eps=c.norm_eps, dtype=dtype) if c.norm else None

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
+from .._check import check_key
 from .._types import Tap
 from ..nn import MLP, Attention, Block, LayerNorm, RopeScaling, embed, rotary_tables, unembed
 from ..nn._rotary import RopeTables
@@ -57,7 +58,7 @@ class GPTNeoX(eqx.Module):
     def init(config: GPTNeoXConfig, *, key: jax.Array, dtype: DTypeLike = jnp.float32) -> "GPTNeoX":
         """A model with random weights: deviation 0.02, biases zero, gains one."""
         c = config
-        keys = jax.random.split(key, 4)
+        keys = jax.random.split(check_key(key, "GPTNeoX.init(config, key={})"), 4)
 
         def norm(*shape: int) -> LayerNorm | None:
             return LayerNorm.init(*shape, eps=c.norm_eps, dtype=dtype) if c.norm else None

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
+from .._check import check_key
 from .._types import Tap
 from ..nn import MLP, Attention, Block, RMSNorm, RopeScaling, embed, rotary_tables, unembed
 from ..nn._rotary import RopeTables
@@ -57,7 +58,7 @@ class Llama(eqx.Module):
     def init(config: LlamaConfig, *, key: jax.Array, dtype: DTypeLike = jnp.float32) -> "Llama":
         """A model with random weights: deviation 0.02, gains one."""
         c = config
-        keys = jax.random.split(key, 4)
+        keys = jax.random.split(check_key(key, "Llama.init(config, key={})"), 4)
 
         def norm(*shape: int) -> RMSNorm | None:
             return RMSNorm.init(*shape, eps=c.norm_eps, dtype=dtype) if c.norm else None

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .._check import check_tokens
+from .._check import as_array, as_int32, check_tokens
 from .._survey import split_edits
 
 
@@ -110,7 +110,7 @@ def _part(part: Any, name: Any) -> tuple[np.ndarray, ...]:
         label = np.array(["all" if each is None else str(each) for each in label], object)
         return part.tokens, part.real, part.mask, label, part.groups
     tokens, mask = part if isinstance(part, tuple) and len(part) == 2 else (part, None)
-    tokens = np.asarray(tokens)
+    tokens = np.asarray(as_array(tokens))
     if tokens.ndim == 1:
         tokens = tokens[None]
     if tokens.ndim != 2 or not np.issubdtype(tokens.dtype, np.integer) or not tokens.size:
@@ -126,7 +126,7 @@ def _part(part: Any, name: Any) -> tuple[np.ndarray, ...]:
             f"{real.dtype} {real.shape}."
         )
     label = np.full(len(tokens), "all" if name is None else str(name), object)
-    return tokens.astype(np.int32), real, real, label, np.arange(len(tokens))
+    return as_int32(tokens, "A token id"), real, real, label, np.arange(len(tokens))
 
 
 def _check_ids(model: Any, tokens: np.ndarray) -> None:

@@ -112,7 +112,7 @@ def top_contexts(
         raise ValueError(f"top_contexts needs a neuron and k of at least 1; got {len(chosen)} and k={k!r}.")  # fmt: skip
     if per not in ("context", "token"):
         raise ValueError(f"per is 'context' or 'token'; got {per!r}.")
-    before, after = (window, window) if isinstance(window, int) else window
+    before, after = (window, window) if isinstance(window, int | np.integer) else window
     if before < 0 or after < 0:
         raise ValueError(f"window is the tokens kept before and after, at least 0; got {window}.")
     n = len(chosen)

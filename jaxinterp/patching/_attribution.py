@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from .._check import concrete
+from .._check import concrete, is_int
 from .._sites import is_per_layer
 from .._survey import layer_count, split_edits, survey
 from ..metrics import Metric, as_metric
@@ -240,7 +240,7 @@ def _groups(grid: Grid, count: int) -> np.ndarray:
 def _check_options(options: Options, grids: Sequence[Grid], own: Sequence[Any]) -> None:
     if options.path not in PATHS:
         raise ValueError(f"path is None, 'input' or 'site'; got {options.path!r}.")
-    if not isinstance(options.steps, int) or options.steps < 1:
+    if not is_int(options.steps) or options.steps < 1:
         raise ValueError(f"steps is a number of runs, 1 or more; got {options.steps!r}.")
     for grid in grids:
         if options.freeze_norms and grid.site in ("q_in", "k_in", "v_in"):

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .._check import check_selector, concrete
+from .._check import check_selector, concrete, is_int
 from .._positions import counts_tokens
 from .._sites import axes_of, is_per_layer, parse, unknown
 from .._where import POSITIONS
@@ -161,7 +161,7 @@ def _product(axes: list[np.ndarray]) -> list[np.ndarray]:
 
 def _groups(given: Any, layers: int, window: int, site: str, swept: bool) -> np.ndarray:
     """First and last layer of each patch; all layers at once where `over` has no layer."""
-    if not isinstance(window, int) or window < 1 or (window > 1 and not swept):
+    if not is_int(window) or window < 1 or (window > 1 and not swept):
         raise ValueError(
             f"window is the number of adjacent layers patched together, 1 or more, with 'layer' in "
             f"`over`; got {window!r}."

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._check import as_selector, check_selector, check_tokens
+from .._check import as_selector, as_tokens, check_key, check_selector, check_tokens
 from .._run import run
 
 
@@ -41,13 +41,14 @@ def noised(
 
     Law: other positions keep their embeddings, and `scale=0` keeps all.
     """
-    tokens = jnp.asarray(tokens)
+    check_key(key, "ji.patching.noised({}, model, tokens, pos)")
+    tokens = as_tokens(tokens)
     check_tokens(tokens, model.config)
     if tokens.ndim != 1:
         raise ValueError(
             f"noised corrupts one prompt (pos,) many times; got the shape {tokens.shape}."
         )
-    pos = as_selector(pos)
+    pos = as_selector(pos, "pos")
     check_selector("pos", pos, tokens.shape[-1], (), "noised")
     _, acts = run(model, tokens, capture=["embed"], logits=False)
     embeds = acts["embed"]

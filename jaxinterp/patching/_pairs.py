@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._check import check_mask, check_tokens, concrete
+from .._check import as_mask, as_tokens, check_mask, check_tokens, concrete
 from .._positions import columns
 
 DIRECTIONS = ("denoise", "noise")
@@ -65,7 +65,7 @@ def make_pair(model: Any, clean: Any, corrupt: Any, mask: Any, direction: str) -
     )
     pos = shapes[0][-1]
     if mask is not None:
-        mask = mask if isinstance(mask, jax.Array) else jnp.asarray(mask)
+        mask = as_mask(mask)
         mask = jnp.broadcast_to(mask, (*batch, pos)) if mask.shape[-1:] == (pos,) else mask
         check_mask(mask, (*batch, pos))
     target, source = (second, first) if direction == "denoise" else (first, second)
@@ -82,7 +82,7 @@ def known_columns(pos: Any, size: int, mask: Any) -> Any:
 
 
 def _prompts(tokens: Any, config: Any) -> Any:
-    tokens = tokens if isinstance(tokens, jax.Array) else jnp.asarray(tokens)
+    tokens = as_tokens(tokens)
     check_tokens(tokens, config)
     return tokens
 

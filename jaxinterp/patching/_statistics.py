@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._check import check_key
+
 EXACT = 12
 """Up to so many examples all sign patterns are counted."""
 
@@ -76,6 +78,7 @@ def statistics(
             f"baseline is one number per example, {(count,)}; got the shape {base.shape}."
         )
     delta = effects - jnp.broadcast_to(base, effects.shape)
+    check_key(key, "ji.patching.statistics(..., key={})")
     mean, low, high, p = _statistics(delta, key, jnp.asarray(level, jnp.float32), draws)
     return Statistics(mean, low, high, p, float(level))
 

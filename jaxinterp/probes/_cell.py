@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from .._check import as_int
 from ._adaptive import adaptive, shrinking_net, sparsities
 from ._fit import Probe, fit
 from ._input import as_examples, as_labels, check_k
@@ -108,7 +109,7 @@ def probe_records(
     y_train, y_test = y[train], y[test]
     scale = deviations(x_train) if normalise else np.ones(x.shape[1], x.dtype)
     x_train, x_test = x_train / scale, x_test / scale
-    given = key if isinstance(key, jax.Array) else jax.random.key(int(key))
+    given = key if isinstance(key, jax.Array) else jax.random.key(as_int(key, "key"))
     for method, grid in grids(methods, ks, x.shape[1], len(x_train)).items():
         began = time.perf_counter()
         found = _fitted(method, grid, x_train, y_train, gamma, balanced, normalise, time_limit)

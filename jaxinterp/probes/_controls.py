@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from .._check import check_key
 from ._fit import Probe
 from ._input import as_examples, as_labels
 
@@ -64,7 +65,11 @@ def control_labels(types: Any, y: Any, *, key: Any) -> np.ndarray:
             f"There is one type and one label per example, (n,); got {types.shape}, {y.shape}."
         )
     kinds, which = np.unique(types, return_inverse=True)
-    drawn = np.asarray(jax.random.randint(key, kinds.shape, 0, len(y)))
+    drawn = np.asarray(
+        jax.random.randint(
+            check_key(key, "ji.probes.control_labels(..., key={})"), kinds.shape, 0, len(y)
+        )
+    )
     return y[drawn][which]
 
 
@@ -97,7 +102,11 @@ def control_heads(types: Any, sentences: Any, *, key: Any) -> np.ndarray:
     own = np.searchsorted(starts, np.arange(len(types)), side="right") - 1
     ends = np.r_[starts[1:], len(types)] - 1
     kinds, which = np.unique(types, return_inverse=True)
-    rule = np.asarray(jax.random.randint(key, kinds.shape, 0, 3))[which]
+    rule = np.asarray(
+        jax.random.randint(
+            check_key(key, "ji.probes.control_heads(..., key={})"), kinds.shape, 0, 3
+        )
+    )[which]
     return np.choose(rule, [np.arange(len(types)), starts[own], ends[own]])
 
 
@@ -118,5 +127,7 @@ def shuffled_labels(y: Any, count: int = 20, *, key: Any) -> np.ndarray:
     y = np.asarray(y)
     if y.ndim != 1 or not y.size or count < 1:
         raise ValueError(f"y has the axis (n,) and count is 1 or more; got {y.shape}, {count}.")
-    orders = jax.vmap(lambda k: jax.random.permutation(k, len(y)))(jax.random.split(key, count))
+    orders = jax.vmap(lambda k: jax.random.permutation(k, len(y)))(
+        jax.random.split(check_key(key, "ji.probes.shuffled_labels(y, n, key={})"), count)
+    )
     return y[np.asarray(orders)]

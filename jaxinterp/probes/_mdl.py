@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from .._check import check_key
 from ._dense import dense
 from ._input import as_examples
 from ._together import as_classes
@@ -96,7 +97,9 @@ def online_code(
     if count == 1 or not blocks:
         bits = np.diff(ends, prepend=0) * np.log2(count)
         return _length(bits, uniform, ends)
-    order = np.asarray(jax.random.permutation(key, n))
+    order = np.asarray(
+        jax.random.permutation(check_key(key, "ji.probes.online_code(x, y, key={})"), n)
+    )
     x, which = x[order], which[order]
     seen = (np.arange(n)[None] < ends[:-1, None]).astype(np.float32)
     # A probe that saw one class only has nothing to fit; such blocks are counted, not fitted.

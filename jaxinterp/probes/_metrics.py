@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from .._check import check_key
 from ._input import as_labels, as_real
 
 
@@ -54,7 +55,9 @@ def metrics(
             raise ValueError("Resampling needs a key: metrics(..., key=jax.random.key(0)).")
         if not 0 < level < 1:
             raise ValueError(f"level is a share between 0 and 1, as 0.95; got {level}.")
-        rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel().tolist())
+        rng = np.random.default_rng(
+            np.asarray(jax.random.key_data(check_key(key, "metrics(..., key={})"))).ravel().tolist()
+        )
         drawn: list[list[dict[str, np.ndarray]]] = [[] for _ in flat]
         for first in range(0, bootstrap, _TOGETHER):
             times = _resample(rng, up, min(_TOGETHER, bootstrap - first))

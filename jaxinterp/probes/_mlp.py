@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._check import is_int
 from ._input import as_examples
 from ._together import Scores, as_classes, counts_of, lead_axes, rows_for, two_or_more
 from ._training import as_history, check_key, check_schedule, default_optimizer, train
@@ -103,10 +104,10 @@ def mlp(
         raise ValueError(
             f"loss is 'logistic' for classes or 'squared' for real targets; got {loss!r}."
         )
-    if any(isinstance(h, bool) or not isinstance(h, int) or h < 1 for h in hidden):
+    if any(not is_int(h) or h < 1 for h in hidden):
         raise ValueError(f"hidden is the widths of the hidden layers, as (1000,); got {hidden!r}.")
     found, kinds = fitted(
-        x, y, _init_of(tuple(hidden)), _forward, key, loss, optimizer, batch,
+        x, y, _init_of(tuple(int(h) for h in hidden)), _forward, key, loss, optimizer, batch,
         epochs, patience, min_gain, decay, dev, dropout, weights, classes, standardise,
     )  # fmt: skip
     ws = [np.asarray(w) for w, _ in found["params"]]

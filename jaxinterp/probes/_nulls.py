@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from .._check import check_key
 from ._controls import shuffled_labels
 from ._dense import dense
 from ._input import as_examples, as_support
@@ -81,7 +82,7 @@ def nulls(
         )
     train, test = rows(train, n, "train"), rows(test, n, "test")
     fit = dense if fit is None else fit
-    key_order, key_columns = jax.random.split(key)
+    key_order, key_columns = jax.random.split(check_key(key, "ji.probes.nulls(..., key={})"))
     labels = np.concatenate([y[None], shuffled_labels(y, count, key=key_order)])
     if select is None:
         columns = as_support(support, d)

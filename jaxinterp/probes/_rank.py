@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy
 
+from .._check import check_key
 from ._blocks import block_width, by_block
 from ._input import as_examples, as_labels
 from ._input import example_weights as _example_weights
@@ -60,7 +61,9 @@ def rank(
             # A random order is drawn anew for each; the others fit each labelling on its own.
             keys = [key] * len(y)
             if key is not None and method == "random":
-                keys = list(jax.random.split(key, len(y)))
+                keys = list(
+                    jax.random.split(check_key(key, "rank(x, y, 'random', key={})"), len(y))
+                )
             found = [
                 rank(x, each, method, key=one, neighbours=neighbours)
                 for each, one in zip(y, keys, strict=True)
@@ -73,7 +76,9 @@ def rank(
             raise ValueError(
                 "A random order needs a key: rank(x, y, 'random', key=jax.random.key(0))."
             )
-        return np.asarray(jax.random.uniform(key, (*x.shape[:-2], d)))
+        return np.asarray(
+            jax.random.uniform(check_key(key, "rank(x, y, 'random', key={})"), (*x.shape[:-2], d))
+        )
     if method == "svm":
         from ._fit import fit
 
@@ -86,7 +91,13 @@ def rank(
                 f"Mutual information needs more examples of each class than neighbours={neighbours}; "
                 f"the smaller class has {few}. Use method='f_stat'."
             )
-        seed = [0] if key is None else np.asarray(jax.random.key_data(key)).ravel().tolist()
+        seed = (
+            [0]
+            if key is None
+            else np.asarray(jax.random.key_data(check_key(key, "rank(x, y, 'mi', key={})")))
+            .ravel()
+            .tolist()
+        )
         rng = np.random.default_rng(seed)
         columns = np.moveaxis(x, -1, -2).reshape(-1, n).astype(np.float64)
         found = [_mi(each, signs > 0, rng.normal(size=n), neighbours) for each in columns]

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._check import check_key
 from ._adaptive import adaptive
 from ._fit import fit
 from ._input import as_examples
@@ -53,6 +54,7 @@ def rotate(x: Any, key: Any, kind: str = "orthogonal") -> np.ndarray:
     if kind not in KINDS:
         raise ValueError(f"kind is 'orthogonal' or 'gaussian', the published one; got {kind!r}.")
     x = as_examples(x, layers=True).astype(np.float32)
+    check_key(key, "ji.probes.rotate(x, {})")
     return np.asarray(_rotate(x, key, kind == "orthogonal"))
 
 

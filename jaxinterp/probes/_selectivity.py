@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from .._check import check_key
 from ._controls import control_labels, shuffled_labels
 from ._dense import dense
 from ._input import as_examples
@@ -97,7 +98,7 @@ def selectivity(
             "No type of a test example occurs in training, so that no control task can be learnt: "
             "selectivity is undefined. Types repeat: token ids or words, not numbers of examples."
         )
-    key_types, key_order = jax.random.split(key)
+    key_types, key_order = jax.random.split(check_key(key, "ji.probes.selectivity(..., key={})"))
     drawn = [control_labels(types, y, key=k) for k in jax.random.split(key_types, controls)]
     orders = list(shuffled_labels(y, shuffles, key=key_order)) if shuffles else []
     labels = np.stack([y, *drawn, *orders])

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from .._check import as_int
 from ..data import Feature, Store, activations, check_split, model_hash, save_activations, split
 from ..data._files import fingerprint
 from ..data._reading import plan
@@ -133,7 +134,7 @@ def study(
     settings = {"about": about, "split_hash": hashes, "methods": own, "gamma": float(gamma), "versions": versions}  # fmt: skip
     done = _done(out, settings, set(cells))
     missing = list(dict.fromkeys(cell[:3] for cell in cells if cell not in done))
-    base = key if isinstance(key, jax.Array) else jax.random.key(int(key))
+    base = key if isinstance(key, jax.Array) else jax.random.key(as_int(key, "key"))
 
     def compute(keep: Callable[[list[Record]], None]) -> None:
         x, at = None, None

@@ -158,7 +158,7 @@ def examples(
     equal ones the earlier context stands first. An example of an interval lies in it.
     """
     numbers = {"top": top, "intervals": intervals, "per": per}
-    before, after = (window, window) if isinstance(window, int) else window
+    before, after = (window, window) if isinstance(window, int | np.integer) else window
     for name, value in numbers.items():
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
             raise ValueError(f"examples needs {name} of 1 or more, an int; got {value!r}.")

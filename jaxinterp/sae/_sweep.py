@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._check import check_key
 from ._asked import about, check_counts, check_kind, check_rows
 from ._batches import Batches
 from ._loop import History, Run, drive
@@ -80,7 +81,7 @@ def sweep(
     )
     members: list[Member] = []
     records = []
-    _, later = jax.random.split(key)
+    _, later = jax.random.split(check_key(key, "ji.sae.sweep({}, kinds, stream, ...)"))
     seed = int(np.asarray(jax.random.key_data(later)).ravel()[-1])
     batches = {site: Batches(given, batch, seed) for site, given in streams.items()}
     for site, some in by_site.items():

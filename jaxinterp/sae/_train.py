@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._check import check_key
 from ._asked import about, check_counts, check_kind, check_rows
 from ._batches import Batches
 from ._constraint import unit_rows
@@ -79,7 +80,7 @@ def train(
     check_counts(
         steps=steps, batch=batch, together=together, every=every, checkpoint_every=checkpoint_every
     )
-    first, later = jax.random.split(key)
+    first, later = jax.random.split(check_key(key, "ji.sae.train({}, kind, stream, ...)"))
     seed = int(np.asarray(jax.random.key_data(later)).ravel()[-1])
     batches = Batches(stream, batch, seed)
     x, y = batches.sample(sample)

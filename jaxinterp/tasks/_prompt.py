@@ -119,8 +119,8 @@ class Encoder:
 
     def answer(self, text: str, answer: str | int) -> int:
         """The one token that `answer` is after `text`."""
-        if isinstance(answer, int):
-            return answer
+        if isinstance(answer, int | np.integer):
+            return int(answer)
         before, both = self.ids(text), self.ids(text + answer)
         if both[: len(before)] != before:
             raise Misfit(f"the answer {answer!r} changes the tokens before it")

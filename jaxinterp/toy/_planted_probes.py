@@ -6,9 +6,13 @@ from typing import Any
 import jax
 import numpy as np
 
+from .._check import check_key
+
 
 def _generator(key: Any) -> np.random.Generator:
-    return np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel().tolist())
+    return np.random.default_rng(
+        np.asarray(jax.random.key_data(check_key(key, "key={}"))).ravel().tolist()
+    )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

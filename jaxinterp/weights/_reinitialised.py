@@ -7,6 +7,7 @@ from typing import Any
 import equinox as eqx
 import jax
 
+from .._check import check_key
 from .._survey import Intervened
 from ._leaves import wide
 
@@ -52,6 +53,7 @@ def reinitialised(model: Any, *, key: Any, how: str = "normal", keep: Iterable[s
     for each in keep:
         if not any(_within(path, each) for path in paths):
             raise ValueError(f"keep names leaves of the model: {', '.join(paths)}; got {each!r}.")
+    check_key(key, "ji.weights.reinitialised(model, key={})")
     drawn = _drawn(weights, key, how, tuple(any(_within(p, each) for each in keep) for p in paths))
     new = eqx.combine(drawn, rest)
     if getattr(getattr(new, "config", None), "source", None) is not None:

@@ -54,10 +54,15 @@ CASES: dict[str, tuple[Any, type[Exception], str]] = {
                          r"shape \(5,\).*does not broadcast.*\(batch=2, pos=3, d=8\)"),
     "shape of a stacked value": (lambda m: run(m, ji.add("z", jnp.ones((4, 2, 3, 2, 4)))),
                                  ValueError, r"stacked over layers to \(layer=3, batch=2"),
-    "dtype of a value": (lambda m: ji.add("z", jnp.arange(4)), ValueError,
+    "dtype of a value": (lambda m: ji.add("z", jnp.arange(4, dtype=jnp.int32)), ValueError,
                          r"must be: got dtype int32.*astype\(jnp.float32\)"),
     "direction of another width": (lambda m: run(m, ji.project_out("z", jnp.ones(1))), ValueError,
                                    "does not broadcast"),
+    "direction per position, without its axis of directions": (
+        lambda m: run(m, ji.project_out("z", jnp.ones((3, 2, 4)), layer=1)), ValueError,
+        r"shape \(3, 2, 4\).*sets of directions.*\(pos, 1, d\)"),
+    "set of zeros": (lambda m: ji.project_out("z", np.zeros((2, 4), np.float32)), ValueError,
+                     "zeros"),
     "zero direction": (lambda m: ji.project_out("z", np.zeros(4, np.float32)), ValueError,
                        "not zero"),
     "map that changes the shape": (lambda m: run(m, ji.map("z", lambda x: x.sum(-1))), ValueError,
@@ -85,11 +90,26 @@ CASES: dict[str, tuple[Any, type[Exception], str]] = {
     "mask without reduction": (lambda m: ji.at("z", pos=np.ones(3, bool)), ValueError,
                                "reduce='mean'"),
     "reduction": (lambda m: ji.at("z", reduce="median"), ValueError, "mean, max, sum, last"),
-    "traced layer of a capture": (lambda m: ji.at("z", layer=jnp.asarray(1)), ValueError,
-                                  "Capture all layers"),
+    "traced layer of a capture": (
+        lambda m: jax.vmap(lambda layer: ji.at("z", layer=layer))(jnp.arange(2)), ValueError,
+        "Capture all layers"),
+    "layer of a capture that is a bool": (lambda m: ji.at("z", layer=True), ValueError,
+                                          "Capture all layers"),
     "not captured": (lambda m: run(m, capture=["z"])[1]["q"], KeyError,
                      r"'q' was not captured.*capture=\['q'\]"),
     "resume beyond": (lambda m: ji.resume(m, jnp.ones((2, 3, 8)), 5), IndexError, "layer 5"),
+    "resume from a layer and a half": (lambda m: ji.resume(m, jnp.ones((2, 3, 8)), 1.9), ValueError,
+                                       "resume: layer is an int; got 1.9"),
+    "resume from an array of floats": (
+        lambda m: ji.resume(m, jnp.ones((2, 3, 8)), jnp.asarray(1.9)), ValueError, "is one int"),
+    "resume from text": (lambda m: ji.resume(m, jnp.ones((2, 3, 8)), "1"), ValueError,
+                         "is an int; got '1' of type str"),
+    "resume from a bool": (lambda m: ji.resume(m, jnp.ones((2, 3, 8)), True), ValueError,
+                           "is an int; got True"),
+    "layer of floats": (lambda m: ji.zero("z", layer=jnp.asarray(1.5)), ValueError,
+                        "layer is an int, several ints"),
+    "position of floats": (lambda m: ji.run(m, T, logits=1.5), ValueError, "ints or by a mask"),
+    "text in place of tokens": (lambda m: ji.run(m, "text"), ValueError, "Tokenize text first"),
     "resume of tokens": (lambda m: ji.resume(m, T, 1), ValueError, "For tokens use ji.run"),
     "edit behind a resumed run": (
         lambda m: ji.resume(m, jnp.ones((2, 3, 8)), 2, edits=[ji.zero("z", layer=1)]), ValueError,
@@ -105,6 +125,18 @@ CASES: dict[str, tuple[Any, type[Exception], str]] = {
                                       "14 more to read"),
     "negative steps": (lambda m: ji.generate(m, T, -1), ValueError, "0 or more"),
     "sampling without a key": (lambda m: ji.generate(m, T, 1, top_k=3), ValueError, "needs a key"),
+    "seed in place of a key": (lambda m: ji.generate(m, T, 1, key=7), ValueError,
+                               r"ji.generate\(..., key=jax.random.key\(7\)\)"),
+    "several keys": (lambda m: ji.generate(m, T, 1, key=jax.random.split(jax.random.key(0), 2)),
+                     ValueError, "from a key"),
+    "steps and a half": (lambda m: ji.generate(m, T, 1.5), ValueError, "steps is an int; got 1.5"),
+    "temperature of NumPy": (
+        lambda m: ji.generate(m, T, 1, key=jax.random.key(0), temperature=np.float32(-1)),
+        ValueError, "temperature must be above 0"),
+    "top_p of JAX": (
+        lambda m: ji.generate(m, T, 1, key=jax.random.key(0), top_p=jnp.asarray(1.5)), ValueError,
+        "top_p"),
+    "stops": (lambda m: ji.generate(m, T, 1, stop=[1, 40]), IndexError, r"0..39.*\[1, 40\]"),
     "temperature": (lambda m: ji.generate(m, T, 1, key=jax.random.key(0), temperature=0.0),
                     ValueError, "temperature must be above 0"),
     "top_p": (lambda m: ji.generate(m, T, 1, key=jax.random.key(0), top_p=1.5), ValueError, "top_p"),
@@ -120,6 +152,34 @@ CASES: dict[str, tuple[Any, type[Exception], str]] = {
         lambda m: ji.models.GPT2Config(vocab=9, ctx=4, d=8, layers=1, heads=2, act="gello"),
         ValueError, "no activation 'gello'.*gelu_new"),
 }  # fmt: skip
+
+
+BIG = 2**32
+WRAPS: dict[str, Any] = {
+    "pos": lambda m: run(m, ji.zero("resid_post", pos=BIG + 1, layer=0)),
+    "head": lambda m: run(m, ji.zero("z", head=np.uint64(BIG))),
+    "unit": lambda m: run(m, ji.zero("mlp_post", unit=[-BIG, 0])),
+    "query": lambda m: run(m, ji.zero("pattern", query=np.asarray([BIG]))),
+    "layer": lambda m: run(m, ji.zero("z", layer=BIG)),
+    "pos of a capture": lambda m: ji.at("z", pos=BIG),
+    "logits": lambda m: ji.run(m, T, logits=BIG),
+    "tokens": lambda m: ji.run(m, [1, BIG + 5]),
+    "unsigned tokens": lambda m: ji.generate(m, np.asarray([1, 2**63 + 5], np.uint64), 1),
+    "negative tokens": lambda m: ji.run(m, np.asarray([1, 5 - BIG])),
+    "tokens of sites": lambda m: ji.sites(m, [BIG]),
+    "stop": lambda m: ji.generate(m, T, 1, stop=BIG),
+    "resume": lambda m: ji.resume(m, jnp.ones((2, 3, 8)), BIG),
+    "answer": lambda m: ji.metrics.prob(BIG + 1),
+    "set": lambda m: ji.metrics.prob_diff([1], np.asarray([[BIG]])),
+    "text": lambda m: ji.metrics.cross_entropy(np.asarray([[1, BIG]])),
+    "pos of a metric": lambda m: ji.metrics.prob(1, pos=BIG),
+}
+
+
+@pytest.mark.parametrize("case", WRAPS)
+def test_ints_that_do_not_fit_are_not_wrapped(gpt2: Any, case: str) -> None:
+    with pytest.raises(IndexError, match=r"at most 32 bits|out of range"):
+        WRAPS[case](gpt2)
 
 
 @pytest.mark.parametrize("case", CASES)

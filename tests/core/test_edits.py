@@ -18,21 +18,95 @@ def captured(model: Any, tokens: Any, edits: Any, site: str) -> jax.Array:
 def test_equations(neox: Any, tokens: jax.Array) -> None:
     x = captured(neox, tokens, [], "resid_post[1]")
     v = jnp.linspace(-1.0, 1.0, x.shape[-1])
-    wide = jnp.broadcast_to(v, x.shape)
+    wide = jnp.broadcast_to(v.astype(x.dtype), x.shape)
     cases = {
         "add": (ji.add("resid_post", v, layer=1), x + wide),
         "scale": (ji.scale("resid_post", v, layer=1), x * wide),
         "replace": (ji.replace("resid_post", v, layer=1), wide),
         "zero": (ji.zero("resid_post", layer=1), jnp.zeros_like(x)),
-        "map": (ji.map("resid_post", lambda x, p: jnp.sin(x) * p, jnp.asarray(2.0), layer=1),
+        "map": (ji.map("resid_post", lambda x, p: jnp.sin(x) * p, jnp.asarray(2.0, x.dtype), layer=1),
                 2 * jnp.sin(x)),
     }  # fmt: skip
     for edit, want in cases.values():
         np.testing.assert_allclose(captured(neox, tokens, [edit], "resid_post[1]"), want, rtol=1e-6)
     gone = captured(neox, tokens, [ji.project_out("resid_post", v, layer=1)], "resid_post[1]")
-    np.testing.assert_allclose(jnp.einsum("bpd,d->bp", gone, v), 0, atol=1e-5)
+    np.testing.assert_allclose(jnp.einsum("bpd,d->bp", gone, v.astype(x.dtype)), 0, atol=1e-5)
     twice = [ji.project_out("resid_post", v, layer=1)] * 2
     np.testing.assert_allclose(captured(neox, tokens, twice, "resid_post[1]"), gone, atol=1e-6)
+
+
+def without(x: Any, directions: Any) -> np.ndarray:
+    """One QR projection in float64."""
+    q, r = np.linalg.qr(np.asarray(directions, np.float64).T)
+    q = q[:, np.abs(np.diag(r)) > 1e-5]
+    return np.asarray(x, np.float64) - np.asarray(x, np.float64) @ q @ q.T
+
+
+def test_several_directions_are_the_subspace_they_span(gpt2: Any, tokens: jax.Array) -> None:
+    _, acts = ji.run(gpt2, tokens, capture=["resid_post[0]", "z[1]"])
+    x, z = acts["resid_post[0]"], acts["z[1]"]
+    v = np.random.default_rng(0).normal(size=(5, 2, 8)).astype(np.float32)
+    v[:, 1] += 3 * v[:, 0]
+
+    def left(x: jax.Array, directions: Any) -> np.ndarray:
+        edit: Any = ji.project_out("resid_post", directions)
+        return np.asarray(edit.fn(x, jnp.asarray(edit.value)))
+
+    # As many directions as positions, layers or examples: the span all the same.
+    for count in (2, 3, 5):
+        set_ = v.reshape(10, 8)[:count]
+        np.testing.assert_allclose(left(x, set_), without(x, set_), atol=1e-4)
+    pair = v[0]
+    again = np.stack([pair[0], pair[0], 0 * pair[0], pair[1], pair[0] - 2 * pair[1]])
+    np.testing.assert_allclose(left(x, again), without(x, pair), atol=1e-4)
+    per_position = np.stack([without(x[:, p], v[p]) for p in range(5)], 1)
+    np.testing.assert_allclose(left(x, v), per_position, atol=1e-4)
+    per_head = np.stack([without(z[:, :, h], v[h, :1, :4]) for h in range(2)], 2)
+    np.testing.assert_allclose(left(z, v[:2, :1, :4]), per_head, atol=1e-4)
+    # Sets per layer, and one set at a site of heads.
+    edits = [ji.project_out("resid_post", v[:3, None, None]), ji.project_out("z", v[0, :, :4])]
+    first, other = (ji.run(gpt2, tokens, edits=[e], capture=["resid_post[0]", "z[1]"])[1] for e in edits)  # fmt: skip
+    np.testing.assert_allclose(first["resid_post[0]"], without(x, v[0]), atol=1e-4)
+    np.testing.assert_allclose(
+        jnp.einsum("...k,nk->...n", other["z[1]"], v[0, :, :4]), 0, atol=1e-4
+    )
+
+
+def test_subspaces_are_swept_and_differentiated(gpt2: Any, tokens: jax.Array) -> None:
+    sets = jax.random.normal(jax.random.key(0), (3, 2, 8), jnp.float32)
+    edit: Any = ji.project_out("resid_post", sets, layer=1)
+    patched = jax.vmap(lambda edit: ji.run(gpt2, tokens, edits=[edit], logits=-1)[0])(edit)
+    one, _ = ji.run(gpt2, tokens, edits=[ji.project_out("resid_post", sets[2], layer=1)], logits=-1)
+    np.testing.assert_allclose(patched[2], one, atol=1e-4)
+
+    x = captured(gpt2, tokens, [], "resid_post[1]")
+    loss = jax.jit(lambda v: jnp.sin(edit.fn(x, v)).sum())
+    grad = jax.jit(jax.grad(lambda v: jnp.sin(edit.fn(x, v)).sum()))
+    slope, along, step = grad(sets[0]), sets[1], np.float32(1e-2)
+    finite = (loss(sets[0] + step * along) - loss(sets[0] - step * along)) / (2 * step)
+    np.testing.assert_allclose((slope * along).sum(), finite, rtol=2e-2, atol=1e-2)
+    # The span does not change when one of its vectors moves within it, or grows.
+    for moved in (jnp.stack([sets[0, 1], 0 * sets[0, 1]]), sets[0]):
+        np.testing.assert_allclose((slope * moved).sum(), 0, atol=1e-3)
+    twice = jnp.stack([sets[0, 0], sets[0, 0]])
+    assert bool(jnp.isfinite(grad(twice)).all())
+
+
+def test_subspaces_of_bfloat16_accumulate_in_float32(tokens: jax.Array) -> None:
+    x, v = (jax.random.normal(jax.random.key(i), (3, 64), jnp.bfloat16) for i in range(2))
+    edit: Any = ji.project_out("resid_post", v)
+    want = without(x.astype(jnp.float32), v.astype(jnp.float32))
+    np.testing.assert_allclose(edit.fn(x, v), want, atol=1e-5)
+
+
+def test_axes_of_a_value_are_matched_from_the_last(gpt2: Any) -> None:
+    # Three positions, three layers, three examples: sizes decide nothing, the number of axes does.
+    tokens = np.asarray([[1, 2, 3], [4, 5, 6], [7, 8, 9]])
+    value = jnp.arange(24, dtype=jnp.float32).reshape(3, 8) / 8
+    # One per position, one per example, one per layer.
+    for wide in (value, value[:, None], value[:, None, None]):
+        got = captured(gpt2, tokens, [ji.replace("resid_post", wide)], "resid_post")
+        np.testing.assert_array_equal(got, jnp.broadcast_to(wide, got.shape))
 
 
 def test_edits_apply_in_order(gpt2: Any, tokens: jax.Array) -> None:
@@ -148,7 +222,7 @@ class Basis(eqx.Module):
 
 @pytest.mark.parametrize("layer", [None, 1, jnp.asarray(1)])
 def test_splice(gpt2: Any, tokens: jax.Array, layer: Any) -> None:
-    basis = Basis(jax.random.normal(jax.random.key(0), (8, 12)) / 4)
+    basis = Basis(jax.random.normal(jax.random.key(0), (8, 12), jnp.float32) / 4)
     plain, acts = ji.run(gpt2, tokens, capture=["resid_post[1]"])
     kept, _ = ji.run(gpt2, tokens, edits=[ji.splice("resid_post", basis, layer=layer, error=True)])  # fmt: skip
     np.testing.assert_array_equal(kept, plain)

@@ -27,6 +27,7 @@ def test_equals_running_the_growing_text(model: Any, tokens: jax.Array) -> None:
         ji.add("resid_post", direction, layer=1),
         ji.zero("z", layer=2, head=1, pos=3),
         ji.scale("pattern", 0.5, layer=jnp.asarray(0)),
+        ji.project_out("mlp_out", jnp.stack([direction, jnp.sin(direction)])),
     ]
     out = ji.generate(model, tokens, 4, edits=edits)
     assert out.dtype == jnp.int32 and out.shape == (2, 9)
@@ -38,7 +39,7 @@ def test_equals_running_the_growing_text(model: Any, tokens: jax.Array) -> None:
 
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_ragged_prompts_continue_as_if_alone(model: Any, side: str) -> None:
-    short, long = jnp.asarray([3, 4, 5]), jnp.asarray([1, 2, 3, 4, 5])
+    short, long = jnp.asarray([3, 4, 5], jnp.int32), jnp.asarray([1, 2, 3, 4, 5], jnp.int32)
     pads = jnp.zeros(2, jnp.int32)
     row = jnp.concatenate([pads, short] if side == "left" else [short, pads])
     real = np.ones((2, 5), bool)
@@ -54,6 +55,14 @@ def test_values_of_the_prompt_stay_with_the_prompt(gpt2: Any, tokens: jax.Array)
     same = [ji.replace("resid_post", acts["resid_post"])]
     np.testing.assert_array_equal(
         ji.generate(gpt2, tokens, 3, edits=same), ji.generate(gpt2, tokens, 3)
+    )
+    # So do directions per position.
+    direction = np.linspace(-1, 1, 8, dtype=np.float32)
+    per_position = ji.project_out("resid_mid", np.tile(direction, (5, 1, 1)), layer=0)
+    selected = ji.project_out("resid_mid", direction, layer=0, pos=np.arange(5))
+    np.testing.assert_array_equal(
+        ji.generate(gpt2, tokens, 3, edits=per_position),
+        ji.generate(gpt2, tokens, 3, edits=selected),
     )
 
 
@@ -80,6 +89,34 @@ def test_stop_and_choose(gpt2: Any, tokens: jax.Array) -> None:
     stop = int(plain[0, 6])
     out = np.asarray(ji.generate(gpt2, tokens, 6, stop=stop))
     assert (out[0, 6:] == stop).all()
+    several = np.asarray(ji.generate(gpt2, tokens, 6, stop=[stop, int(plain[1, 7])]))
+    for row, text in zip(several, plain, strict=True):
+        ends = [i for i in range(5, 11) if text[i] in (stop, plain[1, 7])]
+        np.testing.assert_array_equal(row[: ends[0]], text[: ends[0]])
+        assert (row[ends[0] :] == text[ends[0]]).all()
     least = ji.generate(gpt2, tokens, 2, choose=lambda key, logits: logits.argmin(-1))
     assert int(least[0, 5]) == int(ji.run(gpt2, tokens, logits=-1)[0][0].argmin())
     assert ji.generate(gpt2, tokens, 0).shape == (2, 5)
+
+
+def test_a_model_of_nan_says_so(gpt2: Any, tokens: jax.Array) -> None:
+    broken = jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), gpt2)
+    with pytest.raises(ValueError, match=r"logits are NaN.*all weights finite"):
+        ji.generate(broken, tokens, 1)
+    late = ji.add("embed", jnp.nan, pos=-1)
+    with pytest.raises(ValueError, match="what edits put in"):
+        ji.generate(gpt2, tokens, 1, key=jax.random.key(0), edits=[late])
+    traced = jax.vmap(lambda model: ji.generate(model, tokens, 1))
+    assert traced(jax.tree.map(lambda leaf: leaf[None], broken)).shape == (1, 2, 6)
+
+
+def test_options_as_numbers_of_numpy_and_jax(gpt2: Any, tokens: jax.Array) -> None:
+    def options(integer: Any, number: Any) -> dict[str, Any]:
+        return {"top_k": integer(5), "temperature": number(2.0), "top_p": number(0.75)}
+
+    key = jax.random.key(1)
+    want = ji.generate(gpt2, tokens, 3, key=key, stop=7, **options(int, float))
+    for integer, number in ((np.int64, np.float32), (jnp.asarray, jnp.asarray)):
+        given = options(integer, number)
+        got = ji.generate(gpt2, tokens, integer(3), key=key, stop=integer(7), **given)
+        np.testing.assert_array_equal(got, want)

@@ -153,7 +153,7 @@ def test_site_grads_are_derivatives(model: Any, tokens: jax.Array) -> None:
     key = jax.random.key(1)
     for name in names:
         assert acts[name].shape == grads[name].shape
-        along = jax.random.normal(key, grads[name].shape)
+        along = jax.random.normal(key, grads[name].shape, grads[name].dtype)
         along = along / jnp.linalg.norm(along.reshape(-1))
         if name.endswith("[1:3]"):
             edits = lambda t: [ji.add("mlp_out", t * along[i], layer=1 + i) for i in range(2)]  # noqa: B023
@@ -193,8 +193,9 @@ class EdgeMask(ji.Edit):
         if site in ("attn_out", "mlp_out"):
             return x, state.at[tap.layer].add(x)
         cut = (1 - self.keep)[:, tap.layer]
-        earlier = jnp.arange(cut.shape[0]) < tap.layer
-        lost = jnp.einsum("l,l...->...", jnp.where(earlier, cut, 0), state)
+        earlier = jnp.arange(cut.shape[0], dtype=jnp.int32) < tap.layer
+        cut = jnp.where(earlier, cut, 0).astype(x.dtype)
+        lost = jnp.einsum("l,l...->...", cut, state)
         lost = lost[..., None, :] if x.ndim > lost.ndim else lost
         return x - jnp.broadcast_to(lost, x.shape), state
 

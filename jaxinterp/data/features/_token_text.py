@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from ..._check import as_int32
+
 TOKEN_TEXT: dict[str, Callable[[str], bool]] = {
     "contains_digit": lambda s: any(c.isdigit() for c in s),
     "all_digits": lambda s: s.strip().isdigit(),
@@ -46,7 +48,7 @@ def of_tokens(
     if not np.issubdtype(tokens.dtype, np.integer):
         raise ValueError(f"of_tokens takes token ids of ints; got {tokens.dtype}.")
     ids, where = np.unique(tokens, return_inverse=True)
-    pieces = [_BYTE.sub("\ufffd", piece) for piece in tokenizer.tokens(ids.astype(np.int32))]
+    pieces = [_BYTE.sub("\ufffd", piece) for piece in tokenizer.tokens(as_int32(ids, "A token id"))]
     return {
         name: np.asarray([bool(ask(piece)) for piece in pieces], bool)[where].reshape(tokens.shape)
         for name, ask in (TOKEN_TEXT if predicates is None else predicates).items()
