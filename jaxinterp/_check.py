@@ -19,6 +19,30 @@ def concrete(value: Any) -> bool:
     return not isinstance(value, Tracer)
 
 
+def as_tokens(tokens: Any) -> jax.Array:
+    """Tokens or embeddings as an array. What a tokenizer takes, or returns in two parts, is refused."""
+    if isinstance(tokens, jax.Array):
+        return tokens
+    if (
+        isinstance(tokens, tuple)
+        and len(tokens) == 2
+        and str(getattr(tokens[1], "dtype", "")) == "bool"
+    ):
+        raise ValueError(
+            "This is a pair, the tokens and the mask of several texts; the model takes them apart: "
+            "tokens, mask = tokenizer(texts); ji.run(model, tokens, mask=mask)."
+        )
+    several = isinstance(tokens, list | tuple)
+    given = next((t for t in tokens if isinstance(t, str)), None) if several else tokens
+    if isinstance(given, str) or getattr(getattr(tokens, "dtype", None), "kind", "") in ("U", "T"):
+        call = "tokens, mask = tokenizer(texts)" if several else "tokenizer('some text')"
+        raise ValueError(
+            f"Tokens are ints (*batch, pos); got text{f', {given[:30]!r}' if isinstance(given, str) else ''}. "
+            f"Tokenize it first: {call}."
+        )
+    return jnp.asarray(tokens)
+
+
 def check_tokens(tokens: Any, config: Any, extra: int = 0) -> None:
     """Tokens `(*batch, pos)` of ints, or embeddings `(*batch, pos, d)`."""
     soft = jnp.issubdtype(tokens.dtype, jnp.floating)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from ._check import check_mask, check_tokens
+from ._check import as_tokens, check_mask, check_tokens
 from ._edit import Edit, resolve_edits
 from ._engine import Engine
 from ._survey import gather_edits, layer_count, shared_context, survey
@@ -55,7 +55,7 @@ def generate(
     """
     model, own, asked = gather_edits(model, edits)
     edits = own + asked
-    tokens = tokens if isinstance(tokens, jax.Array) else jnp.asarray(tokens)
+    tokens = as_tokens(tokens)
     if not jnp.issubdtype(tokens.dtype, jnp.integer):
         raise ValueError(f"generate continues token ids (*batch, pos); got dtype {tokens.dtype}.")
     steps = int(steps)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
 from ._acts import Acts, At, as_requests, check_captures
+from ._check import as_tokens
 from ._edit import Edit
 from ._edits import add
 from ._run import run
@@ -51,7 +52,7 @@ def site_grads(
     Law: the derivative of the metric along `ji.add(site, t * v)` at `t = 0` is `(grad * v).sum()`.
     """
     requests = as_requests(at)
-    tokens = tokens if isinstance(tokens, jax.Array) else jnp.asarray(tokens)
+    tokens = as_tokens(tokens)
     base, own, edits = gather_edits(model, edits)
     for request in requests:
         if request.pos is not None or request.reduce is not None:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from ._acts import Acts, At, as_requests, check_captures
-from ._check import check_index, check_mask, check_selector, check_tokens, concrete
+from ._check import as_tokens, check_index, check_mask, check_selector, check_tokens, concrete
 from ._edit import Edit, resolve_edits
 from ._engine import Engine
 from ._survey import context, gather_edits, layer_count, survey
@@ -75,7 +75,7 @@ def _request(
     """What a run was asked for, checked and in one form."""
     model, own, asked = gather_edits(model, edits)
     edits = own + asked
-    tokens = tokens if isinstance(tokens, jax.Array) else jnp.asarray(tokens)
+    tokens = as_tokens(tokens)
     check_tokens(tokens, model.config)
     if mask is not None:
         mask = mask if isinstance(mask, jax.Array) else jnp.asarray(mask)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
+from ._check import as_tokens
 from ._edit import Edit, check_edit
 from ._sites import SITES, axes_of, is_per_layer
 from ._tap import SurveyTap
@@ -125,7 +126,7 @@ def sites(model: Any, tokens: Any = None) -> Listing:
     if tokens is None:
         tokens = jax.ShapeDtypeStruct((8,), jnp.int32)
     elif not hasattr(tokens, "shape"):
-        tokens = jnp.asarray(tokens, jnp.int32)
+        tokens = as_tokens(tokens)
     layers = layer_count(model)
     listing = Listing()
     for name, struct in survey(model, tokens, edits).items():

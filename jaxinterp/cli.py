@@ -150,8 +150,8 @@ def probe(
     """Find the neurons of MODEL that tell the classes in DATA apart, and how few suffice.
 
     DATA is a folder with one file per class, such as de.txt and fr.txt (documents parted by blank
-    lines, or one to a line), or files; .jsonl with {"text": ..., "label": ...} on each line; each also
-    .xz or .gz. Each class is told from the rest. No document is both learned from and tested on.
+    lines, or one to a line), or files; .jsonl, .csv and .tsv with a "text" and a "label" on each line;
+    each also .xz or .gz; .parquet. Each class is told from the rest. No document is both learned from and tested on.
 
     With --out the study is resumable: the same command goes on where it was interrupted.
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from .._check import check_mask, check_tokens
+from .._check import as_tokens, check_mask, check_tokens
 from .._run import run
 
 KINDS = ("previous", "duplicate", "prefix", "induction", "current", "first")
@@ -109,7 +109,7 @@ def detector_scores(
 
 def _checked(model: Any, tokens: Any, mask: Any) -> tuple[Array, Array]:
     """Tokens and mask with one batch axis."""
-    tokens = tokens if isinstance(tokens, jax.Array) else jnp.asarray(tokens)
+    tokens = as_tokens(tokens)
     check_tokens(tokens, model.config)
     if jnp.issubdtype(tokens.dtype, jnp.floating):
         raise ValueError("Heads are scored on token ids (*batch, pos); got embeddings.")

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._check import check_tokens
+from .._check import as_tokens, check_tokens
 from .._run import run
 from ._prompts import repeated_tokens
 
@@ -34,7 +34,7 @@ def icl_score(
     Law: `sign=-1` is its negative; on `repeated_tokens`, late in the second round against early in the
     first, an induction model is strongly negative.
     """
-    tokens = tokens if isinstance(tokens, jax.Array) else jnp.asarray(tokens)
+    tokens = as_tokens(tokens)
     check_tokens(tokens, model.config)
     size = tokens.shape[-1]
     if not 1 <= early < late < size:

@@ -16,7 +16,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from .._acts import at
-from .._check import as_selector, check_selector
+from .._check import as_selector, as_tokens, check_selector
 from .._engine import ENDS
 from .._run import resume, run
 from .._survey import Intervened, gather_edits, layer_count
@@ -138,10 +138,6 @@ def reader_of(model: Any, edits: Any) -> Any:
     base, own, asked = gather_edits(model, edits)
     behind = tuple(edit for edit in own + asked if any(site in ENDS for site in edit.sites))
     return Intervened(base, behind) if behind else base
-
-
-def as_tokens(tokens: Any) -> Array:
-    return tokens if isinstance(tokens, jax.Array) else jnp.asarray(tokens)
 
 
 def as_positions(tokens: Array, pos: Any) -> tuple[Any, bool]:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from .._check import check_mask, check_tokens
+from .._check import as_tokens, check_mask, check_tokens
 from ._read import token_shape
 
 
@@ -44,7 +44,7 @@ def batches(stream: Any, key: Any, start: int, steps: int, config: Any) -> Itera
 def as_batch(item: Any, config: Any) -> tuple[Array, Array | None]:
     """Tokens and mask of one item: tokens, or the pair that `tokenizer([...])` returns."""
     tokens, mask = item if isinstance(item, tuple) else (item, None)
-    tokens = tokens if isinstance(tokens, jax.Array) else jnp.asarray(tokens)
+    tokens = as_tokens(tokens)
     check_tokens(tokens, config)
     if mask is not None:
         mask = mask if isinstance(mask, jax.Array) else jnp.asarray(mask)

@@ -10,13 +10,12 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from .._acts import take_positions
-from .._check import as_selector, concrete
+from .._check import as_selector, as_tokens, concrete
 from ._read import (
     Lens,
     LogitLens,
     Streams,
     as_positions,
-    as_tokens,
     capture,
     drop_position,
     over_rows,

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from .._acts import at
+from .._check import as_tokens
 from .._run import run
 from .._sites import axes_of, is_per_layer, parse
 from ..metrics import as_metric
@@ -144,7 +145,7 @@ def mean_activations(
     total, count = None, None
     for item in batches:
         tokens, mask = item if isinstance(item, tuple) else (item, None)
-        tokens = jnp.atleast_2d(jnp.asarray(tokens))
+        tokens = jnp.atleast_2d(as_tokens(tokens))
         one, real = _sums(model, tokens, mask, base, by_position)
         if total is not None and one.shape != total.shape:
             raise ValueError("by_position=True needs prompts of one length in all batches.")

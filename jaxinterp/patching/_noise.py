@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._check import as_selector, check_selector, check_tokens
+from .._check import as_selector, as_tokens, check_selector, check_tokens
 from .._run import run
 
 
@@ -41,7 +41,7 @@ def noised(
 
     Law: other positions keep their embeddings, and `scale=0` keeps all.
     """
-    tokens = jnp.asarray(tokens)
+    tokens = as_tokens(tokens)
     check_tokens(tokens, model.config)
     if tokens.ndim != 1:
         raise ValueError(

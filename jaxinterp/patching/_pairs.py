@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._check import check_mask, check_tokens
+from .._check import as_tokens, check_mask, check_tokens
 
 DIRECTIONS = ("denoise", "noise")
 
@@ -72,7 +72,7 @@ def make_pair(model: Any, clean: Any, corrupt: Any, mask: Any, direction: str) -
 
 
 def _prompts(tokens: Any, config: Any) -> Any:
-    tokens = tokens if isinstance(tokens, jax.Array) else jnp.asarray(tokens)
+    tokens = as_tokens(tokens)
     check_tokens(tokens, config)
     return tokens
 
