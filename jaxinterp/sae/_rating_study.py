@@ -70,8 +70,9 @@ def rating_study(
     if not groups:
         raise ValueError('A study has groups: {"features": (sae, "resid_post[2]"), "neurons": ...}.')  # fmt: skip
     found = {}
-    for name, (sae, site) in groups.items():
-        read = Corpus(sae, model, tokens, site, mask, real)
+    # All are checked before the first is read.
+    reads = [Corpus(sae, model, tokens, site, mask, real) for sae, site in groups.values()]
+    for read, (name, (sae, site)) in zip(reads, groups.items(), strict=True):
         # One generator for every group: what is drawn does not depend on their order.
         rng = np.random.default_rng(seed)
         some = rng.permutation(sae.features)[: 4 * units]
