@@ -25,7 +25,16 @@ def metrics(
     examples), `roc_auc` (ties count half), `pr_auc` (trapezoid), `average_precision` (steps),
     `log_loss` (nats, of the sigmoid of the score, which is never cut off as probabilities near 0 are),
     the counts `tp`, `fp`, `fn`, `tn` and `positive_share`. With `bootstrap` also `intervals`: a dict
-    from measure to (low, high) at the `level`.
+    from measure to (low, high), the percentiles of the resamples that aim at `level`. Of few examples
+    they are too narrow, and of a probe that makes almost no errors they nearly vanish: resamples hold
+    no error that the examples do not. Measured for F1 at 0.95, how often they hold the true one:
+
+    | positives, negatives | recall 0.6, false alarms 0.1 | 0.9, 0.05 | 0.98, 0.005 |
+    |---|---|---|---|
+    | 10, 40 | 0.93 | 0.85 | 0.33 |
+    | 20, 80 | 0.95 | 0.93 | 0.54 |
+    | 50, 200 | 0.94 | 0.95 | 0.86 |
+    | 200, 800 | 0.94 | 0.95 | 0.94 |
 
     **Raises:** ValueError for one class only, lengths that differ, scores that are not finite.
 

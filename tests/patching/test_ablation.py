@@ -99,14 +99,14 @@ DRAWS: dict[str, Any] = {
 )
 def test_intervals_cover_what_the_documentation_says(count: int) -> None:
     """The table of the docstring, measured anew."""
-    rng, cells = np.random.default_rng(0), 2000 if count == 8 else 8000
+    rng, cells = np.random.default_rng(0), 8000
     rows = re.findall(
         r"\| (\d+) \| (\w+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|", P.statistics.__doc__
     )
     told = {name: list(map(float, shares)) for n, name, *shares in rows if int(n) == count}
     drawn = np.stack([DRAWS[name][0](rng, (cells, count)) - DRAWS[name][1] for name in told])
     for at, interval in enumerate(("t", "bca", "percentile")):
-        found = P.statistics(drawn.astype(np.float32), key=jax.random.key(0), draws=500, interval=interval)  # fmt: skip
+        found = P.statistics(drawn.astype(np.float32), key=jax.random.key(0), draws=1000, interval=interval)  # fmt: skip
         covered = ((np.asarray(found.low) <= 0) & (np.asarray(found.high) >= 0)).mean(1)
         for name, share in zip(told, covered, strict=True):
             assert abs(share - told[name][at]) < 0.02, (interval, name, share)

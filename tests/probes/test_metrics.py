@@ -1,5 +1,6 @@
 """Metrics where they are hard to define, of many scores at once, and their intervals."""
 
+import re
 import time
 import warnings
 
@@ -10,6 +11,7 @@ from scipy.stats import pearsonr, spearmanr
 from sklearn import metrics as sk
 
 from jaxinterp import probes
+from jaxinterp.probes import _cell
 
 Y = np.array([0, 0, 0, 1, 1, 0, 1, 0, 1, 0])
 HARD = {
@@ -155,3 +157,23 @@ def test_a_thousand_resamples_are_quick() -> None:
     began = time.process_time()
     probes.metrics(y, y + rng.normal(size=5000), bootstrap=1000, key=jax.random.key(0))
     assert time.process_time() - began < 5  # 0.7 s; one by one it was far more
+
+
+def test_intervals_cover_what_the_docstring_says() -> None:
+    """The table for F1, of classes whose examples are told right at given rates."""
+    rows = re.findall(
+        r"\| (\d+), (\d+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|", probes.metrics.__doc__
+    )
+    assert len(rows) == 4
+    rng = np.random.default_rng(0)
+    for up, down, *told in ([int(a), int(b), *map(float, rest)] for a, b, *rest in rows):
+        for (recall, false), share in zip(((0.6, 0.1), (0.9, 0.05), (0.98, 0.005)), told, strict=True):  # fmt: skip
+            true = 2 * up * recall / (up * recall + down * false + up)
+            held = 0
+            for _ in range(400):
+                tp, fp = rng.binomial(up, recall), rng.binomial(down, false)
+                counts = {"tp": tp, "fp": fp, "fn": up - tp, "tn": down - fp}
+                key = jax.random.key(int(rng.integers(2**31)))
+                low, high = _cell.intervals(counts, 300, key)["f1"]
+                held += low <= true <= high
+            assert abs(held / 400 - share) < 0.05, (up, down, recall, held / 400, share)
