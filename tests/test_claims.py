@@ -117,7 +117,7 @@ def marked(claim: Claim) -> Any:
     return pytest.param(claim, marks=marks, id=f"{claim.page}: {claim.text[:40]}")
 
 
-@pytest.mark.parametrize("claim", map(marked, CLAIMS))
+@pytest.mark.parametrize("claim", [marked(each) for each in CLAIMS])
 def test_a_claim_holds(claim: Claim) -> None:
     text = (DOCS / f"{claim.page}.md").read_text()
     found = re.findall(re.escape(claim.text).replace(r"\{\}", NUMBER), text)
