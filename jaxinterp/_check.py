@@ -22,6 +22,35 @@ def concrete(value: Any) -> bool:
     return not isinstance(value, Tracer)
 
 
+def as_tokens(tokens: Any) -> Any:
+    """Token ids as int32, or embeddings, of whatever holds them: lists, NumPy, JAX, PyTorch.
+
+    What a tokenizer takes, or returns in two parts, is refused.
+    """
+    if (
+        isinstance(tokens, tuple)
+        and len(tokens) == 2
+        and str(getattr(tokens[1], "dtype", "")) == "bool"
+    ):
+        raise ValueError(
+            "This is a pair, the tokens and the mask of several texts; the model takes them apart: "
+            "tokens, mask = tokenizer(texts); ji.run(model, tokens, mask=mask)."
+        )
+    several = isinstance(tokens, list | tuple)
+    given = next((t for t in tokens if isinstance(t, str)), None) if several else tokens
+    if isinstance(given, str) or getattr(getattr(tokens, "dtype", None), "kind", "") in ("U", "T"):
+        call = "tokens, mask = tokenizer(texts)" if several else "tokenizer('some text')"
+        raise ValueError(
+            f"Tokens are ints (*batch, pos); got text{f', {given[:30]!r}' if isinstance(given, str) else ''}. "
+            f"Tokenize it first: {call}."
+        )
+    tokens = as_array(tokens)
+    if jnp.issubdtype(tokens.dtype, jnp.integer):
+        return jnp.asarray(as_int32(tokens, "A token id"))
+    # What is no number stays as it is, for `check_tokens` to say so.
+    return tokens if tokens.dtype.kind in "OSU" else jnp.asarray(tokens)
+
+
 def check_tokens(tokens: Any, config: Any, extra: int = 0) -> None:
     """Tokens `(*batch, pos)` of ints, or embeddings `(*batch, pos, d)`."""
     soft = jnp.issubdtype(tokens.dtype, jnp.floating)
@@ -129,15 +158,6 @@ def as_selector(value: Any, what: str = "A selector") -> Any:
     """Ints or a mask as an array leaf, ints as int32."""
     value = as_array(value)
     return as_int32(value, what) if jnp.issubdtype(value.dtype, jnp.integer) else value
-
-
-def as_tokens(tokens: Any) -> Any:
-    """Token ids as int32, or embeddings, of whatever holds them: lists, NumPy, JAX, PyTorch."""
-    tokens = as_array(tokens)
-    if jnp.issubdtype(tokens.dtype, jnp.integer):
-        return jnp.asarray(as_int32(tokens, "A token id"))
-    # What is no number stays as it is, for `check_tokens` to say so.
-    return tokens if tokens.dtype.kind in "OSU" else jnp.asarray(tokens)
 
 
 def as_mask(mask: Any) -> Any:

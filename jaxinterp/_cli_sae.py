@@ -66,7 +66,7 @@ def _packed(tokenizer: Any, model: Any, data: Any, ctx: int, most: int, chars: i
 @click.option("--matmul", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True)  # fmt: skip
 @click.option("--ctx", type=click.IntRange(min=4), default=128, show_default=True, help="Tokens of a context.")  # fmt: skip
 @click.option("--most", type=click.IntRange(min=1), help="Documents of each file. [default: all]")
-@click.option("--field", default="text", show_default=True, help="The field of JSON lines that holds the text.")  # fmt: skip
+@click.option("--field", default="text", show_default=True, help="The field of a line, or the column of a table, that holds the text.")  # fmt: skip
 @click.option("--held", type=click.IntRange(min=0), default=32, show_default=True, help="Contexts at the end that are not trained on: the dictionary is judged on them.")  # fmt: skip
 @click.option("--every", type=click.IntRange(min=0), default=1000, show_default=True, help="Judge it after so many steps.")  # fmt: skip
 @click.option("--store", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Train from a folder that save_activations wrote; DATA is then only judged on.")  # fmt: skip
@@ -77,8 +77,8 @@ def _packed(tokenizer: Any, model: Any, data: Any, ctx: int, most: int, chars: i
 def train(model: str, data: tuple[Path, ...], **options: Any) -> None:
     """Train a sparse dictionary on a site of MODEL, reading the texts of DATA.
 
-    DATA is files or folders: .txt (documents parted by blank lines, or one to a line), .jsonl with
-    {"text": ...} on each line, each also .xz or .gz; or one .npy of token ids (seq, pos), which is
+    DATA is files or folders: .txt (documents parted by blank lines, or one to a line), .jsonl, .csv
+    and .tsv with a "text" on each line, each also .xz or .gz; .parquet; or one .npy of token ids (seq, pos), which is
     read as it is needed. It is packed into full contexts, and shuffled.
 
     The same command goes on where it was interrupted, to the same weights. OUT is then a dictionary

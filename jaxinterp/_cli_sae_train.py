@@ -74,7 +74,7 @@ def _contexts(
 
     if not data:
         return None, None
-    if data[0].suffix == ".npy":
+    if data[0].suffix.lower() == ".npy":
         if len(data) > 1:
             raise ValueError("Give one .npy of token ids, or texts; not several.")
         tokens = np.load(data[0], mmap_mode="r")

@@ -83,7 +83,7 @@ def sites(model: str, length: int) -> None:
 @click.argument("text")
 @click.option("--top", type=click.IntRange(min=1), default=5, show_default=True, help="How many guesses to show per layer.")  # fmt: skip
 @click.option("--bos/--no-bos", default=False, show_default=True, help="Put the model's first-token marker before the text.")  # fmt: skip
-@click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Also write the whole table (layer, position) to this file.")  # fmt: skip
+@click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Also write the whole table (layer, position) to this file: .html, or a picture (.png, .pdf).")  # fmt: skip
 def lens(model: str, text: str, top: int, bos: bool, html: Path | None) -> None:
     """Show what each layer of MODEL would say after TEXT (the logit lens).
 
@@ -150,8 +150,8 @@ def probe(
     """Find the neurons of MODEL that tell the classes in DATA apart, and how few suffice.
 
     DATA is a folder with one file per class, such as de.txt and fr.txt (documents parted by blank
-    lines, or one to a line), or files; .jsonl with {"text": ..., "label": ...} on each line; each also
-    .xz or .gz. Each class is told from the rest. No document is both learned from and tested on.
+    lines, or one to a line), or files; .jsonl, .csv and .tsv with a "text" and a "label" on each line;
+    each also .xz or .gz; .parquet. Each class is told from the rest. No document is both learned from and tested on.
 
     With --out the study is resumable: the same command goes on where it was interrupted.
 
@@ -166,10 +166,12 @@ def probe(
 
     from . import data as texts
     from . import load, probes, viz
+    from .data._lines import Writer as JsonLines
 
-    for path in (out, plot):
-        if path is not None and not path.parent.is_dir():
-            raise FileNotFoundError(f"There is no folder {str(path.parent)!r} to write {path.name!r} into. Create it first.")  # fmt: skip
+    if plot is not None:
+        viz.check_page(plot)
+    if out is not None:
+        JsonLines(out)  # its name is checked before anything runs
     documents = list(texts.read_texts(*data, most=most, chars=chars, key=seed))
     classes = sorted({str(document.label) for document in documents})
     if len(classes) < 2:

@@ -1,6 +1,7 @@
 """The command line: help for newcomers, the library's errors as one message, `python -m` the same."""
 
 import itertools
+import re
 import subprocess
 import sys
 
@@ -163,3 +164,23 @@ def test_python_m_is_the_same():
         [sys.executable, "-m", "jaxinterp", "--help"], capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0 and "jaxinterp tour" in done.stdout and not done.stderr
+
+
+@pytest.mark.parametrize(
+    "command, words",
+    [
+        (("tour", "--out", "x.png"), "is HTML, and 'x.png' is named otherwise.*'x.html'"),
+        (("probe", "tiny", "texts", "--plot", "x.pdf"), "is HTML.*'x.html'"),
+        (("probe", "tiny", "texts", "--out", "x.html"), "JSON lines.*'x.jsonl'"),
+    ],
+)
+def test_a_name_says_what_is_written(command, words):
+    """Refused before anything is loaded."""
+    text = call(*command, code=2)
+    assert re.search(words, text, re.S), text
+
+
+def test_a_lens_as_a_picture(folder, tmp_path):
+    pytest.importorskip("matplotlib")
+    call("lens", folder / "model", "high", "--html", tmp_path / "x.png")
+    assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")

@@ -9,6 +9,8 @@ from typing import Any
 
 from ._files import sync_folder
 
+_OTHERS = (".html", ".htm", ".png", ".pdf", ".svg", ".jpg", ".csv", ".npy", ".parquet")
+
 
 class BadRecords(ValueError):
     """A file that holds no records, or those of another study."""
@@ -27,6 +29,8 @@ class Writer:
             raise FileNotFoundError(f"There is no folder {str(self.path.parent)!r} to write {self.path.name!r} into. Create it first.")  # fmt: skip
         if self.path.is_dir():
             raise BadRecords(f"{self.path} is a folder; records go to a file: results.jsonl.")
+        if self.path.suffix.lower() in _OTHERS:
+            raise BadRecords(f"Records are JSON lines, and {self.path.name!r} is the name of something else. Write them to {str(self.path.with_suffix('.jsonl'))!r}.")  # fmt: skip
 
     def __enter__(self) -> "Writer":
         new = not self.path.exists()

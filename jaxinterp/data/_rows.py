@@ -59,5 +59,11 @@ def _documents(
         if not isinstance(row[text], str):
             raise ValueError(f"The column {text!r} holds {type(row[text]).__name__} in row {number}, not texts.")  # fmt: skip
         if row[text].strip():
-            of = None if group is None else str(row[group])
-            yield Document(row[text], None if label is None else row[label], of)
+            of = None if group is None or missing(row[group]) else str(row[group])
+            kind = None if label is None or missing(row[label]) else row[label]
+            yield Document(row[text], kind, of)
+
+
+def missing(value: Any) -> bool:
+    """None, or the NaN that tables hold in its place."""
+    return value is None or value != value

@@ -1,9 +1,6 @@
 """Texts from files, one document after another, each with its label and a group of its own."""
 
 import dataclasses
-import gzip
-import json
-import lzma
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,9 +10,9 @@ import numpy as np
 
 from ._corpus import Corpus, Document
 from ._rng import generator
+from ._sources import DAMAGED, PLAIN, damaged, files, kind, opened
+from ._tables import table
 
-KINDS = (".txt", ".jsonl")
-PACKED = {".xz": lzma.open, ".gz": gzip.open}
 _CHUNK = 1 << 20
 
 
@@ -34,9 +31,11 @@ def read_texts(
 
     **Arguments:**
 
-    - `paths`: files, or folders of which every file is read in the order of names. `de.txt`,
-      `de.txt.xz`, `de.jsonl.gz`: the label is what stands before the first dot. A line of `.jsonl`
-      is `{"text": ...}`, with a `"label"` and a `"group"` of its own if it has one.
+    - `paths`: files, or folders of which every file with texts is read in the order of names (a
+      warning names the others). `de.txt`, `de.txt.xz`, `de.jsonl.gz`: the label is what stands before
+      the first dot. A line of `.jsonl`, `.csv`, `.tsv` and a row of `.parquet` (with pyarrow, which
+      `pip install datasets` brings) has a `"text"`, and a `"label"` and a `"group"` of its own if they
+      are not empty; the first line of `.csv` names its columns.
     - `most`: documents of each file; without a `key` the first ones, with a `key` (a JAX key or an
       int) drawn from the whole file, in its order.
     - `chars`: an excerpt of so many characters of each document: from its beginning, with a `key`
@@ -44,13 +43,14 @@ def read_texts(
     - `least`: documents of fewer characters are left out.
     - `separator`: between the documents of a `.txt`. None: a line with one NUL character if the
       file's first megabyte has one, else blank lines, else every line is a document.
-    - `text`: the field of a line of `.jsonl` that holds the text.
+    - `text`: the field of a line, or the column of a table, that holds the text.
 
     **Returns:** an iterator of `Document`s. `group` is the file and the number of the document, so
     that `split` never parts what came from one.
 
     **Raises:** `FileNotFoundError` for a path that is not there; `ValueError` for a folder without
-    texts, other kinds of files, text that is not UTF-8, lines that are no JSON.
+    texts, other kinds of files, text that is not UTF-8, lines that are no JSON; `ImportError` for
+    `.parquet` without pyarrow.
 
     ```python
     documents = ji.data.read_texts("languages", most=300, chars=2000, key=0)
@@ -64,7 +64,7 @@ def read_texts(
     for name, value in (("most", most), ("chars", chars), ("least", least)):
         if value is not None and value < 1:
             raise ValueError(f"{name} counts from 1; got {name}={value}.")
-    return _documents(_files(paths), most, chars, least, key, separator, text)
+    return _documents(files(paths), most, chars, least, key, separator, text)
 
 
 def take(corpus: Corpus, rows: Any) -> Corpus:
@@ -91,36 +91,8 @@ def take(corpus: Corpus, rows: Any) -> Corpus:
     return dataclasses.replace(corpus, **{name: getattr(corpus, name)[rows] for name in arrays})
 
 
-def _files(paths: Any) -> list[Path]:
-    found: list[Path] = []
-    for path in map(Path, paths):
-        if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if p.is_file() and _kind(p))
-            if not inside:
-                raise ValueError(
-                    f"{path} holds no text: one file per class is wanted, such as de.txt and fr.txt "
-                    f"({', '.join(KINDS)}, each also .xz or .gz)."
-                )
-            found += inside
-        elif not path.is_file():
-            raise FileNotFoundError(f"There is no file or folder {path} to read texts from.")
-        elif not _kind(path):
-            raise ValueError(
-                f"{path} is no text that can be read: {', '.join(KINDS)}, each also .xz or .gz."
-            )
-        else:
-            found.append(path)
-    return found
-
-
-def _kind(path: Path) -> str:
-    """.txt, .jsonl, or nothing for other files."""
-    inner = Path(path.stem) if path.suffix in PACKED else path
-    return inner.suffix if inner.suffix in KINDS and not path.name.startswith(".") else ""
-
-
 def _documents(
-    files: list[Path],
+    paths: list[Path],
     most: int | None,
     chars: int | None,
     least: int,
@@ -129,7 +101,7 @@ def _documents(
     field: str,
 ) -> Iterator[Document]:
     seeds = None if key is None else [int(i) for i in generator(key).integers(2**32, size=4)]
-    for path in files:
+    for path in paths:
         rng = None if seeds is None else np.random.default_rng([*seeds, *path.name.encode()])
         long = (d for d in _read(path, separator, field) if len(d.text) >= least)
         for document in _drawn(long, most, rng):
@@ -138,42 +110,18 @@ def _documents(
 
 
 def _read(path: Path, separator: str | None, field: str) -> Iterator[Document]:
-    label = path.name.split(".")[0]
-    opened: Any = PACKED.get(path.suffix, open)(path, "rt", encoding="utf-8")  # type: ignore[operator]
-    number = 0
-    with opened as file:
-        try:
-            if _kind(path) == ".jsonl":
-                yield from _lines(path, file, label, field)
-                return
+    if kind(path) != PLAIN:
+        yield from table(path, field)
+        return
+    label, number = path.name.split(".")[0], 0
+    try:
+        with opened(path) as file:
             for text in _parted(file, separator):
                 if text.strip():
                     yield Document(text, label, f"{path.name}:{number}")
                     number += 1
-        except (UnicodeDecodeError, lzma.LZMAError, gzip.BadGzipFile, EOFError) as error:
-            raise ValueError(f"{path} is no UTF-8 text, or its compression is damaged ({error}).") from error  # fmt: skip
-
-
-def _lines(path: Path, file: Any, label: str, field: str) -> Iterator[Document]:
-    for number, line in enumerate(file):
-        if not line.strip():
-            continue
-        try:
-            found = json.loads(line)
-        except ValueError as error:
-            raise ValueError(f"{path}, line {number + 1} is no JSON ({error}).") from error
-        if not isinstance(found, dict) or not isinstance(found.get(field), str):
-            raise ValueError(
-                f'{path}, line {number + 1}: a line is {{"{field}": "...", "label": "..."}}; got '
-                f"{line.strip()[:60]}. Name another field: text='content'."
-            )
-        if found[field].strip():
-            group = found.get("group")
-            yield Document(
-                found[field],
-                str(found.get("label", label)),
-                f"{path.name}:{number}" if group is None else str(group),
-            )
+    except DAMAGED as error:
+        raise damaged(path, error) from error
 
 
 def _parted(file: Any, separator: str | None) -> Iterator[str]:

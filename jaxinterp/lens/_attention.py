@@ -9,13 +9,13 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from .._acts import at
-from .._check import check_index
+from .._check import as_tokens, check_index
 from .._positions import take_positions
 from .._run import run
 from .._survey import split_edits
 from ..weights._leaves import check_layout, wide
 from ._logit import component_directions, read_component
-from ._read import as_positions, as_tokens, token_shape
+from ._read import as_positions, token_shape
 
 
 class HeadTokens(eqx.Module):

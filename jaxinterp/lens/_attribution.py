@@ -9,14 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._check import concrete
+from .._check import as_tokens, concrete
 from .._survey import split_edits
 from ..weights import Components
 from ..weights._decompose import _by_head, _by_layer, _by_neuron
 from ..weights._leaves import check_layout, wide
 from ..weights._stream import Reader, capture_stream
 from ._logit import unembedding
-from ._read import as_positions, as_tokens, token_shape
+from ._read import as_positions, token_shape
 
 PARTS = {
     "layer": (("attn_out", "mlp_out"), _by_layer),

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._check import as_tokens
 from .._run import run
-from ._read import as_tokens, token_shape
+from ._read import token_shape
 
 
 class AffineMap(eqx.Module):

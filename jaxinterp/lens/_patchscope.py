@@ -14,12 +14,12 @@ import numpy as np
 from jaxtyping import Array
 
 from .._acts import at
-from .._check import as_selector, check_index, check_selector, concrete
+from .._check import as_selector, as_tokens, check_index, check_selector, concrete
 from .._edits import replace
 from .._generate import generate
 from .._run import run
 from .._survey import layer_count
-from ._read import as_tokens, token_shape
+from ._read import token_shape
 
 PROMPTS = {
     "identity": "cat -> cat\n1135 -> 1135\nhello -> hello\n?",

@@ -14,13 +14,13 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._acts import at
-from .._check import as_int32
+from .._check import as_int32, as_tokens
 from .._edit import Edit
 from .._edits import _number
 from .._edits import map as map_site
 from .._run import run
 from .._survey import split_edits
-from ._read import LogitLens, Streams, as_tokens, capture, drop_position, over_rows
+from ._read import LogitLens, Streams, capture, drop_position, over_rows
 
 
 def soft_prompt(model: Any, prefix: Any, tokens: Any) -> Float[Array, "*batch total d"]:

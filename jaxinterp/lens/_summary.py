@@ -9,14 +9,13 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from .._check import as_mask, as_selector, concrete
+from .._check import as_mask, as_selector, as_tokens, concrete
 from .._positions import take_positions
 from ._read import (
     Lens,
     LogitLens,
     Streams,
     as_positions,
-    as_tokens,
     capture,
     drop_position,
     over_rows,

@@ -21,7 +21,7 @@ from .._survey import layer_count, split_edits, survey
 from ..metrics import Metric, as_metric
 from ._attribution_program import Options, attribute
 from ._attribution_qk import KEYS, QUERIES
-from ._grid import Grid, make_grid
+from ._grid import Grid, check_stackable, make_grid
 from ._pairs import make_pair
 
 PATHS = (None, "input", "site")
@@ -184,15 +184,9 @@ def _attribute(
     batch, count = pair.batch, layer_count(inner)
     shapes = survey(inner, pair.target, own)
     names = (site,) if isinstance(site, str) else tuple(site)
-    if not names:
-        raise ValueError("site names a site, or several: site=('z', 'q', 'k', 'v'); got none.")
     grids = [make_grid(name, over, shapes, count, batch, window, pair.mask) for name in names]
     _check_options(options, grids, own)
-    if len({grid.sizes for grid in grids}) > 1:
-        sizes = ", ".join(f"{grid.site} {grid.sizes}" for grid in grids)
-        raise ValueError(
-            f"Several sites come stacked, so they need equal axes; got {sizes}. Ask for them one by one."
-        )
+    check_stackable(grids)
     # What makes no difference to these sites makes no other program either.
     softmax = any(grid.site in (*QUERIES, *KEYS) for grid in grids)
     options = dataclasses.replace(

@@ -108,6 +108,15 @@ def make_grid(
     return Grid(base, groups, dict(zip(inner, flat, strict=True)), tuple(sizes), tuple(wanted))
 
 
+def check_stackable(grids: Sequence[Grid]) -> None:
+    """Several sites come back as one array, so that there is one at least and their axes are equal."""
+    if not grids:
+        raise ValueError("site names a site, or several: site=('z', 'q', 'k', 'v'); got none.")
+    if len({grid.sizes for grid in grids}) > 1:
+        sizes = ", ".join(f"{grid.site} {grid.sizes}" for grid in grids)
+        raise ValueError(f"Several sites come stacked, so they need equal axes; got {sizes}. Ask for them one by one.")  # fmt: skip
+
+
 def _names(over: Sequence[str]) -> tuple[str, ...]:
     names = (over,) if isinstance(over, str) else tuple(over)
     if len(set(names)) < len(names) or not names:

@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float
 from .._sites import is_per_layer
 from .._survey import layer_count, split_edits, survey
 from ..metrics import Metric, as_metric
-from ._grid import make_grid
+from ._grid import check_stackable, make_grid
 from ._packed import packed
 from ._pairs import Pair, make_pair
 from ._plain import plain
@@ -68,27 +68,27 @@ def sweep(
     Laws: each cell is the metric of one run with one `ji.replace`; a padded prompt's cells are those
     of the prompt alone.
     """
-    if not isinstance(site, str):
-        return _several(model, clean, corrupt, metric, site, over=over, direction=direction, mask=mask,
-                        per_example=per_example, window=window, max_bytes=max_bytes, progress=progress)  # fmt: skip
     pair = make_pair(model, clean, corrupt, mask, direction)
-    return swept(
-        model, pair, as_metric(metric, pair.mask), None, site=site, over=over, per_example=per_example,
-        window=window, max_bytes=max_bytes, progress=progress,
-    )  # fmt: skip
+    found = as_metric(metric, pair.mask)
+    names = (site,) if isinstance(site, str) else tuple(site)
+    _check_all(model, pair, names, over, window)
+    heats = [
+        swept(
+            model, pair, found, None, site=name, over=over, per_example=per_example, window=window,
+            max_bytes=max_bytes, progress=progress,
+        )
+        for name in names
+    ]  # fmt: skip
+    return heats[0] if isinstance(site, str) else jnp.stack(heats)
 
 
-def _several(
-    model: Any, clean: Any, corrupt: Any, metric: Any, sites: Any, **options: Any
-) -> Array:
-    names = tuple(sites)
-    if not names:
-        raise ValueError("site names a site, or several: site=('z', 'q', 'k', 'v'); got none.")
-    heats = [sweep(model, clean, corrupt, metric, site=name, **options) for name in names]
-    if len({heat.shape for heat in heats}) > 1:
-        shapes = ", ".join(f"{name} {heat.shape}" for name, heat in zip(names, heats, strict=True))
-        raise ValueError(f"Several sites come stacked, so they need equal axes; got {shapes}. Sweep them one by one.")  # fmt: skip
-    return jnp.stack(heats)
+def _check_all(model: Any, pair: Pair, names: tuple[str, ...], over: Any, window: int) -> None:
+    """Every site is one of this model and all have equal axes, before the first is swept."""
+    inner, own = split_edits(model)
+    shapes, count = survey(inner, pair.target, own), layer_count(inner)
+    check_stackable(
+        [make_grid(name, over, shapes, count, pair.batch, window, pair.mask) for name in names]
+    )
 
 
 def swept(

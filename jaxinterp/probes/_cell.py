@@ -188,7 +188,8 @@ def intervals(
 
     **Returns:** by measure the two ends.
 
-    Law: in distribution, those of `metrics(..., bootstrap=count)`.
+    Law: in distribution, those of `metrics(..., bootstrap=count)`, which says how often they hold the
+    true value.
     """
     tp, fp, fn, tn = (int(found[name]) for name in ("tp", "fp", "fn", "tn"))
     up, down = tp + fn, fp + tn

@@ -22,10 +22,20 @@ def metrics(
     keep their sizes, and all probes see the same resamples.
 
     **Returns:** a dict of floats, or of arrays `(...)`: `accuracy`, `balanced_accuracy`, `precision`,
-    `recall`, `f1`, `f0_5`, `f2`, `mcc`, `kappa`, `fowlkes_mallows`, `roc_auc` (ties count half),
-    `pr_auc` (trapezoid), `average_precision` (steps), `log_loss` (nats, of the sigmoid of the score),
+    `recall`, `f1`, `f0_5`, `f2`, `mcc`, `kappa`, `fowlkes_mallows` (of the two groupings, by pairs of
+    examples), `roc_auc` (ties count half), `pr_auc` (trapezoid), `average_precision` (steps),
+    `log_loss` (nats, of the sigmoid of the score, which is never cut off as probabilities near 0 are),
     the counts `tp`, `fp`, `fn`, `tn` and `positive_share`. With `bootstrap` also `intervals`: a dict
-    from measure to (low, high) at the `level`.
+    from measure to (low, high), the percentiles of the resamples that aim at `level`. Of few examples
+    they are too narrow, and of a probe that makes almost no errors they nearly vanish: resamples hold
+    no error that the examples do not. Measured for F1 at 0.95, how often they hold the true one:
+
+    | positives, negatives | recall 0.6, false alarms 0.1 | 0.9, 0.05 | 0.98, 0.005 |
+    |---|---|---|---|
+    | 10, 40 | 0.93 | 0.85 | 0.33 |
+    | 20, 80 | 0.95 | 0.93 | 0.54 |
+    | 50, 200 | 0.94 | 0.95 | 0.86 |
+    | 200, 800 | 0.94 | 0.95 | 0.94 |
 
     **Raises:** ValueError for one class only, lengths that differ, scores that are not finite.
 
@@ -34,7 +44,8 @@ def metrics(
     found["f1"], found["intervals"]["f1"]
     ```
 
-    Law: equal to scikit-learn's functions of the same names; of many scores, to one call for each.
+    Law: equal to scikit-learn's functions of the same names, where it has no value to 0; of many
+    scores, to one call for each.
     """
     score = np.asarray(score)
     if not score.ndim or not score.size:
@@ -101,6 +112,9 @@ def _binary(up: np.ndarray, score: np.ndarray, times: np.ndarray) -> dict[str, A
     beta = lambda b: _over((1 + b * b) * precision * recall, b * b * precision + recall)
     chance = ((tp + fp) * (tp + fn) + (tn + fn) * (tn + fp)) / n**2
     accuracy = (tp + tn) / n
+    # Ordered pairs of examples in one cell, against pairs of one prediction and of one class.
+    pairs = lambda *cells: sum(cell * cell for cell in cells) - n
+    alike = pairs(tp, fp, fn, tn)
     # One sort serves all curves: at every distinct score, how many of each class lie at or above.
     order = np.argsort(-score, kind="stable")
     last = np.r_[np.flatnonzero(np.diff(score[order])), n - 1]
@@ -122,7 +136,9 @@ def _binary(up: np.ndarray, score: np.ndarray, times: np.ndarray) -> dict[str, A
         "f2": beta(2.0),
         "mcc": _over(tp * tn - fp * fn, np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn))),
         "kappa": _over(accuracy - chance, 1 - chance),
-        "fowlkes_mallows": np.sqrt(precision * recall),
+        "fowlkes_mallows": np.sqrt(
+            _over(alike, pairs(tp + fp, fn + tn)) * _over(alike, pairs(tp + fn, fp + tn))
+        ),
         "roc_auc": np.trapezoid(tpr, fpr, axis=1),
         "pr_auc": np.trapezoid(curve, tpr, axis=1),
         "average_precision": np.sum(np.diff(tpr, axis=1) * curve[:, 1:], 1),
@@ -141,7 +157,8 @@ def regression_metrics(y: Any, predicted: Any) -> dict[str, float]:
     **Arguments:** `y (n,)` targets, `predicted (n,)`.
 
     **Returns:** a dict of floats: `r2`, `explained_variance`, `mse`, `mae`, `median_ae`, `pearson`,
-    `spearman` (ranks, ties their mean). 0 where a variance is 0.
+    `spearman` (ranks, ties their mean). Of targets that are all equal `r2` and `explained_variance` are 1
+    where they are met and else 0; correlations are 0 where a side is constant.
 
     **Raises:** ValueError for lengths that differ or values that are not finite.
 
@@ -164,11 +181,12 @@ def regression_metrics(y: Any, predicted: Any) -> dict[str, float]:
         a, b = a - a.mean(), b - b.mean()
         return float(_over(a @ b, np.sqrt((a @ a) * (b @ b))))
 
+    def share(left: float) -> float:
+        return 1 - left / spread if spread else float(left == 0)
+
     return {
-        "r2": 1 - float(error @ error) / spread if spread else 0.0,
-        "explained_variance": 1 - float(((error - error.mean()) ** 2).sum()) / spread
-        if spread
-        else 0.0,
+        "r2": share(float(error @ error)),
+        "explained_variance": share(float(((error - error.mean()) ** 2).sum())),
         "mse": float((error**2).mean()),
         "mae": float(np.abs(error).mean()),
         "median_ae": float(np.median(np.abs(error))),

@@ -296,11 +296,13 @@ def _features(rows: Rows, features: Any, data: Any) -> dict[str, tuple[np.ndarra
         labels = np.asarray(features)
         if labels.shape != (rows.count,):
             raise ValueError(f"There is one label per row ({rows.count},); got the shape {labels.shape}.")  # fmt: skip
-        kinds = sorted({str(label) for label in labels.tolist()})
-        texts = labels.astype(str)
+        # A row without a label is of no class, and not known to be of none either.
+        labelled = np.flatnonzero([label is not None for label in labels.tolist()])
+        texts = labels[labelled].astype(str)
+        kinds = np.unique(texts).tolist()
         if len(kinds) < 2:
-            raise ValueError(f"A probe tells classes apart, and every row has the label {kinds[0]!r}.")  # fmt: skip
-        return {kind: (everywhere, texts == kind) for kind in kinds}
+            raise ValueError(f"A probe tells classes apart, and every row has the label {kinds[0] if kinds else None!r}.")  # fmt: skip
+        return {kind: (labelled, texts == kind) for kind in kinds}
     out = {}
     for name, given in features.items():
         if isinstance(given, Feature):

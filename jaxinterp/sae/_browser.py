@@ -12,6 +12,7 @@ import numpy as np
 
 from ..data._activations import watched
 from ..viz._figure import render
+from ..viz._place import check_folder
 from ..viz._text import plain, visible
 from ._examples import Examples, examples
 from ._logits import LogitWeights, logit_weights
@@ -92,6 +93,7 @@ def browse(
 
 
 def _check_place(path: Path) -> None:
+    check_folder(path)
     if path.is_symlink() or path.name in ("", "..") or (path.exists() and not path.is_dir()):
         raise FileExistsError(f"{path} is no folder to write features into: name a new one.")
     if not path.parent.is_dir():

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..data._files import write_whole
+from ..viz._place import check_folder
 
 LARGEST = 9999.0  # what stands for infinity: JSON has no word for it
 NEIGHBOURS = (
@@ -120,7 +121,7 @@ def save_dashboard(
     """
     if isinstance(batch, bool) or not isinstance(batch, int | np.integer) or batch < 1:
         raise ValueError(f"batch is an int of 1 or more, features a file; got {batch!r}.")
-    path = Path(path)
+    path = check_folder(path)
     path.mkdir(parents=True, exist_ok=True)
     # A folder without it is not finished: so it goes first and comes last.
     (path / "run_settings.json").unlink(missing_ok=True)

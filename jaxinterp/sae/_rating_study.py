@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..data._files import write_json, write_whole
+from ..viz._place import check_folder
 from ._corpus import Corpus
 from ._examples import Examples, examples
 from ._logits import logit_weights
@@ -59,7 +60,7 @@ def rating_study(
 
     Law: nothing in the folder names a group, a site or a unit.
     """
-    folder = Path(folder)
+    folder = check_folder(folder)
     key = Path(key) if key is not None else folder.with_name(f"{folder.name}.key.json")
     for path in (folder, key):
         if path.exists() or path.is_symlink():
@@ -69,8 +70,9 @@ def rating_study(
     if not groups:
         raise ValueError('A study has groups: {"features": (sae, "resid_post[2]"), "neurons": ...}.')  # fmt: skip
     found = {}
-    for name, (sae, site) in groups.items():
-        read = Corpus(sae, model, tokens, site, mask, real)
+    # All are checked before the first is read.
+    reads = [Corpus(sae, model, tokens, site, mask, real) for sae, site in groups.values()]
+    for read, (name, (sae, site)) in zip(reads, groups.items(), strict=True):
         # One generator for every group: what is drawn does not depend on their order.
         rng = np.random.default_rng(seed)
         some = rng.permutation(sae.features)[: 4 * units]

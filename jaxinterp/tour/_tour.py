@@ -3,7 +3,6 @@
 import os
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import jaxinterp as ji
@@ -54,9 +53,7 @@ def run_tour(
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     console = console or Console()
-    out = Path(out)
-    if not out.parent.is_dir():
-        raise FileNotFoundError(f"There is no folder {str(out.parent)!r} to write {out.name!r} into. Create it first.")  # fmt: skip
+    out = viz.check_page(out)
     begun = time.perf_counter()
     findings, left_out = [], []
     bar = Progress(SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console, transient=True)  # fmt: skip

@@ -26,6 +26,7 @@ from ._lens_table import lens_table as lens_table
 from ._lines import lines as lines
 from ._page import Chapter as Chapter
 from ._page import page as page
+from ._place import check_page as check_page
 from ._studies import by_k as by_k
 from ._studies import by_layer as by_layer
 from ._studies import by_size as by_size

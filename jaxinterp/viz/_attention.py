@@ -10,6 +10,7 @@ import numpy as np
 
 from ._cells import labels
 from ._figure import Figure, render
+from ._picture import Picture
 from ._text import shorten, visible, width
 
 _CHAR, _LABEL = 6.7, 14
@@ -72,7 +73,9 @@ def attention(
             ],
         },
     )
-    return Figure(title or "Attention", html)
+    inches = 1.2 + float(np.clip(0.16 * len(tokens), 1.6, 6.0))
+    picture = Picture("attention", (pattern, tokens), {"heads": heads}, len(pattern), (inches, inches))  # fmt: skip
+    return Figure(title or "Attention", html, picture=picture)
 
 
 def checked(

@@ -3,35 +3,51 @@
 import dataclasses
 import functools
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
+
+from ._picture import Picture
+from ._place import PAGES, PICTURES, check_page, ending, write_whole
 
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
     """Self-contained HTML made from arrays: nothing in it needs the network or the model.
 
-    A notebook shows a figure that ends a cell. `save("figure.html")` writes a page of its own;
-    figures that are one drawing (`heatmap`, `lines`) also `save("figure.svg")`.
+    A notebook shows a figure that ends a cell. `save("figure.html")` writes a page of its own, and
+    `save("figure.png")` a picture, through matplotlib, of those that `viz.mpl` draws too.
     """
 
     title: str
     html: str = dataclasses.field(repr=False)
     svg: str | None = dataclasses.field(default=None, repr=False)
+    picture: Picture | None = dataclasses.field(default=None, repr=False, compare=False)
 
     def _repr_html_(self) -> str:
         return render("notebook.html", figure=self)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Writes the figure as `.html` or `.svg`, whole or not at all."""
-        if Path(path).suffix != ".svg":
+        """Writes the figure as what the name ends in, whole or not at all.
+
+        `.html`; `.svg`; and `.png`, `.pdf` and what else matplotlib writes, which needs
+        `pip install "jaxinterp[viz]"`.
+
+        **Raises:** `ValueError` for another ending, and for a picture of a figure that is text or a
+        table.
+        """
+        kind = ending(path)
+        if kind in PAGES:
             from ._page import Chapter, page
 
             return write(path, page(self.title, [Chapter("", [self])]))
-        if self.svg is None:
-            raise ValueError(f"This figure is more than one drawing; save it as HTML: save({str(Path(path).with_suffix('.html'))!r}).")  # fmt: skip
-        return write(path, self.svg)
+        if kind == ".svg" and self.svg is not None:
+            return write(path, self.svg)
+        page_name = str(Path(path).with_suffix(".html"))
+        if kind not in PICTURES:
+            raise ValueError(f"A figure is saved as .html, or as a picture ({', '.join(PICTURES)}); got {Path(path).name!r}. Write save({page_name!r}).")  # fmt: skip
+        if self.picture is None:
+            raise ValueError(f"This figure is not one drawing; save it as HTML: save({page_name!r}).")  # fmt: skip
+        return write_whole(path, self.picture.draw(kind[1:]))
 
 
 @functools.cache
@@ -68,19 +84,9 @@ def render(template: str, **values: Any) -> str:
 
 
 def write(path: str | os.PathLike[str], text: str) -> Path:
-    """Writes a file by renaming a finished one into place, so that no reader sees half of it."""
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"There is no folder {str(path.parent)!r} to write {path.name!r} into. Create it first.")  # fmt: skip
-    handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(part, 0o666 & ~umask)
-        os.replace(part, path)
-    except BaseException:
-        Path(part).unlink(missing_ok=True)
-        raise
-    return path
+    """Writes a page (or an SVG drawing) under a name that says so, whole or not at all."""
+    if not text.startswith("<svg"):
+        check_page(path)
+    elif ending(path) != ".svg":
+        raise ValueError(f"This is an SVG drawing: write it to {str(Path(path).with_suffix('.svg'))!r}.")  # fmt: skip
+    return write_whole(path, text.encode())

@@ -9,6 +9,7 @@ import numpy as np
 from ._cells import Cells, cells, inside, labels, panels
 from ._colour import Mark, Scale, scale
 from ._figure import Figure, render
+from ._picture import Picture
 from ._text import number, shorten, width
 
 _CHAR, _LABEL, _GAP, _BETWEEN, _HEADING = 6.7, 18, 8, 20, 20
@@ -58,7 +59,11 @@ def heatmap(
     drawn = {"": cells(values, marks, low, high)}
     ramp = scale(drawn[""].values, diverging, limits)
     words = Words(title, row_axis, col_axis, value, mark, caption)
-    return _draw(drawn, rows, cols, ramp, words)
+    options = {
+        "rows": rows, "cols": cols, "title": title, "row_axis": row_axis, "col_axis": col_axis,
+        "value": value, "diverging": diverging, "limits": limits, "marks": marks,
+    }  # fmt: skip
+    return _draw(drawn, rows, cols, ramp, words, ("heatmap", (values,), options))
 
 
 def heatmaps(
@@ -92,7 +97,11 @@ def heatmaps(
     drawn = panels(values, marks, low, high)
     ramp = scale(np.concatenate([one.values for one in drawn.values()]), diverging, limits)
     words = Words(title, row_axis, col_axis, value, mark, caption)
-    return _draw(drawn, rows, cols, ramp, words)
+    options = {
+        "rows": rows, "cols": cols, "row_axis": row_axis, "col_axis": col_axis, "value": value,
+        "diverging": diverging, "limits": limits, "marks": marks,
+    }  # fmt: skip
+    return _draw(drawn, rows, cols, ramp, words, ("heatmaps", (values,), options))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,6 +149,7 @@ def _draw(
     cols: Sequence[object] | None,
     ramp: Scale,
     words: Words,
+    plot: tuple[str, tuple[Any, ...], dict[str, Any]],
 ) -> Figure:
     shape = next(iter(drawn.values())).values.shape
     row_names, col_names = labels(rows, shape[0], "rows"), labels(cols, shape[1], "cols")
@@ -214,7 +224,9 @@ def _draw(
         else [],
         marked=any(one.marks is not None for one in drawn.values()),
     )
-    return Figure(words.title or words.value, html, svg=drawing)
+    inches = (left + grid_w + 60) / 80, (top + bar_h + below) / 80
+    picture = Picture(*plot, panels=len(drawn), size=inches)
+    return Figure(words.title or words.value, html, svg=drawing, picture=picture)
 
 
 def _numbers(one: Cells, rows: list[str]) -> list[tuple[str, list[str]]]:

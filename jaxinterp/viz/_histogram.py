@@ -7,6 +7,7 @@ import numpy as np
 
 from ._figure import Figure, render
 from ._lines import COLOURS, ticks
+from ._picture import Picture
 from ._text import number
 
 _W, _H, _LEFT, _RIGHT, _TOP, _BOTTOM = 640.0, 240.0, 52.0, 16.0, 12.0, 40.0
@@ -70,7 +71,11 @@ def histogram(
         y_axis=y_axis,
     )
     html = render("lines.html", title=title, caption=caption, svg=svg, drawn=drawn)
-    return Figure(title or y_axis, html, svg=svg)
+    options = {
+        "title": title, "x_axis": x_axis, "y_axis": y_axis, "root": root, "marks": marks,
+    }  # fmt: skip
+    picture = Picture("histogram", (counts, edges), options)
+    return Figure(title or y_axis, html, svg=svg, picture=picture)
 
 
 def shared(counts: Mapping[str, Any], edges: Any) -> tuple[dict[str, np.ndarray], np.ndarray]:

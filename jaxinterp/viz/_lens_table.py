@@ -8,6 +8,7 @@ import numpy as np
 from ._cells import labels
 from ._colour import Mark, Scale, scale
 from ._figure import Figure, render
+from ._picture import Picture
 from ._text import number, visible
 
 
@@ -41,6 +42,12 @@ def lens_table(
 
     **Returns:** a `Figure`.
     """
+    options = {
+        "layers": layers, "values": values, "value": value, "diverging": diverging,
+        "limits": limits, "title": title,
+    }  # fmt: skip
+    inches = 2.5 + 0.75 * len(tokens), 1.5 + 0.3 * len(np.asarray(top_tokens))
+    picture = Picture("lens_table", (tokens, top_tokens, probs), options, size=inches)
     top, probs, shade, ramp = checked(tokens, top_tokens, probs, values, diverging, limits)
     names = labels(layers, len(top), "layers")
 
@@ -66,7 +73,7 @@ def lens_table(
         high=number(ramp.high),
         diverging=ramp.diverging,
     )
-    return Figure(title or "Lens", html)
+    return Figure(title or "Lens", html, picture=picture)
 
 
 def checked(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ._figure import Figure, render
+from ._picture import Picture
 from ._text import number
 
 _W, _H, _LEFT, _RIGHT, _TOP, _BOTTOM = 640.0, 240.0, 52.0, 16.0, 12.0, 40.0
@@ -77,7 +78,11 @@ def lines(
         y_axis=y_axis,
     )  # fmt: skip
     html = render("lines.html", title=title, caption=caption, svg=svg, drawn=drawn)
-    return Figure(title or y_axis, html, svg=svg)
+    options = {
+        "x": x, "title": title, "x_axis": x_axis, "y_axis": y_axis, "bands": bands, "marks": marks,
+        "log": log,
+    }  # fmt: skip
+    return Figure(title or y_axis, html, svg=svg, picture=Picture("lines", (series,), options))
 
 
 @dataclasses.dataclass(frozen=True)

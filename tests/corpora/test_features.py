@@ -139,6 +139,8 @@ def test_a_treebank(tmp_path: Path, tokenizer: Any) -> None:
     path = tmp_path / "en.conllu"
     path.write_text(CONLLU)
     first, second = features.read_conllu(path)
+    path.write_text(CONLLU, encoding="utf-8-sig")
+    assert features.read_conllu(path)[0].text == first.text
     assert first.text == "Dogs don't bark. Yes" and first.group == "d1" and second.text == "Stop"
     tags = {label: first.text[a:b] for a, b, label in first.spans}
     assert tags["Number=Plur"] == "Dogs" and tags["upos=AUX"] == "don't"
@@ -179,6 +181,8 @@ def test_tables_of_places(tmp_path: Path) -> None:
     np.testing.assert_allclose(places.targets, [[41.9, 12.5], [-12, -77]], rtol=1e-6)
     assert places[places.is_test].names == ["Lima"] and len(places[:1]) == 1
     assert "Places(2" in repr(places)
+    path.write_text(path.read_text(), encoding="utf-8-sig")
+    assert features.read_places(path).names == places.names
     path.write_text("name,latitude,longitude\nNowhere,91,0\n")
     with pytest.raises(ValueError, match="row 2: the latitude of 'Nowhere' is '91'"):
         features.read_places(path)

@@ -23,6 +23,9 @@ def test_documents_are_the_rows_of_a_table() -> None:
         raise AssertionError("read too far")
 
     assert len(list(data.documents(endless(), text="content", most=3))) == 2
+    holes = [{"text": "a", "label": None, "group": float("nan")}]
+    (found,) = data.documents(holes, label="label", group="group")
+    assert found.label is None and found.group is None
     for rows, words in (
         (ROWS, r"no column 'text'.*text='content'"),
         ({"train": ROWS}, r"documents\(dataset\['train'\]\)"),

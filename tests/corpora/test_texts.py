@@ -1,8 +1,13 @@
 """Texts come back as they stand in files, lazily, each with its label and its own group."""
 
+import contextlib
+import csv
 import gzip
+import importlib.util
 import json
 import lzma
+import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +26,15 @@ def folder(tmp_path: Path) -> Path:
     lines = [{"text": "a"}, {"text": " "}, {"text": "b", "label": "other", "group": 7}]
     (tmp_path / "mixed.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n\n")
     (tmp_path / "notes.md").write_text("not a text")
+    (tmp_path / ".hidden.txt").write_text("not read")
     return tmp_path
 
 
 def test_a_folder_with_a_file_per_class(folder: Path) -> None:
-    found = list(data.read_texts(folder))
+    with pytest.warns(UserWarning, match=r"No texts are read from notes.md: .*\.parquet") as told:
+        found = list(data.read_texts(folder))
+    assert len(told) == 1
+    (folder / "notes.md").unlink()
     assert [(d.text, d.label, d.group) for d in found] == [
         ("Ein Satz.\nNoch eine Zeile.", "de", "de.txt:0"),
         ("Zwei.", "de", "de.txt:1"),
@@ -103,7 +112,89 @@ def test_what_cannot_be_read(folder: Path, tmp_path: Path) -> None:
         list(data.read_texts(folder / "cut.txt.xz"))
 
 
+def test_capitals_and_byte_order_marks(tmp_path: Path) -> None:
+    """A file's name in capitals, and the mark that Windows puts first, change nothing."""
+    (tmp_path / "DE.TXT").write_bytes("\ufeffEin Satz.\r\n\r\nZwei.".encode())
+    (tmp_path / "en.Txt.XZ").write_bytes(lzma.compress("\ufeffone".encode()))
+    (tmp_path / "fr.JSONL").write_bytes('\ufeff{"text": "un"}\n'.encode())
+    (tmp_path / "it.CSV.gz").write_bytes(gzip.compress("\ufefftext\r\nuno\r\n".encode()))
+    found = [(d.text, d.label) for d in data.read_texts(tmp_path)]
+    assert found == [("Ein Satz.", "DE"), ("Zwei.", "DE"), ("one", "en"), ("un", "fr"), ("uno", "it")]  # fmt: skip
+
+
+TABLE = [
+    {"text": 'a "quoted", long\nline', "label": "x", "group": "1"},
+    {"text": "b", "label": None, "group": None},
+    {"text": None, "label": "x", "group": "1"},
+    {"text": "c" * 200_000, "label": "x", "group": "1"},
+]
+
+
+def written(path: Path, monkeypatch: Any) -> None:
+    if path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in TABLE))
+    elif path.suffix == ".parquet":
+        with_pyarrow(path, monkeypatch)
+    else:
+        with path.open("w", newline="") as file:
+            out = csv.DictWriter(file, TABLE[0], delimiter="\t" if path.suffix == ".tsv" else ",")
+            out.writeheader()
+            out.writerows(TABLE)
+
+
+def with_pyarrow(path: Path, monkeypatch: Any) -> None:
+    """A file of pyarrow; where it is not installed, of a stand-in with the four names that are used."""
+    if importlib.util.find_spec("pyarrow"):
+        from pyarrow import Table, parquet
+
+        parquet.write_table(Table.from_pylist(TABLE), path)
+        return
+    path.write_text("")
+    batches = [types.SimpleNamespace(to_pylist=lambda part=part: part) for part in (TABLE[:2], TABLE[2:])]  # fmt: skip
+    file = types.SimpleNamespace(iter_batches=lambda batch_size: iter(batches))
+    opens = lambda path: contextlib.nullcontext(file)
+    stand_in = types.SimpleNamespace(
+        ArrowInvalid=ArithmeticError, parquet=types.SimpleNamespace(ParquetFile=opens)
+    )
+    monkeypatch.setitem(sys.modules, "pyarrow", stand_in)
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "tsv", "parquet"])
+def test_tables_are_read_alike(kind: str, tmp_path: Path, monkeypatch: Any) -> None:
+    """An empty label is the file's, an empty text is none, and a long text is whole."""
+    path, limit = tmp_path / f"part.{kind}", csv.field_size_limit()
+    written(path, monkeypatch)
+    found = [(d.text, d.label, d.group) for d in data.read_texts(path)]
+    assert found == [
+        (TABLE[0]["text"], "x", "1"),
+        ("b", "part", f"part.{kind}:1"),
+        ("c" * 200_000, "x", "1"),
+    ]
+    assert csv.field_size_limit() == limit
+    with pytest.raises(ValueError, match=r"has no|\['group', 'label', 'text'\].*text='text'"):
+        list(data.read_texts(path, text="content"))
+
+
+def test_tables_that_cannot_be_read(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    (tmp_path / "a.parquet").write_bytes(b"PAR1")
+    with pytest.raises(ImportError, match=r"pip install datasets.*ji.data.documents\(rows"):
+        list(data.read_texts(tmp_path))
+    (tmp_path / "b.xlsx").write_bytes(b"PK")
+    with pytest.raises(ValueError, match=r"\.csv, \.tsv.*ji.data.documents\(rows, text='text'"):
+        data.read_texts(tmp_path / "b.xlsx")
+    for text, words in (
+        ("text,label\na,b,c\n", "line 2: a row has a cell for each of the 2 columns"),
+        ("text,label\na\n", "line 2: a row has a cell"),
+        ('text\n"a', "no CSV.*csv.DictReader"),
+    ):
+        (tmp_path / "c.csv").write_text(text)
+        with pytest.raises(ValueError, match=words):
+            list(data.read_texts(tmp_path / "c.csv"))
+
+
 def test_some_contexts_of_a_corpus(tokenizer: Any, folder: Path) -> None:
+    (folder / "notes.md").unlink()
     corpus = data.pack(tokenizer, data.read_texts(folder), ctx=4)
     first = np.unique(corpus.groups, return_index=True)[1]
     one_each = data.take(corpus, first)

@@ -1,5 +1,6 @@
 """Ablations are single edited runs; noise stays where it is put; statistics are honest."""
 
+import re
 from typing import Any
 
 import jax
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from core.conftest import model_of
+from scipy import stats
 
 import jaxinterp as ji
 
@@ -85,6 +87,48 @@ def test_p_values_are_uniform_without_an_effect() -> None:
     assert 0.88 < covered.mean() < 0.99
 
 
+DRAWS: dict[str, Any] = {
+    "normal": (lambda rng, shape: rng.normal(size=shape), 0.0),
+    "exponential": (lambda rng, shape: rng.exponential(size=shape), 1.0),
+    "lognormal": (lambda rng, shape: rng.lognormal(size=shape), np.exp(0.5)),
+}
+
+
+@pytest.mark.parametrize(
+    "count", [8, pytest.param(20, marks=pytest.mark.slow), pytest.param(50, marks=pytest.mark.slow)]
+)
+def test_intervals_cover_what_the_documentation_says(count: int) -> None:
+    """The table of the docstring, measured anew."""
+    rng, cells = np.random.default_rng(0), 8000
+    rows = re.findall(
+        r"\| (\d+) \| (\w+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|", P.statistics.__doc__
+    )
+    told = {name: list(map(float, shares)) for n, name, *shares in rows if int(n) == count}
+    drawn = np.stack([DRAWS[name][0](rng, (cells, count)) - DRAWS[name][1] for name in told])
+    for at, interval in enumerate(("t", "bca", "percentile")):
+        found = P.statistics(drawn.astype(np.float32), key=jax.random.key(0), draws=1000, interval=interval)  # fmt: skip
+        covered = ((np.asarray(found.low) <= 0) & (np.asarray(found.high) >= 0)).mean(1)
+        for name, share in zip(told, covered, strict=True):
+            assert abs(share - told[name][at]) < 0.02, (interval, name, share)
+
+
+def test_intervals_are_those_of_scipy() -> None:
+    effects = np.random.default_rng(0).gamma(1.0, size=(5, 12)) - 0.5
+    options: Any = {"confidence_level": 0.9, "axis": 1, "n_resamples": 5_000, "rng": 0}
+    wanted: dict[str, Any] = {
+        "t": stats.t.interval(0.9, 11, effects.mean(1), stats.sem(effects, axis=1)),
+        "bca": stats.bootstrap((effects,), np.mean, method="BCa", **options).confidence_interval,
+        "percentile": stats.bootstrap((effects,), np.mean, method="percentile", **options).confidence_interval,
+    }  # fmt: skip
+    for interval, (low, high) in wanted.items():
+        found = P.statistics(effects, key=jax.random.key(0), level=0.9, draws=5_000, interval=interval)  # fmt: skip
+        off = 1e-5 if interval == "t" else 0.05 * (high - low).max()
+        np.testing.assert_allclose(found.low, low, atol=off)
+        np.testing.assert_allclose(found.high, high, atol=off)
+    same = P.statistics(np.ones((1, 6)), key=jax.random.key(0), interval="bca")
+    assert same.low == same.high == 1
+
+
 def test_an_effect_is_found_and_small_samples_say_so() -> None:
     rng = np.random.default_rng(0)
     effects = rng.normal(size=(2, 3, 10)).astype(np.float32)
@@ -105,6 +149,7 @@ def test_an_effect_is_found_and_small_samples_say_so() -> None:
         (lambda m: P.statistics(np.ones(1), key=None), "two or more"),
         (lambda m: P.statistics(np.ones((2, 3)), np.ones(2), key=None), "one number per example"),
         (lambda m: P.statistics(np.ones((2, 3)), key=None, level=95), "between 0 and 1"),
+        (lambda m: P.statistics(np.ones((2, 3)), key=None, interval="bc"), "one of 't', 'bca'"),
         (lambda m: P.noised(jax.random.key(0), m, TOKENS, [1]), r"one prompt \(pos,\)"),
         (lambda m: P.noised(jax.random.key(0), m, TOKENS[0], [9]), "pos 9 is out of range"),
         (lambda m: P.mean_activations(m, [], "z"), "at least one batch"),

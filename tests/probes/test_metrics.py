@@ -1,14 +1,17 @@
 """Metrics where they are hard to define, of many scores at once, and their intervals."""
 
+import re
 import time
 import warnings
 
 import jax
 import numpy as np
 import pytest
+from scipy.stats import pearsonr, spearmanr
 from sklearn import metrics as sk
 
 from jaxinterp import probes
+from jaxinterp.probes import _cell
 
 Y = np.array([0, 0, 0, 1, 1, 0, 1, 0, 1, 0])
 HARD = {
@@ -42,7 +45,7 @@ def test_degenerate_cases_are_those_of_scikit_learn(case: str) -> None:
         "f2": sk.fbeta_score(Y, said, beta=2, zero_division=0),
         "mcc": sk.matthews_corrcoef(Y, said),
         "kappa": chance,
-        "fowlkes_mallows": np.sqrt(p * r),
+        "fowlkes_mallows": sk.fowlkes_mallows_score(Y, said),
         "roc_auc": sk.roc_auc_score(Y, score),
         "pr_auc": sk.auc(curve[1], curve[0]),
         "average_precision": sk.average_precision_score(Y, score),
@@ -60,6 +63,53 @@ def test_degenerate_cases_are_those_of_scikit_learn(case: str) -> None:
         np.testing.assert_allclose(found[name], value, rtol=1e-9, atol=1e-12, err_msg=name)
     assert np.isfinite(list(found.values())).all()
     assert all(isinstance(v, float) for v in found.values())
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.UndefinedMetricWarning")
+def test_random_tables_are_those_of_scikit_learn() -> None:
+    """Small ones, so that empty cells, ties and pairs of examples are among them."""
+    rng = np.random.default_rng(0)
+    drop = {"zero_division": 0}
+    for n in np.repeat([2, 3, 5, 30], 15):
+        y = np.r_[0, 1, rng.integers(0, 2, n - 2)]
+        score = rng.integers(-2, 3, n) + rng.choice([0.0, 0.5])
+        said = (score > 0).astype(int)
+        curve = sk.precision_recall_curve(y, score)
+        expected = {
+            "accuracy": sk.accuracy_score(y, said),
+            "balanced_accuracy": sk.balanced_accuracy_score(y, said),
+            "precision": sk.precision_score(y, said, **drop),
+            "recall": sk.recall_score(y, said, **drop),
+            "f1": sk.f1_score(y, said, **drop),
+            "f0_5": sk.fbeta_score(y, said, beta=0.5, **drop),
+            "f2": sk.fbeta_score(y, said, beta=2, **drop),
+            "mcc": sk.matthews_corrcoef(y, said),
+            "kappa": sk.cohen_kappa_score(y, said),
+            "fowlkes_mallows": sk.fowlkes_mallows_score(y, said),
+            "roc_auc": sk.roc_auc_score(y, score),
+            "pr_auc": sk.auc(curve[1], curve[0]),
+            "average_precision": sk.average_precision_score(y, score),
+            "log_loss": sk.log_loss(y, 1 / (1 + np.exp(-score))),
+        }
+        found = probes.metrics(y, score)
+        for name, value in expected.items():
+            np.testing.assert_allclose(found[name], value, rtol=1e-9, atol=1e-12, err_msg=name)
+
+
+@pytest.mark.filterwarnings("ignore::scipy.stats.ConstantInputWarning")
+def test_regression_where_a_side_is_constant() -> None:
+    """Scores are those of scikit-learn, correlations SciPy's with 0 where it has none."""
+    pairs = [([2, 2, 2], [2, 2, 2]), ([2, 2, 2], [1, 2, 3]), ([2, 2, 2], [3, 3, 3]), ([1, 2, 4], [2, 2, 2]), ([1, 2, 4], [1, 2, 4])]  # fmt: skip
+    for y, predicted in pairs:
+        found = probes.regression_metrics(y, predicted)
+        expected = {
+            "r2": sk.r2_score(y, predicted),
+            "explained_variance": sk.explained_variance_score(y, predicted),
+            "pearson": np.nan_to_num(pearsonr(y, predicted).statistic),
+            "spearman": np.nan_to_num(spearmanr(y, predicted).statistic),
+        }
+        for name, value in expected.items():
+            np.testing.assert_allclose(found[name], value, atol=1e-12, err_msg=f"{name} {y} {predicted}")  # fmt: skip
 
 
 def test_many_scores_are_one_by_one() -> None:
@@ -107,3 +157,23 @@ def test_a_thousand_resamples_are_quick() -> None:
     began = time.process_time()
     probes.metrics(y, y + rng.normal(size=5000), bootstrap=1000, key=jax.random.key(0))
     assert time.process_time() - began < 5  # 0.7 s; one by one it was far more
+
+
+def test_intervals_cover_what_the_docstring_says() -> None:
+    """The table for F1, of classes whose examples are told right at given rates."""
+    rows = re.findall(
+        r"\| (\d+), (\d+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|", probes.metrics.__doc__
+    )
+    assert len(rows) == 4
+    rng = np.random.default_rng(0)
+    for up, down, *told in ([int(a), int(b), *map(float, rest)] for a, b, *rest in rows):
+        for (recall, false), share in zip(((0.6, 0.1), (0.9, 0.05), (0.98, 0.005)), told, strict=True):  # fmt: skip
+            true = 2 * up * recall / (up * recall + down * false + up)
+            held = 0
+            for _ in range(400):
+                tp, fp = rng.binomial(up, recall), rng.binomial(down, false)
+                counts = {"tp": tp, "fp": fp, "fn": up - tp, "tn": down - fp}
+                key = jax.random.key(int(rng.integers(2**31)))
+                low, high = _cell.intervals(counts, 300, key)["f1"]
+                held += low <= true <= high
+            assert abs(held / 400 - share) < 0.05, (up, down, recall, held / 400, share)

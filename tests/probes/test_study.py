@@ -280,6 +280,13 @@ def test_labels_that_tell_nothing_apart(model: Any) -> None:
     options = {"groups": GROUPS, **OPTIONS}
     with pytest.raises(ValueError, match="every row has the label 'a'"):
         probes.study(model, TOKENS, ["a"] * N, **options)
+    with pytest.raises(ValueError, match="every row has the label 'a'"):  # None is no class
+        probes.study(model, TOKENS, ["a"] * (N - 9) + [None] * 9, **options)
+    some = np.array(LABELS, object)
+    some[GROUPS % 5 == 0] = None
+    told = probes.study(model, TOKENS, some, layers=[1], **options)
+    assert {r["feature"] for r in told} == {"a", "b"}
+    assert all(r["n_train"] + r["n_test"] == sum(each is not None for each in some) for r in told)
     with pytest.raises(ValueError, match="one label per row"):
         probes.study(model, TOKENS, LABELS[1:], **options)
     with pytest.raises(ValueError, match="only a corpus"):

@@ -94,6 +94,10 @@ def test_what_breaks_off_is_seen_to_be_unfinished(tmp_path: Path) -> None:
             sae.save_dashboard(folder, bad, **about)
     with pytest.raises(ValueError, match="batch is an int"):
         sae.save_dashboard(folder, [], batch=0, **about)
+    with pytest.raises(
+        ValueError, match=r"folder of files is written, and 'x\.html' is the name of one"
+    ):
+        sae.save_dashboard(tmp_path / "x.html", [], **about)
     with pytest.raises(ValueError, match="one value for each token"):
         record(examples=[{"tokens": ["a"], "values": [1, 2]}])
     with pytest.raises(ValueError, match="a weight for each string"):

@@ -294,6 +294,22 @@ def test_attention_data_and_picture():
         (lambda: viz.table(["a"], [[1, 2]]), "one value for each of the 1 columns"),
         (lambda: viz.write("/nowhere/at/all/x.html", ""), "no folder.*Create it first"),
         (lambda: viz.table(["a"], [[1]]).save("x.svg"), "save it as HTML"),
+        (lambda: viz.table(["a"], [[1]]).save("x.png"), r"save it as HTML: save\('x.html'\)"),
+        (lambda: viz.token_strip(["a"], [1.0]).save("x.PDF"), "save it as HTML"),
+        (
+            lambda: viz.heatmap(np.eye(2)).save("x.txt"),
+            r"\.html, or as a picture.*save\('x.html'\)",
+        ),
+        (lambda: viz.heatmap(np.eye(2)).save("x"), r"save\('x.html'\)"),
+        (lambda: viz.write("x.png", viz.page("x", [])), r"page.*is HTML.*Write it to 'x.html'"),
+        (
+            lambda: viz.write("x.html", viz.heatmap(np.eye(2)).svg),
+            "SVG drawing: write it to 'x.svg'",
+        ),
+        (
+            lambda: viz.heatmap(np.eye(2)).save("/nowhere/at/all/x.png"),
+            "no folder.*Create it first",
+        ),
     ],
 )
 def test_bad_input_teaches(call, words):

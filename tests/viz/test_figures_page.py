@@ -16,4 +16,9 @@ def test_the_page_runs(tmp_path, monkeypatch):
     code = "\n".join(re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.S))
     exec(compile(code, PAGE.name, "exec"), {})
     matplotlib.pyplot.close("all")
-    assert {path.name for path in tmp_path.iterdir()} == {"sweep.html", "sweep.svg", "sweep.pdf"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "sweep.html",
+        "sweep.svg",
+        "sweep.png",
+        "sweep.pdf",
+    }

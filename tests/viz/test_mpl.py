@@ -144,3 +144,27 @@ def test_histogram(ax):
         viz.histogram(counts, [0, 1, 2])
     with pytest.raises(ValueError, match="at least 0"):
         viz.histogram({"a": [1, -1]}, [0, 1, 2])
+
+
+SIGNATURES = {".png": b"\x89PNG", ".PDF": b"%PDF", ".svg": b"<", ".jpg": b"\xff\xd8"}
+
+
+def test_a_name_of_a_picture_gets_a_picture(tmp_path):
+    """What is written is what the name says; the picture is the one of `viz.mpl`."""
+    values = np.array([[0.3, -1.5], [12.0, 0.0]])
+    top = [["x", "y"], ["z", "w"]]
+    pairs = [
+        (viz.heatmap(values, marks=values > 1, title="t"), 1),
+        (viz.heatmaps({"q": values, "k": -values}, marks={"k": values > 1}), 2),
+        (viz.attention(np.full((5, 2, 2), 0.5), "ab", heads="vwxyz"), 5),
+        (viz.lens_table(["a", "b"], top, values / 12 > 0, layers=["l", "m"]), 1),
+        (viz.lines({"a": [1.0, 2.0]}, x=[1, 8], log=True, bands={"a": ([0.0, 1.0], [2.0, 3.0])}), 1),
+        (viz.histogram({"a": [1, 3]}, [0, 1, 2], root=False), 1),
+    ]  # fmt: skip
+    for i, (figure, panels) in enumerate(pairs):
+        assert figure.picture.panels == panels
+        for end in [".png"] if i else SIGNATURES:
+            path = figure.save(tmp_path / f"{i}{end}")
+            assert path.read_bytes().startswith(SIGNATURES[end])
+    assert {path.suffix for path in tmp_path.iterdir()} == set(SIGNATURES)
+    assert not plt.get_fignums()  # nothing is left open, or shown in a notebook

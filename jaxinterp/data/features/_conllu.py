@@ -31,7 +31,7 @@ def read_conllu(path: str | Path) -> list[Document]:
     documents: list[Document] = []
     text, spans, words = "", [], []
     group: Any = None
-    lines = Path(path).read_text(encoding="utf-8").split("\n")
+    lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
 
     def finish() -> None:
         nonlocal text, spans

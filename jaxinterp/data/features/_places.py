@@ -60,7 +60,7 @@ def read_places(path: str | Path) -> Places:
 
     Law: every latitude is in -90..90, every longitude in -180..180.
     """
-    with Path(path).open(newline="", encoding="utf-8") as file:
+    with Path(path).open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
         rows = list(reader)
         header = list(reader.fieldnames or ())

@@ -1,0 +1,52 @@
+"""Where a figure goes: the end of a file's name says what is written, and nothing else is written there."""
+
+import os
+import tempfile
+from pathlib import Path
+
+PAGES = (".html", ".htm")
+PICTURES = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".eps", ".ps")
+
+Name = str | os.PathLike[str]
+
+
+def ending(path: Name) -> str:
+    """What a file's name ends in, in small letters."""
+    return Path(path).suffix.lower()
+
+
+def check_page(path: Name) -> Path:
+    """A name for a page. Raises `ValueError` where it says that something else lies there."""
+    path = Path(path)
+    if ending(path) not in PAGES:
+        also = " Single figures are saved as pictures: figure.save('figure.png')." if ending(path) in PICTURES else ""  # fmt: skip
+        raise ValueError(f"A page of text and figures is HTML, and {path.name!r} is named otherwise. Write it to {str(path.with_suffix('.html'))!r}.{also}")  # fmt: skip
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"There is no folder {str(path.parent)!r} to write {path.name!r} into. Create it first.")  # fmt: skip
+    return path
+
+
+def check_folder(path: Name) -> Path:
+    """A name for a folder. Raises `ValueError` where it is that of a page or a picture."""
+    if ending(path) in (*PAGES, *PICTURES):
+        raise ValueError(f"A folder of files is written, and {Path(path).name!r} is the name of one file. Give a folder: {str(Path(path).with_suffix(''))!r}.")  # fmt: skip
+    return Path(path)
+
+
+def write_whole(path: Name, content: bytes) -> Path:
+    """Writes a file by renaming a finished one into place, so that no reader sees half of it."""
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"There is no folder {str(path.parent)!r} to write {path.name!r} into. Create it first.")  # fmt: skip
+    handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(part, 0o666 & ~umask)
+        os.replace(part, path)
+    except BaseException:
+        Path(part).unlink(missing_ok=True)
+        raise
+    return path
