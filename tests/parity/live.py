@@ -275,6 +275,22 @@ def tokenizer_folders(table: Table, folder: Path) -> None:
         table.row(f"tokenizer: {vintage.name}", float(differ), 0)
 
 
+def stored_once(table: Table, folder: Path) -> None:
+    """Tied tensors as safetensors' own `save_model` writes them: one of the two."""
+    from safetensors.torch import save_model
+
+    for family in golden.MODELS:
+        fields = golden.cases()[family]["plain"] | {"tie_word_embeddings": True}
+        reference = golden.build(family, fields, dtype=torch.float32)
+        path = folder / "stored once" / family
+        reference.config.save_pretrained(path)
+        save_model(reference, str(path / "model.safetensors"), metadata={"format": "pt"})
+        tokens, _ = golden.inputs(fields["vocab_size"])
+        wanted = golden.reference(reference, None, tokens)
+        found = worst(ours(ji.load(path)[0], tokens), wanted)
+        table.row(f"{family}, tied tensors stored once", found["logits"], FLOAT32)
+
+
 def main() -> None:
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
@@ -286,6 +302,7 @@ def main() -> None:
     print(f"{'largest absolute difference':66}     found <= allowed")
     with tempfile.TemporaryDirectory() as folder:
         tokenizer_folders(table, Path(folder))
+        stored_once(table, Path(folder))
         generation(table)
         trained(table, Path(folder))
         exact_shapes(table, Path(folder))
