@@ -176,6 +176,11 @@ def read_port(path: str | Path) -> Port:
     )
 
 
+def as_port(port: Port | str | Path) -> Port:
+    """A port as it is, or read from its table."""
+    return port if isinstance(port, Port) else read_port(port)
+
+
 def _read_table(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))

@@ -369,6 +369,10 @@ def test_a_port_of_ones_own(make: Any, tmp_path: Path) -> None:
         hub.load(tmp_path)
     model, _ = hub.load(tmp_path, port=tmp_path / "mine.toml")
     assert same(model, make("gpt2"))
+    hub.export(model, tmp_path / "again", port=tmp_path / "mine.toml")
+    assert json.loads((tmp_path / "again" / "config.json").read_text())["model_type"] == "mine"
+    params = hub.to_flax(model, port=str(tmp_path / "mine.toml"))
+    assert same(hub.from_flax(params, model.config, port=str(tmp_path / "mine.toml")), model)
 
 
 def copied(folder: Path, *changes: tuple[str, str]) -> Path:
