@@ -41,12 +41,11 @@ def gpt_neox(rng: np.random.Generator) -> dict[str, Any]:
     turned = [part for part in (0.1, 0.2, 0.25, 0.3, 1 / 3, 0.4, 0.5, 0.7, 0.75, 0.9, 1.0)
               if int(width * part) >= 1 and -(-int(width * part) // 2) * 2 <= width]  # fmt: skip
     part = _one(rng, *turned) if turned else 0.0
-    even = part > 0 and int(width * part) % 2 == 0
     return dict(
         **_sizes(rng), hidden_size=heads * width, num_attention_heads=heads,
         hidden_act=_one(rng, *ACTS), use_parallel_residual=_flag(rng), attention_bias=_flag(rng),
         tie_word_embeddings=_flag(rng), layer_norm_eps=_one(rng, 1e-5, 1e-3),
-        rope_parameters=_rope(rng, yarn=even) | {"partial_rotary_factor": part},
+        rope_parameters=_rope(rng, int(width * part)) | {"partial_rotary_factor": part},
     )  # fmt: skip
 
 
@@ -59,7 +58,7 @@ def llama(rng: np.random.Generator) -> dict[str, Any]:
         **({"head_dim": width} if own else {}),
         hidden_act=_one(rng, *ACTS), attention_bias=_flag(rng), mlp_bias=_flag(rng),
         tie_word_embeddings=_flag(rng), rms_norm_eps=_one(rng, 1e-6, 1e-3),
-        rope_parameters=_rope(rng, yarn=True),
+        rope_parameters=_rope(rng, width),
     )  # fmt: skip
 
 
@@ -70,8 +69,10 @@ def _sizes(rng: np.random.Generator) -> dict[str, Any]:
     )  # fmt: skip
 
 
-def _rope(rng: np.random.Generator, *, yarn: bool) -> dict[str, Any]:
-    kind = _one(rng, "default", "default", "linear", "dynamic", "llama3", *["yarn"] * yarn)
+def _rope(rng: np.random.Generator, width: int) -> dict[str, Any]:
+    """Scalings that the reference has for this width: it divides by width - 2, and pairs for yarn."""
+    some = ["dynamic"] * (width != 2) + ["yarn"] * (width > 0 and width % 2 == 0)
+    kind = _one(rng, "default", "default", "linear", "llama3", *some)
     more: dict[str, dict[str, Any]] = {
         "linear": dict(factor=_one(rng, 2.0, 4.0)),
         "dynamic": dict(factor=2.0),
