@@ -142,7 +142,11 @@ def _host(leaf: Any) -> np.ndarray:
 
 
 def _our_spelling(port: Port, rows: tuple[Row, ...], tensors: Tensors) -> dict[str, LazyTensor]:
-    """Names with the table's prefix, whether the file writes it (`transformer.`) or not."""
+    """Names as the table has them: with its prefix (`transformer.`), and in its own spelling."""
+    also = {
+        theirs: name for theirs, name in port.names.get("also", {}).items() if name not in tensors
+    }
+    tensors = {also.get(name, name): tensor for name, tensor in tensors.items()}
     prefix = port.names.get("prefix", "")
     if not prefix or any(name.startswith(prefix) for name in tensors):
         return dict(tensors)

@@ -196,6 +196,19 @@ def test_tied_tensors_that_are_stored_once(make: Any, tmp_path: Path, name: str)
     assert same(hub.load(tmp_path)[0], model)
 
 
+@pytest.mark.parametrize("name", ["neox", "neox-sequential"])
+def test_a_state_dict_of_neox_in_memory(make: Any, tmp_path: Path, name: str) -> None:
+    """Saved without the reference's renaming, the head of a GPT-NeoX is `lm_head.weight`."""
+    model = make(name)
+    hub.export(model, tmp_path)
+    head, embedding = "lm_head.weight", "gpt_neox.embed_in.weight"
+    if name == "neox":
+        edit_tensors(tmp_path, lambda t: t.__setitem__(head, t.pop("embed_out.weight")))
+    else:
+        only_the_head(tmp_path, head, embedding, **{embedding: head})
+    assert same(hub.load(tmp_path)[0], model)
+
+
 def test_a_twin_serves_a_model_that_is_not_tied(make: Any, tmp_path: Path) -> None:
     """Equal tensors of an untied model, stored once: the metadata alone say so."""
     model = make("llama")
