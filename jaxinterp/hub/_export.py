@@ -10,7 +10,7 @@ import numpy as np
 from . import _config
 from ._build import assemble
 from ._flax import flatten_tree, save_flax, unflatten_tree
-from ._port import Port, Row, all_ports
+from ._port import Port, Row, all_ports, as_port
 from ._rows import get_leaf, leaf_paths, skeleton, unfill, used_rows
 from ._safetensors import save_safetensors
 from ._sharding import sharding_rule
@@ -34,7 +34,7 @@ def export(
     model: Any,
     path: str | Path,
     *,
-    port: Port | None = None,
+    port: Port | str | Path | None = None,
     format: str = "safetensors",
     max_shard_bytes: int = 5 * 10**9,
     tokenizer: Any = None,
@@ -55,7 +55,7 @@ def export(
 
     Law: `export(load(x))` has the tensors of `x`, bit for bit.
     """
-    port = port_of(model) if port is None else port
+    port = port_of(model) if port is None else as_port(port)
     path = Path(path)
     rows = _rows_for(port, format)
     config = _config.to_theirs(port, model.config)
@@ -76,7 +76,7 @@ def export(
         tokenizer.save(path)
 
 
-def to_flax(model: Any, *, port: Port | None = None) -> dict[str, Any]:
+def to_flax(model: Any, *, port: Port | str | Path | None = None) -> dict[str, Any]:
     """The model as the parameter tree of the family's Flax implementation, in NumPy arrays.
 
     ```python
@@ -86,14 +86,18 @@ def to_flax(model: Any, *, port: Port | None = None) -> dict[str, Any]:
 
     Law: `from_flax(to_flax(model), model.config) == model`, bit for bit.
     """
-    port = port_of(model) if port is None else port
+    port = port_of(model) if port is None else as_port(port)
     rows = _rows_for(port, "flax")
     _check_whole(port, model, rows)
     return unflatten_tree(unfill(port, model, rows))
 
 
 def from_flax(
-    params: Mapping[str, Any], config: Any, *, port: Port | None = None, dtype: Any = np.float32
+    params: Mapping[str, Any],
+    config: Any,
+    *,
+    port: Port | str | Path | None = None,
+    dtype: Any = np.float32,
 ) -> Any:
     """A model of `config` from a Flax parameter tree (nested dicts of arrays).
 
@@ -104,6 +108,7 @@ def from_flax(
         if not ports:
             raise ValueError(f"No port has a {type(config).__name__}; give one: port=....")
         port = ports[0]
+    port = as_port(port)
     tensors = in_memory(flatten_tree(params))
     return assemble(
         port, config, tensors, _rows_for(port, "flax"), dtype, sharding_rule(None, None)

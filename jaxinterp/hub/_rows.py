@@ -12,7 +12,7 @@ import numpy as np
 
 from ._errors import BadCheckpoint, listed, near
 from ._port import Port, Row
-from ._tensors import LazyTensor, Tensors
+from ._tensors import LazyTensor, Tensors, with_twins
 
 Place = Callable[[str, np.ndarray], jax.Array]
 """Hands a finished host array of a leaf to JAX: where it lives and how it is sharded."""
@@ -28,14 +28,22 @@ def skeleton(model_class: type, config: Any, dtype: Any) -> Any:
 
 def get_leaf(model: Any, path: str) -> Any:
     """The leaf at a dotted path; None where it or a part on the way is None."""
+    node = model
     for part in path.split("."):
-        if isinstance(model, list | tuple):
-            model = model[int(part)]
-        elif isinstance(model, dict):
-            model = model[part]
-        elif model is not None:
-            model = getattr(model, part)
-    return model
+        try:
+            if isinstance(node, list | tuple):
+                node = node[int(part)]
+            elif isinstance(node, dict):
+                node = node[part]
+            elif node is not None:
+                node = getattr(node, part)
+        except (AttributeError, KeyError, IndexError, ValueError) as error:
+            leaves = leaf_paths(model)
+            raise ValueError(
+                f"A {type(model).__name__} has no leaf {path!r}{near(path, leaves)}; its leaves are "
+                f"{listed(leaves, 30)}."
+            ) from error
+    return node
 
 
 def leaf_paths(model: Any) -> dict[str, Any]:
@@ -62,6 +70,7 @@ def fill(
     tensors = _our_spelling(port, rows, tensors)
     model = _with_optional(port, model, tensors, rows)
     rows = used_rows(model, rows)
+    tensors = with_twins(tensors, _twins(port, rows))
     _check_names(port, model, rows, tensors)
     for row in rows:
         _check_shapes(row, model, tensors)
@@ -133,7 +142,11 @@ def _host(leaf: Any) -> np.ndarray:
 
 
 def _our_spelling(port: Port, rows: tuple[Row, ...], tensors: Tensors) -> dict[str, LazyTensor]:
-    """Names with the table's prefix, whether the file writes it (`transformer.`) or not."""
+    """Names as the table has them: with its prefix (`transformer.`), and in its own spelling."""
+    also = {
+        theirs: name for theirs, name in port.names.get("also", {}).items() if name not in tensors
+    }
+    tensors = {also.get(name, name): tensor for name, tensor in tensors.items()}
     prefix = port.names.get("prefix", "")
     if not prefix or any(name.startswith(prefix) for name in tensors):
         return dict(tensors)
@@ -143,6 +156,20 @@ def _our_spelling(port: Port, rows: tuple[Row, ...], tensors: Tensors) -> dict[s
         return name if re.sub(r"\.\d+\.", ".{layer}.", name) in whole else prefix + name
 
     return {spell(name): tensor for name, tensor in tensors.items()}
+
+
+def _twins(port: Port, rows: tuple[Row, ...]) -> dict[str, str]:
+    """Names that a file may leave out: of a leaf that another name is tied to, and reads for it."""
+    names, read = {row.leaf: row.name for row in rows}, {row.name for row in rows}
+    tied = port.names.get("tied", {}).items()
+    known = {row.leaf for row in port.rows}
+    for name, leaf in tied:
+        if leaf not in known:
+            raise ValueError(
+                f"The port {port.path.name} ties {name!r} to our leaf {leaf!r}, which has no row"
+                f"{near(leaf, known)}."
+            )
+    return {names[leaf]: name for name, leaf in tied if leaf in names and name not in read}
 
 
 def _with_optional(port: Port, model: Any, tensors: Tensors, rows: tuple[Row, ...]) -> Any:

