@@ -58,6 +58,21 @@ def check_tokens(tokens: Any, config: Any, extra: int = 0) -> None:
             )
 
 
+def logit_count(config: Any) -> int:
+    """How many logits a position has: one for each token, or `config.vocab_out` of them."""
+    own = getattr(config, "vocab_out", None)
+    return config.vocab if own is None else own
+
+
+def check_predicts_tokens(config: Any, what: str) -> None:
+    """Logits are those of tokens: not so where a model's output has a width of its own."""
+    if logit_count(config) != config.vocab:
+        raise ValueError(
+            f"{what}; this model reads {config.vocab} tokens and has {logit_count(config)} logits "
+            "(config.vocab_out), which stand for something else."
+        )
+
+
 def check_mask(mask: Any, shape: tuple[int, ...]) -> None:
     """A padding mask: bools of the tokens' shape, at least one True in a row."""
     if mask.shape != shape:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from ._check import check_mask, check_tokens
+from ._check import check_mask, check_predicts_tokens, check_tokens
 from ._edit import Edit, resolve_edits
 from ._engine import Engine
 from ._survey import gather_edits, layer_count, shared_context, survey
@@ -67,6 +67,10 @@ def generate(
     if mask is not None:
         mask = mask if isinstance(mask, jax.Array) else jnp.asarray(mask)
         check_mask(mask, tokens.shape)
+    if choose is None:
+        check_predicts_tokens(
+            model.config, "generate reads its own answers as tokens, or as choose= translates them"
+        )
     vocab = model.config.vocab
     if top_k is not None and not 1 <= top_k <= vocab:
         raise ValueError(f"top_k lies in 1..{vocab}, the size of the vocabulary; got {top_k}.")

@@ -95,6 +95,8 @@ class Metric(eqx.Module):
                         f"{high if high >= vocab else low}. Take them from this model's "
                         "tokenizer: tokenizer.token_id(' Mary')."
                     )
+            if self.fn is _cross_entropy:
+                continue  # a whole text, not one token per example
             sets = self.fn is _prob_diff
             allowed = ((), batch) if not sets else ()
             rank = ids.ndim - len(batch)
@@ -245,7 +247,7 @@ def cross_entropy(tokens: Any, *, mask: Any = None) -> Metric:
     """
     ids = _ids(tokens, "tokens")
     real = jnp.ones(ids.shape, bool) if mask is None else jnp.asarray(mask, bool)
-    return Metric(None, (ids, real), _cross_entropy, (), "cross_entropy")
+    return Metric(None, (ids, real), _cross_entropy, (0,), "cross_entropy")
 
 
 def _cross_entropy(logits: Array, one: bool, tokens: Any, real: Any) -> Array:

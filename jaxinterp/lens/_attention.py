@@ -8,7 +8,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from .._acts import at
-from .._check import check_index
+from .._check import check_index, logit_count
 from .._run import run
 from .._survey import split_edits
 from ..weights._leaves import check_layout, wide
@@ -73,8 +73,9 @@ def attention_lens(
     count = token_shape(tokens)[-1]
     check_index("pos", pos, count, "attention_lens")
     as_positions(tokens, pos)
-    if not 1 <= top <= model.config.vocab:
-        raise ValueError(f"top lies in 1..{model.config.vocab}, the vocabulary; got {top}.")
+    vocab = logit_count(inner.config)
+    if not 1 <= top <= vocab:
+        raise ValueError(f"top lies in 1..{vocab}, the vocabulary; got {top}.")
     asked = ["pattern", "v" if sources else at("z", pos=pos, name="z")]
     if inner.ln_final is not None:
         asked.append(at("ln_final_scale", pos=pos, name="scale"))

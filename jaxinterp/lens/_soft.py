@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._acts import at
+from .._check import logit_count
 from .._edit import Edit
 from .._edits import _number
 from .._edits import map as map_site
@@ -96,7 +97,7 @@ def localise(
 
     Law: equal to the largest entry of the logit lens' probabilities.
     """
-    vocab = model.config.vocab
+    vocab = logit_count(model.config)
     lists = [np.atleast_1d(np.asarray(word)).astype(np.int32) for word in words]
     if not lists or any(not len(ids) or ids.min() < 0 or ids.max() >= vocab for ids in lists):
         raise ValueError(

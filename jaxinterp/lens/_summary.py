@@ -10,7 +10,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from .._acts import take_positions
-from .._check import as_selector, concrete
+from .._check import as_selector, concrete, logit_count
 from ._read import (
     Lens,
     LogitLens,
@@ -76,7 +76,7 @@ def summary(
     - `model`; `tokens` `(*batch, pos)` or embeddings `(*batch, pos, d)`.
     - `lens`: None for the logit lens, or a `TunedLens` or `JacobianLens`.
     - `targets`: a token, or tokens that broadcast to `(*batch, pos)`. By default the next token,
-      where `tokens` are ids (the last position has none).
+      where `tokens` are ids (the last position has none) and the logits are those of tokens.
     - `top`: how many of the likeliest tokens to keep.
     - `pos`, `mask`, `edits`: as in `logit_lens`. A padding mask removes nothing here: give it to
       `Summary.mean` too.
@@ -92,14 +92,15 @@ def summary(
     """
     tokens = as_tokens(tokens)
     lens = LogitLens() if lens is None else lens
-    vocab = model.config.vocab
+    vocab = logit_count(model.config)
     if not 1 <= top <= vocab:
         raise ValueError(f"top lies in 1..{vocab}, the size of the vocabulary; got {top}.")
     targets = _checked(tokens, targets, vocab)
     streams = capture(model, tokens, lens, mask=mask, edits=edits, pos=pos)
     where = None if pos is None else as_positions(tokens, pos)[0]
     rows = (*streams.picked, model.config.layers)
-    return _summary(lens, streams, tokens, targets, where, top, rows)
+    follows = vocab == model.config.vocab
+    return _summary(lens, streams, tokens, targets, where, top, rows, follows)
 
 
 def _checked(tokens: Array, targets: Any, vocab: int) -> Any:
@@ -123,10 +124,10 @@ def _checked(tokens: Array, targets: Any, vocab: int) -> Any:
     return targets
 
 
-def _targets(tokens: Array, targets: Any, where: Any) -> Array | None:
+def _targets(tokens: Array, targets: Any, where: Any, follows: bool) -> Array | None:
     """Token ids `(*batch, pos)` at the positions asked for, -1 for none."""
     if targets is None:
-        if jnp.issubdtype(tokens.dtype, jnp.floating):
+        if not follows or jnp.issubdtype(tokens.dtype, jnp.floating):
             return None
         none = jnp.full((*tokens.shape[:-1], 1), -1, tokens.dtype)
         targets = jnp.concatenate([tokens[..., 1:], none], axis=-1)
@@ -143,8 +144,9 @@ def _summary(
     where: Any,
     count: int,
     rows: tuple[int, ...],
+    follows: bool,
 ) -> Summary:
-    targets = _targets(tokens, targets, where)
+    targets = _targets(tokens, targets, where, follows)
     own = log_softmax(streams.logits)
 
     def read(logits: Array) -> dict[str, Array]:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from .._check import check_selector, concrete
+from .._check import check_selector, concrete, logit_count
 from .._sites import is_per_layer
 from .._survey import layer_count, split_edits, survey
 from ..metrics import Metric, as_metric
@@ -178,7 +178,7 @@ def _attribute(
     """The metric of the unpatched run (batch,), effects (group, job, batch), and how to end."""
     pair = make_pair(model, clean, corrupt, mask, direction)
     metric = as_metric(metric)
-    metric.check(model.config.vocab, pair.batch)
+    metric.check(logit_count(model.config), pair.batch)
     if metric.pos is not None:
         check_selector("pos", metric.pos, pair.pos, pair.batch, metric.name)
     inner, own = split_edits(model)

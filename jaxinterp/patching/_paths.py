@@ -17,7 +17,7 @@ from jax import lax
 from jaxtyping import Array
 
 from .._acts import as_requests
-from .._check import Shapes, check_selector
+from .._check import Shapes, check_selector, logit_count
 from .._edit import Edit, resolve_edits
 from .._engine import Engine, Stretch
 from .._run import resume, run
@@ -79,7 +79,7 @@ def direct_paths(
     """
     pair = make_pair(model, clean, corrupt, mask, direction)
     metric = as_metric(metric)
-    metric.check(model.config.vocab, pair.batch)
+    metric.check(logit_count(model.config), pair.batch)
     if metric.pos is not None:
         check_selector("pos", metric.pos, pair.pos, pair.batch, metric.name)
     inner, own = split_edits(model)
@@ -125,7 +125,7 @@ def _sizes(
     ff = shapes["mlp_post"].shape[-1] if "mlp_post" in shapes else 0
     heads = int(np.prod(shapes["q"].shape[-2:]))
     reads = 1 if metric.one else pos if metric.pos is None else metric.pos.shape[-1]
-    logits = 12 * int(np.prod(batch)) * reads * model.config.vocab
+    logits = 12 * int(np.prod(batch)) * reads * logit_count(model.config)
     fixed = item * tokens * d * (nodes.layers * (2 + nodes.heads * 3) + 2)
     each = item * tokens * (6 * d + 3 * ff + 6 * heads) + 12 * nodes.heads * tokens * pos + logits
     room = int(0.5 * (limit - fixed) / each)
