@@ -379,6 +379,7 @@ def measure(
     chosen, _ = run(
         model, tokens, edits=edits, mask=mask, logits=True if metric.pos is None else metric.pos
     )
+    metric.check(chosen.shape[-1], chosen.shape[: -1 if metric.one else -2])
     return _of(metric, chosen)
 
 
