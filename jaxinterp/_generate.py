@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 from ._check import check_mask, check_predicts_tokens, check_tokens
 from ._edit import Edit, resolve_edits
 from ._engine import Engine
+from ._mesh import as_array
 from ._survey import gather_edits, layer_count, shared_context, survey
 
 
@@ -55,7 +56,7 @@ def generate(
     """
     model, own, asked = gather_edits(model, edits)
     edits = own + asked
-    tokens = tokens if isinstance(tokens, jax.Array) else jnp.asarray(tokens)
+    tokens = as_array(tokens)
     if not jnp.issubdtype(tokens.dtype, jnp.integer):
         raise ValueError(f"generate continues token ids (*batch, pos); got dtype {tokens.dtype}.")
     steps = int(steps)
@@ -65,7 +66,7 @@ def generate(
         raise ValueError("Only a causal model can generate; this one has config.causal=False.")
     check_tokens(tokens, model.config, steps)
     if mask is not None:
-        mask = mask if isinstance(mask, jax.Array) else jnp.asarray(mask)
+        mask = as_array(mask)
         check_mask(mask, tokens.shape)
     if choose is None:
         check_predicts_tokens(

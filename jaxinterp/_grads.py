@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Int
 from ._acts import Acts, At, as_requests, check_captures
 from ._edit import Edit
 from ._edits import add
+from ._mesh import as_array
 from ._run import run
 from ._sites import is_per_layer
 from ._survey import gather_edits, layer_count, split_edits, survey
@@ -51,7 +52,7 @@ def site_grads(
     Law: the derivative of the metric along `ji.add(site, t * v)` at `t = 0` is `(grad * v).sum()`.
     """
     requests = as_requests(at)
-    tokens = tokens if isinstance(tokens, jax.Array) else jnp.asarray(tokens)
+    tokens = as_array(tokens)
     base, own, edits = gather_edits(model, edits)
     for request in requests:
         if request.pos is not None or request.reduce is not None:

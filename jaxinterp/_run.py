@@ -12,6 +12,7 @@ from ._acts import Acts, At, as_requests, check_captures
 from ._check import check_index, check_mask, check_selector, check_tokens, concrete
 from ._edit import Edit, resolve_edits
 from ._engine import Engine
+from ._mesh import as_array
 from ._survey import context, gather_edits, layer_count, survey
 
 
@@ -75,10 +76,10 @@ def _request(
     """What a run was asked for, checked and in one form."""
     model, own, asked = gather_edits(model, edits)
     edits = own + asked
-    tokens = tokens if isinstance(tokens, jax.Array) else jnp.asarray(tokens)
+    tokens = as_array(tokens)
     check_tokens(tokens, model.config)
     if mask is not None:
-        mask = mask if isinstance(mask, jax.Array) else jnp.asarray(mask)
+        mask = as_array(mask)
         rank = _batch_rank(tokens)
         check_mask(mask, tokens.shape[: rank + 1])
     shapes = survey(model, tokens, edits)
@@ -150,7 +151,7 @@ def resume(
     """
     model, own, asked = gather_edits(model, edits)
     edits = own + asked
-    resid = resid if isinstance(resid, jax.Array) else jnp.asarray(resid)
+    resid = as_array(resid)
     if not jnp.issubdtype(resid.dtype, jnp.floating):
         raise ValueError(
             f"resume takes a residual stream (*batch, pos, d) of floats; got dtype {resid.dtype}. "
@@ -158,7 +159,7 @@ def resume(
         )
     check_tokens(resid, model.config)
     if mask is not None:
-        mask = mask if isinstance(mask, jax.Array) else jnp.asarray(mask)
+        mask = as_array(mask)
         check_mask(mask, resid.shape[:-1])
     count = layer_count(model)
     first = 0

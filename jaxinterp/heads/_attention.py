@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from .._check import check_mask, check_tokens
+from .._mesh import as_array
 from .._run import run
 
 KINDS = ("previous", "duplicate", "prefix", "induction", "current", "first")
@@ -109,7 +110,7 @@ def detector_scores(
 
 def _checked(model: Any, tokens: Any, mask: Any) -> tuple[Array, Array]:
     """Tokens and mask with one batch axis."""
-    tokens = tokens if isinstance(tokens, jax.Array) else jnp.asarray(tokens)
+    tokens = as_array(tokens)
     check_tokens(tokens, model.config)
     if jnp.issubdtype(tokens.dtype, jnp.floating):
         raise ValueError("Heads are scored on token ids (*batch, pos); got embeddings.")

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._check import check_predicts_tokens, check_tokens
+from .._mesh import as_array
 from .._run import run
 from ._prompts import repeated_tokens
 
@@ -34,7 +35,7 @@ def icl_score(
     Law: `sign=-1` is its negative; on `repeated_tokens`, late in the second round against early in the
     first, an induction model is strongly negative.
     """
-    tokens = tokens if isinstance(tokens, jax.Array) else jnp.asarray(tokens)
+    tokens = as_array(tokens)
     check_tokens(tokens, model.config)
     check_predicts_tokens(model.config, "icl_score compares losses of next tokens")
     size = tokens.shape[-1]

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float
 from .._acts import at
 from .._check import as_selector, check_selector
 from .._engine import ENDS
+from .._mesh import as_array
 from .._run import resume, run
 from .._survey import Intervened, gather_edits, layer_count
 
@@ -141,7 +142,7 @@ def reader_of(model: Any, edits: Any) -> Any:
 
 
 def as_tokens(tokens: Any) -> Array:
-    return tokens if isinstance(tokens, jax.Array) else jnp.asarray(tokens)
+    return as_array(tokens)
 
 
 def as_positions(tokens: Array, pos: Any) -> tuple[Any, bool]:

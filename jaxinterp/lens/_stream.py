@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array
 
 from .._check import check_mask, check_tokens
+from .._mesh import as_array
 from ._read import token_shape
 
 
@@ -44,9 +44,9 @@ def batches(stream: Any, key: Any, start: int, steps: int, config: Any) -> Itera
 def as_batch(item: Any, config: Any) -> tuple[Array, Array | None]:
     """Tokens and mask of one item: tokens, or the pair that `tokenizer([...])` returns."""
     tokens, mask = item if isinstance(item, tuple) else (item, None)
-    tokens = tokens if isinstance(tokens, jax.Array) else jnp.asarray(tokens)
+    tokens = as_array(tokens)
     check_tokens(tokens, config)
     if mask is not None:
-        mask = mask if isinstance(mask, jax.Array) else jnp.asarray(mask)
+        mask = as_array(mask)
         check_mask(mask, token_shape(tokens))
     return tokens, mask

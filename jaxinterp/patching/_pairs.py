@@ -3,11 +3,11 @@
 import dataclasses
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from .._check import check_mask, check_tokens
+from .._mesh import as_array
 
 DIRECTIONS = ("denoise", "noise")
 
@@ -64,7 +64,7 @@ def make_pair(model: Any, clean: Any, corrupt: Any, mask: Any, direction: str) -
     )
     pos = shapes[0][-1]
     if mask is not None:
-        mask = mask if isinstance(mask, jax.Array) else jnp.asarray(mask)
+        mask = as_array(mask)
         mask = jnp.broadcast_to(mask, (*batch, pos)) if mask.shape[-1:] == (pos,) else mask
         check_mask(mask, (*batch, pos))
     target, source = (second, first) if direction == "denoise" else (first, second)
@@ -72,7 +72,7 @@ def make_pair(model: Any, clean: Any, corrupt: Any, mask: Any, direction: str) -
 
 
 def _prompts(tokens: Any, config: Any) -> Any:
-    tokens = tokens if isinstance(tokens, jax.Array) else jnp.asarray(tokens)
+    tokens = as_array(tokens)
     check_tokens(tokens, config)
     return tokens
 
