@@ -1,5 +1,6 @@
 """Small models of papers by a table alone: no biases, no norms, other outputs, constants, attention only."""
 
+import dataclasses
 import json
 from math import erf
 from pathlib import Path
@@ -411,3 +412,20 @@ optional = ["blocks.attn.b_*", "b_unembed"]
     del tensors["1.b_q"]
     with pytest.raises(BadCheckpoint, match=r"1 tensors are missing: '1.b_q'"):
         ji.load(tmp_path, port=write(tmp_path, tensors, table, config))
+
+
+def test_the_readme_names_every_option() -> None:
+    """Fields, activations and parts of `[config]`: what a table can say is in ports/README.md."""
+    from jaxinterp.hub._config import PARTS
+    from jaxinterp.models import GPT2Config, GPTNeoXConfig, LlamaConfig
+    from jaxinterp.nn import ACTIVATIONS, RopeScaling
+
+    text = (Path(__file__).parents[2] / "ports" / "README.md").read_text()
+    fields = {
+        f.name for c in (GPT2Config, GPTNeoXConfig, LlamaConfig) for f in dataclasses.fields(c)
+    }
+    fields = {f"`{name}`" for name in fields - {"source", "rope"}}
+    fields |= {f"`rope.{field.name}`" for field in dataclasses.fields(RopeScaling)}
+    acts = {f"`{name}`" for name in ACTIVATIONS}
+    parts = {f"[config.{name}" if f"[config.{name}" in text else f"`{name}`" for name in PARTS}
+    assert [name for name in sorted(fields | acts | parts) if name not in text] == []
