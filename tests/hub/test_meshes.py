@@ -118,22 +118,16 @@ def on_eight_devices(folder: Path) -> None:
     tokens = jax.random.randint(jax.random.key(1), (8, 6), 0, 40)
     mask = np.arange(6) >= np.arange(8)[:, None] % 3
     want = everything(plain, np.asarray(tokens), mask)
-    for shape, names in (((2, 4), ("data", "model")), ((8,), ("model",))):
-        mesh = jax.make_mesh(shape, names)
-        model, _ = ji.load(folder, mesh=mesh)
-        rows = NamedSharding(mesh, P(names[0]))
-        placed = jax.device_put(tokens, rows)
-        if len(shape) == 2:
-            assert model.blocks.attn.w_q.sharding.spec[1] == "model"
-            got = everything(model, placed, jax.device_put(mask, rows))
-            assert got["logits"].sharding.spec[0] == "data"
-            rows = got["activations"]
-        else:
-            got = everything(model, np.asarray(tokens), mask)
-        alike(got, want)
-        dictionaries(
-            jax.make_mesh((2, 4), ("data", "feature")), np.asarray(got["activations"])[:32]
-        )
+    mesh = jax.make_mesh((2, 4), ("data", "model"))
+    model, _ = ji.load(folder, mesh=mesh)
+    assert model.blocks.attn.w_q.sharding.spec[1] == "model"
+    rows = NamedSharding(mesh, P("data"))
+    got = everything(model, jax.device_put(tokens, rows), jax.device_put(mask, rows))
+    assert got["logits"].sharding.spec[0] == "data"
+    alike(got, want)
+    heads_alone, _ = ji.load(folder, mesh=jax.make_mesh((8,), ("model",)))
+    alike(few(heads_alone, np.asarray(tokens)), few(plain, np.asarray(tokens)))
+    dictionaries(jax.make_mesh((2, 4), ("data", "feature")), np.asarray(got["activations"])[:32])
     print("equal")
 
 
