@@ -26,14 +26,24 @@ WRITTEN = ("model_type", "architectures", "torch_dtype", "bos_token_id", "eos_to
 
 def model_class(port: Port) -> type:
     """The class that the port names: one of `jaxinterp.models`, or `"package.module:Class"`."""
-    module, _, name = port.model.rpartition(":")
-    return getattr(importlib.import_module(module or "jaxinterp.models"), name)
+    return _named(port, "")
 
 
 def config_class(port: Port) -> type:
     """The dataclass of sizes beside the model: `Class` has `ClassConfig`."""
+    return _named(port, "Config")
+
+
+def _named(port: Port, suffix: str) -> type:
     module, _, name = port.model.rpartition(":")
-    return getattr(importlib.import_module(module or "jaxinterp.models"), f"{name}Config")
+    place = importlib.import_module(module or "jaxinterp.models")
+    if not hasattr(place, name + suffix):
+        known = [n for n in dir(place) if hasattr(place, f"{n}Config")]
+        raise ValueError(
+            f"{port.path}: [config] model = {port.model!r}, and {place.__name__} has no "
+            f"{name + suffix}; its models are {', '.join(known) or 'none'}."
+        )
+    return getattr(place, name + suffix)
 
 
 def constants(port: Port) -> dict[str, Any]:
@@ -97,8 +107,9 @@ def to_ours(port: Port, theirs: Mapping[str, Any]) -> Any:
         raise UnhandledConfig(
             f"The port of {port.family} ({port.path.name}) does not do what this config asks for: "
             + "; ".join(unhandled)
-            + ". Loading it anyway would give another model. If a key has no effect on the "
-            "forward pass, add it to [config] ignore; see ports/README.md."
+            + ". Loading it anyway would give another model. If a key has no effect on the forward "
+            f"pass, say so: ji.load(..., ignore=[{unhandled[0].split(' = ')[0]!r}]), or [config] "
+            "ignore in the table; see ports/README.md."
         )
     for key, field in keys.items():
         if field not in found and defaults.get(key) is not None:
@@ -159,6 +170,13 @@ def _reads(port: Port, outer: str, kind: str | None) -> list[str]:
 
 def _call(port: Port, cls: type, fields: Mapping[str, Any]) -> Any:
     hints = typing.get_type_hints(cls)
+    known = [field.name for field in dataclasses.fields(cls)]
+    if wrong := [name for name in fields if name not in known]:
+        raise ValueError(
+            f"{port.path}: [config.keys] maps {(*_spellings(port, wrong[0]), 'a key')[0]!r} to "
+            f"{wrong[0]!r}, which is no field of {cls.__name__}{near(wrong[0], known)}; its fields "
+            f"are {', '.join(known)}."
+        )
     for field in dataclasses.fields(cls):
         required = field.default is field.default_factory is dataclasses.MISSING
         if required and field.name not in fields:

@@ -10,7 +10,7 @@ from ._weights import FLAX, INDEX, SAFETENSORS, TORCH
 
 SMALL = (
     "config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
-    "vocab.json", "merges.txt",
+    "added_tokens.json", "vocab.json", "merges.txt",
 )  # fmt: skip
 
 

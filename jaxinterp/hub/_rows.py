@@ -15,7 +15,7 @@ from ._leaves import set_leaves as set_leaves
 from ._leaves import skeleton as skeleton
 from ._optional import every_name, with_optional
 from ._port import Port, Row
-from ._tensors import LazyTensor, Tensors
+from ._tensors import LazyTensor, Tensors, with_twins
 
 Place = Callable[[str, np.ndarray], jax.Array]
 """Hands a finished host array of a leaf to JAX: where it lives and how it is sharded."""
@@ -39,6 +39,7 @@ def fill(
     tensors = _our_spelling(port, rows, tensors)
     model = with_optional(port, model, tensors, rows)
     every, rows = rows, used_rows(model, rows)
+    tensors = with_twins(tensors, _twins(port, rows))
     _check_names(port, model, rows, tensors, every)
     for row in rows:
         _check_shapes(row, model, tensors)
@@ -111,6 +112,20 @@ def _our_spelling(port: Port, rows: tuple[Row, ...], tensors: Tensors) -> dict[s
         return name if re.sub(r"\.\d+\.", ".{layer}.", name) in whole else prefix + name
 
     return {spell(name): tensor for name, tensor in tensors.items()}
+
+
+def _twins(port: Port, rows: tuple[Row, ...]) -> dict[str, str]:
+    """Names that a file may leave out: of a leaf that another name is tied to, and reads for it."""
+    names, read = {row.leaf: row.name for row in rows}, {row.name for row in rows}
+    tied = port.names.get("tied", {}).items()
+    known = {row.leaf for row in port.rows}
+    for name, leaf in tied:
+        if leaf not in known:
+            raise ValueError(
+                f"The port {port.path.name} ties {name!r} to our leaf {leaf!r}, which has no row"
+                f"{near(leaf, known)}."
+            )
+    return {names[leaf]: name for name, leaf in tied if leaf in names and name not in read}
 
 
 def _names(rows: tuple[Row, ...], model: Any) -> set[str]:

@@ -7,7 +7,7 @@ import ml_dtypes
 import numpy as np
 
 from ._errors import BadCheckpoint
-from ._tensors import LazyTensor
+from ._tensors import LazyTensor, with_twins
 
 DTYPES = {
     "F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16,
@@ -19,6 +19,9 @@ DTYPES = {
 
 def open_safetensors(path: Path) -> dict[str, LazyTensor]:
     """The tensors of one file; only the header is read now.
+
+    Tensors that share their memory are often stored once, as safetensors' `save_model` does: the
+    metadata then name those left out and the one kept for each, and all of them are here.
 
     Raises `BadCheckpoint` for a file that is truncated or is something else.
     """
@@ -46,7 +49,8 @@ def open_safetensors(path: Path) -> dict[str, LazyTensor]:
         shape = tuple(part.get_shape())
         return LazyTensor(shape, np.dtype(DTYPES[kind]), lambda: file.get_tensor(name))
 
-    return {name: lazy(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    found = {name: lazy(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    return with_twins(found, file.metadata() or {})
 
 
 def save_safetensors(path: Path, arrays: Mapping[str, np.ndarray]) -> None:

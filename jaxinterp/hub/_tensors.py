@@ -35,6 +35,12 @@ def in_memory(arrays: Mapping[str, np.ndarray]) -> dict[str, LazyTensor]:
     return {name: lazy(np.asarray(array)) for name, array in arrays.items()}
 
 
+def with_twins(tensors: Tensors, twins: Mapping[str, str]) -> dict[str, LazyTensor]:
+    """The tensors, and those that are absent under the names of their twins (absent to there)."""
+    more = {name: tensors[kept] for name, kept in twins.items() if kept in tensors}
+    return {**more, **tensors}
+
+
 def read_json(path: Path) -> dict:
     """The object in a JSON file; an error that names the file when it holds none."""
     try:

@@ -13,8 +13,9 @@ import numpy as np
 from jaxtyping import Array, Bool, Int
 
 from ._errors import BadCheckpoint
-from ._pieces import make_visible, text_of
+from ._pieces import make_visible, spelled, text_of
 from ._tensors import read_json
+from ._tokenizer_files import read_beside
 
 _END = "<|endoftext|>"
 
@@ -48,7 +49,8 @@ class Tokenizer:
         """The tokenizer in a model's folder, or None where it has none.
 
         Reads `tokenizer.json`, or GPT-2's `vocab.json` and `merges.txt` (also under OpenAI's names
-        `encoder.json` and `vocab.bpe`). BOS and EOS come from the configs beside it.
+        `encoder.json` and `vocab.bpe`). Added tokens, BOS and EOS come from the files beside it:
+        `tokenizer_config.json`, `special_tokens_map.json`, `added_tokens.json`, `config.json`.
         """
         path = Path(path)
         pairs = [("vocab.json", "merges.txt"), ("encoder.json", "vocab.bpe")]
@@ -70,16 +72,31 @@ class Tokenizer:
             inner = tokenizers.Tokenizer.from_file(str(path))
         except Exception as error:  # tokenizers raises bare Exceptions
             raise BadCheckpoint(f"{path} is not a tokenizer.json ({error}).") from error
-        return Tokenizer(inner, **_special_ids(path.parent, inner))
+        beside = read_beside(path.parent)
+        beside.add_to(inner)
+        prefix = beside.prefix_space
+        if prefix is not None and type(inner.pre_tokenizer).__name__ == "ByteLevel":
+            inner.pre_tokenizer.add_prefix_space = prefix  # pyright: ignore
+        return _with_ids(inner, beside.ids(path.parent, inner))
 
     @staticmethod
     def from_bpe(vocab: str | Path, merges: str | Path) -> "Tokenizer":
-        """From GPT-2's two files: byte-level BPE, `<|endoftext|>` as BOS and EOS."""
+        """From GPT-2's two files: byte-level BPE, `<|endoftext|>` as BOS and EOS.
+
+        Files beside `vocab` that add tokens or name BOS and EOS are read too.
+        """
         import tokenizers
         from tokenizers import decoders, models, pre_tokenizers
 
         vocab, merges = Path(vocab), Path(merges)
         ids = read_json(vocab)
+        default = {role: _END for role in ("bos_token", "eos_token", "unk_token") if _END in ids}
+        beside = read_beside(vocab.parent, default)
+        taken = set(ids.values())
+        # In the vocabulary an added token has the id that the file says, wherever that is.
+        for i, token in beside.added.items():
+            if i not in taken:
+                ids.setdefault(token.content, i)
         lines = merges.read_text(encoding="utf-8").split("\n")
         splits = [line.partition(" ") for line in lines if line and line[:8] != "#version"]
         pairs = [(left, right) for left, _, right in splits]
@@ -90,11 +107,11 @@ class Tokenizer:
                 f"{vocab.name} and {merges.name} do not belong together ({error})."
             ) from error
         inner = tokenizers.Tokenizer(model)
-        inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        prefix = beside.config.get("add_prefix_space") is True
+        inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix)
         inner.decoder = decoders.ByteLevel()
-        if _END in ids:
-            inner.add_special_tokens([_END])
-        return Tokenizer(inner, **_special_ids(vocab.parent, inner))
+        beside.add_to(inner)
+        return _with_ids(inner, beside.ids(vocab.parent, inner))
 
     @overload
     def __call__(self, text: str, bos: bool = False) -> Int[Array, " pos"]: ...
@@ -178,22 +195,38 @@ class Tokenizer:
     def tokens(self, ids: Any, *, visible: bool = False) -> list[str]:
         """The text of each token, for display; bytes that are no text alone appear as `\\xe2`.
 
-        `visible` writes spaces as `·`, ends of lines as `↵` and tabs as `→`.
+        `visible` writes spaces as `·`, ends of lines as `↵` and tabs as `→`. An id of the model
+        beyond the vocabulary appears as `<50300>`.
         """
-        found = [self._piece(i) for i in self._checked(ids, "tokens")]
+        array = _integers(ids, "tokens")
+        if array.ndim != 1:
+            raise ValueError(
+                f"tokenizer.tokens takes integer ids of one text, (pos,); got shape {array.shape}. "
+                + ("For one id: tokenizer.tokens([id])." if array.ndim == 0 else "Take one row.")
+            )
+        found = [self._piece(i) for i in _in_range(array, "tokens")]
         if visible:
             found = [make_visible(piece) for piece in found]
         return found
 
     def decode(self, ids: Any, mask: Any = None) -> Any:
         """The text of ids `(pos,)`, or a list of texts for `(batch, pos)`; `mask` leaves out padding."""
-        ids = np.asarray(ids)
-        if ids.ndim == 2:
-            masks = [None] * len(ids) if mask is None else np.asarray(mask)
-            return [self.decode(row, keep) for row, keep in zip(ids, masks, strict=True)]
-        if mask is not None:
-            ids = ids[np.asarray(mask)]
-        return self._tokenizer.decode(self._checked(ids, "decode"), skip_special_tokens=False)
+        array = _integers(ids, "decode")
+        keep = np.ones(array.shape, bool) if mask is None else np.asarray(mask)
+        if keep.dtype != bool or keep.shape != array.shape:
+            raise ValueError(
+                f"A mask is of bools and has the shape of the ids {array.shape}, True at real "
+                f"tokens; got {keep.dtype} {keep.shape}."
+            )
+        if array.ndim == 2:
+            return [self.decode(row[real]) for row, real in zip(array, keep, strict=True)]
+        if array.ndim != 1:
+            raise ValueError(
+                "tokenizer.decode takes integer ids of one text, (pos,), or of several, "
+                f"(batch, pos); got shape {array.shape}."
+                + (" For one id: tokenizer.decode([id])." if array.ndim == 0 else "")
+            )
+        return self._tokenizer.decode(_in_range(array[keep], "decode"), skip_special_tokens=False)
 
     @property
     def vocab(self) -> int:
@@ -215,8 +248,12 @@ class Tokenizer:
         self._tokenizer.save(str(path / "tokenizer.json"))
         about: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast"}
         for name, i in (("bos_token", self.bos_id), ("eos_token", self.eos_id)):
-            if i is not None:
-                about[name] = self._tokenizer.id_to_token(i)
+            about[name] = None if i is None else self._tokenizer.id_to_token(i)
+        # Tokens in full, so that files of an older vintage in the folder add none to them.
+        about["added_tokens_decoder"] = {
+            str(i): token.__getstate__()
+            for i, token in sorted(self._tokenizer.get_added_tokens_decoder().items())
+        }
         text = json.dumps(about, indent=2) + "\n"
         (path / "tokenizer_config.json").write_text(text, encoding="utf-8")
 
@@ -229,16 +266,7 @@ class Tokenizer:
         import tokenizers
 
         inner = tokenizers.Tokenizer.from_str(value["tokenizer"])
-        return Tokenizer(inner, bos_id=value["bos"], eos_id=value["eos"])
-
-    def _checked(self, ids: Any, caller: str) -> list[int]:
-        array = np.asarray(ids)
-        if array.ndim != 1 or (array.size and not np.issubdtype(array.dtype, np.integer)):
-            raise ValueError(
-                f"tokenizer.{caller} takes integer ids of one text, (pos,); got shape "
-                f"{array.shape} of {array.dtype}."
-            )
-        return [int(i) for i in array]
+        return _with_ids(inner, {"bos_id": value["bos"], "eos_id": value["eos"]})
 
     def _piece(self, i: int) -> str:
         token = self._tokenizer.id_to_token(i)
@@ -248,7 +276,8 @@ class Tokenizer:
 
     def _exact(self, text: str) -> int | None:
         """The id of the vocabulary's entry that is this text."""
-        for spelling in (text.replace(" ", "▁"), text):
+        own = spelled(text) if self._byte_level else text.replace(" ", "▁")
+        for spelling in (own, text):
             found = self._tokenizer.token_to_id(spelling)
             if found is not None:
                 return found
@@ -259,28 +288,44 @@ class Tokenizer:
         """Whether a text gets a space in front, as SentencePiece does: then "Mary" and " Mary" are
         two entries of the vocabulary that no text alone tells apart."""
         ids = self._tokenizer.encode("a", add_special_tokens=False).ids
-        return not self._byte_level and "".join(self.tokens(ids)).startswith(" ")
+        return "".join(self.tokens(ids)).startswith(" ")
 
     @functools.cached_property
     def _byte_level(self) -> bool:
         return "ByteLevel" in repr(self._tokenizer.decoder)
 
 
-def _special_ids(folder: Path, inner: Any) -> dict[str, int | None]:
-    """BOS and EOS by the configs in the folder; absent ones are left to the default."""
-    found: dict[str, int | None] = {}
-    for name in ("tokenizer_config.json", "special_tokens_map.json"):
-        if (folder / name).is_file():
-            about = read_json(folder / name)
-            for key in ("bos", "eos"):
-                token = about.get(f"{key}_token")
-                token = token.get("content") if isinstance(token, dict) else token
-                if isinstance(token, str) and inner.token_to_id(token) is not None:
-                    found.setdefault(f"{key}_id", inner.token_to_id(token))
-    if (folder / "config.json").is_file():
-        about = read_json(folder / "config.json")
-        for key in ("bos", "eos"):
-            i = about.get(f"{key}_token_id")
-            if isinstance(i, int) and 0 <= i < inner.get_vocab_size():
-                found.setdefault(f"{key}_id", i)
+def _with_ids(inner: Any, ids: dict[str, int | None]) -> Tokenizer:
+    """BOS and EOS as files say them; None where they say that there is none."""
+    found = Tokenizer(inner)
+    for name, i in ids.items():
+        setattr(found, name, i)
     return found
+
+
+def _integers(ids: Any, caller: str) -> np.ndarray:
+    """Ids of NumPy, JAX, torch or Python as an array of ints."""
+    try:
+        array = np.asarray(ids)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"tokenizer.{caller} takes integer ids, (pos,); this {type(ids).__name__} is no array "
+            f"of them ({error}). Give rows of one length, as NumPy, JAX or Python ints."
+        ) from error
+    if array.size and not np.issubdtype(array.dtype, np.integer):
+        hint = " For the ids of a text: tokenizer(text)." if array.dtype.kind == "U" else ""
+        raise ValueError(
+            f"tokenizer.{caller} takes integer ids of one text, (pos,); got shape {array.shape} of "
+            f"{array.dtype}.{hint}"
+        )
+    return array.astype(np.int64) if array.size == 0 else array
+
+
+def _in_range(ids: np.ndarray, caller: str) -> list[int]:
+    wrong = [i for i in ids.tolist() if not 0 <= i < 2**31]
+    if wrong:
+        raise IndexError(
+            f"Token ids begin at 0; tokenizer.{caller} got {wrong[0]}. Where a negative id marks "
+            f"positions that do not count, leave them out: tokenizer.{caller}(ids[ids >= 0])."
+        )
+    return ids.tolist()

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int
 from .._check import logit_count
 from .._types import Tap
 from ..nn import MLP, Attention, Block, LayerNorm, RopeScaling, embed, rotary_tables, unembed
-from ..nn._rotary import RopeTables
+from ..nn._rotary import RopeTables, check_rotary
 from ._config import Config, normal
 
 
@@ -38,10 +38,14 @@ class GPTNeoXConfig(Config):
     norm_bias: bool = True
     tied: bool = False
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_rotary(self.k, self.rotary_dim, self.rope)
+
     @property
     def rotary_dim(self) -> int:
-        """How many channels of a head are turned: an even number."""
-        return int(self.k * self.rotary_fraction) // 2 * 2
+        """The width of rotary, which may be odd: then one channel more is turned, to make a pair."""
+        return int(self.k * self.rotary_fraction)
 
 
 class GPTNeoX(eqx.Module):

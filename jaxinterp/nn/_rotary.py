@@ -1,7 +1,8 @@
 """Rotary position embeddings: queries and keys are turned by an angle that grows with position.
 
 RoFormer, Su et al. 2021 (https://arxiv.org/abs/2104.09864). Pairs are the two halves of the first
-`dim` channels of a head, as GPT-NeoX and Llama checkpoints of Hugging Face store them.
+`dim` channels of a head, as GPT-NeoX and Llama checkpoints of Hugging Face store them. An odd `dim`
+(a quarter of a head of 20 channels) turns one channel more, with `dim` itself in the exponent.
 """
 
 import dataclasses
@@ -45,10 +46,25 @@ class RopeScaling:
             )
 
 
+def check_rotary(k: int, dim: int, scaling: RopeScaling | None) -> None:
+    """Whether heads of `k` channels have the pairs that rotary of width `dim` turns."""
+    turned = dim + dim % 2
+    if not 0 <= turned <= k:
+        raise ValueError(
+            f"Rotary turns pairs of channels: a width of {dim} takes {turned} of them, and a head "
+            f"has k={k}. Give an even k, or a smaller part of it (rotary_fraction)."
+        )
+    if dim % 2 and scaling is not None and scaling.kind == "yarn":
+        raise ValueError(
+            f"Rotary scaling 'yarn' is defined for an even width; this one is {dim} (of heads of "
+            f"{k} channels). Choose a rotary_fraction that makes it even."
+        )
+
+
 def frequencies(
     dim: int, base: float, scaling: RopeScaling | None = None
 ) -> tuple[np.ndarray, float]:
-    r"""$\omega_i = b^{-2i/R}$ for $i < R/2$, stretched by `scaling`; and the factor on cos and sin."""
+    r"""$\omega_i = b^{-2i/R}$ for $2i < R$, stretched by `scaling`; and the factor on cos and sin."""
     omega = base ** (-np.arange(0, dim, 2, dtype=np.float64) / dim)
     if scaling is None:
         return omega, 1.0
@@ -100,7 +116,7 @@ def rotary_tables(
 def rotate(
     x: Float[Array, "*batch pos head k"], tables: RopeTables
 ) -> Float[Array, "*batch pos head k"]:
-    r"""$(x_1, x_2) \mapsto (x_1 \cos - x_2 \sin,\; x_2 \cos + x_1 \sin)$ on the first `dim` channels.
+    r"""$(x_1, x_2) \mapsto (x_1 \cos - x_2 \sin,\; x_2 \cos + x_1 \sin)$ on the pairs of the tables.
 
     Law: scores of rotated queries and keys depend on the difference of their positions alone.
     """

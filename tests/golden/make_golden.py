@@ -95,6 +95,10 @@ def cases() -> dict[str, dict[str, dict[str, Any]]]:
         "tied": dict(tie_word_embeddings=True),
         "eps": dict(layer_norm_eps=1e-2),
         "odd": dict(hidden_size=30, num_attention_heads=3, num_hidden_layers=3, intermediate_size=19, vocab_size=23, rope_parameters={"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.4}),
+        # Heads of 12 and of 4 channels, a quarter turned: rotary of widths 3 and 1.
+        "rotary-width-3": dict(hidden_size=24),
+        "rotary-width-1": dict(num_attention_heads=4),
+        "rotary-width-3-llama3": dict(hidden_size=24, **rope("llama3", partial_rotary_factor=0.25)),
         **{f"act-{act}": dict(hidden_act=act) for act in ("gelu_new", "gelu_fast", "relu", "silu")},
         **{f"rope-{kind}": rope(kind, partial_rotary_factor=0.5) for kind in ROPE},
         "sequential-rope": dict(use_parallel_residual=False, **rope("linear", partial_rotary_factor=1.0)),

@@ -160,3 +160,16 @@ def test_what_penzai_cannot_express():
         to_penzai(folded)
     with pytest.raises(ValueError, match=r"takes a penzai TransformerLM.*got a GPT2"):
         from_penzai(gpt2)
+
+
+def test_rotary_of_an_odd_width():
+    """Ours turns one channel more; penzai splits what it turns into two halves, and cannot."""
+    from penzai import pz
+
+    odd = dataclasses.replace(CONFIGS["pythia"], rotary_fraction=0.5, k=6)
+    with pytest.raises(ji.hub.UnhandledConfig, match=r"cannot express rotary_fraction=0\.5"):
+        to_penzai(make(odd))
+    theirs = pz.select(to_penzai(make(CONFIGS["pythia"]))).at_instances_of(pz.nn.ApplyRoPEToSubset)
+    theirs = theirs.apply(lambda layer: dataclasses.replace(layer, rope_subset_size=3))
+    with pytest.raises(ji.hub.UnhandledConfig, match="rope_subset_size is 3: it cannot run"):
+        from_penzai(theirs)

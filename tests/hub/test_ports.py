@@ -168,6 +168,49 @@ def test_a_tied_head_may_be_in_the_file(gpt2: Any, tmp_path: Path) -> None:
         hub.load(tmp_path)
 
 
+def only_the_head(folder: Path, head: str, embedding: str, **metadata: str) -> None:
+    """The file as safetensors' `save_model` writes it: of tied tensors, the first name alone."""
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    tensors[head] = tensors.pop(embedding)
+    save_file(tensors, path, metadata={"format": "pt", **metadata})
+
+
+TIED = {
+    "gpt2": ("lm_head.weight", "transformer.wte.weight"),
+    "neox-sequential": ("embed_out.weight", "gpt_neox.embed_in.weight"),
+    "llama-gqa": ("lm_head.weight", "model.embed_tokens.weight"),
+}
+
+
+@pytest.mark.parametrize("name", TIED)
+def test_tied_tensors_that_are_stored_once(make: Any, tmp_path: Path, name: str) -> None:
+    """The reference reads these files; with the twin in the metadata, and without."""
+    model, (head, embedding) = make(name), TIED[name]
+    for twin in ({embedding: head}, {}):
+        hub.export(model, tmp_path)
+        only_the_head(tmp_path, head, embedding, **twin)
+        assert same(hub.load(tmp_path)[0], model)
+    hub.write_torch(tmp_path / "pytorch_model.bin", load_file(tmp_path / "model.safetensors"))
+    (tmp_path / "model.safetensors").unlink()
+    assert same(hub.load(tmp_path)[0], model)
+
+
+def test_a_twin_serves_a_model_that_is_not_tied(make: Any, tmp_path: Path) -> None:
+    """Equal tensors of an untied model, stored once: the metadata alone say so."""
+    model = make("llama")
+    model = set_leaves(model, {"w_unembed": model.w_embed.T})
+    hub.export(model, tmp_path)
+    head, embedding = TIED["llama-gqa"]
+    only_the_head(tmp_path, head, embedding, **{embedding: head})
+    assert same(hub.load(tmp_path)[0], model)
+    found = hub.open_safetensors(tmp_path / "model.safetensors")
+    assert "format" not in found
+    only_the_head(tmp_path, head, head)
+    with pytest.raises(BadCheckpoint, match=r"missing: 'model\.embed_tokens\.weight'"):
+        hub.load(tmp_path)
+
+
 def test_missing_and_superfluous_tensors_are_named(gpt2: Any, tmp_path: Path) -> None:
     hub.export(gpt2, tmp_path)
 
@@ -318,9 +361,7 @@ def test_a_port_of_ones_own(make: Any, tmp_path: Path) -> None:
     """A table outside the package serves a family that has none here."""
     hub.export(make("gpt2"), tmp_path)
     text = (hub.find_ports() / "gpt2.toml").read_text()
-    shared = (hub.find_ports() / "_huggingface.toml").read_text()
     (tmp_path / "mine.toml").write_text(text.replace('family = "gpt2"', 'family = "mine"'))
-    (tmp_path / "_huggingface.toml").write_text(shared)
     edit_config(tmp_path, model_type="mine")
     with pytest.raises(
         UnhandledConfig, match=r"model_type='mine'.*gpt2, gpt_neox, llama.*ports/README"
@@ -328,6 +369,88 @@ def test_a_port_of_ones_own(make: Any, tmp_path: Path) -> None:
         hub.load(tmp_path)
     model, _ = hub.load(tmp_path, port=tmp_path / "mine.toml")
     assert same(model, make("gpt2"))
+
+
+def copied(folder: Path, *changes: tuple[str, str]) -> Path:
+    """A copy of the table of GPT-2, with other lines."""
+    text = (hub.find_ports() / "gpt2.toml").read_text()
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    (folder / "mine.toml").write_text(text)
+    return folder / "mine.toml"
+
+
+def test_what_a_table_includes(tmp_path: Path) -> None:
+    """A copy reads the package's own include; a file beside it goes first."""
+    own = hub.all_ports()["gpt2"]
+    assert hub.read_port(copied(tmp_path)).config == own.config
+    (tmp_path / "_huggingface.toml").write_text('[config]\nignore = ["theirs"]\n')
+    port = hub.read_port(tmp_path / "mine.toml")
+    assert port.config["ignore"][-1] == "theirs"
+    assert "model_type" not in port.config["ignore"]
+    absent = copied(tmp_path, ("_huggingface.toml", "_absent.toml"))
+    with pytest.raises(
+        FileNotFoundError, match=r"includes '_absent.toml'.*_huggingface.toml, gguf"
+    ):
+        hub.read_port(absent)
+
+
+ARCHITECTURES = 'architectures = ["GPT2LMHeadModel", "GPT2Model"]\n'
+WRONG: dict[str, tuple[tuple[str, str], str]] = {
+    "no architectures": ((ARCHITECTURES, ""), r"\[config\] lacks `architectures`. Give architec"),
+    "architectures": ((ARCHITECTURES, 'architectures = "x"\n'), "architectures is a list of texts"),
+    "no model": (('model = "GPT2"', ""), r'\[config\] lacks `model`. Give model = "GPT2"'),
+    "model": (('model = "GPT2"', 'model = "GPT3"'), r"has no GPT3.*its models are GPT2, GPTNeoX"),
+    "leaf": (("blocks.attn.w_o", "blocks.atn.w_o"), r"no leaf 'blocks.atn.w_o'; did you mean 'blocks"),
+    "last leaf": (("ln_final.bias", "ln_final.bia"), r"no leaf 'ln_final.bia'; did you mean 'ln_final"),
+    "field": (('"n_embd" = "d"', '"n_embd" = "width"'), r"maps 'n_embd' to 'width', which is no field"),
+    "kinds": (('"n_embd" = "d"', '"x" = "rope.kind"'), r"needs a table \[config.kinds.rope\]"),
+    "pattern": (("ctx d -> ctx d", "ctx d"), r"pattern of 'w_pos' goes from their axes .*got 'ctx d'"),
+    "tied": (('"lm_head.weight" = "w_embed"', '"lm_head.weight" = "w_emb"'), r"ties .* no row; did"),
+    "toml": (("[weights]", "[weights"), r"mine.toml is not TOML"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_errors_of_a_table_teach(gpt2: Any, tmp_path: Path, what: str) -> None:
+    hub.export(gpt2, tmp_path)
+    change, words = WRONG[what]
+    with pytest.raises(ValueError, match=words):
+        hub.load(tmp_path, port=copied(tmp_path, change))
+
+
+def test_a_table_without_ignore(gpt2: Any, tmp_path: Path) -> None:
+    """Nothing but what `export` writes is ignored then, and the error says how to."""
+    hub.export(gpt2, tmp_path)
+    edit_config(tmp_path, initializer_range=0.1)
+    table = copied(tmp_path, ('include = "_huggingface.toml"', ""))
+    text = table.read_text()
+    start, end = text.index("ignore = ["), text.index("[config.keys]")
+    table.write_text(text[:start] + text[end:])
+    with pytest.raises(UnhandledConfig, match=r"initializer_range = 0.1 .*ignore=\['\w+'\]"):
+        hub.load(tmp_path, port=table)
+    assert same(hub.load(tmp_path, port=table, ignore=["initializer_range"])[0], gpt2)
+
+
+def test_ignored_keys(gpt2: Any, tmp_path: Path) -> None:
+    hub.export(gpt2, tmp_path)
+    edit_config(tmp_path, my_note="x", my_flag=True)
+    with pytest.raises(UnhandledConfig, match=r"ji.load\(..., ignore=\['my_(note|flag)'\]\)"):
+        hub.load(tmp_path)
+    for ignore in (["my_note", "my_flag"], ("my_*",)):
+        model, _ = hub.load(tmp_path, ignore=ignore)
+        assert same(model, gpt2)
+        assert model.config == gpt2.config
+    with pytest.raises(UnhandledConfig, match="my_flag"):
+        hub.load(tmp_path, ignore=["my_note"])
+    with pytest.raises(ValueError, match=r"'n_\*' is or matches 'n_positions', 'n_embd'"):
+        hub.load(tmp_path, ignore=["n_*"])
+    with pytest.raises(ValueError, match=r"a list of keys: ji.load\(..., ignore=\['my_note'\]\)"):
+        hub.load(tmp_path, ignore="my_note")
+    hub.save(tmp_path / "saved", gpt2)
+    with pytest.raises(ValueError, match=r"a folder of ji.save has none"):
+        hub.load(tmp_path / "saved", ignore=["my_note"])
 
 
 def test_broken_tables(tmp_path: Path) -> None:

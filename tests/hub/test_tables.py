@@ -230,6 +230,7 @@ MODULAR = """
 family = "modular"
 [config]
 model = "GPT2"
+architectures = []
 vocab = 114
 vocab_out = 113
 ctx = 5
@@ -377,6 +378,7 @@ def test_attention_only(tmp_path: Path) -> None:
 family = "attn_only"
 [config]
 model = "GPT2"
+architectures = []
 ff = 0
 norm = false
 tied = false

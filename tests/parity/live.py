@@ -34,6 +34,7 @@ import make_golden as golden  # noqa: E402
 
 import jaxinterp as ji  # noqa: E402
 from jaxinterp.hub._single_file import packaged  # noqa: E402
+from parity.folders import TEXTS, vintages  # noqa: E402
 from parity.ours import ours, worst  # noqa: E402
 
 PORTS = HERE.parent / "hub" / "ports"
@@ -254,6 +255,42 @@ def induction(table: Table, tokens: np.ndarray) -> None:
     table.row("induction-2l beside TransformerLens, four sites", largest, LARGE)
 
 
+def tokenizer_folders(table: Table, folder: Path) -> None:
+    """Folders of every vintage: ids, text, size, and BOS and EOS where a file or a class says them."""
+    for vintage in vintages():
+        path = vintage.write(folder / "tokenizers")
+        reference = getattr(transformers, vintage.reader).from_pretrained(path)
+        tokenizer = ji.hub.Tokenizer.from_folder(path)
+        assert tokenizer is not None
+        differ = int(len(reference) != tokenizer.vocab)
+        for text in TEXTS:
+            wanted = reference.encode(text, add_special_tokens=False)
+            differ += wanted != (np.asarray(tokenizer(text)).tolist() if text else [])
+            back = reference.decode(wanted, clean_up_tokenization_spaces=False)
+            differ += back != tokenizer.decode(wanted)
+        for key in ("bos", "eos"):
+            said = getattr(reference, f"{key}_token_id")
+            silent = said is None and vintage.says(f"{key}_token") is None
+            differ += not silent and said != getattr(tokenizer, f"{key}_id")
+        table.row(f"tokenizer: {vintage.name}", float(differ), 0)
+
+
+def stored_once(table: Table, folder: Path) -> None:
+    """Tied tensors as safetensors' own `save_model` writes them: one of the two."""
+    from safetensors.torch import save_model
+
+    for family in golden.MODELS:
+        fields = golden.cases()[family]["plain"] | {"tie_word_embeddings": True}
+        reference = golden.build(family, fields, dtype=torch.float32)
+        path = folder / "stored once" / family
+        reference.config.save_pretrained(path)
+        save_model(reference, str(path / "model.safetensors"), metadata={"format": "pt"})
+        tokens, _ = golden.inputs(fields["vocab_size"])
+        wanted = golden.reference(reference, None, tokens)
+        found = worst(ours(ji.load(path)[0], tokens), wanted)
+        table.row(f"{family}, tied tensors stored once", found["logits"], FLOAT32)
+
+
 def main() -> None:
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
@@ -264,6 +301,8 @@ def main() -> None:
     )
     print(f"{'largest absolute difference':66}     found <= allowed")
     with tempfile.TemporaryDirectory() as folder:
+        tokenizer_folders(table, Path(folder))
+        stored_once(table, Path(folder))
         generation(table)
         trained(table, Path(folder))
         exact_shapes(table, Path(folder))
