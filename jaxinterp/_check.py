@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from ._positions import counts_tokens
+
 Shapes = dict[str, jax.ShapeDtypeStruct]
 """The sites of a model with their shapes, without a layer axis."""
 
@@ -42,12 +44,12 @@ def check_tokens(tokens: Any, config: Any, extra: int = 0) -> None:
             "For an empty text start with the BOS token: tokenizer('', bos=True)."
         )
     if pos + extra > config.ctx:
-        more = f" and {extra} more to generate" if extra else ""
+        more = f" and {extra} more to read" if extra else ""
         raise ValueError(
             f"This model reads at most {config.ctx} positions (config.ctx); the prompt has "
             f"{pos}{more}. Cut it: tokens[..., -{config.ctx - extra}:]."
             if extra < config.ctx
-            else f"This model reads at most {config.ctx} positions; {extra} cannot be generated."
+            else f"This model reads at most {config.ctx} positions; {extra + 1} more cannot be generated."
         )
     if not soft and concrete(tokens) and tokens.size:
         low, high = int(np.min(np.asarray(tokens))), int(np.max(np.asarray(tokens)))
@@ -100,8 +102,13 @@ def check_index(name: str, index: int, size: int, what: str) -> None:
         )
 
 
-def check_selector(name: str, value: Any, size: int, batch: tuple[int, ...], what: str) -> None:
-    """A selector of an axis: ints in range, or a mask as long as the axis."""
+def check_selector(
+    name: str, value: Any, size: int, batch: tuple[int, ...], what: str, real: Any = None
+) -> None:
+    """A selector of an axis: ints in range, or a mask as long as the axis.
+
+    `real` is the padding mask, for selectors of positions: shared ints then count real tokens.
+    """
     per_example = (*batch,)
     if value.dtype == bool:
         if value.shape not in ((size,), (*per_example, size)):
@@ -116,8 +123,18 @@ def check_selector(name: str, value: Any, size: int, batch: tuple[int, ...], wha
             f"got the shape {value.shape}."
         )
     if concrete(value) and value.size:
-        for index in (int(np.min(np.asarray(value))), int(np.max(np.asarray(value)))):
+        indices = (int(np.min(np.asarray(value))), int(np.max(np.asarray(value))))
+        for index in indices:
             check_index(name, index, size, what)
+        if counts_tokens(value, real) and concrete(real):
+            tokens = int(np.asarray(real).sum(-1).min())
+            for index in indices:
+                if not -tokens <= index < tokens:
+                    raise IndexError(
+                        f"{what}: {name} {index} is out of range: with a mask, ints count the real "
+                        f"tokens of each prompt, and the shortest has {tokens}. Columns of the "
+                        f"padded array are chosen by a boolean mask, or by ints per example."
+                    )
 
 
 def as_selector(value: Any) -> Any:

@@ -114,7 +114,7 @@ def _checked(model: Any, tokens: Any, mask: Any) -> tuple[Array, Array]:
     check_tokens(tokens, model.config)
     if jnp.issubdtype(tokens.dtype, jnp.floating):
         raise ValueError("Heads are scored on token ids (*batch, pos); got embeddings.")
-    mask = jnp.ones(tokens.shape, bool) if mask is None else jnp.asarray(mask)
+    mask = jnp.ones(tokens.shape, bool) if mask is None else as_array(mask)
     check_mask(mask, tokens.shape)
     size = tokens.shape[-1]
     return tokens.reshape(-1, size), mask.reshape(-1, size)

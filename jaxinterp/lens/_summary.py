@@ -9,8 +9,9 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from .._acts import take_positions
 from .._check import as_selector, concrete, logit_count
+from .._mesh import as_array
+from .._positions import take_positions
 from ._read import (
     Lens,
     LogitLens,
@@ -51,7 +52,7 @@ class Summary(eqx.Module):
             values = values.astype(jnp.float32)
         there = ~jnp.isnan(values) & (values >= 0 if what == "rank" else True)
         if mask is not None:
-            there = there & jnp.broadcast_to(jnp.asarray(mask)[None], there.shape)
+            there = there & jnp.broadcast_to(as_array(mask)[None], there.shape)
         axes = tuple(range(1, values.ndim))
         return jnp.where(there, values, 0).sum(axes) / there.sum(axes, dtype=values.dtype)
 
@@ -76,7 +77,8 @@ def summary(
     - `model`; `tokens` `(*batch, pos)` or embeddings `(*batch, pos, d)`.
     - `lens`: None for the logit lens, or a `TunedLens` or `JacobianLens`.
     - `targets`: a token, or tokens that broadcast to `(*batch, pos)`. By default the next token,
-      where `tokens` are ids (the last position has none) and the logits are those of tokens.
+      where `tokens` are ids and logits those of tokens (the last position, and that before
+      padding, has none).
     - `top`: how many of the likeliest tokens to keep.
     - `pos`, `mask`, `edits`: as in `logit_lens`. A padding mask removes nothing here: give it to
       `Summary.mean` too.
@@ -97,10 +99,11 @@ def summary(
         raise ValueError(f"top lies in 1..{vocab}, the size of the vocabulary; got {top}.")
     targets = _checked(tokens, targets, vocab)
     streams = capture(model, tokens, lens, mask=mask, edits=edits, pos=pos)
-    where = None if pos is None else as_positions(tokens, pos)[0]
+    mask = None if mask is None else as_array(mask)
+    where = None if pos is None else as_positions(tokens, pos, mask)[0]
     rows = (*streams.picked, model.config.layers)
     follows = vocab == model.config.vocab
-    return _summary(lens, streams, tokens, targets, where, top, rows, follows)
+    return _summary(lens, streams, tokens, targets, where, mask, top, rows, follows)
 
 
 def _checked(tokens: Array, targets: Any, vocab: int) -> Any:
@@ -124,15 +127,18 @@ def _checked(tokens: Array, targets: Any, vocab: int) -> Any:
     return targets
 
 
-def _targets(tokens: Array, targets: Any, where: Any, follows: bool) -> Array | None:
-    """Token ids `(*batch, pos)` at the positions asked for, -1 for none."""
+def _targets(
+    tokens: Array, targets: Any, where: Any, mask: Array | None, follows: bool
+) -> Array | None:
+    """Token ids `(*batch, pos)` at the positions asked for, -1 for none: padding is no target."""
     if targets is None:
         if not follows or jnp.issubdtype(tokens.dtype, jnp.floating):
             return None
         none = jnp.full((*tokens.shape[:-1], 1), -1, tokens.dtype)
-        targets = jnp.concatenate([tokens[..., 1:], none], axis=-1)
+        known = tokens if mask is None else jnp.where(mask, tokens, -1)
+        targets = jnp.concatenate([known[..., 1:], none], axis=-1)
     targets = jnp.broadcast_to(jnp.asarray(targets), token_shape(tokens)).astype(jnp.int32)
-    return targets if where is None else take_positions(targets, where, targets.ndim - 1)
+    return targets if where is None else take_positions(targets, where, targets.ndim - 1, mask)
 
 
 @eqx.filter_jit
@@ -142,11 +148,12 @@ def _summary(
     tokens: Array,
     targets: Any,
     where: Any,
+    mask: Array | None,
     count: int,
     rows: tuple[int, ...],
     follows: bool,
 ) -> Summary:
-    targets = _targets(tokens, targets, where, follows)
+    targets = _targets(tokens, targets, where, mask, follows)
     own = log_softmax(streams.logits)
 
     def read(logits: Array) -> dict[str, Array]:

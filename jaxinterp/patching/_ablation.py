@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from .._acts import at
+from .._mesh import as_array
 from .._run import run
 from .._sites import axes_of, is_per_layer, parse
 from ..metrics import as_metric
@@ -52,7 +53,7 @@ def ablate(
         values = values if isinstance(values, jax.Array) else jnp.asarray(values, jnp.float32)
         values = _aligned(values, site, pair.batch)
     return swept(
-        model, pair, as_metric(metric), values, site=site, over=over, per_example=per_example,
+        model, pair, as_metric(metric, pair.mask), values, site=site, over=over, per_example=per_example,
         window=window, max_bytes=max_bytes, progress=progress,
     )  # fmt: skip
 
@@ -144,7 +145,7 @@ def mean_activations(
     total, count = None, None
     for item in batches:
         tokens, mask = item if isinstance(item, tuple) else (item, None)
-        tokens = jnp.atleast_2d(jnp.asarray(tokens))
+        tokens = jnp.atleast_2d(as_array(tokens))
         one, real = _sums(model, tokens, mask, base, by_position)
         if total is not None and one.shape != total.shape:
             raise ValueError("by_position=True needs prompts of one length in all batches.")

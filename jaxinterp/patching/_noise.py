@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._check import as_selector, check_selector, check_tokens
+from .._mesh import as_array
 from .._run import run
 
 
@@ -41,7 +42,7 @@ def noised(
 
     Law: other positions keep their embeddings, and `scale=0` keeps all.
     """
-    tokens = jnp.asarray(tokens)
+    tokens = as_array(tokens)
     check_tokens(tokens, model.config)
     if tokens.ndim != 1:
         raise ValueError(
