@@ -119,8 +119,9 @@ def _cached(hub_id: str, revision: str | None, cache_dir: str | Path | None) -> 
 
 
 def is_cache(folder: Path) -> bool:
-    """Whether a folder is a repository in the hub's cache layout."""
-    return (folder / "snapshots").is_dir()
+    """Whether a folder is a repository in the hub's cache layout, and not a model that has a folder
+    called `snapshots`."""
+    return (folder / "snapshots").is_dir() and not (folder / "config.json").is_file()
 
 
 def from_cache(repository: Path, revision: str | None = None) -> Snapshot:

@@ -61,6 +61,13 @@ def from_tuned_lens_format(
         raise ValueError(
             f"A tuned lens has the lens_type {LENS_TYPE!r}; this config says {kind!r}."
         )
+    absent = [name for name in ("num_hidden_layers", "d_model") if name not in config]
+    if absent or not isinstance(params, dict):
+        raise ValueError(
+            "A tuned lens has num_hidden_layers and d_model in config.json, and tensors by name in "
+            f"params.pt; this config has {', '.join(config) or 'nothing'}, and params.pt holds a "
+            f"{type(params).__name__}."
+        )
     layers, d = config["num_hidden_layers"], config["d_model"]
     # Early files put the list's name in front.
     params = {re.sub(r"^layer_translators\.", "", name): value for name, value in params.items()}
@@ -120,6 +127,7 @@ def to_jacobian_format(lens: JacobianLens, *, prompts: int | None = None) -> dic
 
 def from_jacobian_format(state: dict[str, Any]) -> JacobianLens:
     """The lens of such a file, in float32."""
+    state = state if isinstance(state, dict) else {type(state).__name__: state}
     found = state.get("J")
     if not isinstance(found, dict) or not found:
         keys = ", ".join(map(repr, list(state)[:6]))

@@ -4,13 +4,13 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from .._check import check_selector, concrete
-from .._positions import columns, counts_tokens
+from .._positions import counts_tokens
 from .._sites import axes_of, is_per_layer, parse, unknown
 from .._where import POSITIONS
+from ._pairs import known_columns
 
 AXES = ("layer", "pos", "head", "query", "key", "unit")
 """The axes that a sweep may go over; `head` is `kv_head` where a site has that."""
@@ -147,7 +147,7 @@ def _entries(
                 "is known before, no traced array. Sweep over all positions, or give columns per "
                 "example."
             )
-        entries = np.asarray(columns(entries, size, jnp.asarray(padding)))
+        entries = known_columns(entries, size, padding)
     entries = np.where(entries < 0, entries + size, entries).astype(np.int32)
     return entries.reshape(-1, entries.shape[-1]) if entries.ndim > 1 else entries
 

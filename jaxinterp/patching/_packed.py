@@ -9,7 +9,6 @@ from jax import lax
 from jaxtyping import Array
 
 from .._check import concrete
-from .._positions import columns
 from .._run import run
 from .._survey import layer_count, survey
 from .._tap import Tap
@@ -17,7 +16,7 @@ from ..metrics import Metric
 from ._grid import Grid
 from ._memory import Piece, Plan, plan
 from ._pack import first_difference, starts
-from ._pairs import Pair
+from ._pairs import Pair, known_columns
 from ._suffix import Base, Rows, base_run, patched_streams, read_streams
 
 
@@ -56,8 +55,7 @@ def _columns(metric: Metric, pair: Pair) -> Any:
     batch, pos = int(np.prod(pair.batch)), pair.pos
     if metric.pos is None:
         return np.broadcast_to(np.arange(pos, dtype=np.int32), (batch, pos))
-    at = columns(metric.pos, pos, pair.mask)
-    at = np.asarray(at) if concrete(at) else at
+    at = known_columns(metric.pos, pos, pair.mask)
     n = at.shape[-1] if at.ndim else 1
     at = at.reshape(-1, n).astype(np.int32)
     return (np if concrete(at) else jnp).broadcast_to(at, (batch, n))

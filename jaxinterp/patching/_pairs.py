@@ -6,8 +6,9 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from .._check import check_mask, check_tokens
+from .._check import check_mask, check_tokens, concrete
 from .._mesh import as_array
+from .._positions import columns
 
 DIRECTIONS = ("denoise", "noise")
 
@@ -69,6 +70,15 @@ def make_pair(model: Any, clean: Any, corrupt: Any, mask: Any, direction: str) -
         check_mask(mask, (*batch, pos))
     target, source = (second, first) if direction == "denoise" else (first, second)
     return Pair(target, source, mask, batch, pos)
+
+
+def known_columns(pos: Any, size: int, mask: Any) -> Any:
+    """Columns of positions: NumPy, also while tracing, where positions and mask are known."""
+    real = None if mask is None else as_array(mask)
+    if not concrete(pos) or not (mask is None or concrete(mask)):
+        return columns(jnp.asarray(pos), size, real)
+    with jax.ensure_compile_time_eval():
+        return np.asarray(columns(jnp.asarray(pos), size, real))
 
 
 def _prompts(tokens: Any, config: Any) -> Any:

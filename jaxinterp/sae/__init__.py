@@ -23,6 +23,7 @@ from ._evaluation import Evaluation as Evaluation
 from ._evaluation import evaluation as evaluation
 from ._examples import Examples as Examples
 from ._examples import examples as examples
+from ._from_arrays import from_arrays as from_arrays
 from ._gated import Gated as Gated
 from ._geometry import Geometry as Geometry
 from ._geometry import geometry as geometry

@@ -33,8 +33,10 @@ def feature_effects(
     layers before the site run once, those after it once for each feature. Below 0 it helped. Bricken et al. 2023
     (https://transformer-circuits.pub/2023/monosemantic-features).
 
-    **Arguments:** `sae`, `model`, `tokens`, `site`, `mask`, `real` as in `evaluate`; `features`,
-    numbers `(n,)`, one more pass through the later layers each.
+    **Arguments:** `sae`, `model`, `tokens`, `site`, `real` as in `evaluate`; `features`,
+    numbers `(n,)`, one more pass through the later layers each; `mask (seq, pos)`, where the feature
+    is taken out: by default at all real tokens but the first, as in `evaluate`; `mask=real`, or ones,
+    takes it out everywhere.
 
     **Returns:** `(n, seq, pos - 1)`; entry p is of the token at p + 1, NaN where that, or the one
     before it, is padding.
@@ -45,8 +47,8 @@ def feature_effects(
     effects = ji.sae.feature_effects(sae, model, corpus.tokens[:8], [7, 8], site="resid_post[2]")
     ```
 
-    Law: 0 exactly wherever the feature has not fired up to then; equal to a run with
-    `steer(sae, i, 0, mode="clamp")`.
+    Law: 0 exactly wherever the feature has not fired at a position of `mask` up to then; equal to a
+    run with `steer(sae, i, 0, site=site, pos=mask)`, and with a mask of ones to one without `pos=`.
     """
     check_same_site(sae, "feature_effects")
     read, which = Corpus(sae, model, tokens, site, mask, real), chosen(sae, features)

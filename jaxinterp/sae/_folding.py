@@ -2,10 +2,7 @@
 
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
-
-from ._dictionary import filled
 
 
 def folded(
@@ -23,16 +20,14 @@ def folded(
     mode = config.get("normalize_activations") or "none"
     centred = bool(config.get("apply_b_dec_to_input", True))
     ranked = bool(config.get("rescale_acts_by_decoder_norm")) and "topk" in kind
-    if "log_threshold" in arrays:
-        arrays["threshold"] = np.exp(arrays.pop("log_threshold"))
-    if "topk_threshold" in arrays:
-        arrays["threshold"] = arrays.pop("topk_threshold")
     _tune(config, arrays, path)
     if mode == "covariance_whitening" and white is not None:
         arrays = _whitened(by_norm(arrays) if ranked else arrays, white, centred)
         return arrays
     if mode == "expected_average_only_in" and factor is not None and kind != "temporal":
         arrays = _scaled(kind, config, arrays, factor, ranked)
+    elif kind == "temporal" and mode == "expected_average_only_in":
+        raise ValueError(f"{path}: a temporal dictionary of rows normalised by {mode!r} cannot be read.")  # fmt: skip
     elif mode in ("expected_average_only_in", "covariance_whitening"):
         raise ValueError(
             f"{path} was trained on activations normalised by {mode!r}, which is not in the files. "
@@ -44,14 +39,19 @@ def folded(
 
 def check_factor(factor: Any, config: Any, path: Any) -> None:
     """A number above 0, of a dictionary that wants one."""
-    if isinstance(factor, bool) or np.ndim(factor) != 0 or not factor > 0:
-        raise ValueError(f"factor is a number above 0; got {factor!r}.")
+    check_number(factor)
     mode = config.get("normalize_activations") or "none"
     if mode != "expected_average_only_in":
         raise ValueError(
             f"{path} wants no factor, its config says normalize_activations={mode!r}: load it "
             "without factor=."
         )
+
+
+def check_number(factor: Any) -> None:
+    """A number above 0."""
+    if isinstance(factor, bool) or np.ndim(factor) != 0 or not 0 < factor < np.inf:
+        raise ValueError(f"factor is a number above 0; got {factor!r}.")
 
 
 def by_norm(arrays: dict[str, Any]) -> dict[str, Any]:
@@ -99,14 +99,3 @@ def _whitened(arrays: dict[str, Any], white: Any, centred: bool) -> dict[str, An
             if name in arrays:
                 found[name] = arrays[name] - shift * part
     return found
-
-
-def made(blank: Any, **leaves: Any) -> Any:
-    """The kind with float32 weights from arrays of NumPy, in which all of reading is done."""
-    return filled(blank, **{n: jnp.asarray(np.asarray(a, np.float32)) for n, a in leaves.items()})
-
-
-def log_threshold(threshold: Any) -> Any:
-    """Its logarithm; below 0 it is 0, which a ReLU has anyway."""
-    with np.errstate(divide="ignore"):
-        return np.log(np.maximum(threshold, 0))

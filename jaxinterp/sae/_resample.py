@@ -6,14 +6,15 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from ._dictionary import filled, unit, wide
+from ._dictionary import Moment, filled, unit, wide
 
 
 @eqx.filter_jit
 def resample(key: Any, sae: Any, moments: Any, dead: Any, x: Any, *, centre: bool = True) -> Any:
-    r"""$d_i \leftarrow v / \lVert v \rVert$ for every dead i, with inputs v drawn by their squared loss.
+    r"""$d_i \leftarrow v / \lVert v \rVert$ for every dead i, with inputs v drawn in proportion to $\ell(v)^2$.
 
-    The encoder's column becomes the same direction times 0.2 of the mean norm of those alive (1 where
+    $\ell$ is the whole loss of one input as the dictionary is trained by it, of `Vanilla` its error
+    and its sparsity. The encoder's column becomes the same direction times 0.2 of the mean norm of those alive (1 where
     none is), its bias 0, and the optimiser's moments of all three 0. Bricken et al. 2023.
 
     **Arguments:** `key`; `sae`; `moments`: trees of the optimiser with the form of the parameters;
@@ -21,9 +22,11 @@ def resample(key: Any, sae: Any, moments: Any, dead: Any, x: Any, *, centre: boo
 
     **Returns:** the dictionary and the moments.
 
-    Law: with none dead, nothing changes; rows of the new encoder have 0.2 of the mean norm.
+    Law: with none dead, nothing changes; rows of the new encoder have 0.2 of the mean norm; an input
+    is drawn four times as often as one of half its loss.
     """
-    loss = sae.squares(x * sae.scale - sae.reconstruct(sae.encode(x)))
+    now = Moment(jnp.int32(0), jnp.float32(1), jnp.zeros_like(dead))
+    loss = jax.vmap(lambda row: sae.loss(row[None], row[None], now).total)(x)
     drawn = jax.random.categorical(key, 2 * jnp.log(jnp.maximum(loss, 1e-30)), shape=dead.shape)
     v = unit((x * sae.scale - wide(sae.bias, x) if centre else x * sae.scale)[drawn])
     norms = jnp.linalg.norm(sae.encoder, axis=0)

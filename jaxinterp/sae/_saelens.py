@@ -1,18 +1,22 @@
 """Reading dictionaries in the layout of SAELens: `cfg.json` beside `sae_weights.safetensors`."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ._accounted import check_tensors
 from ._batch_topk import BatchTopK
-from ._folding import check_factor, folded, log_threshold, made
+from ._folding import check_factor, folded
+from ._from_arrays import fit
 from ._gated import Gated
 from ._jumprelu import JumpReLU
 from ._matryoshka import Matryoshka
 from ._normalised import Normalised
 from ._pursuit import MatchingPursuit
+from ._saelens_config import check_saelens
 from ._selected import Selected
 from ._standard import Standard
 from ._temporal import ATTENTION, Temporal
@@ -29,13 +33,15 @@ READS = (
 BY_ROW = {"layer_norm": "layer", "constant_norm_rescale": "constant"}
 
 
-def load_saelens(path: str | Path, factor: Any = None) -> tuple[Any, dict[str, Any]]:
+def load_saelens(
+    path: str | Path, factor: Any = None, ignore: Iterable[str] = ()
+) -> tuple[Any, dict[str, Any]]:
     """`path/cfg.json` and `sae_weights.safetensors`, of any version: the dictionary and its config.
 
     A checkpoint of a training run is read too: what it normalised by is beside it.
 
     **Raises:** ValueError for an architecture or a normalisation that cannot be had from the files,
-    and for weights of another shape than the config says.
+    for a key or a tensor that is not known, and for weights of another shape than the config says.
 
     Law: what `save_saelens` wrote comes back, and forwards agree with SAELens to 1e-6.
     """
@@ -53,7 +59,8 @@ def load_saelens(path: str | Path, factor: Any = None) -> tuple[Any, dict[str, A
         factor = json.loads(scaler.read_text(encoding="utf-8")).get("scaling_factor")
     whitening = path / "activation_whitening.safetensors"
     white = tensors(whitening.name) if whitening.is_file() else None
-    return build(config, tensors("sae_weights.safetensors"), path, factor, white), config
+    arrays = tensors("sae_weights.safetensors")
+    return build(config, arrays, path, factor, white, ignore), config
 
 
 def modern(config: dict[str, Any]) -> dict[str, Any]:
@@ -69,7 +76,7 @@ def modern(config: dict[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
     config = {renamed.get(name, name): value for name, value in config.items()}
     config.setdefault("architecture", "standard")
-    config.setdefault("apply_b_dec_to_input", True)
+    config.setdefault("apply_b_dec_to_input", "transcoder" not in config["architecture"])
     k = (config.get("activation_fn_kwargs") or {}).get("k")
     if config.get("activation_fn") == "topk" and k is not None:
         config["architecture"], config["k"] = "topk", k
@@ -85,45 +92,64 @@ def modern(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def build(
-    config: dict[str, Any], arrays: Any, path: Any, factor: Any = None, white: Any = None
+    config: dict[str, Any],
+    arrays: dict[str, Any],
+    path: Any,
+    factor: Any = None,
+    white: Any = None,
+    ignore: Iterable[str] = (),
 ) -> Any:
     """The dictionary of a config and its arrays by their names."""
     kind = config.get("architecture", "standard")
-    if kind not in READS:
-        raise ValueError(
-            f"{path}: the architecture {kind!r} cannot be read; known are {', '.join(READS)}."
-        )
-    used = config.get("activation_fn") or "relu"
-    if used not in ("relu", "topk"):
-        raise ValueError(f"{path}: the activation {used!r} cannot be read; relu and topk are.")
-    tied = kind in ("matching_pursuit", "temporal")
-    needed = () if tied else ("W_enc", "b_gate", "b_mag") if kind == "gated" else ("W_enc", "b_enc")
-    for name in ("W_dec", "b_dec", *needed):
-        if name not in arrays:
-            raise ValueError(f"{path} lacks the tensor {name!r}; it has {sorted(arrays)}.")
+    check_saelens(path, config, READS, ignore)
+    arrays = dict(arrays)
+    if "log_threshold" in arrays:
+        arrays["threshold"] = np.exp(arrays.pop("log_threshold"))
+    if "topk_threshold" in arrays:
+        arrays["threshold"] = arrays.pop("topk_threshold")
+    needed, more = _tensors(kind, config)
+    check_tensors(path, f"SAELens's {kind!r}", arrays, needed, more, ignore)
     features, d = arrays["W_dec"].shape
     d = arrays["W_enc"].shape[0] if "W_enc" in arrays else d
     there = arrays["W_enc"].shape if "W_enc" in arrays else (d, features)
-    said = config.get("d_in", d), config.get("d_sae", features)
-    if said != (d, features) or there[1] != features:
+    out = arrays["W_dec"].shape[1]
+    said = config.get("d_in", d), config.get("d_sae", features), config.get("d_out", out)
+    if said != (d, features, out) or there[1] != features:
         raise ValueError(
-            f"{path}: the config says d_in={said[0]}, d_sae={said[1]}, and W_enc is {there}, "
-            f"W_dec {arrays['W_dec'].shape}. Are the files of one dictionary?"
+            f"{path}: the config says d_in={said[0]}, d_sae={said[1]}, d_out={said[2]}, and W_enc "
+            f"is {there}, W_dec {arrays['W_dec'].shape}. Are the files of one dictionary?"
         )
     arrays = folded(kind, config, arrays, path, factor, white)
     mode = config.get("normalize_activations", "none") or "none"
-    if mode in BY_ROW and "transcoder" in kind:
-        raise ValueError(f"{path}: a transcoder of rows normalised by {mode!r} cannot be read.")
     sae = _kind(kind, d, features, config, arrays, path)
     return Normalised(sae, BY_ROW[mode]) if mode in BY_ROW else sae
+
+
+def _tensors(kind: str, config: Any) -> tuple[list[str], tuple[str, ...]]:
+    """The tensors that an architecture needs, and those that it may have."""
+    needed = ["W_dec", "b_dec"]
+    if kind == "temporal":
+        layers = range(int(config.get("n_attn_layers", 1)))
+        parts = [(layer, theirs, end) for layer in layers for theirs in THEIRS.values() for end in ("weight", "bias")]  # fmt: skip
+        needed += [f"attn_layers.{layer}.{theirs}.{end}" for layer, theirs, end in parts]
+        return needed + ([] if config.get("tied_weights", True) else ["W_enc"]), ()
+    if kind == "matching_pursuit":
+        return needed, ()
+    if kind == "gated":  # releases before 6 hold the bias of other architectures besides, unused
+        return ["W_enc", *needed, "b_gate", "r_mag", "b_mag"], ("b_enc", "scaling_factor")
+    needed = ["W_enc", "b_enc", *needed]
+    needed += ["threshold"] if "jumprelu" in kind or "batchtopk" in kind else []
+    needed += ["W_skip"] if "skip" in kind else []
+    return needed, ("scaling_factor",)
 
 
 def _kind(kind: str, d: int, features: int, config: Any, arrays: Any, path: Any) -> Any:
     """The kind of an architecture with its weights."""
     centred = bool(config.get("apply_b_dec_to_input", True))
-    k = config.get("k", config.get("kval_topk"))
-    if kind in ("topk", "abstopk") and k is None:
-        raise ValueError(f"{path}: a {kind} dictionary needs k in its config.")
+    k = config.get("k")
+    whole = isinstance(k, int | float) and (k == int(k) or "batch" in kind)
+    if kind.endswith("topk") and not whole:
+        raise ValueError(f"{path}: a {kind} dictionary needs k in its config, an int; got {k!r}.")
     common = {"decoder": arrays["W_dec"], "bias": arrays["b_dec"], "scale": 1.0}
     if kind == "matching_pursuit":
         least = arrays.get("residual_threshold", config.get("residual_threshold", 1e-2))
@@ -131,12 +157,12 @@ def _kind(kind: str, d: int, features: int, config: Any, arrays: Any, path: Any)
             d=d, features=features, residual=least, turns=config.get("max_iterations"), centred=centred,
             once=config.get("stop_on_duplicate_support", True),
         )  # fmt: skip
-        return made(blank, **common)
+        return fit(blank, common, path)
     if kind == "temporal":
-        return _temporal(d, features, config, arrays, common)
+        return _temporal(d, features, config, arrays, common, path)
     common |= {"encoder": arrays["W_enc"], "encoder_bias": arrays.get("b_enc")}
     if "transcoder" in kind:
-        return _transcoder(d, features, arrays, common)
+        return _transcoder(d, features, arrays, common, path)
     if kind == "gated":
         blank = Gated(d=d, features=features)
         # Ours is centred; where theirs is not, the biases of gate and magnitude make up for it.
@@ -158,28 +184,27 @@ def _kind(kind: str, d: int, features: int, config: Any, arrays: Any, path: Any)
         common["threshold"] = arrays["threshold"]
     elif kind == "jumprelu":
         blank = JumpReLU(d=d, features=features, centred=centred)
-        common["log_threshold"] = log_threshold(arrays["threshold"])
+        common["threshold"] = arrays["threshold"]
     else:
         blank = Vanilla(d=d, features=features) if centred else Standard(d=d, features=features)
-    return made(blank, **common)
+    return fit(blank, common, path)
 
 
-def _transcoder(d: int, features: int, arrays: Any, common: Any) -> Transcoder:
+def _transcoder(d: int, features: int, arrays: Any, common: Any, path: Any) -> Transcoder:
     out = arrays["W_dec"].shape[1]
     skip = arrays.get("W_skip")
     blank = Transcoder(d=d, features=features, d_out=out, skip=skip is not None, centred=False)
-    common |= {"input_bias": np.zeros(d)}
     if skip is not None:
         common["skip"] = skip.T
     if "threshold" in arrays:
         common["threshold"] = arrays["threshold"]
-    return made(blank, **common)
+    return fit(blank, common, path)
 
 
 THEIRS = dict(zip(ATTENTION, ("q_target", "k_ctx", "v_ctx", "c_proj"), strict=True))
 
 
-def _temporal(d: int, features: int, config: Any, arrays: Any, common: Any) -> Temporal:
+def _temporal(d: int, features: int, config: Any, arrays: Any, common: Any, path: Any) -> Temporal:
     tied, layers = bool(config.get("tied_weights", True)), int(config.get("n_attn_layers", 1))
     top = config.get("sae_diff_type", "topk") == "topk"
     blank = Temporal(
@@ -194,4 +219,4 @@ def _temporal(d: int, features: int, config: Any, arrays: Any, common: Any) -> T
             common[ours + end] = np.stack(each)
     if config.get("normalize_activations") == "constant_scalar_rescale":
         common["scale"] = config.get("activation_normalization_factor", 1.0)
-    return made(blank, **common, **({} if tied else {"encoder": arrays["W_enc"]}))
+    return fit(blank, common | ({} if tied else {"encoder": arrays["W_enc"]}), path)

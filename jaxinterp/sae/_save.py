@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ._accounted import check_tensors
 from ._batch_topk import BatchTopK
 from ._cross_layer import CrossLayerTranscoder
 from ._crosscoder import Crosscoder
@@ -120,22 +121,29 @@ def load_own(path: Path) -> tuple[Any, dict[str, Any]]:
         raise ValueError(
             f"{path} holds a dictionary of the kind {said.get('kind')!r}; known are {', '.join(KINDS)}."
         )
-    kind = KINDS[said["kind"]]
-    known = inspect.signature(kind.__init__).parameters
-    given = {
-        n: tuple(v) if isinstance(v, list) else v for n, v in said["settings"].items() if n in known
-    }
+    kind, given = KINDS[said["kind"]], said.get("settings")
+    if not isinstance(given, dict):
+        raise ValueError(f"{path}/dictionary.json lacks settings; it has {', '.join(said)}.")
+    given = {n: tuple(v) if isinstance(v, list) else v for n, v in given.items()}
+    unknown = [n for n in given if n not in inspect.signature(kind.__init__).parameters]
+    if unknown:
+        raise ValueError(
+            f"{path}: {said['kind']} has no setting {', '.join(unknown)} here; was it written by a "
+            "later jaxinterp?"
+        )
     blank = kind(**given)
     arrays = {n: t.read() for n, t in open_safetensors(path / "weights.safetensors").items()}
+    check_tensors(path, f"jaxinterp's {said['kind']}", arrays, _leaves(blank), vars(blank))
     for name, leaf in vars(blank).items():
-        if isinstance(leaf, jax.ShapeDtypeStruct) and (
-            name not in arrays or arrays[name].shape != leaf.shape
-        ):
-            there = arrays[name].shape if name in arrays else None
+        if isinstance(leaf, jax.ShapeDtypeStruct) and arrays[name].shape != leaf.shape:
             raise ValueError(
                 f"{path}: {said['kind']} with these settings has {name} of the shape {leaf.shape}; "
-                f"the file has {there}."
+                f"the file has {arrays[name].shape}."
             )
-    sae = filled(blank, **{n: jnp.asarray(a) for n, a in arrays.items() if hasattr(blank, n)})
+    sae = filled(blank, **{n: jnp.asarray(a) for n, a in arrays.items()})
     rows = said.get("normalised")
-    return sae if rows is None else Normalised(sae, rows), said["about"]
+    return sae if rows is None else Normalised(sae, rows), said.get("about") or {}
+
+
+def _leaves(blank: Any) -> list[str]:
+    return [n for n, leaf in vars(blank).items() if isinstance(leaf, jax.ShapeDtypeStruct)]

@@ -22,7 +22,8 @@ class Vanilla(Dictionary):
 
     Bricken et al. 2023 (https://transformer-circuits.pub/2023/monosemantic-features): the bias is
     subtracted from the input and added to the output; gradients are projected off the decoder's
-    rows, which keep norm 1; dead features are resampled at given steps.
+    rows, which keep norm 1; dead features are resampled at given steps (`ji.sae.resample`, by the
+    squares of the whole loss).
 
     **Arguments:** `d`, `features`; `sparsity` $\lambda$, of a squared error averaged over d and a sum
     over features (0.004 for d = 512; in the convention that sums both it is d times that);

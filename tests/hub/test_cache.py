@@ -57,6 +57,12 @@ def test_the_repository_folder_itself(make: Any, cache: Path) -> None:
     assert same(hub.load(str(folder), revision="step3000")[0], make("neox", seed=1))
 
 
+def test_a_model_with_a_folder_of_that_name_is_no_cache(make: Any, tmp_path: Path) -> None:
+    hub.export(make("neox", seed=0), tmp_path)
+    (tmp_path / "snapshots" / "step100").mkdir(parents=True)
+    assert same(hub.load(tmp_path)[0], make("neox", seed=0))
+
+
 def test_what_the_cache_lacks(cache: Path) -> None:
     with pytest.raises(FileNotFoundError) as error:
         hub.load("pythia-70m", "step300", cache_dir=cache, offline=True)

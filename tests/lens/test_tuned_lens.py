@@ -212,6 +212,14 @@ def test_files_of_tuned_lens(model: Any, lens: TunedLens, tmp_path: Path) -> Non
     assert ji.lens.from_tuned_lens_format(config, early).weight.shape == (3, 16, 16)
     with pytest.raises(ValueError, match=r"promises 3 translators.*lack '0\.weight'"):
         ji.lens.from_tuned_lens_format(config, {"weight": 1})
+    with pytest.raises(
+        ValueError, match=r"has num_hidden_layers and d_model.*this config has width"
+    ):
+        ji.lens.from_tuned_lens_format({"width": 16}, params)
+    with pytest.raises(ValueError, match=r"params\.pt holds a list"):
+        ji.lens.from_tuned_lens_format(config, [1])  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"has 'J', a matrix per layer; this one has 'list'"):
+        ji.lens.from_jacobian_format([1])  # type: ignore[arg-type]
     (tmp_path / "lens" / "params.pt").unlink()
     with pytest.raises(FileNotFoundError, match=r"has no params\.pt"):
         ji.lens.load(tmp_path / "lens")

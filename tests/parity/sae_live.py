@@ -310,8 +310,9 @@ def dictionary_learning(table: Table, folder: Path) -> None:
         trainer = {"dict_class": name, "activation_dim": D, "dict_size": M, "k": K}
         for said, config in (("", {"trainer": trainer}), (", class not said", {"trainer": {}})):
             (path / "config.json").write_text(json.dumps(config))
-            if said and name == "BatchTopKSAE":
-                continue  # its file is that of AutoEncoderTopK, to the last name
+            if said and name in ("AutoEncoderTopK", "BatchTopKSAE"):  # the same, to the last name
+                table.refused(f"dictionary_learning {name}{said}", path)
+                continue
             judge = type(sae).from_pretrained(path / "ae.pt") if name == "AutoEncoder" else sae
             encode, decode = judge.encode, lambda f, x, judge=judge: judge.decode(f)
             table.row(f"dictionary_learning {name}{said}", *both(ji.sae.load(path), encode, decode))

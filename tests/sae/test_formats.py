@@ -75,20 +75,41 @@ def test_gemma_scope(tmp_path: Path) -> None:
     lower = {name.lower(): array for name, array in upper.items()}
     plain = relu(FLAT) * (FLAT > HIGH) @ W_DEC + B_DEC
     small = X @ W_ENC / D**0.5 + B_ENC
-    first = {
-        "gemma-scope-2b-pt-res/average_l0_20": (sae.JumpReLU, plain),
-        "gemma-scope-2b-pt-transcoders/average_l0_20": (sae.Transcoder, plain),
-        "gemma-scope-2b-pt-res/embedding/average_l0_6": (
-            sae.JumpReLU, relu(small) * (small > HIGH) @ W_DEC * D**0.5 + B_DEC,
+    scaled = (relu(small) * (small > HIGH) @ W_DEC + B_DEC) * D**0.5
+    read: Any = {"plain": (sae.JumpReLU, plain), "transcoder": (sae.Transcoder, plain)}
+    read["embedding"] = sae.JumpReLU, scaled
+    commit = "snapshots/" + "0123456789abcdef01234567" + "89abcdef01234567"
+    cases: list[tuple[str, dict[str, Any], str]] = [
+        # A user's folders mean nothing, whatever they are called ...
+        ("mine/width_16k", {}, "plain"),
+        ("embedding/average_l0_6", {}, "plain"),
+        ("gemma-scope-2b-pt-transcoders/average_l0_20", {}, "plain"),
+        ("models--google--gemma-scope-2b-pt-transcoders/snapshots/mine", {}, "plain"),
+        # ... an option does ...
+        ("mine/transcoder", {"transcoder": True}, "transcoder"),
+        ("mine/embeddings", {"factor": D**-0.5}, "embedding"),
+        # ... and in the hub's cache the repository: of others' repositories it knows nothing.
+        (f"models--google--gemma-scope-2b-pt-res/{commit}/layer_3", {}, "plain"),
+        (f"models--google--gemma-scope-2b-pt-transcoders/{commit}/layer_3", {}, "transcoder"),
+        (
+            f"models--google--gemma-scope-2b-pt-transcoders/{commit}/layer_4",
+            {"transcoder": False},
+            "plain",
         ),
-    }  # fmt: skip
-    for name, (kind, want) in first.items():
+        (f"models--google--gemma-scope-2b-pt-res/{commit}/embedding/width_4k", {}, "embedding"),
+        (f"embedding/models--google--gemma-scope-2b-pt-res/{commit}/layer_5", {}, "plain"),
+        (f"models--someone--transcoders/{commit}/embedding/layer_3", {}, "plain"),
+    ]
+    for name, options, which in cases:
         folder = tmp_path / name
         folder.mkdir(parents=True)
         np.savez(folder / "params.npz", **upper)
-        found = sae.load(folder)
+        found = sae.load(folder, **options)
+        kind, want = read[which]
         assert type(found) is kind, name
-        np.testing.assert_allclose(found(jnp.asarray(X)), want, atol=2e-5, err_msg=name)
+        np.testing.assert_allclose(found(jnp.asarray(X)), want, atol=3e-5, err_msg=name)
+    (folder / "params.npz").rename(folder / "other.npz")  # nor does the file's own name
+    assert eqx.tree_equal(sae.load(folder / "other.npz"), found)
     second = tmp_path / "gemma-scope-2"
     second.mkdir()
     hook = {"hf_hook_point_in": "model.layers.2.pre", "hf_hook_point_out": "model.layers.2.post"}
@@ -98,6 +119,10 @@ def test_gemma_scope(tmp_path: Path) -> None:
     )
     want = plain + X @ W_ENC[:, :D]
     np.testing.assert_allclose(sae.load(second)(jnp.asarray(X)), want, atol=1e-5)
+    with pytest.raises(ValueError, match="is a transcoder by what it holds"):
+        sae.load(second, transcoder=False)
+    with pytest.raises(ValueError, match="a transcoder has no factor"):
+        sae.load(second, factor=0.5)
     save_file({**lower, "w_dec": W_DEC[:, None].copy()}, second / "params.safetensors")
     with pytest.raises(ValueError, match="one layer of a cross-layer transcoder"):
         sae.load(second)
@@ -138,6 +163,9 @@ def test_dictionary_learning_and_openai(tmp_path: Path) -> None:
         found, config = sae.load(folder, about=True)
         np.testing.assert_allclose(found(jnp.asarray(X)), want, atol=2e-5, err_msg=name)
         assert config["trainer"]["dict_class"] == name
+        assert eqx.tree_equal(
+            sae.load(folder / "ae.pt"), found
+        )  # the file, and the config beside it
         if name == "AutoEncoder":  # in units of a decoder of norm 1
             norm = np.linalg.norm(W_DEC, axis=1)
             np.testing.assert_allclose(found.encode(jnp.asarray(X)), relu(PRE) * norm, atol=2e-5)
@@ -167,6 +195,7 @@ def test_dictionary_learning_and_openai(tmp_path: Path) -> None:
     found = sae.load(tmp_path / "2.pt")
     np.testing.assert_allclose(found(jnp.asarray(X)), want, atol=2e-5)
     assert eqx.tree_equal(found, sae.load(sae.save(tmp_path / "normalised", found)))
+    assert eqx.tree_equal(found, sae.load((tmp_path / "2.pt").rename(tmp_path / "its_name")))
     ji.hub.write_torch(tmp_path / "1.pt", {n: v for n, v in state.items() if "activation" not in n})
     want = relu(PRE) @ W_DEC + B_DEC
     np.testing.assert_allclose(sae.load(tmp_path / "1.pt")(jnp.asarray(X)), want, atol=2e-5)

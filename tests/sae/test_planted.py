@@ -2,6 +2,7 @@
 
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -14,6 +15,7 @@ from jaxinterp.sae._dictionary import unit
 
 from .planted import planted, planted_layers, planted_pairs, planted_sources
 
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 STEPS, BATCH, TRIED = 3000, 512, 20_000
 SIZE: Any = {"d": 32, "features": 64}
 KINDS: dict[str, Any] = {
@@ -124,17 +126,54 @@ def test_planted_directions_are_found(name: str) -> None:
         np.testing.assert_array_equal(classes, whose)
 
 
+def documented(page: str, name: str) -> list[str]:
+    """The cells of a kind's row in a table of `docs/`."""
+    for line in (DOCS / page).read_text(encoding="utf-8").splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if page == "sae.md" and line.startswith("| `") and len(cells) == 6:
+            cells[0] = cells[0].strip("`") + (", skip" if "skip=True" in cells[1] else "")
+        if cells[0] == name and len(cells) in (4, 6):
+            return cells[1:]
+    raise AssertionError(f"{page} has no row of {name}")
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_both_tables_of_the_documents_say_the_same(name: str) -> None:
+    mean, (each, dead, least) = documented("sae.md", name)[1:], documented("measured.md", name)
+    assert abs(float(mean[0]) - np.mean([float(n) for n in each.split()])) < 1.1e-3
+    assert float(mean[1].strip("%")) / 100 <= float(dead) + 1e-9
+    assert float(least) <= float(mean[2]) + 1e-9
+
+
+CHEAP = ("Vanilla", "Standard", "Gated", "JumpReLU", "Transcoder", "Transcoder, skip", "Crosscoder")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CHEAP)
+def test_documented_numbers_are_those_that_are_measured(name: str) -> None:
+    """Three seeds again. From machine to machine sums round in another order, and runs part a little."""
+    each, dead, least = documented("measured.md", name)
+    found = three_seeds(name)
+    mmcs = [one["mmcs"] for one in found]
+    np.testing.assert_allclose(mmcs, [float(n) for n in each.split()], atol=0.015)
+    assert abs(max(one["dead"] for one in found) - float(dead)) < 0.035
+    assert abs(min(one["ev"] for one in found) - float(least)) < 0.01
+    assert abs(np.mean([one["l0"] for one in found]) - float(documented("sae.md", name)[4])) < 0.25
+
+
+def three_seeds(name: str) -> list[dict[str, float]]:
+    found = sae.sweep(
+        jax.random.key(0), KINDS[name], stream_of(name)[0], optimizer(name, STEPS), seeds=[0, 1, 2],
+        steps=STEPS, batch=BATCH, together=200, progress=False,
+    )  # fmt: skip
+    return [numbers(name, one) for one, _ in found]
+
+
 def main() -> None:
     """Three seeds of each kind (or of those named), as a sweep."""
     for name in sys.argv[1:] or KINDS:
-        kind = KINDS[name]
         start = time.process_time()
-        stream, _ = stream_of(name)
-        found = sae.sweep(
-            jax.random.key(0), kind, stream, optimizer(name, STEPS), seeds=[0, 1, 2], steps=STEPS,
-            batch=BATCH, together=200, progress=False,
-        )  # fmt: skip
-        each = [numbers(name, one) for one, _ in found]
+        each = three_seeds(name)
         row = [" ".join(f"{said[n]:.3f}" for said in each) for n in each[0]]
         print(" | ".join([name, *row, f"{time.process_time() - start:.0f} s"]), flush=True)
 

@@ -194,6 +194,23 @@ def test_effects_are_those_of_holding_a_feature_at_0(
     assert vectors.shape == (2, has.sum()) and (vectors[1] == 0).all()
 
 
+def test_effects_with_a_mask_of_ones_are_those_of_steering(
+    sae: Any, model: Any, corpus: Any
+) -> None:
+    """The law as it is written; the default, all real tokens but the first, leaves position 0."""
+    tokens, ones = corpus[0][:4], np.ones((4, 12), bool)
+    i = int(
+        np.argmax(sae.encode(ji.run(model, tokens, capture=[SITE], logits=False)[1][SITE])[0, 0])
+    )
+    found = ji.sae.feature_effects(
+        sae, model, tokens, [i], site=SITE, mask=ones, batch=4, progress=False
+    )[0]
+    clean, (without, _) = ji.run(model, tokens)[0], ji.run(model, tokens, edits=[ji.sae.steer(sae, i, 0, site=SITE)])  # fmt: skip
+    wanted = log_likelihood(without, tokens) - log_likelihood(clean, tokens)
+    np.testing.assert_allclose(found, wanted, atol=2e-5)
+    assert abs(found[0, 0]) > 1e-3
+
+
 def test_nearest_neurons_correlate(sae: Any, model: Any, corpus: Any, all_features: Any) -> None:
     tokens, real = corpus
     near = ji.sae.nearest_neurons(

@@ -68,6 +68,20 @@ def test_dead_features_are_resampled() -> None:
     assert same(none, kind)
 
 
+def test_inputs_are_drawn_by_the_square_of_their_whole_loss() -> None:
+    features = 4001  # the first reads and writes the first axis, all others are dead
+    first = np.zeros((features, 2), np.float32)
+    first[0, 0] = 1
+    kind = sae.from_arrays(
+        sae.Vanilla(d=2, features=features, sparsity=0.1), encoder=first.T, encoder_bias=0,
+        decoder=first, bias=0,
+    )  # fmt: skip
+    # Of the losses 0.1 * 10 (all sparsity) and 1 / 2 (all error) the squares are 4 to 1.
+    x = jnp.asarray([[10.0, 0.0], [0.0, 1.0]], jnp.float32)
+    new, _ = sae.resample(KEY, kind, (), jnp.arange(features) > 0, x)
+    np.testing.assert_allclose(np.asarray(new.decoder[1:]).mean(0), [0.8, 0.2], atol=0.02)
+
+
 def test_a_run_that_stopped_goes_on_bit_for_bit(tmp_path: Path) -> None:
     x, _ = planted()
     options: Any = {
