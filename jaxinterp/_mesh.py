@@ -21,9 +21,10 @@ def automatic(mesh: Mesh) -> Mesh:
 
 def automatic_sharding(where: Sharding) -> Sharding:
     """The same place, said by Auto axes where it was by Explicit ones."""
-    if not isinstance(where, NamedSharding) or not _explicit(where.mesh):
+    mesh = where.mesh if isinstance(where, NamedSharding) else None
+    if not isinstance(where, NamedSharding) or not isinstance(mesh, Mesh) or not _explicit(mesh):
         return where
-    return NamedSharding(automatic(where.mesh), where.spec, memory_kind=where.memory_kind)
+    return NamedSharding(automatic(mesh), where.spec, memory_kind=where.memory_kind)
 
 
 def as_array(x: Any) -> jax.Array:

@@ -49,7 +49,7 @@ def _absent_shape(row: Row, config: Any, name: str, theirs: tuple[int, ...]) -> 
     vocab = logit_count(config) if row.leaf.endswith("_unembed") else config.vocab
     glossary = {"head": "heads", "kv_head": "kv_heads", "layer": "layers"}
     sizes = {"vocab": vocab, **row.sizes}
-    for axis in re.findall(r"\w+", row.pattern):
+    for axis in map(str, re.findall(r"\w+", row.pattern)):
         size = getattr(config, glossary.get(axis, axis), None)
         if isinstance(size, int):
             sizes.setdefault(axis, size)

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int
 
 from .._acts import at
 from .._check import check_index, logit_count
+from .._mesh import as_array
 from .._positions import take_positions
 from .._run import run
 from .._survey import split_edits
