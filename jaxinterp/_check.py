@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from ._mesh import on_auto_axes
 from ._positions import counts_tokens
 
 Shapes = dict[str, jax.ShapeDtypeStruct]
@@ -90,6 +91,21 @@ def check_tokens(tokens: Any, config: Any, extra: int = 0) -> None:
             )
 
 
+def logit_count(config: Any) -> int:
+    """How many logits a position has: one for each token, or `config.vocab_out` of them."""
+    own = getattr(config, "vocab_out", None)
+    return config.vocab if own is None else own
+
+
+def check_predicts_tokens(config: Any, what: str) -> None:
+    """Logits are those of tokens: not so where a model's output has a width of its own."""
+    if logit_count(config) != config.vocab:
+        raise ValueError(
+            f"{what}; this model reads {config.vocab} tokens and has {logit_count(config)} logits "
+            "(config.vocab_out), which stand for something else."
+        )
+
+
 def check_mask(mask: Any, shape: tuple[int, ...]) -> None:
     """A padding mask: bools of the tokens' shape, at least one True in a row."""
     if mask.shape != shape:
@@ -166,9 +182,9 @@ def as_mask(mask: Any) -> Any:
 
 
 def as_array(value: Any) -> Any:
-    """An array of JAX as it is, anything else as one of NumPy; tensors of PyTorch too."""
+    """An array of JAX, on Auto axes of its mesh; anything else as one of NumPy, tensors of PyTorch too."""
     if isinstance(value, jax.Array):
-        return value
+        return on_auto_axes(value)
     if hasattr(value, "detach") and hasattr(value, "cpu"):
         value = value.detach().cpu()
         if str(value.dtype) == "torch.bfloat16":  # NumPy has none of its own to receive it

@@ -18,6 +18,7 @@ from ._check import (
     as_tokens,
     check_key,
     check_mask,
+    check_predicts_tokens,
     check_tokens,
     concrete,
 )
@@ -85,6 +86,10 @@ def generate(
     if mask is not None:
         mask = as_mask(mask)
         check_mask(mask, tokens.shape)
+    if choose is None:
+        check_predicts_tokens(
+            model.config, "generate reads its own answers as tokens, or as choose= translates them"
+        )
     vocab = model.config.vocab
     if top_k is not None and not 1 <= (top_k := as_int(top_k, "top_k")) <= vocab:
         raise ValueError(f"top_k lies in 1..{vocab}, the size of the vocabulary; got {top_k}.")

@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Int
 
 from ._check import as_tokens
 from ._edit import Edit, check_edit
+from ._mesh import check_automatic
 from ._sites import SITES, axes_of, is_per_layer
 from ._tap import SurveyTap
 from ._types import Context
@@ -172,6 +173,7 @@ def gather_edits(
 ) -> tuple[Any, tuple[Edit, ...], tuple[Edit, ...]]:
     """A model without its own edits, those, and those of a call, which come after."""
     base, own = split_edits(model)
+    check_automatic(base)
     asked = (edits,) if isinstance(edits, Edit) else tuple(edits)
     for edit in asked:
         check_edit(edit)

@@ -135,6 +135,8 @@ class Metric(eqx.Module):
                         f"{high if high >= vocab else low}. Take them from this model's "
                         "tokenizer: tokenizer.token_id(' Mary')."
                     )
+            if self.fn is _cross_entropy:
+                continue  # a whole text, not one token per example
             sets = self.fn is _prob_diff
             allowed = ((), batch) if not sets else ()
             rank = ids.ndim - len(batch)
@@ -286,7 +288,7 @@ def cross_entropy(tokens: Any, *, mask: Any = None) -> Metric:
     """
     ids = _ids(tokens, "tokens")
     real = jnp.ones(ids.shape, bool) if mask is None else as_mask(mask).astype(bool)
-    return Metric(None, (ids, real), _cross_entropy, (), "cross_entropy")
+    return Metric(None, (ids, real), _cross_entropy, (0,), "cross_entropy")
 
 
 def _cross_entropy(logits: Array, one: bool, tokens: Any, real: Any) -> Array:
@@ -423,6 +425,7 @@ def measure(
     chosen, _ = run(
         model, tokens, edits=edits, mask=mask, logits=True if metric.pos is None else metric.pos
     )
+    metric.check(chosen.shape[-1], chosen.shape[: -1 if metric.one else -2])
     return _of(metric, chosen)
 
 

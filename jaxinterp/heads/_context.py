@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._check import as_tokens, check_tokens
+from .._check import as_tokens, check_predicts_tokens, check_tokens
 from .._run import run
 from ._prompts import repeated_tokens
 
@@ -36,6 +36,7 @@ def icl_score(
     """
     tokens = as_tokens(tokens)
     check_tokens(tokens, model.config)
+    check_predicts_tokens(model.config, "icl_score compares losses of next tokens")
     size = tokens.shape[-1]
     if not 1 <= early < late < size:
         raise ValueError(
@@ -75,6 +76,7 @@ def repeat_losses(
 
     Law: the second round's is below 0.01 for the planted circuit.
     """
+    check_predicts_tokens(model.config, "repeat_losses are of next tokens")
     tokens = repeated_tokens(key, model.config, bos=bos, **prompts)
     rounds = prompts.get("repeats", 2)
     return _rounds(model, tokens, rounds, bos is not None)

@@ -9,8 +9,11 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .. import weights
+from .._check import check_predicts_tokens
 from .._run import run
 from ._prompts import draw_blocks
+
+COPIES = "A head copies a token when it raises the logit of that token"
 
 
 def copying_scores(model: Any, *, fold: bool = True) -> Float[Array, "layer head"]:
@@ -32,6 +35,7 @@ def copying_scores(model: Any, *, fold: bool = True) -> Float[Array, "layer head
     Law: equal to that of the eigenvalues of `ji.weights.full_ov`.
     """
     weights.ov(model)  # raises where the leaves are not there
+    check_predicts_tokens(model.config, COPIES)
     return _eigenvalue_scores(model, fold)
 
 
@@ -87,6 +91,7 @@ def copying_behaviour(
 
     Law: 1 for the planted induction head, whose value circuit copies, wherever it attends.
     """
+    check_predicts_tokens(model.config, COPIES)
     tokens = draw_blocks(key, model.config, block, 1, batch, bos, ids, 25)
     return _behaviour(model, tokens, bos is not None)
 
@@ -146,6 +151,7 @@ def copied_tokens(
     Law: 1 for the planted induction head, whose value circuit copies every token.
     """
     ids = np.atleast_1d(np.asarray(ids))
+    check_predicts_tokens(model.config, COPIES)
     vocab = model.config.vocab
     if ids.ndim != 1 or not np.issubdtype(ids.dtype, np.integer) or not ids.size:
         raise ValueError(f"ids are token ids (n,), one at least; got {ids.shape} of {ids.dtype}.")

@@ -2,7 +2,8 @@
 
 Every key must be accounted for. It is mapped to a field of ours, or it is known not to matter
 (`ignore`), or it has the value at which the reference implementation does what our model does
-(`defaults`). Anything else raises: a model that computes something else would load silently.
+(`defaults`). Anything else raises: a model that computes something else would load silently. What a
+family never says is a constant of its table: a field of ours with its value (`norm = false`).
 """
 
 import dataclasses
@@ -14,6 +15,13 @@ from typing import Any
 
 from ._errors import UnhandledConfig, near
 from ._port import Port
+
+PARTS = ("model", "architectures", "include", "ignore", "required", "keys", "defaults", "kinds",
+         "fallback")  # fmt: skip
+"""What `[config]` is made of; every other entry is a constant, a field of ours."""
+
+WRITTEN = ("model_type", "architectures", "torch_dtype", "bos_token_id", "eos_token_id")
+"""What `export` adds to a config of any family: no part of the model."""
 
 
 def model_class(port: Port) -> type:
@@ -38,12 +46,38 @@ def _named(port: Port, suffix: str) -> type:
     return getattr(place, name + suffix)
 
 
+def constants(port: Port) -> dict[str, Any]:
+    """The fields that the table itself gives, the same for every model of the family.
+
+    Raises `ValueError` for an entry that is neither a part of a table nor a field.
+    """
+    given = {name: value for name, value in port.config.items() if name not in PARTS}
+    given = dict(_flatten(given, set(given)))
+    cls = config_class(port)
+    fields = [field.name for field in dataclasses.fields(cls) if field.name != "source"]
+    mapped = port.config.get("keys", {}).values()
+    for name in given:
+        if name.split(".")[0] not in fields:
+            raise ValueError(
+                f"{port.path.name}: [config] holds {', '.join(PARTS)}, and constants, fields of "
+                f"{cls.__name__}; {name!r} is neither{near(name, [*PARTS, *fields])}"
+            )
+        if name in mapped:
+            raise ValueError(
+                f"{port.path.name}: the field {name!r} is a constant of [config] or has a key in "
+                "[config.keys]; it cannot be both."
+            )
+    return given
+
+
 def to_ours(port: Port, theirs: Mapping[str, Any]) -> Any:
     """Our config for the contents of a `config.json`.
 
     Raises `UnhandledConfig`, which names every key that the port does not account for.
     """
-    keys: Mapping[str, str] = port.config["keys"]
+    keys: Mapping[str, str] = port.config.get("keys", {})
+    ignore = [*WRITTEN, *port.config.get("ignore", [])]
+    fixed = constants(port)
     defaults: Mapping[str, Any] = port.config.get("defaults", {})
     _check_architecture(port, theirs)
     nested = {key.split(".")[0] for key in [*keys, *defaults] if "." in key}
@@ -52,7 +86,7 @@ def to_ours(port: Port, theirs: Mapping[str, Any]) -> Any:
     seen: set[str] = set()
     for key, value in _flatten(theirs, nested):
         seen.add(key)
-        if value is None or any(fnmatchcase(key, known) for known in port.config["ignore"]):
+        if value is None or any(fnmatchcase(key, known) for known in ignore):
             continue
         field = keys.get(key)
         if field is None:
@@ -80,13 +114,13 @@ def to_ours(port: Port, theirs: Mapping[str, Any]) -> Any:
     for key, field in keys.items():
         if field not in found and defaults.get(key) is not None:
             found[field] = key, defaults[key]
-    return _build(port, {field: value for field, (_, value) in found.items()})
+    return _build(port, {field: value for field, (_, value) in found.items()} | fixed)
 
 
 def _check_architecture(port: Port, theirs: Mapping[str, Any]) -> None:
-    known = port.config["architectures"]
+    known = port.config.get("architectures", [])
     asked = theirs.get("architectures") or []
-    if asked and not set(asked) & set(known):
+    if known and asked and not set(asked) & set(known):
         raise UnhandledConfig(
             f"The port of {port.family} reads {', '.join(known)}; the config's `architectures` is "
             f"{asked}, which has another head or other parts."
@@ -122,13 +156,14 @@ def _build(port: Port, fields: dict[str, Any]) -> Any:
 
 def _reads(port: Port, outer: str, kind: str | None) -> list[str]:
     """The fields that a nested part of this kind has; none where it changes nothing."""
-    kinds = port.config["kinds"][outer]
     if kind is None:
         return []
+    kinds = port.config.get("kinds", {}).get(outer, {})
     if kind not in kinds:
-        spelling = _spellings(port, "kind")[0]
+        spelling = (*_spellings(port, "kind"), f"{outer}.kind")[0]
         raise UnhandledConfig(
-            f"{spelling} = {kind!r} is not done here; the kinds are {', '.join(kinds)}."
+            f"{spelling} = {kind!r} is not done here; the kinds are {', '.join(kinds)} "
+            f"([config.kinds.{outer}] of {port.path.name})."
         )
     return ["kind", *kinds[kind]] if kinds[kind] else []
 
@@ -146,22 +181,30 @@ def _call(port: Port, cls: type, fields: Mapping[str, Any]) -> Any:
         required = field.default is field.default_factory is dataclasses.MISSING
         if required and field.name not in fields:
             theirs = _spellings(port, field.name)
+            if not theirs:
+                raise UnhandledConfig(
+                    f"{port.path.name} must say `{field.name}` of {cls.__name__}: by a key, "
+                    f'"their_key" = "{field.name}" in [config.keys], or as a constant, '
+                    f"{field.name} = ... in [config]."
+                )
             raise UnhandledConfig(
-                f"The port of {port.family} needs {' or '.join(theirs) or field.name} in "
-                f"{port.config_is}; it is absent."
+                f"The port of {port.family} needs {' or '.join(theirs)} in {port.config_is}; it "
+                "is absent."
             )
     typed = {}
     for name, value in fields.items():
-        wanted = hints[name]
+        options = [hint for hint in typing.get_args(hints[name]) if hint is not type(None)]
+        wanted = options[0] if len(options) == 1 else hints[name]
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if wanted is float and number:
             value = float(value)
         elif (wanted is int and (not number or value != int(value))) or (
             wanted is bool and not isinstance(value, bool)
         ):
+            theirs = _spellings(port, name)
+            where = port.config_is if theirs else f"[config] of {port.path.name}"
             raise UnhandledConfig(
-                f"`{(*_spellings(port, name), name)[0]}` must be of type {wanted.__name__}; "
-                f"{port.config_is} has {value!r}."
+                f"`{(*theirs, name)[0]}` must be of type {wanted.__name__}; {where} has {value!r}."
             )
         typed[name] = value
     return cls(**typed)
@@ -178,7 +221,9 @@ def _value(port: Port, config: Any, field: str) -> Any:
 
 
 def _spellings(port: Port, field: str) -> list[str]:
-    return [key for key, ours in port.config["keys"].items() if ours.split(".")[-1] == field]
+    return [
+        key for key, ours in port.config.get("keys", {}).items() if ours.split(".")[-1] == field
+    ]
 
 
 def _dataclass_of(hint: Any) -> type:
@@ -193,10 +238,10 @@ def to_theirs(port: Port, config: Any) -> dict[str, Any]:
     """
     theirs: dict[str, Any] = {
         "model_type": port.family,
-        "architectures": port.config["architectures"][:1],
+        "architectures": port.config.get("architectures", [])[:1],
     }
     written: set[str] = set()
-    for key, field in port.config["keys"].items():
+    for key, field in port.config.get("keys", {}).items():
         value = _value(port, config, field)
         if field in written or value is None:
             continue

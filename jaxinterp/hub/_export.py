@@ -10,8 +10,9 @@ import numpy as np
 from . import _config
 from ._build import assemble
 from ._flax import flatten_tree, save_flax, unflatten_tree
+from ._optional import is_optional
 from ._port import Port, Row, all_ports, as_port
-from ._rows import get_leaf, leaf_paths, skeleton, unfill, used_rows
+from ._rows import leaf_paths, skeleton, unfill, used_rows
 from ._safetensors import save_safetensors
 from ._sharding import sharding_rule
 from ._tensors import in_memory
@@ -41,7 +42,7 @@ def export(
 ) -> None:
     """Writes `config.json` and weights in the layout of the family's reference implementation.
 
-    **Arguments:** `format` is "safetensors" or "flax"; a safetensors checkpoint larger than
+    **Arguments:** `port`, a table of your own; by default the family's. `format` is "safetensors" or "flax"; a safetensors checkpoint larger than
     `max_shard_bytes` is split into files with an index. With a `tokenizer`, its
     `tokenizer.json` is written too.
 
@@ -55,7 +56,7 @@ def export(
 
     Law: `export(load(x))` has the tensors of `x`, bit for bit.
     """
-    port = port_of(model) if port is None else as_port(port)
+    port = _given(model, port)
     path = Path(path)
     rows = _rows_for(port, format)
     config = _config.to_theirs(port, model.config)
@@ -86,7 +87,7 @@ def to_flax(model: Any, *, port: Port | str | Path | None = None) -> dict[str, A
 
     Law: `from_flax(to_flax(model), model.config) == model`, bit for bit.
     """
-    port = port_of(model) if port is None else as_port(port)
+    port = _given(model, port)
     rows = _rows_for(port, "flax")
     _check_whole(port, model, rows)
     return unflatten_tree(unfill(port, model, rows))
@@ -115,6 +116,12 @@ def from_flax(
     )
 
 
+def _given(model: Any, port: Port | str | Path | None) -> Port:
+    if port is None:
+        return port_of(model)
+    return as_port(port)
+
+
 def _rows_for(port: Port, format: str) -> tuple[Row, ...]:
     if format not in ("safetensors", "flax"):
         raise ValueError(f"`format` is 'safetensors' or 'flax'; got {format!r}.")
@@ -127,17 +134,13 @@ def _rows_for(port: Port, format: str) -> tuple[Row, ...]:
 
 
 def _check_whole(port: Port, model: Any, rows: tuple[Row, ...]) -> None:
-    """Every leaf that loading would fill is there, and no other."""
+    """Every leaf that loading would fill is there, and no other but optional ones."""
+    loose = {leaf for row in rows if is_optional(port, row) for leaf in row.leaves}
     whole = set(leaf_paths(skeleton(type(model), model.config, np.float32)))
     here = set(leaf_paths(model))
     covered = {leaf for row in used_rows(model, rows) for leaf in row.leaves}
-    gone = sorted(whole - here) or sorted(
-        leaf
-        for row in rows
-        for leaf in row.leaves
-        if leaf in whole and get_leaf(model, leaf) is None
-    )
-    added = sorted(here - covered) or sorted(here - whole)
+    gone = sorted(whole - here - loose)
+    added = sorted(here - covered) or sorted(here - whole - loose)
     if gone or added:
         what = [f"lacks {', '.join(gone)}"] if gone else []
         what += [f"has {', '.join(added)} besides"] if added else []

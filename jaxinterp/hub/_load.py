@@ -126,7 +126,11 @@ def _load_foreign(
     port: Port | str | Path | None,
     ignore: Sequence[str],
 ) -> tuple[Any, Tokenizer | None]:
-    theirs = _read_config(found.folder)
+    port = port if port is None or isinstance(port, Port) else read_port(port)
+    # A table that maps no key needs no config.json: all sizes are its own constants.
+    bare = port is not None and not port.config.get("keys")
+    absent = bare and not (found.folder / "config.json").is_file()
+    theirs = {} if absent else _read_config(found.folder)
     port = _pick_port(theirs.get("model_type"), port).ignoring(*ignore)
     config = _config.to_ours(port, theirs)
     weights = open_weights(found.folder)

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from .._check import logit_count
 from ..models import GPTNeoXConfig, LlamaConfig
 from ._errors import UnhandledConfig, listed
 from ._rows import leaf_paths
@@ -147,13 +148,14 @@ def check_expressible(model: Any) -> None:
         "ff": config.ff == 0,
         "causal": not config.causal,
         "attention_bias": config.attention_bias != neox,
+        "mlp_bias": config.mlp_bias != neox,
+        "vocab_out": logit_count(config) != config.vocab,
     }
     if isinstance(config, GPTNeoXConfig):
+        wrong |= {"bias": not config.bias, "norm_bias": not config.norm_bias}
         wrong |= {"parallel": not config.parallel, "tied": config.tied}
         wrong |= {"kv_heads": config.kv_heads != config.heads}
         wrong |= {"rotary_fraction": config.rotary_dim == 0 or config.rotary_dim % 2 == 1}
-    else:
-        wrong |= {"mlp_bias": config.mlp_bias}
     if any(wrong.values()):
         given = [f"{key}={getattr(config, key)!r}" for key, bad in wrong.items() if bad]
         raise UnhandledConfig(f"Penzai's {type(model).__name__} cannot express {', '.join(given)}.")

@@ -1,55 +1,24 @@
 """The rows of a port at work: tensors into a model, and a model into tensors."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
 from typing import Any
 
-import einops
-import equinox as eqx
 import jax
 import numpy as np
 
 from ._errors import BadCheckpoint, listed, near
+from ._leaves import get_leaf as get_leaf
+from ._leaves import leaf_paths as leaf_paths
+from ._leaves import set_leaves as set_leaves
+from ._leaves import skeleton as skeleton
+from ._optional import every_name, with_optional
 from ._port import Port, Row
 from ._tensors import LazyTensor, Tensors, with_twins
 
 Place = Callable[[str, np.ndarray], jax.Array]
 """Hands a finished host array of a leaf to JAX: where it lives and how it is sharded."""
-
-
-def skeleton(model_class: type, config: Any, dtype: Any) -> Any:
-    """The model with shapes for arrays: nothing is allocated."""
-    dtype = np.dtype(dtype)
-    return eqx.filter_eval_shape(
-        lambda key: model_class.init(config, key=key, dtype=dtype), jax.random.key(0)
-    )
-
-
-def get_leaf(model: Any, path: str) -> Any:
-    """The leaf at a dotted path; None where it or a part on the way is None."""
-    node = model
-    for part in path.split("."):
-        try:
-            if isinstance(node, list | tuple):
-                node = node[int(part)]
-            elif isinstance(node, dict):
-                node = node[part]
-            elif node is not None:
-                node = getattr(node, part)
-        except (AttributeError, KeyError, IndexError, ValueError) as error:
-            leaves = leaf_paths(model)
-            raise ValueError(
-                f"A {type(model).__name__} has no leaf {path!r}{near(path, leaves)}; its leaves are "
-                f"{listed(leaves, 30)}."
-            ) from error
-    return node
-
-
-def leaf_paths(model: Any) -> dict[str, Any]:
-    """Every array (or shape) leaf of a model by its dotted path."""
-    leaves = jax.tree_util.tree_leaves_with_path(model)
-    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
 
 
 def fill(
@@ -68,10 +37,10 @@ def fill(
     """
     rows = port.rows if rows is None else rows
     tensors = _our_spelling(port, rows, tensors)
-    model = _with_optional(port, model, tensors, rows)
-    rows = used_rows(model, rows)
+    model = with_optional(port, model, tensors, rows)
+    every, rows = rows, used_rows(model, rows)
     tensors = with_twins(tensors, _twins(port, rows))
-    _check_names(port, model, rows, tensors)
+    _check_names(port, model, rows, tensors, every)
     for row in rows:
         _check_shapes(row, model, tensors)
     read = _names(rows, model)
@@ -94,15 +63,6 @@ def fill(
                 _check_tied(tied[leaf], leaf, tensors, hosts[leaf])
             done[leaf] = place(leaf, hosts.pop(leaf))
     return set_leaves(model, done)
-
-
-def set_leaves(model: Any, leaves: Mapping[str, Any]) -> Any:
-    """`model` with other values at dotted paths."""
-    paths = list(leaves)
-    return eqx.tree_at(
-        lambda m: [get_leaf(m, path) for path in paths], model, [leaves[path] for path in paths],
-        is_leaf=lambda x: x is None,
-    )  # fmt: skip
 
 
 def unfill(port: Port, model: Any, rows: tuple[Row, ...] | None = None) -> dict[str, np.ndarray]:
@@ -172,24 +132,13 @@ def _twins(port: Port, rows: tuple[Row, ...]) -> dict[str, str]:
     return {names[leaf]: name for name, leaf in tied if leaf in names and name not in read}
 
 
-def _with_optional(port: Port, model: Any, tensors: Tensors, rows: tuple[Row, ...]) -> Any:
-    """The skeleton with those optional leaves that this checkpoint has (`names.optional`)."""
-    optional = port.names.get("optional", [])
-    dtype = jax.tree.leaves(model)[0].dtype
-    found = {}
-    for row in rows:
-        if row.leaf in optional and row.name in tensors and get_leaf(model, row.leaf) is None:
-            theirs = np.broadcast_to(0.0, tensors[row.name].shape)
-            shape = einops.rearrange(theirs, row.pattern).shape
-            found[row.leaf] = jax.ShapeDtypeStruct(shape, dtype)
-    return set_leaves(model, found) if found else model
-
-
 def _names(rows: tuple[Row, ...], model: Any) -> set[str]:
     return {row.name_of(layer) for row in rows for layer in range(_layers(row, model))}
 
 
-def _check_names(port: Port, model: Any, rows: tuple[Row, ...], tensors: Tensors) -> None:
+def _check_names(
+    port: Port, model: Any, rows: tuple[Row, ...], tensors: Tensors, every: tuple[Row, ...]
+) -> None:
     wanted, known = _names(rows, model), set(tensors)
     optional = set(port.names.get("tied", {}))
     ignored = port.names.get("ignore", [])
@@ -203,14 +152,33 @@ def _check_names(port: Port, model: Any, rows: tuple[Row, ...], tensors: Tensors
     left_out = sorted(set(leaf_paths(model)) - covered)
     if left_out:
         raise ValueError(
-            f"The port {port.path.name} has no row for our leaves {listed(left_out)}; add them."
+            f"The port {port.path.name} has no row for our leaves {listed(left_out)}; add them, or, "
+            "where the family has none, say so by a constant of [config]: bias = false, "
+            "norm = false, ff = 0."
         )
     if not missing and not extra:
         return
     parts = []
     if missing:
-        hint = near(missing[0], extra or known)
+        gone = [row.leaf for row in rows if known.isdisjoint(every_name(row, model))]
+        lacking = bool(gone) and not near(missing[0], extra)
+        hint = "" if lacking else near(missing[0], extra or known)
         parts.append(f"{len(missing)} tensors are missing: {listed(missing)}{hint}")
+        if lacking:
+            parts.append(
+                f"of {listed(gone)} there is nothing at all: where the family has no such leaf, "
+                "say so in the table, by a constant of [config] (bias = false, norm = false) or in "
+                "[names] optional"
+            )
+    off = {name: row.leaf for row in every if row not in rows for name in every_name(row, model)}
+    without = [name for name in extra if name in off]
+    if without:
+        parts.append(
+            f"{len(without)} tensors belong to leaves that this config leaves out: "
+            f"{listed(without)} ({listed(sorted({off[name] for name in without}))}); set the field "
+            "that makes them (bias, norm, ff, tied, ...), or name the leaf in [names] optional"
+        )
+    extra = [name for name in extra if name not in off]
     if extra:
         hint = near(extra[0], missing or wanted)
         parts.append(f"{len(extra)} tensors have no row in the port: {listed(extra)}{hint}")
@@ -229,10 +197,14 @@ def _check_shapes(row: Row, model: Any, tensors: Tensors) -> None:
     for layer in range(_layers(row, model)):
         name = row.name_of(layer)
         if tensors[name].shape != wanted:
+            width = "" if not row.leaf.endswith("_unembed") else (
+                " Where a position has another number of logits than there are tokens, that is our "
+                "field vocab_out: a key of [config.keys], or a constant of [config]."
+            )  # fmt: skip
             raise BadCheckpoint(
                 f"Leaf {row.leaf} of shape {get_leaf(model, row.leaves[0]).shape} needs {name!r} "
                 f"of shape {wanted}; the checkpoint has {tensors[name].shape}. The config and "
-                "the weights do not belong together."
+                f"the weights do not belong together.{width}"
             )
         if not jax.numpy.issubdtype(tensors[name].dtype, jax.numpy.floating):
             raise BadCheckpoint(

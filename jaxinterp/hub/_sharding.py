@@ -7,6 +7,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
 
+from .._mesh import automatic, automatic_sharding
 from ._rows import Place, leaf_paths
 
 Rule = Callable[[str, Any], Sharding | None]
@@ -21,13 +22,21 @@ _SPLIT = {
 }  # fmt: skip
 
 
-def sharding_rule(mesh: Mesh | None, sharding: Any) -> Rule:
+def sharding_rule(mesh: Any, sharding: Any) -> Rule:
     """The rule that `load(mesh=..., sharding=...)` asks for.
 
     `sharding` is a function `(path, leaf) -> Sharding | PartitionSpec | None`, or a tree like the
     model whose leaves are shardings. A mesh alone splits heads, neurons and vocabulary over its
-    axis "model" (or its last one) where they divide, and copies the rest to every device.
+    axis "model" (or its last one) where they divide, and copies the rest to every device. Whatever
+    the axes of the mesh are, leaves lie on Auto ones, where the compiler completes shardings.
     """
+    if mesh is not None:
+        if not isinstance(mesh, Mesh):
+            raise ValueError(
+                "A mesh is of jax.make_mesh((2, 4), ('data', 'model')); got a "
+                f"{type(mesh).__name__}."
+            )
+        mesh = automatic(mesh)
     if sharding is None:
         if mesh is None:
             return lambda path, leaf: None
@@ -58,8 +67,10 @@ def tensor_parallel(mesh: Mesh, path: str, leaf: Any) -> PartitionSpec:
 
 
 def _named(mesh: Mesh | None, path: str, where: Any) -> Sharding | None:
-    if where is None or isinstance(where, Sharding):
-        return where
+    if where is None:
+        return None
+    if isinstance(where, Sharding):
+        return automatic_sharding(where)
     if isinstance(where, PartitionSpec) and mesh is not None:
         return NamedSharding(mesh, where)
     raise ValueError(

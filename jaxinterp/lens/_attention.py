@@ -9,7 +9,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from .._acts import at
-from .._check import as_tokens, check_index
+from .._check import as_mask, as_tokens, check_index, logit_count
 from .._positions import take_positions
 from .._run import run
 from .._survey import split_edits
@@ -75,13 +75,14 @@ def attention_lens(
     count = token_shape(tokens)[-1]
     check_index("pos", pos, count, "attention_lens")
     as_positions(tokens, pos, mask)
-    if not 1 <= top <= model.config.vocab:
-        raise ValueError(f"top lies in 1..{model.config.vocab}, the vocabulary; got {top}.")
+    vocab = logit_count(inner.config)
+    if not 1 <= top <= vocab:
+        raise ValueError(f"top lies in 1..{vocab}, the vocabulary; got {top}.")
     asked = ["pattern", "v" if sources else at("z", pos=pos, name="z")]
     if inner.ln_final is not None:
         asked.append(at("ln_final_scale", pos=pos, name="scale"))
     _, acts = run(model, tokens, edits=edits, capture=asked, mask=mask, logits=False)
-    pattern = _row(acts["pattern"], jnp.asarray(pos), None if mask is None else jnp.asarray(mask))
+    pattern = _row(acts["pattern"], jnp.asarray(pos), None if mask is None else as_mask(mask))
     scale = acts.get("scale")
     return _read(inner, acts["v" if sources else "z"], pattern, scale, top, sources)
 

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._acts import at
-from .._check import as_int32, as_tokens
+from .._check import as_int32, as_tokens, logit_count
 from .._edit import Edit
 from .._edits import _number
 from .._edits import map as map_site
@@ -97,7 +97,7 @@ def localise(
 
     Law: equal to the largest entry of the logit lens' probabilities.
     """
-    vocab = model.config.vocab
+    vocab = logit_count(model.config)
     lists = [np.atleast_1d(as_int32(word, "A token id")) for word in words]
     if not lists or any(not len(ids) or ids.min() < 0 or ids.max() >= vocab for ids in lists):
         raise ValueError(

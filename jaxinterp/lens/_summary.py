@@ -9,7 +9,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from .._check import as_mask, as_selector, as_tokens, concrete
+from .._check import as_mask, as_selector, as_tokens, concrete, logit_count
 from .._positions import take_positions
 from ._read import (
     Lens,
@@ -50,7 +50,7 @@ class Summary(eqx.Module):
             values = values.astype(jnp.float32)
         there = ~jnp.isnan(values) & (values >= 0 if what == "rank" else True)
         if mask is not None:
-            there = there & jnp.broadcast_to(jnp.asarray(mask)[None], there.shape)
+            there = there & jnp.broadcast_to(as_mask(mask)[None], there.shape)
         axes = tuple(range(1, values.ndim))
         return jnp.where(there, values, 0).sum(axes) / there.sum(axes, dtype=values.dtype)
 
@@ -75,7 +75,8 @@ def summary(
     - `model`; `tokens` `(*batch, pos)` or embeddings `(*batch, pos, d)`.
     - `lens`: None for the logit lens, or a `TunedLens` or `JacobianLens`.
     - `targets`: a token, or tokens that broadcast to `(*batch, pos)`. By default the next token,
-      where `tokens` are ids (the last position, and that before padding, has none).
+      where `tokens` are ids and logits those of tokens (the last position, and that before
+      padding, has none).
     - `top`: how many of the likeliest tokens to keep.
     - `pos`, `mask`, `edits`: as in `logit_lens`. A padding mask removes nothing here: give it to
       `Summary.mean` too.
@@ -91,7 +92,7 @@ def summary(
     """
     tokens = as_tokens(tokens)
     lens = LogitLens() if lens is None else lens
-    vocab = model.config.vocab
+    vocab = logit_count(model.config)
     if not 1 <= top <= vocab:
         raise ValueError(f"top lies in 1..{vocab}, the size of the vocabulary; got {top}.")
     targets = _checked(tokens, targets, vocab)
@@ -99,7 +100,8 @@ def summary(
     mask = None if mask is None else as_mask(mask)
     where = None if pos is None else as_positions(tokens, pos, mask)[0]
     rows = (*streams.picked, model.config.layers)
-    return _summary(lens, streams, tokens, targets, where, mask, top, rows)
+    follows = vocab == model.config.vocab
+    return _summary(lens, streams, tokens, targets, where, mask, top, rows, follows)
 
 
 def _checked(tokens: Array, targets: Any, vocab: int) -> Any:
@@ -123,10 +125,12 @@ def _checked(tokens: Array, targets: Any, vocab: int) -> Any:
     return targets
 
 
-def _targets(tokens: Array, targets: Any, where: Any, mask: Array | None) -> Array | None:
+def _targets(
+    tokens: Array, targets: Any, where: Any, mask: Array | None, follows: bool
+) -> Array | None:
     """Token ids `(*batch, pos)` at the positions asked for, -1 for none: padding is no target."""
     if targets is None:
-        if jnp.issubdtype(tokens.dtype, jnp.floating):
+        if not follows or jnp.issubdtype(tokens.dtype, jnp.floating):
             return None
         none = jnp.full((*tokens.shape[:-1], 1), -1, tokens.dtype)
         known = tokens if mask is None else jnp.where(mask, tokens, -1)
@@ -145,8 +149,9 @@ def _summary(
     mask: Array | None,
     count: int,
     rows: tuple[int, ...],
+    follows: bool,
 ) -> Summary:
-    targets = _targets(tokens, targets, where, mask)
+    targets = _targets(tokens, targets, where, mask, follows)
     own = log_softmax(streams.logits)
 
     def read(logits: Array) -> dict[str, Array]:

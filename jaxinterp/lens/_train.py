@@ -16,6 +16,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from .._check import check_predicts_tokens
 from ._checkpoint import check_matches, load_state, save_state
 from ._read import capture, unembed
 from ._recipe import published_optimizer
@@ -73,6 +74,8 @@ def train_tuned_lens(
     """
     if loss not in LOSSES:
         raise ValueError(f"loss is 'kl' (from the model's own answer) or 'ce'; got {loss!r}.")
+    if loss == "ce":
+        check_predicts_tokens(model.config, "loss='ce' is of the next token")
     if steps < 1:
         raise ValueError(f"steps is how many batches to train on, 1 or more; got {steps}.")
     optimizer = published_optimizer(steps) if optimizer is None else optimizer

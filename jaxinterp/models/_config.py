@@ -5,6 +5,7 @@ import dataclasses
 import jax
 from jax.typing import DTypeLike
 
+from .._check import logit_count
 from .._types import Source
 from ..nn._mlp import check_activation
 
@@ -15,7 +16,9 @@ class Config:
 
     `kv_heads`, `k` and `ff` default to `heads`, `d // heads` and `4 d`; `ff=0` makes an
     attention-only model, `norm=False` one without norms, `causal=False` lets every position see
-    all others. `ctx` is the longest prompt. `source` records where loaded weights came from.
+    all others. `ctx` is the longest prompt. `vocab_out` is how many logits a position has, where
+    that is not `vocab` (the classes of a classifier, the results of modular addition). `source`
+    records where loaded weights came from.
     """
 
     vocab: int
@@ -30,6 +33,7 @@ class Config:
     norm_eps: float = 1e-5
     norm: bool = True
     causal: bool = True
+    vocab_out: int | None = None
     source: Source | None = dataclasses.field(default=None, compare=False)
 
     def __post_init__(self) -> None:
@@ -51,6 +55,11 @@ class Config:
                 f"kv_heads={self.kv_heads}."
             )
         check_activation(self.act)
+        if getattr(self, "tied", False) and logit_count(self) != self.vocab:
+            raise ValueError(
+                f"An unembedding tied to the embedding has a logit for each token: vocab="
+                f"{self.vocab} and vocab_out={self.vocab_out} need tied=False."
+            )
 
 
 def normal(key: jax.Array, *shape: int, dtype: DTypeLike) -> jax.Array:

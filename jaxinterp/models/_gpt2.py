@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
-from .._check import check_key
+from .._check import check_key, logit_count
 from .._types import Tap
 from ..nn import MLP, Attention, Block, LayerNorm, embed, unembed
 from ._config import Config, normal
@@ -22,13 +22,18 @@ class GPT2Config(Config):
     """Sizes and options of GPT-2.
 
     `scale_scores` divides scores by $\\sqrt{k}$, `scale_by_layer` also by the number of the block;
-    `tied` unembeds with the embedding.
+    `tied` unembeds with the embedding. `bias=False` leaves out all biases, `attention_bias`,
+    `mlp_bias` and `norm_bias` those of one kind of part.
     """
 
     act: str = "gelu_new"
     scale_scores: bool = True
     scale_by_layer: bool = False
     tied: bool = True
+    bias: bool = True
+    attention_bias: bool = True
+    mlp_bias: bool = True
+    norm_bias: bool = True
 
 
 class GPT2(eqx.Module):
@@ -45,8 +50,8 @@ class GPT2(eqx.Module):
     w_pos: Float[Array, "ctx d"]
     blocks: Block
     ln_final: LayerNorm | None
-    w_unembed: Float[Array, "d vocab"] | None
-    b_unembed: Float[Array, " vocab"] | None
+    w_unembed: Float[Array, "d vocab_out"] | None
+    b_unembed: Float[Array, " vocab_out"] | None
     config: GPT2Config = eqx.field(static=True)
 
     @staticmethod
@@ -56,7 +61,10 @@ class GPT2(eqx.Module):
         keys = jax.random.split(check_key(key, "GPT2.init(config, key={})"), 5)
 
         def norm(*shape: int) -> LayerNorm | None:
-            return LayerNorm.init(*shape, eps=c.norm_eps, dtype=dtype) if c.norm else None
+            if not c.norm:
+                return None
+            bias = c.bias and c.norm_bias
+            return LayerNorm.init(*shape, eps=c.norm_eps, dtype=dtype, bias=bias)
 
         return GPT2(
             w_embed=normal(keys[0], c.vocab, c.d, dtype=dtype),
@@ -65,14 +73,18 @@ class GPT2(eqx.Module):
                 ln1=norm(c.layers, c.d),
                 attn=Attention.init(
                     c.layers, c.d, c.heads, c.kv_heads, c.k, key=keys[2], dtype=dtype,
+                    bias=c.bias and c.attention_bias,
                     scale=None if c.scale_scores else 1.0, scale_by_layer=c.scale_by_layer,
                 ),
                 ln2=norm(c.layers, c.d) if c.ff else None,
-                mlp=MLP.init(c.layers, c.d, c.ff, key=keys[3], dtype=dtype, act=c.act)
+                mlp=MLP.init(
+                    c.layers, c.d, c.ff, key=keys[3], dtype=dtype, act=c.act,
+                    bias=c.bias and c.mlp_bias,
+                )
                 if c.ff else None,
             ),
             ln_final=norm(c.d),
-            w_unembed=None if c.tied else normal(keys[4], c.d, c.vocab, dtype=dtype),
+            w_unembed=None if c.tied else normal(keys[4], c.d, logit_count(c), dtype=dtype),
             b_unembed=None,
             config=c,
         )  # fmt: skip
@@ -91,5 +103,5 @@ class GPT2(eqx.Module):
 
     def unembed(
         self, resid: Float[Array, "*batch pos d"], tap: Tap
-    ) -> Float[Array, "*batch pos vocab"]:
+    ) -> Float[Array, "*batch pos vocab_out"]:
         return unembed(resid, self.ln_final, self.w_unembed, self.w_embed, self.b_unembed, tap)

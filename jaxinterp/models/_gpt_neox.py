@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
-from .._check import check_key
+from .._check import check_key, logit_count
 from .._types import Tap
 from ..nn import MLP, Attention, Block, LayerNorm, RopeScaling, embed, rotary_tables, unembed
 from ..nn._rotary import RopeTables, check_rotary
@@ -22,13 +22,20 @@ from ._config import Config, normal
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GPTNeoXConfig(Config):
-    """Sizes and options of GPT-NeoX: rotary turns the first `rotary_fraction` of each head."""
+    """Sizes and options of GPT-NeoX: rotary turns the first `rotary_fraction` of each head.
+
+    `bias=False` leaves out all biases, `attention_bias`, `mlp_bias` and `norm_bias` those of one
+    kind of part.
+    """
 
     rotary_fraction: float = 0.25
     rotary_base: float = 10000.0
     rope: RopeScaling | None = None
     parallel: bool = True
+    bias: bool = True
     attention_bias: bool = True
+    mlp_bias: bool = True
+    norm_bias: bool = True
     tied: bool = False
 
     def __post_init__(self) -> None:
@@ -54,8 +61,8 @@ class GPTNeoX(eqx.Module):
     w_embed: Float[Array, "vocab d"]
     blocks: Block
     ln_final: LayerNorm | None
-    w_unembed: Float[Array, "d vocab"] | None
-    b_unembed: Float[Array, " vocab"] | None
+    w_unembed: Float[Array, "d vocab_out"] | None
+    b_unembed: Float[Array, " vocab_out"] | None
     config: GPTNeoXConfig = eqx.field(static=True)
 
     @staticmethod
@@ -65,7 +72,10 @@ class GPTNeoX(eqx.Module):
         keys = jax.random.split(check_key(key, "GPTNeoX.init(config, key={})"), 4)
 
         def norm(*shape: int) -> LayerNorm | None:
-            return LayerNorm.init(*shape, eps=c.norm_eps, dtype=dtype) if c.norm else None
+            if not c.norm:
+                return None
+            bias = c.bias and c.norm_bias
+            return LayerNorm.init(*shape, eps=c.norm_eps, dtype=dtype, bias=bias)
 
         return GPTNeoX(
             w_embed=normal(keys[0], c.vocab, c.d, dtype=dtype),
@@ -73,15 +83,18 @@ class GPTNeoX(eqx.Module):
                 ln1=norm(c.layers, c.d),
                 attn=Attention.init(
                     c.layers, c.d, c.heads, c.kv_heads, c.k, key=keys[1], dtype=dtype,
-                    bias=c.attention_bias,
+                    bias=c.bias and c.attention_bias,
                 ),
                 ln2=norm(c.layers, c.d) if c.ff else None,
-                mlp=MLP.init(c.layers, c.d, c.ff, key=keys[2], dtype=dtype, act=c.act)
+                mlp=MLP.init(
+                    c.layers, c.d, c.ff, key=keys[2], dtype=dtype, act=c.act,
+                    bias=c.bias and c.mlp_bias,
+                )
                 if c.ff else None,
                 parallel=c.parallel,
             ),
             ln_final=norm(c.d),
-            w_unembed=None if c.tied else normal(keys[3], c.d, c.vocab, dtype=dtype),
+            w_unembed=None if c.tied else normal(keys[3], c.d, logit_count(c), dtype=dtype),
             b_unembed=None,
             config=c,
         )  # fmt: skip
@@ -102,5 +115,5 @@ class GPTNeoX(eqx.Module):
 
     def unembed(
         self, resid: Float[Array, "*batch pos d"], tap: Tap
-    ) -> Float[Array, "*batch pos vocab"]:
+    ) -> Float[Array, "*batch pos vocab_out"]:
         return unembed(resid, self.ln_final, self.w_unembed, self.w_embed, self.b_unembed, tap)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
-from .._check import check_key
+from .._check import check_key, logit_count
 from .._types import Tap
 from ..nn import MLP, Attention, Block, RMSNorm, RopeScaling, embed, rotary_tables, unembed
 from ..nn._rotary import RopeTables
@@ -50,8 +50,8 @@ class Llama(eqx.Module):
     w_embed: Float[Array, "vocab d"]
     blocks: Block
     ln_final: RMSNorm | None
-    w_unembed: Float[Array, "d vocab"] | None
-    b_unembed: Float[Array, " vocab"] | None
+    w_unembed: Float[Array, "d vocab_out"] | None
+    b_unembed: Float[Array, " vocab_out"] | None
     config: LlamaConfig = eqx.field(static=True)
 
     @staticmethod
@@ -79,7 +79,7 @@ class Llama(eqx.Module):
                 if c.ff else None,
             ),
             ln_final=norm(c.d),
-            w_unembed=None if c.tied else normal(keys[3], c.d, c.vocab, dtype=dtype),
+            w_unembed=None if c.tied else normal(keys[3], c.d, logit_count(c), dtype=dtype),
             b_unembed=None,
             config=c,
         )  # fmt: skip
@@ -98,5 +98,5 @@ class Llama(eqx.Module):
 
     def unembed(
         self, resid: Float[Array, "*batch pos d"], tap: Tap
-    ) -> Float[Array, "*batch pos vocab"]:
+    ) -> Float[Array, "*batch pos vocab_out"]:
         return unembed(resid, self.ln_final, self.w_unembed, self.w_embed, self.b_unembed, tap)

@@ -21,11 +21,11 @@ def embed(
 def unembed(
     resid: Float[Array, "*batch pos d"],
     norm: Norm | None,
-    w_unembed: Float[Array, "d vocab"] | None,
+    w_unembed: Float[Array, "d vocab_out"] | None,
     w_embed: Float[Array, "vocab d"],
-    b_unembed: Float[Array, " vocab"] | None,
+    b_unembed: Float[Array, " vocab_out"] | None,
     tap: Tap,
-) -> Float[Array, "*batch pos vocab"]:
+) -> Float[Array, "*batch pos vocab_out"]:
     """`norm(resid) @ w_unembed + b_unembed`; a `w_unembed` of None is tied to the embedding."""
     x = resid if norm is None else norm(resid, tap, "ln_final")
     if w_unembed is None:

@@ -12,8 +12,8 @@ from ._linear import accumulation_dtype, add_bias, like
 class LayerNorm(eqx.Module):
     r"""$y = \dfrac{x - \bar x}{\sqrt{\mathrm{var}(x) + \epsilon}} \odot w + b$ over the last axis.
 
-    The variance is the population's. `weight` and `bias` are None once they are folded into the
-    matrices that read the output (`weights.fold_norms`).
+    The variance is the population's. `weight` and `bias` are None where a family has none, and once
+    they are folded into the matrices that read the output (`weights.fold_norms`).
     """
 
     weight: Float[Array, "*layer d"] | None
@@ -23,8 +23,9 @@ class LayerNorm(eqx.Module):
     centres = True
 
     @staticmethod
-    def init(*shape: int, eps: float, dtype: DTypeLike) -> "LayerNorm":
-        return LayerNorm(weight=jnp.ones(shape, dtype), bias=jnp.zeros(shape, dtype), eps=eps)
+    def init(*shape: int, eps: float, dtype: DTypeLike, bias: bool = True) -> "LayerNorm":
+        zeros = jnp.zeros(shape, dtype) if bias else None
+        return LayerNorm(weight=jnp.ones(shape, dtype), bias=zeros, eps=eps)
 
     def __call__(
         self, x: Float[Array, "*batch d"], tap: Tap = None, site: str = "ln1"

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from .._check import concrete, is_int
+from .._check import concrete, is_int, logit_count
 from .._sites import is_per_layer
 from .._survey import layer_count, split_edits, survey
 from ..metrics import Metric, as_metric
@@ -178,7 +178,7 @@ def _attribute(
     """The metric of the unpatched run (batch,), effects (group, job, batch), and how to end."""
     pair = make_pair(model, clean, corrupt, mask, direction)
     metric = as_metric(metric, pair.mask)
-    metric.check(model.config.vocab, pair.batch)
+    metric.check(logit_count(model.config), pair.batch)
     metric.check_positions((*pair.batch, pair.pos), pair.mask)
     inner, own = split_edits(model)
     batch, count = pair.batch, layer_count(inner)

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from .._check import logit_count
 from .._survey import layer_count, survey
 from ._grid import Grid
 from ._pack import Rows, pack, room
@@ -124,7 +125,7 @@ class _Sizes:
         # Streams, heads and neurons of a row, patterns in float32, keys of the unpatched run.
         self.row = self.item * (slots * (8 * self.d + 3 * ff) + 4 * (self.pos + slots) * kv)
         self.row += 12 * self.heads * slots * (self.pos + slots)
-        self.logits = 8 * batch * reads * model.config.vocab
+        self.logits = 8 * batch * reads * logit_count(model.config)
 
     def step_rows(self, limit: int) -> int:
         """Rows that pass through a block at once: enough to keep the device busy."""

@@ -74,7 +74,7 @@ def make_pair(model: Any, clean: Any, corrupt: Any, mask: Any, direction: str) -
 
 def known_columns(pos: Any, size: int, mask: Any) -> Any:
     """Columns of positions: NumPy, also while tracing, where positions and mask are known."""
-    real = None if mask is None else jnp.asarray(mask)
+    real = None if mask is None else as_mask(mask)
     if not concrete(pos) or not (mask is None or concrete(mask)):
         return columns(jnp.asarray(pos), size, real)
     with jax.ensure_compile_time_eval():

@@ -17,7 +17,7 @@ from jax import lax
 from jaxtyping import Array
 
 from .._acts import as_requests
-from .._check import Shapes
+from .._check import Shapes, logit_count
 from .._edit import Edit, resolve_edits
 from .._engine import Engine, Stretch
 from .._run import resume, run
@@ -79,7 +79,7 @@ def direct_paths(
     """
     pair = make_pair(model, clean, corrupt, mask, direction)
     metric = as_metric(metric, pair.mask)
-    metric.check(model.config.vocab, pair.batch)
+    metric.check(logit_count(model.config), pair.batch)
     metric.check_positions((*pair.batch, pair.pos), pair.mask)
     inner, own = split_edits(model)
     shapes = survey(inner, pair.target, own)
@@ -124,7 +124,7 @@ def _sizes(
     ff = shapes["mlp_post"].shape[-1] if "mlp_post" in shapes else 0
     heads = int(np.prod(shapes["q"].shape[-2:]))
     reads = 1 if metric.one else pos if metric.pos is None else metric.pos.shape[-1]
-    logits = 12 * int(np.prod(batch)) * reads * model.config.vocab
+    logits = 12 * int(np.prod(batch)) * reads * logit_count(model.config)
     fixed = item * tokens * d * (nodes.layers * (2 + nodes.heads * 3) + 2)
     each = item * tokens * (6 * d + 3 * ff + 6 * heads) + 12 * nodes.heads * tokens * pos + logits
     room = int(0.5 * (limit - fixed) / each)

@@ -6,6 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from .._check import logit_count
 from .._sites import is_per_layer
 from .._survey import layer_count, split_edits, survey
 from ..metrics import Metric, as_metric
@@ -109,7 +110,7 @@ def swept(
     shapes = survey(inner, pair.target, own)
     grid = make_grid(site, over, shapes, layer_count(inner), pair.batch, window, pair.mask)
     metric.check_positions((*pair.batch, pair.pos), pair.mask)
-    metric.check(model.config.vocab, pair.batch)
+    metric.check(logit_count(model.config), pair.batch)
     if own or not is_per_layer(grid.site) or "." in grid.site:
         result = plain(model, pair, metric, values, grid)
     else:

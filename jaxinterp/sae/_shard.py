@@ -5,9 +5,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from .._mesh import automatic
 from ._dictionary import wide
 
 # Which axis of a leaf counts features, by its name; all others are whole on every device.
@@ -58,7 +59,7 @@ def checked(mesh: Any) -> Mesh:
             "A dictionary is spread over a mesh with the axes 'data' and 'feature', either of which may "
             f"be 1: jax.make_mesh((2, 4), ('data', 'feature')); got {given}."
         )
-    return Mesh(mesh.devices, mesh.axis_names, axis_types=(AxisType.Auto,) * 2)
+    return automatic(mesh)
 
 
 def placed(x: Any, mesh: Mesh, spec: Any) -> Any:
