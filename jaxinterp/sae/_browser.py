@@ -232,7 +232,7 @@ def _lines(
     """`[value, ids, [place, percent of the maximum, ...], place of the peak]`, nested as `seq` is."""
     ids = read.window(seq, pos)
     wide = most.reshape(-1, *(1,) * (around.ndim - 1))
-    share = np.ceil(100 * np.nan_to_num(around) / wide).astype(int).clip(0, 100)
+    share = np.ceil(100 * np.abs(np.nan_to_num(around)) / wide).astype(int).clip(0, 100)
     found = np.empty(seq.shape, object)
     for at in np.ndindex(*seq.shape):
         if seq[at] < 0:

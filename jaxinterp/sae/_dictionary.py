@@ -187,7 +187,7 @@ class Dictionary(eqx.Module):
 
     def warm(self, step: Any, steps: int) -> Any:
         """The part of the sparsity coefficient in force at a step: 1 where nothing warms up."""
-        return jnp.ones(())
+        return jnp.ones((), jnp.float32)
 
     def dead_after(self, batch: int) -> int:
         """How many steps without firing make a feature dead."""
@@ -238,7 +238,7 @@ def unit(rows: Any) -> Any:
 
 def directions(key: Any, features: int, d: int) -> Array:
     """Random rows `(features, d)` of norm 1."""
-    return unit(jax.random.normal(key, (features, d)))
+    return unit(jax.random.normal(key, (features, d), jnp.float32))
 
 
 def squares(error: Any) -> Any:

@@ -73,7 +73,7 @@ def _effects(sae: Any, model: Any, held: Any, rows: Any, which: Any, place: Any)
     def one(feature: Any) -> Any:
         row, amount = feature
         value = (x - written(sae, row[None], amount[..., None], x)).astype(held.x.dtype)
-        fires = part.counted & (amount > 0)  # elsewhere x stays as it is, bit for bit
+        fires = part.counted & (amount != 0)  # elsewhere x stays as it is, bit for bit
         stream = rest(model, held, jnp.where(fires[..., None], value, held.x), place)
         log = said(model, held, stream)
         return jnp.take_along_axis(log, part.tokens[:, 1:, None], -1)[..., 0]

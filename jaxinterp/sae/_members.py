@@ -65,7 +65,10 @@ class Group:
             object.__setattr__(self.kind, "k", int(limits.max()))
             limit = jnp.asarray(limits, jnp.int32) if len(set(limits)) > 1 else None
         if len(set(sizes)) > 1:
-            live = jnp.arange(sizes.max())[None] < jnp.asarray(sizes)[:, None]
+            live = (
+                jnp.arange(sizes.max(), dtype=jnp.int32)[None]
+                < jnp.asarray(sizes, jnp.int32)[:, None]
+            )
         after = jnp.asarray([one.dead_after for one in self.members], jnp.int32)
         self.apart = after, limit, live
         cuts, self.transforms = [0], []
@@ -140,7 +143,7 @@ def _rated(transform: Any) -> Any:
     """The transform with its updates multiplied by a number that is kept in its state."""
 
     def init(params: Any) -> Any:
-        return transform.init(params), jnp.ones(())
+        return transform.init(params), jnp.ones((), jnp.float32)
 
     def update(updates: Any, state: Any, params: Any = None) -> Any:
         updates, inner = transform.update(updates, state[0], params)

@@ -45,7 +45,7 @@ class MatchingPursuit(Untrained):
         super().__init__(d, features, centred=centred)
         check_sizes("MatchingPursuit", turns=d if turns is None else turns)
         self.encoder = self.encoder_bias = None
-        self.scale = jnp.ones(())
+        self.scale = jnp.ones((), jnp.float32)
         self.residual, self.once = float(residual), bool(once)
         self.turns = d if turns is None else turns
 
@@ -71,7 +71,7 @@ class MatchingPursuit(Untrained):
 def pursue(rows: Any, decoder: Any, least: float, turns: int, once: bool) -> Any:
     """Features `(n, features)` of centred rows `(n, d)`."""
     n, features = rows.shape[0], decoder.shape[0]
-    every = jnp.arange(n)
+    every = jnp.arange(n, dtype=jnp.int32)
 
     def turn(state: Any) -> Any:
         f, left, done, count = state
@@ -86,6 +86,6 @@ def pursue(rows: Any, decoder: Any, least: float, turns: int, once: bool) -> Any
             done = done | (jnp.linalg.norm(left, axis=-1) < least)
         return new, left, done, count + 1
 
-    start = jnp.zeros((n, features)), rows, jnp.zeros(n, bool), jnp.int32(0)
+    start = jnp.zeros((n, features), jnp.float32), rows, jnp.zeros(n, bool), jnp.int32(0)
     more = lambda state: (state[3] < turns) & ~jnp.all(state[2])
     return jax.lax.while_loop(more, turn, start)[0]

@@ -121,7 +121,10 @@ def _item(
     for j in np.flatnonzero(seen.interval_seq[i, interval] >= 0):
         ids = seen.window(seen.interval_seq[i, interval, j], seen.interval_pos[i, interval, j])
         there = ids >= 0
-        share = np.nan_to_num(seen.interval_activations[i, interval, j])[there] / seen.maximum[i]
+        share = (
+            np.abs(np.nan_to_num(seen.interval_activations[i, interval, j]))[there]
+            / seen.maximum[i]
+        )
         rows.append({"tokens": tokenizer.tokens(ids[there]), "shares": [round(float(v), 3) for v in share]})  # fmt: skip
     unit = int(seen.features[i])
     weights = logit_weights(sae, model, site, [unit])

@@ -75,7 +75,8 @@ def _largest(sae: Any, which: Any, observed: Any, mode: str, times: Any) -> Any:
             "held or added, observed=ji.sae.examples(...), whose maximum is then taken."
         )
     if isinstance(observed, Examples):
-        return times * observed.maximum[[observed.place(int(i)) for i in which]]
+        # Of a signed feature what it was furthest from 0, with its sign.
+        return times * np.nan_to_num(observed.values[[observed.place(int(i)) for i in which], 0])
     found = np.asarray(observed, np.float32)
     if found.shape != (sae.features,):
         raise ValueError(

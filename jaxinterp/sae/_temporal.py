@@ -89,7 +89,7 @@ class Temporal(Untrained):
         left = left - wide(self.bias, left) if self.centred else left
         encoder = self.decoder.T if self.tied else self.encoder
         small = 1 / (4 * self.d)
-        predicted = jnp.zeros((*x.shape[:-1], self.features))
+        predicted = jnp.zeros((*x.shape[:-1], self.features), jnp.float32)
         for layer in range(self.layers):
             z = jax.nn.relu(self.product(left * small, encoder))
             part = jax.nn.relu(self.attend(layer, z))

@@ -80,7 +80,9 @@ def unlearning(
 
 
 def silence(sae: Any, features: Any, multiplier: Any, *, site: str, **where: Any) -> Edit:
-    r"""$x + \sum_i 1[f_i(x) > 0]\,(-c - f_i(x))\, d_i$: features held at -c wherever they fire.
+    r"""$x + \sum_i 1[f_i(x) \ne 0]\,(-c\,\mathrm{sign} f_i(x) - f_i(x))\, d_i$: features held at -c wherever they fire.
+
+    A signed feature that is below 0 is held at c.
 
     **Arguments:** `sae`; `features`, numbers `(n,)`; `multiplier` c; `site`, one layer; `pos` and the
     like as in every edit.
@@ -104,6 +106,6 @@ def silence(sae: Any, features: Any, multiplier: Any, *, site: str, **where: Any
 def _silenced(x: Any, sae: Any, rows: Any, which: Any, multiplier: Any) -> Any:
     full = x.astype(jnp.float32)
     f = jnp.take(sae.encode(full), which, -1)
-    amount = jnp.where(f > 0, -multiplier - f, 0)
+    amount = jnp.where(f != 0, -multiplier * jnp.sign(f) - f, 0)
     new = (full + written(sae, rows, amount, full)).astype(x.dtype)
-    return jnp.where((f > 0).any(-1, keepdims=True), new, x)
+    return jnp.where((f != 0).any(-1, keepdims=True), new, x)

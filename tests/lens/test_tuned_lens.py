@@ -160,6 +160,15 @@ def test_stopped_and_resumed_is_uninterrupted(model: Any, tmp_path: Path) -> Non
     assert (np.asarray(finished.bias) == np.asarray(whole.bias)).all()
     with pytest.raises(ValueError, match=r"written with steps=6, and this training has steps=7"):
         train_tuned_lens(KEY, model, stream, **dict(options, steps=7))
+    moved = jax.tree.map(lambda leaf: leaf * 2, model)
+    for other, given, rate, name in (
+        (moved, stream, None, "model"),
+        (model, lambda key: stream(key)[::-1], None, "data"),
+        (model, stream, ji.lens.adam_optimizer(6), "optimizer"),
+    ):
+        with pytest.raises(ValueError, match=f"another {name}"):
+            train_tuned_lens(KEY, other, given, rate, **options)
+    train_tuned_lens(KEY, moved, stream, resume="force", **options)
     assert [path.name for path in file.parent.iterdir()] == ["lens.ckpt"]
 
 
