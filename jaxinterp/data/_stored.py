@@ -29,7 +29,8 @@ class Stored:
     def described(self) -> dict[str, Any]:
         """What its batches follow from, as JSON: two that say the same give the same ones."""
         site = self.name if self.layer is None else f"{self.name}[{self.layer}]"
-        return {"store": fingerprint(self.store.about), "site": site, "batch": self.size, "seed": self.seed}  # fmt: skip
+        model = self.store.about["model"]["sha256"]
+        return {"store": fingerprint(self.store.about), "model": model, "site": site, "batch": self.size, "seed": self.seed}  # fmt: skip
 
     def batch(self, number: int) -> np.ndarray:
         """Batch `number`, counted from 0 without end: `(batch, d)`, or `(batch, layer, d)`."""

@@ -66,7 +66,7 @@ def automata(
     model: Any,
     tokens: Any,
     *,
-    site: Any,
+    site: Any = None,
     features: Any = None,
     k: int = 10,
     least: float = 0.5,
@@ -101,7 +101,7 @@ def automata(
     Law: means are those of all activations at once.
     """
     read, which = Corpus(sae, model, tokens, site, mask, real), chosen(sae, features)
-    weights = logit_weights(sae, model, site, which)
+    weights = logit_weights(sae, model, read.name, which)
     k = min(int(k), weights.shape[1] - 1)
     top = weights.top(None, k)[0]
     writes = np.zeros((weights.shape[1], len(which)), bool)  # token by feature

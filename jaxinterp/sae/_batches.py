@@ -9,6 +9,7 @@ import numpy as np
 
 from ..data import Store, stored
 from ..data._files import fingerprint
+from ._origin import Origin, origin_of_stream
 
 
 class Batches:
@@ -104,6 +105,10 @@ class Batches:
         if callable(own := getattr(self.stream, "described", None)):
             return {"stream": own()}
         return {"first": [fingerprint(np.asarray(part)) for part in self.sample(1)]}
+
+    def origin(self) -> Origin:
+        """The model and the site that a stream says it is of."""
+        return Origin() if self.arrays is not None else origin_of_stream(self.stream)
 
     def sample(self, rows: int) -> tuple[Any, Any]:
         """About so many rows of the first batches, to begin with."""

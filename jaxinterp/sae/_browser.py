@@ -15,6 +15,7 @@ from ..viz._figure import render
 from ..viz._text import plain, visible
 from ._examples import Examples, examples
 from ._logits import LogitWeights, logit_weights
+from ._origin import own_site
 
 CHUNK = 32  # features in a file
 MARK = "jaxinterp-features.json"  # tells a folder of ours from others
@@ -27,7 +28,7 @@ def browse(
     tokenizer: Any,
     tokens: Any = None,
     *,
-    site: Any,
+    site: Any = None,
     read: Examples | None = None,
     k: int = 10,
     labels: Mapping[int, str] | None = None,
@@ -61,6 +62,7 @@ def browse(
     """
     path = Path(path)
     _check_place(path)
+    site = own_site(sae, site, model)
     if read is None:
         if tokens is None:
             raise ValueError("browse reads tokens, or shows what examples returned: give one of them.")  # fmt: skip

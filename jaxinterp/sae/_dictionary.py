@@ -56,6 +56,7 @@ class Dictionary(eqx.Module):
     metric: Any  # (d_out, d_out), see `with_metric`
     matmul: str = eqx.field(static=True)
     centred: bool = eqx.field(static=True)
+    origin: Any = eqx.field(static=True)  # see `Origin`, None where it is not known
 
     def __init__(
         self,
@@ -71,7 +72,7 @@ class Dictionary(eqx.Module):
         self.encoder, self.encoder_bias = empty(d, features), empty(features)
         self.decoder, self.bias = empty(features, d_out or d), empty(d_out or d)
         self.scale, self.matmul, self.centred = empty(), matmul, centred
-        self.metric = None
+        self.metric = self.origin = None
 
     def _draw(self, key: Any) -> None:
         """At the end of a constructor: weights, where a key was given."""

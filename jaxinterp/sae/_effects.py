@@ -21,7 +21,7 @@ def feature_effects(
     tokens: Any,
     features: Any,
     *,
-    site: Any,
+    site: Any = None,
     mask: Any = None,
     real: Any = None,
     batch: int = 8,
@@ -91,7 +91,7 @@ def attribution_vectors(
     tokens: Any,
     features: Any,
     *,
-    site: Any,
+    site: Any = None,
     mask: Any = None,
     real: Any = None,
     batch: int | None = None,
@@ -116,7 +116,7 @@ def attribution_vectors(
     """
     read, which = Corpus(sae, model, tokens, site, mask, real), chosen(sae, features)
     size = read.size(batch, sae.features)
-    weights = jnp.asarray(logit_weights(sae, model, site)[which])
+    weights = jnp.asarray(logit_weights(sae, model, read.name)[which])
     found = []
     steps = -(-len(read.rows) // size)
     for part in watched(read.batches(size), steps, "attribution", progress):

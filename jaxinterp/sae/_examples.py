@@ -118,7 +118,7 @@ def examples(
     model: Any,
     tokens: Any,
     *,
-    site: Any,
+    site: Any = None,
     features: Any = None,
     top: int = 20,
     intervals: int = 11,
@@ -182,7 +182,7 @@ def examples(
     kept = type(state)(*(np.asarray(each) for each in state))
     if not (kept.finite and np.isfinite(kept.total).all()):
         raise ValueError(
-            f"Activations at {site!r}, or features of them, are NaN or infinite: nothing can be read "
+            f"Activations at {read.name!r}, or features of them, are NaN or infinite: nothing can be read "
             "off them. Are the weights finite? A model in float16 often overflows: use float32."
         )
     return _result(kept, read, which, int(intervals), int(per), int(before))

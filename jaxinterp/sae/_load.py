@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from ._foreign import load_dictionary_learning, load_gemma_scope, load_openai, load_sparsify
+from ._origin import recorded, with_origin
 from ._saelens import load_saelens
 from ._save import load_own
 
@@ -47,7 +48,8 @@ def load(path: str | Path, *, about: bool = False, factor: Any = None) -> Any:
         if reader is not load_saelens:
             raise ValueError(f"Only SAELens files need a factor; {path} is of another library.")
         reader = lambda folder: load_saelens(folder, factor)
-    found = reader(path)
+    sae, config = reader(path)
+    found = with_origin(sae, recorded(config)), config
     return found if about else found[0]
 
 

@@ -39,12 +39,14 @@ class Member:
     def signature(self) -> Any:
         """What members of one stack have in common."""
         kind = self.kind
-        free = {"dead_tokens"} | ({"k"} if isinstance(kind, TopK) else set())
+        free = {"dead_tokens", "origin"} | ({"k"} if isinstance(kind, TopK) else set())
         fields = [f.name for f in dataclasses.fields(kind) if f.metadata.get("static")]
         settings = tuple((n, getattr(kind, n)) for n in fields if n not in free)
         # The draw of resampling depends on the number of features.
         size = kind.features if getattr(kind, "resample", ()) else None
-        absent = tuple(name for name, value in vars(kind).items() if value is None)
+        absent = tuple(
+            name for name, value in vars(kind).items() if value is None and name != "origin"
+        )
         rest = tuple(kind.encoder.shape[:-1]), tuple(kind.decoder.shape[-1:]), size, absent
         return self.site, type(kind), settings, rest, self.rate is None
 

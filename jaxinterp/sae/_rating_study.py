@@ -71,6 +71,7 @@ def rating_study(
     found = {}
     for name, (sae, site) in groups.items():
         read = Corpus(sae, model, tokens, site, mask, real)
+        site = read.name
         # One generator for every group: what is drawn does not depend on their order.
         rng = np.random.default_rng(seed)
         some = rng.permutation(sae.features)[: 4 * units]

@@ -78,7 +78,7 @@ def sheets(
     """A sheet for each feature of `which`; what stands on it depends on feature and seed alone."""
     read, which = Corpus(sae, model, tokens, site, mask, real), chosen(sae, which)
     found = examples(
-        sae, model, read.tokens, site=site, features=which, top=24, intervals=INTERVALS, per=24, window=0,
+        sae, model, read.tokens, site=read.name, features=which, top=24, intervals=INTERVALS, per=24, window=0,
         mask=read.counted, real=read.real, batch=batch, seed=seed, progress=progress,
     )  # fmt: skip
     places = _Places(read, found, sum(window) + 1)
@@ -90,7 +90,9 @@ def sheets(
     acts, share, held = _read(sae, model, read, which, at, found.maximum, window, batch, progress)
     ids = _ids(read, at, window)
     readable = logits or read.site in (*STREAM, "mlp_post")
-    ends = _ends(sae, model, site, which, seed) if readable else [([], [], [], [])] * len(which)
+    ends = (
+        _ends(sae, model, read.name, which, seed) if readable else [([], [], [], [])] * len(which)
+    )
     used = np.unique(np.concatenate([ids.ravel(), *(np.asarray(x, int) for e in ends for x in e[:3])]))  # fmt: skip
     used = used[used >= 0].astype(int)
     text = dict(zip(used.tolist(), tokenizer.tokens(used), strict=True))

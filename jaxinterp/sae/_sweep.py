@@ -16,6 +16,7 @@ from ._asked import about, check_counts, check_kind, check_rows
 from ._batches import Batches
 from ._loop import History, Run, drive
 from ._members import Member, grouped
+from ._origin import Origin, with_origin
 from ._stack import several
 from ._state import trained
 
@@ -93,6 +94,7 @@ def sweep(
         for one in _members(some, optimizers, seeds, rates):
             check_kind(one.kind)
             check_rows(one.kind, x)
+            one.kind = with_origin(one.kind, Origin())
             one.begin(key, site, jnp.asarray(x), jnp.asarray(y), rows, steps)
             members.append(one)
             own = about(one.kind, steps, rows, seed, average)
@@ -107,7 +109,10 @@ def sweep(
         checkpoint=checkpoint, checkpoint_every=checkpoint_every, progress=progress,
         about={"members": len(records), "sweep": records, **known}, resume=resume,
     )  # fmt: skip
-    return run.form([(run.result(i), history) for i, history in enumerate(histories)])
+    origins = {site: some.origin() for site, some in batches.items()}
+    made = lambda i, site: with_origin(run.result(i), origins[site])
+    sites = enumerate(zip(run.sites, histories, strict=True))
+    return run.form([(made(i, site), history) for i, (site, history) in sites])
 
 
 class Many(Run):
@@ -221,8 +226,11 @@ def _streams(stream: Any, sites: list[Any]) -> dict[Any, Any]:
             order = {name: name for name in first} if isinstance(first, Mapping) else {}
         there = list(order)
         own = getattr(stream, "described", None)
-        known = {} if own is None else {"described": own}
-        made = lambda site: SimpleNamespace(batch=lambda i: ask(i)[order[site]], **known)
+
+        def made(site: Any) -> Any:
+            known = {} if own is None else {"described": lambda: {**own(), "site": site}}
+            return SimpleNamespace(batch=lambda i: ask(i)[order[site]], **known)
+
     else:
         there, made = [], None
     missing = [site for site in sites if site not in there]

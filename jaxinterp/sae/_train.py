@@ -16,6 +16,7 @@ from ._batches import Batches
 from ._constraint import unit_rows
 from ._dictionary import unit
 from ._loop import History, Run, drive
+from ._origin import Origin, origin_of, with_origin
 from ._resample import resample
 from ._shard import checked, rows_on, shard
 from ._state import State, begin, several, trained
@@ -65,7 +66,8 @@ def train(
     - `sample`: rows for the first weights and scales, and for resampling.
     - `mesh`: with axes "data" and "feature", over which rows and features are divided (`shard`).
 
-    **Returns:** the dictionary, and its history: arrays `(steps,)` of `loss`, its terms, `l0` and
+    **Returns:** the dictionary, which knows the model and the site of a stream that says them, and its
+    history: arrays `(steps,)` of `loss`, its terms, `l0` and
     the share `dead`, and of `evaluate` what it gave, with `evaluated` the steps.
 
     **Raises:** ValueError for a stream that ends, is not finite or has another width, and for a
@@ -89,7 +91,9 @@ def train(
     batches = Batches(stream, batch, seed)
     x, y = batches.sample(sample)
     check_rows(kind, x)
-    sae = kind
+    origin = batches.origin()
+    origin = origin if any(origin) else origin_of(kind)
+    sae = kind = with_origin(kind, Origin())
     if isinstance(kind.encoder, jax.ShapeDtypeStruct):
         sae = kind.initialise(first, jnp.asarray(x), jnp.asarray(y))
     transform = kind.optimizer(steps) if optimizer is None else optimizer
@@ -112,7 +116,7 @@ def train(
         checkpoint=checkpoint, checkpoint_every=checkpoint_every, progress=progress,
         about={**about(kind, steps, rows, seed, average), **known}, resume=resume,
     )  # fmt: skip
-    return run.result(0), history
+    return with_origin(run.result(0), origin), history
 
 
 class One(Run):
