@@ -101,7 +101,7 @@ class Checkpoints:
     def _check(self, record: Any, state: Any) -> None:
         found, mine = dict(record["about"]), dict(self.about)
         settings = [{n: v for n, v in each.items() if n not in IDENTITY} for each in (found, mine)]
-        if (one := apart(*settings)) is not None:
+        if (one := apart(settings[0], settings[1])) is not None:
             name, was, now = one
             raise ValueError(
                 f"{self.path} is the checkpoint of a run with {name}={was!r}; this one has "

@@ -79,7 +79,7 @@ def evaluate(
     return finished(sae, total)
 
 
-def reading(model: Any, tokens: Any, site: str, mask: Any, real: Any, batch: int) -> Any:
+def reading(model: Any, tokens: Any, site: Any, mask: Any, real: Any, batch: int) -> Any:
     """The corpus, contexts of a pass, and where the rest of a run begins."""
     if hasattr(tokens, "tokens") and hasattr(tokens, "real"):
         mask = tokens.mask if mask is None else mask

@@ -34,7 +34,7 @@ def with_origin(sae: Any, origin: Origin) -> Any:
 
 def recorded(about: dict[str, Any]) -> Origin:
     """What the record beside a dictionary says: ours, or a hook of SAELens's config."""
-    more = about.get("metadata")
+    more: Any = about.get("metadata")
     more = more if isinstance(more, dict) else {}
     named = about.get("site") or about.get("hook_name") or more.get("hook_name")
     known = about.get("model_hash")
@@ -44,7 +44,7 @@ def recorded(about: dict[str, Any]) -> Origin:
 def origin_of_stream(stream: Any) -> Origin:
     """Of what a stream says of itself; of a pair of sites the first, which is read."""
     own = getattr(stream, "described", None)
-    said = own() if callable(own) else {}
+    said: Any = own() if callable(own) else {}
     site = said.get("site")
     site = site[0] if isinstance(site, list) and site else site
     return Origin(_written(site), said.get("model"))
@@ -58,7 +58,7 @@ def own_site(sae: Any, site: Any, model: Any = None) -> Any:
         raise ValueError(
             f"This {kind} does not say at which site it was trained: name it, site='resid_post[2]'."
         )
-    sources = getattr(sae, "sources", None)
+    sources: Any = getattr(sae, "sources", None)
     if site is None:
         base, layer = parse(origin.site)
         several = sources is not None and layer is None

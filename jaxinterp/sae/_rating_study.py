@@ -116,7 +116,7 @@ def _drawn(seen: Examples, units: int, parts: int, rng: Any) -> list[tuple[int, 
 
 
 def _item(
-    seen: Examples, sae: Any, model: Any, site: str, tokenizer: Any, i: int, interval: int
+    seen: Examples, sae: Any, model: Any, site: Any, tokenizer: Any, i: int, interval: int
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     rows = []
     for j in np.flatnonzero(seen.interval_seq[i, interval] >= 0):

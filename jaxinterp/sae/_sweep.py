@@ -227,10 +227,8 @@ def _streams(stream: Any, sites: list[Any]) -> dict[Any, Any]:
         there = list(order)
         own = getattr(stream, "described", None)
 
-        def made(site: Any) -> Any:
-            known = {} if own is None else {"described": lambda: {**own(), "site": site}}
-            return SimpleNamespace(batch=lambda i: ask(i)[order[site]], **known)
-
+        tell = lambda site: {} if own is None else {"described": lambda: {**own(), "site": site}}
+        made = lambda site: SimpleNamespace(batch=lambda i: ask(i)[order[site]], **tell(site))
     else:
         there, made = [], None
     missing = [site for site in sites if site not in there]
