@@ -62,7 +62,7 @@ def own_site(sae: Any, site: Any, model: Any = None) -> Any:
     if site is None:
         base, layer = parse(origin.site)
         several = sources is not None and layer is None
-        site = [f"{base}[{i}]" for i in range(sources)] if several else origin.site
+        site = [f"{base}[{i}]" for i in range(sources or 0)] if several else origin.site
     elif origin.site is not None and not _same(site, origin.site, model):
         warnings.warn(
             f"This {kind} was trained at {origin.site!r} and is read at {site!r}: its features and numbers "

@@ -225,7 +225,7 @@ def _streams(stream: Any, sites: list[Any]) -> dict[Any, Any]:
         else:
             order = {name: name for name in first} if isinstance(first, Mapping) else {}
         there = list(order)
-        own = getattr(stream, "described", None)
+        own: Any = getattr(stream, "described", None)
 
         tell = lambda site: {} if own is None else {"described": lambda: {**own(), "site": site}}
         made = lambda site: SimpleNamespace(batch=lambda i: ask(i)[order[site]], **tell(site))
