@@ -18,7 +18,7 @@ from ._command import MODEL
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Which are drawn.")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path), default=Path("study"), show_default=True, help="The folder to write; OUT.key.json says what each item was.")  # fmt: skip
 def rating_study(
-    dictionary: Path, model: str, data: tuple[Path, ...], ctx: int, most: int, chars: int, site: str,
+    dictionary: Path, model: str, data: tuple[Path, ...], ctx: int, most: int, chars: int, site: str | None,
     neurons: str, units: int, seed: int, out: Path,
 ) -> None:  # fmt: skip
     """Write a blind study: intervals of features of DICTIONARY and of neurons of MODEL, mixed.

@@ -17,7 +17,7 @@ def sae() -> None:
     """
 
 
-_SITE = click.option("--site", required=True, metavar="SITE[LAYER]", help='Where it was trained, such as "resid_post[2]".')  # fmt: skip
+_SITE = click.option("--site", metavar="SITE[LAYER]", help='Where to read it, such as "resid_post[2]". [default: where it was trained, as the dictionary records]')  # fmt: skip
 _DICTIONARY = click.argument("dictionary", type=click.Path(exists=True, path_type=Path))
 _TEXTS = (
     click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path)),
@@ -54,7 +54,7 @@ def _packed(tokenizer: Any, model: Any, data: Any, ctx: int, most: int, chars: i
 @sae.command(epilog=MODEL, short_help="Train one on activations of a model.")
 @click.argument("model")
 @click.argument("data", nargs=-1, type=click.Path(path_type=Path))
-@_SITE
+@click.option("--site", required=True, metavar="SITE[LAYER]", help='Where to train it, such as "resid_post[2]".')  # fmt: skip
 @click.option("--kind", default="TopK", show_default=True, metavar="KIND", help="TopK, BatchTopK, Matryoshka, JumpReLU, Gated, Standard or Vanilla.")  # fmt: skip
 @click.option("--features", type=int, help="How many. [default: 8 times the width of the site]")
 @click.option("--k", type=int, help="Of the TopK kinds: features of a row. [default: 32]")
@@ -103,7 +103,7 @@ def train(model: str, data: tuple[Path, ...], **options: Any) -> None:
 @click.option("--out", type=click.Path(path_type=Path), default=Path("features"), show_default=True, help="The folder to write.")  # fmt: skip
 @click.option("--top", type=click.IntRange(min=1), default=20, show_default=True, help="Contexts of each feature.")  # fmt: skip
 def browse(
-    dictionary: Path, model: str, data: tuple[Path, ...], ctx: int, most: int, chars: int, site: str,
+    dictionary: Path, model: str, data: tuple[Path, ...], ctx: int, most: int, chars: int, site: str | None,
     out: Path, top: int,
 ) -> None:  # fmt: skip
     """Write a folder of static pages: what each feature of DICTIONARY fires on in the texts of DATA.
@@ -126,7 +126,7 @@ def browse(
 @_texts
 @_SITE
 def evaluate(
-    dictionary: Path, model: str, data: tuple[Path, ...], ctx: int, most: int, chars: int, site: str
+    dictionary: Path, model: str, data: tuple[Path, ...], ctx: int, most: int, chars: int, site: str | None
 ) -> None:  # fmt: skip
     """Print how much DICTIONARY keeps of activations, and of MODEL's predictions, on texts.
 
@@ -154,7 +154,7 @@ def evaluate(
 @_SITE
 def steer(
     dictionary: Path, model: str, text: str, feature: int, value: float, mode: str, steps: int,
-    site: str,
+    site: str | None,
 ) -> None:  # fmt: skip
     """Continue TEXT as MODEL would, and with a feature of DICTIONARY held.
 

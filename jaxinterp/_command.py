@@ -1,5 +1,6 @@
 """What all commands share: errors of the library as one message, and `--debug`."""
 
+import warnings
 from typing import Any
 
 import click
@@ -18,7 +19,9 @@ class Command(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with warnings.catch_warnings():
+                warnings.showwarning = _said
+                return super().invoke(ctx)
         except (ValueError, LookupError, OSError, ImportError) as error:
             if ctx.meta.get("jaxinterp.debug"):
                 raise
@@ -30,6 +33,11 @@ class Complaint(click.ClickException):
     """What a user can mend: exit code 2, as for wrong arguments."""
 
     exit_code = 2
+
+
+def _said(message: Warning | str, *_: Any, **__: Any) -> None:
+    """A warning of the library as one line, without the place in its code."""
+    click.echo(f"Warning: {message}", err=True)
 
 
 def _keep(ctx: click.Context, param: click.Parameter, value: bool) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 
 from .._sites import parse
 from ._activations import check_batch
+from ._files import fingerprint
 from ._store import Store
 
 
@@ -24,6 +25,12 @@ class Stored:
 
     def __repr__(self) -> str:
         return f"Stored({self.site!r} of {str(self.store.path)!r}: batches of {self.size}, seed {self.seed})"
+
+    def described(self) -> dict[str, Any]:
+        """What its batches follow from, as JSON: two that say the same give the same ones."""
+        site = self.name if self.layer is None else f"{self.name}[{self.layer}]"
+        model = self.store.about["model"]["sha256"]
+        return {"store": fingerprint(self.store.about), "model": model, "site": site, "batch": self.size, "seed": self.seed}  # fmt: skip
 
     def batch(self, number: int) -> np.ndarray:
         """Batch `number`, counted from 0 without end: `(batch, d)`, or `(batch, layer, d)`."""

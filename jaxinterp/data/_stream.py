@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 
 from ._activations import activations, check_batch
+from ._files import fingerprint
+from ._identity import tokens_print
+from ._model_hash import model_hash
 from ._reading import plan
 from ._token_rows import TokenRows, is_stored, row_mask
 
@@ -27,6 +30,7 @@ class Stream:
         real: Any,
         buffer: int | None,
         passes: int,
+        max_bytes: int,
     ) -> None:
         stored = TokenRows(tokens) if is_stored(tokens) else None
         if stored is not None:  # read pool by pool; the first context stands for all of them
@@ -51,6 +55,12 @@ class Stream:
                 f"A batch of {batch} rows cannot be drawn from {rows} tokens that count: give "
                 f"batch={rows} or less, or more text."
             )
+        sizes = [
+            (layers or 1) * int(np.prod(row)) * np.dtype(own).itemsize
+            for layers, row, own in self._shapes.values()
+        ]
+        self._fits = rows * sum(sizes) <= max_bytes
+        self._whole: dict[str, np.ndarray] | None = None  # rows of all contexts, in their order
         each = rows / len(self._kept)
         # Sixteen batches of tokens in a pool: a batch mixes as many contexts as a pool has.
         self.buffer = int(-(-16 * batch // each)) if buffer is None else buffer
@@ -67,6 +77,17 @@ class Stream:
             f"Stream({self.site!r}: {int(self._counts.sum())} tokens, batches of {self.size}, pools "
             f"of {self.buffer} contexts, seed {self.seed})"
         )
+
+    def described(self) -> dict[str, Any]:
+        """What its batches follow from, as JSON: two that say the same give the same ones."""
+        real = "none" if self.real is None else fingerprint(np.asarray(self.real))
+        mask = self.mask if self.mask.strides[0] else self.mask[:1]  # one row for all
+        return {
+            "model": model_hash(self.model), "tokens": tokens_print(self.tokens),
+            "mask": fingerprint(mask), "real": real,
+            "site": self.site if isinstance(self.site, str) else [str(each) for each in self.site],
+            "batch": self.size, "seed": self.seed, "buffer": self.buffer,
+        }  # fmt: skip
 
     def batch(self, number: int) -> Any:
         """Batch `number`, counted from 0 without end: `(batch, ...)`, or a tuple for a pair of sites."""
@@ -135,18 +156,32 @@ class Stream:
     def _pool(self, epoch: int, pool: int) -> tuple[np.ndarray, ...]:
         return self._start(epoch, pool).result()
 
+    def _run(self, contexts: np.ndarray) -> dict[str, np.ndarray]:
+        """Rows of contexts by site, one forward pass."""
+        sites = list(self.site) if isinstance(self.site, list | tuple) else [self.site]
+        return activations(
+            self.model, self.tokens[contexts], sites, mask=self.mask[contexts],
+            real=None if self.real is None else self.real[contexts], batch=self.passes, progress=False,
+        )  # fmt: skip
+
+    def _held(self, contexts: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Rows of all contexts, and which are of these. The model reads them once, in one order
+        whatever is asked for first: a training that stopped gets the same bits again."""
+        if self._whole is None:
+            self._whole = self._run(self._kept)
+        counts = self._counts[contexts]
+        ends = np.cumsum(self._counts)
+        first = np.repeat(ends[contexts] - np.cumsum(counts), counts)
+        return self._whole, first + np.arange(counts.sum())
+
     def _compute(self, epoch: int, pool: int) -> tuple[np.ndarray, ...]:
         here = self._contexts(epoch, pool)
         chosen = np.sort(here)
-        tokens = self.tokens[chosen]
-        sites = list(self.site) if isinstance(self.site, list | tuple) else [self.site]
-        found = activations(
-            self.model, tokens, sites, mask=self.mask[chosen],
-            real=None if self.real is None else self.real[chosen], batch=self.passes, progress=False,
-        )  # fmt: skip
+        found, rows = self._held(chosen) if self._fits else (self._run(chosen), None)
         order = np.random.default_rng([self.seed, epoch, pool]).permutation(
             int(self._counts[here].sum())
         )
+        order = order if rows is None else rows[order]
         out = []
         for name, x in found.items():
             stacked = self._shapes[name][0] is not None
@@ -165,13 +200,16 @@ def stream(
     real: Any = None,
     buffer: int | None = None,
     passes: int = 32,
+    max_bytes: int = 2**30,
 ) -> Stream:
     r"""$i \mapsto X_i$: batches of activations by number, computed as they are needed.
 
     Contexts are shuffled anew each epoch and read in pools; the rows of a pool are shuffled together,
     so that a batch mixes contexts. Every batch is a function of `seed` and its number: a training
-    that stopped goes on with the same ones. The next pool is computed while one is in use, in one
-    forward pass that stops at the last layer needed.
+    that stopped goes on with the same ones. Where the activations of all tokens that count fit in
+    `max_bytes`, the model reads them once, before the first batch, and they stay in memory. Else it
+    reads a pool anew each epoch, the next one while one is in use. A forward pass stops at the last
+    layer needed.
 
     **Arguments:**
 
@@ -182,7 +220,8 @@ def stream(
     - `site`: one site for `(batch, d)`, without a layer for `(batch, layer, d)`; a pair of sites
       for (inputs, targets).
     - `batch` rows; `seed`; `buffer` contexts in a pool, by default so many that sixteen batches fit;
-      `passes` contexts per forward pass.
+      `passes` contexts per forward pass; `max_bytes` of activations held in the host's memory, 1 GiB
+      by default, 0 for none but pools.
 
     **Returns:** a `Stream`: `.batch(i)`, `.batches(start)`.
 
@@ -204,7 +243,11 @@ def stream(
         check_batch(buffer)
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
         raise ValueError(f"A seed is an int of 0 or more; got {seed!r}.")
+    if isinstance(max_bytes, bool) or not isinstance(max_bytes, int | np.integer) or max_bytes < 0:
+        raise ValueError(
+            f"max_bytes is an int of 0 or more, 2**30 for 1 GiB of activations; got {max_bytes!r}."
+        )
     return Stream(
         model, tokens, site, batch=int(batch), seed=int(seed), mask=mask, real=real,
-        buffer=buffer, passes=passes,
+        buffer=buffer, passes=passes, max_bytes=int(max_bytes),
     )  # fmt: skip

@@ -8,6 +8,10 @@ from typing import Any
 import equinox as eqx
 import numpy as np
 
+from ..data._identity import check_identity
+
+IDENTITY = ("model", "data", "optimizer")  # what a training may be made to go on without
+
 
 def save_state(
     path: Path, about: dict[str, Any], done: int, state: Any, history: dict[str, list[np.ndarray]]
@@ -34,7 +38,7 @@ def load_state(path: Path, like: Any) -> tuple[int, Any, dict[str, list[np.ndarr
     return done, state, history
 
 
-def check_matches(path: Path, about: dict[str, Any]) -> None:
+def check_matches(path: Path, about: dict[str, Any], resume: str) -> None:
     """A checkpoint of another training is not gone on with."""
     with path.open("rb") as file:
         try:
@@ -42,8 +46,9 @@ def check_matches(path: Path, about: dict[str, Any]) -> None:
         except ValueError:
             found = {}
     for name, value in about.items():
-        if found.get(name) != value:
+        if name not in IDENTITY and found.get(name) != value:
             raise ValueError(
                 f"{path} was written with {name}={found.get(name)!r}, and this training has "
                 f"{name}={value!r}. Give another checkpoint=, or delete the file to start anew."
             )
+    check_identity(path, found, about, IDENTITY, resume)

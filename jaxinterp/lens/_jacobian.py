@@ -142,7 +142,7 @@ def jacobian_rows(
             "The prompts to average over are an iterable of token batches; got a function."
         )
     items = list(stream)
-    total, prompts = jnp.zeros(()), 0
+    total, prompts = jnp.zeros((), jnp.float32), 0
     found = batches(items, None, 0, len(items), model.config)
     for tokens, mask in _bar(found, len(items), progress):
         shape = token_shape(tokens)

@@ -1,12 +1,15 @@
 """Streams of token batches: an iterable, or a function of a key."""
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
 import jax
+import numpy as np
 from jaxtyping import Array
 
 from .._check import as_mask, as_tokens, check_mask, check_tokens
+from ..data._files import fingerprint
 from ._read import token_shape
 
 
@@ -38,6 +41,21 @@ def batches(stream: Any, key: Any, start: int, steps: int, config: Any) -> Itera
             )
         if step >= start:
             yield as_batch(item, config)
+
+
+def peeked(stream: Any, key: Any) -> tuple[Any, str | None]:
+    """The same stream, and a fingerprint of its first batch, None where there is none."""
+    if callable(stream):
+        first = stream(jax.random.fold_in(key, 0))
+    elif not hasattr(stream, "__iter__") or hasattr(stream, "shape"):
+        return stream, None  # refused when it is read
+    else:
+        items = iter(stream)
+        some = list(itertools.islice(items, 1))
+        stream, first = itertools.chain(some, items), some
+        if not some:
+            return stream, None
+    return stream, fingerprint(*(np.asarray(leaf) for leaf in jax.tree.leaves(first)))
 
 
 def as_batch(item: Any, config: Any) -> tuple[Array, Array | None]:

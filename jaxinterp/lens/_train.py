@@ -7,7 +7,7 @@ so that logits of one layer exist at a time.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
@@ -17,10 +17,12 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from .._check import check_predicts_tokens
+from ..data import model_hash
+from ..data._identity import optimizer_print
 from ._checkpoint import check_matches, load_state, save_state
 from ._read import capture, unembed
 from ._recipe import published_optimizer
-from ._stream import batches
+from ._stream import batches, peeked
 from ._summary import kl, log_softmax
 from ._tuned import TunedLens
 
@@ -40,6 +42,7 @@ def train_tuned_lens(
     rows_at_once: int | None = None,
     checkpoint: str | Path | None = None,
     checkpoint_every: int = 50,
+    resume: Literal["same", "force"] = "same",
     progress: bool = True,
 ) -> tuple[TunedLens, dict[str, np.ndarray]]:
     r"""$\min_{A,b} \sum_\ell \mathbb E\,\mathrm{KL}(p \,\|\, p_\ell)$: trains a tuned lens for all layers.
@@ -60,6 +63,8 @@ def train_tuned_lens(
       batches that do not fit at once; must divide the batch.
     - `checkpoint`: a file written every `checkpoint_every` steps, all or nothing. Where it exists,
       training goes on from it, and ends as if it had never stopped.
+    - `resume`: with "same" a checkpoint of another model, another first batch or another optimizer
+      is refused; "force" goes on from it with these.
     - `progress`: a progress bar on stderr.
 
     **Returns:** the lens, and a history: `"loss"` `(steps, layer)` in nats per token, before each
@@ -83,12 +88,18 @@ def train_tuned_lens(
     first.rows(model.config.layers)
     first: TunedLens = jax.tree.map(jnp.copy, first)  # a step overwrites the lens it is given
     layers, d = first.bias.shape
-    about = {"steps": steps, "loss": loss, "layers": layers, "d": d}
+    about: dict[str, Any] = {"steps": steps, "loss": loss, "layers": layers, "d": d}
     state: tuple[TunedLens, Any] = (first, optimizer.init(first))
     history: dict[str, list[np.ndarray]] = {"loss": [], "grad_norm": []}
     start = 0
+    if checkpoint is not None:
+        stream, data = peeked(stream, key)
+        about |= {
+            "model": model_hash(model), "data": data,
+            "optimizer": optimizer_print(optimizer, first, steps),
+        }  # fmt: skip
     if checkpoint is not None and Path(checkpoint).exists():
-        check_matches(Path(checkpoint), about)
+        check_matches(Path(checkpoint), about, resume)
         start, state, history = load_state(Path(checkpoint), state)
     bar = _bar(start, steps, progress)
     for step, (tokens, mask) in enumerate(

@@ -3,6 +3,7 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from .._check import logit_count
@@ -64,4 +65,4 @@ class Config:
 
 def normal(key: jax.Array, *shape: int, dtype: DTypeLike) -> jax.Array:
     """Normal weights of deviation 0.02, drawn in float32."""
-    return (0.02 * jax.random.normal(key, shape)).astype(dtype)
+    return (0.02 * jax.random.normal(key, shape, jnp.float32)).astype(dtype)

@@ -119,7 +119,7 @@ def top_contexts(
     offsets = jnp.arange(-int(before), int(after) + 1)
     empty = jnp.full((n, k), -1, jnp.int32)
     around = (n, int(k), int(before) + int(after) + 1)
-    state = (jnp.full((n, k), -jnp.inf), empty, empty, jnp.full(around, -1, jnp.int32), jnp.full(around, jnp.nan))  # fmt: skip
+    state = (jnp.full((n, k), -jnp.inf, jnp.float32), empty, empty, jnp.full(around, -1, jnp.int32), jnp.full(around, jnp.nan, jnp.float32))  # fmt: skip
     for rows, part, x in readings(model, contexts, chosen, site, batch, "top contexts", progress):
         state = _merge(x, state, part, jnp.asarray(rows, jnp.int32), offsets, per)
     values, seq, pos, tokens, activations = (np.asarray(each) for each in state)

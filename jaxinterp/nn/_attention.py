@@ -49,7 +49,7 @@ class Attention(eqx.Module):
         keys = jax.random.split(key, 4)
 
         def normal(key: jax.Array, *shape: int, std: float = 0.02) -> Array:
-            return (std * jax.random.normal(key, (layers, *shape))).astype(dtype)
+            return (std * jax.random.normal(key, (layers, *shape), jnp.float32)).astype(dtype)
 
         def zeros(*shape: int) -> Array | None:
             return jnp.zeros((layers, *shape), dtype) if bias else None

@@ -70,7 +70,7 @@ class MLP(eqx.Module):
         keys = jax.random.split(key, 3)
 
         def normal(key: jax.Array, *shape: int, std: float = 0.02) -> Array:
-            return (std * jax.random.normal(key, (layers, *shape))).astype(dtype)
+            return (std * jax.random.normal(key, (layers, *shape), jnp.float32)).astype(dtype)
 
         def zeros(width: int) -> Array | None:
             return jnp.zeros((layers, width), dtype) if bias else None

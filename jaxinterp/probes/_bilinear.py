@@ -100,8 +100,10 @@ def bilinear(
 def _init_pairs_of(rank: int) -> Any:
     def init(key: Any, both: int, out: int) -> Any:
         d = both // 2
-        left, right = jax.random.normal(key, (2, d, out, rank)) * float((rank * d * d) ** -0.25)
-        return left, right, jnp.zeros(out)
+        left, right = jax.random.normal(key, (2, d, out, rank), jnp.float32) * float(
+            (rank * d * d) ** -0.25
+        )
+        return left, right, jnp.zeros(out, jnp.float32)
 
     return init
 

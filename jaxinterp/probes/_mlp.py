@@ -171,7 +171,10 @@ def _init_of(hidden: tuple[int, ...]) -> Any:
         # Twice the variance before a relu, which halves it.
         gains = [2.0] * len(hidden) + [1.0]
         return [
-            (jax.random.normal(k, (a, b)) * float(np.sqrt(g / a)), jnp.zeros(b))
+            (
+                jax.random.normal(k, (a, b), jnp.float32) * float(np.sqrt(g / a)),
+                jnp.zeros(b, jnp.float32),
+            )
             for k, a, b, g in zip(keys, sizes[:-1], sizes[1:], gains, strict=True)
         ]
 

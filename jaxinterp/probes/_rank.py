@@ -76,9 +76,8 @@ def rank(
             raise ValueError(
                 "A random order needs a key: rank(x, y, 'random', key=jax.random.key(0))."
             )
-        return np.asarray(
-            jax.random.uniform(check_key(key, "rank(x, y, 'random', key={})"), (*x.shape[:-2], d))
-        )
+        key = check_key(key, "rank(x, y, 'random', key={})")
+        return np.asarray(jax.random.uniform(key, (*x.shape[:-2], d), jnp.float32))
     if method == "svm":
         from ._fit import fit
 
@@ -202,9 +201,9 @@ def _lr(x: Any, y: Any, omega: Any, strength: float = 0.1, most: int = 5000) -> 
         def adjoint(a: Any) -> Any:
             return jnp.append(jnp.dot(a, x, precision="highest"), a.sum())
 
-        v = jax.lax.fori_loop(0, 30, power, jnp.ones(d + 1) / jnp.sqrt(d + 1.0))
+        v = jax.lax.fori_loop(0, 30, power, jnp.ones(d + 1, jnp.float32) / jnp.sqrt(d + 1.0))
         curvature = strength / 4 * jnp.linalg.norm(adjoint(omega * design(v))) * 1.05
-        shrink = jnp.append(jnp.full(d, 1.0), 0.0) / curvature
+        shrink = jnp.append(jnp.full(d, 1.0, jnp.float32), 0.0) / curvature
 
         def step(state: Any) -> Any:
             w, ahead, t, _, turn = state
@@ -218,7 +217,7 @@ def _lr(x: Any, y: Any, omega: Any, strength: float = 0.1, most: int = 5000) -> 
             change = jnp.max(jnp.abs(new - ahead)) / jnp.maximum(jnp.max(jnp.abs(new)), 1e-6)
             return new, new + (t - 1) / later * (new - w), later, change, turn + 1
 
-        start = jnp.zeros(d + 1)
+        start = jnp.zeros(d + 1, jnp.float32)
         state = (start, start, jnp.float32(1), jnp.float32(jnp.inf), jnp.int32(0))
         going = lambda s: (s[3] > 1e-6) & (s[4] < most)
         return jnp.abs(jax.lax.while_loop(going, step, state)[0][:-1])

@@ -61,7 +61,7 @@ def rotate(x: Any, key: Any, kind: str = "orthogonal") -> np.ndarray:
 @eqx.filter_jit
 def _rotate(x: Any, key: Any, orthogonal: bool) -> Any:
     d = x.shape[-1]
-    basis = jax.random.normal(key, (d, d)) / float(np.sqrt(d))
+    basis = jax.random.normal(key, (d, d), jnp.float32) / float(np.sqrt(d))
     if orthogonal:
         basis, upper = jnp.linalg.qr(basis)
         # Signs of the triangle are the routine's habit; without them the basis is uniform.

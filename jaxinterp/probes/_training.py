@@ -181,7 +181,7 @@ def _train(
 
 def _shuffled(key: Any, first: Any) -> Any:
     """Indices in random order, those where `first` is True before the others."""
-    ranks = jnp.where(first, 0.0, 2.0) + jax.random.uniform(key, first.shape)
+    ranks = jnp.where(first, 0.0, 2.0) + jax.random.uniform(key, first.shape, jnp.float32)
     return jnp.argsort(ranks).astype(jnp.int32)
 
 

@@ -193,7 +193,7 @@ def _sampled(params: Any, x: Any, key: Any) -> Any:
     for i, (w, s, b, t) in enumerate(params):
         mean = x @ w + b
         variance = (x * x) @ jnp.exp(2 * s) + jnp.exp(2 * t)
-        noise = jax.random.normal(jax.random.fold_in(key, i), mean.shape)
+        noise = jax.random.normal(jax.random.fold_in(key, i), mean.shape, jnp.float32)
         x = mean + jnp.sqrt(variance) * noise
         x = x if i + 1 == len(params) else jax.nn.relu(x)
     return x

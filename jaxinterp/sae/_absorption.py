@@ -108,7 +108,7 @@ def absorbed(x: Any, f: Any, decoder: Any, probe: Any, main: Any) -> dict[str, n
         fraction = np.where(none, 0.0, np.where(own <= 0, 1.0, q / (q + own)))
     first = np.argmax(carried, -1)
     most = carried[np.arange(len(x)), first]
-    full = (f[:, main] < SILENT).all(-1) & (cosine[first] >= ALIGNED) & (whole > 0)
+    full = (np.abs(f[:, main]) < SILENT).all(-1) & (cosine[first] >= ALIGNED) & (whole > 0)
     return {"fraction": fraction, "full": full & (most >= SHARE * whole)}
 
 

@@ -28,7 +28,7 @@ class Neurons(eqx.Module):
 
     def __init__(self, d: int) -> None:
         check_sizes("Neurons", d=d)
-        self.decoder = jnp.eye(d)
+        self.decoder = jnp.eye(d, dtype=jnp.float32)
 
     @property
     def d(self) -> int:

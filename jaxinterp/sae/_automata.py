@@ -66,7 +66,7 @@ def automata(
     model: Any,
     tokens: Any,
     *,
-    site: Any,
+    site: Any = None,
     features: Any = None,
     k: int = 10,
     least: float = 0.5,
@@ -80,7 +80,8 @@ def automata(
     r"""$i \to j$ where $\mathbb E[f_j(t+1) \mid f_i(t) > 0,\, t_{+1} \in \operatorname{top}_k v_i] - \mathbb E f_j > \frac12 \mathbb E[f_j \mid f_j > 0]$.
 
     Feature i raises some tokens; where it fires and one of them follows, j fires. Two features that
-    do so to each other alternate, a feature that does so to itself goes on. Bricken et al. 2023
+    do so to each other alternate, a feature that does so to itself goes on. Of signed features only
+    what is above 0 is read: below 0 a feature lowers those tokens. Bricken et al. 2023
     (https://transformer-circuits.pub/2023/monosemantic-features) show such automata.
 
     **Arguments:** `sae`, `model`, `tokens`, `site`, `mask`, `real` as in `evaluate`; `features`, numbers
@@ -100,7 +101,7 @@ def automata(
     Law: means are those of all activations at once.
     """
     read, which = Corpus(sae, model, tokens, site, mask, real), chosen(sae, features)
-    weights = logit_weights(sae, model, site, which)
+    weights = logit_weights(sae, model, read.name, which)
     k = min(int(k), weights.shape[1] - 1)
     top = weights.top(None, k)[0]
     writes = np.zeros((weights.shape[1], len(which)), bool)  # token by feature
@@ -112,7 +113,12 @@ def automata(
     for start in blocks(len(which), block):
         own = jnp.asarray(writes[:, start : start + block])
         n = len(which)
-        state = jnp.zeros((block, n)), jnp.zeros(block), jnp.zeros(n), jnp.zeros(n)
+        state = (
+            jnp.zeros((block, n), jnp.float32),
+            jnp.zeros(block, jnp.float32),
+            jnp.zeros(n, jnp.float32),
+            jnp.zeros(n, jnp.float32),
+        )
         for part in watched(read.batches(size), steps, f"automata from {start}", progress):
             state = _step((sae, model, part, some, own, jnp.int32(start), read.name), state)
         total, places, fired, amount = (np.asarray(x, np.float64) for x in state)
@@ -135,7 +141,7 @@ def _step(given: Any, state: Any) -> Any:
     total, places, fired, amount = state
     _, acts = run(model, part.tokens, capture=sites_of(name), mask=part.real, logits=False)
     f = jnp.take(sae.encode(rows_at(acts, name)), which, -1)
-    f = jnp.where(part.counted[..., None], f, 0)
+    f = jnp.where(part.counted[..., None], jax.nn.relu(f), 0)
     first = jax.lax.dynamic_slice_in_dim(f, start, writes.shape[1], -1)[:, :-1]
     follows = (first > 0) & writes[part.tokens[:, 1:]] & part.counted[:, 1:, None]
     follows = follows.astype(jnp.float32)

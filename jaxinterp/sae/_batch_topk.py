@@ -50,7 +50,7 @@ class BatchTopK(TopK):
         key: Any = None,
         matmul: str = "float32",
     ) -> None:
-        self.threshold = jnp.zeros(())
+        self.threshold = jnp.zeros((), jnp.float32)
         super().__init__(
             d=d, features=features, k=k, alpha=alpha, aux=aux, dead_tokens=dead_tokens,
             centred=centred, key=key, matmul=matmul,

@@ -8,6 +8,8 @@ import jax
 import numpy as np
 
 from ..data import Store, stored
+from ..data._files import fingerprint
+from ._origin import Origin, origin_of_stream
 
 
 class Batches:
@@ -42,7 +44,8 @@ class Batches:
                     f"batch={len(self.arrays[0])} or less."
                 )
         elif callable(getattr(stream, "batch", None)):
-            self._ask = _asking(stream, batch, seed)
+            stream = stored(stream, batch=batch, seed=seed) if isinstance(stream, Store) else stream
+            self._ask = stream.batch
         elif isinstance(stream, Iterable):
             self._next = iter(stream)
         else:
@@ -50,6 +53,7 @@ class Batches:
                 "A stream is an array (n, d), a pair of arrays, an iterable of batches, or has "
                 f"batch(i), as ji.data.stream(...) and ji.data.Store; got {type(stream).__name__}."
             )
+        self.stream = stream
 
     def rows(self, number: int) -> np.ndarray:
         """Of arrays: which rows batch `number` holds."""
@@ -93,6 +97,19 @@ class Batches:
                 "steps, or a stream that goes on (itertools.cycle, or an array)."
             ) from None
 
+    def described(self) -> dict[str, Any]:
+        """What the batches follow from, as JSON: arrays by their content, streams by their own
+        account, and what has none by its first batch."""
+        if self.arrays is not None:
+            return {"arrays": [fingerprint(part) for part in self.arrays]}
+        if callable(own := getattr(self.stream, "described", None)):
+            return {"stream": own()}
+        return {"first": [fingerprint(np.asarray(part)) for part in self.sample(1)]}
+
+    def origin(self) -> Origin:
+        """The model and the site that a stream says it is of."""
+        return Origin() if self.arrays is not None else origin_of_stream(self.stream)
+
     def sample(self, rows: int) -> tuple[Any, Any]:
         """About so many rows of the first batches, to begin with."""
         if self.arrays is not None:
@@ -117,10 +134,6 @@ class Batches:
 def _chain(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
     yield first
     yield from rest
-
-
-def _asking(stream: Any, batch: int, seed: int) -> Callable[[int], Any]:
-    return (stored(stream, batch=batch, seed=seed) if isinstance(stream, Store) else stream).batch
 
 
 def check_array(x: Any) -> Any:

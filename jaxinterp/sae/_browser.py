@@ -16,6 +16,7 @@ from ..viz._place import check_folder
 from ..viz._text import plain, visible
 from ._examples import Examples, examples
 from ._logits import LogitWeights, logit_weights
+from ._origin import own_site
 
 CHUNK = 32  # features in a file
 MARK = "jaxinterp-features.json"  # tells a folder of ours from others
@@ -28,7 +29,7 @@ def browse(
     tokenizer: Any,
     tokens: Any = None,
     *,
-    site: Any,
+    site: Any = None,
     read: Examples | None = None,
     k: int = 10,
     labels: Mapping[int, str] | None = None,
@@ -62,6 +63,7 @@ def browse(
     """
     path = Path(path)
     _check_place(path)
+    site = own_site(sae, site, model)
     if read is None:
         if tokens is None:
             raise ValueError("browse reads tokens, or shows what examples returned: give one of them.")  # fmt: skip
@@ -234,7 +236,7 @@ def _lines(
     """`[value, ids, [place, percent of the maximum, ...], place of the peak]`, nested as `seq` is."""
     ids = read.window(seq, pos)
     wide = most.reshape(-1, *(1,) * (around.ndim - 1))
-    share = np.ceil(100 * np.nan_to_num(around) / wide).astype(int).clip(0, 100)
+    share = np.ceil(100 * np.abs(np.nan_to_num(around)) / wide).astype(int).clip(0, 100)
     found = np.empty(seq.shape, object)
     for at in np.ndindex(*seq.shape):
         if seq[at] < 0:

@@ -8,14 +8,20 @@ from typing import Any
 import jax
 import numpy as np
 
+from ..data._identity import apart, check_identity
+
 PARTIAL = ".orbax-checkpoint-tmp"
+IDENTITY = ("data", "optimizer")  # what a run may be made to go on without
 
 
 class Checkpoints:
     """A folder of steps. Orbax writes each beside its place and then renames it."""
 
-    def __init__(self, path: str | Path, about: dict[str, Any], keep: int = 2) -> None:
-        self.path, self.about, self.keep = Path(path).absolute(), about, keep
+    def __init__(
+        self, path: str | Path, about: dict[str, Any], resume: str = "same", keep: int = 2
+    ) -> None:
+        self.path, self.keep, self.resume = Path(path).absolute(), keep, resume
+        self.about = json.loads(json.dumps(about))
 
     def _manager(self) -> Any:
         import orbax.checkpoint as ocp
@@ -93,9 +99,10 @@ class Checkpoints:
                 shutil.rmtree(left, ignore_errors=True)
 
     def _check(self, record: Any, state: Any) -> None:
-        found, mine = record["about"], json.loads(json.dumps(self.about))
-        if (apart := _difference(found, mine)) is not None:
-            name, was, now = apart
+        found, mine = dict(record["about"]), dict(self.about)
+        settings = [{n: v for n, v in each.items() if n not in IDENTITY} for each in (found, mine)]
+        if (one := apart(settings[0], settings[1])) is not None:
+            name, was, now = one
             raise ValueError(
                 f"{self.path} is the checkpoint of a run with {name}={was!r}; this one has "
                 f"{name}={now!r}. Give another checkpoint=, or delete the folder."
@@ -105,6 +112,7 @@ class Checkpoints:
                 f"{self.path} is the checkpoint of a run with another optimiser: its state has other "
                 "arrays. Give the same optimizer=, another checkpoint=, or delete the folder."
             )
+        check_identity(self.path, found, mine, IDENTITY, self.resume)
 
 
 def _leaves(tree: Any) -> dict[str, Any]:
@@ -116,15 +124,3 @@ def _back(tree: Any, leaves: dict[str, Any]) -> Any:
     structure = jax.tree.structure(tree)
     order = [leaves[f"{i:04d}"] for i in range(structure.num_leaves)]
     return jax.tree.unflatten(structure, order)
-
-
-def _difference(found: Any, mine: Any, name: str = "") -> Any:
-    """Name and both values of the first entry that differs, or None."""
-    if type(found) is type(mine) is dict:
-        pairs = [(k, found.get(k), mine.get(k)) for k in {**mine, **found}]
-    elif type(found) is type(mine) is list and len(found) == len(mine):
-        pairs = [(str(i), a, b) for i, (a, b) in enumerate(zip(found, mine, strict=True))]
-    else:
-        return None if found == mine else (name, found, mine)
-    each = (_difference(a, b, f"{name}.{k}".strip(".")) for k, a, b in pairs)
-    return next((apart for apart in each if apart is not None), None)

@@ -10,6 +10,7 @@ from .._sites import parse
 from .._survey import split_edits
 from ..data import keep
 from ..data._reading import plan
+from ._origin import own_site
 
 
 class Part(NamedTuple):
@@ -32,6 +33,7 @@ class Corpus:
             mask = tokens.mask if mask is None else mask
             real = tokens.real if real is None else real
             tokens = tokens.tokens
+        site = site if sae is None else own_site(sae, site, model)
         tokens = np.asarray(tokens)
         tokens = tokens[None] if tokens.ndim == 1 else tokens
         real = np.ones(tokens.shape, bool) if real is None else np.asarray(real)

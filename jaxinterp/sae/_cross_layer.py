@@ -91,21 +91,25 @@ class CrossLayerTranscoder(Dictionary):
         encoder = jax.vmap(lambda k: directions(k, self.features, self.d).T)(keys)
         # The first guess writes to its own layer, as a transcoder would.
         own = jnp.transpose(encoder, (0, 2, 1)) * 0.1
-        decoder = jnp.zeros((self.layers, self.layers, self.features, self.d))
-        decoder = decoder.at[jnp.arange(self.layers), jnp.arange(self.layers)].set(own)
+        decoder = jnp.zeros((self.layers, self.layers, self.features, self.d), jnp.float32)
+        decoder = decoder.at[
+            jnp.arange(self.layers, dtype=jnp.int32), jnp.arange(self.layers, dtype=jnp.int32)
+        ].set(own)
         scales = lambda a: (
-            jnp.ones(self.layers)
+            jnp.ones(self.layers, jnp.float32)
             if a is None
             else jnp.stack([norm_scale(a[:, layer], self.d) for layer in range(self.layers)])
         )
         return {
             "encoder": encoder,
-            "encoder_bias": jnp.zeros((self.layers, self.features)),
+            "encoder_bias": jnp.zeros((self.layers, self.features), jnp.float32),
             "decoder": decoder,
-            "bias": jnp.zeros(shape),
+            "bias": jnp.zeros(shape, jnp.float32),
             "scale": scales(x),
             "target_scale": scales(y),
-            "log_threshold": jnp.full((self.layers, self.features), jnp.log(self.first)),
+            "log_threshold": jnp.full(
+                (self.layers, self.features), jnp.log(self.first), jnp.float32
+            ),
         }
 
     @property

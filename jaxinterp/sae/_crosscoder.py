@@ -66,15 +66,15 @@ class Crosscoder(Dictionary):
 
     def initial(self, key: Any, x: Any, y: Any) -> dict[str, Any]:
         shape = self.features, self.sources, self.d
-        decoder = 0.08 * unit(jax.random.normal(key, shape))
-        scale = jnp.ones(self.sources)
+        decoder = 0.08 * unit(jax.random.normal(key, shape, jnp.float32))
+        scale = jnp.ones(self.sources, jnp.float32)
         if x is not None:
             scale = jnp.stack([norm_scale(x[:, s], self.d) for s in range(self.sources)])
         return {
             "encoder": jnp.transpose(decoder, (1, 2, 0)),
-            "encoder_bias": jnp.zeros(self.features),
+            "encoder_bias": jnp.zeros(self.features, jnp.float32),
             "decoder": decoder,
-            "bias": jnp.zeros((self.sources, self.d)),
+            "bias": jnp.zeros((self.sources, self.d), jnp.float32),
             "scale": scale,
         }
 

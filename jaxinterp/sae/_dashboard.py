@@ -35,7 +35,7 @@ def dashboard_feature(
 
     **Arguments:** `index` of the feature; `examples`, each a dict of `tokens` (strings) and `values` (of the same
     length), and where known of `interval` (low, high) of activation, `share`, how much of the activations lies in it, and
-    `token`, the place the example was chosen for (by default its largest); `active`: activations above 0 of a
+    `token`, the place the example was chosen for (by default its largest by magnitude); `active`: activations that are not 0 of a
     sample, for the histogram; `density`: share of tokens it fires on; `logits (vocab,)` logit weights and `vocab`, the
     tokens as strings, of which the `top` largest and smallest are kept; `bins`; `vector (d,)`, its decoder row;
     `neighbours`: any of SAEDashboard's lists `neuron_alignment_...`, `correlated_neurons_...`, `correlated_features_...`.
@@ -199,8 +199,9 @@ def _example(i: int, given: Mapping[str, Any]) -> dict[str, Any]:
             f"Example {i} has {len(tokens)} tokens and values of the shape {values.shape}: one "
             "value for each token."
         )
-    low, high = given.get("interval", (0.0, float(np.nan_to_num(values).max())))
-    place = given.get("token", int(np.nan_to_num(values).argmax()))
+    known = np.nan_to_num(values)
+    low, high = given.get("interval", (min(0.0, known.min()), known.max()))
+    place = given.get("token", int(np.abs(known).argmax()))
     return {
         "bin_min": float(low), "bin_max": float(high), "bin_contains": float(given.get("share", 0)),
         "qualifying_token_index": int(place), "tokens": tokens, "values": values,

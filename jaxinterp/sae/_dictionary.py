@@ -56,6 +56,7 @@ class Dictionary(eqx.Module):
     metric: Any  # (d_out, d_out), see `with_metric`
     matmul: str = eqx.field(static=True)
     centred: bool = eqx.field(static=True)
+    origin: Any = eqx.field(static=True)  # see `Origin`, None where it is not known
 
     def __init__(
         self,
@@ -71,7 +72,7 @@ class Dictionary(eqx.Module):
         self.encoder, self.encoder_bias = empty(d, features), empty(features)
         self.decoder, self.bias = empty(features, d_out or d), empty(d_out or d)
         self.scale, self.matmul, self.centred = empty(), matmul, centred
-        self.metric = None
+        self.metric = self.origin = None
 
     def _draw(self, key: Any) -> None:
         """At the end of a constructor: weights, where a key was given."""
@@ -187,7 +188,7 @@ class Dictionary(eqx.Module):
 
     def warm(self, step: Any, steps: int) -> Any:
         """The part of the sparsity coefficient in force at a step: 1 where nothing warms up."""
-        return jnp.ones(())
+        return jnp.ones((), jnp.float32)
 
     def dead_after(self, batch: int) -> int:
         """How many steps without firing make a feature dead."""
@@ -238,7 +239,7 @@ def unit(rows: Any) -> Any:
 
 def directions(key: Any, features: int, d: int) -> Array:
     """Random rows `(features, d)` of norm 1."""
-    return unit(jax.random.normal(key, (features, d)))
+    return unit(jax.random.normal(key, (features, d), jnp.float32))
 
 
 def squares(error: Any) -> Any:

@@ -21,7 +21,7 @@ def feature_effects(
     tokens: Any,
     features: Any,
     *,
-    site: Any,
+    site: Any = None,
     mask: Any = None,
     real: Any = None,
     batch: int = 8,
@@ -75,7 +75,7 @@ def _effects(sae: Any, model: Any, held: Any, rows: Any, which: Any, place: Any)
     def one(feature: Any) -> Any:
         row, amount = feature
         value = (x - written(sae, row[None], amount[..., None], x)).astype(held.x.dtype)
-        fires = part.counted & (amount > 0)  # elsewhere x stays as it is, bit for bit
+        fires = part.counted & (amount != 0)  # elsewhere x stays as it is, bit for bit
         stream = rest(model, held, jnp.where(fires[..., None], value, held.x), place)
         log = said(model, held, stream)
         return jnp.take_along_axis(log, part.tokens[:, 1:, None], -1)[..., 0]
@@ -93,7 +93,7 @@ def attribution_vectors(
     tokens: Any,
     features: Any,
     *,
-    site: Any,
+    site: Any = None,
     mask: Any = None,
     real: Any = None,
     batch: int | None = None,
@@ -118,7 +118,7 @@ def attribution_vectors(
     """
     read, which = Corpus(sae, model, tokens, site, mask, real), chosen(sae, features)
     size = read.size(batch, sae.features)
-    weights = jnp.asarray(logit_weights(sae, model, site)[which])
+    weights = jnp.asarray(logit_weights(sae, model, read.name)[which])
     found = []
     steps = -(-len(read.rows) // size)
     for part in watched(read.batches(size), steps, "attribution", progress):

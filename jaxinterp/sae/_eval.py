@@ -9,6 +9,7 @@ from ..data._activations import watched
 from ._corpus import Corpus
 from ._dictionary import Dictionary, unit, wide
 from ._kept import finished, kept, largest_cosines
+from ._origin import own_site
 from ._suffix import losses, place_of, reached
 from ._written import check_same_site
 
@@ -18,7 +19,7 @@ def evaluate(
     model: Any,
     tokens: Any,
     *,
-    site: str,
+    site: str | None = None,
     mask: Any = None,
     real: Any = None,
     batch: int = 16,
@@ -32,7 +33,8 @@ def evaluate(
     to the site run once, those after it once for each loss.
 
     **Arguments:** `sae`; `model`; `tokens` ids `(seq, pos)` or a `Corpus`; `site`, one layer of a
-    site of the width that the dictionary reads (`"resid_post[2]"`); `mask`, where it stands in: by
+    site of the width that the dictionary reads (`"resid_post[2]"`), by default the one it was trained
+    at: another site than that is warned of, and so is another model; `mask`, where it stands in: by
     default all real tokens but the first; `real`, what is not padding; `batch` contexts a pass.
 
     **Returns:** a dict of floats:
@@ -60,6 +62,7 @@ def evaluate(
 
     Law: a dictionary that returns its input recovers exactly 1, one that returns 0 exactly 0.
     """
+    site = own_site(sae, site, model)
     read, size, place = reading(model, tokens, site, mask, real, batch)
     fits(sae, read)
     mean = np.zeros(read.width)
@@ -76,7 +79,7 @@ def evaluate(
     return finished(sae, total)
 
 
-def reading(model: Any, tokens: Any, site: str, mask: Any, real: Any, batch: int) -> Any:
+def reading(model: Any, tokens: Any, site: Any, mask: Any, real: Any, batch: int) -> Any:
     """The corpus, contexts of a pass, and where the rest of a run begins."""
     if hasattr(tokens, "tokens") and hasattr(tokens, "real"):
         mask = tokens.mask if mask is None else mask

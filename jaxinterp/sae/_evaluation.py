@@ -9,6 +9,7 @@ import numpy as np
 from ..data._activations import watched
 from ._eval import ablated, add, fits, reading, standing, summed
 from ._kept import finished
+from ._origin import own_site
 from ._suffix import reached
 
 
@@ -42,6 +43,7 @@ class Evaluation:
     def __call__(self, sae: Any, step: int | Any = None) -> dict[str, Any]:
         """The numbers of `evaluate` for a dictionary."""
         fits(sae, self.read)
+        own_site(sae, self.read.name, self.model)
         total = dict(self.known)
         for one, clean in self.held:
             add(total, standing(sae, self.model, _back(one), self.mean, self.place, clean))

@@ -16,10 +16,12 @@ class Examples:
     """Where each of n features fires; made by `examples`.
 
     - `features (n,)`, their numbers; `values seq pos (n, top)`, falling, one of a context, NaN and
-      -1 where there are fewer; `activations (n, top, window)` around each, NaN where nothing counts;
+      -1 where there are fewer. A signed feature is ranked by magnitude, and its values keep their
+      signs: both of its ends stand in one list; `activations (n, top, window)` around each, NaN where nothing counts;
     - `interval_values interval_seq interval_pos (n, interval, per)` and `interval_activations`: the
-      same of equal intervals from 0 to the maximum;
-    - `fired maximum mean (n,)`, over the `count` tokens; `counts (n, bin)` over bins `(n,)` `width`
+      same of equal intervals of magnitude from 0 to the maximum;
+    - `fired maximum mean (n,)`, over the `count` tokens: where it is not 0, and its largest and mean
+      magnitude there; `counts (n, bin)` over bins `(n,)` `width`
       wide from 0 on;
     - `tokens real (seq, pos)` of the corpus; `before`, the place of the token itself in a window.
     """
@@ -56,7 +58,7 @@ class Examples:
         return int(found[0])
 
     def histogram(self, feature: int) -> tuple[np.ndarray, np.ndarray]:
-        """Counts `(bin,)` of activations above 0, and edges `(bin + 1,)`, as far as the maximum."""
+        """Counts `(bin,)` of magnitudes above 0, and edges `(bin + 1,)`, as far as the maximum."""
         i = self.place(feature)
         last = int(np.flatnonzero(self.counts[i])[-1]) + 1 if self.counts[i].any() else 1
         return self.counts[i, :last], np.arange(last + 1) * float(self.width[i] or 1)
@@ -116,7 +118,7 @@ def examples(
     model: Any,
     tokens: Any,
     *,
-    site: Any,
+    site: Any = None,
     features: Any = None,
     top: int = 20,
     intervals: int = 11,
@@ -128,7 +130,7 @@ def examples(
     seed: int = 0,
     progress: bool = True,
 ) -> Examples:
-    r"""$\operatorname{top}_k \{f_i(t)\}$, and tokens with $f_i(t) \in [\tfrac jn m_i, \tfrac{j+1}n m_i)$, $m_i = \max_t f_i(t)$.
+    r"""$\operatorname{top}_k \{\lvert f_i(t)\rvert\}$, and tokens with $\lvert f_i(t)\rvert \in [\tfrac jn m_i, \tfrac{j+1}n m_i)$, $m_i = \max_t \lvert f_i(t)\rvert$.
 
     All features in one pass over the corpus, one compiled program: a batch of activations is
     encoded, merged into what is kept, and forgotten. Top examples alone make features look purer
@@ -180,7 +182,7 @@ def examples(
     kept = type(state)(*(np.asarray(each) for each in state))
     if not (kept.finite and np.isfinite(kept.total).all()):
         raise ValueError(
-            f"Activations at {site!r}, or features of them, are NaN or infinite: nothing can be read "
+            f"Activations at {read.name!r}, or features of them, are NaN or infinite: nothing can be read "
             "off them. Are the weights finite? A model in float16 often overflows: use float32."
         )
     return _result(kept, read, which, int(intervals), int(per), int(before))
@@ -190,8 +192,8 @@ def _result(kept: Any, read: Corpus, which: Any, intervals: int, per: int, befor
     n, bins, _ = kept.priority.shape
     flat = lambda x: x.reshape(n, -1, *x.shape[3:])
     priority, value = flat(kept.priority), flat(kept.bin_value)
-    maximum = np.where(kept.seq[:, 0] >= 0, kept.values[:, 0], 0)
-    share = value / np.where(maximum > 0, maximum, 1)[:, None]
+    maximum = np.where(kept.seq[:, 0] >= 0, np.abs(kept.values[:, 0]), 0)
+    share = np.abs(value) / np.where(maximum > 0, maximum, 1)[:, None]
     of = np.minimum((share * intervals).astype(int), intervals - 1)
     index = np.empty((n, intervals, per), np.int64)
     for i in range(intervals):

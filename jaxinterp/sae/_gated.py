@@ -62,12 +62,12 @@ class Gated(Dictionary):
         decoder = directions(key, self.features, self.d)
         return {
             "encoder": decoder.T,
-            "encoder_bias": jnp.zeros(self.features),
+            "encoder_bias": jnp.zeros(self.features, jnp.float32),
             "decoder": decoder,
-            "bias": jnp.zeros(self.d) if x is None else geometric_median(x),
-            "scale": jnp.ones(()),
-            "gain": jnp.zeros(self.features),
-            "magnitude_bias": jnp.zeros(self.features),
+            "bias": jnp.zeros(self.d, jnp.float32) if x is None else geometric_median(x),
+            "scale": jnp.ones((), jnp.float32),
+            "gain": jnp.zeros(self.features, jnp.float32),
+            "magnitude_bias": jnp.zeros(self.features, jnp.float32),
         }
 
     def activate(self, pre: Any) -> Any:

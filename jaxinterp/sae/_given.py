@@ -152,7 +152,7 @@ def _descend(x: Any, y: Any, order: Any, rate: float, l1: float) -> Any:
             updates, moments = adam.update(slope, moments)
         return (optax.apply_updates(weights, updates), moments), None
 
-    start = jnp.zeros(x.shape[1]), jnp.zeros(())
+    start = jnp.zeros(x.shape[1], jnp.float32), jnp.zeros((), jnp.float32)
     return jax.lax.scan(step, (start, adam.init(start)), order)[0][0]
 
 

@@ -25,7 +25,7 @@ def interpret(
     tokenizer: Any,
     tokens: Any,
     *,
-    site: Any,
+    site: Any = None,
     explain: Callable[[Any], str],
     simulate: Callable[[str, list[str]], Any] | None = None,
     predict_logits: Callable[[str, list[str]], Any] | None = None,
@@ -91,7 +91,7 @@ def interpret(
     judges = simulate, predict_logits, detect
     if left:
         made = sheets(
-            sae, model, tokenizer, read.tokens, left, site=site, mask=read.counted, real=read.real,
+            sae, model, tokenizer, read.tokens, left, site=read.name, mask=read.counted, real=read.real,
             batch=batch, window=window, seed=seed, progress=progress, logits=predict_logits is not None,
         )  # fmt: skip
         for record in _judged(made, explain, judges, out, study, workers, seed, progress):

@@ -91,11 +91,11 @@ class JumpReLU(Dictionary):
         scale = square_scale(x)
         return {
             "encoder": decoder.T,
-            "encoder_bias": jnp.zeros(self.features),
+            "encoder_bias": jnp.zeros(self.features, jnp.float32),
             "decoder": decoder,
-            "bias": jnp.zeros(self.d) if x is None else geometric_median(x * scale),
+            "bias": jnp.zeros(self.d, jnp.float32) if x is None else geometric_median(x * scale),
             "scale": scale,
-            "log_threshold": jnp.full(self.features, jnp.log(self.first)),
+            "log_threshold": jnp.full(self.features, jnp.log(self.first), jnp.float32),
         }
 
     def activate(self, pre: Any) -> Any:
@@ -126,7 +126,8 @@ class JumpReLU(Dictionary):
 
 
 def _near(pre: Any, threshold: Any, width: Any) -> Any:
-    return (jnp.abs(pre - wide(threshold, pre)) < width / 2).astype(jnp.float32) / width
+    width = width.astype(pre.dtype)
+    return (jnp.abs(pre - wide(threshold, pre)) < width / 2).astype(pre.dtype) / width
 
 
 @jax.custom_vjp
@@ -152,7 +153,7 @@ jump.defvjp(_jump_forward, _jump_backward)
 @jax.custom_vjp
 def step(pre: Any, threshold: Any, width: Any) -> Any:
     r"""$[\pi > \theta]$, with $\partial / \partial \theta = -\frac{1}{\epsilon} [\lvert \pi - \theta \rvert < \epsilon / 2]$, none for $\pi$."""
-    return (pre > wide(threshold, pre)).astype(jnp.float32)
+    return (pre > wide(threshold, pre)).astype(pre.dtype)
 
 
 def _step_forward(pre: Any, threshold: Any, width: Any) -> Any:

@@ -18,7 +18,7 @@ def kept(sae: Any, held: Any, mean: Any) -> tuple[dict[str, Any], Any]:
     some = lambda v: jnp.sum(jnp.where(mask, v, 0), dtype=jnp.float32)
     norm, norm_hat = jnp.sqrt(squares(x)), jnp.sqrt(squares(xhat))
     dot = jnp.sum(x * xhat, -1)
-    firing = mask[..., None] & (f > 0)
+    firing = mask[..., None] & (f != 0)  # signed features fire on both sides
     return {
         "tokens": jnp.sum(mask, dtype=jnp.float32),
         "error": some(squares(x - xhat)),
@@ -29,7 +29,7 @@ def kept(sae: Any, held: Any, mean: Any) -> tuple[dict[str, Any], Any]:
         "cosine": some(dot / jnp.maximum(norm * norm_hat, 1e-20)),
         "ratio": some(norm_hat / jnp.maximum(norm, 1e-20)),
         "fired": jnp.sum(firing, (0, 1), dtype=jnp.float32),
-        "amount": jnp.sum(jnp.where(firing, f, 0), (0, 1), dtype=jnp.float32),
+        "amount": jnp.sum(jnp.where(firing, jnp.abs(f), 0), (0, 1), dtype=jnp.float32),
     }, xhat
 
 

@@ -13,6 +13,7 @@ from ._folding import check_number
 from ._foreign import load_openai, load_sparsify
 from ._from_arrays import WAY_IN
 from ._gemma_scope import load_gemma_scope
+from ._origin import recorded, with_origin
 from ._saelens import load_saelens
 from ._save import load_own
 
@@ -90,6 +91,7 @@ def load(
     if factor is not None:
         check_number(factor)
     sae, config = reader(path, **given)
+    sae = with_origin(sae, recorded(config))
     return (sae, config) if about else sae
 
 

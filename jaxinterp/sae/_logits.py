@@ -11,6 +11,7 @@ import numpy as np
 from .._survey import split_edits
 from ._corpus import chosen, one_layer
 from ._joined import Joined
+from ._origin import own_site
 from ._written import directions
 
 STREAM = ("resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out")
@@ -70,7 +71,7 @@ class LogitWeights:
         ]
 
 
-def logit_weights(sae: Any, model: Any, site: Any, features: Any = None) -> LogitWeights:
+def logit_weights(sae: Any, model: Any, site: Any = None, features: Any = None) -> LogitWeights:
     r"""$v_i = d_i W_{down}\, \pi\, \mathrm{diag}(g)\, W_U - \mathrm{median}$: what feature i says of the next token, directly.
 
     $\pi$ takes the mean off (of a LayerNorm), g is the last norm's gain; the norm's denominator is
@@ -79,7 +80,7 @@ def logit_weights(sae: Any, model: Any, site: Any, features: Any = None) -> Logi
     well by it; what early features do goes through later layers, see `feature_effects`.
 
     **Arguments:** `sae`; `model` of `ji.models`; `site`, one layer of the stream (`resid_pre mid
-    post`), of what is written to it (`attn_out mlp_out`) or of neurons (`mlp_post`); `features`,
+    post`), of what is written to it (`attn_out mlp_out`) or of neurons (`mlp_post`), by default its own; `features`,
     numbers, by default all.
 
     **Returns:** `LogitWeights`: `w[7]` is `(vocab,)`, `w.top(k=10)` the tokens at both ends.
@@ -94,6 +95,7 @@ def logit_weights(sae: Any, model: Any, site: Any, features: Any = None) -> Logi
     Law: behind the last block, adding $c\, d_i$ with the norm's denominator held changes logits by
     $c\, v_i$ over that denominator, up to a number that is the same for all tokens.
     """
+    site = own_site(sae, site, model)
     if isinstance(sae, Joined) and not isinstance(site, str):
         site = site[sae.source]
     base, layer = one_layer(site)

@@ -58,12 +58,13 @@ def drive(
     checkpoint: str | Path | None,
     checkpoint_every: int,
     about: dict[str, Any],
+    resume: str,
     progress: bool,
 ) -> list[History]:
     """Runs to the last step, from the newest checkpoint if there is one; the history of each."""
     told: list[dict[str, list[np.ndarray]]] = [{} for _ in {stack for stack, _ in run.members}]
     judged: list[dict[str, list[float]]] = [{} for _ in run.members]
-    saved = None if checkpoint is None else Checkpoints(checkpoint, about)
+    saved = None if checkpoint is None else Checkpoints(checkpoint, about, resume)
     at = 0
     found = None if saved is None else saved.restore(run.state)
     if found is not None:

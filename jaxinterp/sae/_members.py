@@ -39,12 +39,14 @@ class Member:
     def signature(self) -> Any:
         """What members of one stack have in common."""
         kind = self.kind
-        free = {"dead_tokens"} | ({"k"} if isinstance(kind, TopK) else set())
+        free = {"dead_tokens", "origin"} | ({"k"} if isinstance(kind, TopK) else set())
         fields = [f.name for f in dataclasses.fields(kind) if f.metadata.get("static")]
         settings = tuple((n, getattr(kind, n)) for n in fields if n not in free)
         # The draw of resampling depends on the number of features.
         size = kind.features if getattr(kind, "resample", ()) else None
-        absent = tuple(name for name, value in vars(kind).items() if value is None)
+        absent = tuple(
+            name for name, value in vars(kind).items() if value is None and name != "origin"
+        )
         rest = tuple(kind.encoder.shape[:-1]), tuple(kind.decoder.shape[-1:]), size, absent
         return self.site, type(kind), settings, rest, self.rate is None
 
@@ -65,7 +67,10 @@ class Group:
             object.__setattr__(self.kind, "k", int(limits.max()))
             limit = jnp.asarray(limits, jnp.int32) if len(set(limits)) > 1 else None
         if len(set(sizes)) > 1:
-            live = jnp.arange(sizes.max())[None] < jnp.asarray(sizes)[:, None]
+            live = (
+                jnp.arange(sizes.max(), dtype=jnp.int32)[None]
+                < jnp.asarray(sizes, jnp.int32)[:, None]
+            )
         after = jnp.asarray([one.dead_after for one in self.members], jnp.int32)
         self.apart = after, limit, live
         cuts, self.transforms = [0], []
@@ -140,7 +145,7 @@ def _rated(transform: Any) -> Any:
     """The transform with its updates multiplied by a number that is kept in its state."""
 
     def init(params: Any) -> Any:
-        return transform.init(params), jnp.ones(())
+        return transform.init(params), jnp.ones((), jnp.float32)
 
     def update(updates: Any, state: Any, params: Any = None) -> Any:
         updates, inner = transform.update(updates, state[0], params)

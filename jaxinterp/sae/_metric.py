@@ -75,7 +75,9 @@ def logit_metric(model: Any, site: str) -> Any:
     if base == "mlp_post" and mlp is not None:
         width = mlp.w_out.shape[-2]
     # The rows of the identity are directions like any other.
-    found = logit_weights(SimpleNamespace(decoder=jnp.eye(width), features=width), model, site)
+    found = logit_weights(
+        SimpleNamespace(decoder=jnp.eye(width, dtype=jnp.float32), features=width), model, site
+    )
     return _gram(jnp.asarray(found.rows), found.unembed)
 
 

@@ -33,7 +33,7 @@ def nearest_neurons(
     tokens: Any,
     features: Any = None,
     *,
-    site: Any,
+    site: Any = None,
     neurons: str | None = None,
     k: int = 3,
     mask: Any = None,

@@ -71,7 +71,7 @@ class MatchingPursuit(Untrained):
 def pursue(rows: Any, decoder: Any, least: float, turns: int, once: bool) -> Any:
     """Features `(n, features)` of centred rows `(n, d)`."""
     n, features = rows.shape[0], decoder.shape[0]
-    every = jnp.arange(n)
+    every = jnp.arange(n, dtype=jnp.int32)
 
     def turn(state: Any) -> Any:
         f, left, done, count = state

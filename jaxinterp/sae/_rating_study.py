@@ -72,7 +72,8 @@ def rating_study(
     found = {}
     # All are checked before the first is read.
     reads = [Corpus(sae, model, tokens, site, mask, real) for sae, site in groups.values()]
-    for read, (name, (sae, site)) in zip(reads, groups.items(), strict=True):
+    for read, (name, (sae, _)) in zip(reads, groups.items(), strict=True):
+        site = read.name
         # One generator for every group: what is drawn does not depend on their order.
         rng = np.random.default_rng(seed)
         some = rng.permutation(sae.features)[: 4 * units]
@@ -117,13 +118,16 @@ def _drawn(seen: Examples, units: int, parts: int, rng: Any) -> list[tuple[int, 
 
 
 def _item(
-    seen: Examples, sae: Any, model: Any, site: str, tokenizer: Any, i: int, interval: int
+    seen: Examples, sae: Any, model: Any, site: Any, tokenizer: Any, i: int, interval: int
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     rows = []
     for j in np.flatnonzero(seen.interval_seq[i, interval] >= 0):
         ids = seen.window(seen.interval_seq[i, interval, j], seen.interval_pos[i, interval, j])
         there = ids >= 0
-        share = np.nan_to_num(seen.interval_activations[i, interval, j])[there] / seen.maximum[i]
+        share = (
+            np.abs(np.nan_to_num(seen.interval_activations[i, interval, j]))[there]
+            / seen.maximum[i]
+        )
         rows.append({"tokens": tokenizer.tokens(ids[there]), "shares": [round(float(v), 3) for v in share]})  # fmt: skip
     unit = int(seen.features[i])
     weights = logit_weights(sae, model, site, [unit])

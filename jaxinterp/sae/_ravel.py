@@ -137,6 +137,6 @@ def _learn(sae: Any, readers: Any, given: Any, order: Any, rate: float) -> Any:
             updates, moments = adam.update(slope, moments)
         return (optax.apply_updates(mask, updates), moments), None
 
-    start = jnp.zeros(f.shape[1])
+    start = jnp.zeros(f.shape[1], jnp.float32)
     turns = jnp.arange(count, dtype=jnp.float32)
     return jax.lax.scan(step, (start, adam.init(start)), (order, turns))[0][0]

@@ -13,7 +13,8 @@ EMPTY = -1.0  # the priority of a place that holds nothing
 
 
 class Kept(NamedTuple):
-    """Top: `values seq pos (n, top)`, `around (n, top, window)`. Samples: `priority bin_value
+    """Everything is ranked by magnitude; signed features keep their signs in `values` and
+    `bin_value`. Top: `values seq pos (n, top)`, `around (n, top, window)`. Samples: `priority bin_value
     bin_seq bin_pos (n, bin, per)`, `bin_around (n, bin, per, window)`, of the highest priorities.
     `counts (n, bin)`; `range (n,)`, the end of the last bin, a power of two; `total (n,)`; `finite ()`."""
 
@@ -79,20 +80,22 @@ def windows(f: Any, part: Any, seq: Any, pos: Any, offsets: Any) -> Any:
     inside = (at >= 0) & (at < f.shape[1])
     at = jnp.clip(at, 0, f.shape[1] - 1)
     row = jnp.broadcast_to(seq[..., None], at.shape)
-    own = jnp.broadcast_to(jnp.arange(f.shape[2])[:, None, None], at.shape)
+    own = jnp.broadcast_to(jnp.arange(f.shape[2], dtype=jnp.int32)[:, None, None], at.shape)
     return jnp.where(inside & part.counted[row, at], f[row, at, own], jnp.nan)
 
 
 def _top(kept: Kept, f: Any, part: Any, offsets: Any) -> Kept:
     n, k = kept.values.shape
-    best = f.max(1)  # of each context, (seq, n)
+    size = jnp.abs(f)
+    best = size.max(1)  # of each context, (seq, n)
     # Its first place: a minimum over places is much faster than argmax on a CPU.
     places = jnp.arange(f.shape[1], dtype=jnp.int32)[None, :, None]
-    first = jnp.where(f == best[:, None], places, f.shape[1]).min(1)
+    first = jnp.where(size == best[:, None], places, f.shape[1] - 1).min(1)
     rows = jnp.broadcast_to(part.rows[None], (n, len(part.rows)))
-    values = jnp.concatenate([kept.values, jnp.where(best > 0, best, -jnp.inf).T], 1)
-    values, order = jax.lax.top_k(values, k)
-    found = jnp.isfinite(values)
+    own = jnp.take_along_axis(f, first[:, None], 1)[:, 0]
+    values = jnp.concatenate([kept.values, jnp.where(best > 0, own, -jnp.inf).T], 1)
+    sizes, order = jax.lax.top_k(jnp.where(jnp.isfinite(values), jnp.abs(values), -jnp.inf), k)
+    found = jnp.isfinite(sizes)
     pick = lambda old, new: jnp.take_along_axis(jnp.concatenate([old, new], 1), order, 1)
     pos = pick(kept.pos, first.T)
     new = order >= k
@@ -100,7 +103,7 @@ def _top(kept: Kept, f: Any, part: Any, offsets: Any) -> Kept:
     here = jnp.where(new, order - k, 0)
     around = windows(f, part, here, jnp.where(new, pos, 0), offsets)
     return kept._replace(
-        values=values,
+        values=jnp.take_along_axis(values, order, 1),
         seq=jnp.where(found, pick(kept.seq, rows), -1),
         pos=jnp.where(found, pos, -1),
         around=jnp.where(found[..., None], jnp.where(new[..., None], around, old), jnp.nan),
@@ -110,7 +113,8 @@ def _top(kept: Kept, f: Any, part: Any, offsets: Any) -> Kept:
 def _bins(kept: Kept, f: Any, part: Any, offsets: Any, key: Any) -> Kept:
     n, bins, _ = kept.priority.shape
     flat = f.reshape(-1, n)
-    largest = flat.max(0)
+    size = jnp.abs(flat)
+    largest = size.max(0)
     # The next power of two, from the bits: dividing by it is exact, so bins fold exactly.
     bits = jax.lax.bitcast_convert_type(largest, jnp.int32)
     power = jax.lax.bitcast_convert_type((bits & 0x7F800000) + 0x00800000, jnp.float32)
@@ -119,11 +123,11 @@ def _bins(kept: Kept, f: Any, part: Any, offsets: Any, key: Any) -> Kept:
     kept = jax.lax.while_loop(
         lambda k: jnp.any(k.range < wanted), lambda k: _fold(k, k.range < wanted), kept
     )
-    share = flat / jnp.where(kept.range > 0, kept.range, 1)[None]
+    share = size / jnp.where(kept.range > 0, kept.range, 1)[None]
     index = jnp.minimum((share * bins).astype(jnp.int32), bins - 1).astype(jnp.uint8)
-    index = jnp.where(flat > 0, index, jnp.uint8(255))
+    index = jnp.where(size > 0, index, jnp.uint8(255))
     # A random order of the tokens: the last of a bin in that order is its candidate.
-    chance = jax.random.uniform(key, (len(flat),))
+    chance = jax.random.uniform(key, (len(flat),), jnp.float32)
     order = jnp.argsort(chance).astype(jnp.int32)
     rank = jnp.zeros_like(order).at[order].set(jnp.arange(len(flat), dtype=jnp.int32))
 
@@ -135,7 +139,7 @@ def _bins(kept: Kept, f: Any, part: Any, offsets: Any, key: Any) -> Kept:
     last = last.T
     token = order[jnp.maximum(last, 0)]
     seq, pos = token // f.shape[1], token % f.shape[1]
-    own = jnp.broadcast_to(jnp.arange(n)[:, None], token.shape)
+    own = jnp.broadcast_to(jnp.arange(n, dtype=jnp.int32)[:, None], token.shape)
     new = (
         jnp.where(last >= 0, chance[token], EMPTY),
         flat[token, own],
@@ -144,7 +148,7 @@ def _bins(kept: Kept, f: Any, part: Any, offsets: Any, key: Any) -> Kept:
         windows(f, part, seq, pos, offsets),
     )
     kept = _insert(kept, new)
-    return kept._replace(counts=kept.counts + counts.T, total=kept.total + flat.sum(0))
+    return kept._replace(counts=kept.counts + counts.T, total=kept.total + size.sum(0))
 
 
 def _fold(kept: Kept, grow: Any) -> Kept:
@@ -160,7 +164,7 @@ def _fold(kept: Kept, grow: Any) -> Kept:
         half = jnp.take_along_axis(pair, order.reshape(*order.shape, *more), 2)
         half = jnp.concatenate([half, jnp.full_like(half, none)], 1)
         found[name] = jnp.where(grow.reshape(n, 1, 1, *more), half, x)
-    counts = kept.counts.reshape(n, bins // 2, 2).sum(-1)
+    counts = kept.counts.reshape(n, bins // 2, 2).sum(-1, dtype=jnp.int32)
     counts = jnp.concatenate([counts, jnp.zeros_like(counts)], 1)
     found["counts"] = jnp.where(grow[:, None], counts, kept.counts)
     return kept._replace(**found, range=jnp.where(grow, 2 * kept.range, kept.range))

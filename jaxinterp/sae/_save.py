@@ -20,6 +20,7 @@ from ._gated import Gated
 from ._jumprelu import JumpReLU
 from ._matryoshka import Matryoshka
 from ._normalised import Normalised
+from ._origin import origin_of
 from ._pursuit import MatchingPursuit
 from ._selected import Selected, SelectedTranscoder
 from ._standard import Standard
@@ -65,7 +66,7 @@ def save(path: str | Path, sae: Any, *, about: dict[str, Any] | None = None) -> 
     """Writes a dictionary of any kind to a folder: `dictionary.json`, `weights.safetensors`.
 
     **Arguments:** `path` of the folder; `sae`; `about`: what should be known of it (site, model,
-    data), any JSON.
+    data), any JSON. `site` and `model_hash` are those of the training, where it knew them.
 
     **Returns:** the folder. The JSON is written last: a folder without it is not a dictionary.
 
@@ -78,6 +79,9 @@ def save(path: str | Path, sae: Any, *, about: dict[str, Any] | None = None) -> 
     """
     from ..hub import save_safetensors
 
+    origin = origin_of(sae)
+    known = {"site": origin.site, "model_hash": origin.model}
+    about = {**{name: value for name, value in known.items() if value}, **(about or {})}
     rows = sae.mode if isinstance(sae, Normalised) else None
     sae = sae.inner if isinstance(sae, Normalised) else sae
     if not isinstance(sae, Dictionary) or type(sae).__name__ not in KINDS:
@@ -91,7 +95,7 @@ def save(path: str | Path, sae: Any, *, about: dict[str, Any] | None = None) -> 
     }
     text = {
         "format": FORMAT, "version": 1, "kind": type(sae).__name__, "settings": settings(sae),
-        "about": about or {}, **({} if rows is None else {"normalised": rows}),
+        "about": about, **({} if rows is None else {"normalised": rows}),
     }  # fmt: skip
     weights, said = path / "weights.safetensors.partial", path / "dictionary.json.partial"
     try:

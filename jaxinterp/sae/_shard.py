@@ -125,7 +125,7 @@ def largest(pre: Any, k: int, limit: Any = None) -> Any:
         found, at = jax.lax.top_k(every, k)
         good = jnp.isfinite(found)
         if limit is not None:
-            good &= wide(jnp.arange(k), found) < limit
+            good &= wide(jnp.arange(k, dtype=jnp.int32), found) < limit
         put = jax.vmap(lambda row, at, value: row.at[at].set(value, unique_indices=True))
         chosen = put(jnp.zeros(every.shape, bool), at, good)
         start = jax.lax.axis_index("feature") * few

@@ -78,7 +78,7 @@ def sheets(
     """A sheet for each feature of `which`; what stands on it depends on feature and seed alone."""
     read, which = Corpus(sae, model, tokens, site, mask, real), chosen(sae, which)
     found = examples(
-        sae, model, read.tokens, site=site, features=which, top=24, intervals=INTERVALS, per=24, window=0,
+        sae, model, read.tokens, site=read.name, features=which, top=24, intervals=INTERVALS, per=24, window=0,
         mask=read.counted, real=read.real, batch=batch, seed=seed, progress=progress,
     )  # fmt: skip
     places = _Places(read, found, sum(window) + 1)
@@ -90,7 +90,9 @@ def sheets(
     acts, share, held = _read(sae, model, read, which, at, found.maximum, window, batch, progress)
     ids = _ids(read, at, window)
     readable = logits or read.site in (*STREAM, "mlp_post")
-    ends = _ends(sae, model, site, which, seed) if readable else [([], [], [], [])] * len(which)
+    ends = (
+        _ends(sae, model, read.name, which, seed) if readable else [([], [], [], [])] * len(which)
+    )
     used = np.unique(np.concatenate([ids.ravel(), *(np.asarray(x, int) for e in ends for x in e[:3])]))  # fmt: skip
     used = used[used >= 0].astype(int)
     text = dict(zip(used.tolist(), tokenizer.tokens(used), strict=True))
@@ -186,7 +188,11 @@ def _read(
     offsets = jnp.arange(-window[0], window[1] + 1, dtype=jnp.int32)
     some, most = jnp.asarray(which), jnp.asarray(maximum, jnp.float32)
     out = jnp.full((*seq.shape, len(offsets)), jnp.nan, jnp.float32)
-    state = out, jnp.zeros((len(which), INTERVALS)), jnp.zeros((len(which), INTERVALS))
+    state = (
+        out,
+        jnp.zeros((len(which), INTERVALS), jnp.float32),
+        jnp.zeros((len(which), INTERVALS), jnp.float32),
+    )
     steps = -(-len(read.rows) // size)
     for part in watched(read.batches(size), steps, "windows", progress):
         state = _step((sae, model, part, some, seq, pos, offsets, most, read.name), state)
@@ -200,7 +206,8 @@ def _step(given: Any, state: Any) -> Any:
     sae, model, part, which, seq, pos, offsets, most, name = given
     out, count, held = state
     _, acts = run(model, part.tokens, capture=sites_of(name), mask=part.real, logits=False)
-    f = jnp.take(sae.encode(rows_at(acts, name)), which, -1)
+    # Of signed features the magnitude: a sheet shows how much, and judges answer so.
+    f = jnp.abs(jnp.take(sae.encode(rows_at(acts, name)), which, -1))
     f = jnp.where(part.counted[..., None], f, 0)
     local = jnp.minimum(jnp.searchsorted(part.rows, seq), len(part.rows) - 1)
     here = windows(f, part, local, pos, offsets)
@@ -209,7 +216,7 @@ def _step(given: Any, state: Any) -> Any:
     place = flat / jnp.where(most > 0, most, 1)[None] * INTERVALS
     place = jnp.where(flat > 0, jnp.minimum(place.astype(jnp.int32), INTERVALS - 1), -1)
     one = lambda j: ((place == j).sum(0, dtype=jnp.float32), jnp.where(place == j, flat, 0).sum(0))
-    counts, sums = jax.lax.map(one, jnp.arange(INTERVALS))
+    counts, sums = jax.lax.map(one, jnp.arange(INTERVALS, dtype=jnp.int32))
     return out, count + counts.T, held + sums.T
 
 

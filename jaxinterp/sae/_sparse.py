@@ -110,8 +110,8 @@ def spread(values: Any, where: Any, m: int) -> Any:
 
 
 def fired(values: Any, where: Any, m: int) -> tuple[Any, Any]:
-    """Which features `(m,)` are above 0 in some row, and the mean number of them in a row."""
-    active = values > 0
+    """Which features `(m,)` are not 0 in some row, and the mean number of them in a row."""
+    active = values != 0
     seen = jnp.zeros((m,), bool).at[where].max(active)
     return seen, jnp.sum(active, dtype=jnp.float32) / active.shape[0]
 

@@ -56,7 +56,9 @@ def specificity(f: Any, score: Any, *, intervals: int = 11, bins: int = 40) -> S
             f"{f.shape} and {score.shape}. One feature of many: f[:, 7]."
         )
     if np.isnan(f).any() or np.isnan(score).any() or np.isinf(f).any() or f.min() < 0:
-        raise ValueError("Activations are finite and none below 0, and scores are no NaN.")
+        raise ValueError(
+            "Activations are finite and none below 0, and scores are no NaN. Of a signed feature give one side, numpy.maximum(f, 0), or the magnitude, numpy.abs(f)."
+        )
     inside, fires = score > 0, f > 0
     high = float(f.max()) or 1.0
     edges = np.linspace(0, high, intervals + 1)

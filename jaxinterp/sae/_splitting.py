@@ -48,7 +48,7 @@ def splitting(
     batches: int | None = None,
     progress: bool = True,
 ) -> Splitting:
-    r"""Edges where $\max\bigl(\cos(f_i, g_j)_{t: f_i > 0}, \cos(f_i, g_j)_{t: g_j > 0}\bigr) > 0.4$: the masked cosine.
+    r"""Edges where $\max\bigl(\cos(f_i, g_j)_{t: f_i \ne 0}, \cos(f_i, g_j)_{t: g_j \ne 0}\bigr) > 0.4$: the masked cosine.
 
     A cosine over the tokens where one of the two fires: 1 for a feature of B that does on them what
     that of A does, whatever it does elsewhere. So a general feature keeps its edges to the special
@@ -76,8 +76,8 @@ def splitting(
     block = min(block, count)
     edges, weights, seen, n = [], [], np.zeros(count, bool), 0
     for start in blocks(count, block):
-        total = [jnp.zeros((2, block, other)) for _ in range(3)]
-        total += [jnp.zeros((2, block)), jnp.zeros((2, other))]
+        total = [jnp.zeros((2, block, other), jnp.float32) for _ in range(3)]
+        total += [jnp.zeros((2, block), jnp.float32), jnp.zeros((2, other), jnp.float32)]
         n = 0
         for x_a, x_b, weight in tqdm(
             tokens, desc=f"features from {start}", unit="batch", delay=2.0, disable=not progress
@@ -100,7 +100,7 @@ def _products(given: Any, total: Any) -> Any:
     f = jax.lax.dynamic_slice_in_dim(f, start, total[3].shape[1], -1)
     g = features_of(b, x_b) * weight[:, None]
     product = lambda p, q: jnp.matmul(p.T, q, precision="highest")
-    fires = lambda v: (v > 0).astype(jnp.float32)
+    fires = lambda v: (v != 0).astype(jnp.float32)
     more = (
         product(f, g), product(fires(f), g * g), product(f * f, fires(g)),
         jnp.sum(f * f, 0), jnp.sum(g * g, 0),

@@ -48,9 +48,9 @@ class Standard(Dictionary):
         decoder = 0.1 * directions(key, self.features, self.d)
         return {
             "encoder": decoder.T,
-            "encoder_bias": jnp.zeros(self.features),
+            "encoder_bias": jnp.zeros(self.features, jnp.float32),
             "decoder": decoder,
-            "bias": jnp.zeros(self.d),
+            "bias": jnp.zeros(self.d, jnp.float32),
             "scale": norm_scale(x, self.d),
         }
 
@@ -74,7 +74,7 @@ class Standard(Dictionary):
 def norm_scale(x: Any, d: int) -> Any:
     r"""$\sqrt d / \mathbb E \lVert x \rVert$."""
     if x is None:
-        return jnp.ones(())
+        return jnp.ones((), jnp.float32)
     mean = jnp.mean(jnp.linalg.norm(x.astype(jnp.float32), axis=-1))
     return d**0.5 / jnp.where(mean > 0, mean, 1.0)
 
@@ -82,6 +82,6 @@ def norm_scale(x: Any, d: int) -> Any:
 def square_scale(x: Any) -> Any:
     r"""$1 / \sqrt{\mathbb E \lVert x \rVert^2}$: rows of mean squared norm 1."""
     if x is None:
-        return jnp.ones(())
+        return jnp.ones((), jnp.float32)
     mean = jnp.mean(squares(x))
     return jax.lax.rsqrt(jnp.where(mean > 0, mean, 1.0))

@@ -44,8 +44,8 @@ def begin(sae: Any, optimizer: Any, x: Any, y: Any, averaged: bool) -> State:
 
 
 def firing(f: Any) -> tuple[Any, Any]:
-    """Which features are above 0 in some row of `(batch, ...)`, and their mean number in a row."""
-    active = f > 0
+    """Which features are not 0 in some row of `(batch, ...)`, and their mean number in a row."""
+    active = f != 0
     return jnp.any(active, 0), jnp.sum(active, dtype=jnp.float32) / active.shape[0]
 
 

@@ -10,6 +10,7 @@ from .._edit import Edit
 from .._edits import map as mapped
 from ._corpus import chosen, one_layer
 from ._examples import Examples
+from ._origin import own_site
 from ._written import check_same_site, directions, written
 
 MODES = ("clamp", "add", "scale")
@@ -20,7 +21,7 @@ def steer(
     feature: Any,
     value: Any = None,
     *,
-    site: str,
+    site: str | None = None,
     mode: str = "clamp",
     observed: Any = None,
     times: Any = 1.0,
@@ -34,7 +35,7 @@ def steer(
     five or ten times that.
 
     **Arguments:** `sae`; `feature`, a number, or several `(n,)`; `value` c, one for each or one for
-    all; `site`, the layer that the dictionary reads; `mode` "clamp", "add" or "scale"; without a
+    all; `site`, the layer that the dictionary reads, by default its own; `mode` "clamp", "add" or "scale"; without a
     value `observed`, `Examples` or maxima `(features,)`, of which `times` is taken; selectors `pos`,
     `unit` as in `ji.add`.
 
@@ -53,7 +54,7 @@ def steer(
     """
     if mode not in MODES:
         raise ValueError(f"mode is one of {', '.join(map(repr, MODES))}; got {mode!r}.")
-    base, layer = one_layer(site)
+    base, layer = one_layer(own_site(sae, site))
     check_same_site(sae, "Steering")
     if isinstance(feature, Tracer):
         which = jnp.atleast_1d(feature)
@@ -75,7 +76,8 @@ def _largest(sae: Any, which: Any, observed: Any, mode: str, times: Any) -> Any:
             "held or added, observed=ji.sae.examples(...), whose maximum is then taken."
         )
     if isinstance(observed, Examples):
-        return times * observed.maximum[[observed.place(int(i)) for i in which]]
+        # Of a signed feature what it was furthest from 0, with its sign.
+        return times * np.nan_to_num(observed.values[[observed.place(int(i)) for i in which], 0])
     found = np.asarray(observed, np.float32)
     if found.shape != (sae.features,):
         raise ValueError(

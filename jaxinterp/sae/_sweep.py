@@ -4,18 +4,22 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from .._check import check_key
+from ..data._identity import optimizer_print
 from ._asked import about, check_counts, check_kind, check_rows
 from ._batches import Batches
 from ._loop import History, Run, drive
 from ._members import Member, grouped
+from ._origin import Origin, with_origin
 from ._stack import several
+from ._state import trained
 
 
 def sweep(
@@ -35,6 +39,7 @@ def sweep(
     callback: Callable[[int, Any], Any] | None = None,
     checkpoint: str | Path | None = None,
     checkpoint_every: int = 1000,
+    resume: Literal["same", "force"] = "same",
     sample: int = 32_768,
     progress: bool = True,
 ) -> Any:
@@ -55,7 +60,7 @@ def sweep(
     - `seeds`: weights of member i come from `jax.random.fold_in(key, seeds[i])`; without seeds all
       begin from the key, as `train` does.
     - `rates`: member i's updates are multiplied by `rates[i]`, `optax.chain(optimizer, optax.scale(rate))`.
-    - `every`, `evaluate(sae, step)`, `checkpoint`, `checkpoint_every`: as in `train`, for each member; of
+    - `every`, `evaluate(sae, step)`, `checkpoint`, `checkpoint_every`, `resume`: as in `train`, for each member; of
       many sites `evaluate` may be a dict from site to function. `callback(step, numbers)` gets a dict of
       numbers for each member, in a list (of many sites, a dict of lists).
 
@@ -90,17 +95,25 @@ def sweep(
         for one in _members(some, optimizers, seeds, rates):
             check_kind(one.kind)
             check_rows(one.kind, x)
+            one.kind = with_origin(one.kind, Origin())
             one.begin(key, site, jnp.asarray(x), jnp.asarray(y), rows, steps)
             members.append(one)
             own = about(one.kind, steps, rows, seed, average)
             records.append({**own, "site": site, "weights": one.seed, "rate": one.rate})
+    known = {} if checkpoint is None else {
+        "data": {str(site): some.described() for site, some in batches.items()},
+        "optimizer": _optimizers(members, steps),
+    }  # fmt: skip
     run = Many(members, batches, steps, average, later, sample, isinstance(kinds, Mapping))
     histories = drive(
         run, steps=steps, together=together, every=every, evaluate=evaluate, callback=callback,
         checkpoint=checkpoint, checkpoint_every=checkpoint_every, progress=progress,
-        about={"members": len(records), "sweep": records},
+        about={"members": len(records), "sweep": records, **known}, resume=resume,
     )  # fmt: skip
-    return run.form([(run.result(i), history) for i, history in enumerate(histories)])
+    origins = {site: some.origin() for site, some in batches.items()}
+    made = lambda i, site: with_origin(run.result(i), origins[site])
+    sites = enumerate(zip(run.sites, histories, strict=True))
+    return run.form([(made(i, site), history) for i, (site, history) in sites])
 
 
 class Many(Run):
@@ -186,6 +199,19 @@ def _members(kinds: Any, optimizers: Any, seeds: Any, rates: Any) -> list[Member
     return [Member(*each) for each in zip(*full, strict=True)]
 
 
+def _optimizers(members: list[Member], steps: int) -> list[list[float]]:
+    """What each member's optimiser does; tried once for members that share it."""
+    tried: dict[Any, list[float]] = {}
+    found = []
+    for one in members:
+        same = id(one.transform), one.signature
+        if same not in tried:
+            weights = eqx.filter(one.sae, trained(one.sae))
+            tried[same] = optimizer_print(one.transform, weights, steps)
+        found.append(tried[same])
+    return found
+
+
 def _streams(stream: Any, sites: list[Any]) -> dict[Any, Any]:
     """A stream for each site, of one that gives all of them."""
     if isinstance(stream, Mapping):
@@ -200,7 +226,10 @@ def _streams(stream: Any, sites: list[Any]) -> dict[Any, Any]:
         else:
             order = {name: name for name in first} if isinstance(first, Mapping) else {}
         there = list(order)
-        made = lambda site: SimpleNamespace(batch=lambda i: ask(i)[order[site]])
+        own: Any = getattr(stream, "described", None)
+
+        tell = lambda site: {} if own is None else {"described": lambda: {**own(), "site": site}}
+        made = lambda site: SimpleNamespace(batch=lambda i: ask(i)[order[site]], **tell(site))
     else:
         there, made = [], None
     missing = [site for site in sites if site not in there]

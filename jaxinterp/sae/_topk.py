@@ -75,10 +75,10 @@ class TopK(Dictionary):
         decoder = directions(key, self.features, self.d)
         return {
             "encoder": decoder.T * self._first_gain(decoder),
-            "encoder_bias": jnp.zeros(self.features),
+            "encoder_bias": jnp.zeros(self.features, jnp.float32),
             "decoder": decoder,
-            "bias": jnp.zeros(self.d) if x is None else geometric_median(x),
-            "scale": jnp.ones(()),
+            "bias": jnp.zeros(self.d, jnp.float32) if x is None else geometric_median(x),
+            "scale": jnp.ones((), jnp.float32),
         }
 
     def _first_gain(self, decoder: Any) -> Any:
@@ -117,7 +117,7 @@ class TopK(Dictionary):
         target = y * self.scale
         values, where = keep(self, x, self.k)
         if now.limit is not None:
-            values = jnp.where(jnp.arange(self.k)[None] < now.limit, values, 0)
+            values = jnp.where(jnp.arange(self.k, dtype=jnp.int32)[None] < now.limit, values, 0)
         values = jax.nn.relu(values)
         error = target - (decoded(values, where, self.decoder) + self.bias[None])
         terms = {"reconstruction": self.share(error, target)}
@@ -144,8 +144,8 @@ class TopK(Dictionary):
             return self.share(rest - guess, rest)
 
         if now.revive is None:
-            return jax.lax.cond(jnp.any(dead), some, lambda: jnp.zeros(()))
-        found = jax.lax.cond(now.revive, some, lambda: jnp.zeros(()))
+            return jax.lax.cond(jnp.any(dead), some, lambda: jnp.zeros((), jnp.float32))
+        found = jax.lax.cond(now.revive, some, lambda: jnp.zeros((), jnp.float32))
         return jnp.where(jnp.any(dead), found, 0)
 
     def optimizer(self, steps: int) -> Any:
@@ -164,7 +164,7 @@ def _top(pre: Any, k: int, limit: Any = None) -> Any:
     values, where = top(pre, k)
     values = jnp.where(jnp.isfinite(values), values, 0)
     if limit is not None:
-        values = jnp.where(wide(jnp.arange(k), values) < limit, values, 0)
+        values = jnp.where(wide(jnp.arange(k, dtype=jnp.int32), values) < limit, values, 0)
     put = lambda row, at, value: row.at[at].set(value, unique_indices=True)
     for _ in range(pre.ndim - 1):
         put = jax.vmap(put)

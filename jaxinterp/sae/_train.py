@@ -3,7 +3,7 @@ r"""Training: one function for every kind, several steps a dispatch, resumable t
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
@@ -11,14 +11,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._check import check_key
+from ..data._identity import optimizer_print
 from ._asked import about, check_counts, check_kind, check_rows
 from ._batches import Batches
 from ._constraint import unit_rows
 from ._dictionary import unit
 from ._loop import History, Run, drive
+from ._origin import Origin, origin_of, with_origin
 from ._resample import resample
 from ._shard import checked, rows_on, shard
-from ._state import State, begin, several
+from ._state import State, begin, several, trained
 
 
 def train(
@@ -36,6 +38,7 @@ def train(
     callback: Callable[[int, dict[str, float]], Any] | None = None,
     checkpoint: str | Path | None = None,
     checkpoint_every: int = 1000,
+    resume: Literal["same", "force"] = "same",
     sample: int = 32_768,
     mesh: Any = None,
     progress: bool = True,
@@ -58,10 +61,14 @@ def train(
       `callback(step, numbers)`, for loggers.
     - `checkpoint`: a folder, written every `checkpoint_every` steps; where it exists, the run
       goes on from it, to the same weights bit for bit.
+    - `resume`: with "same" a checkpoint of other data or another optimizer is refused (arrays are
+      told apart by content, streams by model, tokens, site and settings, other objects by their first
+      batch, optimizers by what they do to a few gradients); "force" goes on from it with these.
     - `sample`: rows for the first weights and scales, and for resampling.
     - `mesh`: with axes "data" and "feature", over which rows and features are divided (`shard`).
 
-    **Returns:** the dictionary, and its history: arrays `(steps,)` of `loss`, its terms, `l0` and
+    **Returns:** the dictionary, which knows the model and the site of a stream that says them, and its
+    history: arrays `(steps,)` of `loss`, its terms, `l0` and
     the share `dead`, and of `evaluate` what it gave, with `evaluated` the steps.
 
     **Raises:** ValueError for a stream that ends, is not finite or has another width, and for a
@@ -85,7 +92,9 @@ def train(
     batches = Batches(stream, batch, seed)
     x, y = batches.sample(sample)
     check_rows(kind, x)
-    sae = kind
+    origin = batches.origin()
+    origin = origin if any(origin) else origin_of(kind)
+    sae = kind = with_origin(kind, Origin())
     if isinstance(kind.encoder, jax.ShapeDtypeStruct):
         sae = kind.initialise(first, jnp.asarray(x), jnp.asarray(y))
     transform = kind.optimizer(steps) if optimizer is None else optimizer
@@ -97,14 +106,18 @@ def train(
     if mesh is not None:
         mesh = checked(mesh)
         state = shard(state, mesh)
+    known = {} if checkpoint is None else {
+        "data": batches.described(),
+        "optimizer": optimizer_print(transform, eqx.filter(sae, trained(sae)), steps),
+    }  # fmt: skip
     run = One(kind, batches, transform, steps, rows, average, mesh, later, sample)
     run.state = state
     (history,) = drive(
         run, steps=steps, together=together, every=every, evaluate=evaluate, callback=callback,
         checkpoint=checkpoint, checkpoint_every=checkpoint_every, progress=progress,
-        about=about(kind, steps, rows, seed, average),
+        about={**about(kind, steps, rows, seed, average), **known}, resume=resume,
     )  # fmt: skip
-    return run.result(0), history
+    return with_origin(run.result(0), origin), history
 
 
 class One(Run):

@@ -73,13 +73,15 @@ class Transcoder(Dictionary):
         one, two = jax.random.split(key)
         found = {
             "encoder": directions(one, self.features, self.d).T,
-            "encoder_bias": jnp.zeros(self.features),
+            "encoder_bias": jnp.zeros(self.features, jnp.float32),
             "decoder": directions(two, self.features, out),
-            "bias": jnp.zeros(out) if y is None else geometric_median(y),
-            "input_bias": jnp.zeros(self.d) if x is None else geometric_median(x),
-            "scale": jnp.ones(()),
+            "bias": jnp.zeros(out, jnp.float32) if y is None else geometric_median(y),
+            "input_bias": jnp.zeros(self.d, jnp.float32) if x is None else geometric_median(x),
+            "scale": jnp.ones((), jnp.float32),
         }
-        return found if self.skip is None else {**found, "skip": jnp.zeros((self.d, out))}
+        return (
+            found if self.skip is None else {**found, "skip": jnp.zeros((self.d, out), jnp.float32)}
+        )
 
     def pre(self, x: Any) -> Any:
         """Pre-activations of what the part reads."""

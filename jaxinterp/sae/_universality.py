@@ -118,7 +118,7 @@ class Rotated(eqx.Module):
 
     def __init__(self, inner: Any, key: Any) -> None:
         self.inner = inner
-        self.matrix = unit(jax.random.normal(key, (inner.features, inner.features)))
+        self.matrix = unit(jax.random.normal(key, (inner.features, inner.features), jnp.float32))
 
     @property
     def d(self) -> Any:

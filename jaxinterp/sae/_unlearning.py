@@ -9,6 +9,7 @@ import numpy as np
 from .._edit import Edit
 from .._edits import map as mapped
 from ._corpus import chosen, one_layer
+from ._origin import own_site
 from ._written import check_same_site, directions, written
 
 
@@ -79,10 +80,14 @@ def unlearning(
     }  # fmt: skip
 
 
-def silence(sae: Any, features: Any, multiplier: Any, *, site: str, **where: Any) -> Edit:
-    r"""$x + \sum_i 1[f_i(x) > 0]\,(-c - f_i(x))\, d_i$: features held at -c wherever they fire.
+def silence(
+    sae: Any, features: Any, multiplier: Any, *, site: str | None = None, **where: Any
+) -> Edit:
+    r"""$x + \sum_i 1[f_i(x) \ne 0]\,(-c\,\mathrm{sign} f_i(x) - f_i(x))\, d_i$: features held at -c wherever they fire.
 
-    **Arguments:** `sae`; `features`, numbers `(n,)`; `multiplier` c; `site`, one layer; `pos` and the
+    A signed feature that is below 0 is held at c.
+
+    **Arguments:** `sae`; `features`, numbers `(n,)`; `multiplier` c; `site`, one layer, by default its own; `pos` and the
     like as in every edit.
 
     **Raises:** ValueError for a transcoder, which reads one site and writes another.
@@ -94,7 +99,7 @@ def silence(sae: Any, features: Any, multiplier: Any, *, site: str, **where: Any
     Law: where none of them fires, x stays bit for bit.
     """
     check_same_site(sae, "silence")
-    base, layer = one_layer(site)
+    base, layer = one_layer(own_site(sae, site))
     which = chosen(sae, features)
     rows = jnp.take(directions(sae), jnp.asarray(which), 0)
     given = sae, rows, jnp.asarray(which), jnp.asarray(multiplier, jnp.float32)
@@ -104,6 +109,6 @@ def silence(sae: Any, features: Any, multiplier: Any, *, site: str, **where: Any
 def _silenced(x: Any, sae: Any, rows: Any, which: Any, multiplier: Any) -> Any:
     full = x.astype(jnp.float32)
     f = jnp.take(sae.encode(full), which, -1)
-    amount = jnp.where(f > 0, -multiplier - f, 0)
+    amount = jnp.where(f != 0, -multiplier * jnp.sign(f) - f, 0)
     new = (full + written(sae, rows, amount, full)).astype(x.dtype)
-    return jnp.where((f > 0).any(-1, keepdims=True), new, x)
+    return jnp.where((f != 0).any(-1, keepdims=True), new, x)

@@ -65,14 +65,18 @@ class Vanilla(Dictionary):
     def initial(self, key: Any, x: Any, y: Any) -> dict[str, Any]:
         one, two = jax.random.split(key)
         limit = (6 / self.d) ** 0.5
-        encoder = jax.random.uniform(one, (self.d, self.features), minval=-limit, maxval=limit)
-        decoder = jax.random.uniform(two, (self.features, self.d), minval=-1.0, maxval=1.0)
+        encoder = jax.random.uniform(
+            one, (self.d, self.features), minval=-limit, maxval=limit, dtype=jnp.float32
+        )
+        decoder = jax.random.uniform(
+            two, (self.features, self.d), minval=-1.0, maxval=1.0, dtype=jnp.float32
+        )
         return {
             "encoder": encoder,
-            "encoder_bias": jnp.zeros(self.features),
+            "encoder_bias": jnp.zeros(self.features, jnp.float32),
             "decoder": unit(decoder),
-            "bias": jnp.zeros(self.d) if x is None else geometric_median(x),
-            "scale": jnp.ones(()),
+            "bias": jnp.zeros(self.d, jnp.float32) if x is None else geometric_median(x),
+            "scale": jnp.ones((), jnp.float32),
         }
 
     def loss(self, x: Any, y: Any, now: Moment) -> Losses:

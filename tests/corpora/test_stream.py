@@ -45,12 +45,62 @@ def test_pairs_and_stacks_of_sites(model: Any, made: Any) -> None:
     np.testing.assert_allclose(stack[:, 1], pair[1], atol=1e-6)
 
 
+@pytest.mark.parametrize("site", ["resid_post[1]", "mlp_out"])
+def test_what_fits_in_memory_is_read_once(model: Any, made: Any, site: str) -> None:
+    tokens, options, rows = made
+    layers = 1 if "[" in site else model.config.layers
+    size = len(rows) * rows.shape[-1] * layers * 4
+    runs: dict[int, list[int]] = {}
+
+    def counted(max_bytes: int) -> Any:
+        stream = data.stream(model, tokens, site=site, seed=3, max_bytes=max_bytes, **options)
+        run, seen = stream._run, runs.setdefault(max_bytes, [])
+        stream._run = lambda contexts: seen.append(len(contexts)) or run(contexts)
+        return stream
+
+    held, anew = counted(size), counted(size - 1)
+    numbers = range(20)
+    for number in numbers:
+        # The same rows in the same places; of another pass, to rounding.
+        np.testing.assert_allclose(held.batch(number), anew.batch(number), atol=1e-5)
+    assert runs[size] == [12] and len(runs[size - 1]) >= 8
+    # Whatever is asked for first, to the bit.
+    again = counted(size)
+    np.testing.assert_array_equal(again.batch(19), held.batch(19))
+    np.testing.assert_array_equal(again.batch(0), held.batch(0))
+
+
+def test_a_stream_says_what_it_is_of(model: Any, made: Any, tmp_path: Any) -> None:
+    tokens, options, _ = made
+    said = lambda **more: data.stream(
+        model, more.pop("tokens", tokens), site="mlp_out[0]", **{**options, **more}
+    ).described()
+    other = tokens.copy()
+    other[-1, -1] += 1
+    fewer = options["mask"].copy()
+    fewer[np.nonzero(fewer)[0][0], np.nonzero(fewer)[1][0]] = False
+    changes: dict[str, Any] = {"tokens": other, "mask": fewer, "seed": 1, "batch": 6, "buffer": 3}
+    plain = said()
+    assert said(max_bytes=0) == plain
+    for name, value in changes.items():
+        differs = {n for n, v in said(**{name: value}).items() if v != plain[n]}
+        assert differs == {name}
+    # Of ids in a mapped file too, without reading all of it.
+    np.save(tmp_path / "ids.npy", tokens)
+    ids = np.load(tmp_path / "ids.npy", mmap_mode="r")
+    row = np.arange(6) > 0
+    mapped = data.stream(model, ids, site="mlp_out[0]", mask=row, batch=7)
+    assert mapped.described() == data.stream(model, ids, site="mlp_out[0]", mask=row, batch=7).described()  # fmt: skip
+    assert mapped.batch(3).shape == (7, model.config.d)
+
+
 def test_requests_that_cannot_be(model: Any, made: Any) -> None:
     tokens, options, _ = made
     for change, words in (
         ({"batch": 1000}, "cannot be drawn"),
         ({"batch": 0}, "at least 1"),
         ({"seed": -1}, "A seed"),
+        ({"max_bytes": -1}, "max_bytes is an int"),
         ({"buffer": 1, "batch": 40}, "No pool"),
     ):
         with pytest.raises(ValueError, match=words):

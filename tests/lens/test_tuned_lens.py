@@ -70,7 +70,7 @@ def test_a_planted_drift_is_learned() -> None:
     )
     turn = jnp.asarray(np.linalg.qr(rng.normal(size=(8, 8)))[0], jnp.float32)
     where = lambda m: (m.w_embed, m.w_unembed, m.ln_final.weight)
-    model = eqx.tree_at(where, model, (embed, unembed, jnp.ones(8)))
+    model = eqx.tree_at(where, model, (embed, unembed, jnp.ones(8, jnp.float32)))
     model = ji.intervene(model, [ji.map("resid_post", _drift, turn, shift, layer=0)])
     tokens = jnp.arange(16, dtype=jnp.int32).reshape(2, 8)
     lens, history = train_tuned_lens(
@@ -104,8 +104,11 @@ def test_the_published_recipe_step_by_step(model: Any, tokens: Any) -> None:
 def test_kl_is_from_the_model_to_the_lens(model: Any, tokens: Any) -> None:
     """T4: a lens that says nothing is log V minus the model's entropy away."""
     # The translator takes the stream to a constant: behind the norm nothing is left of it.
-    silent = TunedLens(jnp.broadcast_to(-jnp.eye(16), (3, 16, 16)), jnp.zeros((3, 16), jnp.float32))
-    plain = eqx.tree_at(lambda m: m.ln_final.bias, model, jnp.zeros(16))
+    silent = TunedLens(
+        jnp.broadcast_to(-jnp.eye(16, dtype=jnp.float32), (3, 16, 16)),
+        jnp.zeros((3, 16), jnp.float32),
+    )
+    plain = eqx.tree_at(lambda m: m.ln_final.bias, model, jnp.zeros(16, jnp.float32))
     own = np.asarray(ji.run(plain, tokens)[0], np.float64)
     own = own - np.log(np.exp(own).sum(-1, keepdims=True))
     entropy = -(np.exp(own) * own).sum(-1)
@@ -160,6 +163,15 @@ def test_stopped_and_resumed_is_uninterrupted(model: Any, tmp_path: Path) -> Non
     assert (np.asarray(finished.bias) == np.asarray(whole.bias)).all()
     with pytest.raises(ValueError, match=r"written with steps=6, and this training has steps=7"):
         train_tuned_lens(KEY, model, stream, **dict(options, steps=7))
+    moved = jax.tree.map(lambda leaf: leaf * 2, model)
+    for other, given, rate, name in (
+        (moved, stream, None, "model"),
+        (model, lambda key: stream(key)[::-1], None, "data"),
+        (model, stream, ji.lens.adam_optimizer(6), "optimizer"),
+    ):
+        with pytest.raises(ValueError, match=f"another {name}"):
+            train_tuned_lens(KEY, other, given, rate, **options)
+    train_tuned_lens(KEY, moved, stream, resume="force", **options)
     assert [path.name for path in file.parent.iterdir()] == ["lens.ckpt"]
 
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -120,3 +121,16 @@ def test_a_dictionary_from_a_shell(tmp_path: Path) -> None:
     wrong = ("--feature", 9, "--value", 1)
     said = call("sae", "steer", tmp_path / "made", "tiny", "Once", *at, *wrong, code=2)
     assert "features 0..5; got 9" in said
+    # Its own site is the default; another is said; none at all is asked for.
+    ji.sae.save(tmp_path / "own", made, about={"site": "resid_post[1]"})
+    assert call("sae", "steer", tmp_path / "own", "tiny", "Once upon", *held) == call(
+        "sae", "steer", tmp_path / "made", "tiny", "Once upon", *at, *held
+    )
+    assert "does not say at which site" in call(
+        "sae", "steer", tmp_path / "made", "tiny", "Once", *held, code=2
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        args = "sae", "steer", tmp_path / "own", "tiny", "Once", "--site", "resid_post[0]", *held
+        result = CliRunner().invoke(main, [str(a) for a in args])
+    assert "Warning: This Standard was trained at 'resid_post[1]'" in result.stderr

@@ -13,6 +13,7 @@ from safetensors.numpy import save_file
 
 import jaxinterp as ji
 from jaxinterp import sae
+from jaxinterp.sae._origin import Origin, with_origin
 
 from .foreign import (
     B_DEC,
@@ -219,6 +220,7 @@ def test_our_own_files_hold_every_kind_to_the_bit(tmp_path: Path) -> None:
     for name, more in OWN.items():
         kind = jax.tree.map(drawn, getattr(sae, name)(d=D, features=M, **more))
         found, about = sae.load(sae.save(tmp_path / name, kind, about={"site": "z[1]"}), about=True)
+        kind = with_origin(kind, Origin("z[1]"))  # as `about` says
         assert jax.tree.structure(found) == jax.tree.structure(kind), name
         for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(kind), strict=True):
             np.testing.assert_array_equal(a, b, err_msg=name)

@@ -36,7 +36,7 @@ def numpy(leaf: Any) -> np.ndarray:
 
 def test_vanilla_is_its_formula(x: np.ndarray) -> None:
     kind = made(sae.Vanilla, sparsity=0.1)
-    kind = eqx.tree_at(lambda k: k.bias, kind, jnp.linspace(-1, 1, D))
+    kind = eqx.tree_at(lambda k: k.bias, kind, jnp.linspace(-1, 1, D, dtype=jnp.float32))
     w_e, w_d, b = numpy(kind.encoder), numpy(kind.decoder), numpy(kind.bias)
     f = np.maximum(0, (x - b) @ w_e)
     xhat = f @ w_d + b
@@ -50,7 +50,7 @@ def test_vanilla_is_its_formula(x: np.ndarray) -> None:
 
 def test_standard_does_not_mind_how_encoder_and_decoder_share_a_scale(x: np.ndarray) -> None:
     kind = made(sae.Standard, sparsity=2.0)
-    by = jnp.linspace(0.5, 2.0, M)
+    by = jnp.linspace(0.5, 2.0, M, dtype=jnp.float32)
     other = eqx.tree_at(
         lambda k: (k.encoder, k.decoder),
         kind,

@@ -132,7 +132,7 @@ def test_logit_weights_are_what_a_direction_adds(sae: Any, model: Any) -> None:
     np.testing.assert_allclose(np.median(weights[5]), 0, atol=1e-6)
     unembed = model.w_embed.T  # tied
     # The norm's denominator held: a linear map of the stream, taken between two streams.
-    stream = jax.random.normal(jax.random.key(2), (8,))
+    stream = jax.random.normal(jax.random.key(2), (8,), jnp.float32)
     row = sae.decoder[5] / sae.scale
     centred = lambda x: x - jnp.mean(x)
     wanted = (centred(stream + row) - centred(stream)) * model.ln_final.weight @ unembed
@@ -254,7 +254,7 @@ def test_steering(sae: Any, model: Any, corpus: Any, read: Any) -> None:
 
 
 def test_what_is_written_is_what_decoding_adds(sae: Any) -> None:
-    x = jax.random.normal(jax.random.key(3), (4, 8))
+    x = jax.random.normal(jax.random.key(3), (4, 8), jnp.float32)
     for made, more in ((sae, ()), (ji.sae.Normalised(sae, "layer"), (x,))):
         f = made.encode(x)
         wanted = made.decode(f, *more) - made.decode(f * 0, *more)

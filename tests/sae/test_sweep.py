@@ -73,6 +73,10 @@ def test_a_sweep_that_stopped_goes_on_bit_for_bit(tmp_path: Path) -> None:
         for name in told:
             np.testing.assert_array_equal(told[name], numbers[name])
     assert said[1][1][0]["norm"] == whole[0][1]["norm"][1]
+    with pytest.raises(ValueError, match=r"another data: data.None.arrays.0.*resume=.force"):
+        sae.sweep(KEY, kinds, DATA + np.float32(1), **saved)
+    with pytest.raises(ValueError, match=r"another optimi[sz]er"):
+        sae.sweep(KEY, kinds, DATA, optax.adam(0.5), **saved)
     kinds[1] = standard(12, 3.0)
     with pytest.raises(ValueError, match=r"sweep.1.leaves..sparsity=2.0; this one has .*=3.0"):
         sae.sweep(KEY, kinds, DATA, **saved)

@@ -105,6 +105,42 @@ def test_a_run_that_stopped_goes_on_bit_for_bit(tmp_path: Path) -> None:
         np.testing.assert_array_equal(history[name], later[name])
     with pytest.raises(ValueError, match="checkpoint of a run with"):
         sae.train(KEY, small(alpha=0.5), x, ADAM, **saved)
+    # Neither other data nor another optimiser of the same shapes go on from it without a word.
+    other = x.copy()
+    other[-1, -1] += 1
+    for data, rate, name in ((other, ADAM, "data.arrays"), (x, optax.adam(1e-3), "optimizer")):
+        with pytest.raises(ValueError, match=f"another {name[:4]}.*{name}.*resume=.force"):
+            sae.train(KEY, small(), data, rate, **saved)
+    forced, _ = sae.train(KEY, small(), other, optax.adam(1e-3), resume="force", **saved)
+    assert same(forced, whole)  # no step was left
+
+
+def test_streams_say_what_they_are_of(tmp_path: Path) -> None:
+    """A stream is told apart by its own account, what has none by its first batch."""
+    x, _ = planted()
+
+    class Plain:
+        def __init__(self, by: float) -> None:
+            self.by = by
+
+        def batch(self, i: int) -> np.ndarray:
+            return x[64 * i : 64 * (i + 1)] * np.float32(self.by)
+
+    class Told(Plain):
+        def described(self) -> dict[str, Any]:
+            return {"by": self.by}
+
+    options: Any = {"steps": 1, "checkpoint_every": 1, "progress": False}
+    for kind, said in (
+        (Plain, "data.first.0"),
+        (Told, "data.stream.by was 1.0, and here it is 2.0"),
+    ):
+        options["checkpoint"] = tmp_path / kind.__name__
+        found, _ = sae.train(KEY, small(), kind(1.0), ADAM, **options)
+        again, _ = sae.train(KEY, small(), kind(1.0), ADAM, **options)
+        assert same(found, again)
+        with pytest.raises(ValueError, match=said):
+            sae.train(KEY, small(), kind(2.0), ADAM, **options)
 
 
 def test_steps_together_are_steps_one_by_one_and_compile_once() -> None:
