@@ -14,9 +14,9 @@ os.environ.setdefault(
     "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 )
 
-import jax  # noqa: E402
+import jax
 
-from .kinds import KINDS, Disagreement, run_case  # noqa: E402
+from .kinds import KINDS, Disagreement, run_case
 
 
 def main() -> int:

@@ -54,7 +54,7 @@ def axes_of(site: str) -> tuple[str, ...]:
     """The axes of a site; those of a splice hold features, or what the spliced site holds."""
     if site.endswith(".feature"):
         return ("pos", "feature")
-    return ji.SITES[site.split(".")[0]].axes
+    return ji.SITES[site.split(".", maxsplit=1)[0]].axes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -215,7 +215,7 @@ def draw_change(
         kinds = ["scale", "map", "zero"]  # nothing reads the future, or padding
     kind = draw.one_of(*kinds)
     where: dict[str, Any] = {}
-    layered = ji.SITES[site.split(".")[0]].per_layer
+    layered = ji.SITES[site.split(".", maxsplit=1)[0]].per_layer
     if layered and layer:
         where["layer"] = draw_layers(draw, on.layers, on.traced)
         if first:

@@ -10,7 +10,7 @@ from .calls import Call
 from .cases import Case, Pairs, draw_setting, masked, model_call
 from .changes import Change, Setting, Watched, draw_changes
 from .draw import Draw
-from .prompts import WIDTH, Prompt
+from .prompts import Prompt
 from .reference import forward, unembed
 from .runs import at_positions, draw_positions
 

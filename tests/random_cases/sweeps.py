@@ -123,9 +123,11 @@ def _entries(on: Setting, prompts: Prompts, site: str, name: str, given: Any) ->
     size = on.layers if name == "layer" else on.sizes(site)[axes.index(name) if name in axes else -1]  # fmt: skip
     if name not in POSITIONS:
         return [int(i) % size for i in (range(size) if given is None else given)]
-    if given is None:
-        return [np.arange(WIDTH) == column for column in range(WIDTH)]
+    # Cell p is the p-th token of each prompt, and nothing where it has none.
+    given = np.arange(WIDTH) if given is None else given
     columns = np.empty((*prompts.batch, np.shape(given)[-1]), int)
     for prompt in prompts:
-        columns[prompt.index] = given[prompt.index] if given.ndim > 1 else prompt.columns[given]
+        own = np.append(prompt.columns, [-WIDTH - 1] * (WIDTH - len(prompt.columns)))
+        counted = np.where(given < 0, given + len(prompt.columns), given)
+        columns[prompt.index] = given[prompt.index] % WIDTH if given.ndim > 1 else own[counted]
     return [np.arange(WIDTH) == columns[..., i, None] for i in range(columns.shape[-1])]
