@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array
 
 from ._check import Shapes, as_selector, check_index, check_selector
+from ._positions import columns, take_positions
 from ._sites import axes_of, is_per_layer, parse, unknown
 
 REDUCTIONS = ("mean", "max", "sum", "last")
@@ -39,7 +40,7 @@ class At(eqx.Module):
             return x
         axis = x.ndim - len(axes_of(self.site)) + axes_of(self.site).index("pos")
         if self.reduce is None:
-            return take_positions(x, self.pos, axis)
+            return take_positions(x, self.pos, axis, real)
         chosen = _chosen(self.pos, x.shape[axis], real)
         chosen = chosen.reshape((1,) * (axis + 1 - chosen.ndim) + chosen.shape + (1,) * (x.ndim - axis - 1))  # fmt: skip
         if self.reduce == "last":
@@ -72,8 +73,9 @@ def at(
 
     - `site`: a site, as in a capture string (`"resid_post"`, `"z[3]"`).
     - `layer`: a layer or a slice of layers; None is all of them, stacked.
-    - `pos`: an int (drops the axis), ints `(n,)`, ints per example `(*batch, n)`, or a mask
-      `(pos,)` or `(*batch, pos)` together with `reduce`.
+    - `pos`: an int (drops the axis) or ints `(n,)`, which count real tokens where the run has a
+      mask (-1 is each prompt's last token); ints per example `(*batch, n)`, the columns of the
+      padded array; or a mask `(pos,)` or `(*batch, pos)` of columns, together with `reduce`.
     - `reduce`: `"mean"`, `"max"`, `"sum"` or `"last"` over the chosen positions; with no `pos`
       over all real ones.
     - `name`: the key of the result; by default the site with its layer.
@@ -146,7 +148,9 @@ def as_requests(capture: Any) -> tuple[At, ...]:
     return tuple(asked)
 
 
-def check_captures(captures: Sequence[At], shapes: Shapes, count: int, start: int = 0) -> None:
+def check_captures(
+    captures: Sequence[At], shapes: Shapes, count: int, start: int = 0, *, real: Any = None
+) -> None:
     """Captures of sites that this model emits, at layers and positions that exist."""
     for at in captures:
         if at.site not in shapes:
@@ -170,33 +174,22 @@ def check_captures(captures: Sequence[At], shapes: Shapes, count: int, start: in
         if at.pos is not None:
             shape = shapes[at.site].shape
             axis = len(shape) - len(axes_of(at.site)) + axes_of(at.site).index("pos")
-            check_selector("pos", at.pos, shape[axis], shape[:axis], at.name)
-
-
-def take_positions(x: Array, pos: Any, axis: int) -> Array:
-    """`x` at positions: a scalar drops the axis, `(n,)` is shared, `(*batch, n)` is per example."""
-    pos = jnp.asarray(pos)
-    pos = jnp.where(pos < 0, pos + x.shape[axis], pos)
-    if pos.ndim <= 1:
-        return jnp.take(x, pos, axis=axis)
-    index = pos.reshape(pos.shape + (1,) * (x.ndim - axis - 1))
-    index = jnp.broadcast_to(index, (*x.shape[:axis], pos.shape[-1], *x.shape[axis + 1 :]))
-    return jnp.take_along_axis(x, index, axis)
+            check_selector("pos", at.pos, shape[axis], shape[:axis], at.name, real)
 
 
 def _chosen(pos: Any, size: int, real: Array | None) -> Array:
+    """The positions asked for, as a mask `(pos,)` or `(*batch, pos)`."""
     if pos is None:
         return jnp.ones((size,), bool) if real is None else real
     pos = jnp.asarray(pos)
     if pos.dtype == jnp.bool_:
         return pos
-    index = jnp.where(pos < 0, pos + size, pos)
-    columns = jnp.arange(size, dtype=index.dtype)
+    index = columns(pos, size, real)
+    every = jnp.arange(size, dtype=index.dtype)
     if index.ndim == 0:
-        return columns == index
-    columns = columns.reshape((1,) * index.ndim + (size,))
-    columns = jnp.broadcast_to(columns, (*index.shape, size))
-    return (columns == jnp.broadcast_to(index[..., None], columns.shape)).any(-2)
+        return every == index
+    every = jnp.broadcast_to(every, (*index.shape, size))
+    return (every == jnp.broadcast_to(index[..., None], every.shape)).any(-2)
 
 
 def _text(layers: slice) -> str:

@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from ._positions import counts_tokens
+
 Shapes = dict[str, jax.ShapeDtypeStruct]
 """The sites of a model with their shapes, without a layer axis."""
 
@@ -85,8 +87,13 @@ def check_index(name: str, index: int, size: int, what: str) -> None:
         )
 
 
-def check_selector(name: str, value: Any, size: int, batch: tuple[int, ...], what: str) -> None:
-    """A selector of an axis: ints in range, or a mask as long as the axis."""
+def check_selector(
+    name: str, value: Any, size: int, batch: tuple[int, ...], what: str, real: Any = None
+) -> None:
+    """A selector of an axis: ints in range, or a mask as long as the axis.
+
+    `real` is the padding mask, for selectors of positions: shared ints then count real tokens.
+    """
     per_example = (*batch,)
     if value.dtype == bool:
         if value.shape not in ((size,), (*per_example, size)):
@@ -101,8 +108,18 @@ def check_selector(name: str, value: Any, size: int, batch: tuple[int, ...], wha
             f"got the shape {value.shape}."
         )
     if concrete(value) and value.size:
-        for index in (int(np.min(np.asarray(value))), int(np.max(np.asarray(value)))):
+        indices = (int(np.min(np.asarray(value))), int(np.max(np.asarray(value))))
+        for index in indices:
             check_index(name, index, size, what)
+        if counts_tokens(value, real) and concrete(real):
+            tokens = int(np.asarray(real).sum(-1).min())
+            for index in indices:
+                if not -tokens <= index < tokens:
+                    raise IndexError(
+                        f"{what}: {name} {index} is out of range: with a mask, ints count the real "
+                        f"tokens of each prompt, and the shortest has {tokens}. Columns of the "
+                        f"padded array are chosen by a boolean mask, or by ints per example."
+                    )
 
 
 def as_selector(value: Any) -> Any:

@@ -51,6 +51,9 @@ class Edit(eqx.Module):
     def check(self, shapes: Shapes, count: int) -> None:
         """Raises what can be known to be wrong before anything runs."""
 
+    def check_padding(self, shapes: Shapes, real: Any) -> None:
+        """The same for prompts with the padding mask `real`."""
+
 
 class Aimed(Edit):
     """An edit of one site, with selectors."""
@@ -80,6 +83,9 @@ class Aimed(Edit):
     def check(self, shapes: Shapes, count: int) -> None:
         self.where.check(self.site, shapes[self.site].shape)
 
+    def check_padding(self, shapes: Shapes, real: Any) -> None:
+        self.where.check(self.site, shapes[self.site].shape, real)
+
     def _select(self, tap: Any, x: Array, new: Array) -> Array:
         mask = self.where.mask(tap, self.site, x)
         return new if mask is None else jnp.where(mask, new, x)
@@ -94,7 +100,13 @@ def _with_static(module: eqx.Module, **fields: Any) -> Any:
 
 
 def resolve_edits(
-    edits: Sequence[Any], shapes: Shapes, count: int, *, start: int = 0, lenient: int = 0
+    edits: Sequence[Any],
+    shapes: Shapes,
+    count: int,
+    *,
+    real: Any = None,
+    start: int = 0,
+    lenient: int = 0,
 ) -> tuple[Edit, ...]:
     """Edits with their layers counted from 0, after every check that can be made.
 
@@ -120,6 +132,8 @@ def resolve_edits(
                 "Drop it, or resume earlier."
             )
         edit.check(shapes, count)
+        if real is not None:
+            edit.check_padding(shapes, real)
         kept.append(edit)
     return tuple(kept)
 

@@ -28,7 +28,8 @@ from jaxtyping import Array, Float
 from ._check import Shapes, concrete
 from ._edit import Aimed, Edit
 from ._sites import axes_of, is_per_layer
-from ._where import describe, selection
+from ._tap import Tap
+from ._where import POSITIONS, describe, selection
 
 
 class Pointwise(Aimed):
@@ -36,6 +37,8 @@ class Pointwise(Aimed):
 
     value: Any
     fn: Callable[..., Array] = eqx.field(static=True)
+    positions: bool = eqx.field(static=True, default=False)
+    "Whether `fn` is called with the positions of `x` behind it."
 
     @property
     def broadcasts(self) -> bool:
@@ -57,7 +60,9 @@ class Pointwise(Aimed):
         super().check(shapes, count)
         struct = shapes[self.site]
         if not self.broadcasts:
-            new = jax.eval_shape(self.fn, struct, self.value)
+            new = jax.eval_shape(
+                lambda x, value: self.fn(*self._inputs(Tap(), x), value), struct, self.value
+            )
             if getattr(new, "shape", None) != struct.shape:
                 raise ValueError(
                     f"{self}: the function must keep the shape {_axes(self.site, struct.shape)}; "
@@ -87,7 +92,18 @@ class Pointwise(Aimed):
             if tap.columns is not None and _holds_positions(value, site, x):
                 return x, state
             value = jnp.broadcast_to(value, x.shape).astype(x.dtype)
-        return self._select(tap, x, self.fn(x, value).astype(x.dtype)), state
+        new = self.fn(*self._inputs(tap, x), value)
+        if new.shape != x.shape:
+            raise ValueError(
+                f"{self}: generation shows a function one position at a time, here "
+                f"{_axes(site, x.shape)}, and it returned {new.shape}. A function that depends on "
+                "positions takes them as its second argument: ji.map(site, fn, with_positions=True)."
+            )
+        return self._select(tap, x, new.astype(x.dtype)), state
+
+    def _inputs(self, tap: Any, x: Array) -> tuple[Any, ...]:
+        """What `fn` sees of a site: the value, and its positions if it asked for them."""
+        return (x, tap.positions(self.site, x)) if self.positions else (x,)
 
     def __repr__(self) -> str:
         return describe(self.fn.__name__.lstrip("_"), self.site, self.layers, self.where)
@@ -104,10 +120,8 @@ def _axes(site: str, shape: tuple[int, ...], layer: bool = False) -> str:
 def _holds_positions(value: Array, site: str, x: Array) -> bool:
     """In a step of generation: whether a value is tied to the positions of the prompt."""
     axes = axes_of(site)
-    axis = next((i - len(axes) for i, axis in enumerate(axes) if axis in ("pos", "query")), None)
-    if axis is None or value.ndim < -axis:
-        return False
-    return value.shape[axis] not in (1, x.shape[axis])
+    tied = [i - len(axes) for i, axis in enumerate(axes) if axis in POSITIONS]
+    return any(value.ndim >= -i and value.shape[i] not in (1, x.shape[i]) for i in tied)
 
 
 def _replace(x: Array, value: Array) -> Array:
@@ -228,24 +242,38 @@ def project_out(site: str, direction: Float[Array, "..."] | np.ndarray, **where:
     return _pointwise(site, _project_out, direction, where)
 
 
-def map(site: str, fn: Callable[..., Array], *args: Any, **where: Any) -> Edit:
+def map(
+    site: str, fn: Callable[..., Array], *args: Any, with_positions: bool = False, **where: Any
+) -> Edit:
     r"""$x \mapsto f(x, \text{args})$: any function of the site's value, shape kept.
 
-    **Arguments:** `site`; `fn`, called with `x` `(*batch, ...)` and `args` (pytrees of arrays, or
-    modules: their arrays are leaves); selectors.
+    **Arguments:**
+
+    - `site`; selectors.
+    - `fn`, called with `x` `(*batch, ...)` and `args` (pytrees of arrays, or modules: their arrays
+      are leaves).
+    - `with_positions`: `fn` is called with `x`, `positions` and `args`. `positions` are int32
+      `(*batch, pos)`: which real token of its prompt each entry of `x` is, from 0 (-1 at padding).
+      At a site with `query` and `key` they are a pair, of the queries and of the keys.
 
     **Returns:** an `Edit`. Pass the same function object again to use the compiled program again;
     what changes from call to call goes into `args`.
 
+    `ji.generate` shows a function the prompt first, then one position at a time. A function of
+    each position alone means the same there; one that depends on where a position stands takes
+    `with_positions`, and one that mixes positions (a mean over them) sees only those at hand.
+
     ```python
     ji.map("pattern", lambda x, power: x**power, 2.0, layer=0)
+    late = lambda x, positions: jnp.where(positions[..., None] >= 4, 0.0, x)
+    ji.map("resid_post", late, layer=0, with_positions=True)
     ```
 
-    Law: the identity changes nothing.
+    Laws: the identity changes nothing. Generating with the edit is growing runs with the edit.
     """
     dynamic, static = eqx.partition((fn, args), eqx.is_array)
     leaves, structure = jax.tree.flatten(static)
-    return _pointwise(site, _Mapped(tuple(leaves), structure), dynamic, where)
+    return _pointwise(site, _Mapped(tuple(leaves), structure), dynamic, where, with_positions)
 
 
 class _Mapped:
@@ -262,17 +290,20 @@ class _Mapped:
     def __hash__(self) -> int:
         return hash(self.key)
 
-    def __call__(self, x: Array, dynamic: Any) -> Array:
+    def __call__(self, *inputs: Any) -> Array:
+        *seen, dynamic = inputs
         leaves, structure = self.key
         static = jax.tree.unflatten(structure, leaves)
         fn, args = eqx.combine(dynamic, static)
-        return fn(x, *args)
+        return fn(*seen, *args)
 
 
-def _pointwise(site: str, fn: Callable[..., Array], value: Any, where: dict[str, Any]) -> Edit:
+def _pointwise(
+    site: str, fn: Callable[..., Array], value: Any, where: dict[str, Any], positions: bool = False
+) -> Edit:
     aim, base, layers = selection(site, where)
     # Its `sites` is a property, which a type checker takes for a missing argument.
-    return Pointwise(where=aim, site=base, layers=layers, value=value, fn=fn)  # pyright: ignore[reportCallIssue]  # fmt: skip
+    return Pointwise(where=aim, site=base, layers=layers, value=value, fn=fn, positions=positions)  # pyright: ignore[reportCallIssue]  # fmt: skip
 
 
 def _number(value: Any, what: str) -> Any:

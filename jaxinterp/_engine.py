@@ -13,12 +13,14 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array
 
-from ._acts import Acts, At, take_positions
+from ._acts import Acts, At
 from ._check import Shapes
 from ._edit import Edit
+from ._positions import take_positions
 from ._sites import is_per_layer
 from ._survey import block_at, layer_count
 from ._tap import Tap
@@ -223,8 +225,8 @@ class Engine:
             start, self.count, step, ((resid, states), store)
         )
         for i, value in store.items():
-            layers = self.captures[i].layer_range(self.count)
-            self.pieces[i] = [value[layers.start : layers.stop : layers.step]]
+            layers = sorted(self.captures[i].layer_range(self.count))
+            self.pieces[i] = [value[np.asarray(layers, np.int32)]]
         return resid
 
     def unembed(self, resid: Array, logits: bool | Array) -> Any:
@@ -236,13 +238,15 @@ class Engine:
         tap = self.tap_at_ends() if not hasattr(self, "ends") else self.ends
         tap.states = self.states
         axis = resid.ndim - 2
+        # Generation asks for columns; everybody else counts the tokens of padded prompts.
+        real = self.real if self.position["columns"] is None else None
         if isinstance(logits, bool) or named or captured:
             out = self.model.unembed(resid, tap)
             if logits is False:
                 return None
-            return out if logits is True else take_positions(out, logits, axis)
+            return out if logits is True else take_positions(out, logits, axis, real)
         scalar = logits.ndim == 0
-        chosen = take_positions(resid, logits[None] if scalar else logits, axis)
+        chosen = take_positions(resid, logits[None] if scalar else logits, axis, real)
         out = self.model.unembed(chosen, tap)
         return out.squeeze(axis) if scalar else out
 

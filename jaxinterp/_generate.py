@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 from ._check import check_mask, check_tokens
 from ._edit import Edit, resolve_edits
 from ._engine import Engine
+from ._positions import ordinals
 from ._survey import gather_edits, layer_count, shared_context, survey
 
 
@@ -33,12 +34,13 @@ def generate(
 
     Keys and values are remembered, and edits stay on: what an edit addresses by position belongs
     to the prompt (negative positions count from its end), what it leaves open acts at every step.
+    There the function of `ji.map` sees one position at a time; `with_positions=True` says which.
 
     **Arguments:**
 
     - `model`, `tokens`, `edits`, `mask`: as in `run`; prompts of different lengths are padded left
       or right, and each continues as if it were alone.
-    - `steps`: how many tokens to add; prompt and steps must fit the model's context.
+    - `steps`: how many tokens to add; all but the last are read, and must fit the model's context.
     - `key`: a `jax.random.key` to sample with; None takes the likeliest token each time.
     - `temperature`: divides the logits; `top_k` keeps the k likeliest tokens, `top_p` the smallest
       set whose probability reaches p. Values of `temperature` and `top_p` never recompile.
@@ -63,7 +65,8 @@ def generate(
         raise ValueError(f"steps is how many tokens to add, 0 or more; got {steps}.")
     if not model.config.causal:
         raise ValueError("Only a causal model can generate; this one has config.causal=False.")
-    check_tokens(tokens, model.config, steps)
+    # The last token is chosen and never read.
+    check_tokens(tokens, model.config, max(steps - 1, 0))
     if mask is not None:
         mask = mask if isinstance(mask, jax.Array) else jnp.asarray(mask)
         check_mask(mask, tokens.shape)
@@ -76,7 +79,7 @@ def generate(
             raise ValueError(f"{name} must be {limit}; got {value}.")
     if stop is not None and not 0 <= stop < vocab:
         raise IndexError(f"stop is a token id in 0..{vocab - 1}; got {stop}.")
-    edits = resolve_edits(edits, survey(model, tokens, edits), layer_count(model))
+    edits = resolve_edits(edits, survey(model, tokens, edits), layer_count(model), real=mask)
     if choose is None:
         if key is None and (top_k, top_p) != (None, None):
             raise ValueError("Sampling needs a key: ji.generate(..., key=jax.random.key(0)).")
@@ -133,42 +136,50 @@ def _generate(
     choose: Any,
 ) -> Int[Array, "*batch total"]:
     *batch, prompt = tokens.shape
-    total = prompt + steps
-    real = jnp.ones(tokens.shape, bool) if mask is None else mask
-    real = jnp.concatenate([real, jnp.ones((*batch, steps), bool)], axis=-1)
-    positions = jnp.maximum(jnp.cumsum(real, -1, dtype=jnp.int32) - 1, 0)
+    if steps == 0:
+        return tokens
+    # The token chosen last is read by nobody: the memory ends before it.
+    total = prompt + steps - 1
+    given = jnp.ones(tokens.shape, bool) if mask is None else mask
+    real = jnp.concatenate([given, jnp.ones((*batch, steps - 1), bool)], axis=-1)
+    positions = jnp.maximum(ordinals(real), 0)
     temperature, top_p = options
 
-    def pick(key: Any, logits: Array) -> Array:
+    def pick(key: Any, logits: Array, done: Array) -> tuple[Array, Array]:
         if choose is not None:
-            return choose(key, logits).astype(jnp.int32)
-        return sample(key, logits, temperature=temperature, top_k=top_k, top_p=top_p)
+            token = choose(key, logits).astype(jnp.int32)
+        else:
+            token = sample(key, logits, temperature=temperature, top_k=top_k, top_p=top_p)
+        if stop is not None:
+            token = jnp.where(done, stop, token)
+            done = done | (token == stop)
+        return token, done
 
     def forward(tokens: Array, memory: Any, start: Any, allowed: Array, last: Array) -> Any:
         """The columns from `start` on: logits at `last`, and all keys and values so far."""
         here = lax.dynamic_slice_in_dim(positions, start, tokens.shape[-1], axis=-1)
         shapes = survey(model, tokens, edits)
-        engine = Engine(model, edits, (), None, shapes, offset=start, columns=prompt, memory=memory)
+        engine = Engine(
+            model, edits, (), None if mask is None else real, shapes,
+            offset=start, columns=prompt, memory=memory,
+        )  # fmt: skip
         resid = model.embed(tokens, here, engine.tap_at_ends())
         resid = engine.blocks(resid, shared_context(allowed, model.tables(here)), 0, engine.count)
         return engine.unembed(resid, last).squeeze(-2), engine.memory
 
     # The prompt attends within itself, as in `run`; its keys and values then head the memory.
-    inside = jnp.broadcast_to(real[..., None, :prompt], (*batch, prompt, prompt))
+    inside = jnp.broadcast_to(given[..., None, :], (*batch, prompt, prompt))
     inside = inside & jnp.broadcast_to(jnp.tril(jnp.ones((prompt, prompt), bool)), inside.shape)
     columns = jnp.broadcast_to(jnp.arange(prompt, dtype=jnp.int32), tokens.shape)
-    last = jnp.where(real[..., :prompt], columns, 0).max(-1, keepdims=True)
+    last = jnp.where(given, columns, 0).max(-1, keepdims=True)
     logits, memory = forward(tokens, _empty_memory(model, tokens, edits), 0, inside, last)
-    padding = [(0, 0)] * (memory[0].ndim - 3) + [(0, steps), (0, 0), (0, 0)]
+    padding = [(0, 0)] * (memory[0].ndim - 3) + [(0, steps - 1), (0, 0), (0, 0)]
     memory = jax.tree.map(lambda kept: jnp.pad(kept, padding), memory)
 
     def step(carry: Any, inputs: Any) -> Any:
         logits, memory, done = carry
         column, key = inputs
-        token = pick(key, logits)
-        if stop is not None:
-            token = jnp.where(done, stop, token)
-            done = done | (token == stop)
+        token, done = pick(key, logits, done)
         seen = jnp.arange(total, dtype=jnp.int32) <= column
         allowed = real & jnp.broadcast_to(seen, real.shape)
         first = jnp.zeros((*batch, 1), jnp.int32)
@@ -176,9 +187,11 @@ def _generate(
         return (logits, memory, done), token
 
     columns = jnp.arange(prompt, total, dtype=jnp.int32)
+    keys = jax.random.split(key, steps)
     carry = (logits, memory, jnp.zeros(batch, bool))
-    _, new = lax.scan(step, carry, (columns, jax.random.split(key, steps)))
-    return jnp.concatenate([tokens, jnp.moveaxis(new, 0, -1)], axis=-1)
+    (logits, _, done), new = lax.scan(step, carry, (columns, keys[:-1]))
+    end, _ = pick(keys[-1], logits, done)
+    return jnp.concatenate([tokens, jnp.moveaxis(new, 0, -1), end[..., None]], axis=-1)
 
 
 def _empty_memory(model: Any, tokens: Array, edits: Any) -> tuple[Array, Array]:

@@ -14,6 +14,7 @@ from ._edits import add
 from ._run import run
 from ._sites import is_per_layer
 from ._survey import gather_edits, layer_count, split_edits, survey
+from .metrics import Metric
 
 
 def site_grads(
@@ -33,10 +34,10 @@ def site_grads(
 
     **Arguments:**
 
-    - `metric`: a function of the logits to a number, or to one per example: examples do not
-      interact, so the gradient of the sum is the gradient of each.
-    - `model`, `tokens`, `edits`, `mask`, `logits`: as in `run`; with `logits=-1` the metric sees
-      the last position only, `(*batch, vocab)`.
+    - `metric`: a metric of `ji.metrics`, or a function of the logits to a number, or to one per
+      example: examples do not interact, so the gradient of the sum is the gradient of each.
+    - `model`, `tokens`, `edits`, `mask`, `logits`: as in `run`; with `logits=-1` a function sees
+      the last position only, `(*batch, vocab)`. A metric reads its own positions.
     - `at`: sites as in `capture`: `"z"`, `"resid_pre[3]"`, `"mlp_out[1:3]"`.
 
     **Returns:** the metric's value, the activations and the gradients, both `Acts` under the same
@@ -52,6 +53,9 @@ def site_grads(
     """
     requests = as_requests(at)
     tokens = tokens if isinstance(tokens, jax.Array) else jnp.asarray(tokens)
+    if isinstance(metric, Metric) and logits is True:
+        metric = metric.padded(None if mask is None else jnp.asarray(mask))
+        metric, logits = metric.of, True if metric.pos is None else metric.pos
     base, own, edits = gather_edits(model, edits)
     for request in requests:
         if request.pos is not None or request.reduce is not None:

@@ -35,9 +35,10 @@ def run(
     - `edits`: applied in order; see `ji.replace` and its siblings.
     - `capture`: sites: `"z"` (all layers, stacked on a leading axis), `"z[3]"`, `"z[2:5]"`,
       `"z[-1]"`, or `ji.at(...)` to select and reduce.
-    - `mask`: True at real tokens, for prompts padded left or right; positions count real tokens.
+    - `mask`: True at real tokens, for prompts padded left or right. Integer positions, here and in
+      edits, captures and metrics, then count the real tokens of each prompt.
     - `logits`: False computes none (the run stops after the last layer captured); a position, or
-      several (as in `ji.at`), unembeds only those.
+      several (as in `ji.at`), unembeds only those: -1 is each prompt's last real token.
     - `debug`: also checks token ids and masks that are traced, while running.
 
     **Returns:** logits `(*batch, pos, vocab)`, or None; and the captures, an `Acts`.
@@ -52,16 +53,16 @@ def run(
     Laws: capturing changes nothing; replacing a site by itself changes nothing, exactly.
     """
     model, edits, captures, tokens, mask = _request(model, tokens, edits, capture, mask)
-    logits = _which_logits(logits, tokens.shape[: _batch_rank(tokens) + 1])
+    logits = _which_logits(logits, tokens.shape[: _batch_rank(tokens) + 1], mask)
     return _run(model, tokens, edits, captures, mask, logits, debug)
 
 
-def _which_logits(logits: Any, shape: tuple[int, ...]) -> Any:
+def _which_logits(logits: Any, shape: tuple[int, ...], mask: Any) -> Any:
     """A bool, or checked positions of prompts of this shape `(*batch, pos)`."""
     if isinstance(logits, bool):
         return logits
     logits = logits if isinstance(logits, jax.Array) else jnp.asarray(logits)
-    check_selector("pos", logits, shape[-1], shape[:-1], "logits")
+    check_selector("pos", logits, shape[-1], shape[:-1], "logits", mask)
     return logits
 
 
@@ -83,9 +84,9 @@ def _request(
         check_mask(mask, tokens.shape[: rank + 1])
     shapes = survey(model, tokens, edits)
     count = layer_count(model)
-    edits = resolve_edits(edits, shapes, count)
+    edits = resolve_edits(edits, shapes, count, real=mask)
     captures = as_requests(capture)
-    check_captures(captures, shapes, count)
+    check_captures(captures, shapes, count, real=mask)
     return model, edits, captures, tokens, mask
 
 
@@ -171,10 +172,10 @@ def resume(
     elif concrete(layer) and not 0 <= int(layer) <= count:
         check_index("layer", int(layer), count, "resume")
     shapes = survey(model, resid, edits)
-    edits = resolve_edits(edits, shapes, count, start=int(first), lenient=len(own))
+    edits = resolve_edits(edits, shapes, count, real=mask, start=int(first), lenient=len(own))
     captures = as_requests(capture)
-    check_captures(captures, shapes, count, int(first))
-    logits = _which_logits(logits, resid.shape[:-1])
+    check_captures(captures, shapes, count, int(first), real=mask)
+    logits = _which_logits(logits, resid.shape[:-1], mask)
     return _resume(model, resid, layer, edits, captures, mask, logits)
 
 

@@ -12,6 +12,9 @@ from typing import Any
 import jax.numpy as jnp
 from jax import lax
 
+from ._positions import ordinals
+from ._sites import axes_of
+
 
 class Tap:
     """Applies edits and records captures while one block (or the ends of a model) is traced.
@@ -22,7 +25,7 @@ class Tap:
     - `start` and `columns` say which positions `x` holds and from where negative ones count:
       generation runs one position at a time, and edits mean the same there;
     - `memory` is the keys and values of earlier positions, or None;
-    - `real` is the padding mask `(*batch, pos)`, for reductions over positions.
+    - `real` is the padding mask `(*batch, pos)`, over all columns that generation will fill.
     """
 
     def __init__(
@@ -90,6 +93,32 @@ class Tap:
         """The absolute index of each entry along an axis of a site."""
         offset = self.start if axis in ("pos", "query") else 0
         return jnp.arange(size, dtype=jnp.int32) + jnp.asarray(offset, jnp.int32)
+
+    def numbers(self, axis: str, size: int) -> Any:
+        """The number of each entry's token within its prompt `(*batch, size)`, -1 at padding.
+
+        Without padding `(size,)`, the absolute index.
+        """
+        if self.real is None:
+            return self.indices(axis, size)
+        offset = self.start if axis in ("pos", "query") else 0
+        return lax.dynamic_slice_in_dim(ordinals(self.real), offset, size, self.real.ndim - 1)
+
+    def positions(self, site: str, x: Any) -> Any:
+        """The number of each entry's token `(*batch, pos)`; of queries and keys, where a site has both."""
+        axes = axes_of(site)
+        batch = x.shape[: x.ndim - len(axes)]
+
+        def along(axis: str) -> Any:
+            number = self.numbers(axis, x.shape[axes.index(axis) - len(axes)])
+            return jnp.broadcast_to(number, (*batch, number.shape[-1]))
+
+        return along("pos") if "pos" in axes else (along("query"), along("key"))
+
+    def prompt_lengths(self) -> Any:
+        """How many real tokens each prompt has `(*batch,)`: from where negative positions count."""
+        prompt = self.real if self.columns is None else self.real[..., : self.columns]
+        return prompt.sum(-1, dtype=jnp.int32)
 
 
 class SurveyTap(Tap):

@@ -9,10 +9,14 @@ import numpy as np
 from jaxtyping import Array
 
 from ._check import as_selector, check_index, check_selector, concrete
+from ._positions import counts_tokens, numbered
 from ._sites import axes_of, is_per_layer, parse
 
 Layers = tuple[Any, ...] | None
 """Layers known before the run: ints, or `("slice", start, stop, step)` until the model is known."""
+
+POSITIONS = ("pos", "query", "key")
+"Selectors of positions: with a padding mask, shared ints count real tokens (`_positions`)."
 
 SELECTORS = {"pos": ("pos",), "head": ("head", "kv_head"), "query": ("query",), "key": ("key",)}
 
@@ -63,11 +67,12 @@ class Where(eqx.Module):
         """The same, aimed at traced layers."""
         return Where(layer, self.pos, self.head, self.unit, self.query, self.key)
 
-    def check(self, site: str, shape: tuple[int, ...]) -> None:
-        """Selectors in range, for a site of this shape."""
+    def check(self, site: str, shape: tuple[int, ...], real: Any = None) -> None:
+        """Selectors in range, for a site of this shape and prompts padded so."""
         batch = shape[: len(shape) - len(axes_of(site))]
         for name, value in self.given().items():
-            check_selector(name, value, shape[self.axis(name, site)], batch, site)
+            padding = real if name in POSITIONS else None
+            check_selector(name, value, shape[self.axis(name, site)], batch, site, padding)
 
     def mask(self, tap: Any, site: str, x: Array) -> Array | None:
         """True where the selection holds, of the rank of `x`; None when it holds everywhere."""
@@ -75,9 +80,13 @@ class Where(eqx.Module):
         for name, value in self.given().items():
             axis = self.axis(name, site)
             size = x.shape[axis]
-            counted = tap.columns is not None and name in ("pos", "query", "key")
-            columns: Any = tap.columns if counted else size
-            hit = _hit(jnp.asarray(value), tap.indices(name, size), columns)
+            along = name in POSITIONS
+            if along and counts_tokens(value, tap.real):
+                number = tap.numbers(name, size)
+                hit = numbered(jnp.asarray(value), number, tap.prompt_lengths()).any(-2)
+            else:
+                columns: Any = tap.columns if along and tap.columns is not None else size
+                hit = _hit(jnp.asarray(value), tap.indices(name, size), columns)
             batch = hit.shape[:-1]
             between = x.ndim + axis - len(batch)
             hit = hit.reshape(batch + (1,) * between + (size,) + (1,) * (-axis - 1))

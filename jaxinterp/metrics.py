@@ -15,9 +15,11 @@ another batch of answers compiles nothing again.
 | `recovered` | any of these, rescaled: 0 is the corrupt run, 1 the clean one |
 | `custom` | any function of the logits at some positions |
 
-Where a metric is asked for, a plain function of all logits `(*batch, pos, vocab)` serves too.
+Where a metric is asked for, a plain function of all logits `(*batch, pos, vocab)` serves too. It
+sees the padded array as it is; `custom(fn, pos=-1)` is given each prompt's last token.
 """
 
+import dataclasses
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -26,10 +28,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
-from ._acts import take_positions
-from ._check import as_selector, check_selector, concrete
+from ._check import as_selector, check_mask, check_selector, concrete
+from ._positions import take_positions
 from ._run import run
 
 
@@ -39,6 +41,9 @@ class Metric(eqx.Module):
     `metric(logits)` takes all logits `(*batch, pos, vocab)`, `metric.of(chosen)` those at
     `metric.pos` only: `(*batch, vocab)` for one position, `(*batch, n, vocab)` for several. Both
     return `(*batch,)`, float32 at least. With several positions the mean over them is returned.
+
+    Of padded prompts, `metric(logits, mask=mask)` counts real tokens, as everything that takes a
+    metric and a mask does: `pos=-1` is each prompt's last token.
     """
 
     pos: Any
@@ -47,13 +52,46 @@ class Metric(eqx.Module):
     ids: tuple[int, ...] = eqx.field(static=True, default=())
     "Which of `args` are token ids."
     name: str = eqx.field(static=True, default="metric")
+    real: Any = None
+    "The padding mask of prompts that are read at all positions: the mean is over real tokens."
 
-    def __call__(self, logits: Float[Array, "*batch pos vocab"] | Any) -> Float[Array, "*batch"]:
+    def __call__(
+        self,
+        logits: Float[Array, "*batch pos vocab"] | Any,
+        *,
+        mask: Bool[Array, "*batch pos"] | Any | None = None,
+    ) -> Float[Array, "*batch"]:
         logits = _floats(logits)
+        if mask is not None:
+            mask = mask if isinstance(mask, jax.Array) else jnp.asarray(mask)
+            check_mask(mask, logits.shape[:-1])
+        self.check_positions(logits.shape[:-1], mask)
+        metric = self.padded(mask)
         if self.pos is None:
-            return self.of(logits)
-        check_selector("pos", self.pos, logits.shape[-2], logits.shape[:-2], self.name)
-        return self.of(take_positions(logits, self.pos, logits.ndim - 2))
+            return metric.of(logits)
+        return metric.of(take_positions(logits, self.pos, logits.ndim - 2, mask))
+
+    def check_positions(self, shape: tuple[int, ...], mask: Any) -> None:
+        """Raises where it reads positions that prompts `(*batch, pos)` do not have."""
+        if self.pos is not None:
+            check_selector("pos", self.pos, shape[-1], shape[:-1], self.name, mask)
+
+    def padded(self, mask: Any) -> "Metric":
+        """The same for prompts padded so: what it holds of every position is read at its own."""
+        if mask is None:
+            return self
+        if self.fn is _recovered:
+            return dataclasses.replace(self, args=(self.args[0].padded(mask), *self.args[1:]))
+        if self.fn is _cross_entropy and self.args[1].shape == mask.shape:
+            return dataclasses.replace(self, args=(self.args[0], self.args[1] & mask))
+        if self.pos is None:
+            return dataclasses.replace(self, real=mask) if self.fn in _EACH else self
+        if self.fn is _kl and self.args[0].shape[:-1] == mask.shape:
+            whole = self.args[0]
+            return dataclasses.replace(
+                self, args=(take_positions(whole, self.pos, whole.ndim - 2, mask), self.pos)
+            )
+        return self
 
     def of(self, chosen: Float[Array, "*batch vocab"] | Any) -> Float[Array, "*batch"]:
         """The metric of the logits at its positions."""
@@ -62,6 +100,8 @@ class Metric(eqx.Module):
         batch = chosen.shape[: -1 if self.one else -2]
         self.check(chosen.shape[-1], batch)
         value = self.fn(wide, self.one, *self.args)
+        if self.fn in _EACH and not self.one:
+            value = _mean(value, self.real)
         shape = getattr(value, "shape", None)
         if shape != batch:
             raise ValueError(
@@ -143,8 +183,9 @@ def logit_diff(correct: Any, wrong: Any, *, pos: Any = -1) -> Metric:
     Wang et al. 2022 (https://arxiv.org/abs/2211.00593).
 
     **Arguments:** `correct`, `wrong`: a token id, or one per example `(*batch,)`. With one more
-    axis they are sets, of which the largest logit counts. `pos`: where to read: an int, ints `(n,)`
-    or ints per example `(*batch, n)` (one position each: `end[:, None]`), over which it averages.
+    axis they are sets, of which the largest logit counts. `pos`: where to read: an int or ints
+    `(n,)`, which count real tokens where prompts are padded; or ints per example `(*batch, n)`,
+    columns of the padded array (one each: `end[:, None]`). It averages over several.
 
     ```python
     metric = ji.metrics.logit_diff(tokenizer.token_id(" Mary"), tokenizer.token_id(" John"))
@@ -158,7 +199,7 @@ def logit_diff(correct: Any, wrong: Any, *, pos: Any = -1) -> Metric:
 
 
 def _logit_diff(chosen: Array, one: bool, correct: Any, wrong: Any) -> Array:
-    return _mean(_best(chosen, correct, one) - _best(chosen, wrong, one), one)
+    return _best(chosen, correct, one) - _best(chosen, wrong, one)
 
 
 def prob(token: Any, *, pos: Any = -1) -> Metric:
@@ -172,7 +213,7 @@ def prob(token: Any, *, pos: Any = -1) -> Metric:
 
 
 def _prob(chosen: Array, one: bool, token: Any) -> Array:
-    return _mean(jnp.exp(_best(jax.nn.log_softmax(chosen), token, one)), one)
+    return jnp.exp(_best(jax.nn.log_softmax(chosen), token, one))
 
 
 def log_prob(token: Any, *, pos: Any = -1) -> Metric:
@@ -186,7 +227,7 @@ def log_prob(token: Any, *, pos: Any = -1) -> Metric:
 
 
 def _log_prob(chosen: Array, one: bool, token: Any) -> Array:
-    return _mean(_best(jax.nn.log_softmax(chosen), token, one), one)
+    return _best(jax.nn.log_softmax(chosen), token, one)
 
 
 def prob_diff(correct: Any, wrong: Any, *, pos: Any = -1) -> Metric:
@@ -208,7 +249,7 @@ def prob_diff(correct: Any, wrong: Any, *, pos: Any = -1) -> Metric:
 
 def _prob_diff(chosen: Array, one: bool, correct: Any, wrong: Any) -> Array:
     probs = jax.nn.softmax(chosen)
-    return _mean(_total(probs, correct, one) - _total(probs, wrong, one), one)
+    return _total(probs, correct, one) - _total(probs, wrong, one)
 
 
 def kl(reference_logits: Any, *, pos: Any = -1) -> Metric:
@@ -232,7 +273,7 @@ def _kl(chosen: Array, one: bool, reference: Array, pos: Any) -> Array:
             f"read; got {reference.shape}."
         )
     p = jax.nn.log_softmax(reference.astype(chosen.dtype))
-    return _mean((jnp.exp(p) * (p - jax.nn.log_softmax(chosen))).sum(-1), one)
+    return (jnp.exp(p) * (p - jax.nn.log_softmax(chosen))).sum(-1)
 
 
 def cross_entropy(tokens: Any, *, mask: Any = None) -> Metric:
@@ -272,7 +313,7 @@ def rank(token: Any, *, pos: Any = -1) -> Metric:
 
 def _rank(chosen: Array, one: bool, token: Any) -> Array:
     own = _best(chosen, token, one)[..., None]
-    return _mean((chosen > jnp.broadcast_to(own, chosen.shape)).sum(-1, dtype=chosen.dtype), one)
+    return (chosen > jnp.broadcast_to(own, chosen.shape)).sum(-1, dtype=chosen.dtype)
 
 
 def recovered(metric: Any, clean: Any, corrupt: Any) -> Any:
@@ -347,10 +388,10 @@ class _Plain:
         return self.fn(chosen, *args)
 
 
-def as_metric(metric: Any) -> Metric:
-    """A metric as it is; a function of all logits as one that reads every position."""
+def as_metric(metric: Any, mask: Any = None) -> Metric:
+    """A metric for prompts padded so; a function of all logits as one that reads every position."""
     if isinstance(metric, Metric):
-        return metric
+        return metric.padded(mask)
     if not callable(metric):
         raise ValueError(
             "A metric is a function of logits, made by ji.metrics.logit_diff(correct, wrong) and its "
@@ -365,15 +406,18 @@ def measure(
 ) -> Float[Array, "*batch"]:
     r"""$m(M(t))$: a metric of one run, `(*batch,)`, unembedding only what it reads.
 
-    **Arguments:** `metric`, or a function of all logits; the rest as in `ji.run`.
+    **Arguments:** `metric`, or a function of all logits; the rest as in `ji.run`. With a mask the
+    metric's integer positions count real tokens.
 
     ```python
     ji.metrics.measure(ji.metrics.logit_diff(right, wrong), model, tokens)
     ```
 
-    Law: equal to `metric(ji.run(model, tokens)[0])`.
+    Laws: equal to `metric(ji.run(model, tokens)[0])`; of padded prompts, to each prompt alone.
     """
-    metric = as_metric(metric)
+    if mask is not None:
+        mask = mask if isinstance(mask, jax.Array) else jnp.asarray(mask)
+    metric = as_metric(metric, mask)
     chosen, _ = run(
         model, tokens, edits=edits, mask=mask, logits=True if metric.pos is None else metric.pos
     )
@@ -411,5 +455,12 @@ def _total(probs: Array, members: Any, one: bool) -> Array:
     return jnp.where(members >= 0, found, 0).sum(-1)
 
 
-def _mean(values: Array, one: bool) -> Array:
-    return values if one else values.mean(-1)
+def _mean(values: Array, real: Any) -> Array:
+    """Over positions `(*batch, n)`, those of real tokens."""
+    if real is None:
+        return values.mean(-1)
+    return jnp.where(real, values, 0).sum(-1) / real.sum(-1).astype(values.dtype)
+
+
+_EACH = (_logit_diff, _prob, _log_prob, _prob_diff, _kl, _rank)
+"Metrics of each position, of which the mean is returned."

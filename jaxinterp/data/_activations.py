@@ -38,8 +38,9 @@ def activations(
       `keep` to make one.
     - `reduce`: `"mean"`, `"max"`, `"sum"` or `"last"` over the positions that count: a row per
       sequence. None: a row per position that counts, in the order of `seq * ctx + pos`.
-    - `pos`: instead, given positions: an int, ints `(n,)`, or ints per sequence `(seq, n)`;
-      together with `reduce`, reduced over.
+    - `pos`: instead, given positions: an int or ints `(n,)`, which count the real tokens of each
+      sequence (`real`, or else `mask`); or columns per sequence `(seq, n)`. Together with `reduce`,
+      reduced over.
     - `index`: instead, given tokens `(row,)`, each `seq * ctx + pos`, in any order; only the
       sequences that hold one are run.
     - `next_token`: rows come from the position before each chosen one: what the model knows just

@@ -7,7 +7,7 @@ batch, and a store that was interrupted goes on where it stopped.
 
 import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -141,7 +141,11 @@ def plan(
         raise ValueError("There is no sequence to run: tokens has the shape (0, pos).")
     tokens = tokens.astype(np.int32)
     check_tokens(tokens, base.config)
+    requests = as_requests(site)
     mask, real = _masks(tokens, mask, real, base.config.causal)
+    if real is None and mask is not None and _counts(pos, requests) and _pads_right(mask):
+        # Integer positions count real tokens, also where the model needs not know of padding.
+        real = mask
     if reduce is not None and reduce not in REDUCTIONS:
         raise ValueError(
             f"reduce is one of {', '.join(REDUCTIONS)}, or None for a row per token; got {reduce!r}."
@@ -157,9 +161,8 @@ def plan(
         if not np.issubdtype(pos.dtype, np.integer):
             raise ValueError("pos= is an int, ints (n,) or ints per sequence (seq, n).")
         pos = pos.astype(np.int32)
-        check_selector("pos", pos, tokens.shape[1], tokens.shape[:1], "activations")
+        check_selector("pos", pos, tokens.shape[1], tokens.shape[:1], "activations", real)
         mask = None
-    requests = as_requests(site)
     if not requests:
         raise ValueError("Name at least one site: site='mlp_post', or ['mlp_post', 'resid_post'].")
     own = [r for r in requests if r.pos is not None or r.reduce is not None]
@@ -167,7 +170,7 @@ def plan(
     _check_requests(requests, own, reduce, pos, by_token)
     found = survey(base, jax.ShapeDtypeStruct((1, tokens.shape[1]), np.int32), edits)
     count = layer_count(base)
-    check_captures(requests, found, count)
+    check_captures(requests, found, count, real=real)
     if by_token:
         mask = np.ones(tokens.shape, bool) if mask is None and real is None else mask
         mask = real if mask is None else mask
@@ -203,6 +206,19 @@ def plan(
         model, tokens, real, mask, reduce, pos, by_token, index_out.astype(np.int64),
         sequences, starts, requests, shapes,
     )  # fmt: skip
+
+
+def _counts(pos: Any, requests: Sequence[At]) -> bool:
+    """Whether integer positions are asked for, by the call or by a request of its own."""
+    return any(
+        where is not None and np.asarray(where).dtype != bool and np.ndim(where) <= 1
+        for where in (pos, *(request.pos for request in requests))
+    )
+
+
+def _pads_right(mask: np.ndarray) -> bool:
+    """Whether a mask has the form of padding on the right."""
+    return bool(mask[:, 0].all() and (mask[:, 1:] <= mask[:, :-1]).all())
 
 
 def _masks(tokens: np.ndarray, mask: Any, real: Any, causal: bool) -> tuple[Any, Any]:

@@ -3,12 +3,14 @@ r"""The attention lens: what every head writes, read as tokens, as a whole or so
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
 from .._acts import at
 from .._check import check_index
+from .._positions import take_positions
 from .._run import run
 from .._survey import split_edits
 from ..weights._leaves import check_layout, wide
@@ -52,7 +54,7 @@ def attention_lens(
     **Arguments:**
 
     - `model`; `tokens` `(*batch, pos)` or embeddings.
-    - `pos`: the position that is written to.
+    - `pos`: the position that is written to; with a mask it counts the real tokens of each prompt.
     - `top`: how many tokens to keep at either end.
     - `sources`: reads every source position alone.
     - `mask`, `edits`: as in `ji.run`.
@@ -72,16 +74,25 @@ def attention_lens(
     tokens = as_tokens(tokens)
     count = token_shape(tokens)[-1]
     check_index("pos", pos, count, "attention_lens")
-    as_positions(tokens, pos)
+    as_positions(tokens, pos, mask)
     if not 1 <= top <= model.config.vocab:
         raise ValueError(f"top lies in 1..{model.config.vocab}, the vocabulary; got {top}.")
     asked = ["pattern", "v" if sources else at("z", pos=pos, name="z")]
     if inner.ln_final is not None:
         asked.append(at("ln_final_scale", pos=pos, name="scale"))
     _, acts = run(model, tokens, edits=edits, capture=asked, mask=mask, logits=False)
-    pattern = acts["pattern"][..., pos, :]
+    pattern = _row(acts["pattern"], jnp.asarray(pos), None if mask is None else jnp.asarray(mask))
     scale = acts.get("scale")
     return _read(inner, acts["v" if sources else "z"], pattern, scale, top, sources)
+
+
+def _row(
+    pattern: Float[Array, "layer *batch head query key"], pos: Array, mask: Array | None
+) -> Float[Array, "layer *batch head key"]:
+    """The attention of one query, which counts real tokens where there is a mask."""
+    queries = jnp.moveaxis(pattern, -2, -3)
+    axis = queries.ndim - 4
+    return jax.vmap(lambda layer: take_positions(layer, pos, axis, mask))(queries)
 
 
 @eqx.filter_jit

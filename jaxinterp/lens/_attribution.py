@@ -106,7 +106,8 @@ def direct_attribution(
       `(*batch, d)`, as read behind the last norm.
     - `by`: `"layer"` (embeddings, attention and MLP of each layer), `"head"` (heads, and MLPs) or
       `"neuron"` (attention of each layer, and neurons).
-    - `pos`: as in `ji.at`; an int drops the axis, ints keep so many.
+    - `pos`: as in `ji.at`; an int drops the axis, ints keep so many. With a mask they count the
+      real tokens of each prompt.
     - `mask`, `edits`: as in `ji.run`.
 
     **Returns:** an `Attribution`, its values `(component, *batch)`. Biases are components of their
@@ -126,7 +127,7 @@ def direct_attribution(
     inner = split_edits(model)[0]
     check_layout(inner, "direct_attribution")
     tokens = as_tokens(tokens)
-    as_positions(tokens, pos)
+    as_positions(tokens, pos, mask)
     batch = token_shape(tokens)[:-1]
     vector, offset = _direction(inner, direction, batch)
     if by == "neuron" and inner.blocks.mlp is None:

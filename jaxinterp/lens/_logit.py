@@ -37,7 +37,8 @@ def logit_lens(
       or `"resid_post"` read that stream of every layer. A component (`"attn_out"`, `"mlp_out"`,
       `"head_out"`, `"embed"`, ...) is divided by the scale that the last norm really had and read
       without the biases of norm and unembedding: its own share of the model's logits.
-    - `pos`: read these positions only: an int drops the axis, ints keep so many.
+    - `pos`: read these positions only: an int drops the axis, ints keep so many. With a mask they
+      count the real tokens of each prompt.
     - `mask`, `edits`: as in `ji.run`.
 
     **Returns:** logits `(layer + 1, *batch, pos, vocab)`: row 0 reads the embedding, row
@@ -84,7 +85,7 @@ def capture_component(
     inner = split_edits(model)[0]
     check_layout(inner, "components")
     tokens = as_tokens(tokens)
-    as_positions(tokens, pos)
+    as_positions(tokens, pos, mask)
     asked = [at(site, pos=pos, name="values")]
     if inner.ln_final is not None:
         asked.append(at("ln_final_scale", pos=pos, name="scale"))

@@ -80,7 +80,8 @@ def patchscope(
       ints, or arrays that broadcast against each other, so that `numpy.arange(n)` for both reads
       pairs $\ell^* = \ell$, and `numpy.arange(n)[:, None]` with `numpy.arange(n)` all pairs. Both
       None: all pairs; one None: every layer of it. Values never compile again.
-    - `source_pos`, `target_pos`: an int, or one per example `(*batch,)`.
+    - `source_pos`, `target_pos`: an int, which counts real tokens where there is a mask, or columns
+      per example `(*batch,)`.
     - `mapping`: $f$, a function of states `(*batch, d)`; an `AffineMap` with a layer axis is taken
       at the source layer. None is the identity.
     - `steps`: 0 for the logits of the next token, or how many tokens to write; the state is put in
@@ -209,12 +210,7 @@ def _patchscope(
         patch = replace(site, h[..., None, :], layer=target, pos=where)
         if steps:
             return generate(model, tokens, steps, key=key, edits=[*edits, patch], mask=mask)
-        last: Any = -1
-        if mask is not None:
-            columns = jnp.arange(mask.shape[-1], dtype=jnp.int32)
-            last = jnp.where(mask, jnp.broadcast_to(columns, mask.shape), 0).max(-1, keepdims=True)
-        logits, _ = run(model, tokens, edits=[*edits, patch], mask=mask, logits=last)
-        return logits if mask is None else logits[..., 0, :]
+        return run(model, tokens, edits=[*edits, patch], mask=mask, logits=-1)[0]
 
     if at_once == len(sources):
         return jax.vmap(one)((sources, targets))

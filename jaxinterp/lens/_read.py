@@ -76,7 +76,7 @@ class Streams(eqx.Module):
     """The rows of a run that a lens translates, the model's own logits, and who unembeds.
 
     With `pos`, rows hold only those positions, unless an edit acts behind the last block: then
-    they are whole, and `chosen` says what to unembed.
+    they are whole, `chosen` says what to unembed, and `mask` which tokens are real.
     """
 
     embedded: Float[Array, "*batch pos d"] | None
@@ -84,6 +84,7 @@ class Streams(eqx.Module):
     logits: Float[Array, "*batch chosen vocab"]
     reader: Any
     chosen: Any
+    mask: Any
     picked: tuple[int, ...] = eqx.field(static=True)
     "Which rows: 0 the embedding, the others of `after`, counted from 1."
     single: bool = eqx.field(static=True)
@@ -113,7 +114,8 @@ def capture(
     """Runs the model once: the rows of `lens` (or of one site, which has one per layer)."""
     reader = reader_of(model, edits)
     tokens = as_tokens(tokens)
-    pos, single = as_positions(tokens, pos)
+    mask = None if mask is None else jnp.asarray(mask)
+    pos, single = as_positions(tokens, pos, mask)
     whole = pos is None or isinstance(reader, Intervened)
     keep = None if whole else pos
     count = layer_count(model)
@@ -123,14 +125,14 @@ def capture(
     logits, acts = run(
         model, tokens, edits=edits, capture=asked, mask=mask, logits=True if pos is None else pos
     )
-    chosen = pos if whole else None
+    chosen, real = (pos, mask) if whole else (None, None)
     if site is None:
         rows = lens.rows(count)
         embedded = acts["resid_pre[0]"] if 0 in rows else None
-        return Streams(embedded, acts["resid_post"], logits, reader, chosen, rows, single)
+        return Streams(embedded, acts["resid_post"], logits, reader, chosen, real, rows, single)
     # The output of the last block is read by the model itself.
     rows = tuple(range(1, count + (site != "resid_post")))
-    return Streams(None, acts[site], logits, reader, chosen, rows, single)
+    return Streams(None, acts[site], logits, reader, chosen, real, rows, single)
 
 
 def reader_of(model: Any, edits: Any) -> Any:
@@ -144,13 +146,13 @@ def as_tokens(tokens: Any) -> Array:
     return tokens if isinstance(tokens, jax.Array) else jnp.asarray(tokens)
 
 
-def as_positions(tokens: Array, pos: Any) -> tuple[Any, bool]:
+def as_positions(tokens: Array, pos: Any, mask: Any = None) -> tuple[Any, bool]:
     """Positions with an axis of their own, and whether they were one int."""
     if pos is None:
         return None, False
     pos = as_selector(pos)
     shape = token_shape(tokens)
-    check_selector("pos", pos, shape[-1], shape[:-1], "a lens")
+    check_selector("pos", pos, shape[-1], shape[:-1], "a lens", mask)
     return (pos[None], True) if pos.ndim == 0 else (pos, False)
 
 
@@ -160,10 +162,12 @@ def token_shape(tokens: Array) -> tuple[int, ...]:
     return tokens.shape[:-1] if soft else tokens.shape
 
 
-def unembed(reader: Any, x: Float[Array, "*batch pos d"], chosen: Any = None) -> Array:
+def unembed(
+    reader: Any, x: Float[Array, "*batch pos d"], chosen: Any = None, mask: Any = None
+) -> Array:
     """The last norm and the unembedding, through the model's own sites."""
     layer = layer_count(reader)
-    return resume(reader, x, layer, logits=True if chosen is None else chosen)[0]
+    return resume(reader, x, layer, mask=mask, logits=True if chosen is None else chosen)[0]
 
 
 def over_rows(
@@ -175,7 +179,7 @@ def over_rows(
         parameters, x = xs
         # Behind a barrier the norm rounds the same, whatever the translator was fused with.
         x = lax.optimization_barrier(lens.translate(parameters, x))
-        return None, read(unembed(streams.reader, x, streams.chosen))
+        return None, read(unembed(streams.reader, x, streams.chosen, streams.mask))
 
     _, out = lax.scan(step, None, (lens.parameters(), streams.rows))
     if final:

@@ -9,8 +9,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from .._acts import take_positions
 from .._check import as_selector, concrete
+from .._positions import take_positions
 from ._read import (
     Lens,
     LogitLens,
@@ -76,7 +76,7 @@ def summary(
     - `model`; `tokens` `(*batch, pos)` or embeddings `(*batch, pos, d)`.
     - `lens`: None for the logit lens, or a `TunedLens` or `JacobianLens`.
     - `targets`: a token, or tokens that broadcast to `(*batch, pos)`. By default the next token,
-      where `tokens` are ids (the last position has none).
+      where `tokens` are ids (the last position, and that before padding, has none).
     - `top`: how many of the likeliest tokens to keep.
     - `pos`, `mask`, `edits`: as in `logit_lens`. A padding mask removes nothing here: give it to
       `Summary.mean` too.
@@ -97,9 +97,10 @@ def summary(
         raise ValueError(f"top lies in 1..{vocab}, the size of the vocabulary; got {top}.")
     targets = _checked(tokens, targets, vocab)
     streams = capture(model, tokens, lens, mask=mask, edits=edits, pos=pos)
-    where = None if pos is None else as_positions(tokens, pos)[0]
+    mask = None if mask is None else jnp.asarray(mask)
+    where = None if pos is None else as_positions(tokens, pos, mask)[0]
     rows = (*streams.picked, model.config.layers)
-    return _summary(lens, streams, tokens, targets, where, top, rows)
+    return _summary(lens, streams, tokens, targets, where, mask, top, rows)
 
 
 def _checked(tokens: Array, targets: Any, vocab: int) -> Any:
@@ -123,15 +124,16 @@ def _checked(tokens: Array, targets: Any, vocab: int) -> Any:
     return targets
 
 
-def _targets(tokens: Array, targets: Any, where: Any) -> Array | None:
-    """Token ids `(*batch, pos)` at the positions asked for, -1 for none."""
+def _targets(tokens: Array, targets: Any, where: Any, mask: Array | None) -> Array | None:
+    """Token ids `(*batch, pos)` at the positions asked for, -1 for none: padding is no target."""
     if targets is None:
         if jnp.issubdtype(tokens.dtype, jnp.floating):
             return None
         none = jnp.full((*tokens.shape[:-1], 1), -1, tokens.dtype)
-        targets = jnp.concatenate([tokens[..., 1:], none], axis=-1)
+        known = tokens if mask is None else jnp.where(mask, tokens, -1)
+        targets = jnp.concatenate([known[..., 1:], none], axis=-1)
     targets = jnp.broadcast_to(jnp.asarray(targets), token_shape(tokens)).astype(jnp.int32)
-    return targets if where is None else take_positions(targets, where, targets.ndim - 1)
+    return targets if where is None else take_positions(targets, where, targets.ndim - 1, mask)
 
 
 @eqx.filter_jit
@@ -141,10 +143,11 @@ def _summary(
     tokens: Array,
     targets: Any,
     where: Any,
+    mask: Array | None,
     count: int,
     rows: tuple[int, ...],
 ) -> Summary:
-    targets = _targets(tokens, targets, where)
+    targets = _targets(tokens, targets, where, mask)
     own = log_softmax(streams.logits)
 
     def read(logits: Array) -> dict[str, Array]:

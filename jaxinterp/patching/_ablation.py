@@ -52,7 +52,7 @@ def ablate(
         values = values if isinstance(values, jax.Array) else jnp.asarray(values, jnp.float32)
         values = _aligned(values, site, pair.batch)
     return swept(
-        model, pair, as_metric(metric), values, site=site, over=over, per_example=per_example,
+        model, pair, as_metric(metric, pair.mask), values, site=site, over=over, per_example=per_example,
         window=window, max_bytes=max_bytes, progress=progress,
     )  # fmt: skip
 

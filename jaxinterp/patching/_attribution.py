@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from .._check import check_selector, concrete
+from .._check import concrete
 from .._sites import is_per_layer
 from .._survey import layer_count, split_edits, survey
 from ..metrics import Metric, as_metric
@@ -177,17 +177,16 @@ def _attribute(
 ) -> tuple[Array, list[Array], Any]:  # fmt: skip
     """The metric of the unpatched run (batch,), effects (group, job, batch), and how to end."""
     pair = make_pair(model, clean, corrupt, mask, direction)
-    metric = as_metric(metric)
+    metric = as_metric(metric, pair.mask)
     metric.check(model.config.vocab, pair.batch)
-    if metric.pos is not None:
-        check_selector("pos", metric.pos, pair.pos, pair.batch, metric.name)
+    metric.check_positions((*pair.batch, pair.pos), pair.mask)
     inner, own = split_edits(model)
     batch, count = pair.batch, layer_count(inner)
     shapes = survey(inner, pair.target, own)
     names = (site,) if isinstance(site, str) else tuple(site)
     if not names:
         raise ValueError("site names a site, or several: site=('z', 'q', 'k', 'v'); got none.")
-    grids = [make_grid(name, over, shapes, count, batch, window) for name in names]
+    grids = [make_grid(name, over, shapes, count, batch, window, pair.mask) for name in names]
     _check_options(options, grids, own)
     if len({grid.sizes for grid in grids}) > 1:
         sizes = ", ".join(f"{grid.site} {grid.sizes}" for grid in grids)

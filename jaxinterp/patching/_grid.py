@@ -4,10 +4,13 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from .._check import check_selector, concrete
+from .._positions import columns, counts_tokens
 from .._sites import axes_of, is_per_layer, parse, unknown
+from .._where import POSITIONS
 
 AXES = ("layer", "pos", "head", "query", "key", "unit")
 """The axes that a sweep may go over; `head` is `kv_head` where a site has that."""
@@ -72,6 +75,7 @@ def make_grid(
     layers: int,
     batch: tuple[int, ...],
     window: int = 1,
+    mask: Any = None,
 ) -> Grid:
     """The grid of `over` for a site, checked; `shapes` are those of the sites of one run."""
     base, written = parse(site)
@@ -96,7 +100,7 @@ def make_grid(
     index, sizes = {}, []
     inner = [name for name in wanted if name != "layer"]
     for name in inner:
-        index[name] = _entries(name, wanted[name], shape[axes[name]], batch, base)
+        index[name] = _entries(name, wanted[name], shape[axes[name]], batch, base, mask)
     flat = _product([index[name] for name in inner])
     groups = _groups(wanted.get("layer"), layers, window, base, "layer" in wanted)
     for name in wanted:
@@ -113,8 +117,13 @@ def _names(over: Sequence[str]) -> tuple[str, ...]:
     return names
 
 
-def _entries(name: str, given: Any, size: int, batch: tuple[int, ...], site: str) -> np.ndarray:
-    """The entries of one axis, counted from 0: `(n,)`, or positions per example `(batch, n)`."""
+def _entries(
+    name: str, given: Any, size: int, batch: tuple[int, ...], site: str, mask: Any = None
+) -> np.ndarray:
+    """The entries of one axis, counted from 0: `(n,)`, or positions per example `(batch, n)`.
+
+    Chosen positions of padded prompts count real tokens, and become columns per example.
+    """
     if given is None:
         return np.arange(size, dtype=np.int32)
     if not concrete(given):
@@ -131,7 +140,16 @@ def _entries(name: str, given: Any, size: int, batch: tuple[int, ...], site: str
             f", or one row per example {(*batch, 'n')}" if name in ("pos", "query", "key") else ""
         )
         raise ValueError(f"Entries of {name!r} are ints (n,){more}; got the shape {entries.shape}.")
-    check_selector(name, entries, size, batch, site)
+    padding = mask if name in POSITIONS else None
+    check_selector(name, entries, size, batch, site, padding)
+    if counts_tokens(entries, padding):
+        if not concrete(padding):
+            raise ValueError(
+                f"Entries of {name!r} count real tokens where prompts are padded, and decide what "
+                "runs: the mask is known before, no traced array. Sweep over all positions, or "
+                "give columns per example."
+            )
+        entries = np.asarray(columns(entries, size, jnp.asarray(padding)))
     entries = np.where(entries < 0, entries + size, entries).astype(np.int32)
     return entries.reshape(-1, entries.shape[-1]) if entries.ndim > 1 else entries
 

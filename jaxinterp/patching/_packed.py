@@ -8,7 +8,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
-from .._check import check_selector, concrete
+from .._check import concrete
+from .._positions import columns
 from .._run import run
 from .._survey import layer_count, survey
 from .._tap import Tap
@@ -30,8 +31,8 @@ def packed(
     progress: bool,
 ) -> Array:
     """All cells as packed suffixes: (group, job, batch)."""
-    columns = _columns(metric, pair)
-    layout = plan(model, grid, pair, *_suffixes(model, pair, grid, columns, values), columns.shape[-1], max_bytes)  # fmt: skip
+    read = _columns(metric, pair)
+    layout = plan(model, grid, pair, *_suffixes(model, pair, grid, read, values), read.shape[-1], max_bytes)  # fmt: skip
     order = np.argsort(grid.groups[:, 0], kind="stable")
     base, donors = _prepare(
         model, pair.flat(pair.target), pair.flat(pair.source), pair.flat_mask, values, grid.site
@@ -40,7 +41,7 @@ def packed(
         _piece(
             model, base, donors, _rows(layout, piece), _places(piece),
             {name: jnp.asarray(entry) for name, entry in piece.index.items()},
-            jnp.asarray(grid.groups[order]), jnp.asarray(columns), pair.flat_mask, metric,
+            jnp.asarray(grid.groups[order]), jnp.asarray(read), pair.flat_mask, metric,
             grid.site, pair.batch, layout.unembed,
         )
         for piece in layout.pieces(progress)
@@ -55,11 +56,11 @@ def _columns(metric: Metric, pair: Pair) -> Any:
     batch, pos = int(np.prod(pair.batch)), pair.pos
     if metric.pos is None:
         return np.broadcast_to(np.arange(pos, dtype=np.int32), (batch, pos))
-    check_selector("pos", metric.pos, pos, pair.batch, metric.name)
-    xp: Any = np if concrete(metric.pos) else jnp
-    at = xp.asarray(metric.pos, np.int32)
-    at = xp.where(at < 0, at + pos, at)
-    return xp.broadcast_to(at.reshape(-1, at.shape[-1] if at.ndim else 1), (batch, at.shape[-1] if at.ndim else 1))  # fmt: skip
+    at = columns(metric.pos, pos, pair.mask)
+    at = np.asarray(at) if concrete(at) else at
+    n = at.shape[-1] if at.ndim else 1
+    at = at.reshape(-1, n).astype(np.int32)
+    return (np if concrete(at) else jnp).broadcast_to(at, (batch, n))
 
 
 def _suffixes(

@@ -17,7 +17,7 @@ from jax import lax
 from jaxtyping import Array
 
 from .._acts import as_requests
-from .._check import Shapes, check_selector
+from .._check import Shapes
 from .._edit import Edit, resolve_edits
 from .._engine import Engine, Stretch
 from .._run import resume, run
@@ -78,10 +78,9 @@ def direct_paths(
     Law: each edge is the metric of one run with `ji.add("k_in", o' - o, layer=..., head=...)`.
     """
     pair = make_pair(model, clean, corrupt, mask, direction)
-    metric = as_metric(metric)
+    metric = as_metric(metric, pair.mask)
     metric.check(model.config.vocab, pair.batch)
-    if metric.pos is not None:
-        check_selector("pos", metric.pos, pair.pos, pair.batch, metric.name)
+    metric.check_positions((*pair.batch, pair.pos), pair.mask)
     inner, own = split_edits(model)
     shapes = survey(inner, pair.target, own)
     nodes = wiring(shapes, layer_count(inner), senders, receivers)
@@ -193,7 +192,9 @@ def _program(
     outside = None
     if "logits" in nodes.receivers:
         outside = lax.map(
-            lambda delta: _unembedded(model, metric, here[last], delta), deltas, batch_size=at_once
+            lambda delta: _unembedded(model, metric, here[last], delta, mask),
+            deltas,
+            batch_size=at_once,
         )
     if chunks is None:
         return baseline, None, outside
@@ -243,10 +244,10 @@ def _by_sender(kind: str, delta: Array) -> Array:
     return by_head.reshape(-1, *by_head.shape[2:])
 
 
-def _unembedded(model: Any, metric: Metric, final: Array, delta: Array) -> Array:
+def _unembedded(model: Any, metric: Metric, final: Array, delta: Array, mask: Any) -> Array:
     """The metric where the last residual stream, and nothing before it, changes."""
     count = layer_count(split_edits(model)[0])
-    logits, _ = resume(model, final + delta, count, logits=positions(metric))
+    logits, _ = resume(model, final + delta, count, mask=mask, logits=positions(metric))
     return metric.of(logits).ravel()
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
-from .._check import Shapes, check_index, check_selector
+from .._check import Shapes, check_index
 from .._edit import Edit
 from .._run import run
 from .._sites import is_per_layer
@@ -115,10 +115,9 @@ def paths_into(
 
 def _checked(model: Any, clean: Any, corrupt: Any, metric: Any, direction: str, mask: Any) -> tuple[Pair, Metric, Shapes, int]:  # fmt: skip
     pair = make_pair(model, clean, corrupt, mask, direction)
-    metric = as_metric(metric)
+    metric = as_metric(metric, pair.mask)
     metric.check(model.config.vocab, pair.batch)
-    if metric.pos is not None:
-        check_selector("pos", metric.pos, pair.pos, pair.batch, metric.name)
+    metric.check_positions((*pair.batch, pair.pos), pair.mask)
     inner, own = split_edits(model)
     return pair, metric, survey(inner, pair.target, own), layer_count(inner)
 

@@ -43,11 +43,12 @@ def sweep(
     - `site`: what is patched; several sites of equal axes give a leading axis `site`.
     - `over`: the axes of the result, of `layer pos head query key unit`. What is left out is patched
       whole: `("layer", "head")` patches a head at all positions, `("pos",)` all layers together. As a
-      mapping it chooses entries: `{"layer": None, "pos": [-1]}`; positions may differ per example,
-      `(*batch, n)`.
+      mapping it chooses entries: `{"layer": None, "pos": [-1]}`. Chosen positions count real tokens
+      where there is a mask; ints per example `(*batch, n)` are columns of the padded array.
     - `direction`: `"denoise"` runs the corrupt prompt and restores clean activations; `"noise"` runs
       the clean one and puts in corrupt activations.
-    - `mask`: True at real tokens, for padded prompts.
+    - `mask`: True at real tokens, for padded prompts. An axis `pos` that is swept whole is that of
+      the padded array, as in a capture: patching padding changes nothing.
     - `per_example`: keep the examples, as last axes; by default their mean.
     - `window`: so many adjacent layers are patched together, centred on the cell's layer.
     - `max_bytes`: memory that a chunk may take; "auto" is a part of the device's.
@@ -71,7 +72,7 @@ def sweep(
                         per_example=per_example, window=window, max_bytes=max_bytes, progress=progress)  # fmt: skip
     pair = make_pair(model, clean, corrupt, mask, direction)
     return swept(
-        model, pair, as_metric(metric), None, site=site, over=over, per_example=per_example,
+        model, pair, as_metric(metric, pair.mask), None, site=site, over=over, per_example=per_example,
         window=window, max_bytes=max_bytes, progress=progress,
     )  # fmt: skip
 
@@ -105,7 +106,8 @@ def swept(
     """A sweep of `pair.target` with what `pair.source` has at the site, or with `values` of its shape."""
     inner, own = split_edits(model)
     shapes = survey(inner, pair.target, own)
-    grid = make_grid(site, over, shapes, layer_count(inner), pair.batch, window)
+    grid = make_grid(site, over, shapes, layer_count(inner), pair.batch, window, pair.mask)
+    metric.check_positions((*pair.batch, pair.pos), pair.mask)
     metric.check(model.config.vocab, pair.batch)
     if own or not is_per_layer(grid.site) or "." in grid.site:
         result = plain(model, pair, metric, values, grid)
