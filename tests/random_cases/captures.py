@@ -101,7 +101,9 @@ def draw_capture(draw: Draw, on: Setting, site: str, number: int, first: int) ->
         elif form == "columns":
             pos = on.prompts.columns(draw, draw.count(1, 3))
         elif form == "reduce mask":
-            pos = draw.bools(*draw.one_of((), batch), WIDTH)
+            # Columns of real tokens: a mask that marks padding asks for what no prompt has.
+            pos = draw.bools(*draw.one_of(() if on.prompts.mask is None else batch, batch), WIDTH)
+            pos = pos & on.prompts.real if on.prompts.mask is not None else pos
             pos[..., WIDTH // 2] = True  # a real token of every prompt
         if form.startswith("reduce"):
             reduce = draw.one_of("mean", "max", "sum", "last")
