@@ -44,12 +44,12 @@ def check_tokens(tokens: Any, config: Any, extra: int = 0) -> None:
             "For an empty text start with the BOS token: tokenizer('', bos=True)."
         )
     if pos + extra > config.ctx:
-        more = f" and {extra} more to generate" if extra else ""
+        more = f" and {extra} more to read" if extra else ""
         raise ValueError(
             f"This model reads at most {config.ctx} positions (config.ctx); the prompt has "
             f"{pos}{more}. Cut it: tokens[..., -{config.ctx - extra}:]."
             if extra < config.ctx
-            else f"This model reads at most {config.ctx} positions; {extra} cannot be generated."
+            else f"This model reads at most {config.ctx} positions; {extra + 1} more cannot be generated."
         )
     if not soft and concrete(tokens) and tokens.size:
         low, high = int(np.min(np.asarray(tokens))), int(np.max(np.asarray(tokens)))

@@ -134,20 +134,18 @@ def _entries(
     entries = np.atleast_1d(np.asarray(given))
     if not np.issubdtype(entries.dtype, np.integer) or entries.size == 0:
         raise ValueError(f"Entries of {name!r} are ints, at least one; got {given!r}.")
-    per_example = name in ("pos", "query", "key") and entries.ndim == len(batch) + 1 and batch
+    per_example = name in POSITIONS and entries.ndim == len(batch) + 1 and batch
     if entries.ndim > 1 and not (per_example and entries.shape[:-1] == batch):
-        more = (
-            f", or one row per example {(*batch, 'n')}" if name in ("pos", "query", "key") else ""
-        )
+        more = f", or one row per example {(*batch, 'n')}" if name in POSITIONS else ""
         raise ValueError(f"Entries of {name!r} are ints (n,){more}; got the shape {entries.shape}.")
     padding = mask if name in POSITIONS else None
     check_selector(name, entries, size, batch, site, padding)
     if counts_tokens(entries, padding):
         if not concrete(padding):
             raise ValueError(
-                f"Entries of {name!r} count real tokens where prompts are padded, and decide what "
-                "runs: the mask is known before, no traced array. Sweep over all positions, or "
-                "give columns per example."
+                f"Chosen entries of {name!r} count real tokens where prompts are padded, so the mask "
+                "is known before, no traced array. Sweep over all positions, or give columns per "
+                "example."
             )
         entries = np.asarray(columns(entries, size, jnp.asarray(padding)))
     entries = np.where(entries < 0, entries + size, entries).astype(np.int32)

@@ -43,12 +43,12 @@ def sweep(
     - `site`: what is patched; several sites of equal axes give a leading axis `site`.
     - `over`: the axes of the result, of `layer pos head query key unit`. What is left out is patched
       whole: `("layer", "head")` patches a head at all positions, `("pos",)` all layers together. As a
-      mapping it chooses entries: `{"layer": None, "pos": [-1]}`. Chosen positions count real tokens
-      where there is a mask; ints per example `(*batch, n)` are columns of the padded array.
+      mapping it chooses entries: `{"layer": None, "pos": [-1]}`. Where there is a mask, chosen
+      positions count real tokens; ints per example `(*batch, n)` are columns of the padded array.
     - `direction`: `"denoise"` runs the corrupt prompt and restores clean activations; `"noise"` runs
       the clean one and puts in corrupt activations.
-    - `mask`: True at real tokens, for padded prompts. An axis `pos` that is swept whole is that of
-      the padded array, as in a capture: patching padding changes nothing.
+    - `mask`: True at real tokens, for padded prompts. An axis of positions that is swept whole has
+      the columns of the padded array, as in a capture; patching padding changes nothing.
     - `per_example`: keep the examples, as last axes; by default their mean.
     - `window`: so many adjacent layers are patched together, centred on the cell's layer.
     - `max_bytes`: memory that a chunk may take; "auto" is a part of the device's.
@@ -65,7 +65,8 @@ def sweep(
     heat = ji.patching.sweep(model, clean, corrupt, metric, site="resid_pre", over=("layer", "pos"))
     ```
 
-    Law: each cell is the metric of one run with one `ji.replace`.
+    Laws: each cell is the metric of one run with one `ji.replace`; a padded prompt's cells are those
+    of the prompt alone.
     """
     if not isinstance(site, str):
         return _several(model, clean, corrupt, metric, site, over=over, direction=direction, mask=mask,

@@ -101,8 +101,8 @@ CASES: dict[str, tuple[Any, type[Exception], str]] = {
         lambda m: ji.site_grads(jnp.sum, m, T, at=[ji.at("z", pos=1)]), ValueError, "whole site"),
     "metric of ints": (
         lambda m: ji.site_grads(lambda x: x.argmax(-1), m, T, at=["z"]), ValueError, "returns floats"),
-    "generation beyond the context": (lambda m: ji.generate(m, T, 14), ValueError,
-                                      "14 more to generate"),
+    "generation beyond the context": (lambda m: ji.generate(m, T, 15), ValueError,
+                                      "14 more to read"),
     "negative steps": (lambda m: ji.generate(m, T, -1), ValueError, "0 or more"),
     "sampling without a key": (lambda m: ji.generate(m, T, 1, top_k=3), ValueError, "needs a key"),
     "temperature": (lambda m: ji.generate(m, T, 1, key=jax.random.key(0), temperature=0.0),

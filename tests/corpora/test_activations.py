@@ -153,3 +153,21 @@ def test_activations_that_are_not_finite(model: Any, tokens: Any) -> None:
     bad[4, 2] = 3
     with pytest.raises(ValueError, match="'mlp_post' are NaN or infinite"):
         data.activations(broken, bad, "mlp_post", reduce="last", batch=7)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_positions_count_the_real_tokens_of_each_sequence(model: Any, side: str) -> None:
+    prompts = [[3, 4, 5], [1, 2, 30, 4, 5]]
+    short = [9, 9, 3, 4, 5] if side == "left" else [3, 4, 5, 9, 9]
+    padded = np.asarray([short, prompts[1]], np.int32)
+    mask = np.ones((2, 5), bool)
+    mask[0, slice(0, 2) if side == "left" else slice(3, 5)] = False
+    last = data.activations(model, padded, "resid_post", mask=mask, pos=-1)
+    both = data.activations(model, padded, ji.at("resid_post", pos=[0, -1]), mask=mask)
+    for row, prompt in enumerate(prompts):
+        _, acts = ji.run(model, np.asarray(prompt), capture="resid_post", logits=False)
+        alone = np.asarray(acts["resid_post"])
+        np.testing.assert_allclose(last[:, row], alone[:, -1], atol=1e-5)
+        np.testing.assert_allclose(both[:, row], alone[:, [0, -1]], atol=1e-5)
+    with pytest.raises(IndexError, match="the shortest has 3"):
+        data.activations(model, padded, "resid_post", mask=mask, pos=3)

@@ -30,6 +30,10 @@ def loop(model: Any, clean: Any, corrupt: Any, metric: Any, site: str, over: Any
 
     @jax.jit
     def cell(model: Any, where: dict[str, Any]) -> Any:
+        if (
+            mask is not None and "pos" in where
+        ):  # an int would count real tokens, a mask is of columns
+            where = {**where, "pos": jnp.arange(clean.shape[-1]) == where["pos"]}
         value = full[where["layer"]] if "layer" in where else full
         edit = ji.replace(site, value, **where)
         return ji.metrics.measure(metric, model, corrupt, mask=mask, edits=[edit])
@@ -115,6 +119,31 @@ def test_padded_prompts_with_positions_per_example(side: str) -> None:
     for example, row in enumerate(places):
         for j, pos in enumerate(row):
             np.testing.assert_allclose(found[j, :, example], whole[[2, 0], pos, example], atol=1e-5)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_chosen_positions_of_padded_prompts_count_their_tokens(side: str) -> None:
+    model = model_of("gpt2")
+    keep = np.ones((3, 6), bool)
+    keep[1, (slice(0, 2) if side == "left" else slice(4, 6))] = False
+    metric = ji.metrics.logit_diff(3, 5)
+    options: Any = {"over": {"pos": [0, -1], "layer": [2, 0]}, "per_example": True}
+    found = sweep(model, CLEAN, CORRUPT, metric, mask=jnp.asarray(keep), **options)
+    edited = ji.intervene(model, [ji.scale("mlp_out", 0.5, layer=0, pos=-1)])
+    whole = sweep(edited, CLEAN, CORRUPT, metric, mask=jnp.asarray(keep), **options)
+    estimate = ji.patching.attribution(model, CLEAN, CORRUPT, metric, mask=keep, **options)
+    for row in range(1, 3):
+        pair = CLEAN[row, keep[row]], CORRUPT[row, keep[row]]
+        np.testing.assert_allclose(
+            found[..., row], sweep(model, *pair, metric, **options), atol=1e-5
+        )
+        np.testing.assert_allclose(
+            whole[..., row], sweep(edited, *pair, metric, **options), atol=1e-5
+        )
+        alone = ji.patching.attribution(model, *pair, metric, **options)
+        np.testing.assert_allclose(estimate[..., row], alone, atol=1e-5)
+    with pytest.raises(IndexError, match="the shortest has 4"):
+        sweep(model, CLEAN, CORRUPT, metric, over={"pos": [4]}, mask=keep)
 
 
 def test_the_clean_run_comes_back() -> None:
