@@ -43,6 +43,24 @@ def mirrored(x: Any) -> Any:
     return x - jnp.flip(x, -1) / 2
 
 
+def placed(x: Any, positions: Any, p: Any) -> Any:
+    """A function of where each entry stands: of its position, or of its query and key."""
+    if isinstance(positions, tuple):
+        query, key = positions
+        number = query[..., None, :, None] - 2 * key[..., None, None, :]
+    else:
+        number = positions.reshape(positions.shape + (1,) * (x.ndim - positions.ndim))
+    return x * (1 + p * jnp.broadcast_to(number, x.shape).astype(x.dtype))
+
+
+def _placed(x: np.ndarray, p: Any, square: bool) -> np.ndarray:
+    if square:
+        number = np.arange(x.shape[-2])[:, None] - 2 * np.arange(x.shape[-1])
+    else:
+        number = np.arange(len(x)).reshape(-1, *(1,) * (x.ndim - 1))
+    return x * (1 + p * number)
+
+
 MAPS = {
     bent: lambda x, p: np.sin(x) * p,
     longer: lambda x, p: np.sqrt(x * x + p * p),
@@ -97,13 +115,14 @@ class Change:
             return np.zeros_like(x), True
         if self.kind == "map":
             fn, *args = self.value
+            if fn is placed:
+                return _placed(x, *args, square=axes[-1] == "key"), True
             return MAPS[fn](x, *args), True
         if self.kind == "project_out":
-            v = self.value / np.linalg.norm(self.value)
-            return x - (x @ v)[..., None] * v, True
+            return self._projected(x, layer, prompt, axes)
         if self.kind == "splice":
             return self._spliced(x, layer, hook), True
-        value, within = self._own(x, layer, prompt, axes)
+        value, within = self._own(self.value, x.shape, layer, prompt, axes)
         return {"replace": value, "add": x + value, "scale": x * value}[self.kind], within
 
     def _spliced(self, x: np.ndarray, layer: int | None, hook: Any) -> np.ndarray:
@@ -114,12 +133,27 @@ class Change:
         missed = hook(f"{name}.error", layer, x - plain)
         return recon + missed if self.call.options["error"] else recon
 
-    def _own(
+    def _projected(
         self, x: np.ndarray, layer: int | None, prompt: Prompt, axes: tuple[str, ...]
     ) -> tuple[np.ndarray, Any]:
-        """The value's share of one prompt, and where it has one: values end with the prompt."""
-        value = np.asarray(self.value)
-        sizes = [WIDTH if a in POSITIONS else n for a, n in zip(axes, x.shape, strict=True)]
+        some = np.atleast_2d(self.value)
+        shape, names = (*x.shape[:-1], *some.shape[-2:]), (*axes[:-1], "direction", axes[-1])
+        some, within = self._own(some, shape, layer, prompt, names)
+        basis = np.linalg.qr(np.swapaxes(some, -1, -2))[0]
+        shadow = np.einsum("...dn,...en,...e->...d", basis, basis, x)
+        return x - shadow, within[..., 0, :]
+
+    def _own(
+        self,
+        value: Any,
+        shape: tuple[int, ...],
+        layer: int | None,
+        prompt: Prompt,
+        axes: tuple[str, ...],
+    ) -> tuple[np.ndarray, Any]:
+        """A value's share of one prompt, and where it has one: values end with the prompt."""
+        value = np.asarray(value)
+        sizes = [WIDTH if a in POSITIONS else n for a, n in zip(axes, shape, strict=True)]
         full = (*self.batch, *sizes)
         own = ((1,) * len(full) + value.shape)[-len(axes) :]
         tied = [a in POSITIONS and n > 1 for a, n in zip(axes, own, strict=True)]
@@ -128,7 +162,7 @@ class Change:
         value = prompt.rows_of(np.broadcast_to(value, full), axes)
         line = tuple(slice(None) if t or a not in POSITIONS else slice(1) for t, a in zip(tied, axes, strict=True))  # fmt: skip
         here = tuple(slice(v if t else None) for v, t in zip(value.shape, tied, strict=True))
-        new, within = np.zeros(x.shape), np.zeros(x.shape, bool)
+        new, within = np.zeros(shape), np.zeros(shape, bool)
         new[here], within[here] = value[line], True
         return new, within
 
@@ -229,6 +263,8 @@ def draw_change(
     where = {name: given for name, given in where.items() if given is not None}
     args, value = _draw_value(draw, on, site, kind, "layer" not in where and layered)
     options = dict(where)
+    if kind == "map" and args[0] is placed:
+        options["with_positions"] = True
     if kind == "splice":
         options["error"] = draw.chance(0.5)
         if draw.chance(0.3):
@@ -249,11 +285,22 @@ def _draw_value(
     if kind == "zero":
         return [], None
     if kind == "project_out":
-        direction = draw.normal(sizes[-1])
+        full = (*on.prompts.batch, *sizes[:-1])
+        lead = draw.one_of((), (), sizes[:-1], full, *[(on.layers, *full)] * stackable)
+        shape = (
+            (sizes[-1],) if draw.chance(0.4) and not lead else (*lead, draw.count(1, 3), sizes[-1])
+        )
+        direction = draw.normal(*shape)
         return [direction], direction.array
     if kind == "map":
         fn = draw.one_of(
-            *([longer] if least else [bent] if axes[-1] == "key" else [bent, mirrored])
+            *(
+                [longer]
+                if least
+                else [bent, placed]
+                if axes[-1] == "key"
+                else [bent, mirrored, placed]
+            )
         )
         args = [] if fn is mirrored else [draw.normal(least=0.5)]
         return [fn, *args], [fn, *(arg.array for arg in args)]

@@ -19,24 +19,37 @@ from .prompts import POSITIONS, WIDTH, Prompts
 CELLS = 10
 """So many cells of each sweep are looked at."""
 
+WHOLE_RUNS_HAVE_FAULTS = True
+"""Sweeps as whole runs (`patching/_plain.py`) lose the batch axes of a model's own edits, and take
+columns for counts of tokens where prompts are padded: such cases are drawn once this is False."""
+
 
 def sweep(draw: Draw) -> Case:
     """`patching.sweep`: site, axes, entries, mask, metric, direction, window and memory at random."""
     on = dataclasses.replace(draw_setting(draw), traced=False)
+    site = draw.one_of(*(s for s in on.sites if s != "logits"))
+    layered, intervened = ji.SITES[site].per_layer, draw.chance(0.15)
+    whole_runs = intervened or not layered
+    if whole_runs and WHOLE_RUNS_HAVE_FAULTS:
+        tokens, mask = on.prompts.tokens.reshape(-1, WIDTH), on.prompts.mask
+        mask = None if mask is None else mask.reshape(-1, WIDTH)
+        on = dataclasses.replace(on, prompts=Prompts(tokens, mask))
     prompts = on.prompts
     other = draw.ints(0, on.model.config.vocab, prompts.tokens.shape)
     other = np.where(draw.values.random(other.shape) < 0.5, other, prompts.tokens)
     metric, _ = draw_metric(draw, on)
-    site = draw.one_of(*(s for s in on.sites if s != "logits"))
     over = _draw_over(draw, on, site)
-    layered = ji.SITES[site].per_layer
+    if whole_runs and prompts.mask is not None and WHOLE_RUNS_HAVE_FAULTS:
+        over = {
+            k: v if v is not None or k not in POSITIONS else np.arange(3) for k, v in over.items()
+        }
     options: dict[str, Any] = {"site": site, "over": over, "progress": False}
     options |= {"per_example": True} if draw.chance(0.7) else {}
     options |= {"direction": draw.one_of("denoise", "noise")} if draw.chance(0.6) else {}
     if layered and "layer" in over and draw.chance(0.3):
         options["window"] = draw.count(2, 3)
     model: Any = model_call(on)
-    if draw.chance(0.15):
+    if intervened:
         model = Call("intervene", model, [c.call for c in draw_changes(draw, on, 1)])
     elif layered and draw.chance(0.3):
         options["max_bytes"] = 0
@@ -123,11 +136,10 @@ def _entries(on: Setting, prompts: Prompts, site: str, name: str, given: Any) ->
     size = on.layers if name == "layer" else on.sizes(site)[axes.index(name) if name in axes else -1]  # fmt: skip
     if name not in POSITIONS:
         return [int(i) % size for i in (range(size) if given is None else given)]
-    # Cell p is the p-th token of each prompt, and nothing where it has none.
-    given = np.arange(WIDTH) if given is None else given
+    if given is None:  # the columns of the padded array
+        return [np.arange(WIDTH) == column for column in range(WIDTH)]
     columns = np.empty((*prompts.batch, np.shape(given)[-1]), int)
     for prompt in prompts:
-        own = np.append(prompt.columns, [-WIDTH - 1] * (WIDTH - len(prompt.columns)))
-        counted = np.where(given < 0, given + len(prompt.columns), given)
-        columns[prompt.index] = given[prompt.index] % WIDTH if given.ndim > 1 else own[counted]
+        counted = given[prompt.index] % WIDTH if given.ndim > 1 else prompt.columns[given]
+        columns[prompt.index] = counted
     return [np.arange(WIDTH) == columns[..., i, None] for i in range(columns.shape[-1])]
