@@ -1,0 +1,23 @@
+"""A slice of the random cases; `python -m tests.random_cases` runs the 300 of each kind."""
+
+import jax
+import pytest
+
+from .kinds import KINDS, run_case
+
+GROUPS = {"edits": 3, "sweep": 2}
+"""Twelve cases of each kind, in so many groups: each group compiles programs of its own."""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_few_random_cases(kind: str) -> None:
+    groups = GROUPS.get(kind, 1)
+    with jax.enable_x64(True):
+        for case in range(12):
+            run_case(kind, 0, case % groups, case // groups)
+
+
+@pytest.mark.parametrize("kind", ["edits", "metrics", "generate"])
+def test_a_few_random_cases_in_float32(kind: str) -> None:
+    for member in range(6):
+        run_case(kind, 1, 0, member)
