@@ -27,11 +27,23 @@ def model_hash(model: Any) -> str:
 
 
 def config_text(model: Any) -> str:
-    """A config as text, without where the weights came from: that is no part of what it is."""
+    """A config as text: what differs from the defaults, so that a field added later changes nothing.
+
+    Where the weights came from is no part of what it is.
+    """
     config = getattr(model, "config", None)
-    if dataclasses.is_dataclass(config) and hasattr(config, "source"):
-        config = dataclasses.replace(config, source=None)  # type: ignore[type-var]
-    return repr(config)
+    if not dataclasses.is_dataclass(config):
+        return repr(config)
+    said = {
+        field.name: (getattr(config, field.name), field.default)
+        for field in dataclasses.fields(config)
+    }
+    own = [
+        f"{name}={value!r}"
+        for name, (value, usual) in said.items()
+        if name != "source" and value != usual
+    ]
+    return f"{type(config).__name__}({', '.join(own)})"
 
 
 def model_source(model: Any) -> dict[str, Any]:
