@@ -40,7 +40,7 @@ def columns(
     A token that a prompt does not have is at column `size`, where there is none.
     """
     pos = jnp.asarray(pos)
-    if not counts_tokens(pos, real):
+    if real is None or not counts_tokens(pos, real):
         return jnp.where(pos < 0, pos + size, pos)
     hit = numbered(pos, ordinals(real), real.sum(-1, dtype=jnp.int32))
     return jnp.where(hit.any(-1), hit.argmax(-1).astype(jnp.int32), size)
