@@ -130,7 +130,7 @@ def fingerprint(*values: Any) -> str:
         if hasattr(value, "dtype"):
             array = np.ascontiguousarray(np.asarray(value))
             digest.update(f"{array.dtype}{list(array.shape)}".encode())
-            digest.update(memoryview(as_bits(array).reshape(-1).view(np.uint8)) if array.size else b"")
+            digest.update(as_bits(array).reshape(-1).view(np.uint8).data if array.size else b"")
         else:
             digest.update(repr(value).encode())
         digest.update(b"\0")
