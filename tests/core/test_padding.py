@@ -234,7 +234,7 @@ def test_generating_with_edits_is_growing_runs_with_edits(name: str) -> None:
 
 
 def test_a_function_of_the_whole_prompt_is_refused_in_generation() -> None:
-    table = jnp.ones((3, 1))
+    table = jnp.ones((3, 1), jnp.float32)
     edit = ji.map("resid_pre", lambda x: x * jnp.broadcast_to(table, (3, x.shape[-1])), layer=0)
     ji.run(model_of("gpt2"), jnp.asarray([1, 2, 3]), edits=edit)
     with pytest.raises(ValueError, match="with_positions=True"):
