@@ -1,5 +1,6 @@
 r"""Ablation: what a cell's activation is worth, by putting something uninformative in its place."""
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -11,10 +12,12 @@ from jaxtyping import Array, Bool, Float
 
 from .._acts import at
 from .._check import as_tokens
+from .._edits import _number
 from .._run import run
 from .._sites import axes_of, is_per_layer, parse
+from .._where import POSITIONS
 from ..metrics import as_metric
-from ._pairs import make_pair
+from ._pairs import Pair, make_pair
 from ._sweep import swept
 
 
@@ -37,8 +40,9 @@ def ablate(
     **Arguments:** as `patching.sweep`, with one prompt in place of two, and
 
     - `values`: `patching.zeros`, `patching.batch_mean`, `patching.resample(key)`: any function of what
-      the run itself has at the site, `(layer, *batch, ...)`, to what is put in; or that array, such as
-      a mean over other prompts (`patching.mean_activations`), which broadcasts.
+      the run itself has at the site, `(layer, batch, ...)`, to what is put in; or that array, such as
+      a mean over other prompts (`patching.mean_activations`), which broadcasts. A function that takes
+      `real` is told where padded prompts have real tokens: bools that broadcast against its argument.
 
     **Returns:** the metric of every ablated run, with the axes of `over`.
 
@@ -50,12 +54,24 @@ def ablate(
     """
     pair = make_pair(model, tokens, tokens, mask, "noise")
     if not callable(values):
-        values = values if isinstance(values, jax.Array) else jnp.asarray(values, jnp.float32)
-        values = _aligned(values, site, pair.batch)
+        values = _aligned(jnp.asarray(_number(values, "values")), site, pair.batch)
+    elif mask is not None and "real" in inspect.signature(values).parameters:
+        values = eqx.Partial(values, real=_real(pair, site))
     return swept(
         model, pair, as_metric(metric, pair.mask), values, site=site, over=over, per_example=per_example,
         window=window, max_bytes=max_bytes, progress=progress,
     )  # fmt: skip
+
+
+def _real(pair: Pair, site: str) -> Bool[Array, "one batch *site"]:
+    """Where a site is of real tokens: along its positions, or its queries and keys."""
+    axes = axes_of(parse(site)[0])
+    real = jnp.ones((1,) * (len(axes) + 1), bool)
+    for i, axis in enumerate(axes):
+        if axis in POSITIONS:
+            along = [pair.pos if j == i else 1 for j in range(len(axes))]
+            real = real & pair.flat_mask.reshape(-1, *along)
+    return real[None] if is_per_layer(parse(site)[0]) else real
 
 
 def _aligned(values: Array, site: str, batch: tuple[int, ...]) -> Array:
@@ -84,20 +100,29 @@ def zeros(acts: Float[Array, "layer *site"]) -> Float[Array, "layer *site"]:
     return jnp.zeros_like(acts)
 
 
-def batch_mean(acts: Float[Array, "layer batch *site"]) -> Float[Array, "layer batch *site"]:
+def batch_mean(
+    acts: Float[Array, "layer batch *site"], real: Bool[Array, "..."] | None = None
+) -> Float[Array, "layer batch *site"]:
     r"""$v = \frac1n \sum_b A_b$: mean ablation over the prompts of the batch, position by position.
 
-    Wang et al. 2022 (https://arxiv.org/abs/2211.00593), whose prompts share one template.
+    Wang et al. 2022 (https://arxiv.org/abs/2211.00593), whose prompts share one template. Of padded
+    prompts those count that have a real token in the column.
     """
     wide = acts.astype(np.promote_types(acts.dtype, np.float32))
-    return jnp.broadcast_to(wide.mean(1, keepdims=True), acts.shape).astype(acts.dtype)
+    if real is None:
+        mean = wide.mean(1, keepdims=True)
+    else:
+        real = jnp.broadcast_to(real, acts.shape)
+        count = real.sum(1, keepdims=True, dtype=wide.dtype)
+        mean = jnp.where(real, wide, 0).sum(1, keepdims=True) / jnp.maximum(count, 1)
+    return jnp.broadcast_to(mean, acts.shape).astype(acts.dtype)
 
 
 class resample(eqx.Module):
     r"""$v_b = A_{\pi(b)}$: each prompt gets what another one has; no prompt keeps its own.
 
     Resample ablation, Chan et al. 2022, "Causal scrubbing". $\pi$ is a random cycle, so a batch of
-    two or more is needed.
+    two or more is needed. A column in which the other prompt is padding stays as it was.
 
     ```python
     ji.patching.ablate(model, tokens, metric, values=ji.patching.resample(jax.random.key(0)))
@@ -106,12 +131,18 @@ class resample(eqx.Module):
 
     key: Any
 
-    def __call__(self, acts: Float[Array, "layer batch *site"]) -> Float[Array, "layer batch *site"]:  # fmt: skip
+    def __call__(
+        self, acts: Float[Array, "layer batch *site"], real: Bool[Array, "..."] | None = None
+    ) -> Float[Array, "layer batch *site"]:
         count = acts.shape[1]
         if count < 2:
             raise ValueError("resample gives each prompt what another one has: give two prompts or more.")  # fmt: skip
         ring = jax.random.permutation(self.key, count)
-        return acts[:, jnp.roll(ring, 1)[jnp.argsort(ring)]]
+        other = jnp.roll(ring, 1)[jnp.argsort(ring)]
+        if real is None:
+            return acts[:, other]
+        real = jnp.broadcast_to(real, acts.shape)
+        return jnp.where(real[:, other], acts[:, other], acts)
 
 
 def mean_activations(

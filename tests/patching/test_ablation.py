@@ -43,6 +43,24 @@ def test_zero_mean_and_resample_are_single_runs() -> None:
     np.testing.assert_allclose(found[0, 1], ablated(model, other[0], layer=0, head=1), atol=1e-5)
 
 
+def test_padding_is_no_part_of_a_mean_and_goes_to_nobody() -> None:
+    model = model_of("gpt2")
+    mask = np.asarray([[True] * 5, [True] * 3 + [False] * 2, [True] * 5])
+    _, acts = ji.run(model, TOKENS, capture=["z"], mask=mask, logits=False)
+    z, real = np.asarray(acts["z"]), mask[None, :, :, None, None]
+    ask = dict(site="z", over=("layer", "head"), per_example=True, mask=mask)
+    mean = (z * real).sum(1, keepdims=True) / real.sum(1, keepdims=True)
+    found = P.ablate(model, TOKENS, METRIC, values=P.batch_mean, **ask)
+    wanted = P.ablate(model, TOKENS, METRIC, values=mean, **ask)
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    draw = P.resample(jax.random.key(1))
+    rows = np.asarray(draw(jnp.arange(3.0).reshape(1, 3, 1))).astype(int).ravel()
+    other = np.where(real[:, rows], z[:, rows], z)
+    found = P.ablate(model, TOKENS, METRIC, values=draw, **ask)
+    wanted = P.ablate(model, TOKENS, METRIC, values=lambda acts: jnp.asarray(other), **ask)
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
 def test_mean_activations_are_those_of_all_batches_together() -> None:
     model = model_of("neox")
     _, acts = ji.run(model, TOKENS, capture=["mlp_out"])
