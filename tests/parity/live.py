@@ -106,11 +106,12 @@ def random_configs(table: Table, seed: int, count: int) -> None:
     # Half of the time is tracing, which one process does on one core.
     with ProcessPoolExecutor(PROCESSES, multiprocessing.get_context("spawn")) as pool:
         shares = [pool.submit(random_share, seed, count, part) for part in range(PROCESSES)]
-        for family, kind, value, fields in sorted(sum((s.result() for s in shares), []), key=str):
-            largest[family, kind] = max(largest.get((family, kind), 0.0), value)
-            if not value <= (FLOAT64 if kind == "float64" else FLOAT32):
-                print(f"  {family} {fields}: {kind} {value:.1e}")
-    for (family, kind), value in largest.items():
+        rows = [row for share in shares for row in share.result()]
+    for family, kind, value, fields in rows:
+        largest[family, kind] = max(largest.get((family, kind), 0.0), value)
+        if not value <= (FLOAT64 if kind == "float64" else FLOAT32):
+            print(f"  {family} {fields}: {kind} {value:.1e}")
+    for (family, kind), value in sorted(largest.items()):
         allowed = FLOAT64 if kind == "float64" else FLOAT32
         table.row(f"{family}, random configs of seed {seed}, {kind}", value, allowed)
 
