@@ -17,7 +17,6 @@ def test_a_few_random_cases(kind: str) -> None:
             run_case(kind, 0, case % groups, case // groups)
 
 
-@pytest.mark.parametrize("kind", ["edits", "metrics"])
-def test_a_few_random_cases_in_float32(kind: str) -> None:
+def test_a_few_random_cases_in_float32() -> None:
     for member in range(6):
-        run_case(kind, 1, 0, member)
+        run_case("metrics", 1, 0, member)
