@@ -75,7 +75,8 @@ def at(
     - `layer`: a layer or a slice of layers; None is all of them, stacked.
     - `pos`: an int (drops the axis) or ints `(n,)`, which count real tokens where the run has a
       mask (-1 is each prompt's last token); ints per example `(*batch, n)`, the columns of the
-      padded array; or a mask `(pos,)` or `(*batch, pos)` of columns, together with `reduce`.
+      padded array; or a mask `(pos,)` or `(*batch, pos)` of columns, together with `reduce`: what it
+      marks of padding counts for nothing.
     - `reduce`: `"mean"`, `"max"`, `"sum"` or `"last"` over the chosen positions; with no `pos`
       over all real ones.
     - `name`: the key of the result; by default the site with its layer.
@@ -184,7 +185,7 @@ def _chosen(pos: Any, size: int, real: Array | None) -> Array:
         return jnp.ones((size,), bool) if real is None else real
     pos = jnp.asarray(pos)
     if pos.dtype == jnp.bool_:
-        return pos
+        return pos if real is None else real & jnp.broadcast_to(pos, real.shape)
     index = columns(pos, size, real)
     every = jnp.arange(size, dtype=index.dtype)
     if index.ndim == 0:

@@ -91,6 +91,11 @@ class Where(eqx.Module):
             between = x.ndim + axis - len(batch)
             hit = hit.reshape(batch + (1,) * between + (size,) + (1,) * (-axis - 1))
             mask = hit if mask is None else mask & hit
+        if tap.real is not None and "key" in axes_of(site):
+            # Nothing attends to padding, whatever an edit of the pattern says.
+            real = tap.real[..., : x.shape[-1]]
+            real = real.reshape(real.shape[:-1] + (1,) * (x.ndim - real.ndim) + real.shape[-1:])
+            mask = real if mask is None else mask & real
         if self.layer is not None:
             layer = jnp.asarray(self.layer)
             here = jnp.asarray(tap.layer, jnp.int32)

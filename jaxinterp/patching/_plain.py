@@ -5,16 +5,18 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array
 
 from .._edit import Aimed
 from .._edits import replace
 from .._run import run
-from .._sites import is_per_layer
+from .._sites import axes_of, is_per_layer
 from .._survey import layer_count, split_edits, survey
-from .._where import selection
+from .._where import POSITIONS, selection
 from ..metrics import Metric
+from ._gradients import positions
 from ._grid import Grid
 from ._pairs import Pair
 
@@ -22,10 +24,22 @@ from ._pairs import Pair
 def plain(model: Any, pair: Pair, metric: Metric, values: Any, grid: Grid) -> Array:
     """All cells as whole runs, for edited models and sites outside the blocks: (group, job, batch)."""
     return _program(
-        model, pair.flat(pair.target), pair.flat(pair.source), pair.flat_mask, metric, values,
-        grid.site, jnp.asarray(grid.groups),
-        {name: jnp.asarray(entry) for name, entry in grid.index.items()}, grid.jobs, pair.batch,
+        model, pair.target, pair.source, pair.mask, metric, values, grid.site,
+        jnp.asarray(grid.groups), _columns(grid, pair), grid.jobs,
     )  # fmt: skip
+
+
+def _columns(grid: Grid, pair: Pair) -> dict[str, Array]:
+    """The entries of each job `(job,)`; positions as masks of columns, `(*batch, job, pos)`."""
+    index = {}
+    for name, entries in grid.index.items():
+        index[name] = jnp.asarray(entries)
+        if name in POSITIONS:
+            hit = entries[..., None] == np.arange(pair.pos)
+            index[name] = jnp.asarray(
+                hit.reshape(*pair.batch * (entries.ndim > 1), *hit.shape[-2:])
+            )
+    return index
 
 
 @eqx.filter_jit
@@ -40,28 +54,28 @@ def _program(
     groups: Array,
     index: dict[str, Array],
     jobs: int,
-    batch: tuple[int, ...],
 ) -> Array:
     inner, own = split_edits(model)
     layered, count = is_per_layer(site), layer_count(inner)
+    read = source if values is None else target
+    struct = survey(inner, read, own)[site]
+    shape = (count, *struct.shape) if layered else struct.shape
+    # Values have one batch axis.
+    rank = len(axes_of(site))
+    flat = (*shape[:layered], -1, *shape[len(shape) - rank :])
     if values is None or callable(values):
-        read = source if values is None else target
         _, acts = run(model, read, capture=[site], mask=mask, logits=False)
-        donors = acts[site] if values is None else values(acts[site])
+        donors = acts[site] if values is None else values(acts[site].reshape(flat)).reshape(shape)
     else:
-        struct = survey(inner, target, own)[site]
-        shape = (count, *struct.shape) if layered else struct.shape
-        donors = jnp.broadcast_to(values, shape).astype(struct.dtype)
-    columns = metric.pos
-    if columns is not None and jnp.ndim(columns) > 1:
-        columns = jnp.asarray(columns).reshape(len(target), -1)
+        whole = jax.eval_shape(lambda x: x.reshape(flat), jax.ShapeDtypeStruct(shape, struct.dtype))
+        donors = jnp.broadcast_to(values, whole.shape).astype(struct.dtype).reshape(shape)
 
     def cell(number: Array) -> Array:
         group, job = number // jobs, number % jobs
         where = {}
         for name, entries in index.items():
-            axis = entries.ndim - 1
-            where[name] = lax.dynamic_index_in_dim(entries, job, axis, keepdims=axis > 0)
+            axis = entries.ndim - 1 - (name in POSITIONS)
+            where[name] = lax.dynamic_index_in_dim(entries, job, axis, keepdims=False)
         if layered:
             layers = jnp.arange(count, dtype=jnp.int32)
             here = (layers >= groups[group, 0]) & (layers <= groups[group, 1])
@@ -69,10 +83,8 @@ def _program(
             edits = [_Layered(where=aim, site=base, layers=None, value=donors)]  # pyright: ignore[reportCallIssue]  # fmt: skip
         else:
             edits = [replace(site, donors, **where)]
-        logits, _ = run(
-            model, target, edits=edits, mask=mask, logits=True if columns is None else columns
-        )
-        return metric.of(logits.reshape(*batch, *logits.shape[1:])).reshape(-1)
+        logits, _ = run(model, target, edits=edits, mask=mask, logits=positions(metric))
+        return metric.of(logits).reshape(-1)
 
     cells = jnp.arange(len(groups) * jobs, dtype=jnp.int32)
     found = lax.map(cell, cells, batch_size=min(8, len(cells)))

@@ -245,8 +245,8 @@ def draw_change(
     kinds += [] if positive else ["zero"] if square else ["zero", "project_out", "map"]
     if axes == ("pos", "d") and "." not in site and draw.group % 2:
         kinds += ["splice"] * 2
-    if site == "pattern" and (on.grows or on.prompts.mask is not None):
-        kinds = ["scale", "map", "zero"]  # nothing reads the future, or padding
+    if site == "pattern" and on.grows:
+        kinds = ["scale", "map", "zero"]  # nothing reads the future
     kind = draw.one_of(*kinds)
     where: dict[str, Any] = {}
     layered = ji.SITES[site.split(".", maxsplit=1)[0]].per_layer

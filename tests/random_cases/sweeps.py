@@ -19,30 +19,17 @@ from .prompts import POSITIONS, WIDTH, Prompts
 CELLS = 10
 """So many cells of each sweep are looked at."""
 
-WHOLE_RUNS_HAVE_FAULTS = True
-"""Sweeps as whole runs (`patching/_plain.py`) lose the batch axes of a model's own edits, and take
-columns for counts of tokens where prompts are padded: such cases are drawn once this is False."""
-
 
 def sweep(draw: Draw) -> Case:
     """`patching.sweep`: site, axes, entries, mask, metric, direction, window and memory at random."""
     on = dataclasses.replace(draw_setting(draw), traced=False)
     site = draw.one_of(*(s for s in on.sites if s != "logits"))
     layered, intervened = ji.SITES[site].per_layer, draw.chance(0.15)
-    whole_runs = intervened or not layered
-    if whole_runs and WHOLE_RUNS_HAVE_FAULTS:
-        tokens, mask = on.prompts.tokens.reshape(-1, WIDTH), on.prompts.mask
-        mask = None if mask is None else mask.reshape(-1, WIDTH)
-        on = dataclasses.replace(on, prompts=Prompts(tokens, mask))
     prompts = on.prompts
     other = draw.ints(0, on.model.config.vocab, prompts.tokens.shape)
     other = np.where(draw.values.random(other.shape) < 0.5, other, prompts.tokens)
     metric, _ = draw_metric(draw, on)
     over = _draw_over(draw, on, site)
-    if whole_runs and prompts.mask is not None and WHOLE_RUNS_HAVE_FAULTS:
-        over = {
-            k: v if v is not None or k not in POSITIONS else np.arange(3) for k, v in over.items()
-        }
     options: dict[str, Any] = {"site": site, "over": over, "progress": False}
     options |= {"per_example": True} if draw.chance(0.7) else {}
     options |= {"direction": draw.one_of("denoise", "noise")} if draw.chance(0.6) else {}
