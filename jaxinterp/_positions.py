@@ -25,7 +25,8 @@ def numbered(
     pos: Int[Array, "*n"], number: Int[Array, "*batch pos"], count: Int[Array, "*batch"]
 ) -> Bool[Array, "*batch n pos"]:
     """Which entries hold the tokens of these numbers; negative ones count from `count`."""
-    pos = jnp.broadcast_to(jnp.atleast_1d(pos).astype(jnp.int32), (*count.shape, max(pos.size, 1)))
+    pos = jnp.atleast_1d(pos).astype(jnp.int32)
+    pos = jnp.broadcast_to(pos, (*count.shape, *pos.shape))
     wanted = jnp.where(pos < 0, pos + count[..., None], pos)
     wanted = jnp.where(wanted < 0, -2, wanted)  # padding has the number -1
     grid = jnp.broadcast_to(number[..., None, :], (*wanted.shape, number.shape[-1]))
