@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from .._check import as_int32
 from ._collect import check_request, one_of
 from ._pairs import Pairs
 from ._rng import generator
@@ -67,7 +66,9 @@ def induction(
         raise ValueError("corrupt='shuffle' takes another example of the batch: ask for n >= 2.")
     rng = generator(key)
     vocab, start = _vocabulary(tokenizer, bos)
-    pool = np.setdiff1d(_middle(vocab) if ids is None else as_int32(ids, "ids"), start)
+    pool = np.setdiff1d(_middle(vocab) if ids is None else np.asarray(ids), start)
+    if pool.size and not np.issubdtype(pool.dtype, np.integer):
+        raise ValueError(f"ji.tasks.induction: ids are token ids, ints; got dtype {pool.dtype}.")
     if pool.size and (pool[0] < 0 or pool[-1] >= vocab):
         raise IndexError(f"ji.tasks.induction: ids lie in 0..{vocab - 1}; got {pool[[0, -1]]}.")
     if len(pool) < 2 * block:

@@ -127,7 +127,7 @@ CASES: dict[str, tuple[Any, type[Exception], str]] = {
     "layer of floats": (lambda m: ji.zero("z", layer=jnp.asarray(1.5)), ValueError,
                         "layer is an int, several ints"),
     "position of floats": (lambda m: ji.run(m, T, logits=1.5), ValueError, "ints or by a mask"),
-    "text in place of tokens": (lambda m: ji.run(m, "text"), ValueError, "Tokenize text first"),
+    "text in place of tokens": (lambda m: ji.run(m, "text"), ValueError, "Tokenize it first"),
     "resume of tokens": (lambda m: ji.resume(m, T, 1), ValueError, "For tokens use ji.run"),
     "edit behind a resumed run": (
         lambda m: ji.resume(m, jnp.ones((2, 3, 8)), 2, edits=[ji.zero("z", layer=1)]), ValueError,

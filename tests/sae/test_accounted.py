@@ -11,6 +11,7 @@ from safetensors.numpy import save_file
 
 import jaxinterp as ji
 from jaxinterp import sae
+from jaxinterp.sae._origin import Origin, with_origin
 
 from .foreign import B_DEC, B_ENC, HIGH, NEW, W_DEC, W_ENC, D, M, saelens
 
@@ -85,7 +86,9 @@ def test_saelens_configs_that_ask_for_more(tmp_path: Path) -> None:
         "resample_batches": 1028, "feature_sampling_method": "anthropic", "feature_sampling_window": 1000,
         "feature_reinit_scale": 0.2, "dead_feature_estimation_method": "no_fire", "expansion_factor": 32,
     }  # fmt: skip
-    assert eqx.tree_equal(sae.load(saelens(tmp_path / "flat", flat)), sae.load(whole))
+    found = sae.load(saelens(tmp_path / "flat", flat))
+    assert found.origin.site == "resid_pre[2]"
+    assert eqx.tree_equal(with_origin(found, Origin(None, None)), sae.load(whole))
 
 
 def test_other_libraries_configs_that_ask_for_more(tmp_path: Path) -> None:
