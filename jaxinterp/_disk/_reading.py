@@ -10,34 +10,43 @@ from ._unit import recover
 
 
 @contextlib.contextmanager
-def reading(folder: str | Path, *parts: str, only: Collection[str] | None = None) -> Iterator[None]:
-    """Checks the manifests of some parts of a folder; where there is none, nothing is checked.
+def reading(
+    folder: str | Path,
+    part: str,
+    *,
+    only: Collection[str] | None = None,
+    wrong: type[ValueError] = BadFolder,
+) -> Iterator[None]:
+    """Checks a part of a folder by its manifest; where there is none, nothing is checked.
 
-    A write that was killed after it counted is completed first. Raises `BadFolder` for files that
-    were not written together, and where the folder was written anew within the block.
+    A write that was killed after it counted is completed first. Raises `wrong` for files that were
+    not written together, and where the folder was written anew within the block.
     """
     folder = Path(folder)
     if not folder.is_dir():
         yield
         return
-    before = [_checked(folder, part, only) for part in parts]
+    try:
+        before = _checked(folder, part, only)
+    except BadFolder as error:
+        raise wrong(str(error)) from error
+    again = wrong(f"{folder} was written anew while it was read. Load it again.")
     try:
         yield
     except Exception as error:
-        if [_raw(folder, part) for part in parts] != before:
-            raise _rewritten(folder) from error
+        if not _is(folder, part, before):
+            raise again from error
         raise
-    if [_raw(folder, part) for part in parts] != before:
-        raise _rewritten(folder)
+    if not _is(folder, part, before):
+        raise again
 
 
-def _rewritten(folder: Path) -> BadFolder:
-    return BadFolder(f"{folder} was written anew while it was read. Load it again.")
-
-
-def _raw(folder: Path, part: str) -> bytes | None:
-    found = read_manifest(folder, part)
-    return None if found is None else found.raw
+def _is(folder: Path, part: str, before: bytes | None) -> bool:
+    try:
+        found = read_manifest(folder, part)
+    except (OSError, BadFolder):
+        return False
+    return (None if found is None else found.raw) == before
 
 
 def _checked(folder: Path, part: str, only: Collection[str] | None) -> bytes | None:

@@ -12,7 +12,7 @@ from .._disk import reading
 from .._types import Source
 from . import _config, _orbax
 from ._build import assemble, with_source
-from ._errors import UnhandledConfig, listed, near
+from ._errors import BadCheckpoint, UnhandledConfig, listed, near
 from ._fetch import Snapshot
 from ._find import resolve
 from ._port import Port, all_ports, read_port, short_names
@@ -83,7 +83,7 @@ def load(
         raise ValueError(f"`ignore` is a list of keys: ji.load(..., ignore=[{ignore!r}]).")
     if found.folder.is_file():
         return _load_file(found, name, kind, rule, port, ignore)
-    with reading(found.folder, "model"):
+    with reading(found.folder, "model", wrong=BadCheckpoint):
         if not _orbax.is_saved(found.folder):
             return _load_foreign(found, name, revision, kind, rule, port, ignore)
         if ignore:

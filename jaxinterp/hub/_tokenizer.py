@@ -55,7 +55,10 @@ class Tokenizer:
         `tokenizer_config.json`, `special_tokens_map.json`, `added_tokens.json`, `config.json`.
         """
         path = Path(path)
-        with reading(path, "tokenizer"), reading(path, "model", only=SMALL):
+        with (
+            reading(path, "tokenizer", wrong=BadCheckpoint),
+            reading(path, "model", only=SMALL, wrong=BadCheckpoint),
+        ):
             return Tokenizer._in_folder(path)
 
     @staticmethod
