@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jaxinterp import data
-from jaxinterp.data import _files, _reading
+from jaxinterp import _disk, data
+from jaxinterp.data import _reading
 
 from .conftest import random_model
 
