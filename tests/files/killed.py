@@ -9,11 +9,13 @@ without room: what needs room fails, with the error of the system, and the write
 Libraries in C tell nothing of their own files. They write where nobody looks yet.
 """
 
+import contextlib
 import errno
 import os
 import sys
+import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +75,16 @@ def _heard(folder: Path, action: Callable[[], Any], heard: Callable[[str], None]
         _watch.heard = None
 
 
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """What happens here is nobody's."""
+    heard, _watch.heard = _watch.heard, None
+    try:
+        yield
+    finally:
+        _watch.heard = heard
+
+
 def events(folder: Path, action: Callable[[], Any]) -> int:
     """How many things an action does below a folder."""
     seen: list[str] = []
@@ -96,7 +108,8 @@ def killed(folder: Path, action: Callable[[], Any], k: int) -> None:
 
             _heard(folder, action, heard)
             os._exit(0)
-        finally:
+        except BaseException:
+            traceback.print_exc()
             os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) in (0, 9)
 
