@@ -20,7 +20,7 @@ def train_dictionary(
 
     from . import data as reading
     from . import load, sae
-    from .data._files import write_json
+    from .sae._save import save_with
 
     if not data and store is None:
         raise ValueError("There is nothing to train on: give texts, or --store FOLDER.")
@@ -57,9 +57,9 @@ def train_dictionary(
         "seed": seed, "average": average, "store": None if store is None else str(store), "held": held,
         **options, "features": kind.features,
     }  # fmt: skip
-    sae.save(out, found, about=settings)
     points = {n: v.tolist() for n, v in history.items() if len(v) != steps}
-    write_json(out / "training.json", {"settings": settings, "numbers": last, "evaluated": points})
+    told = {"settings": settings, "numbers": last, "evaluated": points}
+    save_with(out, found, settings, {"training.json": told})
     for key, value in last.items():
         yield f"{key:20} {value:.5g}"
     yield f"Wrote {out}: ji.sae.load({str(out)!r}), or jaxinterp sae browse {out} {name} ..."

@@ -166,7 +166,7 @@ def probe(
 
     from . import data as texts
     from . import load, probes, viz
-    from .data._lines import Writer as JsonLines
+    from ._disk import Writer as JsonLines
 
     if plot is not None:
         viz.check_page(plot)

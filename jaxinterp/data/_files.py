@@ -1,54 +1,17 @@
-"""Files of a store: written whole or not at all, and never outside of its folder."""
+"""Files of a store: arrays as .npy, and JSON, never outside of its folder."""
 
 import hashlib
 import json
-import os
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-PARTIAL = ".partial-"
+from .._disk import Partial, write_whole
 
 
 class BadStore(ValueError):
     """A store that is damaged, unfinished, or of something else."""
-
-
-def write_whole(path: Path, write: Callable[[Any], None]) -> None:
-    """Writes beside the place and moves it there: a reader sees all of the file, or none."""
-    handle, partial = tempfile.mkstemp(prefix=PARTIAL, dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)  # a full disk leaves nothing half-written
-        raise
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Makes the names in a folder survive a loss of power, where the system can."""
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(handle)
-    except OSError:
-        pass
-    finally:
-        os.close(handle)
-
-
-def write_json(path: Path, value: Any) -> None:
-    text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
-    write_whole(path, lambda file: file.write(text.encode()))
 
 
 def read_json(path: Path) -> Any:
@@ -66,31 +29,26 @@ class PartialArray:
     """A .npy file that is filled through a memory map and takes its name when it is whole."""
 
     def __init__(self, folder: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
-        handle, name = tempfile.mkstemp(prefix=PARTIAL, dir=folder)
-        os.close(handle)
-        self.path: Path | None = Path(name)
+        self._file = Partial(folder)
         bits = as_bits(np.zeros(1, dtype)).dtype
         try:
+            name = str(self._file.path)
             self.array = np.lib.format.open_memmap(name, mode="w+", dtype=bits, shape=shape)
         except BaseException:
-            self.__exit__()
+            self._file.discard()
             raise
 
     def finish(self, path: Path) -> None:
         """Makes it durable, then moves it to its place."""
-        assert self.path is not None
         self.array.flush()  # type: ignore[attr-defined]
-        os.replace(self.path, path)
-        self.path = None
-        sync_folder(path.parent)
+        self._file.finish(path)
 
     def __enter__(self) -> "PartialArray":
         return self
 
     def __exit__(self, *_: Any) -> None:
         self.__dict__.pop("array", None)
-        if self.path is not None:
-            self.path.unlink(missing_ok=True)
+        self._file.discard()
 
 
 def as_bits(x: np.ndarray) -> np.ndarray:

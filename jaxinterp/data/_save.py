@@ -10,16 +10,15 @@ import jax
 import numpy as np
 
 from .._check import is_int
+from .._disk import PARTIAL, clean, sole, write_json
 from ._activations import check_batch, watched
 from ._files import (
-    PARTIAL,
     BadStore,
     PartialArray,
     as_bits,
     fingerprint,
     read_json,
     write_array,
-    write_json,
 )
 from ._int8 import Codes, decode, encode
 from ._model_hash import model_source
@@ -84,16 +83,18 @@ def save_activations(
     shard = -(-shard // size) * size
     cuts = [*range(0, len(reading.sequences), shard), len(reading.sequences)]
     manifest = _manifest(reading, cuts, int8, stored, about)
-    _begin(path, manifest, reading.index)
-    store = Store(path)
-    missing = [i for i in range(len(cuts) - 1) if not store.has(i)]
-    if missing:
-        _check_versions(path, manifest)
-    dtypes = [stored or own for _, _, own in reading.shapes.values()]
-    for i in watched(missing, len(missing), f"activations to {path.name}", progress):
-        _write_shard(path, reading, i, cuts[i], cuts[i + 1], size, int8, dtypes)
-    for left in path.glob(f"{PARTIAL}*"):  # of runs that were killed while writing
-        left.unlink(missing_ok=True)
+    _check_place(path)
+    path.mkdir(parents=True, exist_ok=True)
+    with sole(path, f"writes activations to {path}"):
+        clean(path)  # what runs left that were killed while writing
+        _begin(path, manifest, reading.index)
+        store = Store(path)
+        missing = [i for i in range(len(cuts) - 1) if not store.has(i)]
+        if missing:
+            _check_versions(path, manifest)
+        dtypes = [stored or own for _, _, own in reading.shapes.values()]
+        for i in watched(missing, len(missing), f"activations to {path.name}", progress):
+            _write_shard(path, reading, i, cuts[i], cuts[i + 1], size, int8, dtypes)
     return store
 
 
@@ -165,18 +166,21 @@ def _version() -> str:
         return "unknown"
 
 
-def _begin(path: Path, manifest: dict[str, Any], index: np.ndarray) -> None:
-    """Writes the manifest, or checks that the one that is there describes the same."""
+def _check_place(path: Path) -> None:
     if path.exists() and not path.is_dir():
         raise BadStore(f"{path} is a file; a store is a folder. Give another path.")
-    path.mkdir(parents=True, exist_ok=True)
-    file = path / "manifest.json"
-    if not file.is_file():
+    if path.is_dir() and not (path / "manifest.json").is_file():
         others = [p.name for p in path.iterdir() if not p.name.startswith(PARTIAL)]
         if set(others) - {"index.npy"}:
             raise BadStore(
                 f"{path} is not empty and holds no store (it has {others[0]!r}). Give a new folder."
             )
+
+
+def _begin(path: Path, manifest: dict[str, Any], index: np.ndarray) -> None:
+    """Writes the manifest, or checks that the one that is there describes the same."""
+    file = path / "manifest.json"
+    if not file.is_file():
         write_array(path / "index.npy", index)
         write_json(file, manifest)
         return

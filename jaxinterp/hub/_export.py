@@ -7,16 +7,18 @@ from typing import Any
 
 import numpy as np
 
+from .._disk import put, unit
 from . import _config
 from ._build import assemble
 from ._flax import flatten_tree, save_flax, unflatten_tree
 from ._optional import is_optional
+from ._orbax import saved_files
 from ._port import Port, Row, all_ports, as_port
 from ._rows import leaf_paths, skeleton, unfill, used_rows
 from ._safetensors import save_safetensors
 from ._sharding import sharding_rule
 from ._tensors import in_memory
-from ._weights import FLAX, INDEX, SAFETENSORS
+from ._weights import FLAX, FORMATS, INDEX, SAFETENSORS
 
 
 def port_of(model: Any) -> Port:
@@ -46,6 +48,9 @@ def export(
     `max_shard_bytes` is split into files with an index. With a `tokenizer`, its
     `tokenizer.json` is written too.
 
+    All of it appears at `path`, or nothing. What this library wrote there before is replaced, and
+    files of others stay; `FileExistsError` where one of those would be read in place of the new ones.
+
     **Raises:** `UnhandledConfig` when the foreign format cannot express the model's config, and
     `ValueError` when weights were folded away or added (save such a model with `ji.save`).
 
@@ -63,18 +68,21 @@ def export(
     _check_whole(port, model, rows)
     tensors = unfill(port, model, rows)
     dtype = next(iter(tensors.values())).dtype.name
-    path.mkdir(parents=True, exist_ok=True)
     config["torch_dtype"] = dtype
     if tokenizer is not None:
         config |= {"bos_token_id": tokenizer.bos_id, "eos_token_id": tokenizer.eos_id}
-    text = json.dumps(config, indent=2, sort_keys=True) + "\n"
-    (path / "config.json").write_text(text, encoding="utf-8")
-    if format == "flax":
-        save_flax(path / FLAX, unflatten_tree(tensors))
-    else:
-        _save_shards(path, tensors, max_shard_bytes)
-    if tokenizer is not None:
-        tokenizer.save(path)
+    with unit(
+        path, "model", "config.json", over=() if tokenizer is None else ("tokenizer",),
+        first=_before(format, tensors, max_shard_bytes), known=saved_files(path),
+    ) as folder:  # fmt: skip
+        if format == "flax":
+            save_flax(folder / FLAX, unflatten_tree(tensors))
+        else:
+            _save_shards(folder, tensors, max_shard_bytes)
+        if tokenizer is not None:
+            tokenizer._write(folder)
+        text = json.dumps(config, indent=2, sort_keys=True) + "\n"
+        put(folder / "config.json", text.encode())
 
 
 def to_flax(model: Any, *, port: Port | str | Path | None = None) -> dict[str, Any]:
@@ -150,7 +158,15 @@ def _check_whole(port: Port, model: Any, rows: tuple[Row, ...]) -> None:
         )
 
 
-def _save_shards(path: Path, tensors: Mapping[str, np.ndarray], limit: int) -> None:
+def _before(format: str, tensors: Mapping[str, np.ndarray], limit: int) -> list[str]:
+    """Weights that would be read in place of these, see `FORMATS`."""
+    name = FLAX
+    if format != "flax":
+        name = SAFETENSORS if len(_shards(tensors, limit)) == 1 else SAFETENSORS + INDEX
+    return ["model/metadata", *FORMATS[: FORMATS.index(name)]]
+
+
+def _shards(tensors: Mapping[str, np.ndarray], limit: int) -> list[dict[str, np.ndarray]]:
     shards: list[dict[str, np.ndarray]] = [{}]
     size = 0
     for name, array in tensors.items():
@@ -159,8 +175,11 @@ def _save_shards(path: Path, tensors: Mapping[str, np.ndarray], limit: int) -> N
             size = 0
         shards[-1][name] = array
         size += array.nbytes
-    for stale in [*path.glob("model*.safetensors"), path / (SAFETENSORS + INDEX)]:
-        stale.unlink(missing_ok=True)
+    return shards
+
+
+def _save_shards(path: Path, tensors: Mapping[str, np.ndarray], limit: int) -> None:
+    shards = _shards(tensors, limit)
     if len(shards) == 1:
         save_safetensors(path / SAFETENSORS, shards[0])
         return
@@ -172,4 +191,4 @@ def _save_shards(path: Path, tensors: Mapping[str, np.ndarray], limit: int) -> N
     total = sum(array.nbytes for array in tensors.values())
     index = {"metadata": {"total_size": total}, "weight_map": weight_map}
     text = json.dumps(index, indent=2, sort_keys=True) + "\n"
-    (path / (SAFETENSORS + INDEX)).write_text(text, encoding="utf-8")
+    put(path / (SAFETENSORS + INDEX), text.encode())

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from .._disk import write_whole
 from ._errors import UnknownModel, listed, near
 from ._weights import FLAX, INDEX, SAFETENSORS, TORCH
 
@@ -102,7 +103,7 @@ def _remember(folder: Path, revision: str) -> None:
     if folder.parent.name == "snapshots" and not re.fullmatch(r"[0-9a-f]{40}", revision):
         ref = folder.parent.parent / "refs" / revision
         ref.parent.mkdir(parents=True, exist_ok=True)
-        ref.write_text(folder.name)
+        write_whole(ref, folder.name.encode())
 
 
 def _cached(hub_id: str, revision: str | None, cache_dir: str | Path | None) -> Snapshot:

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from .._disk import manifest_name
 from . import _orbax
 from ._errors import UnknownModel, near
 from ._fetch import Snapshot, fetch, from_cache, is_cache
@@ -50,7 +51,11 @@ def _embedded() -> Path:
 
 
 def _holds_model(path: Path) -> bool:
-    whole = (path / "config.json").is_file() or _orbax.is_saved(path) or is_cache(path)
+    # Of a write that was cut off the manifest is there, and loading completes it.
+    marks = ("config.json", manifest_name("model"))
+    whole = (
+        any((path / name).is_file() for name in marks) or _orbax.is_saved(path) or is_cache(path)
+    )
     return whole or any(path.glob("*.gguf"))
 
 

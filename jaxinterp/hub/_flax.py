@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .._disk import write_whole
 from ._errors import BadCheckpoint
 from ._tensors import LazyTensor, in_memory
 
@@ -56,7 +57,7 @@ def unflatten_tree(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
 
 
 def save_flax(path: Path, tree: Mapping[str, Any]) -> None:
-    """Writes a tree of arrays as `flax.serialization` does."""
+    """Writes a tree of arrays as `flax.serialization` does, whole or not at all."""
     from flax import serialization
 
-    path.write_bytes(serialization.msgpack_serialize(dict(tree)))
+    write_whole(path, serialization.msgpack_serialize(dict(tree)))

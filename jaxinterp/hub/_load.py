@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._disk import reading
 from .._types import Source
 from . import _config, _orbax
 from ._build import assemble, with_source
-from ._errors import UnhandledConfig, listed, near
+from ._errors import BadCheckpoint, UnhandledConfig, listed, near
 from ._fetch import Snapshot
 from ._find import resolve
 from ._port import Port, all_ports, read_port, short_names
@@ -80,15 +81,16 @@ def load(
     found, name = resolve(name_or_path, revision, cache_dir=cache_dir, offline=offline)
     if isinstance(ignore, str):
         raise ValueError(f"`ignore` is a list of keys: ji.load(..., ignore=[{ignore!r}]).")
-    if _orbax.is_saved(found.folder):
+    if found.folder.is_file():
+        return _load_file(found, name, kind, rule, port, ignore)
+    with reading(found.folder, "model", wrong=BadCheckpoint):
+        if not _orbax.is_saved(found.folder):
+            return _load_foreign(found, name, revision, kind, rule, port, ignore)
         if ignore:
             raise ValueError(
                 "`ignore` is for keys of a config.json; a folder of ji.save has none: leave it out."
             )
         return _load_saved(found, name, kind, rule)
-    if found.folder.is_file():
-        return _load_file(found, name, kind, rule, port, ignore)
-    return _load_foreign(found, name, revision, kind, rule, port, ignore)
 
 
 def _dtype(dtype: Any) -> np.dtype | None:

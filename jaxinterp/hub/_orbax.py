@@ -4,11 +4,12 @@ Unlike the layouts of other libraries this keeps every model as it is (folded no
 models), and restores each leaf straight to its sharding: no host ever holds the whole model.
 """
 
+import contextlib
 import dataclasses
 import importlib
 import sys
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,13 @@ import jax
 import numpy as np
 from jax.sharding import SingleDeviceSharding
 
+from .._disk import move, remove_tree, unit
 from ._errors import BadCheckpoint
 from ._rows import leaf_paths, set_leaves, skeleton
 from ._sharding import Rule
 
 VERSION = 1
+_INNER = "saved"
 
 
 def is_saved(folder: Path) -> bool:
@@ -31,7 +34,8 @@ def is_saved(folder: Path) -> bool:
 def save(path: str | Path, model: Any, *, tokenizer: Any = None, overwrite: bool = False) -> None:
     """Writes a model that `ji.load(path)` restores: all of it appears at `path`, or nothing.
 
-    **Arguments:** a `tokenizer` is kept with the model; `overwrite` replaces what is at `path`.
+    **Arguments:** a `tokenizer` is kept with the model; `overwrite` replaces the model at `path`, and
+    leaves files of others there. Killed at any moment, `path` holds the old model or the new one.
 
     **Raises:** `ValueError` when `path` exists, or when the model is more than its config and its
     weights (the result of `intervene`: save the model and keep the edits apart).
@@ -63,14 +67,55 @@ def save(path: str | Path, model: Any, *, tokenizer: Any = None, overwrite: bool
         },
         "tokenizer": None if tokenizer is None else tokenizer.to_json(),
     }
-    with _checkpointer() as checkpointer:
-        checkpointer.save(
-            path,
-            args=ocp.args.Composite(
-                model=ocp.args.JsonSave(about), leaves=ocp.args.StandardSave(leaves)
-            ),
-            force=overwrite,
-        )
+    wanted = ocp.args.Composite(
+        model=ocp.args.JsonSave(about), leaves=ocp.args.StandardSave(leaves)
+    )
+    with _staged(path, overwrite) as folder, _checkpointer() as checkpointer:
+        checkpointer.save(folder, args=wanted)
+
+
+@contextlib.contextmanager
+def _staged(path: Path, overwrite: bool) -> Iterator[Path]:
+    """A place that orbax may make a folder at; all processes of a mesh get the same one."""
+    from jax.experimental import multihost_utils
+
+    if jax.process_count() == 1:
+        with _unit(path, overwrite) as staged:
+            yield staged / _INNER
+            _lift(staged)
+        return
+    with contextlib.ExitStack() as stack:
+        first, name = jax.process_index() == 0, np.zeros(4096, np.uint8)
+        if first:
+            staged = stack.enter_context(_unit(path, overwrite))
+            raw = np.frombuffer(str(staged).encode(), np.uint8)
+            name[: len(raw)] = raw
+        name = bytes(multihost_utils.broadcast_one_to_all(name)).rstrip(b"\0").decode()
+        yield Path(name) / _INNER
+        if first:
+            _lift(Path(name))
+    multihost_utils.sync_global_devices("ji.save")
+
+
+def _unit(path: Path, overwrite: bool) -> Any:
+    # Without `model/metadata` a folder is none of ours: see `is_saved`.
+    return unit(path, "model", "model/metadata", known=saved_files(path), fresh=not overwrite)
+
+
+def _lift(staged: Path) -> None:
+    """Orbax makes the folder that it writes; its contents are what is meant."""
+    for part in sorted((staged / _INNER).iterdir()):
+        move(part, staged / part.name)
+    remove_tree(staged / _INNER)
+
+
+def saved_files(folder: Path) -> list[str]:
+    """What earlier versions of `save`, without a manifest, wrote into a folder."""
+    if not is_saved(folder):
+        return []
+    files = (path for name in ("model", "leaves") for path in (folder / name).rglob("*"))
+    names = [path.relative_to(folder).as_posix() for path in files if path.is_file()]
+    return [*names, "_CHECKPOINT_METADATA"]
 
 
 def restore(folder: Path, rule: Rule, dtype: Any = None) -> tuple[Any, dict[str, Any]]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 
+from .._disk import beside
 from ._errors import BadCheckpoint
 from ._tensors import LazyTensor, with_twins
 
@@ -54,9 +55,10 @@ def open_safetensors(path: Path) -> dict[str, LazyTensor]:
 
 
 def save_safetensors(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes one file, with the metadata that other readers expect."""
+    """Writes one file, whole or not at all, with the metadata that other readers expect."""
     from safetensors.numpy import save_file
 
     # NumPy gives a number an axis when it makes it contiguous; the shape is put back.
     contiguous = {n: np.ascontiguousarray(a).reshape(np.shape(a)) for n, a in arrays.items()}
-    save_file(contiguous, path, metadata={"format": "pt"})
+    with beside(path) as partial:
+        save_file(contiguous, partial, metadata={"format": "pt"})

@@ -12,7 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int
 
+from .._disk import put, reading, unit
 from ._errors import BadCheckpoint
+from ._fetch import SMALL
 from ._pieces import make_visible, spelled, text_of
 from ._tensors import read_json
 from ._tokenizer_files import read_beside
@@ -53,6 +55,14 @@ class Tokenizer:
         `tokenizer_config.json`, `special_tokens_map.json`, `added_tokens.json`, `config.json`.
         """
         path = Path(path)
+        with (
+            reading(path, "tokenizer", wrong=BadCheckpoint),
+            reading(path, "model", only=SMALL, wrong=BadCheckpoint),
+        ):
+            return Tokenizer._in_folder(path)
+
+    @staticmethod
+    def _in_folder(path: Path) -> "Tokenizer | None":
         pairs = [("vocab.json", "merges.txt"), ("encoder.json", "vocab.bpe")]
         if (path / "tokenizer.json").is_file():
             return Tokenizer.from_file(path / "tokenizer.json")
@@ -240,12 +250,14 @@ class Tokenizer:
         return f"Tokenizer(vocab={self.vocab}, bos_id={self.bos_id}, eos_id={self.eos_id})"
 
     def save(self, path: str | Path) -> None:
-        """Writes `tokenizer.json` and `tokenizer_config.json` into a folder."""
+        """Writes `tokenizer.json` and `tokenizer_config.json` into a folder, both or neither."""
+        with unit(Path(path), "tokenizer", "tokenizer.json") as folder:
+            self._write(folder)
+
+    def _write(self, folder: Path) -> None:
         import json
 
-        path = Path(path)
-        path.mkdir(parents=True, exist_ok=True)
-        self._tokenizer.save(str(path / "tokenizer.json"))
+        put(folder / "tokenizer.json", self._tokenizer.to_str(pretty=True).encode())
         about: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast"}
         for name, i in (("bos_token", self.bos_id), ("eos_token", self.eos_id)):
             about[name] = None if i is None else self._tokenizer.id_to_token(i)
@@ -255,7 +267,7 @@ class Tokenizer:
             for i, token in sorted(self._tokenizer.get_added_tokens_decoder().items())
         }
         text = json.dumps(about, indent=2) + "\n"
-        (path / "tokenizer_config.json").write_text(text, encoding="utf-8")
+        put(folder / "tokenizer_config.json", text.encode())
 
     def to_json(self) -> dict[str, Any]:
         """All of the tokenizer in one JSON value, for `from_json`."""

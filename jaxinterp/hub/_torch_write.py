@@ -4,7 +4,6 @@ The counterpart of `read_torch`: an uncompressed zip of a pickle, whose tensors 
 and of those storages. The pickle is written opcode by opcode and names two functions of torch.
 """
 
-import os
 import struct
 import zipfile
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from .._disk import beside
 from ._storages import STORAGES
 
 _KINDS = {dtype: kind for kind, dtype in STORAGES.items() if kind != "UntypedStorage"}
@@ -33,14 +33,12 @@ def write_torch(path: str | Path, value: Any) -> None:
     path = Path(path)
     storages: list[np.ndarray] = []
     program = b"\x80\x02" + _encode(value, storages) + b"."
-    partial = path.with_name(path.name + ".partial")
-    with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
+    with beside(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
         _put(archive, "data.pkl", program)
         _put(archive, "byteorder", b"little")
         for number, array in enumerate(storages):
             _put(archive, f"data/{number}", array.tobytes())
         _put(archive, "version", b"3\n")
-    os.replace(partial, path)
 
 
 def _put(archive: zipfile.ZipFile, name: str, data: bytes) -> None:

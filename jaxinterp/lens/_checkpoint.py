@@ -1,13 +1,13 @@
 """Training state in one file, written all or nothing."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import equinox as eqx
 import numpy as np
 
+from .._disk import write_whole
 from ..data._identity import check_identity
 
 IDENTITY = ("model", "data", "optimizer")  # what a training may be made to go on without
@@ -18,15 +18,14 @@ def save_state(
 ) -> None:
     """A line of JSON (what is trained, how far), then histories and every leaf of the state."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
+
+    def write(file: Any) -> None:
         file.write(json.dumps({**about, "done": done}).encode() + b"\n")
         for values in history.values():
             np.save(file, np.stack(values), allow_pickle=False)
         eqx.tree_serialise_leaves(file, state)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)  # a reader sees the old file or the new one, never a part
+
+    write_whole(path, write)
 
 
 def load_state(path: Path, like: Any) -> tuple[int, Any, dict[str, list[np.ndarray]]]:

@@ -11,6 +11,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from .._disk import put, reading, unit
 from .._survey import split_edits
 from ._jacobian import JacobianLens
 from ._logit import unembedding
@@ -158,9 +159,9 @@ def save(path: str | Path, lens: Lens, model: Any = None, *, prompts: int | None
     path = Path(path)
     if isinstance(lens, TunedLens):
         config, params = to_tuned_lens_format(lens, model)
-        path.mkdir(parents=True, exist_ok=True)
-        write_torch(path / "params.pt", params)
-        (path / "config.json").write_text(json.dumps(config))
+        with unit(path, "lens", "config.json") as folder:
+            write_torch(folder / "params.pt", params)
+            put(folder / "config.json", json.dumps(config).encode())
     elif isinstance(lens, JacobianLens):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_torch(path, to_jacobian_format(lens, prompts=prompts))
@@ -183,10 +184,11 @@ def load(path: str | Path, model: Any = None) -> TunedLens | JacobianLens:
     path = Path(path)
     if not path.is_dir():
         return from_jacobian_format(read_torch(path))
-    for name in ("config.json", "params.pt"):
-        if not (path / name).is_file():
-            raise FileNotFoundError(
-                f"A folder of tuned-lens has config.json and params.pt; {path} has no {name}."
-            )
-    config = json.loads((path / "config.json").read_text())
-    return from_tuned_lens_format(config, read_torch(path / "params.pt"), model)
+    with reading(path, "lens"):
+        for name in ("config.json", "params.pt"):
+            if not (path / name).is_file():
+                raise FileNotFoundError(
+                    f"A folder of tuned-lens has config.json and params.pt; {path} has no {name}."
+                )
+        config = json.loads((path / "config.json").read_text())
+        return from_tuned_lens_format(config, read_torch(path / "params.pt"), model)

@@ -6,6 +6,7 @@ The problems of the layers are independent; one scan over layers takes loss and 
 so that logits of one layer exist at a time.
 """
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from .._check import check_predicts_tokens
+from .._disk import sole
 from ..data import model_hash
 from ..data._identity import optimizer_print
 from ._checkpoint import check_matches, load_state, save_state
@@ -98,26 +100,29 @@ def train_tuned_lens(
             "model": model_hash(model), "data": data,
             "optimizer": optimizer_print(optimizer, first, steps),
         }  # fmt: skip
-    if checkpoint is not None and Path(checkpoint).exists():
-        check_matches(Path(checkpoint), about, resume)
-        start, state, history = load_state(Path(checkpoint), state)
-    bar = _bar(start, steps, progress)
-    for step, (tokens, mask) in enumerate(
-        batches(stream, key, start, steps, model.config), start=start
+    with (
+        nullcontext() if checkpoint is None else sole(Path(checkpoint), f"trains into {checkpoint}")
     ):
-        if rows_at_once is not None and (tokens.ndim != 2 or len(tokens) % rows_at_once):
-            raise ValueError(
-                f"rows_at_once={rows_at_once} must divide the batch; the tokens have the shape "
-                f"{tokens.shape}."
-            )
-        state, losses, norm = _step((model, tokens, mask), state, optimizer, loss, rows_at_once)
-        history["loss"].append(np.asarray(losses))
-        history["grad_norm"].append(np.asarray(norm))
-        bar.update()
-        bar.set_postfix_str(f"{loss} {float(losses.mean()):.3f}", refresh=False)
-        done = step + 1
-        if checkpoint is not None and (done % checkpoint_every == 0 or done == steps):
-            save_state(Path(checkpoint), about, done, state, history)
+        if checkpoint is not None and Path(checkpoint).exists():
+            check_matches(Path(checkpoint), about, resume)
+            start, state, history = load_state(Path(checkpoint), state)
+        bar = _bar(start, steps, progress)
+        for step, (tokens, mask) in enumerate(
+            batches(stream, key, start, steps, model.config), start=start
+        ):
+            if rows_at_once is not None and (tokens.ndim != 2 or len(tokens) % rows_at_once):
+                raise ValueError(
+                    f"rows_at_once={rows_at_once} must divide the batch; the tokens have the shape "
+                    f"{tokens.shape}."
+                )
+            state, losses, norm = _step((model, tokens, mask), state, optimizer, loss, rows_at_once)
+            history["loss"].append(np.asarray(losses))
+            history["grad_norm"].append(np.asarray(norm))
+            bar.update()
+            bar.set_postfix_str(f"{loss} {float(losses.mean()):.3f}", refresh=False)
+            done = step + 1
+            if checkpoint is not None and (done % checkpoint_every == 0 or done == steps):
+                save_state(Path(checkpoint), about, done, state, history)
     bar.close()
     return state[0], {name: np.stack(values) for name, values in history.items()}
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ..data._files import write_whole
+from .._disk import Writer as JsonLines
+from .._disk import write_whole
 from ..data._lines import BadRecords as BadRecords
-from ..data._lines import Writer as JsonLines
 from ..data._lines import read_lines
 
 Record = dict[str, Any]
@@ -33,7 +33,7 @@ def append_records(path: str | Path, records: Iterable[Record]) -> None:
     r"""$F \mapsto F \mathbin\Vert r_1 \dots r_n$: records behind those of a file, made if it is not there.
 
     **Raises:** ValueError for records that are not flat; `BadRecords` where another process is
-    writing the file.
+    writing the file, and where it holds something else, which stays as it is.
 
     ```python
     ji.probes.append_records("results.jsonl", [{"feature": "German", "layer": 3, "f1": 0.98}])
@@ -48,7 +48,7 @@ def append_records(path: str | Path, records: Iterable[Record]) -> None:
 def write_records(path: str | Path, records: Iterable[Record]) -> None:
     """Writes a file of these records and no others, whole or not at all; `read_records` reads it."""
     text = "".join(map(_line, records)).encode()
-    write_whole(Path(path), lambda file: file.write(text))
+    write_whole(Path(path), text)
 
 
 def read_records(path: str | Path) -> list[Record]:

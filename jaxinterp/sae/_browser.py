@@ -1,15 +1,15 @@
 """A folder of static pages to look through features: a list, and what each fires on."""
 
+import hashlib
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .._disk import manifest_name, move, put, unit
 from ..data._activations import watched
 from ..viz._figure import render
 from ..viz._place import check_folder
@@ -19,7 +19,7 @@ from ._logits import LogitWeights, logit_weights
 from ._origin import own_site
 
 CHUNK = 32  # features in a file
-MARK = "jaxinterp-features.json"  # tells a folder of ours from others
+MARK = manifest_name("features")  # tells a folder of ours from others
 
 
 def browse(
@@ -81,16 +81,10 @@ def browse(
         ends = weights.top(None, min(k, weights.shape[1]))
     named = {int(i): plain(str(text)) for i, text in (labels or {}).items()}
     about = title or f"{type(sae).__name__}: {n} features of {site}"
-    folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    try:
+    said = {"kind": "jaxinterp features", "features": n, "tokens": read.count}
+    # The page names the folder of its data, so that it is replaced by one rename.
+    with unit(path, "features", "index.html", pointer=True, about=said) as folder:
         _build(folder, read, tokenizer, ends, named, columns, about, progress)
-        umask = os.umask(0)
-        os.umask(umask)
-        folder.chmod(0o777 & ~umask)
-        _put(folder, path)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
     return path
 
 
@@ -104,26 +98,11 @@ def _check_place(path: Path) -> None:
         raise FileExistsError(f"{path} holds something else. Name a new folder, or empty this one.")
 
 
-def _put(folder: Path, path: Path) -> None:
-    """Moves the new folder into place; the old one is there until then, and gone afterwards."""
-    if not path.exists():
-        os.replace(folder, path)
-        return
-    old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    os.replace(path, old)  # onto an empty folder
-    try:
-        os.replace(folder, path)
-    except BaseException:
-        os.replace(old, path)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
-
-
 def _script(folder: Path, name: str, call: str, *values: Any) -> None:
     """`call(values)` as a file; no character of a text can end a string or a script."""
     told = (json.dumps(v, separators=(",", ":"), allow_nan=False) for v in values)
     text = f"featureBrowser.{call}({','.join(told)});\n".replace("<", "\\u003c")
-    (folder / name).write_bytes(text.encode("ascii"))
+    put(folder / name, text.encode("ascii"))
 
 
 def _build(
@@ -165,10 +144,13 @@ def _build(
     caption = (
         f"{n} features, read on {read.count} tokens; {int((read.fired == 0).sum())} never fire."
     )
-    page = render("feature_browser.html", title=title, caption=caption)
-    (folder / "index.html").write_bytes(page.encode())
-    about = {"kind": "jaxinterp features", "version": 1, "features": n, "tokens": read.count}
-    (folder / MARK).write_text(json.dumps(about) + "\n")
+    digest = hashlib.sha256()
+    for file in sorted(data.iterdir()):
+        digest.update(file.read_bytes())
+    name = f"data-{digest.hexdigest()[:12]}"
+    move(data, folder / name)
+    page = render("feature_browser.html", title=title, caption=caption, folder=name)
+    put(folder / "index.html", page.encode())
 
 
 def _rounded(x: Any) -> list[Any]:

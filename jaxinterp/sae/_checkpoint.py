@@ -1,13 +1,14 @@
 """Checkpoints of a training with orbax: whole or not at all, and the newest whole one counts."""
 
+import contextlib
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
+from .._disk import remove_tree, sole
 from ..data._identity import apart, check_identity
 
 PARTIAL = ".orbax-checkpoint-tmp"
@@ -22,6 +23,12 @@ class Checkpoints:
     ) -> None:
         self.path, self.keep, self.resume = Path(path).absolute(), keep, resume
         self.about = json.loads(json.dumps(about))
+
+    def held(self) -> Any:
+        """For as long as a run lasts: two trainings on one folder would undo each other's steps."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        first = jax.process_index() == 0
+        return sole(self.path, f"trains into {self.path}") if first else contextlib.nullcontext()
 
     def _manager(self) -> Any:
         import orbax.checkpoint as ocp
@@ -96,7 +103,7 @@ class Checkpoints:
         """What was half-written when a run was killed, or its disk full."""
         for left in self.path.glob(f"*{PARTIAL}*"):
             if jax.process_index() == 0:
-                shutil.rmtree(left, ignore_errors=True)
+                remove_tree(left)
 
     def _check(self, record: Any, state: Any) -> None:
         found, mine = dict(record["about"]), dict(self.about)

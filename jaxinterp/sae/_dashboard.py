@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data._files import write_whole
+from .._disk import put, unit
 from ..viz._place import check_folder
 
 LARGEST = 9999.0  # what stands for infinity: JSON has no word for it
@@ -98,7 +98,7 @@ def save_dashboard(
     batch: int = 256,
     settings: Mapping[str, Any] | None = None,
 ) -> Path:
-    r"""Writes `batch-{i}.json`, `skipped_indexes.json` and `run_settings.json`, each whole or not at all.
+    r"""Writes `batch-{i}.json`, `skipped_indexes.json` and `run_settings.json`, all of them or none.
 
     The folder is what SAEDashboard (https://github.com/jbloomAus/SAEDashboard) leaves behind and
     Neuronpedia's uploader reads; `run_settings.json` comes last, and says that all the rest is there.
@@ -122,49 +122,46 @@ def save_dashboard(
     if isinstance(batch, bool) or not isinstance(batch, int | np.integer) or batch < 1:
         raise ValueError(f"batch is an int of 1 or more, features a file; got {batch!r}.")
     path = check_folder(path)
-    path.mkdir(parents=True, exist_ok=True)
-    # A folder without it is not finished: so it goes first and comes last.
-    (path / "run_settings.json").unlink(missing_ok=True)
-    for old in path.glob("batch-*.json"):
-        old.unlink()
     head = {"model_id": model, "layer": int(layer), "sae_set": name, "sae_id_suffix": suffix}
     shared = {"n_prompts_total": prompts, "n_tokens_in_prompt": context, "dataset": dataset}
-    part: list[Any] = []
-    seen: set[int] = set()
-    count = 0
-    for record in features:
-        index = record.get("feature_index")
-        if not isinstance(index, int) or "activations" not in record or index in seen:
-            raise ValueError(
-                "features are records of ji.sae.dashboard_feature(index, ...), each feature once; "
-                f"got {'feature ' + str(index) + ' again' if index in seen else sorted(record)[:5]}."
-            )
-        seen.add(index)
-        part.append({**record, **shared})
-        if len(part) == batch:
-            _write(path / f"batch-{count}.json", {**head, "features": part})
-            part, count = [], count + 1
-    if part:
-        _write(path / f"batch-{count}.json", {**head, "features": part})
-    sparsity = [] if log_sparsity is None else np.asarray(log_sparsity, np.float64)
-    _write(
-        path / "skipped_indexes.json",
-        {
-            "model_id": model, "layer": str(layer), "sae_set": name, "log_sparsity": sparsity,
-            "skipped_indexes": [int(i) for i in skipped],
-        },
-    )  # fmt: skip
-    about = {
-        "model_id": model, "layer": int(layer), "sae_set": name, "sae_id_suffix": suffix,
-        **shared, "n_features_per_batch": int(batch), "n_features": len(seen), **(settings or {}),
-    }  # fmt: skip
-    _write(path / "run_settings.json", about)
+    # A folder without run_settings.json is not finished.
+    with unit(path, "dashboard", "run_settings.json") as folder:
+        part: list[Any] = []
+        seen: set[int] = set()
+        count = 0
+        for record in features:
+            index = record.get("feature_index")
+            if not isinstance(index, int) or "activations" not in record or index in seen:
+                raise ValueError(
+                    "features are records of ji.sae.dashboard_feature(index, ...), each feature once; "
+                    f"got {'feature ' + str(index) + ' again' if index in seen else sorted(record)[:5]}."
+                )
+            seen.add(index)
+            part.append({**record, **shared})
+            if len(part) == batch:
+                _write(folder / f"batch-{count}.json", {**head, "features": part})
+                part, count = [], count + 1
+        if part:
+            _write(folder / f"batch-{count}.json", {**head, "features": part})
+        sparsity = [] if log_sparsity is None else np.asarray(log_sparsity, np.float64)
+        _write(
+            folder / "skipped_indexes.json",
+            {
+                "model_id": model, "layer": str(layer), "sae_set": name, "log_sparsity": sparsity,
+                "skipped_indexes": [int(i) for i in skipped],
+            },
+        )  # fmt: skip
+        about = {
+            "model_id": model, "layer": int(layer), "sae_set": name, "sae_id_suffix": suffix,
+            **shared, "n_features_per_batch": int(batch), "n_features": len(seen), **(settings or {}),
+        }  # fmt: skip
+        _write(folder / "run_settings.json", about)
     return path
 
 
 def _write(path: Path, value: Any) -> None:
     text = json.dumps(plain(value), ensure_ascii=False, allow_nan=False)
-    write_whole(path, lambda file: file.write(text.encode("utf-8", "replace")))
+    put(path, text.encode("utf-8", "replace"))
 
 
 def plain(value: Any) -> Any:

@@ -9,8 +9,9 @@ import equinox as eqx
 import jax
 import numpy as np
 
+from .._disk import BadRecords, Writer
 from ..data._files import fingerprint
-from ..data._lines import BadRecords, Writer, read_lines
+from ..data._lines import read_lines
 from ._corpus import Corpus, chosen, sites_of
 from ._detection import detection, detection_score
 from ._sheets import Sheet, sheets

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from .._disk import reading
 from ._dictionary_learning import load_dictionary_learning
 from ._folding import check_number
 from ._foreign import load_openai, load_sparsify
@@ -75,6 +76,11 @@ def load(
     Law: forwards agree with those of the library that wrote it.
     """
     path = Path(path)
+    with reading(path, "dictionary"):
+        return _load(path, about, factor, transcoder, ignore)
+
+
+def _load(path: Path, about: bool, factor: Any, transcoder: bool | None, ignore: Any) -> Any:
     reader, path = _reader(path)
     ignore = (ignore,) if isinstance(ignore, str) else tuple(ignore)
     given = {"factor": factor, "transcoder": transcoder, "ignore": ignore or None}

@@ -1,5 +1,6 @@
 r"""The loop of every training: dispatches, and between them reports, evaluation and checkpoints."""
 
+import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -65,17 +66,20 @@ def drive(
     told: list[dict[str, list[np.ndarray]]] = [{} for _ in {stack for stack, _ in run.members}]
     judged: list[dict[str, list[float]]] = [{} for _ in run.members]
     saved = None if checkpoint is None else Checkpoints(checkpoint, about, resume)
-    at = 0
-    found = None if saved is None else saved.restore(run.state)
-    if found is not None:
-        at, run.state, told, judged = found
-    ends = stops(at, steps, together, every, checkpoint_every if saved else 0, run.renewals)
     from tqdm.auto import tqdm
 
-    with (
-        ThreadPoolExecutor(1) as ahead,
-        tqdm(total=steps, initial=at, desc=run.name, delay=2.0, disable=not progress) as bar,
-    ):
+    with contextlib.ExitStack() as held:
+        if saved is not None:
+            held.enter_context(saved.held())
+        at = 0
+        found = None if saved is None else saved.restore(run.state)
+        if found is not None:
+            at, run.state, told, judged = found
+        ends = stops(at, steps, together, every, checkpoint_every if saved else 0, run.renewals)
+        ahead = held.enter_context(ThreadPoolExecutor(1))
+        bar = held.enter_context(
+            tqdm(total=steps, initial=at, desc=run.name, delay=2.0, disable=not progress)
+        )
         coming = ahead.submit(run.fetch, at, ends[0]) if ends else None
         for i, end in enumerate(ends):
             assert coming is not None

@@ -11,7 +11,8 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from .. import viz
-from ..data._lines import Writer, read_lines
+from .._disk import Writer
+from ..data._lines import read_lines
 from ..viz._figure import render
 from ._rubric import QUESTIONS, checked
 
@@ -163,7 +164,11 @@ def _handler(page: RatingPage) -> type[BaseHTTPRequestHandler]:
                 answers = checked(form)
             except ValueError as error:
                 return self._answer(HTTPStatus.BAD_REQUEST, page._html(item, form, str(error)))
-            page._save(item, answers)
+            try:
+                page._save(item, answers)
+            except OSError as error:  # no part of the answer is in the file
+                wrong = f"The answer could not be written ({error}). Make room on the disk, and send it again."
+                return self._answer(HTTPStatus.INSUFFICIENT_STORAGE, page._html(item, form, wrong))
             self.send_response(HTTPStatus.SEE_OTHER)
             self.send_header("Location", f"/{page._token}/")
             self.send_header("Content-Length", "0")

@@ -2,15 +2,13 @@
 
 import json
 import secrets
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..data._files import write_json, write_whole
+from .._disk import discard, put, sole, unit, write_json
 from ..viz._place import check_folder
 from ._corpus import Corpus
 from ._examples import Examples, examples
@@ -62,9 +60,8 @@ def rating_study(
     """
     folder = check_folder(folder)
     key = Path(key) if key is not None else folder.with_name(f"{folder.name}.key.json")
+    _check_new(folder, key)
     for path in (folder, key):
-        if path.exists() or path.is_symlink():
-            raise FileExistsError(f"{path} is there already: ji.sae.rate({str(folder)!r}) goes on with a study, and a new one needs a new name.")  # fmt: skip
         if not path.parent.is_dir():
             raise FileNotFoundError(f"There is no folder {str(path.parent)!r} to write {path.name!r} into. Create it first.")  # fmt: skip
     if not groups:
@@ -94,18 +91,30 @@ def rating_study(
             own = {"id": secrets.token_hex(8)}
             shown.append({**own, **item})
             told.append({**own, "pair": pair, "group": names[j], **about})
-    part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        text = "".join(json.dumps(item) + "\n" for item in shown).encode()
-        write_whole(part / "items.jsonl", lambda file: file.write(text))
-        part.chmod(0o755)
-        write_json(key, {"kind": "jaxinterp rating key", "groups": list(found), "items": told})
-        part.rename(folder)
-    except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
-        key.unlink(missing_ok=True)
-        raise
+    text = "".join(json.dumps(item) + "\n" for item in shown).encode()
+    with sole(folder, f"writes the study {folder}"):
+        _check_new(folder, key)
+        # The key is there before the folder: a study that can be rated can be resolved.
+        try:
+            with unit(folder, "study", "items.jsonl", fresh=True) as part:
+                put(part / "items.jsonl", text)
+                write_json(key, {"kind": "jaxinterp rating key", "groups": list(found), "items": told})  # fmt: skip
+        except BaseException:
+            if not folder.exists():
+                discard(key)
+            raise
     return folder
+
+
+def _check_new(folder: Path, key: Path) -> None:
+    there = [path for path in (folder, key) if path.exists() or path.is_symlink()]
+    if there == [key]:
+        raise FileExistsError(
+            f"{key} is there, and {folder} is not: it is the key of a study that was moved away, or of a "
+            "write that was cut off (then delete it). A new study needs a new name."
+        )
+    if there:
+        raise FileExistsError(f"{there[0]} is there already: ji.sae.rate({str(folder)!r}) goes on with a study, and a new one needs a new name.")  # fmt: skip
 
 
 def _drawn(seen: Examples, units: int, parts: int, rng: Any) -> list[tuple[int, int]]:

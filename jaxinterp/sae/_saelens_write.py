@@ -1,13 +1,13 @@
 """Writing dictionaries in the layout of SAELens: `cfg.json` beside `sae_weights.safetensors`."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
+from .._disk import put, unit
 from .._sites import TRANSFORMER_LENS, UnknownSite, parse
 from ._batch_topk import BatchTopK
 from ._gated import Gated
@@ -15,6 +15,7 @@ from ._jumprelu import JumpReLU
 from ._normalised import Normalised
 from ._pursuit import MatchingPursuit
 from ._saelens import BY_ROW, THEIRS
+from ._save import FIRST
 from ._selected import Selected, SelectedTranscoder
 from ._standard import Standard
 from ._temporal import Temporal
@@ -70,18 +71,21 @@ def save_saelens(
         },
     }  # fmt: skip
     path = Path(path)
-    path.mkdir(parents=True, exist_ok=True)
     files = {"sae_weights.safetensors": arrays}
     if density is not None:
         share = np.log10(np.asarray(density, np.float32) + 1e-10)
         files["sparsity.safetensors"] = {"sparsity": share}
-    for name, content in files.items():
-        partial = path / (name + ".partial")
-        save_safetensors(partial, {n: np.asarray(a, np.float32) for n, a in content.items()})
-        os.replace(partial, path / name)
-    partial = path / "cfg.json.partial"
-    partial.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    os.replace(partial, path / "cfg.json")
+    first = [
+        *FIRST,
+        "dictionary.json",
+        "activation_scaler.json",
+        "activation_whitening.safetensors",
+    ]
+    with unit(path, "dictionary", "cfg.json", first=first) as folder:
+        for name, content in files.items():
+            kept = {n: np.asarray(a, np.float32) for n, a in content.items()}
+            save_safetensors(folder / name, kept)
+        put(folder / "cfg.json", (json.dumps(config, indent=2) + "\n").encode())
     return path
 
 

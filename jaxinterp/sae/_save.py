@@ -2,7 +2,6 @@
 
 import inspect
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._disk import put, unit
 from ._accounted import check_tensors
 from ._batch_topk import BatchTopK
 from ._cross_layer import CrossLayerTranscoder
@@ -30,6 +30,7 @@ from ._transcoder import Transcoder
 from ._vanilla import Vanilla
 
 FORMAT = "jaxinterp.sae"
+FIRST = ("params.npz", "params.safetensors")  # what `load` looks for before any config
 KINDS: dict[str, Any] = {
     kind.__name__: kind
     for kind in (
@@ -68,7 +69,7 @@ def save(path: str | Path, sae: Any, *, about: dict[str, Any] | None = None) -> 
     **Arguments:** `path` of the folder; `sae`; `about`: what should be known of it (site, model,
     data), any JSON. `site` and `model_hash` are those of the training, where it knew them.
 
-    **Returns:** the folder. The JSON is written last: a folder without it is not a dictionary.
+    **Returns:** the folder. Killed at any moment, it holds the old dictionary or the new one.
 
     ```python
     ji.sae.save("folder", sae, about={"model": "gpt2", "site": "resid_post[2]"})
@@ -77,6 +78,13 @@ def save(path: str | Path, sae: Any, *, about: dict[str, Any] | None = None) -> 
 
     Law: what is loaded is equal to what was saved, bit for bit.
     """
+    return save_with(path, sae, about)
+
+
+def save_with(
+    path: str | Path, sae: Any, about: dict[str, Any] | None, more: dict[str, Any] | None = None
+) -> Path:
+    """`save`, and `more`: JSON by file names, that belongs to this dictionary and lies beside it."""
     from ..hub import save_safetensors
 
     origin = origin_of(sae)
@@ -87,7 +95,6 @@ def save(path: str | Path, sae: Any, *, about: dict[str, Any] | None = None) -> 
     if not isinstance(sae, Dictionary) or type(sae).__name__ not in KINDS:
         raise ValueError(f"save takes one of {', '.join(KINDS)}; got {type(sae).__name__}.")
     path = Path(path)
-    path.mkdir(parents=True, exist_ok=True)
     leaves = {
         name: np.asarray(leaf)
         for name, leaf in vars(sae).items()
@@ -97,17 +104,11 @@ def save(path: str | Path, sae: Any, *, about: dict[str, Any] | None = None) -> 
         "format": FORMAT, "version": 1, "kind": type(sae).__name__, "settings": settings(sae),
         "about": about, **({} if rows is None else {"normalised": rows}),
     }  # fmt: skip
-    weights, said = path / "weights.safetensors.partial", path / "dictionary.json.partial"
-    try:
-        save_safetensors(weights, leaves)
-        said.write_text(json.dumps(text, indent=2) + "\n", encoding="utf-8")
-    except BaseException:  # a full disk leaves what was there before, and nothing else
-        weights.unlink(missing_ok=True)
-        said.unlink(missing_ok=True)
-        raise
-    (path / "dictionary.json").unlink(missing_ok=True)
-    os.replace(weights, path / "weights.safetensors")
-    os.replace(said, path / "dictionary.json")
+    with unit(path, "dictionary", "dictionary.json", first=FIRST) as folder:
+        save_safetensors(folder / "weights.safetensors", leaves)
+        for name, value in (more or {}).items():
+            put(folder / name, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+        put(folder / "dictionary.json", (json.dumps(text, indent=2) + "\n").encode())
     return path
 
 

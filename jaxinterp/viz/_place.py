@@ -1,8 +1,9 @@
 """Where a figure goes: the end of a file's name says what is written, and nothing else is written there."""
 
 import os
-import tempfile
 from pathlib import Path
+
+from .. import _disk
 
 PAGES = (".html", ".htm")
 PICTURES = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".eps", ".ps")
@@ -38,15 +39,5 @@ def write_whole(path: Name, content: bytes) -> Path:
     path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"There is no folder {str(path.parent)!r} to write {path.name!r} into. Create it first.")  # fmt: skip
-    handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(part, 0o666 & ~umask)
-        os.replace(part, path)
-    except BaseException:
-        Path(part).unlink(missing_ok=True)
-        raise
+    _disk.write_whole(path, content)
     return path

@@ -1,7 +1,9 @@
 """Small random models of every family, and checkpoints of them on disk."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -9,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxinterp import hub
+from jaxinterp._disk import manifest_name
 from jaxinterp.hub import Tokenizer
 from jaxinterp.hub._rows import skeleton
 from jaxinterp.models import GPT2, GPT2Config, GPTNeoX, GPTNeoXConfig, Llama, LlamaConfig
@@ -46,6 +50,24 @@ def same(a: Any, b: Any) -> bool:
         x.dtype == y.dtype and np.asarray(x).tobytes() == np.asarray(y).tobytes()
         for x, y in zip(one, two, strict=True)
     )
+
+
+@pytest.fixture(autouse=True)
+def _folders_of_others(monkeypatch: Any) -> None:
+    """What these tests write and then edit stands for folders of other programs: without a manifest.
+
+    `tests/files` has the folders that are as they were written.
+    """
+    for name in ("export", "save"):
+        write = getattr(hub, name)
+
+        @functools.wraps(write)
+        def written(*args: Any, write: Any = write, **options: Any) -> None:
+            write(*args, **options)
+            path = options["path"] if "path" in options else next(a for a in args if isinstance(a, Path | str))  # fmt: skip
+            (Path(path) / manifest_name("model")).unlink(missing_ok=True)
+
+        monkeypatch.setattr(hub, name, written)
 
 
 @pytest.fixture(params=CONFIGS)

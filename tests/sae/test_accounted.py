@@ -201,6 +201,7 @@ def test_what_is_no_dictionary_is_told_the_way_in(tmp_path: Path) -> None:
     ):
         refused(own, words, **options)
     text = json.loads((own / "dictionary.json").read_text())
+    (own / "jaxinterp-dictionary.json").unlink()
     for change, words in (
         ({"settings": {**text["settings"], "temperature": 1}}, "temperature"),
         ({"settings": None}, "settings"),

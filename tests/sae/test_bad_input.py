@@ -54,6 +54,9 @@ def test_an_unknown_kind_in_a_config(tmp_path: Path) -> None:
     path = tmp_path / "a" / "dictionary.json"
     said = json.loads(path.read_text())
     path.write_text(json.dumps({**said, "kind": "TopJ"}))
+    with pytest.raises(ValueError, match=r"dictionary\.json has .* bytes and was written with"):
+        sae.load(tmp_path / "a")
+    (tmp_path / "a" / "jaxinterp-dictionary.json").unlink()
     with pytest.raises(ValueError, match="kind 'TopJ'; known are Vanilla"):
         sae.load(tmp_path / "a")
     path.write_text(json.dumps(said)[:-9])
@@ -111,7 +114,7 @@ def test_a_full_disk_leaves_the_dictionary_that_was_there(tmp_path: Path, monkey
     monkeypatch.setattr(ji.hub, "save_safetensors", full)
     with pytest.raises(OSError, match="No space"):
         sae.save(tmp_path, topk(features=20, key=KEY))
-    assert len([*tmp_path.iterdir()]) == 2
+    assert len([*tmp_path.iterdir()]) == 3
     np.testing.assert_array_equal(sae.load(tmp_path).decoder, kind.decoder)
 
 

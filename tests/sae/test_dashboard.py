@@ -58,7 +58,8 @@ def test_the_folder_is_json_without_nan(tmp_path: Path) -> None:
         log_sparsity=[-1.0, -np.inf],
     )  # fmt: skip
     names = sorted(path.name for path in folder.iterdir())
-    assert names == ["batch-0.json", "batch-1.json", "run_settings.json", "skipped_indexes.json"]
+    files = ["batch-0.json", "batch-1.json", "run_settings.json", "skipped_indexes.json"]
+    assert names == sorted([*files, "jaxinterp-dashboard.json"])
     parts = [strict(folder / f"batch-{i}.json") for i in range(2)]
     assert [[f["feature_index"] for f in part["features"]] for part in parts] == [[5, 7], [9]]
     assert parts[0]["model_id"] == "gpt2-small" and parts[0]["sae_id_suffix"] is None
@@ -74,9 +75,10 @@ def test_the_folder_is_json_without_nan(tmp_path: Path) -> None:
     assert not (folder / "batch-1.json").exists()
 
 
-def test_what_breaks_off_is_seen_to_be_unfinished(tmp_path: Path) -> None:
+def test_what_breaks_off_leaves_the_old(tmp_path: Path) -> None:
     about: Any = {"model": "m", "layer": 0, "name": "n"}
     folder = sae.save_dashboard(tmp_path, [record(1)], **about)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
 
     def broken() -> Any:
         yield record(0)
@@ -84,8 +86,7 @@ def test_what_breaks_off_is_seen_to_be_unfinished(tmp_path: Path) -> None:
 
     with pytest.raises(OSError, match="disk full"):
         sae.save_dashboard(folder, broken(), batch=1, **about)
-    names = sorted(path.name for path in folder.iterdir())
-    assert names == ["batch-0.json", "skipped_indexes.json"]
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     for bad, words in (
         ([record(1), record(1)], "feature 1 again"),
         ([{"index": 1}], "records of ji.sae.dashboard_feature"),

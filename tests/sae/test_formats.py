@@ -236,6 +236,7 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     folder = sae.save(tmp_path / "own", kind)
     said = json.loads((folder / "dictionary.json").read_text())
     said["settings"]["features"] = 2 * M
+    (folder / "jaxinterp-dictionary.json").unlink()
     (folder / "dictionary.json").write_text(json.dumps(said))
     with pytest.raises(ValueError, match="has encoder of the shape"):
         sae.load(folder)

@@ -2,7 +2,7 @@
 // Data come as scripts that call these functions, so that the folder opens without a server.
 // Whatever is shown goes in as text, never as markup.
 const featureBrowser = (() => {
-  const ROW = 28, SVG = "http://www.w3.org/2000/svg", byId = (id) => document.getElementById(id);
+  const FOLDER = document.currentScript.dataset.folder + "/", ROW = 28, SVG = "http://www.w3.org/2000/svg", byId = (id) => document.getElementById(id);
   let about = null, vocabulary = null, shown = [], chosen = -1, order = new Map();
   const chunks = new Map(), waiting = new Map();
 
@@ -26,8 +26,8 @@ const featureBrowser = (() => {
     if (waiting.has(key)) return;
     waiting.set(key, true);
     const script = document.createElement("script");
-    script.src = "data/" + file;
-    script.onerror = () => { waiting.delete(key); byId("panel").replaceChildren(make("p", "The file data/" + file + " could not be read.")); };
+    script.src = FOLDER + file;
+    script.onerror = () => { waiting.delete(key); byId("panel").replaceChildren(make("p", "The file " + FOLDER + file + " could not be read.")); };
     document.body.append(script);
   }
 

@@ -1,0 +1,72 @@
+"""What a reader does before and after: the files are of one write, and stay so while they are read."""
+
+import contextlib
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from ._lock import Busy
+from ._manifest import BadFolder, different, manifest_name, read_manifest
+from ._unit import recover
+
+
+@contextlib.contextmanager
+def reading(
+    folder: str | Path,
+    part: str,
+    *,
+    only: Collection[str] | None = None,
+    wrong: type[ValueError] = BadFolder,
+) -> Iterator[None]:
+    """Checks a part of a folder by its manifest; where there is none, nothing is checked.
+
+    A write that was killed after it counted is completed first. Raises `wrong` for files that were
+    not written together, and where the folder was written anew within the block.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        yield
+        return
+    try:
+        before = _checked(folder, part, only)
+    except BadFolder as error:
+        raise wrong(str(error)) from error
+    again = wrong(f"{folder} was written anew while it was read. Load it again.")
+    try:
+        yield
+    except Exception as error:
+        if not _is(folder, part, before):
+            raise again from error
+        raise
+    if not _is(folder, part, before):
+        raise again
+
+
+def _is(folder: Path, part: str, before: bytes | None) -> bool:
+    try:
+        found = read_manifest(folder, part)
+    except (OSError, BadFolder):
+        return False
+    return (None if found is None else found.raw) == before
+
+
+def _checked(folder: Path, part: str, only: Collection[str] | None) -> bytes | None:
+    found = read_manifest(folder, part)
+    if found is None:
+        return None
+    wrong = different(folder, found.files, only)
+    if wrong is not None:
+        try:
+            recover(folder)
+        except (OSError, Busy) as error:
+            raise BadFolder(
+                f"{folder} was being written when that was cut off: {wrong}. Whoever loads it where the "
+                f"folder can be written completes it; here that failed ({error})."
+            ) from error
+        found = read_manifest(folder, part)
+        wrong = None if found is None else different(folder, found.files, only)
+    if wrong is not None:
+        raise BadFolder(
+            f"{folder}: {wrong} by jaxinterp, so the files are not of one {part}. Write the folder "
+            f"again. If you changed them on purpose, delete {manifest_name(part)} in it."
+        )
+    return None if found is None else found.raw
