@@ -8,6 +8,8 @@ from ._file import regular as regular
 from ._json import MAX_BYTES as MAX_BYTES
 from ._json import parse_json as parse_json
 from ._json import read_json as read_json
+from ._npy import npy_header as npy_header
+from ._npy import read_npz as read_npz
 from ._schema import FLAG as FLAG
 from ._schema import SIZE as SIZE
 from ._schema import TABLE as TABLE

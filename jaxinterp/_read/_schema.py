@@ -105,7 +105,9 @@ def table_of(rule: Rule) -> Rule:
         f"a table of names to {rule.words}",
         lambda v: (
             isinstance(v, Mapping)
-            and all(isinstance(k, str) and rule.holds(each) for k, each in v.items())
+            and all(
+                isinstance(k, str) and _is_unicode(k) and rule.holds(each) for k, each in v.items()
+            )
         ),
         rule,
     )
@@ -116,13 +118,21 @@ def or_null(rule: Rule) -> Rule:
     return Rule(f"{rule.words}, or null", lambda v: v is None or rule.holds(v), rule.each)
 
 
+def _is_unicode(text: str) -> bool:
+    """Whether a text can be written; JSON spells halves of characters, which cannot."""
+    try:
+        return text.isascii() or bool(text.encode())
+    except UnicodeEncodeError:
+        return False
+
+
 def _is_int(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 SIZE = integer(1)
 FLAG = Rule("true or false", lambda v: isinstance(v, bool))
-TEXT = Rule("a text", lambda v: isinstance(v, str))
+TEXT = Rule("a text", lambda v: isinstance(v, str) and _is_unicode(v))
 TABLE = Rule("a table of names and values", lambda v: isinstance(v, Mapping))
 
 
