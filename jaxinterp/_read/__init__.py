@@ -8,6 +8,7 @@ from ._file import regular as regular
 from ._json import MAX_BYTES as MAX_BYTES
 from ._json import parse_json as parse_json
 from ._json import read_json as read_json
+from ._named import named as named
 from ._npy import npy_header as npy_header
 from ._npy import read_npz as read_npz
 from ._schema import FLAG as FLAG
