@@ -6,6 +6,7 @@ from ._file import read_bytes as read_bytes
 from ._file import read_text as read_text
 from ._file import regular as regular
 from ._json import MAX_BYTES as MAX_BYTES
+from ._json import MAX_VALUES as MAX_VALUES
 from ._json import parse_json as parse_json
 from ._json import read_json as read_json
 from ._named import named as named

@@ -7,8 +7,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from .._read import open_regular, parse_json
 from ._files import sync_folder
 
+MAX_LINE = 2**24
+"""Bytes of a record."""
 _OTHERS = (".html", ".htm", ".png", ".pdf", ".svg", ".jpg", ".csv", ".npy", ".parquet")
 
 
@@ -73,27 +76,31 @@ class Writer:
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """The records of a file, without a last line that was torn."""
-    lines = path.read_bytes().split(b"\n")
     records = []
-    for number, line in enumerate(lines):
-        if not line:
-            continue
-        found = _parsed(line)
-        if found is None:
-            if number == len(lines) - 1:
+    with open_regular(path, BadRecords) as file:
+        number = 0
+        while line := file.readline(MAX_LINE + 1):
+            number += 1
+            if len(line) > MAX_LINE:
+                raise BadRecords(f"{path}, line {number} has more than {MAX_LINE:,} bytes: it is no record.")  # fmt: skip
+            if not line.strip(b"\n"):
+                continue
+            found = _parsed(line)
+            if found is None and not line.endswith(b"\n"):
                 break  # a run was killed while it wrote this one
-            raise BadRecords(
-                f"{path}, line {number + 1} is no record (one JSON object to a line): "
-                f"{line[:60].decode(errors='replace')!r}."
-            )
-        records.append(found)
+            if found is None:
+                raise BadRecords(
+                    f"{path}, line {number} is no record (one JSON object to a line): "
+                    f"{line[:60].rstrip().decode(errors='replace')!r}."
+                )
+            records.append(found)
     return records
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:
     try:
-        found = json.loads(line)
-    except (ValueError, RecursionError):
+        found = parse_json(line, "A record")
+    except ValueError:
         return None
     return found if isinstance(found, dict) else None
 

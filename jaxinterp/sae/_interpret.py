@@ -9,6 +9,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
+from .._read import check, integer
 from ..data._files import fingerprint
 from ..data._lines import BadRecords, Writer, read_lines
 from ._corpus import Corpus, chosen, sites_of
@@ -112,6 +113,8 @@ def _begun(path: Path, study: dict[str, Any]) -> dict[int, dict[str, Any]]:
                 f"{path} holds explanations of another {name}: {first.get(name)!r}, here {value!r}. "
                 "Give another file."
             )
+    for record in records:
+        check(path, record, {"feature": integer()}, required=("feature",), error=BadRecords)
     return {record["feature"]: record for record in records}
 
 

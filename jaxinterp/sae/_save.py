@@ -174,8 +174,8 @@ def load_own(path: Path) -> tuple[Any, dict[str, Any]]:
         raise ValueError(f"{path}/dictionary.json: the settings make no {said['kind']} ({error}).") from error  # fmt: skip
     held = {f.name for f in dataclasses.fields(blank) if not f.metadata.get("static")}
     check_tensors(path, f"jaxinterp's {said['kind']}", tensors, _leaves(blank), held)
-    for name, tensor in tensors.items():
-        leaf = getattr(blank, name)
+    for name in (n for n in vars(blank) if n in tensors):
+        leaf, tensor = getattr(blank, name), tensors[name]
         wanted = tensor.shape if leaf is None else np.shape(leaf)
         if tensor.shape != wanted or not jnp.issubdtype(tensor.dtype, jnp.floating):
             raise ValueError(
