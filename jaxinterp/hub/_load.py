@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._read import named
 from .._types import Source
 from . import _config, _orbax
 from ._build import assemble, with_source
@@ -86,9 +87,10 @@ def load(
                 "`ignore` is for keys of a config.json; a folder of ji.save has none: leave it out."
             )
         return _load_saved(found, name, kind, rule)
-    if found.folder.is_file():
-        return _load_file(found, name, kind, rule, port, ignore)
-    return _load_foreign(found, name, revision, kind, rule, port, ignore)
+    with named(found.folder):
+        if found.folder.is_file():
+            return _load_file(found, name, kind, rule, port, ignore)
+        return _load_foreign(found, name, revision, kind, rule, port, ignore)
 
 
 def _dtype(dtype: Any) -> np.dtype | None:
