@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from ._read import named, npy_header, open_regular
+
 KINDS = ("TopK", "BatchTopK", "Matryoshka", "JumpReLU", "Gated", "Standard", "Vanilla")
 
 
@@ -77,6 +79,8 @@ def _contexts(
     if data[0].suffix.lower() == ".npy":
         if len(data) > 1:
             raise ValueError("Give one .npy of token ids, or texts; not several.")
+        with open_regular(data[0]) as file, named(data[0]):
+            npy_header(file, data[0].stat().st_size)
         tokens = np.load(data[0], mmap_mode="r")
         if tokens.ndim != 2:
             raise ValueError(f"{data[0]} holds {tokens.shape}; token ids are (seq, pos), one context to a row.")  # fmt: skip

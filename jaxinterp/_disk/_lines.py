@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from .._read import parse_json
 from ._whole import sync_folder
 
 _OTHERS = (".html", ".htm", ".png", ".pdf", ".svg", ".jpg", ".csv", ".npy", ".parquet")
@@ -101,8 +102,8 @@ class Writer:
 def parsed(line: bytes) -> dict[str, Any] | None:
     """The record of a line, or None."""
     try:
-        found = json.loads(line)
-    except (ValueError, RecursionError):
+        found = parse_json(line, "A record")
+    except ValueError:
         return None
     return found if isinstance(found, dict) else None
 

@@ -1,12 +1,13 @@
 """Files of a store: arrays as .npy, and JSON, never outside of its folder."""
 
 import hashlib
-import json
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .. import _read
 from .._disk import Partial, write_whole
 
 
@@ -15,10 +16,10 @@ class BadStore(ValueError):
 
 
 def read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise BadStore(f"{path} is no JSON ({error}). The store is damaged: write it anew.") from error  # fmt: skip
+    """What a JSON file of a store or a study holds; `BadStore` for what is damaged."""
+    return _read.read_json(
+        path, error=BadStore, constants=True, hint="it is damaged: write it anew."
+    )
 
 
 def write_array(path: Path, x: np.ndarray) -> None:
@@ -61,13 +62,19 @@ def open_array(path: Path, folder: Path, dtype: np.dtype, shape: tuple[int, ...]
     if folder.resolve() not in path.resolve().parents:
         raise BadStore(f"{path} is a link that leads out of the store; it is not followed.")
     try:
+        with _read.open_regular(path, BadStore) as file:
+            _read.npy_header(file, os.fstat(file.fileno()).st_size)
         x = np.load(path, mmap_mode="r", allow_pickle=False)
+    except BadStore:
+        raise
     except FileNotFoundError:
         raise BadStore(
             f"{path} is missing. Call save_activations again with the same arguments; it "
             "writes what is lost anew."
         ) from None
-    except (ValueError, EOFError, OSError) as error:
+    except (
+        Exception
+    ) as error:  # a header is text that NumPy evaluates: what it raises depends on it
         raise BadStore(
             f"{path} is cut short or no .npy file ({error}). Call save_activations again with the "
             "same arguments; it writes what is damaged anew."

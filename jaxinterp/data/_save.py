@@ -11,6 +11,7 @@ import numpy as np
 
 from .._check import is_int
 from .._disk import PARTIAL, clean, sole, write_json
+from .._read import TABLE, check
 from ._activations import check_batch, watched
 from ._files import (
     BadStore,
@@ -199,7 +200,8 @@ def _begin(path: Path, manifest: dict[str, Any], index: np.ndarray) -> None:
 
 def _check_versions(path: Path, manifest: dict[str, Any]) -> None:
     """Numbers may differ in the last bits between versions, so one store is written by one."""
-    found = read_json(path / "manifest.json").get("versions", {})
+    file = path / "manifest.json"
+    found = check(file, read_json(file), {"versions": TABLE}, error=BadStore).get("versions", {})
     for name, version in manifest["versions"].items():
         if found.get(name) != version:
             raise BadStore(

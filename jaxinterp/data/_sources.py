@@ -3,15 +3,20 @@
 import gzip
 import lzma
 import warnings
-from collections.abc import Iterable
+import zlib
+from collections.abc import Iterable, Iterator
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
+from .._read import regular
+
 PLAIN = ".txt"
 TABLES = (".jsonl", ".csv", ".tsv", ".parquet")
 PACKED = {".xz": lzma.open, ".gz": gzip.open}
-DAMAGED = (UnicodeDecodeError, lzma.LZMAError, gzip.BadGzipFile, EOFError)
+DAMAGED = (UnicodeDecodeError, lzma.LZMAError, gzip.BadGzipFile, zlib.error, EOFError)
+MAX_BYTES = 2**25
+"""Of one document, unless more is allowed: of a line, a cell, or what stands between separators."""
 READ = f"{PLAIN}, {', '.join(TABLES[:-1])}, each also .xz or .gz, and {TABLES[-1]}"
 
 
@@ -54,8 +59,26 @@ def kind(path: Path) -> str:
 
 def opened(path: Path, newline: str | None = None) -> TextIOWrapper:
     """A file as text, unpacked, without the byte-order mark that some editors put first."""
+    regular(path)
     how: Any = PACKED.get(path.suffix.lower(), open)
     return how(path, "rt", encoding="utf-8-sig", newline=newline)
+
+
+def lines(path: Path, file: TextIOWrapper, max_bytes: int) -> Iterator[str]:
+    """The lines of a file, each of at most so many characters, with their line breaks."""
+    number = 0
+    while line := file.readline(max_bytes + 1):
+        number += 1
+        if len(line) > max_bytes:
+            raise too_long(path, f"line {number}", max_bytes)
+        yield line
+
+
+def too_long(path: Path, what: str, max_bytes: int) -> ValueError:
+    return ValueError(
+        f"{path}: {what} has more than {max_bytes:,} bytes, the most that one document may have. Where "
+        f"that is right: ji.data.read_texts(..., max_bytes={4 * max_bytes})."
+    )
 
 
 def damaged(path: Path, error: Exception) -> ValueError:

@@ -7,12 +7,23 @@ from typing import Any
 
 import numpy as np
 
+from .._read import FLAG, SIZE, TABLE, TEXT, Rule, check, integer, list_of, or_null, shown
 from ._files import BadStore, as_bits, open_array, read_json
 from ._int8 import Codes, decode
 from ._model_hash import model_hash
 from ._rng import generator
 
 FORMAT = "jaxinterp.activations"
+MANIFEST = {
+    "int8": FLAG, "shards": list_of(integer(0, 2**48), least=2), "sites": list_of(TABLE, least=1),
+    "model": TABLE,
+}  # fmt: skip
+MODEL = {"sha256": TEXT}
+SITE = {
+    "name": TEXT, "layers": or_null(integer(1, 2**20)), "row": list_of(SIZE, most=8), "dtype": TEXT,
+}  # fmt: skip
+_ERROR = Rule("a number of 0 or more", lambda v: isinstance(v, int | float) and not v < 0)
+RECORD = {"max_error": list_of(_ERROR)}
 VERSION = 1
 
 
@@ -51,35 +62,32 @@ class Store:
                 "ji.data.save_activations(path, model, tokens, site)."
             )
         self.about: dict[str, Any] = read_json(manifest)
-        try:
-            self._read_manifest()
-        except (KeyError, TypeError, AttributeError, OverflowError) as error:
-            raise BadStore(f"{manifest} is damaged ({type(error).__name__}: {error}).") from error
+        self._read_manifest(manifest)
 
-    def _read_manifest(self) -> None:
+    def _read_manifest(self, manifest: Path) -> None:
         if not isinstance(self.about, dict) or self.about.get("format") != FORMAT:
             raise BadStore(f"{self.path} is no store of activations of this library.")
-        if self.about["version"] != VERSION:
+        if self.about.get("version") != VERSION:
             raise BadStore(
-                f"{self.path} is written in version {self.about['version']!r} of the format; this "
+                f"{self.path} is written in version {shown(self.about.get('version'))} of the format; this "
                 f"is version {VERSION}. Write it again, or take the version that wrote it."
             )
-        self.int8 = self.about["int8"] is True
-        bounds = [int(i) for i in self.about["shards"]]
+        check(manifest, self.about, MANIFEST, required=MANIFEST, error=BadStore)
+        check(f"{manifest}, model", self.about["model"], MODEL, required=MODEL, error=BadStore)
+        self.int8 = self.about["int8"]
+        bounds = list(self.about["shards"])
         if len(bounds) < 2 or bounds[0] != 0 or any(np.diff(bounds) <= 0):
             raise BadStore(
-                f"{self.path}: the manifest's shards do not follow each other: {bounds}."
+                f"{self.path}: the manifest's shards do not follow each other: {shown(bounds)}."
             )
         self.shards = list(itertools.pairwise(bounds))
         self._bounds = np.asarray(bounds)
         self.sites: list[str] = []
         self._shapes: list[tuple[int | None, tuple[int, ...], np.dtype]] = []
         for site in self.about["sites"]:
-            layers = None if site["layers"] is None else int(site["layers"])
-            row = tuple(int(i) for i in site["row"])
-            if (layers is not None and layers < 1) or any(i < 1 for i in row):
-                raise BadStore(f"{self.path}: the manifest gives a site the shape {site}.")
-            self.sites.append(str(site["name"]))
+            check(f"{manifest}, sites", site, SITE, required=SITE, error=BadStore)
+            layers, row = site["layers"], tuple(site["row"])
+            self.sites.append(site["name"])
             self._shapes.append((layers, row, dtype_of(site["dtype"], self.path)))
 
     def __len__(self) -> int:
@@ -285,8 +293,10 @@ class Store:
                 f"{self.path} is not finished: shard {shard} of {len(self.shards)} is missing. "
                 "Call save_activations again with the same arguments; it goes on from there."
             )
-        if not isinstance(record, dict) or len(record.get("max_error", ())) != len(self.sites):
-            raise BadStore(f"{self.path}: the record of shard {shard} is damaged.")
+        where = f"{self.path}: the record of shard {shard}"
+        check(where, record, RECORD, required=RECORD, error=BadStore)
+        if len(record["max_error"]) != len(self.sites):
+            raise BadStore(f"{where} is damaged: it is of {len(record['max_error'])} sites.")
         return record
 
 
@@ -295,12 +305,15 @@ def file_name(site: int, shard: int, kind: str) -> str:
     return f"{shard:06d}-{site:02d}-{kind}.npy"
 
 
+_MORE = ("bfloat16", "float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e4m3b11fnuz", "int4", "uint4", "int2", "uint2")  # fmt: skip
+
+
 def dtype_of(name: Any, path: Any) -> np.dtype:
     import ml_dtypes
 
     try:
-        dtype = np.dtype(getattr(ml_dtypes, name) if hasattr(ml_dtypes, name) else name)
-    except (TypeError, AttributeError):
+        dtype = np.dtype(getattr(ml_dtypes, name) if name in _MORE else name)
+    except (TypeError, ValueError, SyntaxError):
         dtype = None
     if (
         dtype is None

@@ -1,22 +1,22 @@
 """Rows of tables on disk as dicts: JSON lines, CSV, and Parquet where it can be read."""
 
 import csv
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from .._read import MAX_VALUES, parse_json, regular
 from ._corpus import Document
 from ._rows import missing
-from ._sources import DAMAGED, damaged, kind, opened
+from ._sources import DAMAGED, MAX_BYTES, damaged, kind, lines, opened
 
 _LONGEST = 2**31 - 1
 
 
-def table(path: Path, text: str) -> Iterator[Document]:
+def table(path: Path, text: str, max_bytes: int = MAX_BYTES) -> Iterator[Document]:
     """A document of each row that has a text, labelled by its own `label` or else by the file's name."""
     of_file = path.name.split(".")[0]
-    for number, (place, row) in enumerate(_ROWS[kind(path)](path)):
+    for number, (place, row) in enumerate(_ROWS[kind(path)](path, max_bytes)):
         if not isinstance(row, Mapping) or text not in row:
             raise ValueError(f"{path}, {place}: {_lacks(row, text)}")
         found, label, group = row[text], row.get("label"), row.get("group")
@@ -43,29 +43,30 @@ def _empty(value: Any) -> bool:
     return missing(value) or value == ""
 
 
-def _json_lines(path: Path) -> Iterator[tuple[str, Any]]:
+def _json_lines(path: Path, max_bytes: int) -> Iterator[tuple[str, Any]]:
     try:
         with opened(path) as file:
-            for number, line in enumerate(file, 1):
-                if not line.strip():
-                    continue
-                try:
-                    yield f"line {number}", json.loads(line)
-                except ValueError as error:
-                    raise ValueError(f"{path}, line {number} is no JSON ({error}).") from error
+            for number, line in enumerate(lines(path, file, max_bytes), 1):
+                if line.strip():
+                    most = max(MAX_VALUES, max_bytes // 32)
+                    yield f"line {number}", parse_json(line, f"{path}, line {number}", constants=True, hint="one JSON object stands on each line.", max_values=most)  # fmt: skip
     except DAMAGED as error:
         raise damaged(path, error) from error
 
 
-def _csv(path: Path) -> Iterator[tuple[str, Any]]:
+def _csv(path: Path, max_bytes: int) -> Iterator[tuple[str, Any]]:
     """The first row names the columns. Texts may be longer than the 131,072 characters of the csv module."""
     try:
         with opened(path, newline="") as file:
             rows = csv.DictReader(
-                file, delimiter="\t" if kind(path) == ".tsv" else ",", strict=True
+                lines(path, file, max_bytes),
+                delimiter="\t" if kind(path) == ".tsv" else ",",
+                strict=True,
             )
             while True:
-                limit = csv.field_size_limit(_LONGEST)  # of the whole process, so it is put back
+                limit = csv.field_size_limit(
+                    min(max_bytes, _LONGEST)
+                )  # of the whole process, so it is put back
                 try:
                     row = next(rows, None)
                 finally:
@@ -81,7 +82,7 @@ def _csv(path: Path) -> Iterator[tuple[str, Any]]:
         raise damaged(path, error) from error
 
 
-def _parquet(path: Path) -> Iterator[tuple[str, Any]]:
+def _parquet(path: Path, max_bytes: int) -> Iterator[tuple[str, Any]]:
     try:
         from pyarrow import ArrowInvalid, parquet  # type: ignore[import-not-found]
     except ImportError as error:
@@ -89,6 +90,7 @@ def _parquet(path: Path) -> Iterator[tuple[str, Any]]:
             f"{path} is Parquet, which pyarrow reads: pip install datasets, which brings it. Or give the "
             "rows of any reader: ji.data.documents(rows, text='text', label='label')."
         ) from error
+    regular(path)
     number = 0
     try:
         with parquet.ParquetFile(path) as file:
@@ -96,7 +98,7 @@ def _parquet(path: Path) -> Iterator[tuple[str, Any]]:
                 for row in batch.to_pylist():
                     yield f"row {number}", row
                     number += 1
-    except ArrowInvalid as error:
+    except (ArrowInvalid, OSError) as error:
         raise ValueError(f"{path} is no Parquet, or it is damaged ({error}).") from error
 
 

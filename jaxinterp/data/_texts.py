@@ -10,7 +10,7 @@ import numpy as np
 
 from ._corpus import Corpus, Document
 from ._rng import generator
-from ._sources import DAMAGED, PLAIN, damaged, files, kind, opened
+from ._sources import DAMAGED, MAX_BYTES, PLAIN, damaged, files, kind, opened, too_long
 from ._tables import table
 
 _CHUNK = 1 << 20
@@ -24,6 +24,7 @@ def read_texts(
     key: Any = None,
     separator: str | None = None,
     text: str = "text",
+    max_bytes: int = MAX_BYTES,
 ) -> Iterator[Document]:
     r"""$(f_1, f_2, \dots) \mapsto (d_1, d_2, \dots)$: the documents of files, labelled by the file's name.
 
@@ -44,6 +45,7 @@ def read_texts(
     - `separator`: between the documents of a `.txt`. None: a line with one NUL character if the
       file's first megabyte has one, else blank lines, else every line is a document.
     - `text`: the field of a line, or the column of a table, that holds the text.
+    - `max_bytes` of one document, by default 32 MiB: a small packed file may hold a line without end.
 
     **Returns:** an iterator of `Document`s. `group` is the file and the number of the document, so
     that `split` never parts what came from one.
@@ -61,10 +63,15 @@ def read_texts(
     """
     if not paths:
         raise ValueError("Name a folder with one text file per class, or files: read_texts('texts').")  # fmt: skip
-    for name, value in (("most", most), ("chars", chars), ("least", least)):
+    for name, value in (
+        ("most", most),
+        ("chars", chars),
+        ("least", least),
+        ("max_bytes", max_bytes),
+    ):
         if value is not None and value < 1:
             raise ValueError(f"{name} counts from 1; got {name}={value}.")
-    return _documents(files(paths), most, chars, least, key, separator, text)
+    return _documents(files(paths), most, chars, least, key, separator, text, max_bytes)
 
 
 def take(corpus: Corpus, rows: Any) -> Corpus:
@@ -99,24 +106,25 @@ def _documents(
     key: Any,
     separator: Any,
     field: str,
+    max_bytes: int,
 ) -> Iterator[Document]:
     seeds = None if key is None else [int(i) for i in generator(key).integers(2**32, size=4)]
     for path in paths:
         rng = None if seeds is None else np.random.default_rng([*seeds, *path.name.encode()])
-        long = (d for d in _read(path, separator, field) if len(d.text) >= least)
+        long = (d for d in _read(path, separator, field, max_bytes) if len(d.text) >= least)
         for document in _drawn(long, most, rng):
             text = document.text if chars is None else _excerpt(document.text, chars, rng)
             yield dataclasses.replace(document, text=text)
 
 
-def _read(path: Path, separator: str | None, field: str) -> Iterator[Document]:
+def _read(path: Path, separator: str | None, field: str, max_bytes: int) -> Iterator[Document]:
     if kind(path) != PLAIN:
-        yield from table(path, field)
+        yield from table(path, field, max_bytes)
         return
     label, number = path.name.split(".")[0], 0
     try:
         with opened(path) as file:
-            for text in _parted(file, separator):
+            for text in _parted(path, file, separator, max_bytes):
                 if text.strip():
                     yield Document(text, label, f"{path.name}:{number}")
                     number += 1
@@ -124,7 +132,7 @@ def _read(path: Path, separator: str | None, field: str) -> Iterator[Document]:
         raise damaged(path, error) from error
 
 
-def _parted(file: Any, separator: str | None) -> Iterator[str]:
+def _parted(path: Path, file: Any, separator: str | None, max_bytes: int) -> Iterator[str]:
     """The texts between separators; one chunk and the beginning of the next text are held."""
     held = file.read(_CHUNK)
     if separator is None:
@@ -135,14 +143,18 @@ def _parted(file: Any, separator: str | None) -> Iterator[str]:
     else:
         pattern = re.compile(re.escape(separator))
     while True:
-        more = file.read(_CHUNK)
+        more = file.read(max(_CHUNK, len(held)))  # a long text is not searched for every megabyte
         start = 0
         for match in pattern.finditer(held):
             if more and match.end() == len(held):
                 break  # a separator may go on in the next chunk
+            if match.start() - start > max_bytes:
+                raise too_long(path, "a document", max_bytes)
             yield held[start : match.start()]
             start = match.end()
         held = held[start:] + more
+        if len(held) - len(more) > max_bytes or (not more and len(held) > max_bytes):
+            raise too_long(path, "a document", max_bytes)
         if not more:
             yield held
             return

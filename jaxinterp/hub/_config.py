@@ -7,12 +7,14 @@ family never says is a constant of its table: a field of ours with its value (`n
 """
 
 import dataclasses
-import importlib
+import math
 import typing
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
+from .._read import TEXT, check, list_of, or_null, shown
+from ._classes import config_of, find_model
 from ._errors import UnhandledConfig, near
 from ._port import Port
 
@@ -24,26 +26,18 @@ WRITTEN = ("model_type", "architectures", "torch_dtype", "bos_token_id", "eos_to
 """What `export` adds to a config of any family: no part of the model."""
 
 
+ROLES = {"model_type": or_null(TEXT), "architectures": or_null(list_of(TEXT))}
+
+
 def model_class(port: Port) -> type:
-    """The class that the port names: one of `jaxinterp.models`, or `"package.module:Class"`."""
-    return _named(port, "")
+    """The class that the port names: one of `jaxinterp.models`, or `"package.module:Class"`, which is
+    imported already and a model."""
+    return find_model(port.model, f"{port.path}: [config]")
 
 
 def config_class(port: Port) -> type:
-    """The dataclass of sizes beside the model: `Class` has `ClassConfig`."""
-    return _named(port, "Config")
-
-
-def _named(port: Port, suffix: str) -> type:
-    module, _, name = port.model.rpartition(":")
-    place = importlib.import_module(module or "jaxinterp.models")
-    if not hasattr(place, name + suffix):
-        known = [n for n in dir(place) if hasattr(place, f"{n}Config")]
-        raise ValueError(
-            f"{port.path}: [config] model = {port.model!r}, and {place.__name__} has no "
-            f"{name + suffix}; its models are {', '.join(known) or 'none'}."
-        )
-    return getattr(place, name + suffix)
+    """The dataclass of sizes of the model: `Class` has `ClassConfig`."""
+    return config_of(model_class(port), f"{port.path}: [config]")
 
 
 def constants(port: Port) -> dict[str, Any]:
@@ -79,6 +73,7 @@ def to_ours(port: Port, theirs: Mapping[str, Any]) -> Any:
     ignore = [*WRITTEN, *port.config.get("ignore", [])]
     fixed = constants(port)
     defaults: Mapping[str, Any] = port.config.get("defaults", {})
+    check(port.config_is, theirs, ROLES, error=UnhandledConfig)
     _check_architecture(port, theirs)
     nested = {key.split(".")[0] for key in [*keys, *defaults] if "." in key}
     found: dict[str, tuple[str, Any]] = {}
@@ -93,9 +88,10 @@ def to_ours(port: Port, theirs: Mapping[str, Any]) -> Any:
             if key in defaults and value == defaults[key]:
                 continue
             expected = f"must be {defaults[key]!r}" if key in defaults else "must be absent"
-            unhandled.append(f"{key} = {value!r} ({expected})")
+            unhandled.append(f"{key} = {shown(value)} ({expected})")
         elif field in found and found[field][1] != value:
-            unhandled.append(f"{key} = {value!r} (but {found[field][0]} = {found[field][1]!r})")
+            was = f"{found[field][0]} = {shown(found[field][1])}"
+            unhandled.append(f"{key} = {shown(value)} (but {was})")
         else:
             found[field] = key, value
     absent = [key for key in port.config.get("required", []) if key not in seen]
@@ -159,10 +155,10 @@ def _reads(port: Port, outer: str, kind: str | None) -> list[str]:
     if kind is None:
         return []
     kinds = port.config.get("kinds", {}).get(outer, {})
-    if kind not in kinds:
+    if not isinstance(kind, str) or kind not in kinds:
         spelling = (*_spellings(port, "kind"), f"{outer}.kind")[0]
         raise UnhandledConfig(
-            f"{spelling} = {kind!r} is not done here; the kinds are {', '.join(kinds)} "
+            f"{spelling} = {shown(kind)} is not done here; the kinds are {', '.join(kinds)} "
             f"([config.kinds.{outer}] of {port.path.name})."
         )
     return ["kind", *kinds[kind]] if kinds[kind] else []
@@ -196,18 +192,33 @@ def _call(port: Port, cls: type, fields: Mapping[str, Any]) -> Any:
         options = [hint for hint in typing.get_args(hints[name]) if hint is not type(None)]
         wanted = options[0] if len(options) == 1 else hints[name]
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        if wanted is float and number:
+        if wanted is float and number and abs(value) < 1e300:
             value = float(value)
-        elif (wanted is int and (not number or value != int(value))) or (
-            wanted is bool and not isinstance(value, bool)
-        ):
+        elif wanted is int and number and math.isfinite(value) and value == int(value):
+            value = int(value)
+        elif wanted in (int, float, bool, str) and not _is(value, wanted, options):
             theirs = _spellings(port, name)
             where = port.config_is if theirs else f"[config] of {port.path.name}"
             raise UnhandledConfig(
-                f"`{(*theirs, name)[0]}` must be of type {wanted.__name__}; {where} has {value!r}."
+                f"`{(*theirs, name)[0]}` must be {_WORDS[wanted]}; {where} has {shown(value)}."
             )
         typed[name] = value
-    return cls(**typed)
+    try:
+        return cls(**typed)
+    except ValueError as error:
+        names = {theirs: ours for theirs, ours in port.config.get("keys", {}).items() if ours.split(".")[-1] in typed}  # fmt: skip
+        said = ", ".join(f"{ours} is {theirs}" for theirs, ours in list(names.items())[:12])
+        raise UnhandledConfig(f"{port.config_is} makes no model: {error} Of {said}.") from error
+
+
+_WORDS = {int: "of type int", float: "a finite number, of type float", bool: "of type bool", str: "a text, of type str"}  # fmt: skip
+
+
+def _is(value: Any, wanted: type, options: list[Any]) -> bool:
+    """Whether a value that is neither of the numbers is of the type of its field."""
+    return (value is None and bool(options)) or (
+        wanted in (bool, str) and isinstance(value, wanted)
+    )
 
 
 def _value(port: Port, config: Any, field: str) -> Any:

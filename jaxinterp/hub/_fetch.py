@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from .._disk import write_whole
+from .._read import read_text
 from ._errors import UnknownModel, listed, near
 from ._weights import FLAX, INDEX, SAFETENSORS, TORCH
 
@@ -134,7 +135,7 @@ def from_cache(repository: Path, revision: str | None = None) -> Snapshot:
     snapshots = sorted(path.name for path in (repository / "snapshots").iterdir())
     refs_folder = repository / "refs"
     refs = {
-        path.relative_to(refs_folder).as_posix(): path.read_text().strip()
+        path.relative_to(refs_folder).as_posix(): read_text(path, max_bytes=2**12).strip()
         for path in (sorted(refs_folder.rglob("*")) if refs_folder.is_dir() else [])
         if path.is_file()
     }

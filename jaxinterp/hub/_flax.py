@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 
 from .._disk import write_whole
+from .._read import regular, shown
 from ._errors import BadCheckpoint
+from ._msgpack import check_msgpack
+from ._storages import DTYPES
 from ._tensors import LazyTensor, in_memory
 
 
@@ -16,22 +19,31 @@ def open_flax(path: Path) -> dict[str, LazyTensor]:
     """The arrays of a msgpack file by dotted names. The format has no index: all are read now."""
     from flax import serialization
 
+    size = regular(path, BadCheckpoint)
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            with memoryview(data) as view:
+                check_msgpack(view)
             tree = serialization.msgpack_restore(data)  # pyright: ignore[reportArgumentType]
     except Exception as error:  # msgpack and flax raise a dozen kinds
         raise BadCheckpoint(
-            f"{path} ({path.stat().st_size:,} bytes) cannot be read as a Flax checkpoint "
+            f"{path} ({size:,} bytes) cannot be read as a Flax checkpoint "
             f"({type(error).__name__}: {error}): it is truncated or corrupt; fetch it again."
         ) from error
     if not isinstance(tree, dict):
         raise BadCheckpoint(f"{path} must hold a tree of arrays; got a {type(tree).__name__}.")
-    return in_memory(flatten_tree(tree))
+    arrays = flatten_tree(tree)
+    for name, array in arrays.items():
+        if array.dtype.kind in "OSUMmV" and array.dtype.name not in DTYPES:
+            raise BadCheckpoint(
+                f"{path} must hold a tree of arrays; {name[:80]!r} is {shown(array)}."
+            )
+    return in_memory(arrays)
 
 
 def flatten_tree(tree: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """`{"a": {"b": x}}` to `{"a.b": x}`; a tree under "params" alone is taken out of it."""
-    if set(tree) == {"params"}:
+    if set(tree) == {"params"} and isinstance(tree["params"], Mapping):
         tree = tree["params"]
 
     def walk(prefix: str, node: Mapping[str, Any]) -> Iterator[tuple[str, np.ndarray]]:

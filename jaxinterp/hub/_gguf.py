@@ -4,7 +4,7 @@ Metadata becomes the config by a port whose `[source] layout` is "gguf"; tensors
 float32 as they are read, one by one.
 """
 
-import functools
+import math
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,13 +12,19 @@ from typing import Any
 
 import numpy as np
 
+from .._read import TEXT, check, integer, number, shown
 from ..nn import RopeScaling
 from ..nn._rotary import frequencies
 from ._errors import BadCheckpoint, UnhandledConfig
+from ._gguf_header import Packed, read_header
 from ._gguf_tokenizer import gguf_tokenizer
 from ._single_file import SingleFile
 from ._tensors import LazyTensor
 
+ABOUT = {
+    "general.architecture": TEXT, "general.license": TEXT,
+    "split.count": integer(0), "split.no": integer(0),
+}  # fmt: skip
 FREQUENCIES = "rope_freqs.weight"
 _ORIGINAL_CTX = 8192
 """The context of the first training of every Llama 3: the file holds its effect, not the number."""
@@ -31,16 +37,10 @@ def open_gguf(path: Path) -> SingleFile:
     is something else, and `UnhandledConfig` for metadata that no port says how to do.
     """
     library = _library()
-    try:
-        reader = _reader_class(library)(path)
-    except Exception as error:  # the reader checks nothing: what it raises depends on the bytes
-        raise BadCheckpoint(
-            f"{path} ({path.stat().st_size:,} bytes) cannot be read as GGUF "
-            f"({type(error).__name__}: {error}): it is truncated or corrupt; fetch it again."
-        ) from error
-    tensors = {tensor.name: _lazy(library, path, tensor) for tensor in reader.tensors}
-    read = functools.partial(_contents, path, reader.fields)
-    about = {name: read(name) for name in reader.fields if not name.startswith("tokenizer.")}
+    whole, packed = read_header(path, library)
+    tensors = {tensor.name: _lazy(library, path, tensor) for tensor in packed}
+    about = {name: value for name, value in whole.items() if not name.startswith("tokenizer.")}
+    check(path, about, ABOUT, error=BadCheckpoint)
     family = about.get("general.architecture")
     if not isinstance(family, str):
         raise BadCheckpoint(f"{path} does not say its `general.architecture`: it is no model.")
@@ -51,8 +51,8 @@ def open_gguf(path: Path) -> SingleFile:
         )
     theirs = _normal(family, about) | _derived(family, about, tensors)
     kinds: Counter[str] = Counter()
-    for tensor in reader.tensors:
-        kinds[tensor.tensor_type.name] += int(tensor.n_elements)
+    for tensor in packed:
+        kinds[tensor.kind.name] += math.prod(tensor.shape)
     return SingleFile(
         path=path,
         layout="gguf",
@@ -60,7 +60,7 @@ def open_gguf(path: Path) -> SingleFile:
         theirs=theirs,
         tensors=tensors,
         format=f"gguf {', '.join(name for name, _ in kinds.most_common())}",
-        tokenizer=lambda: gguf_tokenizer(path, reader.fields.keys(), read),
+        tokenizer=lambda: gguf_tokenizer(path, whole),
         licence=about.get("general.license"),
     )
 
@@ -75,52 +75,18 @@ def _library() -> Any:
     return gguf
 
 
-def _reader_class(library: Any) -> Any:
-    """The package's reader, on a plain array: slices of `np.memmap` cost it most of its time."""
-
-    class Reader(library.GGUFReader):
-        @property
-        def data(self) -> np.ndarray:
-            return self._plain
-
-        @data.setter
-        def data(self, mapped: np.ndarray) -> None:
-            self._plain = np.asarray(mapped)
-
-    return Reader
-
-
-def _contents(path: Path, fields: Mapping[str, Any], name: str) -> Any:
-    """A metadata value as a Python one; float32 by the shortest decimal that means it (1e-05)."""
-    try:
-        field = fields[name]
-        value = field.contents()
-        if isinstance(value, float) and field.types[-1].name == "FLOAT32":
-            return float(str(np.float32(value)))
-    except KeyError:
-        raise
-    except Exception as error:
-        raise BadCheckpoint(
-            f"{path}: the metadata {name!r} cannot be read ({type(error).__name__}: {error}): the "
-            "file is corrupt; fetch it again."
-        ) from error
-    return value
-
-
-def _lazy(library: Any, path: Path, tensor: Any) -> LazyTensor:
-    shape = tuple(int(size) for size in reversed(tensor.shape))
-
+def _lazy(library: Any, path: Path, tensor: Packed) -> LazyTensor:
     def read() -> np.ndarray:
         try:
-            return library.dequantize(tensor.data, tensor.tensor_type).reshape(shape)
+            return library.dequantize(tensor.data, tensor.kind).reshape(tensor.shape)
         except (NotImplementedError, ValueError) as error:
             raise BadCheckpoint(
-                f"{path}: {tensor.name!r} is of type {tensor.tensor_type.name}, which the gguf "
+                f"{path}: {tensor.name!r} is of type {tensor.kind.name}, which the gguf "
                 f"package here does not dequantise ({error}). Upgrade it, or take another "
                 "quantisation of the model."
             ) from error
 
-    return LazyTensor(shape, np.dtype(np.float32), read)
+    return LazyTensor(tensor.shape, np.dtype(np.float32), read)
 
 
 def _normal(family: str, about: Mapping[str, Any]) -> dict[str, Any]:
@@ -128,9 +94,9 @@ def _normal(family: str, about: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in about.items():
         if name.startswith(f"{family}.") and isinstance(value, list):
-            if len(set(value)) != 1:
+            if any(each != value[0] for each in value) or not value:
                 raise UnhandledConfig(
-                    f"{name} = {value}: layers of different sizes are not done here."
+                    f"{name} = {shown(value)}: layers of different sizes are not done here."
                 )
             value = value[0]
         found[name] = value
@@ -148,7 +114,7 @@ def _derived(
     derived: dict[str, Any] = {"tensors.tied": "output.weight" not in tensors}
     for key, name in (("attention_bias", "attn_q.bias"), ("mlp_bias", "ffn_gate.bias")):
         derived[f"tensors.{key}"] = f"blk.0.{name}" in tensors
-    if "token_embd.weight" in tensors:
+    if len(getattr(tensors.get("token_embd.weight"), "shape", ())) == 2:
         derived["tensors.vocab"] = tensors["token_embd.weight"].shape[0]
     d, heads = (
         about.get(f"{family}.{key}") for key in ("embedding_length", "attention.head_count")
@@ -157,10 +123,13 @@ def _derived(
         f"{family}.attention.key_length" not in about
         and isinstance(d, int)
         and isinstance(heads, int)
+        and heads > 0
     ):
         derived[f"{family}.attention.key_length"] = d // heads
     if FREQUENCIES in tensors:
-        base = about.get(f"{family}.rope.freq_base", 10000.0)
+        key = f"{family}.rope.freq_base"
+        check("The file's metadata", about, {key: number(1, above=True)}, error=BadCheckpoint)
+        base = about.get(key, 10000.0)
         derived |= _llama3(tensors.pop(FREQUENCIES).read(), base)
     return derived
 
@@ -172,6 +141,10 @@ def _llama3(factors: np.ndarray, base: float) -> dict[str, Any]:
     """
     if (factors == 1).all():
         return {}
+    if factors.ndim != 1 or not np.isfinite(factors).all() or (factors <= 0).any():
+        raise BadCheckpoint(
+            f"{FREQUENCIES} holds numbers above 0, (pair,); it has {shown(factors)}."
+        )
     factor = float(factors.max())
     scaling = RopeScaling(kind="llama3", factor=factor, original_ctx=_ORIGINAL_CTX)
     dim = 2 * factors.size

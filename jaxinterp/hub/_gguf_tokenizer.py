@@ -5,16 +5,27 @@ to the names are those of the tokenizers that the models were trained with.
 """
 
 import warnings
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from .._read import FLAG, TEXT, check, integer, list_of, number
 from ._errors import BadCheckpoint
 from ._scored_bpe import scored_bpe
-from ._tokenizer import Tokenizer
+from ._tokenizer import Tokenizer, made
 
 NORMAL, UNKNOWN, CONTROL, USER, UNUSED, BYTE = range(1, 7)
 """`tokenizer.ggml.token_type`."""
+
+ABOUT = {
+    f"tokenizer.ggml.{name}": rule
+    for name, rule in {
+        "model": TEXT, "pre": TEXT, "tokens": list_of(TEXT), "merges": list_of(TEXT),
+        "token_type": list_of(integer()), "scores": list_of(number()),
+        "bos_token_id": integer(), "eos_token_id": integer(), "add_space_prefix": FLAG,
+        "remove_extra_whitespaces": FLAG,
+    }.items()
+}  # fmt: skip
 
 _LLAMA3 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|"
@@ -29,14 +40,12 @@ PRE = {
 """Name of a pre-tokenizer to its rule: GPT-2's, the same after every digit stands alone, Llama 3's."""
 
 
-def gguf_tokenizer(
-    path: Path, names: Collection[str], read: Callable[[str], Any]
-) -> Tokenizer | None:
-    """The tokenizer of a file, or None with a warning where its kind is not known here."""
+def gguf_tokenizer(path: Path, about: Mapping[str, Any]) -> Tokenizer | None:
+    """The tokenizer in a file's metadata, or None with a warning where its kind is not known here."""
+    check(path, about, ABOUT, error=BadCheckpoint)
 
     def get(name: str, default: Any = None) -> Any:
-        name = f"tokenizer.ggml.{name}"
-        return read(name) if name in names else default
+        return about.get(f"tokenizer.ggml.{name}", default)
 
     kind, pre = get("model"), get("pre")
     if kind == "gpt2" and pre in PRE:
@@ -61,6 +70,9 @@ def _tokens(path: Path, get: Callable[..., Any]) -> tuple[list[str], list[int]]:
             f"{path}: a tokenizer has tokens and as many types; it has {len(tokens or ())} and "
             f"{len(types)}."
         )
+    for name in ("bos_token_id", "eos_token_id"):
+        if (i := get(name)) is not None and i >= len(tokens):
+            raise BadCheckpoint(f"{path}: {name} is {i}, and there are {len(tokens)} tokens.")
     return tokens, types
 
 
@@ -69,16 +81,14 @@ def _byte_level(path: Path, get: Callable[..., Any], pre: str) -> Tokenizer:
     from tokenizers import Regex, decoders, models, pre_tokenizers
 
     tokens, types = _tokens(path, get)
-    merges = [tuple(line.split(" ", 1)) for line in get("merges", [])]
-    try:
-        model = models.BPE(
+    merges = [(left, right) for left, _, right in (m.partition(" ") for m in get("merges", []))]
+    model = made(
+        lambda: models.BPE(
             vocab={token: i for i, token in enumerate(tokens)}, merges=merges, fuse_unk=False,
             ignore_merges=pre == "llama3",
-        )  # fmt: skip
-    except Exception as error:  # tokenizers raises bare Exceptions
-        raise BadCheckpoint(
-            f"{path}: tokens and merges do not belong together ({error})."
-        ) from error
+        ),
+        f"{path}: tokens and merges do not belong together",
+    )  # fmt: skip
     inner = tokenizers.Tokenizer(model)
     byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=pre != "llama3")
     first: dict[str, Any] = {

@@ -6,12 +6,14 @@ header of 256 bytes that begins with "ak42", and another order. Norm epsilon (1e
 (10000) are constants of that program.
 """
 
+import math
 import os
 import struct
 from pathlib import Path
 
 import numpy as np
 
+from .._read import open_regular, regular
 from ._errors import BadCheckpoint, UnhandledConfig
 from ._scored_bpe import scored_bpe
 from ._single_file import SingleFile
@@ -21,6 +23,8 @@ from ._tokenizer import Tokenizer
 MAGIC = 0x616B3432
 FIELDS = ("dim", "hidden_dim", "n_layers", "n_heads", "n_kv_heads", "vocab_size", "seq_len")
 BOS, EOS = 1, 2
+MAX_PIECE = 2**12
+"""Bytes of a piece of the vocabulary, at most."""
 BYTES = range(3, 259)
 """The ids of the 256 bytes, in every vocabulary of this program."""
 
@@ -50,7 +54,7 @@ def open_llama2c(path: Path) -> SingleFile:
         shape = shapes[name]
         if not name.startswith("freq_cis"):  # tables of an older program, which computes them now
             tensors[name] = _lazy(path, at, shape)
-        at += 4 * int(np.prod(shape, dtype=np.int64))
+        at += 4 * math.prod(shape)
     if size < at:
         raise BadCheckpoint(
             f"{path} ({size:,} bytes) is no llama2.c file, or is truncated: by its first bytes "
@@ -71,11 +75,11 @@ def open_llama2c(path: Path) -> SingleFile:
 
 
 def _header(path: Path) -> tuple[dict[str, int], int, tuple[str, ...], str]:
-    with path.open("rb") as file:
+    with open_regular(path, BadCheckpoint) as file:
         data = file.read(256)
     if len(data) < 28:
         raise BadCheckpoint(f"{path} has {len(data)} bytes: no model. Fetch it again.")
-    if struct.unpack("<I", data[:4])[0] != MAGIC:
+    if len(data) < 256 or struct.unpack("<I", data[:4])[0] != MAGIC:
         header: dict[str, int] = dict(zip(FIELDS, struct.unpack("<7i", data[:28]), strict=True))
         header["shared_classifier"] = header["vocab_size"] > 0
         header["vocab_size"] = abs(header["vocab_size"])
@@ -113,9 +117,7 @@ def _shapes(header: dict[str, int]) -> dict[str, tuple[int, ...]]:
 
 def _lazy(path: Path, at: int, shape: tuple[int, ...]) -> LazyTensor:
     def read() -> np.ndarray:
-        return np.fromfile(path, "<f4", int(np.prod(shape, dtype=np.int64)), offset=at).reshape(
-            shape
-        )
+        return np.fromfile(path, "<f4", math.prod(shape), offset=at).reshape(shape)
 
     return LazyTensor(shape, np.dtype(np.float32), read)
 
@@ -129,7 +131,15 @@ def read_tokenizer(path: str | os.PathLike[str], vocab: int, at: int = 0) -> Tok
 
     Raises `BadCheckpoint` when it does not hold exactly `vocab` pieces.
     """
-    data = Path(path).read_bytes()[at:]
+    size = regular(path, BadCheckpoint)
+    place = f"{path}{f' from byte {at:,} on' if at else ''}"
+    if not 8 * vocab <= size - at <= vocab * MAX_PIECE:
+        raise BadCheckpoint(
+            f"{place} does not hold the {vocab} pieces that the model has: it has {size - at:,} bytes."
+        )
+    with open_regular(path, BadCheckpoint) as file:
+        file.seek(at)
+        data = file.read()
     pieces, scores, here = [], [], 4
     try:
         for _ in range(vocab):
@@ -147,9 +157,11 @@ def read_tokenizer(path: str | os.PathLike[str], vocab: int, at: int = 0) -> Tok
         why = ""
     if here != len(data):
         raise BadCheckpoint(
-            f"{path}{f' from byte {at:,} on' if at else ''} does not hold the {vocab} pieces that "
+            f"{place} does not hold the {vocab} pieces that "
             f"the model has{why}: the two do not belong together, or the file is truncated."
         )
-    if all(pieces[3 + byte] == chr(byte) for byte in range(256)):
+    if not np.isfinite(scores).all():
+        raise BadCheckpoint(f"{path}: the scores of a vocabulary are finite numbers.")
+    if pieces[3:259] == [chr(byte) for byte in range(256)]:
         pieces[3:259] = [f"<0x{byte:02X}>" for byte in range(256)]
     return Tokenizer(scored_bpe(pieces, scores, apart=BYTES, blank=" "), bos_id=BOS, eos_id=EOS)

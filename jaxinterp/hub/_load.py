@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._disk import reading
+from .._read import named
 from .._types import Source
 from . import _config, _orbax
 from ._build import assemble, with_source
@@ -82,10 +83,12 @@ def load(
     if isinstance(ignore, str):
         raise ValueError(f"`ignore` is a list of keys: ji.load(..., ignore=[{ignore!r}]).")
     if found.folder.is_file():
-        return _load_file(found, name, kind, rule, port, ignore)
+        with named(found.folder):
+            return _load_file(found, name, kind, rule, port, ignore)
     with reading(found.folder, "model", wrong=BadCheckpoint):
         if not _orbax.is_saved(found.folder):
-            return _load_foreign(found, name, revision, kind, rule, port, ignore)
+            with named(found.folder):
+                return _load_foreign(found, name, revision, kind, rule, port, ignore)
         if ignore:
             raise ValueError(
                 "`ignore` is for keys of a config.json; a folder of ji.save has none: leave it out."

@@ -5,45 +5,59 @@ whose tensors point at storages, and `NAME/data/KEY` are those storages, raw. A 
 that may call any function; this reader hands it six harmless ones and refuses the rest by name.
 """
 
-import functools
-import io
-import pickle
-import pickletools
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .._read import open_regular, open_zip, regular, shown
 from ._errors import BadCheckpoint, UnsafePickle
-from ._storages import DTYPES, STORAGES, ZIP_ERRORS, Call, Name, Storages, rebuild, rebuild_v3
+from ._pickle_machine import MAX_STEPS, Machine, State
+from ._storages import (
+    DTYPES,
+    STORAGES,
+    ZIP_ERRORS,
+    Call,
+    Name,
+    Storage,
+    Storages,
+    rebuild,
+    rebuild_v3,
+)
 from ._tensors import LazyTensor
 
-MAX_PICKLE_BYTES = 256 * 2**20  # the pickle holds names and shapes, never weights
+MAX_PICKLE_BYTES = 32 * 2**20  # the pickle holds names and shapes, never weights
+MAX_DEPTH = 64  # containers in each other
 
 
-def read_torch(path: str | Path) -> Any:
+def read_torch(path: str | Path, *, max_bytes: int | None = None) -> Any:
     """What `torch.save` wrote, with NumPy arrays for tensors: dicts, lists, numbers, text.
 
+    **Arguments:** `max_bytes` of all tensors together. They may repeat what the file holds, as views
+    and strides of 0 do: by default up to four times its size and 64 MiB.
+
     Raises `UnsafePickle` when the file asks for anything else (nothing is executed), and
-    `BadCheckpoint` when it is truncated, corrupt or in the format of torch before 1.6.
+    `BadCheckpoint` when it is truncated, corrupt, larger than said or of torch before 1.6.
 
     ```python
     ji.hub.read_torch("ae.pt")["encoder.weight"].shape
     ```
     """
-    return _materialise(open_torch(Path(path)))
+    path = Path(path)
+    return _Arrays(path).of(open_torch(path, max_bytes))
 
 
-def open_torch(path: Path) -> Any:
+def open_torch(path: Path, max_bytes: int | None = None) -> Any:
     """As `read_torch`, but tensors are `LazyTensor`s: no storage is read yet."""
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no file {path}.")
+    size = regular(path, BadCheckpoint)
+    most = 4 * size + 2**26 if max_bytes is None else max_bytes
     try:
         if not zipfile.is_zipfile(path):
             raise BadCheckpoint(_not_a_zip(path))
-        with zipfile.ZipFile(path) as archive:
-            return _unpickle(path, archive)
+        with open_zip(path, BadCheckpoint) as archive:
+            return _unpickle(path, archive, most)
     except BadCheckpoint:
         raise
     except ZIP_ERRORS as error:
@@ -58,13 +72,13 @@ def open_torch_state(path: Path) -> dict[str, LazyTensor]:
     for name, tensor in state.items():
         if not isinstance(name, str) or not isinstance(tensor, LazyTensor):
             raise BadCheckpoint(
-                f"{path} must hold tensors by name; {name!r} is a {type(tensor).__name__}. "
+                f"{path} must hold tensors by name; {shown(name)} is a {type(tensor).__name__}. "
                 f"Read it with ji.hub.read_torch({str(path)!r}) and pick the part with the weights."
             )
     return state
 
 
-def _unpickle(path: Path, archive: zipfile.ZipFile) -> Any:
+def _unpickle(path: Path, archive: zipfile.ZipFile, most: int) -> Any:
     entries = {entry.filename: entry for entry in archive.infolist()}
     programs = [name for name in entries if name.count("/") == 1 and name.endswith("/data.pkl")]
     if len(programs) != 1:
@@ -82,27 +96,16 @@ def _unpickle(path: Path, archive: zipfile.ZipFile) -> Any:
         )
     prefix = programs[0].removesuffix("data.pkl")
     big_endian = _read_entry(archive, entries.get(f"{prefix}byteorder")) == b"big"
-    storages = Storages(path, prefix, big_endian, entries)
-    program = archive.read(entry)
+    storages = Storages(path, prefix, big_endian, entries, most)
     try:
-        _check_memo(program)
-        return _Restricted(io.BytesIO(program), storages).load()
+        return Machine(archive.read(entry), _find, lambda pid: _storage(storages, pid)).run()
     except BadCheckpoint as error:
         raise type(error)(f"{path}: {error}") from None
-    except RecursionError:
-        raise BadCheckpoint(f"{path}: the pickle nests too deeply to be a checkpoint.") from None
-    except Exception as error:  # a broken pickle can fail anywhere in the unpickler
+    except Exception as error:  # a broken pickle can fail anywhere
         raise BadCheckpoint(
             f"{path}: the pickle inside is corrupt ({type(error).__name__}: {error}); fetch the "
             "file again."
         ) from error
-
-
-def _check_memo(program: bytes) -> None:
-    """The unpickler allocates as many memo slots as a pickle asks for: no more than its bytes."""
-    for opcode, argument, _ in pickletools.genops(program):
-        if opcode.name.endswith("PUT") and int(argument or 0) > len(program):
-            raise BadCheckpoint(f"the pickle inside asks for {argument} memo slots: it is corrupt.")
 
 
 def _read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo | None) -> bytes:
@@ -110,7 +113,7 @@ def _read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo | None) -> byte
 
 
 def _not_a_zip(path: Path) -> str:
-    with path.open("rb") as file:
+    with open_regular(path, BadCheckpoint) as file:
         start = file.read(64)
     if not start:
         return f"{path} is empty; fetch it again."
@@ -129,60 +132,87 @@ def _not_a_zip(path: Path) -> str:
     )
 
 
-class _State(dict):
-    """Stands for OrderedDict: the attributes that torch hangs on it (`_metadata`) are dropped."""
+def _ordered(pairs: Any = ()) -> State:
+    """An OrderedDict of pairs, as the first torch files write it."""
+    found = State()
+    for pair in pairs:
+        if not isinstance(pair, list | tuple) or len(pair) != 2 or not isinstance(pair[0], str):
+            raise BadCheckpoint(f"an OrderedDict is made of pairs of a name and a value; got {shown(pair)}.")  # fmt: skip
+        found[pair[0]] = pair[1]
+    return found
 
-    __slots__ = ()
 
-    def __setstate__(self, state: Any) -> None:
-        pass
+def _size(sizes: Iterable[Any] = ()) -> tuple[int, ...]:
+    found = tuple(sizes)
+    if not all(isinstance(size, int) for size in found):
+        raise BadCheckpoint(f"a torch.Size is made of ints; got {shown(found)}.")
+    return found
+
+
+def _device(*names: Any) -> str:
+    if not all(isinstance(name, str | int) for name in names):
+        raise BadCheckpoint(f"a device has a name and a number; got {shown(names)}.")
+    return ":".join(map(str, names))
 
 
 _ALLOWED: dict[tuple[str, str], Any] = {
-    ("collections", "OrderedDict"): Call(_State),
+    ("collections", "OrderedDict"): Call(_ordered),
     ("torch._utils", "_rebuild_tensor_v2"): Call(rebuild),
     ("torch._utils", "_rebuild_tensor_v3"): Call(rebuild_v3),
     ("torch._utils", "_rebuild_parameter"): Call(lambda data, *rest: data),
     ("torch._utils", "_rebuild_parameter_with_state"): Call(lambda data, *rest: data),
-    ("torch", "Size"): Call(tuple),
-    ("torch", "device"): Call(lambda *names: ":".join(map(str, names))),
+    ("torch", "Size"): Call(_size),
+    ("torch", "device"): Call(_device),
     **{("torch", name): Name(dtype) for name, dtype in STORAGES.items()},
     **{("torch.storage", name): Name(dtype) for name, dtype in STORAGES.items()},
     **{("torch", name): Name(name) for name in DTYPES},
 }
 
 
-class _Restricted(pickle.Unpickler):
-    def __init__(self, file: io.BytesIO, storages: Storages) -> None:
-        super().__init__(file, encoding="utf-8")
-        self._find_storage = functools.cache(storages.find)
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _ALLOWED:
-            raise UnsafePickle(
-                f"the pickle asks for {module}.{name}, and only tensors in plain containers are "
-                "read. Nothing was executed. If you trust the file, load it with torch elsewhere "
-                "and save its state dict as safetensors."
-            )
-        return _ALLOWED[module, name]
-
-    def persistent_load(self, pid: Any) -> Any:
-        match pid:
-            case ("storage", Name(dtype), key, _location, count):
-                return self._find_storage(key, dtype, count)
-        raise UnsafePickle(f"the pickle points at {str(pid)[:80]!r}, which is not a storage.")
+def _find(module: str, name: str) -> Any:
+    if (module, name) not in _ALLOWED:
+        raise UnsafePickle(
+            f"the pickle asks for {module[:80]}.{name[:80]}, and only tensors in plain containers are "
+            "read. Nothing was executed. If you trust the file, load it with torch elsewhere "
+            "and save its state dict as safetensors."
+        )
+    return _ALLOWED[module, name]
 
 
-def _materialise(value: Any) -> Any:
-    match value:
-        case LazyTensor():
-            return np.array(value.read())
-        case dict():
-            return {key: _materialise(item) for key, item in value.items()}
-        case list():
-            return [_materialise(v) for v in value]
-        case tuple():
-            return tuple(_materialise(v) for v in value)
-        case Name(dtype):
-            return np.dtype(DTYPES[dtype])
-    return value
+def _storage(storages: Storages, pid: Any) -> Any:
+    match pid:
+        case ("storage", Name(dtype), str(key), _location, int(count)):
+            return storages.find(key, dtype, count)
+    raise UnsafePickle(f"the pickle points at {shown(pid)}, which is not a storage.")
+
+
+class _Arrays:
+    """Containers with arrays in place of tensors: each tensor is read once, and items are counted."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.left = path, MAX_STEPS
+        self.read: dict[int, tuple[LazyTensor, np.ndarray]] = {}
+
+    def of(self, value: Any, depth: int = 0) -> Any:
+        self.left -= 1
+        if depth > MAX_DEPTH or self.left < 0:
+            what = f"nests deeper than {MAX_DEPTH}" if self.left >= 0 else f"holds more than {MAX_STEPS:,} items, the same ones again and again"  # fmt: skip
+            raise BadCheckpoint(f"{self.path}: the pickle inside {what}: it is no checkpoint.")
+        match value:
+            case LazyTensor():
+                if id(value) not in self.read:
+                    self.read[id(value)] = value, np.array(value.read())
+                return self.read[id(value)][1]
+            case dict():
+                return {key: self.of(item, depth + 1) for key, item in value.items()}
+            case list():
+                return [self.of(item, depth + 1) for item in value]
+            case tuple():
+                return tuple(self.of(item, depth + 1) for item in value)
+            case Name(dtype):
+                if dtype not in DTYPES:
+                    raise BadCheckpoint(f"{self.path}: {dtype} stands where a value is expected.")
+                return np.dtype(DTYPES[dtype])
+            case Call() | Storages() | Storage():
+                raise BadCheckpoint(f"{self.path}: the pickle inside holds a {type(value).__name__}, no value.")  # fmt: skip
+        return value

@@ -1,6 +1,7 @@
 """The text of one token, from the string that a vocabulary writes for it."""
 
 import functools
+import re
 
 _VISIBLE = {" ": "·", "\n": "↵", "\t": "→", "\r": "␍"}
 
@@ -10,7 +11,7 @@ def text_of(token: str, byte_level: bool) -> str:
     alphabet = _byte_alphabet()
     if byte_level and all(char in alphabet for char in token):
         return _decode(bytes(alphabet[char] for char in token))
-    if token.startswith("<0x") and token.endswith(">") and len(token) == 6:
+    if re.fullmatch(r"<0x[0-9A-Fa-f]{2}>", token):
         return _decode(bytes([int(token[3:5], 16)]))
     return token.replace("▁", " ")
 

@@ -20,7 +20,36 @@ from typing import Any
 import einops
 import numpy as np
 
+from .._read import (
+    SIZE,
+    TABLE,
+    TEXT,
+    Rule,
+    check,
+    list_of,
+    one_of,
+    or_null,
+    read_text,
+    shown,
+    table_of,
+)
 from ._errors import listed
+
+MAX_BYTES = 2**20
+_LIST = Rule("a list of texts", list_of(TEXT).holds, TEXT)
+PARTS: dict[str, Rule] = dict.fromkeys(("source", "config", "weights", "names", "flax"), TABLE)
+SOURCE = {
+    "family": TEXT, "layout": one_of("huggingface", "gguf", "llama2c"), "licence": or_null(TEXT),
+    "names": table_of(TEXT), "packages": table_of(table_of(TEXT)),
+}  # fmt: skip
+NAMES = {
+    "prefix": TEXT, "tied": table_of(TEXT), "also": table_of(TEXT), "ignore": _LIST, "optional": _LIST,
+}  # fmt: skip
+CONFIG = {
+    "model": TEXT, "architectures": _LIST, "ignore": _LIST, "required": _LIST, "include": TEXT,
+    "keys": table_of(TEXT), "defaults": TABLE, "kinds": table_of(table_of(_LIST)),
+    "fallback": table_of(TEXT),
+}  # fmt: skip
 
 
 def find_ports() -> Path:
@@ -158,9 +187,15 @@ def read_port(path: str | Path) -> Port:
     for part in ("source", "config", "weights"):
         if part not in table:
             raise ValueError(f"A port has [source], [config] and [weights]; {path} lacks [{part}].")
+    check(path, table, PARTS)
+    check(f"{path}, [source]", table["source"], SOURCE)
+    check(f"{path}, [names]", table.get("names", {}), NAMES)
+    check(f"{path}, [config]", table["config"], CONFIG)
     config = {"ignore": [], "keys": {}, **table["config"]}
     if "include" in config:
-        shared = _read_table(_included(path, config["include"])).get("config", {})
+        include = _included(path, config["include"])
+        shared = check(include, _read_table(include), PARTS).get("config", {})
+        check(f"{include}, [config]", shared, CONFIG)
         config["ignore"] = [*config["ignore"], *shared.get("ignore", [])]
         config["defaults"] = shared.get("defaults", {}) | config.get("defaults", {})
     _check_config(path, config)
@@ -183,13 +218,17 @@ def as_port(port: Port | str | Path) -> Port:
 
 def _read_table(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        return tomllib.loads(read_text(path, max_bytes=MAX_BYTES))
+    except (tomllib.TOMLDecodeError, RecursionError, OverflowError) as error:
         raise ValueError(f"{path} is not TOML ({error}); see ports/README.md.") from error
 
 
 def _included(path: Path, name: str) -> Path:
     """The table that another includes: beside it, or else one of the package's own."""
+    if Path(name).name != name:
+        raise ValueError(
+            f"{path}: [config] include names a table beside it, no path; got {name!r}."
+        )
     places = path.parent / name, find_ports() / name
     for place in places:
         if place.is_file():
@@ -211,11 +250,10 @@ def _check_config(path: Path, config: Mapping[str, Any]) -> None:
     for part, example in examples.items():
         if part not in config:
             raise ValueError(f"{path}: [config] lacks `{part}`. Give {example}.")
-    for part in ("architectures", "ignore"):
-        if not isinstance(config[part], list):
-            raise ValueError(f"{path}: [config] {part} is a list of texts; got {config[part]!r}.")
     for key, field in config["keys"].items():
         outer, _, inner = field.rpartition(".")
+        if field.count(".") > 1 or field[:1] == "." or field[-1:] == ".":
+            raise ValueError(f"{path}: {key!r} = {field!r} is no field, nor `part.field`.")
         if inner and outer and outer not in config.get("kinds", {}):
             raise ValueError(
                 f"{path}: {key!r} = {field!r} is a field of a nested part, which needs a table "
@@ -235,11 +273,12 @@ def _rows(path: Path, table: Mapping[str, Any]) -> tuple[Row, ...]:
                 case [str(name), str(pattern)]:
                     yield Row(leaf, name, pattern, {})
                 case [str(name), str(pattern), {**sizes}]:
+                    check(f"{path}: the sizes of {leaf!r}", sizes, dict.fromkeys(sizes, SIZE))
                     yield Row(leaf, name, pattern, sizes)
                 case _:
                     raise ValueError(
                         f"{path}: a row is LEAF = [NAME, PATTERN] or [NAME, PATTERN, SIZES]; got "
-                        f"{leaf!r} = {row!r}."
+                        f"{leaf!r} = {shown(row)}."
                     )
 
     return tuple(rows())

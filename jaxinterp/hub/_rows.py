@@ -36,6 +36,7 @@ def fill(
     into its place in a stacked host array and dropped; a finished leaf goes to JAX at once.
     """
     rows = port.rows if rows is None else rows
+    _check_layers(port, rows, model, tensors)
     tensors = _our_spelling(port, rows, tensors)
     model = with_optional(port, model, tensors, rows)
     every, rows = rows, used_rows(model, rows)
@@ -91,6 +92,16 @@ def _one(row: Row, model: Any) -> jax.ShapeDtypeStruct:
 
 def _layers(row: Row, model: Any) -> int:
     return get_leaf(model, row.leaves[0]).shape[0] if row.stacked else 1
+
+
+def _check_layers(port: Port, rows: tuple[Row, ...], model: Any, tensors: Tensors) -> None:
+    """A config may promise more layers than any file holds: names are not made of all of them."""
+    layers = model.config.layers
+    if any(row.stacked for row in rows) and layers > max(256, len(tensors)):
+        raise BadCheckpoint(
+            f"The checkpoint must hold exactly the tensors of a {port.family} ({port.path.name}): the "
+            f"config says {layers:,} layers, and there are {len(tensors):,} tensors."
+        )
 
 
 def _host(leaf: Any) -> np.ndarray:

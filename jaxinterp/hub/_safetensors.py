@@ -1,5 +1,6 @@
 """`.safetensors` files, tensor by tensor (https://github.com/huggingface/safetensors)."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import ml_dtypes
 import numpy as np
 
 from .._disk import beside
+from .._read import open_regular, regular
 from ._errors import BadCheckpoint
 from ._tensors import LazyTensor, with_twins
 
@@ -16,6 +18,9 @@ DTYPES = {
     "U64": np.uint64, "U32": np.uint32, "U16": np.uint16, "U8": np.uint8, "BOOL": np.bool_,
     "F8_E4M3": ml_dtypes.float8_e4m3fn, "F8_E5M2": ml_dtypes.float8_e5m2, "C64": np.complex64,
 }  # fmt: skip
+
+MAX_HEADER = 2**24
+"""Bytes of names and shapes: of about 150,000 tensors."""
 
 
 def open_safetensors(path: Path) -> dict[str, LazyTensor]:
@@ -28,12 +33,16 @@ def open_safetensors(path: Path) -> dict[str, LazyTensor]:
     """
     from safetensors import SafetensorError, safe_open
 
-    size = path.stat().st_size
+    size = regular(path, BadCheckpoint)
+    with open_regular(path, BadCheckpoint) as start:
+        begins = start.read(40)
+    header = int.from_bytes(begins[:8], "little")
+    if header <= size and header > MAX_HEADER:
+        raise BadCheckpoint(f"{path}: its header has {header:,} bytes, and at most {MAX_HEADER:,} are read.")  # fmt: skip
     try:
         file = safe_open(path, framework="np")
     except (SafetensorError, OSError, ValueError) as error:
-        with path.open("rb") as start:
-            pointer = start.read(40).startswith(b"version https://git-lfs")
+        pointer = begins.startswith(b"version https://git-lfs")
         why = "it is a Git LFS pointer, not the file" if pointer else "it is truncated or corrupt"
         raise BadCheckpoint(
             f"{path} ({size:,} bytes) cannot be read as safetensors ({error}): {why}. "
@@ -48,6 +57,8 @@ def open_safetensors(path: Path) -> dict[str, LazyTensor]:
                 f"{path}: tensor {name!r} has dtype {kind}; known are {', '.join(DTYPES)}."
             )
         shape = tuple(part.get_shape())
+        if len(shape) > 32 or math.prod(n for n in shape if n) >= 2**60:
+            raise BadCheckpoint(f"{path}: tensor {name!r} has a shape that no array can have.")
         return LazyTensor(shape, np.dtype(DTYPES[kind]), lambda: file.get_tensor(name))
 
     found = {name: lazy(name) for name in file.keys()}  # noqa: SIM118 (no mapping)

@@ -11,6 +11,7 @@ from typing import Any
 
 from ._errors import BadCheckpoint
 
+MAX_PIECE = 2**10
 BLANK = "▁"
 """SentencePiece's spelling of a space."""
 
@@ -39,6 +40,8 @@ def scored_bpe(
     if len(vocab) != len(pieces):
         twice = next(piece for i, piece in enumerate(pieces) if vocab[piece] != i)
         raise BadCheckpoint(f"A vocabulary has every piece once; this one has {twice!r} twice.")
+    if long := next((piece for piece in pieces if len(piece) > MAX_PIECE), None):
+        raise BadCheckpoint(f"A piece of a vocabulary has at most {MAX_PIECE:,} characters; {long[:40]!r}... has {len(long):,}.")  # fmt: skip
     model = models.BPE(
         vocab=vocab, merges=list(_joins(pieces, scores, vocab, set(apart))), byte_fallback=True,
         unk_token=None if unknown is None else pieces[unknown], fuse_unk=False,

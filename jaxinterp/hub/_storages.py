@@ -4,6 +4,7 @@ All that a pickle is given to hold is here; it is frozen, and setting its state 
 """
 
 import dataclasses
+import math
 import struct
 import zipfile
 import zlib
@@ -14,10 +15,9 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from .._read import shown
 from ._errors import BadCheckpoint, UnsafePickle
 from ._tensors import LazyTensor
-
-MAX_EXPANDED_BYTES = 2**30  # a tensor may repeat its storage (stride 0), but not without end
 
 # What zipfile raises for damaged archives: flipped flags look like encryption or unknown methods.
 ZIP_ERRORS = (
@@ -43,26 +43,40 @@ STORAGES = {
 
 @dataclasses.dataclass(frozen=True)
 class Storages:
-    """Where the storages of one file lie."""
+    """Where the storages of one file lie, and how many bytes (`most`) its tensors may have together."""
 
     path: Path
     prefix: str
     big_endian: bool
     entries: dict[str, zipfile.ZipInfo]
+    most: int
+    made: list[int] = dataclasses.field(default_factory=lambda: [0])
 
-    def find(self, key: Any, dtype: Any, count: Any) -> "Storage":
-        entry = self.entries.get(f"{self.prefix}data/{key}") if isinstance(key, str) else None
+    def find(self, key: str, dtype: str, count: int) -> "Storage":
+        entry = self.entries.get(f"{self.prefix}data/{key}")
         if entry is None:
-            raise BadCheckpoint(f"storage {key!r} is not in the file: it is truncated.")
+            raise BadCheckpoint(f"storage {key[:80]!r} is not in the file: it is truncated.")
+        if dtype not in DTYPES:
+            raise BadCheckpoint(f"storage {key[:80]!r} is of {dtype}, which is no dtype.")
         kind = np.dtype(DTYPES[dtype])
         if entry.compress_type != zipfile.ZIP_STORED:
             raise BadCheckpoint(f"storage {key!r} is compressed, which torch never writes.")
-        if not isinstance(count, int) or not 0 <= count * kind.itemsize <= entry.file_size:
+        if not 0 <= count * kind.itemsize <= entry.file_size:
             raise BadCheckpoint(
                 f"storage {key!r} should hold {count} elements of {dtype}; its entry has "
                 f"{entry.file_size:,} bytes: the file is corrupt."
             )
         return Storage(self, entry, kind)
+
+    def count(self, shape: tuple[int, ...], size: int) -> None:
+        """Counts the bytes of one more tensor."""
+        self.made[0] += size
+        if self.made[0] > self.most:
+            raise BadCheckpoint(
+                f"a tensor of shape {shown(shape)} repeats its storage: tensors up to it have "
+                f"{self.made[0]:,} bytes together, and at most {self.most:,} are made of this file. "
+                f"Where it is right: ji.hub.read_torch(path, max_bytes=...)."
+            )
 
 
 class Inert:
@@ -116,10 +130,18 @@ class Call(Inert):
 def rebuild(
     storage: Storage, offset: int, shape: tuple, stride: tuple, *rest: Any, dtype: Any = None
 ) -> LazyTensor:
+    if dtype is not None and not (isinstance(dtype, Name) and dtype.dtype in DTYPES):
+        raise BadCheckpoint(f"a tensor of the dtype {shown(dtype)}.")
     kind = storage.dtype if dtype is None else np.dtype(DTYPES[dtype.dtype])
-    numbers = (offset, *shape, *stride)
-    if len(shape) != len(stride) or not all(isinstance(n, int) and n >= 0 for n in numbers):
-        raise BadCheckpoint(f"a tensor of shape {shape}, stride {stride}, offset {offset}.")
+    axes = (
+        isinstance(shape, tuple) and isinstance(stride, tuple) and len(shape) == len(stride) <= 32
+    )
+    if not axes or not all(
+        isinstance(n, int) and 0 <= n < 2**48 for n in (offset, *shape, *stride)
+    ):
+        raise BadCheckpoint(
+            f"a tensor of shape {shown(shape)}, stride {shown(stride)}, offset {shown(offset)}."
+        )
     empty = 0 in shape
     extent = 0 if empty else 1 + sum((n - 1) * s for n, s in zip(shape, stride, strict=True))
     if (offset + extent) * kind.itemsize > storage.entry.file_size:
@@ -127,10 +149,9 @@ def rebuild(
             f"a tensor of shape {shape} reaches beyond its storage of "
             f"{storage.entry.file_size:,} bytes: the file is corrupt."
         )
-
-    count = int(np.prod(shape, dtype=object)) * kind.itemsize
-    if count > max(storage.entry.file_size, MAX_EXPANDED_BYTES):
-        raise BadCheckpoint(f"a tensor of shape {shape} repeats its storage to {count:,} bytes.")
+    if math.prod(n for n in shape if n) * kind.itemsize >= 2**62:
+        raise BadCheckpoint(f"a tensor of shape {shape}, which no array can have.")
+    storage.home.count(shape, math.prod(shape) * kind.itemsize)
 
     def read() -> np.ndarray:
         flat = storage.read(kind, offset, extent)

@@ -1,13 +1,20 @@
 """A checkpoint as every reader gives it: names to tensors that are read when asked for."""
 
 import dataclasses
-import json
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
 
+from .. import _read
+from .._read import TABLE, Rule, check, or_null, table_of
 from ._errors import BadCheckpoint
+
+MAX_SHARDS = 4096
+"""Files of one checkpoint; those of a model of 10^12 weights are a few hundred."""
+_NAME = Rule("the name of a file, a text", lambda v: isinstance(v, str))
+INDEX = {"weight_map": table_of(_NAME), "metadata": or_null(TABLE)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +27,7 @@ class LazyTensor:
 
     @property
     def nbytes(self) -> int:
-        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+        return math.prod(self.shape) * self.dtype.itemsize
 
 
 Tensors = Mapping[str, LazyTensor]
@@ -41,14 +48,19 @@ def with_twins(tensors: Tensors, twins: Mapping[str, str]) -> dict[str, LazyTens
     return {**more, **tensors}
 
 
-def read_json(path: Path) -> dict:
-    """The object in a JSON file; an error that names the file when it holds none."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise BadCheckpoint(
-            f"{path} is not JSON ({error}); the file is truncated or corrupt: fetch it again."
-        ) from error
+def read_json(path: Path, *, max_bytes: int = _read.MAX_BYTES, constants: bool = True) -> dict:
+    """The object in a JSON file; an error that names the file when it holds none.
+
+    **Arguments:** `max_bytes`: larger files are refused; `constants`: whether NaN and infinities, which
+    are no JSON but which Python writes, are floats.
+
+    **Raises:** `BadCheckpoint` for what is no JSON, a key that stands twice, containers that nest deeper
+    than 64, more than half a million values; FileNotFoundError.
+    """
+    content = _read.read_json(
+        path, error=BadCheckpoint, max_bytes=max_bytes, constants=constants,
+        hint="the file is truncated or corrupt: fetch it again.",
+    )  # fmt: skip
     if not isinstance(content, dict):
         raise BadCheckpoint(f"{path} must hold a JSON object; got a {type(content).__name__}.")
     return content
@@ -60,11 +72,11 @@ def inside(folder: Path, name: str, *, said_by: str) -> Path:
     A snapshot in the hub's cache is a folder of links into `blobs` beside it, which are allowed.
     """
     rule = f"{said_by} may only name files inside its own folder {folder}"
-    plain = isinstance(name, str) and name and "\0" not in name
+    plain = name and "\0" not in name
     if not plain or PurePosixPath(name).is_absolute() or PureWindowsPath(name).drive:
-        raise BadCheckpoint(f"{rule}; it names {name!r}. Nothing was read from there.")
+        raise BadCheckpoint(f"{rule}; it names {name[:200]!r}. Nothing was read from there.")
     if ".." in PurePosixPath(name.replace("\\", "/")).parts:
-        raise BadCheckpoint(f"{rule}; it names {name!r}. Nothing was read from there.")
+        raise BadCheckpoint(f"{rule}; it names {name[:200]!r}. Nothing was read from there.")
     target, root = (folder / name).resolve(), folder.resolve()
     allowed = [root]
     if root.parent.name == "snapshots":
@@ -78,12 +90,17 @@ def open_sharded(
     index: Path, open_one: Callable[[Path], dict[str, LazyTensor]]
 ) -> tuple[dict[str, LazyTensor], tuple[Path, ...]]:
     """The tensors of all files that an index (`*.index.json`) names, and those files."""
-    weight_map = read_json(index).get("weight_map")
-    if not isinstance(weight_map, dict) or not weight_map:
+    said = read_json(index)
+    if not said.get("weight_map"):
         raise BadCheckpoint(
             f"{index} must hold a `weight_map` of tensor names to file names; it has none."
         )
-    names = sorted(set(map(str, weight_map.values())))
+    weight_map = check(index, said, INDEX, error=BadCheckpoint)["weight_map"]
+    names = sorted(set(weight_map.values()))
+    if len(names) > MAX_SHARDS:
+        raise BadCheckpoint(
+            f"{index} names {len(names):,} files, and at most {MAX_SHARDS:,} are read of one checkpoint."
+        )
     files = [inside(index.parent, name, said_by=f"The index {index.name}") for name in names]
     absent = [file.name for file in files if not file.is_file()]
     if absent:

@@ -4,7 +4,7 @@ Nothing is added behind the caller's back: whether a prompt begins with BOS is s
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, overload
 
@@ -13,13 +13,17 @@ import numpy as np
 from jaxtyping import Array, Bool, Int
 
 from .._disk import put, reading, unit
+from .._read import TEXT, check, or_null, read_text, table_of
 from ._errors import BadCheckpoint
 from ._fetch import SMALL
 from ._pieces import make_visible, spelled, text_of
 from ._tensors import read_json
-from ._tokenizer_files import read_beside
+from ._tokenizer_files import ID, read_beside
 
 _END = "<|endoftext|>"
+MAX_BYTES = 2**26
+"""Of a tokenizer.json or a merges.txt; that of a vocabulary of 256,000 tokens has 33 MB."""
+SAVED = {"tokenizer": TEXT, "bos": or_null(ID), "eos": or_null(ID)}
 
 
 class Tokenizer:
@@ -77,11 +81,8 @@ class Tokenizer:
         import tokenizers
 
         path = Path(path)
-        read_json(path)
-        try:
-            inner = tokenizers.Tokenizer.from_file(str(path))
-        except Exception as error:  # tokenizers raises bare Exceptions
-            raise BadCheckpoint(f"{path} is not a tokenizer.json ({error}).") from error
+        read_json(path, max_bytes=MAX_BYTES)
+        inner = made(lambda: tokenizers.Tokenizer.from_file(str(path)), f"{path} is not a tokenizer.json")  # fmt: skip
         beside = read_beside(path.parent)
         beside.add_to(inner)
         prefix = beside.prefix_space
@@ -100,6 +101,7 @@ class Tokenizer:
 
         vocab, merges = Path(vocab), Path(merges)
         ids = read_json(vocab)
+        check(vocab, {"vocab": ids}, {"vocab": table_of(ID)}, error=BadCheckpoint)
         default = {role: _END for role in ("bos_token", "eos_token", "unk_token") if _END in ids}
         beside = read_beside(vocab.parent, default)
         taken = set(ids.values())
@@ -107,15 +109,13 @@ class Tokenizer:
         for i, token in beside.added.items():
             if i not in taken:
                 ids.setdefault(token.content, i)
-        lines = merges.read_text(encoding="utf-8").split("\n")
+        lines = read_text(merges, max_bytes=MAX_BYTES, error=BadCheckpoint).split("\n")
         splits = [line.partition(" ") for line in lines if line and line[:8] != "#version"]
         pairs = [(left, right) for left, _, right in splits]
-        try:
-            model = models.BPE(vocab=ids, merges=pairs, fuse_unk=False)
-        except Exception as error:  # tokenizers raises bare Exceptions
-            raise BadCheckpoint(
-                f"{vocab.name} and {merges.name} do not belong together ({error})."
-            ) from error
+        model = made(
+            lambda: models.BPE(vocab=ids, merges=pairs, fuse_unk=False),
+            f"{vocab} and {merges.name} do not belong together",
+        )
         inner = tokenizers.Tokenizer(model)
         prefix = beside.config.get("add_prefix_space") is True
         inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix)
@@ -277,7 +277,8 @@ class Tokenizer:
     def from_json(value: dict[str, Any]) -> "Tokenizer":
         import tokenizers
 
-        inner = tokenizers.Tokenizer.from_str(value["tokenizer"])
+        check("The tokenizer", value, SAVED, required=SAVED, error=BadCheckpoint)
+        inner = made(lambda: tokenizers.Tokenizer.from_str(value["tokenizer"]), "The tokenizer cannot be made")  # fmt: skip
         return _with_ids(inner, {"bos_id": value["bos"], "eos_id": value["eos"]})
 
     def _piece(self, i: int) -> str:
@@ -305,6 +306,16 @@ class Tokenizer:
     @functools.cached_property
     def _byte_level(self) -> bool:
         return "ByteLevel" in repr(self._tokenizer.decoder)
+
+
+def made(make: Callable[[], Any], wrong: str) -> Any:
+    """What the tokenizers library makes; it raises bare Exceptions, and its panics are not even these."""
+    try:
+        return make()
+    except BaseException as error:
+        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
+            raise BadCheckpoint(f"{wrong} ({str(error)[:300]}).") from error
+        raise
 
 
 def _with_ids(inner: Any, ids: dict[str, int | None]) -> Tokenizer:

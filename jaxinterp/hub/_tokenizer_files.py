@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from .._read import FLAG, TEXT, Rule, check, integer, or_null, shown, table_of
 from ._errors import BadCheckpoint
 from ._tensors import read_json
 
@@ -18,6 +19,32 @@ CONFIG, SPECIAL, ADDED = "tokenizer_config.json", "special_tokens_map.json", "ad
 ROLES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 BYTE_LEVEL = ("GPT2Tokenizer", "GPTNeoXTokenizer")
 """Classes of the reference that build the pre-tokenizer themselves, by `add_prefix_space`."""
+ID = integer()
+"""Ids are counted from 0 and fit 31 bits."""
+TOKEN = {
+    "content": TEXT, **dict.fromkeys(("lstrip", "rstrip", "single_word", "normalized", "special"), FLAG)
+}  # fmt: skip
+_IS_TOKEN = Rule(
+    "a text, or a table with the text as `content`", lambda v: TEXT.holds(v) or _is_token(v)
+)
+_TOKENS = Rule("a list of tokens, or a table of them", lambda v: all(map(_IS_TOKEN.holds, v.values() if isinstance(v, Mapping) else v)) if isinstance(v, Mapping | list) else False)  # fmt: skip
+_BY_ID = Rule(
+    "a table of ids, from 0 to 2147483647, to tables with the text as `content`",
+    lambda v: isinstance(v, Mapping)
+    and all(k.isascii() and k.isdigit() and len(k) < 11 and ID.holds(int(k)) and _is_token(t) for k, t in v.items()),
+)  # fmt: skip
+SAID = {
+    **{role: or_null(_IS_TOKEN) for role in ROLES}, "added_tokens_decoder": _BY_ID,
+    "extra_special_tokens": or_null(_TOKENS), "additional_special_tokens": or_null(_TOKENS),
+    "add_prefix_space": or_null(FLAG), "tokenizer_class": or_null(TEXT),
+}  # fmt: skip
+
+
+def _is_token(value: Any) -> bool:
+    """Whether an object of a token is one; what else it says does not matter."""
+    return isinstance(value, Mapping) and "content" in value and all(
+        rule.holds(value[name]) for name, rule in TOKEN.items() if name in value
+    )  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +89,7 @@ class Beside:
         about = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
         for key in ("bos", "eos"):
             i = about.get(f"{key}_token_id")
-            if isinstance(i, int) and 0 <= i < inner.get_vocab_size():
+            if ID.holds(i) and i is not None and 0 <= i < inner.get_vocab_size():
                 found[f"{key}_id"] = i
             if f"{key}_token" in self.roles:
                 token = self.roles[f"{key}_token"]
@@ -78,6 +105,14 @@ def read_beside(folder: Path, roles: Mapping[str, str] | None = None) -> Beside:
         read_json(folder / name) if (folder / name).is_file() else {}
         for name in (CONFIG, SPECIAL, ADDED)
     )
+    for name, content in ((CONFIG, config), (SPECIAL, special)):
+        check(folder / name, content, SAID, error=BadCheckpoint)
+    if not table_of(ID).holds(listed):
+        broken = {text: i for text, i in listed.items() if not table_of(ID).holds({text: i})}
+        raise BadCheckpoint(
+            f"{folder / ADDED} maps each added token to its id, an int from 0 to 2147483647; got "
+            f"{shown(broken)}."
+        )
     newer = "added_tokens_decoder" in config
     said = {**(roles or {}), **(special | config if newer else config | special)}
     extra = said.get("extra_special_tokens") or said.get("additional_special_tokens") or []
@@ -87,7 +122,7 @@ def read_beside(folder: Path, roles: Mapping[str, str] | None = None) -> Beside:
         added = {int(i): _token(token) for i, token in (config["added_tokens_decoder"]).items()}
     else:
         texts = {_text(said.get(role)) for role in ROLES} | {_text(token) for token in extra}
-        added = {_id(i): _token(text, special=text in texts) for text, i in listed.items()}
+        added = {i: _token(text, special=text in texts) for text, i in listed.items()}
     by_text = {token.content: token for token in added.values()}
 
     def tokens(values: Any) -> list[Any]:
@@ -106,12 +141,6 @@ def _text(value: Any) -> str:
     """The text of a token: a string, or an object with `content`; "" for anything else."""
     value = value.get("content") if isinstance(value, Mapping) else value
     return value if isinstance(value, str) else ""
-
-
-def _id(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise BadCheckpoint(f"{ADDED} maps each added token to its id, an int; got {value!r}.")
-    return value
 
 
 def _token(value: Any, *, special: bool = False) -> Any:

@@ -8,10 +8,12 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from .._disk import put, reading, unit
+from .._read import SIZE, TEXT, check, named, or_null, shown
 from .._survey import split_edits
 from ._jacobian import JacobianLens
 from ._logit import unembedding
@@ -19,6 +21,9 @@ from ._read import Lens
 from ._tuned import TunedLens
 
 LENS_TYPE = "linear_tuned_lens"
+CONFIG = {
+    "num_hidden_layers": SIZE, "d_model": SIZE, "lens_type": TEXT, "unembed_hash": or_null(TEXT),
+}  # fmt: skip
 
 
 def to_tuned_lens_format(
@@ -57,7 +62,8 @@ def from_tuned_lens_format(
     config: dict[str, Any], params: dict[str, Any], model: Any = None
 ) -> TunedLens:
     """The lens in a config and parameters of tuned-lens; `model` is checked to be its model."""
-    kind = config.get("lens_type", LENS_TYPE)
+    where = "The config.json of a tuned lens"
+    kind = check(where, config, CONFIG).get("lens_type", LENS_TYPE)
     if kind != LENS_TYPE:
         raise ValueError(
             f"A tuned lens has the lens_type {LENS_TYPE!r}; this config says {kind!r}."
@@ -66,25 +72,27 @@ def from_tuned_lens_format(
     if absent or not isinstance(params, dict):
         raise ValueError(
             "A tuned lens has num_hidden_layers and d_model in config.json, and tensors by name in "
-            f"params.pt; this config has {', '.join(config) or 'nothing'}, and params.pt holds a "
+            f"params.pt; this config has {', '.join(map(str, config))[:200] or 'nothing'}, and params.pt holds a "
             f"{type(params).__name__}."
         )
     layers, d = config["num_hidden_layers"], config["d_model"]
     # Early files put the list's name in front.
-    params = {re.sub(r"^layer_translators\.", "", name): value for name, value in params.items()}
-    missing = [f"{layer}.weight" for layer in range(layers) if f"{layer}.weight" not in params]
+    params = {
+        re.sub(r"^layer_translators\.", "", str(name)): value for name, value in params.items()
+    }
+    names = (f"{layer}.weight" for layer in range(layers))
+    missing = next((name for name in names if name not in params), None)
     if missing:
         raise ValueError(
-            f"The config promises {layers} translators; the parameters lack {missing[0]!r}. They "
+            f"The config promises {layers} translators; the parameters lack {missing!r}. They "
             f"have {', '.join(list(params)[:4])}, ..."
         )
+    for layer in range(layers):
+        for name, shape in ((f"{layer}.weight", (d, d)), (f"{layer}.bias", (d,))):
+            _check_matrix(f"params.pt of a tuned lens of width {d}", name, params.get(name, np.zeros(d)), shape)  # fmt: skip
     weight = np.stack([np.asarray(params[f"{layer}.weight"]).T for layer in range(layers)])
     zero = np.zeros(d, weight.dtype)
     bias = np.stack([np.asarray(params.get(f"{layer}.bias", zero)) for layer in range(layers)])
-    if weight.shape != (layers, d, d) or bias.shape != (layers, d):
-        raise ValueError(
-            f"The config says width {d}; the translators have the shape {weight.shape[1:]}."
-        )
     lens = TunedLens(jnp.asarray(weight), jnp.asarray(bias))
     if model is not None:
         lens.rows(model.config.layers)
@@ -105,6 +113,15 @@ def unembed_hash(model: Any) -> str:
     weight = np.asarray(unembedding(split_edits(model)[0]).T)
     with np.printoptions(edgeitems=3, threshold=1000, linewidth=75, suppress=False):
         return hashlib.sha256(np.array_str(weight, precision=1).encode()).hexdigest()
+
+
+def _check_matrix(where: str, name: str, array: Any, shape: tuple[int, ...]) -> None:
+    if not isinstance(array, np.ndarray | jax.Array) or not jnp.issubdtype(
+        array.dtype, jnp.floating
+    ):
+        raise ValueError(f"{where}: {name!r} is an array of floats {shape}; got {shown(array)}.")
+    if array.shape != shape:
+        raise ValueError(f"{where}: {name!r} has the shape {shape}; got {array.shape}.")
 
 
 def to_jacobian_format(lens: JacobianLens, *, prompts: int | None = None) -> dict[str, Any]:
@@ -136,8 +153,16 @@ def from_jacobian_format(state: dict[str, Any]) -> JacobianLens:
             f"A Jacobian lens file has 'J', a matrix per layer; this one has {keys}."
             + (" It is a fit that was not finished." if "jacobian_sum" in state else "")
         )
-    layers = tuple(sorted(int(layer) for layer in found))
-    matrices = np.stack([np.asarray(found[layer]) for layer in layers]).astype(np.float32)
+    for layer, matrix in found.items():
+        if isinstance(layer, bool) or not isinstance(layer, int) or not 0 <= layer < 2**16:
+            raise ValueError(f"The matrices 'J' of a Jacobian lens are of layers, ints from 0; one is of {shown(layer)}.")  # fmt: skip
+        _check_matrix(
+            "A Jacobian lens", f"J[{layer}]", matrix, np.shape(next(iter(found.values())))
+        )
+    layers = tuple(sorted(found))
+    matrices = np.stack([np.asarray(found[layer], np.float32) for layer in layers])
+    if matrices.ndim != 3 or matrices.shape[1] != matrices.shape[2]:
+        raise ValueError(f"The matrices 'J' of a Jacobian lens are (d, d) each; these are {matrices.shape[1:]}.")  # fmt: skip
     return JacobianLens(jnp.asarray(matrices), layers)
 
 
@@ -179,16 +204,18 @@ def load(path: str | Path, model: Any = None) -> TunedLens | JacobianLens:
     lens = ji.lens.load("lens", model)
     ```
     """
-    from ..hub import read_torch
+    from ..hub import read_json, read_torch
 
     path = Path(path)
     if not path.is_dir():
-        return from_jacobian_format(read_torch(path))
+        with named(path):
+            return from_jacobian_format(read_torch(path))
     with reading(path, "lens"):
         for name in ("config.json", "params.pt"):
             if not (path / name).is_file():
                 raise FileNotFoundError(
                     f"A folder of tuned-lens has config.json and params.pt; {path} has no {name}."
                 )
-        config = json.loads((path / "config.json").read_text())
-        return from_tuned_lens_format(config, read_torch(path / "params.pt"), model)
+        config = read_json(path / "config.json")
+        with named(path):
+            return from_tuned_lens_format(config, read_torch(path / "params.pt"), model)

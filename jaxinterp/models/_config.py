@@ -7,8 +7,17 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from .._check import logit_count
+from .._read import SIZE, check_fields, integer, number, or_null
 from .._types import Source
+from ..nn import RopeScaling
 from ..nn._mlp import check_activation
+
+RULES = {
+    "layers": integer(1, 2**16), "ff": integer(0), "norm_eps": number(0),
+    "rotary_base": number(1, above=True), "rotary_fraction": number(0, 1),
+}  # fmt: skip
+"""Ranges of fields, of those that families add too; other ints are sizes of 1 or more."""
+OPTIONAL = or_null(SIZE)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,6 +51,9 @@ class Config:
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
 
+        missing = [name for name in ("kv_heads", "k", "ff") if getattr(self, name) is None]
+        given = dict.fromkeys(missing, OPTIONAL)
+        check_fields(self, {**RULES, **given})
         default("kv_heads", self.heads)
         if self.k is None and self.d % self.heads:
             raise ValueError(
@@ -56,6 +68,8 @@ class Config:
                 f"kv_heads={self.kv_heads}."
             )
         check_activation(self.act)
+        if not isinstance(getattr(self, "rope", None), RopeScaling | None):
+            raise ValueError(f"`rope` is a ji.nn.RopeScaling(kind=..., factor=...) or None; got {getattr(self, 'rope', None)!r}.")  # fmt: skip
         if getattr(self, "tied", False) and logit_count(self) != self.vocab:
             raise ValueError(
                 f"An unembedding tied to the embedding has a logit for each token: vocab="

@@ -13,6 +13,14 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
+from .._read import check_fields, integer, number
+
+_RULES = {
+    "factor": number(0, above=True), "original_ctx": integer(0),
+    "low_freq_factor": number(0), "high_freq_factor": number(0, above=True),
+    "beta_fast": number(0, above=True), "beta_slow": number(0, above=True),
+}  # fmt: skip
+
 RopeTables = tuple[Float[Array, "*shared pos pair"], Float[Array, "*shared pos pair"]]
 
 
@@ -35,6 +43,7 @@ class RopeScaling:
     truncate: bool = True
 
     def __post_init__(self) -> None:
+        check_fields(self, _RULES)
         if self.kind not in ("linear", "llama3", "yarn"):
             raise ValueError(
                 f"Rotary scaling is 'linear', 'llama3' or 'yarn'; got kind={self.kind!r}."
@@ -43,6 +52,11 @@ class RopeScaling:
             raise ValueError(
                 f"Rotary scaling {self.kind!r} needs the context of the first training: "
                 "RopeScaling(kind=..., factor=..., original_ctx=8192)."
+            )
+        if not self.low_freq_factor < self.high_freq_factor:
+            raise ValueError(
+                "Rotary scaling goes from low_freq_factor up to high_freq_factor; got "
+                f"{self.low_freq_factor} and {self.high_freq_factor}."
             )
 
 

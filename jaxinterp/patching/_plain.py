@@ -1,5 +1,6 @@
 """A sweep as whole runs: for models that carry edits, and sites outside the blocks."""
 
+import math
 from typing import Any
 
 import equinox as eqx
@@ -61,14 +62,13 @@ def _program(
     struct = survey(inner, read, own)[site]
     shape = (count, *struct.shape) if layered else struct.shape
     # Values have one batch axis.
-    rank = len(axes_of(site))
-    flat = (*shape[:layered], -1, *shape[len(shape) - rank :])
+    ends = int(layered), len(shape) - len(axes_of(site))
+    flat = (*shape[: ends[0]], math.prod(shape[slice(*ends)]), *shape[ends[1] :])
     if values is None or callable(values):
         _, acts = run(model, read, capture=[site], mask=mask, logits=False)
         donors = acts[site] if values is None else values(acts[site].reshape(flat)).reshape(shape)
     else:
-        whole = jax.eval_shape(lambda x: x.reshape(flat), jax.ShapeDtypeStruct(shape, struct.dtype))
-        donors = jnp.broadcast_to(values, whole.shape).astype(struct.dtype).reshape(shape)
+        donors = jnp.broadcast_to(values, flat).astype(struct.dtype).reshape(shape)
 
     def cell(number: Array) -> Array:
         group, job = number // jobs, number % jobs

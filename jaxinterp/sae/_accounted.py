@@ -2,8 +2,12 @@
 
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from .._read import shown
 from ._from_arrays import WAY_IN
 
 
@@ -29,7 +33,7 @@ def check_config(
     if more:
         from ..hub import UnhandledConfig
 
-        said = ", ".join(f"{key} = {value!r}"[:80] for key, value in more.items())
+        said = ", ".join(f"{key} = {shown(value)}"[:80] for key, value in more.items())
         raise UnhandledConfig(
             f"{path}: the config says {said}, which is not done here: the dictionary could compute "
             "something else. Where you know that it cannot matter, ji.sae.load(path, "
@@ -40,11 +44,11 @@ def check_config(
 def check_value(path: Any, config: Mapping[str, Any], key: str, known: Iterable[Any]) -> None:
     """The value of a key is one of those that are done here; an absent key or null is the default."""
     value, known = config.get(key), list(known)
-    if value is not None and value not in known:
+    if value is not None and not any(type(value) is type(each) and value == each for each in known):
         from ..hub import UnhandledConfig
 
         raise UnhandledConfig(
-            f"{path}: {key} = {value!r} cannot be read; known are {', '.join(map(str, known))}. "
+            f"{path}: {key} = {shown(value)} cannot be read; known are {', '.join(map(str, known))}. "
             f"{WAY_IN}"
         )
 
@@ -76,6 +80,29 @@ def check_tensors(
             f"that it cannot matter, ji.sae.load(path, ignore={strange!r})"
         )
     raise ValueError(f"{path} {wrong}. It was read as {origin}; it has {found(tensors)}. {WAY_IN}")
+
+
+def float_tensors(path: Path) -> dict[str, np.ndarray]:
+    """The tensors of a safetensors file in float32."""
+    from ..hub import open_safetensors
+
+    return {name: as_float(path, name, t.read()) for name, t in open_safetensors(path).items()}
+
+
+def as_float(path: Any, name: Any, value: Any) -> np.ndarray:
+    """An array of numbers in float32; ValueError for anything else."""
+    array = np.asarray(value) if isinstance(value, np.ndarray | int | float) else None
+    if array is None or array.dtype.kind in "bcOSUMm" or array.dtype.names is not None:
+        raise ValueError(f"{path}: {str(name)[:80]!r} must be an array of numbers; got {shown(value)}.")  # fmt: skip
+    return array.astype(np.float32)
+
+
+def check_axes(path: Any, arrays: Mapping[str, Any], **axes: int) -> None:
+    """Arrays by name have so many axes, none of them empty; a name with a dot is spelled `a__b`."""
+    for name, count in axes.items():
+        name = name.replace("__", ".")
+        if name in arrays and (np.ndim(arrays[name]) != count or 0 in np.shape(arrays[name])):
+            raise ValueError(f"{path}: {name!r} must have {count} axes, none of them empty; it has the shape {np.shape(arrays[name])}.")  # fmt: skip
 
 
 def found(tensors: Mapping[str, Any], limit: int = 16) -> str:

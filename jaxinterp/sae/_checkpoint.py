@@ -9,8 +9,14 @@ import jax
 import numpy as np
 
 from .._disk import remove_tree, sole
+from .._read import TABLE, Rule, check, integer, list_of, read_json, table_of
 from ..data._identity import apart, check_identity
 
+_SHAPE = list_of(integer(), most=16)
+RECORD = {
+    "about": TABLE, "state": list_of(_SHAPE), "told": list_of(table_of(_SHAPE)),
+    "judged": Rule("anything", lambda v: True),
+}  # fmt: skip
 PARTIAL = ".orbax-checkpoint-tmp"
 IDENTITY = ("data", "optimizer")  # what a run may be made to go on without
 
@@ -74,14 +80,30 @@ class Checkpoints:
 
     def restore(self, state: Any) -> Any:
         """Step, state and histories of the newest checkpoint; None where there is none."""
-        import orbax.checkpoint as ocp
-
         if not self._steps():
             return None
+        try:
+            return self._read(state)
+        except ValueError as error:
+            if str(self.path) in str(error):
+                raise
+            problem: Exception = error
+        except Exception as error:  # what orbax and its stores raise for damage is a dozen kinds
+            problem = error
+        raise ValueError(
+            f"{self.path}: its newest checkpoint cannot be restored ({type(problem).__name__}: "
+            f"{str(problem)[:300]}): files are missing or corrupt. Delete the folder of its step, and the "
+            "run goes on from the one before."
+        ) from problem
+
+    def _read(self, state: Any) -> Any:
+        import orbax.checkpoint as ocp
+
         with self._manager() as manager:
             step = manager.latest_step()
-            read = ocp.args.JsonRestore()  # pyright: ignore[reportCallIssue]
-            record = manager.restore(step, args=ocp.args.Composite(record=read)).record
+            where = self.path / str(step) / "record" / "metadata"
+            record = read_json(where, constants=True)
+            check(where, record, RECORD, required=RECORD)
             self._check(record, state)
             like = [
                 {n: np.zeros(s, np.float32) for n, s in each.items()} for each in record["told"]
@@ -97,7 +119,11 @@ class Checkpoints:
 
     def _steps(self) -> list[int]:
         there = self.path.iterdir() if self.path.is_dir() else ()
-        return [int(folder.name) for folder in there if folder.name.isdigit()]
+        return [
+            int(folder.name)
+            for folder in there
+            if folder.name.isdecimal() and len(folder.name) < 16
+        ]
 
     def _clear(self) -> None:
         """What was half-written when a run was killed, or its disk full."""

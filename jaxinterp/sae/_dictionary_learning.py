@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ._accounted import check_config, check_tensors, check_value, found
+from .._read import SIZE, TABLE, TEXT, check, or_null
+from ._accounted import as_float, check_axes, check_config, check_tensors, check_value, found
 from ._batch_topk import BatchTopK
 from ._crosscoder import Crosscoder
 from ._from_arrays import WAY_IN, fit
@@ -58,7 +59,9 @@ def load_dictionary_learning(path: Path, ignore: Iterable[str] = ()) -> tuple[An
     file = path / "ae.pt" if path.is_dir() else path
     beside = file.parent / "config.json"
     config = read_json(beside) if beside.is_file() else {}
+    check(beside, config, {"trainer": TABLE, "buffer": or_null(TABLE)})
     trainer = config.get("trainer", config)
+    check(f"{beside}, trainer", trainer, {"dict_class": or_null(TEXT), "k": or_null(SIZE)})
     if "trainer" in config:
         check_config(path, config, ("trainer", "buffer"), ignore)
         check_config(f"{path}, buffer", config.get("buffer") or {}, BUFFER, ignore)
@@ -67,7 +70,7 @@ def load_dictionary_learning(path: Path, ignore: Iterable[str] = ()) -> tuple[An
     state = read_torch(file)
     if not isinstance(state, dict):
         raise ValueError(f"{path} holds a {type(state).__name__}, no tensors by name. {WAY_IN}")
-    a = {n: np.asarray(v, np.float32) if np.ndim(v) else v for n, v in state.items()}
+    a = {str(n): as_float(path, n, v) for n, v in state.items()}
     kind = str(trainer.get("dict_class") or _guess(path, a))
     if kind not in CLASSES:
         raise ValueError(
@@ -75,6 +78,12 @@ def load_dictionary_learning(path: Path, ignore: Iterable[str] = ()) -> tuple[An
             f"{found(a)}. {WAY_IN}"
         )
     check_tensors(path, f"dictionary_learning's {kind}", a, *CLASSES[kind], ignore)
+    wide = 3 if kind == "CrossCoder" else 2
+    scalar = {} if kind == "JumpReluAutoEncoder" else {"threshold": 0}
+    check_axes(
+        path, a, encoder__weight=wide, decoder__weight=wide, W_enc=2, W_dec=2, encoder__bias=1,
+        b_enc=1, b_dec=1, group_sizes=1, k=0, **scalar,
+    )  # fmt: skip
     if kind == "CrossCoder":
         return _crosscoder(a, path), config
     linear = "encoder.weight" in a
@@ -87,6 +96,10 @@ def load_dictionary_learning(path: Path, ignore: Iterable[str] = ()) -> tuple[An
     if kind == "AutoEncoder":
         # Read with decoder columns of norm 1, features in their units: the same reconstruction.
         norm = np.linalg.norm(decoder, axis=-1)
+        if decoder.shape[0] != features or leaves["encoder_bias"].shape != (features,):
+            raise ValueError(f"{path}: an AutoEncoder of {features} features has {found(a)}.")
+        if not (norm > 0).all():
+            raise ValueError(f"{path}: an AutoEncoder's columns of decoder.weight have a norm above 0; some are 0.")  # fmt: skip
         leaves |= {
             "encoder": encoder * norm[None], "encoder_bias": leaves["encoder_bias"] * norm,
             "decoder": decoder / norm[:, None], "bias": a["bias"],
@@ -104,10 +117,12 @@ def load_dictionary_learning(path: Path, ignore: Iterable[str] = ()) -> tuple[An
         blank = JumpReLU(d=d, features=features, centred=False)
         leaves["threshold"] = a["threshold"]
     else:
-        k = a.get("k", trainer.get("k"))
+        k = a["k"].item() if "k" in a else trainer.get("k")
         if k is None:
             raise ValueError(f"{path}: {kind} needs k, in ae.pt or in config.json.")
-        blank = _chosen(kind, d, features, int(k), state)
+        if not 1 <= k <= features or k != int(k):
+            raise ValueError(f"{path}: {kind} needs k, an int from 1 to its {features} features; got {k!r}.")  # fmt: skip
+        blank = _chosen(kind, d, features, int(k), a)
         if kind != "AutoEncoderTopK":
             leaves["threshold"] = float(a["threshold"])
             if leaves["threshold"] < 0:
@@ -118,13 +133,13 @@ def load_dictionary_learning(path: Path, ignore: Iterable[str] = ()) -> tuple[An
     return fit(blank, leaves, path), config
 
 
-def _chosen(kind: str, d: int, features: int, k: int, state: Any) -> Any:
+def _chosen(kind: str, d: int, features: int, k: int, a: Any) -> Any:
     """The kinds that keep the largest of a row or of a batch."""
     if kind == "AutoEncoderTopK":
         return TopK(d=d, features=features, k=k)
     if kind == "BatchTopKSAE":
         return BatchTopK(d=d, features=features, k=k)
-    groups = tuple(int(g) / features for g in np.ravel(state["group_sizes"]))
+    groups = tuple(float(g) / features for g in a["group_sizes"])
     return Matryoshka(d=d, features=features, k=k, groups=groups)
 
 
@@ -147,7 +162,7 @@ def _guess(path: Path, arrays: dict[str, Any]) -> str:
         for kind, (needed, more) in CLASSES.items()
         if kind != "CrossCoder" and set(needed) <= set(arrays) <= {*needed, *more}
     ]
-    if "BatchTopKSAE" in kinds and float(arrays["threshold"]) < 0:
+    if "BatchTopKSAE" in kinds and np.max(arrays["threshold"], initial=-1) < 0:
         kinds.remove("BatchTopKSAE")  # it cannot be used without its threshold
     if len(kinds) == 1:
         return kinds[0]

@@ -88,6 +88,11 @@ def _scaled(kind: str, config: Any, arrays: dict[str, Any], s: Any, ranked: bool
 
 
 def _whitened(arrays: dict[str, Any], white: Any, centred: bool) -> dict[str, Any]:
+    d = arrays["W_enc"].shape[0]
+    shapes = {"matrix": (d, d), "inverse_matrix": (d, d), "mean": (d,)}
+    for name, shape in shapes.items():
+        if np.shape(white.get(name)) != shape:
+            raise ValueError(f"activation_whitening.safetensors has {name!r} {shape}; got {np.shape(white.get(name))}.")  # fmt: skip
     back, mean = white["inverse_matrix"], white["mean"]
     found = {
         **arrays, "W_enc": white["matrix"] @ arrays["W_enc"],

@@ -6,13 +6,25 @@ from typing import Any
 
 import numpy as np
 
-from ._accounted import check_config, check_tensors, check_value
+from .._read import FLAG, SIZE, TABLE, TEXT, check, integer, or_null
+from ._accounted import (
+    as_float,
+    check_axes,
+    check_config,
+    check_tensors,
+    check_value,
+    float_tensors,
+)
 from ._from_arrays import fit
 from ._normalised import Normalised
 from ._selected import Selected, SelectedTranscoder
 from ._topk import TopK
 from ._vanilla import Vanilla
 
+CONFIG = {
+    "activation": TEXT, "k": or_null(SIZE), "d_in": or_null(integer()), "num_latents": or_null(integer()),
+    **dict.fromkeys(("signed", "transcode", "skip_connection"), or_null(FLAG)),
+}  # fmt: skip
 SPARSIFY = (
     "activation", "k", "signed", "transcode", "skip_connection", "num_latents", "d_in",
     "expansion_factor", "normalize_decoder", "multi_topk",  # of sizes, first weights and the loss
@@ -21,10 +33,10 @@ SPARSIFY = (
 
 def load_sparsify(path: Path, ignore: Iterable[str] = ()) -> tuple[Any, dict[str, Any]]:
     """EleutherAI's sparsify (https://github.com/EleutherAI/sparsify): `cfg.json`, `sae.safetensors`."""
-    from ..hub import open_safetensors, read_json
+    from ..hub import read_json
 
-    config = read_json(path / "cfg.json")
-    arrays = {n: _float(t.read()) for n, t in open_safetensors(path / "sae.safetensors").items()}
+    config = check(path / "cfg.json", read_json(path / "cfg.json"), CONFIG)
+    arrays = float_tensors(path / "sae.safetensors")
     check_config(path, config, SPARSIFY, ignore)
     rule, k = config.get("activation", "topk"), config.get("k")
     if rule not in ("topk", "groupmax") or config.get("signed"):
@@ -32,13 +44,14 @@ def load_sparsify(path: Path, ignore: Iterable[str] = ()) -> tuple[Any, dict[str
             f"{path}: the activations 'topk' and 'groupmax' can be read, without signs; the config "
             f"has {rule!r}, signed={config.get('signed')}."
         )
-    if isinstance(k, bool) or not isinstance(k, int):
+    if k is None:
         raise ValueError(f"{path}: sparsify's cfg.json needs k, an int; got {k!r}.")
     reads = "encoder.weight" if "W_enc" not in arrays else "W_enc"
     writes = "W_dec" if "decoder.weight" not in arrays else "decoder.weight"
     needed = [reads, "encoder.bias", writes, "b_dec"]
     needed += ["W_skip"] if config.get("skip_connection") else []
     check_tensors(path, "sparsify's", arrays, needed, ("W_skip",), ignore)
+    check_axes(path, arrays, encoder__weight=2, W_enc=2, decoder__weight=2, W_dec=2, W_skip=2)
     encoder = arrays[reads].T if reads == "encoder.weight" else arrays[reads]
     decoder = arrays[writes] if writes == "W_dec" else arrays[writes].T
     d, features = encoder.shape
@@ -71,7 +84,7 @@ def load_openai(path: Path, ignore: Iterable[str] = ()) -> tuple[Any, dict[str, 
     """OpenAI's GPT-2 dictionaries (https://github.com/openai/sparse_autoencoder): one torch file."""
     from ..hub import read_torch
 
-    state = read_torch(path)
+    state = check(path, read_torch(path), {"activation": or_null(TEXT), "activation_state_dict": or_null(TABLE)})  # fmt: skip
     statistics = ("stats_last_nonzero", "latents_activation_frequency", "latents_mean_square")
     check_tensors(
         path, "OpenAI's dictionary of GPT-2", state,
@@ -86,7 +99,10 @@ def load_openai(path: Path, ignore: Iterable[str] = ()) -> tuple[Any, dict[str, 
         ("k", "postact_fn") if kind == "TopK" else (),
         ignore,
     )
-    encoder, decoder = _float(state["encoder.weight"]).T, _float(state["decoder.weight"]).T
+    names = ("encoder.weight", "decoder.weight", "latent_bias", "pre_bias")
+    state = {**state, **{name: as_float(path, name, state[name]) for name in names}}
+    check_axes(path, state, encoder__weight=2, decoder__weight=2, latent_bias=1, pre_bias=1)
+    encoder, decoder = state["encoder.weight"].T, state["decoder.weight"].T
     d, features = encoder.shape
     leaves = {
         "encoder": encoder, "decoder": decoder, "encoder_bias": state["latent_bias"],
@@ -97,11 +113,7 @@ def load_openai(path: Path, ignore: Iterable[str] = ()) -> tuple[Any, dict[str, 
     check_value(f"{path}, activation_state_dict", said, "postact_fn", ("ReLU",))
     if "k" not in said:
         raise ValueError(f"{path}: TopK needs k in activation_state_dict; it has {list(said)}.")
-    k = int(said["k"])
+    k = check(f"{path}, activation_state_dict", said, {"k": SIZE})["k"]
     # The TopK releases read rows of mean 0 and deviation 1.
     sae = Normalised(fit(TopK(d=d, features=features, k=k), leaves, path), "layer")
     return sae, {"activation": kind, "k": k}
-
-
-def _float(array: Any) -> Any:
-    return np.asarray(array, np.float32)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._read import shown
 from ._dictionary import Dictionary, filled
 
 WAY_IN = (
@@ -83,7 +84,10 @@ def fit(kind: Any, arrays: dict[str, Any], origin: Any) -> Any:
 
 
 def _leaf(name: str, array: Any, shape: tuple[int, ...], origin: Any) -> Any:
-    array = np.asarray(array, np.float32)
+    try:
+        array = np.asarray(array, np.float32)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{origin}: {name} is an array of numbers; got {shown(array)}.") from error
     if array.ndim == 0 and len(shape) == 1:
         array = np.broadcast_to(array, shape)
     if array.shape != shape:

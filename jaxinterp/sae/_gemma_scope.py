@@ -8,7 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from ._accounted import check_config, check_tensors, check_value
+from .._read import FLAG, TEXT, check, open_regular, or_null, read_npz
+from ._accounted import (
+    as_float,
+    check_axes,
+    check_config,
+    check_tensors,
+    check_value,
+    float_tensors,
+)
 from ._from_arrays import fit
 from ._jumprelu import JumpReLU
 from ._transcoder import Transcoder
@@ -17,6 +25,10 @@ KNOWN = (
     "architecture", "type", "affine_connection", "hf_hook_point_in", "hf_hook_point_out",
     "model_name", "width", "l0", "layer", "dtype",  # where it belongs, and its size
 )  # fmt: skip
+CONFIG = {
+    **dict.fromkeys(("architecture", "type", "hf_hook_point_in", "hf_hook_point_out"), or_null(TEXT)),
+    "affine_connection": or_null(FLAG),
+}  # fmt: skip
 TYPES = ("sae", "transcoder", "skip_transcoder")
 
 
@@ -39,6 +51,7 @@ def load_gemma_scope(
     check_tensors(path, "Gemma Scope's", arrays, needed, ("affine_skip_connection",), ignore)
     beside = path.parent / "config.json"
     config = read_json(beside) if beside.is_file() else {}
+    check(beside, config, CONFIG)
     check_config(path, config, KNOWN, ignore)
     check_value(path, config, "architecture", ("jump_relu", "jumprelu"))
     check_value(path, config, "type", TYPES)
@@ -47,6 +60,7 @@ def load_gemma_scope(
             f"{path} is one layer of a cross-layer transcoder, w_dec {arrays['w_dec'].shape}; "
             "dictionaries and transcoders of one layer are read."
         )
+    check_axes(path, arrays, w_enc=2, w_dec=2, b_enc=1, b_dec=1, threshold=1, affine_skip_connection=2)  # fmt: skip
     d, features = arrays["w_enc"].shape
     out, skip = arrays["w_dec"].shape[-1], arrays.get("affine_skip_connection")
     if config.get("affine_connection") and skip is None:
@@ -96,16 +110,13 @@ def _across(config: dict[str, Any], shaped: bool) -> bool | None:
 
 def tensors(path: Path) -> dict[str, Any]:
     """What an `.npz` or a `.safetensors` holds, in float32."""
-    from ..hub import open_safetensors
-
     if _is_zip(path):
-        with np.load(path, allow_pickle=False) as file:
-            return {name: np.asarray(file[name], np.float32) for name in file.files}
-    return {n: np.asarray(t.read(), np.float32) for n, t in open_safetensors(path).items()}
+        return {name: as_float(path, name, array) for name, array in read_npz(path).items()}
+    return float_tensors(path)
 
 
 def _is_zip(path: Path) -> bool:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return file.read(2) == b"PK"
 
 

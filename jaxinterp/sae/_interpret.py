@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from .._disk import BadRecords, Writer
+from .._read import check, integer
 from ..data._files import fingerprint
 from ..data._lines import read_lines
 from ._corpus import Corpus, chosen, sites_of
@@ -113,6 +114,8 @@ def _begun(path: Path, study: dict[str, Any]) -> dict[int, dict[str, Any]]:
                 f"{path} holds explanations of another {name}: {first.get(name)!r}, here {value!r}. "
                 "Give another file."
             )
+    for record in records:
+        check(path, record, {"feature": integer()}, required=("feature",), error=BadRecords)
     return {record["feature"]: record for record in records}
 
 

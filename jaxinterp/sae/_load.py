@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from .._disk import reading
+from .._read import named, open_regular, open_zip, regular
 from ._dictionary_learning import load_dictionary_learning
 from ._folding import check_number
 from ._foreign import load_openai, load_sparsify
@@ -96,7 +97,8 @@ def _load(path: Path, about: bool, factor: Any, transcoder: bool | None, ignore:
             raise ValueError(f"{path} needs no {name}=: load it without.")
     if factor is not None:
         check_number(factor)
-    sae, config = reader(path, **given)
+    with named(path):
+        sae, config = reader(path, **given)
     sae = with_origin(sae, recorded(config))
     return (sae, config) if about else sae
 
@@ -113,7 +115,8 @@ def _reader(path: Path) -> tuple[Any, Path]:
         return _packaged, path
     if not path.exists():
         raise FileNotFoundError(f"There is no dictionary at {path}: no such folder or file.")
-    if path.is_file():
+    if not path.is_dir():
+        regular(path)
         return _file(path), path
     for name in PARAMS:
         if (path / name).is_file():
@@ -136,7 +139,13 @@ def _file(path: Path) -> Any:
     from ..hub import open_safetensors, read_torch
 
     if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
+        try:
+            archive = open_zip(path)
+        except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
+            raise ValueError(
+                f"{path} is truncated or corrupt ({error}); fetch it again."
+            ) from error
+        with archive:
             arrays = [n.removesuffix(".npy") for n in archive.namelist() if n.endswith(".npy")]
         if not arrays:
             state = read_torch(path)
@@ -144,7 +153,7 @@ def _file(path: Path) -> Any:
             return load_openai if openai else load_dictionary_learning
         held = arrays
     else:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             start = file.read(9)
         if start[:1] == b"\x80":  # a pickle, from before torch wrote archives
             read_torch(path)

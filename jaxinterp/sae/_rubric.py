@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from .._read import TABLE, TEXT, check, integer, list_of, or_null
 from ..data._files import read_json
 from ..data._lines import BadRecords, read_lines
 
@@ -14,6 +15,12 @@ QUESTIONS: dict[str, tuple[int, str, str]] = {
     "logits": (3, "How well do the tokens whose logits it raises agree with it?", "0: not at all"),
     "separation": (1, "Have these tokens a common meaning, though another one?", "0: no, 1: yes"),
     "specificity": (3, "How specific is it?", "0: fires on much else too, 3: on this alone"),
+}  # fmt: skip
+KEY = {"groups": list_of(TEXT, most=2**10), "items": list_of(TABLE)}
+ITEM = {"id": TEXT, "group": TEXT, "unit": integer(), "pair": integer()}
+ANSWER = {
+    "item": TEXT, "total": integer(0, 14),
+    **{name: or_null(integer(0, most)) for name, (most, _, _) in QUESTIONS.items()},
 }  # fmt: skip
 MOST = 14  # separation counts only where logits do not agree
 
@@ -58,10 +65,15 @@ def ratings(folder: Any, *, key: Any = None) -> dict[str, Any]:
     key = Path(key) if key is not None else folder.with_name(f"{folder.name}.key.json")
     if not key.is_file():
         raise FileNotFoundError(f"There is no {key}, which tells what each item of {folder.name!r} was. Give it: ratings(..., key=...).")  # fmt: skip
-    about = read_json(key)
+    about = check(key, read_json(key), KEY, required=KEY, error=BadRecords)
+    for item in about["items"]:
+        check(f"{key}, items", item, ITEM, required=ITEM, error=BadRecords)
     told = {item["id"]: item for item in about["items"]}
     path = folder / "ratings.jsonl"
-    said = {record["item"]: record for record in (read_lines(path) if path.is_file() else [])}
+    records = read_lines(path) if path.is_file() else []
+    for record in records:
+        check(path, record, ANSWER, required=ANSWER, error=BadRecords)
+    said = {record["item"]: record for record in records}
     if not set(said) <= set(told):
         raise BadRecords(f"{path} rates items that {key.name} does not know: is it of another study?")  # fmt: skip
     groups: dict[str, Any] = {}

@@ -1,13 +1,13 @@
 """Reading dictionaries in the layout of SAELens: `cfg.json` beside `sae_weights.safetensors`."""
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ._accounted import check_tensors
+from .._read import check, number, or_null
+from ._accounted import check_axes, check_tensors, float_tensors
 from ._batch_topk import BatchTopK
 from ._folding import check_factor, folded
 from ._from_arrays import fit
@@ -16,7 +16,7 @@ from ._jumprelu import JumpReLU
 from ._matryoshka import Matryoshka
 from ._normalised import Normalised
 from ._pursuit import MatchingPursuit
-from ._saelens_config import check_saelens
+from ._saelens_config import CONFIG, check_saelens
 from ._selected import Selected
 from ._standard import Standard
 from ._temporal import ATTENTION, Temporal
@@ -45,18 +45,19 @@ def load_saelens(
 
     Law: what `save_saelens` wrote comes back, and forwards agree with SAELens to 1e-6.
     """
-    from ..hub import open_safetensors, read_json
+    from ..hub import read_json
 
     path = Path(path)
-    config = modern(read_json(path / "cfg.json"))
-    tensors = lambda name: {
-        n: np.asarray(t.read(), np.float32) for n, t in open_safetensors(path / name).items()
-    }
+    raw = read_json(path / "cfg.json")
+    check(path / "cfg.json", raw, CONFIG)
+    config = modern(raw)
+    tensors = lambda name: float_tensors(path / name)
     scaler = path / "activation_scaler.json"
     if factor is not None:
         check_factor(factor, config, path)
     elif scaler.is_file():
-        factor = json.loads(scaler.read_text(encoding="utf-8")).get("scaling_factor")
+        about = check(scaler, read_json(scaler), {"scaling_factor": or_null(number(0, above=True))})
+        factor = about.get("scaling_factor")
     whitening = path / "activation_whitening.safetensors"
     white = tensors(whitening.name) if whitening.is_file() else None
     arrays = tensors("sae_weights.safetensors")
@@ -68,14 +69,15 @@ def modern(config: dict[str, Any]) -> dict[str, Any]:
     config = dict(config)
     meta = dict(config.get("metadata") or {})
     version = str(meta.get("sae_lens_version") or config.get("sae_lens_version") or "0")
-    if version.split(".", maxsplit=1)[0].isdigit() and int(version.split(".", maxsplit=1)[0]) >= 6:
+    major = version.split(".", maxsplit=1)[0]
+    if major.isascii() and major.isdigit() and len(major) < 6 and int(major) >= 6:
         return config
     renamed = {
         "hook_point": "hook_name", "hook_point_head_index": "hook_head_index",
         "activation_fn_str": "activation_fn",
     }  # fmt: skip
     config = {renamed.get(name, name): value for name, value in config.items()}
-    config.setdefault("architecture", "standard")
+    config["architecture"] = config.get("architecture") or "standard"
     config.setdefault("apply_b_dec_to_input", "transcoder" not in config["architecture"])
     k = (config.get("activation_fn_kwargs") or {}).get("k")
     if config.get("activation_fn") == "topk" and k is not None:
@@ -100,7 +102,7 @@ def build(
     ignore: Iterable[str] = (),
 ) -> Any:
     """The dictionary of a config and its arrays by their names."""
-    kind = config.get("architecture", "standard")
+    kind = config.get("architecture") or "standard"
     check_saelens(path, config, READS, ignore)
     arrays = dict(arrays)
     if "log_threshold" in arrays:
@@ -109,6 +111,11 @@ def build(
         arrays["threshold"] = arrays.pop("topk_threshold")
     needed, more = _tensors(kind, config)
     check_tensors(path, f"SAELens's {kind!r}", arrays, needed, more, ignore)
+    check_axes(
+        path, arrays, W_dec=2, W_enc=2, W_skip=2, b_enc=1, b_dec=1, b_gate=1, r_mag=1, b_mag=1,
+        scaling_factor=1,
+    )  # fmt: skip
+    _check_sizes(path, arrays)
     features, d = arrays["W_dec"].shape
     d = arrays["W_enc"].shape[0] if "W_enc" in arrays else d
     there = arrays["W_enc"].shape if "W_enc" in arrays else (d, features)
@@ -125,11 +132,20 @@ def build(
     return Normalised(sae, BY_ROW[mode]) if mode in BY_ROW else sae
 
 
+def _check_sizes(path: Any, arrays: dict[str, Any]) -> None:
+    """Vectors are as long as the matrices that they go with."""
+    features, out = arrays["W_dec"].shape
+    sizes = {"b_dec": out, **dict.fromkeys(("b_enc", "b_gate", "r_mag", "b_mag", "scaling_factor"), features)}  # fmt: skip
+    for name, size in sizes.items():
+        if name in arrays and arrays[name].shape != (size,):
+            raise ValueError(f"{path}: {name!r} has the shape {arrays[name].shape}, and W_dec is {(features, out)}.")  # fmt: skip
+
+
 def _tensors(kind: str, config: Any) -> tuple[list[str], tuple[str, ...]]:
     """The tensors that an architecture needs, and those that it may have."""
     needed = ["W_dec", "b_dec"]
     if kind == "temporal":
-        layers = range(int(config.get("n_attn_layers", 1)))
+        layers = range(config.get("n_attn_layers", 1))
         parts = [(layer, theirs, end) for layer in layers for theirs in THEIRS.values() for end in ("weight", "bias")]  # fmt: skip
         needed += [f"attn_layers.{layer}.{theirs}.{end}" for layer, theirs, end in parts]
         return needed + ([] if config.get("tied_weights", True) else ["W_enc"]), ()

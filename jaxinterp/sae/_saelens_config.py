@@ -3,7 +3,22 @@
 from collections.abc import Iterable
 from typing import Any
 
+from .._read import FLAG, SIZE, TABLE, TEXT, Rule, check, integer, list_of, number, or_null
 from ._accounted import check_config, check_value
+
+_FLAG = or_null(FLAG)
+CONFIG = {
+    **dict.fromkeys(("d_in", "d_sae", "d_out", "n_heads", "bottleneck_factor"), SIZE),
+    **dict.fromkeys(("architecture", "activation_fn", "activation_fn_str", "reshape_activations", "sae_diff_type"), or_null(TEXT)),
+    **dict.fromkeys(("apply_b_dec_to_input", "finetuning_scaling_factor", "rescale_acts_by_decoder_norm", "stop_on_duplicate_support"), _FLAG),
+    **dict.fromkeys(("metadata", "activation_fn_kwargs"), or_null(TABLE)),
+    **dict.fromkeys(("max_iterations", "kval_topk"), or_null(SIZE)),
+    "normalize_activations": Rule("a text, true, false or null", lambda v: v is None or isinstance(v, str | bool)),
+    "k": or_null(number(0, above=True)), "residual_threshold": or_null(number(0)),
+    "matryoshka_widths": or_null(list_of(SIZE)), "n_attn_layers": integer(1, 2**10),
+    "tied_weights": FLAG, "activation_normalization_factor": or_null(number(0, above=True)),
+}  # fmt: skip
+"""What the keys of a config hold, where it is read; see `check_saelens` for which keys there may be."""
 
 READ = (
     "architecture", "d_in", "d_sae", "apply_b_dec_to_input", "normalize_activations",
@@ -71,6 +86,7 @@ def check_saelens(path: Any, config: Any, kinds: Iterable[str], ignore: Iterable
     check_config(path, config, (*READ, *OF_KIND.get(kind, ()), *HARMLESS), ignore, OFF)
     check_value(path, config, "activation_fn", ("relu", "topk"))
     given = config.get("activation_fn_kwargs") or {}
+    check(f"{path}, activation_fn_kwargs", given, {"k": or_null(SIZE)})
     top = config.get("activation_fn") == "topk"
     check_config(f"{path}, activation_fn_kwargs", given, ("k",) if top else (), ignore)
     if top and kind != "topk":

@@ -1,5 +1,6 @@
 """A dictionary on disk in our own layout: settings as JSON, weights as safetensors."""
 
+import dataclasses
 import inspect
 import json
 from pathlib import Path
@@ -11,6 +12,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._disk import put, unit
+from .._read import (
+    FLAG,
+    SIZE,
+    TABLE,
+    TEXT,
+    check,
+    integer,
+    list_of,
+    number,
+    one_of,
+    or_null,
+    shown,
+)  # fmt: skip
 from ._accounted import check_tensors
 from ._batch_topk import BatchTopK
 from ._cross_layer import CrossLayerTranscoder
@@ -31,6 +45,22 @@ from ._vanilla import Vanilla
 
 FORMAT = "jaxinterp.sae"
 FIRST = ("params.npz", "params.safetensors")  # what `load` looks for before any config
+SAID = {
+    "kind": TEXT, "settings": TABLE, "about": or_null(TABLE),
+    "normalised": or_null(one_of("layer", "constant")),
+}  # fmt: skip
+_SOME = integer(1, 2**20)
+SETTINGS = {
+    **dict.fromkeys(("d", "features", "window"), SIZE),
+    **dict.fromkeys(("k", "d_out", "turns"), or_null(SIZE)),
+    **dict.fromkeys(("heads", "layers", "bottleneck", "sources"), _SOME),
+    **dict.fromkeys(("dead_tokens", "warm_steps"), integer()), "aux": or_null(integer()),
+    **dict.fromkeys(("sparsity", "alpha", "bandwidth", "sharpness", "revival", "residual"), number(0)),
+    "threshold": number(), "target": or_null(number(0)), "resample": list_of(integer()),
+    "groups": list_of(number(0, above=True), least=1, most=2**16),
+    **dict.fromkeys(("centred", "skip", "once", "tied"), FLAG), "matmul": TEXT, "rule": TEXT,
+}  # fmt: skip
+"""Of the settings of all kinds."""
 KINDS: dict[str, Any] = {
     kind.__name__: kind
     for kind in (
@@ -116,12 +146,13 @@ def load_own(path: Path) -> tuple[Any, dict[str, Any]]:
     """What `save` wrote, and its `about`."""
     from ..hub import open_safetensors, read_json
 
-    said = read_json(path / "dictionary.json")
+    said = read_json(path / "dictionary.json", constants=False)
     if said.get("format") != FORMAT or said.get("version") != 1:
         raise ValueError(
-            f"{path}/dictionary.json is {said.get('format')!r}, version {said.get('version')!r}; "
+            f"{path}/dictionary.json is {shown(said.get('format'))}, version {shown(said.get('version'))}; "
             f"this reads {FORMAT!r}, version 1."
         )
+    check(path / "dictionary.json", said, SAID)
     if said.get("kind") not in KINDS:
         raise ValueError(
             f"{path} holds a dictionary of the kind {said.get('kind')!r}; known are {', '.join(KINDS)}."
@@ -136,15 +167,23 @@ def load_own(path: Path) -> tuple[Any, dict[str, Any]]:
             f"{path}: {said['kind']} has no setting {', '.join(unknown)} here; was it written by a "
             "later jaxinterp?"
         )
-    blank = kind(**given)
-    arrays = {n: t.read() for n, t in open_safetensors(path / "weights.safetensors").items()}
-    check_tensors(path, f"jaxinterp's {said['kind']}", arrays, _leaves(blank), vars(blank))
-    for name, leaf in vars(blank).items():
-        if isinstance(leaf, jax.ShapeDtypeStruct) and arrays[name].shape != leaf.shape:
+    check(path / "dictionary.json", given, SETTINGS)
+    tensors = open_safetensors(path / "weights.safetensors")
+    try:
+        blank = kind(**given)
+    except TypeError as error:  # a setting that is lacking
+        raise ValueError(f"{path}/dictionary.json: the settings make no {said['kind']} ({error}).") from error  # fmt: skip
+    held = {f.name for f in dataclasses.fields(blank) if not f.metadata.get("static")}
+    check_tensors(path, f"jaxinterp's {said['kind']}", tensors, _leaves(blank), held)
+    for name in (n for n in vars(blank) if n in tensors):
+        leaf, tensor = getattr(blank, name), tensors[name]
+        wanted = tensor.shape if leaf is None else np.shape(leaf)
+        if tensor.shape != wanted or not jnp.issubdtype(tensor.dtype, jnp.floating):
             raise ValueError(
-                f"{path}: {said['kind']} with these settings has {name} of the shape {leaf.shape}; "
-                f"the file has {arrays[name].shape}."
+                f"{path}: {said['kind']} with these settings has {name} of the shape {wanted}, in "
+                f"floats; the file has {tensor.shape} of {tensor.dtype}."
             )
+    arrays = {name: tensor.read() for name, tensor in tensors.items()}
     sae = filled(blank, **{n: jnp.asarray(a) for n, a in arrays.items()})
     rows = said.get("normalised")
     return sae if rows is None else Normalised(sae, rows), said.get("about") or {}

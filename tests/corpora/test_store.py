@@ -255,15 +255,15 @@ def test_damage_is_found(model: Any, tokens: Any, options: Any, tmp_path: Path) 
         ({"shards": [0, 5, 3]}, "do not follow"),
         ({"sites": [{**about["sites"][0], "dtype": "object"}]}, "no dtype"),
         ({"sites": [{**about["sites"][0], "row": [3, 3]}]}, "the manifest says"),
-        ({"sites": [{**about["sites"][0], "row": [0]}]}, "the shape"),
-        ({"sites": [{}]}, "damaged"),
-        ({"sites": 3}, "damaged"),
+        ({"sites": [{**about["sites"][0], "row": [0]}]}, "'row' must be a list of"),
+        ({"sites": [{}]}, "sites lacks 'name', a text"),
+        ({"sites": 3}, "'sites' must be a list of at least 1"),
     ]:
         manifest.write_text(json.dumps({**about, **change}))
         with pytest.raises(data.BadStore, match=match):
             data.Store(path).read()
     manifest.write_text("{")
-    with pytest.raises(data.BadStore, match="no JSON"):
+    with pytest.raises(data.BadStore, match="not JSON"):
         data.Store(path)
     with pytest.raises(FileNotFoundError, match="save_activations"):
         data.Store(tmp_path / "nowhere")

@@ -105,7 +105,7 @@ def test_what_cannot_be_read(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"bad.jsonl, line 2: a line is"):
         list(data.read_texts(folder / "bad.jsonl"))
     (folder / "bad.jsonl").write_text("{\n")
-    with pytest.raises(ValueError, match="line 1 is no JSON"):
+    with pytest.raises(ValueError, match="line 1 is not JSON"):
         list(data.read_texts(folder / "bad.jsonl"))
     (folder / "cut.txt.xz").write_bytes((folder / "en.txt.xz").read_bytes()[:-20])
     with pytest.raises(ValueError, match="its compression is damaged"):

@@ -416,7 +416,7 @@ def test_what_a_table_includes(tmp_path: Path) -> None:
 ARCHITECTURES = 'architectures = ["GPT2LMHeadModel", "GPT2Model"]\n'
 WRONG: dict[str, tuple[tuple[str, str], str]] = {
     "no architectures": ((ARCHITECTURES, ""), r"\[config\] lacks `architectures`. Give architec"),
-    "architectures": ((ARCHITECTURES, 'architectures = "x"\n'), "architectures is a list of texts"),
+    "architectures": ((ARCHITECTURES, 'architectures = "x"\n'), "'architectures' must be a list of texts; got 'x'"),
     "no model": (('model = "GPT2"', ""), r'\[config\] lacks `model`. Give model = "GPT2"'),
     "model": (('model = "GPT2"', 'model = "GPT3"'), r"has no GPT3.*its models are GPT2, GPTNeoX"),
     "leaf": (("blocks.attn.w_o", "blocks.atn.w_o"), r"no leaf 'blocks.atn.w_o'; did you mean 'blocks"),

@@ -1,15 +1,18 @@
 """Treebanks in the CoNLL-U format: parts of speech, dependency roles, morphology."""
 
+import re
 from pathlib import Path
 from typing import Any
 
+from ..._read import read_text
 from .._corpus import Document
 
 
-def read_conllu(path: str | Path) -> list[Document]:
+def read_conllu(path: str | Path, *, max_bytes: int = 2**27) -> list[Document]:
     """A treebank as documents with a span for every tag of every word.
 
-    **Arguments:** `path`: a `.conllu` file of Universal Dependencies.
+    **Arguments:** `path`: a `.conllu` file of Universal Dependencies; `max_bytes` of it, by default
+    128 MiB.
 
     **Returns:** one `Document` for each `# newdoc` (or for the file). Labels of its spans are
     `"upos=NOUN"`, `"deprel=nsubj"` (without subtypes), `"Number=Plur"` and so on for each
@@ -31,7 +34,7 @@ def read_conllu(path: str | Path) -> list[Document]:
     documents: list[Document] = []
     text, spans, words = "", [], []
     group: Any = None
-    lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
+    lines = read_text(path, max_bytes=max_bytes).split("\n")
 
     def finish() -> None:
         nonlocal text, spans
@@ -58,6 +61,8 @@ def read_conllu(path: str | Path) -> list[Document]:
                 )
             if "." in fields[0]:
                 continue  # a word that is not in the text
+            if not re.fullmatch(r"[0-9]{1,9}(-[0-9]{1,9})?", fields[0]):
+                raise ValueError(f"{path}, line {number}: a word has a number, as 3 or 3-4; got {fields[0][:40]!r}.")  # fmt: skip
             first = int(fields[0].split("-")[0])
             shared = next((w for w in words if w[2] <= first <= w[3]), None)
             if shared is None or "-" in fields[0]:

@@ -2,10 +2,13 @@
 
 import csv
 import dataclasses
+import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from ..._read import read_text
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -46,10 +49,12 @@ class Places:
         return np.stack([self.latitude, self.longitude], 1).astype(np.float32)
 
 
-def read_places(path: str | Path) -> Places:
+def read_places(path: str | Path, *, max_bytes: int = 2**25) -> Places:
     """A CSV table with the columns `name`, `latitude`, `longitude` and, if it has it, `is_test`.
 
     Such as those of Gurnee and Tegmark 2023 (https://arxiv.org/abs/2310.02207).
+
+    **Arguments:** `path`; `max_bytes` of it, by default 32 MiB.
 
     **Raises:** `ValueError` for a missing column, or for coordinates that are none, with the row.
 
@@ -60,10 +65,13 @@ def read_places(path: str | Path) -> Places:
 
     Law: every latitude is in -90..90, every longitude in -180..180.
     """
-    with Path(path).open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
+    text = read_text(path, max_bytes=max_bytes)
+    try:
+        reader = csv.DictReader(io.StringIO(text, newline=""))
         rows = list(reader)
         header = list(reader.fieldnames or ())
+    except csv.Error as error:
+        raise ValueError(f"{path} is no CSV ({error}).") from error
     missing = [name for name in ("name", "latitude", "longitude") if name not in header]
     if missing or not rows:
         raise ValueError(
@@ -84,7 +92,7 @@ def read_places(path: str | Path) -> Places:
     is_test = np.asarray([str(row.get("is_test")).strip().lower() == "true" for row in rows])
     others = [c for c in header if c not in ("name", "latitude", "longitude", "is_test")]
     return Places(
-        [row["name"] for row in rows], found["latitude"], found["longitude"], is_test,
+        [row["name"] or "" for row in rows], found["latitude"], found["longitude"], is_test,
         {name: [row[name] or "" for row in rows] for name in others},
     )  # fmt: skip
 
