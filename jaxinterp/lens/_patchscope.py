@@ -18,7 +18,7 @@ from .._check import as_selector, as_tokens, check_index, check_selector, concre
 from .._edits import replace
 from .._generate import generate
 from .._run import run
-from .._survey import layer_count
+from .._survey import config_of, layer_count
 from ._read import token_shape
 
 PROMPTS = {
@@ -128,7 +128,7 @@ def patchscope(
     where = _position("target_pos", target_pos, token_shape(target_tokens))
     # Everything that can be wrong is found before the layers are traced.
     probe = jax.eval_shape(lambda h: h if mapping is None else _at(mapping, 0)(h), states[0])
-    d = target_model.config.d
+    d = config_of(target_model).d
     if probe.shape != (*batch, d):
         raise ValueError(
             f"The target model has width {d}; the states given to it have the shape {probe.shape}. "

@@ -19,7 +19,7 @@ from .._edit import Edit
 from .._edits import _number
 from .._edits import map as map_site
 from .._run import run
-from .._survey import split_edits
+from .._survey import config_of, split_edits
 from ._read import LogitLens, Streams, capture, drop_position, over_rows
 
 
@@ -97,7 +97,7 @@ def localise(
 
     Law: equal to the largest entry of the logit lens' probabilities.
     """
-    vocab = logit_count(model.config)
+    vocab = logit_count(config_of(model))
     lists = [np.atleast_1d(as_int32(word, "A token id")) for word in words]
     if not lists or any(not len(ids) or ids.min() < 0 or ids.max() >= vocab for ids in lists):
         raise ValueError(

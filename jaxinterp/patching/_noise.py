@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 
 from .._check import as_selector, as_tokens, check_key, check_selector, check_tokens
 from .._run import run
+from .._survey import config_of
 
 
 def noised(
@@ -43,7 +44,7 @@ def noised(
     """
     check_key(key, "ji.patching.noised({}, model, tokens, pos)")
     tokens = as_tokens(tokens)
-    check_tokens(tokens, model.config)
+    check_tokens(tokens, config_of(model))
     if tokens.ndim != 1:
         raise ValueError(
             f"noised corrupts one prompt (pos,) many times; got the shape {tokens.shape}."
