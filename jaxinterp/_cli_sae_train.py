@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from ._text import line
+
 KINDS = ("TopK", "BatchTopK", "Matryoshka", "JumpReLU", "Gated", "Standard", "Vanilla")
 
 
@@ -62,7 +64,7 @@ def train_dictionary(
     write_json(out / "training.json", {"settings": settings, "numbers": last, "evaluated": points})
     for key, value in last.items():
         yield f"{key:20} {value:.5g}"
-    yield f"Wrote {out}: ji.sae.load({str(out)!r}), or jaxinterp sae browse {out} {name} ..."
+    yield f"Wrote {line(out)}: ji.sae.load({str(out)!r}), or jaxinterp sae browse {line(out)} {line(name)} ..."
 
 
 def _contexts(

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from ..data._files import read_json
-from ..data._lines import BadRecords, read_lines
+from ..data._lines import BadRecords
+from ._study_files import check_answers, read_key, read_said
 
 QUESTIONS: dict[str, tuple[int, str, str]] = {
     "confidence": (3, "How sure are you of an interpretation?", "0: there is none; leave the rest empty"),
@@ -56,14 +56,13 @@ def ratings(folder: Any, *, key: Any = None) -> dict[str, Any]:
     """
     folder = Path(folder)
     key = Path(key) if key is not None else folder.with_name(f"{folder.name}.key.json")
-    if not key.is_file():
-        raise FileNotFoundError(f"There is no {key}, which tells what each item of {folder.name!r} was. Give it: ratings(..., key=...).")  # fmt: skip
-    about = read_json(key)
+    about = read_key(key)
     told = {item["id"]: item for item in about["items"]}
     path = folder / "ratings.jsonl"
-    said = {record["item"]: record for record in (read_lines(path) if path.is_file() else [])}
+    said = read_said(folder)
     if not set(said) <= set(told):
         raise BadRecords(f"{path} rates items that {key.name} does not know: is it of another study?")  # fmt: skip
+    check_answers(path, said, QUESTIONS)
     groups: dict[str, Any] = {}
     pairs: dict[int, dict[str, int]] = {}
     for name in about["groups"]:
@@ -73,7 +72,7 @@ def ratings(folder: Any, *, key: Any = None) -> dict[str, Any]:
             "rated": len(own), "units": len({told[i]["unit"] for i in own}),
             "median": float(np.median(totals)) if own else None,
             "mean": float(np.mean(totals)) if own else None,
-            **{q: _mean(r[q] for r in own.values()) for q in QUESTIONS},
+            **{q: _mean(r.get(q) for r in own.values()) for q in QUESTIONS},
         }  # fmt: skip
         for i, record in own.items():
             pairs.setdefault(told[i]["pair"], {})[name] = record["total"]

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from ..._text import line
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Places:
@@ -38,7 +40,7 @@ class Places:
         )
 
     def __repr__(self) -> str:
-        return f"Places({len(self)}: {', '.join(self.names[:3])}, ...; {list(self.columns)})"
+        return f"Places({len(self)}: {', '.join(map(line, self.names[:3]))}, ...; {list(self.columns)})"
 
     @property
     def targets(self) -> np.ndarray:
