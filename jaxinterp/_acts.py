@@ -225,7 +225,7 @@ class Acts(Mapping[str, Any]):
     def __init__(self, items: Mapping[str, Any]) -> None:
         self._items = dict(items)
 
-    def __getitem__(self, key: str | At) -> Any:
+    def __getitem__(self, key: str | At | Any) -> Any:
         name = key.name if isinstance(key, At) else key
         if not isinstance(name, str) or name not in self._items:
             raise NotCaptured(

@@ -10,6 +10,7 @@ import numpy as np
 from jax.core import Tracer
 
 from ._mesh import on_auto_axes
+from ._text import line
 
 
 def concrete(value: Any) -> bool:
@@ -55,8 +56,8 @@ def kind_of(value: Any) -> str:
 
 
 def shown(value: Any, most: int = 60) -> str:
-    """What was given as one short line of an error, nothing hidden: control characters are escaped."""
-    text = " ".join(repr(value).split())
+    """What was given as one short line of an error, with nothing hidden."""
+    text = line(" ".join(repr(value).split()))
     return text if len(text) <= most else text[: most - 1] + "…"
 
 

@@ -359,7 +359,7 @@ class _Mapped:
     def __hash__(self) -> int:
         return hash(self.key)
 
-    def __call__(self, *inputs: Any) -> Array:
+    def __call__(self, *inputs: Any) -> Any:
         *seen, dynamic = inputs
         leaves, structure = self.key
         static = jax.tree.unflatten(structure, leaves)

@@ -90,10 +90,10 @@ def test_pages() -> None:
     names = np.asarray([EVERY, "<b>&"])
     figures = [
         ji.viz.table(list(names), [[names[0], Path("a\x1bb")]], title=names[0], caption=names[0]),
-        ji.viz.heatmap(np.eye(2), rows=list(names), columns=list(names), title=names[0]),
+        ji.viz.heatmap(np.eye(2), rows=list(names), cols=list(names), title=names[0]),
         ji.viz.token_strip(list(names), np.ones(2), title=names[0]),
         ji.viz.contexts([(names[0], list(names), [0.5, 1.0])], title=names[0]),
-        ji.viz.lines(np.arange(2), {names[0]: np.ones(2)}, title=names[0]),
+        ji.viz.lines({names[0]: np.ones(2)}, title=names[0]),
     ]
     for figure in figures:
         assert not RAW.search(figure.html), figure.title
@@ -106,8 +106,8 @@ def test_pages() -> None:
 def test_what_objects_say_of_themselves() -> None:
     from jaxinterp.weights import Components
 
-    components = Components(jax.numpy.ones((1, 2)), (EVERY,), jax.numpy.ones(()))
-    places = ji.data.features.Places([EVERY], np.zeros(1), np.zeros(1), None, {})
+    components = Components(jax.numpy.ones((1, 2)), (EVERY,))
+    places = ji.data.features.Places([EVERY], np.zeros(1), np.zeros(1), np.zeros(1, bool), {})
     for text in (repr(components), repr(places)):
         assert not RAW.search(text)
 
@@ -144,6 +144,6 @@ def test_names_of_files_and_labels_in_a_shell(tmp_path: Path) -> None:
         done = subprocess.run(
             command, capture_output=True, timeout=120, env={**os.environ, "PYTHONIOENCODING": encoding}
         )  # fmt: skip
-        said = (done.stdout + done.stderr).decode(encoding)
+        said = (done.stdout + done.stderr).decode()
         assert done.returncode == 2 and not RAW.search(said), ascii(said)
         assert "U+DCFF" in said.upper() or "UDCFF" in said.upper()
