@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from .. import viz
-from ..data._lines import Writer
+from ..data._lines import BadRecords, Writer
 from ..viz._figure import render
 from ._rubric import QUESTIONS, checked
 from ._study_files import read_items, read_said
@@ -111,7 +111,7 @@ class RatingPage:
         path = self._folder / "ratings.jsonl"
         with self._lock:
             if not path.is_file():  # what is written goes to a file without a name
-                raise FileNotFoundError(f"{path} was taken away while the study was rated, and this answer is not kept. Start again: jaxinterp sae rate {self._folder}.")  # fmt: skip
+                raise BadRecords(f"{path} was taken away while the study was rated, and this answer is not kept. Start again: jaxinterp sae rate {self._folder}.")  # fmt: skip
             self._file.append([record])
             self._said[item] = record
 
