@@ -2,6 +2,7 @@
 
 import inspect
 import operator
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
@@ -142,6 +143,29 @@ def as_bool(value: Any, what: str) -> bool:
         given = repr(value) if concrete(value) else "a traced value"
         raise ValueError(f"{what} is True or False, known before anything runs; got {given}.")
     return value
+
+
+def as_number(value: Any, what: str, least: float, most: float) -> float:
+    """A Python float between two, both allowed; NaN, text and arrays are none."""
+    number = as_numbers(value, what) if concrete(value) and not isinstance(value, str) else None
+    if number is None or number.ndim or number.dtype == bool or not least <= float(number) <= most:
+        raise ValueError(f"{what} is a number between {least:g} and {most:g}; got {shown(value)}.")
+    return float(number)
+
+
+def as_list(value: Any, what: str, call: str) -> list[Any]:
+    """Several of something, one text as one of them. `call` shows it."""
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, Mapping | bytes) or not isinstance(value, Iterable) or getattr(value, "ndim", 1) == 0:  # fmt: skip
+        raise ValueError(f"{what} is a list: {call}; got {shown(value)}.")
+    return list(value)
+
+
+def check_choice(value: Any, what: str, choices: Iterable[str]) -> None:
+    """One of several names."""
+    if not isinstance(value, str) or value not in tuple(choices):
+        raise ValueError(f"{what} is one of {', '.join(map(repr, choices))}; got {shown(value)}.")
 
 
 def check_function(fn: Any, what: str, names: tuple[str, ...], call: str) -> None:

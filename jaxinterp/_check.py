@@ -17,9 +17,12 @@ from ._arrays import as_array as as_array
 from ._arrays import as_bool as as_bool
 from ._arrays import as_int as as_int
 from ._arrays import as_int32 as as_int32
+from ._arrays import as_list as as_list
 from ._arrays import as_mask as as_mask
+from ._arrays import as_number as as_number
 from ._arrays import as_numbers as as_numbers
 from ._arrays import as_selector as as_selector
+from ._arrays import check_choice as check_choice
 from ._arrays import check_function as check_function
 from ._arrays import check_key as check_key
 from ._arrays import concrete as concrete
@@ -64,18 +67,24 @@ def as_tokens(tokens: Any) -> Any:
     tokens = as_array(tokens, "Tokens")
     if jnp.issubdtype(tokens.dtype, jnp.integer):
         return jnp.asarray(as_int32(tokens, "A token id"))
-    # What is no number stays as it is, for `check_tokens` to say so.
-    return jnp.asarray(tokens) if holds_numbers(tokens) else tokens
+    if not holds_numbers(tokens):
+        raise no_tokens(tokens.dtype)
+    return jnp.asarray(tokens)
+
+
+def no_tokens(dtype: Any) -> ValueError:
+    """The error for what is neither ids nor embeddings."""
+    return ValueError(
+        f"Tokens are ints (*batch, pos), or embeddings (*batch, pos, d) of floats; got dtype {dtype}. "
+        "Tokenize text first: ji.run(model, tokenizer('some text'))."
+    )
 
 
 def check_tokens(tokens: Any, config: Any, extra: int = 0) -> None:
     """Tokens `(*batch, pos)` of ints, or embeddings `(*batch, pos, d)`."""
     soft = jnp.issubdtype(tokens.dtype, jnp.floating)
     if not soft and not jnp.issubdtype(tokens.dtype, jnp.integer):
-        raise ValueError(
-            f"Tokens are ints (*batch, pos), or embeddings (*batch, pos, d) of floats; got dtype "
-            f"{tokens.dtype}. Tokenize text first: ji.run(model, tokenizer('some text'))."
-        )
+        raise no_tokens(tokens.dtype)
     axes = "(*batch, pos, d)" if soft else "(*batch, pos)"
     if tokens.ndim < 1 + soft:
         raise ValueError(f"Tokens have the axes {axes}; got the shape {tokens.shape}.")

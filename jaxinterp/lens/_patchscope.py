@@ -14,7 +14,15 @@ import numpy as np
 from jaxtyping import Array
 
 from .._acts import at
-from .._check import as_selector, as_tokens, check_index, check_selector, concrete
+from .._check import (
+    as_int,
+    as_selector,
+    as_tokens,
+    check_index,
+    check_selector,
+    check_tokens,
+    concrete,
+)
 from .._edits import replace
 from .._generate import generate
 from .._run import run
@@ -105,6 +113,9 @@ def patchscope(
     it equals `ji.replace` of `resid_post`.
     """
     source_tokens, target_tokens = as_tokens(source_tokens), as_tokens(target_tokens)
+    check_tokens(source_tokens, config_of(source_model))
+    check_tokens(target_tokens, config_of(target_model))
+    steps = as_int(steps, "steps", 0)
     batch = token_shape(source_tokens)[:-1]
     if token_shape(target_tokens)[:-1] == () and batch:
         target_tokens = jnp.broadcast_to(target_tokens, (*batch, *target_tokens.shape))
@@ -139,7 +150,7 @@ def patchscope(
         pairs_at_once = max(1, POSITIONS // int(np.prod(token_shape(target_tokens))))
     out = _patchscope(
         target_model, target_tokens, states, sources, targets, where, mapping, site,
-        (int(steps), key), target_mask, target_edits, min(pairs_at_once, len(sources)),
+        (steps, key), target_mask, target_edits, min(pairs_at_once, len(sources)),
     )  # fmt: skip
     return out.reshape(*shape, *out.shape[1:])
 

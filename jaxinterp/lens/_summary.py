@@ -9,7 +9,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from .._check import as_mask, as_selector, as_tokens, concrete, logit_count
+from .._check import as_int, as_mask, as_selector, as_tokens, concrete, logit_count
 from .._positions import take_positions
 from .._survey import config_of
 from ._read import (
@@ -91,7 +91,7 @@ def summary(
 
     Laws: equal to the same reductions of all logits; the last row's KL is 0.
     """
-    tokens = as_tokens(tokens)
+    tokens, top = as_tokens(tokens), as_int(top, "top", 1)
     lens = LogitLens() if lens is None else lens
     vocab = logit_count(config_of(model))
     if not 1 <= top <= vocab:

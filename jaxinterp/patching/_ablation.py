@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from .._acts import at
-from .._check import as_tokens, check_tokens, shown
+from .._check import as_numbers, as_tokens, check_tokens, shown
 from .._run import run
 from .._sites import axes_of, is_per_layer, parse
 from .._survey import config_of
@@ -51,7 +51,8 @@ def ablate(
     """
     pair = make_pair(model, tokens, tokens, mask, "noise")
     if not callable(values):
-        values = values if isinstance(values, jax.Array) else jnp.asarray(values, jnp.float32)
+        found = as_numbers(values, "values")
+        values = found if isinstance(found, jax.Array) else jnp.asarray(found, jnp.float32)
         values = _aligned(values, site, pair.batch)
     return swept(
         model, pair, as_metric(metric, pair.mask), values, site=site, over=over, per_example=per_example,

@@ -128,7 +128,8 @@ def site_names(site: Any) -> tuple[Any, ...]:
 
 def _names(over: Any) -> tuple[str, ...]:
     names = (over,) if isinstance(over, str) else tuple(over) if isinstance(over, Iterable) else ()
-    if len(set(map(repr, names))) < len(names) or not names:
+    hashable = all(isinstance(name, str | int) for name in names)
+    if not names or not hashable or len(set(names)) < len(names):
         raise ValueError(
             f"`over` names each axis once, at least one: over=('layer', 'pos'); got {over!r}."
         )

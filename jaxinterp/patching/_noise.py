@@ -7,7 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._check import as_selector, as_tokens, check_key, check_selector, check_tokens
+from .._check import (
+    as_int,
+    as_number,
+    as_selector,
+    as_tokens,
+    check_key,
+    check_selector,
+    check_tokens,
+)
 from .._run import run
 from .._survey import config_of
 
@@ -49,6 +57,8 @@ def noised(
         raise ValueError(
             f"noised corrupts one prompt (pos,) many times; got the shape {tokens.shape}."
         )
+    samples, scale = as_int(samples, "samples", 1), as_number(scale, "scale", 0, np.inf)
+    std = None if std is None else as_number(std, "std", 0, np.inf)
     pos = as_selector(pos, "pos")
     check_selector("pos", pos, tokens.shape[-1], (), "noised")
     _, acts = run(model, tokens, capture=["embed"], logits=False)

@@ -40,7 +40,7 @@ class Pair:
 
 def make_pair(model: Any, clean: Any, corrupt: Any, mask: Any, direction: str) -> Pair:
     """The pair of `direction`: "denoise" runs the corrupt prompt, "noise" the clean one."""
-    if direction not in DIRECTIONS:
+    if not isinstance(direction, str) or direction not in DIRECTIONS:
         raise ValueError(
             f"direction is 'denoise' (run corrupt, restore clean) or 'noise' (run clean, put in "
             f"corrupt); got {direction!r}."

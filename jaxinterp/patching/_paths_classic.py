@@ -9,7 +9,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
-from .._check import Shapes, check_index, logit_count
+from .._check import Shapes, as_list, check_index, logit_count
 from .._edit import Edit
 from .._run import run
 from .._sites import is_per_layer
@@ -127,7 +127,7 @@ _RECEIVER = re.compile(r"^(?:(?P<layer>\d+)\.(?P<head>\d+)\.(?P<kind>[qkv])|mlp(
 
 
 def _nodes(given: Any, pattern: re.Pattern[str], what: str, example: str) -> list[re.Match[str]]:
-    names = [given] if isinstance(given, str) else list(given)
+    names = as_list(given, what, f"[{example}]")
     found = [pattern.match(name) if isinstance(name, str) else None for name in names]
     for name, match in zip(names, found, strict=True):
         if match is None:
