@@ -145,7 +145,7 @@ def as_bool(value: Any, what: str) -> bool:
     return value
 
 
-def as_number(value: Any, what: str, least: float, most: float) -> float:
+def as_number(value: Any, what: str, least: float | int, most: float | int) -> float:
     """A Python float between two, both allowed; NaN, text and arrays are none."""
     number = as_numbers(value, what) if concrete(value) and not isinstance(value, str) else None
     if number is None or number.ndim or number.dtype == bool or not least <= float(number) <= most:
