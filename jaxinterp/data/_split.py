@@ -13,7 +13,7 @@ class Leak(ValueError):
 
 
 def split(
-    groups: Any, *, test: float = 0.3, key: Any = 42, labels: Any = None
+    groups: Any, *, test: float | Any = 0.3, key: Any = 42, labels: Any = None
 ) -> tuple[np.ndarray, np.ndarray]:
     r"""$\{g\} = G_{\text{train}} \sqcup G_{\text{test}}$: rows parted by whole groups, at random.
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._check import as_tokens, check_choice, concrete
+from .._check import as_tokens, concrete
 from .._survey import split_edits
 from ..weights import Components
 from ..weights._decompose import _by_head, _by_layer, _by_neuron
@@ -122,7 +122,8 @@ def direct_attribution(
 
     Law: the components sum to the logit, or the difference.
     """
-    check_choice(by, "by", PARTS)
+    if not isinstance(by, str) or by not in PARTS:
+        raise ValueError(f"by is one of {', '.join(PARTS)}; got {by!r}.")
     inner = split_edits(model)[0]
     check_layout(inner, "direct_attribution")
     tokens = as_tokens(tokens)

@@ -70,7 +70,7 @@ def patchscope(
     target_pos: Any = -1,
     mapping: Callable[[Array], Array] | None = None,
     site: str = "resid_post",
-    steps: int = 0,
+    steps: int | Any = 0,
     key: Any = None,
     source_mask: Any = None,
     target_mask: Any = None,

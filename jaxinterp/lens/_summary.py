@@ -62,7 +62,7 @@ def summary(
     *,
     lens: Lens | None = None,
     targets: Any = None,
-    top: int = 5,
+    top: int | Any = 5,
     mask: Any = None,
     edits: Any = (),
     pos: Any = None,

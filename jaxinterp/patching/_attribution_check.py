@@ -29,7 +29,7 @@ class Agreement:
         )
 
 
-def agreement(estimate: Any, exact: Any, *, baseline: Any = None, top: int = 10) -> Agreement:
+def agreement(estimate: Any, exact: Any, *, baseline: Any = None, top: int | Any = 10) -> Agreement:
     r"""$\rho\big(\mathrm{rank}(\hat H), \mathrm{rank}(H)\big)$: an estimate beside what it estimates.
 
     Run it once on a few prompts before trusting estimates on many.

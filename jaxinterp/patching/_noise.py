@@ -26,8 +26,8 @@ def noised(
     tokens: Any,
     pos: Any,
     *,
-    scale: float | int = 3.0,
-    samples: int = 8,
+    scale: float | int | Any = 3.0,
+    samples: int | Any = 8,
     std: Any | None = None,
 ) -> Float[Array, "samples pos d"]:
     r"""$e_i + \nu\,\epsilon,\; \epsilon \sim \mathcal{N}(0, 1)$ at the subject's positions, $\nu = 3\,\sigma_e$.

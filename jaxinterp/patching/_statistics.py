@@ -43,9 +43,9 @@ def statistics(
     baseline: Float[Array, "batch"] | Any = 0.0,
     *,
     key: Any,
-    level: float | int = 0.95,
-    draws: int = 2000,
-    interval: str = "t",
+    level: float | int | Any = 0.95,
+    draws: int | Any = 2000,
+    interval: str | Any = "t",
 ) -> Statistics:
     r"""$\bar\delta_c \pm t_{n-1} s_c / \sqrt n$, and $p_c = P(|\bar\delta^{\pm}| \ge |\bar\delta_c|)$.
 
