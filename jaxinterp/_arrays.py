@@ -147,8 +147,9 @@ def as_bool(value: Any, what: str) -> bool:
 
 def as_number(value: Any, what: str, least: float | int, most: float | int) -> float:
     """A Python float between two, both allowed; NaN, text and arrays are none."""
-    number = as_numbers(value, what) if concrete(value) and not isinstance(value, str) else None
-    if number is None or number.ndim or number.dtype == bool or not least <= float(number) <= most:
+    number = as_array(value, what) if concrete(value) else None
+    known = number is not None and not number.ndim and number.dtype.kind in "iuf"
+    if number is None or not known or not least <= float(number) <= most:
         raise ValueError(f"{what} is a number between {least:g} and {most:g}; got {shown(value)}.")
     return float(number)
 
