@@ -1,6 +1,6 @@
 """What is captured: `at` asks for a site, `Acts` holds what came back."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from ._check import Shapes, as_int, as_selector, check_index, check_selector, is_int
+from ._check import Shapes, as_int, as_selector, check_index, check_selector, is_int, kind_of
 from ._positions import columns, take_positions
 from ._sites import axes_of, is_per_layer, parse, unknown
 
@@ -62,8 +62,8 @@ def at(
     *,
     layer: int | slice | Any | None = None,
     pos: Any = None,
-    reduce: str | None = None,
-    name: str | None = None,
+    reduce: str | Any | None = None,
+    name: str | Any | None = None,
 ) -> At:
     r"""Asks for $r_{p \in P}\, x_p$ at a site: positions chosen, then reduced, as the model runs.
 
@@ -100,6 +100,8 @@ def at(
     if isinstance(chosen, slice):
         ends = (chosen.start, chosen.stop, chosen.step)
         layers: Any = tuple(end if end is None else as_int(end, "layer") for end in ends)
+        if layers[2] == 0:
+            raise ValueError(f"{base}: layers in steps of 0 are none; write {base}[2:5], or {base}[::2].")  # fmt: skip
         label = f"{base}[{_text(slice(*layers))}]"
     elif chosen is None:
         layers, label = None, base
@@ -110,7 +112,7 @@ def at(
             f"A capture's layer is an int or a slice, known before the run; got {chosen!r}. "
             f"Capture all layers with at({base!r}) and index the result."
         )
-    if reduce is not None and reduce not in REDUCTIONS:
+    if reduce is not None and (not isinstance(reduce, str) or reduce not in REDUCTIONS):
         raise ValueError(f"reduce is one of {', '.join(REDUCTIONS)}; got {reduce!r}.")
     if (pos is not None or reduce is not None) and "pos" not in axes_of(base):
         raise ValueError(
@@ -124,18 +126,23 @@ def at(
             "A mask keeps a number of positions that is not known before the run; add a "
             f"reduction: at({base!r}, pos=mask, reduce='mean')."
         )
-    return At(site=base, layers=layers, pos=pos, reduce=reduce, name=name or label)
+    if name is not None and (not isinstance(name, str) or not name):
+        raise ValueError(f"name is the key of the result, a string; got {name!r}.")
+    label = label if name is None else str(name)
+    return At(site=base, layers=layers, pos=pos, reduce=reduce, name=label)
 
 
 def as_requests(capture: Any) -> tuple[At, ...]:
-    """Strings and requests, one or several, to requests with distinct names."""
-    if isinstance(capture, str | At):
-        capture = [capture]
+    """Strings and requests, one or several or none (None too), to requests with distinct names."""
+    if capture is None or isinstance(capture, str | At):
+        capture = [] if capture is None else [capture]
+    if isinstance(capture, bytes) or not isinstance(capture, Iterable):
+        raise ValueError(f"capture is a site or a list of them; got {kind_of(capture)}. Write capture=['resid_post', 'z[3]'].")  # fmt: skip
     asked = []
     for item in capture:
         request = item if isinstance(item, At) else at(item)
         if isinstance(item, str):
-            request = At(request.pos, request.site, request.layers, request.reduce, item)
+            request = At(request.pos, request.site, request.layers, request.reduce, str(item))
         asked.append(request)
     unique = {request.name: request for request in asked}
     if len(unique) < len(asked):
@@ -219,9 +226,9 @@ class Acts(Mapping[str, Any]):
     def __init__(self, items: Mapping[str, Any]) -> None:
         self._items = dict(items)
 
-    def __getitem__(self, key: str | At) -> Any:
+    def __getitem__(self, key: str | At | Any) -> Any:
         name = key.name if isinstance(key, At) else key
-        if name not in self._items:
+        if not isinstance(name, str) or name not in self._items:
             raise NotCaptured(
                 f"{name!r} was not captured; this run captured {list(self._items)}. "
                 f"Ask for it: ji.run(model, tokens, capture=[{name!r}])."

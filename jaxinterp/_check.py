@@ -3,24 +3,38 @@
 Values are checked when they are concrete; under `jit` and `vmap` only shapes can be.
 """
 
-import operator
+import logging
+from collections.abc import Mapping
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
+from jaxtyping import Array
 
-from ._mesh import on_auto_axes
+from ._arrays import as_array as as_array
+from ._arrays import as_bool as as_bool
+from ._arrays import as_int as as_int
+from ._arrays import as_int32 as as_int32
+from ._arrays import as_list as as_list
+from ._arrays import as_mask as as_mask
+from ._arrays import as_number as as_number
+from ._arrays import as_numbers as as_numbers
+from ._arrays import as_selector as as_selector
+from ._arrays import check_choice as check_choice
+from ._arrays import check_function as check_function
+from ._arrays import check_key as check_key
+from ._arrays import concrete as concrete
+from ._arrays import holds_numbers
+from ._arrays import is_int as is_int
+from ._arrays import kind_of as kind_of
+from ._arrays import shown as shown
 from ._positions import counts_tokens
+from ._types import Model
 
 Shapes = dict[str, jax.ShapeDtypeStruct]
 """The sites of a model with their shapes, without a layer axis."""
-
-
-def concrete(value: Any) -> bool:
-    """Whether a value can be looked at: not while it is traced."""
-    return not isinstance(value, Tracer)
 
 
 def as_tokens(tokens: Any) -> Any:
@@ -43,23 +57,34 @@ def as_tokens(tokens: Any) -> Any:
         call = "tokens, mask = tokenizer(texts)" if several else "tokenizer('some text')"
         raise ValueError(
             f"Tokens are ints (*batch, pos); got text{f', {given[:30]!r}' if isinstance(given, str) else ''}. "
-            f"Tokenize it first: {call}."
+            f"Tokenize text first: {call}."
         )
-    tokens = as_array(tokens)
+    if not hasattr(tokens, "dtype") and isinstance(tokens, Mapping | eqx.Module):
+        raise ValueError(
+            f"Tokens are ints (*batch, pos); got {kind_of(tokens)}. The model comes first, then the "
+            "tokens: ji.run(model, tokenizer('some text'))."
+        )
+    tokens = as_array(tokens, "Tokens")
     if jnp.issubdtype(tokens.dtype, jnp.integer):
         return jnp.asarray(as_int32(tokens, "A token id"))
-    # What is no number stays as it is, for `check_tokens` to say so.
-    return tokens if tokens.dtype.kind in "OSU" else jnp.asarray(tokens)
+    if not holds_numbers(tokens):
+        raise no_tokens(tokens.dtype)
+    return jnp.asarray(tokens)
+
+
+def no_tokens(dtype: Any) -> ValueError:
+    """The error for what is neither ids nor embeddings."""
+    return ValueError(
+        f"Tokens are ints (*batch, pos), or embeddings (*batch, pos, d) of floats; got dtype {dtype}. "
+        "Tokenize text first: ji.run(model, tokenizer('some text'))."
+    )
 
 
 def check_tokens(tokens: Any, config: Any, extra: int = 0) -> None:
     """Tokens `(*batch, pos)` of ints, or embeddings `(*batch, pos, d)`."""
     soft = jnp.issubdtype(tokens.dtype, jnp.floating)
     if not soft and not jnp.issubdtype(tokens.dtype, jnp.integer):
-        raise ValueError(
-            f"Tokens are ints (*batch, pos), or embeddings (*batch, pos, d) of floats; got dtype "
-            f"{tokens.dtype}. Tokenize text first: ji.run(model, tokenizer('some text'))."
-        )
+        raise no_tokens(tokens.dtype)
     axes = "(*batch, pos, d)" if soft else "(*batch, pos)"
     if tokens.ndim < 1 + soft:
         raise ValueError(f"Tokens have the axes {axes}; got the shape {tokens.shape}.")
@@ -170,80 +195,31 @@ def check_selector(
                     )
 
 
-def as_selector(value: Any, what: str = "A selector") -> Any:
-    """Ints or a mask as an array leaf, ints as int32."""
-    value = as_array(value)
-    return as_int32(value, what) if jnp.issubdtype(value.dtype, jnp.integer) else value
-
-
-def as_mask(mask: Any) -> Any:
-    """A mask as an array of JAX."""
-    return jnp.asarray(as_array(mask))
-
-
-def as_array(value: Any) -> Any:
-    """An array of JAX, on Auto axes of its mesh; anything else as one of NumPy, tensors of PyTorch too."""
-    if isinstance(value, jax.Array):
-        return on_auto_axes(value)
-    if hasattr(value, "detach") and hasattr(value, "cpu"):
-        value = value.detach().cpu()
-        if str(value.dtype) == "torch.bfloat16":  # NumPy has none of its own to receive it
-            return np.asarray(value.float()).astype(jnp.bfloat16)
-    return np.asarray(value)
-
-
-def as_int32(value: Any, what: str) -> Any:
-    """Ints as int32, the kind that selects and counts; those that do not fit raise, not wrap."""
-    value = as_array(value)
-    if value.dtype == np.int32:
-        return value
-    if value.size and not jnp.issubdtype(value.dtype, jnp.integer):
-        raise ValueError(f"{what} is an int; got dtype {value.dtype}.")
-    least, most = -(2**31), 2**31 - 1
-    if concrete(value):
-        held = np.asarray(value)
-        if held.size and not (least <= int(held.min()) and int(held.max()) <= most):
-            wrong = int(held.max()) if int(held.max()) > most else int(held.min())
-            raise IndexError(f"{what} is an int of at most 32 bits; got {wrong}.")
-        return held.astype(np.int32) if isinstance(value, np.ndarray) else value.astype(np.int32)
-    held = jnp.iinfo(value.dtype)
-    if held.max > most:  # traced: what lies outside stays outside of every axis
-        value = jnp.clip(value, max(held.min, least), most)
-    return value.astype(np.int32)
-
-
-def is_int(value: Any) -> bool:
-    """Whether a value is one int of Python, NumPy or JAX; bools, floats, text and tracers are none."""
-    if isinstance(value, bool) or getattr(value, "dtype", None) == np.dtype(bool):
-        return False
-    try:
-        operator.index(value)
-    except TypeError:
-        return False
-    return True
-
-
-def as_int(value: Any, what: str, least: int | None = None) -> int:
-    """A Python int of what `is_int`."""
-    if not concrete(value):
+def check_model(model: Any) -> None:
+    """A module of the protocol `Model`: what else stands in its place is told."""
+    if isinstance(model, Model) and not isinstance(model, type):
+        return
+    if isinstance(model, tuple) and model and isinstance(model[0], Model):
         raise ValueError(
-            f"{what} decides what is compiled, so it cannot be traced: make it static."
+            "ji.load returns a pair, and the model is its first half: model, tokenizer = ji.load(name); "
+            "ji.run(model, tokens)."
         )
-    if not is_int(value):
-        raise ValueError(f"{what} is an int; got {value!r} of type {type(value).__name__}.")
-    number = operator.index(value)
-    if least is not None and number < least:
-        raise ValueError(f"{what} is an int of {least} or more; got {number}.")
-    return number
+    if isinstance(model, str):
+        raise ValueError(f"A model is loaded by its name first: model, tokenizer = ji.load({model!r}).")  # fmt: skip
+    raise ValueError(
+        f"A model comes first: a module of ji.load, ji.models or the protocol ji.Model, with config, blocks, "
+        f"embed, tables and unembed; got {kind_of(model)}. Write ji.run(model, tokens)."
+    )
 
 
-def check_key(key: Any, call: str) -> Any:
-    """A key of `jax.random.key`, or of the older `PRNGKey`; an int is none. `call` shows where it goes."""
-    array = isinstance(key, jax.Array | np.ndarray)
-    typed = array and jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.ndim == 0
-    if not typed and not (array and key.dtype == np.uint32 and key.ndim == 1):
-        seed = key if isinstance(key, int) and not isinstance(key, bool) else 0
-        raise ValueError(
-            f"Randomness comes from a key, and {key!r} is none: {call.format(f'jax.random.key({seed})')}."
-        )
-    return key
+def error_if(x: Array, wrong: Array, sentence: str) -> Array:
+    """`x`, or an error while the program runs. The sentence is logged first: JAX puts pages around it."""
+
+    def tell(wrong: Any) -> Any:
+        if np.any(wrong):
+            logging.getLogger("jaxinterp").error("%s", sentence)
+        return wrong
+
+    found = jax.ShapeDtypeStruct((), bool)
+    wrong = jax.pure_callback(tell, found, wrong.any(), vmap_method="expand_dims")
+    return eqx.error_if(x, wrong, sentence)

@@ -5,7 +5,8 @@ from pathlib import Path
 import click
 
 from ._cli_sae import _DICTIONARY, _SITE, _opened, _packed, _texts, sae
-from ._command import MODEL
+from ._command import MODEL, say
+from ._text import line
 
 
 @sae.command("rating-study", epilog=MODEL, short_help="Make a blind study of features and neurons.")
@@ -38,7 +39,8 @@ def rating_study(
     path = dictionaries.rating_study(
         out, groups, loaded, tokenizer, corpus, units=units, seed=seed
     )  # fmt: skip
-    click.echo(f"Wrote {path} and {path.with_name(path.name + '.key.json')}; rate it with jaxinterp sae rate {path}.")  # fmt: skip
+    key = path.with_name(f"{path.name}.key.json")
+    say(f"Wrote {line(path)} and {line(key)}; rate it with jaxinterp sae rate {line(path)}.")
 
 
 @sae.command(short_help="Rate the items of a blind study in a browser.")
@@ -54,17 +56,17 @@ def rate(folder: Path, port: int, results: bool) -> None:
 
     if results:
         found = dictionaries.ratings(folder)
-        click.echo(f"{found['rated']} of {found['items']} items are rated.")
+        say(f"{found['rated']} of {found['items']} items are rated.")
         for name, group in found["groups"].items() if found["rated"] else ():
-            click.echo(f"{name}: median {group['median']} of 14, over {group['rated']} items of {group['units']} units")  # fmt: skip
+            say(f"{line(name)}: median {group['median']} of 14, over {group['rated']} items of {group['units']} units")  # fmt: skip
         if found.get("paired", {}).get("pairs"):
-            click.echo("pairs: " + ", ".join(f"{k} {v}" for k, v in found["paired"].items()))
+            say("pairs: " + ", ".join(f"{k} {v}" for k, v in found["paired"].items()))
         return
     with dictionaries.rate(folder, port=port) as page:
-        click.echo(f"{page.left} items to rate at {page.url}\nCtrl-C stops; answers are kept.")
+        say(f"{page.left} items to rate at {page.url}\nCtrl-C stops; answers are kept.")
         try:
             while not page.wait(1):
                 pass
-            click.echo("All is rated.")
+            say("All is rated.")
         except KeyboardInterrupt:
-            click.echo(f"{page.left} items are left.")
+            say(f"{page.left} items are left.")

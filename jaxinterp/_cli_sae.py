@@ -5,7 +5,8 @@ from typing import Any
 
 import click
 
-from ._command import MODEL, Group
+from ._command import MODEL, Group, say
+from ._text import line
 
 
 @click.group(cls=Group)
@@ -91,8 +92,8 @@ def train(model: str, data: tuple[Path, ...], **options: Any) -> None:
     """
     from ._cli_sae_train import train_dictionary
 
-    for line in train_dictionary(model, data, **options):
-        click.echo(line)
+    for told in train_dictionary(model, data, **options):
+        say(told)
 
 
 @sae.command(epilog=MODEL, short_help="Write a folder of pages to look through its features.")
@@ -117,7 +118,7 @@ def browse(
     found, loaded, tokenizer = _opened(dictionary, model)
     corpus = _packed(tokenizer, loaded, data, ctx, most, chars)
     path = dictionaries.browse(out, found, loaded, tokenizer, corpus, site=site, top=top)
-    click.echo(f"Wrote {path}; open {path / 'index.html'}.")
+    say(f"Wrote {line(path)}; open {line(path / 'index.html')}.")
 
 
 @sae.command("eval", epilog=MODEL, short_help="How much of activations and predictions it keeps.")
@@ -140,7 +141,7 @@ def evaluate(
     corpus = _packed(tokenizer, loaded, data, ctx, most, chars)
     for name, value in dictionaries.evaluate(found, loaded, corpus, site=site).items():
         if isinstance(value, float):
-            click.echo(f"{name:20} {value:.5g}")
+            say(f"{name:20} {value:.5g}")
 
 
 @sae.command(epilog=MODEL, short_help="Continue a text with a feature held at a value.")
@@ -169,4 +170,4 @@ def steer(
     prompt = tokenizer(text)
     edit = dictionaries.steer(found, feature, value, site=site, mode=mode)
     for name, edits in (("plain", []), ("steered", [edit])):
-        click.echo(f"{name}: {tokenizer.decode(generate(loaded, prompt, steps, edits=edits))}")
+        say(f"{name}: {tokenizer.decode(generate(loaded, prompt, steps, edits=edits))}")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ._read import named, npy_header, open_regular
+from ._text import line
 
 KINDS = ("TopK", "BatchTopK", "Matryoshka", "JumpReLU", "Gated", "Standard", "Vanilla")
 
@@ -64,7 +65,7 @@ def train_dictionary(
     save_with(out, found, settings, {"training.json": told})
     for key, value in last.items():
         yield f"{key:20} {value:.5g}"
-    yield f"Wrote {out}: ji.sae.load({str(out)!r}), or jaxinterp sae browse {out} {name} ..."
+    yield f"Wrote {line(out)}: ji.sae.load({str(out)!r}), or jaxinterp sae browse {line(out)} {line(name)} ..."
 
 
 def _contexts(

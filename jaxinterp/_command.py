@@ -1,9 +1,14 @@
 """What all commands share: errors of the library as one message, and `--debug`."""
 
+import contextlib
+import sys
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import click
+
+from ._text import plain
 
 MODEL = """MODEL is "tiny" (comes with the package, needs no network), a name on the Hugging Face hub such
 as gpt2 or EleutherAI/pythia-70m, a folder with a checkpoint, or a file (.gguf, or .bin of
@@ -37,7 +42,22 @@ class Complaint(click.ClickException):
 
 def _said(message: Warning | str, *_: Any, **__: Any) -> None:
     """A warning of the library as one line, without the place in its code."""
-    click.echo(f"Warning: {message}", err=True)
+    say(f"Warning: {message}", err=True)
+
+
+def say(text: Any, *, err: bool = False) -> None:
+    """Prints, with nothing in it that a terminal would obey or hide."""
+    click.echo(plain(str(text)), err=err)
+
+
+@contextlib.contextmanager
+def _plainly() -> Iterator[None]:
+    """What click complains about quotes what was typed: the same holds for it."""
+    try:
+        yield
+    except click.ClickException as error:
+        error.message = plain(error.message)
+        raise
 
 
 def _keep(ctx: click.Context, param: click.Parameter, value: bool) -> None:
@@ -47,3 +67,14 @@ def _keep(ctx: click.Context, param: click.Parameter, value: bool) -> None:
 
 class Group(click.Group):
     command_class = Command
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        for stream in (sys.stdout, sys.stderr):  # a terminal of few characters is no reason to fail
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="backslashreplace")
+        with _plainly():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _plainly():
+            return super().invoke(ctx)

@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from ._check import Shapes, as_array, concrete
+from ._check import Shapes, as_array, as_bool, check_function, concrete
 from ._edit import Aimed, Edit
 from ._sites import axes_of, is_per_layer
 from ._tap import Tap
@@ -67,14 +67,7 @@ class Pointwise(Aimed):
         super().check(shapes, count)
         struct = shapes[self.site]
         if not self.broadcasts:
-            new = jax.eval_shape(
-                lambda x, value: self.fn(*self._inputs(Tap(), x), value), struct, self.value
-            )
-            if getattr(new, "shape", None) != struct.shape:
-                raise ValueError(
-                    f"{self}: the function must keep the shape {_axes(self.site, struct.shape)}; "
-                    f"it returned {getattr(new, 'shape', type(new).__name__)}."
-                )
+            jax.eval_shape(self._kept, struct, self.value)
             return
         shape = self.extent
         target = self._target(struct.shape, count)
@@ -109,6 +102,16 @@ class Pointwise(Aimed):
                 "positions takes them as its second argument: ji.map(site, fn, with_positions=True)."
             )
         return self._select(tap, x, new.astype(x.dtype)), state
+
+    def _kept(self, x: Array, value: Any) -> Array:
+        """What `fn` makes of a site, of the same shape."""
+        new = self.fn(*self._inputs(Tap(), x), value)
+        if getattr(new, "shape", None) != x.shape:
+            raise ValueError(
+                f"{self}: the function must keep the shape {_axes(self.site, x.shape)}; "
+                f"it returned {getattr(new, 'shape', type(new).__name__)}."
+            )
+        return new
 
     def _inputs(self, tap: Any, x: Array) -> tuple[Any, ...]:
         """What `fn` sees of a site: the value, and its positions if it asked for them."""
@@ -301,7 +304,11 @@ def project_out(site: str, direction: Any, **where: Any) -> Edit:
 
 
 def map(
-    site: str, fn: Callable[..., Array], *args: Any, with_positions: bool = False, **where: Any
+    site: str,
+    fn: Callable[..., Array] | Any,
+    *args: Any,
+    with_positions: bool | Any = False,
+    **where: Any,
 ) -> Edit:
     r"""$x \mapsto f(x, \text{args})$: any function of the site's value, shape kept.
 
@@ -329,6 +336,10 @@ def map(
 
     Laws: the identity changes nothing. Generating with the edit is growing runs with the edit.
     """
+    with_positions = as_bool(with_positions, "with_positions")
+    seen = ("x", "positions") if with_positions else ("x",)
+    names = (*seen, *(f"args[{i}]" for i in range(len(args))))
+    check_function(fn, "fn", names, f"ji.map({site!r}, lambda {', '.join(seen)}: 0.5 * x)")
     dynamic, static = eqx.partition((fn, args), eqx.is_array)
     leaves, structure = jax.tree.flatten(static)
     return _pointwise(site, _Mapped(tuple(leaves), structure), dynamic, where, with_positions)
@@ -348,7 +359,7 @@ class _Mapped:
     def __hash__(self) -> int:
         return hash(self.key)
 
-    def __call__(self, *inputs: Any) -> Array:
+    def __call__(self, *inputs: Any) -> Any:
         *seen, dynamic = inputs
         leaves, structure = self.key
         static = jax.tree.unflatten(structure, leaves)

@@ -15,12 +15,15 @@ from ._check import (
     as_int,
     as_int32,
     as_mask,
+    as_numbers,
     as_tokens,
+    check_function,
     check_key,
     check_mask,
     check_predicts_tokens,
     check_tokens,
     concrete,
+    kind_of,
 )
 from ._edit import Edit, resolve_edits
 from ._engine import Engine
@@ -37,10 +40,12 @@ def generate(
     temperature: float | Any = 1.0,
     top_k: int | Any | None = None,
     top_p: float | Any | None = None,
-    edits: Edit | Sequence[Any] = (),
+    edits: Edit | Sequence[Any] | Any | None = (),
     mask: Bool[Array, "*batch pos"] | Any | None = None,
     stop: int | Sequence[int] | Any | None = None,
-    choose: Callable[[Array, Float[Array, "*batch vocab"]], Int[Array, "*batch"]] | None = None,
+    choose: Callable[[Array, Float[Array, "*batch vocab"]], Int[Array, "*batch"]]
+    | Any
+    | None = None,
 ) -> Int[Array, "*batch total"]:
     r"""$t_{n+1} \sim \mathrm{softmax}(\text{logits}(t_{\le n}) / T)$: continues prompts.
 
@@ -90,6 +95,13 @@ def generate(
         check_predicts_tokens(
             model.config, "generate reads its own answers as tokens, or as choose= translates them"
         )
+    else:
+        check_function(
+            choose,
+            "choose",
+            ("key", "logits"),
+            "ji.generate(..., choose=lambda key, logits: logits.argmax(-1))",
+        )
     vocab = model.config.vocab
     if top_k is not None and not 1 <= (top_k := as_int(top_k, "top_k")) <= vocab:
         raise ValueError(f"top_k lies in 1..{vocab}, the size of the vocabulary; got {top_k}.")
@@ -118,7 +130,7 @@ def _setting(name: str, value: Any, most: float, limit: str) -> Any:
     """A sampling option as a leaf, in full precision until it meets the logits."""
     if value is None:
         return None
-    leaf = as_array(value)
+    leaf = as_numbers(value, name)
     leaf = leaf.astype(np.float64) if isinstance(leaf, np.ndarray) else leaf
     if concrete(leaf) and not ((np.asarray(leaf) > 0) & (np.asarray(leaf) <= most)).all():
         raise ValueError(f"{name} must be {limit}; got {value}.")
@@ -192,7 +204,14 @@ def _generate(
 
     def pick(key: Any, logits: Array, ended: Array) -> tuple[Array, Array, Array]:
         if choose is not None:
-            token = choose(key, logits).astype(jnp.int32)
+            token = choose(key, logits)
+            dtype, shape = getattr(token, "dtype", None), getattr(token, "shape", None)
+            if shape != logits.shape[:-1] or not jnp.issubdtype(dtype, jnp.integer):
+                raise ValueError(
+                    f"choose returns one token id for each row of logits, ints {logits.shape[:-1]}; "
+                    f"it returned {kind_of(token) if dtype is None else f'{dtype} {shape}'}."
+                )
+            token = jnp.asarray(token).astype(jnp.int32)
         else:
             token = sample(key, logits, temperature=temperature, top_k=top_k, top_p=top_p)
         if stop is not None:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
 from ._acts import Acts, At, as_requests, check_captures
-from ._check import as_mask, as_tokens
+from ._check import as_mask, as_tokens, check_function, kind_of
 from ._edit import Edit
 from ._edits import add
 from ._run import run
@@ -19,12 +19,12 @@ from .metrics import Metric
 
 
 def site_grads(
-    metric: Callable[[Array], Array],
+    metric: Callable[[Array], Array] | Any,
     model: Any,
     tokens: Int[Array, "*batch pos"] | Any,
     *,
-    at: str | At | Sequence[Any],
-    edits: Edit | Sequence[Any] = (),
+    at: str | At | Sequence[Any] | Any,
+    edits: Edit | Sequence[Any] | Any | None = (),
     mask: Bool[Array, "*batch pos"] | Any | None = None,
     logits: bool | Any = True,
 ) -> tuple[Array, Acts, Acts]:
@@ -52,6 +52,9 @@ def site_grads(
 
     Law: the derivative of the metric along `ji.add(site, t * v)` at `t = 0` is `(grad * v).sum()`.
     """
+    check_function(metric, "metric", ("logits",), "ji.site_grads(metric, model, tokens, at=['z'])")
+    if logits is False:
+        raise ValueError("A metric reads logits, so site_grads cannot do without: leave logits out, or give positions.")  # fmt: skip
     requests = as_requests(at)
     tokens = as_tokens(tokens)
     if isinstance(metric, Metric) and logits is True:
@@ -96,10 +99,9 @@ def _site_grads(
             model, tokens, edits=[*edits, *adds], capture=requests, mask=mask, logits=logits
         )
         value = metric(out)
-        if not jnp.issubdtype(value.dtype, jnp.floating):
-            raise ValueError(
-                f"A metric returns floats, a number or one per example; got dtype {value.dtype}."
-            )
+        if not hasattr(value, "dtype") or not jnp.issubdtype(value.dtype, jnp.floating):
+            given = f"dtype {value.dtype}" if hasattr(value, "dtype") else kind_of(value)
+            raise ValueError(f"A metric returns floats, a number or one per example; got {given}.")
         return value.sum(), (value, acts)
 
     grads, (value, acts) = jax.grad(nudged, has_aux=True)(zeros)

@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 from ._acts import Acts, At, as_requests, check_captures
 from ._check import (
     as_array,
+    as_bool,
     as_int,
     as_int32,
     as_mask,
@@ -22,6 +23,7 @@ from ._check import (
     check_selector,
     check_tokens,
     concrete,
+    error_if,
 )
 from ._edit import Edit, resolve_edits
 from ._engine import Engine
@@ -32,11 +34,11 @@ def run(
     model: Any,
     tokens: Int[Array, "*batch pos"] | Float[Array, "*batch pos d"] | Any,
     *,
-    edits: Edit | Sequence[Any] = (),
-    capture: str | At | Sequence[Any] = (),
+    edits: Edit | Sequence[Any] | Any | None = (),
+    capture: str | At | Sequence[Any] | Any | None = (),
     mask: Bool[Array, "*batch pos"] | Any | None = None,
     logits: bool | Any = True,
-    debug: bool = False,
+    debug: bool | Any = False,
 ) -> tuple[Any, Acts]:
     r"""$(M, t, e, c) \mapsto (\text{logits}, \text{acts})$: one forward pass, edited and read.
 
@@ -67,6 +69,7 @@ def run(
     """
     model, edits, captures, tokens, mask = _request(model, tokens, edits, capture, mask)
     logits = _which_logits(logits, tokens.shape[: _batch_rank(tokens) + 1], mask)
+    debug = as_bool(debug, "debug")
     return _run(model, tokens, edits, captures, mask, logits, debug)
 
 
@@ -74,6 +77,11 @@ def _which_logits(logits: Any, shape: tuple[int, ...], mask: Any) -> Any:
     """A bool, or checked positions of prompts of this shape `(*batch, pos)`."""
     if isinstance(logits, bool | np.bool_):
         return bool(logits)
+    if logits is None or isinstance(logits, str):
+        raise ValueError(
+            f"logits is True, False, or positions as in ji.at; got {logits!r}. The last position alone is "
+            "logits=-1, and none at all logits=False."
+        )
     logits = jnp.asarray(as_selector(logits, "logits: pos"))
     check_selector("pos", logits, shape[-1], shape[:-1], "logits", mask)
     return logits
@@ -127,9 +135,9 @@ def _run(
 def _checked(model: Any, tokens: Array, mask: Array | None) -> tuple[Array, Array | None]:
     if not jnp.issubdtype(tokens.dtype, jnp.floating):
         wrong = (tokens < 0) | (tokens >= model.config.vocab)
-        tokens = eqx.error_if(tokens, wrong, f"A token id is not in 0..{model.config.vocab - 1}.")
+        tokens = error_if(tokens, wrong, f"A token id is not in 0..{model.config.vocab - 1}.")
     if mask is not None:
-        mask = eqx.error_if(mask, ~mask.any(-1), "A mask leaves a prompt without a real token.")
+        mask = error_if(mask, ~mask.any(-1), "A mask leaves a prompt without a real token.")
     return tokens, mask
 
 
@@ -138,8 +146,8 @@ def resume(
     resid: Float[Array, "*batch pos d"] | Any,
     layer: int | Int[Array, ""] | Any,
     *,
-    edits: Edit | Sequence[Any] = (),
-    capture: str | At | Sequence[Any] = (),
+    edits: Edit | Sequence[Any] | Any | None = (),
+    capture: str | At | Sequence[Any] | Any | None = (),
     mask: Bool[Array, "*batch pos"] | Any | None = None,
     logits: bool | Any = True,
 ) -> tuple[Any, Acts]:
@@ -164,12 +172,13 @@ def resume(
     """
     model, own, asked = gather_edits(model, edits)
     edits = own + asked
-    resid = jnp.asarray(as_array(resid))
+    resid = as_array(resid, "resid")
     if not jnp.issubdtype(resid.dtype, jnp.floating):
         raise ValueError(
             f"resume takes a residual stream (*batch, pos, d) of floats; got dtype {resid.dtype}. "
             "For tokens use ji.run(model, tokens)."
         )
+    resid = jnp.asarray(resid)
     check_tokens(resid, model.config)
     if mask is not None:
         mask = as_mask(mask)

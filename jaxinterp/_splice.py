@@ -5,6 +5,7 @@ from typing import Any
 import equinox as eqx
 from jaxtyping import Array
 
+from ._check import kind_of
 from ._edit import Aimed, Edit
 from ._where import describe, selection
 
@@ -59,6 +60,8 @@ def splice(
     Law: with `error=True` and no edit of its sites it changes nothing, exactly.
     """
     aim, base, layers = selection(site, where)
+    if isinstance(dictionary, type):
+        raise ValueError(f"A dictionary has encode(x) and decode(feature); got {kind_of(dictionary)}. Train one, or load it: ji.sae.load(path).")  # fmt: skip
     for method in ("encode", "decode"):
         if not callable(getattr(dictionary, method, None)):
             raise ValueError(

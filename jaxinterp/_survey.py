@@ -1,7 +1,7 @@
 """What a model emits, found by tracing one block without running anything."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
-from ._check import as_tokens
+from ._check import as_tokens, check_model, check_tokens, kind_of
 from ._edit import Edit, check_edit
 from ._mesh import check_automatic
 from ._sites import SITES, axes_of, is_per_layer
@@ -19,7 +19,10 @@ from ._types import Context
 
 def layer_count(model: Any) -> int:
     """How many blocks are stacked in a model."""
-    return jax.tree.leaves(eqx.filter(model.blocks, eqx.is_array))[0].shape[0]
+    leaves = jax.tree.leaves(eqx.filter(model.blocks, eqx.is_array))
+    if not leaves:
+        raise ValueError("The blocks of this model hold no arrays, so it has no layers to run.")
+    return leaves[0].shape[0]
 
 
 def block_at(blocks: Any, layer: Any) -> Any:
@@ -128,12 +131,18 @@ def sites(model: Any, tokens: Any = None) -> Listing:
         tokens = jax.ShapeDtypeStruct((8,), jnp.int32)
     elif not isinstance(tokens, jax.ShapeDtypeStruct):
         tokens = as_tokens(tokens)
+        check_tokens(tokens, model.config)
     layers = layer_count(model)
     listing = Listing()
     for name, struct in survey(model, tokens, edits).items():
         shape = (layers, *struct.shape) if is_per_layer(name) else struct.shape
         listing[name] = jax.ShapeDtypeStruct(shape, struct.dtype)
     return listing
+
+
+def config_of(model: Any) -> Any:
+    """The config of a model, with or without edits of its own; what is no model is told."""
+    return split_edits(model)[0].config
 
 
 class Intervened(eqx.Module):
@@ -151,7 +160,7 @@ class Intervened(eqx.Module):
         return self.model.blocks
 
 
-def intervene(model: Any, edits: Edit | Sequence[Any]) -> Intervened:
+def intervene(model: Any, edits: Edit | Sequence[Any] | Any | None) -> Intervened:
     r"""$M \mapsto M_{e_1, \dots, e_n}$: a model whose every run applies the edits.
 
     **Arguments:** `model`; `edits`, one or several, applied in order, before those of a run.
@@ -169,17 +178,29 @@ def intervene(model: Any, edits: Edit | Sequence[Any]) -> Intervened:
 
 
 def gather_edits(
-    model: Any, edits: Edit | Sequence[Any]
+    model: Any, edits: Edit | Sequence[Any] | Any | None
 ) -> tuple[Any, tuple[Edit, ...], tuple[Edit, ...]]:
     """A model without its own edits, those, and those of a call, which come after."""
     base, own = split_edits(model)
     check_automatic(base)
-    asked = (edits,) if isinstance(edits, Edit) else tuple(edits)
+    return base, own, as_edits(edits)
+
+
+def as_edits(edits: Edit | Sequence[Any] | Any | None) -> tuple[Edit, ...]:
+    """One edit, several, or none (None too), each checked to be one."""
+    if edits is None or isinstance(edits, Edit):
+        return () if edits is None else (edits,)
+    if not isinstance(edits, Iterable):
+        raise ValueError(f"edits is an edit or a list of them; got {kind_of(edits)}. Write edits=[ji.zero('z', layer=0, head=1)].")  # fmt: skip
+    asked = tuple(edits)
     for edit in asked:
         check_edit(edit)
-    return base, own, asked
+    return asked
 
 
 def split_edits(model: Any) -> tuple[Any, tuple[Edit, ...]]:
     """A model without its own edits, and those."""
-    return (model.model, model.edits) if isinstance(model, Intervened) else (model, ())
+    if isinstance(model, Intervened):
+        return model.model, model.edits
+    check_model(model)
+    return model, ()

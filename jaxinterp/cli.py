@@ -11,7 +11,8 @@ import click
 
 from . import _cli_rate as _cli_rate  # adds its commands to sae
 from ._cli_sae import sae
-from ._command import MODEL, Group
+from ._command import MODEL, Group, say
+from ._text import line, plain
 
 
 @click.group(
@@ -71,7 +72,7 @@ def sites(model: str, length: int) -> None:
 
     loaded, _ = load(model)
     console = Console()
-    console.print(describe(loaded, model).replace("`", ""), markup=False)
+    console.print(plain(describe(loaded, model).replace("`", "")), markup=False)
     console.print(sites_table(list_sites(loaded, jnp.zeros((length,), jnp.int32))).rich())
     console.print(
         "Read one with ji.run(model, tokens, capture=['resid_post', 'z[0]']).", markup=False
@@ -107,7 +108,7 @@ def lens(model: str, text: str, top: int, bos: bool, html: Path | None) -> None:
     Console().print(lens_guesses_table(reading).rich())
     if html is not None:
         path = lens_figure(reading, title=f"Logit lens: {model}").save(html)
-        click.echo(f"Wrote {path}.")
+        say(f"Wrote {line(path)}.")
 
 
 def _numbers(ctx: click.Context, param: click.Parameter, text: str | None) -> list[int] | None:
@@ -186,7 +187,7 @@ def probe(
     labels = corpus.labels.astype(str)
     features = {name: labels == name for name in classes if (labels == name).any()}
     console = Console()
-    console.print(f"{model}: {len(corpus)} contexts of {ctx}, {', '.join(f'{int(y.sum())} {name}' for name, y in features.items())}", markup=False, highlight=False)  # fmt: skip
+    console.print(f"{line(model)}: {len(corpus)} contexts of {ctx}, {', '.join(f'{int(y.sum())} {line(name)}' for name, y in features.items())}", markup=False, highlight=False)  # fmt: skip
     if out is not None and store is None:
         store = out.with_name(f"{out.stem}.activations")
     common = {
@@ -212,9 +213,9 @@ def probe(
     if many:
         console.print(probes.scaling_table(probes.scaling(records, method=many[0]), title=f"How many suffice ({many[0]}, best of all layers)"))  # fmt: skip
     if out is not None:
-        click.echo(f"{len(records)} records in {out}.")
+        say(f"{len(records)} records in {line(out)}.")
     if plot is not None:
-        click.echo(f"Wrote {viz.write(plot, probes.study_page(records, title=f'Probing {model}'))}.")  # fmt: skip
+        say(f"Wrote {line(viz.write(plot, probes.study_page(records, title=f'Probing {model}')))}.")  # fmt: skip
 
 
 main.add_command(sae)

@@ -30,7 +30,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from ._check import as_array, as_mask, as_selector, check_mask, check_selector, concrete
+from ._check import (
+    as_mask,
+    as_numbers,
+    as_selector,
+    check_function,
+    check_mask,
+    check_selector,
+    concrete,
+)
 from ._positions import take_positions
 from ._run import run
 
@@ -154,9 +162,11 @@ class Metric(eqx.Module):
 
 
 def _floats(logits: Any) -> Array:
-    logits = jnp.asarray(as_array(logits))
+    logits = jnp.asarray(as_numbers(logits, "logits"))
     if not jnp.issubdtype(logits.dtype, jnp.floating):
         raise ValueError(f"A metric is a function of logits, which are floats; got {logits.dtype}.")
+    if not logits.ndim:
+        raise ValueError("A metric is a function of logits (*batch, pos, vocab); got one number.")
     return logits
 
 
@@ -339,7 +349,10 @@ def recovered(metric: Any, clean: Any, corrupt: Any) -> Any:
 
     Law: 0 of the corrupt and 1 of the clean value; it may leave that interval.
     """
-    high, low = jnp.asarray(clean).mean(), jnp.asarray(corrupt).mean()
+    high, low = (
+        jnp.asarray(as_numbers(x, name)).mean()
+        for x, name in ((clean, "clean"), (corrupt, "corrupt"))
+    )
     gap = high - low
     small = jnp.abs(gap) <= 1e-6 * jnp.maximum(jnp.maximum(jnp.abs(high), jnp.abs(low)), 1e-6)
     if concrete(small) and bool(small):
@@ -361,7 +374,9 @@ def _recovered(chosen: Array, one: bool, inner: Metric, low: Array, gap: Array) 
     return (value - low.astype(value.dtype)) / gap.astype(value.dtype)
 
 
-def custom(fn: Callable[..., Array], *args: Any, pos: Any = -1, name: str | None = None) -> Metric:
+def custom(
+    fn: Callable[..., Array] | Any, *args: Any, pos: Any = -1, name: str | None = None
+) -> Metric:
     r"""$m = f(\text{logits at } pos, \text{args})$: a metric of your own.
 
     **Arguments:** `fn`, called with the logits at `pos` (`(*batch, vocab)` for one position,
@@ -373,6 +388,10 @@ def custom(fn: Callable[..., Array], *args: Any, pos: Any = -1, name: str | None
 
     Law: with `pos=None` it is the function itself.
     """
+    names = ("logits", *(f"args[{i}]" for i in range(len(args))))
+    check_function(
+        fn, "A metric", names, "ji.metrics.logit_diff(correct, wrong), or a function of your own"
+    )
     return Metric(_positions(pos), tuple(args), _Plain(fn), (), name or getattr(fn, "__name__", "custom"))  # fmt: skip
 
 

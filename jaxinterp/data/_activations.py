@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from .._check import as_int
 from ._reading import plan
 
 
@@ -116,7 +117,7 @@ def keep(real: Any, *, skip: int = 1) -> np.ndarray:
 
     Law: every row loses `min(skip, its length)` positions.
     """
-    real = np.asarray(real)
+    real, skip = np.asarray(real), as_int(skip, "skip")
     if real.ndim != 2 or real.dtype != bool or skip < 0:
         raise ValueError(
             f"keep takes a padding mask (seq, pos) of bools and skip >= 0; got {real.shape} of "

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from .._check import shown
 from ._rng import generator
 
 
@@ -136,6 +137,10 @@ def union(features: Any) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     x[rows["digit"]], features["digit"].labels
     ```
     """
+    if not isinstance(features, Mapping) or not all(
+        isinstance(f, Feature) for f in features.values()
+    ):
+        raise ValueError(f"union takes features by name, such as ji.data.samples gives: {{'digit': feature}}; got {shown(features)}.")  # fmt: skip
     if not features:
         raise ValueError("There are no features: were all of them below the floor?")
     index = np.unique(np.concatenate([f.index for f in features.values()]))

@@ -1,8 +1,10 @@
 """Eight bits per number: an offset and a step for every unit."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+
+from .._check import as_int, as_numbers, check_index
 
 
 class Codes(NamedTuple):
@@ -13,7 +15,7 @@ class Codes(NamedTuple):
     scale: np.ndarray
 
 
-def encode(x: np.ndarray, *, axis: int = 0) -> Codes:
+def encode(x: np.ndarray | Any, *, axis: int | Any = 0) -> Codes:
     r"""$q = \mathrm{round}((x - \min x) / s),\ s = (\max x - \min x) / 255$ for every unit.
 
     **Arguments:** `x`, finite; `axis` is that of the rows.
@@ -31,6 +33,10 @@ def encode(x: np.ndarray, *, axis: int = 0) -> Codes:
 
     Law: no number is off by more than `error_bound`: half a step, and float32's rounding.
     """
+    x, axis = np.asarray(as_numbers(x, "x")), as_int(axis, "axis")
+    if not x.ndim:
+        raise ValueError("encode takes rows of activations, an array with the axis of the rows; got one number.")  # fmt: skip
+    check_index("axis", axis, x.ndim, "encode")
     if not x.shape[axis]:
         raise ValueError("There are no rows to encode.")
     low, high = x.min(axis).astype(np.float64), x.max(axis).astype(np.float64)

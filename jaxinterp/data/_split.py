@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from .._check import as_number, as_selector, check_selector
 from ._rng import generator
 
 
@@ -12,7 +13,7 @@ class Leak(ValueError):
 
 
 def split(
-    groups: Any, *, test: float = 0.3, key: Any = 42, labels: Any = None
+    groups: Any, *, test: float | Any = 0.3, key: Any = 42, labels: Any = None
 ) -> tuple[np.ndarray, np.ndarray]:
     r"""$\{g\} = G_{\text{train}} \sqcup G_{\text{test}}$: rows parted by whole groups, at random.
 
@@ -33,9 +34,13 @@ def split(
     Law: no group is in both, and every row is in one.
     """
     groups = np.asarray(groups)
+    test = as_number(test, "test", 0, 1)
     if groups.ndim != 1 or not 0 < test < 1:
         raise ValueError(f"split takes groups (row,) and 0 < test < 1; got {groups.shape}, test={test}.")  # fmt: skip
-    names, group = np.unique(groups, return_inverse=True)
+    try:
+        names, group = np.unique(groups, return_inverse=True)
+    except TypeError as error:
+        raise ValueError(f"Groups are names of one kind, so that they can be told apart: {error}.") from error  # fmt: skip
     if len(names) < 2:
         raise ValueError(
             f"A split parts whole groups, and there is {len(names)}: no row can be held out. Give "
@@ -91,7 +96,14 @@ def check_split(groups: Any, train: Any, test: Any) -> None:
     **Arguments:** `groups` `(row,)`, and row numbers (or masks) of train and test.
     """
     groups = np.asarray(groups)
-    both = np.intersect1d(groups[np.asarray(train)], groups[np.asarray(test)])
+    if groups.ndim != 1:
+        raise ValueError(f"groups name the document of each row, (row,); got the shape {groups.shape}.")  # fmt: skip
+    rows = {"train": as_selector(train, "train"), "test": as_selector(test, "test")}
+    for name, part in rows.items():
+        if part.ndim != 1:
+            raise ValueError(f"{name} is row numbers, or a mask (row,); got the shape {part.shape}.")  # fmt: skip
+        check_selector("row", part, len(groups), (), name)
+    both = np.intersect1d(groups[np.asarray(rows["train"])], groups[np.asarray(rows["test"])])
     if len(both):
         raise Leak(
             f"{len(both)} groups are in train and in test (the first is {both.tolist()[0]!r}): a probe could "

@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from .._check import as_mask, as_tokens, check_mask, check_tokens
 from .._run import run
+from .._survey import config_of
 
 KINDS = ("previous", "duplicate", "prefix", "induction", "current", "first")
 _ALL = (
@@ -110,7 +111,7 @@ def detector_scores(
 def _checked(model: Any, tokens: Any, mask: Any) -> tuple[Array, Array]:
     """Tokens and mask with one batch axis."""
     tokens = as_tokens(tokens)
-    check_tokens(tokens, model.config)
+    check_tokens(tokens, config_of(model))
     if jnp.issubdtype(tokens.dtype, jnp.floating):
         raise ValueError("Heads are scored on token ids (*batch, pos); got embeddings.")
     mask = jnp.ones(tokens.shape, bool) if mask is None else as_mask(mask)
@@ -145,7 +146,7 @@ def _contract(
     Without a pattern of the caller's, all of KINDS: one program serves every score.
     """
     batch, pos = tokens.shape
-    config = model.config
+    config = config_of(model)
     room = max(1, _BYTES // (4 * config.layers * config.heads * pos * pos))
     chunk = max(size for size in range(1, batch + 1) if batch % size == 0 and size <= room)
 

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from .._check import as_tokens, check_predicts_tokens, check_tokens
 from .._run import run
+from .._survey import config_of
 from ._prompts import repeated_tokens
 
 
@@ -35,8 +36,8 @@ def icl_score(
     first, an induction model is strongly negative.
     """
     tokens = as_tokens(tokens)
-    check_tokens(tokens, model.config)
-    check_predicts_tokens(model.config, "icl_score compares losses of next tokens")
+    check_tokens(tokens, config_of(model))
+    check_predicts_tokens(config_of(model), "icl_score compares losses of next tokens")
     size = tokens.shape[-1]
     if not 1 <= early < late < size:
         raise ValueError(
@@ -76,8 +77,8 @@ def repeat_losses(
 
     Law: the second round's is below 0.01 for the planted circuit.
     """
-    check_predicts_tokens(model.config, "repeat_losses are of next tokens")
-    tokens = repeated_tokens(key, model.config, bos=bos, **prompts)
+    check_predicts_tokens(config_of(model), "repeat_losses are of next tokens")
+    tokens = repeated_tokens(key, config_of(model), bos=bos, **prompts)
     rounds = prompts.get("repeats", 2)
     return _rounds(model, tokens, rounds, bos is not None)
 

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from .. import weights
 from .._check import check_predicts_tokens
 from .._run import run
+from .._survey import config_of
 from ._prompts import draw_blocks
 
 COPIES = "A head copies a token when it raises the logit of that token"
@@ -35,7 +36,7 @@ def copying_scores(model: Any, *, fold: bool = True) -> Float[Array, "layer head
     Law: equal to that of the eigenvalues of `ji.weights.full_ov`.
     """
     weights.ov(model)  # raises where the leaves are not there
-    check_predicts_tokens(model.config, COPIES)
+    check_predicts_tokens(config_of(model), COPIES)
     return _eigenvalue_scores(model, fold)
 
 
@@ -91,8 +92,8 @@ def copying_behaviour(
 
     Law: 1 for the planted induction head, whose value circuit copies, wherever it attends.
     """
-    check_predicts_tokens(model.config, COPIES)
-    tokens = draw_blocks(key, model.config, block, 1, batch, bos, ids, 25)
+    check_predicts_tokens(config_of(model), COPIES)
+    tokens = draw_blocks(key, config_of(model), block, 1, batch, bos, ids, 25)
     return _behaviour(model, tokens, bos is not None)
 
 
@@ -151,8 +152,8 @@ def copied_tokens(
     Law: 1 for the planted induction head, whose value circuit copies every token.
     """
     ids = np.atleast_1d(np.asarray(ids))
-    check_predicts_tokens(model.config, COPIES)
-    vocab = model.config.vocab
+    check_predicts_tokens(config_of(model), COPIES)
+    vocab = config_of(model).vocab
     if ids.ndim != 1 or not np.issubdtype(ids.dtype, np.integer) or not ids.size:
         raise ValueError(f"ids are token ids (n,), one at least; got {ids.shape} of {ids.dtype}.")
     if ids.min() < 0 or ids.max() >= vocab:

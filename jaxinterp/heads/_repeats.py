@@ -4,6 +4,7 @@ from typing import Any
 
 from jaxtyping import Array, Float
 
+from .._survey import config_of
 from ._attention import attention_scores
 from ._prompts import repeated_tokens
 
@@ -76,4 +77,4 @@ def _scored(model: Any, key: Any, kind: str, prompts: dict[str, Any]) -> Any:
         raise ValueError(
             f"Nothing comes again in one round: give repeats=2 or more; got {prompts['repeats']}."
         )
-    return attention_scores(model, repeated_tokens(key, model.config, **prompts), kind)
+    return attention_scores(model, repeated_tokens(key, config_of(model), **prompts), kind)

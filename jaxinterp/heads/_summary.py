@@ -6,6 +6,7 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._survey import config_of
 from ._attention import attention_scores
 from ._copying import copying_behaviour, copying_scores
 from ._prompts import repeated_tokens
@@ -72,7 +73,7 @@ def summary(model: Any, key: Any, *, bar: float = 0.4, **prompts: Any) -> Summar
 
     Law: its scores are those of the functions of the same names, on the same prompts.
     """
-    tokens = repeated_tokens(key, model.config, **prompts)
+    tokens = repeated_tokens(key, config_of(model), **prompts)
     scores = attention_scores(model, tokens, list(_NAMES))
     scores["copying"] = copying_scores(model)
     short = {name: value for name, value in prompts.items() if name in ("bos", "ids", "batch")}

@@ -9,7 +9,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from .._acts import at
-from .._check import as_mask, as_tokens, check_index, logit_count
+from .._check import as_int, as_mask, as_tokens, check_index, logit_count
 from .._positions import take_positions
 from .._run import run
 from .._survey import split_edits
@@ -38,8 +38,8 @@ def attention_lens(
     model: Any,
     tokens: Any,
     *,
-    pos: int = -1,
-    top: int = 5,
+    pos: int | Any = -1,
+    top: int | Any = 5,
     sources: bool = False,
     mask: Any = None,
     edits: Any = (),
@@ -72,6 +72,7 @@ def attention_lens(
     inner = split_edits(model)[0]
     check_layout(inner, "attention_lens")
     tokens = as_tokens(tokens)
+    pos, top = as_int(pos, "attention_lens: pos"), as_int(top, "top", 1)
     count = token_shape(tokens)[-1]
     check_index("pos", pos, count, "attention_lens")
     as_positions(tokens, pos, mask)

@@ -122,7 +122,7 @@ def direct_attribution(
 
     Law: the components sum to the logit, or the difference.
     """
-    if by not in PARTS:
+    if not isinstance(by, str) or by not in PARTS:
         raise ValueError(f"by is one of {', '.join(PARTS)}; got {by!r}.")
     inner = split_edits(model)[0]
     check_layout(inner, "direct_attribution")

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Int
 from .._check import as_selector, check_selector
 from .._edits import add
 from .._run import run
-from .._survey import layer_count, split_edits
+from .._survey import config_of, layer_count, split_edits
 from ._read import Lens, token_shape
 from ._stream import batches
 
@@ -98,7 +98,7 @@ def fit_jacobian_lens(
     `dims_at_once` gives the same.
     """
     layers = _checked_layers(model, layers)
-    dims = np.arange(model.config.d)
+    dims = np.arange(config_of(model).d)
     matrices = jacobian_rows(
         model, stream, dims, layers=layers, skip=skip, skip_last=skip_last, reach=reach,
         dims_at_once=dims_at_once, progress=progress,
@@ -133,7 +133,7 @@ def jacobian_rows(
     if reach not in ("later", "same"):
         raise ValueError(f"reach is 'later' or 'same'; got {reach!r}.")
     dims = np.asarray(as_selector(dims, "dims"))
-    check_selector("dim", dims, model.config.d, (), "jacobian_rows")
+    check_selector("dim", dims, config_of(model).d, (), "jacobian_rows")
     chunk = next(
         size for size in range(min(dims_at_once, len(dims)), 0, -1) if len(dims) % size == 0
     )
@@ -143,7 +143,7 @@ def jacobian_rows(
         )
     items = list(stream)
     total, prompts = jnp.zeros((), jnp.float32), 0
-    found = batches(items, None, 0, len(items), model.config)
+    found = batches(items, None, 0, len(items), config_of(model))
     for tokens, mask in _bar(found, len(items), progress):
         shape = token_shape(tokens)
         valid = valid_positions(shape, mask, skip, skip_last)

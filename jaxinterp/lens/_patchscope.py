@@ -14,11 +14,19 @@ import numpy as np
 from jaxtyping import Array
 
 from .._acts import at
-from .._check import as_selector, as_tokens, check_index, check_selector, concrete
+from .._check import (
+    as_int,
+    as_selector,
+    as_tokens,
+    check_index,
+    check_selector,
+    check_tokens,
+    concrete,
+)
 from .._edits import replace
 from .._generate import generate
 from .._run import run
-from .._survey import layer_count
+from .._survey import config_of, layer_count
 from ._read import token_shape
 
 PROMPTS = {
@@ -62,7 +70,7 @@ def patchscope(
     target_pos: Any = -1,
     mapping: Callable[[Array], Array] | None = None,
     site: str = "resid_post",
-    steps: int = 0,
+    steps: int | Any = 0,
     key: Any = None,
     source_mask: Any = None,
     target_mask: Any = None,
@@ -105,6 +113,9 @@ def patchscope(
     it equals `ji.replace` of `resid_post`.
     """
     source_tokens, target_tokens = as_tokens(source_tokens), as_tokens(target_tokens)
+    check_tokens(source_tokens, config_of(source_model))
+    check_tokens(target_tokens, config_of(target_model))
+    steps = as_int(steps, "steps", 0)
     batch = token_shape(source_tokens)[:-1]
     if token_shape(target_tokens)[:-1] == () and batch:
         target_tokens = jnp.broadcast_to(target_tokens, (*batch, *target_tokens.shape))
@@ -128,7 +139,7 @@ def patchscope(
     where = _position("target_pos", target_pos, token_shape(target_tokens))
     # Everything that can be wrong is found before the layers are traced.
     probe = jax.eval_shape(lambda h: h if mapping is None else _at(mapping, 0)(h), states[0])
-    d = target_model.config.d
+    d = config_of(target_model).d
     if probe.shape != (*batch, d):
         raise ValueError(
             f"The target model has width {d}; the states given to it have the shape {probe.shape}. "
@@ -139,7 +150,7 @@ def patchscope(
         pairs_at_once = max(1, POSITIONS // int(np.prod(token_shape(target_tokens))))
     out = _patchscope(
         target_model, target_tokens, states, sources, targets, where, mapping, site,
-        (int(steps), key), target_mask, target_edits, min(pairs_at_once, len(sources)),
+        (steps, key), target_mask, target_edits, min(pairs_at_once, len(sources)),
     )  # fmt: skip
     return out.reshape(*shape, *out.shape[1:])
 

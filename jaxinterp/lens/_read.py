@@ -155,6 +155,9 @@ def as_positions(tokens: Array, pos: Any, mask: Any = None) -> tuple[Any, bool]:
 def token_shape(tokens: Array) -> tuple[int, ...]:
     """`(*batch, pos)` of ids, or of embeddings."""
     soft = jnp.issubdtype(tokens.dtype, jnp.floating)
+    if tokens.ndim < 1 + soft:
+        axes = "(*batch, pos, d)" if soft else "(*batch, pos)"
+        raise ValueError(f"Tokens have the axes {axes}; got the shape {tokens.shape}.")
     return tokens.shape[:-1] if soft else tokens.shape
 
 

@@ -14,12 +14,12 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._acts import at
-from .._check import as_int32, as_tokens, logit_count
+from .._check import as_int32, as_list, as_numbers, as_tokens, check_tokens, logit_count
 from .._edit import Edit
 from .._edits import _number
 from .._edits import map as map_site
 from .._run import run
-from .._survey import split_edits
+from .._survey import config_of, split_edits
 from ._read import LogitLens, Streams, capture, drop_position, over_rows
 
 
@@ -37,7 +37,10 @@ def soft_prompt(model: Any, prefix: Any, tokens: Any) -> Float[Array, "*batch to
     Law: a prefix of token embeddings is the text of those tokens.
     """
     w = split_edits(model)[0].w_embed
-    prefix, tokens = jnp.asarray(prefix), as_tokens(tokens)
+    prefix, tokens = jnp.asarray(as_numbers(prefix, "prefix")), as_tokens(tokens)
+    if not jnp.issubdtype(tokens.dtype, jnp.integer):
+        raise ValueError(f"soft_prompt puts embeddings before token ids (*batch, pos); got dtype {tokens.dtype}.")  # fmt: skip
+    check_tokens(tokens, config_of(model))
     if prefix.ndim < 2 or prefix.shape[-1] != w.shape[-1]:
         raise ValueError(
             f"A prefix is embeddings (*batch, n, d) with d={w.shape[-1]}; got {prefix.shape}."
@@ -72,7 +75,7 @@ class Localised(eqx.Module):
 def localise(
     model: Any,
     tokens: Any,
-    words: Sequence[Any],
+    words: Sequence[Any] | Any,
     *,
     pos: Any = None,
     mask: Any = None,
@@ -97,8 +100,11 @@ def localise(
 
     Law: equal to the largest entry of the logit lens' probabilities.
     """
-    vocab = logit_count(model.config)
-    lists = [np.atleast_1d(as_int32(word, "A token id")) for word in words]
+    vocab = logit_count(config_of(model))
+    lists = [
+        np.atleast_1d(as_int32(word, "A token id"))
+        for word in as_list(words, "words", "[cat, dog]")
+    ]
     if not lists or any(not len(ids) or ids.min() < 0 or ids.max() >= vocab for ids in lists):
         raise ValueError(
             f"words are lists of token ids in 0..{vocab - 1}, one list per word, none empty; got "

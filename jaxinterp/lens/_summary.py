@@ -9,8 +9,9 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from .._check import as_mask, as_selector, as_tokens, concrete, logit_count
+from .._check import as_int, as_mask, as_selector, as_tokens, concrete, logit_count
 from .._positions import take_positions
+from .._survey import config_of
 from ._read import (
     Lens,
     LogitLens,
@@ -61,7 +62,7 @@ def summary(
     *,
     lens: Lens | None = None,
     targets: Any = None,
-    top: int = 5,
+    top: int | Any = 5,
     mask: Any = None,
     edits: Any = (),
     pos: Any = None,
@@ -90,17 +91,17 @@ def summary(
 
     Laws: equal to the same reductions of all logits; the last row's KL is 0.
     """
-    tokens = as_tokens(tokens)
+    tokens, top = as_tokens(tokens), as_int(top, "top", 1)
     lens = LogitLens() if lens is None else lens
-    vocab = logit_count(model.config)
+    vocab = logit_count(config_of(model))
     if not 1 <= top <= vocab:
         raise ValueError(f"top lies in 1..{vocab}, the size of the vocabulary; got {top}.")
     targets = _checked(tokens, targets, vocab)
     streams = capture(model, tokens, lens, mask=mask, edits=edits, pos=pos)
     mask = None if mask is None else as_mask(mask)
     where = None if pos is None else as_positions(tokens, pos, mask)[0]
-    rows = (*streams.picked, model.config.layers)
-    follows = vocab == model.config.vocab
+    rows = (*streams.picked, config_of(model).layers)
+    follows = vocab == config_of(model).vocab
     return _summary(lens, streams, tokens, targets, where, mask, top, rows, follows)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from .._survey import config_of
 from ._ablation import held_at
 from ._address import as_neurons, name, units_of
 from ._contexts import Contexts
@@ -86,7 +87,7 @@ def fact_ablation(
         rows.append("all together")
     on_device = grouped(chosen, values, groups, layers)
     before, after = np.zeros(len(facts)), np.zeros((len(groups), len(facts)))
-    vocab = 2 * int(model.config.vocab)
+    vocab = 2 * int(config_of(model).vocab)
     for at, part in batches(model, contexts, site, batch, "facts", progress, vocab):
         as_is, ablated = (np.asarray(x, np.float64) for x in losses(model, part, *on_device, site))
         np.add.at(before, at, -as_is)

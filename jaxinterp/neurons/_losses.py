@@ -10,7 +10,7 @@ import numpy as np
 from .._check import check_predicts_tokens
 from .._edits import add, scale
 from .._run import run
-from .._survey import sites
+from .._survey import config_of, sites
 
 
 @eqx.filter_jit
@@ -23,7 +23,7 @@ def losses(
     set to; a layer beyond the last is no neuron, and the first group has none. All are traced: one
     program serves all groups, and the model as it is.
     """
-    check_predicts_tokens(model.config, "An ablation is measured by losses of next tokens")
+    check_predicts_tokens(config_of(model), "An ablation is measured by losses of next tokens")
     tokens, real = part["tokens"], part["real"]
     target = part["counted"][:, 1:]
     stack = sites(model, tokens)[site]

@@ -11,10 +11,11 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from .._acts import at
-from .._check import as_tokens
+from .._check import as_tokens, check_tokens, shown
 from .._edits import _number
 from .._run import run
 from .._sites import axes_of, is_per_layer, parse
+from .._survey import config_of
 from .._where import POSITIONS
 from ..metrics import as_metric
 from ._pairs import Pair, make_pair
@@ -32,7 +33,7 @@ def ablate(
     mask: Bool[Array, "*batch pos"] | Any | None = None,
     per_example: bool = False,
     window: int = 1,
-    max_bytes: int | str = "auto",
+    max_bytes: int | str | Any = "auto",
     progress: bool = True,
 ) -> Float[Array, "*cells"]:
     r"""$H_c = m\big(M(x \mid A_c \leftarrow v_c)\big)$: the metric after ablating each cell $c$ alone.
@@ -147,8 +148,8 @@ class resample(eqx.Module):
 
 def mean_activations(
     model: Any,
-    batches: Iterable[Any],
-    site: str,
+    batches: Iterable[Any] | Any,
+    site: str | Any,
     *,
     by_position: bool = False,
 ) -> Float[Array, "layer *site"]:
@@ -173,10 +174,18 @@ def mean_activations(
         raise ValueError(
             f"mean_activations averages a site of the blocks with positions; got {site!r}."
         )
+    if (
+        isinstance(batches, str)
+        or not isinstance(batches, Iterable)
+        or isinstance(batches, eqx.Module)
+    ):
+        raise ValueError(f"batches is a list of tokens (batch, pos), or of (tokens, mask): [tokens]; got {shown(batches)}.")  # fmt: skip
     total, count = None, None
     for item in batches:
         tokens, mask = item if isinstance(item, tuple) else (item, None)
-        tokens = jnp.atleast_2d(as_tokens(tokens))
+        tokens = as_tokens(tokens)
+        check_tokens(tokens, config_of(model))
+        tokens = jnp.atleast_2d(tokens)
         one, real = _sums(model, tokens, mask, base, by_position)
         if total is not None and one.shape != total.shape:
             raise ValueError("by_position=True needs prompts of one length in all batches.")

@@ -17,11 +17,11 @@ from jaxtyping import Array
 
 from .._check import concrete, is_int, logit_count
 from .._sites import is_per_layer
-from .._survey import layer_count, split_edits, survey
+from .._survey import config_of, layer_count, split_edits, survey
 from ..metrics import Metric, as_metric
 from ._attribution_program import Options, attribute
 from ._attribution_qk import KEYS, QUERIES
-from ._grid import Grid, check_stackable, make_grid
+from ._grid import Grid, check_stackable, make_grid, site_names
 from ._pairs import make_pair
 
 PATHS = (None, "input", "site")
@@ -33,8 +33,8 @@ def attribution(
     corrupt: Any,
     metric: Metric | Any,
     *,
-    site: str | Sequence[str] = "resid_pre",
-    over: Sequence[str] | Mapping[str, Any] = ("layer", "pos"),
+    site: str | Sequence[str] | Any = "resid_pre",
+    over: Sequence[str] | Mapping[str, Any] | Any = ("layer", "pos"),
     direction: str = "denoise",
     mask: Any = None,
     per_example: bool = False,
@@ -90,8 +90,8 @@ def attribution_effects(
     corrupt: Any,
     metric: Metric | Any,
     *,
-    site: str | Sequence[str] = "resid_pre",
-    over: Sequence[str] | Mapping[str, Any] = ("layer", "pos"),
+    site: str | Sequence[str] | Any = "resid_pre",
+    over: Sequence[str] | Mapping[str, Any] | Any = ("layer", "pos"),
     direction: str = "denoise",
     mask: Any = None,
     per_example: bool = False,
@@ -130,8 +130,8 @@ def atp_star(
     corrupt: Any,
     metric: Metric | Any,
     *,
-    site: str | Sequence[str] = "resid_pre",
-    over: Sequence[str] | Mapping[str, Any] = ("layer", "pos"),
+    site: str | Sequence[str] | Any = "resid_pre",
+    over: Sequence[str] | Mapping[str, Any] | Any = ("layer", "pos"),
     direction: str = "denoise",
     mask: Any = None,
     per_example: bool = False,
@@ -178,12 +178,12 @@ def _attribute(
     """The metric of the unpatched run (batch,), effects (group, job, batch), and how to end."""
     pair = make_pair(model, clean, corrupt, mask, direction)
     metric = as_metric(metric, pair.mask)
-    metric.check(logit_count(model.config), pair.batch)
+    metric.check(logit_count(config_of(model)), pair.batch)
     metric.check_positions((*pair.batch, pair.pos), pair.mask)
     inner, own = split_edits(model)
     batch, count = pair.batch, layer_count(inner)
     shapes = survey(inner, pair.target, own)
-    names = (site,) if isinstance(site, str) else tuple(site)
+    names = site_names(site)
     grids = [make_grid(name, over, shapes, count, batch, window, pair.mask) for name in names]
     _check_options(options, grids, own)
     check_stackable(grids)

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from .._check import as_int, as_numbers
+
 
 @dataclasses.dataclass(frozen=True)
 class Agreement:
@@ -27,7 +29,7 @@ class Agreement:
         )
 
 
-def agreement(estimate: Any, exact: Any, *, baseline: Any = None, top: int = 10) -> Agreement:
+def agreement(estimate: Any, exact: Any, *, baseline: Any = None, top: int | Any = 10) -> Agreement:
     r"""$\rho\big(\mathrm{rank}(\hat H), \mathrm{rank}(H)\big)$: an estimate beside what it estimates.
 
     Run it once on a few prompts before trusting estimates on many.
@@ -49,7 +51,11 @@ def agreement(estimate: Any, exact: Any, *, baseline: Any = None, top: int = 10)
 
     Law: of an array with itself all is 1, and `needed` is `top`.
     """
-    pair = [np.asarray(values, np.float64) for values in (estimate, exact)]
+    pair = [
+        np.asarray(as_numbers(values, name), np.float64)
+        for values, name in ((estimate, "estimate"), (exact, "exact"))
+    ]
+    top = as_int(top, "top", 1)
     if pair[0].shape != pair[1].shape:
         raise ValueError(
             "agreement compares the same cells, so both arrays have one shape; got "

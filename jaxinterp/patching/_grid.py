@@ -1,12 +1,12 @@
 """What a sweep visits: the axes of `over`, as patches of layers and of entries within a site."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from .._check import check_selector, concrete, is_int
+from .._check import check_selector, concrete, is_int, shown
 from .._positions import counts_tokens
 from .._sites import axes_of, is_per_layer, parse, unknown
 from .._where import POSITIONS
@@ -70,7 +70,7 @@ def site_axes(site: str) -> dict[str, int]:
 
 def make_grid(
     site: str,
-    over: Sequence[str] | Mapping[str, Any],
+    over: Sequence[str] | Mapping[str, Any] | Any,
     shapes: Mapping[str, Any],
     layers: int,
     batch: tuple[int, ...],
@@ -117,9 +117,19 @@ def check_stackable(grids: Sequence[Grid]) -> None:
         raise ValueError(f"Several sites come stacked, so they need equal axes; got {sizes}. Ask for them one by one.")  # fmt: skip
 
 
-def _names(over: Sequence[str]) -> tuple[str, ...]:
-    names = (over,) if isinstance(over, str) else tuple(over)
-    if len(set(names)) < len(names) or not names:
+def site_names(site: Any) -> tuple[Any, ...]:
+    """One site or several, as several."""
+    if isinstance(site, str):
+        return (site,)
+    if not isinstance(site, Iterable):
+        raise ValueError(f"site names a site, or several: site=('z', 'q', 'k', 'v'); got {shown(site)}.")  # fmt: skip
+    return tuple(site)
+
+
+def _names(over: Any) -> tuple[str, ...]:
+    names = (over,) if isinstance(over, str) else tuple(over) if isinstance(over, Iterable) else ()
+    hashable = all(isinstance(name, str | int) for name in names)
+    if not names or not hashable or len(set(names)) < len(names):
         raise ValueError(
             f"`over` names each axis once, at least one: over=('layer', 'pos'); got {over!r}."
         )

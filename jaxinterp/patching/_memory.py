@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from .._check import logit_count
+from .._check import logit_count, shown
 from .._survey import layer_count, survey
 from ._grid import Grid
 from ._pack import Rows, pack, room
@@ -44,6 +44,15 @@ class Plan:
         return iter(tqdm(self.jobs, desc="sweep", unit="piece"))
 
 
+def byte_limit(max_bytes: Any) -> int:
+    """Memory in bytes, of a number or "auto"."""
+    if isinstance(max_bytes, str) and max_bytes == "auto":
+        return available_bytes()
+    if isinstance(max_bytes, bool) or not isinstance(max_bytes, int | float | np.number) or not 0 < max_bytes < np.inf:  # fmt: skip
+        raise ValueError(f"max_bytes is a number of bytes above 0, such as 2**30, or 'auto'; got {shown(max_bytes)}.")  # fmt: skip
+    return int(max_bytes)
+
+
 def plan(
     model: Any,
     grid: Grid,
@@ -51,7 +60,7 @@ def plan(
     begin: np.ndarray,
     stop: np.ndarray,
     reads: int,
-    max_bytes: int | str,
+    max_bytes: int | str | Any,
 ) -> Plan:
     """Cuts the suffixes `begin..stop` (batch, job), (batch,) into as few pieces as fit into `max_bytes`.
 
@@ -60,7 +69,7 @@ def plan(
     ragged = model.config.causal and any(axis in grid.index for axis in ("pos", "query", "key"))
     slots = pair.pos + 1 if ragged else pair.pos
     full = ragged and grid.covers_positions(pair.pos)
-    limit = available_bytes() if max_bytes == "auto" else int(max_bytes)
+    limit = byte_limit(max_bytes)
     sizes = _Sizes(model, grid, pair, slots, reads)
     # Long and short suffixes in every piece, so that they fill each other's rows.
     by_length = np.argsort(begin.mean(0), kind="stable")

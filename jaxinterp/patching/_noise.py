@@ -7,8 +7,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._check import as_selector, as_tokens, check_key, check_selector, check_tokens
+from .._check import (
+    as_int,
+    as_number,
+    as_selector,
+    as_tokens,
+    check_key,
+    check_selector,
+    check_tokens,
+)
 from .._run import run
+from .._survey import config_of
 
 
 def noised(
@@ -17,8 +26,8 @@ def noised(
     tokens: Any,
     pos: Any,
     *,
-    scale: float | int = 3.0,
-    samples: int = 8,
+    scale: float | int | Any = 3.0,
+    samples: int | Any = 8,
     std: Any | None = None,
 ) -> Float[Array, "samples pos d"]:
     r"""$e_i + \nu\,\epsilon,\; \epsilon \sim \mathcal{N}(0, 1)$ at the subject's positions, $\nu = 3\,\sigma_e$.
@@ -43,11 +52,13 @@ def noised(
     """
     check_key(key, "ji.patching.noised({}, model, tokens, pos)")
     tokens = as_tokens(tokens)
-    check_tokens(tokens, model.config)
+    check_tokens(tokens, config_of(model))
     if tokens.ndim != 1:
         raise ValueError(
             f"noised corrupts one prompt (pos,) many times; got the shape {tokens.shape}."
         )
+    samples, scale = as_int(samples, "samples", 1), as_number(scale, "scale", 0, np.inf)
+    std = None if std is None else as_number(std, "std", 0, np.inf)
     pos = as_selector(pos, "pos")
     check_selector("pos", pos, tokens.shape[-1], (), "noised")
     _, acts = run(model, tokens, capture=["embed"], logits=False)

@@ -26,7 +26,7 @@ def packed(
     metric: Metric,
     values: Any,
     grid: Grid,
-    max_bytes: int | str,
+    max_bytes: int | str | Any,
     progress: bool,
 ) -> Array:
     """All cells as packed suffixes: (group, job, batch)."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from .._check import as_mask, as_tokens, check_mask, check_tokens, concrete
 from .._positions import columns
+from .._survey import config_of
 
 DIRECTIONS = ("denoise", "noise")
 
@@ -39,12 +40,12 @@ class Pair:
 
 def make_pair(model: Any, clean: Any, corrupt: Any, mask: Any, direction: str) -> Pair:
     """The pair of `direction`: "denoise" runs the corrupt prompt, "noise" the clean one."""
-    if direction not in DIRECTIONS:
+    if not isinstance(direction, str) or direction not in DIRECTIONS:
         raise ValueError(
             f"direction is 'denoise' (run corrupt, restore clean) or 'noise' (run clean, put in "
             f"corrupt); got {direction!r}."
         )
-    prompts = [_prompts(tokens, model.config) for tokens in (clean, corrupt)]
+    prompts = [_prompts(tokens, config_of(model)) for tokens in (clean, corrupt)]
     shapes = [_lead(tokens) for tokens in prompts]
     if shapes[0][-1] != shapes[1][-1]:
         raise ValueError(
@@ -59,6 +60,8 @@ def make_pair(model: Any, clean: Any, corrupt: Any, mask: Any, direction: str) -
             f"Clean and corrupt come in pairs: the batch axes {shapes[0][:-1]} and {shapes[1][:-1]} "
             "do not match."
         ) from None
+    if not all(batch):
+        raise ValueError(f"There are no prompts to patch: the batch axes of the tokens are {batch}.")  # fmt: skip
     first, second = (
         jnp.broadcast_to(tokens, (*batch, *tokens.shape[len(shape) - 1 :]))
         for tokens, shape in zip(prompts, shapes, strict=True)

@@ -21,12 +21,12 @@ from .._check import Shapes, logit_count
 from .._edit import Edit, resolve_edits
 from .._engine import Engine, Stretch
 from .._run import resume, run
-from .._survey import block_at, context, layer_count, split_edits, survey
+from .._survey import block_at, config_of, context, layer_count, split_edits, survey
 from .._types import Context
 from .._where import Layers
 from ..metrics import Metric, as_metric
 from ._gradients import positions
-from ._memory import available_bytes
+from ._memory import byte_limit
 from ._pairs import make_pair
 from ._paths_edges import RECEIVERS, SENDERS, Wiring, chunked, wiring
 from ._paths_result import DirectPaths, Edges
@@ -38,12 +38,12 @@ def direct_paths(
     corrupt: Any,
     metric: Metric | Any,
     *,
-    senders: str | Sequence[str] = SENDERS,
-    receivers: str | Sequence[str] = RECEIVERS,
+    senders: str | Sequence[str] | Any = SENDERS,
+    receivers: str | Sequence[str] | Any = RECEIVERS,
     direction: str = "denoise",
     mask: Any = None,
     per_example: bool = False,
-    max_bytes: int | str = "auto",
+    max_bytes: int | str | Any = "auto",
 ) -> DirectPaths:
     r"""$m\big(M(R \mid x_v \leftarrow x_v + o'_u - o_u)\big)$ for every sender $u$ of every receiver $v$.
 
@@ -79,7 +79,7 @@ def direct_paths(
     """
     pair = make_pair(model, clean, corrupt, mask, direction)
     metric = as_metric(metric, pair.mask)
-    metric.check(logit_count(model.config), pair.batch)
+    metric.check(logit_count(config_of(model)), pair.batch)
     metric.check_positions((*pair.batch, pair.pos), pair.mask)
     inner, own = split_edits(model)
     shapes = survey(inner, pair.target, own)
@@ -114,17 +114,17 @@ def direct_paths(
 
 
 def _sizes(
-    nodes: Wiring, shapes: Shapes, model: Any, metric: Metric, max_bytes: int | str
+    nodes: Wiring, shapes: Shapes, model: Any, metric: Metric, max_bytes: int | str | Any
 ) -> tuple[int, int, int]:
     """Edges to a chunk, readers to a chunk, and senders whose logits are made at once."""
-    limit = available_bytes() if max_bytes == "auto" else int(max_bytes)
+    limit = byte_limit(max_bytes)
     *batch, pos, d = shapes["resid_pre"].shape
     item = shapes["resid_pre"].dtype.itemsize
     tokens = int(np.prod(batch)) * pos
     ff = shapes["mlp_post"].shape[-1] if "mlp_post" in shapes else 0
     heads = int(np.prod(shapes["q"].shape[-2:]))
     reads = 1 if metric.one else pos if metric.pos is None else metric.pos.shape[-1]
-    logits = 12 * int(np.prod(batch)) * reads * logit_count(model.config)
+    logits = 12 * int(np.prod(batch)) * reads * logit_count(config_of(model))
     fixed = item * tokens * d * (nodes.layers * (2 + nodes.heads * 3) + 2)
     each = item * tokens * (6 * d + 3 * ff + 6 * heads) + 12 * nodes.heads * tokens * pos + logits
     room = int(0.5 * (limit - fixed) / each)

@@ -9,11 +9,11 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
-from .._check import Shapes, check_index, logit_count
+from .._check import Shapes, as_list, check_index, logit_count
 from .._edit import Edit
 from .._run import run
 from .._sites import is_per_layer
-from .._survey import layer_count, split_edits, survey
+from .._survey import config_of, layer_count, split_edits, survey
 from .._where import Layers
 from ..metrics import Metric, as_metric
 from ._gradients import positions
@@ -116,7 +116,7 @@ def paths_into(
 def _checked(model: Any, clean: Any, corrupt: Any, metric: Any, direction: str, mask: Any) -> tuple[Pair, Metric, Shapes, int]:  # fmt: skip
     pair = make_pair(model, clean, corrupt, mask, direction)
     metric = as_metric(metric, pair.mask)
-    metric.check(logit_count(model.config), pair.batch)
+    metric.check(logit_count(config_of(model)), pair.batch)
     metric.check_positions((*pair.batch, pair.pos), pair.mask)
     inner, own = split_edits(model)
     return pair, metric, survey(inner, pair.target, own), layer_count(inner)
@@ -127,7 +127,7 @@ _RECEIVER = re.compile(r"^(?:(?P<layer>\d+)\.(?P<head>\d+)\.(?P<kind>[qkv])|mlp(
 
 
 def _nodes(given: Any, pattern: re.Pattern[str], what: str, example: str) -> list[re.Match[str]]:
-    names = [given] if isinstance(given, str) else list(given)
+    names = as_list(given, what, f"[{example}]")
     found = [pattern.match(name) if isinstance(name, str) else None for name in names]
     for name, match in zip(names, found, strict=True):
         if match is None:

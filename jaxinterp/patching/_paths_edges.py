@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from .._check import as_list
+
 SENDERS = ("embed", "head", "mlp")
 RECEIVERS = ("q", "k", "v", "mlp", "logits")
 
@@ -129,9 +131,9 @@ def wiring(model_shapes: Mapping[str, Any], layers: int, senders: Any, receivers
     has_mlp = "mlp_in" in model_shapes
     chosen = []
     for asked, known, what in ((senders, SENDERS, "senders"), (receivers, RECEIVERS, "receivers")):
-        names = (asked,) if isinstance(asked, str) else tuple(asked)
+        names = as_list(asked, what, str(known))
         for name in names:
-            if name not in known:
+            if not isinstance(name, str) or name not in known:
                 raise ValueError(
                     f"{what} are kinds of nodes, of {', '.join(known)}; got {name!r}. For single "
                     "nodes use ji.patching.path_patch(..., senders=['0.1'], receivers=['1.3.k'])."

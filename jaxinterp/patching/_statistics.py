@@ -10,7 +10,7 @@ import numpy as np
 import scipy
 from jaxtyping import Array, Float
 
-from .._check import check_key
+from .._check import as_int, as_number, as_numbers, check_choice, check_key
 
 EXACT = 12
 """Up to so many examples all sign patterns are counted."""
@@ -43,9 +43,9 @@ def statistics(
     baseline: Float[Array, "batch"] | Any = 0.0,
     *,
     key: Any,
-    level: float | int = 0.95,
-    draws: int = 2000,
-    interval: str = "t",
+    level: float | int | Any = 0.95,
+    draws: int | Any = 2000,
+    interval: str | Any = "t",
 ) -> Statistics:
     r"""$\bar\delta_c \pm t_{n-1} s_c / \sqrt n$, and $p_c = P(|\bar\delta^{\pm}| \ge |\bar\delta_c|)$.
 
@@ -81,18 +81,19 @@ def statistics(
 
     Laws: without an effect, p is uniform: below 0.05 in one cell of twenty. "bca" is SciPy's.
     """
-    effects = jnp.asarray(effects)
+    effects = jnp.asarray(as_numbers(effects, "effects"))
+    draws = as_int(draws, "draws", 1)
     if effects.ndim < 1 or effects.shape[-1] < 2:
         raise ValueError(
             "statistics needs the examples as the last axis, two or more: sweep(..., "
             f"per_example=True) on a batch of prompts; got the shape {effects.shape}."
         )
+    level = as_number(level, "level", 0, 1)
     if not 0 < level < 1:
         raise ValueError(f"level is the coverage that the interval aims at, between 0 and 1; got {level}.")  # fmt: skip
-    if interval not in INTERVALS:
-        raise ValueError(f"interval is one of {', '.join(map(repr, INTERVALS))}; got {interval!r}.")
+    check_choice(interval, "interval", INTERVALS)
     count = effects.shape[-1]
-    base = jnp.asarray(baseline, effects.dtype)
+    base = jnp.asarray(as_numbers(baseline, "baseline"), effects.dtype)
     if base.shape not in ((), (count,)):
         raise ValueError(
             f"baseline is one number per example, {(count,)}; got the shape {base.shape}."
@@ -100,10 +101,10 @@ def statistics(
     delta = effects - jnp.broadcast_to(base, effects.shape)
     check_key(key, "ji.patching.statistics(..., key={})")
     # Both ends as quantiles of the standard normal and of Student's distribution.
-    tail = (1 + float(level)) / 2
+    tail = (1 + level) / 2
     ends = np.array([scipy.special.ndtri(tail), scipy.special.stdtrit(count - 1, tail)])
     mean, low, high, p = _statistics(delta, key, jnp.asarray(ends), draws, interval)
-    return Statistics(mean, low, high, p, float(level))
+    return Statistics(mean, low, high, p, level)
 
 
 @eqx.filter_jit

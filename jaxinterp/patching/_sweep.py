@@ -8,9 +8,9 @@ from jaxtyping import Array, Bool, Float
 
 from .._check import logit_count
 from .._sites import is_per_layer
-from .._survey import layer_count, split_edits, survey
+from .._survey import config_of, layer_count, split_edits, survey
 from ..metrics import Metric, as_metric
-from ._grid import check_stackable, make_grid
+from ._grid import check_stackable, make_grid, site_names
 from ._packed import packed
 from ._pairs import Pair, make_pair
 from ._plain import plain
@@ -22,13 +22,13 @@ def sweep(
     corrupt: Any,
     metric: Any,
     *,
-    site: str | Sequence[str] = "resid_pre",
-    over: Sequence[str] | Mapping[str, Any] = ("layer", "pos"),
+    site: str | Sequence[str] | Any = "resid_pre",
+    over: Sequence[str] | Mapping[str, Any] | Any = ("layer", "pos"),
     direction: str = "denoise",
     mask: Bool[Array, "*batch pos"] | Any | None = None,
     per_example: bool = False,
     window: int = 1,
-    max_bytes: int | str = "auto",
+    max_bytes: int | str | Any = "auto",
     progress: bool = True,
 ) -> Float[Array, "*cells"]:
     r"""$H_c = m\big(M(x \mid A_c \leftarrow A_c(x'))\big)$: the metric after patching each cell $c$ alone.
@@ -71,7 +71,7 @@ def sweep(
     """
     pair = make_pair(model, clean, corrupt, mask, direction)
     found = as_metric(metric, pair.mask)
-    names = (site,) if isinstance(site, str) else tuple(site)
+    names = site_names(site)
     _check_all(model, pair, names, over, window)
     heats = [
         swept(
@@ -102,7 +102,7 @@ def swept(
     over: Any,
     per_example: bool,
     window: int = 1,
-    max_bytes: int | str = "auto",
+    max_bytes: int | str | Any = "auto",
     progress: bool = True,
 ) -> Array:
     """A sweep of `pair.target` with what `pair.source` has at the site, or with `values` of its shape."""
@@ -110,7 +110,7 @@ def swept(
     shapes = survey(inner, pair.target, own)
     grid = make_grid(site, over, shapes, layer_count(inner), pair.batch, window, pair.mask)
     metric.check_positions((*pair.batch, pair.pos), pair.mask)
-    metric.check(logit_count(model.config), pair.batch)
+    metric.check(logit_count(config_of(model)), pair.batch)
     if own or not is_per_layer(grid.site) or "." in grid.site:
         result = plain(model, pair, metric, values, grid)
     else:

@@ -11,6 +11,7 @@ import numpy as np
 
 from .._disk import Writer as JsonLines
 from .._disk import write_whole
+from .._text import grid
 from ..data._lines import BadRecords as BadRecords
 from ..data._lines import read_lines
 
@@ -124,18 +125,9 @@ def records_table(
     rich.print(ji.probes.records_table(ji.probes.best(records)))
     ```
     """
-    import rich.box
-    from rich.table import Table
-    from rich.text import Text
-
     records = list(records)
     _check_names(records, columns)
-    grid = Table(title=Text(title) if title else None, box=rich.box.SIMPLE_HEAD, title_justify="left")  # fmt: skip
-    for column in columns:
-        grid.add_column(Text(column), overflow="fold")
-    for r in records:
-        grid.add_row(*[Text(shown(r, column)) for column in columns])
-    return grid
+    return grid(columns, [[shown(r, column) for column in columns] for r in records], title=title)
 
 
 def shown(record: Record, name: str) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from .._text import grid
 from ..viz import Chapter, by_k, by_layer, by_size, number, page, table
 from ._records import Record, best, select, shown
 from ._scaling import scaling
@@ -95,16 +96,7 @@ def best_rows(records: Sequence[Record]) -> list[list[str]]:
 
 def best_table(records: Sequence[Record], *, title: str = "") -> Any:
     """The best neuron of each feature with its certificate, for the terminal: `rich.print(table)`."""
-    import rich.box
-    from rich.table import Table
-    from rich.text import Text
-
-    grid = Table(title=Text(title) if title else None, box=rich.box.SIMPLE_HEAD, title_justify="left")  # fmt: skip
-    for column in COLUMNS:
-        grid.add_column(Text(column), overflow="fold")
-    for row in best_rows(records):
-        grid.add_row(*map(Text, row))
-    return grid
+    return grid(COLUMNS, best_rows(records), title=title)
 
 
 def study_page(records: Iterable[Record], *, title: str = "A probing study") -> str:

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
+from .._text import grid
 from ._records import Record
 
 
@@ -101,24 +102,19 @@ def scaling_table(found: Iterable[Scaling], *, title: str = "") -> Any:
     rich.print(ji.probes.scaling_table(ji.probes.scaling(records)))
     ```
     """
-    import rich.box
-    from rich.table import Table
-    from rich.text import Text
-
     from ..viz import number
 
     found = list(found)
     if not found:
         raise ValueError("There is nothing to show: scaling(records) gave no rows.")
     share = f"{100 * found[0].share:g}%"
-    grid = Table(title=Text(title) if title else None, box=rich.box.SIMPLE_HEAD, title_justify="left")  # fmt: skip
-    for column in ("model", "parameters", "feature", "k", "score (layer)", "largest k", "score (layer)", f"k for {share}"):  # fmt: skip
-        grid.add_column(Text(column), overflow="fold")
-    for s in found:
-        cells = [
-            s.model, "" if s.parameters is None else f"{s.parameters:,}", s.feature, str(s.ks[0]),
-            f"{number(s.score[0])} ({s.layer[0]})", str(s.ks[-1]), f"{number(s.score[-1])} ({s.layer[-1]})",
-            str(s.needed),
-        ]  # fmt: skip
-        grid.add_row(*map(Text, cells))
-    return grid
+    columns = ("model", "parameters", "feature", "k", "score (layer)", "largest k", "score (layer)", f"k for {share}")  # fmt: skip
+    rows = [
+        [
+            s.model, "" if s.parameters is None else f"{s.parameters:,}", s.feature, s.ks[0],
+            f"{number(s.score[0])} ({s.layer[0]})", s.ks[-1], f"{number(s.score[-1])} ({s.layer[-1]})",
+            s.needed,
+        ]
+        for s in found
+    ]  # fmt: skip
+    return grid(columns, rows, title=title)

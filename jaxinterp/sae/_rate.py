@@ -4,6 +4,7 @@ import hmac
 import secrets
 import threading
 import time
+from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -12,9 +13,10 @@ from urllib.parse import parse_qs, urlsplit
 
 from .. import viz
 from .._disk import Writer
-from ..data._lines import read_lines
+from ..data._lines import BadRecords
 from ..viz._figure import render
 from ._rubric import QUESTIONS, checked
+from ._study_files import read_items, read_said
 
 MOST_BYTES = 1 << 16
 HEADERS = {
@@ -38,8 +40,8 @@ def rate(folder: Any, *, port: int = 0) -> "RatingPage":
 
     **Returns:** a `RatingPage`: open `page.url`; `page.wait()` returns when all is rated; `page.close()`, or `with`.
 
-    **Raises:** FileNotFoundError for a folder of something else; `BadRecords` where another process
-    rates into it.
+    **Raises:** FileNotFoundError for a folder of something else; `BadRecords` for a study that is
+    damaged, and where another process rates into it. Damaged while it is served, the page says so.
 
     ```python
     with ji.sae.rate("study") as page:
@@ -57,14 +59,11 @@ class RatingPage:
     """A study that is being served: `url`, `left` (how many items have no answer), `wait`, `close`."""
 
     def __init__(self, folder: Path, port: int) -> None:
-        if not (folder / "items.jsonl").is_file():
-            raise FileNotFoundError(f"There is no study in {str(folder)!r}. Make one: ji.sae.rating_study({str(folder)!r}, groups, model, tokenizer, tokens).")  # fmt: skip
-        self._items = read_lines(folder / "items.jsonl")
-        self._place = {item["id"]: i for i, item in enumerate(self._items)}
+        self._folder, self._lock = folder, threading.Lock()
+        self._read()
         self._file = Writer(folder / "ratings.jsonl").__enter__()
         try:
-            self._said = {r["item"]: r for r in read_lines(folder / "ratings.jsonl")}
-            self._token, self._lock = secrets.token_urlsafe(16), threading.Lock()
+            self._token = secrets.token_urlsafe(16)
             self._done = threading.Event()
             self._server = ThreadingHTTPServer(("127.0.0.1", port), _handler(self))
         except BaseException:
@@ -76,6 +75,12 @@ class RatingPage:
         self._thread.start()
         if not self.left:
             self._done.set()
+
+    def _read(self) -> None:
+        """The study as it is on disk now; raises what is wrong with it."""
+        with self._lock:
+            self._items, self._said = read_items(self._folder), read_said(self._folder)
+            self._place = {item["id"]: i for i, item in enumerate(self._items)}
 
     @property
     def left(self) -> int:
@@ -104,7 +109,10 @@ class RatingPage:
 
     def _save(self, item: str, answers: dict[str, Any]) -> None:
         record = {"item": item, **answers, "time": round(time.time())}
+        path = self._folder / "ratings.jsonl"
         with self._lock:
+            if not path.is_file():  # what is written goes to a file without a name
+                raise BadRecords(f"{path} was taken away while the study was rated, and this answer is not kept. Start again: jaxinterp sae rate {self._folder}.")  # fmt: skip
             self._file.append([record])
             self._said[item] = record
 
@@ -135,13 +143,29 @@ def _handler(page: RatingPage) -> type[BaseHTTPRequestHandler]:
             """Nothing: addresses hold the token."""
 
         def do_GET(self) -> None:
+            self._told(self._get)
+
+        def do_POST(self) -> None:
+            self._told(self._post)
+
+        def _told(self, reply: Callable[[], None]) -> None:
+            """What is wrong with the study on disk, as a page: only for who knows the address."""
+            try:
+                reply()
+            except ConnectionError:  # the browser went away
+                raise
+            except (ValueError, OSError) as error:
+                text = render("rate.html", damaged=str(error), item=None)
+                self._answer(HTTPStatus.INTERNAL_SERVER_ERROR, text)
+
+        def _get(self) -> None:
             item = self._asked()
             if item is not None:
                 self._answer(HTTPStatus.OK, page._html(item or None))
                 if not item and not page.left:
                     page._done.set()  # not before the browser has been told
 
-        def do_POST(self) -> None:
+        def _post(self) -> None:
             length = self.headers.get("Content-Length", "")
             whole = length.isascii() and length.isdigit() and len(length) < 12
             size = int(length) if whole else 0
@@ -181,6 +205,8 @@ def _handler(page: RatingPage) -> type[BaseHTTPRequestHandler]:
                 return self._refuse(HTTPStatus.MISDIRECTED_REQUEST)
             parts = urlsplit(self.path).path.strip("/").split("/")
             known = page._knows(parts[0])
+            if known:
+                page._read()
             if not known or len(parts) > 2 or (len(parts) == 2 and parts[1] not in page._place):
                 return self._refuse(HTTPStatus.NOT_FOUND)
             return parts[1] if len(parts) == 2 else ""

@@ -5,10 +5,16 @@ from typing import Any
 
 import numpy as np
 
-from .._read import TABLE, TEXT, check, integer, list_of, or_null
-from ..data._files import read_json
-from ..data._lines import BadRecords, read_lines
+from ..data._lines import BadRecords
+from ._study_files import check_answers, read_key, read_said
 
+QUESTIONS: dict[str, tuple[int, str, str]] = {
+    "confidence": (3, "How sure are you of an interpretation?", "0: there is none; leave the rest empty"),
+    "activations": (5, "How well do the strongest activations agree with it?", "0: not at all, 5: every one"),
+    "logits": (3, "How well do the tokens whose logits it raises agree with it?", "0: not at all"),
+    "separation": (1, "Have these tokens a common meaning, though another one?", "0: no, 1: yes"),
+    "specificity": (3, "How specific is it?", "0: fires on much else too, 3: on this alone"),
+}  # fmt: skip
 QUESTIONS: dict[str, tuple[int, str, str]] = {
     "confidence": (3, "How sure are you of an interpretation?", "0: there is none; leave the rest empty"),
     "activations": (5, "How well do the strongest activations agree with it?", "0: not at all, 5: every one"),
@@ -63,19 +69,13 @@ def ratings(folder: Any, *, key: Any = None) -> dict[str, Any]:
     """
     folder = Path(folder)
     key = Path(key) if key is not None else folder.with_name(f"{folder.name}.key.json")
-    if not key.is_file():
-        raise FileNotFoundError(f"There is no {key}, which tells what each item of {folder.name!r} was. Give it: ratings(..., key=...).")  # fmt: skip
-    about = check(key, read_json(key), KEY, required=KEY, error=BadRecords)
-    for item in about["items"]:
-        check(f"{key}, items", item, ITEM, required=ITEM, error=BadRecords)
+    about = read_key(key)
     told = {item["id"]: item for item in about["items"]}
     path = folder / "ratings.jsonl"
-    records = read_lines(path) if path.is_file() else []
-    for record in records:
-        check(path, record, ANSWER, required=ANSWER, error=BadRecords)
-    said = {record["item"]: record for record in records}
+    said = read_said(folder)
     if not set(said) <= set(told):
         raise BadRecords(f"{path} rates items that {key.name} does not know: is it of another study?")  # fmt: skip
+    check_answers(path, said, QUESTIONS)
     groups: dict[str, Any] = {}
     pairs: dict[int, dict[str, int]] = {}
     for name in about["groups"]:
@@ -85,7 +85,7 @@ def ratings(folder: Any, *, key: Any = None) -> dict[str, Any]:
             "rated": len(own), "units": len({told[i]["unit"] for i in own}),
             "median": float(np.median(totals)) if own else None,
             "mean": float(np.mean(totals)) if own else None,
-            **{q: _mean(r[q] for r in own.values()) for q in QUESTIONS},
+            **{q: _mean(r.get(q) for r in own.values()) for q in QUESTIONS},
         }  # fmt: skip
         for i, record in own.items():
             pairs.setdefault(told[i]["pair"], {})[name] = record["total"]

@@ -11,7 +11,7 @@ from .._acts import at
 from .._check import check_predicts_tokens
 from .._edits import replace
 from .._run import resume, run
-from .._survey import layer_count, split_edits
+from .._survey import config_of, layer_count, split_edits
 from ._corpus import Corpus, Part
 
 
@@ -27,7 +27,9 @@ class Place(NamedTuple):
 
 def place_of(model: Any, read: Corpus) -> Place:
     """After `resid_post[l]` comes block l + 1; all other sites are inside of block l."""
-    check_predicts_tokens(model.config, "What a dictionary does to a model is told by next tokens")
+    check_predicts_tokens(
+        config_of(model), "What a dictionary does to a model is told by next tokens"
+    )
     layer = read.layer % layer_count(split_edits(model)[0])
     direct = read.site == "resid_post"
     return Place(read.site, layer, layer + direct, direct)

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int
 
+from .._text import line
+
 
 class TooFewExamples(ValueError):
     """The tokenizer admits fewer examples than were asked for."""
@@ -97,7 +99,7 @@ class Pairs:
                        f"{'' if isinstance(self.pos, int) else ', pos=pairs.pos'})"),
         ]  # fmt: skip
         head = f"{self.name}: {len(self)} pairs of {size}"
-        return "\n".join([head, *(f"  {name:<11}{value}" for name, value in rows)])
+        return "\n".join([line(head), *(line(f"  {name:<11}{value}") for name, value in rows)])
 
 
 def _range(values: Any) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .. import viz
+from .._text import grid
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,17 +22,8 @@ class Table:
     page_only: bool = False
 
     def rich(self) -> Any:
-        import rich.box
-        from rich.table import Table as RichTable
-        from rich.text import Text
-
-        grid = RichTable(title=Text(self.title) if self.title else None, box=rich.box.SIMPLE_HEAD, title_justify="left", title_style="bold")  # fmt: skip
-        for column in self.columns:
-            grid.add_column(Text(column), overflow="fold")
-        for row in self.rows:
-            # Text, not markup: a token such as "[b]" must not be read as a style.
-            grid.add_row(*[Text(viz.number(v)) if isinstance(v, float) else Text(str(v)) for v in row])  # fmt: skip
-        return grid
+        cells = [[viz.number(v) if isinstance(v, float) else v for v in row] for row in self.rows]
+        return grid(self.columns, cells, title=self.title)
 
     def figure(self) -> viz.Figure:
         return viz.table(self.columns, self.rows, title=self.title, caption=self.caption, folded=self.page_only)  # fmt: skip

@@ -8,6 +8,7 @@ from typing import Any
 import jaxinterp as ji
 
 from .. import viz
+from .._text import line, plain
 from . import (
     _attribution,
     _dictionary,
@@ -71,14 +72,14 @@ def run_tour(
             except NotForThisModel as reason:
                 what = chapter.__module__.rsplit(".", 1)[-1].lstrip("_")
                 left_out.append(f"The chapter {what!r} is left out for this model: {reason}")
-                console.print(left_out[-1], markup=False, style="yellow")
+                console.print(plain(left_out[-1]), markup=False, style="yellow")
             else:
                 findings.append(finding)
                 show(finding, len(findings), time.perf_counter() - since, console)
             bar.advance(task)
     seconds = time.perf_counter() - begun
     path = viz.write(out, document(name, findings, left_out, seconds))
-    console.print(f"\nDone in {seconds:.0f} s. The figures are in {path}: open it in a browser.", markup=False, highlight=False, soft_wrap=True)  # fmt: skip
+    console.print(f"\nDone in {seconds:.0f} s. The figures are in {line(path)}: open it in a browser.", markup=False, highlight=False, soft_wrap=True)  # fmt: skip
     return findings
 
 
@@ -87,14 +88,14 @@ def show(finding: Finding, number: int, seconds: float, console: Any) -> None:
     from rich.text import Text
 
     console.print()
-    console.rule(Text(f"{number}. {finding.title}  ({seconds:.1f} s)"), align="left")
+    console.rule(Text(f"{number}. {line(finding.title)}  ({seconds:.1f} s)"), align="left")
     for block in finding.body:
         if isinstance(block, Table) and not block.page_only:
             console.print(block.rich())
         elif isinstance(block, Table | viz.Figure):
-            console.print(Text(f"  [on the page] {block.title}", style="dim"))
+            console.print(Text(f"  [on the page] {line(block.title)}", style="dim"))
         else:
-            console.print(Text(block.replace("`", "")))
+            console.print(Text(plain(block.replace("`", ""))))
             console.print()
 
 

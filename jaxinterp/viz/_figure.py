@@ -63,7 +63,7 @@ def _environment():
         trim_blocks=True,
         lstrip_blocks=True,
         # Every text that goes in loses its control characters; what is already HTML is Markup.
-        finalize=lambda value: plain(value) if type(value) is str else value,
+        finalize=lambda value: value if hasattr(value, "__html__") else plain(str(value)),
     )
     environment.filters.update(number=number, lines=_attribute_lines)
     return environment

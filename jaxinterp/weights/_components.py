@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._survey import split_edits
+from .._text import line
 from ._leaves import wide
 
 
@@ -43,9 +44,7 @@ class Components(eqx.Module):
 
     def __repr__(self) -> str:
         shape = list(getattr(self.values, "shape", ()))
-        return (
-            f"Components({shape}: {', '.join(self.labels[:4])}{', ...' * (len(self.labels) > 4)})"
-        )
+        return f"Components({shape}: {', '.join(map(line, self.labels[:4]))}{', ...' * (len(self.labels) > 4)})"
 
 
 def apply_norm(model: Any, components: Components, stream: Float[Array, "*batch d"]) -> Components:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..._read import read_text
+from ..._text import line
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -41,7 +42,7 @@ class Places:
         )
 
     def __repr__(self) -> str:
-        return f"Places({len(self)}: {', '.join(self.names[:3])}, ...; {list(self.columns)})"
+        return f"Places({len(self)}: {', '.join(map(line, self.names[:3]))}, ...; {list(self.columns)})"
 
     @property
     def targets(self) -> np.ndarray:
