@@ -45,7 +45,17 @@ def as_tokens(tokens: Any) -> Any:
             f"Tokens are ints (*batch, pos); got text{f', {given[:30]!r}' if isinstance(given, str) else ''}. "
             f"Tokenize it first: {call}."
         )
-    tokens = as_array(tokens)
+    try:
+        tokens = as_array(tokens)
+    except ValueError as error:
+        if not several:
+            raise
+        raise ValueError(
+            "Prompts of different lengths are padded to one length, and a mask says which tokens are "
+            "real: tokens, mask = tokenizer(texts), or pad the lists; ji.run(model, tokens, mask=mask)."
+        ) from error
+    if several and not tokens.size:
+        tokens = tokens.astype(np.int32)  # NumPy takes an empty list for floats
     if jnp.issubdtype(tokens.dtype, jnp.integer):
         return jnp.asarray(as_int32(tokens, "A token id"))
     # What is no number stays as it is, for `check_tokens` to say so.
@@ -60,12 +70,11 @@ def check_tokens(tokens: Any, config: Any, extra: int = 0) -> None:
             f"Tokens are ints (*batch, pos), or embeddings (*batch, pos, d) of floats; got dtype "
             f"{tokens.dtype}. Tokenize text first: ji.run(model, tokenizer('some text'))."
         )
-    axes = "(*batch, pos, d)" if soft else "(*batch, pos)"
-    if tokens.ndim < 1 + soft:
-        raise ValueError(f"Tokens have the axes {axes}; got the shape {tokens.shape}.")
-    if soft and tokens.shape[-1] != config.d:
+    if not soft and not tokens.ndim:
+        raise ValueError(f"Tokens have the axes (*batch, pos), as in [{tokens}]; got one number.")
+    if soft and (tokens.ndim < 2 or tokens.shape[-1] != config.d):
         raise ValueError(
-            f"Floats in place of tokens are embeddings {axes} with d={config.d}; got the shape "
+            f"Floats in place of tokens are embeddings (*batch, pos, d) with d={config.d}; got the shape "
             f"{tokens.shape}. Token ids are ints: tokens.astype(jnp.int32)."
         )
     pos = tokens.shape[-2] if soft else tokens.shape[-1]

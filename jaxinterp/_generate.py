@@ -119,6 +119,9 @@ def _setting(name: str, value: Any, most: float, limit: str) -> Any:
     if value is None:
         return None
     leaf = as_array(value)
+    real = jnp.issubdtype(leaf.dtype, jnp.floating) or jnp.issubdtype(leaf.dtype, jnp.integer)
+    if leaf.shape or not real:
+        raise ValueError(f"{name} is one number; got {value!r}.")
     leaf = leaf.astype(np.float64) if isinstance(leaf, np.ndarray) else leaf
     if concrete(leaf) and not ((np.asarray(leaf) > 0) & (np.asarray(leaf) <= most)).all():
         raise ValueError(f"{name} must be {limit}; got {value}.")

@@ -74,7 +74,15 @@ def _which_logits(logits: Any, shape: tuple[int, ...], mask: Any) -> Any:
     """A bool, or checked positions of prompts of this shape `(*batch, pos)`."""
     if isinstance(logits, bool | np.bool_):
         return bool(logits)
-    logits = jnp.asarray(as_selector(logits, "logits: pos"))
+    if logits is None:
+        raise ValueError("logits is True, False or positions; for no logits: logits=False.")
+    logits = as_selector(logits, "logits: pos")
+    if logits.dtype == bool:
+        raise ValueError(
+            "logits takes ints: a mask keeps a number of positions that is not known before the run. "
+            "Ask for all and index the result, or give ints per example (*batch, n)."
+        )
+    logits = jnp.asarray(logits)
     check_selector("pos", logits, shape[-1], shape[:-1], "logits", mask)
     return logits
 

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._acts import at
-from .._check import as_int32, as_tokens, logit_count
+from .._check import as_array, as_int32, as_tokens, check_tokens, logit_count
 from .._edit import Edit
 from .._edits import _number
 from .._edits import map as map_site
@@ -37,10 +37,21 @@ def soft_prompt(model: Any, prefix: Any, tokens: Any) -> Float[Array, "*batch to
     Law: a prefix of token embeddings is the text of those tokens.
     """
     w = split_edits(model)[0].w_embed
-    prefix, tokens = jnp.asarray(prefix), as_tokens(tokens)
+    prefix, tokens = jnp.asarray(as_array(prefix)), as_tokens(tokens)
     if prefix.ndim < 2 or prefix.shape[-1] != w.shape[-1]:
         raise ValueError(
             f"A prefix is embeddings (*batch, n, d) with d={w.shape[-1]}; got {prefix.shape}."
+        )
+    if not jnp.issubdtype(tokens.dtype, jnp.integer):
+        raise ValueError(
+            f"The text behind a prefix is token ids; got dtype {tokens.dtype}. Embeddings are put "
+            "side by side as they are: jnp.concatenate([prefix, embeddings], axis=-2)."
+        )
+    check_tokens(tokens, model.config)
+    if tokens.ndim > 1 and tokens.shape[:-1] != prefix.shape[:-2]:
+        raise ValueError(
+            "The text (*batch, pos) has the batch of the prefix (*batch, n, d), or is shared (pos,); "
+            f"got {tokens.shape} behind {prefix.shape}."
         )
     text = w[tokens]
     text = jnp.broadcast_to(text, (*prefix.shape[:-2], *text.shape[-2:]))

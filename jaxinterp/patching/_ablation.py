@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from .._acts import at
-from .._check import as_tokens
+from .._check import as_mask, as_tokens, check_mask, check_tokens
 from .._edits import _number
 from .._run import run
 from .._sites import axes_of, is_per_layer, parse
@@ -177,6 +177,10 @@ def mean_activations(
     for item in batches:
         tokens, mask = item if isinstance(item, tuple) else (item, None)
         tokens = jnp.atleast_2d(as_tokens(tokens))
+        check_tokens(tokens, model.config)
+        if mask is not None:
+            mask = jnp.atleast_2d(as_mask(mask))
+            check_mask(mask, tokens.shape)
         one, real = _sums(model, tokens, mask, base, by_position)
         if total is not None and one.shape != total.shape:
             raise ValueError("by_position=True needs prompts of one length in all batches.")
