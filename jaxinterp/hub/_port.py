@@ -12,7 +12,7 @@ layout to ours. Rows are bijections: the same row reads and writes.
 import dataclasses
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,10 @@ from typing import Any
 import einops
 import numpy as np
 
-from ._errors import listed
+from ._errors import listed, near
+
+NAMES = ("prefix", "also", "ignore", "tied", "optional")
+"The entries of `[names]`."
 
 
 def find_ports() -> Path:
@@ -158,6 +161,8 @@ def read_port(path: str | Path) -> Port:
     for part in ("source", "config", "weights"):
         if part not in table:
             raise ValueError(f"A port has [source], [config] and [weights]; {path} lacks [{part}].")
+    _check_known(path, "A port", table, ("source", "config", "names", "weights", "flax"))
+    _check_known(path, "[names]", table.get("names", {}), NAMES)
     config = {"ignore": [], "keys": {}, **table["config"]}
     if "include" in config:
         shared = _read_table(_included(path, config["include"])).get("config", {})
@@ -220,6 +225,15 @@ def _check_config(path: Path, config: Mapping[str, Any]) -> None:
             raise ValueError(
                 f"{path}: {key!r} = {field!r} is a field of a nested part, which needs a table "
                 f"[config.kinds.{outer}]: for each kind the fields that it reads."
+            )
+
+
+def _check_known(path: Path, what: str, given: Iterable[str], known: Collection[str]) -> None:
+    """Raises for a part that nothing reads: misspelled, it would be passed over in silence."""
+    for part in given:
+        if part not in known:
+            raise ValueError(
+                f"{path}: {what} has no {part!r}{near(part, known)}; there are {listed(known)}."
             )
 
 

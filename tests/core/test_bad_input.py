@@ -166,6 +166,13 @@ CASES: dict[str, tuple[Any, type[Exception], str]] = {
     "key/value heads": (
         lambda m: ji.models.LlamaConfig(vocab=9, ctx=4, d=9, layers=1, heads=3, kv_heads=2),
         ValueError, "no multiple"),
+    "no layers": (lambda m: ji.models.GPT2Config(vocab=9, ctx=4, d=8, layers=0, heads=2), ValueError,
+                  "layers is an int of 1 or more; got 0"),
+    "no heads": (lambda m: ji.models.LlamaConfig(vocab=9, ctx=4, d=8, layers=1, heads=0), ValueError,
+                 "heads is an int of 1 or more; got 0"),
+    "a negative width": (
+        lambda m: ji.models.GPTNeoXConfig(vocab=9, ctx=4, d=8, layers=1, heads=2, ff=-4), ValueError,
+        "ff is an int of 0 or more; got -4. For attention only: ff=0"),
     "activation": (
         lambda m: ji.models.GPT2Config(vocab=9, ctx=4, d=8, layers=1, heads=2, act="gello"),
         ValueError, "no activation 'gello'.*gelu_new"),
