@@ -65,6 +65,8 @@ def as_tokens(tokens: Any) -> Any:
             "tokens: ji.run(model, tokenizer('some text'))."
         )
     tokens = as_array(tokens, "Tokens")
+    if several and not tokens.size:
+        tokens = tokens.astype(np.int32)  # NumPy takes an empty list for floats
     if jnp.issubdtype(tokens.dtype, jnp.integer):
         return jnp.asarray(as_int32(tokens, "A token id"))
     if not holds_numbers(tokens):
@@ -85,12 +87,11 @@ def check_tokens(tokens: Any, config: Any, extra: int = 0) -> None:
     soft = jnp.issubdtype(tokens.dtype, jnp.floating)
     if not soft and not jnp.issubdtype(tokens.dtype, jnp.integer):
         raise no_tokens(tokens.dtype)
-    axes = "(*batch, pos, d)" if soft else "(*batch, pos)"
-    if tokens.ndim < 1 + soft:
-        raise ValueError(f"Tokens have the axes {axes}; got the shape {tokens.shape}.")
-    if soft and tokens.shape[-1] != config.d:
+    if not soft and not tokens.ndim:
+        raise ValueError(f"Tokens have the axes (*batch, pos), as in [{tokens}]; got one number.")
+    if soft and (tokens.ndim < 2 or tokens.shape[-1] != config.d):
         raise ValueError(
-            f"Floats in place of tokens are embeddings {axes} with d={config.d}; got the shape "
+            f"Floats in place of tokens are embeddings (*batch, pos, d) with d={config.d}; got the shape "
             f"{tokens.shape}. Token ids are ints: tokens.astype(jnp.int32)."
         )
     pos = tokens.shape[-2] if soft else tokens.shape[-1]

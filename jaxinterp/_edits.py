@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from ._check import Shapes, as_array, as_bool, check_function, concrete
+from ._check import Shapes, as_array, as_bool, check_function, concrete, is_int
 from ._edit import Aimed, Edit
 from ._sites import axes_of, is_per_layer
 from ._tap import Tap
@@ -376,11 +376,11 @@ def _pointwise(
 
 
 def _number(value: Any, what: str) -> Any:
-    """A value as an array leaf: floats of any precision, and plain Python numbers.
+    """A value as an array leaf: floats of any precision, and single numbers of any type.
 
     Numbers keep all their digits: the site's dtype decides, where the value meets it.
     """
-    if isinstance(value, bool | int | float):
+    if isinstance(value, bool | int | float) or is_int(value):
         return np.asarray(value, np.float64)
     array = as_array(value)
     if isinstance(array, np.ndarray) and array.dtype == np.float64:

@@ -131,6 +131,8 @@ def _setting(name: str, value: Any, most: float, limit: str) -> Any:
     if value is None:
         return None
     leaf = as_numbers(value, name)
+    if leaf.shape:
+        raise ValueError(f"{name} is one number; got {value!r}.")
     leaf = leaf.astype(np.float64) if isinstance(leaf, np.ndarray) else leaf
     if concrete(leaf) and not ((np.asarray(leaf) > 0) & (np.asarray(leaf) <= most)).all():
         raise ValueError(f"{name} must be {limit}; got {value}.")

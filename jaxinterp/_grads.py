@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
-from ._acts import Acts, At, as_requests, check_captures
-from ._check import as_mask, as_tokens, check_function, kind_of
+from ._acts import Acts, At, as_requests
+from ._check import check_function, kind_of, logit_count
 from ._edit import Edit
 from ._edits import add
-from ._run import run
+from ._run import _batch_rank, _request, _which_logits, run
 from ._sites import is_per_layer
 from ._survey import gather_edits, layer_count, split_edits, survey
 from .metrics import Metric
@@ -56,20 +56,24 @@ def site_grads(
     if logits is False:
         raise ValueError("A metric reads logits, so site_grads cannot do without: leave logits out, or give positions.")  # fmt: skip
     requests = as_requests(at)
-    tokens = as_tokens(tokens)
-    if isinstance(metric, Metric) and logits is True:
-        metric = metric.padded(None if mask is None else as_mask(mask))
-        metric, logits = metric.of, True if metric.pos is None else metric.pos
-    base, own, edits = gather_edits(model, edits)
     for request in requests:
         if request.pos is not None or request.reduce is not None:
             raise ValueError(
                 f"site_grads gives the gradient at a whole site; ask for {request.site!r} and "
                 "select positions of the result."
             )
-    run_shapes = survey(base, tokens, own + edits)
+    # All that a run would refuse, before values are traced and can be looked at no more.
+    base, every, _, tokens, mask = _request(model, tokens, edits, requests, mask)
+    edits = gather_edits(model, edits)[2]
+    prompts = tokens.shape[: _batch_rank(tokens) + 1]
+    if isinstance(metric, Metric) and logits is True:
+        metric.check_positions(prompts, mask)
+        metric.check(logit_count(base.config), prompts[:-1])
+        metric = metric.padded(mask)
+        metric, logits = metric.of, True if metric.pos is None else metric.pos
+    logits = _which_logits(logits, prompts, mask)
+    run_shapes = survey(base, tokens, every)
     count = layer_count(base)
-    check_captures(requests, run_shapes, count)
     zeros = {}
     for request in requests:
         struct = run_shapes[request.site]

@@ -38,11 +38,12 @@ def columns(
 ) -> Int[Array, "*rest"]:
     """Columns of positions, counted from 0; `(*batch, n)` where `pos` counts tokens.
 
-    A token that a prompt does not have is at column `size`, where there is none.
+    What lies outside, or a token that a prompt does not have, is at column `size`, where there is none.
     """
     pos = jnp.asarray(pos)
     if real is None or not counts_tokens(pos, real):
-        return jnp.where(pos < 0, pos + size, pos)
+        # A traced position below `-size` would count from the end a second time.
+        return jnp.where(pos < -size, size, jnp.where(pos < 0, pos + size, pos))
     hit = numbered(pos, ordinals(real), real.sum(-1, dtype=jnp.int32))
     return jnp.where(hit.any(-1), hit.argmax(-1).astype(jnp.int32), size)
 

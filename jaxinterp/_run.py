@@ -82,7 +82,13 @@ def _which_logits(logits: Any, shape: tuple[int, ...], mask: Any) -> Any:
             f"logits is True, False, or positions as in ji.at; got {logits!r}. The last position alone is "
             "logits=-1, and none at all logits=False."
         )
-    logits = jnp.asarray(as_selector(logits, "logits: pos"))
+    logits = as_selector(logits, "logits: pos")
+    if logits.dtype == bool:
+        raise ValueError(
+            "logits takes ints: a mask keeps a number of positions that is not known before the run. "
+            "Ask for all and index the result, or give ints per example (*batch, n)."
+        )
+    logits = jnp.asarray(logits)
     check_selector("pos", logits, shape[-1], shape[:-1], "logits", mask)
     return logits
 

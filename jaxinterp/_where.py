@@ -13,7 +13,8 @@ from ._positions import counts_tokens, numbered
 from ._sites import axes_of, is_per_layer, parse
 
 Layers = tuple[Any, ...] | None
-"""Layers known before the run: ints, or `("slice", start, stop, step)` until the model is known."""
+"""Layers known before the run: ints, or `("slice", start, stop, step)` and `("mask", *bools)` until the
+model is known."""
 
 POSITIONS = ("pos", "query", "key")
 "Selectors of positions: with a padding mask, shared ints count real tokens (`_positions`)."
@@ -48,6 +49,10 @@ class Where(eqx.Module):
         if layers is not None:
             if layers[:1] == ("slice",):
                 chosen: tuple[int, ...] = tuple(range(count)[slice(*layers[1:])])
+            elif layers[:1] == ("mask",):
+                here = np.asarray(layers[1:], bool)
+                check_selector("layer", here, count, (), site)
+                chosen = tuple(int(i) for i in np.flatnonzero(here))
             else:
                 for layer in layers:
                     check_index("layer", layer, count, site)
@@ -166,7 +171,7 @@ def static_layers(layer: Any) -> tuple[Any, Any]:
         return ("slice", *(end if end is None else as_int(end, "layer") for end in ends)), None
     array = as_array(layer)
     if array.dtype == bool and array.ndim == 1:
-        return tuple(int(i) for i in np.flatnonzero(array)), None
+        return ("mask", *array.tolist()), None
     if array.ndim <= 1 and np.issubdtype(array.dtype, np.integer):
         return tuple(int(i) for i in np.atleast_1d(array)), None
     raise ValueError(f"layer is an int, several ints, a slice, a mask or a JAX array; got {layer!r}.")  # fmt: skip

@@ -12,7 +12,7 @@ layout to ours. Rows are bijections: the same row reads and writes.
 import dataclasses
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -187,6 +187,8 @@ def read_port(path: str | Path) -> Port:
     for part in ("source", "config", "weights"):
         if part not in table:
             raise ValueError(f"A port has [source], [config] and [weights]; {path} lacks [{part}].")
+    _check_known(path, "A port", table, ("source", "config", "names", "weights", "flax"))
+    _check_known(path, "[names]", table.get("names", {}), NAMES)
     check(path, table, PARTS)
     check(f"{path}, [source]", table["source"], SOURCE)
     check(f"{path}, [names]", table.get("names", {}), NAMES)
@@ -258,6 +260,15 @@ def _check_config(path: Path, config: Mapping[str, Any]) -> None:
             raise ValueError(
                 f"{path}: {key!r} = {field!r} is a field of a nested part, which needs a table "
                 f"[config.kinds.{outer}]: for each kind the fields that it reads."
+            )
+
+
+def _check_known(path: Path, what: str, given: Iterable[str], known: Collection[str]) -> None:
+    """Raises for a part that nothing reads: misspelled, it would be passed over in silence."""
+    for part in given:
+        if part not in known:
+            raise ValueError(
+                f"{path}: {what} has no {part!r}{near(part, known)}; there are {listed(known)}."
             )
 
 

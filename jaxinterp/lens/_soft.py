@@ -45,6 +45,17 @@ def soft_prompt(model: Any, prefix: Any, tokens: Any) -> Float[Array, "*batch to
         raise ValueError(
             f"A prefix is embeddings (*batch, n, d) with d={w.shape[-1]}; got {prefix.shape}."
         )
+    if not jnp.issubdtype(tokens.dtype, jnp.integer):
+        raise ValueError(
+            f"The text behind a prefix is token ids; got dtype {tokens.dtype}. Embeddings are put "
+            "side by side as they are: jnp.concatenate([prefix, embeddings], axis=-2)."
+        )
+    check_tokens(tokens, model.config)
+    if tokens.ndim > 1 and tokens.shape[:-1] != prefix.shape[:-2]:
+        raise ValueError(
+            "The text (*batch, pos) has the batch of the prefix (*batch, n, d), or is shared (pos,); "
+            f"got {tokens.shape} behind {prefix.shape}."
+        )
     text = w[tokens]
     text = jnp.broadcast_to(text, (*prefix.shape[:-2], *text.shape[-2:]))
     return jnp.concatenate([prefix.astype(w.dtype), text], axis=-2)

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from .._acts import at
-from .._check import as_tokens, check_tokens, shown
+from .._check import as_mask, as_tokens, check_mask, check_tokens, shown
 from .._edits import _number
 from .._run import run
 from .._sites import axes_of, is_per_layer, parse
@@ -186,6 +186,9 @@ def mean_activations(
         tokens = as_tokens(tokens)
         check_tokens(tokens, config_of(model))
         tokens = jnp.atleast_2d(tokens)
+        if mask is not None:
+            mask = jnp.atleast_2d(as_mask(mask))
+            check_mask(mask, tokens.shape)
         one, real = _sums(model, tokens, mask, base, by_position)
         if total is not None and one.shape != total.shape:
             raise ValueError("by_position=True needs prompts of one length in all batches.")

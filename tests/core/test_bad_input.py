@@ -127,7 +127,7 @@ CASES: dict[str, tuple[Any, type[Exception], str]] = {
     "layer of floats": (lambda m: ji.zero("z", layer=jnp.asarray(1.5)), ValueError,
                         "layer is an int, several ints"),
     "position of floats": (lambda m: ji.run(m, T, logits=1.5), ValueError, "ints or by a mask"),
-    "text in place of tokens": (lambda m: ji.run(m, "text"), ValueError, "Tokenize it first"),
+    "text in place of tokens": (lambda m: ji.run(m, "text"), ValueError, "Tokenize text first"),
     "resume of tokens": (lambda m: ji.resume(m, T, 1), ValueError, "For tokens use ji.run"),
     "edit behind a resumed run": (
         lambda m: ji.resume(m, jnp.ones((2, 3, 8)), 2, edits=[ji.zero("z", layer=1)]), ValueError,
@@ -166,9 +166,36 @@ CASES: dict[str, tuple[Any, type[Exception], str]] = {
     "key/value heads": (
         lambda m: ji.models.LlamaConfig(vocab=9, ctx=4, d=9, layers=1, heads=3, kv_heads=2),
         ValueError, "no multiple"),
+    "no layers": (lambda m: ji.models.GPT2Config(vocab=9, ctx=4, d=8, layers=0, heads=2), ValueError,
+                  "layers is an int of 1 or more; got 0"),
+    "no heads": (lambda m: ji.models.LlamaConfig(vocab=9, ctx=4, d=8, layers=1, heads=0), ValueError,
+                 "heads is an int of 1 or more; got 0"),
+    "a negative width": (
+        lambda m: ji.models.GPTNeoXConfig(vocab=9, ctx=4, d=8, layers=1, heads=2, ff=-4), ValueError,
+        "ff is an int of 0 or more; got -4. For attention only: ff=0"),
     "activation": (
         lambda m: ji.models.GPT2Config(vocab=9, ctx=4, d=8, layers=1, heads=2, act="gello"),
         ValueError, "no activation 'gello'.*gelu_new"),
+    "prompts of different lengths": (lambda m: ji.run(m, [[1, 2], [3]]), ValueError,
+                                     "padded to one length.*mask=mask"),
+    "an empty list": (lambda m: ji.run(m, []), ValueError, "at least one token"),
+    "a list of floats": (lambda m: ji.run(m, [1.0, 2.0]), ValueError, "Token ids are ints"),
+    "one number": (lambda m: ji.run(m, 3), ValueError, r"as in \[3\]; got one number"),
+    "no logits": (lambda m: ji.run(m, T, logits=None), ValueError, "logits=False"),
+    "a mask of logits": (lambda m: ji.run(m, T, logits=np.asarray([True, False, True])), ValueError,
+                         "logits takes ints"),
+    "a mask of an edited model's lens": (
+        lambda m: ji.lens.logit_lens(
+            ji.intervene(m, ji.scale("logits", 2.0)), T, pos=np.asarray([True, False, True])),
+        ValueError, "takes ints"),
+    "a mask of layers": (lambda m: run(m, ji.zero("z", layer=[True, False])), ValueError,
+                         r"a mask for layer has the shape \(3,\)"),
+    "several temperatures": (
+        lambda m: ji.generate(m, T, 1, key=jax.random.key(0), temperature=[0.5, 0.6]), ValueError,
+        "temperature is one number"),
+    "temperature in words": (
+        lambda m: ji.generate(m, T, 1, key=jax.random.key(0), temperature="hot"), ValueError,
+        "temperature is one number"),
 }  # fmt: skip
 
 
@@ -198,6 +225,36 @@ WRAPS: dict[str, Any] = {
 def test_ints_that_do_not_fit_are_not_wrapped(gpt2: Any, case: str) -> None:
     with pytest.raises(IndexError, match=r"at most 32 bits|out of range"):
         WRAPS[case](gpt2)
+
+
+UNSEEN: dict[str, Any] = {
+    "token": (lambda m, t, k: grads(m, t.at[0, 1].set(999)), IndexError, r"0\.\.39.*got 999"),
+    "answer": (lambda m, t, k: grads(m, t, ji.metrics.prob(400)), IndexError, r"0\.\.39; got 400"),
+    "answers": (lambda m, t, k: grads(m, t, ji.metrics.prob([1, 2, 3])), ValueError, "one per example"),
+    "pos of the metric": (lambda m, t, k: grads(m, t, ji.metrics.prob(3, pos=3)), IndexError,
+                          "pos 3 is out of range"),
+    "token that a prompt lacks": (lambda m, t, k: grads(m, t, ji.metrics.prob(3, pos=1), mask=k),
+                                  IndexError, "the shortest has 1"),
+    "logits": (lambda m, t, k: grads(m, t, lambda x: x[..., 0], logits=3), IndexError, "logits: pos 3"),
+    "padding alone": (lambda m, t, k: grads(m, t, mask=k & ~k), ValueError, "one real token"),
+    "pos of an edit": (lambda m, t, k: grads(m, t, edits=ji.zero("z", pos=3)), IndexError, "pos 3"),
+    "pos of an edit under padding": (
+        lambda m, t, k: grads(m, t, mask=k, edits=ji.zero("z", pos=1)), IndexError, "shortest has 1"),
+    "layer of an edit": (lambda m, t, k: grads(m, t, edits=ji.zero("z", layer=jnp.asarray(3))),
+                         IndexError, "layer 3"),
+}  # fmt: skip
+
+
+def grads(model: Any, tokens: Any, metric: Any = None, **options: Any) -> Any:
+    metric = ji.metrics.prob(3) if metric is None else metric
+    return ji.site_grads(metric, model, tokens, at="z[1]", **options)
+
+
+@pytest.mark.parametrize("case", UNSEEN)
+def test_gradients_refuse_what_a_run_refuses(gpt2: Any, case: str) -> None:
+    call, error, words = UNSEEN[case]
+    with pytest.raises(error, match=f"(?s){words}"):
+        call(gpt2, T, jnp.asarray([[True, False, False], [True, True, True]]))
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -70,6 +70,9 @@ def test_ints_of_numpy_and_jax_are_ints() -> None:
     np.testing.assert_array_equal(ji.resume(model, acts["resid_pre"][1], np.uint8(1))[0], want)
     assert ji.zero("z", layer=np.int64(1)).layers == ji.zero("z", layer=1).layers
     assert ji.at("z", layer=slice(np.int64(1), None)).name == "z[1:]"
+    for factor in (np.int64(2), jnp.asarray(2), np.float16(2)):
+        got, _ = ji.run(model, tokens, edits=[ji.scale("z", factor)])
+        np.testing.assert_array_equal(got, ji.run(model, tokens, edits=[ji.scale("z", 2)])[0])
     # A position of eight bits is no sum of eight bits.
     long = np.ones(16, np.uint8)
     got, _ = ji.run(model, long, edits=[ji.zero("z", pos=np.int8(-1))], capture=["z"])

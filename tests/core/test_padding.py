@@ -185,6 +185,21 @@ def test_under_jit_and_vmap_one_program_serves_every_position() -> None:
         np.testing.assert_allclose(found[i], one, atol=1e-5)
 
 
+@pytest.mark.parametrize("pos", [-6, 5, -11])
+def test_traced_positions_that_are_none_read_nothing(pos: int) -> None:
+    model, tokens = model_of("gpt2"), jnp.asarray([[1, 2, 30, 4, 5]])
+
+    @jax.jit
+    def read(pos: Any, mask: Any) -> Any:
+        asked = [ji.at("z", pos=pos, name="one"), ji.at("z[0]", pos=pos[None], name="several")]
+        logits, acts = ji.run(model, tokens, capture=asked, logits=pos[None, None], mask=mask)
+        return logits, acts["one"], acts["several"], ji.metrics.prob(3, pos=pos)(logits[:, [0] * 5])
+
+    for mask in (None, jnp.ones((1, 5), bool)):
+        for found in read(jnp.asarray(pos), mask):
+            assert np.isnan(found).all()
+
+
 class Basis(eqx.Module):
     """A small dictionary."""
 

@@ -426,6 +426,8 @@ WRONG: dict[str, tuple[tuple[str, str], str]] = {
     "pattern": (("ctx d -> ctx d", "ctx d"), r"pattern of 'w_pos' goes from their axes .*got 'ctx d'"),
     "tied": (('"lm_head.weight" = "w_embed"', '"lm_head.weight" = "w_emb"'), r"ties .* no row; did"),
     "toml": (("[weights]", "[weights"), r"mine.toml is not TOML"),
+    "a part": (("[names]", "[nmes]"), r"A port has no 'nmes'; did you mean 'names'.*there are 'source'"),
+    "a part of the names": (("[names]", '[names]\noptonal = []'), r"\[names\] has no 'optonal'; did you"),
 }  # fmt: skip
 
 

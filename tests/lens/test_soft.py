@@ -102,5 +102,9 @@ def test_text_vectors_and_errors(planted: Any) -> None:
         localise(model, patches, [CAT]).grid(3, 3)
     with pytest.raises(ValueError, match=r"\(\*batch, n, d\) with d=16"):
         soft_prompt(model, patches[:, :4], phrases)
+    with pytest.raises(ValueError, match=r"the batch of the prefix"):
+        soft_prompt(model, patches, jnp.asarray([[1], [2]]))
+    with pytest.raises(IndexError, match=r"0\.\.11.*got 12"):
+        soft_prompt(model, patches, [1, 12])
     with pytest.raises(ValueError, match="needs a direction"):
         project_away(1.0)

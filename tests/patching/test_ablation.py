@@ -172,6 +172,8 @@ def test_an_effect_is_found_and_small_samples_say_so() -> None:
         (lambda m: P.noised(jax.random.key(0), m, TOKENS[0], [9]), "pos 9 is out of range"),
         (lambda m: P.mean_activations(m, [], "z"), "at least one batch"),
         (lambda m: P.mean_activations(m, [TOKENS], "pattern"), "with positions"),
+        (lambda m: P.mean_activations(m, [TOKENS + 40], "z"), r"lie in 0\.\.39"),
+        (lambda m: P.mean_activations(m, [(TOKENS, np.zeros((3, 5), bool))], "z"), "one real token"),
         (lambda m: P.ablate(m, TOKENS[:1], METRIC, values=P.resample(jax.random.key(0))), "two prompts or more"),
     ],
 )  # fmt: skip
