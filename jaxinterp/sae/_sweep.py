@@ -91,7 +91,7 @@ def sweep(
     batches = {site: Batches(given, batch, seed) for site, given in streams.items()}
     for site, some in by_site.items():
         x, y = batches[site].sample(sample)
-        rows = batch if batches[site].arrays is not None else len(x)
+        rows = len(batches[site].first()[0])
         for one in _members(some, optimizers, seeds, rates):
             check_kind(one.kind)
             check_rows(one.kind, x)

@@ -100,9 +100,9 @@ def train(
     transform = kind.optimizer(steps) if optimizer is None else optimizer
     if kind.UNIT:
         transform = unit_rows(transform)
-    x, y = batches.get(0) if batches.arrays is not None else (x, y)
+    x, y = batches.first()
+    rows = len(x)
     state = begin(sae, transform, x, y, average is not None)
-    rows = batch if batches.arrays is not None else len(x)
     if mesh is not None:
         mesh = checked(mesh)
         state = shard(state, mesh)
