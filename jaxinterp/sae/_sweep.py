@@ -204,10 +204,10 @@ def _optimizers(members: list[Member], steps: int) -> list[list[float]]:
     tried: dict[Any, list[float]] = {}
     found = []
     for one in members:
-        same = id(one.transform), one.signature
+        same = id(one.plain), one.signature
         if same not in tried:
             weights = eqx.filter(one.sae, trained(one.sae))
-            tried[same] = optimizer_print(one.transform, weights, steps)
+            tried[same] = optimizer_print(one.plain, weights, steps)
         found.append(tried[same])
     return found
 

@@ -97,9 +97,8 @@ def train(
     sae = kind = with_origin(kind, Origin())
     if isinstance(kind.encoder, jax.ShapeDtypeStruct):
         sae = kind.initialise(first, jnp.asarray(x), jnp.asarray(y))
-    transform = kind.optimizer(steps) if optimizer is None else optimizer
-    if kind.UNIT:
-        transform = unit_rows(transform)
+    optimizer = kind.optimizer(steps) if optimizer is None else optimizer
+    transform = unit_rows(optimizer) if kind.UNIT else optimizer
     x, y = batches.first()
     rows = len(x)
     state = begin(sae, transform, x, y, average is not None)
@@ -108,7 +107,7 @@ def train(
         state = shard(state, mesh)
     known = {} if checkpoint is None else {
         "data": batches.described(),
-        "optimizer": optimizer_print(transform, eqx.filter(sae, trained(sae)), steps),
+        "optimizer": optimizer_print(optimizer, eqx.filter(sae, trained(sae)), steps),
     }  # fmt: skip
     run = One(kind, batches, transform, steps, rows, average, mesh, later, sample)
     run.state = state

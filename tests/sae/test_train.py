@@ -268,3 +268,14 @@ def test_a_checkpoint_knows_whole_batches_and_the_weights_it_began_with(tmp_path
     go("metric", sae.with_metric(small(), jnp.eye(32, dtype=jnp.float32)), Numbered())
     with pytest.raises(ValueError, match="metric"):
         go("metric", sae.with_metric(small(), 2 * jnp.eye(32, dtype=jnp.float32)), Numbered())
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_a_checkpoint_knows_a_small_decay_of_weights(tmp_path: Path, many: bool) -> None:
+    x = Numbered().rows
+    how: dict[str, Any] = {"steps": 1, "batch": 32, "checkpoint": tmp_path, "progress": False}
+    kind = [small()] if many else small()
+    go = lambda optimizer: (sae.sweep if many else sae.train)(KEY, kind, x, optimizer, **how)
+    go(optax.adam(1e-3))
+    with pytest.raises(ValueError, match="another optimizer"):
+        go(optax.adamw(1e-3))  # beside the norm of the decoder's rows it hardly shows
