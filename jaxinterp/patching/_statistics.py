@@ -82,6 +82,9 @@ def statistics(
     Laws: without an effect, p is uniform: below 0.05 in one cell of twenty. "bca" is SciPy's.
     """
     effects = jnp.asarray(effects)
+    floats = jnp.issubdtype(effects.dtype, jnp.floating)
+    # A baseline may lie between counts, and between numbers of 16 bits.
+    effects = effects.astype(np.promote_types(effects.dtype, np.float32) if floats else np.float32)
     if effects.ndim < 1 or effects.shape[-1] < 2:
         raise ValueError(
             "statistics needs the examples as the last axis, two or more: sweep(..., "
@@ -91,6 +94,8 @@ def statistics(
         raise ValueError(f"level is the coverage that the interval aims at, between 0 and 1; got {level}.")  # fmt: skip
     if interval not in INTERVALS:
         raise ValueError(f"interval is one of {', '.join(map(repr, INTERVALS))}; got {interval!r}.")
+    if draws < 1:
+        raise ValueError(f"draws counts from 1; got {draws}.")
     count = effects.shape[-1]
     base = jnp.asarray(baseline, effects.dtype)
     if base.shape not in ((), (count,)):
@@ -111,7 +116,7 @@ def _statistics(
     delta: Array, key: Any, ends: Array, draws: int, interval: str
 ) -> tuple[Array, Array, Array, Array]:
     count = delta.shape[-1]
-    cells = delta.reshape(-1, count).astype(np.promote_types(delta.dtype, np.float32))
+    cells = delta.reshape(-1, count)
     resampled, flipped = jax.random.split(key)
     ends = ends.astype(cells.dtype)
     picks = jax.random.randint(resampled, (draws, count), 0, count)
@@ -140,6 +145,9 @@ def _statistics(
         # What rounding alone tells apart counts as equal.
         reached = (null >= jnp.abs(mean) * (1 - 1e-5)).sum(dtype=delta.dtype)
         p = (reached + extra) / (len(signs) + extra)
+        p = jnp.where(
+            jnp.isfinite(mean), p, jnp.nan
+        )  # a cell without an effect has no p-value either
         return mean, low, high, p
 
     found = jax.lax.map(one, cells, batch_size=64)
