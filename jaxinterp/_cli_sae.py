@@ -14,12 +14,12 @@ def sae() -> None:
     """Train a sparse dictionary; see how good it is, what its features fire on, what they write.
 
     DICTIONARY is a folder or file of this library, SAELens, sparsify, dictionary_learning, OpenAI or
-    Gemma Scope.
+    Gemma Scope, or "tiny", that of the embedded model.
     """
 
 
 _SITE = click.option("--site", metavar="SITE[LAYER]", help='Where to read it, such as "resid_post[2]". [default: where it was trained, as the dictionary records]')  # fmt: skip
-_DICTIONARY = click.argument("dictionary", type=click.Path(exists=True, path_type=Path))
+_DICTIONARY = click.argument("dictionary", type=click.Path(path_type=Path))  # or "tiny"
 _TEXTS = (
     click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path)),
     click.option("--ctx", type=click.IntRange(min=4), default=128, show_default=True, help="Tokens of a context."),

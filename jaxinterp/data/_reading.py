@@ -129,14 +129,7 @@ def plan(
         real = tokens.real if real is None else real
         tokens = tokens.tokens
     base, edits = split_edits(model)
-    tokens = np.asarray(as_array(tokens))
-    if tokens.ndim == 1:
-        tokens = tokens[None]
-    if tokens.ndim != 2 or not np.issubdtype(tokens.dtype, np.integer):
-        raise ValueError(
-            f"Tokens are int ids (seq, pos), one context to a row; got the shape {tokens.shape} of "
-            f"{tokens.dtype}. From texts: ji.data.pack(tokenizer, texts, ctx=64)."
-        )
+    tokens = rows_of_ids(tokens)
     if not tokens.shape[0]:
         raise ValueError("There is no sequence to run: tokens has the shape (0, pos).")
     tokens = as_int32(tokens, "A token id")
@@ -206,6 +199,18 @@ def plan(
         model, tokens, real, mask, reduce, pos, by_token, index_out.astype(np.int64),
         sequences, starts, requests, shapes,
     )  # fmt: skip
+
+
+def rows_of_ids(tokens: Any) -> np.ndarray:
+    """Ids `(seq, pos)`, one context to a row."""
+    tokens = np.asarray(as_array(tokens))
+    tokens = tokens[None] if tokens.ndim == 1 else tokens
+    if tokens.ndim != 2 or not np.issubdtype(tokens.dtype, np.integer):
+        raise ValueError(
+            f"Tokens are int ids (seq, pos), one context to a row; got the shape {tokens.shape} of "
+            f"{tokens.dtype}. From texts: ji.data.pack(tokenizer, texts, ctx=64)."
+        )
+    return tokens
 
 
 def _counts(pos: Any, requests: Sequence[At]) -> bool:

@@ -44,18 +44,21 @@ def documents(
 def _documents(
     rows: Any, text: str, label: str | None, group: str | None, most: int | None
 ) -> Iterator[Document]:
+    named = {"text": text, "label": label, "group": group}
     for number, row in enumerate(islice(rows, most)):
         if not isinstance(row, Mapping):
             raise ValueError(
                 f"Row {number} is a {type(row).__name__}; rows are dicts, such as "
                 '{"text": "..."}. Texts alone go to ji.data.pack as they are.'
             )
-        for column in (text, label, group):
+        for which, column in named.items():
             if column is not None and column not in row:
                 raise ValueError(
                     f"Row {number} has no column {column!r}; it has {sorted(map(str, row))}. Name the "
-                    f"one with the texts: documents(rows, text={next(iter(row), 'content')!r})."
+                    f"one with the {which}s: documents(rows, {which}={next(iter(row), 'content')!r})."
                 )
+        if missing(row[text]):
+            continue
         if not isinstance(row[text], str):
             raise ValueError(f"The column {text!r} holds {type(row[text]).__name__} in row {number}, not texts.")  # fmt: skip
         if row[text].strip():

@@ -159,10 +159,12 @@ class Stream:
     def _run(self, contexts: np.ndarray) -> dict[str, np.ndarray]:
         """Rows of contexts by site, one forward pass."""
         sites = list(self.site) if isinstance(self.site, list | tuple) else [self.site]
+        tokens, mask = self.tokens[contexts], self.mask[contexts]
+        # What is padding was told from the whole mask: that of some contexts may look otherwise.
+        real = np.ones(mask.shape, bool) if self.real is None else self.real[contexts]
         return activations(
-            self.model, self.tokens[contexts], sites, mask=self.mask[contexts],
-            real=None if self.real is None else self.real[contexts], batch=self.passes, progress=False,
-        )  # fmt: skip
+            self.model, tokens, sites, mask=mask, real=real, batch=self.passes, progress=False
+        )
 
     def _held(self, contexts: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Rows of all contexts, and which are of these. The model reads them once, in one order

@@ -27,7 +27,7 @@ def table(path: Path, text: str, max_bytes: int = MAX_BYTES) -> Iterator[Documen
         if found.strip():
             yield Document(
                 found,
-                of_file if _empty(label) else str(label),
+                of_file if _empty(label) else str(label).strip(),
                 f"{path.name}:{number}" if _empty(group) else str(group),
             )
 
@@ -40,7 +40,7 @@ def _lacks(row: Any, text: str) -> str:
 
 def _empty(value: Any) -> bool:
     """No value: None, NaN, and the empty cell of a CSV."""
-    return missing(value) or value == ""
+    return missing(value) or (isinstance(value, str) and not value.strip())
 
 
 def _json_lines(path: Path, max_bytes: int) -> Iterator[tuple[str, Any]]:
@@ -55,7 +55,7 @@ def _json_lines(path: Path, max_bytes: int) -> Iterator[tuple[str, Any]]:
 
 
 def _csv(path: Path, max_bytes: int) -> Iterator[tuple[str, Any]]:
-    """The first row names the columns. Texts may be longer than the 131,072 characters of the csv module."""
+    """The first row names the columns, without the blanks beside them. Texts may be longer than the 131,072 characters of the csv module."""
     try:
         with opened(path, newline="") as file:
             rows = csv.DictReader(
@@ -63,6 +63,12 @@ def _csv(path: Path, max_bytes: int) -> Iterator[tuple[str, Any]]:
                 delimiter="\t" if kind(path) == ".tsv" else ",",
                 strict=True,
             )
+            names = [name.strip() for name in rows.fieldnames or ()]
+            if twice := {name for name in names if name and names.count(name) > 1}:
+                raise ValueError(
+                    f"{path}: each column has a name of its own; there are several {sorted(twice)}."
+                )
+            rows.fieldnames = names
             while True:
                 limit = csv.field_size_limit(
                     min(max_bytes, _LONGEST)

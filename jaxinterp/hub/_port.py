@@ -33,7 +33,7 @@ from .._read import (
     shown,
     table_of,
 )
-from ._errors import listed
+from ._errors import listed, near
 
 MAX_BYTES = 2**20
 _LIST = Rule("a list of texts", list_of(TEXT).holds, TEXT)

@@ -83,6 +83,9 @@ def statistics(
     """
     effects = jnp.asarray(as_numbers(effects, "effects"))
     draws = as_int(draws, "draws", 1)
+    floats = jnp.issubdtype(effects.dtype, jnp.floating)
+    # A baseline may lie between counts, and between numbers of 16 bits.
+    effects = effects.astype(np.promote_types(effects.dtype, np.float32) if floats else np.float32)
     if effects.ndim < 1 or effects.shape[-1] < 2:
         raise ValueError(
             "statistics needs the examples as the last axis, two or more: sweep(..., "
@@ -112,7 +115,7 @@ def _statistics(
     delta: Array, key: Any, ends: Array, draws: int, interval: str
 ) -> tuple[Array, Array, Array, Array]:
     count = delta.shape[-1]
-    cells = delta.reshape(-1, count).astype(np.promote_types(delta.dtype, np.float32))
+    cells = delta.reshape(-1, count)
     resampled, flipped = jax.random.split(key)
     ends = ends.astype(cells.dtype)
     picks = jax.random.randint(resampled, (draws, count), 0, count)
@@ -141,6 +144,9 @@ def _statistics(
         # What rounding alone tells apart counts as equal.
         reached = (null >= jnp.abs(mean) * (1 - 1e-5)).sum(dtype=delta.dtype)
         p = (reached + extra) / (len(signs) + extra)
+        p = jnp.where(
+            jnp.isfinite(mean), p, jnp.nan
+        )  # a cell without an effect has no p-value either
         return mean, low, high, p
 
     found = jax.lax.map(one, cells, batch_size=64)

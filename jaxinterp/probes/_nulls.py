@@ -113,4 +113,6 @@ def nulls(
 
 def _null(scores: list[float]) -> Null:
     observed, drawn = scores[0], np.asarray(scores[1:])
-    return Null(observed, drawn, float((1 + (drawn >= observed).sum()) / (1 + len(drawn))))
+    reach = (1 + (drawn >= observed).sum()) / (1 + len(drawn))
+    # A score that is no number reaches nothing, and nothing reaches it.
+    return Null(observed, drawn, float(reach) if np.isfinite([observed, *drawn]).all() else np.nan)

@@ -7,6 +7,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
+from ..data._files import fingerprint
 from ._dictionary import Dictionary
 
 
@@ -44,9 +45,7 @@ def check_rows(kind: Any, x: Any) -> None:
 def about(kind: Any, steps: int, batch: int, seed: int, average: Any) -> dict[str, Any]:
     """What makes a run what it is: a checkpoint of another is refused."""
     leaves = {
-        jax.tree_util.keystr(path): [*leaf.shape]
-        if leaf.ndim
-        else (None if isinstance(leaf, jax.ShapeDtypeStruct) else float(leaf))
+        jax.tree_util.keystr(path): _said(leaf)
         for path, leaf in jax.tree_util.tree_leaves_with_path(kind)
         if eqx.is_array(leaf) or isinstance(leaf, jax.ShapeDtypeStruct)
     }
@@ -59,3 +58,10 @@ def about(kind: Any, steps: int, batch: int, seed: int, average: Any) -> dict[st
         "settings": {name: repr(getattr(kind, name)) for name in static},
         "steps": steps, "batch": batch, "seed": seed, "average": average,
     }  # fmt: skip
+
+
+def _said(leaf: Any) -> Any:
+    """A number as it is, weights to be drawn by their shape, and given ones by their content too."""
+    if isinstance(leaf, jax.ShapeDtypeStruct):
+        return [*leaf.shape] if leaf.ndim else None
+    return [*leaf.shape, fingerprint(np.asarray(leaf))] if leaf.ndim else float(leaf)

@@ -104,11 +104,15 @@ class Batches:
             return {"arrays": [fingerprint(part) for part in self.arrays]}
         if callable(own := getattr(self.stream, "described", None)):
             return {"stream": own()}
-        return {"first": [fingerprint(np.asarray(part)) for part in self.sample(1)]}
+        return {"first": [fingerprint(np.asarray(part)) for part in self.first()]}
 
     def origin(self) -> Origin:
         """The model and the site that a stream says it is of."""
         return Origin() if self.arrays is not None else origin_of_stream(self.stream)
+
+    def first(self) -> tuple[Any, Any]:
+        """The first batch, which the run reads again."""
+        return self.sample(1) if self._next is not None else self.get(0)
 
     def sample(self, rows: int) -> tuple[Any, Any]:
         """About so many rows of the first batches, to begin with."""

@@ -9,7 +9,7 @@ import numpy as np
 from .._sites import parse
 from .._survey import split_edits
 from ..data import keep
-from ..data._reading import plan
+from ..data._reading import plan, rows_of_ids
 from ._origin import own_site
 
 
@@ -34,8 +34,7 @@ class Corpus:
             real = tokens.real if real is None else real
             tokens = tokens.tokens
         site = site if sae is None else own_site(sae, site, model)
-        tokens = np.asarray(tokens)
-        tokens = tokens[None] if tokens.ndim == 1 else tokens
+        tokens = rows_of_ids(tokens)
         real = np.ones(tokens.shape, bool) if real is None else np.asarray(real)
         mask = keep(real) if mask is None else mask
         several = isinstance(site, list | tuple) and len(site) > 0

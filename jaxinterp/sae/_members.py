@@ -32,8 +32,8 @@ class Member:
         new = isinstance(kind.encoder, jax.ShapeDtypeStruct)
         self.sae = kind.initialise(first, x, y) if new else kind
         transform = kind.optimizer(steps) if self.optimizer is None else self.optimizer
-        transform = transform if self.rate is None else _rated(transform)
-        self.transform = unit_rows(transform) if kind.UNIT else transform
+        self.plain = transform if self.rate is None else _rated(transform)
+        self.transform = unit_rows(self.plain) if kind.UNIT else self.plain
 
     @property
     def signature(self) -> Any:

@@ -22,12 +22,6 @@ QUESTIONS: dict[str, tuple[int, str, str]] = {
     "separation": (1, "Have these tokens a common meaning, though another one?", "0: no, 1: yes"),
     "specificity": (3, "How specific is it?", "0: fires on much else too, 3: on this alone"),
 }  # fmt: skip
-KEY = {"groups": list_of(TEXT, most=2**10), "items": list_of(TABLE)}
-ITEM = {"id": TEXT, "group": TEXT, "unit": integer(), "pair": integer()}
-ANSWER = {
-    "item": TEXT, "total": integer(0, 14),
-    **{name: or_null(integer(0, most)) for name, (most, _, _) in QUESTIONS.items()},
-}  # fmt: skip
 MOST = 14  # separation counts only where logits do not agree
 
 

@@ -91,7 +91,7 @@ def sweep(
     batches = {site: Batches(given, batch, seed) for site, given in streams.items()}
     for site, some in by_site.items():
         x, y = batches[site].sample(sample)
-        rows = batch if batches[site].arrays is not None else len(x)
+        rows = len(batches[site].first()[0])
         for one in _members(some, optimizers, seeds, rates):
             check_kind(one.kind)
             check_rows(one.kind, x)
@@ -204,10 +204,10 @@ def _optimizers(members: list[Member], steps: int) -> list[list[float]]:
     tried: dict[Any, list[float]] = {}
     found = []
     for one in members:
-        same = id(one.transform), one.signature
+        same = id(one.plain), one.signature
         if same not in tried:
             weights = eqx.filter(one.sae, trained(one.sae))
-            tried[same] = optimizer_print(one.transform, weights, steps)
+            tried[same] = optimizer_print(one.plain, weights, steps)
         found.append(tried[same])
     return found
 

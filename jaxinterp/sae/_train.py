@@ -97,18 +97,17 @@ def train(
     sae = kind = with_origin(kind, Origin())
     if isinstance(kind.encoder, jax.ShapeDtypeStruct):
         sae = kind.initialise(first, jnp.asarray(x), jnp.asarray(y))
-    transform = kind.optimizer(steps) if optimizer is None else optimizer
-    if kind.UNIT:
-        transform = unit_rows(transform)
-    x, y = batches.get(0) if batches.arrays is not None else (x, y)
+    optimizer = kind.optimizer(steps) if optimizer is None else optimizer
+    transform = unit_rows(optimizer) if kind.UNIT else optimizer
+    x, y = batches.first()
+    rows = len(x)
     state = begin(sae, transform, x, y, average is not None)
-    rows = batch if batches.arrays is not None else len(x)
     if mesh is not None:
         mesh = checked(mesh)
         state = shard(state, mesh)
     known = {} if checkpoint is None else {
         "data": batches.described(),
-        "optimizer": optimizer_print(transform, eqx.filter(sae, trained(sae)), steps),
+        "optimizer": optimizer_print(optimizer, eqx.filter(sae, trained(sae)), steps),
     }  # fmt: skip
     run = One(kind, batches, transform, steps, rows, average, mesh, later, sample)
     run.state = state

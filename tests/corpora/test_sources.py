@@ -23,7 +23,10 @@ def test_documents_are_the_rows_of_a_table() -> None:
         raise AssertionError("read too far")
 
     assert len(list(data.documents(endless(), text="content", most=3))) == 2
-    holes = [{"text": "a", "label": None, "group": float("nan")}]
+    holes = [
+        {"text": None, "label": "x", "group": "y"},
+        {"text": "a", "label": None, "group": float("nan")},
+    ]
     (found,) = data.documents(holes, label="label", group="group")
     assert found.label is None and found.group is None
     for rows, words in (
@@ -34,6 +37,8 @@ def test_documents_are_the_rows_of_a_table() -> None:
     ):
         with pytest.raises(ValueError, match=words):
             list(data.documents(rows))
+    with pytest.raises(ValueError, match=r"no column 'lang'.*the labels: .*label="):
+        list(data.documents([{"text": "a"}], label="lang"))
     with pytest.raises(ValueError, match="most counts"):
         data.documents(ROWS, most=0)
 

@@ -70,6 +70,21 @@ def test_what_fits_in_memory_is_read_once(model: Any, made: Any, site: str) -> N
     np.testing.assert_array_equal(again.batch(0), held.batch(0))
 
 
+@pytest.mark.parametrize("max_bytes", [0, 2**30])
+def test_a_choice_of_tokens_is_no_padding_in_any_pool(model: Any, max_bytes: int) -> None:
+    tokens = np.random.default_rng(0).integers(0, model.config.vocab, (6, 6), dtype=np.int32)
+    mask = np.ones((6, 6), bool)
+    mask[0, :2] = mask[1, :1] = mask[4, :3] = False  # alone, these would be padding on the left
+    for chosen in (False, [True, False, True, True, True, True]):
+        mask[2] = chosen
+        rows = data.activations(model, tokens, "resid_post[1]", mask=mask, progress=False)
+        stream = data.stream(
+            model, tokens, site="resid_post[1]", mask=mask, batch=1, buffer=2, max_bytes=max_bytes
+        )
+        epoch = np.concatenate([stream.batch(i) for i in range(len(rows))])
+        assert np.abs(epoch[:, None] - rows[None]).max(-1).min(1).max() < 1e-5
+
+
 def test_a_stream_says_what_it_is_of(model: Any, made: Any, tmp_path: Any) -> None:
     tokens, options, _ = made
     said = lambda **more: data.stream(

@@ -186,11 +186,18 @@ def test_tables_that_cannot_be_read(tmp_path: Path, monkeypatch: Any) -> None:
     for text, words in (
         ("text,label\na,b,c\n", "line 2: a row has a cell for each of the 2 columns"),
         ("text,label\na\n", "line 2: a row has a cell"),
+        ("text, text\na,b\n", "several .'text'"),
         ('text\n"a', "no CSV.*csv.DictReader"),
     ):
         (tmp_path / "c.csv").write_text(text)
         with pytest.raises(ValueError, match=words):
             list(data.read_texts(tmp_path / "c.csv"))
+
+
+def test_blanks_beside_names_and_labels_make_no_other_class(tmp_path: Path) -> None:
+    (tmp_path / "c.csv").write_text("text, label,,\n a, x,,\nb,  ,,\n")
+    found = [(d.text, d.label) for d in data.read_texts(tmp_path / "c.csv")]
+    assert found == [(" a", "x"), ("b", "c")]
 
 
 def test_some_contexts_of_a_corpus(tokenizer: Any, folder: Path) -> None:

@@ -21,6 +21,17 @@ def ablated(model: Any, value: Any, **where: Any) -> Any:
     return ji.metrics.measure(METRIC, model, TOKENS, edits=[ji.replace("z", value, **where)])
 
 
+def test_what_is_no_number_is_not_significant_and_baselines_keep_their_fractions() -> None:
+    effects = np.arange(1, 9, dtype=np.float32) * np.ones((3, 1), np.float32)
+    effects[0], effects[1, 3] = np.nan, np.nan
+    found = P.statistics(effects, key=jax.random.key(0))
+    assert np.isnan(found.p[:2]).all() and found.p[2] == 2 / 2**8
+    assert found.significant().tolist() == [False, False, True]
+    for made in (np.ones((1, 8), int), jnp.full((1, 8), 1, jnp.bfloat16)):
+        mean = P.statistics(made, np.full(8, 0.3), key=jax.random.key(0)).mean
+        np.testing.assert_allclose(mean, [0.7], rtol=1e-6)
+
+
 def test_zero_mean_and_resample_are_single_runs() -> None:
     model = model_of("gpt2")
     _, acts = ji.run(model, TOKENS, capture=["z"])
@@ -167,6 +178,7 @@ def test_an_effect_is_found_and_small_samples_say_so() -> None:
         (lambda m: P.statistics(np.ones(1), key=None), "two or more"),
         (lambda m: P.statistics(np.ones((2, 3)), np.ones(2), key=None), "one number per example"),
         (lambda m: P.statistics(np.ones((2, 3)), key=None, level=95), "between 0 and 1"),
+        (lambda m: P.statistics(np.ones((2, 3)), key=None, draws=0), "counts from 1"),
         (lambda m: P.statistics(np.ones((2, 3)), key=None, interval="bc"), "one of 't', 'bca'"),
         (lambda m: P.noised(jax.random.key(0), m, TOKENS, [1]), r"one prompt \(pos,\)"),
         (lambda m: P.noised(jax.random.key(0), m, TOKENS[0], [9]), "pos 9 is out of range"),

@@ -276,3 +276,10 @@ def test_the_variational_code_pays_for_what_it_uses() -> None:
     assert probes.variational_code(x, np.ones(2000, int), key=KEY).bits == 0
     deep = probes.variational_code(x, labels[1], key=KEY, hidden=(4,), steps=50, batch=64)
     assert deep.bits.shape == () and np.isfinite(deep.bits) and len(deep.means) == 2
+
+
+def test_a_score_that_is_no_number_has_no_p_value() -> None:
+    from jaxinterp.probes._nulls import _null
+
+    assert np.isnan(_null([np.nan, 0.1, 0.2]).p_value) and np.isnan(_null([0.3, np.nan]).p_value)
+    assert _null([0.3, 0.1, 0.2]).p_value == 1 / 3

@@ -10,6 +10,7 @@ import numpy as np
 import optax
 import pytest
 
+import jaxinterp as ji
 from jaxinterp import data, sae
 
 KEY = jax.random.key(0)
@@ -136,3 +137,11 @@ def test_a_store_that_is_truncated(tmp_path: Path) -> None:
     with pytest.raises(data.BadStore, match="activations of another model"):
         other = ji.models.GPT2.init(config, key=jax.random.key(1))
         data.stored(tmp_path / "a", model=other, batch=8)
+
+
+@pytest.mark.parametrize("call", [sae.examples, sae.evaluate])
+def test_texts_in_place_of_tokens(call: Any) -> None:
+    model, _ = ji.load("tiny")
+    for texts in ("a text", ["a text", "another"], iter(["a text"])):
+        with pytest.raises(ValueError, match=r"From texts: ji.data.pack"):
+            call(sae.load("tiny"), model, texts, progress=False)

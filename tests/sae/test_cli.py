@@ -121,6 +121,9 @@ def test_a_dictionary_from_a_shell(tmp_path: Path) -> None:
     wrong = ("--feature", 9, "--value", 1)
     said = call("sae", "steer", tmp_path / "made", "tiny", "Once", *at, *wrong, code=2)
     assert "features 0..5; got 9" in said
+    said = call("sae", "steer", tmp_path / "nowhere", "tiny", "Once", *held, code=2)
+    assert "There is no dictionary at" in said
+    assert "steered: Once" in call("sae", "steer", "tiny", "tiny", "Once", *held)
     # Its own site is the default; another is said; none at all is asked for.
     ji.sae.save(tmp_path / "own", made, about={"site": "resid_post[1]"})
     assert call("sae", "steer", tmp_path / "own", "tiny", "Once upon", *held) == call(

@@ -228,3 +228,54 @@ def test_the_page_runs(tmp_path: Path, monkeypatch: Any) -> None:
     text = (Path(__file__).parents[2] / "docs" / "sae_training.md").read_text()
     code = "\n".join(re.findall(r"```python\n(.*?)```", text, re.S))
     exec(compile(code, "sae_training.md", "exec"), {})
+
+
+class Numbered:
+    """Batches by number, of rows that differ after the first."""
+
+    def __init__(self, shift: float = 0) -> None:
+        self.rows = np.random.default_rng(0).normal(size=(64, 32)).astype(np.float32)
+        self.rows[1:] += shift
+
+    def batch(self, number: int) -> Any:
+        return np.roll(self.rows, number, 0) if number else self.rows
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_steps_until_a_feature_is_dead_count_batches_of_the_stream(many: bool) -> None:
+    kind = sae.TopK(d=32, features=64, k=1, dead_tokens=4 * 64)
+    how: dict[str, Any] = {"steps": 4, "progress": False}
+    frozen = optax.sgd(0.0)
+    if many:
+        ((_, history),) = sae.sweep(KEY, [kind], Numbered(), frozen, **how)
+    else:
+        _, history = sae.train(KEY, kind, Numbered(), frozen, **how)
+    assert (history["dead"][:3] == 0).all()  # 256 tokens are four batches of 64
+
+
+def test_a_checkpoint_knows_whole_batches_and_the_weights_it_began_with(tmp_path: Path) -> None:
+    def go(folder: str, kind: Any, stream: Any) -> Any:
+        how: dict[str, Any] = {"checkpoint": tmp_path / folder, "progress": False}
+        return sae.train(KEY, kind, stream, ADAM, steps=1, checkpoint_every=1, **how)[0]
+
+    go("batches", small(), Numbered())
+    with pytest.raises(ValueError, match="another data"):
+        go("batches", small(), Numbered(1))
+    one, other = small(key=KEY), small(key=jax.random.key(1))
+    assert same(go("weights", one, Numbered()), go("weights", one, Numbered()))
+    with pytest.raises(ValueError, match="leaves"):
+        go("weights", other, Numbered())
+    go("metric", sae.with_metric(small(), jnp.eye(32, dtype=jnp.float32)), Numbered())
+    with pytest.raises(ValueError, match="metric"):
+        go("metric", sae.with_metric(small(), 2 * jnp.eye(32, dtype=jnp.float32)), Numbered())
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_a_checkpoint_knows_a_small_decay_of_weights(tmp_path: Path, many: bool) -> None:
+    x = Numbered().rows
+    how: dict[str, Any] = {"steps": 1, "batch": 32, "checkpoint": tmp_path, "progress": False}
+    kind = [small()] if many else small()
+    go = lambda optimizer: (sae.sweep if many else sae.train)(KEY, kind, x, optimizer, **how)
+    go(optax.adam(1e-3))
+    with pytest.raises(ValueError, match="another optimizer"):
+        go(optax.adamw(1e-3))  # beside the norm of the decoder's rows it hardly shows
