@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 
@@ -120,9 +121,9 @@ def test_a_folder_is_of_one_write(tmp_path: Path) -> None:
 
 def test_a_folder_written_while_it_is_read(tmp_path: Path) -> None:
     sae.save(tmp_path, dictionary(0))
-    with pytest.raises(_disk.BadFolder, match="written anew while it was read. Load it again"):
-        with _disk.reading(tmp_path, "dictionary"):
-            sae.save(tmp_path, dictionary(1))
+    said = pytest.raises(_disk.BadFolder, match=r"written anew while it was read\. Load it again")
+    with said, _disk.reading(tmp_path, "dictionary"):
+        sae.save(tmp_path, dictionary(1))
 
 
 def test_dead_writers_leave_nothing(tmp_path: Path) -> None:
@@ -175,16 +176,13 @@ def test_one_training_to_a_checkpoint(tmp_path: Path) -> None:
     x = np.zeros((40, 4), np.float32)
     options: Any = {"steps": 1, "batch": 20, "progress": False, "sample": 40}
     (tmp_path / "run").mkdir()
-    with _disk.sole(tmp_path / "run", f"trains into {tmp_path / 'run'}"):
-        with pytest.raises(_disk.Busy, match=rf"process \({os.getpid()} on .*trains into .*wait for it"):  # fmt: skip
-            sae.train(ji_key(), sae.TopK(d=4, features=8, k=2), x, checkpoint=tmp_path / "run", **options)  # fmt: skip
+    said = pytest.raises(
+        _disk.Busy, match=rf"process \({os.getpid()} on .*trains into .*wait for it"
+    )
+    kind = sae.TopK(d=4, features=8, k=2)
+    with _disk.sole(tmp_path / "run", f"trains into {tmp_path / 'run'}"), said:
+        sae.train(jax.random.key(0), kind, x, checkpoint=tmp_path / "run", **options)
     assert not names(tmp_path)
-
-
-def ji_key() -> Any:
-    import jax
-
-    return jax.random.key(0)
 
 
 @pytest.mark.parametrize(
@@ -193,7 +191,7 @@ def ji_key() -> Any:
 def test_what_is_no_records_is_refused_and_stays(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "diary.txt"
     path.write_bytes(content)
-    with pytest.raises(probes.BadRecords, match="something else than records.*stays as it is"):
+    with pytest.raises(probes.BadRecords, match=r"something else than records.*stays as it is"):
         probes.append_records(path, [{"a": 1}])
     assert path.read_bytes() == content
 
