@@ -97,6 +97,17 @@ def test_what_others_wrote_is_not_read_in_place_of_the_new(tmp_path: Path) -> No
         sae.save(tmp_path / "s", dictionary(0))
 
 
+def test_a_model_of_an_earlier_version_is_replaced_whole(tmp_path: Path) -> None:
+    """`ji.save` wrote no manifest then; of its own two folders nothing old remains."""
+    hub.save(tmp_path, model(0), overwrite=True)
+    hub.save(tmp_path / "new", model(1))
+    (tmp_path / "jaxinterp-model.json").unlink()
+    (tmp_path / "leaves" / "left").write_text("of the old format")
+    hub.save(tmp_path, model(1), overwrite=True)
+    assert read_model(tmp_path) == read_model(tmp_path / "new")
+    assert "leaves/left" not in names(tmp_path)
+
+
 def test_a_folder_is_of_one_write(tmp_path: Path) -> None:
     """A manifest is checked on load, and names the file; without one, nothing is checked."""
     export(tmp_path / "a", 1)
