@@ -31,8 +31,10 @@ def sole(place: Path, doing: str) -> Iterator[None]:
         yield
     finally:
         if handle is not None:
-            discard(path)
-            os.close(handle)
+            try:
+                discard(path)
+            finally:
+                os.close(handle)
 
 
 def _held(path: Path, doing: str) -> int | None:

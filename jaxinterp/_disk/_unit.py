@@ -180,9 +180,9 @@ def _check_fits(path: Path, files: Files, parts: Sequence[str]) -> None:
             other = None if one in parts else read_manifest(path, one)
         except BadFolder:
             other = None
-        theirs = {} if other is None else other.files
+        listed = {} if other is None else other.files
         for name, about in files.items():
-            if theirs.get(name, about)["sha256"] != about["sha256"]:
+            if listed.get(name, about)["sha256"] != about["sha256"]:
                 raise FileExistsError(
                     f"{path} holds a {one} that has a {name} of its own; this would replace it. Give "
                     "another folder."

@@ -83,7 +83,8 @@ def browse(
     about = title or f"{type(sae).__name__}: {n} features of {site}"
     said = {"kind": "jaxinterp features", "features": n, "tokens": read.count}
     # The page names the folder of its data, so that it is replaced by one rename.
-    with unit(path, "features", "index.html", pointer=True, about=said) as folder:
+    known = [f"data/{file.name}" for file in path.glob("data/*.js")]  # of earlier versions
+    with unit(path, "features", "index.html", pointer=True, about=said, known=known) as folder:
         _build(folder, read, tokenizer, ends, named, columns, about, progress)
     return path
 

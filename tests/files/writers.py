@@ -19,7 +19,7 @@ import numpy as np
 
 import jaxinterp as ji
 from jaxinterp import hub, viz
-from jaxinterp._disk import BadFolder, BadRecords, write_json
+from jaxinterp._disk import BadFolder, BadRecords
 from jaxinterp.hub import _orbax
 from jaxinterp.lens import _checkpoint
 from jaxinterp.sae._dictionary import filled
@@ -32,8 +32,8 @@ TAUGHT = (BadFolder, BadRecords, hub.BadCheckpoint, ji.data.BadStore, FileNotFou
 @dataclasses.dataclass(frozen=True)
 class Case:
     """A writer; `name` of its result below the folder that is watched; `slow`: it computes;
-    `grows`: it keeps what was there; `once`: it refuses what is there; `foreign`: no reader here; `most`
-    events of it are tried, those of orbax being its own."""
+    `grows`: it keeps what was there; `once`: it refuses what is there; `foreign`: no reader here; at most
+    `most` events of it are tried."""
 
     name: str
     write: Callable[[Path, int], Any]
@@ -250,21 +250,6 @@ def records(path: Path, which: int) -> None:
     ji.probes.append_records(path, [{"feature": "f", "number": which}, {"feature": "g" * 50}])
 
 
-def train(path: Path, which: int) -> None:
-    x = np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32)
-    found, _ = ji.sae.train(
-        jax.random.key(0), ji.sae.TopK(d=4, features=8, k=2), x, steps=2, batch=20, together=1,
-        progress=False, checkpoint=path, checkpoint_every=1, sample=40,
-    )  # fmt: skip
-    write_json(path.parent / "found.json", hashed(found))
-
-
-def read_train(path: Path) -> Any:
-    """A training goes on from what is there, to the same weights."""
-    train(path, 1)
-    return text(path.parent / "found.json")
-
-
 def lens_state(path: Path, which: int) -> None:
     history: Any = {name: [np.full(2, which, np.float32)] for name in ("loss", "grad_norm")}
     _checkpoint.save_state(path, {"number": which}, which, lens(which), history)
@@ -290,25 +275,24 @@ FIGURE = lambda which: viz.Figure(f"title {which}", f"<p>{which}</p>", svg=f"<sv
 
 CASES = [
     Case("page.html", lambda p, w: FIGURE(w).save(p), text),
-    Case("figure.svg", lambda p, w: FIGURE(w).save(p), text),
+    Case("figure.svg", lambda p, w: FIGURE(w).save(p), text, slow=True),
     Case("records.jsonl", lambda p, w: ji.probes.write_records(p, [{"n": w}]), text),
     Case("grown.jsonl", records, lambda p: str(ji.probes.read_records(p)), grows=True),
     Case("lens.ckpt", lens_state, read_lens_state),
-    Case("tuned", lambda p, w: ji.lens.save(p, lens(w)), lambda p: hashed(ji.lens.load(p)), "config.json"),
-    Case("jacobian.pt", lambda p, w: ji.lens.save(p, jacobian(w)), lambda p: hashed(ji.lens.load(p))),
+    Case("tuned", lambda p, w: ji.lens.save(p, lens(w)), lambda p: hashed(ji.lens.load(p)), "config.json", slow=True),
+    Case("jacobian.pt", lambda p, w: ji.lens.save(p, jacobian(w)), lambda p: hashed(ji.lens.load(p)), slow=True),
     Case("dictionary", save_dictionary, read_dictionary, "dictionary.json"),
-    Case("saelens", save_saelens, read_saelens, "cfg.json"),
-    Case("either", save_either, read_dictionary),
-    Case("dashboard", dashboard, read_dashboard, "run_settings.json", foreign=True),
+    Case("saelens", save_saelens, read_saelens, "cfg.json", slow=True),
+    Case("either", save_either, read_dictionary, slow=True),
+    Case("dashboard", dashboard, read_dashboard, "run_settings.json", foreign=True, slow=True),
     Case("tokenizer", lambda p, w: tokenizer(w).save(p), read_tokenizer, "tokenizer.json"),
-    Case("array.pt", lambda p, w: hub.write_torch(p, {"x": np.full(9, w, np.float32)}), lambda p: hashed(hub.read_torch(p))),
-    Case("weights.safetensors", lambda p, w: hub.save_safetensors(p, {"x": np.full(9, w, np.float32)}), lambda p: hashed({n: t.read() for n, t in hub.open_safetensors(p).items()})),
+    Case("array.pt", lambda p, w: hub.write_torch(p, {"x": np.full(9, w, np.float32)}), lambda p: hashed(hub.read_torch(p)), slow=True),
+    Case("weights.safetensors", lambda p, w: hub.save_safetensors(p, {"x": np.full(9, w, np.float32)}), lambda p: hashed({n: t.read() for n, t in hub.open_safetensors(p).items()}), slow=True),
     Case("export", export, read_model, "config.json", frozen, slow=True),
     Case("flax", export_flax, read_model, "config.json", frozen, slow=True),
     Case("saved", save_model, read_model, "model/metadata", frozen, slow=True),
     Case("over", save_over_export, read_model, None, frozen, slow=True),
     Case("features", browse, read_browser, None, frozen, slow=True),
     Case("store", store, read_store, None, frozen, slow=True),
-    Case("training/checkpoint", train, read_train, None, frozen, slow=True, most=8),
     Case("study", rating, read_rating, None, frozen, slow=True, once=True, most=6),
 ]  # fmt: skip
