@@ -10,10 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import flax.serialization  # noqa: F401  (so that no import is counted)
 import numpy as np
 import pytest
 
 import jaxinterp as ji
+import jaxinterp.lens
+import jaxinterp.sae
 from jaxinterp import hub
 
 from . import valid
