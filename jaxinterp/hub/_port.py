@@ -37,7 +37,7 @@ from ._errors import listed
 
 MAX_BYTES = 2**20
 _LIST = Rule("a list of texts", list_of(TEXT).holds, TEXT)
-PARTS = dict.fromkeys(("source", "config", "weights", "names", "flax"), TABLE)
+PARTS = {name: TABLE for name in ("source", "config", "weights", "names", "flax")}
 SOURCE = {
     "family": TEXT, "layout": one_of("huggingface", "gguf", "llama2c"), "licence": or_null(TEXT),
     "names": table_of(TEXT), "packages": table_of(table_of(TEXT)),
