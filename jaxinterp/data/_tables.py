@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from .._read import MAX_VALUES, parse_json
+from .._read import MAX_VALUES, parse_json, regular
 from ._corpus import Document
 from ._rows import missing
 from ._sources import DAMAGED, MAX_BYTES, damaged, kind, lines, opened
