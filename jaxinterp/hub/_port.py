@@ -37,8 +37,8 @@ from ._errors import listed
 
 MAX_BYTES = 2**20
 _LIST = Rule("a list of texts", list_of(TEXT).holds, TEXT)
-_PARTS: tuple[str, ...] = ("source", "config", "weights", "names", "flax")
-PARTS = dict.fromkeys(_PARTS, TABLE)
+_NAMES: list[str] = "source config weights names flax".split()
+PARTS = dict.fromkeys(_NAMES, TABLE)
 SOURCE = {
     "family": TEXT, "layout": one_of("huggingface", "gguf", "llama2c"), "licence": or_null(TEXT),
     "names": table_of(TEXT), "packages": table_of(table_of(TEXT)),
