@@ -57,9 +57,7 @@ def to_tuned_lens_format(
     return config, params
 
 
-def from_tuned_lens_format(
-    config: Any, params: Any, model: Any = None
-) -> TunedLens:
+def from_tuned_lens_format(config: Any, params: Any, model: Any = None) -> TunedLens:
     """The lens in a config and parameters of tuned-lens; `model` is checked to be its model."""
     where = "The config.json of a tuned lens"
     kind = check(where, config, CONFIG).get("lens_type", LENS_TYPE)
