@@ -131,6 +131,7 @@ def read_tokenizer(path: str | os.PathLike[str], vocab: int, at: int = 0) -> Tok
 
     Raises `BadCheckpoint` when it does not hold exactly `vocab` pieces.
     """
+    path = Path(path)
     size = regular(path, BadCheckpoint)
     place = f"{path}{f' from byte {at:,} on' if at else ''}"
     if not 8 * vocab <= size - at <= vocab * MAX_PIECE:

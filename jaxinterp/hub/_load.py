@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._disk import reading
-from .._read import named
+from .._read import named, shown
 from .._types import Source
 from . import _config, _orbax
 from ._build import assemble, with_source
@@ -201,11 +201,11 @@ def _pick_port(family: Any, port: Port | str | Path | None, layout: str = "huggi
     if port is not None:
         return port if isinstance(port, Port) else read_port(port)
     ports = all_ports(layout)
-    if family not in ports:
+    if not isinstance(family, str) or family not in ports:
         where = "general.architecture" if layout == "gguf" else "model_type"
         said = "The file's metadata say" if layout == "gguf" else "config.json says"
         raise UnhandledConfig(
-            f"{said} {where}={family!r}{near(str(family), ports)}; the families with "
+            f"{said} {where}={shown(family)}{near(str(family)[:40], ports)}; the families with "
             f"a port are {', '.join(ports)}. Write a port for a new family (ports/README.md) and "
             "pass it: ji.load(..., port='my_family.toml')."
         )

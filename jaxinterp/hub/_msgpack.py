@@ -2,7 +2,7 @@
 
 from ._errors import BadCheckpoint
 
-MAX_ITEMS = 2**19
+MAX_ITEMS = 2**17
 MAX_DEPTH = 64
 # By the first byte: the bytes of the length that follows, and what a length counts.
 _SIZED = {
@@ -17,7 +17,7 @@ _PLAIN = {
 
 
 def check_msgpack(data: memoryview) -> None:
-    """Raises `BadCheckpoint` for what is cut, holds more than half a million items or nests deeply."""
+    """Raises `BadCheckpoint` for what is cut, holds more than 131,072 items or nests deeply."""
     at, items, open_ = 0, 0, [1]  # how many values each open container still lacks
     while open_:
         if open_[-1] == 0:

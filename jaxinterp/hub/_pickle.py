@@ -46,7 +46,13 @@ def read_torch(path: str | Path, *, max_bytes: int | None = None) -> Any:
     ```
     """
     path = Path(path)
-    return _Arrays(path).of(open_torch(path, max_bytes))
+    found = open_torch(path, max_bytes)
+    if _items(path, found, {}) > MAX_STEPS:
+        raise BadCheckpoint(
+            f"{path}: the pickle inside holds more than {MAX_STEPS:,} items, the same ones again and "
+            "again: it is no checkpoint."
+        )
+    return _Arrays(path).of(found)
 
 
 def open_torch(path: Path, max_bytes: int | None = None) -> Any:
@@ -186,29 +192,38 @@ def _storage(storages: Storages, pid: Any) -> Any:
     raise UnsafePickle(f"the pickle points at {shown(pid)}, which is not a storage.")
 
 
+def _items(path: Path, value: Any, known: dict[int, int], depth: int = 0) -> int:
+    """How many values a tree has, written out; what it holds twice is counted once and added twice."""
+    if depth > MAX_DEPTH:
+        raise BadCheckpoint(f"{path}: the pickle inside nests deeper than {MAX_DEPTH}: it is no checkpoint.")  # fmt: skip
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()  # fmt: skip
+    if id(value) not in known:
+        held = [each for each in inner if isinstance(each, dict | list | tuple)]
+        known[id(value)] = (
+            1 + len(inner) + sum(_items(path, each, known, depth + 1) for each in held)
+        )
+    return known[id(value)]
+
+
 class _Arrays:
-    """Containers with arrays in place of tensors: each tensor is read once, and items are counted."""
+    """Containers with arrays in place of tensors: each tensor is read once."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self.left = path, MAX_STEPS
+        self.path = path
         self.read: dict[int, tuple[LazyTensor, np.ndarray]] = {}
 
-    def of(self, value: Any, depth: int = 0) -> Any:
-        self.left -= 1
-        if depth > MAX_DEPTH or self.left < 0:
-            what = f"nests deeper than {MAX_DEPTH}" if self.left >= 0 else f"holds more than {MAX_STEPS:,} items, the same ones again and again"  # fmt: skip
-            raise BadCheckpoint(f"{self.path}: the pickle inside {what}: it is no checkpoint.")
+    def of(self, value: Any) -> Any:
         match value:
             case LazyTensor():
                 if id(value) not in self.read:
                     self.read[id(value)] = value, np.array(value.read())
                 return self.read[id(value)][1]
             case dict():
-                return {key: self.of(item, depth + 1) for key, item in value.items()}
+                return {key: self.of(item) for key, item in value.items()}
             case list():
-                return [self.of(item, depth + 1) for item in value]
+                return [self.of(item) for item in value]
             case tuple():
-                return tuple(self.of(item, depth + 1) for item in value)
+                return tuple(self.of(item) for item in value)
             case Name(dtype):
                 if dtype not in DTYPES:
                     raise BadCheckpoint(f"{self.path}: {dtype} stands where a value is expected.")

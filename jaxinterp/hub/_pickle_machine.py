@@ -12,9 +12,9 @@ from typing import Any
 from .._read import shown
 from ._errors import BadCheckpoint, UnsafePickle
 
-MAX_STEPS = 2**20
-"""Steps of one pickle; a tensor takes about 60, so that this is 15,000 tensors."""
-CALL_STEPS = 16
+MAX_STEPS = 2**19
+"""Steps of one pickle; a tensor takes about 75, so that this is 7,000 tensors."""
+CALL_STEPS = 4
 """What a call counts as: it makes larger objects than a step does."""
 
 _MARK = object()
@@ -47,19 +47,23 @@ class Machine:
 
     def run(self) -> Any:
         """What the program leaves; Raises `BadCheckpoint`, or what its bytes make Python raise."""
-        steps = 0
-        while (code := self._take(1)) != b".":
+        steps, push = 0, self.stack.append
+        while (code := self.program[self.at : self.at + 1]) != b".":
+            if not code:
+                raise BadCheckpoint("the pickle inside is truncated or corrupt.")
+            self.at += 1
             steps += CALL_STEPS if code in b"RQPio\x81" else 1
             if steps > MAX_STEPS:
                 raise BadCheckpoint(f"the pickle inside has more than {MAX_STEPS:,} steps: it is no checkpoint.")  # fmt: skip
-            self._step(code)
+            if code in _FIXED:
+                push(_FIXED[code]())
+            else:
+                self._step(code)
         return self.stack.pop()
 
     def _step(self, code: bytes) -> None:
         push = self.stack.append
-        if code in _FIXED:
-            push(_FIXED[code]())
-        elif code in _NUMBERS:
+        if code in _NUMBERS:
             push(self._number(_NUMBERS[code]))
         elif code in _TEXTS:
             push(self._take(self._number(_TEXTS[code])).decode("utf-8", "surrogatepass"))

@@ -37,7 +37,9 @@ from ._errors import listed, near
 
 MAX_BYTES = 2**20
 _LIST = Rule("a list of texts", list_of(TEXT).holds, TEXT)
-PARTS: dict[str, Rule] = dict.fromkeys(("source", "config", "weights", "names", "flax"), TABLE)
+PARTS: dict[str, Rule] = {
+    "source": TABLE, "config": TABLE, "weights": TABLE, "names": TABLE, "flax": TABLE,
+}  # fmt: skip
 SOURCE = {
     "family": TEXT, "layout": one_of("huggingface", "gguf", "llama2c"), "licence": or_null(TEXT),
     "names": table_of(TEXT), "packages": table_of(table_of(TEXT)),

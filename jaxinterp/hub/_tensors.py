@@ -95,12 +95,14 @@ def open_sharded(
         raise BadCheckpoint(
             f"{index} must hold a `weight_map` of tensor names to file names; it has none."
         )
+    held = said["weight_map"]
+    files = len({each for each in held.values() if isinstance(each, str)}) if isinstance(held, dict) else 0  # fmt: skip
+    if files > MAX_SHARDS:
+        raise BadCheckpoint(
+            f"{index} names {files:,} files, and at most {MAX_SHARDS:,} are read of one checkpoint."
+        )
     weight_map = check(index, said, INDEX, error=BadCheckpoint)["weight_map"]
     names = sorted(set(weight_map.values()))
-    if len(names) > MAX_SHARDS:
-        raise BadCheckpoint(
-            f"{index} names {len(names):,} files, and at most {MAX_SHARDS:,} are read of one checkpoint."
-        )
     files = [inside(index.parent, name, said_by=f"The index {index.name}") for name in names]
     absent = [file.name for file in files if not file.is_file()]
     if absent:

@@ -89,7 +89,7 @@ class Beside:
         about = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
         for key in ("bos", "eos"):
             i = about.get(f"{key}_token_id")
-            if ID.holds(i) and i is not None and 0 <= i < inner.get_vocab_size():
+            if isinstance(i, int) and ID.holds(i) and 0 <= i < inner.get_vocab_size():
                 found[f"{key}_id"] = i
             if f"{key}_token" in self.roles:
                 token = self.roles[f"{key}_token"]

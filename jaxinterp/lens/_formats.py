@@ -58,9 +58,7 @@ def to_tuned_lens_format(
     return config, params
 
 
-def from_tuned_lens_format(
-    config: dict[str, Any], params: dict[str, Any], model: Any = None
-) -> TunedLens:
+def from_tuned_lens_format(config: Any, params: Any, model: Any = None) -> TunedLens:
     """The lens in a config and parameters of tuned-lens; `model` is checked to be its model."""
     where = "The config.json of a tuned lens"
     kind = check(where, config, CONFIG).get("lens_type", LENS_TYPE)
@@ -143,7 +141,7 @@ def to_jacobian_format(lens: JacobianLens, *, prompts: int | None = None) -> dic
     }
 
 
-def from_jacobian_format(state: dict[str, Any]) -> JacobianLens:
+def from_jacobian_format(state: Any) -> JacobianLens:
     """The lens of such a file, in float32."""
     state = state if isinstance(state, dict) else {type(state).__name__: state}
     found = state.get("J")

@@ -140,4 +140,4 @@ def _toml(data: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def _short(value: Any) -> str:
-    return "left out" if value is DELETED else repr(value)[:40]
+    return "left out" if value is DELETED else " ".join(repr(value).split())[:40]

@@ -76,9 +76,10 @@ def gguf(about: dict[str, Any], tensors: dict[str, np.ndarray]) -> bytes:
             case str():
                 return 8, text(value)
             case list():
-                kind = typed(value[0])[0] if value else 4
-                each = [typed(v)[1] for v in value if typed(v)[0] == kind]
-                return 9, struct.pack("<IQ", kind, len(each)) + b"".join(each)
+                each = [typed(v) for v in value]
+                kind = each[0][0] if each else 4
+                same = [data for its, data in each if its == kind]
+                return 9, struct.pack("<IQ", kind, len(same)) + b"".join(same)
         return 8, text(repr(value)[:50])
 
     head = struct.pack("<4sIQQ", b"GGUF", 3, len(tensors), len(about))
