@@ -179,7 +179,7 @@ def _orthonormal(directions: Array) -> Array:
     """
     count, d = directions.shape[-2:]
     least = max(count, d) * float(jnp.finfo(directions.dtype).eps)
-    rows = jnp.moveaxis(_unit(directions), -2, 0)
+    rows = jnp.moveaxis(_unit(of_size_one(directions)), -2, 0)
     if count == 1:
         return jnp.moveaxis(rows, 0, -2)
 
@@ -193,10 +193,16 @@ def _orthonormal(directions: Array) -> Array:
     return jax.lax.scan(step, jnp.zeros_like(directions), given)[0]
 
 
+def of_size_one(rows: Array) -> Array:
+    """Directions whose largest entry is 1: squares of very small or large ones leave the range of floats."""
+    largest = jax.lax.stop_gradient(jnp.abs(rows).max(-1, keepdims=True))
+    return rows / jnp.where(largest == 0, 1, largest)
+
+
 def _unit(rows: Array, least: float = 0.0) -> Array:
     """Rows of length 1; those no longer than `least` are zero."""
     squared = jnp.square(rows).sum(-1, keepdims=True)
-    kept = squared > least**2
+    kept = ~(squared <= least**2)  # NaN stays NaN
     return jnp.where(kept, rows / jnp.sqrt(jnp.where(kept, squared, 1)), 0)
 
 

@@ -187,7 +187,8 @@ def describe(kind: str, site: str, layers: Any, where: Where) -> str:
     """An edit as the call that makes it, arrays by their shape."""
     parts = [repr(site)]
     if layers is not None:
-        parts.append(f"layer={layers[0] if len(layers) == 1 else layers}")
+        one = layers[0] if len(layers) == 1 else layers
+        parts.append(f"layer={list(layers[1:]) if layers[:1] == ('mask',) else one}")
     given = {"layer": where.layer, **where.given()}
     for name, value in given.items():
         if value is not None:

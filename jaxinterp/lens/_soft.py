@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 from .._acts import at
 from .._check import as_int32, as_list, as_numbers, as_tokens, check_tokens, logit_count
 from .._edit import Edit
-from .._edits import _number
+from .._edits import _number, of_size_one
 from .._edits import map as map_site
 from .._run import run
 from .._survey import config_of, split_edits
@@ -195,7 +195,7 @@ def project_away(
 def _project_away(x: Array, direction: Array, alpha: Array) -> Array:
     wide = np.promote_types(x.dtype, np.float32)
     full = x.astype(wide)
-    t = jnp.broadcast_to(jnp.asarray(direction).astype(wide), x.shape)
+    t = jnp.broadcast_to(of_size_one(jnp.asarray(direction).astype(wide)), x.shape)
     length = jnp.square(t).sum(-1, keepdims=True)
     share = (full * t).sum(-1, keepdims=True) / jnp.where(length > 0, length, 1)
     share = jnp.broadcast_to(jnp.asarray(alpha).astype(wide) * jnp.maximum(share, 0), x.shape)

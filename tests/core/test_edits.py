@@ -59,6 +59,9 @@ def test_several_directions_are_the_subspace_they_span(gpt2: Any, tokens: jax.Ar
     pair = v[0]
     again = np.stack([pair[0], pair[0], 0 * pair[0], pair[1], pair[0] - 2 * pair[1]])
     np.testing.assert_allclose(left(x, again), without(x, pair), atol=1e-4)
+    for size in (1e-30, 1e25):
+        np.testing.assert_allclose(left(x, np.float32(size) * pair), without(x, pair), atol=1e-4)
+    assert np.isnan(left(x, np.stack([pair[0], np.nan * pair[0]]))).all()
     per_position = np.stack([without(x[:, p], v[p]) for p in range(5)], 1)
     np.testing.assert_allclose(left(x, v), per_position, atol=1e-4)
     per_head = np.stack([without(z[:, :, h], v[h, :1, :4]) for h in range(2)], 2)

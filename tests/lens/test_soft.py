@@ -65,6 +65,10 @@ def test_project_away_removes_what_is_there(planted: Any) -> None:
     everywhere = [project_away(cat), project_away(cat, site="embed")]
     found = localise(model, patches, [CAT, DOG], edits=everywhere)
     assert found.confidence[0] < 0.2 and found.confidence[1] > 0.9
+    for size in (1e-30, 1e25):
+        small = project_away(size * cat, layer=0, pos=image)
+        _, found = ji.run(model, patches, edits=[small], capture=["resid_post[0]"])
+        assert np.allclose(found["resid_post[0]"], y, atol=1e-5)
     # A larger alpha goes past; other values and directions are leaves of the same edit.
     past = project_away(cat, 3.0, layer=0, pos=image)
     _, far = ji.run(model, patches, edits=[past], capture=["resid_post[0]"])
