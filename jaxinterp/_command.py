@@ -1,6 +1,7 @@
 """What all commands share: errors of the library as one message, and `--debug`."""
 
 import contextlib
+import io
 import sys
 import warnings
 from collections.abc import Iterator
@@ -56,7 +57,7 @@ def _plainly() -> Iterator[None]:
     try:
         yield
     except click.ClickException as error:
-        error.message = plain(error.message)
+        vars(error)["message"] = plain(error.message)
         raise
 
 
@@ -70,7 +71,7 @@ class Group(click.Group):
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         for stream in (sys.stdout, sys.stderr):  # a terminal of few characters is no reason to fail
-            if hasattr(stream, "reconfigure"):
+            if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")
         with _plainly():
             return super().make_context(*args, **kwargs)

@@ -208,7 +208,11 @@ def _generate(
         if choose is not None:
             token = choose(key, logits)
             dtype, shape = getattr(token, "dtype", None), getattr(token, "shape", None)
-            if shape != logits.shape[:-1] or not jnp.issubdtype(dtype, jnp.integer):
+            if (
+                dtype is None
+                or shape != logits.shape[:-1]
+                or not jnp.issubdtype(dtype, jnp.integer)
+            ):
                 raise ValueError(
                     f"choose returns one token id for each row of logits, ints {logits.shape[:-1]}; "
                     f"it returned {kind_of(token) if dtype is None else f'{dtype} {shape}'}."
