@@ -66,7 +66,8 @@ def _program(
     flat = (*shape[: ends[0]], math.prod(shape[slice(*ends)]), *shape[ends[1] :])
     if values is None or callable(values):
         _, acts = run(model, read, capture=[site], mask=mask, logits=False)
-        donors = acts[site] if values is None else values(acts[site].reshape(flat)).reshape(shape)
+        own = acts[site]
+        donors = own if values is None else jnp.asarray(values(own.reshape(flat))).reshape(shape)
     else:
         donors = jnp.broadcast_to(values, flat).astype(struct.dtype).reshape(shape)
 
