@@ -66,8 +66,8 @@ def _program(
     flat = (*shape[: ends[0]], math.prod(shape[slice(*ends)]), *shape[ends[1] :])
     if values is None or callable(values):
         _, acts = run(model, read, capture=[site], mask=mask, logits=False)
-        own = acts[site]
-        donors = own if values is None else jnp.asarray(values(own.reshape(flat))).reshape(shape)
+        here = acts[site]
+        donors = here if values is None else jnp.asarray(values(here.reshape(flat))).reshape(shape)
     else:
         donors = jnp.broadcast_to(values, flat).astype(struct.dtype).reshape(shape)
 
