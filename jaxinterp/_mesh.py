@@ -37,7 +37,16 @@ def on_auto_axes(x: jax.Array) -> jax.Array:
 
 
 def check_automatic(model: Any) -> None:
-    """Raises where a model was laid on Explicit axes by hand."""
+    """Raises where a model was laid on Explicit axes by hand, or a mesh with such axes is set around."""
+    around = jax.sharding.get_abstract_mesh()
+    if _explicit(around):
+        names = tuple(around.axis_names)
+        raise ValueError(
+            f"A mesh with Explicit axes {names} is set around this call, and the code of a model says no "
+            "shardings. Leave jax.set_mesh out: ji.load(..., mesh=mesh) suffices. Or make its axes Auto: "
+            f"jax.make_mesh({tuple(around.axis_sizes)}, {names}, axis_types="
+            f"(jax.sharding.AxisType.Auto,) * {len(names)})."
+        )
     for leaf in jax.tree.leaves(model):
         if isinstance(leaf, jax.Array) and _explicit(jax.typeof(leaf).sharding.mesh):
             mesh = jax.typeof(leaf).sharding.mesh

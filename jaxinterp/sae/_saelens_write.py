@@ -13,6 +13,7 @@ from ._batch_topk import BatchTopK
 from ._gated import Gated
 from ._jumprelu import JumpReLU
 from ._normalised import Normalised
+from ._origin import origin_of
 from ._pursuit import MatchingPursuit
 from ._saelens import BY_ROW, THEIRS
 from ._save import FIRST
@@ -42,8 +43,8 @@ def save_saelens(
     Scales are folded into the weights, so that the reader normalises nothing. BatchTopK and
     Matryoshka become `jumprelu` with their threshold, as SAELens itself does.
 
-    **Arguments:** `path` of the folder; `sae`; `site` it was trained on (`"resid_post[2]"`), written
-    under its TransformerLens name; at `"z[2]"` the reader puts heads side by side;
+    **Arguments:** `path` of the folder; `sae`; `site` it was trained on (`"resid_post[2]"`; by default
+    the dictionary's own), written under its TransformerLens name; at `"z[2]"` the reader puts heads side by side;
     `model_name`; `metadata`: more of the config's metadata; `density (features,)`: firing shares,
     written as `sparsity.safetensors`.
 
@@ -60,6 +61,7 @@ def save_saelens(
     """
     from ..hub import save_safetensors
 
+    site = origin_of(sae).site if site is None else site
     config, arrays = _layout(sae)
     hook = None if site is None else hook_name(site)
     heads = site is not None and parse(site)[0] == "z"

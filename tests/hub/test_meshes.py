@@ -97,6 +97,8 @@ def test_a_mesh_of_one_device(tmp_path: Path) -> None:
         ValueError, match=r"Explicit.*make_mesh\(\(1, 1\), \('data', 'model'\), axis"
     ):
         ji.run(by_hand, tokens)
+    with jax.set_mesh(mesh), pytest.raises(ValueError, match=r"Leave jax.set_mesh out: ji.load"):
+        ji.run(plain, tokens)
     with pytest.raises(ValueError, match=r"jax.make_mesh\(\(2, 4\).*got a tuple"):
         ji.load(tmp_path, mesh=(2, 4))
 
