@@ -26,7 +26,7 @@ from ._arrays import check_choice as check_choice
 from ._arrays import check_function as check_function
 from ._arrays import check_key as check_key
 from ._arrays import concrete as concrete
-from ._arrays import holds_numbers
+from ._arrays import holds_numbers as holds_numbers
 from ._arrays import is_int as is_int
 from ._arrays import kind_of as kind_of
 from ._arrays import shown as shown

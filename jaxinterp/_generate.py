@@ -15,7 +15,6 @@ from ._check import (
     as_int,
     as_int32,
     as_mask,
-    as_numbers,
     as_tokens,
     check_function,
     check_key,
@@ -23,7 +22,9 @@ from ._check import (
     check_predicts_tokens,
     check_tokens,
     concrete,
+    holds_numbers,
     kind_of,
+    shown,
 )
 from ._edit import Edit, resolve_edits
 from ._engine import Engine
@@ -130,9 +131,9 @@ def _setting(name: str, value: Any, most: float, limit: str) -> Any:
     """A sampling option as a leaf, in full precision until it meets the logits."""
     if value is None:
         return None
-    leaf = as_numbers(value, name)
-    if leaf.shape:
-        raise ValueError(f"{name} is one number; got {value!r}.")
+    leaf = as_array(value, name)
+    if leaf.shape or not holds_numbers(leaf):
+        raise ValueError(f"{name} is one number; got {shown(value)}.")
     leaf = leaf.astype(np.float64) if isinstance(leaf, np.ndarray) else leaf
     if concrete(leaf) and not ((np.asarray(leaf) > 0) & (np.asarray(leaf) <= most)).all():
         raise ValueError(f"{name} must be {limit}; got {value}.")

@@ -14,7 +14,7 @@ from ..nn._mlp import check_activation
 
 RULES = {
     "layers": integer(1, 2**16), "ff": integer(0), "norm_eps": number(0),
-    "rotary_base": number(1, above=True), "rotary_fraction": number(0, 1),
+    "rotary_base": number(1, above=True), "rotary_fraction": number(0),
 }  # fmt: skip
 """Ranges of fields, of those that families add too; other ints are sizes of 1 or more."""
 OPTIONAL = or_null(SIZE)
@@ -55,9 +55,6 @@ class Config:
         given = dict.fromkeys(missing, OPTIONAL)
         check_fields(self, {**RULES, **given})
         default("kv_heads", self.heads)
-        self._check_sizes(
-            "vocab", "ctx", "d", "layers", "heads", "kv_heads", "k", "ff", "vocab_out"
-        )
         if self.k is None and self.d % self.heads:
             raise ValueError(
                 f"The width d={self.d} does not split over {self.heads} heads: "
@@ -78,15 +75,6 @@ class Config:
                 f"An unembedding tied to the embedding has a logit for each token: vocab="
                 f"{self.vocab} and vocab_out={self.vocab_out} need tied=False."
             )
-
-    def _check_sizes(self, *names: str) -> None:
-        for name in names:
-            size, least = getattr(self, name), int(name != "ff")
-            if size is not None and size < least:
-                raise ValueError(
-                    f"{name} is an int of {least} or more; got {size}."
-                    + (" For attention only: ff=0." if name == "ff" else "")
-                )
 
 
 def normal(key: jax.Array, *shape: int, dtype: DTypeLike) -> jax.Array:

@@ -11,8 +11,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from .._acts import at
-from .._check import as_mask, as_tokens, check_mask, check_tokens, shown
-from .._edits import _number
+from .._check import as_mask, as_numbers, as_tokens, check_mask, check_tokens, shown
 from .._run import run
 from .._sites import axes_of, is_per_layer, parse
 from .._survey import config_of
@@ -55,7 +54,9 @@ def ablate(
     """
     pair = make_pair(model, tokens, tokens, mask, "noise")
     if not callable(values):
-        values = _aligned(jnp.asarray(_number(values, "values")), site, pair.batch)
+        found = as_numbers(values, "values")
+        found = found if jnp.issubdtype(found.dtype, jnp.floating) else found.astype(np.float32)
+        values = _aligned(jnp.asarray(found), site, pair.batch)
     elif mask is not None and "real" in inspect.signature(values).parameters:
         values = eqx.Partial(values, real=_real(pair, site))
     return swept(
