@@ -151,7 +151,7 @@ TAUGHT: dict[str, tuple[Callable[[Any], Any], str]] = {
     "a class for a dictionary": (lambda m: ji.splice("resid_post", ji.sae.TopK), "the class topk itself"),
     # generate
     "half a token": (grown(key=KEY, top_k=2.5), "top_k is an int; got 2.5"),
-    "a temperature in words": (grown(key=KEY, temperature="hot"), "temperature is an array of numbers"),
+    "a temperature in words": (grown(key=KEY, temperature="hot"), "temperature is one number"),
     "choose of a number": (grown(choose=1), "choose is a function of key and logits"),
     "choose of one argument": (grown(choose=lambda x: x), r"fn\(key, logits\)"),
     "choose that returns nothing": (grown(choose=lambda k, x: None), "one token id for each row.*none"),

@@ -178,7 +178,7 @@ def test_an_effect_is_found_and_small_samples_say_so() -> None:
         (lambda m: P.statistics(np.ones(1), key=None), "two or more"),
         (lambda m: P.statistics(np.ones((2, 3)), np.ones(2), key=None), "one number per example"),
         (lambda m: P.statistics(np.ones((2, 3)), key=None, level=95), "between 0 and 1"),
-        (lambda m: P.statistics(np.ones((2, 3)), key=None, draws=0), "counts from 1"),
+        (lambda m: P.statistics(np.ones((2, 3)), key=None, draws=0), "draws is an int of 1 or more"),
         (lambda m: P.statistics(np.ones((2, 3)), key=None, interval="bc"), "one of 't', 'bca'"),
         (lambda m: P.noised(jax.random.key(0), m, TOKENS, [1]), r"one prompt \(pos,\)"),
         (lambda m: P.noised(jax.random.key(0), m, TOKENS[0], [9]), "pos 9 is out of range"),
