@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ._picture import Picture
-from ._place import PAGES, PICTURES, check_folder, check_page, ending, write_whole
+from ._place import PAGES, PICTURES, check_page, check_parent, ending, write_whole
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Figure:
             raise ValueError(f"A figure is saved as .html, or as a picture ({', '.join(PICTURES)}); got {Path(path).name!r}. Write save({page_name!r}).")  # fmt: skip
         if self.picture is None:
             raise ValueError(f"This figure is not one drawing; save it as HTML: save({page_name!r}).")  # fmt: skip
-        check_folder(path)  # before anything is drawn
+        check_parent(path)  # before anything is drawn
         return write_whole(path, self.picture.draw(kind[1:]))
 
 

@@ -36,8 +36,14 @@ def check_folder(path: Name) -> Path:
 
 def write_whole(path: Name, content: bytes) -> Path:
     """Writes a file by renaming a finished one into place, so that no reader sees half of it."""
+    path = check_parent(path)
+    _disk.write_whole(path, content)
+    return path
+
+
+def check_parent(path: Name) -> Path:
+    """A name in a folder that is there."""
     path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"There is no folder {str(path.parent)!r} to write {path.name!r} into. Create it first.")  # fmt: skip
-    _disk.write_whole(path, content)
     return path
