@@ -274,7 +274,7 @@ def test_a_long_lived_writer_survives_a_full_disk(tmp_path: Path, monkeypatch: A
                     raise no_room
                 return real.truncate(size)
 
-        writer._file = Full()
+        writer._file = Full()  # type: ignore[assignment]
         for _ in range(2):
             with pytest.raises(OSError, match="No space"):
                 writer.append([{"bb": 22}])
