@@ -147,3 +147,22 @@ def test_names_of_files_and_labels_in_a_shell(tmp_path: Path) -> None:
         said = (done.stdout + done.stderr).decode()
         assert done.returncode == 2 and not RAW.search(said), ascii(said)
         assert "U+DCFF" in said.upper() or "UDCFF" in said.upper()
+
+
+def test_bars_show_labels_without_control_characters(monkeypatch: Any) -> None:
+    import tqdm.auto
+
+    from jaxinterp.probes import _study
+
+    shown: list[str] = []
+
+    class Bar(list[Any]):
+        def __init__(self, items: Any, **_: Any) -> None:
+            super().__init__(items)
+
+        def set_postfix_str(self, text: str, refresh: bool) -> None:
+            shown.append(text)
+
+    monkeypatch.setattr(tqdm.auto, "tqdm", Bar)
+    list(_study._watched([(0, "a\x1b[31m\u202eb", "single")], True))
+    assert shown == ["layer 0, a␛[31m⟨U+202E⟩b, single"]

@@ -66,7 +66,7 @@ def _checked(folder: Path, part: str, only: Collection[str] | None) -> bytes | N
         wrong = None if found is None else different(folder, found.files, only)
     if wrong is not None:
         raise BadFolder(
-            f"{folder}: {wrong} by jaxinterp, so the files are not of one {part}. Write the folder "
-            f"again. If you changed them on purpose, delete {manifest_name(part)} in it."
+            f"{folder}: {wrong}, so this is not the {part} that jaxinterp wrote. Write the folder again. If "
+            f"the change was on purpose, yours or another program's, delete {manifest_name(part)} in it."
         )
     return None if found is None else found.raw

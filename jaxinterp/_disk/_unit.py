@@ -4,7 +4,8 @@ Where nothing is there yet, the folder is built beside its place and renamed. Wh
 files are built in a folder within, under a temporary name. The moment that counts is one rename: the
 manifest of the new files takes the place of the old one. Then the files are moved. Whoever finds them
 half-moved, a reader or the next writer, moves the rest (`recover`), as a database does with its
-journal. Only files that a manifest lists are ever replaced by others or removed.
+journal. Only files that a manifest lists are ever removed; a file of another's is replaced where the new
+one has its name, unless the writer names it in `first`.
 """
 
 import contextlib
@@ -26,7 +27,7 @@ from ._manifest import (
     unchanged,
 )
 from ._owner import PARTIAL, clean, discard, remove_tree, temporary
-from ._whole import put, sync_file, sync_folder
+from ._whole import put, sync_file, sync_folder, system_errors
 
 PLAN = ".plan"  # in a temporary folder: what its files replace
 
@@ -48,8 +49,8 @@ def unit(
 
     `entry` is the file without which other programs read nothing: it goes first and comes last. With
     `pointer` all other names are new with each write, and it is replaced by one rename. `over`: parts
-    that this one replaces too. `first`: files that would be read in place of the new ones; where
-    others wrote them, the write is refused. `known`: files of earlier versions, without a manifest.
+    that this one replaces too. `first`: files that would be read in place of the new ones, or must not
+    be lost; where others wrote them, the write is refused. Names may be added in the block. `known`: files of earlier versions, without a manifest.
     `fresh`: only where nothing is. `about`: more for the manifest.
     """
     path = Path(os.path.realpath(path))
@@ -65,7 +66,8 @@ def unit(
     staged.mkdir()
     moved = [staged]
     try:
-        yield staged
+        with system_errors(path):
+            yield staged
         _seal(staged, part, about)
         _place(moved, path, part, entry, over, first, known, pointer, fresh)
     except BaseException:
@@ -166,9 +168,10 @@ def _own(
         own = {name for name in known if (path / name).is_file()}
     for name in first:
         if (path / name).exists() and name not in own:
+            _check_fits(path, {name: {"sha256": ""}}, [part, *over])  # it says whose it is
             raise FileExistsError(
-                f"{path} holds {name}, which was not written with the files that are replaced and would "
-                "be read in their place. Give another folder, or remove that file first."
+                f"{path} holds {name}, which was not written with the files that are replaced: it would be "
+                "lost, or be read in their place. Give another folder, or remove that file first."
             )
     return own
 

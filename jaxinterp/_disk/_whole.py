@@ -1,6 +1,7 @@
 """A whole file: written beside its place, made durable, and moved there by one rename."""
 
 import contextlib
+import errno
 import json
 import os
 import stat
@@ -23,6 +24,20 @@ class Partial:
         os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         self._mode = stat.S_IMODE(self.path.stat().st_mode)
 
+    def reserve(self) -> None:
+        """Takes the room that the size of the file promises: a map of a file that has none ends the process."""
+        assert self.path is not None
+        if not hasattr(os, "posix_fallocate"):  # not on this system
+            return
+        handle = os.open(self.path, os.O_RDWR)
+        try:
+            os.posix_fallocate(handle, 0, os.fstat(handle).st_size)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # not on this file system
+                raise
+        finally:
+            os.close(handle)
+
     def finish(self, path: Path) -> None:
         """Makes it durable, then moves it to its place."""
         assert self.path is not None
@@ -43,12 +58,27 @@ class Partial:
 
 
 @contextlib.contextmanager
+def system_errors(path: Path) -> Iterator[None]:
+    """Libraries in C say in words of their own that a disk is full; here it is the system's `OSError`."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            if os.strerror(number) in str(error):
+                raise OSError(number, os.strerror(number), str(path)) from error
+        raise
+
+
+@contextlib.contextmanager
 def beside(path: Path) -> Iterator[Path]:
     """A temporary path to write; at the end of the block it is `path`, or gone if that failed."""
     partial = Partial(path.parent)
     assert partial.path is not None
     try:
-        yield partial.path
+        with system_errors(path):
+            yield partial.path
         partial.finish(path)
     finally:
         partial.discard()

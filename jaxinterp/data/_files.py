@@ -35,6 +35,7 @@ class PartialArray:
         try:
             name = str(self._file.path)
             self.array = np.lib.format.open_memmap(name, mode="w+", dtype=bits, shape=shape)
+            self._file.reserve()
         except BaseException:
             self._file.discard()
             raise

@@ -143,7 +143,8 @@ def _parted(path: Path, file: Any, separator: str | None, max_bytes: int) -> Ite
     else:
         pattern = re.compile(re.escape(separator))
     while True:
-        more = file.read(max(_CHUNK, len(held)))  # a long text is not searched for every megabyte
+        # A long text is not searched for every megabyte, and little is read behind its limit.
+        more = file.read(max(_CHUNK, min(len(held), max_bytes + 1 - len(held))))
         start = 0
         for match in pattern.finditer(held):
             if more and match.end() == len(held):

@@ -10,6 +10,7 @@ import numpy as np
 
 from .._disk import reading
 from .._read import named, shown
+from .._text import line
 from .._types import Source
 from . import _config, _orbax
 from ._build import assemble, with_source
@@ -224,7 +225,9 @@ class _progress:
             return lambda size: None
         from tqdm import tqdm
 
-        self.bar = tqdm(total=self.total, desc=f"Loading {self.name}", unit="B", unit_scale=True)
+        self.bar = tqdm(
+            total=self.total, desc=f"Loading {line(self.name)}", unit="B", unit_scale=True
+        )
         return self.bar.update
 
     def __exit__(self, *error: Any) -> None:

@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._disk import put, reading, unit
-from .._read import SIZE, TEXT, check, named, or_null, shown
+from .._disk import BadFolder, put, reading, unit
+from .._read import FLAG, SIZE, TEXT, check, named, or_null, shown
 from .._survey import split_edits
 from ._jacobian import JacobianLens
 from ._logit import unembedding
@@ -23,6 +23,7 @@ from ._tuned import TunedLens
 LENS_TYPE = "linear_tuned_lens"
 CONFIG = {
     "num_hidden_layers": SIZE, "d_model": SIZE, "lens_type": TEXT, "unembed_hash": or_null(TEXT),
+    "bias": or_null(FLAG), "base_model_name_or_path": or_null(TEXT), "base_model_revision": or_null(TEXT),
 }  # fmt: skip
 
 
@@ -174,6 +175,8 @@ def save(path: str | Path, lens: Lens, model: Any = None, *, prompts: int | None
     ji.lens.save("lens", lens, model)                   # config.json and params.pt
     ```
 
+    **Raises:** FileExistsError for a folder with the `config.json` of something else.
+
     Law: `ji.lens.load` gives the lens back (a Jacobian lens rounded to float16), and tuned-lens
     and `torch.load` read the files.
     """
@@ -182,7 +185,9 @@ def save(path: str | Path, lens: Lens, model: Any = None, *, prompts: int | None
     path = Path(path)
     if isinstance(lens, TunedLens):
         config, params = to_tuned_lens_format(lens, model)
-        with unit(path, "lens", "config.json") as folder:
+        # A config.json without params.pt is that of a model.
+        first = () if (path / "params.pt").is_file() else ("config.json",)
+        with unit(path, "lens", "config.json", first=first) as folder:
             write_torch(folder / "params.pt", params)
             put(folder / "config.json", json.dumps(config).encode())
     elif isinstance(lens, JacobianLens):
@@ -208,12 +213,20 @@ def load(path: str | Path, model: Any = None) -> TunedLens | JacobianLens:
     if not path.is_dir():
         with named(path):
             return from_jacobian_format(read_torch(path))
-    with reading(path, "lens"):
-        for name in ("config.json", "params.pt"):
-            if not (path / name).is_file():
-                raise FileNotFoundError(
-                    f"A folder of tuned-lens has config.json and params.pt; {path} has no {name}."
-                )
-        config = read_json(path / "config.json")
-        with named(path):
-            return from_tuned_lens_format(config, read_torch(path / "params.pt"), model)
+    try:
+        with reading(path, "lens"):
+            _check_there(path)
+            config = read_json(path / "config.json")
+            with named(path):
+                return from_tuned_lens_format(config, read_torch(path / "params.pt"), model)
+    except BadFolder:
+        _check_there(path)  # what lacks is named first
+        raise
+
+
+def _check_there(path: Path) -> None:
+    for name in ("config.json", "params.pt"):
+        if not (path / name).is_file():
+            raise FileNotFoundError(
+                f"A folder of tuned-lens has config.json and params.pt; {path} has no {name}."
+            )

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from .._check import as_int
+from .._text import line
 from ..data import Feature, Store, activations, check_split, model_hash, save_activations, split
 from ..data._files import fingerprint
 from ..data._reading import plan
@@ -421,7 +422,7 @@ def _watched(missing: list[Any], progress: bool) -> Iterator[Any]:
 
     bar = tqdm(missing, desc="study", unit="cell", delay=2.0, disable=not progress)
     for layer, feature, method in bar:
-        bar.set_postfix_str(f"layer {layer}, {feature}, {method}", refresh=False)
+        bar.set_postfix_str(f"layer {layer}, {line(feature)}, {method}", refresh=False)
         yield layer, feature, method
 
 

@@ -111,6 +111,7 @@ def save_dashboard(
     **Returns:** the folder.
 
     **Raises:** ValueError for a batch below 1, a record that `dashboard_feature` did not make, or a feature given twice.
+    FileExistsError where files of these names are there and are none of an earlier dashboard of this library.
 
     ```python
     records = (ji.sae.dashboard_feature(i, examples=found[i]) for i in range(sae.features))
@@ -125,7 +126,8 @@ def save_dashboard(
     head = {"model_id": model, "layer": int(layer), "sae_set": name, "sae_id_suffix": suffix}
     shared = {"n_prompts_total": prompts, "n_tokens_in_prompt": context, "dataset": dataset}
     # A folder without run_settings.json is not finished.
-    with unit(path, "dashboard", "run_settings.json") as folder:
+    own = ["run_settings.json", "skipped_indexes.json"]
+    with unit(path, "dashboard", "run_settings.json", first=own) as folder:
         part: list[Any] = []
         seen: set[int] = set()
         count = 0
@@ -139,10 +141,12 @@ def save_dashboard(
             seen.add(index)
             part.append({**record, **shared})
             if len(part) == batch:
-                _write(folder / f"batch-{count}.json", {**head, "features": part})
+                own.append(f"batch-{count}.json")
+                _write(folder / own[-1], {**head, "features": part})
                 part, count = [], count + 1
         if part:
-            _write(folder / f"batch-{count}.json", {**head, "features": part})
+            own.append(f"batch-{count}.json")
+            _write(folder / own[-1], {**head, "features": part})
         sparsity = [] if log_sparsity is None else np.asarray(log_sparsity, np.float64)
         _write(
             folder / "skipped_indexes.json",

@@ -97,6 +97,41 @@ def test_what_others_wrote_is_not_read_in_place_of_the_new(tmp_path: Path) -> No
         sae.save(tmp_path / "s", dictionary(0))
 
 
+def test_a_dashboard_and_a_lens_replace_nothing_of_others(tmp_path: Path) -> None:
+    for name in ("run_settings.json", "batch-1.json"):
+        place = tmp_path / name[:3]
+        place.mkdir()
+        (place / name).write_text("mine")
+        with pytest.raises(FileExistsError, match=rf"holds {re.escape(name)}.*would be lost"):
+            dashboard(place, 0)
+        assert names(place) == [name] and (place / name).read_text() == "mine"
+    (tmp_path / "config.json").write_text("of a model")
+    with pytest.raises(FileExistsError, match=r"holds config\.json.*would be lost"):
+        ji.lens.save(tmp_path, lens(0))
+    assert (tmp_path / "config.json").read_text() == "of a model"
+
+
+def test_a_full_disk_is_an_error_of_the_system(tmp_path: Path, monkeypatch: Any) -> None:
+    """Also where a library in C says it, and where a map of a file would end the process."""
+    (tmp_path / "old").write_text("old")
+    said = "Error while serializing: I/O error: No space left on device (os error 28)"
+    with pytest.raises(OSError, match="No space left") as found, _disk.beside(tmp_path / "old"):
+        raise RuntimeError(said)
+    assert found.value.errno == errno.ENOSPC
+    with pytest.raises(OSError, match="No space left"), _disk.unit(tmp_path / "new", "x", "y"):
+        raise RuntimeError(said)
+
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
+    with pytest.raises(OSError, match="No space left"):
+        ji.data.save_activations(
+            tmp_path / "store", model(0), np.ones((2, 4), np.int32), ["z[1]"], progress=False
+        )
+    assert not list((tmp_path / "store").glob("0*")) and names(tmp_path)[0] == "old"
+
+
 def test_a_model_of_an_earlier_version_is_replaced_whole(tmp_path: Path) -> None:
     """`ji.save` wrote no manifest then; of its own two folders nothing old remains."""
     hub.save(tmp_path, model(0), overwrite=True)
@@ -239,7 +274,7 @@ def test_a_long_lived_writer_survives_a_full_disk(tmp_path: Path, monkeypatch: A
                     raise no_room
                 return real.truncate(size)
 
-        writer._file = Full()
+        writer._file = Full()  # type: ignore[assignment]
         for _ in range(2):
             with pytest.raises(OSError, match="No space"):
                 writer.append([{"bb": 22}])

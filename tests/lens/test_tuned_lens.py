@@ -228,6 +228,9 @@ def test_files_of_tuned_lens(model: Any, lens: TunedLens, tmp_path: Path) -> Non
         ValueError, match=r"has num_hidden_layers and d_model.*this config has width"
     ):
         ji.lens.from_tuned_lens_format({"width": 16}, params)
+    for name, value in (("bias", "x"), ("bias", []), ("base_model_revision", 2.5)):
+        with pytest.raises(ValueError, match=rf"{name}' must be"):
+            ji.lens.from_tuned_lens_format({**config, name: value}, params)
     with pytest.raises(ValueError, match=r"params\.pt holds a list"):
         ji.lens.from_tuned_lens_format(config, [1])  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"has 'J', a matrix per layer; this one has 'list'"):

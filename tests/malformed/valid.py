@@ -109,7 +109,8 @@ def arrays(**shapes: tuple[int, ...]) -> dict[str, np.ndarray]:
 def folder_files(folder: Path, *parsed: str) -> dict[str, Any]:
     """Every file below a folder: as JSON where it is named, else as bytes."""
     found: dict[str, Any] = {}
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+    # Without manifests, as folders of others are: they would find each change before a reader does.
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name[:10] != "jaxinterp-"):
         name = path.relative_to(folder).as_posix()
         found[name] = json.loads(path.read_text()) if name in parsed else path.read_bytes()
     return found
