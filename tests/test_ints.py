@@ -45,7 +45,7 @@ def model() -> Any:
 
 @pytest.mark.parametrize("case", INTS)
 def test_ints_are_checked_before_they_are_narrowed(model: Any, case: str) -> None:
-    with pytest.raises(IndexError, match="at most 32 bits"):
+    with pytest.raises(IndexError, match=r"at most 32 bits|ids lie in 0\.\.39"):
         INTS[case](model)
 
 
