@@ -18,6 +18,7 @@ from ._owner import discard as discard
 from ._owner import remove_tree as remove_tree
 from ._owner import temporary as temporary
 from ._reading import reading as reading
+from ._reading import settled as settled
 from ._unit import unit as unit
 from ._whole import Partial as Partial
 from ._whole import beside as beside

@@ -1,12 +1,41 @@
 """What a reader does before and after: the files are of one write, and stay so while they are read."""
 
 import contextlib
-from collections.abc import Collection, Iterator
+import functools
+import time
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from ._lock import Busy
 from ._manifest import BadFolder, different, manifest_name, read_manifest
 from ._unit import recover
+
+Given = ParamSpec("Given")
+Read = TypeVar("Read")
+TRIES, PAUSE = 20, 0.05  # seconds
+
+
+def settled(load: Callable[Given, Read]) -> Callable[Given, Read]:
+    """The same reader, which begins anew where a folder is being written: it gives the old or the new."""
+
+    @functools.wraps(load)
+    def again(*args: Given.args, **options: Given.kwargs) -> Read:
+        for _ in range(TRIES):
+            try:
+                return load(*args, **options)
+            except ValueError as error:
+                if not getattr(error, "in_motion", False):
+                    raise
+            time.sleep(PAUSE)
+        return load(*args, **options)
+
+    return again
+
+
+def _in_motion(error: ValueError) -> ValueError:
+    setattr(error, "in_motion", True)  # noqa: B010 - errors of any class are marked
+    return error
 
 
 @contextlib.contextmanager
@@ -29,8 +58,9 @@ def reading(
     try:
         before = _checked(folder, part, only)
     except BadFolder as error:
-        raise wrong(str(error)) from error
-    again = wrong(f"{folder} was written anew while it was read. Load it again.")
+        said = wrong(str(error))
+        raise (_in_motion(said) if getattr(error, "in_motion", False) else said) from error
+    again = _in_motion(wrong(f"{folder} was written anew while it was read. Load it again."))
     try:
         yield
     except Exception as error:
@@ -58,10 +88,11 @@ def _checked(folder: Path, part: str, only: Collection[str] | None) -> bytes | N
         try:
             recover(folder)
         except (OSError, Busy) as error:
-            raise BadFolder(
+            said = BadFolder(
                 f"{folder} was being written when that was cut off: {wrong}. Whoever loads it where the "
                 f"folder can be written completes it; here that failed ({error})."
-            ) from error
+            )
+            raise (_in_motion(said) if isinstance(error, Busy) else said) from error
         found = read_manifest(folder, part)
         wrong = None if found is None else different(folder, found.files, only)
     if wrong is not None:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._disk import reading
+from .._disk import reading, settled
 from .._read import named, shown
 from .._text import line
 from .._types import Source
@@ -27,6 +27,7 @@ from ._weights import Digest, open_weights
 PROGRESS_BYTES = 10**9
 
 
+@settled
 def load(
     name_or_path: str | Path,
     revision: str | None = None,

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._disk import BadFolder, put, reading, unit
+from .._disk import BadFolder, put, reading, settled, unit
 from .._read import FLAG, SIZE, TEXT, check, named, or_null, shown
 from .._survey import split_edits
 from ._jacobian import JacobianLens
@@ -197,6 +197,7 @@ def save(path: str | Path, lens: Lens, model: Any = None, *, prompts: int | None
         raise ValueError(f"A TunedLens or a JacobianLens is saved; got a {type(lens).__name__}.")
 
 
+@settled
 def load(path: str | Path, model: Any = None) -> TunedLens | JacobianLens:
     """A lens from disk: a folder of tuned-lens (`config.json`, `params.pt`), or a Jacobian `.pt`.
 

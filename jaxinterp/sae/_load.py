@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .._disk import reading
+from .._disk import reading, settled
 from .._read import named, open_regular, open_zip, regular
 from ._dictionary_learning import load_dictionary_learning
 from ._folding import check_number
@@ -32,6 +32,7 @@ OPTIONS: dict[Any, tuple[str, ...]] = {
 }  # fmt: skip
 
 
+@settled
 def load(
     path: str | Path,
     *,
