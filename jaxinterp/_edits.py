@@ -17,6 +17,7 @@ Site, kind and Python layers are static; selectors and values are leaves: `jax.v
 is a sweep, `jax.grad` through one is attribution.
 """
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -67,7 +68,23 @@ class Pointwise(Aimed):
         super().check(shapes, count)
         struct = shapes[self.site]
         if not self.broadcasts:
-            jax.eval_shape(self._kept, struct, self.value)
+            seen = jax.eval_shape(lambda x: self._inputs(Tap(), x)[1:], struct)
+            # The function itself, so that the second call finds what the first one traced.
+            try:
+                new = jax.eval_shape(self.fn, struct, *seen, self.value)
+            except TypeError as error:
+                if not (
+                    kind := re.search(r"type <class '(\w+)'>, which is not a valid", str(error))
+                ):
+                    raise
+                new, given = None, kind[1]
+            else:
+                given = getattr(new, "shape", type(new).__name__)
+            if getattr(new, "shape", None) != struct.shape:
+                raise ValueError(
+                    f"{self}: the function must keep the shape {_axes(self.site, struct.shape)}; "
+                    f"it returned {given}."
+                )
             return
         shape = self.extent
         target = self._target(struct.shape, count)
@@ -102,16 +119,6 @@ class Pointwise(Aimed):
                 "positions takes them as its second argument: ji.map(site, fn, with_positions=True)."
             )
         return self._select(tap, x, new.astype(x.dtype)), state
-
-    def _kept(self, x: Array, value: Any) -> Array:
-        """What `fn` makes of a site, of the same shape."""
-        new = self.fn(*self._inputs(Tap(), x), value)
-        if getattr(new, "shape", None) != x.shape:
-            raise ValueError(
-                f"{self}: the function must keep the shape {_axes(self.site, x.shape)}; "
-                f"it returned {getattr(new, 'shape', type(new).__name__)}."
-            )
-        return new
 
     def _inputs(self, tap: Any, x: Array) -> tuple[Any, ...]:
         """What `fn` sees of a site: the value, and its positions if it asked for them."""
