@@ -15,13 +15,6 @@ QUESTIONS: dict[str, tuple[int, str, str]] = {
     "separation": (1, "Have these tokens a common meaning, though another one?", "0: no, 1: yes"),
     "specificity": (3, "How specific is it?", "0: fires on much else too, 3: on this alone"),
 }  # fmt: skip
-QUESTIONS: dict[str, tuple[int, str, str]] = {
-    "confidence": (3, "How sure are you of an interpretation?", "0: there is none; leave the rest empty"),
-    "activations": (5, "How well do the strongest activations agree with it?", "0: not at all, 5: every one"),
-    "logits": (3, "How well do the tokens whose logits it raises agree with it?", "0: not at all"),
-    "separation": (1, "Have these tokens a common meaning, though another one?", "0: no, 1: yes"),
-    "specificity": (3, "How specific is it?", "0: fires on much else too, 3: on this alone"),
-}  # fmt: skip
 MOST = 14  # separation counts only where logits do not agree
 
 
