@@ -286,3 +286,19 @@ def test_a_long_lived_writer_survives_a_full_disk(tmp_path: Path, monkeypatch: A
                 writer.append([{"d": 4}])
         writer.append([{"e": 5}])
     assert probes.read_records(path) == [{"a": 1}, {"c": 3}, {"e": 5}]
+
+
+def test_a_reader_begins_anew_where_a_folder_is_written_within_it(tmp_path: Path) -> None:
+    own, _ = ji.load("tiny")
+    ji.hub.export(own, tmp_path / "m")
+    tries = []
+
+    @_disk.settled
+    def load() -> int:
+        with _disk.reading(tmp_path / "m", "model"):
+            tries.append(1)
+            if len(tries) == 1:  # another one writes meanwhile
+                ji.hub.export(jax.tree.map(lambda leaf: leaf + 1, own), tmp_path / "m")
+            return len(tries)
+
+    assert load() == 2
