@@ -32,26 +32,41 @@ def make_models(config: Any) -> tuple[Any, Any]:
     model = ji.models.GPT2.init(config, key=jax.random.key(0))
     theirs = HookedTransformer(
         HookedTransformerConfig(
-            n_layers=config.layers, d_model=config.d, n_ctx=config.ctx, d_head=config.k,
-            n_heads=config.heads, d_mlp=config.ff, d_vocab=config.vocab, act_fn="gelu_new",
-            normalization_type="LN", device="cpu", init_weights=False,
+            n_layers=config.layers,
+            d_model=config.d,
+            n_ctx=config.ctx,
+            d_head=config.k,
+            n_heads=config.heads,
+            d_mlp=config.ff,
+            d_vocab=config.vocab,
+            act_fn="gelu_new",
+            normalization_type="LN",
+            device="cpu",
+            init_weights=False,
         )
-    )  # fmt: skip
+    )
     weights = {
-        "embed.W_E": model.w_embed, "pos_embed.W_pos": model.w_pos,
-        "unembed.W_U": model.w_embed.T, "unembed.b_U": np.zeros(config.vocab),
-        "ln_final.w": model.ln_final.weight, "ln_final.b": model.ln_final.bias,
-    }  # fmt: skip
+        "embed.W_E": model.w_embed,
+        "pos_embed.W_pos": model.w_pos,
+        "unembed.W_U": model.w_embed.T,
+        "unembed.b_U": np.zeros(config.vocab),
+        "ln_final.w": model.ln_final.weight,
+        "ln_final.b": model.ln_final.bias,
+    }
     blocks = model.blocks
     for layer in range(config.layers):
         ours = {
-            "ln1.w": blocks.ln1.weight, "ln1.b": blocks.ln1.bias,
-            "ln2.w": blocks.ln2.weight, "ln2.b": blocks.ln2.bias,
+            "ln1.w": blocks.ln1.weight,
+            "ln1.b": blocks.ln1.bias,
+            "ln2.w": blocks.ln2.weight,
+            "ln2.b": blocks.ln2.bias,
             **{f"attn.W_{name.upper()}": getattr(blocks.attn, f"w_{name}") for name in "qkvo"},
             **{f"attn.b_{name.upper()}": getattr(blocks.attn, f"b_{name}") for name in "qkvo"},
-            "mlp.W_in": blocks.mlp.w_in, "mlp.b_in": blocks.mlp.b_in,
-            "mlp.W_out": blocks.mlp.w_out, "mlp.b_out": blocks.mlp.b_out,
-        }  # fmt: skip
+            "mlp.W_in": blocks.mlp.w_in,
+            "mlp.b_in": blocks.mlp.b_in,
+            "mlp.W_out": blocks.mlp.w_out,
+            "mlp.b_out": blocks.mlp.b_out,
+        }
         weights |= {f"blocks.{layer}.{name}": leaf[layer] for name, leaf in ours.items()}
     state = {name: torch.tensor(np.asarray(x, np.float32)) for name, x in weights.items()}
     missing = theirs.load_state_dict(state, strict=False)
@@ -120,9 +135,7 @@ def main() -> None:
         with torch.no_grad():
             return theirs.run_with_cache(torch_ids)
 
-    print(
-        f"jax {jax.__version__}, torch {torch.__version__} with {torch.get_num_threads()} threads"
-    )
+    print(f"jax {jax.__version__}, torch {torch.__version__} with {torch.get_num_threads()} threads")
     print(f"{config.layers} layers, d {config.d}, vocabulary {config.vocab}, batch {batch} x {seq}")
     first = {"forward": timed(forward), "capture": timed(capture)}
     logits, acts = capture()
@@ -131,17 +144,21 @@ def main() -> None:
     for site in ("resid_post", "pattern", "mlp_post", "z"):
         last = config.layers - 1
         name = {
-            "resid_post": "hook_resid_post", "pattern": "attn.hook_pattern",
-            "mlp_post": "mlp.hook_post", "z": "attn.hook_z",
-        }[site]  # fmt: skip
+            "resid_post": "hook_resid_post",
+            "pattern": "attn.hook_pattern",
+            "mlp_post": "mlp.hook_post",
+            "z": "attn.hook_z",
+        }[site]
         other = cache[f"blocks.{last}.{name}"].numpy()
         difference = max(difference, float(np.abs(np.asarray(acts[site][last]) - other).max()))
     print(f"largest difference of logits and four sites: {difference:.1e} (at most {TOLERANCE})")
     assert difference <= TOLERANCE
     ours_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(acts))
     their_bytes = sum(x.element_size() * x.nelement() for x in cache.values())
-    print(f"captured: {len(captured)} sites, {ours_bytes / 1e6:.0f} MB; "
-          f"TransformerLens: {len(cache)} hooks, {their_bytes / 1e6:.0f} MB")  # fmt: skip
+    print(
+        f"captured: {len(captured)} sites, {ours_bytes / 1e6:.0f} MB; "
+        f"TransformerLens: {len(cache)} hooks, {their_bytes / 1e6:.0f} MB"
+    )
     del logits, acts, wanted, cache
 
     calls = {"forward": (forward, their_forward), "capture": (capture, their_capture)}
@@ -156,15 +173,17 @@ def main() -> None:
             times[name][1].append(timed(other))
     medians = (statistics.median(times) for times in alone.values())
     best, work = floor(config, batch * seq, seq, *medians)
-    print(f"floor: {work / 1e9:.0f} GFLOP of matrix products at {work / best / 1e9:.0f} GFLOP/s = {best:.3f} s\n")  # fmt: skip
     print(
-        f"{'median of ' + str(repeats):16} jaxinterp  TransformerLens  ratio  over floor  first call"
+        f"floor: {work / 1e9:.0f} GFLOP of matrix products at {work / best / 1e9:.0f} GFLOP/s = {best:.3f} s\n"
     )
+    print(f"{'median of ' + str(repeats):16} jaxinterp  TransformerLens  ratio  over floor  first call")
     for name, (ours, other) in times.items():
         a, b = statistics.median(ours), statistics.median(other)
-        print(f"{name:16} {a:8.3f} s  {b:13.3f} s  {a / b:5.2f}  {a / best:10.2f}  "
-              f"{first[name]:8.2f} s (compiling: {first[name] - a:.2f} s)")  # fmt: skip
-        print(f"{'':16} {min(ours):8.3f} s  {min(other):13.3f} s  {min(ours) / min(other):5.2f}  (best)")  # fmt: skip
+        print(
+            f"{name:16} {a:8.3f} s  {b:13.3f} s  {a / b:5.2f}  {a / best:10.2f}  "
+            f"{first[name]:8.2f} s (compiling: {first[name] - a:.2f} s)"
+        )
+        print(f"{'':16} {min(ours):8.3f} s  {min(other):13.3f} s  {min(ours) / min(other):5.2f}  (best)")
 
 
 if __name__ == "__main__":

@@ -74,9 +74,7 @@ def their_attribution(model: Any, clean: Any, corrupt: Any, metric: Callable[[An
     return (start.detach() + torch.stack(change)).numpy()
 
 
-def cases(
-    model: Any, theirs: Any, batch: int, pos: int, prefix: int
-) -> dict[str, tuple[Any, Any, Any]]:
+def cases(model: Any, theirs: Any, batch: int, pos: int, prefix: int) -> dict[str, tuple[Any, Any, Any]]:
     """Ours, theirs, and the least FLOP, for prompts that agree at the first `prefix` positions."""
     config = model.config
     rng = np.random.default_rng(0)
@@ -146,10 +144,8 @@ def main() -> None:
     model, theirs = make_models(config)
     shared = min(options.prefix, pos - 2)
     calls = {**cases(model, theirs, batch, pos, 0), **cases(model, theirs, batch, pos, shared)}
-    print(
-        f"jax {jax.__version__}, torch {torch.__version__} with {torch.get_num_threads()} threads"
-    )
-    print(f"{config.layers} layers, d {config.d}, vocabulary {config.vocab}, {batch} pairs of {pos} tokens")  # fmt: skip
+    print(f"jax {jax.__version__}, torch {torch.__version__} with {torch.get_num_threads()} threads")
+    print(f"{config.layers} layers, d {config.d}, vocabulary {config.vocab}, {batch} pairs of {pos} tokens")
     lines = []
     for name, (ours, other, flop) in calls.items():
         first = timed(ours)
@@ -163,9 +159,7 @@ def main() -> None:
         a, b = (statistics.median(times) for times in zip(*pairs, strict=True))
         speed = statistics.median(rates)
         floor = "" if flop is None else f"{flop / speed:7.2f} s  {a * speed / flop:5.2f}"
-        lines.append(
-            f"{name:30} {a:8.3f} s  {b:13.3f} s  {b / a:5.1f}  {floor:16}  {first - a:6.2f} s"
-        )
+        lines.append(f"{name:30} {a:8.3f} s  {b:13.3f} s  {b / a:5.1f}  {floor:16}  {first - a:6.2f} s")
         print(f"{name}: agree within {gap:.1e}; XLA matmul {speed / 1e9:.0f} GFLOP/s", flush=True)
     print(
         f"\n{'median of ' + str(repeats):30} jaxinterp   TransformerLens  ratio  floor    over it  compiling"

@@ -101,26 +101,27 @@ def singles(x: np.ndarray, y: np.ndarray, sample: int, repeats: int) -> None:
         f"converged {found.converged.mean():.2%}, passes over the examples {found.iterations.mean():.2f} on average; "
         f"on {len(some)} neurons weights within {weights:.1e} (relative), F1 within {f1:.1e} of scikit-learn's"
     )
-    print(f"jaxinterp {seconds:8.2f} s   {1e6 * seconds / (layers * d):7.1f} us each   (first call {first:.1f} s)")  # fmt: skip
-    columns = [np.ascontiguousarray(x[i, :, j : j + 1]) for i, j in zip(*np.unravel_index(some, (layers, d)), strict=True)]  # fmt: skip
+    print(
+        f"jaxinterp {seconds:8.2f} s   {1e6 * seconds / (layers * d):7.1f} us each   (first call {first:.1f} s)"
+    )
+    columns = [
+        np.ascontiguousarray(x[i, :, j : j + 1])
+        for i, j in zip(*np.unravel_index(some, (layers, d)), strict=True)
+    ]
     for solver in SOLVERS:
         each = loop_ms(columns, y, solver)
         whole = each * layers * d / 1e3
         name = f"scikit-learn, {solver}"
-        print(f"{name:30} {each:6.2f} ms each, {whole:6.0f} s for all: {whole / seconds:5.0f} times as long")  # fmt: skip
+        print(f"{name:30} {each:6.2f} ms each, {whole:6.0f} s for all: {whole / seconds:5.0f} times as long")
 
 
-def several(
-    x: np.ndarray, y: np.ndarray, ks: list[int], many: int, repeats: int, sample: int
-) -> None:
+def several(x: np.ndarray, y: np.ndarray, ks: list[int], many: int, repeats: int, sample: int) -> None:
     layers, _, d = x.shape
     rng = np.random.default_rng(3)
     order = np.argsort(-ji.probes.rank(x, y), axis=-1)[:, : max(64, d // 16)]
     print(f"\n(b) k-sparse logistic probes, {layers} layers x {many} supports of each size")
     for k in ks:
-        picked = np.stack(
-            [[rng.choice(row, k, replace=False) for _ in range(many)] for row in order]
-        )
+        picked = np.stack([[rng.choice(row, k, replace=False) for _ in range(many)] for row in order])
         first, seconds = median(lambda p=picked: ji.probes.fit_many(x, y, p), repeats)
         found = ji.probes.fit_many(x, y, picked)
         jobs = [(int(rng.integers(layers)), int(rng.integers(many))) for _ in range(sample)]
@@ -128,7 +129,9 @@ def several(
         apart = 0.0
         for (i, j), z in zip(jobs, columns, strict=True):
             other = theirs(z.astype(np.float64), y, "newton-cholesky", tol=1e-10)
-            apart = max(apart, float(np.abs(found.weights[i, j] - other.coef_[0]).max() / np.abs(other.coef_).max()))  # fmt: skip
+            apart = max(
+                apart, float(np.abs(found.weights[i, j] - other.coef_[0]).max() / np.abs(other.coef_).max())
+            )
         each = 1e3 * seconds / (layers * many)
         loops = {solver: loop_ms(columns, y, solver) for solver in SOLVERS}
         line = ", ".join(f"{name} {ms:.2f} ms ({ms / each:.0f}x)" for name, ms in loops.items())
@@ -140,14 +143,19 @@ def several(
 
 
 def exact(n: int, d: int, ks: list[int], limit: float) -> None:
-    print(f"\n(c) exact selection, planted supports among {d} neurons, {n} examples, at most {limit:.0f} s each")  # fmt: skip
+    print(
+        f"\n(c) exact selection, planted supports among {d} neurons, {n} examples, at most {limit:.0f} s each"
+    )
     for loss in ("logistic", "hinge", "squared"):
         for k in ks:
             x, score, support = planted(n, d, k)
             y = score if loss == "squared" else (score > np.quantile(score, 0.8)).astype(int)
             found = ji.probes.best_subset(x, y, k, loss, time_limit=limit)
             same = "the planted one" if found.support.tolist() == support.tolist() else "another"
-            print(f"{loss:9} k={k}: {found.status:10} gap {found.gap:.1e} in {found.seconds:6.1f} s, {found.screened} screened, {found.nodes} nodes; {same}", flush=True)  # fmt: skip
+            print(
+                f"{loss:9} k={k}: {found.status:10} gap {found.gap:.1e} in {found.seconds:6.1f} s, {found.screened} screened, {found.nodes} nodes; {same}",
+                flush=True,
+            )
 
 
 def rankings(x: np.ndarray, y: np.ndarray, repeats: int) -> None:
@@ -159,7 +167,9 @@ def rankings(x: np.ndarray, y: np.ndarray, repeats: int) -> None:
     wanted = f_classif(x[0].astype(np.float64), y)[0]
     apart = np.abs(ji.probes.rank(x[0], y, "f_stat") / wanted - 1).max()
     other = statistics.median(timed(lambda layer=layer: f_classif(layer, y)) for layer in x[:3])
-    print(f"f_stat {seconds:.2f} s (first call {first:.1f} s), scikit-learn's f_classif {other * layers:.2f} s: {other * layers / seconds:.1f} times as long; within {apart:.1e} (relative)")  # fmt: skip
+    print(
+        f"f_stat {seconds:.2f} s (first call {first:.1f} s), scikit-learn's f_classif {other * layers:.2f} s: {other * layers / seconds:.1f} times as long; within {apart:.1e} (relative)"
+    )
 
 
 def main() -> None:

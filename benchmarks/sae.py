@@ -31,16 +31,21 @@ from typing import Any
 import jax
 
 LIBRARIES = {
-    "matmul": "jax", "jaxinterp": "jaxinterp", "sae_lens": "sae-lens",
-    "dictionary_learning": "dictionary-learning", "sparsify": "eai-sparsify",
-}  # fmt: skip
+    "matmul": "jax",
+    "jaxinterp": "jaxinterp",
+    "sae_lens": "sae-lens",
+    "dictionary_learning": "dictionary-learning",
+    "sparsify": "eai-sparsify",
+}
 SOME = ["matmul", "jaxinterp", "sae_lens", "dictionary_learning"]
 TRAINERS = str(Path(__file__).with_name("sae_trainers.py"))
 KINDS = {"TopK": [*LIBRARIES], "BatchTopK": SOME, "Standard": SOME, "JumpReLU": SOME, "Gated": SOME}
 
 
 def table(kind: str, features: int, given: Any) -> None:
-    print(f"\n{kind}, {features:,} features, d {given.d}, batch {given.batch}, k {given.k}: medians of {given.rounds} turns of {given.steps} steps")  # fmt: skip
+    print(
+        f"\n{kind}, {features:,} features, d {given.d}, batch {given.batch}, k {given.k}: medians of {given.rounds} turns of {given.steps} steps"
+    )
     running, told = {}, {}
     for library in KINDS[kind]:
         try:
@@ -50,9 +55,12 @@ def table(kind: str, features: int, given: Any) -> None:
             continue
         numbers = (features, given.d, given.k, given.batch, given.steps)
         running[library] = subprocess.Popen(
-            [sys.executable, TRAINERS, library, kind, *map(str, numbers)], text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=None if given.loud else subprocess.DEVNULL,
-        )  # fmt: skip
+            [sys.executable, TRAINERS, library, kind, *map(str, numbers)],
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=None if given.loud else subprocess.DEVNULL,
+        )
         told[library] = [answer(running[library])]
         if not told[library][0]:
             print(f"{library}: failed")
@@ -65,20 +73,26 @@ def table(kind: str, features: int, given: Any) -> None:
     for process in running.values():
         process.kill()
         process.wait()
-    took = {name: statistics.median(x["seconds"] for x in turns[1:]) for name, turns in told.items()}  # fmt: skip
+    took = {name: statistics.median(x["seconds"] for x in turns[1:]) for name, turns in told.items()}
     flop = 2.0 * given.batch * given.d * features
     product = took.pop("matmul")
-    print(f"rate {flop / product / 1e9:.0f} GFLOP/s; floor {(1 if 'TopK' in kind else 5) * product:.3f} s")  # fmt: skip
+    print(f"rate {flop / product / 1e9:.0f} GFLOP/s; floor {(1 if 'TopK' in kind else 5) * product:.3f} s")
     print(f"{'':22} steps/s   s/step  rel. time  of the rate  peak MB (over imports)    first")
     for name, seconds in took.items():
-        last, first = told[name][-1], told[name][0]["seconds"] * (4 * given.steps if name == "jaxinterp" else 1)  # fmt: skip
+        last, first = (
+            told[name][-1],
+            told[name][0]["seconds"] * (4 * given.steps if name == "jaxinterp" else 1),
+        )
         print(
             f"{name:22} {1 / seconds:7.2f} {seconds:8.3f} {seconds / took['jaxinterp']:10.2f} "
             f"{6 * product / seconds:11.0%} {last['peak']:9.0f} ({last['own']:.0f}) {first:14.1f} s"
         )
     others = [seconds for name, seconds in took.items() if name != "jaxinterp"]
     if others:
-        print(f"the best of the others takes {min(others) / took['jaxinterp']:.2f} times as long as jaxinterp", flush=True)  # fmt: skip
+        print(
+            f"the best of the others takes {min(others) / took['jaxinterp']:.2f} times as long as jaxinterp",
+            flush=True,
+        )
 
 
 def answer(process: Any) -> dict[str, float]:
@@ -109,7 +123,9 @@ def main() -> None:
         sizes, widths = [256], [32]
         given.k, given.batch, given.rounds, given.steps = 4, 64, 1, 2
         given.only = ["TopK"] if len(given.only) == len(KINDS) else given.only
-    print(f"jax {jax.__version__}, {jax.default_backend()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")  # fmt: skip
+    print(
+        f"jax {jax.__version__}, {jax.default_backend()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
+    )
     for given.d in widths:
         for kind in given.only:
             for features in sizes:

@@ -41,7 +41,7 @@ def parts(pre: Any, k: int, repeats: int) -> None:
     plain, ours = jax.jit(lambda p: jax.lax.top_k(p, k)), jax.jit(lambda p: _sparse.top(p, k))
     for a, b in zip(plain(pre), ours(pre), strict=True):
         np.testing.assert_array_equal(a, b)
-    line("k largest of a row", median(lambda: plain(pre), repeats), median(lambda: ours(pre), repeats))  # fmt: skip
+    line("k largest of a row", median(lambda: plain(pre), repeats), median(lambda: ours(pre), repeats))
     f, count = jax.nn.relu(pre), k * len(pre)
     bits = jax.jit(lambda f: _batch_topk.bisect(f, count))
     quick = jax.jit(lambda f: _batch_topk.below(f, count))
@@ -71,9 +71,7 @@ def steps(d: int, m: int, k: int, batch: int, x: Any, dead: bool, repeats: int) 
 
 
 def main() -> None:
-    ask = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     ask.add_argument("--smoke", action="store_true")
     ask.add_argument("--batch", type=int, default=4096)
     ask.add_argument("--repeats", type=int, default=3)
@@ -81,7 +79,9 @@ def main() -> None:
     d, sizes, k, batch = 512, (4096, 16_384), 32, given.batch
     if given.smoke:
         d, sizes, k, batch = 32, (1024,), 4, 64
-    print(f"jax {jax.__version__}, {jax.default_backend()}, {os.cpu_count()} cores; d {d}, k {k}, batch {batch}")  # fmt: skip
+    print(
+        f"jax {jax.__version__}, {jax.default_backend()}, {os.cpu_count()} cores; d {d}, k {k}, batch {batch}"
+    )
     for m in sizes:
         print(f"{m} features {'dense':>29} {'sparse':>12}")
         x = jax.random.normal(jax.random.key(0), (batch, d))

@@ -25,7 +25,11 @@ class Clock:
     def lap(self, steps: int) -> None:
         seconds = (time.perf_counter() - self.began) / steps
         peak = memory("VmHWM")
-        print("@@" + json.dumps({"seconds": seconds, "peak": peak, "own": peak - self.idle}), file=REPORTS, flush=True)  # fmt: skip
+        print(
+            "@@" + json.dumps({"seconds": seconds, "peak": peak, "own": peak - self.idle}),
+            file=REPORTS,
+            flush=True,
+        )
         if not sys.stdin.readline():
             os._exit(0)
         self.began = time.perf_counter()
@@ -87,9 +91,16 @@ def jaxinterp(given: Any, clock: Clock) -> None:
     kind = getattr(ji.sae, given.kind)(d=given.d, features=given.features, matmul=low, **extra)
     turn = 4 * given.steps  # a dispatch, by default of 16 steps, asks for its memory once
     ji.sae.train(
-        jax.random.key(0), kind, activations(given), steps=10**6, batch=given.batch,
-        together=turn, every=turn, progress=False, callback=lambda *_: clock.lap(turn),
-    )  # fmt: skip
+        jax.random.key(0),
+        kind,
+        activations(given),
+        steps=10**6,
+        batch=given.batch,
+        together=turn,
+        every=turn,
+        progress=False,
+        callback=lambda *_: clock.lap(turn),
+    )
 
 
 def torch_batches(given: Any, clock: Clock) -> Iterator[Any]:
@@ -120,9 +131,12 @@ def sae_lens(given: Any, clock: Clock) -> None:
     settings = config(d_in=given.d, d_sae=given.features, device=device(), **extra)
     sae = getattr(lens, f"{given.kind}TrainingSAE")(settings)
     trainer = SAETrainerConfig(
-        total_training_samples=10**9, train_batch_size_samples=given.batch, device=device(),
-        lr_end=3e-4, autocast=device() == "cuda",
-    )  # fmt: skip
+        total_training_samples=10**9,
+        train_batch_size_samples=given.batch,
+        device=device(),
+        lr_end=3e-4,
+        autocast=device() == "cuda",
+    )
     SAETrainer(trainer, sae, torch_batches(given, clock)).fit()
 
 
@@ -135,14 +149,23 @@ def dictionary_learning(given: Any, clock: Clock) -> None:
     from dictionary_learning.trainers.top_k import TopKTrainer
 
     of = {
-        "TopK": TopKTrainer, "BatchTopK": BatchTopKTrainer, "Gated": GatedSAETrainer,
-        "JumpReLU": JumpReluTrainer, "Standard": StandardTrainerAprilUpdate,
-    }  # fmt: skip
+        "TopK": TopKTrainer,
+        "BatchTopK": BatchTopKTrainer,
+        "Gated": GatedSAETrainer,
+        "JumpReLU": JumpReluTrainer,
+        "Standard": StandardTrainerAprilUpdate,
+    }
     extra = {"k": given.k} if "TopK" in given.kind else {}
     trainer = of[given.kind](
-        steps=10**6, activation_dim=given.d, dict_size=given.features, layer=0, lm_name="none",
-        device=device(), seed=0, **extra,
-    )  # fmt: skip
+        steps=10**6,
+        activation_dim=given.d,
+        dict_size=given.features,
+        layer=0,
+        lm_name="none",
+        device=device(),
+        seed=0,
+        **extra,
+    )
     with torch.autocast(device(), torch.bfloat16, enabled=device() == "cuda"):
         for step, x in enumerate(torch_batches(given, clock)):
             trainer.update(step, x)
@@ -177,9 +200,14 @@ def sparsify(given: Any, clock: Clock) -> None:
             return {"input_ids": torch.zeros(given.batch, dtype=torch.int64)}
 
     config = TrainConfig(
-        SparseCoderConfig(num_latents=given.features, k=given.k), batch_size=1, optimizer="adam",
-        auxk_alpha=1 / 32, hookpoints=["site"], log_to_wandb=False, save_every=10**9,
-    )  # fmt: skip
+        SparseCoderConfig(num_latents=given.features, k=given.k),
+        batch_size=1,
+        optimizer="adam",
+        auxk_alpha=1 / 32,
+        hookpoints=["site"],
+        log_to_wandb=False,
+        save_every=10**9,
+    )
     Trainer(config, Tokens(), Model()).fit()
 
 

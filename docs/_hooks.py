@@ -33,8 +33,7 @@ def names_table() -> str:
         names[ours].append(theirs.format("i"))
     rows = ["| jaxinterp | TransformerLens names that are understood |", "|---|---|"]
     rows += [
-        f"| `{site}` | {', '.join(f'`{name}`' for name in names.get(site, [])) or 'none'} |"
-        for site in SITES
+        f"| `{site}` | {', '.join(f'`{name}`' for name in names.get(site, [])) or 'none'} |" for site in SITES
     ]
     return "\n".join(rows)
 

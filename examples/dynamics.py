@@ -44,9 +44,7 @@ def measured(system, run, dt, noise, rng):
 def methods(theta, v, held, held_v, most):
     """Coefficients of one equation by each method, with the gap and seconds of the exact search."""
     began = time.perf_counter()
-    path = ji.probes.best_subsets(
-        theta, v, range(1, most + 1), "squared", gamma=1e6, intercept=False
-    )
+    path = ji.probes.best_subsets(theta, v, range(1, most + 1), "squared", gamma=1e6, intercept=False)
     exact = path[ji.probes.choose_k(path, held, held_v)]
     seconds = time.perf_counter() - began
     size = np.sqrt((v**2).mean())
@@ -110,9 +108,13 @@ def with_a_law(console, states, noise, seed):
         score = ji.toy.recovery(system.coefficients(terms), found.weights)
         fed = np.abs(np.einsum("mtj,tj->m", c, found.weights)).max()
         table.add_row(
-            label, f"{score['tpr']:.2f}", f"{score['error']:.1e}", f"{fed:.1e}",
-            f"{found.gap:.0e}", f"{found.seconds:.2f}",
-        )  # fmt: skip
+            label,
+            f"{score['tpr']:.2f}",
+            f"{score['error']:.1e}",
+            f"{fed:.1e}",
+            f"{found.gap:.0e}",
+            f"{found.seconds:.2f}",
+        )
         last = found
     console.print(table)
     for variable, equation in zip("xyz", last.equations(terms), strict=True):

@@ -25,9 +25,7 @@ LEAST = 1.0  # logits: with a smaller gap there is nothing to explain
 def of_the_folder(folder):
     """2-layer attention-only models in TransformerLens's layout, from trained to undone."""
     port = Path(__file__).parents[1] / "tests" / "hub" / "ports" / "transformer_lens.toml"
-    config = ji.models.GPT2Config(
-        vocab=26, ctx=8, d=64, layers=2, heads=1, ff=0, norm=False, tied=False
-    )
+    config = ji.models.GPT2Config(vocab=26, ctx=8, d=64, layers=2, heads=1, ff=0, norm=False, tied=False)
     found = sorted(folder.glob("**/gbmi_exp_indhead_*.safetensors"))
     if not found:
         raise SystemExit(f"No gbmi_exp_indhead_*.safetensors under {folder}.")
@@ -54,8 +52,7 @@ def report(name, model, bos, key):
     pairs = ji.tasks.induction(model.config.vocab, key, n, block=block, corrupt="match", **start)
     metric = ji.metrics.logit_diff(pairs.correct, pairs.wrong)
     clean, corrupt = (
-        float(ji.metrics.measure(metric, model, tokens).mean())
-        for tokens in (pairs.clean, pairs.corrupt)
+        float(ji.metrics.measure(metric, model, tokens).mean()) for tokens in (pairs.clean, pairs.corrupt)
     )
     rank = ji.metrics.measure(ji.metrics.rank(pairs.correct), model, pairs.clean)
     accuracy, gap = float((rank == 0).mean()), clean - corrupt
@@ -66,8 +63,10 @@ def report(name, model, bos, key):
     paths = ji.patching.direct_paths(model, pairs.clean, pairs.corrupt, metric, senders="head")
     edges = np.nan_to_num(np.asarray(paths.k - paths.baseline))
 
-    print(f"\n{name}: right in {accuracy:.0%} of {n} prompts of {pairs.clean.shape[1]} tokens; logit difference "
-          f"{clean:.2f} clean, {corrupt:.2f} corrupt")  # fmt: skip
+    print(
+        f"\n{name}: right in {accuracy:.0%} of {n} prompts of {pairs.clean.shape[1]} tokens; logit difference "
+        f"{clean:.2f} clean, {corrupt:.2f} corrupt"
+    )
     (writer, looks_back), (reader, follows) = best_of(previous), best_of(induction)
     print(f"  looks most at the token before    {name_of(writer)}  {looks_back:.2f}")
     print(f"  looks most at what followed       {name_of(reader)}  {follows:.2f}")
@@ -77,14 +76,18 @@ def report(name, model, bos, key):
 
     if follows < BAR or gap < LEAST:
         seen = f"the best induction score is {follows:.2f}"
-        print(f"  => no induction circuit: {seen}, the prompts differ by {gap:.2f} logits, and no edge "
-              f"into keys carries more than {edges.max():.2f}")  # fmt: skip
+        print(
+            f"  => no induction circuit: {seen}, the prompts differ by {gap:.2f} logits, and no edge "
+            f"into keys carries more than {edges.max():.2f}"
+        )
         return False
     effect = edges[(*writer, *reader)]
     found = looks_back >= BAR and effect / gap >= SHARE
-    print(f"  => {'an induction circuit' if found else 'an induction head without this edge'}: previous-token head "
-          f"{name_of(writer)}, induction head {name_of(reader)}; the edge between them restores "
-          f"{effect / gap:.0%} of the answer")  # fmt: skip
+    print(
+        f"  => {'an induction circuit' if found else 'an induction head without this edge'}: previous-token head "
+        f"{name_of(writer)}, induction head {name_of(reader)}; the edge between them restores "
+        f"{effect / gap:.0%} of the answer"
+    )
     return found
 
 

@@ -28,18 +28,27 @@ def behaviour(model, pairs):
     clean, corrupt = (np.asarray(metric.of(logits)) for logits in (at_end, elsewhere))
     first = ji.metrics.rank(pairs.correct).of(at_end) == 0
     prob = ji.metrics.prob(pairs.correct).of(at_end)
-    print(f"IO before S in {(clean > 0).mean():.1%} of {len(pairs)} prompts; logit difference {clean.mean():.2f} "
-          f"(sd {clean.std():.2f}), {corrupt.mean():.2f} on the corrupt ones")  # fmt: skip
-    print(f"IO is the likeliest token in {float(first.mean()):.1%}; mean probability {float(prob.mean()):.2f}")  # fmt: skip
+    print(
+        f"IO before S in {(clean > 0).mean():.1%} of {len(pairs)} prompts; logit difference {clean.mean():.2f} "
+        f"(sd {clean.std():.2f}), {corrupt.mean():.2f} on the corrupt ones"
+    )
+    print(
+        f"IO is the likeliest token in {float(first.mean()):.1%}; mean probability {float(prob.mean()):.2f}"
+    )
 
 
 def residual_sweep(model, pairs, metric, ends):
     """Layer by role: the answer leaves S2 and arrives at the end."""
     where = np.stack([pairs.positions[role] for role in ROLES], -1)
     heat = ji.patching.sweep(
-        model, pairs.clean, pairs.corrupt, metric,
-        site="resid_pre", over={"layer": None, "pos": where}, progress=False,
-    )  # fmt: skip
+        model,
+        pairs.clean,
+        pairs.corrupt,
+        metric,
+        site="resid_pre",
+        over={"layer": None, "pos": where},
+        progress=False,
+    )
     heat = np.round(np.asarray(ji.metrics.recovered(heat, *ends)), 2) + 0.0  # no -0.00
     print("\nresidual stream, clean in corrupt: share of the answer restored")
     print("  before layer " + "".join(f"{role:>7}" for role in ROLES))
@@ -49,8 +58,10 @@ def residual_sweep(model, pairs, metric, ends):
     s2, end = heat[:, ROLES.index("S2")], heat[:, ROLES.index("END")]
     moved = np.flatnonzero(end > s2)
     if len(moved):
-        print(f"  => at S2 before layer 0 ({s2[0]:.2f}), more at END than at S2 from layer {moved[0]} on "
-              f"({end[-1]:.2f} at the last)")  # fmt: skip
+        print(
+            f"  => at S2 before layer 0 ({s2[0]:.2f}), more at END than at S2 from layer {moved[0]} on "
+            f"({end[-1]:.2f} at the last)"
+        )
 
 
 def attention(model, pairs, role):
@@ -76,10 +87,10 @@ def head_sweep(model, pairs, metric, ends, names, bos, shown):
     print(
         "\nheads, clean in corrupt: share restored by all that it does, and by its path to the logits alone;"
     )
+    print("attention from END; share of names that its values raise most or lower most; eigenvalue score")
     print(
-        "attention from END; share of names that its values raise most or lower most; eigenvalue score"
+        f"  {'head':>6}{'all':>7}{'direct':>8}{'to IO':>8}{'to S1':>7}{'to S2':>7}{'raised':>8}{'lowered':>9}{'eigen':>7}"
     )
-    print(f"  {'head':>6}{'all':>7}{'direct':>8}{'to IO':>8}{'to S1':>7}{'to S2':>7}{'raised':>8}{'lowered':>9}{'eigen':>7}")  # fmt: skip
     strength = np.maximum(np.abs(swept), np.abs(direct))
     groups = {kind: [] for kind in KINDS}
     for i in np.argsort(-strength, axis=None)[:shown]:
@@ -87,8 +98,10 @@ def head_sweep(model, pairs, metric, ends, names, bos, shown):
         io, s1, s2 = (float(looks[role][head]) for role in ("IO", "S1", "S2"))
         kind = kind_of(swept[head], direct[head], io, s1 + s2, copies[head], opposes[head])
         groups.setdefault(kind, []).append(f"{head[0]}.{head[1]}")
-        print(f"  {head[0]:>4}.{head[1]}{swept[head]:7.2f}{direct[head]:8.2f}{io:8.2f}{s1:7.2f}{s2:7.2f}"
-              f"{copies[head]:8.2f}{opposes[head]:9.2f}{eigen[head]:7.2f}  {kind}")  # fmt: skip
+        print(
+            f"  {head[0]:>4}.{head[1]}{swept[head]:7.2f}{direct[head]:8.2f}{io:8.2f}{s1:7.2f}{s2:7.2f}"
+            f"{copies[head]:8.2f}{opposes[head]:9.2f}{eigen[head]:7.2f}  {kind}"
+        )
     for kind, meaning in KINDS.items():
         print(f"  {kind} ({meaning}): {', '.join(groups[kind]) or 'none'}")
 
@@ -134,8 +147,10 @@ def main():
     few = pairs[: asked.sweep_n]
     metric = ji.metrics.logit_diff(few.correct, few.wrong)
     ends = [ji.metrics.measure(metric, model, ids) for ids in (few.clean, few.corrupt)]
-    print(f"\nsweeps over {len(few)} prompts, whose logit difference is {float(jnp.mean(ends[0])):.2f} clean and "
-          f"{float(jnp.mean(ends[1])):.2f} corrupt")  # fmt: skip
+    print(
+        f"\nsweeps over {len(few)} prompts, whose logit difference is {float(jnp.mean(ends[0])):.2f} clean and "
+        f"{float(jnp.mean(ends[1])):.2f} corrupt"
+    )
     if float(jnp.mean(ends[0]) - jnp.mean(ends[1])) < 1:
         print("This model does not tell the names apart: what follows names no circuit.")
     start = time.perf_counter()

@@ -22,9 +22,7 @@ parser = argparse.ArgumentParser()
 parser.add_argument("--model", default="tiny")
 parser.add_argument("--lens", help="a published lens, a .pt file")
 parser.add_argument("--prompts", help="a JSON list of texts")
-parser.add_argument(
-    "--count", type=int, default=100, help="how many prompts the lens was fitted on"
-)
+parser.add_argument("--count", type=int, default=100, help="how many prompts the lens was fitted on")
 parser.add_argument("--dims", type=int, default=8, help="how many rows of the matrices to compare")
 args = parser.parse_args()
 model, tokenizer = ji.load(args.model)

@@ -90,7 +90,7 @@ def contexts(tokenizer, documents, ctx, each, *, least, key=0):
 
 def subset(corpus, rows):
     """Some contexts of a corpus."""
-    parts = (getattr(corpus, name)[rows] for name in ("tokens", "real", "mask", "document", "offsets"))  # fmt: skip
+    parts = (getattr(corpus, name)[rows] for name in ("tokens", "real", "mask", "document", "offsets"))
     return ji.data.Corpus(*parts, corpus.documents)
 
 
@@ -122,35 +122,38 @@ def study(model, corpus, train, test, *, skip, seconds, ks=(1, 2, 3), batch=32):
         y = corpus.labels == kind
         best = ji.neurons.monosemantic(x[:, train], y[train])[0]
         said = x[best["layer"], :, best["unit"]] * best["weight"] + best["bias"] > 0
-        sets = ji.probes.best_subsets(flat[train], y[train], ks, time_limit=seconds)  # fmt: skip
+        sets = ji.probes.best_subsets(flat[train], y[train], ks, time_limit=seconds)
         found[kind] = {
-            "neuron": best["neuron"], "at": (best["layer"], best["unit"]), "train_f1": best["f1"],
+            "neuron": best["neuron"],
+            "at": (best["layer"], best["unit"]),
+            "train_f1": best["f1"],
             "f1": float(f1(y[test], said[test])),
             "interval": interval(y[test], said[test], groups[test]).tolist(),
-            "positives": int(y[test].sum()), "tested": len(test),
+            "positives": int(y[test].sum()),
+            "tested": len(test),
             "documents": len(np.unique(groups[test][y[test]])),
             "sets": {
                 k: {
                     "neurons": ["{}.{}".format(*divmod(int(i), x.shape[2])) for i in s.support],
                     "f1": float(f1(y[test], s.decision(flat[test]) > 0)),
-                    "value": s.value, "bound": s.bound, "gap": s.gap, "status": s.status, "seconds": s.seconds,
+                    "value": s.value,
+                    "bound": s.bound,
+                    "gap": s.gap,
+                    "status": s.status,
+                    "seconds": s.seconds,
                 }
                 for k, s in sets.items()
             },
-        }  # fmt: skip
+        }
     return found
 
 
 def joined(tokenizer, train, test, ctx, each):
     """Both sides as one corpus, with the rows of each; contexts of texts on both sides are dropped."""
-    sides = [
-        contexts(tokenizer, documents, ctx, each, least=ctx // 2) for documents in (train, test)
-    ]
+    sides = [contexts(tokenizer, documents, ctx, each, least=ctx // 2) for documents in (train, test)]
     first = len(sides[0].documents)
     document = np.where(sides[1].document >= 0, sides[1].document + first, -1)
-    parts = [
-        np.concatenate([getattr(s, name) for s in sides]) for name in ("tokens", "real", "mask")
-    ]
+    parts = [np.concatenate([getattr(s, name) for s in sides]) for name in ("tokens", "real", "mask")]
     document = np.concatenate([sides[0].document, document])
     offsets = np.concatenate([s.offsets for s in sides])
     documents = (*sides[0].documents, *sides[1].documents)
@@ -186,20 +189,24 @@ def main(argv=None):
     seconds = args.seconds or (60.0 if full else 3.0)
     found = study(model, corpus, train, test, skip=skip, seconds=seconds)
     print("\nOne neuron for a class, chosen on other documents than it is tested on")
-    print(f"{'class':<9}{'neuron':>7}{'F1 train':>10}{'F1 test':>9}   95% interval      test contexts (documents)")  # fmt: skip
-    for kind, each in found.items():
-        low, high = each["interval"]
-        print(f"{kind:<9}{each['neuron']:>7}{each['train_f1']:10.3f}{each['f1']:9.3f}   {low:.3f} to {high:.3f}   {each['positives']} of {each['tested']} ({each['documents']})")  # fmt: skip
     print(
-        "\nThe best k neurons of all layers, with what is proven (gap 0: no other choice is better)"
+        f"{'class':<9}{'neuron':>7}{'F1 train':>10}{'F1 test':>9}   95% interval      test contexts (documents)"
     )
     for kind, each in found.items():
+        low, high = each["interval"]
+        print(
+            f"{kind:<9}{each['neuron']:>7}{each['train_f1']:10.3f}{each['f1']:9.3f}   {low:.3f} to {high:.3f}   {each['positives']} of {each['tested']} ({each['documents']})"
+        )
+    print("\nThe best k neurons of all layers, with what is proven (gap 0: no other choice is better)")
+    for kind, each in found.items():
         for k, s in each["sets"].items():
-            print(f"{kind:<9}k={k} F1 {s['f1']:.3f}  gap {s['gap']:.1e} {s['status']:<11}{s['seconds']:5.1f} s  {' '.join(s['neurons'])}")  # fmt: skip
+            print(
+                f"{kind:<9}k={k} F1 {s['f1']:.3f}  gap {s['gap']:.1e} {s['status']:<11}{s['seconds']:5.1f} s  {' '.join(s['neurons'])}"
+            )
 
     neurons = list(dict.fromkeys(each["at"] for each in found.values()))
     labels = corpus.labels[test]
-    some = subset(corpus, np.concatenate([test[labels == kind][: args.ablated] for kind in CLASSES]))  # fmt: skip
+    some = subset(corpus, np.concatenate([test[labels == kind][: args.ablated] for kind in CLASSES]))
     effect = ji.neurons.ablation(model, some, neurons, skip=skip, key=jax.random.key(0))
     print("\nSet to zero everywhere: rise of the loss in % (95% interval, documents resampled)")
     print(f"{'ablated':<13}" + "".join(f"{each:>24}" for each in effect.names))
@@ -209,12 +216,20 @@ def main(argv=None):
 
     weights = ji.neurons.weight_statistics(model)
     print(f"\nSuperposition by weights ({weights.matrix}): input norm times bias, by layer")
-    print(weights.reason or f"{'layer':<7}{'median':>9}{'q05':>9}{'q95':>9}{'curve':>9}{'cos(in, out)':>14}")  # fmt: skip
+    print(weights.reason or f"{'layer':<7}{'median':>9}{'q05':>9}{'q95':>9}{'curve':>9}{'cos(in, out)':>14}")
     for row in weights.records() if not weights.reason else []:
-        print(f"{row['layer']:<7}{row['product_median']:9.3f}{row['product_q05']:9.3f}{row['product_q95']:9.3f}{row['curve']:9.3f}{row['cosine_median']:14.3f}")  # fmt: skip
+        print(
+            f"{row['layer']:<7}{row['product_median']:9.3f}{row['product_q05']:9.3f}{row['product_q95']:9.3f}{row['curve']:9.3f}{row['cosine_median']:14.3f}"
+        )
     if args.out:
         page(model, tokenizer, some, found, effect, skip, Path(args.out).with_suffix(".html"))
-        numbers = {"found": found, "ablation": effect.records(), "weights": weights.records(), "command": vars(args), "seconds": time.perf_counter() - began}  # fmt: skip
+        numbers = {
+            "found": found,
+            "ablation": effect.records(),
+            "weights": weights.records(),
+            "command": vars(args),
+            "seconds": time.perf_counter() - began,
+        }
         Path(args.out).write_text(json.dumps(numbers, indent=1))
     print(f"\n{time.perf_counter() - began:.0f} s")
     return found, effect
@@ -228,9 +243,18 @@ def page(model, tokenizer, corpus, found, effect, skip, path):
     chapters = [
         ji.viz.Chapter(f"{kind}: neuron {each['neuron']}", [spread.figure(i), top.figure(tokenizer, i)])
         for i, (kind, each) in enumerate(found.items())
-    ]  # fmt: skip
-    heat = ji.viz.heatmap(effect.percent, rows=effect.rows, cols=effect.names, value="%", diverging=True, title="Rise of the loss")  # fmt: skip
-    ji.viz.write(path, ji.viz.page("Neurons of languages and code", [*chapters, ji.viz.Chapter("Ablation", [heat])]))  # fmt: skip
+    ]
+    heat = ji.viz.heatmap(
+        effect.percent,
+        rows=effect.rows,
+        cols=effect.names,
+        value="%",
+        diverging=True,
+        title="Rise of the loss",
+    )
+    ji.viz.write(
+        path, ji.viz.page("Neurons of languages and code", [*chapters, ji.viz.Chapter("Ablation", [heat])])
+    )
 
 
 if __name__ == "__main__":

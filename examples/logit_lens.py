@@ -24,7 +24,5 @@ assert jnp.allclose(lens[-1], logits, atol=1e-4)  # the last one is the model's 
 
 probs, ids = jax.lax.top_k(jax.nn.softmax(lens[:, -1]), 5)
 for layer, (p, i) in enumerate(zip(probs, ids, strict=True)):
-    guesses = "  ".join(
-        f"{token!r} {q:.0%}" for token, q in zip(tokenizer.tokens(i), p, strict=True)
-    )
+    guesses = "  ".join(f"{token!r} {q:.0%}" for token, q in zip(tokenizer.tokens(i), p, strict=True))
     print(f"after {layer} of {model.config.layers} blocks:  {guesses}")

@@ -37,7 +37,9 @@ DOMAINS = {
 def documents(asked):
     if asked.data is None:
         return [ji.data.Document(text, label) for label, texts in PIECES.items() for text in texts]
-    return ji.data.read_texts(asked.data, most=asked.most, chars=asked.chars, least=asked.chars, key=asked.seed)  # fmt: skip
+    return ji.data.read_texts(
+        asked.data, most=asked.most, chars=asked.chars, least=asked.chars, key=asked.seed
+    )
 
 
 def labelled(labels):
@@ -83,15 +85,21 @@ def main():
         place = {"out": asked.out / "study.jsonl", "store": asked.out / "activations"}
     common = dict(key=asked.seed, name=asked.model, **place)
     records = ji.probes.study(
-        model, corpus, features, methods=["single", "adaptive"],
+        model,
+        corpus,
+        features,
+        methods=["single", "adaptive"],
         ks=[k for k in numbers(asked.ks) if k <= len(corpus) // 2] or None,
-        layers=numbers(asked.layers) if asked.layers else None, **common,
-    )  # fmt: skip
+        layers=numbers(asked.layers) if asked.layers else None,
+        **common,
+    )
     if asked.exact:
         records += ji.probes.prove_best(
             model, corpus, features, records, ks=numbers(asked.exact), time_limit=asked.time_limit, **common
-        )  # fmt: skip
-    console.print(ji.probes.best_table(records, title=f"{asked.model}: the best neuron (layer.neuron) of each feature"))  # fmt: skip
+        )
+    console.print(
+        ji.probes.best_table(records, title=f"{asked.model}: the best neuron (layer.neuron) of each feature")
+    )
     console.print(ji.probes.scaling_table(ji.probes.scaling(records), title="best of all layers"))
     curve = ji.probes.scaling(records)
     print("F1 by k, best of all layers")
@@ -103,7 +111,9 @@ def main():
         by_layer = ji.probes.select(records, feature=name, method="single")
         print(f"{name:>16} " + " ".join(f"{r['f1']:.2f}" for r in by_layer))
     if asked.out is not None:
-        page = ji.viz.write(asked.out / "study.html", ji.probes.study_page(records, title=f"Probing {asked.model}"))  # fmt: skip
+        page = ji.viz.write(
+            asked.out / "study.html", ji.probes.study_page(records, title=f"Probing {asked.model}")
+        )
         print(f"{len(records)} records in {place['out']}, figures in {page}")
     print(f"{time.perf_counter() - began:.0f} s")
 

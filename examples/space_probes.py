@@ -85,9 +85,14 @@ else:
 tokens, real = tokenizer([args.prompt + name for name in names], bos=True)
 with tempfile.TemporaryDirectory() as scratch:
     store = ji.data.save_activations(
-        args.store or scratch, model, np.asarray(tokens), "resid_post", mask=np.asarray(real),
-        reduce="last", about={"names": names, "prompt": args.prompt},
-    )  # fmt: skip
+        args.store or scratch,
+        model,
+        np.asarray(tokens),
+        "resid_post",
+        mask=np.asarray(real),
+        reduce="last",
+        about={"names": names, "prompt": args.prompt},
+    )
     x = store.read()  # (layer, place, d)
 
 # No name is in train and in test, however its letters are written.
@@ -104,8 +109,7 @@ for layer in tqdm(layers, desc="ridge", delay=2.0):
         x[layer][train], [targets[train], shuffled], lambdas=np.logspace(-1, 8, 28)
     )
     found, null = (
-        ji.probes.place_metrics(targets[test], each.predict(x[layer][test]))
-        for each in (probe, control)
+        ji.probes.place_metrics(targets[test], each.predict(x[layer][test])) for each in (probe, control)
     )
     rows.append({"layer": layer, "lam": probe.lam, "left_out": float(probe.errors.min()), **found})
     rows[-1] |= {f"shuffled_{name}": null[name] for name in ("r2", "spearman", "proximity_error")}
@@ -121,8 +125,7 @@ inside = np.asarray(ji.data.keep(real, skip=1), np.float32)[..., None]
 spelt = (np.asarray(model.w_embed)[np.asarray(tokens)] * inside).sum(1) / inside.sum(1)
 probe = ji.probes.ridge(spelt[train], targets[train], lambdas=np.logspace(-6, 4, 31))
 spelling = ji.probes.place_metrics(targets[test], probe.predict(spelt[test]))
-print(f"mean embedding of the tokens: R2 {spelling['r2']:.3f}, "
-      f"proximity {spelling['proximity_error']:.3f}")  # fmt: skip
+print(f"mean embedding of the tokens: R2 {spelling['r2']:.3f}, proximity {spelling['proximity_error']:.3f}")
 
 # Chosen by the training places alone.
 chosen = int(np.argmin([row["left_out"] for row in rows]))
@@ -132,43 +135,52 @@ print(f"\nbest layer by the error of places left out: {best}, {probe}")
 for name in ("r2", "spearman_latitude", "spearman_longitude", "proximity_error", "median_km"):
     print(f"  {name:<20}{row[name]:10.3f}")
 few = ji.probes.pca_ridge(x[best][train], targets[train], lambdas=np.logspace(-1, 8, 28))
-scores = {
-    q: ji.probes.place_metrics(targets[test], p.predict(x[best][test])) for q, p in few.items()
-}
+scores = {q: ji.probes.place_metrics(targets[test], p.predict(x[best][test])) for q, p in few.items()}
 print("R2 by principal components: " + ", ".join(f"{q}: {s['r2']:.3f}" for q, s in scores.items()))
 result = {
-    "model": args.model, "names": len(names), "rows": rows, "best": best, "spelling": spelling,
+    "model": args.model,
+    "names": len(names),
+    "rows": rows,
+    "best": best,
+    "spelling": spelling,
     "components": {q: s["r2"] for q, s in scores.items()},
-}  # fmt: skip
+}
 
 if args.mlp:
     network = ji.probes.mlp(
-        x[best][train], targets[train], (256,), key=jax.random.key(args.seed), loss="squared",
+        x[best][train],
+        targets[train],
+        (256,),
+        key=jax.random.key(args.seed),
+        loss="squared",
         optimizer=optax.adamw(1e-3, weight_decay=0.1),
-    )  # fmt: skip
+    )
     result["mlp"] = ji.probes.place_metrics(targets[test], network.predict(x[best][test]))
-    print(f"MLP of 256 at layer {best}: R2 {result['mlp']['r2']:.3f}, "
-          f"proximity {result['mlp']['proximity_error']:.3f}")  # fmt: skip
+    print(
+        f"MLP of 256 at layer {best}: R2 {result['mlp']['r2']:.3f}, "
+        f"proximity {result['mlp']['proximity_error']:.3f}"
+    )
 
 if args.blocks:
     _, once = np.unique(groups, return_index=True)
     blocks = np.array(columns[args.blocks])[once]
-    held = ji.probes.block_holdout(
-        x[best][once], targets[once], blocks, least=100, lambdas=[probe.lam]
-    )
+    held = ji.probes.block_holdout(x[best][once], targets[once], blocks, least=100, lambdas=[probe.lam])
     print(f"\n{args.blocks} held out      places   median km  nominal   proximity  nominal")
     for each in held:
-        print(f"{each.block:<22}{each.count:6}{each.error:12,.0f}{each.nominal:9,.0f}"
-              f"{each.proximity:12.3f}{each.nominal_proximity:9.3f}")  # fmt: skip
+        print(
+            f"{each.block:<22}{each.count:6}{each.error:12,.0f}{each.nominal:9,.0f}"
+            f"{each.proximity:12.3f}{each.nominal_proximity:9.3f}"
+        )
     result["blocks"] = [dataclasses.asdict(each) for each in held]
 
 # Neurons behind the best layer that read or write along the probe's directions.
 aligned = ji.probes.aligned_neurons(model, probe.weights)
 for i, name in enumerate(("latitude", "longitude")):
     top = aligned.top(3, i)
-    print(f"{name} neurons: " + ", ".join(
-        f"L{t['neuron'][0]}N{t['neuron'][1]} ({t['weights']}, cos {t['cos']:.2f})" for t in top
-    ))  # fmt: skip
+    print(
+        f"{name} neurons: "
+        + ", ".join(f"L{t['neuron'][0]}N{t['neuron'][1]} ({t['weights']}, cos {t['cos']:.2f})" for t in top)
+    )
 
 if args.out:
     import matplotlib
@@ -185,9 +197,7 @@ if args.out:
         ax.set(title=title, xlabel="longitude", ylabel="latitude", xlim=(-180, 180), ylim=(-90, 90))
     axes[1].set_title(f"predicted from layer {best} of {args.model}")
     axes[2].plot(layers, [each["r2"] for each in rows], marker="o", label="linear probe")
-    axes[2].plot(
-        layers, [each["shuffled_r2"] for each in rows], marker="o", label="shuffled places"
-    )
+    axes[2].plot(layers, [each["shuffled_r2"] for each in rows], marker="o", label="shuffled places")
     axes[2].set(title="R2 on places not seen", xlabel="layer")
     axes[2].legend()
     figure.savefig(folder / "space_probes.png", dpi=120)

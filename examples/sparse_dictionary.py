@@ -43,9 +43,14 @@ def learn(model, corpus, args):
     kind = ji.sae.TopK(d=model.config.d, features=args.features, k=args.k, dead_tokens=dead)
     began = time.perf_counter()
     sae, history = ji.sae.train(
-        jax.random.key(args.seed), kind, stream, steps=args.steps, average=0.99, checkpoint_every=250,
+        jax.random.key(args.seed),
+        kind,
+        stream,
+        steps=args.steps,
+        average=0.99,
+        checkpoint_every=250,
         checkpoint=None if args.out is None else Path(args.out) / "run",
-    )  # fmt: skip
+    )
     return sae, history, time.perf_counter() - began
 
 
@@ -58,7 +63,9 @@ def detectors(sae, model, corpus, site, train, test):
     """For each class the feature that tells it best alone: chosen on `train`, measured on `test`."""
     base, layer = site.removesuffix("]").split("[")
     spliced = ji.intervene(model, [ji.splice(base, sae, layer=int(layer), error=True)])
-    x = ji.data.activations(spliced, corpus, f"{base}.sae.feature[{layer}]", mask=counted(corpus), reduce="mean")  # fmt: skip
+    x = ji.data.activations(
+        spliced, corpus, f"{base}.sae.feature[{layer}]", mask=counted(corpus), reduce="mean"
+    )
     x = x / np.maximum(x[train].std(0), 1e-3)
     found = {}
     for kind in CLASSES:
@@ -67,9 +74,11 @@ def detectors(sae, model, corpus, site, train, test):
         said = x[test][:, best["unit"]] * best["weight"] + best["bias"] > 0
         f1 = 2 * np.sum(y[test] & said) / max(1, np.sum(y[test]) + np.sum(said))
         found[kind] = {
-            "feature": best["unit"], "train_f1": best["f1"], "f1": float(f1),
+            "feature": best["unit"],
+            "train_f1": best["f1"],
+            "f1": float(f1),
             "interval": interval(y[test], said, corpus.groups[test]).tolist(),
-        }  # fmt: skip
+        }
     return found
 
 
@@ -89,7 +98,7 @@ class Judge:
 
 def steered(sae, model, tokenizer, judge, found, seen, site, samples, times=(0.5, 1.0, 2.0)):
     """How many texts of 40 tokens are of a feature's kind, by how far it is held; 0 is the model alone."""
-    prompts = tokenizer(PROMPTS, bos=True)[0] if tokenizer.bos_id is not None else tokenizer(PROMPTS)[0]  # fmt: skip
+    prompts = tokenizer(PROMPTS, bos=True)[0] if tokenizer.bos_id is not None else tokenizer(PROMPTS)[0]
     mask = tokenizer(PROMPTS, bos=True)[1]
     tokens, mask = np.repeat(prompts, samples, 0), np.repeat(mask, samples, 0)
     table, shown = {}, {}
@@ -126,7 +135,7 @@ def main(argv=None):
     args = parser.parse_args(argv)
     full = args.data is not None
     args.features = args.features or (2048 if full else 320)
-    args.steps, args.batch = args.steps or (1500 if full else 300), args.batch or (4096 if full else 256)  # fmt: skip
+    args.steps, args.batch = args.steps or (1500 if full else 300), args.batch or (4096 if full else 256)
     began = time.perf_counter()
     model, tokenizer = ji.load("tiny")
     if full:
@@ -137,12 +146,28 @@ def main(argv=None):
         train, test = ji.data.split(corpus.groups, test=0.4, key=0, labels=corpus.labels)
     print(f"{corpus}, read in {time.perf_counter() - began:.0f} s")
     sae, history, seconds = learn(model, corpus, args)
-    print(f"{args.features} features, k={args.k}, {args.steps} steps of {args.batch} tokens: {seconds:.0f} s; dead {history['dead'][-1]:.1%}")  # fmt: skip
+    print(
+        f"{args.features} features, k={args.k}, {args.steps} steps of {args.batch} tokens: {seconds:.0f} s; dead {history['dead'][-1]:.1%}"
+    )
 
-    held = ji.data.Corpus(*(getattr(studied, n)[test] for n in ("tokens", "real", "mask", "document", "offsets")), studied.documents)  # fmt: skip
+    held = ji.data.Corpus(
+        *(getattr(studied, n)[test] for n in ("tokens", "real", "mask", "document", "offsets")),
+        studied.documents,
+    )
     quality = ji.sae.evaluate(sae, model, held, site=args.site)
     print("\nOn documents held out")
-    for name in ("l0", "explained_variance", "loss", "loss_sae", "loss_zero", "recovered", "recovered_mean", "kl_recovered", "dead", "dense"):  # fmt: skip
+    for name in (
+        "l0",
+        "explained_variance",
+        "loss",
+        "loss_sae",
+        "loss_zero",
+        "recovered",
+        "recovered_mean",
+        "kl_recovered",
+        "dead",
+        "dense",
+    ):
         print(f"  {name:<20}{quality[name]:10.4f}")
 
     found = detectors(sae, model, studied, args.site, train, test)
@@ -151,13 +176,18 @@ def main(argv=None):
     print("\nThe feature of a class: chosen on other documents than it is tested on")
     for kind, each in found.items():
         low, high = each["interval"]
-        tokens = " ".join(repr(t["token"]) for t in weights.records(tokenizer, each["feature"], k=6)[:6])  # fmt: skip
-        print(f"  {kind:<9}{each['feature']:>5}  F1 {each['f1']:.3f} ({low:.3f} to {high:.3f})  {tokens}")  # fmt: skip
+        tokens = " ".join(repr(t["token"]) for t in weights.records(tokenizer, each["feature"], k=6)[:6])
+        print(f"  {kind:<9}{each['feature']:>5}  F1 {each['f1']:.3f} ({low:.3f} to {high:.3f})  {tokens}")
 
     judge = Judge(corpus, model.config.vocab)
     times = (0.5, 1.0, 2.0)
-    table, shown, alone = steered(sae, model, tokenizer, judge, found, seen, args.site, 8 if full else 1, times)  # fmt: skip
-    print(f"\nHeld at times its largest value: share of texts of its kind\n  {'':<9}{'model':>7}" + "".join(f"{t:>7}" for t in times))  # fmt: skip
+    table, shown, alone = steered(
+        sae, model, tokenizer, judge, found, seen, args.site, 8 if full else 1, times
+    )
+    print(
+        f"\nHeld at times its largest value: share of texts of its kind\n  {'':<9}{'model':>7}"
+        + "".join(f"{t:>7}" for t in times)
+    )
     for kind, shares in table.items():
         print(f"  {kind:<9}" + "".join(f"{share:7.2f}" for share in shares))
     print(f"\nModel alone: {alone!r}")
@@ -165,12 +195,24 @@ def main(argv=None):
         print(f"{kind}: {text!r}")
     if args.out:
         out = Path(args.out)
-        about = {"model": "tiny", "model_hash": ji.data.model_hash(model), "site": args.site, "steps": args.steps, "batch": args.batch}  # fmt: skip
+        about = {
+            "model": "tiny",
+            "model_hash": ji.data.model_hash(model),
+            "site": args.site,
+            "steps": args.steps,
+            "batch": args.batch,
+        }
         ji.sae.save(out / "dictionary", sae, about=about)
         labels = {each["feature"]: kind for kind, each in found.items()}
-        ji.sae.browse(out / "features", sae, model, tokenizer, site=args.site, read=seen, labels=labels)  # fmt: skip
+        ji.sae.browse(out / "features", sae, model, tokenizer, site=args.site, read=seen, labels=labels)
         numbers = {n: float(v) for n, v in quality.items() if np.ndim(v) == 0}
-        record = {"command": vars(args), "train_seconds": seconds, "quality": numbers, "found": found, "steered": table}  # fmt: skip
+        record = {
+            "command": vars(args),
+            "train_seconds": seconds,
+            "quality": numbers,
+            "found": found,
+            "steered": table,
+        }
         (out / "numbers.json").write_text(json.dumps(record, indent=1))
     print(f"\n{time.perf_counter() - began:.0f} s")
     return quality, found, table

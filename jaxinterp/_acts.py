@@ -42,7 +42,7 @@ class At(eqx.Module):
         if self.reduce is None:
             return take_positions(x, self.pos, axis, real)
         chosen = _chosen(self.pos, x.shape[axis], real)
-        chosen = chosen.reshape((1,) * (axis + 1 - chosen.ndim) + chosen.shape + (1,) * (x.ndim - axis - 1))  # fmt: skip
+        chosen = chosen.reshape((1,) * (axis + 1 - chosen.ndim) + chosen.shape + (1,) * (x.ndim - axis - 1))
         if self.reduce == "last":
             last = x.shape[axis] - 1 - jnp.argmax(jnp.flip(chosen, axis), axis, keepdims=True)
             last = jnp.broadcast_to(last, (*x.shape[:axis], 1, *x.shape[axis + 1 :]))
@@ -101,7 +101,7 @@ def at(
         ends = (chosen.start, chosen.stop, chosen.step)
         layers: Any = tuple(end if end is None else as_int(end, "layer") for end in ends)
         if layers[2] == 0:
-            raise ValueError(f"{base}: layers in steps of 0 are none; write {base}[2:5], or {base}[::2].")  # fmt: skip
+            raise ValueError(f"{base}: layers in steps of 0 are none; write {base}[2:5], or {base}[::2].")
         label = f"{base}[{_text(slice(*layers))}]"
     elif chosen is None:
         layers, label = None, base
@@ -137,7 +137,9 @@ def as_requests(capture: Any) -> tuple[At, ...]:
     if capture is None or isinstance(capture, str | At):
         capture = [] if capture is None else [capture]
     if isinstance(capture, bytes) or not isinstance(capture, Iterable):
-        raise ValueError(f"capture is a site or a list of them; got {kind_of(capture)}. Write capture=['resid_post', 'z[3]'].")  # fmt: skip
+        raise ValueError(
+            f"capture is a site or a list of them; got {kind_of(capture)}. Write capture=['resid_post', 'z[3]']."
+        )
     asked = []
     for item in capture:
         request = item if isinstance(item, At) else at(item)
@@ -151,8 +153,7 @@ def as_requests(capture: Any) -> tuple[At, ...]:
         names = [request.name for request in asked]
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(
-            f"Two captures would both be called {twice!r}; "
-            f"name one of them: ji.at(..., name='first')."
+            f"Two captures would both be called {twice!r}; name one of them: ji.at(..., name='first')."
         )
     return tuple(asked)
 
@@ -172,8 +173,7 @@ def check_captures(
             layers = at.layer_range(count)
             if not layers:
                 raise IndexError(
-                    f"{at.name!r} asks for no layer at all: this model has the layers "
-                    f"0..{count - 1}."
+                    f"{at.name!r} asks for no layer at all: this model has the layers 0..{count - 1}."
                 )
             if min(layers) < start:
                 raise ValueError(
@@ -243,8 +243,7 @@ class Acts(Mapping[str, Any]):
 
     def __repr__(self) -> str:
         rows = [
-            f"  {name!r}: {getattr(value, 'dtype', type(value).__name__)}"
-            f"{list(getattr(value, 'shape', []))}"
+            f"  {name!r}: {getattr(value, 'dtype', type(value).__name__)}{list(getattr(value, 'shape', []))}"
             for name, value in self._items.items()
         ]
         return "Acts({\n" + ",\n".join(rows) + "\n})" if rows else "Acts({})"

@@ -124,9 +124,7 @@ def is_int(value: Any) -> bool:
 def as_int(value: Any, what: str, least: int | None = None) -> int:
     """A Python int of what `is_int`."""
     if not concrete(value):
-        raise ValueError(
-            f"{what} decides what is compiled, so it cannot be traced: make it static."
-        )
+        raise ValueError(f"{what} decides what is compiled, so it cannot be traced: make it static.")
     if not is_int(value):
         raise ValueError(f"{what} is an int; got {value!r} of type {type(value).__name__}.")
     number = operator.index(value)
@@ -158,7 +156,11 @@ def as_list(value: Any, what: str, call: str) -> list[Any]:
     """Several of something, one text as one of them. `call` shows it."""
     if isinstance(value, str):
         return [value]
-    if isinstance(value, Mapping | bytes) or not isinstance(value, Iterable) or getattr(value, "ndim", 1) == 0:  # fmt: skip
+    if (
+        isinstance(value, Mapping | bytes)
+        or not isinstance(value, Iterable)
+        or getattr(value, "ndim", 1) == 0
+    ):
         raise ValueError(f"{what} is a list: {call}; got {shown(value)}.")
     return list(value)
 
@@ -172,7 +174,7 @@ def check_choice(value: Any, what: str, choices: Iterable[str]) -> None:
 def check_function(fn: Any, what: str, names: tuple[str, ...], call: str) -> None:
     """A function that can be called with so many arguments. `call` shows one."""
     if isinstance(fn, type) or not callable(fn):
-        raise ValueError(f"{what} is a function of {' and '.join(names)}; got {shown(fn)}. Write {call}.")  # fmt: skip
+        raise ValueError(f"{what} is a function of {' and '.join(names)}; got {shown(fn)}. Write {call}.")
     try:
         signature = inspect.signature(fn)
     except ValueError:  # some built-in functions do not say
@@ -180,7 +182,9 @@ def check_function(fn: Any, what: str, names: tuple[str, ...], call: str) -> Non
     try:
         signature.bind(*names)
     except TypeError as error:
-        raise ValueError(f"{what} is called as fn({', '.join(names)}), and this one has {signature}: {error}. Write {call}.") from error  # fmt: skip
+        raise ValueError(
+            f"{what} is called as fn({', '.join(names)}), and this one has {signature}: {error}. Write {call}."
+        ) from error
 
 
 def check_key(key: Any, call: str) -> Any:

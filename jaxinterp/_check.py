@@ -42,11 +42,7 @@ def as_tokens(tokens: Any) -> Any:
 
     What a tokenizer takes, or returns in two parts, is refused.
     """
-    if (
-        isinstance(tokens, tuple)
-        and len(tokens) == 2
-        and str(getattr(tokens[1], "dtype", "")) == "bool"
-    ):
+    if isinstance(tokens, tuple) and len(tokens) == 2 and str(getattr(tokens[1], "dtype", "")) == "bool":
         raise ValueError(
             "This is a pair, the tokens and the mask of several texts; the model takes them apart: "
             "tokens, mask = tokenizer(texts); ji.run(model, tokens, mask=mask)."
@@ -141,8 +137,7 @@ def check_mask(mask: Any, shape: tuple[int, ...]) -> None:
         )
     if mask.dtype != bool:
         raise ValueError(
-            f"A mask is of bools, True at real tokens; got dtype {mask.dtype}. "
-            "Convert it: mask.astype(bool)."
+            f"A mask is of bools, True at real tokens; got dtype {mask.dtype}. Convert it: mask.astype(bool)."
         )
     if concrete(mask) and not np.asarray(mask).any(-1).all():
         raise ValueError("A mask must leave every prompt at least one real token; one has none.")
@@ -170,9 +165,7 @@ def check_selector(
     if value.dtype == bool:
         if value.shape not in ((size,), (*per_example, size)):
             also = f" or {(*per_example, size)}" if per_example else ""
-            raise ValueError(
-                f"{what}: a mask for {name} has the shape {(size,)}{also}; got {value.shape}."
-            )
+            raise ValueError(f"{what}: a mask for {name} has the shape {(size,)}{also}; got {value.shape}.")
         return
     if not jnp.issubdtype(value.dtype, jnp.integer):
         raise ValueError(f"{what}: {name} selects by ints or by a mask; got dtype {value.dtype}.")
@@ -206,7 +199,7 @@ def check_model(model: Any) -> None:
             "ji.run(model, tokens)."
         )
     if isinstance(model, str):
-        raise ValueError(f"A model is loaded by its name first: model, tokenizer = ji.load({model!r}).")  # fmt: skip
+        raise ValueError(f"A model is loaded by its name first: model, tokenizer = ji.load({model!r}).")
     raise ValueError(
         f"A model comes first: a module of ji.load, ji.models or the protocol ji.Model, with config, blocks, "
         f"embed, tables and unembed; got {kind_of(model)}. Write ji.run(model, tokens)."

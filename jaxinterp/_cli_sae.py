@@ -18,14 +18,28 @@ def sae() -> None:
     """
 
 
-_SITE = click.option("--site", metavar="SITE[LAYER]", help='Where to read it, such as "resid_post[2]". [default: where it was trained, as the dictionary records]')  # fmt: skip
+_SITE = click.option(
+    "--site",
+    metavar="SITE[LAYER]",
+    help='Where to read it, such as "resid_post[2]". [default: where it was trained, as the dictionary records]',
+)
 _DICTIONARY = click.argument("dictionary", type=click.Path(path_type=Path))  # or "tiny"
 _TEXTS = (
     click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path)),
-    click.option("--ctx", type=click.IntRange(min=4), default=128, show_default=True, help="Tokens of a context."),
-    click.option("--most", type=click.IntRange(min=1), default=500, show_default=True, help="Documents of each file."),
-    click.option("--chars", type=click.IntRange(min=1), default=2000, show_default=True, help="Characters of each document."),
-)  # fmt: skip
+    click.option(
+        "--ctx", type=click.IntRange(min=4), default=128, show_default=True, help="Tokens of a context."
+    ),
+    click.option(
+        "--most", type=click.IntRange(min=1), default=500, show_default=True, help="Documents of each file."
+    ),
+    click.option(
+        "--chars",
+        type=click.IntRange(min=1),
+        default=2000,
+        show_default=True,
+        help="Characters of each document.",
+    ),
+)
 
 
 def _texts(command: Any) -> Any:
@@ -40,7 +54,9 @@ def _opened(dictionary: Path, model: str) -> tuple[Any, Any, Any]:
 
     loaded, tokenizer = load(model)
     if tokenizer is None:
-        raise ValueError(f"{model} has no tokenizer, so it cannot read text. Give a folder with a tokenizer.json, or use the library with token ids.")  # fmt: skip
+        raise ValueError(
+            f"{model} has no tokenizer, so it cannot read text. Give a folder with a tokenizer.json, or use the library with token ids."
+        )
     return dictionaries.load(dictionary), loaded, tokenizer
 
 
@@ -55,26 +71,71 @@ def _packed(tokenizer: Any, model: Any, data: Any, ctx: int, most: int, chars: i
 @sae.command(epilog=MODEL, short_help="Train one on activations of a model.")
 @click.argument("model")
 @click.argument("data", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--site", required=True, metavar="SITE[LAYER]", help='Where to train it, such as "resid_post[2]".')  # fmt: skip
-@click.option("--kind", default="TopK", show_default=True, metavar="KIND", help="TopK, BatchTopK, Matryoshka, JumpReLU, Gated, Standard or Vanilla.")  # fmt: skip
+@click.option(
+    "--site", required=True, metavar="SITE[LAYER]", help='Where to train it, such as "resid_post[2]".'
+)
+@click.option(
+    "--kind",
+    default="TopK",
+    show_default=True,
+    metavar="KIND",
+    help="TopK, BatchTopK, Matryoshka, JumpReLU, Gated, Standard or Vanilla.",
+)
 @click.option("--features", type=int, help="How many. [default: 8 times the width of the site]")
 @click.option("--k", type=int, help="Of the TopK kinds: features of a row. [default: 32]")
-@click.option("--sparsity", type=float, help="Of the other kinds: the coefficient of the penalty. [default: the kind's]")  # fmt: skip
+@click.option(
+    "--sparsity", type=float, help="Of the other kinds: the coefficient of the penalty. [default: the kind's]"
+)
 @click.option("--steps", type=int, default=10_000, show_default=True)
 @click.option("--batch", type=int, default=4096, show_default=True, help="Tokens of a step.")
-@click.option("--rate", type=float, help="Adam at this rate, with a warm-up and a linear end. [default: the kind's published recipe]")  # fmt: skip
+@click.option(
+    "--rate",
+    type=float,
+    help="Adam at this rate, with a warm-up and a linear end. [default: the kind's published recipe]",
+)
 @click.option("--average", type=float, help="Decay of an average of the weights, such as 0.999.")
-@click.option("--matmul", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True)  # fmt: skip
-@click.option("--ctx", type=click.IntRange(min=4), default=128, show_default=True, help="Tokens of a context.")  # fmt: skip
+@click.option("--matmul", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True)
+@click.option(
+    "--ctx", type=click.IntRange(min=4), default=128, show_default=True, help="Tokens of a context."
+)
 @click.option("--most", type=click.IntRange(min=1), help="Documents of each file. [default: all]")
-@click.option("--field", default="text", show_default=True, help="The field of a line, or the column of a table, that holds the text.")  # fmt: skip
-@click.option("--held", type=click.IntRange(min=0), default=32, show_default=True, help="Contexts at the end that are not trained on: the dictionary is judged on them.")  # fmt: skip
-@click.option("--every", type=click.IntRange(min=0), default=1000, show_default=True, help="Judge it after so many steps.")  # fmt: skip
-@click.option("--store", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Train from a folder that save_activations wrote; DATA is then only judged on.")  # fmt: skip
-@click.option("--checkpoint", type=click.Path(file_okay=False, path_type=Path), help="[default: OUT/checkpoint]")  # fmt: skip
+@click.option(
+    "--field",
+    default="text",
+    show_default=True,
+    help="The field of a line, or the column of a table, that holds the text.",
+)
+@click.option(
+    "--held",
+    type=click.IntRange(min=0),
+    default=32,
+    show_default=True,
+    help="Contexts at the end that are not trained on: the dictionary is judged on them.",
+)
+@click.option(
+    "--every",
+    type=click.IntRange(min=0),
+    default=1000,
+    show_default=True,
+    help="Judge it after so many steps.",
+)
+@click.option(
+    "--store",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Train from a folder that save_activations wrote; DATA is then only judged on.",
+)
+@click.option(
+    "--checkpoint", type=click.Path(file_okay=False, path_type=Path), help="[default: OUT/checkpoint]"
+)
 @click.option("--checkpoint-every", type=click.IntRange(min=1), default=1000, show_default=True)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path("dictionary"), show_default=True, help="The folder to write.")  # fmt: skip
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("dictionary"),
+    show_default=True,
+    help="The folder to write.",
+)
 def train(model: str, data: tuple[Path, ...], **options: Any) -> None:
     """Train a sparse dictionary on a site of MODEL, reading the texts of DATA.
 
@@ -101,12 +162,27 @@ def train(model: str, data: tuple[Path, ...], **options: Any) -> None:
 @click.argument("model")
 @_texts
 @_SITE
-@click.option("--out", type=click.Path(path_type=Path), default=Path("features"), show_default=True, help="The folder to write.")  # fmt: skip
-@click.option("--top", type=click.IntRange(min=1), default=20, show_default=True, help="Contexts of each feature.")  # fmt: skip
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("features"),
+    show_default=True,
+    help="The folder to write.",
+)
+@click.option(
+    "--top", type=click.IntRange(min=1), default=20, show_default=True, help="Contexts of each feature."
+)
 def browse(
-    dictionary: Path, model: str, data: tuple[Path, ...], ctx: int, most: int, chars: int, site: str | None,
-    out: Path, top: int,
-) -> None:  # fmt: skip
+    dictionary: Path,
+    model: str,
+    data: tuple[Path, ...],
+    ctx: int,
+    most: int,
+    chars: int,
+    site: str | None,
+    out: Path,
+    top: int,
+) -> None:
     """Write a folder of static pages: what each feature of DICTIONARY fires on in the texts of DATA.
 
     \b
@@ -128,7 +204,7 @@ def browse(
 @_SITE
 def evaluate(
     dictionary: Path, model: str, data: tuple[Path, ...], ctx: int, most: int, chars: int, site: str | None
-) -> None:  # fmt: skip
+) -> None:
     """Print how much DICTIONARY keeps of activations, and of MODEL's predictions, on texts.
 
     \b
@@ -150,13 +226,25 @@ def evaluate(
 @click.argument("text")
 @click.option("--feature", type=click.IntRange(min=0), required=True, help="Its number.")
 @click.option("--value", type=float, required=True, help="What it is held at, added or scaled by.")
-@click.option("--mode", type=click.Choice(["clamp", "add", "scale"]), default="clamp", show_default=True, help="Hold, add or scale.")  # fmt: skip
-@click.option("--steps", type=click.IntRange(min=1), default=20, show_default=True, help="Tokens to write.")  # fmt: skip
+@click.option(
+    "--mode",
+    type=click.Choice(["clamp", "add", "scale"]),
+    default="clamp",
+    show_default=True,
+    help="Hold, add or scale.",
+)
+@click.option("--steps", type=click.IntRange(min=1), default=20, show_default=True, help="Tokens to write.")
 @_SITE
 def steer(
-    dictionary: Path, model: str, text: str, feature: int, value: float, mode: str, steps: int,
+    dictionary: Path,
+    model: str,
+    text: str,
+    feature: int,
+    value: float,
+    mode: str,
+    steps: int,
     site: str | None,
-) -> None:  # fmt: skip
+) -> None:
     """Continue TEXT as MODEL would, and with a feature of DICTIONARY held.
 
     \b

@@ -14,10 +14,22 @@ KINDS = ("TopK", "BatchTopK", "Matryoshka", "JumpReLU", "Gated", "Standard", "Va
 
 
 def train_dictionary(
-    name: str, data: tuple[Path, ...], *, site: str, out: Path, store: Path | None, batch: int,
-    steps: int, seed: int, every: int, held: int, checkpoint: Path | None, checkpoint_every: int,
-    average: float | None, **options: Any,
-) -> Iterator[str]:  # fmt: skip
+    name: str,
+    data: tuple[Path, ...],
+    *,
+    site: str,
+    out: Path,
+    store: Path | None,
+    batch: int,
+    steps: int,
+    seed: int,
+    every: int,
+    held: int,
+    checkpoint: Path | None,
+    checkpoint_every: int,
+    average: float | None,
+    **options: Any,
+) -> Iterator[str]:
     """Trains, writes, and says in lines what came out."""
     import jax
 
@@ -47,19 +59,34 @@ def train_dictionary(
     yield f"{options['kind']}: {kind.features} features of {site} ({d}), from {stream}"
     out.mkdir(parents=True, exist_ok=True)
     found, history = sae.train(
-        jax.random.key(seed), kind, stream, optimizer, steps=steps, batch=batch, average=average,
-        every=every, evaluate=judge,
+        jax.random.key(seed),
+        kind,
+        stream,
+        optimizer,
+        steps=steps,
+        batch=batch,
+        average=average,
+        every=every,
+        evaluate=judge,
         checkpoint=out / "checkpoint" if checkpoint is None else checkpoint,
         checkpoint_every=checkpoint_every,
-    )  # fmt: skip
+    )
     last = {n: float(v[-1]) for n, v in history.items() if len(v) == steps}
     if judge is not None:
         last |= {n: v for n, v in judge(found).items() if isinstance(v, float)}
     settings = {
-        "model": name, "site": site, "data": [str(p) for p in data], "steps": steps, "batch": batch,
-        "seed": seed, "average": average, "store": None if store is None else str(store), "held": held,
-        **options, "features": kind.features,
-    }  # fmt: skip
+        "model": name,
+        "site": site,
+        "data": [str(p) for p in data],
+        "steps": steps,
+        "batch": batch,
+        "seed": seed,
+        "average": average,
+        "store": None if store is None else str(store),
+        "held": held,
+        **options,
+        "features": kind.features,
+    }
     points = {n: v.tolist() for n, v in history.items() if len(v) != steps}
     told = {"settings": settings, "numbers": last, "evaluated": points}
     save_with(out, found, settings, {"training.json": told})
@@ -69,9 +96,15 @@ def train_dictionary(
 
 
 def _contexts(
-    model: Any, tokenizer: Any, data: Sequence[Path], ctx: int, most: int | None, field: str,
-    held: int, only_test: bool,
-) -> tuple[Any, Any]:  # fmt: skip
+    model: Any,
+    tokenizer: Any,
+    data: Sequence[Path],
+    ctx: int,
+    most: int | None,
+    field: str,
+    held: int,
+    only_test: bool,
+) -> tuple[Any, Any]:
     """Tokens and mask to train on, and to judge on (None where there are none)."""
     from . import data as reading
 
@@ -84,7 +117,9 @@ def _contexts(
             npy_header(file, data[0].stat().st_size)
         tokens = np.load(data[0], mmap_mode="r")
         if tokens.ndim != 2:
-            raise ValueError(f"{data[0]} holds {tokens.shape}; token ids are (seq, pos), one context to a row.")  # fmt: skip
+            raise ValueError(
+                f"{data[0]} holds {tokens.shape}; token ids are (seq, pos), one context to a row."
+            )
         mask = np.arange(tokens.shape[1]) > 0
         cut = len(tokens) - held
         rows = np.asarray(tokens[max(cut, 0) :])
@@ -92,12 +127,17 @@ def _contexts(
         train = (tokens[:cut], mask)
     else:
         if tokenizer is None:
-            raise ValueError("This model has no tokenizer, so it cannot read text. Give token ids: a .npy (seq, pos).")  # fmt: skip
+            raise ValueError(
+                "This model has no tokenizer, so it cannot read text. Give token ids: a .npy (seq, pos)."
+            )
         documents = reading.read_texts(*data, most=most, text=field)
         corpus = reading.pack(
-            tokenizer, documents, ctx=min(ctx, model.config.ctx), join=True,
+            tokenizer,
+            documents,
+            ctx=min(ctx, model.config.ctx),
+            join=True,
             bos=tokenizer.bos_id is not None,
-        )  # fmt: skip
+        )
         cut = len(corpus) - held
         part = lambda rows: (corpus.tokens[rows], corpus.mask[rows])
         train, test = part(slice(max(cut, 0))), part(slice(max(cut, 0), None)) if held else None

@@ -21,7 +21,15 @@ class Command(click.Command):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.params.append(click.Option(["--debug"], is_flag=True, expose_value=False, callback=_keep, help="On an error, show where it was raised."))  # fmt: skip
+        self.params.append(
+            click.Option(
+                ["--debug"],
+                is_flag=True,
+                expose_value=False,
+                callback=_keep,
+                help="On an error, show where it was raised.",
+            )
+        )
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

@@ -68,9 +68,11 @@ class Aimed(Edit):
 
     def _aim(self, where: Where, layers: Layers) -> "Aimed":
         return eqx.tree_at(
-            lambda edit: edit.where, _with_static(self, layers=layers), where,
+            lambda edit: edit.where,
+            _with_static(self, layers=layers),
+            where,
             is_leaf=lambda node: node is None,
-        )  # fmt: skip
+        )
 
     def resolve(self, count: int) -> "Edit":
         return self._aim(*self.where.resolve(self.site, self.layers, count))
@@ -128,8 +130,7 @@ def resolve_edits(
             continue
         if early:
             raise ValueError(
-                f"{edit} can never fire: the run resumes at layer {start}. "
-                "Drop it, or resume earlier."
+                f"{edit} can never fire: the run resumes at layer {start}. Drop it, or resume earlier."
             )
         edit.check(shapes, count)
         if real is not None:

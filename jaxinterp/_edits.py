@@ -73,9 +73,7 @@ class Pointwise(Aimed):
             try:
                 new = jax.eval_shape(self.fn, struct, *seen, self.value)
             except TypeError as error:
-                if not (
-                    kind := re.search(r"type <class '(\w+)'>, which is not a valid", str(error))
-                ):
+                if not (kind := re.search(r"type <class '(\w+)'>, which is not a valid", str(error))):
                     raise
                 new, given = None, kind[1]
             else:
@@ -385,7 +383,7 @@ def _pointwise(
 ) -> Edit:
     aim, base, layers = selection(site, where)
     # Its `sites` is a property, which a type checker takes for a missing argument.
-    return Pointwise(where=aim, site=base, layers=layers, value=value, fn=fn, positions=positions)  # pyright: ignore[reportCallIssue]  # fmt: skip
+    return Pointwise(where=aim, site=base, layers=layers, value=value, fn=fn, positions=positions)  # pyright: ignore[reportCallIssue]
 
 
 def _number(value: Any, what: str) -> Any:

@@ -39,9 +39,7 @@ class Stretch:
     captures: tuple[int, ...]
 
 
-def plan(
-    start: int, stop: int, edits: Sequence[Edit], captures: Sequence[At], count: int
-) -> list[Stretch]:
+def plan(start: int, stop: int, edits: Sequence[Edit], captures: Sequence[At], count: int) -> list[Stretch]:
     """The blocks `start..stop` as stretches: equal neighbours together, the others alone."""
     stretches: list[Stretch] = []
     for layer in range(start, stop):
@@ -49,9 +47,10 @@ def plan(
             layer,
             layer + 1,
             tuple(i for i, e in enumerate(edits) if e.layers is None or layer in e.layers),
-            tuple(i for i, at in enumerate(captures)
-                  if is_per_layer(at.site) and layer in at.layer_range(count)),
-        )  # fmt: skip
+            tuple(
+                i for i, at in enumerate(captures) if is_per_layer(at.site) and layer in at.layer_range(count)
+            ),
+        )
         before = stretches[-1] if stretches else None
         if before and (before.edits, before.captures) == (here.edits, here.captures):
             stretches[-1] = dataclasses.replace(before, stop=layer + 1)
@@ -99,9 +98,7 @@ class Engine:
         """The number of blocks that logits and captures need."""
         if logits is not False or any(at.site in ENDS for at in self.captures):
             return self.count
-        needed = [
-            at.layer_range(self.count)[-1] + 1 for at in self.captures if is_per_layer(at.site)
-        ]
+        needed = [at.layer_range(self.count)[-1] + 1 for at in self.captures if is_per_layer(at.site)]
         return max(needed, default=0)
 
     def blocks(self, resid: Array, ctx: Context, start: int, stop: int) -> Array:
@@ -117,10 +114,14 @@ class Engine:
         if stretch.stop - stretch.start == 1:
             layer = stretch.start
             carry, (recorded, memory) = self._visit(
-                stretch, ctx, (resid, self._states(stretch)), block_at(self.model.blocks, layer),
-                self._layer_leaves(stretch, lambda leaf: leaf[layer]), layer,
+                stretch,
+                ctx,
+                (resid, self._states(stretch)),
+                block_at(self.model.blocks, layer),
+                self._layer_leaves(stretch, lambda leaf: leaf[layer]),
+                layer,
                 jax.tree.map(lambda leaf: leaf[layer], self.memory),
-            )  # fmt: skip
+            )
             recorded, memory = jax.tree.map(lambda leaf: leaf[None], (recorded, memory))
         else:
             span = slice(stretch.start, stretch.stop)
@@ -129,9 +130,7 @@ class Engine:
                 block, leaves, layer, memory = xs
                 # Slicing whole stacks copies them, so a part of the layers is indexed instead.
                 block = block if whole else block_at(arrays, layer)
-                return self._visit(
-                    stretch, ctx, carry, eqx.combine(block, static), leaves, layer, memory
-                )
+                return self._visit(stretch, ctx, carry, eqx.combine(block, static), leaves, layer, memory)
 
             xs = (
                 arrays if whole else None,
@@ -161,9 +160,7 @@ class Engine:
     def _remember(self, memory: Any, start: int) -> None:
         self.memory = jax.tree.map(
             lambda whole, part: (
-                part
-                if part.shape == whole.shape
-                else lax.dynamic_update_slice_in_dim(whole, part, start, 0)
+                part if part.shape == whole.shape else lax.dynamic_update_slice_in_dim(whole, part, start, 0)
             ),
             self.memory,
             memory,
@@ -181,14 +178,17 @@ class Engine:
     ) -> Any:
         """One block with its tap: the carry, and what was captured and remembered."""
         resid, states = carry
-        edits = [
-            eqx.combine(mine, self.shared[i]) for i, mine in zip(stretch.edits, leaves, strict=True)
-        ]
+        edits = [eqx.combine(mine, self.shared[i]) for i, mine in zip(stretch.edits, leaves, strict=True)]
         captures = {i: self.captures[i] for i in stretch.captures}
         tap = Tap(
-            edits, captures, states=states, layer=layer, memory=memory, real=self.real,
+            edits,
+            captures,
+            states=states,
+            layer=layer,
+            memory=memory,
+            real=self.real,
             **self.position,
-        )  # fmt: skip
+        )
         resid = block(resid, ctx.at(layer), tap)
         return (resid, tap.states), (tap.recorded, tap.memory)
 
@@ -197,8 +197,12 @@ class Engine:
 
         Captures of layers that did not run are NaN.
         """
-        stretch = Stretch(0, self.count, tuple(range(len(self.edits))),
-                          tuple(i for i, at in enumerate(self.captures) if is_per_layer(at.site)))  # fmt: skip
+        stretch = Stretch(
+            0,
+            self.count,
+            tuple(range(len(self.edits))),
+            tuple(i for i, at in enumerate(self.captures) if is_per_layer(at.site)),
+        )
 
         def visit(carry: Any, layer: Any) -> Any:
             leaves = self._layer_leaves(stretch, lambda leaf: _take(leaf, layer))
@@ -207,9 +211,7 @@ class Engine:
 
         states = self._states(stretch)
         _, (recorded, _) = jax.eval_shape(visit, (resid, states), jnp.asarray(0, jnp.int32))
-        store = jax.tree.map(
-            lambda leaf: jnp.full((self.count, *leaf.shape), jnp.nan, leaf.dtype), recorded
-        )
+        store = jax.tree.map(lambda leaf: jnp.full((self.count, *leaf.shape), jnp.nan, leaf.dtype), recorded)
 
         def step(layer: Any, loop: Any) -> Any:
             carry, store = loop
@@ -221,9 +223,7 @@ class Engine:
             )
             return carry, store
 
-        (resid, self.states), store = lax.fori_loop(
-            start, self.count, step, ((resid, states), store)
-        )
+        (resid, self.states), store = lax.fori_loop(start, self.count, step, ((resid, states), store))
         for i, value in store.items():
             layers = sorted(self.captures[i].layer_range(self.count))
             self.pieces[i] = [value[np.asarray(layers, np.int32)]]

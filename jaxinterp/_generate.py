@@ -44,9 +44,7 @@ def generate(
     edits: Edit | Sequence[Any] | Any | None = (),
     mask: Bool[Array, "*batch pos"] | Any | None = None,
     stop: int | Sequence[int] | Any | None = None,
-    choose: Callable[[Array, Float[Array, "*batch vocab"]], Int[Array, "*batch"]]
-    | Any
-    | None = None,
+    choose: Callable[[Array, Float[Array, "*batch vocab"]], Int[Array, "*batch"]] | Any | None = None,
 ) -> Int[Array, "*batch total"]:
     r"""$t_{n+1} \sim \mathrm{softmax}(\text{logits}(t_{\le n}) / T)$: continues prompts.
 
@@ -175,9 +173,7 @@ def sample(
         ordered = jnp.flip(jnp.sort(logits, axis=-1), -1)
         share = jax.nn.softmax(ordered, axis=-1)
         before = jnp.cumsum(share, axis=-1) - share
-        least = jnp.where(before < jnp.asarray(top_p).astype(wide), ordered, jnp.inf).min(
-            -1, keepdims=True
-        )
+        least = jnp.where(before < jnp.asarray(top_p).astype(wide), ordered, jnp.inf).min(-1, keepdims=True)
         logits = jnp.where(logits < least, -jnp.inf, logits)
     return jax.random.categorical(key, logits, axis=-1).astype(jnp.int32)
 
@@ -209,11 +205,7 @@ def _generate(
         if choose is not None:
             token = choose(key, logits)
             dtype, shape = getattr(token, "dtype", None), getattr(token, "shape", None)
-            if (
-                dtype is None
-                or shape != logits.shape[:-1]
-                or not jnp.issubdtype(dtype, jnp.integer)
-            ):
+            if dtype is None or shape != logits.shape[:-1] or not jnp.issubdtype(dtype, jnp.integer):
                 raise ValueError(
                     f"choose returns one token id for each row of logits, ints {logits.shape[:-1]}; "
                     f"it returned {kind_of(token) if dtype is None else f'{dtype} {shape}'}."
@@ -233,9 +225,15 @@ def _generate(
         here = lax.dynamic_slice_in_dim(positions, start, tokens.shape[-1], axis=-1)
         shapes = survey(model, tokens, edits)
         engine = Engine(
-            model, edits, (), None if mask is None else real, shapes,
-            offset=start, columns=prompt, memory=memory,
-        )  # fmt: skip
+            model,
+            edits,
+            (),
+            None if mask is None else real,
+            shapes,
+            offset=start,
+            columns=prompt,
+            memory=memory,
+        )
         resid = model.embed(tokens, here, engine.tap_at_ends())
         resid = engine.blocks(resid, shared_context(allowed, model.tables(here)), 0, engine.count)
         return engine.unembed(resid, last).squeeze(-2), engine.memory

@@ -54,7 +54,9 @@ def site_grads(
     """
     check_function(metric, "metric", ("logits",), "ji.site_grads(metric, model, tokens, at=['z'])")
     if logits is False:
-        raise ValueError("A metric reads logits, so site_grads cannot do without: leave logits out, or give positions.")  # fmt: skip
+        raise ValueError(
+            "A metric reads logits, so site_grads cannot do without: leave logits out, or give positions."
+        )
     requests = as_requests(at)
     for request in requests:
         if request.pos is not None or request.reduce is not None:
@@ -99,9 +101,7 @@ def _site_grads(
 
     def nudged(nudges: dict[str, Array]) -> tuple[Array, tuple[Array, Acts]]:
         adds = [edit for at in requests for edit in _nudge(at, nudges[at.name], count)]
-        out, acts = run(
-            model, tokens, edits=[*edits, *adds], capture=requests, mask=mask, logits=logits
-        )
+        out, acts = run(model, tokens, edits=[*edits, *adds], capture=requests, mask=mask, logits=logits)
         value = metric(out)
         if not hasattr(value, "dtype") or not jnp.issubdtype(value.dtype, jnp.floating):
             given = f"dtype {value.dtype}" if hasattr(value, "dtype") else kind_of(value)

@@ -34,9 +34,24 @@ SITES: dict[str, Site] = {
         _row("embed", "pos d", "token embedding", per_layer=False),
         _row("pos_embed", "pos d", "learned positions (absent with rotary)", per_layer=False),
         _row("resid_pre", "pos d", "residual stream entering the block"),
-        _row("q_in", "pos head d", "residual stream as each head's queries read it, before the norm", optional=True),
-        _row("k_in", "pos kv_head d", "residual stream as each head's keys read it, before the norm", optional=True),
-        _row("v_in", "pos kv_head d", "residual stream as each head's values read it, before the norm", optional=True),
+        _row(
+            "q_in",
+            "pos head d",
+            "residual stream as each head's queries read it, before the norm",
+            optional=True,
+        ),
+        _row(
+            "k_in",
+            "pos kv_head d",
+            "residual stream as each head's keys read it, before the norm",
+            optional=True,
+        ),
+        _row(
+            "v_in",
+            "pos kv_head d",
+            "residual stream as each head's values read it, before the norm",
+            optional=True,
+        ),
         _row("ln1_scale", "pos 1", "denominator of the norm before attention"),
         _row("ln1_out", "pos d", "output of the norm before attention"),
         _row("q", "pos head k", "queries, before rotary"),
@@ -44,7 +59,9 @@ SITES: dict[str, Site] = {
         _row("v", "pos kv_head k", "values"),
         _row("q_rot", "pos head k", "queries after rotary (absent with learned positions)"),
         _row("k_rot", "pos kv_head k", "keys after rotary (absent with learned positions)"),
-        _row("scores", "head query key", "scaled attention scores, before the mask is applied", optional=True),
+        _row(
+            "scores", "head query key", "scaled attention scores, before the mask is applied", optional=True
+        ),
         _row("pattern", "head query key", "attention after softmax", optional=True),
         _row("z", "pos head k", "mix of values that each head makes"),
         _row("head_out", "pos head d", "what each head writes, `z W_O`, without bias", optional=True),
@@ -62,7 +79,7 @@ SITES: dict[str, Site] = {
         _row("ln_final_out", "pos d", "output of the last norm", per_layer=False),
         _row("logits", "pos vocab", "logits", per_layer=False),
     ]
-}  # fmt: skip
+}
 
 DICTIONARY_SITES: dict[str, Site] = {
     site.name: site
@@ -74,35 +91,57 @@ DICTIONARY_SITES: dict[str, Site] = {
 }
 
 TRANSFORMER_LENS: dict[str, str] = {
-    "hook_embed": "embed", "embed.hook_out": "embed",
-    "hook_pos_embed": "pos_embed", "pos_embed.hook_out": "pos_embed",
-    "blocks.{}.hook_resid_pre": "resid_pre", "blocks.{}.hook_in": "resid_pre",
-    "blocks.{}.hook_q_input": "q_in", "blocks.{}.attn.hook_q_input": "q_in",
-    "blocks.{}.hook_k_input": "k_in", "blocks.{}.attn.hook_k_input": "k_in",
-    "blocks.{}.hook_v_input": "v_in", "blocks.{}.attn.hook_v_input": "v_in",
+    "hook_embed": "embed",
+    "embed.hook_out": "embed",
+    "hook_pos_embed": "pos_embed",
+    "pos_embed.hook_out": "pos_embed",
+    "blocks.{}.hook_resid_pre": "resid_pre",
+    "blocks.{}.hook_in": "resid_pre",
+    "blocks.{}.hook_q_input": "q_in",
+    "blocks.{}.attn.hook_q_input": "q_in",
+    "blocks.{}.hook_k_input": "k_in",
+    "blocks.{}.attn.hook_k_input": "k_in",
+    "blocks.{}.hook_v_input": "v_in",
+    "blocks.{}.attn.hook_v_input": "v_in",
     "blocks.{}.ln1.hook_scale": "ln1_scale",
-    "blocks.{}.ln1.hook_normalized": "ln1_out", "blocks.{}.attn.hook_in": "ln1_out",
-    "blocks.{}.attn.hook_q": "q", "blocks.{}.attn.q.hook_out": "q",
-    "blocks.{}.attn.hook_k": "k", "blocks.{}.attn.k.hook_out": "k",
-    "blocks.{}.attn.hook_v": "v", "blocks.{}.attn.v.hook_out": "v",
-    "blocks.{}.attn.hook_rot_q": "q_rot", "blocks.{}.attn.hook_rot_k": "k_rot",
-    "blocks.{}.attn.hook_attn_scores": "scores", "blocks.{}.attn.hook_pattern": "pattern",
-    "blocks.{}.attn.hook_z": "z", "blocks.{}.attn.o.hook_in": "z",
+    "blocks.{}.ln1.hook_normalized": "ln1_out",
+    "blocks.{}.attn.hook_in": "ln1_out",
+    "blocks.{}.attn.hook_q": "q",
+    "blocks.{}.attn.q.hook_out": "q",
+    "blocks.{}.attn.hook_k": "k",
+    "blocks.{}.attn.k.hook_out": "k",
+    "blocks.{}.attn.hook_v": "v",
+    "blocks.{}.attn.v.hook_out": "v",
+    "blocks.{}.attn.hook_rot_q": "q_rot",
+    "blocks.{}.attn.hook_rot_k": "k_rot",
+    "blocks.{}.attn.hook_attn_scores": "scores",
+    "blocks.{}.attn.hook_pattern": "pattern",
+    "blocks.{}.attn.hook_z": "z",
+    "blocks.{}.attn.o.hook_in": "z",
     "blocks.{}.attn.hook_result": "head_out",
-    "blocks.{}.hook_attn_out": "attn_out", "blocks.{}.attn.hook_out": "attn_out",
-    "blocks.{}.hook_resid_mid": "resid_mid", "blocks.{}.ln2.hook_in": "resid_mid",
+    "blocks.{}.hook_attn_out": "attn_out",
+    "blocks.{}.attn.hook_out": "attn_out",
+    "blocks.{}.hook_resid_mid": "resid_mid",
+    "blocks.{}.ln2.hook_in": "resid_mid",
     "blocks.{}.hook_mlp_in": "mlp_in",
     "blocks.{}.ln2.hook_scale": "ln2_scale",
-    "blocks.{}.ln2.hook_normalized": "ln2_out", "blocks.{}.mlp.hook_in": "ln2_out",
-    "blocks.{}.mlp.hook_pre": "mlp_pre", "blocks.{}.mlp.in.hook_out": "mlp_pre",
+    "blocks.{}.ln2.hook_normalized": "ln2_out",
+    "blocks.{}.mlp.hook_in": "ln2_out",
+    "blocks.{}.mlp.hook_pre": "mlp_pre",
+    "blocks.{}.mlp.in.hook_out": "mlp_pre",
     "blocks.{}.mlp.hook_pre_linear": "mlp_up",
-    "blocks.{}.mlp.hook_post": "mlp_post", "blocks.{}.mlp.out.hook_in": "mlp_post",
-    "blocks.{}.hook_mlp_out": "mlp_out", "blocks.{}.mlp.hook_out": "mlp_out",
-    "blocks.{}.hook_resid_post": "resid_post", "blocks.{}.hook_out": "resid_post",
+    "blocks.{}.mlp.hook_post": "mlp_post",
+    "blocks.{}.mlp.out.hook_in": "mlp_post",
+    "blocks.{}.hook_mlp_out": "mlp_out",
+    "blocks.{}.mlp.hook_out": "mlp_out",
+    "blocks.{}.hook_resid_post": "resid_post",
+    "blocks.{}.hook_out": "resid_post",
     "ln_final.hook_scale": "ln_final_scale",
-    "ln_final.hook_normalized": "ln_final_out", "ln_final.hook_out": "ln_final_out",
-    "unembed.hook_in": "ln_final_out", "unembed.hook_out": "logits",
-}  # fmt: skip
+    "ln_final.hook_normalized": "ln_final_out",
+    "ln_final.hook_out": "ln_final_out",
+    "unembed.hook_in": "ln_final_out",
+    "unembed.hook_out": "logits",
+}
 """Names of TransformerLens, legacy and bridge, with `{}` for the layer."""
 
 
@@ -133,7 +172,7 @@ def parse(text: str | Any) -> tuple[str, int | slice | None]:
     layer: `parse("blocks.3.attn.hook_z") == ("z", 3)`.
     """
     if not isinstance(text, str):
-        raise UnknownSite(f"A site is written as a string such as 'z' or 'resid_post[3]'; got {text!r}.")  # fmt: skip
+        raise UnknownSite(f"A site is written as a string such as 'z' or 'resid_post[3]'; got {text!r}.")
     if layer := _TL_LAYER.match(text):
         alias = TRANSFORMER_LENS.get("blocks.{}." + text[layer.end() :])
         if alias is None:
@@ -177,8 +216,7 @@ def unknown(name: str, emitted: Iterable[str] | None = None) -> UnknownSite:
     hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
     if name in SITES or emitted is not None:
         return UnknownSite(
-            f"This model has no site {name!r} ({SITES[name].meaning}).{hint} "
-            f"It emits: {', '.join(choices)}."
+            f"This model has no site {name!r} ({SITES[name].meaning}).{hint} It emits: {', '.join(choices)}."
             if name in SITES
             else f"This model has no site {name!r}.{hint} It emits: {', '.join(choices)}."
         )

@@ -39,9 +39,7 @@ class Splice(Aimed):
         return describe("splice", self.site, self.layers, self.where)
 
 
-def splice(
-    site: str, dictionary: Any, *, error: bool = False, name: str = "sae", **where: Any
-) -> Edit:
+def splice(site: str, dictionary: Any, *, error: bool = False, name: str = "sae", **where: Any) -> Edit:
     r"""$x \mapsto D(E(x))$, or with the error kept $x \mapsto D(E(x)') + (x - D(E(x)))$.
 
     Puts a dictionary (anything with `encode` and `decode`: a sparse autoencoder, a basis) into a
@@ -61,7 +59,9 @@ def splice(
     """
     aim, base, layers = selection(site, where)
     if isinstance(dictionary, type):
-        raise ValueError(f"A dictionary has encode(x) and decode(feature); got {kind_of(dictionary)}. Train one, or load it: ji.sae.load(path).")  # fmt: skip
+        raise ValueError(
+            f"A dictionary has encode(x) and decode(feature); got {kind_of(dictionary)}. Train one, or load it: ji.sae.load(path)."
+        )
     for method in ("encode", "decode"):
         if not callable(getattr(dictionary, method, None)):
             raise ValueError(

@@ -191,7 +191,9 @@ def as_edits(edits: Edit | Sequence[Any] | Any | None) -> tuple[Edit, ...]:
     if edits is None or isinstance(edits, Edit):
         return () if edits is None else (edits,)
     if not isinstance(edits, Iterable):
-        raise ValueError(f"edits is an edit or a list of them; got {kind_of(edits)}. Write edits=[ji.zero('z', layer=0, head=1)].")  # fmt: skip
+        raise ValueError(
+            f"edits is an edit or a list of them; got {kind_of(edits)}. Write edits=[ji.zero('z', layer=0, head=1)]."
+        )
     asked = tuple(edits)
     for edit in asked:
         check_edit(edit)

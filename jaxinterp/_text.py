@@ -55,7 +55,12 @@ def grid(columns: Sequence[Any], rows: Sequence[Sequence[Any]], *, title: str = 
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=Text(line(title)) if title else None, box=rich.box.SIMPLE_HEAD, title_justify="left", title_style="bold")  # fmt: skip
+    table = Table(
+        title=Text(line(title)) if title else None,
+        box=rich.box.SIMPLE_HEAD,
+        title_justify="left",
+        title_style="bold",
+    )
     for column in columns:
         table.add_column(Text(line(column)), overflow="fold")
     for row in rows:

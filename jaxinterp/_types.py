@@ -22,7 +22,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Array, Float
 
-AXES = ("batch", "layer", "pos", "query", "key", "head", "kv_head", "k", "d", "ff", "vocab", "feature")  # fmt: skip
+AXES = ("batch", "layer", "pos", "query", "key", "head", "kv_head", "k", "d", "ff", "vocab", "feature")
 
 Tap = Any
 """What model code sees of the core: `tap(name, x) -> x`, see `jaxinterp._tap.Tap`."""

@@ -150,9 +150,7 @@ def selection(site: str, where: dict[str, Any]) -> tuple[Where, str, Layers]:
             )
         leaf = as_selector(value, f"{base}: {name}")
         if leaf.dtype != bool and not np.issubdtype(leaf.dtype, np.integer):
-            raise ValueError(
-                f"{name} selects by ints or by a mask; got {value!r} of dtype {leaf.dtype}."
-            )
+            raise ValueError(f"{name} selects by ints or by a mask; got {value!r} of dtype {leaf.dtype}.")
         if name == "unit" and leaf.dtype == bool and leaf.ndim > 1:
             raise ValueError(f"A mask for unit has one axis; got the shape {leaf.shape}.")
         leaves[name] = leaf
@@ -174,7 +172,7 @@ def static_layers(layer: Any) -> tuple[Any, Any]:
         return ("mask", *array.tolist()), None
     if array.ndim <= 1 and np.issubdtype(array.dtype, np.integer):
         return tuple(int(i) for i in np.atleast_1d(array)), None
-    raise ValueError(f"layer is an int, several ints, a slice, a mask or a JAX array; got {layer!r}.")  # fmt: skip
+    raise ValueError(f"layer is an int, several ints, a slice, a mask or a JAX array; got {layer!r}.")
 
 
 def selectors_of(axes: tuple[str, ...]) -> list[str]:

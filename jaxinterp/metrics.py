@@ -158,7 +158,7 @@ class Metric(eqx.Module):
                 )
 
     def __repr__(self) -> str:
-        return f"Metric({self.name}, pos={None if self.pos is None else np.shape(self.pos) or int(self.pos) if concrete(self.pos) else '?'})"  # fmt: skip
+        return f"Metric({self.name}, pos={None if self.pos is None else np.shape(self.pos) or int(self.pos) if concrete(self.pos) else '?'})"
 
 
 def _floats(logits: Any) -> Array:
@@ -277,7 +277,7 @@ def kl(reference_logits: Any, *, pos: Any = -1) -> Metric:
 
 
 def _kl(chosen: Array, one: bool, reference: Array, pos: Any) -> Array:
-    if reference.ndim > chosen.ndim or (not one and pos is not None and reference.shape != chosen.shape):  # fmt: skip
+    if reference.ndim > chosen.ndim or (not one and pos is not None and reference.shape != chosen.shape):
         reference = take_positions(reference, pos, reference.ndim - 2)
     if reference.shape != chosen.shape:
         raise ValueError(
@@ -304,8 +304,7 @@ def cross_entropy(tokens: Any, *, mask: Any = None) -> Metric:
 def _cross_entropy(logits: Array, one: bool, tokens: Any, real: Any) -> Array:
     if tokens.shape != logits.shape[:-1]:
         raise ValueError(
-            f"cross_entropy: tokens have the shape of the run's, {logits.shape[:-1]}; "
-            f"got {tokens.shape}."
+            f"cross_entropy: tokens have the shape of the run's, {logits.shape[:-1]}; got {tokens.shape}."
         )
     index = jnp.asarray(tokens)[..., 1:, None]
     nats = -jnp.take_along_axis(jax.nn.log_softmax(logits[..., :-1, :]), index, -1)[..., 0]
@@ -350,8 +349,7 @@ def recovered(metric: Any, clean: Any, corrupt: Any) -> Any:
     Law: 0 of the corrupt and 1 of the clean value; it may leave that interval.
     """
     high, low = (
-        jnp.asarray(as_numbers(x, name)).mean()
-        for x, name in ((clean, "clean"), (corrupt, "corrupt"))
+        jnp.asarray(as_numbers(x, name)).mean() for x, name in ((clean, "clean"), (corrupt, "corrupt"))
     )
     gap = high - low
     small = jnp.abs(gap) <= 1e-6 * jnp.maximum(jnp.maximum(jnp.abs(high), jnp.abs(low)), 1e-6)
@@ -374,9 +372,7 @@ def _recovered(chosen: Array, one: bool, inner: Metric, low: Array, gap: Array) 
     return (value - low.astype(value.dtype)) / gap.astype(value.dtype)
 
 
-def custom(
-    fn: Callable[..., Array] | Any, *args: Any, pos: Any = -1, name: str | None = None
-) -> Metric:
+def custom(fn: Callable[..., Array] | Any, *args: Any, pos: Any = -1, name: str | None = None) -> Metric:
     r"""$m = f(\text{logits at } pos, \text{args})$: a metric of your own.
 
     **Arguments:** `fn`, called with the logits at `pos` (`(*batch, vocab)` for one position,
@@ -389,10 +385,8 @@ def custom(
     Law: with `pos=None` it is the function itself.
     """
     names = ("logits", *(f"args[{i}]" for i in range(len(args))))
-    check_function(
-        fn, "A metric", names, "ji.metrics.logit_diff(correct, wrong), or a function of your own"
-    )
-    return Metric(_positions(pos), tuple(args), _Plain(fn), (), name or getattr(fn, "__name__", "custom"))  # fmt: skip
+    check_function(fn, "A metric", names, "ji.metrics.logit_diff(correct, wrong), or a function of your own")
+    return Metric(_positions(pos), tuple(args), _Plain(fn), (), name or getattr(fn, "__name__", "custom"))
 
 
 class _Plain:
@@ -441,9 +435,7 @@ def measure(
     if mask is not None:
         mask = as_mask(mask)
     metric = as_metric(metric, mask)
-    chosen, _ = run(
-        model, tokens, edits=edits, mask=mask, logits=True if metric.pos is None else metric.pos
-    )
+    chosen, _ = run(model, tokens, edits=edits, mask=mask, logits=True if metric.pos is None else metric.pos)
     metric.check(chosen.shape[-1], chosen.shape[: -1 if metric.one else -2])
     return _of(metric, chosen)
 
@@ -462,7 +454,7 @@ def _best(values: Array, ids: Any, one: bool) -> Array:
         ids = ids[..., None]
     if not one and ids.ndim > 1:
         ids = ids[..., None, :]
-    ids = jnp.broadcast_to(ids.reshape((1,) * (values.ndim - ids.ndim) + ids.shape), (*lead, ids.shape[-1]))  # fmt: skip
+    ids = jnp.broadcast_to(ids.reshape((1,) * (values.ndim - ids.ndim) + ids.shape), (*lead, ids.shape[-1]))
     return jnp.take_along_axis(values, ids, -1).max(-1)
 
 

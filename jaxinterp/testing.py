@@ -77,9 +77,7 @@ def check_model(
     names = list(survey(model, tokens))
     logits, acts = run(model, tokens, capture=names)
     if tolerance is None:
-        tolerance = {jnp.dtype(jnp.float32): 1e-5, jnp.dtype(jnp.float64): 1e-12}.get(
-            logits.dtype, 5e-2
-        )
+        tolerance = {jnp.dtype(jnp.float32): 1e-5, jnp.dtype(jnp.float64): 1e-12}.get(logits.dtype, 5e-2)
     size = float(jnp.abs(logits).max().astype(jnp.float32))
     case = _Case(model, tokens, logits, acts, tolerance * max(size, 1.0), layer_count(model))
     return Report({law: check(case) for law, check in LAWS.items()})
@@ -186,8 +184,7 @@ def _causality(case: _Case) -> float:
 
     if _difference(halved(case.acts), case.logits[:, :pos]) > case.tolerance:
         for name in case.acts:
-            _close(case, f"editing {name!r} at the last position", halved([name]),
-                   case.logits[:, :pos])  # fmt: skip
+            _close(case, f"editing {name!r} at the last position", halved([name]), case.logits[:, :pos])
     return _close(case, "editing every site", halved(case.acts), case.logits[:, :pos])
 
 

@@ -90,26 +90,50 @@ def features() -> list[float]:
 
 def coverage(count: int, law: str) -> list[float]:
     """What the docstring of `statistics` says, which a test of its own measures."""
-    row = re.search(rf"\| {count} \| {law} \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|", ji.patching.statistics.__doc__ or "")  # fmt: skip
+    row = re.search(
+        rf"\| {count} \| {law} \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|", ji.patching.statistics.__doc__ or ""
+    )
     assert row
     student, corrected, percentile = (100 * float(each) for each in row.groups())
     return [student, percentile, corrected]
 
 
 CLAIMS = [
-    Claim("embedded_model", "| layers, width, heads, MLP width | {}, {}, {} heads of {} channels, {} |", config),
+    Claim(
+        "embedded_model", "| layers, width, heads, MLP width | {}, {}, {} heads of {} channels, {} |", config
+    ),
     Claim("embedded_model", "| parameters | {} |", parameters),
-    Claim("embedded_model", "| vocabulary, context | {} tokens, {} positions |", lambda: [tiny()[0].config.vocab, tiny()[0].config.ctx]),
+    Claim(
+        "embedded_model",
+        "| vocabulary, context | {} tokens, {} positions |",
+        lambda: [tiny()[0].config.vocab, tiny()[0].config.ctx],
+    ),
     Claim("heads", "prefix matching  3.0 {}, 3.3 {}\n  previous token   2.3 {}, 1.1", induction, 0.006),
     Claim("neurons", "norm times bias {}, {}, {} and {} in layers 0 to 3", rarely, 0.06),
-    Claim("path_patching", "mlp0       {}  {}\n2.2     logits     {}  {}\nmlp0    mlp1       {}  {}\nmlp0    2.2.v     {}  {}", strongest, 1e-3, slow=True),
+    Claim(
+        "path_patching",
+        "mlp0       {}  {}\n2.2     logits     {}  {}\nmlp0    mlp1       {}  {}\nmlp0    2.2.v     {}  {}",
+        strongest,
+        1e-3,
+        slow=True,
+    ),
     Claim("measured", "computes on {} small random configs:\nGPT-2 ({}: ", lambda: cases()[:2]),
     Claim("measured", "GPT-NeoX ({}: parallel", lambda: cases()[2:3]),
     Claim("measured", "Llama ({}: grouped", lambda: cases()[3:]),
     Claim("measured", "TopK on `resid_post[1]`, {} features", features),
-    Claim("patching", "With 8 pairs and effects that vary normally, {}% of them", lambda: coverage(8, "normal")[:1], 0.51),
-    Claim("patching", "holds it in {}% and its corrected form (`\"bca\"`) in {}%", lambda: coverage(8, "normal")[1:], 0.51),
-]  # fmt: skip
+    Claim(
+        "patching",
+        "With 8 pairs and effects that vary normally, {}% of them",
+        lambda: coverage(8, "normal")[:1],
+        0.51,
+    ),
+    Claim(
+        "patching",
+        'holds it in {}% and its corrected form (`"bca"`) in {}%',
+        lambda: coverage(8, "normal")[1:],
+        0.51,
+    ),
+]
 
 
 def marked(claim: Claim) -> Any:
@@ -153,7 +177,7 @@ def test_two_pages_tell_the_same_lenses() -> None:
     rows = {row[0].split(" (")[0]: row[1:] for row in table("lenses", "| row | KL logit lens |")}
     for row in table("measured", "| | embedding | block 0 | block 1 | block 2 |"):
         column = {"logit lens": 0, "tuned lens": 1}[row[0]]
-        said = [float(rows[name][column]) for name in ("embedding", "block 0", "block 1", "block 2")]  # fmt: skip
+        said = [float(rows[name][column]) for name in ("embedding", "block 0", "block 1", "block 2")]
         np.testing.assert_allclose([float(each) for each in row[1:]], said, atol=0.0051)
 
 

@@ -36,9 +36,7 @@ def folder(tmp_path_factory):
 
 
 def call(*args, code=0, columns="120"):
-    result = CliRunner(env={"COLUMNS": columns, "TERM": "dumb"}).invoke(
-        main, [str(arg) for arg in args]
-    )
+    result = CliRunner(env={"COLUMNS": columns, "TERM": "dumb"}).invoke(main, [str(arg) for arg in args])
     assert result.exit_code == code, result.output
     return result.output
 
@@ -64,12 +62,7 @@ def test_help_shows_the_commands_and_how_to_begin():
 )
 def test_help_of_each_command_has_examples(command, words):
     text = call(command, "--help")
-    assert (
-        words in text
-        and "Examples:" in text
-        and f"jaxinterp {command}" in text
-        and "--debug" in text
-    )
+    assert words in text and "Examples:" in text and f"jaxinterp {command}" in text and "--debug" in text
 
 
 def test_sites(folder):
@@ -82,9 +75,7 @@ def test_sites(folder):
 def test_lens_prints_what_it_read(folder, tmp_path):
     out = tmp_path / "lens.html"
     text = call("lens", folder / "model", "<b>a", "--top", "3", "--html", out)
-    assert (
-        "guess 3" in text and "guess 4" not in text and "layer 1" in text and f"Wrote {out}" in text
-    )
+    assert "guess 3" in text and "guess 4" not in text and "layer 1" in text and f"Wrote {out}" in text
     model, tokenizer = ji.load(str(folder / "model"))
     logits, _ = ji.run(model, tokenizer("<b>a"))
     best = ji.viz.visible(tokenizer.tokens([int(logits[-1].argmax())])[0])
@@ -116,12 +107,7 @@ def test_lens_prints_what_it_read(folder, tmp_path):
 def test_errors_are_one_message(folder, args, words):
     args = [arg.replace("{}", str(folder)) for arg in args]
     text = call(*args, code=2)
-    assert (
-        words in text
-        and text.count("Error: ") == 1
-        and "Traceback" not in text
-        and "--debug" in text
-    )
+    assert words in text and text.count("Error: ") == 1 and "Traceback" not in text and "--debug" in text
 
 
 def test_probe_finds_neurons_and_goes_on(folder, tmp_path):

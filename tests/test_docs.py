@@ -35,9 +35,7 @@ def test_the_example_of_the_readme_runs() -> None:
 
 
 def test_the_quickstart_runs() -> None:
-    code = "\n".join(
-        re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "quickstart.md").read_text(), re.S)
-    )
+    code = "\n".join(re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "quickstart.md").read_text(), re.S))
     exec(compile(code, "quickstart.md", "exec"), {})
 
 

@@ -25,7 +25,7 @@ INTS: dict[str, Any] = {
     "noise": lambda m: ji.patching.noised(KEY, m, WRAPS[0], [1]),
     "sweep": lambda m: ji.patching.sweep(m, WRAPS, WRAPS, ji.metrics.prob(1), site="z", over="head"),
     "tasks": lambda m: ji.tasks.induction(40, KEY, 2, ids=np.arange(2**32, 2**32 + 30)),
-}  # fmt: skip
+}
 
 KEYS: dict[str, Any] = {
     "heads": lambda m: ji.heads.repeated_tokens(7, CONFIG),

@@ -33,9 +33,7 @@ HOSTILE = {
     "\U000e0041": "⟨U+E0041⟩",
 }
 EVERY = "".join(HOSTILE)
-RAW = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
-)
+RAW = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 @pytest.mark.parametrize("kind", [str, np.str_])
@@ -68,9 +66,19 @@ def test_a_table_of_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 RECORD = {
-    "feature": EVERY, "layer": 0, "method": "single", "k": 1, "support": [3], "f1": 0.9, "mcc": 0.8, "status": EVERY,
-    "model": EVERY, "parameters": 10, "site": "mlp_post", "score": 0.5,
-}  # fmt: skip
+    "feature": EVERY,
+    "layer": 0,
+    "method": "single",
+    "k": 1,
+    "support": [3],
+    "f1": 0.9,
+    "mcc": 0.8,
+    "status": EVERY,
+    "model": EVERY,
+    "parameters": 10,
+    "site": "mlp_post",
+    "score": 0.5,
+}
 
 
 def test_tables_of_records() -> None:
@@ -143,7 +151,7 @@ def test_names_of_files_and_labels_in_a_shell(tmp_path: Path) -> None:
     for encoding in ("utf-8", "ascii"):
         done = subprocess.run(
             command, capture_output=True, timeout=120, env={**os.environ, "PYTHONIOENCODING": encoding}
-        )  # fmt: skip
+        )
         said = (done.stdout + done.stderr).decode()
         assert done.returncode == 2 and not RAW.search(said), ascii(said)
         assert "U+DCFF" in said.upper() or "UDCFF" in said.upper()

@@ -22,9 +22,7 @@ def small_tokenizer():
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
-    texts = [
-        text for pair in PAIRS for text in (pair.clean + pair.answer, pair.corrupt + pair.wrong)
-    ]
+    texts = [text for pair in PAIRS for text in (pair.clean + pair.answer, pair.corrupt + pair.wrong)]
     trainer = trainers.BpeTrainer(
         vocab_size=500,
         special_tokens=["<|endoftext|>"],
@@ -89,9 +87,7 @@ def test_says_what_it_measured(told):
 
 def test_page_holds_every_figure_and_loads_nothing(told):
     findings, _, page = told
-    figures = [
-        block for finding in findings for block in finding.body if not isinstance(block, str)
-    ]
+    figures = [block for finding in findings for block in finding.body if not isinstance(block, str)]
     assert page.count('<figure class="ji-figure">') == len(figures) >= 9
     assert page.count("<html") == 1
     loads = re.findall(r"""(?:src|href)=["']([^"']*)""", page)
@@ -124,9 +120,7 @@ def test_sweeps_equal_plain_runs(small):
     case = _patching.Case(PAIRS[0], clean, corrupt, (7, 11), wrong, right)
     places, heads, gap = _patching.sweeps(model, case)
     assert places.shape == (2, len(clean)) and heads.shape == (2, 2) and gap < 1e-4
-    assert np.isclose(places[0, 1], 1.0, atol=1e-4) and np.allclose(
-        np.delete(places[0], 1), 0.0, atol=1e-4
-    )
+    assert np.isclose(places[0, 1], 1.0, atol=1e-4) and np.allclose(np.delete(places[0], 1), 0.0, atol=1e-4)
     _, acts = ji.run(model, clean, capture=["z"])
     for layer, head in [(1, 0), (1, 1)]:
         patched = difference(corrupt, ji.replace("z", acts["z"][layer], layer=layer, head=head))
@@ -145,9 +139,7 @@ def test_the_trained_model_tells_who_talks_to_its_induction_head():
 
 
 def test_a_task_that_the_model_cannot_do_is_not_explained(small):
-    with pytest.raises(
-        tour.NotForThisModel, match=r"does not fit its tokenizer|there is no circuit"
-    ):
+    with pytest.raises(tour.NotForThisModel, match=r"does not fit its tokenizer|there is no circuit"):
         _task.chapter(*small)
 
 
@@ -194,13 +186,10 @@ def test_chapters_that_do_not_apply_are_left_out(small, tmp_path):
     ji.save(tmp_path / "m", ji.models.GPT2.init(config, key=jax.random.key(1)), tokenizer=tokenizer)
     console = Console(file=io.StringIO(), width=200)
     chapters = [_model.chapter, _induction.chapter]
-    findings = tour.run_tour(
-        str(tmp_path / "m"), tmp_path / "o.html", chapters=chapters, console=console
-    )
+    findings = tour.run_tour(str(tmp_path / "m"), tmp_path / "o.html", chapters=chapters, console=console)
     assert [finding.title for finding in findings] == ["The model and its sites"]
     assert (
-        "The chapter 'induction' is left out for this model: 50 different tokens"
-        in console.file.getvalue()
+        "The chapter 'induction' is left out for this model: 50 different tokens" in console.file.getvalue()
     )
     assert "Left out" in (tmp_path / "o.html").read_text(encoding="utf-8")
 
@@ -220,17 +209,12 @@ def test_table_shows_brackets_as_they_are():
     console = Console(file=io.StringIO(), width=80)
     console.print(tour.Table(["[bold]a"], [["[red]x[/red]"], [0.123456], [12]]).rich())
     printed = console.file.getvalue()
-    assert (
-        "[bold]a" in printed
-        and "[red]x[/red]" in printed
-        and "0.123" in printed
-        and "12" in printed
-    )
+    assert "[bold]a" in printed and "[red]x[/red]" in printed and "0.123" in printed and "12" in printed
 
 
 def test_pieces_are_many_and_all_different():
     assert all(len(set(texts)) >= 20 for texts in PIECES.values())
-    assert len({text for texts in PIECES.values() for text in texts}) == sum(map(len, PIECES.values()))  # fmt: skip
+    assert len({text for texts in PIECES.values() for text in texts}) == sum(map(len, PIECES.values()))
 
 
 @pytest.mark.slow

@@ -71,16 +71,12 @@ def miniature(corpora, out):
 
 
 def same(a, b):
-    return all(
-        np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
-    )
+    return all(np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
 
 
 def test_a_stopped_run_goes_on_bit_for_bit(corpora, tmp_path):
     whole = miniature(corpora, tmp_path)
-    shutil.rmtree(
-        tmp_path / "state" / "6"
-    )  # as if the run had been killed after its checkpoint at step 4
+    shutil.rmtree(tmp_path / "state" / "6")  # as if the run had been killed after its checkpoint at step 4
     assert same(whole, miniature(corpora, tmp_path))
     steps = [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert steps == [6, 6]

@@ -15,9 +15,7 @@ from pathlib import Path
 import numpy as np
 
 END = 0
-PIECE = (
-    40_000  # characters: longer documents are cut, so that a few huge ones cannot decide the split
-)
+PIECE = 40_000  # characters: longer documents are cut, so that a few huge ones cannot decide the split
 
 
 def documents(path: Path) -> list[str]:
@@ -61,9 +59,7 @@ class Batches:
     because nothing could predict it. Every second text row begins with `<|endoftext|>`.
     """
 
-    def __init__(
-        self, train_rows, *, batch, vocab, seed=0, repeat_share=(0.4, 0.06), repeat_steps=800
-    ):
+    def __init__(self, train_rows, *, batch, vocab, seed=0, repeat_share=(0.4, 0.06), repeat_steps=800):
         self.rows, self.batch, self.vocab, self.seed = train_rows, batch, vocab, seed
         self.repeat_share, self.repeat_steps = repeat_share, repeat_steps
         self._epoch = (-1, None)

@@ -33,9 +33,7 @@ DOMAINS = {
 }
 
 
-def seen_rows(
-    train_rows: np.ndarray, *, steps: int, batch: int, seed: int, vocab: int
-) -> np.ndarray:
+def seen_rows(train_rows: np.ndarray, *, steps: int, batch: int, seed: int, vocab: int) -> np.ndarray:
     """The training rows that the first `steps` batches read, each once."""
     if steps * batch >= len(train_rows):
         return train_rows
@@ -45,12 +43,10 @@ def seen_rows(
 
 def model_losses(params, rows: np.ndarray, config: model.Config, *, chunk=32) -> np.ndarray:
     loss = jax.jit(lambda tokens: model.token_losses(params, tokens, config))
-    padded = np.concatenate(
-        [rows, np.zeros((-len(rows) % chunk, rows.shape[1]), rows.dtype)]
-    ).astype(np.int32)
-    return np.concatenate([loss(padded[i : i + chunk]) for i in range(0, len(padded), chunk)])[
-        : len(rows)
-    ]
+    padded = np.concatenate([rows, np.zeros((-len(rows) % chunk, rows.shape[1]), rows.dtype)]).astype(
+        np.int32
+    )
+    return np.concatenate([loss(padded[i : i + chunk]) for i in range(0, len(padded), chunk)])[: len(rows)]
 
 
 def losses(params, config, rows, training) -> dict[str, tuple[float, float, float, int]]:
@@ -88,9 +84,7 @@ def patterns_and_neurons(params, config, tokens):
     return jnp.stack(patterns), jnp.stack(neurons, axis=1)
 
 
-def induction_scores(
-    params, config, *, block=50, samples=64, seed=0
-) -> tuple[np.ndarray, np.ndarray]:
+def induction_scores(params, config, *, block=50, samples=64, seed=0) -> tuple[np.ndarray, np.ndarray]:
     r"""Prefix-matching and previous-token score of each head, (layer head) each.
 
     A row is `<|endoftext|>` and `block` distinct random tokens, twice; the score of a head is the mean over queries
@@ -108,9 +102,9 @@ def induction_scores(
 def neuron_means(params, config, rows: np.ndarray, *, chunk=64) -> np.ndarray:
     """(row, pos) tokens -> (row, layer * ff) mean activations."""
     run = jax.jit(lambda t: patterns_and_neurons(params, config, t)[1])
-    padded = np.concatenate(
-        [rows, np.zeros((-len(rows) % chunk, rows.shape[1]), rows.dtype)]
-    ).astype(np.int32)
+    padded = np.concatenate([rows, np.zeros((-len(rows) % chunk, rows.shape[1]), rows.dtype)]).astype(
+        np.int32
+    )
     means = np.concatenate([run(padded[i : i + chunk]) for i in range(0, len(padded), chunk)])
     return means[: len(rows)].reshape(len(rows), -1)
 
@@ -152,9 +146,7 @@ def domain_neurons(params, config, rows, *, length=128, each=(400, 200)) -> dict
         if not truth["train"].any() or not truth["valid"].any():
             continue
         neuron, threshold = best_neuron(values["train"], truth["train"])
-        scores = (
-            f1(values[side][:, neuron] > threshold, truth[side]) for side in ("train", "valid")
-        )
+        scores = (f1(values[side][:, neuron] > threshold, truth[side]) for side in ("train", "valid"))
         out[domain] = (
             *divmod(neuron, config.ff),
             *scores,
@@ -178,9 +170,7 @@ def main(argv=None):
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", help="an exported model: jaxinterp/_tiny or runs/tiny/stepN")
-    parser.add_argument(
-        "--data", required=True, help="folder with the corpora, or a run's rows.npz"
-    )
+    parser.add_argument("--data", required=True, help="folder with the corpora, or a run's rows.npz")
     parser.add_argument("--skip-loss", action="store_true", help="only heads and neurons (faster)")
     args = parser.parse_args(argv)
     params, config = export.load(args.folder)
@@ -190,10 +180,7 @@ def main(argv=None):
     else:
         tok = Tokenizer.from_file(str(Path(args.folder) / "tokenizer.json"))
         rows = {
-            side: {
-                name: data.rows(tok, docs, length=config.context + 1)
-                for name, docs in corpora.items()
-            }
+            side: {name: data.rows(tok, docs, length=config.context + 1) for name, docs in corpora.items()}
             for side, corpora in data.load_corpora(args.data).items()
         }
     print(
@@ -206,10 +193,7 @@ def main(argv=None):
         show(
             "Held-out loss, nats per token",
             ["corpus", "model", "bigram", "trigram", "tokens"],
-            [
-                [name, *(f"{x:.3f}" for x in three), f"{size:,}"]
-                for name, (*three, size) in result.items()
-            ],
+            [[name, *(f"{x:.3f}" for x in three), f"{size:,}"] for name, (*three, size) in result.items()],
         )
     prefix, previous = induction_scores(params, config)
     prefix25, _ = induction_scores(params, config, block=25)

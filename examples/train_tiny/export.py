@@ -50,36 +50,25 @@ def to_checkpoint(params, config: model.Config) -> dict[str, np.ndarray]:
         prefix = f"gpt_neox.layers.{layer}."
         for name, (leaf, pattern) in PLAIN.items():
             part, field = leaf.split(".")
-            out[prefix + name] = rearrange(
-                np.asarray(params["blocks"][part][field][layer]), inverse(pattern)
-            )
+            out[prefix + name] = rearrange(np.asarray(params["blocks"][part][field][layer]), inverse(pattern))
         for name, (letter, pattern) in FUSED.items():
-            stacked = np.stack(
-                [np.asarray(params["blocks"]["attn"][f"{letter}_{n}"][layer]) for n in "qkv"]
-            )
+            stacked = np.stack([np.asarray(params["blocks"]["attn"][f"{letter}_{n}"][layer]) for n in "qkv"])
             out[f"{prefix}attention.query_key_value.{name}"] = rearrange(stacked, inverse(pattern))
-    return {
-        name: np.ascontiguousarray(np.asarray(value, np.float16)) for name, value in out.items()
-    }
+    return {name: np.ascontiguousarray(np.asarray(value, np.float16)) for name, value in out.items()}
 
 
 def from_checkpoint(tensors: dict[str, np.ndarray], config: model.Config) -> dict:
     tensors = {name: value.astype(np.float32) for name, value in tensors.items()}
     blocks = {"ln1": {}, "attn": {}, "ln2": {}, "mlp": {}}
-    every = lambda name: [
-        tensors[f"gpt_neox.layers.{layer}.{name}"] for layer in range(config.layer)
-    ]
+    every = lambda name: [tensors[f"gpt_neox.layers.{layer}.{name}"] for layer in range(config.layer)]
     sizes = {"head": config.head, "k": config.k}
     for name, (leaf, pattern) in PLAIN.items():
         part, field = leaf.split(".")
         known = sizes if "head" in pattern else {}
-        blocks[part][field] = np.stack(
-            [rearrange(value, pattern, **known) for value in every(name)]
-        )
+        blocks[part][field] = np.stack([rearrange(value, pattern, **known) for value in every(name)])
     for name, (letter, pattern) in FUSED.items():
         values = [
-            rearrange(value, pattern, qkv=3, **sizes)
-            for value in every(f"attention.query_key_value.{name}")
+            rearrange(value, pattern, qkv=3, **sizes) for value in every(f"attention.query_key_value.{name}")
         ]
         for n, value in zip("qkv", np.stack(values, axis=1)):
             blocks["attn"][f"{letter}_{n}"] = value
@@ -120,9 +109,7 @@ def save(folder: Path, params, config: model.Config, tokenizer: Path, *, trainin
     `training` says which batches the model saw ({"steps", "batch", "seed"}), for the n-grams of `evaluate.py`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(
-        to_checkpoint(params, config), folder / "model.safetensors", metadata={"format": "pt"}
-    )
+    save_file(to_checkpoint(params, config), folder / "model.safetensors", metadata={"format": "pt"})
     (folder / "config.json").write_text(json.dumps(to_config(config), indent=2) + "\n")
     (folder / "training.json").write_text(json.dumps(training) + "\n")
     shutil.copyfile(tokenizer, folder / "tokenizer.json")

@@ -131,9 +131,7 @@ def attend_in_blocks(q, k, v, *, blocks=4):
     """`attend` with the queries in blocks, each against only the keys up to its end: 5/8 of the work for 4 blocks."""
     pos = q.shape[-2]
     cuts = np.linspace(0, pos, min(blocks, pos) + 1).astype(int)
-    parts = [
-        attend(q[..., a:b, :], k[..., :b, :], v[..., :b, :]) for a, b in itertools.pairwise(cuts)
-    ]
+    parts = [attend(q[..., a:b, :], k[..., :b, :], v[..., :b, :]) for a, b in itertools.pairwise(cuts)]
     return jnp.concatenate(parts, axis=-2)
 
 
@@ -142,19 +140,13 @@ def attention(p, x, table):
     head, d, k = p["w_q"].shape
     # One matmul of width 3 * head * k: many matmuls of width k are several times slower. The barriers keep XLA from
     # computing a transposed array anew in every reader.
-    weight = jnp.concatenate(
-        [p[f"w_{n}"].transpose(1, 0, 2).reshape(d, head * k) for n in "qkv"], axis=1
-    )
+    weight = jnp.concatenate([p[f"w_{n}"].transpose(1, 0, 2).reshape(d, head * k) for n in "qkv"], axis=1)
     bias = jnp.concatenate([p[f"b_{n}"].reshape(-1) for n in "qkv"])
     qkv = (x @ weight + bias).reshape(*x.shape[:2], 3, head, k)
     cos, sin = (t[:, None, None] for t in table)
     qk = rotate(qkv[:, :, :2], cos, sin)
-    q, key, v = (
-        fixed(a.transpose(0, 2, 1, 3)) for a in (qk[:, :, 0] * k**-0.5, qk[:, :, 1], qkv[:, :, 2])
-    )
-    z = fixed(fixed(attend_in_blocks(q, key, v)).transpose(0, 2, 1, 3)).reshape(
-        *x.shape[:2], head * k
-    )
+    q, key, v = (fixed(a.transpose(0, 2, 1, 3)) for a in (qk[:, :, 0] * k**-0.5, qk[:, :, 1], qkv[:, :, 2]))
+    z = fixed(fixed(attend_in_blocks(q, key, v)).transpose(0, 2, 1, 3)).reshape(*x.shape[:2], head * k)
     return z @ p["w_o"].reshape(head * k, d) + p["b_o"], (q, key)
 
 
@@ -176,10 +168,7 @@ gelu.defvjp(_gelu_forward, lambda slope, dy: (fixed(slope * dy),))
 def block(p, x, table, eps):
     """x + Attn(LN1 x) + MLP(LN2 x); also q and k, and the neurons after the nonlinearity, for measurements."""
     attn, qk = attention(p["attn"], layer_norm(x, p["ln1"]["weight"], p["ln1"]["bias"], eps), table)
-    pre = (
-        layer_norm(x, p["ln2"]["weight"], p["ln2"]["bias"], eps) @ p["mlp"]["w_in"]
-        + p["mlp"]["b_in"]
-    )
+    pre = layer_norm(x, p["ln2"]["weight"], p["ln2"]["bias"], eps) @ p["mlp"]["w_in"] + p["mlp"]["b_in"]
     post = gelu(pre)
     return x + attn + post @ p["mlp"]["w_out"] + p["mlp"]["b_out"], qk, post
 

@@ -62,10 +62,7 @@ def arguments(argv=None):
 def schedule(peak, *, steps, decay, warmup):
     """Linear warm-up, constant, then linear to zero over the last `decay` of the steps."""
     return lambda step: (
-        peak
-        * jnp.clip(
-            jnp.minimum((step + 1) / warmup, (steps - step) / max(1.0, decay * steps)), 0.0, 1.0
-        )
+        peak * jnp.clip(jnp.minimum((step + 1) / warmup, (steps - step) / max(1.0, decay * steps)), 0.0, 1.0)
     )
 
 
@@ -103,15 +100,10 @@ def prepare(args, out: Path):
     """Token rows of both sides; they and the tokenizer are made once and kept in the run's folder."""
     if not (out / "rows.npz").exists():
         split = data.load_corpora(args.data)
-        sample = (
-            doc for docs in split["train"].values() for doc in docs[:: 6 if len(docs) > 60 else 1]
-        )
+        sample = (doc for docs in split["train"].values() for doc in docs[:: 6 if len(docs) > 60 else 1])
         tok = bpe.train(sample, vocab=args.vocab)
         cut = {
-            side: {
-                name: data.rows(tok, docs, length=args.context + 1)
-                for name, docs in corpora.items()
-            }
+            side: {name: data.rows(tok, docs, length=args.context + 1) for name, docs in corpora.items()}
             for side, corpora in split.items()
         }
         tok.save(str(out / "tokenizer.json"))
@@ -134,10 +126,7 @@ def main(argv=None):
         seed=args.seed,
     )
     valid = np.concatenate(
-        [
-            r[: max(1, 256 * len(r) // sum(map(len, rows["valid"].values())))]
-            for r in rows["valid"].values()
-        ]
+        [r[: max(1, 256 * len(r) // sum(map(len, rows["valid"].values())))] for r in rows["valid"].values()]
     ).astype(np.int32)
 
     opt = optimizer(
@@ -159,9 +148,7 @@ def main(argv=None):
 
     def validate(params):
         pieces = np.array_split(valid, max(1, len(valid) // 16))
-        return float(
-            np.average([valid_loss(params, p) for p in pieces], weights=[len(p) for p in pieces])
-        )
+        return float(np.average([valid_loss(params, p) for p in pieces], weights=[len(p) for p in pieces]))
 
     @jax.jit
     def start():
@@ -181,9 +168,7 @@ def main(argv=None):
 
         def write(done):
             seen = {"steps": done, "batch": args.batch, "seed": args.seed}
-            export.save(
-                out / f"step{done}", state[0], config, out / "tokenizer.json", training=seen
-            )
+            export.save(out / f"step{done}", state[0], config, out / "tokenizer.json", training=seen)
 
         if not first:
             write(0)

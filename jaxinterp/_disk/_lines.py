@@ -32,13 +32,17 @@ class Writer:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         if not self.path.parent.is_dir():
-            raise FileNotFoundError(f"There is no folder {str(self.path.parent)!r} to write {self.path.name!r} into. Create it first.")  # fmt: skip
+            raise FileNotFoundError(
+                f"There is no folder {str(self.path.parent)!r} to write {self.path.name!r} into. Create it first."
+            )
         if self.path.is_dir():
             raise BadRecords(f"{self.path} is a folder; records go to a file: results.jsonl.")
         if self.path.suffix.lower() in _OTHERS:
-            raise BadRecords(f"Records are JSON lines, and {self.path.name!r} is the name of something else. Write them to {str(self.path.with_suffix('.jsonl'))!r}.")  # fmt: skip
+            raise BadRecords(
+                f"Records are JSON lines, and {self.path.name!r} is the name of something else. Write them to {str(self.path.with_suffix('.jsonl'))!r}."
+            )
         if self.path.exists() and not self.path.is_file():
-            raise BadRecords(f"{self.path} is no file of records. Give another name: results.jsonl.")  # fmt: skip
+            raise BadRecords(f"{self.path} is no file of records. Give another name: results.jsonl.")
 
     def __enter__(self) -> "Writer":
         new = not self.path.exists()
@@ -72,9 +76,7 @@ class Writer:
     def append(self, records: Iterable[Any]) -> None:
         """Writes records behind those that are there."""
         text = "".join(map(self.line, records)).encode("utf-8", "replace")
-        if (
-            self._file.seek(0, os.SEEK_END) != self._end
-        ):  # what a failed write left could not be cut
+        if self._file.seek(0, os.SEEK_END) != self._end:  # what a failed write left could not be cut
             self._file.truncate(self._end)
         self._put(text)
         self._end += len(text)
@@ -143,8 +145,6 @@ def _lock(file: Any, path: Path) -> None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise BadRecords(
-            f"Another process is writing {path}; wait for it, or give another file."
-        ) from error
+        raise BadRecords(f"Another process is writing {path}; wait for it, or give another file.") from error
     except OSError:
         return  # a file system without locks

@@ -56,7 +56,7 @@ def _held(path: Path, doing: str) -> int | None:
         except BlockingIOError:
             said = _owner(handle)
             os.close(handle)
-            raise Busy(f"Another process{said} {doing}; wait for it, or give another name.") from None  # fmt: skip
+            raise Busy(f"Another process{said} {doing}; wait for it, or give another name.") from None
         except OSError:  # a file system without locks, or without room for a name in the file
             return handle
         except BaseException:
@@ -103,7 +103,9 @@ def _wait(lock, folder: Path) -> None:
             return lock()
         except BlockingIOError:
             if time.monotonic() > until:
-                raise Busy(f"Another process has been writing {folder} for {_PATIENCE:.0f} s. Try again when it is done.") from None  # fmt: skip
+                raise Busy(
+                    f"Another process has been writing {folder} for {_PATIENCE:.0f} s. Try again when it is done."
+                ) from None
             time.sleep(0.005)
         except OSError:
             return None  # a file system without locks

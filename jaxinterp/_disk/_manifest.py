@@ -42,7 +42,9 @@ def read_manifest(folder: Path, part: str) -> Manifest | None:
     path = folder / manifest_name(part)
     if not path.is_file():
         return None
-    wrong = BadFolder(f"{path} is damaged: it is no manifest. Write the folder again, or delete that file to read the folder unchecked.")  # fmt: skip
+    wrong = BadFolder(
+        f"{path} is damaged: it is no manifest. Write the folder again, or delete that file to read the folder unchecked."
+    )
     if path.stat().st_size > MOST_BYTES:
         raise wrong
     raw = path.read_bytes()
@@ -113,8 +115,7 @@ def unchanged(folder: Path, files: Files) -> set[str]:
     return {
         name
         for name, about in files.items()
-        if (folder / name).parent.resolve().is_relative_to(root)
-        and different(folder, {name: about}) is None
+        if (folder / name).parent.resolve().is_relative_to(root) and different(folder, {name: about}) is None
     }
 
 

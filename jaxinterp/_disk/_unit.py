@@ -108,7 +108,7 @@ def _seal(staged: Path, part: str, about: Mapping[str, Any] | None) -> None:
         sync_file(staged / name)
     for folder in {(staged / name).parent for name in files}:
         sync_folder(folder)
-    said = {"format": "jaxinterp.files", "version": 1, "part": part, **(about or {}), "files": files}  # fmt: skip
+    said = {"format": "jaxinterp.files", "version": 1, "part": part, **(about or {}), "files": files}
     _write(staged / manifest_name(part), said)
 
 
@@ -119,9 +119,16 @@ def _write(path: Path, value: Any) -> None:
 
 
 def _place(
-    moved: list[Path], path: Path, part: str, entry: str, over: Sequence[str],
-    first: Collection[str], known: Collection[str], pointer: bool, fresh: bool,
-) -> None:  # fmt: skip
+    moved: list[Path],
+    path: Path,
+    part: str,
+    entry: str,
+    over: Sequence[str],
+    first: Collection[str],
+    known: Collection[str],
+    pointer: bool,
+    fresh: bool,
+) -> None:
     staged = moved[0]
     if staged.parent != path:
         try:
@@ -131,7 +138,7 @@ def _place(
             if not path.is_dir():
                 raise
         if fresh:  # another process was quicker
-            raise FileExistsError(f"{path} is there now: another process wrote it. Give another name.")  # fmt: skip
+            raise FileExistsError(f"{path} is there now: another process wrote it. Give another name.")
         os.rename(staged, path / staged.name)
         moved[0] = staged = path / staged.name
     with alone(path):
@@ -145,7 +152,7 @@ def _place(
         _check_fits(path, new.files, [part, *over])
         gone = [manifest_name(one) for one in over if (path / manifest_name(one)).is_file()]
         stale = sorted(own - set(new.files)) + gone
-        plan = {"part": part, "entry": entry, "pointer": pointer, "stale": stale, "sha256": new.sha256}  # fmt: skip
+        plan = {"part": part, "entry": entry, "pointer": pointer, "stale": stale, "sha256": new.sha256}
         _write(staged / PLAN, plan)
         os.replace(staged / manifest_name(part), path / manifest_name(part))
         sync_folder(path)
@@ -193,7 +200,9 @@ def _check_fits(path: Path, files: Files, parts: Sequence[str]) -> None:
     for name in files:
         above = [path / up for up in Path(name).parents]
         if (path / name).is_dir() or any(up.exists() and not up.is_dir() for up in above):
-            raise FileExistsError(f"{path / name} cannot be written: a folder or file is in its place. Give another folder.")  # fmt: skip
+            raise FileExistsError(
+                f"{path / name} cannot be written: a folder or file is in its place. Give another folder."
+            )
 
 
 def _is_committed(staged: Path, path: Path, part: str) -> bool:

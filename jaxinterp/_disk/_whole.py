@@ -42,7 +42,7 @@ class Partial:
         """Makes it durable, then moves it to its place."""
         assert self.path is not None
         if path.is_dir():
-            raise IsADirectoryError(f"{path} is a folder, and a file is written. Give a file's name.")  # fmt: skip
+            raise IsADirectoryError(f"{path} is a folder, and a file is written. Give a file's name.")
         if stat.S_IMODE(self.path.stat().st_mode) != self._mode:
             self.path.chmod(self._mode)
         sync_file(self.path)

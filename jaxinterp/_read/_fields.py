@@ -35,7 +35,7 @@ def check_fields(settings: Any, rules: Mapping[str, Rule]) -> None:
             continue
         rule = rules.get(name, _RULES[wanted])
         if not rule.holds(value):
-            raise ValueError(f"{kind.__name__} needs {name} to be {rule.words}; got {name}={shown(value)}.")  # fmt: skip
+            raise ValueError(f"{kind.__name__} needs {name} to be {rule.words}; got {name}={shown(value)}.")
         if wanted is float and isinstance(value, int):
             object.__setattr__(settings, name, float(value))
 

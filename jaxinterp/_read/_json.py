@@ -28,9 +28,7 @@ def read_json(
     """What a JSON file holds; see `parse_json`. With larger `max_bytes` more values are read too."""
     data = read_bytes(path, max_bytes=max_bytes, error=error)
     most = max(MAX_VALUES, max_bytes // 32)
-    return parse_json(
-        data, path, error=error, hint=hint, constants=constants, max_values=most
-    )  # fmt: skip
+    return parse_json(data, path, error=error, hint=hint, constants=constants, max_values=most)
 
 
 def parse_json(
@@ -52,7 +50,9 @@ def parse_json(
     raw = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
     count = sum(raw.count(mark) for mark in (b",", b"[", b"{"))
     if count > max_values:
-        raise error(f"{where} holds about {count:,} values, and at most {max_values:,} are read of a JSON text; {hint}")  # fmt: skip
+        raise error(
+            f"{where} holds about {count:,} values, and at most {max_values:,} are read of a JSON text; {hint}"
+        )
     options: dict[str, Any] = {} if constants else {"parse_constant": _refused}
     try:
         found = json.loads(raw.decode("utf-8-sig"), object_pairs_hook=_object, **options)

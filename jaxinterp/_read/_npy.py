@@ -25,7 +25,9 @@ def npy_header(file: Any, left: int) -> tuple[tuple[int, ...], bool, np.dtype]:
     shape, fortran, dtype = _HEADERS[version](file)
     size = math.prod(shape) * dtype.itemsize
     if dtype.hasobject or len(shape) > 32 or min(shape, default=0) < 0 or not 0 <= size <= left:
-        raise ValueError(f"an array of {size:,} bytes is promised, {str(dtype)[:40]}{list(shape)[:32]}, and there are {left:,}")  # fmt: skip
+        raise ValueError(
+            f"an array of {size:,} bytes is promised, {str(dtype)[:40]}{list(shape)[:32]}, and there are {left:,}"
+        )
     return shape, fortran, dtype
 
 
@@ -40,7 +42,9 @@ def read_npz(path: Path, error: type[ValueError] = ValueError) -> dict[str, np.n
             entries = [e for e in archive.infolist() if e.filename.endswith(".npy")]
             size, most = sum(e.file_size for e in entries), 16 * path.stat().st_size + 2**26
             if size > most:
-                raise error(f"{path} unpacks to {size:,} bytes, and at most {most:,} are made of a file of its size.")  # fmt: skip
+                raise error(
+                    f"{path} unpacks to {size:,} bytes, and at most {most:,} are made of a file of its size."
+                )
             for entry in entries:
                 with archive.open(entry) as file:
                     shape, fortran, dtype = npy_header(file, entry.file_size)
@@ -54,5 +58,7 @@ def read_npz(path: Path, error: type[ValueError] = ValueError) -> dict[str, np.n
     except Exception as wrong:  # zipfile, zlib and NumPy raise a dozen kinds
         if str(path) in str(wrong):
             raise
-        raise error(f"{path} is no .npz, or it is damaged ({type(wrong).__name__}: {str(wrong)[:200]}).") from wrong  # fmt: skip
+        raise error(
+            f"{path} is no .npz, or it is damaged ({type(wrong).__name__}: {str(wrong)[:200]})."
+        ) from wrong
     return found

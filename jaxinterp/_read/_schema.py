@@ -40,14 +40,10 @@ def check(
     required = list(required)
     for key in required:
         if key not in content:
-            raise error(
-                f"{where} lacks {key!r}, {schema[key].words}; it has {shown(list(content))}."
-            )
+            raise error(f"{where} lacks {key!r}, {schema[key].words}; it has {shown(list(content))}.")
     for key, rule in schema.items():
         if key in content and not rule.holds(content[key]):
-            raise error(
-                f"{where}: {key!r} must be {rule.words}; got {_broken(rule, content[key])}."
-            )
+            raise error(f"{where}: {key!r} must be {rule.words}; got {_broken(rule, content[key])}.")
     return content
 
 
@@ -67,9 +63,7 @@ def integer(low: int = 0, high: int = MOST) -> Rule:
     return Rule(f"an int {reach}", lambda v: _is_int(v) and low <= v <= high)
 
 
-def number(
-    low: float | int = -math.inf, high: float | int = math.inf, *, above: bool = False
-) -> Rule:
+def number(low: float | int = -math.inf, high: float | int = math.inf, *, above: bool = False) -> Rule:
     """A finite int or float in a range; `above`: without its lower end."""
 
     def holds(value: Any) -> bool:
@@ -96,7 +90,7 @@ def list_of(rule: Rule, *, least: int = 0, most: int = MOST) -> Rule:
         words,
         lambda v: isinstance(v, list | tuple) and least <= len(v) <= most and all(map(rule.holds, v)),
         rule,
-    )  # fmt: skip
+    )
 
 
 def table_of(rule: Rule) -> Rule:
@@ -105,9 +99,7 @@ def table_of(rule: Rule) -> Rule:
         f"a table of names to {rule.words}",
         lambda v: (
             isinstance(v, Mapping)
-            and all(
-                isinstance(k, str) and _is_unicode(k) and rule.holds(each) for k, each in v.items()
-            )
+            and all(isinstance(k, str) and _is_unicode(k) and rule.holds(each) for k, each in v.items())
         ),
         rule,
     )

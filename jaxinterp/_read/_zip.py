@@ -20,13 +20,17 @@ def open_zip(path: Path, error: type[ValueError] = ValueError) -> zipfile.ZipFil
         file.seek(max(0, size - 2**16 - 100))
         directory = _directory(file.read())
     if directory > MAX_DIRECTORY:
-        raise error(f"{path}: its list of entries has {directory:,} bytes, and at most {MAX_DIRECTORY:,} are read. It is no such file, or it is corrupt.")  # fmt: skip
+        raise error(
+            f"{path}: its list of entries has {directory:,} bytes, and at most {MAX_DIRECTORY:,} are read. It is no such file, or it is corrupt."
+        )
     archive = zipfile.ZipFile(path)
     for entry in archive.infolist():
         stored = entry.compress_type == zipfile.ZIP_STORED
         if entry.compress_size > size or (stored and entry.file_size > size):
             archive.close()
-            raise error(f"{path} ({size:,} bytes): its entry {entry.filename[:80]!r} claims {max(entry.compress_size, entry.file_size):,}: the file is truncated or corrupt.")  # fmt: skip
+            raise error(
+                f"{path} ({size:,} bytes): its entry {entry.filename[:80]!r} claims {max(entry.compress_size, entry.file_size):,}: the file is truncated or corrupt."
+            )
     return archive
 
 

@@ -79,9 +79,7 @@ def activations(
     check_batch(batch)
     rows = len(reading.index)
     out = {
-        name: np.empty(
-            (*(() if layers is None else (layers,)), rows, *row), own if dtype is None else dtype
-        )
+        name: np.empty((*(() if layers is None else (layers,)), rows, *row), own if dtype is None else dtype)
         for name, (layers, row, own) in reading.shapes.items()
     }
     size = min(batch, len(reading.sequences))

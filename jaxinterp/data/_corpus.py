@@ -75,10 +75,13 @@ class Corpus:
         Give them to `split`. Documents of the same text count as one, whatever they are called.
         """
         root = _joined(
-            [("group", d.group) if d.group is not None else ("number", i) for i, d in enumerate(self.documents)],
+            [
+                ("group", d.group) if d.group is not None else ("number", i)
+                for i, d in enumerate(self.documents)
+            ],
             [d.text for d in self.documents],
             [np.unique(row[row >= 0]) for row in self.document],
-        )  # fmt: skip
+        )
         first = [int(row[row >= 0][0]) for row in self.document]
         return np.unique([root[d] for d in first], return_inverse=True)[1]
 
@@ -185,7 +188,7 @@ def pack(
     """
     ctx, bos = int(ctx), bool(bos)
     if ctx < 1 + bos:
-        raise ValueError(f"A context holds at least one token{' beside BOS' if bos else ''}; got ctx={ctx}.")  # fmt: skip
+        raise ValueError(f"A context holds at least one token{' beside BOS' if bos else ''}; got ctx={ctx}.")
     start = getattr(tokenizer, "bos_id", None) if bos else None
     if bos and start is None:
         raise ValueError("This tokenizer has no bos_id: call pack(..., bos=False).")
@@ -211,7 +214,9 @@ def pack(
             ]
             continue
         if held and bos:
-            waiting.append((np.asarray([start], np.int32), np.zeros((1, 2), np.int32), np.asarray([-1], np.int32)))  # fmt: skip
+            waiting.append(
+                (np.asarray([start], np.int32), np.zeros((1, 2), np.int32), np.asarray([-1], np.int32))
+            )
             held += 1
         waiting.append((ids, offsets, owner))
         held += len(ids)
@@ -274,9 +279,7 @@ def _encode(tokenizer: Any, text: str, number: int) -> tuple[np.ndarray, np.ndar
     elif hasattr(tokenizer, "encode"):
         found = tokenizer.encode(text, add_special_tokens=False)
         if not hasattr(found, "offsets"):
-            raise ValueError(
-                "This tokenizer's encode gives no offsets; use a tokenizers.Tokenizer."
-            )
+            raise ValueError("This tokenizer's encode gives no offsets; use a tokenizers.Tokenizer.")
         ids, offsets = found.ids, found.offsets
     else:
         raise ValueError(

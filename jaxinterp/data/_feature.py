@@ -72,7 +72,7 @@ def sample(
     shape = positive.shape
     negative = ~positive if negative is None else _bools(negative, shape, "negative")
     if (positive & negative).any():
-        raise ValueError(f"{name}: some rows are positive and negative at once; negative & ~positive.")  # fmt: skip
+        raise ValueError(f"{name}: some rows are positive and negative at once; negative & ~positive.")
     if n < 2 or (share is not None and not 0 < share < 1) or not 0 <= floor <= 1:
         raise ValueError(
             f"A sample has n >= 2 rows, 0 < share < 1 and a floor in 0..1; got n={n}, "
@@ -137,10 +137,10 @@ def union(features: Any) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     x[rows["digit"]], features["digit"].labels
     ```
     """
-    if not isinstance(features, Mapping) or not all(
-        isinstance(f, Feature) for f in features.values()
-    ):
-        raise ValueError(f"union takes features by name, such as ji.data.samples gives: {{'digit': feature}}; got {shown(features)}.")  # fmt: skip
+    if not isinstance(features, Mapping) or not all(isinstance(f, Feature) for f in features.values()):
+        raise ValueError(
+            f"union takes features by name, such as ji.data.samples gives: {{'digit': feature}}; got {shown(features)}."
+        )
     if not features:
         raise ValueError("There are no features: were all of them below the floor?")
     index = np.unique(np.concatenate([f.index for f in features.values()]))

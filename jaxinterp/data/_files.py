@@ -17,9 +17,7 @@ class BadStore(ValueError):
 
 def read_json(path: Path) -> Any:
     """What a JSON file of a store or a study holds; `BadStore` for what is damaged."""
-    return _read.read_json(
-        path, error=BadStore, constants=True, hint="it is damaged: write it anew."
-    )
+    return _read.read_json(path, error=BadStore, constants=True, hint="it is damaged: write it anew.")
 
 
 def write_array(path: Path, x: np.ndarray) -> None:
@@ -73,9 +71,7 @@ def open_array(path: Path, folder: Path, dtype: np.dtype, shape: tuple[int, ...]
             f"{path} is missing. Call save_activations again with the same arguments; it "
             "writes what is lost anew."
         ) from None
-    except (
-        Exception
-    ) as error:  # a header is text that NumPy evaluates: what it raises depends on it
+    except Exception as error:  # a header is text that NumPy evaluates: what it raises depends on it
         raise BadStore(
             f"{path} is cut short or no .npy file ({error}). Call save_activations again with the "
             "same arguments; it writes what is damaged anew."

@@ -66,9 +66,7 @@ def _counted(state: Any, step: int) -> Any:
 
 def _sizes(updates: Any) -> Any:
     """What is added and what is taken away, entries weighed by their places: nothing cancels."""
-    flat = jnp.concatenate(
-        [jnp.ravel(leaf).astype(jnp.float32) for leaf in jax.tree.leaves(updates)]
-    )
+    flat = jnp.concatenate([jnp.ravel(leaf).astype(jnp.float32) for leaf in jax.tree.leaves(updates)])
     weight = 1 + jnp.arange(flat.size, dtype=jnp.float32) / flat.size
     return jnp.stack([jnp.sum(weight * jnp.maximum(side, 0)) for side in (flat, -flat)])
 

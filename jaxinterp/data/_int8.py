@@ -35,7 +35,9 @@ def encode(x: np.ndarray | Any, *, axis: int | Any = 0) -> Codes:
     """
     x, axis = np.asarray(as_numbers(x, "x")), as_int(axis, "axis")
     if not x.ndim:
-        raise ValueError("encode takes rows of activations, an array with the axis of the rows; got one number.")  # fmt: skip
+        raise ValueError(
+            "encode takes rows of activations, an array with the axis of the rows; got one number."
+        )
     check_index("axis", axis, x.ndim, "encode")
     if not x.shape[axis]:
         raise ValueError("There are no rows to encode.")

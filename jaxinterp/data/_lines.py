@@ -19,7 +19,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
         while line := file.readline(MAX_LINE + 1):
             number += 1
             if len(line) > MAX_LINE:
-                raise BadRecords(f"{path}, line {number} has more than {MAX_LINE:,} bytes: it is no record.")  # fmt: skip
+                raise BadRecords(f"{path}, line {number} has more than {MAX_LINE:,} bytes: it is no record.")
             if not line.strip(b"\n"):
                 continue
             found = parsed(line)

@@ -61,9 +61,7 @@ class Reading:
     def _read(self, rows: np.ndarray, n: int) -> dict[str, np.ndarray]:
         real = None if self.real is None else self.real[rows]
         requests, valid = self._requests(rows)
-        _, acts = run(
-            self.model, self.tokens[rows], capture=list(requests), mask=real, logits=False
-        )
+        _, acts = run(self.model, self.tokens[rows], capture=list(requests), mask=real, logits=False)
         out = {}
         for request in requests:
             stacked = self.shapes[request.name][0] is not None
@@ -97,9 +95,12 @@ class Reading:
                 own = At(site=own.site, layers=own.layers, pos=pos, reduce=reduce, name=own.name)
             elif own.pos is None and self.mask is not None:
                 own = At(
-                    site=own.site, layers=own.layers, pos=self.mask[rows], reduce=own.reduce,
+                    site=own.site,
+                    layers=own.layers,
+                    pos=self.mask[rows],
+                    reduce=own.reduce,
                     name=own.name,
-                )  # fmt: skip
+                )
             asked.append(own)
         return asked, valid
 
@@ -196,9 +197,19 @@ def plan(
         row = (*some, *rest)
         shapes[request.name] = (layers, row, np.dtype(struct.dtype))
     return Reading(
-        model, tokens, real, mask, reduce, pos, by_token, index_out.astype(np.int64),
-        sequences, starts, requests, shapes,
-    )  # fmt: skip
+        model,
+        tokens,
+        real,
+        mask,
+        reduce,
+        pos,
+        by_token,
+        index_out.astype(np.int64),
+        sequences,
+        starts,
+        requests,
+        shapes,
+    )
 
 
 def rows_of_ids(tokens: Any) -> np.ndarray:
@@ -270,9 +281,7 @@ def _masks(tokens: np.ndarray, mask: Any, real: Any, causal: bool) -> tuple[Any,
 def _of_index(index: Any, shape: tuple[int, ...]) -> np.ndarray:
     index = np.asarray(index)
     if index.ndim != 1 or not index.size or not np.issubdtype(index.dtype, np.integer):
-        raise ValueError(
-            f"index= holds ints (n,), each seq * ctx + pos; got {index.shape} of {index.dtype}."
-        )
+        raise ValueError(f"index= holds ints (n,), each seq * ctx + pos; got {index.shape} of {index.dtype}.")
     if index.min() < 0 or index.max() >= shape[0] * shape[1]:
         raise IndexError(
             f"A token's index is seq * ctx + pos, here in 0..{shape[0] * shape[1] - 1}; got "

@@ -60,7 +60,9 @@ def _documents(
         if missing(row[text]):
             continue
         if not isinstance(row[text], str):
-            raise ValueError(f"The column {text!r} holds {type(row[text]).__name__} in row {number}, not texts.")  # fmt: skip
+            raise ValueError(
+                f"The column {text!r} holds {type(row[text]).__name__} in row {number}, not texts."
+            )
         if row[text].strip():
             of = None if group is None or missing(row[group]) else str(row[group])
             kind = None if label is None or missing(row[label]) else row[label]

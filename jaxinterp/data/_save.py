@@ -109,15 +109,11 @@ def _named(dtype: Any) -> Any:
     except TypeError:
         found = None
     if found is None or not jax.dtypes.issubdtype(found, np.floating):
-        raise ValueError(
-            f"dtype is a float dtype, 'int8', or None for the model's own; got {dtype!r}."
-        )
+        raise ValueError(f"dtype is a float dtype, 'int8', or None for the model's own; got {dtype!r}.")
     return found
 
 
-def _manifest(
-    reading: Reading, cuts: list[int], int8: bool, stored: Any, about: Any
-) -> dict[str, Any]:
+def _manifest(reading: Reading, cuts: list[int], int8: bool, stored: Any, about: Any) -> dict[str, Any]:
     """All that is known before the first row: what, of which model and data, in which shards."""
     requests = {r.name: r for r in reading.requests}
     manifest = {
@@ -140,7 +136,9 @@ def _manifest(
         "model": model_source(reading.model),
         "data": {
             "sha256": fingerprint(
-                reading.tokens, _or_none(reading.real), _or_none(reading.mask),
+                reading.tokens,
+                _or_none(reading.real),
+                _or_none(reading.mask),
                 _or_none(reading.pos),
                 [[r.site, r.layers, r.reduce, np.asarray(r.pos).tolist()] for r in reading.requests],
             ),
@@ -149,11 +147,11 @@ def _manifest(
         },
         "about": about,
         "versions": {"jaxinterp": _version(), "jax": jax.__version__, "numpy": np.__version__},
-    }  # fmt: skip
+    }
     try:
         return json.loads(json.dumps(manifest))
     except (TypeError, ValueError) as error:
-        raise ValueError(f"about= holds what JSON can: numbers, texts, lists, dicts ({error}).") from error  # fmt: skip
+        raise ValueError(f"about= holds what JSON can: numbers, texts, lists, dicts ({error}).") from error
 
 
 def _or_none(x: Any) -> Any:
@@ -218,9 +216,15 @@ def _short(value: Any) -> str:
 
 
 def _write_shard(
-    path: Path, reading: Reading, number: int, start: int, stop: int, size: int, int8: bool,
+    path: Path,
+    reading: Reading,
+    number: int,
+    start: int,
+    stop: int,
+    size: int,
+    int8: bool,
     dtypes: list[np.dtype],
-) -> None:  # fmt: skip
+) -> None:
     """Every site of one stretch of sequences, and the record that makes them count.
 
     Batches go straight into mapped files, so that memory holds one batch and not a shard.
@@ -242,8 +246,7 @@ def _write_shard(
                     kept = x.astype(dtypes[i])
                 if not np.isfinite(kept.astype(np.float32)).all():
                     raise ValueError(
-                        f"{name!r} has values that {dtypes[i]} cannot hold; store it as bfloat16 "
-                        "or float32."
+                        f"{name!r} has values that {dtypes[i]} cannot hold; store it as bfloat16 or float32."
                     )
                 errors[i] = max(errors[i], _worst(x, kept))
                 target = maps[i].array[:, here] if axis else maps[i].array[here]

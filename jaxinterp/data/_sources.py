@@ -45,7 +45,10 @@ def files(paths: Iterable[Any]) -> list[Path]:
         else:
             found.append(path)
     if left:
-        warnings.warn(f"No texts are read from {_named(left)}: files of texts are {READ}, and folders are given one by one.", stacklevel=3)  # fmt: skip
+        warnings.warn(
+            f"No texts are read from {_named(left)}: files of texts are {READ}, and folders are given one by one.",
+            stacklevel=3,
+        )
     return found
 
 

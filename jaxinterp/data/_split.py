@@ -36,11 +36,11 @@ def split(
     groups = np.asarray(groups)
     test = as_number(test, "test", 0, 1)
     if groups.ndim != 1 or not 0 < test < 1:
-        raise ValueError(f"split takes groups (row,) and 0 < test < 1; got {groups.shape}, test={test}.")  # fmt: skip
+        raise ValueError(f"split takes groups (row,) and 0 < test < 1; got {groups.shape}, test={test}.")
     try:
         names, group = np.unique(groups, return_inverse=True)
     except TypeError as error:
-        raise ValueError(f"Groups are names of one kind, so that they can be told apart: {error}.") from error  # fmt: skip
+        raise ValueError(f"Groups are names of one kind, so that they can be told apart: {error}.") from error
     if len(names) < 2:
         raise ValueError(
             f"A split parts whole groups, and there is {len(names)}: no row can be held out. Give "
@@ -50,9 +50,7 @@ def split(
     if labels is not None:
         labels = np.asarray(labels)
         if labels.shape != groups.shape:
-            raise ValueError(
-                f"labels has one entry for each row {groups.shape}; got {labels.shape}."
-            )
+            raise ValueError(f"labels has one entry for each row {groups.shape}; got {labels.shape}.")
         _, kinds = np.unique(labels.astype(str), return_inverse=True)
     count = np.zeros((len(names), kinds.max() + 1), np.int64)  # rows of each class in each group
     np.add.at(count, (group, kinds), 1)
@@ -97,11 +95,11 @@ def check_split(groups: Any, train: Any, test: Any) -> None:
     """
     groups = np.asarray(groups)
     if groups.ndim != 1:
-        raise ValueError(f"groups name the document of each row, (row,); got the shape {groups.shape}.")  # fmt: skip
+        raise ValueError(f"groups name the document of each row, (row,); got the shape {groups.shape}.")
     rows = {"train": as_selector(train, "train"), "test": as_selector(test, "test")}
     for name, part in rows.items():
         if part.ndim != 1:
-            raise ValueError(f"{name} is row numbers, or a mask (row,); got the shape {part.shape}.")  # fmt: skip
+            raise ValueError(f"{name} is row numbers, or a mask (row,); got the shape {part.shape}.")
         check_selector("row", part, len(groups), (), name)
     both = np.intersect1d(groups[np.asarray(rows["train"])], groups[np.asarray(rows["test"])])
     if len(both):

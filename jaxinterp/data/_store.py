@@ -15,13 +15,18 @@ from ._rng import generator
 
 FORMAT = "jaxinterp.activations"
 MANIFEST = {
-    "int8": FLAG, "shards": list_of(integer(0, 2**48), least=2), "sites": list_of(TABLE, least=1),
+    "int8": FLAG,
+    "shards": list_of(integer(0, 2**48), least=2),
+    "sites": list_of(TABLE, least=1),
     "model": TABLE,
-}  # fmt: skip
+}
 MODEL = {"sha256": TEXT}
 SITE = {
-    "name": TEXT, "layers": or_null(integer(1, 2**20)), "row": list_of(SIZE, most=8), "dtype": TEXT,
-}  # fmt: skip
+    "name": TEXT,
+    "layers": or_null(integer(1, 2**20)),
+    "row": list_of(SIZE, most=8),
+    "dtype": TEXT,
+}
 _ERROR = Rule("a number of 0 or more", lambda v: isinstance(v, int | float) and not v < 0)
 RECORD = {"max_error": list_of(_ERROR)}
 VERSION = 1
@@ -77,9 +82,7 @@ class Store:
         self.int8 = self.about["int8"]
         bounds = list(self.about["shards"])
         if len(bounds) < 2 or bounds[0] != 0 or any(np.diff(bounds) <= 0):
-            raise BadStore(
-                f"{self.path}: the manifest's shards do not follow each other: {shown(bounds)}."
-            )
+            raise BadStore(f"{self.path}: the manifest's shards do not follow each other: {shown(bounds)}.")
         self.shards = list(itertools.pairwise(bounds))
         self._bounds = np.asarray(bounds)
         self.sites: list[str] = []
@@ -143,9 +146,7 @@ class Store:
                 f"{self.about['model']['sha256'][:12]}, and these are {found[:12]}."
             )
 
-    def read(
-        self, site: str | None = None, rows: Any = None, *, layer: int | Any | None = None
-    ) -> Any:
+    def read(self, site: str | None = None, rows: Any = None, *, layer: int | Any | None = None) -> Any:
         """Rows as an array `(*layer, row, ...)`; of all sites, where there are several, a dict.
 
         **Arguments:** `site` may be left out where there is one; `rows`: None for all, a slice, or
@@ -157,9 +158,9 @@ class Store:
         layers, row, dtype = self._shapes[which]
         if layer is not None:
             if layers is None:
-                raise ValueError(f"{self.sites[which]!r} is stored without a layer axis; drop layer=.")  # fmt: skip
+                raise ValueError(f"{self.sites[which]!r} is stored without a layer axis; drop layer=.")
             if not -layers <= layer < layers:
-                raise IndexError(f"{self.sites[which]!r} is stored at {layers} layers; got layer={layer}.")  # fmt: skip
+                raise IndexError(f"{self.sites[which]!r} is stored at {layers} layers; got layer={layer}.")
         rows = self._rows(rows)
         lead = (layers,) if layers is not None and layer is None else ()
         stacked = bool(lead)
@@ -174,7 +175,7 @@ class Store:
             x, offset, scale = codes
             if layer is not None:
                 x = x[layer]
-                offset, scale = offset[layer] if self.int8 else offset, scale[layer] if self.int8 else scale  # fmt: skip
+                offset, scale = offset[layer] if self.int8 else offset, scale[layer] if self.int8 else scale
             x = x[:, inside] if stacked else x[inside]
             if self.int8:
                 x = decode(Codes(x, offset, scale), axis=int(stacked))
@@ -196,9 +197,7 @@ class Store:
             )
         return rows
 
-    def batch(
-        self, number: int | Any, size: int | Any, *, site: str | None = None, key: Any = None
-    ) -> Any:
+    def batch(self, number: int | Any, size: int | Any, *, site: str | None = None, key: Any = None) -> Any:
         """Batch `number` of an endless series: `(rows, x)`, whichever batches came before.
 
         Epoch `e` visits every row once; with a `key` (a JAX key or an int) in an order of its own,
@@ -220,9 +219,7 @@ class Store:
 
     def _order(self, key: Any, epoch: int) -> np.ndarray:
         if isinstance(key, np.random.Generator):
-            raise ValueError(
-                "A generator moves on and cannot be addressed; give a JAX key or an int."
-            )
+            raise ValueError("A generator moves on and cannot be addressed; give a JAX key or an int.")
         state = generator(key).bit_generator.state
         name = (repr(state["state"]), epoch)
         if getattr(self, "_shuffled", (None,))[0] != name:
@@ -258,7 +255,9 @@ class Store:
         if rows.dtype == bool and rows.shape == (n,):
             return np.flatnonzero(rows)
         if rows.ndim != 1 or not np.issubdtype(rows.dtype, np.integer):
-            raise ValueError(f"rows are a slice, ints (n,) or a mask ({n},); got {rows.shape} of {rows.dtype}.")  # fmt: skip
+            raise ValueError(
+                f"rows are a slice, ints (n,) or a mask ({n},); got {rows.shape} of {rows.dtype}."
+            )
         if rows.size and not (-n <= rows.min() and rows.max() < n):
             raise IndexError(f"This store has the rows 0..{n - 1}; got {rows.min()}..{rows.max()}.")
         return np.where(rows < 0, rows + n, rows)
@@ -305,7 +304,18 @@ def file_name(site: int, shard: int, kind: str) -> str:
     return f"{shard:06d}-{site:02d}-{kind}.npy"
 
 
-_MORE = ("bfloat16", "float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e4m3b11fnuz", "int4", "uint4", "int2", "uint2")  # fmt: skip
+_MORE = (
+    "bfloat16",
+    "float8_e4m3fn",
+    "float8_e5m2",
+    "float8_e4m3fnuz",
+    "float8_e5m2fnuz",
+    "float8_e4m3b11fnuz",
+    "int4",
+    "uint4",
+    "int2",
+    "uint2",
+)
 
 
 def dtype_of(name: Any, path: Any) -> np.dtype:
@@ -315,10 +325,6 @@ def dtype_of(name: Any, path: Any) -> np.dtype:
         dtype = np.dtype(getattr(ml_dtypes, name) if name in _MORE else name)
     except (TypeError, ValueError, SyntaxError):
         dtype = None
-    if (
-        dtype is None
-        or dtype.kind in "OSUMm"
-        or as_bits(np.zeros(1, dtype)).dtype.kind not in "fiu"
-    ):
+    if dtype is None or dtype.kind in "OSUMm" or as_bits(np.zeros(1, dtype)).dtype.kind not in "fiu":
         raise BadStore(f"{path}: {name!r} is no dtype that activations can have.")
     return dtype

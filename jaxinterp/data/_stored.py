@@ -19,8 +19,7 @@ class Stored:
         self.site, self.size, self.seed = site or self.name, batch, seed
         if batch > len(store):
             raise ValueError(
-                f"A batch of {batch} rows cannot be drawn from {len(store)}: give "
-                f"batch={len(store)} or less."
+                f"A batch of {batch} rows cannot be drawn from {len(store)}: give batch={len(store)} or less."
             )
 
     def __repr__(self) -> str:
@@ -30,7 +29,13 @@ class Stored:
         """What its batches follow from, as JSON: two that say the same give the same ones."""
         site = self.name if self.layer is None else f"{self.name}[{self.layer}]"
         model = self.store.about["model"]["sha256"]
-        return {"store": fingerprint(self.store.about), "model": model, "site": site, "batch": self.size, "seed": self.seed}  # fmt: skip
+        return {
+            "store": fingerprint(self.store.about),
+            "model": model,
+            "site": site,
+            "batch": self.size,
+            "seed": self.seed,
+        }
 
     def batch(self, number: int) -> np.ndarray:
         """Batch `number`, counted from 0 without end: `(batch, d)`, or `(batch, layer, d)`."""

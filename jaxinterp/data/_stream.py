@@ -83,11 +83,15 @@ class Stream:
         real = "none" if self.real is None else fingerprint(np.asarray(self.real))
         mask = self.mask if self.mask.strides[0] else self.mask[:1]  # one row for all
         return {
-            "model": model_hash(self.model), "tokens": tokens_print(self.tokens),
-            "mask": fingerprint(mask), "real": real,
+            "model": model_hash(self.model),
+            "tokens": tokens_print(self.tokens),
+            "mask": fingerprint(mask),
+            "real": real,
             "site": self.site if isinstance(self.site, str) else [str(each) for each in self.site],
-            "batch": self.size, "seed": self.seed, "buffer": self.buffer,
-        }  # fmt: skip
+            "batch": self.size,
+            "seed": self.seed,
+            "buffer": self.buffer,
+        }
 
     def batch(self, number: int) -> Any:
         """Batch `number`, counted from 0 without end: `(batch, ...)`, or a tuple for a pair of sites."""
@@ -162,9 +166,7 @@ class Stream:
         tokens, mask = self.tokens[contexts], self.mask[contexts]
         # What is padding was told from the whole mask: that of some contexts may look otherwise.
         real = np.ones(mask.shape, bool) if self.real is None else self.real[contexts]
-        return activations(
-            self.model, tokens, sites, mask=mask, real=real, batch=self.passes, progress=False
-        )
+        return activations(self.model, tokens, sites, mask=mask, real=real, batch=self.passes, progress=False)
 
     def _held(self, contexts: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Rows of all contexts, and which are of these. The model reads them once, in one order
@@ -180,9 +182,7 @@ class Stream:
         here = self._contexts(epoch, pool)
         chosen = np.sort(here)
         found, rows = self._held(chosen) if self._fits else (self._run(chosen), None)
-        order = np.random.default_rng([self.seed, epoch, pool]).permutation(
-            int(self._counts[here].sum())
-        )
+        order = np.random.default_rng([self.seed, epoch, pool]).permutation(int(self._counts[here].sum()))
         order = order if rows is None else rows[order]
         out = []
         for name, x in found.items():
@@ -250,6 +250,14 @@ def stream(
             f"max_bytes is an int of 0 or more, 2**30 for 1 GiB of activations; got {max_bytes!r}."
         )
     return Stream(
-        model, tokens, site, batch=int(batch), seed=int(seed), mask=mask, real=real,
-        buffer=buffer, passes=passes, max_bytes=int(max_bytes),
-    )  # fmt: skip
+        model,
+        tokens,
+        site,
+        batch=int(batch),
+        seed=int(seed),
+        mask=mask,
+        real=real,
+        buffer=buffer,
+        passes=passes,
+        max_bytes=int(max_bytes),
+    )

@@ -23,7 +23,9 @@ def table(path: Path, text: str, max_bytes: int = MAX_BYTES) -> Iterator[Documen
         if missing(found) or found == "":
             continue
         if not isinstance(found, str):
-            raise ValueError(f"{path}, {place}: {text!r} holds {type(found).__name__}, not a text. Name another field: text='content'.")  # fmt: skip
+            raise ValueError(
+                f"{path}, {place}: {text!r} holds {type(found).__name__}, not a text. Name another field: text='content'."
+            )
         if found.strip():
             yield Document(
                 found,
@@ -49,7 +51,16 @@ def _json_lines(path: Path, max_bytes: int) -> Iterator[tuple[str, Any]]:
             for number, line in enumerate(lines(path, file, max_bytes), 1):
                 if line.strip():
                     most = max(MAX_VALUES, max_bytes // 32)
-                    yield f"line {number}", parse_json(line, f"{path}, line {number}", constants=True, hint="one JSON object stands on each line.", max_values=most)  # fmt: skip
+                    yield (
+                        f"line {number}",
+                        parse_json(
+                            line,
+                            f"{path}, line {number}",
+                            constants=True,
+                            hint="one JSON object stands on each line.",
+                            max_values=most,
+                        ),
+                    )
     except DAMAGED as error:
         raise damaged(path, error) from error
 
@@ -80,10 +91,14 @@ def _csv(path: Path, max_bytes: int) -> Iterator[tuple[str, Any]]:
                 if row is None:
                     return
                 if None in row or None in row.values():
-                    raise ValueError(f"{path}, line {rows.line_num}: a row has a cell for each of the {len(rows.fieldnames or ())} columns. Texts with commas stand in quotes.")  # fmt: skip
+                    raise ValueError(
+                        f"{path}, line {rows.line_num}: a row has a cell for each of the {len(rows.fieldnames or ())} columns. Texts with commas stand in quotes."
+                    )
                 yield f"line {rows.line_num}", row
     except csv.Error as error:
-        raise ValueError(f"{path} is no CSV ({error}). Read it your way: ji.data.documents(csv.DictReader(file)).") from error  # fmt: skip
+        raise ValueError(
+            f"{path} is no CSV ({error}). Read it your way: ji.data.documents(csv.DictReader(file))."
+        ) from error
     except DAMAGED as error:
         raise damaged(path, error) from error
 

@@ -62,7 +62,7 @@ def read_texts(
     Law: with the separator between them, the documents are the file; equal keys draw equal texts.
     """
     if not paths:
-        raise ValueError("Name a folder with one text file per class, or files: read_texts('texts').")  # fmt: skip
+        raise ValueError("Name a folder with one text file per class, or files: read_texts('texts').")
     for name, value in (
         ("most", most),
         ("chars", chars),
@@ -93,7 +93,7 @@ def take(corpus: Corpus, rows: Any) -> Corpus:
             f"{rows.dtype}."
         )
     if rows.min() < 0 or rows.max() >= len(corpus):
-        raise IndexError(f"There are contexts 0..{len(corpus) - 1}; got {rows.min()}..{rows.max()}.")  # fmt: skip
+        raise IndexError(f"There are contexts 0..{len(corpus) - 1}; got {rows.min()}..{rows.max()}.")
     arrays = ("tokens", "real", "mask", "document", "offsets")
     return dataclasses.replace(corpus, **{name: getattr(corpus, name)[rows] for name in arrays})
 

@@ -63,8 +63,7 @@ def attention_scores(
         for name in names:
             if name not in KINDS:
                 raise ValueError(
-                    f"A kind of attention is one of {', '.join(KINDS)}, or an array of 0 and 1; "
-                    f"got {name!r}."
+                    f"A kind of attention is one of {', '.join(KINDS)}, or an array of 0 and 1; got {name!r}."
                 )
         hits, count, _ = _contract(model, tokens, mask, None, *_ALL)
         return {name: hits[KINDS.index(name)] / count[KINDS.index(name)] for name in names}
@@ -153,9 +152,7 @@ def _contract(
     def some(rows: tuple[Array, Array, Any]) -> tuple[Array, Array, Array]:
         ids, real, given = rows
         if given is None:
-            targets = jax.vmap(lambda x, r: jnp.stack([rule(kind, x, r) for kind in KINDS]))(
-                ids, real
-            )
+            targets = jax.vmap(lambda x, r: jnp.stack([rule(kind, x, r) for kind in KINDS]))(ids, real)
         else:
             targets = given[:, None]
         both = (real[:, :, None] & real[:, None, :])[:, None]
@@ -175,17 +172,13 @@ def _contract(
         total = jnp.einsum("lbhqk,bqk->lh", wide, kept.astype(wide.dtype), precision="highest")
         return hits, counted.astype(wide.dtype), total
 
-    rows = jax.tree.map(
-        lambda x: x.reshape(batch // chunk, chunk, *x.shape[1:]), (tokens, mask, where)
-    )
+    rows = jax.tree.map(lambda x: x.reshape(batch // chunk, chunk, *x.shape[1:]), (tokens, mask, where))
     if chunk == batch:
         return some(jax.tree.map(lambda x: x[0], rows))
     return jax.tree.map(lambda x: x.sum(0), jax.lax.map(some, rows))
 
 
-def rule(
-    kind: str, tokens: Int[Array, " pos"], real: Bool[Array, " pos"]
-) -> Bool[Array, "pos pos"]:
+def rule(kind: str, tokens: Int[Array, " pos"], real: Bool[Array, " pos"]) -> Bool[Array, "pos pos"]:
     """The keys that a kind of attention names for each query of one prompt."""
     size = tokens.shape[0]
     query, key = jnp.arange(size)[:, None], jnp.arange(size)[None, :]

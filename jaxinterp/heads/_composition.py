@@ -19,9 +19,7 @@ class Composed:
         return f"{a}.{b} -> {c}.{d} ({self.score:.3f})"
 
 
-def strongest(
-    scores: Any, n: int = 10, *, reader: Any = None, writer: Any = None
-) -> list[Composed]:
+def strongest(scores: Any, n: int = 10, *, reader: Any = None, writer: Any = None) -> list[Composed]:
     r"""The `n` largest entries of a table (layer, head, layer, head), writer first.
 
     **Arguments:** `scores`: of `ji.heads.composition`, or any table of that form, such as that of a
@@ -54,7 +52,5 @@ def strongest(
     order = np.argsort(-kept, axis=None, kind="stable")[:n]
     where = np.stack(np.unravel_index(order, kept.shape), -1).tolist()
     return [
-        Composed((a, b), (c, d), float(table[a, b, c, d]))
-        for a, b, c, d in where
-        if kept[a, b, c, d] > 0
+        Composed((a, b), (c, d), float(table[a, b, c, d])) for a, b, c, d in where if kept[a, b, c, d] > 0
     ]

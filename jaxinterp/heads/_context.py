@@ -47,9 +47,7 @@ def icl_score(
         )
     if sign not in (1, -1):
         raise ValueError(f"sign is 1 (late minus early) or -1; got {sign}.")
-    return sign * _difference(
-        model, tokens.reshape(-1, size), jnp.asarray([early, late], jnp.int32)
-    )
+    return sign * _difference(model, tokens.reshape(-1, size), jnp.asarray([early, late], jnp.int32))
 
 
 @eqx.filter_jit
@@ -59,9 +57,7 @@ def _difference(model: Any, tokens: Array, which: Array) -> Array:
     return losses[1] - losses[0]
 
 
-def repeat_losses(
-    model: Any, key: Any, *, bos: int | None = None, **prompts: Any
-) -> Float[Array, " round"]:
+def repeat_losses(model: Any, key: Any, *, bos: int | None = None, **prompts: Any) -> Float[Array, " round"]:
     r"""$\bar\ell_1, \bar\ell_2, \ldots$ in nats: the mean loss of each round of random tokens that come again.
 
     The first round cannot be foretold (a uniform guess costs $\log V$); of the others all but the

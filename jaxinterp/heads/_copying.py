@@ -46,9 +46,7 @@ def _eigenvalue_scores(model: Any, fold: bool) -> Array:
     ov = weights.ov(model)
     unembed = model.w_embed.T if model.w_unembed is None else model.w_unembed
     wide = np.promote_types(model.w_embed.dtype, np.float32)
-    middle = jnp.einsum(
-        "dv,ve->de", unembed.astype(wide), model.w_embed.astype(wide), precision="highest"
-    )
+    middle = jnp.einsum("dv,ve->de", unembed.astype(wide), model.w_embed.astype(wide), precision="highest")
     values = weights.Factored(
         ov.left.astype(wide),
         jnp.einsum("lhkd,de->lhke", ov.right.astype(wide), middle, precision="highest"),
@@ -160,9 +158,7 @@ def copied_tokens(
         raise IndexError(f"Token ids lie in 0..{vocab - 1}; got {ids.min()}..{ids.max()}.")
     signs = (sign,) if np.ndim(sign) == 0 else tuple(sign)
     if not signs or not set(signs) <= {1, -1} or not 1 <= top <= vocab:
-        raise ValueError(
-            f"sign is 1, -1 or (1, -1) and top from 1 to {vocab}; got sign={sign}, top={top}."
-        )
+        raise ValueError(f"sign is 1, -1 or (1, -1) and top from 1 to {vocab}; got sign={sign}, top={top}.")
     lead = [] if bos is None else [bos]
     rows = jnp.asarray([[*lead, int(i)] for i in ids], jnp.int32)
     shares = _copied(model, rows, top)

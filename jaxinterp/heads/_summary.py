@@ -12,9 +12,13 @@ from ._copying import copying_behaviour, copying_scores
 from ._prompts import repeated_tokens
 
 _NAMES = {
-    "induction": "induction", "prefix": "prefix matching", "previous": "previous token",
-    "duplicate": "duplicate token", "current": "current token", "first": "first position",
-}  # fmt: skip
+    "induction": "induction",
+    "prefix": "prefix matching",
+    "previous": "previous token",
+    "duplicate": "duplicate token",
+    "current": "current token",
+    "first": "first position",
+}
 
 
 class Summary(eqx.Module):

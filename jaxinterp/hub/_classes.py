@@ -79,7 +79,9 @@ def _annotated(model: type) -> type | None:
 
 def _parts(reference: Any, said_by: Any) -> tuple[str, str]:
     if not isinstance(reference, str) or len(reference) > 1000:
-        raise ValueError(f"{said_by} must name a class, as 'GPT2' or 'my_package.module:MyModel'; it names {type(reference).__name__!s}.")  # fmt: skip
+        raise ValueError(
+            f"{said_by} must name a class, as 'GPT2' or 'my_package.module:MyModel'; it names {type(reference).__name__!s}."
+        )
     module, _, name = reference.rpartition(":")
     inside = not module or module.split(".")[0] == "jaxinterp"
     return HOME if inside else module, name

@@ -18,8 +18,7 @@ from ._classes import config_of, find_model
 from ._errors import UnhandledConfig, near
 from ._port import Port
 
-PARTS = ("model", "architectures", "include", "ignore", "required", "keys", "defaults", "kinds",
-         "fallback")  # fmt: skip
+PARTS = ("model", "architectures", "include", "ignore", "required", "keys", "defaults", "kinds", "fallback")
 """What `[config]` is made of; every other entry is a constant, a field of ours."""
 
 WRITTEN = ("model_type", "architectures", "torch_dtype", "bos_token_id", "eos_token_id")
@@ -184,8 +183,7 @@ def _call(port: Port, cls: type, fields: Mapping[str, Any]) -> Any:
                     f"{field.name} = ... in [config]."
                 )
             raise UnhandledConfig(
-                f"The port of {port.family} needs {' or '.join(theirs)} in {port.config_is}; it "
-                "is absent."
+                f"The port of {port.family} needs {' or '.join(theirs)} in {port.config_is}; it is absent."
             )
     typed = {}
     for name, value in fields.items():
@@ -206,19 +204,26 @@ def _call(port: Port, cls: type, fields: Mapping[str, Any]) -> Any:
     try:
         return cls(**typed)
     except ValueError as error:
-        names = {theirs: ours for theirs, ours in port.config.get("keys", {}).items() if ours.split(".")[-1] in typed}  # fmt: skip
+        names = {
+            theirs: ours
+            for theirs, ours in port.config.get("keys", {}).items()
+            if ours.split(".")[-1] in typed
+        }
         said = ", ".join(f"{ours} is {theirs}" for theirs, ours in list(names.items())[:12])
         raise UnhandledConfig(f"{port.config_is} makes no model: {error} Of {said}.") from error
 
 
-_WORDS = {int: "of type int", float: "a finite number, of type float", bool: "of type bool", str: "a text, of type str"}  # fmt: skip
+_WORDS = {
+    int: "of type int",
+    float: "a finite number, of type float",
+    bool: "of type bool",
+    str: "a text, of type str",
+}
 
 
 def _is(value: Any, wanted: type, options: list[Any]) -> bool:
     """Whether a value that is neither of the numbers is of the type of its field."""
-    return (value is None and bool(options)) or (
-        wanted in (bool, str) and isinstance(value, wanted)
-    )
+    return (value is None and bool(options)) or (wanted in (bool, str) and isinstance(value, wanted))
 
 
 def _value(port: Port, config: Any, field: str) -> Any:
@@ -232,9 +237,7 @@ def _value(port: Port, config: Any, field: str) -> Any:
 
 
 def _spellings(port: Port, field: str) -> list[str]:
-    return [
-        key for key, ours in port.config.get("keys", {}).items() if ours.split(".")[-1] == field
-    ]
+    return [key for key, ours in port.config.get("keys", {}).items() if ours.split(".")[-1] == field]
 
 
 def _dataclass_of(hint: Any) -> type:

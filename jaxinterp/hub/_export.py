@@ -72,9 +72,13 @@ def export(
     if tokenizer is not None:
         config |= {"bos_token_id": tokenizer.bos_id, "eos_token_id": tokenizer.eos_id}
     with unit(
-        path, "model", "config.json", over=() if tokenizer is None else ("tokenizer",),
-        first=_before(format, tensors, max_shard_bytes), known=saved_files(path),
-    ) as folder:  # fmt: skip
+        path,
+        "model",
+        "config.json",
+        over=() if tokenizer is None else ("tokenizer",),
+        first=_before(format, tensors, max_shard_bytes),
+        known=saved_files(path),
+    ) as folder:
         if format == "flax":
             save_flax(folder / FLAX, unflatten_tree(tensors))
         else:
@@ -119,9 +123,7 @@ def from_flax(
         port = ports[0]
     port = as_port(port)
     tensors = in_memory(flatten_tree(params))
-    return assemble(
-        port, config, tensors, _rows_for(port, "flax"), dtype, sharding_rule(None, None)
-    )
+    return assemble(port, config, tensors, _rows_for(port, "flax"), dtype, sharding_rule(None, None))
 
 
 def _given(model: Any, port: Port | str | Path | None) -> Port:

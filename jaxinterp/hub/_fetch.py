@@ -11,9 +11,14 @@ from ._errors import UnknownModel, listed, near
 from ._weights import FLAX, INDEX, SAFETENSORS, TORCH
 
 SMALL = (
-    "config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
-    "added_tokens.json", "vocab.json", "merges.txt",
-)  # fmt: skip
+    "config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,9 +78,7 @@ def _download(hub_id: str, revision: str | None, cache_dir: str | Path | None) -
 
     about = HfApi().model_info(hub_id, revision=revision)
     names = wanted(file.rfilename for file in about.siblings or [])
-    folder = snapshot_download(
-        hub_id, revision=about.sha, allow_patterns=names, cache_dir=cache_dir
-    )
+    folder = snapshot_download(hub_id, revision=about.sha, allow_patterns=names, cache_dir=cache_dir)
     _remember(Path(folder), revision or "main")
     return Snapshot(Path(folder), str(about.sha))
 

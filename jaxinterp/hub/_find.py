@@ -44,8 +44,7 @@ def _embedded() -> Path:
     folder = Path(__file__).resolve().parent.parent / "_tiny"
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(
-            f"The embedded model is not in {folder}: the installation is incomplete; install "
-            "jaxinterp again."
+            f"The embedded model is not in {folder}: the installation is incomplete; install jaxinterp again."
         )
     return folder
 
@@ -53,9 +52,7 @@ def _embedded() -> Path:
 def _holds_model(path: Path) -> bool:
     # Of a write that was cut off the manifest is there, and loading completes it.
     marks = ("config.json", manifest_name("model"))
-    whole = (
-        any((path / name).is_file() for name in marks) or _orbax.is_saved(path) or is_cache(path)
-    )
+    whole = any((path / name).is_file() for name in marks) or _orbax.is_saved(path) or is_cache(path)
     return whole or any(path.glob("*.gguf"))
 
 
@@ -81,9 +78,7 @@ def _file(path: Path, revision: str | None) -> Snapshot:
             "llama2.c."
         )
     if revision is not None:
-        raise ValueError(
-            f"Revisions are of the hub; {path} is a file. Leave out revision={revision!r}."
-        )
+        raise ValueError(f"Revisions are of the hub; {path} is a file. Leave out revision={revision!r}.")
     return Snapshot(path, "")
 
 

@@ -35,9 +35,7 @@ def open_flax(path: Path) -> dict[str, LazyTensor]:
     arrays = flatten_tree(tree)
     for name, array in arrays.items():
         if array.dtype.kind in "OSUMmV" and array.dtype.name not in DTYPES:
-            raise BadCheckpoint(
-                f"{path} must hold a tree of arrays; {name[:80]!r} is {shown(array)}."
-            )
+            raise BadCheckpoint(f"{path} must hold a tree of arrays; {name[:80]!r} is {shown(array)}.")
     return in_memory(arrays)
 
 

@@ -22,9 +22,11 @@ from ._single_file import SingleFile
 from ._tensors import LazyTensor
 
 ABOUT = {
-    "general.architecture": TEXT, "general.license": TEXT,
-    "split.count": integer(0), "split.no": integer(0),
-}  # fmt: skip
+    "general.architecture": TEXT,
+    "general.license": TEXT,
+    "split.count": integer(0),
+    "split.no": integer(0),
+}
 FREQUENCIES = "rope_freqs.weight"
 _ORIGINAL_CTX = 8192
 """The context of the first training of every Llama 3: the file holds its effect, not the number."""
@@ -107,18 +109,14 @@ def _normal(family: str, about: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _derived(
-    family: str, about: Mapping[str, Any], tensors: dict[str, LazyTensor]
-) -> dict[str, Any]:
+def _derived(family: str, about: Mapping[str, Any], tensors: dict[str, LazyTensor]) -> dict[str, Any]:
     """What the file says by its tensors rather than by its metadata."""
     derived: dict[str, Any] = {"tensors.tied": "output.weight" not in tensors}
     for key, name in (("attention_bias", "attn_q.bias"), ("mlp_bias", "ffn_gate.bias")):
         derived[f"tensors.{key}"] = f"blk.0.{name}" in tensors
     if len(getattr(tensors.get("token_embd.weight"), "shape", ())) == 2:
         derived["tensors.vocab"] = tensors["token_embd.weight"].shape[0]
-    d, heads = (
-        about.get(f"{family}.{key}") for key in ("embedding_length", "attention.head_count")
-    )
+    d, heads = (about.get(f"{family}.{key}") for key in ("embedding_length", "attention.head_count"))
     if (
         f"{family}.attention.key_length" not in about
         and isinstance(d, int)
@@ -142,9 +140,7 @@ def _llama3(factors: np.ndarray, base: float) -> dict[str, Any]:
     if (factors == 1).all():
         return {}
     if factors.ndim != 1 or not np.isfinite(factors).all() or (factors <= 0).any():
-        raise BadCheckpoint(
-            f"{FREQUENCIES} holds numbers above 0, (pair,); it has {shown(factors)}."
-        )
+        raise BadCheckpoint(f"{FREQUENCIES} holds numbers above 0, (pair,); it has {shown(factors)}.")
     factor = float(factors.max())
     scaling = RopeScaling(kind="llama3", factor=factor, original_ctx=_ORIGINAL_CTX)
     dim = 2 * factors.size
@@ -155,7 +151,10 @@ def _llama3(factors: np.ndarray, base: float) -> dict[str, Any]:
             "not in the way of Llama 3: this is not done here."
         )
     settings = {
-        "kind": "llama3", "factor": factor, "original_ctx": _ORIGINAL_CTX,
-        "low_freq_factor": scaling.low_freq_factor, "high_freq_factor": scaling.high_freq_factor,
-    }  # fmt: skip
+        "kind": "llama3",
+        "factor": factor,
+        "original_ctx": _ORIGINAL_CTX,
+        "low_freq_factor": scaling.low_freq_factor,
+        "high_freq_factor": scaling.high_freq_factor,
+    }
     return {f"tensors.rope.{key}": value for key, value in settings.items()}

@@ -39,9 +39,7 @@ def read_header(path: Path, library: Any) -> tuple[dict[str, Any], list[Packed]]
     size = regular(path, BadCheckpoint)
     try:
         with path.open("rb") as file:
-            data = mmap.mmap(
-                file.fileno(), 0, access=mmap.ACCESS_READ
-            )  # ValueError where it is empty
+            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)  # ValueError where it is empty
         return _Header(data).read(library)
     except (ValueError, OverflowError) as error:
         raise BadCheckpoint(
@@ -66,9 +64,7 @@ class _Header:
         tensors, entries = self.number("u8"), self.number("u8")
         left = len(self.data) - self.at
         if entries * 13 + tensors * 24 > left:
-            raise ValueError(
-                f"{entries} entries and {tensors} tensors do not fit into {left:,} bytes"
-            )
+            raise ValueError(f"{entries} entries and {tensors} tensors do not fit into {left:,} bytes")
         about: dict[str, Any] = {}
         for _ in range(entries):
             name = self.text()
@@ -122,14 +118,16 @@ class _Header:
             first, last = begin + start, begin + start + count // block * size
             if last > len(self.data):
                 raise ValueError(f"the tensor {name[:80]!r} lies beyond the end of the file")
-            found.append(Packed(name, shape, kind, self.typed(whole[first:last], shape, kind.name, block, size)))  # fmt: skip
+            found.append(
+                Packed(name, shape, kind, self.typed(whole[first:last], shape, kind.name, block, size))
+            )
         if len({one.name for one in found}) != len(found):
             raise ValueError("a tensor stands there twice")
         return found
 
     def typed(self, raw: np.ndarray, shape: Any, kind: str, block: int, size: int) -> np.ndarray:
         """Bytes as the gguf package takes them: numbers of their own dtype, blocks as bytes."""
-        plain = {"F16": "f2", "F32": "f4", "F64": "f8", "I8": "i1", "I16": "i2", "I32": "i4", "I64": "i8"}  # fmt: skip
+        plain = {"F16": "f2", "F32": "f4", "F64": "f8", "I8": "i1", "I16": "i2", "I32": "i4", "I64": "i8"}
         if kind in plain:
             return raw.view(np.dtype(self.order + plain[kind])).reshape(shape)
         return raw.reshape((*shape[:-1], shape[-1] // block * size) if shape else (size,))

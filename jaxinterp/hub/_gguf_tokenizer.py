@@ -20,23 +20,37 @@ NORMAL, UNKNOWN, CONTROL, USER, UNUSED, BYTE = range(1, 7)
 ABOUT = {
     f"tokenizer.ggml.{name}": rule
     for name, rule in {
-        "model": TEXT, "pre": TEXT, "tokens": list_of(TEXT), "merges": list_of(TEXT),
-        "token_type": list_of(integer()), "scores": list_of(number()),
-        "bos_token_id": integer(), "eos_token_id": integer(), "add_space_prefix": FLAG,
+        "model": TEXT,
+        "pre": TEXT,
+        "tokens": list_of(TEXT),
+        "merges": list_of(TEXT),
+        "token_type": list_of(integer()),
+        "scores": list_of(number()),
+        "bos_token_id": integer(),
+        "eos_token_id": integer(),
+        "add_space_prefix": FLAG,
         "remove_extra_whitespaces": FLAG,
     }.items()
-}  # fmt: skip
+}
 
 _LLAMA3 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|"
     r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 PRE = {
-    "gpt-2": "gpt2", "gpt2": "gpt2", "mpt": "gpt2", "olmo": "gpt2",
-    "smollm": "digits", "starcoder": "digits", "refact": "digits", "command-r": "digits",
+    "gpt-2": "gpt2",
+    "gpt2": "gpt2",
+    "mpt": "gpt2",
+    "olmo": "gpt2",
+    "smollm": "digits",
+    "starcoder": "digits",
+    "refact": "digits",
+    "command-r": "digits",
     "codeshell": "digits",
-    "llama-bpe": "llama3", "llama3": "llama3", "llama-v3": "llama3",
-}  # fmt: skip
+    "llama-bpe": "llama3",
+    "llama3": "llama3",
+    "llama-v3": "llama3",
+}
 """Name of a pre-tokenizer to its rule: GPT-2's, the same after every digit stands alone, Llama 3's."""
 
 
@@ -67,8 +81,7 @@ def _tokens(path: Path, get: Callable[..., Any]) -> tuple[list[str], list[int]]:
     types = get("token_type", [NORMAL] * len(tokens or ()))
     if not tokens or len(types) != len(tokens):
         raise BadCheckpoint(
-            f"{path}: a tokenizer has tokens and as many types; it has {len(tokens or ())} and "
-            f"{len(types)}."
+            f"{path}: a tokenizer has tokens and as many types; it has {len(tokens or ())} and {len(types)}."
         )
     for name in ("bos_token_id", "eos_token_id"):
         if (i := get(name)) is not None and i >= len(tokens):
@@ -84,11 +97,13 @@ def _byte_level(path: Path, get: Callable[..., Any], pre: str) -> Tokenizer:
     merges = [(left, right) for left, _, right in (m.partition(" ") for m in get("merges", []))]
     model = made(
         lambda: models.BPE(
-            vocab={token: i for i, token in enumerate(tokens)}, merges=merges, fuse_unk=False,
+            vocab={token: i for i, token in enumerate(tokens)},
+            merges=merges,
+            fuse_unk=False,
             ignore_merges=pre == "llama3",
         ),
         f"{path}: tokens and merges do not belong together",
-    )  # fmt: skip
+    )
     inner = tokenizers.Tokenizer(model)
     byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=pre != "llama3")
     first: dict[str, Any] = {

@@ -48,6 +48,8 @@ def set_leaves(model: Any, leaves: Mapping[str, Any]) -> Any:
     """`model` with other values at dotted paths."""
     paths = list(leaves)
     return eqx.tree_at(
-        lambda m: [get_leaf(m, path) for path in paths], model, [leaves[path] for path in paths],
+        lambda m: [get_leaf(m, path) for path in paths],
+        model,
+        [leaves[path] for path in paths],
         is_leaf=lambda x: x is None,
-    )  # fmt: skip
+    )

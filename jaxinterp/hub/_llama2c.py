@@ -29,13 +29,35 @@ BYTES = range(3, 259)
 """The ids of the 256 bytes, in every vocabulary of this program."""
 
 _V0 = (
-    "token_embedding_table", "rms_att_weight", "wq", "wk", "wv", "wo", "rms_ffn_weight",
-    "w1", "w2", "w3", "rms_final_weight", "freq_cis_real", "freq_cis_imag", "wcls",
-)  # fmt: skip
+    "token_embedding_table",
+    "rms_att_weight",
+    "wq",
+    "wk",
+    "wv",
+    "wo",
+    "rms_ffn_weight",
+    "w1",
+    "w2",
+    "w3",
+    "rms_final_weight",
+    "freq_cis_real",
+    "freq_cis_imag",
+    "wcls",
+)
 _V1 = (
-    "rms_att_weight", "rms_ffn_weight", "rms_final_weight", "token_embedding_table",
-    "wq", "wk", "wv", "wo", "w1", "w2", "w3", "wcls",
-)  # fmt: skip
+    "rms_att_weight",
+    "rms_ffn_weight",
+    "rms_final_weight",
+    "token_embedding_table",
+    "wq",
+    "wk",
+    "wv",
+    "wo",
+    "w1",
+    "w2",
+    "w3",
+    "wcls",
+)
 
 
 def open_llama2c(path: Path) -> SingleFile:
@@ -107,12 +129,21 @@ def _shapes(header: dict[str, int]) -> dict[str, tuple[int, ...]]:
     d, ff, layers, heads, kv_heads, vocab, ctx = (int(header[name]) for name in FIELDS)
     k = d // heads
     return {
-        "token_embedding_table": (vocab, d), "rms_att_weight": (layers, d),
-        "wq": (layers, d, d), "wk": (layers, kv_heads * k, d), "wv": (layers, kv_heads * k, d),
-        "wo": (layers, d, d), "rms_ffn_weight": (layers, d), "w1": (layers, ff, d),
-        "w2": (layers, d, ff), "w3": (layers, ff, d), "rms_final_weight": (d,),
-        "freq_cis_real": (ctx, k // 2), "freq_cis_imag": (ctx, k // 2), "wcls": (vocab, d),
-    }  # fmt: skip
+        "token_embedding_table": (vocab, d),
+        "rms_att_weight": (layers, d),
+        "wq": (layers, d, d),
+        "wk": (layers, kv_heads * k, d),
+        "wv": (layers, kv_heads * k, d),
+        "wo": (layers, d, d),
+        "rms_ffn_weight": (layers, d),
+        "w1": (layers, ff, d),
+        "w2": (layers, d, ff),
+        "w3": (layers, ff, d),
+        "rms_final_weight": (d,),
+        "freq_cis_real": (ctx, k // 2),
+        "freq_cis_imag": (ctx, k // 2),
+        "wcls": (vocab, d),
+    }
 
 
 def _lazy(path: Path, at: int, shape: tuple[int, ...]) -> LazyTensor:

@@ -110,9 +110,7 @@ def _dtype(dtype: Any) -> np.dtype | None:
     if not jnp.issubdtype(kind, jnp.floating):
         raise ValueError(f"Weights are floating-point numbers; got dtype={kind.name!r}.")
     if kind == np.float64 and not jax.config.read("jax_enable_x64"):
-        raise ValueError(
-            'float64 needs jax.config.update("jax_enable_x64", True) before the first array.'
-        )
+        raise ValueError('float64 needs jax.config.update("jax_enable_x64", True) before the first array.')
     return kind
 
 
@@ -226,9 +224,7 @@ class _progress:
             return lambda size: None
         from tqdm import tqdm
 
-        self.bar = tqdm(
-            total=self.total, desc=f"Loading {line(self.name)}", unit="B", unit_scale=True
-        )
+        self.bar = tqdm(total=self.total, desc=f"Loading {line(self.name)}", unit="B", unit_scale=True)
         return self.bar.update
 
     def __exit__(self, *error: Any) -> None:

@@ -6,14 +6,40 @@ MAX_ITEMS = 2**17
 MAX_DEPTH = 64
 # By the first byte: the bytes of the length that follows, and what a length counts.
 _SIZED = {
-    0xC4: (1, "bytes"), 0xC5: (2, "bytes"), 0xC6: (4, "bytes"), 0xD9: (1, "bytes"),
-    0xDA: (2, "bytes"), 0xDB: (4, "bytes"), 0xC7: (1, "ext"), 0xC8: (2, "ext"), 0xC9: (4, "ext"),
-    0xDC: (2, "list"), 0xDD: (4, "list"), 0xDE: (2, "map"), 0xDF: (4, "map"),
-}  # fmt: skip
+    0xC4: (1, "bytes"),
+    0xC5: (2, "bytes"),
+    0xC6: (4, "bytes"),
+    0xD9: (1, "bytes"),
+    0xDA: (2, "bytes"),
+    0xDB: (4, "bytes"),
+    0xC7: (1, "ext"),
+    0xC8: (2, "ext"),
+    0xC9: (4, "ext"),
+    0xDC: (2, "list"),
+    0xDD: (4, "list"),
+    0xDE: (2, "map"),
+    0xDF: (4, "map"),
+}
 _PLAIN = {
-    0xC0: 0, 0xC2: 0, 0xC3: 0, 0xCA: 4, 0xCB: 8, 0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8, 0xD0: 1,
-    0xD1: 2, 0xD2: 4, 0xD3: 8, 0xD4: 2, 0xD5: 3, 0xD6: 5, 0xD7: 9, 0xD8: 17,
-}  # fmt: skip
+    0xC0: 0,
+    0xC2: 0,
+    0xC3: 0,
+    0xCA: 4,
+    0xCB: 8,
+    0xCC: 1,
+    0xCD: 2,
+    0xCE: 4,
+    0xCF: 8,
+    0xD0: 1,
+    0xD1: 2,
+    0xD2: 4,
+    0xD3: 8,
+    0xD4: 2,
+    0xD5: 3,
+    0xD6: 5,
+    0xD7: 9,
+    0xD8: 17,
+}
 
 
 def check_msgpack(data: memoryview) -> None:
@@ -26,7 +52,9 @@ def check_msgpack(data: memoryview) -> None:
         open_[-1] -= 1
         items += 1
         if items > MAX_ITEMS or len(open_) > MAX_DEPTH:
-            raise BadCheckpoint(f"it holds more than {MAX_ITEMS:,} items, or containers deeper than {MAX_DEPTH} in each other")  # fmt: skip
+            raise BadCheckpoint(
+                f"it holds more than {MAX_ITEMS:,} items, or containers deeper than {MAX_DEPTH} in each other"
+            )
         at, inside = _next(data, at)
         if inside:
             open_.append(inside)

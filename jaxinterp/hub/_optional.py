@@ -19,7 +19,7 @@ from ._tensors import Tensors
 def is_optional(port: Port, row: Row) -> bool:
     """Whether the model has the leaves of a row only if the checkpoint does (`names.optional`)."""
     patterns = port.names.get("optional", [])
-    return any(fnmatchcase(leaf, pattern) for leaf in (row.leaf, *row.leaves) for pattern in patterns)  # fmt: skip
+    return any(fnmatchcase(leaf, pattern) for leaf in (row.leaf, *row.leaves) for pattern in patterns)
 
 
 def with_optional(port: Port, model: Any, tensors: Tensors, rows: tuple[Row, ...]) -> Any:

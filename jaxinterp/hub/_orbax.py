@@ -26,13 +26,32 @@ from ._tensors import read_json
 VERSION = 1
 _INNER = "saved"
 DTYPES = (
-    "float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2", "int64", "int32",
-    "int16", "int8", "uint64", "uint32", "uint16", "uint8", "bool", "complex64", "complex128",
-)  # fmt: skip
+    "float64",
+    "float32",
+    "float16",
+    "bfloat16",
+    "float8_e4m3fn",
+    "float8_e5m2",
+    "int64",
+    "int32",
+    "int16",
+    "int8",
+    "uint64",
+    "uint32",
+    "uint16",
+    "uint8",
+    "bool",
+    "complex64",
+    "complex128",
+)
 SAVED = {
-    "jaxinterp": SIZE, "model": TEXT, "config_class": TEXT, "config": TABLE,
-    "leaves": table_of(TABLE), "tokenizer": or_null(TABLE),
-}  # fmt: skip
+    "jaxinterp": SIZE,
+    "model": TEXT,
+    "config_class": TEXT,
+    "config": TABLE,
+    "leaves": table_of(TABLE),
+    "tokenizer": or_null(TABLE),
+}
 LEAF = {"shape": list_of(integer(0), most=16), "dtype": one_of(*DTYPES)}
 MAX_BYTES = 2**26
 """Of the metadata, which hold the tokenizer too."""
@@ -74,14 +93,11 @@ def save(path: str | Path, model: Any, *, tokenizer: Any = None, overwrite: bool
         "config_class": _reference(type(model.config)),
         "config": dataclasses.asdict(model.config),
         "leaves": {
-            name: {"shape": list(leaf.shape), "dtype": leaf.dtype.name}
-            for name, leaf in leaves.items()
+            name: {"shape": list(leaf.shape), "dtype": leaf.dtype.name} for name, leaf in leaves.items()
         },
         "tokenizer": None if tokenizer is None else tokenizer.to_json(),
     }
-    wanted = ocp.args.Composite(
-        model=ocp.args.JsonSave(about), leaves=ocp.args.StandardSave(leaves)
-    )
+    wanted = ocp.args.Composite(model=ocp.args.JsonSave(about), leaves=ocp.args.StandardSave(leaves))
     with _staged(path, overwrite) as folder, _checkpointer() as checkpointer:
         checkpointer.save(folder, args=wanted)
 
@@ -165,9 +181,7 @@ def describe(folder: Path) -> tuple[dict[str, Any], Any]:
     The classes that it names are models, the sizes of its leaves those of the model's config.
     """
     path = folder / "model" / "metadata"
-    about = check(
-        path, read_json(path, max_bytes=MAX_BYTES), SAVED, required=SAVED, error=BadCheckpoint
-    )
+    about = check(path, read_json(path, max_bytes=MAX_BYTES), SAVED, required=SAVED, error=BadCheckpoint)
     if about["jaxinterp"] != VERSION:
         raise BadCheckpoint(
             f"{path} is of version {about['jaxinterp']} of ji.save; this reads version {VERSION}."
@@ -186,9 +200,7 @@ def describe(folder: Path) -> tuple[dict[str, Any], Any]:
     known = leaf_paths(model)
     for name in about["leaves"]:
         if name not in known and not _could_be(model, name):
-            raise BadCheckpoint(
-                f"{path} names the leaf {name[:80]!r}, which a {cls.__name__} has not."
-            )
+            raise BadCheckpoint(f"{path} names the leaf {name[:80]!r}, which a {cls.__name__} has not.")
     return about, model
 
 
@@ -241,11 +253,15 @@ def _decode(hint: Any, value: Any, where: str) -> Any:
         hints = typing.get_type_hints(cls)
         fields = [field.name for field in dataclasses.fields(typing.cast(Any, cls)) if field.init]
         if unknown := [name for name in value if name not in fields]:
-            raise BadCheckpoint(f"{where}: a {getattr(cls, '__name__', cls)} has no field {unknown[0][:80]!r}; its fields are {', '.join(fields)}.")  # fmt: skip
+            raise BadCheckpoint(
+                f"{where}: a {getattr(cls, '__name__', cls)} has no field {unknown[0][:80]!r}; its fields are {', '.join(fields)}."
+            )
         made = {k: _decode(hints[k], v, where) for k, v in value.items()}
         return typing.cast(Any, cls)(**made)
     if cls is not None and value is not None and isinstance(value, str | int | float | list):
-        raise BadCheckpoint(f"{where} must hold a table for {getattr(cls, '__name__', cls)}; got {shown(value)}.")  # fmt: skip
+        raise BadCheckpoint(
+            f"{where} must hold a table for {getattr(cls, '__name__', cls)}; got {shown(value)}."
+        )
     if isinstance(value, list):
         return tuple(value)
     return value

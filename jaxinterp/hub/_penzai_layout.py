@@ -56,9 +56,7 @@ LLAMA_ACTS = {"silu": "swiglu", "gelu_new": "geglu_approx"}
 ALIASES = {"gelu_pytorch_tanh": "gelu_new", "gelu_fast": "gelu_new", "swish": "silu"}
 
 
-def rows(
-    config: Any, prefix: str, stacked: bool
-) -> Iterator[tuple[str, str, tuple[str, ...], int | None]]:
+def rows(config: Any, prefix: str, stacked: bool) -> Iterator[tuple[str, str, tuple[str, ...], int | None]]:
     """Path of our leaf, label, penzai's axes and layer (None: all at once) of every parameter."""
     neox = isinstance(config, GPTNeoXConfig)
     for path, (label, axes) in ENDS.items():
@@ -95,29 +93,40 @@ def definition(config: Any, dtype: Any, name: str, stacked: bool) -> Any:
 
     built: Any
     sizes: dict[str, Any] = dict(
-        embedding_dim=config.d, projection_dim=config.k, mlp_hidden_dim=config.ff,
-        num_decoder_blocks=config.layers, vocab_size=config.vocab,
-        rope_wavelength=config.rotary_base, parameter_dtype=dtype, activation_dtype=dtype,
+        embedding_dim=config.d,
+        projection_dim=config.k,
+        mlp_hidden_dim=config.ff,
+        num_decoder_blocks=config.layers,
+        vocab_size=config.vocab,
+        rope_wavelength=config.rotary_base,
+        parameter_dtype=dtype,
+        activation_dtype=dtype,
         use_layer_stack=stacked,
-    )  # fmt: skip
+    )
     act = ALIASES.get(config.act, config.act)
     if isinstance(config, GPTNeoXConfig):
         built = gpt_neox.build_gpt_neox_transformer(
             gpt_neox.GPTNeoXTransformerConfig(
-                num_attention_heads=config.heads, activation_fn=NEOX_ACTS[act],  # pyright: ignore[reportArgumentType]
-                rope_subset_size=config.rotary_dim, layernorm_epsilon=config.norm_eps, **sizes,
+                num_attention_heads=config.heads,
+                activation_fn=NEOX_ACTS[act],  # pyright: ignore[reportArgumentType]
+                rope_subset_size=config.rotary_dim,
+                layernorm_epsilon=config.norm_eps,
+                **sizes,
             ),
             name=name,
-        )  # fmt: skip
+        )
     else:
         built = llamalike_common.build_llamalike_transformer(
             llamalike_common.LlamalikeTransformerConfig(
-                num_kv_heads=config.kv_heads, query_head_multiplier=config.heads // config.kv_heads,
+                num_kv_heads=config.kv_heads,
+                query_head_multiplier=config.heads // config.kv_heads,
                 mlp_variant=LLAMA_ACTS[act],  # pyright: ignore[reportArgumentType]
-                tie_embedder_and_logits=config.tied, rms_norm_eps=config.norm_eps, **sizes,
+                tie_embedder_and_logits=config.tied,
+                rms_norm_eps=config.norm_eps,
+                **sizes,
             ),
             name=name,
-        )  # fmt: skip
+        )
         if config.tied:
             # Penzai's tied models are Gemma's, which scale embeddings by sqrt(d). Llama's do not.
             layers = [s for s in built.body.sublayers if not isinstance(s, pz.nn.ConstantRescale)]
@@ -193,11 +202,18 @@ def read_config(
     each = math.prod(meta.query_only_head_axes.values())
     blocks = [layer for layer in layers if isinstance(layer, model_parts.TransformerBlock)]
     common: dict[str, Any] = dict(
-        vocab=meta.vocab_size, ctx=ctx, d=meta.embedding_dim, heads=heads * each, kv_heads=heads,
-        layers=stacks[0].stack_axis_size if stacks else len(blocks), k=meta.projection_dim,
-        ff=meta.mlp_hidden_dim, rotary_base=float(rotary[0].max_wavelength), act=_act_name(act[0].fn),
+        vocab=meta.vocab_size,
+        ctx=ctx,
+        d=meta.embedding_dim,
+        heads=heads * each,
+        kv_heads=heads,
+        layers=stacks[0].stack_axis_size if stacks else len(blocks),
+        k=meta.projection_dim,
+        ff=meta.mlp_hidden_dim,
+        rotary_base=float(rotary[0].max_wavelength),
+        act=_act_name(act[0].fn),
         norm_eps=_common_eps(transformer) if norm_eps is None else norm_eps,
-    )  # fmt: skip
+    )
     dtype = values[f"{prefix}{ends}"].dtype
     if neox:
         if rotary[0].rope_subset_size % 2:
@@ -215,8 +231,9 @@ def read_config(
 
 def _act_name(fn: Callable[..., Any]) -> str:
     known = {"silu": jax.nn.silu, "relu": jax.nn.relu}
-    known |= {name: functools.partial(jax.nn.gelu, approximate=name == "gelu_new")
-              for name in ("gelu", "gelu_new")}  # fmt: skip
+    known |= {
+        name: functools.partial(jax.nn.gelu, approximate=name == "gelu_new") for name in ("gelu", "gelu_new")
+    }
     for name, ours in known.items():
         if next(differences(fn, ours, ""), None) is None:
             return name

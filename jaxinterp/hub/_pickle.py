@@ -109,8 +109,7 @@ def _unpickle(path: Path, archive: zipfile.ZipFile, most: int) -> Any:
         raise type(error)(f"{path}: {error}") from None
     except Exception as error:  # a broken pickle can fail anywhere
         raise BadCheckpoint(
-            f"{path}: the pickle inside is corrupt ({type(error).__name__}: {error}); fetch the "
-            "file again."
+            f"{path}: the pickle inside is corrupt ({type(error).__name__}: {error}); fetch the file again."
         ) from error
 
 
@@ -133,9 +132,7 @@ def _not_a_zip(path: Path) -> str:
     if start[:1] == b"\x80" or start[:2] == b"PK":
         kind = "a truncated zip" if start[:2] == b"PK" else "a bare pickle"
         return f"{path} must be a zip as torch.save writes it; got {kind}. Fetch it again."
-    return (
-        f"{path} must be a zip as torch.save writes it; it is truncated, corrupt or another file."
-    )
+    return f"{path} must be a zip as torch.save writes it; it is truncated, corrupt or another file."
 
 
 def _ordered(pairs: Any = ()) -> State:
@@ -143,7 +140,7 @@ def _ordered(pairs: Any = ()) -> State:
     found = State()
     for pair in pairs:
         if not isinstance(pair, list | tuple) or len(pair) != 2 or not isinstance(pair[0], str):
-            raise BadCheckpoint(f"an OrderedDict is made of pairs of a name and a value; got {shown(pair)}.")  # fmt: skip
+            raise BadCheckpoint(f"an OrderedDict is made of pairs of a name and a value; got {shown(pair)}.")
         found[pair[0]] = pair[1]
     return found
 
@@ -195,13 +192,11 @@ def _storage(storages: Storages, pid: Any) -> Any:
 def _items(path: Path, value: Any, known: dict[int, int], depth: int = 0) -> int:
     """How many values a tree has, written out; what it holds twice is counted once and added twice."""
     if depth > MAX_DEPTH:
-        raise BadCheckpoint(f"{path}: the pickle inside nests deeper than {MAX_DEPTH}: it is no checkpoint.")  # fmt: skip
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()  # fmt: skip
+        raise BadCheckpoint(f"{path}: the pickle inside nests deeper than {MAX_DEPTH}: it is no checkpoint.")
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
     if id(value) not in known:
         held = [each for each in inner if isinstance(each, dict | list | tuple)]
-        known[id(value)] = (
-            1 + len(inner) + sum(_items(path, each, known, depth + 1) for each in held)
-        )
+        known[id(value)] = 1 + len(inner) + sum(_items(path, each, known, depth + 1) for each in held)
     return known[id(value)]
 
 
@@ -229,5 +224,7 @@ class _Arrays:
                     raise BadCheckpoint(f"{self.path}: {dtype} stands where a value is expected.")
                 return np.dtype(DTYPES[dtype])
             case Call() | Storages() | Storage():
-                raise BadCheckpoint(f"{self.path}: the pickle inside holds a {type(value).__name__}, no value.")  # fmt: skip
+                raise BadCheckpoint(
+                    f"{self.path}: the pickle inside holds a {type(value).__name__}, no value."
+                )
         return value

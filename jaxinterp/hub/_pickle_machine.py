@@ -22,9 +22,14 @@ _NUMBERS = {b"J": "<i", b"K": "<B", b"M": "<H", b"G": ">d"}
 _TEXTS = {b"X": "<I", b"\x8c": "<B", b"\x8d": "<Q", b"T": "<i", b"U": "<B"}
 _BYTES = {b"B": "<I", b"C": "<B", b"\x8e": "<Q"}
 _FIXED: dict[bytes, Callable[[], Any]] = {
-    b"N": lambda: None, b"\x88": lambda: True, b"\x89": lambda: False, b")": tuple, b"]": list,
-    b"}": dict, b"\x8f": set,
-}  # fmt: skip
+    b"N": lambda: None,
+    b"\x88": lambda: True,
+    b"\x89": lambda: False,
+    b")": tuple,
+    b"]": list,
+    b"}": dict,
+    b"\x8f": set,
+}
 _KEYS = (str, int, float, bytes, type(None))
 
 
@@ -38,9 +43,7 @@ class Machine:
     """`Machine(program, find, point).run()`: `find(module, name)` gives a name's stand-in and `point`
     the object of a persistent id."""
 
-    def __init__(
-        self, program: bytes, find: Callable[[str, str], Any], point: Callable[[Any], Any]
-    ) -> None:
+    def __init__(self, program: bytes, find: Callable[[str, str], Any], point: Callable[[Any], Any]) -> None:
         self.program, self.at, self.find, self.point = program, 0, find, point
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
@@ -54,7 +57,9 @@ class Machine:
             self.at += 1
             steps += CALL_STEPS if code in b"RQPio\x81" else 1
             if steps > MAX_STEPS:
-                raise BadCheckpoint(f"the pickle inside has more than {MAX_STEPS:,} steps: it is no checkpoint.")  # fmt: skip
+                raise BadCheckpoint(
+                    f"the pickle inside has more than {MAX_STEPS:,} steps: it is no checkpoint."
+                )
             if code in _FIXED:
                 push(_FIXED[code]())
             else:
@@ -113,7 +118,9 @@ class Machine:
         elif code == b"V":
             self.stack.append(self._line())
         else:
-            raise BadCheckpoint(f"the pickle inside is corrupt: {code!r} at byte {self.at - 1} is no step that torch writes.")  # fmt: skip
+            raise BadCheckpoint(
+                f"the pickle inside is corrupt: {code!r} at byte {self.at - 1} is no step that torch writes."
+            )
 
     def _written(self, code: bytes) -> None:
         """A number as text, of the first pickles."""
@@ -150,13 +157,15 @@ class Machine:
         kind = list if code in b"ae" else set if code == b"\x90" else dict
         held = self.stack[-1]
         if not isinstance(held, kind):
-            raise BadCheckpoint(f"the pickle inside is corrupt: it adds items to a {type(held).__name__}.")  # fmt: skip
+            raise BadCheckpoint(f"the pickle inside is corrupt: it adds items to a {type(held).__name__}.")
         if isinstance(held, list):
             held.extend(items)
             return
         for key in items if isinstance(held, set) else items[::2]:
             if not isinstance(key, _KEYS):
-                raise BadCheckpoint(f"the pickle inside has the key {shown(key)}: keys are texts and numbers.")  # fmt: skip
+                raise BadCheckpoint(
+                    f"the pickle inside has the key {shown(key)}: keys are texts and numbers."
+                )
         if isinstance(held, set):
             held.update(items)
         else:

@@ -38,20 +38,37 @@ from ._errors import listed, near
 MAX_BYTES = 2**20
 _LIST = Rule("a list of texts", list_of(TEXT).holds, TEXT)
 PARTS: dict[str, Rule] = {
-    "source": TABLE, "config": TABLE, "weights": TABLE, "names": TABLE, "flax": TABLE,
-}  # fmt: skip
+    "source": TABLE,
+    "config": TABLE,
+    "weights": TABLE,
+    "names": TABLE,
+    "flax": TABLE,
+}
 SOURCE = {
-    "family": TEXT, "layout": one_of("huggingface", "gguf", "llama2c"), "licence": or_null(TEXT),
-    "names": table_of(TEXT), "packages": table_of(table_of(TEXT)),
-}  # fmt: skip
+    "family": TEXT,
+    "layout": one_of("huggingface", "gguf", "llama2c"),
+    "licence": or_null(TEXT),
+    "names": table_of(TEXT),
+    "packages": table_of(table_of(TEXT)),
+}
 NAMES = {
-    "prefix": TEXT, "tied": table_of(TEXT), "also": table_of(TEXT), "ignore": _LIST, "optional": _LIST,
-}  # fmt: skip
+    "prefix": TEXT,
+    "tied": table_of(TEXT),
+    "also": table_of(TEXT),
+    "ignore": _LIST,
+    "optional": _LIST,
+}
 CONFIG = {
-    "model": TEXT, "architectures": _LIST, "ignore": _LIST, "required": _LIST, "include": TEXT,
-    "keys": table_of(TEXT), "defaults": TABLE, "kinds": table_of(table_of(_LIST)),
+    "model": TEXT,
+    "architectures": _LIST,
+    "ignore": _LIST,
+    "required": _LIST,
+    "include": TEXT,
+    "keys": table_of(TEXT),
+    "defaults": TABLE,
+    "kinds": table_of(table_of(_LIST)),
     "fallback": table_of(TEXT),
-}  # fmt: skip
+}
 
 
 def find_ports() -> Path:
@@ -230,9 +247,7 @@ def _read_table(path: Path) -> dict[str, Any]:
 def _included(path: Path, name: str) -> Path:
     """The table that another includes: beside it, or else one of the package's own."""
     if Path(name).name != name:
-        raise ValueError(
-            f"{path}: [config] include names a table beside it, no path; got {name!r}."
-        )
+        raise ValueError(f"{path}: [config] include names a table beside it, no path; got {name!r}.")
     places = path.parent / name, find_ports() / name
     for place in places:
         if place.is_file():
@@ -269,9 +284,7 @@ def _check_known(path: Path, what: str, given: Iterable[str], known: Collection[
     """Raises for a part that nothing reads: misspelled, it would be passed over in silence."""
     for part in given:
         if part not in known:
-            raise ValueError(
-                f"{path}: {what} has no {part!r}{near(part, known)}; there are {listed(known)}."
-            )
+            raise ValueError(f"{path}: {what} has no {part!r}{near(part, known)}; there are {listed(known)}.")
 
 
 def _rows(path: Path, table: Mapping[str, Any]) -> tuple[Row, ...]:

@@ -114,9 +114,7 @@ def _host(leaf: Any) -> np.ndarray:
 
 def _our_spelling(port: Port, rows: tuple[Row, ...], tensors: Tensors) -> dict[str, LazyTensor]:
     """Names as the table has them: with its prefix (`transformer.`), and in its own spelling."""
-    also = {
-        theirs: name for theirs, name in port.names.get("also", {}).items() if name not in tensors
-    }
+    also = {theirs: name for theirs, name in port.names.get("also", {}).items() if name not in tensors}
     tensors = {also.get(name, name): tensor for name, tensor in tensors.items()}
     prefix = port.names.get("prefix", "")
     if not prefix or any(name.startswith(prefix) for name in tensors):
@@ -208,10 +206,14 @@ def _check_shapes(row: Row, model: Any, tensors: Tensors) -> None:
     for layer in range(_layers(row, model)):
         name = row.name_of(layer)
         if tensors[name].shape != wanted:
-            width = "" if not row.leaf.endswith("_unembed") else (
-                " Where a position has another number of logits than there are tokens, that is our "
-                "field vocab_out: a key of [config.keys], or a constant of [config]."
-            )  # fmt: skip
+            width = (
+                ""
+                if not row.leaf.endswith("_unembed")
+                else (
+                    " Where a position has another number of logits than there are tokens, that is our "
+                    "field vocab_out: a key of [config.keys], or a constant of [config]."
+                )
+            )
             raise BadCheckpoint(
                 f"Leaf {row.leaf} of shape {get_leaf(model, row.leaves[0]).shape} needs {name!r} "
                 f"of shape {wanted}; the checkpoint has {tensors[name].shape}. The config and "

@@ -13,11 +13,23 @@ from ._errors import BadCheckpoint
 from ._tensors import LazyTensor, with_twins
 
 DTYPES = {
-    "F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16,
-    "I64": np.int64, "I32": np.int32, "I16": np.int16, "I8": np.int8,
-    "U64": np.uint64, "U32": np.uint32, "U16": np.uint16, "U8": np.uint8, "BOOL": np.bool_,
-    "F8_E4M3": ml_dtypes.float8_e4m3fn, "F8_E5M2": ml_dtypes.float8_e5m2, "C64": np.complex64,
-}  # fmt: skip
+    "F64": np.float64,
+    "F32": np.float32,
+    "F16": np.float16,
+    "BF16": ml_dtypes.bfloat16,
+    "I64": np.int64,
+    "I32": np.int32,
+    "I16": np.int16,
+    "I8": np.int8,
+    "U64": np.uint64,
+    "U32": np.uint32,
+    "U16": np.uint16,
+    "U8": np.uint8,
+    "BOOL": np.bool_,
+    "F8_E4M3": ml_dtypes.float8_e4m3fn,
+    "F8_E5M2": ml_dtypes.float8_e5m2,
+    "C64": np.complex64,
+}
 
 MAX_HEADER = 2**24
 """Bytes of names and shapes: of about 150,000 tensors."""
@@ -38,24 +50,21 @@ def open_safetensors(path: Path) -> dict[str, LazyTensor]:
         begins = start.read(40)
     header = int.from_bytes(begins[:8], "little")
     if header <= size and header > MAX_HEADER:
-        raise BadCheckpoint(f"{path}: its header has {header:,} bytes, and at most {MAX_HEADER:,} are read.")  # fmt: skip
+        raise BadCheckpoint(f"{path}: its header has {header:,} bytes, and at most {MAX_HEADER:,} are read.")
     try:
         file = safe_open(path, framework="np")
     except (SafetensorError, OSError, ValueError) as error:
         pointer = begins.startswith(b"version https://git-lfs")
         why = "it is a Git LFS pointer, not the file" if pointer else "it is truncated or corrupt"
         raise BadCheckpoint(
-            f"{path} ({size:,} bytes) cannot be read as safetensors ({error}): {why}. "
-            "Fetch it again."
+            f"{path} ({size:,} bytes) cannot be read as safetensors ({error}): {why}. Fetch it again."
         ) from error
 
     def lazy(name: str) -> LazyTensor:
         part = file.get_slice(name)
         kind = part.get_dtype()
         if kind not in DTYPES:
-            raise BadCheckpoint(
-                f"{path}: tensor {name!r} has dtype {kind}; known are {', '.join(DTYPES)}."
-            )
+            raise BadCheckpoint(f"{path}: tensor {name!r} has dtype {kind}; known are {', '.join(DTYPES)}.")
         shape = tuple(part.get_shape())
         if len(shape) > 32 or math.prod(n for n in shape if n) >= 2**60:
             raise BadCheckpoint(f"{path}: tensor {name!r} has a shape that no array can have.")

@@ -41,11 +41,16 @@ def scored_bpe(
         twice = next(piece for i, piece in enumerate(pieces) if vocab[piece] != i)
         raise BadCheckpoint(f"A vocabulary has every piece once; this one has {twice!r} twice.")
     if long := next((piece for piece in pieces if len(piece) > MAX_PIECE), None):
-        raise BadCheckpoint(f"A piece of a vocabulary has at most {MAX_PIECE:,} characters; {long[:40]!r}... has {len(long):,}.")  # fmt: skip
+        raise BadCheckpoint(
+            f"A piece of a vocabulary has at most {MAX_PIECE:,} characters; {long[:40]!r}... has {len(long):,}."
+        )
     model = models.BPE(
-        vocab=vocab, merges=list(_joins(pieces, scores, vocab, set(apart))), byte_fallback=True,
-        unk_token=None if unknown is None else pieces[unknown], fuse_unk=False,
-    )  # fmt: skip
+        vocab=vocab,
+        merges=list(_joins(pieces, scores, vocab, set(apart))),
+        byte_fallback=True,
+        unk_token=None if unknown is None else pieces[unknown],
+        fuse_unk=False,
+    )
     inner = tokenizers.Tokenizer(model)
     steps: list[Any] = [normalizers.Prepend(blank)] if prefix else []
     back: list[Any] = [decoders.ByteFallback(), decoders.Fuse()]

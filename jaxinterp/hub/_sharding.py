@@ -16,10 +16,22 @@ Rule = Callable[[str, Any], Sharding | None]
 # The axis of each leaf that tensor parallelism splits, counted from the end: heads, neurons and
 # vocabulary, so that a block needs one reduction after attention and one after the MLP.
 _SPLIT = {
-    "w_q": 3, "w_k": 3, "w_v": 3, "b_q": 2, "b_k": 2, "b_v": 2, "w_o": 3,
-    "w_in": 1, "w_gate": 1, "b_in": 1, "b_gate": 1, "w_out": 2,
-    "w_embed": 2, "w_unembed": 1, "b_unembed": 1,
-}  # fmt: skip
+    "w_q": 3,
+    "w_k": 3,
+    "w_v": 3,
+    "b_q": 2,
+    "b_k": 2,
+    "b_v": 2,
+    "w_o": 3,
+    "w_in": 1,
+    "w_gate": 1,
+    "b_in": 1,
+    "b_gate": 1,
+    "w_out": 2,
+    "w_embed": 2,
+    "w_unembed": 1,
+    "b_unembed": 1,
+}
 
 
 def sharding_rule(mesh: Any, sharding: Any) -> Rule:
@@ -33,8 +45,7 @@ def sharding_rule(mesh: Any, sharding: Any) -> Rule:
     if mesh is not None:
         if not isinstance(mesh, Mesh):
             raise ValueError(
-                "A mesh is of jax.make_mesh((2, 4), ('data', 'model')); got a "
-                f"{type(mesh).__name__}."
+                f"A mesh is of jax.make_mesh((2, 4), ('data', 'model')); got a {type(mesh).__name__}."
             )
         mesh = automatic(mesh)
     if sharding is None:

@@ -21,24 +21,51 @@ from ._tensors import LazyTensor
 
 # What zipfile raises for damaged archives: flipped flags look like encryption or unknown methods.
 ZIP_ERRORS = (
-    zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError, ValueError,
-    OverflowError, struct.error, zlib.error,
-)  # fmt: skip
+    zipfile.BadZipFile,
+    EOFError,
+    OSError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+    OverflowError,
+    struct.error,
+    zlib.error,
+)
 
 DTYPES = {
-    "float64": np.float64, "float32": np.float32, "float16": np.float16,
-    "bfloat16": ml_dtypes.bfloat16, "int64": np.int64, "int32": np.int32, "int16": np.int16,
-    "int8": np.int8, "uint8": np.uint8, "uint16": np.uint16, "uint32": np.uint32,
-    "uint64": np.uint64, "bool": np.bool_, "complex64": np.complex64, "complex128": np.complex128,
-    "float8_e4m3fn": ml_dtypes.float8_e4m3fn, "float8_e5m2": ml_dtypes.float8_e5m2,
-}  # fmt: skip
+    "float64": np.float64,
+    "float32": np.float32,
+    "float16": np.float16,
+    "bfloat16": ml_dtypes.bfloat16,
+    "int64": np.int64,
+    "int32": np.int32,
+    "int16": np.int16,
+    "int8": np.int8,
+    "uint8": np.uint8,
+    "uint16": np.uint16,
+    "uint32": np.uint32,
+    "uint64": np.uint64,
+    "bool": np.bool_,
+    "complex64": np.complex64,
+    "complex128": np.complex128,
+    "float8_e4m3fn": ml_dtypes.float8_e4m3fn,
+    "float8_e5m2": ml_dtypes.float8_e5m2,
+}
 STORAGES = {
-    "DoubleStorage": "float64", "FloatStorage": "float32", "HalfStorage": "float16",
-    "BFloat16Storage": "bfloat16", "LongStorage": "int64", "IntStorage": "int32",
-    "ShortStorage": "int16", "CharStorage": "int8", "ByteStorage": "uint8",
-    "BoolStorage": "bool", "ComplexFloatStorage": "complex64",
-    "ComplexDoubleStorage": "complex128", "UntypedStorage": "uint8",
-}  # fmt: skip
+    "DoubleStorage": "float64",
+    "FloatStorage": "float32",
+    "HalfStorage": "float16",
+    "BFloat16Storage": "bfloat16",
+    "LongStorage": "int64",
+    "IntStorage": "int32",
+    "ShortStorage": "int16",
+    "CharStorage": "int8",
+    "ByteStorage": "uint8",
+    "BoolStorage": "bool",
+    "ComplexFloatStorage": "complex64",
+    "ComplexDoubleStorage": "complex128",
+    "UntypedStorage": "uint8",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,9 +128,7 @@ class Storage(Inert):
                 file.seek(start * dtype.itemsize)
                 data = file.read(size)
         except ZIP_ERRORS as error:
-            raise BadCheckpoint(
-                f"{self.home.path} is corrupt ({error}); fetch it again."
-            ) from error
+            raise BadCheckpoint(f"{self.home.path} is corrupt ({error}); fetch it again.") from error
         if len(data) != size:
             raise BadCheckpoint(f"{self.home.path} is truncated in {self.entry.filename}.")
         flat = np.frombuffer(data, dtype)
@@ -133,12 +158,8 @@ def rebuild(
     if dtype is not None and not (isinstance(dtype, Name) and dtype.dtype in DTYPES):
         raise BadCheckpoint(f"a tensor of the dtype {shown(dtype)}.")
     kind = storage.dtype if dtype is None else np.dtype(DTYPES[dtype.dtype])
-    axes = (
-        isinstance(shape, tuple) and isinstance(stride, tuple) and len(shape) == len(stride) <= 32
-    )
-    if not axes or not all(
-        isinstance(n, int) and 0 <= n < 2**48 for n in (offset, *shape, *stride)
-    ):
+    axes = isinstance(shape, tuple) and isinstance(stride, tuple) and len(shape) == len(stride) <= 32
+    if not axes or not all(isinstance(n, int) and 0 <= n < 2**48 for n in (offset, *shape, *stride)):
         raise BadCheckpoint(
             f"a tensor of shape {shown(shape)}, stride {shown(stride)}, offset {shown(offset)}."
         )
@@ -164,7 +185,13 @@ def rebuild(
 
 
 def rebuild_v3(
-    storage: Storage, offset: int, shape: tuple, stride: tuple, grad: Any, hooks: Any,
-    dtype: Any, *rest: Any,
-) -> LazyTensor:  # fmt: skip
+    storage: Storage,
+    offset: int,
+    shape: tuple,
+    stride: tuple,
+    grad: Any,
+    hooks: Any,
+    dtype: Any,
+    *rest: Any,
+) -> LazyTensor:
     return rebuild(storage, offset, shape, stride, dtype=dtype)

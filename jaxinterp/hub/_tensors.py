@@ -58,9 +58,12 @@ def read_json(path: Path, *, max_bytes: int = _read.MAX_BYTES, constants: bool =
     than 64, more than half a million values; FileNotFoundError.
     """
     content = _read.read_json(
-        path, error=BadCheckpoint, max_bytes=max_bytes, constants=constants,
+        path,
+        error=BadCheckpoint,
+        max_bytes=max_bytes,
+        constants=constants,
         hint="the file is truncated or corrupt: fetch it again.",
-    )  # fmt: skip
+    )
     if not isinstance(content, dict):
         raise BadCheckpoint(f"{path} must hold a JSON object; got a {type(content).__name__}.")
     return content
@@ -92,11 +95,9 @@ def open_sharded(
     """The tensors of all files that an index (`*.index.json`) names, and those files."""
     said = read_json(index)
     if not said.get("weight_map"):
-        raise BadCheckpoint(
-            f"{index} must hold a `weight_map` of tensor names to file names; it has none."
-        )
+        raise BadCheckpoint(f"{index} must hold a `weight_map` of tensor names to file names; it has none.")
     held = said["weight_map"]
-    files = len({each for each in held.values() if isinstance(each, str)}) if isinstance(held, dict) else 0  # fmt: skip
+    files = len({each for each in held.values() if isinstance(each, str)}) if isinstance(held, dict) else 0
     if files > MAX_SHARDS:
         raise BadCheckpoint(
             f"{index} names {files:,} files, and at most {MAX_SHARDS:,} are read of one checkpoint."

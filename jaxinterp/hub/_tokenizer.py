@@ -39,9 +39,7 @@ class Tokenizer:
     Law: `tokenizer.decode(tokenizer(text)) == text` for a byte-level vocabulary.
     """
 
-    def __init__(
-        self, tokenizer: Any, *, bos_id: int | None = None, eos_id: int | None = None
-    ) -> None:
+    def __init__(self, tokenizer: Any, *, bos_id: int | None = None, eos_id: int | None = None) -> None:
         """Wraps a `tokenizers.Tokenizer`; ids of BOS and EOS default to `<|endoftext|>`."""
         tokenizer.no_padding()
         tokenizer.no_truncation()
@@ -82,7 +80,7 @@ class Tokenizer:
 
         path = Path(path)
         read_json(path, max_bytes=MAX_BYTES)
-        inner = made(lambda: tokenizers.Tokenizer.from_file(str(path)), f"{path} is not a tokenizer.json")  # fmt: skip
+        inner = made(lambda: tokenizers.Tokenizer.from_file(str(path)), f"{path} is not a tokenizer.json")
         beside = read_beside(path.parent)
         beside.add_to(inner)
         prefix = beside.prefix_space
@@ -278,7 +276,9 @@ class Tokenizer:
         import tokenizers
 
         check("The tokenizer", value, SAVED, required=SAVED, error=BadCheckpoint)
-        inner = made(lambda: tokenizers.Tokenizer.from_str(value["tokenizer"]), "The tokenizer cannot be made")  # fmt: skip
+        inner = made(
+            lambda: tokenizers.Tokenizer.from_str(value["tokenizer"]), "The tokenizer cannot be made"
+        )
         return _with_ids(inner, {"bos_id": value["bos"], "eos_id": value["eos"]})
 
     def _piece(self, i: int) -> str:

@@ -21,30 +21,43 @@ BYTE_LEVEL = ("GPT2Tokenizer", "GPTNeoXTokenizer")
 """Classes of the reference that build the pre-tokenizer themselves, by `add_prefix_space`."""
 ID = integer()
 """Ids are counted from 0 and fit 31 bits."""
-TOKEN = {
-    "content": TEXT, **dict.fromkeys(("lstrip", "rstrip", "single_word", "normalized", "special"), FLAG)
-}  # fmt: skip
-_IS_TOKEN = Rule(
-    "a text, or a table with the text as `content`", lambda v: TEXT.holds(v) or _is_token(v)
+TOKEN = {"content": TEXT, **dict.fromkeys(("lstrip", "rstrip", "single_word", "normalized", "special"), FLAG)}
+_IS_TOKEN = Rule("a text, or a table with the text as `content`", lambda v: TEXT.holds(v) or _is_token(v))
+_TOKENS = Rule(
+    "a list of tokens, or a table of them",
+    lambda v: (
+        all(map(_IS_TOKEN.holds, v.values() if isinstance(v, Mapping) else v))
+        if isinstance(v, Mapping | list)
+        else False
+    ),
 )
-_TOKENS = Rule("a list of tokens, or a table of them", lambda v: all(map(_IS_TOKEN.holds, v.values() if isinstance(v, Mapping) else v)) if isinstance(v, Mapping | list) else False)  # fmt: skip
 _BY_ID = Rule(
     "a table of ids, from 0 to 2147483647, to tables with the text as `content`",
-    lambda v: isinstance(v, Mapping)
-    and all(k.isascii() and k.isdigit() and len(k) < 11 and ID.holds(int(k)) and _is_token(t) for k, t in v.items()),
-)  # fmt: skip
+    lambda v: (
+        isinstance(v, Mapping)
+        and all(
+            k.isascii() and k.isdigit() and len(k) < 11 and ID.holds(int(k)) and _is_token(t)
+            for k, t in v.items()
+        )
+    ),
+)
 SAID = {
-    **{role: or_null(_IS_TOKEN) for role in ROLES}, "added_tokens_decoder": _BY_ID,
-    "extra_special_tokens": or_null(_TOKENS), "additional_special_tokens": or_null(_TOKENS),
-    "add_prefix_space": or_null(FLAG), "tokenizer_class": or_null(TEXT),
-}  # fmt: skip
+    **{role: or_null(_IS_TOKEN) for role in ROLES},
+    "added_tokens_decoder": _BY_ID,
+    "extra_special_tokens": or_null(_TOKENS),
+    "additional_special_tokens": or_null(_TOKENS),
+    "add_prefix_space": or_null(FLAG),
+    "tokenizer_class": or_null(TEXT),
+}
 
 
 def _is_token(value: Any) -> bool:
     """Whether an object of a token is one; what else it says does not matter."""
-    return isinstance(value, Mapping) and "content" in value and all(
-        rule.holds(value[name]) for name, rule in TOKEN.items() if name in value
-    )  # fmt: skip
+    return (
+        isinstance(value, Mapping)
+        and "content" in value
+        and all(rule.holds(value[name]) for name, rule in TOKEN.items() if name in value)
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,8 +115,7 @@ class Beside:
 def read_beside(folder: Path, roles: Mapping[str, str] | None = None) -> Beside:
     """The files of a folder; `roles` are those of the tokenizer's class where no file says one."""
     config, special, listed = (
-        read_json(folder / name) if (folder / name).is_file() else {}
-        for name in (CONFIG, SPECIAL, ADDED)
+        read_json(folder / name) if (folder / name).is_file() else {} for name in (CONFIG, SPECIAL, ADDED)
     )
     for name, content in ((CONFIG, config), (SPECIAL, special)):
         check(folder / name, content, SAID, error=BadCheckpoint)

@@ -110,9 +110,12 @@ def _read(
             heads, own = w_o.shape[0], values.shape[-2]
             values = jnp.repeat(values, heads // own, axis=-2)
             out = jnp.einsum(
-                "...hp,...phk,hkd->...hpd", wide(pattern), wide(values), wide(w_o),
+                "...hp,...phk,hkd->...hpd",
+                wide(pattern),
+                wide(values),
+                wide(w_o),
                 precision="highest",
-            )  # fmt: skip
+            )
         else:
             out = jnp.einsum("...hk,hkd->...hd", wide(values), wide(w_o), precision="highest")
         by = scale

@@ -65,9 +65,7 @@ def check_matches(path: Path, about: dict[str, Any], resume: str) -> None:
 def _said(path: Path, file: Any) -> dict[str, Any]:
     """The line of JSON that a checkpoint begins with."""
     line = file.readline(MAX_BYTES)
-    return check(
-        path, parse_json(line, f"The first line of {path}", constants=True), {}, required=()
-    )
+    return check(path, parse_json(line, f"The first line of {path}", constants=True), {}, required=())
 
 
 def _array(file: Any, like: Any) -> Any:

@@ -22,14 +22,17 @@ from ._tuned import TunedLens
 
 LENS_TYPE = "linear_tuned_lens"
 CONFIG = {
-    "num_hidden_layers": SIZE, "d_model": SIZE, "lens_type": TEXT, "unembed_hash": or_null(TEXT),
-    "bias": or_null(FLAG), "base_model_name_or_path": or_null(TEXT), "base_model_revision": or_null(TEXT),
-}  # fmt: skip
+    "num_hidden_layers": SIZE,
+    "d_model": SIZE,
+    "lens_type": TEXT,
+    "unembed_hash": or_null(TEXT),
+    "bias": or_null(FLAG),
+    "base_model_name_or_path": or_null(TEXT),
+    "base_model_revision": or_null(TEXT),
+}
 
 
-def to_tuned_lens_format(
-    lens: TunedLens, model: Any = None
-) -> tuple[dict[str, Any], dict[str, Any]]:
+def to_tuned_lens_format(lens: TunedLens, model: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
     """`config.json` and `params.pt` of tuned-lens (https://github.com/AlignmentResearch/tuned-lens).
 
     Their translators are linear layers of torch, output axis first: `"{layer}.weight"` `(d, d)` and
@@ -39,9 +42,7 @@ def to_tuned_lens_format(
     """
     layers, d = lens.bias.shape
     bias = np.asarray(lens.bias)
-    weight = (
-        np.zeros((layers, d, d), bias.dtype) if lens.weight is None else np.asarray(lens.weight)
-    )
+    weight = np.zeros((layers, d, d), bias.dtype) if lens.weight is None else np.asarray(lens.weight)
     source = getattr(getattr(model, "config", None), "source", None)
     config = {
         "base_model_name_or_path": getattr(source, "name", None) or "",
@@ -64,9 +65,7 @@ def from_tuned_lens_format(config: Any, params: Any, model: Any = None) -> Tuned
     where = "The config.json of a tuned lens"
     kind = check(where, config, CONFIG).get("lens_type", LENS_TYPE)
     if kind != LENS_TYPE:
-        raise ValueError(
-            f"A tuned lens has the lens_type {LENS_TYPE!r}; this config says {kind!r}."
-        )
+        raise ValueError(f"A tuned lens has the lens_type {LENS_TYPE!r}; this config says {kind!r}.")
     absent = [name for name in ("num_hidden_layers", "d_model") if name not in config]
     if absent or not isinstance(params, dict):
         raise ValueError(
@@ -76,9 +75,7 @@ def from_tuned_lens_format(config: Any, params: Any, model: Any = None) -> Tuned
         )
     layers, d = config["num_hidden_layers"], config["d_model"]
     # Early files put the list's name in front.
-    params = {
-        re.sub(r"^layer_translators\.", "", str(name)): value for name, value in params.items()
-    }
+    params = {re.sub(r"^layer_translators\.", "", str(name)): value for name, value in params.items()}
     names = (f"{layer}.weight" for layer in range(layers))
     missing = next((name for name in names if name not in params), None)
     if missing:
@@ -88,7 +85,9 @@ def from_tuned_lens_format(config: Any, params: Any, model: Any = None) -> Tuned
         )
     for layer in range(layers):
         for name, shape in ((f"{layer}.weight", (d, d)), (f"{layer}.bias", (d,))):
-            _check_matrix(f"params.pt of a tuned lens of width {d}", name, params.get(name, np.zeros(d)), shape)  # fmt: skip
+            _check_matrix(
+                f"params.pt of a tuned lens of width {d}", name, params.get(name, np.zeros(d)), shape
+            )
     weight = np.stack([np.asarray(params[f"{layer}.weight"]).T for layer in range(layers)])
     zero = np.zeros(d, weight.dtype)
     bias = np.stack([np.asarray(params.get(f"{layer}.bias", zero)) for layer in range(layers)])
@@ -115,9 +114,7 @@ def unembed_hash(model: Any) -> str:
 
 
 def _check_matrix(where: str, name: str, array: Any, shape: tuple[int, ...]) -> None:
-    if not isinstance(array, np.ndarray | jax.Array) or not jnp.issubdtype(
-        array.dtype, jnp.floating
-    ):
+    if not isinstance(array, np.ndarray | jax.Array) or not jnp.issubdtype(array.dtype, jnp.floating):
         raise ValueError(f"{where}: {name!r} is an array of floats {shape}; got {shown(array)}.")
     if array.shape != shape:
         raise ValueError(f"{where}: {name!r} has the shape {shape}; got {array.shape}.")
@@ -154,14 +151,16 @@ def from_jacobian_format(state: Any) -> JacobianLens:
         )
     for layer, matrix in found.items():
         if isinstance(layer, bool) or not isinstance(layer, int) or not 0 <= layer < 2**16:
-            raise ValueError(f"The matrices 'J' of a Jacobian lens are of layers, ints from 0; one is of {shown(layer)}.")  # fmt: skip
-        _check_matrix(
-            "A Jacobian lens", f"J[{layer}]", matrix, np.shape(next(iter(found.values())))
-        )
+            raise ValueError(
+                f"The matrices 'J' of a Jacobian lens are of layers, ints from 0; one is of {shown(layer)}."
+            )
+        _check_matrix("A Jacobian lens", f"J[{layer}]", matrix, np.shape(next(iter(found.values()))))
     layers = tuple(sorted(found))
     matrices = np.stack([np.asarray(found[layer], np.float32) for layer in layers])
     if matrices.ndim != 3 or matrices.shape[1] != matrices.shape[2]:
-        raise ValueError(f"The matrices 'J' of a Jacobian lens are (d, d) each; these are {matrices.shape[1:]}.")  # fmt: skip
+        raise ValueError(
+            f"The matrices 'J' of a Jacobian lens are (d, d) each; these are {matrices.shape[1:]}."
+        )
     return JacobianLens(jnp.asarray(matrices), layers)
 
 

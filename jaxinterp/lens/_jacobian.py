@@ -55,9 +55,7 @@ class JacobianLens(Lens):
     @staticmethod
     def translate(parameters: Any, x: Float[Array, "*batch d"]) -> Float[Array, "*batch d"]:
         wide = np.promote_types(x.dtype, np.float32)
-        out = jnp.einsum(
-            "...d,ed->...e", x.astype(wide), parameters.astype(wide), precision="highest"
-        )
+        out = jnp.einsum("...d,ed->...e", x.astype(wide), parameters.astype(wide), precision="highest")
         return out.astype(x.dtype)
 
 
@@ -100,9 +98,16 @@ def fit_jacobian_lens(
     layers = _checked_layers(model, layers)
     dims = np.arange(config_of(model).d)
     matrices = jacobian_rows(
-        model, stream, dims, layers=layers, skip=skip, skip_last=skip_last, reach=reach,
-        dims_at_once=dims_at_once, progress=progress,
-    )  # fmt: skip
+        model,
+        stream,
+        dims,
+        layers=layers,
+        skip=skip,
+        skip_last=skip_last,
+        reach=reach,
+        dims_at_once=dims_at_once,
+        progress=progress,
+    )
     return JacobianLens(matrices, layers)
 
 
@@ -134,13 +139,9 @@ def jacobian_rows(
         raise ValueError(f"reach is 'later' or 'same'; got {reach!r}.")
     dims = np.asarray(as_selector(dims, "dims"))
     check_selector("dim", dims, config_of(model).d, (), "jacobian_rows")
-    chunk = next(
-        size for size in range(min(dims_at_once, len(dims)), 0, -1) if len(dims) % size == 0
-    )
+    chunk = next(size for size in range(min(dims_at_once, len(dims)), 0, -1) if len(dims) % size == 0)
     if callable(stream):
-        raise ValueError(
-            "The prompts to average over are an iterable of token batches; got a function."
-        )
+        raise ValueError("The prompts to average over are an iterable of token batches; got a function.")
     items = list(stream)
     total, prompts = jnp.zeros((), jnp.float32), 0
     found = batches(items, None, 0, len(items), config_of(model))
@@ -163,8 +164,7 @@ def _checked_layers(model: Any, layers: Any) -> tuple[int, ...]:
     layers = tuple(range(count - 1)) if layers is None else tuple(int(layer) for layer in layers)
     if not layers or min(layers) < -1 or max(layers) > count - 2:
         raise ValueError(
-            f"layers are blocks before the last, 0..{count - 2}, or -1 for the embedding; got "
-            f"{layers}."
+            f"layers are blocks before the last, 0..{count - 2}, or -1 for the embedding; got {layers}."
         )
     return layers
 
@@ -209,7 +209,7 @@ def _summed(
     _, pull = jax.vjp(last, (nothing, nothing[0] if embedding else None))
 
     def pulled(cotangent: Array) -> Array:
-        (after, before), = pull(cotangent.astype(dtype))  # fmt: skip
+        ((after, before),) = pull(cotangent.astype(dtype))
         found = [before if layer < 0 else after[layer] for layer in layers]
         return jnp.stack(found).astype(wide)  # (layer *batch pos d)
 

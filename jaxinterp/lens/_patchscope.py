@@ -132,9 +132,13 @@ def patchscope(
     where = _position("source_pos", source_pos, token_shape(source_tokens))
     asked = at(site, pos=where, name="states")
     _, acts = run(
-        source_model, source_tokens, edits=source_edits, capture=[asked], mask=source_mask,
+        source_model,
+        source_tokens,
+        edits=source_edits,
+        capture=[asked],
+        mask=source_mask,
         logits=False,
-    )  # fmt: skip
+    )
     states = acts["states"][..., 0, :]
     where = _position("target_pos", target_pos, token_shape(target_tokens))
     # Everything that can be wrong is found before the layers are traced.
@@ -149,9 +153,19 @@ def patchscope(
     if pairs_at_once is None:
         pairs_at_once = max(1, POSITIONS // int(np.prod(token_shape(target_tokens))))
     out = _patchscope(
-        target_model, target_tokens, states, sources, targets, where, mapping, site,
-        (steps, key), target_mask, target_edits, min(pairs_at_once, len(sources)),
-    )  # fmt: skip
+        target_model,
+        target_tokens,
+        states,
+        sources,
+        targets,
+        where,
+        mapping,
+        site,
+        (steps, key),
+        target_mask,
+        target_edits,
+        min(pairs_at_once, len(sources)),
+    )
     return out.reshape(*shape, *out.shape[1:])
 
 
@@ -185,9 +199,7 @@ def _position(name: str, pos: Any, shape: tuple[int, ...]) -> Array:
     """One position, shared `(1,)` or per example `(*batch, 1)`."""
     pos = as_selector(pos, name)
     if pos.shape not in ((), shape[:-1]):
-        raise ValueError(
-            f"{name} is an int, or one per example {shape[:-1]}; got the shape {pos.shape}."
-        )
+        raise ValueError(f"{name} is an int, or one per example {shape[:-1]}; got the shape {pos.shape}.")
     check_selector("pos", pos[..., None], shape[-1], shape[:-1], name)
     return jnp.asarray(pos, jnp.int32)[..., None]
 

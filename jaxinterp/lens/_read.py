@@ -161,17 +161,13 @@ def token_shape(tokens: Array) -> tuple[int, ...]:
     return tokens.shape[:-1] if soft else tokens.shape
 
 
-def unembed(
-    reader: Any, x: Float[Array, "*batch pos d"], chosen: Any = None, mask: Any = None
-) -> Array:
+def unembed(reader: Any, x: Float[Array, "*batch pos d"], chosen: Any = None, mask: Any = None) -> Array:
     """The last norm and the unembedding, through the model's own sites."""
     layer = layer_count(reader)
     return resume(reader, x, layer, mask=mask, logits=True if chosen is None else chosen)[0]
 
 
-def over_rows(
-    lens: Lens, streams: Streams, read: Callable[[Array], Any], *, final: bool = True
-) -> Any:
+def over_rows(lens: Lens, streams: Streams, read: Callable[[Array], Any], *, final: bool = True) -> Any:
     """`read` of the logits of every row, stacked; the last row reads the model's own logits."""
 
     def step(_: None, xs: Any) -> Any:

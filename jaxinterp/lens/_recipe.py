@@ -44,10 +44,12 @@ def adam_optimizer(steps: int, *, scale: float = 1.0, weight_decay: float = 1e-3
 
     warm = min(1000, steps // 5)
     rate = optax.join_schedules(
-        [optax.linear_schedule(0.0, 1e-3 * scale, max(warm, 1)),
-         optax.linear_schedule(1e-3 * scale, 0.0, max(steps - warm, 1))],
+        [
+            optax.linear_schedule(0.0, 1e-3 * scale, max(warm, 1)),
+            optax.linear_schedule(1e-3 * scale, 0.0, max(steps - warm, 1)),
+        ],
         [warm],
-    )  # fmt: skip
+    )
     return optax.chain(
         optax.clip_by_global_norm(1.0),
         optax.add_decayed_weights(weight_decay),

@@ -39,12 +39,12 @@ def soft_prompt(model: Any, prefix: Any, tokens: Any) -> Float[Array, "*batch to
     w = split_edits(model)[0].w_embed
     prefix, tokens = jnp.asarray(as_numbers(prefix, "prefix")), as_tokens(tokens)
     if not jnp.issubdtype(tokens.dtype, jnp.integer):
-        raise ValueError(f"soft_prompt puts embeddings before token ids (*batch, pos); got dtype {tokens.dtype}.")  # fmt: skip
+        raise ValueError(
+            f"soft_prompt puts embeddings before token ids (*batch, pos); got dtype {tokens.dtype}."
+        )
     check_tokens(tokens, config_of(model))
     if prefix.ndim < 2 or prefix.shape[-1] != w.shape[-1]:
-        raise ValueError(
-            f"A prefix is embeddings (*batch, n, d) with d={w.shape[-1]}; got {prefix.shape}."
-        )
+        raise ValueError(f"A prefix is embeddings (*batch, n, d) with d={w.shape[-1]}; got {prefix.shape}.")
     if not jnp.issubdtype(tokens.dtype, jnp.integer):
         raise ValueError(
             f"The text behind a prefix is token ids; got dtype {tokens.dtype}. Embeddings are put "
@@ -112,10 +112,7 @@ def localise(
     Law: equal to the largest entry of the logit lens' probabilities.
     """
     vocab = logit_count(config_of(model))
-    lists = [
-        np.atleast_1d(as_int32(word, "A token id"))
-        for word in as_list(words, "words", "[cat, dog]")
-    ]
+    lists = [np.atleast_1d(as_int32(word, "A token id")) for word in as_list(words, "words", "[cat, dog]")]
     if not lists or any(not len(ids) or ids.min() < 0 or ids.max() >= vocab for ids in lists):
         raise ValueError(
             f"words are lists of token ids in 0..{vocab - 1}, one list per word, none empty; got "
@@ -140,9 +137,7 @@ def _largest(streams: Streams, ids: Array) -> Float[Array, "word *rest"]:
     return drop_position(over_rows(LogitLens(), streams, read).max(0), streams, -1)
 
 
-def text_vector(
-    model: Any, tokens: Any, *, layer: int, mask: Any = None
-) -> Float[Array, "*batch d"]:
+def text_vector(model: Any, tokens: Any, *, layer: int, mask: Any = None) -> Float[Array, "*batch d"]:
     r"""$t_o = x_{\ell}$ at the last token of a phrase, read alone: the direction of a concept.
 
     **Arguments:** `tokens` `(*batch, pos)`; `layer`, the block whose output is read; `mask`, True
@@ -161,9 +156,7 @@ def text_vector(
     return acts["vector"]
 
 
-def project_away(
-    direction: Any, alpha: float | Any = 1.0, *, site: str = "resid_post", **where: Any
-) -> Edit:
+def project_away(direction: Any, alpha: float | Any = 1.0, *, site: str = "resid_post", **where: Any) -> Edit:
     r"""$x \mapsto x - \alpha \max(s, 0)\, t,\quad s = x \cdot t / \|t\|^2$: takes a concept away where it is.
 
     ProjectAway of Jiang et al. 2024 (https://arxiv.org/abs/2410.02762). Only positions that project

@@ -126,9 +126,7 @@ def _checked(tokens: Array, targets: Any, vocab: int) -> Any:
     return targets
 
 
-def _targets(
-    tokens: Array, targets: Any, where: Any, mask: Array | None, follows: bool
-) -> Array | None:
+def _targets(tokens: Array, targets: Any, where: Any, mask: Array | None, follows: bool) -> Array | None:
     """Token ids `(*batch, pos)` at the positions asked for, -1 for none: padding is no target."""
     if targets is None:
         if not follows or jnp.issubdtype(tokens.dtype, jnp.floating):
@@ -182,9 +180,7 @@ def _summary(
         for name, value in found.items()
     }
     best = found["top_ids"], found["top_probs"]
-    return Summary(
-        *best, found["entropy"], found["kl"], found.get("cross_entropy"), found.get("rank"), rows
-    )
+    return Summary(*best, found["entropy"], found["kl"], found.get("cross_entropy"), found.get("rank"), rows)
 
 
 def log_softmax(logits: Float[Array, "*batch vocab"]) -> Float[Array, "*batch vocab"]:

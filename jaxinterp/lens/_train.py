@@ -97,19 +97,16 @@ def train_tuned_lens(
     if checkpoint is not None:
         stream, data = peeked(stream, key)
         about |= {
-            "model": model_hash(model), "data": data,
+            "model": model_hash(model),
+            "data": data,
             "optimizer": optimizer_print(optimizer, first, steps),
-        }  # fmt: skip
-    with (
-        nullcontext() if checkpoint is None else sole(Path(checkpoint), f"trains into {checkpoint}")
-    ):
+        }
+    with nullcontext() if checkpoint is None else sole(Path(checkpoint), f"trains into {checkpoint}"):
         if checkpoint is not None and Path(checkpoint).exists():
             check_matches(Path(checkpoint), about, resume)
             start, state, history = load_state(Path(checkpoint), state)
         bar = _bar(start, steps, progress)
-        for step, (tokens, mask) in enumerate(
-            batches(stream, key, start, steps, model.config), start=start
-        ):
+        for step, (tokens, mask) in enumerate(batches(stream, key, start, steps, model.config), start=start):
             if rows_at_once is not None and (tokens.ndim != 2 or len(tokens) % rows_at_once):
                 raise ValueError(
                     f"rows_at_once={rows_at_once} must divide the batch; the tokens have the shape "

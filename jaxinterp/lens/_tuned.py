@@ -57,8 +57,6 @@ class TunedLens(Lens):
         full = x.astype(np.promote_types(x.dtype, bias.dtype))
         change = jnp.broadcast_to(bias.astype(full.dtype), full.shape)
         if weight is not None:
-            product = jnp.einsum(
-                "...d,de->...e", full, weight.astype(full.dtype), precision="highest"
-            )
+            product = jnp.einsum("...d,de->...e", full, weight.astype(full.dtype), precision="highest")
             change = product + change
         return (full + change).astype(x.dtype)

@@ -13,9 +13,12 @@ from ..nn import RopeScaling
 from ..nn._mlp import check_activation
 
 RULES = {
-    "layers": integer(1, 2**16), "ff": integer(0), "norm_eps": number(0),
-    "rotary_base": number(1, above=True), "rotary_fraction": number(0),
-}  # fmt: skip
+    "layers": integer(1, 2**16),
+    "ff": integer(0),
+    "norm_eps": number(0),
+    "rotary_base": number(1, above=True),
+    "rotary_fraction": number(0),
+}
 """Ranges of fields, of those that families add too; other ints are sizes of 1 or more."""
 OPTIONAL = or_null(SIZE)
 
@@ -69,7 +72,9 @@ class Config:
             )
         check_activation(self.act)
         if not isinstance(getattr(self, "rope", None), RopeScaling | None):
-            raise ValueError(f"`rope` is a ji.nn.RopeScaling(kind=..., factor=...) or None; got {getattr(self, 'rope', None)!r}.")  # fmt: skip
+            raise ValueError(
+                f"`rope` is a ji.nn.RopeScaling(kind=..., factor=...) or None; got {getattr(self, 'rope', None)!r}."
+            )
         if getattr(self, "tied", False) and logit_count(self) != self.vocab:
             raise ValueError(
                 f"An unembedding tied to the embedding has a logit for each token: vocab="

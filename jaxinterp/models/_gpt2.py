@@ -72,22 +72,35 @@ class GPT2(eqx.Module):
             blocks=Block(
                 ln1=norm(c.layers, c.d),
                 attn=Attention.init(
-                    c.layers, c.d, c.heads, c.kv_heads, c.k, key=keys[2], dtype=dtype,
+                    c.layers,
+                    c.d,
+                    c.heads,
+                    c.kv_heads,
+                    c.k,
+                    key=keys[2],
+                    dtype=dtype,
                     bias=c.bias and c.attention_bias,
-                    scale=None if c.scale_scores else 1.0, scale_by_layer=c.scale_by_layer,
+                    scale=None if c.scale_scores else 1.0,
+                    scale_by_layer=c.scale_by_layer,
                 ),
                 ln2=norm(c.layers, c.d) if c.ff else None,
                 mlp=MLP.init(
-                    c.layers, c.d, c.ff, key=keys[3], dtype=dtype, act=c.act,
+                    c.layers,
+                    c.d,
+                    c.ff,
+                    key=keys[3],
+                    dtype=dtype,
+                    act=c.act,
                     bias=c.bias and c.mlp_bias,
                 )
-                if c.ff else None,
+                if c.ff
+                else None,
             ),
             ln_final=norm(c.d),
             w_unembed=None if c.tied else normal(keys[4], c.d, logit_count(c), dtype=dtype),
             b_unembed=None,
             config=c,
-        )  # fmt: skip
+        )
 
     def embed(
         self,
@@ -101,7 +114,5 @@ class GPT2(eqx.Module):
     def tables(self, positions: Int[Array, "*shared pos"]) -> None:
         return None
 
-    def unembed(
-        self, resid: Float[Array, "*batch pos d"], tap: Tap
-    ) -> Float[Array, "*batch pos vocab_out"]:
+    def unembed(self, resid: Float[Array, "*batch pos d"], tap: Tap) -> Float[Array, "*batch pos vocab_out"]:
         return unembed(resid, self.ln_final, self.w_unembed, self.w_embed, self.b_unembed, tap)

@@ -82,22 +82,34 @@ class GPTNeoX(eqx.Module):
             blocks=Block(
                 ln1=norm(c.layers, c.d),
                 attn=Attention.init(
-                    c.layers, c.d, c.heads, c.kv_heads, c.k, key=keys[1], dtype=dtype,
+                    c.layers,
+                    c.d,
+                    c.heads,
+                    c.kv_heads,
+                    c.k,
+                    key=keys[1],
+                    dtype=dtype,
                     bias=c.bias and c.attention_bias,
                 ),
                 ln2=norm(c.layers, c.d) if c.ff else None,
                 mlp=MLP.init(
-                    c.layers, c.d, c.ff, key=keys[2], dtype=dtype, act=c.act,
+                    c.layers,
+                    c.d,
+                    c.ff,
+                    key=keys[2],
+                    dtype=dtype,
+                    act=c.act,
                     bias=c.bias and c.mlp_bias,
                 )
-                if c.ff else None,
+                if c.ff
+                else None,
                 parallel=c.parallel,
             ),
             ln_final=norm(c.d),
             w_unembed=None if c.tied else normal(keys[3], c.d, logit_count(c), dtype=dtype),
             b_unembed=None,
             config=c,
-        )  # fmt: skip
+        )
 
     def embed(
         self,
@@ -109,11 +121,7 @@ class GPTNeoX(eqx.Module):
 
     def tables(self, positions: Int[Array, "*shared pos"]) -> RopeTables:
         c = self.config
-        return rotary_tables(
-            positions, c.rotary_dim, c.rotary_base, c.rope, dtype=self.w_embed.dtype
-        )
+        return rotary_tables(positions, c.rotary_dim, c.rotary_base, c.rope, dtype=self.w_embed.dtype)
 
-    def unembed(
-        self, resid: Float[Array, "*batch pos d"], tap: Tap
-    ) -> Float[Array, "*batch pos vocab_out"]:
+    def unembed(self, resid: Float[Array, "*batch pos d"], tap: Tap) -> Float[Array, "*batch pos vocab_out"]:
         return unembed(resid, self.ln_final, self.w_unembed, self.w_embed, self.b_unembed, tap)

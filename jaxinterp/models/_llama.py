@@ -68,21 +68,34 @@ class Llama(eqx.Module):
             blocks=Block(
                 ln1=norm(c.layers, c.d),
                 attn=Attention.init(
-                    c.layers, c.d, c.heads, c.kv_heads, c.k, key=keys[1], dtype=dtype,
+                    c.layers,
+                    c.d,
+                    c.heads,
+                    c.kv_heads,
+                    c.k,
+                    key=keys[1],
+                    dtype=dtype,
                     bias=c.attention_bias,
                 ),
                 ln2=norm(c.layers, c.d) if c.ff else None,
                 mlp=MLP.init(
-                    c.layers, c.d, c.ff, key=keys[2], dtype=dtype, act=c.act,
-                    gated=True, bias=c.mlp_bias,
+                    c.layers,
+                    c.d,
+                    c.ff,
+                    key=keys[2],
+                    dtype=dtype,
+                    act=c.act,
+                    gated=True,
+                    bias=c.mlp_bias,
                 )
-                if c.ff else None,
+                if c.ff
+                else None,
             ),
             ln_final=norm(c.d),
             w_unembed=None if c.tied else normal(keys[3], c.d, logit_count(c), dtype=dtype),
             b_unembed=None,
             config=c,
-        )  # fmt: skip
+        )
 
     def embed(
         self,
@@ -96,7 +109,5 @@ class Llama(eqx.Module):
         c = self.config
         return rotary_tables(positions, c.k, c.rotary_base, c.rope, dtype=self.w_embed.dtype)
 
-    def unembed(
-        self, resid: Float[Array, "*batch pos d"], tap: Tap
-    ) -> Float[Array, "*batch pos vocab_out"]:
+    def unembed(self, resid: Float[Array, "*batch pos d"], tap: Tap) -> Float[Array, "*batch pos vocab_out"]:
         return unembed(resid, self.ln_final, self.w_unembed, self.w_embed, self.b_unembed, tap)

@@ -46,12 +46,15 @@ class Ablation:
         parts = ("loss", "increase", "low", "high", "percent", "percent_low", "percent_high")
         return [
             {
-                "ablated": self.rows[r], "class": self.names[c], "base": float(self.base[c]),
+                "ablated": self.rows[r],
+                "class": self.names[c],
+                "base": float(self.base[c]),
                 **{part: float(getattr(self, part)[r, c]) for part in parts},
-                "tokens": int(self.tokens[c]), "documents": int(self.documents[c]),
+                "tokens": int(self.tokens[c]),
+                "documents": int(self.documents[c]),
             }
             for r, c in np.ndindex(*self.loss.shape)
-        ]  # fmt: skip
+        ]
 
 
 def ablation(
@@ -112,7 +115,7 @@ def ablation(
     if together and len(chosen) != 1:
         groups.append(list(range(len(chosen))))
         rows.append("all together")
-    base, without = document_losses(model, contexts, chosen, values, groups, layers, site, batch, progress)  # fmt: skip
+    base, without = document_losses(model, contexts, chosen, values, groups, layers, site, batch, progress)
     counts = np.bincount(contexts.document, contexts.counted[:, 1:].sum(1))
     owner = np.zeros(len(counts), np.int64)
     owner[contexts.document] = contexts.label
@@ -124,16 +127,35 @@ def ablation(
     low, high, percent, percent_low, percent_high = ends
     tokens = np.bincount(owner, counts, len(contexts.names)).astype(np.int64)
     return Ablation(
-        chosen, values, tuple(rows), contexts.names, base, loss, increase, low, high, percent,
-        percent_low, percent_high, tokens,
-        np.bincount(owner, minlength=len(contexts.names)), float(level),
-    )  # fmt: skip
+        chosen,
+        values,
+        tuple(rows),
+        contexts.names,
+        base,
+        loss,
+        increase,
+        low,
+        high,
+        percent,
+        percent_low,
+        percent_high,
+        tokens,
+        np.bincount(owner, minlength=len(contexts.names)),
+        float(level),
+    )
 
 
 def document_losses(
-    model: Any, contexts: Contexts, neurons: np.ndarray, values: np.ndarray, groups: list[list[int]],
-    layers: int, site: str, batch: int | None, progress: bool,
-) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    model: Any,
+    contexts: Contexts,
+    neurons: np.ndarray,
+    values: np.ndarray,
+    groups: list[list[int]],
+    layers: int,
+    site: str,
+    batch: int | None,
+    progress: bool,
+) -> tuple[np.ndarray, np.ndarray]:
     """Sums of nats of each document, `(document,)` and `(group, document)`, in float64."""
     base_model, _ = split_edits(model)
     on_device = grouped(neurons, values, groups, layers)
@@ -150,9 +172,14 @@ def document_losses(
 
 
 def held_at(
-    model: Any, contexts: Contexts, neurons: np.ndarray, to: Any, site: str, batch: int | None,
+    model: Any,
+    contexts: Contexts,
+    neurons: np.ndarray,
+    to: Any,
+    site: str,
+    batch: int | None,
     progress: bool,
-) -> np.ndarray:  # fmt: skip
+) -> np.ndarray:
     """What each neuron is set to, float32 `(n,)`."""
     if isinstance(to, str):
         if to == "zero":
@@ -173,7 +200,7 @@ def held_at(
         raise ValueError(
             f"to holds one finite number for each of the {len(neurons)} neurons, or one for all; got the shape "
             f"{values.shape}."
-        )  # fmt: skip
+        )
     return np.broadcast_to(values, (len(neurons),)).copy()
 
 
@@ -186,18 +213,28 @@ def _predicted(contexts: Contexts) -> Contexts:
     many = np.bincount(contexts.label, keep, len(contexts.names))
     lost = [each for c, each in enumerate(contexts.names) if not many[c]]
     if lost:
-        raise ValueError(f"No token of {lost} is predicted from one before it: give longer contexts, or skip less.")  # fmt: skip
+        raise ValueError(
+            f"No token of {lost} is predicted from one before it: give longer contexts, or skip less."
+        )
     document = np.unique(contexts.document[keep], return_inverse=True)[1].reshape(-1)
     return Contexts(
-        contexts.tokens[keep], contexts.real[keep], counted[keep], contexts.label[keep], document,
+        contexts.tokens[keep],
+        contexts.real[keep],
+        counted[keep],
+        contexts.label[keep],
+        document,
         contexts.names,
-    )  # fmt: skip
+    )
 
 
 def _interval(
-    base: np.ndarray, without: np.ndarray, counts: np.ndarray, draws: int, level: float | int,
+    base: np.ndarray,
+    without: np.ndarray,
+    counts: np.ndarray,
+    draws: int,
+    level: float | int,
     rng: np.random.Generator,
-) -> tuple[Any, ...]:  # fmt: skip
+) -> tuple[Any, ...]:
     """Base, loss, increase, its ends, percent, its ends, of one class: `()` and `(row,)`."""
     total, tokens = base.sum(), counts.sum()
     loss = without.sum(1) / tokens
@@ -209,7 +246,7 @@ def _interval(
         gaps = weights @ (without - base).T  # (draw, row)
         levels = _levels(level, len(base))
         ends[:2] = np.quantile(gaps / np.maximum(weights @ counts, 1)[:, None], levels, axis=0)
-        ends[2:] = np.quantile(100 * gaps / np.maximum(weights @ base, 1e-300)[:, None], levels, axis=0)  # fmt: skip
+        ends[2:] = np.quantile(100 * gaps / np.maximum(weights @ base, 1e-300)[:, None], levels, axis=0)
     return total / tokens, loss, increase, ends[0], ends[1], percent, ends[2], ends[3]
 
 

@@ -34,25 +34,39 @@ class ContextCheck:
         moments, losses = self.distribution, self.ablation
         return [
             {
-                "neuron": name(self.neuron), "class": each, "own": each == self.own,
+                "neuron": name(self.neuron),
+                "class": each,
+                "own": each == self.own,
                 "mean": float(moments.mean[moments.names.index(each), 0]),
                 "median": float(moments.quantile(0.5)[moments.names.index(each), 0]),
-                "increase": float(losses.increase[0, c]), "low": float(losses.low[0, c]),
-                "high": float(losses.high[0, c]), "percent": float(losses.percent[0, c]),
+                "increase": float(losses.increase[0, c]),
+                "low": float(losses.low[0, c]),
+                "high": float(losses.high[0, c]),
+                "percent": float(losses.percent[0, c]),
             }
             for c, each in enumerate(losses.names)
-        ]  # fmt: skip
+        ]
 
     def figures(self, tokenizer: Any) -> list[viz.Figure]:
         """Histograms, losses and off-class tokens, for a page."""
-        rows = [[r["class"], r["mean"], r["increase"], r["low"], r["high"], r["percent"]] for r in self.records()]  # fmt: skip
-        off = [[viz.visible(r["token"]), r["mean"], r["count"]] for r in self.off_class.records(tokenizer)]  # fmt: skip
+        rows = [
+            [r["class"], r["mean"], r["increase"], r["low"], r["high"], r["percent"]] for r in self.records()
+        ]
+        off = [[viz.visible(r["token"]), r["mean"], r["count"]] for r in self.off_class.records(tokenizer)]
         called = name(self.neuron)
         return [
             self.distribution.figure(title=f"Neuron {called} by class"),
-            viz.table(["class", "mean activation", "loss without it, more by (nats)", "from", "to", "%"], rows, title=f"The loss without {called}"),
-            viz.table(["token", "mean activation", "count"], off, title=f"Where {called} fires outside of {self.own}"),
-        ]  # fmt: skip
+            viz.table(
+                ["class", "mean activation", "loss without it, more by (nats)", "from", "to", "%"],
+                rows,
+                title=f"The loss without {called}",
+            ),
+            viz.table(
+                ["token", "mean activation", "count"],
+                off,
+                title=f"Where {called} fires outside of {self.own}",
+            ),
+        ]
 
 
 def context_check(
@@ -106,4 +120,4 @@ def context_check(
     outside = spread.counts[:, 0].sum(0) - inside
     below = np.cumsum(outside) - outside / 2
     separation = float((inside * below).sum() / (inside.sum() * outside.sum()))
-    return ContextCheck((int(chosen[0, 0]), int(chosen[0, 1])), own, separation, spread, effect, off)  # fmt: skip
+    return ContextCheck((int(chosen[0, 0]), int(chosen[0, 1])), own, separation, spread, effect, off)

@@ -52,9 +52,13 @@ class Contexts:
         chosen = tuple(each for each in self.names if each in names)
         label = np.array([chosen.index(self.names[i]) for i in self.label[keep]], np.int32)
         return Contexts(
-            self.tokens[keep], self.real[keep], self.counted[keep], label, self.document[keep],
+            self.tokens[keep],
+            self.real[keep],
+            self.counted[keep],
+            label,
+            self.document[keep],
             chosen,
-        )  # fmt: skip
+        )
 
 
 def index_of(names: tuple[str, ...], wanted: str) -> int:
@@ -94,10 +98,7 @@ def as_contexts(model: Any, classes: Any, *, skip: int = 0) -> Contexts:
     if not isinstance(classes, Mapping):
         names.sort()
     width = max(row[0].shape[1] for row in rows)
-    wide = [
-        [np.pad(x, ((0, 0), (0, width - x.shape[1]))) for x in row[:3]] + list(row[3:])
-        for row in rows
-    ]
+    wide = [[np.pad(x, ((0, 0), (0, width - x.shape[1]))) for x in row[:3]] + list(row[3:]) for row in rows]
     tokens, real, counted, labels, document = (np.concatenate(x) for x in zip(*wide, strict=True))
     label = np.array([names.index(each) for each in labels], np.int32)
     return Contexts(tokens, real, counted, label, document, tuple(names))

@@ -37,14 +37,16 @@ class Dissection:
         """The top n-grams of every part, as dicts with their text."""
         return [
             {
-                "part": part, "ngram": "".join(tokenizer.tokens(self.ids[p, j])),
-                "mean": float(self.mean[p, j]), "count": int(self.count[p, j]),
+                "part": part,
+                "ngram": "".join(tokenizer.tokens(self.ids[p, j])),
+                "mean": float(self.mean[p, j]),
+                "count": int(self.count[p, j]),
                 "target": float(self.share[p, j]),
             }
             for p, part in enumerate(self.parts)
             for j in range(self.ids.shape[1])
             if self.ids[p, j, 0] >= 0
-        ]  # fmt: skip
+        ]
 
 
 def dissect(
@@ -96,7 +98,7 @@ def dissect(
     contexts = as_contexts(model, classes)
     chosen = as_neurons(model, neurons, site)
     if not len(chosen):
-        raise ValueError("dissect needs at least one neuron, such as the support of a sparse probe.")  # fmt: skip
+        raise ValueError("dissect needs at least one neuron, such as the support of a sparse probe.")
     wanted = _at_tokens(contexts, target, "target")
     others = ~wanted if against is None else _at_tokens(contexts, against, "against") & ~wanted
     if not wanted.any() or not others.any():
@@ -108,19 +110,15 @@ def dissect(
         raise ValueError(f"n-grams of n tokens, the first k: both at least 1; got n={n}, k={k}.")
     mix = np.ones(len(chosen)) if weights is None else np.asarray(weights, np.float64)
     if mix.shape != (len(chosen),):
-        raise ValueError(f"weights holds one number for each of the {len(chosen)} neurons; got {mix.shape}.")  # fmt: skip
+        raise ValueError(f"weights holds one number for each of the {len(chosen)} neurons; got {mix.shape}.")
     alone = values(model, contexts, chosen, site, batch=batch, progress=progress)
     x = np.concatenate([alone.astype(np.float64), (alone @ mix)[:, None]], 1)
     parts = (*(name(each) for each in chosen), "sum")
     kept = wanted | others
-    separation = [
-        {"part": part, **_separation(x[kept, p], wanted[kept])} for p, part in enumerate(parts)
-    ]
+    separation = [{"part": part, **_separation(x[kept, p], wanted[kept])} for p, part in enumerate(parts)]
     grams, whole = _ngrams(contexts, n)
     ids, mean, count, share = _top(grams, x[whole], wanted[whole], k, least)
-    return Dissection(
-        chosen, mix, parts, ids, mean, count, share, separation, len(x), int(wanted.sum())
-    )
+    return Dissection(chosen, mix, parts, ids, mean, count, share, separation, len(x), int(wanted.sum()))
 
 
 def _at_tokens(contexts: Contexts, mask: Any, what: str) -> np.ndarray:
@@ -147,16 +145,18 @@ def _ngrams(contexts: Contexts, n: int) -> tuple[np.ndarray, np.ndarray]:
     return at[whole], whole
 
 
-def _top(
-    grams: np.ndarray, x: np.ndarray, wanted: np.ndarray, k: int, least: int
-) -> tuple[np.ndarray, ...]:
+def _top(grams: np.ndarray, x: np.ndarray, wanted: np.ndarray, k: int, least: int) -> tuple[np.ndarray, ...]:
     kinds, of, counts = np.unique(grams, axis=0, return_inverse=True, return_counts=True)
     of = of.reshape(-1)
     often = counts >= max(1, least)
     share = np.bincount(of, wanted, len(kinds)) / counts
     parts, n = x.shape[1], grams.shape[1]
     ids = np.full((parts, k, n), -1, np.int64)
-    mean, count, target = np.full((parts, k), np.nan), np.zeros((parts, k), np.int64), np.full((parts, k), np.nan)  # fmt: skip
+    mean, count, target = (
+        np.full((parts, k), np.nan),
+        np.zeros((parts, k), np.int64),
+        np.full((parts, k), np.nan),
+    )
     for p in range(parts):
         means = np.where(often, np.bincount(of, x[:, p], len(kinds)) / counts, -np.inf)
         order = np.argsort(-means, kind="stable")[:k]

@@ -60,26 +60,39 @@ class Distribution:
         quantiles = self.quantile([0.05, 0.5, 0.95])
         return [
             {
-                "neuron": name(self.neurons[i]), "class": self.names[c], "tokens": int(self.tokens[c]),
-                **{what: float(getattr(self, what)[c, i]) for what in ("mean", "std", "skew", "kurtosis", "low", "high")},
+                "neuron": name(self.neurons[i]),
+                "class": self.names[c],
+                "tokens": int(self.tokens[c]),
+                **{
+                    what: float(getattr(self, what)[c, i])
+                    for what in ("mean", "std", "skew", "kurtosis", "low", "high")
+                },
                 **{label: float(quantiles[q, c, i]) for q, label in enumerate(("q05", "median", "q95"))},
             }
             for c, i in np.ndindex(*self.mean.shape)
-        ]  # fmt: skip
+        ]
 
     def figure(self, neuron: int = 0, *, title: str = "", caption: str = "") -> viz.Figure:
         """The histograms of one neuron (its number among `neurons`), a curve for each class."""
         return viz.histogram(
-            self._of(neuron), self.edges[neuron], title=title or f"Neuron {name(self.neurons[neuron])}",
-            x_axis="activation", y_axis="share of tokens", caption=caption,
-        )  # fmt: skip
+            self._of(neuron),
+            self.edges[neuron],
+            title=title or f"Neuron {name(self.neurons[neuron])}",
+            x_axis="activation",
+            y_axis="share of tokens",
+            caption=caption,
+        )
 
     def draw(self, neuron: int = 0, *, ax: Any = None, title: str = "") -> Any:
         """The same with matplotlib, onto axes of yours."""
         return viz.mpl.histogram(
-            self._of(neuron), self.edges[neuron], ax=ax, title=title or f"Neuron {name(self.neurons[neuron])}",
-            x_axis="activation", y_axis="share of tokens",
-        )  # fmt: skip
+            self._of(neuron),
+            self.edges[neuron],
+            ax=ax,
+            title=title or f"Neuron {name(self.neurons[neuron])}",
+            x_axis="activation",
+            y_axis="share of tokens",
+        )
 
     def _of(self, neuron: int) -> dict[str, np.ndarray]:
         return {each: self.counts[c, neuron] for c, each in enumerate(self.names)}
@@ -139,23 +152,33 @@ def distribution(
     many = len(contexts.names)
     moments = Moments.nothing(many, len(chosen))
     counts = np.zeros((many, len(chosen), int(bins)), np.int64)
-    edges = None if limits is None else _edges(np.full(len(chosen), limits[0]), np.full(len(chosen), limits[1]), bins)  # fmt: skip
+    edges = (
+        None
+        if limits is None
+        else _edges(np.full(len(chosen), limits[0]), np.full(len(chosen), limits[1]), bins)
+    )
     asked = model, contexts, chosen, site, batch
     for _, part, x in readings(*asked, "moments", progress):
         moments = moments.merged(of_batch(x, part, many))
         if edges is not None:
             counts += _counts(x, part, edges, many)
     if not np.isfinite(moments.mean).all():
-        raise ValueError("Activations are NaN or infinite: are the weights finite, and does the dtype reach?")  # fmt: skip
+        raise ValueError("Activations are NaN or infinite: are the weights finite, and does the dtype reach?")
     if edges is None:
         edges = _edges(moments.low.min(0), moments.high.max(0), bins)
         for _, part, x in readings(*asked, "histograms", progress):
             counts += _counts(x, part, edges, many)
     tokens = np.bincount(contexts.label, contexts.counted.sum(1), many).astype(np.int64)
     return Distribution(
-        chosen, contexts.names, edges, counts, tokens, *moments.standardised(),
-        moments.low, moments.high,
-    )  # fmt: skip
+        chosen,
+        contexts.names,
+        edges,
+        counts,
+        tokens,
+        *moments.standardised(),
+        moments.low,
+        moments.high,
+    )
 
 
 def _edges(low: np.ndarray, high: np.ndarray, bins: int) -> np.ndarray:

@@ -30,12 +30,15 @@ class FactAblation:
         """One dict for each row and fact, with probabilities."""
         return [
             {
-                "ablated": self.rows[r], "prompt": self.facts[f][0], "word": self.facts[f][1],
-                "before": float(np.exp(self.before[f])), "after": float(np.exp(self.after[r, f])),
+                "ablated": self.rows[r],
+                "prompt": self.facts[f][0],
+                "word": self.facts[f][1],
+                "before": float(np.exp(self.before[f])),
+                "after": float(np.exp(self.after[r, f])),
                 "change": float(self.after[r, f] - self.before[f]),
             }
             for r, f in np.ndindex(*self.after.shape)
-        ]  # fmt: skip
+        ]
 
 
 def fact_ablation(
@@ -99,7 +102,7 @@ def fact_ablation(
 def _asked(tokenizer: Any, facts: Any, bos: bool) -> Contexts:
     """Prompts with their words, of which the words count."""
     if isinstance(facts, str) or not len(facts):
-        raise ValueError("facts are pairs (prompt, word): [('Paris is the capital of', ' France')].")  # fmt: skip
+        raise ValueError("facts are pairs (prompt, word): [('Paris is the capital of', ' France')].")
     rows, starts = [], []
     for prompt, word in facts:
         first = np.asarray(tokenizer(prompt, bos=bos))
@@ -108,7 +111,7 @@ def _asked(tokenizer: Any, facts: Any, bos: bool) -> Contexts:
             raise ValueError(
                 f"After {prompt!r} the word {word!r} does not begin with a token of its own: {tokenizer.tokens(whole)}. "
                 "Mind the space: it belongs to the word."
-            )  # fmt: skip
+            )
         rows.append(whole)
         starts.append(len(first))
     size = max(map(len, rows))
@@ -118,4 +121,4 @@ def _asked(tokenizer: Any, facts: Any, bos: bool) -> Contexts:
         tokens[i, : len(row)], real[i, : len(row)] = row, True
         counted[i, start : len(row)] = True
     many = np.arange(len(rows))
-    return Contexts(tokens, real, counted, np.zeros(len(rows), np.int32), many, ("facts",))  # fmt: skip
+    return Contexts(tokens, real, counted, np.zeros(len(rows), np.int32), many, ("facts",))

@@ -33,7 +33,7 @@ def losses(
         # x -> keep * x + value: 1 and 0 wherever nothing is ablated.
         where = group[0], group[1]
         keep = jnp.ones(shape, stack.dtype).at[where].set(0, mode="drop")
-        value = jnp.zeros(shape, stack.dtype).at[where].set(group[2].astype(stack.dtype), mode="drop")  # fmt: skip
+        value = jnp.zeros(shape, stack.dtype).at[where].set(group[2].astype(stack.dtype), mode="drop")
         wide = lambda x: x[:, None, None, :]
         edits = [scale(site, wide(keep)), add(site, wide(value))]
         logits, _ = run(model, tokens, edits=edits, mask=real)

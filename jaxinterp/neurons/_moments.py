@@ -35,15 +35,21 @@ class Moments:
         mean = (na * self.mean + nb * other.mean) / n
         m2 = self.m2 + other.m2 + gap**2 * na * nb / n
         m3 = (
-            self.m3 + other.m3 + gap**3 * na * nb * (na - nb) / n**2
+            self.m3
+            + other.m3
+            + gap**3 * na * nb * (na - nb) / n**2
             + 3 * gap * (na * other.m2 - nb * self.m2) / n
-        )  # fmt: skip
+        )
         m4 = (
-            self.m4 + other.m4 + gap**4 * na * nb * (na**2 - na * nb + nb**2) / n**3
+            self.m4
+            + other.m4
+            + gap**4 * na * nb * (na**2 - na * nb + nb**2) / n**3
             + 6 * gap**2 * (na**2 * other.m2 + nb**2 * self.m2) / n**2
             + 4 * gap * (na * other.m3 - nb * self.m3) / n
-        )  # fmt: skip
-        return Moments(na + nb, mean, m2, m3, m4, np.minimum(self.low, other.low), np.maximum(self.high, other.high))  # fmt: skip
+        )
+        return Moments(
+            na + nb, mean, m2, m3, m4, np.minimum(self.low, other.low), np.maximum(self.high, other.high)
+        )
 
     def standardised(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Mean, deviation, skewness and kurtosis (3 for a Gaussian); NaN where nothing varies."""

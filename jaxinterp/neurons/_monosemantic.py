@@ -55,18 +55,24 @@ def monosemantic(
     if test is not None:
         other = np.asarray(test[0])
         if other.shape[:-2] != x.shape[:-2] or other.shape[-1] != x.shape[-1]:
-            raise ValueError(f"test=(x, y) has the axes of x beside the examples: {x.shape}; got {other.shape}.")  # fmt: skip
+            raise ValueError(
+                f"test=(x, y) has the axes of x beside the examples: {x.shape}; got {other.shape}."
+            )
         other = other if other.ndim == 3 else other[None]
         measured = probes.evaluate(other[layer, :, unit].T, test[1])
     found = [
         {
             "neuron": f"{layer[i]}.{unit[i]}" if x.ndim == 3 else str(unit[i]),
-            "layer": int(layer[i]), "unit": int(unit[i]), "rank": i + 1,
+            "layer": int(layer[i]),
+            "unit": int(unit[i]),
+            "rank": i + 1,
             "score": float(scores.reshape(-1)[order[i]]),
             **{what: float(measured[what][i]) for what in MEASURES},
-            "sign": int(np.sign(probes.weights[i])), "weight": float(probes.weights[i]),
-            "bias": float(probes.bias[i]), "converged": bool(probes.converged[i]),
+            "sign": int(np.sign(probes.weights[i])),
+            "weight": float(probes.weights[i]),
+            "bias": float(probes.bias[i]),
+            "converged": bool(probes.converged[i]),
         }
         for i in range(len(order))
-    ]  # fmt: skip
+    ]
     return sorted(found, key=lambda each: (-each["f1"], each["rank"]))

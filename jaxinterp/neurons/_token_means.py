@@ -34,8 +34,10 @@ class TokenMeans:
         pieces = tokenizer.tokens(self.ids[neuron][there])
         return [
             {"neuron": name(self.neurons[neuron]), "token": token, "mean": float(mean), "count": int(count)}
-            for token, mean, count in zip(pieces, self.mean[neuron][there], self.count[neuron][there], strict=True)
-        ]  # fmt: skip
+            for token, mean, count in zip(
+                pieces, self.mean[neuron][there], self.count[neuron][there], strict=True
+            )
+        ]
 
 
 def token_means(
@@ -86,7 +88,7 @@ def token_means(
     sums, counts = np.zeros((len(chosen), vocab)), np.zeros(vocab, np.int64)
     for _, part, x in readings(model, contexts, chosen, site, batch, "token means", progress):
         sums += np.asarray(_sums(x, part["tokens"], part["counted"], vocab))
-        counts += np.bincount(np.asarray(part["tokens"])[np.asarray(part["counted"])], minlength=vocab)  # fmt: skip
+        counts += np.bincount(np.asarray(part["tokens"])[np.asarray(part["counted"])], minlength=vocab)
     often = counts >= max(1, least)
     if not often.any():
         raise ValueError(
@@ -98,9 +100,12 @@ def token_means(
     found = np.take_along_axis(means, order, 1)
     there = np.isfinite(found)
     return TokenMeans(
-        chosen, np.where(there, order, -1), np.where(there, found, np.nan),
-        np.where(there, counts[order], 0), contexts.names,
-    )  # fmt: skip
+        chosen,
+        np.where(there, order, -1),
+        np.where(there, found, np.nan),
+        np.where(there, counts[order], 0),
+        contexts.names,
+    )
 
 
 @eqx.filter_jit

@@ -60,15 +60,15 @@ class TopContexts:
             )
         return found
 
-    def figure(
-        self, tokenizer: Any, neuron: int = 0, *, title: str = "", caption: str = ""
-    ) -> viz.Figure:
+    def figure(self, tokenizer: Any, neuron: int = 0, *, title: str = "", caption: str = "") -> viz.Figure:
         """The contexts of one neuron as HTML, tokens shaded by activation, text escaped."""
         rows = [
             (f"{viz.number(each['activation'])} {each['class']}", each["tokens"], each["activations"])
             for each in self.records(tokenizer, neuron)
-        ]  # fmt: skip
-        return viz.contexts(rows, title=title or f"Top contexts of neuron {name(self.neurons[neuron])}", caption=caption)  # fmt: skip
+        ]
+        return viz.contexts(
+            rows, title=title or f"Top contexts of neuron {name(self.neurons[neuron])}", caption=caption
+        )
 
 
 def top_contexts(
@@ -109,7 +109,7 @@ def top_contexts(
     contexts = as_contexts(model, classes, skip=skip)
     chosen = as_neurons(model, neurons, site)
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1 or not len(chosen):
-        raise ValueError(f"top_contexts needs a neuron and k of at least 1; got {len(chosen)} and k={k!r}.")  # fmt: skip
+        raise ValueError(f"top_contexts needs a neuron and k of at least 1; got {len(chosen)} and k={k!r}.")
     if per not in ("context", "token"):
         raise ValueError(f"per is 'context' or 'token'; got {per!r}.")
     before, after = (window, window) if isinstance(window, int | np.integer) else window
@@ -119,15 +119,28 @@ def top_contexts(
     offsets = jnp.arange(-int(before), int(after) + 1)
     empty = jnp.full((n, k), -1, jnp.int32)
     around = (n, int(k), int(before) + int(after) + 1)
-    state = (jnp.full((n, k), -jnp.inf, jnp.float32), empty, empty, jnp.full(around, -1, jnp.int32), jnp.full(around, jnp.nan, jnp.float32))  # fmt: skip
+    state = (
+        jnp.full((n, k), -jnp.inf, jnp.float32),
+        empty,
+        empty,
+        jnp.full(around, -1, jnp.int32),
+        jnp.full(around, jnp.nan, jnp.float32),
+    )
     for rows, part, x in readings(model, contexts, chosen, site, batch, "top contexts", progress):
         state = _merge(x, state, part, jnp.asarray(rows, jnp.int32), offsets, per)
     values, seq, pos, tokens, activations = (np.asarray(each) for each in state)
     values = np.where(seq >= 0, values, np.nan)
     return TopContexts(
-        chosen, values, seq, pos, tokens, activations, _classes(contexts, seq), contexts.names,
+        chosen,
+        values,
+        seq,
+        pos,
+        tokens,
+        activations,
+        _classes(contexts, seq),
+        contexts.names,
         int(before),
-    )  # fmt: skip
+    )
 
 
 def _classes(contexts: Contexts, seq: np.ndarray) -> np.ndarray:
@@ -168,7 +181,5 @@ def _merge(x: Any, state: Any, part: Any, rows: Any, offsets: Any, per: str) -> 
     )
     both = [jnp.concatenate([old, one], 1) for old, one in zip(state, new, strict=True)]
     values, order = jax.lax.top_k(both[0], k)
-    take = lambda each: jnp.take_along_axis(
-        each, order.reshape(*order.shape, *(1,) * (each.ndim - 2)), 1
-    )
+    take = lambda each: jnp.take_along_axis(each, order.reshape(*order.shape, *(1,) * (each.ndim - 2)), 1)
     return (values, *(take(each) for each in both[1:]))

@@ -42,7 +42,7 @@ class WeightStatistics:
         """One dict for each layer: quantiles and mean of each statistic."""
         curve, depth, found = self.curve(), self.depth(), []
         for layer in range(len(self.product)):
-            row: dict[str, Any] = {"layer": layer, "depth": float(depth[layer]), "curve": float(curve[layer])}  # fmt: skip
+            row: dict[str, Any] = {"layer": layer, "depth": float(depth[layer]), "curve": float(curve[layer])}
             for what in ("product", "in_norm", "bias", "out_norm", "cosine"):
                 x = getattr(self, what)[layer]
                 row |= {f"{what}_{q}": float(np.quantile(x, at)) for q, at in QUANTILES.items()}
@@ -80,7 +80,7 @@ def weight_statistics(model: Any) -> WeightStatistics:
     gated = mlp.w_gate is not None
     matrix = "w_gate" if gated else "w_in"
     bias = mlp.b_gate if gated else mlp.b_in
-    norm, out, cosine = (np.asarray(x) for x in _norms(mlp.w_gate if gated else mlp.w_in, mlp.w_out))  # fmt: skip
+    norm, out, cosine = (np.asarray(x) for x in _norms(mlp.w_gate if gated else mlp.w_in, mlp.w_out))
     reason = ""
     if bias is None:
         reason = (

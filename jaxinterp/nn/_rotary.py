@@ -16,10 +16,13 @@ from jaxtyping import Array, Float, Int
 from .._read import check_fields, integer, number
 
 _RULES = {
-    "factor": number(0, above=True), "original_ctx": integer(0),
-    "low_freq_factor": number(0), "high_freq_factor": number(0, above=True),
-    "beta_fast": number(0, above=True), "beta_slow": number(0, above=True),
-}  # fmt: skip
+    "factor": number(0, above=True),
+    "original_ctx": integer(0),
+    "low_freq_factor": number(0),
+    "high_freq_factor": number(0, above=True),
+    "beta_fast": number(0, above=True),
+    "beta_slow": number(0, above=True),
+}
 
 RopeTables = tuple[Float[Array, "*shared pos pair"], Float[Array, "*shared pos pair"]]
 
@@ -45,9 +48,7 @@ class RopeScaling:
     def __post_init__(self) -> None:
         check_fields(self, _RULES)
         if self.kind not in ("linear", "llama3", "yarn"):
-            raise ValueError(
-                f"Rotary scaling is 'linear', 'llama3' or 'yarn'; got kind={self.kind!r}."
-            )
+            raise ValueError(f"Rotary scaling is 'linear', 'llama3' or 'yarn'; got kind={self.kind!r}.")
         if self.kind != "linear" and self.original_ctx <= 0:
             raise ValueError(
                 f"Rotary scaling {self.kind!r} needs the context of the first training: "
@@ -75,9 +76,7 @@ def check_rotary(k: int, dim: int, scaling: RopeScaling | None) -> None:
         )
 
 
-def frequencies(
-    dim: int, base: float, scaling: RopeScaling | None = None
-) -> tuple[np.ndarray, float]:
+def frequencies(dim: int, base: float, scaling: RopeScaling | None = None) -> tuple[np.ndarray, float]:
     r"""$\omega_i = b^{-2i/R}$ for $2i < R$, stretched by `scaling`; and the factor on cos and sin."""
     omega = base ** (-np.arange(0, dim, 2, dtype=np.float64) / dim)
     if scaling is None:
@@ -122,14 +121,11 @@ def rotary_tables(
     """
     omega, factor = frequencies(dim, base, scaling)
     wide = np.promote_types(dtype, np.float32)
-    angle = jnp.einsum("...p,i->...pi", positions.astype(wide), jnp.asarray(omega, wide),
-                       precision="highest")  # fmt: skip
+    angle = jnp.einsum("...p,i->...pi", positions.astype(wide), jnp.asarray(omega, wide), precision="highest")
     return (jnp.cos(angle) * factor).astype(dtype), (jnp.sin(angle) * factor).astype(dtype)
 
 
-def rotate(
-    x: Float[Array, "*batch pos head k"], tables: RopeTables
-) -> Float[Array, "*batch pos head k"]:
+def rotate(x: Float[Array, "*batch pos head k"], tables: RopeTables) -> Float[Array, "*batch pos head k"]:
     r"""$(x_1, x_2) \mapsto (x_1 \cos - x_2 \sin,\; x_2 \cos + x_1 \sin)$ on the pairs of the tables.
 
     Law: scores of rotated queries and keys depend on the difference of their positions alone.

@@ -60,9 +60,17 @@ def ablate(
     elif mask is not None and "real" in inspect.signature(values).parameters:
         values = eqx.Partial(values, real=_real(pair, site))
     return swept(
-        model, pair, as_metric(metric, pair.mask), values, site=site, over=over, per_example=per_example,
-        window=window, max_bytes=max_bytes, progress=progress,
-    )  # fmt: skip
+        model,
+        pair,
+        as_metric(metric, pair.mask),
+        values,
+        site=site,
+        over=over,
+        per_example=per_example,
+        window=window,
+        max_bytes=max_bytes,
+        progress=progress,
+    )
 
 
 def _real(pair: Pair, site: str) -> Bool[Array, "one batch *site"]:
@@ -86,7 +94,7 @@ def _aligned(values: Array, site: str, batch: tuple[int, ...]) -> Array:
         return jnp.expand_dims(values, layer)
     if values.ndim == own + layer + len(batch):
         sizes = values.shape[layer : layer + len(batch)]
-        whole = jnp.broadcast_to(values, (*values.shape[:layer], *batch, *values.shape[layer + len(batch) :]))  # fmt: skip
+        whole = jnp.broadcast_to(values, (*values.shape[:layer], *batch, *values.shape[layer + len(batch) :]))
         one = all(size == 1 for size in sizes)
         flat = values if one else whole
         return flat.reshape(*values.shape[:layer], -1, *values.shape[layer + len(batch) :])
@@ -138,7 +146,7 @@ class resample(eqx.Module):
     ) -> Float[Array, "layer batch *site"]:
         count = acts.shape[1]
         if count < 2:
-            raise ValueError("resample gives each prompt what another one has: give two prompts or more.")  # fmt: skip
+            raise ValueError("resample gives each prompt what another one has: give two prompts or more.")
         ring = jax.random.permutation(self.key, count)
         other = jnp.roll(ring, 1)[jnp.argsort(ring)]
         if real is None:
@@ -172,15 +180,11 @@ def mean_activations(
     """
     base, _ = parse(site)
     if not is_per_layer(base) or "pos" not in axes_of(base):
+        raise ValueError(f"mean_activations averages a site of the blocks with positions; got {site!r}.")
+    if isinstance(batches, str) or not isinstance(batches, Iterable) or isinstance(batches, eqx.Module):
         raise ValueError(
-            f"mean_activations averages a site of the blocks with positions; got {site!r}."
+            f"batches is a list of tokens (batch, pos), or of (tokens, mask): [tokens]; got {shown(batches)}."
         )
-    if (
-        isinstance(batches, str)
-        or not isinstance(batches, Iterable)
-        or isinstance(batches, eqx.Module)
-    ):
-        raise ValueError(f"batches is a list of tokens (batch, pos), or of (tokens, mask): [tokens]; got {shown(batches)}.")  # fmt: skip
     total, count = None, None
     for item in batches:
         tokens, mask = item if isinstance(item, tuple) else (item, None)
@@ -196,17 +200,13 @@ def mean_activations(
         total = one if total is None else total + one
         count = real if count is None else count + real
     if total is None or count is None:
-        raise ValueError(
-            "mean_activations needs at least one batch of tokens (batch, pos); got none."
-        )
+        raise ValueError("mean_activations needs at least one batch of tokens (batch, pos); got none.")
     count = count.reshape((1, -1) + (1,) * (total.ndim - 2))
     return total / jnp.maximum(jnp.broadcast_to(count, total.shape), 1)
 
 
 @eqx.filter_jit
-def _sums(
-    model: Any, tokens: Array, mask: Any, site: str, by_position: bool
-) -> tuple[Array, Array]:
+def _sums(model: Any, tokens: Array, mask: Any, site: str, by_position: bool) -> tuple[Array, Array]:
     _, acts = run(model, tokens, capture=[at(site, name="x")], mask=mask, logits=False)
     x = acts["x"].astype(jnp.float32)  # (layer, batch, pos, ...)
     real = jnp.ones(tokens.shape, bool) if mask is None else mask

@@ -78,9 +78,18 @@ def attribution(
     Law: equal to `sweep` where the metric is linear in the site (cells of one layer).
     """
     value, effects, finish = _attribute(
-        model, clean, corrupt, metric, site, over, direction, mask, per_example, window,
+        model,
+        clean,
+        corrupt,
+        metric,
+        site,
+        over,
+        direction,
+        mask,
+        per_example,
+        window,
         Options(qk_fix, freeze_norms, path, steps),
-    )  # fmt: skip
+    )
     return finish([effect + jnp.broadcast_to(value, effect.shape) for effect in effects])
 
 
@@ -118,9 +127,18 @@ def attribution_effects(
     effects over more.
     """
     _, effects, finish = _attribute(
-        model, clean, corrupt, metric, site, over, direction, mask, per_example, window,
+        model,
+        clean,
+        corrupt,
+        metric,
+        site,
+        over,
+        direction,
+        mask,
+        per_example,
+        window,
         Options(qk_fix, freeze_norms, path, steps),
-    )  # fmt: skip
+    )
     return finish(effects)
 
 
@@ -172,9 +190,18 @@ def atp_star(
 
 
 def _attribute(
-    model: Any, clean: Any, corrupt: Any, metric: Any, site: Any, over: Any, direction: str,
-    mask: Any, per_example: bool, window: int, options: Options,
-) -> tuple[Array, list[Array], Any]:  # fmt: skip
+    model: Any,
+    clean: Any,
+    corrupt: Any,
+    metric: Any,
+    site: Any,
+    over: Any,
+    direction: str,
+    mask: Any,
+    per_example: bool,
+    window: int,
+    options: Options,
+) -> tuple[Array, list[Array], Any]:
     """The metric of the unpatched run (batch,), effects (group, job, batch), and how to end."""
     pair = make_pair(model, clean, corrupt, mask, direction)
     metric = as_metric(metric, pair.mask)
@@ -193,12 +220,16 @@ def _attribute(
         options, qk_fix=options.qk_fix and softmax, steps=options.steps if options.path else 1
     )
     value, effects, blind = attribute(
-        model, pair.target, pair.source, metric, pair.mask,
+        model,
+        pair.target,
+        pair.source,
+        metric,
+        pair.mask,
         [grid.index for grid in grids],
         [_groups(grid, count) for grid in grids],
         tuple((grid.site, tuple(grid.index)) for grid in grids),
         options,
-    )  # fmt: skip
+    )
     if blind is not None and concrete(blind) and bool(blind):
         warnings.warn(
             f"The gradient of {metric.name!r} vanishes at the run that is patched, while the metric "
@@ -212,9 +243,7 @@ def _attribute(
         arranged = []
         for grid, each in zip(grids, values, strict=True):
             cell = grid.arrange(each)
-            arranged.append(
-                cell.reshape(*cell.shape[:-1], *batch) if per_example else cell.mean(-1)
-            )
+            arranged.append(cell.reshape(*cell.shape[:-1], *batch) if per_example else cell.mean(-1))
         if isinstance(site, str):
             return arranged[0]
         return jnp.stack(arranged)

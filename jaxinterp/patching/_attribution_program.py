@@ -49,9 +49,7 @@ def attribute(
     needs = list(dict.fromkeys(site for site, _ in asked))
     fixed = [options.qk_fix and site in (*QUERIES, *KEYS) for site, _ in asked]
     ends = ["embed"] if options.path == "input" else []
-    logits, there = run(
-        model, source, capture=[*needs, *ends], mask=mask, logits=positions(metric)
-    )  # fmt: skip
+    logits, there = run(model, source, capture=[*needs, *ends], mask=mask, logits=positions(metric))
     here: Any = {}
     if options.path is not None or any(fixed):
         extra = ["resid_pre", "scores", "pattern"] if any(fixed) else []
@@ -87,9 +85,7 @@ def attribute(
         grads = _mean_over(one, options.steps)
         value = metric.of(run(model, base, mask=mask, logits=positions(metric))[0])
     elif options.path == "site":
-        grads = {
-            name: _along_site(name, each, gradients, options.steps) for name, each in leans.items()
-        }
+        grads = {name: _along_site(name, each, gradients, options.steps) for name, each in leans.items()}
         value = metric.of(run(model, base, mask=mask, logits=positions(metric))[0])
     elif options.drop:
         value, _, _ = gradients({})
@@ -110,9 +106,17 @@ def attribute(
 
 
 def _plain(
-    model: Any, base: Array, site: str, names: tuple[str, ...], there: Any, here: Any,
-    anchor: Array | None, mask: Any, shapes: Any, count: int,
-) -> tuple[Lean, Any]:  # fmt: skip
+    model: Any,
+    base: Array,
+    site: str,
+    names: tuple[str, ...],
+    there: Any,
+    here: Any,
+    anchor: Array | None,
+    mask: Any,
+    shapes: Any,
+    count: int,
+) -> tuple[Lean, Any]:
     """The lean of a site, and how its derivative becomes values at entries."""
     layers = count if is_per_layer(site) else 1
     made = lean(site, there[site], anchor, names, shapes[site].shape, count)
@@ -120,9 +124,17 @@ def _plain(
 
 
 def _through_softmax(
-    model: Any, base: Array, site: str, names: tuple[str, ...], there: Any, here: Any,
-    anchor: Array | None, mask: Any, shapes: Any, count: int,
-) -> tuple[Lean, Any]:  # fmt: skip
+    model: Any,
+    base: Array,
+    site: str,
+    names: tuple[str, ...],
+    there: Any,
+    here: Any,
+    anchor: Array | None,
+    mask: Any,
+    shapes: Any,
+    count: int,
+) -> tuple[Lean, Any]:
     """The same for queries and keys, with the pattern that they alone would make."""
     shape = shapes["pattern"].shape
     heads = shapes[site].shape[-2]
@@ -182,12 +194,8 @@ def _constant(x: Array) -> Array:
 def _mean_over(one: Any, steps: int) -> Any:
     """The mean of a function of the path over the midpoints of `steps` steps, one at a time."""
     alphas = (jnp.arange(steps, dtype=jnp.float32) + 0.5) / steps
-    total = jax.tree.map(
-        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(one, alphas[0])
-    )
-    total, _ = lax.scan(
-        lambda total, alpha: (jax.tree.map(jnp.add, total, one(alpha)), None), total, alphas
-    )
+    total = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(one, alphas[0]))
+    total, _ = lax.scan(lambda total, alpha: (jax.tree.map(jnp.add, total, one(alpha)), None), total, alphas)
     return jax.tree.map(lambda leaf: leaf / steps, total)
 
 

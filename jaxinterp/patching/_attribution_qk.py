@@ -70,8 +70,10 @@ def _all_but_one(scores: Array, values: Array) -> tuple[Array, Array]:
         log, mean = running
         keep = slice(1, None) if after else slice(None, -1)
         pad = [(0, 0)] * (log.ndim - 1) + [(0, 1) if after else (1, 0)]
-        return (jnp.pad(log[..., keep], pad, constant_values=jnp.finfo(log.dtype).min),
-                jnp.pad(mean[..., keep], pad))  # fmt: skip
+        return (
+            jnp.pad(log[..., keep], pad, constant_values=jnp.finfo(log.dtype).min),
+            jnp.pad(mean[..., keep], pad),
+        )
 
     pair, axis = (scores, values), scores.ndim - 1
     before = shifted(lax.associative_scan(join, pair, axis=axis), after=False)

@@ -68,7 +68,7 @@ def lean(
     stack = [layers] if is_per_layer(site) else []
     dtype = np.promote_types(source.dtype, np.float32)
     # Its `sites` is a property, which a type checker takes for a missing argument.
-    return Lean(t=jnp.zeros([*stack, *sizes], dtype), source=source, base=base, site=site)  # pyright: ignore[reportCallIssue]  # fmt: skip
+    return Lean(t=jnp.zeros([*stack, *sizes], dtype), source=source, base=base, site=site)  # pyright: ignore[reportCallIssue]
 
 
 def lean_gradients(
@@ -88,9 +88,7 @@ def lean_gradients(
 
     def value(t: dict[str, Array]) -> tuple[Array, tuple[Array, Array]]:
         moved = [eqx.tree_at(lambda edit: edit.t, one, t[name]) for name, one in leans.items()]
-        out, _ = run(
-            model, tokens, edits=[*before, *moved, *after], mask=mask, logits=positions(metric)
-        )
+        out, _ = run(model, tokens, edits=[*before, *moved, *after], mask=mask, logits=positions(metric))
         each = metric.of(out)
         return each.sum(), (each, out)
 
@@ -104,7 +102,7 @@ def positions(metric: Metric) -> Any:
     return True if metric.pos is None else metric.pos
 
 
-def entries(derivative: Array, site: str, keep: Sequence[str], layers: int) -> tuple[Array, tuple[str, ...]]:  # fmt: skip
+def entries(derivative: Array, site: str, keep: Sequence[str], layers: int) -> tuple[Array, tuple[str, ...]]:
     """A derivative as (layer, batch, *kept), and the names of the kept axes in the site's order."""
     axes = [axis_name(axis) for axis in axes_of(site)]
     names = tuple(name for name in axes if name in keep)
@@ -112,9 +110,7 @@ def entries(derivative: Array, site: str, keep: Sequence[str], layers: int) -> t
     return derivative.reshape(layers, -1, *sizes), names
 
 
-def cells(
-    values: Array, names: Sequence[str], index: Mapping[str, Any], groups: np.ndarray | Array
-) -> Array:
+def cells(values: Array, names: Sequence[str], index: Mapping[str, Any], groups: np.ndarray | Array) -> Array:
     """Values (layer, batch, *entry) at the cells of a sweep: (group, job, batch).
 
     `index` holds the entry of each job along the axes `names`, `(job,)` or `(batch, job)`;

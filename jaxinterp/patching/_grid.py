@@ -38,7 +38,7 @@ class Grid:
 
     def covers_positions(self, pos: int) -> bool:
         """Whether each position begins as many suffixes: all are swept over, the same for all examples."""
-        begins = next((self.index[axis] for axis in ("query", "pos", "key") if axis in self.index), None)  # fmt: skip
+        begins = next((self.index[axis] for axis in ("query", "pos", "key") if axis in self.index), None)
         if begins is None or begins.ndim > 1:
             return False
         return len(set(np.bincount(begins, minlength=pos))) == 1
@@ -114,7 +114,9 @@ def check_stackable(grids: Sequence[Grid]) -> None:
         raise ValueError("site names a site, or several: site=('z', 'q', 'k', 'v'); got none.")
     if len({grid.sizes for grid in grids}) > 1:
         sizes = ", ".join(f"{grid.site} {grid.sizes}" for grid in grids)
-        raise ValueError(f"Several sites come stacked, so they need equal axes; got {sizes}. Ask for them one by one.")  # fmt: skip
+        raise ValueError(
+            f"Several sites come stacked, so they need equal axes; got {sizes}. Ask for them one by one."
+        )
 
 
 def site_names(site: Any) -> tuple[Any, ...]:
@@ -122,7 +124,7 @@ def site_names(site: Any) -> tuple[Any, ...]:
     if isinstance(site, str):
         return (site,)
     if not isinstance(site, Iterable):
-        raise ValueError(f"site names a site, or several: site=('z', 'q', 'k', 'v'); got {shown(site)}.")  # fmt: skip
+        raise ValueError(f"site names a site, or several: site=('z', 'q', 'k', 'v'); got {shown(site)}.")
     return tuple(site)
 
 
@@ -130,9 +132,7 @@ def _names(over: Any) -> tuple[str, ...]:
     names = (over,) if isinstance(over, str) else tuple(over) if isinstance(over, Iterable) else ()
     hashable = all(isinstance(name, str | int) for name in names)
     if not names or not hashable or len(set(names)) < len(names):
-        raise ValueError(
-            f"`over` names each axis once, at least one: over=('layer', 'pos'); got {over!r}."
-        )
+        raise ValueError(f"`over` names each axis once, at least one: over=('layer', 'pos'); got {over!r}.")
     return names
 
 

@@ -48,8 +48,14 @@ def byte_limit(max_bytes: Any) -> int:
     """Memory in bytes, of a number or "auto"."""
     if isinstance(max_bytes, str) and max_bytes == "auto":
         return available_bytes()
-    if isinstance(max_bytes, bool) or not isinstance(max_bytes, int | float | np.number) or not 0 < max_bytes < np.inf:  # fmt: skip
-        raise ValueError(f"max_bytes is a number of bytes above 0, such as 2**30, or 'auto'; got {shown(max_bytes)}.")  # fmt: skip
+    if (
+        isinstance(max_bytes, bool)
+        or not isinstance(max_bytes, int | float | np.number)
+        or not 0 < max_bytes < np.inf
+    ):
+        raise ValueError(
+            f"max_bytes is a number of bytes above 0, such as 2**30, or 'auto'; got {shown(max_bytes)}."
+        )
     return int(max_bytes)
 
 
@@ -128,9 +134,7 @@ class _Sizes:
         ff = shapes["mlp_post"].shape[-1] if "mlp_post" in shapes else 0
         stream = batch * pair.pos
         site = int(np.prod(shapes[grid.site].shape))
-        self.fixed = self.item * (
-            (layers + 1) * stream * self.d + 2 * layers * stream * kv + layers * site
-        )
+        self.fixed = self.item * ((layers + 1) * stream * self.d + 2 * layers * stream * kv + layers * site)
         # Streams, heads and neurons of a row, patterns in float32, keys of the unpatched run.
         self.row = self.item * (slots * (8 * self.d + 3 * ff) + 4 * (self.pos + slots) * kv)
         self.row += 12 * self.heads * slots * (self.pos + slots)

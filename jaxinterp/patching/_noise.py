@@ -54,9 +54,7 @@ def noised(
     tokens = as_tokens(tokens)
     check_tokens(tokens, config_of(model))
     if tokens.ndim != 1:
-        raise ValueError(
-            f"noised corrupts one prompt (pos,) many times; got the shape {tokens.shape}."
-        )
+        raise ValueError(f"noised corrupts one prompt (pos,) many times; got the shape {tokens.shape}.")
     samples, scale = as_int(samples, "samples", 1), as_number(scale, "scale", 0, np.inf)
     std = None if std is None else as_number(std, "std", 0, np.inf)
     pos = as_selector(pos, "pos")

@@ -92,9 +92,7 @@ def first_difference(a: Any, b: Any) -> np.ndarray:
     return np.where(differ.any(-1), differ.argmax(-1), differ.shape[-1]).astype(np.int32)
 
 
-def starts(
-    index: dict[str, np.ndarray], jobs: int, first: np.ndarray, stop: np.ndarray
-) -> np.ndarray:
+def starts(index: dict[str, np.ndarray], jobs: int, first: np.ndarray, stop: np.ndarray) -> np.ndarray:
     """Where the suffix of each patch begins, `(batch, job)`; at `stop` where it changes nothing.
 
     `first` (batch,) is where two prompts begin to differ: a patch before that puts in what is
@@ -102,7 +100,7 @@ def starts(
     """
     shape = (len(first), jobs)
     begin = np.broadcast_to(first[:, None], shape)
-    at = {name: np.broadcast_to(index[name], shape) for name in index if name in ("pos", "query", "key")}  # fmt: skip
+    at = {name: np.broadcast_to(index[name], shape) for name in index if name in ("pos", "query", "key")}
     never = np.broadcast_to(stop[:, None], shape)
     if "key" in at:
         begin = np.maximum(begin, at["key"])

@@ -31,20 +31,29 @@ def packed(
 ) -> Array:
     """All cells as packed suffixes: (group, job, batch)."""
     read = _columns(metric, pair)
-    layout = plan(model, grid, pair, *_suffixes(model, pair, grid, read, values), read.shape[-1], max_bytes)  # fmt: skip
+    layout = plan(model, grid, pair, *_suffixes(model, pair, grid, read, values), read.shape[-1], max_bytes)
     order = np.argsort(grid.groups[:, 0], kind="stable")
     base, donors = _prepare(
         model, pair.flat(pair.target), pair.flat(pair.source), pair.flat_mask, values, grid.site
     )
     results = [
         _piece(
-            model, base, donors, _rows(layout, piece), _places(piece),
+            model,
+            base,
+            donors,
+            _rows(layout, piece),
+            _places(piece),
             {name: jnp.asarray(entry) for name, entry in piece.index.items()},
-            jnp.asarray(grid.groups[order]), jnp.asarray(read), pair.flat_mask, metric,
-            grid.site, pair.batch, layout.unembed,
+            jnp.asarray(grid.groups[order]),
+            jnp.asarray(read),
+            pair.flat_mask,
+            metric,
+            grid.site,
+            pair.batch,
+            layout.unembed,
         )
         for piece in layout.pieces(progress)
-    ]  # fmt: skip
+    ]
     # Jobs were dealt to the pieces, the last of which may hold some twice.
     jobs = np.unique(layout.order, return_index=True)[1]
     return jnp.concatenate(results, 1)[:, jobs][np.argsort(order)]
@@ -61,9 +70,7 @@ def _columns(metric: Metric, pair: Pair) -> Any:
     return (np if concrete(at) else jnp).broadcast_to(at, (batch, n))
 
 
-def _suffixes(
-    model: Any, pair: Pair, grid: Grid, columns: Any, values: Any
-) -> tuple[np.ndarray, np.ndarray]:
+def _suffixes(model: Any, pair: Pair, grid: Grid, columns: Any, values: Any) -> tuple[np.ndarray, np.ndarray]:
     """Where each patch's suffix begins (batch, job), and behind which position nothing is read."""
     batch = len(columns)
     stop = np.full(batch, pair.pos, np.int32)
@@ -84,10 +91,12 @@ def _rows(layout: Plan, piece: Piece) -> Rows:
     start = np.take_along_axis(packed.start[packed.example], np.maximum(packed.job, 0), 1)
     fold = lambda leaf: jnp.asarray(leaf.reshape(*shape, *leaf.shape[1:]))
     return Rows(
-        fold(packed.example), fold(packed.job), fold(packed.column),
+        fold(packed.example),
+        fold(packed.job),
+        fold(packed.column),
         fold(np.where(packed.job >= 0, start, 0).astype(np.int32)),
         jnp.asarray(-(-packed.used // layout.chunk_rows), jnp.int32),
-    )  # fmt: skip
+    )
 
 
 def _places(piece: Piece) -> tuple[Array, Array, Array]:
@@ -134,9 +143,7 @@ def _piece(
 
     def measured(cell: Array) -> Array:
         group, job = cell // row.shape[1], cell % row.shape[1]
-        chosen = read_streams(
-            streams, base, row[:, job], slot[:, job], start[:, job], columns, group
-        )
+        chosen = read_streams(streams, base, row[:, job], slot[:, job], start[:, job], columns, group)
         chosen = chosen.reshape(*batch, *chosen.shape[1:])
         logits = model.unembed(chosen, Tap())
         return metric.of(logits.squeeze(-2) if metric.one else logits).reshape(-1)

@@ -61,7 +61,7 @@ def make_pair(model: Any, clean: Any, corrupt: Any, mask: Any, direction: str) -
             "do not match."
         ) from None
     if not all(batch):
-        raise ValueError(f"There are no prompts to patch: the batch axes of the tokens are {batch}.")  # fmt: skip
+        raise ValueError(f"There are no prompts to patch: the batch axes of the tokens are {batch}.")
     first, second = (
         jnp.broadcast_to(tokens, (*batch, *tokens.shape[len(shape) - 1 :]))
         for tokens, shape in zip(prompts, shapes, strict=True)

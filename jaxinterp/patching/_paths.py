@@ -87,27 +87,40 @@ def direct_paths(
     width, readers, heads_at_once = _sizes(nodes, shapes, model, metric, max_bytes)
     chunks = chunked(nodes, width, readers) if nodes.inner else None
     baseline, inside, outside = _program(
-        model, pair.target, pair.source, metric, pair.mask,
-        None if chunks is None else vars(chunks), nodes, heads_at_once,
-    )  # fmt: skip
+        model,
+        pair.target,
+        pair.source,
+        metric,
+        pair.mask,
+        None if chunks is None else vars(chunks),
+        nodes,
+        heads_at_once,
+    )
     batch = pair.batch
 
     def cut(values: Array | None, sender: str, kind: str) -> Array | None:
         if values is None:
             return None
         at = nodes.span(kind, nodes.inner) if kind != "logits" else slice(None)
-        part = values[nodes.span(sender, nodes.senders), at] if kind != "logits" else values[nodes.span(sender, nodes.senders)]  # fmt: skip
+        part = (
+            values[nodes.span(sender, nodes.senders), at]
+            if kind != "logits"
+            else values[nodes.span(sender, nodes.senders)]
+        )
         part = part.reshape(*nodes.sizes(sender), *nodes.sizes(kind), -1)
         return part.reshape(*part.shape[:-1], *batch) if per_example else part.mean(-1)
 
     def edges(sender: str) -> Edges | None:
         if sender not in nodes.senders:
             return None
-        return Edges(**{
-            kind: cut(outside if kind == "logits" else inside, sender, kind)
-            if kind in nodes.receivers else None
-            for kind in RECEIVERS
-        })  # fmt: skip
+        return Edges(
+            **{
+                kind: cut(outside if kind == "logits" else inside, sender, kind)
+                if kind in nodes.receivers
+                else None
+                for kind in RECEIVERS
+            }
+        )
 
     whole = baseline.reshape(batch) if per_example else baseline.mean()
     return DirectPaths(edges("head"), edges("mlp"), edges("embed"), whole)
@@ -138,7 +151,7 @@ def _sizes(
     edges = len(nodes.edges()) if nodes.inner else 1
     width = max(1, min(room, busy, edges))
     per_sender = nodes.heads + 2 * nodes.kv_heads + 1
-    at_once = max(1, min(room, 2**26 // logits, sum(int(np.prod(nodes.sizes(s))) for s in nodes.senders)))  # fmt: skip
+    at_once = max(1, min(room, 2**26 // logits, sum(int(np.prod(nodes.sizes(s))) for s in nodes.senders)))
     return width, -(-width // per_sender), at_once
 
 
@@ -182,9 +195,7 @@ def _program(
     capture = [sites[kind] for kind in nodes.senders]
     _, there = run(model, source, capture=capture, mask=mask, logits=False)
     last = f"resid_post[{nodes.layers - 1}]"
-    out, here = run(
-        model, target, capture=[*capture, "resid_pre", last], mask=mask, logits=positions(metric)
-    )
+    out, here = run(model, target, capture=[*capture, "resid_pre", last], mask=mask, logits=positions(metric))
     baseline = metric.of(out).ravel()
     deltas = jnp.concatenate(
         [_by_sender(kind, there[sites[kind]] - here[sites[kind]]) for kind in nodes.senders]
@@ -219,7 +230,7 @@ def _program(
             q, k, v = (leaf[reader] for leaf in reads)
             touched = ("q", "k", "v", "mlp_in") if nodes.has_mlp else ("q", "k", "v")
             # A type checker takes its `layers`, which has a default, for a missing argument.
-            receive = Receive(q, k, v, deltas[sender], kind, head, touched)  # pyright: ignore[reportCallIssue]  # fmt: skip
+            receive = Receive(q, k, v, deltas[sender], kind, head, touched)  # pyright: ignore[reportCallIssue]
             after, _ = block(resid, layer, (receive,), ())
             logits, _ = resume(model, after, layer + 1, mask=mask, logits=positions(metric))
             return metric.of(logits).ravel()
@@ -252,9 +263,15 @@ def _unembedded(model: Any, metric: Metric, final: Array, delta: Array, mask: An
 
 
 def _block(
-    model: Any, edits: tuple[Edit, ...], capture: Any, mask: Any, shapes: Shapes, ctx: Context,
-    resid: Array, layer: Array,
-) -> tuple[Array, list[Array]]:  # fmt: skip
+    model: Any,
+    edits: tuple[Edit, ...],
+    capture: Any,
+    mask: Any,
+    shapes: Shapes,
+    ctx: Context,
+    resid: Array,
+    layer: Array,
+) -> tuple[Array, list[Array]]:
     """The residual stream after one block of a traced number, and what was captured there."""
     requests = as_requests(capture)
     engine = Engine(model, edits, requests, mask, shapes)

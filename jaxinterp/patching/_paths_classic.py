@@ -106,14 +106,14 @@ def paths_into(
     """
     pair, metric, shapes, count = _checked(model, clean, corrupt, metric, direction, mask)
     readers = _receivers(receivers, shapes, count)
-    found = _each_head(
-        model, pair.target, pair.source, metric, pair.mask, readers, freeze_mlps
-    )  # fmt: skip
+    found = _each_head(model, pair.target, pair.source, metric, pair.mask, readers, freeze_mlps)
     found = found.reshape(count, -1, *pair.batch)
     return found if per_example else found.reshape(*found.shape[:2], -1).mean(-1)
 
 
-def _checked(model: Any, clean: Any, corrupt: Any, metric: Any, direction: str, mask: Any) -> tuple[Pair, Metric, Shapes, int]:  # fmt: skip
+def _checked(
+    model: Any, clean: Any, corrupt: Any, metric: Any, direction: str, mask: Any
+) -> tuple[Pair, Metric, Shapes, int]:
     pair = make_pair(model, clean, corrupt, mask, direction)
     metric = as_metric(metric, pair.mask)
     metric.check(logit_count(config_of(model)), pair.batch)
@@ -123,7 +123,9 @@ def _checked(model: Any, clean: Any, corrupt: Any, metric: Any, direction: str, 
 
 
 _SENDER = re.compile(r"^(?:(?P<layer>\d+)\.(?P<head>\d+)|mlp(?P<mlp>\d+)|(?P<embed>embed))$")
-_RECEIVER = re.compile(r"^(?:(?P<layer>\d+)\.(?P<head>\d+)\.(?P<kind>[qkv])|mlp(?P<mlp>\d+)|(?P<logits>logits))$")  # fmt: skip
+_RECEIVER = re.compile(
+    r"^(?:(?P<layer>\d+)\.(?P<head>\d+)\.(?P<kind>[qkv])|mlp(?P<mlp>\d+)|(?P<logits>logits))$"
+)
 
 
 def _nodes(given: Any, pattern: re.Pattern[str], what: str, example: str) -> list[re.Match[str]]:
@@ -155,7 +157,7 @@ def _senders(given: Any, shapes: Shapes, count: int) -> tuple[np.ndarray, np.nda
 def _receivers(given: Any, shapes: Shapes, count: int) -> dict[str, np.ndarray]:
     """A mask for each site that receives: heads (layer, head), MLPs (layer,); the logits ()."""
     masks: dict[str, np.ndarray] = {}
-    for match in _nodes(given, _RECEIVER, "receivers", "'1.3.q' (layer.head.reader), 'mlp4' or 'logits'"):  # fmt: skip
+    for match in _nodes(given, _RECEIVER, "receivers", "'1.3.q' (layer.head.reader), 'mlp4' or 'logits'"):
         if match["logits"]:
             masks["logits"] = np.ones((), bool)
         elif match["mlp"]:
@@ -188,7 +190,7 @@ def _check_mlp(layer: int, shapes: Shapes, count: int) -> None:
 
 def _check_order(
     heads: np.ndarray, mlps: np.ndarray, embed: np.ndarray, readers: dict[str, np.ndarray], parallel: bool
-) -> None:  # fmt: skip
+) -> None:
     """Every receiver has a sender before it."""
     first_head = int(np.argmax(heads.any(1))) if heads.any() else len(mlps)
     first_mlp = int(np.argmax(mlps)) if mlps.any() else len(mlps)
@@ -201,9 +203,12 @@ def _check_order(
             raise ValueError(
                 f"No sender comes before the receiver {site.removesuffix('_in')} of layer {first}: a "
                 "node reads the layers before its own"
-                + (", and in parallel blocks an MLP does not read the heads beside it." if parallel
-                   else " (an MLP also the heads of its own).")
-            )  # fmt: skip
+                + (
+                    ", and in parallel blocks an MLP does not read the heads beside it."
+                    if parallel
+                    else " (an MLP also the heads of its own)."
+                )
+            )
 
 
 class Swap(Edit):
@@ -247,9 +252,16 @@ def _acts(model: Any, target: Array, source: Array, mask: Any) -> tuple[Any, Any
 
 
 def _measured(
-    model: Any, target: Array, metric: Metric, mask: Any, here: Any, there: Any,
-    senders: tuple[Any, Any, Any], readers: dict[str, Any], freeze_mlps: bool,
-) -> Array:  # fmt: skip
+    model: Any,
+    target: Array,
+    metric: Metric,
+    mask: Any,
+    here: Any,
+    there: Any,
+    senders: tuple[Any, Any, Any],
+    readers: dict[str, Any],
+    freeze_mlps: bool,
+) -> Array:
     """The metric (batch,) where the receivers read what the senders would have told them."""
     heads, mlps, embed = (jnp.asarray(chosen) for chosen in senders)
     everywhere = jnp.ones(heads.shape, bool)
@@ -272,7 +284,7 @@ def _measured(
         if site == "logits":
             stream = told[last][None]
             end = jnp.arange(count, dtype=jnp.int32) == count - 1
-            reading.append(_swap("resid_post", jnp.broadcast_to(stream, (count, *stream.shape[1:])), end))  # fmt: skip
+            reading.append(_swap("resid_post", jnp.broadcast_to(stream, (count, *stream.shape[1:])), end))
         elif site == "mlp_in":
             reading.append(_swap(site, told["mlp_in"], chosen))
         else:
@@ -283,18 +295,29 @@ def _measured(
 
 @eqx.filter_jit
 def _one(
-    model: Any, target: Array, source: Array, metric: Metric, mask: Any, senders: Any,
-    readers: dict[str, Any], freeze_mlps: bool,
-) -> Array:  # fmt: skip
+    model: Any,
+    target: Array,
+    source: Array,
+    metric: Metric,
+    mask: Any,
+    senders: Any,
+    readers: dict[str, Any],
+    freeze_mlps: bool,
+) -> Array:
     here, there = _acts(model, target, source, mask)
     return _measured(model, target, metric, mask, here, there, senders, readers, freeze_mlps)
 
 
 @eqx.filter_jit
 def _each_head(
-    model: Any, target: Array, source: Array, metric: Metric, mask: Any, readers: dict[str, Any],
+    model: Any,
+    target: Array,
+    source: Array,
+    metric: Metric,
+    mask: Any,
+    readers: dict[str, Any],
     freeze_mlps: bool,
-) -> Array:  # fmt: skip
+) -> Array:
     """The metric with each head as sender, (layer * head, batch)."""
     here, there = _acts(model, target, source, mask)
     layers, heads = here["z"].shape[0], here["z"].shape[-2]

@@ -31,10 +31,14 @@ class Wiring:
     def sizes(self, kind: str) -> tuple[int, ...]:
         """The axes of the receivers (or senders) of a kind."""
         return {
-            "embed": (), "head": (self.layers, self.heads), "q": (self.layers, self.heads),
-            "k": (self.layers, self.kv_heads), "v": (self.layers, self.kv_heads),
-            "mlp": (self.layers,), "logits": (),
-        }[kind]  # fmt: skip
+            "embed": (),
+            "head": (self.layers, self.heads),
+            "q": (self.layers, self.heads),
+            "k": (self.layers, self.kv_heads),
+            "v": (self.layers, self.kv_heads),
+            "mlp": (self.layers,),
+            "logits": (),
+        }[kind]
 
     def span(self, kind: str, kinds: Sequence[str]) -> slice:
         """Where a kind lies among the kinds that come one after the other."""
@@ -143,6 +147,11 @@ def wiring(model_shapes: Mapping[str, Any], layers: int, senders: Any, receivers
         kept = tuple(name for name in known if name in names and (has_mlp or name != "mlp"))
         chosen.append(kept)
     return Wiring(
-        layers, model_shapes["q"].shape[-2], model_shapes["k"].shape[-2], has_mlp,
-        "resid_mid" not in model_shapes, chosen[0], chosen[1],
-    )  # fmt: skip
+        layers,
+        model_shapes["q"].shape[-2],
+        model_shapes["k"].shape[-2],
+        has_mlp,
+        "resid_mid" not in model_shapes,
+        chosen[0],
+        chosen[1],
+    )

@@ -83,9 +83,7 @@ class DirectPaths(eqx.Module):
                 for index in np.argwhere(np.isfinite(values)):
                     sender, receiver = index[:rank].tolist(), index[rank:].tolist()
                     value = float(values[tuple(index)])
-                    rows.append(
-                        Edge(_sender(sender), _receiver(kind, receiver), value, value - baseline)
-                    )
+                    rows.append(Edge(_sender(sender), _receiver(kind, receiver), value, value - baseline))
         rows.sort(key=lambda row: -abs(row.effect))
         return Listing(tuple(rows[:n]), baseline)
 
@@ -145,4 +143,6 @@ def _sender(index: list[int]) -> str:
 
 
 def _receiver(kind: str, index: list[int]) -> str:
-    return kind if kind == "logits" else f"mlp{index[0]}" if kind == "mlp" else f"{index[0]}.{index[1]}.{kind}"  # fmt: skip
+    return (
+        kind if kind == "logits" else f"mlp{index[0]}" if kind == "mlp" else f"{index[0]}.{index[1]}.{kind}"
+    )

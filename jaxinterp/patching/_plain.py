@@ -25,9 +25,17 @@ from ._pairs import Pair
 def plain(model: Any, pair: Pair, metric: Metric, values: Any, grid: Grid) -> Array:
     """All cells as whole runs, for edited models and sites outside the blocks: (group, job, batch)."""
     return _program(
-        model, pair.target, pair.source, pair.mask, metric, values, grid.site,
-        jnp.asarray(grid.groups), _columns(grid, pair), grid.jobs,
-    )  # fmt: skip
+        model,
+        pair.target,
+        pair.source,
+        pair.mask,
+        metric,
+        values,
+        grid.site,
+        jnp.asarray(grid.groups),
+        _columns(grid, pair),
+        grid.jobs,
+    )
 
 
 def _columns(grid: Grid, pair: Pair) -> dict[str, Array]:
@@ -37,9 +45,7 @@ def _columns(grid: Grid, pair: Pair) -> dict[str, Array]:
         index[name] = jnp.asarray(entries)
         if name in POSITIONS:
             hit = entries[..., None] == np.arange(pair.pos)
-            index[name] = jnp.asarray(
-                hit.reshape(*pair.batch * (entries.ndim > 1), *hit.shape[-2:])
-            )
+            index[name] = jnp.asarray(hit.reshape(*pair.batch * (entries.ndim > 1), *hit.shape[-2:]))
     return index
 
 
@@ -81,7 +87,7 @@ def _program(
             layers = jnp.arange(count, dtype=jnp.int32)
             here = (layers >= groups[group, 0]) & (layers <= groups[group, 1])
             aim, base, _ = selection(site, {**where, "layer": here})
-            edits = [_Layered(where=aim, site=base, layers=None, value=donors)]  # pyright: ignore[reportCallIssue]  # fmt: skip
+            edits = [_Layered(where=aim, site=base, layers=None, value=donors)]  # pyright: ignore[reportCallIssue]
         else:
             edits = [replace(site, donors, **where)]
         logits, _ = run(model, target, edits=edits, mask=mask, logits=positions(metric))

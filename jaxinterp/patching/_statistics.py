@@ -93,14 +93,12 @@ def statistics(
         )
     level = as_number(level, "level", 0, 1)
     if not 0 < level < 1:
-        raise ValueError(f"level is the coverage that the interval aims at, between 0 and 1; got {level}.")  # fmt: skip
+        raise ValueError(f"level is the coverage that the interval aims at, between 0 and 1; got {level}.")
     check_choice(interval, "interval", INTERVALS)
     count = effects.shape[-1]
     base = jnp.asarray(as_numbers(baseline, "baseline"), effects.dtype)
     if base.shape not in ((), (count,)):
-        raise ValueError(
-            f"baseline is one number per example, {(count,)}; got the shape {base.shape}."
-        )
+        raise ValueError(f"baseline is one number per example, {(count,)}; got the shape {base.shape}.")
     delta = effects - jnp.broadcast_to(base, effects.shape)
     check_key(key, "ji.patching.statistics(..., key={})")
     # Both ends as quantiles of the standard normal and of Student's distribution.
@@ -121,10 +119,7 @@ def _statistics(
     picks = jax.random.randint(resampled, (draws, count), 0, count)
     weights = jax.nn.one_hot(picks, count, dtype=cells.dtype).sum(1) / count
     if count <= EXACT:
-        bits = (
-            jnp.arange(2**count, dtype=jnp.int32)[:, None]
-            >> jnp.arange(count, dtype=jnp.int32)[None]
-        )
+        bits = jnp.arange(2**count, dtype=jnp.int32)[:, None] >> jnp.arange(count, dtype=jnp.int32)[None]
         signs = 1 - 2 * (bits & 1).astype(cells.dtype)
         extra = 0
     else:
@@ -138,15 +133,17 @@ def _statistics(
             low, high = mean - reach, mean + reach
         else:
             means = jnp.matmul(weights, delta, precision="highest")
-            at = _bca(delta, means, ends[0]) if interval == "bca" else jax.scipy.stats.norm.cdf(jnp.stack([-ends[0], ends[0]]))  # fmt: skip
+            at = (
+                _bca(delta, means, ends[0])
+                if interval == "bca"
+                else jax.scipy.stats.norm.cdf(jnp.stack([-ends[0], ends[0]]))
+            )
             low, high = jnp.quantile(means, at)
         null = jnp.abs(jnp.matmul(signs, delta, precision="highest")) / count
         # What rounding alone tells apart counts as equal.
         reached = (null >= jnp.abs(mean) * (1 - 1e-5)).sum(dtype=delta.dtype)
         p = (reached + extra) / (len(signs) + extra)
-        p = jnp.where(
-            jnp.isfinite(mean), p, jnp.nan
-        )  # a cell without an effect has no p-value either
+        p = jnp.where(jnp.isfinite(mean), p, jnp.nan)  # a cell without an effect has no p-value either
         return mean, low, high, p
 
     found = jax.lax.map(one, cells, batch_size=64)

@@ -35,9 +35,7 @@ class Rows(eqx.Module):
     def chunk(self, number: Any) -> "Rows":
         """The rows of one chunk, without its axis."""
         take = lambda leaf: lax.dynamic_index_in_dim(leaf, number, keepdims=False)
-        return Rows(
-            take(self.example), take(self.job), take(self.column), take(self.start), self.used
-        )
+        return Rows(take(self.example), take(self.job), take(self.column), take(self.start), self.used)
 
 
 class Base(eqx.Module):
@@ -99,7 +97,7 @@ class Patch(Edit):
             selected = _along(mine, 0, x) & jnp.ones(x.shape, bool)
         slots = axes["query"] if "query" in axes else axes["pos"]
         for name, entries in self.index.items():
-            wanted = (entries[rows.example[:, None], job] if entries.ndim == 2 else entries[job])  # fmt: skip
+            wanted = entries[rows.example[:, None], job] if entries.ndim == 2 else entries[job]
             # (row, slot) -> the rank of x, with the slot at its axis.
             wanted = _along(wanted, slots, x)
             if name in ("pos", "query"):
@@ -165,7 +163,7 @@ def patched_streams(
     tables = model.tables(positions[rows.example[..., None], rows.column])
     chunks = rows.example.shape[0]
     arrays, static = eqx.partition(model.blocks, eqx.is_array)
-    store = jnp.zeros((len(groups) * chunks, *rows.column.shape[1:], base.resid.shape[-1]), base.resid.dtype)  # fmt: skip
+    store = jnp.zeros((len(groups) * chunks, *rows.column.shape[1:], base.resid.shape[-1]), base.resid.dtype)
 
     def layer_step(store: Array, xs: Any) -> tuple[Array, None]:
         block, resid, k, v, donated, layer = xs
@@ -191,7 +189,7 @@ def patched_streams(
                 site=site,
             )  # pyright: ignore[reportCallIssue]
             tap = RowTap([patch], layer=layer, memory=(k[here.example], v[here.example]))
-            mine = jax.tree.map(lambda t: lax.dynamic_index_in_dim(t, number, keepdims=False), tables)  # fmt: skip
+            mine = jax.tree.map(lambda t: lax.dynamic_index_in_dim(t, number, keepdims=False), tables)
             x = eqx.combine(block, static)(x, shared_context(allowed, mine).at(layer), tap)
             return lax.dynamic_update_index_in_dim(store, x, place, 0)
 

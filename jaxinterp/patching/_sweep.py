@@ -75,11 +75,19 @@ def sweep(
     _check_all(model, pair, names, over, window)
     heats = [
         swept(
-            model, pair, found, None, site=name, over=over, per_example=per_example, window=window,
-            max_bytes=max_bytes, progress=progress,
+            model,
+            pair,
+            found,
+            None,
+            site=name,
+            over=over,
+            per_example=per_example,
+            window=window,
+            max_bytes=max_bytes,
+            progress=progress,
         )
         for name in names
-    ]  # fmt: skip
+    ]
     return heats[0] if isinstance(site, str) else jnp.stack(heats)
 
 
@@ -87,9 +95,7 @@ def _check_all(model: Any, pair: Pair, names: tuple[str, ...], over: Any, window
     """Every site is one of this model and all have equal axes, before the first is swept."""
     inner, own = split_edits(model)
     shapes, count = survey(inner, pair.target, own), layer_count(inner)
-    check_stackable(
-        [make_grid(name, over, shapes, count, pair.batch, window, pair.mask) for name in names]
-    )
+    check_stackable([make_grid(name, over, shapes, count, pair.batch, window, pair.mask) for name in names])
 
 
 def swept(

@@ -185,9 +185,7 @@ def prune(
     if rounds < 1 or rounds + k - 1 > d:
         raise ValueError(f"Of d={d} neurons at most {d - k + 1} rounds leave k={k}; got {rounds}.")
     if prefilter is not None and prefilter < k:
-        raise ValueError(
-            f"A search for k={k} neurons needs as many: prefilter={prefilter} is fewer."
-        )
+        raise ValueError(f"A search for k={k} neurons needs as many: prefilter={prefilter} is fewer.")
     held_x, held_y = (x, y) if test is None else (as_examples(test[0]), test[1])
     ranked = np.argsort(-rank(x, y), kind="stable")
     turns: list[Pruned] = []
@@ -202,9 +200,7 @@ def prune(
         subset = _in_place(found, columns, 1.0, d)
         probe = fit(x, y, subset.support)
         f1 = metrics(held_y, probe.decision(held_x))["f1"]
-        alone = np.array(
-            [metrics(held_y, fit(x, y, [j]).decision(held_x))["f1"] for j in subset.support]
-        )
+        alone = np.array([metrics(held_y, fit(x, y, [j]).decision(held_x))["f1"] for j in subset.support])
         best = int(np.argmax(alone))
         removed = int(subset.support[best])
         turns.append(Pruned(subset, probe, f1, alone, removed, float(alone[best]), columns))

@@ -33,9 +33,7 @@ class Aligned:
         if of != "all" and kinds.get(of) is None:
             has = [name for name, cos in kinds.items() if cos is not None]
             raise ValueError(f"of= is 'all' or one of {has} here; got {of!r}.")
-        chosen = {
-            name: cos for name, cos in kinds.items() if cos is not None and of in ("all", name)
-        }
+        chosen = {name: cos for name, cos in kinds.items() if cos is not None and of in ("all", name)}
         names = list(chosen)
         cos = np.stack([each[..., direction] for each in chosen.values()])
         which = np.abs(cos).argmax(0)

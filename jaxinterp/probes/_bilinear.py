@@ -87,9 +87,24 @@ def bilinear(
         raise ValueError(f"rank is 1 or more; got {rank}.")
     x = as_examples(x.reshape(*x.shape[:-2], -1), layers=True).astype(np.float32)
     found, kinds = fitted(
-        x, y, _init_pairs_of(rank), _forward_pairs, key, "logistic", optimizer,
-        batch, epochs, patience, min_gain, decay, dev, 0.0, weights, classes, standardise,
-    )  # fmt: skip
+        x,
+        y,
+        _init_pairs_of(rank),
+        _forward_pairs,
+        key,
+        "logistic",
+        optimizer,
+        batch,
+        epochs,
+        patience,
+        min_gain,
+        decay,
+        dev,
+        0.0,
+        weights,
+        classes,
+        standardise,
+    )
     left, right, bias = (np.asarray(a) for a in found["params"])
     middle, spread = np.asarray(found["middle"]), np.asarray(found["spread"])
     assert kinds is not None
@@ -100,9 +115,7 @@ def bilinear(
 def _init_pairs_of(rank: int) -> Any:
     def init(key: Any, both: int, out: int) -> Any:
         d = both // 2
-        left, right = jax.random.normal(key, (2, d, out, rank), jnp.float32) * float(
-            (rank * d * d) ** -0.25
-        )
+        left, right = jax.random.normal(key, (2, d, out, rank), jnp.float32) * float((rank * d * d) ** -0.25)
         return left, right, jnp.zeros(out, jnp.float32)
 
     return init

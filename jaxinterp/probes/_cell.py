@@ -45,7 +45,7 @@ def grids(methods: Any, ks: Iterable[int] | None, d: int, n: int) -> dict[str, l
         grid = sparsities(min(d, n)) if given is None else given
         found[name] = sorted({check_k(k, d, n) for k in grid})
         if not found[name]:
-            raise ValueError(f"ks names at least one number of features for {name!r}: ks=[1, 2, 4].")  # fmt: skip
+            raise ValueError(f"ks names at least one number of features for {name!r}: ks=[1, 2, 4].")
     return found
 
 
@@ -154,9 +154,15 @@ def deviations(x: Any) -> np.ndarray:
 
 
 def _fitted(
-    method: str, grid: list[int], x: np.ndarray, y: np.ndarray, gamma: float | int, balanced: bool,
-    normalise: bool, time_limit: float | int,
-) -> dict[int, Probe] | dict[int, Subset]:  # fmt: skip
+    method: str,
+    grid: list[int],
+    x: np.ndarray,
+    y: np.ndarray,
+    gamma: float | int,
+    balanced: bool,
+    normalise: bool,
+    time_limit: float | int,
+) -> dict[int, Probe] | dict[int, Subset]:
     options: dict[str, Any] = {"gamma": gamma, "balanced": balanced}
     if method == "single":
         singles = single_neuron(x, y, **options)

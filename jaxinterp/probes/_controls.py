@@ -61,14 +61,10 @@ def control_labels(types: Any, y: Any, *, key: Any) -> np.ndarray:
     """
     types, y = np.asarray(types), np.asarray(y)
     if types.ndim != 1 or types.shape != y.shape or not y.size:
-        raise ValueError(
-            f"There is one type and one label per example, (n,); got {types.shape}, {y.shape}."
-        )
+        raise ValueError(f"There is one type and one label per example, (n,); got {types.shape}, {y.shape}.")
     kinds, which = np.unique(types, return_inverse=True)
     drawn = np.asarray(
-        jax.random.randint(
-            check_key(key, "ji.probes.control_labels(..., key={})"), kinds.shape, 0, len(y)
-        )
+        jax.random.randint(check_key(key, "ji.probes.control_labels(..., key={})"), kinds.shape, 0, len(y))
     )
     return y[drawn][which]
 
@@ -94,8 +90,7 @@ def control_heads(types: Any, sentences: Any, *, key: Any) -> np.ndarray:
     starts = np.r_[0, np.flatnonzero(sentences[1:] != sentences[:-1]) + 1]
     if types.ndim != 1 or types.shape != sentences.shape or not types.size:
         raise ValueError(
-            f"There is one type and one sentence per word, (n,); got {types.shape}, "
-            f"{sentences.shape}."
+            f"There is one type and one sentence per word, (n,); got {types.shape}, {sentences.shape}."
         )
     if len(starts) != len(np.unique(sentences)):
         raise ValueError("The words of a sentence stand together: sort rows by sentence.")
@@ -103,9 +98,7 @@ def control_heads(types: Any, sentences: Any, *, key: Any) -> np.ndarray:
     ends = np.r_[starts[1:], len(types)] - 1
     kinds, which = np.unique(types, return_inverse=True)
     rule = np.asarray(
-        jax.random.randint(
-            check_key(key, "ji.probes.control_heads(..., key={})"), kinds.shape, 0, 3
-        )
+        jax.random.randint(check_key(key, "ji.probes.control_heads(..., key={})"), kinds.shape, 0, 3)
     )[which]
     return np.choose(rule, [np.arange(len(types)), starts[own], ends[own]])
 

@@ -112,9 +112,16 @@ def dense(
 
 @eqx.filter_jit
 def _dense(
-    x: Any, y: Any, counts: Any, ridge: Any, tol: Any, classes: int, balanced: Any,
-    rank: int | None, max_iter: int,
-) -> dict[str, Any]:  # fmt: skip
+    x: Any,
+    y: Any,
+    counts: Any,
+    ridge: Any,
+    tol: Any,
+    classes: int,
+    balanced: Any,
+    rank: int | None,
+    max_iter: int,
+) -> dict[str, Any]:
     def one(z: Any, turned: Any, damped: Any, basis: Any, middle: Any, y: Any, omega: Any) -> Any:
         y = onehot(y, classes)
         mass = (omega[:, None] * y).sum(0)

@@ -28,9 +28,7 @@ class Direct:
     def solve(self, columns: np.ndarray, s: np.ndarray | None = None, *, tol: float) -> Inner:
         inner = solve(self.problem, columns, s, tol=tol)
         h = self.problem.scale * self.x.products(inner.alpha[None])[0] ** 2
-        return Inner(
-            inner.w, inner.b, inner.value, inner.alpha, inner.q, inner.bound, inner.iterations, h
-        )
+        return Inner(inner.w, inner.b, inner.value, inner.alpha, inner.q, inner.bound, inner.iterations, h)
 
     def keep(self, alive: np.ndarray) -> "Direct":
         """The same problem on some of the columns."""

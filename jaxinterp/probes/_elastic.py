@@ -56,9 +56,7 @@ def elastic_net(
     net = _Net(np.ascontiguousarray(x[:, columns], np.float64), signs, weight, float(l1_ratio))
     w, b, value, bound, turns = net.solve(float(tol), int(max_iter))
     gap = (value - bound) / max(abs(value), 1e-12)
-    return Probe(
-        columns, w, b, value, bound, gap, bool(gap <= tol), turns, "logistic", float(gamma), d
-    )
+    return Probe(columns, w, b, value, bound, gap, bool(gap <= tol), turns, "logistic", float(gamma), d)
 
 
 class _Net:

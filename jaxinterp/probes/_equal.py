@@ -11,9 +11,7 @@ def as_equal(equal: Any, loss: str, shape: tuple[int, ...]) -> tuple[np.ndarray,
     if equal is None:
         return np.zeros((0, d)), np.zeros(0)
     if loss != "squared":
-        raise ValueError(
-            f"Equality constraints are for regression: loss='squared'; got loss={loss!r}."
-        )
+        raise ValueError(f"Equality constraints are for regression: loss='squared'; got loss={loss!r}.")
     axes = ", ".join(map(str, ("m", *shape)))
     try:
         c, e = equal
@@ -39,7 +37,5 @@ def as_equal(equal: Any, loss: str, shape: tuple[int, ...]) -> tuple[np.ndarray,
     if len(c):
         missing = c @ np.linalg.lstsq(c, e, rcond=None)[0] - e
         if np.abs(missing).max() > 1e-9 * max(1.0, float(np.abs(e).max())):
-            raise ValueError(
-                "No weights at all meet C w = e: two of the constraints contradict each other."
-            )
+            raise ValueError("No weights at all meet C w = e: two of the constraints contradict each other.")
     return c, e

@@ -101,6 +101,15 @@ def fit(
     bound = problem.q(inner.alpha) - float(problem.h(inner.alpha, columns).sum())
     gap = (value - bound) / max(abs(value), 1e-12)
     return Probe(
-        columns, w, inner.b, value, bound, gap, bool(gap <= tol), inner.iterations,
-        loss, problem.gamma, d,
-    )  # fmt: skip
+        columns,
+        w,
+        inner.b,
+        value,
+        bound,
+        gap,
+        bool(gap <= tol),
+        inner.iterations,
+        loss,
+        problem.gamma,
+        d,
+    )

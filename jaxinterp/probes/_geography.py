@@ -105,9 +105,7 @@ def _pair(targets: Any, predicted: Any, columns: Any) -> tuple[np.ndarray, np.nd
     targets = as_targets(targets)
     predicted = as_targets(predicted)
     if targets.shape != predicted.shape:
-        raise ValueError(
-            f"There is one prediction per target; got {targets.shape} and {predicted.shape}."
-        )
+        raise ValueError(f"There is one prediction per target; got {targets.shape} and {predicted.shape}.")
     if columns is None:
         return targets.reshape(len(targets), -1), predicted.reshape(len(targets), -1)
     beyond = np.abs(_columns(targets, columns)[:, 0]) > 90
@@ -120,9 +118,7 @@ def _pair(targets: Any, predicted: Any, columns: Any) -> tuple[np.ndarray, np.nd
     return targets, predicted
 
 
-def place_metrics(
-    targets: Any, predicted: Any, *, columns: tuple[str, str] = COLUMNS
-) -> dict[str, float]:
+def place_metrics(targets: Any, predicted: Any, *, columns: tuple[str, str] = COLUMNS) -> dict[str, float]:
     r"""How good a map is: $R^2$ (mean of both coordinates), Spearman of each, kilometres, proximity.
 
     **Arguments:** `targets (n, 2)`, `predicted (n, 2)` in degrees, `columns` as in `haversine`.
@@ -141,9 +137,7 @@ def place_metrics(
     """
     targets, predicted = _pair(targets, predicted, columns)
     found: dict[str, float] = {}
-    per = {
-        name: regression_metrics(targets[:, i], predicted[:, i]) for i, name in enumerate(columns)
-    }
+    per = {name: regression_metrics(targets[:, i], predicted[:, i]) for i, name in enumerate(columns)}
     for measure in ("r2", "spearman"):
         found[measure] = float(np.mean([each[measure] for each in per.values()]))
         found |= {f"{measure}_{name}": per[name][measure] for name in COLUMNS}
@@ -205,9 +199,7 @@ def block_holdout(
     """
     x, y, blocks = np.asarray(x), as_targets(y), np.asarray(blocks)
     if blocks.shape != (len(y),):
-        raise ValueError(
-            f"There is one block per example, ({len(y)},); got the shape {blocks.shape}."
-        )
+        raise ValueError(f"There is one block per example, ({len(y)},); got the shape {blocks.shape}.")
     names, counts = np.unique(blocks, return_counts=True)
     wanted = None if only is None else {str(each) for each in only}
     chosen = [
@@ -229,11 +221,7 @@ def block_holdout(
         errors = []
         for predicted in (seen, nominal[inside]):
             a, b = _pair(y[inside], predicted, columns)
-            far = (
-                np.sqrt(((a - b) ** 2).sum(-1))
-                if columns is None
-                else haversine(a, b, columns=columns)
-            )
+            far = np.sqrt(((a - b) ** 2).sum(-1)) if columns is None else haversine(a, b, columns=columns)
             errors += [float(np.median(far)), proximity_error(a, b, columns=columns)]
         out.append(HeldOut(name.item(), count, errors[0], errors[2], errors[1], errors[3]))
     return out

@@ -37,9 +37,7 @@ class Gram:
 
     at_once = 100_000  # supports that `every` takes rather than a branch
 
-    def __init__(
-        self, x: Columns, y: np.ndarray, gamma: float, c: np.ndarray, e: np.ndarray
-    ) -> None:
+    def __init__(self, x: Columns, y: np.ndarray, gamma: float, c: np.ndarray, e: np.ndarray) -> None:
         self.x, self.y, self.gamma, self.c, self.e = x, y, gamma, c, e
         n, d = x.x.shape
         self.n, self.d = n, d
@@ -107,10 +105,12 @@ class Gram:
         v, nu, bound, value = (
             part[0]
             for part in self.settle(
-                block[None], (root * self.r[columns])[None],
-                (self.c[:, columns] * root)[None], (self.norms[columns] * root)[None],
+                block[None],
+                (root * self.r[columns])[None],
+                (self.c[:, columns] * root)[None],
+                (self.norms[columns] * root)[None],
             )
-        )  # fmt: skip
+        )
         point = Point(columns, v * root, nu)
         q, h = self.cut(point)
         return Inner(point.w, 0.0, float(value), point, q, float(bound), 1, h)
@@ -182,9 +182,7 @@ class Gram:
         """
         g = self.rows(columns)[:, columns]
         c = self.c[:, columns]
-        w, nu, met, _ = bordered(
-            g[None], self.r[columns][None], c[None], self.e, self.gamma, self.steep
-        )
+        w, nu, met, _ = bordered(g[None], self.r[columns][None], c[None], self.e, self.gamma, self.steep)
         if not met[0]:
             return np.inf, np.full(len(columns), np.inf)
         eye = np.eye(len(columns))

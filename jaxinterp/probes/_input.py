@@ -79,9 +79,7 @@ def _one_each(y: np.ndarray, n: int) -> None:
         )
 
 
-def example_weights(
-    y: np.ndarray, balanced: bool, weights: Any = None, what: str = "weights"
-) -> np.ndarray:
+def example_weights(y: np.ndarray, balanced: bool, weights: Any = None, what: str = "weights") -> np.ndarray:
     """How much each example counts, $\\omega_i = n / (2 n_{y_i})$ when balanced, times `weights`."""
     omega = np.ones(len(y))
     if weights is not None:

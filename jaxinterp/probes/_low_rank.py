@@ -22,7 +22,11 @@ def low_rank(
     root = jnp.sqrt(s[:rank])
     # Columns of unequal spread would make long valleys: U is searched in units of each.
     unit = lax.rsqrt((omega[:, None] * z * z).sum(0) / y.shape[1] + ridge)
-    start = (u[:, :rank] * root[None] / unit[:, None], v[:rank] * root[:, None], jnp.where(present, full["bias"], 0))  # fmt: skip
+    start = (
+        u[:, :rank] * root[None] / unit[:, None],
+        v[:rank] * root[:, None],
+        jnp.where(present, full["bias"], 0),
+    )
 
     def loss(theta: Any) -> Any:
         u, v, b = theta

@@ -71,9 +71,7 @@ class Probes:
         parts = score.reshape(len(rows), -1, n)
         if self.loss == "squared":
             each = [
-                regression_metrics(row, one)
-                for row, part in zip(rows, parts, strict=True)
-                for one in part
+                regression_metrics(row, one) for row, part in zip(rows, parts, strict=True) for one in part
             ]
             found = {name: np.array([e[name] for e in each]) for name in each[0]}
         else:
@@ -184,9 +182,7 @@ def _as_supports(supports: Any, lead: tuple[int, ...], d: int) -> np.ndarray:
             f"got {given.dtype} of the shape {given.shape}. One support alone: [support]."
         )
     if given.min() < -1 or given.max() >= d:
-        raise IndexError(
-            f"Columns are 0..{d - 1} of x, or -1 for none; got {given.min()}..{given.max()}."
-        )
+        raise IndexError(f"Columns are 0..{d - 1} of x, or -1 for none; got {given.min()}..{given.max()}.")
     ordered = np.sort(given, -1)
     twice = (np.diff(ordered, axis=-1) == 0) & (ordered[..., 1:] >= 0)
     if twice.any():
@@ -279,9 +275,15 @@ def _logistic(
         least = jnp.sum(mass) + jnp.sum(penalty * new**2) / 2
         keep = lambda new, old: jnp.where(good, new, old)
         return (
-            keep(new, theta), keep(next_move, move), keep(decrement, push), low, high, size,
-            ~(good & (decrement <= 1e-8 * least)), turns + 1,
-        )  # fmt: skip
+            keep(new, theta),
+            keep(next_move, move),
+            keep(decrement, push),
+            low,
+            high,
+            size,
+            ~(good & (decrement <= 1e-8 * least)),
+            turns + 1,
+        )
 
     zero = jnp.zeros_like(penalty)
     real = jnp.float32

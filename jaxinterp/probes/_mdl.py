@@ -84,12 +84,7 @@ def online_code(
     if which.shape != (n,):
         raise ValueError(f"There is one label per example, ({n},); got the shape {which.shape}.")
     shares = np.asarray(fractions, np.float64)
-    if (
-        shares.ndim != 1
-        or not shares.size
-        or shares[-1] != 1
-        or (np.diff(shares, prepend=0) <= 0).any()
-    ):
+    if shares.ndim != 1 or not shares.size or shares[-1] != 1 or (np.diff(shares, prepend=0) <= 0).any():
         raise ValueError(f"fractions rise from above 0 to 1; got {fractions!r}.")
     ends = np.unique(np.maximum(1, np.round(shares * n).astype(int)))
     count, uniform = len(kinds), float(n * np.log2(len(kinds)))
@@ -97,9 +92,7 @@ def online_code(
     if count == 1 or not blocks:
         bits = np.diff(ends, prepend=0) * np.log2(count)
         return _length(bits, uniform, ends)
-    order = np.asarray(
-        jax.random.permutation(check_key(key, "ji.probes.online_code(x, y, key={})"), n)
-    )
+    order = np.asarray(jax.random.permutation(check_key(key, "ji.probes.online_code(x, y, key={})"), n))
     x, which = x[order], which[order]
     seen = (np.arange(n)[None] < ends[:-1, None]).astype(np.float32)
     # A probe that saw one class only has nothing to fit; such blocks are counted, not fitted.

@@ -49,18 +49,14 @@ def metrics(
     """
     score = np.asarray(score)
     if not score.ndim or not score.size:
-        raise ValueError(
-            f"score is one number per example, (n,) or (..., n); got the shape {score.shape}."
-        )
+        raise ValueError(f"score is one number per example, (n,) or (..., n); got the shape {score.shape}.")
     n = score.shape[-1]
     up = as_labels(y, n) > 0
     flat = np.stack([as_real(each, n) for each in score.reshape(-1, n)])
     give = lambda values: float(values[0]) if score.ndim == 1 else values.reshape(score.shape[:-1])
     ones = np.ones((1, n))
     each = [_binary(up, one, ones) for one in flat]
-    found: dict[str, Any] = {
-        name: give(np.array([one[name][0] for one in each])) for name in each[0]
-    }
+    found: dict[str, Any] = {name: give(np.array([one[name][0] for one in each])) for name in each[0]}
     if bootstrap:
         if key is None:
             raise ValueError("Resampling needs a key: metrics(..., key=jax.random.key(0)).")
@@ -77,9 +73,7 @@ def metrics(
         ends = [(1 - level) / 2, (1 + level) / 2]
         found["intervals"] = {}
         for name in each[0]:
-            values = [
-                np.quantile(np.concatenate([p[name] for p in parts]), ends) for parts in drawn
-            ]
+            values = [np.quantile(np.concatenate([p[name] for p in parts]), ends) for parts in drawn]
             low, high = np.array(values).T
             found["intervals"][name] = (give(low), give(high))
     return found

@@ -101,15 +101,28 @@ def mlp(
     """
     x = as_examples(x, layers=True).astype(np.float32)
     if loss not in ("logistic", "squared"):
-        raise ValueError(
-            f"loss is 'logistic' for classes or 'squared' for real targets; got {loss!r}."
-        )
+        raise ValueError(f"loss is 'logistic' for classes or 'squared' for real targets; got {loss!r}.")
     if any(not is_int(h) or h < 1 for h in hidden):
         raise ValueError(f"hidden is the widths of the hidden layers, as (1000,); got {hidden!r}.")
     found, kinds = fitted(
-        x, y, _init_of(tuple(int(h) for h in hidden)), _forward, key, loss, optimizer, batch,
-        epochs, patience, min_gain, decay, dev, dropout, weights, classes, standardise,
-    )  # fmt: skip
+        x,
+        y,
+        _init_of(tuple(int(h) for h in hidden)),
+        _forward,
+        key,
+        loss,
+        optimizer,
+        batch,
+        epochs,
+        patience,
+        min_gain,
+        decay,
+        dev,
+        dropout,
+        weights,
+        classes,
+        standardise,
+    )
     ws = [np.asarray(w) for w, _ in found["params"]]
     bs = [np.asarray(b) for _, b in found["params"]]
     if kinds is None:  # back to the units of the targets
@@ -120,10 +133,24 @@ def mlp(
 
 
 def fitted(
-    x: np.ndarray, y: Any, init: Any, forward: Any, key: Any, loss: str, optimizer: Any, batch: int,
-    epochs: int, patience: int, min_gain: float, decay: float, dev: Any, dropout: float,
-    weights: Any, classes: Any, standardise: bool,
-) -> tuple[dict[str, Any], np.ndarray | None]:  # fmt: skip
+    x: np.ndarray,
+    y: Any,
+    init: Any,
+    forward: Any,
+    key: Any,
+    loss: str,
+    optimizer: Any,
+    batch: int,
+    epochs: int,
+    patience: int,
+    min_gain: float,
+    decay: float,
+    dev: Any,
+    dropout: float,
+    weights: Any,
+    classes: Any,
+    standardise: bool,
+) -> tuple[dict[str, Any], np.ndarray | None]:
     check_key(key)
     check_schedule(batch, epochs, patience, dev, dropout)
     n = x.shape[-2]
@@ -147,12 +174,23 @@ def fitted(
     # Seeds are axes in front of all others.
     keys = key.reshape(*key.shape, *(1,) * lead) if key.shape else key
     return train(
-        x, y, counts, given, keys, (np.float32(min_gain), np.float32(decay)), init=init,
-        forward=forward, optimizer=default_optimizer() if optimizer is None else optimizer,
-        classes=None if kinds is None else len(kinds), batch=int(batch), epochs=int(epochs),
-        patience=int(patience), share=share,
-        dropout=float(dropout), standardise=bool(standardise),
-    ), kinds  # fmt: skip
+        x,
+        y,
+        counts,
+        given,
+        keys,
+        (np.float32(min_gain), np.float32(decay)),
+        init=init,
+        forward=forward,
+        optimizer=default_optimizer() if optimizer is None else optimizer,
+        classes=None if kinds is None else len(kinds),
+        batch=int(batch),
+        epochs=int(epochs),
+        patience=int(patience),
+        share=share,
+        dropout=float(dropout),
+        standardise=bool(standardise),
+    ), kinds
 
 
 def _targets(y: Any) -> np.ndarray:

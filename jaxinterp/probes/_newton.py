@@ -15,9 +15,7 @@ from ._blocks import log1p, options, sums
 def solver(group: int) -> Callable[..., dict[str, Any]]:
     """The program for blocks that are solved `group` neurons at a time."""
 
-    def block(
-        x: Any, y: Any, omega: Any, rows: Any, share: Any, ridge: Any, most: Any
-    ) -> dict[str, Any]:
+    def block(x: Any, y: Any, omega: Any, rows: Any, share: Any, ridge: Any, most: Any) -> dict[str, Any]:
         n, width = x.shape
         # Examples become the contiguous axis; the barrier keeps this a plain transpose.
         columns = jax.lax.optimization_barrier(x.T).reshape(width // group, group, n)
@@ -102,9 +100,7 @@ def _solve(
         p = jnp.where(t > 0, r, e * r)
         mass, curve = weight * p, weight * (e * r * r)
         slope = -side * mass
-        g_b, g_v, h_bb, h_vb, h_vv, total = sums(
-            slope, slope * z, curve, curve * z, curve * z * z, mass
-        )
+        g_b, g_v, h_bb, h_vb, h_vv, total = sums(slope, slope * z, curve, curve * z, curve * z * z, mass)
         h_bb, h_vv = h_bb * (1 + 1e-6) + 1e-12, h_vv * (1 + 1e-6) + penalty
         # The loss is at least sum omega p: a scale for convergence without a logarithm.
         return g_v + penalty * v, g_b, h_vv, h_vb, h_bb, total + penalty * v**2 / 2
@@ -123,11 +119,18 @@ def _solve(
         keep = lambda new, old: jnp.where(good, new, old)
         drop = lambda new, old: jnp.where(again, 0, keep(new, old))
         return (
-            keep(new_v, v), keep(new_b, b),
-            drop(next_v, d_v), drop(next_b, d_b), drop(decrement, push),
-            jnp.where(again, 0, low), jnp.where(again, 2, high), jnp.where(again, 1, other),
-            going & ~(good & (decrement <= tol * least)), turns + going.astype(jnp.int32), count + 1,
-        )  # fmt: skip
+            keep(new_v, v),
+            keep(new_b, b),
+            drop(next_v, d_v),
+            drop(next_b, d_b),
+            drop(decrement, push),
+            jnp.where(again, 0, low),
+            jnp.where(again, 2, high),
+            jnp.where(again, 1, other),
+            going & ~(good & (decrement <= tol * least)),
+            turns + going.astype(jnp.int32),
+            count + 1,
+        )
 
     d_v, d_b, push = trial
     zero, one = jnp.zeros_like(push), jnp.ones_like(push)

@@ -77,9 +77,7 @@ def nulls(
     if count < 1:
         raise ValueError(f"count is how many draws make a null, 1 or more; got {count}.")
     if select is not None and support is not None:
-        raise ValueError(
-            "Columns come from support=, or from the search select=; give one of them."
-        )
+        raise ValueError("Columns come from support=, or from the search select=; give one of them.")
     train, test = rows(train, n, "train"), rows(test, n, "test")
     fit = dense if fit is None else fit
     key_order, key_columns = jax.random.split(check_key(key, "ji.probes.nulls(..., key={})"))

@@ -16,9 +16,7 @@ from ._input import example_weights as _example_weights
 METHODS = ("mean_diff", "f_stat", "mi", "lr", "svm", "random")
 
 
-def rank(
-    x: Any, y: Any, method: str = "mean_diff", *, key: Any = None, neighbours: int = 3
-) -> np.ndarray:
+def rank(x: Any, y: Any, method: str = "mean_diff", *, key: Any = None, neighbours: int = 3) -> np.ndarray:
     r"""Scores of every feature, larger is better; by default $\lvert \bar x_{+} - \bar x_{-} \rvert$.
 
     Gurnee et al. 2023 (https://arxiv.org/abs/2305.01610).
@@ -61,9 +59,7 @@ def rank(
             # A random order is drawn anew for each; the others fit each labelling on its own.
             keys = [key] * len(y)
             if key is not None and method == "random":
-                keys = list(
-                    jax.random.split(check_key(key, "rank(x, y, 'random', key={})"), len(y))
-                )
+                keys = list(jax.random.split(check_key(key, "rank(x, y, 'random', key={})"), len(y)))
             found = [
                 rank(x, each, method, key=one, neighbours=neighbours)
                 for each, one in zip(y, keys, strict=True)
@@ -73,9 +69,7 @@ def rank(
         signs = as_labels(y, n)
     if method == "random":
         if key is None:
-            raise ValueError(
-                "A random order needs a key: rank(x, y, 'random', key=jax.random.key(0))."
-            )
+            raise ValueError("A random order needs a key: rank(x, y, 'random', key=jax.random.key(0)).")
         key = check_key(key, "rank(x, y, 'random', key={})")
         return np.asarray(jax.random.uniform(key, (*x.shape[:-2], d), jnp.float32))
     if method == "svm":
@@ -93,9 +87,7 @@ def rank(
         seed = (
             [0]
             if key is None
-            else np.asarray(jax.random.key_data(check_key(key, "rank(x, y, 'mi', key={})")))
-            .ravel()
-            .tolist()
+            else np.asarray(jax.random.key_data(check_key(key, "rank(x, y, 'mi', key={})"))).ravel().tolist()
         )
         rng = np.random.default_rng(seed)
         columns = np.moveaxis(x, -1, -2).reshape(-1, n).astype(np.float64)

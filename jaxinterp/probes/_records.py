@@ -93,9 +93,7 @@ def select(records: Iterable[Record], **wanted: Any) -> list[Record]:
     ]
 
 
-def best(
-    records: Iterable[Record], by: Sequence[str] | str = "feature", metric: str = "f1"
-) -> list[Record]:
+def best(records: Iterable[Record], by: Sequence[str] | str = "feature", metric: str = "f1") -> list[Record]:
     r"""$\arg\max_{r \in G} m_r$ for each group G of records that agree in `by`; ties go to the first.
 
     The best of many on the test set looks better than it is: it was chosen there.
@@ -116,9 +114,7 @@ def best(
     return list(found.values())
 
 
-def records_table(
-    records: Iterable[Record], columns: Sequence[str] = COLUMNS, *, title: str = ""
-) -> Any:
+def records_table(records: Iterable[Record], columns: Sequence[str] = COLUMNS, *, title: str = "") -> Any:
     """A table of records for the terminal, intervals beside what they are of: `rich.print(table)`.
 
     ```python
@@ -143,7 +139,7 @@ def shown(record: Record, name: str) -> str:
     if not isinstance(value, float):
         return str(value)
     low, high = record.get(f"{name}_low"), record.get(f"{name}_high")
-    return number(value) + ("" if low is None or high is None else f" ({number(low)} to {number(high)})")  # fmt: skip
+    return number(value) + ("" if low is None or high is None else f" ({number(low)} to {number(high)})")
 
 
 def to_pandas(records: Iterable[Record]) -> Any:
@@ -185,6 +181,5 @@ def _scalar(name: str, value: Any) -> Any:
     if value is None or isinstance(value, str | bool | int):
         return value
     raise ValueError(
-        f"A record is flat: numbers, texts, None or lists of them; {name!r} holds a "
-        f"{type(value).__name__}."
+        f"A record is flat: numbers, texts, None or lists of them; {name!r} holds a {type(value).__name__}."
     )

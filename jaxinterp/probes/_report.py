@@ -42,9 +42,14 @@ def prove_best(
     found = []
     for layer, names in at.items():
         found += study(
-            model, data, {name: features[name] for name in names}, layers=[layer],
-            methods={"best_subset": list(ks)}, time_limit=time_limit, **options,
-        )  # fmt: skip
+            model,
+            data,
+            {name: features[name] for name in names},
+            layers=[layer],
+            methods={"best_subset": list(ks)},
+            time_limit=time_limit,
+            **options,
+        )
     return found
 
 
@@ -61,7 +66,7 @@ def best_neurons(records: Iterable[Record]) -> list[Record]:
     """
     singles = select(records, method="single")
     if not singles:
-        raise ValueError("No record is of the method 'single': study(..., methods=['single', ...]).")  # fmt: skip
+        raise ValueError("No record is of the method 'single': study(..., methods=['single', ...]).")
     # Of several that tell the training rows apart equally well, the one of the lower loss.
     singles.sort(key=lambda r: (r["objective"] is None, r["objective"]))
     found = best(singles, by=("model", "feature"), metric="train_f1")
@@ -81,16 +86,20 @@ def best_rows(records: Sequence[Record]) -> list[list[str]]:
     rows = []
     for r in best_neurons(records):
         said = []
-        for proof in sorted(
-            proofs.get((r["model"], r["feature"], r["layer"]), []), key=lambda p: p["k"]
-        ):
+        for proof in sorted(proofs.get((r["model"], r["feature"], r["layer"]), []), key=lambda p: p["k"]):
             neurons = ", ".join(map(str, proof["support"] or []))
             state = "proven" if proof["status"] == "optimal" else f"gap {number(proof['gap'], 2)}"
             said.append(f"k={proof['k']}: {neurons} ({state}, F1 {number(proof['f1'])})")
         rows.append(
-            [r["feature"], f"{100 * r['positive_share']:.0f}%", f"{r['layer']}.{r['support'][0]}",
-             shown(r, "f1"), shown(r, "mcc"), "; ".join(said)]
-        )  # fmt: skip
+            [
+                r["feature"],
+                f"{100 * r['positive_share']:.0f}%",
+                f"{r['layer']}.{r['support'][0]}",
+                shown(r, "f1"),
+                shown(r, "mcc"),
+                "; ".join(said),
+            ]
+        )
     return rows
 
 
@@ -120,27 +129,51 @@ def study_page(records: Iterable[Record], *, title: str = "A probing study") -> 
             f"{r['n_train']:,} rows to train and {r['n_test']:,} to test, no document in both. Intervals are of 95%."
         )
         if select(mine, method="single"):
-            body: list[Any] = [about, "The neuron (layer.neuron) is chosen on the training rows, its F1 taken on the others."]  # fmt: skip
-            chapters.append(Chapter(f"Best neurons{name}", [*body, table(COLUMNS, best_rows(mine))]))  # fmt: skip
+            body: list[Any] = [
+                about,
+                "The neuron (layer.neuron) is chosen on the training rows, its F1 taken on the others.",
+            ]
+            chapters.append(Chapter(f"Best neurons{name}", [*body, table(COLUMNS, best_rows(mine))]))
         for method, words in (("single", "the best single neuron"), ("adaptive", "the best k")):
             chosen = select(mine, method=method)
             if chosen and len({r["layer"] for r in chosen}) > 1:
                 chapters.append(
                     Chapter(
                         f"F1 by layer, {words}{name}",
-                        [by_layer(chosen, features=[f for f in some if select(chosen, feature=f)]) for some in parts],
+                        [
+                            by_layer(chosen, features=[f for f in some if select(chosen, feature=f)])
+                            for some in parts
+                        ],
                     )
-                )  # fmt: skip
-        many = [m for m in ("adaptive", "mean_diff", "best_subset") if len({r["k"] for r in mine if r["method"] == m}) > 1]  # fmt: skip
+                )
+        many = [
+            m
+            for m in ("adaptive", "mean_diff", "best_subset")
+            if len({r["k"] for r in mine if r["method"] == m}) > 1
+        ]
         if many:
             chosen = select(mine, method=many[0])
-            figures = [by_k(chosen, features=[f for f in some if select(chosen, feature=f)]) for some in parts]  # fmt: skip
-            rows = [[s.feature, *(s.score[i] for i in _ends(s.ks)), s.needed] for s in scaling(chosen, method=many[0])]  # fmt: skip
+            figures = [
+                by_k(chosen, features=[f for f in some if select(chosen, feature=f)]) for some in parts
+            ]
+            rows = [
+                [s.feature, *(s.score[i] for i in _ends(s.ks)), s.needed]
+                for s in scaling(chosen, method=many[0])
+            ]
             first = scaling(chosen, method=many[0])[0]
-            columns = ["feature", *(f"F1 at k={first.ks[i]}" for i in _ends(first.ks)), "k for 95% of the last"]  # fmt: skip
-            chapters.append(Chapter(f"F1 by number of neurons{name}", [*figures, table(columns, rows, title=f"Best of all layers, {many[0]}")]))  # fmt: skip
+            columns = [
+                "feature",
+                *(f"F1 at k={first.ks[i]}" for i in _ends(first.ks)),
+                "k for 95% of the last",
+            ]
+            chapters.append(
+                Chapter(
+                    f"F1 by number of neurons{name}",
+                    [*figures, table(columns, rows, title=f"Best of all layers, {many[0]}")],
+                )
+            )
     if len({r["parameters"] for r in records if r.get("parameters")}) > 1:
-        chapters.append(Chapter("F1 by model size", [by_size(records, features=some) for some in parts]))  # fmt: skip
+        chapters.append(Chapter("F1 by model size", [by_size(records, features=some) for some in parts]))
     versions = ", ".join(f"{name} {records[0].get(name)}" for name in ("jaxinterp", "jax", "numpy"))
     return page(title, chapters, footer=f"{len(records):,} records; {versions}.")
 

@@ -208,13 +208,9 @@ def as_targets(y: Any, n: int | None = None) -> np.ndarray:
     y = np.asarray(y)
     if y.ndim not in (1, 2) or not y.size or (n is not None and len(y) != n):
         rows = "one row per example" if n is None else f"n={n} rows, one per example"
-        raise ValueError(
-            f"Targets are (n,) or (n, targets) with {rows}; got y of the shape {y.shape}."
-        )
+        raise ValueError(f"Targets are (n,) or (n, targets) with {rows}; got y of the shape {y.shape}.")
     y = y.astype(np.float64)
     if not np.isfinite(y).all():
         row = int(np.argwhere(~np.isfinite(y))[0][0])
-        raise ValueError(
-            f"Targets are finite; y[{row}] is {y[row]}. Drop such examples from x and y."
-        )
+        raise ValueError(f"Targets are finite; y[{row}] is {y[row]}. Drop such examples from x and y.")
     return y

@@ -113,6 +113,7 @@ def rotation_baseline(
     own = scores(x)
     turned = [scores(rotate(x, k, kind)) for k in jax.random.split(key, count)]
     return Rotation(
-        np.array(list(own)), np.array(list(own.values())),
+        np.array(list(own)),
+        np.array(list(own.values())),
         np.array([[each[k] for k in own] for each in turned]),
-    )  # fmt: skip
+    )

@@ -89,9 +89,20 @@ def scaling(
         needed = next(k for k, s in zip(ks, score, strict=True) if s >= share * score[-1])
         ends = [tuple(top[k].get(f"{metric}_{end}") for k in ks) for end in ("low", "high")]
         found.append(
-            Scaling(model, parameters, feature, metric, float(share), tuple(ks), tuple(score),
-                    ends[0], ends[1], tuple(int(top[k]["layer"]) for k in ks), needed)
-        )  # fmt: skip
+            Scaling(
+                model,
+                parameters,
+                feature,
+                metric,
+                float(share),
+                tuple(ks),
+                tuple(score),
+                ends[0],
+                ends[1],
+                tuple(int(top[k]["layer"]) for k in ks),
+                needed,
+            )
+        )
     return sorted(found, key=lambda s: (s.parameters or 0, s.model, s.feature))
 
 
@@ -108,13 +119,27 @@ def scaling_table(found: Iterable[Scaling], *, title: str = "") -> Any:
     if not found:
         raise ValueError("There is nothing to show: scaling(records) gave no rows.")
     share = f"{100 * found[0].share:g}%"
-    columns = ("model", "parameters", "feature", "k", "score (layer)", "largest k", "score (layer)", f"k for {share}")  # fmt: skip
+    columns = (
+        "model",
+        "parameters",
+        "feature",
+        "k",
+        "score (layer)",
+        "largest k",
+        "score (layer)",
+        f"k for {share}",
+    )
     rows = [
         [
-            s.model, "" if s.parameters is None else f"{s.parameters:,}", s.feature, s.ks[0],
-            f"{number(s.score[0])} ({s.layer[0]})", s.ks[-1], f"{number(s.score[-1])} ({s.layer[-1]})",
+            s.model,
+            "" if s.parameters is None else f"{s.parameters:,}",
+            s.feature,
+            s.ks[0],
+            f"{number(s.score[0])} ({s.layer[0]})",
+            s.ks[-1],
+            f"{number(s.score[-1])} ({s.layer[-1]})",
             s.needed,
         ]
         for s in found
-    ]  # fmt: skip
+    ]
     return grid(columns, rows, title=title)

@@ -110,10 +110,16 @@ def selectivity(
     kinds, counts = np.unique(y[train], return_counts=True)
     task, task_seen = np.asarray(own[..., 0]), np.asarray(seen[..., 0])
     return Selectivity(
-        task, control, np.asarray(task - control.mean(-1)),
-        task_seen, seen_control, np.asarray(task_seen - seen_control.mean(-1)), rest,
-        float((y[test] == kinds[counts.argmax()]).mean()), float(known.mean()),
-    )  # fmt: skip
+        task,
+        control,
+        np.asarray(task - control.mean(-1)),
+        task_seen,
+        seen_control,
+        np.asarray(task_seen - seen_control.mean(-1)),
+        rest,
+        float((y[test] == kinds[counts.argmax()]).mean()),
+        float(known.mean()),
+    )
 
 
 def predictions(
@@ -124,10 +130,7 @@ def predictions(
         wide = x[..., None, :, :] if x.ndim > 2 else x
         return np.asarray(fit(wide[..., train, :], labels[:, train]).predict(wide[..., test, :]))
     flat = x.reshape(-1, *x.shape[-2:])
-    found = [
-        [np.asarray(fit(one[train], each[train]).predict(one[test])) for each in labels]
-        for one in flat
-    ]
+    found = [[np.asarray(fit(one[train], each[train]).predict(one[test])) for each in labels] for one in flat]
     return np.stack([np.stack(row) for row in found]).reshape(*x.shape[:-2], len(labels), len(test))
 
 

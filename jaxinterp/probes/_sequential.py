@@ -86,9 +86,18 @@ def _nothing(y: np.ndarray, found: Probe, intercept: bool) -> Probe:
     bias = float(y.mean()) if intercept else 0.0
     value = float(((y - bias) ** 2).mean() / 2)
     return Probe(
-        np.zeros(0, int), np.zeros(0), bias, value, value, 0.0, True, 1, found.loss, found.gamma,
+        np.zeros(0, int),
+        np.zeros(0),
+        bias,
+        value,
+        value,
+        0.0,
+        True,
+        1,
+        found.loss,
+        found.gamma,
         found.features,
-    )  # fmt: skip
+    )
 
 
 def aicc(x: Any, y: Any, found: Any) -> float:
@@ -106,8 +115,7 @@ def aicc(x: Any, y: Any, found: Any) -> float:
     n, k = len(x), len(found.support)
     if found.loss != "squared" or n - k - 2 <= 0:
         raise ValueError(
-            f"aicc is for regressions with more than k + 2 examples; got loss={found.loss!r}, "
-            f"n={n}, k={k}."
+            f"aicc is for regressions with more than k + 2 examples; got loss={found.loss!r}, n={n}, k={k}."
         )
     rss = float(((as_real(y, n) - found.predict(x)) ** 2).sum())
     return n * float(np.log(max(rss / n, 1e-300))) + 2 * k + 2 * (k + 1) * (k + 2) / (n - k - 2)

@@ -69,8 +69,7 @@ class Singles(eqx.Module):
         beside = self.weights.shape[1:] if self.labellings else self.weights.shape
         if x.ndim < 2 or (*x.shape[:-2], *x.shape[-1:]) != beside:
             raise ValueError(
-                f"These probes read x (..., n, d) with the axes {beside} beside n; got the shape "
-                f"{x.shape}."
+                f"These probes read x (..., n, d) with the axes {beside} beside n; got the shape {x.shape}."
             )
 
 
@@ -121,9 +120,7 @@ def single_neuron(
         raise ValueError("Activations beyond 1e34 overflow in float32; divide them first.")
     shape = (*np.shape(y)[:-1], *x.shape[:-2], d)
     labellings = len(signs) if np.ndim(y) > 1 else 0
-    return Singles(
-        **{name: value.reshape(shape) for name, value in found.items()}, labellings=labellings
-    )
+    return Singles(**{name: value.reshape(shape) for name, value in found.items()}, labellings=labellings)
 
 
 def _labellings(y: Any, n: int) -> np.ndarray:
@@ -153,7 +150,5 @@ def _sample(signs: np.ndarray, omega: np.ndarray) -> tuple[np.ndarray, np.ndarra
         ]
         sums = [weight[side].sum() for side in (up, down)]
         rows.append(np.concatenate(taken))
-        shares.append(
-            np.concatenate([np.full(len(t), s / len(t)) for t, s in zip(taken, sums, strict=True)])
-        )
+        shares.append(np.concatenate([np.full(len(t), s / len(t)) for t, s in zip(taken, sums, strict=True)]))
     return np.stack(rows), np.stack(shares)

@@ -104,13 +104,19 @@ def minimise(
         best = gap < state["gap"]
         # Where rounding rules, the gap no longer falls: two such steps end the search.
         return {
-            "w": w, "b": b, "p": p, "value": value, "gap": gap,
-            "turns": state["turns"] + 1, "idle": jnp.where(gap < 0.7 * state["gap"], 0, state["idle"] + 1),
+            "w": w,
+            "b": b,
+            "p": p,
+            "value": value,
+            "gap": gap,
+            "turns": state["turns"] + 1,
+            "idle": jnp.where(gap < 0.7 * state["gap"], 0, state["idle"] + 1),
             "best": jax.tree.map(
                 lambda new, old: jnp.where(best, new, old),
-                {"w": w, "b": b, "value": value, "gap": gap}, state["best"],
+                {"w": w, "b": b, "value": value, "gap": gap},
+                state["best"],
             ),
-        }  # fmt: skip
+        }
 
     w = jnp.zeros((z.shape[1], classes), z.dtype)
     b = balanced(jnp.log(jnp.where(present, mass, 1)))
@@ -119,10 +125,15 @@ def minimise(
     value = loss(m, w)
     gap = duality_gap(turned, y, omega, mass, ridge, w, p, jax.nn.log_softmax(m, axis=1))
     start = {
-        "w": w, "b": b, "p": p, "value": value, "gap": gap,
-        "turns": jnp.int32(0), "idle": jnp.int32(0),
+        "w": w,
+        "b": b,
+        "p": p,
+        "value": value,
+        "gap": gap,
+        "turns": jnp.int32(0),
+        "idle": jnp.int32(0),
         "best": {"w": w, "b": b, "value": value, "gap": gap},
-    }  # fmt: skip
+    }
 
     def going(state: dict[str, Any]) -> Any:
         short = state["best"]["gap"] > tol * state["best"]["value"]
@@ -141,9 +152,7 @@ def minimise(
     }
 
 
-def duality_gap(
-    turned: Any, y: Any, omega: Any, mass: Any, ridge: Any, w: Any, p: Any, log_p: Any
-) -> Any:
+def duality_gap(turned: Any, y: Any, omega: Any, mass: Any, ridge: Any, w: Any, p: Any, log_p: Any) -> Any:
     """At least value less optimum, from the dual point next to the probabilities p."""
     # Each class must get the mass of its examples: what is too much is taken off in proportion,
     # and goes to the classes that lack some.

@@ -185,7 +185,5 @@ def squared(
     zc, yc = z - centre, y - middle
     if not z.shape[1]:
         return np.zeros(0), middle, yc, 1
-    v = scipy.linalg.cho_solve(
-        scipy.linalg.cho_factor(np.eye(z.shape[1]) / gamma + zc.T @ zc), yc @ zc
-    )
+    v = scipy.linalg.cho_solve(scipy.linalg.cho_factor(np.eye(z.shape[1]) / gamma + zc.T @ zc), yc @ zc)
     return v, middle - float(centre @ v), yc - zc @ v, 1

@@ -19,7 +19,17 @@ from ._cell import grids, probe_records
 from ._input import as_labels
 from ._records import BadRecords, Record, Writer, read_records
 
-SAME = ("model_hash", "data_hash", "site", "reduce", "seed", "test_share", "normalise", "balanced", "bootstrap")  # fmt: skip
+SAME = (
+    "model_hash",
+    "data_hash",
+    "site",
+    "reduce",
+    "seed",
+    "test_share",
+    "normalise",
+    "balanced",
+    "bootstrap",
+)
 """What all records of one file agree in, besides the versions."""
 
 
@@ -94,9 +104,11 @@ def study(
 
     Law: interrupted and resumed, the same records but for `seconds` as at once.
     """
-    rows = _of_store(data, site, layers) if isinstance(data, Store) else _of_model(
-        model, data, features, site, layers, reduce, store, dtype, batch, shard, progress
-    )  # fmt: skip
+    rows = (
+        _of_store(data, site, layers)
+        if isinstance(data, Store)
+        else _of_model(model, data, features, site, layers, reduce, store, dtype, batch, shard, progress)
+    )
     sets = _features(rows, features, data)
     rows.groups = _groups(rows, groups, data)
     chosen = {
@@ -132,7 +144,13 @@ def study(
         method: {"grid": grid, "time_limit": float(time_limit) if method == "best_subset" else None}
         for method, grid in asked.items()
     }
-    settings = {"about": about, "split_hash": hashes, "methods": own, "gamma": float(gamma), "versions": versions}  # fmt: skip
+    settings = {
+        "about": about,
+        "split_hash": hashes,
+        "methods": own,
+        "gamma": float(gamma),
+        "versions": versions,
+    }
     done = _done(out, settings, set(cells))
     missing = list(dict.fromkeys(cell[:3] for cell in cells if cell not in done))
     base = key if isinstance(key, jax.Array) else jax.random.key(as_int(key, "key"))
@@ -145,20 +163,32 @@ def study(
             where, y = sets[each]
             train, held = chosen[each]
             cell = {
-                **about, "feature": each, "layer": layer, "split_hash": hashes[each],
+                **about,
+                "feature": each,
+                "layer": layer,
+                "split_hash": hashes[each],
                 "time_limit": own[method]["time_limit"],
-            }  # fmt: skip
+            }
             seed = jax.random.fold_in(base, zlib.crc32(f"{each} {layer}".encode()) & 0x7FFFFFFF)
             assert x is not None
             found = [
                 {**record, **versions}
                 for record in probe_records(
-                    x[where], y, train, held, {method: asked[method]}, gamma=gamma,
-                    balanced=balanced, normalise=normalise, bootstrap=bootstrap,
-                    time_limit=time_limit, key=seed, about=cell,
+                    x[where],
+                    y,
+                    train,
+                    held,
+                    {method: asked[method]},
+                    gamma=gamma,
+                    balanced=balanced,
+                    normalise=normalise,
+                    bootstrap=bootstrap,
+                    time_limit=time_limit,
+                    key=seed,
+                    about=cell,
                 )
                 if (layer, each, method, record["k"]) not in done
-            ]  # fmt: skip
+            ]
             keep(found)
             done.update({_cell(record): record for record in found})
 
@@ -207,15 +237,30 @@ def _of_store(store: Store, site: str, layers: Any) -> Rows:
         return _flat(store.read(name, layer=within))
 
     return Rows(
-        len(store), int(np.prod(row)), chosen, store.index, store.about["model"]["sha256"],
-        store.about["data"]["sha256"], store.about["reduce"], read,
-    )  # fmt: skip
+        len(store),
+        int(np.prod(row)),
+        chosen,
+        store.index,
+        store.about["model"]["sha256"],
+        store.about["data"]["sha256"],
+        store.about["reduce"],
+        read,
+    )
 
 
 def _of_model(
-    model: Any, data: Any, features: Any, site: str, layers: Any, reduce: str | None,
-    path: Any, dtype: Any, batch: int, shard: int, progress: bool,
-) -> Rows:  # fmt: skip
+    model: Any,
+    data: Any,
+    features: Any,
+    site: str,
+    layers: Any,
+    reduce: str | None,
+    path: Any,
+    dtype: Any,
+    batch: int,
+    shard: int,
+    progress: bool,
+) -> Rows:
     options: dict[str, Any] = {"reduce": reduce}
     if reduce is None:
         made = list(features.values()) if isinstance(features, Mapping) else []
@@ -245,15 +290,26 @@ def _of_model(
     def read(layer: int) -> np.ndarray:
         if not held:
             if path is None:
-                x = activations(model, data, sites, batch=batch, dtype=dtype, progress=progress, **options)  # fmt: skip
+                x = activations(model, data, sites, batch=batch, dtype=dtype, progress=progress, **options)
                 held["x"] = {site: x} if sites == site else x
             else:
                 held["store"] = save_activations(
-                    path, model, data, sites, dtype=dtype, batch=batch, shard=shard,
-                    progress=progress, **options,
-                )  # fmt: skip
+                    path,
+                    model,
+                    data,
+                    sites,
+                    dtype=dtype,
+                    batch=batch,
+                    shard=shard,
+                    progress=progress,
+                    **options,
+                )
         if "store" in held:
-            x = held["store"].read(site, layer=layer) if sites == site else held["store"].read(f"{site}[{layer}]")  # fmt: skip
+            x = (
+                held["store"].read(site, layer=layer)
+                if sites == site
+                else held["store"].read(f"{site}[{layer}]")
+            )
         else:
             x = held["x"][site][layer] if sites == site else held["x"][f"{site}[{layer}]"]
         return _flat(x)
@@ -264,9 +320,15 @@ def _of_model(
     )
     rows = options["index"] if reduce is None else reading.index
     return Rows(
-        len(rows), int(np.prod(row)), chosen, np.asarray(rows), model_hash(model), data_hash,
-        reduce, read,
-    )  # fmt: skip
+        len(rows),
+        int(np.prod(row)),
+        chosen,
+        np.asarray(rows),
+        model_hash(model),
+        data_hash,
+        reduce,
+        read,
+    )
 
 
 def _flat(x: Any) -> np.ndarray:
@@ -296,13 +358,15 @@ def _features(rows: Rows, features: Any, data: Any) -> dict[str, tuple[np.ndarra
     if not isinstance(features, Mapping):
         labels = np.asarray(features)
         if labels.shape != (rows.count,):
-            raise ValueError(f"There is one label per row ({rows.count},); got the shape {labels.shape}.")  # fmt: skip
+            raise ValueError(f"There is one label per row ({rows.count},); got the shape {labels.shape}.")
         # A row without a label is of no class, and not known to be of none either.
         labelled = np.flatnonzero([label is not None for label in labels.tolist()])
         texts = labels[labelled].astype(str)
         kinds = np.unique(texts).tolist()
         if len(kinds) < 2:
-            raise ValueError(f"A probe tells classes apart, and every row has the label {kinds[0] if kinds else None!r}.")  # fmt: skip
+            raise ValueError(
+                f"A probe tells classes apart, and every row has the label {kinds[0] if kinds else None!r}."
+            )
         return {kind: (labelled, texts == kind) for kind in kinds}
     out = {}
     for name, given in features.items():
@@ -316,8 +380,7 @@ def _features(rows: Rows, features: Any, data: Any) -> dict[str, tuple[np.ndarra
             where, y = everywhere, np.asarray(given)
             if y.shape != (rows.count,):
                 raise ValueError(
-                    f"The feature {name!r} has one label per row ({rows.count},); got the shape "
-                    f"{y.shape}."
+                    f"The feature {name!r} has one label per row ({rows.count},); got the shape {y.shape}."
                 )
         out[str(name)] = where, as_labels(y, len(where)) > 0
     if not out:
@@ -342,9 +405,15 @@ def _groups(rows: Rows, groups: Any, data: Any) -> np.ndarray:
 
 
 def _parted(
-    groups: np.ndarray, where: np.ndarray, y: np.ndarray, name: str, parts: Any, test: float | int,
-    key: Any, all_groups: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    groups: np.ndarray,
+    where: np.ndarray,
+    y: np.ndarray,
+    name: str,
+    parts: Any,
+    test: float | int,
+    key: Any,
+    all_groups: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
     """Train and test of one feature, as numbers of its own rows."""
     if parts is None:
         try:
@@ -361,9 +430,7 @@ def _parted(
     return np.flatnonzero(marked[0][where]), np.flatnonzero(marked[1][where])
 
 
-def _done(
-    out: Any, settings: dict[str, Any], cells: set[tuple[Any, ...]]
-) -> dict[tuple[Any, ...], Record]:
+def _done(out: Any, settings: dict[str, Any], cells: set[tuple[Any, ...]]) -> dict[tuple[Any, ...], Record]:
     """The records of a file by cell, once it is sure that they are of this study."""
     if out is None or not Path(out).is_file():
         return {}

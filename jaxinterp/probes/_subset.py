@@ -122,10 +122,19 @@ def best_subset(
 
 
 def best_subsets(
-    x: Any, y: Any, ks: Iterable[int] = range(1, 9), loss: str = "logistic", time_limit: float | int = 60,
-    *, gamma: float | int | None = None, balanced: bool = True, intercept: bool = True,
-    tol: float = 1e-6, equal: Any = None, screen: bool = True,
-) -> dict[int, Subset]:  # fmt: skip
+    x: Any,
+    y: Any,
+    ks: Iterable[int] = range(1, 9),
+    loss: str = "logistic",
+    time_limit: float | int = 60,
+    *,
+    gamma: float | int | None = None,
+    balanced: bool = True,
+    intercept: bool = True,
+    tol: float = 1e-6,
+    equal: Any = None,
+    screen: bool = True,
+) -> dict[int, Subset]:
     r"""`best_subset` for several k: $\{k: \arg\min_{|S| \le k} P(S)\}$, warm-started across k.
 
     From the largest k down: each begins with the largest weights of the one before and with its cuts,

@@ -100,17 +100,18 @@ def best_system(
     else:
         # Block by block on the diagonal: the objective divides by targets * n, and so does the ridge.
         stacked = np.kron(np.eye(targets), x)
-        part = best_subset(
-            stacked, y.T.reshape(-1), k, "squared", time_limit, equal=(c, e), **options
-        )
+        part = best_subset(stacked, y.T.reshape(-1), k, "squared", time_limit, equal=(c, e), **options)
         weights.reshape(-1)[part.support] = part.weights
         parts, scale = [part], float(targets)
-    value, bound = (
-        scale * sum(getattr(part, what) for part in parts) for what in ("value", "bound")
-    )
+    value, bound = (scale * sum(getattr(part, what) for part in parts) for what in ("value", "bound"))
     done = all(part.status == "optimal" for part in parts)
     gap = max(part.gap for part in parts)
     return System(
-        weights, value, bound, gap, "optimal" if done else "time_limit",
-        sum(part.seconds for part in parts), tuple(parts),
-    )  # fmt: skip
+        weights,
+        value,
+        bound,
+        gap,
+        "optimal" if done else "time_limit",
+        sum(part.seconds for part in parts),
+        tuple(parts),
+    )

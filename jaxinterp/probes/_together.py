@@ -20,9 +20,7 @@ def together(fn: Callable[..., Any], args: tuple[Any, ...], cores: tuple[int, ..
     lead = np.broadcast_shapes(*leads)
     padded = [(1,) * (len(lead) - len(own)) + own for own in leads]
     kept = [
-        None
-        if a is None
-        else a.reshape(*(size for size in own if size > 1), *a.shape[a.ndim - core :])
+        None if a is None else a.reshape(*(size for size in own if size > 1), *a.shape[a.ndim - core :])
         for a, own, core in zip(args, padded, cores, strict=True)
     ]
     for axis in reversed(range(len(lead))):
@@ -105,9 +103,7 @@ def rows_for(x: Any, d: int) -> np.ndarray:
     """Examples to score, `(..., m, d)`."""
     x = as_examples(x, layers=True).astype(np.float32)
     if x.shape[-1] != d:
-        raise ValueError(
-            f"This probe reads d={d} features, the last axis of x; got the shape {x.shape}."
-        )
+        raise ValueError(f"This probe reads d={d} features, the last axis of x; got the shape {x.shape}.")
     return x
 
 

@@ -31,9 +31,7 @@ def check_key(key: Any) -> None:
 
 def check_schedule(batch: Any, epochs: Any, patience: Any, dev: Any, dropout: Any) -> None:
     if min(batch, epochs, patience) < 1:
-        raise ValueError(
-            f"batch, epochs and patience are 1 or more; got {batch}, {epochs}, {patience}."
-        )
+        raise ValueError(f"batch, epochs and patience are 1 or more; got {batch}, {epochs}, {patience}.")
     if not isinstance(dev, tuple) and not 0 < dev < 1:
         raise ValueError(f"dev is a share of the examples, as 0.1, or (x, y) of others; got {dev}.")
     if not 0 <= dropout < 1:
@@ -42,10 +40,24 @@ def check_schedule(batch: Any, epochs: Any, patience: Any, dev: Any, dropout: An
 
 @eqx.filter_jit
 def train(
-    x: Any, y: Any, counts: Any, dev: Any, key: Any, rule: tuple[Any, Any], *,
-    init: Callable[..., Any], forward: Callable[..., Any], optimizer: Any, classes: int | None,
-    batch: int, epochs: int, patience: int, share: float, dropout: float, standardise: bool,
-) -> dict[str, Any]:  # fmt: skip
+    x: Any,
+    y: Any,
+    counts: Any,
+    dev: Any,
+    key: Any,
+    rule: tuple[Any, Any],
+    *,
+    init: Callable[..., Any],
+    forward: Callable[..., Any],
+    optimizer: Any,
+    classes: int | None,
+    batch: int,
+    epochs: int,
+    patience: int,
+    share: float,
+    dropout: float,
+    standardise: bool,
+) -> dict[str, Any]:
     """Trains `forward(params, x, key)` for the broadcast axes of x `(..., n, d)`, y, counts, key.
 
     `classes` None: y `(..., n, t)` are targets. `dev`: `(x, y)` of the same axes, or None: a share of
@@ -56,9 +68,23 @@ def train(
     def one(x: Any, y: Any, counts: Any, dev_x: Any, dev_y: Any, key: Any) -> dict[str, Any]:
         given = None if dev_x is None else (dev_x, dev_y)
         return _train(
-            x, y, counts, given, key, rule, init, forward, optimizer, classes, batch, epochs,
-            patience, share, dropout, standardise,
-        )  # fmt: skip
+            x,
+            y,
+            counts,
+            given,
+            key,
+            rule,
+            init,
+            forward,
+            optimizer,
+            classes,
+            batch,
+            epochs,
+            patience,
+            share,
+            dropout,
+            standardise,
+        )
 
     dev_x, dev_y = (None, None) if dev is None else dev
     with jax.default_matmul_precision("highest"):
@@ -66,10 +92,23 @@ def train(
 
 
 def _train(
-    x: Any, y: Any, counts: Any, dev: Any, key: Any, rule: Any, init: Any, forward: Any,
-    optimizer: Any, classes: int | None, batch: int, epochs: int, patience: int, share: float,
-    dropout: float, standardise: bool,
-) -> dict[str, Any]:  # fmt: skip
+    x: Any,
+    y: Any,
+    counts: Any,
+    dev: Any,
+    key: Any,
+    rule: Any,
+    init: Any,
+    forward: Any,
+    optimizer: Any,
+    classes: int | None,
+    batch: int,
+    epochs: int,
+    patience: int,
+    share: float,
+    dropout: float,
+    standardise: bool,
+) -> dict[str, Any]:
     n = len(x)
     batch = min(batch, n)
     key_init, key_dev, key_run = jax.random.split(key, 3)
@@ -124,9 +163,7 @@ def _train(
             some = lax.dynamic_slice_in_dim(rows, i * batch, batch)
             valid = i * batch + jnp.arange(batch) < size
             weights = jnp.where(valid, counts[some], 0)
-            loss = lambda p: mean(
-                losses(p, x[some], y[some], jax.random.fold_in(key_steps, i)), weights
-            )
+            loss = lambda p: mean(losses(p, x[some], y[some], jax.random.fold_in(key_steps, i)), weights)
             value, grad = jax.value_and_grad(loss)(params)
             with jax.numpy_dtype_promotion("standard"):
                 updates, memory = optimizer.update(grad, memory, params)
@@ -142,7 +179,10 @@ def _train(
         gained = watched < state["mark"] - least
         at = state["epoch"]
         return {
-            "params": params, "memory": memory, "epoch": at + 1, "steps": state["steps"] + steps,
+            "params": params,
+            "memory": memory,
+            "epoch": at + 1,
+            "steps": state["steps"] + steps,
             "scale": jnp.where(gained, state["scale"], state["scale"] * decay),
             "lowest": jnp.where(better, watched, state["lowest"]),
             "mark": jnp.where(gained, watched, state["mark"]),
@@ -151,7 +191,7 @@ def _train(
             "best_epoch": jnp.where(better, at + 1, state["best_epoch"]),
             "train": state["train"].at[at].set(sum_ / weight.sum()),
             "dev": state["dev"].at[at].set(watched),
-        }  # fmt: skip
+        }
 
     params = init(key_init, x.shape[1], classes if classes is not None else y.shape[1])
     zero, far = jnp.int32(0), jnp.full((), jnp.inf, x.dtype)
@@ -160,11 +200,20 @@ def _train(
         lambda s: (s["epoch"] < epochs) & (s["bad"] < patience),
         epoch,
         {
-            "params": params, "memory": optimizer.init(params), "epoch": zero, "steps": zero,
-            "scale": jnp.ones((), x.dtype), "lowest": far, "mark": far, "bad": zero,
-            "best": params, "best_epoch": zero, "train": empty, "dev": empty,
+            "params": params,
+            "memory": optimizer.init(params),
+            "epoch": zero,
+            "steps": zero,
+            "scale": jnp.ones((), x.dtype),
+            "lowest": far,
+            "mark": far,
+            "bad": zero,
+            "best": params,
+            "best_epoch": zero,
+            "train": empty,
+            "dev": empty,
         },
-    )  # fmt: skip
+    )
     names = {
         "epoch": "epochs",
         "steps": "steps",
@@ -174,9 +223,14 @@ def _train(
     }
     found = {new: end[old] for old, new in names.items()}
     return {
-        **found, "params": end["best"], "middle": middle, "spread": spread, "low": low, "wide": wide,
+        **found,
+        "params": end["best"],
+        "middle": middle,
+        "spread": spread,
+        "low": low,
+        "wide": wide,
         "stopped": end["bad"] >= patience,
-    }  # fmt: skip
+    }
 
 
 def _shuffled(key: Any, first: Any) -> Any:

@@ -133,9 +133,7 @@ class Search:
             if self.upper >= before:
                 return
 
-    def work(
-        self, node: Node, rounds: int
-    ) -> tuple[float, np.ndarray, np.ndarray, np.ndarray, bool]:
+    def work(self, node: Node, rounds: int) -> tuple[float, np.ndarray, np.ndarray, np.ndarray, bool]:
         """Cuts at a node until it is proven or cuts stop helping.
 
         The bound, the columns that are in, those still free with their shares, and whether nothing
@@ -167,9 +165,7 @@ class Search:
             h = self.pool.h[:, free]
             q = self.pool.q - self.pool.h[:, inside].sum(1)
             alone = q - largest(h, left)
-            chosen = np.unique(
-                np.r_[np.argsort(-alone)[:PER_NODE], np.argsort(-self.pool.used)[:PER_NODE]]
-            )
+            chosen = np.unique(np.r_[np.argsort(-alone)[:PER_NODE], np.argsort(-self.pool.used)[:PER_NODE]])
             best = int(np.argmax(alone))
             one_q, one_h = float(q[best]), h[best]
             scale, seconds = min(self.upper, self.empty), self.deadline - time.monotonic()
@@ -237,9 +233,7 @@ class Search:
 
     def every(self, inside: np.ndarray, free: np.ndarray, left: int) -> float:
         """The bound over all supports of a node, each solved."""
-        options = (
-            {} if isinstance(self.problem, Gram) else {"tol": self.inner_tol, "enough": self.upper}
-        )
+        options = {} if isinstance(self.problem, Gram) else {"tol": self.inner_tol, "enough": self.upper}
         lowest, best, value = self.problem.every(inside, free, left, **options)
         if best is not None and value < self.upper:
             self.offer(best)

@@ -93,29 +93,57 @@ def variational_code(
     if len(kinds) == 1:
         zero = np.zeros(lead)
         return VariationalCode(
-            zero, zero, zero, zero, 0.0, np.full(lead, np.nan), (), np.zeros((*lead, d), bool),
+            zero,
+            zero,
+            zero,
+            zero,
+            0.0,
+            np.full(lead, np.nan),
+            (),
+            np.zeros((*lead, d), bool),
             np.zeros((*lead, 0)),
-        )  # fmt: skip
+        )
     found = _code(
-        x, which, key, np.float32(rate), tuple(hidden), len(kinds), int(steps), min(batch, n),
+        x,
+        which,
+        key,
+        np.float32(rate),
+        tuple(hidden),
+        len(kinds),
+        int(steps),
+        min(batch, n),
         int(samples),
-    )  # fmt: skip
+    )
     found = jax.tree.map(lambda a: np.asarray(a, a.dtype if a.dtype == bool else np.float64), found)
     model, drawn = found["model"], found["drawn"]
     data = drawn.mean(-1)
     bits = np.asarray(model + data)
     error = drawn.std(-1, ddof=1) / np.sqrt(samples) if samples > 1 else np.full(lead, np.nan)
     return VariationalCode(
-        bits, model, np.asarray(data), np.asarray(error), uniform, np.asarray(uniform / bits),
-        tuple(found["means"]), found["kept"], found["loss"],
-    )  # fmt: skip
+        bits,
+        model,
+        np.asarray(data),
+        np.asarray(error),
+        uniform,
+        np.asarray(uniform / bits),
+        tuple(found["means"]),
+        found["kept"],
+        found["loss"],
+    )
 
 
 @eqx.filter_jit
 def _code(
-    x: Any, y: Any, key: Any, rate: Any, hidden: Any, classes: int, steps: int, batch: int,
+    x: Any,
+    y: Any,
+    key: Any,
+    rate: Any,
+    hidden: Any,
+    classes: int,
+    steps: int,
+    batch: int,
     samples: int,
-) -> Any:  # fmt: skip
+) -> Any:
     import optax
 
     optimizer = optax.adam(1.0)
@@ -127,14 +155,17 @@ def _code(
         x = jnp.where(moves, (x - middle) / jnp.where(moves, spread, 1), 0)
         key_init, key_steps, key_end = jax.random.split(key, 3)
         start = [
-            (w if hidden else jnp.zeros_like(w), jnp.full_like(w, -3.0), b[None], jnp.full_like(b, -3.0)[None])
+            (
+                w if hidden else jnp.zeros_like(w),
+                jnp.full_like(w, -3.0),
+                b[None],
+                jnp.full_like(b, -3.0)[None],
+            )
             for w, b in _init_of(hidden)(key_init, d, classes)
-        ]  # fmt: skip
+        ]
 
         def nats(params: Any, x: Any, y: Any, key: Any) -> Any:
-            return -(jax.nn.log_softmax(_sampled(params, x, key), axis=1) * onehot(y, classes)).sum(
-                1
-            )
+            return -(jax.nn.log_softmax(_sampled(params, x, key), axis=1) * onehot(y, classes)).sum(1)
 
         def step(state: Any, i: Any) -> Any:
             params, memory = state
@@ -177,10 +208,13 @@ def cost(params: Any) -> Any:
 def _by_scale(layer: Any) -> Any:
     """`log pi_k - KL_k` of every row, `(in, scale)`."""
     w, s = layer[:2]
-    return jnp.stack([
-        float(np.log(p)) - _gaussian(w, s, float(scale)).sum(1)
-        for scale, p in zip(SCALES, CHANCES, strict=True)
-    ], 1)  # fmt: skip
+    return jnp.stack(
+        [
+            float(np.log(p)) - _gaussian(w, s, float(scale)).sum(1)
+            for scale, p in zip(SCALES, CHANCES, strict=True)
+        ],
+        1,
+    )
 
 
 def _gaussian(mean: Any, log_std: Any, scale: float) -> Any:

@@ -64,9 +64,12 @@ def absorption(
         here = said & truth
         judged = absorbed(x_test[here], f_test[here], rows, w, main)
         found[name] = {
-            "fraction": float(judged["fraction"].mean()), "full": float(judged["full"].mean()),
-            "f1": quality, "main": main, "rows": int(here.sum()),
-        }  # fmt: skip
+            "fraction": float(judged["fraction"].mean()),
+            "full": float(judged["full"].mean()),
+            "f1": quality,
+            "main": main,
+            "rows": int(here.sum()),
+        }
     if not found:
         raise ValueError(
             f"No probe of the {len(names)} classes has an F1 above {least} on the test rows: the "

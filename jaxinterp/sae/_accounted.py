@@ -48,8 +48,7 @@ def check_value(path: Any, config: Mapping[str, Any], key: str, known: Iterable[
         from ..hub import UnhandledConfig
 
         raise UnhandledConfig(
-            f"{path}: {key} = {shown(value)} cannot be read; known are {', '.join(map(str, known))}. "
-            f"{WAY_IN}"
+            f"{path}: {key} = {shown(value)} cannot be read; known are {', '.join(map(str, known))}. {WAY_IN}"
         )
 
 
@@ -93,7 +92,7 @@ def as_float(path: Any, name: Any, value: Any) -> np.ndarray:
     """An array of numbers in float32; ValueError for anything else."""
     array = np.asarray(value) if isinstance(value, np.ndarray | int | float) else None
     if array is None or array.dtype.kind in "bcOSUMm" or array.dtype.names is not None:
-        raise ValueError(f"{path}: {str(name)[:80]!r} must be an array of numbers; got {shown(value)}.")  # fmt: skip
+        raise ValueError(f"{path}: {str(name)[:80]!r} must be an array of numbers; got {shown(value)}.")
     return array.astype(np.float32)
 
 
@@ -102,7 +101,9 @@ def check_axes(path: Any, arrays: Mapping[str, Any], **axes: int) -> None:
     for name, count in axes.items():
         name = name.replace("__", ".")
         if name in arrays and (np.ndim(arrays[name]) != count or 0 in np.shape(arrays[name])):
-            raise ValueError(f"{path}: {name!r} must have {count} axes, none of them empty; it has the shape {np.shape(arrays[name])}.")  # fmt: skip
+            raise ValueError(
+                f"{path}: {name!r} must have {count} axes, none of them empty; it has the shape {np.shape(arrays[name])}."
+            )
 
 
 def found(tensors: Mapping[str, Any], limit: int = 16) -> str:

@@ -50,14 +50,16 @@ def about(kind: Any, steps: int, batch: int, seed: int, average: Any) -> dict[st
         if eqx.is_array(leaf) or isinstance(leaf, jax.ShapeDtypeStruct)
     }
     leaves.pop(".scale", None)  # estimated, not set
-    static = [
-        f.name for f in dataclasses.fields(kind) if f.metadata.get("static") and f.name != "origin"
-    ]
+    static = [f.name for f in dataclasses.fields(kind) if f.metadata.get("static") and f.name != "origin"]
     return {
-        "kind": type(kind).__name__, "leaves": leaves,
+        "kind": type(kind).__name__,
+        "leaves": leaves,
         "settings": {name: repr(getattr(kind, name)) for name in static},
-        "steps": steps, "batch": batch, "seed": seed, "average": average,
-    }  # fmt: skip
+        "steps": steps,
+        "batch": batch,
+        "seed": seed,
+        "average": average,
+    }
 
 
 def _said(leaf: Any) -> Any:

@@ -52,9 +52,16 @@ class BatchTopK(TopK):
     ) -> None:
         self.threshold = jnp.zeros((), jnp.float32)
         super().__init__(
-            d=d, features=features, k=k, alpha=alpha, aux=aux, dead_tokens=dead_tokens,
-            centred=centred, key=key, matmul=matmul,
-        )  # fmt: skip
+            d=d,
+            features=features,
+            k=k,
+            alpha=alpha,
+            aux=aux,
+            dead_tokens=dead_tokens,
+            centred=centred,
+            key=key,
+            matmul=matmul,
+        )
 
     def activate(self, pre: Any) -> Any:
         """Those above the threshold."""

@@ -66,15 +66,17 @@ def browse(
     site = own_site(sae, site, model)
     if read is None:
         if tokens is None:
-            raise ValueError("browse reads tokens, or shows what examples returned: give one of them.")  # fmt: skip
+            raise ValueError("browse reads tokens, or shows what examples returned: give one of them.")
         read = examples(sae, model, tokens, site=site, progress=progress, **options)
     elif options:
-        raise ValueError(f"read= is what examples returned; {', '.join(options)} belong to that call.")  # fmt: skip
+        raise ValueError(f"read= is what examples returned; {', '.join(options)} belong to that call.")
     n = len(read.features)
     columns = {str(name): np.asarray(x, float) for name, x in (scores or {}).items()}
     for name, column in columns.items():
         if column.shape != (n,):
-            raise ValueError(f"scores hold a number for each of the {n} features; {name!r} has the shape {column.shape}.")  # fmt: skip
+            raise ValueError(
+                f"scores hold a number for each of the {n} features; {name!r} has the shape {column.shape}."
+            )
     ends = None
     if k:
         weights: LogitWeights = logit_weights(sae, model, site, read.features)
@@ -94,7 +96,9 @@ def _check_place(path: Path) -> None:
     if path.is_symlink() or path.name in ("", "..") or (path.exists() and not path.is_dir()):
         raise FileExistsError(f"{path} is no folder to write features into: name a new one.")
     if not path.parent.is_dir():
-        raise FileNotFoundError(f"There is no folder {str(path.parent)!r} to write {path.name!r} into. Create it first.")  # fmt: skip
+        raise FileNotFoundError(
+            f"There is no folder {str(path.parent)!r} to write {path.name!r} into. Create it first."
+        )
     if path.exists() and any(path.iterdir()) and not (path / MARK).is_file():
         raise FileExistsError(f"{path} holds something else. Name a new folder, or empty this one.")
 
@@ -133,18 +137,21 @@ def _build(
     join = lambda ids: " ".join(pieces[i] for i in ids)
     own = [labels.get(int(i), "") for i in read.features]
     _script(
-        data, "summary.js", "summary",
+        data,
+        "summary.js",
+        "summary",
         {
-            "chunk": CHUNK, "tokens": read.count, "features": read.features.tolist(),
-            "density": _rounded(read.density), "maximum": _rounded(read.maximum),
+            "chunk": CHUNK,
+            "tokens": read.count,
+            "features": read.features.tolist(),
+            "density": _rounded(read.density),
+            "maximum": _rounded(read.maximum),
             "labels": [text or join(ids) for text, (ids, _) in zip(own, first, strict=True)],
             "search": [join(dict.fromkeys([*ids, *more])) for ids, more in first],
             "scores": [{"name": plain(name), "values": _rounded(x)} for name, x in scores.items()],
         },
-    )  # fmt: skip
-    caption = (
-        f"{n} features, read on {read.count} tokens; {int((read.fired == 0).sum())} never fire."
     )
+    caption = f"{n} features, read on {read.count} tokens; {int((read.fired == 0).sum())} never fire."
     digest = hashlib.sha256()
     for file in sorted(data.iterdir()):
         digest.update(file.read_bytes())
@@ -181,11 +188,16 @@ def _features(read: Examples, ends: Any, rows: Any, used: set[int]) -> list[dict
     """A chunk: everything that the panels of its features show, ids in place of strings."""
     part = slice(rows.start, rows.stop)
     most = np.where(read.maximum[part] > 0, read.maximum[part], 1)
-    top = _lines(read, read.seq[part], read.pos[part], read.values[part], read.activations[part], most, used)  # fmt: skip
+    top = _lines(read, read.seq[part], read.pos[part], read.values[part], read.activations[part], most, used)
     intervals = _lines(
-        read, read.interval_seq[part], read.interval_pos[part], read.interval_values[part],
-        read.interval_activations[part], most, used,
-    )  # fmt: skip
+        read,
+        read.interval_seq[part],
+        read.interval_pos[part],
+        read.interval_values[part],
+        read.interval_activations[part],
+        most,
+        used,
+    )
     found = []
     for here, i in enumerate(rows):
         counts = read.counts[i]
@@ -213,9 +225,7 @@ def _alternating(ids: Any, weights: Any) -> list[Any]:
     return [x for pair in zip(ids.tolist(), _rounded(weights), strict=True) for x in pair]
 
 
-def _lines(
-    read: Examples, seq: Any, pos: Any, values: Any, around: Any, most: Any, used: set[int]
-) -> Any:
+def _lines(read: Examples, seq: Any, pos: Any, values: Any, around: Any, most: Any, used: set[int]) -> Any:
     """`[value, ids, [place, percent of the maximum, ...], place of the peak]`, nested as `seq` is."""
     ids = read.window(seq, pos)
     wide = most.reshape(-1, *(1,) * (around.ndim - 1))

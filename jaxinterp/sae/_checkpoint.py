@@ -14,9 +14,11 @@ from ..data._identity import apart, check_identity
 
 _SHAPE = list_of(integer(), most=16)
 RECORD = {
-    "about": TABLE, "state": list_of(_SHAPE), "told": list_of(table_of(_SHAPE)),
+    "about": TABLE,
+    "state": list_of(_SHAPE),
+    "told": list_of(table_of(_SHAPE)),
     "judged": Rule("anything", lambda v: True),
-}  # fmt: skip
+}
 PARTIAL = ".orbax-checkpoint-tmp"
 IDENTITY = ("data", "optimizer")  # what a run may be made to go on without
 
@@ -24,9 +26,7 @@ IDENTITY = ("data", "optimizer")  # what a run may be made to go on without
 class Checkpoints:
     """A folder of steps. Orbax writes each beside its place and then renames it."""
 
-    def __init__(
-        self, path: str | Path, about: dict[str, Any], resume: str = "same", keep: int = 2
-    ) -> None:
+    def __init__(self, path: str | Path, about: dict[str, Any], resume: str = "same", keep: int = 2) -> None:
         self.path, self.keep, self.resume = Path(path).absolute(), keep, resume
         self.about = json.loads(json.dumps(about))
 
@@ -105,9 +105,7 @@ class Checkpoints:
             record = read_json(where, constants=True)
             check(where, record, RECORD, required=RECORD)
             self._check(record, state)
-            like = [
-                {n: np.zeros(s, np.float32) for n, s in each.items()} for each in record["told"]
-            ]
+            like = [{n: np.zeros(s, np.float32) for n, s in each.items()} for each in record["told"]]
             shapes = jax.tree.map(ocp.utils.to_shape_dtype_struct, _leaves(state))
             asked = {
                 "state": ocp.args.StandardRestore(shapes),  # pyright: ignore[reportCallIssue]
@@ -119,11 +117,7 @@ class Checkpoints:
 
     def _steps(self) -> list[int]:
         there = self.path.iterdir() if self.path.is_dir() else ()
-        return [
-            int(folder.name)
-            for folder in there
-            if folder.name.isdecimal() and len(folder.name) < 16
-        ]
+        return [int(folder.name) for folder in there if folder.name.isdecimal() and len(folder.name) < 16]
 
     def _clear(self) -> None:
         """What was half-written when a run was killed, or its disk full."""

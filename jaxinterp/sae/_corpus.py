@@ -113,7 +113,7 @@ def one_layer(site: Any) -> tuple[str, int]:
     """Name and layer of a site such as `"resid_post[2]"`."""
     base, layer = parse(site) if isinstance(site, str) else (str(site), None)
     if not isinstance(layer, int):
-        raise ValueError(f"A dictionary belongs to one layer of a site: site='{base}[2]'; got {site!r}.")  # fmt: skip
+        raise ValueError(f"A dictionary belongs to one layer of a site: site='{base}[2]'; got {site!r}.")
     return base, layer
 
 
@@ -123,7 +123,7 @@ def chosen(sae: Any, features: Any) -> np.ndarray:
         return np.arange(sae.features, dtype=np.int32)
     found = np.atleast_1d(np.asarray(features))
     if found.ndim != 1 or not len(found) or not np.issubdtype(found.dtype, np.integer):
-        raise ValueError(f"features are the numbers (n,) of some, or None for all; got {features!r}.")  # fmt: skip
+        raise ValueError(f"features are the numbers (n,) of some, or None for all; got {features!r}.")
     if found.min() < 0 or found.max() >= sae.features:
         wrong = found[(found < 0) | (found >= sae.features)][0]
         raise IndexError(f"This dictionary has the features 0..{sae.features - 1}; got {wrong}.")

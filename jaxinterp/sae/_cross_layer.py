@@ -55,8 +55,13 @@ class CrossLayerTranscoder(Dictionary):
     layers: int = eqx.field(static=True)
 
     FIXED: ClassVar[tuple[str, ...]] = (
-        "scale", "target_scale", "sparsity", "sharpness", "revival", "bandwidth",
-    )  # fmt: skip
+        "scale",
+        "target_scale",
+        "sparsity",
+        "sharpness",
+        "revival",
+        "bandwidth",
+    )
 
     def __init__(
         self,
@@ -107,9 +112,7 @@ class CrossLayerTranscoder(Dictionary):
             "bias": jnp.zeros(shape, jnp.float32),
             "scale": scales(x),
             "target_scale": scales(y),
-            "log_threshold": jnp.full(
-                (self.layers, self.features), jnp.log(self.first), jnp.float32
-            ),
+            "log_threshold": jnp.full((self.layers, self.features), jnp.log(self.first), jnp.float32),
         }
 
     @property
@@ -123,8 +126,7 @@ class CrossLayerTranscoder(Dictionary):
         super().check(x)
         if x.ndim < 2 or x.shape[-2] != self.layers:
             raise ValueError(
-                f"This CrossLayerTranscoder reads (..., layer={self.layers}, d={self.d}); got "
-                f"{x.shape}."
+                f"This CrossLayerTranscoder reads (..., layer={self.layers}, d={self.d}); got {x.shape}."
             )
 
     def pre(self, x: Any) -> Any:
@@ -143,10 +145,13 @@ class CrossLayerTranscoder(Dictionary):
         """The same function with every `scale` 1."""
         out = self.target_scale
         return filled(
-            self, encoder=self.encoder * self.scale[:, None, None],
-            decoder=self.decoder / out[None, :, None, None], bias=self.bias / out[:, None],
-            scale=jnp.ones_like(self.scale), target_scale=jnp.ones_like(out),
-        )  # fmt: skip
+            self,
+            encoder=self.encoder * self.scale[:, None, None],
+            decoder=self.decoder / out[None, :, None, None],
+            bias=self.bias / out[:, None],
+            scale=jnp.ones_like(self.scale),
+            target_scale=jnp.ones_like(out),
+        )
 
     def _write(self, f: Any) -> Any:
         made = jnp.einsum("...lf,ltfd->...td", f, self.forwards, precision="highest")
@@ -167,8 +172,7 @@ class CrossLayerTranscoder(Dictionary):
         terms = {
             "reconstruction": jnp.mean(jnp.sum(self.squares(error), -1)),
             "sparsity": now.warm * self.sparsity * jnp.mean(jnp.sum(active, (-2, -1))),
-            "aux": self.revival
-            * jnp.mean(jnp.sum(jnp.where(wide(now.dead, low), low, 0), (-2, -1))),
+            "aux": self.revival * jnp.mean(jnp.sum(jnp.where(wide(now.dead, low), low, 0), (-2, -1))),
         }
         return Losses(sum(terms.values()), terms, f, {})
 

@@ -111,9 +111,12 @@ class Crosscoder(Dictionary):
         """The same function with every `scale` 1."""
         by = self.scale[:, None]
         return filled(
-            self, encoder=self.encoder * by[..., None], decoder=self.decoder / by[None],
-            bias=self.bias / by, scale=jnp.ones_like(self.scale),
-        )  # fmt: skip
+            self,
+            encoder=self.encoder * by[..., None],
+            decoder=self.decoder / by[None],
+            bias=self.bias / by,
+            scale=jnp.ones_like(self.scale),
+        )
 
     @property
     def norms(self) -> Any:

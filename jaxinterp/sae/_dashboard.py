@@ -12,10 +12,16 @@ from ..viz._place import check_folder
 
 LARGEST = 9999.0  # what stands for infinity: JSON has no word for it
 NEIGHBOURS = (
-    "neuron_alignment_indices", "neuron_alignment_values", "neuron_alignment_l1",
-    "correlated_neurons_indices", "correlated_neurons_l1", "correlated_neurons_pearson",
-    "correlated_features_indices", "correlated_features_l1", "correlated_features_pearson",
-)  # fmt: skip
+    "neuron_alignment_indices",
+    "neuron_alignment_values",
+    "neuron_alignment_l1",
+    "correlated_neurons_indices",
+    "correlated_neurons_l1",
+    "correlated_neurons_pearson",
+    "correlated_features_indices",
+    "correlated_features_l1",
+    "correlated_features_pearson",
+)
 
 
 def dashboard_feature(
@@ -59,9 +65,7 @@ def dashboard_feature(
         )
     strange = sorted(set(neighbours or ()) - set(NEIGHBOURS))
     if strange:
-        raise ValueError(
-            f"neighbours are lists by the names {', '.join(NEIGHBOURS)}; got {strange}."
-        )
+        raise ValueError(f"neighbours are lists by the names {', '.join(NEIGHBOURS)}; got {strange}.")
     order = np.argsort(np.where(np.isnan(logits), 0, logits), kind="stable")
     low, high = order[:top], order[::-1][:top]
     active = np.asarray(active, np.float64).ravel()
@@ -71,15 +75,18 @@ def dashboard_feature(
             "feature_index": int(index),
             **{name: [] for name in NEIGHBOURS},
             **(neighbours or {}),
-            "neg_str": words(low), "neg_values": logits[low],
-            "pos_str": words(high), "pos_values": logits[high],
+            "neg_str": words(low),
+            "neg_values": logits[low],
+            "pos_str": words(high),
+            "pos_values": logits[high],
             "frac_nonzero": density,
             **_histogram("freq_hist_data", active, bins),
             **_histogram("logits_hist_data", logits, bins),
-            "decoder_weights_dist": [], "vector": np.asarray(vector, np.float64).ravel(),
+            "decoder_weights_dist": [],
+            "vector": np.asarray(vector, np.float64).ravel(),
             "activations": [_example(i, example) for i, example in enumerate(examples)],
         }
-    )  # fmt: skip
+    )
 
 
 def save_dashboard(
@@ -151,14 +158,23 @@ def save_dashboard(
         _write(
             folder / "skipped_indexes.json",
             {
-                "model_id": model, "layer": str(layer), "sae_set": name, "log_sparsity": sparsity,
+                "model_id": model,
+                "layer": str(layer),
+                "sae_set": name,
+                "log_sparsity": sparsity,
                 "skipped_indexes": [int(i) for i in skipped],
             },
-        )  # fmt: skip
+        )
         about = {
-            "model_id": model, "layer": int(layer), "sae_set": name, "sae_id_suffix": suffix,
-            **shared, "n_features_per_batch": int(batch), "n_features": len(seen), **(settings or {}),
-        }  # fmt: skip
+            "model_id": model,
+            "layer": int(layer),
+            "sae_set": name,
+            "sae_id_suffix": suffix,
+            **shared,
+            "n_features_per_batch": int(batch),
+            "n_features": len(seen),
+            **(settings or {}),
+        }
         _write(folder / "run_settings.json", about)
     return path
 
@@ -182,7 +198,7 @@ def plain(value: Any) -> Any:
         if not np.isfinite(value):
             return 0.0 if np.isnan(value) else float(np.copysign(LARGEST, value))
         # The shortest decimal that is the same in float32: half the file.
-        return float(str(np.float32(value))) if abs(value) < 3e38 else float(np.copysign(LARGEST, value))  # fmt: skip
+        return float(str(np.float32(value))) if abs(value) < 3e38 else float(np.copysign(LARGEST, value))
     return value
 
 
@@ -204,7 +220,13 @@ def _example(i: int, given: Mapping[str, Any]) -> dict[str, Any]:
     low, high = given.get("interval", (min(0.0, known.min()), known.max()))
     place = given.get("token", int(np.abs(known).argmax()))
     return {
-        "bin_min": float(low), "bin_max": float(high), "bin_contains": float(given.get("share", 0)),
-        "qualifying_token_index": int(place), "tokens": tokens, "values": values,
-        "dfa_values": [], "dfa_maxValue": 0.0, "dfa_targetIndex": 0,
-    }  # fmt: skip
+        "bin_min": float(low),
+        "bin_max": float(high),
+        "bin_contains": float(given.get("share", 0)),
+        "qualifying_token_index": int(place),
+        "tokens": tokens,
+        "values": values,
+        "dfa_values": [],
+        "dfa_maxValue": 0.0,
+        "dfa_targetIndex": 0,
+    }

@@ -23,7 +23,7 @@ def detection(sheet: Sheet, seed: int = 0) -> tuple[list[list[str]], list[bool]]
     # Each window stands for its share of what its interval holds.
     intervals = np.asarray([w.interval for w in others], int)
     weight = sheet.held[intervals] / np.maximum(np.bincount(intervals, minlength=1)[intervals], 1)
-    weight = weight / weight.sum() if weight.sum() > 0 else np.full(len(others), 1 / max(len(others), 1))  # fmt: skip
+    weight = weight / weight.sum() if weight.sum() > 0 else np.full(len(others), 1 / max(len(others), 1))
     count = min(IMPORTANT, int((weight > 0).sum()))
     drawn = rng.choice(len(others), count, replace=False, p=weight) if count else []
     texts = [*top, *(others[int(j)] for j in drawn), *of("random")[:RANDOM]]

@@ -150,9 +150,12 @@ class Dictionary(eqx.Module):
         Law: `fold()(x)` is `self(x)`, and so are the features.
         """
         return filled(
-            self, encoder=self.encoder * self.scale, decoder=self.decoder / self.scale,
-            bias=self.bias / self.scale, scale=jnp.ones_like(self.scale),
-        )  # fmt: skip
+            self,
+            encoder=self.encoder * self.scale,
+            decoder=self.decoder / self.scale,
+            bias=self.bias / self.scale,
+            scale=jnp.ones_like(self.scale),
+        )
 
     # What training asks of a kind.
 
@@ -221,9 +224,11 @@ def filled(kind: Any, **leaves: Any) -> Any:
     """The same kind with some leaves replaced, by name."""
     names = tuple(leaves)
     return eqx.tree_at(
-        lambda k: tuple(getattr(k, n) for n in names), kind, tuple(leaves.values()),
+        lambda k: tuple(getattr(k, n) for n in names),
+        kind,
+        tuple(leaves.values()),
         is_leaf=lambda leaf: leaf is None,
-    )  # fmt: skip
+    )
 
 
 def wide(v: Any, x: Any) -> Any:

@@ -24,29 +24,67 @@ CLASSES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "AutoEncoder": ((*LINEAR, "bias"), ()),
     "AutoEncoderNew": ((*LINEAR, "decoder.bias"), ()),
     "GatedAutoEncoder": (
-        ("encoder.weight", "decoder.weight", "decoder_bias", "r_mag", "gate_bias", "mag_bias"), (),
+        ("encoder.weight", "decoder.weight", "decoder_bias", "r_mag", "gate_bias", "mag_bias"),
+        (),
     ),
     "JumpReluAutoEncoder": (("W_enc", "b_enc", "W_dec", "b_dec", "threshold"), ()),
     "AutoEncoderTopK": ((*LINEAR, "b_dec"), ("k", "threshold")),
     "BatchTopKSAE": ((*LINEAR, "b_dec", "threshold"), ("k",)),
     "MatryoshkaBatchTopKSAE": (
-        ("W_enc", "b_enc", "W_dec", "b_dec", "threshold", "group_sizes"), ("k",),
+        ("W_enc", "b_enc", "W_dec", "b_dec", "threshold", "group_sizes"),
+        ("k",),
     ),
     "CrossCoder": ((*LINEAR, "decoder.bias"), ()),
-}  # fmt: skip
+}
 # How it was trained, and where: nothing that the finished weights do not hold.
 TRAINER = (
-    "dict_class", "trainer_class", "activation_dim", "dict_size", "k", "group_fractions",
-    "group_weights", "group_sizes", "norm_factor", "lr", "steps", "seed", "device", "layer",
-    "lm_name", "submodule_name", "wandb_name", "warmup_steps", "decay_start", "resample_steps",
-    "sparsity_*", "l1_penalty", "p_start", "p_end", "anneal_*", "n_sparsity_updates", "auxk_alpha",
-    "top_k_aux", "threshold_beta", "threshold_start_step", "k_anneal_steps", "bandwidth",
-    "target_l0", "dtype",
-)  # fmt: skip
+    "dict_class",
+    "trainer_class",
+    "activation_dim",
+    "dict_size",
+    "k",
+    "group_fractions",
+    "group_weights",
+    "group_sizes",
+    "norm_factor",
+    "lr",
+    "steps",
+    "seed",
+    "device",
+    "layer",
+    "lm_name",
+    "submodule_name",
+    "wandb_name",
+    "warmup_steps",
+    "decay_start",
+    "resample_steps",
+    "sparsity_*",
+    "l1_penalty",
+    "p_start",
+    "p_end",
+    "anneal_*",
+    "n_sparsity_updates",
+    "auxk_alpha",
+    "top_k_aux",
+    "threshold_beta",
+    "threshold_start_step",
+    "k_anneal_steps",
+    "bandwidth",
+    "target_l0",
+    "dtype",
+)
 BUFFER = (
-    "d_submodule", "io", "n_ctxs", "ctx_len", "refresh_batch_size", "out_batch_size", "device",
-    "remove_bos", "add_special_tokens", "max_activation_norm_multiple",
-)  # fmt: skip
+    "d_submodule",
+    "io",
+    "n_ctxs",
+    "ctx_len",
+    "refresh_batch_size",
+    "out_batch_size",
+    "device",
+    "remove_bos",
+    "add_special_tokens",
+    "max_activation_norm_multiple",
+)
 
 
 def load_dictionary_learning(path: Path, ignore: Iterable[str] = ()) -> tuple[Any, dict[str, Any]]:
@@ -81,9 +119,19 @@ def load_dictionary_learning(path: Path, ignore: Iterable[str] = ()) -> tuple[An
     wide = 3 if kind == "CrossCoder" else 2
     scalar = {} if kind == "JumpReluAutoEncoder" else {"threshold": 0}
     check_axes(
-        path, a, encoder__weight=wide, decoder__weight=wide, W_enc=2, W_dec=2, encoder__bias=1,
-        b_enc=1, b_dec=1, group_sizes=1, k=0, **scalar,
-    )  # fmt: skip
+        path,
+        a,
+        encoder__weight=wide,
+        decoder__weight=wide,
+        W_enc=2,
+        W_dec=2,
+        encoder__bias=1,
+        b_enc=1,
+        b_dec=1,
+        group_sizes=1,
+        k=0,
+        **scalar,
+    )
     if kind == "CrossCoder":
         return _crosscoder(a, path), config
     linear = "encoder.weight" in a
@@ -99,20 +147,26 @@ def load_dictionary_learning(path: Path, ignore: Iterable[str] = ()) -> tuple[An
         if decoder.shape[0] != features or leaves["encoder_bias"].shape != (features,):
             raise ValueError(f"{path}: an AutoEncoder of {features} features has {found(a)}.")
         if not (norm > 0).all():
-            raise ValueError(f"{path}: an AutoEncoder's columns of decoder.weight have a norm above 0; some are 0.")  # fmt: skip
+            raise ValueError(
+                f"{path}: an AutoEncoder's columns of decoder.weight have a norm above 0; some are 0."
+            )
         leaves |= {
-            "encoder": encoder * norm[None], "encoder_bias": leaves["encoder_bias"] * norm,
-            "decoder": decoder / norm[:, None], "bias": a["bias"],
-        }  # fmt: skip
+            "encoder": encoder * norm[None],
+            "encoder_bias": leaves["encoder_bias"] * norm,
+            "decoder": decoder / norm[:, None],
+            "bias": a["bias"],
+        }
         blank: Any = Vanilla(d=d, features=features)
     elif kind == "AutoEncoderNew":
         blank, leaves["bias"] = Standard(d=d, features=features), a["decoder.bias"]
     elif kind == "GatedAutoEncoder":
         blank = Gated(d=d, features=features)
         leaves |= {
-            "bias": a["decoder_bias"], "encoder_bias": a["gate_bias"], "gain": a["r_mag"],
+            "bias": a["decoder_bias"],
+            "encoder_bias": a["gate_bias"],
+            "gain": a["r_mag"],
             "magnitude_bias": a["mag_bias"],
-        }  # fmt: skip
+        }
     elif kind == "JumpReluAutoEncoder":
         blank = JumpReLU(d=d, features=features, centred=False)
         leaves["threshold"] = a["threshold"]
@@ -121,14 +175,13 @@ def load_dictionary_learning(path: Path, ignore: Iterable[str] = ()) -> tuple[An
         if k is None:
             raise ValueError(f"{path}: {kind} needs k, in ae.pt or in config.json.")
         if not 1 <= k <= features or k != int(k):
-            raise ValueError(f"{path}: {kind} needs k, an int from 1 to its {features} features; got {k!r}.")  # fmt: skip
+            raise ValueError(f"{path}: {kind} needs k, an int from 1 to its {features} features; got {k!r}.")
         blank = _chosen(kind, d, features, int(k), a)
         if kind != "AutoEncoderTopK":
             leaves["threshold"] = float(a["threshold"])
             if leaves["threshold"] < 0:
                 raise ValueError(
-                    f"{path}: the threshold was never set ({leaves['threshold']}); train on, or "
-                    "calibrate it."
+                    f"{path}: the threshold was never set ({leaves['threshold']}); train on, or calibrate it."
                 )
     return fit(blank, leaves, path), config
 
@@ -147,9 +200,11 @@ def _crosscoder(a: dict[str, Any], path: Path) -> Any:
     """Of its forks; `encoder.weight (source, d, features)`, `decoder.weight (source, features, d)`."""
     sources, d, features = a["encoder.weight"].shape
     leaves = {
-        "encoder": a["encoder.weight"], "encoder_bias": a["encoder.bias"],
-        "decoder": np.swapaxes(a["decoder.weight"], 0, 1), "bias": a["decoder.bias"],
-    }  # fmt: skip
+        "encoder": a["encoder.weight"],
+        "encoder_bias": a["encoder.bias"],
+        "decoder": np.swapaxes(a["decoder.weight"], 0, 1),
+        "bias": a["decoder.bias"],
+    }
     return fit(Crosscoder(d=d, features=features, sources=sources), leaves, path)
 
 

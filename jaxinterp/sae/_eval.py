@@ -112,9 +112,7 @@ def ablated(model: Any, held: Any, mean: Any, place: Any) -> tuple[dict[str, Any
     return found | {"predicted": np.asarray(held.predicted).sum()}, clean
 
 
-def standing(
-    sae: Any, model: Any, held: Any, mean: Any, place: Any, clean: Any
-) -> dict[str, Any]:  # fmt: skip
+def standing(sae: Any, model: Any, held: Any, mean: Any, place: Any, clean: Any) -> dict[str, Any]:
     """What a dictionary keeps of a batch, and the loss with it in place."""
     found, value = kept(sae, held, mean)
     loss, kl, _ = losses(model, held, value, place, clean)

@@ -17,9 +17,16 @@ class Evaluation:
     """See `evaluation`."""
 
     def __init__(
-        self, model: Any, tokens: Any, site: str, mask: Any, real: Any, batch: int, cosines: bool,
+        self,
+        model: Any,
+        tokens: Any,
+        site: str,
+        mask: Any,
+        real: Any,
+        batch: int,
+        cosines: bool,
         progress: bool,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.model, self.cosines = model, cosines
         self.read, size, self.place = reading(model, tokens, site, mask, real, batch)
         held, mean = [], np.zeros(self.read.width)

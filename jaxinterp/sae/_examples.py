@@ -54,7 +54,7 @@ class Examples:
         """Where a feature stands among those that were read."""
         found = np.flatnonzero(self.features == feature)
         if not len(found):
-            raise IndexError(f"Feature {feature} is not among the {len(self.features)} that were read.")  # fmt: skip
+            raise IndexError(f"Feature {feature} is not among the {len(self.features)} that were read.")
         return int(found[0])
 
     def histogram(self, feature: int) -> tuple[np.ndarray, np.ndarray]:
@@ -104,10 +104,13 @@ class Examples:
     def figure(self, tokenizer: Any, feature: int, *, title: str = "") -> viz.Figure:
         """The examples of a feature as HTML, tokens shaded by activation, text escaped."""
         rows = [
-            (f"{'top' if each['interval'] is None else each['interval'] + 1} {viz.number(each['activation'])}",
-             each["tokens"], each["activations"])
+            (
+                f"{'top' if each['interval'] is None else each['interval'] + 1} {viz.number(each['activation'])}",
+                each["tokens"],
+                each["activations"],
+            )
             for each in self.records(tokenizer, feature)
-        ]  # fmt: skip
+        ]
         if not rows:
             raise ValueError(f"Feature {feature} never fires on these {self.count} tokens.")
         return viz.contexts(rows, title=title or f"Feature {feature}")

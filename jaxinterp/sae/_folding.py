@@ -27,7 +27,7 @@ def folded(
     if mode == "expected_average_only_in" and factor is not None and kind != "temporal":
         arrays = _scaled(kind, config, arrays, factor, ranked)
     elif kind == "temporal" and mode == "expected_average_only_in":
-        raise ValueError(f"{path}: a temporal dictionary of rows normalised by {mode!r} cannot be read.")  # fmt: skip
+        raise ValueError(f"{path}: a temporal dictionary of rows normalised by {mode!r} cannot be read.")
     elif mode in ("expected_average_only_in", "covariance_whitening"):
         raise ValueError(
             f"{path} was trained on activations normalised by {mode!r}, which is not in the files. "
@@ -58,9 +58,11 @@ def by_norm(arrays: dict[str, Any]) -> dict[str, Any]:
     """Features in units of their decoder's norm, so that a plain comparison ranks them."""
     norm = np.maximum(np.linalg.norm(arrays["W_dec"], axis=-1), 1e-8)
     return {
-        **arrays, "W_enc": arrays["W_enc"] * norm[None], "b_enc": arrays["b_enc"] * norm,
+        **arrays,
+        "W_enc": arrays["W_enc"] * norm[None],
+        "b_enc": arrays["b_enc"] * norm,
         "W_dec": arrays["W_dec"] / norm[:, None],
-    }  # fmt: skip
+    }
 
 
 def _tune(config: Any, arrays: dict[str, Any], path: Any) -> None:
@@ -92,12 +94,16 @@ def _whitened(arrays: dict[str, Any], white: Any, centred: bool) -> dict[str, An
     shapes = {"matrix": (d, d), "inverse_matrix": (d, d), "mean": (d,)}
     for name, shape in shapes.items():
         if np.shape(white.get(name)) != shape:
-            raise ValueError(f"activation_whitening.safetensors has {name!r} {shape}; got {np.shape(white.get(name))}.")  # fmt: skip
+            raise ValueError(
+                f"activation_whitening.safetensors has {name!r} {shape}; got {np.shape(white.get(name))}."
+            )
     back, mean = white["inverse_matrix"], white["mean"]
     found = {
-        **arrays, "W_enc": white["matrix"] @ arrays["W_enc"],
-        "W_dec": arrays["W_dec"] @ back, "b_dec": arrays["b_dec"] @ back + mean,
-    }  # fmt: skip
+        **arrays,
+        "W_enc": white["matrix"] @ arrays["W_enc"],
+        "W_dec": arrays["W_dec"] @ back,
+        "b_dec": arrays["b_dec"] @ back + mean,
+    }
     if not centred:
         shift = mean @ found["W_enc"]
         for name, part in (("b_enc", 1), ("b_gate", 1), ("b_mag", np.exp(arrays.get("r_mag", 0)))):

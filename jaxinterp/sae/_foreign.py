@@ -22,13 +22,24 @@ from ._topk import TopK
 from ._vanilla import Vanilla
 
 CONFIG = {
-    "activation": TEXT, "k": or_null(SIZE), "d_in": or_null(integer()), "num_latents": or_null(integer()),
+    "activation": TEXT,
+    "k": or_null(SIZE),
+    "d_in": or_null(integer()),
+    "num_latents": or_null(integer()),
     **dict.fromkeys(("signed", "transcode", "skip_connection"), or_null(FLAG)),
-}  # fmt: skip
+}
 SPARSIFY = (
-    "activation", "k", "signed", "transcode", "skip_connection", "num_latents", "d_in",
-    "expansion_factor", "normalize_decoder", "multi_topk",  # of sizes, first weights and the loss
-)  # fmt: skip
+    "activation",
+    "k",
+    "signed",
+    "transcode",
+    "skip_connection",
+    "num_latents",
+    "d_in",
+    "expansion_factor",
+    "normalize_decoder",
+    "multi_topk",  # of sizes, first weights and the loss
+)
 
 
 def load_sparsify(path: Path, ignore: Iterable[str] = ()) -> tuple[Any, dict[str, Any]]:
@@ -62,9 +73,11 @@ def load_sparsify(path: Path, ignore: Iterable[str] = ()) -> tuple[Any, dict[str
             f"and has {features} features. Are the files of one dictionary?"
         )
     leaves = {
-        "encoder": encoder, "encoder_bias": arrays["encoder.bias"], "decoder": decoder,
+        "encoder": encoder,
+        "encoder_bias": arrays["encoder.bias"],
+        "decoder": decoder,
         "bias": arrays["b_dec"],
-    }  # fmt: skip
+    }
     across, skip = bool(config.get("transcode")), arrays.get("W_skip")
     if across or skip is not None:
         # An autoencoder with a skip is a transcoder to its own inputs, which it centres.
@@ -84,13 +97,18 @@ def load_openai(path: Path, ignore: Iterable[str] = ()) -> tuple[Any, dict[str, 
     """OpenAI's GPT-2 dictionaries (https://github.com/openai/sparse_autoencoder): one torch file."""
     from ..hub import read_torch
 
-    state = check(path, read_torch(path), {"activation": or_null(TEXT), "activation_state_dict": or_null(TABLE)})  # fmt: skip
+    state = check(
+        path, read_torch(path), {"activation": or_null(TEXT), "activation_state_dict": or_null(TABLE)}
+    )
     statistics = ("stats_last_nonzero", "latents_activation_frequency", "latents_mean_square")
     check_tensors(
-        path, "OpenAI's dictionary of GPT-2", state,
+        path,
+        "OpenAI's dictionary of GPT-2",
+        state,
         ("pre_bias", "latent_bias", "encoder.weight", "decoder.weight"),
-        ("activation", "activation_state_dict", *statistics), ignore,
-    )  # fmt: skip
+        ("activation", "activation_state_dict", *statistics),
+        ignore,
+    )
     check_value(path, state, "activation", ("ReLU", "TopK"))
     kind, said = state.get("activation") or "ReLU", state.get("activation_state_dict") or {}
     check_config(
@@ -105,9 +123,11 @@ def load_openai(path: Path, ignore: Iterable[str] = ()) -> tuple[Any, dict[str, 
     encoder, decoder = state["encoder.weight"].T, state["decoder.weight"].T
     d, features = encoder.shape
     leaves = {
-        "encoder": encoder, "decoder": decoder, "encoder_bias": state["latent_bias"],
+        "encoder": encoder,
+        "decoder": decoder,
+        "encoder_bias": state["latent_bias"],
         "bias": state["pre_bias"],
-    }  # fmt: skip
+    }
     if kind == "ReLU":
         return fit(Vanilla(d=d, features=features), leaves, path), {"activation": kind}
     check_value(f"{path}, activation_state_dict", said, "postact_fn", ("ReLU",))

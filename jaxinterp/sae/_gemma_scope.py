@@ -22,13 +22,21 @@ from ._jumprelu import JumpReLU
 from ._transcoder import Transcoder
 
 KNOWN = (
-    "architecture", "type", "affine_connection", "hf_hook_point_in", "hf_hook_point_out",
-    "model_name", "width", "l0", "layer", "dtype",  # where it belongs, and its size
-)  # fmt: skip
+    "architecture",
+    "type",
+    "affine_connection",
+    "hf_hook_point_in",
+    "hf_hook_point_out",
+    "model_name",
+    "width",
+    "l0",
+    "layer",
+    "dtype",  # where it belongs, and its size
+)
 CONFIG = {
     **dict.fromkeys(("architecture", "type", "hf_hook_point_in", "hf_hook_point_out"), or_null(TEXT)),
     "affine_connection": or_null(FLAG),
-}  # fmt: skip
+}
 TYPES = ("sae", "transcoder", "skip_transcoder")
 
 
@@ -60,7 +68,7 @@ def load_gemma_scope(
             f"{path} is one layer of a cross-layer transcoder, w_dec {arrays['w_dec'].shape}; "
             "dictionaries and transcoders of one layer are read."
         )
-    check_axes(path, arrays, w_enc=2, w_dec=2, b_enc=1, b_dec=1, threshold=1, affine_skip_connection=2)  # fmt: skip
+    check_axes(path, arrays, w_enc=2, w_dec=2, b_enc=1, b_dec=1, threshold=1, affine_skip_connection=2)
     d, features = arrays["w_enc"].shape
     out, skip = arrays["w_dec"].shape[-1], arrays.get("affine_skip_connection")
     if config.get("affine_connection") and skip is None:
@@ -79,15 +87,16 @@ def load_gemma_scope(
             f"transcoder={transcoder}."
         )
     leaves = {
-        "encoder": arrays["w_enc"], "decoder": arrays["w_dec"], "encoder_bias": arrays["b_enc"],
-        "bias": arrays["b_dec"], "threshold": arrays["threshold"],
-    }  # fmt: skip
+        "encoder": arrays["w_enc"],
+        "decoder": arrays["w_dec"],
+        "encoder_bias": arrays["b_enc"],
+        "bias": arrays["b_dec"],
+        "threshold": arrays["threshold"],
+    }
     if across or transcoder:
         if factor is not None:
             raise ValueError(f"{path}: a transcoder has no factor. Load it without factor=.")
-        kind: Any = Transcoder(
-            d=d, features=features, d_out=out, skip=skip is not None, centred=False
-        )
+        kind: Any = Transcoder(d=d, features=features, d_out=out, skip=skip is not None, centred=False)
         return fit(kind, leaves | ({} if skip is None else {"skip": skip}), path), config
     if factor is not None:
         leaves |= {

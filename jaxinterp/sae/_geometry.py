@@ -65,12 +65,16 @@ def geometry(sae: Any, *, step: int = 2048) -> Geometry:
     top = top * np.sign(top[np.abs(top).argmax(0), np.arange(top.shape[1])])[None]
     shares = np.maximum(values[::-1], 0)
     return Geometry(
-        near[0][1], near[0][0], near[1][1], near[1][0],
+        near[0][1],
+        near[0][0],
+        near[1][1],
+        near[1][0],
         np.einsum("fd,fd->f", rows, seen) if same else None,
         np.einsum("fd,fd->f", decoder, encoder) if same else None,
-        np.linalg.norm(decoder, axis=-1), shares / max(shares.sum(), 1e-30),
+        np.linalg.norm(decoder, axis=-1),
+        shares / max(shares.sum(), 1e-30),
         (centred @ top).astype(np.float32),
-    )  # fmt: skip
+    )
 
 
 def nearest(rows: np.ndarray, step: int = 2048) -> tuple[np.ndarray, np.ndarray]:

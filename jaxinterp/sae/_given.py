@@ -32,10 +32,12 @@ def rows_of(decoder: Any) -> np.ndarray:
 def as_matrix(name: str, x: Any, rows: int | None = None, columns: int | None = None) -> np.ndarray:
     """Finite `(rows, columns)` in float32."""
     x = np.asarray(x, np.float32)
-    if x.ndim != 2 or len(x) != (len(x) if rows is None else rows) or x.shape[1] != (x.shape[1] if columns is None else columns):  # fmt: skip
-        wanted = (
-            f"({'rows' if rows is None else rows}, {'columns' if columns is None else columns})"
-        )
+    if (
+        x.ndim != 2
+        or len(x) != (len(x) if rows is None else rows)
+        or x.shape[1] != (x.shape[1] if columns is None else columns)
+    ):
+        wanted = f"({'rows' if rows is None else rows}, {'columns' if columns is None else columns})"
         raise ValueError(f"{name} is {wanted}, a row per example; got the shape {x.shape}.")
     if not np.isfinite(x).all():
         raise ValueError(f"{name} holds NaN or infinity: nothing can be judged by it.")

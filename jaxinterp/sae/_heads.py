@@ -23,9 +23,7 @@ class Heads(Wrapped):
 
     def _flat(self, z: Any) -> Any:
         if z.ndim < 2 or z.shape[-2] * z.shape[-1] != self.d:
-            raise ValueError(
-                f"This dictionary reads (..., head, k) with head * k = {self.d}; got {z.shape}."
-            )
+            raise ValueError(f"This dictionary reads (..., head, k) with head * k = {self.d}; got {z.shape}.")
         return jnp.reshape(z, (*z.shape[:-2], self.d))
 
     def encode(self, z: Any) -> Any:

@@ -84,18 +84,32 @@ def interpret(
     which = chosen(sae, features)
     read = Corpus(sae, model, tokens, site, mask, real)
     study = {
-        "study": "interpret", "site": " ".join(sites_of(read.name)), "seed": int(seed), "window": list(window),
+        "study": "interpret",
+        "site": " ".join(sites_of(read.name)),
+        "seed": int(seed),
+        "window": list(window),
         "corpus": fingerprint(read.tokens, read.counted),
         "dictionary": fingerprint(*jax.tree.leaves(eqx.filter(sae, eqx.is_array))),
-    }  # fmt: skip
+    }
     done = {} if out is None else _begun(Path(out), study)
     left = [int(i) for i in dict.fromkeys(which.tolist()) if int(i) not in done]
     judges = simulate, predict_logits, detect
     if left:
         made = sheets(
-            sae, model, tokenizer, read.tokens, left, site=read.name, mask=read.counted, real=read.real,
-            batch=batch, window=window, seed=seed, progress=progress, logits=predict_logits is not None,
-        )  # fmt: skip
+            sae,
+            model,
+            tokenizer,
+            read.tokens,
+            left,
+            site=read.name,
+            mask=read.counted,
+            real=read.real,
+            batch=batch,
+            window=window,
+            seed=seed,
+            progress=progress,
+            logits=predict_logits is not None,
+        )
         for record in _judged(made, explain, judges, out, study, workers, seed, progress):
             done[record["feature"]] = record
     return [done[int(i)] for i in dict.fromkeys(which.tolist())]
@@ -120,8 +134,15 @@ def _begun(path: Path, study: dict[str, Any]) -> dict[int, dict[str, Any]]:
 
 
 def _judged(
-    made: Sequence[Sheet], explain: Any, judges: Any, out: Any, study: Any, workers: int, seed: int, progress: bool
-) -> Any:  # fmt: skip
+    made: Sequence[Sheet],
+    explain: Any,
+    judges: Any,
+    out: Any,
+    study: Any,
+    workers: int,
+    seed: int,
+    progress: bool,
+) -> Any:
     from tqdm.auto import tqdm
 
     bar: Any = {"total": len(made), "desc": "interpret", "unit": "feature", "disable": not progress}
@@ -155,7 +176,7 @@ def _each(task: Any, made: Sequence[Sheet], workers: int) -> Any:
 def _record(sheet: Sheet, explain: Any, judges: Any, seed: int) -> dict[str, Any]:
     simulate, predict_logits, detect = judges
     fires = [w for w in (*sheet.shown.examples, *sheet.asked) if w.kind in ("top", "interval")]
-    found: dict[str, Any] = {"feature": sheet.feature, "kept": len(fires) >= LEAST, "examples": len(fires)}  # fmt: skip
+    found: dict[str, Any] = {"feature": sheet.feature, "kept": len(fires) >= LEAST, "examples": len(fires)}
     if not found["kept"]:
         return found
     text = explain(sheet.shown)

@@ -43,7 +43,7 @@ def joined(sae: Any, source: int = -1) -> "Joined":
     if not -count <= source < count:
         raise IndexError(f"This {type(sae).__name__} has the sources 0..{count - 1}; got {source}.")
     source = source % count
-    return Joined(sae, rows[:, source if rows.shape[1] > 1 else 0].astype(jnp.float32), count, source)  # fmt: skip
+    return Joined(sae, rows[:, source if rows.shape[1] > 1 else 0].astype(jnp.float32), count, source)
 
 
 class Joined(eqx.Module):

@@ -27,9 +27,12 @@ FOLDERS: tuple[tuple[str, tuple[str, ...], Callable[..., Any]], ...] = (
 )
 PARAMS = ("params.npz", "params.safetensors")
 OPTIONS: dict[Any, tuple[str, ...]] = {
-    load_saelens: ("factor", "ignore"), load_sparsify: ("ignore",), load_openai: ("ignore",),
-    load_dictionary_learning: ("ignore",), load_gemma_scope: ("factor", "transcoder", "ignore"),
-}  # fmt: skip
+    load_saelens: ("factor", "ignore"),
+    load_sparsify: ("ignore",),
+    load_openai: ("ignore",),
+    load_dictionary_learning: ("ignore",),
+    load_gemma_scope: ("factor", "transcoder", "ignore"),
+}
 
 
 @settled
@@ -143,9 +146,7 @@ def _file(path: Path) -> Any:
         try:
             archive = open_zip(path)
         except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
-            raise ValueError(
-                f"{path} is truncated or corrupt ({error}); fetch it again."
-            ) from error
+            raise ValueError(f"{path} is truncated or corrupt ({error}); fetch it again.") from error
         with archive:
             arrays = [n.removesuffix(".npy") for n in archive.namelist() if n.endswith(".npy")]
         if not arrays:

@@ -44,31 +44,20 @@ class LogitWeights:
         rising, and theirs.
         """
         which = np.arange(len(self)) if features is None else np.atleast_1d(np.asarray(features))
-        if (
-            isinstance(k, bool)
-            or not isinstance(k, int | np.integer)
-            or not 1 <= k <= self.shape[1]
-        ):
-            raise ValueError(
-                f"k lies in 1..{self.shape[1]}, the size of the vocabulary; got {k!r}."
-            )
+        if isinstance(k, bool) or not isinstance(k, int | np.integer) or not 1 <= k <= self.shape[1]:
+            raise ValueError(f"k lies in 1..{self.shape[1]}, the size of the vocabulary; got {k!r}.")
         parts = []
         for first in range(0, len(which), batch):
             here = which[first : first + batch]
             rows = jnp.asarray(self.rows[np.resize(here, min(batch, len(which)))])
-            parts.append(
-                [np.asarray(x)[: len(here)] for x in _extremes(rows, self.unembed, int(k))]
-            )
+            parts.append([np.asarray(x)[: len(here)] for x in _extremes(rows, self.unembed, int(k))])
         return tuple(np.concatenate(x) for x in zip(*parts, strict=True))
 
     def records(self, tokenizer: Any, feature: int, k: int = 10) -> list[dict[str, Any]]:
         """The largest and smallest weights of a feature, with tokens as strings."""
         high, up, low, down = self.top([feature], k)
         pairs = [*zip(high[0], up[0], strict=True), *zip(low[0], down[0], strict=True)]
-        return [
-            {"token": tokenizer.tokens([int(t)])[0], "id": int(t), "weight": float(w)}
-            for t, w in pairs
-        ]
+        return [{"token": tokenizer.tokens([int(t)])[0], "id": int(t), "weight": float(w)} for t, w in pairs]
 
 
 def logit_weights(sae: Any, model: Any, site: Any = None, features: Any = None) -> LogitWeights:

@@ -55,9 +55,16 @@ class Matryoshka(BatchTopK):
             )
         self.prefixes = tuple(ends)
         super().__init__(
-            d=d, features=features, k=k, alpha=alpha, aux=aux, dead_tokens=dead_tokens,
-            centred=centred, key=key, matmul=matmul,
-        )  # fmt: skip
+            d=d,
+            features=features,
+            k=k,
+            alpha=alpha,
+            aux=aux,
+            dead_tokens=dead_tokens,
+            centred=centred,
+            key=key,
+            matmul=matmul,
+        )
 
     def loss(self, x: Any, y: Any, now: Moment) -> Losses:
         target = y * self.scale
@@ -80,9 +87,7 @@ class Matryoshka(BatchTopK):
         """The dictionary of the first groups alone, 0-based."""
         end = self.prefixes[group]
         cut = lambda k: (k.encoder, k.encoder_bias, k.decoder)
-        return eqx.tree_at(
-            cut, self, (self.encoder[:, :end], self.encoder_bias[:end], self.decoder[:end])
-        )
+        return eqx.tree_at(cut, self, (self.encoder[:, :end], self.encoder_bias[:end], self.decoder[:end]))
 
     def share_of(self, x: Any, y: Any = None) -> Any:
         """FVU of every prefix on a batch, `(group,)`, with the threshold of inference."""

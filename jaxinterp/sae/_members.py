@@ -44,9 +44,7 @@ class Member:
         settings = tuple((n, getattr(kind, n)) for n in fields if n not in free)
         # The draw of resampling depends on the number of features.
         size = kind.features if getattr(kind, "resample", ()) else None
-        absent = tuple(
-            name for name, value in vars(kind).items() if value is None and name != "origin"
-        )
+        absent = tuple(name for name, value in vars(kind).items() if value is None and name != "origin")
         rest = tuple(kind.encoder.shape[:-1]), tuple(kind.decoder.shape[-1:]), size, absent
         return self.site, type(kind), settings, rest, self.rate is None
 
@@ -67,10 +65,7 @@ class Group:
             object.__setattr__(self.kind, "k", int(limits.max()))
             limit = jnp.asarray(limits, jnp.int32) if len(set(limits)) > 1 else None
         if len(set(sizes)) > 1:
-            live = (
-                jnp.arange(sizes.max(), dtype=jnp.int32)[None]
-                < jnp.asarray(sizes, jnp.int32)[:, None]
-            )
+            live = jnp.arange(sizes.max(), dtype=jnp.int32)[None] < jnp.asarray(sizes, jnp.int32)[:, None]
         after = jnp.asarray([one.dead_after for one in self.members], jnp.int32)
         self.apart = after, limit, live
         cuts, self.transforms = [0], []
@@ -82,10 +77,7 @@ class Group:
         self.cuts = tuple(cuts)
 
     def begin(self, average: Any) -> State:
-        named = [
-            [leaf for _, leaf in jax.tree_util.tree_leaves_with_path(one.sae)]
-            for one in self.members
-        ]
+        named = [[leaf for _, leaf in jax.tree_util.tree_leaves_with_path(one.sae)] for one in self.members]
         paths = jax.tree_util.tree_leaves_with_path(self.kind)
         leaves = [
             jnp.stack([_padded(jax.tree_util.keystr(path), row[i], like) for row in named])

@@ -85,7 +85,13 @@ def nearest_neurons(
 
 
 def _both(sae: Any, model: Any, part: Any, some: Any, names: Any) -> Any:
-    _, acts = run(model, part.tokens, capture=list(dict.fromkeys([*sites_of(names[0]), names[1]])), mask=part.real, logits=False)  # fmt: skip
+    _, acts = run(
+        model,
+        part.tokens,
+        capture=list(dict.fromkeys([*sites_of(names[0]), names[1]])),
+        mask=part.real,
+        logits=False,
+    )
     f = sae.encode(rows_at(acts, names[0]))
     f = f if some is None else jnp.take(f, some, -1)
     return f, acts[names[1]].astype(jnp.float32)

@@ -56,18 +56,26 @@ def combine(values: Any, where: Any, rows: Any) -> Any:
     r"""$y_b = \sum_j v_{bj}\, r_{w_{bj}}$ `(batch, d)` of entries `(batch, k)` and `rows (m, d)`."""
     (batch, k), (m, d) = values.shape, rows.shape
     return pl.pallas_call(
-        _combine, grid=(batch,), in_specs=[_line(k), _line(k), _whole(m, d)], out_specs=_line(d),
-        out_shape=jax.ShapeDtypeStruct((batch, d), rows.dtype), interpret=_interpret(),
-    )(values, where, rows)  # fmt: skip
+        _combine,
+        grid=(batch,),
+        in_specs=[_line(k), _line(k), _whole(m, d)],
+        out_specs=_line(d),
+        out_shape=jax.ShapeDtypeStruct((batch, d), rows.dtype),
+        interpret=_interpret(),
+    )(values, where, rows)
 
 
 def project(g: Any, where: Any, rows: Any) -> Any:
     r"""$v_{bj} = g_b \cdot r_{w_{bj}}$ `(batch, k)`."""
     (batch, k), (m, d) = where.shape, rows.shape
     return pl.pallas_call(
-        _project, grid=(batch,), in_specs=[_line(d), _line(k), _whole(m, d)], out_specs=_line(k),
-        out_shape=jax.ShapeDtypeStruct((batch, k), rows.dtype), interpret=_interpret(),
-    )(g, where, rows)  # fmt: skip
+        _project,
+        grid=(batch,),
+        in_specs=[_line(d), _line(k), _whole(m, d)],
+        out_specs=_line(k),
+        out_shape=jax.ShapeDtypeStruct((batch, k), rows.dtype),
+        interpret=_interpret(),
+    )(g, where, rows)
 
 
 def gather_outer(values: Any, where: Any, g: Any, m: int) -> Any:
@@ -79,6 +87,10 @@ def gather_outer(values: Any, where: Any, g: Any, m: int) -> Any:
     first = jnp.concatenate([jnp.zeros((1,), jnp.int32), last[:-1]])
     one, n = pl.BlockSpec((1,), lambda i: (i,)), batch * k
     return pl.pallas_call(
-        _gather_outer, grid=(m,), in_specs=[one, one, _whole(n), _whole(n), _whole(batch, d)],
-        out_specs=_line(d), out_shape=jax.ShapeDtypeStruct((m, d), g.dtype), interpret=_interpret(),
-    )(first, last, values.reshape(-1)[order], (order // k).astype(jnp.int32), g)  # fmt: skip
+        _gather_outer,
+        grid=(m,),
+        in_specs=[one, one, _whole(n), _whole(n), _whole(batch, d)],
+        out_specs=_line(d),
+        out_shape=jax.ShapeDtypeStruct((m, d), g.dtype),
+        interpret=_interpret(),
+    )(first, last, values.reshape(-1)[order], (order // k).astype(jnp.int32), g)

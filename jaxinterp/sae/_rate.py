@@ -112,7 +112,9 @@ class RatingPage:
         path = self._folder / "ratings.jsonl"
         with self._lock:
             if not path.is_file():  # what is written goes to a file without a name
-                raise BadRecords(f"{path} was taken away while the study was rated, and this answer is not kept. Start again: jaxinterp sae rate {self._folder}.")  # fmt: skip
+                raise BadRecords(
+                    f"{path} was taken away while the study was rated, and this answer is not kept. Start again: jaxinterp sae rate {self._folder}."
+                )
             self._file.append([record])
             self._said[item] = record
 
@@ -128,10 +130,20 @@ class RatingPage:
         figure = viz.contexts(rows, limits=(0, 1), value="share of the largest")
         before = self._items[place - 1]["id"] if place else None
         return render(
-            "rate.html", token=self._token, item=item, rated=rated, total=len(self._place), place=place + 1,
-            examples=figure.html, up=list(map(viz.visible, shown["up"])), down=list(map(viz.visible, shown["down"])),
-            questions=QUESTIONS, form=form or self._said.get(item) or {}, wrong=wrong, before=before,
-        )  # fmt: skip
+            "rate.html",
+            token=self._token,
+            item=item,
+            rated=rated,
+            total=len(self._place),
+            place=place + 1,
+            examples=figure.html,
+            up=list(map(viz.visible, shown["up"])),
+            down=list(map(viz.visible, shown["down"])),
+            questions=QUESTIONS,
+            form=form or self._said.get(item) or {},
+            wrong=wrong,
+            before=before,
+        )
 
 
 def _handler(page: RatingPage) -> type[BaseHTTPRequestHandler]:
@@ -191,7 +203,9 @@ def _handler(page: RatingPage) -> type[BaseHTTPRequestHandler]:
             try:
                 page._save(item, answers)
             except OSError as error:  # no part of the answer is in the file
-                wrong = f"The answer could not be written ({error}). Make room on the disk, and send it again."
+                wrong = (
+                    f"The answer could not be written ({error}). Make room on the disk, and send it again."
+                )
                 return self._answer(HTTPStatus.INSUFFICIENT_STORAGE, page._html(item, form, wrong))
             self.send_response(HTTPStatus.SEE_OTHER)
             self.send_header("Location", f"/{page._token}/")

@@ -63,9 +63,11 @@ def rating_study(
     _check_new(folder, key)
     for path in (folder, key):
         if not path.parent.is_dir():
-            raise FileNotFoundError(f"There is no folder {str(path.parent)!r} to write {path.name!r} into. Create it first.")  # fmt: skip
+            raise FileNotFoundError(
+                f"There is no folder {str(path.parent)!r} to write {path.name!r} into. Create it first."
+            )
     if not groups:
-        raise ValueError('A study has groups: {"features": (sae, "resid_post[2]"), "neurons": ...}.')  # fmt: skip
+        raise ValueError('A study has groups: {"features": (sae, "resid_post[2]"), "neurons": ...}.')
     found = {}
     # All are checked before the first is read.
     reads = [Corpus(sae, model, tokens, site, mask, real) for sae, site in groups.values()]
@@ -75,12 +77,25 @@ def rating_study(
         rng = np.random.default_rng(seed)
         some = rng.permutation(sae.features)[: 4 * units]
         seen = examples(
-            sae, model, read.tokens, site=site, features=some, top=1, intervals=INTERVALS,
-            per=EXAMPLES, window=window, mask=read.counted, real=read.real, seed=seed, progress=progress,
-        )  # fmt: skip
-        items = [_item(seen, sae, model, site, tokenizer, *at) for at in _drawn(seen, units, parts, rng)]  # fmt: skip
+            sae,
+            model,
+            read.tokens,
+            site=site,
+            features=some,
+            top=1,
+            intervals=INTERVALS,
+            per=EXAMPLES,
+            window=window,
+            mask=read.counted,
+            real=read.real,
+            seed=seed,
+            progress=progress,
+        )
+        items = [_item(seen, sae, model, site, tokenizer, *at) for at in _drawn(seen, units, parts, rng)]
         if not items:
-            raise ValueError(f"No unit of {name!r} that was drawn fires on {LEAST} of {seen.count} tokens. Give more texts.")  # fmt: skip
+            raise ValueError(
+                f"No unit of {name!r} that was drawn fires on {LEAST} of {seen.count} tokens. Give more texts."
+            )
         found[str(name)] = items
     pairs = min(map(len, found.values()))
     told, shown = [], []
@@ -98,7 +113,7 @@ def rating_study(
         try:
             with unit(folder, "study", "items.jsonl", fresh=True) as part:
                 put(part / "items.jsonl", text)
-                write_json(key, {"kind": "jaxinterp rating key", "groups": list(found), "items": told})  # fmt: skip
+                write_json(key, {"kind": "jaxinterp rating key", "groups": list(found), "items": told})
         except BaseException:
             if not folder.exists():
                 discard(key)
@@ -114,7 +129,9 @@ def _check_new(folder: Path, key: Path) -> None:
             "write that was cut off (then delete it). A new study needs a new name."
         )
     if there:
-        raise FileExistsError(f"{there[0]} is there already: ji.sae.rate({str(folder)!r}) goes on with a study, and a new one needs a new name.")  # fmt: skip
+        raise FileExistsError(
+            f"{there[0]} is there already: ji.sae.rate({str(folder)!r}) goes on with a study, and a new one needs a new name."
+        )
 
 
 def _drawn(seen: Examples, units: int, parts: int, rng: Any) -> list[tuple[int, int]]:
@@ -133,11 +150,8 @@ def _item(
     for j in np.flatnonzero(seen.interval_seq[i, interval] >= 0):
         ids = seen.window(seen.interval_seq[i, interval, j], seen.interval_pos[i, interval, j])
         there = ids >= 0
-        share = (
-            np.abs(np.nan_to_num(seen.interval_activations[i, interval, j]))[there]
-            / seen.maximum[i]
-        )
-        rows.append({"tokens": tokenizer.tokens(ids[there]), "shares": [round(float(v), 3) for v in share]})  # fmt: skip
+        share = np.abs(np.nan_to_num(seen.interval_activations[i, interval, j]))[there] / seen.maximum[i]
+        rows.append({"tokens": tokenizer.tokens(ids[there]), "shares": [round(float(v), 3) for v in share]})
     unit = int(seen.features[i])
     weights = logit_weights(sae, model, site, [unit])
     high, _, low, _ = weights.top(None, min(TOKENS, weights.shape[1] // 2))

@@ -55,9 +55,7 @@ def ravel(
     names = list(readers)
     if len(names) < 2:
         raise ValueError("ravel tells attributes apart: give readers of two or more.")
-    sets = [
-        _entities(what, given, sae, names) for what, given in (("train", train), ("test", test))
-    ]
+    sets = [_entities(what, given, sae, names) for what, given in (("train", train), ("test", test))]
     (x, f, y), (x_test, f_test, y_test) = sets
     found: dict[str, Any] = {"cause": {}, "isolation": {}, "masks": {}}
     for number, name in enumerate(names):
@@ -71,10 +69,8 @@ def ravel(
         soft = _learn(sae, readers, given, jnp.asarray(order), rate)
         hard = np.asarray(soft) > 0
         base, source = _pairs(rng, y_test[name], pairs, name)
-        made = _exchanged(sae, x_test[base], f_test[base], f_test[source], jnp.asarray(hard, jnp.float32))  # fmt: skip
-        said = {
-            o: np.asarray(readers[o](made, jnp.asarray(base + len(x)))).argmax(-1) for o in names
-        }
+        made = _exchanged(sae, x_test[base], f_test[base], f_test[source], jnp.asarray(hard, jnp.float32))
+        said = {o: np.asarray(readers[o](made, jnp.asarray(base + len(x)))).argmax(-1) for o in names}
         found["masks"][name] = hard
         found["cause"][name] = float((said[name] == y_test[name][source]).mean())
         kept = [float((said[o] == y_test[o][base]).mean()) for o in names if o != name]
@@ -83,16 +79,16 @@ def ravel(
     return {**found, "disentangle": float(np.mean(both))}
 
 
-def _entities(
-    what: str, given: Any, sae: Any, names: list[str]
-) -> tuple[Any, Any, dict[str, np.ndarray]]:
+def _entities(what: str, given: Any, sae: Any, names: list[str]) -> tuple[Any, Any, dict[str, np.ndarray]]:
     if len(given) != 2 or not isinstance(given[1], Mapping) or set(given[1]) != set(names):
         raise ValueError(f"{what} is (x, labels), labels by attribute: {', '.join(names)}.")
     x = jnp.asarray(as_matrix(f"x of {what}", given[0], columns=sae.d))
     labels = {name: np.asarray(given[1][name]) for name in names}
     for name, y in labels.items():
         if y.shape != (len(x),) or not np.issubdtype(y.dtype, np.integer) or y.min() < 0:
-            raise ValueError(f"{name} of {what} is a whole number from 0 for each of {len(x)} rows; got {y.dtype}{list(y.shape)}.")  # fmt: skip
+            raise ValueError(
+                f"{name} of {what} is a whole number from 0 for each of {len(x)} rows; got {y.dtype}{list(y.shape)}."
+            )
     return x, sae.encode(x), labels
 
 

@@ -30,9 +30,7 @@ def adam(
     last = round(decay * steps)
     schedule: Any = optax.constant_schedule(rate)
     if last:
-        schedule = optax.join_schedules(
-            [schedule, optax.linear_schedule(rate, 0.0, last)], [steps - last]
-        )
+        schedule = optax.join_schedules([schedule, optax.linear_schedule(rate, 0.0, last)], [steps - last])
     if warm:
         rise = optax.linear_schedule(0.0, 1.0, warm)
         whole = schedule

@@ -48,7 +48,5 @@ def resample(key: Any, sae: Any, moments: Any, dead: Any, x: Any, *, centre: boo
         )
 
     is_like = lambda node: isinstance(node, type(sae))
-    moments = jax.tree.map(
-        lambda node: reset(node) if is_like(node) else node, moments, is_leaf=is_like
-    )
+    moments = jax.tree.map(lambda node: reset(node) if is_like(node) else node, moments, is_leaf=is_like)
     return sae, moments

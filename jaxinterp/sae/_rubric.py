@@ -14,7 +14,7 @@ QUESTIONS: dict[str, tuple[int, str, str]] = {
     "logits": (3, "How well do the tokens whose logits it raises agree with it?", "0: not at all"),
     "separation": (1, "Have these tokens a common meaning, though another one?", "0: no, 1: yes"),
     "specificity": (3, "How specific is it?", "0: fires on much else too, 3: on this alone"),
-}  # fmt: skip
+}
 MOST = 14  # separation counts only where logits do not agree
 
 
@@ -61,7 +61,7 @@ def ratings(folder: Any, *, key: Any = None) -> dict[str, Any]:
     path = folder / "ratings.jsonl"
     said = read_said(folder)
     if not set(said) <= set(told):
-        raise BadRecords(f"{path} rates items that {key.name} does not know: is it of another study?")  # fmt: skip
+        raise BadRecords(f"{path} rates items that {key.name} does not know: is it of another study?")
     check_answers(path, said, QUESTIONS)
     groups: dict[str, Any] = {}
     pairs: dict[int, dict[str, int]] = {}
@@ -69,11 +69,12 @@ def ratings(folder: Any, *, key: Any = None) -> dict[str, Any]:
         own = {i: r for i, r in said.items() if told[i]["group"] == name}
         totals = [r["total"] for r in own.values()]
         groups[name] = {
-            "rated": len(own), "units": len({told[i]["unit"] for i in own}),
+            "rated": len(own),
+            "units": len({told[i]["unit"] for i in own}),
             "median": float(np.median(totals)) if own else None,
             "mean": float(np.mean(totals)) if own else None,
             **{q: _mean(r.get(q) for r in own.values()) for q in QUESTIONS},
-        }  # fmt: skip
+        }
         for i, record in own.items():
             pairs.setdefault(told[i]["pair"], {})[name] = record["total"]
     found = {"items": len(told), "rated": len(said), "groups": groups}
@@ -81,9 +82,12 @@ def ratings(folder: Any, *, key: Any = None) -> dict[str, Any]:
         one, two = groups
         gaps = np.asarray([p[one] - p[two] for p in pairs.values() if len(p) == 2], float)
         found["paired"] = {
-            "pairs": len(gaps), "difference": float(np.median(gaps)) if len(gaps) else None,
-            "higher": int((gaps > 0).sum()), "equal": int((gaps == 0).sum()), "lower": int((gaps < 0).sum()),
-        }  # fmt: skip
+            "pairs": len(gaps),
+            "difference": float(np.median(gaps)) if len(gaps) else None,
+            "higher": int((gaps > 0).sum()),
+            "equal": int((gaps == 0).sum()),
+            "lower": int((gaps < 0).sum()),
+        }
     return found
 
 

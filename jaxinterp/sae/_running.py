@@ -120,9 +120,7 @@ def _bins(kept: Kept, f: Any, part: Any, offsets: Any, key: Any) -> Kept:
     power = jax.lax.bitcast_convert_type((bits & 0x7F800000) + 0x00800000, jnp.float32)
     wanted = jnp.maximum(kept.range, jnp.where(largest > 0, power, 0))
     kept = kept._replace(range=jnp.where(kept.range > 0, kept.range, wanted))
-    kept = jax.lax.while_loop(
-        lambda k: jnp.any(k.range < wanted), lambda k: _fold(k, k.range < wanted), kept
-    )
+    kept = jax.lax.while_loop(lambda k: jnp.any(k.range < wanted), lambda k: _fold(k, k.range < wanted), kept)
     share = size / jnp.where(kept.range > 0, kept.range, 1)[None]
     index = jnp.minimum((share * bins).astype(jnp.int32), bins - 1).astype(jnp.uint8)
     index = jnp.where(size > 0, index, jnp.uint8(255))

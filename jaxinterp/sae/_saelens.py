@@ -26,10 +26,20 @@ from ._vanilla import Vanilla
 
 SOURCE = "https://github.com/jbloomAus/SAELens"
 READS = (
-    "standard", "jumprelu", "gated", "topk", "abstopk", "batchtopk", "matryoshka_batchtopk",
-    "matching_pursuit", "temporal", "transcoder", "skip_transcoder", "jumprelu_transcoder",
+    "standard",
+    "jumprelu",
+    "gated",
+    "topk",
+    "abstopk",
+    "batchtopk",
+    "matryoshka_batchtopk",
+    "matching_pursuit",
+    "temporal",
+    "transcoder",
+    "skip_transcoder",
+    "jumprelu_transcoder",
     "jumprelu_skip_transcoder",
-)  # fmt: skip
+)
 BY_ROW = {"layer_norm": "layer", "constant_norm_rescale": "constant"}
 
 
@@ -73,9 +83,10 @@ def modern(config: dict[str, Any]) -> dict[str, Any]:
     if major.isascii() and major.isdigit() and len(major) < 6 and int(major) >= 6:
         return config
     renamed = {
-        "hook_point": "hook_name", "hook_point_head_index": "hook_head_index",
+        "hook_point": "hook_name",
+        "hook_point_head_index": "hook_head_index",
         "activation_fn_str": "activation_fn",
-    }  # fmt: skip
+    }
     config = {renamed.get(name, name): value for name, value in config.items()}
     config["architecture"] = config.get("architecture") or "standard"
     config.setdefault("apply_b_dec_to_input", "transcoder" not in config["architecture"])
@@ -86,9 +97,7 @@ def modern(config: dict[str, Any]) -> dict[str, Any]:
     if isinstance(norm, bool):
         config["normalize_activations"] = "expected_average_only_in" if norm else "none"
     meta.setdefault("hook_name", config.get("hook_name"))
-    config.setdefault(
-        "reshape_activations", "hook_z" if "hook_z" in str(config.get("hook_name")) else "none"
-    )
+    config.setdefault("reshape_activations", "hook_z" if "hook_z" in str(config.get("hook_name")) else "none")
     config["metadata"] = meta
     return config
 
@@ -112,9 +121,18 @@ def build(
     needed, more = _tensors(kind, config)
     check_tensors(path, f"SAELens's {kind!r}", arrays, needed, more, ignore)
     check_axes(
-        path, arrays, W_dec=2, W_enc=2, W_skip=2, b_enc=1, b_dec=1, b_gate=1, r_mag=1, b_mag=1,
+        path,
+        arrays,
+        W_dec=2,
+        W_enc=2,
+        W_skip=2,
+        b_enc=1,
+        b_dec=1,
+        b_gate=1,
+        r_mag=1,
+        b_mag=1,
         scaling_factor=1,
-    )  # fmt: skip
+    )
     _check_sizes(path, arrays)
     features, d = arrays["W_dec"].shape
     d = arrays["W_enc"].shape[0] if "W_enc" in arrays else d
@@ -135,10 +153,12 @@ def build(
 def _check_sizes(path: Any, arrays: dict[str, Any]) -> None:
     """Vectors are as long as the matrices that they go with."""
     features, out = arrays["W_dec"].shape
-    sizes = {"b_dec": out, **dict.fromkeys(("b_enc", "b_gate", "r_mag", "b_mag", "scaling_factor"), features)}  # fmt: skip
+    sizes = {"b_dec": out, **dict.fromkeys(("b_enc", "b_gate", "r_mag", "b_mag", "scaling_factor"), features)}
     for name, size in sizes.items():
         if name in arrays and arrays[name].shape != (size,):
-            raise ValueError(f"{path}: {name!r} has the shape {arrays[name].shape}, and W_dec is {(features, out)}.")  # fmt: skip
+            raise ValueError(
+                f"{path}: {name!r} has the shape {arrays[name].shape}, and W_dec is {(features, out)}."
+            )
 
 
 def _tensors(kind: str, config: Any) -> tuple[list[str], tuple[str, ...]]:
@@ -146,7 +166,12 @@ def _tensors(kind: str, config: Any) -> tuple[list[str], tuple[str, ...]]:
     needed = ["W_dec", "b_dec"]
     if kind == "temporal":
         layers = range(config.get("n_attn_layers", 1))
-        parts = [(layer, theirs, end) for layer in layers for theirs in THEIRS.values() for end in ("weight", "bias")]  # fmt: skip
+        parts = [
+            (layer, theirs, end)
+            for layer in layers
+            for theirs in THEIRS.values()
+            for end in ("weight", "bias")
+        ]
         needed += [f"attn_layers.{layer}.{theirs}.{end}" for layer, theirs, end in parts]
         return needed + ([] if config.get("tied_weights", True) else ["W_enc"]), ()
     if kind == "matching_pursuit":
@@ -170,9 +195,13 @@ def _kind(kind: str, d: int, features: int, config: Any, arrays: Any, path: Any)
     if kind == "matching_pursuit":
         least = arrays.get("residual_threshold", config.get("residual_threshold", 1e-2))
         blank = MatchingPursuit(
-            d=d, features=features, residual=least, turns=config.get("max_iterations"), centred=centred,
+            d=d,
+            features=features,
+            residual=least,
+            turns=config.get("max_iterations"),
+            centred=centred,
             once=config.get("stop_on_duplicate_support", True),
-        )  # fmt: skip
+        )
         return fit(blank, common, path)
     if kind == "temporal":
         return _temporal(d, features, config, arrays, common, path)
@@ -184,9 +213,10 @@ def _kind(kind: str, d: int, features: int, config: Any, arrays: Any, path: Any)
         # Ours is centred; where theirs is not, the biases of gate and magnitude make up for it.
         away = 0 if centred else arrays["b_dec"] @ arrays["W_enc"]
         common |= {
-            "encoder_bias": arrays["b_gate"] + away, "gain": arrays["r_mag"],
+            "encoder_bias": arrays["b_gate"] + away,
+            "gain": arrays["r_mag"],
             "magnitude_bias": arrays["b_mag"] + away * np.exp(arrays["r_mag"]),
-        }  # fmt: skip
+        }
     elif kind == "topk":
         blank = TopK(d=d, features=features, k=int(k), centred=centred)
     elif kind == "abstopk":
@@ -224,11 +254,15 @@ def _temporal(d: int, features: int, config: Any, arrays: Any, common: Any, path
     tied, layers = bool(config.get("tied_weights", True)), int(config.get("n_attn_layers", 1))
     top = config.get("sae_diff_type", "topk") == "topk"
     blank = Temporal(
-        d=d, features=features, heads=int(config.get("n_heads", 8)), layers=layers, tied=tied,
+        d=d,
+        features=features,
+        heads=int(config.get("n_heads", 8)),
+        layers=layers,
+        tied=tied,
         bottleneck=int(config.get("bottleneck_factor", 64)),
         k=config.get("kval_topk") if top else None,
         centred=bool(config.get("apply_b_dec_to_input", True)),
-    )  # fmt: skip
+    )
     for ours, theirs in THEIRS.items():
         for end, part in (("", "weight"), ("_bias", "bias")):
             each = [arrays[f"attn_layers.{i}.{theirs}.{part}"] for i in range(layers)]

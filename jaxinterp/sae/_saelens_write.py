@@ -25,8 +25,16 @@ from ._transcoder import Transcoder
 from ._vanilla import Vanilla
 
 WRITES = (
-    Vanilla, Standard, Gated, TopK, JumpReLU, Transcoder, Selected, MatchingPursuit, Temporal,
-)  # fmt: skip
+    Vanilla,
+    Standard,
+    Gated,
+    TopK,
+    JumpReLU,
+    Transcoder,
+    Selected,
+    MatchingPursuit,
+    Temporal,
+)
 
 
 def save_saelens(
@@ -66,12 +74,17 @@ def save_saelens(
     hook = None if site is None else hook_name(site)
     heads = site is not None and parse(site)[0] == "z"
     config |= {
-        "dtype": "float32", "device": "cpu", "reshape_activations": "hook_z" if heads else "none",
+        "dtype": "float32",
+        "device": "cpu",
+        "reshape_activations": "hook_z" if heads else "none",
         "metadata": {
-            "sae_lens_version": "6.0.0", "model_name": model_name, "hook_name": hook,
-            "training_architecture": type(sae).__name__.lower(), **(metadata or {}),
+            "sae_lens_version": "6.0.0",
+            "model_name": model_name,
+            "hook_name": hook,
+            "training_architecture": type(sae).__name__.lower(),
+            **(metadata or {}),
         },
-    }  # fmt: skip
+    }
     path = Path(path)
     files = {"sae_weights.safetensors": arrays}
     if density is not None:
@@ -109,14 +122,17 @@ def _layout(sae: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     sae = jax.tree.map(np.asarray, sae.fold())
     arrays = {"W_enc": sae.encoder, "W_dec": sae.decoder, "b_dec": sae.bias}
     config: dict[str, Any] = {
-        "d_in": sae.d, "d_sae": sae.features, "apply_b_dec_to_input": sae.centred,
+        "d_in": sae.d,
+        "d_sae": sae.features,
+        "apply_b_dec_to_input": sae.centred,
         "normalize_activations": mode,
-    }  # fmt: skip
+    }
     if isinstance(sae, MatchingPursuit):
         more = {
-            "residual_threshold": sae.residual, "max_iterations": sae.turns,
+            "residual_threshold": sae.residual,
+            "max_iterations": sae.turns,
             "stop_on_duplicate_support": sae.once,
-        }  # fmt: skip
+        }
         del arrays["W_enc"]
         return {"architecture": "matching_pursuit", **config, **more}, arrays
     if isinstance(sae, Gated):
@@ -146,9 +162,7 @@ def _layout(sae: Any) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _temporal(sae: Temporal, mode: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Its scale stays a scale: codes go through attention, where weights could not take it up."""
-    arrays = {"W_dec": sae.decoder, "b_dec": sae.bias} | (
-        {} if sae.tied else {"W_enc": sae.encoder}
-    )
+    arrays = {"W_dec": sae.decoder, "b_dec": sae.bias} | ({} if sae.tied else {"W_enc": sae.encoder})
     for ours, theirs in THEIRS.items():
         for end, part in (("", "weight"), ("_bias", "bias")):
             for layer, array in enumerate(np.asarray(getattr(sae, ours + end))):
@@ -157,14 +171,19 @@ def _temporal(sae: Temporal, mode: str) -> tuple[dict[str, Any], dict[str, Any]]
     if factor != 1 and mode != "none":
         raise ValueError("SAELens scales the rows of a temporal dictionary or normalises them.")
     return {
-        "architecture": "temporal", "d_in": sae.d, "d_sae": sae.features,
+        "architecture": "temporal",
+        "d_in": sae.d,
+        "d_sae": sae.features,
         "apply_b_dec_to_input": sae.centred,
         "normalize_activations": mode if factor == 1 else "constant_scalar_rescale",
-        "activation_normalization_factor": factor, "n_heads": sae.heads,
-        "n_attn_layers": sae.layers, "bottleneck_factor": sae.bottleneck,
-        "sae_diff_type": "relu" if sae.k is None else "topk", "kval_topk": sae.k,
+        "activation_normalization_factor": factor,
+        "n_heads": sae.heads,
+        "n_attn_layers": sae.layers,
+        "bottleneck_factor": sae.bottleneck,
+        "sae_diff_type": "relu" if sae.k is None else "topk",
+        "kval_topk": sae.k,
         "tied_weights": sae.tied,
-    }, arrays  # fmt: skip
+    }, arrays
 
 
 def hook_name(site: str) -> str:

@@ -24,7 +24,7 @@ from .._read import (
     one_of,
     or_null,
     shown,
-)  # fmt: skip
+)
 from ._accounted import check_tensors
 from ._batch_topk import BatchTopK
 from ._cross_layer import CrossLayerTranscoder
@@ -46,28 +46,47 @@ from ._vanilla import Vanilla
 FORMAT = "jaxinterp.sae"
 FIRST = ("params.npz", "params.safetensors")  # what `load` looks for before any config
 SAID = {
-    "kind": TEXT, "settings": TABLE, "about": or_null(TABLE),
+    "kind": TEXT,
+    "settings": TABLE,
+    "about": or_null(TABLE),
     "normalised": or_null(one_of("layer", "constant")),
-}  # fmt: skip
+}
 _SOME = integer(1, 2**20)
 SETTINGS = {
     **dict.fromkeys(("d", "features", "window"), SIZE),
     **dict.fromkeys(("k", "d_out", "turns"), or_null(SIZE)),
     **dict.fromkeys(("heads", "layers", "bottleneck", "sources"), _SOME),
-    **dict.fromkeys(("dead_tokens", "warm_steps"), integer()), "aux": or_null(integer()),
+    **dict.fromkeys(("dead_tokens", "warm_steps"), integer()),
+    "aux": or_null(integer()),
     **dict.fromkeys(("sparsity", "alpha", "bandwidth", "sharpness", "revival", "residual"), number(0)),
-    "threshold": number(), "target": or_null(number(0)), "resample": list_of(integer()),
+    "threshold": number(),
+    "target": or_null(number(0)),
+    "resample": list_of(integer()),
     "groups": list_of(number(0, above=True), least=1, most=2**16),
-    **dict.fromkeys(("centred", "skip", "once", "tied"), FLAG), "matmul": TEXT, "rule": TEXT,
-}  # fmt: skip
+    **dict.fromkeys(("centred", "skip", "once", "tied"), FLAG),
+    "matmul": TEXT,
+    "rule": TEXT,
+}
 """Of the settings of all kinds."""
 KINDS: dict[str, Any] = {
     kind.__name__: kind
     for kind in (
-        Vanilla, Standard, Gated, TopK, BatchTopK, JumpReLU, Matryoshka, Transcoder,
-        CrossLayerTranscoder, Crosscoder, Selected, SelectedTranscoder, MatchingPursuit, Temporal,
+        Vanilla,
+        Standard,
+        Gated,
+        TopK,
+        BatchTopK,
+        JumpReLU,
+        Matryoshka,
+        Transcoder,
+        CrossLayerTranscoder,
+        Crosscoder,
+        Selected,
+        SelectedTranscoder,
+        MatchingPursuit,
+        Temporal,
     )
-}  # fmt: skip
+}
 
 
 def settings(sae: Any) -> dict[str, Any]:
@@ -131,9 +150,13 @@ def save_with(
         if eqx.is_array(leaf) or isinstance(leaf, np.ndarray)
     }
     text = {
-        "format": FORMAT, "version": 1, "kind": type(sae).__name__, "settings": settings(sae),
-        "about": about, **({} if rows is None else {"normalised": rows}),
-    }  # fmt: skip
+        "format": FORMAT,
+        "version": 1,
+        "kind": type(sae).__name__,
+        "settings": settings(sae),
+        "about": about,
+        **({} if rows is None else {"normalised": rows}),
+    }
     with unit(path, "dictionary", "dictionary.json", first=FIRST) as folder:
         save_safetensors(folder / "weights.safetensors", leaves)
         for name, value in (more or {}).items():
@@ -172,7 +195,7 @@ def load_own(path: Path) -> tuple[Any, dict[str, Any]]:
     try:
         blank = kind(**given)
     except TypeError as error:  # a setting that is lacking
-        raise ValueError(f"{path}/dictionary.json: the settings make no {said['kind']} ({error}).") from error  # fmt: skip
+        raise ValueError(f"{path}/dictionary.json: the settings make no {said['kind']} ({error}).") from error
     held = {f.name for f in dataclasses.fields(blank) if not f.metadata.get("static")}
     check_tensors(path, f"jaxinterp's {said['kind']}", tensors, _leaves(blank), held)
     for name in (n for n in vars(blank) if n in tensors):

@@ -66,9 +66,12 @@ def scr(
     room = high - low
     score = {n: (value - low) / room if room >= 0.001 else 0.0 for n, value in ablated.items()}
     return {
-        "score": score, "ablated": ablated, "base": low, "oracle": high,
+        "score": score,
+        "ablated": ablated,
+        "base": low,
+        "oracle": high,
         "features": order[: tops[-1]],
-    }  # fmt: skip
+    }
 
 
 def _examples(name: str, given: Any, rows: np.ndarray) -> tuple[Any, Any, Any, Any]:
@@ -79,4 +82,4 @@ def _examples(name: str, given: Any, rows: np.ndarray) -> tuple[Any, Any, Any, A
         )
     x = as_matrix(f"x of {name}", given[0], columns=rows.shape[1])
     f = as_matrix(f"f of {name}", given[1], rows=len(x), columns=len(rows))
-    return x, f, as_flags(f"y of {name}", given[2], len(x)), as_flags(f"z of {name}", given[3], len(x))  # fmt: skip
+    return x, f, as_flags(f"y of {name}", given[2], len(x)), as_flags(f"z of {name}", given[3], len(x))

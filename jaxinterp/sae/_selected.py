@@ -27,9 +27,9 @@ def select(pre: Any, k: int, rule: str) -> Any:
     if rule == "topk":
         return _top(pre, k)
     groups = pre.reshape(*pre.shape[:-1], k, -1)
-    first = jnp.argmax(groups, -1, keepdims=True) == jnp.arange(
-        groups.shape[-1], dtype=jnp.int32
-    ).reshape((1,) * (groups.ndim - 1) + (-1,))
+    first = jnp.argmax(groups, -1, keepdims=True) == jnp.arange(groups.shape[-1], dtype=jnp.int32).reshape(
+        (1,) * (groups.ndim - 1) + (-1,)
+    )
     return jnp.where(first, groups, 0).reshape(pre.shape)
 
 

@@ -72,15 +72,39 @@ class Sheet:
 
 
 def sheets(
-    sae: Any, model: Any, tokenizer: Any, tokens: Any, which: Any, *, site: Any, mask: Any, real: Any,
-    batch: int | None, window: tuple[int, int], seed: int, progress: bool, logits: bool,
-) -> list[Sheet]:  # fmt: skip
+    sae: Any,
+    model: Any,
+    tokenizer: Any,
+    tokens: Any,
+    which: Any,
+    *,
+    site: Any,
+    mask: Any,
+    real: Any,
+    batch: int | None,
+    window: tuple[int, int],
+    seed: int,
+    progress: bool,
+    logits: bool,
+) -> list[Sheet]:
     """A sheet for each feature of `which`; what stands on it depends on feature and seed alone."""
     read, which = Corpus(sae, model, tokens, site, mask, real), chosen(sae, which)
     found = examples(
-        sae, model, read.tokens, site=read.name, features=which, top=24, intervals=INTERVALS, per=24, window=0,
-        mask=read.counted, real=read.real, batch=batch, seed=seed, progress=progress,
-    )  # fmt: skip
+        sae,
+        model,
+        read.tokens,
+        site=read.name,
+        features=which,
+        top=24,
+        intervals=INTERVALS,
+        per=24,
+        window=0,
+        mask=read.counted,
+        real=read.real,
+        batch=batch,
+        seed=seed,
+        progress=progress,
+    )
     places = _Places(read, found, sum(window) + 1)
     plans = [places.of(i, np.random.default_rng([seed, int(f)])) for i, f in enumerate(which)]
     most = sum(a + (INTERVALS - 1) * b + c + d for a, b, c, d in (SHOWN, ASKED))
@@ -90,10 +114,8 @@ def sheets(
     acts, share, held = _read(sae, model, read, which, at, found.maximum, window, batch, progress)
     ids = _ids(read, at, window)
     readable = logits or read.site in (*STREAM, "mlp_post")
-    ends = (
-        _ends(sae, model, read.name, which, seed) if readable else [([], [], [], [])] * len(which)
-    )
-    used = np.unique(np.concatenate([ids.ravel(), *(np.asarray(x, int) for e in ends for x in e[:3])]))  # fmt: skip
+    ends = _ends(sae, model, read.name, which, seed) if readable else [([], [], [], [])] * len(which)
+    used = np.unique(np.concatenate([ids.ravel(), *(np.asarray(x, int) for e in ends for x in e[:3])]))
     used = used[used >= 0].astype(int)
     text = dict(zip(used.tolist(), tokenizer.tokens(used), strict=True))
     words = lambda some: [text[int(t)] for t in some]
@@ -106,15 +128,22 @@ def sheets(
             own = acts[i, j][there]
             level = np.nan_to_num(own) * (LEVELS / maximum if maximum > 0 else 0)
             level = np.minimum(level.astype(int), LEVELS - 1)
-            sets[asked].append(
-                Window(kind, interval, seq, pos, words(ids[i, j][there]), own, level)
-            )
+            sets[asked].append(Window(kind, interval, seq, pos, words(ids[i, j][there]), own, level))
         up, down, options, right = ends[i]
         shown = Shown(sets[0], words(up), words(down))
         made.append(
-            Sheet(int(which[i]), shown, sets[1], float(found.density[i]), maximum, share[i], held[i],
-                  words(options), np.asarray(right, bool))
-        )  # fmt: skip
+            Sheet(
+                int(which[i]),
+                shown,
+                sets[1],
+                float(found.density[i]),
+                maximum,
+                share[i],
+                held[i],
+                words(options),
+                np.asarray(right, bool),
+            )
+        )
     return made
 
 
@@ -180,8 +209,16 @@ def _ids(read: Corpus, at: np.ndarray, window: tuple[int, int]) -> np.ndarray:
 
 
 def _read(
-    sae: Any, model: Any, read: Corpus, which: Any, at: Any, maximum: Any, window: Any, batch: Any, progress: bool
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
+    sae: Any,
+    model: Any,
+    read: Corpus,
+    which: Any,
+    at: Any,
+    maximum: Any,
+    window: Any,
+    batch: Any,
+    progress: bool,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Activations `(n, place, window)` of every window, and how features spread over intervals."""
     size = read.size(batch, sae.features)
     seq, pos = jnp.asarray(at)

@@ -94,7 +94,7 @@ def _pooled(predicted: Any, true: Any, weight: Any) -> tuple[np.ndarray, ...]:
     w = np.ones(len(t)) if weight is None else np.asarray(weight, object)
     if len(w) != len(t):
         raise ValueError(f"weight is one for each of the {len(t)} sequences; got {len(w)}.")
-    w = [np.broadcast_to(np.asarray(a, np.float64).ravel(), len(x)) for a, x in zip(w, t, strict=True)]  # fmt: skip
+    w = [np.broadcast_to(np.asarray(a, np.float64).ravel(), len(x)) for a, x in zip(w, t, strict=True)]
     p, t, w = (np.concatenate(x) for x in (p, t, w))
     counts = ~np.isnan(t)
     if not np.isfinite(p[counts]).all() or not np.isfinite(w).all() or (w < 0).any():

@@ -121,9 +121,7 @@ def _combine(values: Any, where: Any, rows: Any) -> Any:
     if other := kernels():
         return other.combine(values, where, rows)
     pad = -values.shape[1] % 4
-    values, where = (
-        jnp.pad(a, ((0, 0), (0, pad))).T.reshape(-1, 4, len(a)) for a in (values, where)
-    )
+    values, where = (jnp.pad(a, ((0, 0), (0, pad))).T.reshape(-1, 4, len(a)) for a in (values, where))
 
     def one(total: Any, entry: Any) -> Any:
         for value, at in zip(*entry, strict=True):
@@ -192,9 +190,7 @@ def entries(values: Any, where: Any, x: Any, bias: Any, encoder: Any, encoder_bi
     return values
 
 
-def _entries_forward(
-    values: Any, where: Any, x: Any, bias: Any, encoder: Any, encoder_bias: Any
-) -> Any:
+def _entries_forward(values: Any, where: Any, x: Any, bias: Any, encoder: Any, encoder_bias: Any) -> Any:
     return values, (where, x, bias, encoder)
 
 

@@ -73,7 +73,13 @@ def specificity(f: Any, score: Any, *, intervals: int = 11, bins: int = 40) -> S
     over = lambda hit, of: float((hit & of).sum() / of.sum()) if of.any() else 0.0
     varies = f.std() > 0 and inside.any() and not inside.all()
     return Specificity(
-        edges, tokens, share, over(inside, fires), over(fires, inside),
+        edges,
+        tokens,
+        share,
+        over(inside, fires),
+        over(fires, inside),
         float(np.corrcoef(f, inside)[0, 1]) if varies else 0.0,
-        score_edges, weight / max(weight.sum(), 1e-300), float(inside.mean()),
-    )  # fmt: skip
+        score_edges,
+        weight / max(weight.sum(), 1e-300),
+        float(inside.mean()),
+    )

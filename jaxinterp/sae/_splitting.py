@@ -102,9 +102,12 @@ def _products(given: Any, total: Any) -> Any:
     product = lambda p, q: jnp.matmul(p.T, q, precision="highest")
     fires = lambda v: (v != 0).astype(jnp.float32)
     more = (
-        product(f, g), product(fires(f), g * g), product(f * f, fires(g)),
-        jnp.sum(f * f, 0), jnp.sum(g * g, 0),
-    )  # fmt: skip
+        product(f, g),
+        product(fires(f), g * g),
+        product(f * f, fires(g)),
+        jnp.sum(f * f, 0),
+        jnp.sum(g * g, 0),
+    )
     return [compensated(old, new) for old, new in zip(total, more, strict=True)]
 
 

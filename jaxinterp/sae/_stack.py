@@ -63,6 +63,4 @@ def _advance(
         changes.append(made[0])
         moments.append(made[1])
     changes = jax.tree.map(lambda *parts: jnp.concatenate(parts), *changes)
-    return follow(
-        state, params, fixed, changes, tuple(moments), told, fired, updates, dead, decay, live
-    )
+    return follow(state, params, fixed, changes, tuple(moments), told, fired, updates, dead, decay, live)

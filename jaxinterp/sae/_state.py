@@ -38,9 +38,12 @@ def begin(sae: Any, optimizer: Any, x: Any, y: Any, averaged: bool) -> State:
     )
     average = jax.tree.map(jnp.copy, params) if averaged else None
     return State(
-        eqx.combine(params, fixed), optimizer.init(params), jnp.zeros(one.shape[1:], jnp.int32),
-        average, jnp.zeros((), jnp.int32),
-    )  # fmt: skip
+        eqx.combine(params, fixed),
+        optimizer.init(params),
+        jnp.zeros(one.shape[1:], jnp.int32),
+        average,
+        jnp.zeros((), jnp.int32),
+    )
 
 
 def firing(f: Any) -> tuple[Any, Any]:
@@ -71,9 +74,18 @@ def slopes(
 
 
 def follow(
-    state: State, params: Any, fixed: Any, changes: Any, moments: Any, told: Any, fired: Any,
-    updates: Any, dead: Any, decay: Any, live: Any = None,
-) -> tuple[State, dict[str, Any]]:  # fmt: skip
+    state: State,
+    params: Any,
+    fixed: Any,
+    changes: Any,
+    moments: Any,
+    told: Any,
+    fired: Any,
+    updates: Any,
+    dead: Any,
+    decay: Any,
+    live: Any = None,
+) -> tuple[State, dict[str, Any]]:
     """The state after `changes` of the parameters, and all accounts; also of a stack of members."""
     params = eqx.apply_updates(params, changes)
     new = eqx.combine(params, fixed)

@@ -80,9 +80,7 @@ def _largest(sae: Any, which: Any, observed: Any, mode: str, times: Any) -> Any:
         return times * np.nan_to_num(observed.values[[observed.place(int(i)) for i in which], 0])
     found = np.asarray(observed, np.float32)
     if found.shape != (sae.features,):
-        raise ValueError(
-            f"observed holds a maximum for each feature, ({sae.features},); got {found.shape}."
-        )
+        raise ValueError(f"observed holds a maximum for each feature, ({sae.features},); got {found.shape}.")
     return times * found[which]
 
 

@@ -11,9 +11,9 @@ from ..data._lines import BadRecords, read_lines
 def read_items(folder: Path) -> list[dict[str, Any]]:
     """What a rater is shown: items of `items.jsonl`, each with an `id`, `examples`, and tokens `up` and `down`."""
     path = folder / "items.jsonl"
-    again = f"Make the study again: ji.sae.rating_study({str(folder)!r}, groups, model, tokenizer, tokens)."  # fmt: skip
+    again = f"Make the study again: ji.sae.rating_study({str(folder)!r}, groups, model, tokenizer, tokens)."
     if not path.is_file():
-        raise FileNotFoundError(f"There is no study in {str(folder)!r}: it has no items.jsonl. {again}")  # fmt: skip
+        raise FileNotFoundError(f"There is no study in {str(folder)!r}: it has no items.jsonl. {again}")
     items = read_lines(path)
     if not items:
         raise BadRecords(f"{path} holds no items. {again}")
@@ -25,12 +25,16 @@ def read_items(folder: Path) -> list[dict[str, Any]]:
         _strings(item, where, "up", "down")
         for example in item["examples"]:
             if not isinstance(example, dict):
-                raise BadRecords(f"{where}: an example is an object with tokens and shares; got {shown(example)}.")  # fmt: skip
+                raise BadRecords(
+                    f"{where}: an example is an object with tokens and shares; got {shown(example)}."
+                )
             _needs(example, f"{where}, an example", tokens=list, shares=list)
             _strings(example, where, "tokens")
             shares = example["shares"]
             if len(shares) != len(example["tokens"]) or not all(map(_is_number, shares)):
-                raise BadRecords(f"{where}: an example has one share, a number, for each token; got {shown(shares)}.")  # fmt: skip
+                raise BadRecords(
+                    f"{where}: an example has one share, a number, for each token; got {shown(shares)}."
+                )
     ids = [item["id"] for item in items]
     if len(set(ids)) < len(ids):
         twice = next(i for i in ids if ids.count(i) > 1)
@@ -50,11 +54,15 @@ def read_said(folder: Path) -> dict[str, dict[str, Any]]:
 def read_key(path: Path) -> dict[str, Any]:
     """What each item was: `groups`, names, and `items`, each with `id`, `group`, `unit` and `pair`."""
     if not path.is_file():
-        raise FileNotFoundError(f"There is no {path}, which tells what each item of the study was. Give it: ratings(..., key=...).")  # fmt: skip
+        raise FileNotFoundError(
+            f"There is no {path}, which tells what each item of the study was. Give it: ratings(..., key=...)."
+        )
     try:
         about = read_json(path)
     except ValueError as error:
-        raise BadRecords(f"{path} is no JSON, so it is no key of a study: {error.__cause__ or error}.") from error  # fmt: skip
+        raise BadRecords(
+            f"{path} is no JSON, so it is no key of a study: {error.__cause__ or error}."
+        ) from error
     if not isinstance(about, dict):
         raise BadRecords(f"{path} is no key of a study: it holds {shown(about)}.")
     _needs(about, str(path), groups=list, items=list)
@@ -65,7 +73,9 @@ def read_key(path: Path) -> dict[str, Any]:
             raise BadRecords(f"{where} is an object; got {shown(item)}.")
         _needs(item, where, id=str, group=str, unit=int, pair=int)
         if item["group"] not in about["groups"]:
-            raise BadRecords(f"{where} is of the group {item['group']!r}, and the groups are {shown(about['groups'])}.")  # fmt: skip
+            raise BadRecords(
+                f"{where} is of the group {item['group']!r}, and the groups are {shown(about['groups'])}."
+            )
     return about
 
 
@@ -75,7 +85,9 @@ def check_answers(path: Path, said: dict[str, dict[str, Any]], questions: Any) -
         for name in ("total", *questions):
             value = record.get(name)
             if not _is_number(value) and (value is not None or name == "total"):
-                raise BadRecords(f"{path}: the answer to {item!r} has {name!r} as a number; got {shown(value)}.")  # fmt: skip
+                raise BadRecords(
+                    f"{path}: the answer to {item!r} has {name!r} as a number; got {shown(value)}."
+                )
 
 
 def _needs(record: dict[str, Any], where: str, **kinds: type) -> None:

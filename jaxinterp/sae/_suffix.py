@@ -27,9 +27,7 @@ class Place(NamedTuple):
 
 def place_of(model: Any, read: Corpus) -> Place:
     """After `resid_post[l]` comes block l + 1; all other sites are inside of block l."""
-    check_predicts_tokens(
-        config_of(model), "What a dictionary does to a model is told by next tokens"
-    )
+    check_predicts_tokens(config_of(model), "What a dictionary does to a model is told by next tokens")
     layer = read.layer % layer_count(split_edits(model)[0])
     direct = read.site == "resid_post"
     return Place(read.site, layer, layer + direct, direct)

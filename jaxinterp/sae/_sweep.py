@@ -81,9 +81,7 @@ def sweep(
     """
     by_site = kinds if isinstance(kinds, Mapping) else {None: kinds}
     streams = _streams(stream, list(by_site)) if isinstance(kinds, Mapping) else {None: stream}
-    check_counts(
-        steps=steps, batch=batch, together=together, every=every, checkpoint_every=checkpoint_every
-    )
+    check_counts(steps=steps, batch=batch, together=together, every=every, checkpoint_every=checkpoint_every)
     members: list[Member] = []
     records = []
     _, later = jax.random.split(check_key(key, "ji.sae.sweep({}, kinds, stream, ...)"))
@@ -100,16 +98,28 @@ def sweep(
             members.append(one)
             own = about(one.kind, steps, rows, seed, average)
             records.append({**own, "site": site, "weights": one.seed, "rate": one.rate})
-    known = {} if checkpoint is None else {
-        "data": {str(site): some.described() for site, some in batches.items()},
-        "optimizer": _optimizers(members, steps),
-    }  # fmt: skip
+    known = (
+        {}
+        if checkpoint is None
+        else {
+            "data": {str(site): some.described() for site, some in batches.items()},
+            "optimizer": _optimizers(members, steps),
+        }
+    )
     run = Many(members, batches, steps, average, later, sample, isinstance(kinds, Mapping))
     histories = drive(
-        run, steps=steps, together=together, every=every, evaluate=evaluate, callback=callback,
-        checkpoint=checkpoint, checkpoint_every=checkpoint_every, progress=progress,
-        about={"members": len(records), "sweep": records, **known}, resume=resume,
-    )  # fmt: skip
+        run,
+        steps=steps,
+        together=together,
+        every=every,
+        evaluate=evaluate,
+        callback=callback,
+        checkpoint=checkpoint,
+        checkpoint_every=checkpoint_every,
+        progress=progress,
+        about={"members": len(records), "sweep": records, **known},
+        resume=resume,
+    )
     origins = {site: some.origin() for site, some in batches.items()}
     made = lambda i, site: with_origin(run.result(i), origins[site])
     sites = enumerate(zip(run.sites, histories, strict=True))
@@ -122,11 +132,17 @@ class Many(Run):
     name = "sweep"
 
     def __init__(
-        self, members: list[Member], batches: dict[Any, Batches], steps: int, average: Any, key: Any,
-        sample: int, by_site: bool,
-    ) -> None:  # fmt: skip
+        self,
+        members: list[Member],
+        batches: dict[Any, Batches],
+        steps: int,
+        average: Any,
+        key: Any,
+        sample: int,
+        by_site: bool,
+    ) -> None:
         self.groups = grouped(members)
-        where = {id(m): (g, i) for g, group in enumerate(self.groups) for i, m in enumerate(group.members)}  # fmt: skip
+        where = {id(m): (g, i) for g, group in enumerate(self.groups) for i, m in enumerate(group.members)}
         self.members = [where[id(one)] for one in members]
         self.sites = [one.site for one in members]
         self.by_site, self.batches, self.key, self.rows = by_site, batches, key, sample
@@ -176,8 +192,10 @@ class Many(Run):
     def form(self, each: list[Any]) -> Any:
         if not self.by_site:
             return each
-        return {site: [e for s, e in zip(self.sites, each, strict=True) if s == site]
-                for site in dict.fromkeys(self.sites)}  # fmt: skip
+        return {
+            site: [e for s, e in zip(self.sites, each, strict=True) if s == site]
+            for site in dict.fromkeys(self.sites)
+        }
 
 
 def _members(kinds: Any, optimizers: Any, seeds: Any, rates: Any) -> list[Member]:

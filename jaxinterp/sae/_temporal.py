@@ -68,8 +68,7 @@ class Temporal(Untrained):
         check_sizes("Temporal", heads=heads, bottleneck=bottleneck, layers=layers)
         if features % (heads * bottleneck):
             raise ValueError(
-                f"Temporal: heads x bottleneck ({heads} x {bottleneck}) divides features; got "
-                f"{features}."
+                f"Temporal: heads x bottleneck ({heads} x {bottleneck}) divides features; got {features}."
             )
         self.encoder = None if tied else self.encoder
         self.encoder_bias = None

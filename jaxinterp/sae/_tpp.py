@@ -74,9 +74,13 @@ def tpp(
     own = {n: float(np.mean(np.diag(drop))) for n, drop in drops.items()}
     off = {n: float(drop[~np.eye(count, dtype=bool)].mean()) for n, drop in drops.items()}
     return {
-        "score": {n: own[n] - off[n] for n in drops}, "intended": own, "unintended": off,
-        "drops": drops, "accuracy": before, "features": [o[: max(drops)] for o in order],
-    }  # fmt: skip
+        "score": {n: own[n] - off[n] for n in drops},
+        "intended": own,
+        "unintended": off,
+        "drops": drops,
+        "accuracy": before,
+        "features": [o[: max(drops)] for o in order],
+    }
 
 
 def _examples(name: str, given: Any, rows: np.ndarray) -> tuple[Any, Any, list[Any], Any]:

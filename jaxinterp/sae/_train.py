@@ -84,9 +84,7 @@ def train(
     Law: a run that was killed and begun again ends with the weights of one that was not.
     """
     check_kind(kind)
-    check_counts(
-        steps=steps, batch=batch, together=together, every=every, checkpoint_every=checkpoint_every
-    )
+    check_counts(steps=steps, batch=batch, together=together, every=every, checkpoint_every=checkpoint_every)
     first, later = jax.random.split(check_key(key, "ji.sae.train({}, kind, stream, ...)"))
     seed = int(np.asarray(jax.random.key_data(later)).ravel()[-1])
     batches = Batches(stream, batch, seed)
@@ -105,17 +103,29 @@ def train(
     if mesh is not None:
         mesh = checked(mesh)
         state = shard(state, mesh)
-    known = {} if checkpoint is None else {
-        "data": batches.described(),
-        "optimizer": optimizer_print(optimizer, eqx.filter(sae, trained(sae)), steps),
-    }  # fmt: skip
+    known = (
+        {}
+        if checkpoint is None
+        else {
+            "data": batches.described(),
+            "optimizer": optimizer_print(optimizer, eqx.filter(sae, trained(sae)), steps),
+        }
+    )
     run = One(kind, batches, transform, steps, rows, average, mesh, later, sample)
     run.state = state
     (history,) = drive(
-        run, steps=steps, together=together, every=every, evaluate=evaluate, callback=callback,
-        checkpoint=checkpoint, checkpoint_every=checkpoint_every, progress=progress,
-        about={**about(kind, steps, rows, seed, average), **known}, resume=resume,
-    )  # fmt: skip
+        run,
+        steps=steps,
+        together=together,
+        every=every,
+        evaluate=evaluate,
+        callback=callback,
+        checkpoint=checkpoint,
+        checkpoint_every=checkpoint_every,
+        progress=progress,
+        about={**about(kind, steps, rows, seed, average), **known},
+        resume=resume,
+    )
     return with_origin(run.result(0), origin), history
 
 
@@ -123,9 +133,17 @@ class One(Run):
     """A run of one dictionary; `state` is a `State`."""
 
     def __init__(
-        self, kind: Any, batches: Batches, transform: Any, steps: int, rows: int, average: Any,
-        mesh: Any, key: Any, sample: int,
-    ) -> None:  # fmt: skip
+        self,
+        kind: Any,
+        batches: Batches,
+        transform: Any,
+        steps: int,
+        rows: int,
+        average: Any,
+        mesh: Any,
+        key: Any,
+        sample: int,
+    ) -> None:
         self.batches, self.mesh, self.average = batches, mesh, average
         self.key, self.rows = key, sample
         self.name, self.members, self.sites = type(kind).__name__, [(0, None)], [None]

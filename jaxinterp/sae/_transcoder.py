@@ -79,9 +79,7 @@ class Transcoder(Dictionary):
             "input_bias": jnp.zeros(self.d, jnp.float32) if x is None else geometric_median(x),
             "scale": jnp.ones((), jnp.float32),
         }
-        return (
-            found if self.skip is None else {**found, "skip": jnp.zeros((self.d, out), jnp.float32)}
-        )
+        return found if self.skip is None else {**found, "skip": jnp.zeros((self.d, out), jnp.float32)}
 
     def pre(self, x: Any) -> Any:
         """Pre-activations of what the part reads."""

@@ -34,9 +34,7 @@ class Universality:
     def excess(self) -> np.ndarray:
         """`correlation` less `baseline`: above 0.5 Gurnee et al. 2024 call a neuron universal."""
         if self.baseline is None:
-            raise ValueError(
-                "Excess is over a baseline: universality(a, b, x, baseline=0), a seed."
-            )
+            raise ValueError("Excess is over a baseline: universality(a, b, x, baseline=0), a seed.")
         return self.correlation - self.baseline
 
 
@@ -105,9 +103,13 @@ def universality(
         how: Any = {"batch": batch, "block": block, "batches": batches, "progress": progress}
         chance = universality(a, Rotated(b, jax.random.key(baseline)), x, **how).correlation
     return Universality(
-        best, partner, _paired(rows[0], rows[1], partner) if same else None,
-        None if logits is None else _of_logits(logits, rows, partner), int(n), chance,
-    )  # fmt: skip
+        best,
+        partner,
+        _paired(rows[0], rows[1], partner) if same else None,
+        None if logits is None else _of_logits(logits, rows, partner),
+        int(n),
+        chance,
+    )
 
 
 class Rotated(eqx.Module):
@@ -184,9 +186,7 @@ def _products(given: Any, total: Any) -> Any:
     z = lambda f, m, gain: (f - m[None]) * gain[None]
     cut = lambda v: jax.lax.dynamic_slice_in_dim(v, start, total.shape[1], -1)
     first = z(cut(features_of(a, x_a)), cut(of_a[0]), cut(of_a[1])) * weight[:, None]
-    return compensated(
-        total, jnp.matmul(first.T, z(features_of(b, x_b), *of_b), precision="highest")
-    )
+    return compensated(total, jnp.matmul(first.T, z(features_of(b, x_b), *of_b), precision="highest"))
 
 
 def compensated(total: Any, more: Any) -> Any:

@@ -48,7 +48,12 @@ def unlearning(
     Law: a setting that harms a control set never counts; more settings never lower the score.
     """
     on, off = (np.asarray(x, np.float64) for x in (forget, retain))
-    if on.ndim != 1 or on.shape != off.shape or not len(on) or not all(((x >= 0) & (x <= 1)).all() for x in (on, off)):  # fmt: skip
+    if (
+        on.ndim != 1
+        or on.shape != off.shape
+        or not len(on)
+        or not all(((x >= 0) & (x <= 1)).all() for x in (on, off))
+    ):
         raise ValueError(
             "unlearning takes densities from 0 to 1 of the same features on two kinds of text; got "
             f"{on.shape} and {off.shape}."
@@ -69,20 +74,27 @@ def unlearning(
                 accuracy, others = asked(which, float(multiplier))
                 kept = all(a >= keep * b for a, b in zip(others, control, strict=True))
                 settings.append(
-                    {"threshold": float(threshold), "top": int(top), "multiplier": float(multiplier),
-                     "features": which, "forget": accuracy, "control": others, "kept": kept}
-                )  # fmt: skip
+                    {
+                        "threshold": float(threshold),
+                        "top": int(top),
+                        "multiplier": float(multiplier),
+                        "features": which,
+                        "forget": accuracy,
+                        "control": others,
+                        "kept": kept,
+                    }
+                )
     intact = [s for s in settings if s["kept"] and s["forget"] < first]
     best = min(intact, key=lambda s: s["forget"], default=None)
     return {
-        "score": 1 - (best["forget"] if best else first), "best": best,
-        "before": {"forget": first, "control": control}, "settings": settings,
-    }  # fmt: skip
+        "score": 1 - (best["forget"] if best else first),
+        "best": best,
+        "before": {"forget": first, "control": control},
+        "settings": settings,
+    }
 
 
-def silence(
-    sae: Any, features: Any, multiplier: Any, *, site: str | None = None, **where: Any
-) -> Edit:
+def silence(sae: Any, features: Any, multiplier: Any, *, site: str | None = None, **where: Any) -> Edit:
     r"""$x + \sum_i 1[f_i(x) \ne 0]\,(-c\,\mathrm{sign} f_i(x) - f_i(x))\, d_i$: features held at -c wherever they fire.
 
     A signed feature that is below 0 is held at c.

@@ -68,9 +68,7 @@ class Vanilla(Dictionary):
         encoder = jax.random.uniform(
             one, (self.d, self.features), minval=-limit, maxval=limit, dtype=jnp.float32
         )
-        decoder = jax.random.uniform(
-            two, (self.features, self.d), minval=-1.0, maxval=1.0, dtype=jnp.float32
-        )
+        decoder = jax.random.uniform(two, (self.features, self.d), minval=-1.0, maxval=1.0, dtype=jnp.float32)
         return {
             "encoder": encoder,
             "encoder_bias": jnp.zeros(self.features, jnp.float32),

@@ -19,8 +19,7 @@ def check_request(name: str, n: Any, pad: Any) -> int:
         raise ValueError(f"ji.tasks.{name}: n is the number of pairs, an int from 1 on; got {n!r}.")
     if pad not in PADS:
         raise ValueError(
-            f"ji.tasks.{name}: pad is None (all prompts of one length), 'left' or 'right'; "
-            f"got {pad!r}."
+            f"ji.tasks.{name}: pad is None (all prompts of one length), 'left' or 'right'; got {pad!r}."
         )
     return int(n)
 
@@ -90,8 +89,7 @@ def _row(encoder: Encoder, draft: Draft) -> dict[str, Any]:
     where |= {f"{role}+1": where[role] + 1 for role in draft.after}
     where["END"] = len(clean) - 1
     correct, wrong = (
-        [encoder.answer(draft.clean.text, text) for text in texts]
-        for texts in (draft.correct, draft.wrong)
+        [encoder.answer(draft.clean.text, text) for text in texts] for texts in (draft.correct, draft.wrong)
     )
     if set(correct) & set(wrong):
         raise Misfit("a right and a wrong answer are the same token")
@@ -118,9 +116,7 @@ def _batch(
     clean[mask] = np.concatenate([row["clean"] for row in rows])
     corrupt[mask] = np.concatenate([row["corrupt"] for row in rows])
     roles = list(dict.fromkeys(role for row in rows for role in row["where"]))
-    positions = {
-        role: np.array([row["where"].get(role, -1) for row in rows], np.int32) for role in roles
-    }
+    positions = {role: np.array([row["where"].get(role, -1) for row in rows], np.int32) for role in roles}
     for role, value in positions.items():
         positions[role] = np.where(value >= 0, value + shift, -1).astype(np.int32)
     return Pairs(
@@ -138,7 +134,7 @@ def _batch(
         corruption=corruption,
         metric=metric,
         about={key: np.array([draft.about[key] for draft in drafts], np.int32) for key in drafts[0].about},
-    )  # fmt: skip
+    )
 
 
 def as_sets(answers: list[list[int]]) -> np.ndarray:

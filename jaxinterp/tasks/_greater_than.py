@@ -94,8 +94,7 @@ def greater_than(
             except Misfit as misfit:
                 dropped.append((f" {century}{year:02d}", str(misfit)))
         dropped += [
-            (f" {c}{y:02d}", "first or last of its century")
-            for c, y in {*fitting[:1], *fitting[-1:]}
+            (f" {c}{y:02d}", "first or last of its century") for c, y in {*fitting[:1], *fitting[-1:]}
         ]
         years += fitting[1:-1]
     if not years:
@@ -126,9 +125,15 @@ def greater_than(
         )
 
     return collect(
-        "greater_than", encoder, n, draw, pad=pad, corruption="YY is 01", dropped=dropped,
+        "greater_than",
+        encoder,
+        n,
+        draw,
+        pad=pad,
+        corruption="YY is 01",
+        dropped=dropped,
         metric="prob_diff",
-    )  # fmt: skip
+    )
 
 
 def _check_year(encoder: Encoder, century: int, year: int, two: bool) -> None:

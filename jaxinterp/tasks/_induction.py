@@ -119,9 +119,7 @@ def _vocabulary(tokenizer: Any, bos: bool | int) -> tuple[int, list[int]]:
     """Its size, and the ids with which a prompt begins."""
     if isinstance(tokenizer, int | np.integer) and not isinstance(tokenizer, bool):
         if bos is True:
-            raise ValueError(
-                "With a vocabulary's size in place of a tokenizer, bos is an id: bos=0."
-            )
+            raise ValueError("With a vocabulary's size in place of a tokenizer, bos is an id: bos=0.")
         return int(tokenizer), [] if bos is False else [int(bos)]
     size = getattr(tokenizer, "vocab", None)
     if not isinstance(size, int | np.integer):

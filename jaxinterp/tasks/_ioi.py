@@ -63,9 +63,7 @@ class _Scene:
         first, second = ("S1", "IO") if self.baba else ("IO", "S1")
         text = TEMPLATES[self.template].replace("{first}", f"{{{first}}}")
         text = text.replace("{second}", f"{{{second}}}")
-        return Prompt.fill(
-            text, {"IO": io, "S1": s1, "S2": s2}, place=self.place, object=self.object
-        )
+        return Prompt.fill(text, {"IO": io, "S1": s1, "S2": s2}, place=self.place, object=self.object)
 
     @property
     def swapped(self) -> "_Scene":
@@ -119,9 +117,7 @@ def ioi(
     one_of("ioi", "order", order, ORDERS)
     which = list(range(len(TEMPLATES)) if templates is None else templates)
     if not which or not all(0 <= i < len(TEMPLATES) for i in which):
-        raise ValueError(
-            f"ji.tasks.ioi: templates are numbered 0..{len(TEMPLATES) - 1}; got {which}."
-        )
+        raise ValueError(f"ji.tasks.ioi: templates are numbered 0..{len(TEMPLATES) - 1}; got {which}.")
     rng = generator(key)
     encoder = Encoder(tokenizer, bos)
     pool = list(NAMES if names is None else names)
@@ -137,9 +133,7 @@ def ioi(
     def draw() -> Draft:
         io, s, *others = rng.choice(kept, 2 + fresh, replace=False).tolist()
         baba = bool(rng.integers(2)) if order == "mixed" else order == "baba"
-        scene = _Scene(
-            int(rng.choice(which)), baba, str(rng.choice(PLACES)), str(rng.choice(OBJECTS))
-        )
+        scene = _Scene(int(rng.choice(which)), baba, str(rng.choice(PLACES)), str(rng.choice(OBJECTS)))
         return Draft(
             clean=scene.prompt(io, s, s),
             corrupt=_corrupted(scene, corrupt, io, s, others),

@@ -75,7 +75,7 @@ class Pairs:
             positions={name: value[rows] for name, value in self.positions.items()},
             about={name: value[rows] for name, value in self.about.items()},
             **{name: [getattr(self, name)[i] for i in rows] for name in ("texts", "corrupt_texts", "kinds")},
-        )  # fmt: skip
+        )
 
     def reasons(self) -> dict[str, int]:
         """How many texts were left out for each reason, most frequent first."""
@@ -91,13 +91,19 @@ class Pairs:
         rows = [
             ("clean", repr(self.texts[0])),
             ("corrupt", repr(self.corrupt_texts[0])),
-            ("corruption", f"{self.corruption}: changes {_range(changed)} token{'' if changed.max() == 1 else 's'}"),
+            (
+                "corruption",
+                f"{self.corruption}: changes {_range(changed)} token{'' if changed.max() == 1 else 's'}",
+            ),
             ("positions", ", ".join(f"{name} {_range(value)}" for name, value in self.positions.items())),
             ("templates", _counts(collections.Counter(self.kinds))),
             ("dropped", f"{len(self.dropped)}" + (": " + _counts(self.reasons()) if self.dropped else "")),
-            ("metric", f"ji.metrics.{self.metric}(pairs.correct, pairs.wrong"
-                       f"{'' if isinstance(self.pos, int) else ', pos=pairs.pos'})"),
-        ]  # fmt: skip
+            (
+                "metric",
+                f"ji.metrics.{self.metric}(pairs.correct, pairs.wrong"
+                f"{'' if isinstance(self.pos, int) else ', pos=pairs.pos'})",
+            ),
+        ]
         head = f"{self.name}: {len(self)} pairs of {size}"
         return "\n".join([line(head), *(line(f"  {name:<11}{value}") for name, value in rows)])
 

@@ -30,9 +30,7 @@ class Words:
     Law: `words.decode(words(text)) == text`.
     """
 
-    def __init__(
-        self, vocabulary: Iterable[str] | Mapping[str, int], *, bos: str | None = None
-    ) -> None:
+    def __init__(self, vocabulary: Iterable[str] | Mapping[str, int], *, bos: str | None = None) -> None:
         if isinstance(vocabulary, str):
             raise ValueError("A vocabulary is several pieces; for those of a text: Words.of(text).")
         if isinstance(vocabulary, Mapping):
@@ -44,9 +42,7 @@ class Words:
         if len(set(ids.values())) < len(ids) or min(ids.values()) < 0:
             raise ValueError("Every piece has an id of its own, from 0 on.")
         if bos is not None and bos not in ids:
-            raise ValueError(
-                f"The piece that begins a prompt is in the vocabulary; {bos!r} is not."
-            )
+            raise ValueError(f"The piece that begins a prompt is in the vocabulary; {bos!r} is not.")
         self._ids = ids
         self._pieces = {i: piece for piece, i in ids.items()}
         self._longest = max(map(len, ids))

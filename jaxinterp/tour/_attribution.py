@@ -21,9 +21,7 @@ def chapter(model: Any, tokenizer: Any) -> Finding:
     estimates, sweeps, agreements = estimated(model, case)
     place, by_head = agreements
     effect = (sweeps[1] - case.before) / (case.after - case.before)
-    direct_best, swept_best = (
-        np.unravel_index(np.abs(x).argmax(), x.shape) for x in (heads, effect)
-    )
+    direct_best, swept_best = (np.unravel_index(np.abs(x).argmax(), x.shape) for x in (heads, effect))
     names = tokenizer.tokens(case.clean)
     return Finding(
         "Who writes the answer",
@@ -33,7 +31,11 @@ def chapter(model: Any, tokenizer: Any) -> Finding:
             "(direct logit attribution, the last norm's scale held); the largest parts are in the table.",
             f"The head with the largest direct part is {direct_best[0]}.{direct_best[1]} ({viz.number(heads[direct_best])}); the head with the largest "
             f"effect when it is patched is {swept_best[0]}.{swept_best[1]}. "
-            + ("They are the same. " if direct_best == swept_best else "They differ: what a head writes can act through later layers, and later layers can undo it. "),
+            + (
+                "They are the same. "
+                if direct_best == swept_best
+                else "They differ: what a head writes can act through later layers, and later layers can undo it. "
+            ),
             "Attribution patching estimates a whole sweep from one forward and one backward pass. Beside the exact sweeps: "
             f"for the residual stream at each position, {place}; for the heads, {by_head}.",
             Table(
@@ -41,15 +43,27 @@ def chapter(model: Any, tokenizer: Any) -> Finding:
                 [[label, value] for label, value in parts],
                 title=f"Direct logit attribution: {len(parts)} of the components that add up to {viz.number(total)}",
             ),
-            viz.heatmap(heads, row_axis="layer", col_axis="head", value="logits", diverging=True, title="What each head adds to the lead"),
             viz.heatmap(
-                (estimates[0] - case.before) / (case.after - case.before), cols=names, row_axis="layer", col_axis="token", value="effect",
-                diverging=True, title="The sweep over layers and positions, as one backward pass estimates it",
+                heads,
+                row_axis="layer",
+                col_axis="head",
+                value="logits",
+                diverging=True,
+                title="What each head adds to the lead",
+            ),
+            viz.heatmap(
+                (estimates[0] - case.before) / (case.after - case.before),
+                cols=names,
+                row_axis="layer",
+                col_axis="token",
+                value="effect",
+                diverging=True,
+                title="The sweep over layers and positions, as one backward pass estimates it",
                 caption="Compare with the exact one in the patching chapter.",
             ),
         ],
         {"heads": heads, "total": total, "place": place, "by_head": by_head},
-    )  # fmt: skip
+    )
 
 
 def direct(model: Any, case: Case) -> tuple[np.ndarray, list[tuple[str, float]], float]:
@@ -64,14 +78,10 @@ def estimated(model: Any, case: Case) -> tuple[Any, Any, Any]:
     for site, over in (("resid_pre", ("layer", "pos")), ("z", ("layer", "head"))):
         for found, function in ((estimates, ji.patching.attribution), (sweeps, ji.patching.sweep)):
             found.append(
-                np.asarray(
-                    function(model, case.clean, case.corrupt, case.metric, site=site, over=over)
-                )
+                np.asarray(function(model, case.clean, case.corrupt, case.metric, site=site, over=over))
             )
         top = min(5, sweeps[-1].size)
-        agreements.append(
-            ji.patching.agreement(estimates[-1], sweeps[-1], baseline=case.before, top=top)
-        )
+        agreements.append(ji.patching.agreement(estimates[-1], sweeps[-1], baseline=case.before, top=top))
     return estimates, sweeps, agreements
 
 

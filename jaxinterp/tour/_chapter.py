@@ -26,7 +26,9 @@ class Table:
         return grid(self.columns, cells, title=self.title)
 
     def figure(self) -> viz.Figure:
-        return viz.table(self.columns, self.rows, title=self.title, caption=self.caption, folded=self.page_only)  # fmt: skip
+        return viz.table(
+            self.columns, self.rows, title=self.title, caption=self.caption, folded=self.page_only
+        )
 
 
 @dataclasses.dataclass(frozen=True)

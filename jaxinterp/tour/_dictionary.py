@@ -31,14 +31,14 @@ def chapter(model: Any, tokenizer: Any) -> Finding:
     weights = ji.sae.logit_weights(sae, model, site)
     held = steered(sae, model, tokenizer, found, centres, seen, site)
     favours = {
-        kind: " ".join(each["token"].strip() for each in weights.records(tokenizer, feature["feature"], k=8)[:8])
+        kind: " ".join(
+            each["token"].strip() for each in weights.records(tokenizer, feature["feature"], k=8)[:8]
+        )
         for kind, feature in found.items()
-    }  # fmt: skip
+    }
     good = [kind for kind in PIECES if found[kind]["f1"] >= 0.9]
     moved = [kind for kind in PIECES if max(held["shares"][kind]) >= held["alone"][kind] + 0.5]
-    shown = max(
-        PIECES, key=lambda kind: found[kind]["f1"] + held["shares"][kind][1] - held["alone"][kind]
-    )
+    shown = max(PIECES, key=lambda kind: found[kind]["f1"] + held["shares"][kind][1] - held["alone"][kind])
     feature = found[shown]["feature"]
     return Finding(
         "A dictionary of features",
@@ -47,41 +47,69 @@ def chapter(model: Any, tokenizer: Any) -> Finding:
             f"On the pieces of the tour it explains {percent(quality['explained_variance'])} of the variance. The loss per token is {viz.number(quality['loss'])} nats; "
             f"with the dictionary in place of the stream {viz.number(quality['loss_sae'])}, with zeros in its place {viz.number(quality['loss_zero'])}: {percent(quality['recovered'])} is recovered.",
             f"A probe of one feature, for each kind of text, is chosen on {len(train)} pieces and tested on {len(test)} others: "
-            + (f"for {listed(good)} one feature reaches F1 0.9 or more." if good else "no feature reaches F1 0.9."),
+            + (
+                f"for {listed(good)} one feature reaches F1 0.9 or more."
+                if good
+                else "no feature reaches F1 0.9."
+            ),
             Table(
                 ["kind", "feature", "F1 on pieces held out", "share of tokens", "raises most"],
-                [[kind, each["feature"], each["f1"], percent(seen.density[each["feature"]]), favours[kind]] for kind, each in found.items()],
+                [
+                    [kind, each["feature"], each["f1"], percent(seen.density[each["feature"]]), favours[kind]]
+                    for kind, each in found.items()
+                ],
                 title="The feature of a kind of text, and the tokens that it makes likelier by the direct path",
             ),
-            seen.figure(tokenizer, feature, title=f"Feature {feature}, {shown}: where it fires most, and samples of each interval"),
+            seen.figure(
+                tokenizer,
+                feature,
+                title=f"Feature {feature}, {shown}: where it fires most, and samples of each interval",
+            ),
             f"Steering: after {OPENING!r} the model writes {STEPS} tokens, {SAMPLES} times, while one feature is held at a multiple of its largest value. "
             f"The unedited model then reads what was written, and the nearest mean of `{held['judge']}` says its kind (right for {percent(held['right'])} of the pieces held out). "
-            + (f"Held up to {viz.number(TIMES[-1])} times, the features of {listed(moved)} turn most texts into their kind." if moved else "No feature turns most texts into its kind."),
+            + (
+                f"Held up to {viz.number(TIMES[-1])} times, the features of {listed(moved)} turn most texts into their kind."
+                if moved
+                else "No feature turns most texts into its kind."
+            ),
             Table(
                 ["kind", "without", *(f"{viz.number(t)} times" for t in TIMES), "a text, held once"],
-                [[kind, percent(held["alone"][kind]), *map(percent, held["shares"][kind]), held["texts"][kind]] for kind in PIECES],
-                title="Share of texts that are of the feature's kind", caption=f"Opening: {OPENING} …",
+                [
+                    [
+                        kind,
+                        percent(held["alone"][kind]),
+                        *map(percent, held["shares"][kind]),
+                        held["texts"][kind],
+                    ]
+                    for kind in PIECES
+                ],
+                title="Share of texts that are of the feature's kind",
+                caption=f"Opening: {OPENING} …",
             ),
         ],
         {"quality": quality, "found": found, "held": held, "good": good, "moved": moved, "site": site},
-    )  # fmt: skip
+    )
 
 
 def dictionary(model: Any) -> tuple[Any, str]:
     """The dictionary of the package and its site, where it is of this model."""
     sae, about = ji.sae.load("tiny", about=True)
     if ji.data.model_hash(model) != about["model_hash"]:
-        raise NotForThisModel("the package holds a dictionary of the embedded model only. Train one of yours: jaxinterp sae train --help.")  # fmt: skip
+        raise NotForThisModel(
+            "the package holds a dictionary of the embedded model only. Train one of yours: jaxinterp sae train --help."
+        )
     return sae, about["site"]
 
 
-def detectors(sae: Any, model: Any, corpus: Any, site: str, train: Any, test: Any) -> tuple[dict[str, Any], Any]:  # fmt: skip
+def detectors(
+    sae: Any, model: Any, corpus: Any, site: str, train: Any, test: Any
+) -> tuple[dict[str, Any], Any]:
     """For each kind the feature that tells it best alone, and the judge of kinds: means of the last layer."""
     base, layer = site.removesuffix("]").split("[")
     last = f"resid_post[{model.config.layers - 1}]"
     spliced = ji.intervene(model, [ji.splice(base, sae, layer=int(layer), error=True)])
     read = [f"{base}.sae.feature[{layer}]", last]
-    means = ji.data.activations(spliced, corpus, read, reduce="mean", batch=len(corpus), progress=False)  # fmt: skip
+    means = ji.data.activations(spliced, corpus, read, reduce="mean", batch=len(corpus), progress=False)
     x = means[read[0]]
     x = x / np.maximum(x[train].std(0), 1e-3)
     found = {}
@@ -103,7 +131,9 @@ def nearest(rows: Any, centres: Any) -> np.ndarray:
     return np.square(np.asarray(rows)[:, None] - centres[None]).sum(-1).argmin(-1)
 
 
-def steered(sae: Any, model: Any, tokenizer: Any, found: Any, centres: Any, seen: Any, site: str) -> dict[str, Any]:  # fmt: skip
+def steered(
+    sae: Any, model: Any, tokenizer: Any, found: Any, centres: Any, seen: Any, site: str
+) -> dict[str, Any]:
     """What is written with each feature held, and of which kind it is."""
     tokens = prompt(tokenizer, OPENING)
     prompts = jnp.broadcast_to(tokens, (SAMPLES, len(tokens)))
@@ -114,7 +144,7 @@ def steered(sae: Any, model: Any, tokenizer: Any, found: Any, centres: Any, seen
 
     def write(feature: Any, value: Any) -> Any:
         edit = ji.sae.steer(sae, feature, value, site=site)
-        return ji.generate(model, prompts, STEPS, key=jax.random.key(0), temperature=0.7, edits=[edit])  # fmt: skip
+        return ji.generate(model, prompts, STEPS, key=jax.random.key(0), temperature=0.7, edits=[edit])
 
     texts = jax.jit(jax.vmap(write))(features, values)
     alone = ji.generate(model, prompts, STEPS, key=jax.random.key(0), temperature=0.7)
@@ -125,7 +155,12 @@ def steered(sae: Any, model: Any, tokenizer: Any, found: Any, centres: Any, seen
     share = lambda i, kind: float(np.mean(kinds[i] == kind))
     return {
         "alone": {kind: share(0, kind) for kind in PIECES},
-        "shares": {kind: [share(1 + i, kind) for i, case in enumerate(cases) if case[0] == kind] for kind in PIECES},
-        "texts": {kind: tokenizer.decode(every[1 + cases.index((kind, largest[kind])), 0]) for kind in PIECES},
-        "judge": centres["site"], "right": centres["right"],
-    }  # fmt: skip
+        "shares": {
+            kind: [share(1 + i, kind) for i, case in enumerate(cases) if case[0] == kind] for kind in PIECES
+        },
+        "texts": {
+            kind: tokenizer.decode(every[1 + cases.index((kind, largest[kind])), 0]) for kind in PIECES
+        },
+        "judge": centres["site"],
+        "right": centres["right"],
+    }

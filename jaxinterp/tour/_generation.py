@@ -67,19 +67,26 @@ def copying(model: Any, tokenizer: Any) -> Finding:
             f"Copying: {len(tokens)} prompts of {SPAN} random tokens, twice over. With the true tokens before it, the model's likeliest next "
             f"token in the second round is the right one {whole} of the time; with the head of the best induction score ({_name(best[0])}) "
             f"set to zero {one}, without the best two {two}"
-            + (f", and without the two of the same layers that score lowest ({_name(*others)}) {control[0]}." if control else ".")
+            + (
+                f", and without the two of the same layers that score lowest ({_name(*others)}) {control[0]}."
+                if control
+                else "."
+            )
             + (" It copies too little for the comparison to say much." if shares[0] < 0.1 else "")
             + f" Written freely by `ji.generate`, from {KNOWN} tokens of the second round on, the copy goes on for "
             f"{viz.number(runs[0])} of {STEPS} tokens before the first mistake, and for {viz.number(runs[2])} without the two heads: "
             "the edits of `ji.intervene` stay on at every step.",
             Table(
                 ["set to zero", "next token right", f"tokens copied freely (of {STEPS})"],
-                [[name, percent(share), float(run)] for name, share, run in zip(cases, shares, runs, strict=True)],
+                [
+                    [name, percent(share), float(run)]
+                    for name, share, run in zip(cases, shares, runs, strict=True)
+                ],
                 title="Copying a random block",
             ),
         ],
         {"copied": dict(zip(cases, shares, strict=True)), "runs": dict(zip(cases, runs, strict=True))},
-    )  # fmt: skip
+    )
 
 
 def steering(model: Any, tokenizer: Any) -> Finding:
@@ -96,12 +103,14 @@ def steering(model: Any, tokenizer: Any) -> Finding:
 
     tokens = prompt(tokenizer, OPENING)
     if len(tokens) + STEPS > model.config.ctx:
-        raise NotForThisModel(f"{len(tokens)} tokens and {STEPS} more do not fit its context of {model.config.ctx}.")  # fmt: skip
+        raise NotForThisModel(
+            f"{len(tokens)} tokens and {STEPS} more do not fit its context of {model.config.ctx}."
+        )
     prompts = jnp.broadcast_to(tokens, (SAMPLES, len(tokens)))
 
     def write(strength: Any) -> Any:
         edit = ji.add("resid_post", strength * direction, layer=layer)
-        return ji.generate(model, prompts, STEPS, key=jax.random.key(0), temperature=0.7, edits=[edit])  # fmt: skip
+        return ji.generate(model, prompts, STEPS, key=jax.random.key(0), temperature=0.7, edits=[edit])
 
     texts = jax.jit(jax.vmap(write))(jnp.asarray(STRENGTHS))  # (strength, sample, pos)
     written = np.arange(len(tokens), texts.shape[-1])
@@ -124,17 +133,26 @@ def steering(model: Any, tokenizer: Any) -> Finding:
             f"words {OPENING!r} the model writes {STEPS} tokens, {SAMPLES} times per strength, with the direction added at every "
             "position; then the unedited model reads what was written.",
             f"Unsteered text lies at {viz.number(scores[0])} on that line; "
-            + listed([f"with strength {viz.number(s)} at {viz.number(v)}" for s, v in zip(STRENGTHS[1:], scores[1:], strict=True)])
-            + (f". Strength {viz.number(STRENGTHS[best])} moves it furthest; whether it is good French, the samples show." if risen
-               else ". Steering hardly moves what this model writes."),
+            + listed(
+                [
+                    f"with strength {viz.number(s)} at {viz.number(v)}"
+                    for s, v in zip(STRENGTHS[1:], scores[1:], strict=True)
+                ]
+            )
+            + (
+                f". Strength {viz.number(STRENGTHS[best])} moves it furthest; whether it is good French, the samples show."
+                if risen
+                else ". Steering hardly moves what this model writes."
+            ),
             Table(
                 ["strength", "English 0 … French 1", "first sample, after the opening"],
                 [[float(s), float(v), text] for s, v, text in zip(STRENGTHS, scores, samples, strict=True)],
-                title="What it writes", caption=f"Opening: {OPENING} …",
+                title="What it writes",
+                caption=f"Opening: {OPENING} …",
             ),
         ],
         {"steered": scores.tolist(), "held_out": held_out, "samples": samples, "layer": layer},
-    )  # fmt: skip
+    )
 
 
 def means(model: Any, tokenizer: Any, texts: list[str], layer: int) -> Any:

@@ -38,9 +38,7 @@ def chapter(model: Any, tokenizer: Any) -> Finding:
     )
     looks_back = np.unravel_index(previous.argmax(), previous.shape)
     ranked = [np.argsort(-grid, axis=None)[:3] for grid in (induction, previous, rises)]
-    notable = [
-        np.unravel_index(i, induction.shape) for i in dict.fromkeys(np.concatenate(ranked).tolist())
-    ]
+    notable = [np.unravel_index(i, induction.shape) for i in dict.fromkeys(np.concatenate(ranked).tolist())]
     verdict = (
         "The model copies from its context"
         if new - late > 0.5
@@ -64,28 +62,58 @@ def chapter(model: Any, tokenizer: Any) -> Finding:
             f"without it the loss rises by {viz.number(rises[looks_back])} nats.",
             Table(
                 ["head", "induction score", "previous-token score", "rise of the loss without it"],
-                [[f"{layer}.{head}", *(float(grid[layer, head]) for grid in (induction, previous, rises))] for layer, head in notable],
+                [
+                    [f"{layer}.{head}", *(float(grid[layer, head]) for grid in (induction, previous, rises))]
+                    for layer, head in notable
+                ],
                 title="Heads that stand out: the first three by each column",
             ),
-            viz.lines({"the same tokens again": reading.losses.mean(0), "new tokens": control.losses.mean(0)},
-                      x=np.arange(1, tokens.shape[1]), marks={"second round": first + SPAN},
-                      x_axis="position", y_axis="nats", title="Mean loss on random tokens"),
-            viz.heatmap(induction, row_axis="layer", col_axis="head", value="score", limits=(0, 1), title="Induction score of every head"),
-            viz.heatmap(rises, row_axis="layer", col_axis="head", value="nats", diverging=True, title="Rise of the second round's loss without one head"),
+            viz.lines(
+                {"the same tokens again": reading.losses.mean(0), "new tokens": control.losses.mean(0)},
+                x=np.arange(1, tokens.shape[1]),
+                marks={"second round": first + SPAN},
+                x_axis="position",
+                y_axis="nats",
+                title="Mean loss on random tokens",
+            ),
+            viz.heatmap(
+                induction,
+                row_axis="layer",
+                col_axis="head",
+                value="score",
+                limits=(0, 1),
+                title="Induction score of every head",
+            ),
+            viz.heatmap(
+                rises,
+                row_axis="layer",
+                col_axis="head",
+                value="nats",
+                diverging=True,
+                title="Rise of the second round's loss without one head",
+            ),
             viz.attention(
-                reading.pattern[best[0]], tokenizer.tokens(tokens[0]), heads=[f"{best[0]}.{head}" for head in range(model.config.heads)],
-                selected=int(best[1]), title=f"Attention of layer {best[0]} on the first prompt",
+                reading.pattern[best[0]],
+                tokenizer.tokens(tokens[0]),
+                heads=[f"{best[0]}.{head}" for head in range(model.config.heads)],
+                selected=int(best[1]),
+                title=f"Attention of layer {best[0]} on the first prompt",
                 caption="An induction head shows a stripe: in the second round, each query reads the key one after its own first time.",
             ),
         ],
-        {"induction": induction, "previous": previous, "strong": strong, "best": tuple(map(int, best)),
-         "loss_repeated": float(late), "loss_new": float(new), "rises": rises},
-    )  # fmt: skip
+        {
+            "induction": induction,
+            "previous": previous,
+            "strong": strong,
+            "best": tuple(map(int, best)),
+            "loss_repeated": float(late),
+            "loss_new": float(new),
+            "rises": rises,
+        },
+    )
 
 
-def repeated_tokens(
-    model: Any, tokenizer: Any, *, seed: int = 0, repeat: bool = True
-) -> tuple[Any, int]:
+def repeated_tokens(model: Any, tokenizer: Any, *, seed: int = 0, repeat: bool = True) -> tuple[Any, int]:
     """Prompts (batch, pos) of a block of distinct random tokens twice, and where the block begins.
 
     With `repeat=False` other tokens take the place of the second round, for comparison.
@@ -95,12 +123,12 @@ def repeated_tokens(
     # Byte-pair vocabularies are ordered by frequency: leave out the bytes and the rarest tenth.
     low, high = (257, int(0.9 * vocab)) if vocab > 600 else (len(bos), vocab)
     if high - low < 2 * SPAN or len(bos) + 2 * SPAN > model.config.ctx:
-        raise NotForThisModel(f"{2 * SPAN} different tokens do not fit its vocabulary of {vocab} and context of {model.config.ctx}.")  # fmt: skip
+        raise NotForThisModel(
+            f"{2 * SPAN} different tokens do not fit its vocabulary of {vocab} and context of {model.config.ctx}."
+        )
     rng = np.random.default_rng(seed)
     drawn = [low + rng.choice(high - low, 2 * SPAN, replace=False) for _ in range(PROMPTS)]
-    rows = [
-        np.concatenate([bos, ids[:SPAN], ids[:SPAN] if repeat else ids[SPAN:]]) for ids in drawn
-    ]
+    rows = [np.concatenate([bos, ids[:SPAN], ids[:SPAN] if repeat else ids[SPAN:]]) for ids in drawn]
     return jnp.asarray(np.stack(rows), jnp.int32), len(bos)
 
 

@@ -55,7 +55,7 @@ def chapter(model: Any, tokenizer: Any) -> Finding:
             lens_figure(reading, title="Logit lens"),
         ],
         {"agree": agree.tolist(), "kl": kl.tolist(), "gap": reading.gap, "settled": settled},
-    )  # fmt: skip
+    )
 
 
 def logit_lens(model: Any, tokenizer: Any, tokens: Any, *, top: int = 5) -> Reading:
@@ -99,4 +99,4 @@ def lens_figure(reading: Reading, *, title: str) -> viz.Figure:
         title=title,
         caption="Each cell is the best guess for the token after the one above its column, read after the layer of its "
         "row; the colour is its probability. Hover for more guesses.",
-    )  # fmt: skip
+    )

@@ -25,7 +25,7 @@ def chapter(model: Any, tokenizer: Any) -> Finding:
             sites_table(sites),
         ],
         {"parameters": parameters(model), "sites": len(sites), "layers": model.config.layers},
-    )  # fmt: skip
+    )
 
 
 def parameters(model: Any) -> int:
@@ -54,7 +54,5 @@ def sites_table(sites: Any) -> Table:
     for name, struct in sites.items():
         site = ji.SITES[name]
         axes = (["layer"] if site.per_layer else []) + list(site.axes)
-        rows.append(
-            [name, " ".join(axes), " ".join(map(str, struct.shape)), site.meaning.replace("`", "")]
-        )
+        rows.append([name, " ".join(axes), " ".join(map(str, struct.shape)), site.meaning.replace("`", "")])
     return Table(["site", "axes", "shape", "meaning"], rows)

@@ -31,20 +31,27 @@ def chapter(model: Any, tokenizer: Any) -> Finding:
     effect = ji.neurons.ablation(model, tested, neurons, key=0, progress=False)
     own = np.array([effect.names.index(kind) for kind in PIECES])
     rows = np.array([effect.rows.index(each["neuron"]) for each in found.values()])
-    spared = np.array([np.delete(effect.increase[r], c).mean() for r, c in zip(rows, own, strict=True)])  # fmt: skip
+    spared = np.array([np.delete(effect.increase[r], c).mean() for r, c in zip(rows, own, strict=True)])
     hit = effect.increase[rows, own]
     shown = max(PIECES, key=lambda kind: found[kind]["f1"] + found[kind]["gap"])
     done = [each.status == "optimal" for several in proofs.values() for each in several.values()]
     whole = study.x.shape[0] * study.x.shape[2] <= WHOLE
-    where = f"of all {study.x.shape[0] * study.x.shape[2]:,} neurons" if whole else f"of the {study.x.shape[2]:,} neurons of the best one's layer"  # fmt: skip
+    where = (
+        f"of all {study.x.shape[0] * study.x.shape[2]:,} neurons"
+        if whole
+        else f"of the {study.x.shape[2]:,} neurons of the best one's layer"
+    )
     most = int(np.argmax(hit))
     return Finding(
         "Neurons of a language",
         [
             f"{len(study.corpus)} short pieces of {listed(list(PIECES))} are read, and the mean activation of every neuron over a piece is its row. "
             f"{len(study.train)} pieces choose neurons and fit thresholds, {len(study.test)} others test them: "
-            + (f"for {listed(good)} one neuron alone reaches F1 {BAR} or more on pieces that it was not chosen on."
-               if good else f"for none of them one neuron alone reaches F1 {BAR} on pieces that it was not chosen on."),
+            + (
+                f"for {listed(good)} one neuron alone reaches F1 {BAR} or more on pieces that it was not chosen on."
+                if good
+                else f"for none of them one neuron alone reaches F1 {BAR} on pieces that it was not chosen on."
+            ),
             f"Ranking can overlook a better neuron; `ji.probes.best_subset` cannot. It minimises the loss of a probe over every choice {where} "
             f"and proves that no other is better: {sum(done)} of {len(done)} searches (k = {listed([str(k) for k in KS])}) ended with a proof"
             + ("." if all(done) else ", the others with the gap that is shown."),
@@ -55,21 +62,50 @@ def chapter(model: Any, tokenizer: Any) -> Finding:
             Table(
                 ["kind", "best neuron", "F1 on pieces held out", "interval", *(f"best {k}, gap" for k in KS)],
                 [
-                    [kind, each["neuron"], each["f1"], f"{viz.number(each['low'])} to {viz.number(each['high'])}",
-                     *(f"{listed(support(study, proofs[kind][k], each['layer']))} ({proofs[kind][k].gap:.0e})" for k in KS)]
+                    [
+                        kind,
+                        each["neuron"],
+                        each["f1"],
+                        f"{viz.number(each['low'])} to {viz.number(each['high'])}",
+                        *(
+                            f"{listed(support(study, proofs[kind][k], each['layer']))} ({proofs[kind][k].gap:.0e})"
+                            for k in KS
+                        ),
+                    ]
                     for kind, each in found.items()
                 ],
                 title=f"One neuron for a kind of text, and the best {listed([str(k) for k in KS])} with what is left to prove",
             ),
             viz.heatmap(
-                effect.increase, rows=list(effect.rows), cols=list(effect.names), row_axis="neuron", col_axis="kind", value="nats", diverging=True,
-                low=effect.low, high=effect.high, title="Rise of the loss per token when a neuron is set to zero, by kind of text",
+                effect.increase,
+                rows=list(effect.rows),
+                cols=list(effect.names),
+                row_axis="neuron",
+                col_axis="kind",
+                value="nats",
+                diverging=True,
+                low=effect.low,
+                high=effect.high,
+                title="Rise of the loss per token when a neuron is set to zero, by kind of text",
                 caption="Hover for the interval, from resampled pieces.",
             ),
-            pieces_figure(study, found[shown], f"Neuron {found[shown]['neuron']}, which fires on {shown}: pieces held out, by kind"),
+            pieces_figure(
+                study,
+                found[shown],
+                f"Neuron {found[shown]['neuron']}, which fires on {shown}: pieces held out, by kind",
+            ),
         ],
-        {"found": found, "proofs": proofs, "good": good, "increase": effect.increase, "rows": effect.rows, "kinds": effect.names, "hit": hit, "spared": spared},
-    )  # fmt: skip
+        {
+            "found": found,
+            "proofs": proofs,
+            "good": good,
+            "increase": effect.increase,
+            "rows": effect.rows,
+            "kinds": effect.names,
+            "hit": hit,
+            "spared": spared,
+        },
+    )
 
 
 def pieces_figure(study: "Study", neuron: dict[str, Any], title: str) -> viz.Figure:
@@ -79,10 +115,14 @@ def pieces_figure(study: "Study", neuron: dict[str, Any], title: str) -> viz.Fig
     kinds = study.corpus.labels[study.test]
     counts = {kind: np.histogram(values[kinds == kind], edges)[0] for kind in PIECES}
     return viz.histogram(
-        counts, edges, title=title, x_axis="mean activation over a piece, in tens of the deviation", y_axis="share of pieces",
+        counts,
+        edges,
+        title=title,
+        x_axis="mean activation over a piece, in tens of the deviation",
+        y_axis="share of pieces",
         marks={"threshold": -neuron["bias"] / neuron["weight"]},
         caption="Shares are drawn by their square root, so that few pieces stay visible.",
-    )  # fmt: skip
+    )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -107,9 +147,17 @@ def read(model: Any, tokenizer: Any) -> Study:
     """Every piece as the mean activations of its tokens, train and test parted by piece."""
     ctx = min(CTX, model.config.ctx)
     documents = [(text, kind) for kind, texts in PIECES.items() for text in texts]
-    corpus = ji.data.pack(tokenizer, documents, ctx=ctx, bos=tokenizer.bos_id is not None, least=SKIP + 2)  # fmt: skip
+    corpus = ji.data.pack(tokenizer, documents, ctx=ctx, bos=tokenizer.bos_id is not None, least=SKIP + 2)
     mask = corpus.mask & ji.data.keep(corpus.real, skip=SKIP)
-    x = ji.data.activations(model, corpus, "mlp_post", mask=mask, reduce="mean", batch=len(corpus) if ctx * model.config.layers < 1000 else 8, progress=False)  # fmt: skip
+    x = ji.data.activations(
+        model,
+        corpus,
+        "mlp_post",
+        mask=mask,
+        reduce="mean",
+        batch=len(corpus) if ctx * model.config.layers < 1000 else 8,
+        progress=False,
+    )
     train, test = ji.data.split(corpus.groups, test=0.4, key=0, labels=corpus.labels)
     spread = np.maximum(x[:, train].std(1, keepdims=True), 1e-3)
     return Study(corpus, x / (10 * spread), train, test)
@@ -125,19 +173,21 @@ def best_neuron(study: Study, kind: str) -> dict[str, Any]:
     held = ji.probes.metrics(y[study.test], score, bootstrap=100, key=jax.random.key(0))
     low, high = held["intervals"]["f1"]
     gap = score[y[study.test]].min() - score[~y[study.test]].max()
-    return {**best, "train_f1": best["f1"], "f1": held["f1"], "low": low, "high": high, "gap": float(gap)}  # fmt: skip
+    return {**best, "train_f1": best["f1"], "f1": held["f1"], "low": low, "high": high, "gap": float(gap)}
 
 
 def proven(study: Study, kind: str, layer: int) -> dict[int, Any]:
     """The best k neurons with their certificates."""
     x = columns(study, layer)[study.train]
-    return ji.probes.best_subsets(x, study.corpus.labels[study.train] == kind, KS, time_limit=SECONDS, gamma=1.0)  # fmt: skip
+    return ji.probes.best_subsets(
+        x, study.corpus.labels[study.train] == kind, KS, time_limit=SECONDS, gamma=1.0
+    )
 
 
 def columns(study: Study, layer: int) -> np.ndarray:
     """What a proof is over: all neurons side by side, or those of a layer."""
     layers, pieces, ff = study.x.shape
-    return np.moveaxis(study.x, 0, 1).reshape(pieces, -1) if layers * ff <= WHOLE else study.x[layer]  # fmt: skip
+    return np.moveaxis(study.x, 0, 1).reshape(pieces, -1) if layers * ff <= WHOLE else study.x[layer]
 
 
 def support(study: Study, found: Any, layer: int) -> list[str]:

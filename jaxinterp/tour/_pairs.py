@@ -19,7 +19,7 @@ class Pair:
 
 def _pairs(what: str, *rows: tuple[str, str, str, str, str]) -> list[Pair]:
     """From rows of (text with {} in it, clean filling, corrupt filling, answer, wrong)."""
-    return [Pair(what, row[0].replace("{}", row[1]), row[0].replace("{}", row[2]), *row[3:]) for row in rows]  # fmt: skip
+    return [Pair(what, row[0].replace("{}", row[1]), row[0].replace("{}", row[2]), *row[3:]) for row in rows]
 
 
 PAIRS: list[Pair] = [
@@ -76,4 +76,4 @@ PAIRS: list[Pair] = [
         ("  if( {}==0 ) return 0;\n  return", "p", "n", " p", " n"),
         ("def __init__(self, {}):\n        self.{} =", "name", "value", " name", " value"),
     ),
-]  # fmt: skip
+]

@@ -39,7 +39,7 @@ def clearest(model: Any, tokenizer: Any) -> tuple[Case, dict[str, Any]]:
     if not fitting:
         raise NotForThisModel(
             f"none of the {len(PAIRS)} prompt pairs fits its tokenizer (equal lengths, one-token answers)."
-        )  # fmt: skip
+        )
     differences = logit_differences(model, tokenizer, fitting)
     # Between answer and wrong: for on the clean prompt, against on the corrupt one.
     margins = np.minimum(differences[:, 0], -differences[:, 1])
@@ -53,11 +53,20 @@ def clearest(model: Any, tokenizer: Any) -> tuple[Case, dict[str, Any]]:
     if margins[best] <= 0:
         raise NotForThisModel(choice + "There is no effect to locate.")
     case = Case(
-        pair, prompt(tokenizer, pair.clean), prompt(tokenizer, pair.corrupt),
+        pair,
+        prompt(tokenizer, pair.clean),
+        prompt(tokenizer, pair.corrupt),
         (tokenizer.token_id(pair.answer), tokenizer.token_id(pair.wrong)),
-        float(differences[best, 1]), float(differences[best, 0]),
-    )  # fmt: skip
-    return case, {"fitting": fitting, "differences": differences, "margins": margins, "choice": choice, "solved": solved}  # fmt: skip
+        float(differences[best, 1]),
+        float(differences[best, 0]),
+    )
+    return case, {
+        "fitting": fitting,
+        "differences": differences,
+        "margins": margins,
+        "choice": choice,
+        "solved": solved,
+    }
 
 
 def chapter(model: Any, tokenizer: Any) -> Finding:
@@ -66,12 +75,19 @@ def chapter(model: Any, tokenizer: Any) -> Finding:
     tried = Table(
         ["kind", "clean prompt", "answer", "clean", "corrupt", "both right"],
         [
-            [p.what, viz.visible(p.clean), f"{viz.visible(p.answer)} / {viz.visible(p.wrong)}", float(d[0]), float(d[1]), "yes" if m > 0 else "no"]
+            [
+                p.what,
+                viz.visible(p.clean),
+                f"{viz.visible(p.answer)} / {viz.visible(p.wrong)}",
+                float(d[0]),
+                float(d[1]),
+                "yes" if m > 0 else "no",
+            ]
             for p, d, m in zip(fitting, found["differences"], found["margins"], strict=True)
         ],
         title="Logit differences (answer minus wrong) at the end of each prompt that was tried",
         page_only=True,
-    )  # fmt: skip
+    )
     by_place, by_head, checked = sweeps(model, case)
     names = tokenizer.tokens(case.clean)
     changed = np.flatnonzero(np.asarray(case.clean != case.corrupt)).tolist()
@@ -91,18 +107,36 @@ def chapter(model: Any, tokenizer: Any) -> Finding:
             where_it_sits(by_place, names, changed),
             f"Of single heads (patched at all positions), those with the largest effects are {heads}.",
             viz.heatmap(
-                by_place, rows=range(len(by_place)), cols=names, row_axis="layer", col_axis="token", value="effect",
-                diverging=True, title="Effect of patching the residual stream before a layer, at one position",
+                by_place,
+                rows=range(len(by_place)),
+                cols=names,
+                row_axis="layer",
+                col_axis="token",
+                value="effect",
+                diverging=True,
+                title="Effect of patching the residual stream before a layer, at one position",
                 caption=f"Columns are the tokens of the clean prompt; the corrupt prompt differs at position {listed([str(i) for i in changed])}.",
             ),
             viz.heatmap(
-                by_head, row_axis="layer", col_axis="head", value="effect", diverging=True,
+                by_head,
+                row_axis="layer",
+                col_axis="head",
+                value="effect",
+                diverging=True,
                 title="Effect of patching one head's output, at all positions",
             ),
             tried,
         ],
-        {"tried": len(PAIRS), "fit": len(fitting), "solved": solved, "pair": pair, "by_place": by_place, "by_head": by_head, "checked": checked},
-    )  # fmt: skip
+        {
+            "tried": len(PAIRS),
+            "fit": len(fitting),
+            "solved": solved,
+            "pair": pair,
+            "by_place": by_place,
+            "by_head": by_head,
+            "checked": checked,
+        },
+    )
 
 
 def sweeps(model: Any, case: Case) -> tuple[Any, Any, float]:
@@ -149,7 +183,7 @@ def where_it_sits(by_place: Any, names: Sequence[str], changed: Sequence[int]) -
             f"before {layers} at position {place} `{viz.visible(names[place])}`{note}: "
             + (low if low == high else f"{low} to {high}")
         )
-    return f"Which position carries the answer: {'; '.join(parts)}."  # fmt: skip
+    return f"Which position carries the answer: {'; '.join(parts)}."
 
 
 def fits(pair: Pair, tokenizer: Any, ctx: int) -> bool:
@@ -168,8 +202,6 @@ def logit_differences(model: Any, tokenizer: Any, pairs: Sequence[Pair]) -> Any:
     tokens, mask = tokenizer(texts, bos=tokenizer.bos_id is not None, pad="left")
     logits, _ = ji.run(model, tokens, mask=mask, logits=-1)
     logits = np.asarray(logits).reshape(len(pairs), 2, -1)
-    answers = np.array(
-        [[tokenizer.token_id(pair.answer), tokenizer.token_id(pair.wrong)] for pair in pairs]
-    )
+    answers = np.array([[tokenizer.token_id(pair.answer), tokenizer.token_id(pair.wrong)] for pair in pairs])
     picked = np.take_along_axis(logits, answers[:, None, :], -1)
     return picked[..., 0] - picked[..., 1]

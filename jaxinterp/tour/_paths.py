@@ -23,29 +23,36 @@ def chapter(model: Any, tokenizer: Any) -> Finding:
     pairs = ji.tasks.induction(tokenizer, 0, PROMPTS, block=BLOCK, corrupt="block", bos=bos)
     key = jax.random.key(0)
     scores = np.asarray(ji.heads.induction_scores(model, key, block=BLOCK, bos=tokenizer.bos_id))
-    previous = np.asarray(
-        ji.heads.previous_token_scores(model, key, block=BLOCK, bos=tokenizer.bos_id)
-    )
+    previous = np.asarray(ji.heads.previous_token_scores(model, key, block=BLOCK, bos=tokenizer.bos_id))
     layer, head = map(int, np.unravel_index(scores.argmax(), scores.shape))
     if scores[layer, head] < BAR or layer == 0:
         raise NotForThisModel(
             f"its best induction head, {layer}.{head}, scores {viz.number(scores[layer, head])}, below {BAR}."
         )
     metric = ji.metrics.log_prob(pairs.correct)
-    clean, corrupt = (float(ji.metrics.measure(metric, model, x).mean()) for x in (pairs.clean, pairs.corrupt))  # fmt: skip
+    clean, corrupt = (
+        float(ji.metrics.measure(metric, model, x).mean()) for x in (pairs.clean, pairs.corrupt)
+    )
     # Query heads that share keys and values read them through one head.
     reader = head * ji.sites(model)["k"].shape[-2] // model.config.heads
     estimates = paths_to(model, pairs, metric, layer, {"k": reader, "q": head, "v": reader})
     keys = estimates["k"]
-    first = [
-        tuple(map(int, np.unravel_index(i, keys.shape))) for i in np.argsort(keys, axis=None)[:3]
-    ]
+    first = [tuple(map(int, np.unravel_index(i, keys.shape))) for i in np.argsort(keys, axis=None)[:3]]
     exact = {
-        sender: float(ji.patching.path_patch(
-            model, pairs.clean, pairs.corrupt, metric, f"{sender[0]}.{sender[1]}", f"{layer}.{reader}.k", direction="noise",
-        )) - clean
+        sender: float(
+            ji.patching.path_patch(
+                model,
+                pairs.clean,
+                pairs.corrupt,
+                metric,
+                f"{sender[0]}.{sender[1]}",
+                f"{layer}.{reader}.k",
+                direction="noise",
+            )
+        )
+        - clean
         for sender in first
-    }  # fmt: skip
+    }
     teller = min(exact, key=lambda sender: exact[sender])
     rank = int((previous > previous[teller]).sum()) + 1
     found = (
@@ -74,16 +81,36 @@ def chapter(model: Any, tokenizer: Any) -> Finding:
             f"One backward pass estimates the paths of all {keys.size} heads; the first three are then patched exactly.",
             found,
             Table(
-                ["sender", "to its keys, exact", "estimated", "to its queries", "to its values", "previous-token score"], rows,
+                [
+                    "sender",
+                    "to its keys, exact",
+                    "estimated",
+                    "to its queries",
+                    "to its values",
+                    "previous-token score",
+                ],
+                rows,
                 title=f"Change of the log-probability when one path into head {layer}.{head} is corrupted (nats)",
             ),
             viz.heatmap(
-                keys[:layer], row_axis="layer", col_axis="head", value="nats", diverging=True,
+                keys[:layer],
+                row_axis="layer",
+                col_axis="head",
+                value="nats",
+                diverging=True,
                 title=f"Paths from every earlier head into the keys of {layer}.{head}, as the backward pass estimates them",
             ),
         ],
-        {"head": (layer, head), "teller": teller, "keys": keys, "exact": exact, "previous": previous, "clean": clean, "corrupt": corrupt},
-    )  # fmt: skip
+        {
+            "head": (layer, head),
+            "teller": teller,
+            "keys": keys,
+            "exact": exact,
+            "previous": previous,
+            "clean": clean,
+            "corrupt": corrupt,
+        },
+    )
 
 
 def paths_to(
@@ -91,7 +118,7 @@ def paths_to(
 ) -> dict[str, np.ndarray]:
     """To first order, what corrupting each head's path to keys, queries and values changes: (layer, head)."""
     names = {kind: f"{kind}_in[{layer}]" for kind in readers}
-    _, _, grads = ji.site_grads(metric.of, model, pairs.clean, at=list(names.values()), logits=metric.pos)  # fmt: skip
+    _, _, grads = ji.site_grads(metric.of, model, pairs.clean, at=list(names.values()), logits=metric.pos)
     clean, corrupt = (
         ji.run(model, tokens, capture=["head_out"], logits=False)[1]["head_out"]
         for tokens in (pairs.clean, pairs.corrupt)

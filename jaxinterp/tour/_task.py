@@ -22,14 +22,14 @@ def chapter(model: Any, tokenizer: Any) -> Finding:
     try:
         pairs = ji.tasks.ioi(tokenizer, 0, PROMPTS, bos=bos, pad="right")
     except ValueError as reason:
-        raise NotForThisModel(f"the task does not fit its tokenizer ({str(reason)[:150]}).") from reason  # fmt: skip
+        raise NotForThisModel(f"the task does not fit its tokenizer ({str(reason)[:150]}).") from reason
     metric = ji.metrics.logit_diff(pairs.correct, pairs.wrong, pos=pairs.pos)
     lead = np.asarray(ji.metrics.measure(metric, model, pairs.clean, mask=pairs.mask))
     accuracy = float((lead > 0).mean())
     measured = (
         f"of {PROMPTS} prompts such as {pairs.texts[0]!r} it gives the right name more than the other in {percent(accuracy)} "
         f"(mean logit difference {viz.number(lead.mean())})"
-    )  # fmt: skip
+    )
     if accuracy < BAR:
         raise NotForThisModel(f"{measured}; below {percent(BAR)} there is no circuit to look for.")
     some = pairs[np.argsort(-lead)[:SWEPT]]
@@ -41,9 +41,15 @@ def chapter(model: Any, tokenizer: Any) -> Finding:
     roles = [role for role in ROLES if role in some.positions]
     places = np.stack([some.positions[role] for role in roles], -1)
     ask: dict[str, Any] = dict(mask=some.mask, per_example=True)
-    streams = ji.patching.sweep(model, some.clean, some.corrupt, metric, over={"layer": None, "pos": places}, **ask)  # fmt: skip
-    heads = ji.patching.sweep(model, some.clean, some.corrupt, metric, site="z", over=("layer", "head"), **ask)  # fmt: skip
-    moved, by_head = (np.asarray(ji.metrics.recovered(heat, after, before)).mean(-1) for heat in (streams, heads))  # fmt: skip
+    streams = ji.patching.sweep(
+        model, some.clean, some.corrupt, metric, over={"layer": None, "pos": places}, **ask
+    )
+    heads = ji.patching.sweep(
+        model, some.clean, some.corrupt, metric, site="z", over=("layer", "head"), **ask
+    )
+    moved, by_head = (
+        np.asarray(ji.metrics.recovered(heat, after, before)).mean(-1) for heat in (streams, heads)
+    )
     found = ji.patching.statistics(heads, before, key=jax.random.key(0))
     sure = found.significant()
     end = moved[:, roles.index("END")]
@@ -62,15 +68,40 @@ def chapter(model: Any, tokenizer: Any) -> Finding:
             Table(
                 ["head", "effect", "interval (logits)", "p", "copying score"],
                 [
-                    [f"{a}.{b}", percent(by_head[a, b]), f"{viz.number(float(found.low[a, b]))} to {viz.number(float(found.high[a, b]))}",
-                     float(found.p[a, b]), float(copying[a, b])]
+                    [
+                        f"{a}.{b}",
+                        percent(by_head[a, b]),
+                        f"{viz.number(float(found.low[a, b]))} to {viz.number(float(found.high[a, b]))}",
+                        float(found.p[a, b]),
+                        float(copying[a, b]),
+                    ]
                     for a, b in order
                 ],
                 title="Heads that restore the answer when they are patched",
             ),
-            viz.heatmap(moved, cols=roles, row_axis="layer", col_axis="position", value="effect", diverging=True,
-                        title="Effect of patching the residual stream before a layer, at each role's position"),
-            viz.heatmap(by_head, row_axis="layer", col_axis="head", value="effect", diverging=True, title="Effect of patching one head"),
+            viz.heatmap(
+                moved,
+                cols=roles,
+                row_axis="layer",
+                col_axis="position",
+                value="effect",
+                diverging=True,
+                title="Effect of patching the residual stream before a layer, at each role's position",
+            ),
+            viz.heatmap(
+                by_head,
+                row_axis="layer",
+                col_axis="head",
+                value="effect",
+                diverging=True,
+                title="Effect of patching one head",
+            ),
         ],
-        {"accuracy": accuracy, "lead": float(lead.mean()), "moved": moved, "by_head": by_head, "sure": int(sure.sum())},
-    )  # fmt: skip
+        {
+            "accuracy": accuracy,
+            "lead": float(lead.mean()),
+            "moved": moved,
+            "by_head": by_head,
+            "sure": int(sure.sum()),
+        },
+    )

@@ -57,12 +57,21 @@ def run_tour(
     out = viz.check_page(out)
     begun = time.perf_counter()
     findings, left_out = [], []
-    bar = Progress(SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console, transient=True)  # fmt: skip
+    bar = Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+    )
     with bar:
         task = bar.add_task(f"loading {name}", total=len(chapters) + 1)
         model, tokenizer = ji.load(name)
         if tokenizer is None:
-            raise ValueError(f"The tour reads text, and {name} has no tokenizer. Give a folder with a tokenizer.json.")  # fmt: skip
+            raise ValueError(
+                f"The tour reads text, and {name} has no tokenizer. Give a folder with a tokenizer.json."
+            )
         bar.advance(task)
         for number, chapter in enumerate(chapters, 1):
             bar.update(task, description=f"chapter {number} of {len(chapters)}")
@@ -79,7 +88,12 @@ def run_tour(
             bar.advance(task)
     seconds = time.perf_counter() - begun
     path = viz.write(out, document(name, findings, left_out, seconds))
-    console.print(f"\nDone in {seconds:.0f} s. The figures are in {line(path)}: open it in a browser.", markup=False, highlight=False, soft_wrap=True)  # fmt: skip
+    console.print(
+        f"\nDone in {seconds:.0f} s. The figures are in {line(path)}: open it in a browser.",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
     return findings
 
 
@@ -99,14 +113,14 @@ def show(finding: Finding, number: int, seconds: float, console: Any) -> None:
             console.print()
 
 
-def document(
-    name: str, findings: Sequence[Finding], left_out: Sequence[str], seconds: float
-) -> str:
+def document(name: str, findings: Sequence[Finding], left_out: Sequence[str], seconds: float) -> str:
     """The page of all findings."""
     chapters = [
-        viz.Chapter(finding.title, [block.figure() if isinstance(block, Table) else block for block in finding.body])
+        viz.Chapter(
+            finding.title, [block.figure() if isinstance(block, Table) else block for block in finding.body]
+        )
         for finding in findings
-    ]  # fmt: skip
+    ]
     if left_out:
         chapters.append(viz.Chapter("Left out", left_out))
     import jax
@@ -116,4 +130,4 @@ def document(
         chapters,
         summary=f"`{name}` read, edited and steered with jaxinterp. Every number below was measured by the run that wrote this page.",
         footer=f"Written by `jaxinterp tour` in {seconds:.0f} s on {jax.default_backend()} (JAX {jax.__version__}).",
-    )  # fmt: skip
+    )

@@ -106,9 +106,7 @@ def dynamics(name: str, **parameters: float) -> Dynamics:
     usual, variables, start, make = SYSTEMS[name]
     unknown = set(parameters) - set(usual)
     if unknown:
-        raise ValueError(
-            f"{name} has the parameters {', '.join(usual)}; got {', '.join(sorted(unknown))}."
-        )
+        raise ValueError(f"{name} has the parameters {', '.join(usual)}; got {', '.join(sorted(unknown))}.")
     return Dynamics(name, variables, make(**{**usual, **parameters}), start)
 
 
@@ -141,16 +139,22 @@ def _duffing(delta: float, alpha: float, beta: float) -> tuple[Terms, ...]:
 
 SYSTEMS: dict[str, tuple[dict[str, float], tuple[str, ...], tuple[float, ...], Callable]] = {
     "lorenz": (
-        {"sigma": 10.0, "rho": 28.0, "beta": 8 / 3}, ("x", "y", "z"), (-8.0, 7.0, 27.0), _lorenz,
+        {"sigma": 10.0, "rho": 28.0, "beta": 8 / 3},
+        ("x", "y", "z"),
+        (-8.0, 7.0, 27.0),
+        _lorenz,
     ),
     "hopf": ({"mu": 0.5, "omega": 1.0, "a": 1.0}, ("x", "y"), (1.5, 0.5), _hopf),
     "rossler": ({"a": 0.2, "b": 0.2, "c": 5.7}, ("x", "y", "z"), (-5.0, 2.0, 0.1), _rossler),
     "van_der_pol": ({"mu": 1.5}, ("x", "y"), (2.0, 1.0), _van_der_pol),
     "lotka_volterra": (
-        {"a": 1.0, "b": 0.5, "c": 0.3, "d": 0.8}, ("x", "y"), (4.0, 1.0), _lotka_volterra,
+        {"a": 1.0, "b": 0.5, "c": 0.3, "d": 0.8},
+        ("x", "y"),
+        (4.0, 1.0),
+        _lotka_volterra,
     ),
     "duffing": ({"delta": 0.2, "alpha": 0.5, "beta": 1.0}, ("x", "y"), (2.0, -1.0), _duffing),
-}  # fmt: skip
+}
 
 
 def _factors(term: str) -> list[str]:

@@ -19,16 +19,19 @@ class Planted:
     induction: tuple[int, int] = (1, 0)
     "The (layer, head) that looks for the token that it reads, and copies what came after."
     edges: tuple[tuple[str, str], ...] = (
-        ("pos_embed", "0.0 q"), ("pos_embed", "0.0 k"), ("embed", "0.0 v"),
-        ("embed", "1.0 q"), ("0.0", "1.0 k"), ("pos_embed", "1.0 k"), ("embed", "1.0 v"),
+        ("pos_embed", "0.0 q"),
+        ("pos_embed", "0.0 k"),
+        ("embed", "0.0 v"),
+        ("embed", "1.0 q"),
+        ("0.0", "1.0 k"),
+        ("pos_embed", "1.0 k"),
+        ("embed", "1.0 v"),
         ("1.0", "logits"),
-    )  # fmt: skip
+    )
     "All edges (writer, reader) that carry anything."
 
 
-def planted_induction(
-    *, vocab: int = 20, ctx: int = 32, heads: int = 1, beta: float = 20.0
-) -> Planted:
+def planted_induction(*, vocab: int = 20, ctx: int = 32, heads: int = 1, beta: float = 20.0) -> Planted:
     r"""$r = (\mathbb 1_{x_t}, \mathbb 1_t, \text{prev}, \text{out})$: two attention layers that do induction exactly.
 
     Attention only, without norms or biases; the residual stream is four blocks of coordinates: the
@@ -94,12 +97,23 @@ def planted_induction(
         scale_scores=False,
     )
     attn = Attention(
-        w_q=jnp.asarray(w_q), w_k=jnp.asarray(w_k), w_v=jnp.asarray(w_v), w_o=jnp.asarray(w_o),
-        b_q=None, b_k=None, b_v=None, b_o=None, scale=1.0,
-    )  # fmt: skip
+        w_q=jnp.asarray(w_q),
+        w_k=jnp.asarray(w_k),
+        w_v=jnp.asarray(w_v),
+        w_o=jnp.asarray(w_o),
+        b_q=None,
+        b_k=None,
+        b_v=None,
+        b_o=None,
+        scale=1.0,
+    )
     model = GPT2(
-        w_embed=jnp.asarray(w_embed), w_pos=jnp.asarray(w_pos),
-        blocks=Block(ln1=None, attn=attn, ln2=None, mlp=None), ln_final=None,
-        w_unembed=jnp.asarray(w_unembed), b_unembed=None, config=config,
-    )  # fmt: skip
+        w_embed=jnp.asarray(w_embed),
+        w_pos=jnp.asarray(w_pos),
+        blocks=Block(ln1=None, attn=attn, ln2=None, mlp=None),
+        ln_final=None,
+        w_unembed=jnp.asarray(w_unembed),
+        b_unembed=None,
+        config=config,
+    )
     return Planted(model)

@@ -23,9 +23,7 @@ def polynomials(
     """
     z = np.asarray(z, np.float64)
     if z.ndim != 2 or degree < 0:
-        raise ValueError(
-            f"z has the axes (n, variables) and degree is 0 or more; got {z.shape}, {degree}."
-        )
+        raise ValueError(f"z has the axes (n, variables) and degree is 0 or more; got {z.shape}, {degree}.")
     v = z.shape[1]
     if variables is None:
         variables = tuple("xyz"[:v]) if v <= 3 else tuple(f"z{i}" for i in range(v))
@@ -93,12 +91,12 @@ def recovery(true: Any, found: Any) -> dict[str, float]:
     true, found = np.asarray(true, np.float64), np.asarray(found, np.float64)
     if true.shape != found.shape or not true.any():
         raise ValueError(
-            f"Both hold the same coefficients, not all true ones zero; got {true.shape} and "
-            f"{found.shape}."
+            f"Both hold the same coefficients, not all true ones zero; got {true.shape} and {found.shape}."
         )
     both, either = (true != 0) & (found != 0), (true != 0) | (found != 0)
     error = float(((true - found) ** 2).sum() / (true**2).sum())
     return {
-        "tpr": float(both.sum() / either.sum()), "error": error,
+        "tpr": float(both.sum() / either.sum()),
+        "error": error,
         "exact": float(both.sum() == either.sum()),
-    }  # fmt: skip
+    }

@@ -10,9 +10,7 @@ from .._check import check_key
 
 
 def _generator(key: Any) -> np.random.Generator:
-    return np.random.default_rng(
-        np.asarray(jax.random.key_data(check_key(key, "key={}"))).ravel().tolist()
-    )
+    return np.random.default_rng(np.asarray(jax.random.key_data(check_key(key, "key={}"))).ravel().tolist())
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -43,7 +43,7 @@ def attention(
     if selected is None:
         selected = int(np.argmax((pattern**2).sum((1, 2))))
     if not 0 <= selected < len(pattern):
-        raise IndexError(f"selected is the index of one of the {len(pattern)} heads given; got {selected}.")  # fmt: skip
+        raise IndexError(f"selected is the index of one of the {len(pattern)} heads given; got {selected}.")
 
     cell = float(np.clip(560 / len(tokens), 7, 26))
     every = max(1, int(np.ceil(11 / cell)))  # labels must not overlap: leave some out
@@ -68,13 +68,11 @@ def attention(
             "tokens": shown,
             "names": names,
             "cell": cell,
-            "pattern": [
-                [[_brief(w) for w in query] for query in head] for head in pattern.tolist()
-            ],
+            "pattern": [[[_brief(w) for w in query] for query in head] for head in pattern.tolist()],
         },
     )
     inches = 1.2 + float(np.clip(0.16 * len(tokens), 1.6, 6.0))
-    picture = Picture("attention", (pattern, tokens), {"heads": heads}, len(pattern), (inches, inches))  # fmt: skip
+    picture = Picture("attention", (pattern, tokens), {"heads": heads}, len(pattern), (inches, inches))
     return Figure(title or "Attention", html, picture=picture)
 
 
@@ -87,7 +85,7 @@ def checked(
         raise ValueError(
             "attention draws a pattern (head, query, key) with one query and one key per token; "
             f"got the shape {pattern.shape} and {len(tokens)} tokens. Of a batch, choose one prompt first."
-        )  # fmt: skip
+        )
     return pattern, labels(heads, len(pattern), "heads")
 
 
@@ -106,12 +104,15 @@ def png(weights: np.ndarray) -> str:
     raw = b"".join(b"\0" + row.tobytes() for row in pixels)
 
     def chunk(kind: bytes, body: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-        )
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
     header = struct.pack(">IIBBBBB", width_, height, 8, 6, 0, 0, 0)
-    file = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(raw, 9)) + chunk(b"IEND", b"")  # fmt: skip
+    file = (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(raw, 9))
+        + chunk(b"IEND", b"")
+    )
     return "data:image/png;base64," + base64.b64encode(file).decode()
 
 

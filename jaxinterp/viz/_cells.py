@@ -36,7 +36,9 @@ def cells(values: Any, marks: Any = None, low: Any = None, high: Any = None) -> 
     """
     values = np.asarray(values, dtype=float)
     if values.ndim != 2 or values.size == 0:
-        raise ValueError(f"A heat map draws a matrix (row, col) with at least one cell; got the shape {values.shape}.")  # fmt: skip
+        raise ValueError(
+            f"A heat map draws a matrix (row, col) with at least one cell; got the shape {values.shape}."
+        )
     if (low is None) != (high is None):
         raise ValueError("An interval has two ends: give low=... and high=..., or neither.")
 
@@ -45,12 +47,16 @@ def cells(values: Any, marks: Any = None, low: Any = None, high: Any = None) -> 
             return None
         array = np.asarray(array)
         if array.shape != values.shape:
-            raise ValueError(f"{name} holds one entry for each cell of values {values.shape}; got the shape {array.shape}.")  # fmt: skip
+            raise ValueError(
+                f"{name} holds one entry for each cell of values {values.shape}; got the shape {array.shape}."
+            )
         return array
 
     marks, low, high = like(marks, "marks"), like(low, "low"), like(high, "high")
     if marks is not None and marks.dtype != bool:
-        raise ValueError(f"marks says of each cell whether it is marked, as in marks=p < 0.05; got {marks.dtype}.")  # fmt: skip
+        raise ValueError(
+            f"marks says of each cell whether it is marked, as in marks=p < 0.05; got {marks.dtype}."
+        )
     if low is not None and high is not None:
         low, high = low.astype(float), high.astype(float)
         if (low > high).any():
@@ -72,16 +78,16 @@ def panels(values: Any, marks: Any = None, low: Any = None, high: Any = None) ->
     for what, given in extra.items():
         unknown = [name for name in given if name not in values]
         if unknown:
-            raise ValueError(f"{what} names {unknown[0]!r}, which is no panel; there are {', '.join(map(repr, values))}.")  # fmt: skip
+            raise ValueError(
+                f"{what} names {unknown[0]!r}, which is no panel; there are {', '.join(map(repr, values))}."
+            )
     found = {
         str(name): cells(matrix, *(given.get(name) for given in extra.values()))
         for name, matrix in values.items()
     }
     shapes = {name: one.values.shape for name, one in found.items()}
     if len(set(shapes.values())) > 1:
-        raise ValueError(
-            f"Panels share their rows and columns, and so have one shape; got {shapes}."
-        )
+        raise ValueError(f"Panels share their rows and columns, and so have one shape; got {shapes}.")
     return found
 
 
@@ -90,7 +96,9 @@ def labels(given: Sequence[object] | None, size: int, name: str) -> list[str]:
     if given is None:
         return [str(i) for i in range(size)]
     if len(given) != size:
-        raise ValueError(f"{name} holds one label for each of the {size} {name} of values; got {len(given)} labels.")  # fmt: skip
+        raise ValueError(
+            f"{name} holds one label for each of the {size} {name} of values; got {len(given)} labels."
+        )
     return [visible(label) if isinstance(label, str) else str(label) for label in given]
 
 

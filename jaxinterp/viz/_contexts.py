@@ -29,7 +29,9 @@ def contexts(
     for number_of, (_, tokens, values) in enumerate(rows):
         array = np.asarray(values, float)
         if array.shape != (len(tokens),) or not len(tokens):
-            raise ValueError(f"contexts takes one value per token; row {number_of} has {len(tokens)} tokens and values of the shape {array.shape}.")  # fmt: skip
+            raise ValueError(
+                f"contexts takes one value per token; row {number_of} has {len(tokens)} tokens and values of the shape {array.shape}."
+            )
         arrays.append(array)
     if not arrays:
         raise ValueError("contexts draws at least one row: (label, tokens, values).")

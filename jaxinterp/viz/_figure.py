@@ -44,9 +44,11 @@ class Figure:
             return write(path, self.svg)
         page_name = str(Path(path).with_suffix(".html"))
         if kind not in PICTURES:
-            raise ValueError(f"A figure is saved as .html, or as a picture ({', '.join(PICTURES)}); got {Path(path).name!r}. Write save({page_name!r}).")  # fmt: skip
+            raise ValueError(
+                f"A figure is saved as .html, or as a picture ({', '.join(PICTURES)}); got {Path(path).name!r}. Write save({page_name!r})."
+            )
         if self.picture is None:
-            raise ValueError(f"This figure is not one drawing; save it as HTML: save({page_name!r}).")  # fmt: skip
+            raise ValueError(f"This figure is not one drawing; save it as HTML: save({page_name!r}).")
         check_parent(path)  # before anything is drawn
         return write_whole(path, self.picture.draw(kind[1:]))
 
@@ -89,5 +91,5 @@ def write(path: str | os.PathLike[str], text: str) -> Path:
     if not text.startswith("<svg"):
         check_page(path)
     elif ending(path) != ".svg":
-        raise ValueError(f"This is an SVG drawing: write it to {str(Path(path).with_suffix('.svg'))!r}.")  # fmt: skip
+        raise ValueError(f"This is an SVG drawing: write it to {str(Path(path).with_suffix('.svg'))!r}.")
     return write_whole(path, text.encode())

@@ -60,9 +60,16 @@ def heatmap(
     ramp = scale(drawn[""].values, diverging, limits)
     words = Words(title, row_axis, col_axis, value, mark, caption)
     options = {
-        "rows": rows, "cols": cols, "title": title, "row_axis": row_axis, "col_axis": col_axis,
-        "value": value, "diverging": diverging, "limits": limits, "marks": marks,
-    }  # fmt: skip
+        "rows": rows,
+        "cols": cols,
+        "title": title,
+        "row_axis": row_axis,
+        "col_axis": col_axis,
+        "value": value,
+        "diverging": diverging,
+        "limits": limits,
+        "marks": marks,
+    }
     return _draw(drawn, rows, cols, ramp, words, ("heatmap", (values,), options))
 
 
@@ -98,9 +105,15 @@ def heatmaps(
     ramp = scale(np.concatenate([one.values for one in drawn.values()]), diverging, limits)
     words = Words(title, row_axis, col_axis, value, mark, caption)
     options = {
-        "rows": rows, "cols": cols, "row_axis": row_axis, "col_axis": col_axis, "value": value,
-        "diverging": diverging, "limits": limits, "marks": marks,
-    }  # fmt: skip
+        "rows": rows,
+        "cols": cols,
+        "row_axis": row_axis,
+        "col_axis": col_axis,
+        "value": value,
+        "diverging": diverging,
+        "limits": limits,
+        "marks": marks,
+    }
     return _draw(drawn, rows, cols, ramp, words, ("heatmaps", (values,), options))
 
 
@@ -183,9 +196,7 @@ def _draw(
     bar_h, steps = max(grid_h, 60.0), 32
     drawing = render(
         "heatmap.svg",
-        alt=" ".join(
-            describe(one, name, row_names, col_names, words) for name, one in drawn.items()
-        ),
+        alt=" ".join(describe(one, name, row_names, col_names, words) for name, one in drawn.items()),
         title=words.title or words.value,
         panels=[
             Panel(
@@ -234,10 +245,7 @@ def _numbers(one: Cells, rows: list[str]) -> list[tuple[str, list[str]]]:
     return [
         (
             row,
-            [
-                number(value) + (" *" if one.marked(i, j) else "")
-                for j, value in enumerate(one.values[i])
-            ],
+            [number(value) + (" *" if one.marked(i, j) else "") for j, value in enumerate(one.values[i])],
         )
         for i, row in enumerate(rows)
     ]
@@ -250,15 +258,14 @@ def describe(one: Cells, name: str, rows: list[str], cols: list[str], words: Wor
     if not np.isfinite(one.values).any():
         return text
     low, high = (
-        np.unravel_index(pick(one.values), one.values.shape)
-        for pick in (np.nanargmin, np.nanargmax)
+        np.unravel_index(pick(one.values), one.values.shape) for pick in (np.nanargmin, np.nanargmax)
     )
     if one.marks is not None:
         text += f" Of {one.marks.size} cells {int(one.marks.sum())} are {words.mark}."
     return (
         f"{text} Largest {number(one.values[high])} at {words.row_axis} {rows[high[0]]}, {words.col_axis} {cols[high[1]]}; "
         f"smallest {number(one.values[low])} at {words.row_axis} {rows[low[0]]}, {words.col_axis} {cols[low[1]]}."
-    )  # fmt: skip
+    )
 
 
 def ticks(ramp: Scale, height: float) -> list[tuple[float, str]]:

@@ -37,7 +37,7 @@ def histogram(
 
     def place(u: Any, v: Any) -> tuple[float, float]:
         across = _LEFT + (_W - _LEFT - _RIGHT) * (u - low) / (high - low)
-        return round(float(across), 1), round(float(_H - _BOTTOM - (_H - _TOP - _BOTTOM) * v / top), 1)  # fmt: skip
+        return round(float(across), 1), round(float(_H - _BOTTOM - (_H - _TOP - _BOTTOM) * v / top), 1)
 
     drawn = []
     for i, (name, share) in enumerate(shares.items()):
@@ -46,12 +46,17 @@ def histogram(
             corners += [place(ends[b], v), place(ends[b + 1], v)]
         path = "M" + "L".join(f"{u} {v}" for u, v in [*corners, place(high, 0.0)])
         points = [
-            (*place((ends[b] + ends[b + 1]) / 2, lift(v)),
-             f"{name}, {number(ends[b])} to {number(ends[b + 1])}: {number(100 * v)}%")
-            for b, v in enumerate(share) if v > 0
-        ]  # fmt: skip
+            (
+                *place((ends[b] + ends[b + 1]) / 2, lift(v)),
+                f"{name}, {number(ends[b])} to {number(ends[b + 1])}: {number(100 * v)}%",
+            )
+            for b, v in enumerate(share)
+            if v > 0
+        ]
         drawn.append((name, COLOURS[i % len(COLOURS)], path, points, path))
-    said = "; ".join(f"{name}, most often near {number(_mode(share, ends))}" for name, share in shares.items())  # fmt: skip
+    said = "; ".join(
+        f"{name}, most often near {number(_mode(share, ends))}" for name, share in shares.items()
+    )
     rises = [v for v in share_ticks(top, root) if lift(v) <= top * 1.001]
     svg = render(
         "lines.svg",
@@ -72,8 +77,12 @@ def histogram(
     )
     html = render("lines.html", title=title, caption=caption, svg=svg, drawn=drawn)
     options = {
-        "title": title, "x_axis": x_axis, "y_axis": y_axis, "root": root, "marks": marks,
-    }  # fmt: skip
+        "title": title,
+        "x_axis": x_axis,
+        "y_axis": y_axis,
+        "root": root,
+        "marks": marks,
+    }
     picture = Picture("histogram", (counts, edges), options)
     return Figure(title or y_axis, html, svg=svg, picture=picture)
 
@@ -82,7 +91,7 @@ def shared(counts: Mapping[str, Any], edges: Any) -> tuple[dict[str, np.ndarray]
     """Shares of each class, and the edges. Raises `ValueError` where their lengths differ."""
     ends = np.asarray(edges, float)
     found = {name: np.asarray(each, float) for name, each in counts.items()}
-    fits = ends.ndim == 1 and len(ends) > 1 and all(x.shape == (len(ends) - 1,) for x in found.values())  # fmt: skip
+    fits = ends.ndim == 1 and len(ends) > 1 and all(x.shape == (len(ends) - 1,) for x in found.values())
     if not found or not fits or not (np.diff(ends) > 0).all():
         shapes = {name: x.shape for name, x in found.items()}
         raise ValueError(
@@ -99,7 +108,7 @@ def share_ticks(top: float, root: bool) -> list[float]:
     most = top**2 if root else top
     if not root:
         return [v for v in ticks(0, most) if v <= most]
-    return [0.0] + [round(most * part, 1 + int(-np.floor(np.log10(most)))) for part in (1 / 16, 0.25, 0.5, 1)]  # fmt: skip
+    return [0.0] + [round(most * part, 1 + int(-np.floor(np.log10(most)))) for part in (1 / 16, 0.25, 0.5, 1)]
 
 
 def _mode(share: np.ndarray, ends: np.ndarray) -> float:

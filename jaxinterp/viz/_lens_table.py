@@ -43,9 +43,13 @@ def lens_table(
     **Returns:** a `Figure`.
     """
     options = {
-        "layers": layers, "values": values, "value": value, "diverging": diverging,
-        "limits": limits, "title": title,
-    }  # fmt: skip
+        "layers": layers,
+        "values": values,
+        "value": value,
+        "diverging": diverging,
+        "limits": limits,
+        "title": title,
+    }
     inches = 2.5 + 0.75 * len(tokens), 1.5 + 0.3 * len(np.asarray(top_tokens))
     picture = Picture("lens_table", (tokens, top_tokens, probs), options, size=inches)
     top, probs, shade, ramp = checked(tokens, top_tokens, probs, values, diverging, limits)
@@ -92,7 +96,7 @@ def checked(
         raise ValueError(
             "lens_table takes top_tokens and probs of one shape (layer, pos) or (layer, pos, guess), "
             f"with one position per token; got {np.shape(top_tokens)}, {probs.shape} and {len(tokens)} tokens."
-        )  # fmt: skip
+        )
     if values is None:
         return top, probs, probs[..., 0], scale(probs, diverging or False, limits or (0.0, 1.0))
     shade = np.asarray(values, dtype=float)

@@ -37,9 +37,7 @@ def lines(
     if log and not (xs > 0).all():
         raise ValueError(f"A logarithmic axis holds positive numbers; x has {xs.min():g}.")
     at = np.log if log else np.asarray
-    finite = np.concatenate(
-        [v[np.isfinite(v)] for one in curves for v in one.arrays] + [np.zeros(1)]
-    )
+    finite = np.concatenate([v[np.isfinite(v)] for one in curves for v in one.arrays] + [np.zeros(1)])
     y_ticks, x_ticks = ticks(finite.min(), finite.max()), ticks(xs.min(), xs.max())
     if log:
         x_ticks = log_ticks(xs.min(), xs.max())
@@ -62,7 +60,12 @@ def lines(
         drawn.append((one.name, one.colour, path, points, band))
     svg = render(
         "lines.svg",
-        alt=f"{title or y_axis}: " + "; ".join(f"{one.name}, from {number(one.values[0])} to {number(one.values[-1])}, mean {number(_mean(one.values))}" for one in curves) + ".",
+        alt=f"{title or y_axis}: "
+        + "; ".join(
+            f"{one.name}, from {number(one.values[0])} to {number(one.values[-1])}, mean {number(_mean(one.values))}"
+            for one in curves
+        )
+        + ".",
         title=title or y_axis,
         drawn=drawn,
         width=_W,
@@ -76,12 +79,17 @@ def lines(
         marks=[(place(u, y_low)[0], name) for name, u in (marks or {}).items()],
         x_axis=x_axis,
         y_axis=y_axis,
-    )  # fmt: skip
+    )
     html = render("lines.html", title=title, caption=caption, svg=svg, drawn=drawn)
     options = {
-        "x": x, "title": title, "x_axis": x_axis, "y_axis": y_axis, "bands": bands, "marks": marks,
+        "x": x,
+        "title": title,
+        "x_axis": x_axis,
+        "y_axis": y_axis,
+        "bands": bands,
+        "marks": marks,
         "log": log,
-    }  # fmt: skip
+    }
     return Figure(title or y_axis, html, svg=svg, picture=Picture("lines", (series,), options))
 
 
@@ -100,7 +108,9 @@ class Curve:
 
     def said(self, i: int) -> str:
         text = number(self.values[i])
-        return text if self.band is None else f"{text} ({number(self.band[0][i])} to {number(self.band[1][i])})"  # fmt: skip
+        return (
+            text if self.band is None else f"{text} ({number(self.band[0][i])} to {number(self.band[1][i])})"
+        )
 
 
 def checked(
@@ -109,23 +119,23 @@ def checked(
     """The curves and their shared `x`. Raises `ValueError` where lengths differ."""
     curves = {name: np.asarray(values, dtype=float) for name, values in series.items()}
     sizes = {name: values.shape for name, values in curves.items()}
-    if (
-        not curves
-        or len(set(sizes.values())) > 1
-        or any(v.ndim != 1 or not v.size for v in curves.values())
-    ):
+    if not curves or len(set(sizes.values())) > 1 or any(v.ndim != 1 or not v.size for v in curves.values()):
         raise ValueError(f"lines draws one-dimensional series of one length; got {sizes}.")
     count = next(iter(sizes.values()))[0]
     xs = np.arange(count, dtype=float) if x is None else np.asarray(x, dtype=float)
     if xs.shape != (count,):
-        raise ValueError(f"x holds one value per point of the series ({count}); got the shape {xs.shape}.")  # fmt: skip
+        raise ValueError(f"x holds one value per point of the series ({count}); got the shape {xs.shape}.")
     found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for name, band in (bands or {}).items():
         if name not in curves:
-            raise ValueError(f"bands names {name!r}, which is no series; there are {', '.join(map(repr, curves))}.")  # fmt: skip
+            raise ValueError(
+                f"bands names {name!r}, which is no series; there are {', '.join(map(repr, curves))}."
+            )
         arrays = [np.asarray(end, dtype=float) for end in band]
         if [end.shape for end in arrays] != [(count,)] * 2 or (arrays[0] > arrays[1]).any():
-            raise ValueError(f"A band is a pair (low, high) with low <= high at each of the {count} points; that of {name!r} has the shapes {[end.shape for end in arrays]}.")  # fmt: skip
+            raise ValueError(
+                f"A band is a pair (low, high) with low <= high at each of the {count} points; that of {name!r} has the shapes {[end.shape for end in arrays]}."
+            )
         found[name] = arrays[0], arrays[1]
     colours = _cycle(len(curves))
     return [

@@ -29,13 +29,13 @@ def page(title: str, chapters: Sequence[Chapter], *, summary: str = "", footer: 
         {
             "id": _anchor(index, chapter.title),
             "title": chapter.title,
-            "body": [
-                block if isinstance(block, Figure) else _paragraph(block) for block in chapter.body
-            ],
+            "body": [block if isinstance(block, Figure) else _paragraph(block) for block in chapter.body],
         }
         for index, chapter in enumerate(chapters, 1)
     ]
-    return render("page.html", title=title, summary=_paragraph(summary), footer=_paragraph(footer), chapters=parts)  # fmt: skip
+    return render(
+        "page.html", title=title, summary=_paragraph(summary), footer=_paragraph(footer), chapters=parts
+    )
 
 
 def _anchor(index: int, title: str) -> str:

@@ -20,17 +20,27 @@ def check_page(path: Name) -> Path:
     """A name for a page. Raises `ValueError` where it says that something else lies there."""
     path = Path(path)
     if ending(path) not in PAGES:
-        also = " Single figures are saved as pictures: figure.save('figure.png')." if ending(path) in PICTURES else ""  # fmt: skip
-        raise ValueError(f"A page of text and figures is HTML, and {path.name!r} is named otherwise. Write it to {str(path.with_suffix('.html'))!r}.{also}")  # fmt: skip
+        also = (
+            " Single figures are saved as pictures: figure.save('figure.png')."
+            if ending(path) in PICTURES
+            else ""
+        )
+        raise ValueError(
+            f"A page of text and figures is HTML, and {path.name!r} is named otherwise. Write it to {str(path.with_suffix('.html'))!r}.{also}"
+        )
     if not path.parent.is_dir():
-        raise FileNotFoundError(f"There is no folder {str(path.parent)!r} to write {path.name!r} into. Create it first.")  # fmt: skip
+        raise FileNotFoundError(
+            f"There is no folder {str(path.parent)!r} to write {path.name!r} into. Create it first."
+        )
     return path
 
 
 def check_folder(path: Name) -> Path:
     """A name for a folder. Raises `ValueError` where it is that of a page or a picture."""
     if ending(path) in (*PAGES, *PICTURES):
-        raise ValueError(f"A folder of files is written, and {Path(path).name!r} is the name of one file. Give a folder: {str(Path(path).with_suffix(''))!r}.")  # fmt: skip
+        raise ValueError(
+            f"A folder of files is written, and {Path(path).name!r} is the name of one file. Give a folder: {str(Path(path).with_suffix(''))!r}."
+        )
     return Path(path)
 
 
@@ -45,5 +55,7 @@ def check_parent(path: Name) -> Path:
     """A name in a folder that is there."""
     path = Path(path)
     if not path.parent.is_dir():
-        raise FileNotFoundError(f"There is no folder {str(path.parent)!r} to write {path.name!r} into. Create it first.")  # fmt: skip
+        raise FileNotFoundError(
+            f"There is no folder {str(path.parent)!r} to write {path.name!r} into. Create it first."
+        )
     return path

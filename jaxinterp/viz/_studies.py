@@ -44,9 +44,14 @@ def by_layer(
     """
     found = curves(records, "layer", features, metric)
     return lines(
-        found.series, x=found.x, bands=found.bands, title=title or f"{metric} by layer",
-        x_axis=_HERE["layer"], y_axis=metric, caption=caption,
-    )  # fmt: skip
+        found.series,
+        x=found.x,
+        bands=found.bands,
+        title=title or f"{metric} by layer",
+        x_axis=_HERE["layer"],
+        y_axis=metric,
+        caption=caption,
+    )
 
 
 def by_k(
@@ -65,9 +70,15 @@ def by_k(
     """
     found = curves(records, "k", features, metric)
     return lines(
-        found.series, x=found.x, bands=found.bands, title=title or f"{metric} by number of neurons",
-        x_axis=_HERE["k"], y_axis=metric, log=True, caption=caption,
-    )  # fmt: skip
+        found.series,
+        x=found.x,
+        bands=found.bands,
+        title=title or f"{metric} by number of neurons",
+        x_axis=_HERE["k"],
+        y_axis=metric,
+        log=True,
+        caption=caption,
+    )
 
 
 def by_size(
@@ -86,9 +97,15 @@ def by_size(
     """
     found = curves(records, "parameters", features, metric)
     return lines(
-        found.series, x=found.x, bands=found.bands, title=title or f"{metric} by model size",
-        x_axis=_HERE["parameters"], y_axis=metric, log=True, caption=caption,
-    )  # fmt: skip
+        found.series,
+        x=found.x,
+        bands=found.bands,
+        title=title or f"{metric} by model size",
+        x_axis=_HERE["parameters"],
+        y_axis=metric,
+        log=True,
+        caption=caption,
+    )
 
 
 def curves(
@@ -98,13 +115,13 @@ def curves(
     records = list(records)
     if not records:
         raise ValueError("There are no records to draw: did a selection leave none?")
-    missing = [name for name in ("feature", axis, metric) if all(r.get(name) is None for r in records)]  # fmt: skip
+    missing = [name for name in ("feature", axis, metric) if all(r.get(name) is None for r in records)]
     if missing:
         raise ValueError(f"No record has {missing[0]!r}; there are {', '.join(records[0])}.")
     known = list(dict.fromkeys(str(r["feature"]) for r in records))
     chosen = known if features is None else list(features)
     if absent := [name for name in chosen if name not in known]:
-        raise ValueError(f"No record is of the feature {absent[0]!r}; there are {', '.join(known)}.")  # fmt: skip
+        raise ValueError(f"No record is of the feature {absent[0]!r}; there are {', '.join(known)}.")
     xs = sorted({r[axis] for r in records if r.get(axis) is not None and r["feature"] in chosen})
     best: dict[tuple[str, Any], Mapping[str, Any]] = {}
     for r in records:
@@ -117,6 +134,6 @@ def curves(
         return np.array([np.nan if v is None else float(v) for v in of])
 
     series = {name: values(name, metric) for name in chosen}
-    bands = {name: (values(name, f"{metric}_low"), values(name, f"{metric}_high")) for name in chosen}  # fmt: skip
+    bands = {name: (values(name, f"{metric}_low"), values(name, f"{metric}_high")) for name in chosen}
     bands = {name: band for name, band in bands.items() if np.isfinite(band[0]).any()}
     return Curves(series, np.array(xs, float), bands)

@@ -21,11 +21,9 @@ def table(
     their blanks. A `folded` table shows its title, and its rows after a click.
     """
     if any(len(row) != len(columns) for row in rows):
-        raise ValueError(f"Each row holds one value for each of the {len(columns)} columns {list(columns)}.")  # fmt: skip
+        raise ValueError(f"Each row holds one value for each of the {len(columns)} columns {list(columns)}.")
     body = [[_cell(value) for value in row] for row in rows]
-    html = render(
-        "table.html", title=title, caption=caption, columns=columns, rows=body, folded=folded
-    )
+    html = render("table.html", title=title, caption=caption, columns=columns, rows=body, folded=folded)
     return Figure(title or "Table", html)
 
 

@@ -27,7 +27,9 @@ def token_strip(
     """
     values = np.asarray(values, dtype=float)
     if values.shape != (len(tokens),) or not len(tokens):
-        raise ValueError(f"token_strip takes one value per token; got {len(tokens)} tokens and values of the shape {values.shape}.")  # fmt: skip
+        raise ValueError(
+            f"token_strip takes one value per token; got {len(tokens)} tokens and values of the shape {values.shape}."
+        )
     ramp = scale(values, diverging, limits)
     html = render(
         "token_strip.html",

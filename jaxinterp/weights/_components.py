@@ -44,7 +44,9 @@ class Components(eqx.Module):
 
     def __repr__(self) -> str:
         shape = list(getattr(self.values, "shape", ()))
-        return f"Components({shape}: {', '.join(map(line, self.labels[:4]))}{', ...' * (len(self.labels) > 4)})"
+        return (
+            f"Components({shape}: {', '.join(map(line, self.labels[:4]))}{', ...' * (len(self.labels) > 4)})"
+        )
 
 
 def apply_norm(model: Any, components: Components, stream: Float[Array, "*batch d"]) -> Components:

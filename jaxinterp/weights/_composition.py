@@ -66,9 +66,7 @@ def _scores(writer: Factored, reader: Factored, baseline: Any, samples: int) -> 
     return scores.reshape(layers, heads, layers, heads)
 
 
-def _pair(
-    write: Float[Array, "*writers k d"], read: Float[Array, "d k2"]
-) -> Float[Array, "*writers"]:
+def _pair(write: Float[Array, "*writers k d"], read: Float[Array, "d k2"]) -> Float[Array, "*writers"]:
     """The scores of writers against one reader."""
     size = _norm(write) * jnp.broadcast_to(_norm(read), write.shape[:-2])
     product = _norm(matmul(write, read))

@@ -94,9 +94,15 @@ def by_layer(
     """
     reader = Reader.of(model, onto, norm)
     stream = capture_stream(
-        model, tokens, ("attn_out", "mlp_out"),
-        layer=layer, site=site, pos=pos, mask=mask, edits=edits,
-    )  # fmt: skip
+        model,
+        tokens,
+        ("attn_out", "mlp_out"),
+        layer=layer,
+        site=site,
+        pos=pos,
+        mask=mask,
+        edits=edits,
+    )
     return _by_layer(split_edits(model)[0], stream, reader)
 
 
@@ -202,9 +208,15 @@ def by_neuron(
         )
     reader = Reader.of(model, onto, norm)
     stream = capture_stream(
-        model, tokens, ("attn_out", "mlp_post"),
-        layer=layer, site=site, pos=pos, mask=mask, edits=edits,
-    )  # fmt: skip
+        model,
+        tokens,
+        ("attn_out", "mlp_post"),
+        layer=layer,
+        site=site,
+        pos=pos,
+        mask=mask,
+        edits=edits,
+    )
     return _by_neuron(inner, stream, reader)
 
 

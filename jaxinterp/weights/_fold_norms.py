@@ -35,9 +35,7 @@ def fold_norms(model: Any, *, center: bool = True) -> Any:
     """
     check_layout(model, "fold_norms")
     last = model.ln_final
-    if last is not None and (
-        last.weight is not None or last.bias is not None or (center and last.centres)
-    ):
+    if last is not None and (last.weight is not None or last.bias is not None or (center and last.centres)):
         model = untied(model)
     new: dict[str, Any] = {}
     for path, readers in READERS.items():

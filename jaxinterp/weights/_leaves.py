@@ -26,8 +26,13 @@ READERS = {
 """Each norm with the matrices that read its output, `(..., d, out)`, and their biases."""
 
 WRITERS = (
-    "w_embed", "w_pos", "blocks.attn.w_o", "blocks.attn.b_o", "blocks.mlp.w_out", "blocks.mlp.b_out",
-)  # fmt: skip
+    "w_embed",
+    "w_pos",
+    "blocks.attn.w_o",
+    "blocks.attn.b_o",
+    "blocks.mlp.w_out",
+    "blocks.mlp.b_out",
+)
 """The leaves that write to the residual stream, `(..., d)`."""
 
 
@@ -90,9 +95,7 @@ def matmul(a: Float[Array, "..."], b: Float[Array, "..."]) -> Float[Array, "..."
     return jnp.matmul(a, b, precision="highest")
 
 
-def per_query_head(
-    model: Any, w: Float[Array, "layer kv_head *rest"]
-) -> Float[Array, "layer head *rest"]:
+def per_query_head(model: Any, w: Float[Array, "layer kv_head *rest"]) -> Float[Array, "layer head *rest"]:
     """A leaf of the key/value heads, once per query head that reads it."""
     attn = model.blocks.attn
     return jnp.repeat(w, attn.w_q.shape[-3] // attn.w_k.shape[-3], axis=1)

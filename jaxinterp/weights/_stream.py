@@ -44,8 +44,7 @@ def capture_stream(
     """Runs the model as far as the stream at `site[layer]`, capturing `parts` of earlier blocks."""
     if site not in STREAMS:
         raise ValueError(
-            f"A decomposition is of the residual stream: site is one of {', '.join(STREAMS)}; "
-            f"got {site!r}."
+            f"A decomposition is of the residual stream: site is one of {', '.join(STREAMS)}; got {site!r}."
         )
     count = layer_count(model)
     check_index("layer", layer, count, f"{site}[{layer}]")

@@ -32,7 +32,10 @@ def fold_value_bias(model: Any) -> Any:
     bias = wide(per_query_head(model, attn.b_v))
     moved = jnp.einsum("lhk,lhkd->ld", bias, wide(attn.w_o), precision="highest")
     before = jnp.zeros_like(moved) if attn.b_o is None else wide(attn.b_o)
-    return put(model, {
-        "blocks.attn.b_o": (before + moved).astype(attn.w_o.dtype),
-        "blocks.attn.b_v": jnp.zeros_like(attn.b_v),
-    })  # fmt: skip
+    return put(
+        model,
+        {
+            "blocks.attn.b_o": (before + moved).astype(attn.w_o.dtype),
+            "blocks.attn.b_v": jnp.zeros_like(attn.b_v),
+        },
+    )

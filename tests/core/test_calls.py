@@ -36,29 +36,43 @@ def same(first: Callable[[Any], Any], second: Callable[[Any], Any]) -> Any:
 WORKS = {
     "no edits": same(lambda m: ji.run(m, T, edits=None)[0], lambda m: ji.run(m, T)[0]),
     "no captures": same(lambda m: ji.run(m, T, capture=None)[0], lambda m: ji.run(m, T)[0]),
-    "no edits of a resumed run": same(lambda m: ji.resume(m, np.ones((5, 8), np.float32), 0, edits=None, capture=None)[0],
-                                      lambda m: ji.resume(m, np.ones((5, 8), np.float32), 0)[0]),
+    "no edits of a resumed run": same(
+        lambda m: ji.resume(m, np.ones((5, 8), np.float32), 0, edits=None, capture=None)[0],
+        lambda m: ji.resume(m, np.ones((5, 8), np.float32), 0)[0],
+    ),
     "no edits of a model": same(lambda m: ji.run(ji.intervene(m, None), T)[0], lambda m: ji.run(m, T)[0]),
-    "generating without edits": same(lambda m: ji.generate(m, T, 1, edits=None), lambda m: ji.generate(m, T, 1)),
+    "generating without edits": same(
+        lambda m: ji.generate(m, T, 1, edits=None), lambda m: ji.generate(m, T, 1)
+    ),
     "big-endian tokens": same(lambda m: ji.run(m, T.astype(">i8"))[0], lambda m: ji.run(m, T)[0]),
-    "big-endian embeddings": same(lambda m: ji.run(m, np.ones((5, 8), ">f4"))[0], lambda m: ji.run(m, np.ones((5, 8), "f4"))[0]),
-    "long doubles": same(lambda m: ji.run(m, np.ones((5, 8), np.longdouble))[0], lambda m: ji.run(m, np.ones((5, 8), "f4"))[0]),
-    "a big-endian value": same(lambda m: ji.run(m, T, edits=[ji.add("resid_post", np.ones(8, ">f4"))])[0],
-                               lambda m: ji.run(m, T, edits=[ji.add("resid_post", np.ones(8, "f4"))])[0]),
-    "a big-endian position": same(lambda m: ji.run(m, T, edits=[ji.zero("z", pos=np.asarray([1], ">i8"))])[0],
-                                  lambda m: ji.run(m, T, edits=[ji.zero("z", pos=1)])[0]),
+    "big-endian embeddings": same(
+        lambda m: ji.run(m, np.ones((5, 8), ">f4"))[0], lambda m: ji.run(m, np.ones((5, 8), "f4"))[0]
+    ),
+    "long doubles": same(
+        lambda m: ji.run(m, np.ones((5, 8), np.longdouble))[0], lambda m: ji.run(m, np.ones((5, 8), "f4"))[0]
+    ),
+    "a big-endian value": same(
+        lambda m: ji.run(m, T, edits=[ji.add("resid_post", np.ones(8, ">f4"))])[0],
+        lambda m: ji.run(m, T, edits=[ji.add("resid_post", np.ones(8, "f4"))])[0],
+    ),
+    "a big-endian position": same(
+        lambda m: ji.run(m, T, edits=[ji.zero("z", pos=np.asarray([1], ">i8"))])[0],
+        lambda m: ji.run(m, T, edits=[ji.zero("z", pos=1)])[0],
+    ),
     "debug of NumPy": same(lambda m: ji.run(m, T, debug=np.True_)[0], lambda m: ji.run(m, T)[0]),
-    "a site of NumPy": same(lambda m: ji.run(m, T, capture=np.asarray(["z"]))[1]["z"], lambda m: ji.run(m, T, capture="z")[1]["z"]),
-    "positions of a tuple": same(lambda m: ji.run(m, T, logits=(0, -1))[0], lambda m: ji.run(m, T)[0][jnp.asarray([0, -1])]),
+    "a site of NumPy": same(
+        lambda m: ji.run(m, T, capture=np.asarray(["z"]))[1]["z"], lambda m: ji.run(m, T, capture="z")[1]["z"]
+    ),
+    "positions of a tuple": same(
+        lambda m: ji.run(m, T, logits=(0, -1))[0], lambda m: ji.run(m, T)[0][jnp.asarray([0, -1])]
+    ),
     "steps of NumPy": same(lambda m: ji.generate(m, T, np.int64(1)), lambda m: ji.generate(m, T, 1)),
     "no prompts to run": same(lambda m: ji.run(m, EMPTY)[0], lambda m: jnp.zeros((0, 5, 17))),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("call", "expected"), WORKS.values(), ids=WORKS)
-def test_calls_that_work(
-    m: Any, call: Callable[[Any], Any], expected: Callable[[Any], Any]
-) -> None:
+def test_calls_that_work(m: Any, call: Callable[[Any], Any], expected: Callable[[Any], Any]) -> None:
     np.testing.assert_array_equal(np.asarray(call(m)), np.asarray(expected(m)))
 
 
@@ -82,9 +96,7 @@ def graded(metric: Any, **options: Any) -> Callable[[Any], Any]:
     return lambda m: ji.site_grads(metric, m, T, **{"at": "z", **options})
 
 
-def swept(
-    clean: Any = B, corrupt: Any = B, metric: Any = GAP, **options: Any
-) -> Callable[[Any], Any]:
+def swept(clean: Any = B, corrupt: Any = B, metric: Any = GAP, **options: Any) -> Callable[[Any], Any]:
     options = {"over": ("layer",), **options}
     return lambda m: ji.patching.sweep(m, clean, corrupt, metric, **options)
 
@@ -171,9 +183,15 @@ TAUGHT: dict[str, tuple[Callable[[Any], Any], str]] = {
     "nothing recovered": (lambda m: ji.metrics.recovered(GAP, None, 1.0), "clean is an array of numbers"),
     # sweeps
     "a sweep of no prompts": (swept(EMPTY, EMPTY), "there are no prompts to patch"),
-    "attribution of no prompts": (lambda m: ji.patching.attribution(m, EMPTY, EMPTY, GAP), "no prompts to patch"),
+    "attribution of no prompts": (
+        lambda m: ji.patching.attribution(m, EMPTY, EMPTY, GAP),
+        "no prompts to patch",
+    ),
     "paths of no prompts": (lambda m: ji.patching.direct_paths(m, EMPTY, EMPTY, GAP), "no prompts to patch"),
-    "ablation of no prompts": (lambda m: ji.patching.ablate(m, EMPTY, GAP, values=ji.patching.zeros), "no prompts to patch"),
+    "ablation of no prompts": (
+        lambda m: ji.patching.ablate(m, EMPTY, GAP, values=ji.patching.zeros),
+        "no prompts to patch",
+    ),
     "a sweep over nothing": (swept(over=None), "`over` names each axis once"),
     "a sweep at no site": (swept(site=None), "site names a site"),
     "a sweep at a request": (swept(site=ji.at("z")), "site names a site"),
@@ -182,9 +200,15 @@ TAUGHT: dict[str, tuple[Callable[[Any], Any], str]] = {
     "a sweep of a name": (lambda m: ji.patching.sweep("gpt2", B, B, GAP), "ji.load"),
     "batches of a model": (lambda m: ji.patching.mean_activations(m, m, "z"), "batches is a list of tokens"),
     # methods
-    "half a resample": (lambda m: ji.patching.statistics(np.ones((2, 3)), key=KEY, draws=2.5), "draws is an int"),
+    "half a resample": (
+        lambda m: ji.patching.statistics(np.ones((2, 3)), key=KEY, draws=2.5),
+        "draws is an int",
+    ),
     "effects of text": (lambda m: ji.patching.statistics("a", key=KEY), "effects is an array of numbers"),
-    "a level of text": (lambda m: ji.patching.statistics(np.ones((2, 3)), key=KEY, level="95%"), "level is a number"),
+    "a level of text": (
+        lambda m: ji.patching.statistics(np.ones((2, 3)), key=KEY, level="95%"),
+        "level is a number",
+    ),
     "an estimate of None": (lambda m: ji.patching.agreement(None, np.ones(3)), "estimate is an array"),
     "values of None": (lambda m: ji.patching.ablate(m, B, GAP, values=None), "values is an array of numbers"),
     "no senders": (lambda m: ji.patching.direct_paths(m, B, B, GAP, senders=None), "senders is a list"),
@@ -202,7 +226,7 @@ TAUGHT: dict[str, tuple[Callable[[Any], Any], str]] = {
     "rows of floats": (lambda m: ji.data.check_split(np.arange(9), [0.5], [1]), "train: row selects by ints"),
     "no features": (lambda m: ji.data.union(None), "union takes features by name"),
     "no batches": (lambda m: ji.patching.mean_activations(m, None, "z"), "batches is a list of tokens"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("call", "words"), TAUGHT.values(), ids=TAUGHT)

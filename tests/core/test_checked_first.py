@@ -33,7 +33,7 @@ CALLS: dict[str, Any] = {
     "neurons": lambda m, out: ji.neurons.context_check(m, {"a": T, "b": T}, (0, 1), "a", site="q_rot"),
     "lens": lambda m, out: ji.lens.logit_lens(m, T, site="mlp_gate"),
     "rating study": lambda m, out: ji.sae.rating_study(out / "study", GROUPS, m, None, T),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", list(CALLS))
@@ -47,8 +47,6 @@ def test_nothing_runs_before_all_sites_are_checked(
     monkeypatch.setattr("jaxinterp.patching._sweep.packed", ran)
     monkeypatch.setattr("jaxinterp.patching._sweep.plain", ran)
     monkeypatch.setattr("jaxinterp.patching._attribution.attribute", ran)
-    with pytest.raises(
-        (ValueError, ji.UnknownSite), match=r"no site|equal axes|reads a site|no axis"
-    ):
+    with pytest.raises((ValueError, ji.UnknownSite), match=r"no site|equal axes|reads a site|no axis"):
         CALLS[name](gpt2, tmp_path)
     assert not list(tmp_path.iterdir())

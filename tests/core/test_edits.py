@@ -24,9 +24,11 @@ def test_equations(neox: Any, tokens: jax.Array) -> None:
         "scale": (ji.scale("resid_post", v, layer=1), x * wide),
         "replace": (ji.replace("resid_post", v, layer=1), wide),
         "zero": (ji.zero("resid_post", layer=1), jnp.zeros_like(x)),
-        "map": (ji.map("resid_post", lambda x, p: jnp.sin(x) * p, jnp.asarray(2.0, x.dtype), layer=1),
-                2 * jnp.sin(x)),
-    }  # fmt: skip
+        "map": (
+            ji.map("resid_post", lambda x, p: jnp.sin(x) * p, jnp.asarray(2.0, x.dtype), layer=1),
+            2 * jnp.sin(x),
+        ),
+    }
     for edit, want in cases.values():
         np.testing.assert_allclose(captured(neox, tokens, [edit], "resid_post[1]"), want, rtol=1e-6)
     gone = captured(neox, tokens, [ji.project_out("resid_post", v, layer=1)], "resid_post[1]")
@@ -68,11 +70,9 @@ def test_several_directions_are_the_subspace_they_span(gpt2: Any, tokens: jax.Ar
     np.testing.assert_allclose(left(z, v[:2, :1, :4]), per_head, atol=1e-4)
     # Sets per layer, and one set at a site of heads.
     edits = [ji.project_out("resid_post", v[:3, None, None]), ji.project_out("z", v[0, :, :4])]
-    first, other = (ji.run(gpt2, tokens, edits=[e], capture=["resid_post[0]", "z[1]"])[1] for e in edits)  # fmt: skip
+    first, other = (ji.run(gpt2, tokens, edits=[e], capture=["resid_post[0]", "z[1]"])[1] for e in edits)
     np.testing.assert_allclose(first["resid_post[0]"], without(x, v[0]), atol=1e-4)
-    np.testing.assert_allclose(
-        jnp.einsum("...k,nk->...n", other["z[1]"], v[0, :, :4]), 0, atol=1e-4
-    )
+    np.testing.assert_allclose(jnp.einsum("...k,nk->...n", other["z[1]"], v[0, :, :4]), 0, atol=1e-4)
 
 
 def test_subspaces_are_swept_and_differentiated(gpt2: Any, tokens: jax.Array) -> None:
@@ -131,7 +131,7 @@ SELECTIONS: list[tuple[str, dict[str, Any], Any]] = [
     ("resid_post", {"layer": jnp.array([True, False, True])}, np.s_[::2]),
     ("pattern", {"query": 4, "key": 0, "head": 0}, np.s_[:, :, 0, 4, 0]),
     ("mlp_post", {"layer": -1, "unit": -1}, np.s_[2, :, :, -1]),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("site", "where", "index"), SELECTIONS)
@@ -192,7 +192,7 @@ def test_one_compilation_serves_all_values(neox: Any, tokens: jax.Array) -> None
         return _run._cached._cache_size()
 
     def go(value: float, layer: int, head: int, pos: int) -> None:
-        ji.run(neox, tokens, edits=[ji.replace("z", value, layer=jnp.asarray(layer), head=head, pos=pos)])  # fmt: skip
+        ji.run(neox, tokens, edits=[ji.replace("z", value, layer=jnp.asarray(layer), head=head, pos=pos)])
 
     go(0.0, 0, 0, 0)
     before = entries()
@@ -227,10 +227,10 @@ class Basis(eqx.Module):
 def test_splice(gpt2: Any, tokens: jax.Array, layer: Any) -> None:
     basis = Basis(jax.random.normal(jax.random.key(0), (8, 12), jnp.float32) / 4)
     plain, acts = ji.run(gpt2, tokens, capture=["resid_post[1]"])
-    kept, _ = ji.run(gpt2, tokens, edits=[ji.splice("resid_post", basis, layer=layer, error=True)])  # fmt: skip
+    kept, _ = ji.run(gpt2, tokens, edits=[ji.splice("resid_post", basis, layer=layer, error=True)])
     np.testing.assert_array_equal(kept, plain)
     lossy = [ji.splice("resid_post", basis, layer=layer)]
-    spliced, found = ji.run(gpt2, tokens, edits=lossy, capture=["resid_post.sae.feature", "resid_post"])  # fmt: skip
+    spliced, found = ji.run(gpt2, tokens, edits=lossy, capture=["resid_post.sae.feature", "resid_post"])
     assert float(jnp.abs(spliced - plain).max()) > 1e-3
     if layer is not None:
         feature = found["resid_post.sae.feature"][0 if isinstance(layer, int) else 1]

@@ -53,9 +53,7 @@ def test_ragged_prompts_continue_as_if_alone(model: Any, side: str) -> None:
 def test_values_of_the_prompt_stay_with_the_prompt(gpt2: Any, tokens: jax.Array) -> None:
     _, acts = ji.run(gpt2, tokens, capture=["resid_post"])
     same = [ji.replace("resid_post", acts["resid_post"])]
-    np.testing.assert_array_equal(
-        ji.generate(gpt2, tokens, 3, edits=same), ji.generate(gpt2, tokens, 3)
-    )
+    np.testing.assert_array_equal(ji.generate(gpt2, tokens, 3, edits=same), ji.generate(gpt2, tokens, 3))
     # So do directions per position.
     direction = np.linspace(-1, 1, 8, dtype=np.float32)
     per_position = ji.project_out("resid_mid", np.tile(direction, (5, 1, 1)), layer=0)

@@ -52,8 +52,10 @@ def test_of_several_positions() -> None:
     close(M.prob(3, pos=[1, -1])(LOGITS), (each[1] + each[4]) / 2)
     own = M.prob(3, pos=np.asarray([[0], [2]]))(LOGITS)
     close(own, [each[0][0], each[2][1]])
-    close(M.kl(LOGITS[::-1], pos=[1, 4])(LOGITS),
-          (M.kl(LOGITS[::-1], pos=1)(LOGITS) + M.kl(LOGITS[::-1], pos=4)(LOGITS)) / 2)  # fmt: skip
+    close(
+        M.kl(LOGITS[::-1], pos=[1, 4])(LOGITS),
+        (M.kl(LOGITS[::-1], pos=1)(LOGITS) + M.kl(LOGITS[::-1], pos=4)(LOGITS)) / 2,
+    )
     text = np.zeros((2, 5), np.int32)
     close(M.cross_entropy(text)(jnp.zeros((2, 5, 7))), np.log(7))
     keep = np.asarray([[1, 1, 1, 1, 1], [0, 0, 1, 1, 1]], bool)

@@ -35,15 +35,16 @@ def test_reductions_at_the_site(gpt2: Any, tokens: jax.Array) -> None:
     cases = {
         "last": (ji.at("mlp_post", pos=-1), full[:, :, -1]),
         "some": (ji.at("mlp_post", pos=[0, 3]), full[:, :, [0, 3]]),
-        "each": (ji.at("mlp_post", pos=np.array([[1], [2]])),
-                 jnp.stack([full[:, 0, [1]], full[:, 1, [2]]], 1)),
+        "each": (
+            ji.at("mlp_post", pos=np.array([[1], [2]])),
+            jnp.stack([full[:, 0, [1]], full[:, 1, [2]]], 1),
+        ),
         "mean": (ji.at("mlp_post", pos=mask, reduce="mean"), full.mean(2, where=where)),
         "max": (ji.at("mlp_post", pos=mask, reduce="max"), full.max(2, where=where, initial=-9.0)),
         "sum": (ji.at("mlp_post", reduce="sum"), full.sum(2)),
-        "end": (ji.at("mlp_post", pos=mask, reduce="last"),
-                jnp.stack([full[:, 0, 3], full[:, 1, 2]], 1)),
+        "end": (ji.at("mlp_post", pos=mask, reduce="last"), jnp.stack([full[:, 0, 3], full[:, 1, 2]], 1)),
         "one": (ji.at("mlp_post", layer=1, pos=2), full[1, :, 2]),
-    }  # fmt: skip
+    }
     asked = [ji.At(a.pos, a.site, a.layers, a.reduce, n) for n, (a, _) in cases.items()]
     _, acts = ji.run(gpt2, tokens, capture=asked)
     for name, (_, want) in cases.items():
@@ -160,9 +161,7 @@ def test_site_grads_are_derivatives(model: Any, tokens: jax.Array) -> None:
         else:
             edits = lambda t: [ji.add(name, t * along)]  # noqa: B023
         step = 0.02
-        up, down = (
-            metric(ji.run(model, tokens, edits=edits(t), logits=-1)[0]).sum() for t in (step, -step)
-        )
+        up, down = (metric(ji.run(model, tokens, edits=edits(t), logits=-1)[0]).sum() for t in (step, -step))
         np.testing.assert_allclose(
             (up - down) / (2 * step),
             (grads[name] * along).sum(),
@@ -225,9 +224,11 @@ def test_an_edit_can_carry_state_through_the_layers(model: Any, tokens: jax.Arra
 def test_listing_prints_as_a_table(gpt2: Any, tokens: jax.Array) -> None:
     listing = ji.sites(gpt2, tokens)
     assert "pattern" in repr(listing) and "layer batch head query key" in repr(listing)
-    assert "resid_mid" not in ji.sites(ji.models.GPTNeoX.init(
-        ji.models.GPTNeoXConfig(vocab=9, ctx=4, d=8, layers=1, heads=1), key=jax.random.key(0)
-    ))  # fmt: skip
+    assert "resid_mid" not in ji.sites(
+        ji.models.GPTNeoX.init(
+            ji.models.GPTNeoXConfig(vocab=9, ctx=4, d=8, layers=1, heads=1), key=jax.random.key(0)
+        )
+    )
 
 
 def test_runtime_checks_on_request(gpt2: Any) -> None:

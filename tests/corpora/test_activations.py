@@ -33,9 +33,7 @@ def test_tokens_by_index_in_any_order(model: Any, tokens: Any, whole: Any) -> No
     got = data.activations(model, tokens, "mlp_post", index=index, batch=3)
     np.testing.assert_allclose(got, whole["mlp_post"].reshape(2, -1, 32)[:, index], atol=1e-6)
     before = data.activations(model, tokens, "mlp_post", index=index, next_token=True, batch=3)
-    np.testing.assert_allclose(
-        before, whole["mlp_post"].reshape(2, -1, 32)[:, index - 1], atol=1e-6
-    )
+    np.testing.assert_allclose(before, whole["mlp_post"].reshape(2, -1, 32)[:, index - 1], atol=1e-6)
 
 
 def test_the_position_before_by_mask(model: Any, tokens: Any, mask: Any, whole: Any) -> None:
@@ -61,7 +59,7 @@ def test_given_positions(model: Any, tokens: Any, whole: Any) -> None:
     rows = np.arange(7)
     per = np.stack([rows % 6, (rows + 2) % 6], 1)
     read = data.activations
-    np.testing.assert_allclose(read(model, tokens, "mlp_post", pos=-1, batch=7), x[:, :, -1], atol=1e-6)  # fmt: skip
+    np.testing.assert_allclose(read(model, tokens, "mlp_post", pos=-1, batch=7), x[:, :, -1], atol=1e-6)
     np.testing.assert_allclose(
         read(model, tokens, "mlp_post", pos=per, batch=7), x[:, rows[:, None], per], atol=1e-6
     )
@@ -86,7 +84,9 @@ def test_padding_on_either_side_is_as_if_it_were_not_there(model: Any, tokens: A
     # A choice among real tokens says which are padding.
     chosen, same = data.keep(left & (lengths > 1)[:, None]), data.keep(right)
     rows = lengths > 1
-    kept = data.activations(model, moved[rows], "mlp_post", mask=chosen[rows], real=left[rows], reduce="max", batch=6)  # fmt: skip
+    kept = data.activations(
+        model, moved[rows], "mlp_post", mask=chosen[rows], real=left[rows], reduce="max", batch=6
+    )
     want = data.activations(model, tokens[rows], "mlp_post", mask=same[rows], reduce="max", batch=6)
     np.testing.assert_allclose(kept, want, atol=1e-5)
     assert (same.sum(1) == lengths - 1).all()

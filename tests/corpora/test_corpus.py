@@ -9,7 +9,12 @@ import pytest
 from jaxinterp import data
 from jaxinterp.data import Document
 
-TEXTS = ["the old king slept well and long", "a new day", "König  sagt: nein.", "the old king slept well and long"]  # fmt: skip
+TEXTS = [
+    "the old king slept well and long",
+    "a new day",
+    "König  sagt: nein.",
+    "the old king slept well and long",
+]
 
 
 def test_every_token_of_a_document_in_order(tokenizer: Any) -> None:
@@ -45,15 +50,15 @@ def test_joined_contexts_are_full_and_hang_together(tokenizer: Any) -> None:
 
 
 def test_equal_texts_and_equal_groups_never_part(tokenizer: Any) -> None:
-    documents = [Document(t, i % 2, g) for i, (t, g) in enumerate(zip(TEXTS, (None, "b", "b", None), strict=True))]  # fmt: skip
+    documents = [
+        Document(t, i % 2, g) for i, (t, g) in enumerate(zip(TEXTS, (None, "b", "b", None), strict=True))
+    ]
     corpus = data.pack(tokenizer, documents, ctx=4)
     group = {d: set(corpus.groups[(corpus.document == d).any(1)]) for d in range(4)}
     assert group[0] == group[3] and group[1] == group[2] and group[0] != group[1]
     assert all(len(g) == 1 for g in group.values())
-    np.testing.assert_array_equal(corpus.labels, [documents[row.max()].label for row in corpus.document])  # fmt: skip
-    np.testing.assert_array_equal(
-        corpus.label_of_tokens(1), np.isin(corpus.document, (1, 3)) & corpus.mask
-    )
+    np.testing.assert_array_equal(corpus.labels, [documents[row.max()].label for row in corpus.document])
+    np.testing.assert_array_equal(corpus.label_of_tokens(1), np.isin(corpus.document, (1, 3)) & corpus.mask)
     with pytest.raises(ValueError, match="No document has the label 7"):
         corpus.label_of_tokens(7)
 
@@ -112,7 +117,7 @@ def test_splits_keep_groups_whole_and_classes_on_both_sides() -> None:
         np.testing.assert_array_equal(np.sort(np.concatenate([train, test])), np.arange(300))
         assert 0.2 < len(test) / 300 < 0.4
         assert 0 < labels[test].sum() < labels.sum()
-        np.testing.assert_array_equal(test, data.split(groups, test=0.3, key=seed, labels=labels)[1])  # fmt: skip
+        np.testing.assert_array_equal(test, data.split(groups, test=0.3, key=seed, labels=labels)[1])
     train, test = data.split(np.asarray(["a", "b"]), key=0)
     assert len(train) == len(test) == 1
     with pytest.raises(data.Leak, match="2 groups are in train and in test"):

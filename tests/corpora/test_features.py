@@ -105,9 +105,7 @@ def test_the_text_of_tokens(tokenizer: Any) -> None:
     assert of("leading_capital") == ["The", "ÖL", "NASA"] and of("all_whitespace") == [""]
     assert of("has_leading_space") == ["year", "1984", "ÖL", "NASA", "x1"]
     mine = features.of_tokens(tokenizer, corpus.tokens, {"long": lambda s: len(s) > 4})
-    assert (
-        mine["long"] & corpus.mask
-    ).sum() == 3  # BOS is a piece of text too: the mask leaves it out
+    assert (mine["long"] & corpus.mask).sum() == 3  # BOS is a piece of text too: the mask leaves it out
 
 
 def test_places_in_a_sequence_whatever_the_padding() -> None:
@@ -159,9 +157,9 @@ def test_a_treebank(tmp_path: Path, tokenizer: Any) -> None:
 
 def test_names_of_a_table_and_what_it_says_of_them() -> None:
     table = {"Marie Curie": "chemist", "Ada Lovelace": "writer", "Ann": "none"}
-    texts = ["She met Marie Curie, and Marie Curieux, and later Marie Curie again.", "Ann. Ada Lovelace"]  # fmt: skip
+    texts = ["She met Marie Curie, and Marie Curieux, and later Marie Curie again.", "Ann. Ada Lovelace"]
     found = features.mentions(texts, table, before=12)
-    assert [d.text for d in found] == ["She met Marie Curie", "and later Marie Curie", "Ann. Ada Lovelace"]  # fmt: skip
+    assert [d.text for d in found] == ["She met Marie Curie", "and later Marie Curie", "Ann. Ada Lovelace"]
     assert [d.label for d in found] == ["chemist", "chemist", "writer"]
     assert [d.group for d in found] == ["Marie Curie", "Marie Curie", "Ada Lovelace"]
     for d in found:
@@ -174,7 +172,9 @@ def test_names_of_a_table_and_what_it_says_of_them() -> None:
 
 def test_tables_of_places(tmp_path: Path) -> None:
     path = tmp_path / "places.csv"
-    path.write_text('name,latitude,longitude,kind,is_test\n"Rome, Italy",41.9,12.5,city,False\nLima,-12,-77,,True\n')  # fmt: skip
+    path.write_text(
+        'name,latitude,longitude,kind,is_test\n"Rome, Italy",41.9,12.5,city,False\nLima,-12,-77,,True\n'
+    )
     places = features.read_places(path)
     assert places.names == ["Rome, Italy", "Lima"] and places.columns == {"kind": ["city", ""]}
     np.testing.assert_array_equal(places.is_test, [False, True])

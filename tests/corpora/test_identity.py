@@ -31,9 +31,12 @@ def decayed(end: float) -> Any:
         (optax.adamw(1e-3, weight_decay=1e-4), optax.adamw(1e-3, weight_decay=2e-4)),
         (optax.sgd(1e-3), optax.sgd(1.01e-3)),
         (decayed(1e-4), decayed(2e-4)),
-        (optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(1.0)), optax.chain(optax.clip(1e9), optax.sgd(1.0))),
+        (
+            optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(1.0)),
+            optax.chain(optax.clip(1e9), optax.sgd(1.0)),
+        ),
     ],
-)  # fmt: skip
+)
 def test_optimisers_are_told_apart_by_what_they_do(one: Any, other: Any) -> None:
     assert apart(printed(one), printed(one), near=NEAR) is None
     assert apart(printed(one), printed(other), near=NEAR) is not None

@@ -11,7 +11,11 @@ from jaxinterp import data
 
 from .conftest import random_model
 
-ROWS = [{"content": "ab cd", "lang": "x", "book": 1}, {"content": "  ", "lang": "x", "book": 1}, {"content": "ef", "lang": "y", "book": 2}]  # fmt: skip
+ROWS = [
+    {"content": "ab cd", "lang": "x", "book": 1},
+    {"content": "  ", "lang": "x", "book": 1},
+    {"content": "ef", "lang": "y", "book": 2},
+]
 
 
 def test_documents_are_the_rows_of_a_table() -> None:

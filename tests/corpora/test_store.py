@@ -46,7 +46,7 @@ def test_all_rows_by_index_and_by_layer(store: data.Store, want: Any, mask: Any)
     rows = np.asarray([9, 0, 9, len(store) - 1, 3, 4])
     np.testing.assert_array_equal(store.read("z[1]", rows), want["z[1]"][rows])
     np.testing.assert_array_equal(store.read("z[1]", [-1]), want["z[1]"][[-1]])
-    np.testing.assert_array_equal(store.read("mlp_post", slice(2, 9), layer=1), want["mlp_post"][1, 2:9])  # fmt: skip
+    np.testing.assert_array_equal(store.read("mlp_post", slice(2, 9), layer=1), want["mlp_post"][1, 2:9])
     both = store.read(rows=rows)
     assert list(both) == SITES
     np.testing.assert_array_equal(both["mlp_post"], want["mlp_post"][:, rows])
@@ -83,7 +83,10 @@ def test_smaller_numbers_and_their_stated_error(
     for site in SITES:
         error = np.abs(store.read(site).astype(np.float32) - want[site]).max()
         assert 0 < error <= store.max_error[site] <= (0.03 if dtype == "int8" else 0.02)
-    assert np.abs(store.read("mlp_post", [7, 1], layer=1).astype(np.float32) - want["mlp_post"][1, [7, 1]]).max() <= store.max_error["mlp_post"]  # fmt: skip
+    assert (
+        np.abs(store.read("mlp_post", [7, 1], layer=1).astype(np.float32) - want["mlp_post"][1, [7, 1]]).max()
+        <= store.max_error["mlp_post"]
+    )
     shard = next((tmp_path / "a").glob("*-00-x.npy"))
     assert np.load(shard, allow_pickle=False).dtype.itemsize == (1 if dtype == "int8" else 2)
 

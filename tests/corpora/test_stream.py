@@ -14,9 +14,7 @@ def made(model: Any) -> Any:
     mask = np.random.default_rng(1).random(tokens.shape) > 0.3
     mask[5] = False
     options: Any = {"mask": mask, "real": np.ones_like(mask), "batch": 7, "buffer": 4, "passes": 4}
-    rows = data.activations(
-        model, tokens, "resid_post[1]", mask=mask, real=options["real"], progress=False
-    )
+    rows = data.activations(model, tokens, "resid_post[1]", mask=mask, real=options["real"], progress=False)
     return tokens, options, rows
 
 
@@ -105,7 +103,7 @@ def test_a_stream_says_what_it_is_of(model: Any, made: Any, tmp_path: Any) -> No
     ids = np.load(tmp_path / "ids.npy", mmap_mode="r")
     row = np.arange(6) > 0
     mapped = data.stream(model, ids, site="mlp_out[0]", mask=row, batch=7)
-    assert mapped.described() == data.stream(model, ids, site="mlp_out[0]", mask=row, batch=7).described()  # fmt: skip
+    assert mapped.described() == data.stream(model, ids, site="mlp_out[0]", mask=row, batch=7).described()
     assert mapped.batch(3).shape == (7, model.config.d)
 
 

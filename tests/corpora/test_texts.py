@@ -46,7 +46,10 @@ def test_a_folder_with_a_file_per_class(folder: Path) -> None:
         ("a", "mixed", "mixed.jsonl:0"),
         ("b", "other", "7"),
     ]
-    assert [d.text for d in data.read_texts(folder / "de.txt", separator="\n")][:2] == ["Ein Satz.", "Noch eine Zeile."]  # fmt: skip
+    assert [d.text for d in data.read_texts(folder / "de.txt", separator="\n")][:2] == [
+        "Ein Satz.",
+        "Noch eine Zeile.",
+    ]
     two = data.read_texts(folder / "fr.txt.gz", folder / "de.txt", most=1)
     assert [d.text for d in two] == ["été", "Ein Satz.\nNoch eine Zeile."]
     assert [d.label for d in data.read_texts(folder, least=6)] == ["de", "de", "en"]
@@ -54,13 +57,11 @@ def test_a_folder_with_a_file_per_class(folder: Path) -> None:
 
 @pytest.mark.parametrize("separator", [None, "\n\0\n", "--"])
 @pytest.mark.parametrize("chunk", [1 << 20, 7, 3])
-def test_the_documents_are_the_file(
-    separator: Any, chunk: int, tmp_path: Path, monkeypatch: Any
-) -> None:
+def test_the_documents_are_the_file(separator: Any, chunk: int, tmp_path: Path, monkeypatch: Any) -> None:
     """With the separator between them, wherever chunks end."""
     monkeypatch.setattr(_texts, "_CHUNK", chunk)
     rng = np.random.default_rng(0)
-    texts = ["".join(rng.choice(list("abü \n"), rng.integers(1, 40))).strip() + "." for _ in range(30)]  # fmt: skip
+    texts = ["".join(rng.choice(list("abü \n"), rng.integers(1, 40))).strip() + "." for _ in range(30)]
     between = separator or "\n\n"
     if separator is None:
         texts = [text.replace("\n", " ") for text in texts]
@@ -119,7 +120,7 @@ def test_capitals_and_byte_order_marks(tmp_path: Path) -> None:
     (tmp_path / "fr.JSONL").write_bytes('\ufeff{"text": "un"}\n'.encode())
     (tmp_path / "it.CSV.gz").write_bytes(gzip.compress("\ufefftext\r\nuno\r\n".encode()))
     found = [(d.text, d.label) for d in data.read_texts(tmp_path)]
-    assert found == [("Ein Satz.", "DE"), ("Zwei.", "DE"), ("one", "en"), ("un", "fr"), ("uno", "it")]  # fmt: skip
+    assert found == [("Ein Satz.", "DE"), ("Zwei.", "DE"), ("one", "en"), ("un", "fr"), ("uno", "it")]
 
 
 TABLE = [
@@ -150,7 +151,7 @@ def with_pyarrow(path: Path, monkeypatch: Any) -> None:
         parquet.write_table(Table.from_pylist(TABLE), path)
         return
     path.write_text("")
-    batches = [types.SimpleNamespace(to_pylist=lambda part=part: part) for part in (TABLE[:2], TABLE[2:])]  # fmt: skip
+    batches = [types.SimpleNamespace(to_pylist=lambda part=part: part) for part in (TABLE[:2], TABLE[2:])]
     file = types.SimpleNamespace(iter_batches=lambda batch_size: iter(batches))
     opens = lambda path: contextlib.nullcontext(file)
     stand_in = types.SimpleNamespace(

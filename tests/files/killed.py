@@ -20,9 +20,16 @@ from pathlib import Path
 from typing import Any
 
 PATHS = {
-    "os.rename": (0, 1), "os.link": (0, 1), "os.symlink": (0, 1), "os.remove": (0,), "os.rmdir": (0,),
-    "os.mkdir": (0,), "os.truncate": (0,), "shutil.rmtree": (0,), "shutil.move": (0, 1),
-}  # fmt: skip
+    "os.rename": (0, 1),
+    "os.link": (0, 1),
+    "os.symlink": (0, 1),
+    "os.remove": (0,),
+    "os.rmdir": (0,),
+    "os.mkdir": (0,),
+    "os.truncate": (0,),
+    "shutil.rmtree": (0,),
+    "shutil.move": (0, 1),
+}
 ROOM = ("open", "os.mkdir", "os.link", "os.symlink")  # what a full disk refuses
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
@@ -56,9 +63,9 @@ class _Watch:
                 path = os.readlink(f"/proc/self/fd/{path}")
             except OSError:
                 return False
-        return isinstance(path, str | bytes | os.PathLike) and os.path.abspath(
-            os.fsdecode(path)
-        ).startswith(self.folder)
+        return isinstance(path, str | bytes | os.PathLike) and os.path.abspath(os.fsdecode(path)).startswith(
+            self.folder
+        )
 
 
 _watch = _Watch()

@@ -62,9 +62,7 @@ def seen(place: Path) -> Any:
         if path.is_file():
             name = path.relative_to(place.parent).as_posix()
             staged = next((up for up in path.parents if up.name.startswith(_owner.PARTIAL)), None)
-            if path.name.startswith(_owner.PARTIAL) or (
-                staged and not (staged / ".plan").is_file()
-            ):
+            if path.name.startswith(_owner.PARTIAL) or (staged and not (staged / ".plan").is_file()):
                 continue
             found.append((re.sub(r"\.partial-[^/]*", "staged", name), path.read_bytes()))
     return tuple(sorted(found))
@@ -75,7 +73,7 @@ def plain(place: Path, entry: str) -> dict[str, bytes] | None:
     if not (place / entry).is_file():
         return None
     names = [path for path in place.rglob("*") if path.is_file()]
-    own = [p for p in names if not p.relative_to(place).as_posix().startswith((".partial", "jaxinterp-"))]  # fmt: skip
+    own = [p for p in names if not p.relative_to(place).as_posix().startswith((".partial", "jaxinterp-"))]
     return {p.relative_to(place).as_posix(): p.read_bytes() for p in own}
 
 

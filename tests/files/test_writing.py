@@ -24,9 +24,7 @@ ROOT = Path(ji.__file__).parent
 
 
 def names(folder: Path) -> list[str]:
-    return sorted(
-        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
-    )
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
 def test_only_one_package_writes() -> None:
@@ -79,9 +77,7 @@ def test_files_of_others_stay(tmp_path: Path) -> None:
 
 def test_what_others_wrote_is_not_read_in_place_of_the_new(tmp_path: Path) -> None:
     export(tmp_path, 1)
-    (
-        tmp_path / "jaxinterp-model.json"
-    ).unlink()  # as an earlier version, or another program, left it
+    (tmp_path / "jaxinterp-model.json").unlink()  # as an earlier version, or another program, left it
     before = {name: (tmp_path / name).read_bytes() for name in names(tmp_path)}
     with pytest.raises(FileExistsError, match=r"holds model\.safetensors.*be read in their place"):
         export_flax(tmp_path, 1)
@@ -151,7 +147,9 @@ def test_a_folder_is_of_one_write(tmp_path: Path) -> None:
     weights = tmp_path / "b" / "model.safetensors"
     kept = weights.read_bytes()
     weights.write_bytes((tmp_path / "a" / "model.safetensors").read_bytes())
-    with pytest.raises(hub.BadCheckpoint, match=r"model\.safetensors has another content.*delete jaxinterp-model\.json"):  # fmt: skip
+    with pytest.raises(
+        hub.BadCheckpoint, match=r"model\.safetensors has another content.*delete jaxinterp-model\.json"
+    ):
         hub.load(tmp_path / "b")
     weights.unlink()
     with pytest.raises(hub.BadCheckpoint, match=r"model\.safetensors is missing"):
@@ -173,7 +171,9 @@ def test_a_folder_written_while_it_is_read(tmp_path: Path) -> None:
 
 
 def test_dead_writers_leave_nothing(tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True
+    )
     host, boot = _owner._machine()
     dead = f".partial-{host}-{boot}-{int(done.stdout)}-00000000"
     alive = f".partial-{host}-{boot}-{os.getppid()}-00000000"
@@ -222,9 +222,7 @@ def test_one_training_to_a_checkpoint(tmp_path: Path) -> None:
     x = np.zeros((40, 4), np.float32)
     options: Any = {"steps": 1, "batch": 20, "progress": False, "sample": 40}
     (tmp_path / "run").mkdir()
-    said = pytest.raises(
-        _disk.Busy, match=rf"process \({os.getpid()} on .*trains into .*wait for it"
-    )
+    said = pytest.raises(_disk.Busy, match=rf"process \({os.getpid()} on .*trains into .*wait for it")
     kind = sae.TopK(d=4, features=8, k=2)
     with _disk.sole(tmp_path / "run", f"trains into {tmp_path / 'run'}"), said:
         sae.train(jax.random.key(0), kind, x, checkpoint=tmp_path / "run", **options)
@@ -232,8 +230,9 @@ def test_one_training_to_a_checkpoint(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"Dear diary", b"a,b\n1,2\n", b'{\n "pretty": 1\n}', b"1\n2\n", b'{"a": 1}\nDear diary', b"\0\0\0"],
-)  # fmt: skip
+    "content",
+    [b"Dear diary", b"a,b\n1,2\n", b'{\n "pretty": 1\n}', b"1\n2\n", b'{"a": 1}\nDear diary', b"\0\0\0"],
+)
 def test_what_is_no_records_is_refused_and_stays(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "diary.txt"
     path.write_bytes(content)

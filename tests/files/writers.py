@@ -26,7 +26,7 @@ from jaxinterp.sae._dictionary import filled
 
 from .killed import frozen, killed, quiet
 
-TAUGHT = (BadFolder, BadRecords, hub.BadCheckpoint, ji.data.BadStore, FileNotFoundError, FileExistsError)  # fmt: skip
+TAUGHT = (BadFolder, BadRecords, hub.BadCheckpoint, ji.data.BadStore, FileNotFoundError, FileExistsError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,9 +61,13 @@ def dictionary(which: int, kind: Any = ji.sae.TopK, d: int = 4) -> Any:
     draw = lambda *shape: rng.normal(size=shape).astype(np.float32)
     more = {"k": 2} if kind is ji.sae.TopK else {}
     return filled(
-        kind(d=d, features=8, **more), encoder=draw(d, 8), decoder=draw(8, d), bias=draw(d),
-        encoder_bias=draw(8), scale=np.float32(0.5),
-    )  # fmt: skip
+        kind(d=d, features=8, **more),
+        encoder=draw(d, 8),
+        decoder=draw(8, d),
+        bias=draw(d),
+        encoder_bias=draw(8),
+        scale=np.float32(0.5),
+    )
 
 
 def read_dictionary(path: Path) -> Any:
@@ -219,9 +223,16 @@ def shown(which: int) -> Any:
 def browse(path: Path, which: int) -> None:
     sae, spare, _ = plans()
     ji.sae.browse(
-        path, sae, spare, Words(), site="resid_post[0]", k=0, title=str(which), progress=False,
+        path,
+        sae,
+        spare,
+        Words(),
+        site="resid_post[0]",
+        k=0,
+        title=str(which),
+        progress=False,
         read=shown(which),
-    )  # fmt: skip
+    )
 
 
 def read_browser(path: Path) -> Any:
@@ -279,15 +290,33 @@ CASES = [
     Case("records.jsonl", lambda p, w: ji.probes.write_records(p, [{"n": w}]), text),
     Case("grown.jsonl", records, lambda p: str(ji.probes.read_records(p)), grows=True),
     Case("lens.ckpt", lens_state, read_lens_state),
-    Case("tuned", lambda p, w: ji.lens.save(p, lens(w)), lambda p: hashed(ji.lens.load(p)), "config.json", slow=True),
-    Case("jacobian.pt", lambda p, w: ji.lens.save(p, jacobian(w)), lambda p: hashed(ji.lens.load(p)), slow=True),
+    Case(
+        "tuned",
+        lambda p, w: ji.lens.save(p, lens(w)),
+        lambda p: hashed(ji.lens.load(p)),
+        "config.json",
+        slow=True,
+    ),
+    Case(
+        "jacobian.pt", lambda p, w: ji.lens.save(p, jacobian(w)), lambda p: hashed(ji.lens.load(p)), slow=True
+    ),
     Case("dictionary", save_dictionary, read_dictionary, "dictionary.json"),
     Case("saelens", save_saelens, read_saelens, "cfg.json", slow=True),
     Case("either", save_either, read_dictionary, slow=True),
     Case("dashboard", dashboard, read_dashboard, "run_settings.json", foreign=True, slow=True),
     Case("tokenizer", lambda p, w: tokenizer(w).save(p), read_tokenizer, "tokenizer.json"),
-    Case("array.pt", lambda p, w: hub.write_torch(p, {"x": np.full(9, w, np.float32)}), lambda p: hashed(hub.read_torch(p)), slow=True),
-    Case("weights.safetensors", lambda p, w: hub.save_safetensors(p, {"x": np.full(9, w, np.float32)}), lambda p: hashed({n: t.read() for n, t in hub.open_safetensors(p).items()}), slow=True),
+    Case(
+        "array.pt",
+        lambda p, w: hub.write_torch(p, {"x": np.full(9, w, np.float32)}),
+        lambda p: hashed(hub.read_torch(p)),
+        slow=True,
+    ),
+    Case(
+        "weights.safetensors",
+        lambda p, w: hub.save_safetensors(p, {"x": np.full(9, w, np.float32)}),
+        lambda p: hashed({n: t.read() for n, t in hub.open_safetensors(p).items()}),
+        slow=True,
+    ),
     Case("export", export, read_model, "config.json", frozen, slow=True),
     Case("flax", export_flax, read_model, "config.json", frozen, slow=True),
     Case("saved", save_model, read_model, "model/metadata", frozen, slow=True),
@@ -295,4 +324,4 @@ CASES = [
     Case("features", browse, read_browser, None, frozen, slow=True),
     Case("store", store, read_store, None, frozen, slow=True),
     Case("study", rating, read_rating, None, frozen, slow=True, once=True, most=6),
-]  # fmt: skip
+]

@@ -37,33 +37,65 @@ NORMS = {
 
 GPT2: dict[str, Any] = dict(vocab_size=37, n_positions=11, n_embd=16, n_layer=2, n_head=4)
 NEOX: dict[str, Any] = dict(
-    vocab_size=37, max_position_embeddings=11, hidden_size=16, num_hidden_layers=2,
-    num_attention_heads=2, intermediate_size=24,
-)  # fmt: skip
+    vocab_size=37,
+    max_position_embeddings=11,
+    hidden_size=16,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    intermediate_size=24,
+)
 LLAMA: dict[str, Any] = dict(
-    vocab_size=37, max_position_embeddings=11, hidden_size=16, num_hidden_layers=2,
-    num_attention_heads=4, intermediate_size=24,
-)  # fmt: skip
+    vocab_size=37,
+    max_position_embeddings=11,
+    hidden_size=16,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    intermediate_size=24,
+)
 ACTIVATIONS = (
-    "gelu", "gelu_new", "gelu_pytorch_tanh", "gelu_fast", "quick_gelu", "relu", "relu2", "relu6",
-    "leaky_relu", "silu", "swish", "mish", "sigmoid", "tanh", "linear",
-)  # fmt: skip
+    "gelu",
+    "gelu_new",
+    "gelu_pytorch_tanh",
+    "gelu_fast",
+    "quick_gelu",
+    "relu",
+    "relu2",
+    "relu6",
+    "leaky_relu",
+    "silu",
+    "swish",
+    "mish",
+    "sigmoid",
+    "tanh",
+    "linear",
+)
 ROPE: dict[str, dict[str, Any]] = {
     "linear": dict(rope_type="linear", factor=4.0),
     "dynamic": dict(rope_type="dynamic", factor=2.0),
     "llama3": dict(
-        rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
+        rope_type="llama3",
+        factor=8.0,
+        low_freq_factor=1.0,
+        high_freq_factor=4.0,
         original_max_position_embeddings=16,
     ),
     "yarn": dict(
-        rope_type="yarn", factor=4.0, original_max_position_embeddings=8, beta_fast=2.0,
+        rope_type="yarn",
+        factor=4.0,
+        original_max_position_embeddings=8,
+        beta_fast=2.0,
         beta_slow=0.5,
     ),
     "yarn-attention": dict(
-        rope_type="yarn", factor=4.0, original_max_position_embeddings=8, beta_fast=1.5,
-        beta_slow=0.25, attention_factor=1.3, truncate=False,
+        rope_type="yarn",
+        factor=4.0,
+        original_max_position_embeddings=8,
+        beta_fast=1.5,
+        beta_slow=0.25,
+        attention_factor=1.3,
+        truncate=False,
     ),
-}  # fmt: skip
+}
 
 
 def rope(kind: str, **more: Any) -> dict[str, Any]:
@@ -89,12 +121,23 @@ def cases() -> dict[str, dict[str, dict[str, Any]]]:
     neox = {
         "plain": {},
         "sequential": dict(use_parallel_residual=False),
-        "rotary-0.5": dict(rope_parameters={"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5}),
-        "rotary-1": dict(rope_parameters={"rope_type": "default", "rope_theta": 500.0, "partial_rotary_factor": 1.0}),
+        "rotary-0.5": dict(
+            rope_parameters={"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5}
+        ),
+        "rotary-1": dict(
+            rope_parameters={"rope_type": "default", "rope_theta": 500.0, "partial_rotary_factor": 1.0}
+        ),
         "no-attention-bias": dict(attention_bias=False),
         "tied": dict(tie_word_embeddings=True),
         "eps": dict(layer_norm_eps=1e-2),
-        "odd": dict(hidden_size=30, num_attention_heads=3, num_hidden_layers=3, intermediate_size=19, vocab_size=23, rope_parameters={"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.4}),
+        "odd": dict(
+            hidden_size=30,
+            num_attention_heads=3,
+            num_hidden_layers=3,
+            intermediate_size=19,
+            vocab_size=23,
+            rope_parameters={"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.4},
+        ),
         # Heads of 12 and of 4 channels, a quarter turned: rotary of widths 3 and 1.
         "rotary-width-3": dict(hidden_size=24),
         "rotary-width-1": dict(num_attention_heads=4),
@@ -102,7 +145,7 @@ def cases() -> dict[str, dict[str, dict[str, Any]]]:
         **{f"act-{act}": dict(hidden_act=act) for act in ("gelu_new", "gelu_fast", "relu", "silu")},
         **{f"rope-{kind}": rope(kind, partial_rotary_factor=0.5) for kind in ROPE},
         "sequential-rope": dict(use_parallel_residual=False, **rope("linear", partial_rotary_factor=1.0)),
-    }  # fmt: skip
+    }
     llama = {
         "plain": {},
         "grouped": dict(num_key_value_heads=2),
@@ -114,12 +157,17 @@ def cases() -> dict[str, dict[str, dict[str, Any]]]:
         "eps": dict(rms_norm_eps=1e-2),
         "theta": dict(rope_parameters={"rope_type": "default", "rope_theta": 50.0}),
         "everything": dict(
-            head_dim=10, num_key_value_heads=2, attention_bias=True, mlp_bias=True,
-            tie_word_embeddings=True, num_hidden_layers=3, **rope("llama3"),
+            head_dim=10,
+            num_key_value_heads=2,
+            attention_bias=True,
+            mlp_bias=True,
+            tie_word_embeddings=True,
+            num_hidden_layers=3,
+            **rope("llama3"),
         ),
         **{f"act-{act}": dict(hidden_act=act) for act in ("gelu", "gelu_pytorch_tanh", "relu")},
         **{f"rope-{kind}": dict(head_dim=8, **rope(kind)) for kind in ROPE},
-    }  # fmt: skip
+    }
     return {
         "gpt2": {name: GPT2 | more for name, more in gpt2.items()},
         "gpt_neox": {name: NEOX | more for name, more in neox.items()},
@@ -172,7 +220,7 @@ def random_state(model: Any) -> dict[str, np.ndarray]:
     state = {name: draw(name, shape) for name, shape in named.items()}
     if model.config.tie_word_embeddings:
         unembed = next(n for n in state if n in ("lm_head.weight", "embed_out.weight"))
-        embed = next(n for n in state if n.endswith(("wte.weight", "embed_in.weight", "embed_tokens.weight")))  # fmt: skip
+        embed = next(n for n in state if n.endswith(("wte.weight", "embed_in.weight", "embed_tokens.weight")))
         state[unembed] = state[embed]
     return state
 

@@ -34,18 +34,20 @@ def test_the_planted_circuit_is_found(planted: Any) -> None:
     found = ji.heads.summary(model, KEY)
     assert found.named("induction") == [planted.induction]
     assert found.named("previous") == [planted.previous]
-    for kind, head in (("induction", planted.induction), ("prefix", planted.induction),
-                       ("previous", planted.previous), ("copying", planted.induction),
-                       ("copying_behaviour", planted.induction)):  # fmt: skip
+    for kind, head in (
+        ("induction", planted.induction),
+        ("prefix", planted.induction),
+        ("previous", planted.previous),
+        ("copying", planted.induction),
+        ("copying_behaviour", planted.induction),
+    ):
         assert found[kind].shape == (2, 2) and found[kind][head] > 0.99
     # A head that writes nothing, or where nothing is unembedded, copies nothing.
     assert np.abs(np.asarray(found["copying"]))[[0, 0, 1], [0, 1, 1]].max() == 0
     assert np.abs(np.asarray(found["copying_behaviour"]))[[0, 0, 1], [0, 1, 1]].max() == 0
     first, second = ji.heads.repeat_losses(model, KEY)
     assert float(second) < 0.01 and float(first) > np.log(20)
-    assert (
-        ji.heads.copied_tokens(model, np.arange(20)) == np.asarray([[0, 0], [1, 0]], np.float32)
-    ).all()
+    assert (ji.heads.copied_tokens(model, np.arange(20)) == np.asarray([[0, 0], [1, 0]], np.float32)).all()
     assert "induction        1.0 1.00" in repr(found) and "duplicate token  none" in repr(found)
     with pytest.raises(ValueError, match="A kind is one of induction"):
         found.named("mover")
@@ -62,9 +64,7 @@ def test_the_planted_circuit_is_a_composition(planted: Any) -> None:
     assert ji.heads.strongest(table, 1)[0].score == table.max()
     (one,) = ji.heads.strongest(table, 1, reader=(1, 2), writer=(0, 1))
     assert one.score == table[0, 1, 1, 2]
-    with pytest.raises(
-        ValueError, match=r"axes \(layer, head, layer, head\).*got the\s+shape \(2, 2\)"
-    ):
+    with pytest.raises(ValueError, match=r"axes \(layer, head, layer, head\).*got the\s+shape \(2, 2\)"):
         ji.heads.strongest(np.zeros((2, 2)))
 
 
@@ -73,9 +73,7 @@ def test_what_the_circuit_needs(planted: Any) -> None:
     """Without the previous-token head, or in one layer alone, no head does induction."""
     cut = ji.intervene(planted.model, [ji.zero("z", layer=0, head=0)])
     assert ji.heads.induction_scores(cut, KEY).max() < 0.2
-    config = ji.models.GPT2Config(
-        vocab=20, ctx=32, d=16, layers=1, heads=2, ff=0, norm=False, tied=False
-    )
+    config = ji.models.GPT2Config(vocab=20, ctx=32, d=16, layers=1, heads=2, ff=0, norm=False, tied=False)
     one = ji.models.GPT2.init(config, key=KEY)
     assert ji.heads.induction_scores(one, KEY).max() < 0.2
 
@@ -128,9 +126,7 @@ def test_attention_scores_are_their_definitions(llama: Any, side: str | None) ->
     below = ji.heads.detector_scores(llama, tokens, lower, mask=real)
     assert np.allclose(below + diagonal, 1, atol=1e-6) and (earlier >= below - 1e-6).all()
     # Of the attention that is neither to the first position nor to itself, to the one before.
-    pattern = np.where(
-        (real[:, :, None] & real[:, None])[None, :, None], np.asarray(acts["pattern"]), 0
-    )
+    pattern = np.where((real[:, :, None] & real[:, None])[None, :, None], np.asarray(acts["pattern"]), 0)
     first = real.argmax(1)
     for b in range(4):
         pattern[:, b, :, :, first[b]] = 0
@@ -153,9 +149,11 @@ def test_scores_on_repeated_tokens(llama: Any) -> None:
     real = np.ones(rows.shape, bool)
     options = dict(block=6, repeats=3, bos=2, batch=3)
     for kind, score in {
-        "induction": ji.heads.induction_scores, "prefix": ji.heads.prefix_matching_scores,
-        "previous": ji.heads.previous_token_scores, "duplicate": ji.heads.duplicate_token_scores,
-    }.items():  # fmt: skip
+        "induction": ji.heads.induction_scores,
+        "prefix": ji.heads.prefix_matching_scores,
+        "previous": ji.heads.previous_token_scores,
+        "duplicate": ji.heads.duplicate_token_scores,
+    }.items():
         expected = loop(acts["pattern"], rows, kind, real)
         assert np.allclose(score(llama, KEY, **options), expected, atol=1e-6)
 
@@ -217,7 +215,10 @@ def test_copying_behaviour_is_its_definition(llama: Any) -> None:
     model = ji.weights.fold_norms(llama)
     tokens = ji.heads.repeated_tokens(KEY, llama.config, repeats=1, **options)
     _, acts = ji.run(model, tokens, capture=["v", "pattern"], logits=False)
-    w_o, unembed = np.asarray(model.blocks.attn.w_o), np.asarray(model.w_embed.T if model.w_unembed is None else model.w_unembed)  # fmt: skip
+    w_o, unembed = (
+        np.asarray(model.blocks.attn.w_o),
+        np.asarray(model.w_embed.T if model.w_unembed is None else model.w_unembed),
+    )
     expected = np.zeros((2, 4))
     for layer in range(2):
         for head in range(4):
@@ -225,11 +226,7 @@ def test_copying_behaviour_is_its_definition(llama: Any) -> None:
             for b in range(3):
                 ids = np.asarray(tokens[b, 1:])
                 for j in range(1, 8):
-                    c = (
-                        np.asarray(acts["v"])[layer, b, j, head // 2]
-                        @ w_o[layer, head]
-                        @ unembed[:, ids]
-                    )
+                    c = np.asarray(acts["v"])[layer, b, j, head // 2] @ w_o[layer, head] @ unembed[:, ids]
                     r = np.maximum(c - c.mean(), 0)
                     weight = np.asarray(acts["pattern"])[layer, b, head, :, j].sum()
                     over += weight * (2 * r[j - 1] / r.sum() - 1)
@@ -269,9 +266,9 @@ def test_icl_score(planted: Any, llama: Any) -> None:
     assert ji.heads.icl_score(planted.model, tokens, early=6, late=20, sign=-1) == -score
     tokens = np.random.default_rng(0).integers(0, 30, (5, 20)).astype(np.int32)
     logits, _ = ji.run(llama, tokens)
-    losses = -np.take_along_axis(
-        np.asarray(jax.nn.log_softmax(logits))[:, :-1], tokens[:, 1:, None], -1
-    )[..., 0].mean(0)
+    losses = -np.take_along_axis(np.asarray(jax.nn.log_softmax(logits))[:, :-1], tokens[:, 1:, None], -1)[
+        ..., 0
+    ].mean(0)
     expected = losses[14] - losses[3]  # entry i is the loss of token i + 1
     assert np.allclose(ji.heads.icl_score(llama, tokens, early=4, late=15), expected, atol=1e-5)
     with pytest.raises(ValueError, match=r"1 <= early < late < 20.*got early=50, late=500"):
@@ -303,9 +300,7 @@ def test_bad_input(llama: Any) -> None:
         ji.toy.planted_induction(vocab=1)
 
 
-@pytest.mark.parametrize(
-    ("name", "there"), [("finetuned_model_0", True), ("finetuned_model_400", False)]
-)
+@pytest.mark.parametrize(("name", "there"), [("finetuned_model_0", True), ("finetuned_model_400", False)])
 def test_trained_induction_heads(name: str, there: bool, shared_data: Path) -> None:
     """One layer's head looks back, the next one's does induction; after 400 more steps it is gone."""
     from jaxinterp.hub import build
@@ -313,7 +308,7 @@ def test_trained_induction_heads(name: str, there: bool, shared_data: Path) -> N
 
     folder = shared_data / "checkpoints" / "induction-2l"
     tensors = open_safetensors(folder / f"gbmi_exp_indhead_{name}.safetensors")
-    config = ji.models.GPT2Config(vocab=26, ctx=8, d=64, layers=2, heads=1, ff=0, norm=False, tied=False)  # fmt: skip
+    config = ji.models.GPT2Config(vocab=26, ctx=8, d=64, layers=2, heads=1, ff=0, norm=False, tied=False)
     port = Path(__file__).parents[1] / "hub" / "ports" / "transformer_lens.toml"
     model = build(port, config, tensors)
     scores = ji.heads.induction_scores(model, KEY, batch=64)

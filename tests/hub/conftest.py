@@ -24,15 +24,25 @@ CONFIGS: dict[str, Any] = {
     "gpt2-untied": GPT2Config(**SIZES, ff=20, act="relu", tied=False, scale_by_layer=True),
     "neox": GPTNeoXConfig(**SIZES),
     "neox-sequential": GPTNeoXConfig(
-        **SIZES, parallel=False, attention_bias=False, tied=True, rotary_fraction=1.0,
+        **SIZES,
+        parallel=False,
+        attention_bias=False,
+        tied=True,
+        rotary_fraction=1.0,
         rope=RopeScaling(kind="linear", factor=2.0),
     ),
     "llama": LlamaConfig(**SIZES),
     "llama-gqa": LlamaConfig(
-        **SIZES, kv_heads=2, k=6, ff=12, tied=True, attention_bias=True, mlp_bias=True,
+        **SIZES,
+        kv_heads=2,
+        k=6,
+        ff=12,
+        tied=True,
+        attention_bias=True,
+        mlp_bias=True,
         rope=RopeScaling(kind="llama3", factor=8.0, original_ctx=8),
     ),
-}  # fmt: skip
+}
 CLASSES = {GPT2Config: GPT2, GPTNeoXConfig: GPTNeoX, LlamaConfig: Llama}
 
 
@@ -64,7 +74,9 @@ def _folders_of_others(monkeypatch: Any) -> None:
         @functools.wraps(write)
         def written(*args: Any, write: Any = write, **options: Any) -> None:
             write(*args, **options)
-            path = options["path"] if "path" in options else next(a for a in args if isinstance(a, Path | str))  # fmt: skip
+            path = (
+                options["path"] if "path" in options else next(a for a in args if isinstance(a, Path | str))
+            )
             (Path(path) / manifest_name("model")).unlink(missing_ok=True)
 
         monkeypatch.setattr(hub, name, written)
@@ -101,10 +113,10 @@ def tokenizer() -> Tokenizer:
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     inner.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=330, special_tokens=["<|endoftext|>"], show_progress=False,
+        vocab_size=330,
+        special_tokens=["<|endoftext|>"],
+        show_progress=False,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-    )  # fmt: skip
-    inner.train_from_iterator(
-        ["John and Mary went to the store, and Mary gave John milk."] * 9, trainer
     )
+    inner.train_from_iterator(["John and Mary went to the store, and Mary gave John milk."] * 9, trainer)
     return Tokenizer(inner)

@@ -67,9 +67,7 @@ def test_what_the_cache_lacks(cache: Path) -> None:
     with pytest.raises(FileNotFoundError) as error:
         hub.load("pythia-70m", "step300", cache_dir=cache, offline=True)
     assert "no revision 'step300'; did you mean 'step3000'" in str(error.value)
-    with pytest.raises(
-        FileNotFoundError, match=r"openai-community/gpt2 is not in the cache.*offline"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"openai-community/gpt2 is not in the cache.*offline"):
         hub.load("gpt2", cache_dir=cache, offline=True)
 
 
@@ -85,8 +83,18 @@ def test_a_plain_folder_has_no_revisions(gpt2: Any, tmp_path: Path) -> None:
 
 
 def test_only_needed_files_are_wanted() -> None:
-    listing = ["README.md", "config.json", "tokenizer.json", "vocab.json", "merges.txt", "onnx/x.onnx",
-               "pytorch_model.bin", "tf_model.h5", "flax_model.msgpack", "generation_config.json"]  # fmt: skip
+    listing = [
+        "README.md",
+        "config.json",
+        "tokenizer.json",
+        "vocab.json",
+        "merges.txt",
+        "onnx/x.onnx",
+        "pytorch_model.bin",
+        "tf_model.h5",
+        "flax_model.msgpack",
+        "generation_config.json",
+    ]
     assert wanted(listing) == ["config.json", "tokenizer.json", "pytorch_model.bin"]
     shards = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
     index = "model.safetensors.index.json"
@@ -94,8 +102,11 @@ def test_only_needed_files_are_wanted() -> None:
     assert wanted(both) == ["config.json", "tokenizer.json", index, *shards]
     assert wanted([*both, "model.safetensors"])[-1] == "model.safetensors"
     assert wanted(["config.json", "vocab.json", "merges.txt", "flax_model.msgpack"]) == [
-        "config.json", "vocab.json", "merges.txt", "flax_model.msgpack"
-    ]  # fmt: skip
+        "config.json",
+        "vocab.json",
+        "merges.txt",
+        "flax_model.msgpack",
+    ]
 
 
 def test_a_download(make: Any, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,24 +157,22 @@ def failing(kind: str) -> Any:
 
 @pytest.mark.parametrize(
     ("kind", "words"),
-    [("RepositoryNotFoundError", "The hub has no model 'EleutherAI/pythia-99m'"),
-     ("RevisionNotFoundError", "no revision 'step7'.*\"step512\""),
-     ("GatedRepoError", "is gated: accept its licence")],
-)  # fmt: skip
+    [
+        ("RepositoryNotFoundError", "The hub has no model 'EleutherAI/pythia-99m'"),
+        ("RevisionNotFoundError", "no revision 'step7'.*\"step512\""),
+        ("GatedRepoError", "is gated: accept its licence"),
+    ],
+)
 def test_what_the_hub_refuses(monkeypatch: pytest.MonkeyPatch, kind: str, words: str) -> None:
     monkeypatch.setattr("huggingface_hub.HfApi.model_info", failing(kind))
     with pytest.raises(UnknownModel, match=words):
         hub.load("EleutherAI/pythia-99m", "step7")
 
 
-def test_without_a_network_the_cache_serves(
-    make: Any, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_network_the_cache_serves(make: Any, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.HfApi.model_info", failing("network"))
     assert same(hub.load("pythia-70m", cache_dir=cache)[0], make("neox", seed=0))
-    with pytest.raises(
-        FileNotFoundError, match=r"could not be fetched .*no route to host.*local folder"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"could not be fetched .*no route to host.*local folder"):
         hub.load("gpt2", cache_dir=cache)
 
 

@@ -30,10 +30,25 @@ class NoModel:
 
 
 NAMES = (
-    "jaxinterp.cli:main", "jaxinterp:load", "os:system", "subprocess:Popen", "builtins:eval", "Config",
-    f"{__name__}:NoModel", f"{__name__}:pytest.fail", "jaxinterp.models:GPT2.init", "json:JSONDecoder",
-    "not.imported:Model", "jaxinterp.models._gpt2:jax", "", ":", "GPT2:", 7, None, "a" * 5000,
-)  # fmt: skip
+    "jaxinterp.cli:main",
+    "jaxinterp:load",
+    "os:system",
+    "subprocess:Popen",
+    "builtins:eval",
+    "Config",
+    f"{__name__}:NoModel",
+    f"{__name__}:pytest.fail",
+    "jaxinterp.models:GPT2.init",
+    "json:JSONDecoder",
+    "not.imported:Model",
+    "jaxinterp.models._gpt2:jax",
+    "",
+    ":",
+    "GPT2:",
+    7,
+    None,
+    "a" * 5000,
+)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -72,16 +87,12 @@ def test_a_module_whose_attributes_run_code(monkeypatch: pytest.MonkeyPatch) -> 
 WRONG = (0, -1, float("inf"), 1e30, float("nan"), 2.5, "2", [2], {}, True)
 
 
-@pytest.mark.parametrize(
-    "name", ["vocab", "ctx", "d", "layers", "heads", "kv_heads", "k", "vocab_out"]
-)
+@pytest.mark.parametrize("name", ["vocab", "ctx", "d", "layers", "heads", "kv_heads", "k", "vocab_out"])
 def test_sizes_are_ints_of_one_or_more(name: str) -> None:
     sizes: dict[str, Any] = {"vocab": 8, "ctx": 4, "d": 4, "layers": 1, "heads": 2}
     for kind in (models.GPT2Config, models.GPTNeoXConfig, models.LlamaConfig):
         for value in (*WRONG, 2**40):
-            with pytest.raises(
-                ValueError, match=f"Config needs {name} to be an int .*; got {name}="
-            ):
+            with pytest.raises(ValueError, match=f"Config needs {name} to be an int .*; got {name}="):
                 remade(kind(**sizes), name, value)
         for other, value in (
             ("norm_eps", float("nan")),

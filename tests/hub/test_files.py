@@ -73,9 +73,18 @@ def redirect(index: Path, name: str, target: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "target", ["../secret.safetensors", "a/../../secret.safetensors", "..\\secret.safetensors",
-               "{absolute}", "C:\\secret.safetensors", "", "link.safetensors", 7],
-)  # fmt: skip
+    "target",
+    [
+        "../secret.safetensors",
+        "a/../../secret.safetensors",
+        "..\\secret.safetensors",
+        "{absolute}",
+        "C:\\secret.safetensors",
+        "",
+        "link.safetensors",
+        7,
+    ],
+)
 def test_an_index_that_points_outside(gpt2: Any, tmp_path: Path, target: Any) -> None:
     folder = tmp_path / "model"
     index = sharded(gpt2, folder)
@@ -87,9 +96,10 @@ def test_an_index_that_points_outside(gpt2: Any, tmp_path: Path, target: Any) ->
         os.symlink(secret, folder / target)
     redirect(index, "x", target)
     words = (
-        "the name of a file, a text; got 7 at 'transformer" if target == 7
+        "the name of a file, a text; got 7 at 'transformer"
+        if target == 7
         else "only name files inside its own folder.*Nothing was read"
-    )  # fmt: skip
+    )
     with pytest.raises((BadCheckpoint, FileNotFoundError), match=words):
         hub.load(folder)
 
@@ -130,9 +140,7 @@ def test_a_shard_that_is_not_there(gpt2: Any, tmp_path: Path) -> None:
 def test_no_weights_no_config(gpt2: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.export(gpt2, tmp_path)
     (tmp_path / "model.safetensors").unlink()
-    with pytest.raises(
-        FileNotFoundError, match=r"pytorch_model\.bin.*The folder holds config\.json"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"pytorch_model\.bin.*The folder holds config\.json"):
         hub.load(tmp_path)
     (tmp_path / "config.json").write_text("[]")
     with pytest.raises(BadCheckpoint, match=r"config\.json must hold a JSON object"):

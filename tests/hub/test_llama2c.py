@@ -18,9 +18,7 @@ from jaxinterp.models import LlamaConfig
 
 from .conftest import random_model, same
 
-CONFIG = LlamaConfig(
-    vocab=300, ctx=16, d=24, layers=3, heads=4, kv_heads=2, ff=20, tied=True, norm_eps=1e-5
-)
+CONFIG = LlamaConfig(vocab=300, ctx=16, d=24, layers=3, heads=4, kv_heads=2, ff=20, tied=True, norm_eps=1e-5)
 HEADER = (24, 20, 3, 4, 2, 300, 16)
 
 
@@ -33,15 +31,19 @@ def arrays(model: Any) -> dict[str, np.ndarray]:
     """The float32 arrays of llama2.c's `TransformerWeights`."""
     blocks = model.blocks
     flat = {
-        "token_embedding_table": model.w_embed, "rms_att_weight": blocks.ln1.weight,
+        "token_embedding_table": model.w_embed,
+        "rms_att_weight": blocks.ln1.weight,
         "wq": interleaved(np.asarray(blocks.attn.w_q)),
         "wk": interleaved(np.asarray(blocks.attn.w_k)),
         "wv": einops.rearrange(np.asarray(blocks.attn.w_v), "l h d k -> l (h k) d"),
         "wo": einops.rearrange(np.asarray(blocks.attn.w_o), "l h k d -> l d (h k)"),
-        "rms_ffn_weight": blocks.ln2.weight, "w1": jnp.swapaxes(blocks.mlp.w_gate, 1, 2),
-        "w2": jnp.swapaxes(blocks.mlp.w_out, 1, 2), "w3": jnp.swapaxes(blocks.mlp.w_in, 1, 2),
-        "rms_final_weight": model.ln_final.weight, "freq_cis": np.full((16, 6), np.nan),
-    }  # fmt: skip
+        "rms_ffn_weight": blocks.ln2.weight,
+        "w1": jnp.swapaxes(blocks.mlp.w_gate, 1, 2),
+        "w2": jnp.swapaxes(blocks.mlp.w_out, 1, 2),
+        "w3": jnp.swapaxes(blocks.mlp.w_in, 1, 2),
+        "rms_final_weight": model.ln_final.weight,
+        "freq_cis": np.full((16, 6), np.nan),
+    }
     if model.w_unembed is not None:
         flat["wcls"] = model.w_unembed.T
     return {name: np.asarray(x, np.float32) for name, x in flat.items()}
@@ -62,9 +64,25 @@ def v1(model: Any, version: int = 1) -> bytes:
 
 
 PAIRS = [a + b for a in " thero" for b in "thero "]
-PIECES = ["<unk>", "\n<s>\n", "\n</s>\n", *(f"<0x{byte:02X}>" for byte in range(256)),
-          *PAIRS[:24], *" thero", " the", "oo", "ooo", "oooo", "é", "  ", "ere", "er t",
-          "rero", " hero", "roro"]  # fmt: skip
+PIECES = [
+    "<unk>",
+    "\n<s>\n",
+    "\n</s>\n",
+    *(f"<0x{byte:02X}>" for byte in range(256)),
+    *PAIRS[:24],
+    *" thero",
+    " the",
+    "oo",
+    "ooo",
+    "oooo",
+    "é",
+    "  ",
+    "ere",
+    "er t",
+    "rero",
+    " hero",
+    "roro",
+]
 PIECES = list(dict.fromkeys(PIECES))
 PIECES += [f"zz{i}" for i in range(300 - len(PIECES))]
 

@@ -93,9 +93,7 @@ def test_a_mesh_of_one_device(tmp_path: Path) -> None:
     alike(few(models[0], jax.device_put(tokens, NamedSharding(mesh, P("data")))), want)
 
     by_hand = jax.device_put(plain, NamedSharding(mesh, P()))
-    with pytest.raises(
-        ValueError, match=r"Explicit.*make_mesh\(\(1, 1\), \('data', 'model'\), axis"
-    ):
+    with pytest.raises(ValueError, match=r"Explicit.*make_mesh\(\(1, 1\), \('data', 'model'\), axis"):
         ji.run(by_hand, tokens)
     with jax.set_mesh(mesh), pytest.raises(ValueError, match=r"Leave jax.set_mesh out: ji.load"):
         ji.run(plain, tokens)
@@ -135,12 +133,16 @@ def on_eight_devices(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_eight_devices(tmp_path: Path) -> None:
-    code = f"from pathlib import Path; from tests.hub.test_meshes import on_eight_devices as check; check(Path({str(tmp_path)!r}))"  # fmt: skip
+    code = f"from pathlib import Path; from tests.hub.test_meshes import on_eight_devices as check; check(Path({str(tmp_path)!r}))"
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
     environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, cwd=root, capture_output=True, text=True,
+        [sys.executable, "-c", code],
+        env=environment,
+        cwd=root,
+        capture_output=True,
+        text=True,
         timeout=900,
-    )  # fmt: skip
+    )
     assert done.returncode == 0 and "equal" in done.stdout, done.stderr[-3000:]

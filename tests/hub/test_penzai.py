@@ -95,21 +95,34 @@ def built_by_penzai(name, **options):
     c = CONFIGS[name]
     _, parameters = pz.unbind_params(to_penzai(make(c)))
     sizes = dict(
-        embedding_dim=c.d, projection_dim=c.k, mlp_hidden_dim=c.ff, num_decoder_blocks=c.layers,
-        vocab_size=c.vocab, parameter_dtype=jnp.float32, activation_dtype=jnp.float32,
-    )  # fmt: skip
+        embedding_dim=c.d,
+        projection_dim=c.k,
+        mlp_hidden_dim=c.ff,
+        num_decoder_blocks=c.layers,
+        vocab_size=c.vocab,
+        parameter_dtype=jnp.float32,
+        activation_dtype=jnp.float32,
+    )
     if isinstance(c, ji.models.GPTNeoXConfig):
         config = gpt_neox.GPTNeoXTransformerConfig(
-            num_attention_heads=c.heads, activation_fn="gelu_exact", rope_subset_size=c.rotary_dim,
-            rope_wavelength=10_000, layernorm_epsilon=1e-5, **sizes, **options,
-        )  # fmt: skip
+            num_attention_heads=c.heads,
+            activation_fn="gelu_exact",
+            rope_subset_size=c.rotary_dim,
+            rope_wavelength=10_000,
+            layernorm_epsilon=1e-5,
+            **sizes,
+            **options,
+        )
         definition = gpt_neox.build_gpt_neox_transformer(config)
     else:
         config = llamalike_common.LlamalikeTransformerConfig(
-            num_kv_heads=c.kv_heads, query_head_multiplier=c.heads // c.kv_heads,
+            num_kv_heads=c.kv_heads,
+            query_head_multiplier=c.heads // c.kv_heads,
             mlp_variant="geglu_approx" if c.act == "gelu_new" else "swiglu",
-            tie_embedder_and_logits=c.tied, **sizes, **options,
-        )  # fmt: skip
+            tie_embedder_and_logits=c.tied,
+            **sizes,
+            **options,
+        )
         definition = llamalike_common.build_llamalike_transformer(config)
     return pz.bind_variables(definition, parameters)
 
@@ -129,9 +142,7 @@ def test_what_is_not_ours_is_refused():
     from penzai.models.transformer.variants import llamalike_common
 
     gemma = built_by_penzai("llama one group, tied")
-    with pytest.raises(
-        ji.hub.UnhandledConfig, match="is not what penzai's builder makes of a Llama"
-    ):
+    with pytest.raises(ji.hub.UnhandledConfig, match="is not what penzai's builder makes of a Llama"):
         from_penzai(gemma)
     window = llamalike_common.AttentionTypeSlidingWindowCausal(4)
     windowed = built_by_penzai("llama", attention_type=window)
@@ -154,9 +165,7 @@ def test_what_penzai_cannot_express():
     with pytest.raises(ji.hub.UnhandledConfig, match="cannot express act='tanh', parallel=False"):
         to_penzai(make(sequential))
     folded = ji.weights.fold_norms(make(CONFIGS["pythia"]))
-    with pytest.raises(
-        ji.hub.UnhandledConfig, match=r"'b_unembed', 'blocks.ln1.bias'.*Convert before"
-    ):
+    with pytest.raises(ji.hub.UnhandledConfig, match=r"'b_unembed', 'blocks.ln1.bias'.*Convert before"):
         to_penzai(folded)
     with pytest.raises(ValueError, match=r"takes a penzai TransformerLM.*got a GPT2"):
         from_penzai(gpt2)

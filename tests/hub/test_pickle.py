@@ -19,9 +19,7 @@ from .torch_files import BFLOAT16, KINDS, Raw, call, encode, name_of, tensor, wr
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_dtype(tmp_path: Path, kind: str) -> None:
     dtype = BFLOAT16 if kind == "bfloat16" else np.dtype(kind)
-    array = (
-        np.arange(12).reshape(3, 4) % 2 if kind == "bool" else np.arange(12).reshape(3, 4)
-    ).astype(dtype)
+    array = (np.arange(12).reshape(3, 4) % 2 if kind == "bool" else np.arange(12).reshape(3, 4)).astype(dtype)
     found = read_torch(write_state(tmp_path / "x.pt", {"a.b": array}))
     assert list(found) == ["a.b"]
     assert found["a.b"].dtype == dtype
@@ -71,7 +69,7 @@ def test_containers_and_parameters(tmp_path: Path) -> None:
         "dtype": name_of("torch.bfloat16"),
         "device": call("torch.device", "cuda", 0),
         7: {"deep": inner},
-    }  # fmt: skip
+    }
     found = read_torch(write(tmp_path / "x.pt", value, {"0": np.ones(2, np.float32).tobytes()}))
     assert found["parameter"].tolist() == [1, 1]
     assert found["list"] == [1, 2.5, "three", None, True, (4,)]
@@ -89,9 +87,7 @@ def test_big_endian_files(tmp_path: Path) -> None:
 
 
 def test_reading_is_lazy(tmp_path: Path) -> None:
-    path = write_state(
-        tmp_path / "x.pt", {"a": np.ones(5, np.float32), "b": np.ones(3, np.float32)}
-    )
+    path = write_state(tmp_path / "x.pt", {"a": np.ones(5, np.float32), "b": np.ones(3, np.float32)})
     tensors = open_torch_state(path)
     assert tensors["a"].shape == (5,)
     path.unlink()

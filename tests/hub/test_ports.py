@@ -55,9 +55,7 @@ def test_a_port_that_breaks_a_law() -> None:
     """Two leaves that read the same tensor: what was written last wins, and the law notices."""
     port = hub.all_ports()["gpt2"]
     rows = tuple(
-        dataclasses.replace(row, name="transformer.ln_f.weight")
-        if row.leaf == "ln_final.bias"
-        else row
+        dataclasses.replace(row, name="transformer.ln_f.weight") if row.leaf == "ln_final.bias" else row
         for row in port.rows
     )
     with pytest.raises(AssertionError, match="reading does not undo writing"):
@@ -146,11 +144,17 @@ def test_names_without_the_prefix(gpt2: Any, tmp_path: Path) -> None:
     ("name", "buffers"),
     [
         ("gpt2", ["transformer.h.0.attn.bias", "transformer.h.1.attn.masked_bias"]),
-        ("neox", ["gpt_neox.layers.0.attention.bias", "gpt_neox.layers.2.attention.masked_bias",
-                  "gpt_neox.layers.0.attention.rotary_emb.inv_freq"]),
+        (
+            "neox",
+            [
+                "gpt_neox.layers.0.attention.bias",
+                "gpt_neox.layers.2.attention.masked_bias",
+                "gpt_neox.layers.0.attention.rotary_emb.inv_freq",
+            ],
+        ),
         ("llama", ["model.layers.1.self_attn.rotary_emb.inv_freq"]),
     ],
-)  # fmt: skip
+)
 def test_old_buffers_are_ignored(make: Any, tmp_path: Path, name: str, buffers: list[str]) -> None:
     model = make(name)
     hub.export(model, tmp_path)
@@ -228,9 +232,7 @@ def test_missing_and_superfluous_tensors_are_named(gpt2: Any, tmp_path: Path) ->
     hub.export(gpt2, tmp_path)
 
     def rename(tensors: dict[str, np.ndarray]) -> None:
-        tensors["transformer.h.1.attn.c_atn.weight"] = tensors.pop(
-            "transformer.h.1.attn.c_attn.weight"
-        )
+        tensors["transformer.h.1.attn.c_atn.weight"] = tensors.pop("transformer.h.1.attn.c_attn.weight")
 
     edit_tensors(tmp_path, rename)
     with pytest.raises(BadCheckpoint) as error:
@@ -277,24 +279,35 @@ def test_unhandled_keys_are_all_named(gpt2: Any, tmp_path: Path) -> None:
 def test_two_spellings_must_agree(make: Any, tmp_path: Path) -> None:
     hub.export(make("neox"), tmp_path)
     edit_config(tmp_path, rope_parameters={"rope_theta": 500.0, "rope_type": "default"})
-    with pytest.raises(
-        UnhandledConfig, match=r"rope_parameters\.rope_theta = 500\.0 \(but rotary_emb_base"
-    ):
+    with pytest.raises(UnhandledConfig, match=r"rope_parameters\.rope_theta = 500\.0 \(but rotary_emb_base"):
         hub.load(tmp_path)
 
 
-ROPE4 = {"rope_theta": 5e5, "rope_scaling": {
-    "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
-    "original_max_position_embeddings": 8}}  # fmt: skip
+ROPE4 = {
+    "rope_theta": 5e5,
+    "rope_scaling": {
+        "rope_type": "llama3",
+        "factor": 8.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 8,
+    },
+}
 ROPE5 = {"rope_parameters": ROPE4["rope_scaling"] | {"rope_theta": 5e5}}  # type: ignore[operator]
 
 
 def llama_json(**keys: Any) -> dict[str, Any]:
     return {
-        "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 8,
-        "num_attention_heads": 2, "num_hidden_layers": 1, "vocab_size": 11,
-        "intermediate_size": 16, "max_position_embeddings": 32, **keys,
-    }  # fmt: skip
+        "model_type": "llama",
+        "architectures": ["LlamaForCausalLM"],
+        "hidden_size": 8,
+        "num_attention_heads": 2,
+        "num_hidden_layers": 1,
+        "vocab_size": 11,
+        "intermediate_size": 16,
+        "max_position_embeddings": 32,
+        **keys,
+    }
 
 
 def test_old_and_new_spellings_of_rotary() -> None:
@@ -303,8 +316,12 @@ def test_old_and_new_spellings_of_rotary() -> None:
     assert old == new
     assert old.rotary_base == 5e5
     assert (old.rope.kind, old.rope.factor, old.rope.original_ctx) == ("llama3", 8.0, 8)
-    for plain in ({}, {"rope_scaling": None}, {"rope_parameters": {"rope_type": "default"}},
-                  {"rope_scaling": {"type": "dynamic", "factor": 2.0}}):  # fmt: skip
+    for plain in (
+        {},
+        {"rope_scaling": None},
+        {"rope_parameters": {"rope_type": "default"}},
+        {"rope_scaling": {"type": "dynamic", "factor": 2.0}},
+    ):
         assert _config.to_ours(port, llama_json(**plain)).rope is None
     linear = _config.to_ours(port, llama_json(rope_scaling={"type": "linear", "factor": 4}))
     assert (linear.rope.kind, linear.rope.factor) == ("linear", 4.0)
@@ -313,22 +330,32 @@ def test_old_and_new_spellings_of_rotary() -> None:
     with pytest.raises(ValueError, match="longrope"):
         _config.to_ours(port, llama_json(rope_scaling={"type": "longrope", "factor": 4.0}))
     with pytest.raises(UnhandledConfig, match=r"rope_scaling\.mscale = 0\.7"):
-        _config.to_ours(
-            port, llama_json(rope_scaling={"type": "yarn", "factor": 4.0, "mscale": 0.7})
-        )
+        _config.to_ours(port, llama_json(rope_scaling={"type": "yarn", "factor": 4.0, "mscale": 0.7}))
     with pytest.raises(UnhandledConfig, match=r"needs rope_scaling.factor"):
         _config.to_ours(port, llama_json(rope_scaling={"type": "linear"}))
 
 
 def test_neox_spellings_of_rotary() -> None:
     port = hub.all_ports()["gpt_neox"]
-    sizes = {"hidden_size": 8, "num_attention_heads": 2, "num_hidden_layers": 1, "vocab_size": 11,
-             "intermediate_size": 16, "max_position_embeddings": 32}  # fmt: skip
+    sizes = {
+        "hidden_size": 8,
+        "num_attention_heads": 2,
+        "num_hidden_layers": 1,
+        "vocab_size": 11,
+        "intermediate_size": 16,
+        "max_position_embeddings": 32,
+    }
     four = _config.to_ours(port, sizes | {"rotary_pct": 0.5, "rotary_emb_base": 100})
-    both = _config.to_ours(port, sizes | {"rotary_pct": 0.5, "partial_rotary_factor": 0.5,
-                                          "rotary_emb_base": 100, "rope_theta": 100.0})  # fmt: skip
-    five = _config.to_ours(port, sizes | {"rope_parameters": {
-        "partial_rotary_factor": 0.5, "rope_theta": 100, "rope_type": "default"}})  # fmt: skip
+    both = _config.to_ours(
+        port,
+        sizes
+        | {"rotary_pct": 0.5, "partial_rotary_factor": 0.5, "rotary_emb_base": 100, "rope_theta": 100.0},
+    )
+    five = _config.to_ours(
+        port,
+        sizes
+        | {"rope_parameters": {"partial_rotary_factor": 0.5, "rope_theta": 100, "rope_type": "default"}},
+    )
     assert four == both == five
     assert (four.rotary_fraction, four.rotary_base) == (0.5, 100.0)
     assert _config.to_ours(port, sizes).rotary_fraction == 0.25
@@ -341,9 +368,7 @@ def test_absent_keys_take_the_reference_defaults() -> None:
 
 
 def test_values_of_the_wrong_type() -> None:
-    with pytest.raises(
-        UnhandledConfig, match=r"`n_layer` must be of type int; config.json has '2'"
-    ):
+    with pytest.raises(UnhandledConfig, match=r"`n_layer` must be of type int; config.json has '2'"):
         _config.to_ours(hub.all_ports()["gpt2"], {"n_layer": "2"})
 
 
@@ -376,9 +401,7 @@ def test_a_port_of_ones_own(make: Any, tmp_path: Path) -> None:
     text = (hub.find_ports() / "gpt2.toml").read_text()
     (tmp_path / "mine.toml").write_text(text.replace('family = "gpt2"', 'family = "mine"'))
     edit_config(tmp_path, model_type="mine")
-    with pytest.raises(
-        UnhandledConfig, match=r"model_type='mine'.*gpt2, gpt_neox, llama.*ports/README"
-    ):
+    with pytest.raises(UnhandledConfig, match=r"model_type='mine'.*gpt2, gpt_neox, llama.*ports/README"):
         hub.load(tmp_path)
     model, _ = hub.load(tmp_path, port=tmp_path / "mine.toml")
     assert same(model, make("gpt2"))
@@ -407,16 +430,17 @@ def test_what_a_table_includes(tmp_path: Path) -> None:
     assert port.config["ignore"][-1] == "theirs"
     assert "model_type" not in port.config["ignore"]
     absent = copied(tmp_path, ("_huggingface.toml", "_absent.toml"))
-    with pytest.raises(
-        FileNotFoundError, match=r"includes '_absent.toml'.*_huggingface.toml, gguf"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"includes '_absent.toml'.*_huggingface.toml, gguf"):
         hub.read_port(absent)
 
 
 ARCHITECTURES = 'architectures = ["GPT2LMHeadModel", "GPT2Model"]\n'
 WRONG: dict[str, tuple[tuple[str, str], str]] = {
     "no architectures": ((ARCHITECTURES, ""), r"\[config\] lacks `architectures`. Give architec"),
-    "architectures": ((ARCHITECTURES, 'architectures = "x"\n'), "'architectures' must be a list of texts; got 'x'"),
+    "architectures": (
+        (ARCHITECTURES, 'architectures = "x"\n'),
+        "'architectures' must be a list of texts; got 'x'",
+    ),
     "no model": (('model = "GPT2"', ""), r'\[config\] lacks `model`. Give model = "GPT2"'),
     "model": (('model = "GPT2"', 'model = "GPT3"'), r"has no GPT3.*its models are GPT2, GPTNeoX"),
     "leaf": (("blocks.attn.w_o", "blocks.atn.w_o"), r"no leaf 'blocks.atn.w_o'; did you mean 'blocks"),
@@ -427,8 +451,8 @@ WRONG: dict[str, tuple[tuple[str, str], str]] = {
     "tied": (('"lm_head.weight" = "w_embed"', '"lm_head.weight" = "w_emb"'), r"ties .* no row; did"),
     "toml": (("[weights]", "[weights"), r"mine.toml is not TOML"),
     "a part": (("[names]", "[nmes]"), r"A port has no 'nmes'; did you mean 'names'.*there are 'source'"),
-    "a part of the names": (("[names]", '[names]\noptonal = []'), r"\[names\] has no 'optonal'; did you"),
-}  # fmt: skip
+    "a part of the names": (("[names]", "[names]\noptonal = []"), r"\[names\] has no 'optonal'; did you"),
+}
 
 
 @pytest.mark.parametrize("what", WRONG)

@@ -38,9 +38,13 @@ def test_char_gpt2_remembers_its_page() -> None:
 
 @pytest.mark.parametrize(
     ("name", "accuracy"),
-    [("finetuned_model_0", 0.978), ("l_2_2_model", 0.845),
-     ("finetuned_model_100", 0.339), ("finetuned_model_400", 0.038)],
-)  # fmt: skip
+    [
+        ("finetuned_model_0", 0.978),
+        ("l_2_2_model", 0.845),
+        ("finetuned_model_100", 0.339),
+        ("finetuned_model_400", 0.038),
+    ],
+)
 def test_induction_heads_disappear(name: str, accuracy: float) -> None:
     """TransformerLens names: how often the token after the one earlier occurrence is predicted.
 

@@ -138,13 +138,18 @@ def test_eight_devices(tmp_path: Path) -> None:
     """Leaves arrive in their sharding, from a foreign checkpoint and from `save`."""
     root = Path(__file__).parents[2]
     env = os.environ | {
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+        "JAX_PLATFORMS": "cpu",
         "PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")]),
-    }  # fmt: skip
+    }
     done = subprocess.run(
-        [sys.executable, "-c", SHARDED, str(tmp_path)], env=env, capture_output=True, text=True,
-        timeout=300, check=False,
-    )  # fmt: skip
+        [sys.executable, "-c", SHARDED, str(tmp_path)],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     assert "sharded 8" in done.stdout
 

@@ -24,20 +24,35 @@ def plain(seed: int, vocab: int, out: int, ctx: int, layers: int = LAYERS, ff: i
     """Weights of a transformer as in its equations, float32: every layer on a leading axis."""
     rng = np.random.default_rng(seed)
     shapes = {
-        "w_e": (vocab, D), "w_p": (ctx, D), "w_u": (D, out), "b_u": (out,),
-        "w_q": (layers, HEADS, D, K), "w_k": (layers, HEADS, D, K), "w_v": (layers, HEADS, D, K),
-        "w_o": (layers, HEADS, K, D), "b_q": (layers, HEADS, K), "b_k": (layers, HEADS, K),
-        "b_v": (layers, HEADS, K), "b_o": (layers, D), "w_in": (layers, D, ff),
-        "b_in": (layers, ff), "w_out": (layers, ff, D), "b_out": (layers, D),
-        "g1": (layers, D), "s1": (layers, D), "g2": (layers, D), "s2": (layers, D),
-        "g": (D,), "s": (D,),
-    }  # fmt: skip
+        "w_e": (vocab, D),
+        "w_p": (ctx, D),
+        "w_u": (D, out),
+        "b_u": (out,),
+        "w_q": (layers, HEADS, D, K),
+        "w_k": (layers, HEADS, D, K),
+        "w_v": (layers, HEADS, D, K),
+        "w_o": (layers, HEADS, K, D),
+        "b_q": (layers, HEADS, K),
+        "b_k": (layers, HEADS, K),
+        "b_v": (layers, HEADS, K),
+        "b_o": (layers, D),
+        "w_in": (layers, D, ff),
+        "b_in": (layers, ff),
+        "w_out": (layers, ff, D),
+        "b_out": (layers, D),
+        "g1": (layers, D),
+        "s1": (layers, D),
+        "g2": (layers, D),
+        "s2": (layers, D),
+        "g": (D,),
+        "s": (D,),
+    }
     return {name: rng.normal(0, 0.5, shape).astype(np.float32) for name, shape in shapes.items()}
 
 
 def forward(
     p: Plain, tokens: np.ndarray, act: Any, causal: bool = True, without: tuple[int, int] | None = None
-) -> np.ndarray:  # fmt: skip
+) -> np.ndarray:
     """The logits in float64. A weight that is not in `p` is not in the model; `without` is a head."""
     p = {name: w.astype(np.float64) for name, w in p.items()}
     bias = lambda name, layer=...: p[name][layer] if name in p else 0.0
@@ -125,10 +140,18 @@ ignore = ["*.attn.mask"]
 def nano(folder: Path, p: Plain, **keys: Any) -> Path:
     """A checkpoint with nanoGPT's names and torch's layout, [out, in], and its table."""
     vocab, ctx = len(p["w_e"]), len(p["w_p"])
-    config = {"vocab_size": vocab, "block_size": ctx, "n_embd": D, "n_layer": LAYERS,
-              "n_head": HEADS, "ff": FF, "dropout": 0.1, "bias": "b_q" in p, **keys}  # fmt: skip
-    t = {"wte.weight": p["w_e"], "wpe.weight": p["w_p"], "ln_f.weight": p["g"],
-         "lm_head.weight": p["w_e"]}  # fmt: skip
+    config = {
+        "vocab_size": vocab,
+        "block_size": ctx,
+        "n_embd": D,
+        "n_layer": LAYERS,
+        "n_head": HEADS,
+        "ff": FF,
+        "dropout": 0.1,
+        "bias": "b_q" in p,
+        **keys,
+    }
+    t = {"wte.weight": p["w_e"], "wpe.weight": p["w_p"], "ln_f.weight": p["g"], "lm_head.weight": p["w_e"]}
     t |= {"ln_f.bias": p["s"]} if "s" in p else {}
     for i in range(LAYERS):
         rows = lambda name, i=i: [p[f"{name}_{n}"][i] for n in "qkv"]
@@ -141,8 +164,7 @@ def nano(folder: Path, p: Plain, **keys: Any) -> Path:
         t |= {f"{at}mlp.c_fc.weight": p["w_in"][i].T, f"{at}mlp.c_proj.weight": p["w_out"][i].T}
         if "b_q" in p:
             t[f"{at}attn.c_attn.bias"] = np.concatenate([b.reshape(-1) for b in rows("b")])
-        named = {"attn.c_proj": "b_o", "ln_1": "s1", "ln_2": "s2", "mlp.c_fc": "b_in",
-                 "mlp.c_proj": "b_out"}  # fmt: skip
+        named = {"attn.c_proj": "b_o", "ln_1": "s1", "ln_2": "s2", "mlp.c_fc": "b_in", "mlp.c_proj": "b_out"}
         t |= {f"{at}{theirs}.bias": p[ours][i] for theirs, ours in named.items() if ours in p}
     return write(folder, t, NANO, config)
 
@@ -150,17 +172,14 @@ def nano(folder: Path, p: Plain, **keys: Any) -> Path:
 def write(folder: Path, tensors: Plain, table: str, config: dict[str, Any] | None) -> Path:
     """A folder as a stranger has it; the path of its table."""
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({name: np.ascontiguousarray(w) for name, w in tensors.items()},
-              folder / "model.safetensors")  # fmt: skip
+    save_file({name: np.ascontiguousarray(w) for name, w in tensors.items()}, folder / "model.safetensors")
     if config is not None:
         (folder / "config.json").write_text(json.dumps(config))
     (folder / "table.toml").write_text(table)
     return folder / "table.toml"
 
 
-def check(
-    folder: Path, table: Path, p: Plain, act: Any, causal: bool = True, edit: bool = True
-) -> Any:
+def check(folder: Path, table: Path, p: Plain, act: Any, causal: bool = True, edit: bool = True) -> Any:
     """Loads; logits, a capture and an edit agree with NumPy; exporting gives the tensors back."""
     model, tokenizer = ji.load(folder, port=table)
     assert tokenizer is None
@@ -210,10 +229,14 @@ def test_nanogpt_without_biases(tmp_path: Path) -> None:
 @pytest.mark.parametrize("part", ["attention", "mlp", "norm"])
 def test_biases_of_some_parts(part: str, tmp_path: Path) -> None:
     """Each kind of part can be without: by a constant, or because the leaf is optional."""
-    gone = {"attention": ("b_q", "b_k", "b_v", "b_o"), "mlp": ("b_in", "b_out"),
-            "norm": ("s1", "s2", "s")}[part]  # fmt: skip
-    leaves = {"attention": ["blocks.attn.b_*"], "mlp": ["blocks.mlp.b_in", "blocks.mlp.b_out"],
-              "norm": ["*ln*.bias"]}[part]  # fmt: skip
+    gone = {"attention": ("b_q", "b_k", "b_v", "b_o"), "mlp": ("b_in", "b_out"), "norm": ("s1", "s2", "s")}[
+        part
+    ]
+    leaves = {
+        "attention": ["blocks.attn.b_*"],
+        "mlp": ["blocks.mlp.b_in", "blocks.mlp.b_out"],
+        "norm": ["*ln*.bias"],
+    }[part]
     p = drop(plain(1, 31, 31, 8), "b_u", "w_u", *gone)
     table = nano(tmp_path, p, bias=True)
     text = table.read_text()
@@ -257,9 +280,14 @@ tied = false
 
 def modular(folder: Path, p: Plain, table: str = MODULAR) -> Path:
     """A one-layer model of modular addition: no config.json, all sizes are the table's."""
-    t = {"embed.W_E": p["w_e"].T, "pos_embed.W_pos": p["w_p"], "unembed.W_U": p["w_u"],
-         "blocks.0.attn.W_O": p["w_o"][0].reshape(HEADS * K, D).T,
-         "blocks.0.mlp.W_in": p["w_in"][0].T, "blocks.0.mlp.W_out": p["w_out"][0].T}  # fmt: skip
+    t = {
+        "embed.W_E": p["w_e"].T,
+        "pos_embed.W_pos": p["w_p"],
+        "unembed.W_U": p["w_u"],
+        "blocks.0.attn.W_O": p["w_o"][0].reshape(HEADS * K, D).T,
+        "blocks.0.mlp.W_in": p["w_in"][0].T,
+        "blocks.0.mlp.W_out": p["w_out"][0].T,
+    }
     t |= {f"blocks.0.attn.W_{n.upper()}": p[f"w_{n}"][0].swapaxes(1, 2) for n in "qkv"}
     return write(folder, t, table, None)
 
@@ -282,14 +310,12 @@ def test_modular_addition(tmp_path: Path) -> None:
         (MODULAR.replace("bias = false", "bias = true"), r"no row for our leaves.*bias = false"),
         (MODULAR.replace("norm = false", "norm = true"), r"no row for our leaves 'blocks.ln1"),
         (MODULAR.replace("tied = false", "tied = true"), r"need tied=False"),
-    ):  # fmt: skip
+    ):
         with pytest.raises(ValueError, match=words):
             ji.load(tmp_path, port=modular(tmp_path, p, text))
     both = MODULAR.replace("[weights]", '[config.keys]\n"n_ctx" = "ctx"\n[weights]')
     with pytest.raises(ValueError, match=r"'ctx' is a constant.*cannot be both"):
-        hub.build(
-            modular(tmp_path, p, both), {"n_ctx": 5}, load_file(tmp_path / "model.safetensors")
-        )
+        hub.build(modular(tmp_path, p, both), {"n_ctx": 5}, load_file(tmp_path / "model.safetensors"))
 
 
 @pytest.mark.slow
@@ -307,14 +333,10 @@ def test_outputs_are_not_tokens(addition: tuple[Any, Plain]) -> None:
     assert ji.metrics.measure(answer, model, tokens).shape == (2,)
     with pytest.raises(IndexError, match=r"0\.\.112; got 113"):
         ji.metrics.measure(ji.metrics.logit_diff(113, 0), model, tokens)
-    heat = ji.patching.sweep(
-        model, tokens, tokens[::-1], answer, site="resid_pre", over=("layer", "pos")
-    )
+    heat = ji.patching.sweep(model, tokens, tokens[::-1], answer, site="resid_pre", over=("layer", "pos"))
     assert np.isfinite(heat).all()
     with pytest.raises(IndexError, match=r"0\.\.112; got 113"):
-        ji.patching.sweep(
-            model, tokens, tokens[::-1], ji.metrics.prob(113), site="z", over=("layer", "head")
-        )
+        ji.patching.sweep(model, tokens, tokens[::-1], ji.metrics.prob(113), site="z", over=("layer", "head"))
     for call in (
         lambda: ji.generate(model, tokens[0], 1),
         lambda: ji.heads.copying_scores(model),
@@ -323,7 +345,7 @@ def test_outputs_are_not_tokens(addition: tuple[Any, Plain]) -> None:
     ):
         with pytest.raises(ValueError, match=r"reads 114 tokens and has 113 logits .*vocab_out"):
             call()
-    told = ji.generate(model, tokens[:, :2], 1, choose=lambda key, logits: logits.argmax(-1) * 0 + 113)  # fmt: skip
+    told = ji.generate(model, tokens[:, :2], 1, choose=lambda key, logits: logits.argmax(-1) * 0 + 113)
     assert told[:, -1].tolist() == [113, 113]
     with pytest.raises(IndexError, match=r"0\.\.112; got 113"):
         ji.metrics.cross_entropy(tokens)(ji.run(model, tokens)[0])
@@ -336,9 +358,12 @@ def test_outputs_are_not_tokens(addition: tuple[Any, Plain]) -> None:
     assert ji.lens.logit_lens(model, tokens).shape[-1] == 113
     assert ji.weights.full_ov(model, layer=0, head=0).full().shape == (114, 113)
     with pytest.raises(ValueError, match="vocab_out"):
-        ji.hub.to_penzai(ji.models.Llama.init(
-            ji.models.LlamaConfig(vocab=9, vocab_out=3, ctx=4, d=8, layers=1, heads=2),
-            key=jax.random.key(0)))  # fmt: skip
+        ji.hub.to_penzai(
+            ji.models.Llama.init(
+                ji.models.LlamaConfig(vocab=9, vocab_out=3, ctx=4, d=8, layers=1, heads=2),
+                key=jax.random.key(0),
+            )
+        )
 
 
 def test_bidirectional_classifier(tmp_path: Path) -> None:
@@ -346,7 +371,9 @@ def test_bidirectional_classifier(tmp_path: Path) -> None:
     p = plain(3, 31, 4, 8)
     nano(tmp_path, p)
     tensors = load_file(tmp_path / "model.safetensors") | {
-        "lm_head.weight": np.ascontiguousarray(p["w_u"].T), "lm_head.bias": p["b_u"]}  # fmt: skip
+        "lm_head.weight": np.ascontiguousarray(p["w_u"].T),
+        "lm_head.bias": p["b_u"],
+    }
     text = NANO.replace('act = "gelu"', 'act = "gelu"\ncausal = false\ntied = false')
     text = text.replace('"bias" = "bias"', '"bias" = "bias"\n"classes" = "vocab_out"')
     text = text.replace('tied = { "lm_head.weight" = "w_embed" }', 'optional = ["b_unembed"]')
@@ -364,9 +391,7 @@ def test_bidirectional_classifier(tmp_path: Path) -> None:
     with pytest.raises(BadCheckpoint, match=r"b_unembed.*'lm_head.bias' of shape \(4,\).*vocab=31"):
         ji.load(tmp_path, port=table)
     write(tmp_path, tensors, text, config | {"classes": "4"})
-    with pytest.raises(
-        UnhandledConfig, match=r"`classes` must be of type int; config.json has '4'"
-    ):
+    with pytest.raises(UnhandledConfig, match=r"`classes` must be of type int; config.json has '4'"):
         ji.load(tmp_path, port=table)
 
 
@@ -402,7 +427,7 @@ optional = ["blocks.attn.b_*", "b_unembed"]
         table += f'"blocks.attn.b_{n}" = ["{{layer}}.b_{n}", "head k -> head k"]\n'
     table += '"blocks.attn.w_o" = ["{layer}.W_o", "head k d -> head k d"]\n'
     table += '"blocks.attn.b_o" = ["{layer}.b_o", "d -> d"]\n'
-    config = {"d_vocab": 31, "n_ctx": 8, "d_model": D, "n_layers": LAYERS, "n_heads": HEADS, "d_head": K}  # fmt: skip
+    config = {"d_vocab": 31, "n_ctx": 8, "d_model": D, "n_layers": LAYERS, "n_heads": HEADS, "d_head": K}
     tensors = {"W_E": p["w_e"], "W_pos": p["w_p"], "W_U": p["w_u"]}
     for i in range(LAYERS):
         tensors |= {f"{i}.W_{n}": p[f"w_{n}"][i] for n in "qkvo"}
@@ -412,9 +437,7 @@ optional = ["blocks.attn.b_*", "b_unembed"]
     assert model.blocks.mlp is None and model.blocks.attn.b_k is None
     # A bias of a family without: the same table makes the leaf that the config turns off.
     off = write(tmp_path, tensors, table.replace("ff = 0", "ff = 0\nbias = false"), config)
-    assert all(
-        map(np.array_equal, jax.tree.leaves(ji.load(tmp_path, port=off)[0]), jax.tree.leaves(model))
-    )
+    assert all(map(np.array_equal, jax.tree.leaves(ji.load(tmp_path, port=off)[0]), jax.tree.leaves(model)))
     del tensors["1.b_q"]
     with pytest.raises(BadCheckpoint, match=r"1 tensors are missing: '1.b_q'"):
         ji.load(tmp_path, port=write(tmp_path, tensors, table, config))
@@ -427,9 +450,7 @@ def test_the_readme_names_every_option() -> None:
     from jaxinterp.nn import ACTIVATIONS, RopeScaling
 
     text = (Path(__file__).parents[2] / "ports" / "README.md").read_text()
-    fields = {
-        f.name for c in (GPT2Config, GPTNeoXConfig, LlamaConfig) for f in dataclasses.fields(c)
-    }
+    fields = {f.name for c in (GPT2Config, GPTNeoXConfig, LlamaConfig) for f in dataclasses.fields(c)}
     fields = {f"`{name}`" for name in fields - {"source", "rope"}}
     fields |= {f"`rope.{field.name}`" for field in dataclasses.fields(RopeScaling)}
     acts = {f"`{name}`" for name in ACTIVATIONS}

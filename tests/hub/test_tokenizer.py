@@ -98,9 +98,7 @@ def test_save_and_back(tokenizer: Tokenizer, tmp_path: Path) -> None:
     assert (whole.bos_id, whole.vocab) == (tokenizer.bos_id, tokenizer.vocab)
 
 
-def test_padding_and_special_tokens_in_the_file_change_nothing(
-    tokenizer: Tokenizer, tmp_path: Path
-) -> None:
+def test_padding_and_special_tokens_in_the_file_change_nothing(tokenizer: Tokenizer, tmp_path: Path) -> None:
     """A tokenizer.json may ask for padding, truncation or BOS; the call decides."""
     from tokenizers import processors
 

@@ -37,7 +37,10 @@ def test_every_vintage_survives_saving(tmp_path: Path, name: str) -> None:
     whole = Tokenizer.from_json(tokenizer.to_json())
     for other in (again, whole):
         assert (other.vocab, other.bos_id, other.eos_id) == (
-            tokenizer.vocab, tokenizer.bos_id, tokenizer.eos_id)  # fmt: skip
+            tokenizer.vocab,
+            tokenizer.bos_id,
+            tokenizer.eos_id,
+        )
         for text in filter(None, TEXTS):
             assert other(text).tolist() == tokenizer(text).tolist()
 
@@ -98,16 +101,17 @@ def test_a_prefix_space_leaves_two_entries(tmp_path: Path) -> None:
 def test_files_that_disagree(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match=r"'<\|endoftext\|>' has 7 in .*, and 0 in the vocabulary"):
         of_files(tmp_path / "a", added_tokens={END: 7})
-    with pytest.raises(
-        BadCheckpoint, match=r"to its id, an int from 0 to 2147483647; got \{'<a>': '7'"
-    ):
+    with pytest.raises(BadCheckpoint, match=r"to its id, an int from 0 to 2147483647; got \{'<a>': '7'"):
         of_files(tmp_path / "b", added_tokens={"<a>": "7"})
 
 
 NUMBERS = {
-    "list": [1, 2], "tuple": (1, 2), "numpy": np.array([1, 2], np.uint8), "jax": jnp.array([1, 2]),
+    "list": [1, 2],
+    "tuple": (1, 2),
+    "numpy": np.array([1, 2], np.uint8),
+    "jax": jnp.array([1, 2]),
     "scalars": [np.int64(1), jnp.int32(2)],
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("kind", NUMBERS)

@@ -10,10 +10,17 @@ import ml_dtypes
 import numpy as np
 
 KINDS = {
-    "float64": "DoubleStorage", "float32": "FloatStorage", "float16": "HalfStorage",
-    "bfloat16": "BFloat16Storage", "int64": "LongStorage", "int32": "IntStorage",
-    "int16": "ShortStorage", "int8": "CharStorage", "uint8": "ByteStorage", "bool": "BoolStorage",
-}  # fmt: skip
+    "float64": "DoubleStorage",
+    "float32": "FloatStorage",
+    "float16": "HalfStorage",
+    "bfloat16": "BFloat16Storage",
+    "int64": "LongStorage",
+    "int32": "IntStorage",
+    "int16": "ShortStorage",
+    "int8": "CharStorage",
+    "uint8": "ByteStorage",
+    "bool": "BoolStorage",
+}
 
 
 @dataclasses.dataclass
@@ -40,8 +47,9 @@ def storage(key: str, dtype: str, count: int) -> Raw:
 
 def tensor(key: str, dtype: str, shape: tuple, stride: tuple, count: int, offset: int = 0) -> Raw:
     empty = call("collections.OrderedDict")
-    return call("torch._utils._rebuild_tensor_v2", storage(key, dtype, count), offset, shape,
-                stride, False, empty)  # fmt: skip
+    return call(
+        "torch._utils._rebuild_tensor_v2", storage(key, dtype, count), offset, shape, stride, False, empty
+    )
 
 
 def encode(value: Any) -> bytes:

@@ -54,7 +54,7 @@ def test_vectors_positions_and_edits(neox: Any, tokens: Any) -> None:
     assert (np.asarray(parts["L1H0"]) == 0).all()
     own = rng.normal(size=(2, 16)).astype(np.float32)
     each = direct_attribution(neox, tokens, own, pos=[[1, 4], [2, 3]], edits=edits)
-    expected = np.einsum("bpd,bd->bp", np.asarray(acts["ln_final_out"])[[[0], [1]], [[1, 4], [2, 3]]], own)  # fmt: skip
+    expected = np.einsum("bpd,bd->bp", np.asarray(acts["ln_final_out"])[[[0], [1]], [[1, 4], [2, 3]]], own)
     assert np.allclose(each.total(), expected, atol=1e-4)
 
 

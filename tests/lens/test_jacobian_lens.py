@@ -22,7 +22,7 @@ def full() -> Any:
     @eqx.filter_jit
     def jacobian(model: Any, x: jax.Array, layer: int) -> jax.Array:
         def last(x: jax.Array) -> jax.Array:
-            return ji.resume(model, x, layer, capture="resid_post[-1]", logits=False)[1]["resid_post[-1]"]  # fmt: skip
+            return ji.resume(model, x, layer, capture="resid_post[-1]", logits=False)[1]["resid_post[-1]"]
 
         return jax.jacrev(last)(x)
 
@@ -68,12 +68,12 @@ def test_linear_blocks_are_read_exactly() -> None:
     config = ji.models.GPT2Config(vocab=9, ctx=6, d=6, layers=3, heads=1, ff=0, norm=False)
     model = jax.tree.map(jnp.zeros_like, ji.models.GPT2.init(config, key=jax.random.key(0)))
     rng = np.random.default_rng(0)
-    model = eqx.tree_at(lambda m: m.w_embed, model, jnp.asarray(rng.normal(size=(9, 6)), jnp.float32))  # fmt: skip
+    model = eqx.tree_at(lambda m: m.w_embed, model, jnp.asarray(rng.normal(size=(9, 6)), jnp.float32))
     turns = [jnp.asarray(rng.normal(size=(6, 6)), jnp.float32) for _ in range(3)]
     edits = [ji.map("resid_post", jnp.matmul, turn, layer=i) for i, turn in enumerate(turns)]
     model = ji.intervene(model, edits)
     tokens = jnp.arange(6, dtype=jnp.int32)
-    lens = fit_jacobian_lens(model, [tokens], layers=[-1, 0, 1], skip=0, skip_last=0, progress=False)  # fmt: skip
+    lens = fit_jacobian_lens(model, [tokens], layers=[-1, 0, 1], skip=0, skip_last=0, progress=False)
     logits = np.asarray(lens(model, tokens))
     assert np.allclose(logits, logits[-1:], atol=1e-4, rtol=1e-4)
 

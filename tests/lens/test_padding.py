@@ -34,10 +34,18 @@ def readings(model: Any, tokens: Any, mask: Any) -> dict[str, Any]:
         "components": ji.weights.by_layer(model, tokens, pos=both, **options).values,
         "pattern": ji.lens.attention_lens(model, tokens, pos=-1, top=2, **options).logits,
         "patchscope": ji.lens.patchscope(
-            model, tokens, model, tokens, source_layer=1, target_layer=2, source_pos=0,
-            target_pos=-1, source_mask=mask, target_mask=mask,
+            model,
+            tokens,
+            model,
+            tokens,
+            source_layer=1,
+            target_layer=2,
+            source_pos=0,
+            target_pos=-1,
+            source_mask=mask,
+            target_mask=mask,
         )[None],
-    }  # fmt: skip
+    }
 
 
 def test_padded_is_alone() -> None:

@@ -20,18 +20,22 @@ def test_onto_itself_changes_nothing(neox: Any, tokens: Any) -> None:
     layers = np.arange(3)
     where = np.asarray([2, 4])
     found = patchscope(
-        neox, tokens, neox, tokens, source_layer=layers, target_layer=layers,
-        source_pos=where, target_pos=where,
-    )  # fmt: skip
+        neox,
+        tokens,
+        neox,
+        tokens,
+        source_layer=layers,
+        target_layer=layers,
+        source_pos=where,
+        target_pos=where,
+    )
     assert found.shape == (3, 2, 30) and np.allclose(found, own[None], atol=1e-5)
 
 
 def test_all_pairs_equal_activation_patching(neox: Any, gpt2: Any, tokens: Any) -> None:
     """T2: `ji.replace` of resid_post, pair by pair; the target prompt is shared and longer."""
     target = jnp.asarray([4, 4, 8, 1, 0, 2, 6], jnp.int32)
-    found = np.asarray(
-        patchscope(neox, tokens, neox, target, source_pos=1, target_pos=3, pairs_at_once=4)
-    )
+    found = np.asarray(patchscope(neox, tokens, neox, target, source_pos=1, target_pos=3, pairs_at_once=4))
     assert found.shape == (3, 3, 2, 30)
     acts = ji.run(neox, tokens, capture="resid_post", logits=False)[1]["resid_post"]
     for source in range(3):
@@ -42,8 +46,9 @@ def test_all_pairs_equal_activation_patching(neox: Any, gpt2: Any, tokens: Any) 
             both = jnp.broadcast_to(target, (2, 7))
             expected, _ = ji.run(neox, both, edits=[edit], logits=-1)
             assert np.allclose(found[source, layer], expected, atol=1e-5)
-    one = patchscope(neox, tokens[0], neox, target, source_layer=2, source_pos=1,
-                     target_layer=-2, target_pos=3)  # fmt: skip
+    one = patchscope(
+        neox, tokens[0], neox, target, source_layer=2, source_pos=1, target_layer=-2, target_pos=3
+    )
     assert np.allclose(one, found[2, 1, 0], atol=1e-5)
     with pytest.raises(ValueError, match=r"target model has width 8; the states.*\(2, 16\)"):
         patchscope(neox, tokens, gpt2, target)
@@ -57,9 +62,7 @@ def copying() -> Any:
     """A model that says its last token: the stream is the embedding, and blocks add nothing."""
     config = ji.models.GPT2Config(vocab=12, ctx=8, d=12, layers=3, heads=1, ff=0)
     model = jax.tree.map(jnp.zeros_like, ji.models.GPT2.init(config, key=jax.random.key(0)))
-    return eqx.tree_at(
-        lambda m: (m.w_embed, m.ln_final.weight), model, (5 * jnp.eye(12), jnp.ones(12))
-    )
+    return eqx.tree_at(lambda m: (m.w_embed, m.ln_final.weight), model, (5 * jnp.eye(12), jnp.ones(12)))
 
 
 def test_identity_prompt_recovers_the_token_at_every_layer() -> None:
@@ -96,15 +99,29 @@ def test_a_planted_rotation_between_two_models_is_found(tokens: Any) -> None:
 
     rotated = eqx.tree_at(
         lambda m: (
-            m.w_embed, m.w_unembed, m.blocks.attn.w_q, m.blocks.attn.w_k, m.blocks.attn.w_v,
-            m.blocks.attn.w_o, m.blocks.mlp.w_in, m.blocks.mlp.w_gate, m.blocks.mlp.w_out,
+            m.w_embed,
+            m.w_unembed,
+            m.blocks.attn.w_q,
+            m.blocks.attn.w_k,
+            m.blocks.attn.w_v,
+            m.blocks.attn.w_o,
+            m.blocks.mlp.w_in,
+            m.blocks.mlp.w_gate,
+            m.blocks.mlp.w_out,
         ),
         model,
         (
-            model.w_embed @ turn, turn.T @ model.w_unembed, read(attn.w_q), read(attn.w_k),
-            read(attn.w_v), attn.w_o @ turn, read(mlp.w_in), read(mlp.w_gate), mlp.w_out @ turn,
+            model.w_embed @ turn,
+            turn.T @ model.w_unembed,
+            read(attn.w_q),
+            read(attn.w_k),
+            read(attn.w_v),
+            attn.w_o @ turn,
+            read(mlp.w_in),
+            read(mlp.w_gate),
+            mlp.w_out @ turn,
         ),
-    )  # fmt: skip
+    )
     many = jax.random.randint(jax.random.key(1), (8, 10), 0, 30, jnp.int32)
     mapping = fit_mapping(model, rotated, many)
     assert mapping.weight.shape == (3, 16, 16)
@@ -136,10 +153,10 @@ def test_fit_affine_is_least_squares() -> None:
 def test_padded_targets_and_named_prompts(gpt2: Any, tokens: Any) -> None:
     padded = jnp.asarray([[4, 8, 1, 0, 0], [4, 8, 1, 2, 6]], jnp.int32)
     mask = jnp.asarray([[True, True, True, False, False], [True] * 5])
-    found = patchscope(gpt2, tokens, gpt2, padded, source_layer=1, target_layer=1,
-                       target_pos=1, target_mask=mask)  # fmt: skip
-    alone = patchscope(gpt2, tokens[0], gpt2, padded[0, :3], source_layer=1, target_layer=1,
-                       target_pos=1)  # fmt: skip
+    found = patchscope(
+        gpt2, tokens, gpt2, padded, source_layer=1, target_layer=1, target_pos=1, target_mask=mask
+    )
+    alone = patchscope(gpt2, tokens[0], gpt2, padded[0, :3], source_layer=1, target_layer=1, target_pos=1)
     assert np.allclose(found[0], alone, atol=1e-5)
     _, tokenizer = ji.load("tiny")
     identity = ji.lens.target_prompt("identity", tokenizer)

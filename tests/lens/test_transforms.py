@@ -18,7 +18,7 @@ from jaxinterp.lens import (
     patchscope,
     summary,
     train_tuned_lens,
-)  # fmt: skip
+)
 
 from .conftest import model_of
 
@@ -35,12 +35,8 @@ READERS: dict[str, Any] = {
     "localise": lambda model, tokens: localise(model, tokens, [3]).probs,
 }
 TRAINERS: dict[str, Any] = {
-    "training": lambda model, tokens: train_tuned_lens(
-        KEY, model, [tokens] * 2, steps=2, progress=False
-    ),
-    "jacobian": lambda model, tokens: (
-        fit_jacobian_lens(model, [tokens], skip=0, progress=False).matrices
-    ),
+    "training": lambda model, tokens: train_tuned_lens(KEY, model, [tokens] * 2, steps=2, progress=False),
+    "jacobian": lambda model, tokens: fit_jacobian_lens(model, [tokens], skip=0, progress=False).matrices,
 }
 
 
@@ -53,9 +49,7 @@ def test_one_trace_serves_every_value_and_jit_and_vmap_agree(name: str, tokens: 
         traces.append(1)
         return x
 
-    model = ji.intervene(
-        model_of("gpt2"), [ji.map("logits", counted), ji.map("resid_post", counted)]
-    )
+    model = ji.intervene(model_of("gpt2"), [ji.map("logits", counted), ji.map("resid_post", counted)])
     read = {**READERS, **TRAINERS}[name]
     read(model, tokens)
     count = len(traces)

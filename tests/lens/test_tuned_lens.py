@@ -181,9 +181,15 @@ def test_training_starts_from_a_lens_and_keeps_it(model: Any, lens: TunedLens) -
     train_tuned_lens(KEY, model, stream, lens=lens, steps=1, progress=False)
     assert (np.asarray(lens.bias) == before).all()
     small, history = train_tuned_lens(
-        KEY, model, stream, ji.lens.adam_optimizer(4), steps=4, loss="ce", bias_only=True,
+        KEY,
+        model,
+        stream,
+        ji.lens.adam_optimizer(4),
+        steps=4,
+        loss="ce",
+        bias_only=True,
         progress=False,
-    )  # fmt: skip
+    )
     assert small.weight is None and np.isfinite(history["loss"]).all()
 
 
@@ -224,9 +230,7 @@ def test_files_of_tuned_lens(model: Any, lens: TunedLens, tmp_path: Path) -> Non
     assert ji.lens.from_tuned_lens_format(config, early).weight.shape == (3, 16, 16)
     with pytest.raises(ValueError, match=r"promises 3 translators.*lack '0\.weight'"):
         ji.lens.from_tuned_lens_format(config, {"weight": 1})
-    with pytest.raises(
-        ValueError, match=r"has num_hidden_layers and d_model.*this config has width"
-    ):
+    with pytest.raises(ValueError, match=r"has num_hidden_layers and d_model.*this config has width"):
         ji.lens.from_tuned_lens_format({"width": 16}, params)
     for name, value in (("bias", "x"), ("bias", []), ("base_model_revision", 2.5)):
         with pytest.raises(ValueError, match=rf"{name}' must be"):

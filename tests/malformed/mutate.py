@@ -19,9 +19,25 @@ def _deep(levels: int) -> Any:
 
 
 VALUES: tuple[Any, ...] = (
-    None, -1, 0, 1e30, float("nan"), float("inf"), "", "x", [], {}, _deep(90), 2**40, -(10**30), 2.5,
-    True, [1], {"a": 1}, "\ud800",
-)  # fmt: skip
+    None,
+    -1,
+    0,
+    1e30,
+    float("nan"),
+    float("inf"),
+    "",
+    "x",
+    [],
+    {},
+    _deep(90),
+    2**40,
+    -(10**30),
+    2.5,
+    True,
+    [1],
+    {"a": 1},
+    "\ud800",
+)
 DELETED = object()
 
 
@@ -98,9 +114,14 @@ def _paths(value: Any, before: tuple[Any, ...] = (), depth: int = 0) -> Iterator
 
 def _arrays(array: np.ndarray) -> list[Any]:
     return [
-        array[..., None], np.zeros((0, *array.shape[1:]), array.dtype), array.ravel()[: array.size // 2],
-        array.astype(np.int64), array.astype(bool), np.float32(1.0).reshape(()), np.asarray(array, np.complex64),
-    ]  # fmt: skip
+        array[..., None],
+        np.zeros((0, *array.shape[1:]), array.dtype),
+        array.ravel()[: array.size // 2],
+        array.astype(np.int64),
+        array.astype(bool),
+        np.float32(1.0).reshape(()),
+        np.asarray(array, np.complex64),
+    ]
 
 
 def _with(value: Any, path: tuple[Any, ...], other: Any) -> Any:

@@ -25,9 +25,7 @@ from .test_malformed import MEMORY, SECONDS, forget_peak, peak
 NEST = b"]q\x00" + b"".join(b"(h%ch%cl" % (i, i) + b"q%c" % (i + 1) for i in range(24)) + b"."
 PAIRS = b")q\x00" + b"".join(b"h%ch%c\x86q%c" % (i, i, i + 1) for i in range(40))
 TENSOR = b"ctorch._utils\n_rebuild_tensor_v2\n("
-STORAGE = (
-    b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x04tQ"
-)
+STORAGE = b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x04tQ"
 WIDE = TENSOR + STORAGE + b"K\x00J\x00\x00\x00\x04\x85K\x00\x85\x89}tR"  # 2**26 numbers of one
 
 
@@ -53,9 +51,7 @@ PICKLES = {
 @pytest.mark.parametrize("what", PICKLES)
 def test_pickles(tmp_path: Path, what: str) -> None:
     path = torch_file(tmp_path / "x.pt", PICKLES[what])
-    refused(
-        lambda: hub.read_torch(path), "x.pt", seconds=3 * SECONDS if "steps" in what else SECONDS
-    )
+    refused(lambda: hub.read_torch(path), "x.pt", seconds=3 * SECONDS if "steps" in what else SECONDS)
 
 
 def refused(read: Callable[[], Any], *words: str, seconds: float = SECONDS) -> None:
@@ -77,16 +73,21 @@ def test_zip_archives(tmp_path: Path) -> None:
     path.write_bytes(data)
     refused(lambda: hub.read_torch(path), "x.pt", "list of entries")
     params = tmp_path / "params.npz"
-    np.savez_compressed(
-        params, **{name: np.zeros((2**13, 2**13), np.uint8) for name in ("W_enc", "W_dec")}
-    )
+    np.savez_compressed(params, **{name: np.zeros((2**13, 2**13), np.uint8) for name in ("W_enc", "W_dec")})
     refused(lambda: ji.sae.load(tmp_path), "params.npz", "unpacks to")
 
 
 def test_json(tmp_path: Path) -> None:
     path = tmp_path / "config.json"
-    for text in (b"[" * 10**6, b'{"a":' * 10**5, b"[" + b"[]," * 10**6 + b"0]", b"9" * 10**6,
-                 b'{"a": 1, "a": 2}', b'"' + b"x" * 2**25 + b'"', b"\xff\xfe{"):  # fmt: skip
+    for text in (
+        b"[" * 10**6,
+        b'{"a":' * 10**5,
+        b"[" + b"[]," * 10**6 + b"0]",
+        b"9" * 10**6,
+        b'{"a": 1, "a": 2}',
+        b'"' + b"x" * 2**25 + b'"',
+        b"\xff\xfe{",
+    ):
         path.write_bytes(text)
         refused(lambda: hub.read_json(path), "config.json")
     path.write_text('{"a": NaN}')
@@ -108,23 +109,29 @@ def test_sizes_beyond_the_file(tmp_path: Path) -> None:
     for size in (2**63, 2**40, 100):
         path.write_bytes(struct.pack("<Q", size) + b"{}")
         refused(lambda: hub.open_safetensors(path), "model.safetensors")
-    header = json.dumps(
-        {"a": {"dtype": "F32", "shape": [2**40, 2**40], "data_offsets": [0, 4]}}
-    ).encode()
+    header = json.dumps({"a": {"dtype": "F32", "shape": [2**40, 2**40], "data_offsets": [0, 4]}}).encode()
     path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(4))
     refused(lambda: hub.open_safetensors(path), "model.safetensors")
     gguf = tmp_path / "x.gguf"
     text = struct.pack("<Q", 1) + b"a"
-    for rest in (struct.pack("<QQ", 2**60, 0), struct.pack("<QQ", 0, 2**60),
-                 struct.pack("<QQ", 0, 1) + text + struct.pack("<IIQ", 9, 0, 2**60),
-                 struct.pack("<QQ", 0, 1) + text + struct.pack("<IIQ", 9, 9, 2**60) + bytes(40),
-                 struct.pack("<QQ", 0, 1) + struct.pack("<Q", 2**63)):  # fmt: skip
+    for rest in (
+        struct.pack("<QQ", 2**60, 0),
+        struct.pack("<QQ", 0, 2**60),
+        struct.pack("<QQ", 0, 1) + text + struct.pack("<IIQ", 9, 0, 2**60),
+        struct.pack("<QQ", 0, 1) + text + struct.pack("<IIQ", 9, 9, 2**60) + bytes(40),
+        struct.pack("<QQ", 0, 1) + struct.pack("<Q", 2**63),
+    ):
         gguf.write_bytes(struct.pack("<4sI", b"GGUF", 3) + rest + bytes(64))
         refused(lambda: hub.load(gguf), "x.gguf", "cannot be read as GGUF")
     flax = tmp_path / "flax"
     flax.mkdir()
-    for data in (b"\xdd\xff\xff\xff\xff", b"\xdf\x7f\xff\xff\xff", b"\x91" * 10**5, b"\x9f" + b"\x80" * 10,
-                 b"\xdd" + struct.pack(">I", 2**20) + b"\x80" * 2**20):  # fmt: skip
+    for data in (
+        b"\xdd\xff\xff\xff\xff",
+        b"\xdf\x7f\xff\xff\xff",
+        b"\x91" * 10**5,
+        b"\x9f" + b"\x80" * 10,
+        b"\xdd" + struct.pack(">I", 2**20) + b"\x80" * 2**20,
+    ):
         (flax / "flax_model.msgpack").write_bytes(data)
         refused(lambda: hub.open_weights(flax), "flax_model.msgpack")
     (tmp_path / "config.json").write_text(json.dumps({"num_hidden_layers": 10**9, "d_model": 4}))
@@ -158,8 +165,16 @@ def test_pipes_and_devices(tmp_path: Path) -> None:
     """What may never end is not opened, wherever a file is expected."""
     pipe = tmp_path / "index.npy"
     os.mkfifo(pipe)
-    for read in (hub.read_torch, hub.read_json, hub.open_safetensors, hub.read_port, ji.sae.load,
-                 ji.lens.load, ji.data.features.read_conllu, ji.data.features.read_places):  # fmt: skip
+    for read in (
+        hub.read_torch,
+        hub.read_json,
+        hub.open_safetensors,
+        hub.read_port,
+        ji.sae.load,
+        ji.lens.load,
+        ji.data.features.read_conllu,
+        ji.data.features.read_places,
+    ):
         refused(lambda read=read: read(pipe), "index.npy")
     refused(lambda: hub.read_json(Path("/dev/zero")), "is a device")
     refused(lambda: hub.read_json(tmp_path), "is a folder")
@@ -168,8 +183,12 @@ def test_pipes_and_devices(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
     refused(lambda: hub.open_weights(tmp_path), "index.npy")
     manifest = {
-        "format": "jaxinterp.activations", "version": 1, "int8": False, "shards": [0, 3],
-        "sites": [{"name": "z", "layers": None, "row": [4], "dtype": "float32"}], "model": {"sha256": ""},
-    }  # fmt: skip
+        "format": "jaxinterp.activations",
+        "version": 1,
+        "int8": False,
+        "shards": [0, 3],
+        "sites": [{"name": "z", "layers": None, "row": [4], "dtype": "float32"}],
+        "model": {"sha256": ""},
+    }
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
     refused(lambda: ji.data.Store(tmp_path).index, "index.npy", "a pipe")

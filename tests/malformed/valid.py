@@ -90,9 +90,7 @@ def gguf(about: dict[str, Any], tensors: dict[str, np.ndarray]) -> bytes:
     for name, array in tensors.items():
         array = np.ascontiguousarray(array, np.float32)
         head += text(name) + struct.pack("<I", array.ndim)
-        head += struct.pack(f"<{array.ndim}Q", *reversed(array.shape)) + struct.pack(
-            "<IQ", 0, len(body)
-        )
+        head += struct.pack(f"<{array.ndim}Q", *reversed(array.shape)) + struct.pack("<IQ", 0, len(body))
         body += array.tobytes() + bytes(-array.nbytes % 32)
     return head + bytes(-len(head) % 32) + body
 
@@ -103,7 +101,7 @@ def model(cls: Any, config: Any) -> Any:
 
 
 def arrays(**shapes: tuple[int, ...]) -> dict[str, np.ndarray]:
-    return {name: np.abs(RNG.normal(size=shape)).astype(np.float32) + 0.1 for name, shape in shapes.items()}  # fmt: skip
+    return {name: np.abs(RNG.normal(size=shape)).astype(np.float32) + 0.1 for name, shape in shapes.items()}
 
 
 def folder_files(folder: Path, *parsed: str) -> dict[str, Any]:
@@ -130,13 +128,21 @@ def tokenizers() -> list[Kind]:
     inner.decoder = decoders.ByteLevel()  # pyright: ignore
     beside = {
         "tokenizer_config.json": {
-            "tokenizer_class": "GPT2Tokenizer", "add_prefix_space": False, "bos_token": "<|endoftext|>",
-            "added_tokens_decoder": {"0": {"content": "<|endoftext|>", "special": True}, "11": {"content": "<x>"}},
+            "tokenizer_class": "GPT2Tokenizer",
+            "add_prefix_space": False,
+            "bos_token": "<|endoftext|>",
+            "added_tokens_decoder": {
+                "0": {"content": "<|endoftext|>", "special": True},
+                "11": {"content": "<x>"},
+            },
             "additional_special_tokens": ["<y>"],
         },
-        "special_tokens_map.json": {"bos_token": "<|endoftext|>", "eos_token": {"content": "<|endoftext|>", "lstrip": False}},
+        "special_tokens_map.json": {
+            "bos_token": "<|endoftext|>",
+            "eos_token": {"content": "<|endoftext|>", "lstrip": False},
+        },
         "config.json": {"bos_token_id": 0, "eos_token_id": 0},
-    }  # fmt: skip
+    }
     read = lambda folder: _used(hub.Tokenizer.from_folder(folder))
     old = {
         "added_tokens.json": {"<x>": 11},
@@ -165,20 +171,27 @@ def models_of_others(folder: Path) -> list[Kind]:
     ji.save(folder / "saved", gpt2)
     llama = model(Llama, LlamaConfig(**SIZES, ff=16))
     files = folder_files(folder / "hf", "config.json")
-    weights = {
-        n: t.read() for n, t in hub.open_safetensors(folder / "hf" / "model.safetensors").items()
-    }
+    weights = {n: t.read() for n, t in hub.open_safetensors(folder / "hf" / "model.safetensors").items()}
     load = lambda where: hub.load(where)
     pieces = [f"<{i}>" for i in range(12)]
     theirs = {
-        "general.architecture": "llama", "general.license": "mit", "llama.context_length": 8,
-        "llama.embedding_length": 8, "llama.block_count": 2, "llama.feed_forward_length": 16,
-        "llama.attention.head_count": 2, "llama.attention.head_count_kv": 2,
-        "llama.rope.dimension_count": 4, "llama.rope.freq_base": 10000.0,
-        "llama.attention.layer_norm_rms_epsilon": 1e-5, "tokenizer.ggml.model": "llama",
-        "tokenizer.ggml.tokens": pieces, "tokenizer.ggml.scores": [-float(i) for i in range(12)],
-        "tokenizer.ggml.token_type": [2, 3, 3, *[1] * 9], "tokenizer.ggml.bos_token_id": 1,
-    }  # fmt: skip
+        "general.architecture": "llama",
+        "general.license": "mit",
+        "llama.context_length": 8,
+        "llama.embedding_length": 8,
+        "llama.block_count": 2,
+        "llama.feed_forward_length": 16,
+        "llama.attention.head_count": 2,
+        "llama.attention.head_count_kv": 2,
+        "llama.rope.dimension_count": 4,
+        "llama.rope.freq_base": 10000.0,
+        "llama.attention.layer_norm_rms_epsilon": 1e-5,
+        "tokenizer.ggml.model": "llama",
+        "tokenizer.ggml.tokens": pieces,
+        "tokenizer.ggml.scores": [-float(i) for i in range(12)],
+        "tokenizer.ggml.token_type": [2, 3, 3, *[1] * 9],
+        "tokenizer.ggml.bos_token_id": 1,
+    }
     own = {"tok": (12, 8), "norm": (8,), "q": (8, 8), "ff": (16, 8), "down": (8, 16)}
     tensors = {
         "token_embd.weight": own["tok"],
@@ -186,8 +199,17 @@ def models_of_others(folder: Path) -> list[Kind]:
         "output.weight": own["tok"],
     }
     for i in range(2):
-        each = {"attn_q": "q", "attn_k": "q", "attn_v": "q", "attn_output": "q", "attn_norm": "norm",
-                "ffn_norm": "norm", "ffn_gate": "ff", "ffn_up": "ff", "ffn_down": "down"}  # fmt: skip
+        each = {
+            "attn_q": "q",
+            "attn_k": "q",
+            "attn_v": "q",
+            "attn_output": "q",
+            "attn_norm": "norm",
+            "ffn_norm": "norm",
+            "ffn_gate": "ff",
+            "ffn_up": "ff",
+            "ffn_down": "down",
+        }
         tensors |= {f"blk.{i}.{name}.weight": own[shape] for name, shape in each.items()}
     header = struct.pack("<7i", 8, 16, 2, 2, 2, -12, 8)
     floats = 12 * 8 * 2 + 2 * 8 + 2 * 4 * 64 + 2 * 8 + 3 * 2 * 128 + 8 + 2 * 8 * 2
@@ -198,40 +220,66 @@ def models_of_others(folder: Path) -> list[Kind]:
         Kind("torch", {"config.json": files["config.json"], "pytorch_model.bin": weights}, load),
         Kind("flax", folder_files(folder / "flax", "config.json"), load),
         Kind("saved", folder_files(folder / "saved", "model/metadata"), load),
-        Kind("gguf", {"x.gguf": {"about": theirs, "tensors": arrays(**tensors)}}, lambda f: hub.load(f / "x.gguf")),
-        Kind("llama2c", {"x.bin": header + RNG.normal(size=floats).astype("<f4").tobytes()}, lambda f: hub.load(f / "x.bin")),
-    ]  # fmt: skip
+        Kind(
+            "gguf",
+            {"x.gguf": {"about": theirs, "tensors": arrays(**tensors)}},
+            lambda f: hub.load(f / "x.gguf"),
+        ),
+        Kind(
+            "llama2c",
+            {"x.bin": header + RNG.normal(size=floats).astype("<f4").tobytes()},
+            lambda f: hub.load(f / "x.bin"),
+        ),
+    ]
 
 
 def dictionaries(folder: Path) -> list[Kind]:
     load = lambda where: ji.sae.load(where)
     kind = jax.tree.map(
         lambda leaf: jnp.asarray(RNG.normal(size=leaf.shape), leaf.dtype), ji.sae.TopK(d=D, features=M, k=2)
-    )  # fmt: skip
+    )
     ji.sae.save(folder / "own", kind, about={"site": "resid_post[1]"})
     own = folder_files(folder / "own", "dictionary.json")
-    named = {
-        n: t.read() for n, t in hub.open_safetensors(folder / "own" / "weights.safetensors").items()
-    }
+    named = {n: t.read() for n, t in hub.open_safetensors(folder / "own" / "weights.safetensors").items()}
     saelens = {
         "cfg.json": {
-            "architecture": "topk", "d_in": D, "d_sae": M, "k": 2, "dtype": "float32", "apply_b_dec_to_input": True,
-            "normalize_activations": "expected_average_only_in", "reshape_activations": "none",
+            "architecture": "topk",
+            "d_in": D,
+            "d_sae": M,
+            "k": 2,
+            "dtype": "float32",
+            "apply_b_dec_to_input": True,
+            "normalize_activations": "expected_average_only_in",
+            "reshape_activations": "none",
             "metadata": {"sae_lens_version": "6.5.0", "hook_name": "blocks.1.hook_resid_post"},
         },
         "sae_weights.safetensors": arrays(W_enc=(D, M), b_enc=(M,), W_dec=(M, D), b_dec=(D,)),
         "activation_scaler.json": {"scaling_factor": 2.0},
-    }  # fmt: skip
+    }
     old = {
-        "cfg.json": {"d_in": D, "d_sae": M, "hook_point": "blocks.1.hook_resid_post", "activation_fn_str": "topk",
-                     "activation_fn_kwargs": {"k": 2}, "normalize_activations": False},
+        "cfg.json": {
+            "d_in": D,
+            "d_sae": M,
+            "hook_point": "blocks.1.hook_resid_post",
+            "activation_fn_str": "topk",
+            "activation_fn_kwargs": {"k": 2},
+            "normalize_activations": False,
+        },
         "sae_weights.safetensors": saelens["sae_weights.safetensors"],
-    }  # fmt: skip
+    }
     temporal = {
-        "cfg.json": {"architecture": "temporal", "d_in": D, "d_sae": M, "n_heads": 2, "n_attn_layers": 1,
-                     "bottleneck_factor": 4, "kval_topk": 2, "metadata": {"sae_lens_version": "6.5.0"}},
+        "cfg.json": {
+            "architecture": "temporal",
+            "d_in": D,
+            "d_sae": M,
+            "n_heads": 2,
+            "n_attn_layers": 1,
+            "bottleneck_factor": 4,
+            "kval_topk": 2,
+            "metadata": {"sae_lens_version": "6.5.0"},
+        },
         "sae_weights.safetensors": arrays(W_dec=(M, D), b_dec=(D,)),
-    }  # fmt: skip
+    }
     linear = {"encoder.weight": (M, D), "encoder.bias": (M,), "decoder.weight": (D, M)}
     trainer = {
         "trainer": {"dict_class": "AutoEncoderTopK", "k": 2, "lr": 1e-3},
@@ -240,22 +288,53 @@ def dictionaries(folder: Path) -> list[Kind]:
     params = arrays(W_enc=(D, M), b_enc=(M,), W_dec=(M, D), b_dec=(D,), threshold=(M,))
     return [
         Kind("own", {"dictionary.json": own["dictionary.json"], "weights.safetensors": named}, load),
-        Kind("saelens", saelens, load), Kind("saelens-old", old, load), Kind("temporal", temporal, load),
-        Kind("sparsify", {
-            "cfg.json": {"activation": "topk", "k": 2, "d_in": D, "num_latents": M, "signed": False},
-            "sae.safetensors": arrays(**{"encoder.weight": (M, D), "encoder.bias": (M,), "W_dec": (M, D), "b_dec": (D,)}),
-        }, load),
+        Kind("saelens", saelens, load),
+        Kind("saelens-old", old, load),
+        Kind("temporal", temporal, load),
+        Kind(
+            "sparsify",
+            {
+                "cfg.json": {"activation": "topk", "k": 2, "d_in": D, "num_latents": M, "signed": False},
+                "sae.safetensors": arrays(
+                    **{"encoder.weight": (M, D), "encoder.bias": (M,), "W_dec": (M, D), "b_dec": (D,)}
+                ),
+            },
+            load,
+        ),
         Kind("learning", {"config.json": trainer, "ae.pt": arrays(**linear, b_dec=(D,)) | {"k": 2}}, load),
-        Kind("learning-batch", {
-            "config.json": {"trainer": {"dict_class": "MatryoshkaBatchTopKSAE", "k": 2}},
-            "ae.pt": {**arrays(W_enc=(D, M), b_enc=(M,), W_dec=(M, D), b_dec=(D,), threshold=()), "group_sizes": np.asarray([M // 2, M // 2])},
-        }, load),
-        Kind("openai", {"x.pt": {
-            **arrays(**{"encoder.weight": (M, D), "decoder.weight": (D, M), "latent_bias": (M,), "pre_bias": (D,)}),
-            "activation": "TopK", "activation_state_dict": {"k": 2},
-        }}, lambda f: ji.sae.load(f / "x.pt")),
-        Kind("gemma", {"params.npz": params, "config.json": {"architecture": "jump_relu", "type": "sae"}}, load),
-    ]  # fmt: skip
+        Kind(
+            "learning-batch",
+            {
+                "config.json": {"trainer": {"dict_class": "MatryoshkaBatchTopKSAE", "k": 2}},
+                "ae.pt": {
+                    **arrays(W_enc=(D, M), b_enc=(M,), W_dec=(M, D), b_dec=(D,), threshold=()),
+                    "group_sizes": np.asarray([M // 2, M // 2]),
+                },
+            },
+            load,
+        ),
+        Kind(
+            "openai",
+            {
+                "x.pt": {
+                    **arrays(
+                        **{
+                            "encoder.weight": (M, D),
+                            "decoder.weight": (D, M),
+                            "latent_bias": (M,),
+                            "pre_bias": (D,),
+                        }
+                    ),
+                    "activation": "TopK",
+                    "activation_state_dict": {"k": 2},
+                }
+            },
+            lambda f: ji.sae.load(f / "x.pt"),
+        ),
+        Kind(
+            "gemma", {"params.npz": params, "config.json": {"architecture": "jump_relu", "type": "sae"}}, load
+        ),
+    ]
 
 
 def results(folder: Path) -> list[Kind]:
@@ -263,18 +342,24 @@ def results(folder: Path) -> list[Kind]:
     from jaxinterp.lens._checkpoint import load_state, save_state
 
     eye = np.eye(D, dtype=np.float32)
-    lens = {"config.json": {"d_model": D, "num_hidden_layers": 2, "bias": True, "lens_type": "linear_tuned_lens"},
-            "params.pt": {"0.weight": eye, "0.bias": eye[0], "1.weight": eye, "1.bias": eye[0]}}  # fmt: skip
-    jacobian = {
-        "x.pt": {"J": {0: eye, 1: eye}, "n_prompts": 3, "source_layers": [0, 1], "d_model": D}
+    lens = {
+        "config.json": {"d_model": D, "num_hidden_layers": 2, "bias": True, "lens_type": "linear_tuned_lens"},
+        "params.pt": {"0.weight": eye, "0.bias": eye[0], "1.weight": eye, "1.bias": eye[0]},
     }
+    jacobian = {"x.pt": {"J": {0: eye, 1: eye}, "n_prompts": 3, "source_layers": [0, 1], "d_model": D}}
     store = folder / "store"
     store.mkdir()
     manifest = {
-        "format": "jaxinterp.activations", "version": 1, "int8": False, "shards": [0, 3, 5],
+        "format": "jaxinterp.activations",
+        "version": 1,
+        "int8": False,
+        "shards": [0, 3, 5],
         "sites": [{"name": "mlp_out", "layers": 2, "row": [4], "dtype": "float32"}],
-        "model": {"sha256": "0" * 64}, "data": {}, "about": None, "versions": {},
-    }  # fmt: skip
+        "model": {"sha256": "0" * 64},
+        "data": {},
+        "about": None,
+        "versions": {},
+    }
     np.save(store / "index.npy", np.arange(5))
     for i, rows in enumerate((3, 2)):
         np.save(store / f"00000{i}-00-x.npy", RNG.normal(size=(2, rows, 4)).astype(np.float32))
@@ -315,17 +400,19 @@ def results(folder: Path) -> list[Kind]:
         Kind("store", folder_files(store, *parsed), read_store),
         Kind("records", {"r.jsonl": (record * 3).encode()}, lambda f: ji.probes.read_records(f / "r.jsonl")),
         Kind("ratings", {"s/ratings.jsonl": rating, "s.key.json": key}, lambda f: ji.sae.ratings(f / "s")),
-        Kind("lens-checkpoint", {"c": (folder / "checkpoint").read_bytes()}, lambda f: load_state(f / "c", like)),
-    ]  # fmt: skip
+        Kind(
+            "lens-checkpoint",
+            {"c": (folder / "checkpoint").read_bytes()},
+            lambda f: load_state(f / "c", like),
+        ),
+    ]
 
 
 def texts() -> list[Kind]:
     line = {"text": "one text, and more", "label": "en", "group": "g"}
     table = b'text,label\n"a, b",en\nplain,de\n'
     words = "\t".join(["1-2", "don't", "_", "_", "_", "_", "_", "_", "_", "_"]).encode() + b"\n"
-    word = (
-        "\t".join(["1", "do", "do", "AUX", "_", "A=B|C=D", "0", "root", "_", "_"]).encode() + b"\n"
-    )
+    word = "\t".join(["1", "do", "do", "AUX", "_", "A=B|C=D", "0", "root", "_", "_"]).encode() + b"\n"
     places = b"name,latitude,longitude,is_test\nBern,46.9,7.4,True\nOslo,59.9,10.7,False\n"
     read = lambda name: lambda folder: list(ji.data.read_texts(folder / name))
     features = ji.data.features
@@ -336,7 +423,7 @@ def texts() -> list[Kind]:
         Kind("xz", {"x.jsonl.xz": lzma.compress(json.dumps(line).encode())}, read("x.jsonl.xz")),
         Kind("conllu", {"x.conllu": words + word + b"\n"}, lambda f: features.read_conllu(f / "x.conllu")),
         Kind("places", {"x.csv": places}, lambda f: features.read_places(f / "x.csv")),
-    ]  # fmt: skip
+    ]
 
 
 def every(folder: Path) -> list[Kind]:

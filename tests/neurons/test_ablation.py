@@ -28,8 +28,7 @@ def plain(model: Any, classes: Any, name: str, edits: Any) -> np.ndarray:
 
 def edits_of(values: list[float], *which: int) -> list[Any]:
     return [
-        ji.replace("mlp_post", values[i], layer=jnp.asarray(NEURONS[i][0]), unit=NEURONS[i][1])
-        for i in which
+        ji.replace("mlp_post", values[i], layer=jnp.asarray(NEURONS[i][0]), unit=NEURONS[i][1]) for i in which
     ]
 
 
@@ -47,8 +46,8 @@ def test_equals_a_plain_loop(model: Any, classes: Any, zeroed: Any) -> None:
         for r, which in enumerate([(0,), (1,), (2,)]):
             loss = plain(model, classes, name, edits_of([0.0] * 3, *which)).sum(0)
             np.testing.assert_allclose(zeroed.loss[r, c], loss[0] / loss[1], rtol=1e-5)
-            np.testing.assert_allclose(zeroed.increase[r, c], (loss[0] - base[0]) / base[1], atol=2e-5)  # fmt: skip
-            np.testing.assert_allclose(zeroed.percent[r, c], 100 * (loss[0] / base[0] - 1), atol=2e-3)  # fmt: skip
+            np.testing.assert_allclose(zeroed.increase[r, c], (loss[0] - base[0]) / base[1], atol=2e-5)
+            np.testing.assert_allclose(zeroed.percent[r, c], 100 * (loss[0] / base[0] - 1), atol=2e-3)
     together = plain(model, classes, "b", edits_of([0.0] * 3, 0, 1, 2)).sum(0)
     np.testing.assert_allclose(zeroed.loss[3, 1], together[0] / together[1], rtol=1e-5)
     assert len(zeroed.records()) == 8 and zeroed.records()[-1]["ablated"] == "all together"
@@ -106,7 +105,7 @@ def test_facts(model: Any, classes: Any) -> None:
     facts = [("abc", "d"), ("bd", "ab"), ("fedcb", "a")]
     found = ji.neurons.fact_ablation(model, Digits(), facts, NEURONS)
     for f, (prompt, word) in enumerate(facts):
-        ids = np.pad(np.asarray(Digits()(prompt + word, bos=True)), (0, 12 - 1 - len(prompt + word)))  # fmt: skip
+        ids = np.pad(np.asarray(Digits()(prompt + word, bos=True)), (0, 12 - 1 - len(prompt + word)))
         for edits, got in (([], found.before[f]), (edits_of([0.0] * 3, 1), found.after[1, f])):
             log = jax.nn.log_softmax(ji.run(model, ids, edits=edits)[0])
             at = np.arange(len(prompt), len(prompt) + len(word))

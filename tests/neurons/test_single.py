@@ -30,16 +30,20 @@ def test_monosemantic_finds_what_was_planted() -> None:
         1,
         -1,
     )
-    assert found[0]["f1"] > 0.95 and [each["f1"] for each in found] == sorted((each["f1"] for each in found), reverse=True)  # fmt: skip
+    assert found[0]["f1"] > 0.95 and [each["f1"] for each in found] == sorted(
+        (each["f1"] for each in found), reverse=True
+    )
     probe = ji.probes.fit(x[1], y, support=[5])
-    np.testing.assert_allclose([found[0]["weight"], found[0]["bias"]], [probe.weights[0], probe.bias], rtol=2e-3)  # fmt: skip
+    np.testing.assert_allclose(
+        [found[0]["weight"], found[0]["bias"]], [probe.weights[0], probe.bias], rtol=2e-3
+    )
     wanted = ji.probes.metrics(y, probe.decision(x[1]))
     for what in ("f1", "mcc", "precision", "recall"):
         assert abs(found[0][what] - wanted[what]) < 1e-6
     noisy = x + rng.normal(size=x.shape).astype(np.float32)
     other = ji.neurons.monosemantic(x, y, top=4, test=(noisy, y))
     score = noisy[1, :, 5] * other[0]["weight"] + other[0]["bias"]
-    assert abs(other[0]["f1"] - ji.probes.metrics(y, score)["f1"]) < 1e-6 < found[0]["f1"] - other[0]["f1"]  # fmt: skip
+    assert abs(other[0]["f1"] - ji.probes.metrics(y, score)["f1"]) < 1e-6 < found[0]["f1"] - other[0]["f1"]
     assert ji.neurons.monosemantic(x[1], y, top=4)[0]["neuron"] == "5"
     with pytest.raises(ValueError, match=r"test=.x, y. has the axes of x"):
         ji.neurons.monosemantic(x, y, test=(x[0], y))
@@ -68,11 +72,13 @@ def test_a_sum_separates_what_its_parts_do_not(model: Any) -> None:
             table.setdefault(pair, []).append(float(pair[1] in (5, 7)))
     there = found.ids[0, :, 0] >= 0
     assert {tuple(pair) for pair in found.ids[0][there].tolist()} == set(table)
-    for pair, mean, count, share in zip(found.ids[0][there].tolist(), found.mean[0], found.count[0], found.share[0], strict=False):  # fmt: skip
+    for pair, mean, count, share in zip(
+        found.ids[0][there].tolist(), found.mean[0], found.count[0], found.share[0], strict=False
+    ):
         assert count == len(table[tuple(pair)]) and mean == np.mean(table[tuple(pair)])
         assert share == float(pair[1] == 5)
     assert (found.share[2][: (np.asarray(found.mean[2]) == 2).sum()] == 1).all()
-    near = ji.neurons.dissect(edited, tokens, [(0, 0), (0, 1)], tokens == 5, against=tokens == 7, batch=8)  # fmt: skip
+    near = ji.neurons.dissect(edited, tokens, [(0, 0), (0, 1)], tokens == 5, against=tokens == 7, batch=8)
     assert near.separation[1]["f1"] == 1 and near.separation[0]["f1"] < 1
     with pytest.raises(ValueError, match="there are 0 targets"):
         ji.neurons.dissect(edited, tokens, [(0, 0), (0, 1)], tokens == 4, batch=8)
@@ -118,7 +124,10 @@ def test_top_contexts_are_escaped(model: Any, classes: Any) -> None:
 @pytest.mark.parametrize("family", ["gpt2", "llama"])
 def test_weight_statistics_one_neuron_at_a_time(family: str) -> None:
     sizes: dict[str, Any] = dict(vocab=11, ctx=8, layers=3, d=8, heads=2)
-    configs = {"gpt2": (ji.models.GPT2, ji.models.GPT2Config(**sizes)), "llama": (ji.models.Llama, ji.models.LlamaConfig(**sizes, kv_heads=2, ff=12))}  # fmt: skip
+    configs = {
+        "gpt2": (ji.models.GPT2, ji.models.GPT2Config(**sizes)),
+        "llama": (ji.models.Llama, ji.models.LlamaConfig(**sizes, kv_heads=2, ff=12)),
+    }
     cls, config = configs[family]
     shapes = jax.eval_shape(lambda: cls.init(config, key=jax.random.key(0)))
     rng = np.random.default_rng(0)
@@ -149,7 +158,7 @@ def test_weight_statistics_one_neuron_at_a_time(family: str) -> None:
 
 
 def test_models_without_neurons() -> None:
-    config = ji.models.GPT2Config(vocab=11, ctx=8, layers=1, d=8, heads=2, ff=0, norm=False, tied=False)  # fmt: skip
+    config = ji.models.GPT2Config(vocab=11, ctx=8, layers=1, d=8, heads=2, ff=0, norm=False, tied=False)
     model = ji.models.GPT2.init(config, key=jax.random.key(0))
     with pytest.raises(ValueError, match="no MLP"):
         ji.neurons.weight_statistics(model)
@@ -160,7 +169,7 @@ def test_models_without_neurons() -> None:
 @pytest.mark.slow
 def test_three_neurons_of_the_embedded_model_know_a_language(shared_data: Path) -> None:
     """Chosen on other documents, F1 of 0.95 on held-out ones that neither model nor probe has seen."""
-    spec = importlib.util.spec_from_file_location("language_neurons", EXAMPLES / "language_neurons.py")  # fmt: skip
+    spec = importlib.util.spec_from_file_location("language_neurons", EXAMPLES / "language_neurons.py")
     assert spec and spec.loader
     example = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(example)

@@ -26,8 +26,15 @@ def test_distribution_is_that_of_all_activations(model: Any, classes: Any, whole
             x = tokens_of(whole, name, neuron)
             gap = x.astype(np.float64) - x.mean(dtype=np.float64)
             power = [(gap**n).mean() for n in (2, 3, 4)]
-            wanted = [x.mean(), power[0] ** 0.5, power[1] / power[0] ** 1.5, power[2] / power[0] ** 2, x.min(), x.max()]  # fmt: skip
-            got = [getattr(found, what)[c, i] for what in ("mean", "std", "skew", "kurtosis", "low", "high")]  # fmt: skip
+            wanted = [
+                x.mean(),
+                power[0] ** 0.5,
+                power[1] / power[0] ** 1.5,
+                power[2] / power[0] ** 2,
+                x.min(),
+                x.max(),
+            ]
+            got = [getattr(found, what)[c, i] for what in ("mean", "std", "skew", "kurtosis", "low", "high")]
             np.testing.assert_allclose(got, wanted, rtol=2e-4, atol=1e-5)
             ends = found.edges[i]
             counts = np.histogram(np.clip(x, ends[0], ends[-1]), ends)[0]
@@ -35,14 +42,14 @@ def test_distribution_is_that_of_all_activations(model: Any, classes: Any, whole
             assert np.abs(np.cumsum(found.counts[c, i] - counts)).max() <= 1
             assert found.counts[c, i].sum() == len(x) == found.tokens[c]
             step = found.edges[i, 1] - found.edges[i, 0]
-            assert abs(found.quantile(0.3)[c, i] - np.quantile(x, 0.3, method="inverted_cdf")) <= step + 1e-6  # fmt: skip
+            assert abs(found.quantile(0.3)[c, i] - np.quantile(x, 0.3, method="inverted_cdf")) <= step + 1e-6
     both = np.concatenate([tokens_of(whole, name, NEURONS[1]) for name in "ab"])
     np.testing.assert_allclose(found.mean_of()[1], both.mean(), rtol=1e-5)
     assert found.records()[4]["class"] == "b" and found.records()[4]["neuron"] == "0.7"
 
 
 def test_limits_need_one_pass_and_clip(model: Any, classes: Any, whole: Any) -> None:
-    found = ji.neurons.distribution(model, classes, NEURONS, skip=SKIP, bins=20, batch=4, limits=(0, 0.5))  # fmt: skip
+    found = ji.neurons.distribution(model, classes, NEURONS, skip=SKIP, bins=20, batch=4, limits=(0, 0.5))
     x = tokens_of(whole, "a", NEURONS[0])
     assert found.counts[0, 0, 0] >= (x < 0).sum() and found.counts[0, 0, -1] >= (x > 0.5).sum()
     assert found.counts[0, 0].sum() == len(x)
@@ -62,8 +69,11 @@ def test_a_second_call_traces_nothing(model: Any, classes: Any) -> None:
 
 @pytest.mark.parametrize("per", ["context", "token"])
 def test_top_contexts_are_those_of_a_sort(model: Any, classes: Any, whole: Any, per: str) -> None:
-    top = ji.neurons.top_contexts(model, classes, NEURONS, k=4, window=(2, 1), per=per, skip=SKIP, batch=4)  # fmt: skip
-    x = {name: np.pad(each, ((0, 0), (0, 0), (0, 12 - each.shape[2]), (0, 0)), constant_values=np.nan) for name, each in whole.items()}  # fmt: skip
+    top = ji.neurons.top_contexts(model, classes, NEURONS, k=4, window=(2, 1), per=per, skip=SKIP, batch=4)
+    x = {
+        name: np.pad(each, ((0, 0), (0, 0), (0, 12 - each.shape[2]), (0, 0)), constant_values=np.nan)
+        for name, each in whole.items()
+    }
     x = np.concatenate([x["a"], x["b"]], 1)
     ids = np.concatenate([classes["a"][0], np.pad(classes["b"][0], ((0, 0), (0, 3)))])
     for i, (layer, unit) in enumerate(NEURONS):
@@ -93,7 +103,7 @@ def test_top_contexts_are_those_of_a_sort(model: Any, classes: Any, whole: Any, 
 def test_all_neurons_and_fewer_contexts_than_k(model: Any, classes: Any) -> None:
     some = {"a": classes["a"]}
     top = ji.neurons.top_contexts(model, some, k=8)
-    assert top.values.shape == (64, 8) and (top.seq[:, 5:] == -1).all() and (top.seq[:, :5] >= 0).all()  # fmt: skip
+    assert top.values.shape == (64, 8) and (top.seq[:, 5:] == -1).all() and (top.seq[:, :5] >= 0).all()
     assert np.isnan(top.values[:, 5:]).all() and (np.diff(top.values[:, :5]) <= 0).all()
 
 
@@ -108,10 +118,10 @@ def test_token_means_are_those_of_a_loop(model: Any, classes: Any, whole: Any) -
     wanted = {token: np.mean(each) for token, each in sums.items() if len(each) >= 2}
     there = found.ids[0] >= 0
     assert set(found.ids[0][there].tolist()) == set(wanted)
-    np.testing.assert_allclose(found.mean[0][there], [wanted[int(t)] for t in found.ids[0][there]], atol=1e-6)  # fmt: skip
+    np.testing.assert_allclose(found.mean[0][there], [wanted[int(t)] for t in found.ids[0][there]], atol=1e-6)
     assert (np.diff(found.mean[0][there]) <= 0).all()
     assert found.count[0][there].tolist() == [len(sums[int(t)]) for t in found.ids[0][there]]
-    alone = ji.neurons.token_means(model, classes, NEURONS, without="a", least=1, k=3, skip=SKIP, batch=4)  # fmt: skip
+    alone = ji.neurons.token_means(model, classes, NEURONS, without="a", least=1, k=3, skip=SKIP, batch=4)
     assert alone.names == ("b",)
 
 

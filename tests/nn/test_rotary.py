@@ -24,9 +24,7 @@ def turned(x: np.ndarray, dim: int, base: float) -> np.ndarray:
     ("k", "fraction"), [(12, 0.25), (20, 0.25), (28, 0.25), (7, 0.8), (5, 0.2), (8, 1.0), (6, 0.1)]
 )
 def test_rotation_is_the_formula(k: int, fraction: float) -> None:
-    config = ji.models.GPTNeoXConfig(
-        vocab=5, ctx=9, d=2 * k, heads=2, layers=1, rotary_fraction=fraction
-    )
+    config = ji.models.GPTNeoXConfig(vocab=5, ctx=9, d=2 * k, heads=2, layers=1, rotary_fraction=fraction)
     dim = config.rotary_dim
     assert dim == int(k * fraction)
     x = np.random.default_rng(k).normal(size=(9, 2, k)).astype(np.float32)

@@ -13,10 +13,25 @@ CORPUS = [
     "def add(x, y):\n    return x + y  # the sum\n\n\tnaïve 日本 déjà vu\n",
 ]
 TEXTS = [
-    *CORPUS, "John", " John", "a  b   c", "", "😀 and 日本", "<|endoftext|>", "<a>", "x<a>y <a> z",
-    "  <a>  <b>  <c>  ", "word<b>word", "<pad><pad> <mask> </s><s>", "NOT <A> HELLO <Hello> hello",
-    "hello<HELLO>hello helloworld", "tab\t<c>\nline", "1<c>2 34 <c><c>", "<img>", "Straße <d>É",
-]  # fmt: skip
+    *CORPUS,
+    "John",
+    " John",
+    "a  b   c",
+    "",
+    "😀 and 日本",
+    "<|endoftext|>",
+    "<a>",
+    "x<a>y <a> z",
+    "  <a>  <b>  <c>  ",
+    "word<b>word",
+    "<pad><pad> <mask> </s><s>",
+    "NOT <A> HELLO <Hello> hello",
+    "hello<HELLO>hello helloworld",
+    "tab\t<c>\nline",
+    "1<c>2 34 <c><c>",
+    "<img>",
+    "Straße <d>É",
+]
 END = "<|endoftext|>"
 
 
@@ -51,10 +66,12 @@ def _trained(pre: Any, first: list[str], size: int, kind: str = "BPE", alphabet:
     inner = tokenizers.Tokenizer(getattr(models, kind)())
     inner.pre_tokenizer = pre
     trainer = getattr(trainers, f"{'Bpe' if kind == 'BPE' else kind}Trainer")(
-        vocab_size=size, special_tokens=first, show_progress=False,
+        vocab_size=size,
+        special_tokens=first,
+        show_progress=False,
         initial_alphabet=list(alphabet),
         **({"unk_token": "<unk>"} if kind == "Unigram" else {}),
-    )  # fmt: skip
+    )
     inner.train_from_iterator(CORPUS, trainer)
     return inner
 
@@ -103,14 +120,10 @@ def vintages() -> Iterator[Vintage]:
         spelled = {f"{file}.json": content for file, content in files.items()}
         return Vintage(f"two files, {name}", "GPT2Tokenizer", two_files() | spelled)
 
-    def one(
-        name: str, content: Any, reader: str = "PreTrainedTokenizerFast", **files: Any
-    ) -> Vintage:
+    def one(name: str, content: Any, reader: str = "PreTrainedTokenizerFast", **files: Any) -> Vintage:
         config = {"tokenizer_class": reader} | files.pop("tokenizer_config", {})
         spelled = {f"{file}.json": content for file, content in files.items()}
-        return Vintage(
-            name, reader, {"tokenizer.json": content, "tokenizer_config.json": config} | spelled
-        )
+        return Vintage(name, reader, {"tokenizer.json": content, "tokenizer_config.json": config} | spelled)
 
     base, size = byte_level(), len(byte_level()["model"]["vocab"])
     stripped = {
@@ -123,65 +136,156 @@ def vintages() -> Iterator[Vintage]:
     yield two("nothing else")
     yield two("added tokens", added_tokens=plain)
     yield two("added tokens out of order", added_tokens=dict(reversed(plain.items())))
-    yield two("an added token that is special", added_tokens={**plain, "<pad>": size + 2},
-              special_tokens_map={"pad_token": "<pad>", "bos_token": END})  # fmt: skip
+    yield two(
+        "an added token that is special",
+        added_tokens={**plain, "<pad>": size + 2},
+        special_tokens_map={"pad_token": "<pad>", "bos_token": END},
+    )
     yield two("a pad token that no vocabulary has", special_tokens_map={"pad_token": "<pad>"})
-    yield two("special tokens that strip", special_tokens_map={
-        "mask_token": {"content": "<mask>", "lstrip": True, "normalized": False},
-        "bos_token": {"content": END, "normalized": True}})  # fmt: skip
-    yield two("more special tokens", added_tokens=plain,
-              special_tokens_map={"additional_special_tokens": ["<a>", "<c>"]})  # fmt: skip
+    yield two(
+        "special tokens that strip",
+        special_tokens_map={
+            "mask_token": {"content": "<mask>", "lstrip": True, "normalized": False},
+            "bos_token": {"content": END, "normalized": True},
+        },
+    )
+    yield two(
+        "more special tokens",
+        added_tokens=plain,
+        special_tokens_map={"additional_special_tokens": ["<a>", "<c>"]},
+    )
     yield two("decoder", tokenizer_config={"added_tokens_decoder": stripped})
-    yield two("decoder and an older file", tokenizer_config={"added_tokens_decoder": stripped},
-              added_tokens={"<d>": size}, special_tokens_map={"bos_token": END})  # fmt: skip
+    yield two(
+        "decoder and an older file",
+        tokenizer_config={"added_tokens_decoder": stripped},
+        added_tokens={"<d>": size},
+        special_tokens_map={"bos_token": END},
+    )
     yield two("prefix space", tokenizer_config={"add_prefix_space": True})
-    yield two("prefix space and added tokens", tokenizer_config={"add_prefix_space": True}, added_tokens=plain)  # fmt: skip
+    yield two(
+        "prefix space and added tokens", tokenizer_config={"add_prefix_space": True}, added_tokens=plain
+    )
     yield two("bos added at each call", tokenizer_config={"add_bos_token": True})
-    yield two("another bos", tokenizer_config={"bos_token": "<s>", "eos_token": "</s>"},
-              added_tokens={"<s>": size, "</s>": size + 1})  # fmt: skip
-    yield two("the map and the config disagree", tokenizer_config={"bos_token": "<s>"},
-              added_tokens={"<s>": size}, special_tokens_map={"bos_token": END})  # fmt: skip
+    yield two(
+        "another bos",
+        tokenizer_config={"bos_token": "<s>", "eos_token": "</s>"},
+        added_tokens={"<s>": size, "</s>": size + 1},
+    )
+    yield two(
+        "the map and the config disagree",
+        tokenizer_config={"bos_token": "<s>"},
+        added_tokens={"<s>": size},
+        special_tokens_map={"bos_token": END},
+    )
     yield two("no bos", tokenizer_config={"bos_token": None})
-    yield two("tokens as objects", tokenizer_config={
-        "bos_token": {"__type": "AddedToken", **_added(END)},
-        "pad_token": {"__type": "AddedToken", **_added("<pad>", rstrip=True)}})  # fmt: skip
+    yield two(
+        "tokens as objects",
+        tokenizer_config={
+            "bos_token": {"__type": "AddedToken", **_added(END)},
+            "pad_token": {"__type": "AddedToken", **_added("<pad>", rstrip=True)},
+        },
+    )
     yield two("a role of its own", tokenizer_config={"image_token": "<img>"})
     yield two("extra special tokens", tokenizer_config={"extra_special_tokens": ["<c>", "<d>"]})
     yield one("one file", base)
-    yield one("one file, a pad token besides", base, tokenizer_config={"pad_token": "<pad>", "eos_token": END})  # fmt: skip
+    yield one(
+        "one file, a pad token besides", base, tokenizer_config={"pad_token": "<pad>", "eos_token": END}
+    )
     yield one("one file, an older added token", base, added_tokens=plain)
     yield one("one file, decoder", base, tokenizer_config={"added_tokens_decoder": stripped})
-    yield one("one file, all in it", _changed(base, _added("<a>", lstrip=True, rstrip=True), _added("<b>", special=True)))  # fmt: skip
-    yield one("one file, normalised", _changed(
-        base, _added("<Hello>"), _added("<A>", normalized=False), _added("hello", single_word=True),
-        normalizer={"type": "Sequence", "normalizers": [{"type": "NFD"}, {"type": "Lowercase"}]}))  # fmt: skip
-    yield one("one file, template, truncation and padding", _changed(
-        base,
-        post_processor={
-            "type": "TemplateProcessing", "pair": [{"Sequence": {"id": "A", "type_id": 0}}],
-            "single": [{"SpecialToken": {"id": END, "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
-            "special_tokens": {END: {"id": END, "ids": [0], "tokens": [END]}}},
-        truncation={"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0}),
-        tokenizer_config={"bos_token": END})  # fmt: skip
-    digits = {"type": "Sequence", "pretokenizers": [
-        {"type": "Digits", "individual_digits": True}, base["pre_tokenizer"]]}  # fmt: skip
+    yield one(
+        "one file, all in it",
+        _changed(base, _added("<a>", lstrip=True, rstrip=True), _added("<b>", special=True)),
+    )
+    yield one(
+        "one file, normalised",
+        _changed(
+            base,
+            _added("<Hello>"),
+            _added("<A>", normalized=False),
+            _added("hello", single_word=True),
+            normalizer={"type": "Sequence", "normalizers": [{"type": "NFD"}, {"type": "Lowercase"}]},
+        ),
+    )
+    yield one(
+        "one file, template, truncation and padding",
+        _changed(
+            base,
+            post_processor={
+                "type": "TemplateProcessing",
+                "pair": [{"Sequence": {"id": "A", "type_id": 0}}],
+                "single": [
+                    {"SpecialToken": {"id": END, "type_id": 0}},
+                    {"Sequence": {"id": "A", "type_id": 0}},
+                ],
+                "special_tokens": {END: {"id": END, "ids": [0], "tokens": [END]}},
+            },
+            truncation={"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0},
+        ),
+        tokenizer_config={"bos_token": END},
+    )
+    digits = {
+        "type": "Sequence",
+        "pretokenizers": [{"type": "Digits", "individual_digits": True}, base["pre_tokenizer"]],
+    }
     yield one("one file, digits", _changed(base, pre_tokenizer=digits))
-    split = {"type": "Sequence", "pretokenizers": [
-        {"type": "Split", "pattern": {"Regex": r"\p{N}{1,3}|\s+(?!\S)| ?[^\s\p{N}]+|\s+"},
-         "behavior": "Isolated", "invert": False},
-        base["pre_tokenizer"] | {"use_regex": False}]}  # fmt: skip
-    yield one("one file, a pattern", _changed(base, pre_tokenizer=split, model=base["model"] | {"ignore_merges": True}))  # fmt: skip
+    split = {
+        "type": "Sequence",
+        "pretokenizers": [
+            {
+                "type": "Split",
+                "pattern": {"Regex": r"\p{N}{1,3}|\s+(?!\S)| ?[^\s\p{N}]+|\s+"},
+                "behavior": "Isolated",
+                "invert": False,
+            },
+            base["pre_tokenizer"] | {"use_regex": False},
+        ],
+    }
+    yield one(
+        "one file, a pattern",
+        _changed(base, pre_tokenizer=split, model=base["model"] | {"ignore_merges": True}),
+    )
     for reader in ("GPT2Tokenizer", "GPTNeoXTokenizer"):
-        yield one(f"{reader}, prefix space", base, reader, tokenizer_config={"add_prefix_space": True, "pad_token": END, "added_tokens_decoder": {"0": _added(END, special=True)}})  # fmt: skip
+        yield one(
+            f"{reader}, prefix space",
+            base,
+            reader,
+            tokenizer_config={
+                "add_prefix_space": True,
+                "pad_token": END,
+                "added_tokens_decoder": {"0": _added(END, special=True)},
+            },
+        )
     words = sentencepiece()
     yield one("metaspace", words)
-    yield one("metaspace, roles", words, tokenizer_config={"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"})  # fmt: skip
-    yield one("metaspace, added", _changed(words, _added("<a>", normalized=False), _added("<b>", lstrip=True)))  # fmt: skip
-    prepend = {"type": "Sequence", "normalizers": [
-        {"type": "Prepend", "prepend": "▁"},
-        {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}]}  # fmt: skip
-    strip = {"type": "Sequence", "decoders": [
-        {"type": "Replace", "pattern": {"String": "▁"}, "content": " "}, {"type": "ByteFallback"},
-        {"type": "Fuse"}, {"type": "Strip", "content": " ", "start": 1, "stop": 0}]}  # fmt: skip
-    yield one("Llama 2's own", _changed(words, _added("<a>", normalized=False), normalizer=prepend, pre_tokenizer=None, decoder=strip))  # fmt: skip
+    yield one(
+        "metaspace, roles",
+        words,
+        tokenizer_config={"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"},
+    )
+    yield one(
+        "metaspace, added", _changed(words, _added("<a>", normalized=False), _added("<b>", lstrip=True))
+    )
+    prepend = {
+        "type": "Sequence",
+        "normalizers": [
+            {"type": "Prepend", "prepend": "▁"},
+            {"type": "Replace", "pattern": {"String": " "}, "content": "▁"},
+        ],
+    }
+    strip = {
+        "type": "Sequence",
+        "decoders": [
+            {"type": "Replace", "pattern": {"String": "▁"}, "content": " "},
+            {"type": "ByteFallback"},
+            {"type": "Fuse"},
+            {"type": "Strip", "content": " ", "start": 1, "stop": 0},
+        ],
+    }
+    yield one(
+        "Llama 2's own",
+        _changed(
+            words, _added("<a>", normalized=False), normalizer=prepend, pre_tokenizer=None, decoder=strip
+        ),
+    )
     yield one("unigram", sentencepiece("Unigram"))

@@ -94,9 +94,11 @@ def every_option(table: Table) -> None:
 
 # Programs that run once: less time in the compiler, a third of what it takes by default.
 QUICKLY: Any = {
-    "xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True,
-    "xla_cpu_use_fusion_emitters": False, "xla_cpu_parallel_codegen_split_count": 1,
-}  # fmt: skip
+    "xla_backend_optimization_level": 0,
+    "xla_llvm_disable_expensive_passes": True,
+    "xla_cpu_use_fusion_emitters": False,
+    "xla_cpu_parallel_codegen_split_count": 1,
+}
 WIDE_SHARE, PROCESSES = 5, 2
 
 
@@ -139,13 +141,9 @@ def random_share(seed: int, count: int, part: int) -> list[tuple[str, str, float
 
 def unit_logits(model: Any, state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Unembeddings drawn as embeddings are, made smaller: at logits of 80 float32 resolves 8e-6."""
-    tied = (
-        ("wte", "embed_in", "embed_tokens", "lm_head") if model.config.tie_word_embeddings else ()
-    )
+    tied = ("wte", "embed_in", "embed_tokens", "lm_head") if model.config.tie_word_embeddings else ()
     return {
-        name: x * np.float32(x.shape[-1] ** -0.5)
-        if any(part in name for part in ("embed_out", *tied))
-        else x
+        name: x * np.float32(x.shape[-1] ** -0.5) if any(part in name for part in ("embed_out", *tied)) else x
         for name, x in state.items()
     }
 
@@ -169,15 +167,26 @@ def random_config(
 SHAPES: dict[str, Any] = {
     "GPT-2 small": transformers.GPT2Config(),
     "Pythia-70m": transformers.GPTNeoXConfig(
-        vocab_size=50304, hidden_size=512, num_hidden_layers=6, num_attention_heads=8,
-        intermediate_size=2048, max_position_embeddings=2048, rotary_pct=0.25,
+        vocab_size=50304,
+        hidden_size=512,
+        num_hidden_layers=6,
+        num_attention_heads=8,
+        intermediate_size=2048,
+        max_position_embeddings=2048,
+        rotary_pct=0.25,
     ),
     "Llama, SmolLM-135M's layers": transformers.LlamaConfig(
-        vocab_size=49152, hidden_size=576, num_hidden_layers=6, num_attention_heads=9,
-        num_key_value_heads=3, intermediate_size=1536, max_position_embeddings=2048,
-        tie_word_embeddings=True, rope_parameters={"rope_type": "default", "rope_theta": 1e5},
+        vocab_size=49152,
+        hidden_size=576,
+        num_hidden_layers=6,
+        num_attention_heads=9,
+        num_key_value_heads=3,
+        intermediate_size=1536,
+        max_position_embeddings=2048,
+        tie_word_embeddings=True,
+        rope_parameters={"rope_type": "default", "rope_theta": 1e5},
     ),
-}  # fmt: skip
+}
 
 
 def exact_shapes(table: Table, folder: Path) -> None:
@@ -218,10 +227,13 @@ def agree(
     table.row(f"{name}, every layer", found["resid"] / largest, FLOAT32, note)
     prompt = tokens[:1, :8]
     text = reference.generate(
-        torch.from_numpy(prompt.astype(np.int64)), max_new_tokens=40, do_sample=False,
-        attention_mask=torch.ones(prompt.shape, dtype=torch.int64), eos_token_id=None,
+        torch.from_numpy(prompt.astype(np.int64)),
+        max_new_tokens=40,
+        do_sample=False,
+        attention_mask=torch.ones(prompt.shape, dtype=torch.int64),
+        eos_token_id=None,
         pad_token_id=0,
-    ).numpy()  # fmt: skip
+    ).numpy()
     same = text == np.asarray(ji.generate(model, jnp.asarray(prompt), 40))
     table.row(f"{name}, 40 greedy tokens that differ", float((~same).sum()), 0)
 
@@ -292,9 +304,7 @@ def smollm2(table: Table) -> None:
     model, tokenizer = ji.load("smollm2-135m")
     assert tokenizer is not None
     theirs = transformers.AutoTokenizer.from_pretrained(file.path.parent, gguf_file=file.path.name)
-    text = (
-        "When Mary and John went to the store, John gave a drink to Mary. It's what naïve Zoë said:"
-    )
+    text = "When Mary and John went to the store, John gave a drink to Mary. It's what naïve Zoë said:"
     ids = np.asarray(tokenizer(text))
     same = ids.tolist() == theirs.encode(text, add_special_tokens=False)
     table.row("SmolLM2-135M-Instruct Q4_1, tokens that differ", float(not same), 0)
@@ -312,14 +322,18 @@ def induction(table: Table, tokens: np.ndarray) -> None:
     tensors = load_file(DATA / "induction-2l" / "gbmi_exp_indhead_finetuned_model_0.safetensors")
     theirs = HookedTransformer(
         HookedTransformerConfig(
-            n_layers=2, d_model=64, n_ctx=8, d_head=64, n_heads=1, d_vocab=26, attn_only=True,
+            n_layers=2,
+            d_model=64,
+            n_ctx=8,
+            d_head=64,
+            n_heads=1,
+            d_vocab=26,
+            attn_only=True,
             normalization_type=None,
         )
-    )  # fmt: skip
-    theirs.load_state_dict({n: torch.tensor(x) for n, x in tensors.items()}, strict=False)
-    config = ji.models.GPT2Config(
-        vocab=26, ctx=8, d=64, layers=2, heads=1, ff=0, norm=False, tied=False
     )
+    theirs.load_state_dict({n: torch.tensor(x) for n, x in tensors.items()}, strict=False)
+    config = ji.models.GPT2Config(vocab=26, ctx=8, d=64, layers=2, heads=1, ff=0, norm=False, tied=False)
     model = ji.hub.build(PORTS / "transformer_lens.toml", config, tensors)
     sites = ["pattern", "z", "attn_out", "resid_post"]
     logits, acts = ji.run(model, jnp.asarray(tokens), capture=sites)
@@ -385,9 +399,7 @@ def main() -> None:
     transformers.logging.disable_progress_bar()
     warnings.filterwarnings("ignore", category=DeprecationWarning, module="__main__")
     start, table = time.monotonic(), Table()
-    print(
-        f"torch {torch.__version__}, transformers {transformers.__version__}, jax {jax.__version__}"
-    )
+    print(f"torch {torch.__version__}, transformers {transformers.__version__}, jax {jax.__version__}")
     print(f"{'largest absolute difference':66}     found <= allowed")
     with tempfile.TemporaryDirectory() as folder:
         run = {

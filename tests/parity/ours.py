@@ -16,8 +16,7 @@ def checkpoint(folder: Path, config: Mapping[str, Any], state: Mapping[str, np.n
     """A folder as the hub has it, from a config and a state dict."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(dict(config), default=str))
-    save_file({name: np.ascontiguousarray(x) for name, x in state.items()},
-              folder / "model.safetensors")  # fmt: skip
+    save_file({name: np.ascontiguousarray(x) for name, x in state.items()}, folder / "model.safetensors")
     return folder
 
 
@@ -38,9 +37,7 @@ def ours(model: Any, tokens: np.ndarray, mask: np.ndarray | None = None) -> dict
     }
 
 
-def worst(
-    a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray], mask: Any = None
-) -> dict[str, float]:
+def worst(a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray], mask: Any = None) -> dict[str, float]:
     """Largest absolute difference of each array that both have, at real tokens."""
     found = {}
     for name in a.keys() & b.keys():

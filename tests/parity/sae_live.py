@@ -75,9 +75,7 @@ def apart(ours: Any, theirs: Any) -> float:
     return float(np.abs(ours - theirs).max() / np.abs(theirs).max())
 
 
-def both(
-    ours: Any, encode: Any, decode: Any, x: np.ndarray = X, heads: bool = False
-) -> tuple[float, str]:
+def both(ours: Any, encode: Any, decode: Any, x: np.ndarray = X, heads: bool = False) -> tuple[float, str]:
     """Features, and the reconstruction of each; `encode` and `decode` are theirs."""
     f = encode(torch.from_numpy(x))
     rows = jnp.asarray(x.reshape(len(x), -1) if heads else x)
@@ -111,11 +109,12 @@ def saelens(table: Table, folder: Path) -> None:
     from sae_lens.registry import SAE_CLASS_REGISTRY
 
     wanted: dict[str, dict[str, Any]] = {
-        "topk": {"k": K}, "abstopk": {"k": K},
+        "topk": {"k": K},
+        "abstopk": {"k": K},
         "temporal": {"n_heads": 2, "bottleneck_factor": 2, "kval_topk": K},
         "matching_pursuit": {"max_iterations": 12},
         **{n: {"d_out": OUT, "apply_b_dec_to_input": False} for n in SAE_CLASS_REGISTRY if "transc" in n},
-    }  # fmt: skip
+    }
     cases: list[tuple[str, dict[str, Any]]] = [(kind, {}) for kind in SAE_CLASS_REGISTRY]
     whole = [kind for kind in SAE_CLASS_REGISTRY if "transcoder" not in kind]
     cases += [(kind, {"normalize_activations": mode}) for kind in whole for mode in NORMS]
@@ -124,9 +123,12 @@ def saelens(table: Table, folder: Path) -> None:
         ("topk", {"rescale_acts_by_decoder_norm": True}),
         ("abstopk", {"rescale_acts_by_decoder_norm": True}),
         ("temporal", {"tied_weights": False, "n_attn_layers": 2, "sae_diff_type": "relu"}),
-        ("temporal", {"normalize_activations": "constant_scalar_rescale", "activation_normalization_factor": 1.7}),
+        (
+            "temporal",
+            {"normalize_activations": "constant_scalar_rescale", "activation_normalization_factor": 1.7},
+        ),
         ("matching_pursuit", {"stop_on_duplicate_support": False, "residual_threshold": 2.0}),
-    ]  # fmt: skip
+    ]
     for i, (kind, more) in enumerate(cases):
         cls, config = SAE_CLASS_REGISTRY[kind]
         sae = cls(config(**{**BASE, **wanted.get(kind, {}), **more}))
@@ -142,19 +144,15 @@ def saelens(table: Table, folder: Path) -> None:
             assert ours.decoder.shape[-1] == sae.W_dec.shape[-1]
         table.row(f"saelens {name}", *both(ours, *theirs(sae), x))
         again = SAE.load_from_disk(ji.sae.save_saelens(folder / f"back {i}", ours))
-        table.row(
-            f"  and back to saelens as {again.cfg.architecture()}", *both(ours, *theirs(again), x)
-        )
+        table.row(f"  and back to saelens as {again.cfg.architecture()}", *both(ours, *theirs(again), x))
     heads_and_flat(table, folder)
     trained(table, folder)
     for i, ours in enumerate(of_ours()):
-        path = ji.sae.save_saelens(
-            folder / f"ours {i}", ours, site="resid_post[2]", model_name="gpt2"
-        )
+        path = ji.sae.save_saelens(folder / f"ours {i}", ours, site="resid_post[2]", model_name="gpt2")
         again = SAE.load_from_disk(path)
         assert again.cfg.metadata.hook_name == "blocks.2.hook_resid_post"
         name = type(ours).__name__ + (f" {ours.mode}" if hasattr(ours, "mode") else "")
-        table.row(f"our {name}, read by saelens as {again.cfg.architecture()}", *both(ours, *theirs(again)))  # fmt: skip
+        table.row(f"our {name}, read by saelens as {again.cfg.architecture()}", *both(ours, *theirs(again)))
 
 
 def trained(table: Table, folder: Path) -> None:
@@ -213,7 +211,7 @@ def trained(table: Table, folder: Path) -> None:
             judge = SAE.load_from_disk(done)
             name = f"{kind} " + " ".join(f"{n}={v}" for n, v in way.items())
             table.row(f"saelens checkpoint {name}", *both(ours, *theirs(judge)))
-            table.row(f"  saved as {judge.cfg.architecture()}", *both(ji.sae.load(done), *theirs(judge)))  # fmt: skip
+            table.row(f"  saved as {judge.cfg.architecture()}", *both(ji.sae.load(done), *theirs(judge)))
 
 
 def heads_and_flat(table: Table, folder: Path) -> None:
@@ -240,16 +238,29 @@ def heads_and_flat(table: Table, folder: Path) -> None:
         old = folder / f"old {activation}"
         sae.save_model(old)
         flat = {
-            "model_name": "gpt2-small", "hook_point": "blocks.2.hook_resid_pre", "d_in": D,
-            "d_sae": M, "hook_point_layer": 2, "hook_point_head_index": None, "context_size": 128,
-            "dtype": "torch.float32", "device": "cpu", "activation_fn_str": activation,
+            "model_name": "gpt2-small",
+            "hook_point": "blocks.2.hook_resid_pre",
+            "d_in": D,
+            "d_sae": M,
+            "hook_point_layer": 2,
+            "hook_point_head_index": None,
+            "context_size": 128,
+            "dtype": "torch.float32",
+            "device": "cpu",
+            "activation_fn_str": activation,
             "activation_fn_kwargs": {"k": K} if activation == "topk" else {},
-            "dataset_path": "text", "prepend_bos": True, "normalize_activations": "none",
-            "finetuning_scaling_factor": False, "apply_b_dec_to_input": True,
-        }  # fmt: skip
+            "dataset_path": "text",
+            "prepend_bos": True,
+            "normalize_activations": "none",
+            "finetuning_scaling_factor": False,
+            "apply_b_dec_to_input": True,
+        }
         (old / "cfg.json").write_text(json.dumps(flat))
         judge = SAE.load_from_disk(old)
-        table.row(f"saelens before 6, {activation}, read as {judge.cfg.architecture()}", *both(ji.sae.load(old), *theirs(judge)))  # fmt: skip
+        table.row(
+            f"saelens before 6, {activation}, read as {judge.cfg.architecture()}",
+            *both(ji.sae.load(old), *theirs(judge)),
+        )
 
 
 def of_ours() -> list[Any]:
@@ -257,12 +268,17 @@ def of_ours() -> list[Any]:
     import equinox as eqx
 
     kinds: list[Any] = [
-        ji.sae.Vanilla(d=D, features=M), ji.sae.Standard(d=D, features=M), ji.sae.Gated(d=D, features=M),
-        ji.sae.TopK(d=D, features=M, k=K), ji.sae.TopK(d=D, features=M, k=K, centred=False),
-        ji.sae.BatchTopK(d=D, features=M, k=K), ji.sae.JumpReLU(d=D, features=M),
-        ji.sae.Matryoshka(d=D, features=M, k=K), ji.sae.Transcoder(d=D, d_out=OUT, features=M),
+        ji.sae.Vanilla(d=D, features=M),
+        ji.sae.Standard(d=D, features=M),
+        ji.sae.Gated(d=D, features=M),
+        ji.sae.TopK(d=D, features=M, k=K),
+        ji.sae.TopK(d=D, features=M, k=K, centred=False),
+        ji.sae.BatchTopK(d=D, features=M, k=K),
+        ji.sae.JumpReLU(d=D, features=M),
+        ji.sae.Matryoshka(d=D, features=M, k=K),
+        ji.sae.Transcoder(d=D, d_out=OUT, features=M),
         ji.sae.Transcoder(d=D, features=M, skip=True),
-    ]  # fmt: skip
+    ]
     found = []
     for seed, kind in enumerate(kinds):
         rng = np.random.default_rng(seed)
@@ -295,10 +311,14 @@ def dictionary_learning(table: Table, folder: Path) -> None:
     from dictionary_learning.trainers.top_k import AutoEncoderTopK
 
     kinds = [
-        AutoEncoder(D, M), AutoEncoderNew(D, M), GatedAutoEncoder(D, M), JumpReluAutoEncoder(D, M),
-        AutoEncoderTopK(D, M, K), BatchTopKSAE(D, M, K),
+        AutoEncoder(D, M),
+        AutoEncoderNew(D, M),
+        GatedAutoEncoder(D, M),
+        JumpReluAutoEncoder(D, M),
+        AutoEncoderTopK(D, M, K),
+        BatchTopKSAE(D, M, K),
         MatryoshkaBatchTopKSAE(D, M, K, [M // 4, M // 4, M // 2]),
-    ]  # fmt: skip
+    ]
     for i, sae in enumerate(kinds):
         name = type(sae).__name__
         randomised(sae, i)
@@ -330,9 +350,16 @@ def by_trainers(table: Table, folder: Path) -> None:
     names = [name for name in trainers.__all__ if name.endswith("Trainer")]
     every = [getattr(trainers, name) for name in names]
     given = {
-        "steps": 100_000, "activation_dim": D, "dict_size": M, "k": K, "layer": 2, "device": "cpu",
-        "lm_name": "gpt2", "seed": 0, "group_fractions": [0.25, 0.75],
-    }  # fmt: skip
+        "steps": 100_000,
+        "activation_dim": D,
+        "dict_size": M,
+        "k": K,
+        "layer": 2,
+        "device": "cpu",
+        "lm_name": "gpt2",
+        "seed": 0,
+        "group_fractions": [0.25, 0.75],
+    }
     for cls in (*every, StandardTrainerAprilUpdate, MatryoshkaBatchTopKTrainer):
         known = inspect.signature(cls.__init__).parameters
         trainer = cls(**{n: v for n, v in given.items() if n in known})
@@ -359,10 +386,15 @@ def sparsify(table: Table, folder: Path) -> None:
 
     skip = {"skip_connection": True}
     cases: list[dict[str, Any]] = [
-        {}, {"normalize_decoder": False}, {"multi_topk": True}, skip,
-        {"transcode": True}, {"transcode": True, **skip}, {"activation": "groupmax", "k": 8},
+        {},
+        {"normalize_decoder": False},
+        {"multi_topk": True},
+        skip,
+        {"transcode": True},
+        {"transcode": True, **skip},
+        {"activation": "groupmax", "k": 8},
         {"activation": "groupmax", "k": 8, "transcode": True, **skip},
-    ]  # fmt: skip
+    ]
     for i, more in enumerate(cases):
         sae = SparseCoder(D, SparseCoderConfig(**{"num_latents": M, "k": K, **more}))
         randomised(sae, i)

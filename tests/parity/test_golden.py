@@ -38,9 +38,7 @@ def case(request: pytest.FixtureRequest) -> Any:
     arrays, index = golden(family)
     state = {tensor: arrays[key] for tensor, key in index[name]["tensors"].items()}
     wanted = {
-        key.removeprefix(f"{name}/"): value
-        for key, value in arrays.items()
-        if key.startswith(f"{name}/")
+        key.removeprefix(f"{name}/"): value for key, value in arrays.items() if key.startswith(f"{name}/")
     }
     return family, index[name]["config"], state, wanted
 
@@ -84,13 +82,17 @@ def test_float64(case: Any) -> None:
 # Names of one and the same function: at these inputs, or by the reference's own definition.
 ALIKE = {
     "gpt2": {
-        "act-gelu_new": "plain", "act-gelu_fast": "plain", "act-gelu_pytorch_tanh": "plain",
-        "upcast": "plain", "upcast-by-layer": "by-layer", "act-swish": "act-silu",
+        "act-gelu_new": "plain",
+        "act-gelu_fast": "plain",
+        "act-gelu_pytorch_tanh": "plain",
+        "upcast": "plain",
+        "upcast-by-layer": "by-layer",
+        "act-swish": "act-silu",
         "act-relu6": "act-relu",
     },
     "gpt_neox": {"act-gelu_fast": "act-gelu_new", "rope-dynamic": "rotary-0.5"},
     "llama": {},
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -15,16 +15,12 @@ CONFIGS: dict[str, Any] = {
     "gpt2": ji.models.GPT2Config(d=8, heads=2, ff=12, **SIZES),
     "neox": ji.models.GPTNeoXConfig(d=8, heads=2, ff=12, rotary_fraction=0.5, **SIZES),
     "llama": ji.models.LlamaConfig(d=8, heads=4, kv_heads=2, ff=12, **SIZES),
-    "linear gpt2": ji.models.GPT2Config(
-        d=8, heads=2, ff=12, norm=False, act="linear", tied=False, **SIZES
-    ),
+    "linear gpt2": ji.models.GPT2Config(d=8, heads=2, ff=12, norm=False, act="linear", tied=False, **SIZES),
     "linear neox": ji.models.GPTNeoXConfig(
         d=8, heads=2, ff=12, norm=False, act="linear", rotary_fraction=0.5, **SIZES
     ),
     "attention": ji.models.LlamaConfig(d=8, heads=4, kv_heads=2, ff=0, norm=False, **SIZES),
-    "scaled": ji.models.GPT2Config(
-        d=8, heads=2, ff=0, norm=False, tied=False, scale_by_layer=True, **SIZES
-    ),
+    "scaled": ji.models.GPT2Config(d=8, heads=2, ff=0, norm=False, tied=False, scale_by_layer=True, **SIZES),
 }
 CLASSES: dict[Any, Any] = {
     ji.models.GPT2Config: ji.models.GPT2,
@@ -45,7 +41,7 @@ def model_of(name: str) -> Any:
     cls = CLASSES[type(config)]
     shapes = jax.eval_shape(lambda: cls.init(config, key=jax.random.key(0)))
     rng = np.random.default_rng(1)
-    model = jax.tree.map(lambda leaf: jnp.asarray(0.4 * rng.normal(size=leaf.shape), leaf.dtype), shapes)  # fmt: skip
+    model = jax.tree.map(lambda leaf: jnp.asarray(0.4 * rng.normal(size=leaf.shape), leaf.dtype), shapes)
     return eqx.tree_at(lambda m: m.w_embed, model, 3 * model.w_embed)
 
 

@@ -81,9 +81,7 @@ def test_mean_activations_are_those_of_all_batches_together() -> None:
     keep = np.asarray([[True] * 5, [True] * 3 + [False] * 2])
     masked = P.mean_activations(model, [(TOKENS[:2], jnp.asarray(keep)), TOKENS[2:]], "mlp_out")
     real = np.concatenate([keep, np.ones((1, 5), bool)])
-    np.testing.assert_allclose(
-        masked[:, 0], np.asarray(acts["mlp_out"])[:, real].mean(1), atol=1e-5
-    )
+    np.testing.assert_allclose(masked[:, 0], np.asarray(acts["mlp_out"])[:, real].mean(1), atol=1e-5)
 
 
 def test_causal_tracing_noise_stays_on_the_subject() -> None:
@@ -129,13 +127,11 @@ DRAWS: dict[str, Any] = {
 def test_intervals_cover_what_the_documentation_says(count: int) -> None:
     """The table of the docstring, measured anew."""
     rng, cells = np.random.default_rng(0), 8000
-    rows = re.findall(
-        r"\| (\d+) \| (\w+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|", P.statistics.__doc__
-    )
+    rows = re.findall(r"\| (\d+) \| (\w+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|", P.statistics.__doc__)
     told = {name: list(map(float, shares)) for n, name, *shares in rows if int(n) == count}
     drawn = np.stack([DRAWS[name][0](rng, (cells, count)) - DRAWS[name][1] for name in told])
     for at, interval in enumerate(("t", "bca", "percentile")):
-        found = P.statistics(drawn.astype(np.float32), key=jax.random.key(0), draws=1000, interval=interval)  # fmt: skip
+        found = P.statistics(drawn.astype(np.float32), key=jax.random.key(0), draws=1000, interval=interval)
         covered = ((np.asarray(found.low) <= 0) & (np.asarray(found.high) >= 0)).mean(1)
         for name, share in zip(told, covered, strict=True):
             assert abs(share - told[name][at]) < 0.02, (interval, name, share)
@@ -147,10 +143,12 @@ def test_intervals_are_those_of_scipy() -> None:
     wanted: dict[str, Any] = {
         "t": stats.t.interval(0.9, 11, effects.mean(1), stats.sem(effects, axis=1)),
         "bca": stats.bootstrap((effects,), np.mean, method="BCa", **options).confidence_interval,
-        "percentile": stats.bootstrap((effects,), np.mean, method="percentile", **options).confidence_interval,
-    }  # fmt: skip
+        "percentile": stats.bootstrap(
+            (effects,), np.mean, method="percentile", **options
+        ).confidence_interval,
+    }
     for interval, (low, high) in wanted.items():
-        found = P.statistics(effects, key=jax.random.key(0), level=0.9, draws=5_000, interval=interval)  # fmt: skip
+        found = P.statistics(effects, key=jax.random.key(0), level=0.9, draws=5_000, interval=interval)
         off = 1e-5 if interval == "t" else 0.05 * (high - low).max()
         np.testing.assert_allclose(found.low, low, atol=off)
         np.testing.assert_allclose(found.high, high, atol=off)
@@ -186,9 +184,12 @@ def test_an_effect_is_found_and_small_samples_say_so() -> None:
         (lambda m: P.mean_activations(m, [TOKENS], "pattern"), "with positions"),
         (lambda m: P.mean_activations(m, [TOKENS + 40], "z"), r"lie in 0\.\.39"),
         (lambda m: P.mean_activations(m, [(TOKENS, np.zeros((3, 5), bool))], "z"), "one real token"),
-        (lambda m: P.ablate(m, TOKENS[:1], METRIC, values=P.resample(jax.random.key(0))), "two prompts or more"),
+        (
+            lambda m: P.ablate(m, TOKENS[:1], METRIC, values=P.resample(jax.random.key(0))),
+            "two prompts or more",
+        ),
     ],
-)  # fmt: skip
+)
 def test_errors_teach(call: Any, message: str) -> None:
     with pytest.raises((ValueError, IndexError), match=message):
         call(model_of("gpt2"))

@@ -25,13 +25,15 @@ def close(value: Any, expected: Any, rtol: float = 1e-5) -> None:
     assert np.abs(value - expected).max() <= rtol * max(np.abs(expected).max(), 1e-3)
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param("linear gpt2", marks=pytest.mark.slow), "linear neox"]
-)
+@pytest.mark.parametrize("name", [pytest.param("linear gpt2", marks=pytest.mark.slow), "linear neox"])
 def test_equals_the_sweep_in_a_linear_model(name: str) -> None:
     model = frozen_patterns(model_of(name), CLEAN)
     sites: Any = ("resid_pre", "mlp_out") if name == "linear gpt2" else "head_out"
-    over: Any = ("layer", "pos") if name == "linear gpt2" else {"pos": [[0, 4], [2, 2]], "layer": [1, 0], "head": None}  # fmt: skip
+    over: Any = (
+        ("layer", "pos")
+        if name == "linear gpt2"
+        else {"pos": [[0, 4], [2, 2]], "layer": [1, 0], "head": None}
+    )
     options: Any = {"site": sites, "over": over, "mask": MASK, "per_example": True}
     estimate = ji.patching.attribution(model, *PAIR, **options)
     close(estimate, ji.patching.sweep(model, *PAIR, **options))
@@ -49,9 +51,7 @@ def test_is_gradient_times_difference() -> None:
         product = product.reshape(*product.shape[:3], -1).sum(-1)
         close(row, product.transpose(2, 0, 1))
     # With the metric of the unpatched run, from the same compiled program.
-    close(
-        ji.patching.attribution(model, *PAIR, **options), got + np.asarray(value)[None, None, None]
-    )
+    close(ji.patching.attribution(model, *PAIR, **options), got + np.asarray(value)[None, None, None])
 
 
 def test_effects_over_fewer_axes_are_sums() -> None:
@@ -61,9 +61,7 @@ def test_effects_over_fewer_axes_are_sums() -> None:
     assert finest.shape == (2, 5, 2, 4)
     by_unit = ji.patching.attribution_effects(model, *PAIR, site="k", over=("unit", "layer"))
     close(by_unit, finest.sum((1, 2)).T)
-    close(
-        ji.patching.attribution_effects(model, *PAIR, site="k", over="head"), finest.sum((0, 1, 3))
-    )
+    close(ji.patching.attribution_effects(model, *PAIR, site="k", over="head"), finest.sum((0, 1, 3)))
     some = {"head": [1], "pos": [-1, 0], "unit": None, "layer": [1]}
     chosen = ji.patching.attribution_effects(model, *PAIR, site="k", over=some)
     close(chosen[0, :, :, 0], finest[1, [4, 0], 1])
@@ -124,9 +122,7 @@ def test_single_keys_through_the_softmax_by_hand() -> None:
     gradient = rng.normal(size=(2, 3, 6, 6)).astype(np.float32)
     scores[0, 0, :, 2] += 60  # saturated
     for allowed in [None, np.tril(np.ones((6, 6), bool))]:
-        got = key_effects(
-            jnp.asarray(gradient), jnp.asarray(scores), jnp.asarray(exchanged), allowed
-        )
+        got = key_effects(jnp.asarray(gradient), jnp.asarray(scores), jnp.asarray(exchanged), allowed)
         seen = np.ones((6, 6), bool) if allowed is None else allowed
         for key in range(6):
             patched = np.where(np.arange(6) == key, exchanged, scores).astype(np.float64)
@@ -191,7 +187,7 @@ def test_frozen_norms_have_no_gradient() -> None:
     _, there = ji.run(model, CLEAN, capture="z", logits=False)
     got = ji.patching.attribution_effects(
         model, *PAIR, site="z", over=("layer", "pos", "head", "unit"), freeze_norms=True, per_example=True
-    )  # fmt: skip
+    )
     close(np.moveaxis(got, -1, 1), np.asarray(there["z"] - here["z"]) * np.asarray(grads["z"]))
 
 

@@ -73,9 +73,7 @@ def test_every_edge_equals_a_run_that_holds_every_node(name: str) -> None:
             values = np.asarray(getattr(edges, kind))
             for index in np.ndindex(values.shape[:-1]):
                 rank = (0, 2, 1)[sender]
-                (layer, head), (to, number) = (
-                    (*part, 0, 0)[:2] for part in (index[:rank], index[rank:])
-                )
+                (layer, head), (to, number) = ((*part, 0, 0)[:2] for part in (index[:rank], index[rank:]))
                 beside = sender == 1 and kind == "mlp" and not parallel and to == layer
                 exists = kind == "logits" or sender == 0 or to > layer or beside
                 assert np.isfinite(values[index]).all() == exists
@@ -116,7 +114,7 @@ def test_chunks_change_nothing_and_other_prompts_compile_nothing() -> None:
 
 @pytest.mark.slow
 def test_an_edited_model_is_patched_as_edited() -> None:
-    model = ji.intervene(model_of("attention"), [ji.scale("v", 0.5, layer=1), ji.zero("z", layer=0, head=0)])  # fmt: skip
+    model = ji.intervene(model_of("attention"), [ji.scale("v", 0.5, layer=1), ji.zero("z", layer=0, head=0)])
     paths = ji.patching.direct_paths(model, *PAIR, senders="head", receivers="v")
     close(paths.v[0, 0, 1], paths.baseline)
     _, there = ji.run(model, CLEAN, capture="head_out", logits=False)
@@ -141,9 +139,7 @@ def test_path_patch_of_one_edge_is_the_direct_path() -> None:
 def test_path_patch_through_the_mlps() -> None:
     model = model_of("neox")
     options: Any = {"mask": MASK, "direction": "noise", "per_example": True}
-    value = ji.patching.path_patch(
-        model, *PAIR, ["0.0", "0.1"], "logits", freeze_mlps=False, **options
-    )
+    value = ji.patching.path_patch(model, *PAIR, ["0.0", "0.1"], "logits", freeze_mlps=False, **options)
     _, here = ji.run(model, CLEAN, capture="z", mask=MASK, logits=False)
     _, there = ji.run(model, CORRUPT, capture="z", mask=MASK, logits=False)
     edits = [ji.replace("z", there["z"][0], layer=0), ji.replace("z", here["z"][1], layer=1)]
@@ -167,7 +163,7 @@ def test_published_numbers_of_edges(
     mlp = ("mlp",) if has_mlp else ()
     nodes = Wiring(
         layers, heads, heads, has_mlp, parallel, ("embed", "head", *mlp), ("q", "k", "v", *mlp, "logits")
-    )  # fmt: skip
+    )
     assert len(nodes.edges()) + 1 + layers * (heads + len(mlp)) == edges
 
 
@@ -181,7 +177,7 @@ def test_the_edge_of_a_trained_induction_circuit(name: str, there: bool, shared_
 
     folder = shared_data / "checkpoints" / "induction-2l"
     tensors = open_safetensors(folder / f"gbmi_exp_indhead_finetuned_{name}.safetensors")
-    config = ji.models.GPT2Config(vocab=26, ctx=8, d=64, layers=2, heads=1, ff=0, norm=False, tied=False)  # fmt: skip
+    config = ji.models.GPT2Config(vocab=26, ctx=8, d=64, layers=2, heads=1, ff=0, norm=False, tied=False)
     port = Path(__file__).parents[1] / "hub" / "ports" / "transformer_lens.toml"
     model = build(port, config, tensors)
     # After "x a y b ... y" comes b. In the corrupt prompt x and y have changed places, so a follows.

@@ -22,7 +22,7 @@ CORRUPT = jnp.where(jnp.asarray(DIFFERS), (CLEAN + 7) % 40, CLEAN)
 METRIC = ji.metrics.logit_diff(RNG.integers(0, 40, 3), RNG.integers(0, 40, 3))
 
 
-def loop(model: Any, clean: Any, corrupt: Any, metric: Any, site: str, over: Any, mask: Any = None) -> Any:  # fmt: skip
+def loop(model: Any, clean: Any, corrupt: Any, metric: Any, site: str, over: Any, mask: Any = None) -> Any:
     """Every cell as one run with one `ji.replace`."""
     _, acts = ji.run(model, clean, capture=[site], mask=mask, logits=False)
     axes, full = site_axes(site), acts[site]
@@ -30,9 +30,7 @@ def loop(model: Any, clean: Any, corrupt: Any, metric: Any, site: str, over: Any
 
     @jax.jit
     def cell(model: Any, where: dict[str, Any]) -> Any:
-        if (
-            mask is not None and "pos" in where
-        ):  # an int would count real tokens, a mask is of columns
+        if mask is not None and "pos" in where:  # an int would count real tokens, a mask is of columns
             where = {**where, "pos": jnp.arange(clean.shape[-1]) == where["pos"]}
         value = full[where["layer"]] if "layer" in where else full
         edit = ji.replace(site, value, **where)
@@ -63,16 +61,32 @@ DEFAULT = [
     ("llama", "k", ("layer", "pos", "head")),
 ]
 EVERY = [
-    ("resid_pre", ("layer", "pos")), ("resid_mid", ("layer", "pos")), ("attn_out", ("layer", "pos")),
-    ("mlp_out", ("layer", "pos")), ("z", ("layer", "pos", "head")), ("q", ("layer", "pos", "head")),
-    ("k", ("layer", "pos", "head")), ("v", ("layer", "pos", "head")),
-    ("pattern", ("layer", "head", "query")), ("pattern", ("layer", "head", "query", "key")),
-    ("z", ("layer", "head")), ("q", ("layer", "head")), ("k", ("layer", "head")),
-    ("v", ("layer", "head")), ("pattern", ("layer", "head")), ("scores", ("layer", "query", "key")),
-    ("mlp_post", ("layer", "unit")), ("q_in", ("layer", "head")), ("k_in", ("head", "layer")),
-    ("head_out", ("layer", "pos", "head")), ("ln1_scale", ("layer", "pos")), ("resid_post", ("pos",)),
-    ("pattern", ("key",)), ("z", ("head",)), ("mlp_in", ("layer",)),
-]  # fmt: skip
+    ("resid_pre", ("layer", "pos")),
+    ("resid_mid", ("layer", "pos")),
+    ("attn_out", ("layer", "pos")),
+    ("mlp_out", ("layer", "pos")),
+    ("z", ("layer", "pos", "head")),
+    ("q", ("layer", "pos", "head")),
+    ("k", ("layer", "pos", "head")),
+    ("v", ("layer", "pos", "head")),
+    ("pattern", ("layer", "head", "query")),
+    ("pattern", ("layer", "head", "query", "key")),
+    ("z", ("layer", "head")),
+    ("q", ("layer", "head")),
+    ("k", ("layer", "head")),
+    ("v", ("layer", "head")),
+    ("pattern", ("layer", "head")),
+    ("scores", ("layer", "query", "key")),
+    ("mlp_post", ("layer", "unit")),
+    ("q_in", ("layer", "head")),
+    ("k_in", ("head", "layer")),
+    ("head_out", ("layer", "pos", "head")),
+    ("ln1_scale", ("layer", "pos")),
+    ("resid_post", ("pos",)),
+    ("pattern", ("key",)),
+    ("z", ("head",)),
+    ("mlp_in", ("layer",)),
+]
 
 # The first fifteen are all that TransformerLens offers: both families take them, GPT-2 the rest too,
 # Llama those where shared keys and values make a difference.
@@ -80,7 +94,7 @@ CASES = [
     *(("gpt2", *case) for case in EVERY),
     *(("neox", *case) for case in EVERY[:15] if case[0] != "resid_mid"),
     *(("llama", *case) for case in EVERY if case[0] in ("k", "v", "k_in", "pattern")),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("name", "site", "over"), DEFAULT)
@@ -111,9 +125,15 @@ def test_padded_prompts_with_positions_per_example(side: str) -> None:
     metric = ji.metrics.logit_diff(3, 5, pos=last)
     places = np.asarray([[2, 5], [3, 2], [-2, 4]])
     found = sweep(
-        model, CLEAN, CORRUPT, metric, site="resid_pre", over={"pos": places, "layer": [2, 0]},
-        mask=jnp.asarray(keep), per_example=True,
-    )  # fmt: skip
+        model,
+        CLEAN,
+        CORRUPT,
+        metric,
+        site="resid_pre",
+        over={"pos": places, "layer": [2, 0]},
+        mask=jnp.asarray(keep),
+        per_example=True,
+    )
     assert found.shape == (2, 2, 3)
     whole = loop(model, CLEAN, CORRUPT, metric, "resid_pre", ("layer", "pos"), jnp.asarray(keep))
     for example, row in enumerate(places):
@@ -134,12 +154,8 @@ def test_chosen_positions_of_padded_prompts_count_their_tokens(side: str) -> Non
     estimate = ji.patching.attribution(model, CLEAN, CORRUPT, metric, mask=keep, **options)
     for row in range(1, 3):
         pair = CLEAN[row, keep[row]], CORRUPT[row, keep[row]]
-        np.testing.assert_allclose(
-            found[..., row], sweep(model, *pair, metric, **options), atol=1e-5
-        )
-        np.testing.assert_allclose(
-            whole[..., row], sweep(edited, *pair, metric, **options), atol=1e-5
-        )
+        np.testing.assert_allclose(found[..., row], sweep(model, *pair, metric, **options), atol=1e-5)
+        np.testing.assert_allclose(whole[..., row], sweep(edited, *pair, metric, **options), atol=1e-5)
         alone = ji.patching.attribution(model, *pair, metric, **options)
         np.testing.assert_allclose(estimate[..., row], alone, atol=1e-5)
     with pytest.raises(IndexError, match="the shortest has 4"):
@@ -152,10 +168,18 @@ def test_the_clean_run_comes_back() -> None:
     clean, corrupt = (ji.metrics.measure(METRIC, model, x) for x in (CLEAN, CORRUPT))
     whole = sweep(model, CLEAN, CORRUPT, METRIC, over=("layer",), per_example=True)
     np.testing.assert_allclose(whole, jnp.broadcast_to(clean, (3, 3)), atol=1e-5)
-    last = sweep(model, CLEAN, CORRUPT, METRIC, site="resid_post", over={"layer": [-1], "pos": [-1, 0]}, per_example=True)  # fmt: skip
+    last = sweep(
+        model,
+        CLEAN,
+        CORRUPT,
+        METRIC,
+        site="resid_post",
+        over={"layer": [-1], "pos": [-1, 0]},
+        per_example=True,
+    )
     np.testing.assert_allclose(last[0], jnp.stack([clean, corrupt]), atol=1e-5)
     # Noise and denoise are each other's mirror: what one run recovers the other loses.
-    noised = sweep(model, CLEAN, CORRUPT, METRIC, over=("layer",), direction="noise", per_example=True)  # fmt: skip
+    noised = sweep(model, CLEAN, CORRUPT, METRIC, over=("layer",), direction="noise", per_example=True)
     np.testing.assert_allclose(noised, jnp.broadcast_to(corrupt, (3, 3)), atol=1e-5)
     shares = ji.metrics.recovered(whole, clean, corrupt)
     np.testing.assert_allclose(shares.mean(-1), 1, atol=1e-5)
@@ -215,15 +239,13 @@ def test_edited_models_and_sites_outside_the_blocks() -> None:
     """An intervened model is swept with its edits on; embeddings and logits are sites too."""
     model = model_of("gpt2")
     steered = ji.intervene(model, [ji.scale("mlp_out", 0.3, layer=1, pos=[1, -1])])
-    found = sweep(steered, CLEAN, CORRUPT, METRIC, site="z", over=("layer", "head"), per_example=True)  # fmt: skip
+    found = sweep(steered, CLEAN, CORRUPT, METRIC, site="z", over=("layer", "head"), per_example=True)
     wanted = loop(steered, CLEAN, CORRUPT, METRIC, "z", ("layer", "head"))
     np.testing.assert_allclose(found, wanted, atol=1e-5)
     embed = sweep(model, CLEAN, CORRUPT, METRIC, site="embed", over=("pos",))
     stream = sweep(model, CLEAN, CORRUPT, METRIC, over={"pos": None, "layer": [0]})
     np.testing.assert_allclose(embed, stream[:, 0], atol=1e-5)
-    both = sweep(
-        model, CLEAN[0], CORRUPT[0], ji.metrics.prob(3), site=("q", "k"), over=("layer", "head")
-    )
+    both = sweep(model, CLEAN[0], CORRUPT[0], ji.metrics.prob(3), site=("q", "k"), over=("layer", "head"))
     assert both.shape == (2, 3, 2)
 
 

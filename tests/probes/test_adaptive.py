@@ -46,16 +46,18 @@ def test_each_k_is_the_published_net_on_normalised_neurons() -> None:
         kept = kept[:k]
         ratio = np.clip(np.exp(-k / 20), 0.1, 0.9)
         net = LogisticRegression(
-            C=k / 20, l1_ratio=ratio, solver="saga", class_weight="balanced", tol=1e-8,
+            C=k / 20,
+            l1_ratio=ratio,
+            solver="saga",
+            class_weight="balanced",
+            tol=1e-8,
             max_iter=20000,
-        ).fit(z[:, kept], y)  # fmt: skip
+        ).fit(z[:, kept], y)
         assert set(found[k].support.tolist()) == set(kept.tolist())
         order = np.argsort(kept)
         weights = found[k].weights * 10 * x.std(0)[found[k].support]
         np.testing.assert_allclose(weights, net.coef_[0][order], atol=2e-4)
-        np.testing.assert_allclose(
-            found[k].decision(x), net.decision_function(z[:, kept]), atol=2e-3
-        )
+        np.testing.assert_allclose(found[k].decision(x), net.decision_function(z[:, kept]), atol=2e-3)
         kept = kept[np.argsort(-np.abs(net.coef_[0]), kind="stable")]
 
 
@@ -83,9 +85,7 @@ def test_pruning_takes_the_exact_support_each_turn() -> None:
         assert tuple(turn.subset.support.tolist()) == min(brute, key=brute.__getitem__)
         np.testing.assert_allclose(turn.subset.value, min(brute.values()), rtol=1e-6)
         assert turn.status == "optimal" and turn.gap <= 1e-6 and turn.searched.tolist() == left
-        alone = [
-            probes.metrics(y, probes.fit(x, y, [j]).decision(x))["f1"] for j in turn.subset.support
-        ]
+        alone = [probes.metrics(y, probes.fit(x, y, [j]).decision(x))["f1"] for j in turn.subset.support]
         np.testing.assert_allclose(turn.alone, alone)
         assert turn.removed == turn.subset.support[np.argmax(alone)]
         assert turn.removed_f1 == max(alone)
@@ -110,17 +110,13 @@ def test_mass_mean_is_discriminant_analysis_when_whitened() -> None:
     x = x @ np.random.default_rng(1).normal(size=(5, 5))
     w = probes.mass_mean(x, y, whiten=True).weights
     other = LinearDiscriminantAnalysis(solver="lsqr").fit(x, y)
-    np.testing.assert_allclose(
-        w / np.linalg.norm(w), other.coef_[0] / np.linalg.norm(other.coef_), atol=1e-8
-    )
+    np.testing.assert_allclose(w / np.linalg.norm(w), other.coef_[0] / np.linalg.norm(other.coef_), atol=1e-8)
     # The threshold is that of equal priors.
     shift = np.log(y.mean() / (1 - y.mean()))
     np.testing.assert_array_equal(
         probes.mass_mean(x, y, whiten=True).predict(x), other.decision_function(x) - shift > 0
     )
-    np.testing.assert_allclose(
-        probes.mass_mean(x, y).weights, x[y == 1].mean(0) - x[y == 0].mean(0)
-    )
+    np.testing.assert_allclose(probes.mass_mean(x, y).weights, x[y == 1].mean(0) - x[y == 0].mean(0))
 
 
 def test_control_and_shuffled_labels() -> None:
@@ -131,10 +127,6 @@ def test_control_and_shuffled_labels() -> None:
     assert all(len(set(control[types == t].tolist())) == 1 for t in np.unique(types)[:50])
     assert abs(control.mean() - 0.3) < 0.06
     nulls = probes.shuffled_labels(y, 3, key=jax.random.key(1))
-    assert (
-        nulls.shape == (3, 6000)
-        and (nulls.sum(1) == y.sum()).all()
-        and (nulls[0] != nulls[1]).any()
-    )
+    assert nulls.shape == (3, 6000) and (nulls.sum(1) == y.sum()).all() and (nulls[0] != nulls[1]).any()
     with pytest.raises(ValueError, match="one type and one label"):
         probes.control_labels(types[:5], y, key=jax.random.key(0))

@@ -74,9 +74,7 @@ def test_control_heads_are_rules_of_types() -> None:
     place = {}
     for i, head in enumerate(heads):
         own = np.flatnonzero(sentences == sentences[i])
-        rules = {
-            name for name, row in (("self", i), ("first", own[0]), ("last", own[-1])) if row == head
-        }
+        rules = {name for name, row in (("self", i), ("first", own[0]), ("last", own[-1])) if row == head}
         place.setdefault(types[i], {"self", "first", "last"}).intersection_update(rules)
         assert place[types[i]]
     assert len({tuple(rule) for rule in place.values()}) == 3
@@ -127,9 +125,7 @@ def test_rotations() -> None:
     x = rng.normal(size=(2, 200, 20)) * 3 + 1
     x[:, :, 4] += 9 * y
     turned = probes.rotate(x, KEY)
-    np.testing.assert_allclose(
-        turned @ turned.swapaxes(1, 2), x @ x.swapaxes(1, 2), rtol=2e-5, atol=2e-3
-    )
+    np.testing.assert_allclose(turned @ turned.swapaxes(1, 2), x @ x.swapaxes(1, 2), rtol=2e-5, atol=2e-3)
     mixed = probes.rotate(x, KEY, "gaussian")
     share = (mixed**2).sum() / (x**2).sum()
     assert abs(share - 1) < 0.3 and abs(share - 1) > 1e-3
@@ -252,9 +248,7 @@ def test_bits_of_a_hidden_layer() -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(1000, 4))
     y = (x[:, 0] * x[:, 1] > 0).astype(int)
-    hidden: Any = functools.partial(
-        probes.mlp, hidden=(32,), key=KEY, batch=32, optimizer=optax.adam(1e-2)
-    )
+    hidden: Any = functools.partial(probes.mlp, hidden=(32,), key=KEY, batch=32, optimizer=optax.adam(1e-2))
     options: Any = dict(key=KEY, fractions=[0.03, 0.125, 0.5, 1])
     deep = probes.online_code(x, y, fit=hidden, **options)
     assert deep.compression > 1.5 > 1.05 > probes.online_code(x, y, **options).compression

@@ -35,15 +35,13 @@ def test_more_classes_are_those_of_scikit_learn(balanced: bool) -> None:
     assert found.converged.all() and found.gap.min() >= 0 and found.gap.max() <= 1e-6
     weight: Any = "balanced" if balanced else None
     for i in range(2):
-        other = LogisticRegression(
-            C=0.7, class_weight=weight, tol=1e-10, solver="newton-cholesky"
-        ).fit(x[seen[i]], y[seen[i]])
+        other = LogisticRegression(C=0.7, class_weight=weight, tol=1e-10, solver="newton-cholesky").fit(
+            x[seen[i]], y[seen[i]]
+        )
         # The gap bounds how far weights can be: ridge * |W - W*|^2 / 2 <= gap * value.
         far = np.sqrt(2 * 0.7 * found.gap[i] * found.value[i]) + 1e-4
         assert np.linalg.norm(found.weights[i].T - other.coef_) <= far
-        np.testing.assert_allclose(
-            found.log_probs(x)[i], other.predict_log_proba(x), rtol=1e-3, atol=2e-3
-        )
+        np.testing.assert_allclose(found.log_probs(x)[i], other.predict_log_proba(x), rtol=1e-3, atol=2e-3)
         np.testing.assert_array_equal(found.predict(x)[i], names[other.predict(x)])
     assert found.bias[2, 2] == -np.inf and (found.predict(x)[2] != "c").all()
     assert (found.log_probs(x)[2, :, 2] == -np.inf).all()
@@ -175,9 +173,7 @@ def test_patience_and_examples_that_do_not_count() -> None:
 def test_real_targets_and_pairs() -> None:
     x, _ = ring()
     targets = np.stack([100 * x[:, 0] * x[:, 1], x[:, 2] - 7], 1)
-    found = probes.mlp(
-        x, targets, (32,), key=KEY, loss="squared", dev=(x[:50], targets[:50]), batch=32
-    )
+    found = probes.mlp(x, targets, (32,), key=KEY, loss="squared", dev=(x[:50], targets[:50]), batch=32)
     assert found.predict(x).shape == (400, 2)
     assert probes.regression_metrics(targets[:, 0], found.predict(x)[:, 0])["r2"] > 0.8
     assert probes.regression_metrics(targets[:, 1], found.predict(x)[:, 1])["r2"] > 0.9

@@ -14,9 +14,7 @@ from sklearn.svm import SVC
 from jaxinterp import probes
 
 
-def data(
-    seed: int = 0, n: int = 80, d: int = 6, share: float = 0.3
-) -> tuple[np.ndarray, np.ndarray]:
+def data(seed: int = 0, n: int = 80, d: int = 6, share: float = 0.3) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     y = (rng.random(n) < share).astype(int)
     return rng.normal(size=(n, d)) + y[:, None] * rng.normal(size=d), y
@@ -28,9 +26,7 @@ def test_logistic_is_that_of_scikit_learn(wide: bool, balanced: bool) -> None:
     x, y = data(n=40 if wide else 80, d=120 if wide else 6)
     probe = probes.fit(x, y, gamma=0.7, balanced=balanced, tol=1e-11)
     weight: Any = "balanced" if balanced else None
-    other = LogisticRegression(C=0.7, class_weight=weight, tol=1e-10, solver="newton-cholesky").fit(
-        x, y
-    )
+    other = LogisticRegression(C=0.7, class_weight=weight, tol=1e-10, solver="newton-cholesky").fit(x, y)
     assert probe.converged and -1e-9 <= probe.gap <= 1e-11
     np.testing.assert_allclose(probe.weights, other.coef_[0], atol=2e-5)
     np.testing.assert_allclose(probe.bias, other.intercept_[0], atol=2e-5)

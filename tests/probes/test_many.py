@@ -41,9 +41,7 @@ def test_each_is_its_own_fit(loss: str, intercept: bool) -> None:
             probe = probes.fit(x[layer], target, np.sort(support), loss, tol=1e-11, **options)
             order = np.argsort(np.argsort(support))
             own = probe.weights[order]
-            np.testing.assert_allclose(
-                many.weights[layer, at, : len(support)], own, rtol=2e-4, atol=2e-5
-            )
+            np.testing.assert_allclose(many.weights[layer, at, : len(support)], own, rtol=2e-4, atol=2e-5)
             np.testing.assert_allclose(many.value[layer, at], probe.value, rtol=2e-5)
             np.testing.assert_allclose(score[layer, at], probe.decision(x[layer]), atol=2e-3)
             if loss == "squared":
@@ -67,9 +65,7 @@ def test_labellings_separable_data_and_one_program(monkeypatch: pytest.MonkeyPat
         for layer in range(2):
             for at in range(3):
                 support = supports[feature, layer, at]
-                probe = probes.fit(
-                    x[layer], labels[feature], np.sort(support[support >= 0]), tol=1e-11
-                )
+                probe = probes.fit(x[layer], labels[feature], np.sort(support[support >= 0]), tol=1e-11)
                 np.testing.assert_allclose(many.value[feature, layer, at], probe.value, rtol=2e-5)
     assert many.evaluate(x, labels)["f1"][0, 1, 1] == 1
     # One step is not enough, and that is said; the same shapes are not traced again.

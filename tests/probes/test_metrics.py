@@ -99,7 +99,13 @@ def test_random_tables_are_those_of_scikit_learn() -> None:
 @pytest.mark.filterwarnings("ignore::scipy.stats.ConstantInputWarning")
 def test_regression_where_a_side_is_constant() -> None:
     """Scores are those of scikit-learn, correlations SciPy's with 0 where it has none."""
-    pairs = [([2, 2, 2], [2, 2, 2]), ([2, 2, 2], [1, 2, 3]), ([2, 2, 2], [3, 3, 3]), ([1, 2, 4], [2, 2, 2]), ([1, 2, 4], [1, 2, 4])]  # fmt: skip
+    pairs = [
+        ([2, 2, 2], [2, 2, 2]),
+        ([2, 2, 2], [1, 2, 3]),
+        ([2, 2, 2], [3, 3, 3]),
+        ([1, 2, 4], [2, 2, 2]),
+        ([1, 2, 4], [1, 2, 4]),
+    ]
     for y, predicted in pairs:
         found = probes.regression_metrics(y, predicted)
         expected = {
@@ -109,7 +115,7 @@ def test_regression_where_a_side_is_constant() -> None:
             "spearman": np.nan_to_num(spearmanr(y, predicted).statistic),
         }
         for name, value in expected.items():
-            np.testing.assert_allclose(found[name], value, atol=1e-12, err_msg=f"{name} {y} {predicted}")  # fmt: skip
+            np.testing.assert_allclose(found[name], value, atol=1e-12, err_msg=f"{name} {y} {predicted}")
 
 
 def test_many_scores_are_one_by_one() -> None:
@@ -161,13 +167,11 @@ def test_a_thousand_resamples_are_quick() -> None:
 
 def test_intervals_cover_what_the_docstring_says() -> None:
     """The table for F1, of classes whose examples are told right at given rates."""
-    rows = re.findall(
-        r"\| (\d+), (\d+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|", probes.metrics.__doc__
-    )
+    rows = re.findall(r"\| (\d+), (\d+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|", probes.metrics.__doc__)
     assert len(rows) == 4
     rng = np.random.default_rng(0)
     for up, down, *told in ([int(a), int(b), *map(float, rest)] for a, b, *rest in rows):
-        for (recall, false), share in zip(((0.6, 0.1), (0.9, 0.05), (0.98, 0.005)), told, strict=True):  # fmt: skip
+        for (recall, false), share in zip(((0.6, 0.1), (0.9, 0.05), (0.98, 0.005)), told, strict=True):
             true = 2 * up * recall / (up * recall + down * false + up)
             held = 0
             for _ in range(400):

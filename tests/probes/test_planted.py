@@ -92,14 +92,17 @@ def test_pruning_degrades_slowly_in_superposition_and_at_once_without() -> None:
     """With a fifth of the examples positive, as published sets have."""
     curves = {}
     for dedicated in (False, True):
-        planted = toy.planted_superposition(
-            jax.random.key(0), share=0.2, n=2400, dedicated=dedicated
-        )
+        planted = toy.planted_superposition(jax.random.key(0), share=0.2, n=2400, dedicated=dedicated)
         x, y = in_deviations(planted.x), planted.y
         curves[dedicated] = probes.prune(
-            x[:1200], y[:1200], k=5, rounds=3 - dedicated, test=(x[1200:], y[1200:]), gamma=1.0,
+            x[:1200],
+            y[:1200],
+            k=5,
+            rounds=3 - dedicated,
+            test=(x[1200:], y[1200:]),
+            gamma=1.0,
             fit=functools.partial(probes.fit, gamma=10.0),
-        )  # fmt: skip
+        )
         assert all(turn.status == "optimal" for turn in curves[dedicated])
     turns = curves[False]
     # Five neurons know more than the best of them, and its loss costs nearly nothing.

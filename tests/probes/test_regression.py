@@ -53,17 +53,13 @@ def brute(x: Any, y: Any, k: int, gamma: float, intercept: bool, c: Any, e: Any)
 
 
 @pytest.mark.parametrize("at_once", [100_000, 0])
-def test_constraints_hold_and_the_optimum_is_that_of_brute_force(
-    at_once: int, monkeypatch: Any
-) -> None:
+def test_constraints_hold_and_the_optimum_is_that_of_brute_force(at_once: int, monkeypatch: Any) -> None:
     """By trying all supports, and by the tree alone."""
     monkeypatch.setattr(Gram, "at_once", at_once)
     for seed in range(16 if at_once else 8):
         x, y, k, gamma, intercept, c, e = constrained(seed)
         best = brute(x, y, k, gamma or len(x) ** -0.5, intercept, c, e)
-        found = probes.best_subset(
-            x, y, k, "squared", gamma=gamma, equal=(c, e), intercept=intercept
-        )
+        found = probes.best_subset(x, y, k, "squared", gamma=gamma, equal=(c, e), intercept=intercept)
         assert found.status == "optimal" and found.gap <= 1e-6, (seed, found)
         assert abs(found.value - best) <= 2e-6 * best, (seed, found, best)
         assert found.bound <= best * (1 + 1e-9)
@@ -238,9 +234,7 @@ def test_the_number_of_terms_is_found_in_noise() -> None:
         (theta, v), (held, held_v) = data[0], (part[::window] for part in data[1])
         ks = []
         for j in range(3):
-            path = probes.best_subsets(
-                theta, v[:, j], range(1, 7), "squared", gamma=1e6, intercept=False
-            )
+            path = probes.best_subsets(theta, v[:, j], range(1, 7), "squared", gamma=1e6, intercept=False)
             ks.append(probes.choose_k(path, held, held_v[:, j]))
         right += ks == [2, 3, 2]
     assert right >= 8, right
@@ -255,9 +249,7 @@ def test_the_criterion_is_what_the_formula_says() -> None:
     expected = 40 * np.log(rss / 40) + 4 + 2 * 3 * 4 / 36
     assert probes.aicc(x, y, path[2]) == pytest.approx(expected)
     assert probes.choose_k(path, x, y) == 2
-    assert (
-        probes.stlsq(x, y, 0.5).support.tolist() == [1, 4] == probes.ssr(x, y, 2).support.tolist()
-    )
+    assert probes.stlsq(x, y, 0.5).support.tolist() == [1, 4] == probes.ssr(x, y, 2).support.tolist()
     nothing = probes.stlsq(x, y, 99.0)
     assert not len(nothing.support) and not nothing.predict(x).any()
 

@@ -99,7 +99,7 @@ def test_a_planted_coordinate_is_read_as_well_as_it_can_be(kind: str) -> None:
         assert planted.r2 < 0.25
         network = probes.mlp(
             planted.x[train], planted.y[train], (64,), key=jax.random.key(1), loss="squared", epochs=30
-        )  # fmt: skip
+        )
         read = probes.regression_metrics(y[:, 0], np.ravel(network.predict(planted.x[test])))
         assert read["r2"] > 0.75, read["r2"]
 
@@ -132,9 +132,7 @@ def test_proximity_error() -> None:
     each = (far < np.diag(far)[:, None]).sum(1) / 39
     np.testing.assert_allclose(probes.proximity_error(places[:40], guess, each=True), each)
     np.testing.assert_allclose(probes.proximity_error(places[:40], guess, chunk=7), each.mean())
-    other = probes.proximity_error(
-        places[:40, ::-1], guess[:, ::-1], columns=("longitude", "latitude")
-    )
+    other = probes.proximity_error(places[:40, ::-1], guess[:, ::-1], columns=("longitude", "latitude"))
     np.testing.assert_allclose(other, each.mean())
     years = rng.normal(size=50)
     assert probes.proximity_error(years, years, columns=None) == 0
@@ -148,14 +146,10 @@ def test_metrics_of_maps() -> None:
     places = toy.planted_geo(jax.random.key(0), n=200, kind="place").y
     guess = places + np.random.default_rng(0).normal(size=places.shape) * 20
     found = probes.place_metrics(places, guess)
-    np.testing.assert_allclose(
-        found["spearman_longitude"], next(iter(spearmanr(places[:, 1], guess[:, 1])))
-    )
+    np.testing.assert_allclose(found["spearman_longitude"], next(iter(spearmanr(places[:, 1], guess[:, 1]))))
     r2 = [probes.regression_metrics(places[:, i], guess[:, i])["r2"] for i in range(2)]
     np.testing.assert_allclose([found["r2"], found["r2_latitude"]], [sum(r2) / 2, r2[0]])
-    np.testing.assert_allclose(
-        found["median_km"], np.median(probes.haversine(places, guess)), rtol=1e-12
-    )
+    np.testing.assert_allclose(found["median_km"], np.median(probes.haversine(places, guess)), rtol=1e-12)
     other = probes.place_metrics(places[:, ::-1], guess[:, ::-1], columns=("longitude", "latitude"))
     assert {name: pytest.approx(value) for name, value in found.items()} == other
 

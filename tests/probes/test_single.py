@@ -22,17 +22,15 @@ def activations(seed: int = 0, n: int = 700, d: int = 12) -> tuple[np.ndarray, n
 
 def test_each_is_that_of_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = activations()
-    monkeypatch.setattr(
-        _single, "_SAMPLE", 160
-    )  # the search starts from a sample, as with thousands
+    monkeypatch.setattr(_single, "_SAMPLE", 160)  # the search starts from a sample, as with thousands
     singles = probes.single_neuron(x, y)
     assert singles.converged.all() and (singles.iterations <= 8).all()
     for layer in range(2):
         for j in range(x.shape[-1]):
             column = x[layer, :, j : j + 1].astype(np.float64)
-            other = LogisticRegression(
-                class_weight="balanced", tol=1e-10, solver="newton-cholesky"
-            ).fit(column, y)
+            other = LogisticRegression(class_weight="balanced", tol=1e-10, solver="newton-cholesky").fit(
+                column, y
+            )
             np.testing.assert_allclose(singles.weights[layer, j], other.coef_[0, 0], rtol=1e-4)
             np.testing.assert_allclose(singles.bias[layer, j], other.intercept_[0], atol=1e-4)
             expected = probes.metrics(y, other.decision_function(column))

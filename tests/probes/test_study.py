@@ -84,9 +84,7 @@ def test_the_test_rows_decide_nothing(model: Any) -> None:
     other[test] = 1e3 * np.random.default_rng(0).normal(size=other[test].shape)
     names = ("support", "weights", "bias", "train_f1", "objective")
     for method in ("single", "mean_diff"):
-        (one,), (two,) = (
-            list(probes.probe_records(z, y, train, test, method, ks=[1])) for z in (x, other)
-        )
+        (one,), (two,) = (list(probes.probe_records(z, y, train, test, method, ks=[1])) for z in (x, other))
         assert [one[n] for n in names] == [two[n] for n in names] and one["f1"] != two["f1"]
 
 
@@ -96,13 +94,19 @@ def test_every_method_of_one_cell() -> None:
     x = rng.normal(size=(150, 12)) * np.geomspace(1e-3, 1e3, 12)
     x[:, [2, 7]] += 2.5 * x[:, [2, 7]].std(0) * y[:, None]
     train, test = data.split(np.arange(150), labels=y)
-    methods = {"single": None, "adaptive": None, "elastic": [2], "best_subset": [1, 2], "dense": None}  # fmt: skip
+    methods = {"single": None, "adaptive": None, "elastic": [2], "best_subset": [1, 2], "dense": None}
     found = list(probes.probe_records(x, y, train, test, methods, ks=[1, 2, 12]))
     cells = [(r["method"], r["k"]) for r in found]
     assert cells == [
-        ("single", 1), ("adaptive", 1), ("adaptive", 2), ("adaptive", 12), ("elastic", 2),
-        ("best_subset", 1), ("best_subset", 2), ("dense", 12),
-    ]  # fmt: skip
+        ("single", 1),
+        ("adaptive", 1),
+        ("adaptive", 2),
+        ("adaptive", 12),
+        ("elastic", 2),
+        ("best_subset", 1),
+        ("best_subset", 2),
+        ("dense", 12),
+    ]
     of = dict(zip(cells, found, strict=True))
     for cell in [("adaptive", 2), ("elastic", 2), ("best_subset", 2)]:
         assert of[cell]["support"] == [2, 7], cell
@@ -221,12 +225,20 @@ def test_other_layers_and_methods_are_added(model: Any, whole: Any, tmp_path: Pa
     assert len(probes.read_records(out)) == len(found) == len(whole[0])
     for one, other in zip(found, whole[0], strict=True):
         # A layer read alone is another program than all layers: equal but for rounding.
-        assert {k: one[k] for k in ("layer", "feature", "method", "k", "support")}.items() <= other.items()  # fmt: skip
+        assert {k: one[k] for k in ("layer", "feature", "method", "k", "support")}.items() <= other.items()
         np.testing.assert_allclose(one["weights"], other["weights"], rtol=1e-3)
     proofs = probes.prove_best(
-        model, TOKENS, {k: np.equal(LABELS, k) for k in "ab"}, whole[0], ks=[1], time_limit=20,
-        groups=GROUPS, out=out, store=tmp_path / "all", progress=False,
-    )  # fmt: skip
+        model,
+        TOKENS,
+        {k: np.equal(LABELS, k) for k in "ab"},
+        whole[0],
+        ks=[1],
+        time_limit=20,
+        groups=GROUPS,
+        out=out,
+        store=tmp_path / "all",
+        progress=False,
+    )
     assert [p["feature"] for p in proofs] and all(p["status"] == "optimal" for p in proofs)
     page = probes.study_page(whole[0] + proofs)
     assert "proven" in page and "Best neurons" in page and page.count("<svg") >= 2
@@ -245,11 +257,15 @@ def test_tokens_and_stores(model: Any, tmp_path: Path) -> None:
     feature = data.sample(marked, ~marked, n=100, key=0, name="high")
     options = {**OPTIONS, "layers": [1], "methods": "single"}
     of_tokens = np.repeat(GROUPS, TOKENS.shape[1])[np.unique(feature.index)]
-    (one,) = probes.study(model, TOKENS, {"high": feature}, reduce=None, groups=of_tokens, **options)  # fmt: skip
+    (one,) = probes.study(model, TOKENS, {"high": feature}, reduce=None, groups=of_tokens, **options)
     assert one["reduce"] is None and one["n_train"] + one["n_test"] == 100
-    store = data.save_activations(tmp_path / "a", model, TOKENS, "mlp_post", index=np.unique(feature.index), progress=False)  # fmt: skip
+    store = data.save_activations(
+        tmp_path / "a", model, TOKENS, "mlp_post", index=np.unique(feature.index), progress=False
+    )
     (two,) = probes.study(None, store, {"high": feature}, groups=of_tokens, **options)
-    assert {k: two[k] for k in ("f1", "support", "weights")} == {k: one[k] for k in ("f1", "support", "weights")}  # fmt: skip
+    assert {k: two[k] for k in ("f1", "support", "weights")} == {
+        k: one[k] for k in ("f1", "support", "weights")
+    }
     assert two["model_hash"] == one["model_hash"] and two["parameters"] is None
     with pytest.raises(ValueError, match="features are samples of tokens"):
         study(model, reduce=None)
@@ -366,10 +382,20 @@ def test_intervals_are_those_of_resampling() -> None:
 
 def made(model: str, parameters: int, scores: dict[int, list[float]]) -> list[Any]:
     return [
-        {"model": model, "parameters": parameters, "feature": "German", "layer": layer, "k": k,
-         "method": "adaptive", "f1": s, "f1_low": s - 0.01, "f1_high": s}
-        for k, of_layers in scores.items() for layer, s in enumerate(of_layers)
-    ]  # fmt: skip
+        {
+            "model": model,
+            "parameters": parameters,
+            "feature": "German",
+            "layer": layer,
+            "k": k,
+            "method": "adaptive",
+            "f1": s,
+            "f1_low": s - 0.01,
+            "f1_high": s,
+        }
+        for k, of_layers in scores.items()
+        for layer, s in enumerate(of_layers)
+    ]
 
 
 def test_scaling_takes_the_best_layer_and_the_least_k() -> None:

@@ -19,9 +19,7 @@ def planted(seed: int) -> tuple[np.ndarray, np.ndarray, int, str, float | None]:
     loss = ("logistic", "hinge", "squared")[seed % 3]
     mix = rng.normal(size=(d, d)) * rng.uniform(0, 1) + np.eye(d)
     x = rng.normal(size=(n, d)) @ mix * rng.choice([0.3, 1.0, 5.0])
-    y = x @ (rng.normal(size=d) * (rng.random(d) < 0.4)) + rng.normal(size=n) * rng.choice(
-        [0.1, 1, 5]
-    )
+    y = x @ (rng.normal(size=d) * (rng.random(d) < 0.4)) + rng.normal(size=n) * rng.choice([0.1, 1, 5])
     if loss != "squared":
         y = (y > np.quantile(y, rng.uniform(0.2, 0.8))).astype(int)
     return x, y, k, loss, (None, 1.0, 10.0)[seed % 4 % 3]

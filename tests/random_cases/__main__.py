@@ -20,7 +20,7 @@ from .kinds import KINDS, Disagreement, run_case
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)  # fmt: skip
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cases", type=int, default=300, help="of each kind")
     parser.add_argument("--share", type=int, default=10, help="cases that share compiled programs")
@@ -43,7 +43,7 @@ def main() -> int:
             except Disagreement as error:
                 wrong += 1
                 print(f"\n{kind} {group}.{member}: {error}\n")
-        print(f"{kind:12} {ran:6} {wrong:7} {worst:14.1e} {time.process_time() - began:8.1f}", flush=True)  # fmt: skip
+        print(f"{kind:12} {ran:6} {wrong:7} {worst:14.1e} {time.process_time() - began:8.1f}", flush=True)
         failed += wrong
         jax.clear_caches()
     print(f"seed {ask.seed}: {'all agree' if not failed else f'{failed} cases differ'}")

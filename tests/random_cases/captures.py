@@ -54,9 +54,7 @@ def draw_captures(
 ) -> list[Capture]:
     """So many captures at random sites, of layers from `first` on, and of a splice among the edits."""
     sites = [site for site in on.sites if not first or site not in ("embed", "pos_embed")]
-    captures = [
-        draw_capture(draw, on, site, i, first) for i, site in enumerate(draw.some_of(sites, count))
-    ]
+    captures = [draw_capture(draw, on, site, i, first) for i, site in enumerate(draw.some_of(sites, count))]
     for change in changes:
         layer = change.where.get("layer")
         if change.kind == "splice" and (layer is None or isinstance(layer, int)) and not first:
@@ -68,7 +66,7 @@ def draw_captures(
                 captures.append(Capture(site, site, list(range(on.layers))))
             else:
                 captures.append(Capture(f"{site}[{layer}]", site, layer % on.layers))
-    return captures if len({str(c.request) for c in captures}) == len(captures) else captures[:count]  # fmt: skip
+    return captures if len({str(c.request) for c in captures}) == len(captures) else captures[:count]
 
 
 def draw_capture(draw: Draw, on: Setting, site: str, number: int, first: int) -> Capture:

@@ -25,7 +25,9 @@ class Basis(eqx.Module):
     w_dec: Any
 
     def encode(self, x: Any) -> Any:
-        return jnp.einsum("...d,df->...f", x, self.w_enc) + jnp.broadcast_to(self.b_enc, (*x.shape[:-1], FEATURES))  # fmt: skip
+        return jnp.einsum("...d,df->...f", x, self.w_enc) + jnp.broadcast_to(
+            self.b_enc, (*x.shape[:-1], FEATURES)
+        )
 
     def decode(self, feature: Any) -> Any:
         return jnp.einsum("...f,fd->...d", feature, self.w_dec)
@@ -160,7 +162,9 @@ class Change:
         if value.ndim > len(full):
             value = np.broadcast_to(value, (self.layers, *full))[layer]
         value = prompt.rows_of(np.broadcast_to(value, full), axes)
-        line = tuple(slice(None) if t or a not in POSITIONS else slice(1) for t, a in zip(tied, axes, strict=True))  # fmt: skip
+        line = tuple(
+            slice(None) if t or a not in POSITIONS else slice(1) for t, a in zip(tied, axes, strict=True)
+        )
         here = tuple(slice(v if t else None) for v, t in zip(value.shape, tied, strict=True))
         new, within = np.zeros(shape), np.zeros(shape, bool)
         new[here], within[here] = value[line], True
@@ -217,8 +221,17 @@ class Setting:
 
     def sizes(self, site: str) -> list[int]:
         c = self.model.config
-        known = {"d": c.d, "head": c.heads, "kv_head": c.kv_heads, "k": c.k, "ff": c.ff, "1": 1,
-                 "vocab": c.vocab, "feature": FEATURES, **dict.fromkeys(POSITIONS, WIDTH)}  # fmt: skip
+        known = {
+            "d": c.d,
+            "head": c.heads,
+            "kv_head": c.kv_heads,
+            "k": c.k,
+            "ff": c.ff,
+            "1": 1,
+            "vocab": c.vocab,
+            "feature": FEATURES,
+            **dict.fromkeys(POSITIONS, WIDTH),
+        }
         return [known[axis] for axis in axes_of(site)]
 
 
@@ -235,9 +248,7 @@ def draw_changes(draw: Draw, on: Setting, count: int, *, first: int = 0) -> list
     return changes
 
 
-def draw_change(
-    draw: Draw, on: Setting, site: str, first: int = 0, *, layer: bool = True
-) -> Change:
+def draw_change(draw: Draw, on: Setting, site: str, first: int = 0, *, layer: bool = True) -> Change:
     """An edit of one site, of a random kind with random selectors."""
     axes, sizes = axes_of(site), on.sizes(site)
     positive, square = axes[-1] == "1", axes[-1] == "key"
@@ -271,14 +282,18 @@ def draw_change(
             options["name"] = "basis"
     written = options.get("layer")
     if isinstance(written, int) and draw.chance(0.3):
-        return Change(Call(kind, f"{site}[{options.pop('layer')}]", *args, **options), site, where,
-                      value, on.prompts.batch, on.layers)  # fmt: skip
-    return Change(Call(kind, site, *args, **options), site, where, value, on.prompts.batch, on.layers)  # fmt: skip
+        return Change(
+            Call(kind, f"{site}[{options.pop('layer')}]", *args, **options),
+            site,
+            where,
+            value,
+            on.prompts.batch,
+            on.layers,
+        )
+    return Change(Call(kind, site, *args, **options), site, where, value, on.prompts.batch, on.layers)
 
 
-def _draw_value(
-    draw: Draw, on: Setting, site: str, kind: str, stackable: bool
-) -> tuple[list[Any], Any]:
+def _draw_value(draw: Draw, on: Setting, site: str, kind: str, stackable: bool) -> tuple[list[Any], Any]:
     """The arguments behind the site, and their numbers."""
     axes, sizes = axes_of(site), on.sizes(site)
     least = 0.5 if axes[-1] == "1" else None
@@ -287,20 +302,12 @@ def _draw_value(
     if kind == "project_out":
         full = (*on.prompts.batch, *sizes[:-1])
         lead = draw.one_of((), (), sizes[:-1], full, *[(on.layers, *full)] * stackable)
-        shape = (
-            (sizes[-1],) if draw.chance(0.4) and not lead else (*lead, draw.count(1, 3), sizes[-1])
-        )
+        shape = (sizes[-1],) if draw.chance(0.4) and not lead else (*lead, draw.count(1, 3), sizes[-1])
         direction = draw.normal(*shape)
         return [direction], direction.array
     if kind == "map":
         fn = draw.one_of(
-            *(
-                [longer]
-                if least
-                else [bent, placed]
-                if axes[-1] == "key"
-                else [bent, mirrored, placed]
-            )
+            *([longer] if least else [bent, placed] if axes[-1] == "key" else [bent, mirrored, placed])
         )
         args = [] if fn is mirrored else [draw.normal(least=0.5)]
         return [fn, *args], [fn, *(arg.array for arg in args)]

@@ -54,7 +54,7 @@ def _error(what: str, found: np.ndarray, wanted: np.ndarray, tolerance: float) -
         return 0.0
     error = float(np.nanmax(np.abs(found - wanted)) / max(1.0, np.nanmax(np.abs(wanted))))
     if not error <= tolerance:
-        raise Disagreement(f"{what}: off by {error:.1e}\nfound  {_some(found)}\nwanted {_some(wanted)}")  # fmt: skip
+        raise Disagreement(f"{what}: off by {error:.1e}\nfound  {_some(found)}\nwanted {_some(wanted)}")
     return error
 
 
@@ -66,5 +66,5 @@ def reproduction(case: Case, wide: bool) -> str:
     """The call of a case as code."""
     lines = ["import jax, jax.numpy as jnp, numpy as np, jaxinterp as ji"]
     lines += ["jax.config.update('jax_enable_x64', True)"] * wide
-    lines += ["from tests.random_cases.changes import *", "from tests.random_cases.models import model_of"]  # fmt: skip
+    lines += ["from tests.random_cases.changes import *", "from tests.random_cases.models import model_of"]
     return "\n".join([*lines, f"{case.call}" + "   # inside jax.jit" * case.traced])

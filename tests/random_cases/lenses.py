@@ -28,15 +28,19 @@ def lens(draw: Draw) -> Case:
     """`lens.logit_lens` of streams and of components."""
     on = draw_setting(draw)
     changes = _inside(draw, on, draw.count(0, 1))
-    sites = [None, None, "resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "head_out", "embed"]  # fmt: skip
+    sites = [None, None, "resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "head_out", "embed"]
     site = draw.one_of(*(s for s in sites if s is None or s in on.sites))
     pos = None if draw.chance(0.3) else draw_positions(draw, on.prompts)
     options: dict[str, Any] = {} if site is None else {"site": site}
     options |= {} if pos is None else {"pos": pos}
     call = Call(
-        "lens.logit_lens", model_call(on), on.prompts.tokens, **options,
-        edits=[change.call for change in changes], **masked(on.prompts),
-    )  # fmt: skip
+        "lens.logit_lens",
+        model_call(on),
+        on.prompts.tokens,
+        **options,
+        edits=[change.call for change in changes],
+        **masked(on.prompts),
+    )
 
     def pairs(result: Any) -> Pairs:
         compared: Pairs = []
@@ -49,7 +53,7 @@ def lens(draw: Draw) -> Case:
             else:
                 found = prompt.rows_of(result, (), stacked=site != "embed")
                 rows = [at_positions(row, pos, prompt) for row in rows]
-            compared.append((f"lens at {site}", found, rows[0] if site == "embed" else np.stack(rows)))  # fmt: skip
+            compared.append((f"lens at {site}", found, rows[0] if site == "embed" else np.stack(rows)))
         return compared
 
     return Case(call, pairs, on.traced)
@@ -90,9 +94,15 @@ def attribution(draw: Draw) -> Case:
         direction = draw.normal(*(batch if form == "vectors" else ()), on.model.config.d)
     pos = draw_positions(draw, on.prompts)
     call = Call(
-        "lens.direct_attribution", model_call(on), on.prompts.tokens, direction, by=by, pos=pos,
-        edits=[change.call for change in changes], **masked(on.prompts),
-    )  # fmt: skip
+        "lens.direct_attribution",
+        model_call(on),
+        on.prompts.tokens,
+        direction,
+        by=by,
+        pos=pos,
+        edits=[change.call for change in changes],
+        **masked(on.prompts),
+    )
 
     def vector(prompt: Prompt) -> np.ndarray:
         if form.startswith("vector"):
@@ -109,17 +119,19 @@ def attribution(draw: Draw) -> Case:
             parts, total = _components(on.model, watched.seen, by, vector(prompt))
             for label, row in zip(result.labels, result.values, strict=True):
                 if label != "edits":
-                    compared.append((label, prompt.rows_of(row, ()), at_positions(parts.pop(label), pos, prompt)))  # fmt: skip
+                    compared.append(
+                        (label, prompt.rows_of(row, ()), at_positions(parts.pop(label), pos, prompt))
+                    )
             assert not parts, f"missing: {list(parts)}"
-            compared.append(("total", prompt.rows_of(result.total(), ()), at_positions(total, pos, prompt)))  # fmt: skip
+            compared.append(("total", prompt.rows_of(result.total(), ()), at_positions(total, pos, prompt)))
         return compared
 
     return Case(call, pairs, on.traced)
 
 
-def _components(model: Any, seen: Any, by: str, v: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:  # fmt: skip
+def _components(model: Any, seen: Any, by: str, v: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Each component's share `(pos,)` by its label, and what they sum to."""
-    attn, mlp, norm, layers = model.blocks.attn, model.blocks.mlp, model.ln_final, range(model.config.layers)  # fmt: skip
+    attn, mlp, norm, layers = model.blocks.attn, model.blocks.mlp, model.ln_final, range(model.config.layers)
     wrote = {name: seen[name, None] for name in ("embed", "pos_embed") if (name, None) in seen}
     for i in layers:
         if by == "head":

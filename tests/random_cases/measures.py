@@ -26,16 +26,23 @@ def metrics(draw: Draw) -> Case:
     changes = draw_changes(draw, on, draw.count(0, 1))
     metric, wanted = draw_metric(draw, on)
     call = Call(
-        "metrics.measure", metric, model_call(on), on.prompts.tokens,
-        edits=[change.call for change in changes], **masked(on.prompts),
-    )  # fmt: skip
+        "metrics.measure",
+        metric,
+        model_call(on),
+        on.prompts.tokens,
+        edits=[change.call for change in changes],
+        **masked(on.prompts),
+    )
 
     def pairs(result: Any) -> Pairs:
         return [
-            (metric.name, prompt.rows_of(result, ()), wanted(
-                forward(on.model, prompt.tokens, Watched(changes, prompt)), prompt))
+            (
+                metric.name,
+                prompt.rows_of(result, ()),
+                wanted(forward(on.model, prompt.tokens, Watched(changes, prompt)), prompt),
+            )
             for prompt in on.prompts
-        ]  # fmt: skip
+        ]
 
     return Case(call, pairs, on.traced)
 
@@ -93,7 +100,7 @@ def _own(ids: np.ndarray, prompt: Prompt, batch: tuple[int, ...]) -> np.ndarray:
 def _arguments(draw: Draw, kind: str, vocab: int, batch: tuple[int, ...]) -> Any:
     """The arguments of a metric, and their numbers."""
     if kind == "custom":
-        return [Named(entropy, "lambda x: -(jax.nn.softmax(x) * jax.nn.log_softmax(x)).sum(-1)")], []  # fmt: skip
+        return [Named(entropy, "lambda x: -(jax.nn.softmax(x) * jax.nn.log_softmax(x)).sum(-1)")], []
     # Sets of five, a size that is no batch axis.
     shapes = [(), batch, (*batch, 5)] if kind == "logit_diff" else [(), batch]
     if kind == "prob_diff":

@@ -15,9 +15,7 @@ CONFIGS: dict[str, Any] = {
     "gpt2": ji.models.GPT2Config(heads=2, **SIZES),
     "neox": ji.models.GPTNeoXConfig(heads=2, rotary_fraction=0.7, **SIZES),
     # Three turned channels of six: an odd number.
-    "neox in sequence": ji.models.GPTNeoXConfig(
-        heads=2, rotary_fraction=0.5, parallel=False, **SIZES
-    ),
+    "neox in sequence": ji.models.GPTNeoXConfig(heads=2, rotary_fraction=0.5, parallel=False, **SIZES),
     "llama": ji.models.LlamaConfig(heads=4, kv_heads=2, **SIZES),
 }
 CLASSES: dict[Any, Any] = {

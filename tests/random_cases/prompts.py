@@ -61,17 +61,14 @@ class Prompts:
     def columns(self, draw: Draw, count: int) -> np.ndarray:
         """Columns of real tokens, per example `(*batch, count)`."""
         return np.asarray(
-            [
-                draw.values.choice(np.flatnonzero(row), count)
-                for row in self.real.reshape(-1, WIDTH)
-            ],
+            [draw.values.choice(np.flatnonzero(row), count) for row in self.real.reshape(-1, WIDTH)],
             np.int32,
         ).reshape(*self.batch, count)
 
 
 def draw_prompts(draw: Draw, vocab: int, *, masked: bool, batched: bool = False) -> Prompts:
     """Prompts of 4 to 7 tokens, padded left, right or on both sides."""
-    batch = draw.one_of((4,), (4,), (3,), (2, 2)) if batched else draw.one_of((4,), (4,), (2, 2), ())  # fmt: skip
+    batch = draw.one_of((4,), (4,), (3,), (2, 2)) if batched else draw.one_of((4,), (4,), (2, 2), ())
     tokens = draw.ints(0, vocab, (*batch, WIDTH))
     if not masked:
         return Prompts(tokens, None)

@@ -25,9 +25,13 @@ def edits(draw: Draw) -> Case:
     if draw.chance(0.2):
         model, asked = Call("intervene", model, asked[:1]), asked[1:]
     call = Call(
-        "run", model, on.prompts.tokens, edits=asked, capture=[c.request for c in captures],
+        "run",
+        model,
+        on.prompts.tokens,
+        edits=asked,
+        capture=[c.request for c in captures],
         **masked(on.prompts),
-    )  # fmt: skip
+    )
 
     def pairs(result: Any) -> Pairs:
         logits, acts = result
@@ -74,16 +78,23 @@ def positions(draw: Draw) -> Case:
     changes = draw_changes(draw, on, draw.count(0, 1))
     pos = draw_positions(draw, on.prompts)
     call = Call(
-        "run", model_call(on), on.prompts.tokens, logits=pos,
-        edits=[change.call for change in changes], **masked(on.prompts),
-    )  # fmt: skip
+        "run",
+        model_call(on),
+        on.prompts.tokens,
+        logits=pos,
+        edits=[change.call for change in changes],
+        **masked(on.prompts),
+    )
 
     def pairs(result: Any) -> Pairs:
         return [
-            ("logits", prompt.rows_of(result[0], ()), at_positions(
-                forward(on.model, prompt.tokens, Watched(changes, prompt)), pos, prompt))
+            (
+                "logits",
+                prompt.rows_of(result[0], ()),
+                at_positions(forward(on.model, prompt.tokens, Watched(changes, prompt)), pos, prompt),
+            )
             for prompt in on.prompts
-        ]  # fmt: skip
+        ]
 
     return Case(call, pairs, on.traced)
 
@@ -98,10 +109,14 @@ def resume(draw: Draw) -> Case:
     captures = draw_captures(draw, on, draw.count(1, 2), changes, first=first)
     resid = draw.normal(*on.prompts.tokens.shape, on.model.config.d)
     call = Call(
-        "resume", model_call(on), resid, jnp.asarray(start, jnp.int32) if loop else start,
-        edits=[change.call for change in changes], capture=[c.request for c in captures],
+        "resume",
+        model_call(on),
+        resid,
+        jnp.asarray(start, jnp.int32) if loop else start,
+        edits=[change.call for change in changes],
+        capture=[c.request for c in captures],
         **masked(on.prompts),
-    )  # fmt: skip
+    )
 
     def pairs(result: Any) -> Pairs:
         logits, acts = result
@@ -148,15 +163,21 @@ def gradients(draw: Draw) -> Case:
     on = draw_setting(draw)
     changes = draw_changes(draw, on, draw.count(0, 1))
     captures = [
-        capture for capture in draw_captures(draw, on, 4, [])
+        capture
+        for capture in draw_captures(draw, on, 4, [])
         if isinstance(capture.request, str) and capture.site != "logits"
-    ]  # fmt: skip
+    ]
     captures = captures or [Capture("z", "z", list(range(on.layers)))]
     call = Call(
-        "site_grads", Named(gap, "lambda logits: logits[..., 3] - logits[..., 5]"), model_call(on),
-        on.prompts.tokens, at=[c.request for c in captures], logits=-1,
-        edits=[change.call for change in changes], **masked(on.prompts),
-    )  # fmt: skip
+        "site_grads",
+        Named(gap, "lambda logits: logits[..., 3] - logits[..., 5]"),
+        model_call(on),
+        on.prompts.tokens,
+        at=[c.request for c in captures],
+        logits=-1,
+        edits=[change.call for change in changes],
+        **masked(on.prompts),
+    )
     seed = int(draw.values.integers(2**31))
 
     def pairs(result: Any) -> Pairs:
@@ -177,9 +198,7 @@ def gradients(draw: Draw) -> Case:
     return Case(call, pairs, on.traced)
 
 
-def _slope(
-    model: Any, changes: list[Change], prompt: Prompt, capture: Capture, along: np.ndarray
-) -> float:
+def _slope(model: Any, changes: list[Change], prompt: Prompt, capture: Capture, along: np.ndarray) -> float:
     """The derivative of `gap`, by differences of fourth order."""
 
     def value(size: float) -> Any:

@@ -64,7 +64,7 @@ def chosen(given: Any, axis: str, size: int, prompt: Prompt) -> np.ndarray:
 
 def draw_layers(draw: Draw, count: int, traced: bool) -> Any:
     """None, or layers as Python has them (structure) or as JAX arrays (values)."""
-    form = draw.one_of("all", "int", "int", "ints", "slice", "mask", "jax int", "jax ints", "jax mask")  # fmt: skip
+    form = draw.one_of("all", "int", "int", "ints", "slice", "mask", "jax int", "jax ints", "jax mask")
     some = [int(i) for i in draw.structure.integers(-count, count, 2)]
     if form == "int":
         return some[0]

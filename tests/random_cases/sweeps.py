@@ -40,7 +40,7 @@ def sweep(draw: Draw) -> Case:
         model = Call("intervene", model, [c.call for c in draw_changes(draw, on, 1)])
     elif layered and draw.chance(0.3):
         options["max_bytes"] = 0
-    call = Call("patching.sweep", model, prompts.tokens, other, metric, **options, **masked(prompts))  # fmt: skip
+    call = Call("patching.sweep", model, prompts.tokens, other, metric, **options, **masked(prompts))
     if "max_bytes" in options:
         call.options["max_bytes"] = _least(call)
 
@@ -120,7 +120,7 @@ def _loop(on: Setting, call: Call, found: np.ndarray, rng: np.random.Generator) 
 def _entries(on: Setting, prompts: Prompts, site: str, name: str, given: Any) -> list[Any]:
     """The selector of each entry of an axis; of positions, a mask of columns."""
     axes = [axis.removeprefix("kv_") for axis in axes_of(site)]
-    size = on.layers if name == "layer" else on.sizes(site)[axes.index(name) if name in axes else -1]  # fmt: skip
+    size = on.layers if name == "layer" else on.sizes(site)[axes.index(name) if name in axes else -1]
     if name not in POSITIONS:
         return [int(i) % size for i in (range(size) if given is None else given)]
     if given is None:  # the columns of the padded array

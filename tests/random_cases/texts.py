@@ -30,9 +30,14 @@ def generate(draw: Draw) -> Case:
     fine = draw.chance(0.7) and wide
     options: dict[str, Any] = {"choose": Named(digits, "digits")} if fine else {}
     call = Call(
-        "generate", model_call(on), on.prompts.tokens, STEPS,
-        edits=[change.call for change in changes], **options, **masked(on.prompts),
-    )  # fmt: skip
+        "generate",
+        model_call(on),
+        on.prompts.tokens,
+        STEPS,
+        edits=[change.call for change in changes],
+        **options,
+        **masked(on.prompts),
+    )
 
     def chosen(logits: np.ndarray) -> int:
         if not fine:

@@ -96,33 +96,54 @@ def sample(folder: Path, n: int = 20_000) -> Path:
     count, top, bins = 100_000, 5, 22
     fired = (count * 10 ** rng.uniform(-4.5, -0.5, n)).astype(int) * (rng.random(n) > 0.1)
     maximum = np.where(fired > 0, rng.uniform(1, 9, n), 0).astype(np.float32)
-    values = np.where(fired[:, None] > 0, np.sort(rng.random((n, top)))[:, ::-1] * maximum[:, None], np.nan)  # fmt: skip
+    values = np.where(fired[:, None] > 0, np.sort(rng.random((n, top)))[:, ::-1] * maximum[:, None], np.nan)
     values[:, 0] = np.where(fired > 0, maximum, np.nan)
     seq = np.where(fired[:, None] > 0, rng.integers(0, 50, (n, top)), -1)
-    around = rng.random((n, top, 17)) * (rng.random((n, top, 17)) < 0.2) * np.nan_to_num(values)[..., None]  # fmt: skip
+    around = rng.random((n, top, 17)) * (rng.random((n, top, 17)) < 0.2) * np.nan_to_num(values)[..., None]
     around[:, :, 12] = np.nan_to_num(values)
     interval = (n, 3, 1)
     pick = lambda x: np.repeat(x[:, None, :1], 3, 1)
     read = sae.Examples(
-        features=np.arange(n), values=values, seq=seq, pos=rng.integers(0, 64, (n, top)),
-        activations=around, interval_values=pick(values), interval_seq=pick(seq),
-        interval_pos=rng.integers(0, 64, interval), interval_activations=np.repeat(around[:, None, :1], 3, 1),
-        fired=fired, maximum=maximum, mean=maximum / 3, counts=rng.integers(0, 50, (n, bins)) * (fired[:, None] > 0),
-        width=maximum / bins, count=count, tokens=rng.integers(0, 40, (50, 64)), real=np.ones((50, 64), bool), before=12,
-    )  # fmt: skip
+        features=np.arange(n),
+        values=values,
+        seq=seq,
+        pos=rng.integers(0, 64, (n, top)),
+        activations=around,
+        interval_values=pick(values),
+        interval_seq=pick(seq),
+        interval_pos=rng.integers(0, 64, interval),
+        interval_activations=np.repeat(around[:, None, :1], 3, 1),
+        fired=fired,
+        maximum=maximum,
+        mean=maximum / 3,
+        counts=rng.integers(0, 50, (n, bins)) * (fired[:, None] > 0),
+        width=maximum / bins,
+        count=count,
+        tokens=rng.integers(0, 40, (50, 64)),
+        real=np.ones((50, 64), bool),
+        before=12,
+    )
     import jax
 
-    model = models.GPT2.init(models.GPT2Config(vocab=40, ctx=64, layers=1, d=8, heads=2), key=jax.random.key(0))  # fmt: skip
+    model = models.GPT2.init(
+        models.GPT2Config(vocab=40, ctx=64, layers=1, d=8, heads=2), key=jax.random.key(0)
+    )
     made = sae.Standard(d=8, features=n, key=jax.random.key(1))
     began = time.time()
     path = sae.browse(
-        folder / "features", made, model, Words(), site="resid_post[0]", read=read, title=HOSTILE,
-        labels={3: HOSTILE}, scores={"score": rng.random(n)}, progress=False,
-    )  # fmt: skip
-    size = sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
-    print(
-        f"browser_check: {n} features written in {time.time() - began:.1f} s, {size / 1e6:.0f} MB"
+        folder / "features",
+        made,
+        model,
+        Words(),
+        site="resid_post[0]",
+        read=read,
+        title=HOSTILE,
+        labels={3: HOSTILE},
+        scores={"score": rng.random(n)},
+        progress=False,
     )
+    size = sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
+    print(f"browser_check: {n} features written in {time.time() - began:.1f} s, {size / 1e6:.0f} MB")
     return path
 
 
@@ -137,12 +158,27 @@ def check(folder: Path, shot: Path | None = None) -> dict[str, str]:
         document = chromium("--dump-dom", "--window-size=1200,800", page.as_uri())
         seconds = time.time() - began
     if shot is not None:
-        chromium("--window-size=1200,800", f"--screenshot={shot.resolve()}", (folder / "index.html").resolve().as_uri())  # fmt: skip
+        chromium(
+            "--window-size=1200,800",
+            f"--screenshot={shot.resolve()}",
+            (folder / "index.html").resolve().as_uri(),
+        )
     found = re.search(r'<pre id="ji-probe">(.*?)</pre>', document, re.S)
     assert found, "the page's scripts did not finish"
     report = dict(line.split("=", 1) for line in html.unescape(found[1]).splitlines())
     print(f"browser_check: {folder.name} in {seconds:.1f} s: {report}")
-    for name in ("ready", "shaded", "sorted", "again", "last", "clicked", "address", "moved", "hostile", "fits"):  # fmt: skip
+    for name in (
+        "ready",
+        "shaded",
+        "sorted",
+        "again",
+        "last",
+        "clicked",
+        "address",
+        "moved",
+        "hostile",
+        "fits",
+    ):
         assert report[name] == "true", f"{name} does not hold"
     assert report["errors"] == "0" and report["requests"] == "0"
     assert int(report["rows"]) <= 80 and int(report["examples"]) > 0 and int(report["bars"]) > 0
@@ -180,7 +216,7 @@ def check_rating(folder: Path) -> None:
 
     folder.mkdir()
     examples = [{"tokens": [HOSTILE, " a", "\u202e"], "shares": [0.1, 1.0, 0.0]}] * 3
-    items = [{"id": f"{i:016x}", "examples": examples, "up": [HOSTILE], "down": [" b"]} for i in range(2)]  # fmt: skip
+    items = [{"id": f"{i:016x}", "examples": examples, "up": [HOSTILE], "down": [" b"]} for i in range(2)]
     (folder / "items.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
     with sae.rate(folder) as page:
         served = chromium("--dump-dom", "--window-size=1200,800", page.url)
@@ -188,7 +224,11 @@ def check_rating(folder: Path) -> None:
         text = urllib.request.urlopen(page.url).read().decode()
     copy = folder / "copy.html"
     copy.write_text(text.replace("</body>", RATE + "</body>"), encoding="utf-8")
-    found = re.search(r'<pre id="ji-probe">(.*?)</pre>', chromium("--dump-dom", "--window-size=1200,800", copy.as_uri()), re.S)  # fmt: skip
+    found = re.search(
+        r'<pre id="ji-probe">(.*?)</pre>',
+        chromium("--dump-dom", "--window-size=1200,800", copy.as_uri()),
+        re.S,
+    )
     assert found, "the page's script did not finish"
     report = dict(line.split("=", 1) for line in html.unescape(found[1]).splitlines())
     print(f"browser_check: rating page: {report}")

@@ -17,8 +17,10 @@ from .foreign import B_DEC, B_ENC, HIGH, NEW, W_DEC, W_ENC, D, M, saelens
 
 WAY_IN = r"ji\.sae\.from_arrays\("
 LINEAR = {
-    "encoder.weight": W_ENC.T.copy(), "encoder.bias": B_ENC, "decoder.weight": W_DEC.T.copy(),
-}  # fmt: skip
+    "encoder.weight": W_ENC.T.copy(),
+    "encoder.bias": B_ENC,
+    "decoder.weight": W_DEC.T.copy(),
+}
 
 
 def refused(path: Path, *words: str, **options: Any) -> str:
@@ -32,9 +34,14 @@ def refused(path: Path, *words: str, **options: Any) -> str:
 def test_saelens_configs_that_ask_for_more(tmp_path: Path) -> None:
     plain = {"architecture": "standard", **NEW}
     cases: list[tuple[dict[str, Any], dict[str, Any], tuple[str, ...]]] = [
-        ({**plain, "normalize_activations": "unit_norm"}, {}, ("normalize_activations = 'unit_norm' cannot be read", "layer_norm")),
         (
-            {**plain, "normalize_activations": "constant_scalar_rescale"}, {},
+            {**plain, "normalize_activations": "unit_norm"},
+            {},
+            ("normalize_activations = 'unit_norm' cannot be read", "layer_norm"),
+        ),
+        (
+            {**plain, "normalize_activations": "constant_scalar_rescale"},
+            {},
             ("normalize_activations = 'constant_scalar_rescale' cannot",),
         ),
         ({**plain, "activation_normalization_factor": 1.7}, {}, ("activation_normalization_factor = 1.7",)),
@@ -47,7 +54,8 @@ def test_saelens_configs_that_ask_for_more(tmp_path: Path) -> None:
         (plain, {"threshold": HIGH}, ("has the tensor 'threshold'", "'standard'", "W_enc (6, 16)")),
         ({**plain, "architecture": "transcoder"}, {"W_skip": W_DEC[:D]}, ("has the tensor 'W_skip'",)),
         (
-            {**plain, "architecture": "transcoder", "apply_b_dec_to_input": True}, {},
+            {**plain, "architecture": "transcoder", "apply_b_dec_to_input": True},
+            {},
             ("apply_b_dec_to_input = True",),
         ),
         ({**plain, "architecture": "jumprelu"}, {}, ("lacks the tensor 'threshold'",)),
@@ -56,20 +64,27 @@ def test_saelens_configs_that_ask_for_more(tmp_path: Path) -> None:
         ({**plain, "architecture": "topk", "k": 2.5}, {}, ("needs k in its config, an int; got 2.5",)),
         (
             {**plain, "architecture": "matching_pursuit", "normalize_activations": "covariance_whitening"},
-            {"W_enc": None, "b_enc": None}, ("'covariance_whitening' cannot be read",),
+            {"W_enc": None, "b_enc": None},
+            ("'covariance_whitening' cannot be read",),
         ),
         (
             {**plain, "architecture": "temporal", "sae_diff_type": "jump"},
-            {"W_enc": None, "b_enc": None}, ("sae_diff_type = 'jump'",),
+            {"W_enc": None, "b_enc": None},
+            ("sae_diff_type = 'jump'",),
         ),
-        ({**plain, "architecture": "temporal"}, {"W_enc": None, "b_enc": None}, ("attn_layers.0.q_target.weight",)),
+        (
+            {**plain, "architecture": "temporal"},
+            {"W_enc": None, "b_enc": None},
+            ("attn_layers.0.q_target.weight",),
+        ),
         ({"activation_fn_str": "topk"}, {}, ("activation_fn is 'topk', which needs k",)),
         (
-            {"activation_fn_str": "topk", "activation_fn_kwargs": {"k": 4, "postact": "tanh"}}, {},
+            {"activation_fn_str": "topk", "activation_fn_kwargs": {"k": 4, "postact": "tanh"}},
+            {},
             ("postact = 'tanh'",),
         ),
         ({"is_transcoder": True}, {}, ("is_transcoder = True",)),
-    ]  # fmt: skip
+    ]
     for i, (config, more, words) in enumerate(cases):
         said = refused(saelens(tmp_path / str(i), config, **more), *words)
         assert i == 15 or "Are the files" in said or "needs k" in said or "from_arrays" in said
@@ -79,13 +94,26 @@ def test_saelens_configs_that_ask_for_more(tmp_path: Path) -> None:
     refused(extra, "has the tensor 'stats'", ignore="note")
     assert eqx.tree_equal(sae.load(extra, ignore=["note", "stats"]), sae.load(whole))
     flat = {
-        "hook_point": "blocks.2.hook_resid_pre", "l1_coefficient": 1e-4, "train_batch_size": 4096,
-        "use_ghost_grads": True, "lp_norm": 1, "dtype": "torch.float32", "wandb_project": "mine",
-        "finetuning_scaling_factor": False, "activation_fn_kwargs": {}, "normalize_activations": False,
-        "hook_point_layer": 2, "n_batches_in_buffer": 64, "lr_scheduler_name": "constant",
-        "resample_batches": 1028, "feature_sampling_method": "anthropic", "feature_sampling_window": 1000,
-        "feature_reinit_scale": 0.2, "dead_feature_estimation_method": "no_fire", "expansion_factor": 32,
-    }  # fmt: skip
+        "hook_point": "blocks.2.hook_resid_pre",
+        "l1_coefficient": 1e-4,
+        "train_batch_size": 4096,
+        "use_ghost_grads": True,
+        "lp_norm": 1,
+        "dtype": "torch.float32",
+        "wandb_project": "mine",
+        "finetuning_scaling_factor": False,
+        "activation_fn_kwargs": {},
+        "normalize_activations": False,
+        "hook_point_layer": 2,
+        "n_batches_in_buffer": 64,
+        "lr_scheduler_name": "constant",
+        "resample_batches": 1028,
+        "feature_sampling_method": "anthropic",
+        "feature_sampling_window": 1000,
+        "feature_reinit_scale": 0.2,
+        "dead_feature_estimation_method": "no_fire",
+        "expansion_factor": 32,
+    }
     found = sae.load(saelens(tmp_path / "flat", flat))
     assert found.origin.site == "resid_pre[2]"
     assert eqx.tree_equal(with_origin(found, Origin(None, None)), sae.load(whole))
@@ -106,9 +134,7 @@ def test_other_libraries_configs_that_ask_for_more(tmp_path: Path) -> None:
         "from_arrays(",
     )
     buffer = {"buffer": {"io": "in_and_out", "ctx_len": 128}}
-    refused(
-        learned("b", {**of(lr=1e-3), **buffer}, state), "buffer: io = 'in_and_out' cannot be read"
-    )
+    refused(learned("b", {**of(lr=1e-3), **buffer}, state), "buffer: io = 'in_and_out' cannot be read")
     refused(learned("c", {**of(), "whitener": "zca"}, state), "whitener = 'zca'")
     refused(
         learned("d", {"trainer": {"dict_class": "Crystal"}}, state),
@@ -116,9 +142,7 @@ def test_other_libraries_configs_that_ask_for_more(tmp_path: Path) -> None:
         "encoder.weight (16, 6)",
     )
     refused(learned("e", of(), {**state, "gain": HIGH}), "has the tensor 'gain'")
-    refused(
-        learned("f", of(), LINEAR), "lacks the tensor 'bias'", "dictionary_learning's AutoEncoder"
-    )
+    refused(learned("f", of(), LINEAR), "lacks the tensor 'bias'", "dictionary_learning's AutoEncoder")
     # TopK and BatchTopK have the same tensors: which it is has to be said.
     batch = {**LINEAR, "b_dec": B_DEC, "k": np.int32(3), "threshold": np.float32(0.4)}
     refused(learned("g", {}, batch), "could be of AutoEncoderTopK or BatchTopKSAE", "from_arrays(")
@@ -127,7 +151,7 @@ def test_other_libraries_configs_that_ask_for_more(tmp_path: Path) -> None:
 
     def sparsify(name: str, config: Any, **more: Any) -> Path:
         (tmp_path / name).mkdir()
-        arrays = {"encoder.weight": W_ENC.T.copy(), "encoder.bias": B_ENC, "W_dec": W_DEC, "b_dec": B_DEC}  # fmt: skip
+        arrays = {"encoder.weight": W_ENC.T.copy(), "encoder.bias": B_ENC, "W_dec": W_DEC, "b_dec": B_DEC}
         arrays = {n: a for n, a in {**arrays, **more}.items() if a is not None}
         save_file(arrays, tmp_path / name / "sae.safetensors")
         (tmp_path / name / "cfg.json").write_text(json.dumps(config))
@@ -144,20 +168,30 @@ def test_other_libraries_configs_that_ask_for_more(tmp_path: Path) -> None:
         "from_arrays(",
     )
     refused(sparsify("s6", {"k": 3}, post=HIGH), "has the tensor 'post'")
-    assert isinstance(
-        sae.load(sparsify("s7", {"k": 3, "num_latents": 0, "expansion_factor": 4})), sae.TopK
-    )
+    assert isinstance(sae.load(sparsify("s7", {"k": 3, "num_latents": 0, "expansion_factor": 4})), sae.TopK)
 
     openai = {**{n: LINEAR[n] for n in ("encoder.weight", "decoder.weight")}, "pre_bias": B_DEC}
     given = {"k": 3, "postact_fn": "ReLU"}
-    for i, (more, words) in enumerate((
-        ({}, "lacks the tensor 'latent_bias'"),
-        ({"latent_bias": B_ENC, "activation": "JumpReLU"}, "activation = 'JumpReLU'"),
-        ({"latent_bias": B_ENC, "activation": "TopK", "activation_state_dict": {}}, "TopK needs k"),
-        ({"latent_bias": B_ENC, "activation": "TopK", "activation_state_dict": {**given, "postact_fn": "Identity"}}, "postact_fn = 'Identity'"),
-        ({"latent_bias": B_ENC, "activation": "TopK", "activation_state_dict": {**given, "gain": 2.0}}, "gain = 2.0"),
-        ({"latent_bias": B_ENC, "gain": HIGH}, "has the tensor 'gain'"),
-    )):  # fmt: skip
+    for i, (more, words) in enumerate(
+        (
+            ({}, "lacks the tensor 'latent_bias'"),
+            ({"latent_bias": B_ENC, "activation": "JumpReLU"}, "activation = 'JumpReLU'"),
+            ({"latent_bias": B_ENC, "activation": "TopK", "activation_state_dict": {}}, "TopK needs k"),
+            (
+                {
+                    "latent_bias": B_ENC,
+                    "activation": "TopK",
+                    "activation_state_dict": {**given, "postact_fn": "Identity"},
+                },
+                "postact_fn = 'Identity'",
+            ),
+            (
+                {"latent_bias": B_ENC, "activation": "TopK", "activation_state_dict": {**given, "gain": 2.0}},
+                "gain = 2.0",
+            ),
+            ({"latent_bias": B_ENC, "gain": HIGH}, "has the tensor 'gain'"),
+        )
+    ):
         ji.hub.write_torch(tmp_path / f"{i}.pt", {**openai, **more})
         refused(tmp_path / f"{i}.pt", words)
 
@@ -192,9 +226,16 @@ def test_what_is_no_dictionary_is_told_the_way_in(tmp_path: Path) -> None:
         refused(tmp_path / name, "Give the folder", f"this one has {holds}", "from_arrays(")
     ji.hub.write_torch(tmp_path / "x.pt", {"weight": W_ENC})
     refused(tmp_path / "x.pt", "is of none of", "weight (6, 16)", "from_arrays(")
-    own = sae.save(tmp_path / "own", sae.from_arrays(
-        sae.TopK(d=D, features=M, k=2), encoder=W_ENC, encoder_bias=B_ENC, decoder=W_DEC, bias=B_DEC,
-    ))  # fmt: skip
+    own = sae.save(
+        tmp_path / "own",
+        sae.from_arrays(
+            sae.TopK(d=D, features=M, k=2),
+            encoder=W_ENC,
+            encoder_bias=B_ENC,
+            decoder=W_DEC,
+            bias=B_DEC,
+        ),
+    )
     for options, words in (
         ({"transcoder": True}, "needs no transcoder="),
         ({"ignore": ["a"]}, "needs no ignore="),

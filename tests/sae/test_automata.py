@@ -31,9 +31,13 @@ def planted() -> tuple[Any, Any, np.ndarray]:
         reads[fires : fires + 4, i] = 2 + i
         writes[i, says : says + 4] = 1
     sae = filled(
-        ji.sae.Standard(d=D, features=4), encoder=jnp.asarray(reads), decoder=jnp.asarray(writes),
-        bias=jnp.zeros(D), encoder_bias=jnp.zeros(4), scale=jnp.float32(1),
-    )  # fmt: skip
+        ji.sae.Standard(d=D, features=4),
+        encoder=jnp.asarray(reads),
+        decoder=jnp.asarray(writes),
+        bias=jnp.zeros(D),
+        encoder_bias=jnp.zeros(4),
+        scale=jnp.float32(1),
+    )
     rng = np.random.default_rng(0)
     tokens = rng.integers(0, VOCAB, (60, 12), dtype=np.int32)
     half = np.arange(12) % 2
@@ -59,14 +63,14 @@ def test_the_planted_pair(planted: Any) -> None:
     x = ji.run(model, tokens, capture=[SITE], logits=False)[1][SITE]
     f = np.asarray(sae.encode(x)).copy()
     f[:, 0] = 0  # the first token does not count
-    for (i, j), w, mean, count in zip(found.edges, found.weight, found.mean, found.count, strict=True):  # fmt: skip
+    for (i, j), w, mean, count in zip(found.edges, found.weight, found.mean, found.count, strict=True):
         says = np.flatnonzero(np.asarray(sae.decoder[i]))
         there = (f[:, :-1, i] > 0) & np.isin(tokens[:, 1:], says)
         assert count == there.sum()
         np.testing.assert_allclose(mean, f[:, 1:, j][there].mean(), rtol=1e-5)
         base, active = f[:, 1:, j].mean(), f[..., j][f[..., j] > 0].mean()
         np.testing.assert_allclose(w, (mean - base) / active, rtol=1e-5)
-    some = ji.sae.automata(sae, model, tokens, site=SITE, features=[1, 0], k=4, batch=16, progress=False)  # fmt: skip
+    some = ji.sae.automata(sae, model, tokens, site=SITE, features=[1, 0], k=4, batch=16, progress=False)
     assert sorted(map(tuple, some.edges.tolist())) == [(0, 1), (1, 0)]
 
 
@@ -74,8 +78,16 @@ def test_written_down() -> None:
     edges = np.asarray([[0, 1], [1, 0]])
     made = ji.sae.Automata(edges, np.asarray([0.9, 0.8]), np.ones(2), np.asarray([12, 11]))
     told = json.loads(made.json())
-    assert told["nodes"] == [0, 1] and told["edges"][0] == {"from": 0, "to": 1, "weight": 0.9, "mean": 1.0, "count": 12}  # fmt: skip
+    assert told["nodes"] == [0, 1] and told["edges"][0] == {
+        "from": 0,
+        "to": 1,
+        "weight": 0.9,
+        "mean": 1.0,
+        "count": 12,
+    }
     text = made.dot({0: 'a "quoted" \\n name'})
-    assert text.startswith("digraph") and '0 [label="a \\"quoted\\" \\\\n name"];' in text and "0 -> 1" in text  # fmt: skip
+    assert (
+        text.startswith("digraph") and '0 [label="a \\"quoted\\" \\\\n name"];' in text and "0 -> 1" in text
+    )
     none = ji.sae.Automata(edges[:0], np.ones(0), np.ones(0), np.ones(0, int))
     assert none.families() == [] and json.loads(none.json())["edges"] == []

@@ -44,7 +44,7 @@ def with_nan(row: int) -> np.ndarray:
         (lambda: sae.train(KEY, topk(), DATA, **{**OPTIONS, "steps": 0}), "steps is an int of 1"),
         (lambda: sae.train(KEY, topk(), DATA, **OPTIONS, checkpoint_every=0), "checkpoint_every is"),
     ],
-)  # fmt: skip
+)
 def test_errors_that_teach(call: Any, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         call()

@@ -33,9 +33,13 @@ def made() -> tuple[Any, Any, Any]:
     draw = lambda *shape: jnp.asarray(rng.normal(size=shape), jnp.float32)
     model = jax.tree.map(lambda leaf: draw(*leaf.shape), shapes)
     sae = filled(
-        ji.sae.Standard(d=4, features=N), encoder=draw(4, N), decoder=draw(N, 4), bias=draw(4),
-        encoder_bias=draw(N), scale=jnp.float32(0.5),
-    )  # fmt: skip
+        ji.sae.Standard(d=4, features=N),
+        encoder=draw(4, N),
+        decoder=draw(N, 4),
+        bias=draw(4),
+        encoder_bias=draw(N),
+        scale=jnp.float32(0.5),
+    )
     fires = np.arange(N) != 3
     values = np.sort(rng.random((N, 3)) + 1)[:, ::-1].astype(np.float32)
     values[3] = np.nan
@@ -45,13 +49,25 @@ def made() -> tuple[Any, Any, Any]:
     maximum = np.where(fires, np.nan_to_num(values[:, 0]), 0)
     around = np.repeat(np.nan_to_num(values)[..., None], 4, 2) * [0, 0.5, 1, np.nan]
     read = ji.sae.Examples(
-        features=np.arange(N), values=values, seq=seq, pos=np.where(seq < 0, -1, 1),
-        activations=around, interval_values=values[:, :2, None], interval_seq=seq[:, :2, None],
-        interval_pos=np.where(seq < 0, -1, 6)[:, :2, None], interval_activations=around[:, :2, None],
-        fired=np.where(fires, np.arange(N) + 1, 0), maximum=maximum, mean=maximum / 2,
-        counts=np.where(fires[:, None], [[3, 0, 2, 0]], 0), width=np.ones(N), count=1000,
-        tokens=tokens, real=np.ones(tokens.shape, bool), before=2,
-    )  # fmt: skip
+        features=np.arange(N),
+        values=values,
+        seq=seq,
+        pos=np.where(seq < 0, -1, 1),
+        activations=around,
+        interval_values=values[:, :2, None],
+        interval_seq=seq[:, :2, None],
+        interval_pos=np.where(seq < 0, -1, 6)[:, :2, None],
+        interval_activations=around[:, :2, None],
+        fired=np.where(fires, np.arange(N) + 1, 0),
+        maximum=maximum,
+        mean=maximum / 2,
+        counts=np.where(fires[:, None], [[3, 0, 2, 0]], 0),
+        width=np.ones(N),
+        count=1000,
+        tokens=tokens,
+        real=np.ones(tokens.shape, bool),
+        before=2,
+    )
     return sae, model, read
 
 
@@ -75,7 +91,13 @@ def test_files_hold_what_was_read(tmp_path: Path, made: Any) -> None:
     names = sorted(str(p.relative_to(path)) for p in path.rglob("*") if p.is_file())
     data = next(path.glob("data-*")).name
     chunks = [f"{data}/chunk-00000.js", f"{data}/chunk-00001.js"]
-    assert names == [*chunks, f"{data}/summary.js", f"{data}/tokens.js", "index.html", "jaxinterp-features.json"]  # fmt: skip
+    assert names == [
+        *chunks,
+        f"{data}/summary.js",
+        f"{data}/tokens.js",
+        "index.html",
+        "jaxinterp-features.json",
+    ]
     (about,), (strings,) = told(path / data / "summary.js"), told(path / data / "tokens.js")
     assert about["features"] == list(range(N)) and about["tokens"] == 1000
     np.testing.assert_allclose(about["density"], read.density, rtol=1e-3)

@@ -53,9 +53,7 @@ def test_training_from_a_shell_goes_on(silent: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(ji.sae.load(tmp_path / "out").decoder, found.decoder)
     model, _ = ji.load(str(silent / "model"))
     tokens = np.load(silent / "ids.npy").astype(np.int32)
-    ji.data.save_activations(
-        tmp_path / "acts", model, tokens, "resid_post", batch=60, progress=False
-    )
+    ji.data.save_activations(tmp_path / "acts", model, tokens, "resid_post", batch=60, progress=False)
     out = ("--steps", 2, "--out", tmp_path / "stored", "--store", tmp_path / "acts")
     said = call(*common[:3], *common[4:], *small, *out)
     assert "Stored('resid_post[0]'" in said and "recovered" not in said
@@ -83,16 +81,40 @@ def test_training_that_cannot_be(silent: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_training_on_texts_from_a_shell(tmp_path: Path) -> None:
-    lines = [
-        {"content": f"The {n} old men walked to the river, and it was cold."} for n in range(60)
-    ]
+    lines = [{"content": f"The {n} old men walked to the river, and it was cold."} for n in range(60)]
     (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, lines)))
     out = call(
-        "sae", "train", "tiny", tmp_path / "a.jsonl", "--field", "content", "--site", "mlp_out[1]",
-        "--kind", "Standard", "--sparsity", 1.0, "--features", 32, "--rate", 1e-3, "--steps", 3,
-        "--batch", 64, "--ctx", 32, "--held", 4, "--every", 0, "--average", 0.9,
-        "--out", tmp_path / "out",
-    )  # fmt: skip
+        "sae",
+        "train",
+        "tiny",
+        tmp_path / "a.jsonl",
+        "--field",
+        "content",
+        "--site",
+        "mlp_out[1]",
+        "--kind",
+        "Standard",
+        "--sparsity",
+        1.0,
+        "--features",
+        32,
+        "--rate",
+        1e-3,
+        "--steps",
+        3,
+        "--batch",
+        64,
+        "--ctx",
+        32,
+        "--held",
+        4,
+        "--every",
+        0,
+        "--average",
+        0.9,
+        "--out",
+        tmp_path / "out",
+    )
     assert "loss_sae" in out and (tmp_path / "out" / "training.json").is_file()
     assert type(ji.sae.load(tmp_path / "out")).__name__ == "Standard"
 
@@ -102,9 +124,13 @@ def test_a_dictionary_from_a_shell(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     draw = lambda *shape: jnp.asarray(rng.normal(size=shape), jnp.float32)
     made = filled(
-        ji.sae.Standard(d=160, features=6), encoder=draw(160, 6), decoder=draw(6, 160),
-        encoder_bias=draw(6), bias=draw(160), scale=jnp.ones(()),
-    )  # fmt: skip
+        ji.sae.Standard(d=160, features=6),
+        encoder=draw(160, 6),
+        decoder=draw(6, 160),
+        encoder_bias=draw(6),
+        bias=draw(160),
+        scale=jnp.ones(()),
+    )
     ji.sae.save(tmp_path / "made", made)
     texts = tmp_path / "texts.txt"
     texts.write_text("One short text.\n\nAnd another one.\n")

@@ -17,11 +17,22 @@ from jaxinterp.data._lines import BadRecords
 from .test_rate import FORM, ask
 
 ITEM: dict[str, Any] = {
-    "id": "a", "examples": [{"tokens": ["x", "y"], "shares": [0.5, 1.0]}], "up": ["u"], "down": ["d"],
-}  # fmt: skip
+    "id": "a",
+    "examples": [{"tokens": ["x", "y"], "shares": [0.5, 1.0]}],
+    "up": ["u"],
+    "down": ["d"],
+}
 TOLD = {"id": "a", "pair": 0, "group": "one", "unit": 3, "site": "mlp_post[0]", "interval": 2}
 KEY: dict[str, Any] = {"kind": "jaxinterp rating key", "groups": ["one"], "items": [TOLD]}
-SAID = {"item": "a", "total": 3, "confidence": 1, "activations": 1, "logits": 1, "separation": None, "specificity": 0}  # fmt: skip
+SAID = {
+    "item": "a",
+    "total": 3,
+    "confidence": 1,
+    "activations": 1,
+    "logits": 1,
+    "separation": None,
+    "specificity": 0,
+}
 
 
 @pytest.fixture
@@ -29,9 +40,7 @@ def study(tmp_path: Path) -> Path:
     folder = tmp_path / "study"
     folder.mkdir()
     (folder / "items.jsonl").write_text(lines(ITEM, {**ITEM, "id": "b"}))
-    (tmp_path / "study.key.json").write_text(
-        json.dumps({**KEY, "items": [TOLD, {**TOLD, "id": "b"}]})
-    )
+    (tmp_path / "study.key.json").write_text(json.dumps({**KEY, "items": [TOLD, {**TOLD, "id": "b"}]}))
     return folder
 
 
@@ -59,7 +68,7 @@ ITEMS: dict[str, tuple[str | None, str]] = {
     "too few shares": (lines({**ITEM, "examples": [{"tokens": ["x"], "shares": []}]}), "one share"),
     "a share of text": (lines({**ITEM, "examples": [{"tokens": ["x"], "shares": ["1"]}]}), "one share"),
     "twice the same": (lines(ITEM, ITEM), "two items of the id 'a'"),
-}  # fmt: skip
+}
 
 
 def damage(path: Path, text: str | None) -> None:
@@ -103,9 +112,17 @@ ANSWERS: dict[str, tuple[str, Any, str]] = {
     "a key without groups": ("../study.key.json", '{"items": []}', "has no 'groups'"),
     "groups of numbers": ("../study.key.json", json.dumps({**KEY, "groups": [1]}), "list of texts"),
     "an item of text": ("../study.key.json", json.dumps({**KEY, "items": ["a"]}), "is an object"),
-    "a pair of text": ("../study.key.json", json.dumps({**KEY, "items": [{**TOLD, "pair": "0"}]}), "'pair' is an int"),
-    "a foreign group": ("../study.key.json", json.dumps({**KEY, "items": [{**TOLD, "group": "x"}]}), "group 'x'"),
-}  # fmt: skip
+    "a pair of text": (
+        "../study.key.json",
+        json.dumps({**KEY, "items": [{**TOLD, "pair": "0"}]}),
+        "'pair' is an int",
+    ),
+    "a foreign group": (
+        "../study.key.json",
+        json.dumps({**KEY, "items": [{**TOLD, "group": "x"}]}),
+        "group 'x'",
+    ),
+}
 
 
 @pytest.mark.parametrize(("name", "text", "words"), ANSWERS.values(), ids=ANSWERS)

@@ -23,10 +23,16 @@ EXAMPLES = [
 
 def record(index: int = 0, **more: Any) -> dict[str, Any]:
     given: dict[str, Any] = {
-        "examples": EXAMPLES, "active": [0.5, 1, 1, 2.5], "density": 0.01, "top": 2, "bins": 4,
-        "logits": [1.0, -2, float("inf"), 0, float("nan"), -float("inf")], "vocab": VOCAB,
-        "vector": np.arange(3), "neighbours": {"correlated_features_indices": [4, 2]},
-    }  # fmt: skip
+        "examples": EXAMPLES,
+        "active": [0.5, 1, 1, 2.5],
+        "density": 0.01,
+        "top": 2,
+        "bins": 4,
+        "logits": [1.0, -2, float("inf"), 0, float("nan"), -float("inf")],
+        "vocab": VOCAB,
+        "vector": np.arange(3),
+        "neighbours": {"correlated_features_indices": [4, 2]},
+    }
     return sae.dashboard_feature(index, **{**given, **more})
 
 
@@ -53,10 +59,18 @@ def test_a_record_holds_what_was_given() -> None:
 
 def test_the_folder_is_json_without_nan(tmp_path: Path) -> None:
     folder = sae.save_dashboard(
-        tmp_path / "a", (record(i) for i in (5, 7, 9)), model="gpt2-small", layer=8, name="res",
-        prompts=100, context=128, dataset="text", skipped=np.asarray([6, 8]), batch=2,
+        tmp_path / "a",
+        (record(i) for i in (5, 7, 9)),
+        model="gpt2-small",
+        layer=8,
+        name="res",
+        prompts=100,
+        context=128,
+        dataset="text",
+        skipped=np.asarray([6, 8]),
+        batch=2,
         log_sparsity=[-1.0, -np.inf],
-    )  # fmt: skip
+    )
     names = sorted(path.name for path in folder.iterdir())
     files = ["batch-0.json", "batch-1.json", "run_settings.json", "skipped_indexes.json"]
     assert names == sorted([*files, "jaxinterp-dashboard.json"])
@@ -95,9 +109,7 @@ def test_what_breaks_off_leaves_the_old(tmp_path: Path) -> None:
             sae.save_dashboard(folder, bad, **about)
     with pytest.raises(ValueError, match="batch is an int"):
         sae.save_dashboard(folder, [], batch=0, **about)
-    with pytest.raises(
-        ValueError, match=r"folder of files is written, and 'x\.html' is the name of one"
-    ):
+    with pytest.raises(ValueError, match=r"folder of files is written, and 'x\.html' is the name of one"):
         sae.save_dashboard(tmp_path / "x.html", [], **about)
     with pytest.raises(ValueError, match="one value for each token"):
         record(examples=[{"tokens": ["a"], "values": [1, 2]}])

@@ -18,7 +18,7 @@ D = 12
 
 def rows(count: int, d: int = D, seed: int = 0) -> np.ndarray:
     """Orthonormal directions."""
-    return np.linalg.qr(np.random.default_rng(seed).normal(size=(d, d)))[0][:count].astype("float32")  # fmt: skip
+    return np.linalg.qr(np.random.default_rng(seed).normal(size=(d, d)))[0][:count].astype("float32")
 
 
 def loud_and_quiet() -> tuple[np.ndarray, np.ndarray]:
@@ -111,9 +111,7 @@ def test_scr_of_an_oracle_ablation_is_one() -> None:
     assert found["oracle"] == 1 and found["base"] < 0.8
     assert found["score"][2] == 1 == found["ablated"][2]
     # Where the base probe is as good as the oracle, nothing is to be removed.
-    clear = sae.scr(
-        concepts(800, decoder, (4, 4, 0, 0)), concepts(300, decoder, (4, 4, 0, 0)), decoder
-    )
+    clear = sae.scr(concepts(800, decoder, (4, 4, 0, 0)), concepts(300, decoder, (4, 4, 0, 0)), decoder)
     assert clear["score"][2] == 0 and clear["base"] == clear["oracle"] == 1
     with pytest.raises(ValueError, match="needs rows"):
         sae.scr((*train[:3], train[2]), test, decoder)
@@ -158,7 +156,9 @@ def test_absorption_of_a_planted_pair_is_one_and_of_a_clean_dictionary_none() ->
     assert half["fraction"].tolist() == [0.5] and not half["full"].any()
     noise = RNG.normal(size=(200, D))
     with pytest.raises(ValueError, match="No probe of the 3 classes"):
-        sae.absorption((noise, noise, RNG.integers(0, 3, 200)), (noise[:60], noise[:60], RNG.integers(0, 3, 60)), rows(D))  # fmt: skip
+        sae.absorption(
+            (noise, noise, RNG.integers(0, 3, 200)), (noise[:60], noise[:60], RNG.integers(0, 3, 60)), rows(D)
+        )
 
 
 def test_pooled_is_the_mean_over_what_counts() -> None:
@@ -225,9 +225,10 @@ def test_universality_is_the_largest_of_numpys_correlations() -> None:
     # The same features in another order are found again.
     order = RNG.permutation(14)
     moved = eqx.tree_at(
-        lambda s: (s.encoder, s.decoder, s.encoder_bias), b,
+        lambda s: (s.encoder, s.decoder, s.encoder_bias),
+        b,
         (b.encoder[:, order], b.decoder[order], b.encoder_bias[order]),
-    )  # fmt: skip
+    )
     again = sae.universality(moved, b, (x, x), batch=64, progress=False)
     assert again.partner.tolist() == order.tolist()
     np.testing.assert_allclose(again.correlation, 1, atol=1e-6)
@@ -259,7 +260,7 @@ def test_splitting_has_the_masked_cosine() -> None:
         for j in range(14):
             for on in (f[:, i] > 0, g[:, j] > 0):
                 p, q = f[on, i], g[on, j]
-                want[i, j] = max(want[i, j], p @ q / max(np.linalg.norm(p) * np.linalg.norm(q), 1e-9))  # fmt: skip
+                want[i, j] = max(want[i, j], p @ q / max(np.linalg.norm(p) * np.linalg.norm(q), 1e-9))
     found = sae.splitting(a, b, Stream(x), batches=5, batch=100, block=4, least=0.5, progress=False)
     there = np.zeros((10, 14))
     there[tuple(found.edges.T)] = found.weights
@@ -331,12 +332,8 @@ def test_specificity_of_a_context_and_of_half_of_it() -> None:
     assert same.tokens[-1] == inside.sum() and np.isnan(same.share[0])
     # Strong on the context, weak everywhere: specific above, not below.
     weak = sae.specificity(np.where(inside, amount, 0.1 * amount), score)
-    assert (
-        weak.share[-1] == 1 and weak.share[0] == 0 and weak.firing == pytest.approx(inside.mean())
-    )
-    assert weak.weight[-1] == pytest.approx(
-        weak.weight.max()
-    ) and weak.weight.sum() == pytest.approx(1)
+    assert weak.share[-1] == 1 and weak.share[0] == 0 and weak.firing == pytest.approx(inside.mean())
+    assert weak.weight[-1] == pytest.approx(weak.weight.max()) and weak.weight.sum() == pytest.approx(1)
     assert sae.specificity(np.zeros(5), np.ones(5)).correlation == 0
     with pytest.raises(ValueError, match="one feature and one proxy"):
         sae.specificity(np.ones((5, 2)), np.ones(5))

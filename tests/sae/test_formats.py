@@ -36,27 +36,35 @@ from .foreign import (
 def test_sparsify(tmp_path: Path) -> None:
     skip = W_ENC[:, :D].copy()
     arrays = {
-        "encoder.weight": W_ENC.T.copy(), "encoder.bias": B_ENC, "W_dec": W_DEC, "b_dec": B_DEC,
-    }  # fmt: skip
+        "encoder.weight": W_ENC.T.copy(),
+        "encoder.bias": B_ENC,
+        "W_dec": W_DEC,
+        "b_dec": B_DEC,
+    }
     cases: dict[str, tuple[dict[str, Any], dict[str, Any], np.ndarray]] = {
         "topk": ({"activation": "topk", "k": 3}, {}, relu(top(PRE, 3)) @ W_DEC + B_DEC),
         "before activations": ({"k": 3}, {}, relu(top(PRE, 3)) @ W_DEC + B_DEC),
         "groupmax": (
-            {"activation": "groupmax", "k": 4}, {}, groups(relu(PRE), 4) @ W_DEC + B_DEC,
+            {"activation": "groupmax", "k": 4},
+            {},
+            groups(relu(PRE), 4) @ W_DEC + B_DEC,
         ),
         "skip": (
-            {"k": 3, "skip_connection": True}, {"W_skip": skip},
+            {"k": 3, "skip_connection": True},
+            {"W_skip": skip},
             relu(top(PRE, 3)) @ W_DEC + B_DEC + X @ skip.T,
         ),
         "transcoder": (
-            {"k": 3, "transcode": True, "skip_connection": True}, {"W_skip": skip},
+            {"k": 3, "transcode": True, "skip_connection": True},
+            {"W_skip": skip},
             relu(top(FLAT, 3)) @ W_DEC + B_DEC + X @ skip.T,
         ),
         "groupmax transcoder": (
-            {"activation": "groupmax", "k": 4, "transcode": True}, {},
+            {"activation": "groupmax", "k": 4, "transcode": True},
+            {},
             groups(relu(FLAT), 4) @ W_DEC + B_DEC,
         ),
-    }  # fmt: skip
+    }
     for name, (config, more, want) in cases.items():
         folder = tmp_path / name
         folder.mkdir()
@@ -115,9 +123,7 @@ def test_gemma_scope(tmp_path: Path) -> None:
     second.mkdir()
     hook = {"hf_hook_point_in": "model.layers.2.pre", "hf_hook_point_out": "model.layers.2.post"}
     (second / "config.json").write_text(json.dumps({"architecture": "jump_relu", **hook}))
-    save_file(
-        {**lower, "affine_skip_connection": W_ENC[:, :D].copy()}, second / "params.safetensors"
-    )
+    save_file({**lower, "affine_skip_connection": W_ENC[:, :D].copy()}, second / "params.safetensors")
     want = plain + X @ W_ENC[:, :D]
     np.testing.assert_allclose(sae.load(second)(jnp.asarray(X)), want, atol=1e-5)
     with pytest.raises(ValueError, match="is a transcoder by what it holds"):
@@ -140,12 +146,17 @@ def test_dictionary_learning_and_openai(tmp_path: Path) -> None:
     cases: dict[str, tuple[dict[str, Any], np.ndarray]] = {
         "AutoEncoder": ({**lin, "bias": B_DEC}, relu(PRE) @ W_DEC + B_DEC),
         "AutoEncoderNew": (
-            {**lin, "decoder.bias": B_DEC}, relu(X @ W_ENC + B_ENC) @ W_DEC + B_DEC,
+            {**lin, "decoder.bias": B_DEC},
+            relu(X @ W_ENC + B_ENC) @ W_DEC + B_DEC,
         ),
         "GatedAutoEncoder": (
             {
-                "encoder.weight": lin["encoder.weight"], "decoder.weight": lin["decoder.weight"],
-                "decoder_bias": B_DEC, "r_mag": HIGH, "gate_bias": B_ENC, "mag_bias": -B_ENC,
+                "encoder.weight": lin["encoder.weight"],
+                "decoder.weight": lin["decoder.weight"],
+                "decoder_bias": B_DEC,
+                "r_mag": HIGH,
+                "gate_bias": B_ENC,
+                "mag_bias": -B_ENC,
             },
             (mag + B_ENC > 0) * relu(mag * np.exp(HIGH) - B_ENC) @ W_DEC + B_DEC,
         ),
@@ -155,7 +166,7 @@ def test_dictionary_learning_and_openai(tmp_path: Path) -> None:
         ),
         "AutoEncoderTopK": ({**lin, **batch_k}, relu(top(PRE, 3)) @ W_DEC + B_DEC),
         "BatchTopKSAE": ({**lin, **batch_k}, relu(PRE) * (relu(PRE) > 0.4) @ W_DEC + B_DEC),
-    }  # fmt: skip
+    }
     for name, (state, want) in cases.items():
         folder = tmp_path / name
         folder.mkdir()
@@ -164,17 +175,17 @@ def test_dictionary_learning_and_openai(tmp_path: Path) -> None:
         found, config = sae.load(folder, about=True)
         np.testing.assert_allclose(found(jnp.asarray(X)), want, atol=2e-5, err_msg=name)
         assert config["trainer"]["dict_class"] == name
-        assert eqx.tree_equal(
-            sae.load(folder / "ae.pt"), found
-        )  # the file, and the config beside it
+        assert eqx.tree_equal(sae.load(folder / "ae.pt"), found)  # the file, and the config beside it
         if name == "AutoEncoder":  # in units of a decoder of norm 1
             norm = np.linalg.norm(W_DEC, axis=1)
             np.testing.assert_allclose(found.encode(jnp.asarray(X)), relu(PRE) * norm, atol=2e-5)
     both = np.stack([W_ENC, -W_ENC[::-1]]), np.stack([W_DEC, W_DEC[::-1]])
     state = {
-        "encoder.weight": both[0], "encoder.bias": B_ENC, "decoder.weight": both[1],
+        "encoder.weight": both[0],
+        "encoder.bias": B_ENC,
+        "decoder.weight": both[1],
         "decoder.bias": np.stack([B_DEC, B_DEC]),
-    }  # fmt: skip
+    }
     (tmp_path / "cross").mkdir()
     ji.hub.write_torch(tmp_path / "cross" / "ae.pt", state)
     (tmp_path / "cross" / "config.json").write_text(json.dumps({"trainer": {}}))
@@ -185,10 +196,13 @@ def test_dictionary_learning_and_openai(tmp_path: Path) -> None:
     assert isinstance(found, sae.Crosscoder)
     np.testing.assert_allclose(found(jnp.asarray(pair)), want, atol=1e-4)
     state = {
-        "pre_bias": B_DEC, "latent_bias": B_ENC, "encoder.weight": W_ENC.T.copy(),
-        "decoder.weight": W_DEC.T.copy(), "activation": "TopK",
+        "pre_bias": B_DEC,
+        "latent_bias": B_ENC,
+        "encoder.weight": W_ENC.T.copy(),
+        "decoder.weight": W_DEC.T.copy(),
+        "activation": "TopK",
         "activation_state_dict": {"k": 3, "postact_fn": "ReLU"},
-    }  # fmt: skip
+    }
     ji.hub.write_torch(tmp_path / "2.pt", state)
     mean, std = X.mean(1, keepdims=True), X.std(1, ddof=1, keepdims=True)
     pre = ((X - mean) / (std + 1e-5) - B_DEC) @ W_ENC + B_ENC
@@ -203,11 +217,17 @@ def test_dictionary_learning_and_openai(tmp_path: Path) -> None:
 
 
 OWN: dict[str, Any] = {
-    "Vanilla": {"sparsity": 0.3, "resample": (5, 9)}, "Standard": {}, "Gated": {},
-    "TopK": {"k": 3, "centred": False}, "BatchTopK": {"k": 3}, "JumpReLU": {"target": 3},
-    "Matryoshka": {"k": 3, "groups": (0.25, 0.75)}, "Transcoder": {"d_out": 3, "skip": True},
-    "CrossLayerTranscoder": {"layers": 2}, "Crosscoder": {"sources": 3},
-}  # fmt: skip
+    "Vanilla": {"sparsity": 0.3, "resample": (5, 9)},
+    "Standard": {},
+    "Gated": {},
+    "TopK": {"k": 3, "centred": False},
+    "BatchTopK": {"k": 3},
+    "JumpReLU": {"target": 3},
+    "Matryoshka": {"k": 3, "groups": (0.25, 0.75)},
+    "Transcoder": {"d_out": 3, "skip": True},
+    "CrossLayerTranscoder": {"layers": 2},
+    "Crosscoder": {"sources": 3},
+}
 
 
 def drawn(leaf: Any) -> Any:

@@ -24,24 +24,34 @@ def test_arrays_are_the_dictionary_that_a_file_gives(tmp_path: Path) -> None:
     cases: list[tuple[Any, dict[str, Any], dict[str, Any], dict[str, Any], np.ndarray]] = [
         (sae.Vanilla(**SIZE), {}, {"architecture": "standard"}, {}, relu(PRE) @ W_DEC + B_DEC),
         (
-            sae.TopK(**SIZE, k=3), {}, {"architecture": "topk", "k": 3}, {},
+            sae.TopK(**SIZE, k=3),
+            {},
+            {"architecture": "topk", "k": 3},
+            {},
             relu(top(PRE, 3)) @ W_DEC + B_DEC,
         ),
         (
-            sae.JumpReLU(**SIZE), {"threshold": HIGH}, {"architecture": "jumprelu"},
-            {"threshold": HIGH}, jumps,
+            sae.JumpReLU(**SIZE),
+            {"threshold": HIGH},
+            {"architecture": "jumprelu"},
+            {"threshold": HIGH},
+            jumps,
         ),
         (
-            sae.BatchTopK(**SIZE, k=3), {"threshold": 0.4}, {"architecture": "batchtopk", "k": 3},
+            sae.BatchTopK(**SIZE, k=3),
+            {"threshold": 0.4},
+            {"architecture": "batchtopk", "k": 3},
             {"topk_threshold": np.array(0.4, np.float32)},
             relu(PRE) * (PRE > 0.4) @ W_DEC + B_DEC,
         ),
         (
-            sae.Transcoder(**SIZE, skip=True, centred=False), {"threshold": HIGH, "skip": skip},
+            sae.Transcoder(**SIZE, skip=True, centred=False),
+            {"threshold": HIGH, "skip": skip},
             {"architecture": "jumprelu_skip_transcoder"},
-            {"threshold": HIGH, "W_skip": np.ascontiguousarray(skip.T)}, beside,
+            {"threshold": HIGH, "W_skip": np.ascontiguousarray(skip.T)},
+            beside,
         ),
-    ]  # fmt: skip
+    ]
     for kind, more, config, tensors, want in cases:
         found = sae.from_arrays(kind, **BASE, **more)
         name = type(kind).__name__
@@ -61,7 +71,11 @@ def test_arrays_that_do_not_fit() -> None:
         (topk, less, r"decoder \(16, 6\), bias \(6,\), scale \(\); bias is lacking\."),
         (topk, {**BASE, "threshold": 1.0}, "threshold does not belong to it"),
         (topk, {**BASE, "W_enc": W_ENC}, "W_enc does not belong to it"),
-        (topk, {**BASE, "encoder": W_ENC.T}, r"encoder has the shape \(6, 16\); got \(16, 6\). It is transposed: encoder=array.T"),
+        (
+            topk,
+            {**BASE, "encoder": W_ENC.T},
+            r"encoder has the shape \(6, 16\); got \(16, 6\). It is transposed: encoder=array.T",
+        ),
         (topk, {**BASE, "bias": B_ENC}, r"bias has the shape \(6,\); got \(16,\)\.$"),
         (topk, {**BASE, "encoder": 1.0}, r"encoder has the shape \(6, 16\); got \(\)"),
         (sae.JumpReLU(**SIZE), BASE, "threshold is lacking"),
@@ -71,7 +85,7 @@ def test_arrays_that_do_not_fit() -> None:
         (sae.TopK(**SIZE, k=3, key=key), BASE, "has weights already. Make it without key="),
         (sae.TopK, BASE, "takes a kind of dictionary with its settings.*got TopK"),
         ("topk", BASE, "got str"),
-    ]  # fmt: skip
+    ]
     for kind, arrays, words in cases:
         with pytest.raises(ValueError, match=words):
             sae.from_arrays(kind, **arrays)

@@ -33,9 +33,11 @@ def by_whole_runs(found: Any, model: Any, site: str, real: Any, mask: Any) -> di
     known = np.asarray(real[:, 1:] & real[:, :-1])
     nats = {}
     for name, edits in {
-        "": [], "_sae": [ji.splice(base, found, **where)], "_zero": [ji.zero(base, **where)],
+        "": [],
+        "_sae": [ji.splice(base, found, **where)],
+        "_zero": [ji.zero(base, **where)],
         "_mean": [ji.replace(base, jnp.asarray(mean), **where)],
-    }.items():  # fmt: skip
+    }.items():
         logits, _ = ji.run(model, TOKENS, edits=edits, mask=real)
         log = jax.nn.log_softmax(logits[:, :-1])
         said = jnp.take_along_axis(log, TOKENS[:, 1:, None], -1)[..., 0]

@@ -35,9 +35,13 @@ def given() -> tuple[Any, ...]:
     shapes = jax.eval_shape(lambda: ji.models.GPT2.init(CONFIG, key=jax.random.key(0)))
     model = jax.tree.map(lambda leaf: 0.4 * draw(*leaf.shape), shapes)
     sae = filled(
-        ji.sae.Standard(d=8, features=3), encoder=draw(8, 3), decoder=draw(3, 8), bias=draw(8),
-        encoder_bias=jnp.asarray([3.0, -1.0, -1e3]), scale=jnp.float32(0.7),
-    )  # fmt: skip
+        ji.sae.Standard(d=8, features=3),
+        encoder=draw(8, 3),
+        decoder=draw(3, 8),
+        bias=draw(8),
+        encoder_bias=jnp.asarray([3.0, -1.0, -1e3]),
+        scale=jnp.float32(0.7),
+    )
     tokens = rng.integers(0, 200, (300, 16), dtype=np.int32)
     x = ji.run(model, tokens, capture=[SITE], logits=False)[1][SITE]
     f = np.asarray(sae.encode(x)).copy()
@@ -62,9 +66,20 @@ def truth(given: Any) -> dict[tuple[str, ...], Any]:
 def made(given: Any) -> list[Any]:
     sae, model, tokens, _ = given
     return sheets(
-        sae, model, Words(), tokens, None, site=SITE, mask=None, real=None, batch=8, window=(4, 4),
-        seed=0, progress=False, logits=True,
-    )  # fmt: skip
+        sae,
+        model,
+        Words(),
+        tokens,
+        None,
+        site=SITE,
+        mask=None,
+        real=None,
+        batch=8,
+        window=(4, 4),
+        seed=0,
+        progress=False,
+        logits=True,
+    )
 
 
 def interpreted(given: Any, **judges: Any) -> list[dict[str, Any]]:
@@ -94,11 +109,18 @@ def test_the_two_sets(made: Any, given: Any) -> None:
             assert kinds.count("interval") <= 12 * counts[1]
             for w in windows:
                 start = max(0, w.pos - 4)
-                np.testing.assert_allclose(w.activations, f[w.seq, start : w.pos + 5, i], rtol=1e-5, atol=2e-6)  # fmt: skip
+                np.testing.assert_allclose(
+                    w.activations, f[w.seq, start : w.pos + 5, i], rtol=1e-5, atol=2e-6
+                )
                 if w.kind in ("top", "interval"):
                     own = f[w.seq, w.pos, i] / sheet.maximum * 13
                     assert w.kind == "top" or w.interval - 1e-4 <= own <= w.interval + 1 + 1e-4
-            peaks = {w.tokens[min(w.pos, 4)] for s in (sheet.shown.examples, sheet.asked) for w in s if w.kind == "top"}  # fmt: skip
+            peaks = {
+                w.tokens[min(w.pos, 4)]
+                for s in (sheet.shown.examples, sheet.asked)
+                for w in s
+                if w.kind == "top"
+            }
             assert all(w.tokens[min(w.pos, 4)] in peaks for w in windows if w.kind == "token")
         covered = [
             {(w.seq, p) for w in windows for p in range(w.pos - 4, w.pos + 5)}
@@ -114,7 +136,9 @@ def test_the_two_sets(made: Any, given: Any) -> None:
         weights = ji.sae.logit_weights(*given[:2], SITE)[i]
         order = np.argsort(-weights, kind="stable")
         assert sheet.shown.up == Words().tokens(order[:10])
-        assert {w for w, r in zip(sheet.options, sheet.right, strict=True) if r} == set(Words().tokens(order[10:60]))  # fmt: skip
+        assert {w for w, r in zip(sheet.options, sheet.right, strict=True) if r} == set(
+            Words().tokens(order[10:60])
+        )
         assert len(set(sheet.options)) == 100 and sheet.right.sum() == 50
     assert "'t" in str(made[0].shown) and "Raises the logits of: 't" in str(made[0].shown)
 
@@ -132,12 +156,18 @@ def test_judges_get_what_they_deserve(given: Any, truth: Any, made: Any) -> None
 
     def detect(text: str, texts: list[list[str]]) -> list[int]:
         asked.append(len(texts))
-        return [j for j, t in enumerate(texts) if np.nanmax(truth[tuple(t)][:, int(text)]) > 0.01 * peak[int(text)]]  # fmt: skip
+        return [
+            j
+            for j, t in enumerate(texts)
+            if np.nanmax(truth[tuple(t)][:, int(text)]) > 0.01 * peak[int(text)]
+        ]
 
     one, two, dead = interpreted(
-        given, simulate=levels, detect=detect,
+        given,
+        simulate=levels,
+        detect=detect,
         predict_logits=lambda text, tokens: [t in high[int(text)] for t in tokens],
-    )  # fmt: skip
+    )
     for i, found in enumerate((one, two)):
         assert found["explanation"] == str(i) and found["kept"] and found["logits"] == 1
         for name in ("spearman", "pearson", "weighted_spearman", "weighted_pearson", "detection"):
@@ -148,9 +178,11 @@ def test_judges_get_what_they_deserve(given: Any, truth: Any, made: Any) -> None
     for found in interpreted(given, simulate=lambda _, t: np.full((len(t), 11), 1.0))[:2]:
         assert found["spearman"] == found["pearson"] == found["bills_correlation"] == 0
     noise = interpreted(
-        given, simulate=lambda _, t: rng.random(len(t)),
-        predict_logits=lambda _, t: rng.random(len(t)) < 0.5, workers=2,
-    )  # fmt: skip
+        given,
+        simulate=lambda _, t: rng.random(len(t)),
+        predict_logits=lambda _, t: rng.random(len(t)) < 0.5,
+        workers=2,
+    )
     for found in noise[:2]:
         assert abs(found["spearman"]) < 0.15 and abs(found["pearson"]) < 0.15
         assert abs(found["logits"] - 0.5) < 0.2

@@ -21,14 +21,23 @@ def given() -> tuple[Any, ...]:
     shapes = jax.eval_shape(lambda: ji.models.GPT2.init(CONFIG, key=jax.random.key(0)))
     model = jax.tree.map(lambda leaf: 0.4 * draw(*leaf.shape), shapes)
     cross = filled(
-        ji.sae.Crosscoder(d=8, features=6), encoder=draw(2, 8, 6), decoder=draw(6, 2, 8), bias=draw(2, 8),
-        encoder_bias=draw(6), scale=jnp.asarray([0.5, 2.0]),
-    )  # fmt: skip
+        ji.sae.Crosscoder(d=8, features=6),
+        encoder=draw(2, 8, 6),
+        decoder=draw(6, 2, 8),
+        bias=draw(2, 8),
+        encoder_bias=draw(6),
+        scale=jnp.asarray([0.5, 2.0]),
+    )
     layers = filled(
-        ji.sae.CrossLayerTranscoder(d=8, features=3, layers=2), encoder=draw(2, 8, 3), decoder=draw(2, 2, 3, 8),
-        bias=draw(2, 8), encoder_bias=draw(2, 3), scale=jnp.asarray([0.5, 2.0]),
-        target_scale=jnp.asarray([0.25, 4.0]), log_threshold=jnp.full((2, 3), -2.0),
-    )  # fmt: skip
+        ji.sae.CrossLayerTranscoder(d=8, features=3, layers=2),
+        encoder=draw(2, 8, 3),
+        decoder=draw(2, 2, 3, 8),
+        bias=draw(2, 8),
+        encoder_bias=draw(2, 3),
+        scale=jnp.asarray([0.5, 2.0]),
+        target_scale=jnp.asarray([0.25, 4.0]),
+        log_threshold=jnp.full((2, 3), -2.0),
+    )
     tokens = rng.integers(0, 40, (12, 10), dtype=np.int32)
     return model, cross, layers, tokens
 

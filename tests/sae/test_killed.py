@@ -49,9 +49,12 @@ np.savez(out, **leaves, **history)
 def begun(folder: Any, out: Path, fatal: int = 0) -> Any:
     args = [sys.executable, "-c", CHILD, str(folder), str(out), str(fatal)]
     return subprocess.Popen(
-        args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        args,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
         env={**os.environ, "JAX_PLATFORMS": "cpu"},
-    )  # fmt: skip
+    )
 
 
 def ended(process: Any, want: int) -> str:

@@ -68,9 +68,10 @@ def test_gated_without_a_gain_encodes_as_vanilla(x: np.ndarray) -> None:
     plain = eqx.tree_at(lambda k: k.encoder, plain, gated.encoder)
     np.testing.assert_allclose(gated.encode(x), plain.encode(x), atol=1e-6)
     moved = eqx.tree_at(
-        lambda k: (k.gain, k.magnitude_bias, k.encoder_bias), gated,
+        lambda k: (k.gain, k.magnitude_bias, k.encoder_bias),
+        gated,
         (jnp.full(M, 0.3), jnp.full(M, 0.1), jnp.full(M, -0.2)),
-    )  # fmt: skip
+    )
     pre = x @ numpy(gated.encoder)
     want = np.where(pre - 0.2 > 0, np.maximum(0, pre * np.exp(0.3) + 0.1), 0)
     np.testing.assert_allclose(moved.encode(x), want, atol=1e-5)
@@ -139,16 +140,12 @@ def test_batchtopk_in_training_and_at_inference(x: np.ndarray) -> None:
 def test_matryoshka_of_one_group_is_batchtopk(x: np.ndarray) -> None:
     y = jnp.asarray(x)
     one, plain = made(sae.Matryoshka, k=2, groups=(1.0,)), made(sae.BatchTopK, k=2)
-    np.testing.assert_allclose(
-        one.loss(y, y, now()).total, plain.loss(y, y, now()).total, rtol=1e-5
-    )
+    np.testing.assert_allclose(one.loss(y, y, now()).total, plain.loss(y, y, now()).total, rtol=1e-5)
     two = made(sae.Matryoshka, k=2, groups=(0.25, 0.75))
     f = np.asarray(two.loss(y, y, now()).features)
     spread = ((x - x.mean(0)) ** 2).sum()
     shares = [((x - f[:, :end] @ numpy(two.decoder)[:end]) ** 2).sum() / spread for end in (4, M)]
-    np.testing.assert_allclose(
-        two.loss(y, y, now()).terms["reconstruction"], np.mean(shares), rtol=1e-4
-    )
+    np.testing.assert_allclose(two.loss(y, y, now()).terms["reconstruction"], np.mean(shares), rtol=1e-4)
     assert two.prefix(0).features == 4
 
 
@@ -181,9 +178,7 @@ def test_jumprelu_counts(x: np.ndarray) -> None:
     y = jnp.asarray(x)
     found = kind.loss(y, y, now())
     np.testing.assert_allclose(found.terms["sparsity"], 0.1 * (pre > 0.5).sum(1).mean(), rtol=1e-5)
-    own = sae.JumpReLU(d=D, features=M).initialise(
-        KEY, 7 * y
-    )  # published coefficients are of this scale
+    own = sae.JumpReLU(d=D, features=M).initialise(KEY, 7 * y)  # published coefficients are of this scale
     np.testing.assert_allclose(np.square(own.scale * 7 * x).sum(1).mean(), 1, rtol=1e-5)
     aimed = made(sae.JumpReLU, threshold=0.5, sparsity=0.1, target=2)
     want = 0.1 * ((pre > 0.5).sum(1).mean() / 2 - 1) ** 2
@@ -192,9 +187,7 @@ def test_jumprelu_counts(x: np.ndarray) -> None:
 
 def test_a_crosscoder_of_one_source_is_standard(x: np.ndarray) -> None:
     cross, plain = made(sae.Crosscoder, sources=1, sparsity=2.0), made(sae.Standard, sparsity=2.0)
-    plain = eqx.tree_at(
-        lambda k: (k.encoder, k.decoder), plain, (cross.encoder[0], cross.decoder[:, 0])
-    )
+    plain = eqx.tree_at(lambda k: (k.encoder, k.decoder), plain, (cross.encoder[0], cross.decoder[:, 0]))
     y = jnp.asarray(x)
     ours = cross.loss(y[:, None], y[:, None], now()).total
     np.testing.assert_allclose(ours, plain.loss(y, y, now()).total, rtol=1e-5)

@@ -48,17 +48,30 @@ def test_the_metric_of_a_site_is_that_of_its_logits(model: Any) -> None:
 
 def made(name: str) -> Any:
     more: Any = {
-        "TopK": {"k": 2, "aux": 4}, "BatchTopK": {"k": 2}, "Crosscoder": {"sources": 2},
-        "Matryoshka": {"k": 2, "groups": (0.25, 0.75)}, "CrossLayerTranscoder": {"layers": 2},
-    }  # fmt: skip
+        "TopK": {"k": 2, "aux": 4},
+        "BatchTopK": {"k": 2},
+        "Crosscoder": {"sources": 2},
+        "Matryoshka": {"k": 2, "groups": (0.25, 0.75)},
+        "CrossLayerTranscoder": {"layers": 2},
+    }
     return getattr(ji.sae, name)(d=D, features=M, key=KEY, **more.get(name, {}))
 
 
 @pytest.mark.parametrize(
     "name",
-    ["Vanilla", "Standard", "Gated", "TopK", "BatchTopK", "Matryoshka", "JumpReLU", "Transcoder", "Crosscoder",
-     "CrossLayerTranscoder"],
-)  # fmt: skip
+    [
+        "Vanilla",
+        "Standard",
+        "Gated",
+        "TopK",
+        "BatchTopK",
+        "Matryoshka",
+        "JumpReLU",
+        "Transcoder",
+        "Crosscoder",
+        "CrossLayerTranscoder",
+    ],
+)
 def test_the_loss_is_the_explicit_one_of_logits(name: str) -> None:
     kind = made(name)
     several = name.startswith("Cross")

@@ -71,8 +71,8 @@ def test_its_own_site_is_the_default_and_another_is_warned_of(
 ) -> None:
     quiet: Any = {"progress": False}
     evaluate = lambda d, m, **more: ji.sae.evaluate(d, m, tokens, **more, **quiet)
-    assert evaluate(sae, model)["recovered"] == evaluate(sae, model, site="resid_post[-2]")["recovered"]  # fmt: skip
-    with pytest.warns(UserWarning, match=r"trained at 'resid_post\[0\]' and is read at 'resid_post\[1\]'"):  # fmt: skip
+    assert evaluate(sae, model)["recovered"] == evaluate(sae, model, site="resid_post[-2]")["recovered"]
+    with pytest.warns(UserWarning, match=r"trained at 'resid_post\[0\]' and is read at 'resid_post\[1\]'"):
         evaluate(sae, model, site="resid_post[1]")
     other = jax.tree.map(lambda leaf: leaf * 1.5, model)
     with pytest.warns(UserWarning, match="another model"):

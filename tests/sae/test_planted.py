@@ -75,9 +75,7 @@ def recovery(name: str, found: Any) -> float:
     if name.startswith("Transcoder"):
         read, write = planted_pairs()[2:]
         # Beside a linear path a feature writes what that path does not: it gives read @ skip itself.
-        return sae.mmcs(
-            found, write if found.skip is None else write - read @ np.asarray(found.skip)
-        )
+        return sae.mmcs(found, write if found.skip is None else write - read @ np.asarray(found.skip))
     return sae.mmcs(found, planted()[1])
 
 
@@ -110,9 +108,7 @@ def test_planted_directions_are_found_soon() -> None:
 def test_planted_directions_are_found(name: str) -> None:
     found = learned(name)
     check(name, found)
-    if (
-        name == "Transcoder"
-    ):  # the feature that writes a direction reads the one it was planted with
+    if name == "Transcoder":  # the feature that writes a direction reads the one it was planted with
         x, _, read, write = planted_pairs()
         rows = np.asarray(found.encoder).T[cosines(found.decoder, write).argmax(1)]
         np.testing.assert_array_equal(cosines(read, rows).argmax(1), np.arange(64))
@@ -163,9 +159,16 @@ def test_documented_numbers_are_those_that_are_measured(name: str) -> None:
 
 def three_seeds(name: str) -> list[dict[str, float]]:
     found = sae.sweep(
-        jax.random.key(0), KINDS[name], stream_of(name)[0], optimizer(name, STEPS), seeds=[0, 1, 2],
-        steps=STEPS, batch=BATCH, together=200, progress=False,
-    )  # fmt: skip
+        jax.random.key(0),
+        KINDS[name],
+        stream_of(name)[0],
+        optimizer(name, STEPS),
+        seeds=[0, 1, 2],
+        steps=STEPS,
+        batch=BATCH,
+        together=200,
+        progress=False,
+    )
     return [numbers(name, one) for one, _ in found]
 
 

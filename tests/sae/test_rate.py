@@ -19,7 +19,14 @@ from jaxinterp.sae._dictionary import filled
 from jaxinterp.sae._rubric import checked
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
-FORM = {"interpretation": "é <b>", "confidence": "3", "activations": "4", "logits": "2", "separation": "1", "specificity": "1"}  # fmt: skip
+FORM = {
+    "interpretation": "é <b>",
+    "confidence": "3",
+    "activations": "4",
+    "logits": "2",
+    "separation": "1",
+    "specificity": "1",
+}
 
 
 class Words:
@@ -37,9 +44,13 @@ def given() -> tuple[Any, ...]:
     draw = lambda *shape: jnp.asarray(rng.normal(size=shape), jnp.float32)
     model = jax.tree.map(lambda leaf: draw(*leaf.shape), shapes)
     sae = filled(
-        ji.sae.Standard(d=8, features=8), encoder=draw(8, 8), decoder=draw(8, 8), bias=draw(8),
-        encoder_bias=draw(8), scale=jnp.float32(1),
-    )  # fmt: skip
+        ji.sae.Standard(d=8, features=8),
+        encoder=draw(8, 8),
+        decoder=draw(8, 8),
+        bias=draw(8),
+        encoder_bias=draw(8),
+        scale=jnp.float32(1),
+    )
     groups = {
         "features": (sae, "resid_post[0]"),
         "neurons": (ji.sae.Neurons(8), "resid_mid[0]"),
@@ -57,9 +68,7 @@ def study(tmp_path: Path, given: Any) -> Path:
     )
 
 
-def ask(
-    page: Any, path: str | None = None, form: Any = None, **headers: str
-) -> tuple[int, Any, str]:
+def ask(page: Any, path: str | None = None, form: Any = None, **headers: str) -> tuple[int, Any, str]:
     """A request to the page's own machine: status, headers, text."""
     at = urlsplit(page.url)
     connection = http.client.HTTPConnection(at.hostname or "", at.port, timeout=240)
@@ -88,15 +97,15 @@ def test_a_study_is_blind_and_whole(study: Path, given: Any, tmp_path: Path) -> 
         assert word not in text
     items = [json.loads(line) for line in text.splitlines()]
     key = json.loads((tmp_path / "study.key.json").read_text())
-    assert key["groups"] == ["features", "neurons"] and [i["id"] for i in items] == [i["id"] for i in key["items"]]  # fmt: skip
+    assert key["groups"] == ["features", "neurons"] and [i["id"] for i in items] == [
+        i["id"] for i in key["items"]
+    ]
     pairs = [i["pair"] for i in key["items"]]
     assert len(items) == 12 and pairs == sorted(pairs)
     groups, model, tokens = given
     for item, told in zip(items, key["items"], strict=True):
         sae, site = groups[told["group"]]
-        f = np.asarray(sae.encode(ji.run(model, tokens, capture=[site])[1][site]))[
-            ..., told["unit"]
-        ]
+        f = np.asarray(sae.encode(ji.run(model, tokens, capture=[site])[1][site]))[..., told["unit"]]
         most = f[:, 1:].max()
         low, high = told["interval"] / 11, (told["interval"] + 1) / 11
         for shown in item["examples"]:
@@ -159,7 +168,15 @@ def test_strangers_are_refused(study: Path) -> None:
     with ji.sae.rate(study) as page:
         token = urlsplit(page.url).path.strip("/")
         own = f"/{token}/"
-        for path in ("/", "/wrong/", "/../items.jsonl", f"{own}../../etc/passwd", f"{own}nothing", f"{own}a/b", "/%00/"):  # fmt: skip
+        for path in (
+            "/",
+            "/wrong/",
+            "/../items.jsonl",
+            f"{own}../../etc/passwd",
+            f"{own}nothing",
+            f"{own}a/b",
+            "/%00/",
+        ):
             status, _, text = ask(page, path)
             assert status == 404 and "Item" not in text
         assert ask(page, Host="evil.example")[0] == 421
@@ -178,6 +195,6 @@ def test_the_rubric_counts_to_fourteen() -> None:
     assert checked(best)["total"] == 14 and checked({**best, "separation": "1"})["total"] == 14
     assert checked({**best, "logits": "0", "separation": "1"})["total"] == 12
     assert checked({"confidence": "0"})["total"] == 0
-    for wrong in ({}, {**best, "activations": "6"}, {**best, "logits": "-1"}, {**best, "specificity": "²"}):  # fmt: skip
+    for wrong in ({}, {**best, "activations": "6"}, {**best, "logits": "-1"}, {**best, "specificity": "²"}):
         with pytest.raises(ValueError, match="Choose one"):
             checked(wrong)

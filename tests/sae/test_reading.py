@@ -32,9 +32,13 @@ def sae() -> Any:
     draw = lambda *shape: jnp.asarray(rng.normal(size=shape), jnp.float32)
     # A scale, as dictionaries of normalised activations have; and a feature that never fires.
     return filled(
-        ji.sae.Standard(d=8, features=N), encoder=draw(8, N), decoder=draw(N, 8), bias=draw(8),
-        encoder_bias=jnp.full(N, -0.5).at[3].set(-1e3), scale=jnp.float32(0.37),
-    )  # fmt: skip
+        ji.sae.Standard(d=8, features=N),
+        encoder=draw(8, N),
+        decoder=draw(N, 8),
+        bias=draw(8),
+        encoder_bias=jnp.full(N, -0.5).at[3].set(-1e3),
+        scale=jnp.float32(0.37),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +53,18 @@ def corpus() -> tuple[np.ndarray, np.ndarray]:
 def read(sae: Any, model: Any, corpus: Any) -> Any:
     tokens, real = corpus
     return ji.sae.examples(
-        sae, model, tokens, site=SITE, real=real, top=6, intervals=4, per=3, window=(2, 1), batch=4,
+        sae,
+        model,
+        tokens,
+        site=SITE,
+        real=real,
+        top=6,
+        intervals=4,
+        per=3,
+        window=(2, 1),
+        batch=4,
         progress=False,
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture(scope="module")
@@ -86,9 +99,7 @@ def test_examples_hold_what_stands_there(read: Any, all_features: np.ndarray, co
         for kind in ("", "interval_"):
             values, seq, pos, around = _flat(read, kind, i)
             there = seq >= 0
-            np.testing.assert_allclose(
-                values[there], all_features[seq, pos, i][there], rtol=1e-5, atol=NEAR
-            )
+            np.testing.assert_allclose(values[there], all_features[seq, pos, i][there], rtol=1e-5, atol=NEAR)
             for s, p, w in zip(seq[there], pos[there], around[there], strict=True):
                 at = np.arange(p - 2, p + 2)
                 inside = (at >= 0) & (at < 12)
@@ -96,9 +107,7 @@ def test_examples_hold_what_stands_there(read: Any, all_features: np.ndarray, co
                 np.testing.assert_allclose(w, wanted, rtol=1e-5, atol=NEAR)
                 ids = read.window(s, p)
                 shown = inside & real[s, np.clip(at, 0, 11)]
-                np.testing.assert_array_equal(
-                    ids, np.where(shown, tokens[s, np.clip(at, 0, 11)], -1)
-                )
+                np.testing.assert_array_equal(ids, np.where(shown, tokens[s, np.clip(at, 0, 11)], -1))
 
 
 def _flat(read: Any, kind: str, i: int) -> tuple[np.ndarray, ...]:
@@ -114,9 +123,7 @@ def test_intervals_hold_their_own(read: Any, all_features: np.ndarray) -> None:
         edges = np.linspace(0, read.maximum[i], 5)
         for j in range(4):
             values = read.interval_values[i, j][read.interval_seq[i, j] >= 0]
-            assert (values >= edges[j] * (1 - 1e-6)).all() and (
-                values <= edges[j + 1] * (1 + 1e-6)
-            ).all()
+            assert (values >= edges[j] * (1 - 1e-6)).all() and (values <= edges[j + 1] * (1 + 1e-6)).all()
             full += len(values)
             places = [*zip(read.interval_seq[i, j], read.interval_pos[i, j], strict=True)]
             kept = [place for place in places if place[0] >= 0]
@@ -194,18 +201,15 @@ def test_effects_are_those_of_holding_a_feature_at_0(
     assert vectors.shape == (2, has.sum()) and (vectors[1] == 0).all()
 
 
-def test_effects_with_a_mask_of_ones_are_those_of_steering(
-    sae: Any, model: Any, corpus: Any
-) -> None:
+def test_effects_with_a_mask_of_ones_are_those_of_steering(sae: Any, model: Any, corpus: Any) -> None:
     """The law as it is written; the default, all real tokens but the first, leaves position 0."""
     tokens, ones = corpus[0][:4], np.ones((4, 12), bool)
-    i = int(
-        np.argmax(sae.encode(ji.run(model, tokens, capture=[SITE], logits=False)[1][SITE])[0, 0])
+    i = int(np.argmax(sae.encode(ji.run(model, tokens, capture=[SITE], logits=False)[1][SITE])[0, 0]))
+    found = ji.sae.feature_effects(sae, model, tokens, [i], site=SITE, mask=ones, batch=4, progress=False)[0]
+    clean, (without, _) = (
+        ji.run(model, tokens)[0],
+        ji.run(model, tokens, edits=[ji.sae.steer(sae, i, 0, site=SITE)]),
     )
-    found = ji.sae.feature_effects(
-        sae, model, tokens, [i], site=SITE, mask=ones, batch=4, progress=False
-    )[0]
-    clean, (without, _) = ji.run(model, tokens)[0], ji.run(model, tokens, edits=[ji.sae.steer(sae, i, 0, site=SITE)])  # fmt: skip
     wanted = log_likelihood(without, tokens) - log_likelihood(clean, tokens)
     np.testing.assert_allclose(found, wanted, atol=2e-5)
     assert abs(found[0, 0]) > 1e-3
@@ -213,9 +217,7 @@ def test_effects_with_a_mask_of_ones_are_those_of_steering(
 
 def test_nearest_neurons_correlate(sae: Any, model: Any, corpus: Any, all_features: Any) -> None:
     tokens, real = corpus
-    near = ji.sae.nearest_neurons(
-        sae, model, tokens, site=SITE, real=real, k=2, batch=4, progress=False
-    )
+    near = ji.sae.nearest_neurons(sae, model, tokens, site=SITE, real=real, k=2, batch=4, progress=False)
     mask = ji.data.keep(real)
     a = ji.data.activations(model, tokens, "mlp_post[0]", mask=mask, real=real, progress=False)
     f = all_features[mask]

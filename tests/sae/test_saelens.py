@@ -47,20 +47,24 @@ def test_saelens_of_every_kind(tmp_path: Path) -> None:
     cases: dict[str, tuple[dict[str, Any], dict[str, Any], np.ndarray]] = {
         "standard": ({"architecture": "standard", **NEW}, {}, relu(PRE) @ W_DEC + B_DEC),
         "not centred": (
-            {"architecture": "standard", "apply_b_dec_to_input": False, **NEW}, {},
+            {"architecture": "standard", "apply_b_dec_to_input": False, **NEW},
+            {},
             relu(FLAT) @ W_DEC + B_DEC,
         ),
         "old, flat": ({"hook_point": "blocks.2.hook_resid_pre"}, {}, relu(PRE) @ W_DEC + B_DEC),
         "old topk": (
-            {"activation_fn_str": "topk", "activation_fn_kwargs": {"k": 4}}, {},
+            {"activation_fn_str": "topk", "activation_fn_kwargs": {"k": 4}},
+            {},
             relu(top(PRE, 4)) @ W_DEC + B_DEC,
         ),
         "jumprelu": (
-            {"architecture": "jumprelu", **NEW}, {"threshold": HIGH},
+            {"architecture": "jumprelu", **NEW},
+            {"threshold": HIGH},
             relu(PRE) * (PRE > HIGH) @ W_DEC + B_DEC,
         ),
         "gated": (
-            {"architecture": "gated", **NEW}, {"b_gate": gate, "b_mag": mag, "r_mag": r},
+            {"architecture": "gated", **NEW},
+            {"b_gate": gate, "b_mag": mag, "r_mag": r},
             (centred + gate > 0) * relu((X - B_DEC) @ (W_ENC * np.exp(r)) + mag) @ W_DEC + B_DEC,
         ),
         "gated, not centred": (
@@ -69,23 +73,28 @@ def test_saelens_of_every_kind(tmp_path: Path) -> None:
             (X @ W_ENC + gate > 0) * relu(X @ (W_ENC * np.exp(r)) + mag) @ W_DEC + B_DEC,
         ),
         "abstopk": (
-            {"architecture": "abstopk", "k": 4, **NEW}, {},
+            {"architecture": "abstopk", "k": 4, **NEW},
+            {},
             np.where(top(np.abs(PRE), 4) > 0, PRE, 0) @ W_DEC + B_DEC,
         ),
         "old, finetuned": (
-            {"finetuning_scaling_factor": True}, {"scaling_factor": HIGH},
+            {"finetuning_scaling_factor": True},
+            {"scaling_factor": HIGH},
             (relu(PRE) * HIGH) @ W_DEC + B_DEC,
         ),
         "topk by norm": (
-            {"architecture": "topk", "k": 4, "rescale_acts_by_decoder_norm": True, **NEW}, {},
+            {"architecture": "topk", "k": 4, "rescale_acts_by_decoder_norm": True, **NEW},
+            {},
             relu(ranked) @ (W_DEC / norm[:, None]) + B_DEC,
         ),
         "layer norm": (
-            {"architecture": "standard", "normalize_activations": "layer_norm", **NEW}, {},
+            {"architecture": "standard", "normalize_activations": "layer_norm", **NEW},
+            {},
             back * X.std(1, ddof=1, keepdims=True) + X.mean(1, keepdims=True),
         ),
         "constant norm": (
-            {"architecture": "standard", "normalize_activations": "constant_norm_rescale", **NEW}, {},
+            {"architecture": "standard", "normalize_activations": "constant_norm_rescale", **NEW},
+            {},
             small * size,
         ),
         "skip": (
@@ -93,7 +102,7 @@ def test_saelens_of_every_kind(tmp_path: Path) -> None:
             {"W_skip": W_ENC[:, :D].copy(), "threshold": HIGH},
             relu(FLAT) * (FLAT > HIGH) @ W_DEC + B_DEC + X @ W_ENC[:, :D].T,
         ),
-    }  # fmt: skip
+    }
     for name, (config, more, want) in cases.items():
         folder = saelens(tmp_path / name, config, **more)
         found = sae.load(folder)
@@ -117,9 +126,7 @@ def test_saelens_of_every_kind(tmp_path: Path) -> None:
 def test_batch_topk_is_written_with_its_threshold(tmp_path: Path) -> None:
     leaves = {"encoder": W_ENC, "decoder": W_DEC, "encoder_bias": B_ENC, "bias": B_DEC}
     leaves |= {"threshold": np.float32(0.4), "scale": np.float32(2.0)}
-    kind = filled(
-        sae.BatchTopK(d=D, features=M, k=2), **{n: jnp.asarray(a) for n, a in leaves.items()}
-    )
+    kind = filled(sae.BatchTopK(d=D, features=M, k=2), **{n: jnp.asarray(a) for n, a in leaves.items()})
     folder = sae.save_saelens(tmp_path / "a", kind, density=np.full(M, 0.01))
     arrays = load_file(folder / "sae_weights.safetensors")
     assert json.loads((folder / "cfg.json").read_text())["architecture"] == "jumprelu"
@@ -127,9 +134,7 @@ def test_batch_topk_is_written_with_its_threshold(tmp_path: Path) -> None:
     pre = (X - arrays["b_dec"]) @ arrays["W_enc"] + arrays["b_enc"]
     want = relu(pre) * (pre > 0.4) @ arrays["W_dec"] + arrays["b_dec"]
     np.testing.assert_allclose(kind(jnp.asarray(X)), want, atol=1e-5)
-    np.testing.assert_allclose(
-        load_file(folder / "sparsity.safetensors")["sparsity"], -2, atol=1e-4
-    )
+    np.testing.assert_allclose(load_file(folder / "sparsity.safetensors")["sparsity"], -2, atol=1e-4)
 
 
 @eqx.filter_jit
@@ -167,7 +172,7 @@ def test_matching_pursuit(tmp_path: Path) -> None:
     np.testing.assert_allclose(f, want, atol=1e-5)
     np.testing.assert_allclose(xhat, want @ rows + B_DEC, atol=1e-5)
     again = sae.load(sae.save_saelens(tmp_path / "b", found))
-    assert eqx.tree_equal(found, again) and eqx.tree_equal(found, sae.load(sae.save(tmp_path / "c", found)))  # fmt: skip
+    assert eqx.tree_equal(found, again) and eqx.tree_equal(found, sae.load(sae.save(tmp_path / "c", found)))
     # A factor moves the threshold too: what was trained on 2x stops where it stopped.
     config["normalize_activations"] = "expected_average_only_in"
     half = sae.load(saelens(tmp_path / "d", config, W_enc=None, b_enc=None, W_dec=rows), factor=2.0)
@@ -188,12 +193,18 @@ def test_temporal(tmp_path: Path) -> None:
         attention[f"attn_layers.0.{name}.weight"] = RNG.normal(size=shape).astype(np.float32)
         attention[f"attn_layers.0.{name}.bias"] = RNG.normal(size=shape[:1]).astype(np.float32)
     config = {
-        "architecture": "temporal", "n_heads": heads, "bottleneck_factor": 2, "kval_topk": k,
-        "normalize_activations": "constant_scalar_rescale", "activation_normalization_factor": 1.5,
-    }  # fmt: skip
+        "architecture": "temporal",
+        "n_heads": heads,
+        "bottleneck_factor": 2,
+        "kval_topk": k,
+        "normalize_activations": "constant_scalar_rescale",
+        "activation_normalization_factor": 1.5,
+    }
     folder = saelens(tmp_path / "a", {**config, **NEW}, W_enc=None, b_enc=None, **attention)
     found = sae.load(folder)
-    linear = lambda name, x: x @ attention[f"attn_layers.0.{name}.weight"].T + attention[f"attn_layers.0.{name}.bias"]  # fmt: skip
+    linear = lambda name, x: (
+        x @ attention[f"attn_layers.0.{name}.weight"].T + attention[f"attn_layers.0.{name}.bias"]
+    )
     left = 1.5 * X - B_DEC
     z = relu(left / (4 * D) @ W_DEC.T)
     before = np.concatenate([np.zeros_like(z[:1]), z[:-1]])
@@ -205,20 +216,16 @@ def test_temporal(tmp_path: Path) -> None:
         mixed.append(softmax(np.where(np.tri(B), scores, -np.inf)) @ part(v))
     guess = relu(linear("c_proj", np.concatenate(mixed, -1)))
     back = guess @ W_DEC
-    share = (back * left).sum(-1, keepdims=True) / (
-        np.linalg.norm(back, axis=-1, keepdims=True) + 1e-6
-    ) ** 2
+    share = (back * left).sum(-1, keepdims=True) / (np.linalg.norm(back, axis=-1, keepdims=True) + 1e-6) ** 2
     new = top(relu((left - share * back) / (4 * D) @ W_DEC.T), k)
     np.testing.assert_allclose(found.encode(jnp.asarray(X)), new, atol=1e-5)
     want = ((new + share * guess) @ W_DEC + B_DEC) / 1.5
     np.testing.assert_allclose(found(jnp.asarray(X)), want, rtol=1e-5, atol=2e-5)
     # What is said of a token does not depend on later ones.
     changed = np.concatenate([X[:3], -X[3:]])
-    np.testing.assert_allclose(
-        found(jnp.asarray(changed))[:3], found(jnp.asarray(X))[:3], atol=1e-6
-    )
+    np.testing.assert_allclose(found(jnp.asarray(changed))[:3], found(jnp.asarray(X))[:3], atol=1e-6)
     again = sae.load(sae.save_saelens(tmp_path / "b", found))
-    assert eqx.tree_equal(found, again) and eqx.tree_equal(found, sae.load(sae.save(tmp_path / "c", found)))  # fmt: skip
+    assert eqx.tree_equal(found, again) and eqx.tree_equal(found, sae.load(sae.save(tmp_path / "c", found)))
 
 
 def test_checkpoints_of_a_training_run(tmp_path: Path) -> None:
@@ -231,22 +238,27 @@ def test_checkpoints_of_a_training_run(tmp_path: Path) -> None:
     ranked = relu(scaled) * (scaled * norm > 0.6)
     cases: dict[str, tuple[dict[str, Any], dict[str, Any], np.ndarray]] = {
         "average": (
-            {"architecture": "standard", "normalize_activations": "expected_average_only_in"}, {},
+            {"architecture": "standard", "normalize_activations": "expected_average_only_in"},
+            {},
             (relu(scaled) @ W_DEC + B_DEC) / 1.7,
         ),
         "whitening": (
-            {"architecture": "topk", "k": 4, "normalize_activations": "covariance_whitening"}, {},
+            {"architecture": "topk", "k": 4, "normalize_activations": "covariance_whitening"},
+            {},
             back(relu(top((z - B_DEC) @ W_ENC + B_ENC, 4)) @ W_DEC + B_DEC),
         ),
         "matryoshka": (
             {
-                "architecture": "matryoshka_batchtopk", "matryoshka_widths": [4, M], "k": 3.0,
+                "architecture": "matryoshka_batchtopk",
+                "matryoshka_widths": [4, M],
+                "k": 3.0,
                 "normalize_activations": "expected_average_only_in",
                 "rescale_acts_by_decoder_norm": True,
             },
-            {"topk_threshold": np.array(0.6)}, (ranked @ W_DEC + B_DEC) / 1.7,
+            {"topk_threshold": np.array(0.6)},
+            (ranked @ W_DEC + B_DEC) / 1.7,
         ),
-    }  # fmt: skip
+    }
     for name, (config, more, want) in cases.items():
         folder = saelens(tmp_path / name, {**config, **NEW}, **more)
         mode = config["normalize_activations"]
@@ -275,7 +287,7 @@ def test_what_saelens_files_cannot_say(tmp_path: Path) -> None:
         ({"architecture": "topk", **NEW}, {}, "needs k"),
         ({"architecture": "standard", **NEW}, {"W_enc": None}, "lacks the tensor 'W_enc'"),
         ({"architecture": "transcoder", "normalize_activations": "layer_norm", **NEW}, {}, "cannot be read"),
-    ):  # fmt: skip
+    ):
         with pytest.raises(ValueError, match=words):
             sae.load(saelens(tmp_path / "bad", config, **more))
     key = jax.random.key(0)

@@ -77,9 +77,12 @@ def environment(devices: int) -> dict[str, str]:
 
 def test_sharded_equals_unsharded() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", COMMON + EIGHT], env=environment(8), capture_output=True, text=True,
+        [sys.executable, "-c", COMMON + EIGHT],
+        env=environment(8),
+        capture_output=True,
+        text=True,
         timeout=500,
-    )  # fmt: skip
+    )
     assert done.returncode == 0 and "equal" in done.stdout, done.stderr[-3000:]
 
 

@@ -29,9 +29,13 @@ def sae() -> Any:
     draw = lambda *shape: jnp.asarray(rng.normal(size=shape), jnp.float32)
     kind = ji.sae.Selected(d=8, features=M, k=K, rule="abstopk")
     return filled(
-        kind, encoder=draw(8, M), decoder=draw(M, 8), bias=draw(8),
-        encoder_bias=jnp.zeros(M, jnp.float32), scale=jnp.ones((), jnp.float32),
-    )  # fmt: skip
+        kind,
+        encoder=draw(8, M),
+        decoder=draw(M, 8),
+        bias=draw(8),
+        encoder_bias=jnp.zeros(M, jnp.float32),
+        scale=jnp.ones((), jnp.float32),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -115,9 +119,9 @@ def test_what_takes_a_feature_out_takes_both_sides(
     assert np.abs(effects).max() > 1e-3
     # Held at the other end: below 0 the feature goes to +c, above 0 to -c.
     x = jnp.asarray(ji.run(model, some, capture=[SITE])[1][SITE])
-    silenced = ji.run(
-        model, some, edits=[ji.sae.silence(sae, [below], 3.0, site=SITE)], capture=[SITE]
-    )[1][SITE]
+    silenced = ji.run(model, some, edits=[ji.sae.silence(sae, [below], 3.0, site=SITE)], capture=[SITE])[1][
+        SITE
+    ]
     own = np.asarray(sae.encode(x))[..., below]
     amount = np.where(own != 0, -3 * np.sign(own) - own, 0)
     want = np.asarray(x) + amount[..., None] * np.asarray(sae.decoder)[below]

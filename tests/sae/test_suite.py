@@ -17,9 +17,13 @@ ROWS = np.linalg.qr(RNG.normal(size=(D, D)))[0].astype("float32")
 
 def planted(bias: float = 0.0) -> Any:
     return filled(
-        sae.Standard(d=D, features=D), encoder=jnp.asarray(ROWS.T), decoder=jnp.asarray(ROWS),
-        bias=jnp.zeros(D), encoder_bias=jnp.full(D, bias), scale=jnp.float32(1),
-    )  # fmt: skip
+        sae.Standard(d=D, features=D),
+        encoder=jnp.asarray(ROWS.T),
+        decoder=jnp.asarray(ROWS),
+        bias=jnp.zeros(D),
+        encoder_bias=jnp.full(D, bias),
+        scale=jnp.float32(1),
+    )
 
 
 def entities(n: int, shared: bool) -> tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -68,9 +72,7 @@ def test_unlearning_keeps_what_is_to_be_kept() -> None:
     assert found["best"]["features"].tolist() == [1, 2] and found["best"]["multiplier"] == 50
     assert found["score"] == pytest.approx(0.7) and len(found["settings"]) == 8
     assert [s["features"].tolist() for s in found["settings"][:4:2]] == [[2], [2, 3]]
-    harmful = sae.unlearning(
-        forget, retain, lambda which, by: (0.9 - len(which), [1.0 - len(which)])
-    )
+    harmful = sae.unlearning(forget, retain, lambda which, by: (0.9 - len(which), [1.0 - len(which)]))
     assert harmful["score"] == pytest.approx(0.1) and harmful["best"] is None
     with pytest.raises(ValueError, match="densities from 0 to 1"):
         sae.unlearning(forget, retain[:3], measure)

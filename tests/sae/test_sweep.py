@@ -84,9 +84,9 @@ def test_a_sweep_that_stopped_goes_on_bit_for_bit(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_other_kinds_sizes_and_their_own_recipes() -> None:
-    kinds = [
-        sae.BatchTopK(d=8, features=64, k=k, aux=4, dead_tokens=72) for k in (2, 4)
-    ] + [sae.Standard(d=8, features=m, sparsity=c) for m, c in ((32, 0.5), (24, 2.0))]  # fmt: skip
+    kinds = [sae.BatchTopK(d=8, features=64, k=k, aux=4, dead_tokens=72) for k in (2, 4)] + [
+        sae.Standard(d=8, features=m, sparsity=c) for m, c in ((32, 0.5), (24, 2.0))
+    ]
     many = sae.sweep(KEY, kinds, DATA, **OPTIONS)
     for kind, found in zip(kinds, many, strict=True):
         agree(found, sae.train(KEY, kind, DATA, **OPTIONS))
@@ -152,9 +152,7 @@ def test_a_member_that_diverges_harms_no_other() -> None:
 
 @pytest.mark.slow
 def test_resampling_in_a_sweep_is_that_of_training() -> None:
-    kinds = [
-        sae.Vanilla(d=8, features=32, sparsity=c, resample=(3,), window=2) for c in (0.01, 0.5)
-    ]
+    kinds = [sae.Vanilla(d=8, features=32, sparsity=c, resample=(3,), window=2) for c in (0.01, 0.5)]
     many = sae.sweep(KEY, kinds, DATA, **OPTIONS)
     for kind, found in zip(kinds, many, strict=True):
         agree(found, sae.train(KEY, kind, DATA, **OPTIONS))

@@ -73,9 +73,12 @@ def test_inputs_are_drawn_by_the_square_of_their_whole_loss() -> None:
     first = np.zeros((features, 2), np.float32)
     first[0, 0] = 1
     kind = sae.from_arrays(
-        sae.Vanilla(d=2, features=features, sparsity=0.1), encoder=first.T, encoder_bias=0,
-        decoder=first, bias=0,
-    )  # fmt: skip
+        sae.Vanilla(d=2, features=features, sparsity=0.1),
+        encoder=first.T,
+        encoder_bias=0,
+        decoder=first,
+        bias=0,
+    )
     # Of the losses 0.1 * 10 (all sparsity) and 1 / 2 (all error) the squares are 4 to 1.
     x = jnp.asarray([[10.0, 0.0], [0.0, 1.0]], jnp.float32)
     new, _ = sae.resample(KEY, kind, (), jnp.arange(features) > 0, x)
@@ -85,8 +88,13 @@ def test_inputs_are_drawn_by_the_square_of_their_whole_loss() -> None:
 def test_a_run_that_stopped_goes_on_bit_for_bit(tmp_path: Path) -> None:
     x, _ = planted()
     options: Any = {
-        "steps": 30, "batch": 64, "together": 5, "every": 5, "average": 0.9, "progress": False,
-    }  # fmt: skip
+        "steps": 30,
+        "batch": 64,
+        "together": 5,
+        "every": 5,
+        "average": 0.9,
+        "progress": False,
+    }
     whole, history = sae.train(KEY, small(), x, ADAM, **options)
 
     class Stop(Exception):
@@ -214,9 +222,16 @@ def test_low_precision_schedules_and_clipping_train() -> None:
     x, directions = planted()
     optimizer = sae.adam(2e-3, 400, warm=30, decay=0.2, clip=1.0)
     found, history = sae.train(
-        KEY, small(matmul="bfloat16"), x, optimizer, steps=400, batch=256, together=50,
-        average=0.9, progress=False,
-    )  # fmt: skip
+        KEY,
+        small(matmul="bfloat16"),
+        x,
+        optimizer,
+        steps=400,
+        batch=256,
+        together=50,
+        average=0.9,
+        progress=False,
+    )
     assert found.decoder.dtype == jnp.float32
     assert history["reconstruction"][-1] < 0.5 * history["reconstruction"][0]
     assert sae.mmcs(found, directions) > sae.mmcs(small(key=KEY), directions) + 0.1

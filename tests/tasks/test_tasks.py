@@ -41,7 +41,7 @@ def words() -> Any:
         *(f" {word}" for pair in (*_agreement.VERBS, *_agreement.SEES) for word in pair),
         *(f" {word}" for word in _agreement.BETWEEN),
         *(f" {word}" for table, _ in _facts.RELATIONS.values() for pair in table.items() for word in pair),
-    ]  # fmt: skip
+    ]
     found = ji.tasks.Words.of(*texts, "the", bos="<s>")
     pieces = [found.tokens([i])[0] for i in range(len(found))]
     extra = [
@@ -70,9 +70,7 @@ def check(pairs: ji.tasks.Pairs, tokenizer: Any, n: int) -> None:
         assert ids.dtype == np.int32
     changed = pairs.clean != pairs.corrupt
     assert changed.any(1).all() and not (changed & ~pairs.mask).any()
-    assert (
-        pairs.positions["END"] == np.where(pairs.mask, np.arange(pairs.mask.shape[1]), -1).max(1)
-    ).all()
+    assert (pairs.positions["END"] == np.where(pairs.mask, np.arange(pairs.mask.shape[1]), -1).max(1)).all()
     for where in pairs.positions.values():
         assert where.dtype == np.int32
         assert (where == -1).all() or pairs.mask[np.arange(n), np.maximum(where, 0)].all()
@@ -80,9 +78,7 @@ def check(pairs: ji.tasks.Pairs, tokenizer: Any, n: int) -> None:
         real = pairs.mask[i]
         for ids, text in ((pairs.clean, pairs.texts[i]), (pairs.corrupt, pairs.corrupt_texts[i])):
             assert tokenizer.decode(ids[i][real]).replace("<s>", "") == text
-        right, wrong = (
-            set(np.atleast_1d(x[i]).tolist()) - {-1} for x in (pairs.correct, pairs.wrong)
-        )
+        right, wrong = (set(np.atleast_1d(x[i]).tolist()) - {-1} for x in (pairs.correct, pairs.wrong))
         assert right and wrong and not right & wrong
 
 
@@ -104,18 +100,20 @@ def test_every_task_in_a_vocabulary_of_words(name: str, words: Any) -> None:
     assert (with_bos.positions["END"] == pairs.positions["END"] + 1).all()
     assert f"{name}: 12 pairs of" in repr(pairs) and f"ji.metrics.{pairs.metric}" in repr(pairs)
     some = pairs[2:5]
-    assert (
-        len(some) == 3 and (some.clean == pairs.clean[2:5]).all() and some.texts == pairs.texts[2:5]
-    )
+    assert len(some) == 3 and (some.clean == pairs.clean[2:5]).all() and some.texts == pairs.texts[2:5]
 
 
 @pytest.mark.parametrize("corrupt", _ioi.CORRUPTIONS)
 def test_ioi_corruptions_change_what_they_say(corrupt: str, words: Any) -> None:
     pairs = ji.tasks.ioi(words, 0, 30, corrupt=corrupt)
     roles = {
-        "s2_io_flip": {"S2"}, "abc": {"IO", "S1", "S2"}, "io": {"IO"}, "s1": {"S1"}, "s2": {"S2"},
+        "s2_io_flip": {"S2"},
+        "abc": {"IO", "S1", "S2"},
+        "io": {"IO"},
+        "s1": {"S1"},
+        "s2": {"S2"},
         "order": {"IO", "S1"},
-    }[corrupt]  # fmt: skip
+    }[corrupt]
     rows = np.arange(30)
     expected = np.zeros(pairs.clean.shape, bool)
     for role in roles:
@@ -127,11 +125,13 @@ def test_ioi_corruptions_change_what_they_say(corrupt: str, words: Any) -> None:
     if corrupt == "s2_io_flip":
         assert (pairs.corrupt[rows, pairs.positions["S2"]] == pairs.correct).all()
     if corrupt == "abc":
-        fresh = np.stack(
-            [pairs.corrupt[rows, pairs.positions[role]] for role in ("IO", "S1", "S2")]
+        fresh = np.stack([pairs.corrupt[rows, pairs.positions[role]] for role in ("IO", "S1", "S2")])
+        assert all(
+            len({*column, right, wrong}) == 5
+            for *column, right, wrong in zip(
+                *fresh.tolist(), pairs.correct.tolist(), pairs.wrong.tolist(), strict=True
+            )
         )
-        assert all(len({*column, right, wrong}) == 5 for *column, right, wrong in
-                   zip(*fresh.tolist(), pairs.correct.tolist(), pairs.wrong.tolist(), strict=True))  # fmt: skip
     if corrupt == "order":
         assert (pairs.corrupt[rows, pairs.positions["IO"]] == pairs.wrong).all()
 
@@ -140,9 +140,9 @@ def test_ioi_orders_and_templates(words: Any) -> None:
     """All fifteen in both orders, with all lengths kept; BABA has S1 first."""
     pairs = ji.tasks.ioi(words, 0, 400, pad="left")
     check(pairs, words, 400)
-    assert set(
-        zip(pairs.about["template"].tolist(), pairs.about["baba"].tolist(), strict=True)
-    ) == {(template, baba) for template in range(15) for baba in range(2)}
+    assert set(zip(pairs.about["template"].tolist(), pairs.about["baba"].tolist(), strict=True)) == {
+        (template, baba) for template in range(15) for baba in range(2)
+    }
     first = pairs.positions["S1"] < pairs.positions["IO"]
     assert (first == pairs.about["baba"].astype(bool)).all()
     assert (pairs.positions["END"] == pairs.clean.shape[1] - 1).all() and pairs.pos == -1
@@ -159,9 +159,7 @@ def test_answers_are_read_where_the_metric_says(words: Any) -> None:
     """`pairs.pos` with padding on the right: the last real column of each prompt."""
     pairs = ji.tasks.ioi(words, 0, 6, pad="right")
     metric = ji.metrics.logit_diff(pairs.correct, pairs.wrong, pos=pairs.pos)
-    logits = (
-        np.random.default_rng(0).normal(size=(*pairs.clean.shape, words.vocab)).astype(np.float32)
-    )
+    logits = np.random.default_rng(0).normal(size=(*pairs.clean.shape, words.vocab)).astype(np.float32)
     rows, end = np.arange(6), pairs.mask.sum(1) - 1
     expected = logits[rows, end, pairs.correct] - logits[rows, end, pairs.wrong]
     assert np.allclose(metric(logits), expected)
@@ -171,9 +169,7 @@ def test_greater_than_sets(words: Any) -> None:
     pairs = ji.tasks.greater_than(words, 0, 20)
     rows = np.arange(20)
     assert (pairs.clean != pairs.corrupt).sum() == 20
-    assert (
-        pairs.clean[rows, pairs.positions["YY"]] != pairs.corrupt[rows, pairs.positions["YY"]]
-    ).all()
+    assert (pairs.clean[rows, pairs.positions["YY"]] != pairs.corrupt[rows, pairs.positions["YY"]]).all()
     for i in rows:
         year = int(pairs.about["year"][i])
         right = [words.tokens([t])[0] for t in pairs.correct[i] if t >= 0]
@@ -188,12 +184,9 @@ def test_greater_than_sets(words: Any) -> None:
     assert (" 1102", "first or last of its century") in pairs.dropped
     split = {piece: i for i, piece in enumerate([*" 17", *(f"{y:02d}" for y in range(100))])}
     split |= {
-        word: 1000 + i
-        for i, word in enumerate(["The", " lasted from the year", " to the year", " war"])
+        word: 1000 + i for i, word in enumerate(["The", " lasted from the year", " to the year", " war"])
     }
-    with pytest.raises(
-        ji.tasks.TooFewExamples, match=r"two_pieces=False the century\s+may be several"
-    ):
+    with pytest.raises(ji.tasks.TooFewExamples, match=r"two_pieces=False the century\s+may be several"):
         ji.tasks.greater_than(ji.tasks.Words(split), 0, 10, centuries=[17], nouns=["war"])
     loose = ji.tasks.greater_than(
         ji.tasks.Words(split), 0, 10, centuries=[17], nouns=["war"], two_pieces=False
@@ -207,17 +200,11 @@ def test_induction_without_a_tokenizer() -> None:
         assert pairs.clean.shape == (5, 21) and (pairs.clean[:, 0] == 0).all()
         assert pairs.clean[:, 1:].min() >= 257 and pairs.clean.max() < 900
         rows = np.arange(5)
-        follow = {
-            (i, int(pairs.clean[i, t])): int(pairs.clean[i, t + 1])
-            for i in rows
-            for t in range(1, 8)
-        }
+        follow = {(i, int(pairs.clean[i, t])): int(pairs.clean[i, t + 1]) for i in rows for t in range(1, 8)}
         full = np.concatenate([pairs.clean, pairs.correct[:, None]], 1)
         for i, t in np.argwhere(pairs.about["predictable"]):
             assert follow[i, int(full[i, t])] == full[i, t + 1]
-        assert (
-            pairs.clean[rows, pairs.positions["A"]] == pairs.clean[rows, pairs.positions["END"]]
-        ).all()
+        assert (pairs.clean[rows, pairs.positions["A"]] == pairs.clean[rows, pairs.positions["END"]]).all()
         assert (pairs.clean[rows, pairs.positions["B"]] == pairs.correct).all()
         if corrupt == "match":
             for i in rows:  # what followed the last token before, is now the wrong answer
@@ -248,9 +235,12 @@ def test_agreement_flips_the_subject(template: str, words: Any) -> None:
 def test_facts_of_ones_own(words: Any) -> None:
     vocabulary = ji.tasks.Words(["<s>", "One", " and", " one", " two", " three", " four", " five"])
     pairs = ji.tasks.facts(
-        vocabulary, 0, 4, table={"one": "two", "two": "three", "three": "four", "four": "five"},
+        vocabulary,
+        0,
+        4,
+        table={"one": "two", "two": "three", "three": "four", "four": "five"},
         templates=("One and {SUBJECT} and",),
-    )  # fmt: skip
+    )
     known = {3: 4, 4: 5, 5: 6, 6: 7}
     subjects, others = pairs.clean[:, 2], pairs.corrupt[:, 2]
     assert [known[int(i)] for i in subjects] == pairs.correct.tolist()
@@ -391,9 +381,7 @@ def test_published_ioi_prompts_have_our_columns(shared_data: Path) -> None:
             scene = _ioi._Scene(number, baba, rest["place"], rest["object"])
             assert scene.prompt(io, s2, s2).text == row["clean"]
             assert _ioi._corrupted(scene, "s2_io_flip", io, s2, []).text == row["corrupted_hard"]
-            fresh = next(
-                m for n, form in forms if n == number and (m := form.fullmatch(row["corrupted"]))
-            )
+            fresh = next(m for n, form in forms if n == number and (m := form.fullmatch(row["corrupted"])))
             assert _ioi._corrupted(scene, "s2", io, s2, [fresh["S2"]]).text == row["corrupted"]
     assert len(used) > 3
 
@@ -407,9 +395,7 @@ def test_published_years_have_our_columns(shared_data: Path, gpt2: Any) -> None:
         match = form.fullmatch(row["clean"])
         assert match and match[2] == match[4] and int(match[3]) == int(row["label"])
         text = _greater_than.TEMPLATES["hanna"]
-        ours = [
-            text.format(noun=match[1], XX1=match[2], YY=y, XX2=match[2]) for y in (match[3], "01")
-        ]
+        ours = [text.format(noun=match[1], XX1=match[2], YY=y, XX2=match[2]) for y in (match[3], "01")]
         assert ours == [row["clean"], row["corrupted"]]
     pairs = ji.tasks.greater_than(gpt2, 0, 64)
     check(pairs, gpt2, 64)

@@ -35,9 +35,7 @@ class Checker(html.parser.HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
-        self.loads += [
-            v for k, v in attrs if k in ("src", "href", "action", "xlink:href", "srcset") and v
-        ]
+        self.loads += [v for k, v in attrs if k in ("src", "href", "action", "xlink:href", "srcset") and v]
         if tag not in VOID:
             self.open.append(tag)
 
@@ -69,23 +67,51 @@ def figures():
     n = len(NASTY)
     rng = np.random.default_rng(0)
     values = rng.normal(size=(3, n))
-    top = np.array(
-        [[[NASTY[(i + j + k) % n] for k in range(2)] for j in range(n)] for i in range(3)], object
-    )
+    top = np.array([[[NASTY[(i + j + k) % n] for k in range(2)] for j in range(n)] for i in range(3)], object)
     probs = np.sort(rng.random((3, n, 2)))[..., ::-1]
     words = {"title": NASTY[0], "caption": NASTY[1]}
     return {
-        "heatmap": viz.heatmap(values, rows=NASTY[:3], cols=NASTY, row_axis=NASTY[0], col_axis=NASTY[3], value=NASTY[2], **words),
-        "heatmaps": viz.heatmaps({NASTY[0]: values, NASTY[1]: -values}, rows=NASTY[:3], cols=NASTY, marks={NASTY[1]: values > 0}, mark=NASTY[2], low={NASTY[0]: values - 1}, high={NASTY[0]: values}, value=NASTY[0], **words),
+        "heatmap": viz.heatmap(
+            values, rows=NASTY[:3], cols=NASTY, row_axis=NASTY[0], col_axis=NASTY[3], value=NASTY[2], **words
+        ),
+        "heatmaps": viz.heatmaps(
+            {NASTY[0]: values, NASTY[1]: -values},
+            rows=NASTY[:3],
+            cols=NASTY,
+            marks={NASTY[1]: values > 0},
+            mark=NASTY[2],
+            low={NASTY[0]: values - 1},
+            high={NASTY[0]: values},
+            value=NASTY[0],
+            **words,
+        ),
         "lens_table": viz.lens_table(NASTY, top, probs, layers=NASTY[:3], **words),
-        "lens_table by values": viz.lens_table(NASTY, top, probs, layers=NASTY[:3], values=values, value=NASTY[0], **words),
+        "lens_table by values": viz.lens_table(
+            NASTY, top, probs, layers=NASTY[:3], values=values, value=NASTY[0], **words
+        ),
         "attention": viz.attention(np.full((3, n, n), 1 / n), NASTY, heads=NASTY[:3], **words),
         "token_strip": viz.token_strip(NASTY, values[0], value=NASTY[0], **words),
-        "contexts": viz.contexts([(NASTY[0], NASTY, values[0]), (NASTY[1], NASTY[:2], values[1][:2])], value=NASTY[0], **words),
-        "histogram": viz.histogram({NASTY[0]: [1, 0, 3], NASTY[5]: [0, 2, 2]}, [0, 1, 2, 3], marks={NASTY[0]: 2}, x_axis=NASTY[1], y_axis=NASTY[0], **words),
-        "lines": viz.lines({NASTY[0]: values[0], NASTY[5]: values[1]}, marks={NASTY[0]: 2}, bands={NASTY[0]: (values[0] - 1, values[0])}, x_axis=NASTY[1], y_axis=NASTY[0], **words),
+        "contexts": viz.contexts(
+            [(NASTY[0], NASTY, values[0]), (NASTY[1], NASTY[:2], values[1][:2])], value=NASTY[0], **words
+        ),
+        "histogram": viz.histogram(
+            {NASTY[0]: [1, 0, 3], NASTY[5]: [0, 2, 2]},
+            [0, 1, 2, 3],
+            marks={NASTY[0]: 2},
+            x_axis=NASTY[1],
+            y_axis=NASTY[0],
+            **words,
+        ),
+        "lines": viz.lines(
+            {NASTY[0]: values[0], NASTY[5]: values[1]},
+            marks={NASTY[0]: 2},
+            bands={NASTY[0]: (values[0] - 1, values[0])},
+            x_axis=NASTY[1],
+            y_axis=NASTY[0],
+            **words,
+        ),
         "table": viz.table(NASTY, [NASTY], **words),
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize("name", list(figures()))
@@ -109,8 +135,7 @@ def test_every_text_is_escaped(name, tmp_path):
 
 def test_page_is_one_document_with_contents():
     chapters = [
-        viz.Chapter(f"{NASTY[0]} {i}", [NASTY[0], "a `code <b>` here", *figures().values()])
-        for i in range(2)
+        viz.Chapter(f"{NASTY[0]} {i}", [NASTY[0], "a `code <b>` here", *figures().values()]) for i in range(2)
     ]
     text = viz.page(NASTY[0], chapters, summary=NASTY[0], footer="`x`")
     checker = check(text)
@@ -147,11 +172,7 @@ def test_heatmap_scale():
     assert (scale([1.0, 3.0]).low, scale([1.0, 3.0]).diverging) == (0.0, False)
     both = scale([-1.0, 3.0])
     assert (both.low, both.high, both.diverging) == (-3.0, 3.0, True)
-    assert (
-        both.mark(0.0).percent == 0.0
-        and both.mark(3.0).percent == 100.0
-        and both.mark(-3.0).side == "low"
-    )
+    assert both.mark(0.0).percent == 0.0 and both.mark(3.0).percent == 100.0 and both.mark(-3.0).side == "low"
     assert scale([2.0, 2.0], limits=(0, 1)).mark(2.0).percent == 100.0
     assert scale([0.0, 0.0]).mark(0.0).percent == 0.0
     assert scale([np.nan]).mark(np.nan).side == "none"
@@ -188,8 +209,11 @@ def test_panels_share_one_scale():
     rects = [r for r in drawing.iter(f"{space}rect") if r.find(f"{space}title") is not None]
     tips = [r.find(f"{space}title").text for r in rects]
     assert tips == [
-        "a, row r, column x: 1", "a, row r, column y: 2", "b, row r, column x: 4", "b, row r, column y: −1",
-    ]  # fmt: skip
+        "a, row r, column x: 1",
+        "a, row r, column y: 2",
+        "b, row r, column x: 4",
+        "b, row r, column y: −1",
+    ]
     alone = viz.heatmap(np.concatenate([one, two]), diverging=True, limits=(-4, 4)).svg
     for rect in rects:
         assert f'fill="{rect.get("fill")}"' in alone
@@ -199,9 +223,7 @@ def test_panels_share_one_scale():
 
 
 def test_lens_table_by_values():
-    figure = viz.lens_table(
-        ["a", "b"], [["x", "y"]], [[0.5, 0.25]], values=[[0.0, 4.0]], value="KL (nats)"
-    )
+    figure = viz.lens_table(["a", "b"], [["x", "y"]], [[0.5, 0.25]], values=[[0.0, 4.0]], value="KL (nats)")
     assert 'title="0, position 1 (b)&#10;KL (nats): 4&#10;0.25  y"' in figure.html
     assert "--v:0.0%" in figure.html and "--v:100.0%" in figure.html
     assert "<span>KL (nats) 0</span>" in figure.html and "<span>4</span>" in figure.html
@@ -229,9 +251,7 @@ def test_attention_data_and_picture():
     pattern = np.tril(np.ones((2, 3, 3))) / np.arange(1, 4)[None, :, None]
     pattern[1] = np.eye(3)
     figure = viz.attention(pattern, ["a", "</script>", "c"], heads=["0.0", "0.1"])
-    data = json.loads(
-        re.search(r'<script type="application/json">(.*?)</script>', figure.html, re.S)[1]
-    )
+    data = json.loads(re.search(r'<script type="application/json">(.*?)</script>', figure.html, re.S)[1])
     assert data["tokens"][1] == "</script>" and data["pattern"][0][2] == [0.333] * 3
     assert figure.html.index('aria-pressed="true"') > figure.html.index("0.0</span>"), (
         "the sharpest head is chosen"
@@ -241,9 +261,7 @@ def test_attention_data_and_picture():
     file = base64.b64decode(png(pattern[0]).split(",")[1])
     width, height = struct.unpack(">II", file[16:24])
     start = file.index(b"IDAT") + 4
-    pixels = zlib.decompress(
-        file[start : start + struct.unpack(">I", file[start - 8 : start - 4])[0]]
-    )
+    pixels = zlib.decompress(file[start : start + struct.unpack(">I", file[start - 8 : start - 4])[0]])
     alpha = np.frombuffer(pixels, np.uint8).reshape(height, 1 + 4 * width)[:, 4::4]
     assert alpha.tolist() == [[255, 0, 0], [128, 128, 0], [85, 85, 85]]
 

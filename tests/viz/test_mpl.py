@@ -113,7 +113,7 @@ def test_lines(ax):
         (lambda: viz.mpl.lens_table(["a"], [["x"]], [[0.1]], values=[1.0]), r"\(layer, pos\)"),
         (lambda: viz.mpl.lines({"a": [1.0], "b": [1.0, 2.0]}), "one length"),
     ],
-)  # fmt: skip
+)
 def test_bad_input_teaches(call, words):
     with pytest.raises((ValueError, TypeError), match=words):
         call()
@@ -135,8 +135,9 @@ def test_histogram(ax):
     assert viz.mpl.histogram(counts, edges, ax=ax, marks={"$m": 2}, title="$t") is ax
     outlines = [patch for patch in ax.patches if not patch.get_fill()]
     assert [patch.get_data().values.tolist() for patch in outlines] == [
-        np.sqrt([0.25, 0, 0.75]).tolist(), np.sqrt([0, 0.5, 0.5]).tolist(),
-    ]  # fmt: skip
+        np.sqrt([0.25, 0, 0.75]).tolist(),
+        np.sqrt([0, 0.5, 0.5]).tolist(),
+    ]
     assert ax.get_title() == "$t" and texts(ax) == ["$m"]
     figure = viz.histogram(counts, edges)
     assert "a, 0 to 1: 25%" in figure.svg and "a, 1 to 2" not in figure.svg
@@ -160,7 +161,7 @@ def test_a_name_of_a_picture_gets_a_picture(tmp_path):
         (viz.lens_table(["a", "b"], top, values / 12 > 0, layers=["l", "m"]), 1),
         (viz.lines({"a": [1.0, 2.0]}, x=[1, 8], log=True, bands={"a": ([0.0, 1.0], [2.0, 3.0])}), 1),
         (viz.histogram({"a": [1, 3]}, [0, 1, 2], root=False), 1),
-    ]  # fmt: skip
+    ]
     for i, (figure, panels) in enumerate(pairs):
         assert figure.picture.panels == panels
         for end in [".png"] if i else SIGNATURES:

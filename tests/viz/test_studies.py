@@ -11,13 +11,24 @@ from jaxinterp.viz._lines import log_ticks
 from jaxinterp.viz._studies import curves
 
 RECORDS = [
-    {"feature": f, "layer": layer, "k": k, "parameters": 1000 * 10**layer, "f1": s, "f1_low": s - 0.1,
-     "f1_high": s + 0.05}
+    {
+        "feature": f,
+        "layer": layer,
+        "k": k,
+        "parameters": 1000 * 10**layer,
+        "f1": s,
+        "f1_low": s - 0.1,
+        "f1_high": s + 0.05,
+    }
     for f, layer, k, s in [
-        ("de", 0, 1, 0.5), ("de", 1, 1, 0.75), ("de", 1, 2, 0.875), ("de", 1, 16, 0.9), ("fr", 0, 1, 0.25),
+        ("de", 0, 1, 0.5),
+        ("de", 1, 1, 0.75),
+        ("de", 1, 2, 0.875),
+        ("de", 1, 16, 0.9),
+        ("fr", 0, 1, 0.25),
         ("fr", 1, 16, 0.625),
     ]
-]  # fmt: skip
+]
 
 
 def test_the_best_of_each_place_is_drawn() -> None:
@@ -67,9 +78,7 @@ def test_equal_ratios_are_equally_far() -> None:
     assert found[2] - found[1] == pytest.approx(found[1] - found[0], abs=0.2)
     found = places(viz.lines({"a": [1, 2, 3]}, x=[1, 4, 16]).svg)
     assert found[2] - found[1] == pytest.approx(4 * (found[1] - found[0]), abs=0.5)
-    assert log_ticks(1, 8) == [1, 2, 4, 8] and log_ticks(1e5, 1e10) == [
-        10.0**i for i in range(5, 11)
-    ]
+    assert log_ticks(1, 8) == [1, 2, 4, 8] and log_ticks(1e5, 1e10) == [10.0**i for i in range(5, 11)]
     assert log_ticks(3, 3.5) == [3.0]
     for draw in (viz.lines, viz.mpl.lines):
         with pytest.raises(ValueError, match="logarithmic axis holds positive"):

@@ -40,9 +40,7 @@ def test_models_and_edits(model):
 def test_an_edit_shows_what_it_selects():
     text = treescope_text(ji.zero("z", layer=1, head=3))
     assert (
-        "where=Where(head=np.array(3, dtype=int32))" in text
-        and "site='z'" in text
-        and "layers=(1,)" in text
+        "where=Where(head=np.array(3, dtype=int32))" in text and "site='z'" in text and "layers=(1,)" in text
     )
 
 

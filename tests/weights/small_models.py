@@ -11,13 +11,9 @@ SIZE = dict(vocab=13, ctx=8, d=8, layers=2, heads=4)
 
 CONFIGS = {
     "gpt2": ji.models.GPT2Config(**SIZE),
-    "gpt2 untied, scaled by layer": ji.models.GPT2Config(
-        **SIZE, tied=False, scale_by_layer=True, ff=12
-    ),
+    "gpt2 untied, scaled by layer": ji.models.GPT2Config(**SIZE, tied=False, scale_by_layer=True, ff=12),
     "neox": ji.models.GPTNeoXConfig(**SIZE, rotary_fraction=1.0),
-    "neox sequential": ji.models.GPTNeoXConfig(
-        **SIZE, parallel=False, attention_bias=False, tied=True
-    ),
+    "neox sequential": ji.models.GPTNeoXConfig(**SIZE, parallel=False, attention_bias=False, tied=True),
     "llama": ji.models.LlamaConfig(**SIZE, kv_heads=2, ff=12),
     "llama with biases": ji.models.LlamaConfig(
         **SIZE, kv_heads=1, ff=12, attention_bias=True, mlp_bias=True, tied=True

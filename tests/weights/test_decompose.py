@@ -73,8 +73,9 @@ def test_one_prompt_one_position(kind, models, tokens, truth):
 
 
 @pytest.mark.parametrize(
-    ("kind", "name"), [("layer", "no norm"), ("head", "gpt2"), ("neuron", "neox"), ("neuron", "llama")],
-)  # fmt: skip
+    ("kind", "name"),
+    [("layer", "no norm"), ("head", "gpt2"), ("neuron", "neox"), ("neuron", "llama")],
+)
 def test_projections(kind, name, models, tokens):
     model, by = models[name], PARTS[kind]
     onto = jax.random.normal(jax.random.key(2), (8, 3))
@@ -155,9 +156,7 @@ def test_errors_teach(models, tokens):
         weights.by_neuron(models["attention only"], tokens, pos=-1)
     with pytest.raises(ValueError, match=r"d=8; got float32\[7\].*w_unembed"):
         weights.by_head(model, tokens, onto=jnp.ones(7))
-    with pytest.raises(
-        ValueError, match=r"site is one of resid_pre, resid_mid, resid_post; got 'z'"
-    ):
+    with pytest.raises(ValueError, match=r"site is one of resid_pre, resid_mid, resid_post; got 'z'"):
         weights.by_layer(model, tokens, site="z")
     with pytest.raises(IndexError, match=r"layer 2 is out of range"):
         weights.by_layer(model, tokens, layer=2)

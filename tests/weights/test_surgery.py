@@ -56,8 +56,9 @@ def test_bfloat16_stays_bfloat16(tokens):
     model = make("gpt2", jnp.bfloat16, std=0.1)
     changed = weights.process(model)
     assert {leaf.dtype for leaf in jax.tree.leaves(changed)} == {jnp.dtype(jnp.bfloat16)}
-    np.testing.assert_allclose(log_probs(changed, tokens).astype(float),
-                               log_probs(model, tokens).astype(float), atol=0.15)  # fmt: skip
+    np.testing.assert_allclose(
+        log_probs(changed, tokens).astype(float), log_probs(model, tokens).astype(float), atol=0.15
+    )
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -141,9 +142,7 @@ def test_errors_teach(models):
         with pytest.raises(ValueError, match=rf"LayerNorm before every reader.*{norm}.*process"):
             weights.center_writing(models[name])
     steered = ji.intervene(models["gpt2"], [ji.zero("z", layer=0)])
-    with pytest.raises(
-        ValueError, match=r"cannot see the edits.*weights.fold_norms\(model.model\)"
-    ):
+    with pytest.raises(ValueError, match=r"cannot see the edits.*weights.fold_norms\(model.model\)"):
         weights.fold_norms(steered)
     with pytest.raises(ValueError, match="has no w_embed"):
         weights.process(models["gpt2"].blocks)

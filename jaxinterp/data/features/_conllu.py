@@ -62,7 +62,9 @@ def read_conllu(path: str | Path, *, max_bytes: int = 2**27) -> list[Document]:
             if "." in fields[0]:
                 continue  # a word that is not in the text
             if not re.fullmatch(r"[0-9]{1,9}(-[0-9]{1,9})?", fields[0]):
-                raise ValueError(f"{path}, line {number}: a word has a number, as 3 or 3-4; got {fields[0][:40]!r}.")  # fmt: skip
+                raise ValueError(
+                    f"{path}, line {number}: a word has a number, as 3 or 3-4; got {fields[0][:40]!r}."
+                )
             first = int(fields[0].split("-")[0])
             shared = next((w for w in words if w[2] <= first <= w[3]), None)
             if shared is None or "-" in fields[0]:

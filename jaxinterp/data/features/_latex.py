@@ -3,23 +3,37 @@
 import re
 
 LATEX_MIRRORS = {
-    "numerator": "denominator", "denominator": "numerator",
-    "subscript": "superscript", "superscript": "subscript",
-    "inline_math": "display_math", "display_math": "inline_math",
-    "start_math": "end_math", "end_math": "start_math",
-}  # fmt: skip
+    "numerator": "denominator",
+    "denominator": "numerator",
+    "subscript": "superscript",
+    "superscript": "subscript",
+    "inline_math": "display_math",
+    "display_math": "inline_math",
+    "start_math": "end_math",
+    "end_math": "start_math",
+}
 """Features whose negatives come half from each other (`sample(..., mirror=)`)."""
 
 _NAMES = (
-    "frac", "numerator", "denominator", "title", "abstract", "author", "subscript", "superscript",
-    "reference", "math", "inline_math", "display_math", "start_math", "end_math",
-)  # fmt: skip
+    "frac",
+    "numerator",
+    "denominator",
+    "title",
+    "abstract",
+    "author",
+    "subscript",
+    "superscript",
+    "reference",
+    "math",
+    "inline_math",
+    "display_math",
+    "start_math",
+    "end_math",
+)
 _DISPLAY = "equation|align|displaymath|eqnarray|gather|multline|flalign|math"
 _BEGIN = re.compile(r"\\begin\{(" + _DISPLAY + r")(\*?)\}")
 _DELIMITER = re.compile(
-    r"\\\\|\\\$|(?<!\\)%[^\n]*|\$\$|\$|\\\(|\\\)|\\\[|\\\]|\\(?:begin|end)\{(?:"
-    + _DISPLAY
-    + r")\*?\}"
+    r"\\\\|\\\$|(?<!\\)%[^\n]*|\$\$|\$|\\\(|\\\)|\\\[|\\\]|\\(?:begin|end)\{(?:" + _DISPLAY + r")\*?\}"
 )
 
 Spans = list[tuple[int, int]]
@@ -63,9 +77,7 @@ def latex(text: str) -> dict[str, Spans]:
                 _add(out[name], found[0], found[1])
     for match in re.finditer(r"\\begin\{abstract\}(.*?)\\end\{abstract\}", text, re.S):
         _add(out["abstract"], *match.span(1))
-    for match in re.finditer(
-        r"\\(?:[a-zA-Z]*ref|cite[a-zA-Z]*)\*?\s*(?:\[[^\]]*\]\s*)*\{([^{}]*)\}", text
-    ):
+    for match in re.finditer(r"\\(?:[a-zA-Z]*ref|cite[a-zA-Z]*)\*?\s*(?:\[[^\]]*\]\s*)*\{([^{}]*)\}", text):
         _add(out["reference"], *match.span(1))
     for start, end in out["math"]:
         for match in re.finditer(r"(?<!\\)[_^]", text[start:end]):
@@ -110,7 +122,11 @@ def _formulas(text: str, out: dict[str, Spans]) -> None:
     place = 0
     while match := _DELIMITER.search(text, place):
         sign, place = match[0], match.end()
-        if opener is not None and "\n\n" in text[opener.end() : match.start()] and not opener[0].startswith("\\begin"):  # fmt: skip
+        if (
+            opener is not None
+            and "\n\n" in text[opener.end() : match.start()]
+            and not opener[0].startswith("\\begin")
+        ):
             # TeX ends a formula at an empty line, with an error; so a stray $ costs one paragraph.
             end = text.index("\n\n", opener.end())
             _close(out, opener, end, None)
@@ -136,8 +152,12 @@ def _formulas(text: str, out: dict[str, Spans]) -> None:
 
 
 def _close(
-    out: dict[str, Spans], opener: re.Match[str], end: int, closer: re.Match[str] | None, width: int | None = None
-) -> None:  # fmt: skip
+    out: dict[str, Spans],
+    opener: re.Match[str],
+    end: int,
+    closer: re.Match[str] | None,
+    width: int | None = None,
+) -> None:
     kind = "inline_math" if opener[0] in ("$", "\\(") else "display_math"
     out["start_math"].append(opener.span())
     _add(out["math"], opener.end(), end)

@@ -7,12 +7,28 @@ from typing import Any, NamedTuple
 import numpy as np
 
 COMPOUND_WORDS = (
-    "high school", "living room", "social security", "credit card", "blood pressure",
-    "prime factors", "social media", "gene expression", "control group", "magnetic field",
-    "cell lines", "trial court", "second derivative", "north america", "human rights",
-    "side effects", "public health", "federal government", "third party", "clinical trials",
+    "high school",
+    "living room",
+    "social security",
+    "credit card",
+    "blood pressure",
+    "prime factors",
+    "social media",
+    "gene expression",
+    "control group",
+    "magnetic field",
+    "cell lines",
+    "trial court",
+    "second derivative",
+    "north america",
+    "human rights",
+    "side effects",
+    "public health",
+    "federal government",
+    "third party",
+    "clinical trials",
     "mental health",
-)  # fmt: skip
+)
 """The 21 bigrams of Gurnee et al. 2023 (https://arxiv.org/abs/2305.01610)."""
 
 
@@ -40,7 +56,7 @@ def ngram(tokens: Any, ids: Sequence[int]) -> np.ndarray:
     """
     tokens, wanted = np.asarray(tokens), np.asarray(ids)
     if wanted.ndim != 1 or not wanted.size or not np.issubdtype(wanted.dtype, np.integer):
-        raise ValueError(f"An n-gram is at least one token id, (n,); got {wanted.shape} of {wanted.dtype}.")  # fmt: skip
+        raise ValueError(f"An n-gram is at least one token id, (n,); got {wanted.shape} of {wanted.dtype}.")
     n, out = len(wanted), np.zeros(tokens.shape, bool)
     if n > tokens.shape[-1]:
         return out

@@ -93,9 +93,12 @@ def read_places(path: str | Path, *, max_bytes: int = 2**25) -> Places:
     is_test = np.asarray([str(row.get("is_test")).strip().lower() == "true" for row in rows])
     others = [c for c in header if c not in ("name", "latitude", "longitude", "is_test")]
     return Places(
-        [row["name"] or "" for row in rows], found["latitude"], found["longitude"], is_test,
+        [row["name"] or "" for row in rows],
+        found["latitude"],
+        found["longitude"],
+        is_test,
         {name: [row[name] or "" for row in rows] for name in others},
-    )  # fmt: skip
+    )
 
 
 def _number(text: Any) -> float:

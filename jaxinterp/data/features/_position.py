@@ -21,7 +21,9 @@ def position(real: Any) -> dict[str, np.ndarray]:
     """
     real = np.asarray(real)
     if real.ndim != 2 or real.dtype != bool:
-        raise ValueError(f"position takes a padding mask (seq, pos) of bools; got {real.shape} of {real.dtype}.")  # fmt: skip
+        raise ValueError(
+            f"position takes a padding mask (seq, pos) of bools; got {real.shape} of {real.dtype}."
+        )
     place = np.where(real, np.cumsum(real, -1) - 1, 0).astype(np.float32)
     last = np.maximum(real.sum(-1, keepdims=True) - 1, 1).astype(np.float32)
     return {"absolute": place, "relative": place / last, "log": np.log1p(place)}

@@ -7,11 +7,19 @@ _END = re.compile(r"[.!?]+(?=[\"'\u201d\u2019)\]]*(?:\s+[\"'\u201c\u2018(\[]*[^\
 _SHORT = {"mr", "mrs", "ms", "dr", "prof", "st", "vs", "etc", "jr", "sr", "e.g", "i.e", "no", "fig"}
 
 SUFFIXES = {
-    "past_ed": "ed", "gerund_ing": "ing", "adverb_ly": "ly", "noun_tion": "tion",
-    "noun_ness": "ness", "noun_ment": "ment", "agent_er": "er", "superlative_est": "est",
-    "adjective_ful": "ful", "adjective_less": "less", "adjective_able": "able",
+    "past_ed": "ed",
+    "gerund_ing": "ing",
+    "adverb_ly": "ly",
+    "noun_tion": "tion",
+    "noun_ness": "ness",
+    "noun_ment": "ment",
+    "agent_er": "er",
+    "superlative_est": "est",
+    "adjective_ful": "ful",
+    "adjective_less": "less",
+    "adjective_able": "able",
     "plural_s": "s",
-}  # fmt: skip
+}
 """Endings of English words that stand for a part of their morphology."""
 
 
@@ -39,11 +47,9 @@ def suffix(text: str, ending: str, *, least: int = 3) -> list[tuple[int, int]]:
     """
     ending = SUFFIXES.get(ending, ending).lower()
     if not ending.isalpha():
-        raise ValueError(f"An ending is made of letters, or is one of {list(SUFFIXES)}; got {ending!r}.")  # fmt: skip
+        raise ValueError(f"An ending is made of letters, or is one of {list(SUFFIXES)}; got {ending!r}.")
     shortest = len(ending) + least
-    return [
-        (a, b) for a, b in words(text) if b - a >= shortest and text[a:b].lower().endswith(ending)
-    ]
+    return [(a, b) for a, b in words(text) if b - a >= shortest and text[a:b].lower().endswith(ending)]
 
 
 def capitalised(text: str, *, inside: bool = True) -> list[tuple[int, int]]:

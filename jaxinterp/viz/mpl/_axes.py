@@ -29,7 +29,9 @@ def axes(ax: Any) -> Any:
     if ax is None:
         return matplotlib.pyplot.subplots()[1]
     if not isinstance(ax, matplotlib.axes.Axes):
-        raise TypeError(f"ax is the matplotlib axes to draw on (fig, ax = plt.subplots()); got {type(ax).__name__}.")  # fmt: skip
+        raise TypeError(
+            f"ax is the matplotlib axes to draw on (fig, ax = plt.subplots()); got {type(ax).__name__}."
+        )
     return ax
 
 
@@ -39,7 +41,9 @@ def many_axes(ax: Any, count: int) -> list[Any]:
         ax = library().pyplot.subplots(1, count, squeeze=False)[1]
     found = [axes(one) for one in np.ravel(np.asarray(ax, dtype=object))]
     if len(found) != count:
-        raise ValueError(f"ax holds one axes for each of the {count} pictures (fig, ax = plt.subplots(1, {count})); got {len(found)}.")  # fmt: skip
+        raise ValueError(
+            f"ax holds one axes for each of the {count} pictures (fig, ax = plt.subplots(1, {count})); got {len(found)}."
+        )
     return found
 
 
@@ -57,9 +61,7 @@ def label(axis: Any, names: Sequence[str], *, most: int = 40, slant: bool = Fals
     at = list(range(0, len(names), every))
     short = [shorten(names[i], _LABEL) for i in at]
     slanted = slant and (max(map(width, short)) > 3 or len(at) > 20)
-    turned: dict[str, Any] = (
-        {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if slanted else {}
-    )
+    turned: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if slanted else {}
     axis.set_ticks(at)
     axis.set_ticklabels(short, parse_math=False, **turned)
     axis.set_tick_params(length=0)

@@ -44,8 +44,15 @@ def histogram(
     ax.set_yticks([float(lift(v)) for v in rises], [f"{number(100 * v)}%" for v in rises])
     for name, u in (marks or {}).items():
         ax.axvline(u, color="#8c959f", linestyle="--", linewidth=1)
-        ax.annotate(plain(name), (u, 1), xycoords=("data", "axes fraction"), xytext=(4, -10),
-                    textcoords="offset points", fontsize="small", parse_math=False)  # fmt: skip
+        ax.annotate(
+            plain(name),
+            (u, 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(4, -10),
+            textcoords="offset points",
+            fontsize="small",
+            parse_math=False,
+        )
     if len(shares) > 1:
         for text in ax.legend(frameon=False).get_texts():
             text.set_parse_math(False)

@@ -36,15 +36,19 @@ def lens_table(
     names = labels(layers, len(top), "layers")
     ax = axes(ax)
     cmap, norm = colormap(ramp)
-    image = ax.imshow(
-        shade, cmap=cmap, norm=norm, aspect="auto", origin="lower", interpolation="nearest"
-    )
+    image = ax.imshow(shade, cmap=cmap, norm=norm, aspect="auto", origin="lower", interpolation="nearest")
     for layer, pos in np.ndindex(shade.shape):
         strong = ramp.mark(shade[layer, pos]).percent > 55
         ax.text(
-            pos, layer, shorten(visible(top[layer, pos, 0]), _TOKEN), ha="center", va="center",
-            fontsize=7, color="#ffffff" if strong else "#24292f", parse_math=False,
-        )  # fmt: skip
+            pos,
+            layer,
+            shorten(visible(top[layer, pos, 0]), _TOKEN),
+            ha="center",
+            va="center",
+            fontsize=7,
+            color="#ffffff" if strong else "#24292f",
+            parse_math=False,
+        )
     label(ax.yaxis, names)
     label(ax.xaxis, [visible(token) for token in tokens], slant=True)
     say(ax, title=title, x_axis="token", y_axis="layer")

@@ -39,8 +39,15 @@ def lines(
             ax.fill_between(xs, *one.band, color=one.colour, alpha=0.18, linewidth=0)
     for name, u in (marks or {}).items():
         ax.axvline(u, color="#8c959f", linestyle="--", linewidth=1)
-        ax.annotate(plain(name), (u, 1), xycoords=("data", "axes fraction"), xytext=(4, -10),
-                    textcoords="offset points", fontsize="small", parse_math=False)  # fmt: skip
+        ax.annotate(
+            plain(name),
+            (u, 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(4, -10),
+            textcoords="offset points",
+            fontsize="small",
+            parse_math=False,
+        )
     if log:
         at = log_ticks(xs.min(), xs.max())
         ax.set_xscale("log", base=2)

@@ -43,11 +43,15 @@ def by_size(
     return _drawn(records, "parameters", "parameters", ax, features, metric, title)
 
 
-def _drawn(
-    records: Any, axis: str, x_axis: str, ax: Any, features: Any, metric: str, title: str
-) -> Any:
+def _drawn(records: Any, axis: str, x_axis: str, ax: Any, features: Any, metric: str, title: str) -> Any:
     found = curves(records, axis, features, metric)
     return lines(
-        found.series, x=found.x, bands=found.bands, ax=ax, title=title, x_axis=x_axis,
-        y_axis=metric, log=axis != "layer",
-    )  # fmt: skip
+        found.series,
+        x=found.x,
+        bands=found.bands,
+        ax=ax,
+        title=title,
+        x_axis=x_axis,
+        y_axis=metric,
+        log=axis != "layer",
+    )

@@ -10,9 +10,22 @@ import torch  # noqa: TID251
 
 HERE = Path(__file__).parent
 DTYPES = [
-    "float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8",
-    "bool", "complex64", "uint16", "uint32", "float8_e4m3fn", "float8_e5m2",
-]  # fmt: skip
+    "float64",
+    "float32",
+    "float16",
+    "bfloat16",
+    "int64",
+    "int32",
+    "int16",
+    "int8",
+    "uint8",
+    "bool",
+    "complex64",
+    "uint16",
+    "uint32",
+    "float8_e4m3fn",
+    "float8_e5m2",
+]
 
 
 def main() -> None:
@@ -30,13 +43,14 @@ def main() -> None:
         "tagged": tagged,
     }
     expected = {
-        name: (x.float() if x.is_floating_point() else x).detach().numpy()
-        for name, x in state.items()
+        name: (x.float() if x.is_floating_point() else x).detach().numpy() for name, x in state.items()
     }
     others = {
-        "size": torch.Size([2, 3]), "dtype": torch.bfloat16, "device": torch.device("cpu"),
+        "size": torch.Size([2, 3]),
+        "dtype": torch.bfloat16,
+        "device": torch.device("cpu"),
         "nested": {"list": [1, 2.0, "x", None, (1, 2)], 3: torch.nn.Linear(2, 2).state_dict()},
-    }  # fmt: skip
+    }
     torch.save(state | others, HERE / "torch_all.pt")
     np.savez_compressed(HERE / "torch_all.npz", **expected)
 
