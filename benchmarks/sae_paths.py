@@ -20,7 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxinterp as ji
-from jaxinterp.sae import _batch_topk, _sparse, _state, _topk
+from jaxinterp.sae.kinds import _batch_topk, _sparse, _topk
+from jaxinterp.sae.training import _state
 
 
 def median(function: Callable[[], Any], repeats: int) -> float:

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from typing import Any
 
-from jaxinterp._sites import DICTIONARY_SITES, SITES, TRANSFORMER_LENS
+from jaxinterp.core._sites import DICTIONARY_SITES, SITES, TRANSFORMER_LENS
 
 
 def site_table() -> str:

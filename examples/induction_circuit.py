@@ -60,7 +60,7 @@ def report(name, model, bos, key):
     options = dict(block=block, batch=n, bos=bos)
     previous = np.asarray(ji.heads.previous_token_scores(model, key, **options))
     induction = np.asarray(ji.heads.induction_scores(model, key, **options))
-    paths = ji.patching.direct_paths(model, pairs.clean, pairs.corrupt, metric, senders="head")
+    paths = ji.circuits.direct_paths(model, pairs.clean, pairs.corrupt, metric, senders="head")
     edges = np.nan_to_num(np.asarray(paths.k - paths.baseline))
 
     print(

@@ -77,7 +77,7 @@ def head_sweep(model, pairs, metric, ends, names, bos, shown):
     swept = ji.patching.sweep(
         model, pairs.clean, pairs.corrupt, metric, site="z", over=("layer", "head"), progress=False
     )
-    paths = ji.patching.direct_paths(
+    paths = ji.circuits.direct_paths(
         model, pairs.clean, pairs.corrupt, metric, senders="head", receivers="logits"
     )
     swept, direct = (np.asarray(ji.metrics.recovered(x, *ends)) for x in (swept, paths.logits))

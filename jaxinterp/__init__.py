@@ -12,32 +12,33 @@ from . import nn as nn
 from . import testing as testing
 from . import viz as viz
 from . import weights as weights
-from ._acts import Acts as Acts
-from ._acts import At as At
-from ._acts import at as at
-from ._edit import Edit as Edit
-from ._edits import add as add
-from ._edits import map as map
-from ._edits import project_out as project_out
-from ._edits import replace as replace
-from ._edits import scale as scale
-from ._edits import zero as zero
-from ._generate import generate as generate
-from ._grads import site_grads as site_grads
-from ._run import resume as resume
-from ._run import run as run
-from ._sites import SITES as SITES
-from ._sites import UnknownSite as UnknownSite
-from ._splice import splice as splice
-from ._survey import intervene as intervene
-from ._survey import sites as sites
-from ._types import Context as Context
-from ._types import Model as Model
-from ._types import Source as Source
+from .core._captures import Acts as Acts
+from .core._captures import At as At
+from .core._captures import at as at
+from .core._edit import Edit as Edit
+from .core._edits import add as add
+from .core._edits import map as map
+from .core._edits import project_out as project_out
+from .core._edits import replace as replace
+from .core._edits import scale as scale
+from .core._edits import zero as zero
+from .core._generate import generate as generate
+from .core._grads import site_grads as site_grads
+from .core._run import resume as resume
+from .core._run import run as run
+from .core._sites import SITES as SITES
+from .core._sites import UnknownSite as UnknownSite
+from .core._splice import splice as splice
+from .core._survey import intervene as intervene
+from .core._survey import sites as sites
+from .core._types import Context as Context
+from .core._types import Model as Model
+from .core._types import Source as Source
 from .hub import load as load
 from .hub import save as save
 
 if TYPE_CHECKING:
+    from . import circuits as circuits
     from . import data as data
     from . import heads as heads
     from . import lens as lens
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
     from . import tasks as tasks
     from . import toy as toy
 
-METHODS = ("data", "heads", "lens", "neurons", "patching", "probes", "sae", "tasks", "toy")
+METHODS = ("circuits", "data", "heads", "lens", "neurons", "patching", "probes", "sae", "tasks", "toy")
 "Packages that are imported when they are first used: `ji.lens.logit_lens`."
 
 

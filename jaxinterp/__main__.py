@@ -1,5 +1,5 @@
 """`python -m jaxinterp` is the command `jaxinterp`."""
 
-from .cli import main
+from .cli._main import main
 
 main()

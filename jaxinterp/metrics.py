@@ -30,7 +30,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from ._check import (
+from .core._check import (
     as_mask,
     as_numbers,
     as_selector,
@@ -39,8 +39,8 @@ from ._check import (
     check_selector,
     concrete,
 )
-from ._positions import take_positions
-from ._run import run
+from .core._positions import take_positions
+from .core._run import run
 
 
 class Metric(eqx.Module):

@@ -14,14 +14,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from ._acts import Acts
-from ._check import as_tokens
-from ._edit import Edit
-from ._edits import map, replace, scale, zero
-from ._grads import site_grads
-from ._run import resume, run
-from ._sites import SITES, axes_of, is_per_layer
-from ._survey import intervene, layer_count, sites, survey
+from .core._captures import Acts
+from .core._check import as_tokens
+from .core._edit import Edit
+from .core._edits import map, replace, scale, zero
+from .core._grads import site_grads
+from .core._run import resume, run
+from .core._sites import SITES, axes_of, is_per_layer
+from .core._survey import intervene, layer_count, sites, survey
 from .hub import check_port as check_port
 
 

@@ -69,7 +69,7 @@ def edges() -> Any:
     model, tokenizer = tiny()
     clean, corrupt = (tokenizer(t, bos=True) for t in ("Il aimait une autre", "Il aimait un autre"))
     metric = ji.metrics.logit_diff(tokenizer.token_id(" femme"), tokenizer.token_id(" homme"))
-    return ji.patching.direct_paths(model, clean, corrupt, metric)
+    return ji.circuits.direct_paths(model, clean, corrupt, metric)
 
 
 def strongest() -> list[float]:

@@ -12,11 +12,11 @@ import jax
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from jaxinterp.cli._command import say
+from jaxinterp.cli import main
 
 import jaxinterp as ji
-from jaxinterp._command import say
 from jaxinterp._text import grid, line, plain, visible
-from jaxinterp.cli import main
 
 HOSTILE = {
     "\x1b[31m": "␛[31m",
@@ -160,7 +160,7 @@ def test_names_of_files_and_labels_in_a_shell(tmp_path: Path) -> None:
 def test_bars_show_labels_without_control_characters(monkeypatch: Any) -> None:
     import tqdm.auto
 
-    from jaxinterp.probes import _study
+    from jaxinterp.probes.study import _study
 
     shown: list[str] = []
 

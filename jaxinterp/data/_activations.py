@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from .._check import as_int
+from ..core._check import as_int
 from ._reading import plan
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .._check import shown
+from ..core._check import shown
 from ._rng import generator
 
 

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._check import as_int, as_numbers, check_index
+from ..core._check import as_int, as_numbers, check_index
 
 
 class Codes(NamedTuple):

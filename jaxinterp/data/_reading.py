@@ -13,11 +13,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from .._acts import REDUCTIONS, At, as_requests, check_captures
-from .._check import as_array, as_int32, check_mask, check_selector, check_tokens
-from .._run import run
-from .._sites import axes_of, is_per_layer
-from .._survey import layer_count, split_edits, survey
+from ..core._captures import REDUCTIONS, At, as_requests, check_captures
+from ..core._check import as_array, as_int32, check_mask, check_selector, check_tokens
+from ..core._run import run
+from ..core._sites import axes_of, is_per_layer
+from ..core._survey import layer_count, split_edits, survey
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

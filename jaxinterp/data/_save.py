@@ -9,9 +9,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from .._check import is_int
 from .._disk import PARTIAL, clean, sole, write_json
 from .._read import TABLE, check
+from ..core._check import is_int
 from ._activations import check_batch, watched
 from ._files import (
     BadStore,

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from .._check import as_number, as_selector, check_selector
+from ..core._check import as_number, as_selector, check_selector
 from ._rng import generator
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from .._sites import parse
+from ..core._sites import parse
 from ._activations import check_batch
 from ._files import fingerprint
 from ._store import Store

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from .._check import as_int32
+from ..core._check import as_int32
 
 
 class TokenRows:

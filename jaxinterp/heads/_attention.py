@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from .._check import as_mask, as_tokens, check_mask, check_tokens
-from .._run import run
-from .._survey import config_of
+from ..core._check import as_mask, as_tokens, check_mask, check_tokens
+from ..core._run import run
+from ..core._survey import config_of
 
 KINDS = ("previous", "duplicate", "prefix", "induction", "current", "first")
 _ALL = (

@@ -9,9 +9,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .. import weights
-from .._check import check_predicts_tokens
-from .._run import run
-from .._survey import config_of
+from ..core._check import check_predicts_tokens
+from ..core._run import run
+from ..core._survey import config_of
 from ._prompts import draw_blocks
 
 COPIES = "A head copies a token when it raises the logit of that token"

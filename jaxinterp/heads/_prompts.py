@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
-from .._check import check_key
+from ..core._check import check_key
 
 
 def repeated_tokens(

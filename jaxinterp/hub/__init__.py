@@ -1,6 +1,7 @@
 """All disk and network: fetch, read, port, tokenize, save and restore. See `docs/hub.md`."""
 
 from ._build import build as build
+from ._check_port import check_port as check_port
 from ._errors import BadCheckpoint as BadCheckpoint
 from ._errors import UnhandledConfig as UnhandledConfig
 from ._errors import UnknownModel as UnknownModel
@@ -9,7 +10,6 @@ from ._export import export as export
 from ._export import from_flax as from_flax
 from ._export import to_flax as to_flax
 from ._fetch import fetch as fetch
-from ._laws import check_port as check_port
 from ._load import load as load
 from ._orbax import save as save
 from ._penzai import from_penzai as from_penzai

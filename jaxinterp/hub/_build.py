@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from ..mesh._models import Rule, placer, sharding_rule
 from . import _config
 from ._port import Port, Row, read_port
 from ._rows import fill, skeleton
-from ._sharding import Rule, placer, sharding_rule
 from ._tensors import LazyTensor, in_memory
 
 

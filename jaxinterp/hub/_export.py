@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .._disk import put, unit
+from ..mesh._models import sharding_rule
 from . import _config
 from ._build import assemble
 from ._flax import flatten_tree, save_flax, unflatten_tree
@@ -16,7 +17,6 @@ from ._orbax import saved_files
 from ._port import Port, Row, all_ports, as_port
 from ._rows import leaf_paths, skeleton, unfill, used_rows
 from ._safetensors import save_safetensors
-from ._sharding import sharding_rule
 from ._tensors import in_memory
 from ._weights import FLAX, FORMATS, INDEX, SAFETENSORS
 

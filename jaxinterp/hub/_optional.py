@@ -9,7 +9,7 @@ import einops
 import jax
 import numpy as np
 
-from .._check import logit_count
+from ..core._check import logit_count
 from ._errors import BadCheckpoint
 from ._leaves import get_leaf, set_leaves
 from ._port import Port, Row

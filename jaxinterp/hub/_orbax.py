@@ -17,10 +17,10 @@ from jax.sharding import SingleDeviceSharding
 
 from .._disk import move, remove_tree, unit
 from .._read import SIZE, TABLE, TEXT, check, integer, list_of, one_of, or_null, shown, table_of
+from ..mesh._models import Rule
 from ._classes import config_of, find_model
 from ._errors import BadCheckpoint
 from ._rows import get_leaf, leaf_paths, set_leaves, skeleton
-from ._sharding import Rule
 from ._tensors import read_json
 
 VERSION = 1

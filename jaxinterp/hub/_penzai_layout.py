@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from .._check import logit_count
+from ..core._check import logit_count
 from ..models import GPTNeoXConfig, LlamaConfig
 from ._errors import UnhandledConfig, listed
 from ._rows import leaf_paths

@@ -16,8 +16,8 @@ from .._disk import put, reading, unit
 from .._read import TEXT, check, or_null, read_text, table_of
 from ._errors import BadCheckpoint
 from ._fetch import SMALL
-from ._pieces import make_visible, spelled, text_of
 from ._tensors import read_json
+from ._token_text import make_visible, spelled, text_of
 from ._tokenizer_files import ID, read_beside
 
 _END = "<|endoftext|>"

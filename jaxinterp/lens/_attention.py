@@ -8,11 +8,11 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from .._acts import at
-from .._check import as_int, as_mask, as_tokens, check_index, logit_count
-from .._positions import take_positions
-from .._run import run
-from .._survey import split_edits
+from ..core._captures import at
+from ..core._check import as_int, as_mask, as_tokens, check_index, logit_count
+from ..core._positions import take_positions
+from ..core._run import run
+from ..core._survey import split_edits
 from ..weights._leaves import check_layout, wide
 from ._logit import component_directions, read_component
 from ._read import as_positions, token_shape

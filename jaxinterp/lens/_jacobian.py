@@ -16,10 +16,10 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from .._check import as_selector, check_selector
-from .._edits import add
-from .._run import run
-from .._survey import config_of, layer_count, split_edits
+from ..core._check import as_selector, check_selector
+from ..core._edits import add
+from ..core._run import run
+from ..core._survey import config_of, layer_count, split_edits
 from ._read import Lens, token_shape
 from ._stream import batches
 

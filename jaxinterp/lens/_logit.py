@@ -7,11 +7,11 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from .._acts import at
-from .._check import as_tokens
-from .._run import run
-from .._sites import axes_of, is_per_layer, parse
-from .._survey import split_edits
+from ..core._captures import at
+from ..core._check import as_tokens
+from ..core._run import run
+from ..core._sites import axes_of, is_per_layer, parse
+from ..core._survey import split_edits
 from ..weights._components import norm_directions
 from ..weights._leaves import check_layout, wide
 from ._read import STREAMS, LogitLens, all_logits, as_positions, capture

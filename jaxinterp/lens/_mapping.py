@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._check import as_tokens
-from .._run import run
+from ..core._check import as_tokens
+from ..core._run import run
 from ._read import token_shape
 
 

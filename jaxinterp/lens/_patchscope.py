@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from .._acts import at
-from .._check import (
+from ..core._captures import at
+from ..core._check import (
     as_int,
     as_selector,
     as_tokens,
@@ -23,10 +23,10 @@ from .._check import (
     check_tokens,
     concrete,
 )
-from .._edits import replace
-from .._generate import generate
-from .._run import run
-from .._survey import config_of, layer_count
+from ..core._edits import replace
+from ..core._generate import generate
+from ..core._run import run
+from ..core._survey import config_of, layer_count
 from ._read import token_shape
 
 PROMPTS = {

@@ -15,11 +15,11 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from .._acts import at
-from .._check import as_mask, as_selector, as_tokens, check_selector
-from .._engine import ENDS
-from .._run import resume, run
-from .._survey import Intervened, gather_edits, layer_count
+from ..core._captures import at
+from ..core._check import as_mask, as_selector, as_tokens, check_selector
+from ..core._engine import ENDS
+from ..core._run import resume, run
+from ..core._survey import Intervened, gather_edits, layer_count
 
 STREAMS = ("resid_pre", "resid_mid", "resid_post")
 

@@ -13,13 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._acts import at
-from .._check import as_int32, as_list, as_numbers, as_tokens, check_tokens, logit_count
-from .._edit import Edit
-from .._edits import _number, of_size_one
-from .._edits import map as map_site
-from .._run import run
-from .._survey import config_of, split_edits
+from ..core._captures import at
+from ..core._check import as_int32, as_list, as_numbers, as_tokens, check_tokens, logit_count
+from ..core._edit import Edit
+from ..core._edits import _number, of_size_one
+from ..core._edits import map as map_site
+from ..core._run import run
+from ..core._survey import config_of, split_edits
 from ._read import LogitLens, Streams, capture, drop_position, over_rows
 
 

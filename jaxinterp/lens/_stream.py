@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jaxtyping import Array
 
-from .._check import as_mask, as_tokens, check_mask, check_tokens
+from ..core._check import as_mask, as_tokens, check_mask, check_tokens
 from ..data._files import fingerprint
 from ._read import token_shape
 

@@ -9,9 +9,9 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from .._check import as_int, as_mask, as_selector, as_tokens, concrete, logit_count
-from .._positions import take_positions
-from .._survey import config_of
+from ..core._check import as_int, as_mask, as_selector, as_tokens, concrete, logit_count
+from ..core._positions import take_positions
+from ..core._survey import config_of
 from ._read import (
     Lens,
     LogitLens,

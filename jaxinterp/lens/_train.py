@@ -17,8 +17,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from .._check import check_predicts_tokens
 from .._disk import sole
+from ..core._check import check_predicts_tokens
 from ..data import model_hash
 from ..data._identity import optimizer_print
 from ._checkpoint import check_matches, load_state, save_state

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._survey import layer_count, split_edits
+from ..core._survey import layer_count, split_edits
 from ._read import Lens
 
 

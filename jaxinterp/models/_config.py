@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from .._check import logit_count
 from .._read import SIZE, check_fields, integer, number, or_null
-from .._types import Source
+from ..core._check import logit_count
+from ..core._types import Source
 from ..nn import RopeScaling
 from ..nn._mlp import check_activation
 

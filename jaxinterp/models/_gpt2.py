@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
-from .._check import check_key, logit_count
-from .._types import Tap
+from ..core._check import check_key, logit_count
+from ..core._types import Tap
 from ..nn import MLP, Attention, Block, LayerNorm, embed, unembed
 from ._config import Config, normal
 

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
-from .._check import check_key, logit_count
-from .._types import Tap
+from ..core._check import check_key, logit_count
+from ..core._types import Tap
 from ..nn import MLP, Attention, Block, RMSNorm, RopeScaling, embed, rotary_tables, unembed
 from ..nn._rotary import RopeTables
 from ._config import Config, normal

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from .._check import as_array, as_int32, check_tokens
-from .._survey import split_edits
+from ..core._check import as_array, as_int32, check_tokens
+from ..core._survey import split_edits
 
 
 @dataclass(frozen=True, eq=False)

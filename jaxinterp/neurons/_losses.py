@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._check import check_predicts_tokens
-from .._edits import add, scale
-from .._run import run
-from .._survey import config_of, sites
+from ..core._check import check_predicts_tokens
+from ..core._edits import add, scale
+from ..core._run import run
+from ..core._survey import config_of, sites
 
 
 @eqx.filter_jit

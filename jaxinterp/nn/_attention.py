@@ -7,7 +7,7 @@ from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from .._types import Context, Tap
+from ..core._types import Context, Tap
 from ._linear import accumulation_dtype, add_bias, einsum, like
 from ._norm import Norm
 from ._rotary import rotate

@@ -3,7 +3,7 @@
 import equinox as eqx
 from jaxtyping import Array, Float
 
-from .._types import Context, Tap
+from ..core._types import Context, Tap
 from ._attention import Attention
 from ._mlp import MLP
 from ._norm import Norm

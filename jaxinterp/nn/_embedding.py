@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from .._types import Tap
+from ..core._types import Tap
 from ._linear import add_bias, einsum
 from ._norm import Norm
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from .._types import Tap
+from ..core._types import Tap
 from ._linear import accumulation_dtype, add_bias, like
 
 

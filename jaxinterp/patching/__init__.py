@@ -3,6 +3,7 @@
 See `docs/patching.md` for which one to choose.
 """
 
+from .._deprecations import Moved, moved_getattr
 from ._ablation import ablate as ablate
 from ._ablation import batch_mean as batch_mean
 from ._ablation import mean_activations as mean_activations
@@ -14,11 +15,12 @@ from ._attribution import attribution_effects as attribution_effects
 from ._attribution_check import Agreement as Agreement
 from ._attribution_check import agreement as agreement
 from ._noise import noised as noised
-from ._paths import direct_paths as direct_paths
-from ._paths_classic import path_patch as path_patch
-from ._paths_classic import paths_into as paths_into
-from ._paths_result import DirectPaths as DirectPaths
-from ._paths_result import Edges as Edges
 from ._statistics import Statistics as Statistics
 from ._statistics import statistics as statistics
 from ._sweep import sweep as sweep
+
+_MOVED = ("DirectPaths", "Edges", "direct_paths", "path_patch", "paths_into")
+
+__getattr__ = moved_getattr(
+    __name__, {name: Moved(f"circuits.{name}", "2026-11-26", "2027-05-26") for name in _MOVED}
+)

@@ -15,9 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from .._check import concrete, is_int, logit_count
-from .._sites import is_per_layer
-from .._survey import config_of, layer_count, split_edits, survey
+from ..core._check import concrete, is_int, logit_count
+from ..core._sites import is_per_layer
+from ..core._survey import config_of, layer_count, split_edits, survey
 from ..metrics import Metric, as_metric
 from ._attribution_program import Options, attribute
 from ._attribution_qk import KEYS, QUERIES

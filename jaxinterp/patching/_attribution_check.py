@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from .._check import as_int, as_numbers
+from ..core._check import as_int, as_numbers
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,8 +19,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from .._edits import replace
-from .._run import run
+from ..core._edits import replace
+from ..core._run import run
 
 QUERIES = ("q_in", "q", "q_rot")
 KEYS = ("k_in", "k", "k_rot")

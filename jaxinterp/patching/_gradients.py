@@ -14,11 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from .._check import Shapes
-from .._edit import Edit
-from .._run import run
-from .._sites import axes_of, is_per_layer
-from .._where import Layers
+from ..core._check import Shapes
+from ..core._edit import Edit
+from ..core._run import run
+from ..core._select import Layers
+from ..core._sites import axes_of, is_per_layer
 from ..metrics import Metric
 from ._grid import axis_name
 

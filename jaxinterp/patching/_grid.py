@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from .._check import check_selector, concrete, is_int, shown
-from .._positions import counts_tokens
-from .._sites import axes_of, is_per_layer, parse, unknown
-from .._where import POSITIONS
+from ..core._check import check_selector, concrete, is_int, shown
+from ..core._positions import counts_tokens
+from ..core._select import POSITIONS
+from ..core._sites import axes_of, is_per_layer, parse, unknown
 from ._pairs import known_columns
 
 AXES = ("layer", "pos", "head", "query", "key", "unit")

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._check import (
+from ..core._check import (
     as_int,
     as_number,
     as_selector,
@@ -16,8 +16,8 @@ from .._check import (
     check_selector,
     check_tokens,
 )
-from .._run import run
-from .._survey import config_of
+from ..core._run import run
+from ..core._survey import config_of
 
 
 def noised(

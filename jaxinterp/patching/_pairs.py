@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._check import as_mask, as_tokens, check_mask, check_tokens, concrete
-from .._positions import columns
-from .._survey import config_of
+from ..core._check import as_mask, as_tokens, check_mask, check_tokens, concrete
+from ..core._positions import columns
+from ..core._survey import config_of
 
 DIRECTIONS = ("denoise", "noise")
 

@@ -10,12 +10,12 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
-from .._edit import Aimed
-from .._edits import replace
-from .._run import run
-from .._sites import axes_of, is_per_layer
-from .._survey import layer_count, split_edits, survey
-from .._where import POSITIONS, selection
+from ..core._edit import Aimed
+from ..core._edits import replace
+from ..core._run import run
+from ..core._select import POSITIONS, selection
+from ..core._sites import axes_of, is_per_layer
+from ..core._survey import layer_count, split_edits, survey
 from ..metrics import Metric
 from ._gradients import positions
 from ._grid import Grid

@@ -10,7 +10,7 @@ import numpy as np
 import scipy
 from jaxtyping import Array, Float
 
-from .._check import as_int, as_number, as_numbers, check_choice, check_key
+from ..core._check import as_int, as_number, as_numbers, check_choice, check_key
 
 EXACT = 12
 """Up to so many examples all sign patterns are counted."""

@@ -6,14 +6,14 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from .._check import logit_count
-from .._sites import is_per_layer
-from .._survey import config_of, layer_count, split_edits, survey
+from ..core._check import logit_count
+from ..core._sites import is_per_layer
+from ..core._survey import config_of, layer_count, split_edits, survey
 from ..metrics import Metric, as_metric
 from ._grid import check_stackable, make_grid, site_names
-from ._packed import packed
 from ._pairs import Pair, make_pair
 from ._plain import plain
+from .packed._sweep import packed
 
 
 def sweep(

@@ -40,7 +40,7 @@ def chapter(model: Any, tokenizer: Any) -> Finding:
     first = [tuple(map(int, np.unravel_index(i, keys.shape))) for i in np.argsort(keys, axis=None)[:3]]
     exact = {
         sender: float(
-            ji.patching.path_patch(
+            ji.circuits.path_patch(
                 model,
                 pairs.clean,
                 pairs.corrupt,

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from .._check import check_key
+from ..core._check import check_key
 
 
 def _generator(key: Any) -> np.random.Generator:

@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._acts import Acts
-from .._sites import UnknownSite, axes_of, is_per_layer, parse
-from .._where import Where
+from ..core._captures import Acts
+from ..core._select import Where
+from ..core._sites import UnknownSite, axes_of, is_per_layer, parse
 from ._figure import Figure
 from ._heatmap import heatmap
 

@@ -7,8 +7,8 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._survey import split_edits
 from .._text import line
+from ..core._survey import split_edits
 from ._leaves import wide
 
 

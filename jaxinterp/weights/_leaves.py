@@ -9,7 +9,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._survey import Intervened
+from ..core._survey import Intervened
 
 READERS = {
     "blocks.ln1": [

@@ -7,8 +7,8 @@ from typing import Any
 import equinox as eqx
 import jax
 
-from .._check import check_key
-from .._survey import Intervened
+from ..core._check import check_key
+from ..core._survey import Intervened
 from ._leaves import wide
 
 HOW = ("normal", "permute")

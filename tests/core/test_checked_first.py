@@ -43,7 +43,7 @@ def test_nothing_runs_before_all_sites_are_checked(
     def ran(*_: Any, **__: Any) -> Any:
         raise AssertionError("the model was run")
 
-    monkeypatch.setattr("jaxinterp._run._run", ran)
+    monkeypatch.setattr("jaxinterp.core._run._run", ran)
     monkeypatch.setattr("jaxinterp.patching._sweep.packed", ran)
     monkeypatch.setattr("jaxinterp.patching._sweep.plain", ran)
     monkeypatch.setattr("jaxinterp.patching._attribution.attribute", ran)

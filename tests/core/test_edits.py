@@ -186,7 +186,7 @@ def test_vmap_over_models(gpt2: Any, tokens: jax.Array) -> None:
 
 
 def test_one_compilation_serves_all_values(neox: Any, tokens: jax.Array) -> None:
-    from jaxinterp._run import _run
+    from jaxinterp.core._run import _run
 
     def entries() -> int:
         return _run._cached._cache_size()

@@ -20,7 +20,7 @@ def double() -> Any:
 
 
 def test_python_floats_keep_their_digits(double: Any) -> None:
-    from jaxinterp._run import _run
+    from jaxinterp.core._run import _run
 
     tokens = np.asarray([1, 2, 3], np.int32)
     x = ji.run(double, tokens, capture=["z[1]"])[1]["z[1]"]

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import jaxinterp as ji
-from jaxinterp._acts import as_requests
-from jaxinterp._engine import plan
+from jaxinterp.core._captures import as_requests
+from jaxinterp.core._engine import plan
 
 
 def test_written_captures(gpt2: Any, tokens: jax.Array) -> None:

@@ -22,7 +22,7 @@ from jaxinterp import hub, viz
 from jaxinterp._disk import BadFolder, BadRecords
 from jaxinterp.hub import _orbax
 from jaxinterp.lens import _checkpoint
-from jaxinterp.sae._dictionary import filled
+from jaxinterp.sae.kinds._dictionary import filled
 
 from .killed import frozen, killed, quiet
 

@@ -320,7 +320,7 @@ def test_trained_induction_heads(name: str, there: bool, shared_data: Path) -> N
     pairs = ji.tasks.induction(26, KEY, 64, block=4, corrupt="match")
     metric = ji.metrics.logit_diff(pairs.correct, pairs.wrong)
     clean = float(ji.metrics.measure(metric, model, pairs.clean).mean())
-    paths = ji.patching.direct_paths(
+    paths = ji.circuits.direct_paths(
         model, pairs.clean, pairs.corrupt, metric, senders="head", receivers=("q", "k", "v")
     )
     edge, gap = float(paths.k[0, 0, 1, 0] - paths.baseline), clean - float(paths.baseline)

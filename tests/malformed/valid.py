@@ -118,7 +118,7 @@ def tokenizers() -> list[Kind]:
     import tokenizers
     from tokenizers import decoders, models, pre_tokenizers
 
-    from jaxinterp.hub._pieces import spelled
+    from jaxinterp.hub._token_text import spelled
 
     letters = [spelled(chr(i)) for i in range(97, 105)]
     vocab = {piece: i for i, piece in enumerate(["<|endoftext|>", *letters, "ab", "abc"])}

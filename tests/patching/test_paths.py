@@ -50,7 +50,7 @@ def by_hand(name: str) -> tuple[Any, Any]:
         ]
         return METRIC(ji.run(model, CORRUPT, edits=reads, mask=MASK)[0])
 
-    paths = ji.patching.direct_paths(model, *PAIR, mask=MASK, per_example=True)
+    paths = ji.circuits.direct_paths(model, *PAIR, mask=MASK, per_example=True)
     close(paths.baseline, METRIC(base))
     return paths, edge
 
@@ -87,8 +87,8 @@ def test_every_edge_equals_a_run_that_holds_every_node(name: str) -> None:
 
 
 def test_chunks_change_nothing_and_other_prompts_compile_nothing() -> None:
-    from jaxinterp.patching._paths import _program
-    from jaxinterp.patching._paths_edges import Wiring, chunked
+    from jaxinterp.circuits._paths import _program
+    from jaxinterp.circuits._wiring import Wiring, chunked
 
     nodes = Wiring(3, 2, 1, True, False, ("embed", "head", "mlp"), ("q", "k", "v", "mlp", "logits"))
     edges = sorted(nodes.edges())
@@ -102,12 +102,12 @@ def test_chunks_change_nothing_and_other_prompts_compile_nothing() -> None:
         read = np.take_along_axis(chunks.readers, chunks.reader, 1)
         assert (read == chunks.sender)[full & (chunks.kind < 3)].all()
     model = model_of("attention")
-    whole = ji.patching.direct_paths(model, *PAIR, receivers=["k", "logits"])
+    whole = ji.circuits.direct_paths(model, *PAIR, receivers=["k", "logits"])
     assert whole.q is None and whole.mlps is None and whole.heads.mlp is None
     before = _program._cached._cache_size()
-    other = ji.patching.direct_paths(model, CORRUPT, CLEAN, METRIC, receivers=["k", "logits"])
+    other = ji.circuits.direct_paths(model, CORRUPT, CLEAN, METRIC, receivers=["k", "logits"])
     assert _program._cached._cache_size() == before and not np.allclose(other.logits, whole.logits)
-    small = ji.patching.direct_paths(model, *PAIR, receivers=["k", "logits"], max_bytes=60_000)
+    small = ji.circuits.direct_paths(model, *PAIR, receivers=["k", "logits"], max_bytes=60_000)
     assert _program._cached._cache_size() == before + 1
     jax.tree.map(close, small, whole)
 
@@ -115,7 +115,7 @@ def test_chunks_change_nothing_and_other_prompts_compile_nothing() -> None:
 @pytest.mark.slow
 def test_an_edited_model_is_patched_as_edited() -> None:
     model = ji.intervene(model_of("attention"), [ji.scale("v", 0.5, layer=1), ji.zero("z", layer=0, head=0)])
-    paths = ji.patching.direct_paths(model, *PAIR, senders="head", receivers="v")
+    paths = ji.circuits.direct_paths(model, *PAIR, senders="head", receivers="v")
     close(paths.v[0, 0, 1], paths.baseline)
     _, there = ji.run(model, CLEAN, capture="head_out", logits=False)
     _, here = ji.run(model, CORRUPT, capture="head_out", logits=False)
@@ -127,19 +127,19 @@ def test_an_edited_model_is_patched_as_edited() -> None:
 def test_path_patch_of_one_edge_is_the_direct_path() -> None:
     model = model_of("gpt2")
     options: Any = {"mask": MASK, "direction": "noise"}
-    paths = ji.patching.direct_paths(model, *PAIR, **options)
-    into = ji.patching.paths_into(model, *PAIR, ["1.1.k"], **options)
+    paths = ji.circuits.direct_paths(model, *PAIR, **options)
+    into = ji.circuits.paths_into(model, *PAIR, ["1.1.k"], **options)
     close(into[0], paths.k[0, :, 1, 1])
     close(into[1], [paths.baseline] * 2)
-    close(ji.patching.path_patch(model, *PAIR, "embed", "mlp1", **options), paths.embed.mlp[1])
-    close(ji.patching.path_patch(model, *PAIR, "mlp0", "mlp1", **options), paths.mlps.mlp[0, 1])
+    close(ji.circuits.path_patch(model, *PAIR, "embed", "mlp1", **options), paths.embed.mlp[1])
+    close(ji.circuits.path_patch(model, *PAIR, "mlp0", "mlp1", **options), paths.mlps.mlp[0, 1])
 
 
 @pytest.mark.slow
 def test_path_patch_through_the_mlps() -> None:
     model = model_of("neox")
     options: Any = {"mask": MASK, "direction": "noise", "per_example": True}
-    value = ji.patching.path_patch(model, *PAIR, ["0.0", "0.1"], "logits", freeze_mlps=False, **options)
+    value = ji.circuits.path_patch(model, *PAIR, ["0.0", "0.1"], "logits", freeze_mlps=False, **options)
     _, here = ji.run(model, CLEAN, capture="z", mask=MASK, logits=False)
     _, there = ji.run(model, CORRUPT, capture="z", mask=MASK, logits=False)
     edits = [ji.replace("z", there["z"][0], layer=0), ji.replace("z", here["z"][1], layer=1)]
@@ -158,7 +158,7 @@ def test_path_patch_through_the_mlps() -> None:
 def test_published_numbers_of_edges(
     layers: int, heads: int, has_mlp: bool, parallel: bool, edges: int
 ) -> None:
-    from jaxinterp.patching._paths_edges import Wiring
+    from jaxinterp.circuits._wiring import Wiring
 
     mlp = ("mlp",) if has_mlp else ()
     nodes = Wiring(
@@ -186,7 +186,7 @@ def test_the_edge_of_a_trained_induction_circuit(name: str, there: bool, shared_
     corrupt = np.stack([y, a, x, b, rest[0], rest[1], y], 1)
     metric = ji.metrics.logit_diff(b, a)
     top, bottom = (float(ji.metrics.measure(metric, model, t).mean()) for t in (clean, corrupt))
-    paths = ji.patching.direct_paths(model, clean, corrupt, metric)
+    paths = ji.circuits.direct_paths(model, clean, corrupt, metric)
     effects = {(edge.sender, edge.receiver): edge.effect for edge in paths.top(99)}
     if there:
         assert top > 15 and bottom < -15
@@ -198,7 +198,7 @@ def test_the_edge_of_a_trained_induction_circuit(name: str, there: bool, shared_
 
 def test_the_strongest_edges_are_listed() -> None:
     model = model_of("attention")
-    paths = ji.patching.direct_paths(model, *PAIR, receivers=["k", "logits"])
+    paths = ji.circuits.direct_paths(model, *PAIR, receivers=["k", "logits"])
     top = paths.top(3)
     effects = [abs(edge.effect) for edge in top]
     assert len(top) == 3 and effects == sorted(effects, reverse=True)
@@ -212,15 +212,15 @@ def test_the_strongest_edges_are_listed() -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda m: ji.patching.direct_paths(m, *PAIR, senders="0.1"), "path_patch"),
-        (lambda m: ji.patching.direct_paths(m, CLEAN, CORRUPT[:, :-1], METRIC), "one length"),
-        (lambda m: ji.patching.direct_paths(m, *PAIR, max_bytes=10), "Raise max_bytes"),
-        (lambda m: ji.patching.path_patch(m, *PAIR, "a.1", "logits"), "layer.head"),
-        (lambda m: ji.patching.path_patch(m, *PAIR, "0.7", "logits"), "head 7 is out of range"),
-        (lambda m: ji.patching.path_patch(m, *PAIR, "0.1", "mlp0"), "parallel blocks"),
-        (lambda m: ji.patching.path_patch(m, *PAIR, "1.1", "1.0.q"), "No sender comes before"),
-        (lambda m: ji.patching.path_patch(m, *PAIR, "0.1", ["logits", "mlp1"]), "alone"),
-        (lambda m: ji.patching.path_patch(m, *PAIR, "0.1", []), "at least one"),
+        (lambda m: ji.circuits.direct_paths(m, *PAIR, senders="0.1"), "path_patch"),
+        (lambda m: ji.circuits.direct_paths(m, CLEAN, CORRUPT[:, :-1], METRIC), "one length"),
+        (lambda m: ji.circuits.direct_paths(m, *PAIR, max_bytes=10), "Raise max_bytes"),
+        (lambda m: ji.circuits.path_patch(m, *PAIR, "a.1", "logits"), "layer.head"),
+        (lambda m: ji.circuits.path_patch(m, *PAIR, "0.7", "logits"), "head 7 is out of range"),
+        (lambda m: ji.circuits.path_patch(m, *PAIR, "0.1", "mlp0"), "parallel blocks"),
+        (lambda m: ji.circuits.path_patch(m, *PAIR, "1.1", "1.0.q"), "No sender comes before"),
+        (lambda m: ji.circuits.path_patch(m, *PAIR, "0.1", ["logits", "mlp1"]), "alone"),
+        (lambda m: ji.circuits.path_patch(m, *PAIR, "0.1", []), "at least one"),
     ],
 )
 def test_errors_teach(call: Any, message: str) -> None:

@@ -11,7 +11,7 @@ from core.conftest import model_of
 
 import jaxinterp as ji
 from jaxinterp.patching._grid import site_axes
-from jaxinterp.patching._pack import pack
+from jaxinterp.patching.packed._rows import pack
 
 sweep = ji.patching.sweep
 RNG = np.random.default_rng(0)
@@ -206,7 +206,7 @@ def test_chunks_change_nothing_and_nothing_compiles_again() -> None:
 
 
 def _fits(model: Any, metric: Any, ask: dict[str, Any], size: int) -> bool:
-    from jaxinterp.patching import _packed
+    from jaxinterp.patching.packed import _sweep as _packed
 
     class Planned(Exception):
         pass

@@ -273,7 +273,7 @@ def test_the_variational_code_pays_for_what_it_uses() -> None:
 
 
 def test_a_score_that_is_no_number_has_no_p_value() -> None:
-    from jaxinterp.probes._nulls import _null
+    from jaxinterp.probes.controls._nulls import _null
 
     assert np.isnan(_null([np.nan, 0.1, 0.2]).p_value) and np.isnan(_null([0.3, np.nan]).p_value)
     assert _null([0.3, 0.1, 0.2]).p_value == 1 / 3

@@ -9,7 +9,8 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from jaxinterp import probes
-from jaxinterp.probes import _dense, _training
+from jaxinterp.probes.linear import _dense
+from jaxinterp.probes.trained import _training
 
 KEY = jax.random.key(0)
 

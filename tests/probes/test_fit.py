@@ -186,7 +186,7 @@ def test_sums_are_one_program_for_all_labellings_and_values(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A second call with other values of the same shapes traces nothing, however many labellings."""
-    from jaxinterp.probes import _rank
+    from jaxinterp.probes.linear import _rank
 
     traces: list[Any] = []
     centred = _rank._centred

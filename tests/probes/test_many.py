@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxinterp import probes
-from jaxinterp.probes import _many
+from jaxinterp.probes.linear import _many
 
 
 def activations(n: int = 400, d: int = 20) -> tuple[np.ndarray, np.ndarray]:

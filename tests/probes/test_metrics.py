@@ -11,7 +11,7 @@ from scipy.stats import pearsonr, spearmanr
 from sklearn import metrics as sk
 
 from jaxinterp import probes
-from jaxinterp.probes import _cell
+from jaxinterp.probes.study import _feature_records as _cell
 
 Y = np.array([0, 0, 0, 1, 1, 0, 1, 0, 1, 0])
 HARD = {

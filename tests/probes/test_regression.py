@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from jaxinterp import probes, toy
-from jaxinterp.probes._cuts import _program, relax
-from jaxinterp.probes._gram import Gram, Point
-from jaxinterp.probes._problem import solve
-from jaxinterp.probes._products import Columns
-from jaxinterp.probes._subset import _problem, _searched
+from jaxinterp.probes.exact._columns import Columns
+from jaxinterp.probes.exact._cuts import _program, relax
+from jaxinterp.probes.exact._gram import Gram, Point
+from jaxinterp.probes.exact._problem import solve
+from jaxinterp.probes.exact._subset import _problem, _searched
 
 
 def constrained(seed: int) -> tuple[Any, ...]:

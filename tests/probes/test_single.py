@@ -8,7 +8,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from jaxinterp import probes
-from jaxinterp.probes import _newton, _single
+from jaxinterp.probes.linear import _newton, _single
 
 
 def activations(seed: int = 0, n: int = 700, d: int = 12) -> tuple[np.ndarray, np.ndarray]:

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from jaxinterp import data, probes
-from jaxinterp.probes import _cell, _records, _study
-from tests.corpora.conftest import random_model
+from jaxinterp.probes.study import _feature_records as _cell
+from jaxinterp.probes.study import _records, _study
+from tests.data.conftest import random_model
 
 N = 60
 OPTIONS: dict[str, Any] = {"methods": ["single", "mean_diff"], "ks": [1, 2], "progress": False}

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from jaxinterp import probes
-from jaxinterp.probes._problem import Problem, solve
-from jaxinterp.probes._subset import _problem
+from jaxinterp.probes.exact._problem import Problem, solve
+from jaxinterp.probes.exact._subset import _problem
 
 
 def planted(seed: int) -> tuple[np.ndarray, np.ndarray, int, str, float | None]:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import jaxinterp as ji
-from jaxinterp.sae._dictionary import filled
+from jaxinterp.sae.kinds._dictionary import filled
 
 HOSTILE = "</script><img src=x onerror=alert(1)>\u2028"
 N = 40

@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from jaxinterp.cli import main
 
 import jaxinterp as ji
-from jaxinterp.cli import main
-from jaxinterp.sae._dictionary import filled
+from jaxinterp.sae.kinds._dictionary import filled
 
 
 def call(*args: Any, code: int = 0) -> str:

@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 
 import jaxinterp as ji
 from jaxinterp import sae
-from jaxinterp.sae._origin import Origin, with_origin
+from jaxinterp.sae.files._origin import Origin, with_origin
 
 from .foreign import (
     B_DEC,

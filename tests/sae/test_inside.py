@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import jaxinterp as ji
-from jaxinterp.sae import _suffix
+from jaxinterp.sae.features import _suffix
 
 CONFIG = ji.models.GPT2Config(vocab=40, ctx=8, layers=3, d=8, heads=2)
 TOKENS = np.random.default_rng(0).integers(0, 40, (5, 8), dtype=np.int32)

@@ -12,9 +12,9 @@ from scipy import stats
 
 import jaxinterp as ji
 from jaxinterp.data._lines import BadRecords
-from jaxinterp.sae._detection import detection
-from jaxinterp.sae._dictionary import filled
-from jaxinterp.sae._sheets import sheets
+from jaxinterp.sae.evaluation._detection import detection
+from jaxinterp.sae.evaluation._windows import sheets
+from jaxinterp.sae.kinds._dictionary import filled
 
 SITE = "resid_post[0]"
 CONFIG = ji.models.GPT2Config(vocab=200, ctx=16, layers=1, d=8, heads=2)

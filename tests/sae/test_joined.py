@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import jaxinterp as ji
-from jaxinterp.sae._dictionary import filled
+from jaxinterp.sae.kinds._dictionary import filled
 
 CONFIG = ji.models.GPT2Config(vocab=40, ctx=10, layers=2, d=8, heads=2)
 SITES = ["resid_post[0]", "resid_post[1]"]

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from jaxinterp import sae
-from jaxinterp.sae._batch_topk import below
-from jaxinterp.sae._dictionary import Moment
-from jaxinterp.sae._jumprelu import jump, step
+from jaxinterp.sae.kinds._batch_topk import below
+from jaxinterp.sae.kinds._dictionary import Moment
+from jaxinterp.sae.kinds._jumprelu import jump, step
 
 D, M, B = 6, 16, 10
 KEY = jax.random.key(0)

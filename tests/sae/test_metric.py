@@ -10,7 +10,7 @@ import optax
 import pytest
 
 import jaxinterp as ji
-from jaxinterp.sae._dictionary import Moment
+from jaxinterp.sae.kinds._dictionary import Moment
 
 D, M, B, V = 8, 16, 12, 40
 CONFIG = ji.models.GPT2Config(vocab=V, ctx=12, layers=2, d=D, heads=2)

@@ -11,7 +11,7 @@ import optax
 import pytest
 
 import jaxinterp as ji
-from jaxinterp.sae._origin import Origin, origin_of, recorded, with_origin
+from jaxinterp.sae.files._origin import Origin, origin_of, recorded, with_origin
 
 KEY = jax.random.key(0)
 CONFIG = ji.models.GPT2Config(vocab=40, ctx=8, layers=2, d=8, heads=2)
@@ -105,7 +105,7 @@ def test_what_others_record() -> None:
 
 def test_an_origin_costs_no_training_program(sae: Any) -> None:
     """Going on from a dictionary runs the program that it was trained with."""
-    from jaxinterp.sae._state import several
+    from jaxinterp.sae.training._state import several
 
     count = several._cached._cache_size  # pyright: ignore[reportFunctionMemberAccess]
     x = np.ones((16, 8), np.float32) * np.arange(16, dtype=np.float32)[:, None]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from jaxinterp import sae
-from jaxinterp.sae._dictionary import unit
+from jaxinterp.sae.kinds._dictionary import unit
 
 from .planted import planted, planted_layers, planted_pairs, planted_sources
 

@@ -15,8 +15,8 @@ import pytest
 
 import jaxinterp as ji
 from jaxinterp.data._lines import BadRecords
-from jaxinterp.sae._dictionary import filled
-from jaxinterp.sae._rubric import checked
+from jaxinterp.sae.evaluation._rubric import checked
+from jaxinterp.sae.kinds._dictionary import filled
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 FORM = {

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import jaxinterp as ji
-from jaxinterp.sae._dictionary import filled
-from jaxinterp.sae._written import directions, written
+from jaxinterp.sae.features._directions import directions, written
+from jaxinterp.sae.kinds._dictionary import filled
 
 CONFIG = ji.models.GPT2Config(vocab=40, ctx=12, layers=2, d=8, heads=2)
 SITE = "resid_post[0]"

@@ -12,7 +12,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from jaxinterp import sae
-from jaxinterp.sae._dictionary import Moment, filled
+from jaxinterp.sae.kinds._dictionary import Moment, filled
 
 from .foreign import (
     B_DEC,

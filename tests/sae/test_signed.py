@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import jaxinterp as ji
-from jaxinterp.sae._dictionary import filled
-from jaxinterp.sae._sparse import fired
-from jaxinterp.sae._state import firing
+from jaxinterp.sae.kinds._dictionary import filled
+from jaxinterp.sae.kinds._sparse import fired
+from jaxinterp.sae.training._state import firing
 
 CONFIG = ji.models.GPT2Config(vocab=40, ctx=12, layers=2, d=8, heads=2)
 SITE, K, M = "resid_post[0]", 6, 24

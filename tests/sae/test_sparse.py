@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from jaxinterp import sae
-from jaxinterp.sae import _sparse
-from jaxinterp.sae._batch_topk import below, bisect
-from jaxinterp.sae._dictionary import Moment
-from jaxinterp.sae._state import firing
+from jaxinterp.sae.kinds import _sparse
+from jaxinterp.sae.kinds._batch_topk import below, bisect
+from jaxinterp.sae.kinds._dictionary import Moment
+from jaxinterp.sae.training._state import firing
 
 D, M, B, K = 24, 512, 40, 5
 KEY = jax.random.key(0)
@@ -74,7 +74,7 @@ def test_training_either_way_is_the_same(x: jax.Array, monkeypatch: Any) -> None
         return sae.train(KEY, kind, data, steps=8, batch=B, together=8, progress=False)
 
     sparse = train()
-    monkeypatch.setattr("jaxinterp.sae._topk.pays", lambda *_: False)
+    monkeypatch.setattr("jaxinterp.sae.kinds._topk.pays", lambda *_: False)
     jax.clear_caches()
     dense = train()
     assert dense[1]["aux"][-1] > 0

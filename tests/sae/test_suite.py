@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxinterp import sae
-from jaxinterp.sae._dictionary import filled
+from jaxinterp.sae.kinds._dictionary import filled
 
 D = 8
 RNG = np.random.default_rng(0)

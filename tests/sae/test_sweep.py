@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from jaxinterp import sae
-from jaxinterp.sae import _stack
+from jaxinterp.sae.training import _stack
 
 KEY = jax.random.key(0)
 DATA = np.random.default_rng(0).normal(size=(120, 8)).astype(np.float32)

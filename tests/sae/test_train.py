@@ -12,8 +12,8 @@ import optax
 import pytest
 
 from jaxinterp import sae
-from jaxinterp.sae import _state
-from jaxinterp.sae._state import begin, several
+from jaxinterp.sae.training import _state
+from jaxinterp.sae.training._state import begin, several
 
 from .planted import planted
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..._check import as_int32
+from ...core._check import as_int32
 
 TOKEN_TEXT: dict[str, Callable[[str], bool]] = {
     "contains_digit": lambda s: any(c.isdigit() for c in s),

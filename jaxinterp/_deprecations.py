@@ -1,0 +1,67 @@
+"""Old names and old spellings: one mechanism for names that moved, and one for arguments that did.
+
+A name that moved is still found where it was, with a `DeprecationWarning` that gives the new name and
+the day on which the old one goes. An argument that was respelled is refused with the corrected call.
+"""
+
+import functools
+import importlib
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Moved(NamedTuple):
+    """The module and name where a public name is now, and the first and last day of the old one."""
+
+    new: str
+    since: str
+    until: str
+
+
+def moved_getattr(module: str, moved: dict[str, Moved]) -> Callable[[str], Any]:
+    """The `__getattr__` of a module whose names in `moved` are elsewhere now.
+
+    ```python
+    __getattr__ = moved_getattr(__name__, {"direct_paths": Moved("circuits.direct_paths", ...)})
+    ```
+
+    Law: the old name is the very object that the new name is.
+    """
+    short = module.replace("jaxinterp", "ji", 1)
+
+    def find(name: str) -> Any:
+        if name not in moved:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        new, since, until = moved[name]
+        warnings.warn(
+            f"{short}.{name} is ji.{new} since {since}. Write ji.{new}: the old name goes on {until}.",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        place, _, attribute = new.rpartition(".")
+        return getattr(importlib.import_module(f"jaxinterp.{place}".rstrip(".")), attribute)
+
+    return find
+
+
+def respelled(**new: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Refuses arguments by their old names: `@respelled(seed="key=jax.random.key(0)", batch="batch_size=")`.
+
+    The words after the old name are what to write instead. Raises `TypeError`.
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(function)
+        def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+            for old in new.keys() & kwargs.keys():
+                place = f"{function.__module__}".split("._")[0].replace("jaxinterp", "ji", 1)
+                raise TypeError(f"{place}.{function.__qualname__} has no argument {old}=. Write {new[old]}.")
+            return function(*args, **kwargs)
+
+        return checked
+
+    return decorate

@@ -1,0 +1,7 @@
+"""Circuits: which parts of a model carry an answer, and along which paths. See `docs/circuits.md`."""
+
+from ._paths import direct_paths as direct_paths
+from ._paths_classic import path_patch as path_patch
+from ._paths_classic import paths_into as paths_into
+from ._paths_result import DirectPaths as DirectPaths
+from ._paths_result import Edges as Edges

@@ -1,0 +1,330 @@
+r"""Path patching from chosen senders to chosen receivers, through the MLPs between them or not."""
+
+import re
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array
+
+from ..core._check import Shapes, as_list, check_index, logit_count
+from ..core._edit import Edit
+from ..core._run import run
+from ..core._select import Layers
+from ..core._sites import is_per_layer
+from ..core._survey import config_of, layer_count, split_edits, survey
+from ..metrics import Metric, as_metric
+from ..patching._gradients import positions
+from ..patching._pairs import Pair, make_pair
+
+
+def path_patch(
+    model: Any,
+    clean: Any,
+    corrupt: Any,
+    metric: Metric | Any,
+    senders: Any,
+    receivers: Any,
+    *,
+    freeze_mlps: bool = True,
+    direction: str = "denoise",
+    mask: Any = None,
+    per_example: bool = False,
+) -> Array:
+    r"""$m\big(M(R \mid x_v \leftarrow \tilde x_v,\ v \in V)\big)$: what senders tell receivers, and nobody else.
+
+    Path patching, Wang et al. 2022 (https://arxiv.org/abs/2211.00593), in three runs: activations of
+    both prompts; a run on $R$ with all heads held and the senders as in the other run, which tells
+    what the receivers would read, $\tilde x_v$; a run on $R$ in which they read it.
+
+    **Arguments:**
+
+    - `model`, `clean`, `corrupt`, `metric`, `direction`, `mask`, `per_example`: as in
+      `ji.patching.sweep`.
+    - `senders`: one or several of `"0.1"` (a head, layer and number), `"mlp3"`, `"embed"`.
+    - `receivers`: one or several of `"1.3.q"`, `"1.3.k"`, `"1.3.v"` (where a head reads; with shared
+      keys the number of the key/value head), `"mlp4"`; or `"logits"`.
+    - `freeze_mlps`: hold MLPs too, so that only direct paths remain. False recomputes them between
+      senders and receivers, as the paper does.
+
+    **Returns:** the metric: a number, or one per example.
+
+    ```python
+    ji.circuits.path_patch(model, clean, corrupt, metric, "0.1", ["1.2.k", "1.3.k"])
+    ```
+
+    Laws: with one sender, one receiver and MLPs held it is the entry of `direct_paths`; with all
+    heads as senders and the logits as receiver, and MLPs recomputed, it is the sum of what they write.
+    """
+    pair, metric, shapes, count = _checked(model, clean, corrupt, metric, direction, mask)
+    heads, mlps, embed = _senders(senders, shapes, count)
+    readers = _receivers(receivers, shapes, count)
+    _check_order(heads, mlps, embed, readers, "resid_mid" not in shapes)
+    found = _one(
+        model,
+        pair.target,
+        pair.source,
+        metric,
+        pair.mask,
+        (heads, mlps, embed),
+        readers,
+        freeze_mlps,
+    )
+    return found.reshape(pair.batch) if per_example else found.mean()
+
+
+def paths_into(
+    model: Any,
+    clean: Any,
+    corrupt: Any,
+    metric: Metric | Any,
+    receivers: Any,
+    *,
+    freeze_mlps: bool = True,
+    direction: str = "denoise",
+    mask: Any = None,
+    per_example: bool = False,
+) -> Array:
+    r"""$H_{lh}$ = `path_patch` with head $(l, h)$ alone as sender: who tells the receivers.
+
+    The heat map of Wang et al. 2022. Used again and again it walks a circuit backwards: the heads that
+    matter to the logits, then those that matter to their queries, and so on.
+
+    **Arguments:** those of `ji.circuits.path_patch`, without senders.
+
+    **Returns:** `(layer, head)`, with the examples as last axes if `per_example`. A head that comes
+    after all receivers gives the metric of the unpatched run.
+
+    ```python
+    movers = ji.circuits.paths_into(model, clean, corrupt, metric, "logits")
+    callers = ji.circuits.paths_into(model, clean, corrupt, metric, ["1.2.q", "1.3.q"])
+    ```
+
+    Law: each entry is the `path_patch` of that head.
+    """
+    pair, metric, shapes, count = _checked(model, clean, corrupt, metric, direction, mask)
+    readers = _receivers(receivers, shapes, count)
+    found = _each_head(model, pair.target, pair.source, metric, pair.mask, readers, freeze_mlps)
+    found = found.reshape(count, -1, *pair.batch)
+    return found if per_example else found.reshape(*found.shape[:2], -1).mean(-1)
+
+
+def _checked(
+    model: Any, clean: Any, corrupt: Any, metric: Any, direction: str, mask: Any
+) -> tuple[Pair, Metric, Shapes, int]:
+    pair = make_pair(model, clean, corrupt, mask, direction)
+    metric = as_metric(metric, pair.mask)
+    metric.check(logit_count(config_of(model)), pair.batch)
+    metric.check_positions((*pair.batch, pair.pos), pair.mask)
+    inner, own = split_edits(model)
+    return pair, metric, survey(inner, pair.target, own), layer_count(inner)
+
+
+_SENDER = re.compile(r"^(?:(?P<layer>\d+)\.(?P<head>\d+)|mlp(?P<mlp>\d+)|(?P<embed>embed))$")
+_RECEIVER = re.compile(
+    r"^(?:(?P<layer>\d+)\.(?P<head>\d+)\.(?P<kind>[qkv])|mlp(?P<mlp>\d+)|(?P<logits>logits))$"
+)
+
+
+def _nodes(given: Any, pattern: re.Pattern[str], what: str, example: str) -> list[re.Match[str]]:
+    names = as_list(given, what, f"[{example}]")
+    found = [pattern.match(name) if isinstance(name, str) else None for name in names]
+    for name, match in zip(names, found, strict=True):
+        if match is None:
+            raise ValueError(f"{what} are written {example}; got {name!r}.")
+    if not found:
+        raise ValueError(f"Give at least one of {what}: {example}.")
+    return [match for match in found if match is not None]
+
+
+def _senders(given: Any, shapes: Shapes, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Masks of heads (layer, head), of MLPs (layer,) and of the embedding ()."""
+    heads = np.zeros((count, shapes["z"].shape[-2]), bool)
+    mlps, embed = np.zeros(count, bool), np.zeros((), bool)
+    for match in _nodes(given, _SENDER, "senders", "'0.1' (layer.head), 'mlp3' or 'embed'"):
+        if match["embed"]:
+            embed = np.ones((), bool)
+        elif match["mlp"]:
+            _check_mlp(int(match["mlp"]), shapes, count)
+            mlps[int(match["mlp"])] = True
+        else:
+            heads[_head(match, heads.shape)] = True
+    return heads, mlps, embed
+
+
+def _receivers(given: Any, shapes: Shapes, count: int) -> dict[str, np.ndarray]:
+    """A mask for each site that receives: heads (layer, head), MLPs (layer,); the logits ()."""
+    masks: dict[str, np.ndarray] = {}
+    for match in _nodes(given, _RECEIVER, "receivers", "'1.3.q' (layer.head.reader), 'mlp4' or 'logits'"):
+        if match["logits"]:
+            masks["logits"] = np.ones((), bool)
+        elif match["mlp"]:
+            _check_mlp(int(match["mlp"]), shapes, count)
+            masks.setdefault("mlp_in", np.zeros(count, bool))[int(match["mlp"])] = True
+        else:
+            site = f"{match['kind']}_in"
+            mask = masks.setdefault(site, np.zeros((count, shapes[site].shape[-2]), bool))
+            mask[_head(match, mask.shape)] = True
+    if "logits" in masks and len(masks) > 1:
+        raise ValueError(
+            "The last residual stream is what the logits read; held as recorded, it would hide what "
+            "the other receivers do. Patch 'logits' alone."
+        )
+    return masks
+
+
+def _head(match: re.Match[str], sizes: tuple[int, ...]) -> tuple[int, int]:
+    layer, head = int(match["layer"]), int(match["head"])
+    check_index("layer", layer, sizes[0], match[0])
+    check_index("head", head, sizes[1], match[0])
+    return layer, head
+
+
+def _check_mlp(layer: int, shapes: Shapes, count: int) -> None:
+    if "mlp_in" not in shapes:
+        raise ValueError(f"This model has no MLPs, so no 'mlp{layer}'.")
+    check_index("layer", layer, count, f"mlp{layer}")
+
+
+def _check_order(
+    heads: np.ndarray, mlps: np.ndarray, embed: np.ndarray, readers: dict[str, np.ndarray], parallel: bool
+) -> None:
+    """Every receiver has a sender before it."""
+    first_head = int(np.argmax(heads.any(1))) if heads.any() else len(mlps)
+    first_mlp = int(np.argmax(mlps)) if mlps.any() else len(mlps)
+    for site, mask in readers.items():
+        if embed or site == "logits":
+            continue
+        first = int(np.argmax(mask if mask.ndim == 1 else mask.any(1)))
+        beside = site == "mlp_in" and not parallel and first_head <= first
+        if min(first_head, first_mlp) >= first and not beside:
+            raise ValueError(
+                f"No sender comes before the receiver {site.removesuffix('_in')} of layer {first}: a "
+                "node reads the layers before its own"
+                + (
+                    ", and in parallel blocks an MLP does not read the heads beside it."
+                    if parallel
+                    else " (an MLP also the heads of its own)."
+                )
+            )
+
+
+class Swap(Edit):
+    """`value` in place of a site, of all layers, where `chosen` holds; both lead with layers."""
+
+    value: Array
+    chosen: Array
+    site: str = eqx.field(static=True)
+    layers: Layers = eqx.field(static=True, default=None)
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        return (self.site,)
+
+    def per_layer(self, shapes: Shapes) -> Any:
+        layered = is_per_layer(self.site)
+        return eqx.tree_at(lambda e: (e.value, e.chosen), self, (layered, layered))
+
+    def apply(self, tap: Any, site: str, x: Array, state: Any) -> tuple[Array, Any]:
+        chosen = jnp.broadcast_to(self.chosen, x.shape)
+        return jnp.where(chosen, jnp.broadcast_to(self.value, x.shape).astype(x.dtype), x), state
+
+
+def _swap(site: str, value: Array, chosen: Any) -> Swap:
+    """A `Swap` whose mask, `(layer,)` or `(layer, head)`, spans the other axes of the value."""
+    chosen = jnp.asarray(chosen)
+    by_head = chosen.ndim == 2
+    between = value.ndim - chosen.ndim - by_head
+    shape = (*chosen.shape[:1], *(1,) * between, *chosen.shape[1:], *(1,) * by_head)
+    # Its `sites` is a property, which a type checker takes for a missing argument.
+    return Swap(value=value, chosen=chosen.reshape(shape), site=site)  # pyright: ignore[reportCallIssue]
+
+
+def _acts(model: Any, target: Array, source: Array, mask: Any) -> tuple[Any, Any]:
+    inner, own = split_edits(model)
+    has_mlp = "mlp_out" in survey(inner, target, own)
+    capture = ["z", "embed", *(["mlp_out"] if has_mlp else [])]
+    _, here = run(model, target, capture=capture, mask=mask, logits=False)
+    _, there = run(model, source, capture=capture, mask=mask, logits=False)
+    return here, there
+
+
+def _measured(
+    model: Any,
+    target: Array,
+    metric: Metric,
+    mask: Any,
+    here: Any,
+    there: Any,
+    senders: tuple[Any, Any, Any],
+    readers: dict[str, Any],
+    freeze_mlps: bool,
+) -> Array:
+    """The metric (batch,) where the receivers read what the senders would have told them."""
+    heads, mlps, embed = (jnp.asarray(chosen) for chosen in senders)
+    everywhere = jnp.ones(heads.shape, bool)
+    sent = _swap("z", there["z"], heads)
+    holding = [
+        _swap("embed", there["embed"], embed),
+        _swap("z", jnp.where(sent.chosen, there["z"], here["z"]), everywhere),
+    ]
+    if "mlp_out" in here:
+        told = _swap("mlp_out", there["mlp_out"], mlps)
+        held = jnp.where(told.chosen, told.value, here["mlp_out"])
+        holding.append(_swap("mlp_out", held, everywhere[:, 0]) if freeze_mlps else told)
+    count = len(heads)
+    last = f"resid_post[{count - 1}]"
+    wanted = {"logits": last, "mlp_in": "mlp_in"}
+    capture = list(dict.fromkeys(wanted.get(site, "resid_pre") for site in readers))
+    _, told = run(model, target, edits=holding, capture=capture, mask=mask, logits=False)
+    reading = []
+    for site, chosen in readers.items():
+        if site == "logits":
+            stream = told[last][None]
+            end = jnp.arange(count, dtype=jnp.int32) == count - 1
+            reading.append(_swap("resid_post", jnp.broadcast_to(stream, (count, *stream.shape[1:])), end))
+        elif site == "mlp_in":
+            reading.append(_swap(site, told["mlp_in"], chosen))
+        else:
+            reading.append(_swap(site, told["resid_pre"][..., None, :], chosen))
+    out, _ = run(model, target, edits=reading, mask=mask, logits=positions(metric))
+    return metric.of(out).ravel()
+
+
+@eqx.filter_jit
+def _one(
+    model: Any,
+    target: Array,
+    source: Array,
+    metric: Metric,
+    mask: Any,
+    senders: Any,
+    readers: dict[str, Any],
+    freeze_mlps: bool,
+) -> Array:
+    here, there = _acts(model, target, source, mask)
+    return _measured(model, target, metric, mask, here, there, senders, readers, freeze_mlps)
+
+
+@eqx.filter_jit
+def _each_head(
+    model: Any,
+    target: Array,
+    source: Array,
+    metric: Metric,
+    mask: Any,
+    readers: dict[str, Any],
+    freeze_mlps: bool,
+) -> Array:
+    """The metric with each head as sender, (layer * head, batch)."""
+    here, there = _acts(model, target, source, mask)
+    layers, heads = here["z"].shape[0], here["z"].shape[-2]
+
+    def one(number: Array) -> Array:
+        alone = (jnp.arange(layers * heads, dtype=jnp.int32) == number).reshape(layers, heads)
+        senders = (alone, jnp.zeros(layers, bool), jnp.zeros((), bool))
+        return _measured(model, target, metric, mask, here, there, senders, readers, freeze_mlps)
+
+    return lax.map(one, jnp.arange(layers * heads, dtype=jnp.int32))

@@ -1,0 +1,3 @@
+"""The commands: thin parsing of arguments over the functions of the library."""
+
+from ._main import main as main

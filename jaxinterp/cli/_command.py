@@ -1,0 +1,89 @@
+"""What all commands share: errors of the library as one message, and `--debug`."""
+
+import contextlib
+import io
+import sys
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from .._text import plain
+
+MODEL = """MODEL is "tiny" (comes with the package, needs no network), a name on the Hugging Face hub such
+as gpt2 or EleutherAI/pythia-70m, a folder with a checkpoint, or a file (.gguf, or .bin of
+llama2.c)."""
+
+
+class Command(click.Command):
+    """A command whose library errors are one message, and that knows `--debug`."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params.append(
+            click.Option(
+                ["--debug"],
+                is_flag=True,
+                expose_value=False,
+                callback=_keep,
+                help="On an error, show where it was raised.",
+            )
+        )
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            with warnings.catch_warnings():
+                warnings.showwarning = _said
+                return super().invoke(ctx)
+        except (ValueError, LookupError, OSError, ImportError) as error:
+            if ctx.meta.get("jaxinterp.debug"):
+                raise
+            message = str(error) or type(error).__name__
+            raise Complaint(f"{message}\n(--debug shows where this was raised.)") from error
+
+
+class Complaint(click.ClickException):
+    """What a user can mend: exit code 2, as for wrong arguments."""
+
+    exit_code = 2
+
+
+def _said(message: Warning | str, *_: Any, **__: Any) -> None:
+    """A warning of the library as one line, without the place in its code."""
+    say(f"Warning: {message}", err=True)
+
+
+def say(text: Any, *, err: bool = False) -> None:
+    """Prints, with nothing in it that a terminal would obey or hide."""
+    click.echo(plain(str(text)), err=err)
+
+
+@contextlib.contextmanager
+def _plainly() -> Iterator[None]:
+    """What click complains about quotes what was typed: the same holds for it."""
+    try:
+        yield
+    except click.ClickException as error:
+        vars(error)["message"] = plain(error.message)
+        raise
+
+
+def _keep(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value:
+        ctx.meta["jaxinterp.debug"] = True
+
+
+class Group(click.Group):
+    command_class = Command
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        for stream in (sys.stdout, sys.stderr):  # a terminal of few characters is no reason to fail
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
+        with _plainly():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _plainly():
+            return super().invoke(ctx)

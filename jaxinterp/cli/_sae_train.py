@@ -1,0 +1,167 @@
+"""What `jaxinterp sae train` does: texts to contexts, to activations, to a dictionary in a folder."""
+
+import inspect
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .._read import named, npy_header, open_regular
+from .._text import line
+
+KINDS = ("TopK", "BatchTopK", "Matryoshka", "JumpReLU", "Gated", "Standard", "Vanilla")
+
+
+def train_dictionary(
+    name: str,
+    data: tuple[Path, ...],
+    *,
+    site: str,
+    out: Path,
+    store: Path | None,
+    batch: int,
+    steps: int,
+    seed: int,
+    every: int,
+    held: int,
+    checkpoint: Path | None,
+    checkpoint_every: int,
+    average: float | None,
+    **options: Any,
+) -> Iterator[str]:
+    """Trains, writes, and says in lines what came out."""
+    import jax
+
+    from .. import data as reading
+    from .. import load, sae
+    from ..sae.files._save import save_with
+
+    if not data and store is None:
+        raise ValueError("There is nothing to train on: give texts, or --store FOLDER.")
+    model, tokenizer = load(name)
+    most, field, ctx = options["most"], options["field"], options["ctx"]
+    train, test = _contexts(model, tokenizer, data, ctx, most, field, held, store is not None)
+    if store is not None:
+        stream: Any = reading.stored(store, site=site, batch=batch, seed=seed, model=model)
+        d = stream.batch(0).shape[-1]
+    else:
+        tokens, mask = train
+        stream = reading.stream(model, tokens, site=site, batch=batch, seed=seed, mask=mask)
+        d = stream.batch(0).shape[-1]
+    kind, optimizer = _kind(sae, d, steps, options), None
+    if options["rate"] is not None:
+        optimizer = sae.adam(options["rate"], steps, warm=steps // 20, decay=0.2)
+    judge = None
+    if test is not None:
+        tokens, mask = test
+        judge = sae.evaluation(model, tokens, site=site, mask=mask, cosines=False)
+    yield f"{options['kind']}: {kind.features} features of {site} ({d}), from {stream}"
+    out.mkdir(parents=True, exist_ok=True)
+    found, history = sae.train(
+        jax.random.key(seed),
+        kind,
+        stream,
+        optimizer,
+        steps=steps,
+        batch=batch,
+        average=average,
+        every=every,
+        evaluate=judge,
+        checkpoint=out / "checkpoint" if checkpoint is None else checkpoint,
+        checkpoint_every=checkpoint_every,
+    )
+    last = {n: float(v[-1]) for n, v in history.items() if len(v) == steps}
+    if judge is not None:
+        last |= {n: v for n, v in judge(found).items() if isinstance(v, float)}
+    settings = {
+        "model": name,
+        "site": site,
+        "data": [str(p) for p in data],
+        "steps": steps,
+        "batch": batch,
+        "seed": seed,
+        "average": average,
+        "store": None if store is None else str(store),
+        "held": held,
+        **options,
+        "features": kind.features,
+    }
+    points = {n: v.tolist() for n, v in history.items() if len(v) != steps}
+    told = {"settings": settings, "numbers": last, "evaluated": points}
+    save_with(out, found, settings, {"training.json": told})
+    for key, value in last.items():
+        yield f"{key:20} {value:.5g}"
+    yield f"Wrote {line(out)}: ji.sae.load({str(out)!r}), or jaxinterp sae browse {line(out)} {line(name)} ..."
+
+
+def _contexts(
+    model: Any,
+    tokenizer: Any,
+    data: Sequence[Path],
+    ctx: int,
+    most: int | None,
+    field: str,
+    held: int,
+    only_test: bool,
+) -> tuple[Any, Any]:
+    """Tokens and mask to train on, and to judge on (None where there are none)."""
+    from .. import data as reading
+
+    if not data:
+        return None, None
+    if data[0].suffix.lower() == ".npy":
+        if len(data) > 1:
+            raise ValueError("Give one .npy of token ids, or texts; not several.")
+        with open_regular(data[0]) as file, named(data[0]):
+            npy_header(file, data[0].stat().st_size)
+        tokens = np.load(data[0], mmap_mode="r")
+        if tokens.ndim != 2:
+            raise ValueError(
+                f"{data[0]} holds {tokens.shape}; token ids are (seq, pos), one context to a row."
+            )
+        mask = np.arange(tokens.shape[1]) > 0
+        cut = len(tokens) - held
+        rows = np.asarray(tokens[max(cut, 0) :])
+        test = (rows, np.broadcast_to(mask, rows.shape)) if held else None
+        train = (tokens[:cut], mask)
+    else:
+        if tokenizer is None:
+            raise ValueError(
+                "This model has no tokenizer, so it cannot read text. Give token ids: a .npy (seq, pos)."
+            )
+        documents = reading.read_texts(*data, most=most, text=field)
+        corpus = reading.pack(
+            tokenizer,
+            documents,
+            ctx=min(ctx, model.config.ctx),
+            join=True,
+            bos=tokenizer.bos_id is not None,
+        )
+        cut = len(corpus) - held
+        part = lambda rows: (corpus.tokens[rows], corpus.mask[rows])
+        train, test = part(slice(max(cut, 0))), part(slice(max(cut, 0), None)) if held else None
+    if cut < 1 and not only_test:
+        raise ValueError(
+            f"There are {cut + held} contexts, and {held} of them are held back to judge on: nothing is "
+            f"left to train on. Give more text, or --held {max(0, (cut + held) // 10)}."
+        )
+    return train, test
+
+
+def _kind(sae: Any, d: int, steps: int, options: dict[str, Any]) -> Any:
+    """The kind with the settings that were given and that it has."""
+    name = options["kind"]
+    if name not in KINDS:
+        raise ValueError(f"--kind is one of {', '.join(KINDS)}; got {name!r}.")
+    made = getattr(sae, name)
+    known = inspect.signature(made.__init__).parameters
+    given = {"features": options["features"] if options["features"] is not None else 8 * d}
+    for setting, default in (("k", 32), ("sparsity", None)):
+        value = options[setting]
+        if setting in known and (value is not None or default is not None):
+            given[setting] = default if value is None else value
+        elif value is not None:
+            other = "--k" if "k" in known else "--sparsity"
+            raise ValueError(f"{name} has no --{setting}; how sparse it is follows from {other}.")
+    return made(d=d, matmul=options["matmul"], **given)

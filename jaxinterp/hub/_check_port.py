@@ -1,0 +1,51 @@
+"""What every port must keep, as a function that an author of a table can call."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..mesh._models import sharding_rule
+from . import _config
+from ._build import assemble
+from ._port import Port, read_port
+from ._rows import skeleton, unfill
+from ._tensors import in_memory
+
+
+def check_port(port: Port | str | Path, config: Any, *, seed: int = 0) -> None:
+    """Raises `AssertionError` unless a port keeps its laws on a random model of `config`.
+
+    - The config survives: `to_ours(to_theirs(config)) == config`.
+    - Reading undoes writing, bit for bit, leaf for leaf, in every table of rows.
+    - Writing undoes reading: the tensors come back, none is left over, none is missing.
+
+    Give a config in which no two axes have the same size, so that none can be swapped unnoticed:
+
+    ```python
+    config = ji.models.LlamaConfig(vocab=41, ctx=17, d=24, layers=3, heads=4, kv_heads=2, ff=20)
+    ji.hub.check_port("ports/llama.toml", config)
+    ```
+
+    That the numbers agree with the reference is for the reference to say: see `ports/README.md`.
+    """
+    port = port if isinstance(port, Port) else read_port(port)
+    if port.config.get("keys") or _config.constants(port):
+        back = _config.to_ours(port, _config.to_theirs(port, config))
+        assert back == config, f"{port.family}: the config comes back as {back}, not {config}."
+    rng = np.random.default_rng(seed)
+    blank = skeleton(_config.model_class(port), config, np.float32)
+    model = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), x.dtype), blank)
+    rule = sharding_rule(None, None)
+    for rows in filter(None, (port.rows, port.flax)):
+        tensors = unfill(port, model, rows)
+        again = assemble(port, config, in_memory(tensors), rows, np.float32, rule)
+        assert jax.tree.structure(again) == jax.tree.structure(model)
+        for one, two in zip(jax.tree.leaves(model), jax.tree.leaves(again), strict=True):
+            assert np.array_equal(one, two), f"{port.family}: reading does not undo writing."
+        twice = unfill(port, again, rows)
+        assert twice.keys() == tensors.keys()
+        for name, tensor in tensors.items():
+            assert np.array_equal(tensor, twice[name]), f"{port.family}: {name} changes."

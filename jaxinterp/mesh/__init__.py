@@ -1,0 +1,1 @@
+"""Meshes of devices: how models, dictionaries and data are laid on them."""

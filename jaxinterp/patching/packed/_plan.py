@@ -1,0 +1,162 @@
+"""How a sweep is cut so that it fits: pieces of the cells, chunks of rows, rows of slots."""
+
+import dataclasses
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from ...core._check import logit_count, shown
+from ...core._survey import layer_count, survey
+from .._grid import Grid
+from .._pairs import Pair
+from ._rows import Rows, pack, room
+
+LOGITS_BYTES = 2**28
+
+
+@dataclasses.dataclass(frozen=True)
+class Piece:
+    """Some of the jobs, packed: `index` are their entries along the axes of the site."""
+
+    rows: Rows
+    index: dict[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """`order` lists the jobs as the pieces hold them; all pieces have the same shapes."""
+
+    jobs: list[Piece]
+    order: np.ndarray
+    chunks: int
+    chunk_rows: int
+    unembed: int
+    "Cells whose logits are made at once."
+
+    def pieces(self, progress: bool) -> Iterator[Piece]:
+        if len(self.jobs) == 1 or not progress:
+            return iter(self.jobs)
+        from tqdm import tqdm
+
+        return iter(tqdm(self.jobs, desc="sweep", unit="piece"))
+
+
+def byte_limit(max_bytes: Any) -> int:
+    """Memory in bytes, of a number or "auto"."""
+    if isinstance(max_bytes, str) and max_bytes == "auto":
+        return available_bytes()
+    if (
+        isinstance(max_bytes, bool)
+        or not isinstance(max_bytes, int | float | np.number)
+        or not 0 < max_bytes < np.inf
+    ):
+        raise ValueError(
+            f"max_bytes is a number of bytes above 0, such as 2**30, or 'auto'; got {shown(max_bytes)}."
+        )
+    return int(max_bytes)
+
+
+def plan(
+    model: Any,
+    grid: Grid,
+    pair: Pair,
+    begin: np.ndarray,
+    stop: np.ndarray,
+    reads: int,
+    max_bytes: int | str | Any,
+) -> Plan:
+    """Cuts the suffixes `begin..stop` (batch, job), (batch,) into as few pieces as fit into `max_bytes`.
+
+    Shapes follow from those of the prompts and of the grid alone, unless entries are chosen.
+    """
+    ragged = model.config.causal and any(axis in grid.index for axis in ("pos", "query", "key"))
+    slots = pair.pos + 1 if ragged else pair.pos
+    full = ragged and grid.covers_positions(pair.pos)
+    limit = byte_limit(max_bytes)
+    sizes = _Sizes(model, grid, pair, slots, reads)
+    # Long and short suffixes in every piece, so that they fill each other's rows.
+    by_length = np.argsort(begin.mean(0), kind="stable")
+    order = np.empty_like(by_length)
+    half = (len(order) + 1) // 2
+    order[::2], order[1::2] = by_length[:half], by_length[half:][::-1]
+    count, least = 1, None
+    while True:
+        parts = np.array_split(order, count)
+        width = len(parts[0])
+        parts = [np.resize(part, width) for part in parts]
+        packed = [pack(begin[:, part], stop, slots) for part in parts]
+        used = max(rows.used for rows in packed)
+        if full and count == 1:
+            rows = room(grid.jobs, len(stop), pair.pos)
+        elif not ragged:
+            rows = width * len(stop)
+        else:
+            rows = 1 << (max(used, 1) - 1).bit_length()
+        step = max(1, sizes.step_rows(limit))
+        chunks = -(-rows // step)
+        chunk_rows = -(-rows // chunks)
+        needed = sizes.needed(chunks * chunk_rows, chunk_rows)
+        least = needed if least is None else min(least, needed)
+        if needed <= limit:
+            break
+        if count == grid.jobs:
+            raise ValueError(
+                f"This sweep needs at least {_mb(least)} (the unpatched run and the values of "
+                f"{grid.site!r} alone take {_mb(sizes.fixed)}), and max_bytes is {_mb(limit)}. Raise "
+                "max_bytes, give fewer prompts at once, or sweep a part of the layers: "
+                "over={'layer': range(3), ...}."
+            )
+        count = min(2 * count, grid.jobs)
+    unembed = max(1, int(min(LOGITS_BYTES, limit // 4) // sizes.logits))
+    pieces = [
+        Piece(
+            rows.padded(chunks * chunk_rows),
+            {name: entries[..., part] for name, entries in grid.index.items()},
+        )
+        for rows, part in zip(packed, parts, strict=True)
+    ]
+    return Plan(pieces, np.concatenate(parts), chunks, chunk_rows, unembed)
+
+
+class _Sizes:
+    """Bytes that a sweep takes: an estimate from the shapes of the sites."""
+
+    def __init__(self, model: Any, grid: Grid, pair: Pair, slots: int, reads: int) -> None:
+        shapes = survey(model, pair.target)
+        batch, layers = int(np.prod(pair.batch)), layer_count(model)
+        self.item = shapes["resid_pre"].dtype.itemsize
+        self.d, self.pos, self.slots = shapes["resid_pre"].shape[-1], pair.pos, slots
+        self.groups, self.heads = len(grid.groups), shapes["q"].shape[-2]
+        kv = int(np.prod(shapes["k"].shape[-2:]))
+        ff = shapes["mlp_post"].shape[-1] if "mlp_post" in shapes else 0
+        stream = batch * pair.pos
+        site = int(np.prod(shapes[grid.site].shape))
+        self.fixed = self.item * ((layers + 1) * stream * self.d + 2 * layers * stream * kv + layers * site)
+        # Streams, heads and neurons of a row, patterns in float32, keys of the unpatched run.
+        self.row = self.item * (slots * (8 * self.d + 3 * ff) + 4 * (self.pos + slots) * kv)
+        self.row += 12 * self.heads * slots * (self.pos + slots)
+        self.logits = 8 * batch * reads * logit_count(model.config)
+
+    def step_rows(self, limit: int) -> int:
+        """Rows that pass through a block at once: enough to keep the device busy."""
+        tokens = 512 if jax.default_backend() == "cpu" else 8192
+        return min(max(1, round(tokens / self.slots)), max(1, int(limit / 4 / self.row)))
+
+    def needed(self, rows: int, chunk_rows: int) -> int:
+        kept = 2 * self.groups * rows * self.slots * self.d * self.item
+        return int(self.fixed + kept + chunk_rows * self.row + self.logits)
+
+
+def available_bytes() -> int:
+    """Half of an accelerator's memory, a quarter of the machine's."""
+    stats = jax.devices()[0].memory_stats()
+    if stats and "bytes_limit" in stats:
+        return stats["bytes_limit"] // 2
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
+
+
+def _mb(size: int) -> str:
+    return f"{size / 2**20:.1f} MiB"

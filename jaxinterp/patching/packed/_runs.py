@@ -1,0 +1,219 @@
+r"""Runs of many patched suffixes at once, layer by layer: what `sweep` compiles.
+
+One scan over layers holds each layer's weights still while every patch whose layer lies at or
+below passes through the block. A suffix attends to the keys and values that the unpatched run left
+at earlier positions, and to its own. Suffixes are packed into rows (`_pack`); a row's slots are the
+block's positions, and its mask keeps suffixes apart.
+"""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+from ...core._captures import at
+from ...core._edit import Edit
+from ...core._run import run
+from ...core._survey import context, layer_count, shared_context
+from ...core._tap import Tap
+from .._grid import site_axes
+
+
+class Rows(eqx.Module):
+    """The packed suffixes on the device (`_pack.Rows`), in chunks: (chunk, row[, slot])."""
+
+    example: Int[Array, "*chunk row"]
+    job: Int[Array, "*chunk row slot"]
+    column: Int[Array, "*chunk row slot"]
+    start: Int[Array, "*chunk row slot"]
+    used: Int[Array, ""]
+    "How many chunks hold anything."
+
+    def chunk(self, number: Any) -> "Rows":
+        """The rows of one chunk, without its axis."""
+        take = lambda leaf: lax.dynamic_index_in_dim(leaf, number, keepdims=False)
+        return Rows(take(self.example), take(self.job), take(self.column), take(self.start), self.used)
+
+
+class Base(eqx.Module):
+    """The unpatched run: residual streams (layer + 1), and the keys and values attended to."""
+
+    resid: Float[Array, "stage batch pos d"]
+    k: Float[Array, "layer batch pos kv_head k"]
+    v: Float[Array, "layer batch pos kv_head k"]
+
+
+def base_run(model: Any, tokens: Array, mask: Array | None, rotary: bool) -> Base:
+    """Runs `tokens` (batch, pos) once and keeps what suffixes build on."""
+    names = ["resid_pre", "k_rot" if rotary else "k", "v", at("resid_post", layer=-1)]
+    _, acts = run(model, tokens, capture=names, mask=mask, logits=False)
+    resid = jnp.concatenate([acts["resid_pre"], acts["resid_post[-1]"][None]])
+    return Base(resid, acts[names[1]], acts["v"])
+
+
+class RowTap(Tap):
+    """A tap of packed rows: keys and values of the unpatched run come before those of the rows."""
+
+    def past(self, k: Any, v: Any) -> tuple[Any, Any]:
+        before_k, before_v = self.memory
+        return (
+            jnp.concatenate([before_k.astype(k.dtype), k], axis=k.ndim - 3),
+            jnp.concatenate([before_v.astype(v.dtype), v], axis=v.ndim - 3),
+        )
+
+
+class Patch(Edit):
+    r"""$x_c \mapsto v_c$ at the cells of a sweep, in packed rows, where `active`.
+
+    `donors` (batch, *site) hold the values; `index[axis]` the entry of each job.
+    """
+
+    donors: Array
+    index: dict[str, Array]
+    rows: Rows
+    allowed: Array
+    active: Any
+    site: str = eqx.field(static=True)
+    layers: None = None
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        return (self.site,)
+
+    def apply(self, tap: Any, site: str, x: Array, state: Any) -> tuple[Array, Any]:
+        axes, rows = site_axes(site), self.rows
+        job = jnp.maximum(rows.job, 0)  # (row, slot); of no job: never selected, see below
+        mine = rows.job >= 0
+        columns = {"pos": rows.column, "query": rows.column}
+        if "key" in axes:
+            value, keys = self._attention(rows)
+            selected = mine[:, None, :, None] & jnp.ones(x.shape, bool)
+            columns["key"] = keys
+        else:
+            value = self.donors[rows.example[:, None], rows.column]
+            selected = _along(mine, 0, x) & jnp.ones(x.shape, bool)
+        slots = axes["query"] if "query" in axes else axes["pos"]
+        for name, entries in self.index.items():
+            wanted = entries[rows.example[:, None], job] if entries.ndim == 2 else entries[job]
+            # (row, slot) -> the rank of x, with the slot at its axis.
+            wanted = _along(wanted, slots, x)
+            if name in ("pos", "query"):
+                here = _along(columns[name], slots, x)
+            elif name == "key":
+                here = columns["key"][:, None, None, :]
+            else:
+                here = jnp.arange(x.shape[axes[name]], dtype=jnp.int32)
+                here = here.reshape((1,) * (x.ndim + axes[name]) + (-1,) + (1,) * (-axes[name] - 1))
+            hit = jnp.broadcast_to(wanted, jnp.broadcast_shapes(wanted.shape, here.shape)) == here
+            selected = selected & jnp.broadcast_to(hit, x.shape)
+        selected = selected & jnp.reshape(self.active, (1,) * x.ndim)
+        return jnp.where(selected, value.astype(x.dtype), x), state
+
+    def _attention(self, rows: Rows) -> tuple[Array, Array]:
+        """Donated scores or patterns (row, head, slot, key) in a row's layout, and keys' positions."""
+        pos = self.donors.shape[-1]
+        before = jnp.broadcast_to(jnp.arange(pos, dtype=jnp.int32), (len(rows.example), pos))
+        keys = jnp.concatenate([before, rows.column], -1)
+        donors = jnp.moveaxis(self.donors, 1, -1)  # (batch, query, key, head)
+        value = donors[rows.example[:, None, None], rows.column[:, :, None], keys[:, None, :]]
+        value = jnp.where(self.allowed[..., None], value, 0)
+        return jnp.moveaxis(value, -1, 1), keys
+
+
+def _along(values: Array, axis: int, x: Array) -> Array:
+    """Values (row, slot) at the rank of `x`, the slot at `axis` (0: right behind the row)."""
+    where = 1 if axis == 0 else x.ndim + axis
+    shape = [1] * x.ndim
+    shape[0], shape[where] = values.shape
+    return values.reshape(shape)
+
+
+def allowed_keys(rows: Rows, real: Array | None, pos: int, causal: bool) -> Array:
+    """What each slot attends to, (row, slot, key): keys of the unpatched run, then the row's own."""
+    before = jnp.arange(pos, dtype=jnp.int32)[None, None, :] < rows.start[..., None]
+    own = (rows.job[:, :, None] == rows.job[:, None, :]) & (rows.job >= 0)[:, :, None]
+    if causal:
+        own = own & (rows.column[:, None, :] <= rows.column[:, :, None])
+    if real is not None:
+        before = before & real[rows.example][:, None, :]
+        own = own & real[rows.example[:, None], rows.column][:, None, :]
+    return jnp.concatenate([before, own], -1)
+
+
+def patched_streams(
+    model: Any,
+    base: Base,
+    donors: Float[Array, "layer batch *site"],
+    rows: Rows,
+    index: dict[str, Array],
+    groups: Int[Array, "group two"],
+    mask: Array | None,
+    site: str,
+) -> Float[Array, "group chunk row slot d"]:
+    """The residual streams that leave the last block, for every group and every packed suffix.
+
+    `groups` are sorted by their first layer.
+    """
+    count, pos = layer_count(model), base.resid.shape[2]
+    positions, _ = context(model, base.resid.shape[1:3], mask)
+    positions = jnp.broadcast_to(positions, base.resid.shape[1:3])
+    tables = model.tables(positions[rows.example[..., None], rows.column])
+    chunks = rows.example.shape[0]
+    arrays, static = eqx.partition(model.blocks, eqx.is_array)
+    store = jnp.zeros((len(groups) * chunks, *rows.column.shape[1:], base.resid.shape[-1]), base.resid.dtype)
+
+    def layer_step(store: Array, xs: Any) -> tuple[Array, None]:
+        block, resid, k, v, donated, layer = xs
+        started = (groups[:, 0] <= layer).sum(dtype=jnp.int32)
+
+        def visit(step: Any, store: Array) -> Array:
+            group, number = step // rows.used, step % rows.used
+            here = rows.chunk(number)
+            place = group * chunks + number
+            first, last = groups[group, 0], groups[group, 1]
+            x = lax.cond(
+                first == layer,
+                lambda: resid[here.example[:, None], here.column],
+                lambda: lax.dynamic_index_in_dim(store, place, keepdims=False),
+            )
+            allowed = allowed_keys(here, mask, pos, model.config.causal)
+            patch = Patch(
+                donors=donated,
+                index=index,
+                rows=here,
+                allowed=allowed,
+                active=layer <= last,
+                site=site,
+            )  # pyright: ignore[reportCallIssue]
+            tap = RowTap([patch], layer=layer, memory=(k[here.example], v[here.example]))
+            mine = jax.tree.map(lambda t: lax.dynamic_index_in_dim(t, number, keepdims=False), tables)
+            x = eqx.combine(block, static)(x, shared_context(allowed, mine).at(layer), tap)
+            return lax.dynamic_update_index_in_dim(store, x, place, 0)
+
+        return lax.fori_loop(0, started * rows.used, visit, store), None
+
+    xs = (arrays, base.resid[:count], base.k, base.v, donors, jnp.arange(count, dtype=jnp.int32))
+    store, _ = lax.scan(layer_step, store, xs)
+    return store.reshape(len(groups), chunks, *store.shape[1:])
+
+
+def read_streams(
+    streams: Float[Array, "group chunk row slot d"],
+    base: Base,
+    row: Int[Array, " batch"],
+    slot: Int[Array, " batch"],
+    start: Int[Array, " batch"],
+    columns: Int[Array, "batch n"],
+    group: Any,
+) -> Float[Array, "batch n d"]:
+    """The last streams of one cell at `columns`: a suffix's own, or the unpatched run's before it."""
+    rows = streams.shape[2]
+    inside = (row >= 0)[:, None] & (columns >= start[:, None])
+    own = jnp.where(inside, slot[:, None] + columns - start[:, None], 0)
+    at_row = jnp.where(row >= 0, row, 0)[:, None]
+    found = streams[group, at_row // rows, at_row % rows, own]
+    rest = base.resid[-1][jnp.arange(len(row), dtype=jnp.int32)[:, None], columns]
+    return jnp.where(inside[..., None], found, rest)

@@ -1,0 +1,154 @@
+"""A sweep as packed suffixes: planned on the host, run piece by piece as one compiled program."""
+
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array
+
+from ...core._check import concrete
+from ...core._run import run
+from ...core._survey import layer_count, survey
+from ...core._tap import Tap
+from ...metrics import Metric
+from .._grid import Grid
+from .._pairs import Pair, known_columns
+from ._plan import Piece, Plan, plan
+from ._rows import first_difference, starts
+from ._runs import Base, Rows, base_run, patched_streams, read_streams
+
+
+def packed(
+    model: Any,
+    pair: Pair,
+    metric: Metric,
+    values: Any,
+    grid: Grid,
+    max_bytes: int | str | Any,
+    progress: bool,
+) -> Array:
+    """All cells as packed suffixes: (group, job, batch)."""
+    read = _columns(metric, pair)
+    layout = plan(model, grid, pair, *_suffixes(model, pair, grid, read, values), read.shape[-1], max_bytes)
+    order = np.argsort(grid.groups[:, 0], kind="stable")
+    base, donors = _prepare(
+        model, pair.flat(pair.target), pair.flat(pair.source), pair.flat_mask, values, grid.site
+    )
+    results = [
+        _piece(
+            model,
+            base,
+            donors,
+            _rows(layout, piece),
+            _places(piece),
+            {name: jnp.asarray(entry) for name, entry in piece.index.items()},
+            jnp.asarray(grid.groups[order]),
+            jnp.asarray(read),
+            pair.flat_mask,
+            metric,
+            grid.site,
+            pair.batch,
+            layout.unembed,
+        )
+        for piece in layout.pieces(progress)
+    ]
+    # Jobs were dealt to the pieces, the last of which may hold some twice.
+    jobs = np.unique(layout.order, return_index=True)[1]
+    return jnp.concatenate(results, 1)[:, jobs][np.argsort(order)]
+
+
+def _columns(metric: Metric, pair: Pair) -> Any:
+    """The positions that the metric reads, counted from 0: (batch, n)."""
+    batch, pos = int(np.prod(pair.batch)), pair.pos
+    if metric.pos is None:
+        return np.broadcast_to(np.arange(pos, dtype=np.int32), (batch, pos))
+    at = known_columns(metric.pos, pos, pair.mask)
+    n = at.shape[-1] if at.ndim else 1
+    at = at.reshape(-1, n).astype(np.int32)
+    return (np if concrete(at) else jnp).broadcast_to(at, (batch, n))
+
+
+def _suffixes(model: Any, pair: Pair, grid: Grid, columns: Any, values: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Where each patch's suffix begins (batch, job), and behind which position nothing is read."""
+    batch = len(columns)
+    stop = np.full(batch, pair.pos, np.int32)
+    if not model.config.causal:
+        return np.zeros((batch, grid.jobs), np.int32), stop
+    if concrete(columns):
+        stop = np.asarray(columns).max(-1) + 1
+    first = np.zeros(batch, np.int32)
+    if values is None and pair.same_kind and concrete(pair.target) and concrete(pair.source):
+        first = first_difference(pair.flat(pair.source), pair.flat(pair.target))
+    return starts(grid.index, grid.jobs, first, stop), stop
+
+
+def _rows(layout: Plan, piece: Piece) -> Rows:
+    """Packed rows on the device, in chunks."""
+    shape = (layout.chunks, layout.chunk_rows)
+    packed = piece.rows
+    start = np.take_along_axis(packed.start[packed.example], np.maximum(packed.job, 0), 1)
+    fold = lambda leaf: jnp.asarray(leaf.reshape(*shape, *leaf.shape[1:]))
+    return Rows(
+        fold(packed.example),
+        fold(packed.job),
+        fold(packed.column),
+        fold(np.where(packed.job >= 0, start, 0).astype(np.int32)),
+        jnp.asarray(-(-packed.used // layout.chunk_rows), jnp.int32),
+    )
+
+
+def _places(piece: Piece) -> tuple[Array, Array, Array]:
+    """Row, slot and first position of each suffix, (batch, job)."""
+    rows = piece.rows
+    return jnp.asarray(rows.row), jnp.asarray(rows.slot), jnp.asarray(rows.start)
+
+
+@eqx.filter_jit
+def _prepare(
+    model: Any, target: Array, source: Array, mask: Any, values: Any, site: str
+) -> tuple[Base, Array]:
+    rotary = "k_rot" in survey(model, target)
+    base = base_run(model, target, mask, rotary)
+    if values is None:
+        _, acts = run(model, source, capture=[site], mask=mask, logits=False)
+        return base, acts[site]
+    if callable(values):
+        _, acts = run(model, target, capture=[site], mask=mask, logits=False)
+        values = values(acts[site])
+    struct = survey(model, target)[site]
+    return base, jnp.broadcast_to(values, (layer_count(model), *struct.shape)).astype(struct.dtype)
+
+
+@eqx.filter_jit
+def _piece(
+    model: Any,
+    base: Base,
+    donors: Array,
+    rows: Rows,
+    placed: tuple[Array, Array, Array],
+    index: dict[str, Array],
+    groups: Array,
+    columns: Array,
+    mask: Array | None,
+    metric: Metric,
+    site: str,
+    batch: tuple[int, ...],
+    unembed: int,
+) -> Array:
+    """The metric of a piece's jobs: (group, job, batch), the batch flat."""
+    streams = patched_streams(model, base, donors, rows, index, groups, mask, site)
+    row, slot, start = placed
+
+    def measured(cell: Array) -> Array:
+        group, job = cell // row.shape[1], cell % row.shape[1]
+        chosen = read_streams(streams, base, row[:, job], slot[:, job], start[:, job], columns, group)
+        chosen = chosen.reshape(*batch, *chosen.shape[1:])
+        logits = model.unembed(chosen, Tap())
+        return metric.of(logits.squeeze(-2) if metric.one else logits).reshape(-1)
+
+    # As many cells at once as memory allows: the unembedding is large, and read anew each time.
+    cells = jnp.arange(len(groups) * row.shape[1], dtype=jnp.int32)
+    found = lax.map(measured, cells, batch_size=min(unembed, len(cells)))
+    return found.reshape(len(groups), row.shape[1], -1)

@@ -1,0 +1,1 @@
+"""Controls: what the score of a probe is worth."""

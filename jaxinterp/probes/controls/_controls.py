@@ -1,0 +1,126 @@
+"""What a probe's score is worth: labels that mean nothing, and the directions of the means."""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from ...core._check import check_key
+from ...stats._examples import as_examples, as_labels
+from ..linear._fit import Probe
+
+
+def mass_mean(x: Any, y: Any, *, whiten: bool = False) -> Probe:
+    r"""$w = \bar x_{+} - \bar x_{-}$, optionally $\Sigma^{-1} w$; the threshold midway between the means.
+
+    Marks & Tegmark 2023 (https://arxiv.org/abs/2310.06824). Nothing is fitted but two means (and with
+    `whiten` the covariance within the classes, by its pseudo-inverse).
+
+    **Arguments:** `x (n, d)`; `y (n,)` in {0, 1}.
+
+    **Returns:** `Probe`; `value`, `bound` and `gap` are nan, for there is no objective.
+
+    **Raises:** as `best_subset`.
+
+    ```python
+    ji.probes.mass_mean(x, y).predict(x)
+    ```
+
+    Law: whitened it is the direction of linear discriminant analysis.
+    """
+    x = as_examples(x).astype(np.float64)
+    n, d = x.shape
+    signs = as_labels(y, n)
+    high, low = x[signs > 0].mean(0), x[signs < 0].mean(0)
+    w = high - low
+    if whiten:
+        within = x - np.where(signs[:, None] > 0, high, low)
+        w = np.linalg.pinv(within.T @ within / n, hermitian=True) @ w
+    nan = float("nan")
+    bias = -float(w @ (high + low)) / 2
+    return Probe(np.arange(d), w, bias, nan, nan, nan, True, 1, "mean", nan, d)
+
+
+def control_labels(types: Any, y: Any, *, key: Any) -> np.ndarray:
+    r"""$C(\text{type}_i)$ with $C(v) \sim \hat p(y)$: labels that only a memory of types can give.
+
+    The control task of Hewitt & Liang 2019 (https://arxiv.org/abs/1909.03368): every type (a token
+    id, a word) draws one label from the distribution of `y`, the same wherever it occurs, in training
+    and in test. A probe's selectivity is its accuracy on `y` less that on these.
+
+    **Arguments:** `types (n,)` ints or strings; `y (n,)` labels of any kind; `key`.
+
+    **Returns:** `(n,)` labels of y's dtype. Draw them for training and test examples together.
+
+    ```python
+    tokens = np.array([5, 7, 5, 9, 7])
+    ji.probes.control_labels(tokens, np.array([0, 1, 0, 1, 1]), key=jax.random.key(0))
+    ```
+
+    Law: equal types have equal labels; over many types their shares are those of y.
+    """
+    types, y = np.asarray(types), np.asarray(y)
+    if types.ndim != 1 or types.shape != y.shape or not y.size:
+        raise ValueError(f"There is one type and one label per example, (n,); got {types.shape}, {y.shape}.")
+    kinds, which = np.unique(types, return_inverse=True)
+    drawn = np.asarray(
+        jax.random.randint(check_key(key, "ji.probes.control_labels(..., key={})"), kinds.shape, 0, len(y))
+    )
+    return y[drawn][which]
+
+
+def control_heads(types: Any, sentences: Any, *, key: Any) -> np.ndarray:
+    r"""The row that each word attaches to by a rule of its type alone: itself, the first or the last.
+
+    The control task for dependency heads of Hewitt & Liang 2019 (https://arxiv.org/abs/1909.03368):
+    every type draws one of three rules, the same in every sentence.
+
+    **Arguments:** `types (n,)` of words in the order of the text; `sentences (n,)`, which sentence each
+    belongs to, its words together; `key`.
+
+    **Returns:** `(n,)` ints, rows of the same arrays.
+
+    ```python
+    ji.probes.control_heads(["a", "b", "a", "c"], [0, 0, 0, 1], key=jax.random.key(0))
+    ```
+
+    Law: words of one type in one place of their sentences attach alike.
+    """
+    types, sentences = np.asarray(types), np.asarray(sentences)
+    starts = np.r_[0, np.flatnonzero(sentences[1:] != sentences[:-1]) + 1]
+    if types.ndim != 1 or types.shape != sentences.shape or not types.size:
+        raise ValueError(
+            f"There is one type and one sentence per word, (n,); got {types.shape}, {sentences.shape}."
+        )
+    if len(starts) != len(np.unique(sentences)):
+        raise ValueError("The words of a sentence stand together: sort rows by sentence.")
+    own = np.searchsorted(starts, np.arange(len(types)), side="right") - 1
+    ends = np.r_[starts[1:], len(types)] - 1
+    kinds, which = np.unique(types, return_inverse=True)
+    rule = np.asarray(
+        jax.random.randint(check_key(key, "ji.probes.control_heads(..., key={})"), kinds.shape, 0, 3)
+    )[which]
+    return np.choose(rule, [np.arange(len(types)), starts[own], ends[own]])
+
+
+def shuffled_labels(y: Any, count: int = 20, *, key: Any) -> np.ndarray:
+    r"""$y_{\pi(i)}$ for random orders $\pi$, `(count, n)`: what a probe scores on chance alone.
+
+    **Arguments:** `y (n,)` labels or targets; `count`; `key`.
+
+    **Returns:** `(count, n)`; each row holds y in another order.
+
+    ```python
+    nulls = ji.probes.shuffled_labels(y, 5, key=jax.random.key(0))
+    [ji.probes.best_subset(x, null, k=1).value for null in nulls]
+    ```
+
+    Law: every row is a reordering of y.
+    """
+    y = np.asarray(y)
+    if y.ndim != 1 or not y.size or count < 1:
+        raise ValueError(f"y has the axis (n,) and count is 1 or more; got {y.shape}, {count}.")
+    orders = jax.vmap(lambda k: jax.random.permutation(k, len(y)))(
+        jax.random.split(check_key(key, "ji.probes.shuffled_labels(y, n, key={})"), count)
+    )
+    return y[np.asarray(orders)]

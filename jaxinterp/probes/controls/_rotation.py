@@ -1,0 +1,119 @@
+"""Whether neurons are special directions: the same sparse probes in a rotated basis."""
+
+import functools
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ...core._check import check_key
+from ...stats._examples import as_examples
+from ...stats._scores import metrics
+from ..linear._adaptive import adaptive
+from ..linear._fit import fit
+from ._selectivity import rows
+
+KINDS = ("orthogonal", "gaussian")
+
+ridged = functools.partial(adaptive, fit=fit, normalise=False)
+"""Nested supports with a ridge, which does not see rotations: what differs is the basis alone."""
+
+
+@dataclass(frozen=True, eq=False)
+class Rotation:
+    """F1 by k, `ks (k,)`: `neurons (k,)`, and `rotated (count, k)` in each random basis."""
+
+    ks: np.ndarray
+    neurons: np.ndarray
+    rotated: np.ndarray
+
+
+def rotate(x: Any, key: Any, kind: str = "orthogonal") -> np.ndarray:
+    r"""$x R$ with R orthogonal and uniform, or Gaussian with $R_{jk} \sim \mathcal N(0, 1/d)$.
+
+    Sparse probing was published with Gaussian R (Gurnee et al. 2023,
+    https://arxiv.org/abs/2305.01610), which also mixes lengths; an orthogonal one keeps all
+    distances, so that a dense probe with ridge cannot tell the difference.
+
+    **Arguments:** `x (..., n, d)`; `key`; `kind` "orthogonal" or "gaussian". One R for all leading axes.
+
+    **Returns:** float32 `(..., n, d)`; products are at full precision.
+
+    **Raises:** ValueError for another kind, NaN and infinity.
+
+    ```python
+    turned = ji.probes.rotate(x, jax.random.key(0))
+    ```
+
+    Law: an orthogonal rotation keeps $x x^\top$; a Gaussian one keeps it on average.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"kind is 'orthogonal' or 'gaussian', the published one; got {kind!r}.")
+    x = as_examples(x, layers=True).astype(np.float32)
+    check_key(key, "ji.probes.rotate(x, {})")
+    return np.asarray(_rotate(x, key, kind == "orthogonal"))
+
+
+@eqx.filter_jit
+def _rotate(x: Any, key: Any, orthogonal: bool) -> Any:
+    d = x.shape[-1]
+    basis = jax.random.normal(key, (d, d), jnp.float32) / float(np.sqrt(d))
+    if orthogonal:
+        basis, upper = jnp.linalg.qr(basis)
+        # Signs of the triangle are the routine's habit; without them the basis is uniform.
+        basis = basis * jnp.sign(jnp.diag(upper))[None]
+    return jnp.matmul(x, basis, precision="highest")
+
+
+def rotation_baseline(
+    x: Any,
+    y: Any,
+    ks: Iterable[int] | None = None,
+    *,
+    train: Any,
+    test: Any,
+    key: Any,
+    count: int = 3,
+    kind: str = "orthogonal",
+    sweep: Callable[..., dict[int, Any]] = ridged,
+) -> Rotation:
+    r"""$F_1(k)$ of sparse probes on $x$ and on $x R$: higher on neurons where their basis is privileged.
+
+    **Arguments:** `x (n, d)`, `y (n,)` in {0, 1}; `ks` as in `adaptive`; `train`, `test`: indices or
+    masks; `key`; `count` random bases of a `kind`; `sweep(x, y, ks)` gives a dict from k to a probe
+    with `.decision(x)`: by default `adaptive` with ridge probes on x as it is; `adaptive` itself, the
+    published sweep; or `best_subsets`, which proves its supports.
+
+    **Returns:** `Rotation`, F1 on the test examples.
+
+    **Raises:** as `adaptive` and `rotate`.
+
+    ```python
+    found = ji.probes.rotation_baseline(x, y, [1, 2, 8], train=train, test=test, key=jax.random.key(0))
+    found.neurons, found.rotated.mean(0)
+    ```
+
+    Law: with all d neurons, an orthogonal rotation changes nothing.
+    """
+    x, y = as_examples(x), np.asarray(y)
+    n = len(x)
+    if y.shape != (n,) or count < 1:
+        raise ValueError(f"y is ({n},) and count 1 or more; got {y.shape}, {count}.")
+    train, test = rows(train, n, "train"), rows(test, n, "test")
+    wanted = None if ks is None else list(ks)
+
+    def scores(x: np.ndarray) -> dict[int, float]:
+        found = sweep(x[train], y[train], wanted)
+        return {k: metrics(y[test], probe.decision(x[test]))["f1"] for k, probe in found.items()}
+
+    own = scores(x)
+    turned = [scores(rotate(x, k, kind)) for k in jax.random.split(key, count)]
+    return Rotation(
+        np.array(list(own)),
+        np.array(list(own.values())),
+        np.array([[each[k] for k in own] for each in turned]),
+    )

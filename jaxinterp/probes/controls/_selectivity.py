@@ -1,0 +1,149 @@
+"""Whether a probe reads a property or remembers types: selectivity."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from ...core._check import check_key
+from ...stats._examples import as_examples
+from ..linear._dense import dense
+from ._controls import control_labels, shuffled_labels
+
+unbalanced = functools.partial(dense, balanced=False)
+"""What accuracy is the measure of: every example counts once."""
+
+
+@dataclass(frozen=True, eq=False)
+class Selectivity:
+    """Accuracies on test examples; made by `selectivity`. `...` are the leading axes of x.
+
+    `accuracy (...)` on the task, `control (..., controls)` on each control task, `selectivity (...)`
+    their difference by the mean control; `seen_...` the same on test examples whose type is in the
+    training ones, a share `seen` of them; `shuffled (..., shuffles)` on labels in random order;
+    `majority` of always the commonest training label.
+    """
+
+    accuracy: np.ndarray
+    control: np.ndarray
+    selectivity: np.ndarray
+    seen_accuracy: np.ndarray
+    seen_control: np.ndarray
+    seen_selectivity: np.ndarray
+    shuffled: np.ndarray
+    majority: float
+    seen: float
+
+
+def selectivity(
+    x: Any,
+    y: Any,
+    types: Any,
+    *,
+    train: Any,
+    test: Any,
+    key: Any,
+    fit: Callable[..., Any] | None = None,
+    controls: int = 5,
+    shuffles: int = 0,
+    together: bool = True,
+) -> Selectivity:
+    r"""$\mathrm{acc}(y) - \mathrm{acc}(C(\text{type}))$: what a probe knows beyond a memory of types.
+
+    Hewitt & Liang 2019 (https://arxiv.org/abs/1909.03368). The probes of the task, of every control
+    task and of shuffled labels are fitted in one call, as one axis of labels.
+
+    **Arguments:**
+
+    - `x (..., n, d)`, leading axes for layers; `y (n,)` labels; `types (n,)`, what a control label
+      belongs to: a token id, a word.
+    - `train`, `test`: indices or masks of examples, as `data.split` gives.
+    - `key`, of the control labels and orders.
+    - `fit`: a probe function: `fit(x, y)` with y `(labels, n)`, x `(n, d)` or `(..., 1, n, d)`, gives an object whose
+      `.predict(x)` is `(..., labels, m)`. By default `dense(x, y, balanced=False)`; others by
+      `functools.partial(ji.probes.mlp, hidden=(64,), key=key)`.
+    - `controls`: how many control tasks; `shuffles`: how many random orders of the labels.
+    - `together=False` calls `fit` for x `(n, d)`, y `(n,)` one by one, as `ji.probes.fit` needs it.
+
+    **Returns:** `Selectivity`.
+
+    **Raises:** ValueError where no test example has a type of the training ones: a control task is
+    then chance, and selectivity says nothing.
+
+    ```python
+    train, test = ji.data.split(groups, key=0)
+    found = ji.probes.selectivity(x, y, tokens, train=train, test=test, key=jax.random.key(0))
+    found.accuracy, found.selectivity
+    ```
+
+    Law: on types that the training examples lack, control accuracy is that of chance.
+    """
+    x = as_examples(x, layers=True)
+    y, types = np.asarray(y), np.asarray(types)
+    n = x.shape[-2]
+    if y.shape != (n,) or types.shape != (n,):
+        raise ValueError(
+            f"There is one label and one type per example: x has n={n} rows (its axis -2); got y "
+            f"{y.shape}, types {types.shape}."
+        )
+    if controls < 1 or shuffles < 0:
+        raise ValueError(f"controls is 1 or more, shuffles 0 or more; got {controls}, {shuffles}.")
+    train, test = rows(train, n, "train"), rows(test, n, "test")
+    known = np.isin(types[test], types[train])
+    if not known.any():
+        raise ValueError(
+            "No type of a test example occurs in training, so that no control task can be learnt: "
+            "selectivity is undefined. Types repeat: token ids or words, not numbers of examples."
+        )
+    key_types, key_order = jax.random.split(check_key(key, "ji.probes.selectivity(..., key={})"))
+    drawn = [control_labels(types, y, key=k) for k in jax.random.split(key_types, controls)]
+    orders = list(shuffled_labels(y, shuffles, key=key_order)) if shuffles else []
+    labels = np.stack([y, *drawn, *orders])
+    right = predictions(unbalanced if fit is None else fit, x, labels, train, test, together)
+    right = right == labels[:, test]
+    share, seen_share = right.mean(-1), right[..., known].mean(-1)
+    own, control, rest = np.split(share, [1, 1 + controls], -1)
+    seen, seen_control, _ = np.split(seen_share, [1, 1 + controls], -1)
+    kinds, counts = np.unique(y[train], return_counts=True)
+    task, task_seen = np.asarray(own[..., 0]), np.asarray(seen[..., 0])
+    return Selectivity(
+        task,
+        control,
+        np.asarray(task - control.mean(-1)),
+        task_seen,
+        seen_control,
+        np.asarray(task_seen - seen_control.mean(-1)),
+        rest,
+        float((y[test] == kinds[counts.argmax()]).mean()),
+        float(known.mean()),
+    )
+
+
+def predictions(
+    fit: Callable[..., Any], x: Any, labels: Any, train: Any, test: Any, together: bool
+) -> np.ndarray:
+    """Predicted labels `(..., labels, m)` of test rows by probes of `labels (labels, n)`."""
+    if together:
+        wide = x[..., None, :, :] if x.ndim > 2 else x
+        return np.asarray(fit(wide[..., train, :], labels[:, train]).predict(wide[..., test, :]))
+    flat = x.reshape(-1, *x.shape[-2:])
+    found = [[np.asarray(fit(one[train], each[train]).predict(one[test])) for each in labels] for one in flat]
+    return np.stack([np.stack(row) for row in found]).reshape(*x.shape[:-2], len(labels), len(test))
+
+
+def rows(which: Any, n: int, name: str) -> np.ndarray:
+    """Indices of examples, from indices or a mask."""
+    which = np.asarray(which)
+    if which.dtype == bool and which.shape == (n,):
+        which = np.flatnonzero(which)
+    if which.ndim != 1 or not which.size or not np.issubdtype(which.dtype, np.integer):
+        raise ValueError(
+            f"{name} is indices of examples or a mask ({n},), not empty; got {which.dtype} of the "
+            f"shape {which.shape}."
+        )
+    if which.min() < 0 or which.max() >= n:
+        raise IndexError(f"{name} holds indices 0..{n - 1}; got {which.min()}..{which.max()}.")
+    return which

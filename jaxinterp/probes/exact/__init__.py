@@ -1,0 +1,1 @@
+"""Exact selection: the best k features of a regression, with a certificate."""

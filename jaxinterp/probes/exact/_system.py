@@ -1,0 +1,117 @@
+"""Several targets at once, with constraints across them: one block for each in a single regression."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ...stats._examples import as_examples, as_real
+from ._constraints import as_equal
+from ._subset import Subset, best_subset
+
+
+@dataclass(frozen=True, eq=False)
+class System:
+    """Sparse equations for several targets; made by `best_system`.
+
+    `weights (targets, d)`, zero off the support; `value`, `bound` sums over the searches, `gap` the
+    largest of theirs, `status` "optimal" where every search is; `parts` the searches themselves.
+    """
+
+    weights: np.ndarray
+    value: float
+    bound: float
+    gap: float
+    status: str
+    seconds: float
+    parts: tuple[Subset, ...]
+
+    def predict(self, x: Any) -> np.ndarray:
+        """`x @ weights.T`, `(n, targets)`."""
+        return np.asarray(x, np.float64) @ self.weights.T
+
+    def equations(self, terms: Sequence[str], digits: int = 3) -> list[str]:
+        """Each target as text: "-10 x + 10 y"."""
+        found = []
+        for row in self.weights:
+            parts = [f"{row[j]:.{digits}g} {terms[int(j)]}" for j in np.flatnonzero(row)]
+            found.append(" + ".join(parts).replace("+ -", "- ") or "0")
+        return found
+
+
+def best_system(
+    x: Any,
+    y: Any,
+    k: Any,
+    time_limit: float | int = 60,
+    *,
+    equal: Any = None,
+    gamma: float | int = 1e6,
+    tol: float = 1e-6,
+) -> System:
+    r"""$\min_W \frac{1}{2n} (\lVert Y - X W^T \rVert^2 + \lVert W \rVert^2 / \gamma)$ with few terms in W and linear constraints.
+
+    Exact sparse identification of dynamics, Bertsimas and Gurnee 2022
+    (https://arxiv.org/abs/2206.00176): x holds a library of terms, y the derivatives.
+
+    **Arguments:** `x (n, d)`, `y (n, targets)`. `k`: a number of terms for each target, `(k_1, ...)`,
+    or one number for all targets together. `equal=(C, e)` with C `(m, targets, d)`:
+    $\sum_{tj} C_{itj} W_{tj} = e_i$; constraints across targets need one number k for all. No
+    intercept: a library has its own constant term. `time_limit` is for each search.
+
+    **Returns:** `System`.
+
+    **Raises:** as `best_subset`; ValueError for constraints across targets with a k for each.
+
+    ```python
+    found = ji.probes.best_system(theta, velocity, k=(2, 3, 2))
+    found.equations(terms), found.gap
+    ```
+
+    Law: what each search finds is what `best_subset` finds; constraints hold to 1e-8.
+    """
+    x = as_examples(x).astype(np.float64)
+    n, d = x.shape
+    y = np.asarray(y)
+    if y.ndim != 2 or y.shape[0] != n or not y.shape[1]:
+        raise ValueError(f"y has the axes (n, targets), with n={n} rows as x; got {y.shape}.")
+    targets = y.shape[1]
+    y = np.stack([as_real(column, n) for column in y.T], 1)
+    c, e = as_equal(equal, "squared", (targets, d))
+    options: dict[str, Any] = {"gamma": gamma, "tol": tol, "intercept": False}
+    weights = np.zeros((targets, d))
+    if np.ndim(k):
+        if len(k) != targets:
+            raise ValueError(f"k has one number per target, {targets} of them; got {list(k)}.")
+        touched = np.abs(c).reshape(-1, targets, d).max(2) > 0
+        if (touched.sum(1) > 1).any():
+            raise ValueError(
+                "A constraint ties several targets, which are then searched together: give one number "
+                f"of terms for all of them, k={sum(k)}."
+            )
+        parts = []
+        for i in range(targets):
+            own = c.reshape(-1, targets, d)[touched[:, i], i], e[touched[:, i]]
+            part = best_subset(x, y[:, i], k[i], "squared", time_limit, equal=own, **options)
+            weights[i, part.support] = part.weights
+            parts.append(part)
+        scale = 1.0
+    else:
+        # Block by block on the diagonal: the objective divides by targets * n, and so does the ridge.
+        stacked = np.kron(np.eye(targets), x)
+        part = best_subset(stacked, y.T.reshape(-1), k, "squared", time_limit, equal=(c, e), **options)
+        weights.reshape(-1)[part.support] = part.weights
+        parts, scale = [part], float(targets)
+    value, bound = (scale * sum(getattr(part, what) for part in parts) for what in ("value", "bound"))
+    done = all(part.status == "optimal" for part in parts)
+    gap = max(part.gap for part in parts)
+    return System(
+        weights,
+        value,
+        bound,
+        gap,
+        "optimal" if done else "time_limit",
+        sum(part.seconds for part in parts),
+        tuple(parts),
+    )

@@ -1,0 +1,1 @@
+"""Linear probes: regressions on activations, and rankings of neurons for them."""

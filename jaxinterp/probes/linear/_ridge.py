@@ -1,0 +1,216 @@
+"""Ridge for real targets, its penalty chosen by leaving out every example in turn, in closed form."""
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import scipy
+
+from ...stats._examples import as_examples
+
+LAMBDAS = np.logspace(0.8, 4.1, 12)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Ridge:
+    """A linear probe of real targets; made by `ridge`.
+
+    `weights (d, targets)` and `bias (targets,)`, without the last axis where y had none; `lam` the
+    penalty chosen from `lambdas`; `errors (lambdas,)` the mean squared error of examples left out, in
+    variances of the targets; `left_out (n, targets)`: what each training example is predicted to be
+    by the probe of all the others, at `lam`; `components`: how many directions of the data were used.
+    """
+
+    weights: np.ndarray
+    bias: np.ndarray
+    lam: float
+    lambdas: np.ndarray
+    errors: np.ndarray
+    left_out: np.ndarray
+    components: int
+
+    @property
+    def at_edge(self) -> bool:
+        """Whether the best penalty is the smallest or the largest offered: offer more."""
+        return len(self.lambdas) > 1 and self.lam in (self.lambdas.min(), self.lambdas.max())
+
+    def predict(self, x: Any) -> np.ndarray:
+        """`x @ weights + bias`, `(..., targets)` for x `(..., d)`, in the units of y."""
+        x = np.asarray(x)
+        if not x.ndim or x.shape[-1] != len(self.weights):
+            raise ValueError(
+                f"This probe reads d={len(self.weights)} features, the last axis of x; got {x.shape}."
+            )
+        return np.asarray(x.astype(np.float64) @ self.weights + self.bias)
+
+    def __repr__(self) -> str:
+        targets = 1 if self.weights.ndim == 1 else self.weights.shape[1]
+        return (
+            f"Ridge(d={len(self.weights)}, targets={targets}, lam={self.lam:.4g}, "
+            f"error left out={self.errors.min():.4g}, components={self.components})"
+        )
+
+
+def ridge(x: Any, y: Any, *, lambdas: Any = None) -> Ridge:
+    r"""$\min_{W,b} \lVert Y - XW - b \rVert^2 + \lambda \lVert W \rVert^2$, $\lambda$ by leave-one-out error $e_i / (1 - h_{ii})$.
+
+    One singular value decomposition gives the errors of all n probes that leave one example out, for
+    every penalty. The probe of Gurnee & Tegmark 2023 (https://arxiv.org/abs/2310.02207). Everything
+    is float64.
+
+    **Arguments:** `x (n, d)`, centred inside, not scaled; `y (n,)` or `(n, targets)`, standardised
+    inside, so that targets count alike in the choice of one penalty for all. `lambdas`: by default 12
+    from $10^{0.8}$ to $10^{4.1}$, those of the paper; look at `.at_edge`.
+
+    **Returns:** `Ridge`, in the units of x and y.
+
+    **Raises:** ValueError for fewer than three examples, lengths that differ, values that are not
+    finite, penalties that are not positive, a target that never changes.
+
+    ```python
+    targets = np.stack([x[:, 3] + 0.1 * rng.normal(size=len(x)), x[:, 5]], 1)
+    probe = ji.probes.ridge(x, targets, lambdas=np.logspace(-2, 4, 13))
+    probe.predict(x), probe.lam, probe.errors
+    ```
+
+    Law: `left_out` is what n separate fits predict, and the weights are those of scikit-learn.
+    """
+    x, y, lambdas = _checked(x, y, lambdas)
+    return _solve(_decompose(x), y, lambdas)
+
+
+def ridges(x: Any, ys: Iterable[Any], *, lambdas: Any = None) -> list[Ridge]:
+    r"""`ridge` for several sets of targets, $Y_1, Y_2, \dots$, each with a penalty of its own.
+
+    One decomposition serves all: a probe beside its shuffled controls costs hardly more than alone.
+
+    **Arguments:** `x (n, d)`; `ys`: a list of targets, each `(n,)` or `(n, targets)`; `lambdas` as in
+    `ridge`.
+
+    **Returns:** a list of `Ridge`.
+
+    **Raises:** as `ridge`.
+
+    ```python
+    target = x[:, 3] + 0.1 * rng.normal(size=len(x))
+    probe, control = ji.probes.ridges(x, [target, rng.permutation(target)])
+    probe.errors.min(), control.errors.min()
+    ```
+
+    Law: each is what `ridge` gives alone.
+    """
+    found, svd = [], None
+    for each in ys:
+        examples, y, penalties = _checked(x, each, lambdas)
+        svd = _decompose(examples) if svd is None else svd
+        found.append(_solve(svd, y, penalties))
+    return found
+
+
+def pca_ridge(
+    x: Any,
+    y: Any,
+    components: Iterable[int] = (2, 4, 6, 8, 10, 15, 20, 30, 40, 50, 75, 100),
+    *,
+    lambdas: Any = None,
+) -> dict[int, Ridge]:
+    r"""`ridge` on the first q principal components, $X V_q$, for several q: how few directions hold it.
+
+    **Arguments:** `x (n, d)`; `y (n,)` or `(n, targets)`; `components`: the q, of which those beyond
+    the rank of x are left out; all of them are always added. `lambdas` as in `ridge`.
+
+    **Returns:** a dict from q, rising, to `Ridge`, whose weights are in the units of x.
+
+    **Raises:** as `ridge`.
+
+    ```python
+    targets = np.stack([x[:, 3], x[:, 5]], 1)
+    {q: probe.errors.min() for q, probe in ji.probes.pca_ridge(x, targets, [2, 10]).items()}
+    ```
+
+    Law: equal to a ridge on projected activations; one decomposition serves all q.
+    """
+    x, y, lambdas = _checked(x, y, lambdas)
+    svd = _decompose(x)
+    counts = [int(q) for q in components]
+    if any(q < 1 for q in counts):
+        raise ValueError(f"components are numbers of directions, 1 or more; got {counts}.")
+    whole = len(svd.s)
+    return {
+        q: _solve(_Svd(svd.mean, svd.u[:, :q], svd.s[:q], svd.vt[:q]), y, lambdas)
+        for q in sorted({*(q for q in counts if q < whole), whole})
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class _Svd:
+    mean: np.ndarray
+    u: np.ndarray
+    s: np.ndarray
+    vt: np.ndarray
+
+
+def _decompose(x: np.ndarray) -> _Svd:
+    mean = x.mean(0)
+    u, s, vt = scipy.linalg.svd(x - mean, full_matrices=False, overwrite_a=True)
+    # Directions in which nothing varies carry only rounding.
+    some = s > s[0] * max(x.shape) * np.finfo(np.float64).eps
+    if not some.any():
+        raise ValueError("No feature of x changes between examples: there is nothing to read.")
+    return _Svd(mean, u[:, some], s[some], vt[some])
+
+
+def _solve(svd: _Svd, y: np.ndarray, lambdas: np.ndarray) -> Ridge:
+    n = len(y)
+    targets = y.reshape(n, -1)
+    mean, spread = targets.mean(0), targets.std(0)
+    z = (targets - mean) / spread
+    along = svd.u.T @ z
+    squared = svd.u**2
+    # A penalty shrinks each direction; the mean, which is not penalised, is 1/n of every leverage.
+    errors, residuals = [], []
+    for lam in lambdas:
+        share = svd.s**2 / (svd.s**2 + lam)
+        leverage = 1 / n + squared @ share
+        left = (z - svd.u @ (share[:, None] * along)) / (1 - leverage)[:, None]
+        errors.append(float((left**2).mean()))
+        residuals.append(left)
+    best = int(np.argmin(errors))
+    lam = float(lambdas[best])
+    weights = svd.vt.T @ ((svd.s / (svd.s**2 + lam))[:, None] * along) * spread
+    bias = mean - svd.mean @ weights
+    left_out = targets - residuals[best] * spread
+    if y.ndim == 1:
+        weights, bias, left_out = weights[:, 0], np.asarray(bias[0]), left_out[:, 0]
+    return Ridge(weights, bias, lam, lambdas, np.array(errors), left_out, len(svd.s))
+
+
+def _checked(x: Any, y: Any, lambdas: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    x = as_examples(x).astype(np.float64)
+    n = len(x)
+    if n < 3:
+        raise ValueError(f"Leaving one example out needs three or more; got x with n={n} rows.")
+    y = as_targets(y, n)
+    flat = np.flatnonzero(y.reshape(n, -1).std(0) == 0)
+    if len(flat):
+        raise ValueError(f"Target {int(flat[0])} has one value for every example: drop it from y.")
+    found = np.asarray(LAMBDAS if lambdas is None else lambdas, np.float64).reshape(-1)
+    if not found.size or not (np.isfinite(found) & (found > 0)).all():
+        raise ValueError(
+            f"lambdas are penalties, positive and finite, as np.logspace(0, 4, 12); got {lambdas}."
+        )
+    return x, y, found
+
+
+def as_targets(y: Any, n: int | None = None) -> np.ndarray:
+    """Real targets `(n,)` or `(n, targets)`, finite, one row per example."""
+    y = np.asarray(y)
+    if y.ndim not in (1, 2) or not y.size or (n is not None and len(y) != n):
+        rows = "one row per example" if n is None else f"n={n} rows, one per example"
+        raise ValueError(f"Targets are (n,) or (n, targets) with {rows}; got y of the shape {y.shape}.")
+    y = y.astype(np.float64)
+    if not np.isfinite(y).all():
+        row = int(np.argwhere(~np.isfinite(y))[0][0])
+        raise ValueError(f"Targets are finite; y[{row}] is {y[row]}. Drop such examples from x and y.")
+    return y

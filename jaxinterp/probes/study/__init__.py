@@ -1,0 +1,1 @@
+"""Studies: many probes over features and layers, their records and reports."""

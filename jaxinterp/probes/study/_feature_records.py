@@ -1,0 +1,237 @@
+"""All probes of one feature at one layer: arrays in, records out."""
+
+import functools
+import time
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from ...core._check import as_int
+from ...stats._examples import as_examples, as_labels, check_k
+from ...stats._scores import metrics
+from ..exact._subset import Subset, best_subsets
+from ..linear._adaptive import adaptive, shrinking_net, sparsities
+from ..linear._fit import Probe, fit
+from ..linear._rank import rank
+from ..linear._single import single_neuron
+from ._records import Record
+
+METHODS = ("single", "mean_diff", "adaptive", "elastic", "best_subset", "dense")
+_ONE_K = {"single", "dense"}
+_COUNTS = ("tp", "fp", "fn", "tn", "positive_share")
+_LISTED = 256
+
+
+def grids(methods: Any, ks: Iterable[int] | None, d: int, n: int) -> dict[str, list[int]]:
+    """Which k each method is asked for, rising: `{"single": [1], "adaptive": [1, 2, 4]}`."""
+    if isinstance(methods, str):
+        methods = (methods,)
+    asked = dict(methods) if isinstance(methods, Mapping) else dict.fromkeys(methods)
+    unknown = [name for name in asked if name not in METHODS]
+    if unknown or not asked:
+        raise ValueError(
+            f"methods are some of {', '.join(map(repr, METHODS))}, or a dict from them to their ks, "
+            f"methods={{'adaptive': None, 'best_subset': [1, 2]}}; got {unknown[0] if unknown else methods!r}."
+        )
+    found = {}
+    for name, own in asked.items():
+        if name in _ONE_K:
+            found[name] = [1 if name == "single" else d]
+            continue
+        given = ks if own is None else own
+        grid = sparsities(min(d, n)) if given is None else given
+        found[name] = sorted({check_k(k, d, n) for k in grid})
+        if not found[name]:
+            raise ValueError(f"ks names at least one number of features for {name!r}: ks=[1, 2, 4].")
+    return found
+
+
+def probe_records(
+    x: Any,
+    y: Any,
+    train: Any,
+    test: Any,
+    methods: Any = ("single", "adaptive"),
+    *,
+    ks: Iterable[int] | None = None,
+    gamma: float | int = 1.0,
+    balanced: bool = True,
+    normalise: bool = True,
+    bootstrap: int = 1000,
+    time_limit: float | int = 60,
+    key: Any = 0,
+    about: Record | None = None,
+) -> Iterator[Record]:
+    r"""$\{F_1(k, \text{method})\}$ for one feature at one layer: a record per fit, metrics on the test rows.
+
+    Units, rankings and fits see the training rows alone. With `normalise` every unit is divided by its
+    deviation there (but at least a thousandth of the median one, so that a unit that hardly moves
+    decides nothing); weights in records are those of x as given.
+
+    | method | the probe |
+    |---|---|
+    | "single" | that neuron of all whose own probe has the best F1 on the training rows |
+    | "mean_diff" | the k of the largest mean difference, fitted |
+    | "adaptive" | `adaptive` with the ridge: from many to k by weight |
+    | "elastic" | `adaptive` as published, with its elastic nets, whose C is k / 20: for thousands of rows |
+    | "best_subset" | `best_subsets`, with its certificate; ridge $n^{-1/2}$ as there |
+    | "dense" | all neurons |
+
+    **Arguments:** `x (n, d)`, `y (n,)` in {0, 1}; `train`, `test`: rows; `methods`: names, or a dict
+    from names to the ks of each; `ks`: by default `sparsities`. `bootstrap`: resamples of the test
+    rows within their classes, for intervals of 95% of what hard predictions decide; 0 for none. `key`: an int or a JAX key. `about`: what every record begins with.
+
+    **Returns:** an iterator of records, in the order of methods and of k. For the fields see `study`.
+
+    **Raises:** as `best_subset`; ValueError for one class only on a side.
+
+    ```python
+    train, test = ji.data.split(groups, labels=y)
+    for record in ji.probes.probe_records(x, y, train, test, ["single", "adaptive"], ks=[1, 4]):
+        print(record["method"], record["k"], record["f1"])
+    ```
+
+    Law: the metrics are those of `fit` on the training rows of the support, taken on the test rows.
+    """
+    x = as_examples(x)
+    y = as_labels(y, len(x)) > 0
+    train, test = np.asarray(train), np.asarray(test)
+    for name, rows in (("train", train), ("test", test)):
+        if len(set(y[rows].tolist())) < 2:
+            raise ValueError(
+                f"The {name} rows hold one class only: {int(y[rows].sum())} of {len(y[rows])} are "
+                "positive. Split with labels: ji.data.split(groups, labels=y)."
+            )
+    x_train, x_test = x[train], x[test]
+    y_train, y_test = y[train], y[test]
+    scale = deviations(x_train) if normalise else np.ones(x.shape[1], x.dtype)
+    x_train, x_test = x_train / scale, x_test / scale
+    given = key if isinstance(key, jax.Array) else jax.random.key(as_int(key, "key"))
+    for method, grid in grids(methods, ks, x.shape[1], len(x_train)).items():
+        began = time.perf_counter()
+        found = _fitted(method, grid, x_train, y_train, gamma, balanced, normalise, time_limit)
+        seconds = (time.perf_counter() - began) / len(found)
+        for k, probe in found.items():
+            name = f"{method} {k}".encode()
+            own = jax.random.fold_in(given, zlib.crc32(name) & 0x7FFFFFFF)
+            measured = metrics(y_test, probe.decision(x_test))
+            ends = intervals(measured, bootstrap, own) if bootstrap else {}
+            few = len(probe.support) <= _LISTED
+            proven = isinstance(probe, Subset)
+            yield {
+                **(about or {}),
+                "method": method,
+                "k": int(k),
+                "support": [int(j) for j in probe.support] if few else None,
+                "weights": _short(probe.weights / scale[probe.support]) if few else None,
+                "bias": _short([probe.bias])[0],
+                "grid": list(grid),
+                "gamma": float(probe.gamma),
+                "n_train": len(x_train),
+                "n_test": len(x_test),
+                "n_features": int(x.shape[1]),
+                "positive_share": measured.pop("positive_share"),
+                "positive_share_train": float(y_train.mean()),
+                **_flat(measured, ends),
+                "train_f1": metrics(y_train, probe.decision(x_train))["f1"],
+                "objective": probe.value,
+                "bound": probe.bound,
+                "gap": probe.gap,
+                "status": probe.status if proven else "converged" if probe.converged else "stopped",
+                "seconds": round(seconds, 4),
+            }
+
+
+def deviations(x: Any) -> np.ndarray:
+    """The deviation of each unit `(d,)`, at least a thousandth of the median; 1 where all is constant."""
+    spread = x.std(0)
+    moving = spread[spread > 0]
+    floor = 1e-3 * np.median(moving) if moving.size else 1.0
+    return np.maximum(spread, floor).astype(x.dtype)
+
+
+def _fitted(
+    method: str,
+    grid: list[int],
+    x: np.ndarray,
+    y: np.ndarray,
+    gamma: float | int,
+    balanced: bool,
+    normalise: bool,
+    time_limit: float | int,
+) -> dict[int, Probe] | dict[int, Subset]:
+    options: dict[str, Any] = {"gamma": gamma, "balanced": balanced}
+    if method == "single":
+        singles = single_neuron(x, y, **options)
+        # Where several tell the training rows apart equally well, the one with the lower loss.
+        order = np.lexsort((np.asarray(singles.value), -np.asarray(singles.f1)))
+        return {1: fit(x, y, [int(order[0])], **options)}
+    if method == "adaptive":
+        return adaptive(x, y, grid, fit=functools.partial(fit, **options), normalise=False)
+    if method == "elastic":
+        net = functools.partial(shrinking_net, balanced=balanced)
+        return adaptive(x, y, grid, fit=net, normalise=normalise)
+    if method == "best_subset":
+        return best_subsets(x, y, grid, time_limit=time_limit, balanced=balanced)
+    if method == "dense":
+        return {x.shape[1]: fit(x, y, **options)}
+    order = np.argsort(-rank(x, y), kind="stable")
+    return {k: fit(x, y, order[:k], **options) for k in grid}
+
+
+def intervals(
+    found: Mapping[str, Any], count: int, key: Any, level: float = 0.95
+) -> dict[str, tuple[float, float]]:
+    r"""$\mathrm{tp}^* \sim B(n_+, \mathrm{tp}/n_+),\ \mathrm{tn}^* \sim B(n_-, \mathrm{tn}/n_-)$: the bootstrap of a table.
+
+    Resampling the examples of each class with replacement draws just these counts, so `count` resamples
+    cost no more than two calls.
+
+    **Arguments:** `found`: `tp`, `fp`, `fn`, `tn`, as `metrics` gives them.
+
+    **Returns:** by measure the two ends.
+
+    Law: in distribution, those of `metrics(..., bootstrap=count)`, which says how often they hold the
+    true value.
+    """
+    tp, fp, fn, tn = (int(found[name]) for name in ("tp", "fp", "fn", "tn"))
+    up, down = tp + fn, fp + tn
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel().tolist())
+    hits, rest = rng.binomial(up, tp / up, count), rng.binomial(down, tn / down, count)
+    false = down - rest
+    over = lambda a, b: np.divide(a, b, out=np.zeros(count), where=np.asarray(b) > 0)
+    precision, recall = over(hits, hits + false), hits / up
+    beta = lambda b: over((1 + b * b) * precision * recall, b * b * precision + recall)
+    root = np.sqrt((hits + false) * up * (rest + up - hits) * down)
+    drawn = {
+        "accuracy": (hits + rest) / (up + down),
+        "balanced_accuracy": (recall + rest / down) / 2,
+        "precision": precision,
+        "recall": recall,
+        "f1": beta(1.0),
+        "f0_5": beta(0.5),
+        "f2": beta(2.0),
+        "mcc": over(hits * rest - false * (up - hits), root),
+    }
+    ends = [(1 - level) / 2, (1 + level) / 2]
+    return {
+        name: (float(low), float(high))
+        for name, (low, high) in ((name, np.quantile(v, ends)) for name, v in drawn.items())
+    }
+
+
+def _flat(measured: dict[str, Any], ends: dict[str, tuple[float, float]]) -> Record:
+    """Metrics with the ends of their intervals behind them."""
+    out: Record = {}
+    for name, value in measured.items():
+        out[name] = int(value) if name in _COUNTS else value
+        if name in ends:
+            out[f"{name}_low"], out[f"{name}_high"] = ends[name]
+    return out
+
+
+def _short(values: Any) -> list[float]:
+    return [float(f"{v:.7g}") for v in values]

@@ -1,0 +1,145 @@
+"""Sparsity against the size of the model: what k needs, in each of several models."""
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
+
+from ..._text import grid
+from ._records import Record
+
+
+@dataclasses.dataclass(frozen=True)
+class Scaling:
+    """One feature in one model; made by `scaling`.
+
+    By rising `ks`: `score`, the best over layers, with the ends of its interval, and `layer` where it
+    is; `needed`, the smallest k that reaches `share` of the score of the largest.
+    """
+
+    model: str
+    parameters: int | None
+    feature: str
+    metric: str
+    share: float
+    ks: tuple[int, ...]
+    score: tuple[float, ...]
+    low: tuple[float | None, ...]
+    high: tuple[float | None, ...]
+    layer: tuple[int, ...]
+    needed: int
+
+
+def scaling(
+    records: Iterable[Record],
+    *,
+    method: str = "adaptive",
+    metric: str = "f1",
+    share: float | int = 0.95,
+) -> list[Scaling]:
+    r"""$b(k) = \max_l F_1(l, k),\ \ k^* = \min \{k : b(k) \ge 0.95\, b(k_{\max})\}$ for every model and feature.
+
+    The scaling study of Gurnee et al. 2023 (https://arxiv.org/abs/2305.01610), section 6: do larger
+    models need fewer neurons? The maximum over layers is taken on the test rows, as there, so it is
+    a little high; for small test sets look at the intervals.
+
+    **Arguments:** `records` of `study`, of one model or of several; `method`: whose records are
+    compared (the k of different models have to be of one kind); `metric`; `share` of the score of
+    the largest k.
+
+    **Returns:** a list of `Scaling`, by parameters, then by feature.
+
+    **Raises:** ValueError where no record is of the method, or where records that are not of one
+    sweep come together: the same model, feature, layer and k twice with different scores.
+
+    ```python
+    records = sum((ji.probes.read_records(path) for path in ["70m.jsonl", "160m.jsonl"]), [])
+    for each in ji.probes.scaling(records):
+        print(each.model, each.feature, each.needed)
+    ```
+
+    Law: `score[i]` is the largest of the records of its k, and `needed` is one of `ks`.
+    """
+    records = list(records)
+    if not 0 < share <= 1:
+        raise ValueError(f"share is of the largest k's score, above 0 and at most 1; got {share}.")
+    mine = [r for r in records if r.get("method") == method]
+    if not mine:
+        there = sorted({str(r.get("method")) for r in records})
+        raise ValueError(f"No record is of the method {method!r}; there are {there}.")
+    if any(metric not in r for r in mine):
+        raise ValueError(f"Not every record has {metric!r}; try metric='f1'.")
+    seen: dict[tuple[Any, ...], Record] = {}
+    tops: dict[tuple[Any, ...], dict[int, Record]] = {}
+    for r in mine:
+        model = r["model"], r.get("model_hash"), r.get("parameters")
+        cell = (*model, r["feature"], r.get("site"), r["layer"], r["k"])
+        if cell in seen and seen[cell][metric] != r[metric]:
+            raise ValueError(
+                f"Two records of {r['model']}, {r['feature']!r}, layer {r['layer']}, k={r['k']} differ: "
+                "they are of different studies. Compare one study per model."
+            )
+        seen[cell] = r
+        top = tops.setdefault((*model, r["feature"]), {})
+        if r["k"] not in top or r[metric] > top[r["k"]][metric]:
+            top[r["k"]] = r
+    found = []
+    for (model, _, parameters, feature), top in tops.items():
+        ks = sorted(top)
+        score = [float(top[k][metric]) for k in ks]
+        needed = next(k for k, s in zip(ks, score, strict=True) if s >= share * score[-1])
+        ends = [tuple(top[k].get(f"{metric}_{end}") for k in ks) for end in ("low", "high")]
+        found.append(
+            Scaling(
+                model,
+                parameters,
+                feature,
+                metric,
+                float(share),
+                tuple(ks),
+                tuple(score),
+                ends[0],
+                ends[1],
+                tuple(int(top[k]["layer"]) for k in ks),
+                needed,
+            )
+        )
+    return sorted(found, key=lambda s: (s.parameters or 0, s.model, s.feature))
+
+
+def scaling_table(found: Iterable[Scaling], *, title: str = "") -> Any:
+    """Models by rising size and features as rows: the best single neuron, the largest k, k needed.
+
+    ```python
+    rich.print(ji.probes.scaling_table(ji.probes.scaling(records)))
+    ```
+    """
+    from ...viz import number
+
+    found = list(found)
+    if not found:
+        raise ValueError("There is nothing to show: scaling(records) gave no rows.")
+    share = f"{100 * found[0].share:g}%"
+    columns = (
+        "model",
+        "parameters",
+        "feature",
+        "k",
+        "score (layer)",
+        "largest k",
+        "score (layer)",
+        f"k for {share}",
+    )
+    rows = [
+        [
+            s.model,
+            "" if s.parameters is None else f"{s.parameters:,}",
+            s.feature,
+            s.ks[0],
+            f"{number(s.score[0])} ({s.layer[0]})",
+            s.ks[-1],
+            f"{number(s.score[-1])} ({s.layer[-1]})",
+            s.needed,
+        ]
+        for s in found
+    ]
+    return grid(columns, rows, title=title)

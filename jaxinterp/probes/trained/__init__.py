@@ -1,0 +1,1 @@
+"""Probes that an optimiser trains, and how many bits a probe saves."""

@@ -1,0 +1,128 @@
+"""Probes of pairs."""
+
+import functools
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ...stats._examples import as_examples
+from .._problem_axes import Scores
+from ._mlp import fitted
+from ._training import as_history
+
+
+class Bilinear(Scores, eqx.Module):
+    """Probes of pairs `(...,)`, made by `bilinear`: `logits(a, b)` and so on take both.
+
+    `left`, `right (..., d, c, r)`, `bias (..., c)`; the rest as in `MLP`.
+    """
+
+    left: np.ndarray
+    right: np.ndarray
+    bias: np.ndarray
+    classes: np.ndarray
+    middle: np.ndarray
+    spread: np.ndarray
+    loss: np.ndarray
+    dev_loss: np.ndarray
+    epochs: np.ndarray
+    steps: np.ndarray
+    best_epoch: np.ndarray
+    stopped: np.ndarray
+
+    def logits(self, x: Any) -> np.ndarray:
+        """Logits `(..., m, c)` of pairs x `(..., m, 2, d)`."""
+        x = np.asarray(x, np.float32)
+        d = self.left.shape[-3]
+        if x.ndim < 3 or x.shape[-2:] != (2, d):
+            raise ValueError(f"Pairs have the axes (..., m, 2, d={d}); got the shape {x.shape}.")
+        x = x.reshape(*x.shape[:-2], 2 * d)
+        x = (x - self.middle[..., None, :]) / self.spread[..., None, :]
+        side = lambda x, w: np.einsum("...md,...dcr->...mcr", x, w)
+        both = side(x[..., :d], self.left) * side(x[..., d:], self.right)
+        return both.sum(-1) + self.bias[..., None, :]
+
+
+def bilinear(
+    x: Any,
+    y: Any,
+    rank: int = 32,
+    *,
+    key: Any,
+    optimizer: Any = None,
+    batch: int = 128,
+    epochs: int = 100,
+    patience: int = 5,
+    min_gain: float = 1e-3,
+    decay: float = 0.5,
+    dev: Any = 0.1,
+    weights: Any = None,
+    classes: Any = None,
+    standardise: bool = True,
+) -> Bilinear:
+    r"""$g_c(h_i, h_j) = h_i^\top L_c R_c^\top h_j + b_c$: a probe of pairs, such as head and dependent.
+
+    **Arguments:** `x (..., n, 2, d)` pairs; `y (..., n)` labels; `rank` of each $L_c R_c^\top$; the rest
+    as in `mlp`.
+
+    **Returns:** `Bilinear`, whose `.logits`, `.predict`, `.decision` take pairs `(..., m, 2, d)`.
+
+    **Raises:** as `mlp`.
+
+    ```python
+    pairs = np.stack([x[:-1], x[1:]], -2)              # neighbours
+    same = (y[:-1] == y[1:]).astype(int)
+    ji.probes.bilinear(pairs, same, 4, key=jax.random.key(0)).predict(pairs)
+    ```
+
+    Law: tells pairs whose product has a sign apart, which no linear probe of both can.
+    """
+    x = np.asarray(x)
+    if x.ndim < 3 or x.shape[-2] != 2:
+        raise ValueError(f"Pairs have the axes (..., n, 2, d); got the shape {x.shape}.")
+    if rank < 1:
+        raise ValueError(f"rank is 1 or more; got {rank}.")
+    x = as_examples(x.reshape(*x.shape[:-2], -1), layers=True).astype(np.float32)
+    found, kinds = fitted(
+        x,
+        y,
+        _init_pairs_of(rank),
+        _forward_pairs,
+        key,
+        "logistic",
+        optimizer,
+        batch,
+        epochs,
+        patience,
+        min_gain,
+        decay,
+        dev,
+        0.0,
+        weights,
+        classes,
+        standardise,
+    )
+    left, right, bias = (np.asarray(a) for a in found["params"])
+    middle, spread = np.asarray(found["middle"]), np.asarray(found["spread"])
+    assert kinds is not None
+    return Bilinear(left, right, bias, kinds, middle, spread, **as_history(found))
+
+
+@functools.cache
+def _init_pairs_of(rank: int) -> Any:
+    def init(key: Any, both: int, out: int) -> Any:
+        d = both // 2
+        left, right = jax.random.normal(key, (2, d, out, rank), jnp.float32) * float((rank * d * d) ** -0.25)
+        return left, right, jnp.zeros(out, jnp.float32)
+
+    return init
+
+
+def _forward_pairs(params: Any, x: Any, key: Any, dropout: float) -> Any:
+    left, right, bias = params
+    d = left.shape[0]
+    side = lambda x, w: jnp.einsum("md,dcr->mcr", x, w)
+    return (side(x[:, :d], left) * side(x[:, d:], right)).sum(-1) + bias[None]

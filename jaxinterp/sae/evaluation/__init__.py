@@ -1,0 +1,1 @@
+"""The evaluation of dictionaries: reconstruction, concepts, explanations, ratings."""

@@ -1,0 +1,57 @@
+"""Detection: in which of these texts does the feature fire?"""
+
+from typing import Any
+
+import numpy as np
+
+from ._windows import Sheet
+
+TOP, IMPORTANT, RANDOM = 2, 2, 10
+FIRES = 0.01  # of the maximum: less counts as silence
+
+
+def detection(sheet: Sheet, seed: int = 0) -> tuple[list[list[str]], list[bool]]:
+    """14 texts of a sheet, and in which of them the feature fires.
+
+    2 of the top, 2 drawn by the activation that their interval holds, and 10 random ones, in
+    a random order. A random text counts by what it is: the feature may fire in it. SAEBench
+    (https://github.com/adamkarvonen/SAEBench).
+    """
+    rng = np.random.default_rng([seed, sheet.feature, 2])
+    of = lambda *kinds: [w for w in sheet.asked if w.kind in kinds]
+    top, others = of("top")[:TOP], [*of("top")[TOP:], *of("interval")]
+    # Each window stands for its share of what its interval holds.
+    intervals = np.asarray([w.interval for w in others], int)
+    weight = sheet.held[intervals] / np.maximum(np.bincount(intervals, minlength=1)[intervals], 1)
+    weight = weight / weight.sum() if weight.sum() > 0 else np.full(len(others), 1 / max(len(others), 1))
+    count = min(IMPORTANT, int((weight > 0).sum()))
+    drawn = rng.choice(len(others), count, replace=False, p=weight) if count else []
+    texts = [*top, *(others[int(j)] for j in drawn), *of("random")[:RANDOM]]
+    texts = [texts[j] for j in rng.permutation(len(texts))]
+    fires = [bool(np.nanmax(w.activations, initial=0) > FIRES * sheet.maximum) for w in texts]
+    return [list(w.tokens) for w in texts], fires
+
+
+def detection_score(said: Any, fires: Any) -> float:
+    r"""$\frac1n \sum_j [\hat y_j = y_j]$: the share of n texts that a judge tells right, from those it named.
+
+    **Arguments:** `said`, indices from 0 of the texts in which the feature is said to fire; `fires
+    (n,)`, in which it does.
+
+    **Raises:** ValueError for indices that are not there.
+
+    ```python
+    ji.sae.detection_score([0, 2], [True, False, False, True])  # 0.5
+    ```
+
+    Law: 1 of the indices that are true, 0 of all others.
+    """
+    n = len(fires)
+    named = np.asarray([] if said is None else list(said)).ravel()
+    whole = not len(named) or np.issubdtype(named.dtype, np.integer)
+    if not whole or (len(named) and not 0 <= named.min() <= named.max() < n):
+        raise ValueError(
+            f"detect names the texts in which the feature fires, by indices 0..{n - 1} in a list; got {named.tolist()[:8]}."
+        )
+    truth = np.asarray(fires, bool)
+    return float((np.isin(np.arange(n), named) == truth).mean())

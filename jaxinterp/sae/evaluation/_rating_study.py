@@ -1,0 +1,159 @@
+"""A blind study of features and neurons: what raters see in one folder, what it was in a file beside it."""
+
+import json
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..._disk import discard, put, sole, unit, write_json
+from ...viz._place import check_folder
+from ..features._corpus import Corpus
+from ..features._examples import Examples, examples
+from ..features._logits import logit_weights
+
+INTERVALS, EXAMPLES, TOKENS = 11, 8, 10
+LEAST = 20  # tokens on which a unit fires
+
+
+def rating_study(
+    folder: Any,
+    groups: Mapping[str, tuple[Any, str]],
+    model: Any,
+    tokenizer: Any,
+    tokens: Any,
+    *,
+    units: int = 20,
+    parts: int = 2,
+    window: tuple[int, int] = (12, 4),
+    mask: Any = None,
+    real: Any = None,
+    key: Any = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> Path:
+    r"""$\{(u, j)\}$: intervals of units of several groups, in an order that says nothing of their group.
+
+    An item is one of 11 intervals of a unit's activations: examples from it, shaded by their share of
+    the unit's maximum, and the tokens of its logits. One item of each group makes a pair, in
+    random order. Bricken et al. 2023 (https://transformer-circuits.pub/2023/monosemantic-features)
+    rated features and neurons so.
+
+    **Arguments:** `folder`, not there yet; `groups`, by name a dictionary and the site it reads, such as
+    `{"features": (sae, "resid_post[2]"), "neurons": (ji.sae.Neurons(640), "mlp_post[2]")}`; `model`,
+    `tokenizer`, `tokens`, `mask`, `real` as in `browse`; `units` of each group that fire on 20
+    tokens, drawn by `seed`, and `parts` intervals of each; `window`; `key`, the file that tells what
+    each item was, by default `<folder>.key.json`. Give a rater the folder without it.
+
+    **Returns:** the folder, for `rate`. It is complete or not there.
+
+    **Raises:** FileExistsError for a folder or key that is there; ValueError where a group has no
+    unit that fires.
+
+    ```python
+    ji.sae.rating_study("study", groups, model, tokenizer, corpus)
+    ```
+
+    Law: nothing in the folder names a group, a site or a unit.
+    """
+    folder = check_folder(folder)
+    key = Path(key) if key is not None else folder.with_name(f"{folder.name}.key.json")
+    _check_new(folder, key)
+    for path in (folder, key):
+        if not path.parent.is_dir():
+            raise FileNotFoundError(
+                f"There is no folder {str(path.parent)!r} to write {path.name!r} into. Create it first."
+            )
+    if not groups:
+        raise ValueError('A study has groups: {"features": (sae, "resid_post[2]"), "neurons": ...}.')
+    found = {}
+    # All are checked before the first is read.
+    reads = [Corpus(sae, model, tokens, site, mask, real) for sae, site in groups.values()]
+    for read, (name, (sae, _)) in zip(reads, groups.items(), strict=True):
+        site = read.name
+        # One generator for every group: what is drawn does not depend on their order.
+        rng = np.random.default_rng(seed)
+        some = rng.permutation(sae.features)[: 4 * units]
+        seen = examples(
+            sae,
+            model,
+            read.tokens,
+            site=site,
+            features=some,
+            top=1,
+            intervals=INTERVALS,
+            per=EXAMPLES,
+            window=window,
+            mask=read.counted,
+            real=read.real,
+            seed=seed,
+            progress=progress,
+        )
+        items = [_item(seen, sae, model, site, tokenizer, *at) for at in _drawn(seen, units, parts, rng)]
+        if not items:
+            raise ValueError(
+                f"No unit of {name!r} that was drawn fires on {LEAST} of {seen.count} tokens. Give more texts."
+            )
+        found[str(name)] = items
+    pairs = min(map(len, found.values()))
+    told, shown = [], []
+    for pair in range(pairs):
+        names = list(found)
+        for j in np.argsort([secrets.randbelow(2**60) for _ in names]):
+            item, about = found[names[j]][pair]
+            own = {"id": secrets.token_hex(8)}
+            shown.append({**own, **item})
+            told.append({**own, "pair": pair, "group": names[j], **about})
+    text = "".join(json.dumps(item) + "\n" for item in shown).encode()
+    with sole(folder, f"writes the study {folder}"):
+        _check_new(folder, key)
+        # The key is there before the folder: a study that can be rated can be resolved.
+        try:
+            with unit(folder, "study", "items.jsonl", fresh=True) as part:
+                put(part / "items.jsonl", text)
+                write_json(key, {"kind": "jaxinterp rating key", "groups": list(found), "items": told})
+        except BaseException:
+            if not folder.exists():
+                discard(key)
+            raise
+    return folder
+
+
+def _check_new(folder: Path, key: Path) -> None:
+    there = [path for path in (folder, key) if path.exists() or path.is_symlink()]
+    if there == [key]:
+        raise FileExistsError(
+            f"{key} is there, and {folder} is not: it is the key of a study that was moved away, or of a "
+            "write that was cut off (then delete it). A new study needs a new name."
+        )
+    if there:
+        raise FileExistsError(
+            f"{there[0]} is there already: ji.sae.rate({str(folder)!r}) goes on with a study, and a new one needs a new name."
+        )
+
+
+def _drawn(seen: Examples, units: int, parts: int, rng: Any) -> list[tuple[int, int]]:
+    """Places of units that fire, with intervals that have examples, in a random order."""
+    drawn = []
+    for i in np.flatnonzero(seen.fired >= LEAST)[:units]:
+        there = np.flatnonzero((seen.interval_seq[i] >= 0).sum(1) >= 1)
+        drawn += [(int(i), int(j)) for j in rng.permutation(there)[:parts]]
+    return [drawn[j] for j in rng.permutation(len(drawn))]
+
+
+def _item(
+    seen: Examples, sae: Any, model: Any, site: Any, tokenizer: Any, i: int, interval: int
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    rows = []
+    for j in np.flatnonzero(seen.interval_seq[i, interval] >= 0):
+        ids = seen.window(seen.interval_seq[i, interval, j], seen.interval_pos[i, interval, j])
+        there = ids >= 0
+        share = np.abs(np.nan_to_num(seen.interval_activations[i, interval, j]))[there] / seen.maximum[i]
+        rows.append({"tokens": tokenizer.tokens(ids[there]), "shares": [round(float(v), 3) for v in share]})
+    unit = int(seen.features[i])
+    weights = logit_weights(sae, model, site, [unit])
+    high, _, low, _ = weights.top(None, min(TOKENS, weights.shape[1] // 2))
+    item = {"examples": rows, "up": tokenizer.tokens(high[0]), "down": tokenizer.tokens(low[0])}
+    return item, {"unit": unit, "site": site, "interval": interval}

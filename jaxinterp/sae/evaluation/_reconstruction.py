@@ -1,0 +1,76 @@
+r"""What a dictionary keeps of the activations it reads: sums of a batch, and the numbers of all."""
+
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+
+from ..kinds._dictionary import squares, unit
+
+
+@eqx.filter_jit
+def kept(sae: Any, held: Any, mean: Any) -> tuple[dict[str, Any], Any]:
+    """Sums over what counts of a batch `held.x (seq, pos, d)`, and the reconstructions of all."""
+    mask, x = held.part.counted, held.x.astype(jnp.float32)
+    f = sae.encode(x)
+    xhat = sae.decode(f, x) if getattr(sae, "READS_INPUT", False) else sae.decode(f)
+    some = lambda v: jnp.sum(jnp.where(mask, v, 0), dtype=jnp.float32)
+    norm, norm_hat = jnp.sqrt(squares(x)), jnp.sqrt(squares(xhat))
+    dot = jnp.sum(x * xhat, -1)
+    firing = mask[..., None] & (f != 0)  # signed features fire on both sides
+    return {
+        "tokens": jnp.sum(mask, dtype=jnp.float32),
+        "error": some(squares(x - xhat)),
+        "square": some(squares(x)),
+        "spread": some(squares(x - mean[None, None])),
+        "square_hat": some(squares(xhat)),
+        "dot": some(dot),
+        "cosine": some(dot / jnp.maximum(norm * norm_hat, 1e-20)),
+        "ratio": some(norm_hat / jnp.maximum(norm, 1e-20)),
+        "fired": jnp.sum(firing, (0, 1), dtype=jnp.float32),
+        "amount": jnp.sum(jnp.where(firing, jnp.abs(f), 0), (0, 1), dtype=jnp.float32),
+    }, xhat
+
+
+def finished(sae: Any, total: dict[str, Any], cosines: bool = True) -> dict[str, Any]:
+    """The numbers of `evaluate`, of the sums over all batches."""
+    count, predicted = float(total["tokens"]), float(total["predicted"])
+    over = lambda a, b: float(a / b) if b else 0.0
+    losses = {n: over(total[n], predicted) for n in total if n.startswith(("loss", "kl"))}
+    density = total["fired"] / count
+    zero_gap = losses["loss_zero"] - losses["loss"]
+    mean_gap = losses["loss_mean"] - losses["loss"]
+    found = {
+        "l0": float(density.sum()),
+        "explained_variance": 1 - over(total["error"], total["spread"]),
+        "normalised_mse": over(total["error"], total["square"]),
+        "cosine": over(total["cosine"], count),
+        "l2_ratio": over(total["ratio"], count),
+        "reconstruction_bias": over(total["square_hat"], total["dot"]),
+        **losses,
+        "recovered": over(losses["loss_zero"] - losses["loss_sae"], zero_gap),
+        "recovered_mean": over(losses["loss_mean"] - losses["loss_sae"], mean_gap),
+        "kl_recovered": 1 - over(losses["kl_sae"], losses["kl_zero"]),
+        "dead": float((density == 0).mean()),
+        "ultra_low": float(((density > 0) & (density < 1e-6)).mean()),
+        "dense": float((density > 0.1).mean()),
+        "tokens": count,
+        "density": density,
+        "mean_active": total["amount"] / np.maximum(total["fired"], 1),
+    }
+    if cosines:
+        decoder = np.asarray(unit(jnp.asarray(sae.decoder, jnp.float32)))
+        found["max_cosine"] = float(largest_cosines(decoder).mean())
+    return found
+
+
+def largest_cosines(rows: np.ndarray, others: np.ndarray | None = None, step: int = 2048) -> Any:
+    """Of each unit row the largest cosine with another row, or with the rows of another set."""
+    found = np.empty(len(rows), np.float32)
+    for start in range(0, len(rows), step):
+        part = rows[start : start + step] @ (rows if others is None else others).T
+        if others is None:
+            part[np.arange(len(part)), start + np.arange(len(part))] = -np.inf
+        found[start : start + step] = part.max(-1)
+    return found

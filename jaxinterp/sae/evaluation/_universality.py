@@ -1,0 +1,233 @@
+"""Does another dictionary have this feature? The best match of each, over a stream of tokens."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..kinds._dictionary import unit
+from ._tokens import Tokens, blocks
+
+
+@dataclass(frozen=True, eq=False)
+class Universality:
+    """Of each feature of the first dictionary the best match in the second; made by `universality`.
+
+    `correlation (features,)`, the largest Pearson correlation, 0 of a feature that never varies;
+    `partner (features,)` the feature that has it, -1 where there is none; `decoder (features,)` cosine of the
+    two directions, `logits (features,)` correlation of the two rows of logit weights (None where not
+    to be had); `tokens`, how many were read; `baseline (features,)`, the correlation that chance gives,
+    None where it was not asked for.
+    """
+
+    correlation: np.ndarray
+    partner: np.ndarray
+    decoder: np.ndarray | None
+    logits: np.ndarray | None
+    tokens: int
+    baseline: np.ndarray | None = None
+
+    @property
+    def excess(self) -> np.ndarray:
+        """`correlation` less `baseline`: above 0.5 Gurnee et al. 2024 call a neuron universal."""
+        if self.baseline is None:
+            raise ValueError("Excess is over a baseline: universality(a, b, x, baseline=0), a seed.")
+        return self.correlation - self.baseline
+
+
+def universality(
+    a: Any,
+    b: Any,
+    x: Any,
+    *,
+    logits: Any = None,
+    batch: int = 4096,
+    block: int = 4096,
+    batches: int | None = None,
+    baseline: int | None = None,
+    progress: bool = True,
+) -> Universality:
+    r"""$\max_j \mathrm{corr}_t(f^A_i(t), f^B_j(t))$ of each feature i of A, over the same tokens.
+
+    Means and deviations first, then products of standardised features, for one block of A's features
+    after another: what is kept is `(block, features of B)`, never features by tokens. Sums run in
+    float32 with compensation. Universal features are found by any two trainings (median
+    0.72 in Bricken et al. 2023, https://transformer-circuits.pub/2023/monosemantic-features).
+
+    **Arguments:** `a`, `b`: dictionaries, of one site, or of two or of two models; `x`: activations `(n, d)`, a pair
+    of arrays with the same tokens, a list of batches or of pairs, or a `ji.data.stream` with
+    `batches`, how many of it are read; `logits`: the unembedding `(d, vocab)` (with the last norm's gain multiplied in),
+    or a pair of `ji.sae.logit_weights`; `batch` tokens at a time; `block` features of A at a time; `baseline`,
+    a seed: also against B's features times a Gaussian matrix with rows of norm 1, which share B's
+    subspace but none of its directions (Gurnee et al. 2024, https://arxiv.org/abs/2401.12181).
+
+    **Raises:** ValueError for activations of another width, and for an iterator that ends.
+
+    ```python
+    found = ji.sae.universality(first, second, stream, batches=200)
+    np.median(found.correlation)
+    ```
+
+    Law: the same as `np.corrcoef` to 1e-6, however the tokens are cut into batches.
+    """
+    tokens = Tokens(a, b, x, batch, batches)
+    moments = [_Moments(), _Moments()]
+    from tqdm.auto import tqdm
+
+    quiet: Any = {"unit": "batch", "delay": 2.0, "disable": not progress}
+    for x_a, x_b, weight in tqdm(tokens, desc="means", **quiet):
+        for moment, sae, part in ((moments[0], a, x_a), (moments[1], b, x_b)):
+            moment.add(*_moments(sae, part, weight))
+    n = moments[0].count
+    of_a, of_b = (m.standard() for m in moments)
+    count = len(of_a[0])
+    block = min(block, count)
+    best, partner = np.zeros(count, np.float32), np.full(count, -1, np.int32)
+    for start in blocks(count, block):
+        total = jnp.zeros((2, block, len(of_b[0])), jnp.float32)
+        for x_a, x_b, weight in tqdm(tokens, desc=f"features from {start}", **quiet):
+            given = (a, b, x_a, x_b, weight, of_a, of_b, jnp.int32(start))
+            total = _products(given, total)
+        value, where = _largest(total, jnp.float32(n))
+        best[start : start + block], partner[start : start + block] = value, where
+    dead = np.asarray(of_a[1]) == 0
+    best[dead], partner[dead] = 0, -1
+    rows = [np.asarray(sae.decoder, np.float32) for sae in (a, b)]
+    rows = [r.reshape(len(r), -1) for r in rows]
+    same = rows[0].shape[1] == rows[1].shape[1]
+    chance = None
+    if baseline is not None:
+        how: Any = {"batch": batch, "block": block, "batches": batches, "progress": progress}
+        chance = universality(a, Rotated(b, jax.random.key(baseline)), x, **how).correlation
+    return Universality(
+        best,
+        partner,
+        _paired(rows[0], rows[1], partner) if same else None,
+        None if logits is None else _of_logits(logits, rows, partner),
+        int(n),
+        chance,
+    )
+
+
+class Rotated(eqx.Module):
+    """$R f(x)$ with R Gaussian, rows of norm 1: features in the subspace of a dictionary's, at random."""
+
+    inner: Any
+    matrix: Any
+
+    def __init__(self, inner: Any, key: Any) -> None:
+        self.inner = inner
+        self.matrix = unit(jax.random.normal(key, (inner.features, inner.features), jnp.float32))
+
+    @property
+    def d(self) -> Any:
+        """Width of what is read."""
+        return getattr(self.inner, "d", None)
+
+    @property
+    def decoder(self) -> Any:
+        """That of the dictionary: it stands for none of these features."""
+        return self.inner.decoder
+
+    def encode(self, x: Any) -> Any:
+        """Random mixtures of features."""
+        f = self.inner.encode(x).astype(jnp.float32)
+        return jnp.matmul(f, self.matrix.T, precision="highest")
+
+
+class _Moments:
+    """Mean and sum of squared deviations of every feature, batches merged in float64."""
+
+    def __init__(self) -> None:
+        self.count, self.mean, self.squares = 0.0, np.zeros(()), np.zeros(())
+
+    def add(self, count: Any, mean: Any, squares: Any) -> None:
+        n, mean = float(count), np.asarray(mean, np.float64)
+        whole, gap = self.count + n, mean - self.mean
+        self.mean = self.mean + gap * (n / whole)
+        self.squares = self.squares + np.asarray(squares) + gap**2 * (self.count * n / whole)
+        self.count = whole
+
+    def standard(self) -> tuple[Any, Any]:
+        """Means, and what makes deviations 1: 0 of a feature that does not vary."""
+        if not self.count:
+            raise ValueError("There is not one token to compare the dictionaries on.")
+        deviation = np.sqrt(self.squares / self.count)
+        varies = deviation > 1e-6 * np.abs(self.mean)
+        gain = np.where(varies, 1 / np.where(varies, deviation, 1), 0)
+        return jnp.asarray(self.mean, jnp.float32), jnp.asarray(gain, jnp.float32)
+
+
+def features_of(sae: Any, x: Any) -> Any:
+    """Features in float32, a row per token."""
+    f = sae.encode(x).astype(jnp.float32)
+    if f.ndim != 2:
+        raise ValueError(
+            f"Features of two dictionaries are compared token by token, (tokens, features); "
+            f"{type(sae).__name__} gives {f.shape} for activations {x.shape}."
+        )
+    return f
+
+
+@eqx.filter_jit
+def _moments(sae: Any, x: Any, weight: Any) -> tuple[Any, Any, Any]:
+    f, w = features_of(sae, x), weight[:, None]
+    count = jnp.sum(weight)
+    mean = jnp.sum(f * w, 0) / count
+    return count, mean, jnp.sum(jnp.square(f - mean[None]) * w, 0)
+
+
+@eqx.filter_jit(donate="all-except-first")
+def _products(given: Any, total: Any) -> Any:
+    a, b, x_a, x_b, weight, of_a, of_b, start = given
+    z = lambda f, m, gain: (f - m[None]) * gain[None]
+    cut = lambda v: jax.lax.dynamic_slice_in_dim(v, start, total.shape[1], -1)
+    first = z(cut(features_of(a, x_a)), cut(of_a[0]), cut(of_a[1])) * weight[:, None]
+    return compensated(total, jnp.matmul(first.T, z(features_of(b, x_b), *of_b), precision="highest"))
+
+
+def compensated(total: Any, more: Any) -> Any:
+    """Kahan's sum: `total[0]` plus `more`, with what rounding lost in `total[1]`."""
+    more = more - total[1]
+    new = total[0] + more
+    return jnp.stack([new, (new - total[0]) - more])
+
+
+@jax.jit
+def _largest(total: Any, n: Any) -> tuple[Any, Any]:
+    r = total[0] / n
+    return jnp.max(r, -1), jnp.argmax(r, -1).astype(jnp.int32)
+
+
+def _paired(a: np.ndarray, b: np.ndarray, partner: np.ndarray) -> np.ndarray:
+    """Cosine of each row with its partner's, 0 without one."""
+    other = b[np.maximum(partner, 0)]
+    norms = np.linalg.norm(a, axis=-1) * np.linalg.norm(other, axis=-1)
+    cosine = np.einsum("fd,fd->f", a, other) / np.maximum(norms, 1e-20)
+    return np.where(partner < 0, 0, cosine).astype(np.float32)
+
+
+def _of_logits(logits: Any, rows: list[np.ndarray], partner: np.ndarray) -> np.ndarray:
+    """Correlation over the vocabulary, through the Gram matrix of the unembedding: no row of it is made."""
+    given = logits if isinstance(logits, tuple) else (logits, logits)
+    parts = []
+    for part, own in zip(given, rows, strict=True):
+        written = np.asarray(getattr(part, "rows", own), np.float64)
+        w = np.asarray(getattr(part, "unembed", part), np.float64)
+        if w.ndim != 2 or written.shape[-1] != len(w) or len(written) != len(own):
+            raise ValueError(
+                f"logits is an unembedding (d, vocab) of the width of the decoder, {own.shape[-1]}, "
+                f"or a pair of ji.sae.logit_weights of all features; got {w.shape}."
+            )
+        parts.append((written, w - w.mean(-1, keepdims=True)))
+    (a, w_a), (b, w_b) = parts
+    if w_a.shape[1] != w_b.shape[1]:
+        raise ValueError("Logit weights are compared over one vocabulary; these have two sizes.")
+    b = b[np.maximum(partner, 0)]
+    form = lambda p, g, q: np.einsum("fd,fd->f", p @ g, q)
+    own = form(a, w_a @ w_a.T, a) * form(b, w_b @ w_b.T, b)
+    r = form(a, w_a @ w_b.T, b) / np.sqrt(np.maximum(own, 1e-30))
+    return np.where(partner < 0, 0, r).astype(np.float32)

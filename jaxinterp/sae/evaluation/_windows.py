@@ -1,0 +1,276 @@
+"""What a judge is shown of a feature, and what it is then asked: two sets of windows that share no token."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ...core._run import run
+from ...data._activations import watched
+from ..features._accumulators import windows
+from ..features._corpus import Corpus, chosen, rows_at, sites_of
+from ..features._examples import Examples, examples
+from ..features._logits import STREAM, logit_weights
+
+INTERVALS = 13
+LEVELS = 10
+SHOWN = (10, 2, 5, 10)  # of the top interval, of each of the others, random, top tokens elsewhere
+ASKED = (6, 2, 10, 20)
+
+
+@dataclass(frozen=True)
+class Window:
+    """A stretch of text: `kind` top, interval, random or token; `interval` from 0; `tokens` as strings,
+    `activations` and `levels` 0..9 of them, NaN and 0 where nothing counts."""
+
+    kind: str
+    interval: int
+    seq: int
+    pos: int
+    tokens: list[str]
+    activations: np.ndarray
+    levels: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """What `explain` is given: `examples`, and the tokens whose logits the feature raises most, `up`,
+    and lowers most, `down`. `str(shown)` is all of it as text for a prompt."""
+
+    examples: list[Window]
+    up: list[str]
+    down: list[str]
+
+    def __str__(self) -> str:
+        rows = []
+        for number, each in enumerate(self.examples, 1):
+            pairs = zip(each.tokens, each.levels, strict=True)
+            rows.append(f"{number}. " + " ".join(f"{token!r}:{level}" for token, level in pairs))
+        rows.append("Raises the logits of: " + ", ".join(map(repr, self.up)))
+        rows.append("Lowers the logits of: " + ", ".join(map(repr, self.down)))
+        return "\n".join(rows)
+
+
+@dataclass(frozen=True, eq=False)
+class Sheet:
+    """Of one `feature`: what is `shown` and what is `asked`; the `density` and `maximum` of its activations;
+    `share`, `held` `(interval,)`, how the tokens that fire, and what they sum to, spread over intervals;
+    `options`, tokens of which those `right` stand high among its logits."""
+
+    feature: int
+    shown: Shown
+    asked: list[Window]
+    density: float
+    maximum: float
+    share: np.ndarray
+    held: np.ndarray
+    options: list[str]
+    right: np.ndarray
+
+
+def sheets(
+    sae: Any,
+    model: Any,
+    tokenizer: Any,
+    tokens: Any,
+    which: Any,
+    *,
+    site: Any,
+    mask: Any,
+    real: Any,
+    batch: int | None,
+    window: tuple[int, int],
+    seed: int,
+    progress: bool,
+    logits: bool,
+) -> list[Sheet]:
+    """A sheet for each feature of `which`; what stands on it depends on feature and seed alone."""
+    read, which = Corpus(sae, model, tokens, site, mask, real), chosen(sae, which)
+    found = examples(
+        sae,
+        model,
+        read.tokens,
+        site=read.name,
+        features=which,
+        top=24,
+        intervals=INTERVALS,
+        per=24,
+        window=0,
+        mask=read.counted,
+        real=read.real,
+        batch=batch,
+        seed=seed,
+        progress=progress,
+    )
+    places = _Places(read, found, sum(window) + 1)
+    plans = [places.of(i, np.random.default_rng([seed, int(f)])) for i, f in enumerate(which)]
+    most = sum(a + (INTERVALS - 1) * b + c + d for a, b, c, d in (SHOWN, ASKED))
+    at = np.full((2, len(which), most), -1, np.int32)  # of one size: one program serves all
+    for i, plan in enumerate(plans):
+        at[:, i, : len(plan)] = np.asarray([place for _, _, _, place in plan]).reshape(-1, 2).T
+    acts, share, held = _read(sae, model, read, which, at, found.maximum, window, batch, progress)
+    ids = _ids(read, at, window)
+    readable = logits or read.site in (*STREAM, "mlp_post")
+    ends = _ends(sae, model, read.name, which, seed) if readable else [([], [], [], [])] * len(which)
+    used = np.unique(np.concatenate([ids.ravel(), *(np.asarray(x, int) for e in ends for x in e[:3])]))
+    used = used[used >= 0].astype(int)
+    text = dict(zip(used.tolist(), tokenizer.tokens(used), strict=True))
+    words = lambda some: [text[int(t)] for t in some]
+    made = []
+    for i, plan in enumerate(plans):
+        maximum = float(found.maximum[i])
+        sets: tuple[list[Window], list[Window]] = [], []
+        for j, (asked, kind, interval, (seq, pos)) in enumerate(plan):
+            there = ids[i, j] >= 0
+            own = acts[i, j][there]
+            level = np.nan_to_num(own) * (LEVELS / maximum if maximum > 0 else 0)
+            level = np.minimum(level.astype(int), LEVELS - 1)
+            sets[asked].append(Window(kind, interval, seq, pos, words(ids[i, j][there]), own, level))
+        up, down, options, right = ends[i]
+        shown = Shown(sets[0], words(up), words(down))
+        made.append(
+            Sheet(
+                int(which[i]),
+                shown,
+                sets[1],
+                float(found.density[i]),
+                maximum,
+                share[i],
+                held[i],
+                words(options),
+                np.asarray(right, bool),
+            )
+        )
+    return made
+
+
+class _Places:
+    """Which windows of a corpus a sheet holds, feature by feature."""
+
+    def __init__(self, read: Corpus, found: Examples, width: int) -> None:
+        self.read, self.found, self.width = read, found, width
+        seq, pos = np.nonzero(read.counted)
+        self.all = np.stack([seq, pos], 1)
+        ids = read.tokens[seq, pos]
+        self.order = np.argsort(ids, kind="stable")  # places by token
+        self.ids = ids[self.order]
+
+    def of(self, i: int, rng: np.random.Generator) -> list[tuple[bool, str, int, Any]]:
+        """Places of feature i: whether asked, kind, interval, (seq, pos)."""
+        found = self.found
+        top = [p for p in zip(found.seq[i], found.pos[i], strict=True) if p[0] >= 0]
+        sampled = [
+            [p for p in zip(*pair, strict=True) if p[0] >= 0]
+            for pair in zip(found.interval_seq[i], found.interval_pos[i], strict=True)
+        ]
+        peaks = np.unique([self.read.tokens[p] for p in top[:10]])
+        spans = (np.searchsorted(self.ids, peaks, side) for side in ("left", "right"))
+        where = [np.arange(*span) for span in zip(*spans, strict=True)]
+        same = self.order[np.concatenate([*where, np.zeros(0, int)]).astype(int)]
+        taken: tuple[list[Any], list[Any]] = [], []
+        plan: list[tuple[bool, str, int, Any]] = []
+
+        def take(asked: bool, kind: str, interval: int, pool: Any, count: int) -> None:
+            for place in pool:
+                if count == 0:
+                    return
+                here = int(place[0]), int(place[1])
+                near = lambda p, s=here[0], t=here[1]: p[0] == s and abs(p[1] - t) < self.width
+                if here in taken[asked] or any(map(near, taken[not asked])):
+                    continue
+                taken[asked].append(here)
+                plan.append((asked, kind, interval, here))
+                count -= 1
+
+        last = INTERVALS - 1
+        # Rarest first: what few places can serve is not lost to what any can.
+        for asked, counts in ((False, SHOWN), (True, ASKED)):
+            take(asked, "top", last, [*sampled[last], *top], counts[0])
+        for interval in range(last - 1, -1, -1):
+            for asked, counts in ((False, SHOWN), (True, ASKED)):
+                take(asked, "interval", interval, sampled[interval], counts[1])
+        for asked, counts in ((False, SHOWN), (True, ASKED)):
+            some = rng.choice(same, min(len(same), 400), replace=False)
+            take(asked, "token", -1, self.all[some], counts[3])
+        for asked, counts in ((False, SHOWN), (True, ASKED)):
+            take(asked, "random", -1, self.all[rng.choice(len(self.all), 400)], counts[2])
+        return plan
+
+
+def _ids(read: Corpus, at: np.ndarray, window: tuple[int, int]) -> np.ndarray:
+    """Token ids `(n, place, window)`, -1 beyond what is real."""
+    pos = at[1][..., None] + np.arange(-window[0], window[1] + 1)
+    inside = (pos >= 0) & (pos < read.tokens.shape[1]) & (at[0] >= 0)[..., None]
+    row, pos = np.maximum(at[0], 0)[..., None], np.clip(pos, 0, read.tokens.shape[1] - 1)
+    return np.where(inside & read.real[row, pos], read.tokens[row, pos], -1)
+
+
+def _read(
+    sae: Any,
+    model: Any,
+    read: Corpus,
+    which: Any,
+    at: Any,
+    maximum: Any,
+    window: Any,
+    batch: Any,
+    progress: bool,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Activations `(n, place, window)` of every window, and how features spread over intervals."""
+    size = read.size(batch, sae.features)
+    seq, pos = jnp.asarray(at)
+    offsets = jnp.arange(-window[0], window[1] + 1, dtype=jnp.int32)
+    some, most = jnp.asarray(which), jnp.asarray(maximum, jnp.float32)
+    out = jnp.full((*seq.shape, len(offsets)), jnp.nan, jnp.float32)
+    state = (
+        out,
+        jnp.zeros((len(which), INTERVALS), jnp.float32),
+        jnp.zeros((len(which), INTERVALS), jnp.float32),
+    )
+    steps = -(-len(read.rows) // size)
+    for part in watched(read.batches(size), steps, "windows", progress):
+        state = _step((sae, model, part, some, seq, pos, offsets, most, read.name), state)
+    acts, count, held = (np.asarray(x) for x in state)
+    over = lambda x: x / np.maximum(x.sum(1, keepdims=True), 1e-30)
+    return acts, over(count), over(held)
+
+
+@eqx.filter_jit(donate="all-except-first")
+def _step(given: Any, state: Any) -> Any:
+    sae, model, part, which, seq, pos, offsets, most, name = given
+    out, count, held = state
+    _, acts = run(model, part.tokens, capture=sites_of(name), mask=part.real, logits=False)
+    # Of signed features the magnitude: a sheet shows how much, and judges answer so.
+    f = jnp.abs(jnp.take(sae.encode(rows_at(acts, name)), which, -1))
+    f = jnp.where(part.counted[..., None], f, 0)
+    local = jnp.minimum(jnp.searchsorted(part.rows, seq), len(part.rows) - 1)
+    here = windows(f, part, local, pos, offsets)
+    out = jnp.where((part.rows[local] == seq)[..., None], here, out)
+    flat = f.reshape(-1, f.shape[-1])
+    place = flat / jnp.where(most > 0, most, 1)[None] * INTERVALS
+    place = jnp.where(flat > 0, jnp.minimum(place.astype(jnp.int32), INTERVALS - 1), -1)
+    one = lambda j: ((place == j).sum(0, dtype=jnp.float32), jnp.where(place == j, flat, 0).sum(0))
+    counts, sums = jax.lax.map(one, jnp.arange(INTERVALS, dtype=jnp.int32))
+    return out, count + counts.T, held + sums.T
+
+
+def _ends(sae: Any, model: Any, site: Any, which: Any, seed: int) -> list[tuple[Any, ...]]:
+    """Of each feature tokens with the highest and lowest logit weights, and a question of both kinds:
+    ranks 10 to 60, as many random ones, in a random order."""
+    weights = logit_weights(sae, model, site, which)
+    vocab = weights.shape[1]
+    shown = min(10, vocab // 4)
+    asked = min(50, (vocab - shown) // 2)
+    high, _, low, _ = weights.top(None, min(shown + asked, vocab))
+    found = []
+    for i, feature in enumerate(which):
+        rng = np.random.default_rng([seed, int(feature), 1])
+        positive = high[i, shown : shown + asked]
+        others = rng.choice(np.setdiff1d(np.arange(vocab), high[i]), asked, replace=False)
+        mixed = rng.permutation(2 * asked)
+        options = np.concatenate([positive, others])[mixed]
+        found.append((high[i, :shown], low[i, :shown], options, mixed < asked))
+    return found

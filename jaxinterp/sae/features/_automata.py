@@ -1,0 +1,150 @@
+"""Features that bring up one another: one writes the tokens that the other fires on."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ...core._run import run
+from ...data._activations import watched
+from ...viz._text import plain
+from ..evaluation._tokens import blocks
+from ._corpus import Corpus, chosen, rows_at, sites_of
+from ._logits import logit_weights
+
+
+@dataclass(frozen=True, eq=False)
+class Automata:
+    """`edges (edge, 2)` from feature to feature, `weight (edge,)` falling, `mean (edge,)` activation of
+    the second behind the first, `count (edge,)` of places it is taken over; from `automata`."""
+
+    edges: np.ndarray
+    weight: np.ndarray
+    mean: np.ndarray
+    count: np.ndarray
+
+    def families(self) -> list[list[int]]:
+        """Features that lead to one another and back, the largest family first."""
+        from scipy.sparse import coo_array
+        from scipy.sparse.csgraph import connected_components
+
+        names, place = np.unique(self.edges, return_inverse=True)
+        n = len(names)
+        a, b = place.reshape(-1, 2).T
+        graph = coo_array((np.ones(len(a)), (a, b)), shape=(n, n))
+        label = connected_components(graph, connection="strong")[1] if n else np.zeros(0, int)
+        found = [names[label == j].tolist() for j in np.unique(label)]
+        return sorted((g for g in found if len(g) > 1), key=lambda g: (-len(g), g))
+
+    def json(self) -> str:
+        """`{"nodes": [...], "edges": [{"from", "to", "weight", "mean", "count"}]}`."""
+        edges = [
+            {"from": int(a), "to": int(b), "weight": float(w), "mean": float(m), "count": int(n)}
+            for (a, b), w, m, n in zip(self.edges, self.weight, self.mean, self.count, strict=True)
+        ]
+        return json.dumps({"nodes": np.unique(self.edges).astype(int).tolist(), "edges": edges})
+
+    def dot(self, labels: Mapping[int, str] | Sequence[str] | None = None) -> str:
+        """A graph for Graphviz: `dot -Tsvg`. `labels` by feature; any text is shown as it is."""
+        named = dict(enumerate(labels)) if isinstance(labels, Sequence) else dict(labels or {})
+        quote = lambda text: json.dumps(plain(str(text)), ensure_ascii=False)
+        lines = [f"  {i} [label={quote(named.get(int(i), i))}];" for i in np.unique(self.edges)]
+        lines += [
+            f'  {a} -> {b} [label="{w:.2g}", penwidth={0.5 + 2.5 * min(float(w), 1):.2f}];'
+            for (a, b), w in zip(self.edges, self.weight, strict=True)
+        ]
+        return "\n".join(["digraph features {", *lines, "}\n"])
+
+
+def automata(
+    sae: Any,
+    model: Any,
+    tokens: Any,
+    *,
+    site: Any = None,
+    features: Any = None,
+    k: int = 10,
+    least: float = 0.5,
+    count: int = 10,
+    block: int = 4096,
+    mask: Any = None,
+    real: Any = None,
+    batch: int | None = None,
+    progress: bool = True,
+) -> Automata:
+    r"""$i \to j$ where $\mathbb E[f_j(t+1) \mid f_i(t) > 0,\, t_{+1} \in \operatorname{top}_k v_i] - \mathbb E f_j > \frac12 \mathbb E[f_j \mid f_j > 0]$.
+
+    Feature i raises some tokens; where it fires and one of them follows, j fires. Two features that
+    do so to each other alternate, a feature that does so to itself goes on. Of signed features only
+    what is above 0 is read: below 0 a feature lowers those tokens. Bricken et al. 2023
+    (https://transformer-circuits.pub/2023/monosemantic-features) show such automata.
+
+    **Arguments:** `sae`, `model`, `tokens`, `site`, `mask`, `real` as in `evaluate`; `features`, numbers
+    `(n,)`, None for all; `k` tokens with the highest logit weights of each; edges of a `weight` of at
+    least `least`, where the weight is the difference above over $\mathbb E[f_j \mid f_j > 0]$, taken
+    over `count` places or more; `block` features at a time, each block one pass over the corpus.
+
+    **Returns:** `Automata`. Features that fire nearly everywhere follow on all and get no edges.
+
+    **Raises:** ValueError for a site without logit weights.
+
+    ```python
+    found = ji.sae.automata(sae, model, corpus, site="resid_post[2]")
+    found.families(), print(found.dot())
+    ```
+
+    Law: means are those of all activations at once.
+    """
+    read, which = Corpus(sae, model, tokens, site, mask, real), chosen(sae, features)
+    weights = logit_weights(sae, model, read.name, which)
+    k = min(int(k), weights.shape[1] - 1)
+    top = weights.top(None, k)[0]
+    writes = np.zeros((weights.shape[1], len(which)), bool)  # token by feature
+    writes[top, np.arange(len(which))[:, None]] = True
+    size, block = read.size(batch, sae.features), min(int(block), len(which))
+    steps = -(-len(read.rows) // size)
+    found: dict[tuple[int, int], tuple[float, float, int]] = {}
+    some = jnp.asarray(which)
+    for start in blocks(len(which), block):
+        own = jnp.asarray(writes[:, start : start + block])
+        n = len(which)
+        state = (
+            jnp.zeros((block, n), jnp.float32),
+            jnp.zeros(block, jnp.float32),
+            jnp.zeros(n, jnp.float32),
+            jnp.zeros(n, jnp.float32),
+        )
+        for part in watched(read.batches(size), steps, f"automata from {start}", progress):
+            state = _step((sae, model, part, some, own, jnp.int32(start), read.name), state)
+        total, places, fired, amount = (np.asarray(x, np.float64) for x in state)
+        mean = total / np.maximum(places, 1)[:, None]
+        active = amount / np.maximum(fired, 1)
+        weight = (mean - amount / read.counted.sum()) / np.where(active > 0, active, 1)
+        weight[places < count] = 0
+        for a, b in np.argwhere(weight >= least):
+            pair = int(which[start + a]), int(which[b])
+            found[pair] = float(weight[a, b]), float(mean[a, b]), int(places[a])
+    order = sorted(found, key=lambda pair: (-found[pair][0], pair))
+    rows = np.asarray([found[pair] for pair in order]).reshape(-1, 3)
+    edges = np.asarray(order, np.int32).reshape(-1, 2)
+    return Automata(edges, rows[:, 0], rows[:, 1], rows[:, 2].astype(int))
+
+
+@eqx.filter_jit(donate="all-except-first")
+def _step(given: Any, state: Any) -> Any:
+    sae, model, part, which, writes, start, name = given
+    total, places, fired, amount = state
+    _, acts = run(model, part.tokens, capture=sites_of(name), mask=part.real, logits=False)
+    f = jnp.take(sae.encode(rows_at(acts, name)), which, -1)
+    f = jnp.where(part.counted[..., None], jax.nn.relu(f), 0)
+    first = jax.lax.dynamic_slice_in_dim(f, start, writes.shape[1], -1)[:, :-1]
+    follows = (first > 0) & writes[part.tokens[:, 1:]] & part.counted[:, 1:, None]
+    follows = follows.astype(jnp.float32)
+    more = jnp.einsum("spi,spj->ij", follows, f[:, 1:], precision="highest")
+    firing = (f > 0).sum((0, 1), dtype=jnp.float32)
+    return total + more, places + follows.sum((0, 1)), fired + firing, amount + f.sum((0, 1))

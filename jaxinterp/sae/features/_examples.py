@@ -1,0 +1,238 @@
+"""What features respond to: top contexts, and some from all heights, for all of them in one pass."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ... import viz
+from ...data._activations import watched
+from ._accumulators import EMPTY, start, step
+from ._corpus import Corpus, chosen
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """Where each of n features fires; made by `examples`.
+
+    - `features (n,)`, their numbers; `values seq pos (n, top)`, falling, one of a context, NaN and
+      -1 where there are fewer. A signed feature is ranked by magnitude, and its values keep their
+      signs: both of its ends stand in one list; `activations (n, top, window)` around each, NaN where nothing counts;
+    - `interval_values interval_seq interval_pos (n, interval, per)` and `interval_activations`: the
+      same of equal intervals of magnitude from 0 to the maximum;
+    - `fired maximum mean (n,)`, over the `count` tokens: where it is not 0, and its largest and mean
+      magnitude there; `counts (n, bin)` over bins `(n,)` `width`
+      wide from 0 on;
+    - `tokens real (seq, pos)` of the corpus; `before`, the place of the token itself in a window.
+    """
+
+    features: np.ndarray
+    values: np.ndarray
+    seq: np.ndarray
+    pos: np.ndarray
+    activations: np.ndarray
+    interval_values: np.ndarray
+    interval_seq: np.ndarray
+    interval_pos: np.ndarray
+    interval_activations: np.ndarray
+    fired: np.ndarray
+    maximum: np.ndarray
+    mean: np.ndarray
+    counts: np.ndarray
+    width: np.ndarray
+    count: int
+    tokens: np.ndarray
+    real: np.ndarray
+    before: int
+
+    @property
+    def density(self) -> np.ndarray:
+        """`(n,)`: the share of tokens on which each feature fires."""
+        return self.fired / self.count
+
+    def place(self, feature: int) -> int:
+        """Where a feature stands among those that were read."""
+        found = np.flatnonzero(self.features == feature)
+        if not len(found):
+            raise IndexError(f"Feature {feature} is not among the {len(self.features)} that were read.")
+        return int(found[0])
+
+    def histogram(self, feature: int) -> tuple[np.ndarray, np.ndarray]:
+        """Counts `(bin,)` of magnitudes above 0, and edges `(bin + 1,)`, as far as the maximum."""
+        i = self.place(feature)
+        last = int(np.flatnonzero(self.counts[i])[-1]) + 1 if self.counts[i].any() else 1
+        return self.counts[i, :last], np.arange(last + 1) * float(self.width[i] or 1)
+
+    def window(self, seq: Any, pos: Any) -> np.ndarray:
+        """Ids `(..., window)` around tokens, -1 beyond the ends of what is real."""
+        size = self.activations.shape[-1]
+        at = np.asarray(pos)[..., None] + np.arange(size) - self.before
+        inside = (at >= 0) & (at < self.tokens.shape[1]) & (np.asarray(seq)[..., None] >= 0)
+        row = np.maximum(np.asarray(seq), 0)[..., None]
+        at = np.clip(at, 0, self.tokens.shape[1] - 1)
+        return np.where(inside & self.real[row, at], self.tokens[row, at], -1)
+
+    def records(self, tokenizer: Any, feature: int) -> list[dict[str, Any]]:
+        """Every example of a feature with its tokens as strings: `interval` is None for the top."""
+        i, found = self.place(feature), []
+        kinds = [(None, j) for j in np.flatnonzero(self.seq[i] >= 0)]
+        kinds += [(int(a), j) for a, j in np.argwhere(self.interval_seq[i] >= 0)[::-1]]
+        for interval, j in kinds:
+            if interval is None:
+                parts = self.values, self.seq, self.pos, self.activations
+                value, seq, pos, around = (each[i, j] for each in parts)
+            else:
+                parts = self.interval_values, self.interval_seq, self.interval_pos
+                value, seq, pos = (each[i, interval, j] for each in parts)
+                around = self.interval_activations[i, interval, j]
+            ids = self.window(seq, pos)
+            there = ids >= 0
+            found.append(
+                {
+                    "feature": int(feature),
+                    "interval": interval,
+                    "activation": float(value),
+                    "seq": int(seq),
+                    "pos": int(pos),
+                    "token": tokenizer.tokens(ids[[self.before]])[0],
+                    "tokens": tokenizer.tokens(ids[there]),
+                    "activations": np.nan_to_num(around[there]).tolist(),
+                }
+            )
+        return found
+
+    def figure(self, tokenizer: Any, feature: int, *, title: str = "") -> viz.Figure:
+        """The examples of a feature as HTML, tokens shaded by activation, text escaped."""
+        rows = [
+            (
+                f"{'top' if each['interval'] is None else each['interval'] + 1} {viz.number(each['activation'])}",
+                each["tokens"],
+                each["activations"],
+            )
+            for each in self.records(tokenizer, feature)
+        ]
+        if not rows:
+            raise ValueError(f"Feature {feature} never fires on these {self.count} tokens.")
+        return viz.contexts(rows, title=title or f"Feature {feature}")
+
+
+def examples(
+    sae: Any,
+    model: Any,
+    tokens: Any,
+    *,
+    site: Any = None,
+    features: Any = None,
+    top: int = 20,
+    intervals: int = 11,
+    per: int = 2,
+    window: int | tuple[int, int] = (12, 4),
+    mask: Any = None,
+    real: Any = None,
+    batch: int | None = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> Examples:
+    r"""$\operatorname{top}_k \{\lvert f_i(t)\rvert\}$, and tokens with $\lvert f_i(t)\rvert \in [\tfrac jn m_i, \tfrac{j+1}n m_i)$, $m_i = \max_t \lvert f_i(t)\rvert$.
+
+    All features in one pass over the corpus, one compiled program: a batch of activations is
+    encoded, merged into what is kept, and forgotten. Top examples alone make features look purer
+    than they are; those of the intervals show the rest (Bricken et al. 2023,
+    https://transformer-circuits.pub/2023/monosemantic-features).
+
+    **Arguments:** `sae`, `model`, `tokens`, `site`, `mask`, `real` as in `evaluate`; `features`,
+    numbers `(n,)`, or None for all; `top` contexts, each with its largest activation; `intervals`
+    of equal width and `per` examples of each, drawn by `seed`; `window`, tokens kept before and
+    after; `batch` contexts a pass, by default so many that memory stays near 1 GB.
+
+    **Returns:** `Examples`.
+
+    **Raises:** ValueError or IndexError for a site of another width, features that are not there.
+
+    The maximum is not known before the end. So random samples are kept in bins with a power of two
+    as their range, at most one of each bin from a batch; where the maximum outgrows it, pairs of
+    bins become one. The bins' counts are the histogram, exactly.
+
+    ```python
+    found = ji.sae.examples(sae, model, corpus, site="resid_post[2]")
+    found.density, found.maximum
+    found.figure(tokenizer, 7).save("feature.html")
+    ```
+
+    Law: values, places, counts and densities equal those of all activations at once, sorted; among
+    equal ones the earlier context stands first. An example of an interval lies in it.
+    """
+    numbers = {"top": top, "intervals": intervals, "per": per}
+    before, after = (window, window) if isinstance(window, int | np.integer) else window
+    for name, value in numbers.items():
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+            raise ValueError(f"examples needs {name} of 1 or more, an int; got {value!r}.")
+    if intervals > 100 or before < 0 or after < 0:
+        raise ValueError(
+            "examples takes at most 100 intervals, and a window of tokens before and after, at "
+            f"least 0; got intervals={intervals}, window={window}."
+        )
+    read, which = Corpus(sae, model, tokens, site, mask, real), chosen(sae, features)
+    size = read.size(batch, sae.features)
+    offsets = np.arange(-int(before), int(after) + 1, dtype=np.int32)
+    state = start(len(which), int(top), 2 * int(intervals), int(per), len(offsets))
+    some = None if features is None else which
+    steps = -(-len(read.rows) // size)
+    for number, part in enumerate(watched(read.batches(size), steps, "examples", progress)):
+        # Arrays, not numbers: a number would be part of the program, which would be compiled anew.
+        draw = np.asarray([seed, number], np.uint32)
+        state = step((sae, model, part, some, offsets, draw, read.name), state)
+    kept = type(state)(*(np.asarray(each) for each in state))
+    if not (kept.finite and np.isfinite(kept.total).all()):
+        raise ValueError(
+            f"Activations at {read.name!r}, or features of them, are NaN or infinite: nothing can be read "
+            "off them. Are the weights finite? A model in float16 often overflows: use float32."
+        )
+    return _result(kept, read, which, int(intervals), int(per), int(before))
+
+
+def _result(kept: Any, read: Corpus, which: Any, intervals: int, per: int, before: int) -> Examples:
+    n, bins, _ = kept.priority.shape
+    flat = lambda x: x.reshape(n, -1, *x.shape[3:])
+    priority, value = flat(kept.priority), flat(kept.bin_value)
+    maximum = np.where(kept.seq[:, 0] >= 0, np.abs(kept.values[:, 0]), 0)
+    share = np.abs(value) / np.where(maximum > 0, maximum, 1)[:, None]
+    of = np.minimum((share * intervals).astype(int), intervals - 1)
+    index = np.empty((n, intervals, per), np.int64)
+    for i in range(intervals):
+        # The largest of random priorities: a sample of the interval.
+        order = np.argsort(np.where(of == i, -priority, 2), 1, kind="stable")[:, :per]
+        best = np.where(of == i, priority, EMPTY)
+        fits = np.take_along_axis(best, order, 1) > EMPTY
+        index[:, i] = np.where(fits, order, -1)
+    take = np.maximum(index, 0).reshape(n, -1)
+    rows = np.arange(n)[:, None]
+    there = (index >= 0).reshape(n, -1)
+    shape = (n, intervals, per)
+
+    def of_interval(x: Any, none: Any) -> np.ndarray:
+        found = flat(x)[rows, take]
+        hidden = there.reshape(n, -1, *(1,) * (found.ndim - 2))
+        return np.where(hidden, found, none).reshape(*shape, *found.shape[2:])
+
+    fired = kept.counts.sum(1)
+    return Examples(
+        features=which,
+        values=np.where(kept.seq >= 0, kept.values, np.nan),
+        seq=kept.seq,
+        pos=kept.pos,
+        activations=kept.around,
+        interval_values=of_interval(kept.bin_value, np.nan).astype(np.float32),
+        interval_seq=of_interval(kept.bin_seq, -1),
+        interval_pos=of_interval(kept.bin_pos, -1),
+        interval_activations=of_interval(kept.bin_around, np.nan).astype(np.float32),
+        fired=fired,
+        maximum=maximum,
+        mean=kept.total / np.maximum(fired, 1),
+        counts=kept.counts,
+        width=kept.range / bins,
+        count=int(read.counted.sum()),
+        tokens=read.tokens,
+        real=read.real,
+        before=before,
+    )

@@ -1,0 +1,134 @@
+"""What features write, read as tokens: their directions behind the last norm and the unembedding."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ...core._survey import split_edits
+from ..files._origin import own_site
+from ..kinds._feature_list import Joined
+from ._corpus import chosen, one_layer
+from ._directions import directions
+
+STREAM = ("resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out")
+
+
+@dataclass(frozen=True, eq=False)
+class LogitWeights:
+    """Logit weights `(features, vocab)`, computed as they are asked for; made by `logit_weights`."""
+
+    rows: Any  # (features, d), what features write to the stream, behind the norm
+    unembed: Any  # (d, vocab)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Features and vocabulary."""
+        return len(self.rows), self.unembed.shape[1]
+
+    def __getitem__(self, features: Any) -> np.ndarray:
+        """Of one feature `(vocab,)`, of several `(n, vocab)`, their median over the vocabulary 0."""
+        x = np.asarray(_product(jnp.asarray(self.rows[features]), self.unembed))
+        return x - np.median(x, axis=-1, keepdims=True)
+
+    def top(self, features: Any = None, k: int = 10, *, batch: int = 256) -> tuple[np.ndarray, ...]:
+        """The tokens of the k largest weights of each feature, and of the k smallest.
+
+        **Returns:** `largest (n, k)` ids, falling, their `weights (n, k)`, `smallest (n, k)` ids,
+        rising, and theirs.
+        """
+        which = np.arange(len(self)) if features is None else np.atleast_1d(np.asarray(features))
+        if isinstance(k, bool) or not isinstance(k, int | np.integer) or not 1 <= k <= self.shape[1]:
+            raise ValueError(f"k lies in 1..{self.shape[1]}, the size of the vocabulary; got {k!r}.")
+        parts = []
+        for first in range(0, len(which), batch):
+            here = which[first : first + batch]
+            rows = jnp.asarray(self.rows[np.resize(here, min(batch, len(which)))])
+            parts.append([np.asarray(x)[: len(here)] for x in _extremes(rows, self.unembed, int(k))])
+        return tuple(np.concatenate(x) for x in zip(*parts, strict=True))
+
+    def records(self, tokenizer: Any, feature: int, k: int = 10) -> list[dict[str, Any]]:
+        """The largest and smallest weights of a feature, with tokens as strings."""
+        high, up, low, down = self.top([feature], k)
+        pairs = [*zip(high[0], up[0], strict=True), *zip(low[0], down[0], strict=True)]
+        return [{"token": tokenizer.tokens([int(t)])[0], "id": int(t), "weight": float(w)} for t, w in pairs]
+
+
+def logit_weights(sae: Any, model: Any, site: Any = None, features: Any = None) -> LogitWeights:
+    r"""$v_i = d_i W_{down}\, \pi\, \mathrm{diag}(g)\, W_U - \mathrm{median}$: what feature i says of the next token, directly.
+
+    $\pi$ takes the mean off (of a LayerNorm), g is the last norm's gain; the norm's denominator is
+    left out, as it is the same for all tokens. $W_{down}$ only for dictionaries of neurons. Bricken
+    et al. 2023 (https://transformer-circuits.pub/2023/monosemantic-features). Late layers are read
+    well by it; what early features do goes through later layers, see `feature_effects`.
+
+    **Arguments:** `sae`; `model` of `ji.models`; `site`, one layer of the stream (`resid_pre mid
+    post`), of what is written to it (`attn_out mlp_out`) or of neurons (`mlp_post`), by default its own; `features`,
+    numbers, by default all.
+
+    **Returns:** `LogitWeights`: `w[7]` is `(vocab,)`, `w.top(k=10)` the tokens at both ends.
+
+    **Raises:** ValueError for other sites, or directions of another width than the stream.
+
+    ```python
+    weights = ji.sae.logit_weights(sae, model, "resid_post[2]")
+    weights[7], weights.records(tokenizer, 7)
+    ```
+
+    Law: behind the last block, adding $c\, d_i$ with the norm's denominator held changes logits by
+    $c\, v_i$ over that denominator, up to a number that is the same for all tokens.
+    """
+    site = own_site(sae, site, model)
+    if isinstance(sae, Joined) and not isinstance(site, str):
+        site = site[sae.source]
+    base, layer = one_layer(site)
+    model = split_edits(model)[0]
+    if base not in (*STREAM, "mlp_post"):
+        raise ValueError(
+            f"Logit weights are of what stands in the residual stream: {', '.join(STREAM)}, or of "
+            f"mlp_post; got {site!r}."
+        )
+    rows = directions(sae)[chosen(sae, features)]
+    if base == "mlp_post":
+        mlp = getattr(model.blocks, "mlp", None)
+        if mlp is None:
+            raise ValueError(f"This {type(model).__name__} has no MLP, so {site!r} has no W_down.")
+        down = mlp.w_out[layer].astype(jnp.float32)
+        _check_width(rows, down.shape[0], site)
+        rows = jnp.matmul(rows, down, precision="highest")
+    _check_width(rows, model.w_embed.shape[-1], site)
+    norm = model.ln_final
+    if norm is not None:
+        rows = rows - jnp.mean(rows, -1, keepdims=True) if norm.centres else rows
+        if norm.weight is not None:
+            rows = rows * norm.weight.astype(jnp.float32)[None]
+    unembed = model.w_embed.T if model.w_unembed is None else model.w_unembed
+    return LogitWeights(np.asarray(rows), unembed)
+
+
+def _check_width(rows: Any, width: int, site: str) -> None:
+    if rows.shape[-1] != width:
+        raise ValueError(
+            f"Directions at {site!r} are {width} wide; those of this dictionary have "
+            f"{rows.shape[-1]}. Which site does it write to?"
+        )
+
+
+@eqx.filter_jit
+def _product(rows: Any, unembed: Any) -> Any:
+    return jnp.matmul(rows, unembed.astype(jnp.float32), precision="highest")
+
+
+@eqx.filter_jit
+def _extremes(rows: Any, unembed: Any, k: int) -> Any:
+    x = jnp.matmul(rows, unembed.astype(jnp.float32), precision="highest")
+    x = x - jnp.median(x, axis=-1, keepdims=True)
+    up, high = jax.lax.top_k(x, k)
+    down, low = jax.lax.top_k(-x, k)
+    return high, up, low, -down

@@ -1,0 +1,1 @@
+"""Dictionaries on disk: our layout, and the layouts of other libraries."""

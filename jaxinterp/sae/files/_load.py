@@ -1,0 +1,169 @@
+"""Reading a dictionary, whoever wrote it."""
+
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..._disk import reading, settled
+from ..._read import named, open_regular, open_zip, regular
+from ..kinds._from_arrays import WAY_IN
+from ._dictionary_learning import load_dictionary_learning
+from ._folding import check_number
+from ._gemma_scope import load_gemma_scope
+from ._origin import recorded, with_origin
+from ._saelens import load_saelens
+from ._save import load_own
+from ._sparsify import load_openai, load_sparsify
+
+FOLDERS: tuple[tuple[str, tuple[str, ...], Callable[..., Any]], ...] = (
+    ("jaxinterp", ("dictionary.json",), load_own),
+    ("SAELens", ("cfg.json", "sae_weights.safetensors"), load_saelens),
+    ("sparsify", ("cfg.json", "sae.safetensors"), load_sparsify),
+    ("dictionary_learning", ("config.json", "ae.pt"), load_dictionary_learning),
+)
+PARAMS = ("params.npz", "params.safetensors")
+OPTIONS: dict[Any, tuple[str, ...]] = {
+    load_saelens: ("factor", "ignore"),
+    load_sparsify: ("ignore",),
+    load_openai: ("ignore",),
+    load_dictionary_learning: ("ignore",),
+    load_gemma_scope: ("factor", "transcoder", "ignore"),
+}
+
+
+@settled
+def load(
+    path: str | Path,
+    *,
+    about: bool = False,
+    factor: Any = None,
+    transcoder: bool | None = None,
+    ignore: Sequence[str] = (),
+) -> Any:
+    """A dictionary from disk: ours, SAELens, sparsify, dictionary_learning, OpenAI's, Gemma Scope.
+
+    | what is there | whose it is |
+    |---|---|
+    | `dictionary.json` | `ji.sae.save` |
+    | `cfg.json`, `sae_weights.safetensors` | SAELens, old and new configuration |
+    | `cfg.json`, `sae.safetensors` | sparsify |
+    | `config.json`, `ae.pt` | dictionary_learning |
+    | `params.npz`, `params.safetensors` | Gemma Scope |
+    | a torch file with `pre_bias`, or without | OpenAI's dictionaries of GPT-2, or dictionary_learning |
+    | any other file with `w_enc`, `threshold` | Gemma Scope |
+
+    `"tiny"` is the TopK dictionary of the embedded model, `ji.load("tiny")`, that the package carries.
+    Torch files are read without torch, and nothing in them is executed. Names of folders decide
+    nothing, except in the hub's cache, where they are the repository's own.
+
+    **Arguments:** `path`: a folder or a file; `about`: also the config that came with it; `factor`:
+    what activations were multiplied by in training, for SAELens files of
+    `normalize_activations="expected_average_only_in"` that do not hold it, and for dictionaries of
+    Gemma Scope on the embedding; `transcoder`: whether a file of Gemma Scope that does not say it
+    is one (by default not); `ignore`: keys of a config, or tensors, that you know cannot matter.
+
+    **Returns:** the dictionary, or `(dictionary, config)`.
+
+    **Raises:** `FileNotFoundError` where there is nothing, ValueError for what none of these wrote,
+    for a key, a value or a tensor that is not known. What nothing here reads is given by its arrays:
+    `ji.sae.from_arrays`.
+
+    ```python
+    sae = ji.sae.load("folder")
+    sae, config = ji.sae.load("folder", about=True)
+    sae = ji.sae.load("layer_3/width_16k/average_l0_54", transcoder=True)  # of gemma-scope-2b-pt-transcoders
+    ```
+
+    Law: forwards agree with those of the library that wrote it.
+    """
+    path = Path(path)
+    with reading(path, "dictionary"):
+        return _load(path, about, factor, transcoder, ignore)
+
+
+def _load(path: Path, about: bool, factor: Any, transcoder: bool | None, ignore: Any) -> Any:
+    reader, path = _reader(path)
+    ignore = (ignore,) if isinstance(ignore, str) else tuple(ignore)
+    given = {"factor": factor, "transcoder": transcoder, "ignore": ignore or None}
+    given = {name: value for name, value in given.items() if value is not None}
+    known = OPTIONS.get(reader, ())
+    if "factor" in given and "factor" not in known:
+        raise ValueError(
+            f"Only SAELens files need a factor, and Gemma Scope's of the embedding; {path} is of "
+            "another library."
+        )
+    for name in given:
+        if name not in known:
+            raise ValueError(f"{path} needs no {name}=: load it without.")
+    if factor is not None:
+        check_number(factor)
+    with named(path):
+        sae, config = reader(path, **given)
+    sae = with_origin(sae, recorded(config))
+    return (sae, config) if about else sae
+
+
+def _packaged(_: Path) -> Any:
+    """The dictionary of the embedded model, which lies there in float16."""
+    sae, about = load_own(Path(__file__).resolve().parent.parent.parent / "_tiny" / "dictionary")
+    return jax.tree.map(lambda leaf: leaf.astype(jnp.float32), sae), about
+
+
+def _reader(path: Path) -> tuple[Any, Path]:
+    """Who reads what is there, and the path to read."""
+    if str(path) == "tiny" and not path.exists():
+        return _packaged, path
+    if not path.exists():
+        raise FileNotFoundError(f"There is no dictionary at {path}: no such folder or file.")
+    if not path.is_dir():
+        regular(path)
+        return _file(path), path
+    for name in PARAMS:
+        if (path / name).is_file():
+            return load_gemma_scope, path / name
+    for _, names, reader in FOLDERS:
+        if all((path / name).is_file() for name in names):
+            return reader, path
+    there = sorted(p.name + "/" * p.is_dir() for p in path.iterdir())
+    held = ", ".join(there[:12]) + (f" and {len(there) - 12} more" if there[12:] else "")
+    tried = [f"{who} ({', '.join(names)})" for who, names, _ in FOLDERS]
+    tried.append(f"Gemma Scope ({' or '.join(PARAMS)})")
+    raise ValueError(
+        f"{path} holds no dictionary that is known here: it has {held or 'nothing'}. Looked for were "
+        f"{', '.join(tried)}; OpenAI's is a torch file, given itself. {WAY_IN}"
+    )
+
+
+def _file(path: Path) -> Any:
+    """Who reads a file, by what it holds."""
+    from ...hub import open_safetensors, read_torch
+
+    if zipfile.is_zipfile(path):
+        try:
+            archive = open_zip(path)
+        except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
+            raise ValueError(f"{path} is truncated or corrupt ({error}); fetch it again.") from error
+        with archive:
+            arrays = [n.removesuffix(".npy") for n in archive.namelist() if n.endswith(".npy")]
+        if not arrays:
+            state = read_torch(path)
+            openai = isinstance(state, dict) and {"pre_bias", "latent_bias"} & {*state}
+            return load_openai if openai else load_dictionary_learning
+        held = arrays
+    else:
+        with open_regular(path) as file:
+            start = file.read(9)
+        if start[:1] == b"\x80":  # a pickle, from before torch wrote archives
+            read_torch(path)
+        held = list(open_safetensors(path)) if start[8:] == b"{" else []
+    if {"w_enc", "threshold"} <= {name.lower() for name in held}:
+        return load_gemma_scope
+    raise ValueError(
+        f"Give the folder of the dictionary, not {path.name}: ji.sae.load({str(path.parent)!r}). "
+        "Alone are read torch files of OpenAI and dictionary_learning, and arrays of Gemma Scope; "
+        f"this one has {', '.join(held[:12]) or 'no tensors'}. {WAY_IN}"
+    )

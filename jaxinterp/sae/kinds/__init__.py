@@ -1,0 +1,1 @@
+"""Kinds of dictionaries: their arrays, their settings and their losses."""

@@ -1,0 +1,102 @@
+r"""Another distance for the reconstruction: of what an error does to the logits, without making them."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+from ...core._survey import split_edits
+from ..features._corpus import one_layer
+from ..features._logits import logit_weights
+from ._dictionary import Dictionary, filled
+
+
+def with_metric(kind: Any, metric: Any) -> Any:
+    r"""$\lVert x - \hat x \rVert^2 \to (x - \hat x)\, G\, (x - \hat x)^\top$ wherever the loss of a kind has it.
+
+    The error, and for `TopK` and its relatives the spread it is a share of, and AuxK. Penalties and the
+    norm of decoder rows stay as they are. Coefficients weigh against errors in the units of G: one
+    that was tuned without a metric suits G over its mean diagonal. Of a kind with several outputs
+    (`Crosscoder`, `CrossLayerTranscoder`) G is one for all, or `(source, d, d)`. It is saved and
+    loaded with the dictionary, and takes no part in encoding or decoding.
+
+    **Arguments:** `kind`: of any sort, with or without weights; `metric (d_out, d_out)`: symmetric,
+    no eigenvalue below 0, or None to take it away.
+
+    ```python
+    G = ji.sae.logit_metric(model, "mlp_post[0]")
+    kind = ji.sae.with_metric(ji.sae.TopK(d=512, features=4096, k=32), G)
+    ```
+
+    Law: with $G = A A^\top$ the loss is that of the images $x A$ and $\hat x A$.
+    """
+    if not isinstance(kind, Dictionary):
+        raise ValueError(
+            f"with_metric takes a kind of dictionary, as ji.sae.TopK(...); got {type(kind).__name__}."
+        )
+    if metric is None:
+        return filled(kind, metric=None)
+    shape = *kind.bias.shape, kind.bias.shape[-1]
+    given = jnp.asarray(metric, jnp.float32)
+    if given.shape not in (shape, shape[-2:]):
+        raise ValueError(
+            f"The metric of this {type(kind).__name__} is {shape[-2:]}, the width it writes, twice; "
+            f"got the shape {given.shape}. For what a site does to logits: ji.sae.logit_metric(model, site)."
+        )
+    if not isinstance(given, Tracer):
+        _check(np.asarray(given))
+    return filled(kind, metric=jnp.broadcast_to(given[(None,) * (len(shape) - given.ndim)], shape))
+
+
+def logit_metric(model: Any, site: str) -> Any:
+    r"""$G = A A^\top$ `(d, d)` with $A = W_{out}\, \pi\, \mathrm{diag}(g)\, W_U$: the distance of logits.
+
+    $e\, G\, e^\top$ is the squared norm of what an error e at the site adds to the logits directly, the
+    last norm's denominator left out. $W_{out}$ only for neurons; $\pi$ takes the mean off (of a
+    LayerNorm), g is the last norm's gain. The logits `(..., vocab)` are never made.
+
+    **Arguments:** `model` of `ji.models`; `site`: as in `logit_weights`.
+
+    **Raises:** ValueError for sites that do not write to the stream.
+
+    ```python
+    G = ji.sae.logit_metric(model, "resid_post[2]")
+    ```
+
+    Law: `e @ G @ e` is `sum(square(e @ A))`.
+    """
+    base, _ = one_layer(site)
+    plain = split_edits(model)[0]
+    mlp = getattr(plain.blocks, "mlp", None)
+    width = plain.w_embed.shape[-1]
+    if base == "mlp_post" and mlp is not None:
+        width = mlp.w_out.shape[-2]
+    # The rows of the identity are directions like any other.
+    found = logit_weights(
+        SimpleNamespace(decoder=jnp.eye(width, dtype=jnp.float32), features=width), model, site
+    )
+    return _gram(jnp.asarray(found.rows), found.unembed)
+
+
+@jax.jit
+def _gram(rows: Any, unembed: Any) -> Any:
+    unembed = unembed.astype(jnp.float32)
+    inner = jnp.matmul(unembed, unembed.T, precision="highest")
+    made = jnp.matmul(jnp.matmul(rows, inner, precision="highest"), rows.T, precision="highest")
+    return (made + made.T) / 2
+
+
+def _check(metric: np.ndarray) -> None:
+    size = np.abs(metric).max()
+    if not np.isfinite(size):
+        raise ValueError("The metric holds NaN or infinity.")
+    skew = np.abs(metric - np.swapaxes(metric, -1, -2)).max()
+    least = np.linalg.eigvalsh(metric.astype(np.float64)).min()
+    if skew > 1e-4 * size or least < -1e-4 * size:
+        raise ValueError(
+            "A metric is symmetric and has no eigenvalue below 0, as A @ A.T; this one has the least "
+            f"eigenvalue {least:.3g} and is asymmetric by {skew:.3g}."
+        )

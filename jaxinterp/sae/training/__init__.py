@@ -1,0 +1,1 @@
+"""The training of dictionaries: one, or many side by side."""

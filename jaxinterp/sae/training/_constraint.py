@@ -1,0 +1,36 @@
+"""Decoder rows of norm 1, as a wrapper of any optax optimiser."""
+
+import functools
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import optax
+
+from ..kinds._dictionary import unit
+
+
+@functools.lru_cache(32)  # one object for one optimiser: a second training compiles nothing again
+def unit_rows(optimizer: Any) -> Any:
+    r"""$g_i \leftarrow g_i - (g_i \cdot d_i)\, d_i$ before the optimiser, $d_i \leftarrow d_i / \lVert d_i \rVert$ after it.
+
+    A step at a right angle to a unit vector makes it longer, hence both halves. `train` wraps the
+    optimiser of every kind that asks for it.
+
+    ```python
+    optimizer = ji.sae.unit_rows(optax.adam(1e-3))
+    ```
+
+    Law: rows keep norm 1 to 1e-6, and the gradient the optimiser sees is orthogonal to them.
+    """
+    decoder = lambda tree: tree.decoder
+
+    def update(updates: Any, state: Any, params: Any = None) -> Any:
+        rows, g = params.decoder, updates.decoder
+        along = jnp.sum(g * rows, -1, keepdims=True)
+        updates = eqx.tree_at(decoder, updates, g - along * rows)
+        updates, state = optimizer.update(updates, state, params)
+        moved = unit(rows + updates.decoder) - rows
+        return eqx.tree_at(decoder, updates, moved), state
+
+    return optax.GradientTransformation(optimizer.init, update)

@@ -1,0 +1,1 @@
+"""Statistics: scores, intervals, permutation tests and solvers of regressions; no models."""

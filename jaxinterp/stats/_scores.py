@@ -1,0 +1,189 @@
+"""How good a probe is, from its scores; every measure of the literature, and its interval."""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from ..core._check import check_key
+from ._examples import as_labels, as_real
+
+
+def metrics(
+    y: Any, score: Any, *, bootstrap: int = 0, key: Any = None, level: float = 0.95
+) -> dict[str, Any]:
+    r"""Measures of a binary probe, $F_\beta = \frac{(1+\beta^2) P R}{\beta^2 P + R}$ and the rest, from scores.
+
+    Hard predictions are `score > 0`; a score of exactly 0 is negative. 0/0 counts as 0. Gurnee et
+    al. 2023 (https://arxiv.org/abs/2305.01610).
+
+    **Arguments:** `y (n,)` in {0, 1}; `score (n,)` decisions of a probe (log odds), or of many probes
+    at once `(..., n)`. `bootstrap`: how many resamples of the examples, which needs a `key`; classes
+    keep their sizes, and all probes see the same resamples.
+
+    **Returns:** a dict of floats, or of arrays `(...)`: `accuracy`, `balanced_accuracy`, `precision`,
+    `recall`, `f1`, `f0_5`, `f2`, `mcc`, `kappa`, `fowlkes_mallows` (of the two groupings, by pairs of
+    examples), `roc_auc` (ties count half), `pr_auc` (trapezoid), `average_precision` (steps),
+    `log_loss` (nats, of the sigmoid of the score, which is never cut off as probabilities near 0 are),
+    the counts `tp`, `fp`, `fn`, `tn` and `positive_share`. With `bootstrap` also `intervals`: a dict
+    from measure to (low, high), the percentiles of the resamples that aim at `level`. Of few examples
+    they are too narrow, and of a probe that makes almost no errors they nearly vanish: resamples hold
+    no error that the examples do not. Measured for F1 at 0.95, how often they hold the true one:
+
+    | positives, negatives | recall 0.6, false alarms 0.1 | 0.9, 0.05 | 0.98, 0.005 |
+    |---|---|---|---|
+    | 10, 40 | 0.93 | 0.85 | 0.33 |
+    | 20, 80 | 0.95 | 0.93 | 0.54 |
+    | 50, 200 | 0.94 | 0.95 | 0.86 |
+    | 200, 800 | 0.94 | 0.95 | 0.94 |
+
+    **Raises:** ValueError for one class only, lengths that differ, scores that are not finite.
+
+    ```python
+    found = ji.probes.metrics(y, probe.decision(x), bootstrap=200, key=jax.random.key(0))
+    found["f1"], found["intervals"]["f1"]
+    ```
+
+    Law: equal to scikit-learn's functions of the same names, where it has no value to 0; of many
+    scores, to one call for each.
+    """
+    score = np.asarray(score)
+    if not score.ndim or not score.size:
+        raise ValueError(f"score is one number per example, (n,) or (..., n); got the shape {score.shape}.")
+    n = score.shape[-1]
+    up = as_labels(y, n) > 0
+    flat = np.stack([as_real(each, n) for each in score.reshape(-1, n)])
+    give = lambda values: float(values[0]) if score.ndim == 1 else values.reshape(score.shape[:-1])
+    ones = np.ones((1, n))
+    each = [_binary(up, one, ones) for one in flat]
+    found: dict[str, Any] = {name: give(np.array([one[name][0] for one in each])) for name in each[0]}
+    if bootstrap:
+        if key is None:
+            raise ValueError("Resampling needs a key: metrics(..., key=jax.random.key(0)).")
+        if not 0 < level < 1:
+            raise ValueError(f"level is a share between 0 and 1, as 0.95; got {level}.")
+        rng = np.random.default_rng(
+            np.asarray(jax.random.key_data(check_key(key, "metrics(..., key={})"))).ravel().tolist()
+        )
+        drawn: list[list[dict[str, np.ndarray]]] = [[] for _ in flat]
+        for first in range(0, bootstrap, _TOGETHER):
+            times = _resample(rng, up, min(_TOGETHER, bootstrap - first))
+            for parts, one in zip(drawn, flat, strict=True):
+                parts.append(_binary(up, one, times))
+        ends = [(1 - level) / 2, (1 + level) / 2]
+        found["intervals"] = {}
+        for name in each[0]:
+            values = [np.quantile(np.concatenate([p[name] for p in parts]), ends) for parts in drawn]
+            low, high = np.array(values).T
+            found["intervals"][name] = (give(low), give(high))
+    return found
+
+
+# Resamples at a time: what a cache holds.
+_TOGETHER = 50
+
+
+def _resample(rng: np.random.Generator, up: np.ndarray, many: int) -> np.ndarray:
+    """How often each example is drawn, `(many, n)`, with replacement within its class."""
+    times = np.zeros((many, len(up)))
+    for side in (np.flatnonzero(up), np.flatnonzero(~up)):
+        size = len(side)
+        drawn = rng.integers(0, size, (many, size)) + size * np.arange(many)[:, None]
+        times[:, side] = np.bincount(drawn.ravel(), minlength=many * size).reshape(many, size)
+    return times
+
+
+def _over(a: Any, b: Any) -> Any:
+    """a / b, 0 where b is 0."""
+    return np.where(b != 0, a / np.where(b != 0, b, 1), 0.0)
+
+
+def _binary(up: np.ndarray, score: np.ndarray, times: np.ndarray) -> dict[str, Any]:
+    """Measures `(r,)` of the examples, each counted so many `times (r, n)`; classes keep their sizes."""
+    n, said = len(up), score > 0
+    tp, fp, fn, tn = (times @ which for which in (said & up, said & ~up, ~said & up, ~said & ~up))
+    precision, recall = _over(tp, tp + fp), _over(tp, tp + fn)
+    beta = lambda b: _over((1 + b * b) * precision * recall, b * b * precision + recall)
+    chance = ((tp + fp) * (tp + fn) + (tn + fn) * (tn + fp)) / n**2
+    accuracy = (tp + tn) / n
+    # Ordered pairs of examples in one cell, against pairs of one prediction and of one class.
+    pairs = lambda *cells: sum(cell * cell for cell in cells) - n
+    alike = pairs(tp, fp, fn, tn)
+    # One sort serves all curves: at every distinct score, how many of each class lie at or above.
+    order = np.argsort(-score, kind="stable")
+    last = np.r_[np.flatnonzero(np.diff(score[order])), n - 1]
+    counts = times[:, order]
+    high = np.cumsum(counts * up[order], 1)[:, last]
+    low = np.cumsum(counts, 1)[:, last] - high
+    # A curve begins with nothing taken: recall 0, precision 1.
+    hits, false = (np.pad(a, ((0, 0), (1, 0))) for a in (high, low))
+    tpr, fpr = hits / hits[:, -1:], false / false[:, -1:]
+    taken = hits + false
+    curve = np.where(taken > 0, hits / np.where(taken > 0, taken, 1), 1.0)
+    return {
+        "accuracy": accuracy,
+        "balanced_accuracy": (recall + _over(tn, tn + fp)) / 2,
+        "precision": precision,
+        "recall": recall,
+        "f1": beta(1.0),
+        "f0_5": beta(0.5),
+        "f2": beta(2.0),
+        "mcc": _over(tp * tn - fp * fn, np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn))),
+        "kappa": _over(accuracy - chance, 1 - chance),
+        "fowlkes_mallows": np.sqrt(
+            _over(alike, pairs(tp + fp, fn + tn)) * _over(alike, pairs(tp + fn, fp + tn))
+        ),
+        "roc_auc": np.trapezoid(tpr, fpr, axis=1),
+        "pr_auc": np.trapezoid(curve, tpr, axis=1),
+        "average_precision": np.sum(np.diff(tpr, axis=1) * curve[:, 1:], 1),
+        "log_loss": times @ np.logaddexp(0, np.where(up, -score, score)) / n,
+        "tp": tp,
+        "fp": fp,
+        "fn": fn,
+        "tn": tn,
+        "positive_share": (tp + fn) / n,
+    }
+
+
+def regression_metrics(y: Any, predicted: Any) -> dict[str, float]:
+    r"""Measures of a probe of real targets, $R^2 = 1 - \sum (y - \hat y)^2 / \sum (y - \bar y)^2$ and the rest.
+
+    **Arguments:** `y (n,)` targets, `predicted (n,)`.
+
+    **Returns:** a dict of floats: `r2`, `explained_variance`, `mse`, `mae`, `median_ae`, `pearson`,
+    `spearman` (ranks, ties their mean). Of targets that are all equal `r2` and `explained_variance` are 1
+    where they are met and else 0; correlations are 0 where a side is constant.
+
+    **Raises:** ValueError for lengths that differ or values that are not finite.
+
+    ```python
+    ji.probes.regression_metrics([1.0, 2.0, 3.0], [1.1, 1.9, 3.2])["r2"]
+    ```
+
+    Law: equal to scikit-learn and SciPy.
+    """
+    from scipy.stats import rankdata
+
+    y = np.asarray(y)
+    if y.ndim != 1 or not y.size:
+        raise ValueError(f"y is one target per example, (n,); got the shape {y.shape}.")
+    y, predicted = as_real(y, len(y)), as_real(predicted, len(y))
+    error = y - predicted
+    spread = float(((y - y.mean()) ** 2).sum())
+
+    def along(a: np.ndarray, b: np.ndarray) -> float:
+        a, b = a - a.mean(), b - b.mean()
+        return float(_over(a @ b, np.sqrt((a @ a) * (b @ b))))
+
+    def share(left: float) -> float:
+        return 1 - left / spread if spread else float(left == 0)
+
+    return {
+        "r2": share(float(error @ error)),
+        "explained_variance": share(float(((error - error.mean()) ** 2).sum())),
+        "mse": float((error**2).mean()),
+        "mae": float(np.abs(error).mean()),
+        "median_ae": float(np.median(np.abs(error))),
+        "pearson": along(y, predicted),
+        "spearman": along(rankdata(y), rankdata(predicted)),
+    }
