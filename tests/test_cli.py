@@ -8,9 +8,9 @@ import sys
 import jax
 import pytest
 from click.testing import CliRunner
-from jaxinterp.cli import main
 
 import jaxinterp as ji
+from jaxinterp.cli import main
 
 
 @pytest.fixture(scope="module")

@@ -12,11 +12,11 @@ import jax
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from jaxinterp.cli._command import say
-from jaxinterp.cli import main
 
 import jaxinterp as ji
 from jaxinterp._text import grid, line, plain, visible
+from jaxinterp.cli import main
+from jaxinterp.cli._command import say
 
 HOSTILE = {
     "\x1b[31m": "␛[31m",

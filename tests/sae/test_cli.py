@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from jaxinterp.cli import main
 
 import jaxinterp as ji
+from jaxinterp.cli import main
 from jaxinterp.sae.kinds._dictionary import filled
 
 

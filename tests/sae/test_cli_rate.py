@@ -5,9 +5,9 @@ from pathlib import Path
 import jax
 import pytest
 from click.testing import CliRunner
-from jaxinterp.cli import main
 
 import jaxinterp as ji
+from jaxinterp.cli import main
 
 
 @pytest.mark.slow

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from jaxinterp.cli import main
 
 import jaxinterp as ji
+from jaxinterp.cli import main
 from jaxinterp.data._lines import BadRecords
 
 from .test_rate import FORM, ask

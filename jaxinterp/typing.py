@@ -1,0 +1,66 @@
+"""What a caller may give, as types: `model: ModelLike`, `tokens: TokensLike`, `mask: MaskLike | None`.
+
+A type checker sees what is accepted. At run time each of these is `Any`, because the library checks
+what it is given by itself, and its messages teach where those of a run-time checker cannot.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+    from typing import TypeAlias
+
+    import jax
+    import numpy as np
+    import optax
+    from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+    from .core._captures import At
+    from .core._edit import Edit
+    from .core._survey import Intervened
+    from .core._types import Dictionary, Model
+    from .metrics import Metric
+
+    Nested: TypeAlias = Sequence[Any]
+    "Lists of lists, as `np.asarray` reads them."
+
+    ArrayLike: TypeAlias = Array | np.ndarray | Nested | float | int | bool
+    "Anything that becomes an array: of JAX, of NumPy, nested lists, numbers."
+    ModelLike: TypeAlias = Model | Intervened
+    "A model of `ji.load` or `ji.models`, any module of the protocol `ji.Model`, or what `ji.intervene` returns."
+    TokensLike: TypeAlias = Int[Array, "*batch pos"] | Float[Array, "*batch pos d"] | np.ndarray | Nested
+    "Token ids `(*batch, pos)`, or embeddings `(*batch, pos, d)` where a function takes these."
+    MaskLike: TypeAlias = Bool[Array, "*batch pos"] | np.ndarray | Nested
+    "True at real tokens, for prompts padded left or right."
+    IndexLike: TypeAlias = int | slice | range | Int[Array, "*n"] | Bool[Array, "*n"] | np.ndarray | Nested
+    "Which entries of an axis: an int, several, a slice or a bool mask; may be traced."
+    LayersLike: TypeAlias = int | Sequence[int] | slice | range | Int[Array, "*n"] | np.ndarray
+    "One layer or several."
+    EditsLike: TypeAlias = Edit | Sequence[Edit]
+    "One edit, or several that are applied in order."
+    CaptureLike: TypeAlias = str | At | Sequence[str | At]
+    "Sites to read: `'z'`, `'z[3]'`, `'z[2:5]'`, `ji.at(...)`, or several of these."
+    MetricLike: TypeAlias = Metric | Callable[[Array], Array]
+    "A metric of `ji.metrics`, or a function of logits `(*batch, pos, vocab)` to numbers `(*batch,)`."
+    KeyLike: TypeAlias = PRNGKeyArray
+    "A key of `jax.random.key`."
+    PathLike: TypeAlias = str | os.PathLike[str] | Path
+    "Where a file or folder is."
+    OptimizerLike: TypeAlias = optax.GradientTransformation | optax.GradientTransformationExtraArgs
+    "Any optimizer of optax."
+    DictionaryLike: TypeAlias = Dictionary
+    "Anything with `encode` and `decode`."
+    DTypeLike: TypeAlias = jax.typing.DTypeLike
+    "A dtype, or its name."
+    MeshLike: TypeAlias = jax.sharding.Mesh
+    "A mesh of `jax.make_mesh`."
+    PyTree: TypeAlias = Any
+    "A tree of arrays, where the structure is the caller's own."
+    JSON: TypeAlias = Mapping[str, "JSON"] | Sequence["JSON"] | str | float | int | bool | None
+    "What a file of JSON holds."
+else:
+    ArrayLike = ModelLike = TokensLike = MaskLike = IndexLike = LayersLike = EditsLike = Any
+    CaptureLike = MetricLike = KeyLike = PathLike = OptimizerLike = DictionaryLike = Any
+    DTypeLike = MeshLike = PyTree = JSON = Any
