@@ -115,9 +115,9 @@ def code_lines(text: str, tree: ast.Module) -> int:
     skipped = {i for i, line in enumerate(lines, 1) if not line.strip() or line.strip().startswith("#")}
     for node in ast.walk(tree):
         for part in getattr(node, "body", []) if not isinstance(node, ast.Lambda | ast.IfExp) else []:
-            if isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant):
-                if isinstance(part.value.value, str):
-                    skipped |= set(range(part.lineno, (part.end_lineno or part.lineno) + 1))
+            value = part.value if isinstance(part, ast.Expr) else None
+            if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                skipped |= set(range(part.lineno, (part.end_lineno or part.lineno) + 1))
     return len(lines) - len(skipped)
 
 
