@@ -46,10 +46,23 @@ if TYPE_CHECKING:
     from . import patching as patching
     from . import probes as probes
     from . import sae as sae
+    from . import stats as stats
     from . import tasks as tasks
     from . import toy as toy
 
-METHODS = ("circuits", "data", "heads", "lens", "neurons", "patching", "probes", "sae", "tasks", "toy")
+METHODS = (
+    "circuits",
+    "data",
+    "heads",
+    "lens",
+    "neurons",
+    "patching",
+    "probes",
+    "sae",
+    "stats",
+    "tasks",
+    "toy",
+)
 "Packages that are imported when they are first used: `ji.lens.logit_lens`."
 
 
