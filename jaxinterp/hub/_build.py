@@ -2,12 +2,12 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..mesh._models import Rule, placer, sharding_rule
+from ..typing import PortLike
 from . import _config
 from ._leaves import skeleton
 from ._port import Port, Row, read_port
@@ -16,7 +16,7 @@ from ._tensors import LazyTensor, in_memory
 
 
 def build(
-    port: Port | str | Path,
+    port: PortLike,
     config: Any,
     tensors: Mapping[str, np.ndarray | LazyTensor],
     *,
