@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     import jax
+    import matplotlib.axes
     import numpy as np
     import optax
     from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
     ArrayLike: TypeAlias = Array | np.ndarray | Nested | float | int | bool
     "Anything that becomes an array: of JAX, of NumPy, nested lists, numbers."
+    ArraysLike: TypeAlias = Mapping[str, ArrayLike]
+    "Arrays by name."
     ModelLike: TypeAlias = Model | Intervened
     "A model of `ji.load` or `ji.models`, any module of the protocol `ji.Model`, or what `ji.intervene` returns."
     TokensLike: TypeAlias = Int[Array, "*batch pos"] | Float[Array, "*batch pos d"] | np.ndarray | Nested
@@ -69,6 +72,10 @@ if TYPE_CHECKING:
     "A tokenizer of `ji.load` or `ji.hub.Tokenizer`."
     LensLike: TypeAlias = Lens
     "A lens of `ji.lens`."
+    PlotAxes: TypeAlias = matplotlib.axes.Axes
+    "Axes of matplotlib."
+    PlotAxesLike: TypeAlias = PlotAxes | Sequence[PlotAxes] | np.ndarray
+    "Axes of matplotlib, or several."
     PyTree: TypeAlias = Any
     "A tree of arrays, where the structure is the caller's own."
     JSON: TypeAlias = Mapping[str, "JSON"] | Sequence["JSON"] | str | float | int | bool | None
@@ -76,5 +83,6 @@ if TYPE_CHECKING:
 else:
     ArrayLike = ModelLike = TokensLike = MaskLike = IndexLike = LayersLike = EditsLike = Any
     CaptureLike = MetricLike = KeyLike = PathLike = OptimizerLike = DictionaryLike = Any
+    ArraysLike = PlotAxes = PlotAxesLike = Any
     PortLike = TokenizerLike = LensLike = Any
     DTypeLike = MeshLike = ShardingLike = PyTree = JSON = Any
