@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .core._edit import Edit
     from .core._survey import Intervened
     from .core._types import Dictionary, Model
+    from .corpus._corpus import Corpus
     from .metrics import Metric
 
     Nested: TypeAlias = Sequence[Any]
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
     "A model of `ji.load` or `ji.models`, any module of the protocol `ji.Model`, or what `ji.intervene` returns."
     TokensLike: TypeAlias = Int[Array, "*batch pos"] | Float[Array, "*batch pos d"] | np.ndarray | Nested
     "Token ids `(*batch, pos)`, or embeddings `(*batch, pos, d)` where a function takes these."
+    AnyCorpus: TypeAlias = Corpus
+    "A `ji.corpus.Corpus`: `ji.data.pack` and `ji.corpus.as_corpus` return one."
+    CorpusLike: TypeAlias = Corpus | Int[Array, "row pos"] | np.ndarray | Nested
+    "A `ji.corpus.Corpus`, or token ids `(row, pos)`."
     MaskLike: TypeAlias = Bool[Array, "*batch pos"] | np.ndarray | Nested
     "True at real tokens, for prompts padded left or right."
     IndexLike: TypeAlias = int | slice | range | Int[Array, "*n"] | Bool[Array, "*n"] | np.ndarray | Nested
@@ -63,4 +68,5 @@ if TYPE_CHECKING:
 else:
     ArrayLike = ModelLike = TokensLike = MaskLike = IndexLike = LayersLike = EditsLike = Any
     CaptureLike = MetricLike = KeyLike = PathLike = OptimizerLike = DictionaryLike = Any
+    AnyCorpus = CorpusLike = Any
     DTypeLike = MeshLike = PyTree = JSON = Any
