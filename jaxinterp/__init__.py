@@ -6,6 +6,7 @@ Everything is a function of `run`, of captured activations and of edits; this pa
 from typing import TYPE_CHECKING, Any
 
 from . import hub as hub
+from . import mesh as mesh
 from . import metrics as metrics
 from . import models as models
 from . import nn as nn
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from . import patching as patching
     from . import probes as probes
     from . import sae as sae
+    from . import stats as stats
     from . import tasks as tasks
     from . import toy as toy
 
@@ -60,6 +62,7 @@ METHODS = (
     "patching",
     "probes",
     "sae",
+    "stats",
     "tasks",
     "toy",
 )

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from .core._survey import Intervened
     from .core._types import Dictionary, Model
     from .corpus._corpus import Corpus
+    from .hub._port import Port
+    from .hub._tokenizer import Tokenizer
+    from .lens._read import Lens
     from .metrics import Metric
 
     Nested: TypeAlias = Sequence[Any]
@@ -61,6 +64,16 @@ if TYPE_CHECKING:
     "A dtype, or its name."
     MeshLike: TypeAlias = jax.sharding.Mesh
     "A mesh of `jax.make_mesh`."
+    ShardingLike: TypeAlias = (
+        Callable[[str, Any], jax.sharding.Sharding | jax.sharding.PartitionSpec | None] | Any
+    )
+    "A function of a leaf's path and the leaf to where it lies, or a tree of shardings like the model."
+    PortLike: TypeAlias = Port | PathLike
+    "A port of `ji.hub.read_port`, or the path of its table."
+    TokenizerLike: TypeAlias = Tokenizer
+    "A tokenizer of `ji.load` or `ji.hub.Tokenizer`."
+    LensLike: TypeAlias = Lens
+    "A lens of `ji.lens`."
     PyTree: TypeAlias = Any
     "A tree of arrays, where the structure is the caller's own."
     JSON: TypeAlias = Mapping[str, "JSON"] | Sequence["JSON"] | str | float | int | bool | None
@@ -69,4 +82,5 @@ else:
     ArrayLike = ModelLike = TokensLike = MaskLike = IndexLike = LayersLike = EditsLike = Any
     CaptureLike = MetricLike = KeyLike = PathLike = OptimizerLike = DictionaryLike = Any
     AnyCorpus = CorpusLike = Any
-    DTypeLike = MeshLike = PyTree = JSON = Any
+    PortLike = TokenizerLike = LensLike = Any
+    DTypeLike = MeshLike = ShardingLike = PyTree = JSON = Any

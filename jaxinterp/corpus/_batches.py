@@ -10,7 +10,7 @@ import numpy as np
 from ..core._captures import At
 from ..core._check import check_tokens
 from ..core._survey import config_of
-from ..mesh._rows import rows_over
+from ..mesh._rows import row_parts, rows_on
 from ..typing import AnyCorpus
 from ._size import as_batch_size, fitting
 
@@ -70,7 +70,7 @@ class Batches:
         most = fitting(corpus.tokens.shape[1], width, max_bytes)
         self.size = as_batch_size(size, min(most, LARGEST), len(self.rows))
         if mesh is not None:
-            parts = rows_over(mesh).shard_count
+            parts = row_parts(mesh)
             self.size = -(-self.size // parts) * parts
         for path, leaf in jax.tree_util.tree_leaves_with_path(extra):
             if np.shape(leaf)[:1] != (len(corpus),):
@@ -112,8 +112,8 @@ class Batches:
     def _placed(self, batch: Batch) -> Batch:
         if self.mesh is None:
             return jax.tree.map(jnp.asarray, batch)
-        over = rows_over(self.mesh)
-        return jax.tree.map(lambda leaf: over.put(leaf) if np.ndim(leaf) else jnp.asarray(leaf), batch)
+        mesh = self.mesh
+        return jax.tree.map(lambda leaf: rows_on(mesh, leaf) if np.ndim(leaf) else jnp.asarray(leaf), batch)
 
 
 def counts_tokens(captures: Sequence[At]) -> bool:

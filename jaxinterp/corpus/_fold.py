@@ -14,7 +14,7 @@ from .._disk import sole
 from ..core._captures import Acts, as_requests
 from ..core._run import run
 from ..core._survey import layer_count, sites, split_edits
-from ..mesh._rows import copied, rows_over
+from ..mesh._rows import replicated
 from ..typing import AnyCorpus, CaptureLike, CorpusLike, MeshLike, ModelLike, PathLike
 from ._batches import Batch, Batches, counts_tokens
 from ._checkpoint import Checkpoint, identity
@@ -66,8 +66,8 @@ def fold(
     - `batch_size`: rows of a batch; "auto" takes at most 32, and fewer where the captures of a batch
       would pass `max_bytes`.
     - `max_bytes`: "auto" is 256 MiB.
-    - `mesh`: of `jax.make_mesh`; the rows of a batch lie over its axis "data", or its first one. The
-      batch size is rounded up to a multiple of that axis. A model that is not on the mesh is copied
+    - `mesh`: of `jax.make_mesh`; the rows of a batch lie over its axis "data", and the batch size is
+      rounded up to a multiple of it. A model that is not on the mesh is copied
       to each device.
     - `batches`: the numbers of the batches to read, `range(start, stop)`; by default all.
     - `checkpoint`: a file, or `ji.corpus.Checkpoint(path, every=...)`. The state is saved there, whole
@@ -137,10 +137,10 @@ def folded(
         )
     fixed, state = (model, captures, per_batch or step), init
     if per_batch is None:
-        state = copied(init)
+        state = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), init)
     if parts.mesh is not None:
-        fixed = rows_over(parts.mesh).replicated(fixed)
-        state = rows_over(parts.mesh).replicated(state) if per_batch is None else state
+        fixed = replicated(parts.mesh, fixed)
+        state = replicated(parts.mesh, state) if per_batch is None else state
     kept = checkpoint if checkpoint is None or isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
     name = progress if isinstance(progress, str) else "corpus"
     with nullcontext() if kept is None else sole(Path(kept.path), f"reads a corpus into {kept.path}"):

@@ -192,7 +192,7 @@ def test_bad_input_is_told_before_anything_runs(model: Any, padded: Any) -> None
         ({"max_bytes": 0}, "max_bytes"),
         ({"batches": range(3)}, "batches of this corpus"),
         ({"extra": np.zeros(3)}, "one entry for each of the 7 rows"),
-        ({"mesh": 8}, "jax.make_mesh"),
+        ({"mesh": 8}, "mesh with the axis 'data'"),
     ):
         with pytest.raises(ValueError, match=words):
             fold(tokens, model, SITE, nothing(), add, **options)
