@@ -40,6 +40,7 @@ from .hub import save as save
 
 if TYPE_CHECKING:
     from . import circuits as circuits
+    from . import corpus as corpus
     from . import data as data
     from . import heads as heads
     from . import lens as lens
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 
 METHODS = (
     "circuits",
+    "corpus",
     "data",
     "heads",
     "lens",
