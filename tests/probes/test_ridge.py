@@ -131,7 +131,7 @@ def test_proximity_error() -> None:
     far = np.array([[probes.haversine(a, b) for b in guess] for a in places[:40]])
     each = (far < np.diag(far)[:, None]).sum(1) / 39
     np.testing.assert_allclose(probes.proximity_error(places[:40], guess, each=True), each)
-    np.testing.assert_allclose(probes.proximity_error(places[:40], guess, chunk=7), each.mean())
+    np.testing.assert_allclose(probes.proximity_error(places[:40], guess, batch_size=7), each.mean())
     other = probes.proximity_error(places[:40, ::-1], guess[:, ::-1], columns=("longitude", "latitude"))
     np.testing.assert_allclose(other, each.mean())
     years = rng.normal(size=50)

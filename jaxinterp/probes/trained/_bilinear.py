@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...stats._examples import as_examples
-from .._problem_axes import Scores
+from .._problem_axes import ClassScores
 from ._mlp import fitted
 from ._training import as_history
 
 
-class Bilinear(Scores, eqx.Module):
+class Bilinear(ClassScores, eqx.Module):
     """Probes of pairs `(...,)`, made by `bilinear`: `logits(a, b)` and so on take both.
 
     `left`, `right (..., d, c, r)`, `bias (..., c)`; the rest as in `MLP`.

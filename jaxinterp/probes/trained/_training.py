@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from .._problem_axes import onehot, together
+from .._problem_axes import map_problems, one_hot
 
 
 @functools.cache
@@ -88,7 +88,7 @@ def train(
 
     dev_x, dev_y = (None, None) if dev is None else dev
     with jax.default_matmul_precision("highest"):
-        return together(one, (x, y, counts, dev_x, dev_y, key), (2, core, 1, 2, core, 0))
+        return map_problems(one, (x, y, counts, dev_x, dev_y, key), (2, core, 1, 2, core, 0))
 
 
 def _train(
@@ -147,7 +147,7 @@ def _train(
         out = forward(params, (x - middle[None]) / spread[None], key, dropout)
         if classes is None:
             return ((out - (y - low[None]) / wide[None]) ** 2).mean(1)
-        return -(jax.nn.log_softmax(out, axis=1) * onehot(y, classes)).sum(1)
+        return -(jax.nn.log_softmax(out, axis=1) * one_hot(y, classes)).sum(1)
 
     def mean(each: Any, weight: Any) -> Any:
         return (each * weight).sum() / jnp.maximum(weight.sum(), 1e-30)

@@ -17,7 +17,7 @@ import numpy as np
 from jax import lax
 
 from ...stats._examples import as_examples
-from .._problem_axes import as_classes, lead_axes, onehot, together
+from .._problem_axes import as_classes, leading_axes, map_problems, one_hot
 from ._mlp import _init_of
 from ._training import check_key
 
@@ -83,7 +83,7 @@ def variational_code(
     x = as_examples(x, layers=True).astype(np.float32)
     n, d = x.shape[-2:]
     which, kinds = as_classes(y, classes)
-    lead = lead_axes(x, which)
+    lead = leading_axes(x, which)
     if min(steps, batch, samples) < 1 or not rate > 0:
         raise ValueError(
             f"steps, batch and samples are 1 or more, rate is above 0; got {steps}, {batch}, "
@@ -165,7 +165,7 @@ def _code(
         ]
 
         def nats(params: Any, x: Any, y: Any, key: Any) -> Any:
-            return -(jax.nn.log_softmax(_sampled(params, x, key), axis=1) * onehot(y, classes)).sum(1)
+            return -(jax.nn.log_softmax(_sampled(params, x, key), axis=1) * one_hot(y, classes)).sum(1)
 
         def step(state: Any, i: Any) -> Any:
             params, memory = state
@@ -194,7 +194,7 @@ def _code(
         }
 
     with jax.default_matmul_precision("highest"):
-        return together(one, (x, y), (2, 1))
+        return map_problems(one, (x, y), (2, 1))
 
 
 def cost(params: Any) -> Any:
