@@ -41,6 +41,7 @@ from .hub import save as save
 if TYPE_CHECKING:
     from . import circuits as circuits
     from . import data as data
+    from . import fit as fit
     from . import heads as heads
     from . import lens as lens
     from . import neurons as neurons
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
     from . import tasks as tasks
     from . import toy as toy
 
-METHODS = ("circuits", "data", "heads", "lens", "neurons", "patching", "probes", "sae", "tasks", "toy")
+METHODS = ("circuits", "data", "fit", "heads", "lens", "neurons", "patching", "probes", "sae", "tasks", "toy")
 "Packages that are imported when they are first used: `ji.lens.logit_lens`."
 
 

@@ -65,3 +65,21 @@ def respelled(**new: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
         return checked
 
     return decorate
+
+
+def key_by_name(call: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Refuses a key that is given first, without its name: `@key_by_name("ji.sae.train(kind, stream, key=key)")`.
+
+    The words are the corrected call. Raises `TypeError`.
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(function)
+        def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+            if args and str(getattr(args[0], "dtype", "")).startswith("key<"):
+                raise TypeError(f"The data come first, and the key is given by its name. Write {call}.")
+            return function(*args, **kwargs)
+
+        return checked
+
+    return decorate
