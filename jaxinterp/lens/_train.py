@@ -73,7 +73,7 @@ def train_tuned_lens(
     step, and `"grad_norm"` `(steps,)`.
 
     ```python
-    lens, history = ji.lens.train_tuned_lens(key, model, stream, steps=250)
+    lens, history = ji.lens.train_tuned_lens(model, stream, key=key, steps=250)
     ```
 
     Laws: with no step taken it is the logit lens; stopped and resumed equals uninterrupted, bit

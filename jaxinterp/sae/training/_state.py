@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Int
 from ...fit._state import Now, State, initial_state
 from ...fit._step import Slope, Task
 from ...mesh._dictionaries import constrained
-from ...typing import OptimizerLike, PyTree
+from ...typing import ArrayLike, OptimizerLike, PyTree
 from ..kinds._dictionary import Moment, filled, wide
 from ._kind import losses, trained, warm_up
 
@@ -56,7 +56,7 @@ class DictionaryTask(Task):
         return constrained(tree)
 
 
-def begin(sae: Any, optimizer: OptimizerLike, x: Array, y: Array, averaged: bool) -> State:
+def begin(sae: Any, optimizer: OptimizerLike, x: ArrayLike, y: ArrayLike, averaged: bool) -> State:
     """The state before the first step; of the batch `x`, `y` only the shapes are read."""
     moment = Moment(0, 1.0, jnp.zeros((), bool))
     features = jax.eval_shape(lambda s, a, b: losses(s, a, b, moment).features, sae, x, y)
