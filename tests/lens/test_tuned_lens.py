@@ -172,7 +172,7 @@ def test_stopped_and_resumed_is_uninterrupted(model: Any, tmp_path: Path) -> Non
     # Done is done; another training does not go on from it; nothing half-written is left.
     finished, _ = train_tuned_lens(model, [], key=KEY, **how(options))
     assert (np.asarray(finished.bias) == np.asarray(whole.bias)).all()
-    with pytest.raises(ValueError, match=r"written with steps=6, and this training has steps=7"):
+    with pytest.raises(ValueError, match=r"checkpoint of a run with steps=6; this one has steps=7"):
         train_tuned_lens(model, stream, key=KEY, **how(options, steps=7))
     moved = jax.tree.map(lambda leaf: leaf * 2, model)
     for other, given, rate, name in (

@@ -97,8 +97,8 @@ def train(
     origin = origin if any(origin) else origin_of(kind)
     kind = with_origin(kind, Origin())
     sae = initialised(kind, first, x, y)
-    optimizer = optimizer or default_optimizer(kind, steps)
-    constrained = constrained_optimizer(kind, optimizer)
+    chosen: Any = default_optimizer(kind, steps) if optimizer is None else optimizer
+    constrained = constrained_optimizer(kind, chosen)
     x, y = batches.first()
     state = begin(sae, constrained, x, y, settings.average is not None)
     if mesh is not None:
@@ -107,7 +107,7 @@ def train(
     about = described(kind, steps, len(x), seed, settings.average)
     if settings.checkpoint is not None:
         about["data"] = batches.described()
-        about["optimizer"] = optimizer_print(optimizer, eqx.filter(sae, trained(sae)), steps)
+        about["optimizer"] = optimizer_print(chosen, eqx.filter(sae, trained(sae)), steps)
     run = DictionaryRun(
         DictionaryTask(constrained, None, steps, steps_until_dead(kind, len(x))),
         state,
