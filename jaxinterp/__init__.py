@@ -40,6 +40,7 @@ from .hub import save as save
 
 if TYPE_CHECKING:
     from . import circuits as circuits
+    from . import corpus as corpus
     from . import data as data
     from . import fit as fit
     from . import heads as heads
@@ -48,10 +49,25 @@ if TYPE_CHECKING:
     from . import patching as patching
     from . import probes as probes
     from . import sae as sae
+    from . import stats as stats
     from . import tasks as tasks
     from . import toy as toy
 
-METHODS = ("circuits", "data", "fit", "heads", "lens", "neurons", "patching", "probes", "sae", "tasks", "toy")
+METHODS = (
+    "circuits",
+    "corpus",
+    "data",
+    "fit",
+    "heads",
+    "lens",
+    "neurons",
+    "patching",
+    "probes",
+    "sae",
+    "stats",
+    "tasks",
+    "toy",
+)
 "Packages that are imported when they are first used: `ji.lens.logit_lens`."
 
 

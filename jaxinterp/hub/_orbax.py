@@ -14,11 +14,13 @@ from typing import Any
 import jax
 import numpy as np
 
+from .._deprecations import check_path_first
 from .._disk import move, remove_tree, unit
 from .._read import SIZE, TABLE, TEXT, check, integer, list_of, one_of, or_null, shown, table_of
 from ..mesh._leaves import leaf_paths
 from ..mesh._models import Rule
 from ..mesh._rows import default_sharding
+from ..typing import ModelLike, PathLike
 from ._classes import config_of, find_model
 from ._errors import BadCheckpoint
 from ._leaves import get_leaf, set_leaves, skeleton
@@ -63,7 +65,7 @@ def is_saved(folder: Path) -> bool:
     return (folder / "model" / "metadata").is_file() and (folder / "leaves").is_dir()
 
 
-def save(path: str | Path, model: Any, *, tokenizer: Any = None, overwrite: bool = False) -> None:
+def save(path: PathLike, model: ModelLike, *, tokenizer: Any = None, overwrite: bool = False) -> None:
     """Writes a model that `ji.load(path)` restores: all of it appears at `path`, or nothing.
 
     **Arguments:** a `tokenizer` is kept with the model; `overwrite` replaces the model at `path`, and
@@ -81,6 +83,7 @@ def save(path: str | Path, model: Any, *, tokenizer: Any = None, overwrite: bool
     """
     import orbax.checkpoint as ocp
 
+    check_path_first("ji.save(path, model)", path)
     path = Path(path).absolute()
     if path.exists() and not overwrite:
         raise ValueError(

@@ -71,7 +71,7 @@ def alike(one: dict[str, Any], two: dict[str, Any]) -> None:
 
 def saved(folder: Path) -> Path:
     model = ji.models.GPTNeoX.init(CONFIG, key=jax.random.key(0))
-    ji.hub.export(jax.tree.map(lambda x: 5 * x, model), folder)
+    ji.hub.export(folder, jax.tree.map(lambda x: 5 * x, model))
     return folder
 
 
