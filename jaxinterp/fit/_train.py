@@ -7,13 +7,12 @@ from typing import Any
 import equinox as eqx
 import jax
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
-from jaxtyping import Array
 
 from .._deprecations import respelled
 from ..core._check import check_key
 from ..data._files import fingerprint
 from ..mesh._automatic import automatic
+from ..mesh._rows import replicated
 from ..stats._results import Record, records_frame
 from ..typing import KeyLike, MeshLike, OptimizerLike, PyTree
 from ._identity import optimizer_print
@@ -125,7 +124,7 @@ def train(
     task, arrays = loss_task(params, loss, optimizer, follow=after, key=key, which=is_trained)
     state = initial_state(arrays, optimizer, task.which, extra=extra, averaged=settings.average is not None)
     if mesh is not None:
-        state = jax.tree.map(lambda leaf: _on(mesh, leaf), state)
+        state = jax.tree.map(lambda leaf: replicated(leaf, mesh), state)
     run = Run("training", [task], [state], batch, read=read, decay=settings.average, mesh=mesh)
     known: dict[str, Any] = {}
     if settings.checkpoint is not None:
@@ -168,9 +167,3 @@ def described(arrays: PyTree) -> list[Any]:
     """The shapes of parameters and a fingerprint of their first values, as JSON."""
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(arrays)]
     return [[[*leaf.shape] for leaf in leaves], fingerprint(*leaves)]
-
-
-def _on(mesh: Any, leaf: Array) -> Array:
-    if isinstance(leaf.sharding, NamedSharding) and leaf.sharding.mesh.axis_names == mesh.axis_names:
-        return leaf
-    return jax.device_put(leaf, NamedSharding(mesh, PartitionSpec()))

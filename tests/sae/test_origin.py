@@ -106,9 +106,9 @@ def test_what_others_record() -> None:
 
 def test_an_origin_costs_no_training_program(sae: Any) -> None:
     """Going on from a dictionary runs the program that it was trained with."""
-    from jaxinterp.sae.training._state import several
+    from jaxinterp.fit._step import run_steps
 
-    count = several._cached._cache_size  # pyright: ignore[reportFunctionMemberAccess]
+    count = run_steps._cached._cache_size  # pyright: ignore[reportFunctionMemberAccess]
     x = np.ones((16, 8), np.float32) * np.arange(16, dtype=np.float32)[:, None]
     optimizer = optax.adam(1e-3)
     ji.sae.train(KIND, x, optimizer, key=KEY, batch_size=8, **how(HOW))

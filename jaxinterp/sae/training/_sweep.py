@@ -125,7 +125,9 @@ def _members(kinds: Any, optimizers: Any, keys: Any, rates: Any) -> list[Member]
     lists = {
         "kinds": list(kinds) if isinstance(kinds, list | tuple) else None,
         "optimizers": optimizers if isinstance(optimizers, list) else None,
-        "keys": None if keys is None else [check_key(k, "ji.sae.sweep(key=..., keys=[{}])") for k in keys],
+        "keys": None
+        if keys is None
+        else [check_key(k, "ji.sae.sweep(kinds, stream, key=key, keys=[{}], ...)") for k in keys],
         "rates": None if rates is None else list(rates),
     }
     counts = {name: len(each) for name, each in lists.items() if each is not None}
