@@ -8,7 +8,7 @@ import numpy as np
 
 from .._deprecations import respelled
 from ..core._check import check_key
-from ..typing import KeyLike, PyTree
+from ..typing import IntLike, KeyLike, PyTree
 from ._settings import check_counts
 from ._step import Gathered
 
@@ -56,7 +56,7 @@ class Rows:
     """
 
     @respelled(batch="batch_size=", seed="key=jax.random.key(0)")
-    def __init__(self, arrays: PyTree, batch_size: int, *, key: KeyLike) -> None:
+    def __init__(self, arrays: PyTree, batch_size: IntLike, *, key: KeyLike) -> None:
         check_counts(batch_size=batch_size)
         shapes = [np.shape(leaf) for leaf in jax.tree.leaves(arrays)]
         if not shapes or not all(shapes) or len({shape[0] for shape in shapes}) > 1:
@@ -69,7 +69,7 @@ class Rows:
                 f"batch_size={shapes[0][0]} or less."
             )
         seed = seed_of(check_key(key, "ji.fit.Rows(arrays, batch_size, key={})"))
-        self.rows = Order(shapes[0][0], batch_size, seed)
+        self.rows = Order(shapes[0][0], int(batch_size), seed)
         self.read = Gathered(jax.tree.map(jnp.asarray, arrays))
 
     def batch(self, number: int) -> Any:

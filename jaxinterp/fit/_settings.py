@@ -2,11 +2,11 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from ..typing import PathLike
+from ..typing import FloatLike, IntLike, PathLike
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,15 +37,15 @@ class Settings:
     **Raises:** ValueError for counts that are no ints of 1 or more, and other words for `resume`.
     """
 
-    steps_per_dispatch: int | None = None
-    every: int = 0
+    steps_per_dispatch: IntLike | None = None
+    every: IntLike = 0
     evaluate: Callable[[Any, int], Any] | Mapping[Any, Callable[[Any, int], Any]] | None = None
     callback: Callable[[int, Any], Any] | None = None
-    average: float | int | None = None
-    sample: int = 32_768
+    average: FloatLike | None = None
+    sample: IntLike = 32_768
     checkpoint: PathLike | None = None
-    checkpoint_every: int = 1000
-    resume: Literal["same", "force"] = "same"
+    checkpoint_every: IntLike = 1000
+    resume: str = "same"
     progress: bool = True
 
     def __post_init__(self) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from .._deprecations import respelled
 from ..core._check import check_key
-from ..typing import KeyLike, OptimizerLike, PyTree
+from ..typing import FloatLike, IntLike, KeyLike, OptimizerLike, PyTree
 from ._identity import optimizer_print
 from ._loop import Run, drive
 from ._members import ByMember, grouped_optimizers, rated, with_rates
@@ -27,9 +27,9 @@ def sweep(
     loss: Loss,
     optimizers: OptimizerLike | Sequence[OptimizerLike],
     *,
-    steps: int,
+    steps: IntLike,
     members: Sequence[PyTree] | None = None,
-    rates: Sequence[float | int] | None = None,
+    rates: Sequence[FloatLike] | None = None,
     keys: KeyLike | None = None,
     extra: PyTree = None,
     after: After | None = None,

@@ -14,7 +14,7 @@ from ..data._files import fingerprint
 from ..mesh._automatic import automatic
 from ..mesh._rows import replicated
 from ..stats._results import Record, records_frame
-from ..typing import KeyLike, MeshLike, OptimizerLike, PyTree
+from ..typing import IntLike, KeyLike, MeshLike, OptimizerLike, PyTree
 from ._identity import optimizer_print
 from ._loop import History, Run, drive
 from ._rows import Rows
@@ -67,7 +67,7 @@ def train(
     loss: Loss,
     optimizer: OptimizerLike,
     *,
-    steps: int,
+    steps: IntLike,
     key: KeyLike | None = None,
     extra: PyTree = None,
     after: After | None = None,
@@ -124,7 +124,7 @@ def train(
     task, arrays = loss_task(params, loss, optimizer, follow=after, key=key, which=is_trained)
     state = initial_state(arrays, optimizer, task.which, extra=extra, averaged=settings.average is not None)
     if mesh is not None:
-        state = jax.tree.map(lambda leaf: replicated(leaf, mesh), state)
+        state = replicated(mesh, state)
     run = Run("training", [task], [state], batch, read=read, decay=settings.average, mesh=mesh)
     known: dict[str, Any] = {}
     if settings.checkpoint is not None:

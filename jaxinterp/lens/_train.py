@@ -6,7 +6,7 @@ The problems of the layers are independent; one scan over layers takes loss and 
 so that logits of one layer exist at a time.
 """
 
-from typing import Any, Literal
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -23,7 +23,7 @@ from ..fit._loop import Run, drive
 from ..fit._settings import OPTIONS, Settings, check_counts, check_settings
 from ..fit._state import Now, initial_state
 from ..fit._step import Slope, Task
-from ..typing import KeyLike, ModelLike, OptimizerLike, PyTree
+from ..typing import IntLike, KeyLike, ModelLike, OptimizerLike, PyTree
 from ._read import capture, unembed
 from ._recipe import published_optimizer
 from ._stream import batches, peeked
@@ -64,11 +64,11 @@ def train_tuned_lens(
     optimizer: OptimizerLike | None = None,
     *,
     key: KeyLike,
-    steps: int = 250,
-    loss: Literal["kl", "ce"] | Any = "kl",
+    steps: IntLike = 250,
+    loss: str = "kl",
     bias_only: bool = False,
     lens: TunedLens | None = None,
-    rows_at_once: int | None = None,
+    rows_at_once: IntLike | None = None,
     settings: Settings | None = None,
 ) -> tuple[TunedLens, dict[str, np.ndarray]]:
     r"""$\min_{A,b} \sum_\ell \mathbb E\,\mathrm{KL}(p \,\|\, p_\ell)$: trains a tuned lens for all layers.

@@ -102,11 +102,3 @@ def _with_axis(mesh: MeshLike, name: str) -> Mesh:
             f"got {got}."
         )
     return mesh
-
-
-def replicated(x: jax.Array, mesh: MeshLike) -> jax.Array:
-    """An array whole on every device of a mesh; one that is on a mesh of these axes already stays there."""
-    mesh = automatic(mesh)
-    if isinstance(x.sharding, NamedSharding) and x.sharding.mesh.axis_names == mesh.axis_names:
-        return x
-    return jax.device_put(x, NamedSharding(mesh, PartitionSpec()))

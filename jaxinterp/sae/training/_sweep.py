@@ -15,7 +15,7 @@ from ...fit._identity import optimizer_print
 from ...fit._loop import drive
 from ...fit._rows import seed_of
 from ...fit._settings import OPTIONS, Settings, check_counts, check_settings
-from ...typing import KeyLike, OptimizerLike
+from ...typing import FloatLike, IntLike, KeyLike, OptimizerLike
 from ..files._origin import Origin, with_origin
 from ..kinds._dictionary import Dictionary
 from ._batches import Batches
@@ -37,10 +37,10 @@ def sweep(
     optimizers: OptimizerLike | list[OptimizerLike] | None = None,
     *,
     key: KeyLike,
-    steps: int,
-    batch_size: int = 4096,
+    steps: IntLike,
+    batch_size: IntLike = 4096,
     keys: Sequence[KeyLike] | KeyLike | None = None,
-    rates: Sequence[float | int] | None = None,
+    rates: Sequence[FloatLike] | None = None,
     settings: Settings | None = None,
 ) -> list[Trained] | dict[Any, list[Trained]]:
     r"""$\min_{\theta_i} \mathbb E_x L_i(x; \theta_i)$ for many i: each batch is read once for all of them.

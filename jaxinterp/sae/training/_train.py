@@ -13,7 +13,7 @@ from ...fit._loop import drive
 from ...fit._rows import seed_of
 from ...fit._settings import OPTIONS, Settings, check_counts, check_settings
 from ...mesh._dictionaries import dictionary_mesh, shard
-from ...typing import KeyLike, MeshLike, OptimizerLike
+from ...typing import IntLike, KeyLike, MeshLike, OptimizerLike
 from ..files._origin import Origin, origin_of, with_origin
 from ..kinds._dictionary import Dictionary
 from ._batches import Batches
@@ -44,8 +44,8 @@ def train(
     optimizer: OptimizerLike | None = None,
     *,
     key: KeyLike,
-    steps: int,
-    batch_size: int = 4096,
+    steps: IntLike,
+    batch_size: IntLike = 4096,
     settings: Settings | None = None,
     mesh: MeshLike | None = None,
 ) -> tuple[Dictionary, History]:
