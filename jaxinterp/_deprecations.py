@@ -6,6 +6,7 @@ the day on which the old one goes. An argument that was respelled is refused wit
 
 import functools
 import importlib
+import inspect
 import os
 import warnings
 from collections.abc import Callable
@@ -79,16 +80,20 @@ def respelled(**new: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 
 def key_by_name(call: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Refuses a key that is given first, without its name: `@key_by_name("ji.sae.train(kind, stream, key=key)")`.
+    """Refuses a key by position: `@key_by_name("ji.tasks.ioi(tokenizer, 100, key=jax.random.key(0))")`.
 
-    The words are the corrected call. Raises `TypeError`.
+    The old order had the key among the positional arguments. A call with a key there, or with more
+    positional arguments than the function has, raises `TypeError` with the corrected `call`.
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        kinds = [part.kind for part in inspect.signature(function).parameters.values()]
+        most = sum(kind is inspect.Parameter.POSITIONAL_OR_KEYWORD for kind in kinds)
+
         @functools.wraps(function)
         def checked(*args: P.args, **kwargs: P.kwargs) -> R:
-            if args and str(getattr(args[0], "dtype", "")).startswith("key<"):
-                raise TypeError(f"The data come first, and the key is given by its name. Write {call}.")
+            if len(args) > most or any(str(getattr(arg, "dtype", "")).startswith("key<") for arg in args):
+                raise TypeError(f"{call.partition('(')[0]} takes its key by name: {call}.")
             return function(*args, **kwargs)
 
         return checked
