@@ -24,16 +24,23 @@ if TYPE_CHECKING:
     from .core._types import Dictionary, Model
     from .corpus._corpus import Corpus
     from .metrics import Metric
+    from .models import Config
 
     Nested: TypeAlias = Sequence[Any]
     "Lists of lists, as `np.asarray` reads them."
 
     ArrayLike: TypeAlias = Array | np.ndarray | Nested | float | int | bool
     "Anything that becomes an array: of JAX, of NumPy, nested lists, numbers."
+    IntLike: TypeAlias = int | np.integer
+    "One int of Python or NumPy."
+    FloatLike: TypeAlias = float | int | np.floating | np.integer
+    "One number."
     ArraysLike: TypeAlias = Mapping[str, ArrayLike]
     "Arrays by name."
     ModelLike: TypeAlias = Model | Intervened
     "A model of `ji.load` or `ji.models`, any module of the protocol `ji.Model`, or what `ji.intervene` returns."
+    ConfigLike: TypeAlias = Config
+    "The config of a model, with its sizes."
     TokensLike: TypeAlias = Int[Array, "*batch pos"] | Float[Array, "*batch pos d"] | np.ndarray | Nested
     "Token ids `(*batch, pos)`, or embeddings `(*batch, pos, d)` where a function takes these."
     AnyCorpus: TypeAlias = Corpus
@@ -85,6 +92,7 @@ if TYPE_CHECKING:
     JSON: TypeAlias = Mapping[str, "JSON"] | Sequence["JSON"] | str | float | int | bool | None
     "What a file of JSON holds."
 else:
+    IntLike = FloatLike = ConfigLike = Any
     ArrayLike = ModelLike = TokensLike = MaskLike = IndexLike = LayersLike = EditsLike = Any
     CaptureLike = MetricLike = KeyLike = PathLike = OptimizerLike = DictionaryLike = Any
     TokenizerLike = ArraysLike = PlotAxes = PlotAxesLike = Any
