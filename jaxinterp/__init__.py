@@ -6,6 +6,7 @@ Everything is a function of `run`, of captured activations and of edits; this pa
 from typing import TYPE_CHECKING, Any
 
 from . import hub as hub
+from . import mesh as mesh
 from . import metrics as metrics
 from . import models as models
 from . import nn as nn

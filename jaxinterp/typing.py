@@ -56,6 +56,10 @@ if TYPE_CHECKING:
     "A dtype, or its name."
     MeshLike: TypeAlias = jax.sharding.Mesh
     "A mesh of `jax.make_mesh`."
+    ShardingLike: TypeAlias = (
+        Callable[[str, Any], jax.sharding.Sharding | jax.sharding.PartitionSpec | None] | Any
+    )
+    "A function of a leaf's path and the leaf to where it lies, or a tree of shardings like the model."
     PyTree: TypeAlias = Any
     "A tree of arrays, where the structure is the caller's own."
     JSON: TypeAlias = Mapping[str, "JSON"] | Sequence["JSON"] | str | float | int | bool | None
@@ -63,4 +67,4 @@ if TYPE_CHECKING:
 else:
     ArrayLike = ModelLike = TokensLike = MaskLike = IndexLike = LayersLike = EditsLike = Any
     CaptureLike = MetricLike = KeyLike = PathLike = OptimizerLike = DictionaryLike = Any
-    DTypeLike = MeshLike = PyTree = JSON = Any
+    DTypeLike = MeshLike = ShardingLike = PyTree = JSON = Any

@@ -9,8 +9,9 @@ import numpy as np
 
 from ..mesh._models import Rule, placer, sharding_rule
 from . import _config
+from ._leaves import skeleton
 from ._port import Port, Row, read_port
-from ._rows import fill, skeleton
+from ._rows import fill
 from ._tensors import LazyTensor, in_memory
 
 

@@ -10,8 +10,9 @@ import numpy as np
 from ..mesh._models import sharding_rule
 from . import _config
 from ._build import assemble
+from ._leaves import skeleton
 from ._port import Port, read_port
-from ._rows import skeleton, unfill
+from ._rows import unfill
 from ._tensors import in_memory
 
 

@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 
 from .._disk import put, unit
+from ..mesh._leaves import leaf_paths
 from ..mesh._models import sharding_rule
 from . import _config
 from ._build import assemble
 from ._flax import flatten_tree, save_flax, unflatten_tree
+from ._leaves import skeleton
 from ._optional import is_optional
 from ._orbax import saved_files
 from ._port import Port, Row, all_ports, as_port
-from ._rows import leaf_paths, skeleton, unfill, used_rows
+from ._rows import unfill, used_rows
 from ._safetensors import save_safetensors
 from ._tensors import in_memory
 from ._weights import FLAX, FORMATS, INDEX, SAFETENSORS

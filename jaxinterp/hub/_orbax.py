@@ -13,14 +13,15 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import SingleDeviceSharding
 
 from .._disk import move, remove_tree, unit
 from .._read import SIZE, TABLE, TEXT, check, integer, list_of, one_of, or_null, shown, table_of
+from ..mesh._leaves import leaf_paths
 from ..mesh._models import Rule
+from ..mesh._rows import default_sharding
 from ._classes import config_of, find_model
 from ._errors import BadCheckpoint
-from ._rows import get_leaf, leaf_paths, set_leaves, skeleton
+from ._leaves import get_leaf, set_leaves, skeleton
 from ._tensors import read_json
 
 VERSION = 1
@@ -159,7 +160,7 @@ def restore(folder: Path, rule: Rule, dtype: Any = None) -> tuple[Any, dict[str,
     def target(name: str, entry: Mapping[str, Any]) -> jax.ShapeDtypeStruct:
         shape, kind = tuple(entry["shape"]), np.dtype(entry["dtype"])
         leaf = jax.ShapeDtypeStruct(shape, kind if dtype is None else np.dtype(dtype))
-        where = rule(name, leaf) or SingleDeviceSharding(jax.devices()[0])
+        where = rule(name, leaf) or default_sharding()
         return jax.ShapeDtypeStruct(shape, leaf.dtype, sharding=where)
 
     targets = {name: target(name, entry) for name, entry in about["leaves"].items()}

@@ -14,8 +14,8 @@ from safetensors.numpy import load_file, save_file
 
 from jaxinterp import hub
 from jaxinterp.hub import BadCheckpoint, UnhandledConfig, _config
+from jaxinterp.hub._leaves import set_leaves
 from jaxinterp.hub._port import Row, _rows
-from jaxinterp.hub._rows import set_leaves
 from jaxinterp.models import GPT2Config, GPTNeoXConfig, LlamaConfig
 
 from .conftest import CONFIGS, same

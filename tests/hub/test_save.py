@@ -14,7 +14,7 @@ import pytest
 import jaxinterp as ji
 from jaxinterp import hub
 from jaxinterp.hub import BadCheckpoint, Tokenizer
-from jaxinterp.hub._rows import set_leaves
+from jaxinterp.hub._leaves import set_leaves
 
 from .conftest import same
 
@@ -87,7 +87,7 @@ from pathlib import Path
 import jax, jax.numpy as jnp, numpy as np
 from jax.sharding import NamedSharding, PartitionSpec as P
 from jaxinterp import hub
-from jaxinterp.hub._rows import skeleton
+from jaxinterp.hub._leaves import skeleton
 from jaxinterp.models import LlamaConfig, Llama
 
 folder = Path(sys.argv[1])

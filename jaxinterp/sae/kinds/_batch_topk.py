@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from ...mesh._dictionaries import axes
+from ...mesh._dictionaries import current_mesh
 from ._dictionary import Losses, Moment, filled
 from ._sparse import grouped, top
 from ._topk import TopK
@@ -105,7 +105,7 @@ def below(f: Any, count: Any, k: int | None = None) -> Any:
     """
     f = jax.lax.stop_gradient(f).astype(jnp.float32)
     few = WIDER * (k or f.shape[-1])
-    if axes() is not None or not grouped(f.shape[-1], few):
+    if current_mesh() is not None or not grouped(f.shape[-1], few):
         return bisect(f, count)
     candidates, _ = top(f, few)
     cut = bisect(candidates, count)
@@ -135,7 +135,7 @@ def bisect(f: Any, count: Any) -> Any:
 
 def _above(bits: Any, middle: Any) -> Any:
     """How many are above. A CPU adds rows to rows 3.4 times as fast as all to one number."""
-    if jax.default_backend() != "cpu" or axes() is not None or bits.ndim != 2 or len(bits) % ADDED:
+    if jax.default_backend() != "cpu" or current_mesh() is not None or bits.ndim != 2 or len(bits) % ADDED:
         return jnp.sum((bits > middle).astype(jnp.int32))
     parts = bits.reshape(-1, ADDED, bits.shape[1])
     return jnp.sum(sum((parts[:, i] > middle).astype(jnp.int32) for i in range(ADDED)))

@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from ...mesh._dictionaries import divided, largest
+from ...mesh._dictionaries import is_divisible, largest_entries
 from ..training._optimizers import adam
 from ._dictionary import (
     Dictionary,
@@ -159,8 +159,8 @@ class TopK(Dictionary):
 
 def _top(pre: Any, k: int, limit: Any = None) -> Any:
     """Rows with all but their k largest entries 0, or `limit` of them; ties go to the first."""
-    if divided(pre):
-        return jnp.where(largest(pre, k, limit), pre, 0)
+    if is_divisible(pre):
+        return jnp.where(largest_entries(pre, k, limit), pre, 0)
     values, where = top(pre, k)
     values = jnp.where(jnp.isfinite(values), values, 0)
     if limit is not None:

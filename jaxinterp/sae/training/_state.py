@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ...mesh._dictionaries import held
+from ...mesh._dictionaries import constrained
 from ..kinds._dictionary import Moment, filled, wide
 
 
@@ -136,6 +136,6 @@ def several(fixed: tuple[Any, ...], state: State, xs: Any, ys: Any) -> tuple[Sta
         elif y is None:
             y = x
         state, told = advance(state, x, y, optimizer, steps, dead_after, decay)
-        return held(state), held(told)
+        return constrained(state), constrained(told)
 
     return jax.lax.scan(one, state, (xs, ys))

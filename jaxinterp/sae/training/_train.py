@@ -12,7 +12,8 @@ import numpy as np
 
 from ...core._check import check_key
 from ...data._identity import optimizer_print
-from ...mesh._dictionaries import checked, rows_on, shard
+from ...mesh._dictionaries import dictionary_mesh, shard
+from ...mesh._rows import steps_on
 from ..files._origin import Origin, origin_of, with_origin
 from ..kinds._dictionary import unit
 from ._batches import Batches
@@ -101,7 +102,7 @@ def train(
     rows = len(x)
     state = begin(sae, transform, x, y, average is not None)
     if mesh is not None:
-        mesh = checked(mesh)
+        mesh = dictionary_mesh(mesh)
         state = shard(state, mesh)
     known = (
         {}
@@ -160,8 +161,8 @@ class One(Run):
         pairs = [self.batches.get(i) for i in range(start, end)]
         same = all(x is y for x, y in pairs)
         if self.mesh is not None:
-            xs = rows_on(self.mesh, [x for x, _ in pairs])
-            return xs, None if same else rows_on(self.mesh, [y for _, y in pairs])
+            xs = steps_on(self.mesh, [x for x, _ in pairs])
+            return xs, None if same else steps_on(self.mesh, [y for _, y in pairs])
         xs = jnp.stack([jnp.asarray(x) for x, _ in pairs])
         return xs, None if same else jnp.stack([jnp.asarray(y) for _, y in pairs])
 

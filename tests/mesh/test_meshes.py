@@ -133,7 +133,7 @@ def on_eight_devices(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_eight_devices(tmp_path: Path) -> None:
-    code = f"from pathlib import Path; from tests.hub.test_meshes import on_eight_devices as check; check(Path({str(tmp_path)!r}))"
+    code = f"from pathlib import Path; from tests.mesh.test_meshes import on_eight_devices as check; check(Path({str(tmp_path)!r}))"
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
     environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     root = Path(__file__).resolve().parents[2]
