@@ -14,7 +14,7 @@ import numpy as np
 
 from .._disk import BadFolder, put, reading, settled, unit
 from .._read import FLAG, SIZE, TEXT, check, named, or_null, shown
-from ..core._survey import split_edits
+from ..core._intervene import split_edits
 from ._jacobian import JacobianLens
 from ._logit import unembedding
 from ._read import Lens

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import scipy
 
-from ..core._survey import split_edits
+from ..core._intervene import split_edits
 from ..data._rng import generator
 from ._address import as_neurons, name, units_of
 from ._contexts import Contexts, as_contexts
