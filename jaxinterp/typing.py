@@ -10,9 +10,10 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
-    from typing import TypeAlias
+    from typing import Protocol, TypeAlias
 
     import jax
+    import matplotlib.axes
     import numpy as np
     import optax
     from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from .core._edit import Edit
     from .core._intervene import Intervened
     from .core._types import Dictionary, Model
+    from .corpus._corpus import Corpus
     from .metrics import Metric
 
     Nested: TypeAlias = Sequence[Any]
@@ -42,12 +44,18 @@ if TYPE_CHECKING:
     "Numbers that broadcast against a site."
     TokenLike: TypeAlias = int | Int[Array, "*batch"] | Bool[Array, "*batch vocab"] | np.ndarray | Nested
     "A token id, one per example, or a set of them: ids or a mask of the vocabulary on the last axis."
+    ArraysLike: TypeAlias = Mapping[str, ArrayLike]
+    "Arrays by name."
     ModelLike: TypeAlias = Model | Intervened
     "A model of `ji.load` or `ji.models`, any module of the protocol `ji.Model`, or what `ji.intervene` returns."
     ResidLike: TypeAlias = Float[Array, "*batch pos d"] | np.ndarray
     "A residual stream `(*batch, pos, d)`."
     TokensLike: TypeAlias = Int[Array, "*batch pos"] | Float[Array, "*batch pos d"] | np.ndarray | Nested
     "Token ids `(*batch, pos)`, or embeddings `(*batch, pos, d)` where a function takes these."
+    AnyCorpus: TypeAlias = Corpus
+    "A `ji.corpus.Corpus`: `ji.data.pack` and `ji.corpus.as_corpus` return one."
+    CorpusLike: TypeAlias = Corpus | Int[Array, "row pos"] | np.ndarray | Nested
+    "A `ji.corpus.Corpus`, or token ids `(row, pos)`."
     MaskLike: TypeAlias = Bool[Array, "*batch pos"] | np.ndarray | Nested
     "True at real tokens, for prompts padded left or right."
     IndexLike: TypeAlias = int | slice | range | Int[Array, "*n"] | Bool[Array, "*n"] | np.ndarray | Nested
@@ -78,6 +86,18 @@ if TYPE_CHECKING:
         Callable[[str, Any], jax.sharding.Sharding | jax.sharding.PartitionSpec | None] | Any
     )
     "A function of a leaf's path and the leaf to where it lies, or a tree of shardings like the model."
+
+    class TokenizerLike(Protocol):
+        """A tokenizer of `ji.load`, `ji.tasks.Words`, or anything with their methods."""
+
+        def __call__(self, text: Any, bos: bool = ...) -> Any: ...
+        def tokens(self, ids: Any) -> list[str]: ...
+        def token_id(self, text: str) -> int: ...
+
+    PlotAxes: TypeAlias = matplotlib.axes.Axes
+    "Axes of matplotlib."
+    PlotAxesLike: TypeAlias = PlotAxes | Sequence[PlotAxes] | np.ndarray
+    "Axes of matplotlib, or several."
     PyTree: TypeAlias = Any
     "A tree of arrays, where the structure is the caller's own."
     JSON: TypeAlias = Mapping[str, "JSON"] | Sequence["JSON"] | str | float | int | bool | None
@@ -86,4 +106,6 @@ else:
     TokenLike = AtLike = ResidLike = IntLike = FloatLike = BoolLike = StrLike = FunctionLike = ValueLike = Any
     ArrayLike = ModelLike = TokensLike = MaskLike = IndexLike = LayersLike = EditsLike = Any
     CaptureLike = MetricLike = KeyLike = PathLike = OptimizerLike = DictionaryLike = Any
+    TokenizerLike = ArraysLike = PlotAxes = PlotAxesLike = Any
+    AnyCorpus = CorpusLike = Any
     DTypeLike = MeshLike = ShardingLike = PyTree = JSON = Any

@@ -30,7 +30,7 @@ from .._arguments import concrete as concrete
 from .._arguments import holds_numbers as holds_numbers
 from .._arguments import is_int as is_int
 from .._arguments import kind_of as kind_of
-from .._arguments import shown as shown
+from .._text import shown as shown
 from ._positions import counts_tokens
 from ._types import Model
 

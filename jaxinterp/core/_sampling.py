@@ -18,8 +18,8 @@ from .._arguments import (
     concrete,
     holds_numbers,
     kind_of,
-    shown,
 )
+from .._text import shown
 
 
 class Sampler(eqx.Module):

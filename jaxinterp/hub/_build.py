@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,13 +9,15 @@ import numpy as np
 from ..mesh._models import Rule, placer, sharding_rule
 from . import _config
 from ._leaves import skeleton
-from ._port import Port, Row, read_port
+from ._port import Port, PortLike
+from ._port_row import Row
+from ._port_table import read_port
 from ._rows import fill
 from ._tensors import LazyTensor, in_memory
 
 
 def build(
-    port: Port | str | Path,
+    port: PortLike,
     config: Any,
     tensors: Mapping[str, np.ndarray | LazyTensor],
     *,

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
 
-from ..typing import ArrayLike, MeshLike
+from ..typing import ArrayLike, MeshLike, PyTree
 from ._automatic import automatic
 
 
@@ -73,6 +73,25 @@ def rows_on(mesh: MeshLike, x: ArrayLike, *, axis: int = 0, name: str = "data") 
 def steps_on(mesh: MeshLike, batches: Sequence[ArrayLike]) -> jax.Array:
     """Batches `(batch, ...)` of several steps as one array `(step, batch, ...)`, rows over "data"."""
     return rows_on(mesh, np.stack([np.asarray(x) for x in batches]), axis=1)
+
+
+def row_parts(mesh: MeshLike, name: str = "data") -> int:
+    """Into how many parts one axis of a mesh divides rows: a batch is a multiple of it."""
+    return int(_with_axis(mesh, name).shape[name])
+
+
+def replicated(mesh: MeshLike, tree: PyTree) -> PyTree:
+    """The same tree, each array whole on every device; an array that lies on these devices stays."""
+    whole = NamedSharding(automatic(mesh), PartitionSpec())
+    devices = frozenset(mesh.devices.flat)
+
+    def place(leaf: PyTree) -> PyTree:
+        if not isinstance(leaf, jax.Array | np.ndarray):
+            return leaf
+        there = isinstance(leaf, jax.Array) and leaf.sharding.device_set == devices
+        return leaf if there else jax.device_put(leaf, whole)
+
+    return jax.tree.map(place, tree)
 
 
 def _with_axis(mesh: MeshLike, name: str) -> Mesh:

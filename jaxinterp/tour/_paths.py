@@ -20,7 +20,9 @@ BLOCK, PROMPTS, BAR = 12, 8, 0.3
 
 def chapter(model: Any, tokenizer: Any) -> Finding:
     bos = tokenizer.bos_id is not None
-    pairs = ji.tasks.induction(tokenizer, 0, PROMPTS, block=BLOCK, corrupt="block", bos=bos)
+    pairs = ji.tasks.induction(
+        tokenizer, PROMPTS, key=jax.random.key(0), block=BLOCK, corrupt="block", bos=bos
+    )
     key = jax.random.key(0)
     scores = np.asarray(ji.heads.induction_scores(model, key, block=BLOCK, bos=tokenizer.bos_id))
     previous = np.asarray(ji.heads.previous_token_scores(model, key, block=BLOCK, bos=tokenizer.bos_id))
@@ -94,11 +96,10 @@ def chapter(model: Any, tokenizer: Any) -> Finding:
             ),
             viz.heatmap(
                 keys[:layer],
-                row_axis="layer",
-                col_axis="head",
+                axis_names=("layer", "head"),
                 value="nats",
-                diverging=True,
                 title=f"Paths from every earlier head into the keys of {layer}.{head}, as the backward pass estimates them",
+                settings=viz.HeatmapSettings(diverging=True),
             ),
         ],
         {

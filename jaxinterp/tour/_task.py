@@ -20,7 +20,7 @@ ROLES = ("IO", "S1", "S1+1", "S2", "END")
 def chapter(model: Any, tokenizer: Any) -> Finding:
     bos = tokenizer.bos_id is not None
     try:
-        pairs = ji.tasks.ioi(tokenizer, 0, PROMPTS, bos=bos, pad="right")
+        pairs = ji.tasks.ioi(tokenizer, PROMPTS, key=jax.random.key(0), bos=bos, pad="right")
     except ValueError as reason:
         raise NotForThisModel(f"the task does not fit its tokenizer ({str(reason)[:150]}).") from reason
     metric = ji.metrics.logit_diff(pairs.correct, pairs.wrong, pos=pairs.pos)
@@ -82,19 +82,17 @@ def chapter(model: Any, tokenizer: Any) -> Finding:
             viz.heatmap(
                 moved,
                 cols=roles,
-                row_axis="layer",
-                col_axis="position",
+                axis_names=("layer", "position"),
                 value="effect",
-                diverging=True,
                 title="Effect of patching the residual stream before a layer, at each role's position",
+                settings=viz.HeatmapSettings(diverging=True),
             ),
             viz.heatmap(
                 by_head,
-                row_axis="layer",
-                col_axis="head",
+                axis_names=("layer", "head"),
                 value="effect",
-                diverging=True,
                 title="Effect of patching one head",
+                settings=viz.HeatmapSettings(diverging=True),
             ),
         ],
         {

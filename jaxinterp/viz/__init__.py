@@ -2,7 +2,7 @@
 
 | function | draws |
 |---|---|
-| `heatmap`, `heatmaps` | a matrix (row, col), or several: patching effects, scores of heads |
+| `heatmap`, `heatmaps` | a matrix (row, col), or several: patching effects, scores of heads; `HeatmapSettings` |
 | `lens_table` | top tokens (layer, pos), coloured by probability |
 | `attention` | patterns (head, query, key), small and large |
 | `token_strip`, `contexts` | a text, or rows of texts, shaded by a value per token |
@@ -14,6 +14,8 @@
 | `mpl.heatmap`, `mpl.attention`, ... | the same with matplotlib, onto axes of yours |
 """
 
+from .._text import number as number
+from .._text import visible as visible
 from . import mpl as mpl
 from ._attention import attention as attention
 from ._contexts import contexts as contexts
@@ -21,6 +23,7 @@ from ._figure import Figure as Figure
 from ._figure import write as write
 from ._heatmap import heatmap as heatmap
 from ._heatmap import heatmaps as heatmaps
+from ._heatmap_settings import HeatmapSettings as HeatmapSettings
 from ._histogram import histogram as histogram
 from ._lens_table import lens_table as lens_table
 from ._lines import lines as lines
@@ -31,8 +34,6 @@ from ._studies import by_k as by_k
 from ._studies import by_layer as by_layer
 from ._studies import by_size as by_size
 from ._table import table as table
-from ._text import number as number
-from ._text import visible as visible
 from ._token_strip import token_strip as token_strip
 from ._treescope import show as show
 from ._treescope import treescope_html as treescope_html

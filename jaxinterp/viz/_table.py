@@ -3,8 +3,9 @@
 import numbers
 from collections.abc import Sequence
 
-from ._figure import Figure, render
-from ._text import number, plain
+from .._text import number, plain
+from ._figure import Figure
+from ._render import render
 
 
 def table(

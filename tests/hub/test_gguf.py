@@ -21,7 +21,7 @@ import jaxinterp as ji
 from jaxinterp import hub
 from jaxinterp.hub import BadCheckpoint, Tokenizer, UnhandledConfig
 from jaxinterp.hub._gguf_tokenizer import CONTROL, NORMAL, UNKNOWN
-from jaxinterp.hub._single_file import packaged
+from jaxinterp.hub._packaged import packaged
 from jaxinterp.models import LlamaConfig
 from jaxinterp.nn import RopeScaling
 
@@ -57,7 +57,7 @@ F32 = gguf.GGMLQuantizationType.F32
 
 def gguf_tensors(model: Any, folder: Path) -> dict[str, np.ndarray]:
     """The tensors as llama.cpp's converter makes them of a Hugging Face checkpoint."""
-    hub.export(model, folder)
+    hub.export(folder, model)
     found = {}
     for name, tensor in load_file(folder / "model.safetensors").items():
         for theirs, its in NAMES.items():

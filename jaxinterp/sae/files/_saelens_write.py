@@ -7,8 +7,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from ..._deprecations import check_path_first
 from ..._disk import put, unit
 from ...core._sites import TRANSFORMER_LENS, UnknownSite, parse
+from ...typing import PathLike
 from ..kinds._batch_topk import BatchTopK
 from ..kinds._gated import Gated
 from ..kinds._jumprelu import JumpReLU
@@ -38,7 +40,7 @@ WRITES = (
 
 
 def save_saelens(
-    path: str | Path,
+    path: PathLike,
     sae: Any,
     *,
     site: str | None = None,
@@ -69,6 +71,7 @@ def save_saelens(
     """
     from ...hub import save_safetensors
 
+    check_path_first("ji.sae.save_saelens(path, sae)", path)
     site = origin_of(sae).site if site is None else site
     config, arrays = _layout(sae)
     hook = None if site is None else hook_name(site)

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..._deprecations import check_path_first
 from ..._disk import put, unit
 from ..._read import (
     FLAG,
@@ -25,6 +26,7 @@ from ..._read import (
     or_null,
     shown,
 )
+from ...typing import PathLike
 from ..kinds._batch_topk import BatchTopK
 from ..kinds._cross_layer import CrossLayerTranscoder
 from ..kinds._crosscoder import Crosscoder
@@ -112,7 +114,7 @@ def settings(sae: Any) -> dict[str, Any]:
     return found
 
 
-def save(path: str | Path, sae: Any, *, about: dict[str, Any] | None = None) -> Path:
+def save(path: PathLike, sae: Any, *, about: dict[str, Any] | None = None) -> Path:
     """Writes a dictionary of any kind to a folder: `dictionary.json`, `weights.safetensors`.
 
     **Arguments:** `path` of the folder; `sae`; `about`: what should be known of it (site, model,
@@ -127,11 +129,12 @@ def save(path: str | Path, sae: Any, *, about: dict[str, Any] | None = None) -> 
 
     Law: what is loaded is equal to what was saved, bit for bit.
     """
+    check_path_first("ji.sae.save(path, sae)", path)
     return save_with(path, sae, about)
 
 
 def save_with(
-    path: str | Path, sae: Any, about: dict[str, Any] | None, more: dict[str, Any] | None = None
+    path: PathLike, sae: Any, about: dict[str, Any] | None, more: dict[str, Any] | None = None
 ) -> Path:
     """`save`, and `more`: JSON by file names, that belongs to this dictionary and lies beside it."""
     from ...hub import save_safetensors
