@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from . import circuits as circuits
     from . import corpus as corpus
     from . import data as data
+    from . import fit as fit
     from . import heads as heads
     from . import lens as lens
     from . import neurons as neurons
@@ -57,6 +58,7 @@ METHODS = (
     "circuits",
     "corpus",
     "data",
+    "fit",
     "heads",
     "lens",
     "neurons",
