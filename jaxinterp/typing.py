@@ -80,6 +80,10 @@ if TYPE_CHECKING:
     "Anything with `encode` and `decode`."
     DTypeLike: TypeAlias = jax.typing.DTypeLike
     "A dtype, or its name."
+    IntLike: TypeAlias = int
+    "A whole number."
+    FloatLike: TypeAlias = float | int
+    "A number."
     MeshLike: TypeAlias = jax.sharding.Mesh
     "A mesh of `jax.make_mesh`."
     ShardingLike: TypeAlias = (
@@ -108,4 +112,5 @@ else:
     CaptureLike = MetricLike = KeyLike = PathLike = OptimizerLike = DictionaryLike = Any
     TokenizerLike = ArraysLike = PlotAxes = PlotAxesLike = Any
     AnyCorpus = CorpusLike = Any
+    IntLike = FloatLike = Any
     DTypeLike = MeshLike = ShardingLike = PyTree = JSON = Any

@@ -49,7 +49,7 @@ def _table(*rows: Site) -> dict[str, Site]:
     return {row.name: row for row in rows}
 
 
-SITES = _table(
+SITES: dict[str, Site] = _table(
     _site("embed", "pos d", "token embedding", "hook_embed embed.hook_out", stage="start"),
     _site(
         "pos_embed",
@@ -138,6 +138,7 @@ SITES = _table(
     ),
     _site("logits", "pos vocab", "logits", "unembed.hook_out", stage="end"),
 )
+"Every site of a model by name, in the order in which a run meets them."
 
 DICTIONARY_SITES = _table(
     _site("feature", "pos feature", "features that a spliced dictionary reads from its site"),
