@@ -10,12 +10,13 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from ..core._check import as_mask, as_tokens, check_mask, check_tokens
+from ..core._intervene import config_of
 from ..core._run import run
-from ..core._survey import config_of
 from ..typing import ArrayLike, MaskLike, ModelLike, TokensLike
 from ._scores import HeadScores
 
 KINDS = ("previous", "duplicate", "prefix", "induction", "current", "first")
+"The kinds of attention that `attention_scores` measures."
 # Neither the first key nor the current one is left out; arrays, so that one program serves all scores.
 _COUNT_ALL = (np.zeros((), bool), np.zeros((), bool))
 _BYTES = 256 * 2**20  # patterns of one chunk of prompts

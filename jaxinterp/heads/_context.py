@@ -10,8 +10,8 @@ from jaxtyping import Array, Float, Int
 
 from .._deprecations import key_by_name, respelled
 from ..core._check import as_tokens, check_predicts_tokens, check_tokens
+from ..core._intervene import config_of
 from ..core._run import run
-from ..core._survey import config_of
 from ..typing import KeyLike, ModelLike, TokensLike
 from ._prompts import Repeats, repeated_tokens
 

@@ -13,8 +13,8 @@ from .. import weights
 from .._deprecations import key_by_name, respelled
 from ..core._arrays import check_key
 from ..core._check import check_predicts_tokens
+from ..core._intervene import config_of
 from ..core._run import run
-from ..core._survey import config_of
 from ..typing import ArrayLike, KeyLike, ModelLike
 from ._prompts import draw_blocks
 

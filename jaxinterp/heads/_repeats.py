@@ -5,7 +5,7 @@ from typing import Unpack
 from jaxtyping import Array, Float
 
 from .._deprecations import key_by_name, respelled
-from ..core._survey import config_of
+from ..core._intervene import config_of
 from ..typing import KeyLike, ModelLike
 from ._attention import attention_scores
 from ._prompts import Repeats, repeated_tokens

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._deprecations import key_by_name, respelled
-from ..core._survey import config_of
+from ..core._intervene import config_of
 from ..stats._results import Record, records_frame, records_html
 from ..typing import KeyLike, ModelLike
 from ._attention import attention_scores
