@@ -83,10 +83,6 @@ if TYPE_CHECKING:
     "Anything with `encode` and `decode`."
     DTypeLike: TypeAlias = jax.typing.DTypeLike
     "A dtype, or its name."
-    IntLike: TypeAlias = int
-    "A whole number."
-    FloatLike: TypeAlias = float | int
-    "A number."
     MeshLike: TypeAlias = jax.sharding.Mesh
     "A mesh of `jax.make_mesh`."
     ShardingLike: TypeAlias = (
@@ -110,11 +106,11 @@ if TYPE_CHECKING:
     JSON: TypeAlias = Mapping[str, "JSON"] | Sequence["JSON"] | str | float | int | bool | None
     "What a file of JSON holds."
 else:
-    TokenLike = AtLike = ResidLike = IntLike = FloatLike = BoolLike = StrLike = FunctionLike = ValueLike = Any
-    ConfigLike = Any
+    ConfigLike = TokenLike = AtLike = ResidLike = IntLike = FloatLike = BoolLike = StrLike = FunctionLike = (
+        ValueLike
+    ) = Any
     ArrayLike = ModelLike = TokensLike = MaskLike = IndexLike = LayersLike = EditsLike = Any
     CaptureLike = MetricLike = KeyLike = PathLike = OptimizerLike = DictionaryLike = Any
     TokenizerLike = ArraysLike = PlotAxes = PlotAxesLike = Any
     AnyCorpus = CorpusLike = Any
-    IntLike = FloatLike = Any
     DTypeLike = MeshLike = ShardingLike = PyTree = JSON = Any

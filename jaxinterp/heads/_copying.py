@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from .. import weights
+from .._arguments import check_key
 from .._deprecations import key_by_name, respelled
-from ..core._arrays import check_key
 from ..core._check import check_predicts_tokens
 from ..core._intervene import config_of
 from ..core._run import run

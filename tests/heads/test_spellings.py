@@ -29,7 +29,7 @@ def test_a_key_is_given_by_name_and_batch_is_batch_size(call: str) -> None:
     with pytest.raises(TypeError) as error:
         POSITIONAL[call](CONFIG, KEY)
     assert str(error.value).endswith(f"takes its key by name: {call}.")
-    with pytest.raises(TypeError, match="has no argument batch=. Write batch_size=."):
+    with pytest.raises(TypeError, match=r"has no argument batch=\. Write batch_size=\."):
         POSITIONAL[call](CONFIG, key=KEY, batch=4)
 
 
