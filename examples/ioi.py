@@ -138,7 +138,7 @@ def main():
     asked = options.parse_args()
 
     model, tokenizer = ji.load(asked.model)
-    pairs = ji.tasks.ioi(tokenizer, jax.random.key(asked.seed), asked.n, bos=asked.bos)
+    pairs = ji.tasks.ioi(tokenizer, asked.n, key=jax.random.key(asked.seed), bos=asked.bos)
     print(pairs, "\n")
     start = time.perf_counter()
     behaviour(model, pairs)
@@ -146,7 +146,7 @@ def main():
 
     few = pairs[: asked.sweep_n]
     metric = ji.metrics.logit_diff(few.correct, few.wrong)
-    ends = [ji.metrics.measure(metric, model, ids) for ids in (few.clean, few.corrupt)]
+    ends = [ji.metrics.measure(model, ids, metric) for ids in (few.clean, few.corrupt)]
     print(
         f"\nsweeps over {len(few)} prompts, whose logit difference is {float(jnp.mean(ends[0])):.2f} clean and "
         f"{float(jnp.mean(ends[1])):.2f} corrupt"

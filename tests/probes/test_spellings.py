@@ -15,12 +15,18 @@ KEY = jax.random.key(0)
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: probes.metrics(Y, Y, bootstrap=10, key=KEY), r"has no argument bootstrap=. Write resamples="),
+        (
+            lambda: probes.metrics(Y, Y, bootstrap=10, key=KEY),
+            r"has no argument bootstrap=. Write resamples=",
+        ),
         (lambda: probes.nulls(X, Y, train=[0], test=[1], key=KEY, count=9), "Write resamples="),
         (lambda: probes.shuffled_labels(Y, count=9, key=KEY), "Write resamples="),
         (lambda: probes.selectivity(X, Y, Y, train=[0], test=[1], key=KEY, together=True), "Write batched="),
         (lambda: probes.proximity_error(X, X, chunk=5), "Write batch_size="),
-        (lambda: probes.best_subset(X, Y, 1, screen=False), r"settings=ji.probes.SearchSettings\(screen=False\)"),
+        (
+            lambda: probes.best_subset(X, Y, 1, screen=False),
+            r"settings=ji.probes.SearchSettings\(screen=False\)",
+        ),
         (lambda: probes.best_subsets(X, Y, [1], tol=1e-3), r"settings=ji.probes.SearchSettings\(tol="),
     ],
 )
