@@ -1,6 +1,9 @@
 """Sparse dictionaries: kinds, their training, and what is done with them. See `docs/sae.md`."""
 
 from ..mesh._dictionaries import shard as shard
+from .evaluation._absorption import AbsorbedClass as AbsorbedClass
+from .evaluation._absorption import AbsorbedRows as AbsorbedRows
+from .evaluation._absorption import Absorption as Absorption
 from .evaluation._absorption import absorbed as absorbed
 from .evaluation._absorption import absorption as absorption
 from .evaluation._detection import detection_score as detection_score
@@ -11,16 +14,22 @@ from .evaluation._interpret import interpret as interpret
 from .evaluation._rate import RatingPage as RatingPage
 from .evaluation._rate import rate as rate
 from .evaluation._rating_study import rating_study as rating_study
+from .evaluation._ravel import Ravel as Ravel
 from .evaluation._ravel import ravel as ravel
 from .evaluation._rubric import ratings as ratings
+from .evaluation._scr import ConfoundRemoval as ConfoundRemoval
 from .evaluation._scr import scr as scr
+from .evaluation._simulation import BillsScores as BillsScores
+from .evaluation._simulation import SimulationScores as SimulationScores
 from .evaluation._simulation import bills_scores as bills_scores
 from .evaluation._simulation import simulation_scores as simulation_scores
+from .evaluation._sparse_probing import SparseProbing as SparseProbing
 from .evaluation._sparse_probing import sparse_probing as sparse_probing
 from .evaluation._specificity import Specificity as Specificity
 from .evaluation._specificity import specificity as specificity
 from .evaluation._splitting import Splitting as Splitting
 from .evaluation._splitting import splitting as splitting
+from .evaluation._tpp import TargetedPerturbation as TargetedPerturbation
 from .evaluation._tpp import tpp as tpp
 from .evaluation._universality import Universality as Universality
 from .evaluation._universality import universality as universality

@@ -156,7 +156,7 @@ def test_metrics_of_maps() -> None:
     np.testing.assert_allclose([found["r2"], found["r2_latitude"]], [sum(r2) / 2, r2[0]])
     np.testing.assert_allclose(found["median_km"], np.median(probes.haversine(places, guess)), rtol=1e-12)
     other = probes.place_metrics(places[:, ::-1], guess[:, ::-1], columns=("longitude", "latitude"))
-    assert {name: pytest.approx(value) for name, value in found.items()} == other
+    assert {name: pytest.approx(value) for name, value in found.items()} == dict(other)
 
 
 def test_a_block_held_out_tells_a_map_from_a_list_of_countries() -> None:

@@ -17,7 +17,7 @@ KEY = jax.random.key(0)
     [
         (
             lambda: probes.metrics(Y, Y, bootstrap=10, key=KEY),
-            r"has no argument bootstrap=. Write resamples=",
+            r"ji.stats.metrics has no argument bootstrap=. Write resamples=",
         ),
         (lambda: probes.nulls(X, Y, train=[0], test=[1], key=KEY, count=9), "Write resamples="),
         (lambda: probes.shuffled_labels(Y, count=9, key=KEY), "Write resamples="),

@@ -222,7 +222,7 @@ HALF = np.arange(10) % 2
         (GOOD[None], HALF, {}, "For many layers call it per layer"),
         (GOOD, HALF, {"loss": "log"}, "loss is one of"),
         (GOOD, HALF, {"gamma": 0}, "inverse of the ridge"),
-        (GOOD, HALF, {"start": [0, 1], "k": 1}, "more than k=1"),
+        (GOOD, HALF, {"settings": probes.SearchSettings(start=[0, 1]), "k": 1}, "more than k=1"),
         (GOOD, np.full(10, np.nan), {"loss": "squared"}, "Targets are finite"),
     ],
 )

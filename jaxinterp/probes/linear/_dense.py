@@ -9,7 +9,7 @@ import numpy as np
 
 from ...stats._examples import as_examples
 from ...stats.solvers import low_rank, minimise, preconditioner, reduced
-from ...typing import ArrayLike
+from ...typing import ArrayLike, FloatLike
 from .._problem_axes import (
     ClassScores,
     as_classes,
@@ -49,7 +49,7 @@ def dense(
     x: ArrayLike,
     y: ArrayLike,
     *,
-    gamma: float | int = 1.0,
+    gamma: FloatLike = 1.0,
     balanced: bool = True,
     weights: ArrayLike | None = None,
     rank: int | None = None,
