@@ -17,6 +17,8 @@ import time
 import numpy as np
 from rich.console import Console
 
+import jax
+
 import jaxinterp as ji
 from jaxinterp.tour._texts import PIECES
 
@@ -38,7 +40,7 @@ def documents(asked):
     if asked.data is None:
         return [ji.data.Document(text, label) for label, texts in PIECES.items() for text in texts]
     return ji.data.read_texts(
-        asked.data, most=asked.most, chars=asked.chars, least=asked.chars, key=asked.seed
+        asked.data, most=asked.most, chars=asked.chars, least=asked.chars, key=jax.random.key(asked.seed)
     )
 
 

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
     ArrayLike: TypeAlias = Array | np.ndarray | Nested | float | int | bool
     "Anything that becomes an array: of JAX, of NumPy, nested lists, numbers."
+    FloatLike: TypeAlias = float | int | np.floating | np.integer
+    "A number."
     ModelLike: TypeAlias = Model | Intervened
     "A model of `ji.load` or `ji.models`, any module of the protocol `ji.Model`, or what `ji.intervene` returns."
     TokensLike: TypeAlias = Int[Array, "*batch pos"] | Float[Array, "*batch pos d"] | np.ndarray | Nested
@@ -81,6 +83,6 @@ if TYPE_CHECKING:
 else:
     ArrayLike = ModelLike = TokensLike = MaskLike = IndexLike = LayersLike = EditsLike = Any
     CaptureLike = MetricLike = KeyLike = PathLike = OptimizerLike = DictionaryLike = Any
-    AnyCorpus = CorpusLike = Any
+    AnyCorpus = CorpusLike = FloatLike = Any
     PortLike = TokenizerLike = LensLike = Any
     DTypeLike = MeshLike = ShardingLike = PyTree = JSON = Any

@@ -219,7 +219,7 @@ def test_nearest_neurons_correlate(sae: Any, model: Any, corpus: Any, all_featur
     tokens, real = corpus
     near = ji.sae.nearest_neurons(sae, model, tokens, site=SITE, real=real, k=2, batch=4, progress=False)
     mask = ji.data.keep(real)
-    a = ji.data.activations(model, tokens, "mlp_post[0]", mask=mask, real=real, progress=False)
+    a = ji.data.activations(model, tokens, "mlp_post[0]", mask=real, positions=mask, progress=False)
     f = all_features[mask]
     rho = np.corrcoef(f[:, 5], a.T)[0, 1:]
     np.testing.assert_allclose(near.correlation[5], np.sort(rho)[::-1][:2], atol=1e-4)

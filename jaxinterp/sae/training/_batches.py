@@ -44,7 +44,11 @@ class Batches:
                     f"batch={len(self.arrays[0])} or less."
                 )
         elif callable(getattr(stream, "batch", None)):
-            stream = stored(stream, batch=batch, seed=seed) if isinstance(stream, Store) else stream
+            stream = (
+                stored(stream, batch_size=batch, key=jax.random.key(seed))
+                if isinstance(stream, Store)
+                else stream
+            )
             self._ask = stream.batch
         elif isinstance(stream, Iterable):
             self._next = iter(stream)
