@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     import jax
+    import matplotlib.axes
     import numpy as np
     import optax
     from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from .core._survey import Intervened
     from .core._types import Dictionary, Model
     from .corpus._corpus import Corpus
-    from .hub._port import Port
-    from .hub._tokenizer import Tokenizer
-    from .lens._read import Lens
     from .metrics import Metric
 
     Nested: TypeAlias = Sequence[Any]
@@ -34,6 +32,8 @@ if TYPE_CHECKING:
     "Anything that becomes an array: of JAX, of NumPy, nested lists, numbers."
     FloatLike: TypeAlias = float | int | np.floating | np.integer
     "A number."
+    ArraysLike: TypeAlias = Mapping[str, ArrayLike]
+    "Arrays by name."
     ModelLike: TypeAlias = Model | Intervened
     "A model of `ji.load` or `ji.models`, any module of the protocol `ji.Model`, or what `ji.intervene` returns."
     TokensLike: TypeAlias = Int[Array, "*batch pos"] | Float[Array, "*batch pos d"] | np.ndarray | Nested
@@ -70,12 +70,10 @@ if TYPE_CHECKING:
         Callable[[str, Any], jax.sharding.Sharding | jax.sharding.PartitionSpec | None] | Any
     )
     "A function of a leaf's path and the leaf to where it lies, or a tree of shardings like the model."
-    PortLike: TypeAlias = Port | PathLike
-    "A port of `ji.hub.read_port`, or the path of its table."
-    TokenizerLike: TypeAlias = Tokenizer
-    "A tokenizer of `ji.load` or `ji.hub.Tokenizer`."
-    LensLike: TypeAlias = Lens
-    "A lens of `ji.lens`."
+    PlotAxes: TypeAlias = matplotlib.axes.Axes
+    "Axes of matplotlib."
+    PlotAxesLike: TypeAlias = PlotAxes | Sequence[PlotAxes] | np.ndarray
+    "Axes of matplotlib, or several."
     PyTree: TypeAlias = Any
     "A tree of arrays, where the structure is the caller's own."
     JSON: TypeAlias = Mapping[str, "JSON"] | Sequence["JSON"] | str | float | int | bool | None
@@ -85,4 +83,5 @@ else:
     CaptureLike = MetricLike = KeyLike = PathLike = OptimizerLike = DictionaryLike = Any
     AnyCorpus = CorpusLike = FloatLike = Any
     PortLike = TokenizerLike = LensLike = Any
+    ArraysLike = PlotAxes = PlotAxesLike = Any
     DTypeLike = MeshLike = ShardingLike = PyTree = JSON = Any

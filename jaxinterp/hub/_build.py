@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 
 from ..mesh._models import Rule, placer, sharding_rule
-from ..typing import PortLike
 from . import _config
 from ._leaves import skeleton
-from ._port import Port, Row, read_port
+from ._port import Port, PortLike, Row, read_port
 from ._rows import fill
 from ._tensors import LazyTensor, in_memory
 

@@ -7,11 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..mesh._models import sharding_rule
-from ..typing import PortLike
 from . import _config
 from ._build import assemble
 from ._leaves import skeleton
-from ._port import Port, read_port
+from ._port import Port, PortLike, read_port
 from ._rows import unfill
 from ._tensors import in_memory
 

@@ -11,14 +11,14 @@ from .._deprecations import check_path_first
 from .._disk import put, unit
 from ..mesh._leaves import leaf_paths
 from ..mesh._models import sharding_rule
-from ..typing import ModelLike, PathLike, PortLike
+from ..typing import ModelLike, PathLike
 from . import _config
 from ._build import assemble
 from ._flax import flatten_tree, save_flax, unflatten_tree
 from ._leaves import skeleton
 from ._optional import is_optional
 from ._orbax import saved_files
-from ._port import Port, Row, all_ports, as_port
+from ._port import Port, PortLike, Row, all_ports, as_port
 from ._rows import unfill, used_rows
 from ._safetensors import save_safetensors
 from ._tensors import in_memory

@@ -13,13 +13,13 @@ from .._read import named, shown
 from .._text import line
 from ..core._types import Source
 from ..mesh._models import Rule, sharding_rule
-from ..typing import PathLike, PortLike
+from ..typing import PathLike
 from . import _config, _orbax
 from ._build import assemble, with_source
 from ._errors import BadCheckpoint, UnhandledConfig, listed, near
 from ._fetch import Snapshot
 from ._find import resolve
-from ._port import Port, all_ports, read_port, short_names
+from ._port import Port, PortLike, all_ports, read_port, short_names
 from ._single_file import open_single_file
 from ._tensors import read_json
 from ._tokenizer import Tokenizer

@@ -15,7 +15,7 @@ import tomllib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import einops
 import numpy as np
@@ -33,7 +33,7 @@ from .._read import (
     shown,
     table_of,
 )
-from ..typing import PathLike, PortLike
+from ..typing import PathLike
 from ._errors import listed, near
 
 MAX_BYTES = 2**20
@@ -193,6 +193,13 @@ class Port:
                 )
         config = {**self.config, "ignore": [*self.config["ignore"], *keys]}
         return dataclasses.replace(self, config=config)
+
+
+if TYPE_CHECKING:
+    PortLike: TypeAlias = Port | PathLike
+    "A port, or the path of its table."
+else:
+    PortLike = Any
 
 
 def read_port(path: PathLike) -> Port:

@@ -6,7 +6,7 @@ import json
 import re
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -16,10 +16,17 @@ from .._deprecations import check_path_first
 from .._disk import BadFolder, put, reading, settled, unit
 from .._read import FLAG, SIZE, TEXT, check, named, or_null, shown
 from ..core._survey import split_edits
-from ..typing import LensLike, ModelLike, PathLike
+from ..typing import ModelLike, PathLike
 from ._jacobian import JacobianLens
 from ._logit import unembedding
+from ._read import Lens
 from ._tuned import TunedLens
+
+if TYPE_CHECKING:
+    LensLike: TypeAlias = Lens
+    "A lens of `ji.lens`. What is no lens is refused by the functions themselves."
+else:
+    LensLike = Any
 
 LENS_TYPE = "linear_tuned_lens"
 CONFIG = {

@@ -11,8 +11,8 @@ import numpy as np
 
 from ..._disk import manifest_name, move, put, unit
 from ...data._activations import watched
-from ...viz._figure import render
 from ...viz._place import check_folder
+from ...viz._render import render
 from ...viz._text import plain, visible
 from ..files._origin import own_site
 from ._examples import Examples, examples
