@@ -14,10 +14,9 @@ import os
 import pathlib
 import time
 
+import jax
 import numpy as np
 from rich.console import Console
-
-import jax
 
 import jaxinterp as ji
 from jaxinterp.tour._texts import PIECES

@@ -58,8 +58,8 @@ def train_dictionary(
         optimizer = sae.adam(options["rate"], steps, warm=steps // 20, decay=0.2)
     judge = None
     if test is not None:
-        tokens, mask = test
-        judge = sae.evaluation(model, tokens, site=site, mask=mask, cosines=False)
+        tokens, positions = test
+        judge = sae.evaluation(model, tokens, site=site, positions=positions, cosines=False)
     yield f"{options['kind']}: {kind.features} features of {site} ({d}), from {stream}"
     out.mkdir(parents=True, exist_ok=True)
     found, history = sae.train(

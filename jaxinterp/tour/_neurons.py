@@ -6,6 +6,7 @@ Gurnee et al. 2023 (https://arxiv.org/abs/2305.01610).
 import dataclasses
 from typing import Any
 
+import jax
 import numpy as np
 
 import jaxinterp as ji

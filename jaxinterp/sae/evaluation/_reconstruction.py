@@ -6,13 +6,14 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
+from ...corpus._suffix import Reached
 from ..kinds._dictionary import squares, unit
 
 
 @eqx.filter_jit
-def kept(sae: Any, held: Any, mean: Any) -> tuple[dict[str, Any], Any]:
-    """Sums over what counts of a batch `held.x (seq, pos, d)`, and the reconstructions of all."""
-    mask, x = held.part.counted, held.x.astype(jnp.float32)
+def reconstructed(sae: Any, at_site: Reached, mean: Any) -> tuple[dict[str, Any], Any]:
+    """Sums over what counts of a batch `x (seq, pos, d)`, and the reconstructions of all."""
+    mask, x = at_site.batch.positions, at_site.x.astype(jnp.float32)
     f = sae.encode(x)
     xhat = sae.decode(f, x) if getattr(sae, "READS_INPUT", False) else sae.decode(f)
     some = lambda v: jnp.sum(jnp.where(mask, v, 0), dtype=jnp.float32)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..._disk import manifest_name, move, put, unit
-from ...data._activations import watched
+from ...corpus._progress import watched
 from ...viz._place import check_folder
 from ...viz._render import render
 from ...viz._text import plain, visible

@@ -9,8 +9,8 @@ import numpy as np
 from jax.core import Tracer
 
 from ...core._survey import split_edits
-from ..features._corpus import one_layer
 from ..features._logits import logit_weights
+from ..features._site import one_layer
 from ._dictionary import Dictionary, filled
 
 
