@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
-    from typing import TypeAlias
+    from typing import Protocol, TypeAlias
 
     import jax
     import matplotlib.axes
@@ -70,6 +70,14 @@ if TYPE_CHECKING:
         Callable[[str, Any], jax.sharding.Sharding | jax.sharding.PartitionSpec | None] | Any
     )
     "A function of a leaf's path and the leaf to where it lies, or a tree of shardings like the model."
+
+    class TokenizerLike(Protocol):
+        """A tokenizer of `ji.load`, `ji.tasks.Words`, or anything with their methods."""
+
+        def __call__(self, text: Any, bos: bool = ...) -> Any: ...
+        def tokens(self, ids: Any) -> list[str]: ...
+        def token_id(self, text: str) -> int: ...
+
     PlotAxes: TypeAlias = matplotlib.axes.Axes
     "Axes of matplotlib."
     PlotAxesLike: TypeAlias = PlotAxes | Sequence[PlotAxes] | np.ndarray
@@ -81,7 +89,6 @@ if TYPE_CHECKING:
 else:
     ArrayLike = ModelLike = TokensLike = MaskLike = IndexLike = LayersLike = EditsLike = Any
     CaptureLike = MetricLike = KeyLike = PathLike = OptimizerLike = DictionaryLike = Any
+    TokenizerLike = ArraysLike = PlotAxes = PlotAxesLike = Any
     AnyCorpus = CorpusLike = FloatLike = Any
-    PortLike = TokenizerLike = LensLike = Any
-    ArraysLike = PlotAxes = PlotAxesLike = Any
     DTypeLike = MeshLike = ShardingLike = PyTree = JSON = Any

@@ -24,7 +24,7 @@ INTS: dict[str, Any] = {
     "neurons": lambda m: ji.neurons.distribution(m, WRAPS, [(0, 1)]),
     "noise": lambda m: ji.patching.noised(KEY, m, WRAPS[0], [1]),
     "sweep": lambda m: ji.patching.sweep(m, WRAPS, WRAPS, ji.metrics.prob(1), site="z", over="head"),
-    "tasks": lambda m: ji.tasks.induction(40, KEY, 2, ids=np.arange(2**32, 2**32 + 30)),
+    "tasks": lambda m: ji.tasks.induction(40, 2, key=KEY, ids=np.arange(2**32, 2**32 + 30)),
 }
 
 KEYS: dict[str, Any] = {

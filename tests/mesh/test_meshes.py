@@ -1,8 +1,5 @@
 """Meshes as a user makes them, `jax.make_mesh` and nothing else: the same numbers as on one device."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +11,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import jaxinterp as ji
+from tests.processes import run
 
 CONFIG = ji.models.GPTNeoXConfig(vocab=40, ctx=16, d=16, layers=2, heads=4)
 
@@ -134,15 +132,4 @@ def on_eight_devices(folder: Path) -> None:
 @pytest.mark.slow
 def test_eight_devices(tmp_path: Path) -> None:
     code = f"from pathlib import Path; from tests.mesh.test_meshes import on_eight_devices as check; check(Path({str(tmp_path)!r}))"
-    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
-    environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
-    root = Path(__file__).resolve().parents[2]
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env=environment,
-        cwd=root,
-        capture_output=True,
-        text=True,
-        timeout=900,
-    )
-    assert done.returncode == 0 and "equal" in done.stdout, done.stderr[-3000:]
+    assert "equal" in run(code, devices=8)

@@ -1,6 +1,5 @@
 """Sharded equals unsharded: eight simulated devices, and two processes that talk to each other."""
 
-import os
 import socket
 import subprocess
 import sys
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 
 from jaxinterp import sae
+from tests.processes import environment, run
 
 COMMON = """
 import sys
@@ -69,21 +69,8 @@ print("equal")
 """
 
 
-def environment(devices: int) -> dict[str, str]:
-    # Compiled without optimisation: what is compared are two programs of the same kind.
-    flags = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
-    return {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
-
-
 def test_sharded_equals_unsharded() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", COMMON + EIGHT],
-        env=environment(8),
-        capture_output=True,
-        text=True,
-        timeout=500,
-    )
-    assert done.returncode == 0 and "equal" in done.stdout, done.stderr[-3000:]
+    assert "equal" in run(COMMON + EIGHT, devices=8)
 
 
 @pytest.mark.slow

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..._deprecations import respelled
+from ..._text import plain
 from ...typing import CaptureLike, CorpusLike, DictionaryLike, IndexLike, MaskLike, ModelLike
-from ...viz._text import plain
 from ..evaluation._tokens import blocks
 from ._logits import logit_weights
 from ._site import SiteReading, chosen, rows_at

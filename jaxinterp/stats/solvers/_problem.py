@@ -17,7 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from ..linear._solvers import hinge, logistic, squared
+from ._hinge import hinge
+from ._least_squares import squared
+from ._logistic import logistic
+from ._margins import entropy, hinge_loss, level_classes, logistic_loss
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Problem:
         if self.loss == "squared":
             return float(np.sum((self.y - m) ** 2) + w @ w / self.gamma) / (2 * len(m))
         margin = self.y * m
-        each = np.maximum(0, 1 - margin) if self.loss == "hinge" else np.logaddexp(0, -margin)
+        each = hinge_loss(margin) if self.loss == "hinge" else logistic_loss(margin)
         return float(self.omega @ each + w @ w / (2 * self.gamma))
 
     def q(self, alpha: np.ndarray) -> float:
@@ -52,10 +55,7 @@ class Problem:
         u = -self.y * alpha / self.omega
         if self.loss == "hinge":
             return float(self.omega @ u)
-        u = np.clip(u, 0, 1)
-        inside = (u > 0) & (u < 1)
-        v = u[inside]
-        return float(-self.omega[inside] @ (v * np.log(v) + (1 - v) * np.log1p(-v)))
+        return entropy(np.clip(u, 0, 1), self.omega)
 
     def h(self, alpha: np.ndarray, columns: np.ndarray | None = None) -> np.ndarray:
         """How much each column could lower the value, `(d,)`: one product with the data."""
@@ -68,17 +68,12 @@ class Problem:
             return alpha - alpha.mean() if self.intercept else alpha
         beta = np.clip(-self.y * alpha, 0, self.omega)
         if self.intercept:
-            # Shrinking the heavier class stays inside the box and meets the sum.
-            up, down = self.y > 0, self.y < 0
-            heavy, light = beta[up].sum(), beta[down].sum()
-            small = min(heavy, light)
-            beta = np.where(up, beta * (small / max(heavy, 1e-300)), beta)
-            beta = np.where(down, beta * (small / max(light, 1e-300)), beta)
+            beta = level_classes(self.y, beta)
         return -self.y * beta
 
 
 @dataclass(frozen=True)
-class Inner:
+class Solution:
     """A solved problem: primal `w` (of the columns), `b`, `value`; dual `alpha`, `bound`; its cut's `h`."""
 
     w: np.ndarray
@@ -103,7 +98,7 @@ def solve(
     *,
     tol: float = 1e-10,
     max_iter: int = 100,
-) -> Inner:
+) -> Solution:
     """The probe on some columns, each with its share `s` in (0, 1] of the ridge (1 by default).
 
     A share scales the column by its root: $w_j^2 / s_j$ is what the perspective of the penalty is.
@@ -120,4 +115,4 @@ def solve(
     bound = q - problem.scale * float(np.sum((alpha @ z) ** 2))
     shared = Problem(z, problem.y, problem.omega, problem.gamma, problem.loss, problem.intercept)
     value = shared.value(np.arange(len(columns)), v, b)
-    return Inner(v * root, b, value, alpha, q, bound, iterations)
+    return Solution(v * root, b, value, alpha, q, bound, iterations)

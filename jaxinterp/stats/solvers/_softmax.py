@@ -32,7 +32,7 @@ def reduced(x: Any) -> tuple[Any, Any, Any]:
     return upper.T, basis, middle
 
 
-def inverse(gram: Any, counts: Any, ridge: Any, classes: int) -> Any:
+def preconditioner(gram: Any, counts: Any, ridge: Any, classes: int) -> Any:
     r"""$(Z^\top Z / c + \rho I)^{-1}$, a preconditioner: the curvature where all classes are equally likely.
 
     It belongs to z and is shared by all labels. Damped, so that float32 can invert it.
@@ -50,7 +50,7 @@ def inverse(gram: Any, counts: Any, ridge: Any, classes: int) -> Any:
 def minimise(
     z: Any, turned: Any, damped: Any, y: Any, omega: Any, ridge: Any, tol: Any, max_iter: int
 ) -> dict[str, Any]:
-    """One problem: z `(n, r)`, z transposed, its `inverse`, y `(n, c)` one-hot, omega `(n,)`."""
+    """One problem: z `(n, r)`, z transposed, its `preconditioner`, y `(n, c)` one-hot, omega `(n,)`."""
     classes = y.shape[1]
     mass = (omega[:, None] * y).sum(0)
     present = mass > 0
@@ -95,13 +95,14 @@ def minimise(
             return trial(t) <= state["value"] - 1e-4 * t * decrease + 3e-7 * state["value"]
 
         t = lax.while_loop(lambda t: ~good(t) & (t > 1e-6), lambda t: t / 2, jnp.float32(1))
+        t = jnp.where(good(t), t, 0)  # where no step helps, rounding rules: the point stays
         w, b = w + t * step[0], b + t * step[1]
         b = balanced(b)
         m = logits(w, b)
         p = jax.nn.softmax(m, axis=1)
         value = loss(m, w)
         gap = duality_gap(turned, y, omega, mass, ridge, w, p, jax.nn.log_softmax(m, axis=1))
-        best = gap < state["gap"]
+        best = gap < state["best"]["gap"]
         # Where rounding rules, the gap no longer falls: two such steps end the search.
         return {
             "w": w,

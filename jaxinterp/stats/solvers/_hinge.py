@@ -1,62 +1,9 @@
-"""Solvers of one dense problem `z (n, r)`: Newton, an interior point, a closed form.
-
-Each returns `(v, b, alpha, iterations)`: primal weights, bias, and the dual point before repair.
-Costs are $n r^2$ per iteration; the caller reduces wide data first.
-"""
+"""The hinge loss: an interior point on the dual, with a certificate."""
 
 import numpy as np
 import scipy
 
-Solved = tuple[np.ndarray, float, np.ndarray, int]
-
-
-def logistic(
-    z: np.ndarray,
-    y: np.ndarray,
-    omega: np.ndarray,
-    gamma: float,
-    intercept: bool,
-    tol: float,
-    max_iter: int,
-) -> Solved:
-    r"""Newton with backtracking; $\alpha_i = -\omega_i y_i \sigma(-y_i m_i)$."""
-    n, r = z.shape
-    design = np.concatenate([z, np.ones((n, 1))], 1) if intercept else z
-    ridge = np.full(design.shape[1], 1 / gamma)
-    ridge[r:] = 0
-    theta = np.zeros(design.shape[1])
-
-    def objective(m: np.ndarray, theta: np.ndarray) -> float:
-        return float(omega @ np.logaddexp(0, -y * m) + ridge @ theta**2 / 2)
-
-    m = np.zeros(n)
-    value = objective(m, theta)
-    alpha = -omega * y / 2
-    iterations = 0
-    while iterations < max_iter:
-        iterations += 1
-        p = 0.5 * (1 - np.tanh(y * m / 2))
-        alpha = -omega * y * p
-        grad = alpha @ design + ridge * theta
-        curve = (design.T * (omega * p * (1 - p))) @ design
-        # The bias has no ridge: a trace of one keeps the matrix regular when all is decided.
-        curve[np.diag_indices_from(curve)] += ridge + 1e-12 * (1 + np.diag(curve))
-        step = scipy.linalg.cho_solve(scipy.linalg.cho_factor(curve), grad) if len(grad) else grad
-        decrease = float(grad @ step)
-        if decrease <= tol * max(abs(value), 1e-300):
-            break
-        along, size = design @ step, 1.0
-        while size > 1e-10:
-            trial = objective(m - size * along, theta - size * step)
-            if trial <= value - 1e-4 * size * decrease:
-                break
-            size /= 2
-        else:
-            break
-        theta, m, value = theta - size * step, m - size * along, trial
-    # One more gradient at the last point: the dual point belongs to the weights returned.
-    alpha = -omega * y * 0.5 * (1 - np.tanh(y * m / 2))
-    return theta[:r], float(theta[r]) if intercept else 0.0, alpha, iterations
+from ._margins import Solved
 
 
 def hinge(
@@ -100,19 +47,19 @@ def hinge(
         if mu <= 1e-15:  # rounding from here on; what is left undone shows in the gap
             break
         pull, push = lower / beta, upper / room
-        system = _System(signed, y, pull + push, gamma, intercept)
+        system = LowRankSystem(signed, y, pull + push, gamma, intercept)
         if system.failed:  # as far as rounding lets it go
             break
         # Predictor: towards no slack at all. Corrector: as far as that went well.
         step, _ = system.solve(-dual_residual - lower + upper, sum_residual)
         moves = np.stack([step, -step, -lower - pull * step, -upper + push * step])
-        goal = point + _longest(point, moves) * moves
+        goal = point + longest_step(point, moves) * moves
         centre = (float(goal[2] @ goal[0] + goal[3] @ goal[1]) / (2 * n) / mu) ** 3 * mu
         low = (centre - moves[0] * moves[2]) / beta - lower
         high = (centre - moves[1] * moves[3]) / room - upper
         step, shift = system.solve(-dual_residual + low - high, sum_residual)
         moves = np.stack([step, -step, low - pull * step, high + push * step])
-        size = 0.995 * _longest(point, moves)
+        size = 0.995 * longest_step(point, moves)
         point = point + size * moves
         np.maximum(point[:2], 1e-250, out=point[:2])
         b += size * shift
@@ -122,7 +69,7 @@ def hinge(
     return w, bias, -y * point[0], iterations
 
 
-class _System:
+class LowRankSystem:
     """`(D + gamma V V^T) step + y shift = right`, `y . step = -residual`, by the rank of V."""
 
     def __init__(
@@ -152,7 +99,7 @@ class _System:
         return step - shift * self.sums, shift
 
 
-def _longest(point: np.ndarray, moves: np.ndarray) -> float:
+def longest_step(point: np.ndarray, moves: np.ndarray) -> float:
     """The longest step at most 1 that keeps every value positive."""
     return 1 / max(1.0, float((-moves / point).max()))
 
@@ -168,22 +115,3 @@ def hinge_bias(f: np.ndarray, y: np.ndarray, omega: np.ndarray) -> float:
     flat = abs(rise[first] - target) <= 1e-9 * target and first + 1 < len(knots)
     left = knots[order[first]]
     return float((left + knots[order[first + 1]]) / 2 if flat else left)
-
-
-def squared(
-    z: np.ndarray,
-    y: np.ndarray,
-    omega: np.ndarray,
-    gamma: float,
-    intercept: bool,
-    tol: float,
-    max_iter: int,
-) -> Solved:
-    r"""Ridge regression, $v = (I/\gamma + Z^T Z)^{-1} Z^T y$ centred; alpha is the residual."""
-    centre = z.mean(0) if intercept else np.zeros(z.shape[1])
-    middle = float(y.mean()) if intercept else 0.0
-    zc, yc = z - centre, y - middle
-    if not z.shape[1]:
-        return np.zeros(0), middle, yc, 1
-    v = scipy.linalg.cho_solve(scipy.linalg.cho_factor(np.eye(z.shape[1]) / gamma + zc.T @ zc), yc @ zc)
-    return v, middle - float(centre @ v), yc - zc @ v, 1
