@@ -16,7 +16,7 @@ from ..core._run import run
 from ..core._survey import layer_count, sites, split_edits
 from ..mesh._rows import replicated
 from ..typing import AnyCorpus, CaptureLike, CorpusLike, MeshLike, ModelLike, PathLike
-from ._batches import Batch, Batches, counts_tokens
+from ._batches import Batch, CorpusBatches, counts_tokens
 from ._checkpoint import Checkpoint, identity
 from ._corpus import as_corpus
 from ._progress import watched
@@ -93,7 +93,7 @@ def fold(
     """
     corpus = as_corpus(corpus)
     width, padded = _needs(model, captures, corpus)
-    parts = Batches(
+    parts = CorpusBatches(
         corpus,
         model,
         batch_size,
@@ -117,7 +117,7 @@ def fold(
 
 
 def folded(
-    parts: Batches,
+    parts: CorpusBatches,
     model: Any,
     captures: Any,
     init: Any,

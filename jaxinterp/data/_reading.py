@@ -18,7 +18,7 @@ from ..core._captures import REDUCTIONS, At, as_requests, check_captures
 from ..core._check import as_array, as_int32, check_selector, check_tokens
 from ..core._sites import axes_of, is_per_layer
 from ..core._survey import layer_count, split_edits, survey
-from ..corpus._batches import Batch, Batches, counts_tokens
+from ..corpus._batches import Batch, CorpusBatches, counts_tokens
 from ..corpus._corpus import as_corpus, counting
 from ..corpus._fold import folded
 from ..corpus._size import check_batch_size
@@ -102,7 +102,7 @@ class Reading:
         `start` is a multiple of `size`, the sequences of a batch.
         """
         stop = len(self.sequences) if stop is None else stop
-        parts = Batches(self.corpus, self.model, size, extra=self.per_sequence, padded=self.told)
+        parts = CorpusBatches(self.corpus, self.model, size, extra=self.per_sequence, padded=self.told)
         size = parts.size
 
         def step(number: int, batch: Batch, values: Any) -> int:

@@ -143,8 +143,8 @@ def test_a_resumed_store_does_not_run_what_it_has(
     path = tmp_path / "a"
     store = data.save_activations(path, model, tokens, SITES, **options)
     ran = []
-    real = _batches.Batches.__getitem__
-    monkeypatch.setattr(_batches.Batches, "__getitem__", lambda *a: ran.append(1) or real(*a))
+    real = _batches.CorpusBatches.__getitem__
+    monkeypatch.setattr(_batches.CorpusBatches, "__getitem__", lambda *a: ran.append(1) or real(*a))
     (path / "000002.json").unlink()
     data.save_activations(path, model, tokens, SITES, **options)
     assert len(ran) == 1 and store.finished

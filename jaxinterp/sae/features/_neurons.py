@@ -80,7 +80,7 @@ def nearest_neurons(
     )
     zero = [jnp.zeros_like(x) for x in centre]
     sums = (jnp.zeros((len(zero[0]), len(zero[1])), jnp.float32), *zero, *zero)
-    moments = Moments(both, centre)
+    moments = Products(both, centre)
     sums = read.fold(parts, sums, moments, captures=captures, progress="neurons" if progress else False)
     rho = np.asarray(_correlation(sums, jnp.float32(read.count)))
     k = min(int(k), rho.shape[1])
@@ -119,7 +119,7 @@ def _first(_: Any, batch: Any, means: Any) -> Any:
     return means
 
 
-class Moments(eqx.Module):
+class Products(eqx.Module):
     """One batch of a fold: products and squares about a centre, added to those before."""
 
     both: Both

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...core._sites import parse
-from ...corpus._batches import Batches
+from ...corpus._batches import CorpusBatches
 from ...corpus._corpus import as_corpus, counting, is_corpus
 from ...corpus._fold import folded
 from ...corpus._positions import after_first
@@ -66,14 +66,16 @@ class SiteReading:
                 f"dictionary reads d={sae.d}. Which site was it trained on?"
             )
 
-    def batches(self, batch_size: Any, features: int) -> Batches:
+    def batches(self, batch_size: Any, features: int) -> CorpusBatches:
         """The corpus in batches: as asked, or so many rows that features take about a hundred MB."""
         if batch_size is None or (isinstance(batch_size, str) and batch_size == "auto"):
             batch_size = min(32, fitting(self.corpus.tokens.shape[1], features, BYTES))
         check_batch_size(batch_size)
-        return Batches(self.corpus, self.model, batch_size)
+        return CorpusBatches(self.corpus, self.model, batch_size)
 
-    def fold(self, parts: Batches, init: Any, step: Any, *, captures: Any = None, **options: Any) -> Any:
+    def fold(
+        self, parts: CorpusBatches, init: Any, step: Any, *, captures: Any = None, **options: Any
+    ) -> Any:
         """`ji.corpus.fold` over these batches; captures are those of the site by default."""
         captures = sites_of(self.name) if captures is None else captures
         return folded(parts, self.model, captures, init, step, **options)
