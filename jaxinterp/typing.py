@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
     ArrayLike: TypeAlias = Array | np.ndarray | Nested | float | int | bool
     "Anything that becomes an array: of JAX, of NumPy, nested lists, numbers."
-    FloatLike: TypeAlias = float | int | np.floating | np.integer
-    "A number."
     ArraysLike: TypeAlias = Mapping[str, ArrayLike]
     "Arrays by name."
     ModelLike: TypeAlias = Model | Intervened
@@ -64,6 +62,10 @@ if TYPE_CHECKING:
     "Anything with `encode` and `decode`."
     DTypeLike: TypeAlias = jax.typing.DTypeLike
     "A dtype, or its name."
+    IntLike: TypeAlias = int
+    "A whole number."
+    FloatLike: TypeAlias = float | int
+    "A number."
     MeshLike: TypeAlias = jax.sharding.Mesh
     "A mesh of `jax.make_mesh`."
     ShardingLike: TypeAlias = (
@@ -90,5 +92,6 @@ else:
     ArrayLike = ModelLike = TokensLike = MaskLike = IndexLike = LayersLike = EditsLike = Any
     CaptureLike = MetricLike = KeyLike = PathLike = OptimizerLike = DictionaryLike = Any
     TokenizerLike = ArraysLike = PlotAxes = PlotAxesLike = Any
-    AnyCorpus = CorpusLike = FloatLike = Any
+    AnyCorpus = CorpusLike = Any
+    IntLike = FloatLike = Any
     DTypeLike = MeshLike = ShardingLike = PyTree = JSON = Any

@@ -81,8 +81,8 @@ def fold(
 
     ```python
     def add(state, batch, acts):
-        x = acts["resid_post[1]"]
-        return state[0] + (x * batch.positions[..., None]).sum((0, 1)), state[1] + batch.positions.sum()
+        x = jnp.where(batch.positions[..., None], acts["resid_post[1]"], 0)
+        return state[0] + x.sum((0, 1)), state[1] + batch.positions.sum(dtype=jnp.int32)
 
     tokens = tokenizer("the cat sat on the mat")
     total, count = ji.corpus.fold(tokens, model, "resid_post[1]", (jnp.zeros(model.config.d), 0), add)

@@ -1,4 +1,4 @@
-"""Fingerprints of optimisers: another one of the same state is told apart, the same one is not."""
+"""Fingerprints of optimizers: another one of the same state is told apart, the same one is not."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxinterp.data._identity import NEAR, apart, check_identity, optimizer_print
+from jaxinterp.fit._identity import NEAR, check_identity, difference, optimizer_print
 
 WEIGHTS = {"a": jnp.ones((5, 4), jnp.float32), "b": jnp.zeros((6,), jnp.float32)}
 STEPS = 100
@@ -37,9 +37,9 @@ def decayed(end: float) -> Any:
         ),
     ],
 )
-def test_optimisers_are_told_apart_by_what_they_do(one: Any, other: Any) -> None:
-    assert apart(printed(one), printed(one), near=NEAR) is None
-    assert apart(printed(one), printed(other), near=NEAR) is not None
+def test_optimizers_are_told_apart_by_what_they_do(one: Any, other: Any) -> None:
+    assert difference(printed(one), printed(one), near=NEAR) is None
+    assert difference(printed(one), printed(other), near=NEAR) is not None
 
 
 def test_one_that_is_made_for_true_shapes_is_tried_on_them() -> None:
@@ -49,8 +49,8 @@ def test_one_that_is_made_for_true_shapes_is_tried_on_them() -> None:
         scale = lambda g, s, p=None: ({"a": g["a"], "b": g["b"] * rates}, s)
         return optax.GradientTransformation(lambda p: optax.EmptyState(), scale)
 
-    assert apart(printed(each(rates)), printed(each(rates)), near=NEAR) is None
-    assert apart(printed(each(rates)), printed(each(rates * 1.1)), near=NEAR) is not None
+    assert difference(printed(each(rates)), printed(each(rates)), near=NEAR) is None
+    assert difference(printed(each(rates)), printed(each(rates * 1.1)), near=NEAR) is not None
 
 
 def test_what_was_not_recorded_is_not_compared() -> None:
