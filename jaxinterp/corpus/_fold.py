@@ -82,10 +82,10 @@ def fold(
     ```python
     def add(state, batch, acts):
         x = jnp.where(batch.positions[..., None], acts["resid_post[1]"], 0)
-        return state[0] + x.sum((0, 1)), state[1] + batch.positions.sum(dtype=jnp.int32)
+        return state[0] + x.sum((0, 1)), state[1] + batch.positions.sum(dtype=jnp.float32)
 
     tokens = tokenizer("the cat sat on the mat")
-    total, count = ji.corpus.fold(tokens, model, "resid_post[1]", (jnp.zeros(model.config.d), 0), add)
+    total, count = ji.corpus.fold(tokens, model, "resid_post[1]", (jnp.zeros(model.config.d), 0.0), add)
     ```
 
     Laws: any batch size gives the same as one batch of all rows, to rounding; a padded row gives what
