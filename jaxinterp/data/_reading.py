@@ -14,10 +14,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..core._blocks import layer_count
 from ..core._captures import REDUCTIONS, At, as_requests, check_captures
 from ..core._check import as_array, as_int32, check_selector, check_tokens
+from ..core._intervene import split_edits
+from ..core._listing import survey
 from ..core._sites import axes_of, is_per_layer
-from ..core._survey import layer_count, split_edits, survey
 from ..corpus._batches import Batch, CorpusBatches, counts_tokens
 from ..corpus._corpus import as_corpus, counting
 from ..corpus._fold import folded

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import numpy as np
 
-from ..core._survey import split_edits
+from ..core._intervene import split_edits
 from ..stats._intervals import resample_counts, widened_levels
 from ..stats._random import host_generator
 from ..typing import KeyLike
