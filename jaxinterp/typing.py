@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
     ArrayLike: TypeAlias = Array | np.ndarray | Nested | float | int | bool
     "Anything that becomes an array: of JAX, of NumPy, nested lists, numbers."
+    JaxArray: TypeAlias = Array
+    "An array of JAX, traced or not; the fields of a module hold other things too, as `jax.tree.map` likes."
+    FloatLike: TypeAlias = float | int | np.floating | np.integer
+    "A number."
     ModelLike: TypeAlias = Model | Intervened
     "A model of `ji.load` or `ji.models`, any module of the protocol `ji.Model`, or what `ji.intervene` returns."
     TokensLike: TypeAlias = Int[Array, "*batch pos"] | Float[Array, "*batch pos d"] | np.ndarray | Nested
@@ -63,4 +67,5 @@ if TYPE_CHECKING:
 else:
     ArrayLike = ModelLike = TokensLike = MaskLike = IndexLike = LayersLike = EditsLike = Any
     CaptureLike = MetricLike = KeyLike = PathLike = OptimizerLike = DictionaryLike = Any
+    JaxArray = FloatLike = Any
     DTypeLike = MeshLike = PyTree = JSON = Any
