@@ -25,6 +25,8 @@ from transformer_lens import HookedTransformer, HookedTransformerConfig
 import jaxinterp as ji
 
 TOLERANCE = 1e-4
+DEVICE = "cuda" if jax.default_backend() == "gpu" and torch.cuda.is_available() else "cpu"
+"Where the peer runs: on the same card as we do."
 
 
 def make_models(config: Any) -> tuple[Any, Any]:
@@ -41,7 +43,7 @@ def make_models(config: Any) -> tuple[Any, Any]:
             d_vocab=config.vocab,
             act_fn="gelu_new",
             normalization_type="LN",
-            device="cpu",
+            device=DEVICE,
             init_weights=False,
         )
     )
@@ -100,6 +102,8 @@ def floor(config: Any, rows: int, seq: int, mlp: float, unembed: float) -> tuple
 def timed(call: Callable[[], Any]) -> float:
     start = time.perf_counter()
     call()
+    if DEVICE == "cuda":
+        torch.cuda.synchronize()
     return time.perf_counter() - start
 
 
@@ -117,7 +121,7 @@ def main() -> None:
         batch, seq, repeats = 8, 128, options.repeats
     model, theirs = make_models(config)
     tokens = np.random.default_rng(0).integers(0, config.vocab, (batch, seq))
-    ids, torch_ids = jnp.asarray(tokens, jnp.int32), torch.from_numpy(tokens)
+    ids, torch_ids = jnp.asarray(tokens, jnp.int32), torch.from_numpy(tokens).to(DEVICE)
     emitted = ji.sites(model, ids)
     captured = [name for name in emitted if not ji.SITES[name].optional] + ["scores", "pattern"]
 
@@ -135,12 +139,12 @@ def main() -> None:
         with torch.no_grad():
             return theirs.run_with_cache(torch_ids)
 
-    print(f"jax {jax.__version__}, torch {torch.__version__} with {torch.get_num_threads()} threads")
+    print(f"jax {jax.__version__} on {jax.devices()[0].device_kind}, torch {torch.__version__} on {DEVICE}")
     print(f"{config.layers} layers, d {config.d}, vocabulary {config.vocab}, batch {batch} x {seq}")
     first = {"forward": timed(forward), "capture": timed(capture)}
     logits, acts = capture()
     wanted, cache = their_capture()
-    difference = float(np.abs(np.asarray(logits) - wanted.numpy()).max())
+    difference = float(np.abs(np.asarray(logits) - wanted.cpu().numpy()).max())
     for site in ("resid_post", "pattern", "mlp_post", "z"):
         last = config.layers - 1
         name = {
@@ -149,7 +153,7 @@ def main() -> None:
             "mlp_post": "mlp.hook_post",
             "z": "attn.hook_z",
         }[site]
-        other = cache[f"blocks.{last}.{name}"].numpy()
+        other = cache[f"blocks.{last}.{name}"].cpu().numpy()
         difference = max(difference, float(np.abs(np.asarray(acts[site][last]) - other).max()))
     print(f"largest difference of logits and four sites: {difference:.1e} (at most {TOLERANCE})")
     assert difference <= TOLERANCE

@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
-from forward import make_models, timed
+from forward import DEVICE, make_models, timed
 from transformer_lens import patching
 
 import jaxinterp as ji
@@ -71,7 +71,7 @@ def their_attribution(model: Any, clean: Any, corrupt: Any, metric: Callable[[An
         start.backward()
     model.zero_grad()
     change = [((cache[name] - stored[name]) * grads[name]).sum((0, 2)) for name in stored]
-    return (start.detach() + torch.stack(change)).numpy()
+    return (start.detach() + torch.stack(change)).cpu().numpy()
 
 
 def cases(model: Any, theirs: Any, batch: int, pos: int, prefix: int) -> dict[str, tuple[Any, Any, Any]]:
@@ -84,12 +84,13 @@ def cases(model: Any, theirs: Any, batch: int, pos: int, prefix: int) -> dict[st
     right, wrong = rng.integers(0, config.vocab, (2, batch))
     metric = ji.metrics.logit_diff(right, wrong)
     prompts = [jnp.asarray(tokens, jnp.int32) for tokens in (clean, corrupt)]
-    torch_clean, torch_corrupt = torch.from_numpy(clean), torch.from_numpy(corrupt)
-    rows = torch.arange(batch)
+    torch_clean, torch_corrupt = (torch.from_numpy(tokens).to(DEVICE) for tokens in (clean, corrupt))
+    rows = torch.arange(batch, device=DEVICE)
 
     def their_metric(logits: Any) -> Any:
         last = logits[:, -1]
-        return (last[rows, torch.from_numpy(right)] - last[rows, torch.from_numpy(wrong)]).mean()
+        good, bad = (torch.from_numpy(ids).to(DEVICE) for ids in (right, wrong))
+        return (last[rows, good] - last[rows, bad]).mean()
 
     def sweep(site: str, over: tuple[str, ...]) -> Callable[[], Any]:
         return lambda: np.asarray(ji.patching.sweep(model, *prompts, metric, site=site, over=over))
@@ -98,7 +99,7 @@ def cases(model: Any, theirs: Any, batch: int, pos: int, prefix: int) -> dict[st
         def call() -> Any:
             with torch.no_grad():
                 _, cache = theirs.run_with_cache(torch_clean)
-                return function(theirs, torch_corrupt, cache, their_metric).numpy()
+                return function(theirs, torch_corrupt, cache, their_metric).cpu().numpy()
 
         return call
 
@@ -144,7 +145,7 @@ def main() -> None:
     model, theirs = make_models(config)
     shared = min(options.prefix, pos - 2)
     calls = {**cases(model, theirs, batch, pos, 0), **cases(model, theirs, batch, pos, shared)}
-    print(f"jax {jax.__version__}, torch {torch.__version__} with {torch.get_num_threads()} threads")
+    print(f"jax {jax.__version__} on {jax.devices()[0].device_kind}, torch {torch.__version__} on {DEVICE}")
     print(f"{config.layers} layers, d {config.d}, vocabulary {config.vocab}, {batch} pairs of {pos} tokens")
     lines = []
     for name, (ours, other, flop) in calls.items():

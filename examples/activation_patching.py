@@ -21,10 +21,8 @@ print("one backward pass beside it:", ji.patching.agreement(estimate, heat, base
 figure = ji.viz.heatmap(
     share,
     cols=tokenizer.tokens(clean),
-    row_axis="layer",
-    col_axis="token",
+    axis_names=("layer", "token"),
     value="effect",
-    diverging=True,
     title="Effect of patching the residual stream before a layer",
 )
 print("wrote", figure.save("patching.html"))

@@ -24,5 +24,7 @@ layer, head = jnp.unravel_index(scores.argmax(), scores.shape)
 print(scores.round(2))
 print(f"the best is head {layer}.{head} with {scores[layer, head]:.2f}")
 
-figure = ji.viz.heatmap(scores, row_axis="layer", col_axis="head", value="score", limits=(0, 1))
+figure = ji.viz.heatmap(
+    scores, axis_names=("layer", "head"), value="score", settings=ji.viz.HeatmapSettings(limits=(0, 1))
+)
 print("wrote", figure.save("induction.html"))

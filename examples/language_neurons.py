@@ -249,8 +249,8 @@ def page(model, tokenizer, corpus, found, effect, skip, path):
         rows=effect.rows,
         cols=effect.names,
         value="%",
-        diverging=True,
         title="Rise of the loss",
+        settings=ji.viz.HeatmapSettings(diverging=True),
     )
     ji.viz.write(
         path, ji.viz.page("Neurons of languages and code", [*chapters, ji.viz.Chapter("Ablation", [heat])])

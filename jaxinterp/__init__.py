@@ -6,6 +6,7 @@ Everything is a function of `run`, of captured activations and of edits; this pa
 from typing import TYPE_CHECKING, Any
 
 from . import hub as hub
+from . import mesh as mesh
 from . import metrics as metrics
 from . import models as models
 from . import nn as nn
@@ -39,6 +40,7 @@ from .hub import save as save
 
 if TYPE_CHECKING:
     from . import circuits as circuits
+    from . import corpus as corpus
     from . import data as data
     from . import heads as heads
     from . import lens as lens
@@ -46,10 +48,24 @@ if TYPE_CHECKING:
     from . import patching as patching
     from . import probes as probes
     from . import sae as sae
+    from . import stats as stats
     from . import tasks as tasks
     from . import toy as toy
 
-METHODS = ("circuits", "data", "heads", "lens", "neurons", "patching", "probes", "sae", "tasks", "toy")
+METHODS = (
+    "circuits",
+    "corpus",
+    "data",
+    "heads",
+    "lens",
+    "neurons",
+    "patching",
+    "probes",
+    "sae",
+    "stats",
+    "tasks",
+    "toy",
+)
 "Packages that are imported when they are first used: `ji.lens.logit_lens`."
 
 

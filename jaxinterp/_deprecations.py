@@ -6,6 +6,7 @@ the day on which the old one goes. An argument that was respelled is refused wit
 
 import functools
 import importlib
+import os
 import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple, ParamSpec, TypeVar
@@ -46,6 +47,16 @@ def moved_getattr(module: str, moved: dict[str, Moved]) -> Callable[[str], Any]:
         return getattr(importlib.import_module(f"jaxinterp.{place}".rstrip(".")), attribute)
 
     return find
+
+
+def check_path_first(call: str, path: Any) -> None:
+    """Refuses the order `save(value, path)`: the path stands first. `call` is the corrected call.
+
+    Raises `TypeError`.
+    """
+    if not isinstance(path, str | os.PathLike):
+        name = call.partition("(")[0]
+        raise TypeError(f"{name} takes the path first: {call}; got a {type(path).__name__} there.")
 
 
 def respelled(**new: str) -> Callable[[Callable[P, R]], Callable[P, R]]:

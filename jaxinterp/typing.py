@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     import jax
+    import matplotlib.axes
     import numpy as np
     import optax
     from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from .core._edit import Edit
     from .core._survey import Intervened
     from .core._types import Dictionary, Model
+    from .corpus._corpus import Corpus
     from .metrics import Metric
 
     Nested: TypeAlias = Sequence[Any]
@@ -32,10 +34,16 @@ if TYPE_CHECKING:
     "An array of JAX, traced or not; the fields of a module hold other things too, as `jax.tree.map` likes."
     FloatLike: TypeAlias = float | int | np.floating | np.integer
     "A number."
+    ArraysLike: TypeAlias = Mapping[str, ArrayLike]
+    "Arrays by name."
     ModelLike: TypeAlias = Model | Intervened
     "A model of `ji.load` or `ji.models`, any module of the protocol `ji.Model`, or what `ji.intervene` returns."
     TokensLike: TypeAlias = Int[Array, "*batch pos"] | Float[Array, "*batch pos d"] | np.ndarray | Nested
     "Token ids `(*batch, pos)`, or embeddings `(*batch, pos, d)` where a function takes these."
+    AnyCorpus: TypeAlias = Corpus
+    "A `ji.corpus.Corpus`: `ji.data.pack` and `ji.corpus.as_corpus` return one."
+    CorpusLike: TypeAlias = Corpus | Int[Array, "row pos"] | np.ndarray | Nested
+    "A `ji.corpus.Corpus`, or token ids `(row, pos)`."
     MaskLike: TypeAlias = Bool[Array, "*batch pos"] | np.ndarray | Nested
     "True at real tokens, for prompts padded left or right."
     IndexLike: TypeAlias = int | slice | range | Int[Array, "*n"] | Bool[Array, "*n"] | np.ndarray | Nested
@@ -60,6 +68,14 @@ if TYPE_CHECKING:
     "A dtype, or its name."
     MeshLike: TypeAlias = jax.sharding.Mesh
     "A mesh of `jax.make_mesh`."
+    ShardingLike: TypeAlias = (
+        Callable[[str, Any], jax.sharding.Sharding | jax.sharding.PartitionSpec | None] | Any
+    )
+    "A function of a leaf's path and the leaf to where it lies, or a tree of shardings like the model."
+    PlotAxes: TypeAlias = matplotlib.axes.Axes
+    "Axes of matplotlib."
+    PlotAxesLike: TypeAlias = PlotAxes | Sequence[PlotAxes] | np.ndarray
+    "Axes of matplotlib, or several."
     PyTree: TypeAlias = Any
     "A tree of arrays, where the structure is the caller's own."
     JSON: TypeAlias = Mapping[str, "JSON"] | Sequence["JSON"] | str | float | int | bool | None
@@ -68,4 +84,6 @@ else:
     ArrayLike = ModelLike = TokensLike = MaskLike = IndexLike = LayersLike = EditsLike = Any
     CaptureLike = MetricLike = KeyLike = PathLike = OptimizerLike = DictionaryLike = Any
     JaxArray = FloatLike = Any
-    DTypeLike = MeshLike = PyTree = JSON = Any
+    ArraysLike = PlotAxes = PlotAxesLike = Any
+    AnyCorpus = CorpusLike = Any
+    DTypeLike = MeshLike = ShardingLike = PyTree = JSON = Any

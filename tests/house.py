@@ -165,10 +165,26 @@ def _counted() -> dict[str, float | list[str]]:
             for node in ast.walk(tree)
             if _checks_kind(node, kinds, tree)
         ],
+        "twin_classes": _twins(trees),
+        "sharding_files": [
+            _short(path)
+            for path, text in texts.items()
+            if path.parent.name != "mesh" and ("NamedSharding" in text or "PartitionSpec" in text)
+        ],
         "training_loops": [
             _short(path) for path, tree in trees.items() if any(_is_update(node) for node in ast.walk(tree))
         ],
     }
+
+
+def _twins(trees: dict[Path, ast.Module]) -> list[str]:
+    """Names of classes that two files define."""
+    places: dict[str, list[str]] = {}
+    for path, tree in trees.items():
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(_short(path))
+    return [f"{name}: {', '.join(files)}" for name, files in sorted(places.items()) if len(files) > 1]
 
 
 def _asks_model(node: ast.AST) -> bool:

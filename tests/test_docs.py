@@ -44,6 +44,7 @@ def test_the_quickstart_runs() -> None:
     "page",
     [
         "attribution",
+        "mesh",
         "neurons",
         "patching",
         "path_patching",

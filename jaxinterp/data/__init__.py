@@ -1,5 +1,6 @@
 """Corpora, activations and labels: what probes and dictionaries are made from."""
 
+from ..corpus._model_hash import model_hash as model_hash
 from . import features as features
 from ._activations import activations as activations
 from ._activations import keep as keep
@@ -16,7 +17,6 @@ from ._int8 import Codes as Codes
 from ._int8 import decode as decode
 from ._int8 import encode as encode
 from ._int8 import error_bound as error_bound
-from ._model_hash import model_hash as model_hash
 from ._rows import documents as documents
 from ._save import save_activations as save_activations
 from ._split import Leak as Leak

@@ -1,6 +1,5 @@
 """Files of a store: arrays as .npy, and JSON, never outside of its folder."""
 
-import hashlib
 import os
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,8 @@ import numpy as np
 
 from .. import _read
 from .._disk import Partial, write_whole
+from ..corpus._fingerprint import as_bits as as_bits
+from ..corpus._fingerprint import fingerprint as fingerprint
 
 
 class BadStore(ValueError):
@@ -51,11 +52,6 @@ class PartialArray:
         self._file.discard()
 
 
-def as_bits(x: np.ndarray) -> np.ndarray:
-    """bfloat16 and its kind are no dtypes of the .npy format: they go as unsigned ints."""
-    return x if x.dtype.isbuiltin == 1 else x.view(f"u{x.dtype.itemsize}")
-
-
 def open_array(path: Path, folder: Path, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
     """A shard as a read-only memory map, checked against what the manifest says of it."""
     if folder.resolve() not in path.resolve().parents:
@@ -83,17 +79,3 @@ def open_array(path: Path, folder: Path, dtype: np.dtype, shape: tuple[int, ...]
             "Delete the folder, and write again."
         )
     return x if dtype.isbuiltin == 1 else x.view(dtype)
-
-
-def fingerprint(*values: Any) -> str:
-    """SHA-256 of arrays and of what JSON can hold, in order."""
-    digest = hashlib.sha256()
-    for value in values:
-        if hasattr(value, "dtype"):
-            array = np.ascontiguousarray(np.asarray(value))
-            digest.update(f"{array.dtype}{list(array.shape)}".encode())
-            digest.update(as_bits(array).reshape(-1).view(np.uint8).data if array.size else b"")
-        else:
-            digest.update(repr(value).encode())
-        digest.update(b"\0")
-    return digest.hexdigest()

@@ -12,6 +12,7 @@ import numpy as np
 from .._disk import PARTIAL, clean, sole, write_json
 from .._read import TABLE, check
 from ..core._check import is_int
+from ..corpus._model_hash import model_source
 from ._activations import check_batch, watched
 from ._files import (
     BadStore,
@@ -22,7 +23,6 @@ from ._files import (
     write_array,
 )
 from ._int8 import Codes, decode, encode
-from ._model_hash import model_source
 from ._reading import Reading, plan
 from ._store import FORMAT, VERSION, Store, dtype_of, file_name
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from .._read import FLAG, SIZE, TABLE, TEXT, Rule, check, integer, list_of, or_null, shown
+from ..corpus._model_hash import model_hash
 from ._files import BadStore, as_bits, open_array, read_json
 from ._int8 import Codes, decode
-from ._model_hash import model_hash
 from ._rng import generator
 
 FORMAT = "jaxinterp.activations"

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from ..corpus._model_hash import model_hash
+from ..corpus._stored_tokens import TokenRows, is_stored
 from ._activations import activations, check_batch
 from ._files import fingerprint
 from ._identity import tokens_print
-from ._model_hash import model_hash
 from ._reading import plan
-from ._token_rows import TokenRows, is_stored, row_mask
 
 
 class Stream:
@@ -261,3 +261,16 @@ def stream(
         passes=passes,
         max_bytes=int(max_bytes),
     )
+
+
+def row_mask(mask: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """The mask of stored tokens `(seq, pos)`: one row for all of them, or in memory."""
+    mask = np.ones(shape[1], bool) if mask is None else np.asarray(mask)
+    if mask.dtype != bool or mask.shape not in (shape, shape[1:]):
+        raise ValueError(
+            f"The mask of stored tokens {shape} is of bools, one row for all {shape[1:]} or one for each; "
+            f"got {mask.shape} of {mask.dtype}. Without BOS: numpy.arange(ctx) > 0."
+        )
+    if not mask.any():
+        raise ValueError("The mask selects no token at all.")
+    return np.broadcast_to(mask, shape)

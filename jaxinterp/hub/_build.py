@@ -2,20 +2,20 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..mesh._models import Rule, placer, sharding_rule
 from . import _config
-from ._port import Port, Row, read_port
-from ._rows import fill, skeleton
+from ._leaves import skeleton
+from ._port import Port, PortLike, Row, read_port
+from ._rows import fill
 from ._tensors import LazyTensor, in_memory
 
 
 def build(
-    port: Port | str | Path,
+    port: PortLike,
     config: Any,
     tensors: Mapping[str, np.ndarray | LazyTensor],
     *,

@@ -1,6 +1,5 @@
 """What every port must keep, as a function that an author of a table can call."""
 
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -10,12 +9,13 @@ import numpy as np
 from ..mesh._models import sharding_rule
 from . import _config
 from ._build import assemble
-from ._port import Port, read_port
-from ._rows import skeleton, unfill
+from ._leaves import skeleton
+from ._port import Port, PortLike, read_port
+from ._rows import unfill
 from ._tensors import in_memory
 
 
-def check_port(port: Port | str | Path, config: Any, *, seed: int = 0) -> None:
+def check_port(port: PortLike, config: Any, *, seed: int = 0) -> None:
     """Raises `AssertionError` unless a port keeps its laws on a random model of `config`.
 
     - The config survives: `to_ours(to_theirs(config)) == config`.

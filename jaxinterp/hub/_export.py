@@ -7,15 +7,19 @@ from typing import Any
 
 import numpy as np
 
+from .._deprecations import check_path_first
 from .._disk import put, unit
+from ..mesh._leaves import leaf_paths
 from ..mesh._models import sharding_rule
+from ..typing import ModelLike, PathLike
 from . import _config
 from ._build import assemble
 from ._flax import flatten_tree, save_flax, unflatten_tree
+from ._leaves import skeleton
 from ._optional import is_optional
 from ._orbax import saved_files
-from ._port import Port, Row, all_ports, as_port
-from ._rows import leaf_paths, skeleton, unfill, used_rows
+from ._port import Port, PortLike, Row, all_ports, as_port
+from ._rows import unfill, used_rows
 from ._safetensors import save_safetensors
 from ._tensors import in_memory
 from ._weights import FLAX, FORMATS, INDEX, SAFETENSORS
@@ -34,10 +38,10 @@ def port_of(model: Any) -> Port:
 
 
 def export(
-    model: Any,
-    path: str | Path,
+    path: PathLike,
+    model: ModelLike,
     *,
-    port: Port | str | Path | None = None,
+    port: PortLike | None = None,
     format: str = "safetensors",
     max_shard_bytes: int = 5 * 10**9,
     tokenizer: Any = None,
@@ -55,12 +59,13 @@ def export(
     `ValueError` when weights were folded away or added (save such a model with `ji.save`).
 
     ```python
-    ji.hub.export(model, "my-pythia")
+    ji.hub.export("my-pythia", model)
     again, _ = ji.load("my-pythia")
     ```
 
     Law: `export(load(x))` has the tensors of `x`, bit for bit.
     """
+    check_path_first("ji.hub.export(path, model)", path)
     port = _given(model, port)
     path = Path(path)
     rows = _rows_for(port, format)
@@ -89,7 +94,7 @@ def export(
         put(folder / "config.json", text.encode())
 
 
-def to_flax(model: Any, *, port: Port | str | Path | None = None) -> dict[str, Any]:
+def to_flax(model: Any, *, port: PortLike | None = None) -> dict[str, Any]:
     """The model as the parameter tree of the family's Flax implementation, in NumPy arrays.
 
     ```python
@@ -109,7 +114,7 @@ def from_flax(
     params: Mapping[str, Any],
     config: Any,
     *,
-    port: Port | str | Path | None = None,
+    port: PortLike | None = None,
     dtype: Any = np.float32,
 ) -> Any:
     """A model of `config` from a Flax parameter tree (nested dicts of arrays).
@@ -126,7 +131,7 @@ def from_flax(
     return assemble(port, config, tensors, _rows_for(port, "flax"), dtype, sharding_rule(None, None))
 
 
-def _given(model: Any, port: Port | str | Path | None) -> Port:
+def _given(model: Any, port: PortLike | None) -> Port:
     if port is None:
         return port_of(model)
     return as_port(port)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from .._disk import write_whole
 from .._read import read_text
+from ..typing import PathLike
 from ._errors import UnknownModel, listed, near
 from ._weights import FLAX, INDEX, SAFETENSORS, TORCH
 
@@ -33,7 +34,7 @@ def fetch(
     hub_id: str,
     revision: str | None = None,
     *,
-    cache_dir: str | Path | None = None,
+    cache_dir: PathLike | None = None,
     offline: bool = False,
 ) -> Snapshot:
     """The files that loading needs from a repository of the hub, and no others.
@@ -73,7 +74,7 @@ def fetch(
             ) from error
 
 
-def _download(hub_id: str, revision: str | None, cache_dir: str | Path | None) -> Snapshot:
+def _download(hub_id: str, revision: str | None, cache_dir: PathLike | None) -> Snapshot:
     from huggingface_hub import HfApi, snapshot_download
 
     about = HfApi().model_info(hub_id, revision=revision)
@@ -110,7 +111,7 @@ def _remember(folder: Path, revision: str) -> None:
         write_whole(ref, folder.name.encode())
 
 
-def _cached(hub_id: str, revision: str | None, cache_dir: str | Path | None) -> Snapshot:
+def _cached(hub_id: str, revision: str | None, cache_dir: PathLike | None) -> Snapshot:
     from huggingface_hub import constants
 
     cache = Path(constants.HF_HUB_CACHE if cache_dir is None else cache_dir)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from .._disk import manifest_name
+from ..typing import PathLike
 from . import _orbax
 from ._errors import UnknownModel, near
 from ._fetch import Snapshot, fetch, from_cache, is_cache
@@ -14,7 +15,7 @@ from ._single_file import SUFFIXES, lone_gguf, packaged
 TINY = "tiny"
 
 
-def resolve(name_or_path: str | Path, revision: str | None, **where: Any) -> tuple[Snapshot, str]:
+def resolve(name_or_path: PathLike, revision: str | None, **where: Any) -> tuple[Snapshot, str]:
     """The folder to read and the name it goes by."""
     name = os.fspath(name_or_path)
     if name == TINY:

@@ -7,6 +7,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
+from ..mesh._leaves import leaf_paths
 from ._errors import listed, near
 
 
@@ -36,12 +37,6 @@ def get_leaf(model: Any, path: str) -> Any:
                 f"{listed(leaves, 30)}."
             ) from error
     return node
-
-
-def leaf_paths(model: Any) -> dict[str, Any]:
-    """Every array (or shape) leaf of a model by its dotted path."""
-    leaves = jax.tree_util.tree_leaves_with_path(model)
-    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
 
 
 def set_leaves(model: Any, leaves: Mapping[str, Any]) -> Any:

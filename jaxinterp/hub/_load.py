@@ -13,12 +13,13 @@ from .._read import named, shown
 from .._text import line
 from ..core._types import Source
 from ..mesh._models import Rule, sharding_rule
+from ..typing import PathLike
 from . import _config, _orbax
 from ._build import assemble, with_source
 from ._errors import BadCheckpoint, UnhandledConfig, listed, near
 from ._fetch import Snapshot
 from ._find import resolve
-from ._port import Port, all_ports, read_port, short_names
+from ._port import Port, PortLike, all_ports, read_port, short_names
 from ._single_file import open_single_file
 from ._tensors import read_json
 from ._tokenizer import Tokenizer
@@ -29,15 +30,15 @@ PROGRESS_BYTES = 10**9
 
 @settled
 def load(
-    name_or_path: str | Path,
+    name_or_path: PathLike,
     revision: str | None = None,
     dtype: Any = None,
     *,
     mesh: Any = None,
     sharding: Any = None,
-    port: Port | str | Path | None = None,
+    port: PortLike | None = None,
     ignore: Sequence[str] = (),
-    cache_dir: str | Path | None = None,
+    cache_dir: PathLike | None = None,
     offline: bool = False,
 ) -> tuple[Any, Tokenizer | None]:
     """A model and its tokenizer, from the package, the Hugging Face hub, a folder or a file.
@@ -128,7 +129,7 @@ def _load_foreign(
     revision: str | None,
     dtype: np.dtype | None,
     rule: Rule,
-    port: Port | str | Path | None,
+    port: PortLike | None,
     ignore: Sequence[str],
 ) -> tuple[Any, Tokenizer | None]:
     port = port if port is None or isinstance(port, Port) else read_port(port)
@@ -162,7 +163,7 @@ def _load_file(
     name: str,
     dtype: np.dtype | None,
     rule: Rule,
-    port: Port | str | Path | None,
+    port: PortLike | None,
     ignore: Sequence[str],
 ) -> tuple[Any, Tokenizer | None]:
     file = open_single_file(found.folder)
@@ -197,7 +198,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
     return read_json(path)
 
 
-def _pick_port(family: Any, port: Port | str | Path | None, layout: str = "huggingface") -> Port:
+def _pick_port(family: Any, port: PortLike | None, layout: str = "huggingface") -> Port:
     if port is not None:
         return port if isinstance(port, Port) else read_port(port)
     ports = all_ports(layout)

@@ -13,14 +13,17 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import SingleDeviceSharding
 
+from .._deprecations import check_path_first
 from .._disk import move, remove_tree, unit
 from .._read import SIZE, TABLE, TEXT, check, integer, list_of, one_of, or_null, shown, table_of
+from ..mesh._leaves import leaf_paths
 from ..mesh._models import Rule
+from ..mesh._rows import default_sharding
+from ..typing import ModelLike, PathLike
 from ._classes import config_of, find_model
 from ._errors import BadCheckpoint
-from ._rows import get_leaf, leaf_paths, set_leaves, skeleton
+from ._leaves import get_leaf, set_leaves, skeleton
 from ._tensors import read_json
 
 VERSION = 1
@@ -62,7 +65,7 @@ def is_saved(folder: Path) -> bool:
     return (folder / "model" / "metadata").is_file() and (folder / "leaves").is_dir()
 
 
-def save(path: str | Path, model: Any, *, tokenizer: Any = None, overwrite: bool = False) -> None:
+def save(path: PathLike, model: ModelLike, *, tokenizer: Any = None, overwrite: bool = False) -> None:
     """Writes a model that `ji.load(path)` restores: all of it appears at `path`, or nothing.
 
     **Arguments:** a `tokenizer` is kept with the model; `overwrite` replaces the model at `path`, and
@@ -80,6 +83,7 @@ def save(path: str | Path, model: Any, *, tokenizer: Any = None, overwrite: bool
     """
     import orbax.checkpoint as ocp
 
+    check_path_first("ji.save(path, model)", path)
     path = Path(path).absolute()
     if path.exists() and not overwrite:
         raise ValueError(
@@ -159,7 +163,7 @@ def restore(folder: Path, rule: Rule, dtype: Any = None) -> tuple[Any, dict[str,
     def target(name: str, entry: Mapping[str, Any]) -> jax.ShapeDtypeStruct:
         shape, kind = tuple(entry["shape"]), np.dtype(entry["dtype"])
         leaf = jax.ShapeDtypeStruct(shape, kind if dtype is None else np.dtype(dtype))
-        where = rule(name, leaf) or SingleDeviceSharding(jax.devices()[0])
+        where = rule(name, leaf) or default_sharding()
         return jax.ShapeDtypeStruct(shape, leaf.dtype, sharding=where)
 
     targets = {name: target(name, entry) for name, entry in about["leaves"].items()}

@@ -10,8 +10,10 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from ..mesh._leaves import leaf_paths
 from ..models import GPTNeoX, GPTNeoXConfig, Llama
 from ._errors import UnhandledConfig
+from ._leaves import get_leaf, set_leaves, skeleton
 from ._penzai_layout import (
     check_expressible,
     definition,
@@ -21,7 +23,6 @@ from ._penzai_layout import (
     split_axes,
     with_eps,
 )
-from ._rows import get_leaf, leaf_paths, set_leaves, skeleton
 
 
 def to_penzai(model: Any, *, stacked: bool = False) -> Any:

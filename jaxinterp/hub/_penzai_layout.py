@@ -10,9 +10,9 @@ import jax
 import numpy as np
 
 from ..core._check import logit_count
+from ..mesh._leaves import leaf_paths
 from ..models import GPTNeoXConfig, LlamaConfig
 from ._errors import UnhandledConfig, listed
-from ._rows import leaf_paths
 
 ENDS = {
     "w_embed": ("embedder.embeddings", "vocabulary embedding"),

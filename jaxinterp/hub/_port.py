@@ -15,7 +15,7 @@ import tomllib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import einops
 import numpy as np
@@ -33,6 +33,7 @@ from .._read import (
     shown,
     table_of,
 )
+from ..typing import PathLike
 from ._errors import listed, near
 
 MAX_BYTES = 2**20
@@ -194,7 +195,14 @@ class Port:
         return dataclasses.replace(self, config=config)
 
 
-def read_port(path: str | Path) -> Port:
+if TYPE_CHECKING:
+    PortLike: TypeAlias = Port | PathLike
+    "A port, or the path of its table."
+else:
+    PortLike = Any
+
+
+def read_port(path: PathLike) -> Port:
     """The port in a TOML file.
 
     Raises `ValueError` when the table lacks a part or a row is not `[name, pattern]`.
@@ -232,7 +240,7 @@ def read_port(path: str | Path) -> Port:
     )
 
 
-def as_port(port: Port | str | Path) -> Port:
+def as_port(port: PortLike) -> Port:
     """A port as it is, or read from its table."""
     return port if isinstance(port, Port) else read_port(port)
 

@@ -8,17 +8,13 @@ from typing import Any
 import jax
 import numpy as np
 
+from ..mesh._leaves import leaf_paths
+from ..mesh._models import Place
 from ._errors import BadCheckpoint, listed, near
-from ._leaves import get_leaf as get_leaf
-from ._leaves import leaf_paths as leaf_paths
-from ._leaves import set_leaves as set_leaves
-from ._leaves import skeleton as skeleton
+from ._leaves import get_leaf, set_leaves
 from ._optional import every_name, with_optional
 from ._port import Port, Row
 from ._tensors import LazyTensor, Tensors, with_twins
-
-Place = Callable[[str, np.ndarray], jax.Array]
-"""Hands a finished host array of a leaf to JAX: where it lives and how it is sharded."""
 
 
 def fill(

@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Int
 
 from .._disk import put, reading, unit
 from .._read import TEXT, check, or_null, read_text, table_of
+from ..typing import PathLike
 from ._errors import BadCheckpoint
 from ._fetch import SMALL
 from ._tensors import read_json
@@ -49,7 +50,7 @@ class Tokenizer:
         self.eos_id: int | None = end if eos_id is None else eos_id
 
     @staticmethod
-    def from_folder(path: str | Path) -> "Tokenizer | None":
+    def from_folder(path: PathLike) -> "Tokenizer | None":
         """The tokenizer in a model's folder, or None where it has none.
 
         Reads `tokenizer.json`, or GPT-2's `vocab.json` and `merges.txt` (also under OpenAI's names
@@ -74,7 +75,7 @@ class Tokenizer:
         return None
 
     @staticmethod
-    def from_file(path: str | Path) -> "Tokenizer":
+    def from_file(path: PathLike) -> "Tokenizer":
         """From a `tokenizer.json`."""
         import tokenizers
 
@@ -89,7 +90,7 @@ class Tokenizer:
         return _with_ids(inner, beside.ids(path.parent, inner))
 
     @staticmethod
-    def from_bpe(vocab: str | Path, merges: str | Path) -> "Tokenizer":
+    def from_bpe(vocab: PathLike, merges: PathLike) -> "Tokenizer":
         """From GPT-2's two files: byte-level BPE, `<|endoftext|>` as BOS and EOS.
 
         Files beside `vocab` that add tokens or name BOS and EOS are read too.
@@ -247,7 +248,7 @@ class Tokenizer:
     def __repr__(self) -> str:
         return f"Tokenizer(vocab={self.vocab}, bos_id={self.bos_id}, eos_id={self.eos_id})"
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: PathLike) -> None:
         """Writes `tokenizer.json` and `tokenizer_config.json` into a folder, both or neither."""
         with unit(Path(path), "tokenizer", "tokenizer.json") as folder:
             self._write(folder)

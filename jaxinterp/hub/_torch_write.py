@@ -11,14 +11,16 @@ from typing import Any
 
 import numpy as np
 
+from .._deprecations import check_path_first
 from .._disk import beside
+from ..typing import PathLike
 from ._storages import STORAGES
 
 _KINDS = {dtype: kind for kind, dtype in STORAGES.items() if kind != "UntypedStorage"}
 _ALIGN = 64
 
 
-def write_torch(path: str | Path, value: Any) -> None:
+def write_torch(path: PathLike, value: Any) -> None:
     """Dicts, lists, tuples, numbers and text, with arrays for tensors, as `torch.save` writes them.
 
     The file appears whole or not at all. Raises `ValueError` for what torch would not read back
@@ -30,6 +32,7 @@ def write_torch(path: str | Path, value: Any) -> None:
 
     Law: `read_torch` gives the same back, and so does `torch.load(path, weights_only=True)`.
     """
+    check_path_first("ji.hub.write_torch(path, value)", path)
     path = Path(path)
     storages: list[np.ndarray] = []
     program = b"\x80\x02" + _encode(value, storages) + b"."

@@ -6,19 +6,27 @@ import json
 import re
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._deprecations import check_path_first
 from .._disk import BadFolder, put, reading, settled, unit
 from .._read import FLAG, SIZE, TEXT, check, named, or_null, shown
 from ..core._survey import split_edits
+from ..typing import ModelLike, PathLike
 from ._jacobian import JacobianLens
 from ._logit import unembedding
 from ._read import Lens
 from ._tuned import TunedLens
+
+if TYPE_CHECKING:
+    LensLike: TypeAlias = Lens
+    "A lens of `ji.lens`. What is no lens is refused by the functions themselves."
+else:
+    LensLike = Any
 
 LENS_TYPE = "linear_tuned_lens"
 CONFIG = {
@@ -164,7 +172,9 @@ def from_jacobian_format(state: Any) -> JacobianLens:
     return JacobianLens(jnp.asarray(matrices), layers)
 
 
-def save(path: str | Path, lens: Lens, model: Any = None, *, prompts: int | None = None) -> None:
+def save(
+    path: PathLike, lens: LensLike, model: ModelLike | None = None, *, prompts: int | None = None
+) -> None:
     """Writes a lens in the format of others: a `TunedLens` to a folder, a `JacobianLens` to a `.pt`.
 
     **Arguments:** `path`; `lens`; `model`, whose name and unembedding's hash a tuned lens records;
@@ -181,6 +191,7 @@ def save(path: str | Path, lens: Lens, model: Any = None, *, prompts: int | None
     """
     from ..hub import write_torch
 
+    check_path_first("ji.lens.save(path, lens)", path)
     path = Path(path)
     if isinstance(lens, TunedLens):
         config, params = to_tuned_lens_format(lens, model)
@@ -197,7 +208,7 @@ def save(path: str | Path, lens: Lens, model: Any = None, *, prompts: int | None
 
 
 @settled
-def load(path: str | Path, model: Any = None) -> TunedLens | JacobianLens:
+def load(path: PathLike, model: Any = None) -> TunedLens | JacobianLens:
     """A lens from disk: a folder of tuned-lens (`config.json`, `params.pt`), or a Jacobian `.pt`.
 
     **Arguments:** `path`; `model`, to check that a tuned lens belongs to it (another unembedding

@@ -7,11 +7,15 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
 
-from ..hub._rows import Place, leaf_paths
+from ..typing import MeshLike, ModelLike, ShardingLike
 from ._automatic import automatic, automatic_sharding
+from ._leaves import leaf_paths
+from ._rows import on_sharding
 
 Rule = Callable[[str, Any], Sharding | None]
 """Leaf path and leaf (anything with a shape) to its sharding; None is the default device."""
+Place = Callable[[str, np.ndarray], jax.Array]
+"""Hands a finished host array of a leaf to JAX: where it lives and how it is sharded."""
 
 # The axis of each leaf that tensor parallelism splits, counted from the end: heads, neurons and
 # vocabulary, so that a block needs one reduction after attention and one after the MLP.
@@ -34,8 +38,41 @@ _SPLIT = {
 }
 
 
-def sharding_rule(mesh: Any, sharding: Any) -> Rule:
-    """The rule that `load(mesh=..., sharding=...)` asks for.
+def shard_model(
+    model: ModelLike, mesh: MeshLike | None = None, *, sharding: ShardingLike | None = None
+) -> Any:
+    """The same model with its leaves on a mesh, as `ji.load(..., mesh=mesh)` lays them.
+
+    **Arguments:**
+
+    - `model`: a model whose leaves are arrays.
+    - `mesh`: a mesh of `jax.make_mesh`. Alone, it splits heads, neurons and vocabulary over its axis
+      "model", or its last one, where they divide, and copies every other leaf to every device.
+    - `sharding`: a function `(path, leaf) -> Sharding | PartitionSpec | None`, or a tree of these like
+      the model; see `sharding_rule`.
+
+    **Returns:** a model of the same class.
+
+    ```python
+    mesh = jax.make_mesh((1, jax.device_count()), ("data", "model"))
+    model = ji.mesh.shard_model(ji.load("tiny")[0], mesh)
+    ```
+
+    Law: the same numbers, and the same logits to rounding.
+    """
+    rule = sharding_rule(mesh, sharding)
+
+    def place(path: Any, leaf: Any) -> Any:
+        if not isinstance(leaf, jax.Array | np.ndarray):
+            return leaf
+        where = rule(jax.tree_util.keystr(path, simple=True, separator="."), leaf)
+        return leaf if where is None else jax.device_put(leaf, where)
+
+    return jax.tree_util.tree_map_with_path(place, model)
+
+
+def sharding_rule(mesh: MeshLike | None, sharding: ShardingLike | None = None) -> Rule:
+    """The function `(path, leaf) -> Sharding | None` that `load(mesh=..., sharding=...)` follows.
 
     `sharding` is a function `(path, leaf) -> Sharding | PartitionSpec | None`, or a tree like the
     model whose leaves are shardings. A mesh alone splits heads, neurons and vocabulary over its
@@ -67,8 +104,17 @@ def sharding_rule(mesh: Any, sharding: Any) -> Rule:
     return from_tree
 
 
-def tensor_parallel(mesh: Mesh, path: str, leaf: Any) -> PartitionSpec:
-    """The default for a mesh: the split axis of this leaf over the mesh's model axis."""
+def tensor_parallel(mesh: MeshLike, path: str, leaf: Any) -> PartitionSpec:
+    """How a mesh alone lays one leaf: the axis of heads, neurons or vocabulary over the axis "model".
+
+    **Arguments:**
+
+    - `mesh`: a mesh; without an axis "model" its last axis is used.
+    - `path`: the dotted path of the leaf, `"blocks.attn.w_q"`.
+    - `leaf`: the leaf, or anything with its `.shape`.
+
+    **Returns:** a `PartitionSpec` with one entry per axis. An axis that cannot be divided stays whole.
+    """
     axis = "model" if "model" in mesh.axis_names else mesh.axis_names[-1]
     split = _SPLIT.get(path.rpartition(".")[2])
     spec: list[str | None] = [None] * len(leaf.shape)
@@ -97,6 +143,6 @@ def placer(rule: Rule) -> Place:
         where = rule(path, host)
         if where is None:
             return jax.device_put(host, may_alias=True)
-        return jax.make_array_from_callback(host.shape, where, lambda index: host[index])
+        return on_sharding(host, where)
 
     return place

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import scipy
 
 from ..core._survey import split_edits
 from ..data._rng import generator
+from ..stats._intervals import resample_counts, widened_levels
 from ._address import as_neurons, name, units_of
 from ._contexts import Contexts, as_contexts
 from ._losses import grouped, losses
@@ -242,15 +242,9 @@ def _interval(
     percent = 100 * (without - base).sum(1) / total
     ends = np.full((4, len(without)), np.nan)
     if draws and len(base) > 1:
-        weights = rng.multinomial(len(base), np.full(len(base), 1 / len(base)), size=draws)
+        weights = resample_counts(rng, len(base), draws)
         gaps = weights @ (without - base).T  # (draw, row)
-        levels = _levels(level, len(base))
+        levels = widened_levels(level, len(base))
         ends[:2] = np.quantile(gaps / np.maximum(weights @ counts, 1)[:, None], levels, axis=0)
         ends[2:] = np.quantile(100 * gaps / np.maximum(weights @ base, 1e-300)[:, None], levels, axis=0)
     return total / tokens, loss, increase, ends[0], ends[1], percent, ends[2], ends[3]
-
-
-def _levels(level: float | int, n: int) -> list[float]:
-    """The quantiles of the mean of n resampled ones that reach as far as Student's distribution."""
-    reach = np.sqrt(n / (n - 1)) * scipy.special.stdtrit(n - 1, (1 + level) / 2)
-    return [float(scipy.special.ndtr(-reach)), float(scipy.special.ndtr(reach))]

@@ -1,20 +1,16 @@
 r"""How sure a cell is: intervals and p-values from the examples of a batch."""
 
-import math
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy
 from jaxtyping import Array, Float
 
-from ..core._check import as_int, as_number, as_numbers, check_choice, check_key
-
-EXACT = 12
-"""Up to so many examples all sign patterns are counted."""
-INTERVALS = ("t", "bca", "percentile")
+from ..core._check import as_int, as_numbers, check_choice, check_key
+from ..stats._intervals import INTERVALS, check_level, interval_reach, mean_ends, resample_weights
+from ..stats._permutation import discoveries, sign_flip_p, sign_patterns
 
 
 class Statistics(eqx.Module):
@@ -32,10 +28,7 @@ class Statistics(eqx.Module):
         The largest $k$ with $p_{(k)} \le \alpha k / n$ over the $n$ cells. Cells that cannot have an
         effect (NaN) do not count.
         """
-        p = np.asarray(self.p, float)
-        flat = np.sort(p[np.isfinite(p)])
-        passed = np.flatnonzero(flat <= rate * np.arange(1, len(flat) + 1) / max(len(flat), 1))
-        return p <= flat[passed[-1]] if len(passed) else np.zeros(p.shape, bool)
+        return discoveries(self.p, rate)
 
 
 def statistics(
@@ -91,9 +84,7 @@ def statistics(
             "statistics needs the examples as the last axis, two or more: sweep(..., "
             f"per_example=True) on a batch of prompts; got the shape {effects.shape}."
         )
-    level = as_number(level, "level", 0, 1)
-    if not 0 < level < 1:
-        raise ValueError(f"level is the coverage that the interval aims at, between 0 and 1; got {level}.")
+    level = check_level(level)
     check_choice(interval, "interval", INTERVALS)
     count = effects.shape[-1]
     base = jnp.asarray(as_numbers(baseline, "baseline"), effects.dtype)
@@ -101,65 +92,26 @@ def statistics(
         raise ValueError(f"baseline is one number per example, {(count,)}; got the shape {base.shape}.")
     delta = effects - jnp.broadcast_to(base, effects.shape)
     check_key(key, "ji.patching.statistics(..., key={})")
-    # Both ends as quantiles of the standard normal and of Student's distribution.
-    tail = (1 + level) / 2
-    ends = np.array([scipy.special.ndtri(tail), scipy.special.stdtrit(count - 1, tail)])
-    mean, low, high, p = _statistics(delta, key, jnp.asarray(ends), draws, interval)
+    reach = jnp.asarray(interval_reach(level, count))
+    mean, low, high, p = _statistics(delta, key, reach, draws, interval)
     return Statistics(mean, low, high, p, level)
 
 
 @eqx.filter_jit
 def _statistics(
-    delta: Array, key: Any, ends: Array, draws: int, interval: str
+    delta: Array, key: Any, reach: Array, resamples: int, interval: str
 ) -> tuple[Array, Array, Array, Array]:
     count = delta.shape[-1]
     cells = delta.reshape(-1, count)
     resampled, flipped = jax.random.split(key)
-    ends = ends.astype(cells.dtype)
-    picks = jax.random.randint(resampled, (draws, count), 0, count)
-    weights = jax.nn.one_hot(picks, count, dtype=cells.dtype).sum(1) / count
-    if count <= EXACT:
-        bits = jnp.arange(2**count, dtype=jnp.int32)[:, None] >> jnp.arange(count, dtype=jnp.int32)[None]
-        signs = 1 - 2 * (bits & 1).astype(cells.dtype)
-        extra = 0
-    else:
-        signs = jax.random.rademacher(flipped, (draws, count), cells.dtype)
-        extra = 1
+    weights = resample_weights(resampled, count, resamples, cells.dtype)
+    signs, added = sign_patterns(flipped, count, resamples, cells.dtype)
+    reach = reach.astype(cells.dtype)
 
     def one(delta: Array) -> tuple[Array, ...]:
-        mean = delta.mean()
-        if interval == "t":
-            reach = ends[1] * delta.std(ddof=1) / math.sqrt(count)
-            low, high = mean - reach, mean + reach
-        else:
-            means = jnp.matmul(weights, delta, precision="highest")
-            at = (
-                _bca(delta, means, ends[0])
-                if interval == "bca"
-                else jax.scipy.stats.norm.cdf(jnp.stack([-ends[0], ends[0]]))
-            )
-            low, high = jnp.quantile(means, at)
-        null = jnp.abs(jnp.matmul(signs, delta, precision="highest")) / count
-        # What rounding alone tells apart counts as equal.
-        reached = (null >= jnp.abs(mean) * (1 - 1e-5)).sum(dtype=delta.dtype)
-        p = (reached + extra) / (len(signs) + extra)
-        p = jnp.where(jnp.isfinite(mean), p, jnp.nan)  # a cell without an effect has no p-value either
-        return mean, low, high, p
+        low, high = mean_ends(delta, weights, reach, interval)
+        return delta.mean(), low, high, sign_flip_p(delta, signs, added)
 
     found = jax.lax.map(one, cells, batch_size=64)
     mean, low, high, p = (leaf.reshape(delta.shape[:-1]) for leaf in found)
     return mean, low, high, p
-
-
-def _bca(delta: Array, means: Array, z: Array) -> Array:
-    r"""Levels $\Phi\big(z_0 + \frac{z_0 \pm z}{1 - a (z_0 \pm z)}\big)$ of the resampled means."""
-    mean = delta.mean()
-    below = ((means < mean).mean() + (means <= mean).mean()) / 2
-    # Where every resample lies on one side, half a draw is taken for none.
-    half = 0.5 / len(means)
-    bias = jax.scipy.stats.norm.ppf(jnp.clip(below, half, 1 - half))
-    off = delta - mean
-    square = (off**2).sum()
-    skew = jnp.where(square > 0, (off**3).sum() / (6 * jnp.where(square > 0, square, 1) ** 1.5), 0)
-    shifted = bias + jnp.stack([-z, z])
-    return jax.scipy.stats.norm.cdf(bias + shifted / (1 - skew * shifted))

@@ -45,21 +45,20 @@ def chapter(model: Any, tokenizer: Any) -> Finding:
             ),
             viz.heatmap(
                 heads,
-                row_axis="layer",
-                col_axis="head",
+                axis_names=("layer", "head"),
                 value="logits",
-                diverging=True,
                 title="What each head adds to the lead",
+                settings=viz.HeatmapSettings(diverging=True),
             ),
             viz.heatmap(
                 (estimates[0] - case.before) / (case.after - case.before),
                 cols=names,
-                row_axis="layer",
-                col_axis="token",
+                axis_names=("layer", "token"),
                 value="effect",
-                diverging=True,
                 title="The sweep over layers and positions, as one backward pass estimates it",
-                caption="Compare with the exact one in the patching chapter.",
+                settings=viz.HeatmapSettings(
+                    diverging=True, caption="Compare with the exact one in the patching chapter."
+                ),
             ),
         ],
         {"heads": heads, "total": total, "place": place, "by_head": by_head},

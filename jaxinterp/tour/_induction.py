@@ -78,19 +78,17 @@ def chapter(model: Any, tokenizer: Any) -> Finding:
             ),
             viz.heatmap(
                 induction,
-                row_axis="layer",
-                col_axis="head",
+                axis_names=("layer", "head"),
                 value="score",
-                limits=(0, 1),
                 title="Induction score of every head",
+                settings=viz.HeatmapSettings(limits=(0, 1)),
             ),
             viz.heatmap(
                 rises,
-                row_axis="layer",
-                col_axis="head",
+                axis_names=("layer", "head"),
                 value="nats",
-                diverging=True,
                 title="Rise of the second round's loss without one head",
+                settings=viz.HeatmapSettings(diverging=True),
             ),
             viz.attention(
                 reading.pattern[best[0]],

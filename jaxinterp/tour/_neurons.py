@@ -80,14 +80,13 @@ def chapter(model: Any, tokenizer: Any) -> Finding:
                 effect.increase,
                 rows=list(effect.rows),
                 cols=list(effect.names),
-                row_axis="neuron",
-                col_axis="kind",
+                axis_names=("neuron", "kind"),
                 value="nats",
-                diverging=True,
-                low=effect.low,
-                high=effect.high,
+                interval=(effect.low, effect.high),
                 title="Rise of the loss per token when a neuron is set to zero, by kind of text",
-                caption="Hover for the interval, from resampled pieces.",
+                settings=viz.HeatmapSettings(
+                    diverging=True, caption="Hover for the interval, from resampled pieces."
+                ),
             ),
             pieces_figure(
                 study,

@@ -94,11 +94,10 @@ def chapter(model: Any, tokenizer: Any) -> Finding:
             ),
             viz.heatmap(
                 keys[:layer],
-                row_axis="layer",
-                col_axis="head",
+                axis_names=("layer", "head"),
                 value="nats",
-                diverging=True,
                 title=f"Paths from every earlier head into the keys of {layer}.{head}, as the backward pass estimates them",
+                settings=viz.HeatmapSettings(diverging=True),
             ),
         ],
         {

@@ -82,19 +82,17 @@ def chapter(model: Any, tokenizer: Any) -> Finding:
             viz.heatmap(
                 moved,
                 cols=roles,
-                row_axis="layer",
-                col_axis="position",
+                axis_names=("layer", "position"),
                 value="effect",
-                diverging=True,
                 title="Effect of patching the residual stream before a layer, at each role's position",
+                settings=viz.HeatmapSettings(diverging=True),
             ),
             viz.heatmap(
                 by_head,
-                row_axis="layer",
-                col_axis="head",
+                axis_names=("layer", "head"),
                 value="effect",
-                diverging=True,
                 title="Effect of patching one head",
+                settings=viz.HeatmapSettings(diverging=True),
             ),
         ],
         {

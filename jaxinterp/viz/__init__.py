@@ -2,7 +2,7 @@
 
 | function | draws |
 |---|---|
-| `heatmap`, `heatmaps` | a matrix (row, col), or several: patching effects, scores of heads |
+| `heatmap`, `heatmaps` | a matrix (row, col), or several: patching effects, scores of heads; `HeatmapSettings` |
 | `lens_table` | top tokens (layer, pos), coloured by probability |
 | `attention` | patterns (head, query, key), small and large |
 | `token_strip`, `contexts` | a text, or rows of texts, shaded by a value per token |
@@ -21,6 +21,7 @@ from ._figure import Figure as Figure
 from ._figure import write as write
 from ._heatmap import heatmap as heatmap
 from ._heatmap import heatmaps as heatmaps
+from ._heatmap_settings import HeatmapSettings as HeatmapSettings
 from ._histogram import histogram as histogram
 from ._lens_table import lens_table as lens_table
 from ._lines import lines as lines

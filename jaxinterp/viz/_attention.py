@@ -4,21 +4,22 @@ import base64
 import struct
 import zlib
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-from ._cells import labels
-from ._figure import Figure, render
+from ..typing import ArrayLike
+from . import mpl
+from ._figure import Figure
+from ._pattern import checked_pattern, rgba
 from ._picture import Picture
+from ._render import render
 from ._text import shorten, visible, width
 
 _CHAR, _LABEL = 6.7, 14
-_INK = (31, 119, 210)
 
 
 def attention(
-    pattern: Any,
+    pattern: ArrayLike,
     tokens: Sequence[str],
     *,
     heads: Sequence[object] | None = None,
@@ -38,7 +39,7 @@ def attention(
 
     **Returns:** a `Figure`; hovering the large picture shows query, key and weight.
     """
-    pattern, names = checked(pattern, tokens, heads)
+    pattern, names = checked_pattern(pattern, tokens, heads)
     shown = [visible(token) for token in tokens]
     if selected is None:
         selected = int(np.argmax((pattern**2).sum((1, 2))))
@@ -72,29 +73,10 @@ def attention(
         },
     )
     inches = 1.2 + float(np.clip(0.16 * len(tokens), 1.6, 6.0))
-    picture = Picture("attention", (pattern, tokens), {"heads": heads}, len(pattern), (inches, inches))
+    picture = Picture(
+        mpl.attention, (pattern, tokens), {"heads": heads}, len(pattern), (inches, inches), True
+    )
     return Figure(title or "Attention", html, picture=picture)
-
-
-def checked(
-    pattern: Any, tokens: Sequence[str], heads: Sequence[object] | None
-) -> tuple[np.ndarray, list[str]]:
-    """The pattern (head, query, key) and the heads' names."""
-    pattern = np.asarray(pattern, dtype=float)
-    if pattern.ndim != 3 or pattern.shape[1:] != (len(tokens),) * 2 or 0 in pattern.shape:
-        raise ValueError(
-            "attention draws a pattern (head, query, key) with one query and one key per token; "
-            f"got the shape {pattern.shape} and {len(tokens)} tokens. Of a batch, choose one prompt first."
-        )
-    return pattern, labels(heads, len(pattern), "heads")
-
-
-def rgba(weights: np.ndarray) -> np.ndarray:
-    """Weights in [0, 1] as pixels (query, key, 4) of one ink; opacity carries the weight."""
-    alpha = np.rint(255 * np.nan_to_num(np.clip(weights, 0, 1))).astype(np.uint8)
-    pixels = np.empty((*alpha.shape, 4), np.uint8)
-    pixels[..., :3], pixels[..., 3] = _INK, alpha
-    return pixels
 
 
 def png(weights: np.ndarray) -> str:

@@ -1,17 +1,18 @@
 """Texts in rows, their tokens shaded on one scale: where a neuron or a feature fires."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
+from ..typing import ArrayLike
 from ._colour import scale
-from ._figure import Figure, render
+from ._figure import Figure
+from ._render import render
 from ._text import number, plain, visible
 
 
 def contexts(
-    rows: Sequence[tuple[str, Sequence[str], Any]],
+    rows: Sequence[tuple[str, Sequence[str], ArrayLike]],
     *,
     title: str = "",
     value: str = "activation",

@@ -1,13 +1,13 @@
-"""A figure is a fragment of HTML with its title, that notebooks show and `page` assembles."""
+"""A figure: a title and a fragment of HTML, which notebooks show and `page` puts into a document."""
 
 import dataclasses
-import functools
-import os
 from pathlib import Path
-from typing import Any
 
+from ..typing import PathLike
+from ._page import Chapter, page
 from ._picture import Picture
 from ._place import PAGES, PICTURES, check_page, check_parent, ending, write_whole
+from ._render import render
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Figure:
     def _repr_html_(self) -> str:
         return render("notebook.html", figure=self)
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
+    def save(self, path: PathLike) -> Path:
         """Writes the figure as what the name ends in, whole or not at all.
 
         `.html`; `.svg`; and `.png`, `.pdf` and what else matplotlib writes, which needs
@@ -37,8 +37,6 @@ class Figure:
         """
         kind = ending(path)
         if kind in PAGES:
-            from ._page import Chapter, page
-
             return write(path, page(self.title, [Chapter("", [self])]))
         if kind == ".svg" and self.svg is not None:
             return write(path, self.svg)
@@ -53,40 +51,7 @@ class Figure:
         return write_whole(path, self.picture.draw(kind[1:]))
 
 
-@functools.cache
-def _environment():
-    import jinja2
-
-    from ._text import number, plain
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        # Every text that goes in loses its control characters; what is already HTML is Markup.
-        finalize=lambda value: value if hasattr(value, "__html__") else plain(str(value)),
-    )
-    environment.filters.update(number=number, lines=_attribute_lines)
-    return environment
-
-
-def _attribute_lines(text: str) -> Any:
-    """Text of several lines for an attribute, escaped; a bare line break would read as a space."""
-    import markupsafe
-
-    from ._text import plain
-
-    return markupsafe.Markup("&#10;").join(map(plain, text.split("\n")))
-
-
-def render(template: str, **values: Any) -> str:
-    """Fills a template of this package; every text that goes in is escaped."""
-    return _environment().get_template(template).render(**values)
-
-
-def write(path: str | os.PathLike[str], text: str) -> Path:
+def write(path: PathLike, text: str) -> Path:
     """Writes a page (or an SVG drawing) under a name that says so, whole or not at all."""
     if not text.startswith("<svg"):
         check_page(path)

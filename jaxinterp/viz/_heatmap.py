@@ -1,50 +1,57 @@
 """Matrices as coloured cells, each with its row, column and value; one, or several side by side."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
-from ._cells import Cells, cells, inside, labels, panels
-from ._colour import Mark, Scale, scale
-from ._figure import Figure, render
+from .._deprecations import respelled
+from ..typing import ArrayLike, ArraysLike
+from . import mpl
+from ._cells import cells, panels
+from ._colour import scale
+from ._figure import Figure
+from ._heatmap_drawing import Words, draw
+from ._heatmap_settings import HeatmapSettings
 from ._picture import Picture
-from ._text import number, shorten, width
 
-_CHAR, _LABEL, _GAP, _BETWEEN, _HEADING = 6.7, 18, 8, 20, 20
+_old = respelled(
+    row_axis='axis_names=("row", "column")',
+    col_axis='axis_names=("row", "column")',
+    low="interval=(low, high)",
+    high="interval=(low, high)",
+    diverging="settings=ji.viz.HeatmapSettings(diverging=True)",
+    limits="settings=ji.viz.HeatmapSettings(limits=(0, 1))",
+    mark='settings=ji.viz.HeatmapSettings(mark="significant")',
+    caption='settings=ji.viz.HeatmapSettings(caption="...")',
+)
 
 
+@_old
 def heatmap(
-    values: Any,
+    values: ArrayLike,
     *,
     rows: Sequence[object] | None = None,
     cols: Sequence[object] | None = None,
-    title: str = "",
-    row_axis: str = "row",
-    col_axis: str = "column",
+    axis_names: tuple[str, str] = ("row", "column"),
     value: str = "value",
-    diverging: bool | None = None,
-    limits: tuple[float | int, float | int] | None = None,
-    marks: Any = None,
-    mark: str = "significant",
-    low: Any = None,
-    high: Any = None,
-    caption: str = "",
+    title: str = "",
+    marks: ArrayLike | None = None,
+    interval: tuple[ArrayLike, ArrayLike] | None = None,
+    settings: HeatmapSettings = HeatmapSettings(),
 ) -> Figure:
     """Draws `values` (row, col) as a heat map with labels, a colour bar and values on hover.
 
     **Arguments:**
 
     - `values`: a matrix (row, col); NaN is drawn as missing.
-    - `rows`, `cols`: labels, numbers from 0 if left out. Tokens are fine: blanks and control
-        characters are made visible.
-    - `title`, `row_axis`, `col_axis`, `value`: what the figure, its axes and its numbers are.
-    - `diverging`: two colours with the neutral one at 0; by default, where a value is negative.
-    - `limits`: the ends (low, high) of the colour bar.
-    - `marks`: booleans (row, col): these cells get a dot, and `mark` says on hover what it means.
-    - `low`, `high`: the ends of an interval for each cell, told on hover.
-    - `caption`: a sentence below the figure.
+    - `rows`, `cols`: labels; numbers from 0 by default. Blanks and control characters of tokens are
+        made visible.
+    - `axis_names`: what rows and columns are, such as `("layer", "position")`.
+    - `value`: what the numbers are.
+    - `title`: what the figure is.
+    - `marks`: booleans (row, col); these cells get a dot.
+    - `interval`: the ends (low, high) of an interval for each cell, each (row, col), shown on hover.
+    - `settings`: colours, limits and caption; see `HeatmapSettings`.
 
     **Returns:** a `Figure`, which holds the numbers as a table too.
 
@@ -53,228 +60,66 @@ def heatmap(
         import numpy as np, jaxinterp as ji
         ji.viz.heatmap(np.eye(3), rows="abc", cols=[" the", " end", "\\n"], title="Identity")
         found = ji.patching.statistics(heat, baseline, key=key)
-        ji.viz.heatmap(found.mean, marks=found.significant(), low=found.low, high=found.high)
+        ji.viz.heatmap(found.mean, marks=found.significant(), interval=(found.low, found.high))
         ```
     """
-    drawn = {"": cells(values, marks, low, high)}
-    ramp = scale(drawn[""].values, diverging, limits)
-    words = Words(title, row_axis, col_axis, value, mark, caption)
+    drawn = {"": cells(values, marks, interval)}
+    ramp = scale(drawn[""].values, settings.diverging, settings.limits)
+    words = Words(title, *axis_names, value, settings.mark, settings.caption)
+    drawing = draw(drawn, rows, cols, ramp, words)
     options = {
         "rows": rows,
         "cols": cols,
-        "title": title,
-        "row_axis": row_axis,
-        "col_axis": col_axis,
+        "axis_names": axis_names,
         "value": value,
-        "diverging": diverging,
-        "limits": limits,
+        "title": title,
         "marks": marks,
+        "settings": settings,
     }
-    return _draw(drawn, rows, cols, ramp, words, ("heatmap", (values,), options))
+    picture = Picture(mpl.heatmap, (values,), options, size=drawing.inches)
+    return Figure(title or value, drawing.html, svg=drawing.svg, picture=picture)
 
 
+@_old
 def heatmaps(
-    values: Mapping[str, Any] | Any,
+    values: ArraysLike,
     *,
     rows: Sequence[object] | None = None,
     cols: Sequence[object] | None = None,
-    title: str = "",
-    row_axis: str = "row",
-    col_axis: str = "column",
+    axis_names: tuple[str, str] = ("row", "column"),
     value: str = "value",
-    diverging: bool | None = None,
-    limits: tuple[float | int, float | int] | None = None,
-    marks: Mapping[str, Any] | None = None,
-    mark: str = "significant",
-    low: Mapping[str, Any] | None = None,
-    high: Mapping[str, Any] | None = None,
-    caption: str = "",
+    title: str = "",
+    marks: Mapping[str, ArrayLike] | None = None,
+    interval: Mapping[str, tuple[ArrayLike, ArrayLike]] | None = None,
+    settings: HeatmapSettings = HeatmapSettings(),
 ) -> Figure:
     """Draws named matrices of one shape side by side, with one scale and one colour bar.
 
-    `marks`, `low` and `high` are given by the same names; everything else is as in `heatmap`, which
-    all panels share.
+    **Arguments:**
+
+    - `values`: matrices (row, col) by name.
+    - `marks`, `interval`: as in `heatmap`, by the same names.
+    - every other argument is as in `heatmap`, and all panels share it.
+
+    **Returns:** a `Figure`.
 
     !!! example
         ```python
         effects = {site: ji.patching.sweep(*pair, site=site) for site in ("resid_pre", "attn_out", "mlp_out")}
-        ji.viz.heatmaps(effects, row_axis="layer", col_axis="token", cols=tokens, value="logit difference")
+        ji.viz.heatmaps(effects, axis_names=("layer", "token"), cols=tokens, value="logit difference")
         ```
     """
-    drawn = panels(values, marks, low, high)
-    ramp = scale(np.concatenate([one.values for one in drawn.values()]), diverging, limits)
-    words = Words(title, row_axis, col_axis, value, mark, caption)
+    drawn = panels(values, marks, interval)
+    ramp = scale(np.concatenate([one.values for one in drawn.values()]), settings.diverging, settings.limits)
+    words = Words(title, *axis_names, value, settings.mark, settings.caption)
+    drawing = draw(drawn, rows, cols, ramp, words)
     options = {
         "rows": rows,
         "cols": cols,
-        "row_axis": row_axis,
-        "col_axis": col_axis,
+        "axis_names": axis_names,
         "value": value,
-        "diverging": diverging,
-        "limits": limits,
         "marks": marks,
+        "settings": settings,
     }
-    return _draw(drawn, rows, cols, ramp, words, ("heatmaps", (values,), options))
-
-
-@dataclasses.dataclass(frozen=True)
-class Words:
-    """What a heat map says beside its numbers."""
-
-    title: str
-    row_axis: str
-    col_axis: str
-    value: str
-    mark: str
-    caption: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Cell:
-    x: float
-    y: float
-    mark: Mark
-    text: str
-    tip: str
-    dot: bool
-
-
-@dataclasses.dataclass(frozen=True)
-class Panel:
-    left: float
-    heading: str
-    cells: list[Cell]
-    col_labels: list[tuple[float, str]]
-
-
-def shows_numbers(shape: tuple[int, int], count: int = 1) -> bool:
-    """Whether cells are large enough to hold their number."""
-    return _cell_width(shape[1], count) >= 34 and count * shape[0] * shape[1] <= 600
-
-
-def _cell_width(cols: int, count: int) -> float:
-    return float(np.clip(760 / (cols * count), 15, 46))
-
-
-def _draw(
-    drawn: dict[str, Cells],
-    rows: Sequence[object] | None,
-    cols: Sequence[object] | None,
-    ramp: Scale,
-    words: Words,
-    plot: tuple[str, tuple[Any, ...], dict[str, Any]],
-) -> Figure:
-    shape = next(iter(drawn.values())).values.shape
-    row_names, col_names = labels(rows, shape[0], "rows"), labels(cols, shape[1], "cols")
-    cell_w, cell_h = _cell_width(shape[1], len(drawn)), float(np.clip(420 / shape[0], 15, 28))
-    short_rows = [shorten(label, _LABEL) for label in row_names]
-    short_cols = [shorten(label, _LABEL) for label in col_names]
-    widest = _CHAR * max(map(width, short_cols))
-    slanted = widest > cell_w - 4
-    left = 26 + _CHAR * max(map(width, short_rows))
-    if slanted:  # a slanted label leans to the left of its column, possibly beyond the row labels
-        lean = [0.71 * _CHAR * width(t) - cell_w * (i + 0.5) for i, t in enumerate(short_cols)]
-        left = max(left, max(lean) + 20)
-    below = (14 + 0.71 * widest if slanted else 18) + 22
-    top = _GAP + (_HEADING if any(drawn) else 0)
-    grid_w, grid_h = cell_w * shape[1], cell_h * shape[0]
-    lefts = [left + i * (grid_w + _BETWEEN) for i in range(len(drawn))]
-    right = lefts[-1] + grid_w
-    with_text = shows_numbers(shape, len(drawn))
-
-    def cell(one: Cells, name: str, x: float, i: int, j: int) -> Cell:
-        where = f"{words.row_axis} {row_names[i]}, {words.col_axis} {col_names[j]}"
-        return Cell(
-            x=x + cell_w * j,
-            y=top + cell_h * i,
-            mark=ramp.mark(one.values[i, j]),
-            text=inside(one.values[i, j]) if with_text else "",
-            tip=f"{name + ', ' if name else ''}{where}: {one.said(i, j, words.mark)}",
-            dot=one.marked(i, j),
-        )
-
-    bar_h, steps = max(grid_h, 60.0), 32
-    drawing = render(
-        "heatmap.svg",
-        alt=" ".join(describe(one, name, row_names, col_names, words) for name, one in drawn.items()),
-        title=words.title or words.value,
-        panels=[
-            Panel(
-                left=x,
-                heading=name,
-                cells=[cell(one, name, x, *at) for at in np.ndindex(shape)],
-                col_labels=[(x + cell_w * (j + 0.5), t) for j, t in enumerate(short_cols)],
-            )
-            for x, (name, one) in zip(lefts, drawn.items(), strict=True)
-        ],
-        cell_w=cell_w,
-        cell_h=cell_h,
-        row_labels=[(left - 6, top + cell_h * (i + 0.5), t) for i, t in enumerate(short_rows)],
-        slanted=slanted,
-        words=words,
-        top=top,
-        grid_w=grid_w,
-        grid_h=grid_h,
-        right=right,
-        bar=[
-            (top + bar_h * k / steps, ramp.mark(v))
-            for k, v in enumerate(np.linspace(ramp.high, ramp.low, steps))
-        ],
-        bar_step=bar_h / steps,
-        bar_ticks=[(top + y, text) for y, text in ticks(ramp, bar_h)],
-        width=right + 84,
-        height=max(top + grid_h + below, top + bar_h + 12),
-    )
-    html = render(
-        "heatmap.html",
-        svg=drawing,
-        words=words,
-        cols=col_names,
-        tables=[(name, _numbers(one, row_names)) for name, one in drawn.items()]
-        if len(drawn) * shape[0] * shape[1] <= 4000
-        else [],
-        marked=any(one.marks is not None for one in drawn.values()),
-    )
-    inches = (left + grid_w + 60) / 80, (top + bar_h + below) / 80
-    picture = Picture(*plot, panels=len(drawn), size=inches)
-    return Figure(words.title or words.value, html, svg=drawing, picture=picture)
-
-
-def _numbers(one: Cells, rows: list[str]) -> list[tuple[str, list[str]]]:
-    """The rows of the table of numbers; marked ones carry a star."""
-    return [
-        (
-            row,
-            [number(value) + (" *" if one.marked(i, j) else "") for j, value in enumerate(one.values[i])],
-        )
-        for i, row in enumerate(rows)
-    ]
-
-
-def describe(one: Cells, name: str, rows: list[str], cols: list[str], words: Words) -> str:
-    """What a heat map shows, in words: for readers who cannot see it."""
-    what = ", ".join(filter(None, [words.title or "Heat map", name]))
-    text = f"{what}: {words.value} for {len(rows)} values of {words.row_axis} and {len(cols)} of {words.col_axis}."
-    if not np.isfinite(one.values).any():
-        return text
-    low, high = (
-        np.unravel_index(pick(one.values), one.values.shape) for pick in (np.nanargmin, np.nanargmax)
-    )
-    if one.marks is not None:
-        text += f" Of {one.marks.size} cells {int(one.marks.sum())} are {words.mark}."
-    return (
-        f"{text} Largest {number(one.values[high])} at {words.row_axis} {rows[high[0]]}, {words.col_axis} {cols[high[1]]}; "
-        f"smallest {number(one.values[low])} at {words.row_axis} {rows[low[0]]}, {words.col_axis} {cols[low[1]]}."
-    )
-
-
-def ticks(ramp: Scale, height: float) -> list[tuple[float, str]]:
-    """Where the colour bar says a number: its ends, and 0 when that lies well inside."""
-
-    def place(v: float | int) -> float:
-        return height * (ramp.high - v) / (ramp.high - ramp.low)
-
-    found = [(place(v), number(v)) for v in (ramp.high, ramp.low)]
-    if ramp.low < 0 < ramp.high and min(place(0), height - place(0)) > 14:
-        found.insert(1, (place(0), "0"))
-    return found
+    picture = Picture(mpl.heatmaps, (values,), options, len(drawn), drawing.inches, several=True)
+    return Figure(title or value, drawing.html, svg=drawing.svg, picture=picture)

@@ -1,21 +1,25 @@
 """Histograms over shared bins, one outline for each class."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
-from ._figure import Figure, render
-from ._lines import COLOURS, ticks
+from ..typing import ArrayLike
+from . import mpl
+from ._bins import bin_shares, share_ticks
+from ._curves import COLOURS
+from ._figure import Figure
 from ._picture import Picture
+from ._render import render
 from ._text import number
+from ._ticks import ticks
 
 _W, _H, _LEFT, _RIGHT, _TOP, _BOTTOM = 640.0, 240.0, 52.0, 16.0, 12.0, 40.0
 
 
 def histogram(
-    counts: Mapping[str, Any],
-    edges: Any,
+    counts: Mapping[str, ArrayLike],
+    edges: ArrayLike,
     *,
     title: str = "",
     x_axis: str = "value",
@@ -24,20 +28,36 @@ def histogram(
     marks: Mapping[str, float | int] | None = None,
     caption: str = "",
 ) -> Figure:
-    """Draws one histogram per entry of `counts` (each `(bin,)`) over the same `edges` `(bin + 1,)`.
+    """Draws one histogram per entry of `counts`, each as shares of its own total.
 
-    Each is drawn as shares of its own total, so that classes of different size compare. `root` draws
-    the square root of a share, by which a rare tail stays visible; the axis is labelled with shares.
-    `marks` names values that get a vertical line. Hovering a bin tells its range and share.
+    Classes of different size can therefore be compared. Hovering a bin shows its range and share.
+
+    **Arguments:**
+
+    - `counts`: numbers `(bin,)` by class.
+    - `edges`: the ends `(bin + 1,)` of all bins, rising.
+    - `title`, `x_axis`, `y_axis`: what the figure and its axes are.
+    - `root`: draws the square root of a share, so that a rare tail stays visible; true by default.
+        The axis is labelled with shares.
+    - `marks`: values of x by name; each gets a vertical line.
+    - `caption`: a sentence below the figure.
+
+    **Returns:** a `Figure`.
+
+    ```python
+    ji.viz.histogram({"German": [1, 9, 4], "other": [40, 3, 0]}, [0, 1, 2, 3])
+    ```
     """
-    shares, ends = shared(counts, edges)
+    shares, ends = bin_shares(counts, edges)
     lift = np.sqrt if root else np.asarray
     top = max(float(lift(share).max()) for share in shares.values()) or 1.0
     low, high = float(ends[0]), float(ends[-1])
 
-    def place(u: Any, v: Any) -> tuple[float, float]:
-        across = _LEFT + (_W - _LEFT - _RIGHT) * (u - low) / (high - low)
-        return round(float(across), 1), round(float(_H - _BOTTOM - (_H - _TOP - _BOTTOM) * v / top), 1)
+    def place(u: ArrayLike, v: ArrayLike) -> tuple[float, float]:
+        across = _LEFT + (_W - _LEFT - _RIGHT) * (np.asarray(u) - low) / (high - low)
+        return round(float(across), 1), round(
+            float(_H - _BOTTOM - (_H - _TOP - _BOTTOM) * np.asarray(v) / top), 1
+        )
 
     drawn = []
     for i, (name, share) in enumerate(shares.items()):
@@ -54,13 +74,13 @@ def histogram(
             if v > 0
         ]
         drawn.append((name, COLOURS[i % len(COLOURS)], path, points, path))
-    said = "; ".join(
+    words = "; ".join(
         f"{name}, most often near {number(_mode(share, ends))}" for name, share in shares.items()
     )
     rises = [v for v in share_ticks(top, root) if lift(v) <= top * 1.001]
     svg = render(
         "lines.svg",
-        alt=f"{title or y_axis}: {said}.",
+        alt=f"{title or y_axis}: {words}.",
         title=title or y_axis,
         drawn=drawn,
         width=_W,
@@ -83,32 +103,8 @@ def histogram(
         "root": root,
         "marks": marks,
     }
-    picture = Picture("histogram", (counts, edges), options)
+    picture = Picture(mpl.histogram, (counts, edges), options)
     return Figure(title or y_axis, html, svg=svg, picture=picture)
-
-
-def shared(counts: Mapping[str, Any], edges: Any) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Shares of each class, and the edges. Raises `ValueError` where their lengths differ."""
-    ends = np.asarray(edges, float)
-    found = {name: np.asarray(each, float) for name, each in counts.items()}
-    fits = ends.ndim == 1 and len(ends) > 1 and all(x.shape == (len(ends) - 1,) for x in found.values())
-    if not found or not fits or not (np.diff(ends) > 0).all():
-        shapes = {name: x.shape for name, x in found.items()}
-        raise ValueError(
-            "histogram draws counts (bin,) over rising edges (bin + 1,); got edges of the shape "
-            f"{ends.shape} and counts {shapes}."
-        )
-    if any((x < 0).any() or not np.isfinite(x).all() for x in found.values()):
-        raise ValueError("Counts are finite numbers of at least 0.")
-    return {name: x / (x.sum() or 1.0) for name, x in found.items()}, ends
-
-
-def share_ticks(top: float, root: bool) -> list[float]:
-    """Shares to write beside the axis, up to the height `top` (of which a root is drawn)."""
-    most = top**2 if root else top
-    if not root:
-        return [v for v in ticks(0, most) if v <= most]
-    return [0.0] + [round(most * part, 1 + int(-np.floor(np.log10(most)))) for part in (1 / 16, 0.25, 0.5, 1)]
 
 
 def _mode(share: np.ndarray, ends: np.ndarray) -> float:

@@ -1,24 +1,27 @@
 """What a lens reads at every layer and position: the top token, coloured by its probability."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
+from ..typing import ArrayLike
+from . import mpl
 from ._cells import labels
-from ._colour import Mark, Scale, scale
-from ._figure import Figure, render
+from ._colour import Mark
+from ._figure import Figure
+from ._guesses import checked_guesses
 from ._picture import Picture
+from ._render import render
 from ._text import number, visible
 
 
 def lens_table(
     tokens: Sequence[str],
-    top_tokens: Any,
-    probs: Any,
+    top_tokens: ArrayLike,
+    probs: ArrayLike,
     *,
     layers: Sequence[object] | None = None,
-    values: Any = None,
+    values: ArrayLike | None = None,
     value: str = "probability",
     diverging: bool | None = None,
     limits: tuple[float | int, float | int] | None = None,
@@ -37,7 +40,7 @@ def lens_table(
     - `probs`: the probabilities, of the same shape.
     - `layers`: labels of the rows, from the first layer to the last; the table is drawn with the
         last layer on top, as the residual stream is usually drawn.
-    - `values`, `value`: numbers (layer, pos) to colour by, and what they are; they are told on hover.
+    - `values`, `value`: numbers (layer, pos) to colour by, and what they are; shown on hover.
     - `diverging`, `limits`: the scale, as in `heatmap`; probabilities go from 0 to 1.
 
     **Returns:** a `Figure`.
@@ -51,8 +54,8 @@ def lens_table(
         "title": title,
     }
     inches = 2.5 + 0.75 * len(tokens), 1.5 + 0.3 * len(np.asarray(top_tokens))
-    picture = Picture("lens_table", (tokens, top_tokens, probs), options, size=inches)
-    top, probs, shade, ramp = checked(tokens, top_tokens, probs, values, diverging, limits)
+    picture = Picture(mpl.lens_table, (tokens, top_tokens, probs), options, size=inches)
+    top, probs, shade, ramp = checked_guesses(tokens, top_tokens, probs, values, diverging, limits)
     names = labels(layers, len(top), "layers")
 
     def cell(layer: int, pos: int) -> tuple[str, Mark, str]:
@@ -78,30 +81,3 @@ def lens_table(
         diverging=ramp.diverging,
     )
     return Figure(title or "Lens", html, picture=picture)
-
-
-def checked(
-    tokens: Sequence[str],
-    top_tokens: Any,
-    probs: Any,
-    values: Any,
-    diverging: bool | None,
-    limits: tuple[float | int, float | int] | None,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, Scale]:
-    """Guesses and probabilities (layer, pos, guess), what colours a cell (layer, pos), its scale."""
-    top, probs = np.asarray(top_tokens, dtype=object), np.asarray(probs, dtype=float)
-    if top.ndim == 2:
-        top, probs = top[..., None], probs[..., None]
-    if top.ndim != 3 or top.shape != probs.shape or top.shape[1] != len(tokens) or 0 in top.shape:
-        raise ValueError(
-            "lens_table takes top_tokens and probs of one shape (layer, pos) or (layer, pos, guess), "
-            f"with one position per token; got {np.shape(top_tokens)}, {probs.shape} and {len(tokens)} tokens."
-        )
-    if values is None:
-        return top, probs, probs[..., 0], scale(probs, diverging or False, limits or (0.0, 1.0))
-    shade = np.asarray(values, dtype=float)
-    if shade.shape != top.shape[:2]:
-        raise ValueError(
-            f"values holds one number for each cell (layer, pos) {top.shape[:2]}; got {shade.shape}."
-        )
-    return top, probs, shade, scale(shade, diverging, limits)

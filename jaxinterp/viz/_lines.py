@@ -1,39 +1,54 @@
 """Curves over a shared axis."""
 
-import dataclasses
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 
-from ._figure import Figure, render
+from ..typing import ArrayLike
+from . import mpl
+from ._curves import Curve, checked_curves
+from ._figure import Figure
 from ._picture import Picture
+from ._render import render
 from ._text import number
+from ._ticks import log_ticks, ticks
 
 _W, _H, _LEFT, _RIGHT, _TOP, _BOTTOM = 640.0, 240.0, 52.0, 16.0, 12.0, 40.0
-COLOURS = ("#0b5eaa", "#be410f", "#2b8a3e", "#8250df", "#9a6700")
 
 
 def lines(
-    series: Mapping[str, Any],
+    series: Mapping[str, ArrayLike],
     *,
-    x: Any = None,
+    x: ArrayLike | None = None,
     title: str = "",
     x_axis: str = "x",
     y_axis: str = "y",
-    bands: Mapping[str, tuple[Any, Any]] | None = None,
+    bands: Mapping[str, tuple[ArrayLike, ArrayLike]] | None = None,
     marks: Mapping[str, float | int] | None = None,
     log: bool = False,
     caption: str = "",
 ) -> Figure:
-    """Draws one curve per entry of `series` (each `(point,)`), all over the same `x` (0, 1, 2 ... if left out).
+    """Draws one curve per entry of `series`, all over the same `x`. Hovering a point shows its value.
 
-    `bands` gives some of the series an interval, `{name: (low, high)}`, shaded behind the curve and
-    told on hover. `marks` names values of `x` that get a vertical line. NaN breaks a curve. With
-    `log`, x is positive and equal ratios are equally far. Hovering a point shows its value.
+    **Arguments:**
+
+    - `series`: numbers `(point,)` by name; NaN breaks a curve.
+    - `x`: `(point,)`, shared by all curves; 0, 1, 2 ... by default.
+    - `title`, `x_axis`, `y_axis`: what the figure and its axes are.
+    - `bands`: intervals `{name: (low, high)}` of some of the series, each `(point,)`, shaded behind
+        the curve and shown on hover.
+    - `marks`: values of `x` by name; each gets a vertical line.
+    - `log`: whether equal ratios of `x` are equally far. `x` is then positive.
+    - `caption`: a sentence below the figure.
+
+    **Returns:** a `Figure`.
+
+    ```python
+    ji.viz.lines({"loss": [2.0, 1.2, 0.9]}, x_axis="step", y_axis="nats")
+    ```
     """
-    curves, xs = checked(series, x, bands)
+    curves, xs = checked_curves(series, x, bands)
     if log and not (xs > 0).all():
         raise ValueError(f"A logarithmic axis holds positive numbers; x has {xs.min():g}.")
     at = np.log if log else np.asarray
@@ -44,7 +59,7 @@ def lines(
     y_low, y_high = y_ticks[0], y_ticks[-1]
     x_low, x_high = float(at(xs.min())), max(float(at(xs.max())), float(at(xs.min())) + 1e-9)
 
-    def place(u: Any, v: Any) -> tuple[float, float]:
+    def place(u: float | int, v: float | int) -> tuple[float, float]:
         across = _LEFT + (_W - _LEFT - _RIGHT) * (float(at(u)) - x_low) / (x_high - x_low)
         down = _TOP + (_H - _TOP - _BOTTOM) * (y_high - v) / (y_high - y_low)
         return round(across, 1), round(down, 1)
@@ -52,7 +67,7 @@ def lines(
     drawn = []
     for one in curves:
         points = [
-            (*place(u, v), f"{one.name}, {x_axis} {number(u)}: {one.said(i)}")
+            (*place(u, v), f"{one.name}, {x_axis} {number(u)}: {one.describe(i)}")
             for i, (u, v) in enumerate(zip(xs, one.values, strict=True))
             if np.isfinite(v)
         ]
@@ -90,85 +105,12 @@ def lines(
         "marks": marks,
         "log": log,
     }
-    return Figure(title or y_axis, html, svg=svg, picture=Picture("lines", (series,), options))
-
-
-@dataclasses.dataclass(frozen=True)
-class Curve:
-    """One series with its colour and, where it has one, its interval."""
-
-    name: str
-    values: np.ndarray
-    colour: str
-    band: tuple[np.ndarray, np.ndarray] | None
-
-    @property
-    def arrays(self) -> tuple[np.ndarray, ...]:
-        return (self.values, *(self.band or ()))
-
-    def said(self, i: int) -> str:
-        text = number(self.values[i])
-        return (
-            text if self.band is None else f"{text} ({number(self.band[0][i])} to {number(self.band[1][i])})"
-        )
-
-
-def checked(
-    series: Mapping[str, Any], x: Any, bands: Mapping[str, tuple[Any, Any]] | None
-) -> tuple[list[Curve], np.ndarray]:
-    """The curves and their shared `x`. Raises `ValueError` where lengths differ."""
-    curves = {name: np.asarray(values, dtype=float) for name, values in series.items()}
-    sizes = {name: values.shape for name, values in curves.items()}
-    if not curves or len(set(sizes.values())) > 1 or any(v.ndim != 1 or not v.size for v in curves.values()):
-        raise ValueError(f"lines draws one-dimensional series of one length; got {sizes}.")
-    count = next(iter(sizes.values()))[0]
-    xs = np.arange(count, dtype=float) if x is None else np.asarray(x, dtype=float)
-    if xs.shape != (count,):
-        raise ValueError(f"x holds one value per point of the series ({count}); got the shape {xs.shape}.")
-    found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-    for name, band in (bands or {}).items():
-        if name not in curves:
-            raise ValueError(
-                f"bands names {name!r}, which is no series; there are {', '.join(map(repr, curves))}."
-            )
-        arrays = [np.asarray(end, dtype=float) for end in band]
-        if [end.shape for end in arrays] != [(count,)] * 2 or (arrays[0] > arrays[1]).any():
-            raise ValueError(
-                f"A band is a pair (low, high) with low <= high at each of the {count} points; that of {name!r} has the shapes {[end.shape for end in arrays]}."
-            )
-        found[name] = arrays[0], arrays[1]
-    colours = _cycle(len(curves))
-    return [
-        Curve(name, values, colour, found.get(name))
-        for (name, values), colour in zip(curves.items(), colours, strict=True)
-    ], xs
-
-
-def ticks(low: float | int, high: float | int, about: int = 5) -> list[float]:
-    """Round numbers that enclose [low, high]: `ticks(0, 9.3) == [0, 2, 4, 6, 8, 10]`."""
-    span = max(float(high - low), 1e-9)
-    step = 10.0 ** math.floor(math.log10(span / about))
-    step *= next(m for m in (1, 2, 5, 10) if span / (step * m) <= about)
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [round(i * step, 10) for i in range(first, max(last, first + 1) + 1)]
-
-
-def log_ticks(low: float | int, high: float | int, about: int = 9) -> list[float]:
-    """Powers of 2, 4, 8 ... or of 10 in [low, high]: `log_ticks(1, 8) == [1, 2, 4, 8]`."""
-    decades = math.log10(max(high / low, 1.0))
-    base = 10.0 if decades > 4 else 2.0
-    first, last = math.ceil(math.log(low, base) - 1e-9), math.floor(math.log(high, base) + 1e-9)
-    every = max(1, -(-(last - first + 1) // about))
-    return [base**i for i in range(first, last + 1, every)] or [float(low)]
+    return Figure(title or y_axis, html, svg=svg, picture=Picture(mpl.lines, (series,), options))
 
 
 def _mean(values: np.ndarray) -> float:
     finite = values[np.isfinite(values)]
     return float(finite.mean()) if finite.size else math.nan
-
-
-def _cycle(count: int) -> list[str]:
-    return [COLOURS[i % len(COLOURS)] for i in range(count)]
 
 
 def _path(xs: np.ndarray, values: np.ndarray, place: Callable[..., tuple[float, float]]) -> str:

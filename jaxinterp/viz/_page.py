@@ -3,17 +3,32 @@
 import dataclasses
 import re
 from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
-from ._figure import Figure, render
+from ._render import render
 from ._text import plain
+
+
+@runtime_checkable
+class Fragment(Protocol):
+    """What a chapter holds besides paragraphs: HTML with a title, as a `Figure` is."""
+
+    @property
+    def title(self) -> str: ...
+    @property
+    def html(self) -> str: ...
 
 
 @dataclasses.dataclass(frozen=True)
 class Chapter:
-    """A title and what stands below it: strings are paragraphs, figures are figures."""
+    """A part of a page.
+
+    - `title`: the heading; "" for none.
+    - `body`: what stands below it, in order: a string is a paragraph, a `Figure` is drawn.
+    """
 
     title: str
-    body: Sequence[str | Figure]
+    body: Sequence[str | Fragment]
 
 
 def page(title: str, chapters: Sequence[Chapter], *, summary: str = "", footer: str = "") -> str:
@@ -29,7 +44,7 @@ def page(title: str, chapters: Sequence[Chapter], *, summary: str = "", footer: 
         {
             "id": _anchor(index, chapter.title),
             "title": chapter.title,
-            "body": [block if isinstance(block, Figure) else _paragraph(block) for block in chapter.body],
+            "body": [_paragraph(block) if isinstance(block, str) else block for block in chapter.body],
         }
         for index, chapter in enumerate(chapters, 1)
     ]

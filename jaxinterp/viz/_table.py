@@ -3,7 +3,8 @@
 import numbers
 from collections.abc import Sequence
 
-from ._figure import Figure, render
+from ._figure import Figure
+from ._render import render
 from ._text import number, plain
 
 

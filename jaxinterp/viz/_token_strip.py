@@ -1,18 +1,19 @@
 """A text whose tokens are shaded by a number each."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
+from ..typing import ArrayLike
 from ._colour import scale
-from ._figure import Figure, render
+from ._figure import Figure
+from ._render import render
 from ._text import number, visible
 
 
 def token_strip(
     tokens: Sequence[str],
-    values: Any,
+    values: ArrayLike,
     *,
     title: str = "",
     value: str = "value",

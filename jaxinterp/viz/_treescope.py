@@ -53,10 +53,10 @@ def figure_of(obj: Any) -> Figure | None:
     """The figure that an object is, or None where it is a tree to unfold."""
     if isinstance(obj, Figure):
         return obj
-    parts = [getattr(obj, name, None) for name in ("mean", "low", "high")]
+    parts: list[Any] = [getattr(obj, name, None) for name in ("mean", "low", "high")]
     if callable(getattr(obj, "significant", None)) and all(map(_is_matrix, parts)):
         mean, low, high = parts
-        return heatmap(mean, low=low, high=high, marks=obj.significant(), value="mean")
+        return heatmap(mean, interval=(low, high), marks=obj.significant(), value="mean")
     return heatmap(obj) if _is_matrix(obj) else None
 
 

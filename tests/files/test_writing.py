@@ -142,7 +142,7 @@ def test_a_model_of_an_earlier_version_is_replaced_whole(tmp_path: Path) -> None
 def test_a_folder_is_of_one_write(tmp_path: Path) -> None:
     """A manifest is checked on load, and names the file; without one, nothing is checked."""
     export(tmp_path / "a", 1)
-    hub.export(model(0), tmp_path / "b", tokenizer=tokenizer(0))
+    hub.export(tmp_path / "b", model(0), tokenizer=tokenizer(0))
     good = read_model(tmp_path / "b")
     weights = tmp_path / "b" / "model.safetensors"
     kept = weights.read_bytes()
@@ -289,7 +289,7 @@ def test_a_long_lived_writer_survives_a_full_disk(tmp_path: Path, monkeypatch: A
 
 def test_a_reader_begins_anew_where_a_folder_is_written_within_it(tmp_path: Path) -> None:
     own, _ = ji.load("tiny")
-    ji.hub.export(own, tmp_path / "m")
+    ji.hub.export(tmp_path / "m", own)
     tries = []
 
     @_disk.settled
@@ -297,7 +297,7 @@ def test_a_reader_begins_anew_where_a_folder_is_written_within_it(tmp_path: Path
         with _disk.reading(tmp_path / "m", "model"):
             tries.append(1)
             if len(tries) == 1:  # another one writes meanwhile
-                ji.hub.export(jax.tree.map(lambda leaf: leaf + 1, own), tmp_path / "m")
+                ji.hub.export(tmp_path / "m", jax.tree.map(lambda leaf: leaf + 1, own))
             return len(tries)
 
     assert load() == 2

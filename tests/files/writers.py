@@ -152,13 +152,13 @@ def read_model(path: Path) -> Any:
 def export(path: Path, which: int) -> None:
     """Shards and a tokenizer first; then one file of other weights, and no tokenizer."""
     if which:
-        hub.export(model(1), path)
+        hub.export(path, model(1))
     else:
-        hub.export(model(0), path, max_shard_bytes=4000, tokenizer=tokenizer(0))
+        hub.export(path, model(0), max_shard_bytes=4000, tokenizer=tokenizer(0))
 
 
 def export_flax(path: Path, which: int) -> None:
-    hub.export(model(which), path, format="flax" if which else "safetensors")
+    hub.export(path, model(which), format="flax" if which else "safetensors")
 
 
 class Copied:

@@ -14,7 +14,7 @@ import pytest
 from jaxinterp import hub
 from jaxinterp._disk import manifest_name
 from jaxinterp.hub import Tokenizer
-from jaxinterp.hub._rows import skeleton
+from jaxinterp.hub._leaves import skeleton
 from jaxinterp.models import GPT2, GPT2Config, GPTNeoX, GPTNeoXConfig, Llama, LlamaConfig
 from jaxinterp.nn import RopeScaling
 

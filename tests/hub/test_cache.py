@@ -26,7 +26,7 @@ def cache(make: Any, tmp_path: Path) -> Path:
     repository = tmp_path / "models--EleutherAI--pythia-70m"
     for number, (revision, commit) in enumerate(COMMITS.items()):
         snapshot = repository / "snapshots" / commit
-        hub.export(make("neox", seed=number), snapshot, max_shard_bytes=4000)
+        hub.export(snapshot, make("neox", seed=number), max_shard_bytes=4000)
         (repository / "blobs").mkdir(exist_ok=True)
         for file in sorted(snapshot.iterdir()):
             blob = repository / "blobs" / f"{number}{file.name}"
@@ -58,7 +58,7 @@ def test_the_repository_folder_itself(make: Any, cache: Path) -> None:
 
 
 def test_a_model_with_a_folder_of_that_name_is_no_cache(make: Any, tmp_path: Path) -> None:
-    hub.export(make("neox", seed=0), tmp_path)
+    hub.export(tmp_path, make("neox", seed=0))
     (tmp_path / "snapshots" / "step100").mkdir(parents=True)
     assert same(hub.load(tmp_path)[0], make("neox", seed=0))
 
@@ -77,7 +77,7 @@ def test_environment_says_offline(cache: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_plain_folder_has_no_revisions(gpt2: Any, tmp_path: Path) -> None:
-    hub.export(gpt2, tmp_path)
+    hub.export(tmp_path, gpt2)
     with pytest.raises(ValueError, match=r"Revisions are of the hub.*'step3000'"):
         hub.load(tmp_path, "step3000")
 
@@ -232,7 +232,7 @@ class Hub(BaseHTTPRequestHandler):
 def test_a_real_download(make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The hub's own client against a server on this machine: the listing, then needed files."""
     folder = tmp_path / "served"
-    hub.export(make("neox"), folder, max_shard_bytes=4000)
+    hub.export(folder, make("neox"), max_shard_bytes=4000)
     (folder / "README.md").write_text("not needed")
     (folder / "pytorch_model.bin").write_bytes(b"not needed")
     handler = type("Handler", (Hub,), {"folder": folder, "asked": []})

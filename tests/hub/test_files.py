@@ -50,7 +50,7 @@ def damage(path: Path, how: str) -> None:
 
 @pytest.mark.parametrize("how", ["truncated", "header", "json", "empty", "pointer", "longer"])
 def test_damaged_safetensors(gpt2: Any, tmp_path: Path, how: str) -> None:
-    hub.export(gpt2, tmp_path)
+    hub.export(tmp_path, gpt2)
     damage(tmp_path / "model.safetensors", how)
     words = "Git LFS pointer" if how == "pointer" else "truncated or corrupt.*Fetch it again"
     with pytest.raises(BadCheckpoint, match=words) as error:
@@ -59,7 +59,7 @@ def test_damaged_safetensors(gpt2: Any, tmp_path: Path, how: str) -> None:
 
 
 def sharded(model: Any, folder: Path) -> Path:
-    hub.export(model, folder, max_shard_bytes=3000)
+    hub.export(folder, model, max_shard_bytes=3000)
     return folder / "model.safetensors.index.json"
 
 
@@ -138,7 +138,7 @@ def test_a_shard_that_is_not_there(gpt2: Any, tmp_path: Path) -> None:
 
 
 def test_no_weights_no_config(gpt2: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    hub.export(gpt2, tmp_path)
+    hub.export(tmp_path, gpt2)
     (tmp_path / "model.safetensors").unlink()
     with pytest.raises(FileNotFoundError, match=r"pytorch_model\.bin.*The folder holds config\.json"):
         hub.load(tmp_path)
@@ -179,7 +179,7 @@ def test_the_embedded_model(
     monkeypatch.setattr("jaxinterp.hub._find.__file__", str(tmp_path / "hub" / "_find.py"))
     with pytest.raises(FileNotFoundError, match=r"embedded model is not in .*_tiny.*install"):
         hub.load("tiny")
-    hub.export(make("neox"), tmp_path / "_tiny")
+    hub.export(tmp_path / "_tiny", make("neox"))
     model, _ = hub.load("tiny")
     assert same(model, make("neox"))
     assert (model.config.source.name, model.config.source.revision) == ("tiny", None)
@@ -188,7 +188,7 @@ def test_the_embedded_model(
 
 
 def test_dtypes_of_a_load(gpt2: Any, tmp_path: Path) -> None:
-    hub.export(gpt2, tmp_path)
+    hub.export(tmp_path, gpt2)
     half, _ = hub.load(tmp_path, dtype="bfloat16")
     assert same(half, jax.tree.map(lambda x: x.astype(jax.numpy.bfloat16), gpt2))
     with pytest.raises(ValueError, match="floating-point numbers; got dtype='int32'"):
@@ -238,7 +238,7 @@ def test_each_tensor_is_read_once_and_let_go(make: Callable[..., Any]) -> None:
 def test_provenance(gpt2: Any, tmp_path: Path) -> None:
     import hashlib
 
-    hub.export(gpt2, tmp_path)
+    hub.export(tmp_path, gpt2)
     source = hub.load(tmp_path)[0].config.source
     data = (tmp_path / "model.safetensors").read_bytes()
     assert source.sha256 == hashlib.sha256(data).hexdigest()
@@ -257,7 +257,7 @@ def test_provenance(gpt2: Any, tmp_path: Path) -> None:
 def test_a_bar_for_long_loads(
     gpt2: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    hub.export(gpt2, tmp_path)
+    hub.export(tmp_path, gpt2)
     hub.load(tmp_path)
     assert capsys.readouterr().err == ""
     monkeypatch.setattr("jaxinterp.hub._load.PROGRESS_BYTES", 0)

@@ -35,7 +35,7 @@ def test_names_and_layouts(make: Any) -> None:
 
 def test_a_flax_checkpoint(make: Any, tmp_path: Path) -> None:
     model = make("gpt2")
-    hub.export(model, tmp_path, format="flax")
+    hub.export(tmp_path, model, format="flax")
     tree = serialization.msgpack_restore((tmp_path / "flax_model.msgpack").read_bytes())
     assert jax.tree.all(jax.tree.map(np.array_equal, tree, hub.to_flax(model)))
     again, _ = hub.load(tmp_path)
@@ -48,14 +48,14 @@ def test_a_flax_checkpoint(make: Any, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"\xc1garbage", b"\x93\x01\x02\x03"])
 def test_broken_msgpack(make: Any, tmp_path: Path, content: bytes) -> None:
-    hub.export(make("gpt2"), tmp_path, format="flax")
+    hub.export(tmp_path, make("gpt2"), format="flax")
     (tmp_path / "flax_model.msgpack").write_bytes(content)
     with pytest.raises(BadCheckpoint, match=r"flax_model\.msgpack"):
         hub.load(tmp_path)
 
 
 def test_a_cut_msgpack(make: Any, tmp_path: Path) -> None:
-    hub.export(make("gpt2"), tmp_path, format="flax")
+    hub.export(tmp_path, make("gpt2"), format="flax")
     path = tmp_path / "flax_model.msgpack"
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(BadCheckpoint, match="truncated or corrupt"):

@@ -57,7 +57,7 @@ F32 = gguf.GGMLQuantizationType.F32
 
 def gguf_tensors(model: Any, folder: Path) -> dict[str, np.ndarray]:
     """The tensors as llama.cpp's converter makes them of a Hugging Face checkpoint."""
-    hub.export(model, folder)
+    hub.export(folder, model)
     found = {}
     for name, tensor in load_file(folder / "model.safetensors").items():
         for theirs, its in NAMES.items():

@@ -249,7 +249,7 @@ def test_a_model_from_a_torch_checkpoint(gpt2: Any, tmp_path: Path) -> None:
     """`pytorch_model.bin`, whole and sharded, gives the model that safetensors gives."""
     from safetensors.numpy import load_file
 
-    hub.export(gpt2, tmp_path)
+    hub.export(tmp_path, gpt2)
     tensors = load_file(tmp_path / "model.safetensors")
     (tmp_path / "model.safetensors").unlink()
     write_state(tmp_path / "pytorch_model.bin", tensors)

@@ -14,8 +14,8 @@ from safetensors.numpy import load_file, save_file
 
 from jaxinterp import hub
 from jaxinterp.hub import BadCheckpoint, UnhandledConfig, _config
+from jaxinterp.hub._leaves import set_leaves
 from jaxinterp.hub._port import Row, _rows
-from jaxinterp.hub._rows import set_leaves
 from jaxinterp.models import GPT2Config, GPTNeoXConfig, LlamaConfig
 
 from .conftest import CONFIGS, same
@@ -63,7 +63,7 @@ def test_a_port_that_breaks_a_law() -> None:
 
 
 def test_load_of_export_is_the_model(model: Any, tmp_path: Path) -> None:
-    hub.export(model, tmp_path)
+    hub.export(tmp_path, model)
     again, tokenizer = hub.load(tmp_path)
     assert same(again, model)
     assert again.config == model.config
@@ -71,8 +71,8 @@ def test_load_of_export_is_the_model(model: Any, tmp_path: Path) -> None:
 
 
 def test_export_of_load_is_the_checkpoint(model: Any, tmp_path: Path) -> None:
-    hub.export(model, tmp_path / "a")
-    hub.export(hub.load(tmp_path / "a")[0], tmp_path / "b")
+    hub.export(tmp_path / "a", model)
+    hub.export(tmp_path / "b", hub.load(tmp_path / "a")[0])
     one, two = (load_file(tmp_path / x / "model.safetensors") for x in "ab")
     assert one.keys() == two.keys()
     assert all(one[name].tobytes() == two[name].tobytes() for name in one)
@@ -83,14 +83,14 @@ def test_export_of_load_is_the_checkpoint(model: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 def test_low_precision_round_trip(make: Any, tmp_path: Path, dtype: Any) -> None:
     model = make("neox", dtype=dtype)
-    hub.export(model, tmp_path)
+    hub.export(tmp_path, model)
     assert same(hub.load(tmp_path, dtype=dtype)[0], model)
     wide = hub.load(tmp_path)[0]
     assert same(wide, jax.tree.map(lambda x: x.astype(jnp.float32), model))
 
 
 def test_sharded_round_trip(model: Any, tmp_path: Path) -> None:
-    hub.export(model, tmp_path, max_shard_bytes=2000)
+    hub.export(tmp_path, model, max_shard_bytes=2000)
     files = sorted(path.name for path in tmp_path.glob("*.safetensors"))
     assert len(files) > 3
     assert files[0] == f"model-00001-of-{len(files):05d}.safetensors"
@@ -135,7 +135,7 @@ def test_sizes_of_a_row_are_solved() -> None:
 
 def test_names_without_the_prefix(gpt2: Any, tmp_path: Path) -> None:
     """OpenAI's own files say `h.0...`, without `transformer.`, and have no `lm_head`."""
-    hub.export(gpt2, tmp_path)
+    hub.export(tmp_path, gpt2)
     edit_tensors(tmp_path, lambda t: {n.removeprefix("transformer."): x for n, x in t.items()})
     assert same(hub.load(tmp_path)[0], gpt2)
 
@@ -157,13 +157,13 @@ def test_names_without_the_prefix(gpt2: Any, tmp_path: Path) -> None:
 )
 def test_old_buffers_are_ignored(make: Any, tmp_path: Path, name: str, buffers: list[str]) -> None:
     model = make(name)
-    hub.export(model, tmp_path)
+    hub.export(tmp_path, model)
     edit_tensors(tmp_path, lambda t: t | {buffer: np.zeros((1, 2)) for buffer in buffers})
     assert same(hub.load(tmp_path)[0], model)
 
 
 def test_a_tied_head_may_be_in_the_file(gpt2: Any, tmp_path: Path) -> None:
-    hub.export(gpt2, tmp_path)
+    hub.export(tmp_path, gpt2)
     wte = np.asarray(gpt2.w_embed)
     edit_tensors(tmp_path, lambda t: t | {"lm_head.weight": wte})
     assert same(hub.load(tmp_path)[0], gpt2)
@@ -192,7 +192,7 @@ def test_tied_tensors_that_are_stored_once(make: Any, tmp_path: Path, name: str)
     """The reference reads these files; with the twin in the metadata, and without."""
     model, (head, embedding) = make(name), TIED[name]
     for twin in ({embedding: head}, {}):
-        hub.export(model, tmp_path)
+        hub.export(tmp_path, model)
         only_the_head(tmp_path, head, embedding, **twin)
         assert same(hub.load(tmp_path)[0], model)
     hub.write_torch(tmp_path / "pytorch_model.bin", load_file(tmp_path / "model.safetensors"))
@@ -204,7 +204,7 @@ def test_tied_tensors_that_are_stored_once(make: Any, tmp_path: Path, name: str)
 def test_a_state_dict_of_neox_in_memory(make: Any, tmp_path: Path, name: str) -> None:
     """Saved without the reference's renaming, the head of a GPT-NeoX is `lm_head.weight`."""
     model = make(name)
-    hub.export(model, tmp_path)
+    hub.export(tmp_path, model)
     head, embedding = "lm_head.weight", "gpt_neox.embed_in.weight"
     if name == "neox":
         edit_tensors(tmp_path, lambda t: t.__setitem__(head, t.pop("embed_out.weight")))
@@ -217,7 +217,7 @@ def test_a_twin_serves_a_model_that_is_not_tied(make: Any, tmp_path: Path) -> No
     """Equal tensors of an untied model, stored once: the metadata alone say so."""
     model = make("llama")
     model = set_leaves(model, {"w_unembed": model.w_embed.T})
-    hub.export(model, tmp_path)
+    hub.export(tmp_path, model)
     head, embedding = TIED["llama-gqa"]
     only_the_head(tmp_path, head, embedding, **{embedding: head})
     assert same(hub.load(tmp_path)[0], model)
@@ -229,7 +229,7 @@ def test_a_twin_serves_a_model_that_is_not_tied(make: Any, tmp_path: Path) -> No
 
 
 def test_missing_and_superfluous_tensors_are_named(gpt2: Any, tmp_path: Path) -> None:
-    hub.export(gpt2, tmp_path)
+    hub.export(tmp_path, gpt2)
 
     def rename(tensors: dict[str, np.ndarray]) -> None:
         tensors["transformer.h.1.attn.c_atn.weight"] = tensors.pop("transformer.h.1.attn.c_attn.weight")
@@ -245,7 +245,7 @@ def test_missing_and_superfluous_tensors_are_named(gpt2: Any, tmp_path: Path) ->
 
 
 def test_a_wrong_shape_names_leaf_and_both_shapes(make: Any, tmp_path: Path) -> None:
-    hub.export(make("neox"), tmp_path)
+    hub.export(tmp_path, make("neox"))
     edit_config(tmp_path, intermediate_size=20)
     with pytest.raises(BadCheckpoint) as error:
         hub.load(tmp_path)
@@ -256,7 +256,7 @@ def test_a_wrong_shape_names_leaf_and_both_shapes(make: Any, tmp_path: Path) -> 
 
 
 def test_quantised_tensors_are_refused(gpt2: Any, tmp_path: Path) -> None:
-    hub.export(gpt2, tmp_path)
+    hub.export(tmp_path, gpt2)
     name = "transformer.h.0.mlp.c_fc.weight"
     edit_tensors(tmp_path, lambda t: t | {name: t[name].astype(np.int8)})
     with pytest.raises(BadCheckpoint, match=r"blocks\.mlp\.w_in needs floating.*c_fc.* holds int8"):
@@ -264,7 +264,7 @@ def test_quantised_tensors_are_refused(gpt2: Any, tmp_path: Path) -> None:
 
 
 def test_unhandled_keys_are_all_named(gpt2: Any, tmp_path: Path) -> None:
-    hub.export(gpt2, tmp_path)
+    hub.export(tmp_path, gpt2)
     edit_config(tmp_path, add_cross_attention=True, sliding_window=128, n_head=4, resid_pdrop=0.3)
     with pytest.raises(UnhandledConfig) as error:
         hub.load(tmp_path)
@@ -277,7 +277,7 @@ def test_unhandled_keys_are_all_named(gpt2: Any, tmp_path: Path) -> None:
 
 
 def test_two_spellings_must_agree(make: Any, tmp_path: Path) -> None:
-    hub.export(make("neox"), tmp_path)
+    hub.export(tmp_path, make("neox"))
     edit_config(tmp_path, rope_parameters={"rope_theta": 500.0, "rope_type": "default"})
     with pytest.raises(UnhandledConfig, match=r"rope_parameters\.rope_theta = 500\.0 \(but rotary_emb_base"):
         hub.load(tmp_path)
@@ -373,7 +373,7 @@ def test_values_of_the_wrong_type() -> None:
 
 
 def test_another_head_is_refused(gpt2: Any, tmp_path: Path) -> None:
-    hub.export(gpt2, tmp_path)
+    hub.export(tmp_path, gpt2)
     edit_config(tmp_path, architectures=["GPT2ForSequenceClassification"])
     with pytest.raises(UnhandledConfig, match="GPT2ForSequenceClassification"):
         hub.load(tmp_path)
@@ -381,23 +381,23 @@ def test_another_head_is_refused(gpt2: Any, tmp_path: Path) -> None:
 
 def test_export_refuses_what_the_format_cannot_say(make: Any, tmp_path: Path) -> None:
     with pytest.raises(UnhandledConfig, match=r"cannot express causal = False.*ji.save"):
-        hub.export(make("gpt2", causal=False), tmp_path)
+        hub.export(tmp_path, make("gpt2", causal=False))
     folded = set_leaves(make("gpt2"), {"blocks.ln1.weight": None, "blocks.ln1.bias": None})
     with pytest.raises(ValueError, match=r"lacks blocks\.ln1\.bias, blocks\.ln1\.weight.*ji\.save"):
-        hub.export(folded, tmp_path)
+        hub.export(tmp_path, folded)
     added = set_leaves(make("gpt2"), {"b_unembed": jnp.zeros(40)})
     with pytest.raises(ValueError, match="has b_unembed besides"):
-        hub.export(added, tmp_path)
+        hub.export(tmp_path, added)
     with pytest.raises(ValueError, match="no \\[flax\\] table"):
-        hub.export(make("llama"), tmp_path, format="flax")
+        hub.export(tmp_path, make("llama"), format="flax")
     with pytest.raises(ValueError, match="'safetensors' or 'flax'; got 'gguf'"):
-        hub.export(make("llama"), tmp_path, format="gguf")
+        hub.export(tmp_path, make("llama"), format="gguf")
     assert not list(tmp_path.iterdir())
 
 
 def test_a_port_of_ones_own(make: Any, tmp_path: Path) -> None:
     """A table outside the package serves a family that has none here."""
-    hub.export(make("gpt2"), tmp_path)
+    hub.export(tmp_path, make("gpt2"))
     text = (hub.find_ports() / "gpt2.toml").read_text()
     (tmp_path / "mine.toml").write_text(text.replace('family = "gpt2"', 'family = "mine"'))
     edit_config(tmp_path, model_type="mine")
@@ -405,7 +405,7 @@ def test_a_port_of_ones_own(make: Any, tmp_path: Path) -> None:
         hub.load(tmp_path)
     model, _ = hub.load(tmp_path, port=tmp_path / "mine.toml")
     assert same(model, make("gpt2"))
-    hub.export(model, tmp_path / "again", port=tmp_path / "mine.toml")
+    hub.export(tmp_path / "again", model, port=tmp_path / "mine.toml")
     assert json.loads((tmp_path / "again" / "config.json").read_text())["model_type"] == "mine"
     params = hub.to_flax(model, port=str(tmp_path / "mine.toml"))
     assert same(hub.from_flax(params, model.config, port=str(tmp_path / "mine.toml")), model)
@@ -457,7 +457,7 @@ WRONG: dict[str, tuple[tuple[str, str], str]] = {
 
 @pytest.mark.parametrize("what", WRONG)
 def test_errors_of_a_table_teach(gpt2: Any, tmp_path: Path, what: str) -> None:
-    hub.export(gpt2, tmp_path)
+    hub.export(tmp_path, gpt2)
     change, words = WRONG[what]
     with pytest.raises(ValueError, match=words):
         hub.load(tmp_path, port=copied(tmp_path, change))
@@ -465,7 +465,7 @@ def test_errors_of_a_table_teach(gpt2: Any, tmp_path: Path, what: str) -> None:
 
 def test_a_table_without_ignore(gpt2: Any, tmp_path: Path) -> None:
     """Nothing but what `export` writes is ignored then, and the error says how to."""
-    hub.export(gpt2, tmp_path)
+    hub.export(tmp_path, gpt2)
     edit_config(tmp_path, initializer_range=0.1)
     table = copied(tmp_path, ('include = "_huggingface.toml"', ""))
     text = table.read_text()
@@ -477,7 +477,7 @@ def test_a_table_without_ignore(gpt2: Any, tmp_path: Path) -> None:
 
 
 def test_ignored_keys(gpt2: Any, tmp_path: Path) -> None:
-    hub.export(gpt2, tmp_path)
+    hub.export(tmp_path, gpt2)
     edit_config(tmp_path, my_note="x", my_flag=True)
     with pytest.raises(UnhandledConfig, match=r"ji.load\(..., ignore=\['my_(note|flag)'\]\)"):
         hub.load(tmp_path)

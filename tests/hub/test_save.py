@@ -14,7 +14,7 @@ import pytest
 import jaxinterp as ji
 from jaxinterp import hub
 from jaxinterp.hub import BadCheckpoint, Tokenizer
-from jaxinterp.hub._rows import set_leaves
+from jaxinterp.hub._leaves import set_leaves
 
 from .conftest import same
 
@@ -48,7 +48,7 @@ def test_folded_models(make: Any, tmp_path: Path) -> None:
 
 
 def test_provenance_and_tokenizer_survive(make: Any, tmp_path: Path, tokenizer: Tokenizer) -> None:
-    hub.export(make("neox"), tmp_path / "hf", tokenizer=tokenizer)
+    hub.export(tmp_path / "hf", make("neox"), tokenizer=tokenizer)
     model, found = hub.load(tmp_path / "hf")
     hub.save(tmp_path / "x", model, tokenizer=found)
     again, kept = hub.load(tmp_path / "x")
@@ -87,7 +87,7 @@ from pathlib import Path
 import jax, jax.numpy as jnp, numpy as np
 from jax.sharding import NamedSharding, PartitionSpec as P
 from jaxinterp import hub
-from jaxinterp.hub._rows import skeleton
+from jaxinterp.hub._leaves import skeleton
 from jaxinterp.models import LlamaConfig, Llama
 
 folder = Path(sys.argv[1])
@@ -95,7 +95,7 @@ config = LlamaConfig(vocab=40, ctx=16, d=16, layers=2, heads=8, kv_heads=2, ff=3
 rng = np.random.default_rng(0)
 random = lambda x: jnp.asarray(rng.normal(size=x.shape), x.dtype)
 model = jax.tree.map(random, skeleton(Llama, config, jnp.float32))  # as `init` makes it
-hub.export(model, folder / "hf")
+hub.export(folder / "hf", model)
 hub.save(folder / "saved", model)
 mesh = jax.make_mesh((2, 4), ("data", "model"))
 
@@ -155,7 +155,7 @@ def test_eight_devices(tmp_path: Path) -> None:
 
 
 def test_a_tree_that_lacks_leaves(make: Any, tmp_path: Path) -> None:
-    hub.export(make("gpt2"), tmp_path)
+    hub.export(tmp_path, make("gpt2"))
     where = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     with pytest.raises(ValueError, match="must have the model's leaves; it lacks"):
         hub.load(tmp_path, sharding={"w_embed": where})
@@ -170,6 +170,6 @@ def test_values_stay_what_they_were(make: Any, tmp_path: Path) -> None:
     odd[0, :3] = np.inf, -np.inf, np.nan
     model = set_leaves(model, {"w_pos": jnp.asarray(odd)})
     hub.save(tmp_path / "x", model)
-    hub.export(model, tmp_path / "y")
+    hub.export(tmp_path / "y", model)
     assert same(hub.load(tmp_path / "x")[0], model)
     assert same(hub.load(tmp_path / "y")[0], model)

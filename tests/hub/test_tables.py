@@ -190,7 +190,7 @@ def check(folder: Path, table: Path, p: Plain, act: Any, causal: bool = True, ed
     start = p["w_e"][tokens] + p["w_p"][: len(tokens)]
     np.testing.assert_allclose(acts["resid_pre[0]"], start, atol=1e-6)
     hub.check_port(table, model.config)
-    hub.export(model, folder / "again", port=table)
+    hub.export(folder / "again", model, port=table)
     theirs, ours = (load_file(x / "model.safetensors") for x in (folder, folder / "again"))
     aside = {name for name in theirs if "mask" in name}
     aside |= {"lm_head.weight"} if "w_u" not in p else set()  # a copy of the embedding

@@ -141,7 +141,7 @@ def test_sizes_beyond_the_file(tmp_path: Path) -> None:
 
 def test_a_config_of_many_layers(tmp_path: Path) -> None:
     gpt2 = valid.model(ji.models.GPT2, ji.models.GPT2Config(**valid.SIZES))
-    hub.export(gpt2, tmp_path)
+    hub.export(tmp_path, gpt2)
     (tmp_path / "jaxinterp-model.json").unlink()  # as folders of others are
     config = json.loads((tmp_path / "config.json").read_text())
     for layers, words in ((60_000, "60,000 layers"), (10**9, "from 1 to 65536")):

@@ -165,9 +165,9 @@ def _used(tokenizer: Any) -> Any:
 
 def models_of_others(folder: Path) -> list[Kind]:
     gpt2 = model(GPT2, GPT2Config(**SIZES))
-    hub.export(gpt2, folder / "hf")
-    hub.export(gpt2, folder / "shards", max_shard_bytes=3000)
-    hub.export(gpt2, folder / "flax", format="flax")
+    hub.export(folder / "hf", gpt2)
+    hub.export(folder / "shards", gpt2, max_shard_bytes=3000)
+    hub.export(folder / "flax", gpt2, format="flax")
     ji.save(folder / "saved", gpt2)
     llama = model(Llama, LlamaConfig(**SIZES, ff=16))
     files = folder_files(folder / "hf", "config.json")

@@ -240,7 +240,7 @@ def agree(
 
 def through_export(folder: Path, model: Any) -> Any:
     """The reference's model of the folder that `ji.hub.export` writes."""
-    ji.hub.export(model, folder)
+    ji.hub.export(folder, model)
     return transformers.AutoModelForCausalLM.from_pretrained(
         folder, attn_implementation="eager", dtype=torch.float32
     )

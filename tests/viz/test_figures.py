@@ -72,18 +72,23 @@ def figures():
     words = {"title": NASTY[0], "caption": NASTY[1]}
     return {
         "heatmap": viz.heatmap(
-            values, rows=NASTY[:3], cols=NASTY, row_axis=NASTY[0], col_axis=NASTY[3], value=NASTY[2], **words
+            values,
+            rows=NASTY[:3],
+            cols=NASTY,
+            axis_names=(NASTY[0], NASTY[3]),
+            value=NASTY[2],
+            title=NASTY[0],
+            settings=viz.HeatmapSettings(caption=NASTY[1]),
         ),
         "heatmaps": viz.heatmaps(
             {NASTY[0]: values, NASTY[1]: -values},
             rows=NASTY[:3],
             cols=NASTY,
             marks={NASTY[1]: values > 0},
-            mark=NASTY[2],
-            low={NASTY[0]: values - 1},
-            high={NASTY[0]: values},
+            interval={NASTY[0]: (values - 1, values)},
             value=NASTY[0],
-            **words,
+            title=NASTY[0],
+            settings=viz.HeatmapSettings(mark=NASTY[2], caption=NASTY[1]),
         ),
         "lens_table": viz.lens_table(NASTY, top, probs, layers=NASTY[:3], **words),
         "lens_table by values": viz.lens_table(
@@ -152,8 +157,7 @@ def test_heatmap_shows_its_numbers_and_says_them():
         np.array([[0.25, -1.5], [np.nan, 12345.0]]),
         rows=["a", "b"],
         cols=[" x", "y"],
-        row_axis="layer",
-        col_axis="token",
+        axis_names=("layer", "token"),
     )
     text = "".join(check(figure._repr_html_()).text)
     for words in [
@@ -184,7 +188,12 @@ def test_heatmap_scale():
 def test_marks_and_intervals_are_told():
     values = np.array([[0.5, -2.0], [np.nan, 1.0]])
     marks = np.array([[True, False], [False, True]])
-    figure = viz.heatmap(values, marks=marks, low=values - 0.25, high=values + 1, mark="p < 0.05")
+    figure = viz.heatmap(
+        values,
+        marks=marks,
+        interval=(values - 0.25, values + 1),
+        settings=viz.HeatmapSettings(mark="p < 0.05"),
+    )
     text = "".join(check(figure._repr_html_()).text)
     for words in [
         "row 0, column 0: 0.5 (0.25 to 1.5), p < 0.05",
@@ -214,7 +223,9 @@ def test_panels_share_one_scale():
         "b, row r, column x: 4",
         "b, row r, column y: −1",
     ]
-    alone = viz.heatmap(np.concatenate([one, two]), diverging=True, limits=(-4, 4)).svg
+    alone = viz.heatmap(
+        np.concatenate([one, two]), settings=viz.HeatmapSettings(diverging=True, limits=(-4, 4))
+    ).svg
     for rect in rects:
         assert f'fill="{rect.get("fill")}"' in alone
     lefts = [float(r.get("x")) for r in rects]
@@ -283,8 +294,8 @@ def test_attention_data_and_picture():
             lambda: viz.heatmap(np.zeros((2, 3)), marks=np.zeros((2, 3))),
             "marks=p < 0.05; got float64",
         ),
-        (lambda: viz.heatmap(np.zeros((2, 3)), low=np.zeros((2, 3))), "two ends"),
-        (lambda: viz.heatmap([[1.0]], low=[[2.0]], high=[[1.0]]), "low > high"),
+        (lambda: viz.heatmap(np.zeros((2, 3)), interval=(np.zeros((2, 3)), None)), "two ends"),
+        (lambda: viz.heatmap([[1.0]], interval=([[2.0]], [[1.0]])), "low > high"),
         (lambda: viz.heatmaps([[1.0]]), r"named matrices.*heatmap\(values\). Got list"),
         (lambda: viz.heatmaps({}), "Got dict without entries"),
         (
@@ -343,8 +354,8 @@ def test_visible():
 
 
 def test_numbers_and_ticks():
-    from jaxinterp.viz._lines import ticks
     from jaxinterp.viz._text import number
+    from jaxinterp.viz._ticks import ticks
 
     assert [number(v) for v in (0, 0.12345, -2.0, 1234.5, 1e-9, float("inf"))] == [
         "0",

@@ -49,25 +49,27 @@ def test_colours_are_those_of_the_html(ax):
 def test_labels_are_text(ax):
     """Tokens may hold what matplotlib would read as a formula, or leave out."""
     cols = [" a", "$x^{2$", "\n", "_y"]
-    viz.mpl.heatmap(np.eye(2, 4), ax=ax, cols=cols, title="$a_{", row_axis="$r", value="$v")
+    viz.mpl.heatmap(np.eye(2, 4), ax=ax, cols=cols, title="$a_{", axis_names=("$r", "column"), value="$v")
     ax.figure.canvas.draw()
     assert [label.get_text() for label in ax.get_xticklabels()] == ["·a", "$x^{2$", "↵", "_y"]
     assert (ax.get_title(), ax.get_ylabel(), ax.get_xlabel()) == ("$a_{", "$r", "column")
     assert ax.figure.axes[1].get_ylabel() == "$v"
-    viz.mpl.heatmap(np.ones((100, 2)), ax=ax, bar=False)
+    viz.mpl.heatmap(np.ones((100, 2)), ax=ax, settings=viz.HeatmapSettings(bar=False))
     assert len(ax.get_yticklabels()) == 34 and ax.get_yticklabels()[1].get_text() == "3"
 
 
 def test_panels_share_a_scale():
     figure, ax = plt.subplots(1, 2)
     one, two = np.array([[1.0, 2.0]]), np.array([[4.0, -1.0]])
-    drawn = viz.mpl.heatmaps({"a": one, "b": two}, ax=ax, marks={"b": two > 0}, row_axis="layer")
+    drawn = viz.mpl.heatmaps(
+        {"a": one, "b": two}, ax=ax, marks={"b": two > 0}, axis_names=("layer", "column")
+    )
     assert [one is two for one, two in zip(drawn, ax, strict=True)] == [True, True]
     assert [one.get_title() for one in drawn] == ["a", "b"]
     assert [one.get_ylabel() for one in drawn] == ["layer", ""]
     assert {one.images[0].norm.vmin for one in drawn} == {-4.0}
     assert len(figure.axes) == 3 and len(drawn[1].lines) == 1
-    assert len(viz.mpl.heatmaps({"a": one, "b": two}, bar=False)) == 2
+    assert len(viz.mpl.heatmaps({"a": one, "b": two}, settings=viz.HeatmapSettings(bar=False))) == 2
 
 
 def test_attention(ax):
@@ -106,7 +108,7 @@ def test_lines(ax):
     [
         (lambda: viz.mpl.heatmap(np.zeros(3)), r"matrix \(row, col\).*\(3,\)"),
         (lambda: viz.mpl.heatmap([[1.0]], marks=[[1]]), "marks=p < 0.05"),
-        (lambda: viz.mpl.heatmap([[1.0]], limits=(1, 1)), "low < high"),
+        (lambda: viz.mpl.heatmap([[1.0]], settings=viz.HeatmapSettings(limits=(1, 1))), "low < high"),
         (lambda: viz.mpl.heatmap([[1.0]], ax=3), "matplotlib axes to draw on .*got int"),
         (lambda: viz.mpl.heatmaps({"a": [[1.0]]}, ax=plt.subplots(1, 2)[1]), "each of the 1 pictures.*got 2"),
         (lambda: viz.mpl.attention(np.zeros((2, 3, 3)), ["a"]), "one query and one key per token"),

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from jaxinterp import viz
-from jaxinterp.viz._lines import log_ticks
-from jaxinterp.viz._studies import curves
+from jaxinterp.viz._records import best_series
+from jaxinterp.viz._ticks import log_ticks
 
 RECORDS = [
     {
@@ -32,15 +32,15 @@ RECORDS = [
 
 
 def test_the_best_of_each_place_is_drawn() -> None:
-    found = curves(RECORDS, "layer", None, "f1")
+    found = best_series(RECORDS, "layer", None, "f1")
     np.testing.assert_array_equal(found.x, [0, 1])
-    np.testing.assert_array_equal(found.series["de"], [0.5, 0.9])
+    np.testing.assert_array_equal(found.curves["de"], [0.5, 0.9])
     np.testing.assert_allclose(found.bands["de"], [[0.4, 0.8], [0.55, 0.95]])
-    found = curves(RECORDS, "k", ["fr"], "f1")
+    found = best_series(RECORDS, "k", ["fr"], "f1")
     np.testing.assert_array_equal(found.x, [1, 16])
-    found = curves(RECORDS, "k", None, "f1")
-    np.testing.assert_array_equal(found.series["fr"], [0.25, np.nan, 0.625])
-    assert not curves([{"feature": "a", "layer": 0, "f1": 1.0}], "layer", None, "f1").bands
+    found = best_series(RECORDS, "k", None, "f1")
+    np.testing.assert_array_equal(found.curves["fr"], [0.25, np.nan, 0.625])
+    assert not best_series([{"feature": "a", "layer": 0, "f1": 1.0}], "layer", None, "f1").bands
     with pytest.raises(ValueError, match="no records to draw"):
         viz.by_layer([])
     with pytest.raises(ValueError, match="No record has 'mcc'"):

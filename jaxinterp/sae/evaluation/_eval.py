@@ -10,7 +10,8 @@ from ..features._corpus import Corpus
 from ..features._directions import check_same_site
 from ..features._suffix import losses, place_of, reached
 from ..files._origin import own_site
-from ..kinds._dictionary import Dictionary, unit, wide
+from ..kinds._dictionary import Dictionary
+from ..kinds._rows import align, unit_norm
 from ._reconstruction import finished, kept, largest_cosines
 
 
@@ -107,7 +108,7 @@ def ablated(model: Any, held: Any, mean: Any, place: Any) -> tuple[dict[str, Any
     none = jnp.zeros_like(held.x)
     loss, _, clean = losses(model, held, held.x, place)
     zero, kl, _ = losses(model, held, none, place, clean)
-    average, _, _ = losses(model, held, none + wide(mean, none).astype(none.dtype), place, clean)
+    average, _, _ = losses(model, held, none + align(mean, none).astype(none.dtype), place, clean)
     found = {"loss": loss, "loss_zero": zero, "loss_mean": average, "kl_zero": kl}
     return found | {"predicted": np.asarray(held.predicted).sum()}, clean
 
@@ -137,6 +138,6 @@ def mmcs(sae: Any, truth: Any) -> float:
     Law: 1 for a dictionary that holds every direction, whatever else it holds.
     """
     decoder = sae.decoder if isinstance(sae, Dictionary) else jnp.asarray(sae)
-    rows = np.asarray(unit(jnp.asarray(decoder, jnp.float32)))
-    wanted = np.asarray(unit(jnp.asarray(truth, jnp.float32)))
+    rows = np.asarray(unit_norm(jnp.asarray(decoder, jnp.float32)))
+    wanted = np.asarray(unit_norm(jnp.asarray(truth, jnp.float32)))
     return float(largest_cosines(wanted, rows).mean())

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 from ... import viz
 from ..._disk import Writer
 from ...data._lines import BadRecords
-from ...viz._figure import render
+from ...viz._render import render
 from ._rubric import QUESTIONS, checked
 from ._study_files import read_items, read_said
 

@@ -11,6 +11,7 @@ from ...core._survey import split_edits
 from ...data import keep
 from ...data._reading import plan, rows_of_ids
 from ..files._origin import own_site
+from ..kinds._coder import kind_name
 
 
 class Part(NamedTuple):
@@ -56,7 +57,7 @@ class Corpus:
 
     def check(self, sae: Any) -> None:
         """A dictionary of one site, which reads rows of this width, or one that was joined."""
-        kind, sources = type(sae).__name__, getattr(sae, "sources", None)
+        kind, sources = kind_name(sae), getattr(sae, "sources", None)
         if len(np.shape(sae.decoder)) != 2:
             raise ValueError(
                 f"This {kind} reads several sites. View it as one list of features: ji.sae.joined(sae, "

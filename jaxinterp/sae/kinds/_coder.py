@@ -64,6 +64,10 @@ class Coder(eqx.Module):
         """Of the sites that it reads, the one whose directions `decoder` holds."""
         return site
 
+    def row_mode(self) -> tuple[str | None, "Coder"]:
+        """How it normalises rows, or None, and what encodes the normalised rows."""
+        return None, self
+
     def with_origin(self, origin: Any) -> Self:
         """The same with another `Origin`; here there is none to keep."""
         return self

@@ -3,7 +3,7 @@ r"""The cut of a batch: the value above which a given number of entries lie, wit
 import jax
 import jax.numpy as jnp
 
-from ...mesh._dictionaries import axes
+from ...mesh._dictionaries import current_mesh
 from ...typing import JaxArray
 from ._sparse import grouped, top
 
@@ -20,7 +20,7 @@ def largest_above(f: JaxArray, count: JaxArray | int, k: int | None = None) -> J
     """
     f = jax.lax.stop_gradient(f).astype(jnp.float32)
     few = WIDER * (k or f.shape[-1])
-    if axes() is not None or not grouped(f.shape[-1], few):
+    if current_mesh() is not None or not grouped(f.shape[-1], few):
         return bisect(f, count)
     candidates, _ = top(f, few)
     cut = bisect(candidates, count)
@@ -50,7 +50,7 @@ def bisect(f: JaxArray, count: JaxArray | int) -> JaxArray:
 
 def _count_above(bits: JaxArray, middle: JaxArray) -> JaxArray:
     """How many are above. A CPU adds rows to rows 3.4 times as fast as all to one number."""
-    if jax.default_backend() != "cpu" or axes() is not None or bits.ndim != 2 or len(bits) % ADDED:
+    if jax.default_backend() != "cpu" or current_mesh() is not None or bits.ndim != 2 or len(bits) % ADDED:
         return jnp.sum((bits > middle).astype(jnp.int32))
     parts = bits.reshape(-1, ADDED, bits.shape[1])
     return jnp.sum(sum((parts[:, i] > middle).astype(jnp.int32) for i in range(ADDED)))

@@ -49,14 +49,19 @@ class Joined(View):
     """
 
     inner: Dictionary
-    decoder: JaxArray
+    rows: JaxArray
     sources: int = eqx.field(static=True)
     source: int = eqx.field(static=True)
 
     @property
+    def decoder(self) -> JaxArray:
+        """The directions of the features at one source, `(features, d)`."""
+        return self.rows
+
+    @property
     def features(self) -> int:
         """The features of all layers together."""
-        return self.decoder.shape[0]
+        return self.rows.shape[0]
 
     def encode(self, x: ArrayLike) -> JaxArray:
         """Features `(..., features)`."""
@@ -72,7 +77,7 @@ class Joined(View):
 
     def directions(self) -> JaxArray:
         """The rows of `decoder`, `(features, d)`."""
-        return self.decoder
+        return self.rows
 
     def read_site(self, site: Any) -> Any:
         """Of a site for each source, that of `source`."""

@@ -60,9 +60,7 @@ class Gated(UnitRowsKind):
     sparsity: JaxArray
 
     @respelled(key=INIT)
-    def __init__(
-        self, *, d: int, features: int, sparsity: ArrayLike = 1.0, matmul: str = "float32"
-    ) -> None:
+    def __init__(self, *, d: int, features: int, sparsity: ArrayLike = 1.0, matmul: str = "float32") -> None:
         super().__init__(d, features, matmul=matmul)
         check_coefficient("Gated", "sparsity", sparsity)
         self.sparsity = jnp.asarray(sparsity, jnp.float32)

@@ -142,6 +142,10 @@ class Kind(eqx.Module):
         """The number of features per row that a mask can lower, or None."""
         return None
 
+    def with_limit(self, limit: int) -> Self:
+        """The same kind with another number of features per row, where it has one."""
+        return self
+
     def program(self) -> tuple[Any, ...]:
         """What members of one program have in common: their static settings, but for `member_settings`."""
         static = [field.name for field in dataclasses.fields(self) if field.metadata.get("static")]

@@ -1,13 +1,13 @@
 r"""What `TopK`, `BatchTopK` and `Matryoshka` share: features that are the largest, and AuxK for dead ones."""
 
 import abc
-from typing import Any
+from typing import Any, Self
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from ...mesh._dictionaries import divided, largest
+from ...mesh._dictionaries import is_divisible, largest_entries
 from ...typing import ArrayLike, JaxArray, KeyLike, OptimizerLike
 from ..training._optimizers import adam
 from ._checks import check_sizes
@@ -119,6 +119,10 @@ class LargestKind(UnitRowsKind):
         """k: a smaller one is a mask."""
         return self.k
 
+    def with_limit(self, limit: int) -> Self:
+        """The same kind with another k."""
+        return self.replace(k=limit)
+
     def member_settings(self) -> tuple[str, ...]:
         """The static settings in which members of one program may differ."""
         return ("features", "k", "dead_tokens")
@@ -126,8 +130,8 @@ class LargestKind(UnitRowsKind):
 
 def keep_largest(pre: JaxArray, k: int, limit: JaxArray | None = None) -> JaxArray:
     """Rows with all but their k largest entries 0, or `limit` of them; ties go to the first."""
-    if divided(pre):
-        return jnp.where(largest(pre, k, limit), pre, 0)
+    if is_divisible(pre):
+        return jnp.where(largest_entries(pre, k, limit), pre, 0)
     values, where = top(pre, k)
     values = jnp.where(jnp.isfinite(values), values, 0)
     if limit is not None:

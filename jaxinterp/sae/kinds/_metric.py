@@ -1,7 +1,7 @@
 r"""Another distance for the reconstruction: of what an error does to the logits, without making them."""
 
 from types import SimpleNamespace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp

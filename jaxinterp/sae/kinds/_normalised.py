@@ -40,6 +40,10 @@ class Normalised(View):
         """It writes to the site that it reads."""
         return True
 
+    def row_mode(self) -> tuple[str | None, Coder]:
+        """The mode, and the inner dictionary."""
+        return self.mode, self.inner
+
     def statistics(self, x: JaxArray) -> tuple[JaxArray, JaxArray]:
         """Mean and deviation of each row, `(..., 1)`."""
         x = x.astype(jnp.float32)

@@ -101,7 +101,9 @@ class MatchingPursuit(UntrainedKind):
     def dictionary(self, **arrays: Any) -> PursuitDictionary:
         """The dictionary of these arrays."""
         scale = jnp.ones((), jnp.float32)
-        return PursuitDictionary(**{"encoder": None, "encoder_bias": None, "scale": scale, **arrays}, kind=self)
+        return PursuitDictionary(
+            **{"encoder": None, "encoder_bias": None, "scale": scale, **arrays}, kind=self
+        )
 
 
 @functools.partial(jax.jit, static_argnames=("least", "turns", "once"))

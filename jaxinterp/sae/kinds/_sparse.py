@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ...mesh._dictionaries import axes
+from ...mesh._dictionaries import current_mesh
 from ...typing import JaxArray
 
 GROUP = 16  # entries per group in the search for the largest; measured best of 16, 32, 64
@@ -38,7 +38,7 @@ def pays(dictionary: Any, x: JaxArray, k: int) -> bool:
     """
     return (
         (jax.default_backend() == "cpu" or kernels() is not None)
-        and axes() is None
+        and current_mesh() is None
         and dictionary.kind.matmul == "float32"
         and x.dtype == jnp.float32
         and x.ndim == 2

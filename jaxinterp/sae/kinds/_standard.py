@@ -38,9 +38,7 @@ class Standard(Kind):
     sparsity: JaxArray
 
     @respelled(key=INIT)
-    def __init__(
-        self, *, d: int, features: int, sparsity: ArrayLike = 5.0, matmul: str = "float32"
-    ) -> None:
+    def __init__(self, *, d: int, features: int, sparsity: ArrayLike = 5.0, matmul: str = "float32") -> None:
         super().__init__(d, features, matmul=matmul, centred=False)
         check_coefficient("Standard", "sparsity", sparsity)
         self.sparsity = jnp.asarray(sparsity, jnp.float32)

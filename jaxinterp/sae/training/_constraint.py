@@ -7,7 +7,7 @@ import equinox as eqx
 import jax.numpy as jnp
 import optax
 
-from ..kinds._dictionary import unit
+from ..kinds._rows import unit_norm
 
 
 @functools.lru_cache(32)  # one object for one optimiser: a second training compiles nothing again
@@ -30,7 +30,7 @@ def unit_rows(optimizer: Any) -> Any:
         along = jnp.sum(g * rows, -1, keepdims=True)
         updates = eqx.tree_at(decoder, updates, g - along * rows)
         updates, state = optimizer.update(updates, state, params)
-        moved = unit(rows + updates.decoder) - rows
+        moved = unit_norm(rows + updates.decoder) - rows
         return eqx.tree_at(decoder, updates, moved), state
 
     return optax.GradientTransformation(optimizer.init, update)

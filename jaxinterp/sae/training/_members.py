@@ -1,6 +1,5 @@
 r"""Members of a sweep, and the stacks that they are trained in."""
 
-import dataclasses
 import functools
 from typing import Any
 
@@ -10,12 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from ..kinds._dictionary import unit
-from ..kinds._topk import TopK
-from ._constraint import unit_rows
+from ..files._origin import Origin, with_origin
 from ._resample import resample
 from ._stack import cut
-from ._state import State, trained
+from ._state import State
 
 
 class Member:
@@ -27,26 +24,22 @@ class Member:
     def begin(self, key: Any, site: Any, x: Any, y: Any, rows: int, steps: int) -> None:
         first = jax.random.split(key)[0]
         first = first if self.seed is None else jax.random.fold_in(key, self.seed)
-        kind = self.kind
+        self.sae = with_origin(self.kind.start(first, x, y), Origin())
+        kind = self.kind = self.sae.kind
         self.site, self.dead_after = site, kind.dead_after(rows)
-        new = isinstance(kind.encoder, jax.ShapeDtypeStruct)
-        self.sae = kind.initialise(first, x, y) if new else kind
         transform = kind.optimizer(steps) if self.optimizer is None else self.optimizer
         self.plain = transform if self.rate is None else _rated(transform)
-        self.transform = unit_rows(self.plain) if kind.UNIT else self.plain
+        self.transform = kind.constrain(self.plain)
 
     @property
     def signature(self) -> Any:
         """What members of one stack have in common."""
         kind = self.kind
-        free = {"dead_tokens", "origin"} | ({"k"} if isinstance(kind, TopK) else set())
-        fields = [f.name for f in dataclasses.fields(kind) if f.metadata.get("static")]
-        settings = tuple((n, getattr(kind, n)) for n in fields if n not in free)
         # The draw of resampling depends on the number of features.
-        size = kind.features if getattr(kind, "resample", ()) else None
-        absent = tuple(name for name, value in vars(kind).items() if value is None and name != "origin")
-        rest = tuple(kind.encoder.shape[:-1]), tuple(kind.decoder.shape[-1:]), size, absent
-        return self.site, type(kind), settings, rest, self.rate is None
+        size = kind.features if kind.renewals else None
+        arrays = {**vars(self.sae), "metric": kind.metric, "origin": 0}
+        absent = tuple(name for name, value in arrays.items() if value is None)
+        return self.site, kind.program(), size, absent, self.rate is None
 
 
 class Group:
@@ -57,13 +50,13 @@ class Group:
         self.members = sorted(members, key=lambda one: order[id(one.transform)])
         self.site = members[0].site
         largest = max(self.members, key=lambda one: one.sae.features).sae
-        self.kind = jax.tree.map(lambda leaf: leaf, largest)
         limit = live = None
         sizes = np.asarray([one.sae.features for one in self.members])
-        if isinstance(largest, TopK):
-            limits = np.asarray([one.sae.k for one in self.members])
-            object.__setattr__(self.kind, "k", int(limits.max()))
+        if largest.kind.limit is not None:
+            limits = np.asarray([one.kind.limit for one in self.members])
+            largest = largest.replace(kind=largest.kind.with_limit(int(limits.max())))
             limit = jnp.asarray(limits, jnp.int32) if len(set(limits)) > 1 else None
+        self.kind = largest
         if len(set(sizes)) > 1:
             live = jnp.arange(sizes.max(), dtype=jnp.int32)[None] < jnp.asarray(sizes, jnp.int32)[:, None]
         after = jnp.asarray([one.dead_after for one in self.members], jnp.int32)
@@ -84,7 +77,7 @@ class Group:
             for i, (path, like) in enumerate(paths)
         ]
         sae = jax.tree.unflatten(jax.tree.structure(self.kind), leaves)
-        params, _ = eqx.partition(sae, trained(sae))
+        params, _ = eqx.partition(sae, sae.trainable())
         moments = []
         for i, transform in enumerate(self.transforms):
             here = slice(self.cuts[i], self.cuts[i + 1])
@@ -107,9 +100,7 @@ class Group:
         pairs = zip(jax.tree.leaves(sae), jax.tree.leaves(own), strict=True)
         leaves = [a[(i, *(slice(n) for n in b.shape))] for a, b in pairs]
         found = jax.tree.unflatten(jax.tree.structure(own), leaves)
-        if state.average is not None and own.UNIT:
-            found = eqx.tree_at(lambda s: s.decoder, found, unit(found.decoder))
-        return found
+        return found if state.average is None else own.kind.project(found)
 
     def again(self, state: State, key: Any, x: Any) -> State:
         """Dead features of all members drawn anew."""

@@ -8,12 +8,14 @@ import jax
 import numpy as np
 
 from ...data._files import fingerprint
+from ..kinds._coder import kind_name
 from ..kinds._dictionary import Dictionary
+from ..kinds._kind import Kind
 
 
 def check_kind(kind: Any) -> None:
     """A kind with its settings."""
-    if not isinstance(kind, Dictionary):
+    if not isinstance(kind, Kind | Dictionary):
         name = kind.__name__ if isinstance(kind, type) else type(kind).__name__
         raise ValueError(
             "train takes a kind of dictionary with its settings, as ji.sae.TopK(d=512, "
@@ -34,7 +36,7 @@ def check_rows(kind: Any, x: Any) -> None:
     if x.shape[-1] != kind.d:
         raise ValueError(
             f"The stream has activations of width {x.shape[-1]}, the dictionary reads d={kind.d}: "
-            f"ji.sae.{type(kind).__name__}(d={x.shape[-1]}, ...)."
+            f"ji.sae.{kind_name(kind)}(d={x.shape[-1]}, ...)."
         )
     if not np.isfinite(np.asarray(x, np.float32)).all():
         raise ValueError(
@@ -42,15 +44,16 @@ def check_rows(kind: Any, x: Any) -> None:
         )
 
 
-def about(kind: Any, steps: int, batch: int, seed: int, average: Any) -> dict[str, Any]:
+def about(given: Any, steps: int, batch: int, seed: int, average: Any) -> dict[str, Any]:
     """What makes a run what it is: a checkpoint of another is refused."""
     leaves = {
         jax.tree_util.keystr(path): _said(leaf)
-        for path, leaf in jax.tree_util.tree_leaves_with_path(kind)
-        if eqx.is_array(leaf) or isinstance(leaf, jax.ShapeDtypeStruct)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(given)
+        if eqx.is_array(leaf)
     }
     leaves.pop(".scale", None)  # estimated, not set
-    static = [f.name for f in dataclasses.fields(kind) if f.metadata.get("static") and f.name != "origin"]
+    kind = given.kind if isinstance(given, Dictionary) else given
+    static = [f.name for f in dataclasses.fields(kind) if f.metadata.get("static")]
     return {
         "kind": type(kind).__name__,
         "leaves": leaves,
@@ -63,7 +66,5 @@ def about(kind: Any, steps: int, batch: int, seed: int, average: Any) -> dict[st
 
 
 def _said(leaf: Any) -> Any:
-    """A number as it is, weights to be drawn by their shape, and given ones by their content too."""
-    if isinstance(leaf, jax.ShapeDtypeStruct):
-        return [*leaf.shape] if leaf.ndim else None
+    """A number as it is, weights by their shape and content."""
     return [*leaf.shape, fingerprint(np.asarray(leaf))] if leaf.ndim else float(leaf)

@@ -6,8 +6,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from ..kinds._dictionary import Moment
-from ._state import State, follow, slopes, trained
+from ..kinds._losses import Progress
+from ._state import State, follow, slopes
 
 
 def cut(tree: Any, here: Any) -> Any:
@@ -43,7 +43,7 @@ def _advance(
 ) -> tuple[State, dict[str, Any]]:
     """One step of a stack: gradients under `vmap`, then each optimiser on its members."""
     transforms, cuts, (after, limit, live) = group
-    params, fixed = eqx.partition(state.sae, trained(state.sae))
+    params, fixed = eqx.partition(state.sae, state.sae.trainable())
     dead = state.silent >= after.reshape(-1, *[1] * (state.silent.ndim - 1))
     if live is not None:
         dead &= live.reshape(len(live), *[1] * (dead.ndim - 2), -1)
@@ -52,7 +52,7 @@ def _advance(
     some = jnp.any(dead)
 
     def member(params: Any, fixed: Any, dead: Any, limit: Any, live: Any) -> Any:
-        return slopes(params, fixed, x, y, Moment(state.step, warm, dead, limit, some), live)
+        return slopes(params, fixed, x, y, Progress(state.step, warm, dead, limit, some), live)
 
     grads, (told, fired, updates) = jax.vmap(member)(params, fixed, dead, limit, live)
     changes, moments = [], []

@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ...mesh._dictionaries import held
-from ..kinds._dictionary import Moment, filled, wide
+from ...mesh._dictionaries import constrained
+from ..kinds._losses import Progress
+from ..kinds._rows import align
 
 
 class State(eqx.Module):
@@ -22,19 +23,13 @@ class State(eqx.Module):
     step: Any
 
 
-def trained(sae: Any) -> Any:
-    """A tree of bools: which leaves training changes."""
-    every = jax.tree.map(lambda _: True, sae)
-    return filled(every, **dict.fromkeys((*type(sae).FIXED, "metric"), False))
-
-
 def begin(sae: Any, optimizer: Any, x: Any, y: Any, averaged: bool) -> State:
     """The state before the first step; `x`, `y` of a batch, for shapes alone."""
     # Donated buffers must be nobody else's: not those of the kind that was given, nor of the average.
     sae = jax.tree.map(jnp.copy, sae)
-    params, fixed = eqx.partition(sae, trained(sae))
+    params, fixed = eqx.partition(sae, sae.trainable())
     one = jax.eval_shape(
-        lambda s, a, b: s.loss(a, b, Moment(0, 1.0, jnp.zeros((), bool))).features, sae, x, y
+        lambda s, a, b: s.loss(a, b, Progress(0, 1.0, jnp.zeros((), bool))).features, sae, x, y
     )
     average = jax.tree.map(jnp.copy, params) if averaged else None
     return State(
@@ -53,7 +48,7 @@ def firing(f: Any) -> tuple[Any, Any]:
 
 
 def slopes(
-    params: Any, fixed: Any, x: Any, y: Any, now: Moment, live: Any = None
+    params: Any, fixed: Any, x: Any, y: Any, now: Progress, live: Any = None
 ) -> tuple[Any, tuple[dict[str, Any], Any, dict[str, Any]]]:
     """Gradients of one batch, with its numbers, the features that fired and updates of fixed leaves.
 
@@ -64,7 +59,7 @@ def slopes(
         sae = eqx.combine(params, fixed)
         if live is not None:
             bias = sae.encoder_bias
-            sae = filled(sae, encoder_bias=jnp.where(wide(live, bias), bias, -1e30))
+            sae = sae.replace(encoder_bias=jnp.where(align(live, bias), bias, -1e30))
         found = sae.loss(x, y, now)
         fired, l0 = found.active or firing(found.features)
         told = {"loss": found.total, **found.terms, "l0": l0}
@@ -90,7 +85,7 @@ def follow(
     params = eqx.apply_updates(params, changes)
     new = eqx.combine(params, fixed)
     if updates:
-        new = filled(new, **updates)
+        new = new.replace(**updates)
     average = state.average
     if average is not None:
         # Debiased at the start: the mean of what has been, until there is enough of it.
@@ -113,9 +108,9 @@ def advance(
 ) -> tuple[State, dict[str, Any]]:
     r"""$\theta_{t+1} = \theta_t + \mathrm{opt}(\nabla L(x_t; \theta_t))$ and all the accounts of one step."""
     sae = state.sae
-    params, fixed = eqx.partition(sae, trained(sae))
+    params, fixed = eqx.partition(sae, sae.trainable())
     dead = state.silent >= dead_after
-    now = Moment(state.step, sae.warm(state.step.astype(jnp.float32), steps), dead)
+    now = Progress(state.step, sae.warm(state.step.astype(jnp.float32), steps), dead)
     grads, (told, fired, updates) = slopes(params, fixed, x, y, now)
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         changes, moments = optimizer.update(grads, state.moments, params)  # optax counts in ints
@@ -136,6 +131,6 @@ def several(fixed: tuple[Any, ...], state: State, xs: Any, ys: Any) -> tuple[Sta
         elif y is None:
             y = x
         state, told = advance(state, x, y, optimizer, steps, dead_after, decay)
-        return held(state), held(told)
+        return constrained(state), constrained(told)
 
     return jax.lax.scan(one, state, (xs, ys))

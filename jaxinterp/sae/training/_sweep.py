@@ -13,13 +13,12 @@ import numpy as np
 
 from ...core._check import check_key
 from ...data._identity import optimizer_print
-from ..files._origin import Origin, with_origin
+from ..files._origin import with_origin
 from ._batches import Batches
 from ._loop import History, Run, drive
 from ._members import Member, grouped
 from ._request import about, check_counts, check_kind, check_rows
 from ._stack import several
-from ._state import trained
 
 
 def sweep(
@@ -93,10 +92,9 @@ def sweep(
         for one in _members(some, optimizers, seeds, rates):
             check_kind(one.kind)
             check_rows(one.kind, x)
-            one.kind = with_origin(one.kind, Origin())
+            own = about(one.kind, steps, rows, seed, average)
             one.begin(key, site, jnp.asarray(x), jnp.asarray(y), rows, steps)
             members.append(one)
-            own = about(one.kind, steps, rows, seed, average)
             records.append({**own, "site": site, "weights": one.seed, "rate": one.rate})
     known = (
         {}
@@ -146,7 +144,7 @@ class Many(Run):
         self.members = [where[id(one)] for one in members]
         self.sites = [one.site for one in members]
         self.by_site, self.batches, self.key, self.rows = by_site, batches, key, sample
-        self.renewals = {n for group in self.groups for n in getattr(group.kind, "resample", ())}
+        self.renewals = {n for group in self.groups for n in group.kind.renewals}
         self.state = [group.begin(average) for group in self.groups]
         arrays = {
             site: None if b.arrays is None else tuple(jnp.asarray(a) for a in b.arrays)
@@ -169,7 +167,7 @@ class Many(Run):
 
     def renew(self, step: int) -> None:
         for i, group in enumerate(self.groups):
-            if step in getattr(group.kind, "resample", ()):
+            if step in group.kind.renewals:
                 x, _ = self.batches[group.site].sample(self.rows)
                 key = jax.random.fold_in(self.key, step)
                 self.state[i] = group.again(self.state[i], key, jnp.asarray(x))
@@ -224,7 +222,7 @@ def _optimizers(members: list[Member], steps: int) -> list[list[float]]:
     for one in members:
         same = id(one.plain), one.signature
         if same not in tried:
-            weights = eqx.filter(one.sae, trained(one.sae))
+            weights = eqx.filter(one.sae, one.sae.trainable())
             tried[same] = optimizer_print(one.plain, weights, steps)
         found.append(tried[same])
     return found

@@ -12,15 +12,14 @@ import numpy as np
 
 from ...core._check import check_key
 from ...data._identity import optimizer_print
-from ...mesh._dictionaries import checked, rows_on, shard
+from ...mesh._dictionaries import dictionary_mesh, shard
+from ...mesh._rows import steps_on
 from ..files._origin import Origin, origin_of, with_origin
-from ..kinds._dictionary import unit
 from ._batches import Batches
-from ._constraint import unit_rows
 from ._loop import History, Run, drive
 from ._request import about, check_counts, check_kind, check_rows
 from ._resample import resample
-from ._state import State, begin, several, trained
+from ._state import State, begin, several
 
 
 def train(
@@ -48,8 +47,8 @@ def train(
     **Arguments:**
 
     - `key`: a `jax.random.key`, for weights and the order of the rows.
-    - `kind`: a kind with its settings, as `ji.sae.TopK(d=512, features=4096, k=32)`; one that
-      already has weights goes on from them.
+    - `kind`: a kind with its settings, as `ji.sae.TopK(d=512, features=4096, k=32)`; or a dictionary,
+      which goes on from its weights.
     - `stream`: an array of activations `(n, d)` (shuffled anew each epoch), a pair (inputs,
       targets), an iterable of batches, or what has `batch(i)`: `ji.data.stream`, `ji.data.Store`.
     - `optimizer`: any of optax, made for the leaves that train; by default the kind's own recipe.
@@ -92,23 +91,23 @@ def train(
     check_rows(kind, x)
     origin = batches.origin()
     origin = origin if any(origin) else origin_of(kind)
-    sae = kind = with_origin(kind, Origin())
-    if isinstance(kind.encoder, jax.ShapeDtypeStruct):
-        sae = kind.initialise(first, jnp.asarray(x), jnp.asarray(y))
+    identity = about(kind, steps, len(batches.first()[0]), seed, average)
+    sae = with_origin(kind.start(first, jnp.asarray(x), jnp.asarray(y)), Origin())
+    kind = sae.kind
     optimizer = kind.optimizer(steps) if optimizer is None else optimizer
-    transform = unit_rows(optimizer) if kind.UNIT else optimizer
+    transform = kind.constrain(optimizer)
     x, y = batches.first()
     rows = len(x)
     state = begin(sae, transform, x, y, average is not None)
     if mesh is not None:
-        mesh = checked(mesh)
+        mesh = dictionary_mesh(mesh)
         state = shard(state, mesh)
     known = (
         {}
         if checkpoint is None
         else {
             "data": batches.described(),
-            "optimizer": optimizer_print(optimizer, eqx.filter(sae, trained(sae)), steps),
+            "optimizer": optimizer_print(optimizer, eqx.filter(sae, sae.trainable()), steps),
         }
     )
     run = One(kind, batches, transform, steps, rows, average, mesh, later, sample)
@@ -123,7 +122,7 @@ def train(
         checkpoint=checkpoint,
         checkpoint_every=checkpoint_every,
         progress=progress,
-        about={**about(kind, steps, rows, seed, average), **known},
+        about={**identity, **known},
         resume=resume,
     )
     return with_origin(run.result(0), origin), history
@@ -147,7 +146,7 @@ class One(Run):
         self.batches, self.mesh, self.average = batches, mesh, average
         self.key, self.rows = key, sample
         self.name, self.members, self.sites = type(kind).__name__, [(0, None)], [None]
-        self.renewals = getattr(kind, "resample", ())
+        self.renewals = kind.renewals
         arrays = None
         if batches.arrays is not None and mesh is None:
             arrays = tuple(jnp.asarray(a) for a in batches.arrays)
@@ -160,8 +159,8 @@ class One(Run):
         pairs = [self.batches.get(i) for i in range(start, end)]
         same = all(x is y for x, y in pairs)
         if self.mesh is not None:
-            xs = rows_on(self.mesh, [x for x, _ in pairs])
-            return xs, None if same else rows_on(self.mesh, [y for _, y in pairs])
+            xs = steps_on(self.mesh, [x for x, _ in pairs])
+            return xs, None if same else steps_on(self.mesh, [y for _, y in pairs])
         xs = jnp.stack([jnp.asarray(x) for x, _ in pairs])
         return xs, None if same else jnp.stack([jnp.asarray(y) for _, y in pairs])
 
@@ -193,7 +192,7 @@ class One(Run):
         if self.average is None:
             return jax.tree.map(jnp.copy, state.sae)  # its buffers go to the next step
         sae = jax.tree.map(jnp.copy, eqx.combine(state.average, state.sae))
-        return eqx.tree_at(lambda s: s.decoder, sae, unit(sae.decoder)) if sae.UNIT else sae
+        return sae.kind.project(sae)
 
     def form(self, each: list[Any]) -> Any:
         return each[0]

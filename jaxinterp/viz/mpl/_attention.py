@@ -1,23 +1,23 @@
 """Attention patterns on matplotlib axes."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-from .._attention import checked, rgba
+from ...typing import ArrayLike, PlotAxes, PlotAxesLike
+from .._pattern import checked_pattern, rgba
 from .._text import visible
 from ._axes import axes, label, many_axes, say
 
 
 def attention(
-    pattern: Any,
+    pattern: ArrayLike,
     tokens: Sequence[str],
     *,
-    ax: Any = None,
+    ax: PlotAxesLike | None = None,
     heads: Sequence[object] | None = None,
     title: str = "",
-) -> Any:
+) -> PlotAxes | list[PlotAxes]:
     """Draws attention weights: `pattern` (query, key) onto `ax`, (head, query, key) onto one axes each.
 
     **Returns:** the axes, or the list of them. `heads` names the heads; `title` is that of a single
@@ -30,14 +30,14 @@ def attention(
     """
     pattern = np.asarray(pattern, dtype=float)
     alone = pattern.ndim == 2
-    pattern, names = checked(pattern[None] if alone else pattern, tokens, heads)
+    pattern, names = checked_pattern(pattern[None] if alone else pattern, tokens, heads)
     shown = [visible(token) for token in tokens]
-    found = [axes(ax)] if alone else many_axes(ax, len(pattern))
-    for i, (one, weights) in enumerate(zip(found, pattern, strict=True)):
+    several = [axes(ax)] if alone else many_axes(ax, len(pattern))
+    for i, (one, weights) in enumerate(zip(several, pattern, strict=True)):
         one.imshow(rgba(weights), interpolation="nearest")
         one.set_facecolor("white")
         label(one.xaxis, shown, slant=True)
         label(one.yaxis, shown if i == 0 else [""] * len(shown))
         heading = title if alone else names[i] if heads is not None else f"head {names[i]}"
         say(one, title=heading, x_axis="key", y_axis="query" if i == 0 else "")
-    return found[0] if alone else found
+    return several[0] if alone else several

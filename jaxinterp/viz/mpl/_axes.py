@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from ...typing import PlotAxes, PlotAxesLike
 from .._text import plain, shorten, width
 
 _LABEL = 18
@@ -23,31 +24,32 @@ def library() -> Any:
     return matplotlib
 
 
-def axes(ax: Any) -> Any:
+def axes(ax: PlotAxesLike | None) -> PlotAxes:
     """`ax`, or the axes of a new figure. Raises `TypeError` for anything that is no axes."""
     matplotlib = library()
     if ax is None:
         return matplotlib.pyplot.subplots()[1]
-    if not isinstance(ax, matplotlib.axes.Axes):
+    one: Any = ax
+    if not isinstance(one, matplotlib.axes.Axes):
         raise TypeError(
             f"ax is the matplotlib axes to draw on (fig, ax = plt.subplots()); got {type(ax).__name__}."
         )
-    return ax
+    return one
 
 
-def many_axes(ax: Any, count: int) -> list[Any]:
+def many_axes(ax: PlotAxesLike | None, count: int) -> list[PlotAxes]:
     """`count` axes, given as an array or a sequence, or those of a new figure."""
     if ax is None:
         ax = library().pyplot.subplots(1, count, squeeze=False)[1]
-    found = [axes(one) for one in np.ravel(np.asarray(ax, dtype=object))]
-    if len(found) != count:
+    several = [axes(one) for one in np.ravel(np.asarray(ax, dtype=object))]
+    if len(several) != count:
         raise ValueError(
-            f"ax holds one axes for each of the {count} pictures (fig, ax = plt.subplots(1, {count})); got {len(found)}."
+            f"ax holds one axes for each of the {count} pictures (fig, ax = plt.subplots(1, {count})); got {len(several)}."
         )
-    return found
+    return several
 
 
-def say(ax: Any, *, title: str = "", x_axis: str = "", y_axis: str = "") -> None:
+def say(ax: PlotAxes, *, title: str = "", x_axis: str = "", y_axis: str = "") -> None:
     """Title and axis labels; `$` is a character, not the start of a formula."""
     if title:
         ax.set_title(plain(title), parse_math=False)

@@ -5,9 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from .._cells import Cells, cells, inside, labels, panels
+from ..._deprecations import respelled
+from ...typing import ArrayLike, ArraysLike, PlotAxes, PlotAxesLike
+from .._cells import Cells, cells, inside, labels, panels, shows_numbers
 from .._colour import Scale, scale
-from .._heatmap import shows_numbers
+from .._heatmap_settings import HeatmapSettings
 from .._text import plain
 from ._axes import axes, label, many_axes, say
 
@@ -23,57 +25,65 @@ def colormap(ramp: Scale) -> tuple[Any, Any]:
     return cmap.with_extremes(bad=ramp.mark(np.nan).hex), Normalize(ramp.low, ramp.high)
 
 
+@respelled(
+    row_axis='axis_names=("row", "column")',
+    col_axis='axis_names=("row", "column")',
+    diverging="settings=ji.viz.HeatmapSettings(diverging=True)",
+    limits="settings=ji.viz.HeatmapSettings(limits=(0, 1))",
+    bar="settings=ji.viz.HeatmapSettings(bar=False)",
+)
 def heatmap(
-    values: Any,
+    values: ArrayLike,
     *,
-    ax: Any = None,
+    ax: PlotAxes | None = None,
     rows: Sequence[object] | None = None,
     cols: Sequence[object] | None = None,
-    title: str = "",
-    row_axis: str = "row",
-    col_axis: str = "column",
+    axis_names: tuple[str, str] = ("row", "column"),
     value: str = "value",
-    diverging: bool | None = None,
-    limits: tuple[float | int, float | int] | None = None,
-    marks: Any = None,
-    bar: bool = True,
-) -> Any:
-    """Draws `values` (row, col) onto `ax` (a new figure's where left out) and returns the axes.
+    title: str = "",
+    marks: ArrayLike | None = None,
+    settings: HeatmapSettings = HeatmapSettings(),
+) -> PlotAxes:
+    """Draws `values` (row, col) onto `ax` and returns the axes.
 
-    Arguments are those of `jaxinterp.viz.heatmap`; cells of `marks` carry a dot. `bar=False` leaves
-    the colour bar out.
+    Arguments are those of `jaxinterp.viz.heatmap`; cells of `marks` carry a dot. Without `ax` a new
+    figure is made. `settings` with `bar=False` leaves the colour bar out.
 
     ```python
     fig, ax = plt.subplots()
-    ji.viz.mpl.heatmap(heat, ax=ax, row_axis="layer", col_axis="position", marks=p < 0.05)
+    ji.viz.mpl.heatmap(heat, ax=ax, axis_names=("layer", "position"), marks=p < 0.05)
     fig.savefig("sweep.pdf")
     ```
     """
     one = cells(values, marks)
     names = labels(rows, one.values.shape[0], "rows"), labels(cols, one.values.shape[1], "cols")
-    ramp = scale(one.values, diverging, limits)
+    ramp = scale(one.values, settings.diverging, settings.limits)
     ax = axes(ax)
     image = _draw(ax, one, ramp, *names, shows_numbers(one.values.shape))
-    say(ax, title=title, x_axis=col_axis, y_axis=row_axis)
-    if bar:
+    say(ax, title=title, x_axis=axis_names[1], y_axis=axis_names[0])
+    if settings.bar:
         _bar(image, [ax], value)
     return ax
 
 
+@respelled(
+    row_axis='axis_names=("row", "column")',
+    col_axis='axis_names=("row", "column")',
+    diverging="settings=ji.viz.HeatmapSettings(diverging=True)",
+    limits="settings=ji.viz.HeatmapSettings(limits=(0, 1))",
+    bar="settings=ji.viz.HeatmapSettings(bar=False)",
+)
 def heatmaps(
-    values: Mapping[str, Any] | Any,
+    values: ArraysLike,
     *,
-    ax: Any = None,
+    ax: PlotAxesLike | None = None,
     rows: Sequence[object] | None = None,
     cols: Sequence[object] | None = None,
-    row_axis: str = "row",
-    col_axis: str = "column",
+    axis_names: tuple[str, str] = ("row", "column"),
     value: str = "value",
-    diverging: bool | None = None,
-    limits: tuple[float | int, float | int] | None = None,
-    marks: Mapping[str, Any] | None = None,
-    bar: bool = True,
-) -> list[Any]:
+    marks: Mapping[str, ArrayLike] | None = None,
+    settings: HeatmapSettings = HeatmapSettings(),
+) -> list[PlotAxes]:
     """Draws named matrices of one shape onto as many axes, with one scale and one colour bar.
 
     ```python
@@ -84,17 +94,17 @@ def heatmaps(
     drawn = panels(values, marks)
     shape = next(iter(drawn.values())).values.shape
     names = labels(rows, shape[0], "rows"), labels(cols, shape[1], "cols")
-    ramp = scale(np.concatenate([one.values for one in drawn.values()]), diverging, limits)
-    found, image = many_axes(ax, len(drawn)), None
-    for i, (one, (name, matrix)) in enumerate(zip(found, drawn.items(), strict=True)):
+    ramp = scale(np.concatenate([one.values for one in drawn.values()]), settings.diverging, settings.limits)
+    several, image = many_axes(ax, len(drawn)), None
+    for i, (one, (name, matrix)) in enumerate(zip(several, drawn.items(), strict=True)):
         image = _draw(one, matrix, ramp, *names, shows_numbers(shape, len(drawn)))
-        say(one, title=name, x_axis=col_axis, y_axis=row_axis if i == 0 else "")
-    if bar:
-        _bar(image, found, value)
-    return found
+        say(one, title=name, x_axis=axis_names[1], y_axis=axis_names[0] if i == 0 else "")
+    if settings.bar:
+        _bar(image, several, value)
+    return several
 
 
-def _draw(ax: Any, one: Cells, ramp: Scale, rows: list[str], cols: list[str], text: bool) -> Any:
+def _draw(ax: PlotAxes, one: Cells, ramp: Scale, rows: list[str], cols: list[str], text: bool) -> Any:
     cmap, norm = colormap(ramp)
     image = ax.imshow(one.values, cmap=cmap, norm=norm, aspect="auto", interpolation="nearest")
     label(ax.yaxis, rows)
@@ -119,7 +129,7 @@ def _draw(ax: Any, one: Cells, ramp: Scale, rows: list[str], cols: list[str], te
     return image
 
 
-def _bar(image: Any, found: list[Any], value: str) -> None:
-    bar = found[0].figure.colorbar(image, ax=found)
+def _bar(image: Any, several: list[PlotAxes], value: str) -> None:
+    bar = several[0].figure.colorbar(image, ax=several)
     bar.set_label(plain(value), parse_math=False)
     bar.outline.set_visible(False)

@@ -1,27 +1,27 @@
 """Histograms by class on matplotlib axes."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
-from .._histogram import share_ticks, shared
-from .._lines import COLOURS
+from ...typing import ArrayLike, PlotAxes
+from .._bins import bin_shares, share_ticks
+from .._curves import COLOURS
 from .._text import number, plain
 from ._axes import axes, say
 
 
 def histogram(
-    counts: Mapping[str, Any],
-    edges: Any,
+    counts: Mapping[str, ArrayLike],
+    edges: ArrayLike,
     *,
-    ax: Any = None,
+    ax: PlotAxes | None = None,
     title: str = "",
     x_axis: str = "value",
     y_axis: str = "share",
     root: bool = True,
     marks: Mapping[str, float | int] | None = None,
-) -> Any:
+) -> PlotAxes:
     """Draws one histogram per entry of `counts` onto `ax`; returns the axes.
 
     Arguments are those of `jaxinterp.viz.histogram`.
@@ -30,7 +30,7 @@ def histogram(
     ji.viz.mpl.histogram({"German": [1, 9, 4], "other": [40, 3, 0]}, [0, 1, 2, 3], ax=ax)
     ```
     """
-    shares, ends = shared(counts, edges)
+    shares, ends = bin_shares(counts, edges)
     ax = axes(ax)
     lift = np.sqrt if root else np.asarray
     for i, (name, share) in enumerate(shares.items()):

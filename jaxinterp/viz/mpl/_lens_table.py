@@ -1,12 +1,12 @@
 """A lens table on matplotlib axes."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
+from ...typing import ArrayLike, PlotAxes
 from .._cells import labels
-from .._lens_table import checked
+from .._guesses import checked_guesses
 from .._text import plain, shorten, visible
 from ._axes import axes, label, say
 from ._heatmap import colormap
@@ -16,23 +16,23 @@ _TOKEN = 10
 
 def lens_table(
     tokens: Sequence[str],
-    top_tokens: Any,
-    probs: Any,
+    top_tokens: ArrayLike,
+    probs: ArrayLike,
     *,
-    ax: Any = None,
+    ax: PlotAxes | None = None,
     layers: Sequence[object] | None = None,
-    values: Any = None,
+    values: ArrayLike | None = None,
     value: str = "probability",
     diverging: bool | None = None,
     limits: tuple[float | int, float | int] | None = None,
     title: str = "",
     bar: bool = True,
-) -> Any:
+) -> PlotAxes:
     """Draws the top token at every (layer, pos), the last layer on top, and returns the axes.
 
     Arguments are those of `jaxinterp.viz.lens_table`; of several guesses the first is written.
     """
-    top, _, shade, ramp = checked(tokens, top_tokens, probs, values, diverging, limits)
+    top, _, shade, ramp = checked_guesses(tokens, top_tokens, probs, values, diverging, limits)
     names = labels(layers, len(top), "layers")
     ax = axes(ax)
     cmap, norm = colormap(ramp)

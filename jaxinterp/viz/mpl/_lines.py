@@ -1,25 +1,26 @@
 """Curves with confidence bands on matplotlib axes."""
 
 from collections.abc import Mapping
-from typing import Any
 
-from .._lines import checked, log_ticks
+from ...typing import ArrayLike, PlotAxes
+from .._curves import checked_curves
 from .._text import number, plain
+from .._ticks import log_ticks
 from ._axes import axes, say
 
 
 def lines(
-    series: Mapping[str, Any],
+    series: Mapping[str, ArrayLike],
     *,
-    x: Any = None,
-    ax: Any = None,
+    x: ArrayLike | None = None,
+    ax: PlotAxes | None = None,
     title: str = "",
     x_axis: str = "x",
     y_axis: str = "y",
-    bands: Mapping[str, tuple[Any, Any]] | None = None,
+    bands: Mapping[str, tuple[ArrayLike, ArrayLike]] | None = None,
     marks: Mapping[str, float | int] | None = None,
     log: bool = False,
-) -> Any:
+) -> PlotAxes:
     """Draws one curve per entry of `series` onto `ax`, with its band behind it; returns the axes.
 
     Arguments are those of `jaxinterp.viz.lines`.
@@ -29,7 +30,7 @@ def lines(
     ji.viz.mpl.lines({"effect": found.mean}, bands={"effect": (found.low, found.high)}, ax=ax)
     ```
     """
-    curves, xs = checked(series, x, bands)
+    curves, xs = checked_curves(series, x, bands)
     if log and not (xs > 0).all():
         raise ValueError(f"A logarithmic axis holds positive numbers; x has {xs.min():g}.")
     ax = axes(ax)

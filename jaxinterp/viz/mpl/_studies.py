@@ -3,18 +3,19 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from .._studies import curves
+from ...typing import PlotAxes
+from .._records import best_series
 from ._lines import lines
 
 
 def by_layer(
     records: Iterable[Mapping[str, Any]],
     *,
-    ax: Any = None,
+    ax: PlotAxes | None = None,
     features: Sequence[str] | None = None,
     metric: str = "f1",
     title: str = "",
-) -> Any:
+) -> PlotAxes:
     """Draws a measure of each feature over layers onto `ax`; returns the axes. See `jaxinterp.viz.by_layer`."""
     return _drawn(records, "layer", "layer", ax, features, metric, title)
 
@@ -22,11 +23,11 @@ def by_layer(
 def by_k(
     records: Iterable[Mapping[str, Any]],
     *,
-    ax: Any = None,
+    ax: PlotAxes | None = None,
     features: Sequence[str] | None = None,
     metric: str = "f1",
     title: str = "",
-) -> Any:
+) -> PlotAxes:
     """Draws a measure of each feature over the number of neurons, on a logarithmic axis, onto `ax`."""
     return _drawn(records, "k", "neurons (k)", ax, features, metric, title)
 
@@ -34,21 +35,29 @@ def by_k(
 def by_size(
     records: Iterable[Mapping[str, Any]],
     *,
-    ax: Any = None,
+    ax: PlotAxes | None = None,
     features: Sequence[str] | None = None,
     metric: str = "f1",
     title: str = "",
-) -> Any:
+) -> PlotAxes:
     """Draws a measure of each feature over the parameters of several models onto `ax`."""
     return _drawn(records, "parameters", "parameters", ax, features, metric, title)
 
 
-def _drawn(records: Any, axis: str, x_axis: str, ax: Any, features: Any, metric: str, title: str) -> Any:
-    found = curves(records, axis, features, metric)
+def _drawn(
+    records: Iterable[Mapping[str, Any]],
+    axis: str,
+    x_axis: str,
+    ax: PlotAxes | None,
+    features: Sequence[str] | None,
+    metric: str,
+    title: str,
+) -> PlotAxes:
+    best = best_series(records, axis, features, metric)
     return lines(
-        found.series,
-        x=found.x,
-        bands=found.bands,
+        best.curves,
+        x=best.x,
+        bands=best.bands,
         ax=ax,
         title=title,
         x_axis=x_axis,

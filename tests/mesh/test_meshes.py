@@ -66,7 +66,7 @@ def alike(one: dict[str, Any], two: dict[str, Any]) -> None:
 
 def saved(folder: Path) -> Path:
     model = ji.models.GPTNeoX.init(CONFIG, key=jax.random.key(0))
-    ji.hub.export(jax.tree.map(lambda x: 5 * x, model), folder)
+    ji.hub.export(folder, jax.tree.map(lambda x: 5 * x, model))
     return folder
 
 
@@ -133,7 +133,7 @@ def on_eight_devices(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_eight_devices(tmp_path: Path) -> None:
-    code = f"from pathlib import Path; from tests.hub.test_meshes import on_eight_devices as check; check(Path({str(tmp_path)!r}))"
+    code = f"from pathlib import Path; from tests.mesh.test_meshes import on_eight_devices as check; check(Path({str(tmp_path)!r}))"
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
     environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     root = Path(__file__).resolve().parents[2]

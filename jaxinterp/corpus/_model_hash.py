@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 
 from ..core._survey import split_edits
-from ._files import fingerprint
+from ._fingerprint import fingerprint
 
 
 def model_hash(model: Any) -> str:

@@ -1,0 +1,13 @@
+"""Leaves of a tree by their dotted paths: `blocks.attn.w_q`."""
+
+from typing import Any
+
+import jax
+
+from ..typing import PyTree
+
+
+def leaf_paths(tree: PyTree) -> dict[str, Any]:
+    """Every array (or shape) leaf of a tree by its dotted path."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}

@@ -1,0 +1,104 @@
+"""Arrays on a mesh: each device receives its own part only; batches spread their rows over "data"."""
+
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
+
+from ..typing import ArrayLike, MeshLike, PyTree
+from ._automatic import automatic
+
+
+def default_sharding() -> Sharding:
+    """One device: the first one."""
+    return SingleDeviceSharding(jax.devices()[0])
+
+
+def placed(x: ArrayLike, mesh: MeshLike, spec: PartitionSpec) -> jax.Array:
+    """An array that every process has, on a mesh. Each device receives its own part only.
+
+    **Arguments:**
+
+    - `x`: an array on the host.
+    - `mesh`: a mesh of `jax.make_mesh`.
+    - `spec`: one name of an axis of the mesh, or None, for each axis of `x`.
+
+    **Returns:** an array with the sharding `NamedSharding(mesh, spec)` on Auto axes.
+
+    ```python
+    mesh = jax.make_mesh((jax.device_count(),), ("data",))
+    ji.mesh.placed(np.zeros((8, 3)), mesh, jax.sharding.PartitionSpec("data"))
+    ```
+
+    Law: the values are those of `x`.
+    """
+    return on_sharding(np.asarray(x), NamedSharding(automatic(mesh), spec))
+
+
+def on_sharding(host: np.ndarray, where: Sharding) -> jax.Array:
+    """A host array at a sharding; each device receives its own part only."""
+    return jax.make_array_from_callback(host.shape, where, lambda part: host[part])
+
+
+def rows_on(mesh: MeshLike, x: ArrayLike, *, axis: int = 0, name: str = "data") -> jax.Array:
+    """A batch whose rows are spread over one axis of a mesh.
+
+    **Arguments:**
+
+    - `mesh`: a mesh of `jax.make_mesh` with an axis `name`.
+    - `x`: rows `(batch, ...)`, or `(step, batch, ...)` with `axis=1`.
+    - `axis`: which axis of `x` counts rows; 0 by default.
+    - `name`: the axis of the mesh; "data" by default.
+
+    **Raises:** ValueError for a mesh without that axis, and where the rows cannot be divided.
+
+    ```python
+    mesh = jax.make_mesh((jax.device_count(),), ("data",))
+    ji.mesh.rows_on(mesh, np.zeros((8, 16), np.int32)).sharding
+    ```
+
+    Law: the values are those of `x`.
+    """
+    x = np.asarray(x)
+    mesh = automatic(_with_axis(mesh, name))
+    if x.shape[axis] % mesh.shape[name]:
+        raise ValueError(
+            f"A batch of {x.shape[axis]} rows cannot be divided among {mesh.shape[name]} devices along "
+            f"{name!r}. Give a batch_size= that is a multiple of {mesh.shape[name]}."
+        )
+    return placed(x, mesh, PartitionSpec(*(None,) * axis, name))
+
+
+def steps_on(mesh: MeshLike, batches: Sequence[ArrayLike]) -> jax.Array:
+    """Batches `(batch, ...)` of several steps as one array `(step, batch, ...)`, rows over "data"."""
+    return rows_on(mesh, np.stack([np.asarray(x) for x in batches]), axis=1)
+
+
+def row_parts(mesh: MeshLike, name: str = "data") -> int:
+    """Into how many parts one axis of a mesh divides rows: a batch is a multiple of it."""
+    return int(_with_axis(mesh, name).shape[name])
+
+
+def replicated(mesh: MeshLike, tree: PyTree) -> PyTree:
+    """The same tree, each array whole on every device; an array that lies on these devices stays."""
+    whole = NamedSharding(automatic(mesh), PartitionSpec())
+    devices = frozenset(mesh.devices.flat)
+
+    def place(leaf: PyTree) -> PyTree:
+        if not isinstance(leaf, jax.Array | np.ndarray):
+            return leaf
+        there = isinstance(leaf, jax.Array) and leaf.sharding.device_set == devices
+        return leaf if there else jax.device_put(leaf, whole)
+
+    return jax.tree.map(place, tree)
+
+
+def _with_axis(mesh: MeshLike, name: str) -> Mesh:
+    if not isinstance(mesh, Mesh) or name not in mesh.axis_names:
+        got = mesh.axis_names if isinstance(mesh, Mesh) else type(mesh).__name__
+        raise ValueError(
+            f"Rows are spread over a mesh with the axis {name!r}: jax.make_mesh((2, 4), ({name!r}, 'model')); "
+            f"got {got}."
+        )
+    return mesh

@@ -1,0 +1,44 @@
+"""Laying arrays, models and batches on a mesh of one device: values stay, axes become Auto."""
+
+import jax
+import numpy as np
+import pytest
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+import jaxinterp as ji
+
+MODEL, _ = ji.load("tiny")
+
+
+def on(*names: str) -> Mesh:
+    return jax.make_mesh((1,) * len(names), names)
+
+
+def test_a_model_keeps_its_values_and_lies_where_the_rule_says() -> None:
+    model = ji.mesh.shard_model(MODEL, on("data", "model"))
+    where = model.blocks.attn.w_q.sharding
+    assert isinstance(where, NamedSharding) and set(where.mesh.axis_types) == {AxisType.Auto}
+    assert where.spec == PartitionSpec(None, "model", None, None)
+    for one, other in zip(jax.tree.leaves(model), jax.tree.leaves(MODEL), strict=True):
+        np.testing.assert_array_equal(one, other)
+    whole = ji.mesh.shard_model(MODEL, on("data"), sharding=lambda path, leaf: PartitionSpec())
+    assert whole.w_embed.sharding.spec == PartitionSpec()
+    with pytest.raises(ValueError, match=r"jax.make_mesh\(\(2, 4\).*got a int"):
+        ji.mesh.shard_model(MODEL, 8)
+
+
+def test_a_leaf_that_cannot_be_divided_stays_whole() -> None:
+    mesh = jax.sharding.AbstractMesh((2, 3), ("data", "model"), axis_types=(AxisType.Auto,) * 2)
+    leaf = jax.ShapeDtypeStruct((4, 6, 8), np.float32)
+    assert ji.mesh.tensor_parallel(mesh, "blocks.mlp.w_out", leaf) == PartitionSpec(None, "model", None)
+    assert ji.mesh.tensor_parallel(mesh, "blocks.mlp.w_in", leaf) == PartitionSpec(None, None, None)
+
+
+def test_rows_of_a_batch() -> None:
+    x = np.arange(12).reshape(2, 6)
+    rows = ji.mesh.rows_on(on("data"), x, axis=1)
+    np.testing.assert_array_equal(rows, x)
+    assert rows.sharding.spec == PartitionSpec(None, "data")
+    np.testing.assert_array_equal(ji.mesh.placed(x, on("data"), PartitionSpec("data")), x)
+    with pytest.raises(ValueError, match=r"the axis 'data'.*got \('model',\)"):
+        ji.mesh.rows_on(on("model"), x)
