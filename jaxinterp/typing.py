@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
+    from typing import Self as Self
     from typing import TypeAlias
 
     import jax
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from .core._types import Dictionary, Model
     from .corpus._corpus import Corpus
     from .metrics import Metric
+    from .sae.kinds._coder import Coder
+    from .sae.kinds._kind import Kind
 
     Nested: TypeAlias = Sequence[Any]
     "Lists of lists, as `np.asarray` reads them."
@@ -62,6 +65,10 @@ if TYPE_CHECKING:
     "Where a file or folder is."
     OptimizerLike: TypeAlias = optax.GradientTransformation | optax.GradientTransformationExtraArgs
     "Any optimizer of optax."
+    CoderLike: TypeAlias = Coder
+    "A dictionary of `ji.sae`, a view of one, or neurons in its place."
+    KindLike: TypeAlias = Kind
+    "A kind of dictionary with its settings, as `ji.sae.TopK(d=32, features=64, k=4)`."
     DictionaryLike: TypeAlias = Dictionary
     "Anything with `encode` and `decode`."
     DTypeLike: TypeAlias = jax.typing.DTypeLike
@@ -83,7 +90,7 @@ if TYPE_CHECKING:
 else:
     ArrayLike = ModelLike = TokensLike = MaskLike = IndexLike = LayersLike = EditsLike = Any
     CaptureLike = MetricLike = KeyLike = PathLike = OptimizerLike = DictionaryLike = Any
-    JaxArray = FloatLike = Any
+    JaxArray = FloatLike = Self = CoderLike = KindLike = Any
     ArraysLike = PlotAxes = PlotAxesLike = Any
     AnyCorpus = CorpusLike = Any
     DTypeLike = MeshLike = ShardingLike = PyTree = JSON = Any

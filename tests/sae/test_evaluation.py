@@ -190,7 +190,7 @@ def vanilla(decoder: np.ndarray, encoder: np.ndarray | None = None) -> Any:
     leaves = (encoder, np.zeros(m), decoder, np.zeros(d), np.ones(()))
     names = ("encoder", "encoder_bias", "decoder", "bias", "scale")
     leaves = {n: jnp.asarray(v.astype("float32")) for n, v in zip(names, leaves, strict=True)}
-    return sae._dictionary.filled(sae.Vanilla(d=d, features=m), **leaves)
+    return sae.Vanilla(d=d, features=m).dictionary(**leaves)
 
 
 def two() -> tuple[Any, Any]:

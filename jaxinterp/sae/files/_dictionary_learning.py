@@ -9,6 +9,7 @@ import numpy as np
 from ..._read import SIZE, TABLE, TEXT, check, or_null
 from ..kinds._batch_topk import BatchTopK
 from ..kinds._crosscoder import Crosscoder
+from ..kinds._dictionary import Dictionary
 from ..kinds._from_arrays import WAY_IN, assemble
 from ..kinds._gated import Gated
 from ..kinds._jumprelu import JumpReLU
@@ -188,7 +189,7 @@ def load_dictionary_learning(path: Path, ignore: Iterable[str] = ()) -> Loaded:
     return Loaded(assemble(ours, leaves, path), config)
 
 
-def _chosen(kind: str, d: int, features: int, k: int, a: Any) -> Any:
+def _chosen(kind: str, d: int, features: int, k: int, a: Any) -> Kind:
     """The kinds that keep the largest of a row or of a batch."""
     if kind == "AutoEncoderTopK":
         return TopK(d=d, features=features, k=k)
@@ -198,7 +199,7 @@ def _chosen(kind: str, d: int, features: int, k: int, a: Any) -> Any:
     return Matryoshka(d=d, features=features, k=k, groups=groups)
 
 
-def _crosscoder(a: dict[str, Any], path: Path) -> Any:
+def _crosscoder(a: dict[str, Any], path: Path) -> Dictionary:
     """Of its forks; `encoder.weight (source, d, features)`, `decoder.weight (source, features, d)`."""
     sources, d, features = a["encoder.weight"].shape
     leaves = {

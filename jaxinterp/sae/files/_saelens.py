@@ -8,6 +8,8 @@ import numpy as np
 
 from ..._read import check, number, or_null
 from ..kinds._batch_topk import BatchTopK
+from ..kinds._coder import Coder
+from ..kinds._dictionary import Dictionary
 from ..kinds._from_arrays import assemble
 from ..kinds._gated import Gated
 from ..kinds._jumprelu import JumpReLU
@@ -108,7 +110,7 @@ def build(
     factor: Any = None,
     white: Any = None,
     ignore: Iterable[str] = (),
-) -> Any:
+) -> Coder:
     """The dictionary of a config and its arrays by their names."""
     kind = config.get("architecture") or "standard"
     check_saelens(path, config, READS, ignore)
@@ -183,7 +185,7 @@ def _tensors(kind: str, config: Any) -> tuple[list[str], tuple[str, ...]]:
     return needed, ("scaling_factor",)
 
 
-def _kind(kind: str, d: int, features: int, config: Any, arrays: Any, path: Any) -> Any:
+def _kind(kind: str, d: int, features: int, config: Any, arrays: Any, path: Any) -> Dictionary:
     """The kind of an architecture with its weights."""
     centred = bool(config.get("apply_b_dec_to_input", True))
     k = config.get("k")
@@ -235,7 +237,7 @@ def _kind(kind: str, d: int, features: int, config: Any, arrays: Any, path: Any)
     return assemble(ours, common, path)
 
 
-def _transcoder(d: int, features: int, arrays: Any, common: Any, path: Any) -> Transcoder:
+def _transcoder(d: int, features: int, arrays: Any, common: Any, path: Any) -> Dictionary:
     out = arrays["W_dec"].shape[1]
     skip = arrays.get("W_skip")
     ours = Transcoder(d=d, features=features, d_out=out, skip=skip is not None, centred=False)
@@ -249,10 +251,10 @@ def _transcoder(d: int, features: int, arrays: Any, common: Any, path: Any) -> T
 THEIRS = dict(zip(ATTENTION, ("q_target", "k_ctx", "v_ctx", "c_proj"), strict=True))
 
 
-def _temporal(d: int, features: int, config: Any, arrays: Any, common: Any, path: Any) -> Temporal:
+def _temporal(d: int, features: int, config: Any, arrays: Any, common: Any, path: Any) -> Dictionary:
     tied, layers = bool(config.get("tied_weights", True)), int(config.get("n_attn_layers", 1))
     top = config.get("sae_diff_type", "topk") == "topk"
-    ours = Temporal(
+    kind = Temporal(
         d=d,
         features=features,
         heads=int(config.get("n_heads", 8)),
@@ -268,4 +270,4 @@ def _temporal(d: int, features: int, config: Any, arrays: Any, common: Any, path
             common[ours + end] = np.stack(each)
     if config.get("normalize_activations") == "constant_scalar_rescale":
         common["scale"] = config.get("activation_normalization_factor", 1.0)
-    return assemble(ours, common | ({} if tied else {"encoder": arrays["W_enc"]}), path)
+    return assemble(kind, common | ({} if tied else {"encoder": arrays["W_enc"]}), path)

@@ -12,9 +12,9 @@ import numpy as np
 from ..._deprecations import check_path_first
 from ..._disk import put, unit
 from ...core._sites import TRANSFORMER_LENS, UnknownSite, parse
-from ...typing import JSON, ArrayLike, PathLike
+from ...typing import JSON, ArrayLike, CoderLike, PathLike
 from ..kinds._batch_topk import BatchThresholdDictionary
-from ..kinds._coder import Coder, kind_name
+from ..kinds._coder import kind_name
 from ..kinds._gated import GatedDictionary
 from ..kinds._jumprelu import JumpReLUDictionary
 from ..kinds._pursuit import PursuitDictionary
@@ -42,7 +42,7 @@ WRITES = (
 
 def save_saelens(
     path: PathLike,
-    sae: Coder,
+    sae: CoderLike,
     *,
     site: str | None = None,
     model_name: str | None = None,
@@ -120,7 +120,7 @@ class Layout(NamedTuple):
     arrays: dict[str, Any]
 
 
-def layout_of(sae: Coder) -> Layout:
+def layout_of(sae: CoderLike) -> Layout:
     """What SAELens holds of a dictionary; ValueError for kinds that it cannot hold."""
     mode, dictionary = unwrapped(sae)
     theirs = "none" if mode is None else {ours: theirs for theirs, ours in BY_ROW.items()}[mode]

@@ -26,7 +26,7 @@ from ..._read import (
     or_null,
     shown,
 )
-from ...typing import JSON, PathLike
+from ...typing import JSON, CoderLike, PathLike
 from ..kinds._coder import Coder, kind_name
 from ..kinds._dictionary import Dictionary
 from ..kinds._kind import Kind
@@ -73,7 +73,7 @@ class Saved(TypedDict):
     about: dict[str, Any]
 
 
-def save(path: PathLike, sae: Coder, *, about: Mapping[str, JSON] | None = None) -> Path:
+def save(path: PathLike, sae: CoderLike, *, about: Mapping[str, JSON] | None = None) -> Path:
     """Writes a dictionary of any kind to a folder: `dictionary.json`, `weights.safetensors`.
 
     **Arguments:**
@@ -98,7 +98,7 @@ def save(path: PathLike, sae: Coder, *, about: Mapping[str, JSON] | None = None)
 
 def save_with(
     path: PathLike,
-    sae: Coder,
+    sae: CoderLike,
     about: Mapping[str, JSON] | None,
     beside: Mapping[str, JSON] | None = None,
 ) -> Path:

@@ -1,12 +1,12 @@
 r"""BatchTopK: k features per row on average, chosen over the whole batch; a threshold at inference."""
 
-from typing import Any, Self, final
+from typing import Any, final
 
 import jax
 import jax.numpy as jnp
 
 from ..._deprecations import respelled
-from ...typing import ArrayLike, JaxArray, KeyLike
+from ...typing import ArrayLike, JaxArray, KeyLike, Self
 from ._cut import largest_above
 from ._dictionary import Dictionary
 from ._kind import INIT

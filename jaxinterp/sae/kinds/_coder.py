@@ -1,12 +1,12 @@
 r"""Everything that turns activations into features and back: dictionaries, views of them, neurons."""
 
 import abc
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
 
-from ...typing import ArrayLike, JaxArray
+from ...typing import ArrayLike, JaxArray, Self
 
 
 class Coder(eqx.Module):

@@ -1,13 +1,13 @@
 r"""Cross-layer transcoders: features of a layer write to every later layer's MLP output."""
 
-from typing import Any, Self, final
+from typing import Any, final
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 
 from ..._deprecations import respelled
-from ...typing import ArrayLike, FloatLike, JaxArray, KeyLike, OptimizerLike
+from ...typing import ArrayLike, FloatLike, JaxArray, KeyLike, OptimizerLike, Self
 from ..training._optimizers import adam
 from ._checks import check_coefficient, check_sizes
 from ._dictionary import Dictionary

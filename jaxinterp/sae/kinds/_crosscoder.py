@@ -1,13 +1,13 @@
 r"""Crosscoders: one set of features for several layers, or for two models."""
 
-from typing import Any, Self, final
+from typing import Any, final
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 
 from ..._deprecations import respelled
-from ...typing import ArrayLike, JaxArray, KeyLike, OptimizerLike
+from ...typing import ArrayLike, JaxArray, KeyLike, OptimizerLike, Self
 from ..training._optimizers import adam
 from ._checks import check_coefficient, check_sizes
 from ._dictionary import Dictionary

@@ -1,13 +1,13 @@
 r"""What every dictionary is: arrays, an encoder to features and a decoder back."""
 
 import dataclasses
-from typing import Any, Self
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from ...typing import ArrayLike, JaxArray
+from ...typing import ArrayLike, JaxArray, Self
 from ._coder import Coder
 from ._kind import Kind
 from ._losses import Losses, Progress
@@ -124,12 +124,9 @@ class Dictionary(Coder):
         """$d_i / s$ `(features, d_out)` in float32."""
         return self.decoder.astype(jnp.float32) / self.scale
 
-    def source_rows(self) -> JaxArray:
-        """What each feature writes to each of several sources, `(features, source, d)`, in their units."""
-        raise ValueError(
-            "joined is for a Crosscoder or a CrossLayerTranscoder, which read several sites; a "
-            f"{self.kind_name} is read as it is."
-        )
+    def source_rows(self) -> JaxArray | None:
+        """What each feature writes to each source `(features, source, d)`, in their units; None for one site."""
+        return None
 
     # What training asks of a dictionary.
 

@@ -5,13 +5,13 @@ from typing import Any, NoReturn, final
 import equinox as eqx
 import jax.numpy as jnp
 
-from ...typing import ArrayLike, JaxArray
+from ...typing import ArrayLike, CoderLike, JaxArray
 from ._coder import kind_name
 from ._dictionary import Dictionary
 from ._view import View
 
 
-def joined(sae: Dictionary, source: int = -1) -> "Joined":
+def joined(sae: CoderLike, source: int = -1) -> "Joined":
     r"""$f$ of all sources, with $d_i^s$ of one: a dictionary of several layers for the tools that read one.
 
     Give what it returns to `examples`, `browse`, `logit_weights`, `interpret`, `nearest_neurons` or
@@ -33,7 +33,12 @@ def joined(sae: Dictionary, source: int = -1) -> "Joined":
 
     Law: features are those of `sae.encode`, in that order.
     """
-    rows = sae.source_rows()
+    rows = sae.source_rows() if isinstance(sae, Dictionary) else None
+    if rows is None:
+        raise ValueError(
+            "joined is for a Crosscoder or a CrossLayerTranscoder, which read several sites; a "
+            f"{kind_name(sae)} is read as it is."
+        )
     count = rows.shape[1]
     if not -count <= source < count:
         raise IndexError(f"This {kind_name(sae)} has the sources 0..{count - 1}; got {source}.")

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..._read import shown
-from ...typing import ArrayLike, JaxArray
+from ...typing import ArrayLike, JaxArray, KindLike
 from ._coder import Coder
 from ._dictionary import Dictionary
 from ._kind import Kind
@@ -18,7 +18,7 @@ WAY_IN = (
 )
 
 
-def from_arrays(kind: Kind, **arrays: ArrayLike) -> Dictionary:
+def from_arrays(kind: KindLike, **arrays: ArrayLike) -> Dictionary:
     r"""$f = \sigma((s x - b) W_e + b_e)$, $\hat x = (f W_d + b) / s$ with $W_e, b_e, W_d, b, s$ as given.
 
     | name | shape | of |

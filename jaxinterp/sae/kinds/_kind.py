@@ -3,12 +3,12 @@ r"""What every kind is: the settings of a dictionary, its first weights, its los
 import abc
 import dataclasses
 import inspect
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import equinox as eqx
 import jax.numpy as jnp
 
-from ...typing import JaxArray, KeyLike, OptimizerLike
+from ...typing import JaxArray, KeyLike, OptimizerLike, Self
 from ._checks import check_sizes
 from ._losses import Losses, Progress
 from ._rows import squared_norm

@@ -1,14 +1,14 @@
 r"""What `TopK`, `BatchTopK` and `Matryoshka` share: features that are the largest, and AuxK for dead ones."""
 
 import abc
-from typing import Any, Self
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 
 from ...mesh._dictionaries import is_divisible, largest_entries
-from ...typing import ArrayLike, JaxArray, KeyLike, OptimizerLike
+from ...typing import ArrayLike, JaxArray, KeyLike, OptimizerLike, Self
 from ..training._optimizers import adam
 from ._checks import check_sizes
 from ._losses import Progress

@@ -1,14 +1,14 @@
 r"""Matryoshka: nested prefixes of the features each reconstruct alone, the general ones first."""
 
 from collections.abc import Sequence
-from typing import Any, Self, final
+from typing import Any, final
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
 from ..._deprecations import respelled
-from ...typing import ArrayLike, JaxArray, KeyLike
+from ...typing import ArrayLike, JaxArray, KeyLike, Self
 from ._batch_topk import BatchLargestKind, BatchThresholdDictionary
 from ._kind import INIT
 from ._losses import Losses, Progress

@@ -1,7 +1,7 @@
 r"""Another distance for the reconstruction: of what an error does to the logits, without making them."""
 
 from types import SimpleNamespace
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,10 @@ from ..features._logits import logit_weights
 from ._dictionary import Dictionary
 from ._kind import Kind
 
-KindOrDictionary = TypeVar("KindOrDictionary", bound=Kind | Dictionary)
+if TYPE_CHECKING:
+    KindOrDictionary = TypeVar("KindOrDictionary", bound=Kind | Dictionary)
+else:
+    KindOrDictionary = Any
 
 
 def with_metric(kind: KindOrDictionary, metric: ArrayLike | None) -> KindOrDictionary:

@@ -1,13 +1,13 @@
 r"""Matching pursuit: features are chosen one after another, each from what the ones before left."""
 
 import functools
-from typing import Any, Self, final
+from typing import Any, final
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from ...typing import ArrayLike, FloatLike, JaxArray
+from ...typing import ArrayLike, FloatLike, JaxArray, Self
 from ._checks import check_sizes
 from ._dictionary import Dictionary
 from ._rows import align

@@ -1,13 +1,13 @@
 r"""Transcoders: a sparse stand-in for a part of the model, from what it reads to what it writes."""
 
-from typing import Any, ClassVar, Self, final
+from typing import Any, ClassVar, final
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 
 from ..._deprecations import respelled
-from ...typing import ArrayLike, JaxArray, KeyLike, OptimizerLike
+from ...typing import ArrayLike, JaxArray, KeyLike, OptimizerLike, Self
 from ..training._optimizers import adam
 from ._checks import check_coefficient, check_sizes
 from ._dictionary import Dictionary

@@ -1,10 +1,10 @@
 """Views: what stands around a dictionary and hands it other rows than it is given."""
 
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import equinox as eqx
 
-from ...typing import JaxArray
+from ...typing import JaxArray, Self
 from ._coder import Coder
 
 

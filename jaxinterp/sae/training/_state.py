@@ -63,7 +63,7 @@ def slopes(
         found = sae.loss(x, y, now)
         fired, l0 = found.active or firing(found.features)
         told = {"loss": found.total, **found.terms, "l0": l0}
-        return found.total, (told, fired, found.updates)
+        return found.total, (told, fired, found.updates or {})
 
     return eqx.filter_grad(objective, has_aux=True)(params)
 
