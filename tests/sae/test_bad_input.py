@@ -69,7 +69,7 @@ def test_a_checkpoint_of_another_run(tmp_path: Path) -> None:
     saved: Any = {**OPTIONS, "checkpoint": tmp_path / "run"}
     sae.train(KEY, topk(), DATA, ADAM, **saved)
     for kind, optimizer, words in (
-        (topk(features=20), ADAM, r"encoder.*16.*this one has .*20.*Give another checkpoint"),
+        (topk(features=20), ADAM, r"features.*16.*this one has .*20.*Give another checkpoint"),
         (topk(k=3), ADAM, "settings.k='2'; this one has settings.k='3'"),
         (sae.Standard(d=8, features=16), ADAM, "kind='TopK'; this one has kind='Standard'"),
         (topk(), optax.sgd(1e-2), "another optimiser"),
