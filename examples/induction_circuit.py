@@ -49,7 +49,7 @@ def report(name, model, bos, key):
     block = min(25, model.config.ctx // 2)
     start = {"bos": False} if bos is None else {"bos": bos}
     n = 64 if block < 10 else 8
-    pairs = ji.tasks.induction(model.config.vocab, key, n, block=block, corrupt="match", **start)
+    pairs = ji.tasks.induction(model.config.vocab, n, key=key, block=block, corrupt="match", **start)
     metric = ji.metrics.logit_diff(pairs.correct, pairs.wrong)
     clean, corrupt = (
         float(ji.metrics.measure(metric, model, tokens).mean()) for tokens in (pairs.clean, pairs.corrupt)

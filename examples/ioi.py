@@ -138,7 +138,7 @@ def main():
     asked = options.parse_args()
 
     model, tokenizer = ji.load(asked.model)
-    pairs = ji.tasks.ioi(tokenizer, jax.random.key(asked.seed), asked.n, bos=asked.bos)
+    pairs = ji.tasks.ioi(tokenizer, asked.n, key=jax.random.key(asked.seed), bos=asked.bos)
     print(pairs, "\n")
     start = time.perf_counter()
     behaviour(model, pairs)

@@ -39,9 +39,11 @@ from .hub import load as load
 from .hub import save as save
 
 if TYPE_CHECKING:
+    __version__: str
     from . import circuits as circuits
     from . import corpus as corpus
     from . import data as data
+    from . import fit as fit
     from . import heads as heads
     from . import lens as lens
     from . import neurons as neurons
@@ -56,6 +58,7 @@ METHODS = (
     "circuits",
     "corpus",
     "data",
+    "fit",
     "heads",
     "lens",
     "neurons",
@@ -74,8 +77,12 @@ def __getattr__(name: str) -> Any:
         import importlib
 
         return importlib.import_module(f".{name}", __name__)
+    if name == "__version__":
+        from ._version import package_version
+
+        return package_version()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *METHODS])
+    return sorted([*globals(), *METHODS, "__version__"])

@@ -6,6 +6,7 @@ the day on which the old one goes. An argument that was respelled is refused wit
 
 import functools
 import importlib
+import inspect
 import os
 import warnings
 from collections.abc import Callable
@@ -71,6 +72,28 @@ def respelled(**new: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
             for old in new.keys() & kwargs.keys():
                 place = f"{function.__module__}".split("._")[0].replace("jaxinterp", "ji", 1)
                 raise TypeError(f"{place}.{function.__qualname__} has no argument {old}=. Write {new[old]}.")
+            return function(*args, **kwargs)
+
+        return checked
+
+    return decorate
+
+
+def key_by_name(call: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Refuses a key by position: `@key_by_name("ji.tasks.ioi(tokenizer, 100, key=jax.random.key(0))")`.
+
+    The old order had the key among the positional arguments. A call with a key there, or with more
+    positional arguments than the function has, raises `TypeError` with the corrected `call`.
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        kinds = [part.kind for part in inspect.signature(function).parameters.values()]
+        most = sum(kind is inspect.Parameter.POSITIONAL_OR_KEYWORD for kind in kinds)
+
+        @functools.wraps(function)
+        def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+            if len(args) > most or any(str(getattr(arg, "dtype", "")).startswith("key<") for arg in args):
+                raise TypeError(f"{call.partition('(')[0]} takes its key by name: {call}.")
             return function(*args, **kwargs)
 
         return checked

@@ -84,6 +84,7 @@ def check_model(
 
 
 LAWS: dict[str, Callable[[_Case], float]] = {}
+"What `check_model` checks, by name: each law is a function of a case to its largest error."
 
 
 def _law(statement: str) -> Callable[[Callable[[_Case], float]], Callable[[_Case], float]]:

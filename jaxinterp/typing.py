@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
+    from typing import Protocol, TypeAlias
     from typing import Self as Self
-    from typing import TypeAlias
 
     import jax
     import matplotlib.axes
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     "Anything that becomes an array: of JAX, of NumPy, nested lists, numbers."
     JaxArray: TypeAlias = Array
     "An array of JAX, traced or not; the fields of a module hold other things too, as `jax.tree.map` likes."
-    FloatLike: TypeAlias = float | int | np.floating | np.integer
-    "A number."
     ArraysLike: TypeAlias = Mapping[str, ArrayLike]
     "Arrays by name."
     ModelLike: TypeAlias = Model | Intervened
@@ -73,12 +71,24 @@ if TYPE_CHECKING:
     "Anything with `encode` and `decode`."
     DTypeLike: TypeAlias = jax.typing.DTypeLike
     "A dtype, or its name."
+    IntLike: TypeAlias = int
+    "A whole number."
+    FloatLike: TypeAlias = float | int
+    "A number."
     MeshLike: TypeAlias = jax.sharding.Mesh
     "A mesh of `jax.make_mesh`."
     ShardingLike: TypeAlias = (
         Callable[[str, Any], jax.sharding.Sharding | jax.sharding.PartitionSpec | None] | Any
     )
     "A function of a leaf's path and the leaf to where it lies, or a tree of shardings like the model."
+
+    class TokenizerLike(Protocol):
+        """A tokenizer of `ji.load`, `ji.tasks.Words`, or anything with their methods."""
+
+        def __call__(self, text: Any, bos: bool = ...) -> Any: ...
+        def tokens(self, ids: Any) -> list[str]: ...
+        def token_id(self, text: str) -> int: ...
+
     PlotAxes: TypeAlias = matplotlib.axes.Axes
     "Axes of matplotlib."
     PlotAxesLike: TypeAlias = PlotAxes | Sequence[PlotAxes] | np.ndarray
@@ -90,7 +100,8 @@ if TYPE_CHECKING:
 else:
     ArrayLike = ModelLike = TokensLike = MaskLike = IndexLike = LayersLike = EditsLike = Any
     CaptureLike = MetricLike = KeyLike = PathLike = OptimizerLike = DictionaryLike = Any
-    JaxArray = FloatLike = Self = CoderLike = KindLike = Any
-    ArraysLike = PlotAxes = PlotAxesLike = Any
+    JaxArray = Self = CoderLike = KindLike = Any
+    TokenizerLike = ArraysLike = PlotAxes = PlotAxesLike = Any
     AnyCorpus = CorpusLike = Any
+    IntLike = FloatLike = Any
     DTypeLike = MeshLike = ShardingLike = PyTree = JSON = Any

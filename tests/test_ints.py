@@ -24,7 +24,7 @@ INTS: dict[str, Any] = {
     "neurons": lambda m: ji.neurons.distribution(m, WRAPS, [(0, 1)]),
     "noise": lambda m: ji.patching.noised(KEY, m, WRAPS[0], [1]),
     "sweep": lambda m: ji.patching.sweep(m, WRAPS, WRAPS, ji.metrics.prob(1), site="z", over="head"),
-    "tasks": lambda m: ji.tasks.induction(40, KEY, 2, ids=np.arange(2**32, 2**32 + 30)),
+    "tasks": lambda m: ji.tasks.induction(40, 2, key=KEY, ids=np.arange(2**32, 2**32 + 30)),
 }
 
 KEYS: dict[str, Any] = {
@@ -34,7 +34,7 @@ KEYS: dict[str, Any] = {
     "weights": lambda m: ji.weights.reinitialised(m, key=7),
     "probes": lambda m: ji.probes.rotate(np.ones((4, 3)), 7),
     "controls": lambda m: ji.probes.shuffled_labels(np.arange(4), 2, key=7),
-    "sae": lambda m: ji.sae.train(7, ji.sae.TopK(d=8, features=16, k=2), np.ones((9, 8)), steps=1),
+    "sae": lambda m: ji.sae.train(ji.sae.TopK(d=8, features=16, k=2), np.ones((9, 8)), key=7, steps=1),
 }
 
 

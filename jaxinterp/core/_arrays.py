@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from .._text import line
+from .._text import shown
 from ..mesh._automatic import on_auto_axes
 
 
@@ -54,12 +54,6 @@ def kind_of(value: Any) -> str:
     name = type(value).__name__
     plain = isinstance(value, bool | int | float | bytes | list | tuple | dict | set)
     return f"{'an' if name == 'int' else 'a'} {name}" if plain else f"an object of class {name}"
-
-
-def shown(value: Any, most: int = 60) -> str:
-    """What was given as one short line of an error, with nothing hidden."""
-    text = line(" ".join(repr(value).split()))
-    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def as_array(value: Any, what: str = "A value") -> Any:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from .._text import shown as shown
 from ._arrays import as_array as as_array
 from ._arrays import as_bool as as_bool
 from ._arrays import as_int as as_int
@@ -29,7 +30,6 @@ from ._arrays import concrete as concrete
 from ._arrays import holds_numbers as holds_numbers
 from ._arrays import is_int as is_int
 from ._arrays import kind_of as kind_of
-from ._arrays import shown as shown
 from ._positions import counts_tokens
 from ._types import Model
 

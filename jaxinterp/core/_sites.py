@@ -80,6 +80,7 @@ SITES: dict[str, Site] = {
         _row("logits", "pos vocab", "logits", per_layer=False),
     ]
 }
+"Every site of a model by name, in the order in which a run meets them."
 
 DICTIONARY_SITES: dict[str, Site] = {
     site.name: site

@@ -14,6 +14,7 @@ from ..core._run import run
 from ..core._survey import config_of
 
 KINDS = ("previous", "duplicate", "prefix", "induction", "current", "first")
+"The kinds of attention that `attention_scores` measures."
 _ALL = (
     np.zeros((), bool),
     np.zeros((), bool),

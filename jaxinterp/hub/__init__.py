@@ -16,11 +16,11 @@ from ._penzai import from_penzai as from_penzai
 from ._penzai import to_penzai as to_penzai
 from ._pickle import read_torch as read_torch
 from ._port import Port as Port
-from ._port import Row as Row
-from ._port import all_ports as all_ports
-from ._port import find_ports as find_ports
-from ._port import read_port as read_port
-from ._port import short_names as short_names
+from ._port_folder import find_ports as find_ports
+from ._port_row import Row as Row
+from ._port_table import read_port as read_port
+from ._ports import all_ports as all_ports
+from ._ports import short_names as short_names
 from ._safetensors import open_safetensors as open_safetensors
 from ._safetensors import save_safetensors as save_safetensors
 from ._tensors import LazyTensor as LazyTensor

@@ -9,7 +9,9 @@ import numpy as np
 from ..mesh._models import Rule, placer, sharding_rule
 from . import _config
 from ._leaves import skeleton
-from ._port import Port, PortLike, Row, read_port
+from ._port import Port, PortLike
+from ._port_row import Row
+from ._port_table import read_port
 from ._rows import fill
 from ._tensors import LazyTensor, in_memory
 

@@ -10,7 +10,8 @@ from ..mesh._models import sharding_rule
 from . import _config
 from ._build import assemble
 from ._leaves import skeleton
-from ._port import Port, PortLike, read_port
+from ._port import Port, PortLike
+from ._port_table import read_port
 from ._rows import unfill
 from ._tensors import in_memory
 

@@ -18,7 +18,9 @@ from ._flax import flatten_tree, save_flax, unflatten_tree
 from ._leaves import skeleton
 from ._optional import is_optional
 from ._orbax import saved_files
-from ._port import Port, PortLike, Row, all_ports, as_port
+from ._port import Port, PortLike
+from ._port_row import Row
+from ._ports import all_ports, as_port
 from ._rows import unfill, used_rows
 from ._safetensors import save_safetensors
 from ._tensors import in_memory

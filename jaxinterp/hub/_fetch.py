@@ -79,7 +79,12 @@ def _download(hub_id: str, revision: str | None, cache_dir: PathLike | None) -> 
 
     about = HfApi().model_info(hub_id, revision=revision)
     names = wanted(file.rfilename for file in about.siblings or [])
-    folder = snapshot_download(hub_id, revision=about.sha, allow_patterns=names, cache_dir=cache_dir)
+    folder = snapshot_download(
+        hub_id,
+        revision=about.sha,
+        allow_patterns=names,
+        cache_dir=None if cache_dir is None else Path(cache_dir),
+    )
     _remember(Path(folder), revision or "main")
     return Snapshot(Path(folder), str(about.sha))
 

@@ -9,8 +9,9 @@ from ..typing import PathLike
 from . import _orbax
 from ._errors import UnknownModel, near
 from ._fetch import Snapshot, fetch, from_cache, is_cache
-from ._port import short_names
-from ._single_file import SUFFIXES, lone_gguf, packaged
+from ._packaged import packaged
+from ._ports import short_names
+from ._single_file_open import SUFFIXES, lone_gguf
 
 TINY = "tiny"
 

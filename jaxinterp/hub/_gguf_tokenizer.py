@@ -12,7 +12,8 @@ from typing import Any
 from .._read import FLAG, TEXT, check, integer, list_of, number
 from ._errors import BadCheckpoint
 from ._scored_bpe import scored_bpe
-from ._tokenizer import Tokenizer, made
+from ._tokenizer import Tokenizer
+from ._tokenizer_read import made
 
 NORMAL, UNKNOWN, CONTROL, USER, UNUSED, BYTE = range(1, 7)
 """`tokenizer.ggml.token_type`."""

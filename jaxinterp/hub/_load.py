@@ -19,8 +19,9 @@ from ._build import assemble, with_source
 from ._errors import BadCheckpoint, UnhandledConfig, listed, near
 from ._fetch import Snapshot
 from ._find import resolve
-from ._port import Port, PortLike, all_ports, read_port, short_names
-from ._single_file import open_single_file
+from ._port import Port, PortLike
+from ._ports import all_ports, as_port, short_names
+from ._single_file_open import open_single_file
 from ._tensors import read_json
 from ._tokenizer import Tokenizer
 from ._weights import Digest, open_weights
@@ -132,7 +133,7 @@ def _load_foreign(
     port: PortLike | None,
     ignore: Sequence[str],
 ) -> tuple[Any, Tokenizer | None]:
-    port = port if port is None or isinstance(port, Port) else read_port(port)
+    port = None if port is None else as_port(port)
     # A table that maps no key needs no config.json: all sizes are its own constants.
     bare = port is not None and not port.config.get("keys")
     absent = bare and not (found.folder / "config.json").is_file()
@@ -200,7 +201,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 def _pick_port(family: Any, port: PortLike | None, layout: str = "huggingface") -> Port:
     if port is not None:
-        return port if isinstance(port, Port) else read_port(port)
+        return as_port(port)
     ports = all_ports(layout)
     if not isinstance(family, str) or family not in ports:
         where = "general.architecture" if layout == "gguf" else "model_type"

@@ -12,7 +12,8 @@ import numpy as np
 from ..core._check import logit_count
 from ._errors import BadCheckpoint
 from ._leaves import get_leaf, set_leaves
-from ._port import Port, Row
+from ._port import Port
+from ._port_row import Row
 from ._tensors import Tensors
 
 

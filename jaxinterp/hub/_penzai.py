@@ -14,15 +14,10 @@ from ..mesh._leaves import leaf_paths
 from ..models import GPTNeoX, GPTNeoXConfig, Llama
 from ._errors import UnhandledConfig
 from ._leaves import get_leaf, set_leaves, skeleton
-from ._penzai_layout import (
-    check_expressible,
-    definition,
-    differences,
-    read_config,
-    rows,
-    split_axes,
-    with_eps,
-)
+from ._penzai_config import read_config
+from ._penzai_definition import check_expressible, definition, with_eps
+from ._penzai_differences import differences
+from ._penzai_names import rows, split_axes
 
 
 def to_penzai(model: Any, *, stacked: bool = False) -> Any:

@@ -13,7 +13,8 @@ from ..mesh._models import Place
 from ._errors import BadCheckpoint, listed, near
 from ._leaves import get_leaf, set_leaves
 from ._optional import every_name, with_optional
-from ._port import Port, Row
+from ._port import Port
+from ._port_row import Row
 from ._tensors import LazyTensor, Tensors, with_twins
 
 

@@ -13,6 +13,8 @@ from .controls._rotation import rotate as rotate
 from .controls._rotation import rotation_baseline as rotation_baseline
 from .controls._selectivity import Selectivity as Selectivity
 from .controls._selectivity import selectivity as selectivity
+from .exact._prune import Pruned as Pruned
+from .exact._prune import prune as prune
 from .exact._sequential import aicc as aicc
 from .exact._sequential import choose_k as choose_k
 from .exact._sequential import ssr as ssr
@@ -22,9 +24,7 @@ from .exact._subset import best_subset as best_subset
 from .exact._subset import best_subsets as best_subsets
 from .exact._system import System as System
 from .exact._system import best_system as best_system
-from .linear._adaptive import Pruned as Pruned
 from .linear._adaptive import adaptive as adaptive
-from .linear._adaptive import prune as prune
 from .linear._adaptive import shrinking_net as shrinking_net
 from .linear._adaptive import sparsities as sparsities
 from .linear._aligned import Aligned as Aligned

@@ -15,3 +15,7 @@ from ._results import Record as Record
 from ._results import Result as Result
 from ._scores import metrics as metrics
 from ._scores import regression_metrics as regression_metrics
+
+# Solvers.
+from .solvers import Regression as Regression
+from .solvers import regression as regression

@@ -1,16 +1,16 @@
 """Tasks: pairs of prompts that differ in what decides the answer, checked in your tokenizer.
 
-NumPy only, seeded. Every builder takes `(tokenizer, key, n)` and returns a `Pairs`. See `docs/tasks.md`.
+Every builder is called `(tokenizer, n, key=key)` and returns a `Pairs` of NumPy arrays. See `docs/tasks.md`.
 """
 
 from ._agreement import agreement as agreement
 from ._docstring import docstring as docstring
 from ._facts import facts as facts
+from ._generator import generator as generator
 from ._greater_than import greater_than as greater_than
 from ._induction import induction as induction
 from ._ioi import ioi as ioi
 from ._pairs import Pairs as Pairs
 from ._pairs import TooFewExamples as TooFewExamples
-from ._rng import generator as generator
 from ._words import UnknownWord as UnknownWord
 from ._words import Words as Words

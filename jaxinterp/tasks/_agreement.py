@@ -1,12 +1,13 @@
 """Subject-verb agreement: a verb has the number of its subject, whatever stands between."""
 
 from collections.abc import Sequence
-from typing import Any
 
+from .._deprecations import key_by_name
+from ..typing import KeyLike, TokenizerLike
 from ._collect import check_request, collect, one_of
+from ._generator import generator
 from ._pairs import Pairs
 from ._prompt import Draft, Encoder, Prompt
-from ._rng import generator
 
 PEOPLE = {
     "actor": "actors",
@@ -92,11 +93,12 @@ TEMPLATES = {
 }
 
 
+@key_by_name("ji.tasks.agreement(tokenizer, n, key=jax.random.key(0))")
 def agreement(
-    tokenizer: Any,
-    key: Any,
+    tokenizer: TokenizerLike,
     n: int,
     *,
+    key: KeyLike,
     template: str = "nounpp",
     verbs: Sequence[tuple[str, str]] = VERBS,
     bos: bool = False,
@@ -107,7 +109,7 @@ def agreement(
     Linzen et al. 2016 (https://arxiv.org/abs/1611.01368); the templates as in Marks et al. 2024
     (https://arxiv.org/abs/2403.19647). The corrupt prompt has the subject in the other number.
 
-    **Arguments:** `tokenizer`, `key`, `n`, `bos`, `pad` as in `ji.tasks.ioi`; `template`: `"simple"`,
+    **Arguments:** `tokenizer`, `n`, `key`, `bos`, `pad` as in `ji.tasks.ioi`; `template`: `"simple"`,
     `"nounpp"` (a noun between), `"within_rc"` (the subject of a relative clause) or `"across_rc"` (a
     relative clause between); `verbs`: (singular, plural).
 
@@ -115,7 +117,7 @@ def agreement(
     where the other noun has the subject's number.
 
     ```python
-    pairs = ji.tasks.agreement(tokenizer, 0, 50, template="nounpp")
+    pairs = ji.tasks.agreement(tokenizer, 50, key=jax.random.key(0), template="nounpp")
     ```
 
     Law: clean and corrupt differ at the subject alone.

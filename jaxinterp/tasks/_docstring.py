@@ -1,11 +1,11 @@
 """Docstring: the next argument that a documentation string has to describe."""
 
-from typing import Any
-
+from .._deprecations import key_by_name
+from ..typing import KeyLike, TokenizerLike
 from ._collect import check_request, collect, one_of
+from ._generator import generator
 from ._pairs import Pairs, TooFewExamples
 from ._prompt import Draft, Encoder, Prompt
-from ._rng import generator
 
 _TEXT = """
 action addr address age alias angle area array author base batch block body bound box
@@ -41,11 +41,12 @@ TEMPLATE = (
 CORRUPTIONS = ("random_random", "random_def", "random_doc")
 
 
+@key_by_name("ji.tasks.docstring(tokenizer, n, key=jax.random.key(0))")
 def docstring(
-    tokenizer: Any,
-    key: Any,
+    tokenizer: TokenizerLike,
     n: int,
     *,
+    key: KeyLike,
     corrupt: str = "random_random",
     arguments: list[str] | None = None,
     bos: bool = False,
@@ -55,7 +56,7 @@ def docstring(
 
     Heimersheim and Janiak 2023 (https://www.alignmentforum.org/posts/u6KXXmKFbXfWzoAXn).
 
-    **Arguments:** `tokenizer`, `key`, `n`, `pad` as in `ji.tasks.ioi`. `corrupt`: `"random_random"`
+    **Arguments:** `tokenizer`, `n`, `key`, `pad` as in `ji.tasks.ioi`. `corrupt`: `"random_random"`
     puts fresh names for A B C in the definition and other fresh ones for A B in the docstring,
     `"random_def"` and `"random_doc"` in one of the two. `arguments`: words for names, your own in
     place of those here. `bos`: the original work begins with BOS; here it is never added unasked.
@@ -65,7 +66,7 @@ def docstring(
     `P1 P2 A_def B_def C_def S1 A_doc B_doc END`.
 
     ```python
-    pairs = ji.tasks.docstring(tokenizer, 0, 20)
+    pairs = ji.tasks.docstring(tokenizer, 20, key=jax.random.key(0))
     ```
 
     Law: clean and corrupt differ exactly at the names that `corrupt` says.

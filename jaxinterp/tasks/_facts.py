@@ -1,12 +1,13 @@
 """Factual pairs: the same sentence about two subjects, for which the facts differ."""
 
 from collections.abc import Mapping
-from typing import Any
 
+from .._deprecations import key_by_name
+from ..typing import KeyLike, TokenizerLike
 from ._collect import check_request, collect, one_of
+from ._generator import generator
 from ._pairs import Pairs
 from ._prompt import Draft, Encoder, Prompt
-from ._rng import generator
 
 CAPITALS = {
     "Afghanistan": "Kabul",
@@ -176,11 +177,12 @@ RELATIONS: dict[str, tuple[dict[str, str], tuple[str, ...]]] = {
 }
 
 
+@key_by_name("ji.tasks.facts(tokenizer, n, key=jax.random.key(0))")
 def facts(
-    tokenizer: Any,
-    key: Any,
+    tokenizer: TokenizerLike,
     n: int,
     *,
+    key: KeyLike,
     relation: str | None = "capital",
     table: Mapping[str, str] | None = None,
     templates: tuple[str, ...] | None = None,
@@ -192,7 +194,7 @@ def facts(
     After Meng et al. 2022 (https://arxiv.org/abs/2202.05262), with small tables of our own. The two
     subjects have equally many tokens, and each answer is one token.
 
-    **Arguments:** `tokenizer`, `key`, `n`, `bos`, `pad` as in `ji.tasks.ioi`. `relation`: `"capital"`,
+    **Arguments:** `tokenizer`, `n`, `key`, `bos`, `pad` as in `ji.tasks.ioi`. `relation`: `"capital"`,
     `"language"`, `"continent"`, `"landmark"`, `"opposite"`, or None for all of them. For facts of your
     own: `table` of subjects to answers, and `templates`, each with `{SUBJECT}` in it.
 
@@ -200,7 +202,7 @@ def facts(
     positions `SUBJECT` (its last token) and `END`.
 
     ```python
-    pairs = ji.tasks.facts(tokenizer, 0, 8, relation="opposite")
+    pairs = ji.tasks.facts(tokenizer, 8, key=jax.random.key(0), relation="opposite")
     ```
 
     Law: clean and corrupt differ only within the subject.

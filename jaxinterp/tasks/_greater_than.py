@@ -1,12 +1,13 @@
 """Greater-than: an end year lies after its beginning."""
 
 from collections.abc import Sequence
-from typing import Any
 
+from .._deprecations import key_by_name
+from ..typing import KeyLike, TokenizerLike
 from ._collect import check_request, collect, one_of
+from ._generator import generator
 from ._pairs import Pairs, TooFewExamples
 from ._prompt import Draft, Encoder, Misfit, Prompt
-from ._rng import generator
 
 _TEXT = """
 affair agreement alliance argument attack ban battle blockade boom boycott campaign case
@@ -31,11 +32,12 @@ TEMPLATES = {
 }
 
 
+@key_by_name("ji.tasks.greater_than(tokenizer, n, key=jax.random.key(0))")
 def greater_than(
-    tokenizer: Any,
-    key: Any,
+    tokenizer: TokenizerLike,
     n: int,
     *,
+    key: KeyLike,
     template: str = "hanna",
     centuries: Sequence[int] = range(11, 18),
     nouns: Sequence[str] | None = None,
@@ -50,7 +52,7 @@ def greater_than(
 
     **Arguments:**
 
-    - `tokenizer`, `key`, `n`, `bos`, `pad` as in `ji.tasks.ioi`.
+    - `tokenizer`, `n`, `key`, `bos`, `pad` as in `ji.tasks.ioi`.
     - `template`: `"hanna"`, or `"acdc"`, which ends in "to 17" (Conmy et al. 2023).
     - `centuries`: the first two digits; `nouns`: your own in place of those here.
     - `two_pieces`: the year has to be the two tokens " 17" and "32". With False the century may be
@@ -66,7 +68,7 @@ def greater_than(
     **Raises:** `TooFewExamples` where the tokenizer does not write years so.
 
     ```python
-    pairs = ji.tasks.greater_than(tokenizer, 0, 50)             # that of GPT-2
+    pairs = ji.tasks.greater_than(tokenizer, 50, key=jax.random.key(0))             # that of GPT-2
     ji.metrics.prob_diff(pairs.correct, pairs.wrong, pos=pairs.pos)
     ```
 

@@ -1,26 +1,28 @@
 """Induction: what followed a token once will follow it again."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from .._deprecations import key_by_name
+from ..typing import ArrayLike, KeyLike, TokenizerLike
 from ._collect import check_request, one_of
+from ._generator import generator
 from ._pairs import Pairs
-from ._rng import generator
 
 CORRUPTIONS = ("answer", "match", "block", "shuffle")
 
 
+@key_by_name("ji.tasks.induction(tokenizer, n, key=jax.random.key(0))")
 def induction(
-    tokenizer: Any,
-    key: Any,
+    tokenizer: TokenizerLike | int,
     n: int,
     *,
+    key: KeyLike,
     block: int = 25,
     repeats: int = 2,
     corrupt: str = "answer",
-    ids: Sequence[int] | Any = None,
+    ids: ArrayLike | None = None,
     bos: bool | int = False,
 ) -> Pairs:
     r"""$x_1 \ldots x_s\, x_1 \ldots x_{s-1} \mapsto x_s$: random tokens that come again.
@@ -29,7 +31,9 @@ def induction(
 
     **Arguments:**
 
-    - `tokenizer`: or just the size of a vocabulary, an int.
+    - `tokenizer`: a tokenizer, or the size of a vocabulary, an int.
+    - `n`: the number of pairs.
+    - `key`: a `jax.random.key`.
     - `block`: how many different tokens; `repeats`: how often they come, the last time without
       the last of them, which is the answer.
     - `corrupt`: `"answer"` puts another token wherever the answer stood before, so that something
@@ -47,8 +51,8 @@ def induction(
     whose next token has followed them before.
 
     ```python
-    pairs = ji.tasks.induction(tokenizer, jax.random.key(0), 16, bos=True)
-    pairs = ji.tasks.induction(26, 0, 16, block=4)              # no tokenizer: 26 ids
+    pairs = ji.tasks.induction(tokenizer, 16, key=jax.random.key(0), bos=True)
+    pairs = ji.tasks.induction(26, 16, key=jax.random.key(0), block=4)              # no tokenizer: 26 ids
     ```
 
     Law: at every predictable position the next token is the one that followed before.
@@ -125,7 +129,7 @@ def _vocabulary(tokenizer: Any, bos: bool | int) -> tuple[int, list[int]]:
     if not isinstance(size, int | np.integer):
         raise ValueError(
             "ji.tasks.induction takes a tokenizer or the size of a vocabulary; got "
-            f"{type(tokenizer).__name__}. Write ji.tasks.induction(model.config.vocab, key, n)."
+            f"{type(tokenizer).__name__}. Write ji.tasks.induction(model.config.vocab, n, key=key)."
         )
     start: Any = getattr(tokenizer, "bos_id", None) if bos is True else bos
     if start is None:

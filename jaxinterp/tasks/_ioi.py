@@ -2,12 +2,13 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
+from .._deprecations import key_by_name
+from ..typing import KeyLike, TokenizerLike
 from ._collect import check_request, collect, one_of
+from ._generator import generator
 from ._pairs import Pairs, TooFewExamples
 from ._prompt import Draft, Encoder, Prompt
-from ._rng import generator
 
 _TEXT = """
 Aaron Adam Alan Alex Alice Amanda Amber Amy Andrea Andrew Angela Anna Anne Anthony
@@ -70,11 +71,12 @@ class _Scene:
         return dataclasses.replace(self, baba=not self.baba)
 
 
+@key_by_name("ji.tasks.ioi(tokenizer, n, key=jax.random.key(0))")
 def ioi(
-    tokenizer: Any,
-    key: Any,
+    tokenizer: TokenizerLike,
     n: int,
     *,
+    key: KeyLike,
     corrupt: str = "s2_io_flip",
     order: str = "mixed",
     templates: Sequence[int] | None = None,
@@ -89,7 +91,9 @@ def ioi(
 
     **Arguments:**
 
-    - `tokenizer`: of `ji.load`, or `ji.tasks.Words`; `key`: a JAX key, an int seed or a generator.
+    - `tokenizer`: of `ji.load`, or `ji.tasks.Words`.
+    - `n`: the number of pairs.
+    - `key`: a `jax.random.key`.
     - `corrupt`: `"s2_io_flip"` puts IO in the place of S2, which exchanges the two answers at one
       token; `"abc"` three fresh names; `"io"`, `"s1"`, `"s2"` one fresh name there; `"order"`
       exchanges the first two names, and the answer stays.
@@ -105,7 +109,7 @@ def ioi(
     **Raises:** `TooFewExamples` where the tokenizer has not enough names that are one token.
 
     ```python
-    pairs = ji.tasks.ioi(tokenizer, jax.random.key(0), 100)
+    pairs = ji.tasks.ioi(tokenizer, 100, key=jax.random.key(0))
     print(pairs)
     ```
 

@@ -22,7 +22,7 @@ class Pairs:
     `pairs[:8]` is the first eight of them, as a `Pairs` again.
 
     ```python
-    pairs = ji.tasks.ioi(tokenizer, jax.random.key(0), 100)
+    pairs = ji.tasks.ioi(tokenizer, 100, key=jax.random.key(0))
     metric = ji.metrics.logit_diff(pairs.correct, pairs.wrong, pos=pairs.pos)
     ji.metrics.measure(metric, model, pairs.clean, mask=pairs.mask)             # (100,)
     ```

@@ -2,9 +2,10 @@
 
 import dataclasses
 import string
-from typing import Any
 
 import numpy as np
+
+from ..typing import TokenizerLike
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Misfit(ValueError):
 class Encoder:
     """A tokenizer asked once for each text, and errors of its own turned into reasons."""
 
-    def __init__(self, tokenizer: Any, bos: bool) -> None:
+    def __init__(self, tokenizer: TokenizerLike, bos: bool) -> None:
         missing = [name for name in ("tokens", "token_id") if not hasattr(tokenizer, name)]
         if not callable(tokenizer) or missing:
             raise ValueError(

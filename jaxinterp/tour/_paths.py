@@ -20,7 +20,9 @@ BLOCK, PROMPTS, BAR = 12, 8, 0.3
 
 def chapter(model: Any, tokenizer: Any) -> Finding:
     bos = tokenizer.bos_id is not None
-    pairs = ji.tasks.induction(tokenizer, 0, PROMPTS, block=BLOCK, corrupt="block", bos=bos)
+    pairs = ji.tasks.induction(
+        tokenizer, PROMPTS, key=jax.random.key(0), block=BLOCK, corrupt="block", bos=bos
+    )
     key = jax.random.key(0)
     scores = np.asarray(ji.heads.induction_scores(model, key, block=BLOCK, bos=tokenizer.bos_id))
     previous = np.asarray(ji.heads.previous_token_scores(model, key, block=BLOCK, bos=tokenizer.bos_id))

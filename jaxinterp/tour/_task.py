@@ -20,7 +20,7 @@ ROLES = ("IO", "S1", "S1+1", "S2", "END")
 def chapter(model: Any, tokenizer: Any) -> Finding:
     bos = tokenizer.bos_id is not None
     try:
-        pairs = ji.tasks.ioi(tokenizer, 0, PROMPTS, bos=bos, pad="right")
+        pairs = ji.tasks.ioi(tokenizer, PROMPTS, key=jax.random.key(0), bos=bos, pad="right")
     except ValueError as reason:
         raise NotForThisModel(f"the task does not fit its tokenizer ({str(reason)[:150]}).") from reason
     metric = ji.metrics.logit_diff(pairs.correct, pairs.wrong, pos=pairs.pos)

@@ -1,8 +1,6 @@
 """Sharded equals unsharded: eight simulated devices, prompts over one axis, heads over the other."""
 
-import os
-import subprocess
-import sys
+from tests.processes import run
 
 SCRIPT = """
 import jax, jax.numpy as jnp, numpy as np
@@ -38,12 +36,4 @@ print("equal")
 
 
 def test_sharded_equals_unsharded() -> None:
-    environment = {
-        **os.environ,
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
-        "JAX_PLATFORMS": "cpu",
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0 and "equal" in done.stdout, done.stderr[-3000:]
+    assert "equal" in run(SCRIPT, devices=8)

@@ -317,7 +317,7 @@ def test_trained_induction_heads(name: str, there: bool, shared_data: Path) -> N
     assert there or scores.max() < 0.2
 
     # The edge between them, by path patching: what came before the answer reaches the keys.
-    pairs = ji.tasks.induction(26, KEY, 64, block=4, corrupt="match")
+    pairs = ji.tasks.induction(26, 64, key=KEY, block=4, corrupt="match")
     metric = ji.metrics.logit_diff(pairs.correct, pairs.wrong)
     clean = float(ji.metrics.measure(metric, model, pairs.clean).mean())
     paths = ji.circuits.direct_paths(

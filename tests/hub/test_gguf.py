@@ -21,7 +21,7 @@ import jaxinterp as ji
 from jaxinterp import hub
 from jaxinterp.hub import BadCheckpoint, Tokenizer, UnhandledConfig
 from jaxinterp.hub._gguf_tokenizer import CONTROL, NORMAL, UNKNOWN
-from jaxinterp.hub._single_file import packaged
+from jaxinterp.hub._packaged import packaged
 from jaxinterp.models import LlamaConfig
 from jaxinterp.nn import RopeScaling
 

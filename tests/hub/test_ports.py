@@ -13,9 +13,9 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from jaxinterp import hub
-from jaxinterp.hub import BadCheckpoint, UnhandledConfig, _config
+from jaxinterp.hub import BadCheckpoint, Row, UnhandledConfig, _config
 from jaxinterp.hub._leaves import set_leaves
-from jaxinterp.hub._port import Row, _rows
+from jaxinterp.hub._port_table import _rows
 from jaxinterp.models import GPT2Config, GPTNeoXConfig, LlamaConfig
 
 from .conftest import CONFIGS, same

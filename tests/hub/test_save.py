@@ -1,8 +1,5 @@
 """`ji.save` and back: whole models, atomically, straight to their sharding."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +12,7 @@ import jaxinterp as ji
 from jaxinterp import hub
 from jaxinterp.hub import BadCheckpoint, Tokenizer
 from jaxinterp.hub._leaves import set_leaves
+from tests.processes import run
 
 from .conftest import same
 
@@ -136,22 +134,7 @@ print("sharded", len(jax.devices()))
 
 def test_eight_devices(tmp_path: Path) -> None:
     """Leaves arrive in their sharding, from a foreign checkpoint and from `save`."""
-    root = Path(__file__).parents[2]
-    env = os.environ | {
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
-        "JAX_PLATFORMS": "cpu",
-        "PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")]),
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", SHARDED, str(tmp_path)],
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert "sharded 8" in done.stdout
+    assert "sharded 8" in run(SHARDED, str(tmp_path), devices=8)
 
 
 def test_a_tree_that_lacks_leaves(make: Any, tmp_path: Path) -> None:

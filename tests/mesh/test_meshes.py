@@ -1,8 +1,5 @@
 """Meshes as a user makes them, `jax.make_mesh` and nothing else: the same numbers as on one device."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +11,8 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import jaxinterp as ji
+from tests.options import how
+from tests.processes import run
 
 CONFIG = ji.models.GPTNeoXConfig(vocab=40, ctx=16, d=16, layers=2, heads=4)
 
@@ -48,7 +47,11 @@ def everything(model: Any, tokens: Any, mask: Any) -> dict[str, Any]:
     found["lens"] = ji.lens.logit_lens(model, tokens)
     found["summary"] = ji.lens.summary(model, tokens).kl
     tuned, _ = ji.lens.train_tuned_lens(
-        jax.random.key(1), model, [np.asarray(tokens)] * 2, steps=2, progress=False
+        model,
+        [np.asarray(tokens)] * 2,
+        key=jax.random.key(1),
+        steps=2,
+        settings=ji.fit.Settings(progress=False),
     )
     found["tuned"] = tuned(model, tokens)
     found["copying"] = ji.heads.copying_scores(model)
@@ -103,9 +106,9 @@ def test_a_mesh_of_one_device(tmp_path: Path) -> None:
 
 def dictionaries(mesh: Mesh, x: Any) -> None:
     kind = ji.sae.TopK(d=16, features=64, k=4)
-    how: dict[str, Any] = {"steps": 3, "batch": 32, "progress": False}
-    alone, _ = ji.sae.train(jax.random.key(1), kind, np.asarray(x), **how)
-    spread, _ = ji.sae.train(jax.random.key(1), kind, np.asarray(x), mesh=mesh, **how)
+    options: dict[str, Any] = {"steps": 3, "batch_size": 32, "progress": False}
+    alone, _ = ji.sae.train(kind, np.asarray(x), key=jax.random.key(1), **how(options))
+    spread, _ = ji.sae.train(kind, np.asarray(x), key=jax.random.key(1), mesh=mesh, **how(options))
     alike({"f": spread.encode(jnp.asarray(np.asarray(x)))}, {"f": alone.encode(np.asarray(x))})
     again = ji.sae.shard(alone, mesh)
     alike({"f": again.encode(jnp.asarray(np.asarray(x)))}, {"f": alone.encode(np.asarray(x))})
@@ -134,15 +137,4 @@ def on_eight_devices(folder: Path) -> None:
 @pytest.mark.slow
 def test_eight_devices(tmp_path: Path) -> None:
     code = f"from pathlib import Path; from tests.mesh.test_meshes import on_eight_devices as check; check(Path({str(tmp_path)!r}))"
-    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
-    environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
-    root = Path(__file__).resolve().parents[2]
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env=environment,
-        cwd=root,
-        capture_output=True,
-        text=True,
-        timeout=900,
-    )
-    assert done.returncode == 0 and "equal" in done.stdout, done.stderr[-3000:]
+    assert "equal" in run(code, devices=8)

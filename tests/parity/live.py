@@ -39,7 +39,7 @@ sys.path[:0] = [str(HERE.parent), str(HERE.parent / "golden")]
 import make_golden as golden  # noqa: E402
 
 import jaxinterp as ji  # noqa: E402
-from jaxinterp.hub._single_file import packaged  # noqa: E402
+from jaxinterp.hub._packaged import packaged  # noqa: E402
 from parity.draws import draws  # noqa: E402
 from parity.folders import TEXTS, vintages  # noqa: E402
 from parity.ours import ours, worst  # noqa: E402

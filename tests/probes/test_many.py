@@ -7,6 +7,7 @@ import pytest
 
 from jaxinterp import probes
 from jaxinterp.probes.linear import _many
+from jaxinterp.stats.solvers import _supports
 
 
 def activations(n: int = 400, d: int = 20) -> tuple[np.ndarray, np.ndarray]:
@@ -57,7 +58,7 @@ def test_labellings_separable_data_and_one_program(monkeypatch: pytest.MonkeyPat
     x, y = activations()
     x[1, :, 2] = np.where(y > 0, 1.0, -1.0)
     labels = np.stack([y, np.roll(y, 1)])
-    monkeypatch.setattr(_many, "_TOGETHER", 2)
+    monkeypatch.setattr(_many, "PROBES_PER_PROGRAM", 2)
     supports = np.array([[[[0, 1], [2, 3], [5, -1]]] * 2, [[[4, 1], [2, 9], [8, 7]]] * 2])
     many = probes.fit_many(x, labels, supports)
     assert many.weights.shape == (2, 2, 3, 2) and many.converged.all()
@@ -69,7 +70,7 @@ def test_labellings_separable_data_and_one_program(monkeypatch: pytest.MonkeyPat
                 np.testing.assert_allclose(many.value[feature, layer, at], probe.value, rtol=2e-5)
     assert many.evaluate(x, labels)["f1"][0, 1, 1] == 1
     # One step is not enough, and that is said; the same shapes are not traced again.
-    monkeypatch.setattr(_many, "_system", None)
+    monkeypatch.setattr(_supports, "factored", None)
     assert not probes.fit_many(x, labels, supports[::-1], max_iter=1).converged.any()
 
 

@@ -11,8 +11,8 @@ from jaxinterp import probes, toy
 from jaxinterp.probes.exact._columns import Columns
 from jaxinterp.probes.exact._cuts import _program, relax
 from jaxinterp.probes.exact._gram import Gram, Point
-from jaxinterp.probes.exact._problem import solve
-from jaxinterp.probes.exact._subset import _problem, _searched
+from jaxinterp.probes.exact._subset import _searched
+from jaxinterp.stats.solvers import as_problem, solve
 
 
 def constrained(seed: int) -> tuple[Any, ...]:
@@ -73,7 +73,7 @@ def test_the_tree_alone_finds_what_all_supports_show(monkeypatch: Any) -> None:
     for seed in range(6):
         x, y, k, gamma, intercept, *_ = constrained(seed)
         found = probes.best_subset(x, y, k, "squared", gamma=gamma, intercept=intercept)
-        problem = _problem(x, y, "squared", gamma, True, intercept)
+        problem = as_problem(x, y, "squared", gamma, True, intercept)
         every = itertools.combinations(range(x.shape[1]), k)
         best = min(solve(problem, np.array(support)).value for support in every)
         assert found.status == "optimal" and abs(found.value - best) <= 2e-6 * best, (seed, found)
@@ -107,7 +107,7 @@ def test_products_made_when_needed_and_columns_proven_out(monkeypatch: Any) -> N
 def test_any_weights_and_multipliers_bound_every_support() -> None:
     """So do the regressions without one column; and fewer columns leave the cuts as they are."""
     x, y, _, gamma, intercept, c, e = constrained(4)
-    problem = _problem(x, y, "squared", gamma, True, intercept)
+    problem = as_problem(x, y, "squared", gamma, True, intercept)
     searched = _searched(problem, c, e)
     assert isinstance(searched, Gram)
     d = searched.d
@@ -167,7 +167,7 @@ def test_no_threshold_beats_the_optimum() -> None:
         rng = np.random.default_rng(seed)
         x = rng.normal(size=(60, 9)) @ (np.eye(9) + 0.5 * rng.normal(size=(9, 9)))
         y = x @ (rng.normal(size=9) * (rng.random(9) < 0.5)) + 0.3 * rng.normal(size=60)
-        problem = _problem(x, y, "squared", 1e6, True, False)
+        problem = as_problem(x, y, "squared", 1e6, True, False)
         loose = probes.stlsq(x, y, 0.2)
         k = max(1, len(loose.support))
         exact = probes.best_subset(x, y, k, "squared", gamma=1e6, intercept=False)

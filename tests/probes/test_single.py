@@ -8,7 +8,8 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from jaxinterp import probes
-from jaxinterp.probes.linear import _newton, _single
+from jaxinterp.probes.linear import _single
+from jaxinterp.stats.solvers import _single_columns
 
 
 def activations(seed: int = 0, n: int = 700, d: int = 12) -> tuple[np.ndarray, np.ndarray]:
@@ -83,7 +84,7 @@ def test_several_labellings_other_inputs_and_one_program() -> None:
     half = probes.single_neuron(jnp.asarray(x, jnp.bfloat16), y)
     np.testing.assert_allclose(half.f1, alone.f1, atol=0.05)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_newton, "_one_each", None)  # a second trace would call it
+        patch.setattr(_single_columns, "solve_columns", None)  # a second trace would call it
         again = probes.single_neuron(x[::-1], np.roll(y, 2), gamma=0.5)
     assert again.converged.all()
 

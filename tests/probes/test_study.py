@@ -162,7 +162,7 @@ def test_a_process_killed_for_good(model: Any, whole: Any, tmp_path: Path) -> No
     code = f"""
 import os, signal, sys
 sys.path.insert(0, {str(Path(__file__).parents[2])!r})
-from jaxinterp.probes import _records
+from jaxinterp.probes.study import _records
 from tests.probes import test_study as t
 append, left = _records.Writer.append, [4]
 def fatal(self, records):

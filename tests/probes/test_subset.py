@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from jaxinterp import probes
-from jaxinterp.probes.exact._problem import Problem, solve
-from jaxinterp.probes.exact._subset import _problem
+from jaxinterp.stats.solvers import Problem, as_problem, solve
 
 
 def planted(seed: int) -> tuple[np.ndarray, np.ndarray, int, str, float | None]:
@@ -33,7 +32,7 @@ def brute(problem: Problem, k: int) -> float:
 def agrees(seed: int) -> None:
     x, y, k, loss, gamma = planted(seed)
     found = probes.best_subset(x, y, k, loss, gamma=gamma)
-    best = brute(_problem(x, y, loss, gamma, True, True), k)
+    best = brute(as_problem(x, y, loss, gamma, True, True), k)
     assert found.status == "optimal" and found.gap <= 1e-6, found
     assert abs(found.value - best) <= 2e-6 * best
     assert found.bound <= best * (1 + 1e-9)
@@ -108,7 +107,7 @@ def test_inexact_solves_and_interrupted_searches_stay_below_brute_force(loss: st
     x = rng.normal(size=(60, 9)) @ (np.eye(9) + 0.4 * rng.normal(size=(9, 9)))
     y = x @ rng.normal(size=9) + rng.normal(size=60)
     y = y if loss == "squared" else y > 0
-    best = brute(_problem(x, y, loss, 1.0, True, True), 3)
+    best = brute(as_problem(x, y, loss, 1.0, True, True), 3)
     for inner_tol, limit in ((1e-1, 0.3), (1e-3, 0.3), (1e-10, 0), (1e-10, 0.05)):
         found = probes.best_subset(x, y, 3, loss, limit, gamma=1.0, inner_tol=inner_tol)
         assert 0 <= found.bound <= best * (1 + 1e-9) and found.value >= best * (1 - 1e-9)
@@ -156,7 +155,7 @@ def test_duplicates_separable_data_and_columns_that_carry_nothing(loss: str) -> 
     target = x[:, 1] if loss == "squared" else y
     for k in (1, 2):
         found = probes.best_subset(x, target, k, loss)
-        best = brute(_problem(x, target, loss, None, True, True), k)
+        best = brute(as_problem(x, target, loss, None, True, True), k)
         assert found.status == "optimal"
         np.testing.assert_allclose(found.value, best, rtol=2e-6)
     assert {1, 3} & set(found.support.tolist())

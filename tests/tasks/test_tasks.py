@@ -86,15 +86,15 @@ def check(pairs: ji.tasks.Pairs, tokenizer: Any, n: int) -> None:
 def test_every_task_in_a_vocabulary_of_words(name: str, words: Any) -> None:
     """No tokenizer: ids that the caller supplies. Equal keys give equal pairs."""
     build = BUILDERS[name]
-    pairs = build(words, jax.random.key(3), 12)
+    pairs = build(words, 12, key=jax.random.key(3))
     check(pairs, words, 12)
     assert pairs.mask.all() and pairs.pos == -1
-    again = build(words, jax.random.PRNGKey(3), 12)
+    again = build(words, 12, key=jax.random.PRNGKey(3))
     assert (again.clean == pairs.clean).all() and (again.corrupt == pairs.corrupt).all()
-    assert (build(words, 4, 12).clean.shape != pairs.clean.shape) or (
-        build(words, 4, 12).clean != pairs.clean
+    assert (build(words, 12, key=jax.random.key(4)).clean.shape != pairs.clean.shape) or (
+        build(words, 12, key=jax.random.key(4)).clean != pairs.clean
     ).any()
-    with_bos = build(words, jax.random.key(3), 12, bos=True)
+    with_bos = build(words, 12, key=jax.random.key(3), bos=True)
     assert (with_bos.clean[:, 0] == words.bos_id).all()
     assert (with_bos.clean[:, 1:] == pairs.clean).all()
     assert (with_bos.positions["END"] == pairs.positions["END"] + 1).all()
@@ -105,7 +105,7 @@ def test_every_task_in_a_vocabulary_of_words(name: str, words: Any) -> None:
 
 @pytest.mark.parametrize("corrupt", _ioi.CORRUPTIONS)
 def test_ioi_corruptions_change_what_they_say(corrupt: str, words: Any) -> None:
-    pairs = ji.tasks.ioi(words, 0, 30, corrupt=corrupt)
+    pairs = ji.tasks.ioi(words, 30, key=jax.random.key(0), corrupt=corrupt)
     roles = {
         "s2_io_flip": {"S2"},
         "abc": {"IO", "S1", "S2"},
@@ -138,7 +138,7 @@ def test_ioi_corruptions_change_what_they_say(corrupt: str, words: Any) -> None:
 
 def test_ioi_orders_and_templates(words: Any) -> None:
     """All fifteen in both orders, with all lengths kept; BABA has S1 first."""
-    pairs = ji.tasks.ioi(words, 0, 400, pad="left")
+    pairs = ji.tasks.ioi(words, 400, key=jax.random.key(0), pad="left")
     check(pairs, words, 400)
     assert set(zip(pairs.about["template"].tolist(), pairs.about["baba"].tolist(), strict=True)) == {
         (template, baba) for template in range(15) for baba in range(2)
@@ -147,17 +147,17 @@ def test_ioi_orders_and_templates(words: Any) -> None:
     assert (first == pairs.about["baba"].astype(bool)).all()
     assert (pairs.positions["END"] == pairs.clean.shape[1] - 1).all() and pairs.pos == -1
     assert (pairs.positions["S1+1"] == pairs.positions["S1"] + 1).all()
-    right = ji.tasks.ioi(words, 0, 400, pad="right")
+    right = ji.tasks.ioi(words, 400, key=jax.random.key(0), pad="right")
     check(right, words, 400)
     assert (right.pos[:, 0] == right.positions["END"]).all() and not right.mask[:, -1].all()
     assert right.texts == pairs.texts
-    only = ji.tasks.ioi(words, 0, 8, order="abba", templates=[4])
+    only = ji.tasks.ioi(words, 8, key=jax.random.key(0), order="abba", templates=[4])
     assert set(only.kinds) == {"ABBA 4"} and only.mask.all()
 
 
 def test_answers_are_read_where_the_metric_says(words: Any) -> None:
     """`pairs.pos` with padding on the right: the last real column of each prompt."""
-    pairs = ji.tasks.ioi(words, 0, 6, pad="right")
+    pairs = ji.tasks.ioi(words, 6, key=jax.random.key(0), pad="right")
     metric = ji.metrics.logit_diff(pairs.correct, pairs.wrong, pos=pairs.pos)
     logits = np.random.default_rng(0).normal(size=(*pairs.clean.shape, words.vocab)).astype(np.float32)
     rows, end = np.arange(6), pairs.mask.sum(1) - 1
@@ -166,7 +166,7 @@ def test_answers_are_read_where_the_metric_says(words: Any) -> None:
 
 
 def test_greater_than_sets(words: Any) -> None:
-    pairs = ji.tasks.greater_than(words, 0, 20)
+    pairs = ji.tasks.greater_than(words, 20, key=jax.random.key(0))
     rows = np.arange(20)
     assert (pairs.clean != pairs.corrupt).sum() == 20
     assert (pairs.clean[rows, pairs.positions["YY"]] != pairs.corrupt[rows, pairs.positions["YY"]]).all()
@@ -187,16 +187,16 @@ def test_greater_than_sets(words: Any) -> None:
         word: 1000 + i for i, word in enumerate(["The", " lasted from the year", " to the year", " war"])
     }
     with pytest.raises(ji.tasks.TooFewExamples, match=r"two_pieces=False the century\s+may be several"):
-        ji.tasks.greater_than(ji.tasks.Words(split), 0, 10, centuries=[17], nouns=["war"])
+        ji.tasks.greater_than(ji.tasks.Words(split), 10, key=jax.random.key(0), centuries=[17], nouns=["war"])
     loose = ji.tasks.greater_than(
-        ji.tasks.Words(split), 0, 10, centuries=[17], nouns=["war"], two_pieces=False
+        ji.tasks.Words(split), 10, key=jax.random.key(0), centuries=[17], nouns=["war"], two_pieces=False
     )
     assert set(loose.positions["YY"].tolist()) == {5}
 
 
 def test_induction_without_a_tokenizer() -> None:
     for corrupt in ("answer", "match", "block", "shuffle"):
-        pairs = ji.tasks.induction(1000, 0, 5, block=7, repeats=3, corrupt=corrupt, bos=0)
+        pairs = ji.tasks.induction(1000, 5, key=jax.random.key(0), block=7, repeats=3, corrupt=corrupt, bos=0)
         assert pairs.clean.shape == (5, 21) and (pairs.clean[:, 0] == 0).all()
         assert pairs.clean[:, 1:].min() >= 257 and pairs.clean.max() < 900
         rows = np.arange(5)
@@ -214,16 +214,16 @@ def test_induction_without_a_tokenizer() -> None:
             assert (pairs.corrupt[:, -6:] == pairs.clean[:, -6:]).all()
         else:
             assert (pairs.corrupt[rows, pairs.positions["B"]] == pairs.wrong).all()
-    assert ji.tasks.induction(26, 0, 2, block=3, corrupt="match").clean.shape == (2, 5)
+    assert ji.tasks.induction(26, 2, key=jax.random.key(0), block=3, corrupt="match").clean.shape == (2, 5)
     with pytest.raises(ValueError, match=r"draws 60 different tokens .* there are 26 .*at most 13"):
-        ji.tasks.induction(26, 0, 2, block=30)
+        ji.tasks.induction(26, 2, key=jax.random.key(0), block=30)
     with pytest.raises(ValueError, match="bos is an id: bos=0"):
-        ji.tasks.induction(26, 0, 2, block=3, bos=True)
+        ji.tasks.induction(26, 2, key=jax.random.key(0), block=3, bos=True)
 
 
 @pytest.mark.parametrize("template", _agreement.TEMPLATES)
 def test_agreement_flips_the_subject(template: str, words: Any) -> None:
-    pairs = ji.tasks.agreement(words, 0, 24, template=template)
+    pairs = ji.tasks.agreement(words, 24, key=jax.random.key(0), template=template)
     changed = pairs.clean != pairs.corrupt
     assert (changed.sum(1) == 1).all()
     assert changed[np.arange(24), pairs.positions["SUBJECT"]].all()
@@ -236,8 +236,8 @@ def test_facts_of_ones_own(words: Any) -> None:
     vocabulary = ji.tasks.Words(["<s>", "One", " and", " one", " two", " three", " four", " five"])
     pairs = ji.tasks.facts(
         vocabulary,
-        0,
         4,
+        key=jax.random.key(0),
         table={"one": "two", "two": "three", "three": "four", "four": "five"},
         templates=("One and {SUBJECT} and",),
     )
@@ -246,75 +246,78 @@ def test_facts_of_ones_own(words: Any) -> None:
     assert [known[int(i)] for i in subjects] == pairs.correct.tolist()
     assert [known[int(i)] for i in others] == pairs.wrong.tolist()
     with pytest.raises(ValueError, match=r"every template a \{SUBJECT\}; got 'One'"):
-        ji.tasks.facts(vocabulary, 0, 1, table={"one": "two", "two": "one"}, templates=("One",))
+        ji.tasks.facts(
+            vocabulary, 1, key=jax.random.key(0), table={"one": "two", "two": "one"}, templates=("One",)
+        )
     with pytest.raises(ValueError, match=r"a table and templates"):
-        ji.tasks.facts(vocabulary, 0, 1, table={"one": "two"})
-    everything = ji.tasks.facts(words, 0, 40, relation=None, pad="left")
+        ji.tasks.facts(vocabulary, 1, key=jax.random.key(0), table={"one": "two"})
+    everything = ji.tasks.facts(words, 40, key=jax.random.key(0), relation=None, pad="left")
     assert {kind.split()[0] for kind in everything.kinds} >= {"capital", "opposite", "landmark"}
 
 
 def test_what_is_left_out_is_named() -> None:
     """Names of several tokens, answers of several tokens, pairs of unequal length."""
     model, tiny = ji.load("tiny")
-    pairs = ji.tasks.ioi(tiny, 0, 20)
+    pairs = ji.tasks.ioi(tiny, 20, key=jax.random.key(0))
     check(pairs, tiny, 20)
     reasons = dict(pairs.dropped)
     assert reasons[" Amber"] == "a name that is not one token"
     assert any("tokens where the batch has" in reason for reason in pairs.reasons())
     assert pairs.clean.max() < model.config.vocab
-    found = ji.tasks.agreement(tiny, 0, 5)
+    found = ji.tasks.agreement(tiny, 5, key=jax.random.key(0))
     assert any(re.fullmatch(r"\d tokens clean and \d corrupt", r) for r in found.reasons())
     with pytest.raises(ji.tasks.TooFewExamples, match="74 of the hundred are not, '02' among them"):
-        ji.tasks.greater_than(tiny, 0, 10)
+        ji.tasks.greater_than(tiny, 10, key=jax.random.key(0))
     with pytest.raises(
         ji.tasks.TooFewExamples,
         match=r"admits \d different pairs of one length in .* Left out: the answer|tokens",
     ):
-        ji.tasks.facts(tiny, 0, 1, relation="continent")
+        ji.tasks.facts(tiny, 1, key=jax.random.key(0), relation="continent")
 
 
 def test_bad_input(words: Any) -> None:
     with pytest.raises(ValueError, match="n is the number of pairs, an int from 1 on; got 0"):
-        ji.tasks.ioi(words, 0, 0)
+        ji.tasks.ioi(words, 0, key=jax.random.key(0))
     with pytest.raises(ValueError, match=r"corrupt is one of 's2_io_flip', 'abc'.*got 'abd'"):
-        ji.tasks.ioi(words, 0, 3, corrupt="abd")
+        ji.tasks.ioi(words, 3, key=jax.random.key(0), corrupt="abd")
     with pytest.raises(ValueError, match=r"templates are numbered 0\.\.14; got \[15\]"):
-        ji.tasks.ioi(words, 0, 3, templates=[15])
+        ji.tasks.ioi(words, 3, key=jax.random.key(0), templates=[15])
     with pytest.raises(ValueError, match=r"pad is None .* 'left' or 'right'; got 'both'"):
-        ji.tasks.facts(words, 0, 3, pad="both")
+        ji.tasks.facts(words, 3, key=jax.random.key(0), pad="both")
     with pytest.raises(ValueError, match=r"A tokenizer is called with a text.*got str"):
-        ji.tasks.ioi("gpt2", 0, 3)
+        ji.tasks.ioi("gpt2", 3, key=jax.random.key(0))
     with pytest.raises(ji.tasks.TooFewExamples, match=r"has 2 of 2, and 3 are needed"):
-        ji.tasks.ioi(words, 0, 3, names=["Mary", "John"])
+        ji.tasks.ioi(words, 3, key=jax.random.key(0), names=["Mary", "John"])
     with pytest.raises(ji.tasks.TooFewExamples, match=r"one token.*names=\[\.\.\.\]"):
-        ji.tasks.ioi(ji.tasks.Words(["a"]), 0, 3)
+        ji.tasks.ioi(ji.tasks.Words(["a"]), 3, key=jax.random.key(0))
     with pytest.raises(ji.tasks.TooFewExamples, match="two digits of a year as one token"):
-        ji.tasks.greater_than(ji.tasks.Words(["1", "2"]), 0, 3)
+        ji.tasks.greater_than(ji.tasks.Words(["1", "2"]), 3, key=jax.random.key(0))
     with pytest.raises(ValueError, match="no BOS token: build the task with bos=False"):
-        ji.tasks.ioi(ji.tasks.Words(["a"]), 0, 3, bos=True)
+        ji.tasks.ioi(ji.tasks.Words(["a"]), 3, key=jax.random.key(0), bos=True)
     with pytest.raises(ji.tasks.TooFewExamples, match=r"admits 43 different .* pad|at most"):
-        ji.tasks.agreement(words, 0, 5000, template="simple", verbs=[("is", "are")])
-    pairs = ji.tasks.ioi(words, 0, 3)
+        ji.tasks.agreement(words, 5000, key=jax.random.key(0), template="simple", verbs=[("is", "are")])
+    pairs = ji.tasks.ioi(words, 3, key=jax.random.key(0))
     with pytest.raises(ValueError, match=r"write pairs\[0:1\]"):
         pairs[0]
 
 
 def test_keys(words: Any) -> None:
-    """Typed, raw and integer seeds; a generator moves on; anything else is refused with the fix."""
+    """Typed and raw keys; a generator moves on; anything else is refused with the fix."""
     typed, raw = ji.tasks.generator(jax.random.key(7)), ji.tasks.generator(jax.random.PRNGKey(7))
     assert typed.integers(10**9) == raw.integers(10**9)
-    assert ji.tasks.generator(7).integers(10**9) == ji.tasks.generator(np.int64(7)).integers(10**9)
     rng = np.random.default_rng(0)
     assert ji.tasks.generator(rng) is rng
-    one, two = ji.tasks.ioi(words, rng, 4), ji.tasks.ioi(words, rng, 4)
+    one, two = ji.tasks.ioi(words, 4, key=rng), ji.tasks.ioi(words, 4, key=rng)
     assert one.texts != two.texts
-    for bad in (None, "0", 1.5, True, np.zeros(2)):
+    for bad in (None, "0", 1.5, True, np.zeros(2), 7, np.int64(7)):
         with pytest.raises(ValueError, match=r"key|JAX key"):
             ji.tasks.generator(bad)
     with pytest.raises(ValueError, match="One key makes one batch"):
         ji.tasks.generator(jax.random.split(jax.random.key(0), 3))
-    with pytest.raises(ValueError, match="at least 0; got -1"):
-        ji.tasks.generator(-1)
+    with pytest.raises(
+        ValueError, match=r"Randomness comes from a key, and 7 is none: key=jax.random.key\(7\)"
+    ):
+        ji.tasks.ioi(words, 4, key=7)
     with pytest.raises(ValueError, match="cannot be traced"):
         jax.jit(lambda key: ji.tasks.generator(key).integers(3))(jax.random.key(0))
 
@@ -346,7 +349,7 @@ def test_numpy_only() -> None:
     code = (
         "import sys, types; package = types.ModuleType('jaxinterp'); "
         f"package.__path__ = [{str(folder.parent)!r}]; sys.modules['jaxinterp'] = package; "
-        "import jaxinterp.tasks as t; print(len(t.induction(50, 0, 3, block=4))); "
+        "import jaxinterp.tasks as t; print(len(t.induction(50, 3, key=t._induction.np.random.default_rng(0), block=4))); "
         "assert 'jax' not in sys.modules"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -397,7 +400,7 @@ def test_published_years_have_our_columns(shared_data: Path, gpt2: Any) -> None:
         text = _greater_than.TEMPLATES["hanna"]
         ours = [text.format(noun=match[1], XX1=match[2], YY=y, XX2=match[2]) for y in (match[3], "01")]
         assert ours == [row["clean"], row["corrupted"]]
-    pairs = ji.tasks.greater_than(gpt2, 0, 64)
+    pairs = ji.tasks.greater_than(gpt2, 64, key=jax.random.key(0))
     check(pairs, gpt2, 64)
     assert pairs.clean.shape == (64, 12)
     assert set(pairs.positions["YY"].tolist()) == {7} and (pairs.corrupt[:, 7] == 486).all()

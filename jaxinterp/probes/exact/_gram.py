@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 import scipy
 
+from ...stats.solvers import Solution
 from ._columns import Columns
-from ._problem import Inner
 from ._support_batch import bordered, combinations
 
 EPS = 4 * float(np.finfo(np.float64).eps)
@@ -98,7 +98,7 @@ class Gram:
         q = self.yy - float(whole[point.columns] @ point.w) + 2 * float(point.nu @ self.e)
         return (q - EPS * size**2) / (2 * self.n), h
 
-    def solve(self, columns: np.ndarray, s: np.ndarray | None = None, *, tol: float = 0.0) -> Inner:
+    def solve(self, columns: np.ndarray, s: np.ndarray | None = None, *, tol: float = 0.0) -> Solution:
         """The regression on some columns, each with its share; infinite where C w = e cannot be met."""
         root = np.ones(len(columns)) if s is None else np.sqrt(s)
         block = self.rows(columns)[:, columns] * root * root[:, None]
@@ -113,7 +113,7 @@ class Gram:
         )
         point = Point(columns, v * root, nu)
         q, h = self.cut(point)
-        return Inner(point.w, 0.0, float(value), point, q, float(bound), 1, h)
+        return Solution(point.w, 0.0, float(value), point, q, float(bound), 1, h)
 
     def settle(
         self, g: np.ndarray, r: np.ndarray, c: np.ndarray, norms: np.ndarray

@@ -4,11 +4,11 @@ import itertools
 
 import numpy as np
 
+from ...stats.solvers import Problem, Solution, solve
 from ._columns import Columns
-from ._problem import Inner, Problem, solve
 
 
-class Direct:
+class MarginLoss:
     """A `Problem` for the search; one product with all columns per cut, batched where points are many."""
 
     at_once = 24  # supports that `every` solves rather than a branch
@@ -25,15 +25,15 @@ class Direct:
         h = self.problem.scale * self.x.products(np.stack(points)) ** 2
         return [(self.problem.q(alpha), row) for alpha, row in zip(points, h, strict=True)]
 
-    def solve(self, columns: np.ndarray, s: np.ndarray | None = None, *, tol: float) -> Inner:
+    def solve(self, columns: np.ndarray, s: np.ndarray | None = None, *, tol: float) -> Solution:
         inner = solve(self.problem, columns, s, tol=tol)
         h = self.problem.scale * self.x.products(inner.alpha[None])[0] ** 2
-        return Inner(inner.w, inner.b, inner.value, inner.alpha, inner.q, inner.bound, inner.iterations, h)
+        return Solution(inner.w, inner.b, inner.value, inner.alpha, inner.q, inner.bound, inner.iterations, h)
 
-    def keep(self, alive: np.ndarray) -> "Direct":
+    def keep(self, alive: np.ndarray) -> "MarginLoss":
         """The same problem on some of the columns."""
         p, columns = self.problem, self.x.keep(alive)
-        return Direct(Problem(columns.x, p.y, p.omega, p.gamma, p.loss, p.intercept), columns)
+        return MarginLoss(Problem(columns.x, p.y, p.omega, p.gamma, p.loss, p.intercept), columns)
 
     def every(
         self, inside: np.ndarray, free: np.ndarray, left: int, tol: float, enough: float

@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from ...stats._examples import as_examples, as_labels, as_real, as_support, check_k, check_loss
-from ...stats._examples import example_weights as _example_weights
+from ...stats._examples import as_support, check_k
+from ...stats.solvers import Problem, as_problem
 from ._columns import Columns
 from ._constraints import as_equal
 from ._gram import Gram
-from ._margin_losses import Direct
-from ._problem import Problem
+from ._margin_losses import MarginLoss
 from ._tree import ROUNDING, Search
 
 
@@ -115,7 +114,7 @@ def best_subset(
     Law: the value is that of brute force over all supports; the bound never exceeds it, whatever the
     time limit and the accuracy of inner solves; C w = e to 1e-8.
     """
-    problem = _problem(x, y, loss, gamma, balanced, intercept)
+    problem = as_problem(x, y, loss, gamma, balanced, intercept)
     searched = _searched(problem, *as_equal(equal, loss, problem.x.shape[1:]))
     limits = float(time_limit), float(tol), float(inner_tol)
     return _best(problem, searched, k, limits, start, screen, ())[0]
@@ -150,7 +149,7 @@ def best_subsets(
 
     Law: the same values as `best_subset` for each k alone; they do not rise with k.
     """
-    problem = _problem(x, y, loss, gamma, balanced, intercept)
+    problem = as_problem(x, y, loss, gamma, balanced, intercept)
     n, d = problem.x.shape
     searched = _searched(problem, *as_equal(equal, loss, (d,)))
     order = [check_k(k, d, n) for k in ks]
@@ -169,24 +168,10 @@ def best_subsets(
     return {k: found[k] for k in order}
 
 
-def _problem(
-    x: Any, y: Any, loss: str, gamma: float | int | None, balanced: bool, intercept: bool
-) -> Problem:
-    check_loss(loss)
-    x = as_examples(x).astype(np.float64)
-    n = len(x)
-    signs = as_real(y, n) if loss == "squared" else as_labels(y, n)
-    omega = _example_weights(signs, balanced and loss != "squared")
-    inverse = n**-0.5 if gamma is None else float(gamma)
-    if not (inverse > 0 and np.isfinite(inverse)):
-        raise ValueError(f"gamma is the inverse of the ridge, positive and finite; got {gamma}.")
-    return Problem(x, signs, omega, inverse, loss, intercept)
-
-
-def _searched(problem: Problem, c: np.ndarray, e: np.ndarray) -> Direct | Gram:
+def _searched(problem: Problem, c: np.ndarray, e: np.ndarray) -> MarginLoss | Gram:
     """The problem as the search sees it: for least squares, centred, by inner products."""
     if problem.loss != "squared":
-        return Direct(problem)
+        return MarginLoss(problem)
     x, y = problem.x, problem.y
     if problem.intercept:
         x, y = x - x.mean(0), y - y.mean()
@@ -195,7 +180,7 @@ def _searched(problem: Problem, c: np.ndarray, e: np.ndarray) -> Direct | Gram:
 
 def _best(
     problem: Problem,
-    searched: Direct | Gram,
+    searched: MarginLoss | Gram,
     k: Any,
     limits: tuple[float, float, float],
     start: Any,

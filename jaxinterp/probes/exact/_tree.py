@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from ...stats.solvers import Solution
 from ._cuts import Pool, forced, largest, relax
 from ._gram import Gram
-from ._margin_losses import Direct
-from ._problem import Inner
+from ._margin_losses import MarginLoss
 
 Support = tuple[int, ...]
 PER_NODE = 40  # cuts that enter one linear program
@@ -40,7 +40,7 @@ class Search:
 
     def __init__(
         self,
-        problem: Direct | Gram,
+        problem: MarginLoss | Gram,
         k: int,
         tol: float,
         deadline: float,
@@ -54,7 +54,7 @@ class Search:
         self.columns = np.arange(d)
         self.pool = Pool(d)
         self.points: list[Any] = []
-        self.best: Inner | None = None
+        self.best: Solution | None = None
         self.support: Support = ()
         self.upper = self.floor = np.inf
         self.solved: dict[Support, tuple[float, float]] = {}
@@ -76,7 +76,7 @@ class Search:
             return np.inf
         return self.upper - self.tol * max(abs(self.upper), ROUNDING * self.empty)
 
-    def cut(self, columns: np.ndarray, s: np.ndarray | None = None) -> Inner:
+    def cut(self, columns: np.ndarray, s: np.ndarray | None = None) -> Solution:
         """Solves the probe on the columns (numbers among those left), keeps its cut and offers it."""
         # A relaxed point is there for its cut alone, which needs no more digits than the gap has.
         relaxed = s is not None and bool((s < 1).any())

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...stats._examples import as_examples
+from ...stats.solvers import low_rank, minimise, preconditioner, reduced
 from .._problem_axes import (
     Scores,
     as_classes,
@@ -18,8 +19,6 @@ from .._problem_axes import (
     together,
     two_or_more,
 )
-from ._low_rank import low_rank
-from ._softmax import inverse, minimise, reduced
 
 
 class Dense(Scores, eqx.Module):
@@ -138,7 +137,7 @@ def _dense(
         return z.T @ z
 
     def precondition(gram: Any, counts: Any) -> Any:
-        return inverse(gram, counts, ridge, classes)
+        return preconditioner(gram, counts, ridge, classes)
 
     with jax.default_matmul_precision("highest"):
         z, basis, middle = together(reduced, (x,), (2,))

@@ -4,11 +4,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import scipy
 
-from ...stats._examples import as_support, check_loss
-from ..exact._problem import Problem, solve
-from ..exact._subset import _problem
+from ...stats._examples import as_support
+from ...stats.solvers import as_problem, solve_regression
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,37 +77,19 @@ def fit(
 
     Law: weights and bias are those of scikit-learn with C = gamma and balanced classes.
     """
-    check_loss(loss)
-    problem = _problem(x, y, loss, gamma, balanced, intercept)
-    n, d = problem.x.shape
-    columns = as_support(support, d)
-    z = problem.x[:, columns]
-    back = None
-    if len(columns) > n:
-        # The optimum lies in the span of the rows: z = L Q with orthonormal rows Q, n unknowns.
-        gram = z @ z.T
-        gram[np.diag_indices(n)] += 1e-12 * max(float(np.trace(gram)) / n, 1e-300)
-        factor = scipy.linalg.cholesky(gram, lower=True)
-        back, z = factor, factor
-    reduced = Problem(z, problem.y, problem.omega, problem.gamma, loss, intercept)
-    inner = solve(reduced, np.arange(z.shape[1]), tol=float(tol) / 10, max_iter=max_iter)
-    w = inner.w
-    if back is not None:
-        w = problem.x[:, columns].T @ scipy.linalg.solve_triangular(back, w, lower=True, trans=1)
-    # Value and bound of the problem itself: what the reduction rounded off shows in the gap.
-    value = problem.value(columns, w, inner.b)
-    bound = problem.q(inner.alpha) - float(problem.h(inner.alpha, columns).sum())
-    gap = (value - bound) / max(abs(value), 1e-12)
+    problem = as_problem(x, y, loss, gamma, balanced, intercept)
+    columns = as_support(support, problem.x.shape[1])
+    found = solve_regression(problem, columns, tol, max_iter)
     return Probe(
         columns,
-        w,
-        inner.b,
-        value,
-        bound,
-        gap,
-        bool(gap <= tol),
-        inner.iterations,
+        found.weights,
+        found.bias,
+        found.value,
+        found.bound,
+        found.gap,
+        found.converged,
+        found.iterations,
         loss,
         problem.gamma,
-        d,
+        problem.x.shape[1],
     )

@@ -1,24 +1,21 @@
 """Many sparse probes at once, each on its own support."""
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ...stats._blocks import cores
 from ...stats._examples import as_examples, as_labels, as_real, as_shaped, check_loss
 from ...stats._examples import example_weights as _example_weights
 from ...stats._scores import metrics, regression_metrics
-from ._blocks import cores, log1p
+from ...stats.solvers import support_solver
 from ._fit import fit
-from ._newton import judge
 
-# Probes of one program: their columns, gathered, are what a cache or a step of an accelerator holds.
-_TOGETHER = 16
+PROBES_PER_PROGRAM = 16
+"Their columns, gathered, are what a cache or a step of an accelerator holds."
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +129,7 @@ def fit_many(
     flat = x.reshape(layers, n, d)
     by_layer = support.reshape(len(rows), layers, *support.shape[-2:])
     m = by_layer.shape[2]
-    size = min(m, _TOGETHER)
+    size = min(m, PROBES_PER_PROGRAM)
     jobs = [
         (feature, layer, min(first, m - size))
         for feature in range(len(rows))
@@ -151,7 +148,7 @@ def fit_many(
             return _one_by_one(whole, y, some, options, max_iter)
         z = np.asarray(flat[layer][:, np.maximum(some, 0).ravel()], np.float32)
         real = lambda a: jnp.asarray(a, jnp.float32)
-        program = _compiled(loss, bool(intercept))
+        program = support_solver(loss, bool(intercept))
         found = program(real(z), jnp.asarray(some >= 0), real(y), real(omega), ridge, most)
         return {name: np.asarray(value) for name, value in found.items()}
 
@@ -209,109 +206,3 @@ def _one_by_one(
         for name in ("bias", "value", "converged", "iterations"):
             found[name].append(getattr(probe, name))
     return {name: np.array(values) for name, values in found.items()}
-
-
-@cache
-def _compiled(loss: str, intercept: bool) -> Callable[..., dict[str, Any]]:
-    """The program for columns `(n, m k)`, of which `real (m, k)` says which are there."""
-    solve = {"logistic": _logistic, "squared": _squared}[loss]
-
-    def block(x: Any, real: Any, y: Any, omega: Any, ridge: Any, most: Any) -> dict[str, Any]:
-        n = x.shape[0]
-        z = jnp.where(real[..., None], x.T.reshape(*real.shape, n), 0)
-        middle = jnp.mean(z, -1) if intercept else jnp.zeros(real.shape, z.dtype)
-        centred = z - middle[..., None]
-        spread = jnp.sqrt(jnp.mean(centred**2, -1))
-        moves = spread > 1e-6 * jnp.maximum(jnp.abs(middle), 1e-30)
-        safe = jnp.where(moves, spread, 1)
-        # Scaled columns keep the systems well conditioned in float32; the ridge is scaled alike.
-        scaled = jnp.where(moves[..., None], centred / safe[..., None], 0)
-        design = jnp.concatenate([scaled, jnp.ones((len(z), 1, n), z.dtype)], 1)
-        penalty = jnp.pad(ridge / safe**2, ((0, 0), (0, 1)))
-        one = lambda given: solve(given[0], given[1], y, omega, most, intercept)
-        accelerated = jax.default_backend() != "cpu"
-        theta, value, converged, turns = jax.lax.map(
-            one, (design, penalty), batch_size=len(z) if accelerated else None
-        )
-        weights = jnp.where(moves, theta[:, :-1] / safe, 0)
-        bias = theta[:, -1] - jnp.sum(weights * middle, -1)
-        found = {"weights": weights, "bias": bias, "value": value, "converged": converged}
-        size = jnp.sum(jnp.abs(middle) + spread, -1)  # finite where the columns are
-        return {**found, "iterations": turns, "size": size}
-
-    return jax.jit(block)
-
-
-def _system(curve: Any, design: Any, penalty: Any, intercept: bool) -> Any:
-    h = jnp.matmul(design * curve[None], design.T, precision="highest")
-    diagonal = jnp.diagonal(h) * 1e-6 + 1e-12 + penalty
-    if not intercept:
-        # The bias stays where it is: its row is that of a one alone.
-        keep = jnp.arange(len(h)) < len(h) - 1
-        h = jnp.where(keep[:, None] & keep[None], h, 0)
-        diagonal = diagonal + jnp.where(keep, 0, np.float32(1))
-    return jax.scipy.linalg.cho_factor(h + jnp.diag(diagonal))
-
-
-def _logistic(
-    design: Any, penalty: Any, y: Any, omega: Any, most: Any, intercept: bool
-) -> tuple[Any, Any, Any, Any]:
-    """Newton from zero, steps judged as for single neurons."""
-    free = jnp.ones_like(penalty).at[-1].set(1 if intercept else 0)
-
-    def step(state: Any) -> Any:
-        theta, move, push, low, high, size, _, turns = state
-        new = theta - size * move
-        t = -y * jnp.matmul(new, design, precision="highest")
-        e = jnp.exp(-jnp.abs(t))
-        r = 1 / (1 + e)
-        mass = omega * jnp.where(t > 0, r, e * r)
-        grad = free * jnp.matmul(design, -y * mass, precision="highest") + penalty * new
-        ahead = -jnp.vdot(grad, move, precision="highest")
-        good, low, high, size = judge(push, ahead, size, low, high)
-        factor = _system(omega * e * r * r, design, penalty, intercept)
-        next_move = jax.scipy.linalg.cho_solve(factor, grad)
-        decrement = jnp.vdot(grad, next_move, precision="highest")
-        least = jnp.sum(mass) + jnp.sum(penalty * new**2) / 2
-        keep = lambda new, old: jnp.where(good, new, old)
-        return (
-            keep(new, theta),
-            keep(next_move, move),
-            keep(decrement, push),
-            low,
-            high,
-            size,
-            ~(good & (decrement <= 1e-8 * least)),
-            turns + 1,
-        )
-
-    zero = jnp.zeros_like(penalty)
-    real = jnp.float32
-    start = (zero, zero, real(0), real(0), real(2), real(1), jnp.bool_(True), jnp.int32(0))
-    state = jax.lax.while_loop(lambda s: s[6] & (s[7] < most), step, start)
-    theta, move, going, turns = *state[:2], *state[6:]
-    theta = theta - jnp.where(going, 0, move)
-    m = jnp.matmul(theta, design, precision="highest")
-    loss = jnp.maximum(-y * m, 0) + log1p(jnp.exp(-jnp.abs(m)))
-    value = jnp.vdot(omega, loss, precision="highest") + jnp.sum(penalty * theta**2) / 2
-    return theta, value, ~going, turns
-
-
-def _squared(
-    design: Any, penalty: Any, y: Any, omega: Any, most: Any, intercept: bool
-) -> tuple[Any, Any, Any, Any]:
-    """Ridge regression, and one step of refinement by its own residual."""
-    factor = _system(omega, design, penalty, intercept)
-    free = jnp.ones_like(penalty).at[-1].set(1 if intercept else 0)
-    theta = jnp.zeros_like(penalty)
-    decrement = jnp.float32(0)
-    for _ in range(3):
-        error = y - jnp.matmul(theta, design, precision="highest")
-        grad = free * jnp.matmul(design, error, precision="highest") - penalty * theta
-        move = jax.scipy.linalg.cho_solve(factor, grad)
-        decrement = jnp.vdot(grad, move, precision="highest")
-        theta = theta + move
-    error = y - jnp.matmul(theta, design, precision="highest")
-    total = jnp.vdot(error, error, precision="highest") + jnp.sum(penalty * theta**2)
-    scale = jnp.vdot(y, y, precision="highest")
-    return theta, total / (2 * len(y)), decrement <= 1e-8 * scale, jnp.int32(3)

@@ -9,9 +9,10 @@ import numpy as np
 import scipy
 
 from ...core._check import check_key
+from ...stats._blocks import block_width, by_block
 from ...stats._examples import as_examples, as_labels
 from ...stats._examples import example_weights as _example_weights
-from ._blocks import block_width, by_block
+from ...stats.solvers import lasso_weights
 
 METHODS = ("mean_diff", "f_stat", "mi", "lr", "svm", "random")
 
@@ -95,7 +96,7 @@ def rank(x: Any, y: Any, method: str = "mean_diff", *, key: Any = None, neighbou
         return np.array(found).reshape(*x.shape[:-2], d)
     if method == "lr":
         omega = jnp.asarray(_example_weights(signs, True), jnp.float32)
-        return np.asarray(_lr(jnp.asarray(x, jnp.float32), jnp.asarray(signs, jnp.float32), omega))
+        return np.asarray(lasso_weights(jnp.asarray(x, jnp.float32), jnp.asarray(signs, jnp.float32), omega))
     score = {"mean_diff": _mean_diff, "f_stat": _f_stat}[method]
     up = jnp.asarray(np.atleast_2d(signs > 0), jnp.float32)
     found = by_block(x, lambda part, *_: {"score": score(part, up)}, block_width(x.shape))
@@ -171,47 +172,3 @@ def _mi(x: np.ndarray, up: np.ndarray, noise: np.ndarray, neighbours: int) -> fl
     high += (more > high) & (value[more] - value < radius)
     mean += float(scipy.special.digamma(high - low + 1).mean())
     return max(0.0, float(scipy.special.digamma(n) + scipy.special.digamma(neighbours)) - mean)
-
-
-@eqx.filter_jit
-def _lr(x: Any, y: Any, omega: Any, strength: float = 0.1, most: int = 5000) -> Any:
-    """FISTA on `|w|_1 + C sum omega_i logloss_i`; the bias is not penalised."""
-    shape = (*x.shape[:-2], x.shape[-1])
-
-    def one(x: Any) -> Any:
-        d = x.shape[1]
-
-        # Power iteration: the step is one over the largest curvature, C/4 of that of the data.
-        def power(_: Any, v: Any) -> Any:
-            u = design(v)
-            out = adjoint(omega * u)
-            return out / jnp.linalg.norm(out)
-
-        def design(v: Any) -> Any:
-            return jnp.dot(x, v[:-1], precision="highest") + v[-1]
-
-        def adjoint(a: Any) -> Any:
-            return jnp.append(jnp.dot(a, x, precision="highest"), a.sum())
-
-        v = jax.lax.fori_loop(0, 30, power, jnp.ones(d + 1, jnp.float32) / jnp.sqrt(d + 1.0))
-        curvature = strength / 4 * jnp.linalg.norm(adjoint(omega * design(v))) * 1.05
-        shrink = jnp.append(jnp.full(d, 1.0, jnp.float32), 0.0) / curvature
-
-        def step(state: Any) -> Any:
-            w, ahead, t, _, turn = state
-            grad = adjoint(-strength * omega * y * jax.nn.sigmoid(-y * design(ahead)))
-            move = ahead - grad / curvature
-            new = jnp.sign(move) * jnp.maximum(jnp.abs(move) - shrink, 0)
-            # Momentum starts anew where it points uphill.
-            again = jnp.vdot(ahead - new, new - w) > 0
-            t = jnp.where(again, 1.0, t)
-            later = (1 + jnp.sqrt(1 + 4 * t**2)) / 2
-            change = jnp.max(jnp.abs(new - ahead)) / jnp.maximum(jnp.max(jnp.abs(new)), 1e-6)
-            return new, new + (t - 1) / later * (new - w), later, change, turn + 1
-
-        start = jnp.zeros(d + 1, jnp.float32)
-        state = (start, start, jnp.float32(1), jnp.float32(jnp.inf), jnp.int32(0))
-        going = lambda s: (s[3] > 1e-6) & (s[4] < most)
-        return jnp.abs(jax.lax.while_loop(going, step, state)[0][:-1])
-
-    return jax.lax.map(one, x.reshape(-1, *x.shape[-2:])).reshape(shape)

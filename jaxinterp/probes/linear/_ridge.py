@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-import scipy
 
 from ...stats._examples import as_examples
+from ...stats.solvers import RidgePath
 
 LAMBDAS = np.logspace(0.8, 4.1, 12)
 
@@ -77,7 +77,7 @@ def ridge(x: Any, y: Any, *, lambdas: Any = None) -> Ridge:
     Law: `left_out` is what n separate fits predict, and the weights are those of scikit-learn.
     """
     x, y, lambdas = _checked(x, y, lambdas)
-    return _solve(_decompose(x), y, lambdas)
+    return _chosen(RidgePath.of(x), y, lambdas)
 
 
 def ridges(x: Any, ys: Iterable[Any], *, lambdas: Any = None) -> list[Ridge]:
@@ -100,11 +100,11 @@ def ridges(x: Any, ys: Iterable[Any], *, lambdas: Any = None) -> list[Ridge]:
 
     Law: each is what `ridge` gives alone.
     """
-    found, svd = [], None
+    found, path = [], None
     for each in ys:
         examples, y, penalties = _checked(x, each, lambdas)
-        svd = _decompose(examples) if svd is None else svd
-        found.append(_solve(svd, y, penalties))
+        path = RidgePath.of(examples) if path is None else path
+        found.append(_chosen(path, y, penalties))
     return found
 
 
@@ -132,58 +132,29 @@ def pca_ridge(
     Law: equal to a ridge on projected activations; one decomposition serves all q.
     """
     x, y, lambdas = _checked(x, y, lambdas)
-    svd = _decompose(x)
+    path = RidgePath.of(x)
     counts = [int(q) for q in components]
     if any(q < 1 for q in counts):
         raise ValueError(f"components are numbers of directions, 1 or more; got {counts}.")
-    whole = len(svd.s)
-    return {
-        q: _solve(_Svd(svd.mean, svd.u[:, :q], svd.s[:q], svd.vt[:q]), y, lambdas)
-        for q in sorted({*(q for q in counts if q < whole), whole})
-    }
+    whole = len(path.s)
+    return {q: _chosen(path.first(q), y, lambdas) for q in sorted({*(q for q in counts if q < whole), whole})}
 
 
-@dataclasses.dataclass(frozen=True)
-class _Svd:
-    mean: np.ndarray
-    u: np.ndarray
-    s: np.ndarray
-    vt: np.ndarray
-
-
-def _decompose(x: np.ndarray) -> _Svd:
-    mean = x.mean(0)
-    u, s, vt = scipy.linalg.svd(x - mean, full_matrices=False, overwrite_a=True)
-    # Directions in which nothing varies carry only rounding.
-    some = s > s[0] * max(x.shape) * np.finfo(np.float64).eps
-    if not some.any():
-        raise ValueError("No feature of x changes between examples: there is nothing to read.")
-    return _Svd(mean, u[:, some], s[some], vt[some])
-
-
-def _solve(svd: _Svd, y: np.ndarray, lambdas: np.ndarray) -> Ridge:
-    n = len(y)
-    targets = y.reshape(n, -1)
+def _chosen(path: RidgePath, y: np.ndarray, lambdas: np.ndarray) -> Ridge:
+    """The regression at the penalty of the least error left out, in the units of y."""
+    targets = y.reshape(len(y), -1)
     mean, spread = targets.mean(0), targets.std(0)
     z = (targets - mean) / spread
-    along = svd.u.T @ z
-    squared = svd.u**2
-    # A penalty shrinks each direction; the mean, which is not penalised, is 1/n of every leverage.
-    errors, residuals = [], []
-    for lam in lambdas:
-        share = svd.s**2 / (svd.s**2 + lam)
-        leverage = 1 / n + squared @ share
-        left = (z - svd.u @ (share[:, None] * along)) / (1 - leverage)[:, None]
-        errors.append(float((left**2).mean()))
-        residuals.append(left)
+    residuals = [path.left_out(z, float(lam)) for lam in lambdas]
+    errors = np.array([float((left**2).mean()) for left in residuals])
     best = int(np.argmin(errors))
     lam = float(lambdas[best])
-    weights = svd.vt.T @ ((svd.s / (svd.s**2 + lam))[:, None] * along) * spread
-    bias = mean - svd.mean @ weights
+    weights = path.weights(z, lam) * spread
+    bias = mean - path.mean @ weights
     left_out = targets - residuals[best] * spread
     if y.ndim == 1:
         weights, bias, left_out = weights[:, 0], np.asarray(bias[0]), left_out[:, 0]
-    return Ridge(weights, bias, lam, lambdas, np.array(errors), left_out, len(svd.s))
+    return Ridge(weights, bias, lam, lambdas, errors, left_out, len(path.s))
 
 
 def _checked(x: Any, y: Any, lambdas: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ...stats._blocks import block_width, by_block
 from ...stats._examples import as_examples, as_labels, as_shaped
 from ...stats._examples import example_weights as _example_weights
-from ._blocks import block_width, by_block
-from ._newton import scorer, solver
+from ...stats.solvers import column_scorer, column_solver
 
 # So many examples, half of each class, from which the search starts where there are far more.
 _SAMPLE = 1024
@@ -60,7 +60,7 @@ class Singles(eqx.Module):
         v, b = (np.reshape(a, lead) for a in (self.weights, self.bias))
 
         def block(part: Any, layer: int, where: slice) -> dict[str, Any]:
-            return scorer()(part, up, v[:, layer, where], b[:, layer, where])
+            return column_scorer()(part, up, v[:, layer, where], b[:, layer, where])
 
         found = by_block(x, block, block_width(x.shape))
         return {name: value.reshape(self.weights.shape) for name, value in found.items()}
@@ -109,7 +109,7 @@ def single_neuron(
     rows, share = _sample(signs, omega)
     width = block_width(x.shape)
     group = 32 if jax.default_backend() == "cpu" and width % 32 == 0 else width
-    fit = solver(group)
+    fit = column_solver(group)
     real = lambda a: jnp.asarray(a, jnp.float32)
     side, weight, share = real(signs), real(omega), real(share)
     rows, ridge, most = jnp.asarray(rows, jnp.int32), jnp.float32(1 / gamma), jnp.int32(max_iter)

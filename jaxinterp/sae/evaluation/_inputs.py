@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from ...stats import regression
 from ..kinds._dictionary import Dictionary
 
 Fit = Callable[[Any, Any], tuple[Any, Any]]
@@ -94,24 +95,8 @@ def logistic(x: Any, y: Any, penalty: float = 1.0) -> tuple[np.ndarray, float]:
 
     Law: scikit-learn's `LogisticRegression` at C = 1/c finds the same.
     """
-    from scipy.optimize import minimize
-
-    x, sign = np.asarray(x, np.float64), np.where(np.asarray(y, bool), 1.0, -1.0)
-    # Columns of one size: the same minimum in few steps, whatever units the features have.
-    scale = np.maximum(np.sqrt(np.mean(x * x, 0)), 1e-12)
-    z = x / scale
-
-    def objective(v: np.ndarray) -> tuple[float, np.ndarray]:
-        w = v[:-1] / scale
-        margin = sign * (z @ v[:-1] + v[-1])
-        loss = np.logaddexp(0, -margin).sum() + 0.5 * penalty * (w @ w)
-        slope = -sign * np.exp(-np.logaddexp(0, margin))  # of the sigmoid, without overflow
-        return loss, np.append(z.T @ slope + penalty * w / scale, slope.sum())
-
-    options = {"maxiter": 2000, "ftol": 1e-14, "gtol": 1e-7}
-    start = np.zeros(x.shape[1] + 1)
-    found = minimize(objective, start, jac=True, method="L-BFGS-B", options=options).x
-    return found[:-1] / scale, float(found[-1])
+    found = regression(x, np.asarray(y, bool), gamma=1 / penalty)
+    return found.weights, found.bias
 
 
 def probe(

@@ -186,5 +186,5 @@ class Kind(eqx.Module):
         kind = type(self).__name__
         return ValueError(
             f"This {kind} has settings but no weights yet. Train it, sae, history = "
-            "ji.sae.train(key, kind, stream, steps=...), or draw some: sae = kind.init(key)."
+            "ji.sae.train(kind, stream, key=key, steps=...), or draw some: sae = kind.init(key)."
         )

@@ -29,7 +29,7 @@ class Standard(Kind):
     - `matmul`: the dtype of the products, by default "float32".
 
     ```python
-    sae, history = ji.sae.train(key, ji.sae.Standard(d=512, features=4096), stream, steps=50_000)
+    sae, history = ji.sae.train(ji.sae.Standard(d=512, features=4096), stream, key=key, steps=50_000)
     ```
 
     Law: multiplying an encoder column and dividing the decoder row by the same number changes nothing.

@@ -45,7 +45,7 @@ class TopK(LargestKind):
     - `matmul`: the dtype of the products, by default "float32".
 
     ```python
-    sae, history = ji.sae.train(key, ji.sae.TopK(d=512, features=4096, k=32), stream, steps=20_000)
+    sae, history = ji.sae.train(ji.sae.TopK(d=512, features=4096, k=32), stream, key=key, steps=20_000)
     ```
 
     Law: at most k features of a row are not zero.
