@@ -92,7 +92,7 @@ def test_examples_rank_by_magnitude_and_keep_signs(
         def tokens(self, ids: Any) -> list[str]:
             return [words[int(i)] for i in np.asarray(ids).ravel()]
 
-    line = ji.sae._browser._features(read, None, range(which, which + 1), set())[0]["top"][0]
+    line = ji.sae.features._browser._features(read, None, range(which, which + 1), set())[0]["top"][0]
     value, _, acts, peak = line
     assert value < 0 and dict(zip(acts[::2], acts[1::2], strict=True))[peak] == 100
     assert read.records(Words(), which)[0]["activation"] == pytest.approx(value, rel=1e-3)

@@ -63,7 +63,7 @@ SETTINGS = {
 """What the settings of the kinds hold, by name; a kind checks the rest by itself."""
 
 
-class Saved(TypedDict):
+class DictionaryFile(TypedDict):
     """What `dictionary.json` holds: how to make the kind, and what is known of the dictionary."""
 
     format: str
@@ -112,7 +112,7 @@ def save_with(
     if dictionary is None:
         raise ValueError(f"save takes one of {', '.join(KINDS)}; got {kind_name(sae)}.")
     kind = dictionary.kind
-    text: Saved = {
+    text: DictionaryFile = {
         "format": FORMAT,
         "version": 1,
         "kind": type(kind).__name__,
@@ -121,7 +121,9 @@ def save_with(
     }
     fields = {**vars(kind), **vars(dictionary)}
     arrays = {
-        name: np.asarray(leaf) for name, leaf in fields.items() if isinstance(leaf, jax.Array | np.ndarray)
+        name: np.asarray(leaf)
+        for name, leaf in fields.items()
+        if isinstance(leaf, jax.Array | np.ndarray | np.generic)
     }
     path = Path(path)
     with unit(path, "dictionary", "dictionary.json", first=FIRST) as folder:

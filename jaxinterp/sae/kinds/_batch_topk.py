@@ -9,7 +9,7 @@ from ..._deprecations import respelled
 from ...typing import ArrayLike, JaxArray, KeyLike, Self
 from ._cut import largest_above
 from ._dictionary import Dictionary
-from ._kind import INIT
+from ._kind import INIT, Shapes
 from ._largest import LargestKind
 from ._losses import Losses, Progress
 
@@ -45,7 +45,7 @@ class BatchTopKDictionary(BatchThresholdDictionary):
 class BatchLargestKind(LargestKind):
     """Kinds that choose over a batch, and have a running threshold. An abstract class."""
 
-    def shapes(self) -> dict[str, tuple[int, ...]]:
+    def shapes(self) -> Shapes:
         """The shapes of the arrays of its dictionaries, by name."""
         return {**super().shapes(), "threshold": ()}
 

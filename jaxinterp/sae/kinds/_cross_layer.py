@@ -12,7 +12,7 @@ from ..training._optimizers import adam
 from ._checks import check_coefficient, check_sizes
 from ._dictionary import Dictionary
 from ._jumprelu import jump
-from ._kind import INIT, Kind
+from ._kind import INIT, Kind, Shapes
 from ._losses import Losses, Progress
 from ._rows import align, norm_scale, random_directions
 
@@ -149,7 +149,7 @@ class CrossLayerTranscoder(Kind):
             jnp.asarray(v, jnp.float32) for v in (sparsity, sharpness, revival, bandwidth)
         )
 
-    def shapes(self) -> dict[str, tuple[int, ...]]:
+    def shapes(self) -> Shapes:
         """The shapes of the arrays of its dictionaries, by name."""
         layers, features, d = self.layers, self.features, self.d
         return {

@@ -11,7 +11,7 @@ from ...typing import ArrayLike, JaxArray, KeyLike, OptimizerLike, Self
 from ..training._optimizers import adam
 from ._checks import check_coefficient, check_sizes
 from ._dictionary import Dictionary
-from ._kind import INIT, Kind
+from ._kind import INIT, Kind, Shapes
 from ._losses import Losses, Progress
 from ._rows import align, norm_scale, unit_norm
 
@@ -124,7 +124,7 @@ class Crosscoder(Kind):
         check_coefficient("Crosscoder", "sparsity", sparsity)
         self.sparsity, self.sources = jnp.asarray(sparsity, jnp.float32), sources
 
-    def shapes(self) -> dict[str, tuple[int, ...]]:
+    def shapes(self) -> Shapes:
         """The shapes of the arrays of its dictionaries, by name."""
         return {
             "encoder": (self.sources, self.d, self.features),

@@ -10,7 +10,7 @@ from ...typing import ArrayLike, JaxArray, KeyLike, OptimizerLike
 from ..training._optimizers import adam
 from ._checks import check_coefficient
 from ._dictionary import Dictionary
-from ._kind import INIT
+from ._kind import INIT, Shapes
 from ._losses import Losses, Progress
 from ._median import geometric_median
 from ._rows import align, random_directions
@@ -65,7 +65,7 @@ class Gated(UnitRowsKind):
         check_coefficient("Gated", "sparsity", sparsity)
         self.sparsity = jnp.asarray(sparsity, jnp.float32)
 
-    def shapes(self) -> dict[str, tuple[int, ...]]:
+    def shapes(self) -> Shapes:
         """The shapes of the arrays of its dictionaries, by name."""
         return {**super().shapes(), "gain": (self.features,), "magnitude_bias": (self.features,)}
 

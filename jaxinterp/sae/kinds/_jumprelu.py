@@ -11,7 +11,7 @@ from ...typing import ArrayLike, FloatLike, JaxArray, KeyLike, OptimizerLike
 from ..training._optimizers import adam
 from ._checks import check_coefficient
 from ._dictionary import Dictionary
-from ._kind import INIT
+from ._kind import INIT, Shapes
 from ._losses import Losses, Progress
 from ._median import geometric_median
 from ._rows import align, random_directions, square_scale
@@ -98,7 +98,7 @@ class JumpReLU(UnitRowsKind):
         self.threshold, self.warm_steps = float(threshold), warm_steps
         self.target = None if target is None else float(target)
 
-    def shapes(self) -> dict[str, tuple[int, ...]]:
+    def shapes(self) -> Shapes:
         """The shapes of the arrays of its dictionaries, by name."""
         return {**super().shapes(), "log_threshold": (self.features,)}
 

@@ -3,7 +3,7 @@ r"""What every kind is: the settings of a dictionary, its first weights, its los
 import abc
 import dataclasses
 import inspect
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from ._dictionary import Dictionary
 
 
+Shapes: TypeAlias = dict[str, tuple[int, ...]]
+"Shapes of arrays by name."
+KindSettings: TypeAlias = dict[str, Any]
+"The arguments of a kind's constructor by name, as JSON has them, tuples apart."
 INIT = "sae = kind.init(key), of the kind that is made without it"
 "What to write instead of `key=` among the settings of a kind."
 
@@ -77,7 +81,7 @@ class Kind(eqx.Module):
     def optimizer(self, steps: int) -> OptimizerLike:
         """The published recipe for a run of so many steps, a transform of optax."""
 
-    def shapes(self) -> dict[str, tuple[int, ...]]:
+    def shapes(self) -> Shapes:
         """The shapes of the arrays of its dictionaries, by name."""
         return {
             "encoder": (self.d, self.features),
@@ -87,11 +91,11 @@ class Kind(eqx.Module):
             "scale": (),
         }
 
-    def optional_shapes(self) -> dict[str, tuple[int, ...]]:
+    def optional_shapes(self) -> Shapes:
         """The shapes of arrays that a dictionary may have besides, by name."""
         return {}
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> KindSettings:
         """The arguments that make this kind again; coefficients as floats. `metric` is not among them."""
         names = [name for name in inspect.signature(type(self).__init__).parameters if name != "self"]
         values = {name: getattr(self, name) for name in names}

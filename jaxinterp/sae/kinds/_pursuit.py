@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from ...typing import ArrayLike, FloatLike, JaxArray, Self
 from ._checks import check_sizes
 from ._dictionary import Dictionary
+from ._kind import Shapes
 from ._rows import align
 from ._untrained import UntrainedKind
 
@@ -90,11 +91,11 @@ class MatchingPursuit(UntrainedKind):
         self.residual, self.once = float(residual), bool(once)
         self.turns = d if turns is None else turns
 
-    def shapes(self) -> dict[str, tuple[int, ...]]:
+    def shapes(self) -> Shapes:
         """The shapes of the arrays of its dictionaries, by name."""
         return {"decoder": (self.features, self.d), "bias": (self.d,)}
 
-    def optional_shapes(self) -> dict[str, tuple[int, ...]]:
+    def optional_shapes(self) -> Shapes:
         """A scale, which is 1."""
         return {"scale": ()}
 

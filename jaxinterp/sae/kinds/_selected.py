@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from ...typing import JaxArray
 from ._dictionary import Dictionary
+from ._kind import Shapes
 from ._selection import check_rule, select
 from ._transcoder import AcrossDictionary, across_shapes
 from ._untrained import UntrainedKind
@@ -114,7 +115,7 @@ class SelectedTranscoder(UntrainedKind):
         self.d_out, self.skip = d if d_out is None else d_out, skip
         self.sparsity = jnp.ones((), jnp.float32)
 
-    def shapes(self) -> dict[str, tuple[int, ...]]:
+    def shapes(self) -> Shapes:
         """The shapes of the arrays of its dictionaries, by name."""
         return {**super().shapes(), **across_shapes(self.d, self.features, self.d_out, self.skip)}
 

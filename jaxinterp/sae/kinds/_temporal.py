@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from ...typing import ArrayLike, JaxArray
 from ._checks import check_sizes
 from ._dictionary import Dictionary
+from ._kind import Shapes
 from ._rows import align
 from ._selection import select
 from ._untrained import UntrainedKind
@@ -171,7 +172,7 @@ class Temporal(UntrainedKind):
         self.heads, self.bottleneck, self.layers = heads, bottleneck, layers
         self.k, self.tied = k, tied
 
-    def shapes(self) -> dict[str, tuple[int, ...]]:
+    def shapes(self) -> Shapes:
         """The shapes of the arrays of its dictionaries, by name."""
         low, m = self.features // self.bottleneck, self.features
         shapes: dict[str, tuple[int, ...]] = {"decoder": (m, self.d), "bias": (self.d,), "scale": ()}

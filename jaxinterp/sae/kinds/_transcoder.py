@@ -11,7 +11,7 @@ from ...typing import ArrayLike, JaxArray, KeyLike, OptimizerLike, Self
 from ..training._optimizers import adam
 from ._checks import check_coefficient, check_sizes
 from ._dictionary import Dictionary
-from ._kind import INIT
+from ._kind import INIT, Shapes
 from ._losses import Losses, Progress
 from ._median import geometric_median
 from ._rows import align, random_directions
@@ -118,11 +118,11 @@ class Transcoder(UnitRowsKind):
         check_sizes("Transcoder", d_out=self.d_out)
         self.sparsity, self.skip = jnp.asarray(sparsity, jnp.float32), skip
 
-    def shapes(self) -> dict[str, tuple[int, ...]]:
+    def shapes(self) -> Shapes:
         """The shapes of the arrays of its dictionaries, by name."""
         return {**super().shapes(), **across_shapes(self.d, self.features, self.d_out, self.skip)}
 
-    def optional_shapes(self) -> dict[str, tuple[int, ...]]:
+    def optional_shapes(self) -> Shapes:
         """Thresholds, of transcoders that others trained with JumpReLU."""
         return {"threshold": (self.features,)}
 
@@ -160,7 +160,7 @@ class Transcoder(UnitRowsKind):
         return adam(4e-4, steps)
 
 
-def across_shapes(d: int, features: int, d_out: int, skip: bool) -> dict[str, tuple[int, ...]]:
+def across_shapes(d: int, features: int, d_out: int, skip: bool) -> Shapes:
     """The shapes in which the arrays of a transcoder differ from those of other kinds."""
     shapes: dict[str, tuple[int, ...]] = {"decoder": (features, d_out), "bias": (d_out,), "input_bias": (d,)}
     return {**shapes, "skip": (d, d_out)} if skip else shapes
