@@ -48,6 +48,17 @@ def test_every_public_name_is_in_the_reference() -> None:
     assert "[heads](../heads.md)" in next(page.about for page in reference.pages() if page.room == "heads")
 
 
+def test_how_to_choose_covers_every_family_and_names_what_exists() -> None:
+    text = (ROOT / "docs" / "how_to_choose.md").read_text()
+    known = {
+        name.path.removeprefix("jaxinterp.") for page in hooks()._reference.pages() for name in page.names
+    }
+    named = re.findall(r"`((?:data\.features|[a-z]+)\.[A-Za-z_]+)[`(]", text)
+    assert set(named) <= known, sorted(set(named) - known)
+    families = ("probes", "neurons", "sae", "circuits", "heads", "lens", "weights", "tasks", "data", "toy")
+    assert {*families, "patching", "corpus", "stats", "mesh"} <= {name.split(".")[0] for name in named}
+
+
 def test_the_version_is_that_of_the_project() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert ji.__version__ == project["version"] and "__version__" in dir(ji)

@@ -246,7 +246,7 @@ def corpus() -> Any:
 
 def store(path: Path, which: int) -> None:
     ji.data.save_activations(
-        path, model(0), corpus(), ["z[1]"], dtype="int8", batch=2, shard=2, progress=False
+        path, model(0), corpus(), ["z[1]"], dtype="int8", batch_size=2, shard=2, progress=False
     )
 
 

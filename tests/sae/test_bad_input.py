@@ -129,7 +129,7 @@ def test_a_store_that_is_truncated(tmp_path: Path) -> None:
     config = ji.models.GPT2Config(vocab=40, ctx=8, layers=1, d=8, heads=2)
     model = ji.models.GPT2.init(config, key=KEY)
     tokens = np.random.default_rng(0).integers(0, 40, (8, 8), dtype=np.int32)
-    options: Any = {"shard": 4, "batch": 4, "progress": False}
+    options: Any = {"shard": 4, "batch_size": 4, "progress": False}
     data.save_activations(tmp_path / "a", model, tokens, "resid_post[0]", **options)
     for i in (0, 1):
         path = tmp_path / "a" / f"{i:06d}-00-x.npy"
@@ -137,10 +137,10 @@ def test_a_store_that_is_truncated(tmp_path: Path) -> None:
     with pytest.raises(data.BadStore, match=r"cut short.*Call save_activations again"):
         sae.train(topk(), data.Store(tmp_path / "a"), key=KEY, **how(OPTIONS))
     store = data.save_activations(tmp_path / "a", model, tokens, "resid_post[0]", **options)
-    assert np.isfinite(data.stored(store, batch=64).batch(0)).all()
+    assert np.isfinite(data.stored(store, batch_size=64).batch(0)).all()
     with pytest.raises(data.BadStore, match="activations of another model"):
         other = ji.models.GPT2.init(config, key=jax.random.key(1))
-        data.stored(tmp_path / "a", model=other, batch=8)
+        data.stored(tmp_path / "a", model=other, batch_size=8)
 
 
 @pytest.mark.parametrize("call", [sae.examples, sae.evaluate])

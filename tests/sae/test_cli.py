@@ -52,7 +52,7 @@ def test_training_from_a_shell_goes_on(silent: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(ji.sae.load(tmp_path / "out").decoder, found.decoder)
     model, _ = ji.load(str(silent / "model"))
     tokens = np.load(silent / "ids.npy").astype(np.int32)
-    ji.data.save_activations(tmp_path / "acts", model, tokens, "resid_post", batch=60, progress=False)
+    ji.data.save_activations(tmp_path / "acts", model, tokens, "resid_post", batch_size=60, progress=False)
     out = ("--steps", 2, "--out", tmp_path / "stored", "--store", tmp_path / "acts")
     said = call(*common[:3], *common[4:], *small, *out)
     assert "Stored('resid_post[0]'" in said and "recovered" not in said

@@ -70,9 +70,7 @@ def made(given: Any) -> list[Any]:
         tokens,
         None,
         site=SITE,
-        mask=None,
-        real=None,
-        batch=8,
+        batch_size=8,
         window=(4, 4),
         seed=0,
         progress=False,
@@ -88,7 +86,7 @@ def interpreted(given: Any, **judges: Any) -> list[dict[str, Any]]:
         top = shown.examples[0]
         return str(int(np.argmin(abs(f[top.seq, top.pos] - np.nanmax(top.activations)))))
 
-    options = {"site": SITE, "progress": False, "batch": 8, "explain": explain, **judges}
+    options = {"site": SITE, "progress": False, "batch_size": 8, "explain": explain, **judges}
     return ji.sae.interpret(sae, model, Words(), tokens, **options)
 
 

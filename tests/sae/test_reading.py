@@ -55,12 +55,12 @@ def read(sae: Any, model: Any, corpus: Any) -> Any:
         model,
         tokens,
         site=SITE,
-        real=real,
+        mask=real,
         top=6,
         intervals=4,
         per=3,
         window=(2, 1),
-        batch=4,
+        batch_size=4,
         progress=False,
     )
 
@@ -175,7 +175,7 @@ def test_effects_are_those_of_holding_a_feature_at_0(
     tokens, real, f = tokens[:6], real[:6], all_features[:6]
     one, two = np.argsort(np.abs(np.nanmean(f > 0, (0, 1)) - 0.3))[:2].tolist()
     found = ji.sae.feature_effects(
-        sae, model, tokens, [one, 3, two], site=SITE, real=real, batch=4, progress=False
+        sae, model, tokens, [one, 3, two], site=SITE, mask=real, batch_size=4, progress=False
     )
     assert found.shape == (3, 6, 11) and (np.isnan(found) == ~real[None, :, 1:]).all()
     assert (np.nan_to_num(found[1]) == 0).all()  # never fires
@@ -190,7 +190,7 @@ def test_effects_are_those_of_holding_a_feature_at_0(
         assert (np.nan_to_num(found[which])[~fired] == 0).all()
         assert np.abs(np.nan_to_num(found[which])[fired]).max() > 1e-4
     vectors = ji.sae.attribution_vectors(
-        sae, model, tokens, [one, 3], site=SITE, real=real, batch=4, progress=False
+        sae, model, tokens, [one, 3], site=SITE, mask=real, batch_size=4, progress=False
     )
     has = mask[:, :-1] & real[:, 1:]
     weights = ji.sae.logit_weights(sae, model, SITE)[one]
@@ -203,7 +203,9 @@ def test_effects_with_a_mask_of_ones_are_those_of_steering(sae: Any, model: Any,
     """The law as it is written; the default, all real tokens but the first, leaves position 0."""
     tokens, ones = corpus[0][:4], np.ones((4, 12), bool)
     i = int(np.argmax(sae.encode(ji.run(model, tokens, capture=[SITE], logits=False)[1][SITE])[0, 0]))
-    found = ji.sae.feature_effects(sae, model, tokens, [i], site=SITE, mask=ones, batch=4, progress=False)[0]
+    found = ji.sae.feature_effects(
+        sae, model, tokens, [i], site=SITE, positions=ones, batch_size=4, progress=False
+    )[0]
     clean, (without, _) = (
         ji.run(model, tokens)[0],
         ji.run(model, tokens, edits=[ji.sae.steer(sae, i, 0, site=SITE)]),
@@ -215,9 +217,9 @@ def test_effects_with_a_mask_of_ones_are_those_of_steering(sae: Any, model: Any,
 
 def test_nearest_neurons_correlate(sae: Any, model: Any, corpus: Any, all_features: Any) -> None:
     tokens, real = corpus
-    near = ji.sae.nearest_neurons(sae, model, tokens, site=SITE, real=real, k=2, batch=4, progress=False)
+    near = ji.sae.nearest_neurons(sae, model, tokens, site=SITE, mask=real, k=2, batch_size=4, progress=False)
     mask = ji.data.keep(real)
-    a = ji.data.activations(model, tokens, "mlp_post[0]", mask=mask, real=real, progress=False)
+    a = ji.data.activations(model, tokens, "mlp_post[0]", mask=real, positions=mask, progress=False)
     f = all_features[mask]
     rho = np.corrcoef(f[:, 5], a.T)[0, 1:]
     np.testing.assert_allclose(near.correlation[5], np.sort(rho)[::-1][:2], atol=1e-4)

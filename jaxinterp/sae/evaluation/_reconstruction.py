@@ -6,14 +6,15 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
+from ...corpus._suffix import Reached
 from ..features._directions import decoded
 from ..kinds._rows import squared_norm, unit_norm
 
 
 @eqx.filter_jit
-def kept(sae: Any, held: Any, mean: Any) -> tuple[dict[str, Any], Any]:
-    """Sums over what counts of a batch `held.x (seq, pos, d)`, and the reconstructions of all."""
-    mask, x = held.part.counted, held.x.astype(jnp.float32)
+def reconstructed(sae: Any, at_site: Reached, mean: Any) -> tuple[dict[str, Any], Any]:
+    """Sums over what counts of a batch `x (seq, pos, d)`, and the reconstructions of all."""
+    mask, x = at_site.batch.positions, at_site.x.astype(jnp.float32)
     f = sae.encode(x)
     xhat = decoded(sae, f, x)
     some = lambda v: jnp.sum(jnp.where(mask, v, 0), dtype=jnp.float32)

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..._disk import manifest_name, move, put, unit
 from ..._text import plain, visible
-from ...data._activations import watched
+from ...corpus._progress import watched
 from ...viz._place import check_folder
 from ...viz._render import render
 from ..files._origin import own_site

@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ...core._survey import split_edits
+from ...core._intervene import split_edits
 from ..files._origin import own_site
 from ..kinds._coder import Coder
-from ._corpus import chosen, one_layer
 from ._directions import directions
+from ._site import chosen, one_layer
 
 STREAM = ("resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out")
 

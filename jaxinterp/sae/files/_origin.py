@@ -4,8 +4,9 @@ import warnings
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from ...core._blocks import layer_count
+from ...core._intervene import split_edits
 from ...core._sites import UnknownSite, parse
-from ...core._survey import layer_count, split_edits
 from ...data import model_hash
 from ...typing import JSON, ModelLike
 from ..kinds._coder import Coder, kind_name

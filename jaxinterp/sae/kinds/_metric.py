@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from ...core._survey import split_edits
+from ...core._intervene import split_edits
 from ...typing import ArrayLike, JaxArray, ModelLike
-from ..features._corpus import one_layer
 from ..features._logits import logit_weights
+from ..features._site import one_layer
 from ._dictionary import Dictionary
 from ._kind import Kind
 
