@@ -10,12 +10,17 @@ from .evaluation._detection import detection_score as detection_score
 from .evaluation._eval import evaluate as evaluate
 from .evaluation._eval import mmcs as mmcs
 from .evaluation._inputs import pooled as pooled
+from .evaluation._interpret import InterpretSettings as InterpretSettings
+from .evaluation._interpret import Judges as Judges
 from .evaluation._interpret import interpret as interpret
 from .evaluation._rate import RatingPage as RatingPage
 from .evaluation._rate import rate as rate
 from .evaluation._rating_study import rating_study as rating_study
 from .evaluation._ravel import Ravel as Ravel
 from .evaluation._ravel import ravel as ravel
+from .evaluation._rubric import GroupRatings as GroupRatings
+from .evaluation._rubric import PairedRatings as PairedRatings
+from .evaluation._rubric import Ratings as Ratings
 from .evaluation._rubric import ratings as ratings
 from .evaluation._scr import ConfoundRemoval as ConfoundRemoval
 from .evaluation._scr import scr as scr

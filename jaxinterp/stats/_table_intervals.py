@@ -4,14 +4,14 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ..typing import KeyLike
+from ..typing import IntLike, KeyLike
 from ._intervals import check_level, percentile_levels
 from ._random import host_generator
-from ._scores import BinaryMetrics, Value
+from ._scores import BinaryMetrics
 
 
 def table_intervals(
-    counts: Mapping[str, Value] | BinaryMetrics, *, key: KeyLike, resamples: int = 1000, level: float = 0.95
+    counts: Mapping[str, IntLike] | BinaryMetrics, *, key: KeyLike, resamples: int = 1000, level: float = 0.95
 ) -> dict[str, tuple[float, float]]:
     r"""$\mathrm{tp}^* \sim B(n_+, \mathrm{tp}/n_+),\ \mathrm{tn}^* \sim B(n_-, \mathrm{tn}/n_-)$: the bootstrap of a table.
 

@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from ._windows import Sheet
+from ...typing import ArrayLike, KeyLike
+from ._windows import Sheet, feature_generator
 
 TOP, IMPORTANT, RANDOM = 2, 2, 10
 FIRES = 0.01  # of the maximum: less counts as silence
