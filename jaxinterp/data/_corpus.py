@@ -11,7 +11,7 @@ from ._document import Document, check_span
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Corpus:
+class TextCorpus:
     """Contexts of tokens, made by `pack`: a `ji.corpus.Corpus` that knows its documents.
 
     - `tokens` `(seq, pos)`: int32 ids;
