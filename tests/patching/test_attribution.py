@@ -12,8 +12,7 @@ from jax import lax
 
 import jaxinterp as ji
 from jaxinterp.patching._attribution_qk import key_effects
-
-from .patched_models import CLEAN, CORRUPT, MASK, METRIC, frozen_patterns, model_of
+from tests.patching.patched_models import CLEAN, CORRUPT, MASK, METRIC, frozen_patterns, model_of
 
 PAIR = (CLEAN, CORRUPT, METRIC)
 FAMILIES = ["gpt2", "neox", "llama"]

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 import jaxinterp as ji
-
-from .patched_models import CLEAN, CORRUPT, MASK, METRIC, model_of
+from tests.patching.patched_models import CLEAN, CORRUPT, MASK, METRIC, model_of
 
 PAIR = (CLEAN, CORRUPT, METRIC)
 
