@@ -110,7 +110,7 @@ def language_rows(size: Size, groups: set[str]) -> Iterator[Row]:
         if "grads" in groups:
             yield Row(
                 f"site_grads, {kind}",
-                lambda m=model: ji.site_grads(metric, m, ids, at=LEANED),
+                lambda m=model: ji.site_grads(m, ids, metric, at=LEANED),
                 3 * work,
                 dtype,
             )
@@ -176,7 +176,14 @@ def dictionary_rows(size: Size) -> Iterator[Row]:
 
 def train(kind: Any, x: Any, size: Size) -> Any:
     """32 steps from fresh weights, with everything that a call of `train` does besides."""
-    return ji.sae.train(jax.random.key(0), kind, x, steps=32, batch=size.rows, progress=False)[0].decoder
+    return ji.sae.train(
+        kind,
+        x,
+        key=jax.random.key(0),
+        steps=32,
+        batch_size=size.rows,
+        settings=ji.fit.Settings(progress=False),
+    )[0].decoder
 
 
 def main() -> None:

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxinterp as ji
+from jaxinterp.fit._step import step as fit_step
 from jaxinterp.sae.kinds import _batch_topk, _sparse, _topk
 from jaxinterp.sae.training import _state
 
@@ -59,11 +60,12 @@ def steps(d: int, m: int, k: int, batch: int, x: Any, dead: bool, repeats: int) 
         kind = ji.sae.TopK(d=d, features=m, k=k, key=jax.random.key(1))
         optimizer = ji.sae.unit_rows(kind.optimizer(1000))
         state = _state.begin(kind, optimizer, x, x, False)
-        after = jnp.int32(10**9)
         if dead:
-            silent = jnp.where(jnp.arange(m) % 2 == 0, after, 0)
-            state = _state.State(state.sae, state.moments, silent, None, state.step)
-        step = jax.jit(lambda s: _state.advance(s, x, x, optimizer, 1000, after, jnp.float32(0)))  # noqa: B023
+            silent = jnp.where(jnp.arange(m) % 2 == 0, jnp.int32(10**9), 0)
+            counts = _state.Counts(silent)
+            state = _state.State(state.params, state.optimizer_state, state.step, counts)
+        task = _state.DictionaryTask(optimizer, None, 1000, 10**9)
+        step = jax.jit(lambda s: fit_step(task, s, {None: (x, x)}))  # noqa: B023
         losses.append(float(step(state)[1]["loss"]))
         took.append(median(lambda: step(state), repeats))  # noqa: B023
     _topk.pays = rule

@@ -91,15 +91,14 @@ def jaxinterp(given: Any, clock: Clock) -> None:
     kind = getattr(ji.sae, given.kind)(d=given.d, features=given.features, matmul=low, **extra)
     turn = 4 * given.steps  # a dispatch, by default of 16 steps, asks for its memory once
     ji.sae.train(
-        jax.random.key(0),
         kind,
         activations(given),
+        key=jax.random.key(0),
         steps=10**6,
-        batch=given.batch,
-        together=turn,
-        every=turn,
-        progress=False,
-        callback=lambda *_: clock.lap(turn),
+        batch_size=given.batch,
+        settings=ji.fit.Settings(
+            steps_per_dispatch=turn, every=turn, progress=False, callback=lambda *_: clock.lap(turn)
+        ),
     )
 
 

@@ -1,9 +1,36 @@
-"""Pages made from the code: the table of sites and the table of TransformerLens names."""
+"""Pages made from the code: the reference, the table of sites and the table of TransformerLens names."""
 
+import sys
 from collections import defaultdict
+from pathlib import Path
 from typing import Any
 
 from jaxinterp.core._sites import DICTIONARY_SITES, SITES, TRANSFORMER_LENS
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import _reference
+
+
+def on_config(config: Any) -> Any:
+    """Adds the pages of the reference to the contents."""
+    names = _reference.undocumented()
+    if names:
+        from mkdocs.exceptions import PluginError
+
+        raise PluginError(f"Every public name has a docstring; {', '.join(names)} have none.")
+    places = ["api/index.md", *(page.file for page in _reference.pages())]
+    config.nav = [{"Reference": places} if entry == "api" else entry for entry in config.nav]
+    return config
+
+
+def on_files(files: Any, *, config: Any) -> Any:
+    """Writes the pages of the reference."""
+    from mkdocs.structure.files import File
+
+    files.append(File.generated(config, "api/index.md", content=_reference.index()))
+    for page in _reference.pages():
+        files.append(File.generated(config, page.file, content=page.markdown()))
+    return files
 
 
 def site_table() -> str:

@@ -43,13 +43,15 @@ def learn(model, corpus, args):
     kind = ji.sae.TopK(d=model.config.d, features=args.features, k=args.k, dead_tokens=dead)
     began = time.perf_counter()
     sae, history = ji.sae.train(
-        jax.random.key(args.seed),
         kind,
         stream,
+        key=jax.random.key(args.seed),
         steps=args.steps,
-        average=0.99,
-        checkpoint_every=250,
-        checkpoint=None if args.out is None else Path(args.out) / "run",
+        settings=ji.fit.Settings(
+            average=0.99,
+            checkpoint_every=250,
+            checkpoint=None if args.out is None else Path(args.out) / "run",
+        ),
     )
     return sae, history, time.perf_counter() - began
 

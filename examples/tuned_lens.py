@@ -39,7 +39,9 @@ def stream(key):
 
 
 make = ji.lens.adam_optimizer if args.adam else ji.lens.published_optimizer
-lens, history = ji.lens.train_tuned_lens(jax.random.key(0), model, stream, make(args.steps), steps=args.steps)
+lens, history = ji.lens.train_tuned_lens(
+    model, stream, make(args.steps), key=jax.random.key(0), steps=args.steps
+)
 logit = ji.lens.summary(model, held_out)
 tuned = ji.lens.summary(model, held_out, lens=lens)
 print("\nNats per token of held-out text")

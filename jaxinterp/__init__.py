@@ -13,35 +13,37 @@ from . import nn as nn
 from . import testing as testing
 from . import viz as viz
 from . import weights as weights
-from .core._captures import Acts as Acts
-from .core._captures import At as At
-from .core._captures import at as at
-from .core._edit import Edit as Edit
-from .core._edits import add as add
-from .core._edits import map as map
-from .core._edits import project_out as project_out
-from .core._edits import replace as replace
-from .core._edits import scale as scale
-from .core._edits import zero as zero
-from .core._generate import generate as generate
-from .core._grads import site_grads as site_grads
-from .core._run import resume as resume
-from .core._run import run as run
-from .core._sites import SITES as SITES
-from .core._sites import UnknownSite as UnknownSite
-from .core._splice import splice as splice
-from .core._survey import intervene as intervene
-from .core._survey import sites as sites
-from .core._types import Context as Context
-from .core._types import Model as Model
-from .core._types import Source as Source
+from .core import SITES as SITES
+from .core import Acts as Acts
+from .core import At as At
+from .core import Context as Context
+from .core import Edit as Edit
+from .core import Model as Model
+from .core import Source as Source
+from .core import UnknownSite as UnknownSite
+from .core import add as add
+from .core import at as at
+from .core import generate as generate
+from .core import intervene as intervene
+from .core import map as map
+from .core import project_out as project_out
+from .core import replace as replace
+from .core import resume as resume
+from .core import run as run
+from .core import scale as scale
+from .core import site_grads as site_grads
+from .core import sites as sites
+from .core import splice as splice
+from .core import zero as zero
 from .hub import load as load
 from .hub import save as save
 
 if TYPE_CHECKING:
+    __version__: str
     from . import circuits as circuits
     from . import corpus as corpus
     from . import data as data
+    from . import fit as fit
     from . import heads as heads
     from . import lens as lens
     from . import neurons as neurons
@@ -56,6 +58,7 @@ METHODS = (
     "circuits",
     "corpus",
     "data",
+    "fit",
     "heads",
     "lens",
     "neurons",
@@ -74,8 +77,12 @@ def __getattr__(name: str) -> Any:
         import importlib
 
         return importlib.import_module(f".{name}", __name__)
+    if name == "__version__":
+        from ._version import package_version
+
+        return package_version()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *METHODS])
+    return sorted([*globals(), *METHODS, "__version__"])

@@ -5,6 +5,7 @@ marks of direction. What prints or draws them, a terminal or a page, asks one of
 Escaping for HTML is the template engine's work (autoescape).
 """
 
+import reprlib
 import unicodedata
 from collections.abc import Sequence
 from typing import Any
@@ -12,6 +13,20 @@ from typing import Any
 _PICTURES = {" ": "·", "\n": "↵", "\t": "→", "\x7f": "␡"}
 _HIDDEN = frozenset(("Cc", "Cf", "Cs", "Cn", "Co", "Zl", "Zp"))
 _HIDDEN_SPACES = frozenset("\u00a0\u2007\u202f\u3000")
+
+
+class _Short(reprlib.Repr):
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxstring, self.maxother = 2, 60, 80
+        self.maxlist = self.maxtuple = self.maxset = self.maxfrozenset = 8
+        self.maxdict = 4
+
+    def repr_int(self, x: int, level: int) -> str:
+        return repr(x) if x.bit_length() <= 128 else f"an int of {x.bit_length():,} bits"
+
+
+_SHORT = _Short()
 
 
 def _picture(char: str) -> str:
@@ -47,6 +62,38 @@ def plain(text: str) -> str:
 def line(text: Any) -> str:
     """A label, a name or a path as one line: line breaks are made visible too."""
     return plain(str(text)).replace("\n", "↵")
+
+
+def shown(value: Any, most: int = 200) -> str:
+    """A value as one short line of an error, with nothing hidden: its text may be endless when written out."""
+    text = line(" ".join(_SHORT.repr(value).split()))
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def shorten(text: str, columns: int) -> str:
+    """Cuts text to a display width, with an ellipsis; East Asian wide characters count twice."""
+    if width(text) <= columns:
+        return text
+    while text and width(text) > columns - 1:
+        text = text[:-1]
+    return text + "…"
+
+
+def width(text: str) -> int:
+    """Columns that text takes in a fixed-width font."""
+    return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)
+
+
+def number(value: Any, digits: int = 3) -> str:
+    """A number for a label: three significant digits, a true minus sign, `no value` for NaN."""
+    if value != value:
+        return "no value"
+    if value in (float("inf"), float("-inf")):
+        return "∞" if value > 0 else "−∞"
+    if value == 0:
+        return "0"
+    text = f"{value:.0f}" if 10**digits <= abs(value) < 1e7 else f"{value:.{digits}g}"
+    return text.replace("-", "−")
 
 
 def grid(columns: Sequence[Any], rows: Sequence[Sequence[Any]], *, title: str = "") -> Any:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from .core._captures import At
     from .core._edit import Edit
-    from .core._survey import Intervened
+    from .core._intervene import Intervened
     from .core._types import Dictionary, Model
     from .corpus._corpus import Corpus
     from .metrics import Metric
@@ -30,10 +30,26 @@ if TYPE_CHECKING:
 
     ArrayLike: TypeAlias = Array | np.ndarray | Nested | float | int | bool
     "Anything that becomes an array: of JAX, of NumPy, nested lists, numbers."
+    IntLike: TypeAlias = int | np.integer
+    "One int of Python or NumPy."
+    FloatLike: TypeAlias = float | int | np.floating | np.integer
+    "One number."
+    BoolLike: TypeAlias = bool | np.bool_
+    "True or False."
+    StrLike: TypeAlias = str
+    "One text."
+    FunctionLike: TypeAlias = Callable[..., Any]
+    "A function of the caller's own."
+    ValueLike: TypeAlias = Array | np.ndarray | Nested | float | int
+    "Numbers that broadcast against a site."
+    TokenLike: TypeAlias = int | Int[Array, "*batch"] | Bool[Array, "*batch vocab"] | np.ndarray | Nested
+    "A token id, one per example, or a set of them: ids or a mask of the vocabulary on the last axis."
     ArraysLike: TypeAlias = Mapping[str, ArrayLike]
     "Arrays by name."
     ModelLike: TypeAlias = Model | Intervened
     "A model of `ji.load` or `ji.models`, any module of the protocol `ji.Model`, or what `ji.intervene` returns."
+    ResidLike: TypeAlias = Float[Array, "*batch pos d"] | np.ndarray
+    "A residual stream `(*batch, pos, d)`."
     TokensLike: TypeAlias = Int[Array, "*batch pos"] | Float[Array, "*batch pos d"] | np.ndarray | Nested
     "Token ids `(*batch, pos)`, or embeddings `(*batch, pos, d)` where a function takes these."
     AnyCorpus: TypeAlias = Corpus
@@ -48,6 +64,8 @@ if TYPE_CHECKING:
     "One layer or several."
     EditsLike: TypeAlias = Edit | Sequence[Edit]
     "One edit, or several that are applied in order."
+    AtLike: TypeAlias = str | At
+    "One site: a string or `ji.at(...)`."
     CaptureLike: TypeAlias = str | At | Sequence[str | At]
     "Sites to read: `'z'`, `'z[3]'`, `'z[2:5]'`, `ji.at(...)`, or several of these."
     MetricLike: TypeAlias = Metric | Callable[[Array], Array]
@@ -62,6 +80,10 @@ if TYPE_CHECKING:
     "Anything with `encode` and `decode`."
     DTypeLike: TypeAlias = jax.typing.DTypeLike
     "A dtype, or its name."
+    IntLike: TypeAlias = int
+    "A whole number."
+    FloatLike: TypeAlias = float | int
+    "A number."
     MeshLike: TypeAlias = jax.sharding.Mesh
     "A mesh of `jax.make_mesh`."
     ShardingLike: TypeAlias = (
@@ -85,8 +107,10 @@ if TYPE_CHECKING:
     JSON: TypeAlias = Mapping[str, "JSON"] | Sequence["JSON"] | str | float | int | bool | None
     "What a file of JSON holds."
 else:
+    TokenLike = AtLike = ResidLike = IntLike = FloatLike = BoolLike = StrLike = FunctionLike = ValueLike = Any
     ArrayLike = ModelLike = TokensLike = MaskLike = IndexLike = LayersLike = EditsLike = Any
     CaptureLike = MetricLike = KeyLike = PathLike = OptimizerLike = DictionaryLike = Any
     TokenizerLike = ArraysLike = PlotAxes = PlotAxesLike = Any
     AnyCorpus = CorpusLike = Any
+    IntLike = FloatLike = Any
     DTypeLike = MeshLike = ShardingLike = PyTree = JSON = Any

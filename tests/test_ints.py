@@ -34,7 +34,7 @@ KEYS: dict[str, Any] = {
     "weights": lambda m: ji.weights.reinitialised(m, key=7),
     "probes": lambda m: ji.probes.rotate(np.ones((4, 3)), 7),
     "controls": lambda m: ji.probes.shuffled_labels(np.arange(4), 2, key=7),
-    "sae": lambda m: ji.sae.train(7, ji.sae.TopK(d=8, features=16, k=2), np.ones((9, 8)), steps=1),
+    "sae": lambda m: ji.sae.train(ji.sae.TopK(d=8, features=16, k=2), np.ones((9, 8)), key=7, steps=1),
 }
 
 

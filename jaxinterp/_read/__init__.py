@@ -1,5 +1,6 @@
 """Everything read off a disk passes here: regular files, of a limited size, with checked contents."""
 
+from .._text import shown as shown
 from ._fields import check_fields as check_fields
 from ._file import open_regular as open_regular
 from ._file import read_bytes as read_bytes
@@ -23,6 +24,5 @@ from ._schema import list_of as list_of
 from ._schema import number as number
 from ._schema import one_of as one_of
 from ._schema import or_null as or_null
-from ._schema import shown as shown
 from ._schema import table_of as table_of
 from ._zip import open_zip as open_zip

@@ -6,9 +6,10 @@ check(path, config, LENS, required=("num_hidden_layers", "d_model"))
 
 import dataclasses
 import math
-import reprlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+
+from .._text import shown
 
 MOST = 2**31 - 1
 
@@ -126,19 +127,3 @@ SIZE = integer(1)
 FLAG = Rule("true or false", lambda v: isinstance(v, bool))
 TEXT = Rule("a text", lambda v: isinstance(v, str) and _is_unicode(v))
 TABLE = Rule("a table of names and values", lambda v: isinstance(v, Mapping))
-
-
-class _Short(reprlib.Repr):
-    def __init__(self) -> None:
-        super().__init__()
-        self.maxlevel, self.maxstring, self.maxother = 2, 60, 80
-        self.maxlist = self.maxtuple = self.maxset = self.maxfrozenset = 8
-        self.maxdict = 4
-
-    def repr_int(self, x: int, level: int) -> str:
-        return repr(x) if x.bit_length() <= 128 else f"an int of {x.bit_length():,} bits"
-
-
-def shown(value: Any) -> str:
-    """A value as a short text: what a file holds may be endless when it is written out."""
-    return _Short().repr(value)

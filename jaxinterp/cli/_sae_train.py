@@ -34,7 +34,7 @@ def train_dictionary(
     import jax
 
     from .. import data as reading
-    from .. import load, sae
+    from .. import fit, load, sae
     from ..sae.files._save import save_with
 
     if not data and store is None:
@@ -59,17 +59,19 @@ def train_dictionary(
     yield f"{options['kind']}: {kind.features} features of {site} ({d}), from {stream}"
     out.mkdir(parents=True, exist_ok=True)
     found, history = sae.train(
-        jax.random.key(seed),
         kind,
         stream,
         optimizer,
+        key=jax.random.key(seed),
         steps=steps,
-        batch=batch,
-        average=average,
-        every=every,
-        evaluate=judge,
-        checkpoint=out / "checkpoint" if checkpoint is None else checkpoint,
-        checkpoint_every=checkpoint_every,
+        batch_size=batch,
+        settings=fit.Settings(
+            average=average,
+            every=every,
+            evaluate=judge,
+            checkpoint=out / "checkpoint" if checkpoint is None else checkpoint,
+            checkpoint_every=checkpoint_every,
+        ),
     )
     last = {n: float(v[-1]) for n, v in history.items() if len(v) == steps}
     if judge is not None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..core._captures import At
 from ..core._check import check_tokens
-from ..core._survey import config_of
+from ..core._intervene import config_of
 from ..mesh._rows import row_parts, rows_on
 from ..typing import AnyCorpus
 from ._size import as_batch_size, fitting

@@ -11,9 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._disk import sole
-from ..core._captures import Acts, as_requests
+from ..core._acts import Acts
+from ..core._blocks import layer_count
+from ..core._captures import as_requests
+from ..core._intervene import split_edits
+from ..core._listing import sites
 from ..core._run import run
-from ..core._survey import layer_count, sites, split_edits
 from ..mesh._rows import replicated
 from ..typing import AnyCorpus, CaptureLike, CorpusLike, MeshLike, ModelLike, PathLike
 from ._batches import Batch, Batches, counts_tokens

@@ -13,11 +13,13 @@ from typing import Any
 import jax
 import numpy as np
 
+from ..core._blocks import layer_count
 from ..core._captures import REDUCTIONS, At, as_requests, check_captures
 from ..core._check import as_array, as_int32, check_mask, check_selector, check_tokens
+from ..core._intervene import split_edits
+from ..core._listing import survey
 from ..core._run import run
 from ..core._sites import axes_of, is_per_layer
-from ..core._survey import layer_count, split_edits, survey
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -69,7 +69,7 @@ def stored(
 
     ```python
     ji.data.save_activations("acts", model, corpus, "resid_post[2]", dtype="int8")
-    sae, history = ji.sae.train(key, kind, ji.data.stored("acts", model=model), steps=10_000)
+    sae, history = ji.sae.train(kind, ji.data.stored("acts", model=model), key=key, steps=10_000)
     ```
 
     Law: an epoch holds rows of the store, none of them twice; batch i is always the same.

@@ -10,10 +10,11 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from ..core._check import as_mask, as_tokens, check_mask, check_tokens
+from ..core._intervene import config_of
 from ..core._run import run
-from ..core._survey import config_of
 
 KINDS = ("previous", "duplicate", "prefix", "induction", "current", "first")
+"The kinds of attention that `attention_scores` measures."
 _ALL = (
     np.zeros((), bool),
     np.zeros((), bool),

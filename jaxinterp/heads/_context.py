@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ..core._check import as_tokens, check_predicts_tokens, check_tokens
+from ..core._intervene import config_of
 from ..core._run import run
-from ..core._survey import config_of
 from ._prompts import repeated_tokens
 
 

@@ -10,8 +10,8 @@ from jaxtyping import Array, Float
 
 from .. import weights
 from ..core._check import check_predicts_tokens
+from ..core._intervene import config_of
 from ..core._run import run
-from ..core._survey import config_of
 from ._prompts import draw_blocks
 
 COPIES = "A head copies a token when it raises the logit of that token"

@@ -4,7 +4,7 @@ from typing import Any
 
 from jaxtyping import Array, Float
 
-from ..core._survey import config_of
+from ..core._intervene import config_of
 from ._attention import attention_scores
 from ._prompts import repeated_tokens
 

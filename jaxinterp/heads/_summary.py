@@ -6,7 +6,7 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Array, Float
 
-from ..core._survey import config_of
+from ..core._intervene import config_of
 from ._attention import attention_scores
 from ._copying import copying_behaviour, copying_scores
 from ._prompts import repeated_tokens

@@ -37,7 +37,7 @@ def adam_optimizer(steps: int, *, scale: float = 1.0, weight_decay: float = 1e-3
     `published_optimizer`.
 
     ```python
-    lens, history = ji.lens.train_tuned_lens(key, model, stream, ji.lens.adam_optimizer(100), steps=100)
+    lens, history = ji.lens.train_tuned_lens(model, stream, ji.lens.adam_optimizer(100), key=key, steps=100)
     ```
     """
     import optax

@@ -6,9 +6,7 @@ The problems of the layers are independent; one scan over layers takes loss and 
 so that logits of one layer exist at a time.
 """
 
-from contextlib import nullcontext
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -17,11 +15,15 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from .._disk import sole
-from ..core._check import check_predicts_tokens
+from .._deprecations import key_by_name, respelled
+from ..core._check import check_key, check_predicts_tokens
 from ..data import model_hash
-from ..data._identity import optimizer_print
-from ._checkpoint import check_matches, load_state, save_state
+from ..fit._identity import optimizer_print
+from ..fit._loop import Run, drive
+from ..fit._settings import OPTIONS, Settings, check_counts, check_settings
+from ..fit._state import Now, initial_state
+from ..fit._step import Slope, Task
+from ..typing import IntLike, KeyLike, ModelLike, OptimizerLike, PyTree
 from ._read import capture, unembed
 from ._recipe import published_optimizer
 from ._stream import batches, peeked
@@ -29,23 +31,45 @@ from ._summary import kl, log_softmax
 from ._tuned import TunedLens
 
 LOSSES = ("kl", "ce")
+PER_DISPATCH = 1  # batches are large, and may differ in shape
 
 
+class LensTask(Task):
+    """The losses of all translators of a lens.
+
+    - `optimizer`: any of optax.
+    - `model`: stays as it is.
+    - `loss`: "kl" or "ce".
+    - `rows_at_once`: how many prompts are run at a time; None: all.
+    """
+
+    optimizer: Any
+    model: Any
+    loss: str = eqx.field(static=True)
+    rows_at_once: int | None
+
+    def slope(self, params: PyTree, fixed: PyTree, batch: PyTree, now: Now) -> Slope:
+        tokens, mask = batch
+        lens = eqx.combine(params, fixed)
+        losses, gradient = losses_and_grads(lens, self.model, tokens, mask, self.loss, self.rows_at_once)
+        norm = jnp.sqrt(sum(jnp.square(leaf).sum() for leaf in jax.tree.leaves(gradient)))
+        return Slope(gradient, {"loss": losses, "grad_norm": norm})
+
+
+@key_by_name("ji.lens.train_tuned_lens(model, stream, optimizer, key=key, steps=...)")
+@respelled(**OPTIONS)
 def train_tuned_lens(
-    key: Any,
-    model: Any,
+    model: ModelLike,
     stream: Any,
-    optimizer: Any = None,
+    optimizer: OptimizerLike | None = None,
     *,
-    steps: int = 250,
+    key: KeyLike,
+    steps: IntLike = 250,
     loss: str = "kl",
     bias_only: bool = False,
     lens: TunedLens | None = None,
-    rows_at_once: int | None = None,
-    checkpoint: str | Path | None = None,
-    checkpoint_every: int = 50,
-    resume: Literal["same", "force"] = "same",
-    progress: bool = True,
+    rows_at_once: IntLike | None = None,
+    settings: Settings | None = None,
 ) -> tuple[TunedLens, dict[str, np.ndarray]]:
     r"""$\min_{A,b} \sum_\ell \mathbb E\,\mathrm{KL}(p \,\|\, p_\ell)$: trains a tuned lens for all layers.
 
@@ -53,100 +77,84 @@ def train_tuned_lens(
 
     **Arguments:**
 
-    - `key`: a `jax.random.key`, from which a `stream` that is a function gets its keys.
     - `model`: stays as it is.
     - `stream`: an iterable of token batches `(batch, pos)`, or of `(tokens, mask)` as
       `tokenizer([...])` returns, or a function of a key to one of these. One batch is a step.
     - `optimizer`: any of optax; by default `published_optimizer(steps)`.
+    - `key`: a `jax.random.key`, from which a `stream` that is a function gets its keys.
+    - `steps`: how many steps; 250 by default.
     - `loss`: `"kl"` from the model's own distribution, or `"ce"` of the next token.
     - `bias_only`: trains no matrices.
     - `lens`: where to start; by default at the logit lens.
     - `rows_at_once`: splits a batch into so many prompts at a time, gradients added up, for
       batches that do not fit at once; must divide the batch.
-    - `checkpoint`: a file written every `checkpoint_every` steps, all or nothing. Where it exists,
-      training goes on from it, and ends as if it had never stopped.
-    - `resume`: with "same" a checkpoint of another model, another first batch or another optimizer
-      is refused; "force" goes on from it with these.
-    - `progress`: a progress bar on stderr.
+    - `settings`: how the training runs, reports and is saved: `ji.fit.Settings`. One step is one
+      dispatch unless `steps_per_dispatch` says more.
 
-    **Returns:** the lens, and a history: `"loss"` `(steps, layer)` in nats per token, before each
-    step, and `"grad_norm"` `(steps,)`.
+    **Returns:** the lens, and a history: `"loss"` `(step, layer)` in nats per token, before each
+    step, and `"grad_norm"` `(step,)`, and the numbers of `settings.evaluate`.
+
+    **Raises:** ValueError for a stream that ends, a loss that is not finite, and a checkpoint of
+    another model, another first batch or another optimizer.
 
     ```python
-    lens, history = ji.lens.train_tuned_lens(key, model, stream, steps=250)
+    lens, history = ji.lens.train_tuned_lens(model, stream, key=key, steps=250)
     ```
 
     Laws: with no step taken it is the logit lens; stopped and resumed equals uninterrupted, bit
     for bit.
     """
+    settings = check_settings(settings)
+    check_key(key, "ji.lens.train_tuned_lens(model, stream, key={}, ...)")
     if loss not in LOSSES:
         raise ValueError(f"loss is 'kl' (from the model's own answer) or 'ce'; got {loss!r}.")
     if loss == "ce":
         check_predicts_tokens(model.config, "loss='ce' is of the next token")
-    if steps < 1:
-        raise ValueError(f"steps is how many batches to train on, 1 or more; got {steps}.")
-    optimizer = published_optimizer(steps) if optimizer is None else optimizer
+    check_counts(steps=steps)
+    chosen: Any = published_optimizer(steps) if optimizer is None else optimizer
     first = TunedLens.init(model, bias_only=bias_only) if lens is None else lens
     first.rows(model.config.layers)
-    first: TunedLens = jax.tree.map(jnp.copy, first)  # a step overwrites the lens it is given
     layers, d = first.bias.shape
-    about: dict[str, Any] = {"steps": steps, "loss": loss, "layers": layers, "d": d}
-    state: tuple[TunedLens, Any] = (first, optimizer.init(first))
-    history: dict[str, list[np.ndarray]] = {"loss": [], "grad_norm": []}
-    start = 0
-    if checkpoint is not None:
+    about: dict[str, Any] = {
+        "steps": steps,
+        "loss": loss,
+        "layers": layers,
+        "d": d,
+        "average": settings.average,
+    }
+    if settings.checkpoint is not None:
         stream, data = peeked(stream, key)
         about |= {
             "model": model_hash(model),
             "data": data,
-            "optimizer": optimizer_print(optimizer, first, steps),
+            "optimizer": optimizer_print(chosen, first, steps),
         }
-    with nullcontext() if checkpoint is None else sole(Path(checkpoint), f"trains into {checkpoint}"):
-        if checkpoint is not None and Path(checkpoint).exists():
-            check_matches(Path(checkpoint), about, resume)
-            start, state, history = load_state(Path(checkpoint), state)
-        bar = _bar(start, steps, progress)
-        for step, (tokens, mask) in enumerate(batches(stream, key, start, steps, model.config), start=start):
-            if rows_at_once is not None and (tokens.ndim != 2 or len(tokens) % rows_at_once):
-                raise ValueError(
-                    f"rows_at_once={rows_at_once} must divide the batch; the tokens have the shape "
-                    f"{tokens.shape}."
-                )
-            state, losses, norm = _step((model, tokens, mask), state, optimizer, loss, rows_at_once)
-            history["loss"].append(np.asarray(losses))
-            history["grad_norm"].append(np.asarray(norm))
-            bar.update()
-            bar.set_postfix_str(f"{loss} {float(losses.mean()):.3f}", refresh=False)
-            done = step + 1
-            if checkpoint is not None and (done % checkpoint_every == 0 or done == steps):
-                save_state(Path(checkpoint), about, done, state, history)
-    bar.close()
-    return state[0], {name: np.stack(values) for name, values in history.items()}
+    task = LensTask(chosen, model, loss, rows_at_once)
+    state = initial_state(first, chosen, task.is_trained(first), averaged=settings.average is not None)
+    batch = NumberedBatches(stream, key, steps, model.config, rows_at_once)
+    run = Run("tuned lens", [task], [state], batch, decay=settings.average)
+    (history,) = drive(run, settings, steps=steps, per_dispatch=PER_DISPATCH, about=about)
+    return run.result(0), history
 
 
-def _bar(start: int, steps: int, progress: bool) -> Any:
-    from tqdm.auto import tqdm
+class NumberedBatches:
+    """Batches of a stream by number, checked, each asked for once and in order."""
 
-    return tqdm(total=steps, initial=start, desc="tuned lens", unit="step", disable=not progress)
+    def __init__(self, stream: Any, key: KeyLike, steps: int, config: Any, rows_at_once: int | None) -> None:
+        self.start = lambda first: batches(stream, key, first, steps, config)
+        self.rows_at_once = rows_at_once
+        self.coming: Any = None
 
-
-@eqx.filter_jit(donate="all-except-first")
-def _step(
-    fixed: tuple[Any, Array, Array | None],
-    state: tuple[TunedLens, Any],
-    optimizer: Any,
-    loss: str,
-    rows_at_once: int | None,
-) -> tuple[tuple[TunedLens, Any], Float[Array, " layer"], Float[Array, ""]]:
-    """One step of every layer: losses before it, and the norm of all gradients together."""
-    model, tokens, mask = fixed
-    lens, memory = state
-    losses, grads = losses_and_grads(lens, model, tokens, mask, loss, rows_at_once)
-    with jax.numpy_dtype_promotion("standard"):  # optax counts steps in ints
-        updates, memory = optimizer.update(grads, memory, lens)
-    lens = eqx.apply_updates(lens, updates)
-    norm = jnp.sqrt(sum(jnp.square(grad).sum() for grad in jax.tree.leaves(grads)))
-    return (lens, memory), losses, norm
+    def __call__(self, number: int) -> tuple[Array, Array | None]:
+        if self.coming is None:
+            self.coming = self.start(number)
+        tokens, mask = next(self.coming)
+        if self.rows_at_once is not None and (tokens.ndim != 2 or len(tokens) % self.rows_at_once):
+            raise ValueError(
+                f"rows_at_once={self.rows_at_once} must divide the batch; the tokens have the shape "
+                f"{tokens.shape}."
+            )
+        return tokens, mask
 
 
 def losses_and_grads(

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core._survey import split_edits
+from ..core._intervene import split_edits
 from ..data._rng import generator
 from ..stats._intervals import resample_counts, widened_levels
 from ._address import as_neurons, name, units_of

@@ -14,6 +14,8 @@
 | `mpl.heatmap`, `mpl.attention`, ... | the same with matplotlib, onto axes of yours |
 """
 
+from .._text import number as number
+from .._text import visible as visible
 from . import mpl as mpl
 from ._attention import attention as attention
 from ._contexts import contexts as contexts
@@ -32,8 +34,6 @@ from ._studies import by_k as by_k
 from ._studies import by_layer as by_layer
 from ._studies import by_size as by_size
 from ._table import table as table
-from ._text import number as number
-from ._text import visible as visible
 from ._token_strip import token_strip as token_strip
 from ._treescope import show as show
 from ._treescope import treescope_html as treescope_html

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .._text import shorten, visible, width
 from ..typing import ArrayLike
 from . import mpl
 from ._figure import Figure
 from ._pattern import checked_pattern, rgba
 from ._picture import Picture
 from ._render import render
-from ._text import shorten, visible, width
 
 _CHAR, _LABEL = 6.7, 14
 

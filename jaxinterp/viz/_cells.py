@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from .._text import number, visible
 from ..typing import ArrayLike, ArraysLike
-from ._text import number, visible
 
 Interval = tuple[ArrayLike, ArrayLike]
 """The lower and the upper ends of the intervals of all cells, each (row, col)."""

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .._text import number, plain, visible
 from ..typing import ArrayLike
 from ._colour import scale
 from ._figure import Figure
 from ._render import render
-from ._text import number, plain, visible
 
 
 def contexts(

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from .._text import number
 from ..typing import ArrayLike
-from ._text import number
 
 COLOURS = ("#0b5eaa", "#be410f", "#2b8a3e", "#8250df", "#9a6700")
 

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .._text import number, shorten, width
 from ._cells import Cells, cell_width, inside, labels, shows_numbers
 from ._colour import Mark, Scale
 from ._render import render
-from ._text import number, shorten, width
 
 _CHAR, _LABEL, _GAP, _BETWEEN, _HEADING = 6.7, 18, 8, 20, 20
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from .._text import number
 from ..typing import ArrayLike
 from . import mpl
 from ._bins import bin_shares, share_ticks
@@ -11,7 +12,6 @@ from ._curves import COLOURS
 from ._figure import Figure
 from ._picture import Picture
 from ._render import render
-from ._text import number
 from ._ticks import ticks
 
 _W, _H, _LEFT, _RIGHT, _TOP, _BOTTOM = 640.0, 240.0, 52.0, 16.0, 12.0, 40.0

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .._text import number, visible
 from ..typing import ArrayLike
 from . import mpl
 from ._cells import labels
@@ -12,7 +13,6 @@ from ._figure import Figure
 from ._guesses import checked_guesses
 from ._picture import Picture
 from ._render import render
-from ._text import number, visible
 
 
 def lens_table(

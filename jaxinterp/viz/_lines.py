@@ -5,13 +5,13 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from .._text import number
 from ..typing import ArrayLike
 from . import mpl
 from ._curves import Curve, checked_curves
 from ._figure import Figure
 from ._picture import Picture
 from ._render import render
-from ._text import number
 from ._ticks import log_ticks, ticks
 
 _W, _H, _LEFT, _RIGHT, _TOP, _BOTTOM = 640.0, 240.0, 52.0, 16.0, 12.0, 40.0

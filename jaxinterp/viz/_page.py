@@ -5,8 +5,8 @@ import re
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
+from .._text import plain
 from ._render import render
-from ._text import plain
 
 
 @runtime_checkable

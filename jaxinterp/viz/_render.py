@@ -4,7 +4,7 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ._text import number, plain
+from .._text import number, plain
 
 if TYPE_CHECKING:
     import jinja2

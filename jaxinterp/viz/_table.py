@@ -3,9 +3,9 @@
 import numbers
 from collections.abc import Sequence
 
+from .._text import number, plain
 from ._figure import Figure
 from ._render import render
-from ._text import number, plain
 
 
 def table(

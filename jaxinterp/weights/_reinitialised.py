@@ -8,7 +8,7 @@ import equinox as eqx
 import jax
 
 from ..core._check import check_key
-from ..core._survey import Intervened
+from ..core._intervene import Intervened
 from ._leaves import wide
 
 HOW = ("normal", "permute")

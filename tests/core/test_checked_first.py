@@ -17,7 +17,7 @@ GROUPS = {
 
 CALLS: dict[str, Any] = {
     "run": lambda m, out: ji.run(m, T, capture=["z", "q_rot"]),
-    "site_grads": lambda m, out: ji.site_grads(METRIC, m, T[0], at=["z", "q_rot"]),
+    "site_grads": lambda m, out: ji.site_grads(m, T[0], METRIC, at=["z", "q_rot"]),
     "sweep": lambda m, out: ji.patching.sweep(m, T, T + 1, METRIC, site=("z", "q_rot")),
     "sweep of other axes": lambda m, out: ji.patching.sweep(
         m, T, T + 1, METRIC, site=("z", "mlp_post"), over=("layer", "unit")

@@ -76,9 +76,9 @@ def test_one_program_serves_all_batches_and_stops_at_the_last_layer(
     runs: list[Any] = []
     from jaxinterp.core import _engine
 
-    blocks = _engine.Engine.blocks
+    blocks = _engine.Engine.run_blocks
     monkeypatch.setattr(
-        _engine.Engine, "blocks", lambda self, *args: runs.append(args[2:]) or blocks(self, *args)
+        _engine.Engine, "run_blocks", lambda self, *args: runs.append(args[2:]) or blocks(self, *args)
     )
     fold(corpus, model, "mlp_out[0]", np.float32(0), largest, batch_size=2)
     assert runs == [(0, 1)]  # traced once, blocks 0 to 1

@@ -16,6 +16,7 @@ import pytest
 import jaxinterp as ji
 from jaxinterp import _disk, hub, probes, sae, viz
 from jaxinterp._disk import _owner
+from tests.options import how
 
 from .killed import quiet
 from .writers import dashboard, dictionary, export, export_flax, lens, model, read_model, tokenizer
@@ -220,12 +221,12 @@ def test_two_at_once(tmp_path: Path) -> None:
 
 def test_one_training_to_a_checkpoint(tmp_path: Path) -> None:
     x = np.zeros((40, 4), np.float32)
-    options: Any = {"steps": 1, "batch": 20, "progress": False, "sample": 40}
+    options: Any = {"steps": 1, "batch_size": 20, "progress": False, "sample": 40}
     (tmp_path / "run").mkdir()
     said = pytest.raises(_disk.Busy, match=rf"process \({os.getpid()} on .*trains into .*wait for it")
     kind = sae.TopK(d=4, features=8, k=2)
     with _disk.sole(tmp_path / "run", f"trains into {tmp_path / 'run'}"), said:
-        sae.train(jax.random.key(0), kind, x, checkpoint=tmp_path / "run", **options)
+        sae.train(kind, x, key=jax.random.key(0), **how(options, checkpoint=tmp_path / "run"))
     assert not names(tmp_path)
 
 

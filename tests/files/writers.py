@@ -21,7 +21,6 @@ import jaxinterp as ji
 from jaxinterp import hub, viz
 from jaxinterp._disk import BadFolder, BadRecords
 from jaxinterp.hub import _orbax
-from jaxinterp.lens import _checkpoint
 from jaxinterp.sae.kinds._dictionary import filled
 
 from .killed import frozen, killed, quiet
@@ -261,16 +260,6 @@ def records(path: Path, which: int) -> None:
     ji.probes.append_records(path, [{"feature": "f", "number": which}, {"feature": "g" * 50}])
 
 
-def lens_state(path: Path, which: int) -> None:
-    history: Any = {name: [np.full(2, which, np.float32)] for name in ("loss", "grad_norm")}
-    _checkpoint.save_state(path, {"number": which}, which, lens(which), history)
-
-
-def read_lens_state(path: Path) -> Any:
-    done, state, history = _checkpoint.load_state(path, lens(0))
-    return done, hashed(state), hashed(history)
-
-
 def rating(path: Path, which: int) -> None:
     sae, spare, tokens = plans()
     groups = {"a": (sae, "resid_post[0]"), "b": (ji.sae.Neurons(8), "resid_post[0]")}
@@ -289,7 +278,6 @@ CASES = [
     Case("figure.svg", lambda p, w: FIGURE(w).save(p), text, slow=True),
     Case("records.jsonl", lambda p, w: ji.probes.write_records(p, [{"n": w}]), text),
     Case("grown.jsonl", records, lambda p: str(ji.probes.read_records(p)), grows=True),
-    Case("lens.ckpt", lens_state, read_lens_state),
     Case(
         "tuned",
         lambda p, w: ji.lens.save(p, lens(w)),

@@ -319,7 +319,7 @@ def test_trained_induction_heads(name: str, there: bool, shared_data: Path) -> N
     # The edge between them, by path patching: what came before the answer reaches the keys.
     pairs = ji.tasks.induction(26, 64, key=KEY, block=4, corrupt="match")
     metric = ji.metrics.logit_diff(pairs.correct, pairs.wrong)
-    clean = float(ji.metrics.measure(metric, model, pairs.clean).mean())
+    clean = float(ji.metrics.measure(model, pairs.clean, metric).mean())
     paths = ji.circuits.direct_paths(
         model, pairs.clean, pairs.corrupt, metric, senders="head", receivers=("q", "k", "v")
     )

@@ -35,7 +35,9 @@ READERS: dict[str, Any] = {
     "localise": lambda model, tokens: localise(model, tokens, [3]).probs,
 }
 TRAINERS: dict[str, Any] = {
-    "training": lambda model, tokens: train_tuned_lens(KEY, model, [tokens] * 2, steps=2, progress=False),
+    "training": lambda model, tokens: train_tuned_lens(
+        model, [tokens] * 2, key=KEY, steps=2, settings=ji.fit.Settings(progress=False)
+    ),
     "jacobian": lambda model, tokens: fit_jacobian_lens(model, [tokens], skip=0, progress=False).matrices,
 }
 

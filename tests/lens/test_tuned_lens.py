@@ -14,6 +14,7 @@ import pytest
 import jaxinterp as ji
 from jaxinterp.lens import TunedLens, logit_lens, published_optimizer, summary, train_tuned_lens
 from jaxinterp.lens._train import losses_and_grads
+from tests.options import how
 
 from .conftest import CONFIGS, random_model
 
@@ -74,7 +75,12 @@ def test_a_planted_drift_is_learned() -> None:
     model = ji.intervene(model, [ji.map("resid_post", _drift, turn, shift, layer=0)])
     tokens = jnp.arange(16, dtype=jnp.int32).reshape(2, 8)
     lens, history = train_tuned_lens(
-        KEY, model, lambda key: tokens, optax.adam(0.03), steps=1000, progress=False
+        model,
+        lambda key: tokens,
+        optax.adam(0.03),
+        key=KEY,
+        steps=1000,
+        settings=ji.fit.Settings(progress=False),
     )
     assert history["loss"][0, 0] > 0.5
     assert float(summary(model, tokens, lens=lens).kl[0].mean()) < 1e-3
@@ -84,7 +90,12 @@ def test_the_published_recipe_step_by_step(model: Any, tokens: Any) -> None:
     """T3: three steps of SGD written out; the gradient is large, so that clipping matters."""
     grad = jax.jit(lambda lens: losses_and_grads(lens, model, tokens, None, "kl")[1])
     lens, history = train_tuned_lens(
-        KEY, model, [tokens] * 3, published_optimizer(3), steps=3, progress=False
+        model,
+        [tokens] * 3,
+        published_optimizer(3),
+        key=KEY,
+        steps=3,
+        settings=ji.fit.Settings(progress=False),
     )
     theirs = [np.zeros((3, 16, 16), np.float32), np.zeros((3, 16), np.float32)]
     memory = [np.zeros_like(x) for x in theirs]
@@ -141,7 +152,7 @@ class Stopped(Exception):
 
 def test_stopped_and_resumed_is_uninterrupted(model: Any, tmp_path: Path) -> None:
     options: dict[str, Any] = dict(steps=6, progress=False)
-    whole, history = train_tuned_lens(KEY, model, stream, **options)
+    whole, history = train_tuned_lens(model, stream, key=KEY, **how(options))
     file = tmp_path / "folder" / "lens.ckpt"
     calls = []
 
@@ -153,16 +164,16 @@ def test_stopped_and_resumed_is_uninterrupted(model: Any, tmp_path: Path) -> Non
 
     options = dict(options, checkpoint=file, checkpoint_every=2)
     with pytest.raises(Stopped):
-        train_tuned_lens(KEY, model, failing, **options)
-    again, log = train_tuned_lens(KEY, model, stream, **options)
+        train_tuned_lens(model, failing, key=KEY, **how(options))
+    again, log = train_tuned_lens(model, stream, key=KEY, **how(options))
     for one, other in zip(jax.tree.leaves(whole), jax.tree.leaves(again), strict=True):
         assert (np.asarray(one) == np.asarray(other)).all()
     assert (history["loss"] == log["loss"]).all() and history["loss"].shape == (6, 3)
     # Done is done; another training does not go on from it; nothing half-written is left.
-    finished, _ = train_tuned_lens(KEY, model, [], **options)
+    finished, _ = train_tuned_lens(model, [], key=KEY, **how(options))
     assert (np.asarray(finished.bias) == np.asarray(whole.bias)).all()
-    with pytest.raises(ValueError, match=r"written with steps=6, and this training has steps=7"):
-        train_tuned_lens(KEY, model, stream, **dict(options, steps=7))
+    with pytest.raises(ValueError, match=r"checkpoint of a run with steps=6; this one has steps=7"):
+        train_tuned_lens(model, stream, key=KEY, **how(options, steps=7))
     moved = jax.tree.map(lambda leaf: leaf * 2, model)
     for other, given, rate, name in (
         (moved, stream, None, "model"),
@@ -170,40 +181,47 @@ def test_stopped_and_resumed_is_uninterrupted(model: Any, tmp_path: Path) -> Non
         (model, stream, ji.lens.adam_optimizer(6), "optimizer"),
     ):
         with pytest.raises(ValueError, match=f"another {name}"):
-            train_tuned_lens(KEY, other, given, rate, **options)
-    train_tuned_lens(KEY, moved, stream, resume="force", **options)
+            train_tuned_lens(other, given, rate, key=KEY, **how(options))
+    train_tuned_lens(moved, stream, key=KEY, **how(options, resume="force"))
     assert [path.name for path in file.parent.iterdir()] == ["lens.ckpt"]
 
 
 @pytest.mark.slow
 def test_training_starts_from_a_lens_and_keeps_it(model: Any, lens: TunedLens) -> None:
     before = np.array(lens.bias)
-    train_tuned_lens(KEY, model, stream, lens=lens, steps=1, progress=False)
+    train_tuned_lens(model, stream, key=KEY, lens=lens, steps=1, settings=ji.fit.Settings(progress=False))
     assert (np.asarray(lens.bias) == before).all()
     small, history = train_tuned_lens(
-        KEY,
         model,
         stream,
         ji.lens.adam_optimizer(4),
+        key=KEY,
         steps=4,
         loss="ce",
         bias_only=True,
-        progress=False,
+        settings=ji.fit.Settings(progress=False),
     )
     assert small.weight is None and np.isfinite(history["loss"]).all()
 
 
 def test_bad_input_is_explained(model: Any, lens: TunedLens, gpt2: Any) -> None:
     with pytest.raises(ValueError, match="stream ended after 1 batches and 2 steps"):
-        train_tuned_lens(KEY, model, [stream(KEY)], steps=2, progress=False)
+        train_tuned_lens(model, [stream(KEY)], key=KEY, steps=2, settings=ji.fit.Settings(progress=False))
     with pytest.raises(ValueError, match="loss is 'kl'"):
-        train_tuned_lens(KEY, model, stream, loss="mse")
+        train_tuned_lens(model, stream, key=KEY, loss="mse")
     with pytest.raises(ValueError, match="one batch again and again"):
-        train_tuned_lens(KEY, model, stream(KEY), progress=False)
+        train_tuned_lens(model, stream(KEY), key=KEY, settings=ji.fit.Settings(progress=False))
     with pytest.raises(ValueError, match="must divide the batch"):
-        train_tuned_lens(KEY, model, stream, rows_at_once=3, progress=False)
+        train_tuned_lens(model, stream, key=KEY, rows_at_once=3, settings=ji.fit.Settings(progress=False))
     with pytest.raises(ValueError, match="no next token to predict"):
-        train_tuned_lens(KEY, model, [jnp.ones((1, 4, 16))], steps=1, loss="ce", progress=False)
+        train_tuned_lens(
+            model,
+            [jnp.ones((1, 4, 16))],
+            key=KEY,
+            steps=1,
+            loss="ce",
+            settings=ji.fit.Settings(progress=False),
+        )
     with pytest.raises(ValueError, match="3 translators of width 16; the model has 4 layers"):
         lens.rows(4)
     with pytest.raises(ValueError, match="width 16, and the model 8"):

@@ -11,6 +11,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import jaxinterp as ji
+from tests.options import how
 from tests.processes import run
 
 CONFIG = ji.models.GPTNeoXConfig(vocab=40, ctx=16, d=16, layers=2, heads=4)
@@ -35,18 +36,22 @@ def everything(model: Any, tokens: Any, mask: Any) -> dict[str, Any]:
     edit = ji.scale("mlp_out", jnp.asarray(0.5), layer=0)
     found["padded"] = ji.run(model, tokens, mask=mask)[0][mask]
     found["intervened"] = ji.run(ji.intervene(model, edit), tokens)[0]
-    found["value"], _, grads = ji.site_grads(lambda x: x[..., -1, 0], model, tokens, at=["z"])
+    found["value"], _, grads = ji.site_grads(model, tokens, lambda x: x[..., -1, 0], at=["z"])
     found["grad"] = grads["z"]
     found["sampled"] = ji.generate(model, tokens, 2, key=jax.random.key(0), mask=mask)
     found["resumed"] = ji.resume(model, found["resid_post"][0], 1)[0]
-    found["measure"] = ji.metrics.measure(metric, model, tokens)
+    found["measure"] = ji.metrics.measure(model, tokens, metric)
     other = np.roll(np.asarray(tokens), 1, 0)
     over = ("layer", "pos")
     found["sweep"] = ji.patching.sweep(model, tokens, other, metric, site="resid_pre", over=over)
     found["lens"] = ji.lens.logit_lens(model, tokens)
     found["summary"] = ji.lens.summary(model, tokens).kl
     tuned, _ = ji.lens.train_tuned_lens(
-        jax.random.key(1), model, [np.asarray(tokens)] * 2, steps=2, progress=False
+        model,
+        [np.asarray(tokens)] * 2,
+        key=jax.random.key(1),
+        steps=2,
+        settings=ji.fit.Settings(progress=False),
     )
     found["tuned"] = tuned(model, tokens)
     found["copying"] = ji.heads.copying_scores(model)
@@ -101,9 +106,9 @@ def test_a_mesh_of_one_device(tmp_path: Path) -> None:
 
 def dictionaries(mesh: Mesh, x: Any) -> None:
     kind = ji.sae.TopK(d=16, features=64, k=4)
-    how: dict[str, Any] = {"steps": 3, "batch": 32, "progress": False}
-    alone, _ = ji.sae.train(jax.random.key(1), kind, np.asarray(x), **how)
-    spread, _ = ji.sae.train(jax.random.key(1), kind, np.asarray(x), mesh=mesh, **how)
+    options: dict[str, Any] = {"steps": 3, "batch_size": 32, "progress": False}
+    alone, _ = ji.sae.train(kind, np.asarray(x), key=jax.random.key(1), **how(options))
+    spread, _ = ji.sae.train(kind, np.asarray(x), key=jax.random.key(1), mesh=mesh, **how(options))
     alike({"f": spread.encode(jnp.asarray(np.asarray(x)))}, {"f": alone.encode(np.asarray(x))})
     again = ji.sae.shard(alone, mesh)
     alike({"f": again.encode(jnp.asarray(np.asarray(x)))}, {"f": alone.encode(np.asarray(x))})

@@ -18,7 +18,7 @@ METRIC = ji.metrics.logit_diff(3, 5)
 
 
 def ablated(model: Any, value: Any, **where: Any) -> Any:
-    return ji.metrics.measure(METRIC, model, TOKENS, edits=[ji.replace("z", value, **where)])
+    return ji.metrics.measure(model, TOKENS, METRIC, edits=[ji.replace("z", value, **where)])
 
 
 def test_what_is_no_number_is_not_significant_and_baselines_keep_their_fractions() -> None:
@@ -98,7 +98,7 @@ def test_causal_tracing_noise_stays_on_the_subject() -> None:
     assert heat.shape == (3, 5, 4)
     _, clean = ji.run(model, TOKENS[0], capture=["resid_pre[1]"])
     edit = ji.replace("resid_pre", clean["resid_pre[1]"], layer=1, pos=2)
-    wanted = ji.metrics.measure(METRIC, model, corrupt, edits=[edit])
+    wanted = ji.metrics.measure(model, corrupt, METRIC, edits=[edit])
     np.testing.assert_allclose(heat[1, 2], wanted, atol=1e-5)
 
 

@@ -12,11 +12,12 @@ import pytest
 
 import jaxinterp as ji
 from jaxinterp import data, sae
+from tests.options import how
 
 KEY = jax.random.key(0)
 DATA = np.random.default_rng(0).normal(size=(120, 8)).astype(np.float32)
 ADAM = optax.adam(1e-2)
-OPTIONS: dict[str, Any] = {"steps": 4, "batch": 20, "together": 2, "progress": False}
+OPTIONS: dict[str, Any] = {"steps": 4, "batch_size": 20, "steps_per_dispatch": 2, "progress": False}
 
 
 def topk(**more: Any) -> Any:
@@ -37,12 +38,15 @@ def with_nan(row: int) -> np.ndarray:
         (lambda: topk(d=-1), "d of 1 or more"),
         (lambda: sae.Standard(d=8, features=4, sparsity=float("nan")), "sparsity is a finite number"),
         (lambda: topk(matmul="int8"), "matmul is float32"),
-        (lambda: sae.train(KEY, topk(), with_nan(7), **OPTIONS), "NaN or infinity in its first rows"),
-        (lambda: sae.train(KEY, topk(), iter([]), **OPTIONS), "The stream is empty"),
-        (lambda: sae.train(KEY, topk(d=9), DATA, **OPTIONS), r"TopK\(d=8"),
-        (lambda: sae.train(KEY, topk(), DATA, **{**OPTIONS, "batch": 121}), "batch=120 or less"),
-        (lambda: sae.train(KEY, topk(), DATA, **{**OPTIONS, "steps": 0}), "steps is an int of 1"),
-        (lambda: sae.train(KEY, topk(), DATA, **OPTIONS, checkpoint_every=0), "checkpoint_every is"),
+        (
+            lambda: sae.train(topk(), with_nan(7), key=KEY, **how(OPTIONS)),
+            "NaN or infinity in its first rows",
+        ),
+        (lambda: sae.train(topk(), iter([]), key=KEY, **how(OPTIONS)), "The stream is empty"),
+        (lambda: sae.train(topk(d=9), DATA, key=KEY, **how(OPTIONS)), r"TopK\(d=8"),
+        (lambda: sae.train(topk(), DATA, key=KEY, **how(OPTIONS, batch_size=121)), "batch_size=120 or less"),
+        (lambda: sae.train(topk(), DATA, key=KEY, **how(OPTIONS, steps=0)), "steps is an int of 1"),
+        (lambda: sae.train(topk(), DATA, key=KEY, **how(OPTIONS, checkpoint_every=0)), "checkpoint_every is"),
     ],
 )
 def test_errors_that_teach(call: Any, words: str) -> None:
@@ -67,22 +71,22 @@ def test_an_unknown_kind_in_a_config(tmp_path: Path) -> None:
 
 def test_a_checkpoint_of_another_run(tmp_path: Path) -> None:
     saved: Any = {**OPTIONS, "checkpoint": tmp_path / "run"}
-    sae.train(KEY, topk(), DATA, ADAM, **saved)
+    sae.train(topk(), DATA, ADAM, key=KEY, **how(saved))
     for kind, optimizer, words in (
         (topk(features=20), ADAM, r"encoder.*16.*this one has .*20.*Give another checkpoint"),
         (topk(k=3), ADAM, "settings.k='2'; this one has settings.k='3'"),
         (sae.Standard(d=8, features=16), ADAM, "kind='TopK'; this one has kind='Standard'"),
-        (topk(), optax.sgd(1e-2), "another optimiser"),
+        (topk(), optax.sgd(1e-2), "another optimizer"),
     ):
         with pytest.raises(ValueError, match=words):
-            sae.train(KEY, kind, DATA, optimizer, **saved)
+            sae.train(kind, DATA, optimizer, key=KEY, **how(saved))
     with pytest.raises(ValueError, match="steps=4; this one has steps=8"):
-        sae.train(KEY, topk(), DATA, ADAM, **{**saved, "steps": 8})
+        sae.train(topk(), DATA, ADAM, key=KEY, **how(saved, steps=8))
 
 
 def test_a_full_disk_leaves_the_last_whole_checkpoint(tmp_path: Path, monkeypatch: Any) -> None:
     folder = tmp_path / "run"
-    whole, history = sae.train(KEY, topk(), DATA, ADAM, **OPTIONS)
+    whole, history = sae.train(topk(), DATA, ADAM, key=KEY, **how(OPTIONS))
     saved: Any = {**OPTIONS, "checkpoint": folder, "checkpoint_every": 2}
     rename, left = os.rename, [1]
 
@@ -94,10 +98,10 @@ def test_a_full_disk_leaves_the_last_whole_checkpoint(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(os, "rename", full)
     with pytest.raises(OSError, match=r"step 4 could not be written .*that of step 2 stays.*room"):
-        sae.train(KEY, topk(), DATA, ADAM, **saved)
+        sae.train(topk(), DATA, ADAM, key=KEY, **how(saved))
     monkeypatch.undo()
     assert [path.name for path in folder.iterdir()] == ["2"]
-    again, later = sae.train(KEY, topk(), DATA, ADAM, **saved)
+    again, later = sae.train(topk(), DATA, ADAM, key=KEY, **how(saved))
     np.testing.assert_array_equal(again.decoder, whole.decoder)
     np.testing.assert_array_equal(later["loss"], history["loss"])
 
@@ -131,7 +135,7 @@ def test_a_store_that_is_truncated(tmp_path: Path) -> None:
         path = tmp_path / "a" / f"{i:06d}-00-x.npy"
         path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(data.BadStore, match=r"cut short.*Call save_activations again"):
-        sae.train(KEY, topk(), data.Store(tmp_path / "a"), **OPTIONS)
+        sae.train(topk(), data.Store(tmp_path / "a"), key=KEY, **how(OPTIONS))
     store = data.save_activations(tmp_path / "a", model, tokens, "resid_post[0]", **options)
     assert np.isfinite(data.stored(store, batch=64).batch(0)).all()
     with pytest.raises(data.BadStore, match="activations of another model"):

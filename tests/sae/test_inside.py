@@ -80,7 +80,12 @@ def test_a_training_judges_itself(model: Any) -> None:
     x = np.asarray(ji.run(model, TOKENS, capture=[site])[1][site]).reshape(-1, 8)
     kind = ji.sae.TopK(d=8, features=16, k=4)
     found, history = ji.sae.train(
-        jax.random.key(0), kind, x, steps=4, batch=20, every=2, evaluate=judge, progress=False
+        kind,
+        x,
+        key=jax.random.key(0),
+        steps=4,
+        batch_size=20,
+        settings=ji.fit.Settings(every=2, evaluate=judge, progress=False),
     )
     assert history["evaluated"].tolist() == [2, 4] and history["recovered"].shape == (2,)
     assert history["recovered"][-1] == judge(found)["recovered"]

@@ -18,7 +18,7 @@ CHILD = """
 import os, pathlib, signal, sys
 folder, out, fatal = sys.argv[1], sys.argv[2], int(sys.argv[3])
 import jax, numpy as np, optax
-from jaxinterp import sae
+from jaxinterp import fit, sae
 
 if fatal:
     left = [fatal]
@@ -35,12 +35,7 @@ if fatal:
 x = np.random.default_rng(0).normal(size=(300, 8)).astype(np.float32)
 def tell(step, numbers):
     print(step, flush=True)
-found, history = sae.train(
-    jax.random.key(0), sae.TopK(d=8, features=32, k=2, dead_tokens=60, aux=4), x, optax.adam(1e-2),
-    steps=24, batch=20, together=4, every=1, callback=tell, average=0.9, progress=False,
-    evaluate=lambda sae, step: {"norm": float((sae.encoder**2).sum())},
-    checkpoint=folder or None, checkpoint_every=2,
-)
+found, history = sae.train(sae.TopK(d=8, features=32, k=2, dead_tokens=60, aux=4), x, optax.adam(1e-2), key=jax.random.key(0), steps=24, batch_size=20, settings=fit.Settings(steps_per_dispatch=4, every=1, callback=tell, average=0.9, progress=False, evaluate=lambda sae, step: {"norm": float((sae.encoder**2).sum())}, checkpoint=folder or None, checkpoint_every=2))
 leaves = {f"leaf{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(found))}
 np.savez(out, **leaves, **history)
 """

@@ -11,6 +11,7 @@ import pytest
 
 import jaxinterp as ji
 from jaxinterp.sae.kinds._dictionary import Moment
+from tests.options import how
 
 D, M, B, V = 8, 16, 12, 40
 CONFIG = ji.models.GPT2Config(vocab=V, ctx=12, layers=2, d=D, heads=2)
@@ -109,11 +110,11 @@ def test_a_dictionary_keeps_its_metric_in_training_sweeps_and_files(tmp_path: Pa
     strong = np.diag([30.0] * 2 + [0.1] * (D - 2)).astype(np.float32)
     plain = ji.sae.TopK(d=D, features=M, k=2)
     kind = ji.sae.with_metric(plain, strong)
-    options: Any = {"steps": 60, "batch": 128, "together": 30, "progress": False}
+    options: Any = {"steps": 60, "batch_size": 128, "steps_per_dispatch": 30, "progress": False}
     optimizer = optax.adam(1e-2)
-    alone, history = ji.sae.train(KEY, kind, x, optimizer, **options)
+    alone, history = ji.sae.train(kind, x, optimizer, key=KEY, **how(options))
     np.testing.assert_array_equal(alone.metric, strong)
-    members = ji.sae.sweep(KEY, [plain, kind, kind], x, optimizer, **options)
+    members = ji.sae.sweep([plain, kind, kind], x, optimizer, key=KEY, **how(options))
     np.testing.assert_allclose(members[1][0].decoder, alone.decoder, atol=1e-5)
     np.testing.assert_allclose(members[1][1]["loss"], history["loss"], atol=1e-5)
     assert members[0][0].metric is None

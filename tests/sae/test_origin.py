@@ -12,6 +12,7 @@ import pytest
 
 import jaxinterp as ji
 from jaxinterp.sae.files._origin import Origin, origin_of, recorded, with_origin
+from tests.options import how
 
 KEY = jax.random.key(0)
 CONFIG = ji.models.GPT2Config(vocab=40, ctx=8, layers=2, d=8, heads=2)
@@ -34,7 +35,7 @@ def tokens() -> np.ndarray:
 @pytest.fixture(scope="module")
 def sae(model: Any, tokens: np.ndarray) -> Any:
     stream = ji.data.stream(model, tokens, site=SITE, batch=8)
-    return ji.sae.train(KEY, KIND, stream, optax.adam(1e-3), **HOW)[0]
+    return ji.sae.train(KIND, stream, optax.adam(1e-3), key=KEY, **how(HOW))[0]
 
 
 def test_training_on_a_stream_records_where_it_was(
@@ -53,16 +54,16 @@ def test_training_on_a_stream_records_where_it_was(
     path = tmp_path / "store"
     ji.data.save_activations(path, model, tokens, SITE, progress=False)
     stored = ji.data.stored(path, batch=8)
-    assert origin_of(ji.sae.train(KEY, KIND, stored, optax.adam(1e-3), **HOW)[0]) == own
+    assert origin_of(ji.sae.train(KIND, stored, optax.adam(1e-3), key=KEY, **how(HOW))[0]) == own
     x = np.asarray(stored.batch(0))
-    found, _ = ji.sae.train(KEY, KIND, x, optax.adam(1e-3), batch=8, **HOW)
+    found, _ = ji.sae.train(KIND, x, optax.adam(1e-3), key=KEY, batch_size=8, **how(HOW))
     assert origin_of(found) == Origin()
-    on, _ = ji.sae.train(KEY, sae, x, optax.adam(1e-3), batch=8, **HOW)
+    on, _ = ji.sae.train(sae, x, optax.adam(1e-3), key=KEY, batch_size=8, **how(HOW))
     assert origin_of(on) == own  # gone on with
     names = ["resid_post[1]", SITE]
     stream = ji.data.stream(model, tokens, site=names, batch=8)
     kinds = {name: [KIND] for name in names}
-    many = ji.sae.sweep(KEY, kinds, stream, optax.adam(1e-3), **HOW)
+    many = ji.sae.sweep(kinds, stream, optax.adam(1e-3), key=KEY, **how(HOW))
     assert {n: origin_of(many[n][0][0]) for n in names} == {n: Origin(n, own.model) for n in names}
 
 
@@ -105,13 +106,13 @@ def test_what_others_record() -> None:
 
 def test_an_origin_costs_no_training_program(sae: Any) -> None:
     """Going on from a dictionary runs the program that it was trained with."""
-    from jaxinterp.sae.training._state import several
+    from jaxinterp.fit._step import run_steps
 
-    count = several._cached._cache_size  # pyright: ignore[reportFunctionMemberAccess]
+    count = run_steps._cached._cache_size  # pyright: ignore[reportFunctionMemberAccess]
     x = np.ones((16, 8), np.float32) * np.arange(16, dtype=np.float32)[:, None]
     optimizer = optax.adam(1e-3)
-    ji.sae.train(KEY, KIND, x, optimizer, batch=8, **HOW)
+    ji.sae.train(KIND, x, optimizer, key=KEY, batch_size=8, **how(HOW))
     before = count()
-    ji.sae.train(KEY, sae, x, optimizer, batch=8, **HOW)
+    ji.sae.train(sae, x, optimizer, key=KEY, batch_size=8, **how(HOW))
     assert count() == before
     assert jnp.isfinite(sae.encode(x)).all()

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxinterp import sae
+from jaxinterp import fit, sae
 from jaxinterp.sae.kinds._dictionary import unit
+from tests.options import how
 
 from .planted import planted, planted_layers, planted_pairs, planted_sources
 
@@ -52,9 +53,9 @@ def optimizer(name: str, steps: int) -> Any:
 
 def learned(name: str, steps: int = STEPS) -> Any:
     stream, _ = stream_of(name)
-    options: Any = {"steps": steps, "batch": BATCH, "together": 200, "progress": False}
+    options: Any = {"steps": steps, "batch_size": BATCH, "steps_per_dispatch": 200, "progress": False}
     key, recipe = jax.random.key(0), optimizer(name, steps)
-    return sae.train(key, KINDS[name], stream, recipe, **options)[0]
+    return sae.train(KINDS[name], stream, recipe, key=key, **how(options))[0]
 
 
 def cosines(rows: Any, truth: Any) -> np.ndarray:
@@ -159,15 +160,14 @@ def test_documented_numbers_are_those_that_are_measured(name: str) -> None:
 
 def three_seeds(name: str) -> list[dict[str, float]]:
     found = sae.sweep(
-        jax.random.key(0),
         KINDS[name],
         stream_of(name)[0],
         optimizer(name, STEPS),
-        seeds=[0, 1, 2],
+        key=jax.random.key(0),
+        keys=[jax.random.fold_in(jax.random.key(0), i) for i in [0, 1, 2]],
         steps=STEPS,
-        batch=BATCH,
-        together=200,
-        progress=False,
+        batch_size=BATCH,
+        settings=fit.Settings(steps_per_dispatch=200, progress=False),
     )
     return [numbers(name, one) for one, _ in found]
 

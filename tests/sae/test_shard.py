@@ -14,11 +14,11 @@ from tests.processes import environment, run
 COMMON = """
 import sys
 import jax, jax.numpy as jnp, numpy as np
-from jaxinterp import sae
+from jaxinterp import fit, sae
 from jaxinterp.mesh import _dictionaries
 
 data = np.random.default_rng(0).normal(size=(200, 8)).astype(np.float32)
-options = dict(steps=6, batch=40, together=3, progress=False)
+options = dict(steps=6, batch_size=40, settings=fit.Settings(steps_per_dispatch=3, progress=False))
 
 def drawn(kind):  # in NumPy: drawing by key compiles dozens of small programs
     rng = np.random.default_rng(2)
@@ -46,8 +46,8 @@ for k, got in zip((3, 20), found):
     np.put_along_axis(want, where, np.isfinite(np.take_along_axis(rows, where, 1)), 1)
     np.testing.assert_array_equal(got, want)
 kind = drawn(sae.BatchTopK(d=8, features=64, k=3, aux=4, dead_tokens=80))
-alone, history = sae.train(jax.random.key(0), kind, data, **options)
-spread, told = sae.train(jax.random.key(0), kind, data, mesh=mesh, **options)
+alone, history = sae.train(kind, data, key=jax.random.key(0), **options)
+spread, told = sae.train(kind, data, key=jax.random.key(0), mesh=mesh, **options)
 assert spread.decoder.sharding.spec[0] == "feature", spread.decoder.sharding
 assert spread.decoder.addressable_shards[0].data.shape == (16, 8)
 close((alone, history), (spread, told))
@@ -62,8 +62,8 @@ assert jax.process_count() == 2 and len(jax.devices()) == 4
 from jax.experimental.multihost_utils import process_allgather
 mesh = jax.make_mesh((2, 2), ("data", "feature"))
 kind = drawn(sae.TopK(d=8, features=64, k=3, aux=4, dead_tokens=80))
-alone, history = sae.train(jax.random.key(0), kind, data, **options)
-spread, told = sae.train(jax.random.key(0), kind, data, mesh=mesh, **options)
+alone, history = sae.train(kind, data, key=jax.random.key(0), **options)
+spread, told = sae.train(kind, data, key=jax.random.key(0), mesh=mesh, **options)
 close((alone, history), (jax.tree.map(lambda a: process_allgather(a, tiled=True), spread), told))
 print("equal")
 """
@@ -106,4 +106,4 @@ def test_meshes_that_do_not_fit() -> None:
     with pytest.raises(ValueError, match="axes 'data' and 'feature'"):
         sae.shard(kind, jax.make_mesh((1,), ("data",)))
     with pytest.raises(ValueError, match="axes 'data' and 'feature'"):
-        sae.train(jax.random.key(0), kind, np.ones((8, 8), np.float32), steps=1, batch=4, mesh=8)
+        sae.train(kind, np.ones((8, 8), np.float32), key=jax.random.key(0), steps=1, batch_size=4, mesh=8)

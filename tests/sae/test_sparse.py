@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxinterp import sae
+from jaxinterp import fit, sae
 from jaxinterp.sae.kinds import _sparse
 from jaxinterp.sae.kinds._batch_topk import below, bisect
 from jaxinterp.sae.kinds._dictionary import Moment
@@ -71,7 +71,14 @@ def test_training_either_way_is_the_same(x: jax.Array, monkeypatch: Any) -> None
     data = np.random.default_rng(3).normal(size=(200, D)).astype(np.float32)
 
     def train() -> Any:
-        return sae.train(KEY, kind, data, steps=8, batch=B, together=8, progress=False)
+        return sae.train(
+            kind,
+            data,
+            key=KEY,
+            steps=8,
+            batch_size=B,
+            settings=fit.Settings(steps_per_dispatch=8, progress=False),
+        )
 
     sparse = train()
     monkeypatch.setattr("jaxinterp.sae.kinds._topk.pays", lambda *_: False)

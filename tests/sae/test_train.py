@@ -11,9 +11,11 @@ import numpy as np
 import optax
 import pytest
 
-from jaxinterp import sae
-from jaxinterp.sae.training import _state
-from jaxinterp.sae.training._state import begin, several
+from jaxinterp import fit, sae
+from jaxinterp.fit._step import run_steps
+from jaxinterp.sae.training._kind import trained
+from jaxinterp.sae.training._state import begin
+from tests.options import how
 
 from .planted import planted
 
@@ -41,7 +43,7 @@ def test_the_optimiser_sees_gradients_at_right_angles_to_the_decoder() -> None:
 
     kind = small(key=KEY)
     optimizer = sae.unit_rows(optax.GradientTransformation(lambda params: (), look))
-    params = eqx.filter(kind, _state.trained(kind))
+    params = eqx.filter(kind, trained(kind))
     grads = jax.tree.map(jnp.ones_like, params)
     updates, _ = optimizer.update(grads, (), params)
     np.testing.assert_allclose(seen[0], 0, atol=1e-5)
@@ -54,7 +56,7 @@ def test_dead_features_are_resampled() -> None:
     kind = sae.Vanilla(d=32, features=64, key=KEY)
     optimizer = optax.adam(1e-3)
     state = begin(kind, optimizer, x[:8], x[:8], False)
-    moments = jax.tree.map(lambda leaf: leaf + jnp.ones_like(leaf), state.moments)
+    moments = jax.tree.map(lambda leaf: leaf + jnp.ones_like(leaf), state.optimizer_state)
     dead = jnp.arange(64) < 5
     new, reset = sae.resample(KEY, kind, moments, dead, jnp.asarray(x[:2000]))
     alive = np.linalg.norm(kind.encoder[:, 5:], axis=0).mean()
@@ -89,13 +91,13 @@ def test_a_run_that_stopped_goes_on_bit_for_bit(tmp_path: Path) -> None:
     x, _ = planted()
     options: Any = {
         "steps": 30,
-        "batch": 64,
-        "together": 5,
+        "batch_size": 64,
+        "steps_per_dispatch": 5,
         "every": 5,
         "average": 0.9,
         "progress": False,
     }
-    whole, history = sae.train(KEY, small(), x, ADAM, **options)
+    whole, history = sae.train(small(), x, ADAM, key=KEY, **how(options))
 
     class Stop(Exception):
         pass
@@ -106,20 +108,20 @@ def test_a_run_that_stopped_goes_on_bit_for_bit(tmp_path: Path) -> None:
 
     saved: Any = {**options, "checkpoint": tmp_path / "run", "checkpoint_every": 10}
     with pytest.raises(Stop):
-        sae.train(KEY, small(), x, ADAM, **saved, callback=stop)
-    again, later = sae.train(KEY, small(), x, ADAM, **saved)
+        sae.train(small(), x, ADAM, key=KEY, **how(saved, callback=stop))
+    again, later = sae.train(small(), x, ADAM, key=KEY, **how(saved))
     assert same(again, whole)
     for name in history:
         np.testing.assert_array_equal(history[name], later[name])
     with pytest.raises(ValueError, match="checkpoint of a run with"):
-        sae.train(KEY, small(alpha=0.5), x, ADAM, **saved)
+        sae.train(small(alpha=0.5), x, ADAM, key=KEY, **how(saved))
     # Neither other data nor another optimiser of the same shapes go on from it without a word.
     other = x.copy()
     other[-1, -1] += 1
     for data, rate, name in ((other, ADAM, "data.arrays"), (x, optax.adam(1e-3), "optimizer")):
         with pytest.raises(ValueError, match=f"another {name[:4]}.*{name}.*resume=.force"):
-            sae.train(KEY, small(), data, rate, **saved)
-    forced, _ = sae.train(KEY, small(), other, optax.adam(1e-3), resume="force", **saved)
+            sae.train(small(), data, rate, key=KEY, **how(saved))
+    forced, _ = sae.train(small(), other, optax.adam(1e-3), key=KEY, **how(saved, resume="force"))
     assert same(forced, whole)  # no step was left
 
 
@@ -144,20 +146,27 @@ def test_streams_say_what_they_are_of(tmp_path: Path) -> None:
         (Told, "data.stream.by was 1.0, and here it is 2.0"),
     ):
         options["checkpoint"] = tmp_path / kind.__name__
-        found, _ = sae.train(KEY, small(), kind(1.0), ADAM, **options)
-        again, _ = sae.train(KEY, small(), kind(1.0), ADAM, **options)
+        found, _ = sae.train(small(), kind(1.0), ADAM, key=KEY, **how(options))
+        again, _ = sae.train(small(), kind(1.0), ADAM, key=KEY, **how(options))
         assert same(found, again)
         with pytest.raises(ValueError, match=said):
-            sae.train(KEY, small(), kind(2.0), ADAM, **options)
+            sae.train(small(), kind(2.0), ADAM, key=KEY, **how(options))
 
 
 def test_steps_together_are_steps_one_by_one_and_compile_once() -> None:
     x, _ = planted()
-    count = several._cached._cache_size  # pyright: ignore[reportFunctionMemberAccess]
+    count = run_steps._cached._cache_size  # pyright: ignore[reportFunctionMemberAccess]
     runs: dict[int, Any] = {}
     for together in (1, 4):
         runs[together] = [
-            sae.train(KEY, small(), x, steps=8, batch=32, together=together, progress=False)[0]
+            sae.train(
+                small(),
+                x,
+                key=KEY,
+                steps=8,
+                batch_size=32,
+                settings=fit.Settings(steps_per_dispatch=together, progress=False),
+            )[0]
             for _ in range(2)
         ]
         if together == 1:
@@ -175,14 +184,14 @@ def test_streams_of_every_form() -> None:
         def batch(self, number: int) -> np.ndarray:
             return batches[number]
 
-    options: Any = {"steps": 8, "together": 4, "progress": False, "sample": 32}
-    one, _ = sae.train(KEY, small(), iter(batches), **options)
-    two, _ = sae.train(KEY, small(), Addressed(), **options)
+    options: Any = {"steps": 8, "steps_per_dispatch": 4, "progress": False, "sample": 32}
+    one, _ = sae.train(small(), iter(batches), key=KEY, **how(options))
+    two, _ = sae.train(small(), Addressed(), key=KEY, **how(options))
     assert np.isfinite(np.asarray(one.decoder)).all()
     # The same batches; the sample for the first weights is the first one or several.
     assert one.decoder.shape == two.decoder.shape
     with pytest.raises(ValueError, match="ended after 8 batches"):
-        sae.train(KEY, small(), iter(batches), **{**options, "steps": 12})
+        sae.train(small(), iter(batches), key=KEY, **how(options, steps=12))
 
 
 def test_what_cannot_be_learned_from() -> None:
@@ -198,12 +207,14 @@ def test_what_cannot_be_learned_from() -> None:
         ((x, x[:50]), "pair"),
     ):
         with pytest.raises(ValueError, match=words):
-            sae.train(KEY, small(), stream, steps=2, batch=64, progress=False)
+            sae.train(small(), stream, key=KEY, steps=2, batch_size=64, settings=fit.Settings(progress=False))
     with pytest.raises(ValueError, match="with its settings"):
-        sae.train(KEY, sae.TopK, x, steps=2)
+        sae.train(sae.TopK, x, key=KEY, steps=2)
     late = [x[:64], x[64:128], np.full((64, 32), np.inf, np.float32)]
     with pytest.raises(ValueError, match="not finite at step 2"):
-        sae.train(KEY, small(), late, steps=3, together=1, progress=False)
+        sae.train(
+            small(), late, key=KEY, steps=3, settings=fit.Settings(steps_per_dispatch=1, progress=False)
+        )
 
 
 def test_pairs_train_a_transcoder() -> None:
@@ -211,7 +222,13 @@ def test_pairs_train_a_transcoder() -> None:
     y = x @ np.random.default_rng(0).normal(size=(32, 8)).astype(np.float32)
     kind = sae.Transcoder(d=32, d_out=8, features=64, sparsity=0.01, skip=True)
     found, history = sae.train(
-        KEY, kind, (x, y), optax.adam(1e-2), steps=200, batch=256, together=50, progress=False
+        kind,
+        (x, y),
+        optax.adam(1e-2),
+        key=KEY,
+        steps=200,
+        batch_size=256,
+        settings=fit.Settings(steps_per_dispatch=50, progress=False),
     )
     assert history["reconstruction"][-1] < 0.1 * history["reconstruction"][0]
     assert found(jnp.asarray(x[:4])).shape == (4, 8)
@@ -222,15 +239,13 @@ def test_low_precision_schedules_and_clipping_train() -> None:
     x, directions = planted()
     optimizer = sae.adam(2e-3, 400, warm=30, decay=0.2, clip=1.0)
     found, history = sae.train(
-        KEY,
         small(matmul="bfloat16"),
         x,
         optimizer,
+        key=KEY,
         steps=400,
-        batch=256,
-        together=50,
-        average=0.9,
-        progress=False,
+        batch_size=256,
+        settings=fit.Settings(steps_per_dispatch=50, average=0.9, progress=False),
     )
     assert found.decoder.dtype == jnp.float32
     assert history["reconstruction"][-1] < 0.5 * history["reconstruction"][0]
@@ -259,19 +274,19 @@ class Numbered:
 @pytest.mark.parametrize("many", [False, True])
 def test_steps_until_a_feature_is_dead_count_batches_of_the_stream(many: bool) -> None:
     kind = sae.TopK(d=32, features=64, k=1, dead_tokens=4 * 64)
-    how: dict[str, Any] = {"steps": 4, "progress": False}
+    options: dict[str, Any] = {"steps": 4, "progress": False}
     frozen = optax.sgd(0.0)
     if many:
-        ((_, history),) = sae.sweep(KEY, [kind], Numbered(), frozen, **how)
+        ((_, history),) = sae.sweep([kind], Numbered(), frozen, key=KEY, **how(options))
     else:
-        _, history = sae.train(KEY, kind, Numbered(), frozen, **how)
+        _, history = sae.train(kind, Numbered(), frozen, key=KEY, **how(options))
     assert (history["dead"][:3] == 0).all()  # 256 tokens are four batches of 64
 
 
 def test_a_checkpoint_knows_whole_batches_and_the_weights_it_began_with(tmp_path: Path) -> None:
     def go(folder: str, kind: Any, stream: Any) -> Any:
-        how: dict[str, Any] = {"checkpoint": tmp_path / folder, "progress": False}
-        return sae.train(KEY, kind, stream, ADAM, steps=1, checkpoint_every=1, **how)[0]
+        options: dict[str, Any] = {"checkpoint": tmp_path / folder, "progress": False}
+        return sae.train(kind, stream, ADAM, key=KEY, steps=1, **how(options, checkpoint_every=1))[0]
 
     go("batches", small(), Numbered())
     with pytest.raises(ValueError, match="another data"):
@@ -288,9 +303,9 @@ def test_a_checkpoint_knows_whole_batches_and_the_weights_it_began_with(tmp_path
 @pytest.mark.parametrize("many", [False, True])
 def test_a_checkpoint_knows_a_small_decay_of_weights(tmp_path: Path, many: bool) -> None:
     x = Numbered().rows
-    how: dict[str, Any] = {"steps": 1, "batch": 32, "checkpoint": tmp_path, "progress": False}
+    options: dict[str, Any] = {"steps": 1, "batch_size": 32, "checkpoint": tmp_path, "progress": False}
     kind = [small()] if many else small()
-    go = lambda optimizer: (sae.sweep if many else sae.train)(KEY, kind, x, optimizer, **how)
+    go = lambda optimizer: (sae.sweep if many else sae.train)(kind, x, optimizer, key=KEY, **how(options))
     go(optax.adam(1e-3))
     with pytest.raises(ValueError, match="another optimizer"):
         go(optax.adamw(1e-3))  # beside the norm of the decoder's rows it hardly shows

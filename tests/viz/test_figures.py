@@ -354,7 +354,7 @@ def test_visible():
 
 
 def test_numbers_and_ticks():
-    from jaxinterp.viz._text import number
+    from jaxinterp._text import number
     from jaxinterp.viz._ticks import ticks
 
     assert [number(v) for v in (0, 0.12345, -2.0, 1234.5, 1e-9, float("inf"))] == [

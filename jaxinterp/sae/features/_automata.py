@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..._text import plain
 from ...core._run import run
 from ...data._activations import watched
-from ...viz._text import plain
 from ..evaluation._tokens import blocks
 from ._corpus import Corpus, chosen, rows_at, sites_of
 from ._logits import logit_weights

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from ..._disk import manifest_name, move, put, unit
+from ..._text import plain, visible
 from ...data._activations import watched
 from ...viz._place import check_folder
 from ...viz._render import render
-from ...viz._text import plain, visible
 from ..files._origin import own_site
 from ._examples import Examples, examples
 from ._logits import LogitWeights, logit_weights

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from ...core._intervene import split_edits
 from ...core._sites import parse
-from ...core._survey import split_edits
 from ...data import keep
 from ...data._reading import plan, rows_of_ids
 from ..files._origin import own_site

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ...core._survey import split_edits
+from ...core._intervene import split_edits
 from ..files._origin import own_site
 from ..kinds._feature_list import Joined
 from ._corpus import chosen, one_layer

@@ -3,9 +3,11 @@
 import warnings
 from typing import Any, NamedTuple
 
-from ...core._edit import _with_static
+import equinox as eqx
+
+from ...core._blocks import layer_count
+from ...core._intervene import split_edits
 from ...core._sites import UnknownSite, parse
-from ...core._survey import layer_count, split_edits
 from ...data import model_hash
 
 
@@ -28,8 +30,8 @@ def origin_of(sae: Any) -> Origin:
 def with_origin(sae: Any, origin: Origin) -> Any:
     """The same dictionary from another place; a view of one keeps it inside."""
     if hasattr(sae, "inner"):
-        return _with_static(sae, inner=with_origin(sae.inner, origin))
-    return _with_static(sae, origin=origin if any(origin) else None)
+        return with_static(sae, inner=with_origin(sae.inner, origin))
+    return with_static(sae, origin=origin if any(origin) else None)
 
 
 def recorded(about: dict[str, Any]) -> Origin:
@@ -99,3 +101,11 @@ def _same(site: Any, own: str, model: Any) -> bool:
         count = layer_count(split_edits(model)[0])
         layer, at = layer % count, at % count
     return here == base and (layer == at or (layer < 0) != (at < 0))
+
+
+def with_static(module: eqx.Module, **fields: Any) -> Any:
+    """A copy of a module with other static fields."""
+    copy = object.__new__(type(module))
+    for name, value in {**vars(module), **fields}.items():
+        object.__setattr__(copy, name, value)
+    return copy

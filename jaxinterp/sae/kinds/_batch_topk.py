@@ -26,7 +26,7 @@ class BatchTopK(TopK):
     **Arguments:** as `TopK`.
 
     ```python
-    sae, history = ji.sae.train(key, ji.sae.BatchTopK(d=512, features=4096, k=32), stream, steps=20_000)
+    sae, history = ji.sae.train(ji.sae.BatchTopK(d=512, features=4096, k=32), stream, key=key, steps=20_000)
     sae.threshold
     ```
 

@@ -39,7 +39,7 @@ class CrossLayerTranscoder(Dictionary):
 
     ```python
     kind = ji.sae.CrossLayerTranscoder(d=64, features=512, layers=4)
-    sae, history = ji.sae.train(key, kind, (mlp_in, mlp_out), steps=20_000)
+    sae, history = ji.sae.train(kind, (mlp_in, mlp_out), key=key, steps=20_000)
     ```
 
     Law: what layer l writes depends on inputs of layers up to l only; with one layer it is a transcoder.

@@ -34,7 +34,7 @@ class Crosscoder(Dictionary):
     `encoder (source, d, features)`, `decoder (features, source, d)`, `bias (source, d)`, `scale (source,)`.
 
     ```python
-    sae, history = ji.sae.train(key, ji.sae.Crosscoder(d=512, features=4096, sources=2), x, steps=20_000)
+    sae, history = ji.sae.train(ji.sae.Crosscoder(d=512, features=4096, sources=2), x, key=key, steps=20_000)
     sae.only()  # per feature: 0 is the first model's alone, 1 the second's
     ```
 

@@ -136,7 +136,7 @@ class Dictionary(eqx.Module):
             kind = type(self).__name__
             raise ValueError(
                 f"This {kind} has settings but no weights yet. Train it, sae, history = "
-                f"ji.sae.train(key, kind, stream, steps=...), or draw some: {kind}(..., key=key)."
+                f"ji.sae.train(kind, stream, key=key, steps=...), or draw some: {kind}(..., key=key)."
             )
         if not x.ndim or x.shape[-1] != self.d:
             raise ValueError(

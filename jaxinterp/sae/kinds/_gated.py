@@ -30,7 +30,7 @@ class Gated(Dictionary):
     weights at once; `matmul`: dtype of the products.
 
     ```python
-    sae, history = ji.sae.train(key, ji.sae.Gated(d=512, features=4096, sparsity=1.0), stream, steps=50_000)
+    sae, history = ji.sae.train(ji.sae.Gated(d=512, features=4096, sparsity=1.0), stream, key=key, steps=50_000)
     ```
 
     Law: with r = 0 and equal biases it encodes as `Vanilla` does.

@@ -36,7 +36,7 @@ class JumpReLU(Dictionary):
     `matmul`.
 
     ```python
-    sae, history = ji.sae.train(key, ji.sae.JumpReLU(d=512, features=4096, sparsity=1e-3), stream, steps=50_000)
+    sae, history = ji.sae.train(ji.sae.JumpReLU(d=512, features=4096, sparsity=1e-3), stream, key=key, steps=50_000)
     sae.threshold
     ```
 

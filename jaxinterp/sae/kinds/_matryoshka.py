@@ -19,7 +19,7 @@ class Matryoshka(BatchTopK):
     1/32, 1/16, 1/8, 1/4 and the remainder).
 
     ```python
-    sae, history = ji.sae.train(key, ji.sae.Matryoshka(d=512, features=4096, k=32), stream, steps=20_000)
+    sae, history = ji.sae.train(ji.sae.Matryoshka(d=512, features=4096, k=32), stream, key=key, steps=20_000)
     sae.prefixes
     ```
 

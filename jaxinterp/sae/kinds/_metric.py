@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from ...core._survey import split_edits
+from ...core._intervene import split_edits
 from ..features._corpus import one_layer
 from ..features._logits import logit_weights
 from ._dictionary import Dictionary, filled

@@ -20,7 +20,7 @@ class Standard(Dictionary):
     weights at once; `matmul`: dtype of the products.
 
     ```python
-    sae, history = ji.sae.train(key, ji.sae.Standard(d=512, features=4096), stream, steps=50_000)
+    sae, history = ji.sae.train(ji.sae.Standard(d=512, features=4096), stream, key=key, steps=50_000)
     ```
 
     Law: multiplying an encoder column and dividing the decoder row by the same number changes nothing.

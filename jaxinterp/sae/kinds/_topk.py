@@ -32,7 +32,7 @@ class TopK(Dictionary):
     the power of two nearest d/2; `dead_tokens`; `key` for weights at once; `matmul`.
 
     ```python
-    sae, history = ji.sae.train(key, ji.sae.TopK(d=512, features=4096, k=32), stream, steps=20_000)
+    sae, history = ji.sae.train(ji.sae.TopK(d=512, features=4096, k=32), stream, key=key, steps=20_000)
     ```
 
     Law: at most k features of a row are not zero.

@@ -31,7 +31,7 @@ class Transcoder(Dictionary):
 
     ```python
     kind = ji.sae.Transcoder(d=512, features=4096, skip=True)
-    sae, history = ji.sae.train(key, kind, (inputs, outputs), steps=20_000)
+    sae, history = ji.sae.train(kind, (inputs, outputs), key=key, steps=20_000)
     sae(inputs)  # close to outputs
     ```
 

@@ -32,7 +32,7 @@ class Vanilla(Dictionary):
 
     ```python
     kind = ji.sae.Vanilla(d=512, features=4096, sparsity=4e-3)
-    sae, history = ji.sae.train(key, kind, stream, steps=100_000, batch=8192)
+    sae, history = ji.sae.train(kind, stream, key=key, steps=100_000, batch_size=8192)
     ```
 
     Law: rows of the decoder have norm 1 after every step.

@@ -9,6 +9,7 @@ import numpy as np
 
 from ...data import Store, stored
 from ...data._files import fingerprint
+from ...fit._rows import Order
 from ..files._origin import Origin, origin_of_stream
 
 
@@ -20,15 +21,14 @@ class Batches:
     with `.batch(i)` it is that; of a plain iterable it is the next one, and only the next.
     """
 
-    def __init__(self, stream: Any, batch: int, seed: int) -> None:
-        self.size, self.seed = batch, seed
+    def __init__(self, stream: Any, batch_size: int, seed: int) -> None:
+        self.seed = seed
         self.arrays: tuple[Any, ...] | None = None
         self._ask: Callable[[int], Any] | None = None
         self._next: Iterator[Any] | None = None
         self._at = 0
         self._first: Any = None
         self._lock = threading.RLock()  # batches are fetched ahead in a thread of their own
-        self._epoch: tuple[int, np.ndarray] | None = None
         pair = stream if isinstance(stream, tuple) else (stream,)
         if all(hasattr(part, "shape") and hasattr(part, "dtype") for part in pair):
             self.arrays = tuple(check_array(part) for part in pair)
@@ -38,13 +38,14 @@ class Batches:
                     "A pair of arrays is (inputs, targets) with a row each per example; got the "
                     f"shapes {[part.shape for part in self.arrays]}."
                 )
-            if batch > rows.pop():
+            if batch_size > rows.pop():
                 raise ValueError(
-                    f"A batch of {batch} rows cannot be drawn from {len(self.arrays[0])}: give "
-                    f"batch={len(self.arrays[0])} or less."
+                    f"A batch of {batch_size} rows cannot be drawn from {len(self.arrays[0])}: give "
+                    f"batch_size={len(self.arrays[0])} or less."
                 )
+            self._order = Order(len(self.arrays[0]), batch_size, seed)
         elif callable(getattr(stream, "batch", None)):
-            stream = stored(stream, batch=batch, seed=seed) if isinstance(stream, Store) else stream
+            stream = stored(stream, batch=batch_size, seed=seed) if isinstance(stream, Store) else stream
             self._ask = stream.batch
         elif isinstance(stream, Iterable):
             self._next = iter(stream)
@@ -56,15 +57,9 @@ class Batches:
         self.stream = stream
 
     def rows(self, number: int) -> np.ndarray:
-        """Of arrays: which rows batch `number` holds."""
+        """With arrays: which rows batch `number` has."""
         assert self.arrays is not None
-        n = len(self.arrays[0])
-        per = n // self.size
-        epoch, within = divmod(number, per)
-        if self._epoch is None or self._epoch[0] != epoch:
-            order = np.random.default_rng([self.seed, epoch]).permutation(n)
-            self._epoch = epoch, order.astype(np.int32)
-        return self._epoch[1][within * self.size : (within + 1) * self.size]
+        return self._order(number)
 
     def get(self, number: int) -> tuple[Any, Any]:
         """Batch `number`: inputs and targets."""

@@ -1,4 +1,4 @@
-"""Decoder rows of norm 1, as a wrapper of any optax optimiser."""
+"""Decoder rows of norm 1, as a wrapper of any optax optimizer."""
 
 import functools
 from typing import Any
@@ -7,29 +7,37 @@ import equinox as eqx
 import jax.numpy as jnp
 import optax
 
+from ...fit._step import apply_optimizer
+from ...typing import OptimizerLike, PyTree
 from ..kinds._dictionary import unit
 
 
-@functools.lru_cache(32)  # one object for one optimiser: a second training compiles nothing again
-def unit_rows(optimizer: Any) -> Any:
-    r"""$g_i \leftarrow g_i - (g_i \cdot d_i)\, d_i$ before the optimiser, $d_i \leftarrow d_i / \lVert d_i \rVert$ after it.
+@functools.lru_cache(32)  # one object for one optimizer: a second training compiles nothing again
+def unit_rows(optimizer: OptimizerLike) -> optax.GradientTransformation:
+    r"""$g_i \leftarrow g_i - (g_i \cdot d_i)\, d_i$ before the optimizer, $d_i \leftarrow d_i / \lVert d_i \rVert$ after it.
 
     A step at a right angle to a unit vector makes it longer, hence both halves. `train` wraps the
-    optimiser of every kind that asks for it.
+    optimizer of each kind that asks for it.
+
+    **Arguments:**
+
+    - `optimizer`: any of optax.
+
+    **Returns:** an optimizer of optax, for dictionaries with a `decoder`.
 
     ```python
     optimizer = ji.sae.unit_rows(optax.adam(1e-3))
     ```
 
-    Law: rows keep norm 1 to 1e-6, and the gradient the optimiser sees is orthogonal to them.
+    Law: rows keep norm 1 to 1e-6, and the gradient that the optimizer sees is orthogonal to them.
     """
     decoder = lambda tree: tree.decoder
 
-    def update(updates: Any, state: Any, params: Any = None) -> Any:
+    def update(updates: PyTree, state: PyTree, params: Any = None) -> tuple[PyTree, PyTree]:
         rows, g = params.decoder, updates.decoder
         along = jnp.sum(g * rows, -1, keepdims=True)
         updates = eqx.tree_at(decoder, updates, g - along * rows)
-        updates, state = optimizer.update(updates, state, params)
+        updates, state = apply_optimizer(optimizer, updates, state, params)
         moved = unit(rows + updates.decoder) - rows
         return eqx.tree_at(decoder, updates, moved), state
 

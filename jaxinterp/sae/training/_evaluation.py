@@ -82,7 +82,8 @@ def evaluation(
 
     ```python
     judge = ji.sae.evaluation(model, held_out, site="resid_post[2]")
-    sae, history = ji.sae.train(key, kind, stream, steps=20_000, every=1000, evaluate=judge)
+    settings = ji.fit.Settings(every=1000, evaluate=judge)
+    sae, history = ji.sae.train(kind, stream, key=key, steps=20_000, settings=settings)
     history["evaluated"], history["recovered"]
     ```
 

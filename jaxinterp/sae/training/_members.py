@@ -1,60 +1,77 @@
-r"""Members of a sweep, and the stacks that they are trained in."""
+"""Members of a sweep, and the stacks that they are trained in."""
 
 import dataclasses
-import functools
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
+from jaxtyping import Array
 
-from ..kinds._dictionary import unit
+from ...fit._members import grouped_optimizers, members_of, rated
+from ...fit._state import State
+from ...fit._sweep import stacked_state
+from ...typing import ArrayLike, KeyLike, OptimizerLike, PyTree
 from ..kinds._topk import TopK
-from ._constraint import unit_rows
+from ._kind import (
+    constrained_average,
+    constrained_optimizer,
+    default_optimizer,
+    initialised,
+    renewal_steps,
+    steps_until_dead,
+    trained,
+)
 from ._resample import resample
-from ._stack import cut
-from ._state import State, trained
+from ._stack import StackTask
+from ._state import Counts
 
 
 class Member:
-    """One dictionary of a sweep."""
+    """One dictionary of a sweep.
 
-    def __init__(self, kind: Any, optimizer: Any, seed: int | None, rate: float | int | None):
-        self.kind, self.optimizer, self.seed, self.rate = kind, optimizer, seed, rate
+    - `kind`: its settings, with weights or without.
+    - `optimizer`: any of optax; None: the kind's own recipe.
+    - `key`: for its first weights; None: as `train` draws them from the key of the sweep.
+    - `rate`: its updates are multiplied by it; None: by nothing.
+    """
 
-    def begin(self, key: Any, site: Any, x: Any, y: Any, rows: int, steps: int) -> None:
-        first = jax.random.split(key)[0]
-        first = first if self.seed is None else jax.random.fold_in(key, self.seed)
+    def __init__(
+        self, kind: Any, optimizer: OptimizerLike | None, key: KeyLike | None, rate: float | int | None
+    ) -> None:
+        self.kind, self.optimizer, self.key, self.rate = kind, optimizer, key, rate
+
+    def begin(self, key: KeyLike, site: Any, x: ArrayLike, y: ArrayLike, rows: int, steps: int) -> None:
+        """Draws the first weights; `rows` is the size of a batch, `key` that of the sweep."""
+        first = jax.random.split(key)[0] if self.key is None else self.key
         kind = self.kind
-        self.site, self.dead_after = site, kind.dead_after(rows)
-        new = isinstance(kind.encoder, jax.ShapeDtypeStruct)
-        self.sae = kind.initialise(first, x, y) if new else kind
-        transform = kind.optimizer(steps) if self.optimizer is None else self.optimizer
-        self.plain = transform if self.rate is None else _rated(transform)
-        self.transform = unit_rows(self.plain) if kind.UNIT else self.plain
+        self.site, self.dead_after = site, steps_until_dead(kind, rows)
+        self.sae = initialised(kind, first, x, y)
+        optimizer = default_optimizer(kind, steps) if self.optimizer is None else self.optimizer
+        self.plain = optimizer if self.rate is None else rated(optimizer)
+        self.constrained = constrained_optimizer(kind, self.plain)
 
     @property
     def signature(self) -> Any:
-        """What members of one stack have in common."""
+        """What the members of one stack have in common."""
         kind = self.kind
         free = {"dead_tokens", "origin"} | ({"k"} if isinstance(kind, TopK) else set())
         fields = [f.name for f in dataclasses.fields(kind) if f.metadata.get("static")]
         settings = tuple((n, getattr(kind, n)) for n in fields if n not in free)
         # The draw of resampling depends on the number of features.
-        size = kind.features if getattr(kind, "resample", ()) else None
+        size = kind.features if renewal_steps(kind) else None
         absent = tuple(name for name, value in vars(kind).items() if value is None and name != "origin")
         rest = tuple(kind.encoder.shape[:-1]), tuple(kind.decoder.shape[-1:]), size, absent
         return self.site, type(kind), settings, rest, self.rate is None
 
 
 class Group:
-    """Members of one stack: their state, and what tells them apart."""
+    """The members of one stack, and the task and the state of all of them."""
 
-    def __init__(self, members: list[Member]) -> None:
-        order = {id(one.transform): i for i, one in reversed(list(enumerate(members)))}
-        self.members = sorted(members, key=lambda one: order[id(one.transform)])
+    def __init__(self, members: list[Member], steps: int) -> None:
+        order, self.optimizer = grouped_optimizers([one.constrained for one in members])
+        self.members = [members[i] for i in order]
         self.site = members[0].site
         largest = max(self.members, key=lambda one: one.sae.features).sae
         self.kind = jax.tree.map(lambda leaf: leaf, largest)
@@ -67,16 +84,11 @@ class Group:
         if len(set(sizes)) > 1:
             live = jnp.arange(sizes.max(), dtype=jnp.int32)[None] < jnp.asarray(sizes, jnp.int32)[:, None]
         after = jnp.asarray([one.dead_after for one in self.members], jnp.int32)
-        self.apart = after, limit, live
-        cuts, self.transforms = [0], []
-        for i, one in enumerate(self.members):
-            if not i or one.transform is not self.members[i - 1].transform:
-                self.transforms.append(one.transform)
-                cuts[-1:] = [i, i]
-            cuts[-1] = i + 1
-        self.cuts = tuple(cuts)
+        self.renewals = renewal_steps(self.kind)
+        self.task = StackTask(self.optimizer, self.site, steps, after, limit, live)
 
-    def begin(self, average: Any) -> State:
+    def begin(self, averaged: bool) -> State:
+        """The state before the first step."""
         named = [[leaf for _, leaf in jax.tree_util.tree_leaves_with_path(one.sae)] for one in self.members]
         paths = jax.tree_util.tree_leaves_with_path(self.kind)
         leaves = [
@@ -84,71 +96,48 @@ class Group:
             for i, (path, like) in enumerate(paths)
         ]
         sae = jax.tree.unflatten(jax.tree.structure(self.kind), leaves)
-        params, _ = eqx.partition(sae, trained(sae))
-        moments = []
-        for i, transform in enumerate(self.transforms):
-            here = slice(self.cuts[i], self.cuts[i + 1])
-            state = jax.vmap(transform.init)(cut(params, here))
-            if self.members[here.start].rate is not None:
-                state = state[0], jnp.asarray([m.rate for m in self.members[here]], jnp.float32)
-            moments.append(state)
+        rates = [one.rate for one in self.members]
         silent = jnp.zeros((len(self.members), *self.kind.encoder_bias.shape), jnp.int32)
-        average = None if average is None else jax.tree.map(jnp.copy, params)
-        return State(sae, tuple(moments), silent, average, jnp.zeros((), jnp.int32))
-
-    def settings(self) -> Any:
-        """For `several`: what is fixed."""
-        return self.site, tuple(self.transforms), self.cuts, self.apart
+        return stacked_state(
+            sae,
+            self.optimizer,
+            trained(sae),
+            Counts(silent),
+            None if None in rates else [float(rate) for rate in rates if rate is not None],
+            averaged,
+        )
 
     def result(self, state: State, i: int) -> Any:
         """Member i, cut to its size."""
         own = self.members[i].sae
-        sae = state.sae if state.average is None else eqx.combine(state.average, state.sae)
+        sae = state.params if state.average is None else eqx.combine(state.average, state.params)
         pairs = zip(jax.tree.leaves(sae), jax.tree.leaves(own), strict=True)
         leaves = [a[(i, *(slice(n) for n in b.shape))] for a, b in pairs]
         found = jax.tree.unflatten(jax.tree.structure(own), leaves)
-        if state.average is not None and own.UNIT:
-            found = eqx.tree_at(lambda s: s.decoder, found, unit(found.decoder))
-        return found
+        return found if state.average is None else constrained_average(found)
 
-    def again(self, state: State, key: Any, x: Any) -> State:
+    def renew(self, state: State, key: KeyLike, x: Array) -> State:
         """Dead features of all members drawn anew."""
-        after = self.apart[0]
-        dead = state.silent >= after[:, None]
-        made = []
-        for i, moments in enumerate(state.moments):
-            here = slice(self.cuts[i], self.cuts[i + 1])
+        dead = state.extra.silent >= self.task.dead_after[:, None]
+        parts = []
+        for here, own in zip(self.optimizer.slices, state.optimizer_state, strict=True):
             draw = eqx.filter_vmap(resample, in_axes=(None, 0, 0, 0, None))
-            made.append(draw(key, cut(state.sae, here), moments, dead[here], x))
-        sae = jax.tree.map(lambda *parts: jnp.concatenate(parts), *(sae for sae, _ in made))
-        silent = jnp.where(dead, 0, state.silent)
-        return State(sae, tuple(m for _, m in made), silent, state.average, state.step)
+            parts.append(draw(key, members_of(state.params, here), own, dead[here], x))
+        sae = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *(sae for sae, _ in parts))
+        counts = Counts(jnp.where(dead, 0, state.extra.silent))
+        return State(sae, tuple(own for _, own in parts), state.step, counts, state.average)
 
 
-def _padded(name: str, leaf: Any, like: Any) -> Any:
+def _padded(name: str, leaf: Array, like: PyTree) -> Array:
     """A leaf with the shape of the largest; rows of the decoder that are not there have norm 1."""
     short = [(0, n - m) for n, m in zip(like.shape, leaf.shape, strict=True)]
     value = leaf.shape[-1] ** -0.5 if name == ".decoder" else 0
     return jnp.pad(leaf, short, constant_values=value) if any(b for _, b in short) else leaf
 
 
-@functools.lru_cache(32)
-def _rated(transform: Any) -> Any:
-    """The transform with its updates multiplied by a number that is kept in its state."""
-
-    def init(params: Any) -> Any:
-        return transform.init(params), jnp.ones((), jnp.float32)
-
-    def update(updates: Any, state: Any, params: Any = None) -> Any:
-        updates, inner = transform.update(updates, state[0], params)
-        return jax.tree.map(lambda u: u * state[1], updates), (inner, state[1])
-
-    return optax.GradientTransformation(init, update)
-
-
-def grouped(members: list[Member]) -> list[Group]:
+def grouped(members: list[Member], steps: int) -> list[Group]:
     """Members that can share a stack, together."""
     found: dict[Any, list[Member]] = {}
     for one in members:
         found.setdefault(one.signature, []).append(one)
-    return [Group(some) for some in found.values()]
+    return [Group(each, steps) for each in found.values()]

@@ -1,4 +1,4 @@
-"""What a training was asked for, checked before anything runs, and told apart from another."""
+"""The request of a training: checked before anything runs, and described for its checkpoints."""
 
 import dataclasses
 from typing import Any
@@ -8,25 +8,6 @@ import jax
 import numpy as np
 
 from ...data._files import fingerprint
-from ..kinds._dictionary import Dictionary
-
-
-def check_kind(kind: Any) -> None:
-    """A kind with its settings."""
-    if not isinstance(kind, Dictionary):
-        name = kind.__name__ if isinstance(kind, type) else type(kind).__name__
-        raise ValueError(
-            "train takes a kind of dictionary with its settings, as ji.sae.TopK(d=512, "
-            f"features=4096, k=32); got {name}."
-        )
-
-
-def check_counts(**counts: Any) -> None:
-    """Numbers of steps and rows; `every` may be 0."""
-    for name, value in counts.items():
-        least = int(name != "every")
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-            raise ValueError(f"{name} is an int of {least} or more; got {value!r}.")
 
 
 def check_rows(kind: Any, x: Any) -> None:
@@ -42,10 +23,15 @@ def check_rows(kind: Any, x: Any) -> None:
         )
 
 
-def about(kind: Any, steps: int, batch: int, seed: int, average: Any) -> dict[str, Any]:
-    """What makes a run what it is: a checkpoint of another is refused."""
+def described(kind: Any, steps: int, rows: int, seed: int, average: float | int | None) -> dict[str, Any]:
+    """What makes a run what it is, as JSON: a checkpoint of another run is refused.
+
+    - `rows`: of a batch.
+    - `seed`: of the order of the rows.
+    - `average`: the decay of the average of the weights.
+    """
     leaves = {
-        jax.tree_util.keystr(path): _said(leaf)
+        jax.tree_util.keystr(path): _described(leaf)
         for path, leaf in jax.tree_util.tree_leaves_with_path(kind)
         if eqx.is_array(leaf) or isinstance(leaf, jax.ShapeDtypeStruct)
     }
@@ -56,14 +42,14 @@ def about(kind: Any, steps: int, batch: int, seed: int, average: Any) -> dict[st
         "leaves": leaves,
         "settings": {name: repr(getattr(kind, name)) for name in static},
         "steps": steps,
-        "batch": batch,
+        "batch_size": rows,
         "seed": seed,
         "average": average,
     }
 
 
-def _said(leaf: Any) -> Any:
-    """A number as it is, weights to be drawn by their shape, and given ones by their content too."""
+def _described(leaf: Any) -> Any:
+    """A number as it is, weights that are not drawn yet by their shape, other weights by their content too."""
     if isinstance(leaf, jax.ShapeDtypeStruct):
         return [*leaf.shape] if leaf.ndim else None
     return [*leaf.shape, fingerprint(np.asarray(leaf))] if leaf.ndim else float(leaf)

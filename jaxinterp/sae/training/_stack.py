@@ -1,66 +1,60 @@
-r"""Steps of stacks: members under `vmap`, and stacks side by side in one program."""
+"""Steps of a stack of dictionaries: gradients under `vmap`, then each optimizer on its members."""
 
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Int
 
+from ...fit._state import Now
+from ...fit._step import Slope, Task
+from ...typing import PyTree
 from ..kinds._dictionary import Moment
-from ._state import State, follow, slopes, trained
+from ._kind import trained, warm_up
+from ._state import Counts, counted, gradient_of
 
 
-def cut(tree: Any, here: Any) -> Any:
-    """Some members of a stack."""
-    return jax.tree.map(lambda leaf: leaf[here], tree)
+class StackTask(Task):
+    """The losses of several dictionaries of one kind, whose leaves have a leading member axis.
 
+    - `optimizer`: of all members, `fit._members.ByMember`.
+    - `site`: the key of their rows in the batch.
+    - `steps`: of the whole training, for warm-ups.
+    - `dead_after`: `(member,)`, after so many steps without firing a feature is dead.
+    - `limit`: `(member,)`, the k of each member, or None where all have the same.
+    - `live`: `(member, feature)`, which features a member has, or None where all have the same.
+    """
 
-@eqx.filter_jit(donate="all-except-first")
-def several(fixed: tuple[Any, ...], states: list[State], data: Any) -> Any:
-    """As many steps of all groups as there are batches."""
-    groups, arrays, steps, decay = fixed
+    optimizer: Any
+    site: Any
+    steps: int
+    dead_after: Int[Array, " member"]
+    limit: Int[Array, " member"] | None
+    live: Bool[Array, "member feature"] | None
 
-    def one(states: list[State], batch: Any) -> Any:
-        read = {}
-        for site, (x, y) in batch.items():
-            held = arrays[site]
-            if held is not None:
-                x, y = held[0][x], held[1][x] if len(held) > 1 else None
-            read[site] = x, x if y is None else y
-        new, told = [], []
-        for (site, *group), state in zip(groups, states, strict=True):
-            x, y = read[site]
-            state, numbers = _advance(group, state, x, y, steps, decay)
-            new.append(state)
-            told.append(numbers)
-        return new, told
+    def is_trained(self, params: PyTree) -> PyTree:
+        return trained(params)
 
-    return jax.lax.scan(one, states, data)
+    def slope(self, params: PyTree, fixed: PyTree, batch: PyTree, now: Now) -> Slope:
+        x, y = batch[self.site]
+        dead = self.dead(now.extra)
+        warm = warm_up(fixed, now.step, self.steps)
+        # One flag for all members: under `vmap` a condition of each would compute both sides.
+        revive = jnp.any(dead)
 
+        def member(params: PyTree, fixed: PyTree, dead: Array, limit: Any, live: Any) -> Any:
+            return gradient_of(params, fixed, x, y, Moment(now.step, warm, dead, limit, revive), live)
 
-def _advance(
-    group: Any, state: State, x: Any, y: Any, steps: int, decay: Any
-) -> tuple[State, dict[str, Any]]:
-    """One step of a stack: gradients under `vmap`, then each optimiser on its members."""
-    transforms, cuts, (after, limit, live) = group
-    params, fixed = eqx.partition(state.sae, trained(state.sae))
-    dead = state.silent >= after.reshape(-1, *[1] * (state.silent.ndim - 1))
-    if live is not None:
-        dead &= live.reshape(len(live), *[1] * (dead.ndim - 2), -1)
-    warm = state.sae.warm(state.step.astype(jnp.float32), steps)
-    # One flag for all: under `vmap` a condition of each member's own would compute both sides.
-    some = jnp.any(dead)
+        gradient, aux = jax.vmap(member)(params, fixed, dead, self.limit, self.live)
+        return Slope(gradient, (*aux, dead, self.live))
 
-    def member(params: Any, fixed: Any, dead: Any, limit: Any, live: Any) -> Any:
-        return slopes(params, fixed, x, y, Moment(state.step, warm, dead, limit, some), live)
+    def after(self, params: PyTree, extra: Any, aux: Any, now: Now) -> tuple[PyTree, Counts, dict[str, Any]]:
+        return counted(params, extra, *aux)
 
-    grads, (told, fired, updates) = jax.vmap(member)(params, fixed, dead, limit, live)
-    changes, moments = [], []
-    for i, transform in enumerate(transforms):
-        here = slice(cuts[i], cuts[i + 1])
-        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-            made = jax.vmap(transform.update)(cut(grads, here), state.moments[i], cut(params, here))
-        changes.append(made[0])
-        moments.append(made[1])
-    changes = jax.tree.map(lambda *parts: jnp.concatenate(parts), *changes)
-    return follow(state, params, fixed, changes, tuple(moments), told, fired, updates, dead, decay, live)
+    def dead(self, counts: Counts) -> Array:
+        """Which features of each member have not fired for long."""
+        silent = counts.silent
+        dead = silent >= self.dead_after.reshape(-1, *[1] * (silent.ndim - 1))
+        if self.live is not None:
+            dead &= self.live.reshape(len(self.live), *[1] * (dead.ndim - 2), -1)
+        return dead

@@ -1,4 +1,4 @@
-"""One step of training: what is carried from step to step, and the pure function between."""
+"""One step of a dictionary: its gradient, and the counts of features that do not fire."""
 
 from typing import Any
 
@@ -6,136 +6,112 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool, Int
 
+from ...fit._state import Now, State, initial_state
+from ...fit._step import Slope, Task
 from ...mesh._dictionaries import constrained
+from ...typing import ArrayLike, OptimizerLike, PyTree
 from ..kinds._dictionary import Moment, filled, wide
+from ._kind import losses, trained, warm_up
 
 
-class State(eqx.Module):
-    """Everything a run needs to go on: `sae`, the optimiser's `moments`, `silent` steps per feature,
-    `average` of the weights (or None) and the number of `step`s done."""
+class Counts(eqx.Module):
+    """What the training of a dictionary carries besides its weights.
 
-    sae: Any
-    moments: Any
-    silent: Any
-    average: Any
-    step: Any
+    - `silent`: `(feature,)`, or `(member, feature)`: for how many steps each feature has not fired.
+    """
+
+    silent: Int[Array, "*member feature"]
 
 
-def trained(sae: Any) -> Any:
-    """A tree of bools: which leaves training changes."""
-    every = jax.tree.map(lambda _: True, sae)
-    return filled(every, **dict.fromkeys((*type(sae).FIXED, "metric"), False))
+class DictionaryTask(Task):
+    """The loss of one dictionary.
+
+    - `optimizer`: any of optax, for the leaves that are trained.
+    - `site`: the key of its rows in the batch.
+    - `steps`: of the whole training, for warm-ups.
+    - `dead_after`: after so many steps without firing a feature is dead.
+    """
+
+    optimizer: Any
+    site: Any
+    steps: int
+    dead_after: int
+
+    def is_trained(self, params: PyTree) -> PyTree:
+        return trained(params)
+
+    def slope(self, params: PyTree, fixed: PyTree, batch: PyTree, now: Now) -> Slope:
+        x, y = batch[self.site]
+        dead = now.extra.silent >= self.dead_after
+        warm = warm_up(fixed, now.step, self.steps)
+        gradient, aux = gradient_of(params, fixed, x, y, Moment(now.step, warm, dead))
+        return Slope(gradient, (*aux, dead))
+
+    def after(self, params: PyTree, extra: Any, aux: Any, now: Now) -> tuple[PyTree, Counts, dict[str, Any]]:
+        return counted(params, extra, *aux)
+
+    def placed(self, tree: PyTree) -> PyTree:
+        return constrained(tree)
 
 
-def begin(sae: Any, optimizer: Any, x: Any, y: Any, averaged: bool) -> State:
-    """The state before the first step; `x`, `y` of a batch, for shapes alone."""
-    # Donated buffers must be nobody else's: not those of the kind that was given, nor of the average.
-    sae = jax.tree.map(jnp.copy, sae)
-    params, fixed = eqx.partition(sae, trained(sae))
-    one = jax.eval_shape(
-        lambda s, a, b: s.loss(a, b, Moment(0, 1.0, jnp.zeros((), bool))).features, sae, x, y
-    )
-    average = jax.tree.map(jnp.copy, params) if averaged else None
-    return State(
-        eqx.combine(params, fixed),
-        optimizer.init(params),
-        jnp.zeros(one.shape[1:], jnp.int32),
-        average,
-        jnp.zeros((), jnp.int32),
-    )
+def begin(sae: Any, optimizer: OptimizerLike, x: ArrayLike, y: ArrayLike, averaged: bool) -> State:
+    """The state before the first step; of the batch `x`, `y` only the shapes are read."""
+    moment = Moment(0, 1.0, jnp.zeros((), bool))
+    features = jax.eval_shape(lambda s, a, b: losses(s, a, b, moment).features, sae, x, y)
+    counts = Counts(jnp.zeros(features.shape[1:], jnp.int32))
+    return initial_state(sae, optimizer, trained(sae), extra=counts, averaged=averaged)
 
 
-def firing(f: Any) -> tuple[Any, Any]:
-    """Which features are not 0 in some row of `(batch, ...)`, and their mean number in a row."""
+def firing(f: Array) -> tuple[Array, Array]:
+    """Which features are not 0 in a row of `(batch, ...)`, and their mean number in a row."""
     active = f != 0
     return jnp.any(active, 0), jnp.sum(active, dtype=jnp.float32) / active.shape[0]
 
 
-def slopes(
-    params: Any, fixed: Any, x: Any, y: Any, now: Moment, live: Any = None
-) -> tuple[Any, tuple[dict[str, Any], Any, dict[str, Any]]]:
-    """Gradients of one batch, with its numbers, the features that fired and updates of fixed leaves.
+def gradient_of(
+    params: PyTree,
+    fixed: PyTree,
+    x: Array,
+    y: Array,
+    moment: Moment,
+    live: Bool[Array, " feature"] | None = None,
+) -> tuple[PyTree, tuple[dict[str, Array], Array, dict[str, Array]]]:
+    """The gradient of one batch; its numbers, the features that fired, and new values of fixed leaves.
 
-    Features that are not `live (features,)` are not there: they never fire and get no gradient.
+    Features that are not `live` are not there: they never fire and get no gradient.
     """
 
-    def objective(params: Any) -> Any:
+    def objective(params: PyTree) -> Any:
         sae = eqx.combine(params, fixed)
         if live is not None:
             bias = sae.encoder_bias
             sae = filled(sae, encoder_bias=jnp.where(wide(live, bias), bias, -1e30))
-        found = sae.loss(x, y, now)
+        found = losses(sae, x, y, moment)
         fired, l0 = found.active or firing(found.features)
-        told = {"loss": found.total, **found.terms, "l0": l0}
-        return found.total, (told, fired, found.updates)
+        numbers = {"loss": found.total, **found.terms, "l0": l0}
+        return found.total, (numbers, fired, found.updates)
 
     return eqx.filter_grad(objective, has_aux=True)(params)
 
 
-def follow(
-    state: State,
-    params: Any,
-    fixed: Any,
-    changes: Any,
-    moments: Any,
-    told: Any,
-    fired: Any,
-    updates: Any,
-    dead: Any,
-    decay: Any,
-    live: Any = None,
-) -> tuple[State, dict[str, Any]]:
-    """The state after `changes` of the parameters, and all accounts; also of a stack of members."""
-    params = eqx.apply_updates(params, changes)
-    new = eqx.combine(params, fixed)
+def counted(
+    sae: Any,
+    counts: Counts,
+    numbers: dict[str, Array],
+    fired: Array,
+    updates: dict[str, Array],
+    dead: Array,
+    live: Array | None = None,
+) -> tuple[Any, Counts, dict[str, Array]]:
+    """The dictionary with new values of fixed leaves, the counts and the numbers; also of a stack."""
     if updates:
-        new = filled(new, **updates)
-    average = state.average
-    if average is not None:
-        # Debiased at the start: the mean of what has been, until there is enough of it.
-        done = state.step.astype(jnp.float32)
-        weight = jnp.minimum(decay, (done + 1) / (done + 10))
-        average = jax.tree.map(lambda a, p: weight * a + (1 - weight) * p, average, params)
-    silent = jnp.where(fired, 0, state.silent + 1)
-    stack = told["loss"].ndim  # 1 for a stack, else 0
+        sae = filled(sae, **updates)
+    silent = jnp.where(fired, 0, counts.silent + 1)
+    stack = numbers["loss"].ndim  # 1 for a stack, else 0
     axes = tuple(range(stack, dead.ndim))
     size = float(np.prod(dead.shape[stack:]))
     if live is not None:
         size = size / live.shape[-1] * jnp.sum(live, -1, dtype=jnp.float32)
-    told = {**told, "dead": jnp.sum(dead, axes, dtype=jnp.float32) / size}
-    told = {name: value.astype(jnp.float32) for name, value in told.items()}
-    return State(new, moments, silent, average, state.step + 1), told
-
-
-def advance(
-    state: State, x: Any, y: Any, optimizer: Any, steps: int, dead_after: int, decay: Any
-) -> tuple[State, dict[str, Any]]:
-    r"""$\theta_{t+1} = \theta_t + \mathrm{opt}(\nabla L(x_t; \theta_t))$ and all the accounts of one step."""
-    sae = state.sae
-    params, fixed = eqx.partition(sae, trained(sae))
-    dead = state.silent >= dead_after
-    now = Moment(state.step, sae.warm(state.step.astype(jnp.float32), steps), dead)
-    grads, (told, fired, updates) = slopes(params, fixed, x, y, now)
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        changes, moments = optimizer.update(grads, state.moments, params)  # optax counts in ints
-    return follow(state, params, fixed, changes, moments, told, fired, updates, dead, decay)
-
-
-@eqx.filter_jit(donate="all-except-first")
-def several(fixed: tuple[Any, ...], state: State, xs: Any, ys: Any) -> tuple[State, dict[str, Any]]:
-    """As many steps as there are batches: `xs (step, batch, d)`, or row numbers of resident arrays."""
-    arrays, optimizer, steps, dead_after, decay = fixed
-
-    def one(state: State, batch: Any) -> Any:
-        x, y = batch
-        if arrays is not None:
-            rows = x
-            x = arrays[0][rows]
-            y = arrays[-1][rows] if len(arrays) > 1 else x
-        elif y is None:
-            y = x
-        state, told = advance(state, x, y, optimizer, steps, dead_after, decay)
-        return constrained(state), constrained(told)
-
-    return jax.lax.scan(one, state, (xs, ys))
+    return sae, Counts(silent), {**numbers, "dead": jnp.sum(dead, axes, dtype=jnp.float32) / size}

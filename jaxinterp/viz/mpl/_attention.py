@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..._text import visible
 from ...typing import ArrayLike, PlotAxes, PlotAxesLike
 from .._pattern import checked_pattern, rgba
-from .._text import visible
 from ._axes import axes, label, many_axes, say
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from ..._text import plain, shorten, width
 from ...typing import PlotAxes, PlotAxesLike
-from .._text import plain, shorten, width
 
 _LABEL = 18
 

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 
 from ..._deprecations import respelled
+from ..._text import plain
 from ...typing import ArrayLike, ArraysLike, PlotAxes, PlotAxesLike
 from .._cells import Cells, cells, inside, labels, panels, shows_numbers
 from .._colour import Scale, scale
 from .._heatmap_settings import HeatmapSettings
-from .._text import plain
 from ._axes import axes, label, many_axes, say
 
 _LIGHT, _DARK = "#ffffff", "#24292f"

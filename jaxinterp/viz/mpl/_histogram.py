@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from ..._text import number, plain
 from ...typing import ArrayLike, PlotAxes
 from .._bins import bin_shares, share_ticks
 from .._curves import COLOURS
-from .._text import number, plain
 from ._axes import axes, say
 
 

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..._text import plain, shorten, visible
 from ...typing import ArrayLike, PlotAxes
 from .._cells import labels
 from .._guesses import checked_guesses
-from .._text import plain, shorten, visible
 from ._axes import axes, label, say
 from ._heatmap import colormap
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
+from ..._text import number, plain
 from ...typing import ArrayLike, PlotAxes
 from .._curves import checked_curves
-from .._text import number, plain
 from .._ticks import log_ticks
 from ._axes import axes, say
 

@@ -1,0 +1,144 @@
+"""Training inside a compiled program: steps on given batches, and epochs with early stopping."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+from ..typing import KeyLike, OptimizerLike, PyTree
+from ._state import State, initial_state
+from ._step import scan
+from ._task import After, Loss, loss_task
+
+
+def descend(
+    params: PyTree,
+    batches: PyTree,
+    loss: Loss,
+    optimizer: OptimizerLike,
+    *,
+    key: KeyLike | None = None,
+    extra: PyTree = None,
+    after: After | None = None,
+) -> tuple[State, dict[str, Array]]:
+    r"""$\theta_{t+1} = \theta_t + \mathrm{opt}(\nabla L(\theta_t; x_t))$ for $t = 1 \dots T$, as a pure function.
+
+    It may stand under `jit`, `vmap` and `grad`. For training that reports and saves see `train`.
+
+    **Arguments:**
+
+    - `params`: a tree. Its floats are trained.
+    - `batches`: a tree of arrays `(T, ...)`, whose entries are the batches of the steps; row numbers
+      `(T, rows)` of arrays that `loss` knows will do.
+    - `loss`: a function `(params, batch, now)` to a number and a dict of more numbers, see `train`.
+    - `optimizer`: any of optax.
+    - `key`: a `jax.random.key`, from which `now.key` of each step is folded; None: no randomness.
+    - `extra`: a tree of arrays that is carried beside the parameters.
+    - `after`: a function `(params, extra, now)` to new ones, called after each update.
+
+    **Returns:** the state, with `.params` and `.extra`, and the numbers `(T,)` by name, `"loss"` first.
+
+    ```python
+    line = lambda w, batch, now: (((batch[0] @ w - batch[1]) ** 2).mean(), {})
+    state, numbers = ji.fit.descend(jnp.zeros(3), (xs, ys), line, optax.adam(0.1))
+    state.params, numbers["loss"]
+    ```
+
+    Law: equal to `train` on the same batches.
+    """
+    task, arrays = loss_task(params, loss, optimizer, follow=after, key=key)
+    state = initial_state(arrays, optimizer, task.which, extra=extra)
+    state, numbers = scan(task, state, batches)
+    return eqx.tree_at(lambda s: s.params, state, eqx.combine(state.params, task.static)), numbers
+
+
+class Plateau(NamedTuple):
+    """When a training stops early: an epoch is without gain if it does not lower the best loss by `min_gain`.
+
+    - `epochs`: the most epochs.
+    - `patience`: so many epochs without gain in a row end the training.
+    - `min_gain`: in units of the loss.
+    - `factor`: each epoch without gain multiplies the size of later updates by it; 1: not at all.
+    """
+
+    epochs: int
+    patience: int
+    min_gain: Float[Array, ""] | float = 0.0
+    factor: Float[Array, ""] | float = 1.0
+
+
+class EarlyStopped(NamedTuple):
+    """What `early_stopping` returns.
+
+    - `params`: those of the epoch with the lowest loss.
+    - `epochs`, `steps`, `best_epoch`: `()` int32; the first epoch is 1.
+    - `stopped`: `()`, whether patience ended the training before its last epoch.
+    - `loss`, `dev_loss`: `(epochs,)`, of each epoch, nan after the last.
+    """
+
+    params: PyTree
+    epochs: Int[Array, ""]
+    steps: Int[Array, ""]
+    best_epoch: Int[Array, ""]
+    stopped: Bool[Array, ""]
+    loss: Float[Array, " epoch"]
+    dev_loss: Float[Array, " epoch"]
+
+
+def early_stopping(
+    state: State,
+    epoch: Callable[[State, Array], tuple[State, Array]],
+    dev_loss: Callable[[PyTree], Array],
+    rule: Plateau,
+) -> EarlyStopped:
+    """Epochs until the loss on other data gains nothing more; the parameters of the best epoch.
+
+    - `state`: before the first step; the optimizer is one of `rated`, whose factor the rule changes.
+    - `epoch`: a function of the state and the number of the epoch (0 first) to the state after it and
+      its mean loss `()`.
+    - `dev_loss`: a function of the parameters to a loss `()` on other data.
+
+    A pure function, for use under `jit` and `vmap`: problems under `vmap` stop each at its own epoch.
+    """
+    empty = jnp.full((rule.epochs,), jnp.nan, jnp.float32)
+    far, zero = jnp.full((), jnp.inf, jnp.float32), jnp.int32(0)
+
+    def one(carry: dict[str, Any]) -> dict[str, Any]:
+        at = carry["epoch"]
+        state, mean = epoch(carry["state"], at)
+        loss = dev_loss(state.params)
+        better = loss < carry["lowest"]
+        gained = loss < carry["mark"] - rule.min_gain
+        inner, size = state.optimizer_state
+        size = jnp.where(gained, size, size * rule.factor)
+        return {
+            "state": eqx.tree_at(lambda s: s.optimizer_state, state, (inner, size)),
+            "epoch": at + 1,
+            "lowest": jnp.where(better, loss, carry["lowest"]),
+            "mark": jnp.where(gained, loss, carry["mark"]),
+            "without": jnp.where(gained, 0, carry["without"] + 1),
+            "best": jax.tree.map(lambda a, b: jnp.where(better, a, b), state.params, carry["best"]),
+            "best_epoch": jnp.where(better, at + 1, carry["best_epoch"]),
+            "loss": carry["loss"].at[at].set(mean),
+            "dev": carry["dev"].at[at].set(loss),
+        }
+
+    start = {"state": state, "epoch": zero, "lowest": far, "mark": far, "without": zero, "best": state.params}
+    end = lax.while_loop(
+        lambda c: (c["epoch"] < rule.epochs) & (c["without"] < rule.patience),
+        one,
+        {**start, "best_epoch": zero, "loss": empty, "dev": empty},
+    )
+    return EarlyStopped(
+        end["best"],
+        end["epoch"],
+        end["state"].step,
+        end["best_epoch"],
+        end["without"] >= rule.patience,
+        end["loss"],
+        end["dev"],
+    )

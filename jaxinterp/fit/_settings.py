@@ -1,0 +1,95 @@
+"""How a training runs, reports and is saved: one settings object for all trainings."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from ..typing import FloatLike, IntLike, PathLike
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How a training runs, what it reports and where it is saved.
+
+    - `steps_per_dispatch`: how many steps one call of the compiled program does. None: as many as the
+      method suggests (16 for dictionaries, 1 for tuned lenses, whose batches are large).
+    - `every`: after so many steps `evaluate` and `callback` are called; 0: never.
+    - `evaluate`: a function `(params, step)` to a mapping of names to numbers, which go to the history.
+      In a sweep over several sites it may be a mapping from a site to a function.
+    - `callback`: a function `(step, numbers)` for loggers, with the last numbers by name. It may raise
+      `ji.fit.Stop` to end the training at this step.
+    - `average`: the decay of a moving average of the trained parameters, from 0 to below 1. The average
+      is what is evaluated and returned. None: no average.
+    - `sample`: how many rows of the data are read for what is estimated before the first step, such as
+      the first weights of a dictionary.
+    - `checkpoint`: a folder. Where it has a checkpoint, the training goes on from the newest one, to the
+      same parameters bit for bit. None: nothing is saved.
+    - `checkpoint_every`: after so many steps, and at the end, a checkpoint is written.
+    - `resume`: "same" refuses a checkpoint of other data or another optimizer; "force" goes on from it.
+    - `progress`: whether a progress bar is shown on stderr.
+
+    ```python
+    settings = ji.fit.Settings(every=100, callback=print, checkpoint="run", progress=False)
+    ```
+
+    **Raises:** ValueError for counts that are no ints of 1 or more, and other words for `resume`.
+    """
+
+    steps_per_dispatch: IntLike | None = None
+    every: IntLike = 0
+    evaluate: Callable[[Any, int], Any] | Mapping[Any, Callable[[Any, int], Any]] | None = None
+    callback: Callable[[int, Any], Any] | None = None
+    average: FloatLike | None = None
+    sample: IntLike = 32_768
+    checkpoint: PathLike | None = None
+    checkpoint_every: IntLike = 1000
+    resume: str = "same"
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        check_counts(every=self.every, sample=self.sample, checkpoint_every=self.checkpoint_every)
+        if self.steps_per_dispatch is not None:
+            check_counts(steps_per_dispatch=self.steps_per_dispatch)
+        if self.resume not in ("same", "force"):
+            raise ValueError(f"resume is 'same' or 'force'; got {self.resume!r}.")
+        if self.average is not None and not 0 <= self.average < 1:
+            raise ValueError(
+                f"average is the decay of a moving average, from 0 to below 1; got {self.average!r}. For "
+                "example: average=0.999."
+            )
+
+
+class Stop(Exception):
+    """Raised by a callback, it ends a training at this step: `raise ji.fit.Stop`.
+
+    The training returns what it has, and its checkpoint knows that it ended.
+    """
+
+
+def check_counts(**counts: Any) -> None:
+    """Numbers of steps and rows: ints of 1 or more; `every` may be 0. Raises ValueError."""
+    for name, value in counts.items():
+        least = int(name != "every")
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+            raise ValueError(f"{name} is an int of {least} or more; got {value!r}.")
+
+
+def check_settings(settings: Any) -> Settings:
+    """The settings, or the defaults for None. Raises ValueError for anything else."""
+    if settings is None:
+        return Settings()
+    if not isinstance(settings, Settings):
+        raise ValueError(
+            "settings is a ji.fit.Settings, as settings=ji.fit.Settings(progress=False, every=100); got "
+            f"{type(settings).__name__}."
+        )
+    return settings
+
+
+OPTIONS = {
+    **{field.name: f"settings=ji.fit.Settings({field.name}=...)" for field in dataclasses.fields(Settings)},
+    "together": "settings=ji.fit.Settings(steps_per_dispatch=...)",
+}
+"For `respelled`: options of the loop, which were arguments of each training."
