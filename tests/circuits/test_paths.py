@@ -11,6 +11,8 @@ import pytest
 import jaxinterp as ji
 from tests.patching.patched_models import CLEAN, CORRUPT, MASK, METRIC, model_of
 
+pytestmark = pytest.mark.quick
+
 PAIR = (CLEAN, CORRUPT, METRIC)
 
 

@@ -12,6 +12,8 @@ from jaxinterp.lens import logit_lens, summary
 
 from .conftest import model_of
 
+pytestmark = pytest.mark.quick
+
 
 def w_unembed(model: Any) -> np.ndarray:
     return np.asarray(model.w_embed.T if model.w_unembed is None else model.w_unembed)

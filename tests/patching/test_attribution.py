@@ -14,6 +14,8 @@ import jaxinterp as ji
 from jaxinterp.patching._attribution_qk import key_effects
 from tests.patching.patched_models import CLEAN, CORRUPT, MASK, METRIC, frozen_patterns, model_of
 
+pytestmark = pytest.mark.quick
+
 PAIR = (CLEAN, CORRUPT, METRIC)
 FAMILIES = ["gpt2", "neox", "llama"]
 

@@ -13,6 +13,8 @@ from jaxinterp.sae.kinds._batch_topk import below
 from jaxinterp.sae.kinds._dictionary import Moment
 from jaxinterp.sae.kinds._jumprelu import jump, step
 
+pytestmark = [pytest.mark.quick, pytest.mark.wide, pytest.mark.finite]
+
 D, M, B = 6, 16, 10
 KEY = jax.random.key(0)
 

@@ -13,6 +13,8 @@ from jaxinterp.sae.kinds._dictionary import filled
 from jaxinterp.sae.kinds._sparse import fired
 from jaxinterp.sae.training._state import firing
 
+pytestmark = pytest.mark.wide
+
 CONFIG = ji.models.GPT2Config(vocab=40, ctx=12, layers=2, d=8, heads=2)
 SITE, K, M = "resid_post[0]", 6, 24
 

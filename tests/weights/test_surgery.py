@@ -10,6 +10,8 @@ from jaxinterp import weights
 
 from .small_models import CONFIGS, make
 
+pytestmark = pytest.mark.quick
+
 SURGERY = {
     "fold_norms": weights.fold_norms,
     "fold_norms without centring": lambda model: weights.fold_norms(model, center=False),
