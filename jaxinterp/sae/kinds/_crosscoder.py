@@ -17,13 +17,11 @@ from ._rows import align, norm_scale, unit_norm
 
 
 @final
-class CrosscoderDictionary(Dictionary):
+class CrosscoderDictionary(Dictionary["Crosscoder"]):
     r"""$f = \mathrm{ReLU}(\sum_s x^s W_e^s + b_e)$, $\hat x^s = f W_d^s + b^s$ over sources s.
 
     `encoder (source, d, features)`, `decoder (features, source, d)`, `bias (source, d)`, `scale (source,)`.
     """
-
-    kind: "Crosscoder"
 
     def check(self, x: JaxArray) -> None:
         """Raises ValueError where x is not the activations of all sources."""

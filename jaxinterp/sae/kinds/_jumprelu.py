@@ -19,10 +19,9 @@ from ._unit_rows import UnitRowsKind
 
 
 @final
-class JumpReLUDictionary(Dictionary):
+class JumpReLUDictionary(Dictionary["JumpReLU"]):
     r"""$f = \pi\,[\pi > \theta]$ with $\theta = e^{t}$, t the array `log_threshold (features,)`."""
 
-    kind: "JumpReLU"
     log_threshold: JaxArray
 
     @property
