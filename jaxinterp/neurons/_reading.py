@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from ..core._intervene import split_edits
 from ..core._run import run
-from ..data._activations import watched
+from ..corpus._progress import watched
 from ._address import batch_size, units_of
 from ._contexts import Contexts
 

@@ -341,7 +341,7 @@ def test_outputs_are_not_tokens(addition: tuple[Any, Plain]) -> None:
         lambda: ji.generate(model, tokens[0], 1),
         lambda: ji.heads.copying_scores(model),
         lambda: ji.heads.copied_tokens(model, [1, 2]),
-        lambda: ji.heads.repeat_losses(model, jax.random.key(0), block=2),
+        lambda: ji.heads.repeat_losses(model, key=jax.random.key(0), block=2),
     ):
         with pytest.raises(ValueError, match=r"reads 114 tokens and has 113 logits .*vocab_out"):
             call()

@@ -110,7 +110,7 @@ def test_seeds_and_one_program() -> None:
     assert count() == before + 1
     np.testing.assert_array_equal(many[0][0].decoder, again[0][0].decoder)
     assert float(jnp.abs(many[1][0].decoder - again[1][0].decoder).max()) > 0.1
-    begun = kind.initialise(jax.random.fold_in(KEY, 4), jnp.asarray(DATA))
+    begun = kind.init(jax.random.fold_in(KEY, 4), jnp.asarray(DATA))
     agree(many[1], sae.train(begun, DATA, adam, key=KEY, **how(OPTIONS)))
 
 
