@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
     from typing import Protocol, TypeAlias
+    from typing import Self as Self
 
     import jax
     import matplotlib.axes
@@ -25,12 +26,16 @@ if TYPE_CHECKING:
     from .corpus._corpus import Corpus
     from .metrics import Metric
     from .models import Config
+    from .sae.kinds._coder import Coder
+    from .sae.kinds._kind import Kind
 
     Nested: TypeAlias = Sequence[Any]
     "Lists of lists, as `np.asarray` reads them."
 
     ArrayLike: TypeAlias = Array | np.ndarray | Nested | float | int | bool
     "Anything that becomes an array: of JAX, of NumPy, nested lists, numbers."
+    JaxArray: TypeAlias = Array
+    "An array of JAX, traced or not; the fields of a module hold other things too, as `jax.tree.map` likes."
     IntLike: TypeAlias = int | np.integer
     "One int of Python or NumPy."
     FloatLike: TypeAlias = float | int | np.floating | np.integer
@@ -83,6 +88,10 @@ if TYPE_CHECKING:
     "Where a file or folder is."
     OptimizerLike: TypeAlias = optax.GradientTransformation | optax.GradientTransformationExtraArgs
     "Any optimizer of optax."
+    CoderLike: TypeAlias = Coder
+    "A dictionary of `ji.sae`, a view of one, or neurons in its place."
+    KindLike: TypeAlias = Kind
+    "A kind of dictionary with its settings, as `ji.sae.TopK(d=32, features=64, k=4)`."
     DictionaryLike: TypeAlias = Dictionary
     "Anything with `encode` and `decode`."
     DTypeLike: TypeAlias = jax.typing.DTypeLike
@@ -115,6 +124,7 @@ else:
     ) = Any
     ArrayLike = ModelLike = TokensLike = MaskLike = IndexLike = LayersLike = EditsLike = Any
     CaptureLike = MetricLike = KeyLike = PathLike = OptimizerLike = DictionaryLike = Any
+    JaxArray = Self = CoderLike = KindLike = Any
     TokenizerLike = ArraysLike = PlotAxes = PlotAxesLike = Any
     AnyCorpus = CorpusLike = ClassesLike = NeuronsLike = Any
     DTypeLike = MeshLike = ShardingLike = PyTree = JSON = Any

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 import jaxinterp as ji
-from jaxinterp.sae.kinds._dictionary import filled
 
 VOCAB, D = 24, 24
 SITE = "resid_pre[0]"
@@ -30,8 +29,7 @@ def planted() -> tuple[Any, Any, np.ndarray]:
     for i, (fires, says) in enumerate(((0, 4), (4, 0), (8, 8), (12, 16))):
         reads[fires : fires + 4, i] = 2 + i
         writes[i, says : says + 4] = 1
-    sae = filled(
-        ji.sae.Standard(d=D, features=4),
+    sae = ji.sae.Standard(d=D, features=4).dictionary(
         encoder=jnp.asarray(reads),
         decoder=jnp.asarray(writes),
         bias=jnp.zeros(D),

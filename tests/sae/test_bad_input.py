@@ -55,7 +55,7 @@ def test_errors_that_teach(call: Any, words: str) -> None:
 
 
 def test_an_unknown_kind_in_a_config(tmp_path: Path) -> None:
-    sae.save(tmp_path / "a", topk(key=KEY))
+    sae.save(tmp_path / "a", topk().init(KEY))
     path = tmp_path / "a" / "dictionary.json"
     said = json.loads(path.read_text())
     path.write_text(json.dumps({**said, "kind": "TopJ"}))
@@ -73,7 +73,7 @@ def test_a_checkpoint_of_another_run(tmp_path: Path) -> None:
     saved: Any = {**OPTIONS, "checkpoint": tmp_path / "run"}
     sae.train(topk(), DATA, ADAM, key=KEY, **how(saved))
     for kind, optimizer, words in (
-        (topk(features=20), ADAM, r"encoder.*16.*this one has .*20.*Give another checkpoint"),
+        (topk(features=20), ADAM, r"features.*16.*this one has .*20.*Give another checkpoint"),
         (topk(k=3), ADAM, "settings.k='2'; this one has settings.k='3'"),
         (sae.Standard(d=8, features=16), ADAM, "kind='TopK'; this one has kind='Standard'"),
         (topk(), optax.sgd(1e-2), "another optimizer"),
@@ -109,7 +109,7 @@ def test_a_full_disk_leaves_the_last_whole_checkpoint(tmp_path: Path, monkeypatc
 def test_a_full_disk_leaves_the_dictionary_that_was_there(tmp_path: Path, monkeypatch: Any) -> None:
     import jaxinterp as ji
 
-    kind = topk(key=KEY)
+    kind = topk().init(KEY)
     sae.save(tmp_path, kind)
 
     def full(path: Path, arrays: Any) -> None:
@@ -118,7 +118,7 @@ def test_a_full_disk_leaves_the_dictionary_that_was_there(tmp_path: Path, monkey
 
     monkeypatch.setattr(ji.hub, "save_safetensors", full)
     with pytest.raises(OSError, match="No space"):
-        sae.save(tmp_path, topk(features=20, key=KEY))
+        sae.save(tmp_path, topk(features=20).init(KEY))
     assert len([*tmp_path.iterdir()]) == 3
     np.testing.assert_array_equal(sae.load(tmp_path).decoder, kind.decoder)
 

@@ -21,7 +21,7 @@ def model() -> Any:
 
 
 def draw(seed: int, d: int = 8) -> Any:
-    return ji.sae.Standard(d=d, features=12, key=jax.random.key(seed))
+    return ji.sae.Standard(d=d, features=12).init(jax.random.key(seed))
 
 
 def by_whole_runs(found: Any, model: Any, site: str, real: Any, mask: Any) -> dict[str, float]:
@@ -95,4 +95,4 @@ def test_a_training_judges_itself(model: Any) -> None:
     with pytest.raises(ValueError, match=r"width 8.*reads d=6"):
         judge(draw(0, 6))
     with pytest.raises(ValueError, match="reads one site and writes another"):
-        judge(ji.sae.Transcoder(d=8, d_out=8, features=4, key=jax.random.key(0)))
+        judge(ji.sae.Transcoder(d=8, d_out=8, features=4).init(jax.random.key(0)))

@@ -14,7 +14,6 @@ import jaxinterp as ji
 from jaxinterp.data._lines import BadRecords
 from jaxinterp.sae.evaluation._detection import detection
 from jaxinterp.sae.evaluation._windows import sheets
-from jaxinterp.sae.kinds._dictionary import filled
 
 SITE = "resid_post[0]"
 CONFIG = ji.models.GPT2Config(vocab=200, ctx=16, layers=1, d=8, heads=2)
@@ -34,8 +33,7 @@ def given() -> tuple[Any, ...]:
     draw = lambda *shape: jnp.asarray(rng.normal(size=shape), jnp.float32)
     shapes = jax.eval_shape(lambda: ji.models.GPT2.init(CONFIG, key=jax.random.key(0)))
     model = jax.tree.map(lambda leaf: 0.4 * draw(*leaf.shape), shapes)
-    sae = filled(
-        ji.sae.Standard(d=8, features=3),
+    sae = ji.sae.Standard(d=8, features=3).dictionary(
         encoder=draw(8, 3),
         decoder=draw(3, 8),
         bias=draw(8),

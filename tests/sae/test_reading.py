@@ -9,7 +9,6 @@ import pytest
 
 import jaxinterp as ji
 from jaxinterp.sae.features._directions import directions, written
-from jaxinterp.sae.kinds._dictionary import filled
 
 CONFIG = ji.models.GPT2Config(vocab=40, ctx=12, layers=2, d=8, heads=2)
 SITE = "resid_post[0]"
@@ -31,8 +30,7 @@ def sae() -> Any:
     rng = np.random.default_rng(1)
     draw = lambda *shape: jnp.asarray(rng.normal(size=shape), jnp.float32)
     # A scale, as dictionaries of normalised activations have; and a feature that never fires.
-    return filled(
-        ji.sae.Standard(d=8, features=N),
+    return ji.sae.Standard(d=8, features=N).dictionary(
         encoder=draw(8, N),
         decoder=draw(N, 8),
         bias=draw(8),
@@ -153,7 +151,7 @@ def test_logit_weights_are_what_a_direction_adds(sae: Any, model: Any) -> None:
     np.testing.assert_allclose(down[1], weights[2][low[1]], atol=1e-6)
     some = ji.sae.logit_weights(sae, model, "resid_post[-1]", [5])
     np.testing.assert_allclose(some[0], weights[5], atol=1e-6)
-    neurons = ji.sae.Standard(d=32, features=4, key=jax.random.key(0))
+    neurons = ji.sae.Standard(d=32, features=4).init(jax.random.key(0))
     found = ji.sae.logit_weights(neurons, model, "mlp_post[1]")[2]
     row = neurons.decoder[2] @ model.blocks.mlp.w_out[1]
     wanted = centred(row) * model.ln_final.weight @ unembed
@@ -275,7 +273,7 @@ def test_bad_input_is_told(sae: Any, model: Any, corpus: Any, read: Any) -> None
         ji.sae.steer(sae, 24, 1.0, site=SITE)
     with pytest.raises(ValueError, match=r"\(24,\); got"):
         ji.sae.steer(sae, 5, site=SITE, observed=np.ones(3))
-    transcoder = ji.sae.Transcoder(d=8, features=4, key=jax.random.key(0))
+    transcoder = ji.sae.Transcoder(d=8, features=4).init(jax.random.key(0))
     for call in (
         lambda: ji.sae.steer(transcoder, 0, 1.0, site=SITE),
         lambda: ji.sae.feature_effects(transcoder, model, tokens, [0], site=SITE),

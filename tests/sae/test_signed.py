@@ -10,9 +10,10 @@ import pytest
 
 import jaxinterp as ji
 from jaxinterp.sae.features import _browser
-from jaxinterp.sae.kinds._dictionary import filled
 from jaxinterp.sae.kinds._sparse import fired
 from jaxinterp.sae.training._state import firing
+
+pytestmark = pytest.mark.wide
 
 CONFIG = ji.models.GPT2Config(vocab=40, ctx=12, layers=2, d=8, heads=2)
 SITE, K, M = "resid_post[0]", 6, 24
@@ -29,8 +30,7 @@ def sae() -> Any:
     rng = np.random.default_rng(1)
     draw = lambda *shape: jnp.asarray(rng.normal(size=shape), jnp.float32)
     kind = ji.sae.Selected(d=8, features=M, k=K, rule="abstopk")
-    return filled(
-        kind,
+    return kind.dictionary(
         encoder=draw(8, M),
         decoder=draw(M, 8),
         bias=draw(8),

@@ -13,7 +13,8 @@ from ...typing import CorpusLike, DictionaryLike, IndexLike, MaskLike, ModelLike
 from ..features._directions import check_same_site
 from ..features._site import SiteReading
 from ..files._origin import own_site
-from ..kinds._dictionary import Dictionary, unit, wide
+from ..kinds._dictionary import Dictionary
+from ..kinds._rows import align, unit_norm
 from ._reconstruction import finished, largest_cosines, reconstructed
 
 
@@ -117,7 +118,7 @@ def ablated(model: Any, at_site: Reached, mean: Any, suffix: Suffix) -> tuple[di
     none = jnp.zeros_like(at_site.x)
     loss, _, clean = losses(model, at_site, at_site.x, suffix)
     zero, kl, _ = losses(model, at_site, none, suffix, clean)
-    average, _, _ = losses(model, at_site, none + wide(mean, none).astype(none.dtype), suffix, clean)
+    average, _, _ = losses(model, at_site, none + align(mean, none).astype(none.dtype), suffix, clean)
     found = {"loss": loss, "loss_zero": zero, "loss_mean": average, "kl_zero": kl}
     return found | {"predicted": np.asarray(at_site.predicted).sum()}, clean
 
@@ -148,6 +149,6 @@ def mmcs(sae: Any, truth: Any) -> float:
     Law: 1 for a dictionary that holds every direction, whatever else it holds.
     """
     decoder = sae.decoder if isinstance(sae, Dictionary) else jnp.asarray(sae)
-    rows = np.asarray(unit(jnp.asarray(decoder, jnp.float32)))
-    wanted = np.asarray(unit(jnp.asarray(truth, jnp.float32)))
+    rows = np.asarray(unit_norm(jnp.asarray(decoder, jnp.float32)))
+    wanted = np.asarray(unit_norm(jnp.asarray(truth, jnp.float32)))
     return float(largest_cosines(wanted, rows).mean())

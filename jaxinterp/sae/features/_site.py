@@ -13,6 +13,7 @@ from ...corpus._positions import after_first
 from ...corpus._size import check_batch_size, fitting
 from ...data._reading import plan
 from ..files._origin import own_site
+from ..kinds._coder import kind_name
 
 BYTES = 2**27  # what the features of one pass may take, 128 MiB
 
@@ -49,7 +50,7 @@ class SiteReading:
 
     def check(self, sae: Any) -> None:
         """A dictionary of one site, which reads rows of this width, or one that was joined."""
-        kind, sources = type(sae).__name__, getattr(sae, "sources", None)
+        kind, sources = kind_name(sae), getattr(sae, "sources", None)
         if len(np.shape(sae.decoder)) != 2:
             raise ValueError(
                 f"This {kind} reads several sites. View it as one list of features: ji.sae.joined(sae, "
