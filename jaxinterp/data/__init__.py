@@ -4,7 +4,7 @@ from ..corpus._model_hash import model_hash as model_hash
 from . import features as features
 from ._activations import activations as activations
 from ._activations import keep as keep
-from ._corpus import TextCorpus as Corpus
+from ._corpus import Corpus as Corpus
 from ._document import Document as Document
 from ._feature import Feature as Feature
 from ._feature import TooFew as TooFew

@@ -150,6 +150,10 @@ class TextCorpus:
         return self.documents[document].text[start:end]
 
 
+Corpus = TextCorpus
+"The public name: `ji.data.Corpus`."
+
+
 def _joined(*partitions: Any) -> list[int]:
     """For each document, the first of those it hangs together with through any of the partitions.
 
