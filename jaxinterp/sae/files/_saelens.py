@@ -58,7 +58,7 @@ def load_saelens(
     from ...hub import read_json
 
     path = Path(path)
-    raw = read_json(path / "cfg.json")
+    raw = dict(read_json(path / "cfg.json"))
     check(path / "cfg.json", raw, CONFIG)
     config = modern(raw)
     tensors = lambda name: float_tensors(path / name)
