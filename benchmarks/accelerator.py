@@ -110,7 +110,7 @@ def language_rows(size: Size, groups: set[str]) -> Iterator[Row]:
         if "grads" in groups:
             yield Row(
                 f"site_grads, {kind}",
-                lambda m=model: ji.site_grads(metric, m, ids, at=LEANED),
+                lambda m=model: ji.site_grads(m, ids, metric, at=LEANED),
                 3 * work,
                 dtype,
             )

@@ -8,7 +8,7 @@ import jaxinterp as ji
 model, tokenizer = ji.load("tiny")
 clean, corrupt = (tokenizer(text, bos=True) for text in ("Il aimait une autre", "Il aimait un autre"))
 metric = ji.metrics.logit_diff(tokenizer.token_id(" femme"), tokenizer.token_id(" homme"))
-after, before = (ji.metrics.measure(metric, model, tokens) for tokens in (clean, corrupt))
+after, before = (ji.metrics.measure(model, tokens, metric) for tokens in (clean, corrupt))
 print(f"logit difference: {after:.2f} after the clean prompt, {before:.2f} after the corrupt one")
 
 heat = ji.patching.sweep(model, clean, corrupt, metric, site="resid_pre", over=("layer", "pos"))

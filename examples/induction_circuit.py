@@ -52,14 +52,14 @@ def report(name, model, bos, key):
     pairs = ji.tasks.induction(model.config.vocab, n, key=key, block=block, corrupt="match", **start)
     metric = ji.metrics.logit_diff(pairs.correct, pairs.wrong)
     clean, corrupt = (
-        float(ji.metrics.measure(metric, model, tokens).mean()) for tokens in (pairs.clean, pairs.corrupt)
+        float(ji.metrics.measure(model, tokens, metric).mean()) for tokens in (pairs.clean, pairs.corrupt)
     )
-    rank = ji.metrics.measure(ji.metrics.rank(pairs.correct), model, pairs.clean)
+    rank = ji.metrics.measure(model, pairs.clean, ji.metrics.rank(pairs.correct))
     accuracy, gap = float((rank == 0).mean()), clean - corrupt
 
-    options = dict(block=block, batch=n, bos=bos)
-    previous = np.asarray(ji.heads.previous_token_scores(model, key, **options))
-    induction = np.asarray(ji.heads.induction_scores(model, key, **options))
+    options = dict(block=block, batch_size=n, bos=bos)
+    previous = np.asarray(ji.heads.previous_token_scores(model, key=key, **options))
+    induction = np.asarray(ji.heads.induction_scores(model, key=key, **options))
     paths = ji.circuits.direct_paths(model, pairs.clean, pairs.corrupt, metric, senders="head")
     edges = np.nan_to_num(np.asarray(paths.k - paths.baseline))
 

@@ -146,7 +146,7 @@ def main():
 
     few = pairs[: asked.sweep_n]
     metric = ji.metrics.logit_diff(few.correct, few.wrong)
-    ends = [ji.metrics.measure(metric, model, ids) for ids in (few.clean, few.corrupt)]
+    ends = [ji.metrics.measure(model, ids, metric) for ids in (few.clean, few.corrupt)]
     print(
         f"\nsweeps over {len(few)} prompts, whose logit difference is {float(jnp.mean(ends[0])):.2f} clean and "
         f"{float(jnp.mean(ends[1])):.2f} corrupt"

@@ -30,17 +30,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from .core._check import (
-    as_mask,
-    as_numbers,
-    as_selector,
-    check_function,
-    check_mask,
-    check_selector,
-    concrete,
-)
+from ._arguments import as_mask, as_numbers, as_selector, check_function, concrete
+from .core import Model, run
+from .core._check import check_mask, check_selector
 from .core._positions import take_positions
-from .core._run import run
+from .typing import (
+    EditsLike,
+    MaskLike,
+    MetricLike,
+    ModelLike,
+    TokensLike,
+)
 
 
 class Metric(eqx.Module):
@@ -341,8 +341,8 @@ def recovered(metric: Any, clean: Any, corrupt: Any) -> Any:
     **Returns:** a metric, or numbers. Where clean and corrupt do not differ it warns and gives NaN.
 
     ```python
-    clean_value = ji.metrics.measure(metric, model, clean)
-    corrupt_value = ji.metrics.measure(metric, model, corrupt)
+    clean_value = ji.metrics.measure(model, clean, metric)
+    corrupt_value = ji.metrics.measure(model, corrupt, metric)
     ji.metrics.recovered(heat, clean_value, corrupt_value)
     ```
 
@@ -419,25 +419,38 @@ def as_metric(metric: Any, mask: Any = None) -> Metric:
 
 
 def measure(
-    metric: Any, model: Any, tokens: Any, *, mask: Any = None, edits: Any = ()
+    model: ModelLike,
+    tokens: TokensLike,
+    metric: MetricLike,
+    *,
+    mask: MaskLike | None = None,
+    edits: EditsLike | None = (),
 ) -> Float[Array, "*batch"]:
-    r"""$m(M(t))$: a metric of one run, `(*batch,)`, unembedding only what it reads.
+    r"""$m(M(t))$: a metric of one run, `(*batch,)`. Only the positions that it reads are unembedded.
 
-    **Arguments:** `metric`, or a function of all logits; the rest as in `ji.run`. With a mask the
-    metric's integer positions count real tokens.
+    **Arguments:**
+
+    - `model`, `tokens`, `mask`, `edits`: as in `ji.run`. With a mask the metric's integer positions
+      count real tokens.
+    - `metric`: a metric of this module, or a function of all logits.
 
     ```python
-    ji.metrics.measure(ji.metrics.logit_diff(right, wrong), model, tokens)
+    ji.metrics.measure(model, tokens, ji.metrics.logit_diff(right, wrong))
     ```
 
-    Laws: equal to `metric(ji.run(model, tokens)[0])`; of padded prompts, to each prompt alone.
+    Laws: equal to `metric(ji.run(model, tokens)[0])`; for padded prompts, to each prompt alone.
     """
-    if mask is not None:
-        mask = as_mask(mask)
-    metric = as_metric(metric, mask)
-    chosen, _ = run(model, tokens, edits=edits, mask=mask, logits=True if metric.pos is None else metric.pos)
-    metric.check(chosen.shape[-1], chosen.shape[: -1 if metric.one else -2])
-    return _of(metric, chosen)
+    if callable(model) and not isinstance(model, Model):
+        raise ValueError(
+            "The model comes first, then the tokens, then the metric. "
+            "Write ji.metrics.measure(model, tokens, metric)."
+        )
+    padding = None if mask is None else as_mask(mask)
+    checked = as_metric(metric, padding)
+    positions = True if checked.pos is None else checked.pos
+    chosen, _ = run(model, tokens, edits=edits, mask=padding, logits=positions)
+    checked.check(chosen.shape[-1], chosen.shape[: -1 if checked.one else -2])
+    return _of(checked, chosen)
 
 
 @eqx.filter_jit

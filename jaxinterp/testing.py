@@ -14,14 +14,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from .core._captures import Acts
+from .core._acts import Acts
+from .core._blocks import layer_count
 from .core._check import as_tokens
 from .core._edit import Edit
 from .core._edits import map, replace, scale, zero
 from .core._grads import site_grads
+from .core._intervene import intervene
+from .core._listing import sites, survey
 from .core._run import resume, run
 from .core._sites import SITES, axes_of, is_per_layer
-from .core._survey import intervene, layer_count, sites, survey
 from .hub import check_port as check_port
 
 
@@ -279,7 +281,7 @@ def _intervened(case: _Case) -> float:
 @_law("gradients are finite at every site")
 def _gradients(case: _Case) -> float:
     names = list(case.acts)
-    _, _, grads = site_grads(_last_logit, case.model, case.tokens, at=names)
+    _, _, grads = site_grads(case.model, case.tokens, _last_logit, at=names)
     for name, grad in grads.items():
         if not bool(jnp.isfinite(grad.astype(jnp.float32)).all()):
             raise LawBroken(f"The gradient at {name!r} is not finite.")

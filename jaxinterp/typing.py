@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
     from typing import Protocol, TypeAlias
+    from typing import Self as Self
 
     import jax
     import matplotlib.axes
@@ -20,20 +21,43 @@ if TYPE_CHECKING:
 
     from .core._captures import At
     from .core._edit import Edit
-    from .core._survey import Intervened
+    from .core._intervene import Intervened
     from .core._types import Dictionary, Model
     from .corpus._corpus import Corpus
     from .metrics import Metric
+    from .models import Config
+    from .sae.kinds._coder import Coder
+    from .sae.kinds._kind import Kind
 
     Nested: TypeAlias = Sequence[Any]
     "Lists of lists, as `np.asarray` reads them."
 
     ArrayLike: TypeAlias = Array | np.ndarray | Nested | float | int | bool
     "Anything that becomes an array: of JAX, of NumPy, nested lists, numbers."
+    JaxArray: TypeAlias = Array
+    "An array of JAX, traced or not; the fields of a module hold other things too, as `jax.tree.map` likes."
+    IntLike: TypeAlias = int | np.integer
+    "One int of Python or NumPy."
+    FloatLike: TypeAlias = float | int | np.floating | np.integer
+    "One number."
+    BoolLike: TypeAlias = bool | np.bool_
+    "True or False."
+    StrLike: TypeAlias = str
+    "One text."
+    FunctionLike: TypeAlias = Callable[..., Any]
+    "A function of the caller's own."
+    ValueLike: TypeAlias = Array | np.ndarray | Nested | float | int
+    "Numbers that broadcast against a site."
+    TokenLike: TypeAlias = int | Int[Array, "*batch"] | Bool[Array, "*batch vocab"] | np.ndarray | Nested
+    "A token id, one per example, or a set of them: ids or a mask of the vocabulary on the last axis."
     ArraysLike: TypeAlias = Mapping[str, ArrayLike]
     "Arrays by name."
     ModelLike: TypeAlias = Model | Intervened
     "A model of `ji.load` or `ji.models`, any module of the protocol `ji.Model`, or what `ji.intervene` returns."
+    ConfigLike: TypeAlias = Config
+    "The config of a model, with its sizes."
+    ResidLike: TypeAlias = Float[Array, "*batch pos d"] | np.ndarray
+    "A residual stream `(*batch, pos, d)`."
     TokensLike: TypeAlias = Int[Array, "*batch pos"] | Float[Array, "*batch pos d"] | np.ndarray | Nested
     "Token ids `(*batch, pos)`, or embeddings `(*batch, pos, d)` where a function takes these."
     AnyCorpus: TypeAlias = Corpus
@@ -48,6 +72,8 @@ if TYPE_CHECKING:
     "One layer or several."
     EditsLike: TypeAlias = Edit | Sequence[Edit]
     "One edit, or several that are applied in order."
+    AtLike: TypeAlias = str | At
+    "One site: a string or `ji.at(...)`."
     CaptureLike: TypeAlias = str | At | Sequence[str | At]
     "Sites to read: `'z'`, `'z[3]'`, `'z[2:5]'`, `ji.at(...)`, or several of these."
     MetricLike: TypeAlias = Metric | Callable[[Array], Array]
@@ -58,14 +84,14 @@ if TYPE_CHECKING:
     "Where a file or folder is."
     OptimizerLike: TypeAlias = optax.GradientTransformation | optax.GradientTransformationExtraArgs
     "Any optimizer of optax."
+    CoderLike: TypeAlias = Coder
+    "A dictionary of `ji.sae`, a view of one, or neurons in its place."
+    KindLike: TypeAlias = Kind
+    "A kind of dictionary with its settings, as `ji.sae.TopK(d=32, features=64, k=4)`."
     DictionaryLike: TypeAlias = Dictionary
     "Anything with `encode` and `decode`."
     DTypeLike: TypeAlias = jax.typing.DTypeLike
     "A dtype, or its name."
-    IntLike: TypeAlias = int
-    "A whole number."
-    FloatLike: TypeAlias = float | int
-    "A number."
     MeshLike: TypeAlias = jax.sharding.Mesh
     "A mesh of `jax.make_mesh`."
     ShardingLike: TypeAlias = (
@@ -92,9 +118,12 @@ if TYPE_CHECKING:
     "What a file of JSON holds."
 else:
     M = TypeVar("M")
+    ConfigLike = TokenLike = AtLike = ResidLike = IntLike = FloatLike = BoolLike = StrLike = FunctionLike = (
+        ValueLike
+    ) = Any
     ArrayLike = ModelLike = TokensLike = MaskLike = IndexLike = LayersLike = EditsLike = Any
     CaptureLike = MetricLike = KeyLike = PathLike = OptimizerLike = DictionaryLike = Any
+    JaxArray = Self = CoderLike = KindLike = Any
     TokenizerLike = ArraysLike = PlotAxes = PlotAxesLike = Any
     AnyCorpus = CorpusLike = Any
-    IntLike = FloatLike = Any
     DTypeLike = MeshLike = ShardingLike = PyTree = JSON = Any

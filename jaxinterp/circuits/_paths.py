@@ -16,13 +16,16 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
+from ..core._blocks import context, layer_count
 from ..core._captures import as_requests
 from ..core._check import Shapes, logit_count
 from ..core._edit import Edit, resolve_edits
-from ..core._engine import Engine, Stretch
+from ..core._engine import Engine
+from ..core._intervene import config_of, split_edits
+from ..core._listing import survey
+from ..core._request import Request
 from ..core._run import resume, run
 from ..core._select import Layers
-from ..core._survey import block_at, config_of, context, layer_count, split_edits, survey
 from ..core._types import Context
 from ..metrics import Metric, as_metric
 from ..patching._gradients import positions
@@ -214,7 +217,7 @@ def _program(
     _, ctx = context(inner, here["resid_pre"].shape[1:-1], mask)
 
     def block(resid: Array, layer: Array, receive: Any, capture: Any) -> tuple[Array, Any]:
-        return _block(inner, (*edits, *receive), capture, mask, shapes, ctx, resid, layer)
+        return _block(inner, (*edits, *receive), capture, mask, ctx, resid, layer)
 
     def chunk(jobs: dict[str, Array]) -> Array:
         layer = jobs["layer"]
@@ -267,20 +270,11 @@ def _block(
     edits: tuple[Edit, ...],
     capture: Any,
     mask: Any,
-    shapes: Shapes,
     ctx: Context,
     resid: Array,
     layer: Array,
 ) -> tuple[Array, list[Array]]:
     """The residual stream after one block of a traced number, and what was captured there."""
-    requests = as_requests(capture)
-    engine = Engine(model, edits, requests, mask, shapes)
-    everything = Stretch(0, engine.count, tuple(range(len(edits))), tuple(range(len(requests))))
-    leaves = engine._layer_leaves(
-        everything, lambda leaf: lax.dynamic_index_in_dim(leaf, layer, keepdims=False)
-    )
-    carry = (resid, engine._states(everything))
-    (after, _), (recorded, _) = engine._visit(
-        everything, ctx, carry, block_at(model.blocks, layer), leaves, layer
-    )
-    return after, [recorded[i] for i in range(len(requests))]
+    request = Request(model, resid, edits, as_requests(capture), mask, False)
+    after, recorded = Engine(request).run_block(resid, ctx, layer)
+    return after, [recorded[i] for i in range(len(request.captures))]

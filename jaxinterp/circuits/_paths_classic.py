@@ -9,12 +9,14 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
+from ..core._blocks import layer_count
 from ..core._check import Shapes, as_list, check_index, logit_count
 from ..core._edit import Edit
+from ..core._intervene import config_of, split_edits
+from ..core._listing import survey
 from ..core._run import run
 from ..core._select import Layers
 from ..core._sites import is_per_layer
-from ..core._survey import config_of, layer_count, split_edits, survey
 from ..metrics import Metric, as_metric
 from ..patching._gradients import positions
 from ..patching._pairs import Pair, make_pair

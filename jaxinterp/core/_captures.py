@@ -1,17 +1,19 @@
-"""What is captured: `at` asks for a site, `Acts` holds what came back."""
+"""What a run captures: requests for sites, made by `at` or written as strings."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import dataclasses
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from ._check import Shapes, as_int, as_selector, check_index, check_selector, is_int, kind_of
-from ._positions import columns, take_positions
-from ._sites import axes_of, is_per_layer, parse, unknown
+from ..typing import CaptureLike, IndexLike, LayersLike, StrLike
+from ._check import Shapes, as_selector, check_index, check_selector, is_int, kind_of
+from ._positions import selected, spread, take_positions
+from ._select import layer_of, slice_ends
+from ._sites import axes_of, is_per_layer, parse, position_axis, stage_of, unknown
 
 REDUCTIONS = ("mean", "max", "sum", "last")
 
@@ -21,12 +23,17 @@ class At(eqx.Module):
 
     pos: Any
     site: str = eqx.field(static=True)
-    layers: int | tuple[int | None, int | None, int | None] | None = eqx.field(static=True)
+    layers: int | tuple[int | None, ...] | None = eqx.field(static=True)
     reduce: str | None = eqx.field(static=True)
     name: str = eqx.field(static=True)
 
+    @property
+    def stacked(self) -> bool:
+        """Whether the capture has a leading layer axis."""
+        return is_per_layer(self.site) and not isinstance(self.layers, int)
+
     def layer_range(self, layers: int) -> range:
-        """The layers asked for, of a model with so many."""
+        """The layers of the request, for a model with `layers` blocks."""
         if self.layers is None:
             return range(layers)
         if isinstance(self.layers, int):
@@ -35,50 +42,58 @@ class At(eqx.Module):
         return range(layers)[slice(*self.layers)]
 
     def reduced(self, x: Array, real: Array | None = None) -> Array:
-        """The positions asked for, reduced as asked. `real` marks what is not padding."""
+        """The positions of the request, reduced. `real` is the padding mask."""
         if self.pos is None and self.reduce is None:
             return x
-        axis = x.ndim - len(axes_of(self.site)) + axes_of(self.site).index("pos")
+        axis = position_axis(self.site, x.ndim)
         if self.reduce is None:
             return take_positions(x, self.pos, axis, real)
-        chosen = _chosen(self.pos, x.shape[axis], real)
-        chosen = chosen.reshape((1,) * (axis + 1 - chosen.ndim) + chosen.shape + (1,) * (x.ndim - axis - 1))
+        hit = spread(self._selected(x.shape[axis], real), axis - x.ndim, x.ndim)
         if self.reduce == "last":
-            last = x.shape[axis] - 1 - jnp.argmax(jnp.flip(chosen, axis), axis, keepdims=True)
+            last = x.shape[axis] - 1 - jnp.argmax(jnp.flip(hit, axis), axis, keepdims=True)
             last = jnp.broadcast_to(last, (*x.shape[:axis], 1, *x.shape[axis + 1 :]))
             return jnp.take_along_axis(x, last, axis).squeeze(axis)
-        chosen = jnp.broadcast_to(chosen, x.shape)
+        hit = jnp.broadcast_to(hit, x.shape)
         if self.reduce == "max":
-            return jnp.where(chosen, x, -jnp.inf).max(axis)
+            return jnp.where(hit, x, -jnp.inf).max(axis)
         wide = np.promote_types(x.dtype, np.float32)
-        total = jnp.where(chosen, x, 0).sum(axis, dtype=wide)
+        total = jnp.where(hit, x, 0).sum(axis, dtype=wide)
         if self.reduce == "mean":
-            total = total / chosen.sum(axis, dtype=wide)
+            total = total / hit.sum(axis, dtype=wide)
         return total.astype(x.dtype)
+
+    def _selected(self, size: int, real: Array | None) -> Array:
+        """The positions of the request as a mask `(pos,)` or `(*batch, pos)`, without padding."""
+        if self.pos is None:
+            return jnp.ones((size,), bool) if real is None else real
+        hit = selected(self.pos, size, real)
+        if real is None or self.pos.dtype != bool:
+            return hit
+        return real & jnp.broadcast_to(hit, real.shape)
 
 
 def at(
-    site: str | Any,
+    site: StrLike,
     *,
-    layer: int | slice | Any | None = None,
-    pos: Any = None,
-    reduce: str | Any | None = None,
-    name: str | Any | None = None,
+    layer: LayersLike | None = None,
+    pos: IndexLike | None = None,
+    reduce: StrLike | None = None,
+    name: StrLike | None = None,
 ) -> At:
-    r"""Asks for $r_{p \in P}\, x_p$ at a site: positions chosen, then reduced, as the model runs.
+    r"""Asks for $r_{p \in P}\, x_p$ at a site: positions are chosen, then reduced, while the model runs.
 
-    What is not asked for is never stored, so a mean over a corpus needs no room for the corpus.
+    Nothing else is stored, so a mean over a corpus needs no room for the corpus.
 
     **Arguments:**
 
     - `site`: a site, as in a capture string (`"resid_post"`, `"z[3]"`).
     - `layer`: a layer or a slice of layers; None is all of them, stacked.
-    - `pos`: an int (drops the axis) or ints `(n,)`, which count real tokens where the run has a
-      mask (-1 is each prompt's last token); ints per example `(*batch, n)`, the columns of the
-      padded array; or a mask `(pos,)` or `(*batch, pos)` of columns, together with `reduce`: what it
-      marks of padding counts for nothing.
-    - `reduce`: `"mean"`, `"max"`, `"sum"` or `"last"` over the chosen positions; with no `pos`
-      over all real ones.
+    - `pos`: which positions. An int drops the axis. An int or ints `(n,)` count real tokens where
+      the run has a mask: -1 is the last token of each prompt. Ints per example `(*batch, n)` are
+      columns of the padded array. A mask `(pos,)` or `(*batch, pos)` of columns needs a `reduce`,
+      and leaves padding out.
+    - `reduce`: `"mean"`, `"max"`, `"sum"` or `"last"` over the chosen positions; without `pos` over
+      all real ones.
     - `name`: the key of the result; by default the site with its layer.
 
     **Returns:** a request to put into `capture=[...]`; `acts[name]` or `acts[request]` reads it.
@@ -92,17 +107,12 @@ def at(
     Law: equal to reducing the full capture afterwards.
     """
     base, written = parse(site)
-    if written is not None and layer is not None:
-        raise ValueError(f"{site!r} already names its layer; drop layer={layer!r}.")
-    chosen = written if layer is None else layer
-    if chosen is not None and not is_per_layer(base):
-        raise ValueError(f"{base!r} is a site of the model, not of a layer: write at({base!r}).")
+    chosen = layer_of(site, base, written, layer)
     if isinstance(chosen, slice):
-        ends = (chosen.start, chosen.stop, chosen.step)
-        layers: Any = tuple(end if end is None else as_int(end, "layer") for end in ends)
+        layers = slice_ends(chosen)
         if layers[2] == 0:
             raise ValueError(f"{base}: layers in steps of 0 are none; write {base}[2:5], or {base}[::2].")
-        label = f"{base}[{_text(slice(*layers))}]"
+        label = f"{base}[{_text(layers)}]"
     elif chosen is None:
         layers, label = None, base
     elif is_int(chosen):
@@ -119,9 +129,8 @@ def at(
             f"{base!r} has the axes {' '.join(axes_of(base))} and no pos to select or reduce; "
             f"capture {base!r} and index the result."
         )
-    if pos is not None:
-        pos = as_selector(pos, f"{base}: pos")
-    if pos is not None and pos.dtype == bool and reduce is None:
+    where = None if pos is None else as_selector(pos, f"{base}: pos")
+    if where is not None and where.dtype == bool and reduce is None:
         raise ValueError(
             "A mask keeps a number of positions that is not known before the run; add a "
             f"reduction: at({base!r}, pos=mask, reduce='mean')."
@@ -129,33 +138,33 @@ def at(
     if name is not None and (not isinstance(name, str) or not name):
         raise ValueError(f"name is the key of the result, a string; got {name!r}.")
     label = label if name is None else str(name)
-    return At(site=base, layers=layers, pos=pos, reduce=reduce, name=label)
+    return At(site=base, layers=layers, pos=where, reduce=reduce, name=label)
 
 
-def as_requests(capture: Any) -> tuple[At, ...]:
-    """Strings and requests, one or several or none (None too), to requests with distinct names."""
+def as_requests(capture: CaptureLike | None) -> tuple[At, ...]:
+    """One capture, several or none, as requests with distinct names."""
     if capture is None or isinstance(capture, str | At):
         capture = [] if capture is None else [capture]
     if isinstance(capture, bytes) or not isinstance(capture, Iterable):
         raise ValueError(
             f"capture is a site or a list of them; got {kind_of(capture)}. Write capture=['resid_post', 'z[3]']."
         )
-    asked = []
+    requests = []
     for item in capture:
         request = item if isinstance(item, At) else at(item)
         if isinstance(item, str):
-            request = At(request.pos, request.site, request.layers, request.reduce, str(item))
-        asked.append(request)
-    unique = {request.name: request for request in asked}
-    if len(unique) < len(asked):
+            request = dataclasses.replace(request, name=str(item))
+        requests.append(request)
+    unique = {request.name: request for request in requests}
+    if len(unique) < len(requests):
         if all(isinstance(item, str) for item in capture):
             return tuple(unique.values())
-        names = [request.name for request in asked]
+        names = [request.name for request in requests]
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(
             f"Two captures would both be called {twice!r}; name one of them: ji.at(..., name='first')."
         )
-    return tuple(asked)
+    return tuple(requests)
 
 
 def check_captures(
@@ -165,7 +174,7 @@ def check_captures(
     for at in captures:
         if at.site not in shapes:
             raise unknown(at.site, shapes)
-        if start and at.site in ("embed", "pos_embed"):
+        if start and stage_of(at.site) == "start":
             raise ValueError(f"{at.site!r} lies before layer {start}, where this run resumes.")
         if is_per_layer(at.site):
             if isinstance(at.layers, int):
@@ -182,76 +191,11 @@ def check_captures(
                 )
         if at.pos is not None:
             shape = shapes[at.site].shape
-            axis = len(shape) - len(axes_of(at.site)) + axes_of(at.site).index("pos")
+            axis = position_axis(at.site, len(shape))
             check_selector("pos", at.pos, shape[axis], shape[:axis], at.name, real)
 
 
-def _chosen(pos: Any, size: int, real: Array | None) -> Array:
-    """The positions asked for, as a mask `(pos,)` or `(*batch, pos)`."""
-    if pos is None:
-        return jnp.ones((size,), bool) if real is None else real
-    pos = jnp.asarray(pos)
-    if pos.dtype == jnp.bool_:
-        return pos if real is None else real & jnp.broadcast_to(pos, real.shape)
-    index = columns(pos, size, real)
-    every = jnp.arange(size, dtype=index.dtype)
-    if index.ndim == 0:
-        return every == index
-    every = jnp.broadcast_to(every, (*index.shape, size))
-    return (every == jnp.broadcast_to(index[..., None], every.shape)).any(-2)
-
-
-def _text(layers: slice) -> str:
-    parts = [layers.start, layers.stop] + ([layers.step] if layers.step is not None else [])
+def _text(ends: tuple[int | None, ...]) -> str:
+    """A slice as it is written between brackets."""
+    parts = ends if ends[2] is not None else ends[:2]
     return ":".join("" if part is None else str(part) for part in parts)
-
-
-class NotCaptured(KeyError):
-    """A key that was not asked for in `capture`."""
-
-    def __str__(self) -> str:
-        return str(self.args[0])
-
-
-@jax.tree_util.register_pytree_with_keys_class
-class Acts(Mapping[str, Any]):
-    """Captured activations: an immutable mapping and a pytree, keyed by the strings asked for.
-
-    `acts["z"]` and `acts[request]` read, iteration goes in the order of the request, and
-    `jax.tree.map` works on the arrays.
-    """
-
-    __slots__ = ("_items",)
-
-    def __init__(self, items: Mapping[str, Any]) -> None:
-        self._items = dict(items)
-
-    def __getitem__(self, key: str | At | Any) -> Any:
-        name = key.name if isinstance(key, At) else key
-        if not isinstance(name, str) or name not in self._items:
-            raise NotCaptured(
-                f"{name!r} was not captured; this run captured {list(self._items)}. "
-                f"Ask for it: ji.run(model, tokens, capture=[{name!r}])."
-            )
-        return self._items[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._items)
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def __repr__(self) -> str:
-        rows = [
-            f"  {name!r}: {getattr(value, 'dtype', type(value).__name__)}{list(getattr(value, 'shape', []))}"
-            for name, value in self._items.items()
-        ]
-        return "Acts({\n" + ",\n".join(rows) + "\n})" if rows else "Acts({})"
-
-    def tree_flatten_with_keys(self) -> tuple[Sequence[tuple[Any, Any]], tuple[str, ...]]:
-        children = [(jax.tree_util.DictKey(name), value) for name, value in self._items.items()]
-        return children, tuple(self._items)
-
-    @classmethod
-    def tree_unflatten(cls, names: tuple[str, ...], values: Sequence[Any]) -> "Acts":
-        return cls(dict(zip(names, values, strict=True)))

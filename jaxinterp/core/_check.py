@@ -13,28 +13,34 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from .._arguments import as_array as as_array
+from .._arguments import as_bool as as_bool
+from .._arguments import as_floats as as_floats
+from .._arguments import as_int as as_int
+from .._arguments import as_int32 as as_int32
+from .._arguments import as_list as as_list
+from .._arguments import as_mask as as_mask
+from .._arguments import as_number as as_number
+from .._arguments import as_numbers as as_numbers
+from .._arguments import as_selector as as_selector
+from .._arguments import check_choice as check_choice
+from .._arguments import check_function as check_function
+from .._arguments import check_key as check_key
+from .._arguments import concrete as concrete
+from .._arguments import holds_numbers as holds_numbers
+from .._arguments import is_int as is_int
+from .._arguments import kind_of as kind_of
 from .._text import shown as shown
-from ._arrays import as_array as as_array
-from ._arrays import as_bool as as_bool
-from ._arrays import as_int as as_int
-from ._arrays import as_int32 as as_int32
-from ._arrays import as_list as as_list
-from ._arrays import as_mask as as_mask
-from ._arrays import as_number as as_number
-from ._arrays import as_numbers as as_numbers
-from ._arrays import as_selector as as_selector
-from ._arrays import check_choice as check_choice
-from ._arrays import check_function as check_function
-from ._arrays import check_key as check_key
-from ._arrays import concrete as concrete
-from ._arrays import holds_numbers as holds_numbers
-from ._arrays import is_int as is_int
-from ._arrays import kind_of as kind_of
 from ._positions import counts_tokens
 from ._types import Model
 
 Shapes = dict[str, jax.ShapeDtypeStruct]
 """The sites of a model with their shapes, without a layer axis."""
+
+
+def token_shape(tokens: Any) -> tuple[int, ...]:
+    """`(*batch, pos)` of checked token ids or embeddings."""
+    return tokens.shape[:-1] if jnp.issubdtype(tokens.dtype, jnp.floating) else tokens.shape
 
 
 def as_tokens(tokens: Any) -> Any:
@@ -48,11 +54,11 @@ def as_tokens(tokens: Any) -> Any:
             "tokens, mask = tokenizer(texts); ji.run(model, tokens, mask=mask)."
         )
     several = isinstance(tokens, list | tuple)
-    given = next((t for t in tokens if isinstance(t, str)), None) if several else tokens
-    if isinstance(given, str) or getattr(getattr(tokens, "dtype", None), "kind", "") in ("U", "T"):
+    text = next((t for t in tokens if isinstance(t, str)), None) if several else tokens
+    if isinstance(text, str) or getattr(getattr(tokens, "dtype", None), "kind", "") in ("U", "T"):
         call = "tokens, mask = tokenizer(texts)" if several else "tokenizer('some text')"
         raise ValueError(
-            f"Tokens are ints (*batch, pos); got text{f', {given[:30]!r}' if isinstance(given, str) else ''}. "
+            f"Tokens are ints (*batch, pos); got text{f', {text[:30]!r}' if isinstance(text, str) else ''}. "
             f"Tokenize text first: {call}."
         )
     if not hasattr(tokens, "dtype") and isinstance(tokens, Mapping | eqx.Module):
@@ -90,7 +96,7 @@ def check_tokens(tokens: Any, config: Any, extra: int = 0) -> None:
             f"Floats in place of tokens are embeddings (*batch, pos, d) with d={config.d}; got the shape "
             f"{tokens.shape}. Token ids are ints: tokens.astype(jnp.int32)."
         )
-    pos = tokens.shape[-2] if soft else tokens.shape[-1]
+    pos = token_shape(tokens)[-1]
     if pos == 0:
         raise ValueError(
             f"A prompt needs at least one token; got the shape {tokens.shape}. "
@@ -143,6 +149,14 @@ def check_mask(mask: Any, shape: tuple[int, ...]) -> None:
         raise ValueError("A mask must leave every prompt at least one real token; one has none.")
 
 
+def as_padding(mask: Any, shape: tuple[int, ...]) -> Any:
+    """The padding mask of prompts `(*batch, pos)`, checked, or None."""
+    if mask is not None:
+        mask = as_mask(mask)
+        check_mask(mask, shape)
+    return mask
+
+
 def check_index(name: str, index: int, size: int, what: str) -> None:
     """A Python index of an axis, negative ones counted from the end."""
     if not -size <= index < size:
@@ -190,7 +204,7 @@ def check_selector(
 
 
 def check_model(model: Any) -> None:
-    """A module of the protocol `Model`: what else stands in its place is told."""
+    """Raises where a value is no module of the protocol `Model`."""
     if isinstance(model, Model) and not isinstance(model, type):
         return
     if isinstance(model, tuple) and model and isinstance(model[0], Model):
@@ -209,11 +223,11 @@ def check_model(model: Any) -> None:
 def error_if(x: Array, wrong: Array, sentence: str) -> Array:
     """`x`, or an error while the program runs. The sentence is logged first: JAX puts pages around it."""
 
-    def tell(wrong: Any) -> Any:
+    def log(wrong: Any) -> Any:
         if np.any(wrong):
             logging.getLogger("jaxinterp").error("%s", sentence)
         return wrong
 
-    found = jax.ShapeDtypeStruct((), bool)
-    wrong = jax.pure_callback(tell, found, wrong.any(), vmap_method="expand_dims")
+    scalar = jax.ShapeDtypeStruct((), bool)
+    wrong = jax.pure_callback(log, scalar, wrong.any(), vmap_method="expand_dims")
     return eqx.error_if(x, wrong, sentence)

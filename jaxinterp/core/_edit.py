@@ -1,7 +1,8 @@
-"""What an edit is: where it acts, how a tap applies it, and how a list of them is checked."""
+"""What an edit is: where it acts, how a tap applies it, and how a list of edits is checked."""
 
-from collections.abc import Sequence
-from typing import Any
+import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax
@@ -9,21 +10,29 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from ._check import Shapes
+from ..typing import EditsLike
+from ._check import Shapes, kind_of
 from ._select import Layers, Where
-from ._sites import unknown
+from ._sites import stage_of, unknown
 
 
 class Edit(eqx.Module):
     """What a tap knows of an edit. Subclass it to carry state through the layers.
 
-    `sites` names where it acts, `layers` the Python layers it is bound to (None: all, or decided
-    by a traced value). `apply` is called at each of its sites, block after block; the state it
-    returns comes back at the next call, and starts as `init` of the sites' shapes.
+    - `sites`: the sites at which the edit acts.
+    - `layers`: the layers at which it acts, where they are known before the run; None stands for all
+      layers, or for those that a traced value decides.
+
+    `apply` is called at each of the sites, block after block. The state that it returns is passed to
+    the next call. The first state is `init` of the shapes of the sites.
     """
 
-    sites: eqx.AbstractVar[tuple[str, ...]]
-    layers: eqx.AbstractVar[Layers]
+    if TYPE_CHECKING:  # fields or properties of subclasses
+        sites: Any = eqx.field(init=False)
+        layers: Any = eqx.field(init=False)
+    else:
+        sites: eqx.AbstractVar[tuple[str, ...]]
+        layers: eqx.AbstractVar[Layers]
 
     def init(self, shapes: Shapes, count: int) -> Any:
         """The state before the first of `count` blocks; `shapes` are those of the sites."""
@@ -34,10 +43,10 @@ class Edit(eqx.Module):
         raise NotImplementedError
 
     def emit(self, tap: Any, site: str, x: Array) -> None:
-        """Calls the tap at the sites that this edit makes, for `ji.sites` to see them."""
+        """Calls the tap at the sites that this edit makes, so that `ji.sites` lists them."""
 
     def per_layer(self, shapes: Shapes) -> Any:
-        """A tree of bools: the leaves with a leading layer axis, of which a block sees its own."""
+        """A tree of bools: True at leaves with a leading layer axis, of which each block gets its own."""
         return jax.tree.map(lambda _: False, self)
 
     def resolve(self, count: int) -> "Edit":
@@ -49,14 +58,14 @@ class Edit(eqx.Module):
         return self
 
     def check(self, shapes: Shapes, count: int) -> None:
-        """Raises what can be known to be wrong before anything runs."""
+        """Raises what is known to be wrong before anything runs."""
 
     def check_padding(self, shapes: Shapes, real: Any) -> None:
         """The same for prompts with the padding mask `real`."""
 
 
 class Aimed(Edit):
-    """An edit of one site, with selectors."""
+    """An edit of one site, at what its selectors name."""
 
     where: Where
     site: str = eqx.field(static=True)
@@ -66,21 +75,15 @@ class Aimed(Edit):
     def sites(self) -> tuple[str, ...]:
         return (self.site,)
 
-    def _aim(self, where: Where, layers: Layers) -> "Aimed":
-        return eqx.tree_at(
-            lambda edit: edit.where,
-            _with_static(self, layers=layers),
-            where,
-            is_leaf=lambda node: node is None,
-        )
-
     def resolve(self, count: int) -> "Edit":
-        return self._aim(*self.where.resolve(self.site, self.layers, count))
+        where, layers = self.where.resolve(self.site, self.layers, count)
+        return dataclasses.replace(self, where=where, layers=layers)
 
     def traced_layers(self) -> "Edit":
         if self.layers is None:
             return self
-        return self._aim(self.where.with_layer(np.asarray(self.layers, np.int32)), None)
+        where = self.where.with_layer(np.asarray(self.layers, np.int32))
+        return dataclasses.replace(self, where=where, layers=None)
 
     def check(self, shapes: Shapes, count: int) -> None:
         self.where.check(self.site, shapes[self.site].shape)
@@ -88,45 +91,37 @@ class Aimed(Edit):
     def check_padding(self, shapes: Shapes, real: Any) -> None:
         self.where.check(self.site, shapes[self.site].shape, real)
 
-    def _select(self, tap: Any, x: Array, new: Array) -> Array:
+    def where_selected(self, tap: Any, x: Array, new: Array) -> Array:
+        """`new` where the selectors hold, `x` elsewhere."""
         mask = self.where.mask(tap, self.site, x)
         return new if mask is None else jnp.where(mask, new, x)
 
 
-def _with_static(module: eqx.Module, **fields: Any) -> Any:
-    """A copy of a module with other static fields."""
-    copy = object.__new__(type(module))
-    for name, value in {**vars(module), **fields}.items():
-        object.__setattr__(copy, name, value)
-    return copy
-
-
 def resolve_edits(
-    edits: Sequence[Any],
+    edits: Sequence[Edit],
     shapes: Shapes,
     count: int,
     *,
     real: Any = None,
     start: int = 0,
-    lenient: int = 0,
+    of_model: int = 0,
 ) -> tuple[Edit, ...]:
-    """Edits with their layers counted from 0, after every check that can be made.
+    """Edits with their layers counted from 0, after every check that is possible before the run.
 
-    The first `lenient` ones belong to the model (`intervene`): where a resumed run begins behind
-    them they are dropped, while an edit of the call that could never fire is an error.
+    The first `of_model` edits belong to the model (`intervene`). Where a run resumes behind one of
+    these, it is dropped; an edit of the call that can never fire is an error.
     """
-    kept = []
+    resolved = []
     for number, edit in enumerate(edits):
-        check_edit(edit)
         for site in edit.sites:
             if site not in shapes:
                 raise unknown(site, shapes)
         edit = edit.resolve(count)
         early = start > 0 and (
-            all(site.split(".")[0] in ("embed", "pos_embed") for site in edit.sites)
+            all(stage_of(site) == "start" for site in edit.sites)
             or (edit.layers is not None and all(layer < start for layer in edit.layers))
         )
-        if early and number < lenient:
+        if early and number < of_model:
             continue
         if early:
             raise ValueError(
@@ -135,14 +130,23 @@ def resolve_edits(
         edit.check(shapes, count)
         if real is not None:
             edit.check_padding(shapes, real)
-        kept.append(edit)
-    return tuple(kept)
+        resolved.append(edit)
+    return tuple(resolved)
 
 
-def check_edit(edit: Any) -> None:
-    """What is in a list of edits was made by one of the constructors, or subclasses `Edit`."""
-    if not isinstance(edit, Edit):
+def as_edits(edits: EditsLike | None) -> tuple[Edit, ...]:
+    """One edit, several or none, as a tuple of checked edits."""
+    if edits is None or isinstance(edits, Edit):
+        return () if edits is None else (edits,)
+    if not isinstance(edits, Iterable):
         raise ValueError(
-            "An edit is made by ji.replace, add, scale, zero, project_out, map or splice; "
-            f"got {type(edit).__name__}. Write edits=[ji.zero('z', layer=0, head=1)]."
+            f"edits is an edit or a list of them; got {kind_of(edits)}. Write edits=[ji.zero('z', layer=0, head=1)]."
         )
+    several = tuple(edits)
+    for edit in several:
+        if not isinstance(edit, Edit):
+            raise ValueError(
+                "An edit is made by ji.replace, add, scale, zero, project_out, map or splice; "
+                f"got {type(edit).__name__}. Write edits=[ji.zero('z', layer=0, head=1)]."
+            )
+    return several

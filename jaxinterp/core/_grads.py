@@ -1,122 +1,125 @@
-"""Gradients at sites: how a number made of the logits changes with what the model computed."""
+"""Gradients at sites: how a number made of the logits changes with what the model computes."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array
 
-from ..metrics import Metric
-from ._captures import Acts, At, as_requests
-from ._check import check_function, kind_of, logit_count
+from .._arguments import check_function, kind_of
+from ..typing import CaptureLike, EditsLike, IndexLike, MaskLike, MetricLike, ModelLike, TokensLike
+from ._acts import Acts
+from ._captures import At
+from ._check import logit_count
 from ._edit import Edit
 from ._edits import add
-from ._run import _batch_rank, _request, _which_logits, run
-from ._sites import is_per_layer
-from ._survey import gather_edits, layer_count, split_edits, survey
+from ._request import Request, as_logit_positions, make_request
+from ._run import execute
+from ._types import Model, PositionMetric
+
+
+class SiteGrads(NamedTuple):
+    """What `site_grads` returns: it unpacks as `value, acts, grads`."""
+
+    value: Array
+    "The metric: a number, or one per example."
+    acts: Acts
+    "The activations."
+    grads: Acts
+    "The gradients, under the same names and with the same shapes."
 
 
 def site_grads(
-    metric: Callable[[Array], Array] | Any,
-    model: Any,
-    tokens: Int[Array, "*batch pos"] | Any,
+    model: ModelLike,
+    tokens: TokensLike,
+    metric: MetricLike,
     *,
-    at: str | At | Sequence[Any] | Any,
-    edits: Edit | Sequence[Any] | Any | None = (),
-    mask: Bool[Array, "*batch pos"] | Any | None = None,
-    logits: bool | Any = True,
-) -> tuple[Array, Acts, Acts]:
-    r"""$m,\; x_s,\; \partial m / \partial x_s$ at every site $s$ asked for, in one forward and backward.
+    at: CaptureLike,
+    edits: EditsLike | None = (),
+    mask: MaskLike | None = None,
+    logits: bool | IndexLike = True,
+) -> SiteGrads:
+    r"""$m,\; x_s,\; \partial m / \partial x_s$ at every site $s$ of `at`, in one forward and one backward pass.
 
     The gradient of attribution patching, Nanda 2023, and of Kramar et al. 2024
     (https://arxiv.org/abs/2403.00745).
 
     **Arguments:**
 
-    - `metric`: a metric of `ji.metrics`, or a function of the logits to a number, or to one per
-      example: examples do not interact, so the gradient of the sum is the gradient of each.
-    - `model`, `tokens`, `edits`, `mask`, `logits`: as in `run`; with `logits=-1` a function sees
-      the last position only, `(*batch, vocab)`. A metric reads its own positions.
+    - `model`, `tokens`, `edits`, `mask`: as in `run`.
+    - `metric`: a metric of `ji.metrics`, or a function of the logits to a number, or to one number
+      per example. Examples do not interact, so the gradient of the sum is the gradient of each.
     - `at`: sites as in `capture`: `"z"`, `"resid_pre[3]"`, `"mlp_out[1:3]"`.
+    - `logits`: the positions that a function reads; with -1 it gets `(*batch, vocab)`. A metric of
+      `ji.metrics` reads its own positions.
 
-    **Returns:** the metric's value, the activations and the gradients, both `Acts` under the same
-    names with the same shapes.
+    **Returns:** `SiteGrads`: the metric's value, the activations, and the gradients. Both are `Acts`
+    under the same names with the same shapes.
 
     ```python
     def gap(logits):
         return logits[..., -1, paris] - logits[..., -1, rome]
-    value, acts, grads = ji.site_grads(gap, model, tokens, at=["z", "mlp_out"])
+    value, acts, grads = ji.site_grads(model, tokens, gap, at=["z", "mlp_out"])
     ```
 
     Law: the derivative of the metric along `ji.add(site, t * v)` at `t = 0` is `(grad * v).sum()`.
     """
-    check_function(metric, "metric", ("logits",), "ji.site_grads(metric, model, tokens, at=['z'])")
+    call = "ji.site_grads(model, tokens, metric, at=['z'])"
+    if callable(model) and not isinstance(model, Model):
+        raise ValueError(f"The model comes first, then the tokens, then the metric. Write {call}.")
+    check_function(metric, "metric", ("logits",), call)
     if logits is False:
         raise ValueError(
             "A metric reads logits, so site_grads cannot do without: leave logits out, or give positions."
         )
-    requests = as_requests(at)
-    for request in requests:
-        if request.pos is not None or request.reduce is not None:
+    request = make_request(model, tokens, edits=edits, capture=at, mask=mask)
+    for capture in request.captures:
+        if capture.pos is not None or capture.reduce is not None:
             raise ValueError(
-                f"site_grads gives the gradient at a whole site; ask for {request.site!r} and "
+                f"site_grads gives the gradient at a whole site; ask for {capture.site!r} and "
                 "select positions of the result."
             )
-    # All that a run would refuse, before values are traced and can be looked at no more.
-    base, every, _, tokens, mask = _request(model, tokens, edits, requests, mask)
-    edits = gather_edits(model, edits)[2]
-    prompts = tokens.shape[: _batch_rank(tokens) + 1]
-    if isinstance(metric, Metric) and logits is True:
-        metric.check_positions(prompts, mask)
-        metric.check(logit_count(base.config), prompts[:-1])
-        metric = metric.padded(mask)
-        metric, logits = metric.of, True if metric.pos is None else metric.pos
-    logits = _which_logits(logits, prompts, mask)
-    run_shapes = survey(base, tokens, every)
-    count = layer_count(base)
+    # All that a run would refuse, before values are traced and can no longer be looked at.
+    prompts = request.prompts
+    read: Callable[..., Any] = metric
+    if isinstance(metric, PositionMetric) and logits is True:
+        metric.check_positions(prompts, request.mask)
+        metric.check(logit_count(request.model.config), prompts[:-1])
+        padded = metric.padded(request.mask)
+        read, logits = padded.of, True if padded.pos is None else padded.pos
+    logits = as_logit_positions(logits, prompts, request.mask)
+    shapes = request.shapes()
     zeros = {}
-    for request in requests:
-        struct = run_shapes[request.site]
-        layers = len(request.layer_range(count))
-        stacked = is_per_layer(request.site) and not isinstance(request.layers, int)
-        shape = (layers, *struct.shape) if stacked else struct.shape
-        zeros[request.name] = jnp.zeros(shape, struct.dtype)
-    return _site_grads(metric, model, tokens, zeros, requests, edits, mask, logits)
+    for capture in request.captures:
+        struct, layers = shapes[capture.site], len(capture.layer_range(request.count))
+        shape = (layers, *struct.shape) if capture.stacked else struct.shape
+        zeros[capture.name] = jnp.zeros(shape, struct.dtype)
+    return SiteGrads(*_site_grads(read, dataclasses.replace(request, logits=logits), zeros))
 
 
 @eqx.filter_jit
 def _site_grads(
-    metric: Callable[[Array], Array],
-    model: Any,
-    tokens: Array,
-    zeros: dict[str, Array],
-    requests: tuple[At, ...],
-    edits: tuple[Edit, ...],
-    mask: Any,
-    logits: Any,
+    metric: Callable[..., Any], request: Request, zeros: dict[str, Array]
 ) -> tuple[Array, Acts, Acts]:
-    count = layer_count(split_edits(model)[0])
-
     def nudged(nudges: dict[str, Array]) -> tuple[Array, tuple[Array, Acts]]:
-        adds = [edit for at in requests for edit in _nudge(at, nudges[at.name], count)]
-        out, acts = run(model, tokens, edits=[*edits, *adds], capture=requests, mask=mask, logits=logits)
+        adds = [edit for at in request.captures for edit in _nudge(at, nudges[at.name], request.count)]
+        out, acts = execute(dataclasses.replace(request, edits=(*request.edits, *adds)))
         value = metric(out)
         if not hasattr(value, "dtype") or not jnp.issubdtype(value.dtype, jnp.floating):
-            given = f"dtype {value.dtype}" if hasattr(value, "dtype") else kind_of(value)
-            raise ValueError(f"A metric returns floats, a number or one per example; got {given}.")
+            kind = f"dtype {value.dtype}" if hasattr(value, "dtype") else kind_of(value)
+            raise ValueError(f"A metric returns floats, a number or one per example; got {kind}.")
         return value.sum(), (value, acts)
 
     grads, (value, acts) = jax.grad(nudged, has_aux=True)(zeros)
-    return value, acts, Acts({at.name: grads[at.name] for at in requests})
+    return value, acts, Acts({at.name: grads[at.name] for at in request.captures})
 
 
 def _nudge(at: At, nudge: Array, count: int) -> list[Edit]:
-    """What adds `nudge` to exactly the activations that `at` captures."""
-    if at.layers is None:
-        return [add(at.site, nudge)]
-    if isinstance(at.layers, int):
-        return [add(at.site, nudge, layer=at.layers)]
-    layers = at.layer_range(count)
-    return [add(at.site, nudge[i], layer=layer) for i, layer in enumerate(layers)]
+    """Edits that add `nudge` to exactly the activations that `at` captures."""
+    if not at.stacked or at.layers is None:
+        layer = None if at.layers is None else at.layer_range(count)[0]
+        return [add(at.site, nudge, layer=layer)]
+    return [add(at.site, nudge[i], layer=layer) for i, layer in enumerate(at.layer_range(count))]

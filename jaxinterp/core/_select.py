@@ -1,4 +1,4 @@
-"""Where an edit acts: selectors along the axes of a site, as leaves, and its layers."""
+"""Where an edit acts: its layers, and selectors along the axes of a site, as leaves."""
 
 from typing import Any
 
@@ -9,17 +9,16 @@ import numpy as np
 from jaxtyping import Array
 
 from ._check import as_array, as_int, as_selector, check_index, check_selector, concrete
-from ._positions import counts_tokens, numbered
+from ._positions import POSITIONS as POSITIONS
+from ._positions import spread
 from ._sites import axes_of, is_per_layer, parse
 
 Layers = tuple[Any, ...] | None
 """Layers known before the run: ints, or `("slice", start, stop, step)` and `("mask", *bools)` until the
 model is known."""
 
-POSITIONS = ("pos", "query", "key")
-"Selectors of positions: with a padding mask, shared ints count real tokens (`_positions`)."
-
 SELECTORS = {"pos": ("pos",), "head": ("head", "kv_head"), "query": ("query",), "key": ("key",)}
+"The axes that a selector acts along; `unit` acts along the last one."
 
 
 class Where(eqx.Module):
@@ -32,7 +31,7 @@ class Where(eqx.Module):
     query: Any = None
     key: Any = None
 
-    def given(self) -> dict[str, Any]:
+    def along_axes(self) -> dict[str, Any]:
         """The selectors along axes of the site that are not None."""
         names = ("pos", "head", "unit", "query", "key")
         return {name: value for name in names if (value := getattr(self, name)) is not None}
@@ -47,82 +46,64 @@ class Where(eqx.Module):
     def resolve(self, site: str, layers: Layers, count: int) -> tuple["Where", Layers]:
         """The same with layers counted from 0, for a model of `count` layers."""
         if layers is not None:
-            if layers[:1] == ("slice",):
-                chosen: tuple[int, ...] = tuple(range(count)[slice(*layers[1:])])
-            elif layers[:1] == ("mask",):
-                here = np.asarray(layers[1:], bool)
-                check_selector("layer", here, count, (), site)
-                chosen = tuple(int(i) for i in np.flatnonzero(here))
-            else:
-                for layer in layers:
-                    check_index("layer", layer, count, site)
-                chosen = tuple(sorted({layer % count for layer in layers}))
-            if not chosen:
-                raise IndexError(f"{site}: no layer is selected; there are 0..{count - 1}.")
-            return self, chosen
+            return self, _resolved(site, layers, count)
         if self.layer is None:
             return self, None
         check_selector("layer", self.layer, count, (), site)
         if self.layer.dtype == bool:
             return self, None
-        from_zero = jnp.where(self.layer < 0, self.layer + count, self.layer)
-        return self.with_layer(from_zero), None
+        return self.with_layer(jnp.where(self.layer < 0, self.layer + count, self.layer)), None
 
     def with_layer(self, layer: Any) -> "Where":
-        """The same, aimed at traced layers."""
+        """The same at other traced layers."""
         return Where(layer, self.pos, self.head, self.unit, self.query, self.key)
 
     def check(self, site: str, shape: tuple[int, ...], real: Any = None) -> None:
-        """Selectors in range, for a site of this shape and prompts padded so."""
+        """Selectors in range, for a site of this shape and prompts with the padding mask `real`."""
         batch = shape[: len(shape) - len(axes_of(site))]
-        for name, value in self.given().items():
+        for name, value in self.along_axes().items():
             padding = real if name in POSITIONS else None
             check_selector(name, value, shape[self.axis(name, site)], batch, site, padding)
 
     def mask(self, tap: Any, site: str, x: Array) -> Array | None:
         """True where the selection holds, of the rank of `x`; None when it holds everywhere."""
-        mask = None
-        for name, value in self.given().items():
+        hits = []
+        for name, value in self.along_axes().items():
             axis = self.axis(name, site)
-            size = x.shape[axis]
-            along = name in POSITIONS
-            if along and counts_tokens(value, tap.real):
-                number = tap.numbers(name, size)
-                hit = numbered(jnp.asarray(value), number, tap.prompt_lengths()).any(-2)
-            else:
-                columns: Any = tap.columns if along and tap.columns is not None else size
-                hit = _hit(jnp.asarray(value), tap.indices(name, size), columns)
-            batch = hit.shape[:-1]
-            between = x.ndim + axis - len(batch)
-            hit = hit.reshape(batch + (1,) * between + (size,) + (1,) * (-axis - 1))
-            mask = hit if mask is None else mask & hit
+            hits.append(spread(tap.selected(name, value, x.shape[axis]), axis, x.ndim))
         if tap.real is not None and "key" in axes_of(site):
-            # Nothing attends to padding, whatever an edit of the pattern says.
-            real = tap.real[..., : x.shape[-1]]
-            real = real.reshape(real.shape[:-1] + (1,) * (x.ndim - real.ndim) + real.shape[-1:])
-            mask = real if mask is None else mask & real
+            # Nothing attends to padding, whatever an edit of the pattern puts there.
+            hits.append(spread(tap.real[..., : x.shape[-1]], -1, x.ndim))
         if self.layer is not None:
-            layer = jnp.asarray(self.layer)
-            here = jnp.asarray(tap.layer, jnp.int32)
+            layer, here = jnp.asarray(self.layer), jnp.asarray(tap.layer, jnp.int32)
             hit = layer[here] if layer.dtype == jnp.bool_ else (layer == here).any()
-            hit = hit.reshape((1,) * x.ndim)
+            hits.append(hit.reshape((1,) * x.ndim))
+        mask = None
+        for hit in hits:
             mask = hit if mask is None else mask & hit
         return mask
 
 
-def _hit(value: Array, indices: Array, columns: int) -> Array:
-    """Which of `indices` a selector names: `(size,)`, or `(*batch, size)` if it is per example."""
-    if value.dtype == jnp.bool_:
-        return jnp.take(value, indices, axis=-1, mode="fill", fill_value=False)
-    value = jnp.where(value < 0, value + columns, value).astype(jnp.int32)
-    if value.ndim == 0:
-        return indices == value
-    grid = jnp.broadcast_to(indices, (*value.shape, indices.shape[0]))
-    return (grid == jnp.broadcast_to(value[..., None], grid.shape)).any(-2)
+def _resolved(site: str, layers: tuple[Any, ...], count: int) -> tuple[int, ...]:
+    """Layers known before the run, counted from 0 and in order."""
+    kind, *entries = layers or (None,)
+    if kind == "slice":
+        chosen = range(count)[slice(*entries)]
+    elif kind == "mask":
+        here = np.asarray(entries, bool)
+        check_selector("layer", here, count, (), site)
+        chosen = np.flatnonzero(here).tolist()
+    else:
+        for layer in layers:
+            check_index("layer", layer, count, site)
+        chosen = sorted({layer % count for layer in layers})
+    if not chosen:
+        raise IndexError(f"{site}: no layer is selected; there are 0..{count - 1}.")
+    return tuple(chosen)
 
 
 def selection(site: str, where: dict[str, Any]) -> tuple[Where, str, Layers]:
-    """The selectors as leaves, the site's name, and its layers if they are Python ints."""
+    """The selectors as leaves, the site's name, and its layers where they are known before the run."""
     base, written = parse(site)
     known = ("layer", "pos", "head", "unit", "query", "key")
     for name in where:
@@ -131,13 +112,7 @@ def selection(site: str, where: dict[str, Any]) -> tuple[Where, str, Layers]:
                 f"{name!r} is no selector; an edit is aimed with {', '.join(known)}: "
                 f"ji.zero({base!r}, layer=1, pos=-1)."
             )
-    layer = where.get("layer")
-    if written is not None:
-        if layer is not None:
-            raise ValueError(f"{site!r} already names its layer; drop layer={layer!r}.")
-        layer = written
-    if layer is not None and not is_per_layer(base):
-        raise ValueError(f"{base!r} is a site of the model, not of a layer: drop layer={layer!r}.")
+    static, traced = static_layers(layer_of(site, base, written, where.get("layer")))
     axes = axes_of(base)
     leaves = {}
     for name, value in where.items():
@@ -154,19 +129,35 @@ def selection(site: str, where: dict[str, Any]) -> tuple[Where, str, Layers]:
         if name == "unit" and leaf.dtype == bool and leaf.ndim > 1:
             raise ValueError(f"A mask for unit has one axis; got the shape {leaf.shape}.")
         leaves[name] = leaf
-    static, traced = static_layers(layer)
     return Where(layer=traced, **leaves), base, static
 
 
-def static_layers(layer: Any) -> tuple[Any, Any]:
-    """Layers as a static tuple (Python and NumPy ints, slices, ranges) or as a leaf."""
+def layer_of(site: str, base: str, written: Any, layer: Any) -> Any:
+    """The layer of `z[3]` or of `layer=3`, of which one may be written, and neither for a site of the model."""
+    if written is not None and layer is not None:
+        raise ValueError(f"{site!r} already names its layer; drop layer={layer!r}.")
+    layer = written if layer is None else layer
+    if layer is not None and not is_per_layer(base):
+        raise ValueError(
+            f"{base!r} is a site of the model, not of a layer: write {base!r} and drop layer={layer!r}."
+        )
+    return layer
+
+
+def slice_ends(layer: slice) -> tuple[int | None, ...]:
+    """Start, stop and step of a slice of layers, as Python ints."""
+    ends = (layer.start, layer.stop, layer.step)
+    return tuple(end if end is None else as_int(end, "layer") for end in ends)
+
+
+def static_layers(layer: Any) -> tuple[Layers, Any]:
+    """Layers as a static tuple (Python and NumPy ints, slices, ranges), or else as a leaf."""
     if layer is None:
         return None, None
     if isinstance(layer, jax.Array) and layer.dtype.kind in "biu":
         return None, as_selector(layer, "layer")
     if isinstance(layer, slice):
-        ends = (layer.start, layer.stop, layer.step)
-        return ("slice", *(end if end is None else as_int(end, "layer") for end in ends)), None
+        return ("slice", *slice_ends(layer)), None
     array = as_array(layer)
     if array.dtype == bool and array.ndim == 1:
         return ("mask", *array.tolist()), None
@@ -177,18 +168,18 @@ def static_layers(layer: Any) -> tuple[Any, Any]:
 
 def selectors_of(axes: tuple[str, ...]) -> list[str]:
     """The selectors that a site with these axes takes."""
-    names = [name for name, wanted in SELECTORS.items() if any(axis in axes for axis in wanted)]
+    names = [name for name, along in SELECTORS.items() if any(axis in axes for axis in along)]
     return ["layer", *names] + (["unit"] if "key" not in axes else [])
 
 
-def describe(kind: str, site: str, layers: Any, where: Where) -> str:
+def describe(kind: str, site: str, layers: Layers, where: Where) -> str:
     """An edit as the call that makes it, arrays by their shape."""
     parts = [repr(site)]
     if layers is not None:
         one = layers[0] if len(layers) == 1 else layers
         parts.append(f"layer={list(layers[1:]) if layers[:1] == ('mask',) else one}")
-    given = {"layer": where.layer, **where.given()}
-    for name, value in given.items():
+    selectors = {"layer": where.layer, **where.along_axes()}
+    for name, value in selectors.items():
         if value is not None:
             shape = getattr(value, "shape", ())
             text = str(value) if concrete(value) and not shape else f"<{shape}>"

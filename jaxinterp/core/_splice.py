@@ -5,13 +5,14 @@ from typing import Any
 import equinox as eqx
 from jaxtyping import Array
 
-from ._check import kind_of
+from .._arguments import kind_of
+from ..typing import DictionaryLike, IndexLike, StrLike
 from ._edit import Aimed, Edit
 from ._select import describe, selection
 
 
 class Splice(Aimed):
-    """See `splice`."""
+    """The edit of `splice`."""
 
     dictionary: Any
     error: bool = eqx.field(static=True)
@@ -19,7 +20,7 @@ class Splice(Aimed):
 
     def _run(self, tap: Any, x: Array) -> Array:
         at = f"{self.site}.{self.name}"
-        # Some decode with the help of the inputs: a row's own mean and deviation are put back.
+        # Some dictionaries decode with the inputs: they restore a row's own mean and deviation.
         more = (x,) if getattr(self.dictionary, "READS_INPUT", False) else ()
         feature = self.dictionary.encode(x)
         plain = self.dictionary.decode(feature, *more).astype(x.dtype)
@@ -30,7 +31,7 @@ class Splice(Aimed):
         return x + (recon - plain) + (missed - (x - plain)) if self.error else recon
 
     def apply(self, tap: Any, site: str, x: Array, state: Any) -> tuple[Array, Any]:
-        return self._select(tap, x, self._run(tap, x)), state
+        return self.where_selected(tap, x, self._run(tap, x)), state
 
     def emit(self, tap: Any, site: str, x: Array) -> None:
         self._run(tap, x)
@@ -39,14 +40,26 @@ class Splice(Aimed):
         return describe("splice", self.site, self.layers, self.where)
 
 
-def splice(site: str, dictionary: Any, *, error: bool = False, name: str = "sae", **where: Any) -> Edit:
+def splice(
+    site: str,
+    dictionary: DictionaryLike,
+    *,
+    error: bool = False,
+    name: StrLike = "sae",
+    **where: IndexLike | None,
+) -> Edit:
     r"""$x \mapsto D(E(x))$, or with the error kept $x \mapsto D(E(x)') + (x - D(E(x)))$.
 
-    Puts a dictionary (anything with `encode` and `decode`: a sparse autoencoder, a basis) into a
-    site. It makes three new sites, `{site}.{name}.feature`, `.recon` and `.error`, which capture
-    and edit like any other; $E(x)'$ are the features after such edits.
+    Puts a dictionary (a sparse autoencoder, a basis) into a site. It makes three new sites,
+    `{site}.{name}.feature`, `.recon` and `.error`, which are captured and edited like any other.
+    $E(x)'$ are the features after such edits.
 
-    **Arguments:** `site`; `dictionary`; `error`: keep what the dictionary misses; `name`; selectors.
+    **Arguments:**
+
+    - `site`, selectors: as in `ji.replace`.
+    - `dictionary`: a module with `encode(x)` and `decode(feature)`.
+    - `error`: keep what the dictionary misses. By default it is dropped.
+    - `name`: the middle part of the new names.
 
     **Returns:** an `Edit`.
 
@@ -68,6 +81,4 @@ def splice(site: str, dictionary: Any, *, error: bool = False, name: str = "sae"
                 f"A dictionary has encode(x) and decode(feature); {type(dictionary).__name__} "
                 f"has no {method}."
             )
-    return Splice(  # pyright: ignore[reportCallIssue]
-        where=aim, site=base, layers=layers, dictionary=dictionary, error=error, name=name
-    )
+    return Splice(where=aim, site=base, layers=layers, dictionary=dictionary, error=error, name=name)

@@ -1,8 +1,8 @@
 """The tap: what a model calls at its sites, and all that it knows of edits and captures.
 
-Model code says `x = tap("z", x)`. The tap of one block applies the edits aimed at the site, in
-list order, then records the captures of it, and hands back the value to go on with. One tap lives
-for one block of one trace; what it gathered leaves through `recorded`, `states` and `memory`,
+Model code says `x = tap("z", x)`. The tap of one block applies the edits of the site in the order
+of their list, then records the captures of it, and returns the value to go on with. One tap lives
+for one block of one trace. What it gathered leaves through `recorded`, `states` and `memory`,
 which the run carries from block to block.
 """
 
@@ -11,21 +11,22 @@ from typing import Any
 
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array
 
-from ._positions import ordinals
+from ._positions import POSITIONS, ordinals, selected
 from ._sites import axes_of
 
 
 class Tap:
-    """Applies edits and records captures while one block (or the ends of a model) is traced.
+    """Applies edits and records captures while one block, or an end of a model, is traced.
 
-    - `edits` see `jaxinterp.core._edits.Edit`; `states` holds one pytree for each of them;
-    - `captures` maps the number of a request to its `jaxinterp.core._captures.At`;
-    - `layer` is None at the ends of the model, else the block's number, possibly traced;
-    - `start` and `columns` say which positions `x` holds and from where negative ones count:
-      generation runs one position at a time, and edits mean the same there;
-    - `memory` is the keys and values of earlier positions, or None;
-    - `real` is the padding mask `(*batch, pos)`, over all columns that generation will fill.
+    - `edits`: of the class `Edit`; `states` holds one pytree for each of them.
+    - `captures`: the requests `At`, by their number in the run.
+    - `layer`: None at the ends of the model, else the number of the block, which may be traced.
+    - `start`, `columns`: the first position that `x` holds, and the length from which negative
+      positions count. Generation runs one position at a time, and edits mean the same there.
+    - `memory`: the keys and values of earlier positions, or None.
+    - `real`: the padding mask `(*batch, pos)`, over all columns that generation will fill.
     """
 
     def __init__(
@@ -51,17 +52,17 @@ class Tap:
         self.recorded: dict[int, Any] = {}
 
     def edited(self, site: str) -> bool:
-        """Whether an edit is aimed at the site."""
+        """Whether an edit acts at the site."""
         return any(site in edit.sites for edit in self.edits)
 
     def named(self, site: str) -> bool:
-        """Whether the site must exist: an edit or a capture names it."""
+        """Whether the site must be computed: an edit or a capture names it."""
         return self.edited(site) or any(at.site == site for at in self.captures.values())
 
     def __call__(self, site: str, x: Any) -> Any:
-        """The value to go on with: `x`, after the edits aimed at `site`."""
+        """The value to go on with: `x`, after the edits of `site`."""
         # The compiler rounds differently when it fuses across a site. Behind a barrier every run
-        # computes the same numbers, whoever looks: capturing changes nothing, to the last bit.
+        # computes the same numbers, so that capturing changes nothing, to the last bit.
         x = lax.optimization_barrier(x)
         for i, edit in enumerate(self.edits):
             if site in edit.sites:
@@ -74,8 +75,8 @@ class Tap:
                 self.recorded[number] = at.reduced(x, self.real)
         return x
 
-    def past(self, k: Any, v: Any) -> tuple[Any, Any]:
-        """The keys and values to attend to: these, written into the remembered ones if any.
+    def past(self, k: Array, v: Array) -> tuple[Array, Array]:
+        """The keys and values to attend to: these, written into the remembered ones if there are any.
 
         Shapes `(*batch pos kv_head k)`; with a memory the result spans all its columns.
         """
@@ -83,46 +84,43 @@ class Tap:
             return k, v
         axis = k.ndim - 3
         written = [
-            lax.dynamic_update_slice_in_dim(kept, new.astype(kept.dtype), self.start, axis)
-            for kept, new in zip(self.memory, (k, v), strict=True)
+            lax.dynamic_update_slice_in_dim(before, new.astype(before.dtype), self.start, axis)
+            for before, new in zip(self.memory, (k, v), strict=True)
         ]
         self.memory = (written[0], written[1])
         return self.memory
 
-    def indices(self, axis: str, size: int) -> Any:
-        """The absolute index of each entry along an axis of a site."""
-        offset = self.start if axis in ("pos", "query") else 0
-        return jnp.arange(size, dtype=jnp.int32) + jnp.asarray(offset, jnp.int32)
+    def _offset(self, axis: str) -> Any:
+        """The index of the first entry that `x` holds along an axis of a site."""
+        return self.start if axis in ("pos", "query") else 0
 
-    def numbers(self, axis: str, size: int) -> Any:
-        """The number of each entry's token within its prompt `(*batch, size)`, -1 at padding.
+    def selected(self, axis: str, index: Any, size: int) -> Array:
+        """Which entries along an axis of a site a selector names: `(size,)` or `(*batch, size)`."""
+        if axis not in POSITIONS:
+            return selected(index, size)
+        return selected(index, size, self.real, start=self._offset(axis), columns=self.columns)
 
-        Without padding `(size,)`, the absolute index.
+    def positions(self, site: str, x: Array) -> Any:
+        """The number of each entry's token `(*batch, pos)`; of queries and keys, where a site has both.
+
+        It counts within the prompt, from 0, and is -1 at padding.
         """
-        if self.real is None:
-            return self.indices(axis, size)
-        offset = self.start if axis in ("pos", "query") else 0
-        return lax.dynamic_slice_in_dim(ordinals(self.real), offset, size, self.real.ndim - 1)
-
-    def positions(self, site: str, x: Any) -> Any:
-        """The number of each entry's token `(*batch, pos)`; of queries and keys, where a site has both."""
         axes = axes_of(site)
         batch = x.shape[: x.ndim - len(axes)]
 
-        def along(axis: str) -> Any:
-            number = self.numbers(axis, x.shape[axes.index(axis) - len(axes)])
-            return jnp.broadcast_to(number, (*batch, number.shape[-1]))
+        def along(axis: str) -> Array:
+            size, start = x.shape[axes.index(axis) - len(axes)], self._offset(axis)
+            if self.real is None:
+                number = jnp.arange(size, dtype=jnp.int32) + jnp.asarray(start, jnp.int32)
+            else:
+                number = lax.dynamic_slice_in_dim(ordinals(self.real), start, size, self.real.ndim - 1)
+            return jnp.broadcast_to(number, (*batch, size))
 
         return along("pos") if "pos" in axes else (along("query"), along("key"))
 
-    def prompt_lengths(self) -> Any:
-        """How many real tokens each prompt has `(*batch,)`: from where negative positions count."""
-        prompt = self.real if self.columns is None else self.real[..., : self.columns]
-        return prompt.sum(-1, dtype=jnp.int32)
 
-
-class SurveyTap(Tap):
-    """A tap that asks for every site and notes its shape: what `sites` is made of."""
+class ListingTap(Tap):
+    """A tap that names every site and notes its shape: what `sites` is made of."""
 
     def __init__(self, edits: Sequence[Any] = ()) -> None:
         super().__init__(edits)

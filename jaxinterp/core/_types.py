@@ -18,14 +18,17 @@ One spelling per axis, everywhere (code, errors, documentation):
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 AXES = ("batch", "layer", "pos", "query", "key", "head", "kv_head", "k", "d", "ff", "vocab", "feature")
 
-Tap = Any
-"""What model code sees of the core: `tap(name, x) -> x`, see `jaxinterp.core._tap.Tap`."""
+if TYPE_CHECKING:
+    from ._tap import Tap as Tap
+else:
+    # What model code sees of the core: `tap(name, x) -> x`.
+    Tap = Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Context:
     the positions (rotary angles). `layer` is the index of the block that is running.
     """
 
-    mask: Any
+    mask: Bool[Array, "*batch query key"] | None
     tables: Any
     layer: Any = None
 
@@ -60,28 +63,25 @@ class Source:
     licence: str | None = None
 
 
-class SizedConfig(Protocol):
-    """The sizes that the core reads off a model: everything else about a config is the model's."""
-
-    layers: int
-    vocab: int
-    ctx: int
-    d: int
-    causal: bool
-
-
 @runtime_checkable
 class Model(Protocol):
     """What a module must offer to be run, captured and edited.
 
-    A model calls `tap(name, x)` at its sites and goes on with what that returns. Its blocks are
-    one module whose array leaves are stacked on a leading layer axis.
+    A model calls `tap(name, x)` at its sites and goes on with the value that this returns. Its blocks
+    are one module whose array leaves are stacked on a leading layer axis.
     """
 
-    config: Any
-    blocks: Callable[..., Any]
+    @property
+    def config(self) -> Any:
+        """Sizes. The core reads `vocab`, `ctx`, `d` and `causal`, and `vocab_out` where there is one."""
+        ...
 
-    def embed(self, tokens: Any, positions: Any, tap: Tap) -> Any:
+    @property
+    def blocks(self) -> Callable[..., Any]:
+        """All blocks: each is called as `block(resid, ctx, tap)`, `resid` `(*batch pos d)`."""
+        ...
+
+    def embed(self, tokens: Any, positions: Any, tap: Any) -> Any:
         """Tokens `(*batch pos)` to the residual stream `(*batch pos d)`."""
         ...
 
@@ -89,14 +89,40 @@ class Model(Protocol):
         """What all blocks share that depends on the positions alone (rotary angles), or None."""
         ...
 
-    def unembed(self, resid: Any, tap: Tap) -> Any:
+    def unembed(self, resid: Any, tap: Any) -> Any:
         """The residual stream `(*batch pos d)` to logits `(*batch pos vocab)`."""
         ...
 
 
 @runtime_checkable
+class PositionMetric(Protocol):
+    """A function of logits that knows which positions it reads: the metrics of `ji.metrics`."""
+
+    @property
+    def pos(self) -> Any:
+        """The positions, or None for all."""
+        ...
+
+    def of(self, chosen: Any) -> Array:
+        """The metric of the logits at its positions."""
+        ...
+
+    def padded(self, mask: Any) -> "PositionMetric":
+        """The same metric for prompts with a padding mask."""
+        ...
+
+    def check(self, vocab: int, batch: tuple[int, ...]) -> None:
+        """Raises where a token of the metric is none of the model's."""
+        ...
+
+    def check_positions(self, shape: tuple[int, ...], mask: Any) -> None:
+        """Raises where prompts of the shape `(*batch, pos)` lack its positions."""
+        ...
+
+
+@runtime_checkable
 class Dictionary(Protocol):
-    """Anything that encodes activations into features and back: a sparse autoencoder, a basis."""
+    """Anything that maps activations to features and back: a sparse autoencoder, a basis."""
 
     def encode(self, x: Float[Array, "*batch d"]) -> Float[Array, "*batch feature"]: ...
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..core._captures import At
 from ..core._check import check_tokens
-from ..core._survey import config_of
+from ..core._intervene import config_of
 from ..mesh._rows import row_parts, rows_on
 from ..typing import AnyCorpus
 from ._size import as_batch_size, fitting
@@ -39,7 +39,7 @@ class Batch(NamedTuple):
     extra: Any
 
 
-class Batches:
+class CorpusBatches:
     """Every row of a corpus where something counts, in its order: `len` batches, `batches[i]`.
 
     The last batch is filled up with repetitions of its last row that count nothing, so that one

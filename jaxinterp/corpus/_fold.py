@@ -11,12 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._disk import sole
-from ..core._captures import Acts, as_requests
+from ..core._acts import Acts
+from ..core._blocks import layer_count
+from ..core._captures import as_requests
+from ..core._intervene import split_edits
+from ..core._listing import sites
 from ..core._run import run
-from ..core._survey import layer_count, sites, split_edits
 from ..mesh._rows import replicated
 from ..typing import AnyCorpus, CaptureLike, CorpusLike, MeshLike, ModelLike, PathLike
-from ._batches import Batch, Batches, counts_tokens
+from ._batches import Batch, CorpusBatches, counts_tokens
 from ._checkpoint import Checkpoint, identity
 from ._corpus import as_corpus
 from ._progress import watched
@@ -81,11 +84,11 @@ def fold(
 
     ```python
     def add(state, batch, acts):
-        x = acts["resid_post[1]"]
-        return state[0] + (x * batch.positions[..., None]).sum((0, 1)), state[1] + batch.positions.sum()
+        x = jnp.where(batch.positions[..., None], acts["resid_post[1]"], 0)
+        return state[0] + x.sum((0, 1)), state[1] + batch.positions.sum(dtype=jnp.float32)
 
     tokens = tokenizer("the cat sat on the mat")
-    total, count = ji.corpus.fold(tokens, model, "resid_post[1]", (jnp.zeros(model.config.d), 0), add)
+    total, count = ji.corpus.fold(tokens, model, "resid_post[1]", (jnp.zeros(model.config.d), 0.0), add)
     ```
 
     Laws: any batch size gives the same as one batch of all rows, to rounding; a padded row gives what
@@ -93,7 +96,7 @@ def fold(
     """
     corpus = as_corpus(corpus)
     width, padded = _needs(model, captures, corpus)
-    parts = Batches(
+    parts = CorpusBatches(
         corpus,
         model,
         batch_size,
@@ -117,7 +120,7 @@ def fold(
 
 
 def folded(
-    parts: Batches,
+    parts: CorpusBatches,
     model: Any,
     captures: Any,
     init: Any,

@@ -6,7 +6,7 @@ from typing import Any
 import equinox as eqx
 import jax
 
-from ..core._survey import split_edits
+from ..core._intervene import split_edits
 from ._fingerprint import fingerprint
 
 

@@ -10,12 +10,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from ..core._blocks import layer_count
 from ..core._captures import at
 from ..core._check import check_predicts_tokens
 from ..core._edits import replace
+from ..core._intervene import config_of, split_edits
 from ..core._run import resume, run
 from ..core._sites import parse
-from ..core._survey import config_of, layer_count, split_edits
 from ._batches import Batch
 
 

@@ -10,9 +10,9 @@ from jaxtyping import Array, Float, Int
 
 from ..core._captures import at
 from ..core._check import as_int, as_mask, as_tokens, check_index, logit_count
+from ..core._intervene import split_edits
 from ..core._positions import take_positions
 from ..core._run import run
-from ..core._survey import split_edits
 from ..weights._leaves import check_layout, wide
 from ._logit import component_directions, read_component
 from ._read import as_positions, token_shape

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ..core._check import as_tokens, concrete
-from ..core._survey import split_edits
+from ..core._intervene import split_edits
 from ..weights import Components
 from ..weights._decompose import _by_head, _by_layer, _by_neuron
 from ..weights._leaves import check_layout, wide

@@ -15,7 +15,7 @@ import numpy as np
 from .._deprecations import check_path_first
 from .._disk import BadFolder, put, reading, settled, unit
 from .._read import FLAG, SIZE, TEXT, check, named, or_null, shown
-from ..core._survey import split_edits
+from ..core._intervene import split_edits
 from ..typing import ModelLike, PathLike
 from ._jacobian import JacobianLens
 from ._logit import unembedding

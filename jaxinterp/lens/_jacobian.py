@@ -16,10 +16,11 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from ..core._blocks import layer_count
 from ..core._check import as_selector, check_selector
 from ..core._edits import add
+from ..core._intervene import config_of, split_edits
 from ..core._run import run
-from ..core._survey import config_of, layer_count, split_edits
 from ._read import Lens, token_shape
 from ._stream import batches
 

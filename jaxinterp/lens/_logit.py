@@ -9,9 +9,9 @@ from jaxtyping import Array, Float
 
 from ..core._captures import at
 from ..core._check import as_tokens
+from ..core._intervene import split_edits
 from ..core._run import run
 from ..core._sites import axes_of, is_per_layer, parse
-from ..core._survey import split_edits
 from ..weights._components import norm_directions
 from ..weights._leaves import check_layout, wide
 from ._read import STREAMS, LogitLens, all_logits, as_positions, capture

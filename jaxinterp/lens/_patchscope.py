@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from ..core._blocks import layer_count
 from ..core._captures import at
 from ..core._check import (
     as_int,
@@ -25,8 +26,8 @@ from ..core._check import (
 )
 from ..core._edits import replace
 from ..core._generate import generate
+from ..core._intervene import config_of
 from ..core._run import run
-from ..core._survey import config_of, layer_count
 from ._read import token_shape
 
 PROMPTS = {

@@ -15,11 +15,12 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from ..core._blocks import layer_count
 from ..core._captures import at
 from ..core._check import as_mask, as_selector, as_tokens, check_selector
-from ..core._engine import ENDS
+from ..core._intervene import Intervened, gather_edits
 from ..core._run import resume, run
-from ..core._survey import Intervened, gather_edits, layer_count
+from ..core._sites import stage_of
 
 STREAMS = ("resid_pre", "resid_mid", "resid_post")
 
@@ -138,7 +139,7 @@ def capture(
 def reader_of(model: Any, edits: Any) -> Any:
     """The model with only those edits that act behind the last block."""
     base, own, asked = gather_edits(model, edits)
-    behind = tuple(edit for edit in own + asked if any(site in ENDS for site in edit.sites))
+    behind = tuple(edit for edit in own + asked if any(stage_of(site) == "end" for site in edit.sites))
     return Intervened(base, behind) if behind else base
 
 

@@ -13,13 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._arguments import as_floats
 from ..core._captures import at
 from ..core._check import as_int32, as_list, as_numbers, as_tokens, check_tokens, logit_count
 from ..core._edit import Edit
-from ..core._edits import _number, of_size_one
 from ..core._edits import map as map_site
+from ..core._intervene import config_of, split_edits
 from ..core._run import run
-from ..core._survey import config_of, split_edits
+from ..core._subspace import with_largest_entry_one
 from ._read import LogitLens, Streams, capture, drop_position, over_rows
 
 
@@ -177,18 +178,18 @@ def project_away(direction: Any, alpha: float | Any = 1.0, *, site: str = "resid
     Laws: with $\alpha = 1$ the projection of every changed position is 0, and applying it twice is
     applying it once; negative projections stay untouched, exactly.
     """
-    direction = _number(direction, "direction")
+    direction = as_floats(direction, "direction")
     if direction.ndim == 0:
         raise ValueError("project_away needs a direction (d,); got a number.")
     # JAX arrays, so that they are leaves of the edit: other values never compile again.
-    leaves = jnp.asarray(direction), jnp.asarray(_number(alpha, "alpha"))
+    leaves = jnp.asarray(direction), jnp.asarray(as_floats(alpha, "alpha"))
     return map_site(site, _project_away, *leaves, **where)
 
 
 def _project_away(x: Array, direction: Array, alpha: Array) -> Array:
     wide = np.promote_types(x.dtype, np.float32)
     full = x.astype(wide)
-    t = jnp.broadcast_to(of_size_one(jnp.asarray(direction).astype(wide)), x.shape)
+    t = jnp.broadcast_to(with_largest_entry_one(jnp.asarray(direction).astype(wide)), x.shape)
     length = jnp.square(t).sum(-1, keepdims=True)
     share = (full * t).sum(-1, keepdims=True) / jnp.where(length > 0, length, 1)
     share = jnp.broadcast_to(jnp.asarray(alpha).astype(wide) * jnp.maximum(share, 0), x.shape)

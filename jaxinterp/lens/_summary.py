@@ -10,8 +10,8 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from ..core._check import as_int, as_mask, as_selector, as_tokens, concrete, logit_count
+from ..core._intervene import config_of
 from ..core._positions import take_positions
-from ..core._survey import config_of
 from ._read import (
     Lens,
     LogitLens,

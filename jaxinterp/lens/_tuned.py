@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ..core._survey import layer_count, split_edits
+from ..core._blocks import layer_count
+from ..core._intervene import split_edits
 from ._read import Lens
 
 

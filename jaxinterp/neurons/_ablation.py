@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import numpy as np
 
-from ..core._survey import split_edits
-from ..data._rng import generator
+from ..core._intervene import split_edits
 from ..stats._intervals import resample_counts, widened_levels
+from ..stats._random import host_generator
+from ..typing import KeyLike
 from ._address import as_neurons, name, units_of
 from ._contexts import Contexts, as_contexts
 from ._losses import grouped, losses
@@ -68,7 +70,7 @@ def ablation(
     skip: int = 0,
     bootstrap: int = 1000,
     level: float | int = 0.95,
-    key: Any = 0,
+    key: KeyLike | None = None,
     batch: int | None = None,
     progress: bool = True,
 ) -> Ablation:
@@ -84,7 +86,8 @@ def ablation(
       for each neuron, such as `distribution(...).mean_of("en")`.
     - `together`: also a row with all neurons ablated at once.
     - `skip`: the first tokens of a context, whose losses do not count.
-    - `bootstrap`: resamples of documents for the intervals, which aim at `level`; `key` draws them.
+    - `bootstrap`: resamples of documents for the intervals, which aim at `level`; `key` draws them, by
+      default `jax.random.key(0)`.
 
     **Returns:** `Ablation`. Losses are sums over tokens divided by their number; an interval needs
     two documents, and is NaN for one. Its ends are quantiles of the resamples further out than those
@@ -119,7 +122,8 @@ def ablation(
     counts = np.bincount(contexts.document, contexts.counted[:, 1:].sum(1))
     owner = np.zeros(len(counts), np.int64)
     owner[contexts.document] = contexts.label
-    rng, found = generator(key), []
+    key = jax.random.key(0) if key is None else key
+    rng, found = host_generator(key, "ji.neurons.ablation(..., key={})"), []
     for c in range(len(contexts.names)):
         mine = owner == c
         found.append(_interval(base[mine], without[:, mine], counts[mine], bootstrap, level, rng))

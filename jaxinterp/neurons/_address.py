@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from ..core._listing import sites
 from ..core._sites import axes_of, is_per_layer, parse
-from ..core._survey import sites
 
 BUDGET = 2**26
 """Numbers that one batch may hold at once: 256 MB of float32."""

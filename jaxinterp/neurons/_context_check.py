@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from .. import viz
+from ..typing import KeyLike
 from ._ablation import Ablation, ablation
 from ._address import as_neurons, name
 from ._contexts import as_contexts, index_of
@@ -82,7 +83,7 @@ def context_check(
     skip: int = 10,
     bins: int = 100,
     bootstrap: int = 1000,
-    key: Any = 0,
+    key: KeyLike | None = None,
     batch: int | None = None,
     progress: bool = True,
 ) -> ContextCheck:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..core._check import as_array, as_int32, check_tokens
-from ..core._survey import split_edits
+from ..core._intervene import split_edits
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core._survey import config_of
+from ..core._intervene import config_of
 from ._ablation import held_at
 from ._address import as_neurons, name, units_of
 from ._contexts import Contexts

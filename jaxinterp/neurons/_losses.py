@@ -9,8 +9,9 @@ import numpy as np
 
 from ..core._check import check_predicts_tokens
 from ..core._edits import add, scale
+from ..core._intervene import config_of
+from ..core._listing import sites
 from ..core._run import run
-from ..core._survey import config_of, sites
 
 
 @eqx.filter_jit

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from ..core._intervene import split_edits
 from ..core._run import run
-from ..core._survey import split_edits
-from ..data._activations import watched
+from ..corpus._progress import watched
 from ._address import batch_size, units_of
 from ._contexts import Contexts
 

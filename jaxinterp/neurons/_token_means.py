@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..core._survey import split_edits
+from ..core._intervene import split_edits
 from ._address import as_neurons, name
 from ._contexts import as_contexts
 from ._reading import readings

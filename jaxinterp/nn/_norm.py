@@ -28,7 +28,7 @@ class LayerNorm(eqx.Module):
         return LayerNorm(weight=jnp.ones(shape, dtype), bias=zeros, eps=eps)
 
     def __call__(
-        self, x: Float[Array, "*batch d"], tap: Tap = None, site: str = "ln1"
+        self, x: Float[Array, "*batch d"], tap: Tap | None = None, site: str = "ln1"
     ) -> Float[Array, "*batch d"]:
         wide = x.astype(accumulation_dtype(x))
         wide = wide - wide.mean(-1, keepdims=True)
@@ -52,7 +52,7 @@ class RMSNorm(eqx.Module):
         return RMSNorm(weight=jnp.ones(shape, dtype), eps=eps)
 
     def __call__(
-        self, x: Float[Array, "*batch d"], tap: Tap = None, site: str = "ln1"
+        self, x: Float[Array, "*batch d"], tap: Tap | None = None, site: str = "ln1"
     ) -> Float[Array, "*batch d"]:
         return _finish(self, x.astype(accumulation_dtype(x)), x.dtype, tap, site)
 
@@ -60,7 +60,7 @@ class RMSNorm(eqx.Module):
 Norm = LayerNorm | RMSNorm
 
 
-def _finish(norm: Norm, wide: Array, dtype: DTypeLike, tap: Tap, site: str) -> Array:
+def _finish(norm: Norm, wide: Array, dtype: DTypeLike, tap: Tap | None, site: str) -> Array:
     scale = jnp.sqrt(jnp.square(wide).mean(-1, keepdims=True) + norm.eps)
     if tap is not None:
         scale = tap(f"{site}_scale", scale)

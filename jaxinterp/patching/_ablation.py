@@ -12,10 +12,10 @@ from jaxtyping import Array, Bool, Float
 
 from ..core._captures import at
 from ..core._check import as_mask, as_numbers, as_tokens, check_mask, check_tokens, shown
+from ..core._intervene import config_of
 from ..core._run import run
 from ..core._select import POSITIONS
 from ..core._sites import axes_of, is_per_layer, parse
-from ..core._survey import config_of
 from ..metrics import as_metric
 from ._pairs import Pair, make_pair
 from ._sweep import swept

@@ -15,9 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from ..core._blocks import layer_count
 from ..core._check import concrete, is_int, logit_count
+from ..core._intervene import config_of, split_edits
+from ..core._listing import survey
 from ..core._sites import is_per_layer
-from ..core._survey import config_of, layer_count, split_edits, survey
 from ..metrics import Metric, as_metric
 from ._attribution_program import Options, attribute
 from ._attribution_qk import KEYS, QUERIES

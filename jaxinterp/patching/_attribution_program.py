@@ -9,11 +9,13 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
+from ..core._blocks import context, layer_count
 from ..core._edits import map as map_edit
 from ..core._edits import replace
+from ..core._intervene import split_edits
+from ..core._listing import survey
 from ..core._run import run
 from ..core._sites import is_per_layer
-from ..core._survey import context, layer_count, split_edits, survey
 from ..metrics import Metric
 from ._attribution_qk import KEYS, QUERIES, key_effects, one_reader
 from ._gradients import Lean, cells, entries, lean, lean_gradients, positions

@@ -16,8 +16,8 @@ from ..core._check import (
     check_selector,
     check_tokens,
 )
+from ..core._intervene import config_of
 from ..core._run import run
-from ..core._survey import config_of
 
 
 def noised(

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..core._check import as_mask, as_tokens, check_mask, check_tokens, concrete
+from ..core._intervene import config_of
 from ..core._positions import columns
-from ..core._survey import config_of
 
 DIRECTIONS = ("denoise", "noise")
 

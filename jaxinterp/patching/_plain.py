@@ -10,12 +10,14 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
+from ..core._blocks import layer_count
 from ..core._edit import Aimed
 from ..core._edits import replace
+from ..core._intervene import split_edits
+from ..core._listing import survey
 from ..core._run import run
 from ..core._select import POSITIONS, selection
 from ..core._sites import axes_of, is_per_layer
-from ..core._survey import layer_count, split_edits, survey
 from ..metrics import Metric
 from ._gradients import positions
 from ._grid import Grid
@@ -87,7 +89,7 @@ def _program(
             layers = jnp.arange(count, dtype=jnp.int32)
             here = (layers >= groups[group, 0]) & (layers <= groups[group, 1])
             aim, base, _ = selection(site, {**where, "layer": here})
-            edits = [_Layered(where=aim, site=base, layers=None, value=donors)]  # pyright: ignore[reportCallIssue]
+            edits = [_Layered(where=aim, site=base, layers=None, value=donors)]
         else:
             edits = [replace(site, donors, **where)]
         logits, _ = run(model, target, edits=edits, mask=mask, logits=positions(metric))
@@ -108,4 +110,4 @@ class _Layered(Aimed):
 
     def apply(self, tap: Any, site: str, x: Array, state: Any) -> tuple[Array, Any]:
         value = jnp.broadcast_to(self.value, x.shape).astype(x.dtype)
-        return self._select(tap, x, value), state
+        return self.where_selected(tap, x, value), state

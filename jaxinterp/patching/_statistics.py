@@ -69,7 +69,7 @@ def statistics(
 
     ```python
     heat = ji.patching.sweep(model, clean, corrupt, metric, per_example=True)
-    found = ji.patching.statistics(heat, ji.metrics.measure(metric, model, corrupt), key=jax.random.key(0))
+    found = ji.patching.statistics(heat, ji.metrics.measure(model, corrupt, metric), key=jax.random.key(0))
     ```
 
     Laws: without an effect, p is uniform: below 0.05 in one cell of twenty. "bca" is SciPy's.

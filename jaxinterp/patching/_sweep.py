@@ -6,9 +6,11 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from ..core._blocks import layer_count
 from ..core._check import logit_count
+from ..core._intervene import config_of, split_edits
+from ..core._listing import survey
 from ..core._sites import is_per_layer
-from ..core._survey import config_of, layer_count, split_edits, survey
 from ..metrics import Metric, as_metric
 from ._grid import check_stackable, make_grid, site_names
 from ._pairs import Pair, make_pair

@@ -1,3 +1,3 @@
-"""A NumPy generator from a JAX key; see `jaxinterp.core._random`."""
+"""A NumPy generator from a JAX key; see `jaxinterp._random`."""
 
-from ..core._random import host_generator as host_generator
+from .._random import host_generator as host_generator

@@ -24,6 +24,6 @@ def generator(key: KeyLike | np.random.Generator) -> np.random.Generator:
     """
     if isinstance(key, np.random.Generator):
         return key
-    from ..core._random import host_generator  # a key is made where JAX is; nothing else here needs it
+    from .._random import host_generator  # a key is made where JAX is; nothing else here needs it
 
     return host_generator(key)

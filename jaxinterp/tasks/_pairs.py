@@ -24,7 +24,7 @@ class Pairs:
     ```python
     pairs = ji.tasks.ioi(tokenizer, 100, key=jax.random.key(0))
     metric = ji.metrics.logit_diff(pairs.correct, pairs.wrong, pos=pairs.pos)
-    ji.metrics.measure(metric, model, pairs.clean, mask=pairs.mask)             # (100,)
+    ji.metrics.measure(model, pairs.clean, metric, mask=pairs.mask)             # (100,)
     ```
     """
 

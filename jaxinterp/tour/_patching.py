@@ -156,7 +156,7 @@ def sweeps(model: Any, case: Case) -> tuple[Any, Any, float]:
     alone = [
         float(
             ji.metrics.recovered(
-                ji.metrics.measure(case.metric, model, case.corrupt, edits=[edit]),
+                ji.metrics.measure(model, case.corrupt, case.metric, edits=[edit]),
                 case.after,
                 case.before,
             )

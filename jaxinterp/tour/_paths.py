@@ -24,8 +24,8 @@ def chapter(model: Any, tokenizer: Any) -> Finding:
         tokenizer, PROMPTS, key=jax.random.key(0), block=BLOCK, corrupt="block", bos=bos
     )
     key = jax.random.key(0)
-    scores = np.asarray(ji.heads.induction_scores(model, key, block=BLOCK, bos=tokenizer.bos_id))
-    previous = np.asarray(ji.heads.previous_token_scores(model, key, block=BLOCK, bos=tokenizer.bos_id))
+    scores = np.asarray(ji.heads.induction_scores(model, key=key, block=BLOCK, bos=tokenizer.bos_id))
+    previous = np.asarray(ji.heads.previous_token_scores(model, key=key, block=BLOCK, bos=tokenizer.bos_id))
     layer, head = map(int, np.unravel_index(scores.argmax(), scores.shape))
     if scores[layer, head] < BAR or layer == 0:
         raise NotForThisModel(
@@ -33,7 +33,7 @@ def chapter(model: Any, tokenizer: Any) -> Finding:
         )
     metric = ji.metrics.log_prob(pairs.correct)
     clean, corrupt = (
-        float(ji.metrics.measure(metric, model, x).mean()) for x in (pairs.clean, pairs.corrupt)
+        float(ji.metrics.measure(model, x, metric).mean()) for x in (pairs.clean, pairs.corrupt)
     )
     # Query heads that share keys and values read them through one head.
     reader = head * ji.sites(model)["k"].shape[-2] // model.config.heads
@@ -119,7 +119,7 @@ def paths_to(
 ) -> dict[str, np.ndarray]:
     """To first order, what corrupting each head's path to keys, queries and values changes: (layer, head)."""
     names = {kind: f"{kind}_in[{layer}]" for kind in readers}
-    _, _, grads = ji.site_grads(metric.of, model, pairs.clean, at=list(names.values()), logits=metric.pos)
+    _, _, grads = ji.site_grads(model, pairs.clean, metric.of, at=list(names.values()), logits=metric.pos)
     clean, corrupt = (
         ji.run(model, tokens, capture=["head_out"], logits=False)[1]["head_out"]
         for tokens in (pairs.clean, pairs.corrupt)

@@ -24,7 +24,7 @@ def chapter(model: Any, tokenizer: Any) -> Finding:
     except ValueError as reason:
         raise NotForThisModel(f"the task does not fit its tokenizer ({str(reason)[:150]}).") from reason
     metric = ji.metrics.logit_diff(pairs.correct, pairs.wrong, pos=pairs.pos)
-    lead = np.asarray(ji.metrics.measure(metric, model, pairs.clean, mask=pairs.mask))
+    lead = np.asarray(ji.metrics.measure(model, pairs.clean, metric, mask=pairs.mask))
     accuracy = float((lead > 0).mean())
     measured = (
         f"of {PROMPTS} prompts such as {pairs.texts[0]!r} it gives the right name more than the other in {percent(accuracy)} "
@@ -35,7 +35,7 @@ def chapter(model: Any, tokenizer: Any) -> Finding:
     some = pairs[np.argsort(-lead)[:SWEPT]]
     metric = ji.metrics.logit_diff(some.correct, some.wrong, pos=some.pos)
     before, after = (
-        np.asarray(ji.metrics.measure(metric, model, tokens, mask=some.mask))
+        np.asarray(ji.metrics.measure(model, tokens, metric, mask=some.mask))
         for tokens in (some.corrupt, some.clean)
     )
     roles = [role for role in ROLES if role in some.positions]

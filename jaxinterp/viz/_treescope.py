@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..core._captures import Acts
+from ..core._acts import Acts
 from ..core._select import Where
 from ..core._sites import UnknownSite, axes_of, is_per_layer, parse
 from ._figure import Figure

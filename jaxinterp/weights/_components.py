@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._text import line
-from ..core._survey import split_edits
+from ..core._intervene import split_edits
 from ..typing import ModelLike
 from ._leaves import wide
 

@@ -12,9 +12,10 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from ..core._blocks import layer_count
 from ..core._captures import at
+from ..core._intervene import split_edits
 from ..core._run import run
-from ..core._survey import layer_count, split_edits
 from ..typing import ArrayLike, EditsLike, IndexLike, MaskLike, ModelLike, TokensLike
 from ._components import Components
 from ._leaves import check_layout, wide

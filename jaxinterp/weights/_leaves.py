@@ -9,7 +9,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..core._survey import Intervened
+from ..core._intervene import Intervened
 from ..typing import ModelLike
 
 READERS = {

@@ -9,7 +9,7 @@ import jax
 from jaxtyping import Array
 
 from ..core._check import check_key
-from ..core._survey import Intervened
+from ..core._intervene import Intervened
 from ..typing import KeyLike, M
 from ._leaves import wide
 

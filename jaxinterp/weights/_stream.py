@@ -7,11 +7,13 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ..core._blocks import layer_count
 from ..core._captures import at
 from ..core._check import check_index
 from ..core._edit import Edit
+from ..core._intervene import split_edits
+from ..core._listing import sites
 from ..core._run import run
-from ..core._survey import layer_count, sites, split_edits
 from ..typing import ArrayLike, EditsLike, IndexLike, MaskLike, ModelLike, TokensLike
 from ._components import Components, apply_norm, norm_directions, norm_scale
 from ._leaves import wide

@@ -9,6 +9,8 @@ import pytest
 
 import jaxinterp as ji
 
+pytestmark = pytest.mark.wide
+
 T = jnp.asarray([[1, 2, 3], [4, 5, 6]])
 
 
@@ -140,13 +142,13 @@ CASES: dict[str, tuple[Any, type[Exception], str]] = {
     "text as an array": (lambda m: ji.run(m, np.array("a")), ValueError, "got text"),
     "text to generate": (lambda m: ji.generate(m, "a", 1, key=jax.random.key(0)), ValueError, "got text"),
     "text to differentiate": (
-        lambda m: ji.site_grads(lambda x: x.sum(), m, "a", at=["z"]),
+        lambda m: ji.site_grads(m, "a", lambda x: x.sum(), at=["z"]),
         ValueError,
         "got text",
     ),
     "text to list sites of": (lambda m: ji.sites(m, "a"), ValueError, "got text"),
     "text to measure": (
-        lambda m: ji.metrics.measure(ji.metrics.logit_diff(1, 2), m, "a"),
+        lambda m: ji.metrics.measure(m, "a", ji.metrics.logit_diff(1, 2)),
         ValueError,
         "got text",
     ),
@@ -239,12 +241,12 @@ CASES: dict[str, tuple[Any, type[Exception], str]] = {
         r"capture 'z\[2:\]'",
     ),
     "gradient at a position": (
-        lambda m: ji.site_grads(jnp.sum, m, T, at=[ji.at("z", pos=1)]),
+        lambda m: ji.site_grads(m, T, jnp.sum, at=[ji.at("z", pos=1)]),
         ValueError,
         "whole site",
     ),
     "metric of ints": (
-        lambda m: ji.site_grads(lambda x: x.argmax(-1), m, T, at=["z"]),
+        lambda m: ji.site_grads(m, T, lambda x: x.argmax(-1), at=["z"]),
         ValueError,
         "returns floats",
     ),
@@ -410,7 +412,7 @@ UNSEEN: dict[str, Any] = {
 
 def grads(model: Any, tokens: Any, metric: Any = None, **options: Any) -> Any:
     metric = ji.metrics.prob(3) if metric is None else metric
-    return ji.site_grads(metric, model, tokens, at="z[1]", **options)
+    return ji.site_grads(model, tokens, metric, at="z[1]", **options)
 
 
 @pytest.mark.parametrize("case", UNSEEN)

@@ -93,7 +93,7 @@ def grown(**options: Any) -> Callable[[Any], Any]:
 
 
 def graded(metric: Any, **options: Any) -> Callable[[Any], Any]:
-    return lambda m: ji.site_grads(metric, m, T, **{"at": "z", **options})
+    return lambda m: ji.site_grads(m, T, metric, **{"at": "z", **options})
 
 
 def swept(clean: Any = B, corrupt: Any = B, metric: Any = GAP, **options: Any) -> Callable[[Any], Any]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import jaxinterp as ji
-from jaxinterp.core._generate import sample
+from jaxinterp.core._sampling import sample
 
 
 def growing(model: Any, tokens: jax.Array, steps: int, edits: Any = ()) -> jax.Array:

@@ -12,6 +12,8 @@ import jaxinterp as ji
 
 from .conftest import model_of
 
+pytestmark = [pytest.mark.quick, pytest.mark.wide]
+
 M = ji.metrics
 LOGITS = jnp.asarray(np.random.default_rng(0).normal(size=(2, 5, 7)), jnp.float32)
 LAST = np.asarray(LOGITS[:, -1], np.float64)
@@ -80,14 +82,14 @@ def test_measure_unembeds_what_it_reads_and_traces_once() -> None:
     logits, _ = ji.run(model, tokens)
     for metric in (M.prob(3), M.logit_diff([1, 2], 3, pos=[0, 2]), lambda x: x[..., -1, 0]):
         whole = M.as_metric(metric)(logits)
-        close(M.measure(metric, model, tokens), whole)
+        close(M.measure(model, tokens, metric), whole)
 
     def seen(chosen: jax.Array, token: jax.Array) -> jax.Array:
         shapes.append(chosen.shape)
         return chosen[..., 0] * token
 
     for token in (1.0, 2.0):
-        M.measure(M.custom(seen, jnp.asarray(token)), model, tokens)
+        M.measure(model, tokens, M.custom(seen, jnp.asarray(token)))
     assert shapes == [(2, 40)]
 
 

@@ -11,6 +11,8 @@ import jaxinterp as ji
 
 from .conftest import CONFIGS, model_of, random_model
 
+pytestmark = pytest.mark.wide
+
 
 @pytest.fixture
 def double() -> Any:
@@ -111,7 +113,7 @@ def test_tensors_of_pytorch_are_arrays() -> None:
     def said(kind: Any) -> Any:
         edits = [ji.add("resid_post", kind(value), layer=kind(np.asarray(1)), pos=kind(answer - 3))]
         metric = ji.metrics.prob(kind(answer))
-        return ji.metrics.measure(metric, model, kind(tokens), mask=kind(real), edits=edits)
+        return ji.metrics.measure(model, kind(tokens), metric, mask=kind(real), edits=edits)
 
     np.testing.assert_array_equal(said(Tensor), said(np.asarray))
 

@@ -100,12 +100,12 @@ def test_metrics() -> None:
         whole = np.asarray(ji.run(model, tokens, mask=mask)[0])
         wanted = [alone(whole[row, mask[row]]) for row in range(2)]
         for name, metric in metrics(jnp.asarray(whole[..., ::-1])).items():
-            found = ji.metrics.measure(metric, model, tokens, mask=mask)
+            found = ji.metrics.measure(model, tokens, metric, mask=mask)
             np.testing.assert_allclose(
                 found, [each[name] for each in wanted], rtol=1e-4, atol=1e-5, err_msg=name
             )
         np.testing.assert_allclose(metric(jnp.asarray(whole), mask=mask), found, atol=1e-5)
-        text = ji.metrics.measure(ji.metrics.cross_entropy(tokens), model, tokens, mask=mask)
+        text = ji.metrics.measure(model, tokens, ji.metrics.cross_entropy(tokens), mask=mask)
         for row in range(2):
             own = ji.metrics.cross_entropy(tokens[row, mask[row]])(whole[row, mask[row]])
             np.testing.assert_allclose(text[row], own, rtol=1e-5)
@@ -115,7 +115,7 @@ def test_the_embedded_model_leads_by_what_it_leads_alone() -> None:
     model, tokenizer = ji.load("tiny")
     tokens, mask = tokenizer(["The king", "The old man walked slowly along the river"])
     lead = ji.metrics.logit_diff(tokenizer.token_id(" the"), tokenizer.token_id(" and"))
-    found = ji.metrics.measure(lead, model, tokens, mask=mask)
+    found = ji.metrics.measure(model, tokens, lead, mask=mask)
     np.testing.assert_allclose(found, [-0.383, -0.038], atol=1e-3)
 
 
@@ -124,7 +124,7 @@ def test_gradients_and_the_suffix() -> None:
     metric = ji.metrics.logit_diff(3, 4)
 
     def read(tokens: Any, mask: Any) -> Any:
-        value, _, grads = ji.site_grads(metric, model, tokens, at=["mlp_out[1]"], mask=mask)
+        value, _, grads = ji.site_grads(model, tokens, metric, at=["mlp_out[1]"], mask=mask)
         _, acts = ji.run(model, tokens, mask=mask, capture=["resid_pre[1]"], logits=False)
         edit = ji.zero("z", layer=2, pos=1)
         rest, _ = ji.resume(model, acts["resid_pre[1]"], 1, mask=mask, logits=-1, edits=edit)
@@ -161,7 +161,7 @@ def test_a_token_that_a_prompt_lacks_is_an_error() -> None:
     with pytest.raises(IndexError, match=words):
         ji.run(model, tokens, mask=mask, capture=[ji.at("z", pos=[0, 4])])
     with pytest.raises(IndexError, match=words):
-        ji.metrics.measure(ji.metrics.prob(3, pos=4), model, tokens, mask=mask)
+        ji.metrics.measure(model, tokens, ji.metrics.prob(3, pos=4), mask=mask)
     with pytest.raises(IndexError, match=words):
         ji.generate(model, tokens, 2, mask=mask, edits=ji.zero("z", pos=4))
 

@@ -12,6 +12,8 @@ import jaxinterp as ji
 from jaxinterp.core._captures import as_requests
 from jaxinterp.core._engine import plan
 
+pytestmark = pytest.mark.quick
+
 
 def test_written_captures(gpt2: Any, tokens: jax.Array) -> None:
     names = ["z", "z[1]", "z[-1]", "z[1:3]", "z[::2]", "z[::-1]", "embed", "logits"]
@@ -149,7 +151,7 @@ def test_site_grads_are_derivatives(model: Any, tokens: jax.Array) -> None:
         return logits[..., 3] - logits[..., 4]
 
     names = ["z", "resid_pre[1]", "mlp_out[1:3]", "embed", "q_in", "pattern"]
-    value, acts, grads = ji.site_grads(metric, model, tokens, at=names, logits=-1)
+    value, acts, grads = ji.site_grads(model, tokens, metric, at=names, logits=-1)
     np.testing.assert_allclose(value, metric(ji.run(model, tokens, logits=-1)[0]), atol=1e-5)
     key = jax.random.key(1)
     for name in names:

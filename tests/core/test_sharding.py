@@ -15,7 +15,7 @@ edits = [ji.zero("z", layer=jnp.asarray(1), head=2), ji.scale("mlp_out", 0.5, la
 
 def request(model, tokens):
     logits, acts = ji.run(model, tokens, edits=edits, capture=["z", "resid_post[1]"])
-    _, _, grads = ji.site_grads(lambda x: x[..., 0], model, tokens, at=["z"], logits=-1)
+    _, _, grads = ji.site_grads(model, tokens, lambda x: x[..., 0], at=["z"], logits=-1)
     return logits, acts["z"], acts["resid_post[1]"], grads["z"], ji.generate(model, tokens, 3)
 
 want = request(model, tokens)

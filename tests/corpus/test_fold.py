@@ -12,6 +12,8 @@ import pytest
 import jaxinterp as ji
 from jaxinterp.corpus import Checkpoint, as_corpus, fold
 
+pytestmark = pytest.mark.quick
+
 SITE = "resid_post[1]"
 
 
@@ -76,9 +78,9 @@ def test_one_program_serves_all_batches_and_stops_at_the_last_layer(
     runs: list[Any] = []
     from jaxinterp.core import _engine
 
-    blocks = _engine.Engine.blocks
+    blocks = _engine.Engine.run_blocks
     monkeypatch.setattr(
-        _engine.Engine, "blocks", lambda self, *args: runs.append(args[2:]) or blocks(self, *args)
+        _engine.Engine, "run_blocks", lambda self, *args: runs.append(args[2:]) or blocks(self, *args)
     )
     fold(corpus, model, "mlp_out[0]", np.float32(0), largest, batch_size=2)
     assert runs == [(0, 1)]  # traced once, blocks 0 to 1
@@ -152,7 +154,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(
     want = fold(corpus, model, SITE, nothing(), add, batch_size=2)
     from jaxinterp.corpus import _batches
 
-    read = _batches.Batches.__getitem__
+    read = _batches.CorpusBatches.__getitem__
     numbers: list[int] = []
 
     def stop_at_two(self: Any, number: int) -> Any:
@@ -161,7 +163,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(
             raise Stop
         return read(self, number)
 
-    monkeypatch.setattr(_batches.Batches, "__getitem__", stop_at_two)
+    monkeypatch.setattr(_batches.CorpusBatches, "__getitem__", stop_at_two)
     kept = Checkpoint(tmp_path / "state.npz", every=1)
     with pytest.raises(Stop):
         fold(corpus, model, SITE, nothing(), add, batch_size=2, checkpoint=kept)

@@ -20,6 +20,8 @@ from jaxinterp.models import GPT2Config, GPTNeoXConfig, LlamaConfig
 
 from .conftest import CONFIGS, same
 
+pytestmark = pytest.mark.quick
+
 
 def edit_config(folder: Path, **keys: Any) -> None:
     path = folder / "config.json"

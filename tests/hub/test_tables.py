@@ -330,9 +330,9 @@ def test_outputs_are_not_tokens(addition: tuple[Any, Plain]) -> None:
     with pytest.raises(IndexError, match=r"0\.\.113 \(config.vocab=114\); got 114"):
         ji.run(model, [114])
     answer = ji.metrics.logit_diff(112, 0)
-    assert ji.metrics.measure(answer, model, tokens).shape == (2,)
+    assert ji.metrics.measure(model, tokens, answer).shape == (2,)
     with pytest.raises(IndexError, match=r"0\.\.112; got 113"):
-        ji.metrics.measure(ji.metrics.logit_diff(113, 0), model, tokens)
+        ji.metrics.measure(model, tokens, ji.metrics.logit_diff(113, 0))
     heat = ji.patching.sweep(model, tokens, tokens[::-1], answer, site="resid_pre", over=("layer", "pos"))
     assert np.isfinite(heat).all()
     with pytest.raises(IndexError, match=r"0\.\.112; got 113"):
@@ -341,7 +341,7 @@ def test_outputs_are_not_tokens(addition: tuple[Any, Plain]) -> None:
         lambda: ji.generate(model, tokens[0], 1),
         lambda: ji.heads.copying_scores(model),
         lambda: ji.heads.copied_tokens(model, [1, 2]),
-        lambda: ji.heads.repeat_losses(model, jax.random.key(0), block=2),
+        lambda: ji.heads.repeat_losses(model, key=jax.random.key(0), block=2),
     ):
         with pytest.raises(ValueError, match=r"reads 114 tokens and has 113 logits .*vocab_out"):
             call()

@@ -36,11 +36,11 @@ def everything(model: Any, tokens: Any, mask: Any) -> dict[str, Any]:
     edit = ji.scale("mlp_out", jnp.asarray(0.5), layer=0)
     found["padded"] = ji.run(model, tokens, mask=mask)[0][mask]
     found["intervened"] = ji.run(ji.intervene(model, edit), tokens)[0]
-    found["value"], _, grads = ji.site_grads(lambda x: x[..., -1, 0], model, tokens, at=["z"])
+    found["value"], _, grads = ji.site_grads(model, tokens, lambda x: x[..., -1, 0], at=["z"])
     found["grad"] = grads["z"]
     found["sampled"] = ji.generate(model, tokens, 2, key=jax.random.key(0), mask=mask)
     found["resumed"] = ji.resume(model, found["resid_post"][0], 1)[0]
-    found["measure"] = ji.metrics.measure(metric, model, tokens)
+    found["measure"] = ji.metrics.measure(model, tokens, metric)
     other = np.roll(np.asarray(tokens), 1, 0)
     over = ("layer", "pos")
     found["sweep"] = ji.patching.sweep(model, tokens, other, metric, site="resid_pre", over=over)
@@ -55,7 +55,7 @@ def everything(model: Any, tokens: Any, mask: Any) -> dict[str, Any]:
     )
     found["tuned"] = tuned(model, tokens)
     found["copying"] = ji.heads.copying_scores(model)
-    rows = ji.data.activations(model, tokens, "resid_post[1]", batch=8, progress=False)
+    rows = ji.data.activations(model, tokens, "resid_post[1]", batch_size=8, progress=False)
     found["activations"] = rows
     return found
 

@@ -13,6 +13,8 @@ import pytest
 
 import jaxinterp as ji
 
+pytestmark = pytest.mark.quick
+
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 

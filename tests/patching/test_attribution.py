@@ -12,8 +12,9 @@ from jax import lax
 
 import jaxinterp as ji
 from jaxinterp.patching._attribution_qk import key_effects
+from tests.patching.patched_models import CLEAN, CORRUPT, MASK, METRIC, frozen_patterns, model_of
 
-from .patched_models import CLEAN, CORRUPT, MASK, METRIC, frozen_patterns, model_of
+pytestmark = pytest.mark.quick
 
 PAIR = (CLEAN, CORRUPT, METRIC)
 FAMILIES = ["gpt2", "neox", "llama"]
@@ -42,7 +43,7 @@ def test_equals_the_sweep_in_a_linear_model(name: str) -> None:
 def test_is_gradient_times_difference() -> None:
     model = model_of("llama")
     sites = ["v", "head_out", "mlp_in", "q_in"]
-    value, here, grads = ji.site_grads(METRIC.of, model, CORRUPT, at=sites, mask=MASK, logits=-1)
+    value, here, grads = ji.site_grads(model, CORRUPT, METRIC.of, at=sites, mask=MASK, logits=-1)
     _, there = ji.run(model, CLEAN, capture=sites, mask=MASK, logits=False)
     options: Any = {"site": sites, "over": ("pos", "layer"), "mask": MASK, "per_example": True}
     got = ji.patching.attribution_effects(model, *PAIR, **options)
@@ -135,7 +136,7 @@ def test_single_keys_through_the_softmax_by_hand() -> None:
 
 def test_integrated_gradients_are_complete() -> None:
     model = model_of("llama")
-    clean, corrupt = (ji.metrics.measure(METRIC, model, x) for x in (CLEAN, CORRUPT))
+    clean, corrupt = (ji.metrics.measure(model, x, METRIC) for x in (CLEAN, CORRUPT))
     along = ji.patching.attribution_effects(
         model, *PAIR, site="embed", over="pos", path="input", steps=64, per_example=True
     )
@@ -183,7 +184,7 @@ def test_frozen_norms_have_no_gradient() -> None:
     scales = ["ln1_scale", "ln2_scale", "ln_final_scale"]
     _, acts = ji.run(model, CORRUPT, capture=scales)
     fixed = [ji.replace(site, acts[site]) for site in scales]
-    _, here, grads = ji.site_grads(METRIC.of, model, CORRUPT, at="z", edits=fixed, logits=-1)
+    _, here, grads = ji.site_grads(model, CORRUPT, METRIC.of, at="z", edits=fixed, logits=-1)
     _, there = ji.run(model, CLEAN, capture="z", logits=False)
     got = ji.patching.attribution_effects(
         model, *PAIR, site="z", over=("layer", "pos", "head", "unit"), freeze_norms=True, per_example=True

@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from core.conftest import model_of
 
 import jaxinterp as ji
 from jaxinterp.patching._grid import site_axes
 from jaxinterp.patching.packed._rows import pack
+from tests.models import model_of
 
 sweep = ji.patching.sweep
 RNG = np.random.default_rng(0)
@@ -34,7 +34,7 @@ def loop(model: Any, clean: Any, corrupt: Any, metric: Any, site: str, over: Any
             where = {**where, "pos": jnp.arange(clean.shape[-1]) == where["pos"]}
         value = full[where["layer"]] if "layer" in where else full
         edit = ji.replace(site, value, **where)
-        return ji.metrics.measure(metric, model, corrupt, mask=mask, edits=[edit])
+        return ji.metrics.measure(model, corrupt, metric, mask=mask, edits=[edit])
 
     found = np.zeros((*sizes, *clean.shape[:-1]))
     for place in itertools.product(*map(range, sizes)):
@@ -165,7 +165,7 @@ def test_chosen_positions_of_padded_prompts_count_their_tokens(side: str) -> Non
 def test_the_clean_run_comes_back() -> None:
     """All positions of the first stream restored give the clean run; at the last block's last, too."""
     model = model_of("neox")
-    clean, corrupt = (ji.metrics.measure(METRIC, model, x) for x in (CLEAN, CORRUPT))
+    clean, corrupt = (ji.metrics.measure(model, x, METRIC) for x in (CLEAN, CORRUPT))
     whole = sweep(model, CLEAN, CORRUPT, METRIC, over=("layer",), per_example=True)
     np.testing.assert_allclose(whole, jnp.broadcast_to(clean, (3, 3)), atol=1e-5)
     last = sweep(
@@ -231,7 +231,7 @@ def test_windows_patch_adjacent_layers_together() -> None:
     _, acts = ji.run(model, CLEAN, capture=["mlp_out"])
     for layer, together in enumerate([[0, 1], [0, 1, 2], [1, 2]]):
         edits = [ji.replace("mlp_out", acts["mlp_out"][i], layer=i, pos=4) for i in together]
-        wanted = ji.metrics.measure(METRIC, model, CORRUPT, edits=edits).mean()
+        wanted = ji.metrics.measure(model, CORRUPT, METRIC, edits=edits).mean()
         np.testing.assert_allclose(found[layer, 4], wanted, atol=1e-5)
 
 

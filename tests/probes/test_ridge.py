@@ -98,7 +98,12 @@ def test_a_planted_coordinate_is_read_as_well_as_it_can_be(kind: str) -> None:
     if kind == "ring":
         assert planted.r2 < 0.25
         network = probes.mlp(
-            planted.x[train], planted.y[train], (64,), key=jax.random.key(1), loss="squared", epochs=30
+            planted.x[train],
+            planted.y[train],
+            (64,),
+            key=jax.random.key(1),
+            loss="squared",
+            settings=probes.TrainSettings(epochs=30),
         )
         read = probes.regression_metrics(y[:, 0], np.ravel(network.predict(planted.x[test])))
         assert read["r2"] > 0.75, read["r2"]

@@ -111,7 +111,7 @@ def _loop(on: Setting, call: Call, found: np.ndarray, rng: np.random.Generator) 
                 for i in range(max(first, 0), min(last + 1, on.layers))
             ]
         assert layered or layer is None
-        value = ji.metrics.measure(metric, model, target, mask=prompts.mask, edits=edits)
+        value = ji.metrics.measure(model, target, metric, mask=prompts.mask, edits=edits)
         value = np.asarray(value) if ask.get("per_example") else np.asarray(value).mean()
         compared.append((f"cell {tuple(int(i) for i in cell)}", found[cell], value))
     return compared

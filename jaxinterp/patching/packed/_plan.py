@@ -8,8 +8,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from ...core._blocks import layer_count
 from ...core._check import logit_count, shown
-from ...core._survey import layer_count, survey
+from ...core._listing import survey
 from .._grid import Grid
 from .._pairs import Pair
 from ._rows import Rows, pack, room

@@ -14,10 +14,10 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from ...core._blocks import context, layer_count, shared_context
 from ...core._captures import at
 from ...core._edit import Edit
 from ...core._run import run
-from ...core._survey import context, layer_count, shared_context
 from ...core._tap import Tap
 from .._grid import site_axes
 

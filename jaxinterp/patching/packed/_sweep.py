@@ -8,9 +8,10 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
+from ...core._blocks import layer_count
 from ...core._check import concrete
+from ...core._listing import survey
 from ...core._run import run
-from ...core._survey import layer_count, survey
 from ...core._tap import Tap
 from ...metrics import Metric
 from .._grid import Grid

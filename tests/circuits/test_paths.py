@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 import jaxinterp as ji
+from tests.patching.patched_models import CLEAN, CORRUPT, MASK, METRIC, model_of
 
-from .patched_models import CLEAN, CORRUPT, MASK, METRIC, model_of
+pytestmark = pytest.mark.quick
 
 PAIR = (CLEAN, CORRUPT, METRIC)
 
@@ -121,7 +122,7 @@ def test_an_edited_model_is_patched_as_edited() -> None:
     _, here = ji.run(model, CORRUPT, capture="head_out", logits=False)
     change = (there["head_out"] - here["head_out"])[0, :, :, 1][..., None, :]
     edits = [ji.add("v_in", change, layer=1, head=1)]
-    close(paths.v[0, 1, 1, 1], ji.metrics.measure(METRIC, model, CORRUPT, edits=edits).mean())
+    close(paths.v[0, 1, 1, 1], ji.metrics.measure(model, CORRUPT, METRIC, edits=edits).mean())
 
 
 def test_path_patch_of_one_edge_is_the_direct_path() -> None:
@@ -143,7 +144,7 @@ def test_path_patch_through_the_mlps() -> None:
     _, here = ji.run(model, CLEAN, capture="z", mask=MASK, logits=False)
     _, there = ji.run(model, CORRUPT, capture="z", mask=MASK, logits=False)
     edits = [ji.replace("z", there["z"][0], layer=0), ji.replace("z", here["z"][1], layer=1)]
-    close(value, ji.metrics.measure(METRIC, model, CLEAN, edits=edits, mask=MASK))
+    close(value, ji.metrics.measure(model, CLEAN, METRIC, edits=edits, mask=MASK))
 
 
 @pytest.mark.parametrize(
@@ -185,7 +186,7 @@ def test_the_edge_of_a_trained_induction_circuit(name: str, there: bool, shared_
     clean = np.stack([x, a, y, b, rest[0], rest[1], y], 1)
     corrupt = np.stack([y, a, x, b, rest[0], rest[1], y], 1)
     metric = ji.metrics.logit_diff(b, a)
-    top, bottom = (float(ji.metrics.measure(metric, model, t).mean()) for t in (clean, corrupt))
+    top, bottom = (float(ji.metrics.measure(model, t, metric).mean()) for t in (clean, corrupt))
     paths = ji.circuits.direct_paths(model, clean, corrupt, metric)
     effects = {(edge.sender, edge.receiver): edge.effect for edge in paths.top(99)}
     if there:

@@ -4,8 +4,8 @@ import jax
 import numpy as np
 from jax.core import Tracer
 
-from ..typing import KeyLike
-from ._arrays import check_key
+from ._arguments import check_key
+from .typing import KeyLike
 
 
 def host_generator(key: KeyLike, call: str = "key={}") -> np.random.Generator:

@@ -1,4 +1,4 @@
-"""What callers give, in one form: arrays that JAX can hold, ints, bools and keys, or the rule they break."""
+"""Arguments in one form: arrays that JAX can hold, ints, bools, keys. An error gives the rule and the call."""
 
 import inspect
 import operator
@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from .._text import shown
-from ..mesh._automatic import on_auto_axes
+from ._text import shown
+from .mesh._automatic import on_auto_axes
 
 
 def concrete(value: Any) -> bool:
@@ -31,7 +31,7 @@ def as_mask(mask: Any) -> Any:
 
 
 def as_numbers(value: Any, what: str) -> Any:
-    """`as_array` of numbers or bools; text, objects and what else JAX cannot hold are told."""
+    """`as_array` of numbers or bools; text, objects and all else that JAX cannot hold raise."""
     array = as_array(value, what)
     if not holds_numbers(array):
         given = f"dtype {array.dtype}" if hasattr(value, "dtype") else kind_of(value)
@@ -84,6 +84,24 @@ def as_array(value: Any, what: str = "A value") -> Any:
     return array.astype(np.float64) if array.dtype == np.longdouble else array
 
 
+def as_floats(value: Any, what: str) -> Any:
+    """A value as an array leaf: floats of any precision, and single numbers of any type.
+
+    Numbers keep all their digits: the dtype of the site decides, where the value meets it.
+    """
+    if isinstance(value, bool | int | float) or is_int(value):
+        return np.asarray(value, np.float64)
+    array = as_array(value)
+    if isinstance(array, np.ndarray) and array.dtype == np.float64:
+        array = array.astype(jax.dtypes.canonicalize_dtype(array.dtype))
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        raise ValueError(
+            f"Activations are floats, so {what} must be: got dtype {array.dtype}. "
+            f"Convert it: {what}.astype(jnp.float32)."
+        )
+    return array
+
+
 def as_int32(value: Any, what: str) -> Any:
     """Ints as int32, the kind that selects and counts; those that do not fit raise, not wrap."""
     value = as_array(value)
@@ -93,14 +111,14 @@ def as_int32(value: Any, what: str) -> Any:
         raise ValueError(f"{what} is an int; got dtype {value.dtype}.")
     least, most = -(2**31), 2**31 - 1
     if concrete(value):
-        held = np.asarray(value)
-        if held.size and not (least <= int(held.min()) and int(held.max()) <= most):
-            wrong = int(held.max()) if int(held.max()) > most else int(held.min())
+        ints = np.asarray(value)
+        if ints.size and not (least <= int(ints.min()) and int(ints.max()) <= most):
+            wrong = int(ints.max()) if int(ints.max()) > most else int(ints.min())
             raise IndexError(f"{what} is an int of at most 32 bits; got {wrong}.")
-        return held.astype(np.int32) if isinstance(value, np.ndarray) else value.astype(np.int32)
-    held = jnp.iinfo(value.dtype)
-    if held.max > most:  # traced: what lies outside stays outside of every axis
-        value = jnp.clip(value, max(held.min, least), most)
+        return ints.astype(np.int32) if isinstance(value, np.ndarray) else value.astype(np.int32)
+    limits = jnp.iinfo(value.dtype)
+    if limits.max > most:  # traced: what lies outside stays outside of every axis
+        value = jnp.clip(value, max(limits.min, least), most)
     return value.astype(np.int32)
 
 

@@ -1,0 +1,100 @@
+"""The sites that a model emits, found by tracing one block; nothing is run."""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from ..typing import ModelLike, TokensLike
+from ._blocks import at_layer, context, layer_count
+from ._check import Shapes, as_tokens, check_tokens, token_shape
+from ._edit import Edit
+from ._intervene import split_edits
+from ._sites import SITES, axes_of, is_per_layer
+from ._tap import ListingTap
+
+
+def survey(model: Any, tokens: Any, edits: Sequence[Edit] = ()) -> Shapes:
+    """Every site of a model (with its splices) for tokens of one shape, without a layer axis."""
+    arrays, static = eqx.partition((model, tuple(edits)), eqx.is_array)
+    leaves, treedef = jax.tree.flatten(arrays)
+    static_leaves, static_def = jax.tree.flatten(static)
+    # NumPy's int64 and float64 become what JAX will make of them.
+    spec = tuple((leaf.shape, jax.dtypes.canonicalize_dtype(leaf.dtype)) for leaf in leaves)
+    token_spec = (tokens.shape, jax.dtypes.canonicalize_dtype(tokens.dtype))
+    shapes = _survey(spec, treedef, tuple(static_leaves), static_def, token_spec)
+    order = {name: i for i, name in enumerate(SITES)}
+    return dict(sorted(shapes.items(), key=lambda item: order[item[0].split(".")[0]]))
+
+
+@functools.lru_cache(maxsize=512)
+def _survey(spec: Any, treedef: Any, static_leaves: Any, static_def: Any, token_spec: Any) -> Shapes:
+    static = jax.tree.unflatten(static_def, static_leaves)
+
+    def emit(leaves: list[Array], tokens: Array) -> dict[str, Array]:
+        model, edits = eqx.combine(jax.tree.unflatten(treedef, leaves), static)
+        tap = ListingTap(edits)
+        positions, ctx = context(model, token_shape(tokens), None)
+        resid = model.embed(tokens, positions, tap)
+        resid = at_layer(model.blocks, 0)(resid, ctx.at(0), tap)
+        model.unembed(resid, tap)
+        return tap.shapes
+
+    structs = [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in spec]
+    return jax.eval_shape(emit, structs, jax.ShapeDtypeStruct(*token_spec))
+
+
+class Listing(dict[str, jax.ShapeDtypeStruct]):
+    """The sites of a model: a dict from names to shapes and dtypes that prints as a table."""
+
+    def __repr__(self) -> str:
+        rows = [("site", "axes", "shape", "dtype")]
+        for name, struct in self.items():
+            extra = len(struct.shape) - len(axes_of(name)) - is_per_layer(name)
+            axes = ["layer"] * is_per_layer(name) + ["batch"] * extra + list(axes_of(name))
+            rows.append((name, " ".join(axes), str(tuple(struct.shape)), str(struct.dtype)))
+        widths = [max(len(row[i]) for row in rows) for i in range(4)]
+        return "\n".join(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in rows
+        )
+
+    def _repr_html_(self) -> str:
+        import html
+
+        return f"<pre>{html.escape(repr(self))}</pre>"
+
+
+def sites(model: ModelLike, tokens: TokensLike | jax.ShapeDtypeStruct | None = None) -> Listing:
+    """What `capture` can name: every site of a model, with shapes and dtypes. Nothing is run.
+
+    **Arguments:**
+
+    - `model`: a model, with or without edits of its own.
+    - `tokens`: `(*batch, pos)`, or only their shape and dtype; by default one prompt of eight tokens.
+
+    **Returns:** a dict `{site: jax.ShapeDtypeStruct}`, with the leading layer axis where captures
+    are stacked. It prints as a table.
+
+    ```python
+    print(ji.sites(model, tokens))
+    ```
+
+    Law: shapes and dtypes are those that `ji.run(..., capture=[site])` returns.
+    """
+    model, edits = split_edits(model)
+    if tokens is None:
+        tokens = jax.ShapeDtypeStruct((8,), jnp.int32)
+    elif not isinstance(tokens, jax.ShapeDtypeStruct):
+        tokens = as_tokens(tokens)
+        check_tokens(tokens, model.config)
+    layers = layer_count(model)
+    listing = Listing()
+    for name, struct in survey(model, tokens, edits).items():
+        shape = (layers, *struct.shape) if is_per_layer(name) else struct.shape
+        listing[name] = jax.ShapeDtypeStruct(shape, struct.dtype)
+    return listing
