@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._deprecations import respelled
-from ..core._random import host_generator
+from .._random import host_generator
 from ..mesh._models import sharding_rule
 from ..typing import KeyLike
 from . import _config

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from .._deprecations import key_by_name
-from ..core._random import host_generator
+from .._random import host_generator
 from ..typing import ArrayLike, KeyLike
 
 
