@@ -4,7 +4,7 @@ A type checker sees what is accepted. At run time each of these is `Any`, becaus
 what it is given by itself, and its messages teach where those of a run-time checker cannot.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     import os
@@ -114,11 +114,14 @@ if TYPE_CHECKING:
     "Axes of matplotlib."
     PlotAxesLike: TypeAlias = PlotAxes | Sequence[PlotAxes] | np.ndarray
     "Axes of matplotlib, or several."
+    M = TypeVar("M", bound=Model | Intervened)
+    "The class of a model, where a function returns a model of the class that it takes."
     PyTree: TypeAlias = Any
     "A tree of arrays, where the structure is the caller's own."
     JSON: TypeAlias = Mapping[str, "JSON"] | Sequence["JSON"] | str | float | int | bool | None
     "What a file of JSON holds."
 else:
+    M = TypeVar("M")
     ConfigLike = TokenLike = AtLike = ResidLike = IntLike = FloatLike = BoolLike = StrLike = FunctionLike = (
         ValueLike
     ) = Any
