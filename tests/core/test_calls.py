@@ -198,7 +198,7 @@ TAUGHT: dict[str, tuple[Callable[[Any], Any], str]] = {
     "no memory": (swept(max_bytes=None), "max_bytes is a number of bytes"),
     "memory in words": (swept(max_bytes="a lot"), "max_bytes is a number of bytes"),
     "a sweep of a name": (lambda m: ji.patching.sweep("gpt2", B, B, GAP), "ji.load"),
-    "batches of a model": (lambda m: ji.patching.mean_activations(m, m, "z"), "batches is a list of tokens"),
+    "batches of a model": (lambda m: ji.patching.mean_activations(m, m, "z"), "or a list of tokens"),
     # methods
     "half a resample": (
         lambda m: ji.patching.statistics(np.ones((2, 3)), key=KEY, draws=2.5),
@@ -222,10 +222,13 @@ TAUGHT: dict[str, tuple[Callable[[Any], Any], str]] = {
     "a scope of a name": (lambda m: ji.lens.patchscope("gpt2", T, m, T), "ji.load"),
     "words of a number": (lambda m: ji.lens.localise(m, T, 3), "words is a list"),
     "codes of None": (lambda m: ji.data.encode(None), "x is an array of numbers"),
-    "a split of None": (lambda m: ji.data.split(np.arange(9), test=None), "test is a number"),
+    "a split of None": (
+        lambda m: ji.data.split(np.arange(9), key=jax.random.key(0), test=None),
+        "test is a number",
+    ),
     "rows of floats": (lambda m: ji.data.check_split(np.arange(9), [0.5], [1]), "train: row selects by ints"),
     "no features": (lambda m: ji.data.union(None), "union takes features by name"),
-    "no batches": (lambda m: ji.patching.mean_activations(m, None, "z"), "batches is a list of tokens"),
+    "no batches": (lambda m: ji.patching.mean_activations(m, None, "z"), "or a list of tokens"),
 }
 
 
