@@ -29,7 +29,7 @@ def chapter(model: Any, tokenizer: Any) -> Finding:
     good = [kind for kind in PIECES if found[kind]["f1"] >= BAR]
     neurons = list(dict.fromkeys((each["layer"], each["unit"]) for each in found.values()))
     tested = study.held_out()
-    effect = ji.neurons.ablation(model, tested, neurons, key=0, progress=False)
+    effect = ji.neurons.ablation(model, tested, neurons, key=jax.random.key(0), progress=False)
     own = np.array([effect.names.index(kind) for kind in PIECES])
     rows = np.array([effect.rows.index(each["neuron"]) for each in found.values()])
     spared = np.array([np.delete(effect.increase[r], c).mean() for r, c in zip(rows, own, strict=True)])
