@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import jaxinterp as ji
+from tests.models import random_model
 
 KEY = jax.random.key(0)
 T = np.asarray([1, 2, 3, 4, 5], np.int32)
@@ -26,7 +27,7 @@ MASK = np.ones((2, 5), bool)
 @pytest.fixture(scope="module")
 def m() -> Any:
     config = ji.models.GPT2Config(vocab=17, ctx=12, d=8, layers=2, heads=2)
-    return ji.models.GPT2.init(config, key=KEY)
+    return random_model(config)
 
 
 def same(first: Callable[[Any], Any], second: Callable[[Any], Any]) -> Any:
