@@ -64,6 +64,10 @@ if TYPE_CHECKING:
     "A `ji.corpus.Corpus`: `ji.data.pack` and `ji.corpus.as_corpus` return one."
     CorpusLike: TypeAlias = Corpus | Int[Array, "row pos"] | np.ndarray | Nested
     "A `ji.corpus.Corpus`, or token ids `(row, pos)`."
+    ClassesLike: TypeAlias = Corpus | np.ndarray | Nested | Mapping[str, Any]
+    "A corpus whose labels are classes, or a dict from class to a corpus, tokens or `(tokens, mask)`."
+    NeuronsLike: TypeAlias = str | tuple[int, int] | np.ndarray | Sequence[Any]
+    "Neurons: pairs `(layer, neuron)`, or names such as `'3.336'`."
     MaskLike: TypeAlias = Bool[Array, "*batch pos"] | np.ndarray | Nested
     "True at real tokens, for prompts padded left or right."
     IndexLike: TypeAlias = int | slice | range | Int[Array, "*n"] | Bool[Array, "*n"] | np.ndarray | Nested
@@ -125,5 +129,5 @@ else:
     CaptureLike = MetricLike = KeyLike = PathLike = OptimizerLike = DictionaryLike = Any
     JaxArray = Self = CoderLike = KindLike = Any
     TokenizerLike = ArraysLike = PlotAxes = PlotAxesLike = Any
-    AnyCorpus = CorpusLike = Any
+    AnyCorpus = CorpusLike = ClassesLike = NeuronsLike = Any
     DTypeLike = MeshLike = ShardingLike = PyTree = JSON = Any

@@ -38,7 +38,7 @@ class Evaluation:
             return add_activations(total, batch, at_site), [*batches, jax.tree.map(np.asarray, at_site)]
 
         total, batches = self.read.fold(
-            self.read.batches(batch_size, 1),
+            self.read.batches(batch_size),
             (np.zeros(self.read.width), []),
             step,
             captures=self.suffix.captures,
