@@ -4,7 +4,7 @@ A type checker sees what is accepted. At run time each of these is `Any`, becaus
 what it is given by itself, and its messages teach where those of a run-time checker cannot.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     import os
@@ -64,6 +64,10 @@ if TYPE_CHECKING:
     "A `ji.corpus.Corpus`: `ji.data.pack` and `ji.corpus.as_corpus` return one."
     CorpusLike: TypeAlias = Corpus | Int[Array, "row pos"] | np.ndarray | Nested
     "A `ji.corpus.Corpus`, or token ids `(row, pos)`."
+    ClassesLike: TypeAlias = Corpus | np.ndarray | Nested | Mapping[str, Any]
+    "A corpus whose labels are classes, or a dict from class to a corpus, tokens or `(tokens, mask)`."
+    NeuronsLike: TypeAlias = str | tuple[int, int] | np.ndarray | Sequence[Any]
+    "Neurons: pairs `(layer, neuron)`, or names such as `'3.336'`."
     MaskLike: TypeAlias = Bool[Array, "*batch pos"] | np.ndarray | Nested
     "True at real tokens, for prompts padded left or right."
     IndexLike: TypeAlias = int | slice | range | Int[Array, "*n"] | Bool[Array, "*n"] | np.ndarray | Nested
@@ -110,11 +114,14 @@ if TYPE_CHECKING:
     "Axes of matplotlib."
     PlotAxesLike: TypeAlias = PlotAxes | Sequence[PlotAxes] | np.ndarray
     "Axes of matplotlib, or several."
+    M = TypeVar("M", bound=Model | Intervened)
+    "The class of a model, where a function returns a model of the class that it takes."
     PyTree: TypeAlias = Any
     "A tree of arrays, where the structure is the caller's own."
     JSON: TypeAlias = Mapping[str, "JSON"] | Sequence["JSON"] | str | float | int | bool | None
     "What a file of JSON holds."
 else:
+    M = TypeVar("M")
     ConfigLike = TokenLike = AtLike = ResidLike = IntLike = FloatLike = BoolLike = StrLike = FunctionLike = (
         ValueLike
     ) = Any
@@ -122,5 +129,5 @@ else:
     CaptureLike = MetricLike = KeyLike = PathLike = OptimizerLike = DictionaryLike = Any
     JaxArray = Self = CoderLike = KindLike = Any
     TokenizerLike = ArraysLike = PlotAxes = PlotAxesLike = Any
-    AnyCorpus = CorpusLike = Any
+    AnyCorpus = CorpusLike = ClassesLike = NeuronsLike = Any
     DTypeLike = MeshLike = ShardingLike = PyTree = JSON = Any

@@ -9,6 +9,8 @@ import pytest
 
 import jaxinterp as ji
 
+pytestmark = pytest.mark.wide
+
 T = np.arange(24, dtype=np.int32).reshape(4, 6)
 METRIC = ji.metrics.logit_diff(1, 2)
 GROUPS = {

@@ -12,6 +12,8 @@ from sklearn import metrics as sk
 
 from jaxinterp import probes, stats
 
+pytestmark = [pytest.mark.quick, pytest.mark.wide, pytest.mark.finite]
+
 Y = np.array([0, 0, 0, 1, 1, 0, 1, 0, 1, 0])
 HARD = {
     "nobody": -np.ones(10),

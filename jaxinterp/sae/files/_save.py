@@ -189,7 +189,7 @@ def load_own(path: Path, kinds: Sequence[type[Kind]] = ()) -> Loaded:
 
 def _kind(path: Path, kind: type[Kind], settings: Mapping[str, Any]) -> Kind:
     """The kind of a class with the settings of a file."""
-    given = {n: tuple(v) if isinstance(v, list) else v for n, v in settings.items()}
+    given: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in settings.items()}
     unknown = [n for n in given if n not in inspect.signature(kind.__init__).parameters]
     if unknown:
         raise ValueError(

@@ -1,6 +1,6 @@
 r"""BatchTopK: k features per row on average, chosen over the whole batch; a threshold at inference."""
 
-from typing import Any, final
+from typing import Any, TypeVar, final
 
 import jax
 import jax.numpy as jnp
@@ -15,12 +15,12 @@ from ._losses import Losses, Progress
 
 START = 1000  # the step from which the threshold is a running mean
 DECAY = 0.999
+AnyBatchKind = TypeVar("AnyBatchKind", bound="BatchLargestKind")
 
 
-class BatchThresholdDictionary(Dictionary):
+class BatchThresholdDictionary(Dictionary[AnyBatchKind]):
     r"""$f = \mathrm{ReLU}(\pi)\,[\pi > \theta]$ with one `threshold ()` for all features. An abstract class."""
 
-    kind: "BatchLargestKind"
     threshold: JaxArray
 
     def fixed(self) -> tuple[str, ...]:
@@ -38,12 +38,35 @@ class BatchThresholdDictionary(Dictionary):
 
 
 @final
-class BatchTopKDictionary(BatchThresholdDictionary):
+class BatchTopKDictionary(BatchThresholdDictionary["BatchTopK"]):
     r"""$f = \mathrm{ReLU}(\pi)\,[\pi > \theta]$ with the `threshold ()` of `BatchTopK`."""
 
 
 class BatchLargestKind(LargestKind):
     """Kinds that choose over a batch, and have a running threshold. An abstract class."""
+
+    def __init__(
+        self,
+        *,
+        d: int,
+        features: int,
+        k: int,
+        alpha: ArrayLike,
+        aux: int | None,
+        dead_tokens: int,
+        centred: bool,
+        matmul: str,
+    ) -> None:
+        super().__init__(
+            d=d,
+            features=features,
+            k=k,
+            alpha=alpha,
+            aux=aux,
+            dead_tokens=dead_tokens,
+            centred=centred,
+            matmul=matmul,
+        )
 
     def shapes(self) -> Shapes:
         """The shapes of the arrays of its dictionaries, by name."""

@@ -18,14 +18,13 @@ from ._rows import align, norm_scale, random_directions
 
 
 @final
-class CrossLayerDictionary(Dictionary):
+class CrossLayerDictionary(Dictionary["CrossLayerTranscoder"]):
     r"""$f^l = \mathrm{JumpReLU}(x^l W_e^l + b_e^l)$, $\hat y^l = \sum_{l' \le l} f^{l'} W_d^{l' \to l} + b^l$.
 
     `encoder (layer, d, features)`, `decoder (layer, to, features, d)` of which nothing is written
     backwards, `log_threshold (layer, features)`, `scale` of inputs and `target_scale` of outputs `(layer,)`.
     """
 
-    kind: "CrossLayerTranscoder"
     log_threshold: JaxArray
     target_scale: JaxArray
 
@@ -209,7 +208,7 @@ class CrossLayerTranscoder(Kind):
 
     def optimizer(self, steps: int) -> OptimizerLike:
         """Adam at 2e-4, linear to 0 over the last fifth, gradients of norm at most 1."""
-        return adam(2e-4, steps, decay=0.2, clip=1.0)
+        return adam(2e-4, steps, decay_share=0.2, clip_norm=1.0)
 
     def warm(self, step: JaxArray, steps: int) -> JaxArray:
         """Rises linearly over the whole run."""

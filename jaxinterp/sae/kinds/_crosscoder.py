@@ -17,13 +17,11 @@ from ._rows import align, norm_scale, unit_norm
 
 
 @final
-class CrosscoderDictionary(Dictionary):
+class CrosscoderDictionary(Dictionary["Crosscoder"]):
     r"""$f = \mathrm{ReLU}(\sum_s x^s W_e^s + b_e)$, $\hat x^s = f W_d^s + b^s$ over sources s.
 
     `encoder (source, d, features)`, `decoder (features, source, d)`, `bias (source, d)`, `scale (source,)`.
     """
-
-    kind: "Crosscoder"
 
     def check(self, x: JaxArray) -> None:
         """Raises ValueError where x is not the activations of all sources."""
@@ -169,7 +167,7 @@ class Crosscoder(Kind):
 
     def optimizer(self, steps: int) -> OptimizerLike:
         """Adam at 5e-5, linear to 0 over the last fifth, gradients of norm at most 1."""
-        return adam(5e-5, steps, decay=0.2, clip=1.0)
+        return adam(5e-5, steps, decay_share=0.2, clip_norm=1.0)
 
     def warm(self, step: JaxArray, steps: int) -> JaxArray:
         """Rises over the first 5% of the steps."""

@@ -1,7 +1,7 @@
 r"""What every dictionary is: arrays, an encoder to features and a decoder back."""
 
 import dataclasses
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import equinox as eqx
 import jax
@@ -13,8 +13,10 @@ from ._kind import Kind
 from ._losses import Losses, Progress
 from ._rows import align
 
+AnyKind = TypeVar("AnyKind", bound=Kind)
 
-class Dictionary(Coder):
+
+class Dictionary(Coder, Generic[AnyKind]):
     r"""$f = \sigma((s x - b) W_e + b_e)$, $\hat x = (f W_d + b) / s$: the arrays of a trained kind.
 
     An abstract class: a subclass says what $\sigma$ is (`activate`), and adds arrays of its own. The bias
@@ -35,7 +37,7 @@ class Dictionary(Coder):
     decoder: JaxArray
     bias: JaxArray
     scale: JaxArray
-    kind: Kind
+    kind: AnyKind
     origin: Any = eqx.field(static=True, default=None, kw_only=True)
 
     def __getattr__(self, name: str) -> Any:

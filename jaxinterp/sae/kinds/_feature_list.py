@@ -33,8 +33,7 @@ def joined(sae: CoderLike, source: int = -1) -> "Joined":
 
     Law: features are those of `sae.encode`, in that order.
     """
-    rows = sae.source_rows() if isinstance(sae, Dictionary) else None
-    if rows is None:
+    if not isinstance(sae, Dictionary) or (rows := sae.source_rows()) is None:
         raise ValueError(
             "joined is for a Crosscoder or a CrossLayerTranscoder, which read several sites; a "
             f"{kind_name(sae)} is read as it is."
@@ -57,6 +56,9 @@ class Joined(View):
     rows: JaxArray
     sources: int = eqx.field(static=True)
     source: int = eqx.field(static=True)
+
+    def __init__(self, inner: Dictionary, rows: JaxArray, sources: int, source: int) -> None:
+        self.inner, self.rows, self.sources, self.source = inner, rows, sources, source
 
     @property
     def decoder(self) -> JaxArray:

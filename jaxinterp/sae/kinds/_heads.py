@@ -4,7 +4,7 @@ from typing import final
 
 import jax.numpy as jnp
 
-from ...typing import ArrayLike, JaxArray
+from ...typing import ArrayLike, CoderLike, JaxArray
 from ._coder import Coder
 from ._view import View
 
@@ -29,6 +29,9 @@ class Heads(View):
     """
 
     inner: Coder
+
+    def __init__(self, inner: CoderLike) -> None:
+        self.inner = inner
 
     def side_by_side(self, z: JaxArray) -> JaxArray:
         """Rows `(..., head * k)` of z `(..., head, k)`."""

@@ -19,10 +19,9 @@ from ._unit_rows import UnitRowsKind
 
 
 @final
-class JumpReLUDictionary(Dictionary):
+class JumpReLUDictionary(Dictionary["JumpReLU"]):
     r"""$f = \pi\,[\pi > \theta]$ with $\theta = e^{t}$, t the array `log_threshold (features,)`."""
 
-    kind: "JumpReLU"
     log_threshold: JaxArray
 
     @property
@@ -137,7 +136,7 @@ class JumpReLU(UnitRowsKind):
 
     def optimizer(self, steps: int) -> OptimizerLike:
         """Adam at 7e-5 without momentum (beta 0, 0.999), 1,000 steps of warm-up."""
-        return adam(7e-5, steps, b1=0.0, warm=min(1000, steps // 10))
+        return adam(7e-5, steps, b1=0.0, warmup_steps=min(1000, steps // 10))
 
     def warm(self, step: JaxArray, steps: int) -> JaxArray:
         """Rises over `warm_steps`."""

@@ -16,10 +16,8 @@ from ._rows import align
 
 
 @final
-class MatryoshkaDictionary(BatchThresholdDictionary):
+class MatryoshkaDictionary(BatchThresholdDictionary["Matryoshka"]):
     r"""$f = \mathrm{ReLU}(\pi)\,[\pi > \theta]$, whose first features reconstruct without the rest."""
-
-    kind: "Matryoshka"
 
     def prefix(self, group: int) -> Self:
         """The dictionary of the first groups alone, up to the group of this number from 0."""

@@ -5,7 +5,7 @@ from typing import final
 import equinox as eqx
 import jax.numpy as jnp
 
-from ...typing import ArrayLike, JaxArray
+from ...typing import ArrayLike, CoderLike, JaxArray
 from ._coder import Coder
 from ._view import View
 
@@ -31,9 +31,10 @@ class Normalised(View):
     inner: Coder
     mode: str = eqx.field(static=True)
 
-    def __check_init__(self) -> None:
-        if self.mode not in MODES:
-            raise ValueError(f"mode is one of {', '.join(map(repr, MODES))}; got {self.mode!r}.")
+    def __init__(self, inner: CoderLike, mode: str) -> None:
+        if mode not in MODES:
+            raise ValueError(f"mode is one of {', '.join(map(repr, MODES))}; got {mode!r}.")
+        self.inner, self.mode = inner, mode
 
     @property
     def writes_back(self) -> bool:

@@ -16,10 +16,8 @@ from ._untrained import UntrainedKind
 
 
 @final
-class PursuitDictionary(Dictionary):
+class PursuitDictionary(Dictionary["MatchingPursuit"]):
     """Features of `pursue`. Encoder and decoder are one matrix, `decoder (features, d)`."""
-
-    kind: "MatchingPursuit"
 
     @property
     def d(self) -> int:

@@ -14,10 +14,8 @@ from ._untrained import UntrainedKind
 
 
 @final
-class SelectedDictionary(Dictionary):
+class SelectedDictionary(Dictionary["Selected"]):
     r"""$f = \mathrm{select}_k((x - b) W_e + b_e)$, $\hat x = f W_d + b$."""
-
-    kind: "Selected"
 
     def activate(self, pre: JaxArray) -> JaxArray:
         """The entries that the rule chooses."""
@@ -59,10 +57,8 @@ class Selected(UntrainedKind):
 
 
 @final
-class SelectedTranscoderDictionary(AcrossDictionary):
+class SelectedTranscoderDictionary(AcrossDictionary["SelectedTranscoder"]):
     r"""$f = \mathrm{select}_k((x - b_{in}) W_e + b_e)$, $\hat y = f W_d + b\; (+\, x W_s)$."""
-
-    kind: "SelectedTranscoder"
 
     def activate(self, pre: JaxArray) -> JaxArray:
         """The entries that the rule chooses."""

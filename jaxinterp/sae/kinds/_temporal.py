@@ -18,14 +18,13 @@ ATTENTION = ("query", "key", "value", "out")
 
 
 @final
-class TemporalDictionary(Dictionary):
+class TemporalDictionary(Dictionary["Temporal"]):
     r"""$\hat x_t = (f_t + p_t) W_d + b$: codes $p_t$ predicted from tokens before t, and new ones $f_t$.
 
     The matrices of attention are `query`, `key`, `value` and `out`, each `(layer, to, from)`, with a bias
     `(layer, to)`.
     """
 
-    kind: "Temporal"
     query: JaxArray
     query_bias: JaxArray
     key: JaxArray

@@ -15,10 +15,8 @@ from ._sparse import decoded, fired, keep, pays, spread
 
 
 @final
-class TopKDictionary(Dictionary):
+class TopKDictionary(Dictionary["TopK"]):
     r"""$f = \mathrm{ReLU}(\mathrm{top}_k((x - b) W_e + b_e))$."""
-
-    kind: "TopK"
 
     def activate(self, pre: JaxArray) -> JaxArray:
         """The k largest of each row, those above 0."""

@@ -10,7 +10,7 @@ from ..._deprecations import respelled
 from ...typing import ArrayLike, JaxArray, KeyLike, OptimizerLike, Self
 from ..training._optimizers import adam
 from ._checks import check_coefficient, check_sizes
-from ._dictionary import Dictionary
+from ._dictionary import AnyKind, Dictionary
 from ._kind import INIT, Shapes
 from ._losses import Losses, Progress
 from ._median import geometric_median
@@ -18,7 +18,7 @@ from ._rows import align, random_directions
 from ._unit_rows import UnitRowsKind
 
 
-class AcrossDictionary(Dictionary):
+class AcrossDictionary(Dictionary[AnyKind]):
     r"""$f = \sigma((x - b_{in}) W_e + b_e)$, $\hat y = f W_d + b\; (+\, x W_s)$. An abstract class.
 
     It has `input_bias (d,)`, and with a skip `skip (d, d_out)`. Its `scale` is not used.
@@ -55,7 +55,7 @@ class AcrossDictionary(Dictionary):
 
 
 @final
-class TranscoderDictionary(AcrossDictionary):
+class TranscoderDictionary(AcrossDictionary["Transcoder"]):
     r"""$f = \mathrm{ReLU}((x - b_{in}) W_e + b_e)$, above `threshold (features,)` where there is one."""
 
     threshold: JaxArray | None = None

@@ -13,6 +13,9 @@ from ._rows import unit_norm
 class UnitRowsKind(Kind):
     r"""A kind with $\lVert d_i \rVert = 1$ for every decoder row. An abstract class."""
 
+    def __init__(self, d: int, features: int, *, matmul: str = "float32", centred: bool = True) -> None:
+        super().__init__(d, features, matmul=matmul, centred=centred)
+
     def constrain(self, optimizer: OptimizerLike) -> OptimizerLike:
         """`ji.sae.unit_rows` of the optimizer."""
         return unit_rows(optimizer)

@@ -10,6 +10,9 @@ from ._losses import Progress
 class UntrainedKind(Kind):
     """A kind without first weights, without a loss and without an optimizer. An abstract class."""
 
+    def __init__(self, d: int, features: int, *, centred: bool = True) -> None:
+        super().__init__(d, features, centred=centred)
+
     def init(self, key: KeyLike, x: JaxArray | None = None, y: JaxArray | None = None) -> NoReturn:
         """Raises ValueError."""
         raise self._untrained()
