@@ -64,6 +64,12 @@ if TYPE_CHECKING:
     "One layer or several."
     EditsLike: TypeAlias = Edit | Sequence[Edit]
     "One edit, or several that are applied in order."
+    SitesLike: TypeAlias = str | Sequence[str]
+    "One site or several."
+    AxesLike: TypeAlias = str | Sequence[str] | Mapping[str, Any]
+    "Names of axes; a mapping also chooses entries of each, None for all."
+    BytesLike: TypeAlias = int | float | str
+    'A number of bytes, or "auto".'
     AtLike: TypeAlias = str | At
     "One site: a string or `ji.at(...)`."
     CaptureLike: TypeAlias = str | At | Sequence[str | At]
@@ -107,7 +113,9 @@ if TYPE_CHECKING:
     JSON: TypeAlias = Mapping[str, "JSON"] | Sequence["JSON"] | str | float | int | bool | None
     "What a file of JSON holds."
 else:
-    TokenLike = AtLike = ResidLike = IntLike = FloatLike = BoolLike = StrLike = FunctionLike = ValueLike = Any
+    SitesLike = AxesLike = BytesLike = TokenLike = AtLike = ResidLike = IntLike = FloatLike = BoolLike = (
+        StrLike
+    ) = FunctionLike = ValueLike = Any
     ArrayLike = ModelLike = TokensLike = MaskLike = IndexLike = LayersLike = EditsLike = Any
     CaptureLike = MetricLike = KeyLike = PathLike = OptimizerLike = DictionaryLike = Any
     TokenizerLike = ArraysLike = PlotAxes = PlotAxesLike = Any
