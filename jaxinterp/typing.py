@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     "One text."
     FunctionLike: TypeAlias = Callable[..., Any]
     "A function of the caller's own."
-    ValueLike: TypeAlias = Array | np.ndarray | Nested | float | int
+    ValueLike: TypeAlias = Array | np.ndarray | np.number | Nested | float | int
     "Numbers that broadcast against a site."
     TokenLike: TypeAlias = int | Int[Array, "*batch"] | Bool[Array, "*batch vocab"] | np.ndarray | Nested
     "A token id, one per example, or a set of them: ids or a mask of the vocabulary on the last axis."
@@ -76,6 +76,8 @@ if TYPE_CHECKING:
     "Sites to read: `'z'`, `'z[3]'`, `'z[2:5]'`, `ji.at(...)`, or several of these."
     MetricLike: TypeAlias = Metric | Callable[[Array], Array]
     "A metric of `ji.metrics`, or a function of logits `(*batch, pos, vocab)` to numbers `(*batch,)`."
+    LogitsLike: TypeAlias = Float[Array, "*batch pos vocab"]
+    "Logits `(*batch, pos, vocab)`."
     KeyLike: TypeAlias = PRNGKeyArray
     "A key of `jax.random.key`."
     PathLike: TypeAlias = str | os.PathLike[str] | Path
@@ -113,9 +115,9 @@ if TYPE_CHECKING:
     JSON: TypeAlias = Mapping[str, "JSON"] | Sequence["JSON"] | str | float | int | bool | None
     "What a file of JSON holds."
 else:
-    SitesLike = AxesLike = BytesLike = TokenLike = AtLike = ResidLike = IntLike = FloatLike = BoolLike = (
-        StrLike
-    ) = FunctionLike = ValueLike = Any
+    LogitsLike = SitesLike = AxesLike = BytesLike = TokenLike = AtLike = ResidLike = IntLike = FloatLike = (
+        BoolLike
+    ) = StrLike = FunctionLike = ValueLike = Any
     ArrayLike = ModelLike = TokensLike = MaskLike = IndexLike = LayersLike = EditsLike = Any
     CaptureLike = MetricLike = KeyLike = PathLike = OptimizerLike = DictionaryLike = Any
     TokenizerLike = ArraysLike = PlotAxes = PlotAxesLike = Any
