@@ -57,9 +57,9 @@ def report(name, model, bos, key):
     rank = ji.metrics.measure(model, pairs.clean, ji.metrics.rank(pairs.correct))
     accuracy, gap = float((rank == 0).mean()), clean - corrupt
 
-    options = dict(block=block, batch=n, bos=bos)
-    previous = np.asarray(ji.heads.previous_token_scores(model, key, **options))
-    induction = np.asarray(ji.heads.induction_scores(model, key, **options))
+    options = dict(block=block, batch_size=n, bos=bos)
+    previous = np.asarray(ji.heads.previous_token_scores(model, key=key, **options))
+    induction = np.asarray(ji.heads.induction_scores(model, key=key, **options))
     paths = ji.circuits.direct_paths(model, pairs.clean, pairs.corrupt, metric, senders="head")
     edges = np.nan_to_num(np.asarray(paths.k - paths.baseline))
 

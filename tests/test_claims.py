@@ -49,8 +49,8 @@ def parameters() -> list[float]:
 def scores() -> tuple[np.ndarray, np.ndarray]:
     model, tokenizer = tiny()
     options: Any = {"bos": tokenizer.bos_id}
-    prefix = ji.heads.prefix_matching_scores(model, jax.random.key(0), **options)
-    previous = ji.heads.previous_token_scores(model, jax.random.key(0), **options)
+    prefix = ji.heads.prefix_matching_scores(model, key=jax.random.key(0), **options)
+    previous = ji.heads.previous_token_scores(model, key=jax.random.key(0), **options)
     return np.asarray(prefix), np.asarray(previous)
 
 

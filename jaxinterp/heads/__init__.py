@@ -1,4 +1,4 @@
-"""Heads: what each attention head does, measured for all of them at once. See `docs/heads.md`."""
+"""Scores of attention heads, computed for all heads at once. See `docs/heads.md`."""
 
 from ..weights import composition as composition
 from ._attention import KINDS as KINDS
@@ -11,10 +11,12 @@ from ._context import repeat_losses as repeat_losses
 from ._copying import copied_tokens as copied_tokens
 from ._copying import copying_behaviour as copying_behaviour
 from ._copying import copying_scores as copying_scores
+from ._prompts import Repeats as Repeats
 from ._prompts import repeated_tokens as repeated_tokens
 from ._repeats import duplicate_token_scores as duplicate_token_scores
 from ._repeats import induction_scores as induction_scores
 from ._repeats import prefix_matching_scores as prefix_matching_scores
 from ._repeats import previous_token_scores as previous_token_scores
+from ._scores import HeadScores as HeadScores
 from ._summary import Summary as Summary
 from ._summary import summary as summary

@@ -1,7 +1,7 @@
 """How much each head attends where a rule says: one contraction of every pattern."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import overload
 
 import equinox as eqx
 import jax
@@ -12,23 +12,35 @@ from jaxtyping import Array, Bool, Float, Int
 from ..core._check import as_mask, as_tokens, check_mask, check_tokens
 from ..core._intervene import config_of
 from ..core._run import run
+from ..typing import ArrayLike, MaskLike, ModelLike, TokensLike
+from ._scores import HeadScores
 
 KINDS = ("previous", "duplicate", "prefix", "induction", "current", "first")
 "The kinds of attention that `attention_scores` measures."
-_ALL = (
-    np.zeros((), bool),
-    np.zeros((), bool),
-)  # nothing left out; arrays, so one program serves all
+# Neither the first key nor the current one is left out; arrays, so that one program serves all scores.
+_COUNT_ALL = (np.zeros((), bool), np.zeros((), bool))
 _BYTES = 256 * 2**20  # patterns of one chunk of prompts
 
 
+@overload
 def attention_scores(
-    model: Any,
-    tokens: Int[Array, "*batch pos"] | Any,
-    kind: str | Sequence[str] | Any,
+    model: ModelLike, tokens: TokensLike, kind: str | Array | np.ndarray, *, mask: MaskLike | None = None
+) -> Float[Array, "layer head"]: ...
+@overload
+def attention_scores(
+    model: ModelLike,
+    tokens: TokensLike,
+    kind: list[str] | tuple[str, ...],
     *,
-    mask: Any = None,
-) -> Any:
+    mask: MaskLike | None = None,
+) -> HeadScores: ...
+def attention_scores(
+    model: ModelLike,
+    tokens: TokensLike,
+    kind: str | Sequence[str] | ArrayLike,
+    *,
+    mask: MaskLike | None = None,
+) -> Float[Array, "layer head"] | HeadScores:
     r"""$\mathrm{mean}_{q} \sum_k D_{qk} A_{qk}$: the attention that a head pays to the keys that a rule names.
 
     The mean runs over the queries for which the rule names a key.
@@ -44,41 +56,50 @@ def attention_scores(
 
     Olsson et al. 2022 (https://arxiv.org/abs/2209.11895).
 
-    **Arguments:** `tokens` `(*batch, pos)`; `kind`: one of these, several, or an array of 0 and 1
-    `(query, key)` or `(*batch, query, key)`; `mask`: True at real tokens.
+    **Arguments:**
 
-    **Returns:** (layer, head), float32 at least, in 0..1; for several kinds a dict of them. NaN
-    where the rule names no key at all. Patterns are read a few prompts at a time and not kept.
+    - `model`: any model of the protocol.
+    - `tokens`: token ids `(*batch, pos)`.
+    - `kind`: a kind of the table, several of them, or an array of 0 and 1 `(query, key)` or
+      `(*batch, query, key)`, with 1 at the keys that count.
+    - `mask`: True at real tokens `(*batch, pos)`; None (the default): all are real.
+
+    **Returns:** `(layer, head)`, float32 at least, in 0..1. Several kinds give a `HeadScores` with one
+    such array for each. A score is NaN where the rule names no key at all. Patterns are computed for a
+    few prompts at a time and are not stored.
+
+    **Raises:** ValueError for an unknown kind, an array of another shape, and embeddings.
 
     ```python
     ji.heads.attention_scores(model, tokenizer("the cat and the cat"), ["previous", "induction"])
     ```
 
-    Law: `"current"`, and all earlier keys together, sum to 1.
+    Law: `"current"` and all earlier keys together sum to 1.
     """
-    tokens, mask = _checked(model, tokens, mask)
+    ids, real = _flat_prompts(model, tokens, mask)
     if isinstance(kind, str):
         return attention_scores(model, tokens, [kind], mask=mask)[kind]
     if isinstance(kind, Sequence) and all(isinstance(name, str) for name in kind):
-        names = tuple(dict.fromkeys(kind))
+        names = tuple(dict.fromkeys(str(name) for name in kind))
         for name in names:
             if name not in KINDS:
                 raise ValueError(
                     f"A kind of attention is one of {', '.join(KINDS)}, or an array of 0 and 1; got {name!r}."
                 )
-        hits, count, _ = _contract(model, tokens, mask, None, *_ALL)
-        return {name: hits[KINDS.index(name)] / count[KINDS.index(name)] for name in names}
-    where = _pattern(kind, tokens.shape)
-    hits, count, _ = _contract(model, tokens, mask, where, *_ALL)
+        hits, count, _ = _contract(model, ids, real, None, *_COUNT_ALL)
+        rows = {name: KINDS.index(name) for name in names}
+        return HeadScores({name: hits[row] / count[row] for name, row in rows.items()})
+    where = _pattern(kind, ids.shape)
+    hits, count, _ = _contract(model, ids, real, where, *_COUNT_ALL)
     return hits[0] / count[0]
 
 
 def detector_scores(
-    model: Any,
-    tokens: Int[Array, "*batch pos"] | Any,
-    kind: str | Any,
+    model: ModelLike,
+    tokens: TokensLike,
+    kind: str | ArrayLike,
     *,
-    mask: Any = None,
+    mask: MaskLike | None = None,
     exclude_first: bool = False,
     exclude_current: bool = False,
 ) -> Float[Array, "layer head"]:
@@ -88,10 +109,17 @@ def detector_scores(
     (https://transformerlensorg.github.io/TransformerLens/). Unlike `attention_scores` it counts every
     query, whether the pattern names a key for it or not.
 
-    **Arguments:** as in `attention_scores`, one kind. `exclude_first` leaves attention to the first
-    real position out of both sums (where many heads rest), `exclude_current` that to the query itself.
+    **Arguments:**
 
-    **Returns:** (layer, head), 0..1.
+    - `model`, `tokens`, `mask`: as in `attention_scores`.
+    - `kind`: one kind, or an array of 0 and 1.
+    - `exclude_first`: leaves attention to the first real position out of both sums, where many heads
+      put unused attention; False by default.
+    - `exclude_current`: leaves attention to the query itself out of both sums; False by default.
+
+    **Returns:** `(layer, head)`, in 0..1.
+
+    **Raises:** ValueError as `attention_scores`.
 
     ```python
     ji.heads.detector_scores(model, tokens, "previous", exclude_first=True)
@@ -99,28 +127,29 @@ def detector_scores(
 
     Law: for a pattern that names every key it is 1.
     """
-    tokens, mask = _checked(model, tokens, mask)
+    ids, real = _flat_prompts(model, tokens, mask)
     if isinstance(kind, str) and kind not in KINDS:
         raise ValueError(f"A kind of attention is one of {', '.join(KINDS)}; got {kind!r}.")
-    where = None if isinstance(kind, str) else _pattern(kind, tokens.shape)
-    out = (jnp.asarray(exclude_first), jnp.asarray(exclude_current))
-    hits, _, total = _contract(model, tokens, mask, where, *out)
+    where = None if isinstance(kind, str) else _pattern(kind, ids.shape)
+    excluded = (jnp.asarray(exclude_first), jnp.asarray(exclude_current))
+    hits, _, total = _contract(model, ids, real, where, *excluded)
     return hits[KINDS.index(kind) if isinstance(kind, str) else 0] / total
 
 
-def _checked(model: Any, tokens: Any, mask: Any) -> tuple[Array, Array]:
-    """Tokens and mask with one batch axis."""
-    tokens = as_tokens(tokens)
-    check_tokens(tokens, config_of(model))
-    if jnp.issubdtype(tokens.dtype, jnp.floating):
+def _flat_prompts(model: ModelLike, tokens: TokensLike, mask: MaskLike | None) -> tuple[Array, Array]:
+    """Tokens and mask with one batch axis, checked."""
+    ids = as_tokens(tokens)
+    check_tokens(ids, config_of(model))
+    if jnp.issubdtype(ids.dtype, jnp.floating):
         raise ValueError("Heads are scored on token ids (*batch, pos); got embeddings.")
-    mask = jnp.ones(tokens.shape, bool) if mask is None else as_mask(mask)
-    check_mask(mask, tokens.shape)
-    size = tokens.shape[-1]
-    return tokens.reshape(-1, size), mask.reshape(-1, size)
+    real = jnp.ones(ids.shape, bool) if mask is None else as_mask(mask)
+    check_mask(real, ids.shape)
+    size = ids.shape[-1]
+    return ids.reshape(-1, size), real.reshape(-1, size)
 
 
-def _pattern(value: Any, shape: tuple[int, ...]) -> Array:
+def _pattern(value: ArrayLike, shape: tuple[int, ...]) -> Array:
+    """A pattern of the caller's, `(batch, query, key)`."""
     value = jnp.asarray(value)
     batch, pos = shape
     square = value.shape[-2:] == (pos, pos) and value.size in (pos * pos, batch * pos * pos)
@@ -134,52 +163,54 @@ def _pattern(value: Any, shape: tuple[int, ...]) -> Array:
 
 @eqx.filter_jit
 def _contract(
-    model: Any,
+    model: ModelLike,
     tokens: Int[Array, "batch pos"],
     mask: Bool[Array, "batch pos"],
     where: Bool[Array, "batch pos pos"] | None,
-    no_first: Any,
-    no_current: Any,
+    no_first: Bool[Array | np.ndarray, ""],
+    no_current: Bool[Array | np.ndarray, ""],
 ) -> tuple[Array, Array, Array]:
     """Attention within patterns (kind layer head), their queries (kind,), all attention (layer head).
 
-    Without a pattern of the caller's, all of KINDS: one program serves every score.
+    Without a pattern of the caller's, all of KINDS are computed: one program serves every score.
     """
     batch, pos = tokens.shape
     config = config_of(model)
     room = max(1, _BYTES // (4 * config.layers * config.heads * pos * pos))
     chunk = max(size for size in range(1, batch + 1) if batch % size == 0 and size <= room)
 
-    def some(rows: tuple[Array, Array, Any]) -> tuple[Array, Array, Array]:
-        ids, real, given = rows
-        if given is None:
-            targets = jax.vmap(lambda x, r: jnp.stack([rule(kind, x, r) for kind in KINDS]))(ids, real)
+    def chunk_sums(rows: tuple[Array, Array, Array | None]) -> tuple[Array, Array, Array]:
+        ids, real, pattern = rows
+        if pattern is None:
+            targets = jax.vmap(lambda x, r: jnp.stack([attended_keys(kind, x, r) for kind in KINDS]))(
+                ids, real
+            )
         else:
-            targets = given[:, None]
+            targets = pattern[:, None]
         both = (real[:, :, None] & real[:, None, :])[:, None]
         targets = targets & both
-        counted = targets.any(-1).sum((0, 2))
-        kept = both[:, 0]
-        first = jax.vmap(lambda x, r: rule("first", x, r))(ids, real)
-        kept = kept & ~(first & no_first) & ~(jnp.eye(pos, dtype=bool)[None] & no_current)
+        queries = targets.any(-1).sum((0, 2))
+        allowed = both[:, 0]
+        first = jax.vmap(lambda x, r: attended_keys("first", x, r))(ids, real)
+        allowed = allowed & ~(first & no_first) & ~(jnp.eye(pos, dtype=bool)[None] & no_current)
         _, acts = run(model, ids, capture=["pattern"], mask=real, logits=False)
         wide = acts["pattern"].astype(np.promote_types(acts["pattern"].dtype, np.float32))
         hits = jnp.einsum(
             "lbhqk,bjqk->jlh",
             wide,
-            (targets & kept[:, None]).astype(wide.dtype),
+            (targets & allowed[:, None]).astype(wide.dtype),
             precision="highest",
         )
-        total = jnp.einsum("lbhqk,bqk->lh", wide, kept.astype(wide.dtype), precision="highest")
-        return hits, counted.astype(wide.dtype), total
+        total = jnp.einsum("lbhqk,bqk->lh", wide, allowed.astype(wide.dtype), precision="highest")
+        return hits, queries.astype(wide.dtype), total
 
     rows = jax.tree.map(lambda x: x.reshape(batch // chunk, chunk, *x.shape[1:]), (tokens, mask, where))
     if chunk == batch:
-        return some(jax.tree.map(lambda x: x[0], rows))
-    return jax.tree.map(lambda x: x.sum(0), jax.lax.map(some, rows))
+        return chunk_sums(jax.tree.map(lambda x: x[0], rows))
+    return jax.tree.map(lambda x: x.sum(0), jax.lax.map(chunk_sums, rows))
 
 
-def rule(kind: str, tokens: Int[Array, " pos"], real: Bool[Array, " pos"]) -> Bool[Array, "pos pos"]:
+def attended_keys(kind: str, tokens: Int[Array, " pos"], real: Bool[Array, " pos"]) -> Bool[Array, "pos pos"]:
     """The keys that a kind of attention names for each query of one prompt."""
     size = tokens.shape[0]
     query, key = jnp.arange(size)[:, None], jnp.arange(size)[None, :]

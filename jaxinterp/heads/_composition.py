@@ -1,31 +1,50 @@
-"""The pairs of heads that compose most, by name."""
+"""The pairs of heads that compose most."""
 
 import dataclasses
-from typing import Any
 
 import numpy as np
+
+from .._deprecations import respelled
+from ..typing import ArrayLike
 
 
 @dataclasses.dataclass(frozen=True)
 class Composed:
-    """One pair: what head `writer` writes, head `reader` reads."""
+    """One pair of heads: `reader` reads what `writer` writes."""
 
     writer: tuple[int, int]
+    "(layer, head) of the head that writes."
     reader: tuple[int, int]
+    "(layer, head) of the head that reads."
     score: float
+    "The entry of the table."
 
     def __repr__(self) -> str:
         (a, b), (c, d) = self.writer, self.reader
         return f"{a}.{b} -> {c}.{d} ({self.score:.3f})"
 
 
-def strongest(scores: Any, n: int = 10, *, reader: Any = None, writer: Any = None) -> list[Composed]:
-    r"""The `n` largest entries of a table (layer, head, layer, head), writer first.
+@respelled(n="top=")
+def strongest(
+    scores: ArrayLike,
+    top: int = 10,
+    *,
+    reader: tuple[int, int] | None = None,
+    writer: tuple[int, int] | None = None,
+) -> list[Composed]:
+    r"""The `top` largest entries of a table (layer, head, layer, head), writer first.
 
-    **Arguments:** `scores`: of `ji.heads.composition`, or any table of that form, such as that of a
-    path patch; `reader`, `writer`: a (layer, head) to look at alone.
+    **Arguments:**
 
-    **Returns:** a list of `Composed`, largest first; entries of 0 and NaN are left out.
+    - `scores`: the table of `ji.heads.composition`, or any table of that form, such as that of a path
+      patch.
+    - `top`: how many pairs at most; 10 by default.
+    - `reader`, `writer`: the (layer, head) of the only reader or writer to list; None (the default):
+      all of them.
+
+    **Returns:** a list of `Composed`, largest first, without entries of 0 and NaN.
+
+    **Raises:** ValueError for a table of other axes.
 
     ```python
     ji.heads.strongest(ji.heads.composition(model, "k"), 5)
@@ -40,17 +59,17 @@ def strongest(scores: Any, n: int = 10, *, reader: Any = None, writer: Any = Non
             "A table of composition has the axes (layer, head, layer, head), writer first; got the "
             f"shape {table.shape}. Write ji.heads.strongest(ji.heads.composition(model, 'k'))."
         )
-    kept = np.nan_to_num(table, nan=0.0).astype(np.float64)
+    values = np.nan_to_num(table, nan=0.0).astype(np.float64)
     if writer is not None:
-        only = np.zeros_like(kept)
-        only[tuple(writer)] = kept[tuple(writer)]
-        kept = only
+        only = np.zeros_like(values)
+        only[tuple(writer)] = values[tuple(writer)]
+        values = only
     if reader is not None:
-        only = np.zeros_like(kept)
-        only[(..., *reader)] = kept[(..., *reader)]
-        kept = only
-    order = np.argsort(-kept, axis=None, kind="stable")[:n]
-    where = np.stack(np.unravel_index(order, kept.shape), -1).tolist()
+        only = np.zeros_like(values)
+        only[(..., *reader)] = values[(..., *reader)]
+        values = only
+    order = np.argsort(-values, axis=None, kind="stable")[:top]
+    where = np.stack(np.unravel_index(order, values.shape), -1).tolist()
     return [
-        Composed((a, b), (c, d), float(table[a, b, c, d])) for a, b, c, d in where if kept[a, b, c, d] > 0
+        Composed((a, b), (c, d), float(table[a, b, c, d])) for a, b, c, d in where if values[a, b, c, d] > 0
     ]

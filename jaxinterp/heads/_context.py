@@ -1,44 +1,52 @@
 """How much a model learns in its context."""
 
-from typing import Any
+from typing import Unpack
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
+from .._deprecations import key_by_name, respelled
 from ..core._check import as_tokens, check_predicts_tokens, check_tokens
 from ..core._intervene import config_of
 from ..core._run import run
-from ._prompts import repeated_tokens
+from ..typing import KeyLike, ModelLike, TokensLike
+from ._prompts import Repeats, repeated_tokens
 
 
 def icl_score(
-    model: Any, tokens: Any, *, early: int = 50, late: int = 500, sign: int = 1
+    model: ModelLike, tokens: TokensLike, *, early: int = 50, late: int = 500, sign: int = 1
 ) -> Float[Array, ""]:
     r"""$\bar\ell_{\text{late}} - \bar\ell_{\text{early}}$ in nats: **negative** when context helps.
 
     The loss of token number `late` minus that of token number `early` of a text, counted from 0,
     averaged over texts. Olsson et al. 2022 (https://arxiv.org/abs/2209.11895) find about -0.4 for
-    models of any size. Some accounts subtract the other way round: `sign=-1`.
+    models of any size. Other authors subtract the other way round: `sign=-1`.
 
-    **Arguments:** `tokens` `(*batch, pos)`, real text, more than `late` tokens of it; `early`, `late`:
-    token numbers, from 1 on; `sign`.
+    **Arguments:**
 
-    **Returns:** a scalar, float32 at least. Two positions are unembedded.
+    - `model`: a model of next tokens.
+    - `tokens`: token ids `(*batch, pos)` of real text, with more than `late` tokens.
+    - `early`, `late`: numbers of two tokens, from 1 on; 50 and 500 by default.
+    - `sign`: 1 (the default) for late minus early, -1 for early minus late.
+
+    **Returns:** a scalar in nats, float32 at least. Only two positions are unembedded.
+
+    **Raises:** ValueError for texts that are too short and for another sign.
 
     ```python
     ji.heads.icl_score(model, texts, early=50, late=250)    # texts: (batch, pos), pos > 250
     ```
 
-    Law: `sign=-1` is its negative; on `repeated_tokens`, late in the second round against early in the
-    first, an induction model is strongly negative.
+    Laws: `sign=-1` gives the negative. On `repeated_tokens`, with `late` in the second round and
+    `early` in the first, the score of an induction model is far below 0.
     """
-    tokens = as_tokens(tokens)
-    check_tokens(tokens, config_of(model))
+    ids = as_tokens(tokens)
+    check_tokens(ids, config_of(model))
     check_predicts_tokens(config_of(model), "icl_score compares losses of next tokens")
-    size = tokens.shape[-1]
+    size = ids.shape[-1]
     if not 1 <= early < late < size:
         raise ValueError(
             f"The loss of token {late} minus that of token {early} needs 1 <= early < late < {size}, "
@@ -47,47 +55,58 @@ def icl_score(
         )
     if sign not in (1, -1):
         raise ValueError(f"sign is 1 (late minus early) or -1; got {sign}.")
-    return sign * _difference(model, tokens.reshape(-1, size), jnp.asarray([early, late], jnp.int32))
+    return sign * _difference(model, ids.reshape(-1, size), jnp.asarray([early, late], jnp.int32))
 
 
 @eqx.filter_jit
-def _difference(model: Any, tokens: Array, which: Array) -> Array:
+def _difference(
+    model: ModelLike, tokens: Int[Array, "batch pos"], which: Int[Array, "2"]
+) -> Float[Array, ""]:
+    """The mean loss of the second of two tokens less that of the first."""
     logits, _ = run(model, tokens, logits=which - 1)
     losses = _nats(logits, jnp.take(tokens, which, axis=1)).mean(0)
     return losses[1] - losses[0]
 
 
-def repeat_losses(model: Any, key: Any, *, bos: int | None = None, **prompts: Any) -> Float[Array, " round"]:
+@key_by_name("ji.heads.repeat_losses(model, key=jax.random.key(0))")
+@respelled(batch="batch_size=")
+def repeat_losses(model: ModelLike, *, key: KeyLike, **prompts: Unpack[Repeats]) -> Float[Array, " round"]:
     r"""$\bar\ell_1, \bar\ell_2, \ldots$ in nats: the mean loss of each round of random tokens that come again.
 
-    The first round cannot be foretold (a uniform guess costs $\log V$); of the others all but the
-    first token can, by induction alone.
+    Nothing predicts the first round (a uniform guess costs $\log V$). Induction alone predicts the
+    other rounds, except for their first token.
 
-    **Arguments:** `key`, and those of `repeated_tokens`.
+    **Arguments:**
 
-    **Returns:** the mean loss of each round, without its first token, (round,).
+    - `model`: a model of next tokens.
+    - `key`: a `jax.random.key`, for the prompts.
+    - `block`, `repeats`, `batch_size`, `bos`, `ids`: as in `repeated_tokens`.
+
+    **Returns:** the mean loss of each round without its first token, `(round,)`, in nats.
 
     ```python
-    first, second = ji.heads.repeat_losses(model, jax.random.key(0))
+    first, second = ji.heads.repeat_losses(model, key=jax.random.key(0))
     ```
 
-    Law: the second round's is below 0.01 for the planted circuit.
+    Law: the loss of the second round is below 0.01 for the planted circuit.
     """
     check_predicts_tokens(config_of(model), "repeat_losses are of next tokens")
-    tokens = repeated_tokens(key, config_of(model), bos=bos, **prompts)
-    rounds = prompts.get("repeats", 2)
-    return _rounds(model, tokens, rounds, bos is not None)
+    tokens = repeated_tokens(config_of(model), key=key, **prompts)
+    return _rounds(model, tokens, prompts.get("repeats", 2), prompts.get("bos") is not None)
 
 
 @eqx.filter_jit
-def _rounds(model: Any, tokens: Array, rounds: int, bos: bool) -> Array:
+def _rounds(
+    model: ModelLike, tokens: Int[Array, "batch pos"], rounds: int, bos: bool
+) -> Float[Array, " round"]:
     logits, _ = run(model, tokens)
     losses = _nats(logits[:, :-1], tokens[:, 1:]).mean(0)
     losses = jnp.pad(losses, (1, 0))[int(bos) :]
     return losses.reshape(rounds, -1)[:, 1:].mean(1)
 
 
-def _nats(logits: Array, ids: Array) -> Array:
+def _nats(logits: Float[Array, "*batch vocab"], ids: Int[Array, "*batch"]) -> Float[Array, "*batch"]:
+    """Minus the log-probability of each id, in float32 at least."""
     wide = logits.astype(np.promote_types(logits.dtype, np.float32))
     logprobs = jax.nn.log_softmax(wide)
     return -jnp.take_along_axis(logprobs, ids[..., None], -1)[..., 0]

@@ -1,39 +1,47 @@
 """Copying: whether what a head attends to becomes what it predicts."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from .. import weights
+from .._arguments import check_key
+from .._deprecations import key_by_name, respelled
 from ..core._check import check_predicts_tokens
 from ..core._intervene import config_of
 from ..core._run import run
+from ..typing import ArrayLike, KeyLike, ModelLike
 from ._prompts import draw_blocks
 
 COPIES = "A head copies a token when it raises the logit of that token"
 
 
-def copying_scores(model: Any, *, fold: bool = True) -> Float[Array, "layer head"]:
+def copying_scores(model: ModelLike, *, fold: bool = True) -> Float[Array, "layer head"]:
     r"""$\sum_i \mathrm{Re}\,\lambda_i \,/\, \sum_i |\lambda_i|$ over the eigenvalues of $W_E W_{OV} W_U$.
 
-    Positive eigenvalues: attending to a set of tokens raises the logits of that set. Taken from the
-    $(k, k)$ matrix $W_O W_U W_E W_V$, which has the same ones. Elhage et al. 2021
-    (https://transformer-circuits.pub/2021/framework/index.html).
+    Where eigenvalues are positive, attending to a set of tokens raises the logits of that set. They are
+    computed from the $(k, k)$ matrix $W_O W_U W_E W_V$, which has the same eigenvalues. Elhage et al.
+    2021 (https://transformer-circuits.pub/2021/framework/index.html).
 
-    **Arguments:** `fold`: put the gains of the norms into the weights first (`ji.weights.fold_norms`).
+    **Arguments:**
 
-    **Returns:** (layer, head), -1..1; 0 for a head that writes nothing that is unembedded. It speaks
-    of the direct path from the embedding: a head deep in a model reads more than that.
+    - `model`: a model of next tokens, with its weights.
+    - `fold`: multiplies the gains of the norms into the weights first (`ji.weights.fold_norms`); True
+      by default.
+
+    **Returns:** `(layer, head)`, in -1..1; 0 for a head that writes nothing that is unembedded. The
+    score describes the direct path from the embedding alone. A head deep in a model reads more.
 
     ```python
     ji.heads.copying_scores(model)[4, 2]
     ```
 
-    Law: equal to that of the eigenvalues of `ji.weights.full_ov`.
+    Law: equal to the same ratio of the eigenvalues of `ji.weights.full_ov`.
     """
     weights.ov(model)  # raises where the leaves are not there
     check_predicts_tokens(config_of(model), COPIES)
@@ -41,7 +49,7 @@ def copying_scores(model: Any, *, fold: bool = True) -> Float[Array, "layer head
 
 
 @eqx.filter_jit
-def _eigenvalue_scores(model: Any, fold: bool) -> Array:
+def _eigenvalue_scores(model: Any, fold: bool) -> Float[Array, "layer head"]:
     model = weights.fold_norms(model) if fold else model
     ov = weights.ov(model)
     unembed = model.w_embed.T if model.w_unembed is None else model.w_unembed
@@ -52,57 +60,67 @@ def _eigenvalue_scores(model: Any, fold: bool) -> Array:
         jnp.einsum("lhkd,de->lhke", ov.right.astype(wide), middle, precision="highest"),
     ).eigenvalues()
     size = jnp.abs(values).sum(-1)
-    # Of a nilpotent matrix (a head that writes where nothing reads) rounding leaves some 1e-7.
+    # The eigenvalues of a nilpotent matrix are 0 (a head that writes where nothing reads); rounding makes 1e-7.
     scale = jnp.sqrt(jnp.square(ov.left.astype(wide)).sum((-2, -1)))
     scale = scale * jnp.sqrt(jnp.square(ov.right.astype(wide)).sum((-2, -1)))
     scale = scale * jnp.sqrt(jnp.square(middle).sum())
-    some = size > 1e-6 * scale
-    return jnp.where(some, values.real.sum(-1) / jnp.where(some, size, 1), 0)
+    writes = size > 1e-6 * scale
+    return jnp.where(writes, values.real.sum(-1) / jnp.where(writes, size, 1), 0)
 
 
+@key_by_name("ji.heads.copying_behaviour(model, key=jax.random.key(0))")
+@respelled(batch="batch_size=")
 def copying_behaviour(
-    model: Any,
-    key: Any,
+    model: ModelLike,
     *,
+    key: KeyLike,
     block: int | None = None,
-    batch: int = 8,
+    batch_size: int = 8,
     bos: int | None = None,
-    ids: Any = None,
+    ids: ArrayLike | None = None,
 ) -> Float[Array, "layer head"]:
     r"""$\sum_{tj} A_{tj}\,(2 s_j - 1) / \sum_{tj} A_{tj}$, $s_j = r_{jj} / \sum_i r_{ji}$, $r_{ji} = \max(0,\ c_{ji} - \bar c_j)$.
 
     What a head moves from position $j$ raises the logits of the prompt's tokens $x_i$ directly by
-    $c_{ji} = v_j W_O W_U[:, x_i]$. Of what is raised above the mean, $s_j$ is the share that falls on
-    the token $x_j$ itself; it is averaged with the attention paid to $j$, and scaled so that all is 1
-    and nothing is -1. By chance $s$ is one over the number of tokens. Olsson et al. 2022
-    (https://arxiv.org/abs/2209.11895), who leave the scale open. Unlike `copying_scores` it sees what
-    the head really reads, in a context.
+    $c_{ji} = v_j W_O W_U[:, x_i]$. $s_j$ is the share of the token $x_j$ itself in what is raised above
+    the mean. The shares are averaged with the attention to $j$ as weights, and scaled: 1 is all of it,
+    -1 nothing. By chance $s$ is one over the number of tokens. Olsson et al. 2022
+    (https://arxiv.org/abs/2209.11895) do not define the scale. Unlike `copying_scores` this score uses
+    what the head reads in a context.
 
-    **Arguments:** `key`, and `block`, `batch`, `bos`, `ids` as in `repeated_tokens`, here one round of
-    different tokens, 25 by default. The final norm's scale does not matter, its gain is folded.
+    **Arguments:**
 
-    **Returns:** (layer, head), -1..1; 0 where a head writes nothing that is unembedded. Attention to
-    BOS does not count.
+    - `model`: a model of next tokens, with its weights. The gain of the last norm is folded; its scale
+      does not matter.
+    - `key`: a `jax.random.key`, for the prompts: one round of different random tokens.
+    - `block`: how many tokens; 25 by default.
+    - `batch_size`, `bos`, `ids`: as in `repeated_tokens`.
+
+    **Returns:** `(layer, head)`, in -1..1; 0 where a head writes nothing that is unembedded. Attention
+    to BOS does not count.
 
     ```python
-    ji.heads.copying_behaviour(model, jax.random.key(0), block=25, bos=tokenizer.bos_id)
+    ji.heads.copying_behaviour(model, key=jax.random.key(0), block=25, bos=tokenizer.bos_id)
     ```
 
     Law: 1 for the planted induction head, whose value circuit copies, wherever it attends.
     """
     check_predicts_tokens(config_of(model), COPIES)
-    tokens = draw_blocks(key, config_of(model), block, 1, batch, bos, ids, 25)
+    key = check_key(key, "ji.heads.copying_behaviour(model, key={})")
+    tokens = draw_blocks(
+        config_of(model), key, block=block, repeats=1, rows=batch_size, bos=bos, ids=ids, longest=25
+    )
     return _behaviour(model, tokens, bos is not None)
 
 
 @eqx.filter_jit
-def _behaviour(model: Any, tokens: Array, bos: bool) -> Array:
+def _behaviour(model: Any, tokens: Int[Array, "batch pos"], bos: bool) -> Float[Array, "layer head"]:
     model = weights.fold_norms(model)
     size = tokens.shape[-1]
     unembed = model.w_embed.T if model.w_unembed is None else model.w_unembed
     attn = model.blocks.attn
     group = attn.w_q.shape[-3] // attn.w_k.shape[-3]
-    # BOS is no token that a head could be asked to copy.
+    # BOS is no token to copy.
     real = jnp.arange(size) >= int(bos)
 
     def one(ids: Array) -> tuple[Array, Array]:
@@ -129,18 +147,31 @@ def _behaviour(model: Any, tokens: Array, bos: bool) -> Array:
 
 
 def copied_tokens(
-    model: Any, ids: Any, *, top: int = 5, bos: int | None = None, sign: Any = 1
+    model: ModelLike,
+    ids: ArrayLike,
+    *,
+    top: int = 5,
+    bos: int | None = None,
+    sign: int | Sequence[int] = 1,
 ) -> Float[Array, "*sign layer head"]:
     r"""$\mathrm{mean}_i\,[\,i \in \mathrm{top}_n(\pm\, x_i W_{OV} W_U)\,]$: which share of tokens a head would copy.
 
-    Each token is read alone (behind BOS if given), its stream after the first block goes through
-    the head's values and the unembedding, and counts when it is among the `top` largest logits. The
-    copy score of name movers, Wang et al. 2022 (https://arxiv.org/abs/2211.00593).
+    Each token is a prompt of its own. Its stream after the first block goes through the head's values
+    and the unembedding. A token counts when its logit is among the `top` largest. This is the copy
+    score of name movers, Wang et al. 2022 (https://arxiv.org/abs/2211.00593).
 
-    **Arguments:** `ids` (n,): the tokens; `top`; `bos`: the id to put before each; `sign`: -1 asks for
-    the smallest logits, as negative heads have them; `(1, -1)` for both, in one pass.
+    **Arguments:**
 
-    **Returns:** (layer, head), 0..1; with several signs they are a leading axis.
+    - `model`: a model of next tokens, with its weights.
+    - `ids`: token ids `(n,)`.
+    - `top`: how many of the largest logits count; 5 by default.
+    - `bos`: the id of the token before each; None (the default): there is none.
+    - `sign`: 1 (the default) for the largest logits, -1 for the smallest, which negative heads have;
+      `(1, -1)` for both in one pass.
+
+    **Returns:** `(layer, head)`, in 0..1; several signs give a leading axis.
+
+    **Raises:** IndexError for ids outside of the vocabulary; ValueError for another `sign` or `top`.
 
     ```python
     names = [tokenizer.token_id(name) for name in (" Mary", " John", " Anna")]
@@ -156,11 +187,11 @@ def copied_tokens(
         raise ValueError(f"ids are token ids (n,), one at least; got {ids.shape} of {ids.dtype}.")
     if ids.min() < 0 or ids.max() >= vocab:
         raise IndexError(f"Token ids lie in 0..{vocab - 1}; got {ids.min()}..{ids.max()}.")
-    signs = (sign,) if np.ndim(sign) == 0 else tuple(sign)
+    signs = tuple(np.atleast_1d(sign).tolist())
     if not signs or not set(signs) <= {1, -1} or not 1 <= top <= vocab:
         raise ValueError(f"sign is 1, -1 or (1, -1) and top from 1 to {vocab}; got sign={sign}, top={top}.")
-    lead = [] if bos is None else [bos]
-    rows = jnp.asarray([[*lead, int(i)] for i in ids], jnp.int32)
+    before = [] if bos is None else [bos]
+    rows = jnp.asarray([[*before, int(i)] for i in ids], jnp.int32)
     shares = _copied(model, rows, top)
     both = jnp.stack([shares[one == -1] for one in signs])
     return both[0] if np.ndim(sign) == 0 else both

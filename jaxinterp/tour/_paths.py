@@ -24,8 +24,8 @@ def chapter(model: Any, tokenizer: Any) -> Finding:
         tokenizer, PROMPTS, key=jax.random.key(0), block=BLOCK, corrupt="block", bos=bos
     )
     key = jax.random.key(0)
-    scores = np.asarray(ji.heads.induction_scores(model, key, block=BLOCK, bos=tokenizer.bos_id))
-    previous = np.asarray(ji.heads.previous_token_scores(model, key, block=BLOCK, bos=tokenizer.bos_id))
+    scores = np.asarray(ji.heads.induction_scores(model, key=key, block=BLOCK, bos=tokenizer.bos_id))
+    previous = np.asarray(ji.heads.previous_token_scores(model, key=key, block=BLOCK, bos=tokenizer.bos_id))
     layer, head = map(int, np.unravel_index(scores.argmax(), scores.shape))
     if scores[layer, head] < BAR or layer == 0:
         raise NotForThisModel(

@@ -48,7 +48,7 @@ def planted_induction(*, vocab: int = 20, ctx: int = 32, heads: int = 1, beta: f
 
     ```python
     planted = ji.toy.planted_induction()
-    ji.heads.induction_scores(planted.model, jax.random.key(0))[planted.induction]
+    ji.heads.induction_scores(planted.model, key=jax.random.key(0))[planted.induction]
     ```
 
     Laws: on a block of different tokens that comes again, both heads attend to their targets with

@@ -12,6 +12,8 @@ import pytest
 import jaxinterp as ji
 from jaxinterp.heads import _attention
 
+pytestmark = pytest.mark.quick
+
 KEY = jax.random.key(0)
 
 
@@ -31,7 +33,7 @@ def llama() -> Any:
 
 def test_the_planted_circuit_is_found(planted: Any) -> None:
     model = planted.model
-    found = ji.heads.summary(model, KEY)
+    found = ji.heads.summary(model, key=KEY)
     assert found.named("induction") == [planted.induction]
     assert found.named("previous") == [planted.previous]
     for kind, head in (
@@ -45,7 +47,7 @@ def test_the_planted_circuit_is_found(planted: Any) -> None:
     # A head that writes nothing, or where nothing is unembedded, copies nothing.
     assert np.abs(np.asarray(found["copying"]))[[0, 0, 1], [0, 1, 1]].max() == 0
     assert np.abs(np.asarray(found["copying_behaviour"]))[[0, 0, 1], [0, 1, 1]].max() == 0
-    first, second = ji.heads.repeat_losses(model, KEY)
+    first, second = ji.heads.repeat_losses(model, key=KEY)
     assert float(second) < 0.01 and float(first) > np.log(20)
     assert (ji.heads.copied_tokens(model, np.arange(20)) == np.asarray([[0, 0], [1, 0]], np.float32)).all()
     assert "induction        1.0 1.00" in repr(found) and "duplicate token  none" in repr(found)
@@ -72,10 +74,10 @@ def test_the_planted_circuit_is_a_composition(planted: Any) -> None:
 def test_what_the_circuit_needs(planted: Any) -> None:
     """Without the previous-token head, or in one layer alone, no head does induction."""
     cut = ji.intervene(planted.model, [ji.zero("z", layer=0, head=0)])
-    assert ji.heads.induction_scores(cut, KEY).max() < 0.2
+    assert ji.heads.induction_scores(cut, key=KEY).max() < 0.2
     config = ji.models.GPT2Config(vocab=20, ctx=32, d=16, layers=1, heads=2, ff=0, norm=False, tied=False)
     one = ji.models.GPT2.init(config, key=KEY)
-    assert ji.heads.induction_scores(one, KEY).max() < 0.2
+    assert ji.heads.induction_scores(one, key=KEY).max() < 0.2
 
 
 def loop(pattern: Any, tokens: Any, kind: str, real: Any) -> np.ndarray:
@@ -140,14 +142,14 @@ def test_attention_scores_are_their_definitions(llama: Any, side: str | None) ->
 
 @pytest.mark.slow
 def test_scores_on_repeated_tokens(llama: Any) -> None:
-    tokens = ji.heads.repeated_tokens(KEY, llama.config, block=6, repeats=3, bos=2, batch=3)
+    tokens = ji.heads.repeated_tokens(llama.config, key=KEY, block=6, repeats=3, bos=2, batch_size=3)
     assert tokens.shape == (3, 19) and tokens.dtype == jnp.int32
     rows = np.asarray(tokens)
     assert (rows[:, 0] == 2).all() and (rows[:, 1:7] == rows[:, 7:13]).all()
     assert all(len(set(row[1:7]) | {2}) == 7 for row in rows.tolist())
     _, acts = ji.run(llama, tokens, capture=["pattern"], logits=False)
     real = np.ones(rows.shape, bool)
-    options = dict(block=6, repeats=3, bos=2, batch=3)
+    options = dict(block=6, repeats=3, bos=2, batch_size=3)
     for kind, score in {
         "induction": ji.heads.induction_scores,
         "prefix": ji.heads.prefix_matching_scores,
@@ -155,22 +157,22 @@ def test_scores_on_repeated_tokens(llama: Any) -> None:
         "duplicate": ji.heads.duplicate_token_scores,
     }.items():
         expected = loop(acts["pattern"], rows, kind, real)
-        assert np.allclose(score(llama, KEY, **options), expected, atol=1e-6)
+        assert np.allclose(score(llama, key=KEY, **options), expected, atol=1e-6)
 
 
 def test_twice_is_the_same_for_both(planted: Any) -> None:
     """Of two rounds, what followed the last time is what ever followed."""
     model = planted.model
-    both = ji.heads.induction_scores(model, KEY), ji.heads.prefix_matching_scores(model, KEY)
+    both = ji.heads.induction_scores(model, key=KEY), ji.heads.prefix_matching_scores(model, key=KEY)
     assert (both[0] == both[1]).all()
-    more = ji.heads.prefix_matching_scores(model, KEY, block=8, repeats=4)
-    assert (more >= ji.heads.induction_scores(model, KEY, block=8, repeats=4)).all()
+    more = ji.heads.prefix_matching_scores(model, key=KEY, block=8, repeats=4)
+    assert (more >= ji.heads.induction_scores(model, key=KEY, block=8, repeats=4)).all()
 
 
 def test_chunks_and_compiled_programs(planted: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A few prompts at a time give the same; other values of the same shapes compile nothing."""
     gpt2 = planted.model
-    tokens = ji.heads.repeated_tokens(KEY, gpt2.config, block=5, batch=6)
+    tokens = ji.heads.repeated_tokens(gpt2.config, key=KEY, block=5, batch_size=6)
     whole = ji.heads.attention_scores(gpt2, tokens, "prefix")
     traced = []
 
@@ -193,7 +195,7 @@ def test_chunks_and_compiled_programs(planted: Any, monkeypatch: pytest.MonkeyPa
 
     @jax.jit
     def over_keys(keys: Any) -> Any:
-        return jax.vmap(lambda key: ji.heads.induction_scores(gpt2, key, block=5, batch=2))(keys)
+        return jax.vmap(lambda key: ji.heads.induction_scores(gpt2, key=key, block=5, batch_size=2))(keys)
 
     several = over_keys(jax.random.split(KEY, 3))
     assert several.shape == (3, 2, 2)
@@ -210,10 +212,10 @@ def test_copying_equals_the_full_matrix(llama: Any) -> None:
 
 
 def test_copying_behaviour_is_its_definition(llama: Any) -> None:
-    options: dict[str, Any] = {"block": 7, "batch": 3, "bos": 2}
-    got = ji.heads.copying_behaviour(llama, KEY, **options)
+    options: dict[str, Any] = {"block": 7, "batch_size": 3, "bos": 2}
+    got = ji.heads.copying_behaviour(llama, key=KEY, **options)
     model = ji.weights.fold_norms(llama)
-    tokens = ji.heads.repeated_tokens(KEY, llama.config, repeats=1, **options)
+    tokens = ji.heads.repeated_tokens(llama.config, key=KEY, repeats=1, **options)
     _, acts = ji.run(model, tokens, capture=["v", "pattern"], logits=False)
     w_o, unembed = (
         np.asarray(model.blocks.attn.w_o),
@@ -260,7 +262,7 @@ def test_copied_tokens_is_its_definition(llama: Any) -> None:
 
 def test_icl_score(planted: Any, llama: Any) -> None:
     """Late minus early; negative where context helps; on a model that uses it, strongly."""
-    tokens = ji.heads.repeated_tokens(KEY, planted.model.config, block=12)
+    tokens = ji.heads.repeated_tokens(planted.model.config, key=KEY, block=12)
     score = ji.heads.icl_score(planted.model, tokens, early=6, late=20)
     assert score < -2
     assert ji.heads.icl_score(planted.model, tokens, early=6, late=20, sign=-1) == -score
@@ -278,13 +280,13 @@ def test_icl_score(planted: Any, llama: Any) -> None:
 def test_bad_input(llama: Any) -> None:
     config = llama.config
     with pytest.raises(ValueError, match=r"from 2 to 12 tokens here: 2 rounds .* got block=13"):
-        ji.heads.repeated_tokens(KEY, config, block=13)
+        ji.heads.repeated_tokens(config, key=KEY, block=13)
     with pytest.raises(IndexError, match=r"bos is a token id, 0\.\.29; got 30"):
-        ji.heads.repeated_tokens(KEY, config, bos=30)
+        ji.heads.repeated_tokens(config, key=KEY, bos=30)
     with pytest.raises(IndexError, match=r"ids has 0\.\.31"):
-        ji.heads.repeated_tokens(KEY, config, ids=np.arange(32))
-    with pytest.raises(ValueError, match="Nothing comes again in one round"):
-        ji.heads.induction_scores(llama, KEY, repeats=1)
+        ji.heads.repeated_tokens(config, key=KEY, ids=np.arange(32))
+    with pytest.raises(ValueError, match="from the second round on: give repeats=2 or more; got repeats=1"):
+        ji.heads.induction_scores(llama, key=KEY, repeats=1)
     tokens = np.zeros((2, 5), np.int32)
     with pytest.raises(ValueError, match=r"one of previous, duplicate.*got 'mover'"):
         ji.heads.attention_scores(llama, tokens, "mover")
@@ -311,8 +313,8 @@ def test_trained_induction_heads(name: str, there: bool, shared_data: Path) -> N
     config = ji.models.GPT2Config(vocab=26, ctx=8, d=64, layers=2, heads=1, ff=0, norm=False, tied=False)
     port = Path(__file__).parents[1] / "hub" / "ports" / "transformer_lens.toml"
     model = build(port, config, tensors)
-    scores = ji.heads.induction_scores(model, KEY, batch=64)
-    previous = ji.heads.previous_token_scores(model, KEY, batch=64)
+    scores = ji.heads.induction_scores(model, key=KEY, batch_size=64)
+    previous = ji.heads.previous_token_scores(model, key=KEY, batch_size=64)
     assert (scores[1, 0] > 0.85) == there and (previous[0, 0] > 0.7) == there
     assert there or scores.max() < 0.2
 
@@ -336,11 +338,11 @@ def test_trained_induction_heads(name: str, there: bool, shared_data: Path) -> N
 def test_tiny_has_them() -> None:
     """The embedded model: induction heads in its last layer that copy, above a previous-token head."""
     model, tokenizer = ji.load("tiny")
-    found = ji.heads.summary(model, KEY, bos=tokenizer.bos_id, batch=4, block=25)
-    assert all(layer == 3 for layer, _ in found.named("induction", bar=0.8))
-    assert len(found.named("induction", bar=0.8)) == 2
-    assert found.named("previous", bar=0.9) and found.named("previous", bar=0.9)[0][0] < 3
-    assert all(found["copying"][head] > 0.5 for head in found.named("induction", bar=0.8))
+    found = ji.heads.summary(model, key=KEY, bos=tokenizer.bos_id, batch_size=4, block=25)
+    assert all(layer == 3 for layer, _ in found.named("induction", threshold=0.8))
+    assert len(found.named("induction", threshold=0.8)) == 2
+    assert found.named("previous", threshold=0.9) and found.named("previous", threshold=0.9)[0][0] < 3
+    assert all(found["copying"][head] > 0.5 for head in found.named("induction", threshold=0.8))
 
 
 @pytest.mark.slow

@@ -29,14 +29,14 @@ def test_onto_itself_changes_nothing(neox: Any, tokens: Any) -> None:
         source_pos=where,
         target_pos=where,
     )
-    assert found.shape == (3, 2, 30) and np.allclose(found, own[None], atol=1e-5)
+    assert found.shape == (3, 2, 40) and np.allclose(found, own[None], atol=1e-5)
 
 
 def test_all_pairs_equal_activation_patching(neox: Any, gpt2: Any, tokens: Any) -> None:
     """T2: `ji.replace` of resid_post, pair by pair; the target prompt is shared and longer."""
     target = jnp.asarray([4, 4, 8, 1, 0, 2, 6], jnp.int32)
     found = np.asarray(patchscope(neox, tokens, neox, target, source_pos=1, target_pos=3, pairs_at_once=4))
-    assert found.shape == (3, 3, 2, 30)
+    assert found.shape == (3, 3, 2, 40)
     acts = ji.run(neox, tokens, capture="resid_post", logits=False)[1]["resid_post"]
     for source in range(3):
         for layer in range(3):
