@@ -225,7 +225,7 @@ TAUGHT: dict[str, tuple[Callable[[Any], Any], str]] = {
     "a scope of a name": (lambda m: ji.lens.patchscope("gpt2", T, m, T), "ji.load"),
     "words of a number": (lambda m: ji.lens.localise(m, T, 3), "words is a list"),
     "codes of None": (lambda m: ji.data.encode(None), "x is an array of numbers"),
-    "a split of None": (lambda m: ji.data.split(np.arange(9), test=None), "test is a number"),
+    "a split of None": (lambda m: ji.data.split(np.arange(9), test=None, key=KEY), "test is a number"),
     "rows of floats": (lambda m: ji.data.check_split(np.arange(9), [0.5], [1]), "train: row selects by ints"),
     "no features": (lambda m: ji.data.union(None), "union takes features by name"),
     "no batches": (lambda m: ji.patching.mean_activations(m, None, "z"), "batches is a list of tokens"),
