@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 import jaxinterp as ji
+from tests.models import SMALL, small_model
 
 pytestmark = pytest.mark.wide
 
-CONFIG = ji.models.GPT2Config(vocab=40, ctx=16, d=8, layers=2, heads=2)
+
 TOKENS = np.asarray([[1, 2, 3], [4, 5, 6]])
 WRAPS = np.asarray([[1, 2**32 + 5, 3]])
 KEY = jax.random.key(0)
@@ -30,7 +31,7 @@ INTS: dict[str, Any] = {
 }
 
 KEYS: dict[str, Any] = {
-    "heads": lambda m: ji.heads.repeated_tokens(CONFIG, key=7),
+    "heads": lambda m: ji.heads.repeated_tokens(SMALL, key=7),
     "noise": lambda m: ji.patching.noised(m, TOKENS[0], [1], key=7),
     "statistics": lambda m: ji.patching.statistics(np.zeros((2, 4), np.float32), 0.0, key=7),
     "weights": lambda m: ji.weights.reinitialised(m, key=7),
@@ -42,7 +43,7 @@ KEYS: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def model() -> Any:
-    return ji.models.GPT2.init(CONFIG, key=KEY)
+    return small_model()
 
 
 @pytest.mark.parametrize("case", INTS)
