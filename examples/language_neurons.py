@@ -239,7 +239,7 @@ def page(model, tokenizer, corpus, found, effect, skip, path):
     """Histograms and top contexts of every neuron found."""
     neurons = [each["at"] for each in found.values()]
     spread = ji.neurons.distribution(model, corpus, neurons, skip=skip)
-    top = ji.neurons.top_contexts(model, corpus, neurons, k=10)
+    top = ji.neurons.top_contexts(model, corpus, neurons, top=10)
     chapters = [
         ji.viz.Chapter(f"{kind}: neuron {each['neuron']}", [spread.figure(i), top.figure(tokenizer, i)])
         for i, (kind, each) in enumerate(found.items())

@@ -4,7 +4,7 @@ A type checker sees what is accepted. At run time each of these is `Any`, becaus
 what it is given by itself, and its messages teach where those of a run-time checker cannot.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     import os
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     "One text."
     FunctionLike: TypeAlias = Callable[..., Any]
     "A function of the caller's own."
-    ValueLike: TypeAlias = Array | np.ndarray | Nested | float | int
+    ValueLike: TypeAlias = Array | np.ndarray | np.number | Nested | float | int
     "Numbers that broadcast against a site."
     TokenLike: TypeAlias = int | Int[Array, "*batch"] | Bool[Array, "*batch vocab"] | np.ndarray | Nested
     "A token id, one per example, or a set of them: ids or a mask of the vocabulary on the last axis."
@@ -64,6 +64,10 @@ if TYPE_CHECKING:
     "A `ji.corpus.Corpus`: `ji.data.pack` and `ji.corpus.as_corpus` return one."
     CorpusLike: TypeAlias = Corpus | Int[Array, "row pos"] | np.ndarray | Nested
     "A `ji.corpus.Corpus`, or token ids `(row, pos)`."
+    ClassesLike: TypeAlias = Corpus | np.ndarray | Nested | Mapping[str, Any]
+    "A corpus whose labels are classes, or a dict from class to a corpus, tokens or `(tokens, mask)`."
+    NeuronsLike: TypeAlias = str | tuple[int, int] | np.ndarray | Sequence[Any]
+    "Neurons: pairs `(layer, neuron)`, or names such as `'3.336'`."
     MaskLike: TypeAlias = Bool[Array, "*batch pos"] | np.ndarray | Nested
     "True at real tokens, for prompts padded left or right."
     IndexLike: TypeAlias = int | slice | range | Int[Array, "*n"] | Bool[Array, "*n"] | np.ndarray | Nested
@@ -72,12 +76,20 @@ if TYPE_CHECKING:
     "One layer or several."
     EditsLike: TypeAlias = Edit | Sequence[Edit]
     "One edit, or several that are applied in order."
+    SitesLike: TypeAlias = str | Sequence[str]
+    "One site or several."
+    AxesLike: TypeAlias = str | Sequence[str] | Mapping[str, Any]
+    "Names of axes; a mapping also chooses entries of each, None for all."
+    BytesLike: TypeAlias = int | float | str
+    'A number of bytes, or "auto".'
     AtLike: TypeAlias = str | At
     "One site: a string or `ji.at(...)`."
     CaptureLike: TypeAlias = str | At | Sequence[str | At]
     "Sites to read: `'z'`, `'z[3]'`, `'z[2:5]'`, `ji.at(...)`, or several of these."
     MetricLike: TypeAlias = Metric | Callable[[Array], Array]
     "A metric of `ji.metrics`, or a function of logits `(*batch, pos, vocab)` to numbers `(*batch,)`."
+    LogitsLike: TypeAlias = Float[Array, "*batch pos vocab"]
+    "Logits `(*batch, pos, vocab)`."
     KeyLike: TypeAlias = PRNGKeyArray
     "A key of `jax.random.key`."
     PathLike: TypeAlias = str | os.PathLike[str] | Path
@@ -110,17 +122,19 @@ if TYPE_CHECKING:
     "Axes of matplotlib."
     PlotAxesLike: TypeAlias = PlotAxes | Sequence[PlotAxes] | np.ndarray
     "Axes of matplotlib, or several."
+    M = TypeVar("M", bound=Model | Intervened)
+    "The class of a model, where a function returns a model of the class that it takes."
     PyTree: TypeAlias = Any
     "A tree of arrays, where the structure is the caller's own."
     JSON: TypeAlias = Mapping[str, "JSON"] | Sequence["JSON"] | str | float | int | bool | None
     "What a file of JSON holds."
 else:
-    ConfigLike = TokenLike = AtLike = ResidLike = IntLike = FloatLike = BoolLike = StrLike = FunctionLike = (
-        ValueLike
-    ) = Any
+    M = TypeVar("M")
+    ConfigLike = TokenLike = AtLike = ResidLike = StrLike = FunctionLike = ValueLike = Any
+    LogitsLike = SitesLike = AxesLike = BytesLike = IntLike = FloatLike = BoolLike = Any
     ArrayLike = ModelLike = TokensLike = MaskLike = IndexLike = LayersLike = EditsLike = Any
     CaptureLike = MetricLike = KeyLike = PathLike = OptimizerLike = DictionaryLike = Any
     JaxArray = Self = CoderLike = KindLike = Any
     TokenizerLike = ArraysLike = PlotAxes = PlotAxesLike = Any
-    AnyCorpus = CorpusLike = Any
+    AnyCorpus = CorpusLike = ClassesLike = NeuronsLike = Any
     DTypeLike = MeshLike = ShardingLike = PyTree = JSON = Any

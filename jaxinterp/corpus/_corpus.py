@@ -116,7 +116,7 @@ def counting(corpus: AnyCorpus, positions: IndexLike) -> AnyCorpus:
     return TokenCorpus(corpus.tokens, corpus.mask, counted, corpus.document, _labels(corpus))
 
 
-def select(corpus: AnyCorpus, rows: np.ndarray) -> AnyCorpus:
+def select(corpus: AnyCorpus, rows: np.ndarray) -> TokenCorpus:
     """Some rows of a corpus, read into memory."""
     labels = _labels(corpus)
     parts = (corpus.tokens, corpus.mask, corpus.positions, corpus.document, labels)

@@ -176,7 +176,8 @@ def captured(model: Any, captures: Any, batch: Batch) -> Acts:
 
 
 def _requests(captures: Any, batch: Batch) -> Any:
-    return as_requests(captures(batch) if callable(captures) else captures)
+    asked: Any = captures(batch) if callable(captures) else captures
+    return as_requests(asked)
 
 
 @eqx.filter_jit(donate="all-except-first")
@@ -202,7 +203,7 @@ def _needs(model: Any, captures: Any, corpus: AnyCorpus) -> tuple[int, bool]:
         tokens = jnp.asarray(np.asarray(corpus.tokens[np.arange(1)]))
         one = Batch(np.int32(0), jnp.zeros(1, jnp.int32), tokens, mask, positions, mask, None)
         try:
-            requests = as_requests(captures(one))
+            requests = _requests(captures, one)
         except (KeyError, TypeError, AttributeError):  # captures at positions of `extra`
             return 0, True
     else:

@@ -102,6 +102,7 @@ def activations(
     return out if isinstance(site, list | tuple) else next(iter(out.values()))
 
 
+@respelled(real="mask")
 def keep(mask: MaskLike, *, skip: int = 1) -> np.ndarray:
     r"""$P_{ip} = [\,p \text{ real}\,]\,[\,\text{rank}_i(p) \ge s\,]$: all but the first real tokens, for `positions=`.
 

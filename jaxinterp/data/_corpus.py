@@ -11,7 +11,7 @@ from ._document import Document, check_span
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Corpus:
+class TextCorpus:
     """Contexts of tokens, made by `pack`: a `ji.corpus.Corpus` that knows its documents.
 
     - `tokens` `(seq, pos)`: int32 ids;
@@ -148,6 +148,10 @@ class Corpus:
             return ""
         start, end = self.offsets.reshape(-1, 2)[index]
         return self.documents[document].text[start:end]
+
+
+Corpus = TextCorpus
+"The public name: `ji.data.Corpus`."
 
 
 def _joined(*partitions: Any) -> list[int]:

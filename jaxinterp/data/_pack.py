@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ._corpus import Corpus
+from ._corpus import TextCorpus
 from ._document import Document, as_document
 
 
@@ -18,7 +18,7 @@ def pack(
     join: bool = False,
     least: int = 1,
     most: int | None = None,
-) -> Corpus:
+) -> TextCorpus:
     r"""$(d_1, d_2, \dots) \mapsto t \in \{0..V-1\}^{n \times c}$: documents cut into contexts.
 
     **Arguments:**
@@ -97,7 +97,7 @@ def pack(
     return _arranged(rows, ctx, start, given)
 
 
-def _arranged(rows: Any, ctx: int, start: int | None, documents: tuple[Document, ...]) -> Corpus:
+def _arranged(rows: Any, ctx: int, start: int | None, documents: tuple[Document, ...]) -> TextCorpus:
     shape, first = (len(rows), ctx), int(start is not None)
     tokens = np.full(shape, start or 0, np.int32)
     real, document = np.zeros(shape, bool), np.full(shape, -1, np.int32)
@@ -107,7 +107,7 @@ def _arranged(rows: Any, ctx: int, start: int | None, documents: tuple[Document,
         here = slice(first, first + len(ids))
         tokens[i, here], offsets[i, here], document[i, here] = ids, spans, owner
         real[i, here] = True
-    return Corpus(tokens, real, document >= 0, document, offsets, documents)
+    return TextCorpus(tokens, real, document >= 0, document, offsets, documents)
 
 
 def _encode(tokenizer: Any, text: str, number: int) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..stats._random import host_generator
-from ._corpus import Corpus
+from ._corpus import TextCorpus
 from ._document import Document
 from ._sources import DAMAGED, MAX_BYTES, PLAIN, damaged, files, kind, opened, too_long
 from ._tables import table
@@ -75,7 +75,7 @@ def read_texts(
     return _documents(files(paths), most, chars, least, key, separator, text, max_bytes)
 
 
-def take(corpus: Corpus, rows: Any) -> Corpus:
+def take(corpus: TextCorpus, rows: Any) -> TextCorpus:
     r"""$t_{R}$: some of the contexts of a corpus, by number or by a mask.
 
     ```python

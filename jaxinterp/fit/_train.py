@@ -18,7 +18,7 @@ from ..typing import IntLike, KeyLike, MeshLike, OptimizerLike, PyTree
 from ._identity import optimizer_print
 from ._loop import History, Run, drive
 from ._rows import Rows
-from ._settings import OPTIONS, Settings, check_counts, check_settings
+from ._settings import OPTIONS, SettingsLike, check_counts, check_settings
 from ._state import State, initial_state
 from ._task import After, Loss, loss_task
 
@@ -72,7 +72,7 @@ def train(
     extra: PyTree = None,
     after: After | None = None,
     is_trained: PyTree = eqx.is_inexact_array,
-    settings: Settings | None = None,
+    settings: SettingsLike | None = None,
     mesh: MeshLike | None = None,
 ) -> FitResult:
     r"""$\theta_{t+1} = \theta_t + \mathrm{opt}(\nabla L(\theta_t; x_t))$: the training loop of the library, for any loss.
@@ -117,6 +117,7 @@ def train(
     """
     settings = check_settings(settings)
     check_counts(steps=steps)
+    steps = int(steps)
     if key is not None:
         check_key(key, "ji.fit.train(params, batches, loss, optimizer, key={}, ...)")
     mesh = None if mesh is None else automatic(mesh)

@@ -14,13 +14,14 @@ from ..core._edit import Edit
 from ..core._intervene import split_edits
 from ..core._listing import sites
 from ..core._run import run
+from ..typing import ArrayLike, EditsLike, IndexLike, MaskLike, ModelLike, TokensLike
 from ._components import Components, apply_norm, norm_directions, norm_scale
 from ._leaves import wide
 
 STREAMS = ("resid_pre", "resid_mid", "resid_post")
 
 
-class Stream(eqx.Module):
+class CapturedStream(eqx.Module):
     """What one run captured: the stream, the embeddings, and what blocks wrote to it before."""
 
     acts: dict[str, Array]
@@ -33,16 +34,16 @@ class Stream(eqx.Module):
 
 
 def capture_stream(
-    model: Any,
-    tokens: Any,
+    model: ModelLike,
+    tokens: TokensLike,
     parts: Sequence[str],
     *,
     layer: int,
     site: str,
-    pos: Any,
-    mask: Any,
-    edits: Any,
-) -> Stream:
+    pos: IndexLike | None,
+    mask: MaskLike | None,
+    edits: EditsLike,
+) -> CapturedStream:
     """Runs the model as far as the stream at `site[layer]`, capturing `parts` of earlier blocks."""
     if site not in STREAMS:
         raise ValueError(
@@ -61,7 +62,7 @@ def capture_stream(
             asked.append(at(name, layer=slice(0, stop), pos=pos, name=name))
     _, acts = run(model, tokens, edits=edits, capture=asked, mask=mask, logits=False)
     edited = isinstance(edits, Edit) or bool(split_edits(model)[1]) or len(edits) > 0
-    return Stream(dict(acts), attn, mlp if "mlp_out" in emitted else 0, edited)
+    return CapturedStream(dict(acts), attn, mlp if "mlp_out" in emitted else 0, edited)
 
 
 class Reader(eqx.Module):
@@ -76,14 +77,14 @@ class Reader(eqx.Module):
     single: bool = eqx.field(static=True)
 
     @staticmethod
-    def of(model: Any, onto: Any, norm: bool) -> "Reader":
+    def of(model: ModelLike, onto: ArrayLike | None, norm: bool) -> "Reader":
         """The reader that arguments ask for; `onto` is checked against the model's width."""
-        model = split_edits(model)[0]
-        last = model.ln_final if norm else None
+        inner: Any = split_edits(model)[0]
+        last = inner.ln_final if norm else None
         if onto is None:
             return Reader(None, None, last, False)
         onto = jnp.asarray(onto)
-        d = model.w_embed.shape[-1]
+        d = inner.w_embed.shape[-1]
         floats = jnp.issubdtype(onto.dtype, jnp.floating)
         if onto.ndim not in (1, 2) or onto.shape[0] != d or not floats:
             raise ValueError(
@@ -105,7 +106,7 @@ class Reader(eqx.Module):
 
 
 def assemble(
-    model: Any, stream: Stream, reader: Reader, parts: Sequence[tuple[Sequence[str], Array]]
+    model: Any, stream: CapturedStream, reader: Reader, parts: Sequence[tuple[Sequence[str], Array]]
 ) -> Components:
     """The embeddings and `parts` (read already), the remainder that edits made, and the norm."""
     labels: list[str] = []

@@ -12,6 +12,8 @@ import pytest
 import jaxinterp as ji
 from jaxinterp.corpus import Checkpoint, as_corpus, fold
 
+pytestmark = pytest.mark.quick
+
 SITE = "resid_post[1]"
 
 

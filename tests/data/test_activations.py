@@ -124,7 +124,7 @@ def test_bad_input_is_caught_before_anything_runs(model: Any, tokens: Any, mask:
     wrong("int ids", model, tokens.astype(np.float32), "mlp_post")
     wrong("no sequence", model, tokens[:0], "mlp_post")
     wrong("Token ids lie in", model, tokens + 40, "mlp_post", error=IndexError)
-    wrong("at most 8 positions", model, np.ones((1, 9), np.int32), "mlp_post")
+    wrong("at most 16 positions", model, np.ones((1, 17), np.int32), "mlp_post")
     wrong("no site 'mlp_pots'", model, tokens, "mlp_pots")
     wrong("no position", model, tokens, "pattern[0]")
     wrong("at least one site", model, tokens, [])

@@ -8,6 +8,8 @@ import pytest
 
 from jaxinterp import data
 
+pytestmark = [pytest.mark.quick, pytest.mark.wide]
+
 
 @pytest.fixture
 def made(model: Any) -> Any:

@@ -10,6 +10,7 @@ import pytest
 
 import jaxinterp as ji
 from jaxinterp.lens import fit_affine, fit_mapping, patchscope
+from tests.models import zeros_of
 
 from .conftest import CONFIGS, random_model
 
@@ -29,14 +30,14 @@ def test_onto_itself_changes_nothing(neox: Any, tokens: Any) -> None:
         source_pos=where,
         target_pos=where,
     )
-    assert found.shape == (3, 2, 30) and np.allclose(found, own[None], atol=1e-5)
+    assert found.shape == (3, 2, 40) and np.allclose(found, own[None], atol=1e-5)
 
 
 def test_all_pairs_equal_activation_patching(neox: Any, gpt2: Any, tokens: Any) -> None:
     """T2: `ji.replace` of resid_post, pair by pair; the target prompt is shared and longer."""
     target = jnp.asarray([4, 4, 8, 1, 0, 2, 6], jnp.int32)
     found = np.asarray(patchscope(neox, tokens, neox, target, source_pos=1, target_pos=3, pairs_at_once=4))
-    assert found.shape == (3, 3, 2, 30)
+    assert found.shape == (3, 3, 2, 40)
     acts = ji.run(neox, tokens, capture="resid_post", logits=False)[1]["resid_post"]
     for source in range(3):
         for layer in range(3):
@@ -61,7 +62,7 @@ def test_all_pairs_equal_activation_patching(neox: Any, gpt2: Any, tokens: Any) 
 def copying() -> Any:
     """A model that says its last token: the stream is the embedding, and blocks add nothing."""
     config = ji.models.GPT2Config(vocab=12, ctx=8, d=12, layers=3, heads=1, ff=0)
-    model = jax.tree.map(jnp.zeros_like, ji.models.GPT2.init(config, key=jax.random.key(0)))
+    model = zeros_of(config)
     return eqx.tree_at(lambda m: (m.w_embed, m.ln_final.weight), model, (5 * jnp.eye(12), jnp.ones(12)))
 
 

@@ -32,6 +32,8 @@ from .foreign import (
     top,
 )
 
+pytestmark = pytest.mark.quick
+
 
 def test_sparsify(tmp_path: Path) -> None:
     skip = W_ENC[:, :D].copy()

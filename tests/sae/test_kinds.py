@@ -13,6 +13,8 @@ from jaxinterp.sae.kinds._cut import largest_above
 from jaxinterp.sae.kinds._jumprelu import jump, step
 from jaxinterp.sae.kinds._losses import Progress
 
+pytestmark = [pytest.mark.quick, pytest.mark.wide, pytest.mark.finite]
+
 D, M, B = 6, 16, 10
 KEY = jax.random.key(0)
 

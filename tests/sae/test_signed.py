@@ -12,15 +12,16 @@ import jaxinterp as ji
 from jaxinterp.sae.features import _browser
 from jaxinterp.sae.kinds._sparse import active_features
 from jaxinterp.sae.training._state import firing
+from tests.models import small_model
 
-CONFIG = ji.models.GPT2Config(vocab=40, ctx=12, layers=2, d=8, heads=2)
+pytestmark = pytest.mark.wide
+
 SITE, K, M = "resid_post[0]", 6, 24
 
 
 @pytest.fixture(scope="module")
 def model() -> Any:
-    made = ji.models.GPT2.init(CONFIG, key=jax.random.key(0))
-    return jax.tree.map(lambda leaf: leaf * 5, made)
+    return small_model()
 
 
 @pytest.fixture(scope="module")

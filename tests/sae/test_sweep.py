@@ -13,6 +13,8 @@ from jaxinterp import fit, sae
 from jaxinterp.fit._step import run_steps
 from tests.options import how
 
+pytestmark = [pytest.mark.wide, pytest.mark.finite]
+
 KEY = jax.random.key(0)
 DATA = np.random.default_rng(0).normal(size=(120, 8)).astype(np.float32)
 OPTIONS: dict[str, Any] = {"steps": 6, "batch_size": 24, "steps_per_dispatch": 3, "progress": False}

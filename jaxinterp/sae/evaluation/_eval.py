@@ -76,7 +76,7 @@ def evaluate(
     site = own_site(sae, site, model)
     read = reading(model, tokens, site, mask, positions)
     fits(sae, read)
-    parts, suffix = read.batches(batch_size, 1), suffix_of(model, read.name)
+    parts, suffix = read.batches(batch_size), suffix_of(model, read.name)
     how: dict[str, Any] = {"captures": suffix.captures, "per_batch": ReachedAt(suffix)}
     mean = read.fold(parts, np.zeros(read.width), add_activations, progress=False, **how)
     mean = jnp.asarray(mean / read.count, jnp.float32)

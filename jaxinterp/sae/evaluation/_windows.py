@@ -224,7 +224,7 @@ def _read(
         jnp.zeros((len(which), INTERVALS), jnp.float32),
     )
     step = Windows(sae, some, seq, pos, offsets, most, read.name)
-    parts = read.batches(batch_size, sae.features)
+    parts = read.batches(batch_size, sae)
     state = read.fold(parts, state, step, progress="windows" if progress else False)
     acts, count, held = (np.asarray(x) for x in state)
     over = lambda x: x / np.maximum(x.sum(1, keepdims=True), 1e-30)

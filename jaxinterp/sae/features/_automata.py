@@ -107,7 +107,7 @@ def automata(
     top = weights.top(None, k)[0]
     writes = np.zeros((weights.shape[1], len(which)), bool)  # token by feature
     writes[top, np.arange(len(which))[:, None]] = True
-    parts, block = read.batches(batch_size, sae.features), min(int(block), len(which))
+    parts, block = read.batches(batch_size, sae), min(int(block), len(which))
     found: dict[tuple[int, int], tuple[float, float, int]] = {}
     for start in blocks(len(which), block):
         own = jnp.asarray(writes[:, start : start + block])

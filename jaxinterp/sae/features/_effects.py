@@ -57,7 +57,7 @@ def feature_effects(
     """
     check_same_site(sae, "feature_effects")
     read, which = SiteReading(sae, model, tokens, site, mask, positions), chosen(sae, features)
-    parts = read.batches(batch_size, sae.features)
+    parts = read.batches(batch_size, sae)
     real = np.asarray(read.corpus.mask)
     known = real[:, 1:] & real[:, :-1]
     out = np.where(known, np.float32(0), np.float32(np.nan))
@@ -135,7 +135,7 @@ def attribution_vectors(
     Law: 0 where a feature does not fire.
     """
     read, which = SiteReading(sae, model, tokens, site, mask, positions), chosen(sae, features)
-    parts = read.batches(batch_size, sae.features)
+    parts = read.batches(batch_size, sae)
     weights = jnp.asarray(logit_weights(sae, model, read.name)[which])
     real = np.asarray(read.corpus.mask)
 

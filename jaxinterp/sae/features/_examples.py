@@ -193,7 +193,7 @@ def examples(
     step = Accumulate(
         sae, None if features is None else jnp.asarray(which), jnp.asarray(offsets), key, read.name
     )
-    parts = read.batches(batch_size, sae.features)
+    parts = read.batches(batch_size, sae)
     state = read.fold(parts, state, step, progress="examples" if progress else False)
     kept = type(state)(*(np.asarray(each) for each in state))
     if not (kept.finite and np.isfinite(kept.total).all()):

@@ -67,9 +67,10 @@ class SiteReading:
                 f"dictionary reads d={sae.d}. Which site was it trained on?"
             )
 
-    def batches(self, batch_size: Any, features: int) -> CorpusBatches:
+    def batches(self, batch_size: Any, sae: Any = None) -> CorpusBatches:
         """The corpus in batches: as asked, or so many rows that features take about a hundred MB."""
         if batch_size is None or (isinstance(batch_size, str) and batch_size == "auto"):
+            features = 1 if sae is None else int(sae.features)
             batch_size = min(32, fitting(self.corpus.tokens.shape[1], features, BYTES))
         check_batch_size(batch_size)
         return CorpusBatches(self.corpus, self.model, batch_size)

@@ -99,7 +99,7 @@ def load_dictionary_learning(path: Path, ignore: Iterable[str] = ()) -> Loaded:
 
     file = path / "ae.pt" if path.is_dir() else path
     beside = file.parent / "config.json"
-    config = read_json(beside) if beside.is_file() else {}
+    config = dict(read_json(beside)) if beside.is_file() else {}
     check(beside, config, {"trainer": TABLE, "buffer": or_null(TABLE)})
     trainer = config.get("trainer", config)
     check(f"{beside}, trainer", trainer, {"dict_class": or_null(TEXT), "k": or_null(SIZE)})

@@ -59,7 +59,7 @@ def load_gemma_scope(
     needed = ("w_enc", "w_dec", "b_enc", "b_dec", "threshold")
     check_tensors(path, "Gemma Scope's", arrays, needed, ("affine_skip_connection",), ignore)
     beside = path.parent / "config.json"
-    config = read_json(beside) if beside.is_file() else {}
+    config = dict(read_json(beside)) if beside.is_file() else {}
     check(beside, config, CONFIG)
     check_config(path, config, KNOWN, ignore)
     check_value(path, config, "architecture", ("jump_relu", "jumprelu"))

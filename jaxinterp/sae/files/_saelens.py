@@ -59,7 +59,7 @@ def load_saelens(path: str | Path, factor: Any = None, ignore: Iterable[str] = (
     from ...hub import read_json
 
     path = Path(path)
-    raw = read_json(path / "cfg.json")
+    raw = dict(read_json(path / "cfg.json"))
     check(path / "cfg.json", raw, CONFIG)
     config = modern(raw)
     tensors = lambda name: float_tensors(path / name)
