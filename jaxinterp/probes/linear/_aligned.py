@@ -90,7 +90,8 @@ def aligned_neurons(model: ModelLike, directions: ArrayLike) -> Aligned:
         )
     if not (jnp.isfinite(v).all() and (jnp.linalg.norm(v, axis=-2) > 0).all()):
         raise ValueError("directions are finite and not zero, for they are compared by angle.")
-    mlp = fold_norms(model).blocks.mlp
+    folded: Any = fold_norms(model)
+    mlp = folded.blocks.mlp
     v = jnp.broadcast_to(v if v.ndim == 3 else v[None], (layers, *v.shape[-2:]))
     read, write, gate = _cosines(mlp.w_in, mlp.w_out, mlp.w_gate, v)
     return Aligned(np.asarray(read), np.asarray(write), None if gate is None else np.asarray(gate))

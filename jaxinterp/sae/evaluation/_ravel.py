@@ -16,7 +16,7 @@ from ...fit import Now, descend
 from ...stats import Record, Result
 from ...stats._random import host_generator
 from ...typing import ArrayLike, DictionaryLike, KeyLike
-from ..features._directions import decoded
+from ..features._directions import decode_at
 from ._inputs import as_matrix
 
 
@@ -147,7 +147,7 @@ def _pairs(rng: Any, y: np.ndarray, count: int, name: str) -> tuple[np.ndarray, 
 
 def _exchanged(sae: Any, x: Any, f: Any, other: Any, mask: Any) -> Any:
     """x with features from another entity, its error left as it is."""
-    move = decoded(sae, f + mask[None] * (other - f), x) - decoded(sae, f, x)
+    move = decode_at(sae, f + mask[None] * (other - f), x) - decode_at(sae, f, x)
     return x + move
 
 
