@@ -1,7 +1,7 @@
 r"""Ablation: what a cell's activation is worth, by putting something uninformative in its place."""
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import equinox as eqx
@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from .._deprecations import respelled
 from ..core._check import as_numbers, shown
 from ..core._listing import sites
 from ..core._select import POSITIONS
@@ -17,34 +18,47 @@ from ..core._sites import axes_of, is_per_layer, parse
 from ..corpus._batches import Batch
 from ..corpus._corpus import as_corpus, is_corpus
 from ..corpus._fold import fold
-from ..metrics import as_metric
-from ..typing import CorpusLike, IndexLike, MaskLike, ModelLike
-from ._pairs import Pair, make_pair
+from ..typing import (
+    ArrayLike,
+    AxesLike,
+    BytesLike,
+    CorpusLike,
+    FunctionLike,
+    IndexLike,
+    IntLike,
+    MaskLike,
+    MetricLike,
+    ModelLike,
+    StrLike,
+    TokensLike,
+)
+from ._pairs import PromptPair, make_pair
 from ._sweep import swept
 
 
+@respelled(window="adjacent=")
 def ablate(
-    model: Any,
-    tokens: Any,
-    metric: Any,
+    model: ModelLike,
+    tokens: TokensLike,
+    metric: MetricLike,
     *,
-    values: Callable[[Array], Any] | Any,
-    site: str = "z",
-    over: Sequence[str] | Mapping[str, Any] = ("layer", "head"),
-    mask: Bool[Array, "*batch pos"] | Any | None = None,
+    values: FunctionLike | ArrayLike,
+    site: StrLike = "z",
+    over: AxesLike = ("layer", "head"),
+    mask: MaskLike | None = None,
     per_example: bool = False,
-    window: int = 1,
-    max_bytes: int | str | Any = "auto",
+    adjacent: IntLike = 1,
+    max_bytes: BytesLike = "auto",
     progress: bool = True,
 ) -> Float[Array, "*cells"]:
     r"""$H_c = m\big(M(x \mid A_c \leftarrow v_c)\big)$: the metric after ablating each cell $c$ alone.
 
-    **Arguments:** as `patching.sweep`, with one prompt in place of two, and
+    **Arguments:** as in `patching.sweep`, with one prompt in place of two, and
 
-    - `values`: `patching.zeros`, `patching.batch_mean`, `patching.resample(key)`: any function of what
-      the run itself has at the site, `(layer, batch, ...)`, to what is put in; or that array, such as
-      a mean over other prompts (`patching.mean_activations`), which broadcasts. A function that takes
-      `real` is told where padded prompts have real tokens: bools that broadcast against its argument.
+    - `values`: what is put in. A function of the site's own activations `(layer, batch, ...)`:
+      `patching.zeros`, `patching.batch_mean`, `patching.resample(key)`. Or an array that broadcasts
+      against them, such as a mean over other prompts (`patching.mean_activations`). A function with a
+      parameter `real` also gets bools, True at real tokens, that broadcast against the activations.
 
     **Returns:** the metric of every ablated run, with the axes of `over`.
 
@@ -56,26 +70,25 @@ def ablate(
     """
     pair = make_pair(model, tokens, tokens, mask, "noise")
     if not callable(values):
-        found = as_numbers(values, "values")
-        found = found if jnp.issubdtype(found.dtype, jnp.floating) else found.astype(np.float32)
-        values = _aligned(jnp.asarray(found), site, pair.batch)
+        array = as_numbers(values, "values")
+        array = array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(np.float32)
+        values = _aligned(jnp.asarray(array), site, pair.batch)
     elif mask is not None and "real" in inspect.signature(values).parameters:
         values = eqx.Partial(values, real=_real(pair, site))
     return swept(
-        model,
         pair,
-        as_metric(metric, pair.mask),
+        pair.metric(metric),
         values,
         site=site,
         over=over,
         per_example=per_example,
-        window=window,
+        adjacent=adjacent,
         max_bytes=max_bytes,
         progress=progress,
     )
 
 
-def _real(pair: Pair, site: str) -> Bool[Array, "one batch *site"]:
+def _real(pair: PromptPair, site: str) -> Bool[Array, "one batch *site"]:
     """Where a site is of real tokens: along its positions, or its queries and keys."""
     axes = axes_of(parse(site)[0])
     real = jnp.ones((1,) * (len(axes) + 1), bool)

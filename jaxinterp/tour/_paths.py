@@ -51,7 +51,7 @@ def chapter(model: LoadedModel, tokenizer: Tokenizer) -> Finding:
                 metric,
                 f"{sender[0]}.{sender[1]}",
                 f"{layer}.{reader}.k",
-                direction="noise",
+                mode="noise",
             )
         )
         - clean

@@ -202,8 +202,8 @@ TAUGHT: dict[str, tuple[Callable[[Any], Any], str]] = {
     "batches of a model": (lambda m: ji.patching.mean_activations(m, m, "z"), "or a list of tokens"),
     # methods
     "half a resample": (
-        lambda m: ji.patching.statistics(np.ones((2, 3)), key=KEY, draws=2.5),
-        "draws is an int",
+        lambda m: ji.patching.statistics(np.ones((2, 3)), key=KEY, resamples=2.5),
+        "resamples is an int",
     ),
     "effects of text": (lambda m: ji.patching.statistics("a", key=KEY), "effects is an array of numbers"),
     "a level of text": (
@@ -214,7 +214,10 @@ TAUGHT: dict[str, tuple[Callable[[Any], Any], str]] = {
     "values of None": (lambda m: ji.patching.ablate(m, B, GAP, values=None), "values is an array of numbers"),
     "no senders": (lambda m: ji.circuits.direct_paths(m, B, B, GAP, senders=None), "senders is a list"),
     "no receivers": (lambda m: ji.circuits.paths_into(m, B, B, GAP, None), "receivers is a list"),
-    "noise of no samples": (lambda m: ji.patching.noised(KEY, m, T, 1, samples=None), "samples is an int"),
+    "noise of no samples": (
+        lambda m: ji.patching.noised(m, T, 1, key=KEY, samples=None),
+        "samples is an int",
+    ),
     "a lens of a number": (lambda m: ji.lens.logit_lens(m, 3, pos=-1), "tokens have the axes"),
     "guesses of None": (lambda m: ji.lens.summary(m, T, top=None), "top is an int"),
     "half a guess": (lambda m: ji.lens.attention_lens(m, T, top=2.5), "top is an int"),

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 
@@ -34,7 +35,9 @@ CALLS: dict[str, Any] = {
     ),
     "neurons": lambda m, out: ji.neurons.context_check(m, {"a": T, "b": T}, (0, 1), "a", site="q_rot"),
     "lens": lambda m, out: ji.lens.logit_lens(m, T, site="mlp_gate"),
-    "rating study": lambda m, out: ji.sae.rating_study(out / "study", GROUPS, m, None, T),
+    "rating study": lambda m, out: ji.sae.rating_study(
+        out / "study", GROUPS, m, None, T, key=jax.random.key(0)
+    ),
 }
 
 
@@ -48,7 +51,7 @@ def test_nothing_runs_before_all_sites_are_checked(
     monkeypatch.setattr("jaxinterp.core._run._run", ran)
     monkeypatch.setattr("jaxinterp.patching._sweep.packed", ran)
     monkeypatch.setattr("jaxinterp.patching._sweep.plain", ran)
-    monkeypatch.setattr("jaxinterp.patching._attribution.attribute", ran)
+    monkeypatch.setattr("jaxinterp.patching._attribution_cells.attribute", ran)
     with pytest.raises((ValueError, ji.UnknownSite), match=r"no site|equal axes|reads a site|no axis"):
         CALLS[name](gpt2, tmp_path)
     assert not list(tmp_path.iterdir())

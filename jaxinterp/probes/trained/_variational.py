@@ -23,7 +23,7 @@ from ...fit._descend import descend
 from ...fit._state import Now
 from ...stats._examples import as_examples
 from ...typing import ArrayLike, FloatLike, IntLike, KeyLike, PyTree
-from .._problem_axes import as_classes, lead_axes, onehot, together
+from .._problem_axes import as_classes, leading_axes, map_problems, one_hot
 from ._mlp import _init_of
 from ._training import check_key
 
@@ -98,7 +98,7 @@ def variational_code(
     x = as_examples(x, layers=True).astype(np.float32)
     n, d = x.shape[-2:]
     which, kinds = as_classes(y, classes)
-    lead = lead_axes(x, which)
+    lead = leading_axes(x, which)
     if min(steps, batch_size, samples) < 1 or not learning_rate > 0:
         raise ValueError(
             f"steps, batch_size and samples are 1 or more, learning_rate is above 0; got {steps}, "
@@ -110,7 +110,9 @@ def variational_code(
         return VariationalCode(
             zero, zero, zero, zero, 0.0, none, (), np.zeros((*lead, d), bool), np.zeros((*lead, 0))
         )
-    size = Sizes(tuple(hidden), len(kinds), int(steps), min(int(batch_size), n), int(samples))
+    size = Sizes(
+        tuple(int(width) for width in hidden), len(kinds), int(steps), min(int(batch_size), n), int(samples)
+    )
     found = _code(x, which, key, np.float32(learning_rate), size)
     found = jax.tree.map(lambda a: np.asarray(a, a.dtype if a.dtype == bool else np.float64), found)
     data = found.drawn.mean(-1)
@@ -165,7 +167,7 @@ def _code(x: Any, y: Any, key: Any, learning_rate: Any, size: Sizes) -> Coded:
 
         def nats(params: PyTree, x: Array, y: Array, key: PRNGKeyArray) -> Array:
             out = _sampled(params, x, key)
-            return -(jax.nn.log_softmax(out, axis=1) * onehot(y, size.classes)).sum(1)
+            return -(jax.nn.log_softmax(out, axis=1) * one_hot(y, size.classes)).sum(1)
 
         def loss(params: PyTree, batch: Any, now: Now) -> tuple[Array, dict[str, Array]]:
             assert now.key is not None
@@ -188,7 +190,7 @@ def _code(x: Any, y: Any, key: Any, learning_rate: Any, size: Sizes) -> Coded:
         )
 
     with jax.default_matmul_precision("highest"):
-        return together(one, (x, y), (2, 1))
+        return map_problems(one, (x, y), (2, 1))
 
 
 def _standardised(x: Float[Array, "n d"]) -> Float[Array, "n d"]:
