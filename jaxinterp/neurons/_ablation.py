@@ -8,9 +8,9 @@ import jax
 import numpy as np
 
 from .._deprecations import respelled
+from .._random import host_generator
 from ..corpus._batches import Batch
 from ..stats._intervals import resample_counts, widened_levels
-from ..stats._random import host_generator
 from ..typing import ArrayLike, ClassesLike, KeyLike, ModelLike, NeuronsLike
 from ._address import as_neurons, name, units_of
 from ._contexts import Contexts, as_contexts, contexts_of

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ...stats._random import host_generator
+from ..._random import host_generator
 from ...typing import KeyLike
 from ..features._accumulators import windows
 from ..features._examples import Examples, examples
