@@ -212,7 +212,7 @@ def test_universality_is_the_largest_of_numpys_correlations() -> None:
     cuts = [x[:31], x[31:400], x[400:]]
     unembed = RNG.normal(size=(D, 50)).astype("float32")
     for given in (x, cuts):
-        found = sae.universality(a, b, given, progress=False, logits=unembed, batch=64, block=4)
+        found = sae.universality(a, b, given, progress=False, logits=unembed, batch_size=64, block=4)
         np.testing.assert_allclose(found.correlation, r.max(1), atol=1e-6)
         assert found.partner[2] == -1 and found.tokens == 700
         alive = f.std(0) > 0
@@ -230,7 +230,7 @@ def test_universality_is_the_largest_of_numpys_correlations() -> None:
         b,
         (b.encoder[:, order], b.decoder[order], b.encoder_bias[order]),
     )
-    again = sae.universality(moved, b, (x, x), batch=64, progress=False)
+    again = sae.universality(moved, b, (x, x), batch_size=64, progress=False)
     assert again.partner.tolist() == order.tolist()
     np.testing.assert_allclose(again.correlation, 1, atol=1e-6)
     for bad, words in (
@@ -262,7 +262,7 @@ def test_splitting_has_the_masked_cosine() -> None:
             for on in (f[:, i] > 0, g[:, j] > 0):
                 p, q = f[on, i], g[on, j]
                 want[i, j] = max(want[i, j], p @ q / max(np.linalg.norm(p) * np.linalg.norm(q), 1e-9))
-    found = sae.splitting(a, b, Stream(x), batches=5, batch=100, block=4, least=0.5, progress=False)
+    found = sae.splitting(a, b, Stream(x), batches=5, batch_size=100, block=4, least=0.5, progress=False)
     there = np.zeros((10, 14))
     there[tuple(found.edges.T)] = found.weights
     np.testing.assert_allclose(there, np.where(want > 0.5, want, 0), atol=1e-5)
@@ -272,10 +272,10 @@ def test_splitting_has_the_masked_cosine() -> None:
     side = RNG.random((400, 1)) < 0.5
     parts = np.concatenate([y * side, y * ~side, RNG.random((400, 1)).astype("float32")], 1)
     small, large = Given(np.asarray([[1.0], [1], [0]])), Given(np.eye(3))
-    graph = sae.splitting(small, large, parts.astype("float32"), batch=64, progress=False)
+    graph = sae.splitting(small, large, parts.astype("float32"), batch_size=64, progress=False)
     assert {tuple(edge) for edge in graph.edges} >= {(0, 0), (0, 1)}
     np.testing.assert_allclose(graph.weights[:2], 1, atol=1e-6)
-    own = sae.splitting(large, large, parts.astype("float32"), batch=64, least=0.9, progress=False)
+    own = sae.splitting(large, large, parts.astype("float32"), batch_size=64, least=0.9, progress=False)
     assert [[*map(list, family)] for family in own.families()] == [[[i], [i]] for i in range(3)]
     with pytest.raises(ValueError, match="batches=100"):
         sae.splitting(a, b, Stream(x))

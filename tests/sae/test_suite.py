@@ -95,7 +95,7 @@ def test_silence_holds_what_fires() -> None:
 def test_chance_is_a_rotation_of_the_other() -> None:
     x = (RNG.exponential(size=(300, D)) * (RNG.random((300, D)) < 0.2)).astype("float32") @ ROWS
     made = planted()
-    found = sae.universality(made, made, x, batch=100, baseline=3, progress=False)
+    found = sae.universality(made, made, x, batch_size=100, baseline=jax.random.key(3), progress=False)
     np.testing.assert_allclose(found.correlation, 1, atol=1e-5)
     f = np.asarray(made.encode(jnp.asarray(x)))
     matrix = np.asarray(jax.random.normal(jax.random.key(3), (D, D)))
@@ -103,5 +103,5 @@ def test_chance_is_a_rotation_of_the_other() -> None:
     wanted = np.corrcoef(f.T, matrix @ f.T)[:D, D:].max(1)
     np.testing.assert_allclose(found.baseline, wanted, atol=1e-5)
     np.testing.assert_allclose(found.excess, 1 - wanted, atol=1e-4)
-    with pytest.raises(ValueError, match="baseline=0"):
-        sae.universality(made, made, x, batch=100, progress=False).excess  # noqa: B018
+    with pytest.raises(ValueError, match=r"baseline=jax\.random\.key"):
+        sae.universality(made, made, x, batch_size=100, progress=False).excess  # noqa: B018
