@@ -2,8 +2,11 @@
 
 from typing import Any
 
+import jax
 import numpy as np
 
+from ...stats._random import host_generator
+from ...typing import KeyLike
 from ..features._examples import Examples
 from ..features._logits import logit_weights
 from ..features._site import SiteReading
@@ -70,7 +73,13 @@ class WindowPlaces:
         return plan
 
 
-def logit_ends(sae: Any, model: Any, site: Any, which: Any, seed: int) -> list[tuple[Any, ...]]:
+def feature_generator(key: KeyLike, feature: int, use: int) -> np.random.Generator:
+    """The draws for one feature and one use of them; what other features draw has no part in it."""
+    own = jax.random.fold_in(jax.random.fold_in(key, feature), use)
+    return host_generator(own, "ji.sae.interpret(..., key={})")
+
+
+def logit_ends(sae: Any, model: Any, site: Any, which: Any, key: KeyLike) -> list[tuple[Any, ...]]:
     """Of each feature tokens with the highest and lowest logit weights, and a question of both kinds:
     ranks 10 to 60, as many random ones, in a random order."""
     weights = logit_weights(sae, model, site, which)
@@ -80,7 +89,7 @@ def logit_ends(sae: Any, model: Any, site: Any, which: Any, seed: int) -> list[t
     high, _, low, _ = weights.top(None, min(shown + asked, vocab))
     found = []
     for i, feature in enumerate(which):
-        rng = np.random.default_rng([seed, int(feature), 1])
+        rng = feature_generator(key, int(feature), 1)
         positive = high[i, shown : shown + asked]
         others = rng.choice(np.setdiff1d(np.arange(vocab), high[i]), asked, replace=False)
         mixed = rng.permutation(2 * asked)

@@ -8,11 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ...typing import KeyLike
 from ..features._accumulators import windows
 from ..features._examples import examples
 from ..features._logits import STREAM
 from ..features._site import SiteReading, chosen, rows_at
-from ._window_places import ASKED, INTERVALS, SHOWN, WindowPlaces, logit_ends
+from ._window_places import ASKED, INTERVALS, SHOWN, WindowPlaces, feature_generator, logit_ends
 
 LEVELS = 10
 
@@ -77,11 +78,11 @@ def sheets(
     site: Any,
     batch_size: int | str | None,
     window: tuple[int, int],
-    seed: int,
+    key: KeyLike,
     progress: bool,
     logits: bool,
 ) -> list[Sheet]:
-    """A sheet for each feature of `which`; what stands on it depends on feature and seed alone."""
+    """A sheet for each feature of `which`; it depends on the feature and the key alone."""
     read, which = SiteReading(sae, model, tokens, site, None, None), chosen(sae, which)
     found = examples(
         sae,
@@ -94,11 +95,11 @@ def sheets(
         per=24,
         window=0,
         batch_size=batch_size,
-        key=jax.random.key(seed),
+        key=key,
         progress=progress,
     )
     places = WindowPlaces(read, found, sum(window) + 1)
-    plans = [places.of(i, np.random.default_rng([seed, int(f)])) for i, f in enumerate(which)]
+    plans = [places.of(i, feature_generator(key, int(f), 0)) for i, f in enumerate(which)]
     most = sum(a + (INTERVALS - 1) * b + c + d for a, b, c, d in (SHOWN, ASKED))
     at = np.full((2, len(which), most), -1, np.int32)  # of one size: one program serves all
     for i, plan in enumerate(plans):
@@ -106,7 +107,7 @@ def sheets(
     acts, share, held = _read(sae, model, read, which, at, found.maximum, window, batch_size, progress)
     ids = _ids(read, at, window)
     readable = logits or read.site in (*STREAM, "mlp_post")
-    ends = logit_ends(sae, model, read.name, which, seed) if readable else [([], [], [], [])] * len(which)
+    ends = logit_ends(sae, model, read.name, which, key) if readable else [([], [], [], [])] * len(which)
     used = np.unique(np.concatenate([ids.ravel(), *(np.asarray(x, int) for e in ends for x in e[:3])]))
     used = used[used >= 0].astype(int)
     text = dict(zip(used.tolist(), tokenizer.tokens(used), strict=True))
