@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
     from typing import Protocol, TypeAlias
 
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 
     ArrayLike: TypeAlias = Array | np.ndarray | Nested | float | int | bool
     "Anything that becomes an array: of JAX, of NumPy, nested lists, numbers."
-    IntLike: TypeAlias = int | np.integer
-    "One int of Python or NumPy."
-    FloatLike: TypeAlias = float | int | np.floating | np.integer
-    "One number."
+    IntLike: TypeAlias = int
+    "A whole number."
+    FloatLike: TypeAlias = float | int
+    "A number."
     BoolLike: TypeAlias = bool | np.bool_
     "True or False."
     StrLike: TypeAlias = str
@@ -61,6 +61,12 @@ if TYPE_CHECKING:
     "A `ji.corpus.Corpus`, or token ids `(row, pos)`."
     MaskLike: TypeAlias = Bool[Array, "*batch pos"] | np.ndarray | Nested
     "True at real tokens, for prompts padded left or right."
+    BatchLike: TypeAlias = TokensLike | tuple[TokensLike, MaskLike]
+    "Tokens of one batch, or tokens and their mask, as `tokenizer([...])` returns."
+    BatchesLike: TypeAlias = Iterable[BatchLike]
+    "An iterable of batches of tokens."
+    StreamLike: TypeAlias = BatchesLike | Callable[[PRNGKeyArray], BatchLike]
+    "An iterable of batches of tokens, or a function of a key to one batch."
     IndexLike: TypeAlias = int | slice | range | Int[Array, "*n"] | Bool[Array, "*n"] | np.ndarray | Nested
     "Which entries of an axis: an int, several, a slice or a bool mask; may be traced."
     LayersLike: TypeAlias = int | Sequence[int] | slice | range | Int[Array, "*n"] | np.ndarray
@@ -106,6 +112,7 @@ if TYPE_CHECKING:
     JSON: TypeAlias = Mapping[str, "JSON"] | Sequence["JSON"] | str | float | int | bool | None
     "What a file of JSON holds."
 else:
+    BatchLike = BatchesLike = StreamLike = Any
     ConfigLike = TokenLike = AtLike = ResidLike = IntLike = FloatLike = BoolLike = StrLike = FunctionLike = (
         ValueLike
     ) = Any
