@@ -21,7 +21,7 @@ import numpy as np
 
 import jaxinterp as ji
 from jaxinterp.fit._step import step as fit_step
-from jaxinterp.sae.kinds import _batch_topk, _sparse, _topk
+from jaxinterp.sae.kinds import _cut, _sparse, _topk
 from jaxinterp.sae.training import _state
 
 
@@ -45,8 +45,8 @@ def parts(pre: Any, k: int, repeats: int) -> None:
         np.testing.assert_array_equal(a, b)
     line("k largest of a row", median(lambda: plain(pre), repeats), median(lambda: ours(pre), repeats))
     f, count = jax.nn.relu(pre), k * len(pre)
-    bits = jax.jit(lambda f: _batch_topk.bisect(f, count))
-    quick = jax.jit(lambda f: _batch_topk.below(f, count))
+    bits = jax.jit(lambda f: _cut.bisect(f, count))
+    quick = jax.jit(lambda f: _cut.largest_above(f, count))
     assert float(bits(f)) == float(quick(f))
     line("cut of a batch", median(lambda: bits(f), repeats), median(lambda: quick(f), repeats))
 
@@ -57,7 +57,7 @@ def steps(d: int, m: int, k: int, batch: int, x: Any, dead: bool, repeats: int) 
     for form in (False, True):
         _topk.pays = lambda *_, form=form: form
         jax.clear_caches()
-        kind = ji.sae.TopK(d=d, features=m, k=k, key=jax.random.key(1))
+        kind = ji.sae.TopK(d=d, features=m, k=k).init(jax.random.key(1))
         optimizer = ji.sae.unit_rows(kind.optimizer(1000))
         state = _state.begin(kind, optimizer, x, x, False)
         if dead:
@@ -88,7 +88,7 @@ def main() -> None:
     for m in sizes:
         print(f"{m} features {'dense':>29} {'sparse':>12}")
         x = jax.random.normal(jax.random.key(0), (batch, d))
-        kind = ji.sae.TopK(d=d, features=m, k=k, key=jax.random.key(1))
+        kind = ji.sae.TopK(d=d, features=m, k=k).init(jax.random.key(1))
         parts(kind.pre(x), k, given.repeats)
         for dead in (False, True):
             steps(d, m, k, batch, x, dead, given.repeats)

@@ -90,7 +90,7 @@ def contexts(tokenizer, documents, ctx, each, *, least, key=0):
 
 def subset(corpus, rows):
     """Some contexts of a corpus."""
-    parts = (getattr(corpus, name)[rows] for name in ("tokens", "real", "mask", "document", "offsets"))
+    parts = (getattr(corpus, name)[rows] for name in ("tokens", "mask", "positions", "document", "offsets"))
     return ji.data.Corpus(*parts, corpus.documents)
 
 
@@ -111,8 +111,8 @@ def interval(y, said, groups, key=0, draws=1000):
 
 def study(model, corpus, train, test, *, skip, seconds, ks=(1, 2, 3), batch=32):
     """For each class the best neuron, its F1 on other documents, and the best k with certificates."""
-    mask = corpus.mask & ji.data.keep(corpus.real, skip=skip)
-    x = ji.data.activations(model, corpus, "mlp_post", mask=mask, reduce="mean", batch=batch)
+    positions = corpus.positions & ji.data.keep(corpus.mask, skip=skip)
+    x = ji.data.activations(model, corpus, "mlp_post", positions=positions, reduce="mean", batch_size=batch)
     groups = corpus.groups
     ji.data.check_split(groups, train, test)
     x = x / np.maximum(x[:, train].std(1, keepdims=True), 1e-3)  # each deviation is 1
@@ -153,7 +153,7 @@ def joined(tokenizer, train, test, ctx, each):
     sides = [contexts(tokenizer, documents, ctx, each, least=ctx // 2) for documents in (train, test)]
     first = len(sides[0].documents)
     document = np.where(sides[1].document >= 0, sides[1].document + first, -1)
-    parts = [np.concatenate([getattr(s, name) for s in sides]) for name in ("tokens", "real", "mask")]
+    parts = [np.concatenate([getattr(s, name) for s in sides]) for name in ("tokens", "mask", "positions")]
     document = np.concatenate([sides[0].document, document])
     offsets = np.concatenate([s.offsets for s in sides])
     documents = (*sides[0].documents, *sides[1].documents)
@@ -181,7 +181,7 @@ def main(argv=None):
         corpus, train, test = joined(tokenizer, *read(args.data), 128, args.each)
     else:
         corpus = contexts(tokenizer, pieces(), 64, args.each, least=8)
-        train, test = ji.data.split(corpus.groups, test=0.4, key=0, labels=corpus.labels)
+        train, test = ji.data.split(corpus.groups, test=0.4, key=jax.random.key(0), labels=corpus.labels)
     skip = 10 if full else 3
     print(
         f"{args.model}: {corpus}; {len(train)} to choose, {len(test)} to test; skipping {skip} tokens of each context"
@@ -239,7 +239,7 @@ def page(model, tokenizer, corpus, found, effect, skip, path):
     """Histograms and top contexts of every neuron found."""
     neurons = [each["at"] for each in found.values()]
     spread = ji.neurons.distribution(model, corpus, neurons, skip=skip)
-    top = ji.neurons.top_contexts(model, corpus, neurons, k=10)
+    top = ji.neurons.top_contexts(model, corpus, neurons, top=10)
     chapters = [
         ji.viz.Chapter(f"{kind}: neuron {each['neuron']}", [spread.figure(i), top.figure(tokenizer, i)])
         for i, (kind, each) in enumerate(found.items())

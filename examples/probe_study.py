@@ -14,6 +14,7 @@ import os
 import pathlib
 import time
 
+import jax
 import numpy as np
 from rich.console import Console
 
@@ -38,7 +39,7 @@ def documents(asked):
     if asked.data is None:
         return [ji.data.Document(text, label) for label, texts in PIECES.items() for text in texts]
     return ji.data.read_texts(
-        asked.data, most=asked.most, chars=asked.chars, least=asked.chars, key=asked.seed
+        asked.data, most=asked.most, chars=asked.chars, least=asked.chars, key=jax.random.key(asked.seed)
     )
 
 

@@ -97,7 +97,7 @@ with tempfile.TemporaryDirectory() as scratch:
 
 # No name is in train and in test, however its letters are written.
 groups = np.array([name.strip().casefold() for name in names])
-train, test = ji.data.split(groups, test=0.2, key=args.seed)
+train, test = ji.data.split(groups, test=0.2, key=jax.random.key(args.seed))
 shuffled = targets[np.random.default_rng(args.seed).permutation(train)]
 print(f"{args.model}: {len(train):,} places to fit, {len(test):,} to judge; x {x.shape}")
 print("layer    R2   shuffled   Spearman lat, lon   proximity   shuffled   median km   left out")

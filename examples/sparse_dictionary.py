@@ -38,7 +38,7 @@ def documents(folder, characters, key=0):
 
 def learn(model, corpus, args):
     """The dictionary, its history, and the seconds that it took with compilation."""
-    stream = ji.data.stream(model, corpus, site=args.site, batch=args.batch, mask=counted(corpus))
+    stream = ji.data.stream(model, corpus, site=args.site, batch_size=args.batch, positions=counted(corpus))
     dead = 250 * args.batch
     kind = ji.sae.TopK(d=model.config.d, features=args.features, k=args.k, dead_tokens=dead)
     began = time.perf_counter()
@@ -58,7 +58,7 @@ def learn(model, corpus, args):
 
 def counted(corpus):
     """Real tokens but the first of each context."""
-    return corpus.mask & ji.data.keep(corpus.real)
+    return corpus.positions & ji.data.keep(corpus.mask)
 
 
 def detectors(sae, model, corpus, site, train, test):
@@ -66,7 +66,7 @@ def detectors(sae, model, corpus, site, train, test):
     base, layer = site.removesuffix("]").split("[")
     spliced = ji.intervene(model, [ji.splice(base, sae, layer=int(layer), error=True)])
     x = ji.data.activations(
-        spliced, corpus, f"{base}.sae.feature[{layer}]", mask=counted(corpus), reduce="mean"
+        spliced, corpus, f"{base}.sae.feature[{layer}]", positions=counted(corpus), reduce="mean"
     )
     x = x / np.maximum(x[train].std(0), 1e-3)
     found = {}
@@ -89,9 +89,9 @@ class Judge:
 
     def __init__(self, corpus, vocab):
         counts = np.full((len(CLASSES), vocab), 0.5)
-        for row, label, mask in zip(corpus.tokens, corpus.labels, corpus.mask, strict=True):
+        for row, label, counts_here in zip(corpus.tokens, corpus.labels, corpus.positions, strict=True):
             kind = OF.get(label, label)
-            np.add.at(counts[list(CLASSES).index(kind)], row[mask], 1)
+            np.add.at(counts[list(CLASSES).index(kind)], row[counts_here], 1)
         self.log = np.log(counts / counts.sum(1, keepdims=True))
 
     def __call__(self, tokens):
@@ -145,7 +145,7 @@ def main(argv=None):
         studied, train, test = joined(tokenizer, *read(args.data), 128, 100)
     else:
         corpus = studied = ji.data.pack(tokenizer, pieces(), ctx=64, least=8)
-        train, test = ji.data.split(corpus.groups, test=0.4, key=0, labels=corpus.labels)
+        train, test = ji.data.split(corpus.groups, test=0.4, key=jax.random.key(0), labels=corpus.labels)
     print(f"{corpus}, read in {time.perf_counter() - began:.0f} s")
     sae, history, seconds = learn(model, corpus, args)
     print(
@@ -153,7 +153,7 @@ def main(argv=None):
     )
 
     held = ji.data.Corpus(
-        *(getattr(studied, n)[test] for n in ("tokens", "real", "mask", "document", "offsets")),
+        *(getattr(studied, n)[test] for n in ("tokens", "mask", "positions", "document", "offsets")),
         studied.documents,
     )
     quality = ji.sae.evaluate(sae, model, held, site=args.site)

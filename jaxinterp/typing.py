@@ -4,13 +4,14 @@ A type checker sees what is accepted. At run time each of these is `Any`, becaus
 what it is given by itself, and its messages teach where those of a run-time checker cannot.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
     from typing import Protocol, TypeAlias
+    from typing import Self as Self
 
     import jax
     import matplotlib.axes
@@ -25,16 +26,27 @@ if TYPE_CHECKING:
     from .corpus._corpus import Corpus
     from .metrics import Metric
     from .models import Config
+    from .sae.kinds._coder import Coder
+    from .sae.kinds._kind import Kind
 
     Nested: TypeAlias = Sequence[Any]
     "Lists of lists, as `np.asarray` reads them."
 
     ArrayLike: TypeAlias = Array | np.ndarray | Nested | float | int | bool
     "Anything that becomes an array: of JAX, of NumPy, nested lists, numbers."
+<<<<<<< HEAD
     IntLike: TypeAlias = int
     "A whole number."
     FloatLike: TypeAlias = float | int
     "A number."
+=======
+    JaxArray: TypeAlias = Array
+    "An array of JAX, traced or not; the fields of a module hold other things too, as `jax.tree.map` likes."
+    IntLike: TypeAlias = int | np.integer
+    "One int of Python or NumPy."
+    FloatLike: TypeAlias = float | int | np.floating | np.integer
+    "One number."
+>>>>>>> main
     BoolLike: TypeAlias = bool | np.bool_
     "True or False."
     StrLike: TypeAlias = str
@@ -59,6 +71,10 @@ if TYPE_CHECKING:
     "A `ji.corpus.Corpus`: `ji.data.pack` and `ji.corpus.as_corpus` return one."
     CorpusLike: TypeAlias = Corpus | Int[Array, "row pos"] | np.ndarray | Nested
     "A `ji.corpus.Corpus`, or token ids `(row, pos)`."
+    ClassesLike: TypeAlias = Corpus | np.ndarray | Nested | Mapping[str, Any]
+    "A corpus whose labels are classes, or a dict from class to a corpus, tokens or `(tokens, mask)`."
+    NeuronsLike: TypeAlias = str | tuple[int, int] | np.ndarray | Sequence[Any]
+    "Neurons: pairs `(layer, neuron)`, or names such as `'3.336'`."
     MaskLike: TypeAlias = Bool[Array, "*batch pos"] | np.ndarray | Nested
     "True at real tokens, for prompts padded left or right."
     BatchLike: TypeAlias = TokensLike | tuple[TokensLike, MaskLike]
@@ -85,6 +101,10 @@ if TYPE_CHECKING:
     "Where a file or folder is."
     OptimizerLike: TypeAlias = optax.GradientTransformation | optax.GradientTransformationExtraArgs
     "Any optimizer of optax."
+    CoderLike: TypeAlias = Coder
+    "A dictionary of `ji.sae`, a view of one, or neurons in its place."
+    KindLike: TypeAlias = Kind
+    "A kind of dictionary with its settings, as `ji.sae.TopK(d=32, features=64, k=4)`."
     DictionaryLike: TypeAlias = Dictionary
     "Anything with `encode` and `decode`."
     DTypeLike: TypeAlias = jax.typing.DTypeLike
@@ -107,17 +127,24 @@ if TYPE_CHECKING:
     "Axes of matplotlib."
     PlotAxesLike: TypeAlias = PlotAxes | Sequence[PlotAxes] | np.ndarray
     "Axes of matplotlib, or several."
+    M = TypeVar("M", bound=Model | Intervened)
+    "The class of a model, where a function returns a model of the class that it takes."
     PyTree: TypeAlias = Any
     "A tree of arrays, where the structure is the caller's own."
     JSON: TypeAlias = Mapping[str, "JSON"] | Sequence["JSON"] | str | float | int | bool | None
     "What a file of JSON holds."
 else:
+<<<<<<< HEAD
     BatchLike = BatchesLike = StreamLike = Any
+=======
+    M = TypeVar("M")
+>>>>>>> main
     ConfigLike = TokenLike = AtLike = ResidLike = IntLike = FloatLike = BoolLike = StrLike = FunctionLike = (
         ValueLike
     ) = Any
     ArrayLike = ModelLike = TokensLike = MaskLike = IndexLike = LayersLike = EditsLike = Any
     CaptureLike = MetricLike = KeyLike = PathLike = OptimizerLike = DictionaryLike = Any
+    JaxArray = Self = CoderLike = KindLike = Any
     TokenizerLike = ArraysLike = PlotAxes = PlotAxesLike = Any
-    AnyCorpus = CorpusLike = Any
+    AnyCorpus = CorpusLike = ClassesLike = NeuronsLike = Any
     DTypeLike = MeshLike = ShardingLike = PyTree = JSON = Any

@@ -202,7 +202,7 @@ def _checks_kind(node: ast.AST, kinds: set[str], tree: ast.Module) -> bool:
     own = {part.name for part in tree.body if isinstance(part, ast.ClassDef)}
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "isinstance":
         named = {part.id for part in ast.walk(node.args[1]) if isinstance(part, ast.Name)}
-        return bool(named & (kinds - own - {"Dictionary", "Losses", "Moment"}))
+        return bool(named & (kinds - own - {"Coder", "Dictionary", "Kind", "Losses", "Progress"}))
     return (
         isinstance(node, ast.Attribute)
         and node.attr.isupper()

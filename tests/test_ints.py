@@ -8,6 +8,8 @@ import pytest
 
 import jaxinterp as ji
 
+pytestmark = pytest.mark.wide
+
 CONFIG = ji.models.GPT2Config(vocab=40, ctx=16, d=8, layers=2, heads=2)
 TOKENS = np.asarray([[1, 2, 3], [4, 5, 6]])
 WRAPS = np.asarray([[1, 2**32 + 5, 3]])

@@ -266,6 +266,7 @@ def probe(
       jaxinterp probe gpt2 languages/ --out study.jsonl --plot study.html
       jaxinterp probe tiny de.txt fr.txt --layers 1,2 --method single --exact 1,2,3
     """
+    import jax
     import numpy as np
     from rich.console import Console
 
@@ -277,7 +278,7 @@ def probe(
         viz.check_page(plot)
     if out is not None:
         JsonLines(out)  # its name is checked before anything runs
-    documents = list(texts.read_texts(*data, most=most, chars=chars, key=seed))
+    documents = list(texts.read_texts(*data, most=most, chars=chars, key=jax.random.key(seed)))
     classes = sorted({str(document.label) for document in documents})
     if len(classes) < 2:
         raise ValueError(

@@ -43,19 +43,23 @@ def train_dictionary(
     most, field, ctx = options["most"], options["field"], options["ctx"]
     train, test = _contexts(model, tokenizer, data, ctx, most, field, held, store is not None)
     if store is not None:
-        stream: Any = reading.stored(store, site=site, batch=batch, seed=seed, model=model)
+        stream: Any = reading.stored(
+            store, site=site, batch_size=batch, key=jax.random.key(seed), model=model
+        )
         d = stream.batch(0).shape[-1]
     else:
-        tokens, mask = train
-        stream = reading.stream(model, tokens, site=site, batch=batch, seed=seed, mask=mask)
+        tokens, positions = train
+        stream = reading.stream(
+            model, tokens, site=site, batch_size=batch, key=jax.random.key(seed), positions=positions
+        )
         d = stream.batch(0).shape[-1]
     kind, optimizer = _kind(sae, d, steps, options), None
     if options["rate"] is not None:
         optimizer = sae.adam(options["rate"], steps, warm=steps // 20, decay=0.2)
     judge = None
     if test is not None:
-        tokens, mask = test
-        judge = sae.evaluation(model, tokens, site=site, mask=mask, cosines=False)
+        tokens, positions = test
+        judge = sae.evaluation(model, tokens, site=site, positions=positions, cosines=False)
     yield f"{options['kind']}: {kind.features} features of {site} ({d}), from {stream}"
     out.mkdir(parents=True, exist_ok=True)
     found, history = sae.train(
@@ -107,7 +111,7 @@ def _contexts(
     held: int,
     only_test: bool,
 ) -> tuple[Any, Any]:
-    """Tokens and mask to train on, and to judge on (None where there are none)."""
+    """Tokens and the positions that count, to train on and to evaluate on (None where there are none)."""
     from .. import data as reading
 
     if not data:
@@ -122,11 +126,11 @@ def _contexts(
             raise ValueError(
                 f"{data[0]} holds {tokens.shape}; token ids are (seq, pos), one context to a row."
             )
-        mask = np.arange(tokens.shape[1]) > 0
+        counted = np.arange(tokens.shape[1]) > 0
         cut = len(tokens) - held
         rows = np.asarray(tokens[max(cut, 0) :])
-        test = (rows, np.broadcast_to(mask, rows.shape)) if held else None
-        train = (tokens[:cut], mask)
+        test = (rows, np.broadcast_to(counted, rows.shape)) if held else None
+        train = (tokens[:cut], counted)
     else:
         if tokenizer is None:
             raise ValueError(
@@ -141,7 +145,7 @@ def _contexts(
             bos=tokenizer.bos_id is not None,
         )
         cut = len(corpus) - held
-        part = lambda rows: (corpus.tokens[rows], corpus.mask[rows])
+        part = lambda rows: (corpus.tokens[rows], corpus.positions[rows])
         train, test = part(slice(max(cut, 0))), part(slice(max(cut, 0), None)) if held else None
     if cut < 1 and not only_test:
         raise ValueError(

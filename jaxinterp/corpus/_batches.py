@@ -39,7 +39,7 @@ class Batch(NamedTuple):
     extra: Any
 
 
-class Batches:
+class CorpusBatches:
     """Every row of a corpus where something counts, in its order: `len` batches, `batches[i]`.
 
     The last batch is filled up with repetitions of its last row that count nothing, so that one

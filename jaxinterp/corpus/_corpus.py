@@ -116,6 +116,13 @@ def counting(corpus: AnyCorpus, positions: IndexLike) -> AnyCorpus:
     return TokenCorpus(corpus.tokens, corpus.mask, counted, corpus.document, _labels(corpus))
 
 
+def select(corpus: AnyCorpus, rows: np.ndarray) -> TokenCorpus:
+    """Some rows of a corpus, read into memory."""
+    labels = _labels(corpus)
+    parts = (corpus.tokens, corpus.mask, corpus.positions, corpus.document, labels)
+    return TokenCorpus(*(np.asarray(part[rows]) for part in parts))
+
+
 def is_corpus(value: Any) -> TypeGuard[AnyCorpus]:
     """Whether a value is a `Corpus`."""
     return all(hasattr(value, name) for name in ("tokens", "mask", "positions", "document"))

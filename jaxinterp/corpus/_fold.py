@@ -19,7 +19,7 @@ from ..core._listing import sites
 from ..core._run import run
 from ..mesh._rows import replicated
 from ..typing import AnyCorpus, CaptureLike, CorpusLike, MeshLike, ModelLike, PathLike
-from ._batches import Batch, Batches, counts_tokens
+from ._batches import Batch, CorpusBatches, counts_tokens
 from ._checkpoint import Checkpoint, identity
 from ._corpus import as_corpus
 from ._progress import watched
@@ -84,11 +84,11 @@ def fold(
 
     ```python
     def add(state, batch, acts):
-        x = acts["resid_post[1]"]
-        return state[0] + (x * batch.positions[..., None]).sum((0, 1)), state[1] + batch.positions.sum()
+        x = jnp.where(batch.positions[..., None], acts["resid_post[1]"], 0)
+        return state[0] + x.sum((0, 1)), state[1] + batch.positions.sum(dtype=jnp.float32)
 
     tokens = tokenizer("the cat sat on the mat")
-    total, count = ji.corpus.fold(tokens, model, "resid_post[1]", (jnp.zeros(model.config.d), 0), add)
+    total, count = ji.corpus.fold(tokens, model, "resid_post[1]", (jnp.zeros(model.config.d), 0.0), add)
     ```
 
     Laws: any batch size gives the same as one batch of all rows, to rounding; a padded row gives what
@@ -96,7 +96,7 @@ def fold(
     """
     corpus = as_corpus(corpus)
     width, padded = _needs(model, captures, corpus)
-    parts = Batches(
+    parts = CorpusBatches(
         corpus,
         model,
         batch_size,
@@ -120,7 +120,7 @@ def fold(
 
 
 def folded(
-    parts: Batches,
+    parts: CorpusBatches,
     model: Any,
     captures: Any,
     init: Any,
@@ -176,7 +176,8 @@ def captured(model: Any, captures: Any, batch: Batch) -> Acts:
 
 
 def _requests(captures: Any, batch: Batch) -> Any:
-    return as_requests(captures(batch) if callable(captures) else captures)
+    asked: Any = captures(batch) if callable(captures) else captures
+    return as_requests(asked)
 
 
 @eqx.filter_jit(donate="all-except-first")
@@ -202,7 +203,7 @@ def _needs(model: Any, captures: Any, corpus: AnyCorpus) -> tuple[int, bool]:
         tokens = jnp.asarray(np.asarray(corpus.tokens[np.arange(1)]))
         one = Batch(np.int32(0), jnp.zeros(1, jnp.int32), tokens, mask, positions, mask, None)
         try:
-            requests = as_requests(captures(one))
+            requests = _requests(captures, one)
         except (KeyError, TypeError, AttributeError):  # captures at positions of `extra`
             return 0, True
     else:

@@ -5,8 +5,7 @@ from . import features as features
 from ._activations import activations as activations
 from ._activations import keep as keep
 from ._corpus import Corpus as Corpus
-from ._corpus import Document as Document
-from ._corpus import pack as pack
+from ._document import Document as Document
 from ._feature import Feature as Feature
 from ._feature import TooFew as TooFew
 from ._feature import sample as sample
@@ -17,6 +16,7 @@ from ._int8 import Codes as Codes
 from ._int8 import decode as decode
 from ._int8 import encode as encode
 from ._int8 import error_bound as error_bound
+from ._pack import pack as pack
 from ._rows import documents as documents
 from ._save import save_activations as save_activations
 from ._split import Leak as Leak

@@ -1,4 +1,4 @@
-"""Documents packed into contexts, every token with its document and its place in the text."""
+"""Contexts of tokens, each token with its document and its place in the text."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
@@ -6,37 +6,26 @@ from typing import Any
 
 import numpy as np
 
-
-@dataclasses.dataclass(frozen=True)
-class Document:
-    """A text with what is known of it.
-
-    - `label`: of the whole text (its language, its source), or None;
-    - `group`: documents of one group never part in a split (chapters of a book); by default each
-      is its own;
-    - `spans`: `(start, end, label)` in characters.
-    """
-
-    text: str
-    label: Any = None
-    group: Any = None
-    spans: tuple[tuple[int, int, Any], ...] = ()
+from ..corpus._corpus import content_hash
+from ._document import Document, check_span
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Corpus:
-    """Contexts of tokens, made by `pack`; `activations` takes it in place of tokens and masks.
+class TextCorpus:
+    """Contexts of tokens, made by `pack`: a `ji.corpus.Corpus` that knows its documents.
 
-    - `tokens` `(seq, pos)` int32; `real`: True at what is not padding; `mask`: at what counts,
-      which leaves out BOS and separators too;
+    - `tokens` `(seq, pos)`: int32 ids;
+    - `mask` `(seq, pos)`: True at real tokens, False at padding;
+    - `positions` `(seq, pos)`: True at tokens that count, which leaves out BOS and separators;
     - `document` `(seq, pos)`: which of `documents` a token is of, -1 where none;
     - `offsets` `(seq, pos, 2)`: first character and end of each token in its document, without the
-      spaces around it.
+      spaces around it;
+    - `documents`: the `Document`s.
     """
 
     tokens: np.ndarray
-    real: np.ndarray
     mask: np.ndarray
+    positions: np.ndarray
     document: np.ndarray
     offsets: np.ndarray
     documents: tuple[Document, ...]
@@ -47,9 +36,21 @@ class Corpus:
     def __repr__(self) -> str:
         seq, pos = self.tokens.shape
         return (
-            f"Corpus({seq} contexts of {pos}, {int(self.mask.sum())} tokens of "
+            f"Corpus({seq} contexts of {pos}, {int(self.positions.sum())} tokens of "
             f"{len(self.documents)} documents)"
         )
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "real":
+            raise AttributeError(
+                "A Corpus has no real: corpus.mask is True at real tokens, corpus.positions at those that count."
+            )
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    @property
+    def content_hash(self) -> str:
+        """Equal for equal tokens, masks and positions."""
+        return content_hash(self)
 
     @property
     def labels(self) -> np.ndarray:
@@ -91,7 +92,7 @@ class Corpus:
         if not of.any():
             known = sorted({str(d.label) for d in self.documents})
             raise ValueError(f"No document has the label {label!r}; there are {known}.")
-        return of[self.document] & self.mask
+        return of[self.document] & self.positions
 
     def spans(
         self, of: Callable[[str], Iterable[Any]] | Sequence[Any] | str, *, at: str = "all"
@@ -131,14 +132,14 @@ class Corpus:
                 found = of(document.text) if callable(of) else of[d]
             marked = np.zeros(len(document.text) + 1, np.int32)
             for start, end in found:
-                _check_span(start, end, document.text, d)
+                check_span(start, end, document.text, d)
                 if at == "all":
                     marked[start:end] = 1
                 else:
                     marked[start if at == "first" else end - 1] = 1
             before = np.concatenate([[0], np.cumsum(marked)])
             out[here] = before[offsets[here, 1]] > before[offsets[here, 0]]
-        return out.reshape(self.document.shape) & self.mask
+        return out.reshape(self.document.shape) & self.positions
 
     def text_of(self, index: int | Any) -> str:
         """The characters of the token `seq * ctx + pos`, as they stand in its document."""
@@ -149,156 +150,8 @@ class Corpus:
         return self.documents[document].text[start:end]
 
 
-def pack(
-    tokenizer: Any,
-    documents: Iterable[Any],
-    *,
-    ctx: int,
-    bos: bool = True,
-    join: bool = False,
-    least: int = 1,
-    most: int | None = None,
-) -> Corpus:
-    r"""$(d_1, d_2, \dots) \mapsto t \in \{0..V-1\}^{n \times c}$: documents cut into contexts.
-
-    **Arguments:**
-
-    - `tokenizer`: what `ji.load` returns, a `tokenizers.Tokenizer`, or anything with
-      `with_offsets(text) -> (ids, offsets)` and a `bos_id`.
-    - `documents`: texts, `Document`s, or `(text, label)` pairs.
-    - `ctx`: tokens in a context, BOS included.
-    - `bos`: every context begins with BOS; it is real, but the mask leaves it out.
-    - `join`: False: a context holds one document, and its last one is padded on the right. True:
-      documents follow each other, a BOS between them (if `bos`), so that every context is full; what
-      does not fill the last one is left out.
-    - `least`: contexts of fewer tokens are left out. `most`: stop at so many contexts.
-
-    **Returns:** a `Corpus`.
-
-    **Raises:** `ValueError` for no documents, a context too short, spans beyond their text, or a
-    tokenizer without BOS.
-
-    ```python
-    model, tokenizer = ji.load("tiny")
-    corpus = ji.data.pack(tokenizer, [("Das ist gut.", "de"), ("This is good.", "en")], ctx=16)
-    corpus.tokens.shape                                  # (2, 16)
-    ```
-
-    Law: the tokens of a document, read off its contexts in order, are those of its text.
-    """
-    ctx, bos = int(ctx), bool(bos)
-    if ctx < 1 + bos:
-        raise ValueError(f"A context holds at least one token{' beside BOS' if bos else ''}; got ctx={ctx}.")
-    start = getattr(tokenizer, "bos_id", None) if bos else None
-    if bos and start is None:
-        raise ValueError("This tokenizer has no bos_id: call pack(..., bos=False).")
-    if isinstance(documents, str):
-        raise ValueError("documents is a list of texts; got one text. Write [text].")
-    kept = tuple(_as_document(d, i) for i, d in enumerate(documents))
-    if not kept:
-        raise ValueError("There are no documents to pack.")
-    width = ctx - bos
-    rows: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-    waiting: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-    held = 0
-    for d, document in enumerate(kept):
-        if most is not None and len(rows) >= most:
-            break
-        ids, offsets = _encode(tokenizer, document.text, d)
-        owner = np.full(len(ids), d, np.int32)
-        if not join:
-            rows += [
-                (ids[i : i + width], offsets[i : i + width], owner[i : i + width])
-                for i in range(0, len(ids), width)
-                if len(ids[i : i + width]) >= least
-            ]
-            continue
-        if held and bos:
-            waiting.append(
-                (np.asarray([start], np.int32), np.zeros((1, 2), np.int32), np.asarray([-1], np.int32))
-            )
-            held += 1
-        waiting.append((ids, offsets, owner))
-        held += len(ids)
-        if held >= width:
-            whole = [np.concatenate(parts) for parts in zip(*waiting, strict=True)]
-            full = held // width * width
-            rows += [tuple(x[i : i + width] for x in whole) for i in range(0, full, width)]  # type: ignore[misc]
-            waiting, held = ([tuple(x[full:] for x in whole)] if held > full else []), held - full  # type: ignore[list-item]
-    rows = [row for row in rows if (row[2] >= 0).any()][:most]
-    if not rows:
-        raise ValueError(
-            f"No context came out: the documents are shorter than {'one context' if join else 'least='}"
-            f" ({width if join else least} tokens)."
-        )
-    return _arranged(rows, ctx, start, kept)
-
-
-def _arranged(rows: Any, ctx: int, start: int | None, documents: tuple[Document, ...]) -> Corpus:
-    shape, first = (len(rows), ctx), int(start is not None)
-    tokens = np.full(shape, start or 0, np.int32)
-    real, document = np.zeros(shape, bool), np.full(shape, -1, np.int32)
-    offsets = np.zeros((*shape, 2), np.int32)
-    real[:, :first] = True
-    for i, (ids, spans, owner) in enumerate(rows):
-        here = slice(first, first + len(ids))
-        tokens[i, here], offsets[i, here], document[i, here] = ids, spans, owner
-        real[i, here] = True
-    return Corpus(tokens, real, document >= 0, document, offsets, documents)
-
-
-def _as_document(item: Any, number: int) -> Document:
-    if isinstance(item, str):
-        item = Document(item)
-    elif isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str):
-        item = Document(*item)
-    if not isinstance(item, Document):
-        raise ValueError(
-            f"Document {number} is a {type(item).__name__}; give a text, a (text, label), or a "
-            "ji.data.Document."
-        )
-    if not item.text:
-        raise ValueError(f"Document {number} is empty; leave it out.")
-    for start, end, _ in item.spans:
-        _check_span(start, end, item.text, number)
-    return item
-
-
-def _check_span(start: Any, end: Any, text: str, number: int) -> None:
-    if not 0 <= start < end <= len(text):
-        raise ValueError(
-            f"A span is (start, end) in characters of its text, not empty; document {number} has "
-            f"{len(text)} characters and the span ({start}, {end})."
-        )
-
-
-def _encode(tokenizer: Any, text: str, number: int) -> tuple[np.ndarray, np.ndarray]:
-    """Ids, and for each token its characters, without the spaces around them."""
-    if hasattr(tokenizer, "with_offsets"):
-        ids, offsets = tokenizer.with_offsets(text)
-    elif hasattr(tokenizer, "encode"):
-        found = tokenizer.encode(text, add_special_tokens=False)
-        if not hasattr(found, "offsets"):
-            raise ValueError("This tokenizer's encode gives no offsets; use a tokenizers.Tokenizer.")
-        ids, offsets = found.ids, found.offsets
-    else:
-        raise ValueError(
-            f"A tokenizer here has with_offsets(text) or encode(text); got {type(tokenizer).__name__}."
-        )
-    ids = np.asarray(ids, np.int32)
-    if not len(ids):
-        raise ValueError(f"Document {number} has no token: {text[:40]!r}.")
-    offsets = np.asarray(offsets, np.int32).reshape(-1, 2).copy()
-    space = np.asarray([c.isspace() for c in text] + [False])
-    for pair in offsets:
-        start, end = pair
-        while start < end and space[start]:
-            start += 1
-        while end > start and space[end - 1]:
-            end -= 1
-        if start < end:  # tokens of nothing but space keep it
-            pair[:] = start, end
-    return ids, offsets
+Corpus = TextCorpus
+"The public name: `ji.data.Corpus`."
 
 
 def _joined(*partitions: Any) -> list[int]:

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from ..core._check import shown
-from ._rng import generator
+from ..stats._random import host_generator
+from ..typing import ArrayLike, KeyLike
 
 
 class TooFew(ValueError):
@@ -33,14 +34,14 @@ class Feature:
 
 
 def sample(
-    positive: Any,
-    negative: Any = None,
+    positive: ArrayLike,
+    negative: ArrayLike | None = None,
     *,
     n: int,
-    key: Any,
+    key: KeyLike,
     share: float | None = None,
     floor: float = 0.05,
-    mirror: Any = None,
+    mirror: ArrayLike | None = None,
     name: str = "feature",
 ) -> Feature:
     r"""$n_+ = \min(s\,n, N_+),\ n_- = \min(n - n_+, N_-)$: rows drawn without replacement.
@@ -54,20 +55,35 @@ def sample(
       `TooFew`.
     - `mirror`: bools; half of the negatives come from here, so far as it reaches (the numerators,
       for denominators).
-    - `key`: a JAX key or an int.
+    - `key`: a `jax.random.key`.
 
     **Returns:** a `Feature`; `labels.mean()` is its share.
 
     Appendix B of Gurnee et al. 2023 (https://arxiv.org/abs/2305.01610).
 
     ```python
-    feature = ji.data.sample(labels, corpus.mask & ~labels, n=1000, key=0)
+    feature = ji.data.sample(labels, corpus.positions & ~labels, n=1000, key=jax.random.key(0))
     x = ji.data.activations(model, corpus, "mlp_post", index=feature.index)
     ```
 
     Law: every row is a positive or a negative of what was given, none twice; equal keys draw equal
     rows.
     """
+    rng = host_generator(key, "ji.data.sample(..., key={})")
+    return _drawn(positive, negative, n, rng, share, floor, mirror, name)
+
+
+def _drawn(
+    positive: Any,
+    negative: Any,
+    n: int,
+    rng: np.random.Generator,
+    share: float | None = None,
+    floor: float = 0.05,
+    mirror: Any = None,
+    name: str = "feature",
+) -> Feature:
+    """`sample`, drawn by a generator."""
     positive = _bools(positive, None, "positive")
     shape = positive.shape
     negative = ~positive if negative is None else _bools(negative, shape, "negative")
@@ -87,7 +103,6 @@ def sample(
             f"{max(int(np.ceil(floor * n)), 1)} positives and one negative are needed (floor={floor})."
             " Give more text, or a smaller n."
         )
-    rng = generator(key)
     chosen = rng.choice(yes, min(max(round(share * n), 1), len(yes)), replace=False)
     wanted = min(n - len(chosen), len(no))
     near = np.zeros(0, np.int64)
@@ -103,23 +118,23 @@ def sample(
 
 
 def samples(
-    labels: Mapping[str, Any], mask: Any, *, n: int, key: Any, **options: Any
+    labels: Mapping[str, Any], positions: ArrayLike, *, n: int, key: KeyLike, **options: Any
 ) -> tuple[dict[str, Feature], dict[str, str]]:
     """`sample` for many labels: the features, and why the others were left out.
 
-    **Arguments:** `labels`: name to bools; `mask`: what counts; the rest as in `sample`. Each
+    **Arguments:** `labels`: name to bools; `positions`: bools, True where a row counts; the rest as in `sample`. Each
     feature has a seed of its own, so that it does not change when another is added.
 
     **Returns:** `{name: Feature}` and `{name: reason}` for those below the floor.
     """
-    mask = _bools(mask, None, "mask")
-    root = [int(i) for i in generator(key).integers(2**32, size=4)]
+    where = _bools(positions, None, "positions")
+    root = [int(i) for i in host_generator(key, "ji.data.samples(..., key={})").integers(2**32, size=4)]
     made, skipped = {}, {}
     for name, label in labels.items():
-        label = _bools(label, mask.shape, name)
+        label = _bools(label, where.shape, name)
         own = np.random.default_rng([*root, *name.encode()])
         try:
-            made[name] = sample(label & mask, mask & ~label, n=n, key=own, name=name, **options)
+            made[name] = _drawn(label & where, where & ~label, n, own, name=name, **options)
         except TooFew as reason:
             skipped[name] = str(reason)
     return made, skipped

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
-from ._corpus import Document
+from ._document import Document
 
 
 def documents(

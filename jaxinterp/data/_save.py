@@ -9,11 +9,14 @@ from typing import Any
 import jax
 import numpy as np
 
+from .._deprecations import respelled
 from .._disk import PARTIAL, clean, sole, write_json
 from .._read import TABLE, check
 from ..core._check import is_int
+from ..corpus._corpus import tokens_hash
 from ..corpus._model_hash import model_source
-from ._activations import check_batch, watched
+from ..corpus._progress import watched
+from ..typing import JSON, CaptureLike, CorpusLike, DTypeLike, IndexLike, MaskLike, ModelLike, PathLike
 from ._files import (
     BadStore,
     PartialArray,
@@ -23,25 +26,26 @@ from ._files import (
     write_array,
 )
 from ._int8 import Codes, decode, encode
-from ._reading import Reading, plan
+from ._reading import Reading, batch_of, plan
 from ._store import FORMAT, VERSION, Store, dtype_of, file_name
 
 
+@respelled(real="mask=padding_mask, and positions= for what counts", batch="batch_size=")
 def save_activations(
-    path: str | Path,
-    model: Any,
-    tokens: Any,
-    site: Any,
+    path: PathLike,
+    model: ModelLike,
+    tokens: CorpusLike,
+    site: CaptureLike,
     *,
-    mask: Any = None,
+    mask: MaskLike | None = None,
+    positions: IndexLike | None = None,
     reduce: str | None = None,
-    pos: Any = None,
-    index: Any = None,
-    real: Any = None,
-    dtype: Any = None,
+    pos: IndexLike | None = None,
+    index: IndexLike | None = None,
+    dtype: DTypeLike | None = None,
     shard: int = 256,
-    batch: int = 32,
-    about: Any = None,
+    batch_size: int = 32,
+    about: JSON = None,
     progress: bool = True,
 ) -> Store:
     r"""$X_{ij} = r_{p \in P_i}\, a_j(t_i)_p$ on disk: what `activations` returns, in shards.
@@ -50,8 +54,9 @@ def save_activations(
     shard. A shard is whole or absent: files are written beside their place and moved there, and a
     reader believes in a shard only once its record is written, last.
 
-    **Arguments:** `path`: a new folder, or the one to go on with; the rest as in `activations`, and
+    **Arguments:** as in `activations`, and
 
+    - `path`: a new folder, or the one to go on with.
     - `dtype`: by default the model's own; a float dtype (`"float16"`, `"bfloat16"`), or `"int8"`:
       for every unit of a shard an offset and a step (see `encode`), a quarter of float32. The
       largest error is measured and recorded: `store.max_error`.
@@ -73,14 +78,13 @@ def save_activations(
     Laws: interrupted and resumed is, byte for byte, the same folder as written at once; int8 is
     off by at most half a step of its unit.
     """
-    check_batch(batch)
     if not is_int(shard) or shard < 1:
         raise ValueError(f"shard is the number of sequences in a shard, at least 1; got {shard!r}.")
     path = Path(path)
     int8 = isinstance(dtype, str) and dtype == "int8"
     stored = None if dtype is None or int8 else dtype_of(np.dtype(_named(dtype)).name, path)
-    reading = plan(model, tokens, site, mask=mask, real=real, reduce=reduce, pos=pos, index=index)
-    size = min(batch, len(reading.sequences))
+    reading = plan(model, tokens, site, mask=mask, positions=positions, reduce=reduce, pos=pos, index=index)
+    size = batch_of(reading, batch_size)
     shard = -(-shard // size) * size
     cuts = [*range(0, len(reading.sequences), shard), len(reading.sequences)]
     manifest = _manifest(reading, cuts, int8, stored, about)
@@ -115,7 +119,7 @@ def _named(dtype: Any) -> Any:
 
 def _manifest(reading: Reading, cuts: list[int], int8: bool, stored: Any, about: Any) -> dict[str, Any]:
     """All that is known before the first row: what, of which model and data, in which shards."""
-    requests = {r.name: r for r in reading.requests}
+    requests = {r.name: r for r in reading.captures.requests}
     manifest = {
         "format": FORMAT,
         "version": VERSION,
@@ -131,19 +135,19 @@ def _manifest(reading: Reading, cuts: list[int], int8: bool, stored: Any, about:
         ],
         "int8": int8,
         "rows": "token" if reading.by_token else "sequence",
-        "reduce": reading.reduce,
+        "reduce": reading.captures.reduce,
         "shards": [int(reading.starts[cut]) for cut in cuts],
         "model": model_source(reading.model),
         "data": {
             "sha256": fingerprint(
-                reading.tokens,
-                _or_none(reading.real),
-                _or_none(reading.mask),
-                _or_none(reading.pos),
-                [[r.site, r.layers, r.reduce, np.asarray(r.pos).tolist()] for r in reading.requests],
+                tokens_hash(reading.corpus.tokens),
+                np.asarray(reading.corpus.mask),
+                np.asarray(reading.corpus.positions),
+                _or_none(reading.captures.pos if reading.per_sequence is None else reading.per_sequence),
+                [[r.site, r.layers, r.reduce, np.asarray(r.pos).tolist()] for r in reading.captures.requests],
             ),
-            "sequences": reading.tokens.shape[0],
-            "ctx": reading.tokens.shape[1],
+            "sequences": int(reading.corpus.tokens.shape[0]),
+            "ctx": int(reading.corpus.tokens.shape[1]),
         },
         "about": about,
         "versions": {"jaxinterp": _version(), "jax": jax.__version__, "numpy": np.__version__},
@@ -238,19 +242,22 @@ def _write_shard(
             lead = () if layers is None else (layers,)
             maps.append(stack.enter_context(PartialArray(path, (*lead, rows, *row), dtype)))
         errors = [0.0] * len(names)
-        for at, part in reading.batches(size, start, stop):
+
+        def keep(at: int, part: dict[str, np.ndarray]) -> None:
             for i, name in enumerate(names):
                 x, axis = part[name], int(reading.shapes[name][0] is not None)
                 here = slice(at - first, at - first + x.shape[axis])
                 with np.errstate(over="ignore"):
-                    kept = x.astype(dtypes[i])
-                if not np.isfinite(kept.astype(np.float32)).all():
+                    cast = x.astype(dtypes[i])
+                if not np.isfinite(cast.astype(np.float32)).all():
                     raise ValueError(
                         f"{name!r} has values that {dtypes[i]} cannot hold; store it as bfloat16 or float32."
                     )
-                errors[i] = max(errors[i], _worst(x, kept))
+                errors[i] = max(errors[i], _worst(x, cast))
                 target = maps[i].array[:, here] if axis else maps[i].array[here]
-                target[...] = as_bits(kept)
+                target[...] = as_bits(cast)
+
+        reading.read(keep, size, start=start, stop=stop)
         for i, name in enumerate(names):
             axis = int(reading.shapes[name][0] is not None)
             if not int8:
@@ -264,10 +271,10 @@ def _write_shard(
     write_json(path / f"{number:06d}.json", {"rows": rows, "max_error": errors})
 
 
-def _worst(x: np.ndarray, kept: np.ndarray) -> float:
-    if x.dtype == kept.dtype:
+def _worst(x: np.ndarray, cast: np.ndarray) -> float:
+    if x.dtype == cast.dtype:
         return 0.0
-    return float(np.max(np.abs(x.astype(np.float32) - kept.astype(np.float32)), initial=0))
+    return float(np.max(np.abs(x.astype(np.float32) - cast.astype(np.float32)), initial=0))
 
 
 def _worst_code(x: np.ndarray, codes: Codes, axis: int) -> float:

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 
 from ..core._check import as_number, as_selector, check_selector
-from ._rng import generator
+from ..stats._random import host_generator
+from ..typing import ArrayLike, FloatLike, KeyLike
 
 
 class Leak(ValueError):
@@ -13,13 +14,13 @@ class Leak(ValueError):
 
 
 def split(
-    groups: Any, *, test: float | Any = 0.3, key: Any = 42, labels: Any = None
+    groups: ArrayLike, *, key: KeyLike, test: FloatLike = 0.3, labels: ArrayLike | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     r"""$\{g\} = G_{\text{train}} \sqcup G_{\text{test}}$: rows parted by whole groups, at random.
 
     **Arguments:** `groups` `(row,)`: of each row, what must not be parted (`corpus.groups`, for
     tokens `corpus.groups[index // ctx]`); `test`: share of rows wanted in test, reached as nearly
-    as groups allow; `key`: a JAX key or an int; `labels` `(row,)`: groups are then shared out for
+    as groups allow; `key`: a `jax.random.key`; `labels` `(row,)`: groups are then shared out for
     each class, so that both sides have both.
 
     **Returns:** row numbers of train and of test, ascending. Neither is empty.
@@ -28,7 +29,7 @@ def split(
     because only one group has it.
 
     ```python
-    train, test = ji.data.split(corpus.groups, test=0.3, key=0, labels=corpus.labels == "de")
+    train, test = ji.data.split(corpus.groups, test=0.3, key=jax.random.key(0), labels=corpus.labels == "de")
     ```
 
     Law: no group is in both, and every row is in one.
@@ -60,7 +61,7 @@ def split(
                 "A class that only one group has cannot be in train and in test: "
                 f"{labels[kinds == kind].tolist()[0]!r} is in group {names.tolist()[count[:, kind].argmax()]!r} alone."  # type: ignore[index]
             )
-    rng = generator(key)
+    rng = host_generator(key, "ji.data.split(..., key={})")
     order = rng.permutation(len(names))
     side = np.full(len(names), -1)  # 1 for test
     wanted, total = count.sum(0) * test, count.sum(0)

@@ -9,9 +9,10 @@ import numpy as np
 
 from .._read import FLAG, SIZE, TABLE, TEXT, Rule, check, integer, list_of, or_null, shown
 from ..corpus._model_hash import model_hash
+from ..typing import PathLike
 from ._files import BadStore, as_bits, open_array, read_json
 from ._int8 import Codes, decode
-from ._rng import generator
+from ._order import seeds_of
 
 FORMAT = "jaxinterp.activations"
 MANIFEST = {
@@ -51,14 +52,14 @@ class Store:
     ```python
     store = ji.data.Store(path)
     x = store.read("mlp_post", layer=2)                 # (row, ff)
-    for rows, x in store.batches(256, site="mlp_post", key=0):
+    for rows, x in store.batches(256, site="mlp_post", key=jax.random.key(0)):
         ...
     ```
 
     Law: reads what `ji.data.activations` returns for the same request, up to `max_error`.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: PathLike) -> None:
         self.path = Path(path)
         manifest = self.path / "manifest.json"
         if not manifest.is_file():
@@ -67,6 +68,7 @@ class Store:
                 "ji.data.save_activations(path, model, tokens, site)."
             )
         self.about: dict[str, Any] = read_json(manifest)
+        self._shuffled: tuple[tuple[list[int], int], np.ndarray] | None = None
         self._read_manifest(manifest)
 
     def _read_manifest(self, manifest: Path) -> None:
@@ -193,14 +195,14 @@ class Store:
             missing = index[mine[rows] != index]
             raise IndexError(
                 f"{len(missing)} of the {index.size} asked for are not in the store (the first is "
-                f"{missing.flat[0]}): its mask left them out."
+                f"{missing.flat[0]}): its positions left them out."
             )
         return rows
 
     def batch(self, number: int | Any, size: int | Any, *, site: str | None = None, key: Any = None) -> Any:
         """Batch `number` of an endless series: `(rows, x)`, whichever batches came before.
 
-        Epoch `e` visits every row once; with a `key` (a JAX key or an int) in an order of its own,
+        Epoch `e` visits every row once; with a `key` in an order of its own,
         so that the same number is always the same batch, and a run can go on anywhere. The rows
         that do not fill a last batch of an epoch are left out of that epoch.
         """
@@ -218,13 +220,10 @@ class Store:
         return rows if key is None else self._order(key, epoch)[rows]
 
     def _order(self, key: Any, epoch: int) -> np.ndarray:
-        if isinstance(key, np.random.Generator):
-            raise ValueError("A generator moves on and cannot be addressed; give a JAX key or an int.")
-        state = generator(key).bit_generator.state
-        name = (repr(state["state"]), epoch)
-        if getattr(self, "_shuffled", (None,))[0] != name:
-            seeds = [*generator(key).integers(2**32, size=4), epoch]
-            self._shuffled = name, np.random.default_rng(seeds).permutation(len(self))
+        seeds = seeds_of(key, "store.batches(..., key={})")
+        if self._shuffled is None or self._shuffled[0] != (seeds, epoch):
+            own = [*np.random.default_rng(seeds).integers(2**32, size=4), epoch]
+            self._shuffled = (seeds, epoch), np.random.default_rng(own).permutation(len(self))
         return self._shuffled[1]
 
     def batches(

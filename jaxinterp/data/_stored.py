@@ -1,29 +1,37 @@
 """Batches of activations from disk, by number."""
 
-from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
+from .._deprecations import respelled
 from ..core._sites import parse
-from ._activations import check_batch
+from ..corpus._size import check_batch_size
+from ..typing import KeyLike, ModelLike, PathLike
 from ._files import fingerprint
+from ._order import seeds_of
 from ._store import Store
 
 
 class Stored:
     """See `stored`. `batch(i)` is the same array whenever it is asked for."""
 
-    def __init__(self, store: Store, site: str | None, layer: int | None, batch: int, seed: int):
+    def __init__(
+        self, store: Store, site: str | None, layer: int | None, batch_size: int, key: KeyLike | None
+    ) -> None:
         self.store, self.name, self.layer = store, *_place(store, site, layer)
-        self.site, self.size, self.seed = site or self.name, batch, seed
-        if batch > len(store):
+        self.site, self.size = site or self.name, batch_size
+        self.seeds = seeds_of(key, "ji.data.stored(..., key={})")
+        self.key = jax.random.key(0) if key is None else key
+        if batch_size > len(store):
             raise ValueError(
-                f"A batch of {batch} rows cannot be drawn from {len(store)}: give batch={len(store)} or less."
+                f"A batch of {batch_size} rows cannot be drawn from {len(store)}: give "
+                f"batch_size={len(store)} or less."
             )
 
     def __repr__(self) -> str:
-        return f"Stored({self.site!r} of {str(self.store.path)!r}: batches of {self.size}, seed {self.seed})"
+        return f"Stored({self.site!r} of {str(self.store.path)!r}: batches of {self.size})"
 
     def described(self) -> dict[str, Any]:
         """What its batches follow from, as JSON: two that say the same give the same ones."""
@@ -33,34 +41,40 @@ class Stored:
             "store": fingerprint(self.store.about),
             "model": model,
             "site": site,
-            "batch": self.size,
-            "seed": self.seed,
+            "batch_size": self.size,
+            "key": self.seeds,
         }
 
     def batch(self, number: int) -> np.ndarray:
         """Batch `number`, counted from 0 without end: `(batch, d)`, or `(batch, layer, d)`."""
-        rows = self.store.rows_of(number, self.size, key=self.seed)
+        rows = self.store.rows_of(number, self.size, key=self.key)
         x = self.store.read(self.name, rows, layer=self.layer)
         stacked = len(self.store.shape(self.name)) > 2 and self.layer is None
         return np.moveaxis(x, 0, 1) if stacked else x
 
 
+@respelled(batch="batch_size=", seed="key=jax.random.key(0)")
 def stored(
-    store: Store | str | Path | Any,
+    store: "Store | PathLike",
     *,
     site: str | None = None,
     layer: int | None = None,
-    batch: int = 4096,
-    seed: int = 0,
-    model: Any = None,
+    batch_size: int = 4096,
+    key: KeyLike | None = None,
+    model: ModelLike | None = None,
 ) -> Stored:
     r"""$i \mapsto X_i$ from disk: what `stream` is for activations that are written already.
 
-    Rows of all shards are shuffled anew each epoch, by `seed` and the epoch alone.
+    Rows of all shards are shuffled anew each epoch; the order follows from `key` and the epoch.
 
-    **Arguments:** `store`, or its folder; `site`: one that it holds, or a layer of one,
-    `"mlp_post[3]"`; it may be left out where there is one; `layer` of those stored; `model`: checked
-    to be the one that the activations are of.
+    **Arguments:**
+
+    - `store`: a `Store`, or its folder.
+    - `site`: one that it holds, or a layer of one, `"mlp_post[3]"`; not needed where there is one.
+    - `layer`: of those stored.
+    - `batch_size`: rows of a batch, 4096 by default.
+    - `key`: of the order; by default `jax.random.key(0)`.
+    - `model`: checked to be the one that the activations are of.
 
     **Returns:** a `Stored`, with `batch(i)`.
 
@@ -74,11 +88,11 @@ def stored(
 
     Law: an epoch holds rows of the store, none of them twice; batch i is always the same.
     """
-    check_batch(batch)
+    check_batch_size(batch_size)
     found = store if isinstance(store, Store) else Store(store)
     if model is not None:
         found.check(model)
-    return Stored(found, site, layer, int(batch), int(seed))
+    return Stored(found, site, layer, int(batch_size), key)
 
 
 def _place(store: Store, site: str | None, layer: int | None) -> tuple[str, int | None]:

@@ -7,53 +7,52 @@ from typing import Any
 
 import numpy as np
 
+from .._deprecations import respelled
+from ..core._check import is_int
+from ..corpus._corpus import as_corpus, select, tokens_hash
+from ..corpus._fingerprint import fingerprint
 from ..corpus._model_hash import model_hash
-from ..corpus._stored_tokens import TokenRows, is_stored
-from ._activations import activations, check_batch
-from ._files import fingerprint
-from ._identity import tokens_print
+from ..corpus._size import check_batch_size
+from ..typing import CaptureLike, CorpusLike, IndexLike, KeyLike, MaskLike, ModelLike
+from ._activations import activations
+from ._order import seeds_of
 from ._reading import plan
 
 
 class Stream:
-    """See `stream`. `batch(i)` is the same array whenever, and after whatever, it is asked for."""
+    """See `stream`. `batch(i)` is the same array whenever, and after whatever, it is read."""
 
     def __init__(
         self,
-        model: Any,
-        tokens: Any,
-        site: Any,
+        model: ModelLike,
+        tokens: CorpusLike,
+        site: CaptureLike,
         *,
-        batch: int,
-        seed: int,
-        mask: Any,
-        real: Any,
+        batch_size: int,
+        seeds: list[int],
         buffer: int | None,
         passes: int,
         max_bytes: int,
     ) -> None:
-        stored = TokenRows(tokens) if is_stored(tokens) else None
-        if stored is not None:  # read pool by pool; the first context stands for all of them
-            mask = row_mask(mask, stored.shape)
-            reading = plan(model, stored[np.arange(1)], site)
-        else:
-            reading = plan(model, tokens, site, mask=mask, real=real)
+        self.corpus = corpus = as_corpus(tokens)
+        # Of tokens on disk the first context stands for all of them.
+        in_memory = isinstance(corpus.tokens, np.ndarray)
+        reading = plan(model, corpus if in_memory else corpus.tokens[np.arange(1)], site)
         if not reading.by_token:
             raise ValueError(
                 "A stream has a row per token: name sites without pos or reduce, and choose "
-                "positions with mask=."
+                "tokens with positions=."
             )
-        self.model, self.site, self.size, self.seed = model, site, batch, seed
-        self.tokens, self.real = stored or reading.tokens, reading.real
-        self.mask = np.asarray(reading.mask) if stored is None else mask
+        self.model, self.site, self.size, self.seeds = model, site, batch_size, seeds
+        self._sites: list[Any] = list(site) if isinstance(site, list | tuple) else [site]
         self._shapes = reading.shapes
-        self._counts = self.mask.sum(-1)
-        self._kept = np.flatnonzero(self._counts)
+        self._counts = corpus.positions.sum(-1)
+        self._contexts = np.flatnonzero(self._counts)
         rows = int(self._counts.sum())
-        if batch > rows:
+        if batch_size > rows:
             raise ValueError(
-                f"A batch of {batch} rows cannot be drawn from {rows} tokens that count: give "
-                f"batch={rows} or less, or more text."
+                f"A batch of {batch_size} rows cannot be drawn from {rows} tokens that count: give "
+                f"batch_size={rows} or less, or more text."
             )
         sizes = [
             (layers or 1) * int(np.prod(row)) * np.dtype(own).itemsize
@@ -61,10 +60,10 @@ class Stream:
         ]
         self._fits = rows * sum(sizes) <= max_bytes
         self._whole: dict[str, np.ndarray] | None = None  # rows of all contexts, in their order
-        each = rows / len(self._kept)
+        each = rows / len(self._contexts)
         # Sixteen batches of tokens in a pool: a batch mixes as many contexts as a pool has.
-        self.buffer = int(-(-16 * batch // each)) if buffer is None else buffer
-        self.buffer = max(1, min(self.buffer, len(self._kept)))
+        self.buffer = int(-(-16 * batch_size // each)) if buffer is None else buffer
+        self.buffer = max(1, min(self.buffer, len(self._contexts)))
         self.passes = min(passes, self.buffer)
         self._ends: list[np.ndarray] = []  # by epoch: batches up to the end of each pool
         self._orders: dict[int, np.ndarray] = {}
@@ -75,21 +74,20 @@ class Stream:
     def __repr__(self) -> str:
         return (
             f"Stream({self.site!r}: {int(self._counts.sum())} tokens, batches of {self.size}, pools "
-            f"of {self.buffer} contexts, seed {self.seed})"
+            f"of {self.buffer} contexts)"
         )
 
     def described(self) -> dict[str, Any]:
-        """What its batches follow from, as JSON: two that say the same give the same ones."""
-        real = "none" if self.real is None else fingerprint(np.asarray(self.real))
-        mask = self.mask if self.mask.strides[0] else self.mask[:1]  # one row for all
+        """What its batches follow from, as JSON: two with equal descriptions give equal batches."""
+        short = lambda mask: fingerprint(mask if mask.strides[0] else mask[:1])  # one row for all
         return {
             "model": model_hash(self.model),
-            "tokens": tokens_print(self.tokens),
-            "mask": fingerprint(mask),
-            "real": real,
-            "site": self.site if isinstance(self.site, str) else [str(each) for each in self.site],
-            "batch": self.size,
-            "seed": self.seed,
+            "tokens": tokens_hash(self.corpus.tokens),
+            "positions": short(self.corpus.positions),
+            "mask": short(self.corpus.mask),
+            "site": self.site if isinstance(self.site, str) else [str(each) for each in self._sites],
+            "batch_size": self.size,
+            "key": self.seeds,
             "buffer": self.buffer,
         }
 
@@ -112,14 +110,14 @@ class Stream:
 
     def _order(self, epoch: int) -> np.ndarray:
         if epoch not in self._orders:
-            rng = np.random.default_rng([self.seed, epoch])
+            rng = np.random.default_rng([*self.seeds, epoch])
             self._orders = {
                 **dict(list(self._orders.items())[-2:]),
-                epoch: rng.permutation(self._kept),
+                epoch: rng.permutation(self._contexts),
             }
         return self._orders[epoch]
 
-    def _contexts(self, epoch: int, pool: int) -> np.ndarray:
+    def _contexts_of(self, epoch: int, pool: int) -> np.ndarray:
         return self._order(epoch)[pool * self.buffer : (pool + 1) * self.buffer]
 
     def _place(self, number: int) -> tuple[int, int, int]:
@@ -134,7 +132,7 @@ class Stream:
                 if not full.any():
                     raise ValueError(
                         f"No pool of {self.buffer} contexts fills a batch of {self.size}: give a "
-                        "larger buffer= or a smaller batch=."
+                        "larger buffer= or a smaller batch_size=."
                     )
             ends = self._ends[epoch]
             if number < ends[-1]:
@@ -144,7 +142,7 @@ class Stream:
             epoch += 1
 
     def _after(self, epoch: int, pool: int) -> tuple[int, int]:
-        last = pool + 1 == -(-len(self._kept) // self.buffer)
+        last = pool + 1 == -(-len(self._contexts) // self.buffer)
         return (epoch + 1, 0) if last else (epoch, pool + 1)
 
     def _start(self, epoch: int, pool: int) -> Future[Any]:
@@ -162,27 +160,26 @@ class Stream:
 
     def _run(self, contexts: np.ndarray) -> dict[str, np.ndarray]:
         """Rows of contexts by site, one forward pass."""
-        sites = list(self.site) if isinstance(self.site, list | tuple) else [self.site]
-        tokens, mask = self.tokens[contexts], self.mask[contexts]
-        # What is padding was told from the whole mask: that of some contexts may look otherwise.
-        real = np.ones(mask.shape, bool) if self.real is None else self.real[contexts]
-        return activations(self.model, tokens, sites, mask=mask, real=real, batch=self.passes, progress=False)
+        part = select(self.corpus, contexts)
+        found = activations(self.model, part, self._sites, batch_size=self.passes, progress=False)
+        assert isinstance(found, dict)
+        return found
 
-    def _held(self, contexts: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        """Rows of all contexts, and which are of these. The model reads them once, in one order
-        whatever is asked for first: a training that stopped gets the same bits again."""
+    def _in_memory(self, contexts: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Rows of all contexts, and which are of these. The model reads them once and in one order, so
+        that a training which stopped gets the same bits again."""
         if self._whole is None:
-            self._whole = self._run(self._kept)
+            self._whole = self._run(self._contexts)
         counts = self._counts[contexts]
         ends = np.cumsum(self._counts)
         first = np.repeat(ends[contexts] - np.cumsum(counts), counts)
         return self._whole, first + np.arange(counts.sum())
 
     def _compute(self, epoch: int, pool: int) -> tuple[np.ndarray, ...]:
-        here = self._contexts(epoch, pool)
+        here = self._contexts_of(epoch, pool)
         chosen = np.sort(here)
-        found, rows = self._held(chosen) if self._fits else (self._run(chosen), None)
-        order = np.random.default_rng([self.seed, epoch, pool]).permutation(int(self._counts[here].sum()))
+        found, rows = self._in_memory(chosen) if self._fits else (self._run(chosen), None)
+        order = np.random.default_rng([*self.seeds, epoch, pool]).permutation(int(self._counts[here].sum()))
         order = order if rows is None else rows[order]
         out = []
         for name, x in found.items():
@@ -191,15 +188,20 @@ class Stream:
         return tuple(out)
 
 
+@respelled(
+    batch="batch_size=",
+    seed="key=jax.random.key(0)",
+    real="mask=padding_mask, and positions= for what counts",
+)
 def stream(
-    model: Any,
-    tokens: Any,
+    model: ModelLike,
+    tokens: CorpusLike,
     *,
-    site: Any,
-    batch: int = 4096,
-    seed: int = 0,
-    mask: Any = None,
-    real: Any = None,
+    site: CaptureLike,
+    batch_size: int = 4096,
+    key: KeyLike | None = None,
+    mask: MaskLike | None = None,
+    positions: IndexLike | None = None,
     buffer: int | None = None,
     passes: int = 32,
     max_bytes: int = 2**30,
@@ -207,7 +209,7 @@ def stream(
     r"""$i \mapsto X_i$: batches of activations by number, computed as they are needed.
 
     Contexts are shuffled anew each epoch and read in pools; the rows of a pool are shuffled together,
-    so that a batch mixes contexts. Every batch is a function of `seed` and its number: a training
+    so that a batch mixes contexts. Every batch is a function of `key` and its number: a training
     that stopped goes on with the same ones. Where the activations of all tokens that count fit in
     `max_bytes`, the model reads them once, before the first batch, and they stay in memory. Else it
     reads a pool anew each epoch, the next one while one is in use. A forward pass stops at the last
@@ -215,15 +217,17 @@ def stream(
 
     **Arguments:**
 
-    - `model`, `tokens` (ids `(seq, pos)` or a `Corpus`), `mask`, `real`: as in `activations`; the
-      mask leaves out BOS and padding. Ids in a mapped file (`numpy.load(path, mmap_mode="r")`,
-      `numpy.memmap`) or an array of tensorstore stay there: a pool is read when it is due. They
-      are full contexts, and one row `(pos,)` may be the mask of all.
+    - `model`, `mask`, `positions`: as in `activations`; `positions=slice(1, None)` leaves out BOS.
+    - `tokens`: ids `(seq, pos)` or a `Corpus`. Ids in a mapped file (`numpy.load(path, mmap_mode="r")`,
+      `numpy.memmap`) or an array of tensorstore stay there: a pool is read when it is due. They are
+      full contexts.
     - `site`: one site for `(batch, d)`, without a layer for `(batch, layer, d)`; a pair of sites
       for (inputs, targets).
-    - `batch` rows; `seed`; `buffer` contexts in a pool, by default so many that sixteen batches fit;
-      `passes` contexts per forward pass; `max_bytes` of activations held in the host's memory, 1 GiB
-      by default, 0 for none but pools.
+    - `batch_size`: rows of a batch, 4096 by default.
+    - `key`: of the order; by default `jax.random.key(0)`.
+    - `buffer`: contexts in a pool, by default so many that sixteen batches fit.
+    - `passes`: contexts per forward pass, 32 by default.
+    - `max_bytes`: of activations in the host's memory, 1 GiB by default, 0 for none but pools.
 
     **Returns:** a `Stream`: `.batch(i)`, `.batches(start)`.
 
@@ -231,46 +235,29 @@ def stream(
 
     ```python
     model, tokenizer = ji.load("tiny")
-    tokens, real = tokenizer(["One text after another.", "And another one."] * 20)
-    stream = ji.data.stream(model, tokens, site="resid_post[2]", batch=64, mask=ji.data.keep(real))
+    tokens, mask = tokenizer(["One text after another.", "And another one."] * 20)
+    stream = ji.data.stream(
+        model, tokens, site="resid_post[2]", batch_size=64, mask=mask, positions=slice(1, None)
+    )
     stream.batch(3).shape
     ```
 
-    Law: an epoch holds rows of `activations(model, tokens, site, mask=mask)`, none of them twice;
-    batch i is the same whichever were asked for before.
+    Law: an epoch holds rows of `activations(...)` of the same positions, none of them twice;
+    batch i is the same whichever batches came before.
     """
-    check_batch(batch)
-    check_batch(passes)
-    if buffer is not None:
-        check_batch(buffer)
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-        raise ValueError(f"A seed is an int of 0 or more; got {seed!r}.")
-    if isinstance(max_bytes, bool) or not isinstance(max_bytes, int | np.integer) or max_bytes < 0:
+    for size in (batch_size, passes, 1 if buffer is None else buffer):
+        check_batch_size(size)
+    if not is_int(max_bytes) or max_bytes < 0:
         raise ValueError(
             f"max_bytes is an int of 0 or more, 2**30 for 1 GiB of activations; got {max_bytes!r}."
         )
     return Stream(
         model,
-        tokens,
+        as_corpus(tokens, mask=mask, positions=positions),
         site,
-        batch=int(batch),
-        seed=int(seed),
-        mask=mask,
-        real=real,
+        batch_size=int(batch_size),
+        seeds=seeds_of(key, "ji.data.stream(..., key={})"),
         buffer=buffer,
         passes=passes,
         max_bytes=int(max_bytes),
     )
-
-
-def row_mask(mask: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """The mask of stored tokens `(seq, pos)`: one row for all of them, or in memory."""
-    mask = np.ones(shape[1], bool) if mask is None else np.asarray(mask)
-    if mask.dtype != bool or mask.shape not in (shape, shape[1:]):
-        raise ValueError(
-            f"The mask of stored tokens {shape} is of bools, one row for all {shape[1:]} or one for each; "
-            f"got {mask.shape} of {mask.dtype}. Without BOS: numpy.arange(ctx) > 0."
-        )
-    if not mask.any():
-        raise ValueError("The mask selects no token at all.")
-    return np.broadcast_to(mask, shape)

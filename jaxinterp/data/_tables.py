@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from .._read import MAX_VALUES, parse_json, regular
-from ._corpus import Document
+from ._document import Document
 from ._rows import missing
 from ._sources import DAMAGED, MAX_BYTES, damaged, kind, lines, opened
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ._corpus import Corpus, Document
-from ._rng import generator
+from ..stats._random import host_generator
+from ._corpus import TextCorpus
+from ._document import Document
 from ._sources import DAMAGED, MAX_BYTES, PLAIN, damaged, files, kind, opened, too_long
 from ._tables import table
 
@@ -37,8 +38,8 @@ def read_texts(
       the first dot. A line of `.jsonl`, `.csv`, `.tsv` and a row of `.parquet` (with pyarrow, which
       `pip install datasets` brings) has a `"text"`, and a `"label"` and a `"group"` of its own if they
       are not empty; the first line of `.csv` names its columns.
-    - `most`: documents of each file; without a `key` the first ones, with a `key` (a JAX key or an
-      int) drawn from the whole file, in its order.
+    - `most`: documents of each file; without a `key` the first ones, with a `key` (a `jax.random.key`)
+      drawn from the whole file, in its order.
     - `chars`: an excerpt of so many characters of each document: from its beginning, with a `key`
       from a place drawn at random, where a line or else a word begins.
     - `least`: documents of fewer characters are left out.
@@ -55,7 +56,7 @@ def read_texts(
     `.parquet` without pyarrow.
 
     ```python
-    documents = ji.data.read_texts("languages", most=300, chars=2000, key=0)
+    documents = ji.data.read_texts("languages", most=300, chars=2000, key=jax.random.key(0))
     corpus = ji.data.pack(tokenizer, documents, ctx=128)
     ```
 
@@ -74,7 +75,7 @@ def read_texts(
     return _documents(files(paths), most, chars, least, key, separator, text, max_bytes)
 
 
-def take(corpus: Corpus, rows: Any) -> Corpus:
+def take(corpus: TextCorpus, rows: Any) -> TextCorpus:
     r"""$t_{R}$: some of the contexts of a corpus, by number or by a mask.
 
     ```python
@@ -94,7 +95,7 @@ def take(corpus: Corpus, rows: Any) -> Corpus:
         )
     if rows.min() < 0 or rows.max() >= len(corpus):
         raise IndexError(f"There are contexts 0..{len(corpus) - 1}; got {rows.min()}..{rows.max()}.")
-    arrays = ("tokens", "real", "mask", "document", "offsets")
+    arrays = ("tokens", "mask", "positions", "document", "offsets")
     return dataclasses.replace(corpus, **{name: getattr(corpus, name)[rows] for name in arrays})
 
 
@@ -108,7 +109,11 @@ def _documents(
     field: str,
     max_bytes: int,
 ) -> Iterator[Document]:
-    seeds = None if key is None else [int(i) for i in generator(key).integers(2**32, size=4)]
+    seeds = (
+        None
+        if key is None
+        else [int(i) for i in host_generator(key, "ji.data.read_texts(..., key={})").integers(2**32, size=4)]
+    )
     for path in paths:
         rng = None if seeds is None else np.random.default_rng([*seeds, *path.name.encode()])
         long = (d for d in _read(path, separator, field, max_bytes) if len(d.text) >= least)

@@ -6,9 +6,9 @@ from typing import Any, TypeAlias
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import Array
 
-from ..typing import PyTree
+from ..typing import KeyLike, PyTree
 from ._state import Now
 from ._step import Slope, Task
 
@@ -35,7 +35,7 @@ class LossTask(Task):
     loss: Loss
     static: PyTree
     follow: After | None = None
-    key: PRNGKeyArray | None = None
+    key: KeyLike | None = None
     member: PyTree = None
     many: bool = eqx.field(static=True, default=False)
     which: PyTree = eqx.is_inexact_array

@@ -6,8 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from ..core._types import Source
 from ..mesh._models import Rule, placer, sharding_rule
+from ..typing import DTypeLike, MeshLike, ShardingLike
 from . import _config
+from ._classes import ConfigLike, LoadedModel
 from ._leaves import skeleton
 from ._port import Port, PortLike
 from ._port_row import Row
@@ -18,18 +21,23 @@ from ._tensors import LazyTensor, in_memory
 
 def build(
     port: PortLike,
-    config: Any,
+    config: ConfigLike,
     tensors: Mapping[str, np.ndarray | LazyTensor],
     *,
-    dtype: Any = np.float32,
-    mesh: Any = None,
-    sharding: Any = None,
-) -> Any:
+    dtype: DTypeLike = np.float32,
+    mesh: MeshLike | None = None,
+    sharding: ShardingLike | None = None,
+) -> LoadedModel:
     """The model of a port, from tensors that were read in any way: for formats without a loader.
 
-    **Arguments:** `port`, or the path of its table; `config`, ours, or a mapping of the port's own
-    keys (the contents of a `config.json`); `tensors` by the checkpoint's names; `dtype`, `mesh` and
-    `sharding` as in `load`.
+    **Arguments:**
+
+    - `port`: a port, or the path of its table.
+    - `config`: our config, or a mapping of the port's own keys (the contents of a `config.json`).
+    - `tensors`: arrays by the checkpoint's names.
+    - `dtype`, `mesh`, `sharding`: as in `load`.
+
+    **Returns:** a model of the class that the port names.
 
     **Raises:** `UnhandledConfig`, and `BadCheckpoint` for missing, superfluous or misshapen tensors.
 
@@ -53,7 +61,7 @@ def assemble(
     config: Any,
     tensors: Mapping[str, LazyTensor],
     rows: tuple[Row, ...],
-    dtype: Any,
+    dtype: DTypeLike,
     rule: Rule,
     progress: Callable[[int], Any] = lambda size: None,
 ) -> Any:
@@ -62,6 +70,6 @@ def assemble(
     return fill(port, blank, tensors, place=placer(rule), rows=rows, progress=progress)
 
 
-def with_source(model: Any, source: Any) -> Any:
+def with_source(model: Any, source: Source) -> Any:
     """The model with its provenance on the config."""
     return dataclasses.replace(model, config=dataclasses.replace(model.config, source=source))

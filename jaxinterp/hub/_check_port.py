@@ -1,14 +1,16 @@
 """What every port must keep, as a function that an author of a table can call."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._deprecations import respelled
+from .._random import host_generator
 from ..mesh._models import sharding_rule
+from ..typing import KeyLike
 from . import _config
 from ._build import assemble
+from ._classes import ConfigLike
 from ._leaves import skeleton
 from ._port import Port, PortLike
 from ._port_table import read_port
@@ -16,18 +18,23 @@ from ._rows import unfill
 from ._tensors import in_memory
 
 
-def check_port(port: PortLike, config: Any, *, seed: int = 0) -> None:
+@respelled(seed="key=jax.random.key(0)")
+def check_port(port: PortLike, config: ConfigLike, *, key: KeyLike) -> None:
     """Raises `AssertionError` unless a port keeps its laws on a random model of `config`.
 
     - The config survives: `to_ours(to_theirs(config)) == config`.
     - Reading undoes writing, bit for bit, leaf for leaf, in every table of rows.
     - Writing undoes reading: the tensors come back, none is left over, none is missing.
 
-    Give a config in which no two axes have the same size, so that none can be swapped unnoticed:
+    **Arguments:**
+
+    - `port`: a port, or the path of its table.
+    - `config`: a config in which no two axes have the same size, so that none can be swapped unnoticed.
+    - `key`: a `jax.random.key`, which decides the weights.
 
     ```python
     config = ji.models.LlamaConfig(vocab=41, ctx=17, d=24, layers=3, heads=4, kv_heads=2, ff=20)
-    ji.hub.check_port("ports/llama.toml", config)
+    ji.hub.check_port("ports/llama.toml", config, key=jax.random.key(0))
     ```
 
     That the numbers agree with the reference is for the reference to say: see `ports/README.md`.
@@ -36,7 +43,7 @@ def check_port(port: PortLike, config: Any, *, seed: int = 0) -> None:
     if port.config.get("keys") or _config.constants(port):
         back = _config.to_ours(port, _config.to_theirs(port, config))
         assert back == config, f"{port.family}: the config comes back as {back}, not {config}."
-    rng = np.random.default_rng(seed)
+    rng = host_generator(key, "ji.hub.check_port(port, config, key={})")
     blank = skeleton(_config.model_class(port), config, np.float32)
     model = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), x.dtype), blank)
     rule = sharding_rule(None, None)

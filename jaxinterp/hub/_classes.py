@@ -8,7 +8,7 @@ import dataclasses
 import inspect
 import sys
 import typing
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import equinox as eqx
 
@@ -18,6 +18,18 @@ ADVICE = (
     "A model is a class of jaxinterp.models, or an equinox.Module of yours with a config, blocks, "
     "embed, tables, unembed and init(config, key=..., dtype=...), in a module that is imported."
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ..models import GPT2, GPT2Config, GPTNeoX, GPTNeoXConfig, Llama, LlamaConfig
+
+    LoadedModel: TypeAlias = GPT2 | GPTNeoX | Llama
+    "What loading returns. A port of your own may name another class."
+    ConfigLike: TypeAlias = GPT2Config | GPTNeoXConfig | LlamaConfig | Mapping[str, Any]
+    "A config of `ji.models`, or a mapping of a port's own keys."
+else:
+    LoadedModel = ConfigLike = Any
 
 
 def find_model(reference: Any, said_by: Any) -> type:

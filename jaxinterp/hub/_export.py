@@ -11,9 +11,10 @@ from .._deprecations import check_path_first
 from .._disk import put, unit
 from ..mesh._leaves import leaf_paths
 from ..mesh._models import sharding_rule
-from ..typing import ModelLike, PathLike
+from ..typing import DTypeLike, ModelLike, PathLike
 from . import _config
 from ._build import assemble
+from ._classes import ConfigLike, LoadedModel
 from ._flax import flatten_tree, save_flax, unflatten_tree
 from ._leaves import skeleton
 from ._optional import is_optional
@@ -24,7 +25,11 @@ from ._ports import all_ports, as_port
 from ._rows import unfill, used_rows
 from ._safetensors import save_safetensors
 from ._tensors import in_memory
+from ._tokenizer import Tokenizer
 from ._weights import FLAX, FORMATS, INDEX, SAFETENSORS
+
+FlaxParams = Mapping[str, Any]
+"The parameter tree of a Flax model: nested mappings of names to arrays."
 
 
 def port_of(model: Any) -> Port:
@@ -46,13 +51,18 @@ def export(
     port: PortLike | None = None,
     format: str = "safetensors",
     max_shard_bytes: int = 5 * 10**9,
-    tokenizer: Any = None,
+    tokenizer: Tokenizer | None = None,
 ) -> None:
     """Writes `config.json` and weights in the layout of the family's reference implementation.
 
-    **Arguments:** `port`, a table of your own; by default the family's. `format` is "safetensors" or "flax"; a safetensors checkpoint larger than
-    `max_shard_bytes` is split into files with an index. With a `tokenizer`, its
-    `tokenizer.json` is written too.
+    **Arguments:**
+
+    - `path`: a folder.
+    - `model`: a model of `ji.models`.
+    - `port`: a table of your own; by default the family's.
+    - `format`: "safetensors" or "flax"; "safetensors" by default.
+    - `max_shard_bytes`: a larger safetensors checkpoint is split into files with an index; 5 GB by default.
+    - `tokenizer`: its `tokenizer.json` is written too; None by default.
 
     All of it appears at `path`, or nothing. What this library wrote there before is replaced, and
     files of others stay; `FileExistsError` where one of those would be read in place of the new ones.
@@ -96,7 +106,7 @@ def export(
         put(folder / "config.json", text.encode())
 
 
-def to_flax(model: Any, *, port: PortLike | None = None) -> dict[str, Any]:
+def to_flax(model: ModelLike, *, port: PortLike | None = None) -> FlaxParams:
     """The model as the parameter tree of the family's Flax implementation, in NumPy arrays.
 
     ```python
@@ -114,11 +124,11 @@ def to_flax(model: Any, *, port: PortLike | None = None) -> dict[str, Any]:
 
 def from_flax(
     params: Mapping[str, Any],
-    config: Any,
+    config: ConfigLike,
     *,
     port: PortLike | None = None,
-    dtype: Any = np.float32,
-) -> Any:
+    dtype: DTypeLike = np.float32,
+) -> LoadedModel:
     """A model of `config` from a Flax parameter tree (nested dicts of arrays).
 
     Raises `BadCheckpoint` when the tree has other arrays, or arrays of other shapes.

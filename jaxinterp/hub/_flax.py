@@ -12,10 +12,10 @@ from .._read import regular, shown
 from ._errors import BadCheckpoint
 from ._msgpack import check_msgpack
 from ._storages import DTYPES
-from ._tensors import LazyTensor, in_memory
+from ._tensors import Tensors, in_memory
 
 
-def open_flax(path: Path) -> dict[str, LazyTensor]:
+def open_flax(path: Path) -> Tensors:
     """The arrays of a msgpack file by dotted names. The format has no index: all are read now."""
     from flax import serialization
 

@@ -1,6 +1,6 @@
 """`load`: a name or a folder to a model and its tokenizer."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,10 @@ from .._read import named, shown
 from .._text import line
 from ..core._types import Source
 from ..mesh._models import Rule, sharding_rule
-from ..typing import PathLike
+from ..typing import DTypeLike, MeshLike, PathLike, ShardingLike
 from . import _config, _orbax
 from ._build import assemble, with_source
+from ._classes import LoadedModel
 from ._errors import BadCheckpoint, UnhandledConfig, listed, near
 from ._fetch import Snapshot
 from ._find import resolve
@@ -33,15 +34,15 @@ PROGRESS_BYTES = 10**9
 def load(
     name_or_path: PathLike,
     revision: str | None = None,
-    dtype: Any = None,
+    dtype: DTypeLike | None = None,
     *,
-    mesh: Any = None,
-    sharding: Any = None,
+    mesh: MeshLike | None = None,
+    sharding: ShardingLike | None = None,
     port: PortLike | None = None,
     ignore: Sequence[str] = (),
     cache_dir: PathLike | None = None,
     offline: bool = False,
-) -> tuple[Any, Tokenizer | None]:
+) -> tuple[LoadedModel, Tokenizer | None]:
     """A model and its tokenizer, from the package, the Hugging Face hub, a folder or a file.
 
     **Arguments:**
@@ -118,7 +119,7 @@ def _dtype(dtype: Any) -> np.dtype | None:
 
 def _load_saved(
     found: Snapshot, name: str, dtype: np.dtype | None, rule: Rule
-) -> tuple[Any, Tokenizer | None]:
+) -> tuple[LoadedModel, Tokenizer | None]:
     model, about = _orbax.restore(found.folder, rule, dtype)
     kept = about.get("tokenizer")
     return model, None if kept is None else Tokenizer.from_json(kept)
@@ -132,7 +133,7 @@ def _load_foreign(
     rule: Rule,
     port: PortLike | None,
     ignore: Sequence[str],
-) -> tuple[Any, Tokenizer | None]:
+) -> tuple[LoadedModel, Tokenizer | None]:
     port = None if port is None else as_port(port)
     # A table that maps no key needs no config.json: all sizes are its own constants.
     bare = port is not None and not port.config.get("keys")
@@ -166,7 +167,7 @@ def _load_file(
     rule: Rule,
     port: PortLike | None,
     ignore: Sequence[str],
-) -> tuple[Any, Tokenizer | None]:
+) -> tuple[LoadedModel, Tokenizer | None]:
     file = open_single_file(found.folder)
     port = _pick_port(file.family, port, file.layout).ignoring(*ignore)
     config = _config.to_ours(port, file.theirs)
@@ -187,7 +188,7 @@ def _load_file(
     return with_source(model, source), file.tokenizer()
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
+def _read_config(folder: Path) -> Mapping[str, Any]:
     path = folder / "config.json"
     if not path.is_file():
         raise FileNotFoundError(

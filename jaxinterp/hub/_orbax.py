@@ -22,6 +22,7 @@ from ..typing import ModelLike, PathLike
 from ._errors import BadCheckpoint
 from ._leaves import set_leaves, skeleton
 from ._saved import VERSION, describe
+from ._tokenizer import Tokenizer
 
 _INNER = "saved"
 
@@ -31,11 +32,19 @@ def is_saved(folder: Path) -> bool:
     return (folder / "model" / "metadata").is_file() and (folder / "leaves").is_dir()
 
 
-def save(path: PathLike, model: ModelLike, *, tokenizer: Any = None, overwrite: bool = False) -> None:
+def save(
+    path: PathLike, model: ModelLike, *, tokenizer: Tokenizer | None = None, overwrite: bool = False
+) -> None:
     """Writes a model that `ji.load(path)` restores: all of it appears at `path`, or nothing.
 
-    **Arguments:** a `tokenizer` is kept with the model; `overwrite` replaces the model at `path`, and
-    leaves files of others there. Killed at any moment, `path` holds the old model or the new one.
+    **Arguments:**
+
+    - `path`: a folder that does not exist yet.
+    - `model`: any model that its config and its weights describe whole.
+    - `tokenizer`: saved with the model; None by default.
+    - `overwrite`: replaces the model at `path`, and leaves files of others there; False by default.
+
+    A process that is killed at any moment leaves the old model or the new one at `path`.
 
     **Raises:** `ValueError` when `path` exists, or when the model is more than its config and its
     weights (the result of `intervene`: save the model and keep the edits apart).

@@ -6,12 +6,13 @@ bit. Everything of penzai is imported inside functions.
 """
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax.numpy as jnp
 
 from ..mesh._leaves import leaf_paths
 from ..models import GPTNeoX, GPTNeoXConfig, Llama
+from ..typing import ModelLike
 from ._errors import UnhandledConfig
 from ._leaves import get_leaf, set_leaves, skeleton
 from ._penzai_config import read_config
@@ -19,12 +20,22 @@ from ._penzai_definition import check_expressible, definition, with_eps
 from ._penzai_differences import differences
 from ._penzai_names import rows, split_axes
 
+if TYPE_CHECKING:
+    from penzai.models.transformer.model_parts import TransformerLM
 
-def to_penzai(model: Any, *, stacked: bool = False) -> Any:
+    PenzaiModel: TypeAlias = TransformerLM
+else:
+    PenzaiModel = Any
+
+
+def to_penzai(model: ModelLike, *, stacked: bool = False) -> PenzaiModel:
     r"""$M \mapsto M_{\text{penzai}}$: the same parameters in penzai's `TransformerLM`.
 
-    **Arguments:** `model`, a `GPTNeoX` or a `Llama`; `stacked` keeps the blocks in one
-    `pz.nn.LayerStack`, which compiles faster, instead of one after the other.
+    **Arguments:**
+
+    - `model`: a `GPTNeoX` or a `Llama`.
+    - `stacked`: keeps the blocks in one `pz.nn.LayerStack`, which compiles faster, in place of one
+      after the other; False by default.
 
     **Returns:** a penzai model. Call it on tokens with a `"seq"` axis (and any batch axes); penzai
     0.2.5 does not run under `jax_numpy_dtype_promotion="strict"`.
@@ -45,7 +56,7 @@ def to_penzai(model: Any, *, stacked: bool = False) -> Any:
     from penzai import pz
 
     check_expressible(model)
-    config, dtype = model.config, model.w_embed.dtype
+    config, dtype = model.config, get_leaf(model, "w_embed").dtype
     parameters = []
     for path, label, axes, layer in rows(config, "transformer", stacked):
         leaf = get_leaf(model, path)
@@ -56,7 +67,9 @@ def to_penzai(model: Any, *, stacked: bool = False) -> Any:
     return pz.bind_variables(definition(config, dtype, "transformer", stacked), parameters)
 
 
-def from_penzai(transformer: Any, *, ctx: int = 2048, norm_eps: float | None = None) -> Any:
+def from_penzai(
+    transformer: PenzaiModel, *, ctx: int = 2048, norm_eps: float | None = None
+) -> GPTNeoX | Llama:
     r"""$M_{\text{penzai}} \mapsto M$: one of penzai's GPT-NeoX or Llama transformers as ours.
 
     **Arguments:**

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .._read import open_regular, open_zip, regular, shown
-from ..typing import PathLike
+from ..typing import PathLike, PyTree
 from ._errors import BadCheckpoint, UnsafePickle
 from ._pickle_machine import MAX_STEPS, Machine, State
 from ._storages import (
@@ -33,7 +33,7 @@ MAX_PICKLE_BYTES = 32 * 2**20  # the pickle holds names and shapes, never weight
 MAX_DEPTH = 64  # containers in each other
 
 
-def read_torch(path: PathLike, *, max_bytes: int | None = None) -> Any:
+def read_torch(path: PathLike, *, max_bytes: int | None = None) -> PyTree:
     """What `torch.save` wrote, with NumPy arrays for tensors: dicts, lists, numbers, text.
 
     **Arguments:** `max_bytes` of all tensors together. They may repeat what the file holds, as views

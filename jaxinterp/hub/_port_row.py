@@ -43,7 +43,7 @@ class Row:
     def name_of(self, layer: int) -> str:
         return self.name.replace("{layer}", str(layer))
 
-    def axes(self, shape: tuple[int, ...]) -> dict[str, int]:
+    def axes(self, shape: tuple[int, ...]) -> Mapping[str, int]:
         """The size of every axis in the pattern, for a leaf of `shape` (a single layer of it)."""
         sizes = dict(self.sizes)
         theirs, ours = map(_groups, self.pattern.split("->"))

@@ -1,5 +1,7 @@
 """The ports that come with the package, by family and by short name."""
 
+from collections.abc import Mapping
+
 from ._port import Port, PortLike
 from ._port_folder import find_ports
 from ._port_table import read_port
@@ -10,7 +12,7 @@ def as_port(port: PortLike) -> Port:
     return port if isinstance(port, Port) else read_port(port)
 
 
-def all_ports(layout: str = "huggingface") -> dict[str, Port]:
+def all_ports(layout: str = "huggingface") -> Mapping[str, Port]:
     """Every family that comes with the package, by the name that its checkpoints give it.
 
     `layout` is "huggingface" (by `model_type` of `config.json`), "gguf" (by
@@ -20,7 +22,7 @@ def all_ports(layout: str = "huggingface") -> dict[str, Port]:
     return {port.family: port for port in ports if port.layout == layout}
 
 
-def short_names() -> dict[str, str]:
+def short_names() -> Mapping[str, str]:
     """The short names that `load` knows, and the hub ids they stand for."""
     return {
         short: hub_id

@@ -9,8 +9,9 @@ import numpy as np
 
 from .._disk import beside
 from .._read import open_regular, regular
+from ..typing import PathLike
 from ._errors import BadCheckpoint
-from ._tensors import LazyTensor, with_twins
+from ._tensors import LazyTensor, Tensors, with_twins
 
 DTYPES = {
     "F64": np.float64,
@@ -35,7 +36,7 @@ MAX_HEADER = 2**24
 """Bytes of names and shapes: of about 150,000 tensors."""
 
 
-def open_safetensors(path: Path) -> dict[str, LazyTensor]:
+def open_safetensors(path: PathLike) -> Tensors:
     """The tensors of one file; only the header is read now.
 
     Tensors that share their memory are often stored once, as safetensors' `save_model` does: the
@@ -45,6 +46,7 @@ def open_safetensors(path: Path) -> dict[str, LazyTensor]:
     """
     from safetensors import SafetensorError, safe_open
 
+    path = Path(path)
     size = regular(path, BadCheckpoint)
     with open_regular(path, BadCheckpoint) as start:
         begins = start.read(40)
@@ -74,11 +76,11 @@ def open_safetensors(path: Path) -> dict[str, LazyTensor]:
     return with_twins(found, file.metadata() or {})
 
 
-def save_safetensors(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+def save_safetensors(path: PathLike, arrays: Mapping[str, np.ndarray]) -> None:
     """Writes one file, whole or not at all, with the metadata that other readers expect."""
     from safetensors.numpy import save_file
 
     # NumPy gives a number an axis when it makes it contiguous; the shape is put back.
     contiguous = {n: np.ascontiguousarray(a).reshape(np.shape(a)) for n, a in arrays.items()}
-    with beside(path) as partial:
+    with beside(Path(path)) as partial:
         save_file(contiguous, partial, metadata={"format": "pt"})

@@ -4,11 +4,13 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
 
 import numpy as np
 
 from .. import _read
 from .._read import TABLE, Rule, check, or_null, table_of
+from ..typing import PathLike
 from ._errors import BadCheckpoint
 
 MAX_SHARDS = 4096
@@ -33,7 +35,7 @@ class LazyTensor:
 Tensors = Mapping[str, LazyTensor]
 
 
-def in_memory(arrays: Mapping[str, np.ndarray]) -> dict[str, LazyTensor]:
+def in_memory(arrays: Mapping[str, np.ndarray]) -> Tensors:
     """Arrays that are already there, as a checkpoint."""
 
     def lazy(array: np.ndarray) -> LazyTensor:
@@ -48,15 +50,21 @@ def with_twins(tensors: Tensors, twins: Mapping[str, str]) -> dict[str, LazyTens
     return {**more, **tensors}
 
 
-def read_json(path: Path, *, max_bytes: int = _read.MAX_BYTES, constants: bool = True) -> dict:
+def read_json(
+    path: PathLike, *, max_bytes: int = _read.MAX_BYTES, constants: bool = True
+) -> Mapping[str, Any]:
     """The object in a JSON file; an error that names the file when it holds none.
 
-    **Arguments:** `max_bytes`: larger files are refused; `constants`: whether NaN and infinities, which
-    are no JSON but which Python writes, are floats.
+    **Arguments:**
+
+    - `path`: the file.
+    - `max_bytes`: larger files are refused.
+    - `constants`: whether NaN and infinities are floats. They are no JSON, but Python writes them.
 
     **Raises:** `BadCheckpoint` for what is no JSON, a key that stands twice, containers that nest deeper
     than 64, more than half a million values; FileNotFoundError.
     """
+    path = Path(path)
     content = _read.read_json(
         path,
         error=BadCheckpoint,
@@ -90,7 +98,7 @@ def inside(folder: Path, name: str, *, said_by: str) -> Path:
 
 
 def open_sharded(
-    index: Path, open_one: Callable[[Path], dict[str, LazyTensor]]
+    index: Path, open_one: Callable[[Path], Tensors]
 ) -> tuple[dict[str, LazyTensor], tuple[Path, ...]]:
     """The tensors of all files that an index (`*.index.json`) names, and those files."""
     said = read_json(index)

@@ -28,6 +28,8 @@ from ._tokenizer_read import (
 from ._tokenizer_write import write_tokenizer
 
 if TYPE_CHECKING:
+    import tokenizers
+
     TextsLike: TypeAlias = list[str] | tuple[str, ...]
     TextLike: TypeAlias = str | TextsLike
 else:
@@ -47,7 +49,9 @@ class Tokenizer:
     Law: `tokenizer.decode(tokenizer(text)) == text` for a byte-level vocabulary.
     """
 
-    def __init__(self, tokenizer: Any, *, bos_id: int | None = None, eos_id: int | None = None) -> None:
+    def __init__(
+        self, tokenizer: "tokenizers.Tokenizer", *, bos_id: int | None = None, eos_id: int | None = None
+    ) -> None:
         """Wraps a `tokenizers.Tokenizer`; ids of BOS and EOS default to `<|endoftext|>`."""
         tokenizer.no_padding()
         tokenizer.no_truncation()

@@ -115,7 +115,8 @@ class Beside:
 def read_beside(folder: Path, roles: Mapping[str, str] | None = None) -> Beside:
     """The files of a folder; `roles` are those of the tokenizer's class where no file says one."""
     config, special, listed = (
-        read_json(folder / name) if (folder / name).is_file() else {} for name in (CONFIG, SPECIAL, ADDED)
+        dict(read_json(folder / name)) if (folder / name).is_file() else {}
+        for name in (CONFIG, SPECIAL, ADDED)
     )
     for name, content in ((CONFIG, config), (SPECIAL, special)):
         check(folder / name, content, SAID, error=BadCheckpoint)

@@ -65,7 +65,7 @@ def read_bpe(vocab: Path, merges: Path) -> ReadTokenizer:
     import tokenizers
     from tokenizers import decoders, models, pre_tokenizers
 
-    ids = read_json(vocab)
+    ids = dict(read_json(vocab))
     check(vocab, {"vocab": ids}, {"vocab": table_of(ID)}, error=BadCheckpoint)
     default = {role: END for role in ("bos_token", "eos_token", "unk_token") if END in ids}
     beside = read_beside(vocab.parent, default)

@@ -13,14 +13,14 @@ import numpy as np
 
 from .._deprecations import check_path_first
 from .._disk import beside
-from ..typing import PathLike
+from ..typing import PathLike, PyTree
 from ._storages import STORAGES
 
 _KINDS = {dtype: kind for kind, dtype in STORAGES.items() if kind != "UntypedStorage"}
 _ALIGN = 64
 
 
-def write_torch(path: PathLike, value: Any) -> None:
+def write_torch(path: PathLike, value: PyTree) -> None:
     """Dicts, lists, tuples, numbers and text, with arrays for tensors, as `torch.save` writes them.
 
     The file appears whole or not at all. Raises `ValueError` for what torch would not read back

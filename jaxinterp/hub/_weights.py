@@ -9,7 +9,7 @@ from pathlib import Path
 from ._flax import open_flax
 from ._pickle import open_torch_state
 from ._safetensors import open_safetensors
-from ._tensors import LazyTensor, open_sharded
+from ._tensors import Tensors, open_sharded
 
 SAFETENSORS = "model.safetensors"
 TORCH = "pytorch_model.bin"
@@ -23,7 +23,7 @@ FORMATS = (SAFETENSORS, SAFETENSORS + INDEX, TORCH, TORCH + INDEX, FLAX)
 class Weights:
     """An opened checkpoint: its tensors, its format and the files that it is made of."""
 
-    tensors: dict[str, LazyTensor]
+    tensors: Tensors
     format: str
     files: tuple[Path, ...]
 

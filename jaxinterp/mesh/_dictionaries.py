@@ -36,7 +36,7 @@ def shard(tree: PyTree, mesh: MeshLike) -> PyTree:
 
     ```python
     mesh = jax.make_mesh((1, jax.device_count()), ("data", "feature"))
-    sae = ji.sae.shard(ji.sae.TopK(d=32, features=64, k=4, key=jax.random.key(0)), mesh)
+    sae = ji.sae.shard(ji.sae.TopK(d=32, features=64, k=4).init(jax.random.key(0)), mesh)
     sae.encode(jnp.ones((8, 32))).sharding
     ```
 

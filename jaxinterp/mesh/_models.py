@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
 
-from ..typing import MeshLike, ModelLike, ShardingLike
+from ..typing import M, MeshLike, PyTree, ShardingLike
 from ._automatic import automatic, automatic_sharding
 from ._leaves import leaf_paths
 from ._rows import on_sharding
@@ -38,9 +38,7 @@ _SPLIT = {
 }
 
 
-def shard_model(
-    model: ModelLike, mesh: MeshLike | None = None, *, sharding: ShardingLike | None = None
-) -> Any:
+def shard_model(model: M, mesh: MeshLike | None = None, *, sharding: ShardingLike | None = None) -> M:
     """The same model with its leaves on a mesh, as `ji.load(..., mesh=mesh)` lays them.
 
     **Arguments:**
@@ -104,7 +102,7 @@ def sharding_rule(mesh: MeshLike | None, sharding: ShardingLike | None = None) -
     return from_tree
 
 
-def tensor_parallel(mesh: MeshLike, path: str, leaf: Any) -> PartitionSpec:
+def tensor_parallel(mesh: MeshLike, path: str, leaf: PyTree) -> PartitionSpec:
     """How a mesh alone lays one leaf: the axis of heads, neurons or vocabulary over the axis "model".
 
     **Arguments:**

@@ -1,18 +1,22 @@
 """What neurons are worth: the loss of each class of text without them."""
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import numpy as np
 
-from ..core._intervene import split_edits
-from ..data._rng import generator
+from .._deprecations import respelled
+from ..corpus._batches import Batch
 from ..stats._intervals import resample_counts, widened_levels
+from ..stats._random import host_generator
+from ..typing import ArrayLike, ClassesLike, KeyLike, ModelLike, NeuronsLike
 from ._address import as_neurons, name, units_of
-from ._contexts import Contexts, as_contexts
-from ._losses import grouped, losses
+from ._contexts import Contexts, as_contexts, contexts_of
+from ._losses import GroupLosses, grouped
 from ._moments import Moments, of_batch
-from ._reading import batches, readings
+from ._reading import fold_losses, fold_neurons
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,19 +61,20 @@ class Ablation:
         ]
 
 
+@respelled(batch="batch_size=", k="top=", bootstrap="resamples=", together="jointly=")
 def ablation(
-    model: Any,
-    classes: Any,
-    neurons: Any,
+    model: ModelLike,
+    classes: ClassesLike,
+    neurons: NeuronsLike | None,
     *,
-    to: Any = "zero",
-    together: bool = True,
+    to: str | ArrayLike = "zero",
+    jointly: bool = True,
     site: str = "mlp_post",
     skip: int = 0,
-    bootstrap: int = 1000,
+    resamples: int = 1000,
     level: float | int = 0.95,
-    key: Any = 0,
-    batch: int | None = None,
+    key: KeyLike | None = None,
+    batch_size: int | str | None = "auto",
     progress: bool = True,
 ) -> Ablation:
     r"""$\Delta_c = \frac{1}{n_c} \sum_{t \in c} \ell_t(M \mid a_j \leftarrow v_j) - \ell_t(M)$: loss without neurons, by class.
@@ -79,12 +84,13 @@ def ablation(
 
     **Arguments:**
 
-    - `classes`, `neurons`, `site`, `batch` as in `distribution`; no neurons is allowed.
+    - `classes`, `neurons`, `site`, `batch_size` as in `distribution`; no neurons is allowed.
     - `to`: `"zero"`; `"mean"`, the neuron's mean over all tokens that count; a number; or one number
       for each neuron, such as `distribution(...).mean_of("en")`.
-    - `together`: also a row with all neurons ablated at once.
+    - `jointly`: also a row with all neurons ablated at once.
     - `skip`: the first tokens of a context, whose losses do not count.
-    - `bootstrap`: resamples of documents for the intervals, which aim at `level`; `key` draws them.
+    - `resamples`: resamples of documents for the intervals, which aim at `level`; `key` draws them, by
+      default `jax.random.key(0)`.
 
     **Returns:** `Ablation`. Losses are sums over tokens divided by their number; an interval needs
     two documents, and is NaN for one. Its ends are quantiles of the resamples further out than those
@@ -109,20 +115,23 @@ def ablation(
     if not 0 < level < 1:
         raise ValueError(f"level is a share between 0 and 1, as 0.95; got {level}.")
     contexts = _predicted(contexts)
-    values = held_at(model, contexts, chosen, to, site, batch, progress)
+    values = values_of(model, contexts, chosen, to, site, batch_size, progress)
     groups = [[i] for i in range(len(chosen))]
     rows = [name(each) for each in chosen]
-    if together and len(chosen) != 1:
+    if jointly and len(chosen) != 1:
         groups.append(list(range(len(chosen))))
         rows.append("all together")
-    base, without = document_losses(model, contexts, chosen, values, groups, layers, site, batch, progress)
-    counts = np.bincount(contexts.document, contexts.counted[:, 1:].sum(1))
+    base, without = document_losses(
+        model, contexts, chosen, values, groups, layers, site, batch_size, progress
+    )
+    counts = np.bincount(contexts.document, contexts.corpus.positions[:, 1:].sum(1))
     owner = np.zeros(len(counts), np.int64)
     owner[contexts.document] = contexts.label
-    rng, found = generator(key), []
+    key = jax.random.key(0) if key is None else key
+    rng, found = host_generator(key, "ji.neurons.ablation(..., key={})"), []
     for c in range(len(contexts.names)):
         mine = owner == c
-        found.append(_interval(base[mine], without[:, mine], counts[mine], bootstrap, level, rng))
+        found.append(_interval(base[mine], without[:, mine], counts[mine], resamples, level, rng))
     base, loss, increase, *ends = (np.stack(each, -1) for each in zip(*found, strict=True))
     low, high, percent, percent_low, percent_high = ends
     tokens = np.bincount(owner, counts, len(contexts.names)).astype(np.int64)
@@ -153,31 +162,32 @@ def document_losses(
     groups: list[list[int]],
     layers: int,
     site: str,
-    batch: int | None,
+    batch_size: int | str | None,
     progress: bool,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Sums of nats of each document, `(document,)` and `(group, document)`, in float64."""
-    base_model, _ = split_edits(model)
-    on_device = grouped(neurons, values, groups, layers)
     many = int(contexts.document.max()) + 1
     base, without = np.zeros(many), np.zeros((len(groups), many))
-    vocab = 2 * int(base_model.config.vocab)
-    for rows, part in batches(model, contexts, site, batch, "ablation", progress, vocab):
-        as_is, ablated = (np.asarray(x, np.float64) for x in losses(model, part, *on_device, site))
+
+    def step(state: Any, rows: np.ndarray, as_is: np.ndarray, ablated: np.ndarray) -> Any:
         of = contexts.document[rows]
-        np.add.at(base, of, as_is)
+        np.add.at(state[0], of, as_is)
         for g in range(len(groups)):
-            np.add.at(without[g], of, ablated[g])
-    return base, without
+            np.add.at(state[1][g], of, ablated[g])
+        return state
+
+    own = GroupLosses(model, *grouped(neurons, values, groups, layers), site)
+    how: dict[str, Any] = {"batch_size": batch_size, "progress": "ablation" if progress else False}
+    return fold_losses(model, contexts, site, own, (base, without), step, **how)
 
 
-def held_at(
+def values_of(
     model: Any,
     contexts: Contexts,
     neurons: np.ndarray,
     to: Any,
     site: str,
-    batch: int | None,
+    batch_size: int | str | None,
     progress: bool,
 ) -> np.ndarray:
     """What each neuron is set to, float32 `(n,)`."""
@@ -189,12 +199,17 @@ def held_at(
                 f"to is 'zero', 'mean', a number, or a number for each neuron; got {to!r}. The mean "
                 "over one class: to=ji.neurons.distribution(...).mean_of('en')."
             )
-        together, many = Moments.nothing(1, len(neurons)), len(contexts.names)
-        for _, part, x in readings(model, contexts, neurons, site, batch, "means", progress):
-            one = of_batch(x, part, many)
+        many = len(contexts.names)
+
+        def step(moments: Moments, batch: Batch, x: Any) -> Moments:
+            one = of_batch(x, batch, many)
             for c in range(many):
-                together = together.merged(Moments(*(x[[c]] for x in vars(one).values())))
-        return together.mean[0].astype(np.float32)
+                moments = moments.merged(Moments(*(x[[c]] for x in vars(one).values())))
+            return moments
+
+        how: dict[str, Any] = {"batch_size": batch_size, "progress": "means" if progress else False}
+        moments = fold_neurons(model, contexts, neurons, site, Moments.nothing(1, len(neurons)), step, **how)
+        return moments.mean[0].astype(np.float32)
     values: np.ndarray = np.asarray(to, np.float32)
     if values.shape not in ((), (len(neurons),)) or not np.isfinite(values).all():
         raise ValueError(
@@ -206,8 +221,9 @@ def held_at(
 
 def _predicted(contexts: Contexts) -> Contexts:
     """The same, where the first position, which nothing predicts, does not count."""
-    counted = contexts.counted.copy()
-    counted[:, 1:] &= contexts.real[:, :-1]
+    corpus = contexts.corpus
+    counted = corpus.positions.copy()
+    counted[:, 1:] &= corpus.mask[:, :-1]
     counted[:, 0] = False
     keep = counted.any(1)
     many = np.bincount(contexts.label, keep, len(contexts.names))
@@ -217,14 +233,8 @@ def _predicted(contexts: Contexts) -> Contexts:
             f"No token of {lost} is predicted from one before it: give longer contexts, or skip less."
         )
     document = np.unique(contexts.document[keep], return_inverse=True)[1].reshape(-1)
-    return Contexts(
-        contexts.tokens[keep],
-        contexts.real[keep],
-        counted[keep],
-        contexts.label[keep],
-        document,
-        contexts.names,
-    )
+    some = dataclasses.replace(corpus, positions=counted)
+    return contexts_of(some, keep, contexts.label[keep], document, contexts.names)
 
 
 def _interval(

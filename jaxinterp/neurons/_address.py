@@ -7,9 +7,6 @@ import numpy as np
 from ..core._listing import sites
 from ..core._sites import axes_of, is_per_layer, parse
 
-BUDGET = 2**26
-"""Numbers that one batch may hold at once: 256 MB of float32."""
-
 
 def units_of(model: Any, site: str) -> tuple[int, int]:
     """Layers and units of a site of neurons, `(layer, ff)` for `"mlp_post"`."""
@@ -77,12 +74,3 @@ def name(neuron: Any) -> str:
     """`name((3, 336)) == "3.336"`."""
     layer, unit = neuron
     return f"{int(layer)}.{int(unit)}"
-
-
-def batch_size(model: Any, batch: int | None, pos: int, width: int, rows: int) -> int:
-    """Contexts per pass: as asked, or as many as keep a pass of `width` numbers a token small."""
-    if batch is None:
-        batch = min(32, max(1, BUDGET // (pos * width)))
-    if isinstance(batch, bool) or not isinstance(batch, int | np.integer) or batch < 1:
-        raise ValueError(f"batch is the number of contexts per pass, at least 1; got {batch!r}.")
-    return min(int(batch), rows)

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 
 from .. import viz
+from .._deprecations import respelled
+from ..typing import ArrayLike, ClassesLike, KeyLike, ModelLike, NeuronsLike
 from ._ablation import Ablation, ablation
 from ._address import as_neurons, name
 from ._contexts import as_contexts, index_of
@@ -69,21 +71,22 @@ class ContextCheck:
         ]
 
 
+@respelled(batch="batch_size=", k="top=", bootstrap="resamples=", together="jointly=")
 def context_check(
-    model: Any,
-    classes: Any,
-    neuron: Any,
+    model: ModelLike,
+    classes: ClassesLike,
+    neuron: NeuronsLike,
     own: str,
     *,
-    to: Any = "zero",
+    to: str | ArrayLike = "zero",
     least: int = 21,
-    k: int = 20,
+    top: int = 20,
     site: str = "mlp_post",
     skip: int = 10,
     bins: int = 100,
-    bootstrap: int = 1000,
-    key: Any = 0,
-    batch: int | None = None,
+    resamples: int = 1000,
+    key: KeyLike | None = None,
+    batch_size: int | str | None = "auto",
     progress: bool = True,
 ) -> ContextCheck:
     r"""$(n_{cb},\ \Delta_c,\ \bar a(v))$: histograms, loss by class, and off-class tokens of one neuron.
@@ -91,7 +94,7 @@ def context_check(
     The three checks of a context neuron in Gurnee et al. 2023 (https://arxiv.org/abs/2305.01610).
 
     **Arguments:** `classes` as in `distribution`; `neuron`, a pair `(layer, neuron)`; `own`: the class
-    that it is thought to be of. `to`, `bootstrap`, `key` as in `ablation`; `least`, `k` as in
+    that it is thought to be of. `to`, `resamples`, `key` as in `ablation`; `least`, `top` as in
     `token_means`; the rest as in `distribution`.
 
     **Returns:** `ContextCheck`.
@@ -112,10 +115,10 @@ def context_check(
     mine = index_of(contexts.names, own)
     if len(contexts.names) < 2:
         raise ValueError(f"context_check compares {own!r} with other classes; there is none.")
-    asked: dict[str, Any] = dict(site=site, batch=batch, progress=progress)
+    asked: dict[str, Any] = dict(site=site, batch_size=batch_size, progress=progress)
     spread = distribution(model, classes, chosen, skip=skip, bins=bins, **asked)
-    effect = ablation(model, classes, chosen, to=to, bootstrap=bootstrap, key=key, **asked)
-    off = token_means(model, classes, chosen, without=own, least=least, k=k, skip=skip, **asked)
+    effect = ablation(model, classes, chosen, to=to, resamples=resamples, key=key, **asked)
+    off = token_means(model, classes, chosen, without=own, least=least, top=top, skip=skip, **asked)
     inside = spread.counts[mine, 0].astype(float)
     outside = spread.counts[:, 0].sum(0) - inside
     below = np.cumsum(outside) - outside / 2

@@ -1,48 +1,30 @@
-"""Contexts of tokens with their classes and documents, in one form, read batch by batch."""
+"""Contexts of tokens with their classes and documents, in one form."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ..core._check import as_array, as_int32, check_tokens
+from ..core._check import as_array, check_tokens
 from ..core._intervene import split_edits
+from ..corpus._corpus import TokenCorpus, as_corpus, is_corpus, select
 
 
 @dataclass(frozen=True, eq=False)
 class Contexts:
-    """What is read: `tokens real counted (seq, pos)`, `label document (seq,)`, `names` of classes.
+    """Rows of a corpus with their classes: `label document (seq,)`, `names` of classes.
 
-    `counted` are the positions that count, `real` those that are not padding, `document` what a
-    bootstrap resamples as one.
+    `document` is what a bootstrap resamples as one.
     """
 
-    tokens: np.ndarray
-    real: np.ndarray
-    counted: np.ndarray
+    corpus: TokenCorpus
     label: np.ndarray
     document: np.ndarray
     names: tuple[str, ...]
 
     def __len__(self) -> int:
-        return len(self.tokens)
-
-    def batches(self, size: int) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
-        """Row numbers and arrays of each batch; the last is filled up with rows that do not count."""
-        for first in range(0, len(self), size):
-            rows = np.arange(first, first + size)
-            there = rows < len(self)
-            rows = np.where(there, rows, len(self) - 1)
-            yield (
-                rows,
-                {
-                    "tokens": self.tokens[rows],
-                    "real": self.real[rows],
-                    "counted": self.counted[rows] & there[:, None],
-                    "label": self.label[rows].astype(np.int32),
-                },
-            )
+        return len(self.corpus)
 
     def only(self, *names: str) -> "Contexts":
         """The contexts of some classes."""
@@ -51,14 +33,15 @@ class Contexts:
         keep = np.isin(np.asarray(self.names)[self.label], names)
         chosen = tuple(each for each in self.names if each in names)
         label = np.array([chosen.index(self.names[i]) for i in self.label[keep]], np.int32)
-        return Contexts(
-            self.tokens[keep],
-            self.real[keep],
-            self.counted[keep],
-            label,
-            self.document[keep],
-            chosen,
-        )
+        return contexts_of(self.corpus, keep, label, self.document[keep], chosen)
+
+
+def contexts_of(
+    corpus: Any, rows: Any, label: np.ndarray, document: np.ndarray, names: tuple[str, ...]
+) -> Contexts:
+    """Some rows of a corpus, with what is known of each."""
+    some = np.flatnonzero(rows) if rows.dtype == bool else rows
+    return Contexts(select(corpus, some), label.astype(np.int32), document, names)
 
 
 def index_of(names: tuple[str, ...], wanted: str) -> int:
@@ -101,33 +84,36 @@ def as_contexts(model: Any, classes: Any, *, skip: int = 0) -> Contexts:
     wide = [[np.pad(x, ((0, 0), (0, width - x.shape[1]))) for x in row[:3]] + list(row[3:]) for row in rows]
     tokens, real, counted, labels, document = (np.concatenate(x) for x in zip(*wide, strict=True))
     label = np.array([names.index(each) for each in labels], np.int32)
-    return Contexts(tokens, real, counted, label, document, tuple(names))
+    corpus = TokenCorpus(tokens, real, counted, np.where(real, document[:, None], -1), labels)
+    return Contexts(corpus, label, document, tuple(names))
 
 
 def _part(part: Any, name: Any) -> tuple[np.ndarray, ...]:
     """Tokens, what is real, what counts, labels and documents of one class or corpus."""
-    if hasattr(part, "document") and hasattr(part, "documents"):  # a Corpus
-        label = part.labels if name is None else np.full(len(part), name, object)
-        label = np.array(["all" if each is None else str(each) for each in label], object)
-        return part.tokens, part.real, part.mask, label, part.groups
     tokens, mask = part if isinstance(part, tuple) and len(part) == 2 else (part, None)
-    tokens = np.asarray(as_array(tokens))
-    if tokens.ndim == 1:
-        tokens = tokens[None]
-    if tokens.ndim != 2 or not np.issubdtype(tokens.dtype, np.integer) or not tokens.size:
+    if not is_corpus(tokens):
+        _check_kind(tokens)
+    corpus = as_corpus(tokens, mask=mask)
+    rows = np.arange(len(corpus))
+    if name is not None:
+        label = np.full(len(corpus), str(name), object)
+    else:
+        label = np.array(["all" if each is None else str(each) for each in corpus.labels], object)
+    groups = getattr(corpus, "groups", None)
+    if groups is None:
+        groups = np.where(corpus.document.max(1) < 0, rows, corpus.document.max(1))
+    ids = np.asarray(corpus.tokens[rows])
+    return ids, np.asarray(corpus.mask), np.asarray(corpus.positions), label, np.asarray(groups)
+
+
+def _check_kind(tokens: Any) -> None:
+    ids = np.asarray(as_array(tokens))
+    if ids.ndim not in (1, 2) or not np.issubdtype(ids.dtype, np.integer) or not ids.size:
         raise ValueError(
             "Contexts are a ji.data.Corpus, ids (seq, pos), a pair (ids, mask), or a dict "
-            f"{{class: one of these}}; got {tokens.dtype} of the shape {tokens.shape}. From texts: "
+            f"{{class: one of these}}; got {ids.dtype} of the shape {ids.shape}. From texts: "
             "ji.data.pack(tokenizer, [(text, 'en'), ...], ctx=128)."
         )
-    real = np.ones(tokens.shape, bool) if mask is None else np.asarray(mask)
-    if real.shape != tokens.shape or real.dtype != bool:
-        raise ValueError(
-            f"A mask is of bools {tokens.shape}, True at tokens that are not padding; got "
-            f"{real.dtype} {real.shape}."
-        )
-    label = np.full(len(tokens), "all" if name is None else str(name), object)
-    return as_int32(tokens, "A token id"), real, real, label, np.arange(len(tokens))
 
 
 def _check_ids(model: Any, tokens: np.ndarray) -> None:

@@ -5,7 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from .._deprecations import respelled
 from ..probes import metrics
+from ..typing import ClassesLike, ModelLike, NeuronsLike
 from ._address import as_neurons, name
 from ._contexts import Contexts, as_contexts
 from ._reading import values
@@ -49,19 +51,20 @@ class Dissection:
         ]
 
 
+@respelled(batch="batch_size=", k="top=", bootstrap="resamples=", together="jointly=")
 def dissect(
-    model: Any,
-    classes: Any,
-    neurons: Any,
+    model: ModelLike,
+    classes: ClassesLike,
+    neurons: NeuronsLike | None,
     target: Any,
     *,
     weights: Any = None,
     against: Any = None,
     n: int = 2,
-    k: int = 10,
+    top: int = 10,
     least: int = 1,
     site: str = "mlp_post",
-    batch: int | None = None,
+    batch_size: int | str | None = "auto",
     progress: bool = True,
 ) -> Dissection:
     r"""$a_1, \dots, a_k$ and $\sum_j w_j a_j$: top n-grams of each, and how well each finds the target.
@@ -79,8 +82,8 @@ def dissect(
       `corpus.spans(lambda t: ji.data.features.compound_word(t, "high school").both, at="last")`.
     - `against (seq, pos)`: the tokens that the target is told from (near misses), for `separation`;
       by default all others.
-    - `n`-grams by their last token; `k` of them; `least` occurrences of one that counts.
-    - `site`, `batch` as in `distribution`.
+    - `n`-grams by their last token; `top` of them; `least` occurrences of one that counts.
+    - `site`, `batch_size` as in `distribution`.
 
     **Returns:** `Dissection`.
 
@@ -89,7 +92,7 @@ def dissect(
     ```python
     corpus = ji.data.pack(tokenizer, ["a high school in the high hills, a school"] * 3, ctx=24)
     target = corpus.spans(lambda t: ji.data.features.compound_word(t, "high school").both, at="last")
-    found = ji.neurons.dissect(model, corpus, [(0, 1), (0, 2)], target, k=3)
+    found = ji.neurons.dissect(model, corpus, [(0, 1), (0, 2)], target, top=3)
     found.separation[-1]["f1"], found.records(tokenizer)[0]["ngram"]
     ```
 
@@ -106,41 +109,41 @@ def dissect(
             f"dissect tells a target from other tokens; there are {int(wanted.sum())} targets and "
             f"{int(others.sum())} others among the tokens that count."
         )
-    if n < 1 or k < 1:
-        raise ValueError(f"n-grams of n tokens, the first k: both at least 1; got n={n}, k={k}.")
+    if n < 1 or top < 1:
+        raise ValueError(f"n-grams of n tokens, the first top: both at least 1; got n={n}, top={top}.")
     mix = np.ones(len(chosen)) if weights is None else np.asarray(weights, np.float64)
     if mix.shape != (len(chosen),):
         raise ValueError(f"weights holds one number for each of the {len(chosen)} neurons; got {mix.shape}.")
-    alone = values(model, contexts, chosen, site, batch=batch, progress=progress)
+    alone = values(model, contexts, chosen, site, batch_size=batch_size, progress=progress)
     x = np.concatenate([alone.astype(np.float64), (alone @ mix)[:, None]], 1)
     parts = (*(name(each) for each in chosen), "sum")
     kept = wanted | others
     separation = [{"part": part, **_separation(x[kept, p], wanted[kept])} for p, part in enumerate(parts)]
     grams, whole = _ngrams(contexts, n)
-    ids, mean, count, share = _top(grams, x[whole], wanted[whole], k, least)
+    ids, mean, count, share = _top(grams, x[whole], wanted[whole], top, least)
     return Dissection(chosen, mix, parts, ids, mean, count, share, separation, len(x), int(wanted.sum()))
 
 
 def _at_tokens(contexts: Contexts, mask: Any, what: str) -> np.ndarray:
     mask = np.asarray(mask)
-    if mask.dtype != bool or mask.shape != contexts.tokens.shape:
+    if mask.dtype != bool or mask.shape != contexts.corpus.tokens.shape:
         raise ValueError(
-            f"{what} is of bools with the shape of the tokens {contexts.tokens.shape}; got "
+            f"{what} is of bools with the shape of the tokens {contexts.corpus.tokens.shape}; got "
             f"{mask.dtype} {mask.shape}. From texts: corpus.spans(f, at='last')."
         )
-    return mask[contexts.counted]
+    return mask[contexts.corpus.positions]
 
 
 def _ngrams(contexts: Contexts, n: int) -> tuple[np.ndarray, np.ndarray]:
     """The n-gram that ends at each token that counts `(m, n)`, and which tokens have one."""
-    shape = contexts.tokens.shape
+    shape = contexts.corpus.tokens.shape
     if n > shape[1]:
         raise ValueError(f"There is no {n}-gram in contexts of {shape[1]} tokens.")
     grams = np.full((*shape, n), -1, np.int64)
-    windows = np.lib.stride_tricks.sliding_window_view(contexts.tokens, n, axis=1)
-    real = np.lib.stride_tricks.sliding_window_view(contexts.counted, n, axis=1).all(-1)
+    windows = np.lib.stride_tricks.sliding_window_view(np.asarray(contexts.corpus.tokens), n, axis=1)
+    real = np.lib.stride_tricks.sliding_window_view(contexts.corpus.positions, n, axis=1).all(-1)
     grams[:, n - 1 :][real] = windows[real]
-    at = grams[contexts.counted]
+    at = grams[contexts.corpus.positions]
     whole = at[:, 0] >= 0
     return at[whole], whole
 

@@ -9,10 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import viz
+from .._deprecations import respelled
+from ..corpus._batches import Batch
+from ..typing import ClassesLike, ModelLike, NeuronsLike
 from ._address import as_neurons, name
 from ._contexts import as_contexts, index_of
 from ._moments import Moments, of_batch
-from ._reading import readings
+from ._reading import fold_neurons
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,16 +101,17 @@ class Distribution:
         return {each: self.counts[c, neuron] for c, each in enumerate(self.names)}
 
 
+@respelled(batch="batch_size=", k="top=", bootstrap="resamples=", together="jointly=")
 def distribution(
-    model: Any,
-    classes: Any,
-    neurons: Any,
+    model: ModelLike,
+    classes: ClassesLike,
+    neurons: NeuronsLike | None,
     *,
     site: str = "mlp_post",
     skip: int = 10,
     bins: int = 100,
     limits: tuple[float | int, float | int] | None = None,
-    batch: int | None = None,
+    batch_size: int | str | None = "auto",
     progress: bool = True,
 ) -> Distribution:
     r"""$n_{cjb} = |\{t \in c : e_b \le a_j(t) < e_{b+1}\}|$: activations per token, by class.
@@ -124,7 +128,7 @@ def distribution(
     - `skip`: the first positions of a context, which do not count.
     - `bins`; `limits`: the ends of the histograms, beyond which values count in the last bin. None:
       a first pass over the contexts finds the least and the largest value of each neuron.
-    - `batch`: contexts per pass; by default as many as keep a pass within 256 MB.
+    - `batch_size`: contexts per pass; "auto" takes as many as keep a pass within 256 MB.
 
     **Returns:** `Distribution`.
 
@@ -157,25 +161,36 @@ def distribution(
         if limits is None
         else _edges(np.full(len(chosen), limits[0]), np.full(len(chosen), limits[1]), bins)
     )
-    asked = model, contexts, chosen, site, batch
-    for _, part, x in readings(*asked, "moments", progress):
-        moments = moments.merged(of_batch(x, part, many))
-        if edges is not None:
-            counts += _counts(x, part, edges, many)
+    how: dict[str, Any] = {"batch_size": batch_size}
+
+    def step(state: Any, batch: Batch, x: Any) -> Any:
+        moments, counts = state
+        more = 0 if edges is None else _counts(x, batch, edges, many)
+        return moments.merged(of_batch(x, batch, many)), counts + more
+
+    def count(counts: Any, batch: Batch, x: Any) -> Any:
+        return counts + _counts(x, batch, edges, many)
+
+    how["progress"] = "moments" if progress else False
+    moments, counts = fold_neurons(model, contexts, chosen, site, (moments, counts), step, **how)
     if not np.isfinite(moments.mean).all():
         raise ValueError("Activations are NaN or infinite: are the weights finite, and does the dtype reach?")
     if edges is None:
         edges = _edges(moments.low.min(0), moments.high.max(0), bins)
-        for _, part, x in readings(*asked, "histograms", progress):
-            counts += _counts(x, part, edges, many)
-    tokens = np.bincount(contexts.label, contexts.counted.sum(1), many).astype(np.int64)
+        how["progress"] = "histograms" if progress else False
+        counts = fold_neurons(model, contexts, chosen, site, counts, count, **how)
+    mean, std, skew, kurtosis = moments.standardised()
+    tokens = np.bincount(contexts.label, contexts.corpus.positions.sum(1), many).astype(np.int64)
     return Distribution(
         chosen,
         contexts.names,
         edges,
         counts,
         tokens,
-        *moments.standardised(),
+        mean,
+        std,
+        skew,
+        kurtosis,
         moments.low,
         moments.high,
     )
@@ -190,8 +205,8 @@ def _edges(low: np.ndarray, high: np.ndarray, bins: int) -> np.ndarray:
     return edges
 
 
-def _counts(x: Any, part: dict[str, Any], edges: np.ndarray, classes: int) -> np.ndarray:
-    return np.asarray(_histogram(x, part["label"], part["counted"], jnp.asarray(edges), classes))
+def _counts(x: Any, batch: Batch, edges: Any, classes: int) -> np.ndarray:
+    return np.asarray(_histogram(x, batch.extra, batch.positions, jnp.asarray(edges), classes))
 
 
 @eqx.filter_jit

@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from ..core._intervene import config_of
-from ._ablation import held_at
+from .._deprecations import respelled
+from ..corpus._corpus import TokenCorpus
+from ..typing import ArrayLike, ModelLike, NeuronsLike, TokenizerLike
+from ._ablation import values_of
 from ._address import as_neurons, name, units_of
 from ._contexts import Contexts
-from ._losses import grouped, losses
-from ._reading import batches
+from ._losses import GroupLosses, grouped
+from ._reading import fold_losses
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,17 +43,18 @@ class FactAblation:
         ]
 
 
+@respelled(batch="batch_size=", k="top=", bootstrap="resamples=", together="jointly=")
 def fact_ablation(
-    model: Any,
-    tokenizer: Any,
+    model: ModelLike,
+    tokenizer: TokenizerLike,
     facts: Sequence[tuple[str, str]],
-    neurons: Any,
+    neurons: NeuronsLike,
     *,
-    to: Any = "zero",
-    together: bool = True,
+    to: str | ArrayLike = "zero",
+    jointly: bool = True,
     bos: bool = True,
     site: str = "mlp_post",
-    batch: int | None = None,
+    batch_size: int | str | None = "auto",
     progress: bool = True,
 ) -> FactAblation:
     r"""$p(w \mid t, M)$ and $p(w \mid t, M, a_j \leftarrow v_j)$: the attribute's word in a completion prompt.
@@ -76,30 +79,32 @@ def fact_ablation(
     """
     chosen = as_neurons(model, neurons, site)
     layers, _ = units_of(model, site)
-    contexts = _asked(tokenizer, facts, bos)
+    contexts = _prompts(tokenizer, facts, bos)
     if isinstance(to, str) and to != "zero":
         raise ValueError(
             f"Prompts of facts are no sample to take means of; got to={to!r}. Give values: "
             "to=ji.neurons.distribution(model, corpus, neurons).mean_of()."
         )
-    values = held_at(model, contexts, chosen, to, site, batch, progress)
+    values = values_of(model, contexts, chosen, to, site, batch_size, progress)
     groups = [[i] for i in range(len(chosen))]
     rows = [name(each) for each in chosen]
-    if together and len(chosen) != 1:
+    if jointly and len(chosen) != 1:
         groups.append(list(range(len(chosen))))
         rows.append("all together")
-    on_device = grouped(chosen, values, groups, layers)
     before, after = np.zeros(len(facts)), np.zeros((len(groups), len(facts)))
-    vocab = 2 * int(config_of(model).vocab)
-    for at, part in batches(model, contexts, site, batch, "facts", progress, vocab):
-        as_is, ablated = (np.asarray(x, np.float64) for x in losses(model, part, *on_device, site))
-        np.add.at(before, at, -as_is)
-        for g in range(len(groups)):
-            np.add.at(after[g], at, -ablated[g])
+
+    def step(state: Any, rows: np.ndarray, as_is: np.ndarray, ablated: np.ndarray) -> Any:
+        state[0][rows] = -as_is
+        state[1][:, rows] = -ablated
+        return state
+
+    own = GroupLosses(model, *grouped(chosen, values, groups, layers), site)
+    how: dict[str, Any] = {"batch_size": batch_size, "progress": "facts" if progress else False}
+    before, after = fold_losses(model, contexts, site, own, (before, after), step, **how)
     return FactAblation(tuple((str(p), str(w)) for p, w in facts), tuple(rows), before, after)
 
 
-def _asked(tokenizer: Any, facts: Any, bos: bool) -> Contexts:
+def _prompts(tokenizer: Any, facts: Any, bos: bool) -> Contexts:
     """Prompts with their words, of which the words count."""
     if isinstance(facts, str) or not len(facts):
         raise ValueError("facts are pairs (prompt, word): [('Paris is the capital of', ' France')].")
@@ -121,4 +126,6 @@ def _asked(tokenizer: Any, facts: Any, bos: bool) -> Contexts:
         tokens[i, : len(row)], real[i, : len(row)] = row, True
         counted[i, start : len(row)] = True
     many = np.arange(len(rows))
-    return Contexts(tokens, real, counted, np.zeros(len(rows), np.int32), many, ("facts",))
+    document = np.where(real, many[:, None], -1)
+    corpus = TokenCorpus(tokens, real, counted, document, np.full(len(rows), None, object))
+    return Contexts(corpus, np.zeros(len(rows), np.int32), many, ("facts",))

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..corpus._batches import Batch
+
 
 @dataclass
 class Moments:
@@ -62,9 +64,9 @@ class Moments:
         return mean, np.sqrt(variance), skew, kurtosis
 
 
-def of_batch(x: Any, part: dict[str, Any], classes: int) -> Moments:
+def of_batch(x: Any, batch: Batch, classes: int) -> Moments:
     """The moments of one batch, float32 about the batch's own mean."""
-    found = _of_batch(x, part["label"], part["counted"], classes)
+    found = _of_batch(x, batch.extra, batch.positions, classes)
     return Moments(*(np.asarray(each, np.float64) for each in found))
 
 

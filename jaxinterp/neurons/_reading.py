@@ -1,75 +1,75 @@
-"""Activations of chosen neurons, one batch of contexts at a time."""
+"""Activations of chosen neurons, folded over contexts."""
 
-from collections.abc import Iterable, Iterator
 from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float
 
-from ..core._intervene import split_edits
-from ..core._run import run
-from ..data._activations import watched
-from ._address import batch_size, units_of
+from ..core._intervene import config_of
+from ..corpus._batches import Batch, CorpusBatches
+from ..corpus._fold import folded
+from ._address import units_of
 from ._contexts import Contexts
 
 
-@eqx.filter_jit
-def _read(
-    model: Any,
-    tokens: Int[Array, "seq pos"],
-    real: Bool[Array, "seq pos"] | None,
-    neurons: Int[Array, "neuron 2"],
-    site: str,
-) -> Float[Array, "neuron seq pos"]:
-    """The one program that runs the model: all studies of activations share it."""
-    _, acts = run(model, tokens, capture=[site], mask=real, logits=False)
-    return acts[site][neurons[:, 0], :, :, neurons[:, 1]].astype(jnp.float32)
+class ChosenNeurons(eqx.Module):
+    """What leaves the device of a batch: the chosen neurons, `(neuron, row, pos)` in float32."""
+
+    neurons: Any  # (neuron, 2)
+    site: str = eqx.field(static=True)
+
+    def __call__(self, batch: Batch, acts: Any) -> Float[Array, "neuron row pos"]:
+        return acts[self.site][self.neurons[:, 0], :, :, self.neurons[:, 1]].astype(jnp.float32)
 
 
-def batches(
-    model: Any,
-    contexts: Contexts,
-    site: str,
-    batch: int | None,
-    what: str,
-    progress: bool,
-    width: int = 0,
-) -> Iterable[Any]:
-    """`(rows, arrays)` of each batch, with a bar, of a size that keeps what a pass holds small."""
+def batches_of(
+    model: Any, contexts: Contexts, site: str, batch_size: int | str | None, width: int = 0
+) -> CorpusBatches:
+    """Contexts in batches that keep what a pass holds small; `batch.extra` is the class of each row."""
     layers, units = units_of(model, site)
     widest = max(layers * units, width)
-    size = batch_size(model, batch, contexts.tokens.shape[1], widest, len(contexts))
-    told = needs_mask(model, contexts)
-    steps = (
-        (rows, {k: None if k == "real" and not told else jnp.asarray(v) for k, v in part.items()})
-        for rows, part in contexts.batches(size)
-    )
-    return watched(steps, -(-len(contexts) // size), what, progress)
+    return CorpusBatches(contexts.corpus, model, batch_size, extra=contexts.label, width=widest)
 
 
-def readings(
+def fold_neurons(
     model: Any,
     contexts: Contexts,
     neurons: np.ndarray,
     site: str,
-    batch: int | None,
-    what: str,
-    progress: bool,
-) -> Iterator[Any]:
-    """`(rows, arrays, x)` of each batch, with the activations x `(neuron, seq, pos)` on the device."""
-    chosen = jnp.asarray(neurons)
-    for rows, part in batches(model, contexts, site, batch, what, progress):
-        yield rows, part, _read(model, part["tokens"], part["real"], chosen, site)
+    init: Any,
+    step: Any,
+    *,
+    batch_size: int | str | None,
+    progress: bool | str,
+) -> Any:
+    """Folds `step(state, batch, x)` over contexts, x the activations `(neuron, row, pos)` on the device."""
+    parts = batches_of(model, contexts, site, batch_size)
+    read = ChosenNeurons(jnp.asarray(neurons), site)
+    return folded(parts, model, [site], init, step, per_batch=read, progress=progress)
 
 
-def needs_mask(model: Any, contexts: Contexts) -> bool:
-    """Whether the model must be told what is padding: a causal one not, where it is on the right."""
-    base, _ = split_edits(model)
-    padding = ~contexts.real
-    right = (np.maximum.accumulate(padding, 1) == padding).all()
-    return bool(padding.any() and not (base.config.causal and right))
+def fold_losses(
+    model: Any,
+    contexts: Contexts,
+    site: str,
+    losses: Any,
+    init: Any,
+    step: Any,
+    *,
+    batch_size: int | str | None,
+    progress: bool | str,
+) -> Any:
+    """Folds `step(state, rows, (as it is, ablated))` over contexts, sums of nats of each row."""
+    parts = batches_of(model, contexts, site, batch_size, 2 * int(config_of(model).vocab))
+
+    def own(state: Any, batch: Batch, values: Any) -> Any:
+        rows = parts.rows_of(int(batch.number))
+        as_is, ablated = (np.asarray(x, np.float64)[..., : len(rows)] for x in values)
+        return step(state, rows, as_is, ablated)
+
+    return folded(parts, model, [], init, own, per_batch=losses, progress=progress)
 
 
 def values(
@@ -78,12 +78,14 @@ def values(
     neurons: np.ndarray,
     site: str,
     *,
-    batch: int | None = None,
+    batch_size: int | str | None = "auto",
     progress: bool = True,
-    what: str = "activations",
 ) -> np.ndarray:
     """`(token, neuron)`: the neurons at every position that counts, in the order of contexts."""
-    found = []
-    for _, part, x in readings(model, contexts, neurons, site, batch, what, progress):
-        found.append(np.moveaxis(np.asarray(x), 0, -1)[np.asarray(part["counted"])])
-    return np.concatenate(found)
+
+    def step(parts: list[np.ndarray], batch: Batch, x: Any) -> list[np.ndarray]:
+        return [*parts, np.moveaxis(np.asarray(x), 0, -1)[np.asarray(batch.positions)]]
+
+    name = "activations" if progress else False
+    how: dict[str, Any] = {"batch_size": batch_size, "progress": name}
+    return np.concatenate(fold_neurons(model, contexts, neurons, site, [], step, **how))

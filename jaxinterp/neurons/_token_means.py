@@ -8,10 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._deprecations import respelled
 from ..core._intervene import split_edits
+from ..corpus._batches import Batch
+from ..typing import ClassesLike, ModelLike, NeuronsLike
 from ._address import as_neurons, name
 from ._contexts import as_contexts
-from ._reading import readings
+from ._reading import fold_neurons
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,17 +43,18 @@ class TokenMeans:
         ]
 
 
+@respelled(batch="batch_size=", k="top=", bootstrap="resamples=", together="jointly=")
 def token_means(
-    model: Any,
-    classes: Any,
-    neurons: Any,
+    model: ModelLike,
+    classes: ClassesLike,
+    neurons: NeuronsLike | None,
     *,
     without: str | tuple[str, ...] = (),
     least: int = 21,
-    k: int = 20,
+    top: int = 20,
     site: str = "mlp_post",
     skip: int = 10,
-    batch: int | None = None,
+    batch_size: int | str | None = "auto",
     progress: bool = True,
 ) -> TokenMeans:
     r"""$\bar a_j(v) = \frac{1}{n_v} \sum_{t : x_t = v} a_j(t)$: a neuron's mean at each token of the vocabulary.
@@ -58,8 +62,8 @@ def token_means(
     Check (iii) of a context neuron in Gurnee et al. 2023 (https://arxiv.org/abs/2305.01610): read
     without its own class, the list shows what else it fires on.
 
-    **Arguments:** `classes`, `neurons`, `site`, `skip`, `batch` as in `distribution`; `without`:
-    classes to leave out; `least` occurrences of a token that counts; `k` tokens for each neuron.
+    **Arguments:** `classes`, `neurons`, `site`, `skip`, `batch_size` as in `distribution`; `without`:
+    classes to leave out; `least` occurrences of a token that counts; `top` tokens for each neuron.
 
     **Returns:** `TokenMeans`.
 
@@ -86,9 +90,14 @@ def token_means(
     base, _ = split_edits(model)
     vocab = int(base.config.vocab)
     sums, counts = np.zeros((len(chosen), vocab)), np.zeros(vocab, np.int64)
-    for _, part, x in readings(model, contexts, chosen, site, batch, "token means", progress):
-        sums += np.asarray(_sums(x, part["tokens"], part["counted"], vocab))
-        counts += np.bincount(np.asarray(part["tokens"])[np.asarray(part["counted"])], minlength=vocab)
+
+    def step(state: Any, batch: Batch, x: Any) -> Any:
+        ids = np.asarray(batch.tokens)[np.asarray(batch.positions)]
+        own = np.asarray(_sums(x, batch.tokens, batch.positions, vocab))
+        return state[0] + own, state[1] + np.bincount(ids, minlength=vocab)
+
+    how: dict[str, Any] = {"batch_size": batch_size, "progress": "token means" if progress else False}
+    sums, counts = fold_neurons(model, contexts, chosen, site, (sums, counts), step, **how)
     often = counts >= max(1, least)
     if not often.any():
         raise ValueError(
@@ -96,7 +105,7 @@ def token_means(
             f"comes {int(counts.max())} times. Read more text, or take least={int(counts.max())}."
         )
     means = np.where(often[None], sums / np.maximum(counts, 1)[None], -np.inf)
-    order = np.argsort(-means, axis=1, kind="stable")[:, :k]
+    order = np.argsort(-means, axis=1, kind="stable")[:, :top]
     found = np.take_along_axis(means, order, 1)
     there = np.isfinite(found)
     return TokenMeans(

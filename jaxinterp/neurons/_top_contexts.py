@@ -9,9 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import viz
+from .._deprecations import respelled
+from ..corpus._batches import Batch
+from ..typing import ClassesLike, ModelLike, NeuronsLike
 from ._address import as_neurons, name
 from ._contexts import Contexts, as_contexts
-from ._reading import readings
+from ._reading import fold_neurons
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,17 +74,18 @@ class TopContexts:
         )
 
 
+@respelled(batch="batch_size=", k="top=", bootstrap="resamples=", together="jointly=")
 def top_contexts(
-    model: Any,
-    classes: Any,
-    neurons: Any = None,
+    model: ModelLike,
+    classes: ClassesLike,
+    neurons: NeuronsLike | None = None,
     *,
-    k: int = 20,
+    top: int = 20,
     window: int | tuple[int, int] = (12, 4),
     per: str = "context",
     site: str = "mlp_post",
     skip: int = 0,
-    batch: int | None = None,
+    batch_size: int | str | None = "auto",
     progress: bool = True,
 ) -> TopContexts:
     r"""$\operatorname{top}_k \{(a_j(t), t)\}$: the tokens at which each neuron is most active.
@@ -90,8 +94,8 @@ def top_contexts(
     each entry go the tokens and activations around it. Gurnee et al. 2023
     (https://arxiv.org/abs/2305.01610), section 5.
 
-    **Arguments:** `classes`, `neurons`, `site`, `skip`, `batch` as in `distribution` (tokens alone
-    will do; None is all neurons); `k` entries for each neuron; `window`: tokens kept before and
+    **Arguments:** `classes`, `neurons`, `site`, `skip`, `batch_size` as in `distribution` (tokens alone
+    will do; None is all neurons); `top` entries for each neuron; `window`: tokens kept before and
     after; `per="context"`: at most one entry from each context, its largest; `"token"`: any.
 
     **Returns:** `TopContexts`.
@@ -99,7 +103,7 @@ def top_contexts(
     **Raises:** as `distribution`.
 
     ```python
-    top = ji.neurons.top_contexts(model, corpus, [(3, 336)], k=5)
+    top = ji.neurons.top_contexts(model, corpus, [(3, 336)], top=5)
     top.records(tokenizer)[0]["token"], top.values[0]
     top.figure(tokenizer).save("contexts.html")
     ```
@@ -108,8 +112,10 @@ def top_contexts(
     """
     contexts = as_contexts(model, classes, skip=skip)
     chosen = as_neurons(model, neurons, site)
-    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1 or not len(chosen):
-        raise ValueError(f"top_contexts needs a neuron and k of at least 1; got {len(chosen)} and k={k!r}.")
+    if isinstance(top, bool) or not isinstance(top, int | np.integer) or top < 1 or not len(chosen):
+        raise ValueError(
+            f"top_contexts needs a neuron and top of at least 1; got {len(chosen)} and top={top!r}."
+        )
     if per not in ("context", "token"):
         raise ValueError(f"per is 'context' or 'token'; got {per!r}.")
     before, after = (window, window) if isinstance(window, int | np.integer) else window
@@ -117,17 +123,21 @@ def top_contexts(
         raise ValueError(f"window is the tokens kept before and after, at least 0; got {window}.")
     n = len(chosen)
     offsets = jnp.arange(-int(before), int(after) + 1)
-    empty = jnp.full((n, k), -1, jnp.int32)
-    around = (n, int(k), int(before) + int(after) + 1)
+    empty = jnp.full((n, top), -1, jnp.int32)
+    around = (n, int(top), int(before) + int(after) + 1)
     state = (
-        jnp.full((n, k), -jnp.inf, jnp.float32),
+        jnp.full((n, top), -jnp.inf, jnp.float32),
         empty,
         empty,
         jnp.full(around, -1, jnp.int32),
         jnp.full(around, jnp.nan, jnp.float32),
     )
-    for rows, part, x in readings(model, contexts, chosen, site, batch, "top contexts", progress):
-        state = _merge(x, state, part, jnp.asarray(rows, jnp.int32), offsets, per)
+
+    def step(state: Any, batch: Batch, x: Any) -> Any:
+        return _merge(x, state, batch, offsets, per)
+
+    how: dict[str, Any] = {"batch_size": batch_size, "progress": "top contexts" if progress else False}
+    state = fold_neurons(model, contexts, chosen, site, state, step, **how)
     values, seq, pos, tokens, activations = (np.asarray(each) for each in state)
     values = np.where(seq >= 0, values, np.nan)
     return TopContexts(
@@ -148,9 +158,9 @@ def _classes(contexts: Contexts, seq: np.ndarray) -> np.ndarray:
 
 
 @eqx.filter_jit
-def _merge(x: Any, state: Any, part: Any, rows: Any, offsets: Any, per: str) -> Any:
+def _merge(x: Any, state: Any, batch: Batch, offsets: Any, per: str) -> Any:
     n, seqs, size = x.shape
-    inside = jnp.broadcast_to(part["counted"][None], x.shape)
+    inside = jnp.broadcast_to(batch.positions[None], x.shape)
     score = jnp.where(inside, x, -jnp.inf)
     k = state[0].shape[1]
     if per == "context":
@@ -164,17 +174,16 @@ def _merge(x: Any, state: Any, part: Any, rows: Any, offsets: Any, per: str) -> 
     at = jnp.clip(place, 0, size - 1)
     seq_w = jnp.broadcast_to(seq[..., None], at.shape)
     neuron_w = jnp.broadcast_to(jnp.arange(n)[:, None, None], at.shape)
-    if part["real"] is not None:
-        there &= part["real"][seq_w, at]
+    there &= batch.mask[seq_w, at]
     # What stands behind the last token that counts is padding, or is not meant.
-    end = size - 1 - jnp.argmax(part["counted"][:, ::-1], 1)
+    end = size - 1 - jnp.argmax(batch.positions[:, ::-1], 1)
     there &= at <= end[seq_w]
-    tokens = jnp.where(there, part["tokens"][seq_w, at], -1)
+    tokens = jnp.where(there, batch.tokens[seq_w, at], -1)
     around = jnp.where(there, x[neuron_w, seq_w, at], jnp.nan)
     found = jnp.isfinite(best)
     new = (
         best,
-        jnp.where(found, rows[seq], -1),
+        jnp.where(found, batch.rows[seq], -1),
         jnp.where(found, pos.astype(jnp.int32), -1),
         jnp.where(found[..., None], tokens, -1),
         jnp.where(found[..., None], around, jnp.nan),

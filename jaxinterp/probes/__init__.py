@@ -73,5 +73,6 @@ from .trained._mdl import Codelength as Codelength
 from .trained._mdl import online_code as online_code
 from .trained._mlp import MLP as MLP
 from .trained._mlp import mlp as mlp
+from .trained._settings import TrainSettings as TrainSettings
 from .trained._variational import VariationalCode as VariationalCode
 from .trained._variational import variational_code as variational_code

@@ -24,7 +24,7 @@ def chapter(model: Any, tokenizer: Any) -> Finding:
     sae, site = dictionary(model)
     documents = [(text, kind) for kind, texts in PIECES.items() for text in texts]
     corpus = ji.data.pack(tokenizer, documents, ctx=CTX, least=5)
-    train, test = ji.data.split(corpus.groups, test=0.4, key=0, labels=corpus.labels)
+    train, test = ji.data.split(corpus.groups, test=0.4, key=jax.random.key(0), labels=corpus.labels)
     quality = ji.sae.evaluate(sae, model, corpus, site=site, progress=False)
     found, centres = detectors(sae, model, corpus, site, train, test)
     seen = ji.sae.examples(sae, model, corpus, site=site, top=8, per=1, progress=False)
@@ -109,7 +109,7 @@ def detectors(
     last = f"resid_post[{model.config.layers - 1}]"
     spliced = ji.intervene(model, [ji.splice(base, sae, layer=int(layer), error=True)])
     read = [f"{base}.sae.feature[{layer}]", last]
-    means = ji.data.activations(spliced, corpus, read, reduce="mean", batch=len(corpus), progress=False)
+    means = ji.data.activations(spliced, corpus, read, reduce="mean", batch_size=len(corpus), progress=False)
     x = means[read[0]]
     x = x / np.maximum(x[train].std(0), 1e-3)
     found = {}

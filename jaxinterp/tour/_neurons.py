@@ -6,6 +6,7 @@ Gurnee et al. 2023 (https://arxiv.org/abs/2305.01610).
 import dataclasses
 from typing import Any
 
+import jax
 import numpy as np
 
 import jaxinterp as ji
@@ -28,7 +29,7 @@ def chapter(model: Any, tokenizer: Any) -> Finding:
     good = [kind for kind in PIECES if found[kind]["f1"] >= BAR]
     neurons = list(dict.fromkeys((each["layer"], each["unit"]) for each in found.values()))
     tested = study.held_out()
-    effect = ji.neurons.ablation(model, tested, neurons, key=0, progress=False)
+    effect = ji.neurons.ablation(model, tested, neurons, key=jax.random.key(0), progress=False)
     own = np.array([effect.names.index(kind) for kind in PIECES])
     rows = np.array([effect.rows.index(each["neuron"]) for each in found.values()])
     spared = np.array([np.delete(effect.increase[r], c).mean() for r, c in zip(rows, own, strict=True)])
@@ -137,7 +138,7 @@ class Study:
         """Tokens and masks of the pieces that test, by kind."""
         kinds, corpus = self.corpus.labels[self.test], self.corpus
         return {
-            kind: (corpus.tokens[self.test][kinds == kind], corpus.real[self.test][kinds == kind])
+            kind: (corpus.tokens[self.test][kinds == kind], corpus.mask[self.test][kinds == kind])
             for kind in PIECES
         }
 
@@ -147,17 +148,17 @@ def read(model: Any, tokenizer: Any) -> Study:
     ctx = min(CTX, model.config.ctx)
     documents = [(text, kind) for kind, texts in PIECES.items() for text in texts]
     corpus = ji.data.pack(tokenizer, documents, ctx=ctx, bos=tokenizer.bos_id is not None, least=SKIP + 2)
-    mask = corpus.mask & ji.data.keep(corpus.real, skip=SKIP)
+    positions = corpus.positions & ji.data.keep(corpus.mask, skip=SKIP)
     x = ji.data.activations(
         model,
         corpus,
         "mlp_post",
-        mask=mask,
+        positions=positions,
         reduce="mean",
-        batch=len(corpus) if ctx * model.config.layers < 1000 else 8,
+        batch_size=len(corpus) if ctx * model.config.layers < 1000 else 8,
         progress=False,
     )
-    train, test = ji.data.split(corpus.groups, test=0.4, key=0, labels=corpus.labels)
+    train, test = ji.data.split(corpus.groups, test=0.4, key=jax.random.key(0), labels=corpus.labels)
     spread = np.maximum(x[:, train].std(1, keepdims=True), 1e-3)
     return Study(corpus, x / (10 * spread), train, test)
 
@@ -167,8 +168,6 @@ def best_neuron(study: Study, kind: str) -> dict[str, Any]:
     y = study.corpus.labels == kind
     best = ji.neurons.monosemantic(study.x[:, study.train], y[study.train])[0]
     score = study.x[best["layer"], study.test, best["unit"]] * best["weight"] + best["bias"]
-    import jax
-
     held = ji.probes.metrics(y[study.test], score, bootstrap=100, key=jax.random.key(0))
     low, high = held["intervals"]["f1"]
     gap = score[y[study.test]].min() - score[~y[study.test]].max()

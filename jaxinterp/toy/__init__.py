@@ -4,6 +4,7 @@ from ._dynamics import Dynamics as Dynamics
 from ._dynamics import dynamics as dynamics
 from ._induction import Planted as Planted
 from ._induction import planted_induction as planted_induction
+from ._library import Recovery as Recovery
 from ._library import derivatives as derivatives
 from ._library import polynomials as polynomials
 from ._library import recovery as recovery

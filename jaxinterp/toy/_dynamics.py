@@ -3,9 +3,10 @@
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+
+from ..typing import ArrayLike
 
 Terms = dict[str, float]
 
@@ -23,7 +24,7 @@ class Dynamics:
     equations: tuple[Terms, ...]
     start: tuple[float, ...]
 
-    def velocity(self, z: Any) -> np.ndarray:
+    def velocity(self, z: ArrayLike) -> np.ndarray:
         """`(..., variables)` for states z `(..., variables)`, exactly, in float64."""
         z = np.asarray(z, np.float64)
         if not z.ndim or z.shape[-1] != len(self.variables):
@@ -42,7 +43,7 @@ class Dynamics:
         values = [[equation.get(term, 0.0) for equation in self.equations] for term in terms]
         return np.array(powers, np.float64), np.array(values)
 
-    def simulate(self, steps: int, dt: float, start: Any = None) -> np.ndarray:
+    def simulate(self, steps: int, dt: float, start: ArrayLike | None = None) -> np.ndarray:
         """`steps` states `(steps, variables)`, dt apart, by the classical Runge-Kutta method.
 
         `start (variables,)`, or `(n, variables)` for n runs at once: `(steps, n, variables)`.

@@ -1,13 +1,15 @@
 """Libraries of polynomial terms, slopes of noisy runs, and how well equations were recovered."""
 
 import itertools
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
+from ..typing import ArrayLike
+
 
 def polynomials(
-    z: Any, degree: int = 2, variables: tuple[str, ...] | None = None
+    z: ArrayLike, degree: int = 2, variables: tuple[str, ...] | None = None
 ) -> tuple[np.ndarray, list[str]]:
     r"""$\Theta(z) = (1, z_1, \dots, z_1^2, z_1 z_2, \dots)$: all monomials up to a degree.
 
@@ -38,11 +40,20 @@ def polynomials(
     return np.stack(columns, 1), terms
 
 
-def derivatives(z: Any, dt: float, *, window: int = 11, order: int = 4) -> np.ndarray:
+def derivatives(z: ArrayLike, dt: float, *, window: int = 11, order: int = 4) -> np.ndarray:
     r"""$\dot z(t)$ from states dt apart: the slope of the polynomial that fits a window best.
 
-    Savitzky and Golay's filter; `window` 3 and `order` 2 are central differences, longer windows take
-    more noise away. `z (n, ...)` with time first; the same shape comes back. See `smooth` for states.
+    Savitzky and Golay's filter. A `window` of 3 with `order` 2 gives central differences; longer windows
+    remove more noise. See `smooth` for the states themselves.
+
+    **Arguments:**
+
+    - `z`: states `(n, ...)`, time first.
+    - `dt`: the time between two states.
+    - `window`: the number of states of a fit, odd; 11 by default.
+    - `order`: the degree of the polynomial; 4 by default.
+
+    **Returns:** slopes of the shape of `z`.
 
     ```python
     ji.toy.derivatives(z + noise, dt=0.01, window=21)
@@ -53,7 +64,7 @@ def derivatives(z: Any, dt: float, *, window: int = 11, order: int = 4) -> np.nd
     return _filtered(z, dt, window, order, 1)
 
 
-def smooth(z: Any, *, window: int = 11, order: int = 4) -> np.ndarray:
+def smooth(z: ArrayLike, *, window: int = 11, order: int = 4) -> np.ndarray:
     r"""$z(t)$ with less noise: the value of the polynomial that fits a window best; as `derivatives`.
 
     ```python
@@ -63,7 +74,7 @@ def smooth(z: Any, *, window: int = 11, order: int = 4) -> np.ndarray:
     return _filtered(z, 1.0, window, order, 0)
 
 
-def _filtered(z: Any, dt: float, window: int, order: int, deriv: int) -> np.ndarray:
+def _filtered(z: ArrayLike, dt: float, window: int, order: int, deriv: int) -> np.ndarray:
     import scipy.signal
 
     z = np.asarray(z, np.float64)
@@ -76,13 +87,25 @@ def _filtered(z: Any, dt: float, window: int, order: int, deriv: int) -> np.ndar
     return np.asarray(found)
 
 
-def recovery(true: Any, found: Any) -> dict[str, float]:
+class Recovery(TypedDict):
+    """How well equations were recovered.
+
+    - `tpr`: the true positivity rate, in 0..1.
+    - `error`: the squared error of the coefficients, as a share of their squares.
+    - `exact`: 1.0 where all terms and no others are there, else 0.0.
+    """
+
+    tpr: float
+    error: float
+    exact: float
+
+
+def recovery(true: ArrayLike, found: ArrayLike) -> Recovery:
     r"""$|S \cap \hat S| / |S \cup \hat S|$ of the terms, and $\lVert \xi - \hat\xi \rVert^2 / \lVert \xi \rVert^2$.
 
     **Arguments:** `true`, `found`: coefficients of the same shape, zeros where a term is absent.
 
-    **Returns:** `"tpr"`, the true positivity rate; `"error"`, of the coefficients; `"exact"`, 1.0 where
-    all terms and no others are there.
+    **Returns:** `Recovery`: `"tpr"`, `"error"` and `"exact"`.
 
     ```python
     ji.toy.recovery(system.coefficients(terms), found.weights)

@@ -1,16 +1,13 @@
 """Data for probes of which the truth is known: which neurons, which features, how well at best."""
 
 import dataclasses
-from typing import Any
 
 import jax
 import numpy as np
 
-from ..core._check import check_key
-
-
-def _generator(key: Any) -> np.random.Generator:
-    return np.random.default_rng(np.asarray(jax.random.key_data(check_key(key, "key={}"))).ravel().tolist())
+from .._deprecations import key_by_name
+from .._random import host_generator
+from ..typing import ArrayLike, KeyLike
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -22,14 +19,15 @@ class FakeGelu:
     neurons: np.ndarray
     shift: float
 
-    def recall(self, found: Any) -> float:
+    def recall(self, found: ArrayLike) -> float:
         """The share of the true neurons that are among those found."""
         return float(np.isin(self.neurons, np.asarray(found)).mean())
 
 
+@key_by_name("ji.toy.fake_gelu(key=jax.random.key(0))")
 def fake_gelu(
-    key: Any,
     *,
+    key: KeyLike,
     n: int = 2000,
     d: int = 200,
     k: int = 5,
@@ -41,13 +39,19 @@ def fake_gelu(
     The benchmark of feature selection of Gurnee et al. 2023 (https://arxiv.org/abs/2305.01610): Gaussian
     inputs to a fast GELU, with the shift before it.
 
-    **Arguments:** `key`; `n` examples, `d` neurons, `k` true ones, `shift` s, `share` of positives
-    (exact to a row, at least one of each class).
+    **Arguments:**
+
+    - `key`: a `jax.random.key`.
+    - `n`: the number of examples; 2,000 by default.
+    - `d`: the number of neurons; 200 by default.
+    - `k`: how many of them know the label; 5 by default.
+    - `shift`: s, in standard deviations of z; 1 by default.
+    - `share`: the share of positives, exact to a row, at least one example of each class; 0.1 by default.
 
     **Returns:** `FakeGelu`.
 
     ```python
-    planted = ji.toy.fake_gelu(jax.random.key(0))
+    planted = ji.toy.fake_gelu(key=jax.random.key(0))
     scores = ji.probes.rank(planted.x, planted.y)
     planted.recall(np.argsort(-scores)[:5])
     ```
@@ -59,7 +63,7 @@ def fake_gelu(
             f"Planted neurons need 1 <= k <= d, n >= 4 and 0 < share < 1; got k={k}, d={d}, n={n}, "
             f"share={share}."
         )
-    rng = _generator(key)
+    rng = host_generator(key)
     y = np.zeros(n, int)
     y[rng.permutation(n)[: min(max(round(share * n), 1), n - 1)]] = 1
     neurons = np.sort(rng.choice(d, k, replace=False))
@@ -68,24 +72,28 @@ def fake_gelu(
     return FakeGelu((z / (1 + np.exp(-1.702 * z))).astype(np.float32), y, neurons, float(shift))
 
 
-def fake_gelu_trial(key: Any, *, most_n: int = 30000, most_d: int = 6400) -> FakeGelu:
+@key_by_name("ji.toy.fake_gelu_trial(key=jax.random.key(0))")
+def fake_gelu_trial(*, key: KeyLike, most_n: int = 30000, most_d: int = 6400) -> FakeGelu:
     r"""One of the published trials of `fake_gelu`: n, d, k, shift and share are drawn as well.
 
     n log-uniform in 500..30000, d in 50 {8..128}, k in 2..19, shift log-uniform in 0.05..5, share
     log-uniform in 0.01..0.5; 200 trials make the benchmark, the score is the recall of the top k.
 
-    **Arguments:** `key`; `most_n`, `most_d`: cut both ranges short for quick runs.
+    **Arguments:**
+
+    - `key`: a `jax.random.key`.
+    - `most_n`, `most_d`: the ends of both ranges; smaller ones make quick runs.
 
     ```python
-    planted = ji.toy.fake_gelu_trial(jax.random.key(0), most_n=1000, most_d=800)
+    planted = ji.toy.fake_gelu_trial(key=jax.random.key(0), most_n=1000, most_d=800)
     planted.x.shape, len(planted.neurons), planted.shift
     ```
     """
     ranges, inner = jax.random.split(key)
-    rng = _generator(ranges)
+    rng = host_generator(ranges)
     log = lambda low, high: float(np.exp(rng.uniform(np.log(low), np.log(high))))
     return fake_gelu(
-        inner,
+        key=inner,
         n=int(log(500, max(most_n, 501))),
         d=50 * int(rng.integers(8, max(most_d // 50, 8) + 1)),
         k=int(rng.integers(2, 20)),
@@ -113,9 +121,10 @@ class Superposed:
         return self.features[:, 0].astype(int)
 
 
+@key_by_name("ji.toy.planted_superposition(key=jax.random.key(0))")
 def planted_superposition(
-    key: Any,
     *,
+    key: KeyLike,
     n: int = 4800,
     features: int = 30,
     neurons: int = 12,
@@ -136,15 +145,20 @@ def planted_superposition(
     tell feature 0 from any other one. At 0.05 others together often look like it, and no neurons tell
     them apart. Now and then a random direction lies along one neuron, which then is enough.
 
-    **Arguments:** `key`; `n` examples; `density`, `share` as above, by default
-    feature 0 is as frequent as any other; `bias` b, negative, so that weak
-    interference is cut off; `noise` σ before the ReLU. `dedicated`: one neuron more, in a random
-    column, is on with feature 0 alone.
+    **Arguments:**
+
+    - `key`: a `jax.random.key`.
+    - `n`: the number of examples; 4,800 by default.
+    - `features`, `neurons`: how many of each; 30 and 12 by default.
+    - `density`, `share`: as above. By default feature 0 is as frequent as any other.
+    - `bias`: b, negative, so that weak interference is cut off; -0.05 by default.
+    - `noise`: σ before the ReLU; 0.005 by default.
+    - `dedicated`: adds one neuron, in a random column, that is on with feature 0 alone.
 
     **Returns:** `Superposed`.
 
     ```python
-    planted = ji.toy.planted_superposition(jax.random.key(0))
+    planted = ji.toy.planted_superposition(key=jax.random.key(0))
     planted.x.shape, planted.features.shape
     ```
 
@@ -157,7 +171,7 @@ def planted_superposition(
             "Superposition has features >= 2, neurons >= 1, n >= 4, density and share between 0 and 1; "
             f"got features={features}, neurons={neurons}, n={n}, density={density}, share={share}."
         )
-    rng = _generator(key)
+    rng = host_generator(key)
     directions = rng.normal(size=(features, neurons))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     shown = rng.random((n, features)) < density
@@ -189,9 +203,10 @@ class PlantedGeo:
     r2: float
 
 
+@key_by_name("ji.toy.planted_geo(key=jax.random.key(0))")
 def planted_geo(
-    key: Any,
     *,
+    key: KeyLike,
     n: int = 2000,
     d: int = 32,
     noise: float | int = 0.5,
@@ -209,19 +224,26 @@ def planted_geo(
     With `turns` of no common divisor the rings fix the longitude, and only a probe that is not linear
     can read it. For Gurnee & Tegmark 2023 (https://arxiv.org/abs/2310.02207).
 
-    **Arguments:** `key`; `n` examples, `d` dimensions; `noise` σ of each dimension.
+    **Arguments:**
+
+    - `key`: a `jax.random.key`.
+    - `n`: the number of examples; 2,000 by default.
+    - `d`: the number of dimensions; 32 by default.
+    - `noise`: σ of each dimension; 0.5 by default.
+    - `kind`: `"place"`, `"time"` or `"ring"`; `"place"` by default.
+    - `turns`: how often each ring goes around; `(2, 3)` by default.
 
     **Returns:** `PlantedGeo`.
 
     ```python
-    planted = ji.toy.planted_geo(jax.random.key(0))
+    planted = ji.toy.planted_geo(key=jax.random.key(0))
     probe = ji.probes.ridge(planted.x, planted.y)
     1 - probe.errors.min(), planted.r2
     ```
 
     Law: a ridge reaches the R2 stated within 0.02.
     """
-    rng = _generator(key)
+    rng = host_generator(key)
     sigma = float(noise)
     longitude = rng.uniform(-np.pi, np.pi, n)
     if kind == "place":

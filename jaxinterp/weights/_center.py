@@ -2,10 +2,11 @@
 
 from typing import Any
 
+from ..typing import M
 from ._leaves import WRITERS, check_layout, leaf, put, untied, wide
 
 
-def center_writing(model: Any) -> Any:
+def center_writing(model: M) -> M:
     r"""$w' = w - \bar w$ over `d`, for every vector that is written to the residual stream.
 
     Rows of `w_embed`, `w_pos`, `w_o`, `w_out`, and `b_o`, `b_out`. Every reader of the stream
@@ -25,9 +26,9 @@ def center_writing(model: Any) -> Any:
 
     Law: log-probabilities stay what they were.
     """
-    check_layout(model, "center_writing")
+    last = check_layout(model, "center_writing").ln_final
     if not centring(model):
-        norm = type(model.ln_final).__name__ if model.ln_final is not None else "no norm"
+        norm = type(last).__name__ if last is not None else "no norm"
         raise ValueError(
             "center_writing needs a LayerNorm before every reader of the residual stream: it is "
             f"LayerNorm that cannot see the mean over d. This {type(model).__name__} has {norm}, so "
@@ -39,7 +40,7 @@ def center_writing(model: Any) -> Any:
     return put(model, {path: _centred(w, -1) for path, w in found.items() if w is not None})
 
 
-def center_unembed(model: Any) -> Any:
+def center_unembed(model: M) -> M:
     r"""$W_U' = W_U - \overline{W_U},\; b_U' = b_U - \overline{b_U}$ over the vocabulary.
 
     All logits of a position move by one number, which softmax does not see: a direction in the

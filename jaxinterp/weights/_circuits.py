@@ -1,14 +1,13 @@
 """QK and OV: what a head attends to and what it moves, as matrices over the residual stream."""
 
-from typing import Any
-
 import jax.numpy as jnp
 
+from ..typing import IndexLike, LayersLike, ModelLike
 from ._factored import Factored
 from ._leaves import check_layout, per_query_head
 
 
-def qk(model: Any) -> Factored:
+def qk(model: ModelLike) -> Factored:
     r"""$W_{QK} = W_Q W_K^\top$ per head: $x_q W_{QK} x_k^\top$ is the score between two residual streams.
 
     Elhage et al. 2021 (https://transformer-circuits.pub/2021/framework/index.html). Without biases
@@ -26,12 +25,12 @@ def qk(model: Any) -> Factored:
 
     Law: `qk(model).full()[l, h]` is `w_q[l, h] @ w_k[l, g].T`, of the head's group `g`.
     """
-    check_layout(model, "qk")
-    attn = model.blocks.attn
-    return Factored(attn.w_q, jnp.swapaxes(per_query_head(model, attn.w_k), -1, -2))
+    inner = check_layout(model, "qk")
+    attn = inner.blocks.attn
+    return Factored(attn.w_q, jnp.swapaxes(per_query_head(inner, attn.w_k), -1, -2))
 
 
-def ov(model: Any) -> Factored:
+def ov(model: ModelLike) -> Factored:
     r"""$W_{OV} = W_V W_O$ per head: $x W_{OV}$ is what the head writes when it attends to $x$.
 
     Elhage et al. 2021 (https://transformer-circuits.pub/2021/framework/index.html). Without biases
@@ -46,19 +45,22 @@ def ov(model: Any) -> Factored:
 
     Law: `ov(model).full()[l, h]` is `w_v[l, g] @ w_o[l, h]`, of the head's group `g`.
     """
-    check_layout(model, "ov")
-    attn = model.blocks.attn
-    return Factored(per_query_head(model, attn.w_v), attn.w_o)
+    inner = check_layout(model, "ov")
+    attn = inner.blocks.attn
+    return Factored(per_query_head(inner, attn.w_v), attn.w_o)
 
 
-def full_qk(model: Any, *, layer: Any = None, head: Any = None) -> Factored:
+def full_qk(model: ModelLike, *, layer: LayersLike | None = None, head: IndexLike | None = None) -> Factored:
     r"""$W_E W_{QK} W_E^\top$: how much each token, as a query, attends to each token, as a key.
 
     The direct path, without positions and norms. Elhage et al. 2021
     (https://transformer-circuits.pub/2021/framework/index.html).
 
-    **Arguments:** `layer`, `head`: choose some (ints, slices); all of GPT-2 small's factors take
-    3.7 GB, one head's 26 MB.
+    **Arguments:**
+
+    - `model`: a model with the leaves of `ji.models`.
+    - `layer`, `head`: which layers and heads, ints or slices; all by default. All factors of GPT-2
+      small take 3.7 GB, those of one head 26 MB.
 
     **Returns:** a `Factored` (layer head vocab vocab), or less the axes chosen by ints.
 
@@ -68,17 +70,20 @@ def full_qk(model: Any, *, layer: Any = None, head: Any = None) -> Factored:
 
     Law: `full_qk(model).full()` is `w_embed @ qk(model).full() @ w_embed.T`.
     """
-    check_layout(model, "full_qk")
-    return model.w_embed @ _chosen(qk(model), layer, head) @ model.w_embed.T
+    inner = check_layout(model, "full_qk")
+    return inner.w_embed @ _chosen(qk(inner), layer, head) @ inner.w_embed.T
 
 
-def full_ov(model: Any, *, layer: Any = None, head: Any = None) -> Factored:
+def full_ov(model: ModelLike, *, layer: LayersLike | None = None, head: IndexLike | None = None) -> Factored:
     r"""$W_E W_{OV} W_U$: how much attending to each token raises the logit of each token.
 
     The direct path, without norms; `fold_norms` first puts their gains in. Elhage et al. 2021
     (https://transformer-circuits.pub/2021/framework/index.html).
 
-    **Arguments:** `layer`, `head`: choose some (ints, slices), as in `full_qk`.
+    **Arguments:**
+
+    - `model`: a model with the leaves of `ji.models`.
+    - `layer`, `head`: which layers and heads, ints or slices, as in `full_qk`.
 
     **Returns:** a `Factored` (layer head vocab vocab), or less the axes chosen by ints. Its
     eigenvalues, positive for a copying head, come from a `(k, k)` matrix.
@@ -90,11 +95,11 @@ def full_ov(model: Any, *, layer: Any = None, head: Any = None) -> Factored:
 
     Law: `full_ov(model).full()` is `w_embed @ ov(model).full() @ w_unembed`.
     """
-    check_layout(model, "full_ov")
-    unembed = model.w_embed.T if model.w_unembed is None else model.w_unembed
-    return model.w_embed @ _chosen(ov(model), layer, head) @ unembed
+    inner = check_layout(model, "full_ov")
+    unembed = inner.w_embed.T if inner.w_unembed is None else inner.w_unembed
+    return inner.w_embed @ _chosen(ov(inner), layer, head) @ unembed
 
 
-def _chosen(factored: Factored, layer: Any, head: Any) -> Factored:
+def _chosen(factored: Factored, layer: LayersLike | None, head: IndexLike | None) -> Factored:
     every = slice(None)
     return factored[every if layer is None else layer, every if head is None else head]

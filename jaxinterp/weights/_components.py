@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 
 from .._text import line
 from ..core._intervene import split_edits
+from ..typing import ModelLike
 from ._leaves import wide
 
 
@@ -49,7 +50,7 @@ class Components(eqx.Module):
         )
 
 
-def apply_norm(model: Any, components: Components, stream: Float[Array, "*batch d"]) -> Components:
+def apply_norm(model: ModelLike, components: Components, stream: Float[Array, "*batch d"]) -> Components:
     r"""$c_i \mapsto \dfrac{c_i - \bar c_i}{s(x)} \odot g$: the last norm, its scale held as $x$ makes it.
 
     A norm is linear but for its scale. With the scale of the whole stream, each component can be

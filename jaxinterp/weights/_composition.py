@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._deprecations import respelled
+from ..typing import KeyLike, ModelLike
 from ._circuits import ov, qk
 from ._factored import Factored, as_reader, as_writer
 from ._leaves import check_layout, matmul
@@ -14,8 +16,9 @@ from ._leaves import check_layout, matmul
 KINDS = ("q", "k", "v")
 
 
+@respelled(baseline="key=jax.random.key(0)")
 def composition(
-    model: Any, kind: str = "q", *, baseline: jax.Array | None = None, samples: int = 64
+    model: ModelLike, kind: str = "q", *, key: KeyLike | None = None, samples: int = 64
 ) -> Float[Array, "layer head layer head"]:
     r"""$\lVert W_{OV}^u W^v \rVert_F / (\lVert W_{OV}^u \rVert_F \lVert W^v \rVert_F)$ of writer $u$ and reader $v$.
 
@@ -26,9 +29,11 @@ def composition(
 
     **Arguments:**
 
-    - `kind`: `"q"`, `"k"` or `"v"`.
-    - `baseline`: a PRNG key. Random matrices compose too, about $1/\sqrt d$ of their norms; with a
-      key, the mean score of `samples` random pairs of the same shapes is subtracted.
+    - `model`: a model with the leaves of `ji.models`.
+    - `kind`: `"q"`, `"k"` or `"v"`: the reader's queries, keys or values; `"q"` by default.
+    - `key`: a `jax.random.key`. Random matrices compose too, about $1/\sqrt d$ of their norms. With a
+      key, the mean score of random pairs of the same shapes is subtracted.
+    - `samples`: the number of random pairs; 64 by default.
 
     **Returns:** scores (layer head layer head), writer first, float32 at least. Where the writer is
     not in an earlier layer there is no path, and the score is 0.
@@ -38,7 +43,7 @@ def composition(
     scores[0, 4, 1]                         # (head,): what the heads of layer 1 read of head 0.4
     ```
 
-    Laws: scores lie in 0..1 (before the baseline is subtracted), and do not change when a head's
+    Laws: scores lie in 0..1 (before the score of random pairs is subtracted), and do not change when a head's
     weights are scaled.
     """
     check_layout(model, "composition")
@@ -48,7 +53,7 @@ def composition(
             f"'q', 'k', 'v'; got {kind!r}. Write ji.weights.composition(model, 'k')."
         )
     reader = {"q": lambda: qk(model), "k": lambda: qk(model).T, "v": lambda: ov(model)}[kind]()
-    return _scores(ov(model), reader, baseline, samples)
+    return _scores(ov(model), reader, key, samples)
 
 
 @eqx.filter_jit

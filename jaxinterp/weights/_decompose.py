@@ -16,24 +16,30 @@ from ..core._blocks import layer_count
 from ..core._captures import at
 from ..core._intervene import split_edits
 from ..core._run import run
+from ..typing import ArrayLike, EditsLike, IndexLike, MaskLike, ModelLike, TokensLike
 from ._components import Components
 from ._leaves import check_layout, wide
 from ._stream import Reader, Stream, assemble, capture_stream
 
 
 def accumulated(
-    model: Any,
-    tokens: Any,
+    model: ModelLike,
+    tokens: TokensLike,
     *,
     mid: bool = False,
-    pos: Any = None,
-    mask: Any = None,
-    edits: Any = (),
+    pos: IndexLike | None = None,
+    mask: MaskLike | None = None,
+    edits: EditsLike = (),
 ) -> Components:
     r"""$x_0, x_1, \dots, x_L$: the residual stream as it enters the first block and leaves each.
 
-    **Arguments:** `model`; `tokens` (*batch pos); `mid` adds the stream between attention and MLP
-    (absent in parallel blocks); `pos`, `mask`, `edits` as in `ji.run` and `ji.at`.
+    **Arguments:**
+
+    - `model`: a model, or an intervened one.
+    - `tokens`: token ids `(*batch pos)`.
+    - `mid`: adds the stream between attention and MLP, which parallel blocks do not have.
+    - `pos`: which positions, as in `ji.at`.
+    - `mask`, `edits`: as in `ji.run`.
 
     **Returns:** `Components` (layer + 1, *batch, pos, d), labelled by the captures they are:
     `"resid_pre[0]"`, `"resid_post[0]"`, ... These are running sums: they do not add up to anything.
@@ -58,22 +64,23 @@ def accumulated(
 
 
 def by_layer(
-    model: Any,
-    tokens: Any,
+    model: ModelLike,
+    tokens: TokensLike,
     *,
     layer: int = -1,
     site: str = "resid_post",
-    pos: Any = None,
-    onto: Any = None,
+    pos: IndexLike | None = None,
+    onto: ArrayLike | None = None,
     norm: bool = False,
-    mask: Any = None,
-    edits: Any = (),
+    mask: MaskLike | None = None,
+    edits: EditsLike = (),
 ) -> Components:
     r"""$x = e + p + \sum_\ell (a_\ell + m_\ell)$: embeddings, and what attention and MLP of each layer wrote.
 
     **Arguments:**
 
-    - `model`, `tokens` (*batch pos).
+    - `model`: a model, or an intervened one.
+    - `tokens`: token ids `(*batch pos)`.
     - `layer`, `site`: which stream; by default `"resid_post"` of the last block. `"resid_mid"` and
       `"resid_pre"` stop earlier in the block.
     - `pos`: keep some positions, as in `ji.at`: an int drops the axis, ints keep so many.
@@ -118,16 +125,16 @@ def _by_layer(model: Any, stream: Stream, reader: Reader) -> Components:
 
 
 def by_head(
-    model: Any,
-    tokens: Any,
+    model: ModelLike,
+    tokens: TokensLike,
     *,
     layer: int = -1,
     site: str = "resid_post",
-    pos: Any = None,
-    onto: Any = None,
+    pos: IndexLike | None = None,
+    onto: ArrayLike | None = None,
     norm: bool = False,
-    mask: Any = None,
-    edits: Any = (),
+    mask: MaskLike | None = None,
+    edits: EditsLike = (),
 ) -> Components:
     r"""$x = e + p + \sum_{\ell,h} z_{\ell,h} W_{O,\ell,h} + \sum_\ell b_{O,\ell} + \sum_\ell m_\ell$.
 
@@ -167,16 +174,16 @@ def _by_head(model: Any, stream: Stream, reader: Reader) -> Components:
 
 
 def by_neuron(
-    model: Any,
-    tokens: Any,
+    model: ModelLike,
+    tokens: TokensLike,
     *,
     layer: int = -1,
     site: str = "resid_post",
-    pos: Any = None,
-    onto: Any = None,
+    pos: IndexLike | None = None,
+    onto: ArrayLike | None = None,
     norm: bool = False,
-    mask: Any = None,
-    edits: Any = (),
+    mask: MaskLike | None = None,
+    edits: EditsLike = (),
 ) -> Components:
     r"""$x = e + p + \sum_\ell a_\ell + \sum_{\ell,i} n_{\ell,i} w_{out,\ell,i} + \sum_\ell b_{out,\ell}$.
 

@@ -1,6 +1,6 @@
 """Products of two thin matrices, kept as the two: QK and OV are `(d, d)` of rank `k`."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -8,6 +8,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Complex, Float
 
 from ._leaves import matmul, wide
+
+
+class SVD(NamedTuple):
+    """$M = U\\,\\mathrm{diag}(S)\\,V^\\top$: `u` (*lead m s), `s` (*lead s), largest first, `vt` (*lead s n)."""
+
+    u: Float[Array, "*lead m s"]
+    s: Float[Array, "*lead s"]
+    vt: Float[Array, "*lead s n"]
 
 
 class Factored(eqx.Module):
@@ -95,9 +103,7 @@ class Factored(eqx.Module):
         r"""$\lVert A B \rVert_F = \lVert A R^\top \rVert_F$, where $B^\top = Q R$."""
         return jnp.sqrt(jnp.square(as_reader(self)).sum((-2, -1)))
 
-    def svd(
-        self,
-    ) -> tuple[Float[Array, "*lead m s"], Float[Array, "*lead s"], Float[Array, "*lead s n"]]:
+    def svd(self) -> "SVD":
         r"""$A B = U\,\mathrm{diag}(S)\,V^\top$ with $s = \min(m, r, n)$ singular values, largest first.
 
         Through the QR factors of both sides and the singular values of an `(r, r)` matrix.
@@ -106,7 +112,7 @@ class Factored(eqx.Module):
         q_right, r_right = jnp.linalg.qr(wide(jnp.swapaxes(self.right, -1, -2)))
         core = matmul(r_left, jnp.swapaxes(r_right, -1, -2))
         u, s, vt = jnp.linalg.svd(core, full_matrices=False)
-        return matmul(q_left, u), s, matmul(vt, jnp.swapaxes(q_right, -1, -2))
+        return SVD(matmul(q_left, u), s, matmul(vt, jnp.swapaxes(q_right, -1, -2)))
 
     def eigenvalues(self) -> Complex[Array, "*lead r"]:
         r"""$\lambda(A B) \setminus \{0\} = \lambda(B A) \setminus \{0\}$: the `r` eigenvalues of $B A$.

@@ -5,10 +5,11 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ..typing import M
 from ._leaves import READERS, check_layout, leaf, matmul, put, untied, wide
 
 
-def fold_norms(model: Any, *, center: bool = True) -> Any:
+def fold_norms(model: M, *, center: bool = True) -> M:
     r"""$W' = \mathrm{diag}(g)\,W,\quad b' = b + c\,W$: norms lose gain $g$ and shift $c$ to their readers.
 
     Queries, keys and values read the first norm of a block, the MLP's input (and gate) the second,
@@ -33,8 +34,7 @@ def fold_norms(model: Any, *, center: bool = True) -> Any:
 
     Law: log-probabilities stay what they were, and folding twice is folding once.
     """
-    check_layout(model, "fold_norms")
-    last = model.ln_final
+    last = check_layout(model, "fold_norms").ln_final
     if last is not None and (last.weight is not None or last.bias is not None or (center and last.centres)):
         model = untied(model)
     new: dict[str, Any] = {}

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..core._intervene import Intervened
+from ..typing import ModelLike
 
 READERS = {
     "blocks.ln1": [
@@ -54,8 +55,8 @@ def put(model: Any, leaves: Mapping[str, Any]) -> Any:
     )
 
 
-def check_layout(model: Any, caller: str) -> None:
-    """Weight functions read leaves, so the model must have them, and nothing else may act."""
+def check_layout(model: ModelLike, caller: str) -> Any:
+    """The model, which has the leaves that weight functions read. No edits may act on it."""
     if isinstance(model, Intervened):
         raise ValueError(
             f"weights.{caller} changes or reads weights and cannot see the edits of an intervened "
@@ -69,6 +70,7 @@ def check_layout(model: Any, caller: str) -> None:
             f"weights.{caller} reads a transformer with the leaves of ji.models (w_embed, "
             f"blocks.attn.w_q, ...); this {type(model).__name__} has no {', '.join(missing)}."
         )
+    return model
 
 
 def untied(model: Any) -> Any:

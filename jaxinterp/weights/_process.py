@@ -1,14 +1,13 @@
 """All the surgery that applies to a model: the weights that published statistics are about."""
 
-from typing import Any
-
+from ..typing import M
 from ._center import center_unembed, center_writing, centring
 from ._fold_norms import fold_norms
 from ._leaves import check_layout
 from ._value_bias import fold_value_bias
 
 
-def process(model: Any) -> Any:
+def process(model: M) -> M:
     r"""`fold_value_bias` $\circ$ `center_unembed` $\circ$ `center_writing` $\circ$ `fold_norms`.
 
     The weights of `HookedTransformer.from_pretrained` with its defaults, on which most published

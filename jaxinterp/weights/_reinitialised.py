@@ -6,15 +6,17 @@ from typing import Any
 
 import equinox as eqx
 import jax
+from jaxtyping import Array
 
 from ..core._check import check_key
 from ..core._intervene import Intervened
+from ..typing import KeyLike, M
 from ._leaves import wide
 
 HOW = ("normal", "permute")
 
 
-def reinitialised(model: Any, *, key: Any, how: str = "normal", keep: Iterable[str] = ()) -> Any:
+def reinitialised(model: M, *, key: KeyLike, how: str = "normal", keep: Iterable[str] = ()) -> M:
     r"""$w'_\ell \sim \mathcal N(\bar w_\ell, \mathrm{std}(w_\ell))$, or $w_\ell$ in random order: every leaf of every layer.
 
     What a probe finds in its activations owes nothing to training, only to architecture, scale and
@@ -67,7 +69,7 @@ def _within(path: str, name: str) -> bool:
 
 
 @eqx.filter_jit
-def _drawn(weights: Any, key: Any, how: str, kept: tuple[bool, ...]) -> Any:
+def _drawn(weights: Any, key: KeyLike, how: str, kept: tuple[bool, ...]) -> Any:
     found, tree = jax.tree_util.tree_flatten_with_path(weights)
     new = []
     for number, ((path, w), stays) in enumerate(zip(found, kept, strict=True)):
@@ -81,10 +83,10 @@ def _drawn(weights: Any, key: Any, how: str, kept: tuple[bool, ...]) -> Any:
     return jax.tree.unflatten(tree, new)
 
 
-def _normal(key: Any, w: Any) -> Any:
+def _normal(key: KeyLike, w: Array) -> Array:
     full = wide(w)
     return (full.mean() + full.std() * jax.random.normal(key, w.shape, full.dtype)).astype(w.dtype)
 
 
-def _permuted(key: Any, w: Any) -> Any:
+def _permuted(key: KeyLike, w: Array) -> Array:
     return jax.random.permutation(key, w.reshape(-1)).reshape(w.shape)

@@ -14,6 +14,7 @@ from ..core._edit import Edit
 from ..core._intervene import split_edits
 from ..core._listing import sites
 from ..core._run import run
+from ..typing import ArrayLike, EditsLike, IndexLike, MaskLike, ModelLike, TokensLike
 from ._components import Components, apply_norm, norm_directions, norm_scale
 from ._leaves import wide
 
@@ -33,15 +34,15 @@ class Stream(eqx.Module):
 
 
 def capture_stream(
-    model: Any,
-    tokens: Any,
+    model: ModelLike,
+    tokens: TokensLike,
     parts: Sequence[str],
     *,
     layer: int,
     site: str,
-    pos: Any,
-    mask: Any,
-    edits: Any,
+    pos: IndexLike | None,
+    mask: MaskLike | None,
+    edits: EditsLike,
 ) -> Stream:
     """Runs the model as far as the stream at `site[layer]`, capturing `parts` of earlier blocks."""
     if site not in STREAMS:
@@ -76,14 +77,14 @@ class Reader(eqx.Module):
     single: bool = eqx.field(static=True)
 
     @staticmethod
-    def of(model: Any, onto: Any, norm: bool) -> "Reader":
+    def of(model: ModelLike, onto: ArrayLike | None, norm: bool) -> "Reader":
         """The reader that arguments ask for; `onto` is checked against the model's width."""
-        model = split_edits(model)[0]
-        last = model.ln_final if norm else None
+        inner: Any = split_edits(model)[0]
+        last = inner.ln_final if norm else None
         if onto is None:
             return Reader(None, None, last, False)
         onto = jnp.asarray(onto)
-        d = model.w_embed.shape[-1]
+        d = inner.w_embed.shape[-1]
         floats = jnp.issubdtype(onto.dtype, jnp.floating)
         if onto.ndim not in (1, 2) or onto.shape[0] != d or not floats:
             raise ValueError(

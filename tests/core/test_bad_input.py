@@ -9,6 +9,8 @@ import pytest
 
 import jaxinterp as ji
 
+pytestmark = pytest.mark.wide
+
 T = jnp.asarray([[1, 2, 3], [4, 5, 6]])
 
 

@@ -8,6 +8,8 @@ import pytest
 
 import jaxinterp as ji
 
+pytestmark = pytest.mark.wide
+
 T = np.arange(24, dtype=np.int32).reshape(4, 6)
 METRIC = ji.metrics.logit_diff(1, 2)
 GROUPS = {
@@ -26,7 +28,7 @@ CALLS: dict[str, Any] = {
     "atp_star": lambda m, out: ji.patching.atp_star(m, T, T + 1, METRIC, site=("z", "q_rot")),
     "activations": lambda m, out: ji.data.activations(m, T, ["mlp_post", "q_rot"]),
     "save_activations": lambda m, out: ji.data.save_activations(out / "a", m, T, ["z", "q_rot"]),
-    "stream": lambda m, out: ji.data.stream(m, T, site=["resid_post[0]", "q_rot[0]"], batch=2),
+    "stream": lambda m, out: ji.data.stream(m, T, site=["resid_post[0]", "q_rot[0]"], batch_size=2),
     "study": lambda m, out: ji.probes.study(
         m, T, [0, 0, 1, 1], groups=range(4), site="q_rot", out=out / "r.jsonl"
     ),

@@ -10,6 +10,8 @@ import pytest
 
 import jaxinterp as ji
 
+pytestmark = pytest.mark.quick
+
 
 def captured(model: Any, tokens: Any, edits: Any, site: str) -> jax.Array:
     return ji.run(model, tokens, edits=edits, capture=[site])[1][site]

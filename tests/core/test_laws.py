@@ -1,6 +1,7 @@
 """The conformance suite on every family, option and dtype; and that it fails when it should."""
 
 import dataclasses
+import os
 from typing import Any
 
 import equinox as eqx
@@ -35,6 +36,15 @@ def test_laws_hold_in_float64(name: str) -> None:
         model = random_model(CONFIGS[name], jnp.float64)
         report = ji.testing.check_model(model, PROMPTS)
     assert max(report.laws.values()) < 1e-11
+
+
+@SLOW
+@pytest.mark.compiled
+@pytest.mark.parametrize("name", ["gpt2", "neox", "llama"])
+def test_laws_hold_in_optimised_programs(name: str) -> None:
+    """To the last bit where they say so, with what a user's compiler fuses and reorders."""
+    assert not os.environ.get("XLA_FLAGS"), "run as `XLA_FLAGS= pytest -m compiled`"
+    ji.testing.check_model(model_of(name), PROMPTS)
 
 
 class Leaky(eqx.Module):

@@ -12,6 +12,8 @@ import jaxinterp as ji
 
 from .conftest import model_of
 
+pytestmark = [pytest.mark.quick, pytest.mark.wide]
+
 M = ji.metrics
 LOGITS = jnp.asarray(np.random.default_rng(0).normal(size=(2, 5, 7)), jnp.float32)
 LAST = np.asarray(LOGITS[:, -1], np.float64)

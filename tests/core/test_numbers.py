@@ -11,6 +11,8 @@ import jaxinterp as ji
 
 from .conftest import CONFIGS, model_of, random_model
 
+pytestmark = pytest.mark.wide
+
 
 @pytest.fixture
 def double() -> Any:

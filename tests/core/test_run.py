@@ -12,6 +12,8 @@ import jaxinterp as ji
 from jaxinterp.core._captures import as_requests
 from jaxinterp.core._engine import plan
 
+pytestmark = pytest.mark.quick
+
 
 def test_written_captures(gpt2: Any, tokens: jax.Array) -> None:
     names = ["z", "z[1]", "z[-1]", "z[1:3]", "z[::2]", "z[::-1]", "embed", "logits"]

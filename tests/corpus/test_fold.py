@@ -12,6 +12,8 @@ import pytest
 import jaxinterp as ji
 from jaxinterp.corpus import Checkpoint, as_corpus, fold
 
+pytestmark = pytest.mark.quick
+
 SITE = "resid_post[1]"
 
 
@@ -152,7 +154,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(
     want = fold(corpus, model, SITE, nothing(), add, batch_size=2)
     from jaxinterp.corpus import _batches
 
-    read = _batches.Batches.__getitem__
+    read = _batches.CorpusBatches.__getitem__
     numbers: list[int] = []
 
     def stop_at_two(self: Any, number: int) -> Any:
@@ -161,7 +163,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(
             raise Stop
         return read(self, number)
 
-    monkeypatch.setattr(_batches.Batches, "__getitem__", stop_at_two)
+    monkeypatch.setattr(_batches.CorpusBatches, "__getitem__", stop_at_two)
     kept = Checkpoint(tmp_path / "state.npz", every=1)
     with pytest.raises(Stop):
         fold(corpus, model, SITE, nothing(), add, batch_size=2, checkpoint=kept)

@@ -3,14 +3,12 @@
 import re
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import jaxinterp as ji
+from tests.models import SMALL, small_model
 
-CONFIG = ji.models.GPT2Config(vocab=40, ctx=8, layers=2, d=8, heads=2)
+CONFIG = SMALL
 
 
 class Words:
@@ -38,9 +36,7 @@ def tokenizer() -> Words:
 
 
 def random_model(seed: int = 0) -> Any:
-    shapes = jax.eval_shape(lambda: ji.models.GPT2.init(CONFIG, key=jax.random.key(0)))
-    rng = np.random.default_rng(seed)
-    return jax.tree.map(lambda x: jnp.asarray(0.5 * rng.normal(size=x.shape), jnp.float32), shapes)
+    return small_model(seed)
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 
@@ -25,16 +26,16 @@ def test_every_token_of_a_document_in_order(tokenizer: Any) -> None:
         np.testing.assert_array_equal(corpus.tokens[here], ids)
         pieces = [corpus.text_of(i) for i in np.flatnonzero(here)]
         assert "".join(pieces).replace(" ", "") == text.replace(" ", "")
-    assert (corpus.tokens[:, 0] == tokenizer.bos_id).all() and corpus.real[:, 0].all()
-    assert not corpus.mask[:, 0].any() and (corpus.mask == (corpus.document >= 0)).all()
-    assert (corpus.mask <= corpus.real).all() and "contexts of 4" in repr(corpus)
+    assert (corpus.tokens[:, 0] == tokenizer.bos_id).all() and corpus.mask[:, 0].all()
+    assert not corpus.positions[:, 0].any() and (corpus.positions == (corpus.document >= 0)).all()
+    assert (corpus.positions <= corpus.mask).all() and "contexts of 4" in repr(corpus)
     assert len(data.pack(tokenizer, TEXTS, ctx=4, most=2)) == 2
-    assert data.pack(tokenizer, TEXTS, ctx=4, least=3).mask.sum(1).min() == 3
+    assert data.pack(tokenizer, TEXTS, ctx=4, least=3).positions.sum(1).min() == 3
 
 
 def test_joined_contexts_are_full_and_hang_together(tokenizer: Any) -> None:
     corpus = data.pack(tokenizer, [*TEXTS[:3], "one two three four five"], ctx=5, join=True)
-    assert corpus.real.all()
+    assert corpus.mask.all()
     order = corpus.document[corpus.document >= 0]
     assert (np.diff(order) >= 0).all()
     between = np.flatnonzero(np.diff(order)) + 1
@@ -58,7 +59,9 @@ def test_equal_texts_and_equal_groups_never_part(tokenizer: Any) -> None:
     assert group[0] == group[3] and group[1] == group[2] and group[0] != group[1]
     assert all(len(g) == 1 for g in group.values())
     np.testing.assert_array_equal(corpus.labels, [documents[row.max()].label for row in corpus.document])
-    np.testing.assert_array_equal(corpus.label_of_tokens(1), np.isin(corpus.document, (1, 3)) & corpus.mask)
+    np.testing.assert_array_equal(
+        corpus.label_of_tokens(1), np.isin(corpus.document, (1, 3)) & corpus.positions
+    )
     with pytest.raises(ValueError, match="No document has the label 7"):
         corpus.label_of_tokens(7)
 
@@ -112,49 +115,53 @@ def test_splits_keep_groups_whole_and_classes_on_both_sides() -> None:
     for seed in range(20):
         groups = rng.integers(0, 40, 300)
         labels = (groups % 7 == 0) ^ (rng.random(300) < 0.05)
-        train, test = data.split(groups, test=0.3, key=seed, labels=labels)
+        train, test = data.split(groups, test=0.3, key=jax.random.key(seed), labels=labels)
         data.check_split(groups, train, test)
         np.testing.assert_array_equal(np.sort(np.concatenate([train, test])), np.arange(300))
         assert 0.2 < len(test) / 300 < 0.4
         assert 0 < labels[test].sum() < labels.sum()
-        np.testing.assert_array_equal(test, data.split(groups, test=0.3, key=seed, labels=labels)[1])
-    train, test = data.split(np.asarray(["a", "b"]), key=0)
+        np.testing.assert_array_equal(
+            test, data.split(groups, test=0.3, key=jax.random.key(seed), labels=labels)[1]
+        )
+    train, test = data.split(np.asarray(["a", "b"]), key=jax.random.key(0))
     assert len(train) == len(test) == 1
     with pytest.raises(data.Leak, match="2 groups are in train and in test"):
         data.check_split([0, 1, 1, 0, 2], [0, 1], [2, 3, 4])
     with pytest.raises(ValueError, match="there is 1"):
-        data.split([3, 3, 3])
+        data.split([3, 3, 3], key=jax.random.key(0))
     with pytest.raises(ValueError, match="is in group 2 alone"):
-        data.split([0, 1, 2, 2], labels=[0, 0, 1, 1])
+        data.split([0, 1, 2, 2], key=jax.random.key(0), labels=[0, 0, 1, 1])
     with pytest.raises(ValueError, match="one entry for each row"):
-        data.split([0, 1], labels=[0])
+        data.split([0, 1], key=jax.random.key(0), labels=[0])
 
 
 def test_samples_are_balanced_and_depend_on_the_key_alone() -> None:
     rng = np.random.default_rng(0)
     positive, counts = rng.random((60, 50)) < 0.06, rng.random((60, 50)) < 0.9
     negative, mirror = counts & ~positive, rng.random((60, 50)) < 0.1
-    got = data.sample(positive & counts, negative, n=500, key=1, mirror=mirror)
+    got = data.sample(positive & counts, negative, n=500, key=jax.random.key(1), mirror=mirror)
     assert len(got) == 500 and got.labels.sum() == 100 and (np.diff(got.index) > 0).all()
     assert (positive & counts).reshape(-1)[got.index[got.labels]].all()
     assert negative.reshape(-1)[got.index[~got.labels]].all()
     assert mirror.reshape(-1)[got.index[~got.labels]].sum() >= 200
-    again = data.sample(positive & counts, negative, n=500, key=1, mirror=mirror)
+    again = data.sample(positive & counts, negative, n=500, key=jax.random.key(1), mirror=mirror)
     np.testing.assert_array_equal(got.index, again.index)
-    assert data.sample(positive, n=2000, key=0, share=0.4).labels.sum() == positive.sum()
-    assert data.sample(np.arange(100) < 80, n=40, key=0).labels.mean() == 0.5  # the cap
-    assert data.sample(np.arange(100) < 30, n=50, key=0).labels.mean() == 0.3  # the natural share
+    assert data.sample(positive, n=2000, key=jax.random.key(0), share=0.4).labels.sum() == positive.sum()
+    assert data.sample(np.arange(100) < 80, n=40, key=jax.random.key(0)).labels.mean() == 0.5  # the cap
+    assert (
+        data.sample(np.arange(100) < 30, n=50, key=jax.random.key(0)).labels.mean() == 0.3
+    )  # the natural share
     with pytest.raises(data.TooFew, match="1 positives and 99 negatives for n=100"):
-        data.sample(np.arange(100) < 1, n=100, key=0)
+        data.sample(np.arange(100) < 1, n=100, key=jax.random.key(0))
     with pytest.raises(data.TooFew, match="0 negatives"):
-        data.sample(np.ones(100, bool), n=10, key=0)
+        data.sample(np.ones(100, bool), n=10, key=jax.random.key(0))
     with pytest.raises(ValueError, match="at once"):
-        data.sample(positive, np.ones_like(positive), n=10, key=0)
+        data.sample(positive, np.ones_like(positive), n=10, key=jax.random.key(0))
     with pytest.raises(ValueError, match="bools"):
-        data.sample(positive, negative[:3], n=10, key=0)
+        data.sample(positive, negative[:3], n=10, key=jax.random.key(0))
     with pytest.raises(ValueError, match="n >= 2"):
-        data.sample(positive, n=1, key=0)
-    with pytest.raises(ValueError, match="`key` is"):
+        data.sample(positive, n=1, key=jax.random.key(0))
+    with pytest.raises(ValueError, match="Randomness comes from a key"):
         data.sample(positive, n=10, key="0")
 
 
@@ -162,9 +169,11 @@ def test_many_features_share_their_rows() -> None:
     rng = np.random.default_rng(0)
     mask = rng.random((20, 10)) < 0.9
     labels = {"often": rng.random((20, 10)) < 0.3, "never": np.zeros((20, 10), bool)}
-    made, skipped = data.samples(labels, mask, n=60, key=0)
+    made, skipped = data.samples(labels, mask, n=60, key=jax.random.key(0))
     assert list(made) == ["often"] and "0 positives" in skipped["never"]
-    more, _ = data.samples({"other": mask.copy() & labels["often"], **labels}, mask, n=60, key=0)
+    more, _ = data.samples(
+        {"other": mask.copy() & labels["often"], **labels}, mask, n=60, key=jax.random.key(0)
+    )
     np.testing.assert_array_equal(made["often"].index, more["often"].index)
     index, rows = data.union(more)
     for name, feature in more.items():

@@ -97,7 +97,7 @@ def test_the_text_of_tokens(tokenizer: Any) -> None:
     assert len(labels) == len(features.TOKEN_TEXT) == 11
 
     def of(name: str) -> list[str]:
-        chosen = np.flatnonzero(labels[name] & corpus.mask)
+        chosen = np.flatnonzero(labels[name] & corpus.positions)
         return [corpus.text_of(i).strip() for i in chosen]
 
     assert of("all_digits") == ["1984"] and of("contains_digit") == ["1984", "x1"]
@@ -105,7 +105,7 @@ def test_the_text_of_tokens(tokenizer: Any) -> None:
     assert of("leading_capital") == ["The", "ÖL", "NASA"] and of("all_whitespace") == [""]
     assert of("has_leading_space") == ["year", "1984", "ÖL", "NASA", "x1"]
     mine = features.of_tokens(tokenizer, corpus.tokens, {"long": lambda s: len(s) > 4})
-    assert (mine["long"] & corpus.mask).sum() == 3  # BOS is a piece of text too: the mask leaves it out
+    assert (mine["long"] & corpus.positions).sum() == 3  # BOS is a piece of text too: the mask leaves it out
 
 
 def test_places_in_a_sequence_whatever_the_padding() -> None:

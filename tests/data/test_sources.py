@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 
@@ -60,7 +61,7 @@ def test_token_ids_on_disk_are_read_pool_by_pool(tmp_path: Path, model: Any) -> 
 
     ids = np.random.default_rng(0).integers(1, 40, (13, 6)).astype(np.uint16)
     mask = np.arange(6) > 0
-    options: Any = {"site": "resid_post[0]", "batch": 7, "buffer": 4, "passes": 4, "mask": mask}
+    options: Any = {"site": "resid_post[0]", "batch_size": 7, "buffer": 4, "passes": 4, "positions": mask}
     whole = data.stream(model, ids.astype(np.int32), **options)
     np.save(tmp_path / "ids.npy", ids)
     ids.tofile(tmp_path / "ids.bin")
@@ -75,35 +76,35 @@ def test_token_ids_on_disk_are_read_pool_by_pool(tmp_path: Path, model: Any) -> 
         stream = data.stream(model, source, **options)
         for number in (9, 0, 3):
             np.testing.assert_array_equal(stream.batch(number), whole.batch(number))
-        assert stream.tokens.source is source
+        assert stream.corpus.tokens.source is source
     for given, change, words in (
         (np.memmap(tmp_path / "ids.bin", np.uint16, "r"), {}, "reshape"),
-        (source, {"mask": mask[:4]}, "one row for all"),
-        (source, {"mask": mask & False}, "no token at all"),
+        (source, {"positions": mask[:4]}, "for every row"),
+        (source, {"positions": mask & False}, "no token at all"),
     ):
         with pytest.raises(ValueError, match=words):
             data.stream(model, given, **{**options, **change})
 
 
 def test_batches_of_a_store_for_training(tmp_path: Path, model: Any, tokens: Any) -> None:
-    options: Any = {"batch": 2, "shard": 4, "progress": False}
+    options: Any = {"batch_size": 2, "shard": 4, "progress": False}
     store = data.save_activations(tmp_path / "a", model, tokens, ["mlp_out", "z[1]"], **options)
     all_layers = store.read("mlp_out")
-    stream = data.stored(tmp_path / "a", site="mlp_out[1]", batch=10, seed=3, model=model)
+    stream = data.stored(tmp_path / "a", site="mlp_out[1]", batch_size=10, key=jax.random.key(3), model=model)
     epoch = np.concatenate([stream.batch(i) for i in range(len(store) // 10)])
     assert len(np.unique(epoch, axis=0)) == len(epoch)
     assert {row.tobytes() for row in epoch} <= {row.tobytes() for row in all_layers[1]}
     np.testing.assert_array_equal(stream.batch(6), stream.batch(6))
-    both = data.stored(store, site="mlp_out", batch=10, seed=3).batch(2)
+    both = data.stored(store, site="mlp_out", batch_size=10, key=jax.random.key(3)).batch(2)
     np.testing.assert_array_equal(both[:, 1], stream.batch(2))
     for change, words in (
         ({"site": None}, r"holds \['mlp_out', 'z\[1\]'\]"),
         ({"site": "resid_post[1]"}, "holds"),
-        ({"site": "z[1]", "batch": 1000}, "cannot be drawn from 42"),
+        ({"site": "z[1]", "batch_size": 1000}, "cannot be drawn from 42"),
         ({"site": "z[1]", "model": random_model(1)}, "another model"),
     ):
         with pytest.raises(ValueError, match=words):
             data.stored(store, **change)
     (tmp_path / "a" / "000001-00-x.npy").write_bytes(b"short")
     with pytest.raises(data.BadStore, match="cut short"):
-        data.stored(tmp_path / "a", site="mlp_out[1]", batch=42).batch(0)
+        data.stored(tmp_path / "a", site="mlp_out[1]", batch_size=42).batch(0)

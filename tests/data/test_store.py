@@ -7,11 +7,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 
 from jaxinterp import _disk, data
-from jaxinterp.data import _reading
+from jaxinterp.corpus import _batches
 
 from .conftest import random_model
 
@@ -20,12 +21,12 @@ SITES = ["mlp_post", "z[1]"]
 
 @pytest.fixture(scope="module")
 def options(mask: np.ndarray) -> dict[str, Any]:
-    return {"mask": mask, "batch": 2, "shard": 2, "progress": False}
+    return {"positions": mask, "batch_size": 2, "shard": 2, "progress": False}
 
 
 @pytest.fixture(scope="module")
 def want(model: Any, tokens: Any, options: Any) -> Any:
-    return data.activations(model, tokens, SITES, mask=options["mask"], batch=2)
+    return data.activations(model, tokens, SITES, positions=options["positions"], batch_size=2)
 
 
 @pytest.fixture(scope="module")
@@ -52,24 +53,24 @@ def test_all_rows_by_index_and_by_layer(store: data.Store, want: Any, mask: Any)
     np.testing.assert_array_equal(both["mlp_post"], want["mlp_post"][:, rows])
     index = store.index[[5, 2]]
     np.testing.assert_array_equal(store.find(index), [5, 2])
-    with pytest.raises(IndexError, match="mask left them out"):
+    with pytest.raises(IndexError, match="positions left them out"):
         store.find([0])
     assert "4 of 4 shards" in repr(store) and store.shape("z[1]") == want["z[1]"].shape
 
 
 def test_batches_are_addressed_by_number(store: data.Store, want: Any) -> None:
     n, size = len(store), 5
-    seen = [rows for rows, _ in store.batches(size, site="z[1]", key=3, epochs=2)]
+    seen = [rows for rows, _ in store.batches(size, site="z[1]", key=jax.random.key(3), epochs=2)]
     assert len(seen) == 2 * (n // size)
     first, second = np.concatenate(seen[: n // size]), np.concatenate(seen[n // size :])
     assert len(set(first)) == len(first) and (first != second).any()
-    rows, x = store.batch(n // size + 1, size, site="z[1]", key=3)
+    rows, x = store.batch(n // size + 1, size, site="z[1]", key=jax.random.key(3))
     np.testing.assert_array_equal(rows, seen[n // size + 1])
     np.testing.assert_array_equal(x, want["z[1]"][rows])
-    again = [rows for rows, _ in store.batches(size, site="z[1]", key=3, start=4, epochs=2)]
+    again = [rows for rows, _ in store.batches(size, site="z[1]", key=jax.random.key(3), start=4, epochs=2)]
     np.testing.assert_array_equal(again, seen[4:])
     np.testing.assert_array_equal(store.batch(1, size, site="z[1]")[0], np.arange(5, 10))
-    with pytest.raises(ValueError, match="cannot be addressed"):
+    with pytest.raises(ValueError, match="Randomness comes from a key"):
         store.batch(0, size, site="z[1]", key=np.random.default_rng(0))
     with pytest.raises(ValueError, match="A batch has 1"):
         store.batch(0, n + 1, site="z[1]")
@@ -93,9 +94,9 @@ def test_smaller_numbers_and_their_stated_error(
 
 def test_one_row_per_sequence(model: Any, tokens: Any, mask: Any, tmp_path: Path) -> None:
     store = data.save_activations(
-        tmp_path / "a", model, tokens, "mlp_post", mask=mask, reduce="mean", batch=7, shard=3
+        tmp_path / "a", model, tokens, "mlp_post", positions=mask, reduce="mean", batch_size=7, shard=3
     )
-    want = data.activations(model, tokens, "mlp_post", mask=mask, reduce="mean", batch=7)
+    want = data.activations(model, tokens, "mlp_post", positions=mask, reduce="mean", batch_size=7)
     np.testing.assert_array_equal(store.read(), want)
     np.testing.assert_array_equal(store.index, np.arange(7))
 
@@ -142,8 +143,8 @@ def test_a_resumed_store_does_not_run_what_it_has(
     path = tmp_path / "a"
     store = data.save_activations(path, model, tokens, SITES, **options)
     ran = []
-    real = _reading.run
-    monkeypatch.setattr(_reading, "run", lambda *a, **k: ran.append(1) or real(*a, **k))
+    real = _batches.CorpusBatches.__getitem__
+    monkeypatch.setattr(_batches.CorpusBatches, "__getitem__", lambda *a: ran.append(1) or real(*a))
     (path / "000002.json").unlink()
     data.save_activations(path, model, tokens, SITES, **options)
     assert len(ran) == 1 and store.finished
@@ -170,7 +171,7 @@ tokens = np.random.default_rng(1).integers(1, 40, (7, 6), dtype=np.int32)
 mask = np.random.default_rng(2).random(tokens.shape) > 0.4
 mask[:, 0], mask[:, 2] = False, True
 data.save_activations({str(tmp_path / "a")!r}, random_model(), tokens, "z[1]",
-                      mask=mask, batch=2, shard=2, progress=False)
+                      positions=mask, batch_size=2, shard=2, progress=False)
 """
     done = subprocess.run(
         [sys.executable, "-c", code], env={**os.environ, "JAX_PLATFORMS": "cpu"}, check=False

@@ -2,10 +2,13 @@
 
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 
 from jaxinterp import data
+
+pytestmark = [pytest.mark.quick, pytest.mark.wide]
 
 
 @pytest.fixture
@@ -13,14 +16,14 @@ def made(model: Any) -> Any:
     tokens = np.random.default_rng(0).integers(1, 40, (13, 6), dtype=np.int32)
     mask = np.random.default_rng(1).random(tokens.shape) > 0.3
     mask[5] = False
-    options: Any = {"mask": mask, "real": np.ones_like(mask), "batch": 7, "buffer": 4, "passes": 4}
-    rows = data.activations(model, tokens, "resid_post[1]", mask=mask, real=options["real"], progress=False)
+    options: Any = {"positions": mask, "batch_size": 7, "buffer": 4, "passes": 4}
+    rows = data.activations(model, tokens, "resid_post[1]", positions=mask, progress=False)
     return tokens, options, rows
 
 
 def test_an_epoch_holds_rows_of_the_activations_once(model: Any, made: Any) -> None:
     tokens, options, rows = made
-    stream = data.stream(model, tokens, site="resid_post[1]", seed=3, **options)
+    stream = data.stream(model, tokens, site="resid_post[1]", key=jax.random.key(3), **options)
     stream.batch(0)
     count = int(stream._ends[0][-1])
     epoch = np.concatenate([stream.batch(i) for i in range(count)])
@@ -29,7 +32,7 @@ def test_an_epoch_holds_rows_of_the_activations_once(model: Any, made: Any) -> N
     assert near.min(1).max() < 1e-5 and len(np.unique(at)) == len(at) == 7 * count
     # Rows of one context do not follow each other.
     assert (np.abs(np.diff(at)) > 1).mean() > 0.5
-    again = data.stream(model, tokens, site="resid_post[1]", seed=3, **options)
+    again = data.stream(model, tokens, site="resid_post[1]", key=jax.random.key(3), **options)
     for number in (count + 1, 0, count - 1):
         np.testing.assert_array_equal(again.batch(number), stream.batch(number))
     assert not np.array_equal(stream.batch(count), stream.batch(0))
@@ -51,7 +54,7 @@ def test_what_fits_in_memory_is_read_once(model: Any, made: Any, site: str) -> N
     runs: dict[int, list[int]] = {}
 
     def counted(max_bytes: int) -> Any:
-        stream = data.stream(model, tokens, site=site, seed=3, max_bytes=max_bytes, **options)
+        stream = data.stream(model, tokens, site=site, key=jax.random.key(3), max_bytes=max_bytes, **options)
         run, seen = stream._run, runs.setdefault(max_bytes, [])
         stream._run = lambda contexts: seen.append(len(contexts)) or run(contexts)
         return stream
@@ -75,9 +78,9 @@ def test_a_choice_of_tokens_is_no_padding_in_any_pool(model: Any, max_bytes: int
     mask[0, :2] = mask[1, :1] = mask[4, :3] = False  # alone, these would be padding on the left
     for chosen in (False, [True, False, True, True, True, True]):
         mask[2] = chosen
-        rows = data.activations(model, tokens, "resid_post[1]", mask=mask, progress=False)
+        rows = data.activations(model, tokens, "resid_post[1]", positions=mask, progress=False)
         stream = data.stream(
-            model, tokens, site="resid_post[1]", mask=mask, batch=1, buffer=2, max_bytes=max_bytes
+            model, tokens, site="resid_post[1]", positions=mask, batch_size=1, buffer=2, max_bytes=max_bytes
         )
         epoch = np.concatenate([stream.batch(i) for i in range(len(rows))])
         assert np.abs(epoch[:, None] - rows[None]).max(-1).min(1).max() < 1e-5
@@ -90,9 +93,15 @@ def test_a_stream_says_what_it_is_of(model: Any, made: Any, tmp_path: Any) -> No
     ).described()
     other = tokens.copy()
     other[-1, -1] += 1
-    fewer = options["mask"].copy()
+    fewer = options["positions"].copy()
     fewer[np.nonzero(fewer)[0][0], np.nonzero(fewer)[1][0]] = False
-    changes: dict[str, Any] = {"tokens": other, "mask": fewer, "seed": 1, "batch": 6, "buffer": 3}
+    changes: dict[str, Any] = {
+        "tokens": other,
+        "positions": fewer,
+        "key": jax.random.key(1),
+        "batch_size": 6,
+        "buffer": 3,
+    }
     plain = said()
     assert said(max_bytes=0) == plain
     for name, value in changes.items():
@@ -102,19 +111,22 @@ def test_a_stream_says_what_it_is_of(model: Any, made: Any, tmp_path: Any) -> No
     np.save(tmp_path / "ids.npy", tokens)
     ids = np.load(tmp_path / "ids.npy", mmap_mode="r")
     row = np.arange(6) > 0
-    mapped = data.stream(model, ids, site="mlp_out[0]", mask=row, batch=7)
-    assert mapped.described() == data.stream(model, ids, site="mlp_out[0]", mask=row, batch=7).described()
+    mapped = data.stream(model, ids, site="mlp_out[0]", positions=row, batch_size=7)
+    assert (
+        mapped.described()
+        == data.stream(model, ids, site="mlp_out[0]", positions=row, batch_size=7).described()
+    )
     assert mapped.batch(3).shape == (7, model.config.d)
 
 
 def test_requests_that_cannot_be(model: Any, made: Any) -> None:
     tokens, options, _ = made
     for change, words in (
-        ({"batch": 1000}, "cannot be drawn"),
-        ({"batch": 0}, "at least 1"),
-        ({"seed": -1}, "A seed"),
+        ({"batch_size": 1000}, "cannot be drawn"),
+        ({"batch_size": 0}, "at least 1"),
+        ({"key": -1}, "Randomness comes from a key"),
         ({"max_bytes": -1}, "max_bytes is an int"),
-        ({"buffer": 1, "batch": 40}, "No pool"),
+        ({"buffer": 1, "batch_size": 40}, "No pool"),
     ):
         with pytest.raises(ValueError, match=words):
             data.stream(model, tokens, site="mlp_out[0]", **{**options, **change}).batch(0)

@@ -11,6 +11,7 @@ import types
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 
@@ -72,7 +73,9 @@ def test_the_documents_are_the_file(separator: Any, chunk: int, tmp_path: Path, 
 
 def test_draws_are_repeated_and_fair(tmp_path: Path) -> None:
     (tmp_path / "x.txt").write_text("\n".join(f"{i:03d} word and more words" for i in range(100)))
-    draw = lambda key, **more: [d.text for d in data.read_texts(tmp_path, most=10, key=key, **more)]
+    draw = lambda key, **more: [
+        d.text for d in data.read_texts(tmp_path, most=10, key=jax.random.key(key), **more)
+    ]
     assert draw(0) == draw(0) != draw(1) and draw(0) == sorted(draw(0))
     assert len({text for key in range(60) for text in draw(key)}) == 100
     short = draw(0, chars=8)

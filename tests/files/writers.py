@@ -21,7 +21,6 @@ import jaxinterp as ji
 from jaxinterp import hub, viz
 from jaxinterp._disk import BadFolder, BadRecords
 from jaxinterp.hub import _orbax
-from jaxinterp.sae.kinds._dictionary import filled
 
 from .killed import frozen, killed, quiet
 
@@ -59,8 +58,7 @@ def dictionary(which: int, kind: Any = ji.sae.TopK, d: int = 4) -> Any:
     rng = np.random.default_rng(which)
     draw = lambda *shape: rng.normal(size=shape).astype(np.float32)
     more = {"k": 2} if kind is ji.sae.TopK else {}
-    return filled(
-        kind(d=d, features=8, **more),
+    return kind(d=d, features=8, **more).dictionary(
         encoder=draw(d, 8),
         decoder=draw(8, d),
         bias=draw(d),
@@ -71,7 +69,7 @@ def dictionary(which: int, kind: Any = ji.sae.TopK, d: int = 4) -> Any:
 
 def read_dictionary(path: Path) -> Any:
     sae, about = ji.sae.load(path, about=True)
-    return type(sae).__name__, hashed(sae), about.get("number", about.get("metadata"))
+    return sae.kind_name, hashed(sae), about.get("number", about.get("metadata"))
 
 
 def save_dictionary(path: Path, which: int) -> None:
@@ -248,7 +246,7 @@ def corpus() -> Any:
 
 def store(path: Path, which: int) -> None:
     ji.data.save_activations(
-        path, model(0), corpus(), ["z[1]"], dtype="int8", batch=2, shard=2, progress=False
+        path, model(0), corpus(), ["z[1]"], dtype="int8", batch_size=2, shard=2, progress=False
     )
 
 

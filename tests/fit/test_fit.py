@@ -13,6 +13,8 @@ import pytest
 import jaxinterp as ji
 from jaxinterp.fit._step import run_steps
 
+pytestmark = pytest.mark.quick
+
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(60, 4)).astype(np.float32)

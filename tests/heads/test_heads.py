@@ -12,6 +12,8 @@ import pytest
 import jaxinterp as ji
 from jaxinterp.heads import _attention
 
+pytestmark = pytest.mark.quick
+
 KEY = jax.random.key(0)
 
 

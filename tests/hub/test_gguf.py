@@ -186,8 +186,8 @@ def test_laws_of_the_tables() -> None:
     for layout in ("gguf", "llama2c"):
         (port,) = hub.all_ports(layout).values()
         config = CONFIG if layout == "gguf" else dataclasses.replace(CONFIG, tied=False)
-        hub.check_port(port, config)
-    hub.check_port(hub.find_ports() / "gguf_llama.toml", FULL)
+        hub.check_port(port, config, key=jax.random.key(0))
+    hub.check_port(hub.find_ports() / "gguf_llama.toml", FULL, key=jax.random.key(0))
     assert list(hub.all_ports()) == ["gpt2", "gpt_neox", "llama"]
 
 

@@ -20,6 +20,8 @@ from jaxinterp.models import GPT2Config, GPTNeoXConfig, LlamaConfig
 
 from .conftest import CONFIGS, same
 
+pytestmark = pytest.mark.quick
+
 
 def edit_config(folder: Path, **keys: Any) -> None:
     path = folder / "config.json"
@@ -47,8 +49,8 @@ UNEQUAL: dict[str, Any] = {"vocab": 41, "ctx": 17, "d": 24, "layers": 3, "heads"
     ],
 )
 def test_laws_of_ports(family: str, config: Any) -> None:
-    hub.check_port(hub.all_ports()[family], config)
-    hub.check_port(hub.find_ports() / f"{family}.toml", config)
+    hub.check_port(hub.all_ports()[family], config, key=jax.random.key(0))
+    hub.check_port(hub.find_ports() / f"{family}.toml", config, key=jax.random.key(0))
 
 
 def test_a_port_that_breaks_a_law() -> None:
@@ -59,7 +61,9 @@ def test_a_port_that_breaks_a_law() -> None:
         for row in port.rows
     )
     with pytest.raises(AssertionError, match="reading does not undo writing"):
-        hub.check_port(dataclasses.replace(port, rows=rows, flax=()), GPT2Config(**UNEQUAL))
+        hub.check_port(
+            dataclasses.replace(port, rows=rows, flax=()), GPT2Config(**UNEQUAL), key=jax.random.key(0)
+        )
 
 
 def test_load_of_export_is_the_model(model: Any, tmp_path: Path) -> None:

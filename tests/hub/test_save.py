@@ -16,6 +16,8 @@ from tests.processes import run
 
 from .conftest import same
 
+pytestmark = pytest.mark.quick
+
 
 def test_round_trip(model: Any, tmp_path: Path) -> None:
     hub.save(tmp_path / "x", model)

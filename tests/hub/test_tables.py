@@ -189,7 +189,7 @@ def check(folder: Path, table: Path, p: Plain, act: Any, causal: bool = True, ed
     np.testing.assert_allclose(logits, want, atol=2e-5 * abs(want).max())
     start = p["w_e"][tokens] + p["w_p"][: len(tokens)]
     np.testing.assert_allclose(acts["resid_pre[0]"], start, atol=1e-6)
-    hub.check_port(table, model.config)
+    hub.check_port(table, model.config, key=jax.random.key(0))
     hub.export(folder / "again", model, port=table)
     theirs, ours = (load_file(x / "model.safetensors") for x in (folder, folder / "again"))
     aside = {name for name in theirs if "mask" in name}

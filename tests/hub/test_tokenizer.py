@@ -10,6 +10,8 @@ import pytest
 
 from jaxinterp.hub import BadCheckpoint, Tokenizer
 
+pytestmark = pytest.mark.quick
+
 DATA = Path(__file__).parents[3] / "shared" / "data" / "tokenizers"
 real = pytest.mark.skipif(not DATA.is_dir(), reason="no ../shared/data")
 TEXTS = ["John gave milk.", " naïve 日本\n\tx", "a  b", "😀"]

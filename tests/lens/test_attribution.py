@@ -61,8 +61,8 @@ def test_vectors_positions_and_edits(neox: Any, tokens: Any) -> None:
 def test_bad_directions_are_explained(neox: Any, tokens: Any) -> None:
     with pytest.raises(ValueError, match="by is one of layer, head, neuron"):
         direct_attribution(neox, tokens, 1, by="token")
-    with pytest.raises(IndexError, match=r"Token ids lie in 0\.\.29; the target has 30"):
-        direct_attribution(neox, tokens, (3, 30))
+    with pytest.raises(IndexError, match=r"Token ids lie in 0\.\.39; the target has 40"):
+        direct_attribution(neox, tokens, (3, 40))
     with pytest.raises(ValueError, match=r"write a tuple"):
         direct_attribution(neox, tokens, [1, 2, 3])
     with pytest.raises(ValueError, match=r"A target that is a vector has the shape \(16,\) or \(2, 16\)"):
@@ -73,7 +73,7 @@ def test_bad_directions_are_explained(neox: Any, tokens: Any) -> None:
 
 def test_attention_lens_is_the_heads_logits(tokens: Any) -> None:
     model = model_of("llama")
-    read = jax.tree.map(np.asarray, attention_lens(model, tokens, pos=3, top=30))
+    read = jax.tree.map(np.asarray, attention_lens(model, tokens, pos=3, top=40))
     heads = np.asarray(logit_lens(model, tokens, site="head_out", pos=3))
     back = np.take_along_axis(heads, read.ids, -1)
     assert np.allclose(read.logits, back, atol=1e-5)
@@ -81,9 +81,9 @@ def test_attention_lens_is_the_heads_logits(tokens: Any) -> None:
     assert np.allclose(read.low_logits, np.sort(heads, -1), atol=1e-5)
     assert read.pattern.shape == (3, 2, 4, 6)
     # Source by source: every token's share, summed over sources, is the head's.
-    parts = jax.tree.map(np.asarray, attention_lens(model, tokens, pos=3, top=30, sources=True))
-    assert parts.ids.shape == (3, 2, 4, 6, 30)
-    spread = np.zeros((3, 2, 4, 6, 30), np.float32)
+    parts = jax.tree.map(np.asarray, attention_lens(model, tokens, pos=3, top=40, sources=True))
+    assert parts.ids.shape == (3, 2, 4, 6, 40)
+    spread = np.zeros((3, 2, 4, 6, 40), np.float32)
     np.put_along_axis(spread, parts.ids, parts.logits, -1)
     assert np.allclose(spread.sum(-2), heads, atol=1e-4)
     assert np.allclose(spread[..., 4:, :], 0, atol=1e-6)  # nothing comes from later positions

@@ -12,6 +12,8 @@ from jaxinterp.lens import logit_lens, summary
 
 from .conftest import model_of
 
+pytestmark = pytest.mark.quick
+
 
 def w_unembed(model: Any) -> np.ndarray:
     return np.asarray(model.w_embed.T if model.w_unembed is None else model.w_unembed)
@@ -30,7 +32,7 @@ def test_rows_are_streams_unembedded_and_the_last_is_the_model(name: str, tokens
     model = model_of(name)
     own, acts = ji.run(model, tokens, capture=["resid_pre[0]", "resid_post"])
     lens = logit_lens(model, tokens)
-    assert lens.shape == (4, 2, 6, 30)
+    assert lens.shape == (4, 2, 6, 40)
     assert (lens[-1] == own).all()
     streams = np.concatenate([acts["resid_pre[0]"][None], acts["resid_post"]])
     assert np.allclose(lens, by_hand(model, streams), atol=1e-4, rtol=1e-4)
@@ -40,7 +42,7 @@ def test_soft_tokens_and_single_positions(gpt2: Any, tokens: Any) -> None:
     lens = np.asarray(logit_lens(gpt2, tokens))
     assert (np.asarray(logit_lens(gpt2, gpt2.w_embed[tokens])) == lens).all()
     last = logit_lens(gpt2, tokens, pos=-1)
-    assert last.shape == (4, 2, 30) and np.allclose(last, lens[:, :, -1], atol=1e-4)
+    assert last.shape == (4, 2, 40) and np.allclose(last, lens[:, :, -1], atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["neox", pytest.param("bare", marks=pytest.mark.slow)])
@@ -52,7 +54,7 @@ def test_components_sum_to_the_logits_less_the_biases(name: str, tokens: Any) ->
         return np.asarray(logit_lens(model, tokens, site=site))
 
     heads = read("head_out")
-    assert heads.shape == (3, 2, 6, model.config.heads, 30)
+    assert heads.shape == (3, 2, 6, model.config.heads, 40)
     total = heads.sum((0, -2)) + read("embed")
     if name == "bare":
         total = total + read("pos_embed")
@@ -73,7 +75,7 @@ def test_streams_of_one_site(gpt2: Any, neox: Any, tokens: Any) -> None:
     lens = np.asarray(logit_lens(gpt2, tokens))
     post = np.asarray(logit_lens(gpt2, tokens, site="resid_post"))
     assert np.allclose(post, lens[1:], atol=1e-5) and (post[-1] == lens[-1]).all()
-    assert logit_lens(gpt2, tokens, site="resid_mid").shape == (3, 2, 6, 30)
+    assert logit_lens(gpt2, tokens, site="resid_mid").shape == (3, 2, 6, 40)
     with pytest.raises(ji._sites.UnknownSite, match="no site 'resid_mid'"):
         logit_lens(neox, tokens, site="resid_mid")
     with pytest.raises(ValueError, match=r"site of width d.*got 'z'"):
@@ -145,9 +147,9 @@ def test_summary_at_positions_and_of_soft_tokens(neox: Any, tokens: Any) -> None
     assert soft.cross_entropy is None and soft.kl.shape == (4, 2, 6)
     with pytest.raises(ValueError, match="no mean here"):
         soft.mean("cross_entropy")
-    with pytest.raises(ValueError, match=r"top lies in 1\.\.30"):
+    with pytest.raises(ValueError, match=r"top lies in 1\.\.40"):
         summary(neox, tokens, top=31)
-    with pytest.raises(IndexError, match=r"targets lie in 0\.\.29; got 30"):
-        summary(neox, tokens, targets=30)
+    with pytest.raises(IndexError, match=r"targets lie in 0\.\.39; got 40"):
+        summary(neox, tokens, targets=40)
     with pytest.raises(ValueError, match=r"One token per example is targets\[\.\.\., None\]"):
         summary(neox, tokens, targets=[1, 2])

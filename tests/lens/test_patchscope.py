@@ -22,7 +22,7 @@ def test_onto_itself_changes_nothing(neox: Any, tokens: Any) -> None:
     found = patchscope(
         neox, tokens, neox, tokens, source=PatchPlace(layers, pos=where), target=PatchPlace(layers, pos=where)
     )
-    assert found.shape == (3, 2, 30) and np.allclose(found, own[None], atol=1e-5)
+    assert found.shape == (3, 2, 40) and np.allclose(found, own[None], atol=1e-5)
 
 
 def test_all_pairs_equal_activation_patching(neox: Any, gpt2: Any, tokens: Any) -> None:
@@ -33,7 +33,7 @@ def test_all_pairs_equal_activation_patching(neox: Any, gpt2: Any, tokens: Any) 
             neox, tokens, neox, target, source=PatchPlace(pos=1), target=PatchPlace(pos=3), pairs_at_once=4
         )
     )
-    assert found.shape == (3, 3, 2, 30)
+    assert found.shape == (3, 3, 2, 40)
     acts = ji.run(neox, tokens, capture="resid_post", logits=False)[1]["resid_post"]
     for source in range(3):
         for layer in range(3):

@@ -235,9 +235,9 @@ def models_of_others(folder: Path) -> list[Kind]:
 
 def dictionaries(folder: Path) -> list[Kind]:
     load = lambda where: ji.sae.load(where)
-    kind = jax.tree.map(
-        lambda leaf: jnp.asarray(RNG.normal(size=leaf.shape), leaf.dtype), ji.sae.TopK(d=D, features=M, k=2)
-    )
+    kind = ji.sae.TopK(d=D, features=M, k=2)
+    draw = lambda shape: jnp.asarray(RNG.normal(size=shape), jnp.float32)
+    kind = kind.dictionary(**{name: draw(shape) for name, shape in kind.shapes().items()})
     ji.sae.save(folder / "own", kind, about={"site": "resid_post[1]"})
     own = folder_files(folder / "own", "dictionary.json")
     named = {n: t.read() for n, t in hub.open_safetensors(folder / "own" / "weights.safetensors").items()}

@@ -55,7 +55,7 @@ def everything(model: Any, tokens: Any, mask: Any) -> dict[str, Any]:
     )
     found["tuned"] = tuned(model, tokens)
     found["copying"] = ji.heads.copying_scores(model)
-    rows = ji.data.activations(model, tokens, "resid_post[1]", batch=8, progress=False)
+    rows = ji.data.activations(model, tokens, "resid_post[1]", batch_size=8, progress=False)
     found["activations"] = rows
     return found
 

@@ -7,6 +7,8 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 import jaxinterp as ji
 
+pytestmark = pytest.mark.quick
+
 MODEL, _ = ji.load("tiny")
 
 

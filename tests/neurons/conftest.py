@@ -2,21 +2,16 @@
 
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import jaxinterp as ji
-
-CONFIG = ji.models.GPT2Config(vocab=40, ctx=12, layers=2, d=8, heads=2)
+from tests.models import small_model
 
 
 @pytest.fixture(scope="package")
 def model() -> Any:
-    shapes = jax.eval_shape(lambda: ji.models.GPT2.init(CONFIG, key=jax.random.key(0)))
-    rng = np.random.default_rng(0)
-    return jax.tree.map(lambda x: jnp.asarray(0.5 * rng.normal(size=x.shape), jnp.float32), shapes)
+    return small_model()
 
 
 @pytest.fixture(scope="package")

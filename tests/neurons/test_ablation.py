@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import jaxinterp as ji
-from jaxinterp.neurons import _losses
+from jaxinterp.corpus import _fold
 from jaxinterp.neurons._ablation import _interval
 
 NEURONS = [(1, 3), (0, 7), (1, 31)]
@@ -34,7 +34,7 @@ def edits_of(values: list[float], *which: int) -> list[Any]:
 
 @pytest.fixture(scope="module")
 def zeroed(model: Any, classes: Any) -> Any:
-    return ji.neurons.ablation(model, classes, NEURONS, bootstrap=300, batch=6)
+    return ji.neurons.ablation(model, classes, NEURONS, resamples=300, batch_size=6)
 
 
 def test_equals_a_plain_loop(model: Any, classes: Any, zeroed: Any) -> None:
@@ -54,21 +54,21 @@ def test_equals_a_plain_loop(model: Any, classes: Any, zeroed: Any) -> None:
 
 
 def test_values_and_means_trace_nothing_new(model: Any, classes: Any, zeroed: Any) -> None:
-    size = _losses.losses._cached._cache_size()
+    counted = ji.neurons.distribution(model, classes, NEURONS, skip=1, bins=2, batch_size=6)
+    size = _fold._read._cached._cache_size()
     values = [0.5, -0.25, 1.5]
-    found = ji.neurons.ablation(model, classes, NEURONS, to=values, bootstrap=0, batch=6)
+    found = ji.neurons.ablation(model, classes, NEURONS, to=values, resamples=0, batch_size=6)
     assert np.isnan(found.low).all()
     loss = plain(model, classes, "b", edits_of(values, 1)).sum(0)
     np.testing.assert_allclose(found.loss[1, 1], loss[0] / loss[1], rtol=1e-5)
-    mean = ji.neurons.ablation(model, classes, NEURONS, to="mean", bootstrap=0, batch=6)
-    counted = ji.neurons.distribution(model, classes, NEURONS, skip=1, bins=2, batch=6)
+    mean = ji.neurons.ablation(model, classes, NEURONS, to="mean", resamples=0, batch_size=6)
     np.testing.assert_allclose(mean.values, counted.mean_of(), rtol=1e-4, atol=1e-6)
-    ji.neurons.ablation(model, classes, [(0, 0), (0, 1), (1, 5)], batch=6)
-    assert _losses.losses._cached._cache_size() == size
+    ji.neurons.ablation(model, classes, [(0, 0), (0, 1), (1, 5)], batch_size=6)
+    assert _fold._read._cached._cache_size() == size
 
 
 def test_ablating_nothing_changes_nothing(model: Any, classes: Any, zeroed: Any) -> None:
-    none = ji.neurons.ablation(model, classes, [], batch=6)
+    none = ji.neurons.ablation(model, classes, [], batch_size=6)
     assert none.rows == ("all together",) and (none.increase == 0).all() and (none.low == 0).all()
     # And the model as it is, run plainly, to the last bit: a factor of 1 and a sum with 0 are exact.
     tokens = jnp.asarray(classes["a"][0], jnp.int32)
@@ -85,7 +85,7 @@ def test_intervals_resample_documents(model: Any, classes: Any, zeroed: Any) -> 
     each = (loss[:, 0] - base[:, 0]) / base[:, 1]
     wide = zeroed.high[0, 0] - zeroed.low[0, 0]
     assert 0.4 < wide / (2 * 1.96 * each.std() / len(each) ** 0.5) < 1.6
-    again = ji.neurons.ablation(model, classes, NEURONS, bootstrap=300, batch=6)
+    again = ji.neurons.ablation(model, classes, NEURONS, resamples=300, batch_size=6)
     assert (again.low == zeroed.low).all()
 
 

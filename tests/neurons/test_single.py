@@ -13,6 +13,8 @@ import pytest
 
 import jaxinterp as ji
 
+pytestmark = pytest.mark.quick
+
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
@@ -59,7 +61,7 @@ def test_a_sum_separates_what_its_parts_do_not(model: Any) -> None:
     hot = np.zeros((8, 12, 32), np.float32)
     hot[..., 0], hot[..., 1] = np.isin(tokens, [5, 7]), np.isin(tokens, [5, 9])
     edited = ji.intervene(model, [ji.replace("mlp_post", jnp.asarray(hot), layer=0)])
-    found = ji.neurons.dissect(edited, tokens, [(0, 0), (0, 1)], tokens == 5, n=2, k=20, batch=8)
+    found = ji.neurons.dissect(edited, tokens, [(0, 0), (0, 1)], tokens == 5, n=2, top=20, batch_size=8)
     assert found.parts == ("0.0", "0.1", "sum") and found.targets == (tokens == 5).sum()
     assert found.separation[2]["f1"] == 1 and found.separation[2]["in_top"] == 1
     assert 1 < found.separation[2]["threshold"] < 2
@@ -78,19 +80,21 @@ def test_a_sum_separates_what_its_parts_do_not(model: Any) -> None:
         assert count == len(table[tuple(pair)]) and mean == np.mean(table[tuple(pair)])
         assert share == float(pair[1] == 5)
     assert (found.share[2][: (np.asarray(found.mean[2]) == 2).sum()] == 1).all()
-    near = ji.neurons.dissect(edited, tokens, [(0, 0), (0, 1)], tokens == 5, against=tokens == 7, batch=8)
+    near = ji.neurons.dissect(
+        edited, tokens, [(0, 0), (0, 1)], tokens == 5, against=tokens == 7, batch_size=8
+    )
     assert near.separation[1]["f1"] == 1 and near.separation[0]["f1"] < 1
     with pytest.raises(ValueError, match="there are 0 targets"):
-        ji.neurons.dissect(edited, tokens, [(0, 0), (0, 1)], tokens == 4, batch=8)
+        ji.neurons.dissect(edited, tokens, [(0, 0), (0, 1)], tokens == 4, batch_size=8)
     with pytest.raises(ValueError, match="target is of bools with the shape of the tokens"):
-        ji.neurons.dissect(edited, tokens, [(0, 0), (0, 1)], tokens[:, 1:] == 5, batch=8)
+        ji.neurons.dissect(edited, tokens, [(0, 0), (0, 1)], tokens[:, 1:] == 5, batch_size=8)
 
 
 def test_context_check_puts_three_checks_together(model: Any, classes: Any) -> None:
-    ask: dict[str, Any] = dict(skip=2, batch=6)
-    check = ji.neurons.context_check(model, classes, (1, 3), "b", least=1, k=5, bootstrap=50, **ask)
+    ask: dict[str, Any] = dict(skip=2, batch_size=6)
+    check = ji.neurons.context_check(model, classes, (1, 3), "b", least=1, top=5, resamples=50, **ask)
     moments = ji.neurons.distribution(model, classes, (1, 3), **ask)
-    losses = ji.neurons.ablation(model, classes, (1, 3), bootstrap=50, batch=6)
+    losses = ji.neurons.ablation(model, classes, (1, 3), resamples=50, batch_size=6)
     assert (check.distribution.counts == moments.counts).all()
     assert (check.ablation.increase == losses.increase).all() and check.off_class.names == ("a",)
     records = check.records()
@@ -115,7 +119,7 @@ def test_top_contexts_are_escaped(model: Any, classes: Any) -> None:
         def tokens(self, ids: Any) -> list[str]:
             return [f"<script>{int(i)}\n" for i in ids]
 
-    top = ji.neurons.top_contexts(model, classes, [(1, 3)], k=3, skip=2, batch=6)
+    top = ji.neurons.top_contexts(model, classes, [(1, 3)], top=3, skip=2, batch_size=6)
     figure = top.figure(Tokens())
     assert "<script>" not in figure.html and html.escape("<script>") in figure.html
     assert top.records(Tokens())[0]["token"] == f"<script>{top.tokens[0, 0, 12]}\n"

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import jaxinterp as ji
-from jaxinterp.neurons import _distribution, _reading, _top_contexts
+from jaxinterp.corpus import _fold
+from jaxinterp.neurons import _distribution, _top_contexts
 
 NEURONS = [(1, 3), (0, 7), (1, 31)]
 SKIP = 2
@@ -19,7 +20,7 @@ def tokens_of(whole: Any, name: str, neuron: tuple[int, int]) -> np.ndarray:
 
 
 def test_distribution_is_that_of_all_activations(model: Any, classes: Any, whole: Any) -> None:
-    found = ji.neurons.distribution(model, classes, NEURONS, skip=SKIP, bins=20, batch=4)
+    found = ji.neurons.distribution(model, classes, NEURONS, skip=SKIP, bins=20, batch_size=4)
     assert found.names == ("a", "b")
     for c, name in enumerate(found.names):
         for i, neuron in enumerate(NEURONS):
@@ -49,27 +50,31 @@ def test_distribution_is_that_of_all_activations(model: Any, classes: Any, whole
 
 
 def test_limits_need_one_pass_and_clip(model: Any, classes: Any, whole: Any) -> None:
-    found = ji.neurons.distribution(model, classes, NEURONS, skip=SKIP, bins=20, batch=4, limits=(0, 0.5))
+    found = ji.neurons.distribution(
+        model, classes, NEURONS, skip=SKIP, bins=20, batch_size=4, limits=(0, 0.5)
+    )
     x = tokens_of(whole, "a", NEURONS[0])
     assert found.counts[0, 0, 0] >= (x < 0).sum() and found.counts[0, 0, -1] >= (x > 0.5).sum()
     assert found.counts[0, 0].sum() == len(x)
 
 
 def test_a_second_call_traces_nothing(model: Any, classes: Any) -> None:
-    programs = (_reading._read, _distribution._histogram, _top_contexts._merge)
-    ask = dict(skip=SKIP, batch=4)
+    programs = (_fold._read, _distribution._histogram, _top_contexts._merge)
+    ask = dict(skip=SKIP, batch_size=4)
     ji.neurons.distribution(model, classes, NEURONS, bins=20, **ask)
-    ji.neurons.top_contexts(model, classes, NEURONS, k=4, **ask)
+    ji.neurons.top_contexts(model, classes, NEURONS, top=4, **ask)
     sizes = [each._cached._cache_size() for each in programs]
     others = [(0, 1), (0, 2), (0, 3)]
     ji.neurons.distribution(model, classes, others, bins=20, **ask)
-    ji.neurons.top_contexts(model, classes, others, k=4, **ask)
+    ji.neurons.top_contexts(model, classes, others, top=4, **ask)
     assert [each._cached._cache_size() for each in programs] == sizes
 
 
 @pytest.mark.parametrize("per", ["context", "token"])
 def test_top_contexts_are_those_of_a_sort(model: Any, classes: Any, whole: Any, per: str) -> None:
-    top = ji.neurons.top_contexts(model, classes, NEURONS, k=4, window=(2, 1), per=per, skip=SKIP, batch=4)
+    top = ji.neurons.top_contexts(
+        model, classes, NEURONS, top=4, window=(2, 1), per=per, skip=SKIP, batch_size=4
+    )
     x = {
         name: np.pad(each, ((0, 0), (0, 0), (0, 12 - each.shape[2]), (0, 0)), constant_values=np.nan)
         for name, each in whole.items()
@@ -102,13 +107,13 @@ def test_top_contexts_are_those_of_a_sort(model: Any, classes: Any, whole: Any, 
 
 def test_all_neurons_and_fewer_contexts_than_k(model: Any, classes: Any) -> None:
     some = {"a": classes["a"]}
-    top = ji.neurons.top_contexts(model, some, k=8)
+    top = ji.neurons.top_contexts(model, some, top=8)
     assert top.values.shape == (64, 8) and (top.seq[:, 5:] == -1).all() and (top.seq[:, :5] >= 0).all()
     assert np.isnan(top.values[:, 5:]).all() and (np.diff(top.values[:, :5]) <= 0).all()
 
 
 def test_token_means_are_those_of_a_loop(model: Any, classes: Any, whole: Any) -> None:
-    found = ji.neurons.token_means(model, classes, NEURONS, least=2, k=100, skip=SKIP, batch=4)
+    found = ji.neurons.token_means(model, classes, NEURONS, least=2, top=100, skip=SKIP, batch_size=4)
     sums: dict[int, list[float]] = {}
     for name, (tokens, _) in classes.items():
         x = whole[name][1, ..., 3]
@@ -121,7 +126,9 @@ def test_token_means_are_those_of_a_loop(model: Any, classes: Any, whole: Any) -
     np.testing.assert_allclose(found.mean[0][there], [wanted[int(t)] for t in found.ids[0][there]], atol=1e-6)
     assert (np.diff(found.mean[0][there]) <= 0).all()
     assert found.count[0][there].tolist() == [len(sums[int(t)]) for t in found.ids[0][there]]
-    alone = ji.neurons.token_means(model, classes, NEURONS, without="a", least=1, k=3, skip=SKIP, batch=4)
+    alone = ji.neurons.token_means(
+        model, classes, NEURONS, without="a", least=1, top=3, skip=SKIP, batch_size=4
+    )
     assert alone.names == ("b",)
 
 
@@ -152,7 +159,7 @@ def test_bad_input(model: Any, classes: Any) -> None:
     with pytest.raises(ValueError, match="'c' is no class; there are 'a', 'b'"):
         ji.neurons.token_means(model, classes, NEURONS, without="c", skip=SKIP)
     with pytest.raises(ValueError, match=r"least=99 .*Read more text"):
-        ji.neurons.token_means(model, classes, NEURONS, least=99, skip=SKIP, batch=4)
+        ji.neurons.token_means(model, classes, NEURONS, least=99, skip=SKIP, batch_size=4)
     with pytest.raises(ValueError, match="no classes"):
         distribution(model, {}, NEURONS)
     with pytest.raises(ValueError, match="A mask is of bools"):

@@ -7,6 +7,8 @@ import pytest
 import jaxinterp as ji
 from jaxinterp.nn import rotary_tables, rotate
 
+pytestmark = pytest.mark.quick
+
 
 def turned(x: np.ndarray, dim: int, base: float) -> np.ndarray:
     """The reference's rule: channel i pairs with i + n, n = ceil(dim / 2), by base^(-2i/dim)."""

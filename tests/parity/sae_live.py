@@ -80,7 +80,7 @@ def both(ours: Any, encode: Any, decode: Any, x: np.ndarray = X, heads: bool = F
     f = encode(torch.from_numpy(x))
     rows = jnp.asarray(x.reshape(len(x), -1) if heads else x)
     mine = ours.encode(rows)
-    back = ours.decode(mine, rows) if ours.READS_INPUT else ours.decode(mine)
+    back = ours.decode(mine, rows)
     share = float((np.asarray(mine) != 0).mean())
     if not 0 < share < 0.9:
         return np.inf, f"{share:.0%} of the features fire"
@@ -265,8 +265,6 @@ def heads_and_flat(table: Table, folder: Path) -> None:
 
 def of_ours() -> list[Any]:
     """Every kind that the layout holds, all its leaves drawn, scales that are not 1."""
-    import equinox as eqx
-
     kinds: list[Any] = [
         ji.sae.Vanilla(d=D, features=M),
         ji.sae.Standard(d=D, features=M),
@@ -283,19 +281,16 @@ def of_ours() -> list[Any]:
     for seed, kind in enumerate(kinds):
         rng = np.random.default_rng(seed)
 
-        def draw(leaf: Any, rng: Any = rng) -> Any:
-            if isinstance(leaf, jax.ShapeDtypeStruct):
-                size = 0.3 if len(leaf.shape) > 1 else 0.2
-                return jnp.asarray(size * rng.normal(size=leaf.shape), jnp.float32)
-            return leaf
+        def draw(shape: tuple[int, ...], rng: Any = rng) -> Any:
+            size = 0.3 if len(shape) > 1 else 0.2
+            return jnp.asarray(size * rng.normal(size=shape), jnp.float32)
 
-        kind = jax.tree.map(draw, kind)
-        scale = jnp.float32(1 if isinstance(kind, ji.sae.Transcoder) else 1.7)
-        kind = eqx.tree_at(lambda k: k.scale, kind, scale)
-        if isinstance(kind, ji.sae.BatchTopK):
-            kind = eqx.tree_at(lambda k: k.threshold, kind, jnp.float32(0.8))
-        found.append(kind)
-    plain = eqx.tree_at(lambda k: k.scale, found[0], jnp.float32(1))
+        arrays = {name: draw(shape) for name, shape in kind.shapes().items()}
+        arrays["scale"] = jnp.float32(1 if isinstance(kind, ji.sae.Transcoder) else 1.7)
+        if "threshold" in arrays:
+            arrays["threshold"] = jnp.float32(0.8)
+        found.append(kind.dictionary(**arrays))
+    plain = found[0].replace(scale=jnp.float32(1))
     return [*found, ji.sae.Normalised(plain, "layer"), ji.sae.Normalised(plain, "constant")]
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 
+import jax
 import numpy as np
 
 from jaxinterp import hub
@@ -28,7 +29,7 @@ def test_every_drawn_config_is_read_and_written_back() -> None:
 def test_weights_of_drawn_configs_go_through_their_ports() -> None:
     ports = hub.all_ports()
     for family, fields in draws(1, 6):
-        hub.check_port(ports[family], _config.to_ours(ports[family], fields))
+        hub.check_port(ports[family], _config.to_ours(ports[family], fields), key=jax.random.key(0))
 
 
 def test_draws_reach_the_corners() -> None:

@@ -17,6 +17,8 @@ from jaxinterp import hub
 
 from .ours import checkpoint, ours, worst
 
+pytestmark = pytest.mark.quick
+
 FOLDER = Path(__file__).parent.parent / "golden"
 FAMILIES = ("gpt2", "gpt_neox", "llama")
 FLOAT32, FLOAT64 = 2e-5, 1e-10

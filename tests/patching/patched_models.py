@@ -3,14 +3,12 @@
 import functools
 from typing import Any
 
-import equinox as eqx
-import jax
 import jax.numpy as jnp
-import numpy as np
 
 import jaxinterp as ji
+from tests.models import random_model
 
-SIZES: dict[str, Any] = {"vocab": 23, "ctx": 8, "layers": 2}
+SIZES: dict[str, Any] = {"vocab": 40, "ctx": 16, "layers": 2}
 CONFIGS: dict[str, Any] = {
     "gpt2": ji.models.GPT2Config(d=8, heads=2, ff=12, **SIZES),
     "neox": ji.models.GPTNeoXConfig(d=8, heads=2, ff=12, rotary_fraction=0.5, **SIZES),
@@ -22,11 +20,6 @@ CONFIGS: dict[str, Any] = {
     "attention": ji.models.LlamaConfig(d=8, heads=4, kv_heads=2, ff=0, norm=False, **SIZES),
     "scaled": ji.models.GPT2Config(d=8, heads=2, ff=0, norm=False, tied=False, scale_by_layer=True, **SIZES),
 }
-CLASSES: dict[Any, Any] = {
-    ji.models.GPT2Config: ji.models.GPT2,
-    ji.models.GPTNeoXConfig: ji.models.GPTNeoX,
-    ji.models.LlamaConfig: ji.models.Llama,
-}
 
 CLEAN = jnp.asarray([[1, 7, 3, 7, 3], [9, 2, 19, 0, 5]], jnp.int32)
 CORRUPT = jnp.asarray([[1, 8, 3, 7, 4], [9, 2, 18, 1, 5]], jnp.int32)
@@ -37,12 +30,7 @@ METRIC = ji.metrics.logit_diff(jnp.asarray([3, 4]), jnp.asarray([5, 6]))
 @functools.cache
 def model_of(name: str) -> Any:
     """A model whose every leaf is random, with large embeddings: what it says depends on the words."""
-    config = CONFIGS[name]
-    cls = CLASSES[type(config)]
-    shapes = jax.eval_shape(lambda: cls.init(config, key=jax.random.key(0)))
-    rng = np.random.default_rng(1)
-    model = jax.tree.map(lambda leaf: jnp.asarray(0.4 * rng.normal(size=leaf.shape), leaf.dtype), shapes)
-    return eqx.tree_at(lambda m: m.w_embed, model, 3 * model.w_embed)
+    return random_model(CONFIGS[name], seed=1, embed=3.0)
 
 
 def frozen_patterns(model: Any, tokens: Any) -> Any:

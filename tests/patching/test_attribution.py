@@ -12,8 +12,9 @@ from jax import lax
 
 import jaxinterp as ji
 from jaxinterp.patching._attribution_qk import key_effects
+from tests.patching.patched_models import CLEAN, CORRUPT, MASK, METRIC, frozen_patterns, model_of
 
-from .patched_models import CLEAN, CORRUPT, MASK, METRIC, frozen_patterns, model_of
+pytestmark = pytest.mark.quick
 
 PAIR = (CLEAN, CORRUPT, METRIC)
 FAMILIES = ["gpt2", "neox", "llama"]

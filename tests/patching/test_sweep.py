@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from core.conftest import model_of
 
 import jaxinterp as ji
 from jaxinterp.patching._grid import site_axes
 from jaxinterp.patching.packed._rows import pack
+from tests.models import model_of
 
 sweep = ji.patching.sweep
 RNG = np.random.default_rng(0)

@@ -32,7 +32,11 @@ def test_a_probe_with_a_memory_is_less_selective() -> None:
     options: Any = dict(train=train, test=test, key=KEY, controls=2)
     linear = probes.selectivity(x, y, types, shuffles=2, **options)
     large = functools.partial(
-        probes.mlp, hidden=(96,), key=KEY, batch=64, epochs=30, optimizer=optax.adam(5e-3)
+        probes.mlp,
+        hidden=(96,),
+        key=KEY,
+        optimizer=optax.adam(5e-3),
+        settings=probes.TrainSettings(batch_size=64, epochs=30),
     )
     hidden = probes.selectivity(x, y, types, fit=large, **options)
     assert linear.accuracy > 0.97 and hidden.accuracy > 0.97
@@ -248,11 +252,17 @@ def test_bits_of_a_hidden_layer() -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(1000, 4))
     y = (x[:, 0] * x[:, 1] > 0).astype(int)
-    hidden: Any = functools.partial(probes.mlp, hidden=(32,), key=KEY, batch=32, optimizer=optax.adam(1e-2))
+    hidden: Any = functools.partial(
+        probes.mlp,
+        hidden=(32,),
+        key=KEY,
+        optimizer=optax.adam(1e-2),
+        settings=probes.TrainSettings(batch_size=32),
+    )
     options: Any = dict(key=KEY, fractions=[0.03, 0.125, 0.5, 1])
     deep = probes.online_code(x, y, fit=hidden, **options)
     assert deep.compression > 1.5 > 1.05 > probes.online_code(x, y, **options).compression
-    one_by_one = probes.online_code(x, y, fit=hidden, together=False, **options)
+    one_by_one = probes.online_code(x, y, fit=hidden, batched=False, **options)
     np.testing.assert_allclose(one_by_one.bits, deep.bits, rtol=0.02)
 
 
@@ -261,14 +271,14 @@ def test_the_variational_code_pays_for_what_it_uses() -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(2000, 20)) * 5 + 3
     labels = np.stack([rng.integers(0, 2, 2000), x[:, 2] > x[:, 7]]).astype(int)
-    found = probes.variational_code(x, labels, key=KEY, steps=800, batch=256)
+    found = probes.variational_code(x, labels, key=KEY, steps=800, batch_size=256)
     np.testing.assert_allclose(found.bits, found.model_bits + found.data_bits)
     assert (found.model_bits > 0).all() and found.uniform == 2000
     assert 0.95 < found.compression[0] < 1.0
     assert found.compression[1] > 5 and np.flatnonzero(found.kept[1]).tolist() == [2, 7]
     assert (found.error < 0.05 * found.data_bits).all()
     assert probes.variational_code(x, np.ones(2000, int), key=KEY).bits == 0
-    deep = probes.variational_code(x, labels[1], key=KEY, hidden=(4,), steps=50, batch=64)
+    deep = probes.variational_code(x, labels[1], key=KEY, hidden=(4,), steps=50, batch_size=64)
     assert deep.bits.shape == () and np.isfinite(deep.bits) and len(deep.means) == 2
 
 

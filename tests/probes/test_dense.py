@@ -129,7 +129,7 @@ def test_layers_and_seeds_of_a_hidden_layer_are_one_program() -> None:
     x, y = ring()
     both = np.stack([x * 3 + 1, x[:, ::-1]])
     keys = jax.random.split(KEY, 2)
-    options: Any = dict(batch=32, epochs=40, optimizer=optax.adam(1e-2))
+    options: Any = dict(optimizer=optax.adam(1e-2), settings=probes.TrainSettings(batch_size=32, epochs=40))
     found = probes.mlp(both, y, (16,), key=keys, **options)
     assert found.weights[0].shape == (2, 2, 4, 16) and found.dev_loss.shape == (2, 2, 40)
     train = (found.predict(both) == y).mean(-1)
@@ -151,21 +151,22 @@ def test_patience_and_examples_that_do_not_count() -> None:
     rng = np.random.default_rng(1)
     noise = rng.integers(0, 2, len(y))
     counts = (np.arange(len(y)) < 200).astype(float)
-    options: Any = dict(batch=32, epochs=40, weights=counts, dropout=0.1)
+    settings = probes.TrainSettings(batch_size=32, epochs=40, dropout=0.1, patience=2)
+    options: Any = dict(weights=counts, settings=settings)
     keys = jax.random.split(KEY, 2)
-    found = probes.mlp(x, np.stack([noise, y]), (16, 8), key=keys, patience=2, **options)
+    found = probes.mlp(x, np.stack([noise, y]), (16, 8), key=keys, **options)
     assert found.stopped[0, 0] and found.epochs[0, 0] < 40
     losses = found.dev_loss[0, 0, : found.epochs[0, 0]]
     assert (losses[-2:] > losses[:-2].min() - 1e-3).all()
     # What examples of weight 0 hold does not matter.
     other = x.copy()
     other[200:] = rng.normal(size=(200, 4)) * 100
-    again = probes.mlp(other, np.stack([noise, y]), (16, 8), key=keys, patience=2, **options)
+    again = probes.mlp(other, np.stack([noise, y]), (16, 8), key=keys, **options)
     np.testing.assert_array_equal(again.logits(x), found.logits(x))
     # One by one they are the same.
     for seed in range(2):
         for i, labels in enumerate((noise, y)):
-            one = probes.mlp(x, labels, (16, 8), key=keys[seed], patience=2, **options)
+            one = probes.mlp(x, labels, (16, 8), key=keys[seed], **options)
             assert one.epochs == found.epochs[seed, i]
             np.testing.assert_allclose(one.logits(x), found.logits(x)[seed, i], atol=1e-4)
 
@@ -174,13 +175,21 @@ def test_patience_and_examples_that_do_not_count() -> None:
 def test_real_targets_and_pairs() -> None:
     x, _ = ring()
     targets = np.stack([100 * x[:, 0] * x[:, 1], x[:, 2] - 7], 1)
-    found = probes.mlp(x, targets, (32,), key=KEY, loss="squared", dev=(x[:50], targets[:50]), batch=32)
+    settings = probes.TrainSettings(dev=(x[:50], targets[:50]), batch_size=32)
+    found = probes.mlp(x, targets, (32,), key=KEY, loss="squared", settings=settings)
     assert found.predict(x).shape == (400, 2)
     assert probes.regression_metrics(targets[:, 0], found.predict(x)[:, 0])["r2"] > 0.8
     assert probes.regression_metrics(targets[:, 1], found.predict(x)[:, 1])["r2"] > 0.9
     pairs = x.reshape(400, 2, 2)
     y = np.where((pairs[:, 0] * pairs[:, 1]).sum(-1) > 0, "like", "unlike")
-    probe = probes.bilinear(pairs, y, 2, key=KEY, batch=32, epochs=40, optimizer=optax.adam(1e-2))
+    probe = probes.bilinear(
+        pairs,
+        y,
+        2,
+        key=KEY,
+        optimizer=optax.adam(1e-2),
+        settings=probes.TrainSettings(batch_size=32, epochs=40),
+    )
     assert (probe.predict(pairs) == y).mean() > 0.93
     flat = pairs.reshape(400, 4)
     assert (probes.dense(flat, y).predict(flat) == y).mean() < 0.7
@@ -193,6 +202,6 @@ def test_mlp_teaches() -> None:
     with pytest.raises(ValueError, match="widths of the hidden"):
         probes.mlp(x, y, (0,), key=KEY)
     with pytest.raises(ValueError, match="dev is a share"):
-        probes.mlp(x, y, key=KEY, dev=1.5)
+        probes.mlp(x, y, key=KEY, settings=probes.TrainSettings(dev=1.5))
     with pytest.raises(ValueError, match=r"\(\.\.\., n, 2, d\)"):
         probes.bilinear(x, y, key=KEY)

@@ -13,6 +13,8 @@ from sklearn.svm import SVC
 
 from jaxinterp import probes
 
+pytestmark = pytest.mark.quick
+
 
 def data(seed: int = 0, n: int = 80, d: int = 6, share: float = 0.3) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)

@@ -13,6 +13,8 @@ from sklearn import metrics as sk
 from jaxinterp import probes
 from jaxinterp.probes.study import _feature_records as _cell
 
+pytestmark = [pytest.mark.quick, pytest.mark.wide, pytest.mark.finite]
+
 Y = np.array([0, 0, 0, 1, 1, 0, 1, 0, 1, 0])
 HARD = {
     "nobody": -np.ones(10),

@@ -24,7 +24,7 @@ def test_selection_finds_planted_neurons() -> None:
     """T2: d = 200, k = 5, shift 1, a tenth positive: 0.8 of the true neurons and more, by all three."""
     recalls: dict[str, list[float]] = {"mean_diff": [], "f_stat": [], "exact": [], "adaptive": []}
     for seed in range(3):
-        planted = toy.fake_gelu(jax.random.key(seed), d=200, k=5, shift=1.0, share=0.1)
+        planted = toy.fake_gelu(key=jax.random.key(seed), d=200, k=5, shift=1.0, share=0.1)
         assert planted.x.shape == (2000, 200) and planted.y.sum() == 200
         for method in ("mean_diff", "f_stat"):
             scores = probes.rank(planted.x, planted.y, method)
@@ -44,23 +44,23 @@ def test_selection_finds_planted_neurons() -> None:
 
 def test_trials_of_the_published_benchmark() -> None:
     for seed in range(5):
-        planted = toy.fake_gelu_trial(jax.random.key(seed), most_n=900, most_d=600)
+        planted = toy.fake_gelu_trial(key=jax.random.key(seed), most_n=900, most_d=600)
         n, d = planted.x.shape
         assert 500 <= n <= 900 and d in range(400, 601, 50) and 2 <= len(planted.neurons) <= 19
         assert 0.05 <= planted.shift <= 5 and 0.005 <= planted.y.mean() <= 0.51
-    again = toy.fake_gelu_trial(jax.random.key(4), most_n=900, most_d=600)
+    again = toy.fake_gelu_trial(key=jax.random.key(4), most_n=900, most_d=600)
     np.testing.assert_array_equal(again.x, planted.x)
     with pytest.raises(ValueError, match="1 <= k <= d"):
-        toy.fake_gelu(jax.random.key(0), d=3, k=4)
+        toy.fake_gelu(key=jax.random.key(0), d=3, k=4)
     with pytest.raises(ValueError, match="density and share"):
-        toy.planted_superposition(jax.random.key(0), density=0.0)
+        toy.planted_superposition(key=jax.random.key(0), density=0.0)
     with pytest.raises(ValueError, match="'place', 'time' or 'ring'"):
-        toy.planted_geo(jax.random.key(0), kind="moon")
+        toy.planted_geo(key=jax.random.key(0), kind="moon")
 
 
 def one_and_five(seed: int) -> tuple[float, float]:
     """F1 of the best neuron of twelve and of the exact best five, on unseen examples."""
-    planted = toy.planted_superposition(jax.random.key(seed))
+    planted = toy.planted_superposition(key=jax.random.key(seed))
     x, y = in_deviations(planted.x), planted.y
     best = probes.best_subset(x[:2400], y[:2400], 5, gamma=1.0, tol=1e-3)
     return max(f1(x, y, [j]) for j in range(12)), f1(x, y, best.support)
@@ -82,7 +82,7 @@ def test_superposition_needs_several_neurons_for_nearly_all_directions() -> None
 
 def test_superposition_needs_sparse_features() -> None:
     """Where features often meet, two others together look like a third: not even all neurons do."""
-    planted = toy.planted_superposition(jax.random.key(0), density=0.05, n=2400)
+    planted = toy.planted_superposition(key=jax.random.key(0), density=0.05, n=2400)
     assert planted.features[:, 1:].sum(1).mean() > 1.4
     assert f1(in_deviations(planted.x), planted.y, np.arange(12)) < 0.8
 
@@ -92,7 +92,7 @@ def test_pruning_degrades_slowly_in_superposition_and_at_once_without() -> None:
     """With a fifth of the examples positive, as published sets have."""
     curves = {}
     for dedicated in (False, True):
-        planted = toy.planted_superposition(jax.random.key(0), share=0.2, n=2400, dedicated=dedicated)
+        planted = toy.planted_superposition(key=jax.random.key(0), share=0.2, n=2400, dedicated=dedicated)
         x, y = in_deviations(planted.x), planted.y
         curves[dedicated] = probes.prune(
             x[:1200],
@@ -116,7 +116,7 @@ def test_pruning_degrades_slowly_in_superposition_and_at_once_without() -> None:
 
 def test_a_dedicated_neuron_is_lost_in_a_rotated_basis() -> None:
     planted = toy.planted_superposition(
-        jax.random.key(0), dedicated=True, density=0.05, noise=0.05, share=0.2, n=2400
+        key=jax.random.key(0), dedicated=True, density=0.05, noise=0.05, share=0.2, n=2400
     )
     neurons, y = in_deviations(planted.x), planted.y
     assert planted.dedicated is not None and f1(neurons, y, [planted.dedicated]) > 0.99

@@ -86,7 +86,7 @@ def test_bad_targets_are_explained() -> None:
 def test_a_planted_coordinate_is_read_as_well_as_it_can_be(kind: str) -> None:
     """T2: the R2 of theory within 0.02; what goes around in rings is not linear, and an MLP reads it."""
     made = {"kind": kind, "noise": 0.2 if kind == "ring" else 0.7}
-    planted = toy.planted_geo(jax.random.key(0), n=34000, **made)
+    planted = toy.planted_geo(key=jax.random.key(0), n=34000, **made)
     # So many that 0.02 is five deviations of a measured R2.
     train, test = slice(4000), slice(4000, None)
     probe = probes.ridge(planted.x[train], planted.y[train])
@@ -98,7 +98,12 @@ def test_a_planted_coordinate_is_read_as_well_as_it_can_be(kind: str) -> None:
     if kind == "ring":
         assert planted.r2 < 0.25
         network = probes.mlp(
-            planted.x[train], planted.y[train], (64,), key=jax.random.key(1), loss="squared", epochs=30
+            planted.x[train],
+            planted.y[train],
+            (64,),
+            key=jax.random.key(1),
+            loss="squared",
+            settings=probes.TrainSettings(epochs=30),
         )
         read = probes.regression_metrics(y[:, 0], np.ravel(network.predict(planted.x[test])))
         assert read["r2"] > 0.75, read["r2"]
@@ -123,7 +128,7 @@ def test_distances_on_the_sphere() -> None:
 
 def test_proximity_error() -> None:
     """T3: perfect is 0, random about a half; equal to its definition, whatever the chunk."""
-    places = toy.planted_geo(jax.random.key(0), n=400, kind="place").y
+    places = toy.planted_geo(key=jax.random.key(0), n=400, kind="place").y
     rng = np.random.default_rng(0)
     assert probes.proximity_error(places, places) == 0
     assert abs(probes.proximity_error(places, places[rng.permutation(400)]) - 0.5) < 0.03
@@ -143,7 +148,7 @@ def test_proximity_error() -> None:
 
 
 def test_metrics_of_maps() -> None:
-    places = toy.planted_geo(jax.random.key(0), n=200, kind="place").y
+    places = toy.planted_geo(key=jax.random.key(0), n=200, kind="place").y
     guess = places + np.random.default_rng(0).normal(size=places.shape) * 20
     found = probes.place_metrics(places, guess)
     np.testing.assert_allclose(found["spearman_longitude"], next(iter(spearmanr(places[:, 1], guess[:, 1]))))

@@ -60,7 +60,7 @@ def test_records_are_the_fits_they_name(model: Any, whole: Any) -> None:
     x = data.activations(model, TOKENS, "mlp_post", reduce="mean")
     for r in records:
         y = np.equal(LABELS, r["feature"])
-        train, test = data.split(GROUPS, key=0, labels=y)
+        train, test = data.split(GROUPS, key=jax.random.key(0), labels=y)
         assert not set(GROUPS[train]) & set(GROUPS[test])
         scale = _cell.deviations(x[r["layer"]][train])
         probe = probes.fit(x[r["layer"]][train] / scale, y[train], r["support"])
@@ -80,7 +80,7 @@ def test_records_are_the_fits_they_name(model: Any, whole: Any) -> None:
 def test_the_test_rows_decide_nothing(model: Any) -> None:
     x = data.activations(model, TOKENS, "mlp_post[1]", reduce="mean")
     y = LABELS == "a"
-    train, test = data.split(GROUPS, key=0, labels=y)
+    train, test = data.split(GROUPS, key=jax.random.key(0), labels=y)
     other = x.copy()
     other[test] = 1e3 * np.random.default_rng(0).normal(size=other[test].shape)
     names = ("support", "weights", "bias", "train_f1", "objective")
@@ -94,7 +94,7 @@ def test_every_method_of_one_cell() -> None:
     y = rng.random(150) < 0.3
     x = rng.normal(size=(150, 12)) * np.geomspace(1e-3, 1e3, 12)
     x[:, [2, 7]] += 2.5 * x[:, [2, 7]].std(0) * y[:, None]
-    train, test = data.split(np.arange(150), labels=y)
+    train, test = data.split(np.arange(150), key=jax.random.key(42), labels=y)
     methods = {"single": None, "adaptive": None, "elastic": [2], "best_subset": [1, 2], "dense": None}
     found = list(probes.probe_records(x, y, train, test, methods, ks=[1, 2, 12]))
     cells = [(r["method"], r["k"]) for r in found]
@@ -255,7 +255,7 @@ def test_a_leak_is_refused(model: Any) -> None:
 
 def test_tokens_and_stores(model: Any, tmp_path: Path) -> None:
     marked = TOKENS > 20
-    feature = data.sample(marked, ~marked, n=100, key=0, name="high")
+    feature = data.sample(marked, ~marked, n=100, key=jax.random.key(0), name="high")
     options = {**OPTIONS, "layers": [1], "methods": "single"}
     of_tokens = np.repeat(GROUPS, TOKENS.shape[1])[np.unique(feature.index)]
     (one,) = probes.study(model, TOKENS, {"high": feature}, reduce=None, groups=of_tokens, **options)

@@ -128,7 +128,7 @@ def sample(folder: Path, n: int = 20_000) -> Path:
     model = models.GPT2.init(
         models.GPT2Config(vocab=40, ctx=64, layers=1, d=8, heads=2), key=jax.random.key(0)
     )
-    made = sae.Standard(d=8, features=n, key=jax.random.key(1))
+    made = sae.Standard(d=8, features=n).init(jax.random.key(1))
     began = time.time()
     path = sae.browse(
         folder / "features",

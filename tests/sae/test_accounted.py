@@ -146,7 +146,7 @@ def test_other_libraries_configs_that_ask_for_more(tmp_path: Path) -> None:
     # TopK and BatchTopK have the same tensors: which it is has to be said.
     batch = {**LINEAR, "b_dec": B_DEC, "k": np.int32(3), "threshold": np.float32(0.4)}
     refused(learned("g", {}, batch), "could be of AutoEncoderTopK or BatchTopKSAE", "from_arrays(")
-    assert isinstance(sae.load(learned("h", {}, {**batch, "threshold": np.float32(-1)})), sae.TopK)
+    assert isinstance(sae.load(learned("h", {}, {**batch, "threshold": np.float32(-1)})).kind, sae.TopK)
     refused(learned("i", {}, {"weight": W_ENC}), "is of none of AutoEncoder", "weight (6, 16)")
 
     def sparsify(name: str, config: Any, **more: Any) -> Path:
@@ -168,7 +168,9 @@ def test_other_libraries_configs_that_ask_for_more(tmp_path: Path) -> None:
         "from_arrays(",
     )
     refused(sparsify("s6", {"k": 3}, post=HIGH), "has the tensor 'post'")
-    assert isinstance(sae.load(sparsify("s7", {"k": 3, "num_latents": 0, "expansion_factor": 4})), sae.TopK)
+    assert isinstance(
+        sae.load(sparsify("s7", {"k": 3, "num_latents": 0, "expansion_factor": 4})).kind, sae.TopK
+    )
 
     openai = {**{n: LINEAR[n] for n in ("encoder.weight", "decoder.weight")}, "pre_bias": B_DEC}
     given = {"k": 3, "postact_fn": "ReLU"}

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 import jaxinterp as ji
-from jaxinterp.sae.kinds._dictionary import filled
 
 VOCAB, D = 24, 24
 SITE = "resid_pre[0]"
@@ -30,8 +29,7 @@ def planted() -> tuple[Any, Any, np.ndarray]:
     for i, (fires, says) in enumerate(((0, 4), (4, 0), (8, 8), (12, 16))):
         reads[fires : fires + 4, i] = 2 + i
         writes[i, says : says + 4] = 1
-    sae = filled(
-        ji.sae.Standard(d=D, features=4),
+    sae = ji.sae.Standard(d=D, features=4).dictionary(
         encoder=jnp.asarray(reads),
         decoder=jnp.asarray(writes),
         bias=jnp.zeros(D),
@@ -55,7 +53,7 @@ def eqx_set(model: Any, embed: Any) -> Any:
 
 def test_the_planted_pair(planted: Any) -> None:
     sae, model, tokens = planted
-    found = ji.sae.automata(sae, model, tokens, site=SITE, k=4, block=3, batch=16, progress=False)
+    found = ji.sae.automata(sae, model, tokens, site=SITE, k=4, block=3, batch_size=16, progress=False)
     assert sorted(map(tuple, found.edges.tolist())) == [(0, 1), (1, 0), (2, 2)]
     assert found.families() == [[0, 1]]
     assert (found.weight > 0.6).all() and (np.diff(found.weight) <= 0).all()
@@ -70,7 +68,7 @@ def test_the_planted_pair(planted: Any) -> None:
         np.testing.assert_allclose(mean, f[:, 1:, j][there].mean(), rtol=1e-5)
         base, active = f[:, 1:, j].mean(), f[..., j][f[..., j] > 0].mean()
         np.testing.assert_allclose(w, (mean - base) / active, rtol=1e-5)
-    some = ji.sae.automata(sae, model, tokens, site=SITE, features=[1, 0], k=4, batch=16, progress=False)
+    some = ji.sae.automata(sae, model, tokens, site=SITE, features=[1, 0], k=4, batch_size=16, progress=False)
     assert sorted(map(tuple, some.edges.tolist())) == [(0, 1), (1, 0)]
 
 

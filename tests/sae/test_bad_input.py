@@ -55,7 +55,7 @@ def test_errors_that_teach(call: Any, words: str) -> None:
 
 
 def test_an_unknown_kind_in_a_config(tmp_path: Path) -> None:
-    sae.save(tmp_path / "a", topk(key=KEY))
+    sae.save(tmp_path / "a", topk().init(KEY))
     path = tmp_path / "a" / "dictionary.json"
     said = json.loads(path.read_text())
     path.write_text(json.dumps({**said, "kind": "TopJ"}))
@@ -73,7 +73,7 @@ def test_a_checkpoint_of_another_run(tmp_path: Path) -> None:
     saved: Any = {**OPTIONS, "checkpoint": tmp_path / "run"}
     sae.train(topk(), DATA, ADAM, key=KEY, **how(saved))
     for kind, optimizer, words in (
-        (topk(features=20), ADAM, r"encoder.*16.*this one has .*20.*Give another checkpoint"),
+        (topk(features=20), ADAM, r"features.*16.*this one has .*20.*Give another checkpoint"),
         (topk(k=3), ADAM, "settings.k='2'; this one has settings.k='3'"),
         (sae.Standard(d=8, features=16), ADAM, "kind='TopK'; this one has kind='Standard'"),
         (topk(), optax.sgd(1e-2), "another optimizer"),
@@ -109,7 +109,7 @@ def test_a_full_disk_leaves_the_last_whole_checkpoint(tmp_path: Path, monkeypatc
 def test_a_full_disk_leaves_the_dictionary_that_was_there(tmp_path: Path, monkeypatch: Any) -> None:
     import jaxinterp as ji
 
-    kind = topk(key=KEY)
+    kind = topk().init(KEY)
     sae.save(tmp_path, kind)
 
     def full(path: Path, arrays: Any) -> None:
@@ -118,7 +118,7 @@ def test_a_full_disk_leaves_the_dictionary_that_was_there(tmp_path: Path, monkey
 
     monkeypatch.setattr(ji.hub, "save_safetensors", full)
     with pytest.raises(OSError, match="No space"):
-        sae.save(tmp_path, topk(features=20, key=KEY))
+        sae.save(tmp_path, topk(features=20).init(KEY))
     assert len([*tmp_path.iterdir()]) == 3
     np.testing.assert_array_equal(sae.load(tmp_path).decoder, kind.decoder)
 
@@ -129,7 +129,7 @@ def test_a_store_that_is_truncated(tmp_path: Path) -> None:
     config = ji.models.GPT2Config(vocab=40, ctx=8, layers=1, d=8, heads=2)
     model = ji.models.GPT2.init(config, key=KEY)
     tokens = np.random.default_rng(0).integers(0, 40, (8, 8), dtype=np.int32)
-    options: Any = {"shard": 4, "batch": 4, "progress": False}
+    options: Any = {"shard": 4, "batch_size": 4, "progress": False}
     data.save_activations(tmp_path / "a", model, tokens, "resid_post[0]", **options)
     for i in (0, 1):
         path = tmp_path / "a" / f"{i:06d}-00-x.npy"
@@ -137,10 +137,10 @@ def test_a_store_that_is_truncated(tmp_path: Path) -> None:
     with pytest.raises(data.BadStore, match=r"cut short.*Call save_activations again"):
         sae.train(topk(), data.Store(tmp_path / "a"), key=KEY, **how(OPTIONS))
     store = data.save_activations(tmp_path / "a", model, tokens, "resid_post[0]", **options)
-    assert np.isfinite(data.stored(store, batch=64).batch(0)).all()
+    assert np.isfinite(data.stored(store, batch_size=64).batch(0)).all()
     with pytest.raises(data.BadStore, match="activations of another model"):
         other = ji.models.GPT2.init(config, key=jax.random.key(1))
-        data.stored(tmp_path / "a", model=other, batch=8)
+        data.stored(tmp_path / "a", model=other, batch_size=8)
 
 
 @pytest.mark.parametrize("call", [sae.examples, sae.evaluate])

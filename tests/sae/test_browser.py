@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 import jaxinterp as ji
-from jaxinterp.sae.kinds._dictionary import filled
 
 HOSTILE = "</script><img src=x onerror=alert(1)>\u2028"
 N = 40
@@ -32,8 +31,7 @@ def made() -> tuple[Any, Any, Any]:
     shapes = jax.eval_shape(lambda: ji.models.GPT2.init(config, key=jax.random.key(0)))
     draw = lambda *shape: jnp.asarray(rng.normal(size=shape), jnp.float32)
     model = jax.tree.map(lambda leaf: draw(*leaf.shape), shapes)
-    sae = filled(
-        ji.sae.Standard(d=4, features=N),
+    sae = ji.sae.Standard(d=4, features=N).dictionary(
         encoder=draw(4, N),
         decoder=draw(N, 4),
         bias=draw(4),

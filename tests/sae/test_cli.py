@@ -14,7 +14,6 @@ from click.testing import CliRunner
 
 import jaxinterp as ji
 from jaxinterp.cli import main
-from jaxinterp.sae.kinds._dictionary import filled
 
 
 def call(*args: Any, code: int = 0) -> str:
@@ -53,7 +52,7 @@ def test_training_from_a_shell_goes_on(silent: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(ji.sae.load(tmp_path / "out").decoder, found.decoder)
     model, _ = ji.load(str(silent / "model"))
     tokens = np.load(silent / "ids.npy").astype(np.int32)
-    ji.data.save_activations(tmp_path / "acts", model, tokens, "resid_post", batch=60, progress=False)
+    ji.data.save_activations(tmp_path / "acts", model, tokens, "resid_post", batch_size=60, progress=False)
     out = ("--steps", 2, "--out", tmp_path / "stored", "--store", tmp_path / "acts")
     said = call(*common[:3], *common[4:], *small, *out)
     assert "Stored('resid_post[0]'" in said and "recovered" not in said
@@ -116,15 +115,14 @@ def test_training_on_texts_from_a_shell(tmp_path: Path) -> None:
         tmp_path / "out",
     )
     assert "loss_sae" in out and (tmp_path / "out" / "training.json").is_file()
-    assert type(ji.sae.load(tmp_path / "out")).__name__ == "Standard"
+    assert ji.sae.load(tmp_path / "out").kind_name == "Standard"
 
 
 @pytest.mark.slow
 def test_a_dictionary_from_a_shell(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     draw = lambda *shape: jnp.asarray(rng.normal(size=shape), jnp.float32)
-    made = filled(
-        ji.sae.Standard(d=160, features=6),
+    made = ji.sae.Standard(d=160, features=6).dictionary(
         encoder=draw(160, 6),
         decoder=draw(6, 160),
         encoder_bias=draw(6),

@@ -12,7 +12,7 @@ from jaxinterp.cli import main
 
 @pytest.mark.slow
 def test_a_blind_study_from_a_shell(tmp_path: Path) -> None:
-    ji.sae.save(tmp_path / "made", ji.sae.TopK(d=160, features=12, k=4, key=jax.random.key(0)))
+    ji.sae.save(tmp_path / "made", ji.sae.TopK(d=160, features=12, k=4).init(jax.random.key(0)))
     texts = tmp_path / "texts.txt"
     texts.write_text("\n\n".join(f"The old man walked {i} miles along the river." for i in range(30)))
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from jaxinterp import sae
+from jaxinterp.sae.evaluation._inputs import logistic
 
 RNG = np.random.default_rng(0)
 D = 12
@@ -28,7 +29,7 @@ def loud_and_quiet() -> tuple[np.ndarray, np.ndarray]:
 
 def test_logistic_stands_where_its_gradient_vanishes() -> None:
     x, y = loud_and_quiet()
-    w, b = sae._given.logistic(x, y)
+    w, b = logistic(x, y)
     miss = 1 / (1 + np.exp(-x @ w - b)) - y
     np.testing.assert_allclose([*(x.T @ miss + w), miss.sum()], 0, atol=1e-3)
 
@@ -38,7 +39,7 @@ def test_logistic_is_that_of_scikit_learn() -> None:
     from sklearn.linear_model import LogisticRegression
 
     x, y = loud_and_quiet()
-    w, b = sae._given.logistic(x, y)
+    w, b = logistic(x, y)
     want = LogisticRegression(tol=1e-10, max_iter=10_000).fit(x, y)
     np.testing.assert_allclose(w, want.coef_[0], rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(b, want.intercept_[0], rtol=1e-4)
@@ -190,7 +191,7 @@ def vanilla(decoder: np.ndarray, encoder: np.ndarray | None = None) -> Any:
     leaves = (encoder, np.zeros(m), decoder, np.zeros(d), np.ones(()))
     names = ("encoder", "encoder_bias", "decoder", "bias", "scale")
     leaves = {n: jnp.asarray(v.astype("float32")) for n, v in zip(names, leaves, strict=True)}
-    return sae._dictionary.filled(sae.Vanilla(d=d, features=m), **leaves)
+    return sae.Vanilla(d=d, features=m).dictionary(**leaves)
 
 
 def two() -> tuple[Any, Any]:

@@ -32,6 +32,8 @@ from .foreign import (
     top,
 )
 
+pytestmark = pytest.mark.quick
+
 
 def test_sparsify(tmp_path: Path) -> None:
     skip = W_ENC[:, :D].copy()
@@ -115,7 +117,7 @@ def test_gemma_scope(tmp_path: Path) -> None:
         np.savez(folder / "params.npz", **upper)
         found = sae.load(folder, **options)
         kind, want = read[which]
-        assert type(found) is kind, name
+        assert type(found.kind) is kind, name
         np.testing.assert_allclose(found(jnp.asarray(X)), want, atol=3e-5, err_msg=name)
     (folder / "params.npz").rename(folder / "other.npz")  # nor does the file's own name
     assert eqx.tree_equal(sae.load(folder / "other.npz"), found)
@@ -193,7 +195,7 @@ def test_dictionary_learning_and_openai(tmp_path: Path) -> None:
     f = relu(np.einsum("bsd,sdm->bm", pair, both[0]) + B_ENC)
     want = np.einsum("bm,smd->bsd", f, both[1]) + B_DEC
     found = sae.load(tmp_path / "cross")
-    assert isinstance(found, sae.Crosscoder)
+    assert isinstance(found.kind, sae.Crosscoder)
     np.testing.assert_allclose(found(jnp.asarray(pair)), want, atol=1e-4)
     state = {
         "pre_bias": B_DEC,
@@ -230,15 +232,14 @@ OWN: dict[str, Any] = {
 }
 
 
-def drawn(leaf: Any) -> Any:
-    if isinstance(leaf, jax.ShapeDtypeStruct):
-        return jnp.asarray(RNG.normal(size=leaf.shape), jnp.float32)
-    return leaf
+def random_dictionary(kind: Any) -> Any:
+    draw = lambda shape: jnp.asarray(RNG.normal(size=shape), jnp.float32)
+    return kind.dictionary(**{name: draw(shape) for name, shape in kind.shapes().items()})
 
 
 def test_our_own_files_hold_every_kind_to_the_bit(tmp_path: Path) -> None:
     for name, more in OWN.items():
-        kind = jax.tree.map(drawn, getattr(sae, name)(d=D, features=M, **more))
+        kind = random_dictionary(getattr(sae, name)(d=D, features=M, **more))
         found, about = sae.load(sae.save(tmp_path / name, kind, about={"site": "z[1]"}), about=True)
         kind = with_origin(kind, Origin("z[1]"))  # as `about` says
         assert jax.tree.structure(found) == jax.tree.structure(kind), name
@@ -252,7 +253,7 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         sae.load(tmp_path / "nowhere")
     with pytest.raises(ValueError, match="holds no dictionary"):
         sae.load(tmp_path)
-    kind = jax.tree.map(drawn, sae.TopK(d=D, features=M, k=2))
+    kind = random_dictionary(sae.TopK(d=D, features=M, k=2))
     folder = sae.save(tmp_path / "own", kind)
     said = json.loads((folder / "dictionary.json").read_text())
     said["settings"]["features"] = 2 * M

@@ -82,7 +82,7 @@ def test_arrays_that_do_not_fit() -> None:
         (sae.BatchTopK(**SIZE, k=3), BASE, "threshold is lacking"),
         (sae.Transcoder(**SIZE), BASE, "input_bias is lacking"),
         (sae.Transcoder(**SIZE), {**BASE, "skip": W_ENC[:, :D]}, "skip does not belong"),
-        (sae.TopK(**SIZE, k=3, key=key), BASE, "has weights already. Make it without key="),
+        (sae.TopK(**SIZE, k=3).init(key), BASE, "has weights already. Give its settings alone, sae.kind"),
         (sae.TopK, BASE, "takes a kind of dictionary with its settings.*got TopK"),
         ("topk", BASE, "got str"),
     ]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import jaxinterp as ji
-from jaxinterp.sae.features import _suffix
+from jaxinterp.corpus import _fold
 
 CONFIG = ji.models.GPT2Config(vocab=40, ctx=8, layers=3, d=8, heads=2)
 TOKENS = np.random.default_rng(0).integers(0, 40, (5, 8), dtype=np.int32)
@@ -21,7 +21,7 @@ def model() -> Any:
 
 
 def draw(seed: int, d: int = 8) -> Any:
-    return ji.sae.Standard(d=d, features=12, key=jax.random.key(seed))
+    return ji.sae.Standard(d=d, features=12).init(jax.random.key(seed))
 
 
 def by_whole_runs(found: Any, model: Any, site: str, real: Any, mask: Any) -> dict[str, float]:
@@ -57,8 +57,8 @@ def test_layers_after_a_site_say_what_whole_runs_say(model: Any, site: str) -> N
     mask = ji.data.keep(real)
     # What the model carries acts once, also where the rest begins.
     carried = ji.intervene(model, [ji.scale("resid_pre", 1.5, layer=1)])
-    judge = ji.sae.evaluation(carried, TOKENS, site=site, real=real, batch=2, progress=False)
-    sums = _suffix._prefix._cached._cache_size  # pyright: ignore[reportFunctionMemberAccess]
+    judge = ji.sae.evaluation(carried, TOKENS, site=site, mask=real, batch_size=2, progress=False)
+    sums = _fold._read._cached._cache_size  # pyright: ignore[reportFunctionMemberAccess]
     before = sums()
     for seed in (0, 1):
         found = draw(seed)
@@ -68,7 +68,7 @@ def test_layers_after_a_site_say_what_whole_runs_say(model: Any, site: str) -> N
         for name in set(want) - {"kl_mean"}:
             np.testing.assert_allclose(told[name], want[name], atol=1e-5, err_msg=name)
     assert sums() == before
-    whole = ji.sae.evaluate(found, carried, TOKENS, site=site, real=real, batch=2, progress=False)
+    whole = ji.sae.evaluate(found, carried, TOKENS, site=site, mask=real, batch_size=2, progress=False)
     assert set(whole) == set(told)
     for name in whole:
         np.testing.assert_allclose(told[name], whole[name], atol=1e-5, err_msg=name)
@@ -95,4 +95,4 @@ def test_a_training_judges_itself(model: Any) -> None:
     with pytest.raises(ValueError, match=r"width 8.*reads d=6"):
         judge(draw(0, 6))
     with pytest.raises(ValueError, match="reads one site and writes another"):
-        judge(ji.sae.Transcoder(d=8, d_out=8, features=4, key=jax.random.key(0)))
+        judge(ji.sae.Transcoder(d=8, d_out=8, features=4).init(jax.random.key(0)))

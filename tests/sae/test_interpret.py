@@ -14,7 +14,6 @@ import jaxinterp as ji
 from jaxinterp.data._lines import BadRecords
 from jaxinterp.sae.evaluation._detection import detection
 from jaxinterp.sae.evaluation._windows import sheets
-from jaxinterp.sae.kinds._dictionary import filled
 
 SITE = "resid_post[0]"
 CONFIG = ji.models.GPT2Config(vocab=200, ctx=16, layers=1, d=8, heads=2)
@@ -34,8 +33,7 @@ def given() -> tuple[Any, ...]:
     draw = lambda *shape: jnp.asarray(rng.normal(size=shape), jnp.float32)
     shapes = jax.eval_shape(lambda: ji.models.GPT2.init(CONFIG, key=jax.random.key(0)))
     model = jax.tree.map(lambda leaf: 0.4 * draw(*leaf.shape), shapes)
-    sae = filled(
-        ji.sae.Standard(d=8, features=3),
+    sae = ji.sae.Standard(d=8, features=3).dictionary(
         encoder=draw(8, 3),
         decoder=draw(3, 8),
         bias=draw(8),
@@ -72,9 +70,7 @@ def made(given: Any) -> list[Any]:
         tokens,
         None,
         site=SITE,
-        mask=None,
-        real=None,
-        batch=8,
+        batch_size=8,
         window=(4, 4),
         seed=0,
         progress=False,
@@ -90,7 +86,7 @@ def interpreted(given: Any, **judges: Any) -> list[dict[str, Any]]:
         top = shown.examples[0]
         return str(int(np.argmin(abs(f[top.seq, top.pos] - np.nanmax(top.activations)))))
 
-    options = {"site": SITE, "progress": False, "batch": 8, "explain": explain, **judges}
+    options = {"site": SITE, "progress": False, "batch_size": 8, "explain": explain, **judges}
     return ji.sae.interpret(sae, model, Words(), tokens, **options)
 
 

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 import jaxinterp as ji
-from jaxinterp.sae.kinds._dictionary import filled
 
 CONFIG = ji.models.GPT2Config(vocab=40, ctx=10, layers=2, d=8, heads=2)
 SITES = ["resid_post[0]", "resid_post[1]"]
@@ -20,16 +19,14 @@ def given() -> tuple[Any, ...]:
     draw = lambda *shape: jnp.asarray(rng.normal(size=shape), jnp.float32)
     shapes = jax.eval_shape(lambda: ji.models.GPT2.init(CONFIG, key=jax.random.key(0)))
     model = jax.tree.map(lambda leaf: 0.4 * draw(*leaf.shape), shapes)
-    cross = filled(
-        ji.sae.Crosscoder(d=8, features=6),
+    cross = ji.sae.Crosscoder(d=8, features=6).dictionary(
         encoder=draw(2, 8, 6),
         decoder=draw(6, 2, 8),
         bias=draw(2, 8),
         encoder_bias=draw(6),
         scale=jnp.asarray([0.5, 2.0]),
     )
-    layers = filled(
-        ji.sae.CrossLayerTranscoder(d=8, features=3, layers=2),
+    layers = ji.sae.CrossLayerTranscoder(d=8, features=3, layers=2).dictionary(
         encoder=draw(2, 8, 3),
         decoder=draw(2, 2, 3, 8),
         bias=draw(2, 8),
@@ -46,7 +43,7 @@ def given() -> tuple[Any, ...]:
 def test_read_as_one_list(given: Any, kind: int) -> None:
     model, tokens, sae = given[0], given[3], given[kind]
     view = ji.sae.joined(sae, 1)
-    found = ji.sae.examples(view, model, tokens, site=SITES, top=3, batch=6, progress=False)
+    found = ji.sae.examples(view, model, tokens, site=SITES, top=3, batch_size=6, progress=False)
     acts = ji.run(model, tokens, capture=SITES, logits=False)[1]
     f = np.asarray(sae.encode(jnp.stack([acts[site] for site in SITES], -2))).reshape(12, 10, -1)
     assert view.features == f.shape[-1] == 6

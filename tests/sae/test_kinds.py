@@ -9,16 +9,18 @@ import numpy as np
 import pytest
 
 from jaxinterp import sae
-from jaxinterp.sae.kinds._batch_topk import below
-from jaxinterp.sae.kinds._dictionary import Moment
+from jaxinterp.sae.kinds._cut import largest_above
 from jaxinterp.sae.kinds._jumprelu import jump, step
+from jaxinterp.sae.kinds._losses import Progress
+
+pytestmark = [pytest.mark.quick, pytest.mark.wide, pytest.mark.finite]
 
 D, M, B = 6, 16, 10
 KEY = jax.random.key(0)
 
 
 def made(kind: type, **more: Any) -> Any:
-    return kind(d=D, features=M, key=KEY, **more)
+    return kind(d=D, features=M, **more).init(KEY)
 
 
 @pytest.fixture(scope="module")
@@ -26,8 +28,8 @@ def x() -> np.ndarray:
     return np.random.default_rng(0).normal(size=(B, D)).astype(np.float32)
 
 
-def now(dead: Any = None, warm: float = 1.0) -> Moment:
-    return Moment(jnp.int32(0), jnp.float32(warm), jnp.zeros(M, bool) if dead is None else dead)
+def now(dead: Any = None, warm: float = 1.0) -> Progress:
+    return Progress(jnp.int32(0), jnp.float32(warm), jnp.zeros(M, bool) if dead is None else dead)
 
 
 def numpy(leaf: Any) -> np.ndarray:
@@ -112,7 +114,7 @@ def test_dead_features_explain_what_is_left(x: np.ndarray) -> None:
 
 def test_the_cut_of_a_batch_is_that_of_a_sort() -> None:
     rng = np.random.default_rng(3)
-    cut = jax.jit(below, static_argnums=1)
+    cut = jax.jit(largest_above, static_argnums=1)
     for count in (1, 7, 50):
         for _ in range(3):
             f = np.maximum(0, rng.normal(size=(8, 25))).astype(np.float32)
@@ -178,7 +180,7 @@ def test_jumprelu_counts(x: np.ndarray) -> None:
     y = jnp.asarray(x)
     found = kind.loss(y, y, now())
     np.testing.assert_allclose(found.terms["sparsity"], 0.1 * (pre > 0.5).sum(1).mean(), rtol=1e-5)
-    own = sae.JumpReLU(d=D, features=M).initialise(KEY, 7 * y)  # published coefficients are of this scale
+    own = sae.JumpReLU(d=D, features=M).init(KEY, 7 * y)  # published coefficients are of this scale
     np.testing.assert_allclose(np.square(own.scale * 7 * x).sum(1).mean(), 1, rtol=1e-5)
     aimed = made(sae.JumpReLU, threshold=0.5, sparsity=0.1, target=2)
     want = 0.1 * ((pre > 0.5).sum(1).mean() / 2 - 1) ** 2

@@ -10,7 +10,7 @@ import optax
 import pytest
 
 import jaxinterp as ji
-from jaxinterp.sae.kinds._dictionary import Moment
+from jaxinterp.sae.kinds._losses import Progress
 from tests.options import how
 
 D, M, B, V = 8, 16, 12, 40
@@ -55,7 +55,7 @@ def made(name: str) -> Any:
         "Matryoshka": {"k": 2, "groups": (0.25, 0.75)},
         "CrossLayerTranscoder": {"layers": 2},
     }
-    return getattr(ji.sae, name)(d=D, features=M, key=KEY, **more.get(name, {}))
+    return getattr(ji.sae, name)(d=D, features=M, **more.get(name, {})).init(KEY)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_the_loss_is_the_explicit_one_of_logits(name: str) -> None:
     several = name.startswith("Cross")
     x = jnp.asarray(np.stack([X, X[::-1]], 1) if several else X)
     dead = jnp.arange(M) >= 8
-    now = Moment(jnp.int32(0), jnp.float32(1), jnp.stack([dead] * 2) if "Layer" in name else dead)
+    now = Progress(jnp.int32(0), jnp.float32(1), jnp.stack([dead] * 2) if "Layer" in name else dead)
     found = ji.sae.with_metric(kind, G).loss(x, x, now)
     f = found.features
     xhat = kind.decode(f, x) if name == "Transcoder" else kind.decode(f)

@@ -34,7 +34,7 @@ def tokens() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def sae(model: Any, tokens: np.ndarray) -> Any:
-    stream = ji.data.stream(model, tokens, site=SITE, batch=8)
+    stream = ji.data.stream(model, tokens, site=SITE, batch_size=8)
     return ji.sae.train(KIND, stream, optax.adam(1e-3), key=KEY, **how(HOW))[0]
 
 
@@ -53,7 +53,7 @@ def test_training_on_a_stream_records_where_it_was(
     # A store says the same; arrays say nothing; a sweep over sites says each.
     path = tmp_path / "store"
     ji.data.save_activations(path, model, tokens, SITE, progress=False)
-    stored = ji.data.stored(path, batch=8)
+    stored = ji.data.stored(path, batch_size=8)
     assert origin_of(ji.sae.train(KIND, stored, optax.adam(1e-3), key=KEY, **how(HOW))[0]) == own
     x = np.asarray(stored.batch(0))
     found, _ = ji.sae.train(KIND, x, optax.adam(1e-3), key=KEY, batch_size=8, **how(HOW))
@@ -61,7 +61,7 @@ def test_training_on_a_stream_records_where_it_was(
     on, _ = ji.sae.train(sae, x, optax.adam(1e-3), key=KEY, batch_size=8, **how(HOW))
     assert origin_of(on) == own  # gone on with
     names = ["resid_post[1]", SITE]
-    stream = ji.data.stream(model, tokens, site=names, batch=8)
+    stream = ji.data.stream(model, tokens, site=names, batch_size=8)
     kinds = {name: [KIND] for name in names}
     many = ji.sae.sweep(kinds, stream, optax.adam(1e-3), key=KEY, **how(HOW))
     assert {n: origin_of(many[n][0][0]) for n in names} == {n: Origin(n, own.model) for n in names}

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from jaxinterp import fit, sae
-from jaxinterp.sae.kinds._dictionary import unit
+from jaxinterp.sae.kinds._rows import unit_norm
 from tests.options import how
 
 from .planted import planted, planted_layers, planted_pairs, planted_sources
@@ -60,7 +60,7 @@ def learned(name: str, steps: int = STEPS) -> Any:
 
 def cosines(rows: Any, truth: Any) -> np.ndarray:
     """Of each true direction `(m, ...)` its cosine with all that were found, `(m, features)`."""
-    flat = [np.asarray(unit(jnp.asarray(a).reshape(len(a), -1))) for a in (truth, rows)]
+    flat = [np.asarray(unit_norm(jnp.asarray(a).reshape(len(a), -1))) for a in (truth, rows)]
     return flat[0] @ flat[1].T
 
 

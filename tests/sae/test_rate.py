@@ -16,7 +16,6 @@ import pytest
 import jaxinterp as ji
 from jaxinterp.data._lines import BadRecords
 from jaxinterp.sae.evaluation._rubric import checked
-from jaxinterp.sae.kinds._dictionary import filled
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 FORM = {
@@ -43,8 +42,7 @@ def given() -> tuple[Any, ...]:
     shapes = jax.eval_shape(lambda: ji.models.GPT2.init(config, key=jax.random.key(0)))
     draw = lambda *shape: jnp.asarray(rng.normal(size=shape), jnp.float32)
     model = jax.tree.map(lambda leaf: draw(*leaf.shape), shapes)
-    sae = filled(
-        ji.sae.Standard(d=8, features=8),
+    sae = ji.sae.Standard(d=8, features=8).dictionary(
         encoder=draw(8, 8),
         decoder=draw(8, 8),
         bias=draw(8),

@@ -9,7 +9,6 @@ import pytest
 
 import jaxinterp as ji
 from jaxinterp.sae.features._directions import directions, written
-from jaxinterp.sae.kinds._dictionary import filled
 
 CONFIG = ji.models.GPT2Config(vocab=40, ctx=12, layers=2, d=8, heads=2)
 SITE = "resid_post[0]"
@@ -31,8 +30,7 @@ def sae() -> Any:
     rng = np.random.default_rng(1)
     draw = lambda *shape: jnp.asarray(rng.normal(size=shape), jnp.float32)
     # A scale, as dictionaries of normalised activations have; and a feature that never fires.
-    return filled(
-        ji.sae.Standard(d=8, features=N),
+    return ji.sae.Standard(d=8, features=N).dictionary(
         encoder=draw(8, N),
         decoder=draw(N, 8),
         bias=draw(8),
@@ -57,12 +55,12 @@ def read(sae: Any, model: Any, corpus: Any) -> Any:
         model,
         tokens,
         site=SITE,
-        real=real,
+        mask=real,
         top=6,
         intervals=4,
         per=3,
         window=(2, 1),
-        batch=4,
+        batch_size=4,
         progress=False,
     )
 
@@ -153,7 +151,7 @@ def test_logit_weights_are_what_a_direction_adds(sae: Any, model: Any) -> None:
     np.testing.assert_allclose(down[1], weights[2][low[1]], atol=1e-6)
     some = ji.sae.logit_weights(sae, model, "resid_post[-1]", [5])
     np.testing.assert_allclose(some[0], weights[5], atol=1e-6)
-    neurons = ji.sae.Standard(d=32, features=4, key=jax.random.key(0))
+    neurons = ji.sae.Standard(d=32, features=4).init(jax.random.key(0))
     found = ji.sae.logit_weights(neurons, model, "mlp_post[1]")[2]
     row = neurons.decoder[2] @ model.blocks.mlp.w_out[1]
     wanted = centred(row) * model.ln_final.weight @ unembed
@@ -177,7 +175,7 @@ def test_effects_are_those_of_holding_a_feature_at_0(
     tokens, real, f = tokens[:6], real[:6], all_features[:6]
     one, two = np.argsort(np.abs(np.nanmean(f > 0, (0, 1)) - 0.3))[:2].tolist()
     found = ji.sae.feature_effects(
-        sae, model, tokens, [one, 3, two], site=SITE, real=real, batch=4, progress=False
+        sae, model, tokens, [one, 3, two], site=SITE, mask=real, batch_size=4, progress=False
     )
     assert found.shape == (3, 6, 11) and (np.isnan(found) == ~real[None, :, 1:]).all()
     assert (np.nan_to_num(found[1]) == 0).all()  # never fires
@@ -192,7 +190,7 @@ def test_effects_are_those_of_holding_a_feature_at_0(
         assert (np.nan_to_num(found[which])[~fired] == 0).all()
         assert np.abs(np.nan_to_num(found[which])[fired]).max() > 1e-4
     vectors = ji.sae.attribution_vectors(
-        sae, model, tokens, [one, 3], site=SITE, real=real, batch=4, progress=False
+        sae, model, tokens, [one, 3], site=SITE, mask=real, batch_size=4, progress=False
     )
     has = mask[:, :-1] & real[:, 1:]
     weights = ji.sae.logit_weights(sae, model, SITE)[one]
@@ -205,7 +203,9 @@ def test_effects_with_a_mask_of_ones_are_those_of_steering(sae: Any, model: Any,
     """The law as it is written; the default, all real tokens but the first, leaves position 0."""
     tokens, ones = corpus[0][:4], np.ones((4, 12), bool)
     i = int(np.argmax(sae.encode(ji.run(model, tokens, capture=[SITE], logits=False)[1][SITE])[0, 0]))
-    found = ji.sae.feature_effects(sae, model, tokens, [i], site=SITE, mask=ones, batch=4, progress=False)[0]
+    found = ji.sae.feature_effects(
+        sae, model, tokens, [i], site=SITE, positions=ones, batch_size=4, progress=False
+    )[0]
     clean, (without, _) = (
         ji.run(model, tokens)[0],
         ji.run(model, tokens, edits=[ji.sae.steer(sae, i, 0, site=SITE)]),
@@ -217,9 +217,9 @@ def test_effects_with_a_mask_of_ones_are_those_of_steering(sae: Any, model: Any,
 
 def test_nearest_neurons_correlate(sae: Any, model: Any, corpus: Any, all_features: Any) -> None:
     tokens, real = corpus
-    near = ji.sae.nearest_neurons(sae, model, tokens, site=SITE, real=real, k=2, batch=4, progress=False)
+    near = ji.sae.nearest_neurons(sae, model, tokens, site=SITE, mask=real, k=2, batch_size=4, progress=False)
     mask = ji.data.keep(real)
-    a = ji.data.activations(model, tokens, "mlp_post[0]", mask=mask, real=real, progress=False)
+    a = ji.data.activations(model, tokens, "mlp_post[0]", mask=real, positions=mask, progress=False)
     f = all_features[mask]
     rho = np.corrcoef(f[:, 5], a.T)[0, 1:]
     np.testing.assert_allclose(near.correlation[5], np.sort(rho)[::-1][:2], atol=1e-4)
@@ -273,7 +273,7 @@ def test_bad_input_is_told(sae: Any, model: Any, corpus: Any, read: Any) -> None
         ji.sae.steer(sae, 24, 1.0, site=SITE)
     with pytest.raises(ValueError, match=r"\(24,\); got"):
         ji.sae.steer(sae, 5, site=SITE, observed=np.ones(3))
-    transcoder = ji.sae.Transcoder(d=8, features=4, key=jax.random.key(0))
+    transcoder = ji.sae.Transcoder(d=8, features=4).init(jax.random.key(0))
     for call in (
         lambda: ji.sae.steer(transcoder, 0, 1.0, site=SITE),
         lambda: ji.sae.feature_effects(transcoder, model, tokens, [0], site=SITE),

@@ -12,7 +12,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from jaxinterp import sae
-from jaxinterp.sae.kinds._dictionary import Moment, filled
+from jaxinterp.sae.kinds._losses import Progress
 
 from .foreign import (
     B_DEC,
@@ -126,7 +126,7 @@ def test_saelens_of_every_kind(tmp_path: Path) -> None:
 def test_batch_topk_is_written_with_its_threshold(tmp_path: Path) -> None:
     leaves = {"encoder": W_ENC, "decoder": W_DEC, "encoder_bias": B_ENC, "bias": B_DEC}
     leaves |= {"threshold": np.float32(0.4), "scale": np.float32(2.0)}
-    kind = filled(sae.BatchTopK(d=D, features=M, k=2), **{n: jnp.asarray(a) for n, a in leaves.items()})
+    kind = sae.BatchTopK(d=D, features=M, k=2).dictionary(**{n: jnp.asarray(a) for n, a in leaves.items()})
     folder = sae.save_saelens(tmp_path / "a", kind, density=np.full(M, 0.01))
     arrays = load_file(folder / "sae_weights.safetensors")
     assert json.loads((folder / "cfg.json").read_text())["architecture"] == "jumprelu"
@@ -141,7 +141,7 @@ def test_batch_topk_is_written_with_its_threshold(tmp_path: Path) -> None:
 def use(kind: Any, x: Any) -> tuple[Any, Any, Any]:
     """Features, reconstruction at once, and by way of the features."""
     f = kind.encode(x)
-    return f, kind(x), kind.decode(f, x) if kind.READS_INPUT else kind.decode(f)
+    return f, kind(x), kind.decode(f, x)
 
 
 def pursued(rows: np.ndarray, decoder: np.ndarray, least: float, turns: int) -> np.ndarray:
@@ -293,7 +293,7 @@ def test_what_saelens_files_cannot_say(tmp_path: Path) -> None:
     key = jax.random.key(0)
     empty = sae.SelectedTranscoder(d=D, features=M, k=2)
     for kind, name in (
-        (sae.Crosscoder(d=D, features=M, key=key), "Crosscoder"),
+        (sae.Crosscoder(d=D, features=M).init(key), "Crosscoder"),
         (empty, "rule 'topk'"),
     ):
         with pytest.raises(ValueError, match=f"layout holds.*{name}"):
@@ -302,6 +302,6 @@ def test_what_saelens_files_cannot_say(tmp_path: Path) -> None:
     more = sae.Selected(d=D, features=M, k=2, rule="groupmax"), sae.MatchingPursuit(d=D, features=M)
     for kind in (empty, *more, sae.Temporal(d=D, features=M, heads=2, bottleneck=2)):
         with pytest.raises(ValueError, match="read from files of other libraries"):
-            kind.loss(X, X, Moment(0, 1, None))
+            kind.loss(None, X, X, Progress(0, 1, None))
     with pytest.raises(ValueError, match="groupmax needs a k that divides"):
         sae.Selected(d=D, features=M, k=3, rule="groupmax")

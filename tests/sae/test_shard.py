@@ -22,11 +22,10 @@ options = dict(steps=6, batch_size=40, settings=fit.Settings(steps_per_dispatch=
 
 def drawn(kind):  # in NumPy: drawing by key compiles dozens of small programs
     rng = np.random.default_rng(2)
-    def draw(leaf):
-        if not isinstance(leaf, jax.ShapeDtypeStruct):
-            return leaf
-        return jnp.asarray(rng.normal(size=leaf.shape) / 3, jnp.float32) if leaf.shape else jnp.ones(())
-    return jax.tree.map(draw, kind)
+    def draw(shape):
+        return jnp.asarray(rng.normal(size=shape) / 3, jnp.float32) if shape else jnp.ones(())
+    first = {name: draw(shape) for name, shape in kind.shapes().items()}
+    return kind.dictionary(**first | ({"threshold": jnp.zeros(())} if "threshold" in first else {}))
 
 def close(one, other):
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
@@ -100,8 +99,8 @@ def test_two_processes_equal_one() -> None:
 
 def test_meshes_that_do_not_fit() -> None:
     mesh = jax.make_mesh((1, 1), ("data", "feature"))
-    draw = lambda leaf: jax.numpy.ones(leaf.shape) if hasattr(leaf, "shape") else leaf
-    kind = jax.tree.map(draw, sae.TopK(d=8, features=64, k=3))
+    kind = sae.TopK(d=8, features=64, k=3)
+    kind = kind.dictionary(**{name: jax.numpy.ones(shape) for name, shape in kind.shapes().items()})
     np.testing.assert_array_equal(sae.shard(kind, mesh).decoder, kind.decoder)
     with pytest.raises(ValueError, match="axes 'data' and 'feature'"):
         sae.shard(kind, jax.make_mesh((1,), ("data",)))

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 import jaxinterp as ji
-from jaxinterp.sae.kinds._dictionary import filled
+from jaxinterp.sae.features import _browser
 from jaxinterp.sae.kinds._sparse import fired
 from jaxinterp.sae.training._state import firing
+
+pytestmark = pytest.mark.wide
 
 CONFIG = ji.models.GPT2Config(vocab=40, ctx=12, layers=2, d=8, heads=2)
 SITE, K, M = "resid_post[0]", 6, 24
@@ -28,8 +30,7 @@ def sae() -> Any:
     rng = np.random.default_rng(1)
     draw = lambda *shape: jnp.asarray(rng.normal(size=shape), jnp.float32)
     kind = ji.sae.Selected(d=8, features=M, k=K, rule="abstopk")
-    return filled(
-        kind,
+    return kind.dictionary(
         encoder=draw(8, M),
         decoder=draw(M, 8),
         bias=draw(8),
@@ -71,7 +72,7 @@ def test_examples_rank_by_magnitude_and_keep_signs(
     sae: Any, model: Any, tokens: np.ndarray, f: np.ndarray, tmp_path: Any
 ) -> None:
     read = ji.sae.examples(
-        sae, model, tokens, site=SITE, top=5, intervals=4, per=2, window=1, batch=4, progress=False
+        sae, model, tokens, site=SITE, top=5, intervals=4, per=2, window=1, batch_size=4, progress=False
     )
     size = np.abs(f)
     np.testing.assert_array_equal(read.fired, (f != 0).sum((0, 1)))
@@ -94,7 +95,7 @@ def test_examples_rank_by_magnitude_and_keep_signs(
         def tokens(self, ids: Any) -> list[str]:
             return [words[int(i)] for i in np.asarray(ids).ravel()]
 
-    line = ji.sae._browser._features(read, None, range(which, which + 1), set())[0]["top"][0]
+    line = _browser._features(read, None, range(which, which + 1), set())[0]["top"][0]
     value, _, acts, peak = line
     assert value < 0 and dict(zip(acts[::2], acts[1::2], strict=True))[peak] == 100
     assert read.records(Words(), which)[0]["activation"] == pytest.approx(value, rel=1e-3)

@@ -10,8 +10,8 @@ import pytest
 
 from jaxinterp import fit, sae
 from jaxinterp.sae.kinds import _sparse
-from jaxinterp.sae.kinds._batch_topk import below, bisect
-from jaxinterp.sae.kinds._dictionary import Moment
+from jaxinterp.sae.kinds._cut import bisect, largest_above
+from jaxinterp.sae.kinds._losses import Progress
 from jaxinterp.sae.training._state import firing
 
 D, M, B, K = 24, 512, 40, 5
@@ -38,7 +38,7 @@ def test_the_largest_are_those_of_top_k_ties_included() -> None:
 
 @pytest.mark.parametrize("centred", [True, False])
 def test_sparse_is_dense(centred: bool, x: jax.Array) -> None:
-    kind = sae.TopK(d=D, features=M, k=K, aux=16, centred=centred, key=KEY)
+    kind = sae.TopK(d=D, features=M, k=K, aux=16, centred=centred).init(KEY)
     rng = np.random.default_rng(2)
     move = lambda leaf: leaf + jnp.asarray(0.1 * rng.normal(size=leaf.shape), jnp.float32)
     where = lambda k: (k.bias, k.encoder_bias, k.encoder)
@@ -48,7 +48,7 @@ def test_sparse_is_dense(centred: bool, x: jax.Array) -> None:
     def slopes(form: str, kind: Any, x: Any, now: Any) -> Any:
         def total(both: Any) -> Any:
             kind, x = both
-            found = getattr(kind, form)(x, x, now)
+            found = getattr(kind.kind, form)(kind, x, x, now)
             active = found.active or firing(found.features)
             return found.total, (found.terms, found.features, active)
 
@@ -57,7 +57,7 @@ def test_sparse_is_dense(centred: bool, x: jax.Array) -> None:
     run = eqx.filter_jit(slopes)
     assert _sparse.pays(kind, x, K) and not _sparse.pays(kind, x, 100)
     for dead in (jnp.zeros(M, bool), jnp.arange(M) % 3 == 0, jnp.arange(M) < 4):
-        now = Moment(jnp.int32(0), jnp.float32(1), dead)
+        now = Progress(jnp.int32(0), jnp.float32(1), dead)
         sparse, dense = (run(form, kind, x, now) for form in ("sparse_loss", "dense_loss"))
         assert (float(dense[0][1][0]["aux"]) > 0) == bool(dead.any())
         flat = zip(jax.tree.leaves(sparse), jax.tree.leaves(dense), strict=True)
@@ -91,8 +91,8 @@ def test_training_either_way_is_the_same(x: jax.Array, monkeypatch: Any) -> None
 
 def test_the_cut_of_a_batch_is_exact_with_rows_that_take_all() -> None:
     rng = np.random.default_rng(4)
-    cut, plain = jax.jit(lambda f: below(f, 2 * B, 2)), jax.jit(lambda f: bisect(f, 2 * B))
-    both = jax.jit(jax.vmap(lambda f: below(f, 2 * B, 2)))
+    cut, plain = jax.jit(lambda f: largest_above(f, 2 * B, 2)), jax.jit(lambda f: bisect(f, 2 * B))
+    both = jax.jit(jax.vmap(lambda f: largest_above(f, 2 * B, 2)))
     even = np.maximum(0, rng.normal(size=(B, M))).astype(np.float32)
     greedy = even.copy()
     greedy[3] += 5  # more of one row above the cut than there are candidates

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from jaxinterp import sae
-from jaxinterp.sae.kinds._dictionary import filled
 
 D = 8
 RNG = np.random.default_rng(0)
@@ -16,8 +15,7 @@ ROWS = np.linalg.qr(RNG.normal(size=(D, D)))[0].astype("float32")
 
 
 def planted(bias: float = 0.0) -> Any:
-    return filled(
-        sae.Standard(d=D, features=D),
+    return sae.Standard(d=D, features=D).dictionary(
         encoder=jnp.asarray(ROWS.T),
         decoder=jnp.asarray(ROWS),
         bias=jnp.zeros(D),
@@ -91,7 +89,7 @@ def test_silence_holds_what_fires() -> None:
     assert quiet.sum() == 5
     np.testing.assert_array_equal(made[quiet], np.asarray(x)[quiet])
     with pytest.raises(ValueError, match="reads one site and writes another"):
-        sae.silence(sae.Transcoder(d=4, features=4, key=jax.random.key(0)), [0], 1, site="z[0]")
+        sae.silence(sae.Transcoder(d=4, features=4).init(jax.random.key(0)), [0], 1, site="z[0]")
 
 
 def test_chance_is_a_rotation_of_the_other() -> None:

@@ -13,6 +13,8 @@ from jaxinterp import fit, sae
 from jaxinterp.fit._step import run_steps
 from tests.options import how
 
+pytestmark = [pytest.mark.wide, pytest.mark.finite]
+
 KEY = jax.random.key(0)
 DATA = np.random.default_rng(0).normal(size=(120, 8)).astype(np.float32)
 OPTIONS: dict[str, Any] = {"steps": 6, "batch_size": 24, "steps_per_dispatch": 3, "progress": False}
@@ -108,7 +110,7 @@ def test_seeds_and_one_program() -> None:
     assert count() == before + 1
     np.testing.assert_array_equal(many[0][0].decoder, again[0][0].decoder)
     assert float(jnp.abs(many[1][0].decoder - again[1][0].decoder).max()) > 0.1
-    begun = kind.initialise(jax.random.fold_in(KEY, 4), jnp.asarray(DATA))
+    begun = kind.init(jax.random.fold_in(KEY, 4), jnp.asarray(DATA))
     agree(many[1], sae.train(begun, DATA, adam, key=KEY, **how(OPTIONS)))
 
 

@@ -13,7 +13,6 @@ import pytest
 
 from jaxinterp import fit, sae
 from jaxinterp.fit._step import run_steps
-from jaxinterp.sae.training._kind import trained
 from jaxinterp.sae.training._state import begin
 from tests.options import how
 
@@ -41,9 +40,9 @@ def test_the_optimiser_sees_gradients_at_right_angles_to_the_decoder() -> None:
         seen.append(jnp.sum(updates.decoder * params.decoder, -1))
         return jax.tree.map(lambda g: -0.1 * g, updates), state
 
-    kind = small(key=KEY)
+    kind = small().init(KEY)
     optimizer = sae.unit_rows(optax.GradientTransformation(lambda params: (), look))
-    params = eqx.filter(kind, trained(kind))
+    params = eqx.filter(kind, kind.trainable())
     grads = jax.tree.map(jnp.ones_like, params)
     updates, _ = optimizer.update(grads, (), params)
     np.testing.assert_allclose(seen[0], 0, atol=1e-5)
@@ -53,7 +52,7 @@ def test_the_optimiser_sees_gradients_at_right_angles_to_the_decoder() -> None:
 
 def test_dead_features_are_resampled() -> None:
     x, _ = planted()
-    kind = sae.Vanilla(d=32, features=64, key=KEY)
+    kind = sae.Vanilla(d=32, features=64).init(KEY)
     optimizer = optax.adam(1e-3)
     state = begin(kind, optimizer, x[:8], x[:8], False)
     moments = jax.tree.map(lambda leaf: leaf + jnp.ones_like(leaf), state.optimizer_state)
@@ -249,7 +248,7 @@ def test_low_precision_schedules_and_clipping_train() -> None:
     )
     assert found.decoder.dtype == jnp.float32
     assert history["reconstruction"][-1] < 0.5 * history["reconstruction"][0]
-    assert sae.mmcs(found, directions) > sae.mmcs(small(key=KEY), directions) + 0.1
+    assert sae.mmcs(found, directions) > sae.mmcs(small().init(KEY), directions) + 0.1
 
 
 @pytest.mark.slow
@@ -291,7 +290,7 @@ def test_a_checkpoint_knows_whole_batches_and_the_weights_it_began_with(tmp_path
     go("batches", small(), Numbered())
     with pytest.raises(ValueError, match="another data"):
         go("batches", small(), Numbered(1))
-    one, other = small(key=KEY), small(key=jax.random.key(1))
+    one, other = small().init(KEY), small().init(jax.random.key(1))
     assert same(go("weights", one, Numbered()), go("weights", one, Numbered()))
     with pytest.raises(ValueError, match="leaves"):
         go("weights", other, Numbered())

@@ -33,7 +33,7 @@ class Scaled(eqx.Module):
 
 def test_what_returns_its_input_recovers_all(random_model: Any) -> None:
     tokens = np.random.default_rng(0).integers(0, 40, (5, 8), dtype=np.int32)
-    options: Any = {"site": "resid_post[0]", "batch": 2, "progress": False}
+    options: Any = {"site": "resid_post[0]", "batch_size": 2, "progress": False}
     same = ji.sae.evaluate(Scaled(jnp.float32(1)), random_model, tokens, **options)
     none = ji.sae.evaluate(Scaled(jnp.float32(0)), random_model, tokens, **options)
     assert same["recovered"] == 1 == same["explained_variance"] and same["kl_sae"] == 0
@@ -45,7 +45,7 @@ def test_what_returns_its_input_recovers_all(random_model: Any) -> None:
     np.testing.assert_allclose(same["loss"], np.mean(each), rtol=1e-5)
     left = np.ones(tokens.shape, bool)
     left[0, :3] = False
-    padded = ji.sae.evaluate(Scaled(jnp.float32(1)), random_model, tokens, real=left, **options)
+    padded = ji.sae.evaluate(Scaled(jnp.float32(1)), random_model, tokens, mask=left, **options)
     assert padded["recovered"] == 1 and padded["tokens"] == 4 * 7 + 4
     with pytest.raises(ValueError, match="one layer"):
         ji.sae.evaluate(Scaled(jnp.float32(1)), random_model, tokens, site="resid_post")

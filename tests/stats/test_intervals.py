@@ -7,6 +7,8 @@ import scipy.stats
 
 from jaxinterp import stats
 
+pytestmark = pytest.mark.quick
+
 
 def test_intervals_of_several_means_are_those_of_each() -> None:
     values = np.random.default_rng(0).normal(size=(3, 9)).astype(np.float32)

@@ -16,6 +16,8 @@ import jaxinterp as ji
 from jaxinterp.hub import Tokenizer
 from jaxinterp.tasks import _agreement, _greater_than, _ioi
 
+pytestmark = pytest.mark.quick
+
 BUILDERS: dict[str, Any] = {
     "ioi": ji.tasks.ioi,
     "greater_than": ji.tasks.greater_than,

@@ -9,6 +9,8 @@ import pytest
 from jaxinterp import toy
 from jaxinterp.toy._dynamics import SYSTEMS
 
+pytestmark = pytest.mark.quick
+
 
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_the_velocity_is_the_library_times_the_true_coefficients(name: str) -> None:

@@ -12,6 +12,8 @@ import pytest
 
 from jaxinterp import viz
 
+pytestmark = pytest.mark.quick
+
 NASTY = [
     '<script>alert("x")</script>',
     "</title>",

@@ -2,7 +2,8 @@
 
 import jax.numpy as jnp
 import pytest
-from small_models import CONFIGS, make
+
+from .small_models import CONFIGS, make
 
 
 @pytest.fixture(scope="session")

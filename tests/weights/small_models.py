@@ -1,11 +1,9 @@
 """Small models of every family and option, every leaf random: nothing is one or zero by luck."""
 
-import equinox as eqx
-import jax
 import jax.numpy as jnp
-import numpy as np
 
 import jaxinterp as ji
+from tests.models import random_model
 
 SIZE = dict(vocab=13, ctx=8, d=8, layers=2, heads=4)
 
@@ -25,14 +23,4 @@ CONFIGS = {
 
 def make(name, dtype=jnp.float32, std=0.3):
     """Drawn by NumPy: nothing to compile. Gains lie around one, all else around zero."""
-    config = CONFIGS[name]
-    family = getattr(ji.models, type(config).__name__.removesuffix("Config"))
-    init = lambda key: family.init(config, key=key, dtype=jnp.dtype(dtype))
-    paths, tree = jax.tree.flatten_with_path(eqx.filter_eval_shape(init, jax.random.key(0)))
-    rng = np.random.default_rng(0)
-
-    def draw(path, leaf):
-        gain = "ln" in str(path) and "weight" in str(path)
-        return jnp.asarray(rng.normal(float(gain), std, leaf.shape), dtype)
-
-    return jax.tree.unflatten(tree, [draw(path, leaf) for path, leaf in paths])
+    return random_model(CONFIGS[name], dtype=dtype, scale=std, gain=1.0)

@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_models import CONFIGS, make
 
 import jaxinterp as ji
 from jaxinterp import weights
+
+from .small_models import CONFIGS, make
 
 PARTS = {"layer": weights.by_layer, "head": weights.by_head, "neuron": weights.by_neuron}
 

@@ -122,7 +122,7 @@ def test_composition_scale_baseline_and_zero(models):
     close(weights.composition(louder, "v"), scores)
     silent = weights._leaves.put(model, {"blocks.attn.w_o": 0 * model.blocks.attn.w_o})
     assert not weights.composition(silent, "v").any(), "and no NaN"
-    above = weights.composition(model, "v", baseline=jax.random.key(0), samples=512)
+    above = weights.composition(model, "v", key=jax.random.key(0), samples=512)
     removed = (scores - above)[0, :, 1]
     close(removed, jnp.full_like(removed, removed[0, 0]))
     assert 0.2 < removed[0, 0] < 0.5, "random heads of width 2 in 8 dimensions, about 1/sqrt(8)"

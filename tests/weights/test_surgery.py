@@ -4,10 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_models import CONFIGS, make
 
 import jaxinterp as ji
 from jaxinterp import weights
+
+from .small_models import CONFIGS, make
+
+pytestmark = pytest.mark.quick
 
 SURGERY = {
     "fold_norms": weights.fold_norms,

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ..._read import read_text
-from .._corpus import Document
+from .._document import Document
 
 
 def read_conllu(path: str | Path, *, max_bytes: int = 2**27) -> list[Document]:

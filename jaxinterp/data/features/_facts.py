@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .._corpus import Document
+from .._document import Document
 
 
 def mentions(

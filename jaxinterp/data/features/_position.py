@@ -1,25 +1,27 @@
 """Where a token stands: targets of regression."""
 
-from typing import Any
-
 import numpy as np
 
+from ..._deprecations import respelled
+from ...typing import MaskLike
 
-def position(real: Any) -> dict[str, np.ndarray]:
+
+@respelled(real="mask")
+def position(mask: MaskLike) -> dict[str, np.ndarray]:
     r"""$p,\ p / (n - 1),\ \ln(1 + p)$: places among the real tokens of each sequence.
 
-    **Arguments:** `real` `(seq, pos)`, True at what is not padding.
+    **Arguments:** `mask` `(seq, pos)`, True at real tokens.
 
     **Returns:** `"absolute"` (from 0), `"relative"` (0 at the first, 1 at the last) and `"log"`,
     float32 `(seq, pos)`; 0 at padding.
 
     ```python
-    ji.data.features.position(corpus.real)["relative"]
+    ji.data.features.position(corpus.mask)["relative"]
     ```
 
     Law: padding on either side changes nothing at the real tokens.
     """
-    real = np.asarray(real)
+    real = np.asarray(mask)
     if real.ndim != 2 or real.dtype != bool:
         raise ValueError(
             f"position takes a padding mask (seq, pos) of bools; got {real.shape} of {real.dtype}."

@@ -35,11 +35,11 @@ def of_tokens(
     `predicates`: name to a function of a piece of text, by default `TOKEN_TEXT`. A token that is a
     part of a character is asked as `"\ufffd"`.
 
-    **Returns:** name to bools of the tokens' shape. Leave out what does not count: `& mask`.
+    **Returns:** name to bools of the tokens' shape. Leave out what does not count: `& corpus.positions`.
 
     ```python
     labels = ji.data.features.of_tokens(tokenizer, corpus.tokens)
-    labels["leading_capital"] & corpus.mask
+    labels["leading_capital"] & corpus.positions
     ```
 
     Law: two equal tokens have equal labels.

@@ -74,7 +74,7 @@ def selectivity(
     then chance, and selectivity says nothing.
 
     ```python
-    train, test = ji.data.split(groups, key=0)
+    train, test = ji.data.split(groups, key=jax.random.key(0))
     found = ji.probes.selectivity(x, y, tokens, train=train, test=test, key=jax.random.key(0))
     found.accuracy, found.selectivity
     ```

@@ -89,7 +89,7 @@ def probe_records(
     **Raises:** as `best_subset`; ValueError for one class only on a side.
 
     ```python
-    train, test = ji.data.split(groups, labels=y)
+    train, test = ji.data.split(groups, key=jax.random.key(0), labels=y)
     for record in ji.probes.probe_records(x, y, train, test, ["single", "adaptive"], ks=[1, 4]):
         print(record["method"], record["k"], record["f1"])
     ```
@@ -103,7 +103,7 @@ def probe_records(
         if len(set(y[rows].tolist())) < 2:
             raise ValueError(
                 f"The {name} rows hold one class only: {int(y[rows].sum())} of {len(y[rows])} are "
-                "positive. Split with labels: ji.data.split(groups, labels=y)."
+                "positive. Split with labels: ji.data.split(groups, key=jax.random.key(0), labels=y)."
             )
     x_train, x_test = x[train], x[test]
     y_train, y_test = y[train], y[test]

@@ -267,7 +267,7 @@ def _of_model(
         if not made or not all(isinstance(f, Feature) for f in made):
             raise ValueError(
                 "With reduce=None a row is a token, and features are samples of tokens: "
-                "{'digit': ji.data.sample(labels, mask, n=1000, key=0)}. For a row per context: "
+                "{'digit': ji.data.sample(labels, ~labels, n=1000, key=jax.random.key(0))}. For a row per context: "
                 "reduce='mean'."
             )
         options["index"] = np.unique(np.concatenate([f.index for f in made]))
@@ -290,7 +290,9 @@ def _of_model(
     def read(layer: int) -> np.ndarray:
         if not held:
             if path is None:
-                x = activations(model, data, sites, batch=batch, dtype=dtype, progress=progress, **options)
+                x = activations(
+                    model, data, sites, batch_size=batch, dtype=dtype, progress=progress, **options
+                )
                 held["x"] = {site: x} if sites == site else x
             else:
                 held["store"] = save_activations(
@@ -299,7 +301,7 @@ def _of_model(
                     data,
                     sites,
                     dtype=dtype,
-                    batch=batch,
+                    batch_size=batch,
                     shard=shard,
                     progress=progress,
                     **options,
@@ -314,10 +316,8 @@ def _of_model(
             x = held["x"][site][layer] if sites == site else held["x"][f"{site}[{layer}]"]
         return _flat(x)
 
-    none = lambda x: "none" if x is None else x
-    data_hash = fingerprint(
-        reading.tokens, none(reading.mask), none(reading.real), none(options.get("index"))
-    )
+    index = options.get("index")
+    data_hash = fingerprint(reading.corpus.content_hash, "none" if index is None else index)
     rows = options["index"] if reduce is None else reading.index
     return Rows(
         len(rows),
@@ -417,6 +417,7 @@ def _parted(
     """Train and test of one feature, as numbers of its own rows."""
     if parts is None:
         try:
+            key = key if isinstance(key, jax.Array) else jax.random.key(as_int(key, "key"))
             return split(groups, test=test, key=key, labels=y)
         except ValueError as error:
             raise ValueError(f"The feature {name!r}: {error}") from error

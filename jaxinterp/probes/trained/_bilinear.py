@@ -8,9 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..._deprecations import respelled
 from ...stats._examples import as_examples
+from ...typing import ArrayLike, IntLike, KeyLike, OptimizerLike
 from .._problem_axes import Scores
 from ._mlp import fitted
+from ._settings import OPTIONS, TrainSettings
 from ._training import as_history
 
 
@@ -33,7 +36,7 @@ class Bilinear(Scores, eqx.Module):
     best_epoch: np.ndarray
     stopped: np.ndarray
 
-    def logits(self, x: Any) -> np.ndarray:
+    def logits(self, x: ArrayLike) -> np.ndarray:
         """Logits `(..., m, c)` of pairs x `(..., m, 2, d)`."""
         x = np.asarray(x, np.float32)
         d = self.left.shape[-3]
@@ -46,27 +49,26 @@ class Bilinear(Scores, eqx.Module):
         return both.sum(-1) + self.bias[..., None, :]
 
 
+@respelled(**OPTIONS, seed="key=jax.random.key(0)")
 def bilinear(
-    x: Any,
-    y: Any,
-    rank: int = 32,
+    x: ArrayLike,
+    y: ArrayLike,
+    rank: IntLike = 32,
     *,
-    key: Any,
-    optimizer: Any = None,
-    batch: int = 128,
-    epochs: int = 100,
-    patience: int = 5,
-    min_gain: float = 1e-3,
-    decay: float = 0.5,
-    dev: Any = 0.1,
-    weights: Any = None,
-    classes: Any = None,
-    standardise: bool = True,
+    key: KeyLike,
+    optimizer: OptimizerLike | None = None,
+    weights: ArrayLike | None = None,
+    classes: ArrayLike | None = None,
+    settings: TrainSettings | None = None,
 ) -> Bilinear:
     r"""$g_c(h_i, h_j) = h_i^\top L_c R_c^\top h_j + b_c$: a probe of pairs, such as head and dependent.
 
-    **Arguments:** `x (..., n, 2, d)` pairs; `y (..., n)` labels; `rank` of each $L_c R_c^\top$; the rest
-    as in `mlp`.
+    **Arguments:**
+
+    - `x`: pairs `(..., n, 2, d)`.
+    - `y`: labels `(..., n)` of any kind.
+    - `rank`: of each $L_c R_c^\top$; 32 by default.
+    - `key`, `optimizer`, `weights`, `classes`, `settings`: as in `mlp`.
 
     **Returns:** `Bilinear`, whose `.logits`, `.predict`, `.decision` take pairs `(..., m, 2, d)`.
 
@@ -86,29 +88,12 @@ def bilinear(
     if rank < 1:
         raise ValueError(f"rank is 1 or more; got {rank}.")
     x = as_examples(x.reshape(*x.shape[:-2], -1), layers=True).astype(np.float32)
-    found, kinds = fitted(
-        x,
-        y,
-        _init_pairs_of(rank),
-        _forward_pairs,
-        key,
-        "logistic",
-        optimizer,
-        batch,
-        epochs,
-        patience,
-        min_gain,
-        decay,
-        dev,
-        0.0,
-        weights,
-        classes,
-        standardise,
-    )
-    left, right, bias = (np.asarray(a) for a in found["params"])
-    middle, spread = np.asarray(found["middle"]), np.asarray(found["spread"])
+    init = _init_pairs_of(int(rank))
+    found, kinds = fitted(x, y, init, _forward_pairs, key, "logistic", optimizer, weights, classes, settings)
+    left, right, bias = (np.asarray(a) for a in found.found.params)
+    scaling = jax.tree.map(np.asarray, found.scaling)
     assert kinds is not None
-    return Bilinear(left, right, bias, kinds, middle, spread, **as_history(found))
+    return Bilinear(left, right, bias, kinds, scaling.middle, scaling.spread, **as_history(found.found))
 
 
 @functools.cache

@@ -9,8 +9,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from ..._deprecations import respelled
 from ...core._check import check_key
 from ...stats._examples import as_examples
+from ...typing import ArrayLike, FloatLike, KeyLike
 from .._problem_axes import as_classes
 from ..linear._dense import dense
 
@@ -40,16 +42,17 @@ class Codelength:
         return self.bits / float(self.ends[-1])
 
 
+@respelled(together="batched=", seed="key=jax.random.key(0)")
 def online_code(
-    x: Any,
-    y: Any,
+    x: ArrayLike,
+    y: ArrayLike,
     *,
-    key: Any,
-    fractions: Any = FRACTIONS,
-    gamma: float | int = 1.0,
+    key: KeyLike,
+    fractions: ArrayLike = FRACTIONS,
+    gamma: FloatLike = 1.0,
     fit: Callable[..., Any] | None = None,
-    classes: Any = None,
-    together: bool = True,
+    classes: ArrayLike | None = None,
+    batched: bool = True,
 ) -> Codelength:
     r"""$L = t_1 \log_2 K - \sum_i \log_2 p_{\theta_i}(y_{t_i+1 : t_{i+1}} \mid x_{t_i+1 : t_{i+1}})$, each $\theta_i$ fitted on the first $t_i$.
 
@@ -59,13 +62,16 @@ def online_code(
 
     **Arguments:**
 
-    - `x (n, d)`; `y (n,)` labels of any kind; `classes`: all there are, by default those of y.
-    - `key` for the order of examples; `fractions`: where blocks end, rising, the last 1.
-    - `gamma` of the default probe's ridge.
+    - `x`: activations `(n, d)`.
+    - `y`: labels `(n,)` of any kind.
+    - `key`: a `jax.random.key`, for the order of the examples.
+    - `fractions`: where blocks end, as shares of the examples: rising, the last 1.
+    - `gamma`: the ridge of the default probe; 1 by default.
     - `fit`: another probe function: `fit(x, y, weights=, classes=)` with weights `(blocks, n)`, 1 where
       an example was seen and 0 elsewhere, gives an object whose `.log_probs(x)` is `(blocks, n, K)`:
       `functools.partial(ji.probes.mlp, hidden=(64,), key=key)`.
-    - `together=False` calls it block by block with `weights (n,)`.
+    - `classes`: all classes; by default those of `y`.
+    - `batched`: False calls `fit` for one block at a time, with `weights (n,)`; True by default.
 
     **Returns:** `Codelength`, in bits.
 
@@ -101,7 +107,7 @@ def online_code(
     fit = functools.partial(dense, balanced=False, gamma=gamma) if fit is None else fit
     labels = np.arange(count)
     log_p = np.zeros((len(blocks), n, count))
-    if together and fitted.any():
+    if batched and fitted.any():
         log_p[fitted] = fit(x, which, weights=seen[fitted], classes=labels).log_probs(x)
     else:
         for i in np.flatnonzero(fitted):

@@ -1,6 +1,7 @@
 """Probes with hidden layers."""
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import equinox as eqx
@@ -8,10 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..._deprecations import respelled
 from ...core._check import is_int
 from ...stats._examples import as_examples
+from ...typing import ArrayLike, IntLike, KeyLike, OptimizerLike
 from .._problem_axes import Scores, as_classes, counts_of, lead_axes, rows_for, two_or_more
-from ._training import as_history, check_key, check_schedule, default_optimizer, train
+from ._settings import OPTIONS, TrainSettings, check_train_settings
+from ._training import Recipe, Trained, as_history, check_key, default_optimizer, train
 
 
 class MLP(Scores, eqx.Module):
@@ -34,7 +38,7 @@ class MLP(Scores, eqx.Module):
     best_epoch: np.ndarray
     stopped: np.ndarray
 
-    def logits(self, x: Any) -> np.ndarray:
+    def logits(self, x: ArrayLike) -> np.ndarray:
         """Logits `(..., m, c)`, or targets `(..., m, t)`, for x `(..., m, d)`."""
         x = rows_for(x, self.weights[0].shape[-2])
         x = (x - self.middle[..., None, :]) / self.spread[..., None, :]
@@ -42,50 +46,45 @@ class MLP(Scores, eqx.Module):
             x = np.maximum(x @ w + b[..., None, :], 0)
         return x @ self.weights[-1] + self.biases[-1][..., None, :]
 
-    def predict(self, x: Any) -> np.ndarray:
+    def predict(self, x: ArrayLike) -> np.ndarray:
         """The likeliest class, `(..., m)`; of real targets their estimate `(..., m, t)`."""
         return self.logits(x) if self.classes is None else Scores.predict(self, x)
 
 
+@respelled(**OPTIONS, seed="key=jax.random.key(0)", seeds="key=jax.random.split(jax.random.key(0), seeds)")
 def mlp(
-    x: Any,
-    y: Any,
-    hidden: tuple[int, ...] = (1000,),
+    x: ArrayLike,
+    y: ArrayLike,
+    hidden: Sequence[IntLike] = (1000,),
     *,
-    key: Any,
+    key: KeyLike,
     loss: str = "logistic",
-    optimizer: Any = None,
-    batch: int = 128,
-    epochs: int = 100,
-    patience: int = 5,
-    min_gain: float = 1e-3,
-    decay: float = 0.5,
-    dev: Any = 0.1,
-    dropout: float = 0.0,
-    weights: Any = None,
-    classes: Any = None,
-    standardise: bool = True,
+    optimizer: OptimizerLike | None = None,
+    weights: ArrayLike | None = None,
+    classes: ArrayLike | None = None,
+    settings: TrainSettings | None = None,
 ) -> MLP:
-    r"""$g(h) = W_2\,\mathrm{relu}(W_1 h + b_1) + b_2$, with two `hidden` sizes $W_3\,\mathrm{relu}(W_2\,\mathrm{relu}(W_1 h))$: for every layer and seed.
+    r"""$g(h) = W_2\,\mathrm{relu}(W_1 h + b_1) + b_2$, with two `hidden` sizes $W_3\,\mathrm{relu}(W_2\,\mathrm{relu}(W_1 h))$: for each layer and key.
 
     The probes of Hewitt & Liang 2019 (https://arxiv.org/abs/1909.03368), all problems in one
     compiled program. After each epoch the loss on the dev split is taken. An epoch that gains less
-    than `min_gain` on the last gain's loss shrinks the step by `decay`; `patience` of them in a row
-    end the training, and the weights of the lowest dev loss are returned.
+    than `min_gain` on the loss of the last gain makes later steps smaller; `patience` of them in a row
+    end the training. The weights of the lowest dev loss are returned.
 
     **Arguments:**
 
-    - `x (..., n, d)`; `y (..., n)` labels of any kind; with `loss="squared"` real targets `(n,)`, or
-      `(..., n, t)` for t at once. Leading axes broadcast, as in `dense`.
-    - `hidden`: widths; `()` is a linear probe.
-    - `key`: a `jax.random.key`, the same draws for every problem; or keys `(seeds,)`, which are
-      leading axes as well: results then begin with `(seeds, ...)`.
-    - `optimizer`: any of optax, made once and passed to every call (a new object is a new program);
+    - `x`: activations `(..., n, d)`. Leading axes broadcast with those of `y`, as in `dense`.
+    - `y`: labels `(..., n)` of any kind; with `loss="squared"` real targets `(n,)`, or `(..., n, t)`
+      for t at once.
+    - `hidden`: widths of the hidden layers; `()` is a linear probe; (1000,) by default.
+    - `key`: a `jax.random.key`, the same draws for each problem; or keys `(k,)`, which are leading axes
+      as well: results then begin with `(k, ...)`.
+    - `loss`: `"logistic"` for classes or `"squared"` for real targets.
+    - `optimizer`: any of optax, made once and passed to each call (a new object is a new program);
       by default `optax.adam(1e-3)`. Weight decay: `optax.adamw(1e-3, weight_decay=0.1)`.
-    - `batch` examples a step, at most `epochs` rounds. `dev`: a share of the examples, or `(x, y)`.
-    - `dropout`: the share of hidden units left out at each step.
-    - `weights (..., n)`: how much each example counts, 0 leaves one out; `classes` as in `dense`.
-    - `standardise`: features (and targets) in units of their spread over the training rows.
+    - `weights`: `(..., n)`, how much each example counts; 0 leaves one out. By default all count 1.
+    - `classes`: all classes, as in `dense`; by default those of `y`.
+    - `settings`: batch size, epochs, early stopping and dropout: `ji.probes.TrainSettings`.
 
     **Returns:** `MLP`, with `.logits(x)`, `.decision(x)`, `.predict(x)` and the history.
 
@@ -93,7 +92,7 @@ def mlp(
 
     ```python
     probes = ji.probes.mlp(x, y, (64,), key=jax.random.split(jax.random.key(0), 3))
-    (probes.predict(x) == y).mean(-1), probes.epochs   # for each of three seeds
+    (probes.predict(x) == y).mean(-1), probes.epochs   # for each of three keys
     ```
 
     Laws: many problems equal one by one; examples of weight 0 do not matter; a second call of the
@@ -104,55 +103,32 @@ def mlp(
         raise ValueError(f"loss is 'logistic' for classes or 'squared' for real targets; got {loss!r}.")
     if any(not is_int(h) or h < 1 for h in hidden):
         raise ValueError(f"hidden is the widths of the hidden layers, as (1000,); got {hidden!r}.")
-    found, kinds = fitted(
-        x,
-        y,
-        _init_of(tuple(int(h) for h in hidden)),
-        _forward,
-        key,
-        loss,
-        optimizer,
-        batch,
-        epochs,
-        patience,
-        min_gain,
-        decay,
-        dev,
-        dropout,
-        weights,
-        classes,
-        standardise,
-    )
-    ws = [np.asarray(w) for w, _ in found["params"]]
-    bs = [np.asarray(b) for _, b in found["params"]]
+    init = _init_of(tuple(int(h) for h in hidden))
+    found, kinds = fitted(x, y, init, _forward, key, loss, optimizer, weights, classes, settings)
+    ws = [np.asarray(w) for w, _ in found.found.params]
+    bs = [np.asarray(b) for _, b in found.found.params]
+    scaling = jax.tree.map(np.asarray, found.scaling)
     if kinds is None:  # back to the units of the targets
-        low, wide = np.asarray(found["low"]), np.asarray(found["wide"])
-        ws[-1], bs[-1] = ws[-1] * wide[..., None, :], bs[-1] * wide + low
-    middle, spread = np.asarray(found["middle"]), np.asarray(found["spread"])
-    return MLP(tuple(ws), tuple(bs), kinds, middle, spread, **as_history(found))
+        ws[-1] = ws[-1] * scaling.wide[..., None, :]
+        bs[-1] = bs[-1] * scaling.wide + scaling.low
+    return MLP(tuple(ws), tuple(bs), kinds, scaling.middle, scaling.spread, **as_history(found.found))
 
 
 def fitted(
     x: np.ndarray,
-    y: Any,
+    y: ArrayLike,
     init: Any,
     forward: Any,
-    key: Any,
+    key: KeyLike,
     loss: str,
-    optimizer: Any,
-    batch: int,
-    epochs: int,
-    patience: int,
-    min_gain: float,
-    decay: float,
-    dev: Any,
-    dropout: float,
-    weights: Any,
-    classes: Any,
-    standardise: bool,
-) -> tuple[dict[str, Any], np.ndarray | None]:
+    optimizer: OptimizerLike | None,
+    weights: ArrayLike | None,
+    classes: ArrayLike | None,
+    settings: TrainSettings | None,
+) -> tuple[Trained, np.ndarray | None]:
+    """The trained probes, and the class of each number (None for real targets)."""
     check_key(key)
-    check_schedule(batch, epochs, patience, dev, dropout)
+    settings = check_train_settings(settings)
     n = x.shape[-2]
     kinds: np.ndarray | None = None
     if loss == "logistic":
@@ -163,7 +139,7 @@ def fitted(
     counts = counts_of(weights, (), n)
     core = 1 if kinds is not None else 2
     lead = len(lead_axes(x, y, core, counts.shape[:-1]))
-    given, share = None, 0.0
+    given, share, dev = None, 0.0, settings.dev
     if not isinstance(dev, tuple):
         share = float(dev)
     else:
@@ -171,29 +147,25 @@ def fitted(
         dev_y = _targets(dev[1]) if kinds is None else as_classes(dev[1], kinds)[0]
         lead_axes(dev_x, dev_y, core)
         given = dev_x, dev_y
-    # Seeds are axes in front of all others.
+    # Keys are axes in front of all others.
     keys = key.reshape(*key.shape, *(1,) * lead) if key.shape else key
-    return train(
-        x,
-        y,
-        counts,
-        given,
-        keys,
-        (np.float32(min_gain), np.float32(decay)),
+    recipe = Recipe(
         init=init,
         forward=forward,
         optimizer=default_optimizer() if optimizer is None else optimizer,
         classes=None if kinds is None else len(kinds),
-        batch=int(batch),
-        epochs=int(epochs),
-        patience=int(patience),
+        batch_size=int(settings.batch_size),
+        epochs=int(settings.epochs),
+        patience=int(settings.patience),
         share=share,
-        dropout=float(dropout),
-        standardise=bool(standardise),
-    ), kinds
+        dropout=float(settings.dropout),
+        standardise=bool(settings.standardise),
+    )
+    rule = np.float32(settings.min_gain), np.float32(settings.plateau_factor)
+    return train(x, y, counts, given, keys, rule, recipe), kinds
 
 
-def _targets(y: Any) -> np.ndarray:
+def _targets(y: ArrayLike) -> np.ndarray:
     y = np.asarray(y, np.float32)
     if not np.isfinite(y).all():
         raise ValueError("Targets are finite; drop the examples whose targets are not.")
@@ -223,6 +195,6 @@ def _forward(params: Any, x: Any, key: Any, dropout: float) -> Any:
     for i, (w, b) in enumerate(params[:-1]):
         x = jax.nn.relu(x @ w + b[None])
         if dropout and key is not None:
-            kept = jax.random.bernoulli(jax.random.fold_in(key, i), 1 - dropout, x.shape)
-            x = jnp.where(kept, x / (1 - dropout), 0)
+            stays = jax.random.bernoulli(jax.random.fold_in(key, i), 1 - dropout, x.shape)
+            x = jnp.where(stays, x / (1 - dropout), 0)
     return x @ params[-1][0] + params[-1][1][None]

@@ -1,27 +1,35 @@
-"""Probes trained by an optimiser with early stopping: every layer and seed in one program."""
+"""Probes trained by an optimizer with early stopping: each layer and key in one program."""
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from ...fit._descend import EarlyStopped, Plateau, early_stopping
+from ...fit._members import rated
+from ...fit._state import Now, State, initial_state
+from ...fit._step import step
+from ...fit._task import loss_task
+from ...typing import OptimizerLike, PyTree
 from .._problem_axes import onehot, together
 
 
 @functools.cache
 def default_optimizer() -> Any:
-    """Adam at 1e-3, one object: an optimiser made anew would be a program made anew."""
+    """Adam at 1e-3, one object: an optimizer made anew would be a program made anew."""
     import optax
 
     return optax.adam(1e-3)
 
 
 def check_key(key: Any) -> None:
+    """One key or several. Raises ValueError for anything else."""
     if not (isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
         raise ValueError(
             f"Randomness comes from key=jax.random.key(0), or several: jax.random.split(key, 5); got "
@@ -29,217 +37,169 @@ def check_key(key: Any) -> None:
         )
 
 
-def check_schedule(batch: Any, epochs: Any, patience: Any, dev: Any, dropout: Any) -> None:
-    if min(batch, epochs, patience) < 1:
-        raise ValueError(f"batch, epochs and patience are 1 or more; got {batch}, {epochs}, {patience}.")
-    if not isinstance(dev, tuple) and not 0 < dev < 1:
-        raise ValueError(f"dev is a share of the examples, as 0.1, or (x, y) of others; got {dev}.")
-    if not 0 <= dropout < 1:
-        raise ValueError(f"dropout is a share of hidden units from 0 to below 1; got {dropout}.")
+class Recipe(NamedTuple):
+    """What decides the program of a training.
+
+    - `init`: a function of a key, d and the number of outputs to parameters.
+    - `forward`: a function of parameters, x `(n, d)`, a key (or None) and a dropout share to outputs.
+    - `optimizer`: any of optax.
+    - `classes`: how many classes; None: real targets.
+    - `batch_size`, `epochs`, `patience`, `dropout`, `standardise`: see `TrainSettings`.
+    - `share`: of the examples that are the dev split.
+    """
+
+    init: Callable[..., Any]
+    forward: Callable[..., Any]
+    optimizer: OptimizerLike
+    classes: int | None
+    batch_size: int
+    epochs: int
+    patience: int
+    share: float
+    dropout: float
+    standardise: bool
+
+
+class Scaling(NamedTuple):
+    """Means and spreads of features `(d,)`, and of targets `(t,)`."""
+
+    middle: Float[Array, " d"]
+    spread: Float[Array, " d"]
+    low: Float[Array, " t"]
+    wide: Float[Array, " t"]
+
+
+class Trained(NamedTuple):
+    """The probes of all problems: what early stopping found, and the scaling of their features."""
+
+    found: EarlyStopped
+    scaling: Scaling
 
 
 @eqx.filter_jit
-def train(
-    x: Any,
-    y: Any,
-    counts: Any,
-    dev: Any,
-    key: Any,
-    rule: tuple[Any, Any],
-    *,
-    init: Callable[..., Any],
-    forward: Callable[..., Any],
-    optimizer: Any,
-    classes: int | None,
-    batch: int,
-    epochs: int,
-    patience: int,
-    share: float,
-    dropout: float,
-    standardise: bool,
-) -> dict[str, Any]:
-    """Trains `forward(params, x, key)` for the broadcast axes of x `(..., n, d)`, y, counts, key.
+def train(x: Any, y: Any, counts: Any, dev: Any, key: Any, rule: tuple[Any, Any], recipe: Recipe) -> Trained:
+    """Trains a probe for the broadcast axes of x `(..., n, d)`, y, counts and key.
 
-    `classes` None: y `(..., n, t)` are targets. `dev`: `(x, y)` of the same axes, or None: a share of
-    the examples. `rule`: the least gain, and the factor of the step on a plateau.
+    With `recipe.classes` None y `(..., n, t)` are targets. `dev`: `(x, y)` of the same axes, or None:
+    a share of the examples. `rule`: the least gain, and the factor of the updates on a plateau.
     """
-    core = 1 if classes is not None else 2
+    core = 1 if recipe.classes is not None else 2
 
-    def one(x: Any, y: Any, counts: Any, dev_x: Any, dev_y: Any, key: Any) -> dict[str, Any]:
-        given = None if dev_x is None else (dev_x, dev_y)
-        return _train(
-            x,
-            y,
-            counts,
-            given,
-            key,
-            rule,
-            init,
-            forward,
-            optimizer,
-            classes,
-            batch,
-            epochs,
-            patience,
-            share,
-            dropout,
-            standardise,
-        )
+    def one(x: Any, y: Any, counts: Any, dev_x: Any, dev_y: Any, key: Any) -> Trained:
+        return _train(x, y, counts, None if dev_x is None else (dev_x, dev_y), key, rule, recipe)
 
     dev_x, dev_y = (None, None) if dev is None else dev
     with jax.default_matmul_precision("highest"):
         return together(one, (x, y, counts, dev_x, dev_y, key), (2, core, 1, 2, core, 0))
 
 
-def _train(
-    x: Any,
-    y: Any,
-    counts: Any,
-    dev: Any,
-    key: Any,
-    rule: Any,
-    init: Any,
-    forward: Any,
-    optimizer: Any,
-    classes: int | None,
-    batch: int,
-    epochs: int,
-    patience: int,
-    share: float,
-    dropout: float,
-    standardise: bool,
-) -> dict[str, Any]:
-    n = len(x)
-    batch = min(batch, n)
+class Split(NamedTuple):
+    """The examples of the dev split with their weights, and the others.
+
+    - `x`, `y`, `weights`: of the dev split.
+    - `own`: `(n,)`, which examples are trained on; `size`, their number.
+    """
+
+    x: Array
+    y: Array
+    weights: Array
+    own: Array
+    size: Int[Array, ""]
+
+
+def _train(x: Any, y: Any, counts: Any, dev: Any, key: Any, rule: tuple[Any, Any], recipe: Recipe) -> Trained:
     key_init, key_dev, key_run = jax.random.split(key, 3)
-    real = counts > 0
+    split = _split(x, y, counts, dev, key_dev, recipe.share)
+    scaling = _scaling(x, y, jnp.where(split.own, counts, 0), recipe)
+    total = jnp.where(split.own, counts, 0).sum()
+    batch_size = min(recipe.batch_size, len(x))
+
+    def losses(params: PyTree, x: Array, y: Array, key: PRNGKeyArray | None) -> Array:
+        rows = (x - scaling.middle[None]) / scaling.spread[None]
+        out = recipe.forward(params, rows, key, recipe.dropout)
+        if recipe.classes is None:
+            return ((out - (y - scaling.low[None]) / scaling.wide[None]) ** 2).mean(1)
+        return -(jax.nn.log_softmax(out, axis=1) * onehot(y, recipe.classes)).sum(1)
+
+    def loss(params: PyTree, batch: Any, now: Now) -> tuple[Array, dict[str, Array]]:
+        rows, weights, key = batch
+        return _mean(losses(params, x[rows], y[rows], key), weights), {}
+
+    optimizer = rated(recipe.optimizer)
+    params = recipe.init(key_init, x.shape[1], y.shape[1] if recipe.classes is None else recipe.classes)
+    task, params = loss_task(params, loss, optimizer)
+
+    def epoch(state: State, at: Array) -> tuple[State, Array]:
+        key_order, key_steps = jax.random.split(jax.random.fold_in(key_run, at))
+        rows = jnp.concatenate([_shuffled(key_order, split.own), jnp.zeros(batch_size, jnp.int32)])
+
+        def one(i: Array, carry: tuple[State, Array]) -> tuple[State, Array]:
+            state, total_loss = carry
+            here = lax.dynamic_slice_in_dim(rows, i * batch_size, batch_size)
+            real = i * batch_size + jnp.arange(batch_size) < split.size
+            weights = jnp.where(real, counts[here], 0)
+            state, numbers = step(task, state, (here, weights, jax.random.fold_in(key_steps, i)))
+            return state, total_loss + numbers["loss"] * weights.sum()
+
+        steps = (split.size + batch_size - 1) // batch_size
+        state, total_loss = lax.fori_loop(0, steps, one, (state, jnp.zeros((), x.dtype)))
+        return state, total_loss / total
+
+    def dev_loss(params: PyTree) -> Array:
+        return _mean(losses(params, split.x, split.y, None), split.weights)
+
+    plateau = Plateau(recipe.epochs, recipe.patience, *rule)
+    start = initial_state(params, optimizer, task.which)
+    return Trained(early_stopping(start, epoch, dev_loss, plateau), scaling)
+
+
+def _split(x: Array, y: Array, counts: Array, dev: Any, key: PRNGKeyArray, share: float) -> Split:
+    """Of the examples that count, in random order, the first are the dev split."""
+    n, real = len(x), counts > 0
     total = real.astype(jnp.int32).sum()
-    # The examples that count come first, in random order; of these the first are the dev split.
-    order = _shuffled(key_dev, real)
+    order = _shuffled(key, real)
     if dev is None:
-        held = jnp.clip(jnp.round(share * total.astype(x.dtype)).astype(jnp.int32), 1, total // 2)
+        count = jnp.clip(jnp.round(share * total.astype(x.dtype)).astype(jnp.int32), 1, total // 2)
         most = max(1, min(n, round(share * n) + 1))
         dev_x, dev_y = x[order[:most]], y[order[:most]]
         # One example alone is trained on and watched.
-        watched = jnp.arange(most) < jnp.maximum(held, 1)
-        dev_w = jnp.where(watched, counts[order[:most]], 0)
+        watched = jnp.arange(most) < jnp.maximum(count, 1)
+        weights = jnp.where(watched, counts[order[:most]], 0)
     else:
         dev_x, dev_y = dev
-        held, dev_w = jnp.int32(0), jnp.ones(len(dev_x), x.dtype)
+        count, weights = jnp.int32(0), jnp.ones(len(dev_x), x.dtype)
     rank = jnp.zeros(n, jnp.int32).at[order].set(jnp.arange(n, dtype=jnp.int32))
-    own = (rank >= held) & real
-    size = own.astype(jnp.int32).sum()
-    weight = jnp.where(own, counts, 0)
+    own = (rank >= count) & real
+    return Split(dev_x, dev_y, weights, own, own.astype(jnp.int32).sum())
+
+
+def _scaling(x: Array, y: Array, weight: Array, recipe: Recipe) -> Scaling:
+    """Means and spreads over the examples that are trained on; a constant feature is left out."""
     part = (weight / weight.sum())[:, None]
-    if standardise:
+    middle, spread = jnp.zeros(x.shape[1], x.dtype), jnp.ones(x.shape[1], x.dtype)
+    if recipe.standardise:
         middle = (part * x).sum(0)
         spread = jnp.sqrt((part * (x - middle[None]) ** 2).sum(0))
         spread = jnp.where(spread > 1e-6 * jnp.maximum(jnp.abs(middle), 1e-30), spread, jnp.inf)
-    else:
-        middle, spread = jnp.zeros(x.shape[1], x.dtype), jnp.ones(x.shape[1], x.dtype)
     low, wide = jnp.zeros((1,), x.dtype), jnp.ones((1,), x.dtype)
-    if classes is None:
+    if recipe.classes is None:
         low = (part * y).sum(0)
         wide = jnp.sqrt((part * (y - low[None]) ** 2).sum(0))
         wide = jnp.where(wide > 0, wide, 1)
-
-    def losses(params: Any, x: Any, y: Any, key: Any) -> Any:
-        out = forward(params, (x - middle[None]) / spread[None], key, dropout)
-        if classes is None:
-            return ((out - (y - low[None]) / wide[None]) ** 2).mean(1)
-        return -(jax.nn.log_softmax(out, axis=1) * onehot(y, classes)).sum(1)
-
-    def mean(each: Any, weight: Any) -> Any:
-        return (each * weight).sum() / jnp.maximum(weight.sum(), 1e-30)
-
-    least, decay = rule
-
-    def epoch(state: dict[str, Any]) -> dict[str, Any]:
-        key_order, key_steps = jax.random.split(jax.random.fold_in(key_run, state["epoch"]))
-        rows = jnp.concatenate([_shuffled(key_order, own), jnp.zeros(batch, jnp.int32)])
-
-        def step(i: Any, inner: Any) -> Any:
-            params, memory, sum_ = inner
-            some = lax.dynamic_slice_in_dim(rows, i * batch, batch)
-            valid = i * batch + jnp.arange(batch) < size
-            weights = jnp.where(valid, counts[some], 0)
-            loss = lambda p: mean(losses(p, x[some], y[some], jax.random.fold_in(key_steps, i)), weights)
-            value, grad = jax.value_and_grad(loss)(params)
-            with jax.numpy_dtype_promotion("standard"):
-                updates, memory = optimizer.update(grad, memory, params)
-            params = jax.tree.map(lambda p, u: p + state["scale"] * u, params, updates)
-            return params, memory, sum_ + value * weights.sum()
-
-        steps = (size + batch - 1) // batch
-        params, memory, sum_ = lax.fori_loop(
-            0, steps, step, (state["params"], state["memory"], jnp.zeros((), x.dtype))
-        )
-        watched = mean(losses(params, dev_x, dev_y, None), dev_w)
-        better = watched < state["lowest"]
-        gained = watched < state["mark"] - least
-        at = state["epoch"]
-        return {
-            "params": params,
-            "memory": memory,
-            "epoch": at + 1,
-            "steps": state["steps"] + steps,
-            "scale": jnp.where(gained, state["scale"], state["scale"] * decay),
-            "lowest": jnp.where(better, watched, state["lowest"]),
-            "mark": jnp.where(gained, watched, state["mark"]),
-            "bad": jnp.where(gained, 0, state["bad"] + 1),
-            "best": jax.tree.map(lambda a, b: jnp.where(better, a, b), params, state["best"]),
-            "best_epoch": jnp.where(better, at + 1, state["best_epoch"]),
-            "train": state["train"].at[at].set(sum_ / weight.sum()),
-            "dev": state["dev"].at[at].set(watched),
-        }
-
-    params = init(key_init, x.shape[1], classes if classes is not None else y.shape[1])
-    zero, far = jnp.int32(0), jnp.full((), jnp.inf, x.dtype)
-    empty = jnp.full((epochs,), jnp.nan, x.dtype)
-    end = lax.while_loop(
-        lambda s: (s["epoch"] < epochs) & (s["bad"] < patience),
-        epoch,
-        {
-            "params": params,
-            "memory": optimizer.init(params),
-            "epoch": zero,
-            "steps": zero,
-            "scale": jnp.ones((), x.dtype),
-            "lowest": far,
-            "mark": far,
-            "bad": zero,
-            "best": params,
-            "best_epoch": zero,
-            "train": empty,
-            "dev": empty,
-        },
-    )
-    names = {
-        "epoch": "epochs",
-        "steps": "steps",
-        "best_epoch": "best_epoch",
-        "train": "loss",
-        "dev": "dev_loss",
-    }
-    found = {new: end[old] for old, new in names.items()}
-    return {
-        **found,
-        "params": end["best"],
-        "middle": middle,
-        "spread": spread,
-        "low": low,
-        "wide": wide,
-        "stopped": end["bad"] >= patience,
-    }
+    return Scaling(middle, spread, low, wide)
 
 
-def _shuffled(key: Any, first: Any) -> Any:
+def _mean(each: Array, weights: Array) -> Array:
+    return (each * weights).sum() / jnp.maximum(weights.sum(), 1e-30)
+
+
+def _shuffled(key: PRNGKeyArray, first: Array) -> Array:
     """Indices in random order, those where `first` is True before the others."""
     ranks = jnp.where(first, 0.0, 2.0) + jax.random.uniform(key, first.shape, jnp.float32)
     return jnp.argsort(ranks).astype(jnp.int32)
 
 
-def as_history(found: dict[str, Any]) -> dict[str, np.ndarray]:
-    """What every trained probe tells of its training, as arrays."""
+def as_history(found: EarlyStopped) -> dict[str, np.ndarray]:
+    """The numbers of a training that each trained probe has as fields, as arrays."""
     names = ("loss", "dev_loss", "epochs", "steps", "best_epoch", "stopped")
-    return {name: np.asarray(found[name]) for name in names}
+    return {name: np.asarray(getattr(found, name)) for name in names}

@@ -7,16 +7,22 @@ slides to the smallest scale, where it costs 0.42 bits. The divergence from the 
 $-\log \sum_k \pi_k e^{-\mathrm{KL}(q \Vert p_k)}$: what it costs to send the scale as well.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
+from ..._deprecations import respelled
+from ...fit._descend import descend
+from ...fit._state import Now
 from ...stats._examples import as_examples
+from ...typing import ArrayLike, FloatLike, IntLike, KeyLike, PyTree
 from .._problem_axes import as_classes, lead_axes, onehot, together
 from ._mlp import _init_of
 from ._training import check_key
@@ -45,27 +51,36 @@ class VariationalCode:
     loss: np.ndarray
 
 
+@respelled(batch="batch_size=", rate="learning_rate=", seed="key=jax.random.key(0)")
 def variational_code(
-    x: Any,
-    y: Any,
+    x: ArrayLike,
+    y: ArrayLike,
     *,
-    key: Any,
-    hidden: tuple[int, ...] = (),
-    steps: int = 2000,
-    batch: int = 512,
-    rate: float = 0.03,
-    samples: int = 32,
-    classes: Any = None,
+    key: KeyLike,
+    hidden: Sequence[IntLike] = (),
+    steps: IntLike = 2000,
+    batch_size: IntLike = 512,
+    learning_rate: FloatLike = 0.03,
+    samples: IntLike = 32,
+    classes: ArrayLike | None = None,
 ) -> VariationalCode:
     r"""$L = \mathrm{KL}(q(\theta) \Vert p(\theta)) - \mathbb E_q \sum_i \log_2 p(y_i \mid x_i, \theta)$, in bits.
 
     The variational code of Voita & Titov 2020 (https://arxiv.org/abs/2003.12298), with a mean-field
     Gaussian q and a prior of scales per input (see the module), in place of their normal-Jeffreys
-    prior. Any q is a code: an optimiser that stops early makes it longer, never wrong.
+    prior. Any q is a code: an optimizer that stops early makes it longer, never wrong.
 
-    **Arguments:** `x (..., n, d)`, `y (..., n)` labels, leading axes as in `dense`; `key`; `hidden` as
-    in `mlp`, `()` a linear probe; `steps` of Adam on `batch` examples, from `rate` down to 0;
-    `samples` of the weights at the end.
+    **Arguments:**
+
+    - `x`: activations `(..., n, d)`. Leading axes broadcast with those of `y`, as in `dense`.
+    - `y`: labels `(..., n)` of any kind.
+    - `key`: a `jax.random.key`.
+    - `hidden`: widths of the hidden layers as in `mlp`; `()`, the default, is a linear probe.
+    - `steps`: of Adam; 2000 by default.
+    - `batch_size`: examples of a step; 512 by default.
+    - `learning_rate`: at first; it falls to 0 linearly. 0.03 by default.
+    - `samples`: of the weights at the end, over which `data_bits` is a mean; 32 by default.
+    - `classes`: all classes; by default those of `y`.
 
     **Returns:** `VariationalCode`.
 
@@ -84,117 +99,116 @@ def variational_code(
     n, d = x.shape[-2:]
     which, kinds = as_classes(y, classes)
     lead = lead_axes(x, which)
-    if min(steps, batch, samples) < 1 or not rate > 0:
+    if min(steps, batch_size, samples) < 1 or not learning_rate > 0:
         raise ValueError(
-            f"steps, batch and samples are 1 or more, rate is above 0; got {steps}, {batch}, "
-            f"{samples}, {rate}."
+            f"steps, batch_size and samples are 1 or more, learning_rate is above 0; got {steps}, "
+            f"{batch_size}, {samples}, {learning_rate}."
         )
     uniform = float(n * np.log2(len(kinds)))
     if len(kinds) == 1:
-        zero = np.zeros(lead)
+        zero, none = np.zeros(lead), np.full(lead, np.nan)
         return VariationalCode(
-            zero,
-            zero,
-            zero,
-            zero,
-            0.0,
-            np.full(lead, np.nan),
-            (),
-            np.zeros((*lead, d), bool),
-            np.zeros((*lead, 0)),
+            zero, zero, zero, zero, 0.0, none, (), np.zeros((*lead, d), bool), np.zeros((*lead, 0))
         )
-    found = _code(
-        x,
-        which,
-        key,
-        np.float32(rate),
-        tuple(hidden),
-        len(kinds),
-        int(steps),
-        min(batch, n),
-        int(samples),
-    )
+    size = Sizes(tuple(hidden), len(kinds), int(steps), min(int(batch_size), n), int(samples))
+    found = _code(x, which, key, np.float32(learning_rate), size)
     found = jax.tree.map(lambda a: np.asarray(a, a.dtype if a.dtype == bool else np.float64), found)
-    model, drawn = found["model"], found["drawn"]
-    data = drawn.mean(-1)
-    bits = np.asarray(model + data)
-    error = drawn.std(-1, ddof=1) / np.sqrt(samples) if samples > 1 else np.full(lead, np.nan)
+    data = found.drawn.mean(-1)
+    bits = np.asarray(found.model + data)
+    error = found.drawn.std(-1, ddof=1) / np.sqrt(samples) if samples > 1 else np.full(lead, np.nan)
     return VariationalCode(
         bits,
-        model,
+        np.asarray(found.model),
         np.asarray(data),
         np.asarray(error),
         uniform,
         np.asarray(uniform / bits),
-        tuple(found["means"]),
-        found["kept"],
-        found["loss"],
+        tuple(np.asarray(mean) for mean in found.means),
+        np.asarray(found.kept),
+        np.asarray(found.loss),
     )
 
 
+class Sizes(NamedTuple):
+    """What decides the program of a code; see `variational_code`."""
+
+    hidden: tuple[int, ...]
+    classes: int
+    steps: int
+    batch_size: int
+    samples: int
+
+
+class Coded(NamedTuple):
+    """The bits of the weights `()` and of the labels for each sample of weights, and the weights."""
+
+    model: Float[Array, "*problem"]
+    drawn: Float[Array, "*problem sample"]
+    means: list[Array]
+    kept: Bool[Array, "*problem d"]
+    loss: Float[Array, "*problem step"]
+
+
 @eqx.filter_jit
-def _code(
-    x: Any,
-    y: Any,
-    key: Any,
-    rate: Any,
-    hidden: Any,
-    classes: int,
-    steps: int,
-    batch: int,
-    samples: int,
-) -> Any:
+def _code(x: Any, y: Any, key: Any, learning_rate: Any, size: Sizes) -> Coded:
     import optax
 
-    optimizer = optax.adam(1.0)
+    # Adam's updates are those of rate 1 times a rate that falls to 0.
+    falling = optax.scale_by_schedule(lambda i: learning_rate * (1 - jnp.float32(i) / size.steps))
+    optimizer = optax.chain(optax.adam(1.0), falling)
+    log_two = float(np.log(2))
 
-    def one(x: Any, y: Any) -> dict[str, Any]:
+    def one(x: Any, y: Any) -> Coded:
         n, d = x.shape
-        middle, spread = x.mean(0, keepdims=True), x.std(0, keepdims=True)
-        moves = spread > 1e-6 * jnp.maximum(jnp.abs(middle), 1e-30)
-        x = jnp.where(moves, (x - middle) / jnp.where(moves, spread, 1), 0)
+        x = _standardised(x)
         key_init, key_steps, key_end = jax.random.split(key, 3)
-        start = [
-            (
-                w if hidden else jnp.zeros_like(w),
-                jnp.full_like(w, -3.0),
-                b[None],
-                jnp.full_like(b, -3.0)[None],
-            )
-            for w, b in _init_of(hidden)(key_init, d, classes)
-        ]
 
-        def nats(params: Any, x: Any, y: Any, key: Any) -> Any:
-            return -(jax.nn.log_softmax(_sampled(params, x, key), axis=1) * onehot(y, classes)).sum(1)
+        def nats(params: PyTree, x: Array, y: Array, key: PRNGKeyArray) -> Array:
+            out = _sampled(params, x, key)
+            return -(jax.nn.log_softmax(out, axis=1) * onehot(y, size.classes)).sum(1)
 
-        def step(state: Any, i: Any) -> Any:
-            params, memory = state
-            key_rows, key_noise = jax.random.split(jax.random.fold_in(key_steps, i))
-            some = jax.random.randint(key_rows, (batch,), 0, n) if batch < n else jnp.arange(n)
+        def loss(params: PyTree, batch: Any, now: Now) -> tuple[Array, dict[str, Array]]:
+            assert now.key is not None
+            key_rows, key_noise = jax.random.split(now.key)
+            rows = jnp.arange(n)
+            if size.batch_size < n:
+                rows = jax.random.randint(key_rows, (size.batch_size,), 0, n)
+            return cost(params) / n + nats(params, x[rows], y[rows], key_noise).mean(), {}
 
-            def loss(params: Any) -> Any:
-                return cost(params) / n + nats(params, x[some], y[some], key_noise).mean()
-
-            value, grad = jax.value_and_grad(loss)(params)
-            size = rate * (1 - i.astype(x.dtype) / steps)
-            with jax.numpy_dtype_promotion("standard"):
-                updates, memory = optimizer.update(grad, memory, params)
-            params = jax.tree.map(lambda p, u: p + size * u, params, updates)
-            return (params, memory), value * float(n / np.log(2))
-
-        (params, _), loss = lax.scan(step, (start, optimizer.init(start)), jnp.arange(steps))
-        drawn = lax.map(lambda k: nats(params, x, y, k).sum(), jax.random.split(key_end, samples))
-        log_two = float(np.log(2))
-        return {
-            "model": cost(params) / log_two,
-            "drawn": drawn / log_two,
-            "means": [w for w, *_ in params],
-            "kept": _by_scale(params[0]).argmax(1) < len(SCALES) - 1,
-            "loss": loss,
-        }
+        start = _first(key_init, d, size)
+        state, numbers = descend(start, jnp.arange(size.steps), loss, optimizer, key=key_steps)
+        params = state.params
+        drawn = lax.map(lambda k: nats(params, x, y, k).sum(), jax.random.split(key_end, size.samples))
+        return Coded(
+            cost(params) / log_two,
+            drawn / log_two,
+            [w for w, *_ in params],
+            _by_scale(params[0]).argmax(1) < len(SCALES) - 1,
+            numbers["loss"] * float(n / np.log(2)),
+        )
 
     with jax.default_matmul_precision("highest"):
         return together(one, (x, y), (2, 1))
+
+
+def _standardised(x: Float[Array, "n d"]) -> Float[Array, "n d"]:
+    """Features less their mean, over their spread; constant ones are 0."""
+    middle, spread = x.mean(0, keepdims=True), x.std(0, keepdims=True)
+    moves = spread > 1e-6 * jnp.maximum(jnp.abs(middle), 1e-30)
+    return jnp.where(moves, (x - middle) / jnp.where(moves, spread, 1), 0)
+
+
+def _first(key: PRNGKeyArray, d: int, size: Sizes) -> list[tuple[Array, Array, Array, Array]]:
+    """The first weights of each layer: means and log spreads of the matrix, and of the bias."""
+    return [
+        (
+            w if size.hidden else jnp.zeros_like(w),
+            jnp.full_like(w, -3.0),
+            b[None],
+            jnp.full_like(b, -3.0)[None],
+        )
+        for w, b in _init_of(size.hidden)(key, d, size.classes)
+    ]
 
 
 def cost(params: Any) -> Any:

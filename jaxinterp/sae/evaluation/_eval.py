@@ -2,40 +2,51 @@ r"""How good a dictionary is: what it keeps of the activations, and of the model
 
 from typing import Any
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
-from ...data._activations import watched
-from ..features._corpus import Corpus
+from ..._deprecations import respelled
+from ...corpus._batches import Batch
+from ...corpus._suffix import Reached, Suffix, losses, reached, suffix_of
+from ...typing import CorpusLike, DictionaryLike, IndexLike, MaskLike, ModelLike
 from ..features._directions import check_same_site
-from ..features._suffix import losses, place_of, reached
+from ..features._site import SiteReading
 from ..files._origin import own_site
-from ..kinds._dictionary import Dictionary, unit, wide
-from ._reconstruction import finished, kept, largest_cosines
+from ..kinds._dictionary import Dictionary
+from ..kinds._rows import align, unit_norm
+from ._reconstruction import finished, largest_cosines, reconstructed
 
 
+@respelled(real="mask=padding_mask, and positions= for what counts", batch="batch_size=")
 def evaluate(
-    sae: Any,
-    model: Any,
-    tokens: Any,
+    sae: DictionaryLike,
+    model: ModelLike,
+    tokens: CorpusLike,
     *,
     site: str | None = None,
-    mask: Any = None,
-    real: Any = None,
-    batch: int = 16,
+    mask: MaskLike | None = None,
+    positions: IndexLike | None = None,
+    batch_size: int | str | None = 16,
     progress: bool = True,
 ) -> dict[str, Any]:
     r"""$\mathrm{recovered} = (CE_{zero} - CE_{sae}) / (CE_{zero} - CE_{clean})$ and the rest of the usual numbers.
 
     Next-token losses are in nats over real tokens; sums run in float32 on the device and in float64
-    over batches. The dictionary stands in at positions of `mask`; elsewhere (BOS) the model's own
+    over batches. The dictionary stands in at `positions`; elsewhere (BOS) the model's own
     activations stay, in the ablations too, so that all four losses are of the same places. Layers up
     to the site run once, those after it once for each loss.
 
-    **Arguments:** `sae`; `model`; `tokens` ids `(seq, pos)` or a `Corpus`; `site`, one layer of a
-    site of the width that the dictionary reads (`"resid_post[2]"`), by default the one it was trained
-    at: another site than that is warned of, and so is another model; `mask`, where it stands in: by
-    default all real tokens but the first; `real`, what is not padding; `batch` contexts a pass.
+    **Arguments:**
+
+    - `sae`; `model`.
+    - `tokens`: ids `(seq, pos)` or a `Corpus`.
+    - `site`: one layer of a site of the width that the dictionary reads (`"resid_post[2]"`), by
+      default the one it was trained at. Another site than that is warned of, and so is another model.
+    - `mask` `(seq, pos)`: True at real tokens.
+    - `positions`: where the dictionary stands in: bools, ints or a slice, as in `ji.corpus.as_corpus`.
+      By default all real tokens but the first, or what a `Corpus` counts.
+    - `batch_size`: contexts a pass, 16 by default.
 
     **Returns:** a dict of floats:
 
@@ -63,66 +74,67 @@ def evaluate(
     Law: a dictionary that returns its input recovers exactly 1, one that returns 0 exactly 0.
     """
     site = own_site(sae, site, model)
-    read, size, place = reading(model, tokens, site, mask, real, batch)
+    read = reading(model, tokens, site, mask, positions)
     fits(sae, read)
-    mean = np.zeros(read.width)
-    for part in read.batches(size):
-        mean += summed(reached(model, read, part, place))
-    mean = jnp.asarray(mean / read.counted.sum(), jnp.float32)
-    total: dict[str, Any] = {}
-    steps = -(-len(read.rows) // size)
-    for part in watched(read.batches(size), steps, "evaluate", progress):
-        held = reached(model, read, part, place)
-        known, clean = ablated(model, held, mean, place)
-        add(total, known)
-        add(total, standing(sae, model, held, mean, place, clean))
-    return finished(sae, total)
+    parts, suffix = read.batches(batch_size), suffix_of(model, read.name)
+    how: dict[str, Any] = {"captures": suffix.captures, "per_batch": ReachedAt(suffix)}
+    mean = read.fold(parts, np.zeros(read.width), add_activations, progress=False, **how)
+    mean = jnp.asarray(mean / read.count, jnp.float32)
+
+    def step(total: dict[str, Any], batch: Batch, at_site: Reached) -> dict[str, Any]:
+        known, clean = ablated(model, at_site, mean, suffix)
+        return added(total, known, standing(sae, model, at_site, mean, suffix, clean))
+
+    return finished(sae, read.fold(parts, {}, step, progress="evaluate" if progress else False, **how))
 
 
-def reading(model: Any, tokens: Any, site: Any, mask: Any, real: Any, batch: int) -> Any:
-    """The corpus, contexts of a pass, and where the rest of a run begins."""
-    if hasattr(tokens, "tokens") and hasattr(tokens, "real"):
-        mask = tokens.mask if mask is None else mask
-        real = tokens.real if real is None else real
-        tokens = tokens.tokens
-    if mask is not None and real is not None and np.shape(mask) == np.shape(real):
-        mask = np.asarray(mask, bool) & np.asarray(real, bool)
-    read = Corpus(None, model, tokens, site, mask, real)
-    return read, read.size(batch, 1), place_of(model, read)
+class ReachedAt(eqx.Module):
+    """A batch whose run ended at the site, as a fold returns it."""
+
+    suffix: Suffix
+
+    def __call__(self, batch: Batch, acts: Any) -> Reached:
+        return reached(self.suffix, batch, acts)
 
 
-def fits(sae: Any, read: Corpus) -> None:
+def reading(model: Any, tokens: Any, site: Any, mask: Any, positions: Any) -> SiteReading:
+    """The corpus at one site; no dictionary is checked yet."""
+    return SiteReading(None, model, tokens, site, mask, positions)
+
+
+def fits(sae: Any, read: SiteReading) -> None:
     """A dictionary that reads what the corpus has there, and writes it again."""
     check_same_site(sae, "evaluate")
     read.check(sae)
 
 
-def summed(held: Any) -> np.ndarray:
-    """The sum of what counts of a batch, `(d,)`."""
-    return np.asarray(held.x)[np.asarray(held.part.counted)].astype(np.float64).sum(0)
+def add_activations(total: np.ndarray, batch: Batch, at_site: Reached) -> np.ndarray:
+    """The sum `(d,)` over tokens that count, in float64."""
+    return total + np.asarray(at_site.x)[np.asarray(batch.positions)].astype(np.float64).sum(0)
 
 
-def ablated(model: Any, held: Any, mean: Any, place: Any) -> tuple[dict[str, Any], Any]:
+def ablated(model: Any, at_site: Reached, mean: Any, suffix: Suffix) -> tuple[dict[str, Any], Any]:
     """Losses that no dictionary changes: clean, with zero, with the mean; and the clean last stream."""
-    none = jnp.zeros_like(held.x)
-    loss, _, clean = losses(model, held, held.x, place)
-    zero, kl, _ = losses(model, held, none, place, clean)
-    average, _, _ = losses(model, held, none + wide(mean, none).astype(none.dtype), place, clean)
+    none = jnp.zeros_like(at_site.x)
+    loss, _, clean = losses(model, at_site, at_site.x, suffix)
+    zero, kl, _ = losses(model, at_site, none, suffix, clean)
+    average, _, _ = losses(model, at_site, none + align(mean, none).astype(none.dtype), suffix, clean)
     found = {"loss": loss, "loss_zero": zero, "loss_mean": average, "kl_zero": kl}
-    return found | {"predicted": np.asarray(held.predicted).sum()}, clean
+    return found | {"predicted": np.asarray(at_site.predicted).sum()}, clean
 
 
-def standing(sae: Any, model: Any, held: Any, mean: Any, place: Any, clean: Any) -> dict[str, Any]:
+def standing(sae: Any, model: Any, at_site: Reached, mean: Any, suffix: Suffix, clean: Any) -> dict[str, Any]:
     """What a dictionary keeps of a batch, and the loss with it in place."""
-    found, value = kept(sae, held, mean)
-    loss, kl, _ = losses(model, held, value, place, clean)
-    return {**found, "loss_sae": loss, "kl_sae": kl}
+    sums, value = reconstructed(sae, at_site, mean)
+    loss, kl, _ = losses(model, at_site, value, suffix, clean)
+    return {**sums, "loss_sae": loss, "kl_sae": kl}
 
 
-def add(total: dict[str, Any], found: dict[str, Any]) -> None:
+def added(total: dict[str, Any], *parts: dict[str, Any]) -> dict[str, Any]:
     """Sums over batches, in float64."""
-    for name, value in found.items():
-        total[name] = total.get(name, 0) + np.asarray(value, np.float64)
+    for part in parts:
+        total = total | {n: total.get(n, 0) + np.asarray(v, np.float64) for n, v in part.items()}
+    return total
 
 
 def mmcs(sae: Any, truth: Any) -> float:
@@ -137,6 +149,6 @@ def mmcs(sae: Any, truth: Any) -> float:
     Law: 1 for a dictionary that holds every direction, whatever else it holds.
     """
     decoder = sae.decoder if isinstance(sae, Dictionary) else jnp.asarray(sae)
-    rows = np.asarray(unit(jnp.asarray(decoder, jnp.float32)))
-    wanted = np.asarray(unit(jnp.asarray(truth, jnp.float32)))
+    rows = np.asarray(unit_norm(jnp.asarray(decoder, jnp.float32)))
+    wanted = np.asarray(unit_norm(jnp.asarray(truth, jnp.float32)))
     return float(largest_cosines(wanted, rows).mean())

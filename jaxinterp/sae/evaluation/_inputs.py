@@ -4,11 +4,13 @@ from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Array
 
+from ...fit._descend import descend
+from ...fit._state import Now
 from ...stats import regression
 from ..kinds._dictionary import Dictionary
 
@@ -124,23 +126,14 @@ def probe(
 
 @eqx.filter_jit
 def _descend(x: Any, y: Any, order: Any, rate: float, l1: float) -> Any:
-    adam = optax.adam(rate)
-
-    def loss(weights: Any, rows: Any) -> Any:
+    def loss(weights: tuple[Array, Array], rows: Array, now: Now) -> tuple[Array, dict[str, Array]]:
         w, b = weights
         score = jnp.matmul(x[rows], w, precision="highest") + b
         bce = optax.losses.sigmoid_binary_cross_entropy(score, y[rows])
-        return jnp.mean(bce) + l1 * jnp.sum(jnp.abs(w))
-
-    def step(state: Any, rows: Any) -> Any:
-        weights, moments = state
-        slope = jax.grad(loss)(weights, rows)
-        with jax.numpy_dtype_promotion("standard"):  # optax counts steps in ints
-            updates, moments = adam.update(slope, moments)
-        return (optax.apply_updates(weights, updates), moments), None
+        return jnp.mean(bce) + l1 * jnp.sum(jnp.abs(w)), {}
 
     start = jnp.zeros(x.shape[1], jnp.float32), jnp.zeros((), jnp.float32)
-    return jax.lax.scan(step, (start, adam.init(start)), order)[0][0]
+    return descend(start, order, loss, optax.adam(rate))[0].params
 
 
 def pooled(sae: Any, x: Any, mask: Any = None, *, batch: int = 16) -> tuple[np.ndarray, np.ndarray]:

@@ -9,11 +9,13 @@ import equinox as eqx
 import jax
 import numpy as np
 
+from ..._deprecations import respelled
 from ..._disk import BadRecords, Writer
 from ..._read import check, integer
 from ...data._files import fingerprint
 from ...data._lines import read_lines
-from ..features._corpus import Corpus, chosen, sites_of
+from ...typing import IndexLike, MaskLike
+from ..features._site import SiteReading, chosen, sites_of
 from ._detection import detection, detection_score
 from ._simulation import bills_scores, expected, simulation_scores
 from ._windows import Sheet, sheets
@@ -21,6 +23,7 @@ from ._windows import Sheet, sheets
 LEAST = 20  # examples on which a feature fires
 
 
+@respelled(real="mask=padding_mask, and positions= for what counts", batch="batch_size=")
 def interpret(
     sae: Any,
     model: Any,
@@ -36,9 +39,9 @@ def interpret(
     out: Any = None,
     window: tuple[int, int] = (4, 4),
     workers: int = 1,
-    mask: Any = None,
-    real: Any = None,
-    batch: int | None = None,
+    mask: MaskLike | None = None,
+    positions: IndexLike | None = None,
+    batch_size: int | str | None = "auto",
     seed: int = 0,
     progress: bool = True,
 ) -> list[dict[str, Any]]:
@@ -49,7 +52,7 @@ def interpret(
     whose logits the feature raises and lowers most. It is judged on 60 others (6, 2 of each,
     10, 20), which share no token with the first. The judges are functions of yours.
 
-    **Arguments:** `sae`, `model`, `tokens`, `site`, `mask`, `real` as in `evaluate`; `tokenizer`;
+    **Arguments:** `sae`, `model`, `tokens`, `site`, `mask`, `positions` as in `evaluate`; `tokenizer`;
 
     - `explain(shown) -> str`: `str(shown)` is all of it for a prompt; `shown.examples` have `tokens`,
       `levels`, `activations`; `shown.up`, `shown.down` are the tokens of the logits;
@@ -82,13 +85,13 @@ def interpret(
     Law: a judge that knows the levels scores 1, one that says the same of all tokens 0.
     """
     which = chosen(sae, features)
-    read = Corpus(sae, model, tokens, site, mask, real)
+    read = SiteReading(sae, model, tokens, site, mask, positions)
     study = {
         "study": "interpret",
         "site": " ".join(sites_of(read.name)),
         "seed": int(seed),
         "window": list(window),
-        "corpus": fingerprint(read.tokens, read.counted),
+        "corpus": fingerprint(np.asarray(read.corpus.tokens), np.asarray(read.corpus.positions)),
         "dictionary": fingerprint(*jax.tree.leaves(eqx.filter(sae, eqx.is_array))),
     }
     done = {} if out is None else _begun(Path(out), study)
@@ -99,12 +102,10 @@ def interpret(
             sae,
             model,
             tokenizer,
-            read.tokens,
+            read.corpus,
             left,
             site=read.name,
-            mask=read.counted,
-            real=read.real,
-            batch=batch,
+            batch_size=batch_size,
             window=window,
             seed=seed,
             progress=progress,

@@ -6,18 +6,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
+from ..._deprecations import respelled
 from ..._disk import discard, put, sole, unit, write_json
+from ...typing import IndexLike, MaskLike
 from ...viz._place import check_folder
-from ..features._corpus import Corpus
 from ..features._examples import Examples, examples
 from ..features._logits import logit_weights
+from ..features._site import SiteReading
 
 INTERVALS, EXAMPLES, TOKENS = 11, 8, 10
 LEAST = 20  # tokens on which a unit fires
 
 
+@respelled(real="mask=padding_mask, and positions= for what counts")
 def rating_study(
     folder: Any,
     groups: Mapping[str, tuple[Any, str]],
@@ -28,8 +32,8 @@ def rating_study(
     units: int = 20,
     parts: int = 2,
     window: tuple[int, int] = (12, 4),
-    mask: Any = None,
-    real: Any = None,
+    mask: MaskLike | None = None,
+    positions: IndexLike | None = None,
     key: Any = None,
     seed: int = 0,
     progress: bool = True,
@@ -43,7 +47,7 @@ def rating_study(
 
     **Arguments:** `folder`, not there yet; `groups`, by name a dictionary and the site it reads, such as
     `{"features": (sae, "resid_post[2]"), "neurons": (ji.sae.Neurons(640), "mlp_post[2]")}`; `model`,
-    `tokenizer`, `tokens`, `mask`, `real` as in `browse`; `units` of each group that fire on 20
+    `tokenizer`, `tokens`, `mask`, `positions` as in `browse`; `units` of each group that fire on 20
     tokens, drawn by `seed`, and `parts` intervals of each; `window`; `key`, the file that tells what
     each item was, by default `<folder>.key.json`. Give a rater the folder without it.
 
@@ -70,7 +74,7 @@ def rating_study(
         raise ValueError('A study has groups: {"features": (sae, "resid_post[2]"), "neurons": ...}.')
     found = {}
     # All are checked before the first is read.
-    reads = [Corpus(sae, model, tokens, site, mask, real) for sae, site in groups.values()]
+    reads = [SiteReading(sae, model, tokens, site, mask, positions) for sae, site in groups.values()]
     for read, (name, (sae, _)) in zip(reads, groups.items(), strict=True):
         site = read.name
         # One generator for every group: what is drawn does not depend on their order.
@@ -79,16 +83,14 @@ def rating_study(
         seen = examples(
             sae,
             model,
-            read.tokens,
+            read.corpus,
             site=site,
             features=some,
             top=1,
             intervals=INTERVALS,
             per=EXAMPLES,
             window=window,
-            mask=read.counted,
-            real=read.real,
-            seed=seed,
+            key=jax.random.key(seed),
             progress=progress,
         )
         items = [_item(seen, sae, model, site, tokenizer, *at) for at in _drawn(seen, units, parts, rng)]

@@ -8,8 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Array
 
-from ..kinds._normalised import Normalised
+from ...fit._descend import descend
+from ...fit._state import Now
+from ..features._directions import decoded
 from ._inputs import as_matrix
 
 
@@ -105,34 +108,23 @@ def _pairs(rng: Any, y: np.ndarray, count: int, name: str) -> tuple[np.ndarray, 
 
 def _exchanged(sae: Any, x: Any, f: Any, other: Any, mask: Any) -> Any:
     """x with features from another entity, its error left as it is."""
-    more = (x,) if isinstance(sae, Normalised) else ()
-    move = sae.decode(f + mask[None] * (other - f), *more) - sae.decode(f, *more)
+    move = decoded(sae, f + mask[None] * (other - f), x) - decoded(sae, f, x)
     return x + move
 
 
 @eqx.filter_jit
 def _learn(sae: Any, readers: Any, given: Any, order: Any, rate: float) -> Any:
     x, f, other, answers, base = jax.tree.map(jnp.asarray, given)
-    adam = optax.adam(rate)
-    count = len(order)
+    last = max(len(order) - 1, 1)
 
-    def loss(mask: Any, rows: Any, heat: Any) -> Any:
+    def loss(mask: Array, rows: Array, now: Now) -> tuple[Array, dict[str, Array]]:
+        heat = jnp.float32(0.01) ** (now.step.astype(jnp.float32) / last)
         made = _exchanged(sae, x[rows], f[rows], other[rows], jax.nn.sigmoid(mask / heat))
-        parts = []
+        total = jnp.zeros((), jnp.float32)
         for name, read in readers.items():
             log = jax.nn.log_softmax(read(made, base[rows]).astype(jnp.float32))
-            parts.append(-jnp.mean(jnp.take_along_axis(log, answers[name][rows][:, None], -1)))
-        return sum(parts)
-
-    def step(state: Any, now: Any) -> Any:
-        mask, moments = state
-        rows, turn = now
-        heat = jnp.float32(0.01) ** (turn / max(count - 1, 1))
-        slope = jax.grad(loss)(mask, rows, heat)
-        with jax.numpy_dtype_promotion("standard"):  # optax counts steps in ints
-            updates, moments = adam.update(slope, moments)
-        return (optax.apply_updates(mask, updates), moments), None
+            total -= jnp.mean(jnp.take_along_axis(log, answers[name][rows][:, None], -1))
+        return total, {}
 
     start = jnp.zeros(f.shape[1], jnp.float32)
-    turns = jnp.arange(count, dtype=jnp.float32)
-    return jax.lax.scan(step, (start, adam.init(start)), (order, turns))[0][0]
+    return descend(start, order, loss, optax.adam(rate))[0].params

@@ -6,25 +6,27 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
-from ..kinds._dictionary import squares, unit
+from ...corpus._suffix import Reached
+from ..features._directions import decoded
+from ..kinds._rows import squared_norm, unit_norm
 
 
 @eqx.filter_jit
-def kept(sae: Any, held: Any, mean: Any) -> tuple[dict[str, Any], Any]:
-    """Sums over what counts of a batch `held.x (seq, pos, d)`, and the reconstructions of all."""
-    mask, x = held.part.counted, held.x.astype(jnp.float32)
+def reconstructed(sae: Any, at_site: Reached, mean: Any) -> tuple[dict[str, Any], Any]:
+    """Sums over what counts of a batch `x (seq, pos, d)`, and the reconstructions of all."""
+    mask, x = at_site.batch.positions, at_site.x.astype(jnp.float32)
     f = sae.encode(x)
-    xhat = sae.decode(f, x) if getattr(sae, "READS_INPUT", False) else sae.decode(f)
+    xhat = decoded(sae, f, x)
     some = lambda v: jnp.sum(jnp.where(mask, v, 0), dtype=jnp.float32)
-    norm, norm_hat = jnp.sqrt(squares(x)), jnp.sqrt(squares(xhat))
+    norm, norm_hat = jnp.sqrt(squared_norm(x)), jnp.sqrt(squared_norm(xhat))
     dot = jnp.sum(x * xhat, -1)
     firing = mask[..., None] & (f != 0)  # signed features fire on both sides
     return {
         "tokens": jnp.sum(mask, dtype=jnp.float32),
-        "error": some(squares(x - xhat)),
-        "square": some(squares(x)),
-        "spread": some(squares(x - mean[None, None])),
-        "square_hat": some(squares(xhat)),
+        "error": some(squared_norm(x - xhat)),
+        "square": some(squared_norm(x)),
+        "spread": some(squared_norm(x - mean[None, None])),
+        "square_hat": some(squared_norm(xhat)),
         "dot": some(dot),
         "cosine": some(dot / jnp.maximum(norm * norm_hat, 1e-20)),
         "ratio": some(norm_hat / jnp.maximum(norm, 1e-20)),
@@ -60,7 +62,7 @@ def finished(sae: Any, total: dict[str, Any], cosines: bool = True) -> dict[str,
         "mean_active": total["amount"] / np.maximum(total["fired"], 1),
     }
     if cosines:
-        decoder = np.asarray(unit(jnp.asarray(sae.decoder, jnp.float32)))
+        decoder = np.asarray(unit_norm(jnp.asarray(sae.decoder, jnp.float32)))
         found["max_cosine"] = float(largest_cosines(decoder).mean())
     return found
 

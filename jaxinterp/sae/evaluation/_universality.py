@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..kinds._dictionary import unit
+from ..kinds._coder import kind_name
+from ..kinds._rows import unit_norm
 from ._tokens import Tokens, blocks
 
 
@@ -120,7 +121,7 @@ class Rotated(eqx.Module):
 
     def __init__(self, inner: Any, key: Any) -> None:
         self.inner = inner
-        self.matrix = unit(jax.random.normal(key, (inner.features, inner.features), jnp.float32))
+        self.matrix = unit_norm(jax.random.normal(key, (inner.features, inner.features), jnp.float32))
 
     @property
     def d(self) -> Any:
@@ -167,7 +168,7 @@ def features_of(sae: Any, x: Any) -> Any:
     if f.ndim != 2:
         raise ValueError(
             f"Features of two dictionaries are compared token by token, (tokens, features); "
-            f"{type(sae).__name__} gives {f.shape} for activations {x.shape}."
+            f"{kind_name(sae)} gives {f.shape} for activations {x.shape}."
         )
     return f
 

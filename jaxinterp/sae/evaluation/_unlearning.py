@@ -8,8 +8,8 @@ import numpy as np
 
 from ...core._edit import Edit
 from ...core._edits import map as mapped
-from ..features._corpus import chosen, one_layer
 from ..features._directions import check_same_site, directions, written
+from ..features._site import chosen, one_layer
 from ..files._origin import own_site
 
 

@@ -8,12 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ...core._run import run
-from ...data._activations import watched
 from ..features._accumulators import windows
-from ..features._corpus import Corpus, chosen, rows_at, sites_of
 from ..features._examples import Examples, examples
 from ..features._logits import STREAM, logit_weights
+from ..features._site import SiteReading, chosen, rows_at
 
 INTERVALS = 13
 LEVELS = 10
@@ -79,30 +77,26 @@ def sheets(
     which: Any,
     *,
     site: Any,
-    mask: Any,
-    real: Any,
-    batch: int | None,
+    batch_size: int | str | None,
     window: tuple[int, int],
     seed: int,
     progress: bool,
     logits: bool,
 ) -> list[Sheet]:
     """A sheet for each feature of `which`; what stands on it depends on feature and seed alone."""
-    read, which = Corpus(sae, model, tokens, site, mask, real), chosen(sae, which)
+    read, which = SiteReading(sae, model, tokens, site, None, None), chosen(sae, which)
     found = examples(
         sae,
         model,
-        read.tokens,
+        read.corpus,
         site=read.name,
         features=which,
         top=24,
         intervals=INTERVALS,
         per=24,
         window=0,
-        mask=read.counted,
-        real=read.real,
-        batch=batch,
-        seed=seed,
+        batch_size=batch_size,
+        key=jax.random.key(seed),
         progress=progress,
     )
     places = _Places(read, found, sum(window) + 1)
@@ -111,7 +105,7 @@ def sheets(
     at = np.full((2, len(which), most), -1, np.int32)  # of one size: one program serves all
     for i, plan in enumerate(plans):
         at[:, i, : len(plan)] = np.asarray([place for _, _, _, place in plan]).reshape(-1, 2).T
-    acts, share, held = _read(sae, model, read, which, at, found.maximum, window, batch, progress)
+    acts, share, held = _read(sae, model, read, which, at, found.maximum, window, batch_size, progress)
     ids = _ids(read, at, window)
     readable = logits or read.site in (*STREAM, "mlp_post")
     ends = _ends(sae, model, read.name, which, seed) if readable else [([], [], [], [])] * len(which)
@@ -150,11 +144,11 @@ def sheets(
 class _Places:
     """Which windows of a corpus a sheet holds, feature by feature."""
 
-    def __init__(self, read: Corpus, found: Examples, width: int) -> None:
+    def __init__(self, read: SiteReading, found: Examples, width: int) -> None:
         self.read, self.found, self.width = read, found, width
-        seq, pos = np.nonzero(read.counted)
+        seq, pos = np.nonzero(read.corpus.positions)
         self.all = np.stack([seq, pos], 1)
-        ids = read.tokens[seq, pos]
+        ids = read.corpus.tokens[seq, pos]
         self.order = np.argsort(ids, kind="stable")  # places by token
         self.ids = ids[self.order]
 
@@ -166,7 +160,7 @@ class _Places:
             [p for p in zip(*pair, strict=True) if p[0] >= 0]
             for pair in zip(found.interval_seq[i], found.interval_pos[i], strict=True)
         ]
-        peaks = np.unique([self.read.tokens[p] for p in top[:10]])
+        peaks = np.unique([self.read.corpus.tokens[p] for p in top[:10]])
         spans = (np.searchsorted(self.ids, peaks, side) for side in ("left", "right"))
         where = [np.arange(*span) for span in zip(*spans, strict=True)]
         same = self.order[np.concatenate([*where, np.zeros(0, int)]).astype(int)]
@@ -200,27 +194,26 @@ class _Places:
         return plan
 
 
-def _ids(read: Corpus, at: np.ndarray, window: tuple[int, int]) -> np.ndarray:
+def _ids(read: SiteReading, at: np.ndarray, window: tuple[int, int]) -> np.ndarray:
     """Token ids `(n, place, window)`, -1 beyond what is real."""
     pos = at[1][..., None] + np.arange(-window[0], window[1] + 1)
-    inside = (pos >= 0) & (pos < read.tokens.shape[1]) & (at[0] >= 0)[..., None]
-    row, pos = np.maximum(at[0], 0)[..., None], np.clip(pos, 0, read.tokens.shape[1] - 1)
-    return np.where(inside & read.real[row, pos], read.tokens[row, pos], -1)
+    inside = (pos >= 0) & (pos < read.corpus.tokens.shape[1]) & (at[0] >= 0)[..., None]
+    row, pos = np.maximum(at[0], 0)[..., None], np.clip(pos, 0, read.corpus.tokens.shape[1] - 1)
+    return np.where(inside & read.corpus.mask[row, pos], read.corpus.tokens[row, pos], -1)
 
 
 def _read(
     sae: Any,
     model: Any,
-    read: Corpus,
+    read: SiteReading,
     which: Any,
     at: Any,
     maximum: Any,
     window: Any,
-    batch: Any,
+    batch_size: Any,
     progress: bool,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Activations `(n, place, window)` of every window, and how features spread over intervals."""
-    size = read.size(batch, sae.features)
     seq, pos = jnp.asarray(at)
     offsets = jnp.arange(-window[0], window[1] + 1, dtype=jnp.int32)
     some, most = jnp.asarray(which), jnp.asarray(maximum, jnp.float32)
@@ -230,31 +223,39 @@ def _read(
         jnp.zeros((len(which), INTERVALS), jnp.float32),
         jnp.zeros((len(which), INTERVALS), jnp.float32),
     )
-    steps = -(-len(read.rows) // size)
-    for part in watched(read.batches(size), steps, "windows", progress):
-        state = _step((sae, model, part, some, seq, pos, offsets, most, read.name), state)
+    step = Windows(sae, some, seq, pos, offsets, most, read.name)
+    parts = read.batches(batch_size, sae)
+    state = read.fold(parts, state, step, progress="windows" if progress else False)
     acts, count, held = (np.asarray(x) for x in state)
     over = lambda x: x / np.maximum(x.sum(1, keepdims=True), 1e-30)
     return acts, over(count), over(held)
 
 
-@eqx.filter_jit(donate="all-except-first")
-def _step(given: Any, state: Any) -> Any:
-    sae, model, part, which, seq, pos, offsets, most, name = given
-    out, count, held = state
-    _, acts = run(model, part.tokens, capture=sites_of(name), mask=part.real, logits=False)
-    # Of signed features the magnitude: a sheet shows how much, and judges answer so.
-    f = jnp.abs(jnp.take(sae.encode(rows_at(acts, name)), which, -1))
-    f = jnp.where(part.counted[..., None], f, 0)
-    local = jnp.minimum(jnp.searchsorted(part.rows, seq), len(part.rows) - 1)
-    here = windows(f, part, local, pos, offsets)
-    out = jnp.where((part.rows[local] == seq)[..., None], here, out)
-    flat = f.reshape(-1, f.shape[-1])
-    place = flat / jnp.where(most > 0, most, 1)[None] * INTERVALS
-    place = jnp.where(flat > 0, jnp.minimum(place.astype(jnp.int32), INTERVALS - 1), -1)
-    one = lambda j: ((place == j).sum(0, dtype=jnp.float32), jnp.where(place == j, flat, 0).sum(0))
-    counts, sums = jax.lax.map(one, jnp.arange(INTERVALS, dtype=jnp.int32))
-    return out, count + counts.T, held + sums.T
+class Windows(eqx.Module):
+    """One batch of a fold: activations around places, and how features spread over intervals."""
+
+    sae: Any
+    features: Any
+    seq: Any
+    pos: Any
+    offsets: Any
+    most: Any
+    name: Any = eqx.field(static=True)
+
+    def __call__(self, state: Any, batch: Any, acts: Any) -> Any:
+        out, count, amount = state
+        # Of signed features the magnitude: a sheet shows how much, and judges answer so.
+        f = jnp.abs(jnp.take(self.sae.encode(rows_at(acts, self.name)), self.features, -1))
+        f = jnp.where(batch.positions[..., None], f, 0)
+        local = jnp.minimum(jnp.searchsorted(batch.rows, self.seq), len(batch.rows) - 1)
+        here = windows(f, batch, local, self.pos, self.offsets)
+        out = jnp.where((batch.rows[local] == self.seq)[..., None], here, out)
+        flat = f.reshape(-1, f.shape[-1])
+        place = flat / jnp.where(self.most > 0, self.most, 1)[None] * INTERVALS
+        place = jnp.where(flat > 0, jnp.minimum(place.astype(jnp.int32), INTERVALS - 1), -1)
+        one = lambda j: ((place == j).sum(0, dtype=jnp.float32), jnp.where(place == j, flat, 0).sum(0))
+        counts, sums = jax.lax.map(one, jnp.arange(INTERVALS, dtype=jnp.int32))
+        return out, count + counts.T, amount + sums.T
 
 
 def _ends(sae: Any, model: Any, site: Any, which: Any, seed: int) -> list[tuple[Any, ...]]:

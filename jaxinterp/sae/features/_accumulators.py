@@ -6,8 +6,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from ...core._run import run
-from ._corpus import rows_at, sites_of
+from ...corpus._batches import Batch
+from ._site import rows_at
 
 EMPTY = -1.0  # the priority of a place that holds nothing
 
@@ -58,40 +58,48 @@ def start(n: int, top: int, bins: int, per: int, window: int) -> Kept:
     )
 
 
-@eqx.filter_jit(donate="all-except-first")
-def step(given: Any, kept: Kept) -> Kept:
-    """One batch, from tokens to what is kept after it."""
-    sae, model, part, features, offsets, draw, name = given
-    _, acts = run(model, part.tokens, capture=sites_of(name), mask=part.real, logits=False)
-    x = rows_at(acts, name)
-    finite = jnp.isfinite(x).all(tuple(range(2, x.ndim))) | ~part.counted
-    kept = kept._replace(finite=kept.finite & finite.all())
-    f = sae.encode(x)
-    f = f if features is None else jnp.take(f, features, -1)
-    f = jnp.where(part.counted[..., None], f, 0)
-    key = jax.random.fold_in(jax.random.key(draw[0]), draw[1])
-    kept = _top(kept, f, part, offsets)
-    return _bins(kept, f, part, offsets, key)
+class Accumulate(eqx.Module):
+    """One batch of a fold: features at the site, merged into what is kept.
+
+    - `sae`; `features (n,)`, their numbers, or None for all; `name`, the site;
+    - `offsets (window,)` around a token; `key`, from which the samples of each batch are drawn.
+    """
+
+    sae: Any
+    features: Any
+    offsets: Any
+    key: Any
+    name: Any = eqx.field(static=True)
+
+    def __call__(self, kept: Kept, batch: Batch, acts: Any) -> Kept:
+        x = rows_at(acts, self.name)
+        finite = jnp.isfinite(x).all(tuple(range(2, x.ndim))) | ~batch.positions
+        kept = kept._replace(finite=kept.finite & finite.all())
+        f = self.sae.encode(x)
+        f = f if self.features is None else jnp.take(f, self.features, -1)
+        f = jnp.where(batch.positions[..., None], f, 0)
+        kept = _top(kept, f, batch, self.offsets)
+        return _bins(kept, f, batch, self.offsets, jax.random.fold_in(self.key, batch.number))
 
 
-def windows(f: Any, part: Any, seq: Any, pos: Any, offsets: Any) -> Any:
+def windows(f: Any, batch: Batch, seq: Any, pos: Any, offsets: Any) -> Any:
     """`(n, place, window)`: each feature around its own places `seq pos (n, place)` of the batch."""
     at = pos[..., None] + offsets[None, None]
     inside = (at >= 0) & (at < f.shape[1])
     at = jnp.clip(at, 0, f.shape[1] - 1)
     row = jnp.broadcast_to(seq[..., None], at.shape)
     own = jnp.broadcast_to(jnp.arange(f.shape[2], dtype=jnp.int32)[:, None, None], at.shape)
-    return jnp.where(inside & part.counted[row, at], f[row, at, own], jnp.nan)
+    return jnp.where(inside & batch.positions[row, at], f[row, at, own], jnp.nan)
 
 
-def _top(kept: Kept, f: Any, part: Any, offsets: Any) -> Kept:
+def _top(kept: Kept, f: Any, batch: Batch, offsets: Any) -> Kept:
     n, k = kept.values.shape
     size = jnp.abs(f)
     best = size.max(1)  # of each context, (seq, n)
     # Its first place: a minimum over places is much faster than argmax on a CPU.
     places = jnp.arange(f.shape[1], dtype=jnp.int32)[None, :, None]
     first = jnp.where(size == best[:, None], places, f.shape[1] - 1).min(1)
-    rows = jnp.broadcast_to(part.rows[None], (n, len(part.rows)))
+    rows = jnp.broadcast_to(batch.rows[None], (n, len(batch.rows)))
     own = jnp.take_along_axis(f, first[:, None], 1)[:, 0]
     values = jnp.concatenate([kept.values, jnp.where(best > 0, own, -jnp.inf).T], 1)
     sizes, order = jax.lax.top_k(jnp.where(jnp.isfinite(values), jnp.abs(values), -jnp.inf), k)
@@ -101,7 +109,7 @@ def _top(kept: Kept, f: Any, part: Any, offsets: Any) -> Kept:
     new = order >= k
     old = jnp.take_along_axis(kept.around, jnp.minimum(order, k - 1)[..., None], 1)
     here = jnp.where(new, order - k, 0)
-    around = windows(f, part, here, jnp.where(new, pos, 0), offsets)
+    around = windows(f, batch, here, jnp.where(new, pos, 0), offsets)
     return kept._replace(
         values=jnp.take_along_axis(values, order, 1),
         seq=jnp.where(found, pick(kept.seq, rows), -1),
@@ -110,7 +118,7 @@ def _top(kept: Kept, f: Any, part: Any, offsets: Any) -> Kept:
     )
 
 
-def _bins(kept: Kept, f: Any, part: Any, offsets: Any, key: Any) -> Kept:
+def _bins(kept: Kept, f: Any, batch: Batch, offsets: Any, key: Any) -> Kept:
     n, bins, _ = kept.priority.shape
     flat = f.reshape(-1, n)
     size = jnp.abs(flat)
@@ -141,9 +149,9 @@ def _bins(kept: Kept, f: Any, part: Any, offsets: Any, key: Any) -> Kept:
     new = (
         jnp.where(last >= 0, chance[token], EMPTY),
         flat[token, own],
-        part.rows[seq],
+        batch.rows[seq],
         pos,
-        windows(f, part, seq, pos, offsets),
+        windows(f, batch, seq, pos, offsets),
     )
     kept = _insert(kept, new)
     return kept._replace(counts=kept.counts + counts.T, total=kept.total + size.sum(0))

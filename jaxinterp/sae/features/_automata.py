@@ -10,12 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..._deprecations import respelled
 from ..._text import plain
-from ...core._run import run
-from ...data._activations import watched
+from ...typing import CaptureLike, CorpusLike, DictionaryLike, IndexLike, MaskLike, ModelLike
 from ..evaluation._tokens import blocks
-from ._corpus import Corpus, chosen, rows_at, sites_of
 from ._logits import logit_weights
+from ._site import SiteReading, chosen, rows_at
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,20 +61,21 @@ class Automata:
         return "\n".join(["digraph features {", *lines, "}\n"])
 
 
+@respelled(real="mask=padding_mask, and positions= for what counts", batch="batch_size=")
 def automata(
-    sae: Any,
-    model: Any,
-    tokens: Any,
+    sae: DictionaryLike,
+    model: ModelLike,
+    tokens: CorpusLike,
     *,
-    site: Any = None,
-    features: Any = None,
+    site: CaptureLike | None = None,
+    features: IndexLike | None = None,
     k: int = 10,
     least: float = 0.5,
     count: int = 10,
     block: int = 4096,
-    mask: Any = None,
-    real: Any = None,
-    batch: int | None = None,
+    mask: MaskLike | None = None,
+    positions: IndexLike | None = None,
+    batch_size: int | str | None = "auto",
     progress: bool = True,
 ) -> Automata:
     r"""$i \to j$ where $\mathbb E[f_j(t+1) \mid f_i(t) > 0,\, t_{+1} \in \operatorname{top}_k v_i] - \mathbb E f_j > \frac12 \mathbb E[f_j \mid f_j > 0]$.
@@ -84,7 +85,7 @@ def automata(
     what is above 0 is read: below 0 a feature lowers those tokens. Bricken et al. 2023
     (https://transformer-circuits.pub/2023/monosemantic-features) show such automata.
 
-    **Arguments:** `sae`, `model`, `tokens`, `site`, `mask`, `real` as in `evaluate`; `features`, numbers
+    **Arguments:** `sae`, `model`, `tokens`, `site`, `mask`, `positions` as in `evaluate`; `features`, numbers
     `(n,)`, None for all; `k` tokens with the highest logit weights of each; edges of a `weight` of at
     least `least`, where the weight is the difference above over $\mathbb E[f_j \mid f_j > 0]$, taken
     over `count` places or more; `block` features at a time, each block one pass over the corpus.
@@ -100,16 +101,14 @@ def automata(
 
     Law: means are those of all activations at once.
     """
-    read, which = Corpus(sae, model, tokens, site, mask, real), chosen(sae, features)
+    read, which = SiteReading(sae, model, tokens, site, mask, positions), chosen(sae, features)
     weights = logit_weights(sae, model, read.name, which)
     k = min(int(k), weights.shape[1] - 1)
     top = weights.top(None, k)[0]
     writes = np.zeros((weights.shape[1], len(which)), bool)  # token by feature
     writes[top, np.arange(len(which))[:, None]] = True
-    size, block = read.size(batch, sae.features), min(int(block), len(which))
-    steps = -(-len(read.rows) // size)
+    parts, block = read.batches(batch_size, sae), min(int(block), len(which))
     found: dict[tuple[int, int], tuple[float, float, int]] = {}
-    some = jnp.asarray(which)
     for start in blocks(len(which), block):
         own = jnp.asarray(writes[:, start : start + block])
         n = len(which)
@@ -119,12 +118,12 @@ def automata(
             jnp.zeros(n, jnp.float32),
             jnp.zeros(n, jnp.float32),
         )
-        for part in watched(read.batches(size), steps, f"automata from {start}", progress):
-            state = _step((sae, model, part, some, own, jnp.int32(start), read.name), state)
+        step = Follow(sae, jnp.asarray(which), own, jnp.int32(start), read.name)
+        state = read.fold(parts, state, step, progress=f"automata from {start}" if progress else False)
         total, places, fired, amount = (np.asarray(x, np.float64) for x in state)
         mean = total / np.maximum(places, 1)[:, None]
         active = amount / np.maximum(fired, 1)
-        weight = (mean - amount / read.counted.sum()) / np.where(active > 0, active, 1)
+        weight = (mean - amount / read.count) / np.where(active > 0, active, 1)
         weight[places < count] = 0
         for a, b in np.argwhere(weight >= least):
             pair = int(which[start + a]), int(which[b])
@@ -135,16 +134,22 @@ def automata(
     return Automata(edges, rows[:, 0], rows[:, 1], rows[:, 2].astype(int))
 
 
-@eqx.filter_jit(donate="all-except-first")
-def _step(given: Any, state: Any) -> Any:
-    sae, model, part, which, writes, start, name = given
-    total, places, fired, amount = state
-    _, acts = run(model, part.tokens, capture=sites_of(name), mask=part.real, logits=False)
-    f = jnp.take(sae.encode(rows_at(acts, name)), which, -1)
-    f = jnp.where(part.counted[..., None], jax.nn.relu(f), 0)
-    first = jax.lax.dynamic_slice_in_dim(f, start, writes.shape[1], -1)[:, :-1]
-    follows = (first > 0) & writes[part.tokens[:, 1:]] & part.counted[:, 1:, None]
-    follows = follows.astype(jnp.float32)
-    more = jnp.einsum("spi,spj->ij", follows, f[:, 1:], precision="highest")
-    firing = (f > 0).sum((0, 1), dtype=jnp.float32)
-    return total + more, places + follows.sum((0, 1)), fired + firing, amount + f.sum((0, 1))
+class Follow(eqx.Module):
+    """One batch of a fold: sums over places where a feature fires and a token that it raises follows."""
+
+    sae: Any
+    features: Any
+    writes: Any  # (vocab, block): whether a feature raises a token
+    start: Any
+    name: Any = eqx.field(static=True)
+
+    def __call__(self, state: Any, batch: Any, acts: Any) -> Any:
+        total, places, fired, amount = state
+        f = jnp.take(self.sae.encode(rows_at(acts, self.name)), self.features, -1)
+        f = jnp.where(batch.positions[..., None], jax.nn.relu(f), 0)
+        first = jax.lax.dynamic_slice_in_dim(f, self.start, self.writes.shape[1], -1)[:, :-1]
+        follows = (first > 0) & self.writes[batch.tokens[:, 1:]] & batch.positions[:, 1:, None]
+        follows = follows.astype(jnp.float32)
+        more = jnp.einsum("spi,spj->ij", follows, f[:, 1:], precision="highest")
+        firing = (f > 0).sum((0, 1), dtype=jnp.float32)
+        return total + more, places + follows.sum((0, 1)), fired + firing, amount + f.sum((0, 1))

@@ -11,10 +11,11 @@ import numpy as np
 
 from ..._disk import manifest_name, move, put, unit
 from ..._text import plain, visible
-from ...data._activations import watched
+from ...corpus._progress import watched
 from ...viz._place import check_folder
 from ...viz._render import render
 from ..files._origin import own_site
+from ..kinds._coder import kind_name
 from ._examples import Examples, examples
 from ._logits import LogitWeights, logit_weights
 
@@ -82,7 +83,7 @@ def browse(
         weights: LogitWeights = logit_weights(sae, model, site, read.features)
         ends = weights.top(None, min(k, weights.shape[1]))
     named = {int(i): plain(str(text)) for i, text in (labels or {}).items()}
-    about = title or f"{type(sae).__name__}: {n} features of {site}"
+    about = title or f"{kind_name(sae)}: {n} features of {site}"
     said = {"kind": "jaxinterp features", "features": n, "tokens": read.count}
     # The page names the folder of its data, so that it is replaced by one rename.
     known = [f"data/{file.name}" for file in path.glob("data/*.js")]  # of earlier versions

@@ -7,36 +7,41 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ...core._run import run
-from ...data._activations import watched
-from ._corpus import Corpus, chosen, rows_at, sites_of
+from ..._deprecations import respelled
+from ...corpus._batches import Batch
+from ...corpus._suffix import Suffix, last_stream, log_probabilities, reached, suffix_of
+from ...typing import CaptureLike, CorpusLike, DictionaryLike, IndexLike, MaskLike, ModelLike
 from ._directions import check_same_site, directions, written
 from ._logits import logit_weights
-from ._suffix import place_of, reached, rest, said
+from ._site import SiteReading, chosen, rows_at
 
 
+@respelled(real="mask=padding_mask, and positions= for what counts", batch="batch_size=")
 def feature_effects(
-    sae: Any,
-    model: Any,
-    tokens: Any,
-    features: Any,
+    sae: DictionaryLike,
+    model: ModelLike,
+    tokens: CorpusLike,
+    features: IndexLike,
     *,
-    site: Any = None,
-    mask: Any = None,
-    real: Any = None,
-    batch: int = 8,
+    site: CaptureLike | None = None,
+    mask: MaskLike | None = None,
+    positions: IndexLike | None = None,
+    batch_size: int | str | None = 8,
     progress: bool = True,
 ) -> np.ndarray:
     r"""$\Delta_{it} = \log P(t_{+1} \mid x - f_i(x)\, d_i) - \log P(t_{+1})$: each token without the feature.
 
-    The feature is taken out at all positions of `mask` at once, and the forward pass is finished: the
-    layers before the site run once, those after it once for each feature. Below 0 it helped. Bricken et al. 2023
+    The feature is taken out at all `positions` at once, and the forward pass is finished: the layers
+    before the site run once, those after it once for each feature. Below 0 it helped. Bricken et al. 2023
     (https://transformer-circuits.pub/2023/monosemantic-features).
 
-    **Arguments:** `sae`, `model`, `tokens`, `site`, `real` as in `evaluate`; `features`,
-    numbers `(n,)`, one more pass through the later layers each; `mask (seq, pos)`, where the feature
-    is taken out: by default at all real tokens but the first, as in `evaluate`; `mask=real`, or ones,
-    takes it out everywhere.
+    **Arguments:**
+
+    - `sae`, `model`, `tokens`, `site`, `mask`: as in `evaluate`.
+    - `features`: numbers `(n,)`, one more pass through the later layers each.
+    - `positions`: where the feature is taken out. By default at all real tokens but the first, as in
+      `evaluate`; `positions=mask`, or `slice(None)`, takes it out everywhere.
+    - `batch_size`: contexts a pass, 8 by default.
 
     **Returns:** `(n, seq, pos - 1)`; entry p is of the token at p + 1, NaN where that, or the one
     before it, is padding.
@@ -47,56 +52,69 @@ def feature_effects(
     effects = ji.sae.feature_effects(sae, model, corpus.tokens[:8], [7, 8], site="resid_post[2]")
     ```
 
-    Law: 0 exactly wherever the feature has not fired at a position of `mask` up to then; equal to a
-    run with `steer(sae, i, 0, site=site, pos=mask)`, and with a mask of ones to one without `pos=`.
+    Law: 0 exactly wherever the feature has not fired at one of `positions` up to then; equal to a
+    run with `steer(sae, i, 0, site=site, pos=positions)`, and with `slice(None)` to one without `pos=`.
     """
     check_same_site(sae, "feature_effects")
-    read, which = Corpus(sae, model, tokens, site, mask, real), chosen(sae, features)
-    size = read.size(batch, sae.features)
-    rows = directions(sae)
-    known = read.real[:, 1:] & read.real[:, :-1]
+    read, which = SiteReading(sae, model, tokens, site, mask, positions), chosen(sae, features)
+    parts = read.batches(batch_size, sae)
+    real = np.asarray(read.corpus.mask)
+    known = real[:, 1:] & real[:, :-1]
     out = np.where(known, np.float32(0), np.float32(np.nan))
     out = np.repeat(out[None], len(which), 0)
-    steps = -(-len(read.rows) // size)
-    place = place_of(model, read)
-    for part in watched(read.batches(size), steps, "effects", progress):
-        held = reached(model, read, part, place)
-        found = np.asarray(_effects(sae, model, held, rows[which], jnp.asarray(which), place))
-        at, first = np.unique(np.asarray(part.rows), return_index=True)  # without what fills up
-        out[:, at] = np.where(known[at][None], found[:, first], np.nan)
-    return out
+    suffix = suffix_of(model, f"{read.site}[{read.layer}]")
+
+    def put(out: np.ndarray, batch: Batch, change: Any) -> np.ndarray:
+        at = parts.rows_of(int(batch.number))
+        out[:, at] = np.where(known[at][None], np.asarray(change)[:, : len(at)], np.nan)
+        return out
+
+    effects = Effects(sae, model, directions(sae)[which], jnp.asarray(which), suffix)
+    bar = "effects" if progress else False
+    return read.fold(parts, out, put, captures=suffix.captures, per_batch=effects, progress=bar)
 
 
-@eqx.filter_jit
-def _effects(sae: Any, model: Any, held: Any, rows: Any, which: Any, place: Any) -> Any:
-    x, part = held.x.astype(jnp.float32), held.part
-    f = jnp.take(sae.encode(x), which, -1)
+class Effects(eqx.Module):
+    """Of a batch the change of each next token's log-probability `(n, row, pos - 1)`, feature by feature."""
 
-    def one(feature: Any) -> Any:
-        row, amount = feature
-        value = (x - written(sae, row[None], amount[..., None], x)).astype(held.x.dtype)
-        fires = part.counted & (amount != 0)  # elsewhere x stays as it is, bit for bit
-        stream = rest(model, held, jnp.where(fires[..., None], value, held.x), place)
-        log = said(model, held, stream)
-        return jnp.take_along_axis(log, part.tokens[:, 1:, None], -1)[..., 0]
+    sae: Any
+    model: Any
+    rows: Any
+    features: Any
+    suffix: Suffix
 
-    # The clean run is one of the same loop: bits agree wherever nothing was taken out.
-    amounts = jnp.moveaxis(f, -1, 0)
-    amounts = jnp.concatenate([jnp.zeros_like(amounts[:1]), amounts])
-    found = jax.lax.map(one, (jnp.concatenate([rows[:1], rows]), amounts))
-    return found[1:] - found[:1]
+    def __call__(self, batch: Batch, acts: Any) -> Any:
+        at_site = reached(self.suffix, batch, acts)
+        x = at_site.x.astype(jnp.float32)
+        f = jnp.take(self.sae.encode(x), self.features, -1)
+
+        def one(feature: Any) -> Any:
+            row, amount = feature
+            value = (x - written(self.sae, row[None], amount[..., None], x)).astype(at_site.x.dtype)
+            fires = batch.positions & (amount != 0)  # elsewhere x stays as it is, bit for bit
+            value = jnp.where(fires[..., None], value, at_site.x)
+            stream = last_stream(self.model, at_site, value, self.suffix)
+            log = log_probabilities(self.model, at_site, stream)
+            return jnp.take_along_axis(log, batch.tokens[:, 1:, None], -1)[..., 0]
+
+        # The clean run is one of the same loop: bits agree wherever nothing was taken out.
+        amounts = jnp.moveaxis(f, -1, 0)
+        amounts = jnp.concatenate([jnp.zeros_like(amounts[:1]), amounts])
+        log = jax.lax.map(one, (jnp.concatenate([self.rows[:1], self.rows]), amounts))
+        return log[1:] - log[:1]
 
 
+@respelled(real="mask=padding_mask, and positions= for what counts", batch="batch_size=")
 def attribution_vectors(
-    sae: Any,
-    model: Any,
-    tokens: Any,
-    features: Any,
+    sae: DictionaryLike,
+    model: ModelLike,
+    tokens: CorpusLike,
+    features: IndexLike,
     *,
-    site: Any = None,
-    mask: Any = None,
-    real: Any = None,
-    batch: int | None = None,
+    site: CaptureLike | None = None,
+    mask: MaskLike | None = None,
+    positions: IndexLike | None = None,
+    batch_size: int | str | None = "auto",
     progress: bool = True,
 ) -> np.ndarray:
     r"""$a_{it} = f_i(t)\, v_{i, t_{+1}}$: activation times logit weight of the token that follows.
@@ -107,7 +125,7 @@ def attribution_vectors(
 
     **Arguments:** as `feature_effects`.
 
-    **Returns:** `(n, token)`, a column for each position of `mask` that has a next token, in the
+    **Returns:** `(n, token)`, a column for each of `positions` that has a next token, in the
     order of the corpus.
 
     ```python
@@ -116,21 +134,29 @@ def attribution_vectors(
 
     Law: 0 where a feature does not fire.
     """
-    read, which = Corpus(sae, model, tokens, site, mask, real), chosen(sae, features)
-    size = read.size(batch, sae.features)
+    read, which = SiteReading(sae, model, tokens, site, mask, positions), chosen(sae, features)
+    parts = read.batches(batch_size, sae)
     weights = jnp.asarray(logit_weights(sae, model, read.name)[which])
-    found = []
-    steps = -(-len(read.rows) // size)
-    for part in watched(read.batches(size), steps, "attribution", progress):
-        a = np.asarray(_attributed(sae, model, part, jnp.asarray(which), weights, read.name))
-        rows = np.asarray(part.rows)
-        has = np.asarray(part.counted)[:, :-1] & read.real[rows][:, 1:]
-        found.append(a[:, has])
-    return np.concatenate(found, 1)
+    real = np.asarray(read.corpus.mask)
+
+    def put(columns: list[np.ndarray], batch: Batch, a: Any) -> list[np.ndarray]:
+        at = parts.rows_of(int(batch.number))
+        has = np.asarray(batch.positions)[: len(at), :-1] & real[at][:, 1:]
+        return [*columns, np.asarray(a)[:, : len(at)][:, has]]
+
+    attributed = Attributed(sae, jnp.asarray(which), weights, read.name)
+    bar = "attribution" if progress else False
+    return np.concatenate(read.fold(parts, [], put, per_batch=attributed, progress=bar), 1)
 
 
-@eqx.filter_jit
-def _attributed(sae: Any, model: Any, part: Any, which: Any, weights: Any, name: Any) -> Any:
-    _, acts = run(model, part.tokens, capture=sites_of(name), mask=part.real, logits=False)
-    f = jnp.take(sae.encode(rows_at(acts, name)), which, -1)
-    return jnp.moveaxis(f[:, :-1], -1, 0) * weights[:, part.tokens[:, 1:]]
+class Attributed(eqx.Module):
+    """Of a batch activation times the logit weight of the next token, `(n, row, pos - 1)`."""
+
+    sae: Any
+    features: Any
+    weights: Any
+    name: Any = eqx.field(static=True)
+
+    def __call__(self, batch: Batch, acts: Any) -> Any:
+        f = jnp.take(self.sae.encode(rows_at(acts, self.name)), self.features, -1)
+        return jnp.moveaxis(f[:, :-1], -1, 0) * self.weights[:, batch.tokens[:, 1:]]

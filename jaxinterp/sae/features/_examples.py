@@ -3,12 +3,16 @@
 from dataclasses import dataclass
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ... import viz
-from ...data._activations import watched
-from ._accumulators import EMPTY, start, step
-from ._corpus import Corpus, chosen
+from ..._deprecations import respelled
+from ...core._check import check_key
+from ...typing import CaptureLike, CorpusLike, DictionaryLike, IndexLike, KeyLike, MaskLike, ModelLike
+from ._accumulators import EMPTY, Accumulate, start
+from ._site import SiteReading, chosen
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,21 +120,26 @@ class Examples:
         return viz.contexts(rows, title=title or f"Feature {feature}")
 
 
+@respelled(
+    real="mask=padding_mask, and positions= for what counts",
+    batch="batch_size=",
+    seed="key=jax.random.key(0)",
+)
 def examples(
-    sae: Any,
-    model: Any,
-    tokens: Any,
+    sae: DictionaryLike,
+    model: ModelLike,
+    tokens: CorpusLike,
     *,
-    site: Any = None,
-    features: Any = None,
+    site: CaptureLike | None = None,
+    features: IndexLike | None = None,
     top: int = 20,
     intervals: int = 11,
     per: int = 2,
     window: int | tuple[int, int] = (12, 4),
-    mask: Any = None,
-    real: Any = None,
-    batch: int | None = None,
-    seed: int = 0,
+    mask: MaskLike | None = None,
+    positions: IndexLike | None = None,
+    batch_size: int | str | None = "auto",
+    key: KeyLike | None = None,
     progress: bool = True,
 ) -> Examples:
     r"""$\operatorname{top}_k \{\lvert f_i(t)\rvert\}$, and tokens with $\lvert f_i(t)\rvert \in [\tfrac jn m_i, \tfrac{j+1}n m_i)$, $m_i = \max_t \lvert f_i(t)\rvert$.
@@ -140,10 +149,15 @@ def examples(
     than they are; those of the intervals show the rest (Bricken et al. 2023,
     https://transformer-circuits.pub/2023/monosemantic-features).
 
-    **Arguments:** `sae`, `model`, `tokens`, `site`, `mask`, `real` as in `evaluate`; `features`,
-    numbers `(n,)`, or None for all; `top` contexts, each with its largest activation; `intervals`
-    of equal width and `per` examples of each, drawn by `seed`; `window`, tokens kept before and
-    after; `batch` contexts a pass, by default so many that memory stays near 1 GB.
+    **Arguments:**
+
+    - `sae`, `model`, `tokens`, `site`, `mask`, `positions`: as in `evaluate`.
+    - `features`: numbers `(n,)`, or None for all.
+    - `top`: contexts, each with its largest activation; 20 by default.
+    - `intervals`: of equal width, 11 by default; `per`: examples of each, 2 by default.
+    - `window`: tokens before and after an example.
+    - `batch_size`: contexts a pass; "auto" takes so many that memory stays near 1 GB.
+    - `key`: from which the examples of intervals are drawn; by default `jax.random.key(0)`.
 
     **Returns:** `Examples`.
 
@@ -172,16 +186,15 @@ def examples(
             "examples takes at most 100 intervals, and a window of tokens before and after, at "
             f"least 0; got intervals={intervals}, window={window}."
         )
-    read, which = Corpus(sae, model, tokens, site, mask, real), chosen(sae, features)
-    size = read.size(batch, sae.features)
+    read, which = SiteReading(sae, model, tokens, site, mask, positions), chosen(sae, features)
     offsets = np.arange(-int(before), int(after) + 1, dtype=np.int32)
     state = start(len(which), int(top), 2 * int(intervals), int(per), len(offsets))
-    some = None if features is None else which
-    steps = -(-len(read.rows) // size)
-    for number, part in enumerate(watched(read.batches(size), steps, "examples", progress)):
-        # Arrays, not numbers: a number would be part of the program, which would be compiled anew.
-        draw = np.asarray([seed, number], np.uint32)
-        state = step((sae, model, part, some, offsets, draw, read.name), state)
+    key = jax.random.key(0) if key is None else check_key(key, "ji.sae.examples(..., key={})")
+    step = Accumulate(
+        sae, None if features is None else jnp.asarray(which), jnp.asarray(offsets), key, read.name
+    )
+    parts = read.batches(batch_size, sae)
+    state = read.fold(parts, state, step, progress="examples" if progress else False)
     kept = type(state)(*(np.asarray(each) for each in state))
     if not (kept.finite and np.isfinite(kept.total).all()):
         raise ValueError(
@@ -191,7 +204,7 @@ def examples(
     return _result(kept, read, which, int(intervals), int(per), int(before))
 
 
-def _result(kept: Any, read: Corpus, which: Any, intervals: int, per: int, before: int) -> Examples:
+def _result(kept: Any, read: SiteReading, which: Any, intervals: int, per: int, before: int) -> Examples:
     n, bins, _ = kept.priority.shape
     flat = lambda x: x.reshape(n, -1, *x.shape[3:])
     priority, value = flat(kept.priority), flat(kept.bin_value)
@@ -231,8 +244,8 @@ def _result(kept: Any, read: Corpus, which: Any, intervals: int, per: int, befor
         mean=kept.total / np.maximum(fired, 1),
         counts=kept.counts,
         width=kept.range / bins,
-        count=int(read.counted.sum()),
-        tokens=read.tokens,
-        real=read.real,
+        count=read.count,
+        tokens=np.asarray(read.corpus.tokens),
+        real=np.asarray(read.corpus.mask),
         before=before,
     )

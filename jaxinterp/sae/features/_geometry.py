@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from ..kinds._coder import kind_name
+
 
 @dataclass(frozen=True, eq=False)
 class Geometry:
@@ -52,7 +54,7 @@ def geometry(sae: Any, *, step: int = 2048) -> Geometry:
     decoder, encoder = decoder.reshape(len(decoder), -1), encoder.reshape(len(encoder), -1)
     if len(decoder) != len(encoder):
         raise ValueError(
-            f"geometry takes a dictionary with a decoder row for each feature; {type(sae).__name__} "
+            f"geometry takes a dictionary with a decoder row for each feature; {kind_name(sae)} "
             f"has {len(decoder)} rows and {len(encoder)} features."
         )
     rows, seen = _unit(decoder), _unit(encoder)

@@ -10,9 +10,9 @@ import numpy as np
 
 from ...core._intervene import split_edits
 from ..files._origin import own_site
-from ..kinds._feature_list import Joined
-from ._corpus import chosen, one_layer
+from ..kinds._coder import Coder
 from ._directions import directions
+from ._site import chosen, one_layer
 
 STREAM = ("resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out")
 
@@ -85,8 +85,7 @@ def logit_weights(sae: Any, model: Any, site: Any = None, features: Any = None) 
     $c\, v_i$ over that denominator, up to a number that is the same for all tokens.
     """
     site = own_site(sae, site, model)
-    if isinstance(sae, Joined) and not isinstance(site, str):
-        site = site[sae.source]
+    site = sae.read_site(site) if isinstance(sae, Coder) else site
     base, layer = one_layer(site)
     model = split_edits(model)[0]
     if base not in (*STREAM, "mlp_post"):

@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ...core._run import run
-from ...data._activations import watched
-from ._corpus import Corpus, chosen, one_layer, rows_at, sites_of
+from ..._deprecations import respelled
+from ...typing import CaptureLike, CorpusLike, DictionaryLike, IndexLike, MaskLike, ModelLike
 from ._directions import directions
+from ._site import SiteReading, chosen, one_layer, rows_at, sites_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,18 +27,19 @@ class NearestNeurons:
     values: np.ndarray
 
 
+@respelled(real="mask=padding_mask, and positions= for what counts", batch="batch_size=")
 def nearest_neurons(
-    sae: Any,
-    model: Any,
-    tokens: Any,
-    features: Any = None,
+    sae: DictionaryLike,
+    model: ModelLike,
+    tokens: CorpusLike,
+    features: IndexLike | None = None,
     *,
-    site: Any = None,
+    site: CaptureLike | None = None,
     neurons: str | None = None,
     k: int = 3,
-    mask: Any = None,
-    real: Any = None,
-    batch: int | None = None,
+    mask: MaskLike | None = None,
+    positions: IndexLike | None = None,
+    batch_size: int | str | None = "auto",
     progress: bool = True,
 ) -> NearestNeurons:
     r"""$\arg\max_j \rho(f_i, a_j)$ over tokens, and the largest $|d_{ij}|$.
@@ -46,7 +47,7 @@ def nearest_neurons(
     Bricken et al. 2023 (https://transformer-circuits.pub/2023/monosemantic-features) prefer the
     correlation: a feature may write to a neuron that fires for much else.
 
-    **Arguments:** `sae`, `model`, `tokens`, `site`, `mask`, `real` as in `evaluate`; `features`,
+    **Arguments:** `sae`, `model`, `tokens`, `site`, `mask`, `positions` as in `evaluate`; `features`,
     numbers, None for all; `neurons`, a site of one layer, by default `mlp_post` of the same; `k`.
 
     **Returns:** `NearestNeurons`. A feature that is constant correlates with nothing: 0.
@@ -58,24 +59,30 @@ def nearest_neurons(
 
     Law: correlations equal those of all activations at once, to 1e-4.
     """
-    read, which = Corpus(sae, model, tokens, site, mask, real), chosen(sae, features)
+    read, which = SiteReading(sae, model, tokens, site, mask, positions), chosen(sae, features)
     neurons = f"mlp_post[{read.layer}]" if neurons is None else neurons
     one_layer(neurons)
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
         raise ValueError(f"k neurons are asked for, 1 or more; got {k!r}.")
-    size = read.size(batch, sae.features)
-    sums, centre = None, None
-    steps = -(-len(read.rows) // size)
-    for part in watched(read.batches(size), steps, "neurons", progress):
-        some = None if features is None else jnp.asarray(which)
-        names = (read.name, neurons)
-        if centre is None:
-            # Sums around a mean of the first batch lose no digits to a large offset.
-            centre = _means(sae, model, part, some, names)
-        found = _moments(sae, model, part, some, centre, names)
-        sums = found if sums is None else jax.tree.map(jnp.add, sums, found)
-    assert sums is not None
-    rho = np.asarray(_correlation(sums, jnp.float32(read.counted.sum())))
+    parts = read.batches(batch_size, sae)
+    some = None if features is None else jnp.asarray(which)
+    both = Both(sae, some, read.name, neurons)
+    captures = list(dict.fromkeys([*sites_of(read.name), neurons]))
+    # Sums around a mean of the first batch lose no digits to a large offset.
+    centre = read.fold(
+        parts,
+        None,
+        _first,
+        captures=captures,
+        per_batch=Means(both),
+        batches=range(1),
+        progress=False,
+    )
+    zero = [jnp.zeros_like(x) for x in centre]
+    sums = (jnp.zeros((len(zero[0]), len(zero[1])), jnp.float32), *zero, *zero)
+    moments = Products(both, centre)
+    sums = read.fold(parts, sums, moments, captures=captures, progress="neurons" if progress else False)
+    rho = np.asarray(_correlation(sums, jnp.float32(read.count)))
     k = min(int(k), rho.shape[1])
     best = np.argsort(-rho, 1, kind="stable")[:, :k]
     rows = np.asarray(directions(sae))[which]
@@ -84,35 +91,49 @@ def nearest_neurons(
     return NearestNeurons(which, neurons, best, take(rho, best, 1), largest, take(rows, largest, 1))
 
 
-def _both(sae: Any, model: Any, part: Any, some: Any, names: Any) -> Any:
-    _, acts = run(
-        model,
-        part.tokens,
-        capture=list(dict.fromkeys([*sites_of(names[0]), names[1]])),
-        mask=part.real,
-        logits=False,
-    )
-    f = sae.encode(rows_at(acts, names[0]))
-    f = f if some is None else jnp.take(f, some, -1)
-    return f, acts[names[1]].astype(jnp.float32)
+class Both(eqx.Module):
+    """Features and neurons of a batch, `(row, pos, ...)`."""
+
+    sae: Any
+    features: Any
+    name: Any = eqx.field(static=True)
+    neurons: str = eqx.field(static=True)
+
+    def __call__(self, acts: Any) -> tuple[Any, Any]:
+        f = self.sae.encode(rows_at(acts, self.name))
+        f = f if self.features is None else jnp.take(f, self.features, -1)
+        return f, acts[self.neurons].astype(jnp.float32)
 
 
-@eqx.filter_jit
-def _means(sae: Any, model: Any, part: Any, some: Any, names: Any) -> Any:
-    count = jnp.maximum(part.counted.sum(dtype=jnp.float32), 1)
-    both = _both(sae, model, part, some, names)
-    return tuple(jnp.where(part.counted[..., None], x, 0).sum((0, 1)) / count for x in both)
+class Means(eqx.Module):
+    """Their means over the tokens of a batch that count."""
+
+    both: Both
+
+    def __call__(self, batch: Any, acts: Any) -> Any:
+        count = jnp.maximum(batch.positions.sum(dtype=jnp.float32), 1)
+        return tuple(jnp.where(batch.positions[..., None], x, 0).sum((0, 1)) / count for x in self.both(acts))
 
 
-@eqx.filter_jit
-def _moments(sae: Any, model: Any, part: Any, some: Any, centre: Any, names: Any) -> Any:
-    f, a = (
-        jnp.where(part.counted[..., None], x - c[None, None], 0)
-        for x, c in zip(_both(sae, model, part, some, names), centre, strict=True)
-    )
-    product = jnp.einsum("spf,spn->fn", f, a, precision="highest")
-    squares = lambda x: jnp.square(x).sum((0, 1))
-    return product, f.sum((0, 1)), a.sum((0, 1)), squares(f), squares(a)
+def _first(_: Any, batch: Any, means: Any) -> Any:
+    return means
+
+
+class Products(eqx.Module):
+    """One batch of a fold: products and squares about a centre, added to those before."""
+
+    both: Both
+    centre: Any
+
+    def __call__(self, sums: Any, batch: Any, acts: Any) -> Any:
+        f, a = (
+            jnp.where(batch.positions[..., None], x - c[None, None], 0)
+            for x, c in zip(self.both(acts), self.centre, strict=True)
+        )
+        product = jnp.einsum("spf,spn->fn", f, a, precision="highest")
+        squares = lambda x: jnp.square(x).sum((0, 1))
+        found = product, f.sum((0, 1)), a.sum((0, 1)), squares(f), squares(a)
+        return jax.tree.map(jnp.add, sums, found)
 
 
 @jax.jit

@@ -9,9 +9,9 @@ from jax.core import Tracer
 from ...core._edit import Edit
 from ...core._edits import map as mapped
 from ..files._origin import own_site
-from ._corpus import chosen, one_layer
 from ._directions import check_same_site, directions, written
 from ._examples import Examples
+from ._site import chosen, one_layer
 
 MODES = ("clamp", "add", "scale")
 

@@ -9,14 +9,17 @@ import numpy as np
 from ..._read import SIZE, TABLE, TEXT, check, or_null
 from ..kinds._batch_topk import BatchTopK
 from ..kinds._crosscoder import Crosscoder
-from ..kinds._from_arrays import WAY_IN, fit
+from ..kinds._dictionary import Dictionary
+from ..kinds._from_arrays import WAY_IN, assemble
 from ..kinds._gated import Gated
 from ..kinds._jumprelu import JumpReLU
+from ..kinds._kind import Kind
 from ..kinds._matryoshka import Matryoshka
 from ..kinds._standard import Standard
 from ..kinds._topk import TopK
 from ..kinds._vanilla import Vanilla
 from ._known_keys import as_float, check_axes, check_config, check_tensors, check_value, found
+from ._loaded import Loaded
 
 LINEAR = ("encoder.weight", "encoder.bias", "decoder.weight")
 # Of each class the tensors that it needs, and those that it may have besides.
@@ -87,7 +90,7 @@ BUFFER = (
 )
 
 
-def load_dictionary_learning(path: Path, ignore: Iterable[str] = ()) -> tuple[Any, dict[str, Any]]:
+def load_dictionary_learning(path: Path, ignore: Iterable[str] = ()) -> Loaded:
     """dictionary_learning (https://github.com/saprmarks/dictionary_learning): `ae.pt`, `config.json`.
 
     A file alone is read by its tensors, with the `config.json` beside it where there is one.
@@ -96,7 +99,7 @@ def load_dictionary_learning(path: Path, ignore: Iterable[str] = ()) -> tuple[An
 
     file = path / "ae.pt" if path.is_dir() else path
     beside = file.parent / "config.json"
-    config = read_json(beside) if beside.is_file() else {}
+    config = dict(read_json(beside)) if beside.is_file() else {}
     check(beside, config, {"trainer": TABLE, "buffer": or_null(TABLE)})
     trainer = config.get("trainer", config)
     check(f"{beside}, trainer", trainer, {"dict_class": or_null(TEXT), "k": or_null(SIZE)})
@@ -133,7 +136,7 @@ def load_dictionary_learning(path: Path, ignore: Iterable[str] = ()) -> tuple[An
         **scalar,
     )
     if kind == "CrossCoder":
-        return _crosscoder(a, path), config
+        return Loaded(_crosscoder(a, path), config)
     linear = "encoder.weight" in a
     encoder = a["encoder.weight"].T if linear else a["W_enc"]
     decoder = a["decoder.weight"].T if linear else a["W_dec"]
@@ -156,11 +159,11 @@ def load_dictionary_learning(path: Path, ignore: Iterable[str] = ()) -> tuple[An
             "decoder": decoder / norm[:, None],
             "bias": a["bias"],
         }
-        blank: Any = Vanilla(d=d, features=features)
+        ours: Kind = Vanilla(d=d, features=features)
     elif kind == "AutoEncoderNew":
-        blank, leaves["bias"] = Standard(d=d, features=features), a["decoder.bias"]
+        ours, leaves["bias"] = Standard(d=d, features=features), a["decoder.bias"]
     elif kind == "GatedAutoEncoder":
-        blank = Gated(d=d, features=features)
+        ours = Gated(d=d, features=features)
         leaves |= {
             "bias": a["decoder_bias"],
             "encoder_bias": a["gate_bias"],
@@ -168,7 +171,7 @@ def load_dictionary_learning(path: Path, ignore: Iterable[str] = ()) -> tuple[An
             "magnitude_bias": a["mag_bias"],
         }
     elif kind == "JumpReluAutoEncoder":
-        blank = JumpReLU(d=d, features=features, centred=False)
+        ours = JumpReLU(d=d, features=features, centred=False)
         leaves["threshold"] = a["threshold"]
     else:
         k = a["k"].item() if "k" in a else trainer.get("k")
@@ -176,17 +179,17 @@ def load_dictionary_learning(path: Path, ignore: Iterable[str] = ()) -> tuple[An
             raise ValueError(f"{path}: {kind} needs k, in ae.pt or in config.json.")
         if not 1 <= k <= features or k != int(k):
             raise ValueError(f"{path}: {kind} needs k, an int from 1 to its {features} features; got {k!r}.")
-        blank = _chosen(kind, d, features, int(k), a)
+        ours = _chosen(kind, d, features, int(k), a)
         if kind != "AutoEncoderTopK":
             leaves["threshold"] = float(a["threshold"])
             if leaves["threshold"] < 0:
                 raise ValueError(
                     f"{path}: the threshold was never set ({leaves['threshold']}); train on, or calibrate it."
                 )
-    return fit(blank, leaves, path), config
+    return Loaded(assemble(ours, leaves, path), config)
 
 
-def _chosen(kind: str, d: int, features: int, k: int, a: Any) -> Any:
+def _chosen(kind: str, d: int, features: int, k: int, a: Any) -> Kind:
     """The kinds that keep the largest of a row or of a batch."""
     if kind == "AutoEncoderTopK":
         return TopK(d=d, features=features, k=k)
@@ -196,7 +199,7 @@ def _chosen(kind: str, d: int, features: int, k: int, a: Any) -> Any:
     return Matryoshka(d=d, features=features, k=k, groups=groups)
 
 
-def _crosscoder(a: dict[str, Any], path: Path) -> Any:
+def _crosscoder(a: dict[str, Any], path: Path) -> Dictionary:
     """Of its forks; `encoder.weight (source, d, features)`, `decoder.weight (source, features, d)`."""
     sources, d, features = a["encoder.weight"].shape
     leaves = {
@@ -205,7 +208,7 @@ def _crosscoder(a: dict[str, Any], path: Path) -> Any:
         "decoder": np.swapaxes(a["decoder.weight"], 0, 1),
         "bias": a["decoder.bias"],
     }
-    return fit(Crosscoder(d=d, features=features, sources=sources), leaves, path)
+    return assemble(Crosscoder(d=d, features=features, sources=sources), leaves, path)
 
 
 def _guess(path: Path, arrays: dict[str, Any]) -> str:

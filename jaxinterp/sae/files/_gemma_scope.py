@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..._read import FLAG, TEXT, check, open_regular, or_null, read_npz
-from ..kinds._from_arrays import fit
+from ..kinds._from_arrays import assemble
 from ..kinds._jumprelu import JumpReLU
 from ..kinds._transcoder import Transcoder
 from ._known_keys import (
@@ -20,6 +20,7 @@ from ._known_keys import (
     check_value,
     float_tensors,
 )
+from ._loaded import Loaded
 
 KNOWN = (
     "architecture",
@@ -45,7 +46,7 @@ def load_gemma_scope(
     factor: Any = None,
     transcoder: bool | None = None,
     ignore: Iterable[str] = (),
-) -> tuple[Any, dict[str, Any]]:
+) -> Loaded:
     r"""Gemma Scope (https://huggingface.co/google/gemma-scope): `params.npz`, or `params.safetensors`.
 
     Files of the first release hold arrays and no word of their sites. What they do not say is taken
@@ -58,7 +59,7 @@ def load_gemma_scope(
     needed = ("w_enc", "w_dec", "b_enc", "b_dec", "threshold")
     check_tensors(path, "Gemma Scope's", arrays, needed, ("affine_skip_connection",), ignore)
     beside = path.parent / "config.json"
-    config = read_json(beside) if beside.is_file() else {}
+    config = dict(read_json(beside)) if beside.is_file() else {}
     check(beside, config, CONFIG)
     check_config(path, config, KNOWN, ignore)
     check_value(path, config, "architecture", ("jump_relu", "jumprelu"))
@@ -96,15 +97,15 @@ def load_gemma_scope(
     if across or transcoder:
         if factor is not None:
             raise ValueError(f"{path}: a transcoder has no factor. Load it without factor=.")
-        kind: Any = Transcoder(d=d, features=features, d_out=out, skip=skip is not None, centred=False)
-        return fit(kind, leaves | ({} if skip is None else {"skip": skip}), path), config
+        ours = Transcoder(d=d, features=features, d_out=out, skip=skip is not None, centred=False)
+        return Loaded(assemble(ours, leaves | ({} if skip is None else {"skip": skip}), path), config)
     if factor is not None:
         leaves |= {
             "encoder": arrays["w_enc"] * np.float32(factor),
             "decoder": arrays["w_dec"] / np.float32(factor),
             "bias": arrays["b_dec"] / np.float32(factor),
         }
-    return fit(JumpReLU(d=d, features=features, centred=False), leaves, path), config
+    return Loaded(assemble(JumpReLU(d=d, features=features, centred=False), leaves, path), config)
 
 
 def _across(config: dict[str, Any], shaped: bool) -> bool | None:

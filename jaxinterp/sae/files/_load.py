@@ -3,23 +3,27 @@
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, overload
 
 import jax
 import jax.numpy as jnp
 
 from ..._disk import reading, settled
 from ..._read import named, open_regular, open_zip, regular
+from ...typing import FloatLike, PathLike
+from ..kinds._coder import Coder
 from ..kinds._from_arrays import WAY_IN
+from ..kinds._kind import Kind
 from ._dictionary_learning import load_dictionary_learning
 from ._folding import check_number
 from ._gemma_scope import load_gemma_scope
+from ._loaded import Loaded
 from ._origin import recorded, with_origin
 from ._saelens import load_saelens
 from ._save import load_own
 from ._sparsify import load_openai, load_sparsify
 
-FOLDERS: tuple[tuple[str, tuple[str, ...], Callable[..., Any]], ...] = (
+FOLDERS: tuple[tuple[str, tuple[str, ...], Callable[..., Loaded]], ...] = (
     ("jaxinterp", ("dictionary.json",), load_own),
     ("SAELens", ("cfg.json", "sae_weights.safetensors"), load_saelens),
     ("sparsify", ("cfg.json", "sae.safetensors"), load_sparsify),
@@ -35,15 +39,40 @@ OPTIONS: dict[Any, tuple[str, ...]] = {
 }
 
 
-@settled
+@overload
 def load(
-    path: str | Path,
+    path: PathLike,
     *,
-    about: bool = False,
-    factor: Any = None,
+    about: Literal[False] = False,
+    factor: FloatLike | None = None,
     transcoder: bool | None = None,
     ignore: Sequence[str] = (),
-) -> Any:
+    kinds: Sequence[type[Kind]] = (),
+) -> Coder: ...
+
+
+@overload
+def load(
+    path: PathLike,
+    *,
+    about: Literal[True],
+    factor: FloatLike | None = None,
+    transcoder: bool | None = None,
+    ignore: Sequence[str] = (),
+    kinds: Sequence[type[Kind]] = (),
+) -> Loaded: ...
+
+
+@settled
+def load(
+    path: PathLike,
+    *,
+    about: bool = False,
+    factor: FloatLike | None = None,
+    transcoder: bool | None = None,
+    ignore: Sequence[str] = (),
+    kinds: Sequence[type[Kind]] = (),
+) -> Coder | Loaded:
     """A dictionary from disk: ours, SAELens, sparsify, dictionary_learning, OpenAI's, Gemma Scope.
 
     | what is there | whose it is |
@@ -60,13 +89,19 @@ def load(
     Torch files are read without torch, and nothing in them is executed. Names of folders decide
     nothing, except in the hub's cache, where they are the repository's own.
 
-    **Arguments:** `path`: a folder or a file; `about`: also the config that came with it; `factor`:
-    what activations were multiplied by in training, for SAELens files of
-    `normalize_activations="expected_average_only_in"` that do not hold it, and for dictionaries of
-    Gemma Scope on the embedding; `transcoder`: whether a file of Gemma Scope that does not say it
-    is one (by default not); `ignore`: keys of a config, or tensors, that you know cannot matter.
+    **Arguments:**
 
-    **Returns:** the dictionary, or `(dictionary, config)`.
+    - `path`: a folder or a file;
+    - `about`: whether to return the config that came with it too, by default False;
+    - `factor`: what activations were multiplied by in training, for SAELens files of
+      `normalize_activations="expected_average_only_in"` that do not hold it, and for dictionaries of Gemma
+      Scope on the embedding;
+    - `transcoder`: whether a file of Gemma Scope that does not say it is one, by default not;
+    - `ignore`: keys of a config, or tensors, that you know cannot matter;
+    - `kinds`: classes of your own kinds, for a folder of `ji.sae.save` that names one. A file's name for a
+      class is looked up here and among the kinds of this library; nothing is imported.
+
+    **Returns:** the dictionary, or `Loaded(dictionary, config)`.
 
     **Raises:** `FileNotFoundError` where there is nothing, ValueError for what none of these wrote,
     for a key, a value or a tensor that is not known. What nothing here reads is given by its arrays:
@@ -82,38 +117,42 @@ def load(
     """
     path = Path(path)
     with reading(path, "dictionary"):
-        return _load(path, about, factor, transcoder, ignore)
+        loaded = _load(path, factor, transcoder, ignore, kinds)
+    return loaded if about else loaded.dictionary
 
 
-def _load(path: Path, about: bool, factor: Any, transcoder: bool | None, ignore: Any) -> Any:
+def _load(
+    path: Path, factor: Any, transcoder: bool | None, ignore: Sequence[str], kinds: Sequence[type[Kind]]
+) -> Loaded:
     reader, path = _reader(path)
     ignore = (ignore,) if isinstance(ignore, str) else tuple(ignore)
-    given = {"factor": factor, "transcoder": transcoder, "ignore": ignore or None}
-    given = {name: value for name, value in given.items() if value is not None}
+    options = {"factor": factor, "transcoder": transcoder, "ignore": ignore or None}
+    options = {name: value for name, value in options.items() if value is not None}
     known = OPTIONS.get(reader, ())
-    if "factor" in given and "factor" not in known:
+    if "factor" in options and "factor" not in known:
         raise ValueError(
             f"Only SAELens files need a factor, and Gemma Scope's of the embedding; {path} is of "
             "another library."
         )
-    for name in given:
+    for name in options:
         if name not in known:
             raise ValueError(f"{path} needs no {name}=: load it without.")
     if factor is not None:
         check_number(factor)
+    if reader is load_own:
+        options = {"kinds": tuple(kinds)}
     with named(path):
-        sae, config = reader(path, **given)
-    sae = with_origin(sae, recorded(config))
-    return (sae, config) if about else sae
+        sae, config = reader(path, **options)
+    return Loaded(with_origin(sae, recorded(config)), config)
 
 
-def _packaged(_: Path) -> Any:
+def _packaged(_: Path) -> Loaded:
     """The dictionary of the embedded model, which lies there in float16."""
     sae, about = load_own(Path(__file__).resolve().parent.parent.parent / "_tiny" / "dictionary")
-    return jax.tree.map(lambda leaf: leaf.astype(jnp.float32), sae), about
+    return Loaded(jax.tree.map(lambda leaf: leaf.astype(jnp.float32), sae), about)
 
 
-def _reader(path: Path) -> tuple[Any, Path]:
+def _reader(path: Path) -> tuple[Callable[..., Loaded], Path]:
     """Who reads what is there, and the path to read."""
     if str(path) == "tiny" and not path.exists():
         return _packaged, path
@@ -138,7 +177,7 @@ def _reader(path: Path) -> tuple[Any, Path]:
     )
 
 
-def _file(path: Path) -> Any:
+def _file(path: Path) -> Callable[..., Loaded]:
     """Who reads a file, by what it holds."""
     from ...hub import open_safetensors, read_torch
 

@@ -1,14 +1,15 @@
 """Where a dictionary comes from: the site it was trained at, and the hash of the model."""
 
 import warnings
+from collections.abc import Mapping
 from typing import Any, NamedTuple
-
-import equinox as eqx
 
 from ...core._blocks import layer_count
 from ...core._intervene import split_edits
 from ...core._sites import UnknownSite, parse
 from ...data import model_hash
+from ...typing import JSON, ModelLike
+from ..kinds._coder import Coder, kind_name
 
 
 class Origin(NamedTuple):
@@ -27,35 +28,33 @@ def origin_of(sae: Any) -> Origin:
     return found
 
 
-def with_origin(sae: Any, origin: Origin) -> Any:
+def with_origin(sae: Coder, origin: Origin) -> Any:
     """The same dictionary from another place; a view of one keeps it inside."""
-    if hasattr(sae, "inner"):
-        return with_static(sae, inner=with_origin(sae.inner, origin))
-    return with_static(sae, origin=origin if any(origin) else None)
+    return sae.with_origin(origin)
 
 
-def recorded(about: dict[str, Any]) -> Origin:
+def recorded(about: Mapping[str, JSON]) -> Origin:
     """What the record beside a dictionary says: ours, or a hook of SAELens's config."""
     more: Any = about.get("metadata")
     more = more if isinstance(more, dict) else {}
     named = about.get("site") or about.get("hook_name") or more.get("hook_name")
     known = about.get("model_hash")
-    return Origin(_written(named), known if isinstance(known, str) else None)
+    return Origin(_in_our_words(named), known if isinstance(known, str) else None)
 
 
 def origin_of_stream(stream: Any) -> Origin:
     """Of what a stream says of itself; of a pair of sites the first, which is read."""
     own = getattr(stream, "described", None)
-    said: Any = own() if callable(own) else {}
-    site = said.get("site")
+    record: Any = own() if callable(own) else {}
+    site = record.get("site")
     site = site[0] if isinstance(site, list) and site else site
-    return Origin(_written(site), said.get("model"))
+    return Origin(_in_our_words(site), record.get("model"))
 
 
-def own_site(sae: Any, site: Any, model: Any = None) -> Any:
+def own_site(sae: Any, site: Any, model: ModelLike | None = None) -> Any:
     """The site to read a dictionary at: its own, where none is given. Another one is warned of, and so
     is another model."""
-    origin, kind = origin_of(sae), type(sae).__name__
+    origin, kind = origin_of(sae), kind_name(sae)
     if site is None and origin.site is None:
         raise ValueError(
             f"This {kind} does not say at which site it was trained: name it, site='resid_post[2]'."
@@ -80,7 +79,7 @@ def own_site(sae: Any, site: Any, model: Any = None) -> Any:
     return site
 
 
-def _written(site: Any) -> str | None:
+def _in_our_words(site: Any) -> str | None:
     """A site in our own words, None where it is none."""
     try:
         base, layer = parse(site)
@@ -101,11 +100,3 @@ def _same(site: Any, own: str, model: Any) -> bool:
         count = layer_count(split_edits(model)[0])
         layer, at = layer % count, at % count
     return here == base and (layer == at or (layer < 0) != (at < 0))
-
-
-def with_static(module: eqx.Module, **fields: Any) -> Any:
-    """A copy of a module with other static fields."""
-    copy = object.__new__(type(module))
-    for name, value in {**vars(module), **fields}.items():
-        object.__setattr__(copy, name, value)
-    return copy

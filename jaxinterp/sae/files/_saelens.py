@@ -8,7 +8,9 @@ import numpy as np
 
 from ..._read import check, number, or_null
 from ..kinds._batch_topk import BatchTopK
-from ..kinds._from_arrays import fit
+from ..kinds._coder import Coder
+from ..kinds._dictionary import Dictionary
+from ..kinds._from_arrays import assemble
 from ..kinds._gated import Gated
 from ..kinds._jumprelu import JumpReLU
 from ..kinds._matryoshka import Matryoshka
@@ -22,6 +24,7 @@ from ..kinds._transcoder import Transcoder
 from ..kinds._vanilla import Vanilla
 from ._folding import check_factor, folded
 from ._known_keys import check_axes, check_tensors, float_tensors
+from ._loaded import Loaded
 from ._saelens_config import CONFIG, check_saelens
 
 SOURCE = "https://github.com/jbloomAus/SAELens"
@@ -43,9 +46,7 @@ READS = (
 BY_ROW = {"layer_norm": "layer", "constant_norm_rescale": "constant"}
 
 
-def load_saelens(
-    path: str | Path, factor: Any = None, ignore: Iterable[str] = ()
-) -> tuple[Any, dict[str, Any]]:
+def load_saelens(path: str | Path, factor: Any = None, ignore: Iterable[str] = ()) -> Loaded:
     """`path/cfg.json` and `sae_weights.safetensors`, of any version: the dictionary and its config.
 
     A checkpoint of a training run is read too: what it normalised by is beside it.
@@ -58,7 +59,7 @@ def load_saelens(
     from ...hub import read_json
 
     path = Path(path)
-    raw = read_json(path / "cfg.json")
+    raw = dict(read_json(path / "cfg.json"))
     check(path / "cfg.json", raw, CONFIG)
     config = modern(raw)
     tensors = lambda name: float_tensors(path / name)
@@ -71,7 +72,7 @@ def load_saelens(
     whitening = path / "activation_whitening.safetensors"
     white = tensors(whitening.name) if whitening.is_file() else None
     arrays = tensors("sae_weights.safetensors")
-    return build(config, arrays, path, factor, white, ignore), config
+    return Loaded(build(config, arrays, path, factor, white, ignore), config)
 
 
 def modern(config: dict[str, Any]) -> dict[str, Any]:
@@ -109,7 +110,7 @@ def build(
     factor: Any = None,
     white: Any = None,
     ignore: Iterable[str] = (),
-) -> Any:
+) -> Coder:
     """The dictionary of a config and its arrays by their names."""
     kind = config.get("architecture") or "standard"
     check_saelens(path, config, READS, ignore)
@@ -184,7 +185,7 @@ def _tensors(kind: str, config: Any) -> tuple[list[str], tuple[str, ...]]:
     return needed, ("scaling_factor",)
 
 
-def _kind(kind: str, d: int, features: int, config: Any, arrays: Any, path: Any) -> Any:
+def _kind(kind: str, d: int, features: int, config: Any, arrays: Any, path: Any) -> Dictionary:
     """The kind of an architecture with its weights."""
     centred = bool(config.get("apply_b_dec_to_input", True))
     k = config.get("k")
@@ -194,7 +195,7 @@ def _kind(kind: str, d: int, features: int, config: Any, arrays: Any, path: Any)
     common = {"decoder": arrays["W_dec"], "bias": arrays["b_dec"], "scale": 1.0}
     if kind == "matching_pursuit":
         least = arrays.get("residual_threshold", config.get("residual_threshold", 1e-2))
-        blank = MatchingPursuit(
+        ours = MatchingPursuit(
             d=d,
             features=features,
             residual=least,
@@ -202,14 +203,14 @@ def _kind(kind: str, d: int, features: int, config: Any, arrays: Any, path: Any)
             centred=centred,
             once=config.get("stop_on_duplicate_support", True),
         )
-        return fit(blank, common, path)
+        return assemble(ours, common, path)
     if kind == "temporal":
         return _temporal(d, features, config, arrays, common, path)
     common |= {"encoder": arrays["W_enc"], "encoder_bias": arrays.get("b_enc")}
     if "transcoder" in kind:
         return _transcoder(d, features, arrays, common, path)
     if kind == "gated":
-        blank = Gated(d=d, features=features)
+        ours = Gated(d=d, features=features)
         # Ours is centred; where theirs is not, the biases of gate and magnitude make up for it.
         away = 0 if centred else arrays["b_dec"] @ arrays["W_enc"]
         common |= {
@@ -218,42 +219,42 @@ def _kind(kind: str, d: int, features: int, config: Any, arrays: Any, path: Any)
             "magnitude_bias": arrays["b_mag"] + away * np.exp(arrays["r_mag"]),
         }
     elif kind == "topk":
-        blank = TopK(d=d, features=features, k=int(k), centred=centred)
+        ours = TopK(d=d, features=features, k=int(k), centred=centred)
     elif kind == "abstopk":
-        blank = Selected(d=d, features=features, k=int(k), rule="abstopk", centred=centred)
+        ours = Selected(d=d, features=features, k=int(k), rule="abstopk", centred=centred)
     elif "batchtopk" in kind:  # of a training run: at inference they are written as jumprelu
         options = {"d": d, "features": features, "k": max(1, round(float(k))), "centred": centred}
         ends = list(config.get("matryoshka_widths") or [])
         ends += [features] * (not ends or ends[-1] != features)
         shares = tuple(float(w) / features for w in np.diff([0, *ends]))
-        blank = Matryoshka(**options, groups=shares) if kind[0] == "m" else BatchTopK(**options)
+        ours = Matryoshka(**options, groups=shares) if kind[0] == "m" else BatchTopK(**options)
         common["threshold"] = arrays["threshold"]
     elif kind == "jumprelu":
-        blank = JumpReLU(d=d, features=features, centred=centred)
+        ours = JumpReLU(d=d, features=features, centred=centred)
         common["threshold"] = arrays["threshold"]
     else:
-        blank = Vanilla(d=d, features=features) if centred else Standard(d=d, features=features)
-    return fit(blank, common, path)
+        ours = Vanilla(d=d, features=features) if centred else Standard(d=d, features=features)
+    return assemble(ours, common, path)
 
 
-def _transcoder(d: int, features: int, arrays: Any, common: Any, path: Any) -> Transcoder:
+def _transcoder(d: int, features: int, arrays: Any, common: Any, path: Any) -> Dictionary:
     out = arrays["W_dec"].shape[1]
     skip = arrays.get("W_skip")
-    blank = Transcoder(d=d, features=features, d_out=out, skip=skip is not None, centred=False)
+    ours = Transcoder(d=d, features=features, d_out=out, skip=skip is not None, centred=False)
     if skip is not None:
         common["skip"] = skip.T
     if "threshold" in arrays:
         common["threshold"] = arrays["threshold"]
-    return fit(blank, common, path)
+    return assemble(ours, common, path)
 
 
 THEIRS = dict(zip(ATTENTION, ("q_target", "k_ctx", "v_ctx", "c_proj"), strict=True))
 
 
-def _temporal(d: int, features: int, config: Any, arrays: Any, common: Any, path: Any) -> Temporal:
+def _temporal(d: int, features: int, config: Any, arrays: Any, common: Any, path: Any) -> Dictionary:
     tied, layers = bool(config.get("tied_weights", True)), int(config.get("n_attn_layers", 1))
     top = config.get("sae_diff_type", "topk") == "topk"
-    blank = Temporal(
+    kind = Temporal(
         d=d,
         features=features,
         heads=int(config.get("n_heads", 8)),
@@ -269,4 +270,4 @@ def _temporal(d: int, features: int, config: Any, arrays: Any, common: Any, path
             common[ours + end] = np.stack(each)
     if config.get("normalize_activations") == "constant_scalar_rescale":
         common["scale"] = config.get("activation_normalization_factor", 1.0)
-    return fit(blank, common | ({} if tied else {"encoder": arrays["W_enc"]}), path)
+    return assemble(kind, common | ({} if tied else {"encoder": arrays["W_enc"]}), path)

@@ -1,10 +1,10 @@
 """A dictionary on disk in our own layout: settings as JSON, weights as safetensors."""
 
-import dataclasses
 import inspect
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import equinox as eqx
 import jax
@@ -26,38 +26,29 @@ from ..._read import (
     or_null,
     shown,
 )
-from ...typing import PathLike
-from ..kinds._batch_topk import BatchTopK
-from ..kinds._cross_layer import CrossLayerTranscoder
-from ..kinds._crosscoder import Crosscoder
-from ..kinds._dictionary import Dictionary, filled
-from ..kinds._gated import Gated
-from ..kinds._jumprelu import JumpReLU
-from ..kinds._matryoshka import Matryoshka
+from ...typing import JSON, CoderLike, PathLike
+from ..kinds._coder import Coder, kind_name
+from ..kinds._dictionary import Dictionary
+from ..kinds._kind import Kind
 from ..kinds._normalised import Normalised
-from ..kinds._pursuit import MatchingPursuit
-from ..kinds._selected import Selected, SelectedTranscoder
-from ..kinds._standard import Standard
-from ..kinds._temporal import Temporal
-from ..kinds._topk import TopK
-from ..kinds._transcoder import Transcoder
-from ..kinds._vanilla import Vanilla
+from ..kinds._table import KINDS
 from ._known_keys import check_tensors
+from ._loaded import Loaded
 from ._origin import origin_of
 
 FORMAT = "jaxinterp.sae"
 FIRST = ("params.npz", "params.safetensors")  # what `load` looks for before any config
-SAID = {
+RECORD = {
     "kind": TEXT,
     "settings": TABLE,
     "about": or_null(TABLE),
     "normalised": or_null(one_of("layer", "constant")),
 }
-_SOME = integer(1, 2**20)
+_COUNT = integer(1, 2**20)
 SETTINGS = {
     **dict.fromkeys(("d", "features", "window"), SIZE),
     **dict.fromkeys(("k", "d_out", "turns"), or_null(SIZE)),
-    **dict.fromkeys(("heads", "layers", "bottleneck", "sources"), _SOME),
+    **dict.fromkeys(("heads", "layers", "bottleneck", "sources"), _COUNT),
     **dict.fromkeys(("dead_tokens", "warm_steps"), integer()),
     "aux": or_null(integer()),
     **dict.fromkeys(("sparsity", "alpha", "bandwidth", "sharpness", "revival", "residual"), number(0)),
@@ -69,56 +60,28 @@ SETTINGS = {
     "matmul": TEXT,
     "rule": TEXT,
 }
-"""Of the settings of all kinds."""
-KINDS: dict[str, Any] = {
-    kind.__name__: kind
-    for kind in (
-        Vanilla,
-        Standard,
-        Gated,
-        TopK,
-        BatchTopK,
-        JumpReLU,
-        Matryoshka,
-        Transcoder,
-        CrossLayerTranscoder,
-        Crosscoder,
-        Selected,
-        SelectedTranscoder,
-        MatchingPursuit,
-        Temporal,
-    )
-}
+"""What the settings of the kinds hold, by name; a kind checks the rest by itself."""
 
 
-def settings(sae: Any) -> dict[str, Any]:
-    """The arguments that make an empty dictionary of the same kind and shape."""
-    found: dict[str, Any] = {}
-    for name in inspect.signature(type(sae).__init__).parameters:
-        if name in ("self", "key"):
-            continue
-        if name == "threshold":
-            value: Any = sae.first
-        elif name == "groups":
-            ends = np.asarray([0, *sae.prefixes])
-            value = (np.diff(ends) / sae.features).tolist()
-        elif name == "d_out":
-            value = sae.decoder.shape[-1]
-        elif name == "skip":
-            value = sae.skip is not None
-        else:
-            value = getattr(sae, name)
-        if eqx.is_array(value):
-            value = float(value)
-        found[name] = list(value) if isinstance(value, tuple) else value
-    return found
+class DictionaryFile(TypedDict):
+    """What `dictionary.json` holds: how to make the kind, and what is known of the dictionary."""
+
+    format: str
+    version: int
+    kind: str
+    settings: dict[str, Any]
+    about: dict[str, Any]
 
 
-def save(path: PathLike, sae: Any, *, about: dict[str, Any] | None = None) -> Path:
+def save(path: PathLike, sae: CoderLike, *, about: Mapping[str, JSON] | None = None) -> Path:
     """Writes a dictionary of any kind to a folder: `dictionary.json`, `weights.safetensors`.
 
-    **Arguments:** `path` of the folder; `sae`; `about`: what should be known of it (site, model,
-    data), any JSON. `site` and `model_hash` are those of the training, where it knew them.
+    **Arguments:**
+
+    - `path`: the folder;
+    - `sae`: the dictionary;
+    - `about`: what should be known of it (site, model, data), any JSON. `site` and `model_hash` are those of
+      the training, where it knew them.
 
     **Returns:** the folder. Killed at any moment, it holds the old dictionary or the new one.
 
@@ -134,86 +97,115 @@ def save(path: PathLike, sae: Any, *, about: dict[str, Any] | None = None) -> Pa
 
 
 def save_with(
-    path: PathLike, sae: Any, about: dict[str, Any] | None, more: dict[str, Any] | None = None
+    path: PathLike,
+    sae: CoderLike,
+    about: Mapping[str, JSON] | None,
+    beside: Mapping[str, JSON] | None = None,
 ) -> Path:
-    """`save`, and `more`: JSON by file names, that belongs to this dictionary and lies beside it."""
+    """`save`, and `beside`: JSON by file names, which belongs to this dictionary and lies beside it."""
     from ...hub import save_safetensors
 
     origin = origin_of(sae)
     known = {"site": origin.site, "model_hash": origin.model}
     about = {**{name: value for name, value in known.items() if value}, **(about or {})}
-    rows = sae.mode if isinstance(sae, Normalised) else None
-    sae = sae.inner if isinstance(sae, Normalised) else sae
-    if not isinstance(sae, Dictionary) or type(sae).__name__ not in KINDS:
-        raise ValueError(f"save takes one of {', '.join(KINDS)}; got {type(sae).__name__}.")
-    path = Path(path)
-    leaves = {
-        name: np.asarray(leaf)
-        for name, leaf in vars(sae).items()
-        if eqx.is_array(leaf) or isinstance(leaf, np.ndarray)
-    }
-    text = {
+    normalised, dictionary = unwrapped(sae)
+    if dictionary is None:
+        raise ValueError(f"save takes one of {', '.join(KINDS)}; got {kind_name(sae)}.")
+    kind = dictionary.kind
+    text: DictionaryFile = {
         "format": FORMAT,
         "version": 1,
-        "kind": type(sae).__name__,
-        "settings": settings(sae),
+        "kind": type(kind).__name__,
+        "settings": {n: [*v] if isinstance(v, tuple) else v for n, v in kind.settings().items()},
         "about": about,
-        **({} if rows is None else {"normalised": rows}),
     }
+    fields = {**vars(kind), **vars(dictionary)}
+    arrays = {
+        name: np.asarray(leaf)
+        for name, leaf in fields.items()
+        if isinstance(leaf, jax.Array | np.ndarray | np.generic)
+    }
+    path = Path(path)
     with unit(path, "dictionary", "dictionary.json", first=FIRST) as folder:
-        save_safetensors(folder / "weights.safetensors", leaves)
-        for name, value in (more or {}).items():
+        save_safetensors(folder / "weights.safetensors", arrays)
+        for name, value in (beside or {}).items():
             put(folder / name, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
-        put(folder / "dictionary.json", (json.dumps(text, indent=2) + "\n").encode())
+        record = {**text, **({} if normalised is None else {"normalised": normalised})}
+        put(folder / "dictionary.json", (json.dumps(record, indent=2) + "\n").encode())
     return path
 
 
-def load_own(path: Path) -> tuple[Any, dict[str, Any]]:
-    """What `save` wrote, and its `about`."""
+def unwrapped(sae: Any) -> tuple[str | None, Dictionary | None]:
+    """How the rows of a dictionary are normalised, and the dictionary of the normalised rows.
+
+    None in the second place: it is no dictionary with a kind.
+    """
+    mode, inner = sae.row_mode() if isinstance(sae, Coder) else (None, sae)
+    return mode, inner if isinstance(inner, Dictionary) else None
+
+
+def load_own(path: Path, kinds: Sequence[type[Kind]] = ()) -> Loaded:
+    """What `save` wrote, and its `about`; `kinds` of the caller's own."""
     from ...hub import open_safetensors, read_json
 
-    said = read_json(path / "dictionary.json", constants=False)
-    if said.get("format") != FORMAT or said.get("version") != 1:
+    known = {**KINDS, **{kind.__name__: kind for kind in kinds}}
+    file = path / "dictionary.json"
+    saved = read_json(file, constants=False)
+    if saved.get("format") != FORMAT or saved.get("version") != 1:
         raise ValueError(
-            f"{path}/dictionary.json is {shown(said.get('format'))}, version {shown(said.get('version'))}; "
+            f"{path}/dictionary.json is {shown(saved.get('format'))}, version {shown(saved.get('version'))}; "
             f"this reads {FORMAT!r}, version 1."
         )
-    check(path / "dictionary.json", said, SAID)
-    if said.get("kind") not in KINDS:
+    check(file, saved, RECORD)
+    name = saved.get("kind")
+    if name not in known:
         raise ValueError(
-            f"{path} holds a dictionary of the kind {said.get('kind')!r}; known are {', '.join(KINDS)}."
+            f"{path} holds a dictionary of the kind {name!r}; known are {', '.join(known)}. A kind of your "
+            f"own is named: ji.sae.load({str(path)!r}, kinds=[...])."
         )
-    kind, given = KINDS[said["kind"]], said.get("settings")
-    if not isinstance(given, dict):
-        raise ValueError(f"{path}/dictionary.json lacks settings; it has {', '.join(said)}.")
-    given = {n: tuple(v) if isinstance(v, list) else v for n, v in given.items()}
+    settings = saved.get("settings")
+    if not isinstance(settings, dict):
+        raise ValueError(f"{path}/dictionary.json lacks settings; it has {', '.join(saved)}.")
+    kind = _kind(path, known[name], settings)
+    tensors = open_safetensors(path / "weights.safetensors")
+    shapes, numbers = kind.shapes(), _numbers(kind)
+    optional = {**kind.optional_shapes(), **numbers}
+    check_tensors(path, f"jaxinterp's {name}", tensors, shapes, optional)
+    for part, shape in {**shapes, **optional}.items():
+        tensor = tensors.get(part)
+        if tensor is None:
+            continue
+        wanted = tensor.shape if shape is None else shape
+        if tensor.shape != wanted or not jnp.issubdtype(tensor.dtype, jnp.floating):
+            raise ValueError(
+                f"{path}: {name} with these settings has {part} of the shape {wanted}, in "
+                f"floats; the file has {tensor.shape} of {tensor.dtype}."
+            )
+    arrays = {part: jnp.asarray(tensor.read()) for part, tensor in tensors.items()}
+    kind = kind.with_numbers(**{n: arrays.pop(n) for n in numbers if n in arrays})
+    sae, mode = kind.dictionary(**arrays), saved.get("normalised")
+    return Loaded(sae if mode is None else Normalised(sae, mode), saved.get("about") or {})
+
+
+def _kind(path: Path, kind: type[Kind], settings: Mapping[str, Any]) -> Kind:
+    """The kind of a class with the settings of a file."""
+    given: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in settings.items()}
     unknown = [n for n in given if n not in inspect.signature(kind.__init__).parameters]
     if unknown:
         raise ValueError(
-            f"{path}: {said['kind']} has no setting {', '.join(unknown)} here; was it written by a "
+            f"{path}: {kind.__name__} has no setting {', '.join(unknown)} here; was it written by a "
             "later jaxinterp?"
         )
     check(path / "dictionary.json", given, SETTINGS)
-    tensors = open_safetensors(path / "weights.safetensors")
     try:
-        blank = kind(**given)
+        return kind(**given)
     except TypeError as error:  # a setting that is lacking
-        raise ValueError(f"{path}/dictionary.json: the settings make no {said['kind']} ({error}).") from error
-    held = {f.name for f in dataclasses.fields(blank) if not f.metadata.get("static")}
-    check_tensors(path, f"jaxinterp's {said['kind']}", tensors, _leaves(blank), held)
-    for name in (n for n in vars(blank) if n in tensors):
-        leaf, tensor = getattr(blank, name), tensors[name]
-        wanted = tensor.shape if leaf is None else np.shape(leaf)
-        if tensor.shape != wanted or not jnp.issubdtype(tensor.dtype, jnp.floating):
-            raise ValueError(
-                f"{path}: {said['kind']} with these settings has {name} of the shape {wanted}, in "
-                f"floats; the file has {tensor.shape} of {tensor.dtype}."
-            )
-    arrays = {name: tensor.read() for name, tensor in tensors.items()}
-    sae = filled(blank, **{n: jnp.asarray(a) for n, a in arrays.items()})
-    rows = said.get("normalised")
-    return sae if rows is None else Normalised(sae, rows), said.get("about") or {}
+        raise ValueError(
+            f"{path}/dictionary.json: the settings make no {kind.__name__} ({error})."
+        ) from error
 
 
-def _leaves(blank: Any) -> list[str]:
-    return [n for n, leaf in vars(blank).items() if isinstance(leaf, jax.ShapeDtypeStruct)]
+def _numbers(kind: Kind) -> dict[str, tuple[int, ...] | None]:
+    """The shapes of a kind's own arrays, which files hold beside the weights; None: of a metric."""
+    numbers = {name: np.shape(leaf) for name, leaf in vars(kind).items() if eqx.is_array(leaf)}
+    return {**numbers, "metric": None}

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ..._read import FLAG, SIZE, TABLE, TEXT, check, integer, or_null
-from ..kinds._from_arrays import fit
+from ..kinds._from_arrays import assemble
+from ..kinds._kind import Kind
 from ..kinds._normalised import Normalised
 from ..kinds._selected import Selected, SelectedTranscoder
 from ..kinds._topk import TopK
@@ -20,6 +20,7 @@ from ._known_keys import (
     check_value,
     float_tensors,
 )
+from ._loaded import Loaded
 
 CONFIG = {
     "activation": TEXT,
@@ -42,7 +43,7 @@ SPARSIFY = (
 )
 
 
-def load_sparsify(path: Path, ignore: Iterable[str] = ()) -> tuple[Any, dict[str, Any]]:
+def load_sparsify(path: Path, ignore: Iterable[str] = ()) -> Loaded:
     """EleutherAI's sparsify (https://github.com/EleutherAI/sparsify): `cfg.json`, `sae.safetensors`."""
     from ...hub import read_json
 
@@ -81,19 +82,19 @@ def load_sparsify(path: Path, ignore: Iterable[str] = ()) -> tuple[Any, dict[str
     across, skip = bool(config.get("transcode")), arrays.get("W_skip")
     if across or skip is not None:
         # An autoencoder with a skip is a transcoder to its own inputs, which it centres.
-        blank: Any = SelectedTranscoder(
+        ours: Kind = SelectedTranscoder(
             d=d, features=features, k=k, rule=rule, skip=skip is not None, centred=not across
         )
         leaves["input_bias"] = np.zeros(d) if across else leaves["bias"]
         leaves |= {} if skip is None else {"skip": skip.T}
     elif rule == "topk":
-        blank = TopK(d=d, features=features, k=k)
+        ours = TopK(d=d, features=features, k=k)
     else:
-        blank = Selected(d=d, features=features, k=k, rule=rule)
-    return fit(blank, leaves, path), config
+        ours = Selected(d=d, features=features, k=k, rule=rule)
+    return Loaded(assemble(ours, leaves, path), config)
 
 
-def load_openai(path: Path, ignore: Iterable[str] = ()) -> tuple[Any, dict[str, Any]]:
+def load_openai(path: Path, ignore: Iterable[str] = ()) -> Loaded:
     """OpenAI's GPT-2 dictionaries (https://github.com/openai/sparse_autoencoder): one torch file."""
     from ...hub import read_torch
 
@@ -129,11 +130,11 @@ def load_openai(path: Path, ignore: Iterable[str] = ()) -> tuple[Any, dict[str, 
         "bias": state["pre_bias"],
     }
     if kind == "ReLU":
-        return fit(Vanilla(d=d, features=features), leaves, path), {"activation": kind}
+        return Loaded(assemble(Vanilla(d=d, features=features), leaves, path), {"activation": kind})
     check_value(f"{path}, activation_state_dict", said, "postact_fn", ("ReLU",))
     if "k" not in said:
         raise ValueError(f"{path}: TopK needs k in activation_state_dict; it has {list(said)}.")
     k = check(f"{path}, activation_state_dict", said, {"k": SIZE})["k"]
     # The TopK releases read rows of mean 0 and deviation 1.
-    sae = Normalised(fit(TopK(d=d, features=features, k=k), leaves, path), "layer")
-    return sae, {"activation": kind, "k": k}
+    sae = Normalised(assemble(TopK(d=d, features=features, k=k), leaves, path), "layer")
+    return Loaded(sae, {"activation": kind, "k": k})

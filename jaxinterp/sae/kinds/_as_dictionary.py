@@ -1,21 +1,25 @@
 """Neurons in a dictionary's place: what a claim about features is compared with."""
 
-from typing import Any
+from typing import final
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from ._dictionary import check_sizes
+from ...typing import ArrayLike, JaxArray
+from ._checks import check_sizes
+from ._coder import Coder
 
 
-class Neurons(eqx.Module):
+@final
+class Neurons(Coder):
     r"""$f = \mathrm{ReLU}(x)$, $\hat x = f$: each neuron as a feature that reads and writes itself.
 
     Give it where a dictionary goes, to read neurons with the tools for features: `examples`,
     `browse`, `interpret`, `rating_study`. What is below 0 counts as silence.
 
-    **Arguments:** `d`, how many there are: `model.config.d_mlp` at `mlp_post`.
+    **Arguments:**
+
+    - `d`: the number of neurons, `model.config.d_mlp` at `mlp_post`.
 
     ```python
     found = ji.sae.examples(ji.sae.Neurons(640), model, corpus, site="mlp_post[2]")
@@ -24,7 +28,7 @@ class Neurons(eqx.Module):
     Law: features are the activations above 0, directions the unit vectors.
     """
 
-    decoder: Any
+    decoder: JaxArray
 
     def __init__(self, d: int) -> None:
         check_sizes("Neurons", d=d)
@@ -32,24 +36,21 @@ class Neurons(eqx.Module):
 
     @property
     def d(self) -> int:
-        """How many there are."""
+        """The number of neurons."""
         return self.decoder.shape[0]
 
     @property
     def features(self) -> int:
-        """As many."""
+        """The number of neurons."""
         return self.decoder.shape[0]
 
-    def encode(self, x: Any) -> Any:
+    def encode(self, x: ArrayLike) -> JaxArray:
         """What is above 0."""
+        x = jnp.asarray(x)
         if x.shape[-1] != self.d:
             raise ValueError(f"These are {self.d} neurons; got activations of the shape {x.shape}.")
         return jax.nn.relu(x)
 
-    def decode(self, f: Any) -> Any:
-        """The same."""
-        return f
-
-    def __call__(self, x: Any) -> Any:
-        """Activations above 0."""
-        return self.decode(self.encode(x))
+    def decode(self, f: ArrayLike, x: ArrayLike | None = None) -> JaxArray:
+        """The features as they are."""
+        return jnp.asarray(f)

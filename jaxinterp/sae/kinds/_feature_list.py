@@ -1,23 +1,28 @@
 """Crosscoders and cross-layer transcoders, read as one list of features that write at one place."""
 
-from typing import Any, ClassVar
+from typing import Any, NoReturn, final
 
 import equinox as eqx
 import jax.numpy as jnp
 
-from ._cross_layer import CrossLayerTranscoder
-from ._crosscoder import Crosscoder
+from ...typing import ArrayLike, CoderLike, JaxArray
+from ._coder import kind_name
+from ._dictionary import Dictionary
+from ._view import View
 
 
-def joined(sae: Any, source: int = -1) -> "Joined":
+def joined(sae: CoderLike, source: int = -1) -> "Joined":
     r"""$f$ of all sources, with $d_i^s$ of one: a dictionary of several layers for the tools that read one.
 
     Give what it returns to `examples`, `browse`, `logit_weights`, `interpret`, `nearest_neurons` or
     `automata`, with a site for each source: `site=["resid_post[1]", "resid_post[2]"]`.
 
-    **Arguments:** `sae`, a `Crosscoder` over layers of one model, or a `CrossLayerTranscoder`; `source`,
-    whose decoder is read as tokens. Of a transcoder feature i of layer l is number l * features + i,
-    and its direction is the sum of what it writes to all later layers: all of it ends in the stream.
+    **Arguments:**
+
+    - `sae`: a dictionary of the kind `Crosscoder` over layers of one model, or of `CrossLayerTranscoder`;
+    - `source`: the source whose decoder is read as tokens, by default the last. Of a transcoder feature i
+      of layer l is number l * features + i, and its direction is the sum of what it writes to all later
+      layers: all of it ends in the stream.
 
     **Raises:** ValueError for other kinds, IndexError for a source that is not there.
 
@@ -28,45 +33,59 @@ def joined(sae: Any, source: int = -1) -> "Joined":
 
     Law: features are those of `sae.encode`, in that order.
     """
-    if isinstance(sae, Crosscoder):
-        count = sae.sources
-        rows = sae.decoder / sae.scale[None, :, None]
-    elif isinstance(sae, CrossLayerTranscoder):
-        count = sae.layers
-        rows = sae.forwards / sae.target_scale[None, :, None, None]
-        rows = jnp.sum(rows, 1).reshape(count * sae.features, 1, sae.d)
-    else:
+    if not isinstance(sae, Dictionary) or (rows := sae.source_rows()) is None:
         raise ValueError(
             "joined is for a Crosscoder or a CrossLayerTranscoder, which read several sites; a "
-            f"{type(sae).__name__} is read as it is."
+            f"{kind_name(sae)} is read as it is."
         )
+    count = rows.shape[1]
     if not -count <= source < count:
-        raise IndexError(f"This {type(sae).__name__} has the sources 0..{count - 1}; got {source}.")
+        raise IndexError(f"This {kind_name(sae)} has the sources 0..{count - 1}; got {source}.")
     source = source % count
-    return Joined(sae, rows[:, source if rows.shape[1] > 1 else 0].astype(jnp.float32), count, source)
+    return Joined(sae, rows[:, source].astype(jnp.float32), count, source)
 
 
-class Joined(eqx.Module):
-    """Reads activations `(..., sources, d)`, has one list of `features` with directions `decoder`; from `joined`."""
+@final
+class Joined(View):
+    """Reads activations `(..., sources, d)` and has one list of `features` with directions `decoder`.
 
-    inner: Any
-    decoder: Any
+    `joined` makes it. It does not decode: what it writes is not what it reads.
+    """
+
+    inner: Dictionary
+    rows: JaxArray
     sources: int = eqx.field(static=True)
     source: int = eqx.field(static=True)
 
-    READS_INPUT: ClassVar[bool] = True  # what is written is not what is read
+    def __init__(self, inner: Dictionary, rows: JaxArray, sources: int, source: int) -> None:
+        self.inner, self.rows, self.sources, self.source = inner, rows, sources, source
 
     @property
-    def d(self) -> int:
-        """Width of each source."""
-        return self.inner.d
+    def decoder(self) -> JaxArray:
+        """The directions of the features at one source, `(features, d)`."""
+        return self.rows
 
     @property
     def features(self) -> int:
-        """Of all layers together."""
-        return self.decoder.shape[0]
+        """The features of all layers together."""
+        return self.rows.shape[0]
 
-    def encode(self, x: Any) -> Any:
+    def encode(self, x: ArrayLike) -> JaxArray:
         """Features `(..., features)`."""
-        f = self.inner.encode(x)
-        return f.reshape(*x.shape[:-2], self.features)
+        x = jnp.asarray(x)
+        return self.inner.encode(x).reshape(*x.shape[:-2], self.features)
+
+    def decode(self, f: ArrayLike, x: ArrayLike | None = None) -> NoReturn:
+        """Raises ValueError."""
+        raise ValueError(
+            "A joined dictionary writes at one of the sites that it reads, and does not decode. Decode by "
+            "the dictionary itself: view.inner.decode(f)."
+        )
+
+    def directions(self) -> JaxArray:
+        """The rows of `decoder`, `(features, d)`."""
+        return self.rows
+
+    def read_site(self, site: Any) -> Any:
+        """Of a site for each source, that of `source`."""
+        return site if isinstance(site, str) else site[self.source]

@@ -1,14 +1,16 @@
 """A dictionary from arrays that are already there: the way in for files that nothing here reads."""
 
+from collections.abc import Mapping
 from typing import Any
 
-import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from ..._read import shown
-from ._dictionary import Dictionary, filled
+from ...typing import ArrayLike, JaxArray, KindLike
+from ._coder import Coder
+from ._dictionary import Dictionary
+from ._kind import Kind
 
 WAY_IN = (
     "Where you know what its arrays mean, give them: ji.sae.from_arrays(ji.sae.TopK(d=512, "
@@ -16,7 +18,7 @@ WAY_IN = (
 )
 
 
-def from_arrays(kind: Any, **arrays: Any) -> Dictionary:
+def from_arrays(kind: KindLike, **arrays: ArrayLike) -> Dictionary:
     r"""$f = \sigma((s x - b) W_e + b_e)$, $\hat x = (f W_d + b) / s$ with $W_e, b_e, W_d, b, s$ as given.
 
     | name | shape | of |
@@ -28,14 +30,19 @@ def from_arrays(kind: Any, **arrays: Any) -> Dictionary:
     | `gain`, `magnitude_bias` | (features,) | `Gated` |
     | `input_bias`, `skip` | (d,), (d, d_out) | `Transcoder`: if centred, with `skip=True` |
 
-    **Arguments:** `kind` with its settings and no weights: `centred=False` where the bias is not
-    subtracted from inputs (`Standard` is `Vanilla` without that); its weights by name, of NumPy, JAX
-    or anything that NumPy reads. A number stands for all entries of a bias or a threshold:
-    `bias=0` where there is none. The weight of torch's `nn.Linear` is `encoder.T` here.
+    A kind of your own has the arrays that its `shapes()` names.
+
+    **Arguments:**
+
+    - `kind`: the settings; `centred=False` where the bias is not subtracted from inputs (`Standard` is
+      `Vanilla` without that);
+    - the weights by name, of NumPy, JAX or anything that NumPy reads. A number stands for all entries of a
+      bias or a threshold: `bias=0` where there is none. The weight of torch's `nn.Linear` is `encoder.T`.
 
     **Returns:** the dictionary, in float32.
 
-    **Raises:** ValueError that names what lacks, what does not belong and which shape is wanted.
+    **Raises:** ValueError that names the arrays that are lacking, those that do not belong, and the shape
+    that is needed.
 
     ```python
     kind = ji.sae.TopK(d=512, features=4096, k=32)
@@ -44,46 +51,48 @@ def from_arrays(kind: Any, **arrays: Any) -> Dictionary:
 
     Law: `ji.sae.load` gives an equal dictionary where it reads the same arrays from a file.
     """
-    if not isinstance(kind, Dictionary):
+    if isinstance(kind, Coder):
+        raise ValueError(
+            f"from_arrays: this {kind.kind_name} has weights already. Give its settings alone, sae.kind."
+        )
+    if not isinstance(kind, Kind):
         name = kind.__name__ if isinstance(kind, type) else type(kind).__name__
         raise ValueError(
             "from_arrays takes a kind of dictionary with its settings, as ji.sae.TopK(d=512, "
             f"features=4096, k=32); got {name}."
         )
-    return fit(kind, arrays, "from_arrays")
+    return assemble(kind, arrays, "from_arrays")
 
 
-def fit(kind: Any, arrays: dict[str, Any], origin: Any) -> Any:
-    """The kind with float32 weights of NumPy arrays, checked; `origin` is who gives them."""
-    arrays, name = dict(arrays), type(kind).__name__
-    wanted = {
-        n: leaf.shape
-        for n, leaf in vars(kind).items()
-        # A threshold of 0 is no setting: without one that was trained it says nothing.
-        if isinstance(leaf, jax.ShapeDtypeStruct) or (n == "threshold" and eqx.is_array(leaf))
-    }
-    if not any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in vars(kind).values()):
-        raise ValueError(f"{origin}: this {name} has weights already. Make it without key=.")
-    if "log_threshold" in wanted and "threshold" in arrays:
-        arrays["log_threshold"] = log_threshold(arrays.pop("threshold"))
-    arrays.setdefault("scale", 1.0)
+def assemble(kind: Kind, arrays: Mapping[str, Any], origin: Any) -> Dictionary:
+    """The dictionary of a kind with float32 weights, which are checked.
+
+    **Arguments:**
+
+    - `kind`: the settings;
+    - `arrays`: of NumPy, by name;
+    - `origin`: where they are from, for messages.
+    """
+    given, wanted, name = dict(arrays), kind.shapes(), type(kind).__name__
+    if "log_threshold" in wanted and "threshold" in given:
+        given["log_threshold"] = log_threshold(given.pop("threshold"))
     wanted.setdefault("scale", ())
+    given.setdefault("scale", 1.0)
     if "input_bias" in wanted and not kind.centred:
-        arrays.setdefault("input_bias", 0.0)
-    if vars(kind).get("threshold", 0) is None and "threshold" in arrays:
-        wanted["threshold"] = (kind.features,)
-    lacking = [n for n in wanted if n not in arrays]
-    more = [n for n in arrays if n not in wanted]
-    if lacking or more:
-        said = lambda n: "threshold" if n == "log_threshold" else n
-        shapes = ", ".join(f"{said(n)} {shape}" for n, shape in wanted.items())
-        lacks = f"; {', '.join(map(said, lacking))} is lacking" if lacking else ""
-        strange = f"; {', '.join(more)} does not belong to it" if more else ""
+        given.setdefault("input_bias", 0.0)
+    wanted |= {name: shape for name, shape in kind.optional_shapes().items() if name in given}
+    lacking = [name for name in wanted if name not in given]
+    unknown = [name for name in given if name not in wanted]
+    if lacking or unknown:
+        spelled = lambda name: "threshold" if name == "log_threshold" else name
+        shapes = ", ".join(f"{spelled(name)} {shape}" for name, shape in wanted.items())
+        lacks = f"; {', '.join(map(spelled, lacking))} is lacking" if lacking else ""
+        strange = f"; {', '.join(unknown)} does not belong to it" if unknown else ""
         raise ValueError(f"{origin}: a {name} with these settings has {shapes}{lacks}{strange}.")
-    return filled(kind, **{n: _leaf(n, arrays[n], wanted[n], origin) for n in wanted})
+    return kind.dictionary(**{n: _array(n, given[n], shape, origin) for n, shape in wanted.items()})
 
 
-def _leaf(name: str, array: Any, shape: tuple[int, ...], origin: Any) -> Any:
+def _array(name: str, array: Any, shape: tuple[int, ...], origin: Any) -> JaxArray:
     try:
         array = np.asarray(array, np.float32)
     except (TypeError, ValueError) as error:
@@ -97,7 +106,7 @@ def _leaf(name: str, array: Any, shape: tuple[int, ...], origin: Any) -> Any:
     return jnp.asarray(array)
 
 
-def log_threshold(threshold: Any) -> Any:
-    """Its logarithm; below 0 it is 0, which a ReLU has anyway."""
+def log_threshold(threshold: ArrayLike) -> np.ndarray:
+    """Its logarithm; a threshold below 0 counts as 0, which a ReLU has anyway."""
     with np.errstate(divide="ignore"):
         return np.log(np.maximum(np.asarray(threshold, np.float32), 0))

@@ -1,22 +1,63 @@
 r"""Matryoshka: nested prefixes of the features each reconstruct alone, the general ones first."""
 
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import Any, final
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 
-from ._batch_topk import BatchTopK
-from ._dictionary import Losses, Moment, wide
+from ..._deprecations import respelled
+from ...typing import ArrayLike, JaxArray, KeyLike, Self
+from ._batch_topk import BatchLargestKind, BatchThresholdDictionary
+from ._kind import INIT
+from ._losses import Losses, Progress
+from ._rows import align
 
 
-class Matryoshka(BatchTopK):
+@final
+class MatryoshkaDictionary(BatchThresholdDictionary["Matryoshka"]):
+    r"""$f = \mathrm{ReLU}(\pi)\,[\pi > \theta]$, whose first features reconstruct without the rest."""
+
+    def prefix(self, group: int) -> Self:
+        """The dictionary of the first groups alone, up to the group of this number from 0."""
+        ends, kind = self.kind.prefixes[: group + 1 or None], self.kind
+        end, groups = ends[-1], np.diff(np.asarray([0, *ends])) / ends[-1]
+        return self.replace(
+            kind=kind.replace(
+                features=end, k=min(kind.k, end), aux=min(kind.aux, end), groups=tuple(groups.tolist())
+            ),
+            encoder=self.encoder[:, :end],
+            encoder_bias=self.encoder_bias[:end],
+            decoder=self.decoder[:end],
+        )
+
+    def prefix_errors(self, f: JaxArray, target: JaxArray) -> list[JaxArray]:
+        """The error of each prefix `(batch, d)`, of features and targets in scaled units."""
+        error, start, errors = target - align(self.bias, target), 0, []
+        for end in self.kind.prefixes:
+            error = error - self.product(f[..., start:end], self.decoder[start:end])
+            errors.append(error)
+            start = end
+        return errors
+
+    def share_of(self, x: JaxArray, y: JaxArray | None = None) -> JaxArray:
+        """The share of variance unexplained by each prefix `(group,)`, with the threshold of inference."""
+        target = (x if y is None else y) * self.scale
+        errors = self.prefix_errors(self.encode(x), target)
+        return jnp.stack([self.kind.share(error, target) for error in errors])
+
+
+@final
+class Matryoshka(BatchLargestKind):
     r"""$\frac1G \sum_g \mathrm{FVU}(x, \hat x_{1..m_g})$ + AuxK, over nested prefixes $m_1 < \dots < m_G$.
 
     BatchTopK in which the first $m_g$ features must reconstruct without the rest, so that general
     features are not absorbed by special ones. Bussmann et al. 2025 (https://arxiv.org/abs/2503.17547).
 
-    **Arguments:** as `TopK`, and `groups`: shares of the features, which add up to 1 (by default
-    1/32, 1/16, 1/8, 1/4 and the remainder).
+    **Arguments:** as in `BatchTopK`, and
+
+    - `groups`: shares of the features, which add up to 1; by default 1/32, 1/16, 1/8, 1/4 and the rest.
 
     ```python
     sae, history = ji.sae.train(ji.sae.Matryoshka(d=512, features=4096, k=32), stream, key=key, steps=20_000)
@@ -28,20 +69,18 @@ class Matryoshka(BatchTopK):
 
     prefixes: tuple[int, ...] = eqx.field(static=True)
 
-    FIXED: ClassVar[tuple[str, ...]] = BatchTopK.FIXED
-
+    @respelled(key=INIT)
     def __init__(
         self,
         *,
         d: int,
         features: int,
         k: int,
-        groups: tuple[float, ...] = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 17 / 32),
-        alpha: Any = 1 / 32,
+        groups: Sequence[float] = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 17 / 32),
+        alpha: ArrayLike = 1 / 32,
         aux: int | None = None,
         dead_tokens: int = 10_000_000,
         centred: bool = True,
-        key: Any = None,
         matmul: str = "float32",
     ) -> None:
         ends, total = [], 0.0
@@ -62,40 +101,34 @@ class Matryoshka(BatchTopK):
             aux=aux,
             dead_tokens=dead_tokens,
             centred=centred,
-            key=key,
             matmul=matmul,
         )
 
-    def loss(self, x: Any, y: Any, now: Moment) -> Losses:
-        target = y * self.scale
-        pre = self.pre(x)
+    @property
+    def groups(self) -> tuple[float, ...]:
+        """The shares of the features."""
+        return tuple((np.diff(np.asarray([0, *self.prefixes])) / self.features).tolist())
+
+    def dictionary(self, **arrays: Any) -> MatryoshkaDictionary:
+        """The dictionary of these arrays."""
+        return MatryoshkaDictionary(kind=self, **arrays)
+
+    def init(
+        self, key: KeyLike, x: JaxArray | None = None, y: JaxArray | None = None
+    ) -> MatryoshkaDictionary:
+        """First weights as those of `TopK`, and a threshold of 0."""
+        return self.dictionary(**self.first_arrays(key, x))
+
+    def loss(self, dictionary: MatryoshkaDictionary, x: JaxArray, y: JaxArray, now: Progress) -> Losses:
+        """The mean FVU of all prefixes and AuxK, and the next threshold."""
+        target = y * dictionary.scale
+        pre = dictionary.pre(x)
         f = self.choose(pre, now.limit)
-        error = target - wide(self.bias, target)
-        shares, start = [], 0
-        for end in self.prefixes:
-            error = error - self.product(f[..., start:end], self.decoder[start:end])
-            shares.append(self.share(error, target))
-            start = end
+        errors = dictionary.prefix_errors(f, target)
+        shares = [self.share(error, target) for error in errors]
         terms = {
             "reconstruction": sum(shares) / len(shares),
-            "aux": self.alpha * self.revive(x, pre, error, now),
+            "aux": self.alpha * self.aux_loss(dictionary, x, pre, errors[-1], now),
         }
-        updates = {"threshold": self.follow(f, now.step)}
-        return Losses(terms["reconstruction"] + terms["aux"], terms, f, updates)
-
-    def prefix(self, group: int) -> Any:
-        """The dictionary of the first groups alone, 0-based."""
-        end = self.prefixes[group]
-        cut = lambda k: (k.encoder, k.encoder_bias, k.decoder)
-        return eqx.tree_at(cut, self, (self.encoder[:, :end], self.encoder_bias[:end], self.decoder[:end]))
-
-    def share_of(self, x: Any, y: Any = None) -> Any:
-        """FVU of every prefix on a batch, `(group,)`, with the threshold of inference."""
-        f = self.encode(x)
-        target = (x if y is None else y) * self.scale
-        error, start, found = target - wide(self.bias, target), 0, []
-        for end in self.prefixes:
-            error = error - self.product(f[..., start:end], self.decoder[start:end])
-            found.append(self.share(error, target))
-            start = end
-        return jnp.stack(found)
+        updates = {"threshold": self.next_threshold(dictionary.threshold, f, now.step)}
+        return Losses.of(terms, f, updates)

@@ -5,11 +5,22 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ...typing import ArrayLike, JaxArray
+
 
 @jax.jit
-def geometric_median(x: Any, tol: float = 1e-5, most: int = 100) -> Any:
-    r"""$\arg\min_m \sum_i \lVert x_i - m \rVert$ by Weiszfeld's iteration: a mean that outliers do not move."""
-    x = x.astype(jnp.float32)
+def geometric_median(x: ArrayLike, tol: float = 1e-5, turns: int = 100) -> JaxArray:
+    r"""$\arg\min_m \sum_i \lVert x_i - m \rVert$ by Weiszfeld's iteration: a mean that outliers do not move.
+
+    **Arguments:**
+
+    - `x (n, d)`: the rows;
+    - `tol`: it stops when a turn moves the median by less than this share of its norm;
+    - `turns`: the largest number of turns.
+
+    **Returns:** the median `(d,)`, float32.
+    """
+    x = jnp.asarray(x).astype(jnp.float32)
 
     def step(state: Any) -> Any:
         m, _, turn = state
@@ -19,4 +30,4 @@ def geometric_median(x: Any, tol: float = 1e-5, most: int = 100) -> Any:
         return new, moved, turn + 1
 
     start = jnp.mean(x, 0), jnp.float32(jnp.inf), jnp.int32(0)
-    return jax.lax.while_loop(lambda s: (s[1] > tol) & (s[2] < most), step, start)[0]
+    return jax.lax.while_loop(lambda s: (s[1] > tol) & (s[2] < turns), step, start)[0]

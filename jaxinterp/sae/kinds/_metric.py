@@ -1,7 +1,7 @@
 r"""Another distance for the reconstruction: of what an error does to the logits, without making them."""
 
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -9,12 +9,19 @@ import numpy as np
 from jax.core import Tracer
 
 from ...core._intervene import split_edits
-from ..features._corpus import one_layer
+from ...typing import ArrayLike, JaxArray, ModelLike
 from ..features._logits import logit_weights
-from ._dictionary import Dictionary, filled
+from ..features._site import one_layer
+from ._dictionary import Dictionary
+from ._kind import Kind
+
+if TYPE_CHECKING:
+    KindOrDictionary = TypeVar("KindOrDictionary", bound=Kind | Dictionary)
+else:
+    KindOrDictionary = Any
 
 
-def with_metric(kind: Any, metric: Any) -> Any:
+def with_metric(kind: KindOrDictionary, metric: ArrayLike | None) -> KindOrDictionary:
     r"""$\lVert x - \hat x \rVert^2 \to (x - \hat x)\, G\, (x - \hat x)^\top$ wherever the loss of a kind has it.
 
     The error, and for `TopK` and its relatives the spread it is a share of, and AuxK. Penalties and the
@@ -23,8 +30,12 @@ def with_metric(kind: Any, metric: Any) -> Any:
     (`Crosscoder`, `CrossLayerTranscoder`) G is one for all, or `(source, d, d)`. It is saved and
     loaded with the dictionary, and takes no part in encoding or decoding.
 
-    **Arguments:** `kind`: of any sort, with or without weights; `metric (d_out, d_out)`: symmetric,
-    no eigenvalue below 0, or None to take it away.
+    **Arguments:**
+
+    - `kind`: any kind, or a dictionary, whose kind then has the metric;
+    - `metric (d_out, d_out)`: symmetric, no eigenvalue below 0, or None to take it away.
+
+    **Returns:** the kind, or the dictionary, with the metric.
 
     ```python
     G = ji.sae.logit_metric(model, "mlp_post[0]")
@@ -33,32 +44,41 @@ def with_metric(kind: Any, metric: Any) -> Any:
 
     Law: with $G = A A^\top$ the loss is that of the images $x A$ and $\hat x A$.
     """
-    if not isinstance(kind, Dictionary):
+    if isinstance(kind, Dictionary):
+        return kind.replace(kind=with_metric(kind.kind, metric))
+    if not isinstance(kind, Kind):
         raise ValueError(
             f"with_metric takes a kind of dictionary, as ji.sae.TopK(...); got {type(kind).__name__}."
         )
     if metric is None:
-        return filled(kind, metric=None)
-    shape = *kind.bias.shape, kind.bias.shape[-1]
-    given = jnp.asarray(metric, jnp.float32)
-    if given.shape not in (shape, shape[-2:]):
+        return kind.with_numbers(metric=None)
+    written = kind.shapes()["bias"]
+    shape = *written, written[-1]
+    value = jnp.asarray(metric, jnp.float32)
+    if value.shape not in (shape, shape[-2:]):
         raise ValueError(
             f"The metric of this {type(kind).__name__} is {shape[-2:]}, the width it writes, twice; "
-            f"got the shape {given.shape}. For what a site does to logits: ji.sae.logit_metric(model, site)."
+            f"got the shape {value.shape}. For what a site does to logits: ji.sae.logit_metric(model, site)."
         )
-    if not isinstance(given, Tracer):
-        _check(np.asarray(given))
-    return filled(kind, metric=jnp.broadcast_to(given[(None,) * (len(shape) - given.ndim)], shape))
+    if not isinstance(value, Tracer):
+        _check(np.asarray(value))
+    value = jnp.broadcast_to(value[(None,) * (len(shape) - value.ndim)], shape)
+    return kind.with_numbers(metric=value)
 
 
-def logit_metric(model: Any, site: str) -> Any:
+def logit_metric(model: ModelLike, site: str) -> JaxArray:
     r"""$G = A A^\top$ `(d, d)` with $A = W_{out}\, \pi\, \mathrm{diag}(g)\, W_U$: the distance of logits.
 
     $e\, G\, e^\top$ is the squared norm of what an error e at the site adds to the logits directly, the
     last norm's denominator left out. $W_{out}$ only for neurons; $\pi$ takes the mean off (of a
     LayerNorm), g is the last norm's gain. The logits `(..., vocab)` are never made.
 
-    **Arguments:** `model` of `ji.models`; `site`: as in `logit_weights`.
+    **Arguments:**
+
+    - `model`: a model of `ji.models`;
+    - `site`: one site of one layer, as in `logit_weights`.
+
+    **Returns:** the metric, float32.
 
     **Raises:** ValueError for sites that do not write to the stream.
 
@@ -82,7 +102,7 @@ def logit_metric(model: Any, site: str) -> Any:
 
 
 @jax.jit
-def _gram(rows: Any, unembed: Any) -> Any:
+def _gram(rows: JaxArray, unembed: JaxArray) -> JaxArray:
     unembed = unembed.astype(jnp.float32)
     inner = jnp.matmul(unembed, unembed.T, precision="highest")
     made = jnp.matmul(jnp.matmul(rows, inner, precision="highest"), rows.T, precision="highest")

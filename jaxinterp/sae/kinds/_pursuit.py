@@ -1,25 +1,67 @@
 r"""Matching pursuit: features are chosen one after another, each from what the ones before left."""
 
 import functools
-from typing import Any
+from typing import Any, final
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from ._dictionary import check_sizes, wide
-from ._untrained import Untrained
+from ...typing import ArrayLike, FloatLike, JaxArray, Self
+from ._checks import check_sizes
+from ._dictionary import Dictionary
+from ._kind import Shapes
+from ._rows import align
+from ._untrained import UntrainedKind
 
 
-class MatchingPursuit(Untrained):
+@final
+class PursuitDictionary(Dictionary["MatchingPursuit"]):
+    """Features of `pursue`. Encoder and decoder are one matrix, `decoder (features, d)`."""
+
+    @property
+    def d(self) -> int:
+        """The width of the rows that it reads."""
+        return self.decoder.shape[-1]
+
+    @property
+    def features(self) -> int:
+        """The number of features."""
+        return self.decoder.shape[0]
+
+    def fold(self) -> Self:
+        """Itself: it has no scale."""
+        return self
+
+    def encode(self, x: ArrayLike) -> JaxArray:
+        """Features `(..., features)`, 0 or more."""
+        x, kind = jnp.asarray(x), self.kind
+        self.check(x)
+        rows = x.astype(jnp.float32).reshape(-1, self.d)
+        rows = rows - self.bias[None] if kind.centred else rows
+        f = pursue(rows, self.decoder, least=kind.residual, turns=kind.turns, once=kind.once)
+        return f.reshape(*x.shape[:-1], self.features).astype(x.dtype)
+
+    def reconstruct(self, f: JaxArray) -> JaxArray:
+        """$f D$, and the bias where it was subtracted."""
+        xhat = self.product(f, self.decoder)
+        return xhat + align(self.bias, xhat) if self.kind.centred else xhat
+
+
+@final
+class MatchingPursuit(UntrainedKind):
     r"""From $r_0 = x - b$, again and again: $i = \arg\max_j r \cdot d_j$, $f_i \mathrel{+}= [r \cdot d_i]_+$, $r \mathrel{-}= [r \cdot d_i]_+ d_i$.
 
-    A row is done when its residual is shorter than `residual`, when a turn brings no new feature
-    (`once`), or after `turns` (by default d). Encoder and decoder are one matrix. As SAELens trains
-    them; not trained here. Costa et al. 2025 (https://arxiv.org/abs/2506.03093).
+    SAELens trains such dictionaries; they are not trained here. Costa et al. 2025
+    (https://arxiv.org/abs/2506.03093).
 
-    Arguments: `d`, `features`; `residual`, `turns`, `once`; `centred`: the bias is subtracted
-    before and added after, or neither.
+    **Arguments:**
+
+    - `d`, `features`: the width of a row, and the number of features;
+    - `residual`: a row is done when its residual is shorter than this, by default 0.01;
+    - `turns`: the largest number of turns, by default d;
+    - `once`: whether a row is done when a turn brings no new feature, by default True;
+    - `centred`: whether the bias is subtracted before and added after, by default True.
 
     ```python
     sae = ji.sae.load("folder")  # of architecture "matching_pursuit"
@@ -37,38 +79,34 @@ class MatchingPursuit(Untrained):
         *,
         d: int,
         features: int,
-        residual: float | int = 1e-2,
+        residual: FloatLike = 1e-2,
         turns: int | None = None,
         once: bool = True,
         centred: bool = True,
     ) -> None:
         super().__init__(d, features, centred=centred)
         check_sizes("MatchingPursuit", turns=d if turns is None else turns)
-        self.encoder = self.encoder_bias = None
-        self.scale = jnp.ones((), jnp.float32)
         self.residual, self.once = float(residual), bool(once)
         self.turns = d if turns is None else turns
 
-    def fold(self) -> Any:
-        """Itself: it has no scale."""
-        return self
+    def shapes(self) -> Shapes:
+        """The shapes of the arrays of its dictionaries, by name."""
+        return {"decoder": (self.features, self.d), "bias": (self.d,)}
 
-    def encode(self, x: Any) -> Any:
-        """Features `(..., features)`, 0 or more."""
-        self.check(x)
-        rows = x.astype(jnp.float32).reshape(-1, self.d)
-        rows = rows - self.bias[None] if self.centred else rows
-        f = pursue(rows, self.decoder, least=self.residual, turns=self.turns, once=self.once)
-        return f.reshape(*x.shape[:-1], self.features).astype(x.dtype)
+    def optional_shapes(self) -> Shapes:
+        """A scale, which is 1."""
+        return {"scale": ()}
 
-    def reconstruct(self, f: Any) -> Any:
-        """$f D$, and the bias where it was subtracted."""
-        xhat = self.product(f, self.decoder)
-        return xhat + wide(self.bias, xhat) if self.centred else xhat
+    def dictionary(self, **arrays: Any) -> PursuitDictionary:
+        """The dictionary of these arrays."""
+        scale = jnp.ones((), jnp.float32)
+        return PursuitDictionary(
+            **{"encoder": None, "encoder_bias": None, "scale": scale, **arrays}, kind=self
+        )
 
 
 @functools.partial(jax.jit, static_argnames=("least", "turns", "once"))
-def pursue(rows: Any, decoder: Any, least: float, turns: int, once: bool) -> Any:
+def pursue(rows: JaxArray, decoder: JaxArray, least: float, turns: int, once: bool) -> JaxArray:
     """Features `(n, features)` of centred rows `(n, d)`."""
     n, features = rows.shape[0], decoder.shape[0]
     every = jnp.arange(n, dtype=jnp.int32)

@@ -1,57 +1,39 @@
-r"""Dictionaries of other libraries that choose features in their own ways: read, used, not trained here."""
+r"""Kinds of other libraries that choose features in their own ways: read, used, not trained here."""
 
-from typing import Any
+from typing import Any, final
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 
-from ._dictionary import Losses, Moment, check_sizes
-from ._topk import _top
-from ._transcoder import Transcoder
-from ._untrained import Untrained, untrained
-
-RULES = ("topk", "abstopk", "groupmax")
-
-
-def select(pre: Any, k: int, rule: str) -> Any:
-    r"""Of each row of pre-activations `(..., features)` k entries, the rest 0.
-
-    `"topk"`: the largest, those above 0. `"abstopk"`: the largest by magnitude, with their signs.
-    `"groupmax"`: the largest of each of k groups of neighbours, those above 0.
-    """
-    if rule == "abstopk":
-        kept = _top(jnp.abs(pre), k)
-        return jnp.where(kept > 0, pre, 0)
-    pre = jax.nn.relu(pre)
-    if rule == "topk":
-        return _top(pre, k)
-    groups = pre.reshape(*pre.shape[:-1], k, -1)
-    first = jnp.argmax(groups, -1, keepdims=True) == jnp.arange(groups.shape[-1], dtype=jnp.int32).reshape(
-        (1,) * (groups.ndim - 1) + (-1,)
-    )
-    return jnp.where(first, groups, 0).reshape(pre.shape)
+from ...typing import JaxArray
+from ._dictionary import Dictionary
+from ._kind import Shapes
+from ._selection import check_rule, select
+from ._transcoder import AcrossDictionary, across_shapes
+from ._untrained import UntrainedKind
 
 
-def check_rule(name: str, features: int, k: int, rule: str) -> None:
-    """The rule is known, and k fits it."""
-    check_sizes(name, k=k)
-    if rule not in RULES:
-        raise ValueError(f"{name}: rule is one of {', '.join(map(repr, RULES))}; got {rule!r}.")
-    if k > features or (rule == "groupmax" and features % k):
-        raise ValueError(
-            f"{name}: k={k} of {features} features; k is at most features, and groupmax needs a k "
-            "that divides them."
-        )
+@final
+class SelectedDictionary(Dictionary["Selected"]):
+    r"""$f = \mathrm{select}_k((x - b) W_e + b_e)$, $\hat x = f W_d + b$."""
+
+    def activate(self, pre: JaxArray) -> JaxArray:
+        """The entries that the rule chooses."""
+        return select(pre, self.kind.k, self.kind.rule)
 
 
-class Selected(Untrained):
+@final
+class Selected(UntrainedKind):
     r"""$f = \mathrm{select}_k((x - b) W_e + b_e)$, $\hat x = f W_d + b$, by a `rule` other than TopK's.
 
-    `"abstopk"`: the k largest by magnitude, with their signs, so that a feature has two directions
-    (SAELens; https://arxiv.org/abs/2510.00404). `"groupmax"`: one of each of k groups (sparsify).
+    **Arguments:**
 
-    Arguments: `d`, `features`, `k`, `rule`; `centred`.
+    - `d`, `features`: the width of a row, and the number of features;
+    - `k`: the number of features per row;
+    - `rule`: `"abstopk"`, the k largest by magnitude, with their signs, so that a feature has two
+      directions (SAELens; https://arxiv.org/abs/2510.00404); or `"groupmax"`, one of each of k groups
+      (sparsify);
+    - `centred`: whether the bias is subtracted from inputs, by default True.
 
     ```python
     sae = ji.sae.load("folder")  # of architecture "abstopk"
@@ -69,17 +51,34 @@ class Selected(Untrained):
         check_rule("Selected", features, k, rule)
         self.k, self.rule = k, rule
 
-    def activate(self, pre: Any) -> Any:
+    def dictionary(self, **arrays: Any) -> SelectedDictionary:
+        """The dictionary of these arrays."""
+        return SelectedDictionary(kind=self, **arrays)
+
+
+@final
+class SelectedTranscoderDictionary(AcrossDictionary["SelectedTranscoder"]):
+    r"""$f = \mathrm{select}_k((x - b_{in}) W_e + b_e)$, $\hat y = f W_d + b\; (+\, x W_s)$."""
+
+    def activate(self, pre: JaxArray) -> JaxArray:
         """The entries that the rule chooses."""
-        return select(pre, self.k, self.rule)
+        return select(pre, self.kind.k, self.kind.rule)
 
 
-class SelectedTranscoder(Transcoder):
+@final
+class SelectedTranscoder(UntrainedKind):
     r"""$\hat y = \mathrm{select}_k((x - b_{in}) W_e + b_e) W_d + b\; (+\, x W_s)$: `Transcoder` by a `rule`.
 
-    As sparsify trains transcoders (`rule="topk"` or `"groupmax"`), with `skip` or without.
+    Transcoders of sparsify are of this kind.
 
-    Arguments: `d`, `d_out`, `features`, `k`, `rule`, `skip`; `centred`.
+    **Arguments:**
+
+    - `d`, `features`: the width of the inputs, and the number of features;
+    - `k`: the number of features per row;
+    - `rule`: `"topk"`, the default, or `"groupmax"`;
+    - `d_out`: the width of the outputs, by default d;
+    - `skip`: whether there is a linear path, by default False;
+    - `centred`: whether `input_bias` is subtracted from inputs, by default False.
 
     ```python
     sae = ji.sae.load("layers.2.mlp")
@@ -89,6 +88,9 @@ class SelectedTranscoder(Transcoder):
     Law: features and outputs are those of the library that wrote it, to 1e-6.
     """
 
+    d_out: int = eqx.field(static=True)
+    sparsity: JaxArray  # of no use; it stands in the files of this kind
+    skip: bool = eqx.field(static=True)
     k: int = eqx.field(static=True)
     rule: str = eqx.field(static=True)
 
@@ -103,13 +105,16 @@ class SelectedTranscoder(Transcoder):
         skip: bool = False,
         centred: bool = False,
     ) -> None:
-        super().__init__(d=d, features=features, d_out=d_out, skip=skip, centred=centred)
+        super().__init__(d, features, centred=centred)
         check_rule("SelectedTranscoder", features, k, rule)
         self.k, self.rule = k, rule
+        self.d_out, self.skip = d if d_out is None else d_out, skip
+        self.sparsity = jnp.ones((), jnp.float32)
 
-    def activate(self, pre: Any) -> Any:
-        """The entries that the rule chooses."""
-        return select(pre, self.k, self.rule)
+    def shapes(self) -> Shapes:
+        """The shapes of the arrays of its dictionaries, by name."""
+        return {**super().shapes(), **across_shapes(self.d, self.features, self.d_out, self.skip)}
 
-    def loss(self, x: Any, y: Any, now: Moment) -> Losses:
-        raise untrained(self)
+    def dictionary(self, **arrays: Any) -> SelectedTranscoderDictionary:
+        """The dictionary of these arrays."""
+        return SelectedTranscoderDictionary(kind=self, **arrays)

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from ...mesh._dictionaries import current_mesh
+from ...typing import JaxArray
 
 GROUP = 16  # entries per group in the search for the largest; measured best of 16, 32, 64
 ROWS = 512  # rows of a batch whose pre-activations are made together
@@ -27,7 +28,7 @@ def kernels() -> Any:
     return _pallas
 
 
-def pays(kind: Any, x: Any, k: int) -> bool:
+def pays(dictionary: Any, x: JaxArray, k: int) -> bool:
     r"""Whether k kept entries per row are worked on one by one: $12 k \le m$, float32, on a CPU.
 
     Measured on two cores (d 512, batch 1,024): an entry costs about as much as 12 features
@@ -38,10 +39,10 @@ def pays(kind: Any, x: Any, k: int) -> bool:
     return (
         (jax.default_backend() == "cpu" or kernels() is not None)
         and current_mesh() is None
-        and kind.matmul == "float32"
+        and dictionary.kind.matmul == "float32"
         and x.dtype == jnp.float32
         and x.ndim == 2
-        and k * SHARE <= kind.features
+        and k * SHARE <= dictionary.features
     )
 
 
@@ -76,21 +77,21 @@ def _in_groups(parts: Any, most: Any, k: int) -> tuple[Any, Any]:
     return values, jnp.take_along_axis(chosen, at // GROUP, -1) * GROUP + at % GROUP
 
 
-def chosen(kind: Any, x: Any, k: int, among: Any = None) -> tuple[Any, Any]:
-    r"""`top(kind.pre(x), k)` of x `(batch, d)`, without the array `(batch, m)`; `among (m,)` features.
+def chosen(dictionary: Any, x: JaxArray, k: int, among: JaxArray | None = None) -> tuple[JaxArray, JaxArray]:
+    r"""`top(dictionary.pre(x), k)` of x `(batch, d)`, without the array `(batch, m)`; `among (m,)` features.
 
     Blocks of rows, whose pre-activations stay in the cache, features first: XLA multiplies a tall
     matrix by a narrow one at 1.3 times the rate of `x @ encoder`, and the memory of all
     pre-activations, which costs as much to ask for as to fill, is never asked for.
     """
-    batch, m = len(x), kind.features
+    batch, m = len(x), dictionary.features
     rows = max(n for n in range(1, ROWS + 1) if not batch % n)
-    encoder = kind.encoder.T
-    x = x * kind.scale
-    x = x - kind.bias[None] if kind.centred else x
+    encoder = dictionary.encoder.T
+    x = x * dictionary.scale
+    x = x - dictionary.bias[None] if dictionary.kind.centred else x
 
     def one(part: Any) -> tuple[Any, Any]:
-        pre = jnp.matmul(encoder, part.T, precision="highest") + kind.encoder_bias[:, None]
+        pre = jnp.matmul(encoder, part.T, precision="highest") + dictionary.encoder_bias[:, None]
         if among is not None:
             pre = jnp.where(jnp.broadcast_to(among, (m,))[:, None], pre, -jnp.inf)
         if not grouped(m, k):
@@ -207,14 +208,14 @@ def _entries_backward(kept: Any, g: Any) -> Any:
 entries.defvjp(_entries_forward, _entries_backward)
 
 
-def keep(kind: Any, x: Any, k: int, among: Any = None) -> tuple[Any, Any]:
-    """The k largest pre-activations of each row of x `(batch, d)`, with their gradients to `kind`'s weights.
+def keep(dictionary: Any, x: JaxArray, k: int, among: JaxArray | None = None) -> tuple[JaxArray, JaxArray]:
+    """The k largest pre-activations of each row of x `(batch, d)`, with their gradients to the weights.
 
     Only of the features `among (m,)`, where given; what is not finite counts as 0.
     """
-    values, where = chosen(jax.lax.stop_gradient(kind), jax.lax.stop_gradient(x), k, among)
+    values, where = chosen(jax.lax.stop_gradient(dictionary), jax.lax.stop_gradient(x), k, among)
     known = jnp.isfinite(values)
-    bias = kind.bias if kind.centred else jnp.zeros_like(kind.bias)
+    bias = dictionary.bias if dictionary.kind.centred else jnp.zeros_like(dictionary.bias)
     values = jnp.where(known, values, 0)
-    values = entries(values, where, x * kind.scale, bias, kind.encoder, kind.encoder_bias)
+    values = entries(values, where, x * dictionary.scale, bias, dictionary.encoder, dictionary.encoder_bias)
     return jnp.where(known, values, 0), where

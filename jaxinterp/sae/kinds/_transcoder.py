@@ -1,33 +1,91 @@
 r"""Transcoders: a sparse stand-in for a part of the model, from what it reads to what it writes."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, final
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from ..._deprecations import respelled
+from ...typing import ArrayLike, JaxArray, KeyLike, OptimizerLike, Self
 from ..training._optimizers import adam
-from ._dictionary import (
-    Dictionary,
-    Losses,
-    Moment,
-    check_coefficient,
-    check_sizes,
-    directions,
-    empty,
-    geometric_median,
-    wide,
-)
+from ._checks import check_coefficient, check_sizes
+from ._dictionary import AnyKind, Dictionary
+from ._kind import INIT, Shapes
+from ._losses import Losses, Progress
+from ._median import geometric_median
+from ._rows import align, random_directions
+from ._unit_rows import UnitRowsKind
 
 
-class Transcoder(Dictionary):
+class AcrossDictionary(Dictionary[AnyKind]):
+    r"""$f = \sigma((x - b_{in}) W_e + b_e)$, $\hat y = f W_d + b\; (+\, x W_s)$. An abstract class.
+
+    It has `input_bias (d,)`, and with a skip `skip (d, d_out)`. Its `scale` is not used.
+    """
+
+    input_bias: JaxArray
+    skip: JaxArray | None = None
+
+    READS_INPUT: ClassVar[bool] = True
+
+    def pre(self, x: JaxArray) -> JaxArray:
+        """Pre-activations of what the part reads."""
+        x = x - align(self.input_bias, x) if self.kind.centred else x
+        pre = self.product(x, self.encoder)
+        return pre + align(self.encoder_bias, pre)
+
+    def fold(self) -> Self:
+        """Itself: a transcoder has no scale."""
+        return self
+
+    def directions(self) -> JaxArray:
+        """The decoder's rows `(features, d_out)` in float32."""
+        return self.decoder.astype(jnp.float32)
+
+    def decode(self, f: ArrayLike, x: ArrayLike | None = None) -> JaxArray:
+        """What the features write `(..., d_out)`; with a skip it needs the inputs x too."""
+        f = jnp.asarray(f)
+        y = self.reconstruct(f)
+        if self.skip is None:
+            return y.astype(f.dtype)
+        if x is None:
+            raise ValueError("A transcoder with skip decodes features and inputs: decode(f, x).")
+        return (y + self.product(jnp.asarray(x), self.skip)).astype(f.dtype)
+
+
+@final
+class TranscoderDictionary(AcrossDictionary["Transcoder"]):
+    r"""$f = \mathrm{ReLU}((x - b_{in}) W_e + b_e)$, above `threshold (features,)` where there is one."""
+
+    threshold: JaxArray | None = None
+
+    def fixed(self) -> tuple[str, ...]:
+        """The scale, and thresholds, which come from transcoders that others trained with JumpReLU."""
+        return ("scale", "threshold")
+
+    def activate(self, pre: JaxArray) -> JaxArray:
+        """ReLU, above the thresholds where there are any."""
+        f = jax.nn.relu(pre)
+        return f if self.threshold is None else jnp.where(pre > align(self.threshold, pre), f, 0)
+
+
+@final
+class Transcoder(UnitRowsKind):
     r"""$f = \mathrm{ReLU}((x - b_{in}) W_e + b_e)$, $\hat y = f W_d + b\; (+\, x W_s)$: from an MLP's input to its output.
 
     Loss $\frac1B \sum_b \lVert y - \hat y \rVert^2 + \lambda \sum_i f_i$, decoder rows of norm 1. With
     `skip` a linear path of its own, which begins at 0. Dunefsky et al. 2024
     (https://arxiv.org/abs/2406.11944), Paulo et al. 2025 (https://arxiv.org/abs/2501.18823).
 
-    **Arguments:** `d` and `d_out` (by default d) of inputs and targets; `features`; `sparsity`
-    $\lambda$, of sums over d and over features; `skip`; `key`; `matmul`. The stream yields pairs.
+    **Arguments:**
+
+    - `d`, `features`: the width of the inputs, and the number of features;
+    - `d_out`: the width of the targets, by default d; the stream yields pairs `(inputs, targets)`;
+    - `sparsity`: $\lambda$, of sums over d and over features, by default 1;
+    - `skip`: whether there is a linear path, by default False;
+    - `centred`: whether `input_bias` is subtracted from inputs, by default True;
+    - `matmul`: the dtype of the products, by default "float32".
 
     ```python
     kind = ji.sae.Transcoder(d=512, features=4096, skip=True)
@@ -38,86 +96,71 @@ class Transcoder(Dictionary):
     Law: with skip and no features it can fit any linear map exactly.
     """
 
-    input_bias: Any
-    skip: Any
-    sparsity: Any
-    threshold: Any  # (features,), of transcoders that others trained with JumpReLU
+    d_out: int = eqx.field(static=True)
+    sparsity: JaxArray
+    skip: bool = eqx.field(static=True)
 
-    FIXED: ClassVar[tuple[str, ...]] = ("scale", "sparsity", "threshold")
-    READS_INPUT: ClassVar[bool] = True
-    UNIT: ClassVar[bool] = True
-
+    @respelled(key=INIT)
     def __init__(
         self,
         *,
         d: int,
         features: int,
         d_out: int | None = None,
-        sparsity: Any = 1.0,
+        sparsity: ArrayLike = 1.0,
         skip: bool = False,
         centred: bool = True,
-        key: Any = None,
         matmul: str = "float32",
     ) -> None:
-        super().__init__(d, features, d_out, matmul=matmul, centred=centred)
+        super().__init__(d, features, matmul=matmul, centred=centred)
         check_coefficient("Transcoder", "sparsity", sparsity)
-        out = d if d_out is None else d_out
-        check_sizes("Transcoder", d_out=out)
-        self.input_bias = empty(d)
-        self.skip = empty(d, out) if skip else None
-        self.sparsity, self.threshold = jnp.asarray(sparsity, jnp.float32), None
-        self._draw(key)
+        self.d_out = d if d_out is None else d_out
+        check_sizes("Transcoder", d_out=self.d_out)
+        self.sparsity, self.skip = jnp.asarray(sparsity, jnp.float32), skip
 
-    def initial(self, key: Any, x: Any, y: Any) -> dict[str, Any]:
-        out = self.decoder.shape[-1]
+    def shapes(self) -> Shapes:
+        """The shapes of the arrays of its dictionaries, by name."""
+        return {**super().shapes(), **across_shapes(self.d, self.features, self.d_out, self.skip)}
+
+    def optional_shapes(self) -> Shapes:
+        """Thresholds, of transcoders that others trained with JumpReLU."""
+        return {"threshold": (self.features,)}
+
+    def dictionary(self, **arrays: Any) -> TranscoderDictionary:
+        """The dictionary of these arrays."""
+        return TranscoderDictionary(kind=self, **arrays)
+
+    def init(
+        self, key: KeyLike, x: JaxArray | None = None, y: JaxArray | None = None
+    ) -> TranscoderDictionary:
+        """Random encoder and decoder; biases are the geometric medians of inputs and targets."""
         one, two = jax.random.split(key)
-        found = {
-            "encoder": directions(one, self.features, self.d).T,
-            "encoder_bias": jnp.zeros(self.features, jnp.float32),
-            "decoder": directions(two, self.features, out),
-            "bias": jnp.zeros(out, jnp.float32) if y is None else geometric_median(y),
-            "input_bias": jnp.zeros(self.d, jnp.float32) if x is None else geometric_median(x),
-            "scale": jnp.ones((), jnp.float32),
-        }
-        return found if self.skip is None else {**found, "skip": jnp.zeros((self.d, out), jnp.float32)}
+        return self.dictionary(
+            encoder=random_directions(one, self.features, self.d).T,
+            encoder_bias=jnp.zeros(self.features, jnp.float32),
+            decoder=random_directions(two, self.features, self.d_out),
+            bias=jnp.zeros(self.d_out, jnp.float32) if y is None else geometric_median(y),
+            scale=jnp.ones((), jnp.float32),
+            input_bias=jnp.zeros(self.d, jnp.float32) if x is None else geometric_median(x),
+            skip=jnp.zeros((self.d, self.d_out), jnp.float32) if self.skip else None,
+        )
 
-    def pre(self, x: Any) -> Any:
-        """Pre-activations of what the part reads."""
-        x = x - wide(self.input_bias, x) if self.centred else x
-        pre = self.product(x, self.encoder)
-        return pre + wide(self.encoder_bias, pre)
-
-    def activate(self, pre: Any) -> Any:
-        """ReLU, above the thresholds where there are any."""
-        f = jax.nn.relu(pre)
-        return f if self.threshold is None else jnp.where(pre > wide(self.threshold, pre), f, 0)
-
-    def fold(self) -> Any:
-        """Itself: a transcoder has no scale."""
-        return self
-
-    def decode(self, f: Any, x: Any = None) -> Any:
-        """What the features write `(..., d_out)`; with `skip` it needs the inputs too."""
-        y = self.reconstruct(f)
-        if self.skip is None:
-            return y.astype(f.dtype)
-        if x is None:
-            raise ValueError("A transcoder with skip decodes features and inputs: decode(f, x).")
-        return (y + self.product(x, self.skip)).astype(f.dtype)
-
-    def __call__(self, x: Any) -> Any:
-        """What the part would write."""
-        return self.decode(self.encode(x), x)
-
-    def loss(self, x: Any, y: Any, now: Moment) -> Losses:
-        f = self.activate(self.pre(x))
+    def loss(self, dictionary: TranscoderDictionary, x: JaxArray, y: JaxArray, now: Progress) -> Losses:
+        """The squared error, and the sum of features."""
+        f = dictionary.activate(dictionary.pre(x))
         norm = jnp.mean(jnp.sum(f.astype(jnp.float32), -1))
         terms = {
-            "reconstruction": jnp.mean(self.squares(y - self.decode(f, x))),
+            "reconstruction": jnp.mean(self.squares(y - dictionary.decode(f, x))),
             "sparsity": now.warm * self.sparsity * norm,
         }
-        return Losses(terms["reconstruction"] + terms["sparsity"], terms, f, {})
+        return Losses.of(terms, f)
 
-    def optimizer(self, steps: int) -> Any:
+    def optimizer(self, steps: int) -> OptimizerLike:
         """Adam at 4e-4."""
         return adam(4e-4, steps)
+
+
+def across_shapes(d: int, features: int, d_out: int, skip: bool) -> Shapes:
+    """The shapes in which the arrays of a transcoder differ from those of other kinds."""
+    shapes: dict[str, tuple[int, ...]] = {"decoder": (features, d_out), "bias": (d_out,), "input_bias": (d,)}
+    return {**shapes, "skip": (d, d_out)} if skip else shapes

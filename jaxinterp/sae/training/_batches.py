@@ -45,7 +45,11 @@ class Batches:
                 )
             self._order = Order(len(self.arrays[0]), batch_size, seed)
         elif callable(getattr(stream, "batch", None)):
-            stream = stored(stream, batch=batch_size, seed=seed) if isinstance(stream, Store) else stream
+            stream = (
+                stored(stream, batch_size=batch_size, key=jax.random.key(seed))
+                if isinstance(stream, Store)
+                else stream
+            )
             self._ask = stream.batch
         elif isinstance(stream, Iterable):
             self._next = iter(stream)

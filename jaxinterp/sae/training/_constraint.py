@@ -9,7 +9,7 @@ import optax
 
 from ...fit._step import apply_optimizer
 from ...typing import OptimizerLike, PyTree
-from ..kinds._dictionary import unit
+from ..kinds._rows import unit_norm
 
 
 @functools.lru_cache(32)  # one object for one optimizer: a second training compiles nothing again
@@ -38,7 +38,7 @@ def unit_rows(optimizer: OptimizerLike) -> optax.GradientTransformation:
         along = jnp.sum(g * rows, -1, keepdims=True)
         updates = eqx.tree_at(decoder, updates, g - along * rows)
         updates, state = apply_optimizer(optimizer, updates, state, params)
-        moved = unit(rows + updates.decoder) - rows
+        moved = unit_norm(rows + updates.decoder) - rows
         return eqx.tree_at(decoder, updates, moved), state
 
     return optax.GradientTransformation(optimizer.init, update)

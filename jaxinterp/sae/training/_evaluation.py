@@ -6,10 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ...data._activations import watched
-from ..evaluation._eval import ablated, add, fits, reading, standing, summed
+from ..._deprecations import respelled
+from ...corpus._batches import Batch
+from ...corpus._suffix import Reached, suffix_of
+from ...typing import CorpusLike, IndexLike, MaskLike, ModelLike
+from ..evaluation._eval import ReachedAt, ablated, add_activations, added, fits, reading, standing
 from ..evaluation._reconstruction import finished
-from ..features._suffix import reached
 from ..files._origin import own_site
 
 
@@ -18,33 +20,41 @@ class Evaluation:
 
     def __init__(
         self,
-        model: Any,
-        tokens: Any,
+        model: ModelLike,
+        tokens: CorpusLike,
         site: str,
-        mask: Any,
-        real: Any,
-        batch: int,
+        mask: MaskLike | None,
+        positions: IndexLike | None,
+        batch_size: int | str | None,
         cosines: bool,
         progress: bool,
     ) -> None:
         self.model, self.cosines = model, cosines
-        self.read, size, self.place = reading(model, tokens, site, mask, real, batch)
-        held, mean = [], np.zeros(self.read.width)
-        steps = -(-len(self.read.rows) // size)
-        for part in watched(self.read.batches(size), steps, "evaluation", progress):
-            one = reached(model, self.read, part, self.place)
-            mean += summed(one)
-            held.append(jax.tree.map(np.asarray, one))
-        self.mean = jnp.asarray(mean / self.read.counted.sum(), jnp.float32)
+        self.read = reading(model, tokens, site, mask, positions)
+        self.suffix = suffix_of(model, self.read.name)
+
+        def step(state: tuple[Any, list[Any]], batch: Batch, at_site: Reached) -> tuple[Any, list[Any]]:
+            total, batches = state
+            return add_activations(total, batch, at_site), [*batches, jax.tree.map(np.asarray, at_site)]
+
+        total, batches = self.read.fold(
+            self.read.batches(batch_size),
+            (np.zeros(self.read.width), []),
+            step,
+            captures=self.suffix.captures,
+            per_batch=ReachedAt(self.suffix),
+            progress="evaluation" if progress else False,
+        )
+        self.mean = jnp.asarray(total / self.read.count, jnp.float32)
         self.known: dict[str, Any] = {}
-        self.held = []
-        for one in held:
-            known, clean = ablated(model, _back(one), self.mean, self.place)
-            add(self.known, known)
-            self.held.append((one, np.asarray(clean)))
+        self.batches = []
+        for one in batches:
+            known, clean = ablated(model, _back(one), self.mean, self.suffix)
+            self.known = added(self.known, known)
+            self.batches.append((one, np.asarray(clean)))
 
     def __repr__(self) -> str:
-        seq, pos = len(self.read.rows), self.read.tokens.shape[1]
+        seq, pos = len(self.read.rows), self.read.corpus.tokens.shape[1]
         return f"Evaluation({self.read.name!r}: {seq} contexts of {pos})"
 
     def __call__(self, sae: Any, step: int | Any = None) -> dict[str, Any]:
@@ -52,19 +62,21 @@ class Evaluation:
         fits(sae, self.read)
         own_site(sae, self.read.name, self.model)
         total = dict(self.known)
-        for one, clean in self.held:
-            add(total, standing(sae, self.model, _back(one), self.mean, self.place, clean))
+        for one, clean in self.batches:
+            own = standing(sae, self.model, _back(one), self.mean, self.suffix, clean)
+            total = added(total, own)
         return finished(sae, total, self.cosines)
 
 
+@respelled(real="mask=padding_mask, and positions= for what counts", batch="batch_size=")
 def evaluation(
-    model: Any,
-    tokens: Any,
+    model: ModelLike,
+    tokens: CorpusLike,
     *,
     site: str,
-    mask: Any = None,
-    real: Any = None,
-    batch: int = 16,
+    mask: MaskLike | None = None,
+    positions: IndexLike | None = None,
+    batch_size: int | str | None = 16,
     cosines: bool = True,
     progress: bool = True,
 ) -> Evaluation:
@@ -89,8 +101,8 @@ def evaluation(
 
     Law: equal to `evaluate(sae, model, tokens, site=site)`.
     """
-    return Evaluation(model, tokens, site, mask, real, batch, cosines, progress)
+    return Evaluation(model, tokens, site, mask, positions, batch_size, cosines, progress)
 
 
-def _back(held: Any) -> Any:
-    return jax.tree.map(jnp.asarray, held)
+def _back(one: Any) -> Any:
+    return jax.tree.map(jnp.asarray, one)

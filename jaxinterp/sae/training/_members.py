@@ -1,6 +1,5 @@
 """Members of a sweep, and the stacks that they are trained in."""
 
-import dataclasses
 from typing import Any
 
 import equinox as eqx
@@ -13,16 +12,7 @@ from ...fit._members import grouped_optimizers, members_of, rated
 from ...fit._state import State
 from ...fit._sweep import stacked_state
 from ...typing import ArrayLike, KeyLike, OptimizerLike, PyTree
-from ..kinds._topk import TopK
-from ._kind import (
-    constrained_average,
-    constrained_optimizer,
-    default_optimizer,
-    initialised,
-    renewal_steps,
-    steps_until_dead,
-    trained,
-)
+from ..files._origin import Origin, with_origin
 from ._resample import resample
 from ._stack import StackTask
 from ._state import Counts
@@ -45,25 +35,22 @@ class Member:
     def begin(self, key: KeyLike, site: Any, x: ArrayLike, y: ArrayLike, rows: int, steps: int) -> None:
         """Draws the first weights; `rows` is the size of a batch, `key` that of the sweep."""
         first = jax.random.split(key)[0] if self.key is None else self.key
-        kind = self.kind
-        self.site, self.dead_after = site, steps_until_dead(kind, rows)
-        self.sae = initialised(kind, first, x, y)
-        optimizer = default_optimizer(kind, steps) if self.optimizer is None else self.optimizer
+        self.sae = with_origin(self.kind.start(first, x, y), Origin())
+        self.kind = kind = self.sae.kind
+        self.site, self.dead_after = site, kind.dead_after(rows)
+        optimizer = kind.optimizer(steps) if self.optimizer is None else self.optimizer
         self.plain = optimizer if self.rate is None else rated(optimizer)
-        self.constrained = constrained_optimizer(kind, self.plain)
+        self.constrained = kind.constrain(self.plain)
 
     @property
     def signature(self) -> Any:
         """What the members of one stack have in common."""
         kind = self.kind
-        free = {"dead_tokens", "origin"} | ({"k"} if isinstance(kind, TopK) else set())
-        fields = [f.name for f in dataclasses.fields(kind) if f.metadata.get("static")]
-        settings = tuple((n, getattr(kind, n)) for n in fields if n not in free)
         # The draw of resampling depends on the number of features.
-        size = kind.features if renewal_steps(kind) else None
-        absent = tuple(name for name, value in vars(kind).items() if value is None and name != "origin")
-        rest = tuple(kind.encoder.shape[:-1]), tuple(kind.decoder.shape[-1:]), size, absent
-        return self.site, type(kind), settings, rest, self.rate is None
+        size = kind.features if kind.renewals else None
+        arrays = {**vars(self.sae), "metric": kind.metric, "origin": 0}
+        absent = tuple(name for name, value in arrays.items() if value is None)
+        return self.site, kind.program(), size, absent, self.rate is None
 
 
 class Group:
@@ -74,34 +61,34 @@ class Group:
         self.members = [members[i] for i in order]
         self.site = members[0].site
         largest = max(self.members, key=lambda one: one.sae.features).sae
-        self.kind = jax.tree.map(lambda leaf: leaf, largest)
         limit = live = None
         sizes = np.asarray([one.sae.features for one in self.members])
-        if isinstance(largest, TopK):
-            limits = np.asarray([one.sae.k for one in self.members])
-            object.__setattr__(self.kind, "k", int(limits.max()))
+        if largest.kind.limit is not None:
+            limits = np.asarray([one.kind.limit for one in self.members])
+            largest = largest.replace(kind=largest.kind.with_limit(int(limits.max())))
             limit = jnp.asarray(limits, jnp.int32) if len(set(limits)) > 1 else None
         if len(set(sizes)) > 1:
             live = jnp.arange(sizes.max(), dtype=jnp.int32)[None] < jnp.asarray(sizes, jnp.int32)[:, None]
+        self.largest = largest
         after = jnp.asarray([one.dead_after for one in self.members], jnp.int32)
-        self.renewals = renewal_steps(self.kind)
+        self.renewals = largest.kind.renewals
         self.task = StackTask(self.optimizer, self.site, steps, after, limit, live)
 
     def begin(self, averaged: bool) -> State:
         """The state before the first step."""
         named = [[leaf for _, leaf in jax.tree_util.tree_leaves_with_path(one.sae)] for one in self.members]
-        paths = jax.tree_util.tree_leaves_with_path(self.kind)
+        paths = jax.tree_util.tree_leaves_with_path(self.largest)
         leaves = [
             jnp.stack([_padded(jax.tree_util.keystr(path), row[i], like) for row in named])
             for i, (path, like) in enumerate(paths)
         ]
-        sae = jax.tree.unflatten(jax.tree.structure(self.kind), leaves)
+        sae = jax.tree.unflatten(jax.tree.structure(self.largest), leaves)
         rates = [one.rate for one in self.members]
-        silent = jnp.zeros((len(self.members), *self.kind.encoder_bias.shape), jnp.int32)
+        silent = jnp.zeros((len(self.members), *self.largest.encoder_bias.shape), jnp.int32)
         return stacked_state(
             sae,
             self.optimizer,
-            trained(sae),
+            sae.trainable(),
             Counts(silent),
             None if None in rates else [float(rate) for rate in rates if rate is not None],
             averaged,
@@ -114,7 +101,7 @@ class Group:
         pairs = zip(jax.tree.leaves(sae), jax.tree.leaves(own), strict=True)
         leaves = [a[(i, *(slice(n) for n in b.shape))] for a, b in pairs]
         found = jax.tree.unflatten(jax.tree.structure(own), leaves)
-        return found if state.average is None else constrained_average(found)
+        return found if state.average is None else own.kind.project(found)
 
     def renew(self, state: State, key: KeyLike, x: Array) -> State:
         """Dead features of all members drawn anew."""

@@ -8,6 +8,19 @@ import jax
 import numpy as np
 
 from ...data._files import fingerprint
+from ..kinds._coder import kind_name
+from ..kinds._dictionary import Dictionary
+from ..kinds._kind import Kind
+
+
+def check_kind(kind: Any) -> None:
+    """Raises ValueError for what is neither a kind of dictionary nor a dictionary."""
+    if not isinstance(kind, Kind | Dictionary):
+        name = kind.__name__ if isinstance(kind, type) else type(kind).__name__
+        raise ValueError(
+            "train takes a kind of dictionary with its settings, as ji.sae.TopK(d=512, "
+            f"features=4096, k=32); got {name}."
+        )
 
 
 def check_rows(kind: Any, x: Any) -> None:
@@ -15,7 +28,7 @@ def check_rows(kind: Any, x: Any) -> None:
     if x.shape[-1] != kind.d:
         raise ValueError(
             f"The stream has activations of width {x.shape[-1]}, the dictionary reads d={kind.d}: "
-            f"ji.sae.{type(kind).__name__}(d={x.shape[-1]}, ...)."
+            f"ji.sae.{kind_name(kind)}(d={x.shape[-1]}, ...)."
         )
     if not np.isfinite(np.asarray(x, np.float32)).all():
         raise ValueError(
@@ -23,20 +36,22 @@ def check_rows(kind: Any, x: Any) -> None:
         )
 
 
-def described(kind: Any, steps: int, rows: int, seed: int, average: float | int | None) -> dict[str, Any]:
+def described(given: Any, steps: int, rows: int, seed: int, average: float | int | None) -> dict[str, Any]:
     """What makes a run what it is, as JSON: a checkpoint of another run is refused.
 
+    - `given`: the kind, or the dictionary whose training goes on.
     - `rows`: of a batch.
     - `seed`: of the order of the rows.
     - `average`: the decay of the average of the weights.
     """
     leaves = {
         jax.tree_util.keystr(path): _described(leaf)
-        for path, leaf in jax.tree_util.tree_leaves_with_path(kind)
-        if eqx.is_array(leaf) or isinstance(leaf, jax.ShapeDtypeStruct)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(given)
+        if eqx.is_array(leaf)
     }
     leaves.pop(".scale", None)  # estimated, not set
-    static = [f.name for f in dataclasses.fields(kind) if f.metadata.get("static") and f.name != "origin"]
+    kind = given.kind if isinstance(given, Dictionary) else given
+    static = [f.name for f in dataclasses.fields(kind) if f.metadata.get("static")]
     return {
         "kind": type(kind).__name__,
         "leaves": leaves,
@@ -49,7 +64,5 @@ def described(kind: Any, steps: int, rows: int, seed: int, average: float | int 
 
 
 def _described(leaf: Any) -> Any:
-    """A number as it is, weights that are not drawn yet by their shape, other weights by their content too."""
-    if isinstance(leaf, jax.ShapeDtypeStruct):
-        return [*leaf.shape] if leaf.ndim else None
+    """A number as it is, weights by their shape and content."""
     return [*leaf.shape, fingerprint(np.asarray(leaf))] if leaf.ndim else float(leaf)

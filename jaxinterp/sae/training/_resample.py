@@ -6,7 +6,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from ..kinds._dictionary import Moment, filled, unit, wide
+from ..kinds._losses import Progress
+from ..kinds._rows import align, unit_norm
 
 
 @eqx.filter_jit
@@ -25,23 +26,21 @@ def resample(key: Any, sae: Any, moments: Any, dead: Any, x: Any, *, centre: boo
     Law: with none dead, nothing changes; rows of the new encoder have 0.2 of the mean norm; an input
     is drawn four times as often as one of half its loss.
     """
-    now = Moment(jnp.int32(0), jnp.float32(1), jnp.zeros_like(dead))
+    now = Progress(jnp.int32(0), jnp.float32(1), jnp.zeros_like(dead))
     loss = jax.vmap(lambda row: sae.loss(row[None], row[None], now).total)(x)
     drawn = jax.random.categorical(key, 2 * jnp.log(jnp.maximum(loss, 1e-30)), shape=dead.shape)
-    v = unit((x * sae.scale - wide(sae.bias, x) if centre else x * sae.scale)[drawn])
+    v = unit_norm((x * sae.scale - align(sae.bias, x) if centre else x * sae.scale)[drawn])
     norms = jnp.linalg.norm(sae.encoder, axis=0)
     alive = jnp.sum(jnp.where(dead, 0, norms)) / jnp.maximum(jnp.sum(~dead, dtype=jnp.float32), 1)
     size = jnp.where(jnp.any(~dead), 0.2 * alive, 1.0)
-    sae = filled(
-        sae,
+    sae = sae.replace(
         encoder=jnp.where(dead[None], v.T * size, sae.encoder),
         encoder_bias=jnp.where(dead, 0, sae.encoder_bias),
         decoder=jnp.where(dead[:, None], v, sae.decoder),
     )
 
     def reset(tree: Any) -> Any:
-        return filled(
-            tree,
+        return tree.replace(
             encoder=jnp.where(dead[None], 0, tree.encoder),
             encoder_bias=jnp.where(dead, 0, tree.encoder_bias),
             decoder=jnp.where(dead[:, None], 0, tree.decoder),

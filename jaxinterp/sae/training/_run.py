@@ -13,7 +13,6 @@ from ...fit._loop import Run
 from ...fit._state import State
 from ...typing import KeyLike, PyTree
 from ._batches import Batches
-from ._kind import constrained_average
 from ._members import Group, Member
 from ._resample import resample
 from ._state import Counts, DictionaryTask
@@ -100,7 +99,7 @@ class DictionaryRun(Run):
     def result(self, member: int) -> Any:
         """The dictionary as it is now."""
         sae = self.params(member)
-        return sae if self.states[0].average is None else constrained_average(sae)
+        return sae if self.states[0].average is None else sae.kind.project(sae)
 
 
 class SweepRun(Run):

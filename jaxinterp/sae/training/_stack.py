@@ -9,8 +9,7 @@ from jaxtyping import Array, Bool, Int
 from ...fit._state import Now
 from ...fit._step import Slope, Task
 from ...typing import PyTree
-from ..kinds._dictionary import Moment
-from ._kind import trained, warm_up
+from ..kinds._losses import Progress
 from ._state import Counts, counted, gradient_of
 
 
@@ -33,17 +32,17 @@ class StackTask(Task):
     live: Bool[Array, "member feature"] | None
 
     def is_trained(self, params: PyTree) -> PyTree:
-        return trained(params)
+        return params.trainable()
 
     def slope(self, params: PyTree, fixed: PyTree, batch: PyTree, now: Now) -> Slope:
         x, y = batch[self.site]
         dead = self.dead(now.extra)
-        warm = warm_up(fixed, now.step, self.steps)
+        warm = fixed.kind.warm(now.step.astype(jnp.float32), self.steps)
         # One flag for all members: under `vmap` a condition of each would compute both sides.
         revive = jnp.any(dead)
 
         def member(params: PyTree, fixed: PyTree, dead: Array, limit: Any, live: Any) -> Any:
-            return gradient_of(params, fixed, x, y, Moment(now.step, warm, dead, limit, revive), live)
+            return gradient_of(params, fixed, x, y, Progress(now.step, warm, dead, limit, revive), live)
 
         gradient, aux = jax.vmap(member)(params, fixed, dead, self.limit, self.live)
         return Slope(gradient, (*aux, dead, self.live))

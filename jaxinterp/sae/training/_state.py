@@ -12,8 +12,8 @@ from ...fit._state import Now, State, initial_state
 from ...fit._step import Slope, Task
 from ...mesh._dictionaries import constrained
 from ...typing import ArrayLike, OptimizerLike, PyTree
-from ..kinds._dictionary import Moment, filled, wide
-from ._kind import losses, trained, warm_up
+from ..kinds._losses import Progress
+from ..kinds._rows import align
 
 
 class Counts(eqx.Module):
@@ -40,13 +40,13 @@ class DictionaryTask(Task):
     dead_after: int
 
     def is_trained(self, params: PyTree) -> PyTree:
-        return trained(params)
+        return params.trainable()
 
     def slope(self, params: PyTree, fixed: PyTree, batch: PyTree, now: Now) -> Slope:
         x, y = batch[self.site]
         dead = now.extra.silent >= self.dead_after
-        warm = warm_up(fixed, now.step, self.steps)
-        gradient, aux = gradient_of(params, fixed, x, y, Moment(now.step, warm, dead))
+        warm = fixed.kind.warm(now.step.astype(jnp.float32), self.steps)
+        gradient, aux = gradient_of(params, fixed, x, y, Progress(now.step, warm, dead))
         return Slope(gradient, (*aux, dead))
 
     def after(self, params: PyTree, extra: Any, aux: Any, now: Now) -> tuple[PyTree, Counts, dict[str, Any]]:
@@ -58,10 +58,10 @@ class DictionaryTask(Task):
 
 def begin(sae: Any, optimizer: OptimizerLike, x: ArrayLike, y: ArrayLike, averaged: bool) -> State:
     """The state before the first step; of the batch `x`, `y` only the shapes are read."""
-    moment = Moment(0, 1.0, jnp.zeros((), bool))
-    features = jax.eval_shape(lambda s, a, b: losses(s, a, b, moment).features, sae, x, y)
+    progress = Progress(0, 1.0, jnp.zeros((), bool))
+    features = jax.eval_shape(lambda s, a, b: s.loss(a, b, progress).features, sae, x, y)
     counts = Counts(jnp.zeros(features.shape[1:], jnp.int32))
-    return initial_state(sae, optimizer, trained(sae), extra=counts, averaged=averaged)
+    return initial_state(sae, optimizer, sae.trainable(), extra=counts, averaged=averaged)
 
 
 def firing(f: Array) -> tuple[Array, Array]:
@@ -75,7 +75,7 @@ def gradient_of(
     fixed: PyTree,
     x: Array,
     y: Array,
-    moment: Moment,
+    progress: Progress,
     live: Bool[Array, " feature"] | None = None,
 ) -> tuple[PyTree, tuple[dict[str, Array], Array, dict[str, Array]]]:
     """The gradient of one batch; its numbers, the features that fired, and new values of fixed leaves.
@@ -87,11 +87,11 @@ def gradient_of(
         sae = eqx.combine(params, fixed)
         if live is not None:
             bias = sae.encoder_bias
-            sae = filled(sae, encoder_bias=jnp.where(wide(live, bias), bias, -1e30))
-        found = losses(sae, x, y, moment)
+            sae = sae.replace(encoder_bias=jnp.where(align(live, bias), bias, -1e30))
+        found = sae.loss(x, y, progress)
         fired, l0 = found.active or firing(found.features)
         numbers = {"loss": found.total, **found.terms, "l0": l0}
-        return found.total, (numbers, fired, found.updates)
+        return found.total, (numbers, fired, found.updates or {})
 
     return eqx.filter_grad(objective, has_aux=True)(params)
 
@@ -107,7 +107,7 @@ def counted(
 ) -> tuple[Any, Counts, dict[str, Array]]:
     """The dictionary with new values of fixed leaves, the counts and the numbers; also of a stack."""
     if updates:
-        sae = filled(sae, **updates)
+        sae = sae.replace(**updates)
     silent = jnp.where(fired, 0, counts.silent + 1)
     stack = numbers["loss"].ndim  # 1 for a stack, else 0
     axes = tuple(range(stack, dead.ndim))

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ..._deprecations import key_by_name, respelled
@@ -16,12 +17,11 @@ from ...fit._loop import drive
 from ...fit._rows import seed_of
 from ...fit._settings import OPTIONS, Settings, check_counts, check_settings
 from ...typing import FloatLike, IntLike, KeyLike, OptimizerLike
-from ..files._origin import Origin, with_origin
+from ..files._origin import with_origin
 from ..kinds._dictionary import Dictionary
 from ._batches import Batches
-from ._kind import check_kind, trained
 from ._members import Member, grouped
-from ._request import check_rows, described
+from ._request import check_kind, check_rows, described
 from ._run import SweepRun
 from ._train import PER_DISPATCH, History
 
@@ -95,10 +95,9 @@ def sweep(
         for one in _members(of_site, optimizers, keys, rates):
             check_kind(one.kind)
             check_rows(one.kind, x)
-            one.kind = with_origin(one.kind, Origin())
-            one.begin(key, site, x, y, rows, steps)
-            members.append(one)
             own = described(one.kind, steps, rows, seed, settings.average)
+            one.begin(key, site, jnp.asarray(x), jnp.asarray(y), rows, steps)
+            members.append(one)
             drawn = None if one.key is None else np.asarray(jax.random.key_data(one.key)).tolist()
             records.append({**own, "site": site, "weights": drawn, "rate": one.rate})
     about: dict[str, Any] = {"members": len(records), "sweep": records}
@@ -149,7 +148,7 @@ def _optimizers(members: list[Member], steps: int) -> list[list[float]]:
     for one in members:
         same = id(one.plain), one.signature
         if same not in tried:
-            weights = eqx.filter(one.sae, trained(one.sae))
+            weights = eqx.filter(one.sae, one.sae.trainable())
             tried[same] = optimizer_print(one.plain, weights, steps)
         found.append(tried[same])
     return found

@@ -4,6 +4,7 @@ from typing import Any, TypeAlias
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ..._deprecations import key_by_name, respelled
@@ -17,16 +18,7 @@ from ...typing import IntLike, KeyLike, MeshLike, OptimizerLike
 from ..files._origin import Origin, origin_of, with_origin
 from ..kinds._dictionary import Dictionary
 from ._batches import Batches
-from ._kind import (
-    check_kind,
-    constrained_optimizer,
-    default_optimizer,
-    initialised,
-    renewal_steps,
-    steps_until_dead,
-    trained,
-)
-from ._request import check_rows, described
+from ._request import check_kind, check_rows, described
 from ._run import DictionaryRun
 from ._state import DictionaryTask, begin
 
@@ -95,21 +87,21 @@ def train(
     check_rows(kind, x)
     origin = batches.origin()
     origin = origin if any(origin) else origin_of(kind)
-    kind = with_origin(kind, Origin())
-    sae = initialised(kind, first, x, y)
-    chosen: Any = default_optimizer(kind, steps) if optimizer is None else optimizer
-    constrained = constrained_optimizer(kind, chosen)
+    given, sae = kind, with_origin(kind.start(first, jnp.asarray(x), jnp.asarray(y)), Origin())
+    kind = sae.kind
+    chosen: Any = kind.optimizer(steps) if optimizer is None else optimizer
+    constrained = kind.constrain(chosen)
     x, y = batches.first()
     state = begin(sae, constrained, x, y, settings.average is not None)
     if mesh is not None:
         mesh = dictionary_mesh(mesh)
         state = shard(state, mesh)
-    about = described(kind, steps, len(x), seed, settings.average)
+    about = described(given, steps, len(x), seed, settings.average)
     if settings.checkpoint is not None:
         about["data"] = batches.described()
-        about["optimizer"] = optimizer_print(chosen, eqx.filter(sae, trained(sae)), steps)
+        about["optimizer"] = optimizer_print(chosen, eqx.filter(sae, sae.trainable()), steps)
     run = DictionaryRun(
-        DictionaryTask(constrained, None, steps, steps_until_dead(kind, len(x))),
+        DictionaryTask(constrained, None, steps, kind.dead_after(len(x))),
         state,
         batches,
         key=later,
@@ -117,7 +109,7 @@ def train(
         name=type(kind).__name__,
         decay=settings.average,
         mesh=mesh,
-        renewals=renewal_steps(kind),
+        renewals=kind.renewals,
     )
     (history,) = drive(run, settings, steps=steps, per_dispatch=PER_DISPATCH, about=about)
     return with_origin(run.result(0), origin), history

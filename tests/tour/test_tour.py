@@ -14,6 +14,8 @@ from jaxinterp.tour import _dictionary, _induction, _model, _neurons, _patching,
 from jaxinterp.tour._pairs import PAIRS
 from jaxinterp.tour._texts import ENGLISH, FRENCH, PIECES
 
+pytestmark = pytest.mark.quick
+
 
 def small_tokenizer():
     """A byte-level BPE vocabulary that knows the tour's own prompts."""

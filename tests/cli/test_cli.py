@@ -12,6 +12,8 @@ from click.testing import CliRunner
 import jaxinterp as ji
 from jaxinterp.cli import main
 
+pytestmark = pytest.mark.quick
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):

@@ -1,62 +1,56 @@
-"""A corpus to be read at one site: checked once, then in batches of one shape."""
+"""A corpus read at one site for a dictionary: checked once, then folded over."""
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
-from ...core._intervene import split_edits
 from ...core._sites import parse
-from ...data import keep
-from ...data._reading import plan, rows_of_ids
+from ...corpus._batches import CorpusBatches
+from ...corpus._corpus import as_corpus, counting, is_corpus
+from ...corpus._fold import folded
+from ...corpus._positions import after_first
+from ...corpus._size import check_batch_size, fitting
+from ...data._reading import plan
 from ..files._origin import own_site
+from ..kinds._coder import kind_name
+
+BYTES = 2**27  # what the features of one pass may take, 128 MiB
 
 
-class Part(NamedTuple):
-    """A batch: `rows (seq,)` of the corpus, `tokens real counted (seq, pos)`; `real` is None where
-    the model need not know it. Rows that only fill the batch up count nowhere."""
+class SiteReading:
+    """A corpus with one layer of one site, whose rows have the shape `width`; or with a site of each
+    source of a joined dictionary, `name` then a tuple. It is checked against a dictionary, where one
+    is given.
 
-    rows: Any
-    tokens: Any
-    real: Any
-    counted: Any
+    - `corpus`: by default all real tokens but the first of each row count;
+    - `name`: the site, `"resid_post[2]"`, or several; `site` and `layer`: those of the first.
+    """
 
-
-class Corpus:
-    """Tokens `(seq, pos)` with what is `real` and what `counted`, for one layer of one site, whose
-    rows have the shape `width`; or for a site of each source of a `Joined`, `name` then a tuple. It is
-    checked against a dictionary, where one is given."""
-
-    def __init__(self, sae: Any, model: Any, tokens: Any, site: Any, mask: Any, real: Any) -> None:
-        if hasattr(tokens, "tokens") and hasattr(tokens, "real"):
-            mask = tokens.mask if mask is None else mask
-            real = tokens.real if real is None else real
-            tokens = tokens.tokens
+    def __init__(self, sae: Any, model: Any, tokens: Any, site: Any, mask: Any, positions: Any) -> None:
+        corpus = as_corpus(tokens, mask=mask)
+        if positions is None and not is_corpus(tokens):
+            positions = after_first(np.asarray(corpus.mask))
+        self.corpus = corpus if positions is None else counting(corpus, positions)
         site = site if sae is None else own_site(sae, site, model)
-        tokens = rows_of_ids(tokens)
-        real = np.ones(tokens.shape, bool) if real is None else np.asarray(real)
-        mask = keep(real) if mask is None else mask
         several = isinstance(site, list | tuple) and len(site) > 0
+        self.model = model
         self.name = tuple(site) if several else site
         places = [one_layer(each) for each in (self.name if several else [site])]
         self.site, self.layer = places[0]
-        reading = plan(model, tokens, sites_of(self.name), mask=mask, real=real)
+        reading = plan(model, self.corpus, sites_of(self.name))
         widths = [reading.shapes[each][1] for each in sites_of(self.name)]
         self.width = widths[0]
         if several:  # () where they differ
             self.width = (len(widths), *widths[0]) if len(set(widths)) == 1 else ()
-        self.tokens, self.real = reading.tokens, np.asarray(real, bool)
-        self.counted = np.asarray(reading.mask)
-        self.rows = np.flatnonzero(self.counted.any(-1)).astype(np.int32)
-        causal = split_edits(model)[0].config.causal
-        self.told = bool(not self.real[:, 0].all() or not (causal or self.real.all()))
+        self.rows = np.flatnonzero(self.corpus.positions.any(-1)).astype(np.int32)
+        self.count = int(self.corpus.positions.sum())
         if sae is not None:
             self.check(sae)
 
     def check(self, sae: Any) -> None:
         """A dictionary of one site, which reads rows of this width, or one that was joined."""
-        kind, sources = type(sae).__name__, getattr(sae, "sources", None)
+        kind, sources = kind_name(sae), getattr(sae, "sources", None)
         if len(np.shape(sae.decoder)) != 2:
             raise ValueError(
                 f"This {kind} reads several sites. View it as one list of features: ji.sae.joined(sae, "
@@ -73,28 +67,20 @@ class Corpus:
                 f"dictionary reads d={sae.d}. Which site was it trained on?"
             )
 
-    def size(self, batch: Any, features: int) -> int:
-        """Contexts of a pass: as asked, or so many that features take about a hundred MB."""
-        if batch is not None:
-            from ...data._activations import check_batch
+    def batches(self, batch_size: Any, sae: Any = None) -> CorpusBatches:
+        """The corpus in batches: as asked, or so many rows that features take about a hundred MB."""
+        if batch_size is None or (isinstance(batch_size, str) and batch_size == "auto"):
+            features = 1 if sae is None else int(sae.features)
+            batch_size = min(32, fitting(self.corpus.tokens.shape[1], features, BYTES))
+        check_batch_size(batch_size)
+        return CorpusBatches(self.corpus, self.model, batch_size)
 
-            check_batch(batch)
-            return int(min(batch, len(self.rows)))
-        fits = 2**25 // (self.tokens.shape[1] * features)
-        return int(min(max(1, min(fits, 32)), len(self.rows)))
-
-    def batches(self, size: int) -> Iterator[Part]:
-        """All contexts with something that counts, `size` at a time."""
-        for first in range(0, len(self.rows), size):
-            rows = self.rows[first : first + size]
-            there = np.arange(size) < len(rows)
-            rows = np.concatenate([rows, np.repeat(rows[-1:], size - len(rows))])
-            yield Part(
-                jnp.asarray(rows),
-                jnp.asarray(self.tokens[rows]),
-                jnp.asarray(self.real[rows]) if self.told else None,
-                jnp.asarray(self.counted[rows] & there[:, None]),
-            )
+    def fold(
+        self, parts: CorpusBatches, init: Any, step: Any, *, captures: Any = None, **options: Any
+    ) -> Any:
+        """`ji.corpus.fold` over these batches; captures are those of the site by default."""
+        captures = sites_of(self.name) if captures is None else captures
+        return folded(parts, self.model, captures, init, step, **options)
 
 
 def sites_of(name: Any) -> list[str]:

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 import jaxinterp as ji
+from tests.patching.patched_models import CLEAN, CORRUPT, MASK, METRIC, model_of
 
-from .patched_models import CLEAN, CORRUPT, MASK, METRIC, model_of
+pytestmark = pytest.mark.quick
 
 PAIR = (CLEAN, CORRUPT, METRIC)
 

@@ -1,0 +1,47 @@
+"""A text with what is known of it: label, group, spans of characters."""
+
+import dataclasses
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Document:
+    """A text with what is known of it.
+
+    - `label`: of the whole text (its language, its source), or None;
+    - `group`: documents of one group never part in a split (chapters of a book); by default each
+      is its own;
+    - `spans`: `(start, end, label)` in characters.
+    """
+
+    text: str
+    label: Any = None
+    group: Any = None
+    spans: tuple[tuple[int, int, Any], ...] = ()
+
+
+def as_document(item: Any, number: int) -> Document:
+    """A text, a pair (text, label) or a `Document`, checked; `number` is named in errors."""
+    if isinstance(item, str):
+        item = Document(item)
+    elif isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str):
+        item = Document(*item)
+    if not isinstance(item, Document):
+        raise ValueError(
+            f"Document {number} is a {type(item).__name__}; give a text, a (text, label), or a "
+            "ji.data.Document."
+        )
+    if not item.text:
+        raise ValueError(f"Document {number} is empty; leave it out.")
+    for start, end, _ in item.spans:
+        check_span(start, end, item.text, number)
+    return item
+
+
+def check_span(start: Any, end: Any, text: str, number: int) -> None:
+    """Raises `ValueError` for a span that is empty or beyond its text."""
+    if not 0 <= start < end <= len(text):
+        raise ValueError(
+            f"A span is (start, end) in characters of its text, not empty; document {number} has "
+            f"{len(text)} characters and the span ({start}, {end})."
+        )

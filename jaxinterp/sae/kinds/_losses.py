@@ -1,0 +1,54 @@
+"""What a loss knows of the training around it, and what it returns."""
+
+from typing import Any, NamedTuple
+
+from ...typing import JaxArray
+
+
+class Progress(NamedTuple):
+    """How far a training is: what a loss may use besides its batch.
+
+    - `step ()`: the number of the step, from 0;
+    - `warm ()`: the share of the sparsity coefficient that is in force, from 0 to 1;
+    - `dead (features,)`: True for features that have long been silent;
+    - `limit ()`: in a sweep the member's own number of features per row, at most the kind's `k`;
+    - `revive ()`: in a sweep whether any member has dead features.
+    """
+
+    step: Any
+    warm: Any
+    dead: Any
+    limit: Any = None
+    revive: Any = None
+
+
+class Losses(NamedTuple):
+    """The loss of one batch.
+
+    - `total ()`: the number to minimise;
+    - `terms`: its parts by name, each `()`; they go to the history;
+    - `features (batch, features)`: the latent values;
+    - `updates`: new values by name for arrays that no gradient trains, as a running threshold;
+    - `active`: where `features` is costly, which features fired `(features,)` and their mean number
+      per row `()`.
+    """
+
+    total: JaxArray
+    terms: dict[str, JaxArray]
+    features: JaxArray
+    updates: dict[str, JaxArray] | None = None
+    active: tuple[JaxArray, JaxArray] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        terms: dict[str, JaxArray],
+        features: JaxArray,
+        updates: dict[str, JaxArray] | None = None,
+        active: tuple[JaxArray, JaxArray] | None = None,
+    ) -> "Losses":
+        """The losses whose total is the sum of the terms."""
+        first, *rest = terms.values()
+        for term in rest:
+            first = first + term
+        return cls(first, terms, features, updates, active)

@@ -1,0 +1,10 @@
+"""The dictionary of a plain ReLU."""
+
+from typing import final
+
+from ._dictionary import Dictionary
+
+
+@final
+class ReLUDictionary(Dictionary):
+    r"""$f = \mathrm{ReLU}((s x - b) W_e + b_e)$, $\hat x = (f W_d + b) / s$: of `Vanilla` and `Standard`."""

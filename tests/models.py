@@ -1,0 +1,75 @@
+"""Small random models, made once for all tests: of few shapes, so that tests share compiled programs.
+
+Every leaf is drawn by NumPy, which compiles nothing, and no leaf is zero or one by luck.
+"""
+
+import functools
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import jaxinterp as ji
+
+SIZES: dict[str, Any] = {"vocab": 40, "ctx": 16, "layers": 3}
+CONFIGS: dict[str, Any] = {
+    "gpt2": ji.models.GPT2Config(d=8, heads=2, **SIZES),
+    "neox": ji.models.GPTNeoXConfig(d=16, heads=2, rotary_fraction=0.5, **SIZES),
+    "llama": ji.models.LlamaConfig(d=16, heads=4, kv_heads=2, ff=24, **SIZES),
+    "toy": ji.models.GPT2Config(d=8, heads=2, ff=0, norm=False, tied=False, **SIZES),
+    "relu": ji.models.GPT2Config(d=8, heads=2, norm=False, act="relu", causal=False, **SIZES),
+}
+SMALL = ji.models.GPT2Config(vocab=40, ctx=16, layers=2, d=8, heads=2)
+"""What stands in for a model where its family makes no difference: dictionaries, stores, neurons."""
+
+
+@functools.cache
+def shapes_of(config: Any, dtype: Any = jnp.float32) -> Any:
+    """The leaves of a model of this config, as shapes."""
+    family = getattr(ji.models, type(config).__name__.removesuffix("Config"))
+    return eqx.filter_eval_shape(lambda key: family.init(config, key=key, dtype=dtype), jax.random.key(0))
+
+
+def random_model(
+    config: Any,
+    *,
+    seed: int = 0,
+    dtype: Any = jnp.float32,
+    scale: float = 0.4,
+    gain: float = 0.0,
+    embed: float = 1.0,
+) -> Any:
+    """A model whose every leaf is normal with deviation `scale`, biases and gains too.
+
+    Args:
+        config: Of any family.
+        seed: Of NumPy's generator.
+        dtype: Of the leaves.
+        scale: Deviation of every leaf.
+        gain: Mean of the gains of norms.
+        embed: Factor of the embedding; above one, what a model predicts depends on what it reads.
+    """
+    paths, tree = jax.tree.flatten_with_path(shapes_of(config, dtype))
+    rng = np.random.default_rng(seed)
+
+    def draw(path: Any, leaf: Any) -> jax.Array:
+        name = jax.tree_util.keystr(path)
+        mean = gain if "ln" in name and "weight" in name else 0.0
+        factor = embed if name.endswith("w_embed") else 1.0
+        return jnp.asarray(factor * rng.normal(mean, scale, leaf.shape), dtype)
+
+    return jax.tree.unflatten(tree, [draw(path, leaf) for path, leaf in paths])
+
+
+@functools.cache
+def model_of(name: str) -> Any:
+    """The model of a name in `CONFIGS`, the same object every time."""
+    return random_model(CONFIGS[name], embed=5.0)
+
+
+@functools.cache
+def small_model(seed: int = 0) -> Any:
+    """A model of `SMALL` with large weights."""
+    return random_model(SMALL, seed=seed, scale=0.5)
