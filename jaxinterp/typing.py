@@ -34,19 +34,12 @@ if TYPE_CHECKING:
 
     ArrayLike: TypeAlias = Array | np.ndarray | Nested | float | int | bool
     "Anything that becomes an array: of JAX, of NumPy, nested lists, numbers."
-<<<<<<< HEAD
+    JaxArray: TypeAlias = Array
+    "An array of JAX, traced or not; the fields of a module hold other things too, as `jax.tree.map` likes."
     IntLike: TypeAlias = int
     "A whole number."
     FloatLike: TypeAlias = float | int
     "A number."
-=======
-    JaxArray: TypeAlias = Array
-    "An array of JAX, traced or not; the fields of a module hold other things too, as `jax.tree.map` likes."
-    IntLike: TypeAlias = int | np.integer
-    "One int of Python or NumPy."
-    FloatLike: TypeAlias = float | int | np.floating | np.integer
-    "One number."
->>>>>>> main
     BoolLike: TypeAlias = bool | np.bool_
     "True or False."
     StrLike: TypeAlias = str
@@ -134,11 +127,8 @@ if TYPE_CHECKING:
     JSON: TypeAlias = Mapping[str, "JSON"] | Sequence["JSON"] | str | float | int | bool | None
     "What a file of JSON holds."
 else:
-<<<<<<< HEAD
     BatchLike = BatchesLike = StreamLike = Any
-=======
     M = TypeVar("M")
->>>>>>> main
     ConfigLike = TokenLike = AtLike = ResidLike = IntLike = FloatLike = BoolLike = StrLike = FunctionLike = (
         ValueLike
     ) = Any
