@@ -1,5 +1,6 @@
 """Old spellings of the options of lenses are refused with the corrected call."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -27,6 +28,6 @@ def test_the_target_of_an_attribution() -> None:
 
 
 def test_an_attribution_is_a_table() -> None:
-    parts = ji.lens.Attribution(np.asarray([0.5, -2.0], np.float32), ("attn_out[0]", "mlp_out[0]"))
+    parts = ji.lens.Attribution(jnp.asarray([0.5, -2.0], jnp.float32), ("attn_out[0]", "mlp_out[0]"))
     assert parts.records()[1] == {"component": "mlp_out[0]", "value": -2.0}
     assert "mlp_out[0]" in parts._repr_html_()
