@@ -1,8 +1,8 @@
-r"""Metrics: how much a model says something, one number per example, $m(\text{logits}) \in \mathbb{R}$.
+r"""Metrics: one number per example from the logits, $m(\text{logits}) \in \mathbb{R}$.
 
 A metric is a pure function of logits that knows which positions it reads (`pos`, the last one by
-default), so that runs and sweeps unembed those alone. It is a pytree: its tokens are leaves, and
-another batch of answers compiles nothing again.
+default), so that runs and sweeps unembed only these. It is a pytree: its tokens are leaves, and
+another batch of answers uses the same compiled program.
 
 | metric | per example |
 |---|---|
@@ -15,30 +15,37 @@ another batch of answers compiles nothing again.
 | `recovered` | any of these, rescaled: 0 is the corrupt run, 1 the clean one |
 | `custom` | any function of the logits at some positions |
 
-Where a metric is asked for, a plain function of all logits `(*batch, pos, vocab)` serves too. It
-sees the padded array as it is; `custom(fn, pos=-1)` is given each prompt's last token.
+A function that takes a metric also takes a plain function of all logits `(*batch, pos, vocab)`. This
+function gets the padded array as it is; `custom(fn, pos=-1)` gets each prompt's last token.
 """
 
 import dataclasses
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, overload
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from ._arguments import as_mask, as_numbers, as_selector, check_function, concrete
 from .core import Model, run
-from .core._check import check_mask, check_selector
+from .core._check import as_padding, check_selector
 from .core._positions import take_positions
 from .typing import (
+    ArrayLike,
     EditsLike,
+    FunctionLike,
+    IndexLike,
+    LogitsLike,
     MaskLike,
     MetricLike,
     ModelLike,
+    PyTree,
+    StrLike,
+    TokenLike,
     TokensLike,
 )
 
@@ -65,48 +72,47 @@ class Metric(eqx.Module):
 
     def __call__(
         self,
-        logits: Float[Array, "*batch pos vocab"] | Any,
+        logits: LogitsLike,
         *,
-        mask: Bool[Array, "*batch pos"] | Any | None = None,
+        mask: MaskLike | None = None,
     ) -> Float[Array, "*batch"]:
-        logits = _floats(logits)
-        if mask is not None:
-            mask = as_mask(mask)
-            check_mask(mask, logits.shape[:-1])
-        self.check_positions(logits.shape[:-1], mask)
-        metric = self.padded(mask)
+        values = _floats(logits)
+        real = as_padding(mask, values.shape[:-1])
+        self.check_positions(values.shape[:-1], real)
+        metric = self.padded(real)
         if self.pos is None:
-            return metric.of(logits)
-        return metric.of(take_positions(logits, self.pos, logits.ndim - 2, mask))
+            return metric.of(values)
+        return metric.of(take_positions(values, self.pos, values.ndim - 2, real))
 
-    def check_positions(self, shape: tuple[int, ...], mask: Any) -> None:
-        """Raises where it reads positions that prompts `(*batch, pos)` do not have."""
+    def check_positions(self, shape: tuple[int, ...], mask: MaskLike | None) -> None:
+        """Raises where prompts of the shape `(*batch, pos)` lack the positions that it reads."""
         if self.pos is not None:
             check_selector("pos", self.pos, shape[-1], shape[:-1], self.name, mask)
 
-    def padded(self, mask: Any) -> "Metric":
-        """The same for prompts padded so: what it holds of every position is read at its own."""
+    def padded(self, mask: MaskLike | None) -> "Metric":
+        """The same metric for prompts with a padding mask."""
         if mask is None:
             return self
+        real = as_mask(mask)
         if self.fn is _recovered:
-            return dataclasses.replace(self, args=(self.args[0].padded(mask), *self.args[1:]))
-        if self.fn is _cross_entropy and self.args[1].shape == mask.shape:
-            return dataclasses.replace(self, args=(self.args[0], self.args[1] & mask))
+            return dataclasses.replace(self, args=(self.args[0].padded(real), *self.args[1:]))
+        if self.fn is _cross_entropy and self.args[1].shape == real.shape:
+            return dataclasses.replace(self, args=(self.args[0], self.args[1] & real))
         if self.pos is None:
-            return dataclasses.replace(self, real=mask) if self.fn in _EACH else self
-        if self.fn is _kl and self.args[0].shape[:-1] == mask.shape:
+            return dataclasses.replace(self, real=real) if self.fn in _EACH else self
+        if self.fn is _kl and self.args[0].shape[:-1] == real.shape:
             whole = self.args[0]
             return dataclasses.replace(
-                self, args=(take_positions(whole, self.pos, whole.ndim - 2, mask), self.pos)
+                self, args=(take_positions(whole, self.pos, whole.ndim - 2, real), self.pos)
             )
         return self
 
-    def of(self, chosen: Float[Array, "*batch vocab"] | Any) -> Float[Array, "*batch"]:
+    def of(self, chosen: ArrayLike) -> Float[Array, "*batch"]:
         """The metric of the logits at its positions."""
-        chosen = _floats(chosen)
-        wide = chosen.astype(np.promote_types(chosen.dtype, np.float32))
-        batch = chosen.shape[: -1 if self.one else -2]
-        self.check(chosen.shape[-1], batch)
+        values = _floats(chosen)
+        wide = values.astype(np.promote_types(values.dtype, np.float32))
+        batch = values.shape[: -1 if self.one else -2]
+        self.check(values.shape[-1], batch)
         value = self.fn(wide, self.one, *self.args)
         if self.fn in _EACH and not self.one:
             value = _mean(value, self.real)
@@ -189,15 +195,18 @@ def _positions(pos: Any) -> Any:
     return pos
 
 
-def logit_diff(correct: Any, wrong: Any, *, pos: Any = -1) -> Metric:
+def logit_diff(correct: TokenLike, wrong: TokenLike, *, pos: IndexLike | None = -1) -> Metric:
     r"""$m = \text{logit}_{r} - \text{logit}_{r'}$: how much the right answer leads.
 
     Wang et al. 2022 (https://arxiv.org/abs/2211.00593).
 
-    **Arguments:** `correct`, `wrong`: a token id, or one per example `(*batch,)`. With one more
-    axis they are sets, of which the largest logit counts. `pos`: where to read: an int or ints
-    `(n,)`, which count real tokens where prompts are padded; or ints per example `(*batch, n)`,
-    columns of the padded array (one each: `end[:, None]`). It averages over several.
+    **Arguments:**
+
+    - `correct`, `wrong`: a token id, or one per example `(*batch,)`. With one more axis they are sets,
+      of which the largest logit counts.
+    - `pos`: the positions to read, by default -1. An int or ints `(n,)` count real tokens where
+      prompts are padded. Ints per example `(*batch, n)` are columns of the padded array (one each:
+      `end[:, None]`). Over several positions the mean is taken.
 
     ```python
     metric = ji.metrics.logit_diff(tokenizer.token_id(" Mary"), tokenizer.token_id(" John"))
@@ -214,10 +223,13 @@ def _logit_diff(chosen: Array, one: bool, correct: Any, wrong: Any) -> Array:
     return _best(chosen, correct, one) - _best(chosen, wrong, one)
 
 
-def prob(token: Any, *, pos: Any = -1) -> Metric:
+def prob(token: TokenLike, *, pos: IndexLike | None = -1) -> Metric:
     r"""$m = p_r = \mathrm{softmax}(\text{logits})_r$: the probability of a token.
 
-    **Arguments:** `token`, an id or one per example; `pos` as in `logit_diff`.
+    **Arguments:**
+
+    - `token`: a token id, or one per example `(*batch,)`.
+    - `pos`: as in `logit_diff`.
 
     Law: summed over the vocabulary it is 1.
     """
@@ -228,10 +240,13 @@ def _prob(chosen: Array, one: bool, token: Any) -> Array:
     return jnp.exp(_best(jax.nn.log_softmax(chosen), token, one))
 
 
-def log_prob(token: Any, *, pos: Any = -1) -> Metric:
+def log_prob(token: TokenLike, *, pos: IndexLike | None = -1) -> Metric:
     r"""$m = \log p_r$: the log-probability of a token, in nats.
 
-    **Arguments:** `token`, an id or one per example; `pos` as in `logit_diff`.
+    **Arguments:**
+
+    - `token`: a token id, or one per example `(*batch,)`.
+    - `pos`: as in `logit_diff`.
 
     Law: `exp` of it is `prob` (at one position).
     """
@@ -242,15 +257,17 @@ def _log_prob(chosen: Array, one: bool, token: Any) -> Array:
     return _best(jax.nn.log_softmax(chosen), token, one)
 
 
-def prob_diff(correct: Any, wrong: Any, *, pos: Any = -1) -> Metric:
+def prob_diff(correct: TokenLike, wrong: TokenLike, *, pos: IndexLike | None = -1) -> Metric:
     r"""$m = \sum_{r \in R} p_r - \sum_{r' \in R'} p_{r'}$: probability of one set minus another.
 
     The metric of greater-than, Hanna et al. 2023 (https://arxiv.org/abs/2305.00586), where $R$ holds
     the years after the one in the prompt.
 
-    **Arguments:** `correct`, `wrong`: sets of tokens: ids `(n,)` or per example `(*batch, n)`, where
-    -1 stands for none (sets of different sizes), or masks `(vocab,)` or `(*batch, vocab)`; `pos` as in
-    `logit_diff`.
+    **Arguments:**
+
+    - `correct`, `wrong`: sets of tokens: ids `(n,)` or per example `(*batch, n)`, where -1 stands for
+      no token (sets of different sizes), or masks `(vocab,)` or `(*batch, vocab)`.
+    - `pos`: as in `logit_diff`.
 
     Law: with a set and its complement, it is twice the set's probability minus 1.
     """
@@ -264,14 +281,17 @@ def _prob_diff(chosen: Array, one: bool, correct: Any, wrong: Any) -> Array:
     return _total(probs, correct, one) - _total(probs, wrong, one)
 
 
-def kl(reference_logits: Any, *, pos: Any = -1) -> Metric:
+def kl(reference_logits: ArrayLike, *, pos: IndexLike | None = -1) -> Metric:
     r"""$m = D_\mathrm{KL}(p_\text{ref} \,\|\, p) = \sum_v p_\text{ref}(v)\,(\log p_\text{ref}(v) - \log p(v))$, in nats.
 
-    **Arguments:** `reference_logits`: all logits of the reference run `(*batch, pos, vocab)`, or those
-    at `pos` only (`(*batch, vocab)` for one position); `pos` as in `logit_diff`.
+    **Arguments:**
 
-    Law: 0 at the reference itself, positive elsewhere. Its gradient there is 0 too, so attribution at
-    the reference sees nothing.
+    - `reference_logits`: all logits of the reference run `(*batch, pos, vocab)`, or those at `pos`
+      only (`(*batch, vocab)` for one position).
+    - `pos`: as in `logit_diff`.
+
+    Law: 0 at the reference itself, positive elsewhere. Its gradient at the reference is 0 too, so
+    attribution there finds no effect.
     """
     return Metric(_positions(pos), (_floats(reference_logits), _positions(pos)), _kl, (), "kl")
 
@@ -288,11 +308,15 @@ def _kl(chosen: Array, one: bool, reference: Array, pos: Any) -> Array:
     return (jnp.exp(p) * (p - jax.nn.log_softmax(chosen))).sum(-1)
 
 
-def cross_entropy(tokens: Any, *, mask: Any = None) -> Metric:
+def cross_entropy(tokens: TokensLike, *, mask: MaskLike | None = None) -> Metric:
     r"""$m = -\frac{1}{n}\sum_t \log p(x_{t+1} \mid x_{\le t})$: nats per next token of a text.
 
-    **Arguments:** `tokens` `(*batch, pos)`, the text that is run; `mask` `(*batch, pos)`, True at real
-    tokens. It reads all positions.
+    **Arguments:**
+
+    - `tokens`: the text that is run, `(*batch, pos)`.
+    - `mask`: True at real tokens, `(*batch, pos)`.
+
+    It reads all positions.
 
     Law: of uniform logits it is the logarithm of the vocabulary's size.
     """
@@ -312,10 +336,13 @@ def _cross_entropy(logits: Array, one: bool, tokens: Any, real: Any) -> Array:
     return (nats * counted).sum(-1) / jnp.maximum(counted.sum(-1), 1)
 
 
-def rank(token: Any, *, pos: Any = -1) -> Metric:
+def rank(token: TokenLike, *, pos: IndexLike | None = -1) -> Metric:
     r"""$m = |\{v : \text{logit}_v > \text{logit}_r\}|$: how many tokens are likelier; 0 is the first.
 
-    **Arguments:** `token`, an id or one per example; `pos` as in `logit_diff`.
+    **Arguments:**
+
+    - `token`: a token id, or one per example `(*batch,)`.
+    - `pos`: as in `logit_diff`.
 
     Law: 0 exactly where the token is the model's answer (ties count in its favour).
     """
@@ -329,14 +356,28 @@ def _rank(chosen: Array, one: bool, token: Any) -> Array:
     return jnp.where(jnp.isnan(chosen).any(-1), jnp.nan, likelier)
 
 
-def recovered(metric: Any, clean: Any, corrupt: Any) -> Any:
+@overload
+def recovered(  # pyright: ignore[reportOverlappingOverload]
+    metric: Metric | Callable[[Array], Array], clean: ArrayLike, corrupt: ArrayLike
+) -> Metric: ...
+
+
+@overload
+def recovered(metric: ArrayLike, clean: ArrayLike, corrupt: ArrayLike) -> Float[Array, "..."]: ...
+
+
+def recovered(
+    metric: MetricLike | ArrayLike, clean: ArrayLike, corrupt: ArrayLike
+) -> Metric | Float[Array, "..."]:
     r"""$m' = \dfrac{m - \bar m_\text{corrupt}}{\bar m_\text{clean} - \bar m_\text{corrupt}}$: 0 is the corrupt run, 1 the clean one.
 
     Means over the batch are taken before the ratio: ratios of single examples explode where clean and
     corrupt agree.
 
-    **Arguments:** `metric`, or the numbers that it gave; `clean`, `corrupt`: its values on both runs,
-    numbers or one per example.
+    **Arguments:**
+
+    - `metric`: a metric, or its values (a sweep).
+    - `clean`, `corrupt`: the metric of both runs, a number or one per example.
 
     **Returns:** a metric, or numbers. Where clean and corrupt do not differ it warns and gives NaN.
 
@@ -360,7 +401,7 @@ def recovered(metric: Any, clean: Any, corrupt: Any) -> Any:
             stacklevel=2,
         )
     gap = jnp.where(small, jnp.nan, gap)
-    if isinstance(metric, Metric) or callable(metric):
+    if callable(metric):
         inner = as_metric(metric)
         return Metric(inner.pos, (inner, low, gap), _recovered, (), f"recovered {inner.name}")
     values = jnp.asarray(metric)
@@ -372,11 +413,18 @@ def _recovered(chosen: Array, one: bool, inner: Metric, low: Array, gap: Array) 
     return (value - low.astype(value.dtype)) / gap.astype(value.dtype)
 
 
-def custom(fn: Callable[..., Array] | Any, *args: Any, pos: Any = -1, name: str | None = None) -> Metric:
+def custom(
+    fn: FunctionLike, *args: PyTree, pos: IndexLike | None = -1, name: StrLike | None = None
+) -> Metric:
     r"""$m = f(\text{logits at } pos, \text{args})$: a metric of your own.
 
-    **Arguments:** `fn`, called with the logits at `pos` (`(*batch, vocab)` for one position,
-    `(*batch, n, vocab)` for several, all of them for None) and `args` (arrays), returns `(*batch,)`.
+    **Arguments:**
+
+    - `fn`: a function of logits and `args` to `(*batch,)`. The logits are `(*batch, vocab)` for one
+      position, `(*batch, n, vocab)` for several, and all of them for `pos=None`.
+    - `args`: arrays.
+    - `pos`: as in `logit_diff`, or None.
+    - `name`: for messages.
 
     ```python
     entropy = ji.metrics.custom(lambda x: -(jax.nn.softmax(x) * jax.nn.log_softmax(x)).sum(-1))
@@ -405,8 +453,8 @@ class _Plain:
         return self.fn(chosen, *args)
 
 
-def as_metric(metric: Any, mask: Any = None) -> Metric:
-    """A metric for prompts padded so; a function of all logits as one that reads every position."""
+def as_metric(metric: MetricLike, mask: MaskLike | None = None) -> Metric:
+    """A metric for prompts with a padding mask; a function of all logits reads every position."""
     if isinstance(metric, Metric):
         return metric.padded(mask)
     if not callable(metric):
@@ -414,8 +462,7 @@ def as_metric(metric: Any, mask: Any = None) -> Metric:
             "A metric is a function of logits, made by ji.metrics.logit_diff(correct, wrong) and its "
             f"siblings, or your own; got {type(metric).__name__}."
         )
-    fn: Any = metric
-    return custom(fn, pos=None)
+    return custom(metric, pos=None)
 
 
 def measure(

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     "One text."
     FunctionLike: TypeAlias = Callable[..., Any]
     "A function of the caller's own."
-    ValueLike: TypeAlias = Array | np.ndarray | Nested | float | int
+    ValueLike: TypeAlias = Array | np.ndarray | np.number | Nested | float | int
     "Numbers that broadcast against a site."
     TokenLike: TypeAlias = int | Int[Array, "*batch"] | Bool[Array, "*batch vocab"] | np.ndarray | Nested
     "A token id, one per example, or a set of them: ids or a mask of the vocabulary on the last axis."
@@ -82,12 +82,20 @@ if TYPE_CHECKING:
     "One layer or several."
     EditsLike: TypeAlias = Edit | Sequence[Edit]
     "One edit, or several that are applied in order."
+    SitesLike: TypeAlias = str | Sequence[str]
+    "One site or several."
+    AxesLike: TypeAlias = str | Sequence[str] | Mapping[str, Any]
+    "Names of axes; a mapping also chooses entries of each, None for all."
+    BytesLike: TypeAlias = int | float | str
+    'A number of bytes, or "auto".'
     AtLike: TypeAlias = str | At
     "One site: a string or `ji.at(...)`."
     CaptureLike: TypeAlias = str | At | Sequence[str | At]
     "Sites to read: `'z'`, `'z[3]'`, `'z[2:5]'`, `ji.at(...)`, or several of these."
     MetricLike: TypeAlias = Metric | Callable[[Array], Array]
     "A metric of `ji.metrics`, or a function of logits `(*batch, pos, vocab)` to numbers `(*batch,)`."
+    LogitsLike: TypeAlias = Float[Array, "*batch pos vocab"]
+    "Logits `(*batch, pos, vocab)`."
     KeyLike: TypeAlias = PRNGKeyArray
     "A key of `jax.random.key`."
     PathLike: TypeAlias = str | os.PathLike[str] | Path
@@ -129,9 +137,8 @@ if TYPE_CHECKING:
 else:
     BatchLike = BatchesLike = StreamLike = Any
     M = TypeVar("M")
-    ConfigLike = TokenLike = AtLike = ResidLike = IntLike = FloatLike = BoolLike = StrLike = FunctionLike = (
-        ValueLike
-    ) = Any
+    ConfigLike = TokenLike = AtLike = ResidLike = StrLike = FunctionLike = ValueLike = Any
+    LogitsLike = SitesLike = AxesLike = BytesLike = IntLike = FloatLike = BoolLike = Any
     ArrayLike = ModelLike = TokensLike = MaskLike = IndexLike = LayersLike = EditsLike = Any
     CaptureLike = MetricLike = KeyLike = PathLike = OptimizerLike = DictionaryLike = Any
     JaxArray = Self = CoderLike = KindLike = Any

@@ -73,3 +73,8 @@ def model_of(name: str) -> Any:
 def small_model(seed: int = 0) -> Any:
     """A model of `SMALL` with large weights."""
     return random_model(SMALL, seed=seed, scale=0.5)
+
+
+def zeros_of(config: Any) -> Any:
+    """A model whose every leaf is zero, to plant known ones in."""
+    return jax.tree.map(lambda leaf: jnp.asarray(np.zeros(leaf.shape, leaf.dtype)), shapes_of(config))

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 import jaxinterp as ji
+from tests.models import SMALL, small_model
 
 pytestmark = pytest.mark.wide
 
-CONFIG = ji.models.GPT2Config(vocab=40, ctx=16, d=8, layers=2, heads=2)
+
 TOKENS = np.asarray([[1, 2, 3], [4, 5, 6]])
 WRAPS = np.asarray([[1, 2**32 + 5, 3]])
 KEY = jax.random.key(0)
@@ -24,14 +25,14 @@ INTS: dict[str, Any] = {
     "activations": lambda m: ji.data.activations(m, WRAPS, "resid_post[0]"),
     "positions": lambda m: ji.data.activations(m, TOKENS, "resid_post[0]", pos=2**32 + 1),
     "neurons": lambda m: ji.neurons.distribution(m, WRAPS, [(0, 1)]),
-    "noise": lambda m: ji.patching.noised(KEY, m, WRAPS[0], [1]),
+    "noise": lambda m: ji.patching.noised(m, WRAPS[0], [1], key=KEY),
     "sweep": lambda m: ji.patching.sweep(m, WRAPS, WRAPS, ji.metrics.prob(1), site="z", over="head"),
     "tasks": lambda m: ji.tasks.induction(40, 2, key=KEY, ids=np.arange(2**32, 2**32 + 30)),
 }
 
 KEYS: dict[str, Any] = {
-    "heads": lambda m: ji.heads.repeated_tokens(CONFIG, key=7),
-    "noise": lambda m: ji.patching.noised(7, m, TOKENS[0], [1]),
+    "heads": lambda m: ji.heads.repeated_tokens(SMALL, key=7),
+    "noise": lambda m: ji.patching.noised(m, TOKENS[0], [1], key=7),
     "statistics": lambda m: ji.patching.statistics(np.zeros((2, 4), np.float32), 0.0, key=7),
     "weights": lambda m: ji.weights.reinitialised(m, key=7),
     "probes": lambda m: ji.probes.rotate(np.ones((4, 3)), 7),
@@ -42,7 +43,7 @@ KEYS: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def model() -> Any:
-    return ji.models.GPT2.init(CONFIG, key=KEY)
+    return small_model()
 
 
 @pytest.mark.parametrize("case", INTS)

@@ -9,27 +9,24 @@ one has its name, unless the writer names it in `first`.
 """
 
 import contextlib
-import json
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ._journal import PLAN, finish, is_committed, write_durably
 from ._lock import alone
 from ._manifest import (
     BadFolder,
     Files,
     all_parts,
     described,
-    is_inside,
     manifest_name,
     read_manifest,
     unchanged,
 )
-from ._owner import PARTIAL, clean, discard, remove_tree, temporary
-from ._whole import put, sync_file, sync_folder, system_errors
-
-PLAN = ".plan"  # in a temporary folder: what its files replace
+from ._owner import PARTIAL, clean, remove_tree, temporary
+from ._whole import sync_file, sync_folder, system_errors
 
 
 @contextlib.contextmanager
@@ -71,7 +68,7 @@ def unit(
         _seal(staged, part, about)
         _place(moved, path, part, entry, over, first, known, pointer, fresh)
     except BaseException:
-        if not _is_committed(moved[0], path, part):
+        if not is_committed(moved[0], path, part):
             remove_tree(moved[0])
         raise
 
@@ -84,8 +81,8 @@ def recover(folder: Path) -> None:
     with alone(folder):
         for staged in left:
             for part in all_parts(folder):
-                if _is_committed(staged, folder, part):
-                    _finish(staged, folder, part)
+                if is_committed(staged, folder, part):
+                    finish(staged, folder, part)
         clean(folder, folders=True)
 
 
@@ -109,13 +106,7 @@ def _seal(staged: Path, part: str, about: Mapping[str, Any] | None) -> None:
     for folder in {(staged / name).parent for name in files}:
         sync_folder(folder)
     said = {"format": "jaxinterp.files", "version": 1, "part": part, **(about or {}), "files": files}
-    _write(staged / manifest_name(part), said)
-
-
-def _write(path: Path, value: Any) -> None:
-    put(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
-    sync_file(path)
-    sync_folder(path.parent)
+    write_durably(staged / manifest_name(part), said)
 
 
 def _place(
@@ -144,8 +135,8 @@ def _place(
     with alone(path):
         for left in _staged(path):
             for one in all_parts(path):
-                if _is_committed(left, path, one):
-                    _finish(left, path, one)
+                if is_committed(left, path, one):
+                    finish(left, path, one)
         own = _own(path, part, over, first, known)
         new = read_manifest(staged, part)
         assert new is not None
@@ -153,10 +144,10 @@ def _place(
         gone = [manifest_name(one) for one in over if (path / manifest_name(one)).is_file()]
         stale = sorted(own - set(new.files)) + gone
         plan = {"part": part, "entry": entry, "pointer": pointer, "stale": stale, "sha256": new.sha256}
-        _write(staged / PLAN, plan)
+        write_durably(staged / PLAN, plan)
         os.replace(staged / manifest_name(part), path / manifest_name(part))
         sync_folder(path)
-        _finish(staged, path, part)
+        finish(staged, path, part)
 
 
 def _own(
@@ -203,55 +194,3 @@ def _check_fits(path: Path, files: Files, parts: Sequence[str]) -> None:
             raise FileExistsError(
                 f"{path / name} cannot be written: a folder or file is in its place. Give another folder."
             )
-
-
-def _is_committed(staged: Path, path: Path, part: str) -> bool:
-    """Whether a temporary folder holds the files that the manifest in place speaks of."""
-    try:
-        plan = json.loads((staged / PLAN).read_bytes())
-        found = read_manifest(path, part)
-    except (OSError, ValueError, RecursionError):
-        return False
-    return (
-        staged.parent == path
-        and found is not None
-        and isinstance(plan, dict)
-        and plan.get("part") == part
-        and plan.get("sha256") == found.sha256
-        and is_inside(plan.get("entry"))
-        and isinstance(plan.get("stale"), list)
-        and all(map(is_inside, plan["stale"]))
-    )
-
-
-def _finish(staged: Path, path: Path, part: str) -> None:
-    """Moves the files that are not in place yet; begun again, it goes on."""
-    plan = json.loads((staged / PLAN).read_bytes())
-    found = read_manifest(path, part)
-    assert found is not None
-    names = sorted(found.files, key=lambda name: name == plan["entry"])
-    if not plan["pointer"]:
-        if (staged / plan["entry"]).is_file():
-            (path / plan["entry"]).unlink(missing_ok=True)
-        _remove(path, plan["stale"])
-    for name in names:
-        if (staged / name).is_file():
-            (path / name).parent.mkdir(parents=True, exist_ok=True)
-            os.replace(staged / name, path / name)
-    if plan["pointer"]:
-        _remove(path, plan["stale"])
-    for folder in {(path / name).parent for name in names}:
-        sync_folder(folder)
-    discard(staged / PLAN)
-    remove_tree(staged)
-
-
-def _remove(path: Path, names: Sequence[str]) -> None:
-    root = path.resolve()
-    for name in names:
-        if (path / name).parent.resolve().is_relative_to(root):
-            (path / name).unlink(missing_ok=True)
-    for folder in sorted({up for name in names for up in Path(name).parents}, reverse=True):
-        if folder != Path():
-            with contextlib.suppress(OSError):  # it holds something else, or is gone
-                (path / folder).rmdir()

@@ -6,7 +6,6 @@ for a sender $u$ (a head, an MLP, the embedding) and a receiver $v$ that reads t
 $x_v$ (a head's queries, keys or values, an MLP, the unembedding).
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import equinox as eqx
@@ -16,48 +15,59 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
+from .._deprecations import respelled
 from ..core._blocks import context, layer_count
 from ..core._captures import as_requests
-from ..core._check import Shapes, logit_count
+from ..core._check import logit_count
 from ..core._edit import Edit, resolve_edits
 from ..core._engine import Engine
-from ..core._intervene import config_of, split_edits
+from ..core._intervene import split_edits
 from ..core._listing import survey
 from ..core._request import Request
 from ..core._run import resume, run
 from ..core._select import Layers
 from ..core._types import Context
-from ..metrics import Metric, as_metric
+from ..metrics import Metric
 from ..patching._gradients import positions
-from ..patching._pairs import make_pair
+from ..patching._pairs import PromptPair, make_pair
 from ..patching.packed._plan import byte_limit
+from ..typing import (
+    BytesLike,
+    MaskLike,
+    MetricLike,
+    ModelLike,
+    SitesLike,
+    StrLike,
+    TokensLike,
+)
 from ._paths_result import DirectPaths, Edges
 from ._wiring import RECEIVERS, SENDERS, Wiring, chunked, wiring
 
 
+@respelled(direction="mode='denoise' or mode='noise'")
 def direct_paths(
-    model: Any,
-    clean: Any,
-    corrupt: Any,
-    metric: Metric | Any,
+    model: ModelLike,
+    clean: TokensLike,
+    corrupt: TokensLike,
+    metric: MetricLike,
     *,
-    senders: str | Sequence[str] | Any = SENDERS,
-    receivers: str | Sequence[str] | Any = RECEIVERS,
-    direction: str = "denoise",
-    mask: Any = None,
+    senders: SitesLike = SENDERS,
+    receivers: SitesLike = RECEIVERS,
+    mode: StrLike = "denoise",
+    mask: MaskLike | None = None,
     per_example: bool = False,
-    max_bytes: int | str | Any = "auto",
+    max_bytes: BytesLike = "auto",
 ) -> DirectPaths:
     r"""$m\big(M(R \mid x_v \leftarrow x_v + o'_u - o_u)\big)$ for every sender $u$ of every receiver $v$.
 
     Path patching, Wang et al. 2022 (https://arxiv.org/abs/2211.00593), Goldowsky-Dill et al. 2023
-    (https://arxiv.org/abs/2304.05969), over direct paths: what a head wrote in the other run reaches
-    one reader of the residual stream; all else before and beside that reader is as in the unpatched
-    run, and all behind it is recomputed. Exact.
+    (https://arxiv.org/abs/2304.05969), over direct paths: one reader of the residual stream reads what a head
+    wrote in the other run. All else before and beside that reader is as in the unpatched run, and all
+    behind it is recomputed. The values are exact.
 
     **Arguments:**
 
-    - `model`, `clean`, `corrupt`, `metric`, `direction`, `mask`, `per_example`: as in
+    - `model`, `clean`, `corrupt`, `metric`, `mode`, `mask`, `per_example`: as in
       `ji.patching.sweep`: "denoise" runs the corrupt prompt and lets single edges carry what they
       carry in the clean one.
     - `senders`: kinds, of `"embed"` (token embeddings), `"head"` and `"mlp"`.
@@ -80,20 +90,16 @@ def direct_paths(
 
     Law: each edge is the metric of one run with `ji.add("k_in", o' - o, layer=..., head=...)`.
     """
-    pair = make_pair(model, clean, corrupt, mask, direction)
-    metric = as_metric(metric, pair.mask)
-    metric.check(logit_count(config_of(model)), pair.batch)
-    metric.check_positions((*pair.batch, pair.pos), pair.mask)
-    inner, own = split_edits(model)
-    shapes = survey(inner, pair.target, own)
-    nodes = wiring(shapes, layer_count(inner), senders, receivers)
-    width, readers, heads_at_once = _sizes(nodes, shapes, model, metric, max_bytes)
+    pair = make_pair(model, clean, corrupt, mask, mode)
+    checked = pair.metric(metric)
+    nodes = wiring(pair.shapes, pair.layers, senders, receivers)
+    width, readers, heads_at_once = _sizes(nodes, pair, checked, max_bytes)
     chunks = chunked(nodes, width, readers) if nodes.inner else None
     baseline, inside, outside = _program(
         model,
         pair.target,
         pair.source,
-        metric,
+        checked,
         pair.mask,
         None if chunks is None else vars(chunks),
         nodes,
@@ -129,18 +135,16 @@ def direct_paths(
     return DirectPaths(edges("head"), edges("mlp"), edges("embed"), whole)
 
 
-def _sizes(
-    nodes: Wiring, shapes: Shapes, model: Any, metric: Metric, max_bytes: int | str | Any
-) -> tuple[int, int, int]:
+def _sizes(nodes: Wiring, pair: PromptPair, metric: Metric, max_bytes: BytesLike) -> tuple[int, int, int]:
     """Edges to a chunk, readers to a chunk, and senders whose logits are made at once."""
-    limit = byte_limit(max_bytes)
+    limit, shapes = byte_limit(max_bytes), pair.shapes
     *batch, pos, d = shapes["resid_pre"].shape
     item = shapes["resid_pre"].dtype.itemsize
     tokens = int(np.prod(batch)) * pos
     ff = shapes["mlp_post"].shape[-1] if "mlp_post" in shapes else 0
     heads = int(np.prod(shapes["q"].shape[-2:]))
     reads = 1 if metric.one else pos if metric.pos is None else metric.pos.shape[-1]
-    logits = 12 * int(np.prod(batch)) * reads * logit_count(config_of(model))
+    logits = 12 * int(np.prod(batch)) * reads * logit_count(pair.model.config)
     fixed = item * tokens * d * (nodes.layers * (2 + nodes.heads * 3) + 2)
     each = item * tokens * (6 * d + 3 * ff + 6 * heads) + 12 * nodes.heads * tokens * pos + logits
     room = int(0.5 * (limit - fixed) / each)
@@ -232,8 +236,7 @@ def _program(
         def edge(sender: Array, reader: Array, kind: Array, head: Array) -> Array:
             q, k, v = (leaf[reader] for leaf in reads)
             touched = ("q", "k", "v", "mlp_in") if nodes.has_mlp else ("q", "k", "v")
-            # A type checker takes its `layers`, which has a default, for a missing argument.
-            receive = Receive(q, k, v, deltas[sender], kind, head, touched)  # pyright: ignore[reportCallIssue]
+            receive = Receive(q=q, k=k, v=v, delta=deltas[sender], kind=kind, head=head, sites=touched)
             after, _ = block(resid, layer, (receive,), ())
             logits, _ = resume(model, after, layer + 1, mask=mask, logits=positions(metric))
             return metric.of(logits).ravel()

@@ -9,46 +9,49 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
-from ..core._blocks import layer_count
-from ..core._check import Shapes, as_list, check_index, logit_count
+from .._deprecations import respelled
+from ..core._check import Shapes, as_list, check_index
 from ..core._edit import Edit
-from ..core._intervene import config_of, split_edits
+from ..core._intervene import split_edits
 from ..core._listing import survey
 from ..core._run import run
 from ..core._select import Layers
 from ..core._sites import is_per_layer
-from ..metrics import Metric, as_metric
+from ..metrics import Metric
 from ..patching._gradients import positions
-from ..patching._pairs import Pair, make_pair
+from ..patching._pairs import make_pair
+from ..typing import MaskLike, MetricLike, ModelLike, SitesLike, StrLike, TokensLike
 
 
+@respelled(direction="mode='denoise' or mode='noise'")
 def path_patch(
-    model: Any,
-    clean: Any,
-    corrupt: Any,
-    metric: Metric | Any,
-    senders: Any,
-    receivers: Any,
+    model: ModelLike,
+    clean: TokensLike,
+    corrupt: TokensLike,
+    metric: MetricLike,
+    senders: SitesLike,
+    receivers: SitesLike,
     *,
     freeze_mlps: bool = True,
-    direction: str = "denoise",
-    mask: Any = None,
+    mode: StrLike = "denoise",
+    mask: MaskLike | None = None,
     per_example: bool = False,
 ) -> Array:
-    r"""$m\big(M(R \mid x_v \leftarrow \tilde x_v,\ v \in V)\big)$: what senders tell receivers, and nobody else.
+    r"""$m\big(M(R \mid x_v \leftarrow \tilde x_v,\ v \in V)\big)$: receivers read what the senders write in the other run.
 
-    Path patching, Wang et al. 2022 (https://arxiv.org/abs/2211.00593), in three runs: activations of
-    both prompts; a run on $R$ with all heads held and the senders as in the other run, which tells
-    what the receivers would read, $\tilde x_v$; a run on $R$ in which they read it.
+    Path patching, Wang et al. 2022 (https://arxiv.org/abs/2211.00593), in three steps. First, the
+    activations of both prompts. Second, a run on $R$ with the senders as in the other run and all
+    other heads fixed, which gives what the receivers would read, $\tilde x_v$. Third, a run on $R$ in
+    which the receivers read it.
 
     **Arguments:**
 
-    - `model`, `clean`, `corrupt`, `metric`, `direction`, `mask`, `per_example`: as in
+    - `model`, `clean`, `corrupt`, `metric`, `mode`, `mask`, `per_example`: as in
       `ji.patching.sweep`.
     - `senders`: one or several of `"0.1"` (a head, layer and number), `"mlp3"`, `"embed"`.
     - `receivers`: one or several of `"1.3.q"`, `"1.3.k"`, `"1.3.v"` (where a head reads; with shared
       keys the number of the key/value head), `"mlp4"`; or `"logits"`.
-    - `freeze_mlps`: hold MLPs too, so that only direct paths remain. False recomputes them between
+    - `freeze_mlps`: fixes MLPs too, so that only direct paths remain. False recomputes the MLPs between
       senders and receivers, as the paper does.
 
     **Returns:** the metric: a number, or one per example.
@@ -57,10 +60,11 @@ def path_patch(
     ji.circuits.path_patch(model, clean, corrupt, metric, "0.1", ["1.2.k", "1.3.k"])
     ```
 
-    Laws: with one sender, one receiver and MLPs held it is the entry of `direct_paths`; with all
+    Laws: with one sender, one receiver and fixed MLPs it is the entry of `direct_paths`; with all
     heads as senders and the logits as receiver, and MLPs recomputed, it is the sum of what they write.
     """
-    pair, metric, shapes, count = _checked(model, clean, corrupt, metric, direction, mask)
+    pair = make_pair(model, clean, corrupt, mask, mode)
+    checked, shapes, count = pair.metric(metric), pair.shapes, pair.layers
     heads, mlps, embed = _senders(senders, shapes, count)
     readers = _receivers(receivers, shapes, count)
     _check_order(heads, mlps, embed, readers, "resid_mid" not in shapes)
@@ -68,7 +72,7 @@ def path_patch(
         model,
         pair.target,
         pair.source,
-        metric,
+        checked,
         pair.mask,
         (heads, mlps, embed),
         readers,
@@ -77,22 +81,23 @@ def path_patch(
     return found.reshape(pair.batch) if per_example else found.mean()
 
 
+@respelled(direction="mode='denoise' or mode='noise'")
 def paths_into(
-    model: Any,
-    clean: Any,
-    corrupt: Any,
-    metric: Metric | Any,
-    receivers: Any,
+    model: ModelLike,
+    clean: TokensLike,
+    corrupt: TokensLike,
+    metric: MetricLike,
+    receivers: SitesLike,
     *,
     freeze_mlps: bool = True,
-    direction: str = "denoise",
-    mask: Any = None,
+    mode: StrLike = "denoise",
+    mask: MaskLike | None = None,
     per_example: bool = False,
 ) -> Array:
-    r"""$H_{lh}$ = `path_patch` with head $(l, h)$ alone as sender: who tells the receivers.
+    r"""$H_{lh}$ = `path_patch` with head $(l, h)$ alone as sender.
 
-    The heat map of Wang et al. 2022. Used again and again it walks a circuit backwards: the heads that
-    matter to the logits, then those that matter to their queries, and so on.
+    The heat map of Wang et al. 2022. Repeated, it follows a circuit backwards: first the heads that
+    matter to the logits, then the heads that matter to their queries, and so on.
 
     **Arguments:** those of `ji.circuits.path_patch`, without senders.
 
@@ -106,22 +111,12 @@ def paths_into(
 
     Law: each entry is the `path_patch` of that head.
     """
-    pair, metric, shapes, count = _checked(model, clean, corrupt, metric, direction, mask)
+    pair = make_pair(model, clean, corrupt, mask, mode)
+    checked, shapes, count = pair.metric(metric), pair.shapes, pair.layers
     readers = _receivers(receivers, shapes, count)
-    found = _each_head(model, pair.target, pair.source, metric, pair.mask, readers, freeze_mlps)
+    found = _each_head(model, pair.target, pair.source, checked, pair.mask, readers, freeze_mlps)
     found = found.reshape(count, -1, *pair.batch)
     return found if per_example else found.reshape(*found.shape[:2], -1).mean(-1)
-
-
-def _checked(
-    model: Any, clean: Any, corrupt: Any, metric: Any, direction: str, mask: Any
-) -> tuple[Pair, Metric, Shapes, int]:
-    pair = make_pair(model, clean, corrupt, mask, direction)
-    metric = as_metric(metric, pair.mask)
-    metric.check(logit_count(config_of(model)), pair.batch)
-    metric.check_positions((*pair.batch, pair.pos), pair.mask)
-    inner, own = split_edits(model)
-    return pair, metric, survey(inner, pair.target, own), layer_count(inner)
 
 
 _SENDER = re.compile(r"^(?:(?P<layer>\d+)\.(?P<head>\d+)|mlp(?P<mlp>\d+)|(?P<embed>embed))$")
@@ -240,8 +235,7 @@ def _swap(site: str, value: Array, chosen: Any) -> Swap:
     by_head = chosen.ndim == 2
     between = value.ndim - chosen.ndim - by_head
     shape = (*chosen.shape[:1], *(1,) * between, *chosen.shape[1:], *(1,) * by_head)
-    # Its `sites` is a property, which a type checker takes for a missing argument.
-    return Swap(value=value, chosen=chosen.reshape(shape), site=site)  # pyright: ignore[reportCallIssue]
+    return Swap(value=value, chosen=chosen.reshape(shape), site=site)
 
 
 def _acts(model: Any, target: Array, source: Array, mask: Any) -> tuple[Any, Any]:
@@ -264,33 +258,33 @@ def _measured(
     readers: dict[str, Any],
     freeze_mlps: bool,
 ) -> Array:
-    """The metric (batch,) where the receivers read what the senders would have told them."""
+    """The metric (batch,) where the receivers read what the senders wrote in the other run."""
     heads, mlps, embed = (jnp.asarray(chosen) for chosen in senders)
     everywhere = jnp.ones(heads.shape, bool)
     sent = _swap("z", there["z"], heads)
-    holding = [
+    sending = [
         _swap("embed", there["embed"], embed),
         _swap("z", jnp.where(sent.chosen, there["z"], here["z"]), everywhere),
     ]
     if "mlp_out" in here:
-        told = _swap("mlp_out", there["mlp_out"], mlps)
-        held = jnp.where(told.chosen, told.value, here["mlp_out"])
-        holding.append(_swap("mlp_out", held, everywhere[:, 0]) if freeze_mlps else told)
+        swap = _swap("mlp_out", there["mlp_out"], mlps)
+        fixed = jnp.where(swap.chosen, swap.value, here["mlp_out"])
+        sending.append(_swap("mlp_out", fixed, everywhere[:, 0]) if freeze_mlps else swap)
     count = len(heads)
     last = f"resid_post[{count - 1}]"
     wanted = {"logits": last, "mlp_in": "mlp_in"}
     capture = list(dict.fromkeys(wanted.get(site, "resid_pre") for site in readers))
-    _, told = run(model, target, edits=holding, capture=capture, mask=mask, logits=False)
+    _, read = run(model, target, edits=sending, capture=capture, mask=mask, logits=False)
     reading = []
     for site, chosen in readers.items():
         if site == "logits":
-            stream = told[last][None]
+            stream = read[last][None]
             end = jnp.arange(count, dtype=jnp.int32) == count - 1
             reading.append(_swap("resid_post", jnp.broadcast_to(stream, (count, *stream.shape[1:])), end))
         elif site == "mlp_in":
-            reading.append(_swap(site, told["mlp_in"], chosen))
+            reading.append(_swap(site, read["mlp_in"], chosen))
         else:
-            reading.append(_swap(site, told["resid_pre"][..., None, :], chosen))
+            reading.append(_swap(site, read["resid_pre"][..., None, :], chosen))
     out, _ = run(model, target, edits=reading, mask=mask, logits=positions(metric))
     return metric.of(out).ravel()
 

@@ -1,7 +1,7 @@
-"""The edges that `direct_paths` measured, by sender and receiver."""
+"""The result of `direct_paths`: edges by sender and receiver."""
 
 import dataclasses
-from typing import Any
+from collections.abc import Iterator
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ class Edges(eqx.Module):
       keys or values;
     - `mlp` `(*sender, layer)`; `logits` `(*sender,)`.
 
-    NaN where there is no edge, None where none was asked for.
+    NaN where there is no edge, None where the request has no such receivers.
     """
 
     q: Array | None
@@ -43,31 +43,31 @@ class DirectPaths(eqx.Module):
     baseline: Array
 
     @property
-    def q(self) -> Any:
+    def q(self) -> Array | None:
         """Head to queries, `(layer, head, layer, head)`."""
         return None if self.heads is None else self.heads.q
 
     @property
-    def k(self) -> Any:
+    def k(self) -> Array | None:
         """Head to keys, `(layer, head, layer, kv_head)`."""
         return None if self.heads is None else self.heads.k
 
     @property
-    def v(self) -> Any:
+    def v(self) -> Array | None:
         """Head to values, `(layer, head, layer, kv_head)`."""
         return None if self.heads is None else self.heads.v
 
     @property
-    def mlp(self) -> Any:
+    def mlp(self) -> Array | None:
         """Head to MLP, `(layer, head, layer)`."""
         return None if self.heads is None else self.heads.mlp
 
     @property
-    def logits(self) -> Any:
+    def logits(self) -> Array | None:
         """Head to logits, `(layer, head)`."""
         return None if self.heads is None else self.heads.logits
 
-    def top(self, n: int = 10) -> "Listing":
+    def top(self, n: int = 10) -> "EdgeList":
         """The edges whose patch moves the metric most, in either direction: a table."""
         rows = []
         batch = self.baseline.ndim
@@ -85,7 +85,7 @@ class DirectPaths(eqx.Module):
                     value = float(values[tuple(index)])
                     rows.append(Edge(_sender(sender), _receiver(kind, receiver), value, value - baseline))
         rows.sort(key=lambda row: -abs(row.effect))
-        return Listing(tuple(rows[:n]), baseline)
+        return EdgeList(tuple(rows[:n]), baseline)
 
     def __repr__(self) -> str:
         parts = [
@@ -109,19 +109,19 @@ class Edge:
 
 
 @dataclasses.dataclass(frozen=True)
-class Listing:
+class EdgeList:
     """Edges in an order; prints as a table, and iterates over `Edge`."""
 
     rows: tuple[Edge, ...]
     baseline: float
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[Edge]:
         return iter(self.rows)
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index: Any) -> Any:
+    def __getitem__(self, index: int) -> Edge:
         return self.rows[index]
 
     def __repr__(self) -> str:

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ..core._check import as_list
+from .._arguments import as_list
+from ..typing import SitesLike
 
 SENDERS = ("embed", "head", "mlp")
 RECEIVERS = ("q", "k", "v", "mlp", "logits")
@@ -130,12 +131,12 @@ def chunked(wiring: Wiring, width: int, readers: int) -> Chunks:
     return Chunks(layers, read, *(jobs[..., i] for i in range(5)))
 
 
-def wiring(model_shapes: Mapping[str, Any], layers: int, senders: Any, receivers: Any) -> Wiring:
-    """The nodes asked for, checked, of a model with these sites."""
+def wiring(model_shapes: Mapping[str, Any], layers: int, senders: SitesLike, receivers: SitesLike) -> Wiring:
+    """The nodes of a request, checked, of a model with these sites."""
     has_mlp = "mlp_in" in model_shapes
     chosen = []
-    for asked, known, what in ((senders, SENDERS, "senders"), (receivers, RECEIVERS, "receivers")):
-        names = as_list(asked, what, str(known))
+    for kinds, known, what in ((senders, SENDERS, "senders"), (receivers, RECEIVERS, "receivers")):
+        names = as_list(kinds, what, str(known))
         for name in names:
             if not isinstance(name, str) or name not in known:
                 raise ValueError(
@@ -144,8 +145,8 @@ def wiring(model_shapes: Mapping[str, Any], layers: int, senders: Any, receivers
                 )
         if not names:
             raise ValueError(f"{what} is empty; choose of {', '.join(known)}.")
-        kept = tuple(name for name in known if name in names and (has_mlp or name != "mlp"))
-        chosen.append(kept)
+        present = tuple(name for name in known if name in names and (has_mlp or name != "mlp"))
+        chosen.append(present)
     return Wiring(
         layers,
         model_shapes["q"].shape[-2],

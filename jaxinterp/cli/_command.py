@@ -74,11 +74,13 @@ def _keep(ctx: click.Context, param: click.Parameter, value: bool) -> None:
         ctx.meta["jaxinterp.debug"] = True
 
 
-class Group(click.Group):
+class CommandGroup(click.Group):
+    """A group of such commands. A terminal of few characters is no reason to fail."""
+
     command_class = Command
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
-        for stream in (sys.stdout, sys.stderr):  # a terminal of few characters is no reason to fail
+        for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")
         with _plainly():

@@ -55,7 +55,7 @@ def train_dictionary(
         d = stream.batch(0).shape[-1]
     kind, optimizer = _kind(sae, d, steps, options), None
     if options["rate"] is not None:
-        optimizer = sae.adam(options["rate"], steps, warm=steps // 20, decay=0.2)
+        optimizer = sae.adam(options["rate"], steps, warmup_steps=steps // 20, decay_share=0.2)
     judge = None
     if test is not None:
         tokens, positions = test

@@ -2,11 +2,11 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from ..typing import FloatLike, IntLike, PathLike
+from ..typing import PathLike
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,14 +37,14 @@ class Settings:
     **Raises:** ValueError for counts that are no ints of 1 or more, and other words for `resume`.
     """
 
-    steps_per_dispatch: IntLike | None = None
-    every: IntLike = 0
+    steps_per_dispatch: int | None = None
+    every: int = 0
     evaluate: Callable[[Any, int], Any] | Mapping[Any, Callable[[Any, int], Any]] | None = None
     callback: Callable[[int, Any], Any] | None = None
-    average: FloatLike | None = None
-    sample: IntLike = 32_768
+    average: float | int | None = None
+    sample: int = 32_768
     checkpoint: PathLike | None = None
-    checkpoint_every: IntLike = 1000
+    checkpoint_every: int = 1000
     resume: str = "same"
     progress: bool = True
 
@@ -59,6 +59,13 @@ class Settings:
                 f"average is the decay of a moving average, from 0 to below 1; got {self.average!r}. For "
                 "example: average=0.999."
             )
+
+
+if TYPE_CHECKING:
+    SettingsLike: TypeAlias = Settings
+    "Settings; at run time anything, which `check_settings` refuses in its own words."
+else:
+    SettingsLike = Any
 
 
 class Stop(Exception):

@@ -14,7 +14,7 @@ from ..typing import FloatLike, IntLike, KeyLike, OptimizerLike, PyTree
 from ._identity import optimizer_print
 from ._loop import Run, drive
 from ._members import ByMember, grouped_optimizers, rated, with_rates
-from ._settings import OPTIONS, Settings, check_counts, check_settings
+from ._settings import OPTIONS, SettingsLike, check_counts, check_settings
 from ._state import State, initial_state
 from ._task import After, Loss, LossTask
 from ._train import PER_DISPATCH, FitResult, as_batches, data_print, described
@@ -34,7 +34,7 @@ def sweep(
     extra: PyTree = None,
     after: After | None = None,
     is_trained: PyTree = eqx.is_inexact_array,
-    settings: Settings | None = None,
+    settings: SettingsLike | None = None,
 ) -> list[FitResult]:
     r"""$\min_{\theta_i} \mathbb E_x L(\theta_i; x, m_i)$ for many i: each batch is read once for all members.
 
@@ -67,6 +67,7 @@ def sweep(
     """
     settings = check_settings(settings)
     check_counts(steps=steps)
+    steps = int(steps)
     params = list(params)
     many: Any = optimizers if isinstance(optimizers, list) else [optimizers] * len(params)
     counts = {"params": len(params), "optimizers": len(many)}

@@ -18,7 +18,7 @@ from ..typing import IntLike, KeyLike, MeshLike, OptimizerLike, PyTree
 from ._identity import optimizer_print
 from ._loop import History, Run, drive
 from ._rows import Rows
-from ._settings import OPTIONS, Settings, check_counts, check_settings
+from ._settings import OPTIONS, SettingsLike, check_counts, check_settings
 from ._state import State, initial_state
 from ._task import After, Loss, loss_task
 
@@ -40,19 +40,17 @@ class FitResult:
     state: State
 
     def records(self) -> list[Record]:
-        """A row for each step: its number and the numbers of the history that have no other axis."""
-        steps = len(self.history["loss"])
-        late = set(self.history.get("evaluated", np.zeros(0)).astype(int).tolist())
-        plain = {
-            n: v for n, v in self.history.items() if v.shape == (steps,) and (n == "loss" or n != "evaluated")
-        }
-        rows: list[Record] = [
-            {"step": i + 1, **{n: float(v[i]) for n, v in plain.items()}} for i in range(steps)
-        ]
-        if late:
-            names = [n for n, v in self.history.items() if v.shape == self.history["evaluated"].shape]
-            for k, step in enumerate(self.history["evaluated"].astype(int)):
-                rows[step - 1] |= {n: float(self.history[n][k]) for n in names if n not in plain}
+        """A row for each step: its number, and the numbers of the history that have no other axis."""
+        history = {name: value for name, value in self.history.items() if name != "evaluated"}
+        count = len(history["loss"])
+        rows: list[Record] = [{"step": i + 1} for i in range(count)]
+        for name, value in history.items():
+            steps = range(1, count + 1)
+            if value.shape != (count,):  # a number of `evaluate`, or one for each layer
+                steps = self.history.get("evaluated", np.zeros(0)).astype(int).tolist()
+            for step, number in zip(steps, value, strict=False):
+                if not np.ndim(number):
+                    rows[step - 1][name] = float(number)
         return rows
 
     def to_pandas(self) -> Any:
@@ -72,7 +70,7 @@ def train(
     extra: PyTree = None,
     after: After | None = None,
     is_trained: PyTree = eqx.is_inexact_array,
-    settings: Settings | None = None,
+    settings: SettingsLike | None = None,
     mesh: MeshLike | None = None,
 ) -> FitResult:
     r"""$\theta_{t+1} = \theta_t + \mathrm{opt}(\nabla L(\theta_t; x_t))$: the training loop of the library, for any loss.
@@ -117,6 +115,7 @@ def train(
     """
     settings = check_settings(settings)
     check_counts(steps=steps)
+    steps = int(steps)
     if key is not None:
         check_key(key, "ji.fit.train(params, batches, loss, optimizer, key={}, ...)")
     mesh = None if mesh is None else automatic(mesh)

@@ -1,7 +1,7 @@
 """How much each head attends where a rule says: one contraction of every pattern."""
 
 from collections.abc import Sequence
-from typing import overload
+from typing import Any, overload
 
 import equinox as eqx
 import jax
@@ -11,7 +11,10 @@ from jaxtyping import Array, Bool, Float, Int
 
 from ..core._check import as_mask, as_tokens, check_mask, check_tokens
 from ..core._intervene import config_of
-from ..core._run import run
+from ..core._listing import sites
+from ..corpus._batches import Batch
+from ..corpus._scan import fold_rows
+from ..corpus._size import fitting
 from ..typing import ArrayLike, MaskLike, ModelLike, TokensLike
 from ._scores import HeadScores
 
@@ -174,13 +177,36 @@ def _contract(
 
     Without a pattern of the caller's, all of KINDS are computed: one program serves every score.
     """
-    batch, pos = tokens.shape
+    pos = tokens.shape[-1]
     config = config_of(model)
-    room = max(1, _BYTES // (4 * config.layers * config.heads * pos * pos))
-    chunk = max(size for size in range(1, batch + 1) if batch % size == 0 and size <= room)
+    dtype = np.promote_types(
+        sites(model, jax.ShapeDtypeStruct((1, pos), jnp.int32))["pattern"].dtype, np.float32
+    )
+    kinds = len(KINDS) if where is None else 1
+    heads = (config.layers, config.heads)
+    zero = jnp.zeros((kinds, *heads), dtype), jnp.zeros((kinds,), dtype), jnp.zeros(heads, dtype)
+    return fold_rows(
+        model,
+        ["pattern"],
+        zero,
+        AttentionSums(no_first, no_current),
+        tokens=tokens,
+        mask=mask,
+        positions=mask,
+        size=fitting(pos, config.layers * config.heads * pos, _BYTES),
+        extra=where,
+    )
 
-    def chunk_sums(rows: tuple[Array, Array, Array | None]) -> tuple[Array, Array, Array]:
-        ids, real, pattern = rows
+
+class AttentionSums(eqx.Module):
+    """One batch of a fold: attention within patterns, their queries, and all attention, added up."""
+
+    no_first: Any
+    no_current: Any
+
+    def __call__(self, state: tuple[Array, Array, Array], batch: Batch, acts: Any) -> Any:
+        ids, real, pattern = batch.tokens, batch.positions, batch.extra
+        pos = ids.shape[-1]
         if pattern is None:
             targets = jax.vmap(lambda x, r: jnp.stack([attended_keys(kind, x, r) for kind in KINDS]))(
                 ids, real
@@ -192,9 +218,9 @@ def _contract(
         queries = targets.any(-1).sum((0, 2))
         allowed = both[:, 0]
         first = jax.vmap(lambda x, r: attended_keys("first", x, r))(ids, real)
-        allowed = allowed & ~(first & no_first) & ~(jnp.eye(pos, dtype=bool)[None] & no_current)
-        _, acts = run(model, ids, capture=["pattern"], mask=real, logits=False)
-        wide = acts["pattern"].astype(np.promote_types(acts["pattern"].dtype, np.float32))
+        current = jnp.eye(pos, dtype=bool)[None]
+        allowed = allowed & ~(first & self.no_first) & ~(current & self.no_current)
+        wide = acts["pattern"].astype(state[0].dtype)
         hits = jnp.einsum(
             "lbhqk,bjqk->jlh",
             wide,
@@ -202,12 +228,7 @@ def _contract(
             precision="highest",
         )
         total = jnp.einsum("lbhqk,bqk->lh", wide, allowed.astype(wide.dtype), precision="highest")
-        return hits, queries.astype(wide.dtype), total
-
-    rows = jax.tree.map(lambda x: x.reshape(batch // chunk, chunk, *x.shape[1:]), (tokens, mask, where))
-    if chunk == batch:
-        return chunk_sums(jax.tree.map(lambda x: x[0], rows))
-    return jax.tree.map(lambda x: x.sum(0), jax.lax.map(chunk_sums, rows))
+        return state[0] + hits, state[1] + queries.astype(wide.dtype), state[2] + total
 
 
 def attended_keys(kind: str, tokens: Int[Array, " pos"], real: Bool[Array, " pos"]) -> Bool[Array, "pos pos"]:

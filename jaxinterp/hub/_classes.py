@@ -23,13 +23,16 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ..models import GPT2, GPT2Config, GPTNeoX, GPTNeoXConfig, Llama, LlamaConfig
+    from ._tokenizer import Tokenizer
 
     LoadedModel: TypeAlias = GPT2 | GPTNeoX | Llama
     "What loading returns. A port of your own may name another class."
+    LoadedTokenizer: TypeAlias = Tokenizer | Any
+    "The tokenizer that loading returns; None where a checkpoint has none."
     ConfigLike: TypeAlias = GPT2Config | GPTNeoXConfig | LlamaConfig | Mapping[str, Any]
     "A config of `ji.models`, or a mapping of a port's own keys."
 else:
-    LoadedModel = ConfigLike = Any
+    LoadedModel = LoadedTokenizer = ConfigLike = Any
 
 
 def find_model(reference: Any, said_by: Any) -> type:

@@ -16,7 +16,7 @@ from ..mesh._models import Rule, sharding_rule
 from ..typing import DTypeLike, MeshLike, PathLike, ShardingLike
 from . import _config, _orbax
 from ._build import assemble, with_source
-from ._classes import LoadedModel
+from ._classes import LoadedModel, LoadedTokenizer
 from ._errors import BadCheckpoint, UnhandledConfig, listed, near
 from ._fetch import Snapshot
 from ._find import resolve
@@ -42,7 +42,7 @@ def load(
     ignore: Sequence[str] = (),
     cache_dir: PathLike | None = None,
     offline: bool = False,
-) -> tuple[LoadedModel, Tokenizer | None]:
+) -> tuple[LoadedModel, LoadedTokenizer]:
     """A model and its tokenizer, from the package, the Hugging Face hub, a folder or a file.
 
     **Arguments:**

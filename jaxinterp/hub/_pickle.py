@@ -15,7 +15,7 @@ import numpy as np
 from .._read import open_regular, open_zip, regular, shown
 from ..typing import PathLike, PyTree
 from ._errors import BadCheckpoint, UnsafePickle
-from ._pickle_machine import MAX_STEPS, Machine, State
+from ._pickle_machine import MAX_STEPS, Machine, PickledState
 from ._storages import (
     DTYPES,
     STORAGES,
@@ -136,9 +136,9 @@ def _not_a_zip(path: Path) -> str:
     return f"{path} must be a zip as torch.save writes it; it is truncated, corrupt or another file."
 
 
-def _ordered(pairs: Any = ()) -> State:
+def _ordered(pairs: Any = ()) -> PickledState:
     """An OrderedDict of pairs, as the first torch files write it."""
-    found = State()
+    found = PickledState()
     for pair in pairs:
         if not isinstance(pair, list | tuple) or len(pair) != 2 or not isinstance(pair[0], str):
             raise BadCheckpoint(f"an OrderedDict is made of pairs of a name and a value; got {shown(pair)}.")

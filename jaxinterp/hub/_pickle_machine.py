@@ -33,7 +33,7 @@ _FIXED: dict[bytes, Callable[[], Any]] = {
 _KEYS = (str, int, float, bytes, type(None))
 
 
-class State(dict):
+class PickledState(dict):
     """Stands for OrderedDict: the attributes that torch hangs on it (`_metadata`) are dropped."""
 
     __slots__ = ()
@@ -142,7 +142,7 @@ class Machine:
 
     def _build(self) -> None:
         state = self.stack.pop()
-        if not isinstance(self.stack[-1], State):
+        if not isinstance(self.stack[-1], PickledState):
             raise UnsafePickle(
                 f"the pickle tries to change the reader itself, a {type(self.stack[-1]).__name__}, by "
                 f"{shown(state)}. Nothing was executed."

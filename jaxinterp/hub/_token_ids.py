@@ -55,3 +55,16 @@ def checked_mask(mask: MaskLike, shape: tuple[int, ...]) -> np.ndarray:
             f"got {mask.dtype} {mask.shape}."
         )
     return mask
+
+
+def check_texts(text: object, pad: str) -> None:
+    """Texts are a list of at least one, and the side of padding is one of two."""
+    if not isinstance(text, Sequence) or not all(isinstance(one, str) for one in text):
+        raise ValueError(
+            f"A tokenizer takes a text or a list of texts; got {type(text).__name__}. "
+            "To read ids, call tokenizer.decode(ids)."
+        )
+    if pad not in ("left", "right"):
+        raise ValueError(f"`pad` is the side to fill up, 'left' or 'right'; got {pad!r}.")
+    if not text:
+        raise ValueError("A batch needs at least one text; got an empty list.")

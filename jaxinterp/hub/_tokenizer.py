@@ -4,7 +4,7 @@ Nothing is added behind the caller's back: whether a prompt begins with BOS is s
 """
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Int
 
 from .._disk import unit
 from ..typing import ArrayLike, MaskLike, PathLike
-from ._token_ids import checked_mask, in_range, integers, padded
+from ._token_ids import check_texts, checked_mask, in_range, integers, padded
 from ._token_text import make_visible, spelled, text_of
 from ._tokenizer_read import (
     END,
@@ -106,15 +106,7 @@ class Tokenizer:
         """
         if isinstance(text, str):
             return jnp.asarray(self._encode(text, bos), jnp.int32)
-        if not isinstance(text, Sequence) or not all(isinstance(one, str) for one in text):
-            raise ValueError(
-                f"A tokenizer takes a text or a list of texts; got {type(text).__name__}. "
-                "To read ids, call tokenizer.decode(ids)."
-            )
-        if pad not in ("left", "right"):
-            raise ValueError(f"`pad` is the side to fill up, 'left' or 'right'; got {pad!r}.")
-        if not text:
-            raise ValueError("A batch needs at least one text; got an empty list.")
+        check_texts(text, pad)
         rows = [self._encode(one, bos, f" (text {i} of the list)") for i, one in enumerate(text)]
         ids, mask = padded(rows, self.eos_id or 0, pad)
         return jnp.asarray(ids), jnp.asarray(mask)

@@ -7,23 +7,21 @@ A row of it is one vector-Jacobian product. With the cotangent $e_j$ at all posi
 gradient at $t$ is the sum over all later $t'$. One backward pass serves all layers.
 """
 
-from collections.abc import Iterable
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jaxtyping import Array, Float, Int
 
 from ..core._blocks import layer_count
 from ..core._check import as_selector, check_selector
-from ..core._edits import add
 from ..core._intervene import config_of, split_edits
-from ..core._run import run
+from ..corpus._progress import watched
+from ..corpus._scan import fold_rows
 from ..typing import BatchesLike, IndexLike, LayersLike, MaskLike, ModelLike
 from ._jacobian import JacobianLens
+from ._jacobian_sums import JacobianSums
 from ._read import token_shape
 from ._stream import batches
 
@@ -125,9 +123,11 @@ def jacobian_rows(
             "ji.lens.fit_jacobian_lens(model, [tokens])."
         )
     items = list(stream)
-    total, prompts = jnp.zeros((), jnp.float32), 0
-    parts = batches(items, None, 0, len(items), config_of(model))
-    for tokens, mask in _bar(parts, len(items), progress):
+    total, prompts = None, 0
+    config = config_of(model)
+    chunks = jnp.asarray(which.reshape(-1, chunk))
+    parts = batches(items, None, 0, len(items), config)
+    for tokens, mask in watched(parts, len(items), "Jacobian lens", progress):
         shape = token_shape(tokens)
         valid = valid_positions(shape, mask, skip, skip_last)
         if not valid.any(-1).all():
@@ -135,9 +135,13 @@ def jacobian_rows(
                 f"A prompt has no position left of {shape[-1]} after skip={skip} and "
                 f"skip_last={skip_last}: give longer prompts, or skip less."
             )
-        rows = jnp.asarray(which.reshape(-1, chunk))
-        total = total + _summed(model, tokens, mask, jnp.asarray(valid), rows, numbers, reach)
+        if total is None:
+            wide = np.promote_types(split_edits(model)[0].w_embed.dtype, np.float32)
+            total = jnp.zeros((len(numbers), len(which), config.d), wide)
+        total = _added(model, tokens, mask, jnp.asarray(valid), total, chunks, numbers, reach)
         prompts += int(np.prod(shape[:-1]))
+    if total is None:
+        raise ValueError("The Jacobian lens needs at least one batch of tokens (batch, pos); got none.")
     return total / prompts
 
 
@@ -164,65 +168,28 @@ def valid_positions(shape: tuple[int, ...], mask: MaskLike | None, skip: int, sk
 
 
 @eqx.filter_jit
-def _summed(
+def _added(
     model: Any,
     tokens: Array,
     mask: Array | None,
     valid: Array,
+    total: Float[Array, "layer dim d"],
     dims: Int[Array, "chunks chunk"],
     layers: tuple[int, ...],
     reach: str,
 ) -> Float[Array, "layer dim d"]:
-    """The sum over prompts of their mean Jacobians."""
-    config = split_edits(model)[0].config
-    count, d = config.layers, config.d
+    """`total` plus the mean Jacobians of these prompts."""
     shape = token_shape(tokens)
-    dtype = split_edits(model)[0].w_embed.dtype
-    wide = np.promote_types(dtype, np.float32)
-    share = valid.astype(wide)
-    share = share / share.sum(-1, keepdims=True)
-    embedding = -1 in layers
-
-    def last(nudges: tuple[Array, Array | None]) -> Array:
-        after, before = nudges
-        edits = [add("resid_post", after)]
-        if before is not None:
-            edits.append(add("resid_pre", before, layer=0))
-        out = run(model, tokens, edits=edits, capture="resid_post[-1]", mask=mask, logits=False)
-        return out[1]["resid_post[-1]"]
-
-    nothing = jnp.zeros((count, *shape, d), dtype)
-    _, pull = jax.vjp(last, (nothing, nothing[0] if embedding else None))
-
-    def pulled(cotangent: Array) -> Array:
-        ((after, before),) = pull(cotangent.astype(dtype))
-        rows = [before if layer < 0 else after[layer] for layer in layers]
-        return jnp.stack(rows).astype(wide)  # (layer *batch pos d)
-
-    def rows(dims: Array) -> Array:
-        def one(dim: Array) -> Array:
-            basis = jnp.broadcast_to(jax.nn.one_hot(dim, d, dtype=wide), (*shape, d))
-            if reach == "later":
-                grads = pulled(basis * valid.astype(wide)[..., None])
-                return jnp.einsum("r...pd,...p->rd", grads, share, precision="highest")
-
-            def at(position: Array) -> Array:
-                here = jax.nn.one_hot(position, shape[-1], dtype=wide)
-                here = jnp.broadcast_to(here, share.shape) * share
-                grads = pulled(basis * jnp.broadcast_to(here[..., None], basis.shape))
-                only = jnp.take(grads, position, axis=-2)
-                return only.reshape(len(layers), -1, d).sum(1)
-
-            positions = jnp.arange(shape[-1], dtype=jnp.int32)
-            return lax.map(at, positions).sum(0)
-
-        return jax.vmap(one)(dims)
-
-    products = lax.map(rows, dims)  # (chunks chunk layer d)
-    return jnp.moveaxis(products.reshape(-1, len(layers), d), 0, 1)
-
-
-def _bar(items: Iterable[Any], total: int, progress: bool) -> Iterable[Any]:
-    from tqdm.auto import tqdm
-
-    return tqdm(items, total=total, desc="Jacobian lens", unit="batch", disable=not progress)
+    flat = lambda x: x.reshape(-1, *x.shape[len(shape) - 1 :])
+    real = jnp.ones(shape, bool) if mask is None else mask
+    return fold_rows(
+        model,
+        [],
+        total,
+        JacobianSums(model, dims, layers, reach),
+        tokens=flat(tokens),
+        mask=flat(real),
+        positions=flat(valid),
+        size=int(np.prod(shape[:-1])),
+        padded=mask is not None,
+    )

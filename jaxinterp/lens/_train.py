@@ -20,7 +20,7 @@ from ..core._check import check_key, check_predicts_tokens
 from ..data import model_hash
 from ..fit._identity import optimizer_print
 from ..fit._loop import Run, drive
-from ..fit._settings import OPTIONS, Settings, check_counts, check_settings
+from ..fit._settings import OPTIONS, SettingsLike, check_counts, check_settings
 from ..fit._state import Now, initial_state
 from ..fit._step import Slope, Task
 from ..typing import IntLike, KeyLike, ModelLike, OptimizerLike, PyTree
@@ -69,7 +69,7 @@ def train_tuned_lens(
     bias_only: bool = False,
     lens: TunedLens | None = None,
     rows_at_once: IntLike | None = None,
-    settings: Settings | None = None,
+    settings: SettingsLike | None = None,
 ) -> tuple[TunedLens, dict[str, np.ndarray]]:
     r"""$\min_{A,b} \sum_\ell \mathbb E\,\mathrm{KL}(p \,\|\, p_\ell)$: trains a tuned lens for all layers.
 
@@ -111,6 +111,7 @@ def train_tuned_lens(
     if loss == "ce":
         check_predicts_tokens(model.config, "loss='ce' is of the next token")
     check_counts(steps=steps)
+    steps = int(steps)
     chosen: Any = published_optimizer(steps) if optimizer is None else optimizer
     first = TunedLens.init(model, bias_only=bias_only) if lens is None else lens
     first.rows(model.config.layers)
@@ -129,9 +130,10 @@ def train_tuned_lens(
             "data": data,
             "optimizer": optimizer_print(chosen, first, steps),
         }
-    task = LensTask(chosen, model, loss, rows_at_once)
+    at_once = None if rows_at_once is None else int(rows_at_once)
+    task = LensTask(chosen, model, loss, at_once)
     state = initial_state(first, chosen, task.is_trained(first), averaged=settings.average is not None)
-    batch = NumberedBatches(stream, key, steps, model.config, rows_at_once)
+    batch = NumberedBatches(stream, key, steps, model.config, at_once)
     run = Run("tuned lens", [task], [state], batch, decay=settings.average)
     (history,) = drive(run, settings, steps=steps, per_dispatch=PER_DISPATCH, about=about)
     return run.result(0), history

@@ -14,6 +14,7 @@ from ._attribution import attribution as attribution
 from ._attribution import attribution_effects as attribution_effects
 from ._attribution_check import Agreement as Agreement
 from ._attribution_check import agreement as agreement
+from ._attribution_settings import AttributionSettings as AttributionSettings
 from ._noise import noised as noised
 from ._statistics import Statistics as Statistics
 from ._statistics import statistics as statistics

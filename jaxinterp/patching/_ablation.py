@@ -1,7 +1,7 @@
 r"""Ablation: what a cell's activation is worth, by putting something uninformative in its place."""
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import equinox as eqx
@@ -10,39 +10,55 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from ..core._captures import at
-from ..core._check import as_mask, as_numbers, as_tokens, check_mask, check_tokens, shown
-from ..core._intervene import config_of
-from ..core._run import run
+from .._deprecations import respelled
+from ..core._check import as_numbers, shown
+from ..core._listing import sites
 from ..core._select import POSITIONS
 from ..core._sites import axes_of, is_per_layer, parse
-from ..metrics import as_metric
-from ._pairs import Pair, make_pair
+from ..corpus._batches import Batch
+from ..corpus._corpus import as_corpus, is_corpus
+from ..corpus._fold import fold
+from ..typing import (
+    ArrayLike,
+    AxesLike,
+    BytesLike,
+    CorpusLike,
+    FunctionLike,
+    IndexLike,
+    IntLike,
+    MaskLike,
+    MetricLike,
+    ModelLike,
+    StrLike,
+    TokensLike,
+)
+from ._pairs import PromptPair, make_pair
 from ._sweep import swept
 
 
+@respelled(window="adjacent=")
 def ablate(
-    model: Any,
-    tokens: Any,
-    metric: Any,
+    model: ModelLike,
+    tokens: TokensLike,
+    metric: MetricLike,
     *,
-    values: Callable[[Array], Any] | Any,
-    site: str = "z",
-    over: Sequence[str] | Mapping[str, Any] = ("layer", "head"),
-    mask: Bool[Array, "*batch pos"] | Any | None = None,
+    values: FunctionLike | ArrayLike,
+    site: StrLike = "z",
+    over: AxesLike = ("layer", "head"),
+    mask: MaskLike | None = None,
     per_example: bool = False,
-    window: int = 1,
-    max_bytes: int | str | Any = "auto",
+    adjacent: IntLike = 1,
+    max_bytes: BytesLike = "auto",
     progress: bool = True,
 ) -> Float[Array, "*cells"]:
     r"""$H_c = m\big(M(x \mid A_c \leftarrow v_c)\big)$: the metric after ablating each cell $c$ alone.
 
-    **Arguments:** as `patching.sweep`, with one prompt in place of two, and
+    **Arguments:** as in `patching.sweep`, with one prompt in place of two, and
 
-    - `values`: `patching.zeros`, `patching.batch_mean`, `patching.resample(key)`: any function of what
-      the run itself has at the site, `(layer, batch, ...)`, to what is put in; or that array, such as
-      a mean over other prompts (`patching.mean_activations`), which broadcasts. A function that takes
-      `real` is told where padded prompts have real tokens: bools that broadcast against its argument.
+    - `values`: what is put in. A function of the site's own activations `(layer, batch, ...)`:
+      `patching.zeros`, `patching.batch_mean`, `patching.resample(key)`. Or an array that broadcasts
+      against them, such as a mean over other prompts (`patching.mean_activations`). A function with a
+      parameter `real` also gets bools, True at real tokens, that broadcast against the activations.
 
     **Returns:** the metric of every ablated run, with the axes of `over`.
 
@@ -54,26 +70,25 @@ def ablate(
     """
     pair = make_pair(model, tokens, tokens, mask, "noise")
     if not callable(values):
-        found = as_numbers(values, "values")
-        found = found if jnp.issubdtype(found.dtype, jnp.floating) else found.astype(np.float32)
-        values = _aligned(jnp.asarray(found), site, pair.batch)
+        array = as_numbers(values, "values")
+        array = array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(np.float32)
+        values = _aligned(jnp.asarray(array), site, pair.batch)
     elif mask is not None and "real" in inspect.signature(values).parameters:
         values = eqx.Partial(values, real=_real(pair, site))
     return swept(
-        model,
         pair,
-        as_metric(metric, pair.mask),
+        pair.metric(metric),
         values,
         site=site,
         over=over,
         per_example=per_example,
-        window=window,
+        adjacent=adjacent,
         max_bytes=max_bytes,
         progress=progress,
     )
 
 
-def _real(pair: Pair, site: str) -> Bool[Array, "one batch *site"]:
+def _real(pair: PromptPair, site: str) -> Bool[Array, "one batch *site"]:
     """Where a site is of real tokens: along its positions, or its queries and keys."""
     axes = axes_of(parse(site)[0])
     real = jnp.ones((1,) * (len(axes) + 1), bool)
@@ -156,23 +171,33 @@ class resample(eqx.Module):
 
 
 def mean_activations(
-    model: Any,
-    batches: Iterable[Any] | Any,
-    site: str | Any,
+    model: ModelLike,
+    tokens: CorpusLike,
+    site: str,
     *,
+    mask: MaskLike | None = None,
+    positions: IndexLike | None = None,
     by_position: bool = False,
+    batch_size: int | str = "auto",
 ) -> Float[Array, "layer *site"]:
     r"""$\bar A = \frac{1}{n} \sum_{x} A(x)$: the mean of a site over a corpus, batch by batch.
 
-    **Arguments:** `batches`: token arrays `(batch, pos)`, or pairs of tokens and mask; `site`;
-    `by_position` keeps positions apart (all batches then have one length) in place of averaging over
-    them.
+    **Arguments:**
+
+    - `model`.
+    - `tokens`: a `Corpus`, or ids `(row, pos)`; or a list of batches, each ids or (ids, mask).
+    - `site`: a site of the blocks with positions, such as `"mlp_out"`.
+    - `mask`, `positions`: real tokens and those that count, as in `ji.corpus.as_corpus`; by default
+      all real tokens count.
+    - `by_position`: keeps positions apart in place of averaging over them; all batches then have one
+      length.
+    - `batch_size`: rows of a forward pass; "auto" takes at most 32.
 
     **Returns:** the mean, float32, `(layer, 1, ...)` or `(layer, pos, ...)`: it broadcasts in
     `patching.ablate(..., values=...)`.
 
     ```python
-    mean = ji.patching.mean_activations(model, [tokens], "mlp_out")
+    mean = ji.patching.mean_activations(model, tokens, "mlp_out")
     ji.patching.ablate(model, tokens, metric, values=mean, site="mlp_out", over=("layer", "pos"))
     ```
 
@@ -181,36 +206,53 @@ def mean_activations(
     base, _ = parse(site)
     if not is_per_layer(base) or "pos" not in axes_of(base):
         raise ValueError(f"mean_activations averages a site of the blocks with positions; got {site!r}.")
-    if isinstance(batches, str) or not isinstance(batches, Iterable) or isinstance(batches, eqx.Module):
-        raise ValueError(
-            f"batches is a list of tokens (batch, pos), or of (tokens, mask): [tokens]; got {shown(batches)}."
-        )
-    total, count = None, None
-    for item in batches:
-        tokens, mask = item if isinstance(item, tuple) else (item, None)
-        tokens = as_tokens(tokens)
-        check_tokens(tokens, config_of(model))
-        tokens = jnp.atleast_2d(tokens)
-        if mask is not None:
-            mask = jnp.atleast_2d(as_mask(mask))
-            check_mask(mask, tokens.shape)
-        one, real = _sums(model, tokens, mask, base, by_position)
-        if total is not None and one.shape != total.shape:
+    step = SiteSums(base, by_position)
+    state: Any = None
+    for corpus in _corpora(tokens, mask, positions):
+        length = int(corpus.tokens.shape[1])
+        if state is None:
+            shape = list(sites(model, jax.ShapeDtypeStruct((1, length), jnp.int32))[base].shape)
+            shape[1:3] = [length if by_position else 1]
+            state = np.zeros(shape, np.float32), np.zeros(shape[1], np.float32)
+        elif by_position and length != state[1].shape[0]:
             raise ValueError("by_position=True needs prompts of one length in all batches.")
-        total = one if total is None else total + one
-        count = real if count is None else count + real
-    if total is None or count is None:
+        state = fold(corpus, model, [base], state, step, batch_size=batch_size, progress=False)
+    if state is None:
         raise ValueError("mean_activations needs at least one batch of tokens (batch, pos); got none.")
+    total, count = map(jnp.asarray, state)
     count = count.reshape((1, -1) + (1,) * (total.ndim - 2))
     return total / jnp.maximum(jnp.broadcast_to(count, total.shape), 1)
 
 
-@eqx.filter_jit
-def _sums(model: Any, tokens: Array, mask: Any, site: str, by_position: bool) -> tuple[Array, Array]:
-    _, acts = run(model, tokens, capture=[at(site, name="x")], mask=mask, logits=False)
-    x = acts["x"].astype(jnp.float32)  # (layer, batch, pos, ...)
-    real = jnp.ones(tokens.shape, bool) if mask is None else mask
-    keep = real.reshape(1, *real.shape, *(1,) * (x.ndim - 3))
-    x = jnp.where(jnp.broadcast_to(keep, x.shape), x, 0).sum(1)
-    count = real.sum(0, dtype=jnp.float32)
-    return (x, count) if by_position else (x.sum(1, keepdims=True), count.sum(keepdims=True))
+def _corpora(tokens: Any, mask: Any, positions: Any) -> Iterator[Any]:
+    """A corpus, or each batch of a list as one."""
+    if is_corpus(tokens) or hasattr(tokens, "dtype"):
+        yield as_corpus(tokens, mask=mask, positions=positions)
+        return
+    if isinstance(tokens, str) or not isinstance(tokens, Iterable) or isinstance(tokens, eqx.Module):
+        raise ValueError(
+            "mean_activations takes a Corpus, tokens (row, pos), or a list of tokens or of (tokens, mask); "
+            f"got {shown(tokens)}."
+        )
+    if mask is not None:
+        raise ValueError("In a list of batches each has its own mask: [(tokens, mask), ...].")
+    for item in tokens:
+        ids, real = item if isinstance(item, tuple) else (item, None)
+        yield as_corpus(ids, mask=real, positions=positions)
+
+
+class SiteSums(eqx.Module):
+    """One batch of a fold: activations of a site and how many count, added up."""
+
+    site: str = eqx.field(static=True)
+    by_position: bool = eqx.field(static=True)
+
+    def __call__(self, state: tuple[Array, Array], batch: Batch, acts: Any) -> tuple[Array, Array]:
+        x = acts[self.site].astype(jnp.float32)  # (layer, row, pos, ...)
+        counted = batch.positions
+        keep = counted.reshape(1, *counted.shape, *(1,) * (x.ndim - 3))
+        x = jnp.where(jnp.broadcast_to(keep, x.shape), x, 0).sum(1)
+        count = counted.sum(0, dtype=jnp.float32)
+        if not self.by_position:
+            x, count = x.sum(1, keepdims=True), count.sum(keepdims=True)
+        return state[0] + x, state[1] + count

@@ -1,16 +1,16 @@
 r"""How far an estimate may be trusted: its ranking beside the exact sweep's."""
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 
-from ..core._check import as_int, as_numbers
+from .._arguments import as_int, as_numbers
+from ..typing import ArrayLike, IntLike
 
 
 @dataclasses.dataclass(frozen=True)
 class Agreement:
-    """What `agreement` found; it prints as a line."""
+    """What `agreement` returns. It prints as a line."""
 
     spearman: float
     pearson: float
@@ -29,7 +29,9 @@ class Agreement:
         )
 
 
-def agreement(estimate: Any, exact: Any, *, baseline: Any = None, top: int | Any = 10) -> Agreement:
+def agreement(
+    estimate: ArrayLike, exact: ArrayLike, *, baseline: ArrayLike | None = None, top: IntLike = 10
+) -> Agreement:
     r"""$\rho\big(\mathrm{rank}(\hat H), \mathrm{rank}(H)\big)$: an estimate beside what it estimates.
 
     Run it once on a few prompts before trusting estimates on many.
@@ -73,12 +75,12 @@ def agreement(estimate: Any, exact: Any, *, baseline: Any = None, top: int | Any
         order = [np.argsort(-np.abs(values - centre), kind="stable") for values in (guess, truth)]
     place = np.empty(guess.size, int)
     place[order[0]] = np.arange(guess.size)
-    found = place[order[1][:top]]
+    places = place[order[1][:top]]
     return Agreement(
         spearman=_correlation(_ranks(guess), _ranks(truth)),
         pearson=_correlation(guess, truth),
-        overlap=float((found < top).mean()),
-        needed=int(found.max()) + 1,
+        overlap=float((places < top).mean()),
+        needed=int(places.max()) + 1,
         top=top,
         cells=guess.size,
     )

@@ -1,6 +1,5 @@
 """The one program of attribution patching: what is captured, what leans, and along which path."""
 
-import dataclasses
 from typing import Any
 
 import equinox as eqx
@@ -10,46 +9,38 @@ from jax import lax
 from jaxtyping import Array
 
 from ..core._blocks import context, layer_count
+from ..core._edit import Edit
 from ..core._edits import map as map_edit
 from ..core._edits import replace
-from ..core._intervene import split_edits
+from ..core._intervene import Intervened, split_edits
 from ..core._listing import survey
 from ..core._run import run
 from ..core._sites import is_per_layer
 from ..metrics import Metric
 from ._attribution_qk import KEYS, QUERIES, key_effects, one_reader
+from ._attribution_settings import Options
 from ._gradients import Lean, cells, entries, lean, lean_gradients, positions
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """How effects are estimated: part of the compiled program."""
-
-    qk_fix: bool
-    freeze_norms: bool
-    path: str | None
-    steps: int
-    drop: bool = False
 
 
 @eqx.filter_jit
 def attribute(
-    model: Any,
+    inner: Any,
+    own: tuple[Edit, ...],
     base: Array,
     source: Array,
     metric: Metric,
     mask: Any,
     index: list[dict[str, Any]],
     groups: list[Any],
-    asked: tuple[tuple[str, tuple[str, ...]], ...],
+    cells_of: tuple[tuple[str, tuple[str, ...]], ...],
     options: Options,
 ) -> tuple[Array, list[Array], Array | None]:
     """The metric (batch,), the effects (group, job, batch), and whether the gradient vanishes."""
-    inner, own = split_edits(model)
+    model: Any = Intervened(inner, own)
     shapes = survey(inner, base, own)
     count = layer_count(inner)
-    needs = list(dict.fromkeys(site for site, _ in asked))
-    fixed = [options.qk_fix and site in (*QUERIES, *KEYS) for site, _ in asked]
+    needs = list(dict.fromkeys(site for site, _ in cells_of))
+    fixed = [options.qk_fix and site in (*QUERIES, *KEYS) for site, _ in cells_of]
     ends = ["embed"] if options.path == "input" else []
     logits, there = run(model, source, capture=[*needs, *ends], mask=mask, logits=positions(metric))
     here: Any = {}
@@ -58,11 +49,11 @@ def attribute(
         along = [*needs, *ends] if options.path is not None else []
         capture = list(dict.fromkeys([*along, *extra]))
         _, here = run(model, base, capture=capture, mask=mask, logits=False)
-    leans, ways = {}, {}
-    for number, ((site, names), fix) in enumerate(zip(asked, fixed, strict=True)):
+    leans, readers = {}, {}
+    for number, ((site, names), fix) in enumerate(zip(cells_of, fixed, strict=True)):
         anchor = here[site] if options.path is not None else None
         make: Any = _through_softmax if fix else _plain
-        leans[str(number)], ways[str(number)] = make(
+        leans[str(number)], readers[str(number)] = make(
             model, base, site, names, there, here, anchor, mask, shapes, count
         )
     before = _frozen(shapes) if options.freeze_norms else []
@@ -73,7 +64,7 @@ def attribute(
 
     def at_cells(number: str, derivative: Array) -> Array:
         i = int(number)
-        values, names = ways[number](derivative)
+        values, names = readers[number](derivative)
         return cells(values, names, index[i], groups[i])
 
     blind = None
@@ -98,8 +89,8 @@ def attribute(
             found = gradients(leans, after=after)[2]
             return {name: jnp.abs(at_cells(name, grad)) for name, grad in found.items()}
 
-        kept = lax.map(dropped, jnp.arange(count, dtype=jnp.int32))
-        return value.ravel(), [kept[name].sum(0) / (count - 1) for name in leans], None
+        stacked = lax.map(dropped, jnp.arange(count, dtype=jnp.int32))
+        return value.ravel(), [stacked[name].sum(0) / (count - 1) for name in leans], None
     else:
         value, out, grads = gradients(leans)
         blind = _vanishes(metric, out, logits, value)
@@ -179,7 +170,6 @@ def _through_softmax(
 
 
 def _allowed(model: Any, shape: tuple[int, ...], mask: Any) -> Any:
-
     return context(split_edits(model)[0], shape, mask)[1].mask
 
 

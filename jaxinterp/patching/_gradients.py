@@ -67,8 +67,7 @@ def lean(
     sizes = [size if i < batch or axes[i - batch] in keep else 1 for i, size in enumerate(shape)]
     stack = [layers] if is_per_layer(site) else []
     dtype = np.promote_types(source.dtype, np.float32)
-    # Its `sites` is a property, which a type checker takes for a missing argument.
-    return Lean(t=jnp.zeros([*stack, *sizes], dtype), source=source, base=base, site=site)  # pyright: ignore[reportCallIssue]
+    return Lean(t=jnp.zeros([*stack, *sizes], dtype), source=source, base=base, site=site)
 
 
 def lean_gradients(

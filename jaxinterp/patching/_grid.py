@@ -10,7 +10,8 @@ from ..core._check import check_selector, concrete, is_int, shown
 from ..core._positions import counts_tokens
 from ..core._select import POSITIONS
 from ..core._sites import axes_of, is_per_layer, parse, unknown
-from ._pairs import known_columns
+from ..typing import AxesLike, IntLike, SitesLike
+from ._pairs import PromptPair, known_columns
 
 AXES = ("layer", "pos", "head", "query", "key", "unit")
 """The axes that a sweep may go over; `head` is `kv_head` where a site has that."""
@@ -68,17 +69,10 @@ def site_axes(site: str) -> dict[str, int]:
     return {axis_name(axis): i - len(axes) for i, axis in enumerate(axes)}
 
 
-def make_grid(
-    site: str,
-    over: Sequence[str] | Mapping[str, Any] | Any,
-    shapes: Mapping[str, Any],
-    layers: int,
-    batch: tuple[int, ...],
-    window: int = 1,
-    mask: Any = None,
-) -> Grid:
-    """The grid of `over` for a site, checked; `shapes` are those of the sites of one run."""
+def make_grid(site: str, over: AxesLike, pair: PromptPair, adjacent: IntLike = 1) -> Grid:
+    """The grid of `over` for a site, checked; `adjacent` layers make a patch."""
     base, written = parse(site)
+    shapes, batch = pair.shapes, pair.batch
     if base not in shapes:
         raise unknown(base, shapes)
     if written is not None:
@@ -100,9 +94,9 @@ def make_grid(
     index, sizes = {}, []
     inner = [name for name in wanted if name != "layer"]
     for name in inner:
-        index[name] = _entries(name, wanted[name], shape[axes[name]], batch, base, mask)
+        index[name] = _entries(name, wanted[name], shape[axes[name]], batch, base, pair.mask)
     flat = _product([index[name] for name in inner])
-    groups = _groups(wanted.get("layer"), layers, window, base, "layer" in wanted)
+    groups = _groups(wanted.get("layer"), pair.layers, adjacent, base, "layer" in wanted)
     for name in wanted:
         sizes.append(len(groups) if name == "layer" else index[name].shape[-1])
     return Grid(base, groups, dict(zip(inner, flat, strict=True)), tuple(sizes), tuple(wanted))
@@ -119,7 +113,7 @@ def check_stackable(grids: Sequence[Grid]) -> None:
         )
 
 
-def site_names(site: Any) -> tuple[Any, ...]:
+def site_names(site: SitesLike) -> tuple[str, ...]:
     """One site or several, as several."""
     if isinstance(site, str):
         return (site,)
@@ -137,22 +131,22 @@ def _names(over: Any) -> tuple[str, ...]:
 
 
 def _entries(
-    name: str, given: Any, size: int, batch: tuple[int, ...], site: str, mask: Any = None
+    name: str, chosen: Any, size: int, batch: tuple[int, ...], site: str, mask: Any = None
 ) -> np.ndarray:
     """The entries of one axis, counted from 0: `(n,)`, or positions per example `(batch, n)`.
 
     Chosen positions of padded prompts count real tokens, and become columns per example.
     """
-    if given is None:
+    if chosen is None:
         return np.arange(size, dtype=np.int32)
-    if not concrete(given):
+    if not concrete(chosen):
         raise ValueError(
             f"The entries of {name!r} to sweep over decide what runs, so they are known before: "
             "give NumPy ints, not a traced array."
         )
-    entries = np.atleast_1d(np.asarray(given))
+    entries = np.atleast_1d(np.asarray(chosen))
     if not np.issubdtype(entries.dtype, np.integer) or entries.size == 0:
-        raise ValueError(f"Entries of {name!r} are ints, at least one; got {given!r}.")
+        raise ValueError(f"Entries of {name!r} are ints, at least one; got {chosen!r}.")
     per_example = name in POSITIONS and entries.ndim == len(batch) + 1 and batch
     if entries.ndim > 1 and not (per_example and entries.shape[:-1] == batch):
         more = f", or one row per example {(*batch, 'n')}" if name in POSITIONS else ""
@@ -178,15 +172,15 @@ def _product(axes: list[np.ndarray]) -> list[np.ndarray]:
     return [entries[..., cell] for entries, cell in zip(axes, cells, strict=True)]
 
 
-def _groups(given: Any, layers: int, window: int, site: str, swept: bool) -> np.ndarray:
+def _groups(entries: Any, layers: int, adjacent: IntLike, site: str, swept: bool) -> np.ndarray:
     """First and last layer of each patch; all layers at once where `over` has no layer."""
-    if not is_int(window) or window < 1 or (window > 1 and not swept):
+    if not is_int(adjacent) or adjacent < 1 or (adjacent > 1 and not swept):
         raise ValueError(
-            f"window is the number of adjacent layers patched together, 1 or more, with 'layer' in "
-            f"`over`; got {window!r}."
+            f"adjacent is how many adjacent layers a cell patches, 1 or more, with 'layer' in "
+            f"`over`; got {adjacent!r}."
         )
     if not swept:
         return np.asarray([[0, layers - 1]], np.int32)
-    at = _entries("layer", given, layers, (), site)
-    first = np.maximum(at - (window - 1) // 2, 0)
-    return np.stack([first, np.minimum(at + window // 2, layers - 1)], 1).astype(np.int32)
+    at = _entries("layer", entries, layers, (), site)
+    first = np.maximum(at - (adjacent - 1) // 2, 0)
+    return np.stack([first, np.minimum(at + adjacent // 2, layers - 1)], 1).astype(np.int32)

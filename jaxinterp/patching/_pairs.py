@@ -1,4 +1,4 @@
-"""The two prompts of a patching experiment, checked, and which of them is run."""
+"""The two prompts of a patching experiment and its metric, checked, and which of the prompts is run."""
 
 import dataclasses
 from typing import Any
@@ -7,22 +7,45 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..core._check import as_mask, as_tokens, check_mask, check_tokens, concrete
-from ..core._intervene import config_of
+from .._arguments import as_mask, concrete
+from ..core._blocks import layer_count
+from ..core._check import Shapes, as_tokens, check_mask, check_tokens, logit_count, token_shape
+from ..core._edit import Edit
+from ..core._intervene import split_edits
+from ..core._listing import survey
 from ..core._positions import columns
+from ..metrics import Metric, as_metric
+from ..typing import MaskLike, MetricLike, ModelLike, TokensLike
 
-DIRECTIONS = ("denoise", "noise")
+MODES = ("denoise", "noise")
 
 
 @dataclasses.dataclass(frozen=True)
-class Pair:
-    """`target` is run and patched, `source` is where the patched values come from."""
+class PromptPair:
+    """A model and two prompts: `target` is run and patched, `source` gives the values that are put in.
 
+    - `model`: without edits of its own; `own`: these edits.
+    - `mask`: True at real tokens `(*batch, pos)`, or None.
+    - `batch`, `pos`: the axes of the prompts.
+    """
+
+    model: Any
+    own: tuple[Edit, ...]
     target: Any
     source: Any
     mask: Any
     batch: tuple[int, ...]
     pos: int
+
+    @property
+    def shapes(self) -> Shapes:
+        """The sites of one run."""
+        return survey(self.model, self.target, self.own)
+
+    @property
+    def layers(self) -> int:
+        """How many blocks the model has."""
+        return layer_count(self.model)
 
     @property
     def same_kind(self) -> bool:
@@ -37,16 +60,28 @@ class Pair:
     def flat_mask(self) -> Any:
         return None if self.mask is None else self.flat(self.mask)
 
+    def metric(self, metric: MetricLike) -> Metric:
+        """A metric for these prompts, checked."""
+        checked = as_metric(metric, self.mask)
+        checked.check(logit_count(self.model.config), self.batch)
+        checked.check_positions((*self.batch, self.pos), self.mask)
+        return checked
 
-def make_pair(model: Any, clean: Any, corrupt: Any, mask: Any, direction: str) -> Pair:
-    """The pair of `direction`: "denoise" runs the corrupt prompt, "noise" the clean one."""
-    if not isinstance(direction, str) or direction not in DIRECTIONS:
+
+def make_pair(
+    model: ModelLike, clean: TokensLike, corrupt: TokensLike, mask: MaskLike | None, mode: str
+) -> PromptPair:
+    """The pair of a mode: "denoise" runs the corrupt prompt, "noise" the clean one."""
+    if not isinstance(mode, str) or mode not in MODES:
         raise ValueError(
-            f"direction is 'denoise' (run corrupt, restore clean) or 'noise' (run clean, put in "
-            f"corrupt); got {direction!r}."
+            f"mode is 'denoise' (run corrupt, restore clean) or 'noise' (run clean, put in "
+            f"corrupt); got {mode!r}."
         )
-    prompts = [_prompts(tokens, config_of(model)) for tokens in (clean, corrupt)]
-    shapes = [_lead(tokens) for tokens in prompts]
+    base, own = split_edits(model)
+    prompts = [as_tokens(tokens) for tokens in (clean, corrupt)]
+    for tokens in prompts:
+        check_tokens(tokens, base.config)
+    shapes = [token_shape(tokens) for tokens in prompts]
     if shapes[0][-1] != shapes[1][-1]:
         raise ValueError(
             f"Clean and corrupt prompts have one length, so that each position has a counterpart; got "
@@ -67,12 +102,12 @@ def make_pair(model: Any, clean: Any, corrupt: Any, mask: Any, direction: str) -
         for tokens, shape in zip(prompts, shapes, strict=True)
     )
     pos = shapes[0][-1]
-    if mask is not None:
-        mask = as_mask(mask)
-        mask = jnp.broadcast_to(mask, (*batch, pos)) if mask.shape[-1:] == (pos,) else mask
-        check_mask(mask, (*batch, pos))
-    target, source = (second, first) if direction == "denoise" else (first, second)
-    return Pair(target, source, mask, batch, pos)
+    real = None if mask is None else as_mask(mask)
+    if real is not None:
+        real = jnp.broadcast_to(real, (*batch, pos)) if real.shape[-1:] == (pos,) else real
+        check_mask(real, (*batch, pos))
+    target, source = (second, first) if mode == "denoise" else (first, second)
+    return PromptPair(base, own, target, source, real, batch, pos)
 
 
 def known_columns(pos: Any, size: int, mask: Any) -> Any:
@@ -82,14 +117,3 @@ def known_columns(pos: Any, size: int, mask: Any) -> Any:
         return columns(jnp.asarray(pos), size, real)
     with jax.ensure_compile_time_eval():
         return np.asarray(columns(jnp.asarray(pos), size, real))
-
-
-def _prompts(tokens: Any, config: Any) -> Any:
-    tokens = as_tokens(tokens)
-    check_tokens(tokens, config)
-    return tokens
-
-
-def _lead(tokens: Any) -> tuple[int, ...]:
-    """The axes (*batch, pos) of tokens or embeddings."""
-    return tokens.shape[:-1] if jnp.issubdtype(tokens.dtype, jnp.floating) else tokens.shape

@@ -13,7 +13,7 @@ from jaxtyping import Array
 from ..core._blocks import layer_count
 from ..core._edit import Aimed
 from ..core._edits import replace
-from ..core._intervene import split_edits
+from ..core._intervene import Intervened, split_edits
 from ..core._listing import survey
 from ..core._run import run
 from ..core._select import POSITIONS, selection
@@ -21,13 +21,13 @@ from ..core._sites import axes_of, is_per_layer
 from ..metrics import Metric
 from ._gradients import positions
 from ._grid import Grid
-from ._pairs import Pair
+from ._pairs import PromptPair
 
 
-def plain(model: Any, pair: Pair, metric: Metric, values: Any, grid: Grid) -> Array:
+def plain(pair: PromptPair, metric: Metric, values: Any, grid: Grid) -> Array:
     """All cells as whole runs, for edited models and sites outside the blocks: (group, job, batch)."""
     return _program(
-        model,
+        pair.model if not pair.own else Intervened(pair.model, pair.own),
         pair.target,
         pair.source,
         pair.mask,
@@ -40,7 +40,7 @@ def plain(model: Any, pair: Pair, metric: Metric, values: Any, grid: Grid) -> Ar
     )
 
 
-def _columns(grid: Grid, pair: Pair) -> dict[str, Array]:
+def _columns(grid: Grid, pair: PromptPair) -> dict[str, Array]:
     """The entries of each job `(job,)`; positions as masks of columns, `(*batch, job, pos)`."""
     index = {}
     for name, entries in grid.index.items():

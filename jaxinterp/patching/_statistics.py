@@ -8,9 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ..core._check import as_int, as_numbers, check_choice, check_key
+from .._arguments import as_int, as_numbers, check_choice, check_key
+from .._deprecations import respelled
 from ..stats._intervals import INTERVALS, check_level, interval_reach, mean_ends, resample_weights
 from ..stats._permutation import discoveries, sign_flip_p, sign_patterns
+from ..typing import ArrayLike, FloatLike, IntLike, KeyLike, StrLike
 
 
 class Statistics(eqx.Module):
@@ -31,20 +33,21 @@ class Statistics(eqx.Module):
         return discoveries(self.p, rate)
 
 
+@respelled(draws="resamples=")
 def statistics(
-    effects: Float[Array, "*cells batch"] | Any,
-    baseline: Float[Array, "batch"] | Any = 0.0,
+    effects: ArrayLike,
+    baseline: ArrayLike = 0.0,
     *,
-    key: Any,
-    level: float | int | Any = 0.95,
-    draws: int | Any = 2000,
-    interval: str | Any = "t",
+    key: KeyLike,
+    level: FloatLike = 0.95,
+    resamples: IntLike = 2000,
+    interval: StrLike = "t",
 ) -> Statistics:
     r"""$\bar\delta_c \pm t_{n-1} s_c / \sqrt n$, and $p_c = P(|\bar\delta^{\pm}| \ge |\bar\delta_c|)$.
 
     $\delta_{c,b}$ is the effect of a cell on an example: the patched metric minus `baseline`. The p-value
     flips signs: without an effect, $\delta$ and $-\delta$ are equally likely. All $2^n$ patterns are counted for up to 12
-    examples, so that p is never below $2^{1-n}$; else `draws` of them, the observed one included.
+    examples, so that p is never below $2^{1-n}$; for more examples `resamples` of them are counted, and the observed one.
 
     The intervals aim at `level`, and how often they hold the true mean depends on the number of
     examples and on how skewed effects are. Measured at 0.95, over 20,000 samples of each kind:
@@ -59,10 +62,15 @@ def statistics(
     | 50 | normal | 0.95 | 0.94 | 0.94 |
     | 50 | exponential | 0.94 | 0.94 | 0.93 |
 
-    **Arguments:** `effects` `(*cells, batch)`, from `sweep(..., per_example=True)`; `baseline` `(batch,)`,
-    the metric of the unpatched run (`ji.metrics.measure`); `key`; `level` of the interval; `draws`;
-    `interval`: `"t"`, Student's; or of `draws` resamples of the examples, `"bca"` (bias-corrected and
-    accelerated, Efron 1987) or `"percentile"` (Efron 1979), which are too narrow for few examples.
+    **Arguments:**
+
+    - `effects`: `(*cells, batch)`, from `sweep(..., per_example=True)`.
+    - `baseline`: the metric of the unpatched run, a number or `(batch,)` (`ji.metrics.measure`).
+    - `key`: a `jax.random.key`.
+    - `level`: the coverage that the interval aims at, between 0 and 1.
+    - `resamples`: how many sign patterns and how many resamples of the examples.
+    - `interval`: `"t"`, Student's; or from resamples of the examples: `"bca"` (bias-corrected and
+      accelerated, Efron 1987) or `"percentile"` (Efron 1979). Both are too narrow for few examples.
 
     **Returns:** `Statistics` with `.mean .low .high .p`, each with the axes of the cells, and
     `.significant(rate)`.
@@ -74,26 +82,26 @@ def statistics(
 
     Laws: without an effect, p is uniform: below 0.05 in one cell of twenty. "bca" is SciPy's.
     """
-    effects = jnp.asarray(as_numbers(effects, "effects"))
-    draws = as_int(draws, "draws", 1)
-    floats = jnp.issubdtype(effects.dtype, jnp.floating)
+    values = jnp.asarray(as_numbers(effects, "effects"))
+    count_resamples = as_int(resamples, "resamples", 1)
+    floats = jnp.issubdtype(values.dtype, jnp.floating)
     # A baseline may lie between counts, and between numbers of 16 bits.
-    effects = effects.astype(np.promote_types(effects.dtype, np.float32) if floats else np.float32)
-    if effects.ndim < 1 or effects.shape[-1] < 2:
+    values = values.astype(np.promote_types(values.dtype, np.float32) if floats else np.float32)
+    if values.ndim < 1 or values.shape[-1] < 2:
         raise ValueError(
             "statistics needs the examples as the last axis, two or more: sweep(..., "
-            f"per_example=True) on a batch of prompts; got the shape {effects.shape}."
+            f"per_example=True) on a batch of prompts; got the shape {values.shape}."
         )
     level = check_level(level)
     check_choice(interval, "interval", INTERVALS)
-    count = effects.shape[-1]
-    base = jnp.asarray(as_numbers(baseline, "baseline"), effects.dtype)
+    count = values.shape[-1]
+    base = jnp.asarray(as_numbers(baseline, "baseline"), values.dtype)
     if base.shape not in ((), (count,)):
         raise ValueError(f"baseline is one number per example, {(count,)}; got the shape {base.shape}.")
-    delta = effects - jnp.broadcast_to(base, effects.shape)
+    delta = values - jnp.broadcast_to(base, values.shape)
     check_key(key, "ji.patching.statistics(..., key={})")
     reach = jnp.asarray(interval_reach(level, count))
-    mean, low, high, p = _statistics(delta, key, reach, draws, interval)
+    mean, low, high, p = _statistics(delta, key, reach, count_resamples, interval)
     return Statistics(mean, low, high, p, level)
 
 

@@ -25,7 +25,7 @@ import scipy
 from jaxtyping import Array, Float
 
 from ..core._check import as_int, as_number, as_numbers, check_choice, check_key
-from ..typing import ArrayLike, KeyLike
+from ..typing import ArrayLike, FloatLike, KeyLike
 from ._results import Result
 
 INTERVALS = ("t", "bca", "percentile")
@@ -101,7 +101,7 @@ def _interval(rows: Array, key: KeyLike, reach: Array, resamples: int, interval:
     return low, high
 
 
-def check_level(level: float | int) -> float:
+def check_level(level: FloatLike) -> float:
     """A coverage, between 0 and 1."""
     level = as_number(level, "level", 0, 1)
     if not 0 < level < 1:

@@ -131,7 +131,7 @@ def repeated_tokens(model: Any, tokenizer: Any, *, seed: int = 0, repeat: bool =
 
 
 @dataclasses.dataclass(frozen=True)
-class Reading:
+class HeadReading:
     """Scores (layer, head), losses of each next token (prompt, pos), attention on the first prompt."""
 
     induction: np.ndarray
@@ -140,14 +140,14 @@ class Reading:
     pattern: np.ndarray
 
 
-def read(model: Any, tokens: Any, first: int) -> Reading:
+def read(model: Any, tokens: Any, first: int) -> HeadReading:
     """Runs the prompts once and reads all that the chapter needs."""
     logits, acts = ji.run(model, tokens, capture=["pattern"])
     pattern = np.asarray(acts["pattern"])
     mean = pattern.mean(1)  # (layer, head, query, key), over the prompts
     second = np.arange(first + SPAN, first + 2 * SPAN)
     later = np.arange(first + 1, first + 2 * SPAN)
-    return Reading(
+    return HeadReading(
         induction=mean[:, :, second, second - SPAN + 1].mean(-1),
         previous=mean[:, :, later, later - 1].mean(-1),
         losses=np.asarray(token_losses(logits, tokens)),

@@ -19,7 +19,7 @@ TEXT = "The old man looked at his wife, and she looked at him; and then they wen
 
 
 @dataclasses.dataclass(frozen=True)
-class Reading:
+class LensReading:
     """Best guesses (layer, pos, guess): the first row reads the embedding, the last is the output."""
 
     tokens: list[str]
@@ -58,7 +58,7 @@ def chapter(model: Any, tokenizer: Any) -> Finding:
     )
 
 
-def logit_lens(model: Any, tokenizer: Any, tokens: Any, *, top: int = 5) -> Reading:
+def logit_lens(model: Any, tokenizer: Any, tokens: Any, *, top: int = 5) -> LensReading:
     """Reads the residual stream of `tokens` (pos,) after every layer."""
     logits, _ = ji.run(model, tokens)
     lens = ji.lens.logit_lens(model, tokens)
@@ -67,7 +67,7 @@ def logit_lens(model: Any, tokenizer: Any, tokens: Any, *, top: int = 5) -> Read
     kl = (jnp.exp(logprobs[-1:]) * (logprobs[-1:] - logprobs)).sum(-1)
     ids = np.asarray(ids)
     guesses = np.array([tokenizer.tokens(row) for row in ids.reshape(-1, ids.shape[-1])], object)
-    return Reading(
+    return LensReading(
         tokens=tokenizer.tokens(tokens),
         layers=["embedding", *(f"layer {i}" for i in range(len(lens) - 1))],
         guesses=guesses.reshape(ids.shape),
@@ -78,7 +78,7 @@ def logit_lens(model: Any, tokenizer: Any, tokens: Any, *, top: int = 5) -> Read
     )
 
 
-def lens_guesses_table(reading: Reading) -> Table:
+def lens_guesses_table(reading: LensReading) -> Table:
     """The guesses at the last position, a row per layer."""
     cells = [
         [f"{viz.visible(token)} {percent(p)}" for token, p in zip(guesses, probs, strict=True)]
@@ -89,7 +89,7 @@ def lens_guesses_table(reading: Reading) -> Table:
     return Table(columns, rows, title="Guesses for the token after the last")
 
 
-def lens_figure(reading: Reading, *, title: str) -> viz.Figure:
+def lens_figure(reading: LensReading, *, title: str) -> viz.Figure:
     """The whole table, layers by positions."""
     return viz.lens_table(
         reading.tokens,

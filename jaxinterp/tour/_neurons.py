@@ -149,15 +149,11 @@ def read(model: Any, tokenizer: Any) -> Study:
     documents = [(text, kind) for kind, texts in PIECES.items() for text in texts]
     corpus = ji.data.pack(tokenizer, documents, ctx=ctx, bos=tokenizer.bos_id is not None, least=SKIP + 2)
     positions = corpus.positions & ji.data.keep(corpus.mask, skip=SKIP)
-    x = ji.data.activations(
-        model,
-        corpus,
-        "mlp_post",
-        positions=positions,
-        reduce="mean",
-        batch_size=len(corpus) if ctx * model.config.layers < 1000 else 8,
-        progress=False,
+    rows = len(corpus) if ctx * model.config.layers < 1000 else 8
+    read = ji.data.activations(
+        model, corpus, "mlp_post", positions=positions, reduce="mean", batch_size=rows, progress=False
     )
+    x = np.asarray(read)
     train, test = ji.data.split(corpus.groups, test=0.4, key=jax.random.key(0), labels=corpus.labels)
     spread = np.maximum(x[:, train].std(1, keepdims=True), 1e-3)
     return Study(corpus, x / (10 * spread), train, test)

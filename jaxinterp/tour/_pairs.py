@@ -7,7 +7,7 @@ import dataclasses
 
 
 @dataclasses.dataclass(frozen=True)
-class Pair:
+class PromptPair:
     """After `clean` the next token should be `answer`, after `corrupt` it should be `wrong`."""
 
     what: str
@@ -17,12 +17,14 @@ class Pair:
     wrong: str
 
 
-def _pairs(what: str, *rows: tuple[str, str, str, str, str]) -> list[Pair]:
+def _pairs(what: str, *rows: tuple[str, str, str, str, str]) -> list[PromptPair]:
     """From rows of (text with {} in it, clean filling, corrupt filling, answer, wrong)."""
-    return [Pair(what, row[0].replace("{}", row[1]), row[0].replace("{}", row[2]), *row[3:]) for row in rows]
+    return [
+        PromptPair(what, row[0].replace("{}", row[1]), row[0].replace("{}", row[2]), *row[3:]) for row in rows
+    ]
 
 
-PAIRS: list[Pair] = [
+PAIRS: list[PromptPair] = [
     *_pairs(
         "a pronoun agrees with the person named before",
         ("The {} was very angry, and at last", "queen", "king", " she", " he"),

@@ -14,14 +14,14 @@ import jaxinterp as ji
 
 from .. import viz
 from ._chapter import Finding, NotForThisModel, Table, listed, percent, prompt
-from ._pairs import PAIRS, Pair
+from ._pairs import PAIRS, PromptPair
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
     """A pair of prompts that the model tells apart: the metric is `before` (corrupt) and `after` (clean)."""
 
-    pair: Pair
+    pair: PromptPair
     clean: Any
     corrupt: Any
     ids: tuple[int, int]
@@ -186,7 +186,7 @@ def where_it_sits(by_place: Any, names: Sequence[str], changed: Sequence[int]) -
     return f"Which position carries the answer: {'; '.join(parts)}."
 
 
-def fits(pair: Pair, tokenizer: Any, ctx: int) -> bool:
+def fits(pair: PromptPair, tokenizer: Any, ctx: int) -> bool:
     """Whether a pair has one length, one-token answers, and differs somewhere before its last token."""
     try:
         _ = tokenizer.token_id(pair.answer), tokenizer.token_id(pair.wrong)
@@ -196,7 +196,7 @@ def fits(pair: Pair, tokenizer: Any, ctx: int) -> bool:
     return len(clean) == len(corrupt) <= ctx and int(clean[-1]) == int(corrupt[-1])
 
 
-def logit_differences(model: Any, tokenizer: Any, pairs: Sequence[Pair]) -> Any:
+def logit_differences(model: Any, tokenizer: Any, pairs: Sequence[PromptPair]) -> Any:
     """Answer minus wrong at the end of each prompt: (pair, clean or corrupt)."""
     texts = [text for pair in pairs for text in (pair.clean, pair.corrupt)]
     tokens, mask = tokenizer(texts, bos=tokenizer.bos_id is not None, pad="left")

@@ -49,7 +49,7 @@ def chapter(model: Any, tokenizer: Any) -> Finding:
                 metric,
                 f"{sender[0]}.{sender[1]}",
                 f"{layer}.{reader}.k",
-                direction="noise",
+                mode="noise",
             )
         )
         - clean

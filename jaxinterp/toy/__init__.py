@@ -2,6 +2,9 @@
 
 from ._dynamics import Dynamics as Dynamics
 from ._dynamics import dynamics as dynamics
+from ._fake_gelu import FakeGelu as FakeGelu
+from ._fake_gelu import fake_gelu as fake_gelu
+from ._fake_gelu import fake_gelu_trial as fake_gelu_trial
 from ._induction import Planted as Planted
 from ._induction import planted_induction as planted_induction
 from ._library import Recovery as Recovery
@@ -9,10 +12,7 @@ from ._library import derivatives as derivatives
 from ._library import polynomials as polynomials
 from ._library import recovery as recovery
 from ._library import smooth as smooth
-from ._planted_probes import FakeGelu as FakeGelu
-from ._planted_probes import PlantedGeo as PlantedGeo
-from ._planted_probes import Superposed as Superposed
-from ._planted_probes import fake_gelu as fake_gelu
-from ._planted_probes import fake_gelu_trial as fake_gelu_trial
-from ._planted_probes import planted_geo as planted_geo
-from ._planted_probes import planted_superposition as planted_superposition
+from ._planted_geo import PlantedGeo as PlantedGeo
+from ._planted_geo import planted_geo as planted_geo
+from ._superposition import Superposed as Superposed
+from ._superposition import planted_superposition as planted_superposition

@@ -10,7 +10,7 @@ from . import mpl
 from ._cells import cells, panels
 from ._colour import scale
 from ._figure import Figure
-from ._heatmap_drawing import Words, draw
+from ._heatmap_drawing import HeatmapText, draw
 from ._heatmap_settings import HeatmapSettings
 from ._picture import Picture
 
@@ -65,7 +65,7 @@ def heatmap(
     """
     drawn = {"": cells(values, marks, interval)}
     ramp = scale(drawn[""].values, settings.diverging, settings.limits)
-    words = Words(title, *axis_names, value, settings.mark, settings.caption)
+    words = HeatmapText(title, *axis_names, value, settings.mark, settings.caption)
     drawing = draw(drawn, rows, cols, ramp, words)
     options = {
         "rows": rows,
@@ -111,7 +111,7 @@ def heatmaps(
     """
     drawn = panels(values, marks, interval)
     ramp = scale(np.concatenate([one.values for one in drawn.values()]), settings.diverging, settings.limits)
-    words = Words(title, *axis_names, value, settings.mark, settings.caption)
+    words = HeatmapText(title, *axis_names, value, settings.mark, settings.caption)
     drawing = draw(drawn, rows, cols, ramp, words)
     options = {
         "rows": rows,

@@ -14,7 +14,7 @@ _CHAR, _LABEL, _GAP, _BETWEEN, _HEADING = 6.7, 18, 8, 20, 20
 
 
 @dataclasses.dataclass(frozen=True)
-class Words:
+class HeatmapText:
     """The text of a heat map beside its numbers."""
 
     title: str
@@ -57,7 +57,7 @@ def draw(
     rows: Sequence[object] | None,
     cols: Sequence[object] | None,
     ramp: Scale,
-    words: Words,
+    words: HeatmapText,
 ) -> Drawing:
     """Panels side by side, with one scale and one colour bar."""
     shape = next(iter(drawn.values())).values.shape
@@ -145,7 +145,7 @@ def _numbers(one: Cells, rows: list[str]) -> list[tuple[str, list[str]]]:
     ]
 
 
-def describe(one: Cells, name: str, rows: list[str], cols: list[str], words: Words) -> str:
+def describe(one: Cells, name: str, rows: list[str], cols: list[str], words: HeatmapText) -> str:
     """What a heat map shows, in words: for readers who cannot see it."""
     what = ", ".join(filter(None, [words.title or "Heat map", name]))
     text = f"{what}: {words.value} for {len(rows)} values of {words.row_axis} and {len(cols)} of {words.col_axis}."

@@ -1,5 +1,6 @@
 """Weight surgery and weight reading: pure functions of a model. See `docs/weights.md`."""
 
+from ._accumulated import accumulated as accumulated
 from ._center import center_unembed as center_unembed
 from ._center import center_writing as center_writing
 from ._circuits import full_ov as full_ov
@@ -9,7 +10,6 @@ from ._circuits import qk as qk
 from ._components import Components as Components
 from ._components import apply_norm as apply_norm
 from ._composition import composition as composition
-from ._decompose import accumulated as accumulated
 from ._decompose import by_head as by_head
 from ._decompose import by_layer as by_layer
 from ._decompose import by_neuron as by_neuron

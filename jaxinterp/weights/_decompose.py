@@ -12,55 +12,11 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from ..core._blocks import layer_count
-from ..core._captures import at
 from ..core._intervene import split_edits
-from ..core._run import run
 from ..typing import ArrayLike, EditsLike, IndexLike, MaskLike, ModelLike, TokensLike
 from ._components import Components
 from ._leaves import check_layout, wide
-from ._stream import Reader, Stream, assemble, capture_stream
-
-
-def accumulated(
-    model: ModelLike,
-    tokens: TokensLike,
-    *,
-    mid: bool = False,
-    pos: IndexLike | None = None,
-    mask: MaskLike | None = None,
-    edits: EditsLike = (),
-) -> Components:
-    r"""$x_0, x_1, \dots, x_L$: the residual stream as it enters the first block and leaves each.
-
-    **Arguments:**
-
-    - `model`: a model, or an intervened one.
-    - `tokens`: token ids `(*batch pos)`.
-    - `mid`: adds the stream between attention and MLP, which parallel blocks do not have.
-    - `pos`: which positions, as in `ji.at`.
-    - `mask`, `edits`: as in `ji.run`.
-
-    **Returns:** `Components` (layer + 1, *batch, pos, d), labelled by the captures they are:
-    `"resid_pre[0]"`, `"resid_post[0]"`, ... These are running sums: they do not add up to anything.
-
-    ```python
-    streams, labels = ji.weights.accumulated(model, tokens, pos=-1)
-    ```
-
-    Law: each is the capture that it is labelled by, bit for bit.
-    """
-    count = layer_count(model)
-    asked = [at("resid_pre", layer=0, pos=pos), at("resid_post", pos=pos)]
-    if mid:
-        asked.append(at("resid_mid", pos=pos))
-    _, acts = run(model, tokens, edits=edits, capture=asked, mask=mask, logits=False)
-    values, labels = [acts["resid_pre[0]"][None]], ["resid_pre[0]"]
-    for layer in range(count):
-        for name in ["resid_mid", "resid_post"] if mid else ["resid_post"]:
-            values.append(acts[name][layer][None])
-            labels.append(f"{name}[{layer}]")
-    return Components(jnp.concatenate(values), tuple(labels))
+from ._stream import CapturedStream, Reader, assemble, capture_stream
 
 
 def by_layer(
@@ -115,7 +71,7 @@ def by_layer(
 
 
 @eqx.filter_jit
-def _by_layer(model: Any, stream: Stream, reader: Reader) -> Components:
+def _by_layer(model: Any, stream: CapturedStream, reader: Reader) -> Components:
     parts = []
     for layer in range(stream.attn):
         parts.append(_written(stream, reader, "attn_out", layer))
@@ -160,7 +116,7 @@ def by_head(
 
 
 @eqx.filter_jit
-def _by_head(model: Any, stream: Stream, reader: Reader) -> Components:
+def _by_head(model: Any, stream: CapturedStream, reader: Reader) -> Components:
     attn = model.blocks.attn
     parts = []
     for layer in range(stream.attn):
@@ -229,7 +185,7 @@ def by_neuron(
 
 
 @eqx.filter_jit
-def _by_neuron(model: Any, stream: Stream, reader: Reader) -> Components:
+def _by_neuron(model: Any, stream: CapturedStream, reader: Reader) -> Components:
     mlp = model.blocks.mlp
     parts = [_written(stream, reader, "attn_out", layer) for layer in range(stream.attn)]
     for layer in range(stream.mlp):
@@ -242,13 +198,13 @@ def _by_neuron(model: Any, stream: Stream, reader: Reader) -> Components:
     return assemble(model, stream, reader, parts)
 
 
-def _written(stream: Stream, reader: Reader, site: str, layer: int) -> tuple[list[str], Array]:
+def _written(stream: CapturedStream, reader: Reader, site: str, layer: int) -> tuple[list[str], Array]:
     """One block's output at `site`, read, as a part with its label."""
     return [f"{site}[{layer}]"], reader.read(stream.acts[site][layer])[None]
 
 
 def _biases(
-    stream: Stream, reader: Reader, b: Array | None, count: int, label: str
+    stream: CapturedStream, reader: Reader, b: Array | None, count: int, label: str
 ) -> list[tuple[list[str], Array]]:
     """What the first `count` layers' biases wrote, summed, as a part; none where there are none."""
     if b is None or count == 0:

@@ -21,7 +21,7 @@ from ._leaves import wide
 STREAMS = ("resid_pre", "resid_mid", "resid_post")
 
 
-class Stream(eqx.Module):
+class CapturedStream(eqx.Module):
     """What one run captured: the stream, the embeddings, and what blocks wrote to it before."""
 
     acts: dict[str, Array]
@@ -43,7 +43,7 @@ def capture_stream(
     pos: IndexLike | None,
     mask: MaskLike | None,
     edits: EditsLike,
-) -> Stream:
+) -> CapturedStream:
     """Runs the model as far as the stream at `site[layer]`, capturing `parts` of earlier blocks."""
     if site not in STREAMS:
         raise ValueError(
@@ -62,7 +62,7 @@ def capture_stream(
             asked.append(at(name, layer=slice(0, stop), pos=pos, name=name))
     _, acts = run(model, tokens, edits=edits, capture=asked, mask=mask, logits=False)
     edited = isinstance(edits, Edit) or bool(split_edits(model)[1]) or len(edits) > 0
-    return Stream(dict(acts), attn, mlp if "mlp_out" in emitted else 0, edited)
+    return CapturedStream(dict(acts), attn, mlp if "mlp_out" in emitted else 0, edited)
 
 
 class Reader(eqx.Module):
@@ -106,7 +106,7 @@ class Reader(eqx.Module):
 
 
 def assemble(
-    model: Any, stream: Stream, reader: Reader, parts: Sequence[tuple[Sequence[str], Array]]
+    model: Any, stream: CapturedStream, reader: Reader, parts: Sequence[tuple[Sequence[str], Array]]
 ) -> Components:
     """The embeddings and `parts` (read already), the remainder that edits made, and the norm."""
     labels: list[str] = []

@@ -127,7 +127,7 @@ def test_an_edited_model_is_patched_as_edited() -> None:
 
 def test_path_patch_of_one_edge_is_the_direct_path() -> None:
     model = model_of("gpt2")
-    options: Any = {"mask": MASK, "direction": "noise"}
+    options: Any = {"mask": MASK, "mode": "noise"}
     paths = ji.circuits.direct_paths(model, *PAIR, **options)
     into = ji.circuits.paths_into(model, *PAIR, ["1.1.k"], **options)
     close(into[0], paths.k[0, :, 1, 1])
@@ -139,7 +139,7 @@ def test_path_patch_of_one_edge_is_the_direct_path() -> None:
 @pytest.mark.slow
 def test_path_patch_through_the_mlps() -> None:
     model = model_of("neox")
-    options: Any = {"mask": MASK, "direction": "noise", "per_example": True}
+    options: Any = {"mask": MASK, "mode": "noise", "per_example": True}
     value = ji.circuits.path_patch(model, *PAIR, ["0.0", "0.1"], "logits", freeze_mlps=False, **options)
     _, here = ji.run(model, CLEAN, capture="z", mask=MASK, logits=False)
     _, there = ji.run(model, CORRUPT, capture="z", mask=MASK, logits=False)

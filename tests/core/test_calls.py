@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import jaxinterp as ji
+from tests.models import random_model
 
 KEY = jax.random.key(0)
 T = np.asarray([1, 2, 3, 4, 5], np.int32)
@@ -26,7 +27,7 @@ MASK = np.ones((2, 5), bool)
 @pytest.fixture(scope="module")
 def m() -> Any:
     config = ji.models.GPT2Config(vocab=17, ctx=12, d=8, layers=2, heads=2)
-    return ji.models.GPT2.init(config, key=KEY)
+    return random_model(config)
 
 
 def same(first: Callable[[Any], Any], second: Callable[[Any], Any]) -> Any:
@@ -198,11 +199,11 @@ TAUGHT: dict[str, tuple[Callable[[Any], Any], str]] = {
     "no memory": (swept(max_bytes=None), "max_bytes is a number of bytes"),
     "memory in words": (swept(max_bytes="a lot"), "max_bytes is a number of bytes"),
     "a sweep of a name": (lambda m: ji.patching.sweep("gpt2", B, B, GAP), "ji.load"),
-    "batches of a model": (lambda m: ji.patching.mean_activations(m, m, "z"), "batches is a list of tokens"),
+    "batches of a model": (lambda m: ji.patching.mean_activations(m, m, "z"), "or a list of tokens"),
     # methods
     "half a resample": (
-        lambda m: ji.patching.statistics(np.ones((2, 3)), key=KEY, draws=2.5),
-        "draws is an int",
+        lambda m: ji.patching.statistics(np.ones((2, 3)), key=KEY, resamples=2.5),
+        "resamples is an int",
     ),
     "effects of text": (lambda m: ji.patching.statistics("a", key=KEY), "effects is an array of numbers"),
     "a level of text": (
@@ -213,7 +214,10 @@ TAUGHT: dict[str, tuple[Callable[[Any], Any], str]] = {
     "values of None": (lambda m: ji.patching.ablate(m, B, GAP, values=None), "values is an array of numbers"),
     "no senders": (lambda m: ji.circuits.direct_paths(m, B, B, GAP, senders=None), "senders is a list"),
     "no receivers": (lambda m: ji.circuits.paths_into(m, B, B, GAP, None), "receivers is a list"),
-    "noise of no samples": (lambda m: ji.patching.noised(KEY, m, T, 1, samples=None), "samples is an int"),
+    "noise of no samples": (
+        lambda m: ji.patching.noised(m, T, 1, key=KEY, samples=None),
+        "samples is an int",
+    ),
     "a lens of a number": (lambda m: ji.lens.logit_lens(m, 3, pos=-1), "tokens have the axes"),
     "guesses of None": (lambda m: ji.lens.summary(m, T, top=None), "top is an int"),
     "half a guess": (lambda m: ji.lens.attention_lens(m, T, top=2.5), "top is an int"),
@@ -222,10 +226,13 @@ TAUGHT: dict[str, tuple[Callable[[Any], Any], str]] = {
     "a scope of a name": (lambda m: ji.lens.patchscope("gpt2", T, m, T), "ji.load"),
     "words of a number": (lambda m: ji.lens.localise(m, T, 3), "words is a list"),
     "codes of None": (lambda m: ji.data.encode(None), "x is an array of numbers"),
-    "a split of None": (lambda m: ji.data.split(np.arange(9), test=None), "test is a number"),
+    "a split of None": (
+        lambda m: ji.data.split(np.arange(9), key=jax.random.key(0), test=None),
+        "test is a number",
+    ),
     "rows of floats": (lambda m: ji.data.check_split(np.arange(9), [0.5], [1]), "train: row selects by ints"),
     "no features": (lambda m: ji.data.union(None), "union takes features by name"),
-    "no batches": (lambda m: ji.patching.mean_activations(m, None, "z"), "batches is a list of tokens"),
+    "no batches": (lambda m: ji.patching.mean_activations(m, None, "z"), "or a list of tokens"),
 }
 
 

@@ -48,7 +48,7 @@ def test_nothing_runs_before_all_sites_are_checked(
     monkeypatch.setattr("jaxinterp.core._run._run", ran)
     monkeypatch.setattr("jaxinterp.patching._sweep.packed", ran)
     monkeypatch.setattr("jaxinterp.patching._sweep.plain", ran)
-    monkeypatch.setattr("jaxinterp.patching._attribution.attribute", ran)
+    monkeypatch.setattr("jaxinterp.patching._attribution_cells.attribute", ran)
     with pytest.raises((ValueError, ji.UnknownSite), match=r"no site|equal axes|reads a site|no axis"):
         CALLS[name](gpt2, tmp_path)
     assert not list(tmp_path.iterdir())

@@ -6,11 +6,12 @@ SCRIPT = """
 import jax, jax.numpy as jnp, numpy as np
 from jax.sharding import NamedSharding, PartitionSpec as P
 import jaxinterp as ji
+from tests.models import random_model
 
 assert len(jax.devices()) == 8
 config = ji.models.GPTNeoXConfig(vocab=40, ctx=16, d=16, layers=2, heads=4)
-model = ji.models.GPTNeoX.init(config, key=jax.random.key(0))
-tokens = jax.random.randint(jax.random.key(1), (8, 6), 0, 40)
+model = random_model(config, scale=0.1, gain=1.0)
+tokens = np.random.default_rng(1).integers(0, 40, (8, 6), dtype=np.int32)
 edits = [ji.zero("z", layer=jnp.asarray(1), head=2), ji.scale("mlp_out", 0.5, layer=0)]
 
 def request(model, tokens):

@@ -11,6 +11,7 @@ import pytest
 
 import jaxinterp as ji
 from jaxinterp.lens import JacobianLens, fit_jacobian_lens, jacobian_rows, logit_lens
+from tests.models import zeros_of
 
 OPTIONS: dict[str, Any] = dict(skip=1, skip_last=1, progress=False)
 
@@ -66,7 +67,7 @@ def test_identity_is_the_logit_lens(gpt2: Any, tokens: Any) -> None:
 def test_linear_blocks_are_read_exactly() -> None:
     """Without attention and norm, and with a linear MLP, the lens is the model at every row."""
     config = ji.models.GPT2Config(vocab=9, ctx=6, d=6, layers=3, heads=1, ff=0, norm=False)
-    model = jax.tree.map(jnp.zeros_like, ji.models.GPT2.init(config, key=jax.random.key(0)))
+    model = zeros_of(config)
     rng = np.random.default_rng(0)
     model = eqx.tree_at(lambda m: m.w_embed, model, jnp.asarray(rng.normal(size=(9, 6)), jnp.float32))
     turns = [jnp.asarray(rng.normal(size=(6, 6)), jnp.float32) for _ in range(3)]

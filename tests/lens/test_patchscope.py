@@ -10,6 +10,7 @@ import pytest
 
 import jaxinterp as ji
 from jaxinterp.lens import PatchPlace, fit_affine, fit_mapping, patchscope
+from tests.models import zeros_of
 
 from .conftest import CONFIGS, random_model
 
@@ -58,7 +59,7 @@ def test_all_pairs_equal_activation_patching(neox: Any, gpt2: Any, tokens: Any) 
 def copying() -> Any:
     """A model that says its last token: the stream is the embedding, and blocks add nothing."""
     config = ji.models.GPT2Config(vocab=12, ctx=8, d=12, layers=3, heads=1, ff=0)
-    model = jax.tree.map(jnp.zeros_like, ji.models.GPT2.init(config, key=jax.random.key(0)))
+    model = zeros_of(config)
     return eqx.tree_at(lambda m: (m.w_embed, m.ln_final.weight), model, (5 * jnp.eye(12), jnp.ones(12)))
 
 

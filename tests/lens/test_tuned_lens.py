@@ -14,6 +14,7 @@ import pytest
 import jaxinterp as ji
 from jaxinterp.lens import TunedLens, logit_lens, published_optimizer, summary, train_tuned_lens
 from jaxinterp.lens._train import losses_and_grads
+from tests.models import zeros_of
 from tests.options import how
 
 from .conftest import CONFIGS, random_model
@@ -64,7 +65,7 @@ def _drift(x: jax.Array, turn: jax.Array, shift: jax.Array) -> jax.Array:
 def test_a_planted_drift_is_learned() -> None:
     """T2: the last state is the first one turned and shifted, h Q + c."""
     config = ji.models.GPT2Config(vocab=16, ctx=8, d=8, layers=1, heads=1, ff=0, tied=False)
-    model = jax.tree.map(jnp.zeros_like, ji.models.GPT2.init(config, key=KEY))
+    model = zeros_of(config)
     rng = np.random.default_rng(0)
     embed, unembed, shift = (
         jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in ((16, 8), (8, 16), (8,))

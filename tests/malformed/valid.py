@@ -338,9 +338,7 @@ def dictionaries(folder: Path) -> list[Kind]:
 
 
 def results(folder: Path) -> list[Kind]:
-    """Stores, records, ratings, lenses, checkpoints of a lens."""
-    from jaxinterp.lens._checkpoint import load_state, save_state
-
+    """Stores, records, ratings, lenses."""
     eye = np.eye(D, dtype=np.float32)
     lens = {
         "config.json": {"d_model": D, "num_hidden_layers": 2, "bias": True, "lens_type": "linear_tuned_lens"},
@@ -386,25 +384,12 @@ def results(folder: Path) -> list[Kind]:
         "groups": ["a"],
         "items": [{"id": "i", "pair": 0, "group": "a", "unit": 3}],
     }
-    like = {"w": jnp.ones((3, 2)), "n": 0}
-    save_state(
-        folder / "checkpoint",
-        {"layers": 2},
-        3,
-        like,
-        {n: [np.ones(3)] for n in ("loss", "grad_norm")},
-    )
     return [
         Kind("tuned-lens", lens, lambda f: ji.lens.load(f)),
         Kind("jacobian-lens", jacobian, lambda f: ji.lens.load(f / "x.pt")),
         Kind("store", folder_files(store, *parsed), read_store),
         Kind("records", {"r.jsonl": (record * 3).encode()}, lambda f: ji.probes.read_records(f / "r.jsonl")),
         Kind("ratings", {"s/ratings.jsonl": rating, "s.key.json": key}, lambda f: ji.sae.ratings(f / "s")),
-        Kind(
-            "lens-checkpoint",
-            {"c": (folder / "checkpoint").read_bytes()},
-            lambda f: load_state(f / "c", like),
-        ),
     ]
 
 

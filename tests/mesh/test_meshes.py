@@ -11,6 +11,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import jaxinterp as ji
+from tests.models import random_model
 from tests.options import how
 from tests.processes import run
 
@@ -68,8 +69,7 @@ def alike(one: dict[str, Any], two: dict[str, Any]) -> None:
 
 
 def saved(folder: Path) -> Path:
-    model = ji.models.GPTNeoX.init(CONFIG, key=jax.random.key(0))
-    ji.hub.export(folder, jax.tree.map(lambda x: 5 * x, model))
+    ji.hub.export(folder, random_model(CONFIG, scale=0.1, gain=1.0))
     return folder
 
 

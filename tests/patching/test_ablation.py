@@ -86,11 +86,11 @@ def test_mean_activations_are_those_of_all_batches_together() -> None:
 
 def test_causal_tracing_noise_stays_on_the_subject() -> None:
     model = model_of("gpt2")
-    corrupt = P.noised(jax.random.key(0), model, TOKENS[0], [1, 2], samples=4)
+    corrupt = P.noised(model, TOKENS[0], [1, 2], key=jax.random.key(0), samples=4)
     _, acts = ji.run(model, TOKENS[0], capture=["embed"])
     moved = np.asarray(corrupt != acts["embed"][None]).any(-1)
     assert (moved == np.asarray([False, True, True, False, False])).all()
-    same = P.noised(jax.random.key(0), model, TOKENS[0], [1, 2], scale=0.0, samples=2)
+    same = P.noised(model, TOKENS[0], [1, 2], key=jax.random.key(0), scale=0.0, samples=2)
     np.testing.assert_array_equal(same, jnp.broadcast_to(acts["embed"], same.shape))
     noise = np.asarray(corrupt - acts["embed"][None])[:, 1:3]
     assert 0.5 < noise.std() / (3 * np.asarray(acts["embed"]).std()) < 1.5
@@ -131,7 +131,9 @@ def test_intervals_cover_what_the_documentation_says(count: int) -> None:
     told = {name: list(map(float, shares)) for n, name, *shares in rows if int(n) == count}
     drawn = np.stack([DRAWS[name][0](rng, (cells, count)) - DRAWS[name][1] for name in told])
     for at, interval in enumerate(("t", "bca", "percentile")):
-        found = P.statistics(drawn.astype(np.float32), key=jax.random.key(0), draws=1000, interval=interval)
+        found = P.statistics(
+            drawn.astype(np.float32), key=jax.random.key(0), resamples=1000, interval=interval
+        )
         covered = ((np.asarray(found.low) <= 0) & (np.asarray(found.high) >= 0)).mean(1)
         for name, share in zip(told, covered, strict=True):
             assert abs(share - told[name][at]) < 0.02, (interval, name, share)
@@ -148,7 +150,7 @@ def test_intervals_are_those_of_scipy() -> None:
         ).confidence_interval,
     }
     for interval, (low, high) in wanted.items():
-        found = P.statistics(effects, key=jax.random.key(0), level=0.9, draws=5_000, interval=interval)
+        found = P.statistics(effects, key=jax.random.key(0), level=0.9, resamples=5_000, interval=interval)
         off = 1e-5 if interval == "t" else 0.05 * (high - low).max()
         np.testing.assert_allclose(found.low, low, atol=off)
         np.testing.assert_allclose(found.high, high, atol=off)
@@ -176,10 +178,10 @@ def test_an_effect_is_found_and_small_samples_say_so() -> None:
         (lambda m: P.statistics(np.ones(1), key=None), "two or more"),
         (lambda m: P.statistics(np.ones((2, 3)), np.ones(2), key=None), "one number per example"),
         (lambda m: P.statistics(np.ones((2, 3)), key=None, level=95), "between 0 and 1"),
-        (lambda m: P.statistics(np.ones((2, 3)), key=None, draws=0), "draws is an int of 1 or more"),
+        (lambda m: P.statistics(np.ones((2, 3)), key=None, resamples=0), "resamples is an int of 1 or more"),
         (lambda m: P.statistics(np.ones((2, 3)), key=None, interval="bc"), "one of 't', 'bca'"),
-        (lambda m: P.noised(jax.random.key(0), m, TOKENS, [1]), r"one prompt \(pos,\)"),
-        (lambda m: P.noised(jax.random.key(0), m, TOKENS[0], [9]), "pos 9 is out of range"),
+        (lambda m: P.noised(m, TOKENS, [1], key=jax.random.key(0)), r"one prompt \(pos,\)"),
+        (lambda m: P.noised(m, TOKENS[0], [9], key=jax.random.key(0)), "pos 9 is out of range"),
         (lambda m: P.mean_activations(m, [], "z"), "at least one batch"),
         (lambda m: P.mean_activations(m, [TOKENS], "pattern"), "with positions"),
         (lambda m: P.mean_activations(m, [TOKENS + 40], "z"), r"lie in 0\.\.39"),

@@ -17,6 +17,7 @@ from tests.patching.patched_models import CLEAN, CORRUPT, MASK, METRIC, frozen_p
 pytestmark = pytest.mark.quick
 
 PAIR = (CLEAN, CORRUPT, METRIC)
+Settings = ji.patching.AttributionSettings
 FAMILIES = ["gpt2", "neox", "llama"]
 
 
@@ -113,7 +114,9 @@ def test_the_correction_is_exact_where_the_rest_is_linear_in_the_pattern(
     model = eqx.tree_at(lambda m: m.blocks.attn.w_q, model_of(name), replace_fn=lambda w: 6 * w)
     options: Any = {"site": sites, "over": over, "mask": MASK, "per_example": True}
     exact = np.asarray(ji.patching.sweep(model, *PAIR, **options))[:, -1]
-    fixed = np.asarray(ji.patching.attribution(model, *PAIR, qk_fix=True, **options))[:, -1]
+    fixed = np.asarray(ji.patching.attribution(model, *PAIR, settings=Settings(qk_fix=True), **options))[
+        :, -1
+    ]
     close(fixed, exact)
 
 
@@ -138,12 +141,12 @@ def test_integrated_gradients_are_complete() -> None:
     model = model_of("llama")
     clean, corrupt = (ji.metrics.measure(model, x, METRIC) for x in (CLEAN, CORRUPT))
     along = ji.patching.attribution_effects(
-        model, *PAIR, site="embed", over="pos", path="input", steps=64, per_example=True
+        model, *PAIR, site="embed", over="pos", settings=Settings(path="input", steps=64), per_example=True
     )
     close(along.sum(0), clean - corrupt, 1e-2)
     exact = ji.patching.sweep(model, *PAIR, site="mlp_pre", over=("layer",))
     by_unit = ji.patching.attribution_effects(
-        model, *PAIR, site="mlp_pre", over=("layer", "unit"), path="site", steps=64
+        model, *PAIR, site="mlp_pre", over=("layer", "unit"), settings=Settings(path="site", steps=64)
     )
     close(by_unit.sum(1), exact - corrupt.mean(), 1e-2)
 
@@ -163,7 +166,7 @@ def test_grad_drop_by_hand() -> None:
 
     zero = jnp.zeros((2, 2, 1, 2, 1))
     by_hand = sum(np.abs(slopes(zero, jnp.asarray(layer, jnp.int32))) for layer in range(2))
-    options: Any = {"site": "v", "over": ("layer", "head"), "direction": "noise"}
+    options: Any = {"site": "v", "over": ("layer", "head"), "mode": "noise"}
     close(ji.patching.atp_star(model, *PAIR, **options), by_hand.mean(1)[:, 0, :, 0])
     plain = ji.patching.atp_star(model, *PAIR, grad_drop=False, **options)
     effects = ji.patching.attribution_effects(model, *PAIR, per_example=True, **options)
@@ -187,7 +190,12 @@ def test_frozen_norms_have_no_gradient() -> None:
     _, here, grads = ji.site_grads(model, CORRUPT, METRIC.of, at="z", edits=fixed, logits=-1)
     _, there = ji.run(model, CLEAN, capture="z", logits=False)
     got = ji.patching.attribution_effects(
-        model, *PAIR, site="z", over=("layer", "pos", "head", "unit"), freeze_norms=True, per_example=True
+        model,
+        *PAIR,
+        site="z",
+        over=("layer", "pos", "head", "unit"),
+        settings=Settings(freeze_norms=True),
+        per_example=True,
     )
     close(np.moveaxis(got, -1, 1), np.asarray(there["z"] - here["z"]) * np.asarray(grads["z"]))
 
@@ -196,7 +204,7 @@ def test_a_divergence_at_its_reference_warns() -> None:
     model = model_of("gpt2")
     metric = ji.metrics.kl(ji.run(model, CLEAN, logits=-1)[0])
     with pytest.warns(UserWarning, match="gradient of 'kl' vanishes"):
-        ji.patching.attribution(model, CLEAN, CORRUPT, metric, direction="noise")
+        ji.patching.attribution(model, CLEAN, CORRUPT, metric, mode="noise")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         ji.patching.attribution(model, CLEAN, CORRUPT, metric)
@@ -228,14 +236,14 @@ def test_agreement() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"direction": "back"}, "direction is 'denoise'"),
-        ({"site": "q", "over": ("layer", "unit"), "qk_fix": True}, "drop 'unit'"),
+        ({"mode": "back"}, "mode is 'denoise'"),
+        ({"site": "q", "over": ("layer", "unit"), "settings": {"qk_fix": True}}, "drop 'unit'"),
         ({"site": "pattern"}, "no axis 'pos'"),
         ({"site": ("z", "mlp_out"), "over": ("layer", "head")}, "no axis 'head'"),
         ({"site": ("q", "k"), "over": ("layer", "head")}, "one by one|equal axes"),
-        ({"path": "straight"}, "path is None, 'input' or 'site'"),
-        ({"path": "input", "steps": 0}, "1 or more"),
-        ({"site": "q_in", "freeze_norms": True}, "use the site 'q'"),
+        ({"settings": {"path": "straight"}}, "path is None, 'input' or 'site'"),
+        ({"settings": {"path": "input", "steps": 0}}, "1 or more"),
+        ({"site": "q_in", "settings": {"freeze_norms": True}}, "use the site 'q'"),
         ({"metric": ji.metrics.logit_diff(99, 1)}, "token ids lie in"),
         ({"metric": ji.metrics.logit_diff(1, 2, pos=9)}, "out of range"),
     ],
@@ -243,4 +251,6 @@ def test_agreement() -> None:
 def test_errors_teach(options: dict[str, Any], message: str) -> None:
     metric = options.pop("metric", METRIC)
     with pytest.raises((ValueError, IndexError), match=message):
+        if "settings" in options:
+            options["settings"] = Settings(**options["settings"])
         ji.patching.attribution(model_of("llama"), CLEAN, CORRUPT, metric, **options)

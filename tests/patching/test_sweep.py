@@ -179,7 +179,7 @@ def test_the_clean_run_comes_back() -> None:
     )
     np.testing.assert_allclose(last[0], jnp.stack([clean, corrupt]), atol=1e-5)
     # Noise and denoise are each other's mirror: what one run recovers the other loses.
-    noised = sweep(model, CLEAN, CORRUPT, METRIC, over=("layer",), direction="noise", per_example=True)
+    noised = sweep(model, CLEAN, CORRUPT, METRIC, over=("layer",), mode="noise", per_example=True)
     np.testing.assert_allclose(noised, jnp.broadcast_to(corrupt, (3, 3)), atol=1e-5)
     shares = ji.metrics.recovered(whole, clean, corrupt)
     np.testing.assert_allclose(shares.mean(-1), 1, atol=1e-5)
@@ -227,7 +227,7 @@ def _fits(model: Any, metric: Any, ask: dict[str, Any], size: int) -> bool:
 
 def test_windows_patch_adjacent_layers_together() -> None:
     model = model_of("gpt2")
-    found = sweep(model, CLEAN, CORRUPT, METRIC, site="mlp_out", over=("layer", "pos"), window=3)
+    found = sweep(model, CLEAN, CORRUPT, METRIC, site="mlp_out", over=("layer", "pos"), adjacent=3)
     _, acts = ji.run(model, CLEAN, capture=["mlp_out"])
     for layer, together in enumerate([[0, 1], [0, 1, 2], [1, 2]]):
         edits = [ji.replace("mlp_out", acts["mlp_out"][i], layer=i, pos=4) for i in together]
@@ -294,8 +294,8 @@ ERRORS = [
     (dict(over={"pos": [7]}), "pos 7 is out of range"),
     (dict(over={"layer": [3]}), "layer 3 is out of range"),
     (dict(over={"pos": [0.5]}), "are ints"),
-    (dict(over=("pos",), window=3), "with 'layer' in `over`"),
-    (dict(direction="forward"), "'denoise'.* or 'noise'"),
+    (dict(over=("pos",), adjacent=3), "with 'layer' in `over`"),
+    (dict(mode="forward"), "'denoise'.* or 'noise'"),
     (dict(site=("q", "scores"), over=("layer", "head", "query")), "no axis 'query'"),
     (dict(mask=np.ones((3, 5), bool)), "shape of the tokens"),
 ]

@@ -27,9 +27,9 @@ def metrics(draw: Draw) -> Case:
     metric, wanted = draw_metric(draw, on)
     call = Call(
         "metrics.measure",
-        metric,
         model_call(on),
         on.prompts.tokens,
+        metric,
         edits=[change.call for change in changes],
         **masked(on.prompts),
     )

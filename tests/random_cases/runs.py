@@ -170,9 +170,9 @@ def gradients(draw: Draw) -> Case:
     captures = captures or [Capture("z", "z", list(range(on.layers)))]
     call = Call(
         "site_grads",
-        Named(gap, "lambda logits: logits[..., 3] - logits[..., 5]"),
         model_call(on),
         on.prompts.tokens,
+        Named(gap, "lambda logits: logits[..., 3] - logits[..., 5]"),
         at=[c.request for c in captures],
         logits=-1,
         edits=[change.call for change in changes],

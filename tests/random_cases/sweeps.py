@@ -21,7 +21,7 @@ CELLS = 10
 
 
 def sweep(draw: Draw) -> Case:
-    """`patching.sweep`: site, axes, entries, mask, metric, direction, window and memory at random."""
+    """`patching.sweep`: site, axes, entries, mask, metric, mode, adjacent layers and memory at random."""
     on = dataclasses.replace(draw_setting(draw), traced=False)
     site = draw.one_of(*(s for s in on.sites if s != "logits"))
     layered, intervened = ji.SITES[site].per_layer, draw.chance(0.15)
@@ -32,9 +32,9 @@ def sweep(draw: Draw) -> Case:
     over = _draw_over(draw, on, site)
     options: dict[str, Any] = {"site": site, "over": over, "progress": False}
     options |= {"per_example": True} if draw.chance(0.7) else {}
-    options |= {"direction": draw.one_of("denoise", "noise")} if draw.chance(0.6) else {}
+    options |= {"mode": draw.one_of("denoise", "noise")} if draw.chance(0.6) else {}
     if layered and "layer" in over and draw.chance(0.3):
-        options["window"] = draw.count(2, 3)
+        options["adjacent"] = draw.count(2, 3)
     model: Any = model_call(on)
     if intervened:
         model = Call("intervene", model, [c.call for c in draw_changes(draw, on, 1)])
@@ -88,7 +88,7 @@ def _loop(on: Setting, call: Call, found: np.ndarray, rng: np.random.Generator) 
     model, clean, corrupt, metric = (calls.made(arg) for arg in call.args)
     ask, prompts = call.options, on.prompts
     site, over = ask["site"], ask["over"]
-    denoise = ask.get("direction", "denoise") == "denoise"
+    denoise = ask.get("mode", "denoise") == "denoise"
     target, source = (corrupt, clean) if denoise else (clean, corrupt)
     _, acts = ji.run(model, source, capture=[site], mask=prompts.mask, logits=False)
     layered = ji.SITES[site].per_layer
@@ -104,8 +104,8 @@ def _loop(on: Setting, call: Call, found: np.ndarray, rng: np.random.Generator) 
         if layer is None:
             edits = [ji.replace(site, acts[site], **selectors)]
         else:
-            window = ask.get("window", 1)
-            first, last = layer - (window - 1) // 2, layer + window // 2
+            adjacent = ask.get("adjacent", 1)
+            first, last = layer - (adjacent - 1) // 2, layer + adjacent // 2
             edits = [
                 ji.replace(site, acts[site][i], layer=jnp.asarray(i), **selectors)
                 for i in range(max(first, 0), min(last + 1, on.layers))

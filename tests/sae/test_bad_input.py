@@ -12,6 +12,7 @@ import pytest
 
 import jaxinterp as ji
 from jaxinterp import data, sae
+from tests.models import small_model
 from tests.options import how
 
 KEY = jax.random.key(0)
@@ -124,10 +125,7 @@ def test_a_full_disk_leaves_the_dictionary_that_was_there(tmp_path: Path, monkey
 
 
 def test_a_store_that_is_truncated(tmp_path: Path) -> None:
-    import jaxinterp as ji
-
-    config = ji.models.GPT2Config(vocab=40, ctx=8, layers=1, d=8, heads=2)
-    model = ji.models.GPT2.init(config, key=KEY)
+    model = small_model()
     tokens = np.random.default_rng(0).integers(0, 40, (8, 8), dtype=np.int32)
     options: Any = {"shard": 4, "batch_size": 4, "progress": False}
     data.save_activations(tmp_path / "a", model, tokens, "resid_post[0]", **options)
@@ -139,8 +137,7 @@ def test_a_store_that_is_truncated(tmp_path: Path) -> None:
     store = data.save_activations(tmp_path / "a", model, tokens, "resid_post[0]", **options)
     assert np.isfinite(data.stored(store, batch_size=64).batch(0)).all()
     with pytest.raises(data.BadStore, match="activations of another model"):
-        other = ji.models.GPT2.init(config, key=jax.random.key(1))
-        data.stored(tmp_path / "a", model=other, batch_size=8)
+        data.stored(tmp_path / "a", model=small_model(1), batch_size=8)
 
 
 @pytest.mark.parametrize("call", [sae.examples, sae.evaluate])

@@ -2,14 +2,13 @@
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import jaxinterp as ji
+from tests.models import SMALL, random_model
 
-CONFIG = ji.models.GPT2Config(vocab=40, ctx=10, layers=2, d=8, heads=2)
 SITES = ["resid_post[0]", "resid_post[1]"]
 
 
@@ -17,8 +16,7 @@ SITES = ["resid_post[0]", "resid_post[1]"]
 def given() -> tuple[Any, ...]:
     rng = np.random.default_rng(0)
     draw = lambda *shape: jnp.asarray(rng.normal(size=shape), jnp.float32)
-    shapes = jax.eval_shape(lambda: ji.models.GPT2.init(CONFIG, key=jax.random.key(0)))
-    model = jax.tree.map(lambda leaf: 0.4 * draw(*leaf.shape), shapes)
+    model = random_model(SMALL)
     cross = ji.sae.Crosscoder(d=8, features=6).dictionary(
         encoder=draw(2, 8, 6),
         decoder=draw(6, 2, 8),

@@ -12,10 +12,10 @@ import pytest
 
 import jaxinterp as ji
 from jaxinterp.sae.files._origin import Origin, origin_of, recorded, with_origin
+from tests.models import small_model
 from tests.options import how
 
 KEY = jax.random.key(0)
-CONFIG = ji.models.GPT2Config(vocab=40, ctx=8, layers=2, d=8, heads=2)
 SITE = "resid_post[0]"
 KIND = ji.sae.Standard(d=8, features=12)
 HOW: Any = {"steps": 2, "progress": False}
@@ -23,8 +23,7 @@ HOW: Any = {"steps": 2, "progress": False}
 
 @pytest.fixture(scope="module")
 def model() -> Any:
-    made = ji.models.GPT2.init(CONFIG, key=KEY)
-    return jax.tree.map(lambda leaf: leaf * 5, made)
+    return small_model()
 
 
 @pytest.fixture(scope="module")

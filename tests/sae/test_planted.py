@@ -48,7 +48,7 @@ def stream_of(name: str) -> Any:
 
 
 def optimizer(name: str, steps: int) -> Any:
-    return sae.adam(RATES.get(name, 3e-3), steps, decay=0.2)
+    return sae.adam(RATES.get(name, 3e-3), steps, decay_share=0.2)
 
 
 def learned(name: str, steps: int = STEPS) -> Any:

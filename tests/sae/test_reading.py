@@ -9,8 +9,8 @@ import pytest
 
 import jaxinterp as ji
 from jaxinterp.sae.features._directions import directions, written
+from tests.models import SMALL, random_model
 
-CONFIG = ji.models.GPT2Config(vocab=40, ctx=12, layers=2, d=8, heads=2)
 SITE = "resid_post[0]"
 N = 24
 # Pre-activations are sums of numbers near 1, of two programs: where they cancel, this much is left.
@@ -19,10 +19,7 @@ NEAR = 2e-6
 
 @pytest.fixture(scope="module")
 def model() -> Any:
-    shapes = jax.eval_shape(lambda: ji.models.GPT2.init(CONFIG, key=jax.random.key(0)))
-    rng = np.random.default_rng(0)
-    draw = lambda leaf: jnp.asarray(0.4 * rng.normal(size=leaf.shape), leaf.dtype)
-    return jax.tree.map(draw, shapes)
+    return random_model(SMALL)
 
 
 @pytest.fixture(scope="module")

@@ -10,19 +10,18 @@ import pytest
 
 import jaxinterp as ji
 from jaxinterp.sae.features import _browser
-from jaxinterp.sae.kinds._sparse import fired
+from jaxinterp.sae.kinds._sparse import active_features
 from jaxinterp.sae.training._state import firing
+from tests.models import small_model
 
 pytestmark = pytest.mark.wide
 
-CONFIG = ji.models.GPT2Config(vocab=40, ctx=12, layers=2, d=8, heads=2)
 SITE, K, M = "resid_post[0]", 6, 24
 
 
 @pytest.fixture(scope="module")
 def model() -> Any:
-    made = ji.models.GPT2.init(CONFIG, key=jax.random.key(0))
-    return jax.tree.map(lambda leaf: leaf * 5, made)
+    return small_model()
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +63,7 @@ def test_training_counts_what_is_not_0() -> None:
     f = jnp.asarray([[1.0, -2.0, 0.0], [0.0, -1.0, 0.0]], jnp.float32)
     seen, l0 = firing(f)
     assert seen.tolist() == [True, True, False] and l0 == 1.5
-    seen, l0 = fired(jnp.asarray([[1.0, -2.0]], jnp.float32), jnp.asarray([[0, 2]], jnp.int32), 3)
+    seen, l0 = active_features(jnp.asarray([[1.0, -2.0]], jnp.float32), jnp.asarray([[0, 2]], jnp.int32), 3)
     assert seen.tolist() == [True, False, True] and l0 == 2
 
 

@@ -236,7 +236,7 @@ def test_pairs_train_a_transcoder() -> None:
 @pytest.mark.slow
 def test_low_precision_schedules_and_clipping_train() -> None:
     x, directions = planted()
-    optimizer = sae.adam(2e-3, 400, warm=30, decay=0.2, clip=1.0)
+    optimizer = sae.adam(2e-3, 400, warmup_steps=30, decay_share=0.2, clip_norm=1.0)
     found, history = sae.train(
         small(matmul="bfloat16"),
         x,

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 import jaxinterp as ji
-
-CONFIG = ji.models.GPT2Config(vocab=40, ctx=8, layers=2, d=8, heads=2)
+from tests.models import small_model
 
 
 class Scaled(eqx.Module):
@@ -55,10 +54,7 @@ def test_what_returns_its_input_recovers_all(random_model: Any) -> None:
 
 @pytest.fixture(scope="module")
 def random_model() -> Any:
-    import jax
-
-    model = ji.models.GPT2.init(CONFIG, key=jax.random.key(0))
-    return jax.tree.map(lambda leaf: leaf * 5, model)
+    return small_model()
 
 
 @pytest.mark.slow

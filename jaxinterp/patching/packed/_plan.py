@@ -3,17 +3,15 @@
 import dataclasses
 import os
 from collections.abc import Iterator
-from typing import Any
 
 import jax
 import numpy as np
 
-from ...core._blocks import layer_count
 from ...core._check import logit_count, shown
-from ...core._listing import survey
+from ...typing import BytesLike
 from .._grid import Grid
-from .._pairs import Pair
-from ._rows import Rows, pack, room
+from .._pairs import PromptPair
+from ._rows import PackedRows, pack, room
 
 LOGITS_BYTES = 2**28
 
@@ -22,7 +20,7 @@ LOGITS_BYTES = 2**28
 class Piece:
     """Some of the jobs, packed: `index` are their entries along the axes of the site."""
 
-    rows: Rows
+    rows: PackedRows
     index: dict[str, np.ndarray]
 
 
@@ -45,7 +43,7 @@ class Plan:
         return iter(tqdm(self.jobs, desc="sweep", unit="piece"))
 
 
-def byte_limit(max_bytes: Any) -> int:
+def byte_limit(max_bytes: BytesLike) -> int:
     """Memory in bytes, of a number or "auto"."""
     if isinstance(max_bytes, str) and max_bytes == "auto":
         return available_bytes()
@@ -61,23 +59,22 @@ def byte_limit(max_bytes: Any) -> int:
 
 
 def plan(
-    model: Any,
     grid: Grid,
-    pair: Pair,
+    pair: PromptPair,
     begin: np.ndarray,
     stop: np.ndarray,
     reads: int,
-    max_bytes: int | str | Any,
+    max_bytes: BytesLike,
 ) -> Plan:
     """Cuts the suffixes `begin..stop` (batch, job), (batch,) into as few pieces as fit into `max_bytes`.
 
     Shapes follow from those of the prompts and of the grid alone, unless entries are chosen.
     """
-    ragged = model.config.causal and any(axis in grid.index for axis in ("pos", "query", "key"))
+    ragged = pair.model.config.causal and any(axis in grid.index for axis in ("pos", "query", "key"))
     slots = pair.pos + 1 if ragged else pair.pos
     full = ragged and grid.covers_positions(pair.pos)
     limit = byte_limit(max_bytes)
-    sizes = _Sizes(model, grid, pair, slots, reads)
+    sizes = _SweepBytes(grid, pair, slots, reads)
     # Long and short suffixes in every piece, so that they fill each other's rows.
     by_length = np.argsort(begin.mean(0), kind="stable")
     order = np.empty_like(by_length)
@@ -122,12 +119,12 @@ def plan(
     return Plan(pieces, np.concatenate(parts), chunks, chunk_rows, unembed)
 
 
-class _Sizes:
+class _SweepBytes:
     """Bytes that a sweep takes: an estimate from the shapes of the sites."""
 
-    def __init__(self, model: Any, grid: Grid, pair: Pair, slots: int, reads: int) -> None:
-        shapes = survey(model, pair.target)
-        batch, layers = int(np.prod(pair.batch)), layer_count(model)
+    def __init__(self, grid: Grid, pair: PromptPair, slots: int, reads: int) -> None:
+        shapes = pair.shapes
+        batch, layers = int(np.prod(pair.batch)), pair.layers
         self.item = shapes["resid_pre"].dtype.itemsize
         self.d, self.pos, self.slots = shapes["resid_pre"].shape[-1], pair.pos, slots
         self.groups, self.heads = len(grid.groups), shapes["q"].shape[-2]
@@ -139,16 +136,16 @@ class _Sizes:
         # Streams, heads and neurons of a row, patterns in float32, keys of the unpatched run.
         self.row = self.item * (slots * (8 * self.d + 3 * ff) + 4 * (self.pos + slots) * kv)
         self.row += 12 * self.heads * slots * (self.pos + slots)
-        self.logits = 8 * batch * reads * logit_count(model.config)
+        self.logits = 8 * batch * reads * logit_count(pair.model.config)
 
     def step_rows(self, limit: int) -> int:
-        """Rows that pass through a block at once: enough to keep the device busy."""
+        """PackedRows that pass through a block at once: enough to keep the device busy."""
         tokens = 512 if jax.default_backend() == "cpu" else 8192
         return min(max(1, round(tokens / self.slots)), max(1, int(limit / 4 / self.row)))
 
     def needed(self, rows: int, chunk_rows: int) -> int:
-        kept = 2 * self.groups * rows * self.slots * self.d * self.item
-        return int(self.fixed + kept + chunk_rows * self.row + self.logits)
+        stored = 2 * self.groups * rows * self.slots * self.d * self.item
+        return int(self.fixed + stored + chunk_rows * self.row + self.logits)
 
 
 def available_bytes() -> int:

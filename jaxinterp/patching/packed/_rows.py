@@ -12,7 +12,7 @@ import numpy as np
 
 
 @dataclasses.dataclass(frozen=True)
-class Rows:
+class PackedRows:
     """Suffixes in rows of slots. Slots of one suffix lie side by side, in the order of positions.
 
     - `example` (row,): whose prompt a row belongs to;
@@ -30,7 +30,7 @@ class Rows:
     start: np.ndarray
     used: int
 
-    def padded(self, rows: int) -> "Rows":
+    def padded(self, rows: int) -> "PackedRows":
         """The same with room for so many rows."""
         extra = rows - len(self.example)
         return dataclasses.replace(
@@ -41,7 +41,7 @@ class Rows:
         )
 
 
-def pack(start: np.ndarray, stop: np.ndarray, slots: int) -> Rows:
+def pack(start: np.ndarray, stop: np.ndarray, slots: int) -> PackedRows:
     """Packs the suffixes `start..stop` (batch, job), (batch,); an empty one is not run."""
     batch, jobs = start.shape
     placed: list[tuple[int, int, int, int]] = []  # example, row, slot, job
@@ -63,7 +63,7 @@ def pack(start: np.ndarray, stop: np.ndarray, slots: int) -> Rows:
                     lengths.remove(length)
             count += 1
     total = max(count, 1)
-    packed = Rows(
+    packed = PackedRows(
         example=np.zeros(total, np.int32),
         job=np.full((total, slots), -1, np.int32),
         column=np.zeros((total, slots), np.int32),
@@ -111,7 +111,7 @@ def starts(index: dict[str, np.ndarray], jobs: int, first: np.ndarray, stop: np.
 
 
 def room(jobs: int, batch: int, columns: int) -> int:
-    """Rows of `columns + 1` slots that suffice whatever the prompts, if every position begins as many
+    """PackedRows of `columns + 1` slots that suffice whatever the prompts, if every position begins as many
     of the suffixes."""
     each = jobs // columns
     return batch * (each * (columns // 2) + (columns % 2) * -(-each // 2))

@@ -2,7 +2,7 @@ r"""Runs of many patched suffixes at once, layer by layer: what `sweep` compiles
 
 One scan over layers holds each layer's weights still while every patch whose layer lies at or
 below passes through the block. A suffix attends to the keys and values that the unpatched run left
-at earlier positions, and to its own. Suffixes are packed into rows (`_pack`); a row's slots are the
+at earlier positions, and to its own. Suffixes are packed into rows (`_rows`); a row's slots are the
 block's positions, and its mask keeps suffixes apart.
 """
 
@@ -22,8 +22,8 @@ from ...core._tap import Tap
 from .._grid import site_axes
 
 
-class Rows(eqx.Module):
-    """The packed suffixes on the device (`_pack.Rows`), in chunks: (chunk, row[, slot])."""
+class DeviceRows(eqx.Module):
+    """The packed suffixes on the device of `_rows.PackedRows`, in chunks: (chunk, row[, slot])."""
 
     example: Int[Array, "*chunk row"]
     job: Int[Array, "*chunk row slot"]
@@ -32,10 +32,10 @@ class Rows(eqx.Module):
     used: Int[Array, ""]
     "How many chunks hold anything."
 
-    def chunk(self, number: Any) -> "Rows":
+    def chunk(self, number: Any) -> "DeviceRows":
         """The rows of one chunk, without its axis."""
         take = lambda leaf: lax.dynamic_index_in_dim(leaf, number, keepdims=False)
-        return Rows(take(self.example), take(self.job), take(self.column), take(self.start), self.used)
+        return DeviceRows(take(self.example), take(self.job), take(self.column), take(self.start), self.used)
 
 
 class Base(eqx.Module):
@@ -73,7 +73,7 @@ class Patch(Edit):
 
     donors: Array
     index: dict[str, Array]
-    rows: Rows
+    rows: DeviceRows
     allowed: Array
     active: Any
     site: str = eqx.field(static=True)
@@ -112,7 +112,7 @@ class Patch(Edit):
         selected = selected & jnp.reshape(self.active, (1,) * x.ndim)
         return jnp.where(selected, value.astype(x.dtype), x), state
 
-    def _attention(self, rows: Rows) -> tuple[Array, Array]:
+    def _attention(self, rows: DeviceRows) -> tuple[Array, Array]:
         """Donated scores or patterns (row, head, slot, key) in a row's layout, and keys' positions."""
         pos = self.donors.shape[-1]
         before = jnp.broadcast_to(jnp.arange(pos, dtype=jnp.int32), (len(rows.example), pos))
@@ -131,7 +131,7 @@ def _along(values: Array, axis: int, x: Array) -> Array:
     return values.reshape(shape)
 
 
-def allowed_keys(rows: Rows, real: Array | None, pos: int, causal: bool) -> Array:
+def allowed_keys(rows: DeviceRows, real: Array | None, pos: int, causal: bool) -> Array:
     """What each slot attends to, (row, slot, key): keys of the unpatched run, then the row's own."""
     before = jnp.arange(pos, dtype=jnp.int32)[None, None, :] < rows.start[..., None]
     own = (rows.job[:, :, None] == rows.job[:, None, :]) & (rows.job >= 0)[:, :, None]
@@ -147,7 +147,7 @@ def patched_streams(
     model: Any,
     base: Base,
     donors: Float[Array, "layer batch *site"],
-    rows: Rows,
+    rows: DeviceRows,
     index: dict[str, Array],
     groups: Int[Array, "group two"],
     mask: Array | None,
@@ -187,7 +187,7 @@ def patched_streams(
                 allowed=allowed,
                 active=layer <= last,
                 site=site,
-            )  # pyright: ignore[reportCallIssue]
+            )
             tap = RowTap([patch], layer=layer, memory=(k[here.example], v[here.example]))
             mine = jax.tree.map(lambda t: lax.dynamic_index_in_dim(t, number, keepdims=False), tables)
             x = eqx.combine(block, static)(x, shared_context(allowed, mine).at(layer), tap)

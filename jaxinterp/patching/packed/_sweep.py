@@ -14,25 +14,20 @@ from ...core._listing import survey
 from ...core._run import run
 from ...core._tap import Tap
 from ...metrics import Metric
+from ...typing import BytesLike
 from .._grid import Grid
-from .._pairs import Pair, known_columns
+from .._pairs import PromptPair, known_columns
 from ._plan import Piece, Plan, plan
 from ._rows import first_difference, starts
-from ._runs import Base, Rows, base_run, patched_streams, read_streams
+from ._runs import Base, DeviceRows, base_run, patched_streams, read_streams
 
 
 def packed(
-    model: Any,
-    pair: Pair,
-    metric: Metric,
-    values: Any,
-    grid: Grid,
-    max_bytes: int | str | Any,
-    progress: bool,
+    pair: PromptPair, metric: Metric, values: Any, grid: Grid, max_bytes: BytesLike, progress: bool
 ) -> Array:
     """All cells as packed suffixes: (group, job, batch)."""
-    read = _columns(metric, pair)
-    layout = plan(model, grid, pair, *_suffixes(model, pair, grid, read, values), read.shape[-1], max_bytes)
+    model, read = pair.model, _columns(metric, pair)
+    layout = plan(grid, pair, *_suffixes(pair, grid, read, values), read.shape[-1], max_bytes)
     order = np.argsort(grid.groups[:, 0], kind="stable")
     base, donors = _prepare(
         model, pair.flat(pair.target), pair.flat(pair.source), pair.flat_mask, values, grid.site
@@ -60,7 +55,7 @@ def packed(
     return jnp.concatenate(results, 1)[:, jobs][np.argsort(order)]
 
 
-def _columns(metric: Metric, pair: Pair) -> Any:
+def _columns(metric: Metric, pair: PromptPair) -> Any:
     """The positions that the metric reads, counted from 0: (batch, n)."""
     batch, pos = int(np.prod(pair.batch)), pair.pos
     if metric.pos is None:
@@ -71,11 +66,11 @@ def _columns(metric: Metric, pair: Pair) -> Any:
     return (np if concrete(at) else jnp).broadcast_to(at, (batch, n))
 
 
-def _suffixes(model: Any, pair: Pair, grid: Grid, columns: Any, values: Any) -> tuple[np.ndarray, np.ndarray]:
+def _suffixes(pair: PromptPair, grid: Grid, columns: Any, values: Any) -> tuple[np.ndarray, np.ndarray]:
     """Where each patch's suffix begins (batch, job), and behind which position nothing is read."""
     batch = len(columns)
     stop = np.full(batch, pair.pos, np.int32)
-    if not model.config.causal:
+    if not pair.model.config.causal:
         return np.zeros((batch, grid.jobs), np.int32), stop
     if concrete(columns):
         stop = np.asarray(columns).max(-1) + 1
@@ -85,13 +80,13 @@ def _suffixes(model: Any, pair: Pair, grid: Grid, columns: Any, values: Any) -> 
     return starts(grid.index, grid.jobs, first, stop), stop
 
 
-def _rows(layout: Plan, piece: Piece) -> Rows:
+def _rows(layout: Plan, piece: Piece) -> DeviceRows:
     """Packed rows on the device, in chunks."""
     shape = (layout.chunks, layout.chunk_rows)
     packed = piece.rows
     start = np.take_along_axis(packed.start[packed.example], np.maximum(packed.job, 0), 1)
     fold = lambda leaf: jnp.asarray(leaf.reshape(*shape, *leaf.shape[1:]))
-    return Rows(
+    return DeviceRows(
         fold(packed.example),
         fold(packed.job),
         fold(packed.column),
@@ -127,7 +122,7 @@ def _piece(
     model: Any,
     base: Base,
     donors: Array,
-    rows: Rows,
+    rows: DeviceRows,
     placed: tuple[Array, Array, Array],
     index: dict[str, Array],
     groups: Array,

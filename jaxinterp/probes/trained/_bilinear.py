@@ -13,7 +13,7 @@ from ...stats._examples import as_examples
 from ...typing import ArrayLike, IntLike, KeyLike, OptimizerLike
 from .._problem_axes import Scores
 from ._mlp import fitted
-from ._settings import OPTIONS, TrainSettings
+from ._settings import OPTIONS, TrainSettingsLike
 from ._training import as_history
 
 
@@ -59,7 +59,7 @@ def bilinear(
     optimizer: OptimizerLike | None = None,
     weights: ArrayLike | None = None,
     classes: ArrayLike | None = None,
-    settings: TrainSettings | None = None,
+    settings: TrainSettingsLike | None = None,
 ) -> Bilinear:
     r"""$g_c(h_i, h_j) = h_i^\top L_c R_c^\top h_j + b_c$: a probe of pairs, such as head and dependent.
 

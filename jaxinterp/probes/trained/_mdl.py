@@ -104,7 +104,7 @@ def online_code(
     # A probe that saw one class only has nothing to fit; such blocks are counted, not fitted.
     shown = np.array([np.bincount(which[:t], minlength=count) for t in ends[:-1]])
     fitted = (shown > 0).sum(1) > 1
-    fit = functools.partial(dense, balanced=False, gamma=gamma) if fit is None else fit
+    fit = functools.partial(dense, balanced=False, gamma=float(gamma)) if fit is None else fit
     labels = np.arange(count)
     log_p = np.zeros((len(blocks), n, count))
     if batched and fitted.any():

@@ -14,7 +14,7 @@ from ...core._check import is_int
 from ...stats._examples import as_examples
 from ...typing import ArrayLike, IntLike, KeyLike, OptimizerLike
 from .._problem_axes import Scores, as_classes, counts_of, lead_axes, rows_for, two_or_more
-from ._settings import OPTIONS, TrainSettings, check_train_settings
+from ._settings import OPTIONS, TrainSettingsLike, check_train_settings
 from ._training import Recipe, Trained, as_history, check_key, default_optimizer, train
 
 
@@ -62,7 +62,7 @@ def mlp(
     optimizer: OptimizerLike | None = None,
     weights: ArrayLike | None = None,
     classes: ArrayLike | None = None,
-    settings: TrainSettings | None = None,
+    settings: TrainSettingsLike | None = None,
 ) -> MLP:
     r"""$g(h) = W_2\,\mathrm{relu}(W_1 h + b_1) + b_2$, with two `hidden` sizes $W_3\,\mathrm{relu}(W_2\,\mathrm{relu}(W_1 h))$: for each layer and key.
 
@@ -124,7 +124,7 @@ def fitted(
     optimizer: OptimizerLike | None,
     weights: ArrayLike | None,
     classes: ArrayLike | None,
-    settings: TrainSettings | None,
+    settings: TrainSettingsLike | None,
 ) -> tuple[Trained, np.ndarray | None]:
     """The trained probes, and the class of each number (None for real targets)."""
     check_key(key)

@@ -1,6 +1,7 @@
 """How probes are trained by an optimizer with early stopping."""
 
 import dataclasses
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ...typing import ArrayLike, FloatLike, IntLike
 
@@ -48,6 +49,12 @@ class TrainSettings:
             raise ValueError(f"dropout is a share of hidden units from 0 to below 1; got {self.dropout}.")
 
 
+if TYPE_CHECKING:
+    TrainSettingsLike: TypeAlias = TrainSettings
+    "Settings; at run time anything, which `check_train_settings` refuses in its own words."
+else:
+    TrainSettingsLike = Any
+
 OPTIONS = {
     **{
         field.name: f"settings=ji.probes.TrainSettings({field.name}=...)"
@@ -59,7 +66,7 @@ OPTIONS = {
 "For `respelled`: options that were arguments of `mlp` and `bilinear`."
 
 
-def check_train_settings(settings: TrainSettings | None) -> TrainSettings:
+def check_train_settings(settings: TrainSettingsLike | None) -> TrainSettings:
     """The settings, or the defaults for None. Raises ValueError for anything else."""
     if settings is None:
         return TrainSettings()

@@ -110,7 +110,9 @@ def variational_code(
         return VariationalCode(
             zero, zero, zero, zero, 0.0, none, (), np.zeros((*lead, d), bool), np.zeros((*lead, 0))
         )
-    size = Sizes(tuple(hidden), len(kinds), int(steps), min(int(batch_size), n), int(samples))
+    size = Sizes(
+        tuple(int(width) for width in hidden), len(kinds), int(steps), min(int(batch_size), n), int(samples)
+    )
     found = _code(x, which, key, np.float32(learning_rate), size)
     found = jax.tree.map(lambda a: np.asarray(a, a.dtype if a.dtype == bool else np.float64), found)
     data = found.drawn.mean(-1)

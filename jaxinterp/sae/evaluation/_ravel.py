@@ -12,7 +12,7 @@ from jaxtyping import Array
 
 from ...fit._descend import descend
 from ...fit._state import Now
-from ..features._directions import decoded
+from ..features._directions import decode_at
 from ._inputs import as_matrix
 
 
@@ -108,7 +108,7 @@ def _pairs(rng: Any, y: np.ndarray, count: int, name: str) -> tuple[np.ndarray, 
 
 def _exchanged(sae: Any, x: Any, f: Any, other: Any, mask: Any) -> Any:
     """x with features from another entity, its error left as it is."""
-    move = decoded(sae, f + mask[None] * (other - f), x) - decoded(sae, f, x)
+    move = decode_at(sae, f + mask[None] * (other - f), x) - decode_at(sae, f, x)
     return x + move
 
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...corpus._suffix import Reached
-from ..features._directions import decoded
+from ..features._directions import decode_at
 from ..kinds._rows import squared_norm, unit_norm
 
 
@@ -16,7 +16,7 @@ def reconstructed(sae: Any, at_site: Reached, mean: Any) -> tuple[dict[str, Any]
     """Sums over what counts of a batch `x (seq, pos, d)`, and the reconstructions of all."""
     mask, x = at_site.batch.positions, at_site.x.astype(jnp.float32)
     f = sae.encode(x)
-    xhat = decoded(sae, f, x)
+    xhat = decode_at(sae, f, x)
     some = lambda v: jnp.sum(jnp.where(mask, v, 0), dtype=jnp.float32)
     norm, norm_hat = jnp.sqrt(squared_norm(x)), jnp.sqrt(squared_norm(xhat))
     dot = jnp.sum(x * xhat, -1)

@@ -208,7 +208,7 @@ class CrossLayerTranscoder(Kind):
 
     def optimizer(self, steps: int) -> OptimizerLike:
         """Adam at 2e-4, linear to 0 over the last fifth, gradients of norm at most 1."""
-        return adam(2e-4, steps, decay=0.2, clip=1.0)
+        return adam(2e-4, steps, decay_share=0.2, clip_norm=1.0)
 
     def warm(self, step: JaxArray, steps: int) -> JaxArray:
         """Rises linearly over the whole run."""

@@ -167,7 +167,7 @@ class Crosscoder(Kind):
 
     def optimizer(self, steps: int) -> OptimizerLike:
         """Adam at 5e-5, linear to 0 over the last fifth, gradients of norm at most 1."""
-        return adam(5e-5, steps, decay=0.2, clip=1.0)
+        return adam(5e-5, steps, decay_share=0.2, clip_norm=1.0)
 
     def warm(self, step: JaxArray, steps: int) -> JaxArray:
         """Rises over the first 5% of the steps."""

@@ -1,4 +1,4 @@
-r"""What every dictionary is: arrays, an encoder to features and a decoder back."""
+r"""What a dictionary is: arrays, an encoder to features and a decoder back."""
 
 import dataclasses
 from typing import Any, Generic, TypeVar
@@ -138,9 +138,9 @@ class Dictionary(Coder, Generic[AnyKind]):
 
     def trainable(self) -> Self:
         """A tree of bools: True at the arrays that gradients train. Numbers of the kind are False."""
-        every = jax.tree.map(lambda _: True, self)
+        flags = jax.tree.map(lambda _: True, self)
         kind = jax.tree.map(lambda _: False, self.kind)
-        return every.replace(kind=kind, **dict.fromkeys(self.fixed(), False))
+        return flags.replace(kind=kind, **dict.fromkeys(self.fixed(), False))
 
     def start(self, key: Any, x: Any = None, y: Any = None) -> Self:
         """Where a training of it begins: with the weights that it has."""

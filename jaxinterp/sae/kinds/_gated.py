@@ -102,4 +102,4 @@ class Gated(UnitRowsKind):
 
     def optimizer(self, steps: int) -> OptimizerLike:
         """Adam at 3e-4 without momentum (beta 0, 0.999), 1,000 steps of warm-up."""
-        return adam(3e-4, steps, b1=0.0, warm=min(1000, steps // 10))
+        return adam(3e-4, steps, b1=0.0, warmup_steps=min(1000, steps // 10))

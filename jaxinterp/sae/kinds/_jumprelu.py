@@ -136,7 +136,7 @@ class JumpReLU(UnitRowsKind):
 
     def optimizer(self, steps: int) -> OptimizerLike:
         """Adam at 7e-5 without momentum (beta 0, 0.999), 1,000 steps of warm-up."""
-        return adam(7e-5, steps, b1=0.0, warm=min(1000, steps // 10))
+        return adam(7e-5, steps, b1=0.0, warmup_steps=min(1000, steps // 10))
 
     def warm(self, step: JaxArray, steps: int) -> JaxArray:
         """Rises over `warm_steps`."""

@@ -1,4 +1,4 @@
-r"""What every kind is: the settings of a dictionary, its first weights, its loss and its optimizer."""
+r"""What a kind is: the settings of a dictionary, its first weights, its loss and its optimizer."""
 
 import abc
 import dataclasses

@@ -1,4 +1,4 @@
-r"""`evaluate` inside of a training: what does not change is kept, and the rest is a part of the model."""
+r"""`evaluate` inside a training: what does not change is computed once."""
 
 from typing import Any
 
@@ -9,14 +9,14 @@ import numpy as np
 from ..._deprecations import respelled
 from ...corpus._batches import Batch
 from ...corpus._suffix import Reached, suffix_of
-from ...typing import CorpusLike, IndexLike, MaskLike, ModelLike
+from ...typing import CorpusLike, DictionaryLike, IndexLike, IntLike, MaskLike, ModelLike
 from ..evaluation._eval import ReachedAt, ablated, add_activations, added, fits, reading, standing
 from ..evaluation._reconstruction import finished
 from ..files._origin import own_site
 
 
 class Evaluation:
-    """See `evaluation`."""
+    """The numbers of `evaluate` for any dictionary of one site; made by `evaluation`."""
 
     def __init__(
         self,
@@ -31,7 +31,7 @@ class Evaluation:
     ) -> None:
         self.model, self.cosines = model, cosines
         self.read = reading(model, tokens, site, mask, positions)
-        self.suffix = suffix_of(model, self.read.name)
+        self.suffix = suffix_of(model, str(self.read.name))
 
         def step(state: tuple[Any, list[Any]], batch: Batch, at_site: Reached) -> tuple[Any, list[Any]]:
             total, batches = state
@@ -57,7 +57,7 @@ class Evaluation:
         seq, pos = len(self.read.rows), self.read.corpus.tokens.shape[1]
         return f"Evaluation({self.read.name!r}: {seq} contexts of {pos})"
 
-    def __call__(self, sae: Any, step: int | Any = None) -> dict[str, Any]:
+    def __call__(self, sae: DictionaryLike, step: IntLike | None = None) -> dict[str, Any]:
         """The numbers of `evaluate` for a dictionary."""
         fits(sae, self.read)
         own_site(sae, self.read.name, self.model)
@@ -82,15 +82,19 @@ def evaluation(
 ) -> Evaluation:
     r"""$(\theta, t) \mapsto (D \mapsto \mathrm{evaluate}(D))$: the same tokens for many dictionaries.
 
-    The run up to the site, and the losses of the clean and the ablated model, are worked out once. A
-    call then runs the dictionary and the layers after the site alone. Activations are held in the
-    host's memory, 2 d numbers a token (3 d where the site is not `resid_post`).
+    The run up to the site, and the losses of the clean and the ablated model, are computed once. A call
+    then runs the dictionary and the layers after the site alone. Activations stay in the memory of the
+    host: 2 d numbers a token (3 d where the site is not `resid_post`).
 
-    **Arguments:** as in `evaluate`; `cosines`: also `max_cosine`, which costs `features` squared
-    times `d` on the host: with very many features give False.
+    **Arguments:**
 
-    **Returns:** a function of `(sae, step)`, for `train(..., evaluate=, every=)` and `sweep`; the
-    step is not looked at.
+    - `model`, `tokens`, `site`, `mask`, `positions`, `batch_size`: as in `evaluate`.
+    - `cosines`: whether `max_cosine` is computed too; True by default. It costs `features` squared times
+      `d` on the host: with very many features give False.
+    - `progress`: whether a progress bar is shown on stderr; True by default.
+
+    **Returns:** a function of `(sae, step)`, for `ji.fit.Settings(evaluate=, every=)`. It does not read
+    the step.
 
     ```python
     judge = ji.sae.evaluation(model, held_out, site="resid_post[2]")

@@ -1,39 +1,55 @@
-"""Optimisers of the published recipes, as optax transforms."""
+"""Optimizers of the published recipes, as optax transforms."""
 
 import functools
 from typing import Any
 
 import optax
 
+from ..._deprecations import respelled
+from ...typing import FloatLike, IntLike
 
+
+@respelled(rate="learning_rate=", warm="warmup_steps=", decay="decay_share=", clip="clip_norm=")
 @functools.lru_cache(32)
 def adam(
-    rate: float,
-    steps: int,
+    learning_rate: FloatLike,
+    steps: IntLike,
     *,
-    b1: float = 0.9,
-    b2: float = 0.999,
-    eps: float = 1e-8,
-    warm: int = 0,
-    decay: float = 0.0,
-    clip: float | None = None,
-) -> Any:
-    r"""Adam at rate $r \min(1, t/t_w)$, falling linearly to 0 over the last `decay` of the steps.
+    b1: FloatLike = 0.9,
+    b2: FloatLike = 0.999,
+    eps: FloatLike = 1e-8,
+    warmup_steps: IntLike = 0,
+    decay_share: FloatLike = 0.0,
+    clip_norm: FloatLike | None = None,
+) -> optax.GradientTransformation:
+    r"""Adam at rate $r \min(1, t/t_w)$, which falls linearly to 0 over the last part of the steps.
 
-    **Arguments:** `rate`; `steps` of the whole run; `warm` steps of warm-up; `decay` a share of the
-    steps; `clip` the largest norm of all gradients together.
+    **Arguments:**
+
+    - `learning_rate`: $r$.
+    - `steps`: of the whole training.
+    - `b1`, `b2`, `eps`: those of `optax.adam`.
+    - `warmup_steps`: $t_w$, over which the rate rises; 0 by default.
+    - `decay_share`: a share of the steps, over which the rate falls at the end; 0 by default.
+    - `clip_norm`: the largest norm of all gradients together; None, the default, clips nothing.
+
+    **Returns:** an optimizer of optax. The same arguments give the same object, so that a second training
+    compiles nothing again.
 
     ```python
-    optimizer = ji.sae.adam(5e-5, 100_000, decay=0.2, clip=1.0)
+    optimizer = ji.sae.adam(5e-5, 100_000, decay_share=0.2, clip_norm=1.0)
     ```
+
+    Law: the update of step t is that of `optax.adam` at the rate above.
     """
-    last = round(decay * steps)
-    schedule: Any = optax.constant_schedule(rate)
+    last = round(decay_share * steps)
+    schedule: Any = optax.constant_schedule(learning_rate)
     if last:
-        schedule = optax.join_schedules([schedule, optax.linear_schedule(rate, 0.0, last)], [steps - last])
-    if warm:
-        rise = optax.linear_schedule(0.0, 1.0, warm)
+        falling = optax.linear_schedule(learning_rate, 0.0, last)
+        schedule = optax.join_schedules([schedule, falling], [steps - last])
+    if warmup_steps:
+        rise = optax.linear_schedule(0.0, 1.0, int(warmup_steps))
         whole = schedule
         schedule = lambda step: rise(step + 1) * whole(step)
     made = optax.adam(schedule, b1=b1, b2=b2, eps=eps)
-    return made if clip is None else optax.chain(optax.clip_by_global_norm(clip), made)
+    return made if clip_norm is None else optax.chain(optax.clip_by_global_norm(clip_norm), made)

@@ -15,7 +15,7 @@ from ...core._check import check_key
 from ...fit._identity import optimizer_print
 from ...fit._loop import drive
 from ...fit._rows import seed_of
-from ...fit._settings import OPTIONS, Settings, check_counts, check_settings
+from ...fit._settings import OPTIONS, SettingsLike, check_counts, check_settings
 from ...typing import FloatLike, IntLike, KeyLike, OptimizerLike
 from ..files._origin import with_origin
 from ..kinds._dictionary import Dictionary
@@ -41,7 +41,7 @@ def sweep(
     batch_size: IntLike = 4096,
     keys: Sequence[KeyLike] | KeyLike | None = None,
     rates: Sequence[FloatLike] | None = None,
-    settings: Settings | None = None,
+    settings: SettingsLike | None = None,
 ) -> list[Trained] | dict[Any, list[Trained]]:
     r"""$\min_{\theta_i} \mathbb E_x L_i(x; \theta_i)$ for many i: each batch is read once for all of them.
 
@@ -84,6 +84,7 @@ def sweep(
     by_site = kinds if isinstance(kinds, Mapping) else {None: kinds}
     streams = _streams(stream, list(by_site)) if isinstance(kinds, Mapping) else {None: stream}
     check_counts(steps=steps, batch_size=batch_size)
+    steps, batch_size = int(steps), int(batch_size)
     members: list[Member] = []
     records = []
     _, later = jax.random.split(check_key(key, "ji.sae.sweep(kinds, stream, key={}, ...)"))

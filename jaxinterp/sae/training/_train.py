@@ -12,7 +12,7 @@ from ...core._check import check_key
 from ...fit._identity import optimizer_print
 from ...fit._loop import drive
 from ...fit._rows import seed_of
-from ...fit._settings import OPTIONS, Settings, check_counts, check_settings
+from ...fit._settings import OPTIONS, SettingsLike, check_counts, check_settings
 from ...mesh._dictionaries import dictionary_mesh, shard
 from ...typing import IntLike, KeyLike, MeshLike, OptimizerLike
 from ..files._origin import Origin, origin_of, with_origin
@@ -38,7 +38,7 @@ def train(
     key: KeyLike,
     steps: IntLike,
     batch_size: IntLike = 4096,
-    settings: Settings | None = None,
+    settings: SettingsLike | None = None,
     mesh: MeshLike | None = None,
 ) -> tuple[Dictionary, History]:
     r"""$\min_\theta \mathbb E_x L(x; \theta)$ for any kind of dictionary.
@@ -80,6 +80,7 @@ def train(
     check_kind(kind)
     settings = check_settings(settings)
     check_counts(steps=steps, batch_size=batch_size)
+    steps, batch_size = int(steps), int(batch_size)
     first, later = jax.random.split(check_key(key, "ji.sae.train(kind, stream, key={}, ...)"))
     seed = seed_of(later)
     batches = Batches(stream, batch_size, seed)

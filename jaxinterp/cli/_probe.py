@@ -1,0 +1,206 @@
+"""The command `jaxinterp probe`: which neurons tell classes of texts apart."""
+
+from pathlib import Path
+
+import click
+
+from .._text import line
+from ._command import MODEL, Command, say
+
+
+def _numbers(ctx: click.Context, param: click.Parameter, text: str | None) -> list[int] | None:
+    """`0,3,8:11` as [0, 3, 8, 9, 10]."""
+    if text is None:
+        return None
+    found: list[int] = []
+    for part in filter(None, text.split(",")):
+        first, _, end = part.partition(":")
+        if not first.strip().isdigit() or (end and not end.strip().isdigit()):
+            raise click.BadParameter(f"numbers such as 1,2,4 or 0:6, not {part!r}")
+        found += range(int(first), int(end)) if end else [int(first)]
+    return found
+
+
+@click.command(cls=Command, epilog=MODEL, short_help="Find the neurons that tell classes of texts apart.")
+@click.argument("model")
+@click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--site", default="mlp_post", show_default=True, help="Where to read; a site of every layer.")
+@click.option("--layers", callback=_numbers, metavar="0,5,8:12", help="Some layers. [default: all]")
+@click.option(
+    "--method",
+    "methods",
+    multiple=True,
+    type=click.Choice(["single", "mean_diff", "adaptive", "elastic", "best_subset", "dense"]),
+    default=["single", "adaptive"],
+    show_default=True,
+    help="May be given several times.",
+)
+@click.option(
+    "--ks", callback=_numbers, default="1,2,4,8,16,32,64", show_default=True, help="Numbers of neurons."
+)
+@click.option(
+    "--exact",
+    callback=_numbers,
+    default="1,2",
+    show_default=True,
+    help='Numbers of neurons to prove the best of, at the best layer; "" for none.',
+)
+@click.option(
+    "--time-limit",
+    type=click.FloatRange(min=0),
+    default=5.0,
+    show_default=True,
+    help="Seconds for each proof.",
+)
+@click.option(
+    "--reduce",
+    type=click.Choice(["mean", "max", "last"]),
+    default="mean",
+    show_default=True,
+    help="A context is the mean (max, last) of its tokens.",
+)
+@click.option(
+    "--ctx", type=click.IntRange(min=4), default=128, show_default=True, help="Tokens of a context."
+)
+@click.option(
+    "--most",
+    type=click.IntRange(min=2),
+    default=500,
+    show_default=True,
+    help="Documents of each file, drawn at random.",
+)
+@click.option(
+    "--chars",
+    type=click.IntRange(min=1),
+    default=2000,
+    show_default=True,
+    help="An excerpt of so many characters of each document.",
+)
+@click.option("--all-contexts", is_flag=True, help="All contexts of an excerpt, not its first alone.")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Of the draw, the split and the intervals.",
+)
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write records here (.jsonl), or go on with them.",
+)
+@click.option(
+    "--store",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Keep activations in this folder. [default: beside --out]",
+)
+@click.option(
+    "--plot", type=click.Path(dir_okay=False, path_type=Path), help="Write a page with figures here (.html)."
+)
+def probe(
+    model: str,
+    data: tuple[Path, ...],
+    site: str,
+    layers: list[int] | None,
+    methods: tuple[str, ...],
+    ks: list[int],
+    exact: list[int],
+    time_limit: float,
+    reduce: str,
+    ctx: int,
+    most: int,
+    chars: int,
+    all_contexts: bool,
+    seed: int,
+    out: Path | None,
+    store: Path | None,
+    plot: Path | None,
+) -> None:
+    """Find the neurons of MODEL that tell the classes in DATA apart, and how few suffice.
+
+    DATA is a folder with one file per class, such as de.txt and fr.txt (documents parted by blank
+    lines, or one to a line), or files; .jsonl, .csv and .tsv with a "text" and a "label" on each line;
+    each also .xz or .gz; .parquet. Each class is told from the rest. No document is both learned from and tested on.
+
+    With --out the study is resumable: the same command goes on where it was interrupted.
+
+    \b
+    Examples:
+      jaxinterp probe tiny languages/
+      jaxinterp probe gpt2 languages/ --out study.jsonl --plot study.html
+      jaxinterp probe tiny de.txt fr.txt --layers 1,2 --method single --exact 1,2,3
+    """
+    import jax
+    import numpy as np
+    from rich.console import Console
+
+    from .. import data as texts
+    from .. import load, probes, viz
+    from .._disk import Writer as JsonLines
+
+    if plot is not None:
+        viz.check_page(plot)
+    if out is not None:
+        JsonLines(out)  # its name is checked before anything runs
+    documents = list(texts.read_texts(*data, most=most, chars=chars, key=jax.random.key(seed)))
+    classes = sorted({str(document.label) for document in documents})
+    if len(classes) < 2:
+        raise ValueError(
+            f"A probe tells classes apart, and the texts are all of {classes[0] if classes else 'none'!r}. Give one file per class: de.txt fr.txt."
+        )
+    loaded, tokenizer = load(model)
+    if tokenizer is None:
+        raise ValueError(
+            f"{model} has no tokenizer, so it cannot read text. Give a folder with a tokenizer.json, or use the library with token ids."
+        )
+    ctx = min(ctx, loaded.config.ctx)
+    corpus = texts.pack(tokenizer, documents, ctx=ctx, bos=tokenizer.bos_id is not None)
+    if not all_contexts:
+        corpus = texts.take(corpus, np.unique(corpus.groups, return_index=True)[1])
+    labels = corpus.labels.astype(str)
+    features = {name: labels == name for name in classes if (labels == name).any()}
+    console = Console()
+    console.print(
+        f"{line(model)}: {len(corpus)} contexts of {ctx}, {', '.join(f'{int(y.sum())} {line(name)}' for name, y in features.items())}",
+        markup=False,
+        highlight=False,
+    )
+    if out is not None and store is None:
+        store = out.with_name(f"{out.stem}.activations")
+    common = {
+        "site": site,
+        "reduce": reduce,
+        "key": seed,
+        "out": out,
+        "store": store,
+        "name": model,
+    }
+    fitting = [k for k in ks if k <= max(1, len(corpus) // 2)]
+    records = probes.study(
+        loaded,
+        corpus,
+        features,
+        layers=layers,
+        methods=list(dict.fromkeys(methods)),
+        ks=fitting,
+        time_limit=time_limit,
+        **common,
+    )
+    if "single" in methods:
+        if exact:
+            records += probes.prove_best(
+                loaded, corpus, features, records, ks=exact, time_limit=time_limit, **common
+            )
+        console.print(probes.best_table(records, title="The best neuron (layer.neuron) of each class"))
+    many = [name for name in ("adaptive", "elastic", "mean_diff", "best_subset") if name in methods]
+    if many:
+        console.print(
+            probes.scaling_table(
+                probes.scaling(records, method=many[0]),
+                title=f"How many suffice ({many[0]}, best of all layers)",
+            )
+        )
+    if out is not None:
+        say(f"{len(records)} records in {line(out)}.")
+    if plot is not None:
+        say(f"Wrote {line(viz.write(plot, probes.study_page(records, title=f'Probing {model}')))}.")
