@@ -110,5 +110,5 @@ def test_text_vectors_and_errors(planted: Any) -> None:
         soft_prompt(model, patches, jnp.asarray([[1], [2]]))
     with pytest.raises(IndexError, match=r"0\.\.11.*got 12"):
         soft_prompt(model, patches, [1, 12])
-    with pytest.raises(ValueError, match="needs a direction"):
+    with pytest.raises(ValueError, match=r"A direction has the axis \(d,\); got a number"):
         project_away(1.0)
