@@ -9,6 +9,7 @@ import pytest
 
 import jaxinterp as ji
 from jaxinterp.lens import (
+    PatchPlace,
     TunedLens,
     attention_lens,
     direct_attribution,
