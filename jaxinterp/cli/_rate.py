@@ -92,8 +92,9 @@ def rate(folder: Path, port: int, results: bool) -> None:
             say(
                 f"{line(name)}: median {group['median']} of 14, over {group['rated']} items of {group['units']} units"
             )
-        if found.get("paired", {}).get("pairs"):
-            say("pairs: " + ", ".join(f"{k} {v}" for k, v in found["paired"].items()))
+        paired = found.get("paired", {})
+        if paired.get("pairs"):
+            say("pairs: " + ", ".join(f"{k} {v}" for k, v in paired.items()))
         return
     with dictionaries.rate(folder, port=port) as page:
         say(f"{page.left} items to rate at {page.url}\nCtrl-C stops; answers are kept.")
