@@ -8,7 +8,6 @@ import functools
 import importlib
 import inspect
 import os
-import sys
 import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple, ParamSpec, TypeVar
@@ -71,7 +70,10 @@ def respelled(**new: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
         @functools.wraps(function)
         def checked(*args: P.args, **kwargs: P.kwargs) -> R:
             for old in new.keys() & kwargs.keys():
-                raise TypeError(f"{public_name(function)} has no argument {old}=. Write {new[old]}.")
+                rooms = function.__module__.split("._")[0].split(".")[1:2]  # public names are flat
+                place = ".".join(["ji", *(room for room in rooms if room != "core")])
+                name = f"{place}.{function.__qualname__}".removesuffix(".__init__")
+                raise TypeError(f"{name} has no argument {old}=. Write {new[old]}.")
             return function(*args, **kwargs)
 
         return checked
@@ -99,14 +101,3 @@ def key_by_name(call: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
         return checked
 
     return decorate
-
-
-def public_name(function: Callable[..., Any]) -> str:
-    """Where a user reaches a function or a constructor: `"ji.sae.TopK"` of `TopK.__init__`."""
-    module, name = function.__module__, function.__qualname__.removesuffix(".__init__")
-    parts = module.split(".")
-    for count in range(1, len(parts)):
-        value = getattr(sys.modules.get(".".join(parts[:count])), name.partition(".")[0], None)
-        if getattr(value, "__module__", None) == module:
-            return ".".join(["ji", *parts[1:count], name])
-    return f"{module.split('._')[0].replace('jaxinterp', 'ji', 1)}.{name}"
