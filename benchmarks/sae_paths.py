@@ -40,7 +40,7 @@ def line(name: str, dense: float, sparse: float) -> None:
 
 
 def parts(pre: Any, k: int, repeats: int) -> None:
-    plain, ours = jax.jit(lambda p: jax.lax.top_k(p, k)), jax.jit(lambda p: _sparse.top(p, k))
+    plain, ours = jax.jit(lambda p: jax.lax.top_k(p, k)), jax.jit(lambda p: _sparse.largest_of_rows(p, k))
     for a, b in zip(plain(pre), ours(pre), strict=True):
         np.testing.assert_array_equal(a, b)
     line("k largest of a row", median(lambda: plain(pre), repeats), median(lambda: ours(pre), repeats))
@@ -53,9 +53,9 @@ def parts(pre: Any, k: int, repeats: int) -> None:
 
 def steps(d: int, m: int, k: int, batch: int, x: Any, dead: bool, repeats: int) -> None:
     """One step, by the dense form and by the sparse one."""
-    rule, took, losses = _topk.pays, [], []
+    rule, took, losses = _topk.is_sparse_faster, [], []
     for form in (False, True):
-        _topk.pays = lambda *_, form=form: form
+        _topk.is_sparse_faster = lambda *_, form=form: form
         jax.clear_caches()
         kind = ji.sae.TopK(d=d, features=m, k=k).init(jax.random.key(1))
         optimizer = ji.sae.unit_rows(kind.optimizer(1000))
@@ -68,7 +68,7 @@ def steps(d: int, m: int, k: int, batch: int, x: Any, dead: bool, repeats: int) 
         step = jax.jit(lambda s: fit_step(task, s, {None: (x, x)}))  # noqa: B023
         losses.append(float(step(state)[1]["loss"]))
         took.append(median(lambda: step(state), repeats))  # noqa: B023
-    _topk.pays = rule
+    _topk.is_sparse_faster = rule
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
     line("step" + (", half dead (AuxK)" if dead else ""), *took)
 

@@ -40,19 +40,17 @@ class FitResult:
     state: State
 
     def records(self) -> list[Record]:
-        """A row for each step: its number and the numbers of the history that have no other axis."""
-        steps = len(self.history["loss"])
-        late = set(self.history.get("evaluated", np.zeros(0)).astype(int).tolist())
-        plain = {
-            n: v for n, v in self.history.items() if v.shape == (steps,) and (n == "loss" or n != "evaluated")
-        }
-        rows: list[Record] = [
-            {"step": i + 1, **{n: float(v[i]) for n, v in plain.items()}} for i in range(steps)
-        ]
-        if late:
-            names = [n for n, v in self.history.items() if v.shape == self.history["evaluated"].shape]
-            for k, step in enumerate(self.history["evaluated"].astype(int)):
-                rows[step - 1] |= {n: float(self.history[n][k]) for n in names if n not in plain}
+        """A row for each step: its number, and the numbers of the history that have no other axis."""
+        history = {name: value for name, value in self.history.items() if name != "evaluated"}
+        count = len(history["loss"])
+        rows: list[Record] = [{"step": i + 1} for i in range(count)]
+        for name, value in history.items():
+            steps = range(1, count + 1)
+            if value.shape != (count,):  # a number of `evaluate`, or one for each layer
+                steps = self.history.get("evaluated", np.zeros(0)).astype(int).tolist()
+            for step, number in zip(steps, value, strict=False):
+                if not np.ndim(number):
+                    rows[step - 1][name] = float(number)
         return rows
 
     def to_pandas(self) -> Any:

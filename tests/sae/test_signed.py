@@ -10,7 +10,7 @@ import pytest
 
 import jaxinterp as ji
 from jaxinterp.sae.features import _browser
-from jaxinterp.sae.kinds._sparse import fired
+from jaxinterp.sae.kinds._sparse import active_features
 from jaxinterp.sae.training._state import firing
 from tests.models import small_model
 
@@ -63,7 +63,7 @@ def test_training_counts_what_is_not_0() -> None:
     f = jnp.asarray([[1.0, -2.0, 0.0], [0.0, -1.0, 0.0]], jnp.float32)
     seen, l0 = firing(f)
     assert seen.tolist() == [True, True, False] and l0 == 1.5
-    seen, l0 = fired(jnp.asarray([[1.0, -2.0]], jnp.float32), jnp.asarray([[0, 2]], jnp.int32), 3)
+    seen, l0 = active_features(jnp.asarray([[1.0, -2.0]], jnp.float32), jnp.asarray([[0, 2]], jnp.int32), 3)
     assert seen.tolist() == [True, False, True] and l0 == 2
 
 

@@ -25,7 +25,7 @@ def x() -> jax.Array:
 
 def test_the_largest_are_those_of_top_k_ties_included() -> None:
     rng = np.random.default_rng(1)
-    ours, plain = jax.jit(lambda p: _sparse.top(p, 7)), jax.jit(lambda p: jax.lax.top_k(p, 7))
+    ours, plain = jax.jit(lambda p: _sparse.largest_of_rows(p, 7)), jax.jit(lambda p: jax.lax.top_k(p, 7))
     for rows in (
         rng.normal(size=(B, M)),
         rng.integers(0, 3, size=(B, M)),  # ties everywhere
@@ -55,7 +55,7 @@ def test_sparse_is_dense(centred: bool, x: jax.Array) -> None:
         return eqx.filter_value_and_grad(total, has_aux=True)((kind, x))
 
     run = eqx.filter_jit(slopes)
-    assert _sparse.pays(kind, x, K) and not _sparse.pays(kind, x, 100)
+    assert _sparse.is_sparse_faster(kind, x, K) and not _sparse.is_sparse_faster(kind, x, 100)
     for dead in (jnp.zeros(M, bool), jnp.arange(M) % 3 == 0, jnp.arange(M) < 4):
         now = Progress(jnp.int32(0), jnp.float32(1), dead)
         sparse, dense = (run(form, kind, x, now) for form in ("sparse_loss", "dense_loss"))
@@ -81,7 +81,7 @@ def test_training_either_way_is_the_same(x: jax.Array, monkeypatch: Any) -> None
         )
 
     sparse = train()
-    monkeypatch.setattr("jaxinterp.sae.kinds._topk.pays", lambda *_: False)
+    monkeypatch.setattr("jaxinterp.sae.kinds._topk.is_sparse_faster", lambda *_: False)
     jax.clear_caches()
     dense = train()
     assert dense[1]["aux"][-1] > 0
@@ -114,13 +114,13 @@ def test_kernels_are_the_dense_products(monkeypatch: Any) -> None:
     monkeypatch.setenv("JAXINTERP_PALLAS", "1")
 
     def dense(values: Any, decoder: Any) -> Any:
-        return jnp.matmul(_sparse.spread(values, where, m), decoder, precision="highest")
+        return jnp.matmul(_sparse.dense_rows(values, where, m), decoder, precision="highest")
 
     def both(function: Any) -> Any:
         found, back = jax.vjp(function, values, decoder)
         return found, *back(g)
 
-    ours = jax.jit(lambda: both(lambda v, rows: _sparse.decoded(v, where, rows)))()
+    ours = jax.jit(lambda: both(lambda v, rows: _sparse.decode_entries(v, where, rows)))()
     for got, want in zip(ours, both(dense), strict=True):
         np.testing.assert_allclose(got, want, atol=1e-5)
-    assert "pallas_call" in str(jax.make_jaxpr(lambda: _sparse.decoded(values, where, decoder))())
+    assert "pallas_call" in str(jax.make_jaxpr(lambda: _sparse.decode_entries(values, where, decoder))())

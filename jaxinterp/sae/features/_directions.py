@@ -38,7 +38,7 @@ def check_same_site(sae: Any, what: str) -> None:
         )
 
 
-def decoded(sae: Any, f: JaxArray, x: JaxArray) -> JaxArray:
+def decode_at(sae: Any, f: JaxArray, x: JaxArray) -> JaxArray:
     """What features write at rows x; classes of others get x where they have `READS_INPUT`."""
     needs_inputs = isinstance(sae, Coder) or getattr(sae, "READS_INPUT", False)
     return sae.decode(f, x) if needs_inputs else sae.decode(f)

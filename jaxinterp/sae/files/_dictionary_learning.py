@@ -18,7 +18,7 @@ from ..kinds._matryoshka import Matryoshka
 from ..kinds._standard import Standard
 from ..kinds._topk import TopK
 from ..kinds._vanilla import Vanilla
-from ._known_keys import as_float, check_axes, check_config, check_tensors, check_value, found
+from ._known_keys import as_float, check_axes, check_config, check_tensors, check_value, listed_tensors
 from ._loaded import Loaded
 
 LINEAR = ("encoder.weight", "encoder.bias", "decoder.weight")
@@ -116,16 +116,16 @@ def load_dictionary_learning(path: Path, ignore: Iterable[str] = ()) -> Loaded:
     if kind not in CLASSES:
         raise ValueError(
             f"{path}: dict_class {kind!r} cannot be read; known are {', '.join(CLASSES)}. It has "
-            f"{found(a)}. {WAY_IN}"
+            f"{listed_tensors(a)}. {WAY_IN}"
         )
     check_tensors(path, f"dictionary_learning's {kind}", a, *CLASSES[kind], ignore)
-    wide = 3 if kind == "CrossCoder" else 2
+    axes = 3 if kind == "CrossCoder" else 2
     scalar = {} if kind == "JumpReluAutoEncoder" else {"threshold": 0}
     check_axes(
         path,
         a,
-        encoder__weight=wide,
-        decoder__weight=wide,
+        encoder__weight=axes,
+        decoder__weight=axes,
         W_enc=2,
         W_dec=2,
         encoder__bias=1,
@@ -148,7 +148,7 @@ def load_dictionary_learning(path: Path, ignore: Iterable[str] = ()) -> Loaded:
         # Read with decoder columns of norm 1, features in their units: the same reconstruction.
         norm = np.linalg.norm(decoder, axis=-1)
         if decoder.shape[0] != features or leaves["encoder_bias"].shape != (features,):
-            raise ValueError(f"{path}: an AutoEncoder of {features} features has {found(a)}.")
+            raise ValueError(f"{path}: an AutoEncoder of {features} features has {listed_tensors(a)}.")
         if not (norm > 0).all():
             raise ValueError(
                 f"{path}: an AutoEncoder's columns of decoder.weight have a norm above 0; some are 0."
@@ -226,6 +226,6 @@ def _guess(path: Path, arrays: dict[str, Any]) -> str:
         return kinds[0]
     which = f"could be of {' or '.join(kinds)}" if kinds else f"is of none of {', '.join(CLASSES)}"
     raise ValueError(
-        f"{path} {which}, and no config.json says its dict_class. It has {found(arrays)}. Say it "
+        f"{path} {which}, and no config.json says its dict_class. It has {listed_tensors(arrays)}. Say it "
         'there, {"trainer": {"dict_class": "..."}}. ' + WAY_IN
     )

@@ -1,13 +1,17 @@
 """What dictionaries of SAELens were trained on, folded into their arrays: scales, whitening, norms."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeAlias
 
 import numpy as np
 
+Arrays: TypeAlias = dict[str, Any]
+"Arrays of NumPy by the names of SAELens; `residual_threshold` is a number."
+Config: TypeAlias = Mapping[str, Any]
+"A `cfg.json` of SAELens."
 
-def folded(
-    kind: str, config: Any, arrays: dict[str, Any], path: Any, factor: Any, white: Any
-) -> dict[str, Any]:
+
+def folded(kind: str, config: Config, arrays: Arrays, path: Any, factor: Any, white: Any) -> Arrays:
     r"""The arrays of a dictionary that reads activations as they are.
 
     With inputs multiplied by s: $W_e s$, $W_d / s$, $b_d / s$. With inputs whitened, $(x - m) M$:
@@ -37,7 +41,7 @@ def folded(
     return by_norm(arrays) if ranked else arrays
 
 
-def check_factor(factor: Any, config: Any, path: Any) -> None:
+def check_factor(factor: Any, config: Config, path: Any) -> None:
     """A number above 0, of a dictionary that wants one."""
     check_number(factor)
     mode = config.get("normalize_activations") or "none"
@@ -54,7 +58,7 @@ def check_number(factor: Any) -> None:
         raise ValueError(f"factor is a number above 0; got {factor!r}.")
 
 
-def by_norm(arrays: dict[str, Any]) -> dict[str, Any]:
+def by_norm(arrays: Arrays) -> Arrays:
     """Features in units of their decoder's norm, so that a plain comparison ranks them."""
     norm = np.maximum(np.linalg.norm(arrays["W_dec"], axis=-1), 1e-8)
     return {
@@ -65,7 +69,7 @@ def by_norm(arrays: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _tune(config: Any, arrays: dict[str, Any], path: Any) -> None:
+def _tune(config: Config, arrays: Arrays, path: Any) -> None:
     """Features that were finetuned are multiplied on their way out: that is the decoder's rows."""
     scaling = arrays.pop("scaling_factor", None)
     if scaling is None or np.allclose(scaling, 1):
@@ -78,18 +82,18 @@ def _tune(config: Any, arrays: dict[str, Any], path: Any) -> None:
     arrays["W_dec"] = arrays["W_dec"] * scaling[:, None]
 
 
-def _scaled(kind: str, config: Any, arrays: dict[str, Any], s: Any, ranked: bool) -> dict[str, Any]:
+def _scaled(kind: str, config: Config, arrays: Arrays, s: Any, ranked: bool) -> Arrays:
     s = np.float32(s)
-    found = {**arrays, "b_dec": arrays["b_dec"] / s}
+    scaled = {**arrays, "b_dec": arrays["b_dec"] / s}
     if kind == "matching_pursuit":  # one matrix reads and writes: its features change their units
-        return {**found, "residual_threshold": config.get("residual_threshold", 1e-2) / float(s)}
-    found |= {"W_enc": arrays["W_enc"] * s, "W_dec": arrays["W_dec"] / s}
+        return {**scaled, "residual_threshold": config.get("residual_threshold", 1e-2) / float(s)}
+    scaled |= {"W_enc": arrays["W_enc"] * s, "W_dec": arrays["W_dec"] / s}
     if ranked and "threshold" in arrays:  # in units of features times norms
-        found["threshold"] = arrays["threshold"] / s
-    return found
+        scaled["threshold"] = arrays["threshold"] / s
+    return scaled
 
 
-def _whitened(arrays: dict[str, Any], white: Any, centred: bool) -> dict[str, Any]:
+def _whitened(arrays: Arrays, white: Any, centred: bool) -> Arrays:
     d = arrays["W_enc"].shape[0]
     shapes = {"matrix": (d, d), "inverse_matrix": (d, d), "mean": (d,)}
     for name, shape in shapes.items():
@@ -98,15 +102,15 @@ def _whitened(arrays: dict[str, Any], white: Any, centred: bool) -> dict[str, An
                 f"activation_whitening.safetensors has {name!r} {shape}; got {np.shape(white.get(name))}."
             )
     back, mean = white["inverse_matrix"], white["mean"]
-    found = {
+    whitened = {
         **arrays,
         "W_enc": white["matrix"] @ arrays["W_enc"],
         "W_dec": arrays["W_dec"] @ back,
         "b_dec": arrays["b_dec"] @ back + mean,
     }
     if not centred:
-        shift = mean @ found["W_enc"]
+        shift = mean @ whitened["W_enc"]
         for name, part in (("b_enc", 1), ("b_gate", 1), ("b_mag", np.exp(arrays.get("r_mag", 0)))):
             if name in arrays:
-                found[name] = arrays[name] - shift * part
-    return found
+                whitened[name] = arrays[name] - shift * part
+    return whitened

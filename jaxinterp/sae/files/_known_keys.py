@@ -33,9 +33,9 @@ def check_config(
     if more:
         from ...hub import UnhandledConfig
 
-        said = ", ".join(f"{key} = {shown(value)}"[:80] for key, value in more.items())
+        values = ", ".join(f"{key} = {shown(value)}"[:80] for key, value in more.items())
         raise UnhandledConfig(
-            f"{path}: the config says {said}, which is not done here: the dictionary could compute "
+            f"{path}: the config says {values}, which is not done here: the dictionary could compute "
             "something else. Where you know that it cannot matter, ji.sae.load(path, "
             f"ignore={list(more)!r}). {WAY_IN}"
         )
@@ -62,7 +62,7 @@ def check_tensors(
 ) -> None:
     """All that are needed are there, and no others than `more`.
 
-    Raises ValueError: what was found, what it was read as, and the way in.
+    Raises ValueError: the tensors, what the file was read as, and the way in.
     """
     needed = list(needed)
     lacking = [name for name in needed if name not in tensors]
@@ -78,7 +78,7 @@ def check_tensors(
             "nothing here makes use: the dictionary could compute something else. Where you know "
             f"that it cannot matter, ji.sae.load(path, ignore={strange!r})"
         )
-    raise ValueError(f"{path} {wrong}. It was read as {origin}; it has {found(tensors)}. {WAY_IN}")
+    raise ValueError(f"{path} {wrong}. It was read as {origin}; it has {listed_tensors(tensors)}. {WAY_IN}")
 
 
 def float_tensors(path: Path) -> dict[str, np.ndarray]:
@@ -106,7 +106,7 @@ def check_axes(path: Any, arrays: Mapping[str, Any], **axes: int) -> None:
             )
 
 
-def found(tensors: Mapping[str, Any], limit: int = 16) -> str:
+def listed_tensors(tensors: Mapping[str, Any], limit: int = 16) -> str:
     """`name (shape)` of each."""
     each = [f"{name} {tuple(getattr(value, 'shape', ()))}" for name, value in tensors.items()]
     return ", ".join(each[:limit]) + (f" and {len(each) - limit} more" if each[limit:] else "")

@@ -168,11 +168,11 @@ def _reader(path: Path) -> tuple[Callable[..., Loaded], Path]:
         if all((path / name).is_file() for name in names):
             return reader, path
     there = sorted(p.name + "/" * p.is_dir() for p in path.iterdir())
-    held = ", ".join(there[:12]) + (f" and {len(there) - 12} more" if there[12:] else "")
+    contents = ", ".join(there[:12]) + (f" and {len(there) - 12} more" if there[12:] else "")
     tried = [f"{who} ({', '.join(names)})" for who, names, _ in FOLDERS]
     tried.append(f"Gemma Scope ({' or '.join(PARAMS)})")
     raise ValueError(
-        f"{path} holds no dictionary that is known here: it has {held or 'nothing'}. Looked for were "
+        f"{path} holds no dictionary that is known here: it has {contents or 'nothing'}. Looked for were "
         f"{', '.join(tried)}; OpenAI's is a torch file, given itself. {WAY_IN}"
     )
 
@@ -192,17 +192,17 @@ def _file(path: Path) -> Callable[..., Loaded]:
             state = read_torch(path)
             openai = isinstance(state, dict) and {"pre_bias", "latent_bias"} & {*state}
             return load_openai if openai else load_dictionary_learning
-        held = arrays
+        contents = arrays
     else:
         with open_regular(path) as file:
             start = file.read(9)
         if start[:1] == b"\x80":  # a pickle, from before torch wrote archives
             read_torch(path)
-        held = list(open_safetensors(path)) if start[8:] == b"{" else []
-    if {"w_enc", "threshold"} <= {name.lower() for name in held}:
+        contents = list(open_safetensors(path)) if start[8:] == b"{" else []
+    if {"w_enc", "threshold"} <= {name.lower() for name in contents}:
         return load_gemma_scope
     raise ValueError(
         f"Give the folder of the dictionary, not {path.name}: ji.sae.load({str(path.parent)!r}). "
         "Alone are read torch files of OpenAI and dictionary_learning, and arrays of Gemma Scope; "
-        f"this one has {', '.join(held[:12]) or 'no tensors'}. {WAY_IN}"
+        f"this one has {', '.join(contents[:12]) or 'no tensors'}. {WAY_IN}"
     )

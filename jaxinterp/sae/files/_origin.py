@@ -22,10 +22,10 @@ class Origin(NamedTuple):
 
 def origin_of(sae: Any) -> Origin:
     """What is known of a dictionary, or of the one inside of a view."""
-    while not isinstance(found := getattr(sae, "origin", None), Origin):
+    while not isinstance(origin := getattr(sae, "origin", None), Origin):
         if (sae := getattr(sae, "inner", None)) is None:
             return Origin()
-    return found
+    return origin
 
 
 def with_origin(sae: Coder, origin: Origin) -> Any:
@@ -52,8 +52,7 @@ def origin_of_stream(stream: Any) -> Origin:
 
 
 def own_site(sae: Any, site: Any, model: ModelLike | None = None) -> Any:
-    """The site to read a dictionary at: its own, where none is given. Another one is warned of, and so
-    is another model."""
+    """The site to read a dictionary at: its own by default. It warns of another site or another model."""
     origin, kind = origin_of(sae), kind_name(sae)
     if site is None and origin.site is None:
         raise ValueError(

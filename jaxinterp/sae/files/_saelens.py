@@ -139,10 +139,10 @@ def build(
     d = arrays["W_enc"].shape[0] if "W_enc" in arrays else d
     there = arrays["W_enc"].shape if "W_enc" in arrays else (d, features)
     out = arrays["W_dec"].shape[1]
-    said = config.get("d_in", d), config.get("d_sae", features), config.get("d_out", out)
-    if said != (d, features, out) or there[1] != features:
+    stated = config.get("d_in", d), config.get("d_sae", features), config.get("d_out", out)
+    if stated != (d, features, out) or there[1] != features:
         raise ValueError(
-            f"{path}: the config says d_in={said[0]}, d_sae={said[1]}, d_out={said[2]}, and W_enc "
+            f"{path}: the config says d_in={stated[0]}, d_sae={stated[1]}, d_out={stated[2]}, and W_enc "
             f"is {there}, W_dec {arrays['W_dec'].shape}. Are the files of one dictionary?"
         )
     arrays = folded(kind, config, arrays, path, factor, white)

@@ -74,7 +74,7 @@ OF_KIND: dict[str, tuple[str, ...]] = {
 }
 OFF = {"rescale_acts_by_decoder_norm": False, "activation_normalization_factor": 1.0}
 
-# How a dictionary came about, where it belongs and how it is held change nothing of what it
+# How a dictionary came about, where it belongs and how it is stored change nothing of what it
 # computes. Flat files of versions before 6 hold the whole configuration of their training run.
 HARMLESS = (
     # where it belongs
@@ -95,7 +95,7 @@ HARMLESS = (
     "training_architecture*",
     "l0",
     "num_dead_features",
-    # how it is held
+    # how it is stored
     "dtype",
     "device",
     "act_store_device",
@@ -185,13 +185,13 @@ def check_saelens(path: Any, config: Any, kinds: Iterable[str], ignore: Iterable
     kind = config.get("architecture") or "standard"
     check_config(path, config, (*READ, *OF_KIND.get(kind, ()), *HARMLESS), ignore, OFF)
     check_value(path, config, "activation_fn", ("relu", "topk"))
-    given = config.get("activation_fn_kwargs") or {}
-    check(f"{path}, activation_fn_kwargs", given, {"k": or_null(SIZE)})
+    options = config.get("activation_fn_kwargs") or {}
+    check(f"{path}, activation_fn_kwargs", options, {"k": or_null(SIZE)})
     top = config.get("activation_fn") == "topk"
-    check_config(f"{path}, activation_fn_kwargs", given, ("k",) if top else (), ignore)
+    check_config(f"{path}, activation_fn_kwargs", options, ("k",) if top else (), ignore)
     if top and kind != "topk":
         raise ValueError(
-            f"{path}: activation_fn is 'topk', which needs k in activation_fn_kwargs; got {given}."
+            f"{path}: activation_fn is 'topk', which needs k in activation_fn_kwargs; got {options}."
         )
     if "transcoder" in kind:
         norms: tuple[str, ...] = ("none", "expected_average_only_in", "covariance_whitening")

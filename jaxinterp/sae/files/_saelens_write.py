@@ -107,8 +107,8 @@ def save_saelens(
     ]
     with unit(path, "dictionary", "cfg.json", first=first) as folder:
         for name, content in files.items():
-            kept = {n: np.asarray(a, np.float32) for n, a in content.items()}
-            save_safetensors(folder / name, kept)
+            floats = {n: np.asarray(a, np.float32) for n, a in content.items()}
+            save_safetensors(folder / name, floats)
         put(folder / "cfg.json", (json.dumps(config, indent=2) + "\n").encode())
     return path
 

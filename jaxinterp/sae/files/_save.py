@@ -189,16 +189,16 @@ def load_own(path: Path, kinds: Sequence[type[Kind]] = ()) -> Loaded:
 
 def _kind(path: Path, kind: type[Kind], settings: Mapping[str, Any]) -> Kind:
     """The kind of a class with the settings of a file."""
-    given: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in settings.items()}
-    unknown = [n for n in given if n not in inspect.signature(kind.__init__).parameters]
+    arguments: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in settings.items()}
+    unknown = [n for n in arguments if n not in inspect.signature(kind.__init__).parameters]
     if unknown:
         raise ValueError(
             f"{path}: {kind.__name__} has no setting {', '.join(unknown)} here; was it written by a "
             "later jaxinterp?"
         )
-    check(path / "dictionary.json", given, SETTINGS)
+    check(path / "dictionary.json", arguments, SETTINGS)
     try:
-        return kind(**given)
+        return kind(**arguments)
     except TypeError as error:  # a setting that is lacking
         raise ValueError(
             f"{path}/dictionary.json: the settings make no {kind.__name__} ({error})."

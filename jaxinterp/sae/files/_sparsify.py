@@ -67,10 +67,10 @@ def load_sparsify(path: Path, ignore: Iterable[str] = ()) -> Loaded:
     encoder = arrays[reads].T if reads == "encoder.weight" else arrays[reads]
     decoder = arrays[writes] if writes == "W_dec" else arrays[writes].T
     d, features = encoder.shape
-    said = config.get("d_in") or d, config.get("num_latents") or features
-    if said != (d, features):
+    stated = config.get("d_in") or d, config.get("num_latents") or features
+    if stated != (d, features):
         raise ValueError(
-            f"{path}: the config says d_in={said[0]}, num_latents={said[1]}; the encoder reads {d} "
+            f"{path}: the config says d_in={stated[0]}, num_latents={stated[1]}; the encoder reads {d} "
             f"and has {features} features. Are the files of one dictionary?"
         )
     leaves = {
@@ -111,10 +111,10 @@ def load_openai(path: Path, ignore: Iterable[str] = ()) -> Loaded:
         ignore,
     )
     check_value(path, state, "activation", ("ReLU", "TopK"))
-    kind, said = state.get("activation") or "ReLU", state.get("activation_state_dict") or {}
+    kind, details = state.get("activation") or "ReLU", state.get("activation_state_dict") or {}
     check_config(
         f"{path}, activation_state_dict",
-        said,
+        details,
         ("k", "postact_fn") if kind == "TopK" else (),
         ignore,
     )
@@ -131,10 +131,10 @@ def load_openai(path: Path, ignore: Iterable[str] = ()) -> Loaded:
     }
     if kind == "ReLU":
         return Loaded(assemble(Vanilla(d=d, features=features), leaves, path), {"activation": kind})
-    check_value(f"{path}, activation_state_dict", said, "postact_fn", ("ReLU",))
-    if "k" not in said:
-        raise ValueError(f"{path}: TopK needs k in activation_state_dict; it has {list(said)}.")
-    k = check(f"{path}, activation_state_dict", said, {"k": SIZE})["k"]
+    check_value(f"{path}, activation_state_dict", details, "postact_fn", ("ReLU",))
+    if "k" not in details:
+        raise ValueError(f"{path}: TopK needs k in activation_state_dict; it has {list(details)}.")
+    k = check(f"{path}, activation_state_dict", details, {"k": SIZE})["k"]
     # The TopK releases read rows of mean 0 and deviation 1.
     sae = Normalised(assemble(TopK(d=d, features=features, k=k), leaves, path), "layer")
     return Loaded(sae, {"activation": kind, "k": k})

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from ...mesh._dictionaries import current_mesh
 from ...typing import JaxArray
-from ._sparse import grouped, top
+from ._sparse import has_two_stages, largest_of_rows
 
 ADDED = 16  # rows added to one another before all are counted
 WIDER = 4  # candidates of a row for the cut of a batch, in multiples of k
@@ -20,9 +20,9 @@ def largest_above(f: JaxArray, count: JaxArray | int, k: int | None = None) -> J
     """
     f = jax.lax.stop_gradient(f).astype(jnp.float32)
     few = WIDER * (k or f.shape[-1])
-    if current_mesh() is not None or not grouped(f.shape[-1], few):
+    if current_mesh() is not None or not has_two_stages(f.shape[-1], few):
         return bisect(f, count)
-    candidates, _ = top(f, few)
+    candidates, _ = largest_of_rows(f, few)
     cut = bisect(candidates, count)
     # A loop of at most one turn, not a `cond`: under `vmap` it costs nothing where nobody needs it.
     sure = jnp.all(candidates[..., -1] <= cut)

@@ -19,13 +19,13 @@ WAY_IN = (
 
 
 def from_arrays(kind: KindLike, **arrays: ArrayLike) -> Dictionary:
-    r"""$f = \sigma((s x - b) W_e + b_e)$, $\hat x = (f W_d + b) / s$ with $W_e, b_e, W_d, b, s$ as given.
+    r"""$f = \sigma((s x - b) W_e + b_e)$, $\hat x = (f W_d + b) / s$ with $W_e, b_e, W_d, b, s$ as values.
 
     | name | shape | of |
     |---|---|---|
     | `encoder`, `encoder_bias` | (d, features), (features,) | all |
     | `decoder`, `bias` | (features, d_out), (d_out,) | all |
-    | `scale` | (), 1 where it is not given | all |
+    | `scale` | (), 1 by default | all |
     | `threshold` | (features,) | `JumpReLU`; `Transcoder` where it has one; () of `BatchTopK`, `Matryoshka` |
     | `gain`, `magnitude_bias` | (features,) | `Gated` |
     | `input_bias`, `skip` | (d,), (d, d_out) | `Transcoder`: if centred, with `skip=True` |
@@ -73,23 +73,23 @@ def assemble(kind: Kind, arrays: Mapping[str, Any], origin: Any) -> Dictionary:
     - `arrays`: of NumPy, by name;
     - `origin`: where they are from, for messages.
     """
-    given, wanted, name = dict(arrays), kind.shapes(), type(kind).__name__
-    if "log_threshold" in wanted and "threshold" in given:
-        given["log_threshold"] = log_threshold(given.pop("threshold"))
+    values, wanted, name = dict(arrays), kind.shapes(), type(kind).__name__
+    if "log_threshold" in wanted and "threshold" in values:
+        values["log_threshold"] = log_threshold(values.pop("threshold"))
     wanted.setdefault("scale", ())
-    given.setdefault("scale", 1.0)
+    values.setdefault("scale", 1.0)
     if "input_bias" in wanted and not kind.centred:
-        given.setdefault("input_bias", 0.0)
-    wanted |= {name: shape for name, shape in kind.optional_shapes().items() if name in given}
-    lacking = [name for name in wanted if name not in given]
-    unknown = [name for name in given if name not in wanted]
+        values.setdefault("input_bias", 0.0)
+    wanted |= {name: shape for name, shape in kind.optional_shapes().items() if name in values}
+    lacking = [name for name in wanted if name not in values]
+    unknown = [name for name in values if name not in wanted]
     if lacking or unknown:
         spelled = lambda name: "threshold" if name == "log_threshold" else name
         shapes = ", ".join(f"{spelled(name)} {shape}" for name, shape in wanted.items())
         lacks = f"; {', '.join(map(spelled, lacking))} is lacking" if lacking else ""
         strange = f"; {', '.join(unknown)} does not belong to it" if unknown else ""
         raise ValueError(f"{origin}: a {name} with these settings has {shapes}{lacks}{strange}.")
-    return kind.dictionary(**{n: _array(n, given[n], shape, origin) for n, shape in wanted.items()})
+    return kind.dictionary(**{n: _array(n, values[n], shape, origin) for n, shape in wanted.items()})
 
 
 def _array(name: str, array: Any, shape: tuple[int, ...], origin: Any) -> JaxArray:

@@ -14,7 +14,7 @@ from ._checks import check_sizes
 from ._losses import Progress
 from ._median import geometric_median
 from ._rows import align, random_directions
-from ._sparse import decoded, keep, top
+from ._sparse import decode_entries, largest_of_rows, largest_with_gradients
 from ._unit_rows import UnitRowsKind
 
 
@@ -94,8 +94,8 @@ class LargestKind(UnitRowsKind):
         def of_dead() -> JaxArray:
             rest = jax.lax.stop_gradient(error)
             if pre is None:
-                values, where = keep(dictionary, x, self.aux, dead)
-                guess = decoded(jax.nn.relu(values), where, dictionary.decoder)
+                values, where = largest_with_gradients(dictionary, x, self.aux, dead)
+                guess = decode_entries(jax.nn.relu(values), where, dictionary.decoder)
             else:
                 hidden = jnp.where(align(dead, pre), pre, -jnp.inf)
                 guess = dictionary.product(jax.nn.relu(keep_largest(hidden, self.aux)), dictionary.decoder)
@@ -132,7 +132,7 @@ def keep_largest(pre: JaxArray, k: int, limit: JaxArray | None = None) -> JaxArr
     """Rows with all but their k largest entries 0, or `limit` of them; ties go to the first."""
     if is_divisible(pre):
         return jnp.where(largest_entries(pre, k, limit), pre, 0)
-    values, where = top(pre, k)
+    values, where = largest_of_rows(pre, k)
     values = jnp.where(jnp.isfinite(values), values, 0)
     if limit is not None:
         values = jnp.where(align(jnp.arange(k, dtype=jnp.int32), values) < limit, values, 0)

@@ -1,6 +1,6 @@
 r"""Matryoshka: nested prefixes of the features each reconstruct alone, the general ones first."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, final
 
 import equinox as eqx
@@ -32,14 +32,13 @@ class MatryoshkaDictionary(BatchThresholdDictionary["Matryoshka"]):
             decoder=self.decoder[:end],
         )
 
-    def prefix_errors(self, f: JaxArray, target: JaxArray) -> list[JaxArray]:
-        """The error of each prefix `(batch, d)`, of features and targets in scaled units."""
-        error, start, errors = target - align(self.bias, target), 0, []
+    def prefix_errors(self, f: JaxArray, target: JaxArray) -> Iterator[JaxArray]:
+        """The error of each prefix `(batch, d)` in turn, of features and targets in scaled units."""
+        error, start = target - align(self.bias, target), 0
         for end in self.kind.prefixes:
             error = error - self.product(f[..., start:end], self.decoder[start:end])
-            errors.append(error)
+            yield error
             start = end
-        return errors
 
     def share_of(self, x: JaxArray, y: JaxArray | None = None) -> JaxArray:
         """The share of variance unexplained by each prefix `(group,)`, with the threshold of inference."""
@@ -124,11 +123,12 @@ class Matryoshka(BatchLargestKind):
         target = y * dictionary.scale
         pre = dictionary.pre(x)
         f = self.choose(pre, now.limit)
-        errors = dictionary.prefix_errors(f, target)
-        shares = [self.share(error, target) for error in errors]
+        error, shares = target, []
+        for error in dictionary.prefix_errors(f, target):
+            shares.append(self.share(error, target))
         terms = {
             "reconstruction": sum(shares) / len(shares),
-            "aux": self.alpha * self.aux_loss(dictionary, x, pre, errors[-1], now),
+            "aux": self.alpha * self.aux_loss(dictionary, x, pre, error, now),
         }
         updates = {"threshold": self.next_threshold(dictionary.threshold, f, now.step)}
         return Losses.of(terms, f, updates)

@@ -95,10 +95,10 @@ def logit_metric(model: ModelLike, site: str) -> JaxArray:
     if base == "mlp_post" and mlp is not None:
         width = mlp.w_out.shape[-2]
     # The rows of the identity are directions like any other.
-    found = logit_weights(
+    weights = logit_weights(
         SimpleNamespace(decoder=jnp.eye(width, dtype=jnp.float32), features=width), model, site
     )
-    return _gram(jnp.asarray(found.rows), found.unembed)
+    return _gram(jnp.asarray(weights.rows), weights.unembed)
 
 
 @jax.jit

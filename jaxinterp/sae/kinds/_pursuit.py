@@ -109,14 +109,14 @@ class MatchingPursuit(UntrainedKind):
 def pursue(rows: JaxArray, decoder: JaxArray, least: float, turns: int, once: bool) -> JaxArray:
     """Features `(n, features)` of centred rows `(n, d)`."""
     n, features = rows.shape[0], decoder.shape[0]
-    every = jnp.arange(n, dtype=jnp.int32)
+    each = jnp.arange(n, dtype=jnp.int32)
 
     def turn(state: Any) -> Any:
         f, left, done, count = state
         at = jnp.argmax(jnp.matmul(left, decoder.T, precision="highest"), -1)
         chosen = decoder[at]
         value = jnp.where(done, 0, jax.nn.relu(jnp.sum(left * chosen, -1)))
-        new = f.at[every, at].add(value)
+        new = f.at[each, at].add(value)
         left = left - value[:, None] * chosen
         if once:
             done = done | jnp.all((new != 0) == (f != 0), -1)

@@ -1,11 +1,12 @@
-r"""TopK without the zeros: decode, and the gradients of both matrices, from the k entries kept per row.
+r"""TopK without the zeros: decoding, and the gradients of both matrices, from the k entries of each row.
 
-Of six dense products in a step one is left, the pre-activations, and they are never all there at
-once. `benchmarks/sae_paths.py` measures.
+A step has six dense products. One is left, the pre-activations, and they are never all in memory at
+once. `benchmarks/sae_paths.py` measures it.
 """
 
 import math
 import os
+from types import ModuleType
 from typing import Any
 
 import jax
@@ -16,11 +17,11 @@ from ...typing import JaxArray
 
 GROUP = 16  # entries per group in the search for the largest; measured best of 16, 32, 64
 ROWS = 512  # rows of a batch whose pre-activations are made together
-SHARE = 12  # features per kept entry from which the sparse form is the faster one on CPUs
+SHARE = 12  # features per entry from which the sparse form is the faster one on CPUs
 
 
-def kernels() -> Any:
-    """The same as kernels for a GPU, where `JAXINTERP_PALLAS=1` asks for them: `_pallas`."""
+def gpu_kernels() -> ModuleType | None:
+    """The same functions as kernels for a GPU, `_pallas`, where `JAXINTERP_PALLAS=1` asks for them."""
     if os.environ.get("JAXINTERP_PALLAS") != "1":
         return None
     from . import _pallas  # not at import time: it takes a while
@@ -28,16 +29,15 @@ def kernels() -> Any:
     return _pallas
 
 
-def pays(dictionary: Any, x: JaxArray, k: int) -> bool:
-    r"""Whether k kept entries per row are worked on one by one: $12 k \le m$, float32, on a CPU.
+def is_sparse_faster(dictionary: Any, x: JaxArray, k: int) -> bool:
+    r"""Whether working on k entries per row, one by one, pays: $12 k \le m$, float32, on a CPU.
 
-    Measured on two cores (d 512, batch 1,024): an entry costs about as much as 12 features
-    of the dense products, in the decode and in all gradients. Accelerators, which do dense products
-    at another price, and meshes, where features live apart, keep the dense form; `kernels` on
-    accelerators are for those who ask.
+    Measured on two cores (d 512, batch 1,024): an entry costs about as much as 12 features of the dense
+    products, in the decoder and in all gradients. Accelerators have other costs, and on a mesh the features
+    are on different devices: both use the dense form. `gpu_kernels` change that for those who ask.
     """
     return (
-        (jax.default_backend() == "cpu" or kernels() is not None)
+        (jax.default_backend() == "cpu" or gpu_kernels() is not None)
         and current_mesh() is None
         and dictionary.kind.matmul == "float32"
         and x.dtype == jnp.float32
@@ -46,43 +46,45 @@ def pays(dictionary: Any, x: JaxArray, k: int) -> bool:
     )
 
 
-def top(pre: Any, k: int) -> tuple[Any, Any]:
-    r"""The k largest of each row `(..., m)` and where they are, as `jax.lax.top_k`, ties to the first.
+def largest_of_rows(pre: JaxArray, k: int) -> tuple[JaxArray, JaxArray]:
+    r"""The k largest entries of each row `(..., m)` and their places; among equal ones the first.
 
-    On a CPU in two stages: the largest of each group of 16 entries, then the entries of the k groups
-    with the largest ones. Nothing is lost: groups whose largest exceeds the k-th entry are fewer than
-    k, and among equal ones the first come first in both stages. 1.5 to 2.2 times as fast.
+    On a CPU it has two stages: the largest entry of each group of 16, then the entries of the k groups with
+    the largest ones. No entry is missed: fewer than k groups have an entry above the k-th largest, and
+    among equal entries the first come first in both stages. It is 1.5 to 2.2 times as fast.
 
     Law: the same values at the same places as `jax.lax.top_k`.
     """
     m = pre.shape[-1]
-    if not grouped(m, k):
+    if not has_two_stages(m, k):
         values, at = jax.lax.top_k(pre, k)
         return values, at
     parts = pre.reshape(*pre.shape[:-1], m // GROUP, GROUP)
-    return _in_groups(parts, jnp.max(parts, -1), k)
+    return _largest_of_groups(parts, jnp.max(parts, -1), k)
 
 
-def grouped(m: int, k: int) -> bool:
-    """Whether the k largest of m are looked for in two stages."""
+def has_two_stages(m: int, k: int) -> bool:
+    """Whether the k largest of m entries are searched in two stages."""
     return jax.default_backend() == "cpu" and not m % GROUP and m // GROUP >= 4 * k
 
 
-def _in_groups(parts: Any, most: Any, k: int) -> tuple[Any, Any]:
-    """The k largest of `parts (..., group, GROUP)`, given the largest of each group."""
-    _, chosen = jax.lax.top_k(most, k)
-    chosen = jnp.sort(chosen, -1)
-    few = jnp.take_along_axis(parts, chosen[..., None], -2).reshape(*most.shape[:-1], k * GROUP)
-    values, at = jax.lax.top_k(few, k)
-    return values, jnp.take_along_axis(chosen, at // GROUP, -1) * GROUP + at % GROUP
+def _largest_of_groups(parts: JaxArray, maxima: JaxArray, k: int) -> tuple[JaxArray, JaxArray]:
+    """The k largest entries of `parts (..., group, GROUP)`; `maxima (..., group)` of the groups."""
+    _, groups = jax.lax.top_k(maxima, k)
+    groups = jnp.sort(groups, -1)
+    candidates = jnp.take_along_axis(parts, groups[..., None], -2).reshape(*maxima.shape[:-1], k * GROUP)
+    values, at = jax.lax.top_k(candidates, k)
+    return values, jnp.take_along_axis(groups, at // GROUP, -1) * GROUP + at % GROUP
 
 
-def chosen(dictionary: Any, x: JaxArray, k: int, among: JaxArray | None = None) -> tuple[JaxArray, JaxArray]:
-    r"""`top(dictionary.pre(x), k)` of x `(batch, d)`, without the array `(batch, m)`; `among (m,)` features.
+def largest_pre_activations(
+    dictionary: Any, x: JaxArray, k: int, among: JaxArray | None = None
+) -> tuple[JaxArray, JaxArray]:
+    r"""`largest_of_rows(dictionary.pre(x), k)` of x `(batch, d)`, without an array `(batch, m)`.
 
-    Blocks of rows, whose pre-activations stay in the cache, features first: XLA multiplies a tall
-    matrix by a narrow one at 1.3 times the rate of `x @ encoder`, and the memory of all
-    pre-activations, which costs as much to ask for as to fill, is never asked for.
+    Only the features `among (m,)` count. The rows go in blocks whose pre-activations stay in the cache,
+    features first: XLA multiplies a tall matrix by a narrow one at 1.3 times the rate of `x @ encoder`, and
+    the memory of all pre-activations, which costs as much to allocate as to fill, is never allocated.
     """
     batch, m = len(x), dictionary.features
     rows = max(n for n in range(1, ROWS + 1) if not batch % n)
@@ -90,132 +92,144 @@ def chosen(dictionary: Any, x: JaxArray, k: int, among: JaxArray | None = None) 
     x = x * dictionary.scale
     x = x - dictionary.bias[None] if dictionary.kind.centred else x
 
-    def one(part: Any) -> tuple[Any, Any]:
+    def block(part: JaxArray) -> tuple[JaxArray, JaxArray]:
         pre = jnp.matmul(encoder, part.T, precision="highest") + dictionary.encoder_bias[:, None]
         if among is not None:
             pre = jnp.where(jnp.broadcast_to(among, (m,))[:, None], pre, -jnp.inf)
-        if not grouped(m, k):
+        if not has_two_stages(m, k):
             values, at = jax.lax.top_k(pre.T, k)
             return values, at
-        most = jnp.max(pre.reshape(m // GROUP, GROUP, rows), 1)
-        return _in_groups(pre.T.reshape(rows, m // GROUP, GROUP), most.T, k)
+        maxima = jnp.max(pre.reshape(m // GROUP, GROUP, rows), 1)
+        return _largest_of_groups(pre.T.reshape(rows, m // GROUP, GROUP), maxima.T, k)
 
-    values, where = jax.lax.map(one, x.reshape(batch // rows, rows, -1))
+    values, where = jax.lax.map(block, x.reshape(batch // rows, rows, -1))
     return values.reshape(batch, k), where.reshape(batch, k)
 
 
-def spread(values: Any, where: Any, m: int) -> Any:
-    """Rows `(batch, m)` with values at their places, 0 elsewhere."""
+def dense_rows(values: JaxArray, where: JaxArray, m: int) -> JaxArray:
+    """Rows `(batch, m)` with the values at their places and 0 elsewhere."""
     row = lambda v, w: jnp.zeros((m,), v.dtype).at[w].set(v, unique_indices=True)
     return jax.vmap(row)(values, where)
 
 
-def fired(values: Any, where: Any, m: int) -> tuple[Any, Any]:
-    """Which features `(m,)` are not 0 in some row, and the mean number of them in a row."""
+def active_features(values: JaxArray, where: JaxArray, m: int) -> tuple[JaxArray, JaxArray]:
+    """Which features `(m,)` are not 0 in some row, and their mean number per row."""
     active = values != 0
     seen = jnp.zeros((m,), bool).at[where].max(active)
     return seen, jnp.sum(active, dtype=jnp.float32) / active.shape[0]
 
 
-def _combine(values: Any, where: Any, rows: Any) -> Any:
+def _combine(values: JaxArray, where: JaxArray, rows: JaxArray) -> JaxArray:
     r"""$y_b = \sum_j v_{bj}\, r_{w_{bj}}$, four entries at a time: no array (batch, k, d) is made."""
-    if other := kernels():
-        return other.combine(values, where, rows)
+    if kernels := gpu_kernels():
+        return kernels.combine(values, where, rows)
     pad = -values.shape[1] % 4
     values, where = (jnp.pad(a, ((0, 0), (0, pad))).T.reshape(-1, 4, len(a)) for a in (values, where))
 
-    def one(total: Any, entry: Any) -> Any:
+    def add_four(total: JaxArray, entry: tuple[JaxArray, JaxArray]) -> tuple[JaxArray, None]:
         for value, at in zip(*entry, strict=True):
             total = total + value[:, None] * rows[at]
         return total, None
 
     first = jnp.zeros((values.shape[-1], rows.shape[1]), rows.dtype)
-    return jax.lax.scan(one, first, (values, where))[0]
+    return jax.lax.scan(add_four, first, (values, where))[0]
 
 
-def _project(g: Any, where: Any, rows: Any) -> Any:
-    r"""$v_{bj} = g_b \cdot r_{w_{bj}}$, some rows at a time."""
-    if other := kernels():
-        return other.project(g, where, rows)
-    few = math.gcd(8, len(g))
+def _project(g: JaxArray, where: JaxArray, rows: JaxArray) -> JaxArray:
+    r"""$v_{bj} = g_b \cdot r_{w_{bj}}$, eight rows at a time where they divide the batch."""
+    if kernels := gpu_kernels():
+        return kernels.project(g, where, rows)
+    block = math.gcd(8, len(g))
 
-    def one(part: tuple[Any, Any]) -> Any:
+    def one(part: tuple[JaxArray, JaxArray]) -> JaxArray:
         g, where = part
         return jnp.einsum("bkd,bd->bk", rows[where], g, precision="highest")
 
-    parts = g.reshape(-1, few, g.shape[1]), where.reshape(-1, few, where.shape[1])
+    parts = g.reshape(-1, block, g.shape[1]), where.reshape(-1, block, where.shape[1])
     return jax.lax.map(one, parts).reshape(where.shape)
 
 
-def _gather_outer(values: Any, where: Any, g: Any, m: int) -> Any:
+def _gather_outer(values: JaxArray, where: JaxArray, g: JaxArray, m: int) -> JaxArray:
     r"""$G_i = \sum_{b, j: w_{bj} = i} v_{bj}\, g_b$, `(m, d)`: row by row, so that places never meet."""
-    if other := kernels():
-        return other.gather_outer(values, where, g, m)
+    if kernels := gpu_kernels():
+        return kernels.gather_outer(values, where, g, m)
 
-    def one(b: Any, total: Any) -> Any:
+    def add_row(b: JaxArray, total: JaxArray) -> JaxArray:
         update = values[b][:, None] * g[b][None]
         return total.at[where[b]].add(update, unique_indices=True)
 
-    return jax.lax.fori_loop(0, values.shape[0], one, jnp.zeros((m, g.shape[1]), g.dtype))
+    return jax.lax.fori_loop(0, values.shape[0], add_row, jnp.zeros((m, g.shape[1]), g.dtype))
 
 
 @jax.custom_vjp
-def decoded(values: Any, where: Any, decoder: Any) -> Any:
+def decode_entries(values: JaxArray, where: JaxArray, decoder: JaxArray) -> JaxArray:
     r"""$\hat x_b = \sum_j v_{bj}\, d_{w_{bj}}$ `(batch, d)` of entries `(batch, k)`; k different places a row.
 
-    Law: the value and the gradients of `spread(values, where, m) @ decoder`.
+    Law: the value and the gradients of `dense_rows(values, where, m) @ decoder`.
     """
     return _combine(values, where, decoder)
 
 
-def _decoded_forward(values: Any, where: Any, decoder: Any) -> Any:
+def _decode_entries_forward(
+    values: JaxArray, where: JaxArray, decoder: JaxArray
+) -> tuple[JaxArray, tuple[JaxArray, ...]]:
     return _combine(values, where, decoder), (values, where, decoder)
 
 
-def _decoded_backward(kept: Any, g: Any) -> Any:
-    values, where, decoder = kept
+def _decode_entries_backward(saved: tuple[JaxArray, ...], g: JaxArray) -> Any:
+    values, where, decoder = saved
     slope = _gather_outer(values, where, g, decoder.shape[0])
     return _project(g, where, decoder), None, slope
 
 
-decoded.defvjp(_decoded_forward, _decoded_backward)
+decode_entries.defvjp(_decode_entries_forward, _decode_entries_backward)
 
 
 @jax.custom_vjp
-def entries(values: Any, where: Any, x: Any, bias: Any, encoder: Any, encoder_bias: Any) -> Any:
+def with_weights(
+    values: JaxArray, where: JaxArray, x: JaxArray, bias: JaxArray, encoder: JaxArray, encoder_bias: JaxArray
+) -> JaxArray:
     r"""$\pi_{b, w_{bj}} = (x_b - b) \cdot e_{w_{bj}} + b^e_{w_{bj}}$: `values`, which are these numbers already.
 
-    Only their gradient is new: of columns of the encoder that were kept. That of the bias is
-    $-W_e \sum_b g_b$, a product with one vector.
+    Only the gradient is new: it reaches the columns of the encoder that the entries are of. The gradient
+    of the bias is $-W_e \sum_b g_b$, a product with one vector.
     """
     return values
 
 
-def _entries_forward(values: Any, where: Any, x: Any, bias: Any, encoder: Any, encoder_bias: Any) -> Any:
+def _with_weights_forward(
+    values: JaxArray, where: JaxArray, x: JaxArray, bias: JaxArray, encoder: JaxArray, encoder_bias: JaxArray
+) -> tuple[JaxArray, tuple[JaxArray, ...]]:
     return values, (where, x, bias, encoder)
 
 
-def _entries_backward(kept: Any, g: Any) -> Any:
-    where, x, bias, encoder = kept
+def _with_weights_backward(saved: tuple[JaxArray, ...], g: JaxArray) -> Any:
+    where, x, bias, encoder = saved
     m = encoder.shape[1]
     total = jnp.zeros((m,), g.dtype).at[where].add(g)
     slope = _gather_outer(g, where, x - bias[None], m).T
     back = -jnp.matmul(encoder, total, precision="highest")
-    # That of x is asked for by nobody in training, and then not computed.
+    # Nobody asks for the gradient of x in training, and then it is not computed.
     return jnp.zeros_like(g), None, _combine(g, where, encoder.T), back, slope, total
 
 
-entries.defvjp(_entries_forward, _entries_backward)
+with_weights.defvjp(_with_weights_forward, _with_weights_backward)
 
 
-def keep(dictionary: Any, x: JaxArray, k: int, among: JaxArray | None = None) -> tuple[JaxArray, JaxArray]:
-    """The k largest pre-activations of each row of x `(batch, d)`, with their gradients to the weights.
+def largest_with_gradients(
+    dictionary: Any, x: JaxArray, k: int, among: JaxArray | None = None
+) -> tuple[JaxArray, JaxArray]:
+    """The k largest pre-activations of each row of x `(batch, d)`, with gradients to the weights.
 
-    Only of the features `among (m,)`, where given; what is not finite counts as 0.
+    Only the features `among (m,)` count, by default all. What is not finite counts as 0.
     """
-    values, where = chosen(jax.lax.stop_gradient(dictionary), jax.lax.stop_gradient(x), k, among)
-    known = jnp.isfinite(values)
+    values, where = largest_pre_activations(
+        jax.lax.stop_gradient(dictionary), jax.lax.stop_gradient(x), k, among
+    )
+    finite = jnp.isfinite(values)
     bias = dictionary.bias if dictionary.kind.centred else jnp.zeros_like(dictionary.bias)
-    values = jnp.where(known, values, 0)
-    values = entries(values, where, x * dictionary.scale, bias, dictionary.encoder, dictionary.encoder_bias)
-    return jnp.where(known, values, 0), where
+    values = jnp.where(finite, values, 0)
+    values = with_weights(
+        values, where, x * dictionary.scale, bias, dictionary.encoder, dictionary.encoder_bias
+    )
+    return jnp.where(finite, values, 0), where

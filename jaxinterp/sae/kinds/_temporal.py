@@ -78,12 +78,12 @@ class TemporalDictionary(Dictionary["Temporal"]):
 
         def project(name: str, at: JaxArray) -> JaxArray:
             weight, bias = getattr(self, name)[layer], getattr(self, f"{name}_bias")[layer]
-            found = self.product(at, weight.T)
-            return found + align(bias, found)
+            projected = self.product(at, weight.T)
+            return projected + align(bias, projected)
 
         def split(name: str, at: JaxArray) -> JaxArray:  # (..., head, pos, width)
-            found = project(name, at)
-            return jnp.moveaxis(found.reshape(*found.shape[:-1], self.kind.heads, -1), -2, -3)
+            projected = project(name, at)
+            return jnp.moveaxis(projected.reshape(*projected.shape[:-1], self.kind.heads, -1), -2, -3)
 
         q, k, v = split("query", z), split("key", before), split("value", before)
         scores = jnp.matmul(q, jnp.swapaxes(k, -1, -2), precision="highest") / q.shape[-1] ** 0.5

@@ -11,7 +11,7 @@ from ._dictionary import Dictionary
 from ._kind import INIT
 from ._largest import LargestKind, keep_largest
 from ._losses import Losses, Progress
-from ._sparse import decoded, fired, keep, pays, spread
+from ._sparse import active_features, decode_entries, dense_rows, is_sparse_faster, largest_with_gradients
 
 
 @final
@@ -87,7 +87,7 @@ class TopK(LargestKind):
 
     def loss(self, dictionary: TopKDictionary, x: JaxArray, y: JaxArray, now: Progress) -> Losses:
         """FVU and AuxK, in the form that is faster."""
-        if pays(dictionary, x, self.k):
+        if is_sparse_faster(dictionary, x, self.k):
             return self.sparse_loss(dictionary, x, y, now)
         return self.dense_loss(dictionary, x, y, now)
 
@@ -104,13 +104,13 @@ class TopK(LargestKind):
     def sparse_loss(self, dictionary: TopKDictionary, x: JaxArray, y: JaxArray, now: Progress) -> Losses:
         """The same number and gradients (to rounding) from the k entries of each row."""
         target = y * dictionary.scale
-        values, where = keep(dictionary, x, self.k)
+        values, where = largest_with_gradients(dictionary, x, self.k)
         if now.limit is not None:
             values = jnp.where(jnp.arange(self.k, dtype=jnp.int32)[None] < now.limit, values, 0)
         values = jax.nn.relu(values)
-        error = target - (decoded(values, where, dictionary.decoder) + dictionary.bias[None])
+        error = target - (decode_entries(values, where, dictionary.decoder) + dictionary.bias[None])
         terms = {"reconstruction": self.share(error, target)}
         terms["aux"] = self.alpha * self.aux_loss(dictionary, x, None, error, now)
-        f = spread(values, where, dictionary.features)
-        active = fired(values, where, dictionary.features)
+        f = dense_rows(values, where, dictionary.features)
+        active = active_features(values, where, dictionary.features)
         return Losses.of(terms, f, None, active)
