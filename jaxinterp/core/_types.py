@@ -27,7 +27,7 @@ AXES = ("batch", "layer", "pos", "query", "key", "head", "kv_head", "k", "d", "f
 if TYPE_CHECKING:
     from ._tap import Tap as Tap
 else:
-    # What model code sees of the core: `tap(name, x) -> x`.
+    # What model code calls: `tap(name, x) -> x`.
     Tap = Any
 
 
