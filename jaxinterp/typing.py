@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
     from typing import Protocol, TypeAlias
     from typing import Self as Self
@@ -36,10 +36,10 @@ if TYPE_CHECKING:
     "Anything that becomes an array: of JAX, of NumPy, nested lists, numbers."
     JaxArray: TypeAlias = Array
     "An array of JAX, traced or not; the fields of a module hold other things too, as `jax.tree.map` likes."
-    IntLike: TypeAlias = int | np.integer
-    "One int of Python or NumPy."
-    FloatLike: TypeAlias = float | int | np.floating | np.integer
-    "One number."
+    IntLike: TypeAlias = int
+    "A whole number."
+    FloatLike: TypeAlias = float | int
+    "A number."
     BoolLike: TypeAlias = bool | np.bool_
     "True or False."
     StrLike: TypeAlias = str
@@ -70,6 +70,12 @@ if TYPE_CHECKING:
     "Neurons: pairs `(layer, neuron)`, or names such as `'3.336'`."
     MaskLike: TypeAlias = Bool[Array, "*batch pos"] | np.ndarray | Nested
     "True at real tokens, for prompts padded left or right."
+    BatchLike: TypeAlias = TokensLike | tuple[TokensLike, MaskLike]
+    "Tokens of one batch, or tokens and their mask, as `tokenizer([...])` returns."
+    BatchesLike: TypeAlias = Iterable[BatchLike]
+    "An iterable of batches of tokens."
+    StreamLike: TypeAlias = BatchesLike | Callable[[PRNGKeyArray], BatchLike]
+    "An iterable of batches of tokens, or a function of a key to one batch."
     IndexLike: TypeAlias = int | slice | range | Int[Array, "*n"] | Bool[Array, "*n"] | np.ndarray | Nested
     "Which entries of an axis: an int, several, a slice or a bool mask; may be traced."
     LayersLike: TypeAlias = int | Sequence[int] | slice | range | Int[Array, "*n"] | np.ndarray
@@ -111,6 +117,11 @@ if TYPE_CHECKING:
     )
     "A function of a leaf's path and the leaf to where it lies, or a tree of shardings like the model."
 
+    TextsLike: TypeAlias = list[str] | tuple[str, ...]
+    "Several texts."
+    TextLike: TypeAlias = str | TextsLike
+    "A text, or several."
+
     class TokenizerLike(Protocol):
         """A tokenizer of `ji.load`, `ji.tasks.Words`, or anything with their methods."""
 
@@ -129,12 +140,14 @@ if TYPE_CHECKING:
     JSON: TypeAlias = Mapping[str, "JSON"] | Sequence["JSON"] | str | float | int | bool | None
     "What a file of JSON holds."
 else:
+    BatchLike = BatchesLike = StreamLike = Any
     M = TypeVar("M")
     ConfigLike = TokenLike = AtLike = ResidLike = StrLike = FunctionLike = ValueLike = Any
     LogitsLike = SitesLike = AxesLike = BytesLike = IntLike = FloatLike = BoolLike = Any
     ArrayLike = ModelLike = TokensLike = MaskLike = IndexLike = LayersLike = EditsLike = Any
     CaptureLike = MetricLike = KeyLike = PathLike = OptimizerLike = DictionaryLike = Any
     JaxArray = Self = CoderLike = KindLike = Any
+    TextsLike = TextLike = Any
     TokenizerLike = ArraysLike = PlotAxes = PlotAxesLike = Any
     AnyCorpus = CorpusLike = ClassesLike = NeuronsLike = Any
     DTypeLike = MeshLike = ShardingLike = PyTree = JSON = Any

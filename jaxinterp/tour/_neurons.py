@@ -4,6 +4,7 @@ Gurnee et al. 2023 (https://arxiv.org/abs/2305.01610).
 """
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -12,6 +13,8 @@ import numpy as np
 import jaxinterp as ji
 
 from .. import viz
+from ..hub import Tokenizer
+from ..hub._classes import LoadedModel
 from ._chapter import Finding, NotForThisModel, Table, listed
 from ._texts import PIECES
 
@@ -20,7 +23,7 @@ WHOLE = 10_000
 "Up to so many neurons a proof is over all layers; beyond, over the layer of the best one."
 
 
-def chapter(model: Any, tokenizer: Any) -> Finding:
+def chapter(model: LoadedModel, tokenizer: Tokenizer) -> Finding:
     if "mlp_post" not in ji.sites(model):
         raise NotForThisModel("it has no MLP, so it has no neurons.")
     study = read(model, tokenizer)
@@ -143,7 +146,7 @@ class Study:
         }
 
 
-def read(model: Any, tokenizer: Any) -> Study:
+def read(model: LoadedModel, tokenizer: Tokenizer) -> Study:
     """Every piece as the mean activations of its tokens, train and test parted by piece."""
     ctx = min(CTX, model.config.ctx)
     documents = [(text, kind) for kind, texts in PIECES.items() for text in texts]
@@ -170,7 +173,7 @@ def best_neuron(study: Study, kind: str) -> dict[str, Any]:
     return {**best, "train_f1": best["f1"], "f1": held["f1"], "low": low, "high": high, "gap": float(gap)}
 
 
-def proven(study: Study, kind: str, layer: int) -> dict[int, Any]:
+def proven(study: Study, kind: str, layer: int) -> Mapping[int, Any]:
     """The best k neurons with their certificates."""
     x = columns(study, layer)[study.train]
     return ji.probes.best_subsets(

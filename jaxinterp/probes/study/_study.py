@@ -10,11 +10,11 @@ import jax
 import numpy as np
 
 from ..._deprecations import respelled
+from ..._random import key_numbers
 from ..._text import line
 from ...core._check import check_key
 from ...data import Feature, Store
 from ...data._files import fingerprint
-from ...stats._random import key_numbers
 from ...typing import ArrayLike, CorpusLike, KeyLike, ModelLike, PathLike
 from ._feature_records import grids, probe_records
 from ._labels import groups_of_rows, labelled_rows, split_rows
