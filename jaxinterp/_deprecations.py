@@ -70,7 +70,8 @@ def respelled(**new: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
         @functools.wraps(function)
         def checked(*args: P.args, **kwargs: P.kwargs) -> R:
             for old in new.keys() & kwargs.keys():
-                place = f"{function.__module__}".split("._")[0].replace("jaxinterp", "ji", 1)
+                rooms = function.__module__.split("._")[0].split(".")[1:2]  # public names are flat
+                place = ".".join(["ji", *(room for room in rooms if room != "core")])
                 raise TypeError(f"{place}.{function.__qualname__} has no argument {old}=. Write {new[old]}.")
             return function(*args, **kwargs)
 

@@ -111,6 +111,11 @@ if TYPE_CHECKING:
     )
     "A function of a leaf's path and the leaf to where it lies, or a tree of shardings like the model."
 
+    TextsLike: TypeAlias = list[str] | tuple[str, ...]
+    "Several texts."
+    TextLike: TypeAlias = str | TextsLike
+    "A text, or several."
+
     class TokenizerLike(Protocol):
         """A tokenizer of `ji.load`, `ji.tasks.Words`, or anything with their methods."""
 
@@ -135,6 +140,7 @@ else:
     ArrayLike = ModelLike = TokensLike = MaskLike = IndexLike = LayersLike = EditsLike = Any
     CaptureLike = MetricLike = KeyLike = PathLike = OptimizerLike = DictionaryLike = Any
     JaxArray = Self = CoderLike = KindLike = Any
+    TextsLike = TextLike = Any
     TokenizerLike = ArraysLike = PlotAxes = PlotAxesLike = Any
     AnyCorpus = CorpusLike = ClassesLike = NeuronsLike = Any
     DTypeLike = MeshLike = ShardingLike = PyTree = JSON = Any

@@ -55,6 +55,8 @@ def rating_study(
       jaxinterp sae rating-study my_dictionary tiny texts/ --site "resid_post[2]" --neurons "mlp_post[2]"
       jaxinterp sae rate study
     """
+    import jax
+
     from .. import data as corpora
     from .. import sae as dictionaries
 
@@ -62,7 +64,9 @@ def rating_study(
     corpus = _packed(tokenizer, loaded, data, ctx, most, chars)
     d = corpora.activations(loaded, corpus.tokens[:1], neurons, progress=False).shape[-1]
     groups = {"features": (found, site), "neurons": (dictionaries.Neurons(d), neurons)}
-    path = dictionaries.rating_study(out, groups, loaded, tokenizer, corpus, units=units, seed=seed)
+    path = dictionaries.rating_study(
+        out, groups, loaded, tokenizer, corpus, units=units, key=jax.random.key(seed)
+    )
     key = path.with_name(f"{path.name}.key.json")
     say(f"Wrote {line(path)} and {line(key)}; rate it with jaxinterp sae rate {line(path)}.")
 

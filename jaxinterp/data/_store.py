@@ -1,7 +1,7 @@
 """Activations on disk: shards that are mapped, not loaded, and a manifest that says what they are."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +132,7 @@ class Store:
         return True
 
     @property
-    def max_error(self) -> dict[str, float]:
+    def max_error(self) -> Mapping[str, float]:
         """By site, the largest error of what is stored, measured as it was written."""
         records = [self._done(i) for i in range(len(self.shards))]
         return {

@@ -1,14 +1,12 @@
 """Batches of activations from disk, by number."""
 
-from typing import Any
-
 import jax
 import numpy as np
 
 from .._deprecations import respelled
 from ..core._sites import parse
 from ..corpus._size import check_batch_size
-from ..typing import KeyLike, ModelLike, PathLike
+from ..typing import JSON, KeyLike, ModelLike, PathLike
 from ._files import fingerprint
 from ._order import seeds_of
 from ._store import Store
@@ -33,8 +31,8 @@ class Stored:
     def __repr__(self) -> str:
         return f"Stored({self.site!r} of {str(self.store.path)!r}: batches of {self.size})"
 
-    def described(self) -> dict[str, Any]:
-        """What its batches follow from, as JSON: two that say the same give the same ones."""
+    def described(self) -> JSON:
+        """What its batches follow from, as JSON: two with equal descriptions give equal batches."""
         site = self.name if self.layer is None else f"{self.name}[{self.layer}]"
         model = self.store.about["model"]["sha256"]
         return {

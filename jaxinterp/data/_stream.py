@@ -13,7 +13,7 @@ from ..corpus._corpus import as_corpus, select, tokens_hash
 from ..corpus._fingerprint import fingerprint
 from ..corpus._model_hash import model_hash
 from ..corpus._size import check_batch_size
-from ..typing import CaptureLike, CorpusLike, IndexLike, KeyLike, MaskLike, ModelLike
+from ..typing import JSON, CaptureLike, CorpusLike, IndexLike, KeyLike, MaskLike, ModelLike
 from ._activations import activations
 from ._order import seeds_of
 from ._reading import plan
@@ -29,7 +29,7 @@ class Stream:
         site: CaptureLike,
         *,
         batch_size: int,
-        seeds: list[int],
+        order: list[int],
         buffer: int | None,
         passes: int,
         max_bytes: int,
@@ -43,7 +43,7 @@ class Stream:
                 "A stream has a row per token: name sites without pos or reduce, and choose "
                 "tokens with positions=."
             )
-        self.model, self.site, self.size, self.seeds = model, site, batch_size, seeds
+        self.model, self.site, self.size, self.seeds = model, site, batch_size, order
         self._sites: list[Any] = list(site) if isinstance(site, list | tuple) else [site]
         self._shapes = reading.shapes
         self._counts = corpus.positions.sum(-1)
@@ -77,7 +77,7 @@ class Stream:
             f"of {self.buffer} contexts)"
         )
 
-    def described(self) -> dict[str, Any]:
+    def described(self) -> JSON:
         """What its batches follow from, as JSON: two with equal descriptions give equal batches."""
         short = lambda mask: fingerprint(mask if mask.strides[0] else mask[:1])  # one row for all
         return {
@@ -256,7 +256,7 @@ def stream(
         as_corpus(tokens, mask=mask, positions=positions),
         site,
         batch_size=int(batch_size),
-        seeds=seeds_of(key, "ji.data.stream(..., key={})"),
+        order=seeds_of(key, "ji.data.stream(..., key={})"),
         buffer=buffer,
         passes=passes,
         max_bytes=int(max_bytes),

@@ -6,14 +6,14 @@ Nothing is added behind the caller's back: whether a prompt begins with BOS is s
 import functools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int
 
 from .._disk import unit
-from ..typing import ArrayLike, MaskLike, PathLike
+from ..typing import ArrayLike, MaskLike, PathLike, TextLike, TextsLike
 from ._token_ids import check_texts, checked_mask, in_range, integers, padded
 from ._token_text import make_visible, spelled, text_of
 from ._tokenizer_read import (
@@ -29,11 +29,6 @@ from ._tokenizer_write import write_tokenizer
 
 if TYPE_CHECKING:
     import tokenizers
-
-    TextsLike: TypeAlias = list[str] | tuple[str, ...]
-    TextLike: TypeAlias = str | TextsLike
-else:
-    TextsLike = TextLike = Any
 
 
 class Tokenizer:

@@ -1,12 +1,16 @@
 """Probes: which features tell two classes apart, and how few suffice. See `docs/probes.md`."""
 
-from ..stats._scores import metrics as metrics
-from ..stats._scores import regression_metrics as regression_metrics
+from ..stats import BinaryMetrics as BinaryMetrics
+from ..stats import RegressionMetrics as RegressionMetrics
+from ..stats import metrics as metrics
+from ..stats import regression_metrics as regression_metrics
+from ._by_k import ByK as ByK
 from .controls._controls import control_heads as control_heads
 from .controls._controls import control_labels as control_labels
 from .controls._controls import mass_mean as mass_mean
 from .controls._controls import shuffled_labels as shuffled_labels
 from .controls._nulls import Null as Null
+from .controls._nulls import Nulls as Nulls
 from .controls._nulls import nulls as nulls
 from .controls._rotation import Rotation as Rotation
 from .controls._rotation import rotate as rotate
@@ -19,6 +23,7 @@ from .exact._sequential import aicc as aicc
 from .exact._sequential import choose_k as choose_k
 from .exact._sequential import ssr as ssr
 from .exact._sequential import stlsq as stlsq
+from .exact._settings import SearchSettings as SearchSettings
 from .exact._subset import Subset as Subset
 from .exact._subset import best_subset as best_subset
 from .exact._subset import best_subsets as best_subsets
@@ -36,6 +41,7 @@ from .linear._elastic import elastic_net as elastic_net
 from .linear._fit import Probe as Probe
 from .linear._fit import fit as fit
 from .linear._geography import HeldOut as HeldOut
+from .linear._geography import PlaceMetrics as PlaceMetrics
 from .linear._geography import block_holdout as block_holdout
 from .linear._geography import haversine as haversine
 from .linear._geography import place_metrics as place_metrics
@@ -47,6 +53,7 @@ from .linear._ridge import Ridge as Ridge
 from .linear._ridge import pca_ridge as pca_ridge
 from .linear._ridge import ridge as ridge
 from .linear._ridge import ridges as ridges
+from .linear._single import PredictionMetrics as PredictionMetrics
 from .linear._single import Singles as Singles
 from .linear._single import single_neuron as single_neuron
 from .study._feature_records import probe_records as probe_records

@@ -1,5 +1,6 @@
 """Many problems in one program: leading axes that broadcast, and labels as numbers of classes."""
 
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -8,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..stats._examples import as_examples
+from ..typing import ArrayLike, PyTree
 
 
-def together(fn: Callable[..., Any], args: tuple[Any, ...], cores: tuple[int, ...]) -> Any:
+def map_problems(fn: Callable[..., PyTree], args: tuple[Any, ...], cores: tuple[int, ...]) -> PyTree:
     """`fn` over the broadcast leading axes of `args`, each with `cores[i]` axes of its own.
 
     An axis of size 1 is never copied: activations that many label vectors share stay one array,
@@ -19,19 +21,19 @@ def together(fn: Callable[..., Any], args: tuple[Any, ...], cores: tuple[int, ..
     leads = [() if a is None else a.shape[: a.ndim - core] for a, core in zip(args, cores)]
     lead = np.broadcast_shapes(*leads)
     padded = [(1,) * (len(lead) - len(own)) + own for own in leads]
-    kept = [
+    reduced = [
         None if a is None else a.reshape(*(size for size in own if size > 1), *a.shape[a.ndim - core :])
         for a, own, core in zip(args, padded, cores, strict=True)
     ]
     for axis in reversed(range(len(lead))):
         if lead[axis] > 1:
             fn = jax.vmap(fn, in_axes=tuple(0 if own[axis] > 1 else None for own in padded))
-    out = fn(*kept)
+    out = fn(*reduced)
     count = sum(size > 1 for size in lead)
     return jax.tree.map(lambda a: a.reshape(*lead, *a.shape[count:]), out)
 
 
-def lead_axes(x: np.ndarray, y: np.ndarray, core: int = 1, *more: tuple[int, ...]) -> Any:
+def leading_axes(x: np.ndarray, y: np.ndarray, core: int = 1, *more: tuple[int, ...]) -> tuple[int, ...]:
     """The problems that x `(..., n, d)` and y `(..., n, *)` make together; an error says why not."""
     n = x.shape[-2]
     if y.ndim < core or y.shape[y.ndim - core] != n:
@@ -52,7 +54,7 @@ def lead_axes(x: np.ndarray, y: np.ndarray, core: int = 1, *more: tuple[int, ...
         ) from None
 
 
-def as_classes(y: Any, classes: Any = None) -> tuple[np.ndarray, np.ndarray]:
+def as_classes(y: ArrayLike, classes: ArrayLike | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Labels of any kind as numbers `(..., n)` int32, and the class that each number stands for."""
     y = np.asarray(y)
     if y.dtype.kind not in "biuUS" and not (y.dtype.kind == "f" and (y == np.round(y)).all()):
@@ -71,15 +73,15 @@ def as_classes(y: Any, classes: Any = None) -> tuple[np.ndarray, np.ndarray]:
     return which, kinds
 
 
-def two_or_more(kinds: np.ndarray, n: int) -> None:
+def check_two_classes(kinds: np.ndarray, n: int) -> None:
     if len(kinds) < 2:
         raise ValueError(
-            f"A probe tells two classes apart; every one of the {n} labels is {kinds[0]}. "
+            f"A probe tells two classes apart; each of the {n} labels is {kinds[0]}. "
             "Was the split made by class? data.split keeps both."
         )
 
 
-def counts_of(weights: Any, shape: tuple[int, ...], n: int) -> np.ndarray:
+def example_counts(weights: ArrayLike | None, shape: tuple[int, ...], n: int) -> np.ndarray:
     """How much each example counts `(..., n)`: 1 by default, 0 leaves one out."""
     if weights is None:
         return np.ones(n, np.float32)
@@ -99,7 +101,7 @@ def counts_of(weights: Any, shape: tuple[int, ...], n: int) -> np.ndarray:
     return weights
 
 
-def rows_for(x: Any, d: int) -> np.ndarray:
+def as_rows(x: ArrayLike, d: int) -> np.ndarray:
     """Examples to score, `(..., m, d)`."""
     x = as_examples(x, layers=True).astype(np.float32)
     if x.shape[-1] != d:
@@ -107,29 +109,31 @@ def rows_for(x: Any, d: int) -> np.ndarray:
     return x
 
 
-class Scores:
-    """What every probe of classes can say once it has `logits` and `classes`."""
+class ClassScores:
+    """What each probe of classes computes from its `logits` and its `classes`."""
 
     classes: Any
 
-    def logits(self, x: Any) -> np.ndarray:
-        raise NotImplementedError
+    @abstractmethod
+    def logits(self, x: ArrayLike) -> np.ndarray:
+        """Logits `(..., m, c)` of x `(..., m, d)`."""
 
-    def log_probs(self, x: Any) -> np.ndarray:
+    def log_probs(self, x: ArrayLike) -> np.ndarray:
         """$\\log p(c \\mid x)$ in nats, `(..., m, c)`."""
         z = self.logits(x).astype(np.float64)
         z = z - z.max(-1, keepdims=True)
         return z - np.log(np.exp(z).sum(-1, keepdims=True))
 
-    def decision(self, x: Any) -> np.ndarray:
+    def decision(self, x: ArrayLike) -> np.ndarray:
         """Two classes: log odds of the second, `(..., m)`; more: the logits `(..., m, c)`."""
         z = self.logits(x)
         return z[..., 1] - z[..., 0] if z.shape[-1] == 2 else z
 
-    def predict(self, x: Any) -> np.ndarray:
-        """The likeliest class of every example, `(..., m)`, as the labels were; ties the first."""
+    def predict(self, x: ArrayLike) -> np.ndarray:
+        """The likeliest class of each example, `(..., m)`, as the labels were; of equal ones the first."""
         return self.classes[self.logits(x).argmax(-1)]
 
 
-def onehot(y: Any, count: int) -> Any:
+def one_hot(y: ArrayLike, count: int) -> jax.Array:
+    """Classes `(n,)` as rows `(n, count)` of zeros with a one."""
     return jax.nn.one_hot(y, count, dtype=jnp.float32)

@@ -6,11 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..typing import ArrayLike, IndexLike
+
 Loss = Literal["logistic", "hinge", "squared"]
 LOSSES = ("logistic", "hinge", "squared")
 
 
-def as_shaped(x: Any, *, layers: bool = False) -> Any:
+def as_shaped(x: ArrayLike, *, layers: bool = False) -> jax.Array | np.ndarray:
     """Activations `(n, d)`, with `layers` also `(..., n, d)`, where they lie: nothing is read yet."""
     x = x if isinstance(x, jax.Array) else np.asarray(x)
     if x.dtype == object or jnp.issubdtype(x.dtype, jnp.complexfloating):
@@ -24,7 +26,7 @@ def as_shaped(x: Any, *, layers: bool = False) -> Any:
     return x
 
 
-def as_examples(x: Any, *, layers: bool = False) -> np.ndarray:
+def as_examples(x: ArrayLike, *, layers: bool = False) -> np.ndarray:
     """Activations `(n, d)`, with `layers` also `(..., n, d)`, as finite floats on the host."""
     x = np.asarray(as_shaped(x, layers=layers))
     x = x.astype(np.float64 if x.dtype in (np.float64, np.int64) else np.float32, copy=False)
@@ -39,7 +41,7 @@ def as_examples(x: Any, *, layers: bool = False) -> np.ndarray:
     return x
 
 
-def as_real(y: Any, n: int) -> np.ndarray:
+def as_real(y: ArrayLike, n: int) -> np.ndarray:
     """Real targets `(n,)`, finite, one per example."""
     y = np.asarray(y)
     _one_each(y, n)
@@ -52,20 +54,20 @@ def as_real(y: Any, n: int) -> np.ndarray:
     return y
 
 
-def as_labels(y: Any, n: int) -> np.ndarray:
+def as_labels(y: ArrayLike, n: int) -> np.ndarray:
     """Labels in {0, 1}, {-1, 1} or bools `(n,)` as the signs -1.0 and 1.0, both present."""
     y = np.asarray(y)
     _one_each(y, n)
     values = set(np.unique(y).tolist())
     if not (values <= {0, 1} or values <= {-1, 1}):
-        some = sorted(values)[:4]
+        few = sorted(values)[:4]
         raise ValueError(
-            f"Labels are 0 or 1, -1 or 1, or bools; got {some}{'...' if len(values) > 4 else ''}. "
+            f"Labels are 0 or 1, -1 or 1, or bools; got {few}{'...' if len(values) > 4 else ''}. "
             "One class against the rest: y == 3. For real targets: loss='squared'."
         )
     if len(values) < 2:
         raise ValueError(
-            f"A probe tells two classes apart; every one of the {n} labels is {values.pop()}. "
+            f"A probe tells two classes apart; each of the {n} labels is {values.pop()}. "
             "Was the split made by class? data.split keeps both."
         )
     return np.where(y > 0, 1.0, -1.0)
@@ -79,7 +81,9 @@ def _one_each(y: np.ndarray, n: int) -> None:
         )
 
 
-def example_weights(y: np.ndarray, balanced: bool, weights: Any = None, what: str = "weights") -> np.ndarray:
+def example_weights(
+    y: np.ndarray, balanced: bool, weights: ArrayLike | None = None, what: str = "weights"
+) -> np.ndarray:
     """How much each example counts, $\\omega_i = n / (2 n_{y_i})$ when balanced, times `weights`."""
     omega = np.ones(len(y))
     if weights is not None:
@@ -110,7 +114,7 @@ def check_loss(loss: Any) -> None:
         raise ValueError(f"loss is one of {', '.join(map(repr, LOSSES))}; got {loss!r}.")
 
 
-def as_support(support: Any, d: int) -> np.ndarray:
+def as_support(support: IndexLike | None, d: int) -> np.ndarray:
     """Columns of x as sorted distinct ints; None is all of them."""
     if support is None:
         return np.arange(d)

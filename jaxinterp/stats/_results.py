@@ -35,7 +35,8 @@ class Result:
 
     The names of a result are its fields, in order. A field that is None is left out, as a key is that a
     dict does not have. So `"intervals" in scores` says whether there are intervals, and `dict(scores)`,
-    `{**scores}`, `scores.items()` and `for name in scores` read the fields that have a value.
+    `{**scores}`, `scores.items()` and `for name in scores` read the fields that have a value. No field is
+    named `keys`, `items` or `records`.
 
     Laws: `dict(result)[name] is getattr(result, name)`; `records` holds the same numbers.
     """

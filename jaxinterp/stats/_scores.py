@@ -1,34 +1,93 @@
 """How good a probe is, from its scores; every measure of the literature, and its interval."""
 
-from typing import Any
+import dataclasses
+from typing import Any, TypeAlias
 
-import jax
 import numpy as np
 
-from ..core._check import check_key
+from .._deprecations import respelled
+from ..typing import ArrayLike, KeyLike
 from ._examples import as_labels, as_real
+from ._intervals import check_level, percentile_levels
+from ._random import host_generator
+from ._results import Record, Result
+
+Value: TypeAlias = float | np.ndarray
+"A measure: of one score vector a number, of many an array."
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class BinaryMetrics(Result):
+    """Measures of scores of two classes; made by `metrics`.
+
+    Each is a number, or an array `(...)` for scores `(..., n)`; `found["f1"]` is `found.f1`.
+
+    - `accuracy`, `balanced_accuracy`, `precision`, `recall`.
+    - `f1`, `f0_5`, `f2`: $F_\\beta$. `mcc`: Matthews' correlation. `kappa`: Cohen's.
+    - `fowlkes_mallows`: of the two groupings, by pairs of examples.
+    - `roc_auc` (ties count half), `pr_auc` (trapezoids), `average_precision` (steps).
+    - `log_loss`: nats, of the sigmoid of the score. No probability is cut off near 0.
+    - `tp`, `fp`, `fn`, `tn`: counts. `positive_share`: of the labels.
+    - `intervals`: with `resamples`, by measure its interval (low, high); else None.
+    """
+
+    accuracy: Value
+    balanced_accuracy: Value
+    precision: Value
+    recall: Value
+    f1: Value
+    f0_5: Value
+    f2: Value
+    mcc: Value
+    kappa: Value
+    fowlkes_mallows: Value
+    roc_auc: Value
+    pr_auc: Value
+    average_precision: Value
+    log_loss: Value
+    tp: Value
+    fp: Value
+    fn: Value
+    tn: Value
+    positive_share: Value
+    intervals: dict[str, tuple[Value, Value]] | None = None
+
+    def records(self) -> list[Record]:
+        """One row for each score vector; intervals are the columns `f1_low` and `f1_high`."""
+        columns = {name: np.ravel(getattr(self, name)) for name in self if name != "intervals"}
+        for name, (low, high) in (self.intervals or {}).items():
+            columns |= {f"{name}_low": np.ravel(low), f"{name}_high": np.ravel(high)}
+        count = len(columns["f1"])
+        return [{name: float(value[row]) for name, value in columns.items()} for row in range(count)]
+
+
+@respelled(bootstrap="resamples=")
 def metrics(
-    y: Any, score: Any, *, bootstrap: int = 0, key: Any = None, level: float = 0.95
-) -> dict[str, Any]:
+    y: ArrayLike,
+    score: ArrayLike,
+    *,
+    resamples: int = 0,
+    key: KeyLike | None = None,
+    level: float = 0.95,
+) -> BinaryMetrics:
     r"""Measures of a binary probe, $F_\beta = \frac{(1+\beta^2) P R}{\beta^2 P + R}$ and the rest, from scores.
 
-    Hard predictions are `score > 0`; a score of exactly 0 is negative. 0/0 counts as 0. Gurnee et
+    A prediction is positive where `score > 0`; a score of exactly 0 is negative. 0/0 counts as 0. Gurnee et
     al. 2023 (https://arxiv.org/abs/2305.01610).
 
-    **Arguments:** `y (n,)` in {0, 1}; `score (n,)` decisions of a probe (log odds), or of many probes
-    at once `(..., n)`. `bootstrap`: how many resamples of the examples, which needs a `key`; classes
-    keep their sizes, and all probes see the same resamples.
+    **Arguments:**
 
-    **Returns:** a dict of floats, or of arrays `(...)`: `accuracy`, `balanced_accuracy`, `precision`,
-    `recall`, `f1`, `f0_5`, `f2`, `mcc`, `kappa`, `fowlkes_mallows` (of the two groupings, by pairs of
-    examples), `roc_auc` (ties count half), `pr_auc` (trapezoid), `average_precision` (steps),
-    `log_loss` (nats, of the sigmoid of the score, which is never cut off as probabilities near 0 are),
-    the counts `tp`, `fp`, `fn`, `tn` and `positive_share`. With `bootstrap` also `intervals`: a dict
-    from measure to (low, high), the percentiles of the resamples that aim at `level`. Of few examples
-    they are too narrow, and of a probe that makes almost no errors they nearly vanish: resamples hold
-    no error that the examples do not. Measured for F1 at 0.95, how often they hold the true one:
+    - `y (n,)`: labels 0 and 1.
+    - `score (n,)`: decisions of a probe (log odds), or of many probes at once `(..., n)`.
+    - `resamples`: how many resamples of the examples make the intervals. Default 0: no intervals. Classes
+      keep their sizes, and all probes get the same resamples.
+    - `key`: draws the resamples.
+    - `level`: the coverage that the intervals aim at. Default 0.95.
+
+    **Returns:** `BinaryMetrics`, of numbers or of arrays `(...)`. With `resamples` it has `intervals`: by
+    measure (low, high), percentiles of the resamples. Of few examples they are too narrow, and of a probe
+    that makes almost no errors they nearly vanish: resamples hold no error that the examples do not have.
+    How often they hold the true F1, measured at the level 0.95:
 
     | positives, negatives | recall 0.6, false alarms 0.1 | 0.9, 0.05 | 0.98, 0.005 |
     |---|---|---|---|
@@ -40,8 +99,8 @@ def metrics(
     **Raises:** ValueError for one class only, lengths that differ, scores that are not finite.
 
     ```python
-    found = ji.probes.metrics(y, probe.decision(x), bootstrap=200, key=jax.random.key(0))
-    found["f1"], found["intervals"]["f1"]
+    found = ji.probes.metrics(y, probe.decision(x), resamples=200, key=jax.random.key(0))
+    found.f1, found.intervals["f1"]
     ```
 
     Law: equal to scikit-learn's functions of the same names, where it has no value to 0; of many
@@ -53,34 +112,35 @@ def metrics(
     n = score.shape[-1]
     up = as_labels(y, n) > 0
     flat = np.stack([as_real(each, n) for each in score.reshape(-1, n)])
-    give = lambda values: float(values[0]) if score.ndim == 1 else values.reshape(score.shape[:-1])
+
+    def shaped(values: np.ndarray) -> Value:
+        return float(values[0]) if score.ndim == 1 else values.reshape(score.shape[:-1])
+
     ones = np.ones((1, n))
     each = [_binary(up, one, ones) for one in flat]
-    found: dict[str, Any] = {name: give(np.array([one[name][0] for one in each])) for name in each[0]}
-    if bootstrap:
-        if key is None:
-            raise ValueError("Resampling needs a key: metrics(..., key=jax.random.key(0)).")
-        if not 0 < level < 1:
-            raise ValueError(f"level is a share between 0 and 1, as 0.95; got {level}.")
-        rng = np.random.default_rng(
-            np.asarray(jax.random.key_data(check_key(key, "metrics(..., key={})"))).ravel().tolist()
-        )
-        drawn: list[list[dict[str, np.ndarray]]] = [[] for _ in flat]
-        for first in range(0, bootstrap, _TOGETHER):
-            times = _resample(rng, up, min(_TOGETHER, bootstrap - first))
-            for parts, one in zip(drawn, flat, strict=True):
-                parts.append(_binary(up, one, times))
-        ends = [(1 - level) / 2, (1 + level) / 2]
-        found["intervals"] = {}
-        for name in each[0]:
-            values = [np.quantile(np.concatenate([p[name] for p in parts]), ends) for parts in drawn]
-            low, high = np.array(values).T
-            found["intervals"][name] = (give(low), give(high))
-    return found
+    measures: dict[str, Any] = {name: shaped(np.array([one[name][0] for one in each])) for name in each[0]}
+    found = BinaryMetrics(**measures)
+    if not resamples:
+        return found
+    if key is None:
+        raise ValueError("Resampling needs a key: metrics(..., key=jax.random.key(0)).")
+    ends = percentile_levels(check_level(level))
+    rng = host_generator(key, "metrics(..., key={})")
+    drawn: list[list[dict[str, np.ndarray]]] = [[] for _ in flat]
+    for first in range(0, resamples, RESAMPLES_AT_ONCE):
+        times = _resample(rng, up, min(RESAMPLES_AT_ONCE, resamples - first))
+        for parts, one in zip(drawn, flat, strict=True):
+            parts.append(_binary(up, one, times))
+    intervals = {}
+    for name in each[0]:
+        values = [np.quantile(np.concatenate([p[name] for p in parts]), ends) for parts in drawn]
+        low, high = np.array(values).T
+        intervals[name] = shaped(low), shaped(high)
+    return dataclasses.replace(found, intervals=intervals)
 
 
-# Resamples at a time: what a cache holds.
-_TOGETHER = 50
+RESAMPLES_AT_ONCE = 50
+"So many fit into a cache."
 
 
 def _resample(rng: np.random.Generator, up: np.ndarray, many: int) -> np.ndarray:
@@ -93,15 +153,16 @@ def _resample(rng: np.random.Generator, up: np.ndarray, many: int) -> np.ndarray
     return times
 
 
-def _over(a: Any, b: Any) -> Any:
+def _over(a: np.ndarray | float, b: np.ndarray | float) -> np.ndarray:
     """a / b, 0 where b is 0."""
     return np.where(b != 0, a / np.where(b != 0, b, 1), 0.0)
 
 
 def _binary(up: np.ndarray, score: np.ndarray, times: np.ndarray) -> dict[str, Any]:
     """Measures `(r,)` of the examples, each counted so many `times (r, n)`; classes keep their sizes."""
-    n, said = len(up), score > 0
-    tp, fp, fn, tn = (times @ which for which in (said & up, said & ~up, ~said & up, ~said & ~up))
+    n, positive = len(up), score > 0
+    cells = positive & up, positive & ~up, ~positive & up, ~positive & ~up
+    tp, fp, fn, tn = (times @ cell for cell in cells)
     precision, recall = _over(tp, tp + fp), _over(tp, tp + fn)
     beta = lambda b: _over((1 + b * b) * precision * recall, b * b * precision + recall)
     chance = ((tp + fp) * (tp + fn) + (tn + fn) * (tn + fp)) / n**2
@@ -145,31 +206,51 @@ def _binary(up: np.ndarray, score: np.ndarray, times: np.ndarray) -> dict[str, A
     }
 
 
-def regression_metrics(y: Any, predicted: Any) -> dict[str, float]:
+@dataclasses.dataclass(frozen=True, eq=False)
+class RegressionMetrics(Result):
+    """Measures of predicted numbers; made by `regression_metrics`.
+
+    - `r2`, `explained_variance`: 1 is best. `mse`, `mae`, `median_ae`: errors, 0 is best.
+    - `pearson`, `spearman`: correlations, of values and of ranks.
+    """
+
+    r2: Value
+    explained_variance: Value
+    mse: Value
+    mae: Value
+    median_ae: Value
+    pearson: Value
+    spearman: Value
+
+
+def regression_metrics(y: ArrayLike, predicted: ArrayLike) -> RegressionMetrics:
     r"""Measures of a probe of real targets, $R^2 = 1 - \sum (y - \hat y)^2 / \sum (y - \bar y)^2$ and the rest.
 
-    **Arguments:** `y (n,)` targets, `predicted (n,)`.
+    **Arguments:**
 
-    **Returns:** a dict of floats: `r2`, `explained_variance`, `mse`, `mae`, `median_ae`, `pearson`,
-    `spearman` (ranks, ties their mean). Of targets that are all equal `r2` and `explained_variance` are 1
-    where they are met and else 0; correlations are 0 where a side is constant.
+    - `y (n,)`: targets.
+    - `predicted (n,)`: predictions.
+
+    **Returns:** `RegressionMetrics`. Ranks of equal values are their mean. Of targets that are all equal `r2`
+    and `explained_variance` are 1 where the predictions are exact and else 0. Correlations are 0 where a
+    side is constant.
 
     **Raises:** ValueError for lengths that differ or values that are not finite.
 
     ```python
-    ji.probes.regression_metrics([1.0, 2.0, 3.0], [1.1, 1.9, 3.2])["r2"]
+    ji.probes.regression_metrics([1.0, 2.0, 3.0], [1.1, 1.9, 3.2]).r2
     ```
 
     Law: equal to scikit-learn and SciPy.
     """
     from scipy.stats import rankdata
 
-    y = np.asarray(y)
-    if y.ndim != 1 or not y.size:
-        raise ValueError(f"y is one target per example, (n,); got the shape {y.shape}.")
-    y, predicted = as_real(y, len(y)), as_real(predicted, len(y))
-    error = y - predicted
-    spread = float(((y - y.mean()) ** 2).sum())
+    targets = np.asarray(y)
+    if targets.ndim != 1 or not targets.size:
+        raise ValueError(f"y is one target per example, (n,); got the shape {targets.shape}.")
+    real, guess = as_real(targets, len(targets)), as_real(predicted, len(targets))
+    error = real - guess
+    spread = float(((real - real.mean()) ** 2).sum())
 
     def along(a: np.ndarray, b: np.ndarray) -> float:
         a, b = a - a.mean(), b - b.mean()
@@ -178,12 +259,12 @@ def regression_metrics(y: Any, predicted: Any) -> dict[str, float]:
     def share(left: float) -> float:
         return 1 - left / spread if spread else float(left == 0)
 
-    return {
-        "r2": share(float(error @ error)),
-        "explained_variance": share(float(((error - error.mean()) ** 2).sum())),
-        "mse": float((error**2).mean()),
-        "mae": float(np.abs(error).mean()),
-        "median_ae": float(np.median(np.abs(error))),
-        "pearson": along(y, predicted),
-        "spearman": along(rankdata(y), rankdata(predicted)),
-    }
+    return RegressionMetrics(
+        r2=share(float(error @ error)),
+        explained_variance=share(float(((error - error.mean()) ** 2).sum())),
+        mse=float((error**2).mean()),
+        mae=float(np.abs(error).mean()),
+        median_ae=float(np.median(np.abs(error))),
+        pearson=along(real, guess),
+        spearman=along(rankdata(real), rankdata(guess)),
+    )

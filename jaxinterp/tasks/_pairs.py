@@ -2,13 +2,14 @@
 
 import collections
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Int
 
 from .._text import line
+from ..typing import ArrayLike, IndexLike
 
 
 class TooFewExamples(ValueError):
@@ -58,14 +59,14 @@ class Pairs:
     "Further arrays, one entry per pair, that some tasks give."
 
     @property
-    def pos(self) -> Any:
+    def pos(self) -> int | Int[np.ndarray, "n 1"]:
         """Where the answer is read, for a metric: -1, or the last real column of each (n, 1)."""
         return -1 if self.mask[:, -1].all() else self.positions["END"][:, None]
 
     def __len__(self) -> int:
         return len(self.clean)
 
-    def __getitem__(self, which: slice | Sequence[int] | Any) -> "Pairs":
+    def __getitem__(self, which: IndexLike) -> "Pairs":
         if isinstance(which, int | np.integer):
             raise ValueError(f"Pairs stay batches: write pairs[{which}:{which + 1}].")
         rows = np.arange(len(self))[which]
@@ -77,7 +78,7 @@ class Pairs:
             **{name: [getattr(self, name)[i] for i in rows] for name in ("texts", "corrupt_texts", "kinds")},
         )
 
-    def reasons(self) -> dict[str, int]:
+    def reasons(self) -> Mapping[str, int]:
         """How many texts were left out for each reason, most frequent first."""
         return dict(collections.Counter(reason for _, reason in self.dropped).most_common())
 
@@ -108,12 +109,12 @@ class Pairs:
         return "\n".join([line(head), *(line(f"  {name:<11}{value}") for name, value in rows)])
 
 
-def _range(values: Any) -> str:
+def _range(values: ArrayLike) -> str:
     low, high = int(np.min(values)), int(np.max(values))
     return f"{low}" if low == high else f"{low}..{high}"
 
 
-def _counts(counts: dict[str, int]) -> str:
+def _counts(counts: Mapping[str, int]) -> str:
     shown = [f"{name} ({count})" for name, count in list(counts.items())[:6]]
     rest = len(counts) - len(shown)
     return ", ".join(shown) + (f" and {rest} more" if rest else "")

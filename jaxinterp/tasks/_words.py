@@ -2,9 +2,12 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import overload
 
 import numpy as np
+from jaxtyping import Bool, Int
+
+from ..typing import ArrayLike, MaskLike, TextLike, TextsLike
 
 
 class UnknownWord(ValueError):
@@ -70,7 +73,15 @@ class Words:
     def __len__(self) -> int:
         return self.vocab
 
-    def __call__(self, text: Any, bos: bool = False, *, pad: str = "right") -> Any:
+    @overload
+    def __call__(self, text: str, bos: bool = False) -> Int[np.ndarray, " pos"]: ...
+    @overload
+    def __call__(
+        self, text: TextsLike, bos: bool = False, *, pad: str = "right"
+    ) -> tuple[Int[np.ndarray, "batch pos"], Bool[np.ndarray, "batch pos"]]: ...
+    def __call__(
+        self, text: TextLike, bos: bool = False, *, pad: str = "right"
+    ) -> Int[np.ndarray, " pos"] | tuple[Int[np.ndarray, "batch pos"], Bool[np.ndarray, "batch pos"]]:
         """Ids of a text, int32 `(pos,)`; of a list of texts, ids and mask `(batch, pos)`."""
         if isinstance(text, str):
             return np.asarray(self._spell(text, bos), np.int32)
@@ -106,17 +117,17 @@ class Words:
             raise UnknownWord(f"{text!r} is not one piece of this vocabulary")
         return self._ids[text]
 
-    def tokens(self, ids: Any, *, visible: bool = False) -> list[str]:
+    def tokens(self, ids: ArrayLike, *, visible: bool = False) -> list[str]:
         """The piece of each id."""
         pieces = [self._pieces.get(int(i), f"<{int(i)}>") for i in np.asarray(ids)]
         return [piece.replace(" ", "·") for piece in pieces] if visible else pieces
 
-    def decode(self, ids: Any, mask: Any = None) -> Any:
+    def decode(self, ids: ArrayLike, mask: MaskLike | None = None) -> str | list[str]:
         """The text of ids `(pos,)`, or a list of texts for `(batch, pos)`."""
         ids = np.asarray(ids)
         if ids.ndim == 2:
             masks = [None] * len(ids) if mask is None else np.asarray(mask)
-            return [self.decode(row, keep) for row, keep in zip(ids, masks, strict=True)]
+            return [str(self.decode(row, keep)) for row, keep in zip(ids, masks, strict=True)]
         return "".join(self.tokens(ids if mask is None else ids[np.asarray(mask)]))
 
     def __repr__(self) -> str:

@@ -4,18 +4,20 @@ Elhage et al. 2021 (https://transformer-circuits.pub/2021/framework/index.html),
 (https://arxiv.org/abs/2403.00745).
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 import jaxinterp as ji
 
 from .. import viz
+from ..hub import Tokenizer
+from ..hub._classes import LoadedModel
 from ._chapter import Finding, Table, listed
 from ._patching import Case, clearest
 
 
-def chapter(model: Any, tokenizer: Any) -> Finding:
+def chapter(model: LoadedModel, tokenizer: Tokenizer) -> Finding:
     case, _ = clearest(model, tokenizer)
     heads, parts, total = direct(model, case)
     estimates, sweeps, agreements = estimated(model, case)
@@ -65,13 +67,21 @@ def chapter(model: Any, tokenizer: Any) -> Finding:
     )
 
 
-def direct(model: Any, case: Case) -> tuple[np.ndarray, list[tuple[str, float]], float]:
+def direct(model: LoadedModel, case: Case) -> tuple[np.ndarray, list[tuple[str, float]], float]:
     """Of the lead of the answer: heads (layer, head), the largest components, and the lead itself."""
     parts = ji.lens.direct_attribution(model, case.clean, case.ids, by="head")
     return np.asarray(parts.heads), parts.top(8), float(parts.total())
 
 
-def estimated(model: Any, case: Case) -> tuple[Any, Any, Any]:
+class Estimates(NamedTuple):
+    """Estimated and exact effects at two sites, and how they agree."""
+
+    estimates: list[np.ndarray]
+    sweeps: list[np.ndarray]
+    agreements: list[Any]
+
+
+def estimated(model: LoadedModel, case: Case) -> Estimates:
     """Estimates and exact sweeps over (layer, pos) and (layer, head), and how they agree."""
     estimates, sweeps, agreements = [], [], []
     for site, over in (("resid_pre", ("layer", "pos")), ("z", ("layer", "head"))):
@@ -81,7 +91,7 @@ def estimated(model: Any, case: Case) -> tuple[Any, Any, Any]:
             )
         top = min(5, sweeps[-1].size)
         agreements.append(ji.patching.agreement(estimates[-1], sweeps[-1], baseline=case.before, top=top))
-    return estimates, sweeps, agreements
+    return Estimates(estimates, sweeps, agreements)
 
 
 def best(values: np.ndarray, count: int = 3) -> str:

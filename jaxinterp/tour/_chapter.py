@@ -2,10 +2,18 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Array
 
 from .. import viz
 from .._text import grid
+from ..hub import Tokenizer
+from ..typing import ArrayLike
+
+if TYPE_CHECKING:
+    import rich.table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,12 +24,12 @@ class Table:
     """
 
     columns: Sequence[str]
-    rows: Sequence[Sequence[Any]]
+    rows: Sequence[Sequence[object]]
     title: str = ""
     caption: str = ""
     page_only: bool = False
 
-    def rich(self) -> Any:
+    def rich(self) -> "rich.table.Table":
         cells = [[viz.number(v) if isinstance(v, float) else v for v in row] for row in self.rows]
         return grid(self.columns, cells, title=self.title)
 
@@ -48,17 +56,17 @@ Chapter = Callable[[Any, Any], Finding]
 
 
 class NotForThisModel(ValueError):
-    """A chapter cannot be told with this model: the message says why, and the tour goes on."""
+    """A chapter does not apply to this model. The message says why, and the tour goes on."""
 
 
-def prompt(tokenizer: Any, text: str) -> Any:
+def prompt(tokenizer: Tokenizer, text: str) -> Array:
     """Ids of a text, after the first-token marker where the tokenizer has one, as in training."""
     return tokenizer(text, bos=tokenizer.bos_id is not None)
 
 
-def percent(share: Any) -> str:
+def percent(share: ArrayLike) -> str:
     """`percent(0.734) == "73%"`."""
-    return f"{100 * share:.0f}%".replace("-", "−")
+    return f"{100 * float(np.asarray(share)):.0f}%".replace("-", "−")
 
 
 def listed(items: Sequence[str]) -> str:

@@ -12,6 +12,8 @@ import numpy as np
 import jaxinterp as ji
 
 from .. import viz
+from ..hub import Tokenizer
+from ..hub._classes import LoadedModel
 from ._chapter import Finding, NotForThisModel, Table, listed, percent, prompt
 from ._texts import OPENING, PIECES
 
@@ -20,7 +22,7 @@ TIMES = (0.5, 1.0, 2.0)
 "A feature is held at these multiples of the largest value that it has on the pieces."
 
 
-def chapter(model: Any, tokenizer: Any) -> Finding:
+def chapter(model: LoadedModel, tokenizer: Tokenizer) -> Finding:
     sae, site = dictionary(model)
     documents = [(text, kind) for kind, texts in PIECES.items() for text in texts]
     corpus = ji.data.pack(tokenizer, documents, ctx=CTX, least=5)
@@ -91,7 +93,7 @@ def chapter(model: Any, tokenizer: Any) -> Finding:
     )
 
 
-def dictionary(model: Any) -> tuple[Any, str]:
+def dictionary(model: LoadedModel) -> tuple[Any, str]:
     """The dictionary of the package and its site, where it is of this model."""
     sae, about = ji.sae.load("tiny", about=True)
     if ji.data.model_hash(model) != about["model_hash"]:
@@ -102,7 +104,7 @@ def dictionary(model: Any) -> tuple[Any, str]:
 
 
 def detectors(
-    sae: Any, model: Any, corpus: Any, site: str, train: Any, test: Any
+    sae: Any, model: LoadedModel, corpus: Any, site: str, train: Any, test: Any
 ) -> tuple[dict[str, Any], Any]:
     """For each kind the feature that tells it best alone, and the judge of kinds: means of the last layer."""
     base, layer = site.removesuffix("]").split("[")
@@ -132,7 +134,7 @@ def nearest(rows: Any, centres: Any) -> np.ndarray:
 
 
 def steered(
-    sae: Any, model: Any, tokenizer: Any, found: Any, centres: Any, seen: Any, site: str
+    sae: Any, model: LoadedModel, tokenizer: Tokenizer, found: Any, centres: Any, seen: Any, site: str
 ) -> dict[str, Any]:
     """What is written with each feature held, and of which kind it is."""
     tokens = prompt(tokenizer, OPENING)

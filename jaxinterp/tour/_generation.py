@@ -3,15 +3,17 @@
 Turner et al. 2023 (https://arxiv.org/abs/2308.10248): a direction is the difference of two means.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 import jaxinterp as ji
 
 from .. import viz
+from ..hub import Tokenizer
+from ..hub._classes import LoadedModel
+from ..typing import ArrayLike
 from ._chapter import Finding, NotForThisModel, Table, listed, percent, prompt
 from ._induction import SPAN, read, repeated_tokens
 from ._texts import ENGLISH, FRENCH, OPENING
@@ -21,7 +23,7 @@ STRENGTHS = (0.0, 1.0, 2.0, 4.0)
 HELD_OUT = 4
 
 
-def chapter(model: Any, tokenizer: Any) -> Finding:
+def chapter(model: LoadedModel, tokenizer: Tokenizer) -> Finding:
     copied = copying(model, tokenizer)
     steered = steering(model, tokenizer)
     return Finding(
@@ -31,7 +33,7 @@ def chapter(model: Any, tokenizer: Any) -> Finding:
     )
 
 
-def copying(model: Any, tokenizer: Any) -> Finding:
+def copying(model: LoadedModel, tokenizer: Tokenizer) -> Finding:
     """How much of a repeated random block the model goes on copying, with and without its best heads."""
     induction = read(model, *repeated_tokens(model, tokenizer)).induction
     tokens, first = repeated_tokens(model, tokenizer, seed=1)  # heads are chosen on other prompts
@@ -49,7 +51,7 @@ def copying(model: Any, tokenizer: Any) -> Finding:
 
     start, known = first + SPAN, first + SPAN + KNOWN
 
-    def copied(keep: Any) -> Any:
+    def copied(keep: Array) -> tuple[Array, Array]:
         """The share of the second round that is foreseen step by step, and the tokens copied freely."""
         edited = ji.intervene(
             model, [ji.scale("z", keep[:, None, None, :, None])]
@@ -89,7 +91,7 @@ def copying(model: Any, tokenizer: Any) -> Finding:
     )
 
 
-def steering(model: Any, tokenizer: Any) -> Finding:
+def steering(model: LoadedModel, tokenizer: Tokenizer) -> Finding:
     """Adds the direction from English to French to the residual stream, in several strengths."""
     layer = model.config.layers // 2
     both = means(model, tokenizer, [*ENGLISH, *FRENCH], layer)
@@ -97,7 +99,7 @@ def steering(model: Any, tokenizer: Any) -> Finding:
     origin, goal = english[:-HELD_OUT].mean(0), french[:-HELD_OUT].mean(0)
     direction = goal - origin
 
-    def position(mean: Any) -> Any:
+    def position(mean: ArrayLike) -> np.ndarray:
         """Where a text lies on the line from English (0) to French (1)."""
         return (np.asarray(mean) - origin) @ direction / (direction @ direction)
 
@@ -108,7 +110,7 @@ def steering(model: Any, tokenizer: Any) -> Finding:
         )
     prompts = jnp.broadcast_to(tokens, (SAMPLES, len(tokens)))
 
-    def write(strength: Any) -> Any:
+    def write(strength: Array) -> Array:
         edit = ji.add("resid_post", strength * direction, layer=layer)
         return ji.generate(model, prompts, STEPS, key=jax.random.key(0), temperature=0.7, edits=[edit])
 
@@ -155,7 +157,7 @@ def steering(model: Any, tokenizer: Any) -> Finding:
     )
 
 
-def means(model: Any, tokenizer: Any, texts: list[str], layer: int) -> Any:
+def means(model: LoadedModel, tokenizer: Tokenizer, texts: list[str], layer: int) -> np.ndarray:
     """The mean over positions of the residual stream after a layer, one row per text."""
     tokens, mask = tokenizer(texts, bos=False)
     request = ji.at("resid_post", layer=layer, reduce="mean")
@@ -163,5 +165,5 @@ def means(model: Any, tokenizer: Any, texts: list[str], layer: int) -> Any:
     return np.asarray(acts[request])
 
 
-def _name(*heads: Any) -> str:
+def _name(*heads: tuple[int, int]) -> str:
     return listed([f"{layer}.{head}" for layer, head in heads])

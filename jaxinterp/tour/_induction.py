@@ -4,21 +4,24 @@ Elhage et al. 2021, Olsson et al. 2022 (https://arxiv.org/abs/2209.11895).
 """
 
 import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 import jaxinterp as ji
 
 from .. import viz
+from ..hub import Tokenizer
+from ..hub._classes import LoadedModel
+from ..typing import IndexLike
 from ._chapter import Finding, NotForThisModel, Table, listed
 
 SPAN, PROMPTS, BAR = 25, 8, 0.4
 
 
-def chapter(model: Any, tokenizer: Any) -> Finding:
+def chapter(model: LoadedModel, tokenizer: Tokenizer) -> Finding:
     tokens, first = repeated_tokens(model, tokenizer)
     fresh, _ = repeated_tokens(model, tokenizer, repeat=False)
     reading, control = read(model, tokens, first), read(model, fresh, first)
@@ -111,7 +114,9 @@ def chapter(model: Any, tokenizer: Any) -> Finding:
     )
 
 
-def repeated_tokens(model: Any, tokenizer: Any, *, seed: int = 0, repeat: bool = True) -> tuple[Any, int]:
+def repeated_tokens(
+    model: LoadedModel, tokenizer: Tokenizer, *, seed: int = 0, repeat: bool = True
+) -> tuple[Array, int]:
     """Prompts (batch, pos) of a block of distinct random tokens twice, and where the block begins.
 
     With `repeat=False` other tokens take the place of the second round, for comparison.
@@ -140,7 +145,7 @@ class HeadReading:
     pattern: np.ndarray
 
 
-def read(model: Any, tokens: Any, first: int) -> HeadReading:
+def read(model: LoadedModel, tokens: Array, first: int) -> HeadReading:
     """Runs the prompts once and reads all that the chapter needs."""
     logits, acts = ji.run(model, tokens, capture=["pattern"])
     pattern = np.asarray(acts["pattern"])
@@ -155,21 +160,21 @@ def read(model: Any, tokens: Any, first: int) -> HeadReading:
     )
 
 
-def token_losses(logits: Any, tokens: Any) -> Any:
+def token_losses(logits: Array, tokens: Array) -> Array:
     """-log p of each next token, (*batch, pos - 1)."""
     logprobs = jax.nn.log_softmax(logits[..., :-1, :].astype(jnp.float32))
     return -jnp.take_along_axis(logprobs, tokens[..., 1:, None], -1)[..., 0]
 
 
-def ablations(model: Any, tokens: Any, first: int, losses: Any) -> Any:
+def ablations(model: LoadedModel, tokens: Array, first: int, losses: np.ndarray) -> np.ndarray:
     """How much the second round's loss rises above `losses` when one head is zero, (layer, head)."""
     some, second = tokens[: PROMPTS // 2], slice(first + SPAN - 1, None)
 
-    def without(layer: Any, head: Any) -> Any:
+    def without(layer: IndexLike, head: IndexLike) -> Array:
         logits, _ = ji.run(model, some, edits=[ji.zero("z", layer=layer, head=head)])
         return token_losses(logits, some)[:, second].mean()
 
-    def every_head(layer: Any) -> Any:
+    def every_head(layer: IndexLike) -> Array:
         return jax.vmap(without, (None, 0))(layer, jnp.arange(model.config.heads))
 
     # One layer at a time, so that the logits of all runs are not in memory at once.

@@ -4,15 +4,17 @@ nostalgebraist 2020, "interpreting GPT: the logit lens".
 """
 
 import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 import jaxinterp as ji
 
 from .. import viz
+from ..hub import Tokenizer
+from ..hub._classes import LoadedModel
 from ._chapter import Finding, Table, percent, prompt
 
 TEXT = "The old man looked at his wife, and she looked at him; and then they went out of the"
@@ -34,7 +36,7 @@ class LensReading:
     "The largest difference between the last row's logits and the model's own."
 
 
-def chapter(model: Any, tokenizer: Any) -> Finding:
+def chapter(model: LoadedModel, tokenizer: Tokenizer) -> Finding:
     reading = logit_lens(model, tokenizer, prompt(tokenizer, TEXT))
     agree, kl = reading.agrees.mean(1), reading.kl.mean(1)
     count = len(reading.tokens)
@@ -58,7 +60,7 @@ def chapter(model: Any, tokenizer: Any) -> Finding:
     )
 
 
-def logit_lens(model: Any, tokenizer: Any, tokens: Any, *, top: int = 5) -> LensReading:
+def logit_lens(model: LoadedModel, tokenizer: Tokenizer, tokens: Array, *, top: int = 5) -> LensReading:
     """Reads the residual stream of `tokens` (pos,) after every layer."""
     logits, _ = ji.run(model, tokens)
     lens = ji.lens.logit_lens(model, tokens)

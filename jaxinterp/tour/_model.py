@@ -7,10 +7,12 @@ import jax
 
 import jaxinterp as ji
 
+from ..hub import Tokenizer
+from ..hub._classes import LoadedModel
 from ._chapter import Finding, Table, listed, prompt
 
 
-def chapter(model: Any, tokenizer: Any) -> Finding:
+def chapter(model: LoadedModel, tokenizer: Tokenizer) -> Finding:
     text = "It was a dark night."
     tokens = prompt(tokenizer, text)
     sites = ji.sites(model, tokens)
@@ -28,11 +30,11 @@ def chapter(model: Any, tokenizer: Any) -> Finding:
     )
 
 
-def parameters(model: Any) -> int:
+def parameters(model: LoadedModel) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(eqx.filter(model, eqx.is_array)))
 
 
-def describe(model: Any, name: str | None = None) -> str:
+def describe(model: LoadedModel, name: str | None = None) -> str:
     """One sentence on a model: its kind, sizes and origin."""
     config = model.config
     source = getattr(config, "source", None)

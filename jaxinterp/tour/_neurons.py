@@ -12,6 +12,8 @@ import numpy as np
 import jaxinterp as ji
 
 from .. import viz
+from ..hub import Tokenizer
+from ..hub._classes import LoadedModel
 from ._chapter import Finding, NotForThisModel, Table, listed
 from ._texts import PIECES
 
@@ -20,7 +22,7 @@ WHOLE = 10_000
 "Up to so many neurons a proof is over all layers; beyond, over the layer of the best one."
 
 
-def chapter(model: Any, tokenizer: Any) -> Finding:
+def chapter(model: LoadedModel, tokenizer: Tokenizer) -> Finding:
     if "mlp_post" not in ji.sites(model):
         raise NotForThisModel("it has no MLP, so it has no neurons.")
     study = read(model, tokenizer)
@@ -143,7 +145,7 @@ class Study:
         }
 
 
-def read(model: Any, tokenizer: Any) -> Study:
+def read(model: LoadedModel, tokenizer: Tokenizer) -> Study:
     """Every piece as the mean activations of its tokens, train and test parted by piece."""
     ctx = min(CTX, model.config.ctx)
     documents = [(text, kind) for kind, texts in PIECES.items() for text in texts]
@@ -164,7 +166,7 @@ def best_neuron(study: Study, kind: str) -> dict[str, Any]:
     y = study.corpus.labels == kind
     best = ji.neurons.monosemantic(study.x[:, study.train], y[study.train])[0]
     score = study.x[best["layer"], study.test, best["unit"]] * best["weight"] + best["bias"]
-    held = ji.probes.metrics(y[study.test], score, bootstrap=100, key=jax.random.key(0))
+    held = ji.probes.metrics(y[study.test], score, resamples=100, key=jax.random.key(0))
     low, high = held["intervals"]["f1"]
     gap = score[y[study.test]].min() - score[~y[study.test]].max()
     return {**best, "train_f1": best["f1"], "f1": held["f1"], "low": low, "high": high, "gap": float(gap)}

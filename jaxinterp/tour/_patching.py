@@ -6,13 +6,17 @@ Vig et al. 2020 (https://arxiv.org/abs/2004.12265), Meng et al. 2022 (https://ar
 import dataclasses
 import itertools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Array
 
 import jaxinterp as ji
 
 from .. import viz
+from ..hub import Tokenizer
+from ..hub._classes import LoadedModel
+from ..metrics import Metric
 from ._chapter import Finding, NotForThisModel, Table, listed, percent, prompt
 from ._pairs import PAIRS, PromptPair
 
@@ -22,18 +26,18 @@ class Case:
     """A pair of prompts that the model tells apart: the metric is `before` (corrupt) and `after` (clean)."""
 
     pair: PromptPair
-    clean: Any
-    corrupt: Any
+    clean: Array
+    corrupt: Array
     ids: tuple[int, int]
     before: float
     after: float
 
     @property
-    def metric(self) -> Any:
+    def metric(self) -> Metric:
         return ji.metrics.logit_diff(*self.ids)
 
 
-def clearest(model: Any, tokenizer: Any) -> tuple[Case, dict[str, Any]]:
+def clearest(model: LoadedModel, tokenizer: Tokenizer) -> tuple[Case, dict[str, Any]]:
     """The pair that the model answers most clearly, and what was tried to find it."""
     fitting = [pair for pair in PAIRS if fits(pair, tokenizer, model.config.ctx)]
     if not fitting:
@@ -69,7 +73,7 @@ def clearest(model: Any, tokenizer: Any) -> tuple[Case, dict[str, Any]]:
     }
 
 
-def chapter(model: Any, tokenizer: Any) -> Finding:
+def chapter(model: LoadedModel, tokenizer: Tokenizer) -> Finding:
     case, found = clearest(model, tokenizer)
     pair, solved, fitting = case.pair, found["solved"], found["fitting"]
     tried = Table(
@@ -139,10 +143,18 @@ def chapter(model: Any, tokenizer: Any) -> Finding:
     )
 
 
-def sweeps(model: Any, case: Case) -> tuple[Any, Any, float]:
+class Sweeps(NamedTuple):
+    """Effects over (layer, pos) and over (layer, head), and the largest gap to a plain run."""
+
+    by_place: np.ndarray
+    by_head: np.ndarray
+    gap: float
+
+
+def sweeps(model: LoadedModel, case: Case) -> Sweeps:
     """Effects over (layer, pos) and over (layer, head), and how far one cell of each is from a plain run."""
 
-    def swept(site: str, over: tuple[str, ...]) -> Any:
+    def swept(site: str, over: tuple[str, ...]) -> np.ndarray:
         heat = ji.patching.sweep(model, case.clean, case.corrupt, case.metric, site=site, over=over)
         return np.asarray(ji.metrics.recovered(heat, case.after, case.before))
 
@@ -164,10 +176,10 @@ def sweeps(model: Any, case: Case) -> tuple[Any, Any, float]:
         for edit in edits
     ]
     gaps = abs(by_place[layer, -1] - alone[0]), abs(by_head[layer, 0] - alone[1])
-    return by_place, by_head, float(max(gaps))
+    return Sweeps(by_place, by_head, float(max(gaps)))
 
 
-def where_it_sits(by_place: Any, names: Sequence[str], changed: Sequence[int]) -> str:
+def where_it_sits(by_place: np.ndarray, names: Sequence[str], changed: Sequence[int]) -> str:
     """The best position of each layer, in words: runs of layers with the same one together."""
     best = by_place.argmax(1)
     starts = [0, *(np.flatnonzero(np.diff(best)) + 1), len(best)]
@@ -186,7 +198,7 @@ def where_it_sits(by_place: Any, names: Sequence[str], changed: Sequence[int]) -
     return f"Which position carries the answer: {'; '.join(parts)}."
 
 
-def fits(pair: PromptPair, tokenizer: Any, ctx: int) -> bool:
+def fits(pair: PromptPair, tokenizer: Tokenizer, ctx: int) -> bool:
     """Whether a pair has one length, one-token answers, and differs somewhere before its last token."""
     try:
         _ = tokenizer.token_id(pair.answer), tokenizer.token_id(pair.wrong)
@@ -196,7 +208,7 @@ def fits(pair: PromptPair, tokenizer: Any, ctx: int) -> bool:
     return len(clean) == len(corrupt) <= ctx and int(clean[-1]) == int(corrupt[-1])
 
 
-def logit_differences(model: Any, tokenizer: Any, pairs: Sequence[PromptPair]) -> Any:
+def logit_differences(model: LoadedModel, tokenizer: Tokenizer, pairs: Sequence[PromptPair]) -> np.ndarray:
     """Answer minus wrong at the end of each prompt: (pair, clean or corrupt)."""
     texts = [text for pair in pairs for text in (pair.clean, pair.corrupt)]
     tokens, mask = tokenizer(texts, bos=tokenizer.bos_id is not None, pad="left")

@@ -13,12 +13,14 @@ import numpy as np
 import jaxinterp as ji
 
 from .. import viz
+from ..hub import Tokenizer
+from ..hub._classes import LoadedModel
 from ._chapter import Finding, NotForThisModel, Table, percent
 
 BLOCK, PROMPTS, BAR = 12, 8, 0.3
 
 
-def chapter(model: Any, tokenizer: Any) -> Finding:
+def chapter(model: LoadedModel, tokenizer: Tokenizer) -> Finding:
     bos = tokenizer.bos_id is not None
     pairs = ji.tasks.induction(
         tokenizer, PROMPTS, key=jax.random.key(0), block=BLOCK, corrupt="block", bos=bos
@@ -115,7 +117,7 @@ def chapter(model: Any, tokenizer: Any) -> Finding:
 
 
 def paths_to(
-    model: Any, pairs: Any, metric: Any, layer: int, readers: dict[str, int]
+    model: LoadedModel, pairs: Any, metric: Any, layer: int, readers: dict[str, int]
 ) -> dict[str, np.ndarray]:
     """To first order, what corrupting each head's path to keys, queries and values changes: (layer, head)."""
     names = {kind: f"{kind}_in[{layer}]" for kind in readers}

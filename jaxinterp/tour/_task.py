@@ -11,13 +11,15 @@ import numpy as np
 import jaxinterp as ji
 
 from .. import viz
+from ..hub import Tokenizer
+from ..hub._classes import LoadedModel
 from ._chapter import Finding, NotForThisModel, Table, listed, percent
 
 PROMPTS, SWEPT, BAR = 60, 10, 0.7
 ROLES = ("IO", "S1", "S1+1", "S2", "END")
 
 
-def chapter(model: Any, tokenizer: Any) -> Finding:
+def chapter(model: LoadedModel, tokenizer: Tokenizer) -> Finding:
     bos = tokenizer.bos_id is not None
     try:
         pairs = ji.tasks.ioi(tokenizer, PROMPTS, key=jax.random.key(0), bos=bos, pad="right")

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 
@@ -34,7 +35,9 @@ CALLS: dict[str, Any] = {
     ),
     "neurons": lambda m, out: ji.neurons.context_check(m, {"a": T, "b": T}, (0, 1), "a", site="q_rot"),
     "lens": lambda m, out: ji.lens.logit_lens(m, T, site="mlp_gate"),
-    "rating study": lambda m, out: ji.sae.rating_study(out / "study", GROUPS, m, None, T),
+    "rating study": lambda m, out: ji.sae.rating_study(
+        out / "study", GROUPS, m, None, T, key=jax.random.key(0)
+    ),
 }
 
 

@@ -261,7 +261,9 @@ def records(path: Path, which: int) -> None:
 def rating(path: Path, which: int) -> None:
     sae, spare, tokens = plans()
     groups = {"a": (sae, "resid_post[0]"), "b": (ji.sae.Neurons(8), "resid_post[0]")}
-    ji.sae.rating_study(path, groups, spare, Words(), tokens, units=2, parts=1, progress=False)
+    ji.sae.rating_study(
+        path, groups, spare, Words(), tokens, units=2, parts=1, key=jax.random.key(0), progress=False
+    )
 
 
 def read_rating(path: Path) -> Any:

@@ -60,7 +60,7 @@ def test_selectivity_of_layers_unseen_types_and_any_probe() -> None:
     unseen = 2 * found.control - found.seen_control
     assert abs(unseen.mean() - 0.5) < 0.1 < found.seen_control[0].mean() - 0.5
     alone = functools.partial(probes.fit, balanced=False)
-    one = probes.selectivity(layers[:1], y, types, fit=alone, together=False, **options)
+    one = probes.selectivity(layers[:1], y, types, fit=alone, batched=False, **options)
     np.testing.assert_allclose(one.accuracy[0], found.accuracy[0], atol=0.006)
     np.testing.assert_allclose(one.control[0], found.control[0], atol=0.011)
     with pytest.raises(ValueError, match="selectivity is undefined"):

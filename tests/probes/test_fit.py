@@ -252,14 +252,14 @@ def test_degenerate_predictions_and_intervals() -> None:
     assert none["roc_auc"] == 0.5 and none["accuracy"] == 0.5
     every = probes.metrics(y, np.ones(4))
     assert every["recall"] == 1 and every["precision"] == 0.5 and every["mcc"] == 0
-    found = probes.metrics(y, [-1.0, 1.0, -1.0, 1.0], bootstrap=50, key=jax.random.key(0))
+    found = probes.metrics(y, [-1.0, 1.0, -1.0, 1.0], resamples=50, key=jax.random.key(0))
     low, high = found["intervals"]["f1"]
     assert low <= found["f1"] <= high and low < high
     with pytest.raises(ValueError, match="needs a key"):
-        probes.metrics(y, np.ones(4), bootstrap=10)
+        probes.metrics(y, np.ones(4), resamples=10)
     with pytest.raises(ValueError, match="one label per example"):
         probes.metrics(y, np.ones(3))
-    with pytest.raises(ValueError, match="every one of the 4"):
+    with pytest.raises(ValueError, match="each of the 4"):
         probes.metrics(np.ones(4), np.ones(4))
 
 

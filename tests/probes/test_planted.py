@@ -62,7 +62,7 @@ def one_and_five(seed: int) -> tuple[float, float]:
     """F1 of the best neuron of twelve and of the exact best five, on unseen examples."""
     planted = toy.planted_superposition(key=jax.random.key(seed))
     x, y = in_deviations(planted.x), planted.y
-    best = probes.best_subset(x[:2400], y[:2400], 5, gamma=1.0, tol=1e-3)
+    best = probes.best_subset(x[:2400], y[:2400], 5, gamma=1.0, settings=probes.SearchSettings(tol=1e-3))
     return max(f1(x, y, [j]) for j in range(12)), f1(x, y, best.support)
 
 

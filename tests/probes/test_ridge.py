@@ -136,7 +136,7 @@ def test_proximity_error() -> None:
     far = np.array([[probes.haversine(a, b) for b in guess] for a in places[:40]])
     each = (far < np.diag(far)[:, None]).sum(1) / 39
     np.testing.assert_allclose(probes.proximity_error(places[:40], guess, each=True), each)
-    np.testing.assert_allclose(probes.proximity_error(places[:40], guess, chunk=7), each.mean())
+    np.testing.assert_allclose(probes.proximity_error(places[:40], guess, batch_size=7), each.mean())
     other = probes.proximity_error(places[:40, ::-1], guess[:, ::-1], columns=("longitude", "latitude"))
     np.testing.assert_allclose(other, each.mean())
     years = rng.normal(size=50)
@@ -156,7 +156,7 @@ def test_metrics_of_maps() -> None:
     np.testing.assert_allclose([found["r2"], found["r2_latitude"]], [sum(r2) / 2, r2[0]])
     np.testing.assert_allclose(found["median_km"], np.median(probes.haversine(places, guess)), rtol=1e-12)
     other = probes.place_metrics(places[:, ::-1], guess[:, ::-1], columns=("longitude", "latitude"))
-    assert {name: pytest.approx(value) for name, value in found.items()} == other
+    assert {name: pytest.approx(value) for name, value in found.items()} == dict(other)
 
 
 def test_a_block_held_out_tells_a_map_from_a_list_of_countries() -> None:

@@ -23,7 +23,7 @@ def activations(seed: int = 0, n: int = 700, d: int = 12) -> tuple[np.ndarray, n
 
 def test_each_is_that_of_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = activations()
-    monkeypatch.setattr(_single, "_SAMPLE", 160)  # the search starts from a sample, as with thousands
+    monkeypatch.setattr(_single, "SAMPLE", 160)  # the search starts from a sample, as with thousands
     singles = probes.single_neuron(x, y)
     assert singles.converged.all() and (singles.iterations <= 8).all()
     for layer in range(2):
@@ -43,7 +43,7 @@ def test_each_is_that_of_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("sample", [160, 1024])
 def test_separable_constant_and_huge_neurons(sample: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_single, "_SAMPLE", sample)
+    monkeypatch.setattr(_single, "SAMPLE", sample)
     x, y = activations(d=6)
     x[0, :, 1] = 0.25
     x[0, :, 2] = np.where(y > 0, 3.0, -1.0)
@@ -108,7 +108,7 @@ def test_bad_input() -> None:
         probes.single_neuron(x.astype(np.float64) * 1e37, y)
     with pytest.raises(ValueError, match="inverse of the ridge"):
         probes.single_neuron(x, y, gamma=0)
-    with pytest.raises(ValueError, match="every one of the 700"):
+    with pytest.raises(ValueError, match="each of the 700"):
         probes.single_neuron(x, [y, np.zeros_like(y)])
     with pytest.raises(ValueError, match="n=700 rows"):
         probes.single_neuron(x, y[1:])

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxinterp import data, probes
+from jaxinterp import data, probes, stats
 from jaxinterp.probes.study import _feature_records as _cell
 from jaxinterp.probes.study import _records, _study
 from tests.data.conftest import random_model
@@ -375,8 +375,8 @@ def test_intervals_are_those_of_resampling() -> None:
     rng = np.random.default_rng(0)
     y = rng.random(200) < 0.3
     score = rng.normal(size=200) + 1.5 * y - 0.5
-    found = probes.metrics(y, score, bootstrap=1500, key=jax.random.key(0))
-    ours = _cell.intervals(found, 20000, jax.random.key(1))
+    found = probes.metrics(y, score, resamples=1500, key=jax.random.key(0))
+    ours = stats.table_intervals(found, key=jax.random.key(1), resamples=20000)
     for name, ends in ours.items():
         np.testing.assert_allclose(ends, found["intervals"][name], atol=0.02, err_msg=name)
 

@@ -109,7 +109,9 @@ def test_inexact_solves_and_interrupted_searches_stay_below_brute_force(loss: st
     y = y if loss == "squared" else y > 0
     best = brute(as_problem(x, y, loss, 1.0, True, True), 3)
     for inner_tol, limit in ((1e-1, 0.3), (1e-3, 0.3), (1e-10, 0), (1e-10, 0.05)):
-        found = probes.best_subset(x, y, 3, loss, limit, gamma=1.0, inner_tol=inner_tol)
+        found = probes.best_subset(
+            x, y, 3, loss, limit, gamma=1.0, settings=probes.SearchSettings(inner_tol=inner_tol)
+        )
         assert 0 <= found.bound <= best * (1 + 1e-9) and found.value >= best * (1 - 1e-9)
         assert found.gap == (found.value - found.bound) / found.value
         assert (found.status == "optimal") == (found.gap <= 1e-6)
@@ -141,7 +143,7 @@ def test_screening_changes_no_answer(loss: str) -> None:
     x[:, [5, 17]] += 2.0 * y[:, None]
     target = x[:, 5] + x[:, 17] + rng.normal(size=100) if loss == "squared" else y
     a = probes.best_subset(x, target, 2, loss)
-    b = probes.best_subset(x, target, 2, loss, screen=False)
+    b = probes.best_subset(x, target, 2, loss, settings=probes.SearchSettings(screen=False))
     assert a.status == b.status == "optimal" and b.screened == 0
     np.testing.assert_allclose(a.value, b.value, rtol=2e-6)
 
@@ -209,7 +211,7 @@ HALF = np.arange(10) % 2
 @pytest.mark.parametrize(
     ("x", "y", "options", "says"),
     [
-        (GOOD, np.zeros(10), {}, "every one of the 10 labels is 0"),
+        (GOOD, np.zeros(10), {}, "each of the 10 labels is 0"),
         (GOOD, HALF[:9], {}, "one label per example"),
         (GOOD, np.arange(10), {}, "Labels are 0 or 1"),
         (np.where(GOOD == 3, np.nan, GOOD), HALF, {}, "Activations are finite"),
@@ -220,7 +222,7 @@ HALF = np.arange(10) % 2
         (GOOD[None], HALF, {}, "For many layers call it per layer"),
         (GOOD, HALF, {"loss": "log"}, "loss is one of"),
         (GOOD, HALF, {"gamma": 0}, "inverse of the ridge"),
-        (GOOD, HALF, {"start": [0, 1], "k": 1}, "more than k=1"),
+        (GOOD, HALF, {"settings": probes.SearchSettings(start=[0, 1]), "k": 1}, "more than k=1"),
         (GOOD, np.full(10, np.nan), {"loss": "squared"}, "Targets are finite"),
     ],
 )

@@ -105,7 +105,7 @@ ANSWERS: dict[str, tuple[str, Any, str]] = {
     "a total of text": ("ratings.jsonl", lines({**SAID, "total": "3"}), "'total' as a number"),
     "a question of text": ("ratings.jsonl", lines({**SAID, "logits": {}}), "'logits' as a number"),
     "of another study": ("ratings.jsonl", lines({**SAID, "item": "z"}), "does not know"),
-    "no key": ("../study.key.json", None, "tells what each item of the study was"),
+    "no key": ("../study.key.json", None, "says what each item of the study is"),
     "a torn key": ("../study.key.json", '{"groups": [', "is no JSON"),
     "a deep key": ("../study.key.json", "[" * 100_000, "is no JSON"),
     "a key of a list": ("../study.key.json", "[]", "is no key of a study"),

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from jaxinterp import sae
 from jaxinterp.sae.evaluation._inputs import logistic
 
 RNG = np.random.default_rng(0)
+KEY = jax.random.key(0)
 D = 12
 
 
@@ -50,15 +52,15 @@ def test_sparse_probing_finds_the_features_of_a_label() -> None:
     f = RNG.random((1200, 20)).astype("float32")
     for c in range(3):
         f[:, 4 + c] = (y == c) + 0.2 * RNG.random(1200)
-    found = sae.sparse_probing(f[:600], y[:600], f[600:], y[600:])
+    found = sae.sparse_probing(f[:600], y[:600], f[600:], y[600:], key=KEY)
     assert found["accuracy"][1] == 1 == found["accuracy"][5] and found["classes"] == [0, 1, 2]
     assert found["features"][1][:, 0].tolist() == [4, 5, 6]
     # A label that two features say together, and none alone; then one that nothing says.
     a, b = RNG.random((2, 1200)) < 0.5
     f[:, 7], f[:, 8] = a, b
-    both = sae.sparse_probing(f[:600], (a & b)[:600], f[600:], (a & b)[600:])
+    both = sae.sparse_probing(f[:600], (a & b)[:600], f[600:], (a & b)[600:], key=KEY)
     assert both["accuracy"][1] < 0.9 and both["accuracy"][2] == 1
-    nothing = sae.sparse_probing(f[:600, :4], y[:600] > 0, f[600:, :4], y[600:] > 0, ks=(2,))
+    nothing = sae.sparse_probing(f[:600, :4], y[:600] > 0, f[600:, :4], y[600:] > 0, ks=(2,), key=KEY)
     assert abs(nothing["accuracy"][2] - 0.5) < 0.1
     for bad, words in (
         ({"ks": (21,)}, "ks are from 1"),
@@ -69,7 +71,7 @@ def test_sparse_probing_finds_the_features_of_a_label() -> None:
     ):
         given: Any = {"f_train": f[:600], "y_train": y[:600], "f_test": f[600:], "y_test": y[600:]}
         with pytest.raises(ValueError, match=words):
-            sae.sparse_probing(**{**given, **bad})
+            sae.sparse_probing(**{**given, **bad}, key=KEY)
 
 
 def concepts(n: int, decoder: np.ndarray, size: Any) -> tuple[Any, Any, Any, Any]:
@@ -88,36 +90,38 @@ def test_tpp_of_independent_classes_is_a_half() -> None:
     held = concepts(400, decoder, (3, 0, 3, 0))
     labels = lambda a, b: np.stack([a, b], 1)
     given = (x, f, labels(y, z)), (held[0], held[1], labels(held[2], held[3]))
-    found = sae.tpp(*given, decoder, tops=(1,))
+    found = sae.tpp(*given, decoder, tops=(1,), key=KEY)
     assert found["accuracy"].tolist() == [1, 1]
     assert found["score"][1] > 0.45 and abs(found["unintended"][1]) < 0.02
     assert [order[0] for order in found["features"]] == [0, 2]
     # One feature for both, and another way of the same activations: nothing is targeted.
     mixed = np.linalg.lstsq(np.ones((8, 8), "float32") + np.eye(8, dtype="float32"), decoder)[0]
     same = lambda part: (part[0], part[1] @ (np.ones((8, 8)) + np.eye(8)), part[2])
-    blunt = sae.tpp(same(given[0]), same(given[1]), mixed.astype("float32"), tops=(8,))
+    blunt = sae.tpp(same(given[0]), same(given[1]), mixed.astype("float32"), tops=(8,), key=KEY)
     assert abs(blunt["score"][8]) < 0.1
     with pytest.raises(ValueError, match="three classes or more"):
-        sae.tpp((x, f, y), (held[0], held[1], held[2]), decoder)
+        sae.tpp((x, f, y), (held[0], held[1], held[2]), decoder, key=KEY)
     with pytest.raises(ValueError, match="f of train"):
-        sae.tpp((x, f[:, :5], y), given[1], decoder)
+        sae.tpp((x, f[:, :5], y), given[1], decoder, key=KEY)
 
 
 def test_scr_of_an_oracle_ablation_is_one() -> None:
     decoder = rows(8)
     # The confound is louder than the label, so that the base probe listens to it.
     train, test = concepts(1600, decoder, (2, 2, 3, 3)), concepts(600, decoder, (2, 2, 3, 3))
-    found = sae.scr(train, test, decoder, tops=(2, 8))
+    found = sae.scr(train, test, decoder, tops=(2, 8), key=KEY)
     assert set(found["features"][:2]) == {2, 3}
     assert found["oracle"] == 1 and found["base"] < 0.8
     assert found["score"][2] == 1 == found["ablated"][2]
     # Where the base probe is as good as the oracle, nothing is to be removed.
-    clear = sae.scr(concepts(800, decoder, (4, 4, 0, 0)), concepts(300, decoder, (4, 4, 0, 0)), decoder)
+    clear = sae.scr(
+        concepts(800, decoder, (4, 4, 0, 0)), concepts(300, decoder, (4, 4, 0, 0)), decoder, key=KEY
+    )
     assert clear["score"][2] == 0 and clear["base"] == clear["oracle"] == 1
     with pytest.raises(ValueError, match="needs rows"):
-        sae.scr((*train[:3], train[2]), test, decoder)
+        sae.scr((*train[:3], train[2]), test, decoder, key=KEY)
     with pytest.raises(ValueError, match="wanted and spurious"):
-        sae.scr(train[:3], test, decoder)
+        sae.scr(train[:3], test, decoder, key=KEY)
 
 
 def words(n: int, absorbed: bool, share: float) -> tuple[Any, Any, Any, np.ndarray]:
@@ -167,7 +171,7 @@ def test_pooled_is_the_mean_over_what_counts() -> None:
     x = RNG.normal(size=(5, 4, D)).astype("float32")
     mask = RNG.random((5, 4)) < 0.6
     mask[:, 0] = True
-    mean, f = sae.pooled(kind, x, mask, batch=2)
+    mean, f = sae.pooled(kind, x, mask, batch_size=2)
     for i in range(5):
         part = jnp.asarray(x[i, mask[i]])
         np.testing.assert_allclose(mean[i], part.mean(0), atol=1e-6)
@@ -212,7 +216,7 @@ def test_universality_is_the_largest_of_numpys_correlations() -> None:
     cuts = [x[:31], x[31:400], x[400:]]
     unembed = RNG.normal(size=(D, 50)).astype("float32")
     for given in (x, cuts):
-        found = sae.universality(a, b, given, progress=False, logits=unembed, batch=64, block=4)
+        found = sae.universality(a, b, given, progress=False, logits=unembed, batch_size=64, block=4)
         np.testing.assert_allclose(found.correlation, r.max(1), atol=1e-6)
         assert found.partner[2] == -1 and found.tokens == 700
         alive = f.std(0) > 0
@@ -230,7 +234,7 @@ def test_universality_is_the_largest_of_numpys_correlations() -> None:
         b,
         (b.encoder[:, order], b.decoder[order], b.encoder_bias[order]),
     )
-    again = sae.universality(moved, b, (x, x), batch=64, progress=False)
+    again = sae.universality(moved, b, (x, x), batch_size=64, progress=False)
     assert again.partner.tolist() == order.tolist()
     np.testing.assert_allclose(again.correlation, 1, atol=1e-6)
     for bad, words in (
@@ -262,7 +266,7 @@ def test_splitting_has_the_masked_cosine() -> None:
             for on in (f[:, i] > 0, g[:, j] > 0):
                 p, q = f[on, i], g[on, j]
                 want[i, j] = max(want[i, j], p @ q / max(np.linalg.norm(p) * np.linalg.norm(q), 1e-9))
-    found = sae.splitting(a, b, Stream(x), batches=5, batch=100, block=4, least=0.5, progress=False)
+    found = sae.splitting(a, b, Stream(x), batches=5, batch_size=100, block=4, least=0.5, progress=False)
     there = np.zeros((10, 14))
     there[tuple(found.edges.T)] = found.weights
     np.testing.assert_allclose(there, np.where(want > 0.5, want, 0), atol=1e-5)
@@ -272,10 +276,10 @@ def test_splitting_has_the_masked_cosine() -> None:
     side = RNG.random((400, 1)) < 0.5
     parts = np.concatenate([y * side, y * ~side, RNG.random((400, 1)).astype("float32")], 1)
     small, large = Given(np.asarray([[1.0], [1], [0]])), Given(np.eye(3))
-    graph = sae.splitting(small, large, parts.astype("float32"), batch=64, progress=False)
+    graph = sae.splitting(small, large, parts.astype("float32"), batch_size=64, progress=False)
     assert {tuple(edge) for edge in graph.edges} >= {(0, 0), (0, 1)}
     np.testing.assert_allclose(graph.weights[:2], 1, atol=1e-6)
-    own = sae.splitting(large, large, parts.astype("float32"), batch=64, least=0.9, progress=False)
+    own = sae.splitting(large, large, parts.astype("float32"), batch_size=64, least=0.9, progress=False)
     assert [[*map(list, family)] for family in own.families()] == [[[i], [i]] for i in range(3)]
     with pytest.raises(ValueError, match="batches=100"):
         sae.splitting(a, b, Stream(x))

@@ -72,7 +72,7 @@ def made(given: Any) -> list[Any]:
         site=SITE,
         batch_size=8,
         window=(4, 4),
-        seed=0,
+        key=jax.random.key(0),
         progress=False,
         logits=True,
     )
@@ -86,8 +86,11 @@ def interpreted(given: Any, **judges: Any) -> list[dict[str, Any]]:
         top = shown.examples[0]
         return str(int(np.argmin(abs(f[top.seq, top.pos] - np.nanmax(top.activations)))))
 
-    options = {"site": SITE, "progress": False, "batch_size": 8, "explain": explain, **judges}
-    return ji.sae.interpret(sae, model, Words(), tokens, **options)
+    options = {"site": SITE, "key": jax.random.key(0)}
+    options |= {name: judges.pop(name) for name in ("out", "key") if name in judges}
+    settings = ji.sae.InterpretSettings(progress=False, batch_size=8, workers=judges.pop("workers", 1))
+    asked = ji.sae.Judges(**{"explain": explain, **judges})
+    return ji.sae.interpret(sae, model, Words(), tokens, judges=asked, settings=settings, **options)
 
 
 def test_the_two_sets(made: Any, given: Any) -> None:
@@ -185,7 +188,7 @@ def test_judges_get_what_they_deserve(given: Any, truth: Any, made: Any) -> None
 
 
 def test_detection_draws_by_importance(made: Any) -> None:
-    texts, fires = detection(made[0], 3)
+    texts, fires = detection(made[0], jax.random.key(3))
     strings = [tuple(t) for t in texts]
     kinds = {tuple(w.tokens): w.kind for w in made[0].asked}
     assert len(texts) == 14 and [kinds[t] for t in strings].count("random") == 10
@@ -217,8 +220,8 @@ def test_a_killed_run_goes_on(given: Any, tmp_path: Path) -> None:
     assert len(out.read_text().splitlines()) == 4
     interpreted(given, simulate=simulate, out=out)
     assert len(calls) == 1 + sum(asked)  # nothing is asked again
-    with pytest.raises(BadRecords, match="another seed"):
-        interpreted(given, out=out, seed=1)
+    with pytest.raises(BadRecords, match="another key"):
+        interpreted(given, out=out, key=jax.random.key(1))
     with pytest.raises(ValueError, match=r"finite number for each of \d tokens"):
         interpreted(given, simulate=lambda *_: [1.0])
     with pytest.raises(ValueError, match="explain answers with a text"):
@@ -234,7 +237,7 @@ def test_scores_are_those_of_scipy() -> None:
     weight = rng.integers(0, 3, 8)
     repeated = ji.sae.simulation_scores(np.repeat(p, weight, 0), np.repeat(t, weight, 0))
     weighted = ji.sae.simulation_scores(p, t, weight)
-    np.testing.assert_allclose([*weighted.values()], [*repeated.values()], atol=1e-12)
+    np.testing.assert_allclose([*dict(weighted).values()], [*dict(repeated).values()], atol=1e-12)
     line = stats.linregress(p.ravel(), t.ravel())
     bills = ji.sae.bills_scores(p, t)
     error = np.square(t - line.slope * p - line.intercept).mean()

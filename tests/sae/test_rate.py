@@ -62,7 +62,15 @@ def given() -> tuple[Any, ...]:
 def study(tmp_path: Path, given: Any) -> Path:
     groups, model, tokens = given
     return ji.sae.rating_study(
-        tmp_path / "study", groups, model, Words(), tokens, units=3, parts=2, progress=False
+        tmp_path / "study",
+        groups,
+        model,
+        Words(),
+        tokens,
+        units=3,
+        parts=2,
+        key=jax.random.key(0),
+        progress=False,
     )
 
 
@@ -112,7 +120,7 @@ def test_a_study_is_blind_and_whole(study: Path, given: Any, tmp_path: Path) -> 
     one = [told["group"] for told in key["items"] if told["pair"] == 0]
     assert sorted(one) == ["features", "neurons"]
     with pytest.raises(FileExistsError, match="goes on with a study"):
-        ji.sae.rating_study(study, groups, model, Words(), tokens)
+        ji.sae.rating_study(study, groups, model, Words(), tokens, key=jax.random.key(0))
     with pytest.raises(FileNotFoundError, match="no study in"):
         ji.sae.rate(tmp_path)
 

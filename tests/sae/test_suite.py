@@ -11,6 +11,7 @@ from jaxinterp import sae
 
 D = 8
 RNG = np.random.default_rng(0)
+KEY = jax.random.key(0)
 ROWS = np.linalg.qr(RNG.normal(size=(D, D)))[0].astype("float32")
 
 
@@ -38,20 +39,20 @@ def reader(start: int) -> Any:
 
 def test_ravel_tells_attributes_apart() -> None:
     readers = {"country": reader(0), "language": reader(3)}
-    found = sae.ravel(entities(60, False), entities(40, False), planted(), readers, pairs=1600)
+    found = sae.ravel(entities(60, False), entities(40, False), planted(), readers, pairs=1600, key=KEY)
     assert found["disentangle"] == 1 and found["cause"] == {"country": 1, "language": 1}
     np.testing.assert_array_equal(found["masks"]["country"][:6], np.arange(6) < 3)
     np.testing.assert_array_equal(found["masks"]["language"][:6], np.arange(6) >= 3)
     readers["language"] = reader(0)
-    found = sae.ravel(entities(60, True), entities(40, True), planted(), readers, pairs=1600)
+    found = sae.ravel(entities(60, True), entities(40, True), planted(), readers, pairs=1600, key=KEY)
     assert found["disentangle"] <= 0.5
     x, y = entities(9, False)
     with pytest.raises(ValueError, match="two or more"):
-        sae.ravel((x, y), (x, y), planted(), {"country": reader(0)})
+        sae.ravel((x, y), (x, y), planted(), {"country": reader(0)}, key=KEY)
     with pytest.raises(ValueError, match="whole number from 0 for each of 9 rows"):
-        sae.ravel((x, {**y, "country": y["country"][:3]}), (x, y), planted(), readers)
+        sae.ravel((x, {**y, "country": y["country"][:3]}), (x, y), planted(), readers, key=KEY)
     with pytest.raises(ValueError, match="nothing to exchange"):
-        sae.ravel((x, {**y, "country": 0 * y["country"]}), (x, y), planted(), readers)
+        sae.ravel((x, {**y, "country": 0 * y["country"]}), (x, y), planted(), readers, key=KEY)
 
 
 def test_unlearning_keeps_what_is_to_be_kept() -> None:
@@ -95,7 +96,7 @@ def test_silence_holds_what_fires() -> None:
 def test_chance_is_a_rotation_of_the_other() -> None:
     x = (RNG.exponential(size=(300, D)) * (RNG.random((300, D)) < 0.2)).astype("float32") @ ROWS
     made = planted()
-    found = sae.universality(made, made, x, batch=100, baseline=3, progress=False)
+    found = sae.universality(made, made, x, batch_size=100, baseline=jax.random.key(3), progress=False)
     np.testing.assert_allclose(found.correlation, 1, atol=1e-5)
     f = np.asarray(made.encode(jnp.asarray(x)))
     matrix = np.asarray(jax.random.normal(jax.random.key(3), (D, D)))
@@ -103,5 +104,5 @@ def test_chance_is_a_rotation_of_the_other() -> None:
     wanted = np.corrcoef(f.T, matrix @ f.T)[:D, D:].max(1)
     np.testing.assert_allclose(found.baseline, wanted, atol=1e-5)
     np.testing.assert_allclose(found.excess, 1 - wanted, atol=1e-4)
-    with pytest.raises(ValueError, match="baseline=0"):
-        sae.universality(made, made, x, batch=100, progress=False).excess  # noqa: B018
+    with pytest.raises(ValueError, match=r"baseline=jax\.random\.key"):
+        sae.universality(made, made, x, batch_size=100, progress=False).excess  # noqa: B018

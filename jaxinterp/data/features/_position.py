@@ -1,13 +1,23 @@
 """Where a token stands: targets of regression."""
 
+from typing import TypedDict
+
 import numpy as np
 
 from ..._deprecations import respelled
 from ...typing import MaskLike
 
 
+class Positions(TypedDict):
+    """Places of tokens, float32 `(seq, pos)`."""
+
+    absolute: np.ndarray
+    relative: np.ndarray
+    log: np.ndarray
+
+
 @respelled(real="mask")
-def position(mask: MaskLike) -> dict[str, np.ndarray]:
+def position(mask: MaskLike) -> Positions:
     r"""$p,\ p / (n - 1),\ \ln(1 + p)$: places among the real tokens of each sequence.
 
     **Arguments:** `mask` `(seq, pos)`, True at real tokens.

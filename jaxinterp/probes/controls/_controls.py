@@ -1,22 +1,26 @@
 """What a probe's score is worth: labels that mean nothing, and the directions of the means."""
 
-from typing import Any
-
 import jax
 import numpy as np
 
+from ..._deprecations import respelled
 from ...core._check import check_key
 from ...stats._examples import as_examples, as_labels
+from ...typing import ArrayLike, KeyLike
 from ..linear._fit import Probe
 
 
-def mass_mean(x: Any, y: Any, *, whiten: bool = False) -> Probe:
+def mass_mean(x: ArrayLike, y: ArrayLike, *, whiten: bool = False) -> Probe:
     r"""$w = \bar x_{+} - \bar x_{-}$, optionally $\Sigma^{-1} w$; the threshold midway between the means.
 
     Marks & Tegmark 2023 (https://arxiv.org/abs/2310.06824). Nothing is fitted but two means (and with
     `whiten` the covariance within the classes, by its pseudo-inverse).
 
-    **Arguments:** `x (n, d)`; `y (n,)` in {0, 1}.
+    **Arguments:**
+
+    - `x (n, d)`: activations, a row per example.
+    - `y (n,)`: labels 0 and 1.
+    - `whiten`: whether the direction is divided by the covariance within the classes. Default False.
 
     **Returns:** `Probe`; `value`, `bound` and `gap` are nan, for there is no objective.
 
@@ -41,14 +45,18 @@ def mass_mean(x: Any, y: Any, *, whiten: bool = False) -> Probe:
     return Probe(np.arange(d), w, bias, nan, nan, nan, True, 1, "mean", nan, d)
 
 
-def control_labels(types: Any, y: Any, *, key: Any) -> np.ndarray:
+def control_labels(types: ArrayLike, y: ArrayLike, *, key: KeyLike) -> np.ndarray:
     r"""$C(\text{type}_i)$ with $C(v) \sim \hat p(y)$: labels that only a memory of types can give.
 
     The control task of Hewitt & Liang 2019 (https://arxiv.org/abs/1909.03368): every type (a token
     id, a word) draws one label from the distribution of `y`, the same wherever it occurs, in training
     and in test. A probe's selectivity is its accuracy on `y` less that on these.
 
-    **Arguments:** `types (n,)` ints or strings; `y (n,)` labels of any kind; `key`.
+    **Arguments:**
+
+    - `types (n,)`: ints or strings.
+    - `y (n,)`: labels of any kind.
+    - `key`: draws the label of each type.
 
     **Returns:** `(n,)` labels of y's dtype. Draw them for training and test examples together.
 
@@ -69,14 +77,17 @@ def control_labels(types: Any, y: Any, *, key: Any) -> np.ndarray:
     return y[drawn][which]
 
 
-def control_heads(types: Any, sentences: Any, *, key: Any) -> np.ndarray:
+def control_heads(types: ArrayLike, sentences: ArrayLike, *, key: KeyLike) -> np.ndarray:
     r"""The row that each word attaches to by a rule of its type alone: itself, the first or the last.
 
     The control task for dependency heads of Hewitt & Liang 2019 (https://arxiv.org/abs/1909.03368):
     every type draws one of three rules, the same in every sentence.
 
-    **Arguments:** `types (n,)` of words in the order of the text; `sentences (n,)`, which sentence each
-    belongs to, its words together; `key`.
+    **Arguments:**
+
+    - `types (n,)`: of words, in the order of the text.
+    - `sentences (n,)`: the sentence of each word. The words of a sentence stand together.
+    - `key`: draws the rule of each type.
 
     **Returns:** `(n,)` ints, rows of the same arrays.
 
@@ -103,12 +114,17 @@ def control_heads(types: Any, sentences: Any, *, key: Any) -> np.ndarray:
     return np.choose(rule, [np.arange(len(types)), starts[own], ends[own]])
 
 
-def shuffled_labels(y: Any, count: int = 20, *, key: Any) -> np.ndarray:
-    r"""$y_{\pi(i)}$ for random orders $\pi$, `(count, n)`: what a probe scores on chance alone.
+@respelled(count="resamples=")
+def shuffled_labels(y: ArrayLike, resamples: int = 20, *, key: KeyLike) -> np.ndarray:
+    r"""$y_{\pi(i)}$ for random orders $\pi$, `(resamples, n)`: what a probe scores by chance alone.
 
-    **Arguments:** `y (n,)` labels or targets; `count`; `key`.
+    **Arguments:**
 
-    **Returns:** `(count, n)`; each row holds y in another order.
+    - `y (n,)`: labels or targets.
+    - `resamples`: how many orders. Default 20.
+    - `key`: draws the orders.
+
+    **Returns:** `(resamples, n)`; each row holds y in another order.
 
     ```python
     nulls = ji.probes.shuffled_labels(y, 5, key=jax.random.key(0))
@@ -118,9 +134,9 @@ def shuffled_labels(y: Any, count: int = 20, *, key: Any) -> np.ndarray:
     Law: every row is a reordering of y.
     """
     y = np.asarray(y)
-    if y.ndim != 1 or not y.size or count < 1:
-        raise ValueError(f"y has the axis (n,) and count is 1 or more; got {y.shape}, {count}.")
+    if y.ndim != 1 or not y.size or resamples < 1:
+        raise ValueError(f"y has the axis (n,) and resamples is 1 or more; got {y.shape}, {resamples}.")
     orders = jax.vmap(lambda k: jax.random.permutation(k, len(y)))(
-        jax.random.split(check_key(key, "ji.probes.shuffled_labels(y, n, key={})"), count)
+        jax.random.split(check_key(key, "ji.probes.shuffled_labels(y, n, key={})"), resamples)
     )
     return y[np.asarray(orders)]

@@ -7,8 +7,11 @@ from typing import Any
 import jax
 import numpy as np
 
+from ..._deprecations import respelled
 from ...core._check import check_key
+from ...stats import Record, Result, permutation_p
 from ...stats._examples import as_examples, as_support
+from ...typing import ArrayLike, IndexLike, KeyLike
 from ..linear._dense import dense
 from ._controls import shuffled_labels
 from ._selectivity import rows
@@ -16,32 +19,56 @@ from ._selectivity import rows
 
 @dataclass(frozen=True, eq=False)
 class Null:
-    """`observed` score; `scores (count,)` by chance; `p_value` (1 + how many reach it) / (1 + count)."""
+    """A score beside those of chance; made by `nulls`.
+
+    - `observed`: the score. `scores (resamples,)`: the scores by chance.
+    - `p_value`: `ji.stats.permutation_p` of them.
+    """
 
     observed: float
     scores: np.ndarray
     p_value: float
 
 
-def balanced_accuracy(y: Any, predicted: Any) -> float:
+@dataclass(frozen=True, eq=False)
+class Nulls(Result):
+    """Two kinds of chance; made by `nulls`. `found["shuffle"]` is `found.shuffle`.
+
+    - `shuffle`: the labels of all examples in random order.
+    - `coordinates`: as many neurons drawn at random; None where all columns are read.
+    """
+
+    shuffle: Null
+    coordinates: Null | None = None
+
+    def records(self) -> list[Record]:
+        """One row for each kind of chance."""
+        return [
+            {"chance": name, "observed": null.observed, "mean": float(null.scores.mean()), "p": null.p_value}
+            for name, null in self.items()
+        ]
+
+
+def balanced_accuracy(y: ArrayLike, predicted: ArrayLike) -> float:
     r"""$\frac1c \sum_c \mathrm{recall}_c$ over the classes that y has; 1/c by chance."""
     y, predicted = np.asarray(y), np.asarray(predicted)
     return float(np.mean([(predicted[y == c] == c).mean() for c in np.unique(y)]))
 
 
+@respelled(count="resamples=")
 def nulls(
-    x: Any,
-    y: Any,
-    support: Any = None,
+    x: ArrayLike,
+    y: ArrayLike,
+    support: IndexLike | None = None,
     *,
-    train: Any,
-    test: Any,
-    key: Any,
-    count: int = 99,
+    train: ArrayLike,
+    test: ArrayLike,
+    key: KeyLike,
+    resamples: int = 99,
     fit: Callable[..., Any] | None = None,
     select: Callable[..., Any] | None = None,
     score: Callable[..., float] = balanced_accuracy,
-) -> dict[str, Null]:
+) -> Nulls:
     r"""$p = \frac{1 + \#\{s_r \ge s\}}{1 + R}$ of a probe's test score, against two kinds of chance.
 
     `"shuffle"`: the labels of all examples in random order, fitted and scored anew. `"coordinates"`:
@@ -49,16 +76,18 @@ def nulls(
 
     **Arguments:**
 
-    - `x (n, d)`; `y (n,)`; `support`: the columns claimed, by default all (then there is no
-      `"coordinates"`).
-    - `train`, `test`: indices or masks. `key`; `count` draws of each kind.
+    - `x (n, d)`: activations, a row per example. `y (n,)`: labels.
+    - `support`: the columns that the claim is about. Default: all; then there is no `coordinates`.
+    - `train`, `test`: indices of examples, or masks `(n,)`.
+    - `key`: draws orders and columns.
+    - `resamples`: draws of each kind of chance. Default 99.
     - `fit(x, y)` with x `(..., n, k)`, y `(..., n)` whose leading axes broadcast; by default `dense`.
     - `select(x, y)`: the search that found the columns, in place of `support`: it is repeated on the
       training examples of every shuffle. Columns chosen on the same labels that they are tested on
       beat a null that did not choose.
     - `score(y, predicted)`: a number, higher is better.
 
-    **Returns:** `{"shuffle": Null, "coordinates": Null}`.
+    **Returns:** `Nulls`.
 
     **Raises:** as `dense`; IndexError for columns that x lacks.
 
@@ -74,43 +103,37 @@ def nulls(
     n, d = x.shape
     if y.shape != (n,):
         raise ValueError(f"There is one label per example, ({n},); got the shape {y.shape}.")
-    if count < 1:
-        raise ValueError(f"count is how many draws make a null, 1 or more; got {count}.")
+    if resamples < 1:
+        raise ValueError(f"resamples is how many draws make a null, 1 or more; got {resamples}.")
     if select is not None and support is not None:
         raise ValueError("Columns come from support=, or from the search select=; give one of them.")
     train, test = rows(train, n, "train"), rows(test, n, "test")
     fit = dense if fit is None else fit
     key_order, key_columns = jax.random.split(check_key(key, "ji.probes.nulls(..., key={})"))
-    labels = np.concatenate([y[None], shuffled_labels(y, count, key=key_order)])
+    labels = np.concatenate([y[None], shuffled_labels(y, resamples, key=key_order)])
     if select is None:
         columns = as_support(support, d)
-        some = x[:, columns]
+        read = x[:, columns]
     else:
         chosen = [as_support(select(x[train], each[train]), d) for each in labels]
         if len({len(each) for each in chosen}) > 1:
             raise ValueError("select(x, y) gives the same number of columns for all labels.")
-        columns, some = chosen[0], np.stack([x[:, each] for each in chosen])
+        columns, read = chosen[0], np.stack([x[:, each] for each in chosen])
     if len(columns) == d:
-        said = np.asarray(fit(some[..., train, :], labels[:, train]).predict(some[..., test, :]))
-        return {"shuffle": _null([score(a, b) for a, b in zip(labels[:, test], said, strict=True)])}
+        predicted = np.asarray(fit(read[..., train, :], labels[:, train]).predict(read[..., test, :]))
+        return Nulls(_null([score(a, b) for a, b in zip(labels[:, test], predicted, strict=True)]))
     draws = [
         np.asarray(jax.random.choice(k, d, (len(columns),), replace=False))
-        for k in jax.random.split(key_columns, count)
+        for k in jax.random.split(key_columns, resamples)
     ]
     # Both kinds of chance are problems of the same shape: one call.
-    some = np.broadcast_to(some, (count + 1, n, len(columns)))
-    some = np.concatenate([some, np.stack([x[:, each] for each in draws])])
-    labels = np.concatenate([labels, np.broadcast_to(y, (count, n))])
-    said = np.asarray(fit(some[:, train], labels[:, train]).predict(some[:, test]))
-    scores = [score(a, b) for a, b in zip(labels[:, test], said, strict=True)]
-    return {
-        "shuffle": _null(scores[: count + 1]),
-        "coordinates": _null([scores[0], *scores[count + 1 :]]),
-    }
+    read = np.broadcast_to(read, (resamples + 1, n, len(columns)))
+    read = np.concatenate([read, np.stack([x[:, each] for each in draws])])
+    labels = np.concatenate([labels, np.broadcast_to(y, (resamples, n))])
+    predicted = np.asarray(fit(read[:, train], labels[:, train]).predict(read[:, test]))
+    scores = [score(a, b) for a, b in zip(labels[:, test], predicted, strict=True)]
+    return Nulls(_null(scores[: resamples + 1]), _null([scores[0], *scores[resamples + 1 :]]))
 
 
 def _null(scores: list[float]) -> Null:
-    observed, drawn = scores[0], np.asarray(scores[1:])
-    reach = (1 + (drawn >= observed).sum()) / (1 + len(drawn))
-    # A score that is no number reaches nothing, and nothing reaches it.
-    return Null(observed, drawn, float(reach) if np.isfinite([observed, *drawn]).all() else np.nan)
+    return Null(scores[0], np.asarray(scores[1:]), permutation_p(scores[0], scores[1:]))

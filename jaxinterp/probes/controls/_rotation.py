@@ -1,7 +1,7 @@
 """Whether neurons are special directions: the same sparse probes in a rotated basis."""
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from ...core._check import check_key
 from ...stats._examples import as_examples
 from ...stats._scores import metrics
+from ...typing import ArrayLike, KeyLike
 from ..linear._adaptive import adaptive
 from ..linear._fit import fit
 from ._selectivity import rows
@@ -25,21 +26,29 @@ ridged = functools.partial(adaptive, fit=fit, normalise=False)
 
 @dataclass(frozen=True, eq=False)
 class Rotation:
-    """F1 by k, `ks (k,)`: `neurons (k,)`, and `rotated (count, k)` in each random basis."""
+    """F1 of sparse probes by k; made by `rotation_baseline`.
+
+    - `ks (k,)`: numbers of columns. `neurons (k,)`: F1 in the basis of neurons.
+    - `rotated (count, k)`: F1 in each random basis.
+    """
 
     ks: np.ndarray
     neurons: np.ndarray
     rotated: np.ndarray
 
 
-def rotate(x: Any, key: Any, kind: str = "orthogonal") -> np.ndarray:
+def rotate(x: ArrayLike, key: KeyLike, kind: str = "orthogonal") -> np.ndarray:
     r"""$x R$ with R orthogonal and uniform, or Gaussian with $R_{jk} \sim \mathcal N(0, 1/d)$.
 
     Sparse probing was published with Gaussian R (Gurnee et al. 2023,
     https://arxiv.org/abs/2305.01610), which also mixes lengths; an orthogonal one keeps all
     distances, so that a dense probe with ridge cannot tell the difference.
 
-    **Arguments:** `x (..., n, d)`; `key`; `kind` "orthogonal" or "gaussian". One R for all leading axes.
+    **Arguments:**
+
+    - `x (..., n, d)`: activations. One R serves all leading axes.
+    - `key`: draws R.
+    - `kind`: "orthogonal" (the default) or "gaussian".
 
     **Returns:** float32 `(..., n, d)`; products are at full precision.
 
@@ -70,23 +79,30 @@ def _rotate(x: Any, key: Any, orthogonal: bool) -> Any:
 
 
 def rotation_baseline(
-    x: Any,
-    y: Any,
+    x: ArrayLike,
+    y: ArrayLike,
     ks: Iterable[int] | None = None,
     *,
-    train: Any,
-    test: Any,
-    key: Any,
+    train: ArrayLike,
+    test: ArrayLike,
+    key: KeyLike,
     count: int = 3,
     kind: str = "orthogonal",
-    sweep: Callable[..., dict[int, Any]] = ridged,
+    sweep: Callable[..., Mapping[int, Any]] = ridged,
 ) -> Rotation:
     r"""$F_1(k)$ of sparse probes on $x$ and on $x R$: higher on neurons where their basis is privileged.
 
-    **Arguments:** `x (n, d)`, `y (n,)` in {0, 1}; `ks` as in `adaptive`; `train`, `test`: indices or
-    masks; `key`; `count` random bases of a `kind`; `sweep(x, y, ks)` gives a dict from k to a probe
-    with `.decision(x)`: by default `adaptive` with ridge probes on x as it is; `adaptive` itself, the
-    published sweep; or `best_subsets`, which proves its supports.
+    **Arguments:**
+
+    - `x (n, d)`: activations, a row per example. `y (n,)`: labels 0 and 1.
+    - `ks`: as in `adaptive`.
+    - `train`, `test`: indices of examples, or masks `(n,)`.
+    - `key`: draws the bases.
+    - `count`: how many random bases. Default 3.
+    - `kind`: of the bases, as in `rotate`.
+    - `sweep(x, y, ks)`: gives a mapping from k to a probe with `.decision(x)`. Default: `adaptive` with ridge
+      probes on x as it is. Others: `adaptive` itself, the published sweep, or `best_subsets`, which proves
+      its supports.
 
     **Returns:** `Rotation`, F1 on the test examples.
 

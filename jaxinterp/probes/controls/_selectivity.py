@@ -8,8 +8,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from ..._deprecations import respelled
 from ...core._check import check_key
 from ...stats._examples import as_examples
+from ...typing import ArrayLike, KeyLike
 from ..linear._dense import dense
 from ._controls import control_labels, shuffled_labels
 
@@ -21,10 +23,12 @@ unbalanced = functools.partial(dense, balanced=False)
 class Selectivity:
     """Accuracies on test examples; made by `selectivity`. `...` are the leading axes of x.
 
-    `accuracy (...)` on the task, `control (..., controls)` on each control task, `selectivity (...)`
-    their difference by the mean control; `seen_...` the same on test examples whose type is in the
-    training ones, a share `seen` of them; `shuffled (..., shuffles)` on labels in random order;
-    `majority` of always the commonest training label.
+    - `accuracy (...)`: on the task. `control (..., controls)`: on each control task.
+    - `selectivity (...)`: the accuracy minus the mean control.
+    - `seen_accuracy`, `seen_control`, `seen_selectivity`: the same on test examples whose type is among the
+      training ones. `seen`: their share.
+    - `shuffled (..., shuffles)`: on labels in random order.
+    - `majority`: of always the commonest training label.
     """
 
     accuracy: np.ndarray
@@ -38,35 +42,38 @@ class Selectivity:
     seen: float
 
 
+@respelled(together="batched=")
 def selectivity(
-    x: Any,
-    y: Any,
-    types: Any,
+    x: ArrayLike,
+    y: ArrayLike,
+    types: ArrayLike,
     *,
-    train: Any,
-    test: Any,
-    key: Any,
+    train: ArrayLike,
+    test: ArrayLike,
+    key: KeyLike,
     fit: Callable[..., Any] | None = None,
     controls: int = 5,
     shuffles: int = 0,
-    together: bool = True,
+    batched: bool = True,
 ) -> Selectivity:
-    r"""$\mathrm{acc}(y) - \mathrm{acc}(C(\text{type}))$: what a probe knows beyond a memory of types.
+    r"""$\mathrm{acc}(y) - \mathrm{acc}(C(\text{type}))$: what a probe reads beyond a memory of types.
 
     Hewitt & Liang 2019 (https://arxiv.org/abs/1909.03368). The probes of the task, of every control
     task and of shuffled labels are fitted in one call, as one axis of labels.
 
     **Arguments:**
 
-    - `x (..., n, d)`, leading axes for layers; `y (n,)` labels; `types (n,)`, what a control label
-      belongs to: a token id, a word.
-    - `train`, `test`: indices or masks of examples, as `data.split` gives.
-    - `key`, of the control labels and orders.
+    - `x (..., n, d)`: activations, with any leading axes (layers). `y (n,)`: labels.
+    - `types (n,)`: what a control label belongs to: a token id, a word.
+    - `train`, `test`: indices of examples or masks `(n,)`, as `data.split` gives.
+    - `key`: draws control labels and orders.
     - `fit`: a probe function: `fit(x, y)` with y `(labels, n)`, x `(n, d)` or `(..., 1, n, d)`, gives an object whose
       `.predict(x)` is `(..., labels, m)`. By default `dense(x, y, balanced=False)`; others by
       `functools.partial(ji.probes.mlp, hidden=(64,), key=key)`.
-    - `controls`: how many control tasks; `shuffles`: how many random orders of the labels.
-    - `together=False` calls `fit` for x `(n, d)`, y `(n,)` one by one, as `ji.probes.fit` needs it.
+    - `controls`: how many control tasks. Default 5. `shuffles`: how many random orders of the labels.
+      Default 0.
+    - `batched`: whether `fit` takes all labellings at once. Default True. With False it is called for each x
+      `(n, d)` and y `(n,)` alone, as `ji.probes.fit` needs it.
 
     **Returns:** `Selectivity`.
 
@@ -102,7 +109,7 @@ def selectivity(
     drawn = [control_labels(types, y, key=k) for k in jax.random.split(key_types, controls)]
     orders = list(shuffled_labels(y, shuffles, key=key_order)) if shuffles else []
     labels = np.stack([y, *drawn, *orders])
-    right = predictions(unbalanced if fit is None else fit, x, labels, train, test, together)
+    right = predictions(unbalanced if fit is None else fit, x, labels, train, test, batched)
     right = right == labels[:, test]
     share, seen_share = right.mean(-1), right[..., known].mean(-1)
     own, control, rest = np.split(share, [1, 1 + controls], -1)
@@ -123,10 +130,10 @@ def selectivity(
 
 
 def predictions(
-    fit: Callable[..., Any], x: Any, labels: Any, train: Any, test: Any, together: bool
+    fit: Callable[..., Any], x: Any, labels: Any, train: Any, test: Any, batched: bool
 ) -> np.ndarray:
     """Predicted labels `(..., labels, m)` of test rows by probes of `labels (labels, n)`."""
-    if together:
+    if batched:
         wide = x[..., None, :, :] if x.ndim > 2 else x
         return np.asarray(fit(wide[..., train, :], labels[:, train]).predict(wide[..., test, :]))
     flat = x.reshape(-1, *x.shape[-2:])

@@ -1,8 +1,16 @@
 """Linear equality constraints on the weights of a regression, checked."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from ...typing import ArrayLike
+
+    ConstraintsLike = tuple[ArrayLike, ArrayLike]
+    "Constraints C w = e as the pair (C, e)."
+else:
+    ConstraintsLike = Any
 
 
 def as_equal(equal: Any, loss: str, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:

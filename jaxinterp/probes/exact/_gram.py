@@ -146,12 +146,10 @@ class Gram:
 
         The smallest bound, the support of the smallest value (None where none meets C w = e) and it.
         """
-        if left > 1:
+        block, across = None, self.rows(inside)
+        if left > 1:  # else products among the free columns are never needed
             columns = np.concatenate([inside, free])
             block = self.rows(columns)[:, columns]
-        else:  # products among the free columns are never needed
-            block = None
-            across = self.rows(inside)
         lowest, best, least = np.inf, None, np.inf
         k = len(inside) + left
         for chosen in combinations(len(free), left, 1 + 4_000_000 // k**2):

@@ -8,9 +8,11 @@ import numpy as np
 
 from ...stats._examples import as_examples, as_labels, check_k
 from ...stats._scores import metrics
+from ...typing import ArrayLike
 from ..linear._adaptive import in_columns_of
 from ..linear._fit import Probe, fit
 from ..linear._rank import rank
+from ._settings import SearchSettings
 from ._subset import Subset, best_subset
 
 
@@ -18,9 +20,10 @@ from ._subset import Subset, best_subset
 class Pruned:
     """One turn of `prune`.
 
-    `subset` the best k neurons of those searched, with its certificate; `probe` refitted on them, `f1`
-    its F1; `alone (k,)` F1 of each of them alone, in the order of the support; `removed` the best of
-    these, `removed_f1` its F1. `searched`: the columns among which the subset is the best.
+    - `subset`: the best k neurons of those searched, with its certificate. `searched`: these columns.
+    - `probe`: refitted on them. `f1`: its F1.
+    - `alone (k,)`: F1 of each of them alone, in the order of the support.
+    - `removed`: the best of these; it is missing from the next turn. `removed_f1`: its F1.
     """
 
     subset: Subset
@@ -50,12 +53,12 @@ class Pruned:
 
 
 def prune(
-    x: Any,
-    y: Any,
+    x: ArrayLike,
+    y: ArrayLike,
     k: int = 5,
     rounds: int = 10,
     *,
-    test: tuple[Any, Any] | None = None,
+    test: tuple[ArrayLike, ArrayLike] | None = None,
     prefilter: int | None = 50,
     loss: str = "logistic",
     gamma: float | int | None = None,
@@ -67,12 +70,17 @@ def prune(
     A feature in superposition, spread over many neurons, degrades slowly; one with a neuron of its
     own drops at once. Gurnee et al. 2023 (https://arxiv.org/abs/2305.01610).
 
-    **Arguments:** `x (n, d)`, `y (n,)` in {0, 1}; `k`; `rounds`; `test=(x, y)`: examples on which F1 is
-    taken, the training ones by default. `prefilter`: each turn searches the 50 neurons left with the
-    largest mean difference, as published; None searches all that are left. `loss`, `gamma` and
-    `time_limit` (seconds per turn) as in `best_subset`. `fit(x, y, support)`: the probes whose F1 is
-    taken, by default `ji.probes.fit` (C = 1). Units matter: divide neurons of very different spread
-    by their deviation first.
+    **Arguments:**
+
+    - `x (n, d)`: activations, a row per example. Units matter: divide neurons of very different spread by
+      their deviation first.
+    - `y (n,)`: labels 0 and 1.
+    - `k`: the number of neurons of each turn. Default 5. `rounds`: how many turns. Default 10.
+    - `test`: the examples (x, y) on which F1 is taken. Default None: the training ones.
+    - `prefilter`: each turn searches this many of the neurons that are left, those of the largest mean
+      difference. Default 50, as published; None searches all that are left.
+    - `loss`, `gamma`: as in `best_subset`. `time_limit`: seconds for each turn.
+    - `fit(x, y, support)`: the probes whose F1 is taken. Default `ji.probes.fit` (C = 1).
 
     **Returns:** `rounds` of `Pruned`, in order, each with the `status` and `gap` of its search.
 
@@ -93,7 +101,7 @@ def prune(
         raise ValueError(f"Of d={d} neurons at most {d - k + 1} rounds leave k={k}; got {rounds}.")
     if prefilter is not None and prefilter < k:
         raise ValueError(f"A search for k={k} neurons needs as many: prefilter={prefilter} is fewer.")
-    held_x, held_y = (x, y) if test is None else (as_examples(test[0]), test[1])
+    test_x, test_y = (x, y) if test is None else (as_examples(test[0]), test[1])
     ranked = np.argsort(-rank(x, y), kind="stable")
     turns: list[Pruned] = []
     before = np.array([], int)
@@ -101,13 +109,12 @@ def prune(
         columns = np.sort(ranked if prefilter is None else ranked[:prefilter])
         # What is left of the support before is a start; a start never changes what is optimal.
         start = np.flatnonzero(np.isin(columns, before))
-        found = best_subset(
-            x[:, columns], y, k, loss, time_limit, gamma=gamma, start=start if len(start) else None
-        )
+        settings = SearchSettings(start=start if len(start) else None)
+        found = best_subset(x[:, columns], y, k, loss, time_limit, gamma=gamma, settings=settings)
         subset = in_columns_of(found, columns, 1.0, d)
         probe = fit(x, y, subset.support)
-        f1 = metrics(held_y, probe.decision(held_x))["f1"]
-        alone = np.array([metrics(held_y, fit(x, y, [j]).decision(held_x))["f1"] for j in subset.support])
+        f1 = float(metrics(test_y, probe.decision(test_x)).f1)
+        alone = np.array([metrics(test_y, fit(x, y, [j]).decision(test_x)).f1 for j in subset.support])
         best = int(np.argmax(alone))
         removed = int(subset.support[best])
         turns.append(Pruned(subset, probe, f1, alone, removed, float(alone[best]), columns))

@@ -1,16 +1,19 @@
 """Sparse regression step by step, without a proof: thresholds, and one term after another."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from ...stats._examples import as_examples, as_real, check_k
+from ...typing import ArrayLike
+from .._linear_scores import LinearScores
 from ..linear._fit import Probe, fit
 
 
 def stlsq(
-    x: Any,
-    y: Any,
+    x: ArrayLike,
+    y: ArrayLike,
     threshold: float | int = 0.1,
     *,
     gamma: float | int = 1e6,
@@ -21,8 +24,14 @@ def stlsq(
 
     Brunton et al. 2016 (https://arxiv.org/abs/1509.03580), each fit with the ridge $1/\gamma$.
 
-    **Arguments:** `x (n, d)`, `y (n,)` real; `threshold`: weights below it are dropped, in the units
-    of y over those of x; `gamma`, `intercept` as in `fit`.
+    **Arguments:**
+
+    - `x (n, d)`: the terms of a library.
+    - `y (n,)`: real targets.
+    - `threshold`: weights below it are dropped, in the units of y over those of x. Default 0.1.
+    - `gamma`: the inverse ridge. Default 1e6.
+    - `intercept`: whether there is a bias. Default False.
+    - `max_iter`: the largest number of fits. Default 20.
 
     **Returns:** `Probe`; where every weight falls below the threshold, one with an empty support.
 
@@ -41,10 +50,10 @@ def stlsq(
     options: dict[str, Any] = {"gamma": gamma, "intercept": intercept}
     found = fit(x, y, support, "squared", **options)
     for _ in range(max_iter):
-        kept = support[np.abs(found.weights) >= threshold]
-        if len(kept) == len(support):
+        large = support[np.abs(found.weights) >= threshold]
+        if len(large) == len(support):
             break
-        support = kept
+        support = large
         if not len(support):
             return _nothing(y, found, intercept)
         found = fit(x, y, support, "squared", **options)
@@ -52,8 +61,8 @@ def stlsq(
 
 
 def ssr(
-    x: Any,
-    y: Any,
+    x: ArrayLike,
+    y: ArrayLike,
     k: int = 3,
     *,
     gamma: float | int = 1e6,
@@ -64,7 +73,11 @@ def ssr(
     Boninsegna et al. 2018 (https://arxiv.org/abs/1712.02432); weights are compared times the root mean
     square of their column, so that units do not matter.
 
-    **Arguments, returns:** as `stlsq`, with `k` terms.
+    **Arguments:** as `stlsq`.
+
+    - `k`: the number of terms. Default 3.
+
+    **Returns:** `Probe`.
 
     ```python
     ji.probes.ssr(theta, velocity[:, 0], k=2).support
@@ -100,11 +113,17 @@ def _nothing(y: np.ndarray, found: Probe, intercept: bool) -> Probe:
     )
 
 
-def aicc(x: Any, y: Any, found: Any) -> float:
+def aicc(x: ArrayLike, y: ArrayLike, found: LinearScores) -> float:
     r"""$n \ln(\mathrm{RSS}/n) + 2k + \frac{2(k+1)(k+2)}{n-k-2}$ of a regression: smaller is better.
 
-    Akaike's criterion, corrected for few examples, on the examples given: best those of a validation
-    run. `found`: a `Subset` or `Probe` of squared loss.
+    Akaike's criterion, corrected for few examples.
+
+    **Arguments:**
+
+    - `x (n, d)`, `y (n,)`: examples; best those of a validation run.
+    - `found`: a `Subset` or `Probe` of squared loss.
+
+    **Returns:** the criterion.
 
     ```python
     path = ji.probes.best_subsets(theta, v, range(1, 6), "squared", intercept=False)
@@ -121,11 +140,19 @@ def aicc(x: Any, y: Any, found: Any) -> float:
     return n * float(np.log(max(rss / n, 1e-300))) + 2 * k + 2 * (k + 1) * (k + 2) / (n - k - 2)
 
 
-def choose_k(path: dict[int, Any], x: Any, y: Any, *, tie: float | int = 2.0) -> int:
+def choose_k(path: Mapping[int, LinearScores], x: ArrayLike, y: ArrayLike, *, tie: float | int = 2.0) -> int:
     r"""$\min \{k : \mathrm{AICc}(k) \le \min_{k'} \mathrm{AICc}(k') + \mathrm{tie}\}$ over a path of `best_subsets`.
 
     Models within 2 of the best have about as much support from the data; the smallest of them is
-    taken. `tie=0` is the plain minimum.
+    taken.
+
+    **Arguments:**
+
+    - `path`: what `best_subsets` returns.
+    - `x (n, d)`, `y (n,)`: examples; best those of a validation run.
+    - `tie`: how far from the best still counts as equal. Default 2; 0 is the plain minimum.
+
+    **Returns:** k.
 
     ```python
     ji.probes.choose_k(path, held_theta, held_v)

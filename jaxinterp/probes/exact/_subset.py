@@ -2,29 +2,37 @@
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from ..._deprecations import respelled
 from ...stats._examples import as_support, check_k
 from ...stats.solvers import Problem, as_problem
+from ...typing import ArrayLike
+from .._by_k import ByK
+from .._linear_scores import LinearScores
 from ._columns import Columns
-from ._constraints import as_equal
+from ._constraints import ConstraintsLike, as_equal
 from ._gram import Gram
 from ._margin_losses import MarginLoss
+from ._settings import RESPELLED, SearchSettings
 from ._tree import ROUNDING, Search
 
 
 @dataclass(frozen=True, eq=False)
-class Subset:
+class Subset(LinearScores):
     """A sparse probe with what was proven about it; made by `best_subset`.
 
-    `support (k,)` columns of x, sorted; `weights (k,)` in their order; `bias`; `value` the objective
-    at them; `bound`: no support of at most k columns has a value below it; `gap` (value - bound) /
-    value (of a value below 1e-6 of that without columns, as in data free of noise, the difference is
-    divided by that instead: float64 knows no more); `status` "optimal" where the gap is within the tolerance, else "time_limit"; `nodes` of the
-    tree, `cuts` made, `screened`: columns that were proven out before any branching; `seconds`.
+    - `support (k,)`: columns of x, sorted. `weights (k,)` in their order, `bias`.
+    - `value`: the objective. `bound`: no support of at most k columns has a value below it.
+    - `gap`: `(value - bound) / value`. Where the value is below 1e-6 of that without columns, as in data
+      free of noise, the difference is divided by that instead: float64 has no more digits.
+    - `status`: "optimal" where the gap is within the tolerance, else "time_limit".
+    - `nodes` of the search tree, `cuts` made, `screened`: columns that were proven out before any
+      branching. `seconds` of the search.
+    - `loss`; `gamma`, the inverse ridge; `features`, the d of x.
     """
 
     support: np.ndarray
@@ -42,20 +50,6 @@ class Subset:
     gamma: float
     features: int
 
-    def decision(self, x: Any) -> np.ndarray:
-        """Scores `x[..., support] @ weights + bias`, `(...,)` for x `(..., d)`."""
-        x = np.asarray(x)
-        if not x.ndim or x.shape[-1] != self.features:
-            raise ValueError(
-                f"This probe reads d={self.features} features, the last axis of x; got {x.shape}."
-            )
-        return x[..., self.support].astype(np.float64) @ self.weights + self.bias
-
-    def predict(self, x: Any) -> np.ndarray:
-        """Classes 0 or 1 (a score of exactly 0 is class 0); for squared loss the score itself."""
-        score = self.decision(x)
-        return score if self.loss == "squared" else (score > 0).astype(np.int32)
-
     def __repr__(self) -> str:
         return (
             f"Subset(support={self.support.tolist()}, value={self.value:.6g}, "
@@ -65,9 +59,10 @@ class Subset:
         )
 
 
+@respelled(**RESPELLED)
 def best_subset(
-    x: Any,
-    y: Any,
+    x: ArrayLike,
+    y: ArrayLike,
     k: int = 3,
     loss: str = "logistic",
     time_limit: float | int = 60,
@@ -75,11 +70,8 @@ def best_subset(
     gamma: float | int | None = None,
     balanced: bool = True,
     intercept: bool = True,
-    tol: float = 1e-6,
-    start: Any = None,
-    equal: Any = None,
-    screen: bool = True,
-    inner_tol: float = 1e-10,
+    equal: ConstraintsLike | None = None,
+    settings: SearchSettings = SearchSettings(),
 ) -> Subset:
     r"""$\min_{|S| \le k}\, \min_{w, b} \sum_i \omega_i\, \ell(y_i, w \cdot x_{i,S} + b) + \frac{1}{2\gamma} \lVert w \rVert^2$, proven.
 
@@ -89,14 +81,21 @@ def best_subset(
     $\frac{1}{2n} (\lVert y - Xw - b \rVert^2 + \lVert w \rVert^2 / \gamma)$, and `equal=(C, e)` adds
     the constraints $C w = e$.
 
-    **Arguments:** `x (n, d)`, `y (n,)` in {0, 1} (or {-1, 1}, bools), real for squared loss. `loss`:
-    "logistic", "hinge", "squared". `time_limit` in seconds, of which the best support found and the
-    bound proven so far come back. `gamma`: the inverse ridge, $n^{-1/2}$ by default; the ridge is on
-    weights of x as given, so divide features of very different spread by their deviation first, and
-    know that a large gamma makes proofs long. `balanced`: both classes weigh n/2. `tol`: the relative
-    gap that counts as optimal. `start`: a support, or several, to begin with. `equal`: for squared
-    loss, C `(m, d)` and e `(m,)`; columns that are not chosen have weight zero in C w = e too.
-    `screen=False` keeps every column (slower, same answer).
+    **Arguments:**
+
+    - `x (n, d)`: activations, a row per example.
+    - `y (n,)`: labels 0 and 1 (or -1 and 1, or bools); real targets for the squared loss.
+    - `k`: the largest number of columns. Default 3.
+    - `loss`: "logistic" (the default), "hinge" or "squared".
+    - `time_limit`: seconds, after which the best support so far and the bound that is proven so far are
+      returned. Default 60.
+    - `gamma`: the inverse ridge, $n^{-1/2}$ by default. The ridge is on weights of x as it is given, so divide
+      columns of very different spread by their deviation first. A large gamma makes proofs long.
+    - `balanced`: whether both classes weigh n/2. Default True.
+    - `intercept`: whether there is a bias, which is not penalised. Default True.
+    - `equal`: constraints (C, e) with C `(m, d)` and e `(m,)`, for the squared loss. Columns that are not
+      chosen have the weight 0 in C w = e too. Default None.
+    - `settings`: `SearchSettings`: tolerances, a start, screening.
 
     **Returns:** `Subset`.
 
@@ -116,13 +115,13 @@ def best_subset(
     """
     problem = as_problem(x, y, loss, gamma, balanced, intercept)
     searched = _searched(problem, *as_equal(equal, loss, problem.x.shape[1:]))
-    limits = float(time_limit), float(tol), float(inner_tol)
-    return _best(problem, searched, k, limits, start, screen, ())[0]
+    return _best(problem, searched, k, float(time_limit), settings, ())[0]
 
 
+@respelled(**RESPELLED)
 def best_subsets(
-    x: Any,
-    y: Any,
+    x: ArrayLike,
+    y: ArrayLike,
     ks: Iterable[int] = range(1, 9),
     loss: str = "logistic",
     time_limit: float | int = 60,
@@ -130,18 +129,20 @@ def best_subsets(
     gamma: float | int | None = None,
     balanced: bool = True,
     intercept: bool = True,
-    tol: float = 1e-6,
-    equal: Any = None,
-    screen: bool = True,
-) -> dict[int, Subset]:
+    equal: ConstraintsLike | None = None,
+    settings: SearchSettings = SearchSettings(),
+) -> ByK[Subset]:
     r"""`best_subset` for several k: $\{k: \arg\min_{|S| \le k} P(S)\}$, warm-started across k.
 
     From the largest k down: each begins with the largest weights of the one before and with its cuts,
     which hold for every k.
 
-    **Arguments:** as `best_subset`; `time_limit` is per k.
+    **Arguments:** as `best_subset`.
 
-    **Returns:** a dict from k to `Subset`, in the order of `ks`.
+    - `ks`: the numbers of columns. Default 1 to 8.
+    - `time_limit`: seconds for each k. Default 60.
+
+    **Returns:** `ByK`, a mapping from k to `Subset`, in the order of `ks`.
 
     ```python
     {k: found.value for k, found in ji.probes.best_subsets(x, y, [1, 2, 3]).items()}
@@ -157,15 +158,13 @@ def best_subsets(
     points: tuple[Any, ...] = ()
     before: Subset | None = None
     for k in sorted(set(order), reverse=True):
-        start = None
+        own = settings
         if before is not None:
             strength = np.abs(before.weights) * problem.x[:, before.support].std(0)
-            start = before.support[np.argsort(-strength)[:k]]
-        before, points = _best(
-            problem, searched, k, (float(time_limit), float(tol), 1e-10), start, screen, points
-        )
+            own = replace(settings, start=before.support[np.argsort(-strength)[:k]])
+        before, points = _best(problem, searched, k, float(time_limit), own, points)
         found[k] = before
-    return {k: found[k] for k in order}
+    return ByK({k: found[k] for k in order})
 
 
 def _searched(problem: Problem, c: np.ndarray, e: np.ndarray) -> MarginLoss | Gram:
@@ -178,22 +177,27 @@ def _searched(problem: Problem, c: np.ndarray, e: np.ndarray) -> MarginLoss | Gr
     return Gram(Columns(x), y, problem.gamma, c, e)
 
 
+def _starts(start: Any) -> list[Any]:
+    """The supports to begin with: none, one, or several."""
+    if start is None or not len(start):
+        return []
+    return [start] if np.ndim(start[0]) == 0 else list(start)
+
+
 def _best(
     problem: Problem,
     searched: MarginLoss | Gram,
     k: Any,
-    limits: tuple[float, float, float],
-    start: Any,
-    screen: bool,
+    time_limit: float,
+    settings: SearchSettings,
     points: tuple[Any, ...],
 ) -> tuple[Subset, tuple[Any, ...]]:
     n, d = problem.x.shape
     k = check_k(k, d, n)
-    time_limit, tol, inner_tol = limits
-    began = time.monotonic()
-    search = Search(searched, k, tol, began + time_limit, screen, inner_tol, points)
-    several = [] if start is None else [start] if np.ndim(start[0]) == 0 else list(start)
-    supports = [as_support(support, d) for support in several]
+    began, tol = time.monotonic(), float(settings.tol)
+    deadline = began + time_limit
+    search = Search(searched, k, tol, deadline, settings.screen, float(settings.inner_tol), points)
+    supports = [as_support(support, d) for support in _starts(settings.start)]
     for support in supports:
         if len(support) > k:
             raise ValueError(f"start has {len(support)} columns, more than k={k}: start[:{k}].")

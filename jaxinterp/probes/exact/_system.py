@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 
 from ...stats._examples import as_examples, as_real
-from ._constraints import as_equal
+from ...typing import ArrayLike
+from ._constraints import ConstraintsLike, as_equal
+from ._settings import SearchSettings
 from ._subset import Subset, best_subset
 
 
@@ -15,8 +17,10 @@ from ._subset import Subset, best_subset
 class System:
     """Sparse equations for several targets; made by `best_system`.
 
-    `weights (targets, d)`, zero off the support; `value`, `bound` sums over the searches, `gap` the
-    largest of theirs, `status` "optimal" where every search is; `parts` the searches themselves.
+    - `weights (targets, d)`: zero off the support.
+    - `value`, `bound`: sums over the searches. `gap`: the largest of theirs.
+    - `status`: "optimal" where each search is, else "time_limit". `seconds` of all searches.
+    - `parts`: the searches themselves.
     """
 
     weights: np.ndarray
@@ -27,7 +31,7 @@ class System:
     seconds: float
     parts: tuple[Subset, ...]
 
-    def predict(self, x: Any) -> np.ndarray:
+    def predict(self, x: ArrayLike) -> np.ndarray:
         """`x @ weights.T`, `(n, targets)`."""
         return np.asarray(x, np.float64) @ self.weights.T
 
@@ -41,24 +45,30 @@ class System:
 
 
 def best_system(
-    x: Any,
-    y: Any,
-    k: Any,
+    x: ArrayLike,
+    y: ArrayLike,
+    k: int | Sequence[int] | np.ndarray,
     time_limit: float | int = 60,
     *,
-    equal: Any = None,
+    equal: ConstraintsLike | None = None,
     gamma: float | int = 1e6,
     tol: float = 1e-6,
 ) -> System:
     r"""$\min_W \frac{1}{2n} (\lVert Y - X W^T \rVert^2 + \lVert W \rVert^2 / \gamma)$ with few terms in W and linear constraints.
 
     Exact sparse identification of dynamics, Bertsimas and Gurnee 2022
-    (https://arxiv.org/abs/2206.00176): x holds a library of terms, y the derivatives.
+    (https://arxiv.org/abs/2206.00176): x has a library of terms, y the derivatives.
 
-    **Arguments:** `x (n, d)`, `y (n, targets)`. `k`: a number of terms for each target, `(k_1, ...)`,
-    or one number for all targets together. `equal=(C, e)` with C `(m, targets, d)`:
-    $\sum_{tj} C_{itj} W_{tj} = e_i$; constraints across targets need one number k for all. No
-    intercept: a library has its own constant term. `time_limit` is for each search.
+    **Arguments:**
+
+    - `x (n, d)`: the terms of a library. No intercept is added: a library has its own constant term.
+    - `y (n, targets)`: real targets.
+    - `k`: the number of terms for each target, `(k_1, ...)`, or one number for all targets together.
+    - `time_limit`: seconds for each search. Default 60.
+    - `equal`: constraints (C, e) with C `(m, targets, d)`: $\sum_{tj} C_{itj} W_{tj} = e_i$. Constraints
+      across targets need one number k for all. Default None.
+    - `gamma`: the inverse ridge. Default 1e6.
+    - `tol`: the relative gap that counts as optimal. Default 1e-6.
 
     **Returns:** `System`.
 
@@ -79,28 +89,31 @@ def best_system(
     targets = y.shape[1]
     y = np.stack([as_real(column, n) for column in y.T], 1)
     c, e = as_equal(equal, "squared", (targets, d))
-    options: dict[str, Any] = {"gamma": gamma, "tol": tol, "intercept": False}
+    options: dict[str, Any] = {"gamma": gamma, "settings": SearchSettings(tol=tol), "intercept": False}
     weights = np.zeros((targets, d))
     if np.ndim(k):
-        if len(k) != targets:
-            raise ValueError(f"k has one number per target, {targets} of them; got {list(k)}.")
+        ks = [int(each) for each in np.asarray(k)]
+        if len(ks) != targets:
+            raise ValueError(f"k has one number per target, {targets} of them; got {ks}.")
         touched = np.abs(c).reshape(-1, targets, d).max(2) > 0
         if (touched.sum(1) > 1).any():
             raise ValueError(
                 "A constraint ties several targets, which are then searched together: give one number "
-                f"of terms for all of them, k={sum(k)}."
+                f"of terms for all of them, k={sum(ks)}."
             )
         parts = []
         for i in range(targets):
             own = c.reshape(-1, targets, d)[touched[:, i], i], e[touched[:, i]]
-            part = best_subset(x, y[:, i], k[i], "squared", time_limit, equal=own, **options)
+            part = best_subset(x, y[:, i], ks[i], "squared", time_limit, equal=own, **options)
             weights[i, part.support] = part.weights
             parts.append(part)
         scale = 1.0
     else:
         # Block by block on the diagonal: the objective divides by targets * n, and so does the ridge.
         stacked = np.kron(np.eye(targets), x)
-        part = best_subset(stacked, y.T.reshape(-1), k, "squared", time_limit, equal=(c, e), **options)
+        part = best_subset(
+            stacked, y.T.reshape(-1), int(np.asarray(k)), "squared", time_limit, equal=(c, e), **options
+        )
         weights.reshape(-1)[part.support] = part.weights
         parts, scale = [part], float(targets)
     value, bound = (scale * sum(getattr(part, what) for part in parts) for what in ("value", "bound"))

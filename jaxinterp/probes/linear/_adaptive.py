@@ -1,12 +1,14 @@
 """From many features to few: supports that shrink by the weights of the probe before."""
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from ...stats._examples import as_examples, as_labels, check_k
+from ...typing import ArrayLike
+from .._by_k import ByK
 from ._elastic import elastic_net
 from ._fit import Probe
 from ._rank import rank
@@ -24,7 +26,9 @@ def sparsities(d: int, most: int = 256) -> list[int]:
     return sorted(k for k in grid | {d} if k <= min(d, most))
 
 
-def shrinking_net(x: Any, y: Any, support: Any, *, balanced: bool = True) -> Probe:
+def shrinking_net(
+    x: ArrayLike, y: ArrayLike, support: Sequence[int] | np.ndarray, *, balanced: bool = True
+) -> Probe:
     r"""The elastic net with $C = k/20$ and $r = \mathrm{clip}(e^{-k/20}, 0.1, 0.9)$, k the size of the support.
 
     The fewer features are left, the more of the penalty is an L1 norm. What `adaptive` fits by
@@ -37,13 +41,13 @@ def shrinking_net(x: Any, y: Any, support: Any, *, balanced: bool = True) -> Pro
 
 
 def adaptive(
-    x: Any,
-    y: Any,
+    x: ArrayLike,
+    y: ArrayLike,
     ks: Iterable[int] | None = None,
     *,
     fit: Callable[..., Any] | None = None,
     normalise: bool = True,
-) -> dict[int, Probe]:
+) -> ByK[Probe]:
     r"""$S_{k'} = \mathrm{top}_{k'} \lvert w_{S_k} \rvert$ for $k' < k$: a probe for each k, on nested supports.
 
     The adaptive thresholding of Gurnee et al. 2023 (https://arxiv.org/abs/2305.01610): the features of
@@ -57,19 +61,24 @@ def adaptive(
     solved. With `normalise=False` units matter all the way. The published penalty is strong where k and
     n are small: on a few hundred examples it can set every weight of a weak feature to 0.
 
-    **Arguments:** `x (n, d)`, `y (n,)` in {0, 1}; `ks`: by default `sparsities(d)`, no more than n.
-    `fit(x, y, support)`: makes each `Probe`; by default `shrinking_net`. The ridge in its place:
-    `fit=ji.probes.fit`; another loss: `fit=functools.partial(ji.probes.fit, loss="hinge")`. Its gamma
-    is in the units of the normalised x, whose deviations are 0.1: 100 there is 1 at deviation 1.
+    **Arguments:**
 
-    **Returns:** a dict from k, rising, to `Probe`; `.converged` and `.gap` say how far each fit got.
+    - `x (n, d)`: activations, a row per example.
+    - `y (n,)`: labels 0 and 1.
+    - `ks`: the numbers of columns. Default `sparsities(d)`, no more than n.
+    - `fit(x, y, support)`: makes each `Probe`. Default `shrinking_net`. For the ridge in its place write
+      `fit=ji.probes.fit`; for another loss `fit=functools.partial(ji.probes.fit, loss="hinge")`. Its gamma
+      is in the units of the normalised x, whose deviations are 0.1: 100 there is 1 at deviation 1.
+    - `normalise`: whether columns are divided by their deviation. Default True.
+
+    **Returns:** `ByK`, a mapping from k, rising, to `Probe`; `.converged` and `.gap` say how far each fit got.
     Metrics: `metrics(y, probe.decision(x))`.
 
     **Raises:** as `best_subset`.
 
     ```python
     for k, probe in ji.probes.adaptive(x, y, ks=[1, 2, 4, 8]).items():
-        print(k, ji.probes.metrics(y, probe.decision(x))["f1"])
+        print(k, ji.probes.metrics(y, probe.decision(x)).f1)
     ```
 
     Law: supports are nested; planted neurons are found; units change nothing.
@@ -85,16 +94,16 @@ def adaptive(
     # Ranked in float64: features of large mean and small spread are no rounding of each other.
     scores = rank(((x - x.mean(0)) / scale), y)
     support = np.argsort(-scores, kind="stable")[: order[-1]]
-    some = x[:, support].astype(np.float64) / scale[support]
+    columns = x[:, support].astype(np.float64) / scale[support]
     found: dict[int, Probe] = {}
     place = np.arange(len(support))
     for k in reversed(order):
         # Fits sort their columns; ties among weights of 0 go to the larger mean difference.
-        probe = fit(some, y, np.sort(place[:k]))
+        probe = fit(columns, y, np.sort(place[:k]))
         heavy = np.lexsort((probe.support, -np.abs(probe.weights)))
         place = probe.support[heavy]
         found[k] = in_columns_of(probe, support, scale[support[probe.support]], d)
-    return {k: found[k] for k in order}
+    return ByK({k: found[k] for k in order})
 
 
 def in_columns_of(probe: Any, columns: np.ndarray, scale: Any, d: int) -> Any:

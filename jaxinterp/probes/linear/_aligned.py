@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...stats._examples import as_examples
+from ...typing import ArrayLike, ModelLike
 from ...weights import fold_norms
 from ._ridge import as_targets
 
@@ -16,8 +17,8 @@ from ._ridge import as_targets
 class Aligned:
     """Cosines between weights of neurons and directions; made by `aligned_neurons`.
 
-    `read (layer, ff, direction)`: of input weights, `gate` of gate weights (None without a gate),
-    `write` of output weights.
+    - `read (layer, ff, direction)`: of input weights. `write`: of output weights.
+    - `gate`: of gate weights; None for a model without a gate.
     """
 
     read: np.ndarray
@@ -51,15 +52,18 @@ class Aligned:
         return found
 
 
-def aligned_neurons(model: Any, directions: Any) -> Aligned:
-    r"""$\cos(w^{\text{in}}_{li}, v)$ and $\cos(w^{\text{out}}_{li}, v)$ of every neuron: who reads and writes a probe's direction.
+def aligned_neurons(model: ModelLike, directions: ArrayLike) -> Aligned:
+    r"""$\cos(w^{\text{in}}_{li}, v)$ and $\cos(w^{\text{out}}_{li}, v)$ of every neuron: the neurons that read and write the direction of a probe.
 
     The space and time neurons of Gurnee & Tegmark 2023 (https://arxiv.org/abs/2310.02207). Gains of
     norms are folded into the weights that read them, so that cosines are taken in the residual stream
     (behind a LayerNorm without the mean, which it removes).
 
-    **Arguments:** `model`: any of `ji.models` with MLPs; `directions` of the stream, such as
-    `probe.weights`: `(d,)` or `(d, direction)`, or one set per layer `(layer, d, direction)`.
+    **Arguments:**
+
+    - `model`: any of `ji.models` with MLPs.
+    - `directions`: of the residual stream, such as `probe.weights`: `(d,)` or `(d, direction)`, or one set
+      per layer `(layer, d, direction)`.
 
     **Returns:** `Aligned`, float32.
 
@@ -86,7 +90,8 @@ def aligned_neurons(model: Any, directions: Any) -> Aligned:
         )
     if not (jnp.isfinite(v).all() and (jnp.linalg.norm(v, axis=-2) > 0).all()):
         raise ValueError("directions are finite and not zero, for they are compared by angle.")
-    mlp = fold_norms(model).blocks.mlp
+    folded: Any = fold_norms(model)
+    mlp = folded.blocks.mlp
     v = jnp.broadcast_to(v if v.ndim == 3 else v[None], (layers, *v.shape[-2:]))
     read, write, gate = _cosines(mlp.w_in, mlp.w_out, mlp.w_gate, v)
     return Aligned(np.asarray(read), np.asarray(write), None if gate is None else np.asarray(gate))
@@ -103,12 +108,15 @@ def _cosines(w_in: Any, w_out: Any, w_gate: Any, v: Any) -> Any:
     return cos(w_in), cos(jnp.swapaxes(w_out, 1, 2)), None if w_gate is None else cos(w_gate)
 
 
-def correlations(x: Any, y: Any) -> np.ndarray:
+def correlations(x: ArrayLike, y: ArrayLike) -> np.ndarray:
     r"""$\rho_j = \mathrm{corr}(x_{\cdot j}, y)$: Pearson's correlation of every neuron with a real target.
 
     What `rank` is to labels, for targets: one matrix product for all targets and layers.
 
-    **Arguments:** `x (..., n, d)`; `y (n,)` or `(n, targets)`.
+    **Arguments:**
+
+    - `x (..., n, d)`: activations, with any leading axes (layers).
+    - `y (n,)` or `(n, targets)`: real targets.
 
     **Returns:** `(..., d)`, for several targets `(targets, ..., d)`; 0 where a side is constant.
 

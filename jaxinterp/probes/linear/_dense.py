@@ -9,24 +9,26 @@ import numpy as np
 
 from ...stats._examples import as_examples
 from ...stats.solvers import low_rank, minimise, preconditioner, reduced
+from ...typing import ArrayLike, FloatLike
 from .._problem_axes import (
-    Scores,
+    ClassScores,
     as_classes,
-    counts_of,
-    lead_axes,
-    onehot,
-    rows_for,
-    together,
-    two_or_more,
+    as_rows,
+    check_two_classes,
+    example_counts,
+    leading_axes,
+    map_problems,
+    one_hot,
 )
 
 
-class Dense(Scores, eqx.Module):
+class Dense(ClassScores, eqx.Module):
     """Softmax probes `(...,)`, made by `dense`.
 
-    `weights (..., d, c)`; `bias (..., c)`, -inf for a class that no example had; `classes (c,)`;
-    `value` of the objective; `gap`: an upper bound of (value - optimum) / value, from the dual (nan
-    with a `rank`); `converged` where it is within the tolerance; `iterations`.
+    - `weights (..., d, c)`; `bias (..., c)`, -inf for a class that no example has.
+    - `value` of the objective. `gap`: an upper bound of `(value - optimum) / value`, from the dual; NaN with
+      a `rank`. `converged`: where the gap is within the tolerance. `iterations`.
+    - `classes (c,)`: what each column stands for.
     """
 
     weights: np.ndarray
@@ -37,21 +39,21 @@ class Dense(Scores, eqx.Module):
     iterations: np.ndarray
     classes: np.ndarray
 
-    def logits(self, x: Any) -> np.ndarray:
+    def logits(self, x: ArrayLike) -> np.ndarray:
         """`x W + b`, `(..., m, c)` for x `(..., m, d)`; leading axes broadcast with the probes'."""
-        x = rows_for(x, self.weights.shape[-2])
+        x = as_rows(x, self.weights.shape[-2])
         return x @ self.weights + self.bias[..., None, :]
 
 
 def dense(
-    x: Any,
-    y: Any,
+    x: ArrayLike,
+    y: ArrayLike,
     *,
-    gamma: float | int = 1.0,
+    gamma: FloatLike = 1.0,
     balanced: bool = True,
-    weights: Any = None,
+    weights: ArrayLike | None = None,
     rank: int | None = None,
-    classes: Any = None,
+    classes: ArrayLike | None = None,
     tol: float = 1e-4,
     max_iter: int = 100,
 ) -> Dense:
@@ -86,9 +88,9 @@ def dense(
     x = as_examples(x, layers=True).astype(np.float32)
     n, d = x.shape[-2:]
     which, kinds = as_classes(y, classes)
-    two_or_more(kinds, n)
-    counts = counts_of(weights, (), n)
-    lead_axes(x, which, 1, counts.shape[:-1])
+    check_two_classes(kinds, n)
+    counts = example_counts(weights, (), n)
+    leading_axes(x, which, 1, counts.shape[:-1])
     if not (gamma > 0 and np.isfinite(gamma)):
         raise ValueError(f"gamma is the inverse of the ridge, positive and finite; got {gamma}.")
     most = min(d, len(kinds))
@@ -122,7 +124,7 @@ def _dense(
     max_iter: int,
 ) -> dict[str, Any]:
     def one(z: Any, turned: Any, damped: Any, basis: Any, middle: Any, y: Any, omega: Any) -> Any:
-        y = onehot(y, classes)
+        y = one_hot(y, classes)
         mass = (omega[:, None] * y).sum(0)
         present = (mass > 0).astype(mass.dtype)
         share = omega.sum() / present.sum() / jnp.where(mass > 0, mass, 1)
@@ -140,9 +142,9 @@ def _dense(
         return preconditioner(gram, counts, ridge, classes)
 
     with jax.default_matmul_precision("highest"):
-        z, basis, middle = together(reduced, (x,), (2,))
-        damped = together(precondition, (together(gram, (z,), (2,)), counts), (2, 1))
+        z, basis, middle = map_problems(reduced, (x,), (2,))
+        damped = map_problems(precondition, (map_problems(gram, (z,), (2,)), counts), (2, 1))
         # Kept in both orders: on CPU the product with a transpose is ten times slower.
         turned = jax.lax.optimization_barrier(jnp.swapaxes(z, -1, -2))
         parts = (z, turned, damped, basis, middle, y, counts)
-        return together(one, parts, (2, 2, 2, 2, 1, 1, 1))
+        return map_problems(one, parts, (2, 2, 2, 2, 1, 1, 1))

@@ -1,19 +1,18 @@
 """The elastic net: a logistic probe that drops features by itself, with its duality gap."""
 
-from typing import Any
-
 import numpy as np
 
 from ...stats._examples import as_examples, as_labels, as_support
 from ...stats._examples import example_weights as _example_weights
 from ...stats.solvers import ElasticNet
+from ...typing import ArrayLike, IndexLike
 from ._fit import Probe
 
 
 def elastic_net(
-    x: Any,
-    y: Any,
-    support: Any = None,
+    x: ArrayLike,
+    y: ArrayLike,
+    support: IndexLike | None = None,
     *,
     gamma: float | int = 1.0,
     l1_ratio: float | int = 0.5,
@@ -27,12 +26,18 @@ def elastic_net(
     solver of scikit-learn: gamma is its C, and the bias is not penalised. Proximal Newton, each
     quadratic solved exactly by coordinate descent and a step on the signs that it settles on.
 
-    **Arguments:** `x (n, d)`; `y (n,)` in {0, 1}; `support`: columns, a mask, or None for all.
-    `gamma`: the inverse penalty. `l1_ratio` r, 0 (ridge, as `fit`) to 1 (lasso). `balanced`: both
-    classes weigh n/2. `tol`: the relative duality gap that counts as converged; `max_iter` Newton
-    steps.
+    **Arguments:**
 
-    **Returns:** `Probe` on the columns given, many of whose weights are exactly 0; `value`, `bound`
+    - `x (n, d)`: activations, a row per example.
+    - `y (n,)`: labels 0 and 1.
+    - `support`: columns of x, or a mask `(d,)`. Default None: all columns.
+    - `gamma`: the inverse penalty. Default 1.
+    - `l1_ratio`: r, from 0 (ridge, as `fit`) to 1 (lasso). Default 0.5.
+    - `balanced`: whether both classes weigh n/2. Default True.
+    - `tol`: the relative duality gap that counts as converged. Default 1e-8.
+    - `max_iter`: the largest number of Newton steps. Default 100.
+
+    **Returns:** `Probe` on these columns, many of whose weights are exactly 0; `value`, `bound`
     and `gap` are those of the objective above.
 
     **Raises:** as `best_subset`; ValueError for a ratio outside of 0..1.

@@ -1,20 +1,23 @@
 """One probe on given features, to convergence."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from ...stats._examples import as_support
 from ...stats.solvers import as_problem, solve_regression
+from ...typing import ArrayLike, IndexLike
+from .._linear_scores import LinearScores
 
 
 @dataclass(frozen=True, eq=False)
-class Probe:
+class Probe(LinearScores):
     """A linear probe with what its solver reached; made by `fit`.
 
-    `support (k,)` columns of x; `weights (k,)`; `bias`; `value` the objective, `bound` what its dual
-    proves, `gap` (value - bound) / value; `converged` where the gap is within the tolerance.
+    - `support (k,)`: columns of x. `weights (k,)`, `bias`.
+    - `value`: the objective. `bound`: what its dual proves; no weights have a lower value.
+    - `gap`: `(value - bound) / value`. `converged`: whether the gap is within the tolerance.
+    - `iterations` of the solver; `loss`; `gamma`, the inverse ridge; `features`, the d of x.
     """
 
     support: np.ndarray
@@ -29,25 +32,11 @@ class Probe:
     gamma: float
     features: int
 
-    def decision(self, x: Any) -> np.ndarray:
-        """Scores `x[..., support] @ weights + bias`, `(...,)` for x `(..., d)`."""
-        x = np.asarray(x)
-        if not x.ndim or x.shape[-1] != self.features:
-            raise ValueError(
-                f"This probe reads d={self.features} features, the last axis of x; got {x.shape}."
-            )
-        return x[..., self.support].astype(np.float64) @ self.weights + self.bias
-
-    def predict(self, x: Any) -> np.ndarray:
-        """Classes 0 or 1 (a score of exactly 0 is class 0); for squared loss the score itself."""
-        score = self.decision(x)
-        return score if self.loss == "squared" else (score > 0).astype(np.int32)
-
 
 def fit(
-    x: Any,
-    y: Any,
-    support: Any = None,
+    x: ArrayLike,
+    y: ArrayLike,
+    support: IndexLike | None = None,
     loss: str = "logistic",
     *,
     gamma: float | int = 1.0,
@@ -62,11 +51,19 @@ def fit(
     ($\frac{1}{2n}(\lVert y - Xw - b \rVert^2 + \lVert w \rVert^2 / \gamma)$); with more features than
     examples in the span of the examples, where the optimum lies. Gamma is the C of other libraries.
 
-    **Arguments:** `x (n, d)`; `y (n,)` as in `best_subset`; `support`: columns, a mask, or None for
-    all. `gamma`: the inverse ridge. `balanced`: both classes weigh n/2. `tol`: the relative duality
-    gap that counts as converged.
+    **Arguments:**
 
-    **Returns:** `Probe`, whose `.gap` is measured, not assumed.
+    - `x (n, d)`: activations, a row per example.
+    - `y (n,)`: labels 0 and 1 (or -1 and 1, or bools); real targets for the squared loss.
+    - `support`: columns of x, or a mask `(d,)`. Default None: all columns.
+    - `loss`: "logistic" (the default), "hinge" or "squared".
+    - `gamma`: the inverse ridge. Default 1.
+    - `balanced`: whether both classes weigh n/2. Default True.
+    - `intercept`: whether there is a bias, which is not penalised. Default True.
+    - `tol`: the relative duality gap that counts as converged. Default 1e-8.
+    - `max_iter`: the largest number of iterations. Default 100.
+
+    **Returns:** `Probe`; its `gap` is measured.
 
     **Raises:** as `best_subset`.
 

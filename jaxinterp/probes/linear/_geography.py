@@ -6,20 +6,25 @@ from typing import Any
 
 import numpy as np
 
-from ...stats._scores import regression_metrics
+from ..._deprecations import respelled
+from ...stats import Result, regression_metrics
+from ...typing import ArrayLike
 from ._ridge import as_targets, ridge
 
 COLUMNS = ("latitude", "longitude")
 
 
 def haversine(
-    start: Any, end: Any, *, columns: tuple[str, str] = COLUMNS, radius: float | int = 6371.0
+    start: ArrayLike, end: ArrayLike, *, columns: tuple[str, str] = COLUMNS, radius: float | int = 6371.0
 ) -> np.ndarray:
     r"""$2R \arcsin \sqrt{\sin^2 \tfrac{\Delta\varphi}{2} + \cos\varphi_1 \cos\varphi_2 \sin^2 \tfrac{\Delta\lambda}{2}}$: kilometres along the sphere.
 
-    **Arguments:** `start (..., 2)`, `end (..., 2)` in degrees, of shapes that broadcast. `columns`: what
-    the last axis holds, ("latitude", "longitude") unless told; tables of (x, y) are often the other way
-    round. `radius` in the unit wanted.
+    **Arguments:**
+
+    - `start (..., 2)`, `end (..., 2)`: places in degrees, of shapes that broadcast.
+    - `columns`: what the last axis holds. Default ("latitude", "longitude"); tables of (x, y) are often the
+      other way round.
+    - `radius`: of the sphere, in the unit of the result. Default 6371 km.
 
     **Returns:** `(...)`.
 
@@ -59,22 +64,27 @@ def _distances(targets: np.ndarray, predicted: np.ndarray, columns: Any) -> np.n
     return np.sqrt(((targets[:, None] - predicted[None]) ** 2).sum(-1))
 
 
+@respelled(chunk="batch_size=")
 def proximity_error(
-    targets: Any,
-    predicted: Any,
+    targets: ArrayLike,
+    predicted: ArrayLike,
     *,
     columns: tuple[str, str] | None = COLUMNS,
     each: bool = False,
-    chunk: int = 512,
-) -> Any:
-    r"""$\frac1n \sum_i \frac{1}{n-1} \lvert \{ j : \mathrm{dist}(y_i, \hat y_j) < \mathrm{dist}(y_i, \hat y_i) \} \rvert$: who is predicted closer to me than I am.
+    batch_size: int = 512,
+) -> float | np.ndarray:
+    r"""$\frac1n \sum_i \frac{1}{n-1} \lvert \{ j : \mathrm{dist}(y_i, \hat y_j) < \mathrm{dist}(y_i, \hat y_i) \} \rvert$: how many others are predicted nearer to a place than the place itself.
 
     0 is best, 0.5 is chance: unlike an error in kilometres, it can be compared between maps. Gurnee &
     Tegmark 2023 (https://arxiv.org/abs/2310.02207), with columns read as what they are.
 
-    **Arguments:** `targets (n, 2)`, `predicted (n, 2)` in degrees, `columns` as in `haversine`. With
-    `columns=None` targets are `(n,)` or `(n, targets)` of any kind (years), distances Euclidean.
-    `each`: also that of every example. `chunk` rows of distances are held at a time.
+    **Arguments:**
+
+    - `targets (n, 2)`, `predicted (n, 2)`: places in degrees.
+    - `columns`: as in `haversine`. With None targets are `(n,)` or `(n, targets)` of any kind (years), and
+      distances are Euclidean.
+    - `each`: whether to return the error of each example. Default False: their mean.
+    - `batch_size`: how many rows of distances are computed at a time. Default 512.
 
     **Returns:** a float; with `each`, `(n,)`.
 
@@ -86,15 +96,15 @@ def proximity_error(
     ji.probes.proximity_error(places, places + rng.normal(size=(200, 2)))
     ```
 
-    Law: 0 for perfect predictions, about 0.5 for random ones, whatever the chunk.
+    Law: 0 for perfect predictions, about 0.5 for random ones, whatever the batch size.
     """
     targets, predicted = _pair(targets, predicted, columns)
     n = len(targets)
-    if n < 2 or chunk < 1:
-        raise ValueError(f"Proximity compares two examples or more; got n={n}, chunk={chunk}.")
+    if n < 2 or batch_size < 1:
+        raise ValueError(f"Proximity compares two examples or more; got n={n}, batch_size={batch_size}.")
     out = np.empty(n)
-    for start in range(0, n, chunk):
-        rows = slice(start, start + chunk)
+    for start in range(0, n, batch_size):
+        rows = slice(start, start + batch_size)
         far = _distances(targets[rows], predicted, columns)
         own = far[np.arange(len(far)), np.arange(n)[rows]]
         out[rows] = (far < own[:, None]).sum(1) / (n - 1)
@@ -118,13 +128,38 @@ def _pair(targets: Any, predicted: Any, columns: Any) -> tuple[np.ndarray, np.nd
     return targets, predicted
 
 
-def place_metrics(targets: Any, predicted: Any, *, columns: tuple[str, str] = COLUMNS) -> dict[str, float]:
+@dataclasses.dataclass(frozen=True, eq=False)
+class PlaceMetrics(Result):
+    """How good a map is; made by `place_metrics`.
+
+    - `r2`, `spearman`: means of both coordinates, each also of one: `r2_latitude`, `r2_longitude`, ...
+    - `mean_km`, `median_km`, `rmse_km`: distances of predictions from targets, in kilometres.
+    - `proximity_error`: 0 is best, 0.5 is chance.
+    """
+
+    r2: float
+    r2_latitude: float
+    r2_longitude: float
+    spearman: float
+    spearman_latitude: float
+    spearman_longitude: float
+    mean_km: float
+    median_km: float
+    rmse_km: float
+    proximity_error: float
+
+
+def place_metrics(
+    targets: ArrayLike, predicted: ArrayLike, *, columns: tuple[str, str] = COLUMNS
+) -> PlaceMetrics:
     r"""How good a map is: $R^2$ (mean of both coordinates), Spearman of each, kilometres, proximity.
 
-    **Arguments:** `targets (n, 2)`, `predicted (n, 2)` in degrees, `columns` as in `haversine`.
+    **Arguments:**
 
-    **Returns:** a dict of floats: `r2`, `spearman` (means), each also with `_latitude` and
-    `_longitude` (as `regression_metrics`), `mean_km`, `median_km`, `rmse_km`, `proximity_error`.
+    - `targets (n, 2)`, `predicted (n, 2)`: places in degrees.
+    - `columns`: as in `haversine`.
+
+    **Returns:** `PlaceMetrics`.
 
     **Raises:** as `proximity_error`.
 
@@ -136,28 +171,33 @@ def place_metrics(targets: Any, predicted: Any, *, columns: tuple[str, str] = CO
     Law: columns in another order, named so, change nothing.
     """
     targets, predicted = _pair(targets, predicted, columns)
-    found: dict[str, float] = {}
     per = {name: regression_metrics(targets[:, i], predicted[:, i]) for i, name in enumerate(columns)}
-    for measure in ("r2", "spearman"):
-        found[measure] = float(np.mean([each[measure] for each in per.values()]))
-        found |= {f"{measure}_{name}": per[name][measure] for name in COLUMNS}
     km = haversine(targets, predicted, columns=columns)
-    found["mean_km"], found["median_km"] = float(km.mean()), float(np.median(km))
-    found["rmse_km"] = float(np.sqrt((km**2).mean()))
-    found["proximity_error"] = proximity_error(targets, predicted, columns=columns)
-    return found
+    return PlaceMetrics(
+        r2=float(np.mean([each["r2"] for each in per.values()])),
+        r2_latitude=per["latitude"]["r2"],
+        r2_longitude=per["longitude"]["r2"],
+        spearman=float(np.mean([each["spearman"] for each in per.values()])),
+        spearman_latitude=per["latitude"]["spearman"],
+        spearman_longitude=per["longitude"]["spearman"],
+        mean_km=float(km.mean()),
+        median_km=float(np.median(km)),
+        rmse_km=float(np.sqrt((km**2).mean())),
+        proximity_error=float(proximity_error(targets, predicted, columns=columns)),
+    )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class HeldOut:
-    """A block that a probe never saw: `block`, its `count` of examples, and errors inside it.
+    """Errors inside a block that a probe was not fitted to; made by `block_holdout`.
 
-    `error` the median distance of predictions to targets (kilometres, or units of the targets) of the
-    probe without the block, `nominal` of probes that leave out one example alone; `proximity` and
-    `nominal_proximity`, within the block, of the same.
+    - `block`: its name. `count`: its examples.
+    - `error`: the median distance of predictions to targets (kilometres, or units of the targets) of the
+      probe without the block. `nominal`: that of probes that leave out one example alone.
+    - `proximity`, `nominal_proximity`: the proximity errors of the same, within the block.
     """
 
-    block: Any
+    block: str | int | float
     count: int
     error: float
     nominal: float
@@ -166,14 +206,14 @@ class HeldOut:
 
 
 def block_holdout(
-    x: Any,
-    y: Any,
-    blocks: Any,
+    x: ArrayLike,
+    y: ArrayLike,
+    blocks: ArrayLike,
     *,
     only: Iterable[Any] | None = None,
     least: int = 20,
     columns: tuple[str, str] | None = COLUMNS,
-    lambdas: Any = None,
+    lambdas: ArrayLike | None = None,
 ) -> list[HeldOut]:
     r"""$\hat y_B = f_{\setminus B}(x_B)$: a country, a state or a decade is left out whole, and then predicted.
 
@@ -181,9 +221,15 @@ def block_holdout(
     it never saw. The nominal error is on the same examples, each left out alone (`ridge`'s
     `left_out`). Gurnee & Tegmark 2023 (https://arxiv.org/abs/2310.02207).
 
-    **Arguments:** `x (n, d)`; `y (n, 2)` in degrees with `columns`, or with `columns=None` any targets;
-    `blocks (n,)` names; `only` some of them; smaller ones than `least` examples are left out;
-    `lambdas` as in `ridge`. Drop rows with the same name first: alone, one tells the other.
+    **Arguments:**
+
+    - `x (n, d)`: activations. Drop rows with the same name first: one would give away the other.
+    - `y (n, 2)`: places in degrees, or with `columns=None` any targets.
+    - `blocks (n,)`: the name of each example's block.
+    - `only`: the blocks to leave out. Default None: all.
+    - `least`: the fewest examples of a block. Default 20.
+    - `columns`: as in `haversine`.
+    - `lambdas`: as in `ridge`.
 
     **Returns:** a list of `HeldOut`, the largest block first.
 
@@ -222,6 +268,6 @@ def block_holdout(
         for predicted in (seen, nominal[inside]):
             a, b = _pair(y[inside], predicted, columns)
             far = np.sqrt(((a - b) ** 2).sum(-1)) if columns is None else haversine(a, b, columns=columns)
-            errors += [float(np.median(far)), proximity_error(a, b, columns=columns)]
+            errors += [float(np.median(far)), float(proximity_error(a, b, columns=columns))]
         out.append(HeldOut(name.item(), count, errors[0], errors[2], errors[1], errors[3]))
     return out

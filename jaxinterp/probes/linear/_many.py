@@ -7,11 +7,12 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from ...stats import BinaryMetrics, RegressionMetrics, metrics, regression_metrics
 from ...stats._blocks import cores
 from ...stats._examples import as_examples, as_labels, as_real, as_shaped, check_loss
 from ...stats._examples import example_weights as _example_weights
-from ...stats._scores import metrics, regression_metrics
 from ...stats.solvers import support_solver
+from ...typing import ArrayLike
 from ._fit import fit
 
 PROBES_PER_PROGRAM = 16
@@ -22,8 +23,10 @@ PROBES_PER_PROGRAM = 16
 class Probes:
     """Linear probes of many supports; made by `fit_many`.
 
-    `support (..., m, k)` columns of x, -1 where a support is shorter; `weights` of that shape, 0
-    there; `bias`, `value` of the objective, `converged`, `iterations`, `(..., m)`.
+    - `support (..., m, k)`: columns of x, -1 where a support is shorter.
+    - `weights (..., m, k)`: 0 where a support is shorter.
+    - `bias`, `value` of the objective, `converged`, `iterations`: `(..., m)`.
+    - `loss`; `gamma`, the inverse ridge; `features`, the d of x.
     """
 
     support: np.ndarray
@@ -36,17 +39,17 @@ class Probes:
     gamma: float
     features: int
 
-    def decision(self, x: Any) -> np.ndarray:
+    def decision(self, x: ArrayLike) -> np.ndarray:
         """Scores of every probe, `(..., m, n)` for x `(..., n, d)`."""
-        x = as_shaped(x, layers=True)
+        rows = as_shaped(x, layers=True)
         lead = self.support.shape[:-2]
-        if x.shape[-1] != self.features or lead[len(lead) - x.ndim + 2 :] != x.shape[:-2]:
+        if rows.shape[-1] != self.features or lead[len(lead) - rows.ndim + 2 :] != rows.shape[:-2]:
             raise ValueError(
                 f"These probes read x with the axes {lead} (or their last ones), examples, then "
-                f"d={self.features} features; got the shape {x.shape}."
+                f"d={self.features} features; got the shape {rows.shape}."
             )
-        layers = x.reshape(-1, *x.shape[-2:])
-        out = np.empty((int(np.prod(lead, dtype=int)), self.support.shape[-2], x.shape[-2]))
+        layers = rows.reshape(-1, *rows.shape[-2:])
+        out = np.empty((int(np.prod(lead, dtype=int)), self.support.shape[-2], rows.shape[-2]))
         parts = (a.reshape(len(out), -1, *a.shape[len(lead) + 1 :]) for a in self._linear())
         for at, (support, weights, bias) in enumerate(zip(*parts, strict=True)):
             z = np.asarray(layers[at % len(layers)][:, support.ravel()], np.float64)
@@ -54,10 +57,10 @@ class Probes:
             out[at] = np.einsum("nmk,mk->mn", z, weights) + bias[:, None]
         return out.reshape(*lead, *out.shape[1:])
 
-    def evaluate(self, x: Any, y: Any) -> dict[str, np.ndarray]:
-        """`metrics` of every probe on other examples, arrays `(..., m)`; of squared loss `regression_metrics`.
+    def evaluate(self, x: ArrayLike, y: ArrayLike) -> BinaryMetrics | RegressionMetrics:
+        """`metrics` of each probe on other examples, arrays `(..., m)`; of squared loss `regression_metrics`.
 
-        `y (n,)`, or `(feature, n)` for probes fitted to several labellings.
+        - `x (..., n, d)`: activations. `y (n,)`: labels; for several labellings `(labelling, n)`.
         """
         score = self.decision(x)
         n = score.shape[-1]
@@ -71,19 +74,20 @@ class Probes:
                 regression_metrics(row, one) for row, part in zip(rows, parts, strict=True) for one in part
             ]
             found = {name: np.array([e[name] for e in each]) for name in each[0]}
-        else:
-            several = [metrics(row, part) for row, part in zip(rows, parts, strict=True)]
-            found = {name: np.concatenate([s[name] for s in several]) for name in several[0]}
-        return {name: value.reshape(score.shape[:-1]) for name, value in found.items()}
+            return RegressionMetrics(**{name: a.reshape(score.shape[:-1]) for name, a in found.items()})
+        several = [metrics(row, part) for row, part in zip(rows, parts, strict=True)]
+        found = {name: np.concatenate([s[name] for s in several]) for name in several[0]}
+        shaped: dict[str, Any] = {name: a.reshape(score.shape[:-1]) for name, a in found.items()}
+        return BinaryMetrics(**shaped)
 
     def _linear(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return self.support, self.weights, self.bias
 
 
 def fit_many(
-    x: Any,
-    y: Any,
-    supports: Any,
+    x: ArrayLike,
+    y: ArrayLike,
+    supports: ArrayLike,
     loss: str = "logistic",
     *,
     gamma: float | int = 1.0,
@@ -96,12 +100,16 @@ def fit_many(
     Newton (logistic) or the closed form (squared) in float32, many probes in one program that serves
     every call with the same n and k; hinge loss is solved one by one, by `fit`.
 
-    **Arguments:** `x (..., n, d)`, any leading axes (layers); `y (n,)`, or several labellings
-    `(feature, n)`; `supports (m, k)`, the same in every layer, or with the axes of x before them
-    `(..., m, k)`, and with `feature` before those; -1 fills up a support that is shorter. `loss`,
-    `gamma`, `balanced`, `intercept` as in `fit`.
+    **Arguments:**
 
-    **Returns:** `Probes`, arrays `(..., m)` or `(feature, ..., m)`.
+    - `x (..., n, d)`: activations, with any leading axes (layers).
+    - `y (n,)`: labels, or several labellings `(labelling, n)`.
+    - `supports (m, k)`: columns of x, the same in each layer. Or with the axes of x before them
+      `(..., m, k)`, and with `labelling` before those. -1 fills up a support that is shorter.
+    - `loss`, `gamma`, `balanced`, `intercept`: as in `fit`.
+    - `max_iter`: the largest number of passes over the examples. Default 50.
+
+    **Returns:** `Probes`, arrays `(..., m)` or `(labelling, ..., m)`.
 
     **Raises:** as `fit`.
 
@@ -131,25 +139,25 @@ def fit_many(
     m = by_layer.shape[2]
     size = min(m, PROBES_PER_PROGRAM)
     jobs = [
-        (feature, layer, min(first, m - size))
-        for feature in range(len(rows))
+        (labelling, layer, min(first, m - size))
+        for labelling in range(len(rows))
         for layer in range(layers)
         for first in range(0, m, size)
     ]
     most, ridge = jnp.int32(max_iter), jnp.float32(1 / gamma)
 
     def one(job: tuple[int, int, int]) -> dict[str, np.ndarray]:
-        feature, layer, first = job
-        some = by_layer[feature, layer, first : first + size]
-        y, omega = sides[feature], omegas[feature]
+        labelling, layer, first = job
+        chosen = by_layer[labelling, layer, first : first + size]
+        y, omega = sides[labelling], omegas[labelling]
         if loss == "hinge":
             whole = as_examples(flat[layer])
             options: Any = dict(gamma=gamma, balanced=balanced, intercept=intercept)
-            return _one_by_one(whole, y, some, options, max_iter)
-        z = np.asarray(flat[layer][:, np.maximum(some, 0).ravel()], np.float32)
+            return _one_by_one(whole, y, chosen, options, max_iter)
+        z = np.asarray(flat[layer][:, np.maximum(chosen, 0).ravel()], np.float32)
         real = lambda a: jnp.asarray(a, jnp.float32)
         program = support_solver(loss, bool(intercept))
-        found = program(real(z), jnp.asarray(some >= 0), real(y), real(omega), ridge, most)
+        found = program(real(z), jnp.asarray(chosen >= 0), real(y), real(omega), ridge, most)
         return {name: np.asarray(value) for name, value in found.items()}
 
     out: dict[str, np.ndarray] = {}
@@ -163,8 +171,8 @@ def fit_many(
     if not np.isfinite(out.pop("size", np.zeros(1))).all():
         as_examples(x, layers=True)
         raise ValueError("Activations beyond 1e17 overflow in float32; divide them first.")
-    given = {name: v.reshape(*lead, *v.shape[2:]) for name, v in out.items()}
-    return Probes(support, **given, loss=loss, gamma=float(gamma), features=d)
+    arrays = {name: v.reshape(*lead, *v.shape[2:]) for name, v in out.items()}
+    return Probes(support, **arrays, loss=loss, gamma=float(gamma), features=d)
 
 
 def _as_supports(supports: Any, lead: tuple[int, ...], d: int) -> np.ndarray:

@@ -12,12 +12,16 @@ from ...core._check import check_key
 from ...stats._blocks import block_width, by_block
 from ...stats._examples import as_examples, as_labels
 from ...stats._examples import example_weights as _example_weights
+from ...stats._random import host_generator
 from ...stats.solvers import lasso_weights
+from ...typing import ArrayLike, KeyLike
 
 METHODS = ("mean_diff", "f_stat", "mi", "lr", "svm", "random")
 
 
-def rank(x: Any, y: Any, method: str = "mean_diff", *, key: Any = None, neighbours: int = 3) -> np.ndarray:
+def rank(
+    x: ArrayLike, y: ArrayLike, method: str = "mean_diff", *, key: KeyLike | None = None, neighbours: int = 3
+) -> np.ndarray:
     r"""Scores of every feature, larger is better; by default $\lvert \bar x_{+} - \bar x_{-} \rvert$.
 
     Gurnee et al. 2023 (https://arxiv.org/abs/2305.01610).
@@ -31,12 +35,16 @@ def rank(x: Any, y: Any, method: str = "mean_diff", *, key: Any = None, neighbou
     | "svm" | abs weight of a linear SVM, hinge loss, balanced, C = 1 |
     | "random" | a random order, the baseline; needs a `key` |
 
-    **Arguments:** `x (..., n, d)`, any leading axes (layers); `y (n,)` in {0, 1}, or several
-    labellings of the same examples `(feature, n)`: "mean_diff" and "f_stat" are then one matrix product
-    for all features and layers. `key`: also breaks ties of "mi", where activations repeat.
-    `neighbours`: of "mi".
+    **Arguments:**
 
-    **Returns:** `(..., d)`, for several labellings `(feature, ..., d)`. The best k:
+    - `x (..., n, d)`: activations, with any leading axes (layers).
+    - `y (n,)`: labels 0 and 1, or several labellings of the same examples `(labelling, n)`. "mean_diff" and
+      "f_stat" are then one matrix product for all labellings and layers.
+    - `method`: a name of the table. Default "mean_diff".
+    - `key`: draws the random order, and breaks ties of "mi" where activations repeat.
+    - `neighbours`: of "mi". Default 3.
+
+    **Returns:** `(..., d)`, for several labellings `(labelling, ..., d)`. The best k:
     `np.argsort(-scores)[..., :k]`.
 
     **Raises:** ValueError as `best_subset`, and for a method that is not listed.
@@ -71,8 +79,8 @@ def rank(x: Any, y: Any, method: str = "mean_diff", *, key: Any = None, neighbou
     if method == "random":
         if key is None:
             raise ValueError("A random order needs a key: rank(x, y, 'random', key=jax.random.key(0)).")
-        key = check_key(key, "rank(x, y, 'random', key={})")
-        return np.asarray(jax.random.uniform(key, (*x.shape[:-2], d), jnp.float32))
+        drawn = check_key(key, "rank(x, y, 'random', key={})")
+        return np.asarray(jax.random.uniform(drawn, (*x.shape[:-2], d), jnp.float32))
     if method == "svm":
         from ._fit import fit
 
@@ -85,12 +93,9 @@ def rank(x: Any, y: Any, method: str = "mean_diff", *, key: Any = None, neighbou
                 f"Mutual information needs more examples of each class than neighbours={neighbours}; "
                 f"the smaller class has {few}. Use method='f_stat'."
             )
-        seed = (
-            [0]
-            if key is None
-            else np.asarray(jax.random.key_data(check_key(key, "rank(x, y, 'mi', key={})"))).ravel().tolist()
-        )
-        rng = np.random.default_rng(seed)
+        rng = np.random.default_rng([0])
+        if key is not None:
+            rng = host_generator(key, "rank(x, y, 'mi', key={})")
         columns = np.moveaxis(x, -1, -2).reshape(-1, n).astype(np.float64)
         found = [_mi(each, signs > 0, rng.normal(size=n), neighbours) for each in columns]
         return np.array(found).reshape(*x.shape[:-2], d)
@@ -103,7 +108,7 @@ def rank(x: Any, y: Any, method: str = "mean_diff", *, key: Any = None, neighbou
     return found["score"].reshape(*signs.shape[:-1], *x.shape[:-2], d)
 
 
-# The labellings `up` are `(*feature, n)`: each sum over the examples is one product with x `(..., n, d)`.
+# The labellings `up` are `(*labelling, n)`: each sum over the examples is one product with x `(..., n, d)`.
 
 
 def _sums(x: Any, weight: Any) -> Any:

@@ -8,6 +8,8 @@ import numpy as np
 
 from ...stats._examples import as_examples
 from ...stats.solvers import RidgePath
+from ...typing import ArrayLike
+from .._by_k import ByK
 
 LAMBDAS = np.logspace(0.8, 4.1, 12)
 
@@ -16,10 +18,11 @@ LAMBDAS = np.logspace(0.8, 4.1, 12)
 class Ridge:
     """A linear probe of real targets; made by `ridge`.
 
-    `weights (d, targets)` and `bias (targets,)`, without the last axis where y had none; `lam` the
-    penalty chosen from `lambdas`; `errors (lambdas,)` the mean squared error of examples left out, in
-    variances of the targets; `left_out (n, targets)`: what each training example is predicted to be
-    by the probe of all the others, at `lam`; `components`: how many directions of the data were used.
+    - `weights (d, targets)`, `bias (targets,)`: without the last axis where y has none.
+    - `lam`: the penalty that was chosen from `lambdas`.
+    - `errors (lambdas,)`: the mean squared error of examples left out, in variances of the targets.
+    - `left_out (n, targets)`: the prediction for each training example by the probe of all the others.
+    - `components`: how many directions of the data were used.
     """
 
     weights: np.ndarray
@@ -35,7 +38,7 @@ class Ridge:
         """Whether the best penalty is the smallest or the largest offered: offer more."""
         return len(self.lambdas) > 1 and self.lam in (self.lambdas.min(), self.lambdas.max())
 
-    def predict(self, x: Any) -> np.ndarray:
+    def predict(self, x: ArrayLike) -> np.ndarray:
         """`x @ weights + bias`, `(..., targets)` for x `(..., d)`, in the units of y."""
         x = np.asarray(x)
         if not x.ndim or x.shape[-1] != len(self.weights):
@@ -52,16 +55,20 @@ class Ridge:
         )
 
 
-def ridge(x: Any, y: Any, *, lambdas: Any = None) -> Ridge:
+def ridge(x: ArrayLike, y: ArrayLike, *, lambdas: ArrayLike | None = None) -> Ridge:
     r"""$\min_{W,b} \lVert Y - XW - b \rVert^2 + \lambda \lVert W \rVert^2$, $\lambda$ by leave-one-out error $e_i / (1 - h_{ii})$.
 
     One singular value decomposition gives the errors of all n probes that leave one example out, for
     every penalty. The probe of Gurnee & Tegmark 2023 (https://arxiv.org/abs/2310.02207). Everything
     is float64.
 
-    **Arguments:** `x (n, d)`, centred inside, not scaled; `y (n,)` or `(n, targets)`, standardised
-    inside, so that targets count alike in the choice of one penalty for all. `lambdas`: by default 12
-    from $10^{0.8}$ to $10^{4.1}$, those of the paper; look at `.at_edge`.
+    **Arguments:**
+
+    - `x (n, d)`: activations. The mean is subtracted inside; nothing is scaled.
+    - `y (n,)` or `(n, targets)`: real targets. They are standardised inside, so that each counts alike in the
+      choice of one penalty for all.
+    - `lambdas`: the penalties to choose from. Default: 12 from $10^{0.8}$ to $10^{4.1}$, those of the paper.
+      `.at_edge` of the result says whether to offer more.
 
     **Returns:** `Ridge`, in the units of x and y.
 
@@ -80,13 +87,16 @@ def ridge(x: Any, y: Any, *, lambdas: Any = None) -> Ridge:
     return _chosen(RidgePath.of(x), y, lambdas)
 
 
-def ridges(x: Any, ys: Iterable[Any], *, lambdas: Any = None) -> list[Ridge]:
+def ridges(x: ArrayLike, ys: Iterable[Any], *, lambdas: ArrayLike | None = None) -> list[Ridge]:
     r"""`ridge` for several sets of targets, $Y_1, Y_2, \dots$, each with a penalty of its own.
 
     One decomposition serves all: a probe beside its shuffled controls costs hardly more than alone.
 
-    **Arguments:** `x (n, d)`; `ys`: a list of targets, each `(n,)` or `(n, targets)`; `lambdas` as in
-    `ridge`.
+    **Arguments:**
+
+    - `x (n, d)`: activations.
+    - `ys`: a list of targets, each `(n,)` or `(n, targets)`.
+    - `lambdas`: as in `ridge`.
 
     **Returns:** a list of `Ridge`.
 
@@ -109,18 +119,22 @@ def ridges(x: Any, ys: Iterable[Any], *, lambdas: Any = None) -> list[Ridge]:
 
 
 def pca_ridge(
-    x: Any,
-    y: Any,
+    x: ArrayLike,
+    y: ArrayLike,
     components: Iterable[int] = (2, 4, 6, 8, 10, 15, 20, 30, 40, 50, 75, 100),
     *,
-    lambdas: Any = None,
-) -> dict[int, Ridge]:
+    lambdas: ArrayLike | None = None,
+) -> ByK[Ridge]:
     r"""`ridge` on the first q principal components, $X V_q$, for several q: how few directions hold it.
 
-    **Arguments:** `x (n, d)`; `y (n,)` or `(n, targets)`; `components`: the q, of which those beyond
-    the rank of x are left out; all of them are always added. `lambdas` as in `ridge`.
+    **Arguments:**
 
-    **Returns:** a dict from q, rising, to `Ridge`, whose weights are in the units of x.
+    - `x (n, d)`: activations.
+    - `y (n,)` or `(n, targets)`: real targets.
+    - `components`: the numbers q. Those beyond the rank of x are left out, and the rank is always added.
+    - `lambdas`: as in `ridge`.
+
+    **Returns:** `ByK`, a mapping from q, rising, to `Ridge`, whose weights are in the units of x.
 
     **Raises:** as `ridge`.
 
@@ -137,7 +151,8 @@ def pca_ridge(
     if any(q < 1 for q in counts):
         raise ValueError(f"components are numbers of directions, 1 or more; got {counts}.")
     whole = len(path.s)
-    return {q: _chosen(path.first(q), y, lambdas) for q in sorted({*(q for q in counts if q < whole), whole})}
+    kept = sorted({*(q for q in counts if q < whole), whole})
+    return ByK({q: _chosen(path.first(q), y, lambdas) for q in kept})
 
 
 def _chosen(path: RidgePath, y: np.ndarray, lambdas: np.ndarray) -> Ridge:
@@ -174,7 +189,7 @@ def _checked(x: Any, y: Any, lambdas: Any) -> tuple[np.ndarray, np.ndarray, np.n
     return x, y, found
 
 
-def as_targets(y: Any, n: int | None = None) -> np.ndarray:
+def as_targets(y: ArrayLike, n: int | None = None) -> np.ndarray:
     """Real targets `(n,)` or `(n, targets)`, finite, one row per example."""
     y = np.asarray(y)
     if y.ndim not in (1, 2) or not y.size or (n is not None and len(y) != n):

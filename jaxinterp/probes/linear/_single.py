@@ -1,5 +1,6 @@
-"""The probe of every single neuron, all at once."""
+"""The probe of each single neuron, all at once."""
 
+import dataclasses
 from typing import Any
 
 import equinox as eqx
@@ -7,63 +8,81 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ...stats import Result
 from ...stats._blocks import block_width, by_block
 from ...stats._examples import as_examples, as_labels, as_shaped
 from ...stats._examples import example_weights as _example_weights
 from ...stats.solvers import column_scorer, column_solver
+from ...typing import ArrayLike
 
-# So many examples, half of each class, from which the search starts where there are far more.
-_SAMPLE = 1024
+SAMPLE = 1024
+"So many examples, half of each class, from which the search starts where there are far more."
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PredictionMetrics(Result):
+    """Measures of hard predictions, arrays `(..., d)`; made by `Singles.evaluate`."""
+
+    f1: np.ndarray
+    precision: np.ndarray
+    recall: np.ndarray
+    accuracy: np.ndarray
+    balanced_accuracy: np.ndarray
+    mcc: np.ndarray
 
 
 class Singles(eqx.Module):
-    """One probe per neuron, arrays `(..., d)`, with several labellings `(feature, ..., d)`.
+    """One probe per neuron; made by `single_neuron`.
 
-    `weights`, `bias`, `value` of the objective, `converged`, `iterations` (passes over the
-    examples), and at threshold 0 the training `f1`, `precision`, `recall`, `accuracy`,
-    `balanced_accuracy`, `mcc`. Made by `single_neuron`.
+    Each field is an array `(..., d)`, for several labellings `(labelling, ..., d)`.
+
+    - `weights`, `bias`, `value` of the objective.
+    - `converged`; `iterations`: passes over the examples.
+    - `f1`, `precision`, `recall`, `accuracy`, `balanced_accuracy`, `mcc`: on the training examples, where a
+      score above 0 is a positive prediction.
+    - `labellings`: how many labellings there were; 0 for labels `(n,)`.
     """
 
-    weights: Any
-    bias: Any
-    value: Any
-    converged: Any
-    iterations: Any
-    f1: Any
-    precision: Any
-    recall: Any
-    accuracy: Any
-    balanced_accuracy: Any
-    mcc: Any
-    labellings: int = eqx.field(static=True, default=0)  # the length of the axis feature; 0 if none
+    weights: np.ndarray | jax.Array
+    bias: np.ndarray | jax.Array
+    value: np.ndarray | jax.Array
+    converged: np.ndarray | jax.Array
+    iterations: np.ndarray | jax.Array
+    f1: np.ndarray | jax.Array
+    precision: np.ndarray | jax.Array
+    recall: np.ndarray | jax.Array
+    accuracy: np.ndarray | jax.Array
+    balanced_accuracy: np.ndarray | jax.Array
+    mcc: np.ndarray | jax.Array
+    labellings: int = eqx.field(static=True, default=0)
 
-    def decision(self, x: Any) -> Any:
-        """Scores of every neuron's own probe, `(..., n, d)` for x of that shape."""
-        x = x if isinstance(x, jax.Array) else np.asarray(x)
-        self._check(x)
-        x = x[None] if self.labellings else x
-        return x * self.weights[..., None, :] + self.bias[..., None, :]
+    def decision(self, x: ArrayLike) -> np.ndarray | jax.Array:
+        """Scores of each neuron's own probe, `(..., n, d)` for x of that shape."""
+        rows = as_shaped(x, layers=True)
+        self._check(rows)
+        rows = rows[None] if self.labellings else rows
+        return rows * self.weights[..., None, :] + self.bias[..., None, :]
 
-    def evaluate(self, x: Any, y: Any) -> dict[str, np.ndarray]:
-        """Metrics `(..., d)` of every probe on other examples, of which `y (n,)` are the labels.
+    def evaluate(self, x: ArrayLike, y: ArrayLike) -> "PredictionMetrics":
+        """Metrics `(..., d)` of each probe on other examples.
 
-        For probes of several labellings `y (feature, n)`.
+        - `x (..., n, d)`: activations. `y (n,)`: labels; for several labellings `(labelling, n)`.
         """
-        x = as_shaped(x, layers=True)
-        self._check(x)
-        signs = _labellings(y, x.shape[-2])
+        rows = as_shaped(x, layers=True)
+        self._check(rows)
+        signs = _labellings(y, rows.shape[-2])
         if (np.ndim(y) > 1, len(signs)) != (self.labellings > 0, self.labellings or 1):
-            wanted = f"(feature={self.labellings}, n)" if self.labellings else "(n,)"
+            wanted = f"(labelling={self.labellings}, n)" if self.labellings else "(n,)"
             raise ValueError(f"These probes were fitted to labels {wanted}; got {np.shape(y)}.")
         up = jnp.asarray(signs > 0, jnp.float32)
-        lead = (len(signs), -1, x.shape[-1])
+        lead = (len(signs), -1, rows.shape[-1])
         v, b = (np.reshape(a, lead) for a in (self.weights, self.bias))
 
         def block(part: Any, layer: int, where: slice) -> dict[str, Any]:
             return column_scorer()(part, up, v[:, layer, where], b[:, layer, where])
 
-        found = by_block(x, block, block_width(x.shape))
-        return {name: value.reshape(self.weights.shape) for name, value in found.items()}
+        found = by_block(rows, block, block_width(rows.shape))
+        return PredictionMetrics(**{name: value.reshape(self.weights.shape) for name, value in found.items()})
 
     def _check(self, x: Any) -> None:
         beside = self.weights.shape[1:] if self.labellings else self.weights.shape
@@ -74,7 +93,7 @@ class Singles(eqx.Module):
 
 
 def single_neuron(
-    x: Any, y: Any, *, gamma: float | int = 1.0, balanced: bool = True, max_iter: int = 50
+    x: ArrayLike, y: ArrayLike, *, gamma: float | int = 1.0, balanced: bool = True, max_iter: int = 50
 ) -> Singles:
     r"""$\min_{w_j, b_j} \sum_i \omega_i \log(1 + e^{-y_i (w_j x_{ij} + b_j)}) + \frac{1}{2\gamma} w_j^2$ for every j.
 
@@ -82,11 +101,16 @@ def single_neuron(
     system of sums over the examples, all taken in one pass. With thousands of examples the search
     starts from the optimum of a sample of them.
 
-    **Arguments:** `x (..., n, d)`, any leading axes (layers), NumPy (also memory-mapped: blocks are
-    read one by one) or JAX; `y (n,)` in {0, 1}, or several labellings at once `(feature, n)`;
-    `gamma`, `balanced` as in `fit`; `max_iter` passes over the examples.
+    **Arguments:**
 
-    **Returns:** `Singles`, arrays `(..., d)`, or `(feature, ..., d)`. Neurons that never change get
+    - `x (..., n, d)`: activations, with any leading axes (layers). NumPy, also memory-mapped (blocks are
+      read one by one), or JAX.
+    - `y (n,)`: labels 0 and 1, or several labellings at once `(labelling, n)`.
+    - `gamma`: the inverse ridge. Default 1.
+    - `balanced`: whether both classes weigh n/2. Default True.
+    - `max_iter`: the largest number of passes over the examples. Default 50.
+
+    **Returns:** `Singles`, arrays `(..., d)`, or `(labelling, ..., d)`. Neurons that never change get
     the weight 0. `converged`: the Newton decrement fell below 1e-8 of the objective, and one more step
     was taken.
 
@@ -139,14 +163,14 @@ def _sample(signs: np.ndarray, omega: np.ndarray) -> tuple[np.ndarray, np.ndarra
     rows, shares = [], []
     for sign, weight in zip(signs, omega, strict=True):
         up, down = np.flatnonzero(sign > 0), np.flatnonzero(sign < 0)
-        if len(sign) < 4 * _SAMPLE:
+        if len(sign) < 4 * SAMPLE:
             rows.append(np.zeros(0, np.int32))
             shares.append(np.zeros(0))
             continue
-        many = int(np.clip(_SAMPLE // 2, _SAMPLE - len(down), len(up)))
+        many = int(np.clip(SAMPLE // 2, SAMPLE - len(down), len(up)))
         taken = [
             side[np.linspace(0, len(side) - 1, size).astype(int)]
-            for side, size in ((up, many), (down, _SAMPLE - many))
+            for side, size in ((up, many), (down, SAMPLE - many))
         ]
         sums = [weight[side].sum() for side in (up, down)]
         rows.append(np.concatenate(taken))

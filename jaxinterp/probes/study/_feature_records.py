@@ -12,6 +12,7 @@ import numpy as np
 from ...core._check import as_int
 from ...stats._examples import as_examples, as_labels, check_k
 from ...stats._scores import metrics
+from ...stats._table_intervals import table_intervals
 from ..exact._subset import Subset, best_subsets
 from ..linear._adaptive import adaptive, shrinking_net, sparsities
 from ..linear._fit import Probe, fit
@@ -117,8 +118,8 @@ def probe_records(
         for k, probe in found.items():
             name = f"{method} {k}".encode()
             own = jax.random.fold_in(given, zlib.crc32(name) & 0x7FFFFFFF)
-            measured = metrics(y_test, probe.decision(x_test))
-            ends = intervals(measured, bootstrap, own) if bootstrap else {}
+            measured = dict(metrics(y_test, probe.decision(x_test)))
+            ends = table_intervals(measured, key=own, resamples=bootstrap) if bootstrap else {}
             few = len(probe.support) <= _LISTED
             proven = isinstance(probe, Subset)
             yield {
@@ -162,7 +163,7 @@ def _fitted(
     balanced: bool,
     normalise: bool,
     time_limit: float | int,
-) -> dict[int, Probe] | dict[int, Subset]:
+) -> Mapping[int, Probe] | Mapping[int, Subset]:
     options: dict[str, Any] = {"gamma": gamma, "balanced": balanced}
     if method == "single":
         singles = single_neuron(x, y, **options)
@@ -180,47 +181,6 @@ def _fitted(
         return {x.shape[1]: fit(x, y, **options)}
     order = np.argsort(-rank(x, y), kind="stable")
     return {k: fit(x, y, order[:k], **options) for k in grid}
-
-
-def intervals(
-    found: Mapping[str, Any], count: int, key: Any, level: float = 0.95
-) -> dict[str, tuple[float, float]]:
-    r"""$\mathrm{tp}^* \sim B(n_+, \mathrm{tp}/n_+),\ \mathrm{tn}^* \sim B(n_-, \mathrm{tn}/n_-)$: the bootstrap of a table.
-
-    Resampling the examples of each class with replacement draws just these counts, so `count` resamples
-    cost no more than two calls.
-
-    **Arguments:** `found`: `tp`, `fp`, `fn`, `tn`, as `metrics` gives them.
-
-    **Returns:** by measure the two ends.
-
-    Law: in distribution, those of `metrics(..., bootstrap=count)`, which says how often they hold the
-    true value.
-    """
-    tp, fp, fn, tn = (int(found[name]) for name in ("tp", "fp", "fn", "tn"))
-    up, down = tp + fn, fp + tn
-    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel().tolist())
-    hits, rest = rng.binomial(up, tp / up, count), rng.binomial(down, tn / down, count)
-    false = down - rest
-    over = lambda a, b: np.divide(a, b, out=np.zeros(count), where=np.asarray(b) > 0)
-    precision, recall = over(hits, hits + false), hits / up
-    beta = lambda b: over((1 + b * b) * precision * recall, b * b * precision + recall)
-    root = np.sqrt((hits + false) * up * (rest + up - hits) * down)
-    drawn = {
-        "accuracy": (hits + rest) / (up + down),
-        "balanced_accuracy": (recall + rest / down) / 2,
-        "precision": precision,
-        "recall": recall,
-        "f1": beta(1.0),
-        "f0_5": beta(0.5),
-        "f2": beta(2.0),
-        "mcc": over(hits * rest - false * (up - hits), root),
-    }
-    ends = [(1 - level) / 2, (1 + level) / 2]
-    return {
-        name: (float(low), float(high))
-        for name, (low, high) in ((name, np.quantile(v, ends)) for name, v in drawn.items())
-    }
 
 
 def _flat(measured: dict[str, Any], ends: dict[str, tuple[float, float]]) -> Record:

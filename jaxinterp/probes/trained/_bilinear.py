@@ -11,13 +11,13 @@ import numpy as np
 from ..._deprecations import respelled
 from ...stats._examples import as_examples
 from ...typing import ArrayLike, IntLike, KeyLike, OptimizerLike
-from .._problem_axes import Scores
+from .._problem_axes import ClassScores
 from ._mlp import fitted
 from ._settings import OPTIONS, TrainSettingsLike
 from ._training import as_history
 
 
-class Bilinear(Scores, eqx.Module):
+class Bilinear(ClassScores, eqx.Module):
     """Probes of pairs `(...,)`, made by `bilinear`: `logits(a, b)` and so on take both.
 
     `left`, `right (..., d, c, r)`, `bias (..., c)`; the rest as in `MLP`.

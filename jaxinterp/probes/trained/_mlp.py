@@ -13,12 +13,12 @@ from ..._deprecations import respelled
 from ...core._check import is_int
 from ...stats._examples import as_examples
 from ...typing import ArrayLike, IntLike, KeyLike, OptimizerLike
-from .._problem_axes import Scores, as_classes, counts_of, lead_axes, rows_for, two_or_more
+from .._problem_axes import ClassScores, as_classes, as_rows, check_two_classes, example_counts, leading_axes
 from ._settings import OPTIONS, TrainSettingsLike, check_train_settings
 from ._training import Recipe, Trained, as_history, check_key, default_optimizer, train
 
 
-class MLP(Scores, eqx.Module):
+class MLP(ClassScores, eqx.Module):
     """Probes with hidden layers `(...,)`, made by `mlp`.
 
     `weights` and `biases`: one array per layer, `(..., in, out)` and `(..., out)`, of the best epoch;
@@ -40,7 +40,7 @@ class MLP(Scores, eqx.Module):
 
     def logits(self, x: ArrayLike) -> np.ndarray:
         """Logits `(..., m, c)`, or targets `(..., m, t)`, for x `(..., m, d)`."""
-        x = rows_for(x, self.weights[0].shape[-2])
+        x = as_rows(x, self.weights[0].shape[-2])
         x = (x - self.middle[..., None, :]) / self.spread[..., None, :]
         for w, b in zip(self.weights[:-1], self.biases[:-1], strict=True):
             x = np.maximum(x @ w + b[..., None, :], 0)
@@ -48,7 +48,7 @@ class MLP(Scores, eqx.Module):
 
     def predict(self, x: ArrayLike) -> np.ndarray:
         """The likeliest class, `(..., m)`; of real targets their estimate `(..., m, t)`."""
-        return self.logits(x) if self.classes is None else Scores.predict(self, x)
+        return self.logits(x) if self.classes is None else ClassScores.predict(self, x)
 
 
 @respelled(**OPTIONS, seed="key=jax.random.key(0)", seeds="key=jax.random.split(jax.random.key(0), seeds)")
@@ -133,19 +133,19 @@ def fitted(
     kinds: np.ndarray | None = None
     if loss == "logistic":
         y, kinds = as_classes(y, classes)
-        two_or_more(kinds, n)
+        check_two_classes(kinds, n)
     else:
         y = _targets(y)
-    counts = counts_of(weights, (), n)
+    counts = example_counts(weights, (), n)
     core = 1 if kinds is not None else 2
-    lead = len(lead_axes(x, y, core, counts.shape[:-1]))
+    lead = len(leading_axes(x, y, core, counts.shape[:-1]))
     given, share, dev = None, 0.0, settings.dev
     if not isinstance(dev, tuple):
         share = float(dev)
     else:
         dev_x = as_examples(dev[0], layers=True).astype(np.float32)
         dev_y = _targets(dev[1]) if kinds is None else as_classes(dev[1], kinds)[0]
-        lead_axes(dev_x, dev_y, core)
+        leading_axes(dev_x, dev_y, core)
         given = dev_x, dev_y
     # Keys are axes in front of all others.
     keys = key.reshape(*key.shape, *(1,) * lead) if key.shape else key

@@ -17,7 +17,7 @@ from ...fit._state import Now, State, initial_state
 from ...fit._step import step
 from ...fit._task import loss_task
 from ...typing import OptimizerLike, PyTree
-from .._problem_axes import onehot, together
+from .._problem_axes import map_problems, one_hot
 
 
 @functools.cache
@@ -90,7 +90,7 @@ def train(x: Any, y: Any, counts: Any, dev: Any, key: Any, rule: tuple[Any, Any]
 
     dev_x, dev_y = (None, None) if dev is None else dev
     with jax.default_matmul_precision("highest"):
-        return together(one, (x, y, counts, dev_x, dev_y, key), (2, core, 1, 2, core, 0))
+        return map_problems(one, (x, y, counts, dev_x, dev_y, key), (2, core, 1, 2, core, 0))
 
 
 class Split(NamedTuple):
@@ -119,7 +119,7 @@ def _train(x: Any, y: Any, counts: Any, dev: Any, key: Any, rule: tuple[Any, Any
         out = recipe.forward(params, rows, key, recipe.dropout)
         if recipe.classes is None:
             return ((out - (y - scaling.low[None]) / scaling.wide[None]) ** 2).mean(1)
-        return -(jax.nn.log_softmax(out, axis=1) * onehot(y, recipe.classes)).sum(1)
+        return -(jax.nn.log_softmax(out, axis=1) * one_hot(y, recipe.classes)).sum(1)
 
     def loss(params: PyTree, batch: Any, now: Now) -> tuple[Array, dict[str, Array]]:
         rows, weights, key = batch

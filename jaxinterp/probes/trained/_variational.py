@@ -23,7 +23,7 @@ from ...fit._descend import descend
 from ...fit._state import Now
 from ...stats._examples import as_examples
 from ...typing import ArrayLike, FloatLike, IntLike, KeyLike, PyTree
-from .._problem_axes import as_classes, lead_axes, onehot, together
+from .._problem_axes import as_classes, leading_axes, map_problems, one_hot
 from ._mlp import _init_of
 from ._training import check_key
 
@@ -98,7 +98,7 @@ def variational_code(
     x = as_examples(x, layers=True).astype(np.float32)
     n, d = x.shape[-2:]
     which, kinds = as_classes(y, classes)
-    lead = lead_axes(x, which)
+    lead = leading_axes(x, which)
     if min(steps, batch_size, samples) < 1 or not learning_rate > 0:
         raise ValueError(
             f"steps, batch_size and samples are 1 or more, learning_rate is above 0; got {steps}, "
@@ -167,7 +167,7 @@ def _code(x: Any, y: Any, key: Any, learning_rate: Any, size: Sizes) -> Coded:
 
         def nats(params: PyTree, x: Array, y: Array, key: PRNGKeyArray) -> Array:
             out = _sampled(params, x, key)
-            return -(jax.nn.log_softmax(out, axis=1) * onehot(y, size.classes)).sum(1)
+            return -(jax.nn.log_softmax(out, axis=1) * one_hot(y, size.classes)).sum(1)
 
         def loss(params: PyTree, batch: Any, now: Now) -> tuple[Array, dict[str, Array]]:
             assert now.key is not None
@@ -190,7 +190,7 @@ def _code(x: Any, y: Any, key: Any, learning_rate: Any, size: Sizes) -> Coded:
         )
 
     with jax.default_matmul_precision("highest"):
-        return together(one, (x, y), (2, 1))
+        return map_problems(one, (x, y), (2, 1))
 
 
 def _standardised(x: Float[Array, "n d"]) -> Float[Array, "n d"]:

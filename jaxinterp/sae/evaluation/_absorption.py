@@ -1,9 +1,13 @@
 """Absorption: a general feature that stays silent where a special one has taken over its direction."""
 
+import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from ...stats import Record, Result
+from ...typing import ArrayLike, DictionaryLike
 from ._inputs import Fit, as_classes, as_matrix, logistic, rows_of
 from ._sparse_probing import ranked
 
@@ -12,29 +16,81 @@ ALIGNED, SHARE = 0.025, 0.4  # of full absorption: cosine, and share of the proj
 ABSORBERS, NEAR = 3, 0.1  # of the fraction: how many others, and their least cosine
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class AbsorbedRows(Result):
+    """Of each row, how much other features carry; made by `absorbed`.
+
+    - `fraction (rows,)`: from 0 to 1. `full (rows,)`: whether the row is fully absorbed.
+    """
+
+    fraction: np.ndarray
+    full: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class AbsorbedClass(Result):
+    """Absorption of one class.
+
+    - `fraction`, `full`: means over its rows. `f1`: of the probe on the test rows.
+    - `main`: the features of the class. `rows`: how many test rows the probe gets right.
+    """
+
+    fraction: float
+    full: float
+    f1: float
+    main: np.ndarray
+    rows: int
+
+    def records(self) -> list[Record]:
+        """One row."""
+        return [{**self, "main": self.main.tolist()}]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Absorption(Result):
+    """How much special features carry for general ones; made by `absorption`.
+
+    - `score`: the mean fraction over classes, 0 is best. `full`: the mean share of rows fully absorbed.
+    - `classes`: by name, `AbsorbedClass`.
+    """
+
+    score: float
+    full: float
+    classes: dict[Any, AbsorbedClass]
+
+    def records(self) -> list[Record]:
+        """One row for each class."""
+        return [{"class": name, **part.records()[0]} for name, part in self.classes.items()]
+
+
 def absorption(
-    train: Any,
-    test: Any,
-    decoder: Any,
+    train: Sequence[ArrayLike],
+    test: Sequence[ArrayLike],
+    decoder: DictionaryLike | ArrayLike,
     *,
     most: int = 10,
     gain: float = 0.03,
     least: float = 0.6,
     fit: Fit | None = None,
-) -> dict[str, Any]:
+) -> Absorption:
     r"""Mean over classes of the part of a probe's direction that other than the class's own features carry.
 
     For every class ("starts with s") a logistic probe on activations is the truth; classes whose
     probe has F1 of `least` or less on the test rows are left out. Main features are those of largest
-    mean difference, their number k raised while F1 of a regression on them grows by more than
-    `gain`. Test rows of the class that the probe gets right are then judged one by one (`absorbed`).
+    mean difference; their number k is raised while F1 of a regression on them grows by more than
+    `gain`. Then `absorbed` scores each test row of the class that the probe gets right.
 
-    **Arguments:** `train` and `test`: (x, f, y), activations `(rows, d)`, features `(rows, features)`, class of
-    each row `(rows,)` (or bools `(rows, classes)`); `decoder`: the dictionary, or its rows in the units of x; `most`
-    main features; `gain`, `least`; `fit(x, y)` that returns weights and a bias.
+    **Arguments:**
 
-    **Returns:** a dict: `score`, the mean fraction over classes (0 is best); `full`, the mean share of
-    rows fully absorbed; `classes`: by name `fraction`, `full`, `f1` of the probe, `main` features, `rows`.
+    - `train`, `test`: (x, f, y), activations `(rows, d)`, latent values `(rows, features)`, the class of each
+      row `(rows,)` (or bools `(rows, classes)`).
+    - `decoder`: the dictionary, or its rows in the units of x.
+    - `most`: the largest number of main features. Default 10.
+    - `gain`: the least gain in F1 of one more feature. Default 0.03.
+    - `least`: classes whose probe has no larger F1 are left out. Default 0.6.
+    - `fit(x, y)`: returns weights and a bias. Default: logistic regression with C = 1.
+
+    **Returns:** `Absorption`; `found["score"]` is `found.score`.
 
     **Raises:** ValueError for other shapes, NaN, or where no class has a probe that is good enough.
 
@@ -43,7 +99,7 @@ def absorption(
 
     ```python
     found = ji.sae.absorption((x, f, letters), (x_test, f_test, letters_test), sae)
-    found["score"], found["classes"]["s"]["main"]
+    found.score, found.classes["s"].main
     ```
 
     Law: 0 for a dictionary whose feature fires on every row of its class; 1 where another does.
@@ -51,35 +107,34 @@ def absorption(
     rows, fit = rows_of(decoder), logistic if fit is None else fit
     x, f, names, y = _examples("train", train, rows)
     x_test, f_test, others, y_test = _examples("test", test, rows)
-    found: dict[Any, dict[str, Any]] = {}
+    found: dict[Any, AbsorbedClass] = {}
     for c, name in enumerate(names):
         if name not in others:
             continue
         truth = y_test[:, others.index(name)]
         w, b = fit(x, y[:, c])
-        said = x_test @ np.asarray(w, np.float32) + float(b) > 0
-        if (quality := f1(said, truth)) <= least:
+        predicted = x_test @ np.asarray(w, np.float32) + float(b) > 0
+        if (quality := f1(predicted, truth)) <= least:
             continue
         main = _main(f, y[:, c], most, gain, fit)
-        here = said & truth
-        judged = absorbed(x_test[here], f_test[here], rows, w, main)
-        found[name] = {
-            "fraction": float(judged["fraction"].mean()),
-            "full": float(judged["full"].mean()),
-            "f1": quality,
-            "main": main,
-            "rows": int(here.sum()),
-        }
+        here = predicted & truth
+        part = absorbed(x_test[here], f_test[here], rows, w, main)
+        found[name] = AbsorbedClass(
+            float(part.fraction.mean()), float(part.full.mean()), quality, main, int(here.sum())
+        )
     if not found:
         raise ValueError(
             f"No probe of the {len(names)} classes has an F1 above {least} on the test rows: the "
-            "activations do not say the class, and no dictionary of them can be judged by it."
+            "activations do not hold the class, and say nothing about a dictionary of them."
         )
-    mean = lambda which: float(np.mean([part[which] for part in found.values()]))
-    return {"score": mean("fraction"), "full": mean("full"), "classes": found}
+    parts = list(found.values())
+    score, full = (float(np.mean([part[name] for part in parts])) for name in ("fraction", "full"))
+    return Absorption(score, full, found)
 
 
-def absorbed(x: Any, f: Any, decoder: Any, probe: Any, main: Any) -> dict[str, np.ndarray]:
+def absorbed(
+    x: ArrayLike, f: ArrayLike, decoder: DictionaryLike | ArrayLike, probe: ArrayLike, main: ArrayLike
+) -> AbsorbedRows:
     r"""$q / (q + P_{main})$, $q = \min(P_{abs}, P - P_{main})$: of each row, how much others carry for the main features.
 
     With the unit probe u, feature i carries $f_i\, d_i \cdot u$; P is $x \cdot u$. $P_{abs}$ is the sum of up to 3
@@ -87,10 +142,14 @@ def absorbed(x: Any, f: Any, decoder: Any, probe: Any, main: Any) -> dict[str, n
     and 1 where $P_{main} \le 0$. A row is fully absorbed if all main features are below 1e-8, and the
     feature that carries most has cosine 0.025 or more and carries 0.4 P or more.
 
-    **Arguments:** rows of one class: `x (rows, d)`, `f (rows, features)`; `decoder`; weights of the `probe
-    (d,)`; `main` features, their numbers.
+    **Arguments:**
 
-    **Returns:** `fraction (rows,)` and `full (rows,)`.
+    - `x (rows, d)`, `f (rows, features)`: activations and latent values of rows of one class.
+    - `decoder`: the dictionary, or its rows in the units of x.
+    - `probe (d,)`: its weights.
+    - `main`: numbers of the main features.
+
+    **Returns:** `AbsorbedRows`, with `fraction (rows,)` and `full (rows,)`.
     """
     rows = rows_of(decoder)
     x = as_matrix("x", x, columns=rows.shape[1])
@@ -112,7 +171,7 @@ def absorbed(x: Any, f: Any, decoder: Any, probe: Any, main: Any) -> dict[str, n
     first = np.argmax(carried, -1)
     most = carried[np.arange(len(x)), first]
     full = (np.abs(f[:, main]) < SILENT).all(-1) & (cosine[first] >= ALIGNED) & (whole > 0)
-    return {"fraction": fraction, "full": full & (most >= SHARE * whole)}
+    return AbsorbedRows(fraction, full & (most >= SHARE * whole))
 
 
 def _main(f: np.ndarray, y: np.ndarray, most: int, gain: float, fit: Fit) -> np.ndarray:
@@ -128,10 +187,10 @@ def _main(f: np.ndarray, y: np.ndarray, most: int, gain: float, fit: Fit) -> np.
     return order[:count]
 
 
-def f1(said: np.ndarray, truth: np.ndarray) -> float:
+def f1(predicted: np.ndarray, truth: np.ndarray) -> float:
     """Harmonic mean of precision and recall; 0 where nothing is right."""
-    total = int(said.sum()) + int(truth.sum())
-    return 2 * int((said & truth).sum()) / total if total else 0.0
+    total = int(predicted.sum()) + int(truth.sum())
+    return 2 * int((predicted & truth).sum()) / total if total else 0.0
 
 
 def _examples(name: str, given: Any, rows: np.ndarray) -> tuple[Any, Any, list[Any], Any]:

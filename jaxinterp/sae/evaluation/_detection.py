@@ -4,20 +4,21 @@ from typing import Any
 
 import numpy as np
 
-from ._windows import Sheet
+from ...typing import ArrayLike, KeyLike
+from ._windows import Sheet, feature_generator
 
 TOP, IMPORTANT, RANDOM = 2, 2, 10
 FIRES = 0.01  # of the maximum: less counts as silence
 
 
-def detection(sheet: Sheet, seed: int = 0) -> tuple[list[list[str]], list[bool]]:
+def detection(sheet: Sheet, key: KeyLike) -> tuple[list[list[str]], list[bool]]:
     """14 texts of a sheet, and in which of them the feature fires.
 
     2 of the top, 2 drawn by the activation that their interval holds, and 10 random ones, in
     a random order. A random text counts by what it is: the feature may fire in it. SAEBench
     (https://github.com/adamkarvonen/SAEBench).
     """
-    rng = np.random.default_rng([seed, sheet.feature, 2])
+    rng = feature_generator(key, sheet.feature, 2)
     of = lambda *kinds: [w for w in sheet.asked if w.kind in kinds]
     top, others = of("top")[:TOP], [*of("top")[TOP:], *of("interval")]
     # Each window stands for its share of what its interval holds.
@@ -32,11 +33,15 @@ def detection(sheet: Sheet, seed: int = 0) -> tuple[list[list[str]], list[bool]]
     return [list(w.tokens) for w in texts], fires
 
 
-def detection_score(said: Any, fires: Any) -> float:
-    r"""$\frac1n \sum_j [\hat y_j = y_j]$: the share of n texts that a judge tells right, from those it named.
+def detection_score(named: ArrayLike | None, fires: ArrayLike) -> float:
+    r"""$\frac1n \sum_j [\hat y_j = y_j]$: the share of n texts for which the answer of a judge is right.
 
-    **Arguments:** `said`, indices from 0 of the texts in which the feature is said to fire; `fires
-    (n,)`, in which it does.
+    **Arguments:**
+
+    - `named`: indices, from 0, of the texts in which the feature fires by a judge's answer.
+    - `fires (n,)`: in which texts it does.
+
+    **Returns:** the share of right answers.
 
     **Raises:** ValueError for indices that are not there.
 
@@ -46,12 +51,12 @@ def detection_score(said: Any, fires: Any) -> float:
 
     Law: 1 of the indices that are true, 0 of all others.
     """
-    n = len(fires)
-    named = np.asarray([] if said is None else list(said)).ravel()
-    whole = not len(named) or np.issubdtype(named.dtype, np.integer)
-    if not whole or (len(named) and not 0 <= named.min() <= named.max() < n):
-        raise ValueError(
-            f"detect names the texts in which the feature fires, by indices 0..{n - 1} in a list; got {named.tolist()[:8]}."
-        )
     truth = np.asarray(fires, bool)
-    return float((np.isin(np.arange(n), named) == truth).mean())
+    answers: Any = [] if named is None else named
+    chosen, n = np.asarray(list(answers)).ravel(), len(truth)
+    whole = not len(chosen) or np.issubdtype(chosen.dtype, np.integer)
+    if not whole or (len(chosen) and not 0 <= chosen.min() <= chosen.max() < n):
+        raise ValueError(
+            f"detect names the texts in which the feature fires, by indices 0..{n - 1} in a list; got {chosen.tolist()[:8]}."
+        )
+    return float((np.isin(np.arange(n), chosen) == truth).mean())

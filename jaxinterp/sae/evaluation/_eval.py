@@ -15,7 +15,7 @@ from ..features._site import SiteReading
 from ..files._origin import own_site
 from ..kinds._dictionary import Dictionary
 from ..kinds._rows import align, unit_norm
-from ._reconstruction import finished, largest_cosines, reconstructed
+from ._reconstruction import Quality, finished, largest_cosines, reconstructed
 
 
 @respelled(real="mask=padding_mask, and positions= for what counts", batch="batch_size=")
@@ -29,7 +29,7 @@ def evaluate(
     positions: IndexLike | None = None,
     batch_size: int | str | None = 16,
     progress: bool = True,
-) -> dict[str, Any]:
+) -> Quality:
     r"""$\mathrm{recovered} = (CE_{zero} - CE_{sae}) / (CE_{zero} - CE_{clean})$ and the rest of the usual numbers.
 
     Next-token losses are in nats over real tokens; sums run in float32 on the device and in float64

@@ -1,24 +1,27 @@
-"""Rows, labels and probes that the evaluation suite is given, checked once and in the same words."""
+"""Rows, labels and probes of the evaluation suite, checked once and in the same words."""
 
 from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Array
 
-from ...fit._descend import descend
-from ...fit._state import Now
+from ..._deprecations import respelled
+from ...fit import Now, descend
 from ...stats import regression
+from ...stats._random import host_generator
+from ...typing import ArrayLike, DictionaryLike, KeyLike, MaskLike
 from ..kinds._dictionary import Dictionary
 
 Fit = Callable[[Any, Any], tuple[Any, Any]]
 
 
-def rows_of(decoder: Any) -> np.ndarray:
-    """Decoder rows in the units of the site `(features, d)`, of a dictionary or as given."""
+def rows_of(decoder: DictionaryLike | ArrayLike) -> np.ndarray:
+    """Decoder rows in the units of the site `(features, d)`, of a dictionary or of an array."""
     if isinstance(decoder, Dictionary):
         decoder = decoder.fold().decoder
     elif hasattr(decoder, "encode"):
@@ -32,7 +35,7 @@ def rows_of(decoder: Any) -> np.ndarray:
     return decoder
 
 
-def as_matrix(name: str, x: Any, rows: int | None = None, columns: int | None = None) -> np.ndarray:
+def as_matrix(name: str, x: ArrayLike, rows: int | None = None, columns: int | None = None) -> np.ndarray:
     """Finite `(rows, columns)` in float32."""
     x = np.asarray(x, np.float32)
     if (
@@ -43,11 +46,11 @@ def as_matrix(name: str, x: Any, rows: int | None = None, columns: int | None = 
         wanted = f"({'rows' if rows is None else rows}, {'columns' if columns is None else columns})"
         raise ValueError(f"{name} is {wanted}, a row per example; got the shape {x.shape}.")
     if not np.isfinite(x).all():
-        raise ValueError(f"{name} holds NaN or infinity: nothing can be judged by it.")
+        raise ValueError(f"{name} holds NaN or infinity: no score can be computed from it.")
     return x
 
 
-def as_flags(name: str, y: Any, rows: int) -> np.ndarray:
+def as_flags(name: str, y: ArrayLike, rows: int) -> np.ndarray:
     """Labels of one attribute `(rows,)`, true and false both among them."""
     y = np.asarray(y)
     if y.shape != (rows,) or not np.isin(y, (0, 1)).all() or y.min() == y.max():
@@ -58,7 +61,7 @@ def as_flags(name: str, y: Any, rows: int) -> np.ndarray:
     return y.astype(bool)
 
 
-def as_classes(name: str, y: Any, rows: int) -> tuple[list[Any], np.ndarray]:
+def as_classes(name: str, y: ArrayLike, rows: int) -> tuple[list[Any], np.ndarray]:
     """Names of classes, and which rows are of each `(rows, classes)`."""
     y = np.asarray(y)
     if y.ndim == 2 and len(y) == rows and np.isin(y, (0, 1)).all():
@@ -74,9 +77,9 @@ def as_classes(name: str, y: Any, rows: int) -> tuple[list[Any], np.ndarray]:
     return names.tolist(), y[:, None] == names
 
 
-def balanced(seed: Any, *groups: np.ndarray) -> np.ndarray:
+def balanced(key: KeyLike, *groups: np.ndarray) -> np.ndarray:
     """Sorted row numbers, as many of each group of rows `(n,)` bool: as the smallest one has."""
-    rng = np.random.default_rng(seed)
+    rng = host_generator(key, "(..., key={})")
     least = min(int(group.sum()) for group in groups)
     if not least:
         raise ValueError(
@@ -92,7 +95,7 @@ def accuracy(probe: tuple[Any, Any], x: np.ndarray, y: np.ndarray) -> float:
     return float(np.mean((x @ np.asarray(probe[0], np.float32) + float(probe[1]) > 0) == y))
 
 
-def logistic(x: Any, y: Any, penalty: float = 1.0) -> tuple[np.ndarray, float]:
+def logistic(x: ArrayLike, y: ArrayLike, penalty: float = 1.0) -> tuple[np.ndarray, float]:
     r"""$\min_{w, b} \sum_t \log(1 + e^{-s_t (x_t w + b)}) + \frac{c}{2} \lVert w \rVert^2$, $s = \pm 1$: weights and bias.
 
     Law: scikit-learn's `LogisticRegression` at C = 1/c finds the same.
@@ -102,30 +105,33 @@ def logistic(x: Any, y: Any, penalty: float = 1.0) -> tuple[np.ndarray, float]:
 
 
 def probe(
-    x: Any,
-    y: Any,
+    x: ArrayLike,
+    y: ArrayLike,
     *,
     epochs: int = 20,
-    batch: int = 16,
-    rate: float = 1e-3,
+    batch_size: int = 16,
+    learning_rate: float = 1e-3,
     l1: float = 1e-3,
-    seed: int = 0,
+    key: KeyLike | None = None,
 ) -> tuple[np.ndarray, float]:
     r"""Weights and bias of $\mathrm{BCE}(x w + b, y) + 10^{-3} \lVert w \rVert_1$ after 20 epochs of Adam.
 
-    The settings (batches of 16, rate 1e-3) belong to the definition of TPP and SCR: they set how much
-    of a confound a probe takes up (https://github.com/adamkarvonen/SAEBench).
+    These settings belong to the definition of TPP and SCR: they decide how much of a confound a probe
+    takes up (https://github.com/adamkarvonen/SAEBench). So this is a training of a fixed length, and not
+    one of the solvers of `ji.stats`, which find the optimum.
     """
-    x, y = jnp.asarray(x, jnp.float32), jnp.asarray(y, jnp.float32)
-    rng, batch = np.random.default_rng(seed), min(batch, len(x))
-    per = len(x) // batch
-    order = [rng.permutation(len(x))[: per * batch].reshape(per, batch) for _ in range(epochs)]
-    w, b = _descend(x, y, jnp.asarray(np.concatenate(order), jnp.int32), rate, l1)
+    rows, labels = jnp.asarray(x, jnp.float32), jnp.asarray(y, jnp.float32)
+    rng = host_generator(jax.random.key(0) if key is None else key, "probe(x, y, key={})")
+    size = min(batch_size, len(rows))
+    per = len(rows) // size
+    order = [rng.permutation(len(rows))[: per * size].reshape(per, size) for _ in range(epochs)]
+    batches = jnp.asarray(np.concatenate(order), jnp.int32)
+    w, b = _descended(rows, labels, batches, jnp.float32(learning_rate), jnp.float32(l1))
     return np.asarray(w), float(b)
 
 
 @eqx.filter_jit
-def _descend(x: Any, y: Any, order: Any, rate: float, l1: float) -> Any:
+def _descended(x: Array, y: Array, batches: Array, learning_rate: Array, l1: Array) -> tuple[Array, Array]:
     def loss(weights: tuple[Array, Array], rows: Array, now: Now) -> tuple[Array, dict[str, Array]]:
         w, b = weights
         score = jnp.matmul(x[rows], w, precision="highest") + b
@@ -133,16 +139,24 @@ def _descend(x: Any, y: Any, order: Any, rate: float, l1: float) -> Any:
         return jnp.mean(bce) + l1 * jnp.sum(jnp.abs(w)), {}
 
     start = jnp.zeros(x.shape[1], jnp.float32), jnp.zeros((), jnp.float32)
-    return descend(start, order, loss, optax.adam(rate))[0].params
+    state, _ = descend(start, batches, loss, optax.adam(learning_rate))
+    return state.params
 
 
-def pooled(sae: Any, x: Any, mask: Any = None, *, batch: int = 16) -> tuple[np.ndarray, np.ndarray]:
+@respelled(batch="batch_size=")
+def pooled(
+    sae: DictionaryLike, x: ArrayLike, mask: MaskLike | None = None, *, batch_size: int = 16
+) -> tuple[np.ndarray, np.ndarray]:
     r"""$\bar x = \frac1T \sum_t x_t$, $\bar f = \frac1T \sum_t f(x_t)$: a row per document.
 
-    **Arguments:** `sae`; activations `x (documents, pos, d)`; `mask (documents, pos)`, which
-    positions count (by default all); `batch` documents at a time.
+    **Arguments:**
 
-    **Returns:** means of activations `(documents, d)` and of features `(documents, features)`.
+    - `sae`: a dictionary.
+    - `x (documents, pos, d)`: activations.
+    - `mask (documents, pos)`: True at real tokens. Default: all positions.
+    - `batch_size`: documents at a time. Default 16.
+
+    **Returns:** means of activations `(documents, d)` and of latent values `(documents, features)`.
 
     **Raises:** ValueError for other shapes and for a document without a position that counts.
 
@@ -160,14 +174,14 @@ def pooled(sae: Any, x: Any, mask: Any = None, *, batch: int = 16) -> tuple[np.n
             f"position in every document; got {x.shape} and {mask.shape}."
         )
     means, found = [], []
-    for start in range(0, len(x), batch):
-        part, here = x[start : start + batch], mask[start : start + batch]
-        short = batch - len(part)
+    for start in range(0, len(x), batch_size):
+        part, here = x[start : start + batch_size], mask[start : start + batch_size]
+        short = batch_size - len(part)
         part = np.concatenate([part, np.zeros((short, *part.shape[1:]), part.dtype)])
         here = np.concatenate([here, np.ones((short, here.shape[1]), bool)])
         mean, f = _pool(sae, jnp.asarray(part), jnp.asarray(here))
-        means.append(np.asarray(mean)[: batch - short])
-        found.append(np.asarray(f)[: batch - short])
+        means.append(np.asarray(mean)[: batch_size - short])
+        found.append(np.asarray(f)[: batch_size - short])
     return np.concatenate(means), np.concatenate(found)
 
 

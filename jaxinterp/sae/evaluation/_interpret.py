@@ -1,6 +1,7 @@
-"""Explanations of features, written by one judge and tested on others, feature by feature."""
+"""Explanations of features, written by one judge and tested by others, feature by feature."""
 
-from collections.abc import Callable, Sequence
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
@@ -12,59 +13,112 @@ import numpy as np
 from ..._deprecations import respelled
 from ..._disk import BadRecords, Writer
 from ..._read import check, integer
+from ...core._check import check_key
 from ...data._files import fingerprint
 from ...data._lines import read_lines
-from ...typing import IndexLike, MaskLike
+from ...stats import Record
+from ...stats._random import key_numbers
+from ...typing import (
+    CaptureLike,
+    CorpusLike,
+    DictionaryLike,
+    IndexLike,
+    KeyLike,
+    MaskLike,
+    ModelLike,
+    PathLike,
+    TokenizerLike,
+)
 from ..features._site import SiteReading, chosen, sites_of
 from ._detection import detection, detection_score
 from ._simulation import bills_scores, expected, simulation_scores
-from ._windows import Sheet, sheets
+from ._windows import Sheet, Shown, sheets
 
 LEAST = 20  # examples on which a feature fires
 
 
-@respelled(real="mask=padding_mask, and positions= for what counts", batch="batch_size=")
+@dataclasses.dataclass(frozen=True)
+class Judges:
+    """What explains a feature, and what is tested with the explanation: functions of yours.
+
+    - `explain(shown) -> str`: `str(shown)` is the whole text for a prompt. `shown.examples` have `tokens`,
+      `levels`, `activations`; `shown.up`, `shown.down` are the tokens of the logits.
+    - `simulate(explanation, tokens)`: a number for each token `(pos,)`, or a distribution over 0..10,
+      `(pos, 11)`. It is called for each of the 60 windows.
+    - `predict_logits(explanation, tokens)`: whether the feature raises each of 100 tokens, 50 of them ranked
+      10 to 60 among its logits and 50 random: chance is 0.5.
+    - `detect(explanation, texts)`: the indices, from 0, of the texts in which it fires, of 14 (2 top, 2 by
+      importance, 10 random; as in SAEBench).
+    """
+
+    explain: Callable[[Shown], str]
+    simulate: Callable[[str, list[str]], Any] | None = None
+    predict_logits: Callable[[str, list[str]], Any] | None = None
+    detect: Callable[[str, list[list[str]]], Any] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class InterpretSettings:
+    """How `interpret` reads and asks.
+
+    - `window`: tokens before and behind the one in the middle of a window. Default (4, 4).
+    - `workers`: features at a time, in threads, for judges that wait for a network. Default 1.
+    - `batch_size`: rows of tokens at a time. Default "auto".
+    - `progress`: whether a progress bar is shown. Default True.
+    """
+
+    window: tuple[int, int] = (4, 4)
+    workers: int = 1
+    batch_size: int | str | None = "auto"
+    progress: bool = True
+
+
+JUDGES = "judges=ji.sae.Judges(explain=explain, simulate=simulate)"
+
+
+@respelled(
+    real="mask=padding_mask, and positions= for what counts",
+    explain=JUDGES,
+    simulate=JUDGES,
+    predict_logits=JUDGES,
+    detect=JUDGES,
+    seed="key=jax.random.key(0)",
+    window="settings=ji.sae.InterpretSettings(window=(4, 4))",
+    workers="settings=ji.sae.InterpretSettings(workers=8)",
+    batch="settings=ji.sae.InterpretSettings(batch_size=8)",
+    batch_size="settings=ji.sae.InterpretSettings(batch_size=8)",
+    progress="settings=ji.sae.InterpretSettings(progress=False)",
+)
 def interpret(
-    sae: Any,
-    model: Any,
-    tokenizer: Any,
-    tokens: Any,
+    sae: DictionaryLike,
+    model: ModelLike,
+    tokenizer: TokenizerLike,
+    tokens: CorpusLike,
     *,
-    site: Any = None,
-    explain: Callable[[Any], str],
-    simulate: Callable[[str, list[str]], Any] | None = None,
-    predict_logits: Callable[[str, list[str]], Any] | None = None,
-    detect: Callable[[str, list[list[str]]], Any] | None = None,
-    features: Any = None,
-    out: Any = None,
-    window: tuple[int, int] = (4, 4),
-    workers: int = 1,
+    judges: Judges,
+    key: KeyLike,
+    site: CaptureLike | None = None,
+    features: IndexLike | None = None,
     mask: MaskLike | None = None,
     positions: IndexLike | None = None,
-    batch_size: int | str | None = "auto",
-    seed: int = 0,
-    progress: bool = True,
-) -> list[dict[str, Any]]:
-    r"""$r(\mathrm{simulate}(\mathrm{explain}(E_i), T_i), f_i(T_i))$: does an explanation foretell the feature?
+    out: PathLike | None = None,
+    settings: InterpretSettings = InterpretSettings(),
+) -> list[Record]:
+    r"""$r(\mathrm{simulate}(\mathrm{explain}(E_i), T_i), f_i(T_i))$: does an explanation predict the feature?
 
     `explain` sees 49 windows of 9 tokens: 10 of the top interval of activations, 2 of each of 12
     others, 5 random ones, 10 around top tokens elsewhere, activations as levels 0..9; and the tokens
-    whose logits the feature raises and lowers most. It is judged on 60 others (6, 2 of each,
+    whose logits the feature raises and lowers most. The explanation is tested on 60 others (6, 2 of each,
     10, 20), which share no token with the first. The judges are functions of yours.
 
-    **Arguments:** `sae`, `model`, `tokens`, `site`, `mask`, `positions` as in `evaluate`; `tokenizer`;
+    **Arguments:**
 
-    - `explain(shown) -> str`: `str(shown)` is all of it for a prompt; `shown.examples` have `tokens`,
-      `levels`, `activations`; `shown.up`, `shown.down` are the tokens of the logits;
-    - `simulate(explanation, tokens)`: a number for each token `(pos,)`, or a distribution over
-      0..10, `(pos, 11)`; called for each of the 60 windows;
-    - `predict_logits(explanation, tokens)`: whether the feature raises each of 100 tokens, 50 of
-      them ranked 10 to 60 among its logits and 50 random: chance is 0.5;
-    - `detect(explanation, texts)`: the indices, from 0, of the texts in which it fires, of 14 (2 top,
-      2 by importance, 10 random; as SAEBench);
-
-    `features`, numbers, None for all; `out`, a file of JSON lines to go on with where it was
-    interrupted; `workers` features at a time, in threads, for judges that wait for a network.
+    - `sae`, `model`, `tokens`, `site`, `mask`, `positions`: as in `evaluate`. `tokenizer`: its words.
+    - `judges`: `Judges`, functions that explain a feature and are tested with the explanation.
+    - `key`: draws windows and tokens.
+    - `features`: numbers of features. Default None: all.
+    - `out`: a file of JSON lines. An interrupted run goes on with it.
+    - `settings`: `InterpretSettings`: windows, workers, batch size, progress.
 
     **Returns:** a dict for each feature: `feature`, `kept` (False, and no scores, where fewer than
     20 windows fire), `examples` (how many do), `explanation`; of `simulate` `spearman`, `pearson`,
@@ -78,25 +132,25 @@ def interpret(
     Bricken et al. 2023 (https://transformer-circuits.pub/2023/monosemantic-features).
 
     ```python
-    found = ji.sae.interpret(sae, model, tokenizer, corpus, site="resid_post[2]", explain=explain,
-                             simulate=simulate, out="explained.jsonl", workers=8)
+    found = ji.sae.interpret(sae, model, tokenizer, corpus, site="resid_post[2]", out="explained.jsonl",
+                             judges=ji.sae.Judges(explain=explain, simulate=simulate), key=jax.random.key(0))
     ```
 
     Law: a judge that knows the levels scores 1, one that says the same of all tokens 0.
     """
+    key = check_key(key, "ji.sae.interpret(..., key={})")
     which = chosen(sae, features)
     read = SiteReading(sae, model, tokens, site, mask, positions)
     study = {
         "study": "interpret",
         "site": " ".join(sites_of(read.name)),
-        "seed": int(seed),
-        "window": list(window),
+        "key": key_numbers(key),
+        "window": list(settings.window),
         "corpus": fingerprint(np.asarray(read.corpus.tokens), np.asarray(read.corpus.positions)),
         "dictionary": fingerprint(*jax.tree.leaves(eqx.filter(sae, eqx.is_array))),
     }
     done = {} if out is None else _begun(Path(out), study)
     left = [int(i) for i in dict.fromkeys(which.tolist()) if int(i) not in done]
-    judges = simulate, predict_logits, detect
     if left:
         made = sheets(
             sae,
@@ -105,13 +159,13 @@ def interpret(
             read.corpus,
             left,
             site=read.name,
-            batch_size=batch_size,
-            window=window,
-            seed=seed,
-            progress=progress,
-            logits=predict_logits is not None,
+            batch_size=settings.batch_size,
+            window=settings.window,
+            key=key,
+            progress=settings.progress,
+            logits=judges.predict_logits is not None,
         )
-        for record in _judged(made, explain, judges, out, study, workers, seed, progress):
+        for record in _judged(made, judges, out, study, key, settings):
             done[record["feature"]] = record
     return [done[int(i)] for i in dict.fromkeys(which.tolist())]
 
@@ -121,6 +175,8 @@ def _begun(path: Path, study: dict[str, Any]) -> dict[int, dict[str, Any]]:
     if not path.is_file() or not path.stat().st_size:
         return {}
     first, *records = read_lines(path) or [{}]
+    if "seed" in first:  # as files of earlier versions have it
+        first["key"] = [0, first["seed"]]
     if not first:
         return {}
     for name, value in study.items():
@@ -136,26 +192,24 @@ def _begun(path: Path, study: dict[str, Any]) -> dict[int, dict[str, Any]]:
 
 def _judged(
     made: Sequence[Sheet],
-    explain: Any,
-    judges: Any,
-    out: Any,
-    study: Any,
-    workers: int,
-    seed: int,
-    progress: bool,
-) -> Any:
+    judges: Judges,
+    out: PathLike | None,
+    study: dict[str, Any],
+    key: KeyLike,
+    settings: InterpretSettings,
+) -> Iterator[Record]:
     from tqdm.auto import tqdm
 
-    bar: Any = {"total": len(made), "desc": "interpret", "unit": "feature", "disable": not progress}
-    task = lambda sheet: _record(sheet, explain, judges, seed)
+    bar: Any = {"total": len(made), "desc": "interpret", "unit": "feature", "disable": not settings.progress}
+    task = lambda sheet: _record(sheet, judges, key)
     if out is None:
-        for record in tqdm(_each(task, made, workers), **bar):
+        for record in tqdm(_each(task, made, settings.workers), **bar):
             yield record
         return
-    with Writer(out) as file:
+    with Writer(Path(out)) as file:
         if not file.path.stat().st_size:
             file.append([study])
-        for record in tqdm(_each(task, made, workers), **bar):
+        for record in tqdm(_each(task, made, settings.workers), **bar):
             file.append([record])
             yield record
 
@@ -174,48 +228,47 @@ def _each(task: Any, made: Sequence[Sheet], workers: int) -> Any:
                 each.cancel()
 
 
-def _record(sheet: Sheet, explain: Any, judges: Any, seed: int) -> dict[str, Any]:
-    simulate, predict_logits, detect = judges
+def _record(sheet: Sheet, judges: Judges, key: KeyLike) -> Record:
     fires = [w for w in (*sheet.shown.examples, *sheet.asked) if w.kind in ("top", "interval")]
     found: dict[str, Any] = {"feature": sheet.feature, "kept": len(fires) >= LEAST, "examples": len(fires)}
     if not found["kept"]:
         return found
-    text = explain(sheet.shown)
+    text = judges.explain(sheet.shown)
     if not isinstance(text, str):
         raise ValueError(f"explain answers with a text, str; got {type(text).__name__}.")
     found["explanation"] = text
-    if simulate is not None:
-        found |= _simulated(sheet, text, simulate)
-    if predict_logits is not None:
-        said = np.asarray(predict_logits(text, list(sheet.options)))
-        if said.shape != sheet.right.shape:
+    if judges.simulate is not None:
+        found |= _simulated(sheet, text, judges.simulate)
+    if judges.predict_logits is not None:
+        answers = np.asarray(judges.predict_logits(text, list(sheet.options)))
+        if answers.shape != sheet.right.shape:
             raise ValueError(
                 f"predict_logits answers for each of {len(sheet.right)} tokens, True or False; got "
-                f"the shape {said.shape}."
+                f"the shape {answers.shape}."
             )
-        found["logits"] = float((said.astype(bool) == sheet.right).mean())
-    if detect is not None:
-        texts, fires = detection(sheet, seed)
-        found["detection"] = detection_score(detect(text, texts), fires)
+        found["logits"] = float((answers.astype(bool) == sheet.right).mean())
+    if judges.detect is not None:
+        texts, firing = detection(sheet, key)
+        found["detection"] = detection_score(judges.detect(text, texts), firing)
     return found
 
 
 def _simulated(sheet: Sheet, text: str, simulate: Any) -> dict[str, Any]:
     predicted = []
     for window in sheet.asked:
-        said = expected(simulate(text, list(window.tokens)))
-        if said.shape != (len(window.tokens),) or not np.isfinite(said).all():
+        values = expected(simulate(text, list(window.tokens)))
+        if values.shape != (len(window.tokens),) or not np.isfinite(values).all():
             raise ValueError(
                 f"simulate answers with a finite number for each of {len(window.tokens)} tokens; got "
-                f"{said.tolist()[:12]}."
+                f"{values.tolist()[:12]}."
             )
-        predicted.append(said)
+        predicted.append(values)
     blank = lambda w: np.isnan(w.activations)
     levels = [np.where(blank(w), np.nan, w.levels) for w in sheet.asked]
     plain = simulation_scores(predicted, levels)
     by = {"random": 1.0, "token": 0.0}
     weight = [by.get(w.kind, sheet.density * float(sheet.share[w.interval])) for w in sheet.asked]
-    weighted = simulation_scores(predicted, levels, weight) if any(weight) else {}
+    weighted = dict(simulation_scores(predicted, levels, weight)) if any(weight) else {}
     bills = bills_scores(predicted, [w.activations for w in sheet.asked])
     return {
         **plain,

@@ -16,7 +16,7 @@ from ..._disk import Writer
 from ...data._lines import BadRecords
 from ...viz._render import render
 from ._rubric import QUESTIONS, checked
-from ._study_files import read_items, read_said
+from ._study_files import read_answers, read_items
 
 MOST_BYTES = 1 << 16
 HEADERS = {
@@ -79,13 +79,13 @@ class RatingPage:
     def _read(self) -> None:
         """The study as it is on disk now; raises what is wrong with it."""
         with self._lock:
-            self._items, self._said = read_items(self._folder), read_said(self._folder)
+            self._items, self._answers = read_items(self._folder), read_answers(self._folder)
             self._place = {item["id"]: i for i, item in enumerate(self._items)}
 
     @property
     def left(self) -> int:
         """How many items have no answer."""
-        return sum(i not in self._said for i in self._place)
+        return sum(i not in self._answers for i in self._place)
 
     def wait(self, seconds: float | int | None = None) -> bool:
         """Returns when all is rated and the browser was told, or after so many seconds; whether it is."""
@@ -116,11 +116,11 @@ class RatingPage:
                     f"{path} was taken away while the study was rated, and this answer is not kept. Start again: jaxinterp sae rate {self._folder}."
                 )
             self._file.append([record])
-            self._said[item] = record
+            self._answers[item] = record
 
     def _html(self, item: str | None, form: dict[str, Any] | None = None, wrong: str = "") -> str:
         """An item, by default the first without an answer; or that all is done."""
-        item = item or next((i for i in self._place if i not in self._said), None)
+        item = item or next((i for i in self._place if i not in self._answers), None)
         rated = len(self._place) - self.left
         if item is None:
             return render("rate.html", token=self._token, item=None, rated=rated, before=None)
@@ -140,7 +140,7 @@ class RatingPage:
             up=list(map(viz.visible, shown["up"])),
             down=list(map(viz.visible, shown["down"])),
             questions=QUESTIONS,
-            form=form or self._said.get(item) or {},
+            form=form or self._answers.get(item) or {},
             wrong=wrong,
             before=before,
         )

@@ -6,36 +6,46 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from ..._deprecations import respelled
 from ..._disk import discard, put, sole, unit, write_json
-from ...typing import IndexLike, MaskLike
+from ...core._check import check_key
+from ...stats._random import host_generator
+from ...typing import (
+    CorpusLike,
+    IndexLike,
+    KeyLike,
+    MaskLike,
+    ModelLike,
+    PathLike,
+    TokenizerLike,
+)
 from ...viz._place import check_folder
 from ..features._examples import Examples, examples
 from ..features._logits import logit_weights
 from ..features._site import SiteReading
+from ._study_files import check_key_file, key_path
 
 INTERVALS, EXAMPLES, TOKENS = 11, 8, 10
 LEAST = 20  # tokens on which a unit fires
 
 
-@respelled(real="mask=padding_mask, and positions= for what counts")
+@respelled(real="mask=padding_mask, and positions= for what counts", seed="key=jax.random.key(0)")
 def rating_study(
-    folder: Any,
+    folder: PathLike,
     groups: Mapping[str, tuple[Any, str]],
-    model: Any,
-    tokenizer: Any,
-    tokens: Any,
+    model: ModelLike,
+    tokenizer: TokenizerLike,
+    tokens: CorpusLike,
     *,
     units: int = 20,
     parts: int = 2,
     window: tuple[int, int] = (12, 4),
     mask: MaskLike | None = None,
     positions: IndexLike | None = None,
-    key: Any = None,
-    seed: int = 0,
+    key: KeyLike,
+    key_file: PathLike | None = None,
     progress: bool = True,
 ) -> Path:
     r"""$\{(u, j)\}$: intervals of units of several groups, in an order that says nothing of their group.
@@ -45,11 +55,17 @@ def rating_study(
     random order. Bricken et al. 2023 (https://transformer-circuits.pub/2023/monosemantic-features)
     rated features and neurons so.
 
-    **Arguments:** `folder`, not there yet; `groups`, by name a dictionary and the site it reads, such as
-    `{"features": (sae, "resid_post[2]"), "neurons": (ji.sae.Neurons(640), "mlp_post[2]")}`; `model`,
-    `tokenizer`, `tokens`, `mask`, `positions` as in `browse`; `units` of each group that fire on 20
-    tokens, drawn by `seed`, and `parts` intervals of each; `window`; `key`, the file that tells what
-    each item was, by default `<folder>.key.json`. Give a rater the folder without it.
+    **Arguments:**
+
+    - `folder`: to write; it is not there yet.
+    - `groups`: by name a dictionary and the site it reads, such as
+      `{"features": (sae, "resid_post[2]"), "neurons": (ji.sae.Neurons(640), "mlp_post[2]")}`.
+    - `model`, `tokenizer`, `tokens`, `mask`, `positions`: as in `browse`.
+    - `units`: of each group that fire on 20 tokens. Default 20. `parts`: intervals of each. Default 2.
+    - `window`: tokens before and behind the one in the middle. Default (12, 4).
+    - `key`: draws units and intervals.
+    - `key_file`: the file that says what each item is. Default `<folder>.key.json`. Give a rater the folder
+      without it.
 
     **Returns:** the folder, for `rate`. It is complete or not there.
 
@@ -57,15 +73,17 @@ def rating_study(
     unit that fires.
 
     ```python
-    ji.sae.rating_study("study", groups, model, tokenizer, corpus)
+    ji.sae.rating_study("study", groups, model, tokenizer, corpus, key=jax.random.key(0))
     ```
 
     Law: nothing in the folder names a group, a site or a unit.
     """
     folder = check_folder(folder)
-    key = Path(key) if key is not None else folder.with_name(f"{folder.name}.key.json")
-    _check_new(folder, key)
-    for path in (folder, key):
+    check_key_file(key, "ji.sae.rating_study(...)")
+    key = check_key(key, "ji.sae.rating_study(..., key={})")
+    answers = key_path(folder, key_file)
+    _check_new(folder, answers)
+    for path in (folder, answers):
         if not path.parent.is_dir():
             raise FileNotFoundError(
                 f"There is no folder {str(path.parent)!r} to write {path.name!r} into. Create it first."
@@ -78,19 +96,19 @@ def rating_study(
     for read, (name, (sae, _)) in zip(reads, groups.items(), strict=True):
         site = read.name
         # One generator for every group: what is drawn does not depend on their order.
-        rng = np.random.default_rng(seed)
-        some = rng.permutation(sae.features)[: 4 * units]
+        rng = host_generator(key, "ji.sae.rating_study(..., key={})")
+        drawn = rng.permutation(sae.features)[: 4 * units]
         seen = examples(
             sae,
             model,
             read.corpus,
             site=site,
-            features=some,
+            features=drawn,
             top=1,
             intervals=INTERVALS,
             per=EXAMPLES,
             window=window,
-            key=jax.random.key(seed),
+            key=key,
             progress=progress,
         )
         items = [_item(seen, sae, model, site, tokenizer, *at) for at in _drawn(seen, units, parts, rng)]
@@ -100,25 +118,27 @@ def rating_study(
             )
         found[str(name)] = items
     pairs = min(map(len, found.values()))
-    told, shown = [], []
+    items_hidden, items_shown = [], []
     for pair in range(pairs):
         names = list(found)
         for j in np.argsort([secrets.randbelow(2**60) for _ in names]):
             item, about = found[names[j]][pair]
             own = {"id": secrets.token_hex(8)}
-            shown.append({**own, **item})
-            told.append({**own, "pair": pair, "group": names[j], **about})
-    text = "".join(json.dumps(item) + "\n" for item in shown).encode()
+            items_shown.append({**own, **item})
+            items_hidden.append({**own, "pair": pair, "group": names[j], **about})
+    text = "".join(json.dumps(item) + "\n" for item in items_shown).encode()
     with sole(folder, f"writes the study {folder}"):
-        _check_new(folder, key)
+        _check_new(folder, answers)
         # The key is there before the folder: a study that can be rated can be resolved.
         try:
             with unit(folder, "study", "items.jsonl", fresh=True) as part:
                 put(part / "items.jsonl", text)
-                write_json(key, {"kind": "jaxinterp rating key", "groups": list(found), "items": told})
+                write_json(
+                    answers, {"kind": "jaxinterp rating key", "groups": list(found), "items": items_hidden}
+                )
         except BaseException:
             if not folder.exists():
-                discard(key)
+                discard(answers)
             raise
     return folder
 

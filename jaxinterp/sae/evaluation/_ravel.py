@@ -1,5 +1,6 @@
 """RAVEL: is an attribute of an entity in features of its own, that can be exchanged without the others?"""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -8,48 +9,85 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array
 
-from ...fit._descend import descend
-from ...fit._state import Now
+from ..._deprecations import respelled
+from ...core._check import check_key
+from ...fit import Now, descend
+from ...stats import Record, Result
+from ...stats._random import host_generator
+from ...typing import ArrayLike, DictionaryLike, KeyLike
 from ..features._directions import decode_at
 from ._inputs import as_matrix
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Ravel(Result):
+    """How well attributes are exchanged alone; made by `ravel`.
+
+    - `cause`: by attribute, the share of test pairs with the answer of the source.
+    - `isolation`: by attribute, the mean share with the base's answer for the other attributes.
+    - `masks`: by attribute, the features that are exchanged, `(features,)` of bools.
+    - `disentangle`: the mean of cause and isolation over attributes.
+    """
+
+    cause: dict[str, float]
+    isolation: dict[str, float]
+    masks: dict[str, np.ndarray]
+    disentangle: float
+
+    def records(self) -> list[Record]:
+        """One row for each attribute."""
+        return [
+            {
+                "attribute": name,
+                "cause": self.cause[name],
+                "isolation": self.isolation[name],
+                "features": np.flatnonzero(self.masks[name]).tolist(),
+            }
+            for name in self.cause
+        ]
+
+
+@respelled(seed="key=jax.random.key(0)", batch="batch_size=", rate="learning_rate=")
 def ravel(
-    train: Any,
-    test: Any,
-    sae: Any,
+    train: tuple[ArrayLike, Mapping[str, ArrayLike]],
+    test: tuple[ArrayLike, Mapping[str, ArrayLike]],
+    sae: DictionaryLike,
     readers: Mapping[str, Callable[[Any, Any], Any]],
     *,
+    key: KeyLike,
     pairs: int = 2000,
     epochs: int = 2,
-    batch: int = 16,
-    rate: float = 1e-3,
-    seed: int = 0,
-) -> dict[str, Any]:
+    batch_size: int = 16,
+    learning_rate: float = 1e-3,
+) -> Ravel:
     r"""$f' = m_a f_{source} + (1 - m_a) f_{base}$: does a mask over features exchange attribute a alone?
 
     For every attribute a mask is learned, $\sigma(m / T)$ with T falling from 1 to 0.01, that makes the
-    model say the source's a and still the base's other attributes; at test it is hard, $m > 0$. What
-    the dictionary misses of the base stays. Karvonen et al. 2025
+    model give the source's answer for a and still the base's answers for other attributes. At test the mask
+    is hard, $m > 0$. The error of the dictionary on the base stays. Karvonen et al. 2025
     (https://arxiv.org/abs/2503.09532), after Huang et al. 2024 (https://arxiv.org/abs/2402.17700).
 
-    **Arguments:** `train`, `test`: (x, labels), activations of entities at a site `(rows, d)`, and by attribute its
-    answer `(rows,)`, whole numbers; `sae`; `readers`, by attribute `read(x, rows) -> logits
-    (n, answers)`, what the model says of it when the site of entities `rows (n,)` holds `x (n, d)`: a
-    JAX function, such as one around `ji.resume`, or a linear probe. In training `rows` are of `train`, at the
-    test those of `test` with `len(train)` added. `pairs` of different a, `epochs` of Adam at `rate`.
+    **Arguments:**
 
-    **Returns:** a dict: by attribute `cause`, the share of test pairs that say the source's, and `isolation`,
-    the mean share that still say the base's other attributes; `disentangle`, the mean of both over attributes;
-    `masks` `(features,)` of bools.
+    - `train`, `test`: (x, labels), activations of entities at a site `(rows, d)`, and by attribute its
+      answer `(rows,)`, whole numbers.
+    - `sae`: a dictionary.
+    - `readers`: by attribute `read(x, rows) -> logits (n, answers)`: what the model answers when the site of
+      entities `rows (n,)` holds `x (n, d)`. A JAX function, such as one around `ji.resume`, or a linear
+      probe. In training `rows` are of `train`; in the test they are those of `test` plus `len(train)`.
+    - `key`: draws the pairs and their order.
+    - `pairs`: of entities with different answers. Default 2000. `epochs`: passes over them. Default 2.
+    - `batch_size`: pairs per step. Default 16. `learning_rate`: of Adam. Default 1e-3.
+
+    **Returns:** `Ravel`; `found["cause"]` is `found.cause`.
 
     **Raises:** ValueError for other shapes, fewer than two attributes, an attribute of one answer.
 
     ```python
-    found = ji.sae.ravel((x, y), (x_test, y_test), sae, {"country": read_country, "language": read_language})
-    found["disentangle"]
+    found = ji.sae.ravel((x, y), (x_test, y_test), sae, {"country": read_country, "language": read_language},
+                         key=jax.random.key(0))
+    found.disentangle
     ```
 
     Law: 1 where each attribute has features of its own; no more than 1/2 where
@@ -60,26 +98,27 @@ def ravel(
         raise ValueError("ravel tells attributes apart: give readers of two or more.")
     sets = [_entities(what, given, sae, names) for what, given in (("train", train), ("test", test))]
     (x, f, y), (x_test, f_test, y_test) = sets
-    found: dict[str, Any] = {"cause": {}, "isolation": {}, "masks": {}}
+    key = check_key(key, "ji.sae.ravel(..., key={})")
+    cause, isolation, masks = {}, {}, {}
     for number, name in enumerate(names):
-        rng = np.random.default_rng([seed, number])
+        rng = host_generator(jax.random.fold_in(key, number), "ji.sae.ravel(..., key={})")
         base, source = _pairs(rng, y[name], pairs, name)
-        steps = max(1, len(base) // batch) * epochs
+        steps = max(1, len(base) // batch_size) * epochs
         order = rng.permuted(np.tile(np.arange(len(base)), (epochs, 1)), axis=1)
-        order = np.resize(order.ravel(), (steps, min(batch, len(base))))
+        order = np.resize(order.ravel(), (steps, min(batch_size, len(base))))
         answers = {other: y[other][source if other == name else base] for other in names}
-        given = x[base], f[base], f[source], answers, base
-        soft = _learn(sae, readers, given, jnp.asarray(order), rate)
+        examples = x[base], f[base], f[source], answers, base
+        soft = _learn(sae, readers, examples, jnp.asarray(order), jnp.float32(learning_rate))
         hard = np.asarray(soft) > 0
         base, source = _pairs(rng, y_test[name], pairs, name)
         made = _exchanged(sae, x_test[base], f_test[base], f_test[source], jnp.asarray(hard, jnp.float32))
-        said = {o: np.asarray(readers[o](made, jnp.asarray(base + len(x)))).argmax(-1) for o in names}
-        found["masks"][name] = hard
-        found["cause"][name] = float((said[name] == y_test[name][source]).mean())
-        kept = [float((said[o] == y_test[o][base]).mean()) for o in names if o != name]
-        found["isolation"][name] = float(np.mean(kept))
-    both = [(found["cause"][n] + found["isolation"][n]) / 2 for n in names]
-    return {**found, "disentangle": float(np.mean(both))}
+        answered = {o: np.asarray(readers[o](made, jnp.asarray(base + len(x)))).argmax(-1) for o in names}
+        masks[name] = hard
+        cause[name] = float((answered[name] == y_test[name][source]).mean())
+        unchanged = [float((answered[o] == y_test[o][base]).mean()) for o in names if o != name]
+        isolation[name] = float(np.mean(unchanged))
+    both = [(cause[n] + isolation[n]) / 2 for n in names]
+    return Ravel(cause, isolation, masks, float(np.mean(both)))
 
 
 def _entities(what: str, given: Any, sae: Any, names: list[str]) -> tuple[Any, Any, dict[str, np.ndarray]]:
@@ -113,18 +152,19 @@ def _exchanged(sae: Any, x: Any, f: Any, other: Any, mask: Any) -> Any:
 
 
 @eqx.filter_jit
-def _learn(sae: Any, readers: Any, given: Any, order: Any, rate: float) -> Any:
-    x, f, other, answers, base = jax.tree.map(jnp.asarray, given)
+def _learn(sae: Any, readers: Any, examples: Any, order: Any, learning_rate: Any) -> Any:
+    """The mask `(features,)` after a step for each row of `order (steps, batch)`."""
+    x, f, other, answers, base = jax.tree.map(jnp.asarray, examples)
     last = max(len(order) - 1, 1)
 
-    def loss(mask: Array, rows: Array, now: Now) -> tuple[Array, dict[str, Array]]:
+    def loss(mask: Any, rows: Any, now: Now) -> tuple[Any, dict[str, Any]]:
         heat = jnp.float32(0.01) ** (now.step.astype(jnp.float32) / last)
         made = _exchanged(sae, x[rows], f[rows], other[rows], jax.nn.sigmoid(mask / heat))
-        total = jnp.zeros((), jnp.float32)
+        total = jnp.float32(0)
         for name, read in readers.items():
             log = jax.nn.log_softmax(read(made, base[rows]).astype(jnp.float32))
             total -= jnp.mean(jnp.take_along_axis(log, answers[name][rows][:, None], -1))
         return total, {}
 
-    start = jnp.zeros(f.shape[1], jnp.float32)
-    return descend(start, order, loss, optax.adam(rate))[0].params
+    state, _ = descend(jnp.zeros(f.shape[1], jnp.float32), order, loss, optax.adam(learning_rate))
+    return state.params

@@ -1,6 +1,6 @@
 r"""What a dictionary keeps of the activations it reads: sums of a batch, and the numbers of all."""
 
-from typing import Any
+from typing import Any, TypedDict
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -9,6 +9,33 @@ import numpy as np
 from ...corpus._suffix import Reached
 from ..features._directions import decode_at
 from ..kinds._rows import squared_norm, unit_norm
+
+
+class Quality(TypedDict, total=False):
+    """The numbers of `evaluate`. Floats; `density` and `mean_active` are arrays `(features,)`."""
+
+    l0: float
+    explained_variance: float
+    normalised_mse: float
+    cosine: float
+    l2_ratio: float
+    reconstruction_bias: float
+    loss: float
+    loss_sae: float
+    loss_zero: float
+    loss_mean: float
+    kl_sae: float
+    kl_zero: float
+    recovered: float
+    recovered_mean: float
+    kl_recovered: float
+    dead: float
+    ultra_low: float
+    dense: float
+    max_cosine: float
+    tokens: float
+    density: np.ndarray
+    mean_active: np.ndarray
 
 
 @eqx.filter_jit
@@ -35,7 +62,7 @@ def reconstructed(sae: Any, at_site: Reached, mean: Any) -> tuple[dict[str, Any]
     }, xhat
 
 
-def finished(sae: Any, total: dict[str, Any], cosines: bool = True) -> dict[str, Any]:
+def finished(sae: Any, total: dict[str, Any], cosines: bool = True) -> Quality:
     """The numbers of `evaluate`, of the sums over all batches."""
     count, predicted = float(total["tokens"]), float(total["predicted"])
     over = lambda a, b: float(a / b) if b else 0.0
@@ -43,7 +70,7 @@ def finished(sae: Any, total: dict[str, Any], cosines: bool = True) -> dict[str,
     density = total["fired"] / count
     zero_gap = losses["loss_zero"] - losses["loss"]
     mean_gap = losses["loss_mean"] - losses["loss"]
-    found = {
+    found: Any = {
         "l0": float(density.sum()),
         "explained_variance": 1 - over(total["error"], total["spread"]),
         "normalised_mse": over(total["error"], total["square"]),

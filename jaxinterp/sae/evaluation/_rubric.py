@@ -1,12 +1,13 @@
 """The questions of a blind study, and what their answers come to."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
 from ...data._lines import BadRecords
-from ._study_files import check_answers, read_key, read_said
+from ...typing import PathLike
+from ._study_files import check_answers, key_path, read_answers, read_key
 
 QUESTIONS: dict[str, tuple[int, str, str]] = {
     "confidence": (3, "How sure are you of an interpretation?", "0: there is none; leave the rest empty"),
@@ -37,16 +38,50 @@ def checked(form: dict[str, str]) -> dict[str, Any]:
     return found
 
 
-def ratings(folder: Any, *, key: Any = None) -> dict[str, Any]:
+class GroupRatings(TypedDict):
+    """Of one group: how many items are `rated`, of how many `units`; median and mean of the total (at most
+    14); the mean of each question."""
+
+    rated: int
+    units: int
+    median: float | None
+    mean: float | None
+    confidence: float | None
+    activations: float | None
+    logits: float | None
+    separation: float | None
+    specificity: float | None
+
+
+class PairedRatings(TypedDict):
+    """Of two groups: `pairs` of which both are rated, the median `difference` of first minus second, and in how
+    many pairs the first is `higher`, `equal`, `lower`."""
+
+    pairs: int
+    difference: float | None
+    higher: int
+    equal: int
+    lower: int
+
+
+class Ratings(TypedDict):
+    """What a blind study found; made by `ratings`. `items` and `rated` are numbers of items."""
+
+    items: int
+    rated: int
+    groups: dict[str, GroupRatings]
+    paired: NotRequired[PairedRatings]
+
+
+def ratings(folder: PathLike, *, key_file: PathLike | None = None) -> Ratings:
     r"""$\operatorname{median}_{u \in G} \sum_q a_{uq}$ for each group of a blind study, and its pairs.
 
-    **Arguments:** `folder` of `rating_study`, rated with `rate`; `key`, by default
-    `<folder>.key.json`. Of an item rated twice the last counts.
+    **Arguments:**
 
-    **Returns:** a dict: `items` and `rated`, numbers; `groups`, by name a dict of `rated`, `units`, `median` and
-    `mean` of the total (at most 14), and the mean of each question; of two groups also `paired`: `pairs` of
-    which both are rated, `difference`, the median of first minus second, and in how many the
-    first is `higher`, `equal`, `lower`.
+    - `folder`: of `rating_study`, rated with `rate`. Of an item rated twice the last rating counts.
+    - `key_file`: says what each item is. Default `<folder>.key.json`.
+
+    **Returns:** `Ratings`: `items`, `rated`; `groups`, by name; of two groups also `paired`.
 
     ```python
     ji.sae.ratings("study")["groups"]["neurons"]["median"]
@@ -55,29 +90,30 @@ def ratings(folder: Any, *, key: Any = None) -> dict[str, Any]:
     Law: records in any order, and of any number of runs, give the same.
     """
     folder = Path(folder)
-    key = Path(key) if key is not None else folder.with_name(f"{folder.name}.key.json")
+    key = key_path(folder, key_file)
     about = read_key(key)
-    told = {item["id"]: item for item in about["items"]}
+    about_item = {item["id"]: item for item in about["items"]}
     path = folder / "ratings.jsonl"
-    said = read_said(folder)
-    if not set(said) <= set(told):
+    answers = read_answers(folder)
+    if not set(answers) <= set(about_item):
         raise BadRecords(f"{path} rates items that {key.name} does not know: is it of another study?")
-    check_answers(path, said, QUESTIONS)
-    groups: dict[str, Any] = {}
+    check_answers(path, answers, QUESTIONS)
+    groups: dict[str, GroupRatings] = {}
     pairs: dict[int, dict[str, int]] = {}
     for name in about["groups"]:
-        own = {i: r for i, r in said.items() if told[i]["group"] == name}
+        own = {i: r for i, r in answers.items() if about_item[i]["group"] == name}
         totals = [r["total"] for r in own.values()]
-        groups[name] = {
+        summary: Any = {
             "rated": len(own),
-            "units": len({told[i]["unit"] for i in own}),
+            "units": len({about_item[i]["unit"] for i in own}),
             "median": float(np.median(totals)) if own else None,
             "mean": float(np.mean(totals)) if own else None,
             **{q: _mean(r.get(q) for r in own.values()) for q in QUESTIONS},
         }
+        groups[name] = summary
         for i, record in own.items():
-            pairs.setdefault(told[i]["pair"], {})[name] = record["total"]
-    found = {"items": len(told), "rated": len(said), "groups": groups}
+            pairs.setdefault(about_item[i]["pair"], {})[name] = record["total"]
+    found: Ratings = {"items": len(about_item), "rated": len(answers), "groups": groups}
     if len(groups) == 2:
         one, two = groups
         gaps = np.asarray([p[one] - p[two] for p in pairs.values() if len(p) == 2], float)

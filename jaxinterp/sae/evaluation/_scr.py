@@ -1,23 +1,52 @@
 """Spurious correlation removal: does taking out features of a confound leave the wanted label?"""
 
-from collections.abc import Iterable
+import dataclasses
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
+from ..._deprecations import respelled
+from ...core._check import check_key
+from ...stats import Record, Result
+from ...typing import ArrayLike, DictionaryLike, KeyLike
 from ._inputs import Fit, accuracy, as_flags, as_matrix, balanced, probe, rows_of
 from ._tpp import TOPS, check_tops, largest, without
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class ConfoundRemoval(Result):
+    """What the removal of a confound's features recovers; made by `scr`.
+
+    - `score`: by number of features N, the share of the gap between base and oracle that is recovered.
+    - `ablated`: by N, the accuracy after the removal. `base`, `oracle`: accuracies.
+    - `features`: the largest N, in order.
+    """
+
+    score: dict[int, float]
+    ablated: dict[int, float]
+    base: float
+    oracle: float
+    features: np.ndarray
+
+    def records(self) -> list[Record]:
+        """One row for each number of features."""
+        return [
+            {"top": n, "score": score, "ablated": self.ablated[n], "base": self.base, "oracle": self.oracle}
+            for n, score in self.score.items()
+        ]
+
+
+@respelled(seed="key=jax.random.key(0)")
 def scr(
-    train: Any,
-    test: Any,
-    decoder: Any,
+    train: Sequence[ArrayLike],
+    test: Sequence[ArrayLike],
+    decoder: DictionaryLike | ArrayLike,
     *,
-    tops: Iterable[int] | Any = TOPS,
+    key: KeyLike,
+    tops: Iterable[int] = TOPS,
     fit: Fit | None = None,
-    seed: int = 0,
-) -> dict[str, Any]:
+) -> ConfoundRemoval:
     r"""$(A_{ablated} - A_{base}) / (A_{oracle} - A_{base})$, of accuracies on the wanted label, confound balanced.
 
     A base probe learns the wanted label where it always comes with a spurious one; the oracle learns
@@ -26,15 +55,17 @@ def scr(
     taken out of the test rows, the dictionary's error kept. Where oracle and base differ by less
     than 0.001 there is nothing to remove, and the score is 0.
 
-    **Arguments:** `train` and `test`: (x, f, y, z), mean activations `(rows, d)`, mean features
-    `(rows, features)` (see `pooled`), wanted and spurious labels `(rows,)` of bools, with rows of all four
-    pairs; `decoder`: the dictionary, or its rows in the units of x; `tops`: how many features;
-    `fit(x, y)` that returns weights and a bias, by default batches of 16, 20 epochs, Adam
-    at 1e-3, L1 1e-3, which set the strength of the confound; `seed` of the rows drawn, as many of
-    each pair.
+    **Arguments:**
 
-    **Returns:** a dict: `score` and `ablated` by N; `base`, `oracle`: accuracies; `features`: the largest N
-    in order.
+    - `train`, `test`: (x, f, y, z), mean activations `(rows, d)`, mean latent values `(rows, features)` (see
+      `pooled`), wanted and spurious labels `(rows,)` of bools, with rows of all four pairs.
+    - `decoder`: the dictionary, or its rows in the units of x.
+    - `key`: draws the rows, as many of each pair.
+    - `tops`: the numbers of features that are taken out. Default 2 to 500.
+    - `fit(x, y)`: returns weights and a bias. Default, as published: batches of 16, 20 epochs, Adam at
+      1e-3, L1 1e-3, which decide how strong the confound is.
+
+    **Returns:** `ConfoundRemoval`; `found["score"]` is `found.score`.
 
     **Raises:** ValueError for other shapes, NaN, and pairs of labels without rows.
 
@@ -42,36 +73,32 @@ def scr(
     (https://arxiv.org/abs/2403.19647).
 
     ```python
-    found = ji.sae.scr((x, f, profession, gender), (x_test, f_test, profession_test, gender_test), sae)
-    found["score"][20]
+    found = ji.sae.scr((x, f, profession, gender), (x_test, f_test, profession_test, gender_test), sae,
+                       key=jax.random.key(0))
+    found.score[20]
     ```
 
     Law: a dictionary that holds the confound alone in its features scores 1.
     """
     rows, fit = rows_of(decoder), probe if fit is None else fit
+    key = check_key(key, "ji.sae.scr(..., key={})")
     x, f, y, z = _examples("train", train, rows)
     x_test, f_test, y_test, z_test = _examples("test", test, rows)
-    clean = balanced(seed, y & z, y & ~z, ~y & z, ~y & ~z)
-    tied = balanced(seed, y & z, ~y & ~z)
-    held = balanced(seed, y_test & z_test, y_test & ~z_test, ~y_test & z_test, ~y_test & ~z_test)
+    clean = balanced(key, y & z, y & ~z, ~y & z, ~y & ~z)
+    tied = balanced(key, y & z, ~y & ~z)
+    test_rows = balanced(key, y_test & z_test, y_test & ~z_test, ~y_test & z_test, ~y_test & ~z_test)
     base, oracle = fit(x[tied], y[tied]), fit(x[clean], y[clean])
     spurious = np.asarray(fit(x[clean], z[clean])[0], np.float32)
     gap = f[clean][z[clean]].mean(0) - f[clean][~z[clean]].mean(0)
     order = largest(np.abs(gap * (rows @ spurious)))
-    x_test, f_test, y_test = x_test[held], f_test[held], y_test[held]
+    x_test, f_test, y_test = x_test[test_rows], f_test[test_rows], y_test[test_rows]
     low, high = accuracy(base, x_test, y_test), accuracy(oracle, x_test, y_test)
-    ablated, tops = {}, check_tops(tops)
-    for n in tops:
+    ablated, numbers = {}, check_tops(tops)
+    for n in numbers:
         ablated[n] = accuracy(base, without(x_test, f_test, rows, order[:n]), y_test)
     room = high - low
     score = {n: (value - low) / room if room >= 0.001 else 0.0 for n, value in ablated.items()}
-    return {
-        "score": score,
-        "ablated": ablated,
-        "base": low,
-        "oracle": high,
-        "features": order[: tops[-1]],
-    }
+    return ConfoundRemoval(score, ablated, low, high, order[: numbers[-1]])
 
 
 def _examples(name: str, given: Any, rows: np.ndarray) -> tuple[Any, Any, Any, Any]:

@@ -1,19 +1,49 @@
 """How well simulated activations agree with true ones."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from ...stats import Result
+from ...typing import ArrayLike
 
-def simulation_scores(predicted: Any, true: Any, weight: Any = None) -> dict[str, float]:
+
+@dataclasses.dataclass(frozen=True)
+class SimulationScores(Result):
+    """Correlations of simulated and true activations; made by `simulation_scores`. 0 where either is constant."""
+
+    spearman: float
+    pearson: float
+
+
+@dataclasses.dataclass(frozen=True)
+class BillsScores(Result):
+    """Scores of simulated activations; made by `bills_scores`.
+
+    - `correlation`: Pearson's. `r2`: after the best straight line.
+    - `ablation`: how much nearer to the model's own predictions calibrated activations come than their
+      mean; None without `outputs`.
+    """
+
+    correlation: float
+    r2: float
+    ablation: float | None = None
+
+
+def simulation_scores(
+    predicted: ArrayLike, true: ArrayLike, weight: ArrayLike | None = None
+) -> SimulationScores:
     r"""$r(\hat f, f)$ over all tokens at once: Pearson's, and Spearman's of mean ranks.
 
-    **Arguments:** `predicted`, `true`: numbers for tokens, arrays of one shape or lists of sequences; NaN in
-    `true` counts nowhere; `weight`, of the same shape or one for each sequence: ranks and moments
-    are those of tokens that stand there so often.
+    **Arguments:**
 
-    **Returns:** `spearman` and `pearson`, 0 where either is constant.
+    - `predicted`, `true`: a number for each token: arrays of one shape, or lists of sequences. A token whose
+      true value is NaN does not count.
+    - `weight`: of the same shape, or one for each sequence. A weight of 2 counts a token twice. Default 1.
+
+    **Returns:** `SimulationScores`, with `spearman` and `pearson`.
 
     **Raises:** ValueError for other shapes, predictions that are not finite, weights below 0.
 
@@ -27,22 +57,25 @@ def simulation_scores(predicted: Any, true: Any, weight: Any = None) -> dict[str
     whole weights are repetitions.
     """
     p, t, w = _pooled(predicted, true, weight)
-    return {"spearman": _pearson(_ranks(p, w), _ranks(t, w), w), "pearson": _pearson(p, t, w)}
+    return SimulationScores(_pearson(_ranks(p, w), _ranks(t, w), w), _pearson(p, t, w))
 
 
 def bills_scores(
-    predicted: Any, true: Any, *, outputs: Callable[[list[np.ndarray]], Any] | None = None
-) -> dict[str, float]:
+    predicted: ArrayLike, true: ArrayLike, *, outputs: Callable[[list[np.ndarray]], Any] | None = None
+) -> BillsScores:
     r"""$r(\hat f, f)$ and $1 - \min_{a, b} \mathbb E (f - a \hat f - b)^2 / \mathbb E f^2$, pooled over sequences.
 
-    **Arguments:** `predicted`: simulated activations, a list of sequences `(pos,)`, or of
-    distributions `(pos, 11)` over 0..10, whose mean is taken; `true`, sequences `(pos,)`;
-    `outputs`: what makes an ablation score. It is called with activations, a list of `(pos,)`, and
-    returns the model's logits `(pos, vocab)` of each sequence with the feature held there.
+    **Arguments:**
 
-    **Returns:** `correlation`; `r2`, after the best straight line; with `outputs` also `ablation`,
-    $1 - \mathbb E\, JS(\hat f) / \mathbb E\, JS(\bar f)$: how much nearer to the model's own predictions
-    calibrated activations come than their mean.
+    - `predicted`: simulated activations: a list of sequences `(pos,)`, or of distributions `(pos, 11)` over
+      0..10, whose mean is taken.
+    - `true`: a list of sequences `(pos,)`.
+    - `outputs`: a function for the ablation score. It is called with activations, a list of `(pos,)`, and
+      returns the model's logits `(pos, vocab)` of each sequence with the feature at these values. Default
+      None: no ablation score.
+
+    **Returns:** `BillsScores`: `correlation`, `r2`, and with `outputs` also `ablation`,
+    $1 - \mathbb E\, JS(\hat f) / \mathbb E\, JS(\bar f)$.
 
     Bills et al. 2023 (https://openaipublic.blob.core.windows.net/neuron-explainer/paper/index.html).
 
@@ -52,22 +85,24 @@ def bills_scores(
 
     Law: all are 1 of the truth; a constant has correlation 0 and ablation 0.
     """
-    guessed = [expected(each) for each in predicted]
+    sequences: Any = predicted
+    guessed = [expected(each) for each in sequences]
     p, t, w = _pooled(guessed, true, None)
     at = p - p.mean()
     slope = float(at @ (t - t.mean())) / float(at @ at) if _varies(p, w) else 0.0
     level = float(t.mean()) - slope * float(p.mean())
     error = float(np.square(t - slope * p - level).mean())
     size = float(np.square(t).mean())
-    found = {"correlation": _pearson(p, t, w), "r2": 1 - error / size if size else 0.0}
+    ablation = None
     if outputs is not None:
-        truth = [np.asarray(each, np.float64) for each in true]
+        sequences = true
+        truth = [np.asarray(each, np.float64) for each in sequences]
         fill = [np.where(np.isnan(each), 0, each) for each in truth]
-        said = outputs(fill)
-        near = _divergence(outputs([slope * each + level for each in guessed]), said)
-        far = _divergence(outputs([np.full(len(each), t.mean()) for each in truth]), said)
-        found["ablation"] = 1 - near / far if far else 0.0
-    return found
+        logits = outputs(fill)
+        near = _divergence(outputs([slope * each + level for each in guessed]), logits)
+        far = _divergence(outputs([np.full(len(each), t.mean()) for each in truth]), logits)
+        ablation = 1 - near / far if far else 0.0
+    return BillsScores(_pearson(p, t, w), 1 - error / size if size else 0.0, ablation)
 
 
 def expected(predicted: Any) -> np.ndarray:

@@ -1,43 +1,80 @@
-"""How much of a label a few features say."""
+"""How well a few features predict a label."""
 
+import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
+import jax
 import numpy as np
 
+from ..._deprecations import respelled
+from ...core._check import check_key
+from ...stats import Record, Result
+from ...typing import ArrayLike, KeyLike
 from ._inputs import Fit, accuracy, as_classes, as_matrix, balanced, logistic
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class SparseProbing(Result):
+    """Accuracies of probes of a few features; made by `sparse_probing`.
+
+    - `accuracy`: by k, the mean over classes.
+    - `by_class`: by k, an array `(classes,)`. `features`: by k, an array `(classes, k)`.
+    - `classes`: their names. Of two classes only the second one is probed, as the first is its mirror image.
+    """
+
+    accuracy: dict[int, float]
+    by_class: dict[int, np.ndarray]
+    features: dict[int, np.ndarray]
+    classes: list[Any]
+
+    def records(self) -> list[Record]:
+        """One row for each k and class."""
+        return [
+            {
+                "k": k,
+                "class": name,
+                "accuracy": float(self.by_class[k][c]),
+                "features": self.features[k][c].tolist(),
+            }
+            for k in self.accuracy
+            for c, name in enumerate(self.classes)
+        ]
+
+
+@respelled(seed="key=jax.random.key(0)")
 def sparse_probing(
-    f_train: Any,
-    y_train: Any,
-    f_test: Any,
-    y_test: Any,
-    ks: Iterable[int] | Any = (1, 2, 5),
+    f_train: ArrayLike,
+    y_train: ArrayLike,
+    f_test: ArrayLike,
+    y_test: ArrayLike,
+    ks: Iterable[int] = (1, 2, 5),
     *,
+    key: KeyLike,
     fit: Fit | None = None,
-    seed: int = 0,
-) -> dict[str, Any]:
+) -> SparseProbing:
     r"""Accuracy of a logistic regression on the k features of largest $|\bar f_{i \mid c} - \bar f_{i \mid \neg c}|$.
 
     A class stands against as many rows of the others, so that chance is 1/2; several classes are
     averaged. Features are chosen and the regression is fitted on the training rows only.
 
-    **Arguments:** features `f_train`, `f_test (rows, features)`, a row per document (see `pooled`);
-    labels `y_train`, `y_test`: `(rows,)` of classes, or `(rows, classes)` of bools; `ks`; `fit(x, y)`
-    that returns weights and a bias, by default logistic with an L2 of C = 1; `seed` of the rows drawn.
+    **Arguments:**
 
-    **Returns:** a dict: `accuracy` by k; `by_class`, for every k an array `(classes,)`; `features`,
-    for every k an array `(classes, k)`; `classes`, their names. Of two classes only the second one
-    is probed for, as the first is its mirror image.
+    - `f_train`, `f_test (rows, features)`: latent values, a row per document (see `pooled`).
+    - `y_train`, `y_test`: `(rows,)` of classes, or `(rows, classes)` of bools.
+    - `ks`: the numbers of features. Default 1, 2 and 5.
+    - `key`: draws the rows that balance the classes.
+    - `fit(x, y)`: returns weights and a bias. Default: logistic regression with C = 1.
+
+    **Returns:** `SparseProbing`; `found["accuracy"]` is `found.accuracy`.
 
     **Raises:** ValueError for other shapes, NaN, one class, or k beyond the features.
 
     Karvonen et al. 2025 (https://arxiv.org/abs/2503.09532).
 
     ```python
-    found = ji.sae.sparse_probing(f_train, y_train, f_test, y_test)
-    found["accuracy"][1]
+    found = ji.sae.sparse_probing(f_train, y_train, f_test, y_test, key=jax.random.key(0))
+    found.accuracy[1]
     ```
 
     Law: a feature that is the label has accuracy 1 at k = 1; features without relation 1/2.
@@ -45,30 +82,32 @@ def sparse_probing(
     f_train = as_matrix("f_train", f_train)
     f_test = as_matrix("f_test", f_test, columns=f_train.shape[1])
     names, train = as_classes("y_train", y_train, len(f_train))
-    others, test = as_classes("y_test", y_test, len(f_test))
-    if names != others:
-        raise ValueError(f"Classes of training and test differ: {names[:9]} and {others[:9]}.")
+    test_names, test = as_classes("y_test", y_test, len(f_test))
+    if names != test_names:
+        raise ValueError(f"Classes of training and test differ: {names[:9]} and {test_names[:9]}.")
     if len(names) == 2 and np.ndim(y_train) == 1:
         names, train, test = names[1:], train[:, 1:], test[:, 1:]
     ks = sorted({int(k) for k in ks})
     if not ks or ks[0] < 1 or ks[-1] > f_train.shape[1]:
         raise ValueError(f"ks are from 1 to the number of features, {f_train.shape[1]}; got {ks}.")
     fit = logistic if fit is None else fit
+    key = check_key(key, "ji.sae.sparse_probing(..., key={})")
     right, chosen = np.zeros((len(ks), len(names))), []
     for c in range(len(names)):
-        rows = balanced([seed, c], train[:, c], ~train[:, c])
-        held = balanced([seed, c], test[:, c], ~test[:, c])
+        own = jax.random.fold_in(key, c)
+        rows = balanced(own, train[:, c], ~train[:, c])
+        others = balanced(own, test[:, c], ~test[:, c])
         order = ranked(f_train[rows], train[rows, c])[: ks[-1]]
         chosen.append(order)
         for i, k in enumerate(ks):
             found = fit(f_train[np.ix_(rows, order[:k])], train[rows, c])
-            right[i, c] = accuracy(found, f_test[np.ix_(held, order[:k])], test[held, c])
-    return {
-        "accuracy": dict(zip(ks, right.mean(-1).tolist(), strict=True)),
-        "by_class": dict(zip(ks, right, strict=True)),
-        "features": {k: np.asarray(chosen)[:, :k] for k in ks},
-        "classes": names,
-    }
+            right[i, c] = accuracy(found, f_test[np.ix_(others, order[:k])], test[others, c])
+    return SparseProbing(
+        accuracy=dict(zip(ks, right.mean(-1).tolist(), strict=True)),
+        by_class=dict(zip(ks, right, strict=True)),
+        features={k: np.asarray(chosen)[:, :k] for k in ks},
+        classes=names,
+    )
 
 
 def ranked(f: np.ndarray, y: np.ndarray, signed: bool = False) -> np.ndarray:

@@ -1,9 +1,10 @@
 """Does a feature fire on a context that one can name, and only there?"""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+
+from ...typing import ArrayLike
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +29,7 @@ class Specificity:
     base: float
 
 
-def specificity(f: Any, score: Any, *, intervals: int = 11, bins: int = 40) -> Specificity:
+def specificity(f: ArrayLike, score: ArrayLike, *, intervals: int = 11, bins: int = 40) -> Specificity:
     r"""$P(\text{proxy} > 0 \mid f_i \in \text{interval})$, and Pearson's $r(f_i, \text{proxy} > 0)$.
 
     The proxy of a token is a log-likelihood ratio, $\log P(s \mid \text{context}) - \log P(s)$, the

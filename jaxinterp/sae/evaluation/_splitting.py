@@ -8,7 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ._tokens import Tokens, blocks
+from ..._deprecations import respelled
+from ...typing import ArrayLike, DictionaryLike
+from ._activation_pairs import ActivationPairs, blocks
 from ._universality import compensated, features_of
 
 
@@ -37,13 +39,14 @@ class Splitting:
         return [(group[group < a], group[group >= a] - a) for group in found]
 
 
+@respelled(batch="batch_size=")
 def splitting(
-    a: Any,
-    b: Any,
-    x: Any,
+    a: DictionaryLike,
+    b: DictionaryLike,
+    x: ArrayLike,
     *,
     least: float = 0.4,
-    batch: int = 4096,
+    batch_size: int = 4096,
     block: int = 4096,
     batches: int | None = None,
     progress: bool = True,
@@ -56,7 +59,7 @@ def splitting(
     (https://transformer-circuits.pub/2023/monosemantic-features).
 
     **Arguments:** `a`, `b`: dictionaries, in the order of their size; `x`: activations, as for `universality`; `least`: edges
-    are above it; `batch` tokens and `block` features of A at a time; `batches` of a stream.
+    are above it; `batch_size` tokens and `block` features of A at a time; `batches` of a stream.
 
     **Raises:** ValueError as `universality`, and for a `least` outside of 0 to 1.
 
@@ -69,21 +72,21 @@ def splitting(
     """
     if not 0 <= least < 1:
         raise ValueError(f"least is a cosine from 0 to below 1; got {least!r}.")
-    tokens = Tokens(a, b, x, batch, batches)
-    from tqdm.auto import tqdm
+    pairs = ActivationPairs(a, b, x, batch_size, batches)
 
-    count, other = a.features, b.features
+    both: Any = a, b
+    count, other = (one.features for one in both)
     block = min(block, count)
     edges, weights, seen, n = [], [], np.zeros(count, bool), 0
     for start in blocks(count, block):
         total = [jnp.zeros((2, block, other), jnp.float32) for _ in range(3)]
         total += [jnp.zeros((2, block), jnp.float32), jnp.zeros((2, other), jnp.float32)]
-        n = 0
-        for x_a, x_b, weight in tqdm(
-            tokens, desc=f"features from {start}", unit="batch", delay=2.0, disable=not progress
-        ):
-            total = _products((a, b, x_a, x_b, weight, jnp.int32(start)), total)
-            n += int(weight.sum())
+        own = jnp.int32(start)
+
+        def multiply(state: Any, x_a: Any, x_b: Any, weight: Any, own: Any = own) -> Any:
+            return _products((a, b, x_a, x_b, weight, own), state[0]), state[1] + int(weight.sum())
+
+        total, n = pairs.fold((total, 0), multiply, f"features from {start}", progress)
         cosine = np.array(_masked(total))
         cosine[seen[start : start + block]] = 0  # the last block overlaps the one before
         seen[start : start + block] = True

@@ -6,6 +6,18 @@ from typing import Any
 from ...core._check import shown
 from ...data._files import read_json
 from ...data._lines import BadRecords, read_lines
+from ...typing import PathLike
+
+
+def key_path(folder: Path, key_file: PathLike | None) -> Path:
+    """The file that says what each item is."""
+    return folder.with_name(f"{folder.name}.key.json") if key_file is None else Path(key_file)
+
+
+def check_key_file(key: Any, call: str) -> None:
+    """Refuses a path as `key`, as it was once spelled."""
+    if isinstance(key, str | Path):
+        raise TypeError(f"{call}: key= draws units. The file of the key is key_file={str(key)!r}.")
 
 
 def read_items(folder: Path) -> list[dict[str, Any]]:
@@ -42,7 +54,7 @@ def read_items(folder: Path) -> list[dict[str, Any]]:
     return items
 
 
-def read_said(folder: Path) -> dict[str, dict[str, Any]]:
+def read_answers(folder: Path) -> dict[str, dict[str, Any]]:
     """The last answer to each item, of `ratings.jsonl`; none where nothing is rated yet."""
     path = folder / "ratings.jsonl"
     records = read_lines(path) if path.is_file() else []
@@ -52,10 +64,10 @@ def read_said(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def read_key(path: Path) -> dict[str, Any]:
-    """What each item was: `groups`, names, and `items`, each with `id`, `group`, `unit` and `pair`."""
+    """What each item is: `groups`, names, and `items`, each with `id`, `group`, `unit` and `pair`."""
     if not path.is_file():
         raise FileNotFoundError(
-            f"There is no {path}, which tells what each item of the study was. Give it: ratings(..., key=...)."
+            f"There is no {path}, which says what each item of the study is. Give it: ratings(..., key_file=...)."
         )
     try:
         about = read_json(path)
@@ -79,9 +91,9 @@ def read_key(path: Path) -> dict[str, Any]:
     return about
 
 
-def check_answers(path: Path, said: dict[str, dict[str, Any]], questions: Any) -> None:
+def check_answers(path: Path, answers: dict[str, dict[str, Any]], questions: Any) -> None:
     """Answers are numbers: `total`, and of each question a number or none."""
-    for item, record in said.items():
+    for item, record in answers.items():
         for name in ("total", *questions):
             value = record.get(name)
             if not _is_number(value) and (value is not None or name == "total"):

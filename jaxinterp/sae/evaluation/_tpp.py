@@ -1,24 +1,57 @@
-"""Targeted probe perturbation: features of one class, taken out, should blind its probe and no other."""
+"""Targeted probe perturbation: features of one class, taken out, should lower the accuracy of its probe and of no other."""
 
-from collections.abc import Iterable
+import dataclasses
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
+from ..._deprecations import respelled
+from ...core._check import check_key
+from ...stats import Record, Result
+from ...typing import ArrayLike, DictionaryLike, KeyLike
 from ._inputs import Fit, accuracy, as_classes, as_matrix, balanced, probe, rows_of
 
 TOPS = (2, 5, 10, 20, 50, 100, 500)
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class TargetedPerturbation(Result):
+    """How targeted the removal of features is; made by `tpp`.
+
+    - `score`: by number of features N, the intended drop minus the unintended one.
+    - `intended`, `unintended`: by N, mean drops in accuracy of a class's own probe and of the others.
+    - `drops`: by N, an array `(ablated class, probe)`.
+    - `accuracy (classes,)`: before the removal.
+    - `features`: of each class the largest N, in order.
+    """
+
+    score: dict[int, float]
+    intended: dict[int, float]
+    unintended: dict[int, float]
+    drops: dict[int, np.ndarray]
+    accuracy: np.ndarray
+    features: list[np.ndarray]
+
+    def records(self) -> list[Record]:
+        """One row for each number of features."""
+        return [
+            {"top": n, "score": self.score[n], "intended": self.intended[n], "unintended": self.unintended[n]}
+            for n in self.score
+        ]
+
+
+@respelled(seed="key=jax.random.key(0)")
 def tpp(
-    train: Any,
-    test: Any,
-    decoder: Any,
+    train: Sequence[ArrayLike],
+    test: Sequence[ArrayLike],
+    decoder: DictionaryLike | ArrayLike,
     *,
-    tops: Iterable[int] | Any = TOPS,
+    key: KeyLike,
+    tops: Iterable[int] = TOPS,
     fit: Fit | None = None,
-    seed: int = 0,
-) -> dict[str, Any]:
+) -> TargetedPerturbation:
     r"""$\overline{\Delta_{c \to c}} - \overline{\Delta_{c \to c'}}$: the drop of a class's own probe less that of others.
 
     Feature i matters to class c by $\max(0, \bar f_{i \mid c} - \bar f_{i \mid \neg c})\, (w_c \cdot d_i)$
@@ -26,35 +59,38 @@ def tpp(
     $x - \sum_i f_i d_i$, which leaves the dictionary's error in place, and $\Delta_{c \to c'}$ is what the probe of
     $c'$ loses in accuracy.
 
-    **Arguments:** `train` and `test`: (x, f, y), mean activations `(rows, d)`, mean features
-    `(rows, features)` (see `pooled`) and labels, `(rows,)` of three or more classes, or
-    `(rows, classes)` of bools; `decoder`: the dictionary, or its rows in the units of x; `tops`: how
-    many features; `fit(x, y)` that returns weights and a bias, by default batches of 16,
-    20 epochs, Adam at 1e-3, L1 1e-3, as published; `seed`. A probe is trained and tested on as many rows on as off its class.
+    **Arguments:**
 
-    **Returns:** a dict: `score`, `intended` and `unintended` drops, each by N; `drops`, for every N an
-    array `(ablated class, probe)`; `accuracy (classes,)` before; `features`, of every class the
-    largest N in order.
+    - `train`, `test`: (x, f, y), mean activations `(rows, d)`, mean latent values `(rows, features)` (see
+      `pooled`) and labels: `(rows,)` of three or more classes, or `(rows, classes)` of bools.
+    - `decoder`: the dictionary, or its rows in the units of x.
+    - `key`: draws the rows: a probe is trained and tested on as many rows on as off its class.
+    - `tops`: the numbers of features that are taken out. Default 2 to 500.
+    - `fit(x, y)`: returns weights and a bias. Default, as published: batches of 16, 20 epochs, Adam at
+      1e-3, L1 1e-3.
+
+    **Returns:** `TargetedPerturbation`; `found["score"]` is `found.score`.
 
     **Raises:** ValueError for other shapes, NaN, and two classes that are each other's complement.
 
     Karvonen et al. 2025 (https://arxiv.org/abs/2503.09532).
 
     ```python
-    found = ji.sae.tpp((x, f, y), (x_test, f_test, y_test), sae)
-    found["score"][10]
+    found = ji.sae.tpp((x, f, y), (x_test, f_test, y_test), sae, key=jax.random.key(0))
+    found.score[10]
     ```
 
     Law: a feature for each of two independent classes gives 1/2, one feature for both gives 0.
     """
-    rows = rows_of(decoder)
+    rows, key = rows_of(decoder), check_key(key, "ji.sae.tpp(..., key={})")
     x, f, names, y = _examples("train", train, rows)
     x_test, f_test, others, y_test = _examples("test", test, rows)
     if names != others:
         raise ValueError(f"Classes of training and test differ: {names[:9]} and {others[:9]}.")
     fit, count = probe if fit is None else fit, len(names)
-    used = [balanced([seed, c], y[:, c], ~y[:, c]) for c in range(count)]
-    held = [balanced([seed, c], y_test[:, c], ~y_test[:, c]) for c in range(count)]
+    keys = [jax.random.fold_in(key, c) for c in range(count)]
+    used = [balanced(keys[c], y[:, c], ~y[:, c]) for c in range(count)]
+    test_rows = [balanced(keys[c], y_test[:, c], ~y_test[:, c]) for c in range(count)]
     probes = [fit(x[used[c]], y[used[c], c]) for c in range(count)]
     order = []
     for c in range(count):
@@ -62,7 +98,7 @@ def tpp(
         order.append(largest(np.maximum(gap, 0) * (rows @ np.asarray(probes[c][0], np.float32))))
 
     def right(c: int, values: np.ndarray) -> float:
-        return accuracy(probes[c], values[held[c]], y_test[held[c], c])
+        return accuracy(probes[c], values[test_rows[c]], y_test[test_rows[c], c])
 
     before = np.asarray([right(c, x_test) for c in range(count)])
     drops: dict[int, np.ndarray] = {}
@@ -73,14 +109,14 @@ def tpp(
             drops[n][c] = before - [right(other, left) for other in range(count)]
     own = {n: float(np.mean(np.diag(drop))) for n, drop in drops.items()}
     off = {n: float(drop[~np.eye(count, dtype=bool)].mean()) for n, drop in drops.items()}
-    return {
-        "score": {n: own[n] - off[n] for n in drops},
-        "intended": own,
-        "unintended": off,
-        "drops": drops,
-        "accuracy": before,
-        "features": [o[: max(drops)] for o in order],
-    }
+    return TargetedPerturbation(
+        score={n: own[n] - off[n] for n in drops},
+        intended=own,
+        unintended=off,
+        drops=drops,
+        accuracy=before,
+        features=[o[: max(drops)] for o in order],
+    )
 
 
 def _examples(name: str, given: Any, rows: np.ndarray) -> tuple[Any, Any, list[Any], Any]:

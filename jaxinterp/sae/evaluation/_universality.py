@@ -8,9 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..._deprecations import respelled
+from ...core._check import check_key
+from ...typing import ArrayLike, DictionaryLike, KeyLike
 from ..kinds._coder import kind_name
 from ..kinds._rows import unit_norm
-from ._tokens import Tokens, blocks
+from ._activation_pairs import ActivationPairs, blocks
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,20 +38,21 @@ class Universality:
     def excess(self) -> np.ndarray:
         """`correlation` less `baseline`: above 0.5 Gurnee et al. 2024 call a neuron universal."""
         if self.baseline is None:
-            raise ValueError("Excess is over a baseline: universality(a, b, x, baseline=0), a seed.")
+            raise ValueError("Excess is over a baseline: universality(a, b, x, baseline=jax.random.key(0)).")
         return self.correlation - self.baseline
 
 
+@respelled(batch="batch_size=")
 def universality(
-    a: Any,
-    b: Any,
-    x: Any,
+    a: DictionaryLike,
+    b: DictionaryLike,
+    x: ArrayLike,
     *,
-    logits: Any = None,
-    batch: int = 4096,
+    logits: ArrayLike | None = None,
+    batch_size: int = 4096,
     block: int = 4096,
     batches: int | None = None,
-    baseline: int | None = None,
+    baseline: KeyLike | None = None,
     progress: bool = True,
 ) -> Universality:
     r"""$\max_j \mathrm{corr}_t(f^A_i(t), f^B_j(t))$ of each feature i of A, over the same tokens.
@@ -61,8 +65,8 @@ def universality(
     **Arguments:** `a`, `b`: dictionaries, of one site, or of two or of two models; `x`: activations `(n, d)`, a pair
     of arrays with the same tokens, a list of batches or of pairs, or a `ji.data.stream` with
     `batches`, how many of it are read; `logits`: the unembedding `(d, vocab)` (with the last norm's gain multiplied in),
-    or a pair of `ji.sae.logit_weights`; `batch` tokens at a time; `block` features of A at a time; `baseline`,
-    a seed: also against B's features times a Gaussian matrix with rows of norm 1, which share B's
+    or a pair of `ji.sae.logit_weights`; `batch_size` tokens at a time; `block` features of A at a time; `baseline`,
+    a `jax.random.key`: also against B's features times a Gaussian matrix with rows of norm 1, which share B's
     subspace but none of its directions (Gurnee et al. 2024, https://arxiv.org/abs/2401.12181).
 
     **Raises:** ValueError for activations of another width, and for an iterator that ends.
@@ -74,14 +78,16 @@ def universality(
 
     Law: the same as `np.corrcoef` to 1e-6, however the tokens are cut into batches.
     """
-    tokens = Tokens(a, b, x, batch, batches)
+    pairs = ActivationPairs(a, b, x, batch_size, batches)
+    key = None if baseline is None else check_key(baseline, "ji.sae.universality(..., baseline={})")
     moments = [_Moments(), _Moments()]
-    from tqdm.auto import tqdm
 
-    quiet: Any = {"unit": "batch", "delay": 2.0, "disable": not progress}
-    for x_a, x_b, weight in tqdm(tokens, desc="means", **quiet):
+    def add(moments: Any, x_a: Any, x_b: Any, weight: Any) -> Any:
         for moment, sae, part in ((moments[0], a, x_a), (moments[1], b, x_b)):
             moment.add(*_moments(sae, part, weight))
+        return moments
+
+    moments = pairs.fold(moments, add, "means", progress)
     n = moments[0].count
     of_a, of_b = (m.standard() for m in moments)
     count = len(of_a[0])
@@ -89,20 +95,25 @@ def universality(
     best, partner = np.zeros(count, np.float32), np.full(count, -1, np.int32)
     for start in blocks(count, block):
         total = jnp.zeros((2, block, len(of_b[0])), jnp.float32)
-        for x_a, x_b, weight in tqdm(tokens, desc=f"features from {start}", **quiet):
-            given = (a, b, x_a, x_b, weight, of_a, of_b, jnp.int32(start))
-            total = _products(given, total)
+        own = jnp.int32(start)
+
+        def multiply(total: Any, x_a: Any, x_b: Any, weight: Any, own: Any = own) -> Any:
+            return _products((a, b, x_a, x_b, weight, of_a, of_b, own), total)
+
+        total = pairs.fold(total, multiply, f"features from {start}", progress)
         value, where = _largest(total, jnp.float32(n))
         best[start : start + block], partner[start : start + block] = value, where
     dead = np.asarray(of_a[1]) == 0
     best[dead], partner[dead] = 0, -1
-    rows = [np.asarray(sae.decoder, np.float32) for sae in (a, b)]
+    both: Any = a, b
+    rows = [np.asarray(sae.decoder, np.float32) for sae in both]
     rows = [r.reshape(len(r), -1) for r in rows]
     same = rows[0].shape[1] == rows[1].shape[1]
     chance = None
-    if baseline is not None:
-        how: Any = {"batch": batch, "block": block, "batches": batches, "progress": progress}
-        chance = universality(a, Rotated(b, jax.random.key(baseline)), x, **how).correlation
+    if key is not None:
+        how: Any = {"batch_size": batch_size, "block": block, "batches": batches, "progress": progress}
+        rotated: Any = Rotated(b, key)
+        chance = universality(a, rotated, x, **how).correlation
     return Universality(
         best,
         partner,

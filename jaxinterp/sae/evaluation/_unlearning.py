@@ -1,28 +1,45 @@
 """Unlearning: features of what is to be forgotten, held far below 0 wherever they fire."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypedDict
 
 import jax.numpy as jnp
 import numpy as np
 
 from ...core._edit import Edit
 from ...core._edits import map as mapped
+from ...typing import ArrayLike, DictionaryLike, IndexLike
 from ..features._directions import check_same_site, directions, written
 from ..features._site import chosen, one_layer
 from ..files._origin import own_site
 
 
+class Accuracies(TypedDict):
+    """Of a model: accuracy on what is to be forgotten, and on each control set."""
+
+    forget: float
+    control: list[float]
+
+
+class Unlearned(TypedDict):
+    """What `unlearning` found: the score, the best setting or None, the model before, every setting."""
+
+    score: float
+    best: dict[str, Any] | None
+    before: Accuracies
+    settings: list[dict[str, Any]]
+
+
 def unlearning(
-    forget: Any,
-    retain: Any,
+    forget: ArrayLike,
+    retain: ArrayLike,
     measure: Callable[[np.ndarray, float], tuple[float, Any]],
     *,
-    tops: Iterable[int] | Any = (10, 20),
-    thresholds: Iterable[float] | Any = (0.001, 0.01),
-    multipliers: Iterable[float] | Any = (25, 50, 100, 200),
+    tops: Iterable[int] = (10, 20),
+    thresholds: Iterable[float | int] = (0.001, 0.01),
+    multipliers: Iterable[float | int] = (25, 50, 100, 200),
     keep: float = 0.99,
-) -> dict[str, Any]:
+) -> Unlearned:
     r"""$1 - \min \{A_{forget} : A_{control} \ge 0.99\, A^0_{control}\}$ over settings of what is held down.
 
     Features that fire on at most a threshold of retain data, in the order of their density on forget data;
@@ -59,11 +76,11 @@ def unlearning(
             f"{on.shape} and {off.shape}."
         )
 
-    def asked(which: np.ndarray, by: float) -> tuple[float, list[float]]:
+    def measured(which: np.ndarray, by: float) -> tuple[float, list[float]]:
         accuracy, others = measure(which, by)
         return float(accuracy), [float(v) for v in np.atleast_1d(others)]
 
-    first, control = asked(np.zeros(0, int), 0.0)
+    first, control = measured(np.zeros(0, int), 0.0)
     settings = []
     for threshold in thresholds:
         order = np.argsort(-on, kind="stable")
@@ -71,7 +88,7 @@ def unlearning(
         for top in tops:
             for multiplier in multipliers if len(order) else ():
                 which = order[: int(top)]
-                accuracy, others = asked(which, float(multiplier))
+                accuracy, others = measured(which, float(multiplier))
                 kept = all(a >= keep * b for a, b in zip(others, control, strict=True))
                 settings.append(
                     {
@@ -94,7 +111,9 @@ def unlearning(
     }
 
 
-def silence(sae: Any, features: Any, multiplier: Any, *, site: str | None = None, **where: Any) -> Edit:
+def silence(
+    sae: DictionaryLike, features: IndexLike, multiplier: ArrayLike, *, site: str | None = None, **where: Any
+) -> Edit:
     r"""$x + \sum_i 1[f_i(x) \ne 0]\,(-c\,\mathrm{sign} f_i(x) - f_i(x))\, d_i$: features held at -c wherever they fire.
 
     A signed feature that is below 0 is held at c.

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ...stats._random import host_generator
+from ...typing import KeyLike
 from ..features._accumulators import windows
 from ..features._examples import Examples, examples
 from ..features._logits import STREAM, logit_weights
@@ -69,6 +71,12 @@ class Sheet:
     right: np.ndarray
 
 
+def feature_generator(key: KeyLike, feature: int, use: int) -> np.random.Generator:
+    """The draws for one feature and one use of them; what other features draw has no part in it."""
+    own = jax.random.fold_in(jax.random.fold_in(key, feature), use)
+    return host_generator(own, "ji.sae.interpret(..., key={})")
+
+
 def sheets(
     sae: Any,
     model: Any,
@@ -79,11 +87,11 @@ def sheets(
     site: Any,
     batch_size: int | str | None,
     window: tuple[int, int],
-    seed: int,
+    key: KeyLike,
     progress: bool,
     logits: bool,
 ) -> list[Sheet]:
-    """A sheet for each feature of `which`; what stands on it depends on feature and seed alone."""
+    """A sheet for each feature of `which`; it depends on the feature and the key alone."""
     read, which = SiteReading(sae, model, tokens, site, None, None), chosen(sae, which)
     found = examples(
         sae,
@@ -96,11 +104,11 @@ def sheets(
         per=24,
         window=0,
         batch_size=batch_size,
-        key=jax.random.key(seed),
+        key=key,
         progress=progress,
     )
     places = _Places(read, found, sum(window) + 1)
-    plans = [places.of(i, np.random.default_rng([seed, int(f)])) for i, f in enumerate(which)]
+    plans = [places.of(i, feature_generator(key, int(f), 0)) for i, f in enumerate(which)]
     most = sum(a + (INTERVALS - 1) * b + c + d for a, b, c, d in (SHOWN, ASKED))
     at = np.full((2, len(which), most), -1, np.int32)  # of one size: one program serves all
     for i, plan in enumerate(plans):
@@ -108,7 +116,7 @@ def sheets(
     acts, share, held = _read(sae, model, read, which, at, found.maximum, window, batch_size, progress)
     ids = _ids(read, at, window)
     readable = logits or read.site in (*STREAM, "mlp_post")
-    ends = _ends(sae, model, read.name, which, seed) if readable else [([], [], [], [])] * len(which)
+    ends = _ends(sae, model, read.name, which, key) if readable else [([], [], [], [])] * len(which)
     used = np.unique(np.concatenate([ids.ravel(), *(np.asarray(x, int) for e in ends for x in e[:3])]))
     used = used[used >= 0].astype(int)
     text = dict(zip(used.tolist(), tokenizer.tokens(used), strict=True))
@@ -258,7 +266,7 @@ class Windows(eqx.Module):
         return out, count + counts.T, amount + sums.T
 
 
-def _ends(sae: Any, model: Any, site: Any, which: Any, seed: int) -> list[tuple[Any, ...]]:
+def _ends(sae: Any, model: Any, site: Any, which: Any, key: KeyLike) -> list[tuple[Any, ...]]:
     """Of each feature tokens with the highest and lowest logit weights, and a question of both kinds:
     ranks 10 to 60, as many random ones, in a random order."""
     weights = logit_weights(sae, model, site, which)
@@ -268,7 +276,7 @@ def _ends(sae: Any, model: Any, site: Any, which: Any, seed: int) -> list[tuple[
     high, _, low, _ = weights.top(None, min(shown + asked, vocab))
     found = []
     for i, feature in enumerate(which):
-        rng = np.random.default_rng([seed, int(feature), 1])
+        rng = feature_generator(key, int(feature), 1)
         positive = high[i, shown : shown + asked]
         others = rng.choice(np.setdiff1d(np.arange(vocab), high[i]), asked, replace=False)
         mixed = rng.permutation(2 * asked)

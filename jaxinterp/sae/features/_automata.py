@@ -13,7 +13,7 @@ import numpy as np
 from ..._deprecations import respelled
 from ..._text import plain
 from ...typing import CaptureLike, CorpusLike, DictionaryLike, IndexLike, MaskLike, ModelLike
-from ..evaluation._tokens import blocks
+from ..evaluation._activation_pairs import blocks
 from ._logits import logit_weights
 from ._site import SiteReading, chosen, rows_at
 

@@ -35,7 +35,7 @@ class SiteReading:
         site = site if sae is None else own_site(sae, site, model)
         several = isinstance(site, list | tuple) and len(site) > 0
         self.model = model
-        self.name = tuple(site) if several else site
+        self.name: Any = tuple(site) if several else site
         places = [one_layer(each) for each in (self.name if several else [site])]
         self.site, self.layer = places[0]
         reading = plan(model, self.corpus, sites_of(self.name))

@@ -11,7 +11,7 @@ from ...corpus._batches import Batch
 from ...corpus._suffix import Reached, suffix_of
 from ...typing import CorpusLike, DictionaryLike, IndexLike, IntLike, MaskLike, ModelLike
 from ..evaluation._eval import ReachedAt, ablated, add_activations, added, fits, reading, standing
-from ..evaluation._reconstruction import finished
+from ..evaluation._reconstruction import Quality, finished
 from ..files._origin import own_site
 
 
@@ -57,7 +57,7 @@ class Evaluation:
         seq, pos = len(self.read.rows), self.read.corpus.tokens.shape[1]
         return f"Evaluation({self.read.name!r}: {seq} contexts of {pos})"
 
-    def __call__(self, sae: DictionaryLike, step: IntLike | None = None) -> dict[str, Any]:
+    def __call__(self, sae: DictionaryLike, step: IntLike | None = None) -> Quality:
         """The numbers of `evaluate` for a dictionary."""
         fits(sae, self.read)
         own_site(sae, self.read.name, self.model)

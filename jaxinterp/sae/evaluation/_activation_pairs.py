@@ -1,4 +1,4 @@
-"""The same activations for two dictionaries, batch by batch, as often as they are asked for."""
+"""The same activations for two dictionaries, batch by batch; every pass is over the same rows."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,11 +9,11 @@ import numpy as np
 from ..training._batches import Batches, check_array
 
 
-class Tokens:
+class ActivationPairs:
     """Iterates `(x_a, x_b, weight)`: batches of one shape, the last one filled up with weight 0."""
 
-    def __init__(self, a: Any, b: Any, x: Any, batch: int, batches: int | None) -> None:
-        self.parts, self.size, self.count, self.source = x, batch, batches, None
+    def __init__(self, a: Any, b: Any, x: Any, batch_size: int, batches: int | None) -> None:
+        self.parts, self.size, self.count, self.source = x, batch_size, batches, None
         self.widths = getattr(a, "d", None), getattr(b, "d", None)
         pair = x if isinstance(x, tuple) else (x, x)
         if all(hasattr(part, "dtype") for part in pair):
@@ -29,7 +29,7 @@ class Tokens:
                     "A stream goes on and on: say how much of it is read, batches=100, of the size "
                     "that it has."
                 )
-            self.source = Batches(x, batch, 0)
+            self.source = Batches(x, batch_size, 0)
         elif iter(x) is x:
             raise ValueError(
                 "The activations are gone through several times, and this iterator only goes once: "
@@ -53,6 +53,16 @@ class Tokens:
                 first = jnp.asarray(fill(rows[0]))
                 second = first if pair[0] is pair[1] else jnp.asarray(fill(rows[1]))
                 yield first, second, jnp.asarray(weight)
+
+    def fold(self, init: Any, step: Any, name: str, progress: bool) -> Any:
+        """The state after `step(state, x_a, x_b, weight)` of every batch."""
+        from tqdm.auto import tqdm
+
+        state = init
+        bar: Any = {"unit": "batch", "delay": 2.0, "disable": not progress}
+        for x_a, x_b, weight in tqdm(self, desc=name, **bar):
+            state = step(state, x_a, x_b, weight)
+        return state
 
     def _pairs(self) -> Iterator[tuple[Any, Any]]:
         if self.source is not None:

@@ -1,0 +1,66 @@
+"""Intervals of measures of hard predictions, from the four counts alone."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from ..typing import IntLike, KeyLike
+from ._intervals import check_level, percentile_levels
+from ._random import host_generator
+from ._scores import BinaryMetrics
+
+
+def table_intervals(
+    counts: Mapping[str, IntLike] | BinaryMetrics, *, key: KeyLike, resamples: int = 1000, level: float = 0.95
+) -> dict[str, tuple[float, float]]:
+    r"""$\mathrm{tp}^* \sim B(n_+, \mathrm{tp}/n_+),\ \mathrm{tn}^* \sim B(n_-, \mathrm{tn}/n_-)$: the bootstrap of a table.
+
+    Resampling the examples of each class with replacement draws exactly these counts. So all resamples
+    cost two draws.
+
+    **Arguments:**
+
+    - `counts`: `tp`, `fp`, `fn`, `tn`, as `metrics` gives them.
+    - `key`: draws the resamples.
+    - `resamples`: how many. Default 1000.
+    - `level`: the coverage that the intervals aim at. Default 0.95.
+
+    **Returns:** by measure the two ends of its interval.
+
+    ```python
+    ji.stats.table_intervals({"tp": 40, "fp": 5, "fn": 10, "tn": 45}, key=jax.random.key(0))["f1"]
+    ```
+
+    Law: in distribution, the intervals of `metrics(..., resamples=)`, whose docstring says how often they
+    hold the true value.
+    """
+    tp, fp, fn, tn = (int(counts[name]) for name in ("tp", "fp", "fn", "tn"))
+    up, down = tp + fn, fp + tn
+    rng = host_generator(key, "ji.stats.table_intervals(counts, key={})")
+    hits, rest = rng.binomial(up, tp / up, resamples), rng.binomial(down, tn / down, resamples)
+    false = down - rest
+
+    def over(a: np.ndarray, b: np.ndarray | int) -> np.ndarray:
+        return np.divide(a, b, out=np.zeros(resamples), where=np.asarray(b) > 0)
+
+    precision, recall = over(hits, hits + false), hits / up
+
+    def beta(b: float) -> np.ndarray:
+        return over((1 + b * b) * precision * recall, b * b * precision + recall)
+
+    root = np.sqrt((hits + false) * up * (rest + up - hits) * down)
+    drawn = {
+        "accuracy": (hits + rest) / (up + down),
+        "balanced_accuracy": (recall + rest / down) / 2,
+        "precision": precision,
+        "recall": recall,
+        "f1": beta(1.0),
+        "f0_5": beta(0.5),
+        "f2": beta(2.0),
+        "mcc": over(hits * rest - false * (up - hits), root),
+    }
+    ends = percentile_levels(check_level(level))
+    return {
+        name: (float(low), float(high))
+        for name, (low, high) in ((name, np.quantile(v, ends)) for name, v in drawn.items())
+    }
