@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
     from typing import Protocol, TypeAlias
     from typing import Self as Self
@@ -36,10 +36,10 @@ if TYPE_CHECKING:
     "Anything that becomes an array: of JAX, of NumPy, nested lists, numbers."
     JaxArray: TypeAlias = Array
     "An array of JAX, traced or not; the fields of a module hold other things too, as `jax.tree.map` likes."
-    IntLike: TypeAlias = int | np.integer
-    "One int of Python or NumPy."
-    FloatLike: TypeAlias = float | int | np.floating | np.integer
-    "One number."
+    IntLike: TypeAlias = int
+    "A whole number."
+    FloatLike: TypeAlias = float | int
+    "A number."
     BoolLike: TypeAlias = bool | np.bool_
     "True or False."
     StrLike: TypeAlias = str
@@ -70,6 +70,12 @@ if TYPE_CHECKING:
     "Neurons: pairs `(layer, neuron)`, or names such as `'3.336'`."
     MaskLike: TypeAlias = Bool[Array, "*batch pos"] | np.ndarray | Nested
     "True at real tokens, for prompts padded left or right."
+    BatchLike: TypeAlias = TokensLike | tuple[TokensLike, MaskLike]
+    "Tokens of one batch, or tokens and their mask, as `tokenizer([...])` returns."
+    BatchesLike: TypeAlias = Iterable[BatchLike]
+    "An iterable of batches of tokens."
+    StreamLike: TypeAlias = BatchesLike | Callable[[PRNGKeyArray], BatchLike]
+    "An iterable of batches of tokens, or a function of a key to one batch."
     IndexLike: TypeAlias = int | slice | range | Int[Array, "*n"] | Bool[Array, "*n"] | np.ndarray | Nested
     "Which entries of an axis: an int, several, a slice or a bool mask; may be traced."
     LayersLike: TypeAlias = int | Sequence[int] | slice | range | Int[Array, "*n"] | np.ndarray
@@ -134,6 +140,7 @@ if TYPE_CHECKING:
     JSON: TypeAlias = Mapping[str, "JSON"] | Sequence["JSON"] | str | float | int | bool | None
     "What a file of JSON holds."
 else:
+    BatchLike = BatchesLike = StreamLike = Any
     M = TypeVar("M")
     ConfigLike = TokenLike = AtLike = ResidLike = StrLike = FunctionLike = ValueLike = Any
     LogitsLike = SitesLike = AxesLike = BytesLike = IntLike = FloatLike = BoolLike = Any

@@ -117,7 +117,7 @@ CLAIMS = [
         1e-3,
         slow=True,
     ),
-    Claim("measured", "computes on {} small random configs:\nGPT-2 ({}: ", lambda: cases()[:2]),
+    Claim("measured", "of `transformers` 5.23 on {} small random configs:\nGPT-2 ({}: ", lambda: cases()[:2]),
     Claim("measured", "GPT-NeoX ({}: parallel", lambda: cases()[2:3]),
     Claim("measured", "Llama ({}: grouped", lambda: cases()[3:]),
     Claim("measured", "TopK on `resid_post[1]`, {} features", features),
@@ -163,9 +163,9 @@ def table(page: str, heading: str) -> list[list[str]]:
 
 
 def test_two_pages_tell_the_same_planted_directions() -> None:
-    """docs/sae.md has the means, docs/measured.md the three seeds and the worst of them."""
+    """docs/sae.md has the means, docs/measured.md those of three keys and the worst of them."""
     means = table("sae", "| kind | settings | MMCS | dead |")
-    seeds = table("measured", "| kind | MMCS | dead, worst seed |")
+    seeds = table("measured", "| kind | MMCS | dead, worst key |")
     assert [row[0] for row in means] == [row[0].split(",")[0] for row in seeds]
     for mean, seed in zip(means, seeds, strict=True):
         three = [float(each) for each in seed[1].split()]

@@ -1,24 +1,23 @@
-"""Lenses: what each layer would say, and who says it. See `docs/lenses.md`."""
+"""Lenses: hidden states and components read as tokens. See `docs/lenses.md`."""
 
 from ._attention import HeadTokens as HeadTokens
 from ._attention import attention_lens as attention_lens
 from ._attribution import Attribution as Attribution
 from ._attribution import direct_attribution as direct_attribution
-from ._formats import from_jacobian_format as from_jacobian_format
-from ._formats import from_tuned_lens_format as from_tuned_lens_format
-from ._formats import load as load
-from ._formats import save as save
-from ._formats import to_jacobian_format as to_jacobian_format
-from ._formats import to_tuned_lens_format as to_tuned_lens_format
+from ._files import load as load
+from ._files import save as save
 from ._jacobian import JacobianLens as JacobianLens
-from ._jacobian import fit_jacobian_lens as fit_jacobian_lens
-from ._jacobian import jacobian_rows as jacobian_rows
+from ._jacobian_fit import fit_jacobian_lens as fit_jacobian_lens
+from ._jacobian_fit import jacobian_rows as jacobian_rows
+from ._jacobian_format import JacobianFile as JacobianFile
+from ._jacobian_format import from_jacobian_format as from_jacobian_format
+from ._jacobian_format import to_jacobian_format as to_jacobian_format
 from ._logit import logit_lens as logit_lens
 from ._mapping import AffineMap as AffineMap
 from ._mapping import fit_affine as fit_affine
 from ._mapping import fit_mapping as fit_mapping
+from ._patch_place import PatchPlace as PatchPlace
 from ._patchscope import patchscope as patchscope
-from ._patchscope import target_prompt as target_prompt
 from ._read import Lens as Lens
 from ._read import LogitLens as LogitLens
 from ._recipe import adam_optimizer as adam_optimizer
@@ -30,5 +29,9 @@ from ._soft import soft_prompt as soft_prompt
 from ._soft import text_vector as text_vector
 from ._summary import Summary as Summary
 from ._summary import summary as summary
+from ._target_prompts import target_prompt as target_prompt
 from ._train import train_tuned_lens as train_tuned_lens
 from ._tuned import TunedLens as TunedLens
+from ._tuned_format import TunedLensConfig as TunedLensConfig
+from ._tuned_format import from_tuned_lens_format as from_tuned_lens_format
+from ._tuned_format import to_tuned_lens_format as to_tuned_lens_format

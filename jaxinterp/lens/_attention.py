@@ -1,4 +1,4 @@
-r"""The attention lens: what every head writes, read as tokens, as a whole or source by source."""
+r"""The attention lens: the tokens that a head raises and lowers, in total or for each source position."""
 
 from typing import Any
 
@@ -13,76 +13,84 @@ from ..core._check import as_int, as_mask, as_tokens, check_index, logit_count
 from ..core._intervene import split_edits
 from ..core._positions import take_positions
 from ..core._run import run
+from ..typing import EditsLike, IntLike, MaskLike, ModelLike, TokensLike
 from ..weights._leaves import check_layout, wide
 from ._logit import component_directions, read_component
 from ._read import as_positions, token_shape
 
 
 class HeadTokens(eqx.Module):
-    """What heads write at one position, as tokens.
+    """The tokens that heads raise and lower at one position.
 
-    `ids` and `logits` `(layer, *batch, head, top)`: the tokens that each head raises most and by
-    how much; `low_ids` and `low_logits`, those it lowers most. With `sources`, there is a `key` axis
-    before `top`: what a head writes because of one source position. `pattern`
-    `(layer, *batch, head, key)` is where the position attends.
+    With `sources=True` there is a `key` axis before `top`: what a head writes because of one source
+    position.
     """
 
     ids: Int[Array, "layer *rest"]
+    "The tokens that each head raises most, `(layer, *batch, head, top)`."
     logits: Float[Array, "layer *rest"]
+    "How much it raises their logits, `(layer, *batch, head, top)`."
     low_ids: Int[Array, "layer *rest"]
+    "The tokens that each head lowers most, `(layer, *batch, head, top)`."
     low_logits: Float[Array, "layer *rest"]
+    "What it adds to their logits, `(layer, *batch, head, top)`."
     pattern: Float[Array, "layer *keys"]
+    "The attention of the position, `(layer, *batch, head, key)`."
 
 
 def attention_lens(
-    model: Any,
-    tokens: Any,
+    model: ModelLike,
+    tokens: TokensLike,
     *,
-    pos: int | Any = -1,
-    top: int | Any = 5,
+    pos: IntLike = -1,
+    top: IntLike = 5,
     sources: bool = False,
-    mask: Any = None,
-    edits: Any = (),
+    mask: MaskLike | None = None,
+    edits: EditsLike = (),
 ) -> HeadTokens:
     r"""$z_{\ell,h} W_O\, \tfrac{g}{s}\, W_U$, or $A_{\ell,h,j}\, v_{\ell,h,j} W_O\, \tfrac{g}{s}\, W_U$ for each source $j$.
 
-    What a head writes into the stream at a position, divided by the scale that the last norm
-    really had there and read through the unembedding: the tokens that it raises and lowers. A
-    head's output is the sum over source positions of their values, weighted by attention; with
-    `sources` each of these is read alone.
+    What a head writes into the stream at one position is divided by the scale of the last norm in this
+    run, and read through the unembedding. A head's output is a sum over source positions of their
+    values, weighted by attention. With `sources=True` each term of the sum is read alone.
 
     **Arguments:**
 
-    - `model`; `tokens` `(*batch, pos)` or embeddings.
-    - `pos`: the position that is written to; with a mask it counts the real tokens of each prompt.
-    - `top`: how many tokens to keep at either end.
-    - `sources`: reads every source position alone.
-    - `mask`, `edits`: as in `ji.run`.
+    - `model`: any model with its weights.
+    - `tokens`: token ids `(*batch, pos)` or embeddings `(*batch, pos, d)`.
+    - `pos`: the position that the heads write to; -1 (the last) by default. With a mask it counts the
+      real tokens of each prompt.
+    - `top`: how many tokens are returned at either end; 5 by default.
+    - `sources`: reads each source position alone; False by default.
+    - `mask`: True at real tokens, as in `ji.run`; None by default.
+    - `edits`: as in `ji.run`; none by default.
 
-    **Returns:** a `HeadTokens`. One layer's logits exist at a time.
+    **Returns:** a `HeadTokens`. The logits of one layer exist at a time.
+
+    **Raises:** IndexError for a position out of range; ValueError for `top` outside of 1..vocab.
 
     ```python
     read = ji.lens.attention_lens(model, tokens)
-    read.ids[2, 3]                                      # what head 3 of layer 2 wants to say
+    read.ids[2, 3]                                      # the tokens that head 3 of layer 2 raises most
     ```
 
-    Laws: equal to the ends of `logit_lens(..., site="head_out")`; over sources the contributions
-    sum to that.
+    Laws: equal to the largest and smallest logits of `logit_lens(..., site="head_out")`; the logits of
+    all sources sum to that.
     """
     inner = split_edits(model)[0]
     check_layout(inner, "attention_lens")
-    tokens = as_tokens(tokens)
+    ids = as_tokens(tokens)
     pos, top = as_int(pos, "attention_lens: pos"), as_int(top, "top", 1)
-    count = token_shape(tokens)[-1]
+    count = token_shape(ids)[-1]
     check_index("pos", pos, count, "attention_lens")
-    as_positions(tokens, pos, mask)
+    as_positions(ids, pos, mask)
     vocab = logit_count(inner.config)
     if not 1 <= top <= vocab:
-        raise ValueError(f"top lies in 1..{vocab}, the vocabulary; got {top}.")
-    asked = ["pattern", "v" if sources else at("z", pos=pos, name="z")]
+        raise ValueError(f"top lies in 1..{vocab}, the size of the vocabulary; got {top}.")
+    captures = ["pattern", "v" if sources else at("z", pos=pos, name="z")]
     if inner.ln_final is not None:
-        asked.append(at("ln_final_scale", pos=pos, name="scale"))
-    _, acts = run(model, tokens, edits=edits, capture=asked, mask=mask, logits=False)
+        captures.append(at("ln_final_scale", pos=pos, name="scale"))
+    _, acts = run(model, ids, edits=edits, capture=captures, mask=mask, logits=False)
     pattern = _row(acts["pattern"], jnp.asarray(pos), None if mask is None else as_mask(mask))
     scale = acts.get("scale")
     return _read(inner, acts["v" if sources else "z"], pattern, scale, top, sources)
@@ -101,10 +109,11 @@ def _row(
 def _read(
     model: Any, values: Array, pattern: Array, scale: Array | None, top: int, sources: bool
 ) -> HeadTokens:
+    """The largest and smallest logits of all heads, one layer at a time."""
     along = component_directions(model)
     w_o = model.blocks.attn.w_o
 
-    def layer(_: None, xs: Any) -> Any:
+    def layer(_: None, xs: tuple[Array, Array, Array]) -> tuple[None, tuple[Array, ...]]:
         values, pattern, w_o = xs
         if sources:
             heads, own = w_o.shape[0], values.shape[-2]
@@ -118,14 +127,13 @@ def _read(
             )
         else:
             out = jnp.einsum("...hk,hkd->...hd", wide(values), wide(w_o), precision="highest")
-        by = scale
-        if by is not None:
-            by = by[..., None, None, :] if sources else by[..., None, :]
-        logits = read_component(along, out, by)
+        divisor = scale
+        if divisor is not None:
+            divisor = divisor[..., None, None, :] if sources else divisor[..., None, :]
+        logits = read_component(along, out, divisor)
         high, ids = lax.top_k(logits, top)
         low, low_ids = lax.top_k(-logits, top)
         return None, (ids.astype(jnp.int32), high, low_ids.astype(jnp.int32), -low)
 
-    _, found = lax.scan(layer, None, (values, pattern, w_o))
-    ids, high, low_ids, low = found
+    _, (ids, high, low_ids, low) = lax.scan(layer, None, (values, pattern, w_o))
     return HeadTokens(ids, high, low_ids, low, pattern)

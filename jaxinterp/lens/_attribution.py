@@ -1,7 +1,7 @@
 r"""Direct logit attribution: each component's own share of a logit, or of a difference of logits."""
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax
@@ -9,14 +9,20 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._deprecations import respelled
 from ..core._check import as_tokens, concrete
 from ..core._intervene import split_edits
+from ..stats._results import Record, records_frame, records_html
+from ..typing import ArrayLike, EditsLike, IndexLike, MaskLike, ModelLike, TokensLike
 from ..weights import Components
 from ..weights._decompose import _by_head, _by_layer, _by_neuron
 from ..weights._leaves import check_layout, wide
 from ..weights._stream import Reader, capture_stream
 from ._logit import unembedding
 from ._read import as_positions, token_shape
+
+if TYPE_CHECKING:
+    import pandas  # pyright: ignore[reportMissingImports] # an extra
 
 PARTS = {
     "layer": (("attn_out", "mlp_out"), _by_layer),
@@ -26,22 +32,24 @@ PARTS = {
 
 
 class Attribution(Components):
-    """Shares of one number per example: `values` (component *batch) and `labels`.
+    """Shares of one number per example: `values` `(component, *batch)` and `labels`.
 
-    `total()` is the number. `attn`, `mlp`, `heads` and `neurons` are the components of a kind as
-    an array with a leading layer axis, where the attribution has that kind.
+    `total()` is the number. `attn`, `mlp`, `heads` and `neurons` are the components of one sort as an
+    array with a leading layer axis, where the attribution has that sort.
+
+    Law: the values sum to the number.
     """
 
     @property
     def attn(self) -> Float[Array, "layer *rest"]:
-        """What attention adds at each layer; of an attribution by head, the sum of its heads."""
+        """What attention adds at each layer. In an attribution by head it is the sum of the heads."""
         if "attn_out[0]" not in self.labels:
             return self.heads.sum(1)
         return self._stack(r"attn_out\[(\d+)\]")
 
     @property
     def mlp(self) -> Float[Array, "layer *rest"]:
-        """What the MLP adds at each layer, without its output bias if it is split into neurons."""
+        """What the MLP adds at each layer. In an attribution by neuron it is without its output bias."""
         if "mlp_out[0]" not in self.labels and "L0N0" in self.labels:
             return self.neurons.sum(1)
         return self._stack(r"mlp_out\[(\d+)\]")
@@ -57,22 +65,29 @@ class Attribution(Components):
         return self._stack(r"L(\d+)N(\d+)")
 
     def _stack(self, pattern: str) -> Array:
-        found = [re.fullmatch(pattern, label) for label in self.labels]
-        where = np.asarray([i for i, match in enumerate(found) if match], np.int32)
+        matches = [re.fullmatch(pattern, label) for label in self.labels]
+        where = np.asarray([i for i, match in enumerate(matches) if match], np.int32)
         if not len(where):
-            kinds = ", ".join(self.labels[:4])
+            first = ", ".join(self.labels[:4])
             raise ValueError(
-                f"This attribution has no such components; it has {kinds}, ... Ask for them with "
+                f"This attribution has no such components; it has {first}, ... Choose them with "
                 "by='layer', 'head' or 'neuron'."
             )
-        sizes = [int(group) + 1 for match in found if match for group in match.groups()[:1]]
+        sizes = [int(group) + 1 for match in matches if match for group in match.groups()[:1]]
         values = self.values[where]
         rest = values.shape[1:]
         shape = (len(where),) if "H" not in pattern and "N" not in pattern else (max(sizes), -1)
         return values.reshape(*shape, *rest)
 
     def top(self, count: int = 10) -> list[tuple[str, float]]:
-        """The largest components of one number, by size, with their labels."""
+        """The components of one number with the largest size, with their labels.
+
+        **Arguments:**
+
+        - `count`: how many; 10 by default.
+
+        **Raises:** ValueError for an attribution of several numbers.
+        """
         if self.values.ndim != 1:
             raise ValueError(
                 "top lists the components of one number; this attribution has the axes (component, "
@@ -82,37 +97,58 @@ class Attribution(Components):
         values = np.asarray(self.values)
         return [(self.labels[i], float(values[i])) for i in np.argsort(-abs(values))[:count]]
 
+    def records(self) -> list[Record]:
+        """A row for each component: its label, and its share `value` (a list where there are several)."""
+        values = np.asarray(self.values).tolist()
+        return [
+            {"component": label, "value": value} for label, value in zip(self.labels, values, strict=True)
+        ]
 
+    def to_pandas(self) -> "pandas.DataFrame":
+        """The records as a pandas DataFrame. Needs `pip install pandas`."""
+        return records_frame(self.records())
+
+    def _repr_html_(self) -> str:
+        return records_html(self.records(), "Attribution")
+
+
+@respelled(direction="target=")
 def direct_attribution(
-    model: Any,
-    tokens: Any,
-    direction: Any,
+    model: ModelLike,
+    tokens: TokensLike,
+    target: ArrayLike | tuple[ArrayLike, ArrayLike],
     *,
     by: str = "layer",
-    pos: Any = -1,
-    mask: Any = None,
-    edits: Any = (),
+    pos: IndexLike = -1,
+    mask: MaskLike | None = None,
+    edits: EditsLike = (),
 ) -> Attribution:
     r"""$\mathrm{norm}(x_L) \cdot v = \sum_i \dfrac{c_i - \bar c_i}{s} \odot g \cdot v$: who writes a logit.
 
-    The scale $s$ of the last norm is held as the whole stream makes it. Elhage et al. 2021
+    The scale $s$ of the last norm is that of the whole stream. Elhage et al. 2021
     (https://transformer-circuits.pub/2021/framework/index.html).
 
     **Arguments:**
 
-    - `model`; `tokens` `(*batch, pos)` or embeddings.
-    - `direction`: a token id, whose logit is taken apart; a pair of them, for the difference of
-      their logits; ids may be arrays, one per example. Or a vector `(d,)`, or one per example
-      `(*batch, d)`, as read behind the last norm.
-    - `by`: `"layer"` (embeddings, attention and MLP of each layer), `"head"` (heads, and MLPs) or
-      `"neuron"` (attention of each layer, and neurons).
-    - `pos`: as in `ji.at`; an int drops the axis, ints keep so many. With a mask they count the
-      real tokens of each prompt.
-    - `mask`, `edits`: as in `ji.run`.
+    - `model`: any model with its weights.
+    - `tokens`: token ids `(*batch, pos)` or embeddings `(*batch, pos, d)`.
+    - `target`: the number to decompose. A token id stands for its logit, a tuple of two token ids for
+      the difference of their logits; an id may be an array `(*batch,)`, one per example. A vector
+      `(d,)`, or one per example `(*batch, d)`, stands for the projection of the stream after the last
+      norm.
+    - `by`: `"layer"` (the default: embeddings, attention and MLP of each layer), `"head"` (heads, and
+      MLPs) or `"neuron"` (attention of each layer, and neurons).
+    - `pos`: positions as in `ji.at`; -1 (the last) by default. An int drops the axis, several ints give
+      an axis of that length. With a mask they count the real tokens of each prompt.
+    - `mask`: True at real tokens, as in `ji.run`; None by default.
+    - `edits`: as in `ji.run`; none by default.
 
-    **Returns:** an `Attribution`, its values `(component, *batch)`. Biases are components of their
-    own: `"ln_final.bias"`, `"attn.b_o"`, `"mlp.b_out"`, `"b_unembed"`. What edits put into the
-    stream besides is `"edits"`.
+    **Returns:** an `Attribution` with values `(component, *batch)`. Biases are components of their
+    own: `"ln_final.bias"`, `"attn.b_o"`, `"mlp.b_out"`, `"b_unembed"`. `"edits"` is what edits add to
+    the stream directly.
+
+    **Raises:** ValueError for another `by` and for a target of another shape; IndexError for a token
+    outside of the vocabulary.
 
     ```python
     parts = ji.lens.direct_attribution(model, tokens, (mary, john), by="head")
@@ -126,16 +162,14 @@ def direct_attribution(
         raise ValueError(f"by is one of {', '.join(PARTS)}; got {by!r}.")
     inner = split_edits(model)[0]
     check_layout(inner, "direct_attribution")
-    tokens = as_tokens(tokens)
-    as_positions(tokens, pos, mask)
-    batch = token_shape(tokens)[:-1]
-    vector, offset = _direction(inner, direction, batch)
+    ids = as_tokens(tokens)
+    as_positions(ids, pos, mask)
+    batch = token_shape(ids)[:-1]
+    vector, offset = _target_vector(inner, target, batch)
     if by == "neuron" and inner.blocks.mlp is None:
-        raise ValueError("This model is attention only, it has no neurons: use by='head'.")
+        raise ValueError("by='neuron' needs a model with MLPs; this one is attention only. Write by='head'.")
     sites, split = PARTS[by]
-    stream = capture_stream(
-        model, tokens, sites, layer=-1, site="resid_post", pos=pos, mask=mask, edits=edits
-    )
+    stream = capture_stream(model, ids, sites, layer=-1, site="resid_post", pos=pos, mask=mask, edits=edits)
     if vector.ndim == 1:
         parts = split(inner, stream, Reader.of(inner, vector, True))
         values = parts.values
@@ -162,9 +196,9 @@ def _per_example(
 
     acts = {name: flat(name, x) for name, x in stream.acts.items()}
     vector = jnp.broadcast_to(vector, (*batch, vector.shape[-1])).reshape(count, -1)
-    found = _mapped(model, eqx.tree_at(lambda s: s.acts, stream, acts), vector, split)
-    values = jnp.moveaxis(found.values, 0, 1)
-    return values.reshape(values.shape[0], *batch, *values.shape[2:]), found
+    parts = _mapped(model, eqx.tree_at(lambda s: s.acts, stream, acts), vector, split)
+    values = jnp.moveaxis(parts.values, 0, 1)
+    return values.reshape(values.shape[0], *batch, *values.shape[2:]), parts
 
 
 @eqx.filter_jit
@@ -175,37 +209,37 @@ def _mapped(model: Any, stream: Any, vector: Array, split: Any) -> Any:
     return jax.vmap(one)(stream, vector)
 
 
-def _direction(
-    model: Any, direction: Any, batch: tuple[int, ...]
+def _target_vector(
+    model: Any, target: Any, batch: tuple[int, ...]
 ) -> tuple[Float[Array, "*batch d"], Float[Array, "*batch"] | None]:
-    """The vector that is read behind the last norm, and what the unembedding's bias adds."""
-    if isinstance(direction, tuple):
-        if len(direction) != 2:
-            raise ValueError(f"A difference is of two tokens, (more, less); got {len(direction)}.")
-        (one, first), (two, second) = (_direction(model, token, batch) for token in direction)
+    """The vector that reads the target after the last norm, and what the unembedding's bias adds."""
+    if isinstance(target, tuple):
+        if len(target) != 2:
+            raise ValueError(f"A difference is of two tokens, target=(more, less); got {len(target)}.")
+        (one, first), (two, second) = (_target_vector(model, token, batch) for token in target)
         shape = jnp.broadcast_shapes(one.shape, two.shape)
         vector = jnp.broadcast_to(one, shape) - jnp.broadcast_to(two, shape)
         if first is None or second is None:
             return vector, None
         shape = jnp.broadcast_shapes(first.shape, second.shape)
         return vector, jnp.broadcast_to(first, shape) - jnp.broadcast_to(second, shape)
-    array = direction if isinstance(direction, jax.Array) else np.asarray(direction)
+    array = target if isinstance(target, jax.Array) else np.asarray(target)
     d, vocab = unembedding(model).shape
     if jnp.issubdtype(array.dtype, jnp.floating):
         if array.shape != (d,) and array.shape != (*batch, d):
             per = f" or {(*batch, d)}, one per example" if batch else ""
-            raise ValueError(f"A direction has the shape {(d,)}{per}; got {array.shape}.")
+            raise ValueError(f"A target that is a vector has the shape {(d,)}{per}; got {array.shape}.")
         return wide(jnp.asarray(array)), None
     if not jnp.issubdtype(array.dtype, jnp.integer) or array.shape not in ((), batch):
         raise ValueError(
-            "direction is a token id, a tuple of two, ids per example "
+            "target is a token id, a tuple of two, ids per example "
             f"{batch}, or a vector ({d},) of floats; got {array.dtype}{list(array.shape)}. "
             "For the difference of two logits write a tuple: (mary, john)."
         )
     if concrete(array) and array.size:
         for token in (int(np.min(np.asarray(array))), int(np.max(np.asarray(array)))):
             if not 0 <= token < vocab:
-                raise IndexError(f"Token ids lie in 0..{vocab - 1}; the direction has {token}.")
+                raise IndexError(f"Token ids lie in 0..{vocab - 1}; the target has {token}.")
     index = jnp.asarray(array, jnp.int32)
     vector = wide(jnp.moveaxis(jnp.take(unembedding(model), index, axis=1), 0, -1))
     bias = model.b_unembed

@@ -12,41 +12,46 @@ from ..core._check import as_tokens
 from ..core._intervene import split_edits
 from ..core._run import run
 from ..core._sites import axes_of, is_per_layer, parse
+from ..typing import EditsLike, IndexLike, MaskLike, ModelLike, TokensLike
 from ..weights._components import norm_directions
 from ..weights._leaves import check_layout, wide
 from ._read import STREAMS, LogitLens, all_logits, as_positions, capture
 
 
 def logit_lens(
-    model: Any,
-    tokens: Any,
+    model: ModelLike,
+    tokens: TokensLike,
     *,
     site: str | None = None,
-    mask: Any = None,
-    edits: Any = (),
-    pos: Any = None,
+    mask: MaskLike | None = None,
+    edits: EditsLike = (),
+    pos: IndexLike | None = None,
 ) -> Float[Array, "layer *rest"]:
-    r"""$\text{logits}_\ell = \mathrm{norm}(x_\ell)\,W_U + b_U$: what the model would say if it stopped there.
+    r"""$\text{logits}_\ell = \mathrm{norm}(x_\ell)\,W_U + b_U$: what the model predicts if it stops after each layer.
 
     nostalgebraist 2020
     (https://www.lesswrong.com/posts/AcKRB8wDpdaN6v6ru/interpreting-gpt-the-logit-lens).
 
     **Arguments:**
 
-    - `model`; `tokens` `(*batch, pos)`, or embeddings `(*batch, pos, d)`, such as image tokens.
-    - `site`: None reads the embedding and the output of every block. `"resid_pre"`, `"resid_mid"`
-      or `"resid_post"` read that stream of every layer. A component (`"attn_out"`, `"mlp_out"`,
-      `"head_out"`, `"embed"`, ...) is divided by the scale that the last norm really had and read
-      without the biases of norm and unembedding: its own share of the model's logits.
-    - `pos`: read these positions only: an int drops the axis, ints keep so many. With a mask they
-      count the real tokens of each prompt.
-    - `mask`, `edits`: as in `ji.run`.
+    - `model`: any model of the protocol; components need its weights.
+    - `tokens`: token ids `(*batch, pos)`, or embeddings `(*batch, pos, d)`, such as image tokens.
+    - `site`: None (the default) reads the embedding and the output of each block. `"resid_pre"`,
+      `"resid_mid"` or `"resid_post"` read that stream of each layer. A component (`"attn_out"`,
+      `"mlp_out"`, `"head_out"`, `"embed"`, ...) is divided by the scale of the last norm in this run
+      and read without the biases of norm and unembedding. This is its share of the model's logits.
+    - `mask`: True at real tokens, as in `ji.run`; None by default.
+    - `edits`: as in `ji.run`; none by default.
+    - `pos`: the positions to read; None (the default) for all. An int drops the axis, several ints give
+      an axis of that length. With a mask they count the real tokens of each prompt.
 
     **Returns:** logits `(layer + 1, *batch, pos, vocab)`: row 0 reads the embedding, row
-    $\ell + 1$ the output of block $\ell$. With a site of the layers `(layer, ...)`, with
-    `"head_out"` `(layer, *batch, pos, head, vocab)`.
+    $\ell + 1$ the output of block $\ell$. A site that each layer has gives `(layer, ...)`, and
+    `"head_out"` gives `(layer, *batch, pos, head, vocab)`.
 
-    For anything but a short prompt see `ji.lens.summary`, which never holds all logits.
+    Long prompts need much memory here. `ji.lens.summary` has the logits of one layer at a time.
+
+    **Raises:** ValueError for a site of another width, or of one layer.
 
     ```python
     model, tokenizer = ji.load("tiny")
@@ -54,8 +59,8 @@ def logit_lens(
     [tokenizer.decode([int(best)]) for best in logits.argmax(-1)]
     ```
 
-    Laws: the last row is the model's own logits, exactly. The component readings of the embedding,
-    heads, MLPs and biases sum to the logits less the biases of norm and unembedding.
+    Laws: the last row is exactly the model's logits. The readings of the embedding, heads, MLPs and
+    biases sum to the logits without the biases of norm and unembedding.
     """
     base = None if site is None else parse(site)
     if base is not None and (base[1] is not None or axes_of(base[0])[-1] != "d"):
@@ -72,25 +77,37 @@ def logit_lens(
 
 
 def component_logits(
-    model: Any, tokens: Any, site: str, *, mask: Any, edits: Any, pos: Any
+    model: ModelLike,
+    tokens: TokensLike,
+    site: str,
+    *,
+    mask: MaskLike | None,
+    edits: EditsLike,
+    pos: IndexLike | None,
 ) -> Float[Array, "*rest"]:
-    """What one site adds to the logits, the scale of the last norm held as the run made it."""
+    """What one site adds to the logits, with the scale of the last norm in this run."""
     values, scale = capture_component(model, tokens, site, mask=mask, edits=edits, pos=pos)
     return _component_logits(split_edits(model)[0], values, scale, is_per_layer(site))
 
 
 def capture_component(
-    model: Any, tokens: Any, site: str, *, mask: Any, edits: Any, pos: Any
+    model: ModelLike,
+    tokens: TokensLike,
+    site: str,
+    *,
+    mask: MaskLike | None,
+    edits: EditsLike,
+    pos: IndexLike | None,
 ) -> tuple[Array, Array | None]:
     """A site, and the scale of the last norm `(*batch, pos, 1)` broadcast over the site's axes."""
     inner = split_edits(model)[0]
     check_layout(inner, "components")
-    tokens = as_tokens(tokens)
-    as_positions(tokens, pos, mask)
-    asked = [at(site, pos=pos, name="values")]
+    ids = as_tokens(tokens)
+    as_positions(ids, pos, mask)
+    captures = [at(site, pos=pos, name="values")]
     if inner.ln_final is not None:
-        asked.append(at("ln_final_scale", pos=pos, name="scale"))
-    _, acts = run(model, tokens, edits=edits, capture=asked, mask=mask, logits=False)
+        captures.append(at("ln_final_scale", pos=pos, name="scale"))
+    _, acts = run(model, ids, edits=edits, capture=captures, mask=mask, logits=False)
     if inner.ln_final is None:
         return acts["values"], None
     scale = acts["scale"]
@@ -102,6 +119,7 @@ def capture_component(
 def read_component(
     along: Float[Array, "d vocab"], values: Float[Array, "*batch d"], scale: Array | None
 ) -> Float[Array, "*batch vocab"]:
+    """Components as logits, divided by the scale of the last norm where there is one."""
     out = jnp.einsum("...d,dv->...v", wide(values), along, precision="highest")
     if scale is not None:
         out = out / jnp.broadcast_to(wide(scale), out.shape)
@@ -109,12 +127,12 @@ def read_component(
 
 
 def unembedding(model: Any) -> Float[Array, "d vocab"]:
-    """The matrix that logits are read along, also where it is tied to the embedding."""
+    """The unembedding matrix, also where it is the embedding matrix transposed."""
     return model.w_embed.T if model.w_unembed is None else model.w_unembed
 
 
 def component_directions(model: Any) -> Float[Array, "d vocab"]:
-    """The unembedding as components see it: behind the last norm's gain and centring."""
+    """The unembedding with the gain and the centring of the last norm multiplied in."""
     w = unembedding(model)
     return wide(w) if model.ln_final is None else norm_directions(model.ln_final, w)[0]
 
@@ -123,11 +141,12 @@ def component_directions(model: Any) -> Float[Array, "d vocab"]:
 def _component_logits(
     model: Any, values: Float[Array, "*axes d"], scale: Array | None, stacked: bool
 ) -> Float[Array, "*axes vocab"]:
+    """A site as logits; one that all layers have is read layer by layer."""
     along = component_directions(model)
     if not stacked:
         return read_component(along, values, scale)
 
-    def step(_: None, layer: Array) -> Any:
+    def step(_: None, layer: Array) -> tuple[None, Array]:
         return None, read_component(along, layer, scale)
 
     return lax.scan(step, None, values)[1]

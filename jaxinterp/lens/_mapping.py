@@ -1,7 +1,5 @@
 r"""Affine maps between the states of two models, or of two layers, by least squares."""
 
-from typing import Any
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -10,20 +8,23 @@ from jaxtyping import Array, Float
 
 from ..core._check import as_tokens
 from ..core._run import run
+from ..typing import FloatLike, IndexLike, MaskLike, ModelLike, TokensLike
 from ._read import token_shape
 
 
 class AffineMap(eqx.Module):
-    r"""$h \mapsto h W + b$; with a leading layer axis, one map for each source layer.
+    r"""$h \mapsto h W + b$. With a leading layer axis it is one map for each source layer.
 
-    `weight` `(d, e)` and `bias` `(e,)`, or `(layer, d, e)` and `(layer, e)`.
+    Calling it maps states `(*batch, d)` to `(*batch, e)`.
     """
 
     weight: Float[Array, "*layer d e"]
+    "$W$, `(d, e)` or `(layer, d, e)`."
     bias: Float[Array, "*layer e"]
+    "$b$, `(e,)` or `(layer, e)`."
 
-    def at(self, layer: Any) -> "AffineMap":
-        """The map of one source layer."""
+    def at(self, layer: IndexLike) -> "AffineMap":
+        """The map of one source layer, an int that may be traced."""
         return AffineMap(self.weight[layer], self.bias[layer]) if self.weight.ndim == 3 else self
 
     def __call__(self, h: Float[Array, "*batch d"]) -> Float[Array, "*batch e"]:
@@ -33,21 +34,26 @@ class AffineMap(eqx.Module):
 
 @eqx.filter_jit
 def fit_affine(
-    x: Float[Array, "*layer n d"], y: Float[Array, "*layer n e"], *, ridge: float | Any = 0.0
+    x: Float[Array, "*layer n d"], y: Float[Array, "*layer n e"], *, ridge: FloatLike = 0.0
 ) -> AffineMap:
     r"""$\min_{W, b} \sum_i \|x_i W + b - y_i\|^2 + \lambda \|W\|_F^2$: the least-squares affine map.
 
-    **Arguments:** `x` `(n, d)` and `y` `(n, e)` row by row, or both with a leading layer axis: a
-    map for each; `ridge`, $\lambda$.
+    **Arguments:**
 
-    **Returns:** an `AffineMap`. With fewer rows than `d`, or directions that never vary, it is the
-    one of smallest norm.
+    - `x`: source states `(n, d)`, or `(layer, n, d)` for one map per layer.
+    - `y`: target states `(n, e)` or `(layer, n, e)`; row i belongs to row i of `x`.
+    - `ridge`: $\lambda$; 0 by default.
+
+    **Returns:** an `AffineMap`. With fewer rows than `d`, or with constant directions, it is the map of
+    smallest norm.
+
+    **Raises:** ValueError for different numbers of rows.
 
     ```python
     mapping = ji.lens.fit_affine(states[2], states[3])
     ```
 
-    Law: rows that lie on an affine map give it back.
+    Law: from rows that an affine map connects it returns that map.
     """
     if x.ndim == 3:
         return jax.vmap(lambda a, b: fit_affine(a, b, ridge=ridge))(x, y)
@@ -66,33 +72,40 @@ def fit_affine(
 
 
 def fit_mapping(
-    source_model: Any,
-    target_model: Any,
-    tokens: Any,
+    source_model: ModelLike,
+    target_model: ModelLike,
+    tokens: TokensLike,
     *,
     site: str = "resid_post",
-    mask: Any = None,
-    ridge: float | Any = 0.0,
+    mask: MaskLike | None = None,
+    ridge: FloatLike = 0.0,
 ) -> AffineMap:
     r"""$\min_{W_\ell, b_\ell} \sum_t \|h^S_{\ell,t} W_\ell + b_\ell - h^T_{\ell,t}\|^2$: layer by layer, from paired states.
 
-    For Patchscopes between models of one tokenizer and one number of layers.
+    It serves Patchscopes between two models with the same tokenizer and the same number of layers.
 
-    **Arguments:** the two models; `tokens` `(*batch, pos)`, read by both; `mask`, True at the
-    tokens to use; `ridge` as in `fit_affine`.
+    **Arguments:**
+
+    - `source_model`, `target_model`: both read the same tokens.
+    - `tokens`: token ids `(*batch, pos)`.
+    - `site`: the site whose states are paired; `"resid_post"` by default.
+    - `mask`: True at real tokens, as in `ji.run`; only these are used. None by default.
+    - `ridge`: as in `fit_affine`; 0 by default.
 
     **Returns:** an `AffineMap` with a leading layer axis.
 
+    **Raises:** ValueError for different numbers of layers.
+
     ```python
     mapping = ji.lens.fit_mapping(small, large, tokens)
-    ji.lens.patchscope(small, prompt, large, prompt, source_pos=-1, target_pos=-1, mapping=mapping)
+    ji.lens.patchscope(small, prompt, large, prompt, mapping=mapping)
     ```
 
-    Law: between a model and its copy with the stream rotated, it finds the rotation.
+    Law: between a model and a copy whose stream is rotated it finds the rotation.
     """
-    tokens = as_tokens(tokens)
+    ids = as_tokens(tokens)
     states = [
-        run(model, tokens, capture=[site], mask=mask, logits=False)[1][site]
+        run(model, ids, capture=[site], mask=mask, logits=False)[1][site]
         for model in (source_model, target_model)
     ]
     x, y = (state.reshape(state.shape[0], -1, state.shape[-1]) for state in states)
@@ -102,6 +115,6 @@ def fit_mapping(
             "ji.lens.fit_affine(x, y), layer by layer as you choose."
         )
     if mask is not None:
-        kept = np.flatnonzero(np.broadcast_to(np.asarray(mask), token_shape(tokens)))
-        x, y = x[:, kept], y[:, kept]
+        real = np.flatnonzero(np.broadcast_to(np.asarray(mask), token_shape(ids)))
+        x, y = x[:, real], y[:, real]
     return fit_affine(x, y, ridge=ridge)

@@ -1,8 +1,8 @@
 r"""Reading a residual stream as logits: $x \mapsto \mathrm{unembed}(\mathrm{norm}(T_r\,x))$ for every row $r$.
 
-A lens is a translator $T_r$ per row of the residual stream; row 0 is the embedding, row $r$ the
-output of block $r - 1$, and the last row is what the model itself says. Rows are scanned: logits
-of one row exist at a time, unless all of them are asked for.
+A lens is a translator $T_r$ for each row of the residual stream. Row 0 is the embedding, row $r$ the
+output of block $r - 1$, and the last row is the model's own logits. Rows are scanned, so that the logits
+of one row exist at a time unless all of them are returned.
 """
 
 from collections.abc import Callable
@@ -21,40 +21,41 @@ from ..core._check import as_mask, as_selector, as_tokens, check_selector
 from ..core._intervene import Intervened, gather_edits
 from ..core._run import resume, run
 from ..core._sites import stage_of
+from ..typing import EditsLike, IndexLike, MaskLike, ModelLike, PyTree, TokensLike
 
 STREAMS = ("resid_pre", "resid_mid", "resid_post")
 
 
 class Lens(eqx.Module):
-    """A translator for each of some rows of the residual stream; subclasses say which, and how.
+    """Translators for rows of the residual stream; subclasses define which rows, and the translation.
 
-    Calling it gives logits `(row + 1, *batch, pos, vocab)`: a row per translator, then the model's
-    own.
+    Calling it gives logits `(row + 1, *batch, pos, vocab)`: a row for each translator, then the model's
+    own logits.
     """
 
     def rows(self, count: int) -> tuple[int, ...]:
-        """The rows that are translated, of a model with `count` blocks."""
+        """The rows that are translated, in a model with `count` blocks."""
         raise NotImplementedError
 
-    def parameters(self) -> Any:
-        """What the translators differ in: a pytree whose leaves have a leading row axis."""
+    def parameters(self) -> PyTree:
+        """The arrays of the translators: a pytree whose leaves have a leading row axis."""
         raise NotImplementedError
 
     @staticmethod
-    def translate(parameters: Any, x: Float[Array, "*batch d"]) -> Float[Array, "*batch d"]:
-        """The stream of one row as the last norm is to see it."""
+    def translate(parameters: PyTree, x: Float[Array, "*batch d"]) -> Float[Array, "*batch d"]:
+        """The stream of one row `(*batch, d)`, translated into what the last norm reads."""
         raise NotImplementedError
 
     def __call__(
         self,
-        model: Any,
-        tokens: Any,
+        model: ModelLike,
+        tokens: TokensLike,
         *,
-        mask: Any = None,
-        edits: Any = (),
-        pos: Any = None,
+        mask: MaskLike | None = None,
+        edits: EditsLike = (),
+        pos: IndexLike | None = None,
     ) -> Float[Array, "row *rest"]:
-        """Logits `(row + 1, *batch, pos, vocab)`; arguments as in `ji.lens.logit_lens`."""
+        """Logits `(row + 1, *batch, pos, vocab)`. The arguments are those of `ji.lens.logit_lens`."""
         streams = capture(model, tokens, self, mask=mask, edits=edits, pos=pos)
         return all_logits(self, streams)
 
@@ -74,10 +75,10 @@ class LogitLens(Lens):
 
 
 class Streams(eqx.Module):
-    """The rows of a run that a lens translates, the model's own logits, and who unembeds.
+    """The rows of a run that a lens translates, the model's own logits, and the model that unembeds.
 
-    With `pos`, rows hold only those positions, unless an edit acts behind the last block: then
-    they are whole, `chosen` says what to unembed, and `mask` which tokens are real.
+    With `pos`, rows have only those positions. Where an edit acts after the last block the rows are
+    whole, `chosen` are the positions to unembed, and `mask` is True at real tokens.
     """
 
     embedded: Float[Array, "*batch pos d"] | None
@@ -89,11 +90,11 @@ class Streams(eqx.Module):
     picked: tuple[int, ...] = eqx.field(static=True)
     "Which rows: 0 the embedding, the others of `after`, counted from 1."
     single: bool = eqx.field(static=True)
-    "Whether one position was asked for as an int, whose axis the results then lack."
+    "Whether `pos` is one int: then the results have no axis of positions."
 
     @property
     def rows(self) -> Float[Array, "row *batch pos d"]:
-        """The rows, stacked: to be called where it is compiled."""
+        """The rows, stacked. It is called inside compiled functions."""
         blocks = [row - 1 for row in self.picked if row > 0]
         whole = blocks == list(range(len(self.after)))
         after = self.after if whole else self.after[np.asarray(blocks, np.int32)]
@@ -103,30 +104,35 @@ class Streams(eqx.Module):
 
 
 def capture(
-    model: Any,
-    tokens: Any,
+    model: ModelLike,
+    tokens: TokensLike,
     lens: Lens,
     *,
     site: str | None = None,
-    mask: Any = None,
-    edits: Any = (),
-    pos: Any = None,
+    mask: MaskLike | None = None,
+    edits: EditsLike = (),
+    pos: IndexLike | None = None,
 ) -> Streams:
-    """Runs the model once: the rows of `lens` (or of one site, which has one per layer)."""
+    """Runs the model once and returns the rows of `lens`, or the rows of one site, one per layer."""
     reader = reader_of(model, edits)
-    tokens = as_tokens(tokens)
+    ids = as_tokens(tokens)
     mask = None if mask is None else as_mask(mask)
-    pos, single = as_positions(tokens, pos, mask)
-    whole = pos is None or isinstance(reader, Intervened)
-    keep = None if whole else pos
+    positions, single = as_positions(ids, pos, mask)
+    whole = positions is None or isinstance(reader, Intervened)
+    captured = None if whole else positions
     count = layer_count(model)
-    asked = [at("resid_pre", layer=0, pos=keep), at("resid_post", pos=keep)]
+    captures = [at("resid_pre", layer=0, pos=captured), at("resid_post", pos=captured)]
     if site is not None:
-        asked = [at(site, pos=keep)]
+        captures = [at(site, pos=captured)]
     logits, acts = run(
-        model, tokens, edits=edits, capture=asked, mask=mask, logits=True if pos is None else pos
+        model,
+        ids,
+        edits=edits,
+        capture=captures,
+        mask=mask,
+        logits=True if positions is None else positions,
     )
-    chosen, real = (pos, mask) if whole else (None, None)
+    chosen, real = (positions, mask) if whole else (None, None)
     if site is None:
         rows = lens.rows(count)
         embedded = acts["resid_pre[0]"] if 0 in rows else None
@@ -136,21 +142,21 @@ def capture(
     return Streams(None, acts[site], logits, reader, chosen, real, rows, single)
 
 
-def reader_of(model: Any, edits: Any) -> Any:
-    """The model with only those edits that act behind the last block."""
-    base, own, asked = gather_edits(model, edits)
-    behind = tuple(edit for edit in own + asked if any(stage_of(site) == "end" for site in edit.sites))
+def reader_of(model: ModelLike, edits: EditsLike) -> ModelLike:
+    """The model with only those edits that act after the last block."""
+    base, own, added = gather_edits(model, edits)
+    behind = tuple(edit for edit in own + added if any(stage_of(site) == "end" for site in edit.sites))
     return Intervened(base, behind) if behind else base
 
 
-def as_positions(tokens: Array, pos: Any, mask: Any = None) -> tuple[Any, bool]:
-    """Positions with an axis of their own, and whether they were one int."""
+def as_positions(tokens: Array, pos: IndexLike | None, mask: MaskLike | None = None) -> tuple[Any, bool]:
+    """Positions with an axis of their own, and whether `pos` is one int."""
     if pos is None:
         return None, False
-    pos = as_selector(pos, "pos")
+    positions = as_selector(pos, "pos")
     shape = token_shape(tokens)
-    check_selector("pos", pos, shape[-1], shape[:-1], "a lens", mask)
-    return (pos[None], True) if pos.ndim == 0 else (pos, False)
+    check_selector("pos", positions, shape[-1], shape[:-1], "a lens", mask)
+    return (positions[None], True) if positions.ndim == 0 else (positions, False)
 
 
 def token_shape(tokens: Array) -> tuple[int, ...]:
@@ -162,18 +168,23 @@ def token_shape(tokens: Array) -> tuple[int, ...]:
     return tokens.shape[:-1] if soft else tokens.shape
 
 
-def unembed(reader: Any, x: Float[Array, "*batch pos d"], chosen: Any = None, mask: Any = None) -> Array:
+def unembed(
+    reader: ModelLike,
+    x: Float[Array, "*batch pos d"],
+    chosen: IndexLike | None = None,
+    mask: MaskLike | None = None,
+) -> Float[Array, "*batch chosen vocab"]:
     """The last norm and the unembedding, through the model's own sites."""
     layer = layer_count(reader)
     return resume(reader, x, layer, mask=mask, logits=True if chosen is None else chosen)[0]
 
 
 def over_rows(lens: Lens, streams: Streams, read: Callable[[Array], Any], *, final: bool = True) -> Any:
-    """`read` of the logits of every row, stacked; the last row reads the model's own logits."""
+    """`read` applied to the logits of each row, stacked; the last row is of the model's own logits."""
 
-    def step(_: None, xs: Any) -> Any:
+    def step(_: None, xs: tuple[Any, Array]) -> tuple[None, Any]:
         parameters, x = xs
-        # Behind a barrier the norm rounds the same, whatever the translator was fused with.
+        # After a barrier the norm rounds the same, whatever the compiler fuses the translator with.
         x = lax.optimization_barrier(lens.translate(parameters, x))
         return None, read(unembed(streams.reader, x, streams.chosen, streams.mask))
 
@@ -185,7 +196,7 @@ def over_rows(lens: Lens, streams: Streams, read: Callable[[Array], Any], *, fin
 
 
 def drop_position(tree: Any, streams: Streams, axis: int) -> Any:
-    """Without the axis of positions (counted from the last) where one was asked for."""
+    """Without the axis of positions (counted from the last) where `pos` is one int."""
     if not streams.single:
         return tree
     return jax.tree.map(lambda leaf: leaf.squeeze(axis), tree)

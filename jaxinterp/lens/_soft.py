@@ -1,10 +1,9 @@
 r"""Soft tokens read by the logit lens: image positions of a vision-language model, and any prefix.
 
-Jiang et al. 2024 (https://arxiv.org/abs/2410.02762): what object each image position stands for,
-how sure the model is inside that an object is there, where, and how to remove one.
+Jiang et al. 2024 (https://arxiv.org/abs/2410.02762): which object each image position stands for, how
+probable the model finds an object inside, where it is, and how to remove one.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import equinox as eqx
@@ -21,15 +20,22 @@ from ..core._edits import map as map_site
 from ..core._intervene import config_of, split_edits
 from ..core._run import run
 from ..core._subspace import with_largest_entry_one
+from ..typing import ArrayLike, EditsLike, FloatLike, IndexLike, MaskLike, ModelLike, TokensLike
 from ._read import LogitLens, Streams, capture, drop_position, over_rows
 
 
-def soft_prompt(model: Any, prefix: Any, tokens: Any) -> Float[Array, "*batch total d"]:
-    r"""$[e_1, \dots, e_n, W_E[t_1], \dots]$: embeddings in front of a text, as `ji.run` takes them.
+def soft_prompt(model: ModelLike, prefix: ArrayLike, tokens: TokensLike) -> Float[Array, "*batch total d"]:
+    r"""$[e_1, \dots, e_n, W_E[t_1], \dots]$: embeddings in front of a text, as `ji.run` reads them.
 
-    **Arguments:** `prefix` `(*batch, n, d)`; `tokens` `(*batch, pos)` or shared `(pos,)`.
+    **Arguments:**
+
+    - `model`: whose token embeddings are used.
+    - `prefix`: embeddings `(*batch, n, d)`.
+    - `tokens`: token ids `(*batch, pos)`, or shared `(pos,)`.
 
     **Returns:** embeddings `(*batch, n + pos, d)`.
+
+    **Raises:** ValueError for a prefix of another width and for tokens that are no ids.
 
     ```python
     soft = ji.lens.soft_prompt(model, image, tokenizer("a photo of"))
@@ -38,76 +44,81 @@ def soft_prompt(model: Any, prefix: Any, tokens: Any) -> Float[Array, "*batch to
     Law: a prefix of token embeddings is the text of those tokens.
     """
     w = split_edits(model)[0].w_embed
-    prefix, tokens = jnp.asarray(as_numbers(prefix, "prefix")), as_tokens(tokens)
-    if not jnp.issubdtype(tokens.dtype, jnp.integer):
+    before, ids = jnp.asarray(as_numbers(prefix, "prefix")), as_tokens(tokens)
+    if not jnp.issubdtype(ids.dtype, jnp.integer):
         raise ValueError(
-            f"soft_prompt puts embeddings before token ids (*batch, pos); got dtype {tokens.dtype}."
+            f"soft_prompt puts embeddings before token ids (*batch, pos); got dtype {ids.dtype}. "
+            "Two arrays of embeddings are joined by jnp.concatenate([prefix, embeddings], axis=-2)."
         )
-    check_tokens(tokens, config_of(model))
-    if prefix.ndim < 2 or prefix.shape[-1] != w.shape[-1]:
-        raise ValueError(f"A prefix is embeddings (*batch, n, d) with d={w.shape[-1]}; got {prefix.shape}.")
-    if not jnp.issubdtype(tokens.dtype, jnp.integer):
-        raise ValueError(
-            f"The text behind a prefix is token ids; got dtype {tokens.dtype}. Embeddings are put "
-            "side by side as they are: jnp.concatenate([prefix, embeddings], axis=-2)."
-        )
-    check_tokens(tokens, model.config)
-    if tokens.ndim > 1 and tokens.shape[:-1] != prefix.shape[:-2]:
+    check_tokens(ids, config_of(model))
+    if before.ndim < 2 or before.shape[-1] != w.shape[-1]:
+        raise ValueError(f"A prefix is embeddings (*batch, n, d) with d={w.shape[-1]}; got {before.shape}.")
+    if ids.ndim > 1 and ids.shape[:-1] != before.shape[:-2]:
         raise ValueError(
             "The text (*batch, pos) has the batch of the prefix (*batch, n, d), or is shared (pos,); "
-            f"got {tokens.shape} behind {prefix.shape}."
+            f"got {ids.shape} behind {before.shape}."
         )
-    text = w[tokens]
-    text = jnp.broadcast_to(text, (*prefix.shape[:-2], *text.shape[-2:]))
-    return jnp.concatenate([prefix.astype(w.dtype), text], axis=-2)
+    text = w[ids]
+    text = jnp.broadcast_to(text, (*before.shape[:-2], *text.shape[-2:]))
+    return jnp.concatenate([before.astype(w.dtype), text], axis=-2)
 
 
 class Localised(eqx.Module):
-    """How present each word is, inside.
-
-    `probs` `(word, *batch, pos)`: a word's probability at each position, the largest over layers
-    and the word's tokens. `confidence` `(word, *batch)`: the largest over positions, the internal
-    confidence $c_o$.
-    """
+    """How probable each word is inside the model, position by position."""
 
     probs: Float[Array, "word *batch pos"]
+    "A word's probability, the largest over layers and over the word's tokens, `(word, *batch, pos)`."
 
     @property
     def confidence(self) -> Float[Array, "word *batch"]:
+        """The internal confidence $c_o$: the largest probability over positions, `(word, *batch)`."""
         return self.probs.max(-1)
 
     def grid(self, height: int, width: int) -> Float[Array, "word *batch height width"]:
-        """The positions as the patches of an image, row by row."""
+        """The positions as the patches of an image, row by row.
+
+        **Arguments:**
+
+        - `height`, `width`: how many patches; their product is the number of positions.
+
+        **Raises:** ValueError for another number of positions.
+        """
         *lead, pos = self.probs.shape
         if height * width != pos:
-            raise ValueError(f"{pos} positions are no grid of {height} by {width}.")
+            raise ValueError(
+                f"A grid of {height} by {width} has {height * width} positions; there are {pos}."
+            )
         return self.probs.reshape(*lead, height, width)
 
 
 def localise(
-    model: Any,
-    tokens: Any,
-    words: Sequence[Any] | Any,
+    model: ModelLike,
+    tokens: TokensLike,
+    words: ArrayLike,
     *,
-    pos: Any = None,
-    mask: Any = None,
-    edits: Any = (),
+    pos: IndexLike | None = None,
+    mask: MaskLike | None = None,
+    edits: EditsLike = (),
 ) -> Localised:
     r"""$c_o = \max_{\ell, i, t \in o} \mathrm{softmax}(W_U\,\mathrm{norm}(x_{\ell,i}))_t$, and the map over $i$ before the last max.
 
     **Arguments:**
 
-    - `model`; `tokens`: embeddings `(*batch, pos, d)`, such as `soft_prompt` makes, or ids.
-    - `words`: for each word its token ids, an int or several (of `" cat"`, not of `"cat"`).
-    - `pos`: the positions to look at (those of the image), `(n,)`; by default all.
-    - `mask`, `edits`: as in `ji.run`.
+    - `model`: any model of the protocol.
+    - `tokens`: embeddings `(*batch, pos, d)`, as `soft_prompt` returns, or token ids.
+    - `words`: a list with the token ids of each word, an int or several (of `" cat"`, not of `"cat"`).
+    - `pos`: the positions to read (those of the image), `(n,)`; None (the default) for all.
+    - `mask`: True at real tokens, as in `ji.run`; None by default.
+    - `edits`: as in `ji.run`; none by default.
 
     **Returns:** a `Localised`, with `.probs` `(word, *batch, pos)`, `.confidence` `(word, *batch)`
     and `.grid(height, width)`.
 
+    **Raises:** ValueError for words that are no lists of token ids.
+
     ```python
     found = ji.lens.localise(model, soft, [cat, dog], pos=range(576))
-    found.confidence > 0.2                              # which objects the model believes in
+    found.confidence > 0.2                              # which objects the model finds
     ```
 
     Law: equal to the largest entry of the logit lens' probabilities.
@@ -120,7 +131,7 @@ def localise(
             f"{[ids.tolist() for ids in lists]}."
         )
     longest = max(map(len, lists))
-    # A word's first token stands in where others have more: the maximum does not change.
+    # Short words repeat their first token: the maximum stays the same.
     ids = np.stack([np.r_[row, np.full(longest - len(row), row[0])] for row in lists])
     if isinstance(pos, range):
         pos = np.asarray(pos)
@@ -130,6 +141,8 @@ def localise(
 
 @eqx.filter_jit
 def _largest(streams: Streams, ids: Array) -> Float[Array, "word *rest"]:
+    """The largest probability of each word over layers and the word's tokens."""
+
     def read(logits: Array) -> Array:
         wide = np.promote_types(logits.dtype, np.float32)
         probs = jax.nn.softmax(logits.astype(wide), axis=-1)
@@ -138,13 +151,19 @@ def _largest(streams: Streams, ids: Array) -> Float[Array, "word *rest"]:
     return drop_position(over_rows(LogitLens(), streams, read).max(0), streams, -1)
 
 
-def text_vector(model: Any, tokens: Any, *, layer: int, mask: Any = None) -> Float[Array, "*batch d"]:
-    r"""$t_o = x_{\ell}$ at the last token of a phrase, read alone: the direction of a concept.
+def text_vector(
+    model: ModelLike, tokens: TokensLike, *, layer: int, mask: MaskLike | None = None
+) -> Float[Array, "*batch d"]:
+    r"""$t_o = x_{\ell}$ at the last token of a phrase without context: the direction of a concept.
 
-    **Arguments:** `tokens` `(*batch, pos)`; `layer`, the block whose output is read; `mask`, True
-    at real tokens, for phrases padded to one length.
+    **Arguments:**
 
-    **Returns:** `(*batch, d)`.
+    - `model`: any model of the protocol.
+    - `tokens`: the phrase, token ids `(*batch, pos)`.
+    - `layer`: the block whose output is read.
+    - `mask`: True at real tokens, for phrases padded to one length; None by default.
+
+    **Returns:** vectors `(*batch, d)`.
 
     ```python
     cat = ji.lens.text_vector(model, tokenizer(" cat"), layer=1)
@@ -152,37 +171,47 @@ def text_vector(model: Any, tokens: Any, *, layer: int, mask: Any = None) -> Flo
 
     Law: `resid_post[layer]` at the last real position.
     """
-    asked = at("resid_post", layer=layer, reduce="last", name="vector")
-    _, acts = run(model, tokens, capture=[asked], mask=mask, logits=False)
+    last = at("resid_post", layer=layer, reduce="last", name="vector")
+    _, acts = run(model, tokens, capture=[last], mask=mask, logits=False)
     return acts["vector"]
 
 
-def project_away(direction: Any, alpha: float | Any = 1.0, *, site: str = "resid_post", **where: Any) -> Edit:
-    r"""$x \mapsto x - \alpha \max(s, 0)\, t,\quad s = x \cdot t / \|t\|^2$: takes a concept away where it is.
+def project_away(
+    direction: ArrayLike, alpha: FloatLike = 1.0, *, site: str = "resid_post", **where: Any
+) -> Edit:
+    r"""$x \mapsto x - \alpha \max(s, 0)\, t,\quad s = x \cdot t / \|t\|^2$: removes a concept where it is present.
 
-    ProjectAway of Jiang et al. 2024 (https://arxiv.org/abs/2410.02762). Only positions that project
-    positively on the direction change; with $\alpha = 1$ they come to stand orthogonal to it, and
-    a larger one pushes them past.
+    ProjectAway of Jiang et al. 2024 (https://arxiv.org/abs/2410.02762). Only positions with a positive
+    projection on the direction change. With $\alpha = 1$ they become orthogonal to it; with a larger
+    $\alpha$ their projection becomes negative.
 
-    **Arguments:** `direction` `(d,)`, or anything that broadcasts against the site; `alpha`;
-    `site` and selectors (`layer`, `pos`, ...) as of any edit.
+    **Arguments:**
 
-    **Returns:** an `Edit`. For several concepts give several, in order: where directions are not
-    orthogonal, the order matters, since taking away the second puts some of the first back.
+    - `direction`: $t$, `(d,)`, or anything that broadcasts against the site.
+    - `alpha`: $\alpha$; 1 by default.
+    - `site`: where the edit acts; `"resid_post"` by default.
+    - `layer`, `pos` and the other selectors of an edit.
+
+    **Returns:** an `Edit`. Several concepts are several edits, in order. The order matters where
+    directions are not orthogonal: removing the second adds a part of the first again.
+
+    **Raises:** ValueError for a direction that is a number.
 
     ```python
     image = np.arange(576)
     without, _ = ji.run(model, soft, edits=[ji.lens.project_away(cat, 1.5, layer=2, pos=image)])
     ```
 
-    Laws: with $\alpha = 1$ the projection of every changed position is 0, and applying it twice is
-    applying it once; negative projections stay untouched, exactly.
+    Laws: with $\alpha = 1$ the projection of each changed position is 0, and applying the edit twice is
+    the same as once; positions with a negative projection stay exactly the same.
     """
-    direction = as_floats(direction, "direction")
-    if direction.ndim == 0:
-        raise ValueError("project_away needs a direction (d,); got a number.")
+    vector = as_floats(direction, "direction")
+    if vector.ndim == 0:
+        raise ValueError(
+            "A direction has the axis (d,); got a number. Write ji.lens.project_away(direction, alpha)."
+        )
     # JAX arrays, so that they are leaves of the edit: other values never compile again.
-    leaves = jnp.asarray(direction), jnp.asarray(as_floats(alpha, "alpha"))
+    leaves = jnp.asarray(vector), jnp.asarray(as_floats(alpha, "alpha"))
     return map_site(site, _project_away, *leaves, **where)
 
 

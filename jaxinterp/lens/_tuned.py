@@ -1,6 +1,4 @@
-r"""The tuned lens: an affine translator per row, residual, so that zero is the logit lens."""
-
-from typing import Any
+r"""The tuned lens: an affine translator for each row. The translator zero is the logit lens."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -8,35 +6,41 @@ from jaxtyping import Array, Float
 
 from ..core._blocks import layer_count
 from ..core._intervene import split_edits
+from ..typing import ModelLike, PyTree
 from ._read import Lens
 
 
 class TunedLens(Lens):
-    r"""$\text{logits}_\ell = \mathrm{norm}(x_\ell + x_\ell A_\ell + b_\ell)\,W_U$: what layer $\ell$ knows, in the last layer's terms.
+    r"""$\text{logits}_\ell = \mathrm{norm}(x_\ell + x_\ell A_\ell + b_\ell)\,W_U$: each layer read through a trained affine map.
 
     Belrose et al. 2023 (https://arxiv.org/abs/2303.08112). Translator $\ell$ reads the stream that
     enters block $\ell$; the norm and the unembedding are the model's.
-
-    - `weight` `(layer, d, d)`, from the stream's axis to the translated one; None trains a bias only.
-    - `bias` `(layer, d)`.
 
     ```python
     lens = ji.lens.TunedLens.init(model)
     logits = lens(model, tokens)                        # (layer + 1, *batch, pos, vocab)
     ```
 
-    Law: as `init` makes it, it is the logit lens, bit for bit.
+    Law: what `init` returns is the logit lens, bit for bit.
     """
 
     weight: Float[Array, "layer d d"] | None
+    "$A$, `(layer, d, d)`, from the axis of the stream to the translated axis. None: a bias alone."
     bias: Float[Array, "layer d"]
+    "$b$, `(layer, d)`."
 
     @staticmethod
-    def init(model: Any, *, bias_only: bool = False) -> "TunedLens":
-        """The logit lens, as a place to train from: every translator zero, in float32 at least."""
-        model = split_edits(model)[0]
-        layers, d = layer_count(model), model.config.d
-        dtype = np.promote_types(model.w_embed.dtype, np.float32)
+    def init(model: ModelLike, *, bias_only: bool = False) -> "TunedLens":
+        """The logit lens, where a training starts: all translators are zero, in float32 at least.
+
+        **Arguments:**
+
+        - `model`: the model that the lens will read.
+        - `bias_only`: a lens without `weight`; False by default.
+        """
+        inner = split_edits(model)[0]
+        layers, d = layer_count(inner), inner.config.d
+        dtype = np.promote_types(inner.w_embed.dtype, np.float32)
         weight = None if bias_only else jnp.zeros((layers, d, d), dtype)
         return TunedLens(weight, jnp.zeros((layers, d), dtype))
 
@@ -49,11 +53,11 @@ class TunedLens(Lens):
             )
         return tuple(range(count))
 
-    def parameters(self) -> Any:
+    def parameters(self) -> PyTree:
         return self.weight, self.bias
 
     @staticmethod
-    def translate(parameters: Any, x: Float[Array, "*batch d"]) -> Float[Array, "*batch d"]:
+    def translate(parameters: PyTree, x: Float[Array, "*batch d"]) -> Float[Array, "*batch d"]:
         weight, bias = parameters
         full = x.astype(np.promote_types(x.dtype, bias.dtype))
         change = jnp.broadcast_to(bias.astype(full.dtype), full.shape)

@@ -61,11 +61,11 @@ def test_vectors_positions_and_edits(neox: Any, tokens: Any) -> None:
 def test_bad_directions_are_explained(neox: Any, tokens: Any) -> None:
     with pytest.raises(ValueError, match="by is one of layer, head, neuron"):
         direct_attribution(neox, tokens, 1, by="token")
-    with pytest.raises(IndexError, match=r"Token ids lie in 0\.\.39; the direction has 40"):
+    with pytest.raises(IndexError, match=r"Token ids lie in 0\.\.39; the target has 40"):
         direct_attribution(neox, tokens, (3, 40))
     with pytest.raises(ValueError, match=r"write a tuple"):
         direct_attribution(neox, tokens, [1, 2, 3])
-    with pytest.raises(ValueError, match=r"A direction has the shape \(16,\) or \(2, 16\)"):
+    with pytest.raises(ValueError, match=r"A target that is a vector has the shape \(16,\) or \(2, 16\)"):
         direct_attribution(neox, tokens, np.ones(3, np.float32))
     with pytest.raises(ValueError, match="attention only"):
         direct_attribution(model_of("bare"), tokens, 1, by="neuron")

@@ -91,7 +91,7 @@ def test_files(gpt2: Any, tokens: Any, tmp_path: Path) -> None:
     assert np.allclose(back.matrices, lens.matrices, atol=2e-3)
     with pytest.raises(ValueError, match="no place for the embedding"):
         ji.lens.to_jacobian_format(JacobianLens(lens.matrices, (-1, 0)))
-    with pytest.raises(ValueError, match="a fit that was not finished"):
+    with pytest.raises(ValueError, match="a fit that did not finish"):
         ji.lens.from_jacobian_format({"jacobian_sum": {}, "n_done": 3})
 
 

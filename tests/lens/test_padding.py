@@ -38,12 +38,8 @@ def readings(model: Any, tokens: Any, mask: Any) -> dict[str, Any]:
             tokens,
             model,
             tokens,
-            source_layer=1,
-            target_layer=2,
-            source_pos=0,
-            target_pos=-1,
-            source_mask=mask,
-            target_mask=mask,
+            source=ji.lens.PatchPlace(1, pos=0, mask=mask),
+            target=ji.lens.PatchPlace(2, pos=-1, mask=mask),
         )[None],
     }
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import jaxinterp as ji
-from jaxinterp.lens import fit_affine, fit_mapping, patchscope
+from jaxinterp.lens import PatchPlace, fit_affine, fit_mapping, patchscope
 from tests.models import zeros_of
 
 from .conftest import CONFIGS, random_model
@@ -21,14 +21,7 @@ def test_onto_itself_changes_nothing(neox: Any, tokens: Any) -> None:
     layers = np.arange(3)
     where = np.asarray([2, 4])
     found = patchscope(
-        neox,
-        tokens,
-        neox,
-        tokens,
-        source_layer=layers,
-        target_layer=layers,
-        source_pos=where,
-        target_pos=where,
+        neox, tokens, neox, tokens, source=PatchPlace(layers, pos=where), target=PatchPlace(layers, pos=where)
     )
     assert found.shape == (3, 2, 40) and np.allclose(found, own[None], atol=1e-5)
 
@@ -36,7 +29,11 @@ def test_onto_itself_changes_nothing(neox: Any, tokens: Any) -> None:
 def test_all_pairs_equal_activation_patching(neox: Any, gpt2: Any, tokens: Any) -> None:
     """T2: `ji.replace` of resid_post, pair by pair; the target prompt is shared and longer."""
     target = jnp.asarray([4, 4, 8, 1, 0, 2, 6], jnp.int32)
-    found = np.asarray(patchscope(neox, tokens, neox, target, source_pos=1, target_pos=3, pairs_at_once=4))
+    found = np.asarray(
+        patchscope(
+            neox, tokens, neox, target, source=PatchPlace(pos=1), target=PatchPlace(pos=3), pairs_at_once=4
+        )
+    )
     assert found.shape == (3, 3, 2, 40)
     acts = ji.run(neox, tokens, capture="resid_post", logits=False)[1]["resid_post"]
     for source in range(3):
@@ -47,16 +44,16 @@ def test_all_pairs_equal_activation_patching(neox: Any, gpt2: Any, tokens: Any) 
             both = jnp.broadcast_to(target, (2, 7))
             expected, _ = ji.run(neox, both, edits=[edit], logits=-1)
             assert np.allclose(found[source, layer], expected, atol=1e-5)
-    one = patchscope(
-        neox, tokens[0], neox, target, source_layer=2, source_pos=1, target_layer=-2, target_pos=3
-    )
+    one = patchscope(neox, tokens[0], neox, target, source=PatchPlace(2, pos=1), target=PatchPlace(-2, pos=3))
     assert np.allclose(one, found[2, 1, 0], atol=1e-5)
     with pytest.raises(ValueError, match=r"target model has width 8; the states.*\(2, 16\)"):
         patchscope(neox, tokens, gpt2, target)
     with pytest.raises(IndexError, match="layer 3 is out of range"):
-        patchscope(neox, tokens, neox, target, source_layer=[0, 3])
+        patchscope(neox, tokens, neox, target, source=PatchPlace([0, 3]))
     with pytest.raises(ValueError, match=r"batches \(2,\) and \(3,\) differ"):
         patchscope(neox, tokens, neox, jnp.stack([target] * 3))
+    with pytest.raises(ValueError, match=r"source=ji\.lens\.PatchPlace\(layer=2, pos=-1\); got a int"):
+        patchscope(neox, tokens, neox, target, source=2)  # type: ignore[arg-type]
 
 
 def copying() -> Any:
@@ -72,7 +69,7 @@ def test_identity_prompt_recovers_the_token_at_every_layer() -> None:
     source = jnp.asarray([3, 9, 5], jnp.int32)
     target = jnp.asarray([1, 1, 2, 2, 0], jnp.int32)
     layers = np.arange(3)
-    options: Any = dict(source_layer=layers, target_layer=layers, source_pos=1)
+    options: Any = dict(source=PatchPlace(layers, pos=1), target=PatchPlace(layers))
     logits = patchscope(model, source, model, target, **options)
     assert (np.asarray(logits).argmax(-1) == 9).all()
     text = np.asarray(patchscope(model, source, model, target, steps=3, **options))
@@ -80,7 +77,7 @@ def test_identity_prompt_recovers_the_token_at_every_layer() -> None:
     # The first new token is the state's; each later one repeats it, being read again itself.
     assert (text[:, 5:] == 9).all() and (text[:, :5] == np.asarray(target)).all()
     other = [ji.replace("resid_post", 5 * jnp.eye(12)[7], layer=2, pos=-1)]
-    moved = patchscope(model, source, model, target, target_edits=other, **options)
+    moved = patchscope(model, source, model, target, **options | {"target": PatchPlace(layers, edits=other)})
     # Edits of the target come first; only where the state is put in behind them does it win.
     assert np.asarray(moved).argmax(-1).tolist() == [7, 7, 9]
 
@@ -129,7 +126,7 @@ def test_a_planted_rotation_between_two_models_is_found(tokens: Any) -> None:
     assert np.allclose(mapping.weight, turn[None], atol=1e-3)
     layers = np.arange(3)
     found = patchscope(
-        model, tokens, rotated, tokens, source_layer=layers, target_layer=layers, mapping=mapping
+        model, tokens, rotated, tokens, source=PatchPlace(layers), target=PatchPlace(layers), mapping=mapping
     )
     own = np.asarray(ji.run(model, tokens, logits=-1)[0])
     assert np.allclose(found, own[None], atol=2e-2)
@@ -155,9 +152,11 @@ def test_padded_targets_and_named_prompts(gpt2: Any, tokens: Any) -> None:
     padded = jnp.asarray([[4, 8, 1, 0, 0], [4, 8, 1, 2, 6]], jnp.int32)
     mask = jnp.asarray([[True, True, True, False, False], [True] * 5])
     found = patchscope(
-        gpt2, tokens, gpt2, padded, source_layer=1, target_layer=1, target_pos=1, target_mask=mask
+        gpt2, tokens, gpt2, padded, source=PatchPlace(1), target=PatchPlace(1, pos=1, mask=mask)
     )
-    alone = patchscope(gpt2, tokens[0], gpt2, padded[0, :3], source_layer=1, target_layer=1, target_pos=1)
+    alone = patchscope(
+        gpt2, tokens[0], gpt2, padded[0, :3], source=PatchPlace(1), target=PatchPlace(1, pos=1)
+    )
     assert np.allclose(found[0], alone, atol=1e-5)
     _, tokenizer = ji.load("tiny")
     identity = ji.lens.target_prompt("identity", tokenizer)

@@ -102,7 +102,7 @@ def test_text_vectors_and_errors(planted: Any) -> None:
     assert (np.asarray(vector) == expected).all()
     with pytest.raises(ValueError, match=r"words are lists of token ids in 0\.\.11"):
         localise(model, patches, [12])
-    with pytest.raises(ValueError, match="no grid of 3 by 3"):
+    with pytest.raises(ValueError, match="A grid of 3 by 3 has 9 positions; there are 8"):
         localise(model, patches, [CAT]).grid(3, 3)
     with pytest.raises(ValueError, match=r"\(\*batch, n, d\) with d=16"):
         soft_prompt(model, patches[:, :4], phrases)
@@ -110,5 +110,5 @@ def test_text_vectors_and_errors(planted: Any) -> None:
         soft_prompt(model, patches, jnp.asarray([[1], [2]]))
     with pytest.raises(IndexError, match=r"0\.\.11.*got 12"):
         soft_prompt(model, patches, [1, 12])
-    with pytest.raises(ValueError, match="needs a direction"):
+    with pytest.raises(ValueError, match=r"A direction has the axis \(d,\); got a number"):
         project_away(1.0)

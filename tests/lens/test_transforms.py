@@ -9,6 +9,7 @@ import pytest
 
 import jaxinterp as ji
 from jaxinterp.lens import (
+    PatchPlace,
     TunedLens,
     attention_lens,
     direct_attribution,
@@ -30,7 +31,7 @@ READERS: dict[str, Any] = {
     "attribution": lambda model, tokens: direct_attribution(model, tokens, 3).values,
     "attention": lambda model, tokens: attention_lens(model, tokens).logits,
     "patchscope": lambda model, tokens: patchscope(
-        model, tokens, model, tokens, source_layer=1, target_layer=2
+        model, tokens, model, tokens, source=PatchPlace(1), target=PatchPlace(2)
     ),
     "localise": lambda model, tokens: localise(model, tokens, [3]).probs,
 }
