@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from ...typing import ArrayLike, JaxArray, Self
+from ...typing import ArrayLike, JaxArray, KeyLike, Self
 from ._coder import Coder
 from ._kind import Kind
 from ._losses import Losses, Progress
@@ -64,7 +64,7 @@ class Dictionary(Coder, Generic[AnyKind]):
         """The same dictionary with other arrays or another kind, by name."""
         return dataclasses.replace(self, **fields)
 
-    def with_origin(self, origin: Any) -> Self:
+    def with_origin(self, origin: tuple[str | None, str | None] | None) -> Self:
         """The same dictionary with another `Origin`; one that says nothing becomes None."""
         return self.replace(origin=origin if origin is not None and any(origin) else None)
 
@@ -142,7 +142,7 @@ class Dictionary(Coder, Generic[AnyKind]):
         kind = jax.tree.map(lambda _: False, self.kind)
         return flags.replace(kind=kind, **dict.fromkeys(self.fixed(), False))
 
-    def start(self, key: Any, x: Any = None, y: Any = None) -> Self:
+    def start(self, key: KeyLike, x: ArrayLike | None = None, y: ArrayLike | None = None) -> Self:
         """Where a training of it begins: with the weights that it has."""
         return self
 
