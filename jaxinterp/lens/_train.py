@@ -23,7 +23,7 @@ from ..fit._loop import Run, drive
 from ..fit._settings import OPTIONS, SettingsLike, check_counts, check_settings
 from ..fit._state import Now, initial_state
 from ..fit._step import Slope, Task
-from ..typing import IntLike, KeyLike, ModelLike, OptimizerLike, PyTree
+from ..typing import IntLike, KeyLike, ModelLike, OptimizerLike, PyTree, StreamLike
 from ._read import capture, unembed
 from ._recipe import published_optimizer
 from ._stream import batches, peeked
@@ -60,7 +60,7 @@ class LensTask(Task):
 @respelled(**OPTIONS)
 def train_tuned_lens(
     model: ModelLike,
-    stream: Any,
+    stream: StreamLike,
     optimizer: OptimizerLike | None = None,
     *,
     key: KeyLike,
