@@ -243,11 +243,11 @@ def _program(
 
         return jax.vmap(edge)(jobs["sender"], jobs["reader"], jobs["kind"], jobs["head"])
 
-    found = lax.map(chunk, {name: jnp.asarray(leaf) for name, leaf in chunks.items()})
+    values = lax.map(chunk, {name: jnp.asarray(leaf) for name, leaf in chunks.items()})
     sender, slot = jnp.asarray(chunks["sender"]).ravel(), jnp.asarray(chunks["slot"]).ravel()
-    inside = jnp.full((len(deltas), nodes.slots, baseline.shape[0]), jnp.nan, found.dtype)
+    inside = jnp.full((len(deltas), nodes.slots, baseline.shape[0]), jnp.nan, values.dtype)
     # Where a chunk is not full its edges have no slot, and are dropped.
-    inside = inside.at[sender, slot].set(found.reshape(-1, baseline.shape[0]), mode="drop")
+    inside = inside.at[sender, slot].set(values.reshape(-1, baseline.shape[0]), mode="drop")
     return baseline, inside, outside
 
 

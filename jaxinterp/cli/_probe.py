@@ -136,12 +136,12 @@ def probe(
 
     from .. import data as texts
     from .. import load, probes, viz
-    from .._disk import Writer as JsonLines
+    from .._disk import LineWriter
 
     if plot is not None:
         viz.check_page(plot)
     if out is not None:
-        JsonLines(out)  # its name is checked before anything runs
+        LineWriter(out)  # its name is checked before anything runs
     documents = list(texts.read_texts(*data, most=most, chars=chars, key=jax.random.key(seed)))
     classes = sorted({str(document.label) for document in documents})
     if len(classes) < 2:

@@ -9,9 +9,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ..core._blocks import layer_count
@@ -25,45 +23,7 @@ from ..corpus._corpus import as_corpus, counting
 from ..corpus._fold import folded
 from ..corpus._size import check_batch_size
 from ..typing import AnyCorpus
-
-
-class Captures(eqx.Module):
-    """The captures of a batch, at its own positions."""
-
-    requests: tuple[At, ...]
-    pos: Any
-    reduce: str | None = eqx.field(static=True)
-    by_token: bool = eqx.field(static=True)
-    width: int = eqx.field(static=True)
-
-    def __call__(self, batch: Batch) -> list[At]:
-        pos: Any = self.pos
-        if self.by_token and self.width < batch.tokens.shape[1]:
-            pos = chosen_first(batch.positions, self.width)
-        elif batch.extra is not None:
-            pos = batch.extra
-        elif self.reduce is not None and pos is None:
-            pos = batch.positions
-        asked = []
-        for own in self.requests:
-            if own.pos is None and own.reduce is None:
-                own = At(site=own.site, layers=own.layers, pos=pos, reduce=self.reduce, name=own.name)
-            elif own.pos is None:
-                own = At(
-                    site=own.site, layers=own.layers, pos=batch.positions, reduce=own.reduce, name=own.name
-                )
-            asked.append(own)
-        return asked
-
-
-def chosen_first(positions: Any, width: int) -> Any:
-    """Columns `(row, width)`, those that count first and in order: only these leave the device."""
-    return jnp.argsort(~positions, axis=1, stable=True)[:, :width].astype(jnp.int32)
-
-
-def taken(batch: Batch, acts: Any) -> Any:
-    """What leaves the device of each batch: positions that count, and activations."""
-    return batch.positions, dict(acts.items())
+from ._row_captures import RowCaptures, taken
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -77,7 +37,7 @@ class Reading:
 
     model: Any
     corpus: AnyCorpus
-    captures: Captures
+    captures: RowCaptures
     per_sequence: np.ndarray | None
     told: bool
     index: np.ndarray
@@ -220,7 +180,7 @@ def plan(
     per_sequence = pos if pos is not None and pos.ndim == 2 else None
     shared = pos if per_sequence is None else None
     told = shared is not None or counts_tokens([r for r in own if r.pos is not None])
-    captures = Captures(requests, shared, reduce, by_token, width)
+    captures = RowCaptures(requests, shared, reduce, by_token, width)
     return Reading(
         model, corpus, captures, per_sequence, told, index_out.astype(np.int64), sequences, starts, shapes
     )

@@ -16,6 +16,7 @@ from ..corpus._size import check_batch_size
 from ..typing import JSON, CaptureLike, CorpusLike, IndexLike, KeyLike, MaskLike, ModelLike
 from ._activations import activations
 from ._order import seeds_of
+from ._pools import PoolOrder
 from ._reading import plan
 
 
@@ -65,8 +66,7 @@ class Stream:
         self.buffer = int(-(-16 * batch_size // each)) if buffer is None else buffer
         self.buffer = max(1, min(self.buffer, len(self._contexts)))
         self.passes = min(passes, self.buffer)
-        self._ends: list[np.ndarray] = []  # by epoch: batches up to the end of each pool
-        self._orders: dict[int, np.ndarray] = {}
+        self._pool_order = PoolOrder(self._contexts, self._counts, batch_size, self.buffer, order)
         self._pools: dict[tuple[int, int], Future[Any]] = {}
         self._lock = threading.Lock()
         self._ahead = ThreadPoolExecutor(1, thread_name_prefix="activations")
@@ -95,9 +95,9 @@ class Stream:
         """Batch `number`, counted from 0 without end: `(batch, ...)`, or a tuple for a pair of sites."""
         if number < 0:
             raise IndexError(f"Batches count from 0; got {number}.")
-        epoch, pool, within = self._place(number)
+        epoch, pool, within = self._pool_order.place(number)
         rows = self._pool(epoch, pool)
-        self._start(*self._after(epoch, pool))
+        self._start(*self._pool_order.after(epoch, pool))
         cut = slice(within * self.size, (within + 1) * self.size)
         parts = [x[cut] for x in rows]
         return parts[0] if len(parts) == 1 else tuple(parts)
@@ -107,43 +107,6 @@ class Stream:
         while True:
             yield self.batch(start)
             start += 1
-
-    def _order(self, epoch: int) -> np.ndarray:
-        if epoch not in self._orders:
-            rng = np.random.default_rng([*self.seeds, epoch])
-            self._orders = {
-                **dict(list(self._orders.items())[-2:]),
-                epoch: rng.permutation(self._contexts),
-            }
-        return self._orders[epoch]
-
-    def _contexts_of(self, epoch: int, pool: int) -> np.ndarray:
-        return self._order(epoch)[pool * self.buffer : (pool + 1) * self.buffer]
-
-    def _place(self, number: int) -> tuple[int, int, int]:
-        """Epoch, pool and place in the pool of a batch."""
-        epoch = 0
-        while True:
-            if epoch == len(self._ends):
-                counts = self._counts[self._order(epoch)]
-                starts = np.arange(0, len(counts), self.buffer)
-                full = np.add.reduceat(counts, starts) // self.size
-                self._ends.append(np.cumsum(full))
-                if not full.any():
-                    raise ValueError(
-                        f"No pool of {self.buffer} contexts fills a batch of {self.size}: give a "
-                        "larger buffer= or a smaller batch_size=."
-                    )
-            ends = self._ends[epoch]
-            if number < ends[-1]:
-                pool = int(np.searchsorted(ends, number, side="right"))
-                return epoch, pool, int(number - (ends[pool - 1] if pool else 0))
-            number -= int(ends[-1])
-            epoch += 1
-
-    def _after(self, epoch: int, pool: int) -> tuple[int, int]:
-        last = pool + 1 == -(-len(self._contexts) // self.buffer)
-        return (epoch + 1, 0) if last else (epoch, pool + 1)
 
     def _start(self, epoch: int, pool: int) -> Future[Any]:
         with self._lock:
@@ -176,7 +139,7 @@ class Stream:
         return self._whole, first + np.arange(counts.sum())
 
     def _compute(self, epoch: int, pool: int) -> tuple[np.ndarray, ...]:
-        here = self._contexts_of(epoch, pool)
+        here = self._pool_order.pool(epoch, pool)
         chosen = np.sort(here)
         found, rows = self._in_memory(chosen) if self._fits else (self._run(chosen), None)
         order = np.random.default_rng([*self.seeds, epoch, pool]).permutation(int(self._counts[here].sum()))

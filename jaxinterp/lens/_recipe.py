@@ -1,9 +1,13 @@
-"""Optimisers for a tuned lens: the published recipe, and its Adam alternative."""
+"""Optimizers for a tuned lens: the published recipe, and its Adam alternative."""
 
-from ..typing import OptimizerLike
+import optax
+
+from ..typing import FloatLike, IntLike
 
 
-def published_optimizer(steps: int, *, scale: float = 1.0, weight_decay: float = 1e-3) -> OptimizerLike:
+def published_optimizer(
+    steps: IntLike, *, scale: FloatLike = 1.0, weight_decay: FloatLike = 1e-3
+) -> optax.GradientTransformation:
     r"""SGD with Nesterov momentum 0.9, rate $0.1\,s\,(1 - t/T)$, decay $10^{-3}$, gradient norm at most 1.
 
     The recipe of the published lenses (https://github.com/AlignmentResearch/tuned-lens). In the
@@ -16,7 +20,7 @@ def published_optimizer(steps: int, *, scale: float = 1.0, weight_decay: float =
     - `scale`: $s$, which multiplies the rate; 1 by default.
     - `weight_decay`: 1e-3 by default.
 
-    **Returns:** an optimiser of optax.
+    **Returns:** an optimizer of optax.
 
     ```python
     optimizer = ji.lens.published_optimizer(250)
@@ -24,8 +28,6 @@ def published_optimizer(steps: int, *, scale: float = 1.0, weight_decay: float =
 
     Law: three steps equal the same arithmetic written out in NumPy.
     """
-    import optax
-
     rate = optax.linear_schedule(0.1 * scale, 0.0, steps)
     return optax.chain(
         optax.clip_by_global_norm(1.0),
@@ -34,7 +36,9 @@ def published_optimizer(steps: int, *, scale: float = 1.0, weight_decay: float =
     )
 
 
-def adam_optimizer(steps: int, *, scale: float = 1.0, weight_decay: float = 1e-3) -> OptimizerLike:
+def adam_optimizer(
+    steps: IntLike, *, scale: FloatLike = 1.0, weight_decay: FloatLike = 1e-3
+) -> optax.GradientTransformation:
     r"""AMSGrad, rate $10^{-3} s$, warm-up over $\min(1000, T/5)$ steps, then linear to 0.
 
     The alternative of the published recipe, for fewer tokens. Clipping and decay are those of
@@ -46,14 +50,12 @@ def adam_optimizer(steps: int, *, scale: float = 1.0, weight_decay: float = 1e-3
     - `scale`: $s$, which multiplies the rate; 1 by default.
     - `weight_decay`: 1e-3 by default.
 
-    **Returns:** an optimiser of optax.
+    **Returns:** an optimizer of optax.
 
     ```python
     lens, history = ji.lens.train_tuned_lens(model, stream, ji.lens.adam_optimizer(100), key=key, steps=100)
     ```
     """
-    import optax
-
     warm = min(1000, steps // 5)
     rate = optax.join_schedules(
         [

@@ -1,6 +1,5 @@
 """What neurons are worth: the loss of each class of text without them."""
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,15 +7,14 @@ import jax
 import numpy as np
 
 from .._deprecations import respelled
-from ..corpus._batches import Batch
+from .._random import host_generator
 from ..stats._intervals import resample_counts, widened_levels
-from ..stats._random import host_generator
 from ..typing import ArrayLike, ClassesLike, KeyLike, ModelLike, NeuronsLike
+from ._ablation_values import predicted, values_of
 from ._address import as_neurons, name, units_of
-from ._contexts import Contexts, as_contexts, contexts_of
+from ._contexts import Contexts, as_contexts
 from ._losses import GroupLosses, grouped
-from ._moments import Moments, of_batch
-from ._reading import fold_losses, fold_neurons
+from ._reading import fold_losses
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +112,7 @@ def ablation(
     layers, _ = units_of(model, site)
     if not 0 < level < 1:
         raise ValueError(f"level is a share between 0 and 1, as 0.95; got {level}.")
-    contexts = _predicted(contexts)
+    contexts = predicted(contexts)
     values = values_of(model, contexts, chosen, to, site, batch_size, progress)
     groups = [[i] for i in range(len(chosen))]
     rows = [name(each) for each in chosen]
@@ -179,62 +177,6 @@ def document_losses(
     own = GroupLosses(model, *grouped(neurons, values, groups, layers), site)
     how: dict[str, Any] = {"batch_size": batch_size, "progress": "ablation" if progress else False}
     return fold_losses(model, contexts, site, own, (base, without), step, **how)
-
-
-def values_of(
-    model: Any,
-    contexts: Contexts,
-    neurons: np.ndarray,
-    to: Any,
-    site: str,
-    batch_size: int | str | None,
-    progress: bool,
-) -> np.ndarray:
-    """What each neuron is set to, float32 `(n,)`."""
-    if isinstance(to, str):
-        if to == "zero":
-            return np.zeros(len(neurons), np.float32)
-        if to != "mean":
-            raise ValueError(
-                f"to is 'zero', 'mean', a number, or a number for each neuron; got {to!r}. The mean "
-                "over one class: to=ji.neurons.distribution(...).mean_of('en')."
-            )
-        many = len(contexts.names)
-
-        def step(moments: Moments, batch: Batch, x: Any) -> Moments:
-            one = of_batch(x, batch, many)
-            for c in range(many):
-                moments = moments.merged(Moments(*(x[[c]] for x in vars(one).values())))
-            return moments
-
-        how: dict[str, Any] = {"batch_size": batch_size, "progress": "means" if progress else False}
-        moments = fold_neurons(model, contexts, neurons, site, Moments.nothing(1, len(neurons)), step, **how)
-        return moments.mean[0].astype(np.float32)
-    values: np.ndarray = np.asarray(to, np.float32)
-    if values.shape not in ((), (len(neurons),)) or not np.isfinite(values).all():
-        raise ValueError(
-            f"to holds one finite number for each of the {len(neurons)} neurons, or one for all; got the shape "
-            f"{values.shape}."
-        )
-    return np.broadcast_to(values, (len(neurons),)).copy()
-
-
-def _predicted(contexts: Contexts) -> Contexts:
-    """The same, where the first position, which nothing predicts, does not count."""
-    corpus = contexts.corpus
-    counted = corpus.positions.copy()
-    counted[:, 1:] &= corpus.mask[:, :-1]
-    counted[:, 0] = False
-    keep = counted.any(1)
-    many = np.bincount(contexts.label, keep, len(contexts.names))
-    lost = [each for c, each in enumerate(contexts.names) if not many[c]]
-    if lost:
-        raise ValueError(
-            f"No token of {lost} is predicted from one before it: give longer contexts, or skip less."
-        )
-    document = np.unique(contexts.document[keep], return_inverse=True)[1].reshape(-1)
-    some = dataclasses.replace(corpus, positions=counted)
-    return contexts_of(some, keep, contexts.label[keep], document, contexts.names)
 
 
 def _interval(

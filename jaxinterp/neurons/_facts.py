@@ -9,7 +9,7 @@ import numpy as np
 from .._deprecations import respelled
 from ..corpus._corpus import TokenCorpus
 from ..typing import ArrayLike, ModelLike, NeuronsLike, TokenizerLike
-from ._ablation import values_of
+from ._ablation_values import values_of
 from ._address import as_neurons, name, units_of
 from ._contexts import Contexts
 from ._losses import GroupLosses, grouped

@@ -96,8 +96,8 @@ def _program(
         return metric.of(logits).reshape(-1)
 
     cells = jnp.arange(len(groups) * jobs, dtype=jnp.int32)
-    found = lax.map(cell, cells, batch_size=min(8, len(cells)))
-    return found.reshape(len(groups), jobs, -1)
+    values_of_cells = lax.map(cell, cells, batch_size=min(8, len(cells)))
+    return values_of_cells.reshape(len(groups), jobs, -1)
 
 
 class _Layered(Aimed):

@@ -146,5 +146,5 @@ def _piece(
 
     # As many cells at once as memory allows: the unembedding is large, and read anew each time.
     cells = jnp.arange(len(groups) * row.shape[1], dtype=jnp.int32)
-    found = lax.map(measured, cells, batch_size=min(unembed, len(cells)))
-    return found.reshape(len(groups), row.shape[1], -1)
+    values = lax.map(measured, cells, batch_size=min(unembed, len(cells)))
+    return values.reshape(len(groups), row.shape[1], -1)

@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..._disk import Writer as JsonLines
-from ..._disk import write_whole
+from ..._disk import LineWriter, write_whole
 from ..._text import grid
 from ...data._lines import BadRecords as BadRecords
 from ...data._lines import read_lines
@@ -21,8 +20,8 @@ Record = dict[str, Any]
 COLUMNS = ("feature", "layer", "method", "k", "support", "f1", "mcc", "status")
 
 
-class Writer(JsonLines):
-    """Appends records, flat ones: see `data._lines.Writer`."""
+class Writer(LineWriter):
+    """Appends records, flat ones: see `_disk.LineWriter`."""
 
     @staticmethod
     def line(record: Any) -> str:

@@ -144,8 +144,7 @@ def examples(
 ) -> Examples:
     r"""$\operatorname{top}_k \{\lvert f_i(t)\rvert\}$, and tokens with $\lvert f_i(t)\rvert \in [\tfrac jn m_i, \tfrac{j+1}n m_i)$, $m_i = \max_t \lvert f_i(t)\rvert$.
 
-    All features in one pass over the corpus, one compiled program: a batch of activations is
-    encoded, merged into what is kept, and forgotten. Top examples alone make features look purer
+    All features in one pass over the corpus and one compiled program. Top examples alone make features look purer
     than they are; those of the intervals show the rest (Bricken et al. 2023,
     https://transformer-circuits.pub/2023/monosemantic-features).
 
