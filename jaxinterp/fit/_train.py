@@ -14,7 +14,7 @@ from ..data._files import fingerprint
 from ..mesh._automatic import automatic
 from ..mesh._rows import replicated
 from ..stats._results import Record, records_frame
-from ..typing import IntLike, KeyLike, MeshLike, OptimizerLike, PyTree
+from ..typing import IntLike, KeyLike, MeshLike, NumberedBatches, OptimizerLike, PyTree
 from ._identity import optimizer_print
 from ._loop import History, Run, drive
 from ._rows import Rows
@@ -61,7 +61,7 @@ class FitResult:
 @respelled(**OPTIONS, batch="batches=ji.fit.Rows(arrays, batch_size, key=key)", seed="key=jax.random.key(0)")
 def train(
     params: PyTree,
-    batches: Any,
+    batches: NumberedBatches,
     loss: Loss,
     optimizer: OptimizerLike,
     *,
