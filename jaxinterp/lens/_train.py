@@ -140,7 +140,7 @@ def train_tuned_lens(
 
 
 class NumberedBatches:
-    """Batches of a stream by number, checked, each asked for once and in order."""
+    """Batches of a stream by number, checked; each is read once and in order."""
 
     def __init__(self, stream: Any, key: KeyLike, steps: int, config: Any, rows_at_once: int | None) -> None:
         self.start = lambda first: batches(stream, key, first, steps, config)
