@@ -26,7 +26,7 @@ def rated(optimizer: OptimizerLike) -> optax.GradientTransformation:
 
     def update(updates: PyTree, state: Any, params: PyTree = None) -> tuple[PyTree, Any]:
         updates, inner = apply_optimizer(optimizer, updates, state[0], params)
-        return jax.tree.map(lambda u: (u * state[1]).astype(u.dtype), updates), (inner, state[1])
+        return jax.tree.map(lambda u: u * state[1].astype(u.dtype), updates), (inner, state[1])
 
     return optax.GradientTransformation(init, update)
 
