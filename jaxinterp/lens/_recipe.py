@@ -10,14 +10,14 @@ def published_optimizer(
 ) -> optax.GradientTransformation:
     r"""SGD with Nesterov momentum 0.9, rate $0.1\,s\,(1 - t/T)$, decay $10^{-3}$, gradient norm at most 1.
 
-    The recipe of the published lenses (https://github.com/AlignmentResearch/tuned-lens): the rate
-    is 1 times $1 - 0.9$, in the convention of torch; decay is added to the clipped gradient, before
-    momentum. They take 250 steps of 262,144 tokens.
+    The recipe of the published lenses (https://github.com/AlignmentResearch/tuned-lens). In the
+    convention of torch the rate is 1 times $1 - 0.9$. The decay is added to the clipped gradient before
+    momentum. The published lenses are trained for 250 steps of 262,144 tokens.
 
     **Arguments:**
 
-    - `steps`: of the whole training; after them the rate is 0.
-    - `scale`: multiplies the rate; 1 by default.
+    - `steps`: after how many steps the rate is 0.
+    - `scale`: $s$, which multiplies the rate; 1 by default.
     - `weight_decay`: 1e-3 by default.
 
     **Returns:** an optimizer of optax.
@@ -41,8 +41,16 @@ def adam_optimizer(
 ) -> optax.GradientTransformation:
     r"""AMSGrad, rate $10^{-3} s$, warm-up over $\min(1000, T/5)$ steps, then linear to 0.
 
-    The alternative of the published recipe, for fewer tokens than that has. Clipping and weight decay
-    are those of `published_optimizer`, and so are the arguments.
+    The alternative of the published recipe, for fewer tokens. Clipping and decay are those of
+    `published_optimizer`.
+
+    **Arguments:**
+
+    - `steps`: $T$, after how many steps the rate is 0.
+    - `scale`: $s$, which multiplies the rate; 1 by default.
+    - `weight_decay`: 1e-3 by default.
+
+    **Returns:** an optimizer of optax.
 
     ```python
     lens, history = ji.lens.train_tuned_lens(model, stream, ji.lens.adam_optimizer(100), key=key, steps=100)
