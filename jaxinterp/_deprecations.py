@@ -72,7 +72,8 @@ def respelled(**new: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
             for old in new.keys() & kwargs.keys():
                 rooms = function.__module__.split("._")[0].split(".")[1:2]  # public names are flat
                 place = ".".join(["ji", *(room for room in rooms if room != "core")])
-                raise TypeError(f"{place}.{function.__qualname__} has no argument {old}=. Write {new[old]}.")
+                name = f"{place}.{function.__qualname__}".removesuffix(".__init__")
+                raise TypeError(f"{name} has no argument {old}=. Write {new[old]}.")
             return function(*args, **kwargs)
 
         return checked

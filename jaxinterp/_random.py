@@ -23,3 +23,8 @@ def host_generator(key: KeyLike, call: str = "key={}") -> np.random.Generator:
     if isinstance(key, jax.Array) and jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key) and key.ndim:
         raise ValueError(f"One key makes one batch; got {key.shape} of them. Call this once for each key.")
     return np.random.default_rng(np.asarray(jax.random.key_data(check_key(key, call))).ravel().tolist())
+
+
+def key_numbers(key: KeyLike) -> list[int]:
+    """A key as ints, as files of records hold it: `jax.random.key(3)` is [0, 3]."""
+    return [int(number) for number in np.asarray(jax.random.key_data(key)).ravel()]

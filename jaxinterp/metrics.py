@@ -527,8 +527,8 @@ def _total(probs: Array, members: Any, one: bool) -> Array:
     if members.dtype == jnp.bool_:
         return jnp.where(jnp.broadcast_to(members, probs.shape), probs, 0).sum(-1)
     members = jnp.broadcast_to(members, (*probs.shape[:-1], members.shape[-1]))
-    found = jnp.take_along_axis(probs, jnp.maximum(members, 0), -1)
-    return jnp.where(members >= 0, found, 0).sum(-1)
+    probabilities = jnp.take_along_axis(probs, jnp.maximum(members, 0), -1)
+    return jnp.where(members >= 0, probabilities, 0).sum(-1)
 
 
 def _mean(values: Array, real: Any) -> Array:

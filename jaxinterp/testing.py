@@ -25,6 +25,7 @@ from .core._listing import sites, survey
 from .core._run import resume, run
 from .core._sites import SITES, axes_of, is_per_layer
 from .hub import check_port as check_port
+from .typing import FloatLike, ModelLike, TokensLike
 
 
 class LawBroken(AssertionError):
@@ -55,14 +56,15 @@ class _Case:
     layers: int
 
 
-def check_model(
-    model: Any, tokens: Int[Array, "batch pos"] | Any, *, tolerance: float | None = None
-) -> Report:
+def check_model(model: ModelLike, tokens: TokensLike, *, tolerance: FloatLike | None = None) -> Report:
     r"""$\forall$ law: the model keeps it. Raises `LawBroken` otherwise.
 
-    **Arguments:** `model`, of the protocol `ji.Model`; `tokens` `(batch, pos)` with two prompts or
-    more of three tokens or more; `tolerance` for the laws that are not exact, relative to the
-    largest logit (default 1e-5 in float32, 1e-12 in float64, 5e-2 in bfloat16).
+    **Arguments:**
+
+    - `model`: a module of the protocol `ji.Model`.
+    - `tokens`: `(batch, pos)`, two prompts or more of three tokens or more.
+    - `tolerance`: for the laws that are not exact, relative to the largest logit; by default 1e-5 in
+      float32, 1e-12 in float64 and 5e-2 in bfloat16.
 
     **Returns:** a `Report` of the laws with the largest difference seen; print it.
 
@@ -70,18 +72,18 @@ def check_model(
     print(ji.testing.check_model(model, jax.random.randint(key, (2, 6), 0, model.config.vocab)))
     ```
     """
-    tokens = as_tokens(tokens)
-    if tokens.ndim != 2 or tokens.shape[0] < 2 or tokens.shape[1] < 3:
+    ids = as_tokens(tokens)
+    if ids.ndim != 2 or ids.shape[0] < 2 or ids.shape[1] < 3:
         raise ValueError(
             f"check_model takes two prompts or more of three tokens or more, (batch, pos); "
-            f"got the shape {tokens.shape}."
+            f"got the shape {ids.shape}."
         )
-    names = list(survey(model, tokens))
-    logits, acts = run(model, tokens, capture=names)
+    names = list(survey(model, ids))
+    logits, acts = run(model, ids, capture=names)
     if tolerance is None:
         tolerance = {jnp.dtype(jnp.float32): 1e-5, jnp.dtype(jnp.float64): 1e-12}.get(logits.dtype, 5e-2)
     size = float(jnp.abs(logits).max().astype(jnp.float32))
-    case = _Case(model, tokens, logits, acts, tolerance * max(size, 1.0), layer_count(model))
+    case = _Case(model, ids, logits, acts, float(tolerance) * max(size, 1.0), layer_count(model))
     return Report({law: check(case) for law, check in LAWS.items()})
 
 
@@ -112,7 +114,7 @@ def _close(case: _Case, law: str, got: Any, want: Any, *, tolerance: float | Non
     return worst
 
 
-@_law("sites() tells the shapes and dtypes that captures have")
+@_law("sites() lists the shapes and dtypes that captures have")
 def _shapes(case: _Case) -> float:
     for name, struct in sites(case.model, case.tokens).items():
         got = case.acts[name]
@@ -309,8 +311,8 @@ def _one_trace(case: _Case) -> float:
     return 0.0
 
 
-def check_edit(edit: Edit, model: Any, tokens: Int[Array, "batch pos"] | Any) -> None:
-    r"""$e$ acts where it says and nowhere else, under `jit` and in a batch.
+def check_edit(edit: Edit, model: ModelLike, tokens: TokensLike) -> None:
+    r"""$e$ acts at its own sites and layers and nowhere else, under `jit` and in a batch.
 
     For authors of `Edit` subclasses. **Arguments:** `edit`; `model` and `tokens` as in
     `check_model`. Raises `LawBroken`.
@@ -319,19 +321,19 @@ def check_edit(edit: Edit, model: Any, tokens: Int[Array, "batch pos"] | Any) ->
     ji.testing.check_edit(ji.zero("z", layer=1, head=0), model, tokens)
     ```
     """
-    tokens = as_tokens(tokens)
-    plain, _ = run(model, tokens)
+    ids = as_tokens(tokens)
+    plain, _ = run(model, ids)
     tolerance = 1e-5 * max(float(jnp.abs(plain).max().astype(jnp.float32)), 1.0)
-    case = _Case(model, tokens, plain, Acts({}), tolerance, layer_count(model))
-    edited, _ = run(model, tokens, edits=[edit])
+    case = _Case(model, ids, plain, Acts({}), tolerance, layer_count(model))
+    edited, _ = run(model, ids, edits=[edit])
     if edited.shape != plain.shape or edited.dtype != plain.dtype:
         raise LawBroken(f"{edit} changed the shape or the dtype of the logits.")
-    jitted = eqx.filter_jit(lambda e, t: run(model, t, edits=[e])[0])(edit, tokens)
+    jitted = eqx.filter_jit(lambda e, t: run(model, t, edits=[e])[0])(edit, ids)
     _close(case, f"{edit} under jit", jitted, edited)
     if edit.layers:
         first = min(layer % case.layers for layer in edit.layers if isinstance(layer, int))
         if first:
             before = f"resid_pre[:{first}]"
-            _, was = run(model, tokens, capture=[before])
-            _, now = run(model, tokens, edits=[edit], capture=[before])
+            _, was = run(model, ids, capture=[before])
+            _, now = run(model, ids, edits=[edit], capture=[before])
             _close(case, f"{edit} before its layer", now[before], was[before], tolerance=0.0)

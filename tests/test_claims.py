@@ -111,7 +111,7 @@ CLAIMS = [
     Claim("heads", "prefix matching  3.0 {}, 3.3 {}\n  previous token   2.3 {}, 1.1", induction, 0.006),
     Claim("neurons", "norm times bias {}, {}, {} and {} in layers 0 to 3", rarely, 0.06),
     Claim(
-        "path_patching",
+        "circuits",
         "mlp0       {}  {}\n2.2     logits     {}  {}\nmlp0    mlp1       {}  {}\nmlp0    2.2.v     {}  {}",
         strongest,
         1e-3,

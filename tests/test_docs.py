@@ -82,7 +82,7 @@ def test_the_quickstart_runs() -> None:
         "mesh",
         "neurons",
         "patching",
-        "path_patching",
+        "circuits",
         "probes",
         "probe_controls",
         "probe_studies",

@@ -2,11 +2,11 @@
 
 - a whole file (`write_whole`, `beside`): the old one or the new one, at every moment;
 - a folder as one unit (`unit`), whose manifest `reading` checks when it is loaded;
-- a growing file of lines (`Writer`), and a place that one process writes at a time (`sole`).
+- a growing file of lines (`LineWriter`), and a place that one process writes at a time (`sole`).
 """
 
 from ._lines import BadRecords as BadRecords
-from ._lines import Writer as Writer
+from ._lines import LineWriter as LineWriter
 from ._lines import parsed as parsed
 from ._lock import Busy as Busy
 from ._lock import sole as sole

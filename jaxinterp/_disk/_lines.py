@@ -21,8 +21,8 @@ class BadRecords(ValueError):
     """A file that holds no records, or those of another study."""
 
 
-class Writer:
-    """Appends records to a file that only it writes: `with Writer(path) as file: file.append(records)`.
+class LineWriter:
+    """Appends records to a file that only it writes: `with LineWriter(path) as file: file.append(records)`.
 
     What a run that was killed left in the middle of a record is cut off when the file is opened. Each
     `append` is one write, on disk when it returns; one that fails, as on a full disk, leaves no part
@@ -44,7 +44,7 @@ class Writer:
         if self.path.exists() and not self.path.is_file():
             raise BadRecords(f"{self.path} is no file of records. Give another name: results.jsonl.")
 
-    def __enter__(self) -> "Writer":
+    def __enter__(self) -> "LineWriter":
         new = not self.path.exists()
         self._file = open(self.path, "ab+", buffering=0)
         try:

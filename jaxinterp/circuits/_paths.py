@@ -29,7 +29,7 @@ from ..core._select import Layers
 from ..core._types import Context
 from ..metrics import Metric
 from ..patching._gradients import positions
-from ..patching._pairs import PromptPair, make_pair
+from ..patching._pairs import PatchingPair, make_pair
 from ..patching.packed._plan import byte_limit
 from ..typing import (
     BytesLike,
@@ -135,7 +135,7 @@ def direct_paths(
     return DirectPaths(edges("head"), edges("mlp"), edges("embed"), whole)
 
 
-def _sizes(nodes: Wiring, pair: PromptPair, metric: Metric, max_bytes: BytesLike) -> tuple[int, int, int]:
+def _sizes(nodes: Wiring, pair: PatchingPair, metric: Metric, max_bytes: BytesLike) -> tuple[int, int, int]:
     """Edges to a chunk, readers to a chunk, and senders whose logits are made at once."""
     limit, shapes = byte_limit(max_bytes), pair.shapes
     *batch, pos, d = shapes["resid_pre"].shape
@@ -243,11 +243,11 @@ def _program(
 
         return jax.vmap(edge)(jobs["sender"], jobs["reader"], jobs["kind"], jobs["head"])
 
-    found = lax.map(chunk, {name: jnp.asarray(leaf) for name, leaf in chunks.items()})
+    values = lax.map(chunk, {name: jnp.asarray(leaf) for name, leaf in chunks.items()})
     sender, slot = jnp.asarray(chunks["sender"]).ravel(), jnp.asarray(chunks["slot"]).ravel()
-    inside = jnp.full((len(deltas), nodes.slots, baseline.shape[0]), jnp.nan, found.dtype)
+    inside = jnp.full((len(deltas), nodes.slots, baseline.shape[0]), jnp.nan, values.dtype)
     # Where a chunk is not full its edges have no slot, and are dropped.
-    inside = inside.at[sender, slot].set(found.reshape(-1, baseline.shape[0]), mode="drop")
+    inside = inside.at[sender, slot].set(values.reshape(-1, baseline.shape[0]), mode="drop")
     return baseline, inside, outside
 
 

@@ -68,7 +68,7 @@ def path_patch(
     heads, mlps, embed = _senders(senders, shapes, count)
     readers = _receivers(receivers, shapes, count)
     _check_order(heads, mlps, embed, readers, "resid_mid" not in shapes)
-    found = _one(
+    values = _one(
         model,
         pair.target,
         pair.source,
@@ -78,7 +78,7 @@ def path_patch(
         readers,
         freeze_mlps,
     )
-    return found.reshape(pair.batch) if per_example else found.mean()
+    return values.reshape(pair.batch) if per_example else values.mean()
 
 
 @respelled(direction="mode='denoise' or mode='noise'")
@@ -114,9 +114,9 @@ def paths_into(
     pair = make_pair(model, clean, corrupt, mask, mode)
     checked, shapes, count = pair.metric(metric), pair.shapes, pair.layers
     readers = _receivers(receivers, shapes, count)
-    found = _each_head(model, pair.target, pair.source, checked, pair.mask, readers, freeze_mlps)
-    found = found.reshape(count, -1, *pair.batch)
-    return found if per_example else found.reshape(*found.shape[:2], -1).mean(-1)
+    values = _each_head(model, pair.target, pair.source, checked, pair.mask, readers, freeze_mlps)
+    values = values.reshape(count, -1, *pair.batch)
+    return values if per_example else values.reshape(*values.shape[:2], -1).mean(-1)
 
 
 _SENDER = re.compile(r"^(?:(?P<layer>\d+)\.(?P<head>\d+)|mlp(?P<mlp>\d+)|(?P<embed>embed))$")
@@ -125,22 +125,25 @@ _RECEIVER = re.compile(
 )
 
 
-def _nodes(given: Any, pattern: re.Pattern[str], what: str, example: str) -> list[re.Match[str]]:
-    names = as_list(given, what, f"[{example}]")
-    found = [pattern.match(name) if isinstance(name, str) else None for name in names]
-    for name, match in zip(names, found, strict=True):
+def _nodes(nodes: SitesLike, pattern: re.Pattern[str], what: str, example: str) -> list[re.Match[str]]:
+    """The names of nodes, taken apart."""
+    names = as_list(nodes, what, f"[{example}]")
+    matches = []
+    for name in names:
+        match = pattern.match(name) if isinstance(name, str) else None
         if match is None:
             raise ValueError(f"{what} are written {example}; got {name!r}.")
-    if not found:
+        matches.append(match)
+    if not matches:
         raise ValueError(f"Give at least one of {what}: {example}.")
-    return [match for match in found if match is not None]
+    return matches
 
 
-def _senders(given: Any, shapes: Shapes, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _senders(senders: SitesLike, shapes: Shapes, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Masks of heads (layer, head), of MLPs (layer,) and of the embedding ()."""
     heads = np.zeros((count, shapes["z"].shape[-2]), bool)
     mlps, embed = np.zeros(count, bool), np.zeros((), bool)
-    for match in _nodes(given, _SENDER, "senders", "'0.1' (layer.head), 'mlp3' or 'embed'"):
+    for match in _nodes(senders, _SENDER, "senders", "'0.1' (layer.head), 'mlp3' or 'embed'"):
         if match["embed"]:
             embed = np.ones((), bool)
         elif match["mlp"]:
@@ -151,10 +154,10 @@ def _senders(given: Any, shapes: Shapes, count: int) -> tuple[np.ndarray, np.nda
     return heads, mlps, embed
 
 
-def _receivers(given: Any, shapes: Shapes, count: int) -> dict[str, np.ndarray]:
+def _receivers(receivers: SitesLike, shapes: Shapes, count: int) -> dict[str, np.ndarray]:
     """A mask for each site that receives: heads (layer, head), MLPs (layer,); the logits ()."""
     masks: dict[str, np.ndarray] = {}
-    for match in _nodes(given, _RECEIVER, "receivers", "'1.3.q' (layer.head.reader), 'mlp4' or 'logits'"):
+    for match in _nodes(receivers, _RECEIVER, "receivers", "'1.3.q' (layer.head.reader), 'mlp4' or 'logits'"):
         if match["logits"]:
             masks["logits"] = np.ones((), bool)
         elif match["mlp"]:
@@ -272,8 +275,8 @@ def _measured(
         sending.append(_swap("mlp_out", fixed, everywhere[:, 0]) if freeze_mlps else swap)
     count = len(heads)
     last = f"resid_post[{count - 1}]"
-    wanted = {"logits": last, "mlp_in": "mlp_in"}
-    capture = list(dict.fromkeys(wanted.get(site, "resid_pre") for site in readers))
+    site_of = {"logits": last, "mlp_in": "mlp_in"}
+    capture = list(dict.fromkeys(site_of.get(site, "resid_pre") for site in readers))
     _, read = run(model, target, edits=sending, capture=capture, mask=mask, logits=False)
     reading = []
     for site, chosen in readers.items():

@@ -69,7 +69,7 @@ class Wiring:
                 within = number - span.start
                 layer = {"embed": -1, "head": within // self.heads, "mlp": within}[kind]
                 numbered.append((number, kind, layer))
-        found = []
+        edges = []
         for layer in range(self.layers):
             for number, sender, at in numbered:
                 for kind in self.inner:
@@ -79,11 +79,11 @@ class Wiring:
                         continue
                     start = self.span(kind, self.inner).start
                     heads = 1 if kind == "mlp" else self.sizes(kind)[1]
-                    found += [
+                    edges += [
                         (layer, number, RECEIVERS.index(kind), head, start + layer * heads + head)
                         for head in range(heads)
                     ]
-        return found
+        return edges
 
 
 @dataclasses.dataclass(frozen=True)

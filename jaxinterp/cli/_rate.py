@@ -56,13 +56,14 @@ def rating_study(
       jaxinterp sae rate study
     """
     import jax
+    import numpy as np
 
     from .. import data as corpora
     from .. import sae as dictionaries
 
     found, loaded, tokenizer = _opened(dictionary, model)
     corpus = _packed(tokenizer, loaded, data, ctx, most, chars)
-    d = corpora.activations(loaded, corpus.tokens[:1], neurons, progress=False).shape[-1]
+    d = np.asarray(corpora.activations(loaded, corpus.tokens[:1], neurons, progress=False)).shape[-1]
     groups = {"features": (found, site), "neurons": (dictionaries.Neurons(d), neurons)}
     path = dictionaries.rating_study(
         out, groups, loaded, tokenizer, corpus, units=units, key=jax.random.key(seed)
@@ -91,8 +92,9 @@ def rate(folder: Path, port: int, results: bool) -> None:
             say(
                 f"{line(name)}: median {group['median']} of 14, over {group['rated']} items of {group['units']} units"
             )
-        if found.get("paired", {}).get("pairs"):
-            say("pairs: " + ", ".join(f"{k} {v}" for k, v in found["paired"].items()))
+        paired = found.get("paired")
+        if paired is not None and paired["pairs"]:
+            say("pairs: " + ", ".join(f"{k} {v}" for k, v in paired.items()))
         return
     with dictionaries.rate(folder, port=port) as page:
         say(f"{page.left} items to rate at {page.url}\nCtrl-C stops; answers are kept.")

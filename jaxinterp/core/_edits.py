@@ -188,7 +188,7 @@ def map(
 
     `ji.generate` calls the function on the prompt first, then on one position at a time. A function
     of each position alone gives the same there. A function that depends on the position takes
-    `with_positions`. A function that mixes positions (a mean over them) sees only the current ones.
+    `with_positions`. A function that mixes positions (a mean over them) gets only the current ones.
 
     ```python
     ji.map("pattern", lambda x, power: x**power, 2.0, layer=0)

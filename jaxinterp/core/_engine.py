@@ -148,7 +148,7 @@ class Engine:
     ) -> Any:
         """One block with its tap: the carry, and what was captured and remembered."""
         resid, states = carry
-        edits = [eqx.combine(mine, self.shared[i]) for i, mine in zip(stretch.edits, own, strict=True)]
+        edits = [eqx.combine(layered, self.shared[i]) for i, layered in zip(stretch.edits, own, strict=True)]
         captures = {i: self.captures[i] for i in stretch.captures}
         tap = Tap(edits, captures, states=states, layer=layer, memory=memory, **self.of_prompt)
         resid = block(resid, ctx.at(layer), tap)

@@ -30,10 +30,10 @@ def matches(
 ) -> Bool[Array, "*lead n size"]:
     """Which entries have the numbers `index`; negative ones count back from `count`."""
     index = index.astype(jnp.int32)
-    wanted = jnp.where(index < 0, index + count, index)
-    wanted = jnp.where(wanted < 0, -2, wanted)  # padding has the number -1
+    target = jnp.where(index < 0, index + count, index)
+    target = jnp.where(target < 0, -2, target)  # padding has the number -1
     number = jnp.broadcast_to(number, (*index.shape[:-1], number.shape[-1]))
-    return wanted[..., :, None] == number[..., None, :]
+    return target[..., :, None] == number[..., None, :]
 
 
 def _of_tokens(

@@ -1,4 +1,4 @@
-"""What a run was asked for, checked and in one form.
+"""The arguments of a run, checked and in one form.
 
 `run`, `resume`, `generate` and `site_grads` begin here: a `Request` is everything that the engine
 needs, and all that can be wrong before anything runs has raised.

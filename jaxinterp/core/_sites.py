@@ -38,11 +38,46 @@ class Site:
         return self.stage == "block"
 
 
-def _site(name: str, axes: str, meaning: str, names: str = "", **options: Any) -> Site:
-    """A row, written with spaces between axes and between names; names in a block leave its number out."""
-    prefix = "blocks.{}." if options.get("stage", "block") == "block" else ""
-    theirs = tuple(prefix + other for other in names.split())
-    return Site(name, tuple(axes.split()), meaning, names=theirs, **options)
+_NAMES = {
+    "embed": "hook_embed embed.hook_out",
+    "pos_embed": "hook_pos_embed pos_embed.hook_out",
+    "resid_pre": "hook_resid_pre hook_in",
+    "q_in": "hook_q_input attn.hook_q_input",
+    "k_in": "hook_k_input attn.hook_k_input",
+    "v_in": "hook_v_input attn.hook_v_input",
+    "ln1_scale": "ln1.hook_scale",
+    "ln1_out": "ln1.hook_normalized attn.hook_in",
+    "q": "attn.hook_q attn.q.hook_out",
+    "k": "attn.hook_k attn.k.hook_out",
+    "v": "attn.hook_v attn.v.hook_out",
+    "q_rot": "attn.hook_rot_q",
+    "k_rot": "attn.hook_rot_k",
+    "scores": "attn.hook_attn_scores",
+    "pattern": "attn.hook_pattern",
+    "z": "attn.hook_z attn.o.hook_in",
+    "head_out": "attn.hook_result",
+    "attn_out": "hook_attn_out attn.hook_out",
+    "resid_mid": "hook_resid_mid ln2.hook_in",
+    "mlp_in": "hook_mlp_in",
+    "ln2_scale": "ln2.hook_scale",
+    "ln2_out": "ln2.hook_normalized mlp.hook_in",
+    "mlp_pre": "mlp.hook_pre mlp.in.hook_out",
+    "mlp_up": "mlp.hook_pre_linear",
+    "mlp_post": "mlp.hook_post mlp.out.hook_in",
+    "mlp_out": "hook_mlp_out mlp.hook_out",
+    "resid_post": "hook_resid_post hook_out",
+    "ln_final_scale": "ln_final.hook_scale",
+    "ln_final_out": "ln_final.hook_normalized ln_final.hook_out unembed.hook_in",
+    "logits": "unembed.hook_out",
+}
+"What TransformerLens calls each site, legacy and bridge; names in a block leave its number out."
+
+
+def _site(name: str, axes: str, meaning: str, stage: Stage = "block", optional: bool = False) -> Site:
+    """A row, its axes written with spaces between them."""
+    prefix = "blocks.{}." if stage == "block" else ""
+    names = tuple(prefix + theirs for theirs in _NAMES.get(name, "").split())
+    return Site(name, tuple(axes.split()), meaning, stage, optional, names)
 
 
 def _table(*rows: Site) -> dict[str, Site]:
@@ -50,93 +85,45 @@ def _table(*rows: Site) -> dict[str, Site]:
 
 
 SITES: dict[str, Site] = _table(
-    _site("embed", "pos d", "token embedding", "hook_embed embed.hook_out", stage="start"),
+    _site("embed", "pos d", "token embedding", stage="start"),
+    _site("pos_embed", "pos d", "learned positions (absent with rotary)", stage="start"),
+    _site("resid_pre", "pos d", "residual stream entering the block"),
     _site(
-        "pos_embed",
-        "pos d",
-        "learned positions (absent with rotary)",
-        "hook_pos_embed pos_embed.hook_out",
-        stage="start",
-    ),
-    _site("resid_pre", "pos d", "residual stream entering the block", "hook_resid_pre hook_in"),
-    _site(
-        "q_in",
-        "pos head d",
-        "residual stream as each head's queries read it, before the norm",
-        "hook_q_input attn.hook_q_input",
-        optional=True,
+        "q_in", "pos head d", "residual stream as each head's queries read it, before the norm", optional=True
     ),
     _site(
-        "k_in",
-        "pos kv_head d",
-        "residual stream as each head's keys read it, before the norm",
-        "hook_k_input attn.hook_k_input",
-        optional=True,
+        "k_in", "pos kv_head d", "residual stream as each head's keys read it, before the norm", optional=True
     ),
     _site(
         "v_in",
         "pos kv_head d",
         "residual stream as each head's values read it, before the norm",
-        "hook_v_input attn.hook_v_input",
         optional=True,
     ),
-    _site("ln1_scale", "pos 1", "denominator of the norm before attention", "ln1.hook_scale"),
-    _site("ln1_out", "pos d", "output of the norm before attention", "ln1.hook_normalized attn.hook_in"),
-    _site("q", "pos head k", "queries, before rotary", "attn.hook_q attn.q.hook_out"),
-    _site("k", "pos kv_head k", "keys, before rotary", "attn.hook_k attn.k.hook_out"),
-    _site("v", "pos kv_head k", "values", "attn.hook_v attn.v.hook_out"),
-    _site("q_rot", "pos head k", "queries after rotary (absent with learned positions)", "attn.hook_rot_q"),
-    _site("k_rot", "pos kv_head k", "keys after rotary (absent with learned positions)", "attn.hook_rot_k"),
-    _site(
-        "scores",
-        "head query key",
-        "scaled attention scores, before the mask is applied",
-        "attn.hook_attn_scores",
-        optional=True,
-    ),
-    _site("pattern", "head query key", "attention after softmax", "attn.hook_pattern", optional=True),
-    _site("z", "pos head k", "mix of values that each head makes", "attn.hook_z attn.o.hook_in"),
-    _site(
-        "head_out",
-        "pos head d",
-        "what each head writes, `z W_O`, without bias",
-        "attn.hook_result",
-        optional=True,
-    ),
-    _site(
-        "attn_out",
-        "pos d",
-        "what attention writes: the sum of heads plus bias",
-        "hook_attn_out attn.hook_out",
-    ),
-    _site(
-        "resid_mid",
-        "pos d",
-        "residual stream after attention (absent in parallel blocks)",
-        "hook_resid_mid ln2.hook_in",
-    ),
-    _site("mlp_in", "pos d", "residual stream as the MLP reads it, before the norm", "hook_mlp_in"),
-    _site("ln2_scale", "pos 1", "denominator of the norm before the MLP", "ln2.hook_scale"),
-    _site("ln2_out", "pos d", "output of the norm before the MLP", "ln2.hook_normalized mlp.hook_in"),
-    _site("mlp_pre", "pos ff", "neurons before the nonlinearity", "mlp.hook_pre mlp.in.hook_out"),
-    _site("mlp_up", "pos ff", "linear branch of a gated MLP (absent otherwise)", "mlp.hook_pre_linear"),
-    _site(
-        "mlp_post",
-        "pos ff",
-        "neurons after the nonlinearity (times the linear branch, if gated)",
-        "mlp.hook_post mlp.out.hook_in",
-    ),
-    _site("mlp_out", "pos d", "what the MLP writes", "hook_mlp_out mlp.hook_out"),
-    _site("resid_post", "pos d", "residual stream leaving the block", "hook_resid_post hook_out"),
-    _site("ln_final_scale", "pos 1", "denominator of the last norm", "ln_final.hook_scale", stage="end"),
-    _site(
-        "ln_final_out",
-        "pos d",
-        "output of the last norm",
-        "ln_final.hook_normalized ln_final.hook_out unembed.hook_in",
-        stage="end",
-    ),
-    _site("logits", "pos vocab", "logits", "unembed.hook_out", stage="end"),
+    _site("ln1_scale", "pos 1", "denominator of the norm before attention"),
+    _site("ln1_out", "pos d", "output of the norm before attention"),
+    _site("q", "pos head k", "queries, before rotary"),
+    _site("k", "pos kv_head k", "keys, before rotary"),
+    _site("v", "pos kv_head k", "values"),
+    _site("q_rot", "pos head k", "queries after rotary (absent with learned positions)"),
+    _site("k_rot", "pos kv_head k", "keys after rotary (absent with learned positions)"),
+    _site("scores", "head query key", "scaled attention scores, before the mask is applied", optional=True),
+    _site("pattern", "head query key", "attention after softmax", optional=True),
+    _site("z", "pos head k", "mix of values that each head makes"),
+    _site("head_out", "pos head d", "what each head writes, `z W_O`, without bias", optional=True),
+    _site("attn_out", "pos d", "what attention writes: the sum of heads plus bias"),
+    _site("resid_mid", "pos d", "residual stream after attention (absent in parallel blocks)"),
+    _site("mlp_in", "pos d", "residual stream as the MLP reads it, before the norm"),
+    _site("ln2_scale", "pos 1", "denominator of the norm before the MLP"),
+    _site("ln2_out", "pos d", "output of the norm before the MLP"),
+    _site("mlp_pre", "pos ff", "neurons before the nonlinearity"),
+    _site("mlp_up", "pos ff", "linear branch of a gated MLP (absent otherwise)"),
+    _site("mlp_post", "pos ff", "neurons after the nonlinearity (times the linear branch, if gated)"),
+    _site("mlp_out", "pos d", "what the MLP writes"),
+    _site("resid_post", "pos d", "residual stream leaving the block"),
+    _site("ln_final_scale", "pos 1", "denominator of the last norm", stage="end"),
+    _site("ln_final_out", "pos d", "output of the last norm", stage="end"),
+    _site("logits", "pos vocab", "logits", stage="end"),
 )
 "Every site of a model by name, in the order in which a run meets them."
 
@@ -147,7 +134,7 @@ DICTIONARY_SITES = _table(
 )
 
 TRANSFORMER_LENS = {theirs: site.name for site in SITES.values() for theirs in site.names}
-"Names of TransformerLens, legacy and bridge, with `{}` for the layer."
+"Names of TransformerLens, with `{}` for the layer."
 
 
 class UnknownSite(ValueError):

@@ -1,6 +1,6 @@
 """The tap: what a model calls at its sites, and all that it knows of edits and captures.
 
-Model code says `x = tap("z", x)`. The tap of one block applies the edits of the site in the order
+Model code calls `x = tap("z", x)`. The tap of one block applies the edits of the site in the order
 of their list, then records the captures of it, and returns the value to go on with. One tap lives
 for one block of one trace. What it gathered leaves through `recorded`, `states` and `memory`,
 which the run carries from block to block.

@@ -27,7 +27,7 @@ AXES = ("batch", "layer", "pos", "query", "key", "head", "kv_head", "k", "d", "f
 if TYPE_CHECKING:
     from ._tap import Tap as Tap
 else:
-    # What model code sees of the core: `tap(name, x) -> x`.
+    # What model code calls: `tap(name, x) -> x`.
     Tap = Any
 
 
@@ -124,6 +124,6 @@ class PositionMetric(Protocol):
 class Dictionary(Protocol):
     """Anything that maps activations to features and back: a sparse autoencoder, a basis."""
 
-    def encode(self, x: Float[Array, "*batch d"]) -> Float[Array, "*batch feature"]: ...
+    def encode(self, x: Float[Array, "*batch d"], /) -> Float[Array, "*batch feature"]: ...
 
-    def decode(self, feature: Float[Array, "*batch feature"]) -> Float[Array, "*batch d"]: ...
+    def decode(self, feature: Float[Array, "*batch feature"], /) -> Float[Array, "*batch d"]: ...

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from .._random import host_generator
 from ..core._check import shown
-from ..stats._random import host_generator
 from ..typing import ArrayLike, KeyLike
 
 

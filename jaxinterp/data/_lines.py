@@ -1,4 +1,4 @@
-"""Files of JSON lines, read; `_disk.Writer` writes them."""
+"""Files of JSON lines, read; `_disk.LineWriter` writes them."""
 
 from pathlib import Path
 from typing import Any

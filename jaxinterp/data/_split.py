@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from .._random import host_generator
 from ..core._check import as_number, as_selector, check_selector
-from ..stats._random import host_generator
 from ..typing import ArrayLike, FloatLike, KeyLike
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..stats._random import host_generator
+from .._random import host_generator
 from ._corpus import TextCorpus
 from ._document import Document
 from ._sources import DAMAGED, MAX_BYTES, PLAIN, damaged, files, kind, opened, too_long

@@ -7,8 +7,8 @@ import jax
 import numpy as np
 
 from .._deprecations import respelled
+from .._random import host_generator
 from ..stats._intervals import resample_counts, widened_levels
-from ..stats._random import host_generator
 from ..typing import ArrayLike, ClassesLike, KeyLike, ModelLike, NeuronsLike
 from ._ablation_values import predicted, values_of
 from ._address import as_neurons, name, units_of

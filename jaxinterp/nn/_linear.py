@@ -9,8 +9,8 @@ from jaxtyping import Array, Float, Shaped
 def einsum(pattern: str, *operands: Float[Array, "..."]) -> Float[Array, "..."]:
     """`jnp.einsum` whose float32 products are float32 on every device.
 
-    GPUs and TPUs multiply float32 in passes of lower precision unless told otherwise, which is
-    enough to move a patching result; lower-precision operands keep their fast path.
+    GPUs and TPUs multiply float32 in passes of lower precision by default, which is enough to change
+    a patching result. Operands of lower precision keep their fast path.
     """
     exact = operands[0].dtype in (jnp.float32, jnp.float64)
     return jnp.einsum(pattern, *operands, precision=lax.Precision.HIGHEST if exact else None)

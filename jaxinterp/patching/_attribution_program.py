@@ -146,10 +146,10 @@ def _through_softmax(
         made = lean("pattern", other, here["pattern"], keep, shape, count)
 
         def by_row(derivative: Array) -> tuple[Array, tuple[str, ...]]:
-            values, kept = entries(derivative, "pattern", keep, count)
-            if "head" in kept:
+            values, names_left = entries(derivative, "pattern", keep, count)
+            if "head" in names_left:
                 values = shared(values, 2)
-            return values, tuple({"query": "pos"}.get(name, name) for name in kept)
+            return values, tuple({"query": "pos"}.get(name, name) for name in names_left)
 
         return made, by_row
 

@@ -11,7 +11,7 @@ from ..core._positions import counts_tokens
 from ..core._select import POSITIONS
 from ..core._sites import axes_of, is_per_layer, parse, unknown
 from ..typing import AxesLike, IntLike, SitesLike
-from ._pairs import PromptPair, known_columns
+from ._pairs import PatchingPair, known_columns
 
 AXES = ("layer", "pos", "head", "query", "key", "unit")
 """The axes that a sweep may go over; `head` is `kv_head` where a site has that."""
@@ -69,7 +69,7 @@ def site_axes(site: str) -> dict[str, int]:
     return {axis_name(axis): i - len(axes) for i, axis in enumerate(axes)}
 
 
-def make_grid(site: str, over: AxesLike, pair: PromptPair, adjacent: IntLike = 1) -> Grid:
+def make_grid(site: str, over: AxesLike, pair: PatchingPair, adjacent: IntLike = 1) -> Grid:
     """The grid of `over` for a site, checked; `adjacent` layers make a patch."""
     base, written = parse(site)
     shapes, batch = pair.shapes, pair.batch
@@ -80,10 +80,10 @@ def make_grid(site: str, over: AxesLike, pair: PromptPair, adjacent: IntLike = 1
             f"A sweep takes its layers from `over`, and {site!r} names one: write site={base!r}, "
             f"over={{'layer': [{written if isinstance(written, int) else 0}], ...}}."
         )
-    wanted = dict(over) if isinstance(over, Mapping) else dict.fromkeys(_names(over))
+    axes_over = dict(over) if isinstance(over, Mapping) else dict.fromkeys(_names(over))
     axes = site_axes(base)
     known = (["layer"] if is_per_layer(base) else []) + list(axes)
-    for name in wanted:
+    for name in axes_over:
         if name not in known:
             hint = " (attention sites have query and key in place of pos)" if name == "pos" else ""
             raise ValueError(
@@ -92,14 +92,14 @@ def make_grid(site: str, over: AxesLike, pair: PromptPair, adjacent: IntLike = 1
             )
     shape = shapes[base].shape
     index, sizes = {}, []
-    inner = [name for name in wanted if name != "layer"]
+    inner = [name for name in axes_over if name != "layer"]
     for name in inner:
-        index[name] = _entries(name, wanted[name], shape[axes[name]], batch, base, pair.mask)
+        index[name] = _entries(name, axes_over[name], shape[axes[name]], batch, base, pair.mask)
     flat = _product([index[name] for name in inner])
-    groups = _groups(wanted.get("layer"), pair.layers, adjacent, base, "layer" in wanted)
-    for name in wanted:
+    groups = _groups(axes_over.get("layer"), pair.layers, adjacent, base, "layer" in axes_over)
+    for name in axes_over:
         sizes.append(len(groups) if name == "layer" else index[name].shape[-1])
-    return Grid(base, groups, dict(zip(inner, flat, strict=True)), tuple(sizes), tuple(wanted))
+    return Grid(base, groups, dict(zip(inner, flat, strict=True)), tuple(sizes), tuple(axes_over))
 
 
 def check_stackable(grids: Sequence[Grid]) -> None:

@@ -120,6 +120,6 @@ def _statistics(
         low, high = mean_ends(delta, weights, reach, interval)
         return delta.mean(), low, high, sign_flip_p(delta, signs, added)
 
-    found = jax.lax.map(one, cells, batch_size=64)
-    mean, low, high, p = (leaf.reshape(delta.shape[:-1]) for leaf in found)
+    cellwise = jax.lax.map(one, cells, batch_size=64)
+    mean, low, high, p = (leaf.reshape(delta.shape[:-1]) for leaf in cellwise)
     return mean, low, high, p

@@ -6,10 +6,10 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from .._deprecations import respelled
+from .._random import host_generator
 from ..typing import ArrayLike, KeyLike
 from ._examples import as_labels, as_real
 from ._intervals import check_level, percentile_levels
-from ._random import host_generator
 from ._results import Record, Result
 
 Value: TypeAlias = float | np.ndarray

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from .._random import host_generator
 from ..typing import IntLike, KeyLike
 from ._intervals import check_level, percentile_levels
-from ._random import host_generator
 from ._scores import BinaryMetrics
 
 

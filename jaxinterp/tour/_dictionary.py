@@ -27,7 +27,7 @@ def chapter(model: LoadedModel, tokenizer: Tokenizer) -> Finding:
     documents = [(text, kind) for kind, texts in PIECES.items() for text in texts]
     corpus = ji.data.pack(tokenizer, documents, ctx=CTX, least=5)
     train, test = ji.data.split(corpus.groups, test=0.4, key=jax.random.key(0), labels=corpus.labels)
-    quality = ji.sae.evaluate(sae, model, corpus, site=site, progress=False)
+    quality: dict[str, Any] = dict(ji.sae.evaluate(sae, model, corpus, site=site, progress=False))
     found, centres = detectors(sae, model, corpus, site, train, test)
     seen = ji.sae.examples(sae, model, corpus, site=site, top=8, per=1, progress=False)
     weights = ji.sae.logit_weights(sae, model, site)

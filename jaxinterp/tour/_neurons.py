@@ -4,6 +4,7 @@ Gurnee et al. 2023 (https://arxiv.org/abs/2305.01610).
 """
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -172,7 +173,7 @@ def best_neuron(study: Study, kind: str) -> dict[str, Any]:
     return {**best, "train_f1": best["f1"], "f1": held["f1"], "low": low, "high": high, "gap": float(gap)}
 
 
-def proven(study: Study, kind: str, layer: int) -> dict[int, Any]:
+def proven(study: Study, kind: str, layer: int) -> Mapping[int, Any]:
     """The best k neurons with their certificates."""
     x = columns(study, layer)[study.train]
     return ji.probes.best_subsets(

@@ -7,7 +7,7 @@ import dataclasses
 
 
 @dataclasses.dataclass(frozen=True)
-class PromptPair:
+class TourPair:
     """After `clean` the next token should be `answer`, after `corrupt` it should be `wrong`."""
 
     what: str
@@ -17,14 +17,14 @@ class PromptPair:
     wrong: str
 
 
-def _pairs(what: str, *rows: tuple[str, str, str, str, str]) -> list[PromptPair]:
+def _pairs(what: str, *rows: tuple[str, str, str, str, str]) -> list[TourPair]:
     """From rows of (text with {} in it, clean filling, corrupt filling, answer, wrong)."""
     return [
-        PromptPair(what, row[0].replace("{}", row[1]), row[0].replace("{}", row[2]), *row[3:]) for row in rows
+        TourPair(what, row[0].replace("{}", row[1]), row[0].replace("{}", row[2]), *row[3:]) for row in rows
     ]
 
 
-PAIRS: list[PromptPair] = [
+PAIRS: list[TourPair] = [
     *_pairs(
         "a pronoun agrees with the person named before",
         ("The {} was very angry, and at last", "queen", "king", " she", " he"),

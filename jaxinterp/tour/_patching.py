@@ -18,14 +18,14 @@ from ..hub import Tokenizer
 from ..hub._classes import LoadedModel
 from ..metrics import Metric
 from ._chapter import Finding, NotForThisModel, Table, listed, percent, prompt
-from ._pairs import PAIRS, PromptPair
+from ._pairs import PAIRS, TourPair
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
     """A pair of prompts that the model tells apart: the metric is `before` (corrupt) and `after` (clean)."""
 
-    pair: PromptPair
+    pair: TourPair
     clean: Array
     corrupt: Array
     ids: tuple[int, int]
@@ -198,7 +198,7 @@ def where_it_sits(by_place: np.ndarray, names: Sequence[str], changed: Sequence[
     return f"Which position carries the answer: {'; '.join(parts)}."
 
 
-def fits(pair: PromptPair, tokenizer: Tokenizer, ctx: int) -> bool:
+def fits(pair: TourPair, tokenizer: Tokenizer, ctx: int) -> bool:
     """Whether a pair has one length, one-token answers, and differs somewhere before its last token."""
     try:
         _ = tokenizer.token_id(pair.answer), tokenizer.token_id(pair.wrong)
@@ -208,7 +208,7 @@ def fits(pair: PromptPair, tokenizer: Tokenizer, ctx: int) -> bool:
     return len(clean) == len(corrupt) <= ctx and int(clean[-1]) == int(corrupt[-1])
 
 
-def logit_differences(model: LoadedModel, tokenizer: Tokenizer, pairs: Sequence[PromptPair]) -> np.ndarray:
+def logit_differences(model: LoadedModel, tokenizer: Tokenizer, pairs: Sequence[TourPair]) -> np.ndarray:
     """Answer minus wrong at the end of each prompt: (pair, clean or corrupt)."""
     texts = [text for pair in pairs for text in (pair.clean, pair.corrupt)]
     tokens, mask = tokenizer(texts, bos=tokenizer.bos_id is not None, pad="left")

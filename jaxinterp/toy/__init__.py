@@ -15,4 +15,5 @@ from ._library import smooth as smooth
 from ._planted_geo import PlantedGeo as PlantedGeo
 from ._planted_geo import planted_geo as planted_geo
 from ._superposition import Superposed as Superposed
+from ._superposition import SuperpositionSettings as SuperpositionSettings
 from ._superposition import planted_superposition as planted_superposition

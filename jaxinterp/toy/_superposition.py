@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from .._deprecations import key_by_name
+from .._deprecations import key_by_name, respelled
 from .._random import host_generator
 from ..typing import KeyLike
 
@@ -28,18 +28,36 @@ class Superposed:
         return self.features[:, 0].astype(int)
 
 
+@dataclasses.dataclass(frozen=True)
+class SuperpositionSettings:
+    """How features lie in neurons, and how often they fire.
+
+    - `features`, `neurons`: how many of each; 30 and 12 by default.
+    - `density`: the probability of each feature but the first; 0.0005 by default.
+    - `share`: the probability of feature 0. By default it is as frequent as any other.
+    - `bias`: negative, so that weak interference is cut off; -0.05 by default.
+    - `noise`: the standard deviation of the noise before the ReLU; 0.005 by default.
+    - `dedicated`: adds one neuron, in a random column, that is on with feature 0 alone.
+    """
+
+    features: int = 30
+    neurons: int = 12
+    density: float = 0.0005
+    share: float | None = None
+    bias: float | int = -0.05
+    noise: float | int = 0.005
+    dedicated: bool = False
+
+
+_SETTINGS = "settings=ji.toy.SuperpositionSettings({}=...)"
+
+
 @key_by_name("ji.toy.planted_superposition(key=jax.random.key(0))")
+@respelled(
+    **{field.name: _SETTINGS.format(field.name) for field in dataclasses.fields(SuperpositionSettings)}
+)
 def planted_superposition(
-    *,
-    key: KeyLike,
-    n: int = 4800,
-    features: int = 30,
-    neurons: int = 12,
-    density: float = 0.0005,
-    share: float | None = None,
-    bias: float | int = -0.05,
-    noise: float | int = 0.005,
-    dedicated: bool = False,
+    *, key: KeyLike, n: int = 4800, settings: SuperpositionSettings = SuperpositionSettings()
 ) -> Superposed:
     r"""$x = \mathrm{relu}(f D + b + \sigma\epsilon)$: many sparse features f in few neurons, along random unit directions.
 
@@ -56,11 +74,7 @@ def planted_superposition(
 
     - `key`: a `jax.random.key`.
     - `n`: the number of examples; 4,800 by default.
-    - `features`, `neurons`: how many of each; 30 and 12 by default.
-    - `density`, `share`: as above. By default feature 0 is as frequent as any other.
-    - `bias`: b, negative, so that weak interference is cut off; -0.05 by default.
-    - `noise`: σ before the ReLU; 0.005 by default.
-    - `dedicated`: adds one neuron, in a random column, that is on with feature 0 alone.
+    - `settings`: sizes, frequencies and noise; see `SuperpositionSettings`.
 
     **Returns:** `Superposed`.
 
@@ -72,7 +86,8 @@ def planted_superposition(
     Law: five neurons reach an F1 above 0.95, one (for eight keys of the first ten) below 0.8; a dedicated
     one alone is enough.
     """
-    share = 1 / features if share is None else share
+    features, neurons, density = settings.features, settings.neurons, settings.density
+    share = 1 / features if settings.share is None else settings.share
     if not (0 < density < 1 and 0 < share < 1 and features >= 2 and neurons >= 1 and n >= 4):
         raise ValueError(
             "Superposition has features >= 2, neurons >= 1, n >= 4, density and share between 0 and 1; "
@@ -87,11 +102,11 @@ def planted_superposition(
         shown[none, 1:] = rng.random((int(none.sum()), features - 1)) < density
     before = shown @ directions
     column = None
-    if dedicated:
+    if settings.dedicated:
         column = int(rng.integers(0, neurons + 1))
         before = np.insert(before, column, shown[:, 0], axis=1)
         own = np.zeros(features)
         own[0] = 1
         directions = np.insert(directions, column, own, axis=1)
-    x = np.maximum(0, before + float(bias) + float(noise) * rng.normal(size=before.shape))
+    x = np.maximum(0, before + float(settings.bias) + float(settings.noise) * rng.normal(size=before.shape))
     return Superposed(x.astype(np.float32), shown, directions, column)

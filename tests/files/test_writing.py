@@ -255,7 +255,7 @@ def test_a_long_lived_writer_survives_a_full_disk(tmp_path: Path, monkeypatch: A
     """Whatever fails, and if not even cutting works: no part of a record stays before the next."""
     path = tmp_path / "r.jsonl"
     no_room = OSError(errno.ENOSPC, "No space left on device")
-    with _disk.Writer(path) as writer:
+    with _disk.LineWriter(path) as writer:
         writer.append([{"a": 1}])
         real, cuts = writer._file, [0]
 

@@ -53,7 +53,7 @@ def test_trials_of_the_published_benchmark() -> None:
     with pytest.raises(ValueError, match="1 <= k <= d"):
         toy.fake_gelu(key=jax.random.key(0), d=3, k=4)
     with pytest.raises(ValueError, match="density and share"):
-        toy.planted_superposition(key=jax.random.key(0), density=0.0)
+        toy.planted_superposition(key=jax.random.key(0), settings=toy.SuperpositionSettings(density=0.0))
     with pytest.raises(ValueError, match="'place', 'time' or 'ring'"):
         toy.planted_geo(key=jax.random.key(0), kind="moon")
 
@@ -82,7 +82,9 @@ def test_superposition_needs_several_neurons_for_nearly_all_directions() -> None
 
 def test_superposition_needs_sparse_features() -> None:
     """Where features often meet, two others together look like a third: not even all neurons do."""
-    planted = toy.planted_superposition(key=jax.random.key(0), density=0.05, n=2400)
+    planted = toy.planted_superposition(
+        key=jax.random.key(0), n=2400, settings=toy.SuperpositionSettings(density=0.05)
+    )
     assert planted.features[:, 1:].sum(1).mean() > 1.4
     assert f1(in_deviations(planted.x), planted.y, np.arange(12)) < 0.8
 
@@ -92,7 +94,9 @@ def test_pruning_degrades_slowly_in_superposition_and_at_once_without() -> None:
     """With a fifth of the examples positive, as published sets have."""
     curves = {}
     for dedicated in (False, True):
-        planted = toy.planted_superposition(key=jax.random.key(0), share=0.2, n=2400, dedicated=dedicated)
+        planted = toy.planted_superposition(
+            key=jax.random.key(0), n=2400, settings=toy.SuperpositionSettings(share=0.2, dedicated=dedicated)
+        )
         x, y = in_deviations(planted.x), planted.y
         curves[dedicated] = probes.prune(
             x[:1200],
@@ -116,7 +120,9 @@ def test_pruning_degrades_slowly_in_superposition_and_at_once_without() -> None:
 
 def test_a_dedicated_neuron_is_lost_in_a_rotated_basis() -> None:
     planted = toy.planted_superposition(
-        key=jax.random.key(0), dedicated=True, density=0.05, noise=0.05, share=0.2, n=2400
+        key=jax.random.key(0),
+        n=2400,
+        settings=toy.SuperpositionSettings(dedicated=True, density=0.05, noise=0.05, share=0.2),
     )
     neurons, y = in_deviations(planted.x), planted.y
     assert planted.dedicated is not None and f1(neurons, y, [planted.dedicated]) > 0.99

@@ -86,20 +86,20 @@ class Patch(Edit):
     def apply(self, tap: Any, site: str, x: Array, state: Any) -> tuple[Array, Any]:
         axes, rows = site_axes(site), self.rows
         job = jnp.maximum(rows.job, 0)  # (row, slot); of no job: never selected, see below
-        mine = rows.job >= 0
+        in_job = rows.job >= 0
         columns = {"pos": rows.column, "query": rows.column}
         if "key" in axes:
             value, keys = self._attention(rows)
-            selected = mine[:, None, :, None] & jnp.ones(x.shape, bool)
+            selected = in_job[:, None, :, None] & jnp.ones(x.shape, bool)
             columns["key"] = keys
         else:
             value = self.donors[rows.example[:, None], rows.column]
-            selected = _along(mine, 0, x) & jnp.ones(x.shape, bool)
+            selected = _along(in_job, 0, x) & jnp.ones(x.shape, bool)
         slots = axes["query"] if "query" in axes else axes["pos"]
         for name, entries in self.index.items():
-            wanted = entries[rows.example[:, None], job] if entries.ndim == 2 else entries[job]
+            entry = entries[rows.example[:, None], job] if entries.ndim == 2 else entries[job]
             # (row, slot) -> the rank of x, with the slot at its axis.
-            wanted = _along(wanted, slots, x)
+            entry = _along(entry, slots, x)
             if name in ("pos", "query"):
                 here = _along(columns[name], slots, x)
             elif name == "key":
@@ -107,7 +107,7 @@ class Patch(Edit):
             else:
                 here = jnp.arange(x.shape[axes[name]], dtype=jnp.int32)
                 here = here.reshape((1,) * (x.ndim + axes[name]) + (-1,) + (1,) * (-axes[name] - 1))
-            hit = jnp.broadcast_to(wanted, jnp.broadcast_shapes(wanted.shape, here.shape)) == here
+            hit = jnp.broadcast_to(entry, jnp.broadcast_shapes(entry.shape, here.shape)) == here
             selected = selected & jnp.broadcast_to(hit, x.shape)
         selected = selected & jnp.reshape(self.active, (1,) * x.ndim)
         return jnp.where(selected, value.astype(x.dtype), x), state
@@ -189,8 +189,8 @@ def patched_streams(
                 site=site,
             )
             tap = RowTap([patch], layer=layer, memory=(k[here.example], v[here.example]))
-            mine = jax.tree.map(lambda t: lax.dynamic_index_in_dim(t, number, keepdims=False), tables)
-            x = eqx.combine(block, static)(x, shared_context(allowed, mine).at(layer), tap)
+            own_tables = jax.tree.map(lambda t: lax.dynamic_index_in_dim(t, number, keepdims=False), tables)
+            x = eqx.combine(block, static)(x, shared_context(allowed, own_tables).at(layer), tap)
             return lax.dynamic_update_index_in_dim(store, x, place, 0)
 
         return lax.fori_loop(0, started * rows.used, visit, store), None
@@ -214,6 +214,6 @@ def read_streams(
     inside = (row >= 0)[:, None] & (columns >= start[:, None])
     own = jnp.where(inside, slot[:, None] + columns - start[:, None], 0)
     at_row = jnp.where(row >= 0, row, 0)[:, None]
-    found = streams[group, at_row // rows, at_row % rows, own]
+    stream = streams[group, at_row // rows, at_row % rows, own]
     rest = base.resid[-1][jnp.arange(len(row), dtype=jnp.int32)[:, None], columns]
-    return jnp.where(inside[..., None], found, rest)
+    return jnp.where(inside[..., None], stream, rest)

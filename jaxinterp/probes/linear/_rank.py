@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import scipy
 
+from ..._random import host_generator
 from ...core._check import check_key
 from ...stats._blocks import block_width, by_block
 from ...stats._examples import as_examples, as_labels
 from ...stats._examples import example_weights as _example_weights
-from ...stats._random import host_generator
 from ...stats.solvers import lasso_weights
 from ...typing import ArrayLike, KeyLike
 

@@ -11,9 +11,9 @@ import optax
 from jaxtyping import Array
 
 from ..._deprecations import respelled
+from ..._random import host_generator
 from ...fit import Now, descend
 from ...stats import regression
-from ...stats._random import host_generator
 from ...typing import ArrayLike, DictionaryLike, KeyLike, MaskLike
 from ..kinds._dictionary import Dictionary
 

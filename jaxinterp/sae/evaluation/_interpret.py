@@ -11,13 +11,13 @@ import jax
 import numpy as np
 
 from ..._deprecations import respelled
-from ..._disk import BadRecords, Writer
+from ..._disk import BadRecords, LineWriter
+from ..._random import key_numbers
 from ..._read import check, integer
 from ...core._check import check_key
 from ...data._files import fingerprint
 from ...data._lines import read_lines
 from ...stats import Record
-from ...stats._random import key_numbers
 from ...typing import (
     CaptureLike,
     CorpusLike,
@@ -206,7 +206,7 @@ def _judged(
         for record in tqdm(_each(task, made, settings.workers), **bar):
             yield record
         return
-    with Writer(Path(out)) as file:
+    with LineWriter(Path(out)) as file:
         if not file.path.stat().st_size:
             file.append([study])
         for record in tqdm(_each(task, made, settings.workers), **bar):

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from ... import viz
-from ..._disk import Writer
+from ..._disk import LineWriter
 from ...data._lines import BadRecords
 from ...viz._render import render
 from ._rubric import QUESTIONS, checked
@@ -61,7 +61,7 @@ class RatingPage:
     def __init__(self, folder: Path, port: int) -> None:
         self._folder, self._lock = folder, threading.Lock()
         self._read()
-        self._file = Writer(folder / "ratings.jsonl").__enter__()
+        self._file = LineWriter(folder / "ratings.jsonl").__enter__()
         try:
             self._token = secrets.token_urlsafe(16)
             self._done = threading.Event()

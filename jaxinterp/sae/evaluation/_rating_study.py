@@ -10,8 +10,8 @@ import numpy as np
 
 from ..._deprecations import respelled
 from ..._disk import discard, put, sole, unit, write_json
+from ..._random import host_generator
 from ...core._check import check_key
-from ...stats._random import host_generator
 from ...typing import (
     CorpusLike,
     IndexLike,

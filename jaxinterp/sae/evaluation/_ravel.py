@@ -11,10 +11,10 @@ import numpy as np
 import optax
 
 from ..._deprecations import respelled
+from ..._random import host_generator
 from ...core._check import check_key
 from ...fit import Now, descend
 from ...stats import Record, Result
-from ...stats._random import host_generator
 from ...typing import ArrayLike, DictionaryLike, KeyLike
 from ..features._directions import decode_at
 from ._inputs import as_matrix

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ...stats._random import host_generator
+from ..._random import host_generator
 from ...typing import KeyLike
 from ..features._examples import Examples
 from ..features._logits import logit_weights

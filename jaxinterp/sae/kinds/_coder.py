@@ -1,12 +1,15 @@
 r"""Everything that turns activations into features and back: dictionaries, views of them, neurons."""
 
 import abc
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import equinox as eqx
 import jax.numpy as jnp
 
 from ...typing import ArrayLike, JaxArray, Self
+
+Sites: TypeAlias = str | list[str] | tuple[str, ...]
+"A site, or one for each source."
 
 
 class Coder(eqx.Module):
@@ -60,7 +63,7 @@ class Coder(eqx.Module):
         """A sum of `directions` in the units of the rows x."""
         return change
 
-    def read_site(self, site: Any) -> Any:
+    def read_site(self, site: Sites) -> Sites:
         """Of the sites that it reads, the one whose directions `decoder` holds."""
         return site
 
@@ -68,7 +71,7 @@ class Coder(eqx.Module):
         """How it normalises rows, or None, and what encodes the normalised rows."""
         return None, self
 
-    def with_origin(self, origin: Any) -> Self:
+    def with_origin(self, origin: tuple[str | None, str | None] | None) -> Self:
         """The same with another `Origin`; here there is none to keep."""
         return self
 

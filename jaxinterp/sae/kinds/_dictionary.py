@@ -1,5 +1,6 @@
 r"""What a dictionary is: arrays, an encoder to features and a decoder back."""
 
+import abc
 import dataclasses
 from typing import Any, Generic, TypeVar
 
@@ -7,7 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from ...typing import ArrayLike, JaxArray, Self
+from ...typing import ArrayLike, JaxArray, KeyLike, Self
 from ._coder import Coder
 from ._kind import Kind
 from ._losses import Losses, Progress
@@ -64,7 +65,7 @@ class Dictionary(Coder, Generic[AnyKind]):
         """The same dictionary with other arrays or another kind, by name."""
         return dataclasses.replace(self, **fields)
 
-    def with_origin(self, origin: Any) -> Self:
+    def with_origin(self, origin: tuple[str | None, str | None] | None) -> Self:
         """The same dictionary with another `Origin`; one that says nothing becomes None."""
         return self.replace(origin=origin if origin is not None and any(origin) else None)
 
@@ -90,9 +91,9 @@ class Dictionary(Coder, Generic[AnyKind]):
         pre = self.product(x, self.encoder)
         return pre + align(self.encoder_bias, pre)
 
+    @abc.abstractmethod
     def activate(self, pre: JaxArray) -> JaxArray:
-        """Features of pre-activations, row by row, as at inference; ReLU unless a subclass says otherwise."""
-        return jax.nn.relu(pre)
+        """Features of pre-activations, row by row, as at inference."""
 
     def encode(self, x: ArrayLike) -> JaxArray:
         """Features `(..., features)` of activations `(..., d)`."""
@@ -142,7 +143,7 @@ class Dictionary(Coder, Generic[AnyKind]):
         kind = jax.tree.map(lambda _: False, self.kind)
         return flags.replace(kind=kind, **dict.fromkeys(self.fixed(), False))
 
-    def start(self, key: Any, x: Any = None, y: Any = None) -> Self:
+    def start(self, key: KeyLike, x: ArrayLike | None = None, y: ArrayLike | None = None) -> Self:
         """Where a training of it begins: with the weights that it has."""
         return self
 

@@ -1,12 +1,12 @@
 """Crosscoders and cross-layer transcoders, read as one list of features that write at one place."""
 
-from typing import Any, NoReturn, final
+from typing import NoReturn, final
 
 import equinox as eqx
 import jax.numpy as jnp
 
 from ...typing import ArrayLike, CoderLike, JaxArray
-from ._coder import kind_name
+from ._coder import Sites, kind_name
 from ._dictionary import Dictionary
 from ._view import View
 
@@ -86,6 +86,6 @@ class Joined(View):
         """The rows of `decoder`, `(features, d)`."""
         return self.rows
 
-    def read_site(self, site: Any) -> Any:
+    def read_site(self, site: Sites) -> Sites:
         """Of a site for each source, that of `source`."""
         return site if isinstance(site, str) else site[self.source]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 import equinox as eqx
 import jax.numpy as jnp
 
-from ...typing import JaxArray, KeyLike, OptimizerLike, Self
+from ...typing import ArrayLike, JaxArray, KeyLike, OptimizerLike, Self
 from ._checks import check_sizes
 from ._losses import Losses, Progress
 from ._rows import squared_norm
@@ -178,11 +178,11 @@ class Kind(eqx.Module):
 
     # What a kind is not.
 
-    def encode(self, x: Any) -> NoReturn:
+    def encode(self, x: ArrayLike) -> NoReturn:
         """Raises ValueError: a kind has no weights."""
         raise self._no_weights()
 
-    def decode(self, f: Any, x: Any = None) -> NoReturn:
+    def decode(self, f: ArrayLike, x: ArrayLike | None = None) -> NoReturn:
         """Raises ValueError: a kind has no weights."""
         raise self._no_weights()
 

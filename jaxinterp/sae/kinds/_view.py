@@ -35,7 +35,7 @@ class View(Coder):
         """The `Origin` of the inner dictionary."""
         return self.inner.origin
 
-    def with_origin(self, origin: Any) -> Self:
+    def with_origin(self, origin: tuple[str | None, str | None] | None) -> Self:
         """The same view of a dictionary with another `Origin`."""
         return eqx.tree_at(lambda view: view.inner, self, self.inner.with_origin(origin))
 
