@@ -102,6 +102,16 @@ if TYPE_CHECKING:
     "Where a file or folder is."
     OptimizerLike: TypeAlias = optax.GradientTransformation | optax.GradientTransformationExtraArgs
     "Any optimizer of optax."
+
+    class HasBatch(Protocol):
+        """An object whose batch i is `batch(i)`."""
+
+        def batch(self, number: int) -> Any: ...
+
+    NumberedBatches: TypeAlias = Callable[[int], Any] | HasBatch
+    "A function of the number of a step to its batch, or an object with such a method `batch`."
+    ActivationsLike: TypeAlias = Array | np.ndarray | tuple[Any, Any] | Iterable[Any] | HasBatch
+    "Activations `(n, d)`, a pair (inputs, targets), an iterable of batches, or an object with `batch(i)`."
     CoderLike: TypeAlias = Coder
     "A dictionary of `ji.sae`, a view of one, or neurons in its place."
     KindLike: TypeAlias = Kind
@@ -146,6 +156,7 @@ else:
     LogitsLike = SitesLike = AxesLike = BytesLike = IntLike = FloatLike = BoolLike = Any
     ArrayLike = ModelLike = TokensLike = MaskLike = IndexLike = LayersLike = EditsLike = Any
     CaptureLike = MetricLike = KeyLike = PathLike = OptimizerLike = DictionaryLike = Any
+    NumberedBatches = ActivationsLike = Any
     JaxArray = Self = CoderLike = KindLike = Any
     TextsLike = TextLike = Any
     TokenizerLike = ArraysLike = PlotAxes = PlotAxesLike = Any

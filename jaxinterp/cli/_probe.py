@@ -1,6 +1,8 @@
 """The command `jaxinterp probe`: which neurons distinguish classes of texts."""
 
+import dataclasses
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -167,29 +169,15 @@ def probe(
     )
     if out is not None and store is None:
         store = out.with_name(f"{out.stem}.activations")
-    common = {
-        "site": site,
-        "reduce": reduce,
-        "key": seed,
-        "out": out,
-        "store": store,
-        "name": model,
-    }
+    common: Any = {"key": jax.random.key(seed), "out": out, "store": store}
+    reading = probes.StudySettings(site=site, reduce=reduce, name=model, time_limit=time_limit)
     fitting = [k for k in ks if k <= max(1, len(corpus) // 2)]
-    records = probes.study(
-        loaded,
-        corpus,
-        features,
-        layers=layers,
-        methods=list(dict.fromkeys(methods)),
-        ks=fitting,
-        time_limit=time_limit,
-        **common,
-    )
+    settings = dataclasses.replace(reading, layers=layers, methods=list(dict.fromkeys(methods)), ks=fitting)
+    records = probes.study(loaded, corpus, features, settings=settings, **common)
     if "single" in methods:
         if exact:
             records += probes.prove_best(
-                loaded, corpus, features, records, ks=exact, time_limit=time_limit, **common
+                loaded, corpus, features, records, ks=exact, settings=reading, **common
             )
         console.print(probes.best_table(records, title="The best neuron (layer.neuron) of each class"))
     many = [name for name in ("adaptive", "elastic", "mean_diff", "best_subset") if name in methods]

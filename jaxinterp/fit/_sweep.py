@@ -10,7 +10,7 @@ import numpy as np
 
 from .._deprecations import respelled
 from ..core._check import check_key
-from ..typing import FloatLike, IntLike, KeyLike, OptimizerLike, PyTree
+from ..typing import FloatLike, IntLike, KeyLike, NumberedBatches, OptimizerLike, PyTree
 from ._identity import optimizer_print
 from ._loop import Run, drive
 from ._members import ByMember, grouped_optimizers, rated, with_rates
@@ -23,7 +23,7 @@ from ._train import PER_DISPATCH, FitResult, as_batches, data_print, described
 @respelled(**OPTIONS, seeds="keys=jax.random.split(key, members)", seed="keys=jax.random.split(key, members)")
 def sweep(
     params: Sequence[PyTree],
-    batches: Any,
+    batches: NumberedBatches,
     loss: Loss,
     optimizers: OptimizerLike | Sequence[OptimizerLike],
     *,

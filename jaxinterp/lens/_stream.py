@@ -16,8 +16,8 @@ from ._read import token_shape
 def batches(stream: Any, key: Any, start: int, steps: int, config: Any) -> Iterator[Any]:
     """Batches number `start..steps` as `(tokens, mask)`, checked; the mask may be None.
 
-    A function is called with a key of its own for each step, so it needs no memory of the steps
-    before; of an iterable the first `start` items are passed over.
+    A function is called with a separate key for each step, so a resumed training gets the same batches.
+    The first `start` items of an iterable are skipped.
     """
     if start >= steps:
         return

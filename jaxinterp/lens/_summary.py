@@ -1,4 +1,4 @@
-r"""A lens in numbers: what is likely, how sure it is, how far it is from the model's own answer."""
+r"""A lens in numbers: the likeliest tokens, the entropy, and the distance to the model's own prediction."""
 
 from typing import Any
 
@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int
 from ..core._check import as_int, as_mask, as_selector, as_tokens, concrete, logit_count
 from ..core._intervene import config_of
 from ..core._positions import take_positions
+from ..typing import EditsLike, IndexLike, IntLike, MaskLike, ModelLike, TokenLike, TokensLike
 from ._read import (
     Lens,
     LogitLens,
@@ -25,47 +26,57 @@ from ._read import (
 
 
 class Summary(eqx.Module):
-    """What each row of a lens says at each position; nats throughout.
-
-    `rows` are those of the residual stream: 0 the embedding, $r$ the output of block $r - 1$.
-    """
+    """What each row of a lens predicts at each position. Entropies and divergences are in nats."""
 
     top_ids: Int[Array, "row *rest top"]
     "The likeliest tokens, best first."
     top_probs: Float[Array, "row *rest top"]
+    "Their probabilities."
     entropy: Float[Array, "row *rest"]
+    "The entropy of the row's distribution."
     kl: Float[Array, "row *rest"]
-    "KL(model's own || lens): zero in the last row."
+    "KL(model's own || lens); 0 in the last row."
     cross_entropy: Float[Array, "row *rest"] | None
-    "Minus the log-probability of the target; NaN where there is none. None without targets."
+    "Minus the log-probability of the target; NaN at positions without a target. None without targets."
     rank: Int[Array, "row *rest"] | None
-    "How many tokens are likelier than the target: 0 is best; -1 where there is none, or only NaN."
+    "How many tokens are likelier than the target: 0 is best. -1 without a target, and for NaN."
     rows: tuple[int, ...] = eqx.field(static=True)
+    "The rows of the residual stream: 0 is the embedding, $r$ the output of block $r - 1$."
 
-    def mean(self, what: str = "kl", mask: Any = None) -> Float[Array, " row"]:
-        """One of the measures averaged over positions and examples, those without a value left out."""
+    def mean(self, what: str = "kl", mask: MaskLike | None = None) -> Float[Array, " row"]:
+        """The mean of one measure over positions and examples that have a value, `(row,)`.
+
+        **Arguments:**
+
+        - `what`: `"kl"` (the default), `"entropy"`, `"cross_entropy"`, `"rank"` or `"top_probs"`.
+        - `mask`: True at the positions that count, `(*batch, pos)`; None (the default): all.
+
+        **Raises:** ValueError for a measure that this summary does not have.
+        """
         values = getattr(self, what)
         if values is None or what == "top_ids":
-            raise ValueError(f"{what!r} has no mean here: choose kl, entropy, or give targets.")
+            raise ValueError(
+                f"This summary has no mean of {what!r}. Choose 'kl' or 'entropy', or compute it with targets=..."
+            )
         if values.dtype == jnp.int32:
             values = values.astype(jnp.float32)
-        there = ~jnp.isnan(values) & (values >= 0 if what == "rank" else True)
+        has_value = ~jnp.isnan(values) & (values >= 0 if what == "rank" else True)
         if mask is not None:
-            there = there & jnp.broadcast_to(as_mask(mask)[None], there.shape)
+            has_value = has_value & jnp.broadcast_to(as_mask(mask)[None], has_value.shape)
         axes = tuple(range(1, values.ndim))
-        return jnp.where(there, values, 0).sum(axes) / there.sum(axes, dtype=values.dtype)
+        return jnp.where(has_value, values, 0).sum(axes) / has_value.sum(axes, dtype=values.dtype)
 
 
 def summary(
-    model: Any,
-    tokens: Any,
+    model: ModelLike,
+    tokens: TokensLike,
     *,
     lens: Lens | None = None,
-    targets: Any = None,
-    top: int | Any = 5,
-    mask: Any = None,
-    edits: Any = (),
-    pos: Any = None,
+    targets: TokenLike | None = None,
+    top: IntLike = 5,
+    mask: MaskLike | None = None,
+    edits: EditsLike = (),
+    pos: IndexLike | None = None,
 ) -> Summary:
     r"""$H(p_\ell),\; \mathrm{KL}(p \,\|\, p_\ell),\; -\log p_\ell(t),\; \mathrm{rank}_\ell(t)$ and the likeliest tokens.
 
@@ -73,13 +84,14 @@ def summary(
 
     **Arguments:**
 
-    - `model`; `tokens` `(*batch, pos)` or embeddings `(*batch, pos, d)`.
-    - `lens`: None for the logit lens, or a `TunedLens` or `JacobianLens`.
-    - `targets`: a token, or tokens that broadcast to `(*batch, pos)`. By default the next token,
-      where `tokens` are ids and logits those of tokens (the last position, and that before
-      padding, has none).
-    - `top`: how many of the likeliest tokens to keep.
-    - `pos`, `mask`, `edits`: as in `logit_lens`. A padding mask removes nothing here: give it to
+    - `model`: any model of the protocol.
+    - `tokens`: token ids `(*batch, pos)` or embeddings `(*batch, pos, d)`.
+    - `lens`: a `TunedLens` or `JacobianLens`; None (the default) for the logit lens.
+    - `targets`: a token id, or ids that broadcast to `(*batch, pos)`. By default the next token, where
+      `tokens` are ids and the model predicts tokens. The last position, and the position before padding,
+      have no target.
+    - `top`: how many of the likeliest tokens are returned; 5 by default.
+    - `mask`, `edits`, `pos`: as in `logit_lens`. A mask removes no position here: give it to
       `Summary.mean` too.
 
     **Returns:** a `Summary`, its arrays `(row + 1, *batch, pos)`.
@@ -89,24 +101,26 @@ def summary(
     read.mean("kl")                                     # (layer + 1,)
     ```
 
-    Laws: equal to the same reductions of all logits; the last row's KL is 0.
+    **Raises:** ValueError for `top` outside of 1..vocab; IndexError for targets outside of the vocabulary.
+
+    Laws: equal to the same reductions of all logits; the KL of the last row is 0.
     """
-    tokens, top = as_tokens(tokens), as_int(top, "top", 1)
+    ids, count = as_tokens(tokens), as_int(top, "top", 1)
     lens = LogitLens() if lens is None else lens
     vocab = logit_count(config_of(model))
-    if not 1 <= top <= vocab:
-        raise ValueError(f"top lies in 1..{vocab}, the size of the vocabulary; got {top}.")
-    targets = _checked(tokens, targets, vocab)
-    streams = capture(model, tokens, lens, mask=mask, edits=edits, pos=pos)
-    mask = None if mask is None else as_mask(mask)
-    where = None if pos is None else as_positions(tokens, pos, mask)[0]
+    if not 1 <= count <= vocab:
+        raise ValueError(f"top lies in 1..{vocab}, the size of the vocabulary; got {count}.")
+    wanted = _checked(ids, targets, vocab)
+    streams = capture(model, ids, lens, mask=mask, edits=edits, pos=pos)
+    real = None if mask is None else as_mask(mask)
+    where = None if pos is None else as_positions(ids, pos, real)[0]
     rows = (*streams.picked, config_of(model).layers)
     follows = vocab == config_of(model).vocab
-    return _summary(lens, streams, tokens, targets, where, mask, top, rows, follows)
+    return _summary(lens, streams, ids, wanted, where, real, count, rows, follows)
 
 
 def _checked(tokens: Array, targets: Any, vocab: int) -> Any:
-    """Targets as given, an array; None where there are none."""
+    """The caller's targets as an array, checked; None where there are none."""
     if targets is None:
         return None
     targets = as_selector(targets, "A target")
@@ -127,7 +141,7 @@ def _checked(tokens: Array, targets: Any, vocab: int) -> Any:
 
 
 def _targets(tokens: Array, targets: Any, where: Any, mask: Array | None, follows: bool) -> Array | None:
-    """Token ids `(*batch, pos)` at the positions asked for, -1 for none: padding is no target."""
+    """Target ids `(*batch, pos)` at the positions to read; -1 without a target, as before padding."""
     if targets is None:
         if not follows or jnp.issubdtype(tokens.dtype, jnp.floating):
             return None
@@ -163,8 +177,7 @@ def _summary(
             "kl": kl(own, logprobs),
         }
         if targets is not None:
-            asked = jnp.maximum(targets, 0)[..., None]
-            chosen = jnp.take_along_axis(logprobs, asked, -1)
+            chosen = jnp.take_along_axis(logprobs, jnp.maximum(targets, 0)[..., None], -1)
             likelier = logprobs > jnp.broadcast_to(chosen, logprobs.shape)
             rank = likelier.sum(-1, dtype=jnp.int32)
             none = targets < 0
@@ -174,13 +187,13 @@ def _summary(
             out["rank"] = jnp.where(none, -1, rank)
         return out
 
-    found = over_rows(lens, streams, read)
-    found = {
+    read_rows = over_rows(lens, streams, read)
+    parts = {
         name: drop_position(value, streams, -2 if name.startswith("top") else -1)
-        for name, value in found.items()
+        for name, value in read_rows.items()
     }
-    best = found["top_ids"], found["top_probs"]
-    return Summary(*best, found["entropy"], found["kl"], found.get("cross_entropy"), found.get("rank"), rows)
+    best = parts["top_ids"], parts["top_probs"]
+    return Summary(*best, parts["entropy"], parts["kl"], parts.get("cross_entropy"), parts.get("rank"), rows)
 
 
 def log_softmax(logits: Float[Array, "*batch vocab"]) -> Float[Array, "*batch vocab"]:

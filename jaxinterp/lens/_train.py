@@ -1,4 +1,4 @@
-r"""Training a tuned lens: every layer's problem at once, in one compiled program.
+r"""Training a tuned lens: the problems of all layers at once, in one compiled program.
 
 $$\min_{A, b} \sum_\ell \mathbb E_t\, \mathrm{KL}\bigl(p(\cdot \mid t) \,\|\, p_\ell(\cdot \mid t; A_\ell, b_\ell)\bigr)$$
 
@@ -23,7 +23,7 @@ from ..fit._loop import Run, drive
 from ..fit._settings import OPTIONS, SettingsLike, check_counts, check_settings
 from ..fit._state import Now, initial_state
 from ..fit._step import Slope, Task
-from ..typing import IntLike, KeyLike, ModelLike, OptimizerLike, PyTree
+from ..typing import IntLike, KeyLike, ModelLike, OptimizerLike, PyTree, StreamLike
 from ._read import capture, unembed
 from ._recipe import published_optimizer
 from ._stream import batches, peeked
@@ -60,7 +60,7 @@ class LensTask(Task):
 @respelled(**OPTIONS)
 def train_tuned_lens(
     model: ModelLike,
-    stream: Any,
+    stream: StreamLike,
     optimizer: OptimizerLike | None = None,
     *,
     key: KeyLike,
@@ -77,22 +77,22 @@ def train_tuned_lens(
 
     **Arguments:**
 
-    - `model`: stays as it is.
+    - `model`: any model of the protocol; it is not trained.
     - `stream`: an iterable of token batches `(batch, pos)`, or of `(tokens, mask)` as
-      `tokenizer([...])` returns, or a function of a key to one of these. One batch is a step.
-    - `optimizer`: any of optax; by default `published_optimizer(steps)`.
-    - `key`: a `jax.random.key`, from which a `stream` that is a function gets its keys.
+      `tokenizer([...])` returns, or a function of a key to one of these. One batch is one step.
+    - `optimizer`: any of optax; `published_optimizer(steps)` by default.
+    - `key`: a `jax.random.key`. A `stream` that is a function gets a key of its own for each step.
     - `steps`: how many steps; 250 by default.
-    - `loss`: `"kl"` from the model's own distribution, or `"ce"` of the next token.
-    - `bias_only`: trains no matrices.
-    - `lens`: where to start; by default at the logit lens.
-    - `rows_at_once`: splits a batch into so many prompts at a time, gradients added up, for
-      batches that do not fit at once; must divide the batch.
-    - `settings`: how the training runs, reports and is saved: `ji.fit.Settings`. One step is one
-      dispatch unless `steps_per_dispatch` says more.
+    - `loss`: `"kl"` (the default) to the model's own distribution, or `"ce"` of the next token.
+    - `bias_only`: trains biases alone; False by default.
+    - `lens`: the lens at the start; by default the logit lens.
+    - `rows_at_once`: how many prompts run at a time, for batches that do not fit into memory; None (the
+      default) for all. It must divide the batch. The gradients are added up.
+    - `settings`: how the training runs, reports and is saved: `ji.fit.Settings`. One dispatch is one
+      step unless `steps_per_dispatch` is larger.
 
-    **Returns:** the lens, and a history: `"loss"` `(step, layer)` in nats per token, before each
-    step, and `"grad_norm"` `(step,)`, and the numbers of `settings.evaluate`.
+    **Returns:** the lens, and a history: `"loss"` `(step, layer)` in nats per token before each step,
+    `"grad_norm"` `(step,)`, and the numbers of `settings.evaluate`.
 
     **Raises:** ValueError for a stream that ends, a loss that is not finite, and a checkpoint of
     another model, another first batch or another optimizer.
@@ -101,13 +101,13 @@ def train_tuned_lens(
     lens, history = ji.lens.train_tuned_lens(model, stream, key=key, steps=250)
     ```
 
-    Laws: with no step taken it is the logit lens; stopped and resumed equals uninterrupted, bit
-    for bit.
+    Laws: before the first step the lens is the logit lens; a training that stops and resumes gives the
+    same bits as one without a stop.
     """
     settings = check_settings(settings)
     check_key(key, "ji.lens.train_tuned_lens(model, stream, key={}, ...)")
     if loss not in LOSSES:
-        raise ValueError(f"loss is 'kl' (from the model's own answer) or 'ce'; got {loss!r}.")
+        raise ValueError(f"loss is 'kl' (to the model's own distribution) or 'ce'; got {loss!r}.")
     if loss == "ce":
         check_predicts_tokens(model.config, "loss='ce' is of the next token")
     check_counts(steps=steps)
@@ -140,7 +140,7 @@ def train_tuned_lens(
 
 
 class NumberedBatches:
-    """Batches of a stream by number, checked, each asked for once and in order."""
+    """Batches of a stream by number, checked; each is read once, in order."""
 
     def __init__(self, stream: Any, key: KeyLike, steps: int, config: Any, rows_at_once: int | None) -> None:
         self.start = lambda first: batches(stream, key, first, steps, config)

@@ -60,7 +60,6 @@ from .files._load import load as load
 from .files._loaded import Loaded as Loaded
 from .files._saelens_write import save_saelens as save_saelens
 from .files._save import save as save
-from .kinds._as_dictionary import Neurons as Neurons
 from .kinds._batch_topk import BatchTopK as BatchTopK
 from .kinds._cross_layer import CrossLayerTranscoder as CrossLayerTranscoder
 from .kinds._crosscoder import Crosscoder as Crosscoder
@@ -78,6 +77,7 @@ from .kinds._matryoshka import Matryoshka as Matryoshka
 from .kinds._median import geometric_median as geometric_median
 from .kinds._metric import logit_metric as logit_metric
 from .kinds._metric import with_metric as with_metric
+from .kinds._neurons import Neurons as Neurons
 from .kinds._normalised import Normalised as Normalised
 from .kinds._pursuit import MatchingPursuit as MatchingPursuit
 from .kinds._relu import ReLUDictionary as ReLUDictionary

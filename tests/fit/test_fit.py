@@ -12,6 +12,7 @@ import pytest
 
 import jaxinterp as ji
 from jaxinterp.fit._step import run_steps
+from tests.processes import run
 
 pytestmark = pytest.mark.quick
 
@@ -212,11 +213,34 @@ def test_batches_of_other_shapes_and_losses_with_arrays() -> None:
     np.testing.assert_allclose(one.params, TRUTH, atol=1e-2)
 
 
-def test_a_mesh_changes_nothing() -> None:
-    mesh = jax.make_mesh((1,), ("data",))
-    one = ji.fit.train(start(), rows(), line, ADAM, steps=4, settings=QUIET)
-    other = ji.fit.train(start(), rows(), line, ADAM, steps=4, settings=QUIET, mesh=mesh)
-    np.testing.assert_allclose(one.params, other.params, atol=1e-6)
+def test_double_precision_stays_so() -> None:
+    with jax.enable_x64(True):
+        x, y = jnp.asarray(X, jnp.float64), jnp.asarray(Y, jnp.float64)
+        settings = ji.fit.Settings(average=0.5, progress=False)
+        step = dict(steps=4, settings=settings)
+        one = ji.fit.train(jnp.zeros(4), lambda i: (x, y), line, ADAM, **step)  # type: ignore[arg-type]
+        two = ji.fit.sweep([jnp.zeros(4)], lambda i: (x, y), line, ADAM, rates=[1.0], **step)  # type: ignore[arg-type]
+        assert one.params.dtype == two[0].params.dtype == jnp.float64
+        np.testing.assert_allclose(one.params, two[0].params, atol=1e-12)
+
+
+MESH = """
+import jax, jax.numpy as jnp, numpy as np, optax
+import jaxinterp as ji
+from tests.fit.test_fit import QUIET, line, rows, start
+
+mesh = jax.make_mesh((4,), ("data",))
+one = ji.fit.train(start(), rows(), line, optax.adam(0.1), steps=8, settings=QUIET)
+other = ji.fit.train(start(), rows(), line, optax.adam(0.1), steps=8, settings=QUIET, mesh=mesh)
+assert len(other.params.sharding.device_set) == 4
+np.testing.assert_allclose(one.params, other.params, atol=1e-6)
+np.testing.assert_allclose(one.history["loss"], other.history["loss"], atol=1e-6)
+print("equal")
+"""
+
+
+def test_rows_over_four_devices_change_nothing() -> None:
+    assert "equal" in run(MESH, devices=4)
 
 
 def test_patience_ends_epochs_and_the_best_are_kept() -> None:
@@ -226,11 +250,11 @@ def test_patience_ends_epochs_and_the_best_are_kept() -> None:
     def epoch(state: Any, at: Any) -> Any:
         return ji.fit.State(state.params + 1, state.optimizer_state, state.step + 2), losses[at]
 
-    def run(min_gain: Any) -> Any:
+    def problem(min_gain: Any) -> Any:
         rule = ji.fit.Plateau(epochs=6, patience=2, min_gain=min_gain)
         return ji.fit.early_stopping(state, epoch, lambda w: losses[w.astype(jnp.int32) - 1], rule)
 
-    found = jax.jit(jax.vmap(run))(jnp.asarray([0.1, 0.0], jnp.float32))
+    found = jax.jit(jax.vmap(problem))(jnp.asarray([0.1, 0.0], jnp.float32))
     # The third epoch gains nothing and the fourth less than 0.1, though it has the lowest loss.
     assert found.epochs.tolist() == [4, 6] and found.stopped.tolist() == [True, False]
     assert found.best_epoch.tolist() == [4, 6] and found.params.tolist() == [4.0, 6.0]

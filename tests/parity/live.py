@@ -37,12 +37,12 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parent / "golden")]
 
 import make_golden as golden  # noqa: E402
-
-import jaxinterp as ji  # noqa: E402
-from jaxinterp.hub._packaged import packaged  # noqa: E402
 from parity.draws import draws  # noqa: E402
 from parity.folders import TEXTS, vintages  # noqa: E402
 from parity.ours import ours, worst  # noqa: E402
+
+import jaxinterp as ji  # noqa: E402
+from jaxinterp.hub._packaged import packaged  # noqa: E402
 
 PORTS = HERE.parent / "hub" / "ports"
 DATA = HERE.parents[2] / "shared" / "data" / "checkpoints"

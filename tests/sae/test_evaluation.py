@@ -342,7 +342,7 @@ def test_specificity_of_a_context_and_of_half_of_it() -> None:
     assert sae.specificity(np.zeros(5), np.ones(5)).correlation == 0
     with pytest.raises(ValueError, match="one feature and one proxy"):
         sae.specificity(np.ones((5, 2)), np.ones(5))
-    with pytest.raises(ValueError, match="none below 0"):
+    with pytest.raises(ValueError, match="not below 0"):
         sae.specificity(-np.ones(5), np.ones(5))
 
 

@@ -57,7 +57,7 @@ def test_dead_features_are_resampled() -> None:
     state = begin(kind, optimizer, x[:8], x[:8], False)
     moments = jax.tree.map(lambda leaf: leaf + jnp.ones_like(leaf), state.optimizer_state)
     dead = jnp.arange(64) < 5
-    new, reset = sae.resample(KEY, kind, moments, dead, jnp.asarray(x[:2000]))
+    new, reset = sae.resample(kind, moments, dead, jnp.asarray(x[:2000]), key=KEY)
     alive = np.linalg.norm(kind.encoder[:, 5:], axis=0).mean()
     np.testing.assert_allclose(np.linalg.norm(new.encoder[:, :5], axis=0), 0.2 * alive, rtol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(new.decoder[:5], axis=1), 1, atol=1e-6)
@@ -65,7 +65,7 @@ def test_dead_features_are_resampled() -> None:
     mu = reset[0].mu
     assert float(jnp.abs(mu.decoder[:5]).max()) == 0 < float(jnp.abs(mu.decoder[5:]).min())
     assert float(jnp.abs(mu.encoder[:, :5]).max()) == 0 == float(jnp.abs(mu.encoder_bias[:5]).max())
-    none, _ = sae.resample(KEY, kind, moments, jnp.zeros(64, bool), jnp.asarray(x[:2000]))
+    none, _ = sae.resample(kind, moments, jnp.zeros(64, bool), jnp.asarray(x[:2000]), key=KEY)
     assert same(none, kind)
 
 
@@ -82,7 +82,7 @@ def test_inputs_are_drawn_by_the_square_of_their_whole_loss() -> None:
     )
     # Of the losses 0.1 * 10 (all sparsity) and 1 / 2 (all error) the squares are 4 to 1.
     x = jnp.asarray([[10.0, 0.0], [0.0, 1.0]], jnp.float32)
-    new, _ = sae.resample(KEY, kind, (), jnp.arange(features) > 0, x)
+    new, _ = sae.resample(kind, (), jnp.arange(features) > 0, x, key=KEY)
     np.testing.assert_allclose(np.asarray(new.decoder[1:]).mean(0), [0.8, 0.2], atol=0.02)
 
 

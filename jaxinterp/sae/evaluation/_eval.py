@@ -1,4 +1,4 @@
-r"""How good a dictionary is: what it keeps of the activations, and of the model's predictions."""
+r"""How good a dictionary is: the quality of its reconstructions, and of the model's predictions with them."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 from ..._deprecations import respelled
 from ...corpus._batches import Batch
 from ...corpus._suffix import Reached, Suffix, losses, reached, suffix_of
-from ...typing import CorpusLike, DictionaryLike, IndexLike, MaskLike, ModelLike
+from ...typing import ArrayLike, CorpusLike, DictionaryLike, IndexLike, MaskLike, ModelLike
 from ..features._directions import check_same_site
 from ..features._site import SiteReading
 from ..files._origin import own_site
@@ -30,25 +30,28 @@ def evaluate(
     batch_size: int | str | None = 16,
     progress: bool = True,
 ) -> Quality:
-    r"""$\mathrm{recovered} = (CE_{zero} - CE_{sae}) / (CE_{zero} - CE_{clean})$ and the rest of the usual numbers.
+    r"""$\mathrm{recovered} = (CE_{zero} - CE_{sae}) / (CE_{zero} - CE_{clean})$ and the other common numbers.
 
-    Next-token losses are in nats over real tokens; sums run in float32 on the device and in float64
-    over batches. The dictionary stands in at `positions`; elsewhere (BOS) the model's own
-    activations stay, in the ablations too, so that all four losses are of the same places. Layers up
+    Next-token losses are in nats over real tokens. Sums are in float32 on the device and in float64 over
+    batches. At `positions` the reconstruction replaces the activation. Elsewhere (at BOS) the model's own
+    activations stay, in the ablations too, so that all four losses are of the same positions. Layers up
     to the site run once, those after it once for each loss.
 
     **Arguments:**
 
-    - `sae`; `model`.
-    - `tokens`: ids `(seq, pos)` or a `Corpus`.
-    - `site`: one layer of a site of the width that the dictionary reads (`"resid_post[2]"`), by
-      default the one it was trained at. Another site than that is warned of, and so is another model.
-    - `mask` `(seq, pos)`: True at real tokens.
-    - `positions`: where the dictionary stands in: bools, ints or a slice, as in `ji.corpus.as_corpus`.
-      By default all real tokens but the first, or what a `Corpus` counts.
-    - `batch_size`: contexts a pass, 16 by default.
+    - `sae`: a dictionary that reads and writes one site.
+    - `model`: a model of next tokens.
+    - `tokens`: token ids `(seq, pos)` or a `Corpus`.
+    - `site`: one layer of a site (`"resid_post[2]"`); None (the default) for the site of its training. A
+      different site or model is a warning.
+    - `mask`: True at real tokens `(seq, pos)`; None (the default): all are real.
+    - `positions`: where the reconstruction replaces the activation: bools, ints or a slice, as in
+      `ji.corpus.as_corpus`. By default all real tokens but the first, or the positions that a `Corpus`
+      counts.
+    - `batch_size`: contexts in one pass; 16 by default.
+    - `progress`: shows a progress bar on stderr; True by default.
 
-    **Returns:** a dict of floats:
+    **Returns:** a `Quality`, a dict of floats:
 
     - `l0`; `explained_variance` $1 - \mathbb E \lVert x - \hat x \rVert^2 / \mathbb E \lVert x - \bar x
       \rVert^2$, pooled over tokens and dimensions; `normalised_mse` over $\mathbb E \lVert x \rVert^2$;
@@ -83,7 +86,7 @@ def evaluate(
 
     def step(total: dict[str, Any], batch: Batch, at_site: Reached) -> dict[str, Any]:
         known, clean = ablated(model, at_site, mean, suffix)
-        return added(total, known, standing(sae, model, at_site, mean, suffix, clean))
+        return added(total, known, with_reconstruction(sae, model, at_site, mean, suffix, clean))
 
     return finished(sae, read.fold(parts, {}, step, progress="evaluate" if progress else False, **how))
 
@@ -103,7 +106,7 @@ def reading(model: Any, tokens: Any, site: Any, mask: Any, positions: Any) -> Si
 
 
 def fits(sae: Any, read: SiteReading) -> None:
-    """A dictionary that reads what the corpus has there, and writes it again."""
+    """Checks that a dictionary reads and writes the site of the corpus."""
     check_same_site(sae, "evaluate")
     read.check(sae)
 
@@ -123,8 +126,10 @@ def ablated(model: Any, at_site: Reached, mean: Any, suffix: Suffix) -> tuple[di
     return found | {"predicted": np.asarray(at_site.predicted).sum()}, clean
 
 
-def standing(sae: Any, model: Any, at_site: Reached, mean: Any, suffix: Suffix, clean: Any) -> dict[str, Any]:
-    """What a dictionary keeps of a batch, and the loss with it in place."""
+def with_reconstruction(
+    sae: Any, model: Any, at_site: Reached, mean: Any, suffix: Suffix, clean: Any
+) -> dict[str, Any]:
+    """The sums of the reconstruction of a batch, and the loss with the reconstruction in place."""
     sums, value = reconstructed(sae, at_site, mean)
     loss, kl, _ = losses(model, at_site, value, suffix, clean)
     return {**sums, "loss_sae": loss, "kl_sae": kl}
@@ -137,16 +142,21 @@ def added(total: dict[str, Any], *parts: dict[str, Any]) -> dict[str, Any]:
     return total
 
 
-def mmcs(sae: Any, truth: Any) -> float:
-    r"""$\frac1M \sum_j \max_i \cos(d_i, t_j)$: how well known directions `truth (m, d)` are found.
+def mmcs(sae: DictionaryLike | ArrayLike, truth: ArrayLike) -> float:
+    r"""$\frac1M \sum_j \max_i \cos(d_i, t_j)$: the mean over known directions of the largest cosine.
 
-    **Arguments:** `sae`, or its decoder rows `(features, d)`; `truth`: the planted directions.
+    **Arguments:**
+
+    - `sae`: a dictionary, or its decoder rows `(features, d)`.
+    - `truth`: the known directions `(m, d)`.
+
+    **Returns:** a number, at most 1.
 
     ```python
     ji.sae.mmcs(sae, planted.directions)
     ```
 
-    Law: 1 for a dictionary that holds every direction, whatever else it holds.
+    Law: 1 for a dictionary that has all the directions, whatever other features it has.
     """
     decoder = sae.decoder if isinstance(sae, Dictionary) else jnp.asarray(sae)
     rows = np.asarray(unit_norm(jnp.asarray(decoder, jnp.float32)))

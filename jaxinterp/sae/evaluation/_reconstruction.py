@@ -1,4 +1,4 @@
-r"""What a dictionary keeps of the activations it reads: sums of a batch, and the numbers of all."""
+r"""The quality of reconstructions: sums over a batch, and the numbers of all batches."""
 
 from typing import Any, TypedDict
 
@@ -40,37 +40,37 @@ class Quality(TypedDict, total=False):
 
 @eqx.filter_jit
 def reconstructed(sae: Any, at_site: Reached, mean: Any) -> tuple[dict[str, Any], Any]:
-    """Sums over what counts of a batch `x (seq, pos, d)`, and the reconstructions of all."""
+    """Sums over the positions of a batch that count, and the reconstructions `(seq, pos, d)` of all."""
     mask, x = at_site.batch.positions, at_site.x.astype(jnp.float32)
     f = sae.encode(x)
     xhat = decode_at(sae, f, x)
-    some = lambda v: jnp.sum(jnp.where(mask, v, 0), dtype=jnp.float32)
+    total = lambda v: jnp.sum(jnp.where(mask, v, 0), dtype=jnp.float32)
     norm, norm_hat = jnp.sqrt(squared_norm(x)), jnp.sqrt(squared_norm(xhat))
     dot = jnp.sum(x * xhat, -1)
     firing = mask[..., None] & (f != 0)  # signed features fire on both sides
     return {
         "tokens": jnp.sum(mask, dtype=jnp.float32),
-        "error": some(squared_norm(x - xhat)),
-        "square": some(squared_norm(x)),
-        "spread": some(squared_norm(x - mean[None, None])),
-        "square_hat": some(squared_norm(xhat)),
-        "dot": some(dot),
-        "cosine": some(dot / jnp.maximum(norm * norm_hat, 1e-20)),
-        "ratio": some(norm_hat / jnp.maximum(norm, 1e-20)),
+        "error": total(squared_norm(x - xhat)),
+        "square": total(squared_norm(x)),
+        "spread": total(squared_norm(x - mean[None, None])),
+        "square_hat": total(squared_norm(xhat)),
+        "dot": total(dot),
+        "cosine": total(dot / jnp.maximum(norm * norm_hat, 1e-20)),
+        "ratio": total(norm_hat / jnp.maximum(norm, 1e-20)),
         "fired": jnp.sum(firing, (0, 1), dtype=jnp.float32),
         "amount": jnp.sum(jnp.where(firing, jnp.abs(f), 0), (0, 1), dtype=jnp.float32),
     }, xhat
 
 
 def finished(sae: Any, total: dict[str, Any], cosines: bool = True) -> Quality:
-    """The numbers of `evaluate`, of the sums over all batches."""
+    """The numbers of `evaluate`, from the sums over all batches."""
     count, predicted = float(total["tokens"]), float(total["predicted"])
     over = lambda a, b: float(a / b) if b else 0.0
     losses = {n: over(total[n], predicted) for n in total if n.startswith(("loss", "kl"))}
     density = total["fired"] / count
     zero_gap = losses["loss_zero"] - losses["loss"]
     mean_gap = losses["loss_mean"] - losses["loss"]
-    found: Any = {
+    numbers: Any = {
         "l0": float(density.sum()),
         "explained_variance": 1 - over(total["error"], total["spread"]),
         "normalised_mse": over(total["error"], total["square"]),
@@ -90,16 +90,16 @@ def finished(sae: Any, total: dict[str, Any], cosines: bool = True) -> Quality:
     }
     if cosines:
         decoder = np.asarray(unit_norm(jnp.asarray(sae.decoder, jnp.float32)))
-        found["max_cosine"] = float(largest_cosines(decoder).mean())
-    return found
+        numbers["max_cosine"] = float(largest_cosines(decoder).mean())
+    return numbers
 
 
-def largest_cosines(rows: np.ndarray, others: np.ndarray | None = None, step: int = 2048) -> Any:
-    """Of each unit row the largest cosine with another row, or with the rows of another set."""
-    found = np.empty(len(rows), np.float32)
+def largest_cosines(rows: np.ndarray, others: np.ndarray | None = None, step: int = 2048) -> np.ndarray:
+    """The largest cosine of each unit row with another row, or with the rows of another set."""
+    largest = np.empty(len(rows), np.float32)
     for start in range(0, len(rows), step):
         part = rows[start : start + step] @ (rows if others is None else others).T
         if others is None:
             part[np.arange(len(part)), start + np.arange(len(part))] = -np.inf
-        found[start : start + step] = part.max(-1)
-    return found
+        largest[start : start + step] = part.max(-1)
+    return largest

@@ -1,43 +1,67 @@
-"""Does a feature fire on a context that one can name, and only there?"""
+"""Whether a feature fires in one context, and only there."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...stats._results import Record, records_frame
 from ...typing import ArrayLike
+
+if TYPE_CHECKING:
+    import pandas  # pyright: ignore[reportMissingImports] # an extra
 
 
 @dataclass(frozen=True, eq=False)
 class Specificity:
-    """Of one feature and one proxy; made by `specificity`.
-
-    `edges (interval + 1,)` of activation, from 0 to the largest; `tokens (interval,)` that fire in each;
-    `share (interval,)` of them in the context (NaN where none fires); `firing`: the share over all
-    that fire; `sensitivity`: the share of tokens in the context that fire; `correlation` (Pearson) of
-    activation and being in the context; `score_edges`, `weight (bin,)`: how the activation is spread
-    over proxy scores, with sum 1; `base`: the share of all tokens in the context.
-    """
+    """How specific one feature is for the context of one proxy, from `specificity`."""
 
     edges: np.ndarray
+    "The borders of the intervals of activation, `(interval + 1,)`, from 0 to the largest."
     tokens: np.ndarray
+    "How many tokens with an activation above 0 are in each interval, `(interval,)`."
     share: np.ndarray
+    "The share of these tokens in the context, `(interval,)`; NaN for an empty interval."
     firing: float
+    "The share in the context of all tokens on which the feature fires."
     sensitivity: float
+    "The share of tokens in the context on which the feature fires."
     correlation: float
+    "Pearson's correlation of the activation and membership in the context."
     score_edges: np.ndarray
+    "The borders of the bins of proxy scores, `(bin + 1,)`."
     weight: np.ndarray
+    "The share of the total activation in each bin, `(bin,)`."
     base: float
+    "The share of all tokens in the context."
+
+    def records(self) -> list[Record]:
+        """A row for each interval of activation: `low`, `high`, `tokens` and `share`."""
+        rows = zip(self.edges[:-1], self.edges[1:], self.tokens, self.share, strict=True)
+        return [
+            {"low": float(low), "high": float(high), "tokens": int(tokens), "share": float(share)}
+            for low, high, tokens, share in rows
+        ]
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """The records as a pandas DataFrame. Needs `pip install pandas`."""
+        return records_frame(self.records())
 
 
 def specificity(f: ArrayLike, score: ArrayLike, *, intervals: int = 11, bins: int = 40) -> Specificity:
     r"""$P(\text{proxy} > 0 \mid f_i \in \text{interval})$, and Pearson's $r(f_i, \text{proxy} > 0)$.
 
     The proxy of a token is a log-likelihood ratio, $\log P(s \mid \text{context}) - \log P(s)$, the
-    largest over strings s that end there: above 0 the token belongs to the context.
+    largest over strings s that end at the token. Above 0 the token belongs to the context.
 
-    **Arguments:** activations of one feature `f (tokens,)`, at every token and none below 0; `score (tokens,)` of the
-    proxy (bools count as scores); `intervals` of equal length from 0 to the largest activation; `bins` of the
-    histogram of scores.
+    **Arguments:**
+
+    - `f`: activations of one feature at all tokens `(tokens,)`, none below 0.
+    - `score`: the proxy `(tokens,)`; bools count as scores.
+    - `intervals`: how many intervals of equal length, from 0 to the largest activation; 11 by default.
+    - `bins`: how many bins the histogram of scores has; 40 by default.
+
+    **Returns:** a `Specificity`.
 
     **Raises:** ValueError for other shapes, NaN, and activations below 0.
 
@@ -58,7 +82,8 @@ def specificity(f: ArrayLike, score: ArrayLike, *, intervals: int = 11, bins: in
         )
     if np.isnan(f).any() or np.isnan(score).any() or np.isinf(f).any() or f.min() < 0:
         raise ValueError(
-            "Activations are finite and none below 0, and scores are no NaN. Of a signed feature give one side, numpy.maximum(f, 0), or the magnitude, numpy.abs(f)."
+            "Activations are finite and not below 0, and scores are not NaN. Use one side of a signed "
+            "feature, numpy.maximum(f, 0), or its magnitude, numpy.abs(f)."
         )
     inside, fires = score > 0, f > 0
     high = float(f.max()) or 1.0

@@ -1,7 +1,7 @@
-"""Which features of a small dictionary split into which of a large one."""
+"""Which features of a large dictionary a feature of a small one splits into."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax
@@ -9,23 +9,42 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..._deprecations import respelled
+from ...stats._results import Record, records_frame
 from ...typing import ArrayLike, DictionaryLike
 from ._activation_pairs import ActivationPairs, blocks
 from ._universality import compensated, features_of
 
+if TYPE_CHECKING:
+    import pandas  # pyright: ignore[reportMissingImports] # an extra
+
 
 @dataclass(frozen=True, eq=False)
 class Splitting:
-    """`edges (edge, 2)` between features of A and of B and their `weights (edge,)`, from `splitting`;
-    `features`: how many A and B have; `tokens`: how many were read."""
+    """The graph between the features of two dictionaries A and B, from `splitting`."""
 
     edges: np.ndarray
+    "Pairs of a feature of A and a feature of B, `(edge, 2)`."
     weights: np.ndarray
+    "The masked cosine of each edge, `(edge,)`."
     features: tuple[int, int]
+    "How many features A and B have."
     tokens: int
+    "How many tokens were read."
+
+    def records(self) -> list[Record]:
+        """A row for each edge: `a`, `b` and `weight`."""
+        rows = zip(self.edges.tolist(), self.weights.tolist(), strict=True)
+        return [{"a": a, "b": b, "weight": weight} for (a, b), weight in rows]
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """The records as a pandas DataFrame. Needs `pip install pandas`."""
+        return records_frame(self.records())
 
     def families(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """What hangs together: features of A and of B, the largest family first; loners are left out."""
+        """The connected components of the graph: features of A and of B, the largest component first.
+
+        Features without an edge are left out.
+        """
         from scipy.sparse import coo_array
         from scipy.sparse.csgraph import connected_components
 
@@ -35,8 +54,8 @@ class Splitting:
         label = connected_components(graph, directed=False)[1]
         names, sizes = np.unique(label, return_counts=True)
         order = np.argsort(-sizes, kind="stable")
-        found = [np.flatnonzero(label == names[i]) for i in order if sizes[i] > 1]
-        return [(group[group < a], group[group >= a] - a) for group in found]
+        groups = [np.flatnonzero(label == names[i]) for i in order if sizes[i] > 1]
+        return [(group[group < a], group[group >= a] - a) for group in groups]
 
 
 @respelled(batch="batch_size=")
@@ -53,13 +72,22 @@ def splitting(
 ) -> Splitting:
     r"""Edges where $\max\bigl(\cos(f_i, g_j)_{t: f_i \ne 0}, \cos(f_i, g_j)_{t: g_j \ne 0}\bigr) > 0.4$: the masked cosine.
 
-    A cosine over the tokens where one of the two fires: 1 for a feature of B that does on them what
-    that of A does, whatever it does elsewhere. So a general feature keeps its edges to the special
-    ones it splits into. Bricken et al. 2023
+    The cosine is over the tokens where one of the two features fires. It is 1 where the two are
+    proportional on these tokens, whatever they do on other tokens. So a general feature has edges to the
+    special features that it splits into. Bricken et al. 2023
     (https://transformer-circuits.pub/2023/monosemantic-features).
 
-    **Arguments:** `a`, `b`: dictionaries, in the order of their size; `x`: activations, as for `universality`; `least`: edges
-    are above it; `batch_size` tokens and `block` features of A at a time; `batches` of a stream.
+    **Arguments:**
+
+    - `a`, `b`: dictionaries, the smaller one first.
+    - `x`: activations, as for `universality`.
+    - `least`: edges have a larger masked cosine than this; 0.4 by default.
+    - `batch_size`: how many tokens run at a time; 4,096 by default.
+    - `block`: how many features of A are compared at a time; 4,096 by default.
+    - `batches`: how many batches of a stream are read.
+    - `progress`: shows progress bars on stderr; True by default.
+
+    **Returns:** a `Splitting`.
 
     **Raises:** ValueError as `universality`, and for a `least` outside of 0 to 1.
 
@@ -68,7 +96,7 @@ def splitting(
     graph.edges, graph.families()[0]
     ```
 
-    Law: with both dictionaries the same, every feature that fires has an edge of weight 1 to itself.
+    Law: between a dictionary and itself each feature that fires has an edge of weight 1 to itself.
     """
     if not 0 <= least < 1:
         raise ValueError(f"least is a cosine from 0 to below 1; got {least!r}.")

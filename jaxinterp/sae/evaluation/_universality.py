@@ -1,4 +1,4 @@
-"""Does another dictionary have this feature? The best match of each, over a stream of tokens."""
+"""The best match of each feature of a dictionary in another dictionary."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +10,7 @@ import numpy as np
 
 from ..._deprecations import respelled
 from ...core._check import check_key
+from ...stats._results import Result
 from ...typing import ArrayLike, DictionaryLike, KeyLike
 from ..kinds._coder import kind_name
 from ..kinds._rows import unit_norm
@@ -17,28 +18,29 @@ from ._activation_pairs import ActivationPairs, blocks
 
 
 @dataclass(frozen=True, eq=False)
-class Universality:
-    """Of each feature of the first dictionary the best match in the second; made by `universality`.
-
-    `correlation (features,)`, the largest Pearson correlation, 0 of a feature that never varies;
-    `partner (features,)` the feature that has it, -1 where there is none; `decoder (features,)` cosine of the
-    two directions, `logits (features,)` correlation of the two rows of logit weights (None where not
-    to be had); `tokens`, how many were read; `baseline (features,)`, the correlation that chance gives,
-    None where it was not asked for.
-    """
+class Universality(Result):
+    """The best match of each feature of the first dictionary in the second, from `universality`."""
 
     correlation: np.ndarray
+    "The largest Pearson correlation, `(features,)`; 0 for a feature that never varies."
     partner: np.ndarray
+    "The feature of the second dictionary that has it, `(features,)`; -1 where there is none."
     decoder: np.ndarray | None
+    "The cosine of the two decoder rows, `(features,)`; None for dictionaries of different widths."
     logits: np.ndarray | None
+    "The correlation of the two rows of logit weights, `(features,)`; None without `logits=`."
     tokens: int
+    "How many tokens were read."
     baseline: np.ndarray | None = None
+    "The largest correlation with random features, `(features,)`; None without `baseline=`."
 
     @property
     def excess(self) -> np.ndarray:
-        """`correlation` less `baseline`: above 0.5 Gurnee et al. 2024 call a neuron universal."""
+        """`correlation` minus `baseline`. Gurnee et al. 2024 call a neuron universal above 0.5."""
         if self.baseline is None:
-            raise ValueError("Excess is over a baseline: universality(a, b, x, baseline=jax.random.key(0)).")
+            raise ValueError(
+                "The excess needs a baseline: ji.sae.universality(a, b, x, baseline=jax.random.key(0))."
+            )
         return self.correlation - self.baseline
 
 
@@ -57,17 +59,28 @@ def universality(
 ) -> Universality:
     r"""$\max_j \mathrm{corr}_t(f^A_i(t), f^B_j(t))$ of each feature i of A, over the same tokens.
 
-    Means and deviations first, then products of standardised features, for one block of A's features
-    after another: what is kept is `(block, features of B)`, never features by tokens. Sums run in
-    float32 with compensation. Universal features are found by any two trainings (median
-    0.72 in Bricken et al. 2023, https://transformer-circuits.pub/2023/monosemantic-features).
+    The first pass computes means and deviations. The second computes products of standardised features,
+    one block of A's features after another. So the memory is `(block, features of B)`, not features by
+    tokens. Sums are in float32 with compensation. Two trainings of the same kind find the same universal
+    features (median 0.72 in Bricken et al. 2023,
+    https://transformer-circuits.pub/2023/monosemantic-features).
 
-    **Arguments:** `a`, `b`: dictionaries, of one site, or of two or of two models; `x`: activations `(n, d)`, a pair
-    of arrays with the same tokens, a list of batches or of pairs, or a `ji.data.stream` with
-    `batches`, how many of it are read; `logits`: the unembedding `(d, vocab)` (with the last norm's gain multiplied in),
-    or a pair of `ji.sae.logit_weights`; `batch_size` tokens at a time; `block` features of A at a time; `baseline`,
-    a `jax.random.key`: also against B's features times a Gaussian matrix with rows of norm 1, which share B's
-    subspace but none of its directions (Gurnee et al. 2024, https://arxiv.org/abs/2401.12181).
+    **Arguments:**
+
+    - `a`, `b`: dictionaries of one site, of two sites, or of two models.
+    - `x`: activations `(n, d)`, a pair of arrays with the same tokens, a list of batches or of pairs, or
+      a `ji.data.stream` with `batches`.
+    - `logits`: the unembedding `(d, vocab)` with the gain of the last norm multiplied in, or a pair of
+      `ji.sae.logit_weights`; None (the default) leaves `logits` of the result out.
+    - `batch_size`: how many tokens run at a time; 4,096 by default.
+    - `block`: how many features of A are compared at a time; 4,096 by default.
+    - `batches`: how many batches of a stream are read.
+    - `baseline`: a `jax.random.key` to compare with random features too: B's features times a Gaussian
+      matrix with rows of norm 1, which have B's subspace and none of its directions (Gurnee et al.
+      2024, https://arxiv.org/abs/2401.12181). None (the default): no baseline.
+    - `progress`: shows progress bars on stderr; True by default.
+
+    **Returns:** a `Universality`.
 
     **Raises:** ValueError for activations of another width, and for an iterator that ends.
 
@@ -76,7 +89,7 @@ def universality(
     np.median(found.correlation)
     ```
 
-    Law: the same as `np.corrcoef` to 1e-6, however the tokens are cut into batches.
+    Law: equal to `np.corrcoef` to 1e-6, for any split of the tokens into batches.
     """
     pairs = ActivationPairs(a, b, x, batch_size, batches)
     key = None if baseline is None else check_key(baseline, "ji.sae.universality(..., baseline={})")

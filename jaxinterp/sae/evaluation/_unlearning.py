@@ -1,4 +1,4 @@
-"""Unlearning: features of what is to be forgotten, held far below 0 wherever they fire."""
+"""Unlearning: features of a topic are set far below 0 wherever they fire, so that a model forgets it."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, TypedDict
@@ -15,19 +15,42 @@ from ..files._origin import own_site
 
 
 class Accuracies(TypedDict):
-    """Of a model: accuracy on what is to be forgotten, and on each control set."""
+    """The accuracies of a model: on the topic to forget, and on each control set."""
 
     forget: float
     control: list[float]
 
 
+class UnlearningSetting(TypedDict):
+    """One choice of features and strength, and the accuracies with it."""
+
+    threshold: float
+    "The largest density on retain data."
+    top: int
+    "How many features at most."
+    multiplier: float
+    "The value below 0 to which the features are set."
+    features: np.ndarray
+    "Their numbers, `(n,)`."
+    forget: float
+    "Accuracy on the topic."
+    control: list[float]
+    "Accuracy on each control set."
+    kept: bool
+    "Whether each control accuracy is at least `keep` times that without any edit."
+
+
 class Unlearned(TypedDict):
-    """What `unlearning` found: the score, the best setting or None, the model before, every setting."""
+    """The result of `unlearning`."""
 
     score: float
-    best: dict[str, Any] | None
+    "1 minus the accuracy on the topic, at the best setting."
+    best: UnlearningSetting | None
+    "The setting with the lowest accuracy on the topic that harms no control set; None without one."
     before: Accuracies
-    settings: list[dict[str, Any]]
+    "The accuracies without any edit."
+    settings: list[UnlearningSetting]
+    "All settings."
 
 
 def unlearning(
@@ -40,20 +63,25 @@ def unlearning(
     multipliers: Iterable[float | int] = (25, 50, 100, 200),
     keep: float = 0.99,
 ) -> Unlearned:
-    r"""$1 - \min \{A_{forget} : A_{control} \ge 0.99\, A^0_{control}\}$ over settings of what is held down.
+    r"""$1 - \min \{A_{forget} : A_{control} \ge 0.99\, A^0_{control}\}$ over settings of features that are silenced.
 
-    Features that fire on at most a threshold of retain data, in the order of their density on forget data;
-    the first N of them are held at a negative value (see `silence`), and the model is asked.
-    Karvonen et al. 2025 (https://arxiv.org/abs/2503.09532).
+    Candidates are features whose density on retain data is at most a threshold, in the order of their
+    density on forget data. The first N of them are set to a negative value (see `silence`), and the
+    accuracies of the model are measured. Karvonen et al. 2025 (https://arxiv.org/abs/2503.09532).
 
-    **Arguments:** `forget`, `retain`: densities `(features,)` on both kinds of text, as
-    `examples(...).density`; `measure(features, multiplier)`, accuracies of the model with these
-    features silenced: on what is to be forgotten, and a list of those on control sets. It is first called without
-    features; `tops` N, `thresholds`, `multipliers`; `keep`, the share of each control accuracy that must stay.
+    **Arguments:**
 
-    **Returns:** a dict: `score`; `best`, the setting; `before`, accuracies of the model as it is; `settings`,
-    all of them: `threshold`, `top`, `multiplier`, `features`, `forget`, `control`, `kept`. A model that no setting
-    leaves intact scores what it does as it is.
+    - `forget`, `retain`: densities `(features,)` on both kinds of text, as `examples(...).density`.
+    - `measure`: a function `(features, multiplier)` to the accuracies of the model with these features
+      silenced: one on the topic to forget, and a list of those on control sets. The first call is
+      without features.
+    - `tops`: the numbers N of features to try; (10, 20) by default.
+    - `thresholds`: the densities on retain data to try; (0.001, 0.01) by default.
+    - `multipliers`: the strengths to try; (25, 50, 100, 200) by default.
+    - `keep`: the share of each control accuracy that must stay; 0.99 by default.
+
+    **Returns:** an `Unlearned`, a dict. Where each setting harms a control set, `best` is None and the
+    score is that of the model without edits.
 
     **Raises:** ValueError for densities of different lengths, or outside of 0..1.
 
@@ -62,7 +90,7 @@ def unlearning(
     found["score"], found["best"]
     ```
 
-    Law: a setting that harms a control set never counts; more settings never lower the score.
+    Laws: a setting that harms a control set never counts; more settings never lower the score.
     """
     on, off = (np.asarray(x, np.float64) for x in (forget, retain))
     if (
@@ -81,7 +109,7 @@ def unlearning(
         return float(accuracy), [float(v) for v in np.atleast_1d(others)]
 
     first, control = measured(np.zeros(0, int), 0.0)
-    settings = []
+    settings: list[UnlearningSetting] = []
     for threshold in thresholds:
         order = np.argsort(-on, kind="stable")
         order = order[(off[order] <= threshold) & (on[order] > 0)]
@@ -114,12 +142,19 @@ def unlearning(
 def silence(
     sae: DictionaryLike, features: IndexLike, multiplier: ArrayLike, *, site: str | None = None, **where: Any
 ) -> Edit:
-    r"""$x + \sum_i 1[f_i(x) \ne 0]\,(-c\,\mathrm{sign} f_i(x) - f_i(x))\, d_i$: features held at -c wherever they fire.
+    r"""$x + \sum_i 1[f_i(x) \ne 0]\,(-c\,\mathrm{sign} f_i(x) - f_i(x))\, d_i$: features are set to -c wherever they fire.
 
-    A signed feature that is below 0 is held at c.
+    A signed feature that is below 0 is set to c.
 
-    **Arguments:** `sae`; `features`, numbers `(n,)`; `multiplier` c; `site`, one layer, by default its own; `pos` and the
-    like as in every edit.
+    **Arguments:**
+
+    - `sae`: a dictionary that reads and writes one site.
+    - `features`: their numbers `(n,)`.
+    - `multiplier`: c.
+    - `site`: one layer of a site; None (the default): the site of its training.
+    - `pos` and the other selectors of an edit.
+
+    **Returns:** an `Edit`.
 
     **Raises:** ValueError for a transcoder, which reads one site and writes another.
 
@@ -127,14 +162,14 @@ def silence(
     logits, _ = ji.run(model, tokens, edits=[ji.sae.silence(sae, [7, 8], 50, site="resid_post[2]")])
     ```
 
-    Law: where none of them fires, x stays bit for bit.
+    Law: where none of the features fires, x stays the same bit for bit.
     """
     check_same_site(sae, "silence")
     base, layer = one_layer(own_site(sae, site))
     which = chosen(sae, features)
     rows = jnp.take(directions(sae), jnp.asarray(which), 0)
-    given = sae, rows, jnp.asarray(which), jnp.asarray(multiplier, jnp.float32)
-    return mapped(base, _silenced, *given, layer=layer, **where)
+    leaves = sae, rows, jnp.asarray(which), jnp.asarray(multiplier, jnp.float32)
+    return mapped(base, _silenced, *leaves, layer=layer, **where)
 
 
 def _silenced(x: Any, sae: Any, rows: Any, which: Any, multiplier: Any) -> Any:

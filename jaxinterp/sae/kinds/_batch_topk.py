@@ -2,6 +2,7 @@ r"""BatchTopK: k features per row on average, chosen over the whole batch; a thr
 
 from typing import Any, TypeVar, final
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 
@@ -21,7 +22,7 @@ AnyBatchKind = TypeVar("AnyBatchKind", bound="BatchLargestKind")
 class BatchThresholdDictionary(Dictionary[AnyBatchKind]):
     r"""$f = \mathrm{ReLU}(\pi)\,[\pi > \theta]$ with one `threshold ()` for all features. An abstract class."""
 
-    threshold: JaxArray
+    threshold: eqx.AbstractVar[JaxArray]
 
     def fixed(self) -> tuple[str, ...]:
         """The scale and the threshold, which the loss updates."""
@@ -40,6 +41,8 @@ class BatchThresholdDictionary(Dictionary[AnyBatchKind]):
 @final
 class BatchTopKDictionary(BatchThresholdDictionary["BatchTopK"]):
     r"""$f = \mathrm{ReLU}(\pi)\,[\pi > \theta]$ with the `threshold ()` of `BatchTopK`."""
+
+    threshold: JaxArray
 
 
 class BatchLargestKind(LargestKind):

@@ -39,6 +39,10 @@ class CrosscoderDictionary(Dictionary["Crosscoder"]):
         pre = self.product(x, self.encoder.reshape(self.kind.sources * self.d, self.features))
         return pre + align(self.encoder_bias, pre)
 
+    def activate(self, pre: JaxArray) -> JaxArray:
+        """What is above 0."""
+        return jax.nn.relu(pre)
+
     def reconstruct(self, f: JaxArray) -> JaxArray:
         """All sources, in scaled units."""
         y = self.product(f, self.decoder.reshape(self.features, -1))

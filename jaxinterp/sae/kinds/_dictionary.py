@@ -1,5 +1,6 @@
 r"""What a dictionary is: arrays, an encoder to features and a decoder back."""
 
+import abc
 import dataclasses
 from typing import Any, Generic, TypeVar
 
@@ -90,9 +91,9 @@ class Dictionary(Coder, Generic[AnyKind]):
         pre = self.product(x, self.encoder)
         return pre + align(self.encoder_bias, pre)
 
+    @abc.abstractmethod
     def activate(self, pre: JaxArray) -> JaxArray:
-        """Features of pre-activations, row by row, as at inference; ReLU unless a subclass says otherwise."""
-        return jax.nn.relu(pre)
+        """Features of pre-activations, row by row, as at inference."""
 
     def encode(self, x: ArrayLike) -> JaxArray:
         """Features `(..., features)` of activations `(..., d)`."""

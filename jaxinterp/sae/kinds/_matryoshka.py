@@ -19,6 +19,8 @@ from ._rows import align
 class MatryoshkaDictionary(BatchThresholdDictionary["Matryoshka"]):
     r"""$f = \mathrm{ReLU}(\pi)\,[\pi > \theta]$, whose first features reconstruct without the rest."""
 
+    threshold: JaxArray
+
     def prefix(self, group: int) -> Self:
         """The dictionary of the first groups alone, up to the group of this number from 0."""
         ends, kind = self.kind.prefixes[: group + 1 or None], self.kind

@@ -1,7 +1,7 @@
 r"""Matching pursuit: features are chosen one after another, each from what the ones before left."""
 
 import functools
-from typing import Any, final
+from typing import Any, NoReturn, final
 
 import equinox as eqx
 import jax
@@ -32,6 +32,10 @@ class PursuitDictionary(Dictionary["MatchingPursuit"]):
     def fold(self) -> Self:
         """Itself: it has no scale."""
         return self
+
+    def activate(self, pre: JaxArray) -> NoReturn:
+        """Raises ValueError: features are chosen one after another, not from pre-activations."""
+        raise ValueError("Matching pursuit has no pre-activations. Read features by encode(x).")
 
     def encode(self, x: ArrayLike) -> JaxArray:
         """Features `(..., features)`, 0 or more."""

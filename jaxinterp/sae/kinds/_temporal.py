@@ -68,9 +68,11 @@ class TemporalDictionary(Dictionary["Temporal"]):
             share = jnp.sum(back * left, -1, keepdims=True) / jnp.square(norm)
             predicted = predicted + part * share
             left = left - share * back
-        pre = self.product(left * small, encoder)
-        f = jax.nn.relu(pre) if self.kind.k is None else select(pre, self.kind.k, "topk")
-        return f, predicted
+        return self.activate(self.product(left * small, encoder)), predicted
+
+    def activate(self, pre: JaxArray) -> JaxArray:
+        """What is above 0, or the k largest of it."""
+        return jax.nn.relu(pre) if self.kind.k is None else select(pre, self.kind.k, "topk")
 
     def attend(self, layer: int, z: JaxArray) -> JaxArray:
         """Attention of each token to those before it, keys and values one token late."""

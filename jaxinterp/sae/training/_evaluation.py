@@ -10,7 +10,7 @@ from ..._deprecations import respelled
 from ...corpus._batches import Batch
 from ...corpus._suffix import Reached, suffix_of
 from ...typing import CorpusLike, DictionaryLike, IndexLike, IntLike, MaskLike, ModelLike
-from ..evaluation._eval import ReachedAt, ablated, add_activations, added, fits, reading, standing
+from ..evaluation._eval import ReachedAt, ablated, add_activations, added, fits, reading, with_reconstruction
 from ..evaluation._reconstruction import Quality, finished
 from ..files._origin import own_site
 
@@ -63,7 +63,7 @@ class Evaluation:
         own_site(sae, self.read.name, self.model)
         total = dict(self.known)
         for one, clean in self.batches:
-            own = standing(sae, self.model, _back(one), self.mean, self.suffix, clean)
+            own = with_reconstruction(sae, self.model, _back(one), self.mean, self.suffix, clean)
             total = added(total, own)
         return finished(sae, total, self.cosines)
 

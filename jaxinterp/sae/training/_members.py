@@ -108,8 +108,8 @@ class Group:
         dead = state.extra.silent >= self.task.dead_after[:, None]
         parts = []
         for here, own in zip(self.optimizer.slices, state.optimizer_state, strict=True):
-            draw = eqx.filter_vmap(resample, in_axes=(None, 0, 0, 0, None))
-            parts.append(draw(key, members_of(state.params, here), own, dead[here], x))
+            draw = eqx.filter_vmap(lambda sae, own, dead: resample(sae, own, dead, x, key=key))
+            parts.append(draw(members_of(state.params, here), own, dead[here]))
         sae = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *(sae for sae, _ in parts))
         counts = Counts(jnp.where(dead, 0, state.extra.silent))
         return State(sae, tuple(own for _, own in parts), state.step, counts, state.average)

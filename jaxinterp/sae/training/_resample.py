@@ -5,25 +5,50 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
 
+from ..._deprecations import key_by_name, respelled
+from ...typing import KeyLike, PyTree
+from ..kinds._dictionary import Dictionary
 from ..kinds._losses import Progress
 from ..kinds._rows import align, unit_norm
 
 
+@key_by_name("ji.sae.resample(sae, optimizer_state, dead, x, key=key)")
+@respelled(moments="optimizer_state=")
 @eqx.filter_jit
-def resample(key: Any, sae: Any, moments: Any, dead: Any, x: Any, *, centre: bool = True) -> Any:
-    r"""$d_i \leftarrow v / \lVert v \rVert$ for every dead i, with inputs v drawn in proportion to $\ell(v)^2$.
+def resample(
+    sae: Dictionary,
+    optimizer_state: PyTree,
+    dead: Bool[Array, " feature"],
+    x: Float[Array, "n d"],
+    *,
+    key: KeyLike,
+    centre: bool = True,
+) -> tuple[Dictionary, PyTree]:
+    r"""$d_i \leftarrow v / \lVert v \rVert$ for each dead i, with inputs v drawn in proportion to $\ell(v)^2$.
 
-    $\ell$ is the whole loss of one input as the dictionary is trained by it, of `Vanilla` its error
-    and its sparsity. The encoder's column becomes the same direction times 0.2 of the mean norm of those alive (1 where
-    none is), its bias 0, and the optimiser's moments of all three 0. Bricken et al. 2023.
+    $\ell$ is the whole loss of one input as the dictionary is trained by it: for `Vanilla` its error and
+    its sparsity. The encoder's column becomes the same direction times 0.2 of the mean norm of the
+    features that are alive (1 where none is). Its bias and the optimizer's moments of all three become
+    0. Bricken et al. 2023 (https://transformer-circuits.pub/2023/monosemantic-features).
 
-    **Arguments:** `key`; `sae`; `moments`: trees of the optimiser with the form of the parameters;
-    `dead (features,)`; `x (n, d)` a large sample; `centre`: draw v less the bias, rather than v.
+    **Arguments:**
 
-    **Returns:** the dictionary and the moments.
+    - `sae`: the dictionary.
+    - `optimizer_state`: of an optimizer of optax, with trees of the form of the dictionary in it.
+    - `dead`: `(feature,)`, True at the features to draw anew.
+    - `x`: `(n, d)`, a large sample of inputs.
+    - `key`: a `jax.random.key`.
+    - `centre`: whether the bias is subtracted from v; True by default.
 
-    Law: with none dead, nothing changes; rows of the new encoder have 0.2 of the mean norm; an input
+    **Returns:** the dictionary and the state of the optimizer.
+
+    ```python
+    sae, optimizer_state = ji.sae.resample(sae, optimizer_state, counts == 0, x, key=jax.random.key(0))
+    ```
+
+    Law: with none dead, nothing changes; columns of the new encoder have 0.2 of the mean norm; an input
     is drawn four times as often as one of half its loss.
     """
     now = Progress(jnp.int32(0), jnp.float32(1), jnp.zeros_like(dead))
@@ -47,5 +72,7 @@ def resample(key: Any, sae: Any, moments: Any, dead: Any, x: Any, *, centre: boo
         )
 
     is_like = lambda node: isinstance(node, type(sae))
-    moments = jax.tree.map(lambda node: reset(node) if is_like(node) else node, moments, is_leaf=is_like)
-    return sae, moments
+    state = jax.tree.map(
+        lambda node: reset(node) if is_like(node) else node, optimizer_state, is_leaf=is_like
+    )
+    return sae, state

@@ -92,7 +92,7 @@ class DictionaryRun(Run):
         x, _ = self.source.sample(self.sample_rows)
         dead = state.extra.silent >= task.dead_after
         key = jax.random.fold_in(self.key, step)
-        sae, memory = resample(key, state.params, state.optimizer_state, dead, jnp.asarray(x))
+        sae, memory = resample(state.params, state.optimizer_state, dead, jnp.asarray(x), key=key)
         counts = Counts(jnp.where(dead, 0, state.extra.silent))
         self.states = [State(sae, memory, state.step, counts, state.average)]
 

@@ -16,7 +16,7 @@ from ...fit._identity import optimizer_print
 from ...fit._loop import drive
 from ...fit._rows import seed_of
 from ...fit._settings import OPTIONS, SettingsLike, check_counts, check_settings
-from ...typing import FloatLike, IntLike, KeyLike, OptimizerLike
+from ...typing import ActivationsLike, FloatLike, IntLike, KeyLike, KindLike, OptimizerLike
 from ..files._origin import with_origin
 from ..kinds._dictionary import Dictionary
 from ._batches import Batches
@@ -32,8 +32,8 @@ Trained: TypeAlias = tuple[Dictionary, History]
 @key_by_name("ji.sae.sweep(kinds, stream, optimizers, key=key, steps=..., batch_size=...)")
 @respelled(**OPTIONS, batch="batch_size=", seeds="keys=[jax.random.fold_in(key, seed) for seed in seeds]")
 def sweep(
-    kinds: Any,
-    stream: Any,
+    kinds: KindLike | Sequence[KindLike] | Mapping[Any, KindLike | Sequence[KindLike]],
+    stream: ActivationsLike | Mapping[Any, ActivationsLike],
     optimizers: OptimizerLike | list[OptimizerLike] | None = None,
     *,
     key: KeyLike,
@@ -162,7 +162,7 @@ def _streams(stream: Any, sites: list[Any]) -> dict[Any, Any]:
         made = lambda site: stream[site]
     elif callable(getattr(stream, "batch", None)):
         names = getattr(stream, "site", None)
-        ask = functools.lru_cache(2)(stream.batch)  # each batch is asked for once per site
+        ask = functools.lru_cache(2)(stream.batch)  # one batch serves all sites
         first = ask(0)
         if not isinstance(first, Mapping) and isinstance(names, list | tuple):
             order = {name: i for i, name in enumerate(names)}

@@ -14,7 +14,7 @@ from ...fit._loop import drive
 from ...fit._rows import seed_of
 from ...fit._settings import OPTIONS, SettingsLike, check_counts, check_settings
 from ...mesh._dictionaries import dictionary_mesh, shard
-from ...typing import IntLike, KeyLike, MeshLike, OptimizerLike
+from ...typing import ActivationsLike, CoderLike, IntLike, KeyLike, KindLike, MeshLike, OptimizerLike
 from ..files._origin import Origin, origin_of, with_origin
 from ..kinds._dictionary import Dictionary
 from ._batches import Batches
@@ -31,8 +31,8 @@ History: TypeAlias = dict[str, np.ndarray]
 @key_by_name("ji.sae.train(kind, stream, optimizer, key=key, steps=..., batch_size=...)")
 @respelled(**OPTIONS, batch="batch_size=")
 def train(
-    kind: Any,
-    stream: Any,
+    kind: KindLike | CoderLike,
+    stream: ActivationsLike,
     optimizer: OptimizerLike | None = None,
     *,
     key: KeyLike,
@@ -88,29 +88,30 @@ def train(
     check_rows(kind, x)
     origin = batches.origin()
     origin = origin if any(origin) else origin_of(kind)
-    given, sae = kind, with_origin(kind.start(first, jnp.asarray(x), jnp.asarray(y)), Origin())
-    kind = sae.kind
-    chosen: Any = kind.optimizer(steps) if optimizer is None else optimizer
-    constrained = kind.constrain(chosen)
+    request: Any = kind
+    sae = with_origin(request.start(first, jnp.asarray(x), jnp.asarray(y)), Origin())
+    settled = sae.kind
+    chosen: Any = settled.optimizer(steps) if optimizer is None else optimizer
+    constrained = settled.constrain(chosen)
     x, y = batches.first()
     state = begin(sae, constrained, x, y, settings.average is not None)
     if mesh is not None:
         mesh = dictionary_mesh(mesh)
         state = shard(state, mesh)
-    about = described(given, steps, len(x), seed, settings.average)
+    about = described(request, steps, len(x), seed, settings.average)
     if settings.checkpoint is not None:
         about["data"] = batches.described()
         about["optimizer"] = optimizer_print(chosen, eqx.filter(sae, sae.trainable()), steps)
     run = DictionaryRun(
-        DictionaryTask(constrained, None, steps, kind.dead_after(len(x))),
+        DictionaryTask(constrained, None, steps, settled.dead_after(len(x))),
         state,
         batches,
         key=later,
         sample_rows=settings.sample,
-        name=type(kind).__name__,
+        name=type(settled).__name__,
         decay=settings.average,
         mesh=mesh,
-        renewals=kind.renewals,
+        renewals=settled.renewals,
     )
     (history,) = drive(run, settings, steps=steps, per_dispatch=PER_DISPATCH, about=about)
     return with_origin(run.result(0), origin), history
