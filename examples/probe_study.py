@@ -10,6 +10,7 @@ goes on; a text folder other than that of the corpora is one class per file.
 """
 
 import argparse
+import dataclasses
 import os
 import pathlib
 import time
@@ -84,19 +85,22 @@ def main():
     if asked.out is not None:
         asked.out.mkdir(parents=True, exist_ok=True)
         place = {"out": asked.out / "study.jsonl", "store": asked.out / "activations"}
-    common = dict(key=asked.seed, name=asked.model, **place)
+    common = dict(key=jax.random.key(asked.seed), **place)
+    settings = ji.probes.StudySettings(name=asked.model, time_limit=asked.time_limit)
     records = ji.probes.study(
         model,
         corpus,
         features,
-        methods=["single", "adaptive"],
-        ks=[k for k in numbers(asked.ks) if k <= len(corpus) // 2] or None,
-        layers=numbers(asked.layers) if asked.layers else None,
+        settings=dataclasses.replace(
+            settings,
+            ks=[k for k in numbers(asked.ks) if k <= len(corpus) // 2] or None,
+            layers=numbers(asked.layers) if asked.layers else None,
+        ),
         **common,
     )
     if asked.exact:
         records += ji.probes.prove_best(
-            model, corpus, features, records, ks=numbers(asked.exact), time_limit=asked.time_limit, **common
+            model, corpus, features, records, ks=numbers(asked.exact), settings=settings, **common
         )
     console.print(
         ji.probes.best_table(records, title=f"{asked.model}: the best neuron (layer.neuron) of each feature")

@@ -1,6 +1,8 @@
-"""The command `jaxinterp probe`: which neurons tell classes of texts apart."""
+"""The command `jaxinterp probe`: which neurons distinguish classes of texts."""
 
+import dataclasses
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -116,11 +118,11 @@ def probe(
     store: Path | None,
     plot: Path | None,
 ) -> None:
-    """Find the neurons of MODEL that tell the classes in DATA apart, and how few suffice.
+    """Find the neurons of MODEL that distinguish the classes in DATA, and how few are enough.
 
     DATA is a folder with one file per class, such as de.txt and fr.txt (documents parted by blank
     lines, or one to a line), or files; .jsonl, .csv and .tsv with a "text" and a "label" on each line;
-    each also .xz or .gz; .parquet. Each class is told from the rest. No document is both learned from and tested on.
+    each also .xz or .gz; .parquet. Each class is compared with the rest. No document is used for both training and testing.
 
     With --out the study is resumable: the same command goes on where it was interrupted.
 
@@ -146,7 +148,7 @@ def probe(
     classes = sorted({str(document.label) for document in documents})
     if len(classes) < 2:
         raise ValueError(
-            f"A probe tells classes apart, and the texts are all of {classes[0] if classes else 'none'!r}. Give one file per class: de.txt fr.txt."
+            f"A probe distinguishes classes, and the texts are all of {classes[0] if classes else 'none'!r}. Give one file per class: de.txt fr.txt."
         )
     loaded, tokenizer = load(model)
     if tokenizer is None:
@@ -167,29 +169,15 @@ def probe(
     )
     if out is not None and store is None:
         store = out.with_name(f"{out.stem}.activations")
-    common = {
-        "site": site,
-        "reduce": reduce,
-        "key": seed,
-        "out": out,
-        "store": store,
-        "name": model,
-    }
+    common: Any = {"key": jax.random.key(seed), "out": out, "store": store}
+    reading = probes.StudySettings(site=site, reduce=reduce, name=model, time_limit=time_limit)
     fitting = [k for k in ks if k <= max(1, len(corpus) // 2)]
-    records = probes.study(
-        loaded,
-        corpus,
-        features,
-        layers=layers,
-        methods=list(dict.fromkeys(methods)),
-        ks=fitting,
-        time_limit=time_limit,
-        **common,
-    )
+    settings = dataclasses.replace(reading, layers=layers, methods=list(dict.fromkeys(methods)), ks=fitting)
+    records = probes.study(loaded, corpus, features, settings=settings, **common)
     if "single" in methods:
         if exact:
             records += probes.prove_best(
-                loaded, corpus, features, records, ks=exact, time_limit=time_limit, **common
+                loaded, corpus, features, records, ks=exact, settings=reading, **common
             )
         console.print(probes.best_table(records, title="The best neuron (layer.neuron) of each class"))
     many = [name for name in ("adaptive", "elastic", "mean_diff", "best_subset") if name in methods]

@@ -92,8 +92,8 @@ def rate(folder: Path, port: int, results: bool) -> None:
             say(
                 f"{line(name)}: median {group['median']} of 14, over {group['rated']} items of {group['units']} units"
             )
-        paired = found.get("paired", {})
-        if paired.get("pairs"):
+        paired = found.get("paired")
+        if paired is not None and paired["pairs"]:
             say("pairs: " + ", ".join(f"{k} {v}" for k, v in paired.items()))
         return
     with dictionaries.rate(folder, port=port) as page:

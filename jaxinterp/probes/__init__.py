@@ -73,6 +73,7 @@ from .study._report import study_page as study_page
 from .study._scaling import Scaling as Scaling
 from .study._scaling import scaling as scaling
 from .study._scaling import scaling_table as scaling_table
+from .study._settings import StudySettings as StudySettings
 from .study._study import study as study
 from .trained._bilinear import Bilinear as Bilinear
 from .trained._bilinear import bilinear as bilinear

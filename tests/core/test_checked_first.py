@@ -31,7 +31,13 @@ CALLS: dict[str, Any] = {
     "save_activations": lambda m, out: ji.data.save_activations(out / "a", m, T, ["z", "q_rot"]),
     "stream": lambda m, out: ji.data.stream(m, T, site=["resid_post[0]", "q_rot[0]"], batch_size=2),
     "study": lambda m, out: ji.probes.study(
-        m, T, [0, 0, 1, 1], groups=range(4), site="q_rot", out=out / "r.jsonl"
+        m,
+        T,
+        [0, 0, 1, 1],
+        key=jax.random.key(0),
+        groups=range(4),
+        settings=ji.probes.StudySettings(site="q_rot"),
+        out=out / "r.jsonl",
     ),
     "neurons": lambda m, out: ji.neurons.context_check(m, {"a": T, "b": T}, (0, 1), "a", site="q_rot"),
     "lens": lambda m, out: ji.lens.logit_lens(m, T, site="mlp_gate"),

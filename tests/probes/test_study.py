@@ -13,10 +13,11 @@ import pytest
 
 from jaxinterp import data, probes, stats
 from jaxinterp.probes.study import _feature_records as _cell
-from jaxinterp.probes.study import _records, _study
+from jaxinterp.probes.study import _records, _rows, _study
 from tests.data.conftest import random_model
 
 N = 60
+KEY = jax.random.key(0)
 OPTIONS: dict[str, Any] = {"methods": ["single", "mean_diff"], "ks": [1, 2], "progress": False}
 
 
@@ -32,9 +33,16 @@ def texts() -> tuple[Any, np.ndarray, np.ndarray]:
 TOKENS, LABELS, GROUPS = texts()
 
 
+def asked(more: Any) -> dict[str, Any]:
+    """Options of a study: settings, and what stands beside them."""
+    beside = {"key", "groups", "parts", "out", "store", "progress"}
+    own = {name: value for name, value in more.items() if name in beside}
+    settings = {name: value for name, value in more.items() if name not in beside}
+    return {"key": jax.random.key(0), "settings": probes.StudySettings(**settings), **own}
+
+
 def study(model: Any, **more: Any) -> list[Any]:
-    given = {"groups": GROUPS, **OPTIONS, **more}
-    return probes.study(model, TOKENS, LABELS, **given)
+    return probes.study(model, TOKENS, LABELS, **asked({"groups": GROUPS, **OPTIONS, **more}))
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +93,9 @@ def test_the_test_rows_decide_nothing(model: Any) -> None:
     other[test] = 1e3 * np.random.default_rng(0).normal(size=other[test].shape)
     names = ("support", "weights", "bias", "train_f1", "objective")
     for method in ("single", "mean_diff"):
-        (one,), (two,) = (list(probes.probe_records(z, y, train, test, method, ks=[1])) for z in (x, other))
+        (one,), (two,) = (
+            list(probes.probe_records(z, y, train, test, method, ks=[1], key=KEY)) for z in (x, other)
+        )
         assert [one[n] for n in names] == [two[n] for n in names] and one["f1"] != two["f1"]
 
 
@@ -96,7 +106,7 @@ def test_every_method_of_one_cell() -> None:
     x[:, [2, 7]] += 2.5 * x[:, [2, 7]].std(0) * y[:, None]
     train, test = data.split(np.arange(150), key=jax.random.key(42), labels=y)
     methods = {"single": None, "adaptive": None, "elastic": [2], "best_subset": [1, 2], "dense": None}
-    found = list(probes.probe_records(x, y, train, test, methods, ks=[1, 2, 12]))
+    found = list(probes.probe_records(x, y, train, test, methods, ks=[1, 2, 12], key=KEY))
     cells = [(r["method"], r["k"]) for r in found]
     assert cells == [
         ("single", 1),
@@ -150,7 +160,7 @@ def test_done_is_not_done_again(model: Any, whole: Any, tmp_path: Path, monkeypa
     out = tmp_path / "r.jsonl"
     out.write_bytes(whole[1].read_bytes())
     again = out.stat().st_mtime_ns
-    monkeypatch.setattr(_study, "activations", lambda *a, **k: pytest.fail("the model was run"))
+    monkeypatch.setattr(_rows, "activations", lambda *a, **k: pytest.fail("the model was run"))
     monkeypatch.setattr(_study, "probe_records", lambda *a, **k: pytest.fail("a probe was fitted"))
     assert timeless(study(model, out=out)) == timeless(whole[0])
     assert study(model, out=out, layers=[1], methods="single")[0]["layer"] == 1
@@ -196,18 +206,18 @@ def test_another_study_is_not_gone_on_with(model: Any, whole: Any, tmp_path: Pat
         assert out.read_bytes() == whole[1].read_bytes()
 
     wrong("another model", random_model(1))
-    wrong("another seed: 0, and this call has 1", key=1)
-    wrong("another bootstrap", bootstrap=7)
+    wrong(r"another key: \[0, 0\], and this call has \[0, 1\]", key=jax.random.key(1))
+    wrong("another resamples", resamples=7)
     wrong("another normalise: True", normalise=False)
     wrong(r"another ks \(grid\) for the method 'mean_diff': \[1, 2\]", ks=[1, 3])
     wrong("another gamma", gamma=2.0)
     wrong("another reduce", reduce="max")
     with pytest.raises(probes.BadRecords, match="another data"):
-        probes.study(model, TOKENS % 30 + 1, LABELS, groups=GROUPS, out=out, **OPTIONS)
+        probes.study(model, TOKENS % 30 + 1, LABELS, **asked({"groups": GROUPS, "out": out, **OPTIONS}))
     labels = LABELS.copy()
     labels[:2] = "b" if LABELS[0] == "a" else "a"
     with pytest.raises(probes.BadRecords, match="labels or split of the feature"):
-        probes.study(model, TOKENS, labels, groups=GROUPS, out=out, **OPTIONS)
+        probes.study(model, TOKENS, labels, **asked({"groups": GROUPS, "out": out, **OPTIONS}))
     old = [{**r, "jax": "0.0.1"} for r in probes.read_records(out)]
     probes.write_records(out, old)
     assert len(study(model, out=out)) == len(old)  # nothing is missing
@@ -233,8 +243,9 @@ def test_other_layers_and_methods_are_added(model: Any, whole: Any, tmp_path: Pa
         TOKENS,
         {k: np.equal(LABELS, k) for k in "ab"},
         whole[0],
+        key=KEY,
         ks=[1],
-        time_limit=20,
+        settings=probes.StudySettings(time_limit=20),
         groups=GROUPS,
         out=out,
         store=tmp_path / "all",
@@ -258,20 +269,22 @@ def test_tokens_and_stores(model: Any, tmp_path: Path) -> None:
     feature = data.sample(marked, ~marked, n=100, key=jax.random.key(0), name="high")
     options = {**OPTIONS, "layers": [1], "methods": "single"}
     of_tokens = np.repeat(GROUPS, TOKENS.shape[1])[np.unique(feature.index)]
-    (one,) = probes.study(model, TOKENS, {"high": feature}, reduce=None, groups=of_tokens, **options)
+    (one,) = probes.study(
+        model, TOKENS, {"high": feature}, **asked({"reduce": None, "groups": of_tokens, **options})
+    )
     assert one["reduce"] is None and one["n_train"] + one["n_test"] == 100
     store = data.save_activations(
         tmp_path / "a", model, TOKENS, "mlp_post", index=np.unique(feature.index), progress=False
     )
-    (two,) = probes.study(None, store, {"high": feature}, groups=of_tokens, **options)
+    (two,) = probes.study(None, store, {"high": feature}, **asked({"groups": of_tokens, **options}))
     assert {k: two[k] for k in ("f1", "support", "weights")} == {
         k: one[k] for k in ("f1", "support", "weights")
     }
     assert two["model_hash"] == one["model_hash"] and two["parameters"] is None
-    with pytest.raises(ValueError, match="features are samples of tokens"):
+    with pytest.raises(ValueError, match="labels are samples of tokens"):
         study(model, reduce=None)
     with pytest.raises(ValueError, match="holds"):
-        probes.study(None, store, {"high": feature}, groups=of_tokens, site="z")
+        probes.study(None, store, {"high": feature}, **asked({"groups": of_tokens, "site": "z"}))
 
 
 @pytest.mark.parametrize(
@@ -294,14 +307,14 @@ def test_what_cannot_be_studied(model: Any, error: Any, match: str, more: Any) -
 
 
 def test_labels_that_tell_nothing_apart(model: Any) -> None:
-    options = {"groups": GROUPS, **OPTIONS}
-    with pytest.raises(ValueError, match="every row has the label 'a'"):
+    options = asked({"groups": GROUPS, **OPTIONS})
+    with pytest.raises(ValueError, match="each row has the label 'a'"):
         probes.study(model, TOKENS, ["a"] * N, **options)
-    with pytest.raises(ValueError, match="every row has the label 'a'"):  # None is no class
+    with pytest.raises(ValueError, match="each row has the label 'a'"):  # None is no class
         probes.study(model, TOKENS, ["a"] * (N - 9) + [None] * 9, **options)
     some = np.array(LABELS, object)
     some[GROUPS % 5 == 0] = None
-    told = probes.study(model, TOKENS, some, layers=[1], **options)
+    told = probes.study(model, TOKENS, some, **asked({"groups": GROUPS, **OPTIONS, "layers": [1]}))
     assert {r["feature"] for r in told} == {"a", "b"}
     assert all(r["n_train"] + r["n_test"] == sum(each is not None for each in some) for r in told)
     with pytest.raises(ValueError, match="one label per row"):
@@ -415,3 +428,18 @@ def test_scaling_takes_the_best_layer_and_the_least_k() -> None:
         probes.scaling([*large, {**large[0], "f1": 0.5}])
     with pytest.raises(ValueError, match="share is of"):
         probes.scaling(large, share=0)
+
+
+def test_files_of_earlier_versions_are_gone_on_with(model: Any, whole: Any, tmp_path: Path) -> None:
+    out = tmp_path / "r.jsonl"
+    names = {"key": "seed", "resamples": "bootstrap"}
+    old = [{names.get(k, k): v for k, v in {**r, "key": 0}.items()} for r in probes.read_records(whole[1])]
+    probes.write_records(out, old)
+    assert timeless(study(model, out=out)) == timeless(whole[0])
+
+
+def test_old_options_of_a_study_are_refused(model: Any) -> None:
+    with pytest.raises(TypeError, match=r"Write settings=ji.probes.StudySettings\(site='mlp_post'\)"):
+        probes.study(model, TOKENS, LABELS, site="mlp_post", key=KEY)  # pyright: ignore
+    with pytest.raises(ValueError, match=r"study\(..., key=jax.random.key\(3\)\)"):
+        probes.study(model, TOKENS, LABELS, key=3)

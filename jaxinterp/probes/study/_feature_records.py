@@ -9,16 +9,19 @@ from typing import Any
 import jax
 import numpy as np
 
-from ...core._check import as_int
+from ..._deprecations import respelled
+from ...core._check import check_key
 from ...stats._examples import as_examples, as_labels, check_k
 from ...stats._scores import metrics
 from ...stats._table_intervals import table_intervals
+from ...typing import ArrayLike, KeyLike
 from ..exact._subset import Subset, best_subsets
 from ..linear._adaptive import adaptive, shrinking_net, sparsities
 from ..linear._fit import Probe, fit
 from ..linear._rank import rank
 from ..linear._single import single_neuron
 from ._records import Record
+from ._settings import Methods
 
 METHODS = ("single", "mean_diff", "adaptive", "elastic", "best_subset", "dense")
 _ONE_K = {"single", "dense"}
@@ -26,8 +29,8 @@ _COUNTS = ("tp", "fp", "fn", "tn", "positive_share")
 _LISTED = 256
 
 
-def grids(methods: Any, ks: Iterable[int] | None, d: int, n: int) -> dict[str, list[int]]:
-    """Which k each method is asked for, rising: `{"single": [1], "adaptive": [1, 2, 4]}`."""
+def grids(methods: Methods, ks: Iterable[int] | None, d: int, n: int) -> dict[str, list[int]]:
+    """The numbers k of each method, rising: `{"single": [1], "adaptive": [1, 2, 4]}`."""
     if isinstance(methods, str):
         methods = (methods,)
     asked = dict(methods) if isinstance(methods, Mapping) else dict.fromkeys(methods)
@@ -42,29 +45,29 @@ def grids(methods: Any, ks: Iterable[int] | None, d: int, n: int) -> dict[str, l
         if name in _ONE_K:
             found[name] = [1 if name == "single" else d]
             continue
-        given = ks if own is None else own
-        grid = sparsities(min(d, n)) if given is None else given
+        wanted = ks if own is None else own
+        grid = sparsities(min(d, n)) if wanted is None else wanted
         found[name] = sorted({check_k(k, d, n) for k in grid})
         if not found[name]:
             raise ValueError(f"ks names at least one number of features for {name!r}: ks=[1, 2, 4].")
     return found
 
 
+@respelled(bootstrap="resamples=", about="{**about, **record}")
 def probe_records(
-    x: Any,
-    y: Any,
-    train: Any,
-    test: Any,
-    methods: Any = ("single", "adaptive"),
+    x: ArrayLike,
+    y: ArrayLike,
+    train: ArrayLike,
+    test: ArrayLike,
+    methods: Methods = ("single", "adaptive"),
     *,
     ks: Iterable[int] | None = None,
     gamma: float | int = 1.0,
     balanced: bool = True,
     normalise: bool = True,
-    bootstrap: int = 1000,
+    resamples: int = 1000,
     time_limit: float | int = 60,
-    key: Any = 0,
-    about: Record | None = None,
+    key: KeyLike,
 ) -> Iterator[Record]:
     r"""$\{F_1(k, \text{method})\}$ for one feature at one layer: a record per fit, metrics on the test rows.
 
@@ -81,9 +84,17 @@ def probe_records(
     | "best_subset" | `best_subsets`, with its certificate; ridge $n^{-1/2}$ as there |
     | "dense" | all neurons |
 
-    **Arguments:** `x (n, d)`, `y (n,)` in {0, 1}; `train`, `test`: rows; `methods`: names, or a dict
-    from names to the ks of each; `ks`: by default `sparsities`. `bootstrap`: resamples of the test
-    rows within their classes, for intervals of 95% of what hard predictions decide; 0 for none. `key`: an int or a JAX key. `about`: what every record begins with.
+    **Arguments:**
+
+    - `x (n, d)`: activations, a row per example. `y (n,)`: labels 0 and 1.
+    - `train`, `test`: numbers of rows.
+    - `methods`: names of the table, or a dict from names to the ks of each.
+    - `ks`: numbers of neurons. Default `sparsities`.
+    - `gamma`, `balanced`: as in `fit`. `normalise`: whether units are divided by their deviation.
+    - `resamples`: of the test rows within their classes, for intervals of 95% of the measures of hard
+      predictions; 0 for none. Default 1000.
+    - `time_limit`: seconds for each proof. Default 60.
+    - `key`: draws the resamples.
 
     **Returns:** an iterator of records, in the order of methods and of k. For the fields see `study`.
 
@@ -91,7 +102,7 @@ def probe_records(
 
     ```python
     train, test = ji.data.split(groups, key=jax.random.key(0), labels=y)
-    for record in ji.probes.probe_records(x, y, train, test, ["single", "adaptive"], ks=[1, 4]):
+    for record in ji.probes.probe_records(x, y, train, test, ks=[1, 4], key=jax.random.key(0)):
         print(record["method"], record["k"], record["f1"])
     ```
 
@@ -110,20 +121,19 @@ def probe_records(
     y_train, y_test = y[train], y[test]
     scale = deviations(x_train) if normalise else np.ones(x.shape[1], x.dtype)
     x_train, x_test = x_train / scale, x_test / scale
-    given = key if isinstance(key, jax.Array) else jax.random.key(as_int(key, "key"))
+    key = check_key(key, "ji.probes.probe_records(..., key={})")
     for method, grid in grids(methods, ks, x.shape[1], len(x_train)).items():
         began = time.perf_counter()
         found = _fitted(method, grid, x_train, y_train, gamma, balanced, normalise, time_limit)
         seconds = (time.perf_counter() - began) / len(found)
         for k, probe in found.items():
             name = f"{method} {k}".encode()
-            own = jax.random.fold_in(given, zlib.crc32(name) & 0x7FFFFFFF)
+            own = jax.random.fold_in(key, zlib.crc32(name) & 0x7FFFFFFF)
             measured = dict(metrics(y_test, probe.decision(x_test)))
-            ends = table_intervals(measured, key=own, resamples=bootstrap) if bootstrap else {}
+            ends = table_intervals(measured, key=own, resamples=resamples) if resamples else {}
             few = len(probe.support) <= _LISTED
             proven = isinstance(probe, Subset)
             yield {
-                **(about or {}),
                 "method": method,
                 "k": int(k),
                 "support": [int(j) for j in probe.support] if few else None,

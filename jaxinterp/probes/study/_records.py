@@ -1,11 +1,10 @@
 """Results as tidy records: one flat dict per fit, one line of JSON each, that outlive a killed run."""
 
-import importlib
 import json
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +12,11 @@ from ..._disk import LineWriter, write_whole
 from ..._text import grid
 from ...data._lines import BadRecords as BadRecords
 from ...data._lines import read_lines
+from ...stats._results import records_frame
+
+if TYPE_CHECKING:
+    import pandas  # pyright: ignore[reportMissingImports] # an extra
+    from rich.table import Table
 
 Record = dict[str, Any]
 """Names to numbers, texts, truth values, None or lists of these; `study` says which."""
@@ -113,7 +117,7 @@ def best(records: Iterable[Record], by: Sequence[str] | str = "feature", metric:
     return list(found.values())
 
 
-def records_table(records: Iterable[Record], columns: Sequence[str] = COLUMNS, *, title: str = "") -> Any:
+def records_table(records: Iterable[Record], columns: Sequence[str] = COLUMNS, *, title: str = "") -> "Table":
     """A table of records for the terminal, intervals beside what they are of: `rich.print(table)`.
 
     ```python
@@ -133,24 +137,17 @@ def shown(record: Record, name: str) -> str:
     if value is None:
         return ""
     if isinstance(value, list):
-        some = ", ".join(map(str, value[:5]))
-        return some + (f", ... {len(value)}" if len(value) > 5 else "")
+        first = ", ".join(map(str, value[:5]))
+        return first + (f", ... {len(value)}" if len(value) > 5 else "")
     if not isinstance(value, float):
         return str(value)
     low, high = record.get(f"{name}_low"), record.get(f"{name}_high")
     return number(value) + ("" if low is None or high is None else f" ({number(low)} to {number(high)})")
 
 
-def to_pandas(records: Iterable[Record]) -> Any:
-    """The records as a pandas DataFrame, a row each; needs `pip install pandas`."""
-    try:
-        pandas = importlib.import_module("pandas")
-    except ImportError as error:
-        raise ImportError(
-            "A DataFrame needs pandas: pip install pandas. Without it, records are plain dicts: "
-            "ji.probes.select(records, feature=...), ji.probes.records_table(records)."
-        ) from error
-    return pandas.DataFrame.from_records(list(records))
+def to_pandas(records: Iterable[Record]) -> "pandas.DataFrame":
+    """The records as a pandas DataFrame, a row each. Needs `pip install pandas`."""
+    return records_frame(records)
 
 
 def _check_names(records: list[Record], names: Iterable[str]) -> None:

@@ -1,39 +1,57 @@
-"""What a study found, told: the best neuron of each feature with its proof, curves, one page."""
+"""What a study found: the best neuron of each feature with its proof, curves, one page."""
 
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..._deprecations import respelled
 from ..._text import grid
+from ...data import Feature, Store
+from ...typing import ArrayLike, CorpusLike, KeyLike, ModelLike, PathLike
 from ...viz import Chapter, by_k, by_layer, by_size, number, page, table
 from ._records import Record, best, select, shown
 from ._scaling import scaling
+from ._settings import RESPELLED, StudySettings
 from ._study import study
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 _EACH = 5
 "Curves in one figure: so many colours there are."
 
 
+@respelled(**{old: new for old, new in RESPELLED.items() if old != "ks"})
 def prove_best(
-    model: Any,
-    data: Any,
-    features: Mapping[str, Any],
+    model: ModelLike | None,
+    data: CorpusLike | Store,
+    labels: Mapping[str, ArrayLike | Feature],
     records: Iterable[Record],
     *,
+    key: KeyLike,
     ks: Sequence[int] = (1, 2, 3),
-    time_limit: float | int = 10,
-    **options: Any,
+    settings: StudySettings = StudySettings(time_limit=10),
+    groups: ArrayLike | None = None,
+    parts: tuple[ArrayLike, ArrayLike] | None = None,
+    out: PathLike | None = None,
+    store: PathLike | None = None,
+    progress: bool = True,
 ) -> list[Record]:
-    r"""`best_subset` for each feature at the layer of its best single neuron, by the training rows.
+    r"""`best_subset` for each label at the layer of its best single neuron, by the training rows.
 
-    **Arguments:** `model`, `data`, `features` (a dict) and `options` as they were given to `study`;
-    `records`: those it returned, with the method "single".
+    **Arguments:**
 
-    **Returns:** records of the method "best_subset", added to `out` if that is given.
+    - `model`, `data`, `labels` (a dict), `key`, `settings`, `groups`, `parts`, `out`, `store`, `progress`: as they
+      were in the call of `study`. The time limit of the settings is for each proof.
+    - `records`: those of `study`, with the method "single".
+    - `ks`: numbers of neurons. Default 1, 2 and 3.
+
+    **Returns:** records of the method "best_subset", added to `out` if there is one.
 
     ```python
-    proofs = ji.probes.prove_best(model, corpus, features, records, ks=[1, 2], out="study.jsonl")
+    proofs = ji.probes.prove_best(model, corpus, labels, records, ks=[1, 2], key=key, out="study.jsonl")
     ```
     """
     at: dict[int, list[str]] = {}
@@ -44,11 +62,14 @@ def prove_best(
         found += study(
             model,
             data,
-            {name: features[name] for name in names},
-            layers=[layer],
-            methods={"best_subset": list(ks)},
-            time_limit=time_limit,
-            **options,
+            {name: labels[name] for name in names},
+            key=key,
+            settings=dataclasses.replace(settings, layers=[layer], methods={"best_subset": list(ks)}),
+            groups=groups,
+            parts=parts,
+            out=out,
+            store=store,
+            progress=progress,
         )
     return found
 
@@ -85,11 +106,11 @@ def best_rows(records: Sequence[Record]) -> list[list[str]]:
             proofs.setdefault((r["model"], r["feature"], r["layer"]), []).append(r)
     rows = []
     for r in best_neurons(records):
-        said = []
+        proven = []
         for proof in sorted(proofs.get((r["model"], r["feature"], r["layer"]), []), key=lambda p: p["k"]):
             neurons = ", ".join(map(str, proof["support"] or []))
             state = "proven" if proof["status"] == "optimal" else f"gap {number(proof['gap'], 2)}"
-            said.append(f"k={proof['k']}: {neurons} ({state}, F1 {number(proof['f1'])})")
+            proven.append(f"k={proof['k']}: {neurons} ({state}, F1 {number(proof['f1'])})")
         rows.append(
             [
                 r["feature"],
@@ -97,13 +118,13 @@ def best_rows(records: Sequence[Record]) -> list[list[str]]:
                 f"{r['layer']}.{r['support'][0]}",
                 shown(r, "f1"),
                 shown(r, "mcc"),
-                "; ".join(said),
+                "; ".join(proven),
             ]
         )
     return rows
 
 
-def best_table(records: Sequence[Record], *, title: str = "") -> Any:
+def best_table(records: Sequence[Record], *, title: str = "") -> "Table":
     """The best neuron of each feature with its certificate, for the terminal: `rich.print(table)`."""
     return grid(COLUMNS, best_rows(records), title=title)
 

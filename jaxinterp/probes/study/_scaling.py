@@ -2,10 +2,13 @@
 
 import dataclasses
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..._text import grid
 from ._records import Record
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +109,7 @@ def scaling(
     return sorted(found, key=lambda s: (s.parameters or 0, s.model, s.feature))
 
 
-def scaling_table(found: Iterable[Scaling], *, title: str = "") -> Any:
+def scaling_table(found: Iterable[Scaling], *, title: str = "") -> "Table":
     """Models by rising size and features as rows: the best single neuron, the largest k, k needed.
 
     ```python
