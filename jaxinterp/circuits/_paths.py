@@ -29,7 +29,7 @@ from ..core._select import Layers
 from ..core._types import Context
 from ..metrics import Metric
 from ..patching._gradients import positions
-from ..patching._pairs import PromptPair, make_pair
+from ..patching._pairs import PatchingPair, make_pair
 from ..patching.packed._plan import byte_limit
 from ..typing import (
     BytesLike,
@@ -135,7 +135,7 @@ def direct_paths(
     return DirectPaths(edges("head"), edges("mlp"), edges("embed"), whole)
 
 
-def _sizes(nodes: Wiring, pair: PromptPair, metric: Metric, max_bytes: BytesLike) -> tuple[int, int, int]:
+def _sizes(nodes: Wiring, pair: PatchingPair, metric: Metric, max_bytes: BytesLike) -> tuple[int, int, int]:
     """Edges to a chunk, readers to a chunk, and senders whose logits are made at once."""
     limit, shapes = byte_limit(max_bytes), pair.shapes
     *batch, pos, d = shapes["resid_pre"].shape

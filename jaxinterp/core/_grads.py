@@ -91,10 +91,10 @@ def site_grads(
         padded = metric.padded(request.mask)
         read, logits = padded.of, True if padded.pos is None else padded.pos
     logits = as_logit_positions(logits, prompts, request.mask)
-    shapes = request.shapes()
+    shapes, count = request.shapes(), request.count
     zeros = {}
     for capture in request.captures:
-        struct, layers = shapes[capture.site], len(capture.layer_range(request.count))
+        struct, layers = shapes[capture.site], len(capture.layer_range(count))
         shape = (layers, *struct.shape) if capture.stacked else struct.shape
         zeros[capture.name] = jnp.zeros(shape, struct.dtype)
     return SiteGrads(*_site_grads(read, dataclasses.replace(request, logits=logits), zeros))

@@ -180,7 +180,7 @@ def plan(
     per_sequence = pos if pos is not None and pos.ndim == 2 else None
     shared = pos if per_sequence is None else None
     told = shared is not None or counts_tokens([r for r in own if r.pos is not None])
-    captures = RowCaptures(requests, shared, reduce, by_token, width)
+    captures = RowCaptures(requests, shared, reduce, by_token, width, bool(corpus.positions.all()))
     return Reading(
         model, corpus, captures, per_sequence, told, index_out.astype(np.int64), sequences, starts, shapes
     )

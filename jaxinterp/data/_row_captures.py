@@ -17,6 +17,7 @@ class RowCaptures(eqx.Module):
     reduce: str | None = eqx.field(static=True)
     by_token: bool = eqx.field(static=True)
     width: int = eqx.field(static=True)
+    every: bool = eqx.field(static=True)  # whether all positions count: nothing is masked then
 
     def __call__(self, batch: Batch) -> list[At]:
         pos: Any = self.pos
@@ -24,13 +25,13 @@ class RowCaptures(eqx.Module):
             pos = chosen_first(batch.positions, self.width)
         elif batch.extra is not None:
             pos = batch.extra
-        elif self.reduce is not None and pos is None:
+        elif self.reduce is not None and pos is None and not self.every:
             pos = batch.positions
         asked = []
         for own in self.requests:
             if own.pos is None and own.reduce is None:
                 own = At(site=own.site, layers=own.layers, pos=pos, reduce=self.reduce, name=own.name)
-            elif own.pos is None:
+            elif own.pos is None and not self.every:
                 own = At(
                     site=own.site, layers=own.layers, pos=batch.positions, reduce=own.reduce, name=own.name
                 )

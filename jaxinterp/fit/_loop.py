@@ -75,7 +75,7 @@ class Run:
         return values[0] if self.members == [(0, None)] else values
 
     def renew(self, step: int) -> None:
-        """Changes the states before `step`, for every step in `renewals`."""
+        """Changes the states before `step`, for each step in `renewals`."""
         raise NotImplementedError
 
     def advance(self, data: PyTree) -> list[dict[str, np.ndarray]]:
@@ -152,9 +152,9 @@ def drive(
             for start, _, data in parts:
                 numbers = run.advance(data)
                 check_finite(numbers, start, many=len(run.members) > 1)
-                for kept, new in zip(history, numbers, strict=True):
+                for parts_of, new in zip(history, numbers, strict=True):
                     for name, values in new.items():
-                        kept.setdefault(name, []).append(values)
+                        parts_of.setdefault(name, []).append(values)
             bar.update(end - at)
             at, ended = end, False
             if every and end % every == 0:

@@ -15,7 +15,7 @@ from ._step import apply_optimizer
 
 
 @functools.lru_cache(32)  # one object for one optimizer: a second training compiles nothing again
-def rated(optimizer: OptimizerLike) -> Any:
+def rated(optimizer: OptimizerLike) -> optax.GradientTransformation:
     r"""An optimizer whose updates are multiplied by a number in its state, $(u, r) \mapsto r\,u$.
 
     The number is 1 at first. Members of a sweep that differ in it alone share one update.
@@ -26,7 +26,7 @@ def rated(optimizer: OptimizerLike) -> Any:
 
     def update(updates: PyTree, state: Any, params: PyTree = None) -> tuple[PyTree, Any]:
         updates, inner = apply_optimizer(optimizer, updates, state[0], params)
-        return jax.tree.map(lambda u: (u * state[1]).astype(u.dtype), updates), (inner, state[1])
+        return jax.tree.map(lambda u: u * state[1].astype(u.dtype), updates), (inner, state[1])
 
     return optax.GradientTransformation(init, update)
 

@@ -1,7 +1,5 @@
 """Batches of rows of arrays, by number: a new random order in each epoch."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -72,6 +70,6 @@ class Rows:
         self.rows = Order(shapes[0][0], int(batch_size), seed)
         self.read = Gathered(jax.tree.map(jnp.asarray, arrays))
 
-    def batch(self, number: int) -> Any:
+    def batch(self, number: int) -> PyTree:
         """Batch `number`, a tree like the arrays."""
         return self.read(jnp.asarray(self.rows(number)))

@@ -74,7 +74,8 @@ def moved_average(average: PyTree, params: PyTree, step: Int[Array, ""], decay: 
     """
     done = step.astype(jnp.float32)
     weight = jnp.minimum(decay, (done + 1) / (done + 10))
-    return jax.tree.map(lambda a, p: weight * a + (1 - weight) * p, average, params)
+    mean = lambda a, p: weight.astype(a.dtype) * a + (1 - weight).astype(a.dtype) * p
+    return jax.tree.map(mean, average, params)
 
 
 def as_number(value: Any) -> Array:

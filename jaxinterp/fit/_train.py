@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax
@@ -21,6 +21,9 @@ from ._rows import Rows
 from ._settings import OPTIONS, SettingsLike, check_counts, check_settings
 from ._state import State, initial_state
 from ._task import After, Loss, loss_task
+
+if TYPE_CHECKING:
+    import pandas  # pyright: ignore[reportMissingImports] # an extra
 
 PER_DISPATCH = 16
 
@@ -53,7 +56,7 @@ class FitResult:
                     rows[step - 1][name] = float(number)
         return rows
 
-    def to_pandas(self) -> Any:
+    def to_pandas(self) -> "pandas.DataFrame":
         """The records as a pandas DataFrame. Needs `pip install pandas`."""
         return records_frame(self.records())
 

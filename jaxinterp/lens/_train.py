@@ -1,4 +1,4 @@
-r"""Training a tuned lens: every layer's problem at once, in one compiled program.
+r"""Training a tuned lens: the problems of all layers at once, in one compiled program.
 
 $$\min_{A, b} \sum_\ell \mathbb E_t\, \mathrm{KL}\bigl(p(\cdot \mid t) \,\|\, p_\ell(\cdot \mid t; A_\ell, b_\ell)\bigr)$$
 
@@ -140,7 +140,7 @@ def train_tuned_lens(
 
 
 class NumberedBatches:
-    """Batches of a stream by number, checked, each asked for once and in order."""
+    """Batches of a stream by number, checked; each is read once, in order."""
 
     def __init__(self, stream: Any, key: KeyLike, steps: int, config: Any, rows_at_once: int | None) -> None:
         self.start = lambda first: batches(stream, key, first, steps, config)

@@ -32,7 +32,7 @@ from ..typing import (
     StrLike,
     TokensLike,
 )
-from ._pairs import PromptPair, make_pair
+from ._pairs import PatchingPair, make_pair
 from ._sweep import swept
 
 
@@ -88,7 +88,7 @@ def ablate(
     )
 
 
-def _real(pair: PromptPair, site: str) -> Bool[Array, "one batch *site"]:
+def _real(pair: PatchingPair, site: str) -> Bool[Array, "one batch *site"]:
     """Where a site is of real tokens: along its positions, or its queries and keys."""
     axes = axes_of(parse(site)[0])
     real = jnp.ones((1,) * (len(axes) + 1), bool)

@@ -15,11 +15,11 @@ from ._attribution_program import attribute
 from ._attribution_qk import KEYS, QUERIES
 from ._attribution_settings import Options
 from ._grid import Grid, check_stackable, make_grid, site_names
-from ._pairs import PromptPair
+from ._pairs import PatchingPair
 
 
 @dataclasses.dataclass(frozen=True)
-class Effects:
+class EstimatedEffects:
     """`value` (batch,), the metric of the unpatched run; `cells` (group, job, batch), one array a site."""
 
     value: Array
@@ -39,13 +39,13 @@ class Effects:
 
 
 def estimate(
-    pair: PromptPair,
+    pair: PatchingPair,
     metric: MetricLike,
     site: SitesLike,
     over: AxesLike,
     adjacent: IntLike,
     options: Options,
-) -> Effects:
+) -> EstimatedEffects:
     """The effects of patching each cell, to first order."""
     checked = pair.metric(metric)
     grids = [make_grid(name, over, pair, adjacent) for name in site_names(site)]
@@ -74,7 +74,7 @@ def estimate(
             "(settings=ji.patching.AttributionSettings(path='input')), or use ji.metrics.logit_diff.",
             stacklevel=4,
         )
-    return Effects(value, effects, grids, pair.batch, isinstance(site, str))
+    return EstimatedEffects(value, effects, grids, pair.batch, isinstance(site, str))
 
 
 def _groups(grid: Grid, count: int) -> np.ndarray:
@@ -86,7 +86,7 @@ def _groups(grid: Grid, count: int) -> np.ndarray:
     return ((layers >= first) & (layers <= last)).astype(np.float32)
 
 
-def _check_options(options: Options, grids: Sequence[Grid], pair: PromptPair) -> None:
+def _check_options(options: Options, grids: Sequence[Grid], pair: PatchingPair) -> None:
     for grid in grids:
         if options.freeze_norms and grid.site in ("q_in", "k_in", "v_in"):
             raise ValueError(

@@ -11,7 +11,7 @@ from ..core._positions import counts_tokens
 from ..core._select import POSITIONS
 from ..core._sites import axes_of, is_per_layer, parse, unknown
 from ..typing import AxesLike, IntLike, SitesLike
-from ._pairs import PromptPair, known_columns
+from ._pairs import PatchingPair, known_columns
 
 AXES = ("layer", "pos", "head", "query", "key", "unit")
 """The axes that a sweep may go over; `head` is `kv_head` where a site has that."""
@@ -69,7 +69,7 @@ def site_axes(site: str) -> dict[str, int]:
     return {axis_name(axis): i - len(axes) for i, axis in enumerate(axes)}
 
 
-def make_grid(site: str, over: AxesLike, pair: PromptPair, adjacent: IntLike = 1) -> Grid:
+def make_grid(site: str, over: AxesLike, pair: PatchingPair, adjacent: IntLike = 1) -> Grid:
     """The grid of `over` for a site, checked; `adjacent` layers make a patch."""
     base, written = parse(site)
     shapes, batch = pair.shapes, pair.batch

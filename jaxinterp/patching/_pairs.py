@@ -21,7 +21,7 @@ MODES = ("denoise", "noise")
 
 
 @dataclasses.dataclass(frozen=True)
-class PromptPair:
+class PatchingPair:
     """A model and two prompts: `target` is run and patched, `source` gives the values that are put in.
 
     - `model`: without edits of its own; `own`: these edits.
@@ -70,7 +70,7 @@ class PromptPair:
 
 def make_pair(
     model: ModelLike, clean: TokensLike, corrupt: TokensLike, mask: MaskLike | None, mode: str
-) -> PromptPair:
+) -> PatchingPair:
     """The pair of a mode: "denoise" runs the corrupt prompt, "noise" the clean one."""
     if not isinstance(mode, str) or mode not in MODES:
         raise ValueError(
@@ -107,7 +107,7 @@ def make_pair(
         real = jnp.broadcast_to(real, (*batch, pos)) if real.shape[-1:] == (pos,) else real
         check_mask(real, (*batch, pos))
     target, source = (second, first) if mode == "denoise" else (first, second)
-    return PromptPair(base, own, target, source, real, batch, pos)
+    return PatchingPair(base, own, target, source, real, batch, pos)
 
 
 def known_columns(pos: Any, size: int, mask: Any) -> Any:

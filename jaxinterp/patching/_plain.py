@@ -21,10 +21,10 @@ from ..core._sites import axes_of, is_per_layer
 from ..metrics import Metric
 from ._gradients import positions
 from ._grid import Grid
-from ._pairs import PromptPair
+from ._pairs import PatchingPair
 
 
-def plain(pair: PromptPair, metric: Metric, values: Any, grid: Grid) -> Array:
+def plain(pair: PatchingPair, metric: Metric, values: Any, grid: Grid) -> Array:
     """All cells as whole runs, for edited models and sites outside the blocks: (group, job, batch)."""
     return _program(
         pair.model if not pair.own else Intervened(pair.model, pair.own),
@@ -40,7 +40,7 @@ def plain(pair: PromptPair, metric: Metric, values: Any, grid: Grid) -> Array:
     )
 
 
-def _columns(grid: Grid, pair: PromptPair) -> dict[str, Array]:
+def _columns(grid: Grid, pair: PatchingPair) -> dict[str, Array]:
     """The entries of each job `(job,)`; positions as masks of columns, `(*batch, job, pos)`."""
     index = {}
     for name, entries in grid.index.items():

@@ -20,7 +20,7 @@ from ..typing import (
     TokensLike,
 )
 from ._grid import check_stackable, make_grid, site_names
-from ._pairs import PromptPair, make_pair
+from ._pairs import PatchingPair, make_pair
 from ._plain import plain
 from .packed._sweep import packed
 
@@ -104,7 +104,7 @@ def sweep(
 
 
 def swept(
-    pair: PromptPair,
+    pair: PatchingPair,
     metric: Metric,
     values: Any,
     *,

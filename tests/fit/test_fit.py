@@ -213,6 +213,17 @@ def test_batches_of_other_shapes_and_losses_with_arrays() -> None:
     np.testing.assert_allclose(one.params, TRUTH, atol=1e-2)
 
 
+def test_double_precision_stays_so() -> None:
+    with jax.enable_x64(True):
+        x, y = jnp.asarray(X, jnp.float64), jnp.asarray(Y, jnp.float64)
+        settings = ji.fit.Settings(average=0.5, progress=False)
+        step = dict(steps=4, settings=settings)
+        one = ji.fit.train(jnp.zeros(4), lambda i: (x, y), line, ADAM, **step)  # type: ignore[arg-type]
+        two = ji.fit.sweep([jnp.zeros(4)], lambda i: (x, y), line, ADAM, rates=[1.0], **step)  # type: ignore[arg-type]
+        assert one.params.dtype == two[0].params.dtype == jnp.float64
+        np.testing.assert_allclose(one.params, two[0].params, atol=1e-12)
+
+
 MESH = """
 import jax, jax.numpy as jnp, numpy as np, optax
 import jaxinterp as ji

@@ -10,7 +10,7 @@ import numpy as np
 from ...core._check import logit_count, shown
 from ...typing import BytesLike
 from .._grid import Grid
-from .._pairs import PromptPair
+from .._pairs import PatchingPair
 from ._rows import PackedRows, pack, room
 
 LOGITS_BYTES = 2**28
@@ -60,7 +60,7 @@ def byte_limit(max_bytes: BytesLike) -> int:
 
 def plan(
     grid: Grid,
-    pair: PromptPair,
+    pair: PatchingPair,
     begin: np.ndarray,
     stop: np.ndarray,
     reads: int,
@@ -122,7 +122,7 @@ def plan(
 class _SweepBytes:
     """Bytes that a sweep takes: an estimate from the shapes of the sites."""
 
-    def __init__(self, grid: Grid, pair: PromptPair, slots: int, reads: int) -> None:
+    def __init__(self, grid: Grid, pair: PatchingPair, slots: int, reads: int) -> None:
         shapes = pair.shapes
         batch, layers = int(np.prod(pair.batch)), pair.layers
         self.item = shapes["resid_pre"].dtype.itemsize

@@ -16,14 +16,14 @@ from ...core._tap import Tap
 from ...metrics import Metric
 from ...typing import BytesLike
 from .._grid import Grid
-from .._pairs import PromptPair, known_columns
+from .._pairs import PatchingPair, known_columns
 from ._plan import Piece, Plan, plan
 from ._rows import first_difference, starts
 from ._runs import Base, DeviceRows, base_run, patched_streams, read_streams
 
 
 def packed(
-    pair: PromptPair, metric: Metric, values: Any, grid: Grid, max_bytes: BytesLike, progress: bool
+    pair: PatchingPair, metric: Metric, values: Any, grid: Grid, max_bytes: BytesLike, progress: bool
 ) -> Array:
     """All cells as packed suffixes: (group, job, batch)."""
     model, read = pair.model, _columns(metric, pair)
@@ -55,7 +55,7 @@ def packed(
     return jnp.concatenate(results, 1)[:, jobs][np.argsort(order)]
 
 
-def _columns(metric: Metric, pair: PromptPair) -> Any:
+def _columns(metric: Metric, pair: PatchingPair) -> Any:
     """The positions that the metric reads, counted from 0: (batch, n)."""
     batch, pos = int(np.prod(pair.batch)), pair.pos
     if metric.pos is None:
@@ -66,7 +66,7 @@ def _columns(metric: Metric, pair: PromptPair) -> Any:
     return (np if concrete(at) else jnp).broadcast_to(at, (batch, n))
 
 
-def _suffixes(pair: PromptPair, grid: Grid, columns: Any, values: Any) -> tuple[np.ndarray, np.ndarray]:
+def _suffixes(pair: PatchingPair, grid: Grid, columns: Any, values: Any) -> tuple[np.ndarray, np.ndarray]:
     """Where each patch's suffix begins (batch, job), and behind which position nothing is read."""
     batch = len(columns)
     stop = np.full(batch, pair.pos, np.int32)

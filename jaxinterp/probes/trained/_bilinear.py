@@ -18,9 +18,11 @@ from ._training import as_history
 
 
 class Bilinear(ClassScores, eqx.Module):
-    """Probes of pairs `(...,)`, made by `bilinear`: `logits(a, b)` and so on take both.
+    """Probes of pairs `(...,)`, made by `bilinear`.
 
-    `left`, `right (..., d, c, r)`, `bias (..., c)`; the rest as in `MLP`.
+    - `left`, `right`: `(..., d, c, r)`.
+    - `bias`: `(..., c)`.
+    - The other fields are those of `MLP`.
     """
 
     left: np.ndarray

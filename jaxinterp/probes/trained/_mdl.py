@@ -21,12 +21,16 @@ FRACTIONS = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.0625, 0.125, 0.25, 0.5,
 
 @dataclass(frozen=True, eq=False)
 class Codelength:
-    """Bits to send the labels: `bits`, `uniform` without a probe, `compression` uniform / bits.
+    """How many bits send the labels, block after block; made by `online_code`.
 
-    `ends (s,)`: how many examples each block ends at; `block_bits (s,)`, the first at log2 K bits
-    each. `curve (s - 1,)`: bits per example of the block after `ends[i]`, by the probe that has seen
-    `ends[i]`; `area` under it, as a mean over examples. With one class all bits are 0, and
-    `compression` is nan.
+    - `bits`: of all labels. With one class it is 0.
+    - `uniform`: the bits of the labels without a probe.
+    - `compression`: `uniform` over `bits`; nan with one class.
+    - `ends`: `(s,)`, how many examples there are at the end of each block.
+    - `block_bits`: `(s,)`, of each block; the examples of the first one cost log2 K bits each.
+    - `curve`: `(s - 1,)`, bits for each example of the block after `ends[i]`, by the probe of the
+      examples before it.
+    - `area`: under the curve, as a mean over examples.
     """
 
     bits: float

@@ -21,9 +21,12 @@ from ._training import Recipe, Trained, as_history, check_key, default_optimizer
 class MLP(ClassScores, eqx.Module):
     """Probes with hidden layers `(...,)`, made by `mlp`.
 
-    `weights` and `biases`: one array per layer, `(..., in, out)` and `(..., out)`, of the best epoch;
-    `classes (c,)`, None for real targets; `loss` and `dev_loss (..., epochs)` by epoch, nan after the
-    last; `epochs` run, `steps`, `best_epoch`; `stopped` where patience ended it before `epochs`.
+    - `weights`, `biases`: one array for each layer, `(..., in, out)` and `(..., out)`, of the best epoch.
+    - `classes`: `(c,)`, or None for real targets.
+    - `middle`, `spread`: `(..., d)`, what is subtracted from features, and what they are divided by.
+    - `loss`, `dev_loss`: `(..., epoch)`, nan after the last epoch.
+    - `epochs`, `steps`, `best_epoch`: `(...,)`, how many were run, and the epoch of the lowest dev loss.
+    - `stopped`: `(...,)`, whether patience ended the training before its last epoch.
     """
 
     weights: tuple[np.ndarray, ...]
@@ -139,14 +142,14 @@ def fitted(
     counts = example_counts(weights, (), n)
     core = 1 if kinds is not None else 2
     lead = len(leading_axes(x, y, core, counts.shape[:-1]))
-    given, share, dev = None, 0.0, settings.dev
+    others, share, dev = None, 0.0, settings.dev
     if not isinstance(dev, tuple):
         share = float(dev)
     else:
         dev_x = as_examples(dev[0], layers=True).astype(np.float32)
         dev_y = _targets(dev[1]) if kinds is None else as_classes(dev[1], kinds)[0]
         leading_axes(dev_x, dev_y, core)
-        given = dev_x, dev_y
+        others = dev_x, dev_y
     # Keys are axes in front of all others.
     keys = key.reshape(*key.shape, *(1,) * lead) if key.shape else key
     recipe = Recipe(
@@ -162,7 +165,7 @@ def fitted(
         standardise=bool(settings.standardise),
     )
     rule = np.float32(settings.min_gain), np.float32(settings.plateau_factor)
-    return train(x, y, counts, given, keys, rule, recipe), kinds
+    return train(x, y, counts, others, keys, rule, recipe), kinds
 
 
 def _targets(y: ArrayLike) -> np.ndarray:

@@ -33,11 +33,15 @@ CHANCES = 4.0 ** np.arange(len(SCALES)) / (4.0 ** np.arange(len(SCALES))).sum()
 
 @dataclass(frozen=True, eq=False)
 class VariationalCode:
-    """Bits `(...)` to send the labels: `bits` = `model_bits` (the weights) + `data_bits` (the labels).
+    """How many bits send the labels, and by which weights; made by `variational_code`.
 
-    `error` of `data_bits`, a standard error over samples of weights; `uniform`; `compression` uniform
-    / bits; `means` of the weights, a layer each, on standardised features; `kept (..., d)`: the
-    features whose row has a scale other than the smallest; `loss (..., steps)` in bits.
+    - `bits`: `(...,)`, `model_bits` (for the weights) plus `data_bits` (for the labels).
+    - `error`: `(...,)`, the standard error of `data_bits` over samples of the weights.
+    - `uniform`: the bits of the labels without a probe.
+    - `compression`: `(...,)`, `uniform` over `bits`.
+    - `means`: of the weights, an array `(..., in, out)` for each layer, on standardised features.
+    - `kept`: `(..., d)`, True at features whose row has a scale other than the smallest.
+    - `loss`: `(..., step)`, in bits.
     """
 
     bits: np.ndarray
@@ -222,7 +226,7 @@ def cost(params: Any) -> Any:
 
 
 def _by_scale(layer: Any) -> Any:
-    """`log pi_k - KL_k` of every row, `(in, scale)`."""
+    """`log pi_k - KL_k` of each row, `(in, scale)`."""
     w, s = layer[:2]
     return jnp.stack(
         [
@@ -239,7 +243,7 @@ def _gaussian(mean: Any, log_std: Any, scale: float) -> Any:
 
 
 def _sampled(params: Any, x: Any, key: Any) -> Any:
-    """Logits with weights of their own for every example, drawn where they are summed up."""
+    """Logits with weights of its own for each example; the sums of products are drawn, not the weights."""
     for i, (w, s, b, t) in enumerate(params):
         mean = x @ w + b
         variance = (x * x) @ jnp.exp(2 * s) + jnp.exp(2 * t)

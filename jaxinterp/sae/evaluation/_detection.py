@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 
 from ...typing import ArrayLike, KeyLike
-from ._windows import Sheet, feature_generator
+from ._window_places import feature_generator
+from ._windows import Sheet
 
 TOP, IMPORTANT, RANDOM = 2, 2, 10
 FIRES = 0.01  # of the maximum: less counts as silence

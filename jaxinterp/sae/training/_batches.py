@@ -1,4 +1,4 @@
-"""What a training reads, whatever it was given: batch number i, and the same one every time."""
+"""What a training reads: batch number i, the same one whenever it is read."""
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -17,7 +17,7 @@ class Batches:
     r"""$i \mapsto (x_i, y_i)$: batches by number; targets are the inputs where there are no others.
 
     Of an array `(n, d)` (or a pair of arrays) batch i is rows of a shuffled order, anew each epoch,
-    computed from the key and i alone, so that any batch can be asked for at any time. Of an object
+    computed from the seed and i alone, so that any batch can be read at any time. Of an object
     with `.batch(i)` it is that; of a plain iterable it is the next one, and only the next.
     """
 
@@ -120,7 +120,7 @@ class Batches:
             parts = [part[order[:rows]] for part in self.arrays]
             return parts[0], parts[-1]
         if self._next is not None:
-            if self._first is None:  # kept: an iterable gives it once
+            if self._first is None:  # an iterable gives it only once
                 self._first = next(self._next, None)
                 if self._first is None:
                     raise ValueError("The stream is empty: an iterable that is used up, perhaps.")

@@ -36,21 +36,21 @@ def check_rows(kind: Any, x: Any) -> None:
         )
 
 
-def described(given: Any, steps: int, rows: int, seed: int, average: float | int | None) -> dict[str, Any]:
+def described(request: Any, steps: int, rows: int, seed: int, average: float | int | None) -> dict[str, Any]:
     """What makes a run what it is, as JSON: a checkpoint of another run is refused.
 
-    - `given`: the kind, or the dictionary whose training goes on.
+    - `request`: the kind, or the dictionary whose training goes on.
     - `rows`: of a batch.
     - `seed`: of the order of the rows.
     - `average`: the decay of the average of the weights.
     """
     leaves = {
         jax.tree_util.keystr(path): _described(leaf)
-        for path, leaf in jax.tree_util.tree_leaves_with_path(given)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(request)
         if eqx.is_array(leaf)
     }
     leaves.pop(".scale", None)  # estimated, not set
-    kind = given.kind if isinstance(given, Dictionary) else given
+    kind = request.kind if isinstance(request, Dictionary) else request
     static = [f.name for f in dataclasses.fields(kind) if f.metadata.get("static")]
     return {
         "kind": type(kind).__name__,

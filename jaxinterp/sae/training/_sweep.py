@@ -162,7 +162,7 @@ def _streams(stream: Any, sites: list[Any]) -> dict[Any, Any]:
         made = lambda site: stream[site]
     elif callable(getattr(stream, "batch", None)):
         names = getattr(stream, "site", None)
-        ask = functools.lru_cache(2)(stream.batch)  # each batch is asked for once per site
+        ask = functools.lru_cache(2)(stream.batch)  # one batch serves all sites
         first = ask(0)
         if not isinstance(first, Mapping) and isinstance(names, list | tuple):
             order = {name: i for i, name in enumerate(names)}

@@ -88,8 +88,8 @@ def train(
     check_rows(kind, x)
     origin = batches.origin()
     origin = origin if any(origin) else origin_of(kind)
-    given: Any = kind
-    sae = with_origin(given.start(first, jnp.asarray(x), jnp.asarray(y)), Origin())
+    request: Any = kind
+    sae = with_origin(request.start(first, jnp.asarray(x), jnp.asarray(y)), Origin())
     settled = sae.kind
     chosen: Any = settled.optimizer(steps) if optimizer is None else optimizer
     constrained = settled.constrain(chosen)
@@ -98,7 +98,7 @@ def train(
     if mesh is not None:
         mesh = dictionary_mesh(mesh)
         state = shard(state, mesh)
-    about = described(given, steps, len(x), seed, settings.average)
+    about = described(request, steps, len(x), seed, settings.average)
     if settings.checkpoint is not None:
         about["data"] = batches.described()
         about["optimizer"] = optimizer_print(chosen, eqx.filter(sae, sae.trainable()), steps)
