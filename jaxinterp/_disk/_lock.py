@@ -54,9 +54,9 @@ def _held(path: Path, doing: str) -> int | None:
             os.write(handle, json.dumps(owner).encode())
             return handle
         except BlockingIOError:
-            said = _owner(handle)
+            owner = _owner(handle)
             os.close(handle)
-            raise Busy(f"Another process{said} {doing}; wait for it, or give another name.") from None
+            raise Busy(f"Another process{owner} {doing}; wait for it, or give another name.") from None
         except OSError:  # a file system without locks, or without room for a name in the file
             return handle
         except BaseException:

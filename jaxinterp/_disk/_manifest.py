@@ -92,18 +92,18 @@ def described(folder: Path) -> Files:
 
 def different(folder: Path, files: Files, only: Collection[str] | None = None) -> str | None:
     """What is wrong with the first file that is not as a manifest says, or None."""
-    asked = {name: about for name, about in files.items() if only is None or name in only}
-    for name, about in asked.items():
+    chosen = {name: about for name, about in files.items() if only is None or name in only}
+    for name, about in chosen.items():
         path = folder / name
         if not path.is_file():
             return f"{name} is missing"
         if (size := path.stat().st_size) != about["bytes"]:
             return f"{name} has {size:,} bytes and was written with {about['bytes']:,}"
     try:
-        found = _hashed([folder / name for name in asked])
+        found = _hashed([folder / name for name in chosen])
     except FileNotFoundError as error:  # it is being replaced
         return f"{Path(str(error.filename)).name} is missing"
-    for (name, about), here in zip(asked.items(), found, strict=True):
+    for (name, about), here in zip(chosen.items(), found, strict=True):
         if here["sha256"] != about["sha256"]:
             return f"{name} has another content than was written"
     return None

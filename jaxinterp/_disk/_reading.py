@@ -58,8 +58,8 @@ def reading(
     try:
         before = _checked(folder, part, only)
     except BadFolder as error:
-        said = wrong(str(error))
-        raise (_in_motion(said) if getattr(error, "in_motion", False) else said) from error
+        problem = wrong(str(error))
+        raise (_in_motion(problem) if getattr(error, "in_motion", False) else problem) from error
     again = _in_motion(wrong(f"{folder} was written anew while it was read. Load it again."))
     try:
         yield
@@ -88,11 +88,11 @@ def _checked(folder: Path, part: str, only: Collection[str] | None) -> bytes | N
         try:
             recover(folder)
         except (OSError, Busy) as error:
-            said = BadFolder(
+            problem = BadFolder(
                 f"{folder} was being written when that was cut off: {wrong}. Whoever loads it where the "
                 f"folder can be written completes it; here that failed ({error})."
             )
-            raise (_in_motion(said) if isinstance(error, Busy) else said) from error
+            raise (_in_motion(problem) if isinstance(error, Busy) else problem) from error
         found = read_manifest(folder, part)
         wrong = None if found is None else different(folder, found.files, only)
     if wrong is not None:

@@ -105,8 +105,8 @@ def _seal(staged: Path, part: str, about: Mapping[str, Any] | None) -> None:
         sync_file(staged / name)
     for folder in {(staged / name).parent for name in files}:
         sync_folder(folder)
-    said = {"format": "jaxinterp.files", "version": 1, "part": part, **(about or {}), "files": files}
-    write_durably(staged / manifest_name(part), said)
+    manifest = {"format": "jaxinterp.files", "version": 1, "part": part, **(about or {}), "files": files}
+    write_durably(staged / manifest_name(part), manifest)
 
 
 def _place(

@@ -79,9 +79,9 @@ def number(low: float | int = -math.inf, high: float | int = math.inf, *, above:
 
 def one_of(*values: Any) -> Rule:
     """One of some texts, ints or flags, of the same type."""
-    said = ", ".join(map(repr, values))
+    choices = ", ".join(map(repr, values))
     same = lambda a, b: type(a) is type(b) and a == b
-    return Rule(f"one of {said}", lambda v: any(same(v, each) for each in values))
+    return Rule(f"one of {choices}", lambda v: any(same(v, each) for each in values))
 
 
 def list_of(rule: Rule, *, least: int = 0, most: int = MOST) -> Rule:

@@ -34,7 +34,7 @@ class Command(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             with warnings.catch_warnings():
-                warnings.showwarning = _said
+                warnings.showwarning = _show_warning
                 return super().invoke(ctx)
         except (ValueError, LookupError, OSError, ImportError) as error:
             if ctx.meta.get("jaxinterp.debug"):
@@ -49,7 +49,7 @@ class Complaint(click.ClickException):
     exit_code = 2
 
 
-def _said(message: Warning | str, *_: Any, **__: Any) -> None:
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     """A warning of the library as one line, without the place in its code."""
     say(f"Warning: {message}", err=True)
 

@@ -1,4 +1,4 @@
-"""The command `jaxinterp probe`: which neurons tell classes of texts apart."""
+"""The command `jaxinterp probe`: which neurons distinguish classes of texts."""
 
 import dataclasses
 from pathlib import Path
@@ -118,11 +118,11 @@ def probe(
     store: Path | None,
     plot: Path | None,
 ) -> None:
-    """Find the neurons of MODEL that tell the classes in DATA apart, and how few suffice.
+    """Find the neurons of MODEL that distinguish the classes in DATA, and how few are enough.
 
     DATA is a folder with one file per class, such as de.txt and fr.txt (documents parted by blank
     lines, or one to a line), or files; .jsonl, .csv and .tsv with a "text" and a "label" on each line;
-    each also .xz or .gz; .parquet. Each class is told from the rest. No document is both learned from and tested on.
+    each also .xz or .gz; .parquet. Each class is compared with the rest. No document is used for both training and testing.
 
     With --out the study is resumable: the same command goes on where it was interrupted.
 
@@ -148,7 +148,7 @@ def probe(
     classes = sorted({str(document.label) for document in documents})
     if len(classes) < 2:
         raise ValueError(
-            f"A probe tells classes apart, and the texts are all of {classes[0] if classes else 'none'!r}. Give one file per class: de.txt fr.txt."
+            f"A probe distinguishes classes, and the texts are all of {classes[0] if classes else 'none'!r}. Give one file per class: de.txt fr.txt."
         )
     loaded, tokenizer = load(model)
     if tokenizer is None:

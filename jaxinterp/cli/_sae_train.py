@@ -94,8 +94,8 @@ def train_dictionary(
         "features": kind.features,
     }
     points = {n: v.tolist() for n, v in history.items() if len(v) != steps}
-    told = {"settings": settings, "numbers": last, "evaluated": points}
-    save_with(out, found, settings, {"training.json": told})
+    report = {"settings": settings, "numbers": last, "evaluated": points}
+    save_with(out, found, settings, {"training.json": report})
     for key, value in last.items():
         yield f"{key:20} {value:.5g}"
     yield f"Wrote {line(out)}: ji.sae.load({str(out)!r}), or jaxinterp sae browse {line(out)} {line(name)} ..."
@@ -162,12 +162,12 @@ def _kind(sae: Any, d: int, steps: int, options: dict[str, Any]) -> Any:
         raise ValueError(f"--kind is one of {', '.join(KINDS)}; got {name!r}.")
     made = getattr(sae, name)
     known = inspect.signature(made.__init__).parameters
-    given = {"features": options["features"] if options["features"] is not None else 8 * d}
+    settings_of_kind = {"features": options["features"] if options["features"] is not None else 8 * d}
     for setting, default in (("k", 32), ("sparsity", None)):
         value = options[setting]
         if setting in known and (value is not None or default is not None):
-            given[setting] = default if value is None else value
+            settings_of_kind[setting] = default if value is None else value
         elif value is not None:
             other = "--k" if "k" in known else "--sparsity"
             raise ValueError(f"{name} has no --{setting}; how sparse it is follows from {other}.")
-    return made(d=d, matmul=options["matmul"], **given)
+    return made(d=d, matmul=options["matmul"], **settings_of_kind)

@@ -43,12 +43,12 @@ def constants(port: Port) -> dict[str, Any]:
 
     Raises `ValueError` for an entry that is neither a part of a table nor a field.
     """
-    given = {name: value for name, value in port.config.items() if name not in PARTS}
-    given = dict(_flatten(given, set(given)))
+    entries = {name: value for name, value in port.config.items() if name not in PARTS}
+    entries = dict(_flatten(entries, set(entries)))
     cls = config_class(port)
     fields = [field.name for field in dataclasses.fields(cls) if field.name != "source"]
     mapped = port.config.get("keys", {}).values()
-    for name in given:
+    for name in entries:
         if name.split(".")[0] not in fields:
             raise ValueError(
                 f"{port.path.name}: [config] holds {', '.join(PARTS)}, and constants, fields of "
@@ -59,7 +59,7 @@ def constants(port: Port) -> dict[str, Any]:
                 f"{port.path.name}: the field {name!r} is a constant of [config] or has a key in "
                 "[config.keys]; it cannot be both."
             )
-    return given
+    return entries
 
 
 def to_ours(port: Port, theirs: Mapping[str, Any]) -> Any:
@@ -115,11 +115,11 @@ def to_ours(port: Port, theirs: Mapping[str, Any]) -> Any:
 
 def _check_architecture(port: Port, theirs: Mapping[str, Any]) -> None:
     known = port.config.get("architectures", [])
-    asked = theirs.get("architectures") or []
-    if known and asked and not set(asked) & set(known):
+    architectures = theirs.get("architectures") or []
+    if known and architectures and not set(architectures) & set(known):
         raise UnhandledConfig(
             f"The port of {port.family} reads {', '.join(known)}; the config's `architectures` is "
-            f"{asked}, which has another head or other parts."
+            f"{architectures}, which has another head or other parts."
         )
 
 

@@ -89,8 +89,8 @@ def _call(port: Port, cls: type, fields: Mapping[str, Any]) -> Any:
             for theirs, ours in port.config.get("keys", {}).items()
             if ours.split(".")[-1] in typed
         }
-        said = ", ".join(f"{ours} is {theirs}" for theirs, ours in list(names.items())[:12])
-        raise UnhandledConfig(f"{port.config_is} makes no model: {error} Of {said}.") from error
+        spellings = ", ".join(f"{ours} is {theirs}" for theirs, ours in list(names.items())[:12])
+        raise UnhandledConfig(f"{port.config_is} makes no model: {error} Of {spellings}.") from error
 
 
 _WORDS = {

@@ -206,9 +206,9 @@ def _pick_port(family: Any, port: PortLike | None, layout: str = "huggingface") 
     ports = all_ports(layout)
     if not isinstance(family, str) or family not in ports:
         where = "general.architecture" if layout == "gguf" else "model_type"
-        said = "The file's metadata say" if layout == "gguf" else "config.json says"
+        place = "The file's metadata say" if layout == "gguf" else "config.json says"
         raise UnhandledConfig(
-            f"{said} {where}={shown(family)}{near(str(family)[:40], ports)}; the families with "
+            f"{place} {where}={shown(family)}{near(str(family)[:40], ports)}; the families with "
             f"a port are {', '.join(ports)}. Write a port for a new family (ports/README.md) and "
             "pass it: ji.load(..., port='my_family.toml')."
         )

@@ -87,9 +87,9 @@ def _common_eps(transformer: Any) -> float:
     from penzai import pz
 
     norms = pz.select(transformer).at_instances_of((pz.nn.Standardize, pz.nn.RMSStandardize))
-    given = [getattr(norm.epsilon, "data_array", norm.epsilon) for norm in norms.get_sequence()]
+    epsilons = [getattr(norm.epsilon, "data_array", norm.epsilon) for norm in norms.get_sequence()]
     # An array of a narrow type rounds 1e-6; its shortest decimal is what was meant.
-    found = {float(str(e)) for eps in given for e in np.ravel(np.asarray(eps))}
+    found = {float(str(e)) for eps in epsilons for e in np.ravel(np.asarray(eps))}
     if len(found) != 1:
         raise UnhandledConfig(
             f"The norms of this penzai transformer have different epsilons: {sorted(found)}. "

@@ -94,8 +94,8 @@ def check_expressible(model: Any) -> None:
         wrong |= {"kv_heads": config.kv_heads != config.heads}
         wrong |= {"rotary_fraction": config.rotary_dim == 0 or config.rotary_dim % 2 == 1}
     if any(wrong.values()):
-        given = [f"{key}={getattr(config, key)!r}" for key, bad in wrong.items() if bad]
-        raise UnhandledConfig(f"Penzai's {type(model).__name__} cannot express {', '.join(given)}.")
+        fields = [f"{key}={getattr(config, key)!r}" for key, bad in wrong.items() if bad]
+        raise UnhandledConfig(f"Penzai's {type(model).__name__} cannot express {', '.join(fields)}.")
     ours = {path for path, *_ in rows(config, "", True)}
     odd = sorted(ours ^ set(leaf_paths(model)))
     if odd:

@@ -141,9 +141,9 @@ def _check_config(path: Path, config: Mapping[str, Any]) -> None:
             )
 
 
-def _check_known(path: Path, what: str, given: Iterable[str], known: Collection[str]) -> None:
+def _check_known(path: Path, what: str, names: Iterable[str], known: Collection[str]) -> None:
     """Raises for a part that nothing reads: misspelled, it would be passed over in silence."""
-    for part in given:
+    for part in names:
         if part not in known:
             raise ValueError(f"{path}: {what} has no {part!r}{near(part, known)}; there are {listed(known)}.")
 

@@ -49,7 +49,7 @@ MAX_BYTES = 2**26
 
 
 def describe(folder: Path) -> tuple[dict[str, Any], Any]:
-    """What is said of a saved model, checked, and the model without weights; no leaf is read.
+    """The description of a saved model, checked, and the model without weights. No leaf is read.
 
     The classes that it names are models, the sizes of its leaves those of the model's config.
     """

@@ -101,16 +101,18 @@ def open_sharded(
     index: Path, open_one: Callable[[Path], Tensors]
 ) -> tuple[dict[str, LazyTensor], tuple[Path, ...]]:
     """The tensors of all files that an index (`*.index.json`) names, and those files."""
-    said = read_json(index)
-    if not said.get("weight_map"):
+    content = read_json(index)
+    if not content.get("weight_map"):
         raise BadCheckpoint(f"{index} must hold a `weight_map` of tensor names to file names; it has none.")
-    held = said["weight_map"]
-    files = len({each for each in held.values() if isinstance(each, str)}) if isinstance(held, dict) else 0
+    entries = content["weight_map"]
+    files = (
+        len({each for each in entries.values() if isinstance(each, str)}) if isinstance(entries, dict) else 0
+    )
     if files > MAX_SHARDS:
         raise BadCheckpoint(
             f"{index} names {files:,} files, and at most {MAX_SHARDS:,} are read of one checkpoint."
         )
-    weight_map = check(index, said, INDEX, error=BadCheckpoint)["weight_map"]
+    weight_map = check(index, content, INDEX, error=BadCheckpoint)["weight_map"]
     names = sorted(set(weight_map.values()))
     files = [inside(index.parent, name, said_by=f"The index {index.name}") for name in names]
     absent = [file.name for file in files if not file.is_file()]

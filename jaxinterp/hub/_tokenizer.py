@@ -1,6 +1,6 @@
 """Text to token ids and back: a small wrapper over the `tokenizers` library.
 
-Nothing is added behind the caller's back: whether a prompt begins with BOS is said at every call.
+BOS is added only where a call asks for it with `bos=True`.
 """
 
 import functools
@@ -236,7 +236,7 @@ class Tokenizer:
     @functools.cached_property
     def _adds_space(self) -> bool:
         """Whether a text gets a space in front, as SentencePiece does: then "Mary" and " Mary" are
-        two entries of the vocabulary that no text alone tells apart."""
+        two entries of the vocabulary that encoding cannot distinguish."""
         ids = self._tokenizer.encode("a", add_special_tokens=False).ids
         return "".join(self.tokens(ids)).startswith(" ")
 

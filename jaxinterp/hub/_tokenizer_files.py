@@ -127,14 +127,14 @@ def read_beside(folder: Path, roles: Mapping[str, str] | None = None) -> Beside:
             f"{shown(broken)}."
         )
     newer = "added_tokens_decoder" in config
-    said = {**(roles or {}), **(special | config if newer else config | special)}
-    extra = said.get("extra_special_tokens") or said.get("additional_special_tokens") or []
+    about = {**(roles or {}), **(special | config if newer else config | special)}
+    extra = about.get("extra_special_tokens") or about.get("additional_special_tokens") or []
     if isinstance(extra, Mapping):
-        said, extra = said | dict(extra), []
+        about, extra = about | dict(extra), []
     if newer:
         added = {int(i): _token(token) for i, token in (config["added_tokens_decoder"]).items()}
     else:
-        texts = {_text(said.get(role)) for role in ROLES} | {_text(token) for token in extra}
+        texts = {_text(about.get(role)) for role in ROLES} | {_text(token) for token in extra}
         added = {i: _token(text, special=text in texts) for text, i in listed.items()}
     by_text = {token.content: token for token in added.values()}
 
@@ -143,9 +143,9 @@ def read_beside(folder: Path, roles: Mapping[str, str] | None = None) -> Beside:
         return [by_text.get(text) or _token(value, special=True) for text, value in texts if text]
 
     kept = {
-        role: (tokens([said[role]]) or [None])[0]
-        for role in dict.fromkeys([*ROLES, *said])
-        if role in said and role.endswith("_token") and (said[role] is None or _text(said[role]))
+        role: (tokens([about[role]]) or [None])[0]
+        for role in dict.fromkeys([*ROLES, *about])
+        if role in about and role.endswith("_token") and (about[role] is None or _text(about[role]))
     }
     return Beside(kept, tuple(tokens(extra)), added, config)
 

@@ -66,10 +66,10 @@ def dictionary_mesh(mesh: MeshLike) -> Mesh:
     Raises ValueError for other axes.
     """
     if not isinstance(mesh, Mesh) or set(mesh.axis_names) != {"data", "feature"}:
-        given = mesh.axis_names if isinstance(mesh, Mesh) else type(mesh).__name__
+        got = mesh.axis_names if isinstance(mesh, Mesh) else type(mesh).__name__
         raise ValueError(
             "A dictionary is spread over a mesh with the axes 'data' and 'feature', either of which may "
-            f"be 1: jax.make_mesh((2, 4), ('data', 'feature')); got {given}."
+            f"be 1: jax.make_mesh((2, 4), ('data', 'feature')); got {got}."
         )
     return automatic(mesh)
 

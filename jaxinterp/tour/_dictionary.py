@@ -106,7 +106,7 @@ def dictionary(model: LoadedModel) -> tuple[Any, str]:
 def detectors(
     sae: Any, model: LoadedModel, corpus: Any, site: str, train: Any, test: Any
 ) -> tuple[dict[str, Any], Any]:
-    """For each kind the feature that tells it best alone, and the judge of kinds: means of the last layer."""
+    """For each kind the single feature that predicts it best, and means of the last layer that classify kinds."""
     base, layer = site.removesuffix("]").split("[")
     last = f"resid_post[{model.config.layers - 1}]"
     spliced = ji.intervene(model, [ji.splice(base, sae, layer=int(layer), error=True)])
@@ -118,13 +118,13 @@ def detectors(
     for kind in PIECES:
         y = corpus.labels == kind
         best = ji.neurons.monosemantic(x[train], y[train], top=10)[0]
-        said = x[test][:, best["unit"]] * best["weight"] + best["bias"] > 0
-        f1 = ji.probes.metrics(y[test], np.where(said, 1.0, -1.0))["f1"]
+        predicted = x[test][:, best["unit"]] * best["weight"] + best["bias"] > 0
+        f1 = ji.probes.metrics(y[test], np.where(predicted, 1.0, -1.0))["f1"]
         found[kind] = {"feature": best["unit"], "f1": f1}
     rows = means[last]
     centres = np.stack([rows[train][corpus.labels[train] == kind].mean(0) for kind in PIECES])
-    said = nearest(rows[test], centres)
-    right = float(np.mean(np.asarray(list(PIECES))[said] == corpus.labels[test]))
+    predicted = nearest(rows[test], centres)
+    right = float(np.mean(np.asarray(list(PIECES))[predicted] == corpus.labels[test]))
     return found, {"site": last, "rows": centres, "right": right}
 
 

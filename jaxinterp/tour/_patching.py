@@ -23,7 +23,7 @@ from ._pairs import PAIRS, TourPair
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A pair of prompts that the model tells apart: the metric is `before` (corrupt) and `after` (clean)."""
+    """A pair of prompts that the model answers differently: the metric is `before` (corrupt) and `after` (clean)."""
 
     pair: TourPair
     clean: Array

@@ -126,7 +126,7 @@ def paths_to(
         ji.run(model, tokens, capture=["head_out"], logits=False)[1]["head_out"]
         for tokens in (pairs.clean, pairs.corrupt)
     )
-    later = np.arange(len(clean)) >= layer  # what comes later tells it nothing
+    later = np.arange(len(clean)) >= layer  # later layers cannot reach it
     effects = {}
     for kind, head in readers.items():
         grad = grads[names[kind]][..., head, :]

@@ -56,7 +56,7 @@ def scale(
     diverging: bool | None = None,
     limits: tuple[float | int, float | int] | None = None,
 ) -> Scale:
-    """The scale of an array: diverging where it has negative values, unless told.
+    """The scale of an array. By default it is diverging where the array has negative values.
 
     Without `limits`, a diverging scale is symmetric about 0, and another begins at 0 where all
     values are positive. Values beyond the limits take the colour of the limit.

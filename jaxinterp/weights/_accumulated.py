@@ -38,10 +38,10 @@ def accumulated(
     Law: each is the capture that it is labelled by, bit for bit.
     """
     count = layer_count(model)
-    asked = [at("resid_pre", layer=0, pos=pos), at("resid_post", pos=pos)]
+    request = [at("resid_pre", layer=0, pos=pos), at("resid_post", pos=pos)]
     if mid:
-        asked.append(at("resid_mid", pos=pos))
-    _, acts = run(model, tokens, edits=edits, capture=asked, mask=mask, logits=False)
+        request.append(at("resid_mid", pos=pos))
+    _, acts = run(model, tokens, edits=edits, capture=request, mask=mask, logits=False)
     values, labels = [acts["resid_pre[0]"][None]], ["resid_pre[0]"]
     for layer in range(count):
         for name in ["resid_mid", "resid_post"] if mid else ["resid_post"]:

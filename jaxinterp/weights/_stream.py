@@ -54,13 +54,13 @@ def capture_stream(
     layer = layer % count
     attn, mlp = layer + (site != "resid_pre"), layer + (site == "resid_post")
     emitted = sites(model, tokens)
-    asked = [at(site, layer=layer, pos=pos, name="stream")]
-    asked += [at(name, pos=pos) for name in ("embed", "pos_embed") if name in emitted]
+    request = [at(site, layer=layer, pos=pos, name="stream")]
+    request += [at(name, pos=pos) for name in ("embed", "pos_embed") if name in emitted]
     for name in parts:
         stop = mlp if name.startswith("mlp") else attn
         if stop and name in emitted:
-            asked.append(at(name, layer=slice(0, stop), pos=pos, name=name))
-    _, acts = run(model, tokens, edits=edits, capture=asked, mask=mask, logits=False)
+            request.append(at(name, layer=slice(0, stop), pos=pos, name=name))
+    _, acts = run(model, tokens, edits=edits, capture=request, mask=mask, logits=False)
     edited = isinstance(edits, Edit) or bool(split_edits(model)[1]) or len(edits) > 0
     return CapturedStream(dict(acts), attn, mlp if "mlp_out" in emitted else 0, edited)
 

@@ -14,7 +14,7 @@ from jaxinterp import viz
         (
             viz.mpl.heatmap,
             {"bar": False},
-            r"ji.viz.mpl.heatmap .* settings=ji.viz.HeatmapSettings\(bar=False\)",
+            r"heatmap has no argument bar=. Write settings=ji.viz.HeatmapSettings\(bar=False\)",
         ),
         (viz.mpl.heatmaps, {"diverging": True}, r"settings=ji.viz.HeatmapSettings\(diverging=True\)"),
     ],

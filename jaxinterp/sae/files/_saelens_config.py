@@ -148,7 +148,7 @@ HARMLESS = (
     "target_l0",
     "topk_threshold_lr",
     "use_matryoshka_aux_loss",
-    # its optimiser and its log
+    # its optimizer and its log
     "adam_beta1",
     "adam_beta2",
     "lr",
