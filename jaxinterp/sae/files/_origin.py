@@ -88,7 +88,7 @@ def _in_our_words(site: Any) -> str | None:
 
 
 def _same(site: Any, own: str, model: Any) -> bool:
-    """Whether two sites are one, as far as can be told without the model's number of layers."""
+    """Whether two sites are one. Without the model, a layer from the end may be any layer from the start."""
     base, layer = parse(own)
     if isinstance(site, list | tuple):
         return layer is None and all(parse(each)[0] == base for each in site)
