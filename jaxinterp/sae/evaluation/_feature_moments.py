@@ -9,7 +9,7 @@ import numpy as np
 from ..kinds._coder import kind_name
 
 
-class Moments:
+class FeatureMoments:
     """Mean and sum of squared deviations of every feature, batches merged in float64."""
 
     def __init__(self) -> None:

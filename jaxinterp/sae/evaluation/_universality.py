@@ -13,7 +13,7 @@ from ...core._check import check_key
 from ...stats._results import Result
 from ...typing import ArrayLike, DictionaryLike, KeyLike
 from ._activation_pairs import ActivationPairs, blocks
-from ._feature_moments import Moments, batch_moments, compensated, features_of
+from ._feature_moments import FeatureMoments, batch_moments, compensated, features_of
 from ._rotated import Rotated
 
 
@@ -93,7 +93,7 @@ def universality(
     """
     pairs = ActivationPairs(a, b, x, batch_size, batches)
     key = None if baseline is None else check_key(baseline, "ji.sae.universality(..., baseline={})")
-    moments = [Moments(), Moments()]
+    moments = [FeatureMoments(), FeatureMoments()]
 
     def add(moments: Any, x_a: Any, x_b: Any, weight: Any) -> Any:
         for moment, sae, part in ((moments[0], a, x_a), (moments[1], b, x_b)):
