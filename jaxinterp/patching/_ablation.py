@@ -170,6 +170,7 @@ class resample(eqx.Module):
         return jnp.where(real[:, other], acts[:, other], acts)
 
 
+@respelled(batches="tokens=")
 def mean_activations(
     model: ModelLike,
     tokens: CorpusLike,
