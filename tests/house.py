@@ -213,12 +213,13 @@ def _checks_kind(node: ast.AST, kinds: set[str], tree: ast.Module) -> bool:
 
 
 def _is_update(node: ast.AST) -> bool:
-    """A step of an optimizer: what stands once in a training loop."""
+    """`changes, state = optimizer.update(...)`, a step of an optimizer: what stands once in a training loop."""
     return (
-        isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Attribute)
-        and node.func.attr == "update"
-        and len(node.args) >= 2
+        isinstance(node, ast.Assign)
+        and isinstance(node.targets[0], ast.Tuple)
+        and isinstance(node.value, ast.Call)
+        and isinstance(node.value.func, ast.Attribute)
+        and node.value.func.attr == "update"
     )
 
 
