@@ -117,8 +117,8 @@ def localise(
     **Raises:** ValueError for words that are no lists of token ids.
 
     ```python
-    found = ji.lens.localise(model, soft, [cat, dog], pos=range(576))
-    found.confidence > 0.2                              # which objects the model finds
+    objects = ji.lens.localise(model, soft, [cat, dog], pos=range(576))
+    objects.confidence > 0.2                            # which objects the model finds
     ```
 
     Law: equal to the largest entry of the logit lens' probabilities.

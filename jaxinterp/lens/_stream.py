@@ -36,7 +36,7 @@ def batches(stream: Any, key: Any, start: int, steps: int, config: Any) -> Itera
         item = next(items, None)
         if item is None:
             raise ValueError(
-                f"The stream ended after {step} batches and {steps} steps were asked for. Give "
+                f"The stream ended after {step} batches and the training has {steps} steps. Give "
                 "a longer one, itertools.cycle(batches), or a function of a key."
             )
         if step >= start:

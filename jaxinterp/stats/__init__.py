@@ -22,6 +22,7 @@ from ._scores import BinaryMetrics as BinaryMetrics
 from ._scores import RegressionMetrics as RegressionMetrics
 from ._scores import metrics as metrics
 from ._scores import regression_metrics as regression_metrics
+from ._table_intervals import TableIntervals as TableIntervals
 from ._table_intervals import table_intervals as table_intervals
 from .solvers import Regression as Regression
 from .solvers import regression as regression

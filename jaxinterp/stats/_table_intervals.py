@@ -1,5 +1,6 @@
 """Intervals of measures of hard predictions, from the four counts alone."""
 
+import dataclasses
 from collections.abc import Mapping
 
 import numpy as np
@@ -7,12 +8,33 @@ import numpy as np
 from .._random import host_generator
 from ..typing import IntLike, KeyLike
 from ._intervals import check_level, percentile_levels
+from ._results import Record, Result
 from ._scores import BinaryMetrics
+
+Ends = tuple[float, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class TableIntervals(Result):
+    """The two ends of the interval of each measure of hard predictions; made by `table_intervals`."""
+
+    accuracy: Ends
+    balanced_accuracy: Ends
+    precision: Ends
+    recall: Ends
+    f1: Ends
+    f0_5: Ends
+    f2: Ends
+    mcc: Ends
+
+    def records(self) -> list[Record]:
+        """One row for each measure."""
+        return [{"measure": name, "low": low, "high": high} for name, (low, high) in self.items()]
 
 
 def table_intervals(
     counts: Mapping[str, IntLike] | BinaryMetrics, *, key: KeyLike, resamples: int = 1000, level: float = 0.95
-) -> dict[str, tuple[float, float]]:
+) -> TableIntervals:
     r"""$\mathrm{tp}^* \sim B(n_+, \mathrm{tp}/n_+),\ \mathrm{tn}^* \sim B(n_-, \mathrm{tn}/n_-)$: the bootstrap of a table.
 
     Resampling the examples of each class with replacement draws exactly these counts. So all resamples
@@ -25,10 +47,10 @@ def table_intervals(
     - `resamples`: how many. Default 1000.
     - `level`: the coverage that the intervals aim at. Default 0.95.
 
-    **Returns:** by measure the two ends of its interval.
+    **Returns:** `TableIntervals`; `found["f1"]` is `found.f1`.
 
     ```python
-    ji.stats.table_intervals({"tp": 40, "fp": 5, "fn": 10, "tn": 45}, key=jax.random.key(0))["f1"]
+    ji.stats.table_intervals({"tp": 40, "fp": 5, "fn": 10, "tn": 45}, key=jax.random.key(0)).f1
     ```
 
     Law: in distribution, the intervals of `metrics(..., resamples=)`, whose docstring says how often they
@@ -60,7 +82,5 @@ def table_intervals(
         "mcc": over(hits * rest - false * (up - hits), root),
     }
     ends = percentile_levels(check_level(level))
-    return {
-        name: (float(low), float(high))
-        for name, (low, high) in ((name, np.quantile(v, ends)) for name, v in drawn.items())
-    }
+    found = {name: np.quantile(values, ends) for name, values in drawn.items()}
+    return TableIntervals(**{name: (float(low), float(high)) for name, (low, high) in found.items()})

@@ -130,7 +130,7 @@ def test_probe_finds_neurons_and_goes_on(folder, tmp_path):
     told = lambda words: words[words.index("The best neuron") : words.index(" records in")]
     assert told(again) == told(text)
     assert out.read_bytes() == written
-    assert "another seed: 0, and this call has 1" in call(
+    assert "another key: [0, 0], and this call has [0, 1]" in call(
         *args, "--seed", 1, "--out", out, "--store", tmp_path / "b", code=2
     ).replace("\n", " ")
     assert "numbers such as" in call(*args, "--layers", "a", code=2)

@@ -206,7 +206,7 @@ def test_training_starts_from_a_lens_and_keeps_it(model: Any, lens: TunedLens) -
 
 
 def test_bad_input_is_explained(model: Any, lens: TunedLens, gpt2: Any) -> None:
-    with pytest.raises(ValueError, match="stream ended after 1 batches and 2 steps"):
+    with pytest.raises(ValueError, match="stream ended after 1 batches and the training has 2 steps"):
         train_tuned_lens(model, [stream(KEY)], key=KEY, steps=2, settings=ji.fit.Settings(progress=False))
     with pytest.raises(ValueError, match="loss is 'kl'"):
         train_tuned_lens(model, stream, key=KEY, loss="mse")

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...stats._examples import as_examples
-from ...stats.solvers import low_rank, minimise, preconditioner, reduced
+from ...stats.solvers._low_rank import low_rank
+from ...stats.solvers._softmax import minimise, preconditioner, reduced
 from ...typing import ArrayLike, FloatLike
 from .._problem_axes import (
     ClassScores,

@@ -130,7 +130,7 @@ def probe_records(
             name = f"{method} {k}".encode()
             own = jax.random.fold_in(key, zlib.crc32(name) & 0x7FFFFFFF)
             measured = dict(metrics(y_test, probe.decision(x_test)))
-            ends = table_intervals(measured, key=own, resamples=resamples) if resamples else {}
+            ends = dict(table_intervals(measured, key=own, resamples=resamples)) if resamples else {}
             few = len(probe.support) <= _LISTED
             proven = isinstance(probe, Subset)
             yield {
@@ -193,7 +193,7 @@ def _fitted(
     return {k: fit(x, y, order[:k], **options) for k in grid}
 
 
-def _flat(measured: dict[str, Any], ends: dict[str, tuple[float, float]]) -> Record:
+def _flat(measured: dict[str, Any], ends: Mapping[str, tuple[float, float]]) -> Record:
     """Metrics with the ends of their intervals behind them."""
     out: Record = {}
     for name, value in measured.items():

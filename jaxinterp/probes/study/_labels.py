@@ -8,10 +8,10 @@ import numpy as np
 from ...data import Feature, check_split, split
 from ...stats._examples import as_labels
 from ...typing import KeyLike
-from ._rows import Rows
+from ._rows import StudyRows
 
 
-def labelled_rows(rows: Rows, labels: Any, data: Any) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def labelled_rows(rows: StudyRows, labels: Any, data: Any) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """By name the rows of each feature and its labels, one bool per row."""
     if labels is None:
         if not hasattr(data, "documents"):
@@ -54,7 +54,7 @@ def labelled_rows(rows: Rows, labels: Any, data: Any) -> dict[str, tuple[np.ndar
     return out
 
 
-def groups_of_rows(rows: Rows, groups: Any, data: Any) -> np.ndarray:
+def groups_of_rows(rows: StudyRows, groups: Any, data: Any) -> np.ndarray:
     if groups is None:
         if not hasattr(data, "groups"):
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Rows of activations for a study: of a store, or of a model that reads a corpus."""
+"""StudyRows of activations for a study: of a store, or of a model that reads a corpus."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
@@ -15,8 +15,8 @@ from ._settings import StudySettings
 
 
 @dataclasses.dataclass
-class Rows:
-    """Rows of activations that are read when they are wanted, a layer at a time.
+class StudyRows:
+    """StudyRows of activations that are read when they are wanted, a layer at a time.
 
     - `count` rows of `width` units at `layers`; `index (count,)`: which contexts or tokens they are.
     - `model_hash`, `data_hash`, `reduce`: what they are of. `read(layer)`: the rows `(count, width)`.
@@ -34,8 +34,8 @@ class Rows:
     groups: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
 
 
-def rows_of_store(store: Store, site: str, layers: Iterable[int] | None) -> Rows:
-    """Rows of a store of activations."""
+def rows_of_store(store: Store, site: str, layers: Iterable[int] | None) -> StudyRows:
+    """StudyRows of a store of activations."""
     if site in store.sites:
         lead = store.shape(site)[0]
         known = {layer: (site, layer) for layer in range(lead)}
@@ -55,7 +55,7 @@ def rows_of_store(store: Store, site: str, layers: Iterable[int] | None) -> Rows
         name, within = known[layer]
         return flat_rows(store.read(name, layer=within))
 
-    return Rows(
+    return StudyRows(
         len(store),
         int(np.prod(row)),
         chosen,
@@ -74,8 +74,8 @@ def rows_of_model(
     settings: StudySettings,
     path: PathLike | None,
     progress: bool,
-) -> Rows:
-    """Rows that the model makes, read when the first layer is wanted; kept at `path` if there is one."""
+) -> StudyRows:
+    """StudyRows that the model makes, read when the first layer is wanted; kept at `path` if there is one."""
     site, reduce = settings.site, settings.reduce
     options: dict[str, Any] = {"reduce": reduce}
     if reduce is None:
@@ -141,7 +141,7 @@ def rows_of_model(
     index = options.get("index")
     data_hash = fingerprint(reading.corpus.content_hash, "none" if index is None else index)
     rows = options["index"] if reduce is None else reading.index
-    return Rows(
+    return StudyRows(
         len(rows),
         int(np.prod(row)),
         chosen,
@@ -154,7 +154,7 @@ def rows_of_model(
 
 
 def flat_rows(x: Any) -> np.ndarray:
-    """Rows `(n, units)` in float32."""
+    """StudyRows `(n, units)` in float32."""
     x = np.asarray(x)
     return x.reshape(len(x), -1).astype(np.float32)
 

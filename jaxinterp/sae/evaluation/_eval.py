@@ -70,8 +70,8 @@ def evaluate(
     variance is not the per-token ratio of other suites.
 
     ```python
-    found = ji.sae.evaluate(sae, model, tokens, site="resid_post[2]")
-    found["recovered"], found["l0"], found["explained_variance"]
+    quality = ji.sae.evaluate(sae, model, tokens, site="resid_post[2]")
+    quality["recovered"], quality["l0"], quality["explained_variance"]
     ```
 
     Law: a dictionary that returns its input recovers exactly 1, one that returns 0 exactly 0.
@@ -122,8 +122,8 @@ def ablated(model: Any, at_site: Reached, mean: Any, suffix: Suffix) -> tuple[di
     loss, _, clean = losses(model, at_site, at_site.x, suffix)
     zero, kl, _ = losses(model, at_site, none, suffix, clean)
     average, _, _ = losses(model, at_site, none + align(mean, none).astype(none.dtype), suffix, clean)
-    found = {"loss": loss, "loss_zero": zero, "loss_mean": average, "kl_zero": kl}
-    return found | {"predicted": np.asarray(at_site.predicted).sum()}, clean
+    sums = {"loss": loss, "loss_zero": zero, "loss_mean": average, "kl_zero": kl}
+    return sums | {"predicted": np.asarray(at_site.predicted).sum()}, clean
 
 
 def with_reconstruction(

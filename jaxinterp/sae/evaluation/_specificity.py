@@ -68,8 +68,8 @@ def specificity(f: ArrayLike, score: ArrayLike, *, intervals: int = 11, bins: in
     Bricken et al. 2023 (https://transformer-circuits.pub/2023/monosemantic-features).
 
     ```python
-    found = ji.sae.specificity(f[:, 7], is_german)
-    found.share[-1], found.sensitivity, found.correlation
+    result = ji.sae.specificity(f[:, 7], is_german)
+    result.share[-1], result.sensitivity, result.correlation
     ```
 
     Law: a feature that is the context itself has shares, sensitivity and correlation of 1.

@@ -12,7 +12,7 @@ from ..._deprecations import respelled
 from ...stats._results import Record, records_frame
 from ...typing import ArrayLike, DictionaryLike
 from ._activation_pairs import ActivationPairs, blocks
-from ._universality import compensated, features_of
+from ._feature_moments import compensated, features_of
 
 if TYPE_CHECKING:
     import pandas  # pyright: ignore[reportMissingImports] # an extra
@@ -125,8 +125,9 @@ def splitting(
 
 
 @eqx.filter_jit(donate="all-except-first")
-def _products(given: Any, total: Any) -> Any:
-    a, b, x_a, x_b, weight, start = given
+def _products(fixed: Any, total: Any) -> Any:
+    """Adds the products of the features of one batch, for one block of A."""
+    a, b, x_a, x_b, weight, start = fixed
     f = features_of(a, x_a) * weight[:, None]
     f = jax.lax.dynamic_slice_in_dim(f, start, total[3].shape[1], -1)
     g = features_of(b, x_b) * weight[:, None]

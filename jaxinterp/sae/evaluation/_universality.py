@@ -12,9 +12,9 @@ from ..._deprecations import respelled
 from ...core._check import check_key
 from ...stats._results import Result
 from ...typing import ArrayLike, DictionaryLike, KeyLike
-from ..kinds._coder import kind_name
-from ..kinds._rows import unit_norm
 from ._activation_pairs import ActivationPairs, blocks
+from ._feature_moments import FeatureMoments, batch_moments, compensated, features_of
+from ._rotated import Rotated
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,19 +85,19 @@ def universality(
     **Raises:** ValueError for activations of another width, and for an iterator that ends.
 
     ```python
-    found = ji.sae.universality(first, second, stream, batches=200)
-    np.median(found.correlation)
+    result = ji.sae.universality(first, second, stream, batches=200)
+    np.median(result.correlation)
     ```
 
     Law: equal to `np.corrcoef` to 1e-6, for any split of the tokens into batches.
     """
     pairs = ActivationPairs(a, b, x, batch_size, batches)
     key = None if baseline is None else check_key(baseline, "ji.sae.universality(..., baseline={})")
-    moments = [_Moments(), _Moments()]
+    moments = [FeatureMoments(), FeatureMoments()]
 
     def add(moments: Any, x_a: Any, x_b: Any, weight: Any) -> Any:
         for moment, sae, part in ((moments[0], a, x_a), (moments[1], b, x_b)):
-            moment.add(*_moments(sae, part, weight))
+            moment.add(*batch_moments(sae, part, weight))
         return moments
 
     moments = pairs.fold(moments, add, "means", progress)
@@ -137,88 +137,14 @@ def universality(
     )
 
 
-class Rotated(eqx.Module):
-    """$R f(x)$ with R Gaussian, rows of norm 1: features in the subspace of a dictionary's, at random."""
-
-    inner: Any
-    matrix: Any
-
-    def __init__(self, inner: Any, key: Any) -> None:
-        self.inner = inner
-        self.matrix = unit_norm(jax.random.normal(key, (inner.features, inner.features), jnp.float32))
-
-    @property
-    def d(self) -> Any:
-        """Width of what is read."""
-        return getattr(self.inner, "d", None)
-
-    @property
-    def decoder(self) -> Any:
-        """That of the dictionary: it stands for none of these features."""
-        return self.inner.decoder
-
-    def encode(self, x: Any) -> Any:
-        """Random mixtures of features."""
-        f = self.inner.encode(x).astype(jnp.float32)
-        return jnp.matmul(f, self.matrix.T, precision="highest")
-
-
-class _Moments:
-    """Mean and sum of squared deviations of every feature, batches merged in float64."""
-
-    def __init__(self) -> None:
-        self.count, self.mean, self.squares = 0.0, np.zeros(()), np.zeros(())
-
-    def add(self, count: Any, mean: Any, squares: Any) -> None:
-        n, mean = float(count), np.asarray(mean, np.float64)
-        whole, gap = self.count + n, mean - self.mean
-        self.mean = self.mean + gap * (n / whole)
-        self.squares = self.squares + np.asarray(squares) + gap**2 * (self.count * n / whole)
-        self.count = whole
-
-    def standard(self) -> tuple[Any, Any]:
-        """Means, and what makes deviations 1: 0 of a feature that does not vary."""
-        if not self.count:
-            raise ValueError("There is not one token to compare the dictionaries on.")
-        deviation = np.sqrt(self.squares / self.count)
-        varies = deviation > 1e-6 * np.abs(self.mean)
-        gain = np.where(varies, 1 / np.where(varies, deviation, 1), 0)
-        return jnp.asarray(self.mean, jnp.float32), jnp.asarray(gain, jnp.float32)
-
-
-def features_of(sae: Any, x: Any) -> Any:
-    """Features in float32, a row per token."""
-    f = sae.encode(x).astype(jnp.float32)
-    if f.ndim != 2:
-        raise ValueError(
-            f"Features of two dictionaries are compared token by token, (tokens, features); "
-            f"{kind_name(sae)} gives {f.shape} for activations {x.shape}."
-        )
-    return f
-
-
-@eqx.filter_jit
-def _moments(sae: Any, x: Any, weight: Any) -> tuple[Any, Any, Any]:
-    f, w = features_of(sae, x), weight[:, None]
-    count = jnp.sum(weight)
-    mean = jnp.sum(f * w, 0) / count
-    return count, mean, jnp.sum(jnp.square(f - mean[None]) * w, 0)
-
-
 @eqx.filter_jit(donate="all-except-first")
-def _products(given: Any, total: Any) -> Any:
-    a, b, x_a, x_b, weight, of_a, of_b, start = given
+def _products(fixed: Any, total: Any) -> Any:
+    """Adds the products of the standardised features of one batch, for one block of A."""
+    a, b, x_a, x_b, weight, of_a, of_b, start = fixed
     z = lambda f, m, gain: (f - m[None]) * gain[None]
     cut = lambda v: jax.lax.dynamic_slice_in_dim(v, start, total.shape[1], -1)
     first = z(cut(features_of(a, x_a)), cut(of_a[0]), cut(of_a[1])) * weight[:, None]
     return compensated(total, jnp.matmul(first.T, z(features_of(b, x_b), *of_b), precision="highest"))
-
-
-def compensated(total: Any, more: Any) -> Any:
-    """Kahan's sum: `total[0]` plus `more`, with what rounding lost in `total[1]`."""
-    more = more - total[1]
-    new = total[0] + more
-    return jnp.stack([new, (new - total[0]) - more])
 
 
 @jax.jit
@@ -237,9 +163,9 @@ def _paired(a: np.ndarray, b: np.ndarray, partner: np.ndarray) -> np.ndarray:
 
 def _of_logits(logits: Any, rows: list[np.ndarray], partner: np.ndarray) -> np.ndarray:
     """Correlation over the vocabulary, through the Gram matrix of the unembedding: no row of it is made."""
-    given = logits if isinstance(logits, tuple) else (logits, logits)
+    pair = logits if isinstance(logits, tuple) else (logits, logits)
     parts = []
-    for part, own in zip(given, rows, strict=True):
+    for part, own in zip(pair, rows, strict=True):
         written = np.asarray(getattr(part, "rows", own), np.float64)
         w = np.asarray(getattr(part, "unembed", part), np.float64)
         if w.ndim != 2 or written.shape[-1] != len(w) or len(written) != len(own):

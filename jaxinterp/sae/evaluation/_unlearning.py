@@ -86,8 +86,8 @@ def unlearning(
     **Raises:** ValueError for densities of different lengths, or outside of 0..1.
 
     ```python
-    found = ji.sae.unlearning(on_biology.density, on_prose.density, measure)
-    found["score"], found["best"]
+    result = ji.sae.unlearning(on_biology.density, on_prose.density, measure)
+    result["score"], result["best"]
     ```
 
     Laws: a setting that harms a control set never counts; more settings never lower the score.
@@ -117,7 +117,7 @@ def unlearning(
             for multiplier in multipliers if len(order) else ():
                 which = order[: int(top)]
                 accuracy, others = measured(which, float(multiplier))
-                kept = all(a >= keep * b for a, b in zip(others, control, strict=True))
+                intact = all(a >= keep * b for a, b in zip(others, control, strict=True))
                 settings.append(
                     {
                         "threshold": float(threshold),
@@ -126,11 +126,11 @@ def unlearning(
                         "features": which,
                         "forget": accuracy,
                         "control": others,
-                        "kept": kept,
+                        "kept": intact,
                     }
                 )
-    intact = [s for s in settings if s["kept"] and s["forget"] < first]
-    best = min(intact, key=lambda s: s["forget"], default=None)
+    harmless = [s for s in settings if s["kept"] and s["forget"] < first]
+    best = min(harmless, key=lambda s: s["forget"], default=None)
     return {
         "score": 1 - (best["forget"] if best else first),
         "best": best,

@@ -179,6 +179,34 @@ HARMLESS = (
 NORMS = ("none", "expected_average_only_in", "layer_norm", "constant_norm_rescale")
 
 
+def modern(config: dict[str, Any]) -> dict[str, Any]:
+    """A flat config of versions before 6 in the words of today's; others as they are."""
+    config = dict(config)
+    meta = dict(config.get("metadata") or {})
+    version = str(meta.get("sae_lens_version") or config.get("sae_lens_version") or "0")
+    major = version.split(".", maxsplit=1)[0]
+    if major.isascii() and major.isdigit() and len(major) < 6 and int(major) >= 6:
+        return config
+    renamed = {
+        "hook_point": "hook_name",
+        "hook_point_head_index": "hook_head_index",
+        "activation_fn_str": "activation_fn",
+    }
+    config = {renamed.get(name, name): value for name, value in config.items()}
+    config["architecture"] = config.get("architecture") or "standard"
+    config.setdefault("apply_b_dec_to_input", "transcoder" not in config["architecture"])
+    k = (config.get("activation_fn_kwargs") or {}).get("k")
+    if config.get("activation_fn") == "topk" and k is not None:
+        config["architecture"], config["k"] = "topk", k
+    norm = config.get("normalize_activations", "none")
+    if isinstance(norm, bool):
+        config["normalize_activations"] = "expected_average_only_in" if norm else "none"
+    meta.setdefault("hook_name", config.get("hook_name"))
+    config.setdefault("reshape_activations", "hook_z" if "hook_z" in str(config.get("hook_name")) else "none")
+    config["metadata"] = meta
+    return config
+
+
 def check_saelens(path: Any, config: Any, kinds: Iterable[str], ignore: Iterable[str]) -> None:
     """Each key and each value is one that is done here."""
     check_value(path, config, "architecture", kinds)

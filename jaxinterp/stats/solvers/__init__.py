@@ -7,7 +7,7 @@
 | logistic loss with an L1 norm, thousands of columns | `lasso_weights` | float32 |
 | logistic loss, each column alone | `column_solver` | float32, one program |
 | logistic or squared loss, many supports | `support_solver` | float32, one program |
-| several classes, many layers and labellings | `minimise` of `_softmax.py`, with a gap | float32, one program |
+| several classes, many layers and labellings | `minimise` of `_softmax.py` (and `_low_rank.py`), with a gap | float32, one program |
 | squared loss, every penalty and example left out | `RidgePath` | float64 |
 
 The solvers of many problems share one Newton loop, `newton`. Those of one problem share the functions of
@@ -17,7 +17,6 @@ a margin in `_margins.py`.
 from ._elastic_net import ElasticNet as ElasticNet
 from ._lasso import lasso_weights as lasso_weights
 from ._least_squares import RidgePath as RidgePath
-from ._low_rank import low_rank as low_rank
 from ._newton import newton as newton
 from ._problem import Problem as Problem
 from ._problem import Solution as Solution
@@ -28,7 +27,4 @@ from ._regression import regression as regression
 from ._regression import solve_regression as solve_regression
 from ._single_columns import column_scorer as column_scorer
 from ._single_columns import column_solver as column_solver
-from ._softmax import minimise as minimise
-from ._softmax import preconditioner as preconditioner
-from ._softmax import reduced as reduced
 from ._supports import support_solver as support_solver

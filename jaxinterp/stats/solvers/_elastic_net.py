@@ -4,9 +4,21 @@ For a support of up to some hundreds of columns. `_lasso.py` solves the L1 norm 
 columns, without a certificate.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from ._margins import entropy, level_classes, logistic_loss, sigmoid
+
+
+class ElasticNetFit(NamedTuple):
+    """Weights `(k,)`, bias, the objective, its proven bound, and the steps of the solver."""
+
+    weights: np.ndarray
+    bias: float
+    value: float
+    bound: float
+    iterations: int
 
 
 class ElasticNet:
@@ -33,7 +45,8 @@ class ElasticNet:
         rest = float(over @ over) / (2 * (1 - self.r)) if self.r < 1 else 0.0
         return entropy(u, self.weight) - rest
 
-    def solve(self, tol: float, max_iter: int) -> tuple[np.ndarray, float, float, float, int]:
+    def solve(self, tol: float, max_iter: int) -> ElasticNetFit:
+        """The optimum to a relative gap `tol`, in at most `max_iter` steps of Newton."""
         n, k = self.z.shape
         w = np.zeros(k)
         high = self.weight[self.y > 0].sum()
@@ -43,7 +56,7 @@ class ElasticNet:
         while True:
             bound = max(bound, self.bound(m))
             if value - bound <= tol * max(abs(value), 1e-12) or turn >= max_iter:
-                return w, b, value, max(bound, 0.0), turn
+                return ElasticNetFit(w, b, value, max(bound, 0.0), turn)
             turn += 1
             u = sigmoid(-self.y * m)
             push = self.weight * u * self.y
@@ -70,7 +83,7 @@ class ElasticNet:
                 t /= 2
             if t <= 1e-10 or reached >= value:
                 # Rounding is all that is left.
-                return w, b, value, max(bound, 0.0), turn
+                return ElasticNetFit(w, b, value, max(bound, 0.0), turn)
             w, b = (new if t == 1 else trial), b + t * step_b
             # Margins anew: sums of steps would collect what rounding does to each.
             m = self.z @ w + b

@@ -22,7 +22,7 @@ TOLERANCE = 1e-8
 "Of the objective: a Newton decrement below it ends the search."
 
 
-class Evaluation(NamedTuple):
+class NewtonPass(NamedTuple):
     """At a point: the gradient, Newton's next step, and a number that the objective is not below."""
 
     gradient: tuple[Array, ...]
@@ -50,14 +50,22 @@ class NewtonState(NamedTuple):
     passes: Array
 
 
+class NewtonResult(NamedTuple):
+    """The optimum, where the search converged, and in how many passes."""
+
+    point: tuple[Array, ...]
+    converged: Array
+    turns: Array
+
+
 def newton(
-    evaluate: Callable[[tuple[Array, ...]], Evaluation],
+    evaluate: Callable[[tuple[Array, ...]], NewtonPass],
     dot: Callable[[tuple[Array, ...], tuple[Array, ...]], Array],
     first: tuple[Array, ...],
     push: Array,
     most: Array,
     tolerance: float = TOLERANCE,
-) -> tuple[tuple[Array, ...], Array, Array]:
+) -> NewtonResult:
     """The optimum from zero, where the search converged, and in how many passes.
 
     - `evaluate`: one pass over the examples at a point.
@@ -110,7 +118,7 @@ def newton(
 
     end = jax.lax.while_loop(lambda s: jnp.any(s.going) & (s.passes < most), turn, start)
     last = tuple(p - jnp.where(end.going, 0, s) for p, s in zip(end.point, end.step, strict=True))
-    return last, ~end.going, end.turns
+    return NewtonResult(last, ~end.going, end.turns)
 
 
 def judge(

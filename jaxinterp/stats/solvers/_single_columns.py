@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array
 
 from .._blocks import options, sums
-from ._newton import TOLERANCE, Evaluation, count_metrics, log_loss, newton, slope_and_curve
+from ._newton import TOLERANCE, NewtonPass, count_metrics, log_loss, newton, slope_and_curve
 
 SAMPLE_PASSES, SAMPLE_TOLERANCE = 30, 1e-5
 "The search on the sample of the examples is only a start: how many passes, and how exact."
@@ -99,11 +99,11 @@ def dot(a: tuple[Array, ...], b: tuple[Array, ...]) -> Array:
 
 def column_pass(
     z: Array, y: Array, omega: Array, penalty: Array
-) -> Callable[[tuple[Array, ...]], Evaluation]:
+) -> Callable[[tuple[Array, ...]], NewtonPass]:
     """One pass over z `(d, n)`: the gradient and Newton's step of d problems with two unknowns each."""
     side, weight = y[None], omega[None]
 
-    def evaluate(point: tuple[Array, ...]) -> Evaluation:
+    def evaluate(point: tuple[Array, ...]) -> NewtonPass:
         v, b = point
         p, variance = slope_and_curve(side * (z * v[:, None] + b[:, None]))
         mass, curve = weight * p, weight * variance
@@ -113,7 +113,7 @@ def column_pass(
         det = jnp.maximum(h_vv * h_bb - h_vb**2, 1e-7 * h_vv * h_bb)
         step = (h_bb * g_v - h_vb * g_b) / det, (h_vv * g_b - h_vb * g_v) / det
         # The loss is at least sum omega p: a scale for convergence without a logarithm.
-        return Evaluation((g_v, g_b), step, total + penalty * v**2 / 2)
+        return NewtonPass((g_v, g_b), step, total + penalty * v**2 / 2)
 
     return evaluate
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from ._newton import Evaluation, log_loss, newton, slope_and_curve
+from ._newton import NewtonPass, log_loss, newton, slope_and_curve
 
 
 class Fitted(NamedTuple):
@@ -70,13 +70,13 @@ def solve_logistic(
     """Newton's method on one support."""
     free = jnp.ones_like(penalty).at[-1].set(1 if intercept else 0)
 
-    def evaluate(point: tuple[Array, ...]) -> Evaluation:
+    def evaluate(point: tuple[Array, ...]) -> NewtonPass:
         (theta,) = point
         p, variance = slope_and_curve(y * jnp.matmul(theta, design, precision="highest"))
         mass = omega * p
         gradient = free * jnp.matmul(design, -y * mass, precision="highest") + penalty * theta
         step = jax.scipy.linalg.cho_solve(factored(omega * variance, design, penalty, intercept), gradient)
-        return Evaluation((gradient,), (step,), jnp.sum(mass) + jnp.sum(penalty * theta**2) / 2)
+        return NewtonPass((gradient,), (step,), jnp.sum(mass) + jnp.sum(penalty * theta**2) / 2)
 
     def dot(a: tuple[Array, ...], b: tuple[Array, ...]) -> Array:
         return jnp.vdot(a[0], b[0], precision="highest")
