@@ -79,14 +79,14 @@ def split(
             have += count[g] * to_test
             here.append(g)
     chosen = side[group] == 1
-    train, held = np.flatnonzero(~chosen), np.flatnonzero(chosen)
+    train, tested = np.flatnonzero(~chosen), np.flatnonzero(chosen)
     for kind in range(count.shape[1]):
         if not (0 < count[side == 1, kind].sum() < total[kind]):
             raise ValueError(
                 "The groups could not be shared out so that every class is on both sides: groups "
                 "hold several classes at once. Try another key, or split without labels."
             )
-    return train, held
+    return train, tested
 
 
 def check_split(groups: Any, train: Any, test: Any) -> None:

@@ -115,10 +115,10 @@ def context_check(
     mine = index_of(contexts.names, own)
     if len(contexts.names) < 2:
         raise ValueError(f"context_check compares {own!r} with other classes; there is none.")
-    asked: dict[str, Any] = dict(site=site, batch_size=batch_size, progress=progress)
-    spread = distribution(model, classes, chosen, skip=skip, bins=bins, **asked)
-    effect = ablation(model, classes, chosen, to=to, resamples=resamples, key=key, **asked)
-    off = token_means(model, classes, chosen, without=own, least=least, top=top, skip=skip, **asked)
+    options: dict[str, Any] = dict(site=site, batch_size=batch_size, progress=progress)
+    spread = distribution(model, classes, chosen, skip=skip, bins=bins, **options)
+    effect = ablation(model, classes, chosen, to=to, resamples=resamples, key=key, **options)
+    off = token_means(model, classes, chosen, without=own, least=least, top=top, skip=skip, **options)
     inside = spread.counts[mine, 0].astype(float)
     outside = spread.counts[:, 0].sum(0) - inside
     below = np.cumsum(outside) - outside / 2

@@ -33,15 +33,15 @@ def grids(methods: Methods, ks: Iterable[int] | None, d: int, n: int) -> dict[st
     """The numbers k of each method, rising: `{"single": [1], "adaptive": [1, 2, 4]}`."""
     if isinstance(methods, str):
         methods = (methods,)
-    asked = dict(methods) if isinstance(methods, Mapping) else dict.fromkeys(methods)
-    unknown = [name for name in asked if name not in METHODS]
-    if unknown or not asked:
+    requested = dict(methods) if isinstance(methods, Mapping) else dict.fromkeys(methods)
+    unknown = [name for name in requested if name not in METHODS]
+    if unknown or not requested:
         raise ValueError(
             f"methods are some of {', '.join(map(repr, METHODS))}, or a dict from them to their ks, "
             f"methods={{'adaptive': None, 'best_subset': [1, 2]}}; got {unknown[0] if unknown else methods!r}."
         )
     found = {}
-    for name, own in asked.items():
+    for name, own in requested.items():
         if name in _ONE_K:
             found[name] = [1 if name == "single" else d]
             continue

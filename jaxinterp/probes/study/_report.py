@@ -162,8 +162,8 @@ def study_page(records: Iterable[Record], *, title: str = "A probing study") -> 
                     Chapter(
                         f"F1 by layer, {words}{name}",
                         [
-                            by_layer(chosen, features=[f for f in some if select(chosen, feature=f)])
-                            for some in parts
+                            by_layer(chosen, features=[f for f in part if select(chosen, feature=f)])
+                            for part in parts
                         ],
                     )
                 )
@@ -175,7 +175,7 @@ def study_page(records: Iterable[Record], *, title: str = "A probing study") -> 
         if many:
             chosen = select(mine, method=many[0])
             figures = [
-                by_k(chosen, features=[f for f in some if select(chosen, feature=f)]) for some in parts
+                by_k(chosen, features=[f for f in part if select(chosen, feature=f)]) for part in parts
             ]
             rows = [
                 [s.feature, *(s.score[i] for i in _ends(s.ks)), s.needed]
@@ -194,7 +194,7 @@ def study_page(records: Iterable[Record], *, title: str = "A probing study") -> 
                 )
             )
     if len({r["parameters"] for r in records if r.get("parameters")}) > 1:
-        chapters.append(Chapter("F1 by model size", [by_size(records, features=some) for some in parts]))
+        chapters.append(Chapter("F1 by model size", [by_size(records, features=part) for part in parts]))
     versions = ", ".join(f"{name} {records[0].get(name)}" for name in ("jaxinterp", "jax", "numpy"))
     return page(title, chapters, footer=f"{len(records):,} records; {versions}.")
 

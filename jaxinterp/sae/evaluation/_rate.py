@@ -155,12 +155,12 @@ def _handler(page: RatingPage) -> type[BaseHTTPRequestHandler]:
             """Nothing: addresses hold the token."""
 
         def do_GET(self) -> None:
-            self._told(self._get)
+            self._reply_to_caller(self._get)
 
         def do_POST(self) -> None:
-            self._told(self._post)
+            self._reply_to_caller(self._post)
 
-        def _told(self, reply: Callable[[], None]) -> None:
+        def _reply_to_caller(self, reply: Callable[[], None]) -> None:
             """What is wrong with the study on disk, as a page: only for who knows the address."""
             try:
                 reply()
@@ -171,7 +171,7 @@ def _handler(page: RatingPage) -> type[BaseHTTPRequestHandler]:
                 self._answer(HTTPStatus.INTERNAL_SERVER_ERROR, text)
 
         def _get(self) -> None:
-            item = self._asked()
+            item = self._item()
             if item is not None:
                 self._answer(HTTPStatus.OK, page._html(item or None))
                 if not item and not page.left:
@@ -183,7 +183,7 @@ def _handler(page: RatingPage) -> type[BaseHTTPRequestHandler]:
             size = int(length) if whole else 0
             # All of a body is read, or an answer could be lost with the connection.
             body = self.rfile.read(min(size, 1 << 20)).decode("utf-8", "replace")
-            item = self._asked()
+            item = self._item()
             if item is None:
                 return
             if not item or not size:
@@ -212,7 +212,7 @@ def _handler(page: RatingPage) -> type[BaseHTTPRequestHandler]:
             self.send_header("Content-Length", "0")
             self.end_headers()
 
-        def _asked(self) -> str | None:
+        def _item(self) -> str | None:
             """The item of an address, "" for the next one; None where it was refused."""
             own = {f"{host}:{page._server.server_port}" for host in ("127.0.0.1", "localhost")}
             if self.headers.get("Host") not in own:  # a foreign name that was pointed here

@@ -84,10 +84,10 @@ def browse(
         ends = weights.top(None, min(k, weights.shape[1]))
     named = {int(i): plain(str(text)) for i, text in (labels or {}).items()}
     about = title or f"{kind_name(sae)}: {n} features of {site}"
-    said = {"kind": "jaxinterp features", "features": n, "tokens": read.count}
+    header = {"kind": "jaxinterp features", "features": n, "tokens": read.count}
     # The page names the folder of its data, so that it is replaced by one rename.
     known = [f"data/{file.name}" for file in path.glob("data/*.js")]  # of earlier versions
-    with unit(path, "features", "index.html", pointer=True, about=said, known=known) as folder:
+    with unit(path, "features", "index.html", pointer=True, about=header, known=known) as folder:
         _build(folder, read, tokenizer, ends, named, columns, about, progress)
     return path
 
@@ -106,8 +106,8 @@ def _check_place(path: Path) -> None:
 
 def _script(folder: Path, name: str, call: str, *values: Any) -> None:
     """`call(values)` as a file; no character of a text can end a string or a script."""
-    told = (json.dumps(v, separators=(",", ":"), allow_nan=False) for v in values)
-    text = f"featureBrowser.{call}({','.join(told)});\n".replace("<", "\\u003c")
+    arguments = (json.dumps(v, separators=(",", ":"), allow_nan=False) for v in values)
+    text = f"featureBrowser.{call}({','.join(arguments)});\n".replace("<", "\\u003c")
     put(folder / name, text.encode("ascii"))
 
 

@@ -65,8 +65,8 @@ def nearest_neurons(
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
         raise ValueError(f"k neurons are asked for, 1 or more; got {k!r}.")
     parts = read.batches(batch_size, sae)
-    some = None if features is None else jnp.asarray(which)
-    both = Both(sae, some, read.name, neurons)
+    wanted = None if features is None else jnp.asarray(which)
+    both = Both(sae, wanted, read.name, neurons)
     captures = list(dict.fromkeys([*sites_of(read.name), neurons]))
     # Sums around a mean of the first batch lose no digits to a large offset.
     centre = read.fold(
