@@ -122,8 +122,13 @@ def samples(
 ) -> tuple[dict[str, Feature], dict[str, str]]:
     """`sample` for many labels: the features, and why the others were left out.
 
-    **Arguments:** `labels`: name to bools; `positions`: bools, True where a row counts; the rest as in `sample`. Each
-    feature has a seed of its own, so that it does not change when another is added.
+    **Arguments:**
+
+    - `labels`: bools by name.
+    - `positions`: bools, True where a row counts.
+    - `n`, `key`: as in `sample`. Each feature has its own random numbers, so it does not change when
+      another feature is added.
+    - `options`: further arguments of `sample`.
 
     **Returns:** `{name: Feature}` and `{name: reason}` for those below the floor.
     """

@@ -76,7 +76,12 @@ def read_texts(
 
 
 def take(corpus: TextCorpus, rows: Any) -> TextCorpus:
-    r"""$t_{R}$: some of the contexts of a corpus, by number or by a mask.
+    r"""$t_{R}$: contexts of a corpus, selected by number or by a mask.
+
+    **Arguments:**
+
+    - `corpus`: a `Corpus` of `pack`.
+    - `rows`: numbers of contexts `(n,)`, or a mask `(seq,)`.
 
     ```python
     one_each = np.unique(corpus.groups, return_index=True)[1]     # a context of each document

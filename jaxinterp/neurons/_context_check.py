@@ -93,9 +93,13 @@ def context_check(
 
     The three checks of a context neuron in Gurnee et al. 2023 (https://arxiv.org/abs/2305.01610).
 
-    **Arguments:** `classes` as in `distribution`; `neuron`, a pair `(layer, neuron)`; `own`: the class
-    that it is thought to be of. `to`, `resamples`, `key` as in `ablation`; `least`, `top` as in
-    `token_means`; the rest as in `distribution`.
+    **Arguments:**
+
+    - `model`, `classes`, `site`, `skip`, `bins`, `batch_size`, `progress`: as in `distribution`.
+    - `neuron`: one pair `(layer, neuron)`.
+    - `own`: the class that the neuron is expected to fire on.
+    - `to`, `resamples`, `key`: as in `ablation`.
+    - `least`, `top`: as in `token_means`.
 
     **Returns:** `ContextCheck`.
 

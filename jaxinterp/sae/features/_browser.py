@@ -41,16 +41,25 @@ def browse(
 ) -> Path:
     r"""$i \mapsto$ examples, histogram, logit weights: a folder of static HTML for all features.
 
-    `index.html` opens from disk, without a server and without a network: a list that can be searched
-    (numbers, tokens, labels), filtered by density and sorted, the densities of what is listed, and a
-    panel for each feature. Features are read in files of 32 when one of them is chosen, so that
-    20,000 open as quickly as 20. All text is shown as text. `index.html#7` opens at feature 7.
+    `index.html` opens from disk, without a server and without a network. It has a list of features that can
+    be searched (numbers, tokens, labels), filtered by density and sorted, a histogram of the listed
+    densities, and a panel for each feature. Features are read in files of 32 when one of them is selected,
+    so 20,000 features open as quickly as 20. All text is displayed as plain text. `index.html#7` opens at feature 7.
 
-    **Arguments:** `path`, a folder that is not there yet, or one that this function wrote; `sae`,
-    `model`, `tokenizer`, `tokens`, `site`; `read`, what `examples` returned, or None to read `tokens`
-    now with `options` of `examples`; `k` tokens at either end of the logit weights, 0 for none (they
-    are of sites of the stream and `mlp_post`); `labels` of features by number; `scores`, columns
-    `(n,)` by name to sort by; `title`.
+    **Arguments:**
+
+    - `path`: the folder to write. It must not exist, or this function must have written it.
+    - `sae`, `model`, `tokenizer`: the dictionary, the model that it reads, and the tokenizer of its tokens.
+    - `tokens`: the corpus to read; not needed with `read`.
+    - `site`: as in `evaluate`; by default the site of the dictionary.
+    - `read`: what `examples` returned; by default None, which calls `examples` on `tokens`.
+    - `k`: tokens at each end of the logit weights; 10 by default, 0 for none. Logit weights exist for sites
+      of the stream and for `mlp_post`.
+    - `labels`: texts by number of a feature; none by default.
+    - `scores`: columns `(n,)` by name, by which the list can be sorted; none by default.
+    - `title`: the title of the page; by default the kind and the site.
+    - `progress`: whether a progress bar is shown; True by default.
+    - `options`: further arguments of `examples`, when `read` is None.
 
     **Returns:** the path. The folder is complete or not there: it is built beside its place.
 

@@ -61,16 +61,20 @@ class LogitWeights:
 
 
 def logit_weights(sae: Any, model: Any, site: Any = None, features: Any = None) -> LogitWeights:
-    r"""$v_i = d_i W_{down}\, \pi\, \mathrm{diag}(g)\, W_U - \mathrm{median}$: what feature i says of the next token, directly.
+    r"""$v_i = d_i W_{down}\, \pi\, \mathrm{diag}(g)\, W_U - \mathrm{median}$: the direct effect of feature i on the logits of the next token.
 
-    $\pi$ takes the mean off (of a LayerNorm), g is the last norm's gain; the norm's denominator is
-    left out, as it is the same for all tokens. $W_{down}$ only for dictionaries of neurons. Bricken
-    et al. 2023 (https://transformer-circuits.pub/2023/monosemantic-features). Late layers are read
-    well by it; what early features do goes through later layers, see `feature_effects`.
+    $\pi$ subtracts the mean (for a LayerNorm), and g is the gain of the last norm. The denominator of the
+    norm is left out, because it is the same for all tokens. $W_{down}$ is for dictionaries of neurons only. Bricken
+    et al. 2023 (https://transformer-circuits.pub/2023/monosemantic-features). This fits
+    late layers. Early features act through later layers: see `feature_effects`.
 
-    **Arguments:** `sae`; `model` of `ji.models`; `site`, one layer of the stream (`resid_pre mid
-    post`), of what is written to it (`attn_out mlp_out`) or of neurons (`mlp_post`), by default its own; `features`,
-    numbers, by default all.
+    **Arguments:**
+
+    - `sae`: the dictionary.
+    - `model`: a model of `ji.models`.
+    - `site`: one layer of the stream (`resid_pre`, `resid_mid`, `resid_post`), of what is written to it
+      (`attn_out`, `mlp_out`), or of neurons (`mlp_post`); by default the site of the dictionary.
+    - `features`: numbers `(n,)`; by default None, all features.
 
     **Returns:** `LogitWeights`: `w[7]` is `(vocab,)`, `w.top(k=10)` the tokens at both ends.
 
