@@ -89,7 +89,7 @@ def fact_ablation(
     contexts = _prompts(tokenizer, facts, bos)
     if isinstance(to, str) and to != "zero":
         raise ValueError(
-            f"The prompts of facts are too few for a mean; got to={to!r}. Give values: "
+            f"The prompts of facts are not a sample for a mean; got to={to!r}. Give values: "
             "to=ji.neurons.distribution(model, corpus, neurons).mean_of()."
         )
     values = values_of(model, contexts, chosen, to, site, batch_size, progress)
