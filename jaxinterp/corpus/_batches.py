@@ -14,7 +14,7 @@ from ..mesh._rows import row_parts, rows_on
 from ..typing import AnyCorpus
 from ._size import as_batch_size, fitting
 
-LARGEST = 32  # rows of a batch, where nothing else is asked for
+LARGEST = 32  # rows of a batch by default, at most
 
 
 class Batch(NamedTuple):

@@ -50,9 +50,9 @@ def sample(
 
     - `positive`: bools `(seq, pos)` or `(seq,)`; `negative`: the same, where negatives may come
       from (tokens that count and are not positive); by default all that is not positive.
-    - `n`: rows wanted. `share`: of positives among them; None: the natural share, but at least
-      0.2 and at most 0.5. `floor`: fewer than `floor * n` positives, or no negative, raise
-      `TooFew`.
+    - `n`: rows wanted.
+    - `share`: of positives among them; None: the natural share, but at least 0.2 and at most 0.5.
+    - `floor`: fewer than `floor * n` positives, or no negative, raise `TooFew`.
     - `mirror`: bools; half of the negatives come from here, so far as it reaches (the numerators,
       for denominators).
     - `key`: a `jax.random.key`.

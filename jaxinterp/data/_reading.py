@@ -187,7 +187,7 @@ def plan(
 
 
 def batch_of(reading: Reading, size: Any) -> int:
-    """The sequences of a batch: as asked for, and at most all."""
+    """The number of sequences of a batch: the requested one, and at most all."""
     check_batch_size(size)
     return min(int(size), len(reading.sequences))
 

@@ -19,7 +19,7 @@ from ._order import seeds_of
 class Store:
     r"""$i \mapsto X_i$ from disk: the rows that `save_activations` wrote, by index or by batch.
 
-    Opening reads the manifest alone; shards are memory-mapped when they are asked for. Nothing is
+    Opening reads the manifest alone; shards are memory-mapped on first use. Nothing is
     unpickled, and no file outside of the folder is opened.
 
     - `len(store)`: rows; `store.sites`: names; `store.index` `(row,)`: `seq * ctx + pos` of each

@@ -1,4 +1,4 @@
-"""Texts from files, one document after another, each with its label and a group of its own."""
+"""Texts from files, one document after another, each with its label and its own group."""
 
 import dataclasses
 import re
@@ -29,7 +29,7 @@ def read_texts(
 ) -> Iterator[Document]:
     r"""$(f_1, f_2, \dots) \mapsto (d_1, d_2, \dots)$: the documents of files, labelled by the file's name.
 
-    Files are read a megabyte at a time; what is not asked for is not kept.
+    Files are read a megabyte at a time; the rest of a file is never in memory.
 
     **Arguments:**
 

@@ -86,11 +86,13 @@ def probe_records(
 
     **Arguments:**
 
-    - `x (n, d)`: activations, a row per example. `y (n,)`: labels 0 and 1.
+    - `x (n, d)`: activations, a row per example.
+    - `y (n,)`: labels 0 and 1.
     - `train`, `test`: numbers of rows.
     - `methods`: names of the table, or a dict from names to the ks of each.
     - `ks`: numbers of neurons. Default `sparsities`.
-    - `gamma`, `balanced`: as in `fit`. `normalise`: whether units are divided by their deviation.
+    - `gamma`, `balanced`: as in `fit`.
+    - `normalise`: whether units are divided by their deviation.
     - `resamples`: of the test rows within their classes, for intervals of 95% of the measures of hard
       predictions; 0 for none. Default 1000.
     - `time_limit`: seconds for each proof. Default 60.

@@ -125,12 +125,23 @@ def best_rows(records: Sequence[Record]) -> list[list[str]]:
 
 
 def best_table(records: Sequence[Record], *, title: str = "") -> "Table":
-    """The best neuron of each feature with its certificate, for the terminal: `rich.print(table)`."""
+    """The best neuron of each feature with its certificate, for the terminal: `rich.print(table)`.
+
+    **Arguments:**
+
+    - `records`: records of `study`.
+    - `title`: the title of the table; empty by default.
+    """
     return grid(COLUMNS, best_rows(records), title=title)
 
 
 def study_page(records: Iterable[Record], *, title: str = "A probing study") -> str:
     """One HTML page of a study: best neurons, F1 by layer, by number of neurons, by model size.
+
+    **Arguments:**
+
+    - `records`: records of `study`, of one model or several.
+    - `title`: the title of the page; "A probing study" by default.
 
     ```python
     ji.viz.write("study.html", ji.probes.study_page(records))

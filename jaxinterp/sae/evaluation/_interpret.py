@@ -113,7 +113,8 @@ def interpret(
 
     **Arguments:**
 
-    - `sae`, `model`, `tokens`, `site`, `mask`, `positions`: as in `evaluate`. `tokenizer`: its words.
+    - `sae`, `model`, `tokens`, `site`, `mask`, `positions`: as in `evaluate`.
+    - `tokenizer`: its words.
     - `judges`: `Judges`, functions that explain a feature and are tested with the explanation.
     - `key`: draws windows and tokens.
     - `features`: numbers of features. Default None: all.
@@ -136,7 +137,7 @@ def interpret(
                              judges=ji.sae.Judges(explain=explain, simulate=simulate), key=jax.random.key(0))
     ```
 
-    Law: a judge that knows the levels scores 1, one that says the same of all tokens 0.
+    Law: a judge that knows the levels scores 1, one with a constant answer scores 0.
     """
     key = check_key(key, "ji.sae.interpret(..., key={})")
     which = chosen(sae, features)

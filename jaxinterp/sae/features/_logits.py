@@ -19,7 +19,7 @@ STREAM = ("resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out")
 
 @dataclass(frozen=True, eq=False)
 class LogitWeights:
-    """Logit weights `(features, vocab)`, computed as they are asked for; made by `logit_weights`."""
+    """Logit weights `(features, vocab)`, computed on access; made by `logit_weights`."""
 
     rows: Any  # (features, d), what features write to the stream, behind the norm
     unembed: Any  # (d, vocab)
