@@ -64,7 +64,14 @@ class TopContexts:
         return found
 
     def figure(self, tokenizer: Any, neuron: int = 0, *, title: str = "", caption: str = "") -> viz.Figure:
-        """The contexts of one neuron as HTML, tokens shaded by activation, text escaped."""
+        """The contexts of one neuron as HTML, tokens shaded by activation, text escaped.
+
+        **Arguments:**
+
+        - `tokenizer`: gives the strings of tokens.
+        - `neuron`: its number among `neurons`; 0 by default.
+        - `title`, `caption`: texts; by default the name of the neuron, and none.
+        """
         rows = [
             (f"{viz.number(each['activation'])} {each['class']}", each["tokens"], each["activations"])
             for each in self.records(tokenizer, neuron)

@@ -37,7 +37,8 @@ def shrinking_net(
 ) -> Probe:
     r"""The elastic net with $C = k/20$ and $r = \mathrm{clip}(e^{-k/20}, 0.1, 0.9)$, k the size of the support.
 
-    With fewer columns a larger part of the penalty is an L1 norm. `adaptive` fits this by default, as the published code of Gurnee et al. 2023 does (https://arxiv.org/abs/2305.01610). For
+    With fewer columns a larger part of the penalty is an L1 norm. `adaptive` fits this by default, as the
+    published code of Gurnee et al. 2023 does (https://arxiv.org/abs/2305.01610). For
     another balance: `adaptive(x, y, fit=functools.partial(shrinking_net, balanced=False))`.
 
     **Arguments:**

@@ -41,27 +41,22 @@ def browse(
 ) -> Path:
     r"""$i \mapsto$ examples, histogram, logit weights: a folder of static HTML for all features.
 
-    `index.html` opens from disk, without a server and without a network. It has a list of features that can
-    be searched (numbers, tokens, labels), filtered by density and sorted, a histogram of the listed
-    densities, and a panel for each feature. Features are read in files of 32 when one of them is selected,
-    so 20,000 features open as quickly as 20. All text is displayed as plain text. `index.html#7` opens at feature 7.
+    `index.html` opens from disk, without a server or a network. Its list of features can be searched (numbers,
+    tokens, labels), filtered by density and sorted. Each feature has a panel. Features are in files of 32, so
+    20,000 features open as quickly as 20. All text is displayed as plain text. `#7` opens feature 7.
 
     **Arguments:**
 
     - `path`: the folder to write. It must not exist, or this function must have written it.
-    - `sae`, `model`, `tokenizer`: the dictionary, the model that it reads, and the tokenizer of its tokens.
-    - `tokens`: the corpus to read; not needed with `read`.
-    - `site`: as in `evaluate`; by default the site of the dictionary.
-    - `read`: what `examples` returned; by default None, which calls `examples` on `tokens`.
-    - `k`: tokens at each end of the logit weights; 10 by default, 0 for none. Logit weights exist for sites
-      of the stream and for `mlp_post`.
+    - `sae`, `model`, `tokenizer`, `site`: a dictionary, its model with the tokenizer, and the site it reads.
+    - `tokens`, `options`: the corpus and further arguments of `examples`; not with `read`.
+    - `read`: the result of `examples`; by default None: `examples` reads `tokens`.
+    - `k`: tokens at each end of the logit weights (of the stream or `mlp_post`); 10 by default, 0 for none.
     - `labels`: texts by number of a feature; none by default.
     - `scores`: columns `(n,)` by name, by which the list can be sorted; none by default.
-    - `title`: the title of the page; by default the kind and the site.
-    - `progress`: whether a progress bar is shown; True by default.
-    - `options`: further arguments of `examples`, when `read` is None.
+    - `title`, `progress`: the title of the page, and whether a progress bar is shown (True by default).
 
-    **Returns:** the path. The folder is complete or not there: it is built beside its place.
+    **Returns:** the path. The folder is complete, or does not exist.
 
     **Raises:** FileExistsError for a folder of something else; FileNotFoundError without a parent.
 

@@ -40,6 +40,12 @@ class LogitWeights:
     def top(self, features: Any = None, k: int = 10, *, batch: int = 256) -> tuple[np.ndarray, ...]:
         """The tokens of the k largest weights of each feature, and of the k smallest.
 
+        **Arguments:**
+
+        - `features`: numbers `(n,)`; by default None, all features.
+        - `k`: tokens at each end; 10 by default.
+        - `batch`: features in one matrix product; 256 by default.
+
         **Returns:** `largest (n, k)` ids, falling, their `weights (n, k)`, `smallest (n, k)` ids,
         rising, and theirs.
         """
@@ -54,7 +60,14 @@ class LogitWeights:
         return tuple(np.concatenate(x) for x in zip(*parts, strict=True))
 
     def records(self, tokenizer: Any, feature: int, k: int = 10) -> list[dict[str, Any]]:
-        """The largest and smallest weights of a feature, with tokens as strings."""
+        """The largest and smallest weights of a feature, with tokens as strings.
+
+        **Arguments:**
+
+        - `tokenizer`: gives the strings of tokens.
+        - `feature`: the number of the feature.
+        - `k`: tokens at each end; 10 by default.
+        """
         high, up, low, down = self.top([feature], k)
         pairs = [*zip(high[0], up[0], strict=True), *zip(low[0], down[0], strict=True)]
         return [{"token": tokenizer.tokens([int(t)])[0], "id": int(t), "weight": float(w)} for t, w in pairs]

@@ -40,7 +40,14 @@ class Problem:
         return self.gamma / (2 * len(self.y) if self.loss == "squared" else 2)
 
     def value(self, columns: np.ndarray, w: np.ndarray, b: float) -> float:
-        """The primal objective, an upper bound on the optimum of any support with these columns."""
+        """The primal objective, an upper bound on the optimum of any support with these columns.
+
+        **Arguments:**
+
+        - `columns`: numbers of columns `(k,)`.
+        - `w`: their weights `(k,)`.
+        - `b`: the bias.
+        """
         m = self.x[:, columns] @ w + b
         if self.loss == "squared":
             return float(np.sum((self.y - m) ** 2) + w @ w / self.gamma) / (2 * len(m))
