@@ -17,6 +17,9 @@ LIMITS = Path(__file__).with_suffix(".toml")
 OLD_WORDS = {"seed", "seeds", "batch", "together", "lr", "n_resamples", "bootstrap", "draws"}
 "Old spellings of options; see the table of names in CONTRIBUTING."
 
+RIDDLES = {"told", "said", "held", "judged", "asked", "some"}
+"Words that do not name what a value is. A name is one of them, alone or after an underscore."
+
 
 @dataclasses.dataclass(frozen=True)
 class Function:
@@ -151,6 +154,12 @@ def _counted() -> dict[str, float | list[str]]:
         "bare_results": [f.name for f in functions if is_bare(f.node.returns)],
         "many_options": [f.name for f in functions if len(f.options) > 8],
         "old_words": [f"{f.name}({arg.arg})" for f, arg in parameters if arg.arg in OLD_WORDS],
+        "riddles": [
+            f"{_short(path)}:{line} {name}"
+            for path, tree in trees.items()
+            for line, name in _names(tree)
+            if name.lstrip("_") in RIDDLES
+        ],
         "unformatted": [f"{_short(path)}" for path, text in texts.items() if "# fmt: skip" in text],
         "long_files": [_short(path) for path, text in texts.items() if text.count("\n") > 250],
         "model_hasattr": [
@@ -175,6 +184,19 @@ def _counted() -> dict[str, float | list[str]]:
             _short(path) for path, tree in trees.items() if any(_is_update(node) for node in ast.walk(tree))
         ],
     }
+
+
+def _names(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Every name that a file defines: functions, classes, parameters and assigned names, with their lines."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield node.lineno, node.name
+        elif isinstance(node, ast.arg):
+            yield node.lineno, node.arg
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.lineno, node.id
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.lineno, node.attr
 
 
 def _twins(trees: dict[Path, ast.Module]) -> list[str]:
@@ -213,12 +235,13 @@ def _checks_kind(node: ast.AST, kinds: set[str], tree: ast.Module) -> bool:
 
 
 def _is_update(node: ast.AST) -> bool:
-    """A step of an optimizer: what stands once in a training loop."""
+    """`changes, state = optimizer.update(...)`, a step of an optimizer: what stands once in a training loop."""
     return (
-        isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Attribute)
-        and node.func.attr == "update"
-        and len(node.args) >= 2
+        isinstance(node, ast.Assign)
+        and isinstance(node.targets[0], ast.Tuple)
+        and isinstance(node.value, ast.Call)
+        and isinstance(node.value.func, ast.Attribute)
+        and node.value.func.attr == "update"
     )
 
 

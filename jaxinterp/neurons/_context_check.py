@@ -93,9 +93,13 @@ def context_check(
 
     The three checks of a context neuron in Gurnee et al. 2023 (https://arxiv.org/abs/2305.01610).
 
-    **Arguments:** `classes` as in `distribution`; `neuron`, a pair `(layer, neuron)`; `own`: the class
-    that it is thought to be of. `to`, `resamples`, `key` as in `ablation`; `least`, `top` as in
-    `token_means`; the rest as in `distribution`.
+    **Arguments:**
+
+    - `model`, `classes`, `site`, `skip`, `bins`, `batch_size`, `progress`: as in `distribution`.
+    - `neuron`: one pair `(layer, neuron)`.
+    - `own`: the class that the neuron is expected to fire on.
+    - `to`, `resamples`, `key`: as in `ablation`.
+    - `least`, `top`: as in `token_means`.
 
     **Returns:** `ContextCheck`.
 
@@ -115,10 +119,10 @@ def context_check(
     mine = index_of(contexts.names, own)
     if len(contexts.names) < 2:
         raise ValueError(f"context_check compares {own!r} with other classes; there is none.")
-    asked: dict[str, Any] = dict(site=site, batch_size=batch_size, progress=progress)
-    spread = distribution(model, classes, chosen, skip=skip, bins=bins, **asked)
-    effect = ablation(model, classes, chosen, to=to, resamples=resamples, key=key, **asked)
-    off = token_means(model, classes, chosen, without=own, least=least, top=top, skip=skip, **asked)
+    options: dict[str, Any] = dict(site=site, batch_size=batch_size, progress=progress)
+    spread = distribution(model, classes, chosen, skip=skip, bins=bins, **options)
+    effect = ablation(model, classes, chosen, to=to, resamples=resamples, key=key, **options)
+    off = token_means(model, classes, chosen, without=own, least=least, top=top, skip=skip, **options)
     inside = spread.counts[mine, 0].astype(float)
     outside = spread.counts[:, 0].sum(0) - inside
     below = np.cumsum(outside) - outside / 2

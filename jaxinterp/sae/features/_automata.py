@@ -80,17 +80,24 @@ def automata(
 ) -> Automata:
     r"""$i \to j$ where $\mathbb E[f_j(t+1) \mid f_i(t) > 0,\, t_{+1} \in \operatorname{top}_k v_i] - \mathbb E f_j > \frac12 \mathbb E[f_j \mid f_j > 0]$.
 
-    Feature i raises some tokens; where it fires and one of them follows, j fires. Two features that
-    do so to each other alternate, a feature that does so to itself goes on. Of signed features only
-    what is above 0 is read: below 0 a feature lowers those tokens. Bricken et al. 2023
+    Feature i raises the logits of k tokens. Where i fires and one of these tokens follows, j fires. Two
+    features with edges in both directions alternate. A feature with an edge to itself keeps firing. Of
+    signed features only values above 0 count, because below 0 a feature lowers those logits. Bricken et al. 2023
     (https://transformer-circuits.pub/2023/monosemantic-features) show such automata.
 
-    **Arguments:** `sae`, `model`, `tokens`, `site`, `mask`, `positions` as in `evaluate`; `features`, numbers
-    `(n,)`, None for all; `k` tokens with the highest logit weights of each; edges of a `weight` of at
-    least `least`, where the weight is the difference above over $\mathbb E[f_j \mid f_j > 0]$, taken
-    over `count` places or more; `block` features at a time, each block one pass over the corpus.
+    **Arguments:**
 
-    **Returns:** `Automata`. Features that fire nearly everywhere follow on all and get no edges.
+    - `sae`, `model`, `tokens`, `site`, `mask`, `positions`: as in `evaluate`.
+    - `features`: numbers `(n,)`; by default None, all features.
+    - `k`: number of tokens with the highest logit weights of a feature; 10 by default.
+    - `least`: smallest weight of an edge; 0.5 by default. The weight is the difference above divided by
+      $\mathbb E[f_j \mid f_j > 0]$.
+    - `count`: smallest number of places that a mean is taken over; 10 by default.
+    - `block`: features in one pass over the corpus; 4096 by default.
+    - `batch_size`: contexts in one pass; by default "auto", which keeps memory near 1 GB.
+    - `progress`: whether a progress bar is shown; True by default.
+
+    **Returns:** `Automata`. Features that fire nearly everywhere get no edges, because they follow every feature.
 
     **Raises:** ValueError for a site without logit weights.
 

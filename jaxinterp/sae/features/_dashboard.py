@@ -39,12 +39,21 @@ def dashboard_feature(
 ) -> dict[str, Any]:
     r"""One feature's record: histograms of its activations and logit weights, its tokens, its examples.
 
-    **Arguments:** `index` of the feature; `examples`, each a dict of `tokens` (strings) and `values` (of the same
-    length), and where known of `interval` (low, high) of activation, `share`, how much of the activations lies in it, and
-    `token`, the place the example was chosen for (by default its largest by magnitude); `active`: activations that are not 0 of a
-    sample, for the histogram; `density`: share of tokens it fires on; `logits (vocab,)` logit weights and `vocab`, the
-    tokens as strings, of which the `top` largest and smallest are kept; `bins`; `vector (d,)`, its decoder row;
-    `neighbours`: any of SAEDashboard's lists `neuron_alignment_...`, `correlated_neurons_...`, `correlated_features_...`.
+    **Arguments:**
+
+    - `index`: the number of the feature.
+    - `examples`: dicts with `tokens` (strings) and `values` (of the same length). Optional entries are
+      `interval` (low, high) of activation, `share` (the share of activations in the interval) and `token`
+      (the place of the example; by default its largest value by magnitude).
+    - `active`: activations of a sample that are not 0, for the histogram; none by default.
+    - `density`: share of tokens on which the feature fires; 0 by default.
+    - `logits`: logit weights `(vocab,)`; none by default.
+    - `vocab`: the tokens as strings `(vocab,)`; none by default.
+    - `top`: number of largest and of smallest logit weights in the record; 10 by default.
+    - `bins`: bins of a histogram; 50 by default.
+    - `vector`: the decoder row `(d,)`; none by default.
+    - `neighbours`: any of SAEDashboard's lists `neuron_alignment_...`, `correlated_neurons_...`,
+      `correlated_features_...`; none by default.
 
     **Returns:** a dict that JSON can hold, NaN as 0 and infinity as 9999.
 
@@ -107,13 +116,22 @@ def save_dashboard(
 ) -> Path:
     r"""Writes `batch-{i}.json`, `skipped_indexes.json` and `run_settings.json`, all of them or none.
 
-    The folder is what SAEDashboard (https://github.com/jbloomAus/SAEDashboard) leaves behind and
-    Neuronpedia's uploader reads; `run_settings.json` comes last, and says that all the rest is there.
+    The folder is what SAEDashboard (https://github.com/jbloomAus/SAEDashboard) writes and
+    Neuronpedia's uploader reads. `run_settings.json` is written last: a folder with it is complete.
 
-    **Arguments:** `path` of the folder; `features`: records of `dashboard_feature`, taken one by one; `model`, `layer` and
-    `name` of the set of dictionaries ("gpt2-small", 8, "res-jb"), `suffix` of its id; `prompts`, `context` tokens long, of
-    `dataset`, were searched; `skipped` features (dead ones); `log_sparsity (features,)`; `batch`
-    features a file; `settings`: more for `run_settings.json`.
+    **Arguments:**
+
+    - `path`: the folder to write.
+    - `features`: records of `dashboard_feature`, read one by one.
+    - `model`, `layer`, `name`: the set of dictionaries, such as "gpt2-small", 8 and "res-jb".
+    - `suffix`: suffix of its id; none by default.
+    - `prompts`: number of prompts that were searched; 0 by default.
+    - `context`: their length in tokens; 0 by default.
+    - `dataset`: the name of their data set; empty by default.
+    - `skipped`: numbers of features without a record, such as dead ones; none by default.
+    - `log_sparsity`: `(features,)`; none by default.
+    - `batch`: features in one file; 256 by default.
+    - `settings`: further entries of `run_settings.json`; none by default.
 
     **Returns:** the folder.
 
