@@ -22,7 +22,7 @@ from ...typing import (
     TokenizerLike,
 )
 from ...viz._place import check_folder
-from ..features._examples import Examples, examples
+from ..features._examples import Examples, ExampleSettings, examples
 from ..features._logits import logit_weights
 from ..features._site import SiteReading
 from ._study_files import check_key_file, key_path
@@ -104,10 +104,7 @@ def rating_study(
             read.corpus,
             site=site,
             features=drawn,
-            top=1,
-            intervals=INTERVALS,
-            per=EXAMPLES,
-            window=window,
+            settings=ExampleSettings(top=1, intervals=INTERVALS, per=EXAMPLES, window=window),
             key=key,
             progress=progress,
         )

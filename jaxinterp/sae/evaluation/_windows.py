@@ -10,7 +10,7 @@ import numpy as np
 
 from ...typing import KeyLike
 from ..features._accumulators import windows
-from ..features._examples import examples
+from ..features._examples import ExampleSettings, examples
 from ..features._logits import STREAM
 from ..features._site import SiteReading, chosen, rows_at
 from ._window_places import ASKED, INTERVALS, SHOWN, WindowPlaces, feature_generator, logit_ends
@@ -90,10 +90,7 @@ def sheets(
         read.corpus,
         site=read.name,
         features=which,
-        top=24,
-        intervals=INTERVALS,
-        per=24,
-        window=0,
+        settings=ExampleSettings(top=24, intervals=INTERVALS, per=24, window=0),
         batch_size=batch_size,
         key=key,
         progress=progress,

@@ -2,12 +2,15 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, cast
 
 import numpy as np
 
+from ..._deprecations import respelled
 from ..._disk import put, unit
+from ...typing import ArrayLike, IndexLike, PathLike
 from ...viz._place import check_folder
 
 LARGEST = 9999.0  # what stands for infinity: JSON has no word for it
@@ -24,29 +27,112 @@ NEIGHBOURS = (
 )
 
 
+class DashboardRecord(TypedDict):
+    """One feature of a dashboard; made by `dashboard_feature`. JSON can hold it: NaN is 0 and infinity 9999.
+
+    - `feature_index`: its number.
+    - `neuron_alignment_...`, `correlated_neurons_...`, `correlated_features_...`: lists of neighbours,
+      empty where they are not known.
+    - `neg_str`, `neg_values`, `pos_str`, `pos_values`: the tokens with the smallest and the largest
+      logit weights, and those weights.
+    - `frac_nonzero`: the share of tokens on which it fires.
+    - `freq_hist_data_...`, `logits_hist_data_...`: heights and values of the bars of two histograms.
+    - `vector`: its decoder row.
+    - `activations`: its examples.
+    """
+
+    feature_index: int
+    neuron_alignment_indices: list[int]
+    neuron_alignment_values: list[float]
+    neuron_alignment_l1: list[float]
+    correlated_neurons_indices: list[int]
+    correlated_neurons_l1: list[float]
+    correlated_neurons_pearson: list[float]
+    correlated_features_indices: list[int]
+    correlated_features_l1: list[float]
+    correlated_features_pearson: list[float]
+    neg_str: list[str]
+    neg_values: list[float]
+    pos_str: list[str]
+    pos_values: list[float]
+    frac_nonzero: float
+    freq_hist_data_bar_heights: list[float]
+    freq_hist_data_bar_values: list[float]
+    logits_hist_data_bar_heights: list[float]
+    logits_hist_data_bar_values: list[float]
+    decoder_weights_dist: list[float]
+    vector: list[float]
+    activations: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class DashboardSizes:
+    """How much a record of `dashboard_feature` holds.
+
+    - `top`: tokens at either end of the logit weights, 10 by default.
+    - `bins`: bars of each histogram, 50 by default.
+    """
+
+    top: int = 10
+    bins: int = 50
+
+
+@dataclass(frozen=True)
+class DashboardSource:
+    """What the features of a dashboard belong to, and what was searched for their examples.
+
+    - `model`: the model's name at Neuronpedia, such as `"gpt2-small"`.
+    - `layer`: the layer of the dictionary.
+    - `name`: the name of the set of dictionaries, such as `"res-jb"`.
+    - `suffix`: of the dictionary's id; None by default, for none.
+    - `prompts`: prompts that were searched, 0 by default.
+    - `context`: tokens of each prompt, 0 by default.
+    - `dataset`: the name of the texts, empty by default.
+    """
+
+    model: str
+    layer: int
+    name: str
+    suffix: str | None = None
+    prompts: int = 0
+    context: int = 0
+    dataset: str = ""
+
+
+@respelled(
+    top="sizes=ji.sae.DashboardSizes(top=10)",
+    bins="sizes=ji.sae.DashboardSizes(bins=50)",
+)
 def dashboard_feature(
     index: int,
     *,
     examples: Iterable[Mapping[str, Any]] = (),
-    active: Any = (),
-    density: Any = 0.0,
-    logits: Any = (),
+    active: ArrayLike = (),
+    density: ArrayLike = 0.0,
+    logits: ArrayLike = (),
     vocab: Sequence[str] = (),
-    top: int = 10,
-    bins: int = 50,
-    vector: Any = (),
+    sizes: DashboardSizes = DashboardSizes(),
+    vector: ArrayLike = (),
     neighbours: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
+) -> DashboardRecord:
     r"""One feature's record: histograms of its activations and logit weights, its tokens, its examples.
 
-    **Arguments:** `index` of the feature; `examples`, each a dict of `tokens` (strings) and `values` (of the same
-    length), and where known of `interval` (low, high) of activation, `share`, how much of the activations lies in it, and
-    `token`, the place the example was chosen for (by default its largest by magnitude); `active`: activations that are not 0 of a
-    sample, for the histogram; `density`: share of tokens it fires on; `logits (vocab,)` logit weights and `vocab`, the
-    tokens as strings, of which the `top` largest and smallest are kept; `bins`; `vector (d,)`, its decoder row;
-    `neighbours`: any of SAEDashboard's lists `neuron_alignment_...`, `correlated_neurons_...`, `correlated_features_...`.
+    **Arguments:**
 
-    **Returns:** a dict that JSON can hold, NaN as 0 and infinity as 9999.
+    - `index`: the number of the feature.
+    - `examples`: each a dict of `tokens` (strings) and `values` (of the same length). Where they are
+      known, also `interval`, the lowest and highest activation of its interval; `share`, how many of
+      the activations lie in it; and `token`, the place that the example was chosen for (by default
+      the largest by magnitude).
+    - `active`: the activations of a sample that are not 0, for the histogram.
+    - `density`: the share of tokens on which it fires, 0 by default.
+    - `logits (vocab,)`: its logit weights; `vocab`: the tokens as strings.
+    - `sizes`: a `DashboardSizes`, how many tokens and bars the record holds.
+    - `vector (d,)`: its decoder row.
+    - `neighbours`: any of SAEDashboard's lists `neuron_alignment_...`, `correlated_neurons_...`,
+      `correlated_features_...`.
+
+    **Returns:** a `DashboardRecord`, a dict that JSON can hold, NaN as 0 and infinity as 9999.
 
     **Raises:** ValueError for tokens and values of different lengths, logits without a vocabulary of their length,
     and lists of neighbours by other names.
@@ -67,10 +153,10 @@ def dashboard_feature(
     if strange:
         raise ValueError(f"neighbours are lists by the names {', '.join(NEIGHBOURS)}; got {strange}.")
     order = np.argsort(np.where(np.isnan(logits), 0, logits), kind="stable")
-    low, high = order[:top], order[::-1][:top]
+    low, high = order[: sizes.top], order[::-1][: sizes.top]
     active = np.asarray(active, np.float64).ravel()
     words = lambda places: [str(vocab[i]) for i in places]
-    return plain(
+    record = plain(
         {
             "feature_index": int(index),
             **{name: [] for name in NEIGHBOURS},
@@ -80,29 +166,34 @@ def dashboard_feature(
             "pos_str": words(high),
             "pos_values": logits[high],
             "frac_nonzero": density,
-            **_histogram("freq_hist_data", active, bins),
-            **_histogram("logits_hist_data", logits, bins),
+            **_histogram("freq_hist_data", active, sizes.bins),
+            **_histogram("logits_hist_data", logits, sizes.bins),
             "decoder_weights_dist": [],
             "vector": np.asarray(vector, np.float64).ravel(),
             "activations": [_example(i, example) for i, example in enumerate(examples)],
         }
     )
+    return cast(DashboardRecord, record)
 
 
+@respelled(
+    batch="features_per_file=256",
+    model='source=ji.sae.DashboardSource(model="gpt2-small", layer=8, name="res-jb")',
+    layer='source=ji.sae.DashboardSource(model="gpt2-small", layer=8, name="res-jb")',
+    name='source=ji.sae.DashboardSource(model="gpt2-small", layer=8, name="res-jb")',
+    suffix="source=ji.sae.DashboardSource(..., suffix=...)",
+    prompts="source=ji.sae.DashboardSource(..., prompts=100)",
+    context="source=ji.sae.DashboardSource(..., context=128)",
+    dataset='source=ji.sae.DashboardSource(..., dataset="text")',
+)
 def save_dashboard(
-    path: str | Path,
+    path: PathLike,
     features: Iterable[Mapping[str, Any]],
     *,
-    model: str,
-    layer: int | Any,
-    name: str,
-    suffix: str | None = None,
-    prompts: int = 0,
-    context: int = 0,
-    dataset: str = "",
-    skipped: Iterable[int] | Any = (),
-    log_sparsity: Any = None,
-    batch: int = 256,
+    source: DashboardSource,
+    skipped: IndexLike = (),
+    log_sparsity: ArrayLike | None = None,
+    features_per_file: int = 256,
     settings: Mapping[str, Any] | None = None,
 ) -> Path:
     r"""Writes `batch-{i}.json`, `skipped_indexes.json` and `run_settings.json`, all of them or none.
@@ -110,28 +201,45 @@ def save_dashboard(
     The folder is what SAEDashboard (https://github.com/jbloomAus/SAEDashboard) leaves behind and
     Neuronpedia's uploader reads; `run_settings.json` comes last, and says that all the rest is there.
 
-    **Arguments:** `path` of the folder; `features`: records of `dashboard_feature`, taken one by one; `model`, `layer` and
-    `name` of the set of dictionaries ("gpt2-small", 8, "res-jb"), `suffix` of its id; `prompts`, `context` tokens long, of
-    `dataset`, were searched; `skipped` features (dead ones); `log_sparsity (features,)`; `batch`
-    features a file; `settings`: more for `run_settings.json`.
+    **Arguments:**
+
+    - `path`: the folder.
+    - `features`: records of `dashboard_feature`, taken one by one.
+    - `source`: a `DashboardSource`, what the features belong to.
+    - `skipped`: numbers of features without a record, such as dead ones; none by default.
+    - `log_sparsity (features,)`: logarithms of the shares of tokens on which features fire.
+    - `features_per_file`: 256 by default.
+    - `settings`: more entries for `run_settings.json`.
 
     **Returns:** the folder.
 
-    **Raises:** ValueError for a batch below 1, a record that `dashboard_feature` did not make, or a feature given twice.
+    **Raises:** ValueError for `features_per_file` below 1, a record that `dashboard_feature` did not make, or a feature given twice.
     FileExistsError where files of these names are there and are none of an earlier dashboard of this library.
 
     ```python
     records = (ji.sae.dashboard_feature(i, examples=found[i]) for i in range(sae.features))
-    ji.sae.save_dashboard("dashboard", records, model="gpt2-small", layer=8, name="mine")
+    source = ji.sae.DashboardSource(model="gpt2-small", layer=8, name="mine")
+    ji.sae.save_dashboard("dashboard", records, source=source)
     ```
 
     Law: strings come back to the letter, numbers to float32, and every file is JSON without NaN.
     """
-    if isinstance(batch, bool) or not isinstance(batch, int | np.integer) or batch < 1:
-        raise ValueError(f"batch is an int of 1 or more, features a file; got {batch!r}.")
+    most = features_per_file
+    if isinstance(most, bool) or not isinstance(most, int | np.integer) or most < 1:
+        raise ValueError(f"features_per_file is an int of 1 or more; got {most!r}.")
+    layer = int(source.layer)
     path = check_folder(path)
-    head = {"model_id": model, "layer": int(layer), "sae_set": name, "sae_id_suffix": suffix}
-    shared = {"n_prompts_total": prompts, "n_tokens_in_prompt": context, "dataset": dataset}
+    head = {
+        "model_id": source.model,
+        "layer": layer,
+        "sae_set": source.name,
+        "sae_id_suffix": source.suffix,
+    }
+    shared = {
+        "n_prompts_total": source.prompts,
+        "n_tokens_in_prompt": source.context,
+        "dataset": source.dataset,
+    }
     # A folder without run_settings.json is not finished.
     own = ["run_settings.json", "skipped_indexes.json"]
     with unit(path, "dashboard", "run_settings.json", first=own) as folder:
@@ -147,7 +255,7 @@ def save_dashboard(
                 )
             seen.add(index)
             part.append({**record, **shared})
-            if len(part) == batch:
+            if len(part) == most:
                 own.append(f"batch-{count}.json")
                 _write(folder / own[-1], {**head, "features": part})
                 part, count = [], count + 1
@@ -158,20 +266,17 @@ def save_dashboard(
         _write(
             folder / "skipped_indexes.json",
             {
-                "model_id": model,
-                "layer": str(layer),
-                "sae_set": name,
+                "model_id": source.model,
+                "layer": str(source.layer),
+                "sae_set": source.name,
                 "log_sparsity": sparsity,
-                "skipped_indexes": [int(i) for i in skipped],
+                "skipped_indexes": [int(i) for i in np.asarray(skipped).reshape(-1)],
             },
         )
         about = {
-            "model_id": model,
-            "layer": int(layer),
-            "sae_set": name,
-            "sae_id_suffix": suffix,
+            **head,
             **shared,
-            "n_features_per_batch": int(batch),
+            "n_features_per_batch": int(most),
             "n_features": len(seen),
             **(settings or {}),
         }
