@@ -22,7 +22,8 @@ from ...typing import (
     TokenizerLike,
 )
 from ...viz._place import check_folder
-from ..features._examples import Examples, ExampleSettings, examples
+from ..features._example_settings import ExampleSettings
+from ..features._examples import Examples, examples
 from ..features._logits import logit_weights
 from ..features._site import SiteReading
 from ._study_files import check_key_file, key_path

@@ -10,7 +10,8 @@ import numpy as np
 
 from ...typing import KeyLike
 from ..features._accumulators import windows
-from ..features._examples import ExampleSettings, examples
+from ..features._example_settings import ExampleSettings
+from ..features._examples import examples
 from ..features._logits import STREAM
 from ..features._site import SiteReading, chosen, rows_at
 from ._window_places import ASKED, INTERVALS, SHOWN, WindowPlaces, feature_generator, logit_ends

@@ -12,6 +12,7 @@ from ..._deprecations import respelled
 from ...core._check import check_key
 from ...typing import CaptureLike, CorpusLike, DictionaryLike, IndexLike, KeyLike, MaskLike, ModelLike
 from ._accumulators import EMPTY, Accumulate, start
+from ._example_settings import ExampleSettings
 from ._site import SiteReading, chosen
 
 
@@ -118,37 +119,6 @@ class Examples:
         if not rows:
             raise ValueError(f"Feature {feature} never fires on these {self.count} tokens.")
         return viz.contexts(rows, title=title or f"Feature {feature}")
-
-
-@dataclass(frozen=True)
-class ExampleSettings:
-    """How many examples of a feature `examples` shows, and how wide each is.
-
-    - `top`: contexts, each with its largest activation; 20 by default.
-    - `intervals`: of equal width, from 0 to the largest activation; 11 by default, at most 100.
-    - `per`: examples of each interval, 2 by default.
-    - `window`: tokens before and after an example, `(12, 4)` by default; one int stands for both.
-    """
-
-    top: int = 20
-    intervals: int = 11
-    per: int = 2
-    window: int | tuple[int, int] = (12, 4)
-
-    def sides(self) -> tuple[int, int]:
-        """The tokens before and after an example. Raises ValueError for settings out of range."""
-        for name in ("top", "intervals", "per"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-                raise ValueError(f"examples needs {name} of 1 or more, an int; got {value!r}.")
-        wide = self.window
-        before, after = wide if isinstance(wide, tuple | list) else (wide, wide)
-        if self.intervals > 100 or before < 0 or after < 0:
-            raise ValueError(
-                "examples takes at most 100 intervals, and a window of tokens before and after, at "
-                f"least 0; got intervals={self.intervals}, window={self.window}."
-            )
-        return int(before), int(after)
 
 
 @respelled(
