@@ -17,6 +17,9 @@ LIMITS = Path(__file__).with_suffix(".toml")
 OLD_WORDS = {"seed", "seeds", "batch", "together", "lr", "n_resamples", "bootstrap", "draws"}
 "Old spellings of options; see the table of names in CONTRIBUTING."
 
+RIDDLES = {"told", "said", "held", "judged", "asked", "some"}
+"Words that do not name what a value is. A name is one of them, alone or after an underscore."
+
 
 @dataclasses.dataclass(frozen=True)
 class Function:
@@ -155,6 +158,12 @@ def _counted() -> dict[str, float | list[str]]:
             if len(f.options) > 8 and not _makes_kind(f.name, kinds)  # a kind is itself a settings class
         ],
         "old_words": [f"{f.name}({arg.arg})" for f, arg in parameters if arg.arg in OLD_WORDS],
+        "riddles": [
+            f"{_short(path)}:{line} {name}"
+            for path, tree in trees.items()
+            for line, name in _names(tree)
+            if name.lstrip("_") in RIDDLES
+        ],
         "unformatted": [f"{_short(path)}" for path, text in texts.items() if "# fmt: skip" in text],
         "long_files": [_short(path) for path, text in texts.items() if text.count("\n") > 250],
         "model_hasattr": [
@@ -186,6 +195,19 @@ def _makes_kind(name: str, kinds: set[str]) -> bool:
     room, _, rest = name.partition(".")
     owner, _, method = rest.partition(".")
     return room == "sae" and owner in kinds and method == "__init__"
+
+
+def _names(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Every name that a file defines: functions, classes, parameters and assigned names, with their lines."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield node.lineno, node.name
+        elif isinstance(node, ast.arg):
+            yield node.lineno, node.arg
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.lineno, node.id
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.lineno, node.attr
 
 
 def _twins(trees: dict[Path, ast.Module]) -> list[str]:

@@ -26,7 +26,7 @@ def sole(place: Path, doing: str) -> Iterator[None]:
     """
     place.parent.mkdir(parents=True, exist_ok=True)
     path = place / LOCK if place.is_dir() else place.with_name(f"{LOCK}-{place.name}")
-    handle = _held(path, doing)
+    handle = _locked(path, doing)
     try:
         yield
     finally:
@@ -37,7 +37,7 @@ def sole(place: Path, doing: str) -> Iterator[None]:
                 os.close(handle)
 
 
-def _held(path: Path, doing: str) -> int | None:
+def _locked(path: Path, doing: str) -> int | None:
     try:
         import fcntl
     except ImportError:  # not on this system

@@ -24,7 +24,7 @@ def train_dictionary(
     steps: int,
     seed: int,
     every: int,
-    held: int,
+    held_contexts: int,
     checkpoint: Path | None,
     checkpoint_every: int,
     average: float | None,
@@ -41,7 +41,7 @@ def train_dictionary(
         raise ValueError("There is nothing to train on: give texts, or --store FOLDER.")
     model, tokenizer = load(name)
     most, field, ctx = options["most"], options["field"], options["ctx"]
-    train, test = _contexts(model, tokenizer, data, ctx, most, field, held, store is not None)
+    train, test = _contexts(model, tokenizer, data, ctx, most, field, held_contexts, store is not None)
     if store is not None:
         stream: Any = reading.stored(
             store, site=site, batch_size=batch, key=jax.random.key(seed), model=model
@@ -89,7 +89,7 @@ def train_dictionary(
         "seed": seed,
         "average": average,
         "store": None if store is None else str(store),
-        "held": held,
+        "held": held_contexts,
         **options,
         "features": kind.features,
     }
@@ -108,7 +108,7 @@ def _contexts(
     ctx: int,
     most: int | None,
     field: str,
-    held: int,
+    held_contexts: int,
     only_test: bool,
 ) -> tuple[Any, Any]:
     """Tokens and the positions that count, to train on and to evaluate on (None where there are none)."""
@@ -127,9 +127,9 @@ def _contexts(
                 f"{data[0]} holds {tokens.shape}; token ids are (seq, pos), one context to a row."
             )
         counted = np.arange(tokens.shape[1]) > 0
-        cut = len(tokens) - held
+        cut = len(tokens) - held_contexts
         rows = np.asarray(tokens[max(cut, 0) :])
-        test = (rows, np.broadcast_to(counted, rows.shape)) if held else None
+        test = (rows, np.broadcast_to(counted, rows.shape)) if held_contexts else None
         train = (tokens[:cut], counted)
     else:
         if tokenizer is None:
@@ -144,13 +144,13 @@ def _contexts(
             join=True,
             bos=tokenizer.bos_id is not None,
         )
-        cut = len(corpus) - held
+        cut = len(corpus) - held_contexts
         part = lambda rows: (corpus.tokens[rows], corpus.positions[rows])
-        train, test = part(slice(max(cut, 0))), part(slice(max(cut, 0), None)) if held else None
+        train, test = part(slice(max(cut, 0))), part(slice(max(cut, 0), None)) if held_contexts else None
     if cut < 1 and not only_test:
         raise ValueError(
-            f"There are {cut + held} contexts, and {held} of them are held back to judge on: nothing is "
-            f"left to train on. Give more text, or --held {max(0, (cut + held) // 10)}."
+            f"There are {cut + held_contexts} contexts, and {held_contexts} of them are kept for "
+            f"evaluation: nothing is left to train on. Give more text, or --held {max(0, (cut + held_contexts) // 10)}."
         )
     return train, test
 

@@ -47,22 +47,23 @@ from ._command import MODEL, Command, say
 )
 @click.option(
     "--held",
+    "held_contexts",
     type=click.IntRange(min=0),
     default=32,
     show_default=True,
-    help="Contexts at the end that are not trained on: the dictionary is judged on them.",
+    help="Contexts at the end that are not trained on: the dictionary is evaluated on them.",
 )
 @click.option(
     "--every",
     type=click.IntRange(min=0),
     default=1000,
     show_default=True,
-    help="Judge it after so many steps.",
+    help="Steps between evaluations.",
 )
 @click.option(
     "--store",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Train from a folder that save_activations wrote; DATA is then only judged on.",
+    help="Train from a folder that save_activations wrote; DATA is then used for evaluation alone.",
 )
 @click.option(
     "--checkpoint", type=click.Path(file_okay=False, path_type=Path), help="[default: OUT/checkpoint]"

@@ -14,7 +14,7 @@ from ..mesh._rows import row_parts, rows_on
 from ..typing import AnyCorpus
 from ._size import as_batch_size, fitting
 
-LARGEST = 32  # rows of a batch, where nothing else is asked for
+LARGEST = 32  # rows of a batch by default, at most
 
 
 class Batch(NamedTuple):
@@ -80,7 +80,7 @@ class CorpusBatches:
                 )
         real = corpus.mask
         right = bool(real[:, 0].all())  # padding stands on one side of a row
-        self.told = not real.all() and (padded or not right or not config.causal)
+        self.gives_mask = not real.all() and (padded or not right or not config.causal)
 
     def __len__(self) -> int:
         return (len(self.rows) + self.size - 1) // self.size
@@ -104,7 +104,7 @@ class CorpusBatches:
                 np.asarray(corpus.tokens[rows]),
                 real,
                 corpus.positions[rows] & there[:, None],
-                real if self.told else None,
+                real if self.gives_mask else None,
                 jax.tree.map(lambda leaf: np.asarray(leaf)[rows], self.extra),
             )
         )

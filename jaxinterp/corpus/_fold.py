@@ -176,8 +176,8 @@ def captured(model: Any, captures: Any, batch: Batch) -> Acts:
 
 
 def _requests(captures: Any, batch: Batch) -> Any:
-    asked: Any = captures(batch) if callable(captures) else captures
-    return as_requests(asked)
+    request: Any = captures(batch) if callable(captures) else captures
+    return as_requests(request)
 
 
 @eqx.filter_jit(donate="all-except-first")

@@ -34,9 +34,11 @@ def config_text(model: Any) -> str:
     config = getattr(model, "config", None)
     if not dataclasses.is_dataclass(config):
         return repr(config)
-    said = {field.name: (getattr(config, field.name), field.default) for field in dataclasses.fields(config)}
+    values = {
+        field.name: (getattr(config, field.name), field.default) for field in dataclasses.fields(config)
+    }
     own = [
-        f"{name}={value!r}" for name, (value, usual) in said.items() if name != "source" and value != usual
+        f"{name}={value!r}" for name, (value, usual) in values.items() if name != "source" and value != usual
     ]
     return f"{type(config).__name__}({', '.join(own)})"
 

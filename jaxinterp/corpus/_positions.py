@@ -27,7 +27,7 @@ def as_positions(positions: Any, real: np.ndarray) -> np.ndarray:
             raise ValueError(
                 "positions= selects padding: it is True where mask= is False. Write positions=chosen & mask."
             )
-        return _some(chosen & real if chosen.ndim == 2 or not real.all() else _of_all(chosen, real))
+        return _nonempty(chosen & real if chosen.ndim == 2 or not real.all() else _of_all(chosen, real))
     if not np.issubdtype(chosen.dtype, np.integer) or chosen.ndim > 2:
         raise ValueError(
             "positions= is bools (row, pos), ints (n,) or (row, n), or a slice; got the shape "
@@ -37,10 +37,10 @@ def as_positions(positions: Any, real: np.ndarray) -> np.ndarray:
     if chosen.ndim == 2:  # columns
         out = np.zeros(real.shape, bool)
         np.put_along_axis(out, np.where(chosen < 0, chosen + real.shape[1], chosen), True, 1)
-        return _some(out & real)
+        return _nonempty(out & real)
     number, length = real.cumsum(-1) - 1, real.sum(-1)[:, None]
     wanted = np.where(chosen < 0, length + chosen.reshape(1, -1), chosen.reshape(1, -1))
-    return _some((number[..., None] == wanted[:, None]).any(-1) & real)
+    return _nonempty((number[..., None] == wanted[:, None]).any(-1) & real)
 
 
 def after_first(real: np.ndarray, skip: int = 1) -> np.ndarray:
@@ -54,14 +54,14 @@ def _of_slice(positions: slice, real: np.ndarray) -> np.ndarray:
     if real.all():
         row = np.zeros(width, bool)
         row[positions] = True
-        return _some(_of_all(row, real))
+        return _nonempty(_of_all(row, real))
     out = np.zeros(real.shape, bool)
     for length in np.unique(real.sum(-1)):
         row = np.zeros(width, bool)
         row[range(*positions.indices(int(length)))] = True
         here = real.sum(-1) == length
         out[here] = row[np.maximum(real[here].cumsum(-1) - 1, 0)] & real[here]
-    return _some(out)
+    return _nonempty(out)
 
 
 def _of_all(row: np.ndarray, real: np.ndarray) -> np.ndarray:
@@ -69,7 +69,7 @@ def _of_all(row: np.ndarray, real: np.ndarray) -> np.ndarray:
     return np.broadcast_to(row, real.shape)
 
 
-def _some(chosen: np.ndarray) -> np.ndarray:
+def _nonempty(chosen: np.ndarray) -> np.ndarray:
     if not chosen.any():
         raise ValueError("positions= selects no token at all.")
     return chosen

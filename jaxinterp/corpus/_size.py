@@ -21,7 +21,7 @@ def fitting(pos: int, width: int, max_bytes: int | str = "auto") -> int:
 
 
 def as_batch_size(size: Any, default: int, rows: int) -> int:
-    """The rows of a batch: as asked for, or `default` for "auto" and None; at most `rows`."""
+    """The rows of a batch: the requested number, or `default` for "auto" and None; at most `rows`."""
     if size is None or (isinstance(size, str) and size == "auto"):
         size = default
     check_batch_size(size)

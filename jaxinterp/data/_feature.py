@@ -50,9 +50,9 @@ def sample(
 
     - `positive`: bools `(seq, pos)` or `(seq,)`; `negative`: the same, where negatives may come
       from (tokens that count and are not positive); by default all that is not positive.
-    - `n`: rows wanted. `share`: of positives among them; None: the natural share, but at least
-      0.2 and at most 0.5. `floor`: fewer than `floor * n` positives, or no negative, raise
-      `TooFew`.
+    - `n`: rows wanted.
+    - `share`: of positives among them; None: the natural share, but at least 0.2 and at most 0.5.
+    - `floor`: fewer than `floor * n` positives, or no negative, raise `TooFew`.
     - `mirror`: bools; half of the negatives come from here, so far as it reaches (the numerators,
       for denominators).
     - `key`: a `jax.random.key`.
@@ -122,8 +122,13 @@ def samples(
 ) -> tuple[dict[str, Feature], dict[str, str]]:
     """`sample` for many labels: the features, and why the others were left out.
 
-    **Arguments:** `labels`: name to bools; `positions`: bools, True where a row counts; the rest as in `sample`. Each
-    feature has a seed of its own, so that it does not change when another is added.
+    **Arguments:**
+
+    - `labels`: bools by name.
+    - `positions`: bools, True where a row counts.
+    - `n`, `key`: as in `sample`. Each feature has its own random numbers, so it does not change when
+      another feature is added.
+    - `options`: further arguments of `sample`.
 
     **Returns:** `{name: Feature}` and `{name: reason}` for those below the floor.
     """

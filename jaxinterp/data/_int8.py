@@ -18,7 +18,10 @@ class Codes(NamedTuple):
 def encode(x: np.ndarray | Any, *, axis: int | Any = 0) -> Codes:
     r"""$q = \mathrm{round}((x - \min x) / s),\ s = (\max x - \min x) / 255$ for every unit.
 
-    **Arguments:** `x`, finite; `axis` is that of the rows.
+    **Arguments:**
+
+    - `x`: finite numbers.
+    - `axis`: the axis of the rows; 0 by default.
 
     **Returns:** `Codes`. A unit that never changes has scale 1 and comes back exactly.
 
@@ -59,7 +62,13 @@ def encode(x: np.ndarray | Any, *, axis: int | Any = 0) -> Codes:
 
 
 def decode(codes: Codes, *, axis: int = 0) -> np.ndarray:
-    r"""$\hat x = o + s q$, float32: what `encode` kept of $x$."""
+    r"""$\hat x = o + s q$, float32: what `encode` kept of $x$.
+
+    **Arguments:**
+
+    - `codes`: what `encode` returned.
+    - `axis`: the axis of the rows; 0 by default.
+    """
     offset, scale = np.expand_dims(codes.offset, axis), np.expand_dims(codes.scale, axis)
     return codes.codes.astype(np.float32) * scale + offset
 

@@ -31,7 +31,8 @@ def pack(
     - `join`: False: a context holds one document, and its last one is padded on the right. True:
       documents follow each other, a BOS between them (if `bos`), so that every context is full; what
       does not fill the last one is left out.
-    - `least`: contexts of fewer tokens are left out. `most`: stop at so many contexts.
+    - `least`: contexts of fewer tokens are left out.
+    - `most`: stop at so many contexts.
 
     **Returns:** a `Corpus`.
 

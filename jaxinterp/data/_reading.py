@@ -39,7 +39,7 @@ class Reading:
     corpus: AnyCorpus
     captures: RowCaptures
     per_sequence: np.ndarray | None
-    told: bool
+    padded: bool
     index: np.ndarray
     sequences: np.ndarray
     starts: np.ndarray
@@ -64,7 +64,7 @@ class Reading:
         `start` is a multiple of `size`, the sequences of a batch.
         """
         stop = len(self.sequences) if stop is None else stop
-        parts = CorpusBatches(self.corpus, self.model, size, extra=self.per_sequence, padded=self.told)
+        parts = CorpusBatches(self.corpus, self.model, size, extra=self.per_sequence, padded=self.padded)
         size = parts.size
 
         def step(number: int, batch: Batch, values: Any) -> int:
@@ -128,8 +128,8 @@ def plan(
         positions = np.asarray(corpus.mask)
     corpus = corpus if positions is None else counting(corpus, positions)
     base, edits = split_edits(model)
-    some = corpus.tokens if isinstance(corpus.tokens, np.ndarray) else corpus.tokens[np.arange(1)]
-    check_tokens(some, base.config)
+    sample = corpus.tokens if isinstance(corpus.tokens, np.ndarray) else corpus.tokens[np.arange(1)]
+    check_tokens(sample, base.config)
     requests = as_requests(site)
     if reduce is not None and reduce not in REDUCTIONS:
         raise ValueError(
@@ -179,15 +179,15 @@ def plan(
         shapes[request.name] = (layers, (*lead, *rest), np.dtype(struct.dtype))
     per_sequence = pos if pos is not None and pos.ndim == 2 else None
     shared = pos if per_sequence is None else None
-    told = shared is not None or counts_tokens([r for r in own if r.pos is not None])
+    padded = shared is not None or counts_tokens([r for r in own if r.pos is not None])
     captures = RowCaptures(requests, shared, reduce, by_token, width, bool(corpus.positions.all()))
     return Reading(
-        model, corpus, captures, per_sequence, told, index_out.astype(np.int64), sequences, starts, shapes
+        model, corpus, captures, per_sequence, padded, index_out.astype(np.int64), sequences, starts, shapes
     )
 
 
 def batch_of(reading: Reading, size: Any) -> int:
-    """The sequences of a batch: as asked for, and at most all."""
+    """The number of sequences of a batch: the requested one, and at most all."""
     check_batch_size(size)
     return min(int(size), len(reading.sequences))
 

@@ -27,7 +27,7 @@ class RowCaptures(eqx.Module):
             pos = batch.extra
         elif self.reduce is not None and pos is None and not self.every:
             pos = batch.positions
-        asked = []
+        wanted = []
         for own in self.requests:
             if own.pos is None and own.reduce is None:
                 own = At(site=own.site, layers=own.layers, pos=pos, reduce=self.reduce, name=own.name)
@@ -35,8 +35,8 @@ class RowCaptures(eqx.Module):
                 own = At(
                     site=own.site, layers=own.layers, pos=batch.positions, reduce=own.reduce, name=own.name
                 )
-            asked.append(own)
-        return asked
+            wanted.append(own)
+        return wanted
 
 
 def chosen_first(positions: Any, width: int) -> Any:

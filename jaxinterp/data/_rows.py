@@ -17,12 +17,17 @@ def documents(
 ) -> Iterator[Document]:
     r"""$(r_1, r_2, \dots) \mapsto (d_1, d_2, \dots)$: a document of each row that has a text.
 
-    **Arguments:** `rows`: an iterable of dicts, such as a split of a Hugging Face dataset, streamed or
-    not; `text`, `label`, `group`: names of columns; `most`: stop after so many rows.
+    **Arguments:**
 
-    **Returns:** an iterator of `Document`s, which reads no further than it is asked to.
+    - `rows`: an iterable of dicts, such as a split of a Hugging Face dataset, streamed or not.
+    - `text`: the column of the texts; "text" by default.
+    - `label`: the column of the labels; none by default.
+    - `group`: the column of the groups; none by default.
+    - `most`: largest number of rows to read; all by default.
 
-    **Raises:** ValueError for rows that are no dicts, and for columns that are not there.
+    **Returns:** a lazy iterator of `Document`s.
+
+    **Raises:** ValueError for rows that are not dicts, and for missing columns.
 
     ```python
     rows = datasets.load_dataset("roneneldan/TinyStories", split="train", streaming=True)

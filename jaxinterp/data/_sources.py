@@ -1,4 +1,4 @@
-"""Which files hold texts: by their names, in folders, packed or not, told once of what is left out."""
+"""Files that hold texts, by their names, in folders, packed or not. One warning names the files left out."""
 
 import gzip
 import lzma

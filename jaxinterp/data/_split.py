@@ -18,10 +18,14 @@ def split(
 ) -> tuple[np.ndarray, np.ndarray]:
     r"""$\{g\} = G_{\text{train}} \sqcup G_{\text{test}}$: rows parted by whole groups, at random.
 
-    **Arguments:** `groups` `(row,)`: of each row, what must not be parted (`corpus.groups`, for
-    tokens `corpus.groups[index // ctx]`); `test`: share of rows wanted in test, reached as nearly
-    as groups allow; `key`: a `jax.random.key`; `labels` `(row,)`: groups are then shared out for
-    each class, so that both sides have both.
+    **Arguments:**
+
+    - `groups`: the group of each row `(row,)`, which stays whole: `corpus.groups`, or for tokens
+      `corpus.groups[index // ctx]`.
+    - `key`: a `jax.random.key`.
+    - `test`: wanted share of rows in test; 0.3 by default. Whole groups come as near to it as they can.
+    - `labels`: classes `(row,)`; none by default. Groups are then divided for each class, so both sides
+      have every class.
 
     **Returns:** row numbers of train and of test, ascending. Neither is empty.
 
@@ -32,7 +36,7 @@ def split(
     train, test = ji.data.split(corpus.groups, test=0.3, key=jax.random.key(0), labels=corpus.labels == "de")
     ```
 
-    Law: no group is in both, and every row is in one.
+    Law: no group is on both sides, and every row is on one side.
     """
     groups = np.asarray(groups)
     test = as_number(test, "test", 0, 1)
@@ -41,7 +45,7 @@ def split(
     try:
         names, group = np.unique(groups, return_inverse=True)
     except TypeError as error:
-        raise ValueError(f"Groups are names of one kind, so that they can be told apart: {error}.") from error
+        raise ValueError(f"Groups are names of one type, so that they can be compared: {error}.") from error
     if len(names) < 2:
         raise ValueError(
             f"A split parts whole groups, and there is {len(names)}: no row can be held out. Give "
@@ -79,20 +83,23 @@ def split(
             have += count[g] * to_test
             here.append(g)
     chosen = side[group] == 1
-    train, held = np.flatnonzero(~chosen), np.flatnonzero(chosen)
+    train, tested = np.flatnonzero(~chosen), np.flatnonzero(chosen)
     for kind in range(count.shape[1]):
         if not (0 < count[side == 1, kind].sum() < total[kind]):
             raise ValueError(
                 "The groups could not be shared out so that every class is on both sides: groups "
                 "hold several classes at once. Try another key, or split without labels."
             )
-    return train, held
+    return train, tested
 
 
 def check_split(groups: Any, train: Any, test: Any) -> None:
     r"""$G_{\text{train}} \cap G_{\text{test}} = \emptyset$, or `Leak`, which names a group.
 
-    **Arguments:** `groups` `(row,)`, and row numbers (or masks) of train and test.
+    **Arguments:**
+
+    - `groups`: the group of each row `(row,)`.
+    - `train`, `test`: row numbers, or masks `(row,)`.
     """
     groups = np.asarray(groups)
     if groups.ndim != 1:

@@ -19,7 +19,7 @@ from ._order import seeds_of
 class Store:
     r"""$i \mapsto X_i$ from disk: the rows that `save_activations` wrote, by index or by batch.
 
-    Opening reads the manifest alone; shards are memory-mapped when they are asked for. Nothing is
+    Opening reads the manifest alone; shards are memory-mapped on first use. Nothing is
     unpickled, and no file outside of the folder is opened.
 
     - `len(store)`: rows; `store.sites`: names; `store.index` `(row,)`: `seq * ctx + pos` of each
@@ -134,8 +134,12 @@ class Store:
     def read(self, site: str | None = None, rows: Any = None, *, layer: int | Any | None = None) -> Any:
         """Rows as an array `(*layer, row, ...)`; of all sites, where there are several, a dict.
 
-        **Arguments:** `site` may be left out where there is one; `rows`: None for all, a slice, or
-        ints in any order; `layer` counts among the layers stored (the axis is dropped).
+        **Arguments:**
+
+        - `site`: the site to read; it may be left out when the store has one site.
+        - `rows`: by default None, all rows; a slice, or ints in any order.
+        - `layer`: number of one stored layer; by default None, all layers. With a number the layer axis is
+          dropped.
         """
         if site is None and len(self.sites) > 1:
             return {name: self.read(name, rows, layer=layer) for name in self.sites}
@@ -177,7 +181,7 @@ class Store:
         if (mine[rows] != index).any():
             missing = index[mine[rows] != index]
             raise IndexError(
-                f"{len(missing)} of the {index.size} asked for are not in the store (the first is "
+                f"{len(missing)} of the {index.size} requested rows are not in the store (the first is "
                 f"{missing.flat[0]}): its positions left them out."
             )
         return rows
@@ -185,9 +189,16 @@ class Store:
     def batch(self, number: int | Any, size: int | Any, *, site: str | None = None, key: Any = None) -> Any:
         """Batch `number` of an endless series: `(rows, x)`, whichever batches came before.
 
-        Epoch `e` visits every row once; with a `key` in an order of its own,
-        so that the same number is always the same batch, and a run can go on anywhere. The rows
-        that do not fill a last batch of an epoch are left out of that epoch.
+        Each epoch visits every row once. With a `key` each epoch has another order. The same number always
+        gives the same batch, so a run can resume at any batch. Rows that do not fill the last batch of
+        an epoch are left out of that epoch.
+
+        **Arguments:**
+
+        - `number`: the number of the batch, from 0 without end.
+        - `size`: rows of a batch.
+        - `site`: as in `read`.
+        - `key`: a `jax.random.key` for a new order in each epoch; by default None, the order of the store.
         """
         rows = self.rows_of(number, size, key=key)
         return rows, self.read(site, rows)
@@ -218,7 +229,14 @@ class Store:
         start: int = 0,
         epochs: int = 1,
     ) -> Iterator[Any]:
-        """`batch(start), batch(start + 1), ...` to the end of so many epochs."""
+        """`batch(start), batch(start + 1), ...` to the end of so many epochs.
+
+        **Arguments:**
+
+        - `size`, `site`, `key`: as in `batch`.
+        - `start`: number of the first batch; 0 by default.
+        - `epochs`: the series ends after so many epochs; 1 by default.
+        """
         for number in range(start, epochs * (len(self) // size if size else 0)):
             yield self.batch(number, size, site=site, key=key)
 

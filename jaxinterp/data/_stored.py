@@ -13,7 +13,7 @@ from ._store import Store
 
 
 class Stored:
-    """See `stored`. `batch(i)` is the same array whenever it is asked for."""
+    """See `stored`. `batch(i)` is the same array at each call."""
 
     def __init__(
         self, store: Store, site: str | None, layer: int | None, batch_size: int, key: KeyLike | None

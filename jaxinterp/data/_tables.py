@@ -76,9 +76,7 @@ def _csv(path: Path, max_bytes: int) -> Iterator[tuple[str, Any]]:
             )
             names = [name.strip() for name in rows.fieldnames or ()]
             if twice := {name for name in names if name and names.count(name) > 1}:
-                raise ValueError(
-                    f"{path}: each column has a name of its own; there are several {sorted(twice)}."
-                )
+                raise ValueError(f"{path}: each column has its own name; there are several {sorted(twice)}.")
             rows.fieldnames = names
             while True:
                 limit = csv.field_size_limit(

@@ -1,4 +1,4 @@
-"""Texts from files, one document after another, each with its label and a group of its own."""
+"""Texts from files, one document after another, each with its label and its own group."""
 
 import dataclasses
 import re
@@ -29,7 +29,7 @@ def read_texts(
 ) -> Iterator[Document]:
     r"""$(f_1, f_2, \dots) \mapsto (d_1, d_2, \dots)$: the documents of files, labelled by the file's name.
 
-    Files are read a megabyte at a time; what is not asked for is not kept.
+    Files are read a megabyte at a time; the rest of a file is never in memory.
 
     **Arguments:**
 
@@ -76,7 +76,12 @@ def read_texts(
 
 
 def take(corpus: TextCorpus, rows: Any) -> TextCorpus:
-    r"""$t_{R}$: some of the contexts of a corpus, by number or by a mask.
+    r"""$t_{R}$: contexts of a corpus, selected by number or by a mask.
+
+    **Arguments:**
+
+    - `corpus`: a `Corpus` of `pack`.
+    - `rows`: numbers of contexts `(n,)`, or a mask `(seq,)`.
 
     ```python
     one_each = np.unique(corpus.groups, return_index=True)[1]     # a context of each document
@@ -139,30 +144,30 @@ def _read(path: Path, separator: str | None, field: str, max_bytes: int) -> Iter
 
 def _parted(path: Path, file: Any, separator: str | None, max_bytes: int) -> Iterator[str]:
     """The texts between separators; one chunk and the beginning of the next text are held."""
-    held = file.read(_CHUNK)
+    buffer = file.read(_CHUNK)
     if separator is None:
-        if "\n\0\n" in held:
+        if "\n\0\n" in buffer:
             pattern = re.compile("\n\0\n")
         else:
-            pattern = re.compile(r"\n(?:[ \t]*\n)+" if re.search(r"\n[ \t]*\n", held) else "\n")
+            pattern = re.compile(r"\n(?:[ \t]*\n)+" if re.search(r"\n[ \t]*\n", buffer) else "\n")
     else:
         pattern = re.compile(re.escape(separator))
     while True:
         # A long text is not searched for every megabyte, and little is read behind its limit.
-        more = file.read(max(_CHUNK, min(len(held), max_bytes + 1 - len(held))))
+        more = file.read(max(_CHUNK, min(len(buffer), max_bytes + 1 - len(buffer))))
         start = 0
-        for match in pattern.finditer(held):
-            if more and match.end() == len(held):
+        for match in pattern.finditer(buffer):
+            if more and match.end() == len(buffer):
                 break  # a separator may go on in the next chunk
             if match.start() - start > max_bytes:
                 raise too_long(path, "a document", max_bytes)
-            yield held[start : match.start()]
+            yield buffer[start : match.start()]
             start = match.end()
-        held = held[start:] + more
-        if len(held) - len(more) > max_bytes or (not more and len(held) > max_bytes):
+        buffer = buffer[start:] + more
+        if len(buffer) - len(more) > max_bytes or (not more and len(buffer) > max_bytes):
             raise too_long(path, "a document", max_bytes)
         if not more:
-            yield held
+            yield buffer
             return
 
 
@@ -177,13 +182,13 @@ def _drawn(documents: Iterator[Document], most: int | None, rng: Any) -> Iterato
             if number + 1 == most:
                 return
         return
-    held: list[tuple[int, Document]] = []
+    reservoir: list[tuple[int, Document]] = []
     for number, document in enumerate(documents):
         if number < most:
-            held.append((number, document))
+            reservoir.append((number, document))
         elif (place := int(rng.integers(number + 1))) < most:
-            held[place] = number, document
-    for _, document in sorted(held, key=lambda pair: pair[0]):
+            reservoir[place] = number, document
+    for _, document in sorted(reservoir, key=lambda pair: pair[0]):
         yield document
 
 

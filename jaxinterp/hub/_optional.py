@@ -70,7 +70,7 @@ def _absent_shape(row: Row, config: Any, name: str, theirs: tuple[int, ...]) -> 
 def _may_be_none(model: Any, leaf: str) -> bool:
     """Whether the module that holds a leaf is there, and can be without the leaf."""
     part, _, name = leaf.rpartition(".")
-    held = get_leaf(model, part) if part else model
-    if held is None:
+    value = get_leaf(model, part) if part else model
+    if value is None:
         return False
-    return type(None) in typing.get_args(typing.get_type_hints(type(held)).get(name))
+    return type(None) in typing.get_args(typing.get_type_hints(type(value)).get(name))

@@ -196,8 +196,8 @@ def _items(path: Path, value: Any, known: dict[int, int], depth: int = 0) -> int
         raise BadCheckpoint(f"{path}: the pickle inside nests deeper than {MAX_DEPTH}: it is no checkpoint.")
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
     if id(value) not in known:
-        held = [each for each in inner if isinstance(each, dict | list | tuple)]
-        known[id(value)] = 1 + len(inner) + sum(_items(path, each, known, depth + 1) for each in held)
+        containers = [each for each in inner if isinstance(each, dict | list | tuple)]
+        known[id(value)] = 1 + len(inner) + sum(_items(path, each, known, depth + 1) for each in containers)
     return known[id(value)]
 
 

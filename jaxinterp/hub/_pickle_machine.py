@@ -155,21 +155,23 @@ class Machine:
         if code == b"d":
             self.stack.append({})
         kind = list if code in b"ae" else set if code == b"\x90" else dict
-        held = self.stack[-1]
-        if not isinstance(held, kind):
-            raise BadCheckpoint(f"the pickle inside is corrupt: it adds items to a {type(held).__name__}.")
-        if isinstance(held, list):
-            held.extend(items)
+        container = self.stack[-1]
+        if not isinstance(container, kind):
+            raise BadCheckpoint(
+                f"the pickle inside is corrupt: it adds items to a {type(container).__name__}."
+            )
+        if isinstance(container, list):
+            container.extend(items)
             return
-        for key in items if isinstance(held, set) else items[::2]:
+        for key in items if isinstance(container, set) else items[::2]:
             if not isinstance(key, _KEYS):
                 raise BadCheckpoint(
                     f"the pickle inside has the key {shown(key)}: keys are texts and numbers."
                 )
-        if isinstance(held, set):
-            held.update(items)
+        if isinstance(container, set):
+            container.update(items)
         else:
-            held.update(zip(items[::2], items[1::2], strict=True))
+            container.update(zip(items[::2], items[1::2], strict=True))
 
     def _put(self, code: bytes) -> None:
         slot = len(self.memo) if code == b"\x94" else self._slot(code)

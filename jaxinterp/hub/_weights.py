@@ -51,9 +51,9 @@ def open_weights(folder: Path) -> Weights:
             tensors, files = open_sharded(path, open_one)
             return Weights(tensors, kind, files)
         return Weights(open_one(path), kind, (path,))
-    held = ", ".join(sorted(path.name for path in folder.iterdir())[:12]) or "nothing"
+    names = ", ".join(sorted(path.name for path in folder.iterdir())[:12]) or "nothing"
     raise FileNotFoundError(
-        f"No weights in {folder}: a checkpoint is {', '.join(FORMATS)}. The folder holds {held}."
+        f"No weights in {folder}: a checkpoint is {', '.join(FORMATS)}. The folder holds {names}."
     )
 
 

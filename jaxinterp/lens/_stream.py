@@ -51,9 +51,9 @@ def peeked(stream: Any, key: Any) -> tuple[Any, str | None]:
         return stream, None  # refused when it is read
     else:
         items = iter(stream)
-        some = list(itertools.islice(items, 1))
-        stream, first = itertools.chain(some, items), some
-        if not some:
+        first_items = list(itertools.islice(items, 1))
+        stream, first = itertools.chain(first_items, items), first_items
+        if not first_items:
             return stream, None
     return stream, fingerprint(*(np.asarray(leaf) for leaf in jax.tree.leaves(first)))
 

@@ -56,7 +56,14 @@ class GPT2(eqx.Module):
 
     @staticmethod
     def init(config: GPT2Config, *, key: jax.Array, dtype: DTypeLike = jnp.float32) -> "GPT2":
-        """A model with random weights: deviation 0.02, biases zero, gains one."""
+        """A model with random weights: deviation 0.02, biases zero, gains one.
+
+        **Arguments:**
+
+        - `config`: `GPT2Config`.
+        - `key`: a `jax.random.key`.
+        - `dtype`: of the weights; float32 by default.
+        """
         c = config
         keys = jax.random.split(check_key(key, "GPT2.init(config, key={})"), 5)
 

@@ -67,7 +67,14 @@ class GPTNeoX(eqx.Module):
 
     @staticmethod
     def init(config: GPTNeoXConfig, *, key: jax.Array, dtype: DTypeLike = jnp.float32) -> "GPTNeoX":
-        """A model with random weights: deviation 0.02, biases zero, gains one."""
+        """A model with random weights: deviation 0.02, biases zero, gains one.
+
+        **Arguments:**
+
+        - `config`: `GPTNeoXConfig`.
+        - `key`: a `jax.random.key`.
+        - `dtype`: of the weights; float32 by default.
+        """
         c = config
         keys = jax.random.split(check_key(key, "GPTNeoX.init(config, key={})"), 4)
 

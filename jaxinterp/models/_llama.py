@@ -56,7 +56,14 @@ class Llama(eqx.Module):
 
     @staticmethod
     def init(config: LlamaConfig, *, key: jax.Array, dtype: DTypeLike = jnp.float32) -> "Llama":
-        """A model with random weights: deviation 0.02, gains one."""
+        """A model with random weights: deviation 0.02, gains one.
+
+        **Arguments:**
+
+        - `config`: `LlamaConfig`.
+        - `key`: a `jax.random.key`.
+        - `dtype`: of the weights; float32 by default.
+        """
         c = config
         keys = jax.random.split(check_key(key, "Llama.init(config, key={})"), 4)
 

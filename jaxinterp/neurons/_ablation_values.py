@@ -63,5 +63,5 @@ def predicted(contexts: Contexts) -> Contexts:
             f"No token of {lost} is predicted from one before it: give longer contexts, or skip less."
         )
     document = np.unique(contexts.document[keep], return_inverse=True)[1].reshape(-1)
-    some = dataclasses.replace(corpus, positions=counted)
-    return contexts_of(some, keep, contexts.label[keep], document, contexts.names)
+    counting = dataclasses.replace(corpus, positions=counted)
+    return contexts_of(counting, keep, contexts.label[keep], document, contexts.names)

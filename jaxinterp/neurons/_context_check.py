@@ -118,9 +118,9 @@ def context_check(
 
     **Arguments:**
 
-    - `classes`, `site`, `batch_size`, `progress`: as in `distribution`.
+    - `model`, `classes`, `site`, `batch_size`, `progress`: as in `distribution`.
     - `neuron`: a pair `(layer, neuron)`.
-    - `own`: the name of the class that it is thought to be of.
+    - `own`: the name of the class that the neuron is expected to fire on.
     - `settings`: a `ContextCheckSettings`.
     - `resamples`, `key`: as in `ablation`.
 
@@ -144,11 +144,11 @@ def context_check(
     mine = index_of(contexts.names, own)
     if len(contexts.names) < 2:
         raise ValueError(f"context_check compares {own!r} with other classes; there is none.")
-    asked: dict[str, Any] = dict(site=site, batch_size=batch_size, progress=progress)
-    spread = distribution(model, classes, chosen, skip=skip, bins=settings.bins, **asked)
-    effect = ablation(model, classes, chosen, to=settings.to, resamples=resamples, key=key, **asked)
+    options: dict[str, Any] = dict(site=site, batch_size=batch_size, progress=progress)
+    spread = distribution(model, classes, chosen, skip=skip, bins=settings.bins, **options)
+    effect = ablation(model, classes, chosen, to=settings.to, resamples=resamples, key=key, **options)
     counted = {"least": settings.least, "top": settings.top, "skip": skip}
-    off = token_means(model, classes, chosen, without=own, **counted, **asked)
+    off = token_means(model, classes, chosen, without=own, **counted, **options)
     inside = spread.counts[mine, 0].astype(float)
     outside = spread.counts[:, 0].sum(0) - inside
     below = np.cumsum(outside) - outside / 2

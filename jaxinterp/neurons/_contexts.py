@@ -40,8 +40,8 @@ def contexts_of(
     corpus: Any, rows: Any, label: np.ndarray, document: np.ndarray, names: tuple[str, ...]
 ) -> Contexts:
     """Some rows of a corpus, with what is known of each."""
-    some = np.flatnonzero(rows) if rows.dtype == bool else rows
-    return Contexts(select(corpus, some), label.astype(np.int32), document, names)
+    numbers = np.flatnonzero(rows) if rows.dtype == bool else rows
+    return Contexts(select(corpus, numbers), label.astype(np.int32), document, names)
 
 
 def index_of(names: tuple[str, ...], wanted: str) -> int:

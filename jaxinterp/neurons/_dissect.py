@@ -80,7 +80,7 @@ def dissect(
       ones by default, or those of the probe.
     - `target (seq, pos)`: True at the last token of what is looked for, such as
       `corpus.spans(lambda t: ji.data.features.compound_word(t, "high school").both, at="last")`.
-    - `against (seq, pos)`: the tokens that the target is told from (near misses), for `separation`;
+    - `against (seq, pos)`: the tokens that the target is separated from (near misses), for `separation`;
       by default all others.
     - `n`-grams by their last token; `top` of them; `least` occurrences of one that counts.
     - `site`, `batch_size` as in `distribution`.

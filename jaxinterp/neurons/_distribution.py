@@ -76,7 +76,13 @@ class Distribution:
         ]
 
     def figure(self, neuron: int = 0, *, title: str = "", caption: str = "") -> viz.Figure:
-        """The histograms of one neuron (its number among `neurons`), a curve for each class."""
+        """The histograms of one neuron (its number among `neurons`), a curve for each class.
+
+        **Arguments:**
+
+        - `neuron`: its number among `neurons`; 0 by default.
+        - `title`, `caption`: texts; by default the name of the neuron, and none.
+        """
         return viz.histogram(
             self._of(neuron),
             self.edges[neuron],
@@ -87,7 +93,7 @@ class Distribution:
         )
 
     def draw(self, neuron: int = 0, *, ax: Any = None, title: str = "") -> Any:
-        """The same with matplotlib, onto axes of yours."""
+        """The same with matplotlib, on your own axes."""
         return viz.mpl.histogram(
             self._of(neuron),
             self.edges[neuron],

@@ -67,9 +67,16 @@ def fact_ablation(
 
     Fact neurons in Gurnee et al. 2023 (https://arxiv.org/abs/2305.01610).
 
-    **Arguments:** `facts`: pairs (prompt, word) such as ("Paris is the capital of", " France"); of a
-    word of several tokens it is the probability of all of them. `to`: `"zero"`, a number, or one for
-    each neuron. `bos`: prompts begin with BOS. The rest as in `ablation`.
+    **Arguments:**
+
+    - `model`, `tokenizer`: the model and its tokenizer.
+    - `facts`: pairs (prompt, word) such as ("Paris is the capital of", " France"). For a word of several
+      tokens the probability is that of all of them.
+    - `neurons`: pairs `(layer, neuron)`.
+    - `to`: "zero" (by default), a number, or one number for each neuron.
+    - `jointly`: whether there is one more row with all neurons ablated together; True by default.
+    - `bos`: whether prompts begin with BOS; True by default.
+    - `site`, `batch_size`, `progress`: as in `ablation`.
 
     **Returns:** `FactAblation`.
 
@@ -88,7 +95,7 @@ def fact_ablation(
     contexts = _prompts(tokenizer, facts, bos)
     if isinstance(to, str) and to != "zero":
         raise ValueError(
-            f"Prompts of facts are no sample to take means of; got to={to!r}. Give values: "
+            f"The prompts of facts are not a sample for a mean; got to={to!r}. Give values: "
             "to=ji.neurons.distribution(model, corpus, neurons).mean_of()."
         )
     values = values_of(model, contexts, chosen, to, site, batch_size, progress)

@@ -1,4 +1,4 @@
-"""Neurons that tell a class apart alone."""
+"""Neurons that separate a class alone."""
 
 from typing import Any
 
@@ -23,9 +23,14 @@ def monosemantic(
     Neurons are ranked, and the first of them get a probe of one neuron each. "Enumerate
     monosemantic" of Gurnee et al. 2023 (https://arxiv.org/abs/2305.01610).
 
-    **Arguments:** `x (n, d)` or `(layer, n, d)`, where all layers are ranked together; `y (n,)` in
-    {0, 1}; `top` neurons; `test`: a pair `(x, y)` of other examples on which the measures are taken,
-    which they should be: without it they are those of training. `method`, `key` as in `probes.rank`.
+    **Arguments:**
+
+    - `x`: activations `(n, d)` or `(layer, n, d)`. All layers are ranked together.
+    - `y`: labels `(n,)` in {0, 1}.
+    - `top`: number of neurons that get a probe; 30 by default.
+    - `test`: a pair `(x, y)` of other examples, on which the measures are taken; by default None, which
+      takes them on the training examples, where they are too high.
+    - `method`, `key`: as in `probes.rank`.
 
     **Returns:** a list of dicts by falling F1: `neuron` ("layer.neuron", or the column of x `(n, d)`),
     `layer`, `unit`, `rank` (1 is the first), `score`, `f1`, `mcc`, `precision`, `recall`, `sign` of the

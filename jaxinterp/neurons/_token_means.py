@@ -62,8 +62,12 @@ def token_means(
     Check (iii) of a context neuron in Gurnee et al. 2023 (https://arxiv.org/abs/2305.01610): read
     without its own class, the list shows what else it fires on.
 
-    **Arguments:** `classes`, `neurons`, `site`, `skip`, `batch_size` as in `distribution`; `without`:
-    classes to leave out; `least` occurrences of a token that counts; `top` tokens for each neuron.
+    **Arguments:**
+
+    - `model`, `classes`, `neurons`, `site`, `skip`, `batch_size`, `progress`: as in `distribution`.
+    - `without`: a class or classes to leave out; none by default.
+    - `least`: smallest number of occurrences of a token; 21 by default.
+    - `top`: tokens for each neuron; 20 by default.
 
     **Returns:** `TokenMeans`.
 

@@ -64,7 +64,14 @@ class TopContexts:
         return found
 
     def figure(self, tokenizer: Any, neuron: int = 0, *, title: str = "", caption: str = "") -> viz.Figure:
-        """The contexts of one neuron as HTML, tokens shaded by activation, text escaped."""
+        """The contexts of one neuron as HTML, tokens shaded by activation, text escaped.
+
+        **Arguments:**
+
+        - `tokenizer`: gives the strings of tokens.
+        - `neuron`: its number among `neurons`; 0 by default.
+        - `title`, `caption`: texts; by default the name of the neuron, and none.
+        """
         rows = [
             (f"{viz.number(each['activation'])} {each['class']}", each["tokens"], each["activations"])
             for each in self.records(tokenizer, neuron)
@@ -94,9 +101,15 @@ def top_contexts(
     each entry go the tokens and activations around it. Gurnee et al. 2023
     (https://arxiv.org/abs/2305.01610), section 5.
 
-    **Arguments:** `classes`, `neurons`, `site`, `skip`, `batch_size` as in `distribution` (tokens alone
-    will do; None is all neurons); `top` entries for each neuron; `window`: tokens kept before and
-    after; `per="context"`: at most one entry from each context, its largest; `"token"`: any.
+    **Arguments:**
+
+    - `model`, `classes`, `neurons`, `site`, `batch_size`, `progress`: as in `distribution`. Tokens without
+      classes are allowed. `neurons` is None by default: all neurons.
+    - `top`: entries for each neuron; 20 by default.
+    - `window`: tokens before and after an entry; (12, 4) by default.
+    - `per`: "context" (by default) gives at most one entry for each context, its largest; "token" has no
+      such limit.
+    - `skip`: first positions of a context that do not count; 0 by default.
 
     **Returns:** `TopContexts`.
 

@@ -45,7 +45,19 @@ class Attention(eqx.Module):
         scale: float | None = None,
         scale_by_layer: bool = False,
     ) -> "Attention":
-        """Normal weights of deviation 0.02, smaller by $\\sqrt{2L}$ where the block writes."""
+        """Normal weights of deviation 0.02, smaller by $\\sqrt{2L}$ where the block writes.
+
+        **Arguments:**
+
+        - `layers`, `d`, `heads`, `kv_heads`, `k`: numbers of layers, of channels of the stream, of heads,
+          of key and value heads, and of channels of a head.
+        - `key`: a `jax.random.key`.
+        - `dtype`: of the weights.
+        - `bias`: whether there are biases, which begin at 0; True by default.
+        - `scale`: factor of the scores; $k^{-1/2}$ by default.
+        - `scale_by_layer`: whether scores are also divided by the number of the layer plus 1; False by
+          default.
+        """
         keys = jax.random.split(key, 4)
 
         def normal(key: jax.Array, *shape: int, std: float = 0.02) -> Array:
@@ -94,7 +106,14 @@ class Attention(eqx.Module):
         ctx: Context,
         tap: Tap,
     ) -> Float[Array, "*batch head query key"]:
-        """The pattern, in float32 at least: rows sum to 1 over the keys that `ctx.mask` allows."""
+        """The pattern, in float32 at least: rows sum to 1 over the keys that `ctx.mask` allows.
+
+        **Arguments:**
+
+        - `q`, `k`: queries and keys.
+        - `ctx`: the mask and the number of the layer.
+        - `tap`: called at the sites `scores` and `pattern`.
+        """
         wide = accumulation_dtype(q)
         *batch, query, heads, width = q.shape
         # Scaling queries is cheaper than scaling scores, and leaves the softmax no product that a

@@ -13,7 +13,14 @@ def embed(
     tokens: Int[Array, "*batch pos"] | Float[Array, "*batch pos d"],
     tap: Tap,
 ) -> Float[Array, "*batch pos d"]:
-    """`w_embed[tokens]`; embeddings (soft tokens) in place of tokens pass as they are."""
+    """`w_embed[tokens]`; embeddings (soft tokens) in place of tokens pass as they are.
+
+    **Arguments:**
+
+    - `w_embed`: the embedding `(vocab, d)`.
+    - `tokens`: ids `(*batch, pos)`, or embeddings `(*batch, pos, d)`.
+    - `tap`: called at the site `embed`.
+    """
     soft = jnp.issubdtype(tokens.dtype, jnp.floating)
     return tap("embed", tokens.astype(w_embed.dtype) if soft else w_embed[tokens])
 
@@ -26,7 +33,17 @@ def unembed(
     b_unembed: Float[Array, " vocab_out"] | None,
     tap: Tap,
 ) -> Float[Array, "*batch pos vocab_out"]:
-    """`norm(resid) @ w_unembed + b_unembed`; a `w_unembed` of None is tied to the embedding."""
+    """`norm(resid) @ w_unembed + b_unembed`; a `w_unembed` of None is tied to the embedding.
+
+    **Arguments:**
+
+    - `resid`: the last stream `(*batch, pos, d)`.
+    - `norm`: the last norm, or None.
+    - `w_unembed`: `(d, vocab_out)`, or None for `w_embed` transposed.
+    - `w_embed`: `(vocab, d)`.
+    - `b_unembed`: `(vocab_out,)`, or None.
+    - `tap`: called at the sites of the norm and at `logits`.
+    """
     x = resid if norm is None else norm(resid, tap, "ln_final")
     if w_unembed is None:
         logits = einsum("...pd,vd->...pv", x, w_embed)

@@ -118,6 +118,14 @@ def rotary_tables(
     Angles are float32, as in the checkpoints' own code: at position 2,000 the rounding of the
     angle is visible, and more precise angles would be a different model. A float64 model gets
     float64 angles.
+
+    **Arguments:**
+
+    - `positions`: ints `(*shared, pos)`.
+    - `dim`: number of rotated channels of a head.
+    - `base`: base of the frequencies, such as 10,000.
+    - `scaling`: `RopeScaling`; none by default.
+    - `dtype`: of the model.
     """
     omega, factor = frequencies(dim, base, scaling)
     wide = np.promote_types(dtype, np.float32)
@@ -127,6 +135,11 @@ def rotary_tables(
 
 def rotate(x: Float[Array, "*batch pos head k"], tables: RopeTables) -> Float[Array, "*batch pos head k"]:
     r"""$(x_1, x_2) \mapsto (x_1 \cos - x_2 \sin,\; x_2 \cos + x_1 \sin)$ on the pairs of the tables.
+
+    **Arguments:**
+
+    - `x`: queries or keys `(*batch, pos, head, k)`.
+    - `tables`: what `rotary_tables` returned.
 
     Law: scores of rotated queries and keys depend on the difference of their positions alone.
     """

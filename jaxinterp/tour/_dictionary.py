@@ -33,7 +33,7 @@ def chapter(model: LoadedModel, tokenizer: Tokenizer) -> Finding:
         sae, model, corpus, site=site, settings=ji.sae.ExampleSettings(top=8, per=1), progress=False
     )
     weights = ji.sae.logit_weights(sae, model, site)
-    held = steered(sae, model, tokenizer, found, centres, seen, site)
+    steering = steered(sae, model, tokenizer, found, centres, seen, site)
     favours = {
         kind: " ".join(
             each["token"].strip() for each in weights.records(tokenizer, feature["feature"], k=8)[:8]
@@ -41,8 +41,10 @@ def chapter(model: LoadedModel, tokenizer: Tokenizer) -> Finding:
         for kind, feature in found.items()
     }
     good = [kind for kind in PIECES if found[kind]["f1"] >= 0.9]
-    moved = [kind for kind in PIECES if max(held["shares"][kind]) >= held["alone"][kind] + 0.5]
-    shown = max(PIECES, key=lambda kind: found[kind]["f1"] + held["shares"][kind][1] - held["alone"][kind])
+    moved = [kind for kind in PIECES if max(steering["shares"][kind]) >= steering["alone"][kind] + 0.5]
+    shown = max(
+        PIECES, key=lambda kind: found[kind]["f1"] + steering["shares"][kind][1] - steering["alone"][kind]
+    )
     feature = found[shown]["feature"]
     return Finding(
         "A dictionary of features",
@@ -70,7 +72,7 @@ def chapter(model: LoadedModel, tokenizer: Tokenizer) -> Finding:
                 title=f"Feature {feature}, {shown}: where it fires most, and samples of each interval",
             ),
             f"Steering: after {OPENING!r} the model writes {STEPS} tokens, {SAMPLES} times, while one feature is held at a multiple of its largest value. "
-            f"The unedited model then reads what was written, and the nearest mean of `{held['judge']}` says its kind (right for {percent(held['right'])} of the pieces held out). "
+            f"The unedited model then reads what was written, and the nearest mean of `{steering['judge']}` says its kind (right for {percent(steering['right'])} of the pieces held out). "
             + (
                 f"Held up to {viz.number(TIMES[-1])} times, the features of {listed(moved)} turn most texts into their kind."
                 if moved
@@ -81,9 +83,9 @@ def chapter(model: LoadedModel, tokenizer: Tokenizer) -> Finding:
                 [
                     [
                         kind,
-                        percent(held["alone"][kind]),
-                        *map(percent, held["shares"][kind]),
-                        held["texts"][kind],
+                        percent(steering["alone"][kind]),
+                        *map(percent, steering["shares"][kind]),
+                        steering["texts"][kind],
                     ]
                     for kind in PIECES
                 ],
@@ -91,7 +93,7 @@ def chapter(model: LoadedModel, tokenizer: Tokenizer) -> Finding:
                 caption=f"Opening: {OPENING} …",
             ),
         ],
-        {"quality": quality, "found": found, "held": held, "good": good, "moved": moved, "site": site},
+        {"quality": quality, "found": found, "held": steering, "good": good, "moved": moved, "site": site},
     )
 
 

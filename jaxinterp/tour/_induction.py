@@ -168,15 +168,15 @@ def token_losses(logits: Array, tokens: Array) -> Array:
 
 def ablations(model: LoadedModel, tokens: Array, first: int, losses: np.ndarray) -> np.ndarray:
     """How much the second round's loss rises above `losses` when one head is zero, (layer, head)."""
-    some, second = tokens[: PROMPTS // 2], slice(first + SPAN - 1, None)
+    prompts, second = tokens[: PROMPTS // 2], slice(first + SPAN - 1, None)
 
     def without(layer: IndexLike, head: IndexLike) -> Array:
-        logits, _ = ji.run(model, some, edits=[ji.zero("z", layer=layer, head=head)])
-        return token_losses(logits, some)[:, second].mean()
+        logits, _ = ji.run(model, prompts, edits=[ji.zero("z", layer=layer, head=head)])
+        return token_losses(logits, prompts)[:, second].mean()
 
     def every_head(layer: IndexLike) -> Array:
         return jax.vmap(without, (None, 0))(layer, jnp.arange(model.config.heads))
 
     # One layer at a time, so that the logits of all runs are not in memory at once.
     each = jax.jit(lambda layers: jax.lax.map(every_head, layers))(jnp.arange(model.config.layers))
-    return np.asarray(each) - losses[: len(some), second].mean()
+    return np.asarray(each) - losses[: len(prompts), second].mean()

@@ -167,10 +167,10 @@ def best_neuron(study: Study, kind: str) -> dict[str, Any]:
     y = study.corpus.labels == kind
     best = ji.neurons.monosemantic(study.x[:, study.train], y[study.train])[0]
     score = study.x[best["layer"], study.test, best["unit"]] * best["weight"] + best["bias"]
-    held = ji.probes.metrics(y[study.test], score, resamples=100, key=jax.random.key(0))
-    low, high = held["intervals"]["f1"]
+    scores = ji.probes.metrics(y[study.test], score, resamples=100, key=jax.random.key(0))
+    low, high = scores["intervals"]["f1"]
     gap = score[y[study.test]].min() - score[~y[study.test]].max()
-    return {**best, "train_f1": best["f1"], "f1": held["f1"], "low": low, "high": high, "gap": float(gap)}
+    return {**best, "train_f1": best["f1"], "f1": scores["f1"], "low": low, "high": high, "gap": float(gap)}
 
 
 def proven(study: Study, kind: str, layer: int) -> Mapping[int, Any]:

@@ -34,20 +34,20 @@ def chapter(model: LoadedModel, tokenizer: Tokenizer) -> Finding:
     )
     if accuracy < BAR:
         raise NotForThisModel(f"{measured}; below {percent(BAR)} there is no circuit to look for.")
-    some = pairs[np.argsort(-lead)[:SWEPT]]
-    metric = ji.metrics.logit_diff(some.correct, some.wrong, pos=some.pos)
+    chosen = pairs[np.argsort(-lead)[:SWEPT]]
+    metric = ji.metrics.logit_diff(chosen.correct, chosen.wrong, pos=chosen.pos)
     before, after = (
-        np.asarray(ji.metrics.measure(model, tokens, metric, mask=some.mask))
-        for tokens in (some.corrupt, some.clean)
+        np.asarray(ji.metrics.measure(model, tokens, metric, mask=chosen.mask))
+        for tokens in (chosen.corrupt, chosen.clean)
     )
-    roles = [role for role in ROLES if role in some.positions]
-    places = np.stack([some.positions[role] for role in roles], -1)
-    ask: dict[str, Any] = dict(mask=some.mask, per_example=True)
+    roles = [role for role in ROLES if role in chosen.positions]
+    places = np.stack([chosen.positions[role] for role in roles], -1)
+    ask: dict[str, Any] = dict(mask=chosen.mask, per_example=True)
     streams = ji.patching.sweep(
-        model, some.clean, some.corrupt, metric, over={"layer": None, "pos": places}, **ask
+        model, chosen.clean, chosen.corrupt, metric, over={"layer": None, "pos": places}, **ask
     )
     heads = ji.patching.sweep(
-        model, some.clean, some.corrupt, metric, site="z", over=("layer", "head"), **ask
+        model, chosen.clean, chosen.corrupt, metric, site="z", over=("layer", "head"), **ask
     )
     moved, by_head = (
         np.asarray(ji.metrics.recovered(heat, after, before)).mean(-1) for heat in (streams, heads)
@@ -63,7 +63,7 @@ def chapter(model: LoadedModel, tokenizer: Tokenizer) -> Finding:
         "A task over many prompts",
         [
             f"Indirect object identification: {measured}. The {SWEPT} prompts with the clearest answers are swept; their corrupt partners differ in "
-            f"{some.corruption}.",
+            f"{chosen.corruption}.",
             f"The residual stream at the last position carries half of the answer from layer {arrives} on; the table of effects shows where it was before. "
             f"Of {by_head.size} heads {int(sure.sum())} have an effect that {SWEPT} prompts make sure (false discoveries held to 5%). "
             f"Those that restore most are {listed(movers)}.",

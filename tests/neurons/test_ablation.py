@@ -114,7 +114,7 @@ def test_facts(model: Any, classes: Any) -> None:
     assert len(records) == 12 and records[0]["word"] == "d" and 0 < records[0]["before"] < 1
     with pytest.raises(ValueError, match="does not begin with a token of its own"):
         ji.neurons.fact_ablation(model, Digits(), [("abc", "")], NEURONS)
-    with pytest.raises(ValueError, match="no sample to take means of"):
+    with pytest.raises(ValueError, match="not a sample for a mean"):
         ji.neurons.fact_ablation(model, Digits(), facts, NEURONS, to="mean")
     with pytest.raises(ValueError, match="facts are pairs"):
         ji.neurons.fact_ablation(model, Digits(), [], NEURONS)

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from core.conftest import CONFIGS, model_of, random_model
 
 import jaxinterp as ji
 from jaxinterp import probes
+from tests.core.conftest import CONFIGS, model_of, random_model
 
 KEY = jax.random.key(0)
 

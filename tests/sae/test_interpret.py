@@ -98,7 +98,7 @@ def test_the_two_sets(made: Any, given: Any) -> None:
     for i, sheet in enumerate(made[:2]):
         for windows, counts in (
             (sheet.shown.examples, (10, 2, 5, 10)),
-            (sheet.asked, (6, 2, 10, 20)),
+            (sheet.tests, (6, 2, 10, 20)),
         ):
             kinds = [w.kind for w in windows]
             assert [kinds.count(k) for k in ("top", "random", "token")] == [
@@ -116,22 +116,22 @@ def test_the_two_sets(made: Any, given: Any) -> None:
                     assert w.kind == "top" or w.interval - 1e-4 <= own <= w.interval + 1 + 1e-4
             peaks = {
                 w.tokens[min(w.pos, 4)]
-                for s in (sheet.shown.examples, sheet.asked)
+                for s in (sheet.shown.examples, sheet.tests)
                 for w in s
                 if w.kind == "top"
             }
             assert all(w.tokens[min(w.pos, 4)] in peaks for w in windows if w.kind == "token")
         covered = [
             {(w.seq, p) for w in windows for p in range(w.pos - 4, w.pos + 5)}
-            for windows in (sheet.shown.examples, sheet.asked)
+            for windows in (sheet.shown.examples, sheet.tests)
         ]
-        centres = {(w.seq, w.pos) for w in sheet.asked}
-        assert not centres & covered[0] and len(centres) == len(sheet.asked)
+        centres = {(w.seq, w.pos) for w in sheet.tests}
+        assert not centres & covered[0] and len(centres) == len(sheet.tests)
         assert max(int(w.levels.max()) for w in sheet.shown.examples) == 9
         fires = f[..., i][f[..., i] > 0]
         wanted = np.histogram(fires, 13, (0, sheet.maximum))[0] / len(fires)
         np.testing.assert_allclose(sheet.share, wanted, atol=0.5 / len(fires))
-        np.testing.assert_allclose(sheet.held.sum(), 1, rtol=1e-5)
+        np.testing.assert_allclose(sheet.sums.sum(), 1, rtol=1e-5)
         weights = ji.sae.logit_weights(*given[:2], SITE)[i]
         order = np.argsort(-weights, kind="stable")
         assert sheet.shown.up == Words().tokens(order[:10])
@@ -190,7 +190,7 @@ def test_judges_get_what_they_deserve(given: Any, truth: Any, made: Any) -> None
 def test_detection_draws_by_importance(made: Any) -> None:
     texts, fires = detection(made[0], jax.random.key(3))
     strings = [tuple(t) for t in texts]
-    kinds = {tuple(w.tokens): w.kind for w in made[0].asked}
+    kinds = {tuple(w.tokens): w.kind for w in made[0].tests}
     assert len(texts) == 14 and [kinds[t] for t in strings].count("random") == 10
     assert sum(f for f, t in zip(fires, strings, strict=True) if kinds[t] != "random") == 4
     assert ji.sae.detection_score([0, 2], [True, False, False, True]) == 0.5

@@ -11,8 +11,10 @@ from .._document import Document
 def read_conllu(path: str | Path, *, max_bytes: int = 2**27) -> list[Document]:
     """A treebank as documents with a span for every tag of every word.
 
-    **Arguments:** `path`: a `.conllu` file of Universal Dependencies; `max_bytes` of it, by default
-    128 MiB.
+    **Arguments:**
+
+    - `path`: a `.conllu` file of Universal Dependencies.
+    - `max_bytes`: largest size of the file in bytes; 128 MiB by default.
 
     **Returns:** one `Document` for each `# newdoc` (or for the file). Labels of its spans are
     `"upos=NOUN"`, `"deprel=nsubj"` (without subtypes), `"Number=Plur"` and so on for each

@@ -44,7 +44,10 @@ class Compound(NamedTuple):
 def ngram(tokens: Any, ids: Sequence[int]) -> np.ndarray:
     r"""$y_p = [\,t_{p-n+1..p} = g\,]$: True at the last token of every occurrence of an n-gram.
 
-    **Arguments:** `tokens` `(..., pos)`; `ids`, the n-gram, `(n,)`; -1 matches any token.
+    **Arguments:**
+
+    - `tokens`: ids `(..., pos)`.
+    - `ids`: the n-gram `(n,)`; -1 matches any token.
 
     **Returns:** bools of the tokens' shape.
 
@@ -70,7 +73,10 @@ def compound_word(text: str, words: str) -> Compound:
 
     Words count in any case and with any white space between them; whole words only.
 
-    **Arguments:** `text`; `words`: two words, as in `COMPOUND_WORDS`.
+    **Arguments:**
+
+    - `text`: a string.
+    - `words`: two words, as in `COMPOUND_WORDS`.
 
     **Returns:** spans `(both, second_alone, first_alone)`: of the second word after the first;
     of the second word after anything else; of the word after a first that is not the second.

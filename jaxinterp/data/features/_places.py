@@ -55,7 +55,10 @@ def read_places(path: str | Path, *, max_bytes: int = 2**25) -> Places:
 
     Such as those of Gurnee and Tegmark 2023 (https://arxiv.org/abs/2310.02207).
 
-    **Arguments:** `path`; `max_bytes` of it, by default 32 MiB.
+    **Arguments:**
+
+    - `path`: a CSV file.
+    - `max_bytes`: largest size of the file in bytes; 32 MiB by default.
 
     **Raises:** `ValueError` for a missing column, or for coordinates that are none, with the row.
 

@@ -29,11 +29,14 @@ _BYTE = re.compile(r"(\\x[0-9a-f]{2})+")
 def of_tokens(
     tokenizer: Any, tokens: Any, predicates: Mapping[str, Callable[[str], bool]] | None = None
 ) -> dict[str, np.ndarray]:
-    r"""$y_{ip} = f(\text{text of } t_{ip})$: predicates of tokens, asked once per vocabulary entry.
+    r"""$y_{ip} = f(\text{text of } t_{ip})$: predicates of tokens, evaluated once for each vocabulary entry.
 
-    **Arguments:** `tokenizer` with `tokens(ids)` (pieces of text), `tokens` `(seq, pos)` ids;
-    `predicates`: name to a function of a piece of text, by default `TOKEN_TEXT`. A token that is a
-    part of a character is asked as `"\ufffd"`.
+    **Arguments:**
+
+    - `tokenizer`: has `tokens(ids)`, which gives pieces of text.
+    - `tokens`: ids `(seq, pos)`.
+    - `predicates`: functions of a piece of text, by name; by default `TOKEN_TEXT`. A token that is a part
+      of a character becomes `"\ufffd"`.
 
     **Returns:** name to bools of the tokens' shape. Leave out what does not count: `& corpus.positions`.
 

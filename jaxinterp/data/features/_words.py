@@ -34,10 +34,14 @@ def words(text: str) -> list[tuple[int, int]]:
 def suffix(text: str, ending: str, *, least: int = 3) -> list[tuple[int, int]]:
     r"""$\{w : w \text{ ends with } s,\ |w| \ge |s| + l\}$: words by their ending, in any case.
 
-    A stand-in for morphology where there is no treebank: "red" does not count as a past tense
-    (`least` letters stand before the ending) but "hundred" does; `read_conllu` has the real thing.
+    This approximates morphology without a treebank. "red" does not count as a past tense, because fewer
+    than `least` letters stand before the ending, but "hundred" does. `read_conllu` reads true labels.
 
-    **Arguments:** `ending`: letters, or a name of `SUFFIXES`.
+    **Arguments:**
+
+    - `text`: a string.
+    - `ending`: letters, or a name of `SUFFIXES`.
+    - `least`: smallest number of letters before the ending; 3 by default.
 
     ```python
     adverbs = corpus.spans(lambda t: ji.data.features.suffix(t, "ly"), at="last")
@@ -55,7 +59,12 @@ def suffix(text: str, ending: str, *, least: int = 3) -> list[tuple[int, int]]:
 def capitalised(text: str, *, inside: bool = True) -> list[tuple[int, int]]:
     """Words with a capital first letter; with `inside`, not those that begin a sentence or a line.
 
-    What is left are names in English, and nouns in German.
+    The rest are names in English, and nouns in German.
+
+    **Arguments:**
+
+    - `text`: a string.
+    - `inside`: whether words that begin a sentence or a line are left out; True by default.
     """
     ends = [end for _, end in sentence_ends(text)]
     starts = {0, *(m.end() for m in re.finditer(r"\n\s*", text))}

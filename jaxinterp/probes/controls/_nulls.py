@@ -76,7 +76,8 @@ def nulls(
 
     **Arguments:**
 
-    - `x (n, d)`: activations, a row per example. `y (n,)`: labels.
+    - `x (n, d)`: activations, a row per example.
+    - `y (n,)`: labels.
     - `support`: the columns that the claim is about. Default: all; then there is no `coordinates`.
     - `train`, `test`: indices of examples, or masks `(n,)`.
     - `key`: draws orders and columns.

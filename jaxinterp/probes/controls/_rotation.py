@@ -94,7 +94,8 @@ def rotation_baseline(
 
     **Arguments:**
 
-    - `x (n, d)`: activations, a row per example. `y (n,)`: labels 0 and 1.
+    - `x (n, d)`: activations, a row per example.
+    - `y (n,)`: labels 0 and 1.
     - `ks`: as in `adaptive`.
     - `train`, `test`: indices of examples, or masks `(n,)`.
     - `key`: draws the bases.

@@ -63,15 +63,16 @@ def selectivity(
 
     **Arguments:**
 
-    - `x (..., n, d)`: activations, with any leading axes (layers). `y (n,)`: labels.
+    - `x (..., n, d)`: activations, with any leading axes (layers).
+    - `y (n,)`: labels.
     - `types (n,)`: what a control label belongs to: a token id, a word.
     - `train`, `test`: indices of examples or masks `(n,)`, as `data.split` gives.
     - `key`: draws control labels and orders.
     - `fit`: a probe function: `fit(x, y)` with y `(labels, n)`, x `(n, d)` or `(..., 1, n, d)`, gives an object whose
       `.predict(x)` is `(..., labels, m)`. By default `dense(x, y, balanced=False)`; others by
       `functools.partial(ji.probes.mlp, hidden=(64,), key=key)`.
-    - `controls`: how many control tasks. Default 5. `shuffles`: how many random orders of the labels.
-      Default 0.
+    - `controls`: how many control tasks. Default 5.
+    - `shuffles`: how many random orders of the labels. Default 0.
     - `batched`: whether `fit` takes all labellings at once. Default True. With False it is called for each x
       `(n, d)` and y `(n,)` alone, as `ji.probes.fit` needs it.
 

@@ -75,9 +75,9 @@ def relax(
         found = _program(q, h[:, active], k, scale, deadline - time.monotonic()) or found
         if found is None:
             return None
-        some, mixture = found
+        weights, mixture = found
         shares = np.zeros(free)
-        shares[active[: len(some)]] = some
+        shares[active[: len(weights)]] = weights
         mixed = mixture @ h
         kth = np.partition(mixed[active], -k)[-k] if len(active) > k else -np.inf
         missing = np.flatnonzero((mixed > kth * (1 + 1e-9)) & ~likely)

@@ -75,11 +75,13 @@ def prune(
     - `x (n, d)`: activations, a row per example. Units matter: divide neurons of very different spread by
       their deviation first.
     - `y (n,)`: labels 0 and 1.
-    - `k`: the number of neurons of each turn. Default 5. `rounds`: how many turns. Default 10.
+    - `k`: the number of neurons of each turn. Default 5.
+    - `rounds`: how many turns. Default 10.
     - `test`: the examples (x, y) on which F1 is taken. Default None: the training ones.
     - `prefilter`: each turn searches this many of the neurons that are left, those of the largest mean
       difference. Default 50, as published; None searches all that are left.
-    - `loss`, `gamma`: as in `best_subset`. `time_limit`: seconds for each turn.
+    - `loss`, `gamma`: as in `best_subset`.
+    - `time_limit`: seconds for each turn.
     - `fit(x, y, support)`: the probes whose F1 is taken. Default `ji.probes.fit` (C = 1).
 
     **Returns:** `rounds` of `Pruned`, in order, each with the `status` and `gap` of its search.

@@ -12,10 +12,10 @@ def combinations(d: int, k: int, chunk: int) -> Any:
     """All k-subsets of 0..d-1 as arrays `(at most chunk, k)`."""
     every = itertools.combinations(range(d), k)
     while True:
-        some = np.fromiter(itertools.chain.from_iterable(itertools.islice(every, chunk)), int)
-        if not len(some):
+        columns = np.fromiter(itertools.chain.from_iterable(itertools.islice(every, chunk)), int)
+        if not len(columns):
             return
-        yield some.reshape(-1, k)
+        yield columns.reshape(-1, k)
 
 
 def bordered(
@@ -49,11 +49,11 @@ def bordered(
         diagonal = np.sqrt(np.maximum(np.einsum("ijj->ij", middle), 0))
         even_out = np.where(diagonal > 0, 1 / np.where(diagonal > 0, diagonal, 1), 0)
         values, vectors = np.linalg.eigh(middle * even_out[:, :, None] * even_out[:, None, :])
-        some = np.where(values > 1e-11, 1 / np.maximum(values, 1e-11), 0)
+        inverse = np.where(values > 1e-11, 1 / np.maximum(values, 1e-11), 0)
         loose = np.abs(w)  # the size of weights, where the constraints allow none but zero
         for _ in range(2):
             missing = e - np.einsum("imk,ik->im", c, w)
-            part = np.einsum("iml,im->il", vectors, even_out * missing) * some
+            part = np.einsum("iml,im->il", vectors, even_out * missing) * inverse
             step = even_out * np.einsum("iml,il->im", vectors, part)
             nu, w = nu + step, w + np.einsum("ikm,im->ik", along, step)
         missing = e - np.einsum("imk,ik->im", c, w)

@@ -36,7 +36,13 @@ class System:
         return np.asarray(x, np.float64) @ self.weights.T
 
     def equations(self, terms: Sequence[str], digits: int = 3) -> list[str]:
-        """Each target as text: "-10 x + 10 y"."""
+        """Each target as text: "-10 x + 10 y".
+
+        **Arguments:**
+
+        - `terms`: the names of the columns of x.
+        - `digits`: significant digits; 3 by default.
+        """
         found = []
         for row in self.weights:
             parts = [f"{row[j]:.{digits}g} {terms[int(j)]}" for j in np.flatnonzero(row)]

@@ -15,7 +15,13 @@ from ._rank import rank
 
 
 def sparsities(d: int, most: int = 256) -> list[int]:
-    """The grid of k: 1..8, 10, 12, then 16 doubling, to d or `most`, with d where it fits."""
+    """The grid of k: 1..8, 10, 12, then 16 doubling, to d or `most`, with d where it fits.
+
+    **Arguments:**
+
+    - `d`: number of columns.
+    - `most`: largest k of the grid; 256 by default.
+    """
     if d < 1 or most < 1:
         raise ValueError(f"A grid of k needs d and most of 1 or more; got d={d}, most={most}.")
     grid = {*range(1, 9), 10, 12}
@@ -31,9 +37,16 @@ def shrinking_net(
 ) -> Probe:
     r"""The elastic net with $C = k/20$ and $r = \mathrm{clip}(e^{-k/20}, 0.1, 0.9)$, k the size of the support.
 
-    The fewer features are left, the more of the penalty is an L1 norm. What `adaptive` fits by
-    default, as the published code of Gurnee et al. 2023 does (https://arxiv.org/abs/2305.01610). For
+    With fewer columns a larger part of the penalty is an L1 norm. `adaptive` fits this by default, as the
+    published code of Gurnee et al. 2023 does (https://arxiv.org/abs/2305.01610). For
     another balance: `adaptive(x, y, fit=functools.partial(shrinking_net, balanced=False))`.
+
+    **Arguments:**
+
+    - `x (n, d)`: activations, a row for each example.
+    - `y (n,)`: labels 0 and 1.
+    - `support`: numbers of columns `(k,)`.
+    - `balanced`: whether both classes have the same total weight; True by default.
     """
     k = len(support)
     ratio = float(np.clip(np.exp(-k / 20), 0.1, 0.9))

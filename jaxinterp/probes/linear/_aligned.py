@@ -28,7 +28,11 @@ class Aligned:
     def top(self, n: int = 10, direction: int = 0, *, of: str = "all") -> list[dict[str, Any]]:
         """The n neurons with the largest |cos|: dicts of `neuron` (layer, index), `weights`, `cos`.
 
-        `of`: "read", "gate", "write", or "all", where each neuron counts by its largest.
+        **Arguments:**
+
+        - `n`: number of neurons; 10 by default.
+        - `direction`: number of the direction; 0 by default.
+        - `of`: "read", "gate", "write", or "all" (by default), where the largest cosine of a neuron counts.
         """
         kinds = {"read": self.read, "gate": self.gate, "write": self.write}
         if of != "all" and kinds.get(of) is None:

@@ -69,9 +69,11 @@ def dense(
     - `x (..., n, d)`; `y (..., n)`, labels of any kind, two classes or more. Leading axes broadcast
       and are never copied: x `(n, d)` with y `(labels, n)`, x `(layer, n, d)` with y `(n,)`, both
       with `x[:, None]`.
-    - `gamma`: the inverse ridge, as in `fit`. `balanced`: every class present weighs the same.
+    - `gamma`: the inverse ridge, as in `fit`.
+    - `balanced`: every class present weighs the same.
     - `weights (..., n)`: how much each example counts; 0 leaves one out.
-    - `rank`: at most this rank of W. `classes`: all labels there are, where y may lack some.
+    - `rank`: at most this rank of W.
+    - `classes`: all labels there are, where y may lack some.
     - `tol`: the relative duality gap that counts as converged. float32 proves about 1e-5.
 
     **Returns:** `Dense`, with `.logits(x)`, `.log_probs(x)`, `.decision(x)`, `.predict(x)`.

@@ -33,15 +33,15 @@ def grids(methods: Methods, ks: Iterable[int] | None, d: int, n: int) -> dict[st
     """The numbers k of each method, rising: `{"single": [1], "adaptive": [1, 2, 4]}`."""
     if isinstance(methods, str):
         methods = (methods,)
-    asked = dict(methods) if isinstance(methods, Mapping) else dict.fromkeys(methods)
-    unknown = [name for name in asked if name not in METHODS]
-    if unknown or not asked:
+    requested = dict(methods) if isinstance(methods, Mapping) else dict.fromkeys(methods)
+    unknown = [name for name in requested if name not in METHODS]
+    if unknown or not requested:
         raise ValueError(
             f"methods are some of {', '.join(map(repr, METHODS))}, or a dict from them to their ks, "
             f"methods={{'adaptive': None, 'best_subset': [1, 2]}}; got {unknown[0] if unknown else methods!r}."
         )
     found = {}
-    for name, own in asked.items():
+    for name, own in requested.items():
         if name in _ONE_K:
             found[name] = [1 if name == "single" else d]
             continue
@@ -86,11 +86,13 @@ def probe_records(
 
     **Arguments:**
 
-    - `x (n, d)`: activations, a row per example. `y (n,)`: labels 0 and 1.
+    - `x (n, d)`: activations, a row per example.
+    - `y (n,)`: labels 0 and 1.
     - `train`, `test`: numbers of rows.
     - `methods`: names of the table, or a dict from names to the ks of each.
     - `ks`: numbers of neurons. Default `sparsities`.
-    - `gamma`, `balanced`: as in `fit`. `normalise`: whether units are divided by their deviation.
+    - `gamma`, `balanced`: as in `fit`.
+    - `normalise`: whether units are divided by their deviation.
     - `resamples`: of the test rows within their classes, for intervals of 95% of the measures of hard
       predictions; 0 for none. Default 1000.
     - `time_limit`: seconds for each proof. Default 60.

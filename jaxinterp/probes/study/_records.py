@@ -34,7 +34,12 @@ class Writer(LineWriter):
 
 
 def append_records(path: str | Path, records: Iterable[Record]) -> None:
-    r"""$F \mapsto F \mathbin\Vert r_1 \dots r_n$: records behind those of a file, made if it is not there.
+    r"""$F \mapsto F \mathbin\Vert r_1 \dots r_n$: records added at the end of a file.
+
+    **Arguments:**
+
+    - `path`: the file; it is created if it does not exist.
+    - `records`: flat dicts.
 
     **Raises:** ValueError for records that are not flat; `BadRecords` where another process is
     writing the file, and where it holds something else, which stays as it is.
@@ -43,20 +48,26 @@ def append_records(path: str | Path, records: Iterable[Record]) -> None:
     ji.probes.append_records("results.jsonl", [{"feature": "German", "layer": 3, "f1": 0.98}])
     ```
 
-    Law: killed at any moment, the file holds whole records; the next call cuts off the torn line.
+    Law: killed at any moment, the file has whole records, and the next call removes an incomplete line.
     """
     with Writer(path) as file:
         file.append(records)
 
 
 def write_records(path: str | Path, records: Iterable[Record]) -> None:
-    """Writes a file of these records and no others, whole or not at all; `read_records` reads it."""
+    """Writes a file of these records and no others, whole or not at all; `read_records` reads it.
+
+    **Arguments:**
+
+    - `path`: the file.
+    - `records`: flat dicts.
+    """
     text = "".join(map(_line, records)).encode()
     write_whole(Path(path), text)
 
 
 def read_records(path: str | Path) -> list[Record]:
-    r"""$F \mapsto (r_1, \dots, r_n)$: the records of a file, without a last line that was torn.
+    r"""$F \mapsto (r_1, \dots, r_n)$: the records of a file, without an incomplete last line.
 
     **Raises:** `BadRecords` for a file in which any other line is no record; FileNotFoundError.
 
@@ -99,7 +110,13 @@ def select(records: Iterable[Record], **wanted: Any) -> list[Record]:
 def best(records: Iterable[Record], by: Sequence[str] | str = "feature", metric: str = "f1") -> list[Record]:
     r"""$\arg\max_{r \in G} m_r$ for each group G of records that agree in `by`; ties go to the first.
 
-    The best of many on the test set looks better than it is: it was chosen there.
+    The best of many records looks better than it is, because the test set selects it.
+
+    **Arguments:**
+
+    - `records`: records of `study`.
+    - `by`: fields that define a group; "feature" by default.
+    - `metric`: the field to maximise; "f1" by default.
 
     ```python
     ji.probes.best(ji.probes.select(records, method="single"), by=("model", "feature"))
@@ -119,6 +136,12 @@ def best(records: Iterable[Record], by: Sequence[str] | str = "feature", metric:
 
 def records_table(records: Iterable[Record], columns: Sequence[str] = COLUMNS, *, title: str = "") -> "Table":
     """A table of records for the terminal, intervals beside what they are of: `rich.print(table)`.
+
+    **Arguments:**
+
+    - `records`: records of `study`.
+    - `columns`: fields to show; by default the most useful ones.
+    - `title`: the title of the table; empty by default.
 
     ```python
     rich.print(ji.probes.records_table(ji.probes.best(records)))

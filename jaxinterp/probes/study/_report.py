@@ -125,12 +125,23 @@ def best_rows(records: Sequence[Record]) -> list[list[str]]:
 
 
 def best_table(records: Sequence[Record], *, title: str = "") -> "Table":
-    """The best neuron of each feature with its certificate, for the terminal: `rich.print(table)`."""
+    """The best neuron of each feature with its certificate, for the terminal: `rich.print(table)`.
+
+    **Arguments:**
+
+    - `records`: records of `study`.
+    - `title`: the title of the table; empty by default.
+    """
     return grid(COLUMNS, best_rows(records), title=title)
 
 
 def study_page(records: Iterable[Record], *, title: str = "A probing study") -> str:
     """One HTML page of a study: best neurons, F1 by layer, by number of neurons, by model size.
+
+    **Arguments:**
+
+    - `records`: records of `study`, of one model or several.
+    - `title`: the title of the page; "A probing study" by default.
 
     ```python
     ji.viz.write("study.html", ji.probes.study_page(records))
@@ -162,8 +173,8 @@ def study_page(records: Iterable[Record], *, title: str = "A probing study") -> 
                     Chapter(
                         f"F1 by layer, {words}{name}",
                         [
-                            by_layer(chosen, features=[f for f in some if select(chosen, feature=f)])
-                            for some in parts
+                            by_layer(chosen, features=[f for f in part if select(chosen, feature=f)])
+                            for part in parts
                         ],
                     )
                 )
@@ -175,7 +186,7 @@ def study_page(records: Iterable[Record], *, title: str = "A probing study") -> 
         if many:
             chosen = select(mine, method=many[0])
             figures = [
-                by_k(chosen, features=[f for f in some if select(chosen, feature=f)]) for some in parts
+                by_k(chosen, features=[f for f in part if select(chosen, feature=f)]) for part in parts
             ]
             rows = [
                 [s.feature, *(s.score[i] for i in _ends(s.ks)), s.needed]
@@ -194,7 +205,7 @@ def study_page(records: Iterable[Record], *, title: str = "A probing study") -> 
                 )
             )
     if len({r["parameters"] for r in records if r.get("parameters")}) > 1:
-        chapters.append(Chapter("F1 by model size", [by_size(records, features=some) for some in parts]))
+        chapters.append(Chapter("F1 by model size", [by_size(records, features=part) for part in parts]))
     versions = ", ".join(f"{name} {records[0].get(name)}" for name in ("jaxinterp", "jax", "numpy"))
     return page(title, chapters, footer=f"{len(records):,} records; {versions}.")
 

@@ -160,7 +160,7 @@ def flat_rows(x: Any) -> np.ndarray:
 
 
 def chosen_layers(layers: Iterable[int] | None, known: list[int], site: str) -> list[int]:
-    """The layers asked for, of those the site has."""
+    """The requested layers, among those of the site."""
     if layers is None:
         return known
     chosen = list(dict.fromkeys(int(layer) for layer in layers))

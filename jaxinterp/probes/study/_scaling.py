@@ -45,9 +45,12 @@ def scaling(
     models need fewer neurons? The maximum over layers is taken on the test rows, as there, so it is
     a little high; for small test sets look at the intervals.
 
-    **Arguments:** `records` of `study`, of one model or of several; `method`: whose records are
-    compared (the k of different models have to be of one kind); `metric`; `share` of the score of
-    the largest k.
+    **Arguments:**
+
+    - `records`: records of `study`, of one model or several.
+    - `method`: the method whose records are compared; "adaptive" by default.
+    - `metric`: the field that is the score; "f1" by default.
+    - `share`: share of the score of the largest k that is enough; 0.95 by default.
 
     **Returns:** a list of `Scaling`, by parameters, then by feature.
 
@@ -111,6 +114,11 @@ def scaling(
 
 def scaling_table(found: Iterable[Scaling], *, title: str = "") -> "Table":
     """Models by rising size and features as rows: the best single neuron, the largest k, k needed.
+
+    **Arguments:**
+
+    - `found`: what `scaling` returned.
+    - `title`: the title of the table; empty by default.
 
     ```python
     rich.print(ji.probes.scaling_table(ji.probes.scaling(records)))

@@ -110,18 +110,18 @@ def study(
     versions = {"jaxinterp": _version(), "jax": jax.__version__, "numpy": np.__version__}
     n = min(len(train) for train, _ in chosen.values())
     ks = None if settings.ks is None else list(settings.ks)
-    asked = grids(settings.methods, ks, rows.width, n)
+    requested = grids(settings.methods, ks, rows.width, n)
     hashes = {each: fingerprint(*sets[each], *chosen[each])[:16] for each in sets}
     cells = [
         (layer, each, method, k)
         for layer in rows.layers
         for each in sets
-        for method, grid in asked.items()
+        for method, grid in requested.items()
         for k in grid
     ]
     own = {
         method: {"grid": grid, "time_limit": float(settings.time_limit) if method == "best_subset" else None}
-        for method, grid in asked.items()
+        for method, grid in requested.items()
     }
     fixed = {
         "about": about,
@@ -156,7 +156,7 @@ def study(
                     y,
                     train,
                     test_rows,
-                    {method: asked[method]},
+                    {method: requested[method]},
                     gamma=settings.gamma,
                     balanced=settings.balanced,
                     normalise=settings.normalise,

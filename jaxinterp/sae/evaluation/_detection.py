@@ -20,11 +20,11 @@ def detection(sheet: Sheet, key: KeyLike) -> tuple[list[list[str]], list[bool]]:
     (https://github.com/adamkarvonen/SAEBench).
     """
     rng = feature_generator(key, sheet.feature, 2)
-    of = lambda *kinds: [w for w in sheet.asked if w.kind in kinds]
+    of = lambda *kinds: [w for w in sheet.tests if w.kind in kinds]
     top, others = of("top")[:TOP], [*of("top")[TOP:], *of("interval")]
     # Each window stands for its share of what its interval holds.
     intervals = np.asarray([w.interval for w in others], int)
-    weight = sheet.held[intervals] / np.maximum(np.bincount(intervals, minlength=1)[intervals], 1)
+    weight = sheet.sums[intervals] / np.maximum(np.bincount(intervals, minlength=1)[intervals], 1)
     weight = weight / weight.sum() if weight.sum() > 0 else np.full(len(others), 1 / max(len(others), 1))
     count = min(IMPORTANT, int((weight > 0).sum()))
     drawn = rng.choice(len(others), count, replace=False, p=weight) if count else []

@@ -74,7 +74,8 @@ def interpret(
 
     **Arguments:**
 
-    - `sae`, `model`, `tokens`, `site`, `mask`, `positions`: as in `evaluate`. `tokenizer`: its words.
+    - `sae`, `model`, `tokens`, `site`, `mask`, `positions`: as in `evaluate`.
+    - `tokenizer`: its words.
     - `judges`: `Judges`, functions that explain a feature and are tested with the explanation.
     - `key`: draws windows and tokens.
     - `features`: numbers of features. Default None: all.
@@ -97,7 +98,7 @@ def interpret(
                              judges=ji.sae.Judges(explain=explain, simulate=simulate), key=jax.random.key(0))
     ```
 
-    Law: a judge that knows the levels scores 1, one that says the same of all tokens 0.
+    Law: a judge that knows the levels scores 1, one with a constant answer scores 0.
     """
     key = check_key(key, "ji.sae.interpret(..., key={})")
     which = chosen(sae, features)
@@ -126,7 +127,7 @@ def interpret(
             progress=settings.progress,
             logits=judges.predict_logits is not None,
         )
-        for record in _judged(made, judges, out, study, key, settings):
+        for record in _scored_records(made, judges, out, study, key, settings):
             done[record["feature"]] = record
     return [done[int(i)] for i in dict.fromkeys(which.tolist())]
 
@@ -151,7 +152,7 @@ def _begun(path: Path, study: dict[str, Any]) -> dict[int, dict[str, Any]]:
     return {record["feature"]: record for record in records}
 
 
-def _judged(
+def _scored_records(
     made: Sequence[Sheet],
     judges: Judges,
     out: PathLike | None,
@@ -190,7 +191,7 @@ def _each(task: Any, made: Sequence[Sheet], workers: int) -> Any:
 
 
 def _record(sheet: Sheet, judges: Judges, key: KeyLike) -> Record:
-    fires = [w for w in (*sheet.shown.examples, *sheet.asked) if w.kind in ("top", "interval")]
+    fires = [w for w in (*sheet.shown.examples, *sheet.tests) if w.kind in ("top", "interval")]
     found: dict[str, Any] = {"feature": sheet.feature, "kept": len(fires) >= LEAST, "examples": len(fires)}
     if not found["kept"]:
         return found
@@ -216,7 +217,7 @@ def _record(sheet: Sheet, judges: Judges, key: KeyLike) -> Record:
 
 def _simulated(sheet: Sheet, text: str, simulate: Any) -> dict[str, Any]:
     predicted = []
-    for window in sheet.asked:
+    for window in sheet.tests:
         values = expected(simulate(text, list(window.tokens)))
         if values.shape != (len(window.tokens),) or not np.isfinite(values).all():
             raise ValueError(
@@ -225,16 +226,16 @@ def _simulated(sheet: Sheet, text: str, simulate: Any) -> dict[str, Any]:
             )
         predicted.append(values)
     blank = lambda w: np.isnan(w.activations)
-    levels = [np.where(blank(w), np.nan, w.levels) for w in sheet.asked]
+    levels = [np.where(blank(w), np.nan, w.levels) for w in sheet.tests]
     plain = simulation_scores(predicted, levels)
     by = {"random": 1.0, "token": 0.0}
-    weight = [by.get(w.kind, sheet.density * float(sheet.share[w.interval])) for w in sheet.asked]
+    weight = [by.get(w.kind, sheet.density * float(sheet.share[w.interval])) for w in sheet.tests]
     weighted = dict(simulation_scores(predicted, levels, weight)) if any(weight) else {}
-    bills = bills_scores(predicted, [w.activations for w in sheet.asked])
+    bills = bills_scores(predicted, [w.activations for w in sheet.tests])
     return {
         **plain,
         **{f"weighted_{name}": value for name, value in weighted.items()},
         **{f"bills_{name}": value for name, value in bills.items()},
         "predicted": [[float(f"{v:.4g}") for v in each] for each in predicted],
-        "true": [each.levels.tolist() for each in sheet.asked],
+        "true": [each.levels.tolist() for each in sheet.tests],
     }

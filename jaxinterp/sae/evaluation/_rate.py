@@ -31,14 +31,17 @@ HEADERS = {
 def rate(folder: Any, *, port: int = 0) -> "RatingPage":
     r"""$u \mapsto (a_{u1}, \dots, a_{u5})$: serves a study of `rating_study` on this machine alone, item by item.
 
-    Each answer is on disk before the next item is shown; started again, the page goes on with the
-    first item that has none. The rubric: confidence 0..3, strongest activations 0..5, logits
+    Each answer is on disk before the next item is shown. After a restart the page continues with the
+    first item without an answer. The rubric: confidence 0..3, strongest activations 0..5, logits
     0..3, separation 0..1 where logits do not agree, specificity 0..3; 14 at most.
 
-    **Arguments:** `folder`; `port`, 0 for a free one. Only 127.0.0.1 is listened on, and only
-    addresses with the page's random token are answered.
+    **Arguments:**
 
-    **Returns:** a `RatingPage`: open `page.url`; `page.wait()` returns when all is rated; `page.close()`, or `with`.
+    - `folder`: a folder that `rating_study` wrote.
+    - `port`: the port to listen on; 0 by default, which takes a free one. The server listens on 127.0.0.1
+      alone, and answers only addresses with the random token of the page.
+
+    **Returns:** a `RatingPage`: open `page.url`; `page.wait()` returns when all items are rated; `page.close()`, or `with`.
 
     **Raises:** FileNotFoundError for a folder of something else; `BadRecords` for a study that is
     damaged, and where another process rates into it. Damaged while it is served, the page says so.
@@ -88,7 +91,10 @@ class RatingPage:
         return sum(i not in self._answers for i in self._place)
 
     def wait(self, seconds: float | int | None = None) -> bool:
-        """Returns when all is rated and the browser was told, or after so many seconds; whether it is."""
+        """Waits until all items are rated and the browser has the answer, or for so many seconds.
+
+        **Returns:** whether all items are rated.
+        """
         return self._done.wait(seconds)
 
     def close(self) -> None:
@@ -155,12 +161,12 @@ def _handler(page: RatingPage) -> type[BaseHTTPRequestHandler]:
             """Nothing: addresses hold the token."""
 
         def do_GET(self) -> None:
-            self._told(self._get)
+            self._reply_to_caller(self._get)
 
         def do_POST(self) -> None:
-            self._told(self._post)
+            self._reply_to_caller(self._post)
 
-        def _told(self, reply: Callable[[], None]) -> None:
+        def _reply_to_caller(self, reply: Callable[[], None]) -> None:
             """What is wrong with the study on disk, as a page: only for who knows the address."""
             try:
                 reply()
@@ -171,11 +177,11 @@ def _handler(page: RatingPage) -> type[BaseHTTPRequestHandler]:
                 self._answer(HTTPStatus.INTERNAL_SERVER_ERROR, text)
 
         def _get(self) -> None:
-            item = self._asked()
+            item = self._item()
             if item is not None:
                 self._answer(HTTPStatus.OK, page._html(item or None))
                 if not item and not page.left:
-                    page._done.set()  # not before the browser has been told
+                    page._done.set()  # only after the browser has the answer
 
         def _post(self) -> None:
             length = self.headers.get("Content-Length", "")
@@ -183,7 +189,7 @@ def _handler(page: RatingPage) -> type[BaseHTTPRequestHandler]:
             size = int(length) if whole else 0
             # All of a body is read, or an answer could be lost with the connection.
             body = self.rfile.read(min(size, 1 << 20)).decode("utf-8", "replace")
-            item = self._asked()
+            item = self._item()
             if item is None:
                 return
             if not item or not size:
@@ -212,7 +218,7 @@ def _handler(page: RatingPage) -> type[BaseHTTPRequestHandler]:
             self.send_header("Content-Length", "0")
             self.end_headers()
 
-        def _asked(self) -> str | None:
+        def _item(self) -> str | None:
             """The item of an address, "" for the next one; None where it was refused."""
             own = {f"{host}:{page._server.server_port}" for host in ("127.0.0.1", "localhost")}
             if self.headers.get("Host") not in own:  # a foreign name that was pointed here

@@ -62,7 +62,8 @@ def rating_study(
     - `groups`: by name a dictionary and the site it reads, such as
       `{"features": (sae, "resid_post[2]"), "neurons": (ji.sae.Neurons(640), "mlp_post[2]")}`.
     - `model`, `tokenizer`, `tokens`, `mask`, `positions`: as in `browse`.
-    - `units`: of each group that fire on 20 tokens. Default 20. `parts`: intervals of each. Default 2.
+    - `units`: of each group that fire on 20 tokens. Default 20.
+    - `parts`: intervals of each. Default 2.
     - `window`: tokens before and behind the one in the middle. Default (12, 4).
     - `key`: draws units and intervals.
     - `key_file`: the file that says what each item is. Default `<folder>.key.json`. Give a rater the folder

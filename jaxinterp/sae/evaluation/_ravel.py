@@ -1,4 +1,4 @@
-"""RAVEL: is an attribute of an entity in features of its own, that can be exchanged without the others?"""
+"""RAVEL: does an attribute of an entity have its own features, which can be exchanged without the others?"""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -77,8 +77,10 @@ def ravel(
       entities `rows (n,)` holds `x (n, d)`. A JAX function, such as one around `ji.resume`, or a linear
       probe. In training `rows` are of `train`; in the test they are those of `test` plus `len(train)`.
     - `key`: draws the pairs and their order.
-    - `pairs`: of entities with different answers. Default 2000. `epochs`: passes over them. Default 2.
-    - `batch_size`: pairs per step. Default 16. `learning_rate`: of Adam. Default 1e-3.
+    - `pairs`: of entities with different answers. Default 2000.
+    - `epochs`: passes over them. Default 2.
+    - `batch_size`: pairs per step. Default 16.
+    - `learning_rate`: of Adam. Default 1e-3.
 
     **Returns:** `Ravel`; `found["cause"]` is `found.cause`.
 
@@ -90,7 +92,7 @@ def ravel(
     found.disentangle
     ```
 
-    Law: 1 where each attribute has features of its own; no more than 1/2 where
+    Law: 1 where each attribute has its own features; no more than 1/2 where
     two attributes share theirs.
     """
     names = list(readers)

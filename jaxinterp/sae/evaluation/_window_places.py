@@ -32,7 +32,7 @@ class WindowPlaces:
         self.ids = ids[self.order]
 
     def of(self, i: int, rng: np.random.Generator) -> list[tuple[bool, str, int, Any]]:
-        """Places of feature i: whether asked, kind, interval, (seq, pos)."""
+        """Places of feature i: whether it is a test, kind, interval, (seq, pos)."""
         found = self.found
         top = [p for p in zip(found.seq[i], found.pos[i], strict=True) if p[0] >= 0]
         sampled = [
@@ -46,30 +46,30 @@ class WindowPlaces:
         taken: tuple[list[Any], list[Any]] = [], []
         plan: list[tuple[bool, str, int, Any]] = []
 
-        def take(asked: bool, kind: str, interval: int, pool: Any, count: int) -> None:
+        def take(test: bool, kind: str, interval: int, pool: Any, count: int) -> None:
             for place in pool:
                 if count == 0:
                     return
                 here = int(place[0]), int(place[1])
                 near = lambda p, s=here[0], t=here[1]: p[0] == s and abs(p[1] - t) < self.width
-                if here in taken[asked] or any(map(near, taken[not asked])):
+                if here in taken[test] or any(map(near, taken[not test])):
                     continue
-                taken[asked].append(here)
-                plan.append((asked, kind, interval, here))
+                taken[test].append(here)
+                plan.append((test, kind, interval, here))
                 count -= 1
 
         last = INTERVALS - 1
         # Rarest first: what few places can serve is not lost to what any can.
-        for asked, counts in ((False, SHOWN), (True, ASKED)):
-            take(asked, "top", last, [*sampled[last], *top], counts[0])
+        for test, counts in ((False, SHOWN), (True, ASKED)):
+            take(test, "top", last, [*sampled[last], *top], counts[0])
         for interval in range(last - 1, -1, -1):
-            for asked, counts in ((False, SHOWN), (True, ASKED)):
-                take(asked, "interval", interval, sampled[interval], counts[1])
-        for asked, counts in ((False, SHOWN), (True, ASKED)):
-            some = rng.choice(same, min(len(same), 400), replace=False)
-            take(asked, "token", -1, self.all[some], counts[3])
-        for asked, counts in ((False, SHOWN), (True, ASKED)):
-            take(asked, "random", -1, self.all[rng.choice(len(self.all), 400)], counts[2])
+            for test, counts in ((False, SHOWN), (True, ASKED)):
+                take(test, "interval", interval, sampled[interval], counts[1])
+        for test, counts in ((False, SHOWN), (True, ASKED)):
+            drawn = rng.choice(same, min(len(same), 400), replace=False)
+            take(test, "token", -1, self.all[drawn], counts[3])
+        for test, counts in ((False, SHOWN), (True, ASKED)):
+            take(test, "random", -1, self.all[rng.choice(len(self.all), 400)], counts[2])
         return plan
 
 
@@ -85,14 +85,14 @@ def logit_ends(sae: Any, model: Any, site: Any, which: Any, key: KeyLike) -> lis
     weights = logit_weights(sae, model, site, which)
     vocab = weights.shape[1]
     shown = min(10, vocab // 4)
-    asked = min(50, (vocab - shown) // 2)
-    high, _, low, _ = weights.top(None, min(shown + asked, vocab))
+    tested = min(50, (vocab - shown) // 2)
+    high, _, low, _ = weights.top(None, min(shown + tested, vocab))
     found = []
     for i, feature in enumerate(which):
         rng = feature_generator(key, int(feature), 1)
-        positive = high[i, shown : shown + asked]
-        others = rng.choice(np.setdiff1d(np.arange(vocab), high[i]), asked, replace=False)
-        mixed = rng.permutation(2 * asked)
+        positive = high[i, shown : shown + tested]
+        others = rng.choice(np.setdiff1d(np.arange(vocab), high[i]), tested, replace=False)
+        mixed = rng.permutation(2 * tested)
         options = np.concatenate([positive, others])[mixed]
-        found.append((high[i, :shown], low[i, :shown], options, mixed < asked))
+        found.append((high[i, :shown], low[i, :shown], options, mixed < tested))
     return found

@@ -1,4 +1,4 @@
-"""What a judge is shown of a feature, and what it is then asked: two sets of windows that share no token."""
+"""Windows of a feature for a judge: examples to read and tests to predict. They share no token."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -54,17 +54,24 @@ class Shown:
 
 @dataclass(frozen=True, eq=False)
 class Sheet:
-    """Of one `feature`: what is `shown` and what is `asked`; the `density` and `maximum` of its activations;
-    `share`, `held` `(interval,)`, how the tokens that fire, and what they sum to, spread over intervals;
-    `options`, tokens of which those `right` stand high among its logits."""
+    """Two sets of windows of one feature: those that a judge is shown, and those that test its explanation.
+
+    - `feature`: the number of the feature.
+    - `shown`: what the judge reads before it explains the feature.
+    - `tests`: the windows of which the judge predicts the activations.
+    - `density`, `maximum`: the share of tokens on which the feature fires, and its largest activation.
+    - `share` `(interval,)`: the share of firing tokens in each interval of activations.
+    - `sums` `(interval,)`: the share of the sum of all activations in each interval.
+    - `options`: tokens; `right` `(option,)` marks those with a high logit weight.
+    """
 
     feature: int
     shown: Shown
-    asked: list[Window]
+    tests: list[Window]
     density: float
     maximum: float
     share: np.ndarray
-    held: np.ndarray
+    sums: np.ndarray
     options: list[str]
     right: np.ndarray
 
@@ -102,24 +109,24 @@ def sheets(
     at = np.full((2, len(which), most), -1, np.int32)  # of one size: one program serves all
     for i, plan in enumerate(plans):
         at[:, i, : len(plan)] = np.asarray([place for _, _, _, place in plan]).reshape(-1, 2).T
-    acts, share, held = _read(sae, model, read, which, at, found.maximum, window, batch_size, progress)
+    acts, share, sums = _read(sae, model, read, which, at, found.maximum, window, batch_size, progress)
     ids = _ids(read, at, window)
     readable = logits or read.site in (*STREAM, "mlp_post")
     ends = logit_ends(sae, model, read.name, which, key) if readable else [([], [], [], [])] * len(which)
     used = np.unique(np.concatenate([ids.ravel(), *(np.asarray(x, int) for e in ends for x in e[:3])]))
     used = used[used >= 0].astype(int)
     text = dict(zip(used.tolist(), tokenizer.tokens(used), strict=True))
-    words = lambda some: [text[int(t)] for t in some]
+    words = lambda token_ids: [text[int(t)] for t in token_ids]
     made = []
     for i, plan in enumerate(plans):
         maximum = float(found.maximum[i])
         sets: tuple[list[Window], list[Window]] = [], []
-        for j, (asked, kind, interval, (seq, pos)) in enumerate(plan):
+        for j, (test, kind, interval, (seq, pos)) in enumerate(plan):
             there = ids[i, j] >= 0
             own = acts[i, j][there]
             level = np.nan_to_num(own) * (LEVELS / maximum if maximum > 0 else 0)
             level = np.minimum(level.astype(int), LEVELS - 1)
-            sets[asked].append(Window(kind, interval, seq, pos, words(ids[i, j][there]), own, level))
+            sets[test].append(Window(kind, interval, seq, pos, words(ids[i, j][there]), own, level))
         up, down, options, right = ends[i]
         shown = Shown(sets[0], words(up), words(down))
         made.append(
@@ -130,7 +137,7 @@ def sheets(
                 float(found.density[i]),
                 maximum,
                 share[i],
-                held[i],
+                sums[i],
                 words(options),
                 np.asarray(right, bool),
             )
@@ -160,19 +167,19 @@ def _read(
     """Activations `(n, place, window)` of every window, and how features spread over intervals."""
     seq, pos = jnp.asarray(at)
     offsets = jnp.arange(-window[0], window[1] + 1, dtype=jnp.int32)
-    some, most = jnp.asarray(which), jnp.asarray(maximum, jnp.float32)
+    wanted, most = jnp.asarray(which), jnp.asarray(maximum, jnp.float32)
     out = jnp.full((*seq.shape, len(offsets)), jnp.nan, jnp.float32)
     state = (
         out,
         jnp.zeros((len(which), INTERVALS), jnp.float32),
         jnp.zeros((len(which), INTERVALS), jnp.float32),
     )
-    step = Windows(sae, some, seq, pos, offsets, most, read.name)
+    step = Windows(sae, wanted, seq, pos, offsets, most, read.name)
     parts = read.batches(batch_size, sae)
     state = read.fold(parts, state, step, progress="windows" if progress else False)
-    acts, count, held = (np.asarray(x) for x in state)
+    acts, count, sums = (np.asarray(x) for x in state)
     over = lambda x: x / np.maximum(x.sum(1, keepdims=True), 1e-30)
-    return acts, over(count), over(held)
+    return acts, over(count), over(sums)
 
 
 class Windows(eqx.Module):

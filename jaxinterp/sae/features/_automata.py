@@ -100,9 +100,9 @@ def automata(
 ) -> Automata:
     r"""$i \to j$ where $\mathbb E[f_j(t+1) \mid f_i(t) > 0,\, t_{+1} \in \operatorname{top}_k v_i] - \mathbb E f_j > \frac12 \mathbb E[f_j \mid f_j > 0]$.
 
-    Feature i raises some tokens; where it fires and one of them follows, j fires. Two features that
-    do so to each other alternate, a feature that does so to itself goes on. Of signed features only
-    what is above 0 is read: below 0 a feature lowers those tokens. Bricken et al. 2023
+    Feature i raises the logits of k tokens. Where i fires and one of these tokens follows, j fires. Two
+    features with edges in both directions alternate. A feature with an edge to itself keeps firing. Of
+    signed features only values above 0 count, because below 0 a feature lowers those logits. Bricken et al. 2023
     (https://transformer-circuits.pub/2023/monosemantic-features) show such automata.
 
     **Arguments:**
@@ -112,7 +112,7 @@ def automata(
     - `settings`: an `AutomataSettings`. The `weight` of an edge is the difference above over
       $\mathbb E[f_j \mid f_j > 0]$.
 
-    **Returns:** `Automata`. Features that fire nearly everywhere follow on all and get no edges.
+    **Returns:** `Automata`. Features that fire nearly everywhere get no edges, because they follow every feature.
 
     **Raises:** ValueError for a site without logit weights.
 

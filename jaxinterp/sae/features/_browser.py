@@ -41,18 +41,22 @@ def browse(
 ) -> Path:
     r"""$i \mapsto$ examples, histogram, logit weights: a folder of static HTML for all features.
 
-    `index.html` opens from disk, without a server and without a network: a list that can be searched
-    (numbers, tokens, labels), filtered by density and sorted, the densities of what is listed, and a
-    panel for each feature. Features are read in files of 32 when one of them is chosen, so that
-    20,000 open as quickly as 20. All text is shown as text. `index.html#7` opens at feature 7.
+    `index.html` opens from disk, without a server or a network. Its list of features can be searched (numbers,
+    tokens, labels), filtered by density and sorted. Each feature has a panel. Features are in files of 32, so
+    20,000 features open as quickly as 20. All text is displayed as plain text. `#7` opens feature 7.
 
-    **Arguments:** `path`, a folder that is not there yet, or one that this function wrote; `sae`,
-    `model`, `tokenizer`, `tokens`, `site`; `read`, what `examples` returned, or None to read `tokens`
-    now with `options` of `examples`; `k` tokens at either end of the logit weights, 0 for none (they
-    are of sites of the stream and `mlp_post`); `labels` of features by number; `scores`, columns
-    `(n,)` by name to sort by; `title`.
+    **Arguments:**
 
-    **Returns:** the path. The folder is complete or not there: it is built beside its place.
+    - `path`: the folder to write. It must not exist, or this function must have written it.
+    - `sae`, `model`, `tokenizer`, `site`: a dictionary, its model with the tokenizer, and the site it reads.
+    - `tokens`, `options`: the corpus and further arguments of `examples`; not with `read`.
+    - `read`: the result of `examples`; by default None: `examples` reads `tokens`.
+    - `k`: tokens at each end of the logit weights (of the stream or `mlp_post`); 10 by default, 0 for none.
+    - `labels`: texts by number of a feature; none by default.
+    - `scores`: columns `(n,)` by name, by which the list can be sorted; none by default.
+    - `title`, `progress`: the title of the page, and whether a progress bar is shown (True by default).
+
+    **Returns:** the path. The folder is complete, or does not exist.
 
     **Raises:** FileExistsError for a folder of something else; FileNotFoundError without a parent.
 
@@ -84,10 +88,10 @@ def browse(
         ends = weights.top(None, min(k, weights.shape[1]))
     named = {int(i): plain(str(text)) for i, text in (labels or {}).items()}
     about = title or f"{kind_name(sae)}: {n} features of {site}"
-    said = {"kind": "jaxinterp features", "features": n, "tokens": read.count}
+    header = {"kind": "jaxinterp features", "features": n, "tokens": read.count}
     # The page names the folder of its data, so that it is replaced by one rename.
     known = [f"data/{file.name}" for file in path.glob("data/*.js")]  # of earlier versions
-    with unit(path, "features", "index.html", pointer=True, about=said, known=known) as folder:
+    with unit(path, "features", "index.html", pointer=True, about=header, known=known) as folder:
         _build(folder, read, tokenizer, ends, named, columns, about, progress)
     return path
 
@@ -106,8 +110,8 @@ def _check_place(path: Path) -> None:
 
 def _script(folder: Path, name: str, call: str, *values: Any) -> None:
     """`call(values)` as a file; no character of a text can end a string or a script."""
-    told = (json.dumps(v, separators=(",", ":"), allow_nan=False) for v in values)
-    text = f"featureBrowser.{call}({','.join(told)});\n".replace("<", "\\u003c")
+    arguments = (json.dumps(v, separators=(",", ":"), allow_nan=False) for v in values)
+    text = f"featureBrowser.{call}({','.join(arguments)});\n".replace("<", "\\u003c")
     put(folder / name, text.encode("ascii"))
 
 

@@ -59,8 +59,8 @@ def save_dashboard(
 ) -> Path:
     r"""Writes `batch-{i}.json`, `skipped_indexes.json` and `run_settings.json`, all of them or none.
 
-    The folder is what SAEDashboard (https://github.com/jbloomAus/SAEDashboard) leaves behind and
-    Neuronpedia's uploader reads; `run_settings.json` comes last, and says that all the rest is there.
+    The folder is what SAEDashboard (https://github.com/jbloomAus/SAEDashboard) writes and
+    Neuronpedia's uploader reads. `run_settings.json` is written last: a folder with it is complete.
 
     **Arguments:**
 

@@ -119,11 +119,14 @@ def attribution_vectors(
 ) -> np.ndarray:
     r"""$a_{it} = f_i(t)\, v_{i, t_{+1}}$: activation times logit weight of the token that follows.
 
-    A cheap stand-in for `feature_effects`, for features of late layers. The correlation of two
+    A cheap approximation of `feature_effects`, for features of late layers. The correlation of two
     features' vectors, `numpy.corrcoef(a)[0, 1]`, is their attribution similarity. Bricken et al.
     2023 (https://transformer-circuits.pub/2023/monosemantic-features).
 
-    **Arguments:** as `feature_effects`.
+    **Arguments:**
+
+    - `sae`, `model`, `tokens`, `features`, `site`, `mask`, `positions`, `batch_size`, `progress`: as in
+      `feature_effects`.
 
     **Returns:** `(n, token)`, a column for each of `positions` that has a next token, in the
     order of the corpus.

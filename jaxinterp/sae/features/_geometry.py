@@ -1,4 +1,4 @@
-"""How a dictionary's directions lie: neighbours, alignment, spectrum, a map."""
+"""Geometry of a dictionary's directions: neighbours, alignment, spectrum, a map."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -38,8 +38,11 @@ class Geometry:
 def geometry(sae: Any, *, step: int = 2048) -> Geometry:
     r"""$\max_{j \neq i} \cos(d_i, d_j)$ of decoder and encoder, $\cos(e_i, d_i)$, and the principal axes of $d_i / \lVert d_i \rVert$.
 
-    **Arguments:** `sae`: a dictionary, anything with `encoder (d, features)` and `decoder (features, d)`; `step` rows
-    at a time. Several sources or layers of a feature count as one long direction.
+    **Arguments:**
+
+    - `sae`: a dictionary, or any object with `encoder (d, features)` and `decoder (features, d)`. Several
+      sources or layers of a feature count as one long direction.
+    - `step`: rows in one matrix product; 2048 by default.
 
     ```python
     found = ji.sae.geometry(sae)

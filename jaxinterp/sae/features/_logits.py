@@ -36,7 +36,7 @@ class LogitEnds(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class LogitWeights:
-    """Logit weights `(features, vocab)`, computed as they are asked for; made by `logit_weights`."""
+    """Logit weights `(features, vocab)`, computed on access; made by `logit_weights`."""
 
     rows: Any  # (features, d), what features write to the stream, behind the norm
     unembed: Any  # (d, vocab)
@@ -79,23 +79,34 @@ class LogitWeights:
         return LogitEnds(*(np.concatenate(x) for x in zip(*parts, strict=True)))
 
     def records(self, tokenizer: Any, feature: int, k: int = 10) -> list[dict[str, Any]]:
-        """The largest and smallest weights of a feature, with tokens as strings."""
+        """The largest and smallest weights of a feature, with tokens as strings.
+
+        **Arguments:**
+
+        - `tokenizer`: gives the strings of tokens.
+        - `feature`: the number of the feature.
+        - `k`: tokens at each end; 10 by default.
+        """
         high, up, low, down = self.top([feature], k)
         pairs = [*zip(high[0], up[0], strict=True), *zip(low[0], down[0], strict=True)]
         return [{"token": tokenizer.tokens([int(t)])[0], "id": int(t), "weight": float(w)} for t, w in pairs]
 
 
 def logit_weights(sae: Any, model: Any, site: Any = None, features: Any = None) -> LogitWeights:
-    r"""$v_i = d_i W_{down}\, \pi\, \mathrm{diag}(g)\, W_U - \mathrm{median}$: what feature i says of the next token, directly.
+    r"""$v_i = d_i W_{down}\, \pi\, \mathrm{diag}(g)\, W_U - \mathrm{median}$: the direct effect of feature i on the logits of the next token.
 
-    $\pi$ takes the mean off (of a LayerNorm), g is the last norm's gain; the norm's denominator is
-    left out, as it is the same for all tokens. $W_{down}$ only for dictionaries of neurons. Bricken
-    et al. 2023 (https://transformer-circuits.pub/2023/monosemantic-features). Late layers are read
-    well by it; what early features do goes through later layers, see `feature_effects`.
+    $\pi$ subtracts the mean (for a LayerNorm), and g is the gain of the last norm. The denominator of the
+    norm is left out, because it is the same for all tokens. $W_{down}$ is for dictionaries of neurons only. Bricken
+    et al. 2023 (https://transformer-circuits.pub/2023/monosemantic-features). This fits
+    late layers. Early features act through later layers: see `feature_effects`.
 
-    **Arguments:** `sae`; `model` of `ji.models`; `site`, one layer of the stream (`resid_pre mid
-    post`), of what is written to it (`attn_out mlp_out`) or of neurons (`mlp_post`), by default its own; `features`,
-    numbers, by default all.
+    **Arguments:**
+
+    - `sae`: the dictionary.
+    - `model`: a model of `ji.models`.
+    - `site`: one layer of the stream (`resid_pre`, `resid_mid`, `resid_post`), of what is written to it
+      (`attn_out`, `mlp_out`), or of neurons (`mlp_post`); by default the site of the dictionary.
+    - `features`: numbers `(n,)`; by default None, all features.
 
     **Returns:** `LogitWeights`: `w[7]` is `(vocab,)`, `w.top(k=10)` the tokens at both ends.
 

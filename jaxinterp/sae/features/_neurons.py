@@ -47,10 +47,16 @@ def nearest_neurons(
     Bricken et al. 2023 (https://transformer-circuits.pub/2023/monosemantic-features) prefer the
     correlation: a feature may write to a neuron that fires for much else.
 
-    **Arguments:** `sae`, `model`, `tokens`, `site`, `mask`, `positions` as in `evaluate`; `features`,
-    numbers, None for all; `neurons`, a site of one layer, by default `mlp_post` of the same; `k`.
+    **Arguments:**
 
-    **Returns:** `NearestNeurons`. A feature that is constant correlates with nothing: 0.
+    - `sae`, `model`, `tokens`, `site`, `mask`, `positions`: as in `evaluate`.
+    - `features`: numbers `(n,)`; by default None, all features.
+    - `neurons`: a site of one layer; by default `mlp_post` of the layer of `site`.
+    - `k`: neurons for each feature; 3 by default.
+    - `batch_size`: contexts in one pass; by default "auto", which keeps memory near 1 GB.
+    - `progress`: whether a progress bar is shown; True by default.
+
+    **Returns:** `NearestNeurons`. The correlation of a constant feature is 0.
 
     ```python
     near = ji.sae.nearest_neurons(sae, model, corpus, [7], site="resid_post[2]")
@@ -63,10 +69,10 @@ def nearest_neurons(
     neurons = f"mlp_post[{read.layer}]" if neurons is None else neurons
     one_layer(neurons)
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
-        raise ValueError(f"k neurons are asked for, 1 or more; got {k!r}.")
+        raise ValueError(f"k is the number of neurons, 1 or more; got {k!r}.")
     parts = read.batches(batch_size, sae)
-    some = None if features is None else jnp.asarray(which)
-    both = Both(sae, some, read.name, neurons)
+    wanted = None if features is None else jnp.asarray(which)
+    both = Both(sae, wanted, read.name, neurons)
     captures = list(dict.fromkeys([*sites_of(read.name), neurons]))
     # Sums around a mean of the first batch lose no digits to a large offset.
     centre = read.fold(

@@ -27,17 +27,24 @@ def steer(
     times: Any = 1.0,
     **where: Any,
 ) -> Edit:
-    r"""$x \mapsto x + (c - f_i(x))\, d_i$ holds feature i at c; or $x + c\, d_i$; or $x + (c - 1) f_i(x)\, d_i$.
+    r"""$x \mapsto x + (c - f_i(x))\, d_i$ fixes feature i at c; or $x + c\, d_i$; or $x + (c - 1) f_i(x)\, d_i$.
 
-    The rest of x, and with it what the dictionary misses, stays. Bricken et al. 2023
-    (https://transformer-circuits.pub/2023/monosemantic-features) hold a feature at its largest
+    The rest of x stays, including the error of the dictionary. Bricken et al. 2023
+    (https://transformer-circuits.pub/2023/monosemantic-features) fix a feature at its largest
     value, Templeton et al. 2024 (https://transformer-circuits.pub/2024/scaling-monosemanticity) at
     five or ten times that.
 
-    **Arguments:** `sae`; `feature`, a number, or several `(n,)`; `value` c, one for each or one for
-    all; `site`, the layer that the dictionary reads, by default its own; `mode` "clamp", "add" or "scale"; without a
-    value `observed`, `Examples` or maxima `(features,)`, of which `times` is taken; selectors `pos`,
-    `unit` as in `ji.add`.
+    **Arguments:**
+
+    - `sae`: the dictionary.
+    - `feature`: a number, or several `(n,)`.
+    - `value`: c, one number for all features or one for each; by default None, which takes it from
+      `observed`.
+    - `site`: the layer that the dictionary reads; by default the site of the dictionary.
+    - `mode`: "clamp" (by default), "add" or "scale".
+    - `observed`: `Examples` or maxima `(features,)`, used when `value` is None.
+    - `times`: multiple of the observed maximum; 1 by default.
+    - `where`: the selectors `pos` and `unit`, as in `ji.add`.
 
     **Returns:** an `Edit`, for `ji.run`, `ji.generate`, `ji.intervene`. Feature and value are
     leaves: one compiled program serves all.
@@ -49,7 +56,7 @@ def steer(
     tokenizer.decode(ji.generate(model, prompt, 20, edits=[edit]))
     ```
 
-    Law: a feature held at the value it has changes nothing; "scale" by 0 is "clamp" to 0; adding c
+    Law: fixing a feature at its present value changes nothing; "scale" by 0 is "clamp" to 0; adding c
     and then -c changes nothing.
     """
     if mode not in MODES:

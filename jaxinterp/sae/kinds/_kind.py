@@ -75,7 +75,15 @@ class Kind(eqx.Module):
 
     @abc.abstractmethod
     def loss(self, dictionary: Any, x: JaxArray, y: JaxArray, now: Progress) -> Losses:
-        """The loss of a batch `(batch, d)` and its targets, which are x itself but for transcoders."""
+        """The loss of one batch.
+
+        **Arguments:**
+
+        - `dictionary`: the dictionary in its present state.
+        - `x (batch, d)`: the inputs.
+        - `y (batch, d_out)`: the targets; x itself, except for transcoders.
+        - `now`: the `Progress` of the training.
+        """
 
     @abc.abstractmethod
     def optimizer(self, steps: int) -> OptimizerLike:
@@ -119,11 +127,11 @@ class Kind(eqx.Module):
     # What training asks of a kind. Each has a default.
 
     def constrain(self, optimizer: OptimizerLike) -> OptimizerLike:
-        """The optimizer with what keeps the weights where the kind wants them; here as it is."""
+        """The optimizer with the constraints of the kind; unchanged by default."""
         return optimizer
 
     def project(self, dictionary: Any) -> Any:
-        """Averaged weights put back where the kind wants them; here as they are."""
+        """Averaged weights, projected onto the constraints of the kind; unchanged by default."""
         return dictionary
 
     def warm(self, step: JaxArray, steps: int) -> JaxArray:

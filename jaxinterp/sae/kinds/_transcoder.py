@@ -1,4 +1,4 @@
-r"""Transcoders: a sparse stand-in for a part of the model, from what it reads to what it writes."""
+r"""Transcoders: a sparse replacement of a part of the model, from its input to its output."""
 
 from typing import Any, ClassVar, final
 

@@ -40,7 +40,14 @@ class Problem:
         return self.gamma / (2 * len(self.y) if self.loss == "squared" else 2)
 
     def value(self, columns: np.ndarray, w: np.ndarray, b: float) -> float:
-        """The primal objective, an upper bound on the optimum of any support with these columns."""
+        """The primal objective, an upper bound on the optimum of any support with these columns.
+
+        **Arguments:**
+
+        - `columns`: numbers of columns `(k,)`.
+        - `w`: their weights `(k,)`.
+        - `b`: the bias.
+        """
         m = self.x[:, columns] @ w + b
         if self.loss == "squared":
             return float(np.sum((self.y - m) ** 2) + w @ w / self.gamma) / (2 * len(m))
@@ -87,7 +94,7 @@ class Solution:
 
     @property
     def gap(self) -> float:
-        """Relative distance of the value from its bound: what the solve left undone."""
+        """Relative distance of the value from its bound: 0 at the optimum."""
         return (self.value - self.bound) / max(abs(self.value), 1e-12)
 
 
@@ -99,10 +106,18 @@ def solve(
     tol: float = 1e-10,
     max_iter: int = 100,
 ) -> Solution:
-    """The probe on some columns, each with its share `s` in (0, 1] of the ridge (1 by default).
+    """The solution on chosen columns, each with a share `s` of the ridge.
 
     A share scales the column by its root: $w_j^2 / s_j$ is what the perspective of the penalty is.
     `value` is that of the shared problem, which for shares below 1 is a bound, not a probe.
+
+    **Arguments:**
+
+    - `problem`: the data, the loss and the ridge.
+    - `columns`: numbers of columns `(k,)`.
+    - `s`: the share of each column in the ridge `(k,)`, above 0 and at most 1; by default None, all 1.
+    - `tol`: relative gap at which the solver stops; 1e-10 by default.
+    - `max_iter`: largest number of iterations; 100 by default.
     """
     root = np.ones(len(columns)) if s is None else np.sqrt(s)
     z = problem.x[:, columns] * root

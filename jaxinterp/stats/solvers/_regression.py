@@ -89,7 +89,18 @@ def as_problem(
     intercept: bool,
     weights: ArrayLike | None = None,
 ) -> Problem:
-    r"""Data as the solvers take them, checked. `gamma` is $n^{-1/2}$ by default."""
+    r"""Checked data in the form that the solvers take.
+
+    **Arguments:**
+
+    - `x`: rows `(n, d)`.
+    - `y`: labels 0 and 1, or numbers for the loss "squared", `(n,)`.
+    - `loss`: "logistic", "hinge" or "squared".
+    - `gamma`: inverse of the ridge; by default None, $n^{-1/2}$.
+    - `balanced`: whether both classes have the same total weight.
+    - `intercept`: whether there is a bias.
+    - `weights`: weights of rows `(n,)`; by default None, all equal.
+    """
     check_loss(loss)
     x = as_examples(x).astype(np.float64)
     n = len(x)
@@ -102,7 +113,15 @@ def as_problem(
 
 
 def solve_regression(problem: Problem, columns: np.ndarray, tol: float, max_iter: int) -> Regression:
-    """The regression on some columns; `gap` is that of the problem itself, whatever was reduced."""
+    """The regression on chosen columns. `gap` is the gap of the full problem.
+
+    **Arguments:**
+
+    - `problem`: the data, the loss and the ridge.
+    - `columns`: numbers of columns `(k,)`.
+    - `tol`: relative gap at which the solver stops.
+    - `max_iter`: largest number of iterations.
+    """
     n = len(problem.x)
     z = problem.x[:, columns]
     back = None
