@@ -123,13 +123,13 @@ CLAIMS = [
     Claim("measured", "TopK on `resid_post[1]`, {} features", features),
     Claim(
         "patching",
-        "With 8 pairs and normally distributed effects, {}% of these intervals contain",
+        "With 8 pairs and normally distributed effects, {}% of these intervals",
         lambda: coverage(8, "normal")[:1],
         0.51,
     ),
     Claim(
         "patching",
-        '(`interval="percentile"`) reaches {}%, and its corrected form (`"bca"`)\n{}%.',
+        'reaches {}%, and its corrected form (`"bca"`)\n{}%.',
         lambda: coverage(8, "normal")[1:],
         0.51,
     ),

@@ -69,6 +69,7 @@ def test_the_example_of_the_readme_runs() -> None:
     exec(compile(code, "README.md", "exec"), {})
 
 
+@pytest.mark.slow  # the README's example makes nearly the same calls
 def test_the_quickstart_runs() -> None:
     code = "\n".join(re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "quickstart.md").read_text(), re.S))
     exec(compile(code, "quickstart.md", "exec"), {})

@@ -153,24 +153,28 @@ def test_site_grads_are_derivatives(model: Any, tokens: jax.Array) -> None:
     names = ["z", "resid_pre[1]", "mlp_out[1:3]", "embed", "q_in", "pattern"]
     value, acts, grads = ji.site_grads(model, tokens, metric, at=names, logits=-1)
     np.testing.assert_allclose(value, metric(ji.run(model, tokens, logits=-1)[0]), atol=1e-5)
-    key = jax.random.key(1)
+    along = {}
     for name in names:
         assert acts[name].shape == grads[name].shape
-        along = jax.random.normal(key, grads[name].shape, grads[name].dtype)
-        along = along / jnp.linalg.norm(along.reshape(-1))
-        if name.endswith("[1:3]"):
-            edits = lambda t: [ji.add("mlp_out", t * along[i], layer=1 + i) for i in range(2)]  # noqa: B023
-        else:
-            edits = lambda t: [ji.add(name, t * along)]  # noqa: B023
-        step = 0.02
-        up, down = (metric(ji.run(model, tokens, edits=edits(t), logits=-1)[0]).sum() for t in (step, -step))
-        np.testing.assert_allclose(
-            (up - down) / (2 * step),
-            (grads[name] * along).sum(),
-            atol=2e-2,
-            rtol=2e-2,
-            err_msg=name,
-        )
+        drawn = jax.random.normal(jax.random.key(1), grads[name].shape, grads[name].dtype)
+        along[name] = drawn / jnp.linalg.norm(drawn.reshape(-1))
+
+    def moved(strengths: jax.Array) -> jax.Array:
+        """The metric with every site moved, each by its own strength."""
+        edits = []
+        for name, strength in zip(names, strengths, strict=True):
+            if name.endswith("[1:3]"):
+                edits += [ji.add("mlp_out", strength * along[name][i], layer=1 + i) for i in range(2)]
+            else:
+                edits.append(ji.add(name, strength * along[name]))
+        return metric(ji.run(model, tokens, edits=edits, logits=-1)[0]).sum()
+
+    step = 0.02
+    ends = step * jnp.eye(len(names), dtype=jnp.float32)
+    up, down = jax.jit(jax.vmap(jax.vmap(moved)))(jnp.stack([ends, -ends]))
+    for name, slope in zip(names, (up - down) / (2 * step), strict=True):
+        wanted = (grads[name] * along[name]).sum()
+        np.testing.assert_allclose(slope, wanted, atol=2e-2, rtol=2e-2, err_msg=name)
 
 
 class EdgeMask(ji.Edit):
