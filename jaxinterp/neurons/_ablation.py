@@ -82,13 +82,15 @@ def ablation(
 
     **Arguments:**
 
-    - `classes`, `neurons`, `site`, `batch_size` as in `distribution`; no neurons is allowed.
+    - `model`, `classes`, `neurons`, `site`, `batch_size`, `progress`: as in `distribution`. An empty list of
+      neurons is allowed.
     - `to`: `"zero"`; `"mean"`, the neuron's mean over all tokens that count; a number; or one number
       for each neuron, such as `distribution(...).mean_of("en")`.
-    - `jointly`: also a row with all neurons ablated at once.
-    - `skip`: the first tokens of a context, whose losses do not count.
-    - `resamples`: resamples of documents for the intervals, which aim at `level`; `key` draws them, by
-      default `jax.random.key(0)`.
+    - `jointly`: whether there is also a row with all neurons ablated at once; True by default.
+    - `skip`: first tokens of a context, whose losses do not count; 0 by default.
+    - `resamples`: resamples of documents for the intervals; 1000 by default.
+    - `level`: coverage of the intervals; 0.95 by default.
+    - `key`: draws the resamples; `jax.random.key(0)` by default.
 
     **Returns:** `Ablation`. Losses are sums over tokens divided by their number; an interval needs
     two documents, and is NaN for one. Its ends are quantiles of the resamples further out than those

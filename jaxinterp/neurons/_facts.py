@@ -74,8 +74,8 @@ def fact_ablation(
 
     **Returns:** `FactAblation`.
 
-    **Raises:** `ValueError` for no facts, or a word that does not begin with a token of its own after
-    its prompt.
+    **Raises:** `ValueError` for no facts, or a word that does not begin with a new token after its
+    prompt.
 
     ```python
     found = ji.neurons.fact_ablation(model, tokenizer, [("He went back to the", " house")], [(3, 336)])
@@ -121,8 +121,8 @@ def _prompts(tokenizer: Any, facts: Any, bos: bool) -> Contexts:
         whole = np.asarray(tokenizer(prompt + word, bos=bos))
         if len(whole) <= len(first) or (whole[: len(first)] != first).any():
             raise ValueError(
-                f"After {prompt!r} the word {word!r} does not begin with a token of its own: {tokenizer.tokens(whole)}. "
-                "Mind the space: it belongs to the word."
+                f"After {prompt!r} the word {word!r} does not begin with a new token: {tokenizer.tokens(whole)}. "
+                "The space belongs to the word: ' France'."
             )
         rows.append(whole)
         starts.append(len(first))

@@ -153,7 +153,8 @@ def examples(
     - `sae`, `model`, `tokens`, `site`, `mask`, `positions`: as in `evaluate`.
     - `features`: numbers `(n,)`, or None for all.
     - `top`: contexts, each with its largest activation; 20 by default.
-    - `intervals`: of equal width, 11 by default; `per`: examples of each, 2 by default.
+    - `intervals`: number of intervals of equal width, 11 by default.
+    - `per`: examples of each interval, 2 by default.
     - `window`: tokens before and after an example.
     - `batch_size`: contexts a pass; "auto" takes so many that memory stays near 1 GB.
     - `key`: from which the examples of intervals are drawn; by default `jax.random.key(0)`.
@@ -162,9 +163,8 @@ def examples(
 
     **Raises:** ValueError or IndexError for a site of another width, features that are not there.
 
-    The maximum is not known before the end. So random samples are kept in bins with a power of two
-    as their range, at most one of each bin from a batch; where the maximum outgrows it, pairs of
-    bins become one. The bins' counts are the histogram, exactly.
+    The maximum is known only at the end. Bins therefore have a power of two as their range, and pairs of bins
+    are merged when the maximum exceeds it. Each bin takes at most one random sample from a batch.
 
     ```python
     found = ji.sae.examples(sae, model, corpus, site="resid_post[2]")
