@@ -16,6 +16,8 @@ from ._contexts import Contexts, as_contexts
 from ._losses import GroupLosses, grouped
 from ._reading import fold_losses
 
+ALL_TOGETHER = 'result.rows[-1]: of several neurons, the last row is "all together"'
+
 
 @dataclass(frozen=True, eq=False)
 class Ablation:
@@ -59,14 +61,19 @@ class Ablation:
         ]
 
 
-@respelled(batch="batch_size=", k="top=", bootstrap="resamples=", together="jointly=")
+@respelled(
+    batch="batch_size=",
+    k="top=",
+    bootstrap="resamples=",
+    together=ALL_TOGETHER,
+    jointly=ALL_TOGETHER,
+)
 def ablation(
     model: ModelLike,
     classes: ClassesLike,
     neurons: NeuronsLike | None,
     *,
     to: str | ArrayLike = "zero",
-    jointly: bool = True,
     site: str = "mlp_post",
     skip: int = 0,
     resamples: int = 1000,
@@ -77,7 +84,7 @@ def ablation(
 ) -> Ablation:
     r"""$\Delta_c = \frac{1}{n_c} \sum_{t \in c} \ell_t(M \mid a_j \leftarrow v_j) - \ell_t(M)$: loss without neurons, by class.
 
-    Each neuron alone, held at a value at every position, and all of them together. Check (ii) of a
+    Each neuron alone is set to a value at every position, then all of them together. Check (ii) of a
     context neuron in Gurnee et al. 2023 (https://arxiv.org/abs/2305.01610).
 
     **Arguments:**
@@ -86,18 +93,18 @@ def ablation(
       neurons is allowed.
     - `to`: `"zero"`; `"mean"`, the neuron's mean over all tokens that count; a number; or one number
       for each neuron, such as `distribution(...).mean_of("en")`.
-    - `jointly`: whether there is also a row with all neurons ablated at once; True by default.
     - `skip`: first tokens of a context, whose losses do not count; 0 by default.
     - `resamples`: resamples of documents for the intervals; 1000 by default.
     - `level`: coverage of the intervals; 0.95 by default.
     - `key`: draws the resamples; `jax.random.key(0)` by default.
 
-    **Returns:** `Ablation`. Losses are sums over tokens divided by their number; an interval needs
-    two documents, and is NaN for one. Its ends are quantiles of the resamples further out than those
-    of the percentile bootstrap, which is too narrow for few documents: by as much as Student's
-    distribution is wider than the normal one (Hesterberg 2015, https://arxiv.org/abs/1411.5279). Of
-    effects that vary normally between documents of uneven length, intervals of 0.95 hold the true one
-    in 0.87 of samples of 4 documents, 0.94 of 9 and 0.95 of 50 (percentile: 0.79, 0.89 and 0.94).
+    **Returns:** `Ablation`. For several neurons, its last row ablates all of them at once. Losses are sums over
+    tokens divided by their number. An interval needs two documents, and is NaN for one. The percentile
+    bootstrap is too narrow for few documents. The ends are therefore quantiles further out, by the factor
+    by which Student's distribution is wider than the normal one (Hesterberg 2015,
+    https://arxiv.org/abs/1411.5279). For effects that vary normally between documents of uneven length,
+    intervals of 0.95 contain the true one in 0.87 of samples of 4 documents, 0.94 of 9 and 0.95 of 50
+    (percentile: 0.79, 0.89 and 0.94).
 
     **Raises:** as `distribution`.
 
@@ -118,7 +125,7 @@ def ablation(
     values = values_of(model, contexts, chosen, to, site, batch_size, progress)
     groups = [[i] for i in range(len(chosen))]
     rows = [name(each) for each in chosen]
-    if jointly and len(chosen) != 1:
+    if len(chosen) != 1:
         groups.append(list(range(len(chosen))))
         rows.append("all together")
     base, without = document_losses(
