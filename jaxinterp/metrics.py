@@ -130,8 +130,8 @@ class Metric(eqx.Module):
         """Whether it reads one position, whose axis is dropped."""
         return self.pos is not None and jnp.ndim(self.pos) == 0
 
-    def check(self, vocab: int, batch: tuple[int, ...]) -> None:
-        """Raises where an answer is no token, or is not one per example."""
+    def check(self, vocab: int, shape: tuple[int, ...]) -> None:
+        """Raises where an answer is no token of `vocab`, or is not one per example of a batch of this shape."""
         for number in self.ids:
             ids = self.args[number]
             if ids.dtype == bool:
@@ -152,14 +152,14 @@ class Metric(eqx.Module):
             if self.fn is _cross_entropy:
                 continue  # a whole text, not one token per example
             sets = self.fn is _prob_diff
-            allowed = ((), batch) if not sets else ()
-            rank = ids.ndim - len(batch)
+            allowed = ((), shape) if not sets else ()
+            rank = ids.ndim - len(shape)
             fits = ids.shape in allowed or (
-                (rank == 1 and ids.shape[:-1] == batch) or (sets and ids.ndim <= 1)
+                (rank == 1 and ids.shape[:-1] == shape) or (sets and ids.ndim <= 1)
             )
             if not fits:
                 raise ValueError(
-                    f"{self.name}: a token is an id, or one per example, here the shape {batch} "
+                    f"{self.name}: a token is an id, or one per example, here the shape {shape} "
                     f"(a set of tokens has one more axis, the last); got the shape {ids.shape}."
                 )
 

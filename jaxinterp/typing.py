@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .core._captures import At
     from .core._edit import Edit
     from .core._intervene import Intervened
-    from .core._types import Dictionary, Model
+    from .core._types import EncoderDecoder, Model
     from .corpus._corpus import Corpus
     from .metrics import Metric
     from .models import Config
@@ -116,7 +116,7 @@ if TYPE_CHECKING:
     "A dictionary of `ji.sae`, a view of one, or neurons in its place."
     KindLike: TypeAlias = Kind
     "A kind of dictionary with its settings, as `ji.sae.TopK(d=32, features=64, k=4)`."
-    DictionaryLike: TypeAlias = Dictionary
+    DictionaryLike: TypeAlias = EncoderDecoder
     "Anything with `encode` and `decode`."
     DTypeLike: TypeAlias = jax.typing.DTypeLike
     "A dtype, or its name."

@@ -105,7 +105,9 @@ def browse(
 
     found, loaded, tokenizer = _opened(dictionary, model)
     corpus = _packed(tokenizer, loaded, data, ctx, most, chars)
-    path = dictionaries.browse(out, found, loaded, tokenizer, corpus, site=site, top=top)
+    path = dictionaries.browse(
+        out, found, loaded, tokenizer, corpus, site=site, settings=dictionaries.ExampleSettings(top=top)
+    )
     say(f"Wrote {line(path)}; open {line(path / 'index.html')}.")
 
 

@@ -121,7 +121,7 @@ class PositionMetric(Protocol):
 
 
 @runtime_checkable
-class Dictionary(Protocol):
+class EncoderDecoder(Protocol):
     """Anything that maps activations to features and back: a sparse autoencoder, a basis."""
 
     def encode(self, x: Float[Array, "*batch d"], /) -> Float[Array, "*batch feature"]: ...

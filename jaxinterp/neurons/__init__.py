@@ -6,6 +6,7 @@ A neuron is a pair `(layer, neuron)`, and `"layer.neuron"` in tables.
 from ._ablation import Ablation as Ablation
 from ._ablation import ablation as ablation
 from ._context_check import ContextCheck as ContextCheck
+from ._context_check import ContextCheckSettings as ContextCheckSettings
 from ._context_check import context_check as context_check
 from ._dissect import Dissection as Dissection
 from ._dissect import dissect as dissect

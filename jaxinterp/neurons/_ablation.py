@@ -16,6 +16,8 @@ from ._contexts import Contexts, as_contexts
 from ._losses import GroupLosses, grouped
 from ._reading import fold_losses
 
+ALL_TOGETHER = 'result.rows[-1]: of several neurons, the last row is "all together"'
+
 
 @dataclass(frozen=True, eq=False)
 class Ablation:
@@ -59,14 +61,19 @@ class Ablation:
         ]
 
 
-@respelled(batch="batch_size=", k="top=", bootstrap="resamples=", together="jointly=")
+@respelled(
+    batch="batch_size=",
+    k="top=",
+    bootstrap="resamples=",
+    together=ALL_TOGETHER,
+    jointly=ALL_TOGETHER,
+)
 def ablation(
     model: ModelLike,
     classes: ClassesLike,
     neurons: NeuronsLike | None,
     *,
     to: str | ArrayLike = "zero",
-    jointly: bool = True,
     site: str = "mlp_post",
     skip: int = 0,
     resamples: int = 1000,
@@ -85,12 +92,11 @@ def ablation(
     - `classes`, `neurons`, `site`, `batch_size` as in `distribution`; no neurons is allowed.
     - `to`: `"zero"`; `"mean"`, the neuron's mean over all tokens that count; a number; or one number
       for each neuron, such as `distribution(...).mean_of("en")`.
-    - `jointly`: also a row with all neurons ablated at once.
     - `skip`: the first tokens of a context, whose losses do not count.
     - `resamples`: resamples of documents for the intervals, which aim at `level`; `key` draws them, by
       default `jax.random.key(0)`.
 
-    **Returns:** `Ablation`. Losses are sums over tokens divided by their number; an interval needs
+    **Returns:** `Ablation`. Of several neurons its last row ablates all of them at once. Losses are sums over tokens divided by their number; an interval needs
     two documents, and is NaN for one. Its ends are quantiles of the resamples further out than those
     of the percentile bootstrap, which is too narrow for few documents: by as much as Student's
     distribution is wider than the normal one (Hesterberg 2015, https://arxiv.org/abs/1411.5279). Of
@@ -116,7 +122,7 @@ def ablation(
     values = values_of(model, contexts, chosen, to, site, batch_size, progress)
     groups = [[i] for i in range(len(chosen))]
     rows = [name(each) for each in chosen]
-    if jointly and len(chosen) != 1:
+    if len(chosen) != 1:
         groups.append(list(range(len(chosen))))
         rows.append("all together")
     base, without = document_losses(

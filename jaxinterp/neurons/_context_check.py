@@ -71,19 +71,42 @@ class ContextCheck:
         ]
 
 
-@respelled(batch="batch_size=", k="top=", bootstrap="resamples=", together="jointly=")
+@dataclass(frozen=True)
+class ContextCheckSettings:
+    """How the three checks of `context_check` are made.
+
+    - `to`: the value that `ablation` sets the neuron to: `"zero"` (the default), `"mean"` or a number.
+    - `least`: the smallest number of times that a token occurs, as in `token_means`; 21 by default.
+    - `top`: tokens of other classes that are listed, 20 by default.
+    - `skip`: first tokens of a context that do not count, 10 by default.
+    - `bins`: of the histograms, 100 by default.
+    """
+
+    to: str | ArrayLike = "zero"
+    least: int = 21
+    top: int = 20
+    skip: int = 10
+    bins: int = 100
+
+
+@respelled(
+    batch="batch_size=",
+    k="settings=ji.neurons.ContextCheckSettings(top=20)",
+    bootstrap="resamples=",
+    to='settings=ji.neurons.ContextCheckSettings(to="zero")',
+    least="settings=ji.neurons.ContextCheckSettings(least=21)",
+    top="settings=ji.neurons.ContextCheckSettings(top=20)",
+    skip="settings=ji.neurons.ContextCheckSettings(skip=10)",
+    bins="settings=ji.neurons.ContextCheckSettings(bins=100)",
+)
 def context_check(
     model: ModelLike,
     classes: ClassesLike,
     neuron: NeuronsLike,
     own: str,
     *,
-    to: str | ArrayLike = "zero",
-    least: int = 21,
-    top: int = 20,
+    settings: ContextCheckSettings = ContextCheckSettings(),
     site: str = "mlp_post",
-    skip: int = 10,
-    bins: int = 100,
     resamples: int = 1000,
     key: KeyLike | None = None,
     batch_size: int | str | None = "auto",
@@ -95,18 +118,19 @@ def context_check(
 
     **Arguments:**
 
-    - `model`, `classes`, `site`, `skip`, `bins`, `batch_size`, `progress`: as in `distribution`.
-    - `neuron`: one pair `(layer, neuron)`.
-    - `own`: the class that the neuron is expected to fire on.
-    - `to`, `resamples`, `key`: as in `ablation`.
-    - `least`, `top`: as in `token_means`.
+    - `model`, `classes`, `site`, `batch_size`, `progress`: as in `distribution`.
+    - `neuron`: a pair `(layer, neuron)`.
+    - `own`: the name of the class that the neuron is expected to fire on.
+    - `settings`: a `ContextCheckSettings`.
+    - `resamples`, `key`: as in `ablation`.
 
     **Returns:** `ContextCheck`.
 
     **Raises:** as those; `ValueError` for several neurons or a class that there is not.
 
     ```python
-    check = ji.neurons.context_check(model, corpus, (3, 336), "de", skip=2, least=1)
+    settings = ji.neurons.ContextCheckSettings(skip=2, least=1)
+    check = ji.neurons.context_check(model, corpus, (3, 336), "de", settings=settings)
     check.separation, check.records()[0]["increase"]
     ```
 
@@ -115,14 +139,16 @@ def context_check(
     chosen = as_neurons(model, neuron, site)
     if len(chosen) != 1:
         raise ValueError(f"context_check takes one neuron, (layer, neuron); got {len(chosen)}.")
+    skip = settings.skip
     contexts = as_contexts(model, classes, skip=skip)
     mine = index_of(contexts.names, own)
     if len(contexts.names) < 2:
         raise ValueError(f"context_check compares {own!r} with other classes; there is none.")
     options: dict[str, Any] = dict(site=site, batch_size=batch_size, progress=progress)
-    spread = distribution(model, classes, chosen, skip=skip, bins=bins, **options)
-    effect = ablation(model, classes, chosen, to=to, resamples=resamples, key=key, **options)
-    off = token_means(model, classes, chosen, without=own, least=least, top=top, skip=skip, **options)
+    spread = distribution(model, classes, chosen, skip=skip, bins=settings.bins, **options)
+    effect = ablation(model, classes, chosen, to=settings.to, resamples=resamples, key=key, **options)
+    counted = {"least": settings.least, "top": settings.top, "skip": skip}
+    off = token_means(model, classes, chosen, without=own, **counted, **options)
     inside = spread.counts[mine, 0].astype(float)
     outside = spread.counts[:, 0].sum(0) - inside
     below = np.cumsum(outside) - outside / 2

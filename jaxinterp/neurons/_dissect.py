@@ -51,7 +51,7 @@ class Dissection:
         ]
 
 
-@respelled(batch="batch_size=", k="top=", bootstrap="resamples=", together="jointly=")
+@respelled(batch="batch_size=", k="top=", bootstrap="resamples=")
 def dissect(
     model: ModelLike,
     classes: ClassesLike,

@@ -107,7 +107,7 @@ class Distribution:
         return {each: self.counts[c, neuron] for c, each in enumerate(self.names)}
 
 
-@respelled(batch="batch_size=", k="top=", bootstrap="resamples=", together="jointly=")
+@respelled(batch="batch_size=", k="top=", bootstrap="resamples=")
 def distribution(
     model: ModelLike,
     classes: ClassesLike,

@@ -9,6 +9,7 @@ import numpy as np
 from .._deprecations import respelled
 from ..corpus._corpus import TokenCorpus
 from ..typing import ArrayLike, ModelLike, NeuronsLike, TokenizerLike
+from ._ablation import ALL_TOGETHER
 from ._ablation_values import values_of
 from ._address import as_neurons, name, units_of
 from ._contexts import Contexts
@@ -43,7 +44,13 @@ class FactAblation:
         ]
 
 
-@respelled(batch="batch_size=", k="top=", bootstrap="resamples=", together="jointly=")
+@respelled(
+    batch="batch_size=",
+    k="top=",
+    bootstrap="resamples=",
+    together=ALL_TOGETHER,
+    jointly=ALL_TOGETHER,
+)
 def fact_ablation(
     model: ModelLike,
     tokenizer: TokenizerLike,
@@ -51,7 +58,6 @@ def fact_ablation(
     neurons: NeuronsLike,
     *,
     to: str | ArrayLike = "zero",
-    jointly: bool = True,
     bos: bool = True,
     site: str = "mlp_post",
     batch_size: int | str | None = "auto",
@@ -95,7 +101,7 @@ def fact_ablation(
     values = values_of(model, contexts, chosen, to, site, batch_size, progress)
     groups = [[i] for i in range(len(chosen))]
     rows = [name(each) for each in chosen]
-    if jointly and len(chosen) != 1:
+    if len(chosen) != 1:
         groups.append(list(range(len(chosen))))
         rows.append("all together")
     before, after = np.zeros(len(facts)), np.zeros((len(groups), len(facts)))

@@ -43,7 +43,7 @@ class TokenMeans:
         ]
 
 
-@respelled(batch="batch_size=", k="top=", bootstrap="resamples=", together="jointly=")
+@respelled(batch="batch_size=", k="top=", bootstrap="resamples=")
 def token_means(
     model: ModelLike,
     classes: ClassesLike,

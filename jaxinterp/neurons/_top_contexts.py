@@ -81,7 +81,7 @@ class TopContexts:
         )
 
 
-@respelled(batch="batch_size=", k="top=", bootstrap="resamples=", together="jointly=")
+@respelled(batch="batch_size=", k="top=", bootstrap="resamples=")
 def top_contexts(
     model: ModelLike,
     classes: ClassesLike,

@@ -6,7 +6,6 @@ See `docs/patching.md` for which one to choose.
 from .._deprecations import Moved, moved_getattr
 from ._ablation import ablate as ablate
 from ._ablation import batch_mean as batch_mean
-from ._ablation import mean_activations as mean_activations
 from ._ablation import resample as resample
 from ._ablation import zeros as zeros
 from ._attribution import atp_star as atp_star
@@ -15,6 +14,7 @@ from ._attribution import attribution_effects as attribution_effects
 from ._attribution_check import Agreement as Agreement
 from ._attribution_check import agreement as agreement
 from ._attribution_settings import AttributionSettings as AttributionSettings
+from ._mean_activations import mean_activations as mean_activations
 from ._noise import noised as noised
 from ._statistics import Statistics as Statistics
 from ._statistics import statistics as statistics

@@ -35,14 +35,14 @@ from .linear._adaptive import sparsities as sparsities
 from .linear._aligned import Aligned as Aligned
 from .linear._aligned import aligned_neurons as aligned_neurons
 from .linear._aligned import correlations as correlations
+from .linear._block_holdout import HeldOut as HeldOut
+from .linear._block_holdout import block_holdout as block_holdout
 from .linear._dense import Dense as Dense
 from .linear._dense import dense as dense
 from .linear._elastic import elastic_net as elastic_net
 from .linear._fit import Probe as Probe
 from .linear._fit import fit as fit
-from .linear._geography import HeldOut as HeldOut
 from .linear._geography import PlaceMetrics as PlaceMetrics
-from .linear._geography import block_holdout as block_holdout
 from .linear._geography import haversine as haversine
 from .linear._geography import place_metrics as place_metrics
 from .linear._geography import proximity_error as proximity_error

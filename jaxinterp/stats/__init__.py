@@ -16,12 +16,12 @@ from ._intervals import mean_interval as mean_interval
 from ._permutation import discoveries as discoveries
 from ._permutation import permutation_p as permutation_p
 from ._permutation import sign_flip_test as sign_flip_test
+from ._regression_scores import RegressionMetrics as RegressionMetrics
+from ._regression_scores import regression_metrics as regression_metrics
 from ._results import Record as Record
 from ._results import Result as Result
 from ._scores import BinaryMetrics as BinaryMetrics
-from ._scores import RegressionMetrics as RegressionMetrics
 from ._scores import metrics as metrics
-from ._scores import regression_metrics as regression_metrics
 from ._table_intervals import TableIntervals as TableIntervals
 from ._table_intervals import table_intervals as table_intervals
 from .solvers import Regression as Regression

@@ -153,7 +153,7 @@ def _resample(rng: np.random.Generator, up: np.ndarray, many: int) -> np.ndarray
     return times
 
 
-def _over(a: np.ndarray | float, b: np.ndarray | float) -> np.ndarray:
+def ratio(a: np.ndarray | float, b: np.ndarray | float) -> np.ndarray:
     """a / b, 0 where b is 0."""
     return np.where(b != 0, a / np.where(b != 0, b, 1), 0.0)
 
@@ -163,8 +163,8 @@ def _binary(up: np.ndarray, score: np.ndarray, times: np.ndarray) -> dict[str, A
     n, positive = len(up), score > 0
     cells = positive & up, positive & ~up, ~positive & up, ~positive & ~up
     tp, fp, fn, tn = (times @ cell for cell in cells)
-    precision, recall = _over(tp, tp + fp), _over(tp, tp + fn)
-    beta = lambda b: _over((1 + b * b) * precision * recall, b * b * precision + recall)
+    precision, recall = ratio(tp, tp + fp), ratio(tp, tp + fn)
+    beta = lambda b: ratio((1 + b * b) * precision * recall, b * b * precision + recall)
     chance = ((tp + fp) * (tp + fn) + (tn + fn) * (tn + fp)) / n**2
     accuracy = (tp + tn) / n
     # Ordered pairs of examples in one cell, against pairs of one prediction and of one class.
@@ -183,16 +183,16 @@ def _binary(up: np.ndarray, score: np.ndarray, times: np.ndarray) -> dict[str, A
     curve = np.where(taken > 0, hits / np.where(taken > 0, taken, 1), 1.0)
     return {
         "accuracy": accuracy,
-        "balanced_accuracy": (recall + _over(tn, tn + fp)) / 2,
+        "balanced_accuracy": (recall + ratio(tn, tn + fp)) / 2,
         "precision": precision,
         "recall": recall,
         "f1": beta(1.0),
         "f0_5": beta(0.5),
         "f2": beta(2.0),
-        "mcc": _over(tp * tn - fp * fn, np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn))),
-        "kappa": _over(accuracy - chance, 1 - chance),
+        "mcc": ratio(tp * tn - fp * fn, np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn))),
+        "kappa": ratio(accuracy - chance, 1 - chance),
         "fowlkes_mallows": np.sqrt(
-            _over(alike, pairs(tp + fp, fn + tn)) * _over(alike, pairs(tp + fn, fp + tn))
+            ratio(alike, pairs(tp + fp, fn + tn)) * ratio(alike, pairs(tp + fn, fp + tn))
         ),
         "roc_auc": np.trapezoid(tpr, fpr, axis=1),
         "pr_auc": np.trapezoid(curve, tpr, axis=1),
@@ -204,67 +204,3 @@ def _binary(up: np.ndarray, score: np.ndarray, times: np.ndarray) -> dict[str, A
         "tn": tn,
         "positive_share": (tp + fn) / n,
     }
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class RegressionMetrics(Result):
-    """Measures of predicted numbers; made by `regression_metrics`.
-
-    - `r2`, `explained_variance`: 1 is best. `mse`, `mae`, `median_ae`: errors, 0 is best.
-    - `pearson`, `spearman`: correlations, of values and of ranks.
-    """
-
-    r2: Value
-    explained_variance: Value
-    mse: Value
-    mae: Value
-    median_ae: Value
-    pearson: Value
-    spearman: Value
-
-
-def regression_metrics(y: ArrayLike, predicted: ArrayLike) -> RegressionMetrics:
-    r"""Measures of a probe of real targets, $R^2 = 1 - \sum (y - \hat y)^2 / \sum (y - \bar y)^2$ and the rest.
-
-    **Arguments:**
-
-    - `y (n,)`: targets.
-    - `predicted (n,)`: predictions.
-
-    **Returns:** `RegressionMetrics`. Ranks of equal values are their mean. Of targets that are all equal `r2`
-    and `explained_variance` are 1 where the predictions are exact and else 0. Correlations are 0 where a
-    side is constant.
-
-    **Raises:** ValueError for lengths that differ or values that are not finite.
-
-    ```python
-    ji.probes.regression_metrics([1.0, 2.0, 3.0], [1.1, 1.9, 3.2]).r2
-    ```
-
-    Law: equal to scikit-learn and SciPy.
-    """
-    from scipy.stats import rankdata
-
-    targets = np.asarray(y)
-    if targets.ndim != 1 or not targets.size:
-        raise ValueError(f"y is one target per example, (n,); got the shape {targets.shape}.")
-    real, guess = as_real(targets, len(targets)), as_real(predicted, len(targets))
-    error = real - guess
-    spread = float(((real - real.mean()) ** 2).sum())
-
-    def along(a: np.ndarray, b: np.ndarray) -> float:
-        a, b = a - a.mean(), b - b.mean()
-        return float(_over(a @ b, np.sqrt((a @ a) * (b @ b))))
-
-    def share(left: float) -> float:
-        return 1 - left / spread if spread else float(left == 0)
-
-    return RegressionMetrics(
-        r2=share(float(error @ error)),
-        explained_variance=share(float(((error - error.mean()) ** 2).sum())),
-        mse=float((error**2).mean()),
-        mae=float(np.abs(error).mean()),
-        median_ae=float(np.median(np.abs(error))),
-        pearson=along(real, guess),
-        spearman=along(rankdata(real), rankdata(guess)),
-    )

@@ -29,7 +29,9 @@ def chapter(model: LoadedModel, tokenizer: Tokenizer) -> Finding:
     train, test = ji.data.split(corpus.groups, test=0.4, key=jax.random.key(0), labels=corpus.labels)
     quality: dict[str, Any] = dict(ji.sae.evaluate(sae, model, corpus, site=site, progress=False))
     found, centres = detectors(sae, model, corpus, site, train, test)
-    seen = ji.sae.examples(sae, model, corpus, site=site, top=8, per=1, progress=False)
+    seen = ji.sae.examples(
+        sae, model, corpus, site=site, settings=ji.sae.ExampleSettings(top=8, per=1), progress=False
+    )
     weights = ji.sae.logit_weights(sae, model, site)
     steering = steered(sae, model, tokenizer, found, centres, seen, site)
     favours = {

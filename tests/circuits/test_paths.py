@@ -88,7 +88,7 @@ def test_every_edge_equals_a_run_that_holds_every_node(name: str) -> None:
 
 
 def test_chunks_change_nothing_and_other_prompts_compile_nothing() -> None:
-    from jaxinterp.circuits._paths import _program
+    from jaxinterp.circuits._path_program import program
     from jaxinterp.circuits._wiring import Wiring, chunked
 
     nodes = Wiring(3, 2, 1, True, False, ("embed", "head", "mlp"), ("q", "k", "v", "mlp", "logits"))
@@ -105,11 +105,11 @@ def test_chunks_change_nothing_and_other_prompts_compile_nothing() -> None:
     model = model_of("attention")
     whole = ji.circuits.direct_paths(model, *PAIR, receivers=["k", "logits"])
     assert whole.q is None and whole.mlps is None and whole.heads.mlp is None
-    before = _program._cached._cache_size()
+    before = program._cached._cache_size()
     other = ji.circuits.direct_paths(model, CORRUPT, CLEAN, METRIC, receivers=["k", "logits"])
-    assert _program._cached._cache_size() == before and not np.allclose(other.logits, whole.logits)
+    assert program._cached._cache_size() == before and not np.allclose(other.logits, whole.logits)
     small = ji.circuits.direct_paths(model, *PAIR, receivers=["k", "logits"], max_bytes=60_000)
-    assert _program._cached._cache_size() == before + 1
+    assert program._cached._cache_size() == before + 1
     jax.tree.map(close, small, whole)
 
 

@@ -96,7 +96,8 @@ def read_saelens(path: Path) -> Any:
 
 def dashboard(path: Path, which: int) -> None:
     records = [ji.sae.dashboard_feature(i, density=which) for i in range(3 - which)]
-    ji.sae.save_dashboard(path, records, model=str(which), layer=0, name="n", batch=1)
+    source = ji.sae.DashboardSource(model=str(which), layer=0, name="n")
+    ji.sae.save_dashboard(path, records, source=source, features_per_file=1)
 
 
 def read_dashboard(path: Path) -> Any:

@@ -92,7 +92,9 @@ def test_a_sum_separates_what_its_parts_do_not(model: Any) -> None:
 
 def test_context_check_puts_three_checks_together(model: Any, classes: Any) -> None:
     ask: dict[str, Any] = dict(skip=2, batch_size=6)
-    check = ji.neurons.context_check(model, classes, (1, 3), "b", least=1, top=5, resamples=50, **ask)
+    settings = ji.neurons.ContextCheckSettings(skip=2, least=1, top=5)
+    asked: dict[str, Any] = dict(settings=settings, batch_size=6)
+    check = ji.neurons.context_check(model, classes, (1, 3), "b", resamples=50, **asked)
     moments = ji.neurons.distribution(model, classes, (1, 3), **ask)
     losses = ji.neurons.ablation(model, classes, (1, 3), resamples=50, batch_size=6)
     assert (check.distribution.counts == moments.counts).all()
@@ -109,9 +111,9 @@ def test_context_check_puts_three_checks_together(model: Any, classes: Any) -> N
     page = "".join(figure.html for figure in check.figures(Tokens()))
     assert "&lt;b&gt;" in page and "<b>" not in page
     with pytest.raises(ValueError, match="takes one neuron"):
-        ji.neurons.context_check(model, classes, [(1, 3), (0, 1)], "b", **ask)
+        ji.neurons.context_check(model, classes, [(1, 3), (0, 1)], "b", **asked)
     with pytest.raises(ValueError, match="there is none"):
-        ji.neurons.context_check(model, {"b": classes["b"]}, (1, 3), "b", **ask)
+        ji.neurons.context_check(model, {"b": classes["b"]}, (1, 3), "b", **asked)
 
 
 def test_top_contexts_are_escaped(model: Any, classes: Any) -> None:

@@ -15,7 +15,9 @@ import jaxinterp as ji
         ("token_means", {"k": 4}, "top="),
         ("dissect", {"k": 4}, "top="),
         ("context_check", {"bootstrap": 9}, "resamples="),
-        ("ablation", {"together": False}, "jointly="),
+        ("context_check", {"least": 9}, r"settings=ji\.neurons\.ContextCheckSettings\(least=21\)"),
+        ("ablation", {"together": False}, r"result\.rows\[-1\]"),
+        ("fact_ablation", {"jointly": False}, r"result\.rows\[-1\]"),
         ("fact_ablation", {"batch": 4}, "batch_size="),
     ],
 )

@@ -53,7 +53,15 @@ def eqx_set(model: Any, embed: Any) -> Any:
 
 def test_the_planted_pair(planted: Any) -> None:
     sae, model, tokens = planted
-    found = ji.sae.automata(sae, model, tokens, site=SITE, k=4, block=3, batch_size=16, progress=False)
+    found = ji.sae.automata(
+        sae,
+        model,
+        tokens,
+        site=SITE,
+        settings=ji.sae.AutomataSettings(k=4, block=3),
+        batch_size=16,
+        progress=False,
+    )
     assert sorted(map(tuple, found.edges.tolist())) == [(0, 1), (1, 0), (2, 2)]
     assert found.families() == [[0, 1]]
     assert (found.weight > 0.6).all() and (np.diff(found.weight) <= 0).all()
@@ -68,7 +76,16 @@ def test_the_planted_pair(planted: Any) -> None:
         np.testing.assert_allclose(mean, f[:, 1:, j][there].mean(), rtol=1e-5)
         base, active = f[:, 1:, j].mean(), f[..., j][f[..., j] > 0].mean()
         np.testing.assert_allclose(w, (mean - base) / active, rtol=1e-5)
-    some = ji.sae.automata(sae, model, tokens, site=SITE, features=[1, 0], k=4, batch_size=16, progress=False)
+    some = ji.sae.automata(
+        sae,
+        model,
+        tokens,
+        site=SITE,
+        features=[1, 0],
+        settings=ji.sae.AutomataSettings(k=4),
+        batch_size=16,
+        progress=False,
+    )
     assert sorted(map(tuple, some.edges.tolist())) == [(0, 1), (1, 0)]
 
 

@@ -157,6 +157,6 @@ def test_whole_or_not_at_all(tmp_path: Path, made: Any, monkeypatch: Any) -> Non
         write(path, made, scores={"s": np.ones(3)})
     with pytest.raises(ValueError, match="reads tokens, or shows"):
         write(path, made, read=None)
-    with pytest.raises(ValueError, match="top belong"):
-        write(path, made, top=3)
+    with pytest.raises(ValueError, match="settings belong"):
+        write(path, made, settings=ji.sae.ExampleSettings(top=3))
     assert sorted(os.listdir(tmp_path)) == ["f", "link", "mine"]  # nothing half-written left

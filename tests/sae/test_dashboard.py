@@ -21,13 +21,12 @@ EXAMPLES = [
 ]
 
 
-def record(index: int = 0, **more: Any) -> dict[str, Any]:
+def record(index: int = 0, **more: Any) -> sae.DashboardRecord:
     given: dict[str, Any] = {
         "examples": EXAMPLES,
         "active": [0.5, 1, 1, 2.5],
         "density": 0.01,
-        "top": 2,
-        "bins": 4,
+        "sizes": sae.DashboardSizes(top=2, bins=4),
         "logits": [1.0, -2, float("inf"), 0, float("nan"), -float("inf")],
         "vocab": VOCAB,
         "vector": np.arange(3),
@@ -61,14 +60,11 @@ def test_the_folder_is_json_without_nan(tmp_path: Path) -> None:
     folder = sae.save_dashboard(
         tmp_path / "a",
         (record(i) for i in (5, 7, 9)),
-        model="gpt2-small",
-        layer=8,
-        name="res",
-        prompts=100,
-        context=128,
-        dataset="text",
+        source=sae.DashboardSource(
+            model="gpt2-small", layer=8, name="res", prompts=100, context=128, dataset="text"
+        ),
         skipped=np.asarray([6, 8]),
-        batch=2,
+        features_per_file=2,
         log_sparsity=[-1.0, -np.inf],
     )
     names = sorted(path.name for path in folder.iterdir())
@@ -85,12 +81,12 @@ def test_the_folder_is_json_without_nan(tmp_path: Path) -> None:
     assert left["skipped_indexes"] == [6, 8] and left["log_sparsity"] == [-1, -9999]
     assert left["layer"] == "8" and strict(folder / "run_settings.json")["n_features"] == 3
     # Written again with less, nothing of the old remains.
-    sae.save_dashboard(folder, [record(1)], model="m", layer=0, name="n")
+    sae.save_dashboard(folder, [record(1)], source=sae.DashboardSource(model="m", layer=0, name="n"))
     assert not (folder / "batch-1.json").exists()
 
 
 def test_what_breaks_off_leaves_the_old(tmp_path: Path) -> None:
-    about: Any = {"model": "m", "layer": 0, "name": "n"}
+    about: Any = {"source": sae.DashboardSource(model="m", layer=0, name="n")}
     folder = sae.save_dashboard(tmp_path, [record(1)], **about)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
 
@@ -99,7 +95,7 @@ def test_what_breaks_off_leaves_the_old(tmp_path: Path) -> None:
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
-        sae.save_dashboard(folder, broken(), batch=1, **about)
+        sae.save_dashboard(folder, broken(), features_per_file=1, **about)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     for bad, words in (
         ([record(1), record(1)], "feature 1 again"),
@@ -107,8 +103,8 @@ def test_what_breaks_off_leaves_the_old(tmp_path: Path) -> None:
     ):
         with pytest.raises(ValueError, match=words):
             sae.save_dashboard(folder, bad, **about)
-    with pytest.raises(ValueError, match="batch is an int"):
-        sae.save_dashboard(folder, [], batch=0, **about)
+    with pytest.raises(ValueError, match="features_per_file is an int"):
+        sae.save_dashboard(folder, [], features_per_file=0, **about)
     with pytest.raises(ValueError, match=r"folder of files is written, and 'x\.html' is the name of one"):
         sae.save_dashboard(tmp_path / "x.html", [], **about)
     with pytest.raises(ValueError, match="one value for each token"):

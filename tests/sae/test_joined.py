@@ -41,7 +41,9 @@ def given() -> tuple[Any, ...]:
 def test_read_as_one_list(given: Any, kind: int) -> None:
     model, tokens, sae = given[0], given[3], given[kind]
     view = ji.sae.joined(sae, 1)
-    found = ji.sae.examples(view, model, tokens, site=SITES, top=3, batch_size=6, progress=False)
+    found = ji.sae.examples(
+        view, model, tokens, site=SITES, settings=ji.sae.ExampleSettings(top=3), batch_size=6, progress=False
+    )
     acts = ji.run(model, tokens, capture=SITES, logits=False)[1]
     f = np.asarray(sae.encode(jnp.stack([acts[site] for site in SITES], -2))).reshape(12, 10, -1)
     assert view.features == f.shape[-1] == 6

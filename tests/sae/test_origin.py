@@ -80,7 +80,9 @@ def test_its_own_site_is_the_default_and_another_is_warned_of(
     judge = ji.sae.evaluation(model, tokens, site="resid_post[1]", progress=False)
     with pytest.warns(UserWarning, match="is read at"):
         judge(sae)
-    found = ji.sae.examples(sae, model, tokens, top=2, intervals=2, window=1, **quiet)
+    found = ji.sae.examples(
+        sae, model, tokens, settings=ji.sae.ExampleSettings(top=2, intervals=2, window=1), **quiet
+    )
     assert found.tokens.shape == tokens.shape
     weights = ji.sae.logit_weights(sae, model, features=[1])
     np.testing.assert_array_equal(weights[0], ji.sae.logit_weights(sae, model, SITE, [1])[0])

@@ -53,10 +53,7 @@ def read(sae: Any, model: Any, corpus: Any) -> Any:
         tokens,
         site=SITE,
         mask=real,
-        top=6,
-        intervals=4,
-        per=3,
-        window=(2, 1),
+        settings=ji.sae.ExampleSettings(top=6, intervals=4, per=3, window=(2, 1)),
         batch_size=4,
         progress=False,
     )
@@ -282,6 +279,6 @@ def test_bad_input_is_told(sae: Any, model: Any, corpus: Any, read: Any) -> None
     with pytest.raises(ValueError, match="reads d=8"):
         ji.sae.examples(sae, model, tokens, site="mlp_post[0]")
     with pytest.raises(ValueError, match="top of 1 or more"):
-        ji.sae.examples(sae, model, tokens, site=SITE, top=0)
+        ji.sae.examples(sae, model, tokens, site=SITE, settings=ji.sae.ExampleSettings(top=0))
     with pytest.raises(IndexError, match="not among the 24"):
         read.records(None, 99)

@@ -71,7 +71,13 @@ def test_examples_rank_by_magnitude_and_keep_signs(
     sae: Any, model: Any, tokens: np.ndarray, f: np.ndarray, tmp_path: Any
 ) -> None:
     read = ji.sae.examples(
-        sae, model, tokens, site=SITE, top=5, intervals=4, per=2, window=1, batch_size=4, progress=False
+        sae,
+        model,
+        tokens,
+        site=SITE,
+        settings=ji.sae.ExampleSettings(top=5, intervals=4, per=2, window=1),
+        batch_size=4,
+        progress=False,
     )
     size = np.abs(f)
     np.testing.assert_array_equal(read.fired, (f != 0).sum((0, 1)))

@@ -1,7 +1,6 @@
 """Places: how far apart on the sphere, how good a map a probe draws, and what it knows of elsewhere."""
 
 import dataclasses
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -9,7 +8,7 @@ import numpy as np
 from ..._deprecations import respelled
 from ...stats import Result, regression_metrics
 from ...typing import ArrayLike
-from ._ridge import as_targets, ridge
+from ._ridge import as_targets
 
 COLUMNS = ("latitude", "longitude")
 
@@ -98,7 +97,7 @@ def proximity_error(
 
     Law: 0 for perfect predictions, about 0.5 for random ones, whatever the batch size.
     """
-    targets, predicted = _pair(targets, predicted, columns)
+    targets, predicted = as_pair(targets, predicted, columns)
     n = len(targets)
     if n < 2 or batch_size < 1:
         raise ValueError(f"Proximity compares two examples or more; got n={n}, batch_size={batch_size}.")
@@ -111,7 +110,7 @@ def proximity_error(
     return out if each else float(out.mean())
 
 
-def _pair(targets: Any, predicted: Any, columns: Any) -> tuple[np.ndarray, np.ndarray]:
+def as_pair(targets: Any, predicted: Any, columns: Any) -> tuple[np.ndarray, np.ndarray]:
     targets = as_targets(targets)
     predicted = as_targets(predicted)
     if targets.shape != predicted.shape:
@@ -170,7 +169,7 @@ def place_metrics(
 
     Law: columns in another order, named so, change nothing.
     """
-    targets, predicted = _pair(targets, predicted, columns)
+    targets, predicted = as_pair(targets, predicted, columns)
     per = {name: regression_metrics(targets[:, i], predicted[:, i]) for i, name in enumerate(columns)}
     km = haversine(targets, predicted, columns=columns)
     return PlaceMetrics(
@@ -185,89 +184,3 @@ def place_metrics(
         rmse_km=float(np.sqrt((km**2).mean())),
         proximity_error=float(proximity_error(targets, predicted, columns=columns)),
     )
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class HeldOut:
-    """Errors inside a block that a probe was not fitted to; made by `block_holdout`.
-
-    - `block`: its name. `count`: its examples.
-    - `error`: the median distance of predictions to targets (kilometres, or units of the targets) of the
-      probe without the block. `nominal`: that of probes that leave out one example alone.
-    - `proximity`, `nominal_proximity`: the proximity errors of the same, within the block.
-    """
-
-    block: str | int | float
-    count: int
-    error: float
-    nominal: float
-    proximity: float
-    nominal_proximity: float
-
-
-def block_holdout(
-    x: ArrayLike,
-    y: ArrayLike,
-    blocks: ArrayLike,
-    *,
-    only: Iterable[Any] | None = None,
-    least: int = 20,
-    columns: tuple[str, str] | None = COLUMNS,
-    lambdas: ArrayLike | None = None,
-) -> list[HeldOut]:
-    r"""$\hat y_B = f_{\setminus B}(x_B)$: a country, a state or a decade is left out whole, and then predicted.
-
-    A probe that has learned where names of a country lie, rather than a map, fails on a country that
-    it never saw. The nominal error is on the same examples, each left out alone (`ridge`'s
-    `left_out`). Gurnee & Tegmark 2023 (https://arxiv.org/abs/2310.02207).
-
-    **Arguments:**
-
-    - `x (n, d)`: activations. Drop rows with the same name first: one would give away the other.
-    - `y (n, 2)`: places in degrees, or with `columns=None` any targets.
-    - `blocks (n,)`: the name of each example's block.
-    - `only`: the blocks to leave out. Default None: all.
-    - `least`: the fewest examples of a block. Default 20.
-    - `columns`: as in `haversine`.
-    - `lambdas`: as in `ridge`.
-
-    **Returns:** a list of `HeldOut`, the largest block first.
-
-    **Raises:** as `ridge` and `proximity_error`; ValueError where no block is large enough.
-
-    ```python
-    places = np.stack([rng.uniform(-60, 60, len(x)), rng.uniform(-180, 180, len(x))], 1)
-    country = np.array(["here", "there", "nowhere"])[rng.integers(0, 3, len(x))]
-    ji.probes.block_holdout(x, places, country)
-    ```
-
-    Law: predictions of a block do not depend on its own targets.
-    """
-    x, y, blocks = np.asarray(x), as_targets(y), np.asarray(blocks)
-    if blocks.shape != (len(y),):
-        raise ValueError(f"There is one block per example, ({len(y)},); got the shape {blocks.shape}.")
-    names, counts = np.unique(blocks, return_counts=True)
-    wanted = None if only is None else {str(each) for each in only}
-    chosen = [
-        (name, int(count))
-        for name, count in zip(names, counts, strict=True)
-        if count >= max(least, 2) and (wanted is None or str(name) in wanted)
-    ]
-    if not chosen:
-        raise ValueError(
-            f"No block has least={max(least, 2)} examples; the largest is {names[counts.argmax()]!r} "
-            f"with {counts.max()}. Lower least, or name blocks more coarsely."
-        )
-    _pair(y, y, columns)
-    nominal = ridge(x, y, lambdas=lambdas).left_out
-    out = []
-    for name, count in sorted(chosen, key=lambda item: -item[1]):
-        inside = blocks == name
-        seen = ridge(x[~inside], y[~inside], lambdas=lambdas).predict(x[inside])
-        errors = []
-        for predicted in (seen, nominal[inside]):
-            a, b = _pair(y[inside], predicted, columns)
-            far = np.sqrt(((a - b) ** 2).sum(-1)) if columns is None else haversine(a, b, columns=columns)
-            errors += [float(np.median(far)), float(proximity_error(a, b, columns=columns))]
-        out.append(HeldOut(name.item(), count, errors[0], errors[2], errors[1], errors[3]))
-    return out

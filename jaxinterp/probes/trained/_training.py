@@ -60,7 +60,7 @@ class Recipe(NamedTuple):
     standardise: bool
 
 
-class Scaling(NamedTuple):
+class Standardisation(NamedTuple):
     """Means and spreads of features `(d,)`, and of targets `(t,)`."""
 
     middle: Float[Array, " d"]
@@ -73,7 +73,7 @@ class Trained(NamedTuple):
     """The probes of all problems: what early stopping found, and the scaling of their features."""
 
     found: EarlyStopped
-    scaling: Scaling
+    scaling: Standardisation
 
 
 @eqx.filter_jit
@@ -173,7 +173,7 @@ def _split(x: Array, y: Array, counts: Array, dev: Any, key: PRNGKeyArray, share
     return Split(dev_x, dev_y, weights, own, own.astype(jnp.int32).sum())
 
 
-def _scaling(x: Array, y: Array, weight: Array, recipe: Recipe) -> Scaling:
+def _scaling(x: Array, y: Array, weight: Array, recipe: Recipe) -> Standardisation:
     """Means and spreads over the examples that are trained on; a constant feature is left out."""
     part = (weight / weight.sum())[:, None]
     middle, spread = jnp.zeros(x.shape[1], x.dtype), jnp.ones(x.shape[1], x.dtype)
@@ -186,7 +186,7 @@ def _scaling(x: Array, y: Array, weight: Array, recipe: Recipe) -> Scaling:
         low = (part * y).sum(0)
         wide = jnp.sqrt((part * (y - low[None]) ** 2).sum(0))
         wide = jnp.where(wide > 0, wide, 1)
-    return Scaling(middle, spread, low, wide)
+    return Standardisation(middle, spread, low, wide)
 
 
 def _mean(each: Array, weights: Array) -> Array:

@@ -24,11 +24,9 @@ from ...fit._state import Now
 from ...stats._examples import as_examples
 from ...typing import ArrayLike, FloatLike, IntLike, KeyLike, PyTree
 from .._problem_axes import as_classes, leading_axes, map_problems, one_hot
+from ._gaussian_weights import SCALES, by_scale, cost, sampled
 from ._mlp import _init_of
 from ._training import check_key
-
-SCALES = 2.0 ** np.arange(4, -11, -1)
-CHANCES = 4.0 ** np.arange(len(SCALES)) / (4.0 ** np.arange(len(SCALES))).sum()
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,7 +168,7 @@ def _code(x: Any, y: Any, key: Any, learning_rate: Any, size: Sizes) -> Coded:
         key_init, key_steps, key_end = jax.random.split(key, 3)
 
         def nats(params: PyTree, x: Array, y: Array, key: PRNGKeyArray) -> Array:
-            out = _sampled(params, x, key)
+            out = sampled(params, x, key)
             return -(jax.nn.log_softmax(out, axis=1) * one_hot(y, size.classes)).sum(1)
 
         def loss(params: PyTree, batch: Any, now: Now) -> tuple[Array, dict[str, Array]]:
@@ -189,7 +187,7 @@ def _code(x: Any, y: Any, key: Any, learning_rate: Any, size: Sizes) -> Coded:
             cost(params) / log_two,
             drawn / log_two,
             [w for w, *_ in params],
-            _by_scale(params[0]).argmax(1) < len(SCALES) - 1,
+            by_scale(params[0]).argmax(1) < len(SCALES) - 1,
             numbers["loss"] * float(n / np.log(2)),
         )
 
@@ -215,39 +213,3 @@ def _first(key: PRNGKeyArray, d: int, size: Sizes) -> list[tuple[Array, Array, A
         )
         for w, b in _init_of(size.hidden)(key, d, size.classes)
     ]
-
-
-def cost(params: Any) -> Any:
-    """Nats to send the weights, by the bound on the mixture; biases have the prior N(0, 4^2)."""
-    return sum(
-        -jax.nn.logsumexp(_by_scale(layer), axis=1).sum() + _gaussian(layer[2], layer[3], 4.0).sum()
-        for layer in params
-    )
-
-
-def _by_scale(layer: Any) -> Any:
-    """`log pi_k - KL_k` of each row, `(in, scale)`."""
-    w, s = layer[:2]
-    return jnp.stack(
-        [
-            float(np.log(p)) - _gaussian(w, s, float(scale)).sum(1)
-            for scale, p in zip(SCALES, CHANCES, strict=True)
-        ],
-        1,
-    )
-
-
-def _gaussian(mean: Any, log_std: Any, scale: float) -> Any:
-    ratio = jnp.exp(2 * log_std) / scale**2
-    return 0.5 * (ratio + (mean / scale) ** 2 - 1) - log_std + float(np.log(scale))
-
-
-def _sampled(params: Any, x: Any, key: Any) -> Any:
-    """Logits with weights of its own for each example; the sums of products are drawn, not the weights."""
-    for i, (w, s, b, t) in enumerate(params):
-        mean = x @ w + b
-        variance = (x * x) @ jnp.exp(2 * s) + jnp.exp(2 * t)
-        noise = jax.random.normal(jax.random.fold_in(key, i), mean.shape, jnp.float32)
-        x = mean + jnp.sqrt(variance) * noise
-        x = x if i + 1 == len(params) else jax.nn.relu(x)
-    return x

@@ -22,6 +22,7 @@ from ...typing import (
     TokenizerLike,
 )
 from ...viz._place import check_folder
+from ..features._example_settings import ExampleSettings
 from ..features._examples import Examples, examples
 from ..features._logits import logit_weights
 from ..features._site import SiteReading
@@ -105,10 +106,7 @@ def rating_study(
             read.corpus,
             site=site,
             features=drawn,
-            top=1,
-            intervals=INTERVALS,
-            per=EXAMPLES,
-            window=window,
+            settings=ExampleSettings(top=1, intervals=INTERVALS, per=EXAMPLES, window=window),
             key=key,
             progress=progress,
         )

@@ -10,6 +10,7 @@ import numpy as np
 
 from ...typing import KeyLike
 from ..features._accumulators import windows
+from ..features._example_settings import ExampleSettings
 from ..features._examples import examples
 from ..features._logits import STREAM
 from ..features._site import SiteReading, chosen, rows_at
@@ -97,10 +98,7 @@ def sheets(
         read.corpus,
         site=read.name,
         features=which,
-        top=24,
-        intervals=INTERVALS,
-        per=24,
-        window=0,
+        settings=ExampleSettings(top=24, intervals=INTERVALS, per=24, window=0),
         batch_size=batch_size,
         key=key,
         progress=progress,

@@ -61,7 +61,30 @@ class Automata:
         return "\n".join(["digraph features {", *lines, "}\n"])
 
 
-@respelled(real="mask=padding_mask, and positions= for what counts", batch="batch_size=")
+@dataclass(frozen=True)
+class AutomataSettings:
+    """Which edges `automata` looks for.
+
+    - `k`: tokens with the highest logit weights of a feature, 10 by default.
+    - `least`: the smallest `weight` of an edge, a share between 0 and 1, 0.5 by default.
+    - `count`: the smallest number of places that an edge is taken over, 10 by default.
+    - `block`: features in memory at a time, each block one pass over the corpus; 4096 by default.
+    """
+
+    k: int = 10
+    least: float = 0.5
+    count: int = 10
+    block: int = 4096
+
+
+@respelled(
+    real="mask=padding_mask, and positions= for what counts",
+    batch="batch_size=",
+    k="settings=ji.sae.AutomataSettings(k=10)",
+    least="settings=ji.sae.AutomataSettings(least=0.5)",
+    count="settings=ji.sae.AutomataSettings(count=10)",
+    block="settings=ji.sae.AutomataSettings(block=4096)",
+)
 def automata(
     sae: DictionaryLike,
     model: ModelLike,
@@ -69,10 +92,7 @@ def automata(
     *,
     site: CaptureLike | None = None,
     features: IndexLike | None = None,
-    k: int = 10,
-    least: float = 0.5,
-    count: int = 10,
-    block: int = 4096,
+    settings: AutomataSettings = AutomataSettings(),
     mask: MaskLike | None = None,
     positions: IndexLike | None = None,
     batch_size: int | str | None = "auto",
@@ -87,15 +107,10 @@ def automata(
 
     **Arguments:**
 
-    - `sae`, `model`, `tokens`, `site`, `mask`, `positions`: as in `evaluate`.
-    - `features`: numbers `(n,)`; by default None, all features.
-    - `k`: number of tokens with the highest logit weights of a feature; 10 by default.
-    - `least`: smallest weight of an edge; 0.5 by default. The weight is the difference above divided by
+    - `sae`, `model`, `tokens`, `site`, `mask`, `positions`, `batch_size`, `progress`: as in `evaluate`.
+    - `features`: numbers `(n,)`, or None for all.
+    - `settings`: an `AutomataSettings`. The `weight` of an edge is the difference above over
       $\mathbb E[f_j \mid f_j > 0]$.
-    - `count`: smallest number of places that a mean is taken over; 10 by default.
-    - `block`: features in one pass over the corpus; 4096 by default.
-    - `batch_size`: contexts in one pass; by default "auto", which keeps memory near 1 GB.
-    - `progress`: whether a progress bar is shown; True by default.
 
     **Returns:** `Automata`. Features that fire nearly everywhere get no edges, because they follow every feature.
 
@@ -110,11 +125,11 @@ def automata(
     """
     read, which = SiteReading(sae, model, tokens, site, mask, positions), chosen(sae, features)
     weights = logit_weights(sae, model, read.name, which)
-    k = min(int(k), weights.shape[1] - 1)
-    top = weights.top(None, k)[0]
+    k = min(int(settings.k), weights.shape[1] - 1)
+    top = weights.top(None, k).largest
     writes = np.zeros((weights.shape[1], len(which)), bool)  # token by feature
     writes[top, np.arange(len(which))[:, None]] = True
-    parts, block = read.batches(batch_size, sae), min(int(block), len(which))
+    parts, block = read.batches(batch_size, sae), min(int(settings.block), len(which))
     found: dict[tuple[int, int], tuple[float, float, int]] = {}
     for start in blocks(len(which), block):
         own = jnp.asarray(writes[:, start : start + block])
@@ -131,8 +146,8 @@ def automata(
         mean = total / np.maximum(places, 1)[:, None]
         active = amount / np.maximum(fired, 1)
         weight = (mean - amount / read.count) / np.where(active > 0, active, 1)
-        weight[places < count] = 0
-        for a, b in np.argwhere(weight >= least):
+        weight[places < settings.count] = 0
+        for a, b in np.argwhere(weight >= settings.least):
             pair = int(which[start + a]), int(which[b])
             found[pair] = float(weight[a, b]), float(mean[a, b]), int(places[a])
     order = sorted(found, key=lambda pair: (-found[pair][0], pair))

@@ -12,6 +12,7 @@ from ..._deprecations import respelled
 from ...core._check import check_key
 from ...typing import CaptureLike, CorpusLike, DictionaryLike, IndexLike, KeyLike, MaskLike, ModelLike
 from ._accumulators import EMPTY, Accumulate, start
+from ._example_settings import ExampleSettings
 from ._site import SiteReading, chosen
 
 
@@ -124,6 +125,10 @@ class Examples:
     real="mask=padding_mask, and positions= for what counts",
     batch="batch_size=",
     seed="key=jax.random.key(0)",
+    top="settings=ji.sae.ExampleSettings(top=20)",
+    intervals="settings=ji.sae.ExampleSettings(intervals=11)",
+    per="settings=ji.sae.ExampleSettings(per=2)",
+    window="settings=ji.sae.ExampleSettings(window=(12, 4))",
 )
 def examples(
     sae: DictionaryLike,
@@ -132,10 +137,7 @@ def examples(
     *,
     site: CaptureLike | None = None,
     features: IndexLike | None = None,
-    top: int = 20,
-    intervals: int = 11,
-    per: int = 2,
-    window: int | tuple[int, int] = (12, 4),
+    settings: ExampleSettings = ExampleSettings(),
     mask: MaskLike | None = None,
     positions: IndexLike | None = None,
     batch_size: int | str | None = "auto",
@@ -152,9 +154,7 @@ def examples(
 
     - `sae`, `model`, `tokens`, `site`, `mask`, `positions`: as in `evaluate`.
     - `features`: numbers `(n,)`, or None for all.
-    - `top`: contexts, each with its largest activation; 20 by default.
-    - `intervals`: of equal width, 11 by default; `per`: examples of each, 2 by default.
-    - `window`: tokens before and after an example.
+    - `settings`: an `ExampleSettings`, how many examples of each feature and how wide.
     - `batch_size`: contexts a pass; "auto" takes so many that memory stays near 1 GB.
     - `key`: from which the examples of intervals are drawn; by default `jax.random.key(0)`.
 
@@ -175,19 +175,11 @@ def examples(
     Law: values, places, counts and densities equal those of all activations at once, sorted; among
     equal ones the earlier context stands first. An example of an interval lies in it.
     """
-    numbers = {"top": top, "intervals": intervals, "per": per}
-    before, after = (window, window) if isinstance(window, int | np.integer) else window
-    for name, value in numbers.items():
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-            raise ValueError(f"examples needs {name} of 1 or more, an int; got {value!r}.")
-    if intervals > 100 or before < 0 or after < 0:
-        raise ValueError(
-            "examples takes at most 100 intervals, and a window of tokens before and after, at "
-            f"least 0; got intervals={intervals}, window={window}."
-        )
+    before, after = settings.sides()
+    intervals, per = int(settings.intervals), int(settings.per)
     read, which = SiteReading(sae, model, tokens, site, mask, positions), chosen(sae, features)
-    offsets = np.arange(-int(before), int(after) + 1, dtype=np.int32)
-    state = start(len(which), int(top), 2 * int(intervals), int(per), len(offsets))
+    offsets = np.arange(-before, after + 1, dtype=np.int32)
+    state = start(len(which), int(settings.top), 2 * intervals, per, len(offsets))
     key = jax.random.key(0) if key is None else check_key(key, "ji.sae.examples(..., key={})")
     step = Accumulate(
         sae, None if features is None else jnp.asarray(which), jnp.asarray(offsets), key, read.name
@@ -200,7 +192,7 @@ def examples(
             f"Activations at {read.name!r}, or features of them, are NaN or infinite: nothing can be read "
             "off them. Are the weights finite? A model in float16 often overflows: use float32."
         )
-    return _result(kept, read, which, int(intervals), int(per), int(before))
+    return _result(kept, read, which, intervals, per, before)
 
 
 def _result(kept: Any, read: SiteReading, which: Any, intervals: int, per: int, before: int) -> Examples:

@@ -1,20 +1,37 @@
 """What features write, read as tokens: their directions behind the last norm and the unembedding."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..._deprecations import respelled
 from ...core._intervene import split_edits
+from ...typing import IndexLike
 from ..files._origin import own_site
 from ..kinds._coder import Coder
 from ._directions import directions
 from ._site import chosen, one_layer
 
 STREAM = ("resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out")
+
+
+class LogitEnds(NamedTuple):
+    """Tokens with the largest and the smallest logit weights of n features; made by `LogitWeights.top`.
+
+    - `largest (n, k)`: ids of the tokens with the largest weights, the largest first.
+    - `largest_weights (n, k)`: their weights.
+    - `smallest (n, k)`: ids of the tokens with the smallest weights, the smallest first.
+    - `smallest_weights (n, k)`: their weights.
+    """
+
+    largest: np.ndarray
+    largest_weights: np.ndarray
+    smallest: np.ndarray
+    smallest_weights: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,27 +54,29 @@ class LogitWeights:
         x = np.asarray(_product(jnp.asarray(self.rows[features]), self.unembed))
         return x - np.median(x, axis=-1, keepdims=True)
 
-    def top(self, features: Any = None, k: int = 10, *, batch: int = 256) -> tuple[np.ndarray, ...]:
+    @respelled(batch="batch_size=")
+    def top(self, features: IndexLike | None = None, k: int = 10, *, batch_size: int = 256) -> LogitEnds:
         """The tokens of the k largest weights of each feature, and of the k smallest.
 
         **Arguments:**
 
-        - `features`: numbers `(n,)`; by default None, all features.
-        - `k`: tokens at each end; 10 by default.
-        - `batch`: features in one matrix product; 256 by default.
+        - `features`: rows of these weights `(n,)`, by default all.
+        - `k`: tokens at each end, 10 by default.
+        - `batch_size`: features whose weights are in memory at once, 256 by default.
 
-        **Returns:** `largest (n, k)` ids, falling, their `weights (n, k)`, `smallest (n, k)` ids,
-        rising, and theirs.
+        **Returns:** `LogitEnds`.
+
+        **Raises:** ValueError for a `k` outside of 1 to the size of the vocabulary.
         """
         which = np.arange(len(self)) if features is None else np.atleast_1d(np.asarray(features))
         if isinstance(k, bool) or not isinstance(k, int | np.integer) or not 1 <= k <= self.shape[1]:
             raise ValueError(f"k lies in 1..{self.shape[1]}, the size of the vocabulary; got {k!r}.")
         parts = []
-        for first in range(0, len(which), batch):
-            here = which[first : first + batch]
-            rows = jnp.asarray(self.rows[np.resize(here, min(batch, len(which)))])
+        for first in range(0, len(which), batch_size):
+            here = which[first : first + batch_size]
+            rows = jnp.asarray(self.rows[np.resize(here, min(batch_size, len(which)))])
             parts.append([np.asarray(x)[: len(here)] for x in _extremes(rows, self.unembed, int(k))])
-        return tuple(np.concatenate(x) for x in zip(*parts, strict=True))
+        return LogitEnds(*(np.concatenate(x) for x in zip(*parts, strict=True)))
 
     def records(self, tokenizer: Any, feature: int, k: int = 10) -> list[dict[str, Any]]:
         """The largest and smallest weights of a feature, with tokens as strings.

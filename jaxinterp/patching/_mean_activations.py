@@ -1,0 +1,111 @@
+"""Mean activations of a corpus, as values for ablations."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from ..core._check import shown
+from ..core._listing import sites
+from ..core._sites import axes_of, is_per_layer, parse
+from ..corpus._batches import Batch
+from ..corpus._corpus import as_corpus, is_corpus
+from ..corpus._fold import fold
+from ..typing import (
+    CorpusLike,
+    IndexLike,
+    MaskLike,
+    ModelLike,
+)
+
+
+def mean_activations(
+    model: ModelLike,
+    tokens: CorpusLike,
+    site: str,
+    *,
+    mask: MaskLike | None = None,
+    positions: IndexLike | None = None,
+    by_position: bool = False,
+    batch_size: int | str = "auto",
+) -> Float[Array, "layer *site"]:
+    r"""$\bar A = \frac{1}{n} \sum_{x} A(x)$: the mean of a site over a corpus, batch by batch.
+
+    **Arguments:**
+
+    - `model`.
+    - `tokens`: a `Corpus`, or ids `(row, pos)`; or a list of batches, each ids or (ids, mask).
+    - `site`: a site of the blocks with positions, such as `"mlp_out"`.
+    - `mask`, `positions`: real tokens and those that count, as in `ji.corpus.as_corpus`; by default
+      all real tokens count.
+    - `by_position`: keeps positions apart in place of averaging over them; all batches then have one
+      length.
+    - `batch_size`: rows of a forward pass; "auto" takes at most 32.
+
+    **Returns:** the mean, float32, `(layer, 1, ...)` or `(layer, pos, ...)`: it broadcasts in
+    `patching.ablate(..., values=...)`.
+
+    ```python
+    mean = ji.patching.mean_activations(model, tokens, "mlp_out")
+    ji.patching.ablate(model, tokens, metric, values=mean, site="mlp_out", over=("layer", "pos"))
+    ```
+
+    Law: equal to the mean of the captured activations of all batches together.
+    """
+    base, _ = parse(site)
+    if not is_per_layer(base) or "pos" not in axes_of(base):
+        raise ValueError(f"mean_activations averages a site of the blocks with positions; got {site!r}.")
+    step = SiteSums(base, by_position)
+    state: Any = None
+    for corpus in _corpora(tokens, mask, positions):
+        length = int(corpus.tokens.shape[1])
+        if state is None:
+            shape = list(sites(model, jax.ShapeDtypeStruct((1, length), jnp.int32))[base].shape)
+            shape[1:3] = [length if by_position else 1]
+            state = np.zeros(shape, np.float32), np.zeros(shape[1], np.float32)
+        elif by_position and length != state[1].shape[0]:
+            raise ValueError("by_position=True needs prompts of one length in all batches.")
+        state = fold(corpus, model, [base], state, step, batch_size=batch_size, progress=False)
+    if state is None:
+        raise ValueError("mean_activations needs at least one batch of tokens (batch, pos); got none.")
+    total, count = map(jnp.asarray, state)
+    count = count.reshape((1, -1) + (1,) * (total.ndim - 2))
+    return total / jnp.maximum(jnp.broadcast_to(count, total.shape), 1)
+
+
+def _corpora(tokens: Any, mask: Any, positions: Any) -> Iterator[Any]:
+    """A corpus, or each batch of a list as one."""
+    if is_corpus(tokens) or hasattr(tokens, "dtype"):
+        yield as_corpus(tokens, mask=mask, positions=positions)
+        return
+    if isinstance(tokens, str) or not isinstance(tokens, Iterable) or isinstance(tokens, eqx.Module):
+        raise ValueError(
+            "mean_activations takes a Corpus, tokens (row, pos), or a list of tokens or of (tokens, mask); "
+            f"got {shown(tokens)}."
+        )
+    if mask is not None:
+        raise ValueError("In a list of batches each has its own mask: [(tokens, mask), ...].")
+    for item in tokens:
+        ids, real = item if isinstance(item, tuple) else (item, None)
+        yield as_corpus(ids, mask=real, positions=positions)
+
+
+class SiteSums(eqx.Module):
+    """One batch of a fold: activations of a site and how many count, added up."""
+
+    site: str = eqx.field(static=True)
+    by_position: bool = eqx.field(static=True)
+
+    def __call__(self, state: tuple[Array, Array], batch: Batch, acts: Any) -> tuple[Array, Array]:
+        x = acts[self.site].astype(jnp.float32)  # (layer, row, pos, ...)
+        counted = batch.positions
+        keep = counted.reshape(1, *counted.shape, *(1,) * (x.ndim - 3))
+        x = jnp.where(jnp.broadcast_to(keep, x.shape), x, 0).sum(1)
+        count = counted.sum(0, dtype=jnp.float32)
+        if not self.by_position:
+            x, count = x.sum(1, keepdims=True), count.sum(keepdims=True)
+        return state[0] + x, state[1] + count

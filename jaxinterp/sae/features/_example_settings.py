@@ -1,0 +1,36 @@
+"""How many examples of a feature are shown, and how wide each is."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class ExampleSettings:
+    """How many examples of a feature `examples` shows, and how wide each is.
+
+    - `top`: contexts, each with its largest activation; 20 by default.
+    - `intervals`: of equal width, from 0 to the largest activation; 11 by default, at most 100.
+    - `per`: examples of each interval, 2 by default.
+    - `window`: tokens before and after an example, `(12, 4)` by default; one int stands for both.
+    """
+
+    top: int = 20
+    intervals: int = 11
+    per: int = 2
+    window: int | tuple[int, int] = (12, 4)
+
+    def sides(self) -> tuple[int, int]:
+        """The tokens before and after an example. Raises ValueError for settings out of range."""
+        for name in ("top", "intervals", "per"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+                raise ValueError(f"examples needs {name} of 1 or more, an int; got {value!r}.")
+        wide = self.window
+        before, after = wide if isinstance(wide, tuple | list) else (wide, wide)
+        if self.intervals > 100 or before < 0 or after < 0:
+            raise ValueError(
+                "examples takes at most 100 intervals, and a window of tokens before and after, at "
+                f"least 0; got intervals={self.intervals}, window={self.window}."
+            )
+        return int(before), int(after)
