@@ -210,8 +210,8 @@ def _check_requests(requests: Any, own: Any, reduce: Any, pos: Any, by_token: bo
     for request in requests:
         if "pos" not in axes_of(request.site):
             raise ValueError(
-                f"{request.site!r} has the axes {' '.join(axes_of(request.site))}, no position of "
-                f"its own: a row of a dataset cannot be made of it. Use ji.run for single prompts."
+                f"{request.site!r} has the axes {' '.join(axes_of(request.site))}, and no axis "
+                f"pos, so it gives no rows. Use ji.run for single prompts."
             )
     for request in own:
         if request.pos is not None and request.pos.ndim > 1:

@@ -290,7 +290,7 @@ class Store:
         if record is None:
             raise BadStore(
                 f"{self.path} is not finished: shard {shard} of {len(self.shards)} is missing. "
-                "Call save_activations again with the same arguments; it goes on from there."
+                "Call save_activations again with the same arguments; it writes the missing shards."
             )
         where = f"{self.path}: the record of shard {shard}"
         check(where, record, RECORD, required=RECORD, error=BadStore)

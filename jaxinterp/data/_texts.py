@@ -36,7 +36,7 @@ def read_texts(
     - `paths`: files, or folders of which every file with texts is read in the order of names (a
       warning names the others). `de.txt`, `de.txt.xz`, `de.jsonl.gz`: the label is what stands before
       the first dot. A line of `.jsonl`, `.csv`, `.tsv` and a row of `.parquet` (with pyarrow, which
-      `pip install datasets` brings) has a `"text"`, and a `"label"` and a `"group"` of its own if they
+      `pip install datasets` brings) has a `"text"`, and a `"label"` and a `"group"` if they
       are not empty; the first line of `.csv` names its columns.
     - `most`: documents of each file; without a `key` the first ones, with a `key` (a `jax.random.key`)
       drawn from the whole file, in its order.

@@ -84,24 +84,27 @@ def ablation(
 ) -> Ablation:
     r"""$\Delta_c = \frac{1}{n_c} \sum_{t \in c} \ell_t(M \mid a_j \leftarrow v_j) - \ell_t(M)$: loss without neurons, by class.
 
-    Each neuron alone, held at a value at every position, and all of them together. Check (ii) of a
+    Each neuron alone is set to a value at every position, then all of them together. Check (ii) of a
     context neuron in Gurnee et al. 2023 (https://arxiv.org/abs/2305.01610).
 
     **Arguments:**
 
-    - `classes`, `neurons`, `site`, `batch_size` as in `distribution`; no neurons is allowed.
+    - `model`, `classes`, `neurons`, `site`, `batch_size`, `progress`: as in `distribution`. An empty list of
+      neurons is allowed.
     - `to`: `"zero"`; `"mean"`, the neuron's mean over all tokens that count; a number; or one number
       for each neuron, such as `distribution(...).mean_of("en")`.
-    - `skip`: the first tokens of a context, whose losses do not count.
-    - `resamples`: resamples of documents for the intervals, which aim at `level`; `key` draws them, by
-      default `jax.random.key(0)`.
+    - `skip`: first tokens of a context, whose losses do not count; 0 by default.
+    - `resamples`: resamples of documents for the intervals; 1000 by default.
+    - `level`: coverage of the intervals; 0.95 by default.
+    - `key`: draws the resamples; `jax.random.key(0)` by default.
 
-    **Returns:** `Ablation`. Of several neurons its last row ablates all of them at once. Losses are sums over tokens divided by their number; an interval needs
-    two documents, and is NaN for one. Its ends are quantiles of the resamples further out than those
-    of the percentile bootstrap, which is too narrow for few documents: by as much as Student's
-    distribution is wider than the normal one (Hesterberg 2015, https://arxiv.org/abs/1411.5279). Of
-    effects that vary normally between documents of uneven length, intervals of 0.95 hold the true one
-    in 0.87 of samples of 4 documents, 0.94 of 9 and 0.95 of 50 (percentile: 0.79, 0.89 and 0.94).
+    **Returns:** `Ablation`. For several neurons, its last row ablates all of them at once. Losses are sums over
+    tokens divided by their number. An interval needs two documents, and is NaN for one. The percentile
+    bootstrap is too narrow for few documents. The ends are therefore quantiles further out, by the factor
+    by which Student's distribution is wider than the normal one (Hesterberg 2015,
+    https://arxiv.org/abs/1411.5279). For effects that vary normally between documents of uneven length,
+    intervals of 0.95 contain the true one in 0.87 of samples of 4 documents, 0.94 of 9 and 0.95 of 50
+    (percentile: 0.79, 0.89 and 0.94).
 
     **Raises:** as `distribution`.
 

@@ -76,14 +76,16 @@ def dissect(
     **Arguments:**
 
     - `classes`: a `Corpus`, or tokens, or `(tokens, mask)`.
-    - `neurons`: a few, such as the support of `probes.best_subset(x, y, k=5)`; `weights` of their sum,
-      ones by default, or those of the probe.
+    - `neurons`: a few, such as the support of `probes.best_subset(x, y, k=5)`.
+    - `weights`: their weights in the sum, such as those of the probe; 1 by default.
     - `target (seq, pos)`: True at the last token of what is looked for, such as
       `corpus.spans(lambda t: ji.data.features.compound_word(t, "high school").both, at="last")`.
     - `against (seq, pos)`: the tokens that the target is separated from (near misses), for `separation`;
       by default all others.
-    - `n`-grams by their last token; `top` of them; `least` occurrences of one that counts.
-    - `site`, `batch_size` as in `distribution`.
+    - `n`: length of the n-grams, which are found by their last token; 2 by default.
+    - `top`: n-grams in each list; 10 by default.
+    - `least`: smallest number of occurrences of an n-gram; 1 by default.
+    - `model`, `site`, `batch_size`, `progress`: as in `distribution`.
 
     **Returns:** `Dissection`.
 
@@ -106,7 +108,7 @@ def dissect(
     others = ~wanted if against is None else _at_tokens(contexts, against, "against") & ~wanted
     if not wanted.any() or not others.any():
         raise ValueError(
-            f"dissect tells a target from other tokens; there are {int(wanted.sum())} targets and "
+            f"dissect separates a target from other tokens; there are {int(wanted.sum())} targets and "
             f"{int(others.sum())} others among the tokens that count."
         )
     if n < 1 or top < 1:

@@ -129,12 +129,15 @@ def distribution(
 
     - `classes`: a `ji.data.Corpus`, whose documents' labels are the classes; or a dict from class to
       a `Corpus`, tokens `(seq, pos)` or `(tokens, mask)`.
+    - `model`: the model that reads the texts.
     - `neurons`: pairs `(layer, neuron)`; None is all of them.
     - `site`: `"mlp_post"`, or `"mlp_pre"` for what goes into the nonlinearity.
-    - `skip`: the first positions of a context, which do not count.
-    - `bins`; `limits`: the ends of the histograms, beyond which values count in the last bin. None:
-      a first pass over the contexts finds the least and the largest value of each neuron.
-    - `batch_size`: contexts per pass; "auto" takes as many as keep a pass within 256 MB.
+    - `skip`: first positions of a context, which do not count; 10 by default.
+    - `bins`: bins of a histogram; 100 by default.
+    - `limits`: the ends of the histograms; values beyond them count in the last bin. By default None: a first
+      pass over the contexts finds the smallest and the largest value of each neuron.
+    - `batch_size`: contexts in one pass; "auto" (by default) keeps a pass within 256 MB.
+    - `progress`: whether a progress bar is shown; True by default.
 
     **Returns:** `Distribution`.
 

@@ -74,14 +74,13 @@ def fact_ablation(
       tokens the probability is that of all of them.
     - `neurons`: pairs `(layer, neuron)`.
     - `to`: "zero" (by default), a number, or one number for each neuron.
-    - `jointly`: whether there is one more row with all neurons ablated together; True by default.
     - `bos`: whether prompts begin with BOS; True by default.
     - `site`, `batch_size`, `progress`: as in `ablation`.
 
     **Returns:** `FactAblation`.
 
-    **Raises:** `ValueError` for no facts, or a word that does not begin with a token of its own after
-    its prompt.
+    **Raises:** `ValueError` for no facts, or a word that does not begin with a new token after its
+    prompt.
 
     ```python
     found = ji.neurons.fact_ablation(model, tokenizer, [("He went back to the", " house")], [(3, 336)])
@@ -127,8 +126,8 @@ def _prompts(tokenizer: Any, facts: Any, bos: bool) -> Contexts:
         whole = np.asarray(tokenizer(prompt + word, bos=bos))
         if len(whole) <= len(first) or (whole[: len(first)] != first).any():
             raise ValueError(
-                f"After {prompt!r} the word {word!r} does not begin with a token of its own: {tokenizer.tokens(whole)}. "
-                "Mind the space: it belongs to the word."
+                f"After {prompt!r} the word {word!r} does not begin with a new token: {tokenizer.tokens(whole)}. "
+                "The space belongs to the word: ' France'."
             )
         rows.append(whole)
         starts.append(len(first))

@@ -76,8 +76,8 @@ def as_classes(y: ArrayLike, classes: ArrayLike | None = None) -> tuple[np.ndarr
 def check_two_classes(kinds: np.ndarray, n: int) -> None:
     if len(kinds) < 2:
         raise ValueError(
-            f"A probe tells two classes apart; each of the {n} labels is {kinds[0]}. "
-            "Was the split made by class? data.split keeps both."
+            f"A probe needs two classes; each of the {n} labels is {kinds[0]}. "
+            "Use data.split with labels=, which puts both classes on each side."
         )
 
 

@@ -69,8 +69,8 @@ def as_labels(y: ArrayLike, n: int) -> np.ndarray:
         )
     if len(values) < 2:
         raise ValueError(
-            f"A probe tells two classes apart; each of the {n} labels is {values.pop()}. "
-            "Was the split made by class? data.split keeps both."
+            f"A probe needs two classes; each of the {n} labels is {values.pop()}. "
+            "Use data.split with labels=, which puts both classes on each side."
         )
     return np.where(y > 0, 1.0, -1.0)
 

@@ -112,7 +112,7 @@ def test_facts(model: Any, classes: Any) -> None:
             np.testing.assert_allclose(got, float(log[at, ids[at + 1]].sum()), rtol=1e-5)
     records = found.records()
     assert len(records) == 12 and records[0]["word"] == "d" and 0 < records[0]["before"] < 1
-    with pytest.raises(ValueError, match="does not begin with a token of its own"):
+    with pytest.raises(ValueError, match="does not begin with a new token"):
         ji.neurons.fact_ablation(model, Digits(), [("abc", "")], NEURONS)
     with pytest.raises(ValueError, match="not a sample for a mean"):
         ji.neurons.fact_ablation(model, Digits(), facts, NEURONS, to="mean")

@@ -103,7 +103,7 @@ def test_a_low_rank() -> None:
 
 def test_dense_teaches() -> None:
     x, y = data()
-    with pytest.raises(ValueError, match="tells two classes apart"):
+    with pytest.raises(ValueError, match="A probe needs two classes"):
         probes.dense(x, np.ones(80, int))
     with pytest.raises(ValueError, match="one label per example"):
         probes.dense(x, y[:-1])

@@ -119,7 +119,7 @@ def test_a_study_is_blind_and_whole(study: Path, given: Any, tmp_path: Path) -> 
             assert any(low - 1e-3 <= s <= high + 1e-3 for s in shown["shares"]) and most > 0
     one = [told["group"] for told in key["items"] if told["pair"] == 0]
     assert sorted(one) == ["features", "neurons"]
-    with pytest.raises(FileExistsError, match="goes on with a study"):
+    with pytest.raises(FileExistsError, match="continues a study"):
         ji.sae.rating_study(study, groups, model, Words(), tokens, key=jax.random.key(0))
     with pytest.raises(FileNotFoundError, match="no study in"):
         ji.sae.rate(tmp_path)

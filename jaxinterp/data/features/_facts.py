@@ -22,7 +22,9 @@ def mentions(
     - `texts`: texts (or `Document`s) to look through.
     - `table`: name to attribute (an occupation, a country, True for alive). Names need a space in
       them and `least` characters, so that they are names of one person.
-    - `before`: characters kept before the name, cut at a space; `most`: mentions kept per name.
+    - `before`: characters before the name in an excerpt, cut at a space; 500 by default.
+    - `least`: smallest number of characters of a name; 8 by default.
+    - `most`: largest number of mentions of a name; all by default.
 
     **Returns:** a `Document` for each mention: its text ends with the name, its label is the
     attribute, its group the name (no name is in train and in test), and its spans are `"name"` and

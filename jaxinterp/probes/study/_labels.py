@@ -16,8 +16,8 @@ def labelled_rows(rows: StudyRows, labels: Any, data: Any) -> dict[str, tuple[np
     if labels is None:
         if not hasattr(data, "documents"):
             raise ValueError(
-                "labels are (row,), or a dict from names to bools (row,); only a corpus "
-                "brings labels of its own."
+                "labels are (row,), or a dict from names to bools (row,). They may be left out "
+                "only for a corpus, which has labels."
             )
         labels = data.labels
     everywhere = np.arange(rows.count)
@@ -25,13 +25,13 @@ def labelled_rows(rows: StudyRows, labels: Any, data: Any) -> dict[str, tuple[np
         kinds_of = np.asarray(labels)
         if kinds_of.shape != (rows.count,):
             raise ValueError(f"There is one label per row ({rows.count},); got the shape {kinds_of.shape}.")
-        # A row without a label is of no class, and not known to be of none either.
+        # A row without a label belongs to no class, and is no negative of a class either.
         labelled = np.flatnonzero([label is not None for label in kinds_of.tolist()])
         texts = kinds_of[labelled].astype(str)
         kinds = np.unique(texts).tolist()
         if len(kinds) < 2:
             raise ValueError(
-                f"A probe tells classes apart, and each row has the label {kinds[0] if kinds else None!r}."
+                f"A probe needs two classes, and each row has the label {kinds[0] if kinds else None!r}."
             )
         return {kind: (labelled, texts == kind) for kind in kinds}
     out = {}
@@ -58,8 +58,8 @@ def groups_of_rows(rows: StudyRows, groups: Any, data: Any) -> np.ndarray:
     if groups is None:
         if not hasattr(data, "groups"):
             raise ValueError(
-                "groups= says of each row what stays on one side of the split into train and test (its "
-                "document); where every row is of its own: groups=np.arange(n)."
+                "groups= is the group of each row (row,), such as its document; the split keeps groups "
+                "whole. When rows are independent: groups=np.arange(n)."
             )
         groups = data.groups
         if rows.reduce is None:

@@ -26,8 +26,7 @@ class ActivationPairs:
         elif callable(getattr(x, "batch", None)):
             if batches is None:
                 raise ValueError(
-                    "A stream goes on and on: say how much of it is read, batches=100, of the size "
-                    "that it has."
+                    "A stream has no end: give the number of batches to read, such as batches=100."
                 )
             self.source = Batches(x, batch_size, 0)
         elif iter(x) is x:

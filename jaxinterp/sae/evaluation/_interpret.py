@@ -75,11 +75,11 @@ def interpret(
     **Arguments:**
 
     - `sae`, `model`, `tokens`, `site`, `mask`, `positions`: as in `evaluate`.
-    - `tokenizer`: its words.
+    - `tokenizer`: gives the strings of tokens.
     - `judges`: `Judges`, functions that explain a feature and are tested with the explanation.
     - `key`: draws windows and tokens.
     - `features`: numbers of features. Default None: all.
-    - `out`: a file of JSON lines. An interrupted run goes on with it.
+    - `out`: a file of JSON lines. An interrupted run continues with it.
     - `settings`: `InterpretSettings`: windows, workers, batch size, progress.
 
     **Returns:** a dict for each feature: `feature`, `kept` (False, and no scores, where fewer than

@@ -146,12 +146,12 @@ def _check_new(folder: Path, key: Path) -> None:
     there = [path for path in (folder, key) if path.exists() or path.is_symlink()]
     if there == [key]:
         raise FileExistsError(
-            f"{key} is there, and {folder} is not: it is the key of a study that was moved away, or of a "
-            "write that was cut off (then delete it). A new study needs a new name."
+            f"{key} exists, and {folder} does not. Either the study was moved, or its write was "
+            "interrupted (then delete the key). A new study needs a new name."
         )
     if there:
         raise FileExistsError(
-            f"{there[0]} is there already: ji.sae.rate({str(folder)!r}) goes on with a study, and a new one needs a new name."
+            f"{there[0]} exists already. ji.sae.rate({str(folder)!r}) continues a study, and a new study needs a new name."
         )
 
 

@@ -97,7 +97,7 @@ def ravel(
     """
     names = list(readers)
     if len(names) < 2:
-        raise ValueError("ravel tells attributes apart: give readers of two or more.")
+        raise ValueError("ravel compares attributes: give readers of two or more.")
     sets = [_entities(what, given, sae, names) for what, given in (("train", train), ("test", test))]
     (x, f, y), (x_test, f_test, y_test) = sets
     key = check_key(key, "ji.sae.ravel(..., key={})")

@@ -38,10 +38,11 @@ def feature_effects(
     **Arguments:**
 
     - `sae`, `model`, `tokens`, `site`, `mask`: as in `evaluate`.
-    - `features`: numbers `(n,)`, one more pass through the later layers each.
-    - `positions`: where the feature is taken out. By default at all real tokens but the first, as in
-      `evaluate`; `positions=mask`, or `slice(None)`, takes it out everywhere.
-    - `batch_size`: contexts a pass, 8 by default.
+    - `features`: numbers `(n,)`. Each needs one more pass through the later layers.
+    - `positions`: where the feature is subtracted. By default at all real tokens but the first, as in
+      `evaluate`; `positions=mask`, or `slice(None)`, subtracts it everywhere.
+    - `batch_size`: contexts in one pass; 8 by default.
+    - `progress`: whether a progress bar is shown; True by default.
 
     **Returns:** `(n, seq, pos - 1)`; entry p is of the token at p + 1, NaN where that, or the one
     before it, is padding.

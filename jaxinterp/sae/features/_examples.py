@@ -162,9 +162,8 @@ def examples(
 
     **Raises:** ValueError or IndexError for a site of another width, features that are not there.
 
-    The maximum is not known before the end. So random samples are kept in bins with a power of two
-    as their range, at most one of each bin from a batch; where the maximum outgrows it, pairs of
-    bins become one. The bins' counts are the histogram, exactly.
+    The maximum is known only at the end. Bins therefore have a power of two as their range, and pairs of bins
+    are merged when the maximum exceeds it. Each bin takes at most one random sample from a batch.
 
     ```python
     found = ji.sae.examples(sae, model, corpus, site="resid_post[2]")

@@ -76,8 +76,8 @@ def _tune(config: Config, arrays: Arrays, path: Any) -> None:
         return
     if not config.get("finetuning_scaling_factor"):
         raise ValueError(
-            f"{path}: scaling_factor is not 1, and the config does not say "
-            "finetuning_scaling_factor: what it multiplies is not known."
+            f"{path}: scaling_factor is not 1, and the config has no true "
+            "finetuning_scaling_factor: it is unknown what the factor multiplies."
         )
     arrays["W_dec"] = arrays["W_dec"] * scaling[:, None]
 

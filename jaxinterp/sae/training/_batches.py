@@ -93,7 +93,7 @@ class Batches:
         except StopIteration:
             raise ValueError(
                 f"The stream ended after {self._at - 1} batches, before the last step. Give fewer "
-                "steps, or a stream that goes on (itertools.cycle, or an array)."
+                "steps, or a longer stream (itertools.cycle, or an array)."
             ) from None
 
     def described(self) -> dict[str, Any]:
