@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from .._deprecations import respelled
+from .._deprecations import check_path_first, respelled
 from .._disk import clean, sole, write_json
 from ..core._check import is_int
 from ..corpus._progress import watched
@@ -72,6 +72,7 @@ def save_activations(
     Laws: interrupted and resumed is, byte for byte, the same folder as written at once; int8 is
     off by at most half a step of its unit.
     """
+    check_path_first("ji.data.save_activations(path, model, corpus, site)", path)
     if not is_int(shard) or shard < 1:
         raise ValueError(f"shard is the number of sequences in a shard, at least 1; got {shard!r}.")
     path = Path(path)

@@ -1,15 +1,15 @@
 """`.safetensors` files, tensor by tensor (https://github.com/huggingface/safetensors)."""
 
 import math
-from collections.abc import Mapping
 from pathlib import Path
 
 import ml_dtypes
 import numpy as np
 
+from .._deprecations import check_path_first
 from .._disk import beside
 from .._read import open_regular, regular
-from ..typing import PathLike
+from ..typing import ArraysLike, PathLike
 from ._errors import BadCheckpoint
 from ._tensors import LazyTensor, Tensors, with_twins
 
@@ -76,8 +76,9 @@ def open_safetensors(path: PathLike) -> Tensors:
     return with_twins(found, file.metadata() or {})
 
 
-def save_safetensors(path: PathLike, arrays: Mapping[str, np.ndarray]) -> None:
+def save_safetensors(path: PathLike, arrays: ArraysLike) -> None:
     """Writes one file, whole or not at all, with the metadata that other readers expect."""
+    check_path_first("ji.hub.save_safetensors(path, arrays)", path)
     from safetensors.numpy import save_file
 
     # NumPy gives a number an axis when it makes it contiguous; the shape is put back.

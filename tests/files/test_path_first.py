@@ -22,3 +22,19 @@ import jaxinterp as ji
 def test_the_path_stands_first(save: Callable[..., object], call: str, tmp_path: Path) -> None:
     with pytest.raises(TypeError, match=f"takes the path first: {call}; got a dict"):
         save({}, tmp_path / "x")
+
+
+def test_the_path_stands_first_before_a_model(tmp_path: Path) -> None:
+    model, _ = ji.load("tiny")
+    records: list[dict[str, int]] = [{"layer": 1}]
+    for save in (ji.probes.append_records, ji.probes.write_records):
+        with pytest.raises(TypeError, match=r"records\(path, records\); got a list"):
+            save(records, tmp_path / "x")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"ji.hub.save_safetensors\(path, arrays\); got a dict"):
+        ji.hub.save_safetensors({}, tmp_path / "x")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"ji.sae.browse\(path, sae, model, tokenizer, tokens\); got a dict"):
+        ji.sae.browse({}, model, None, tmp_path)  # type: ignore[arg-type]
+    with pytest.raises(
+        TypeError, match=r"ji.data.save_activations\(path, model, corpus, site\); got a GPTNeoX"
+    ):
+        ji.data.save_activations(model, tmp_path, [[1]], "resid_post[0]")  # type: ignore[arg-type]

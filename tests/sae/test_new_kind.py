@@ -126,3 +126,53 @@ def test_it_is_evaluated_and_browsed(trained: Any, tmp_path: Path) -> None:
         tmp_path / "page", sae, model, Words(), tokens, site="resid_post[0]", progress=False
     )
     assert "Shifted" in (folder / "index.html").read_text()
+
+
+class Silent(Shifted):
+    def loss(self, dictionary: Any, x: Any, y: Any, now: Any) -> Any:
+        return jnp.mean(x)
+
+
+class Wide(Shifted):
+    def loss(self, dictionary: Any, x: Any, y: Any, now: Any) -> Any:
+        return ji.sae.Losses.of({"rows": jnp.mean(x, -1)}, dictionary.activate(dictionary.pre(x)))
+
+
+class Empty(Shifted):
+    def init(self, key: Any, x: Any = None, y: Any = None) -> Any:
+        return None
+
+
+class Lacking(Shifted):
+    def shapes(self) -> Any:
+        return {**super().shapes(), "height": (3,)}
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (Silent, r"returns ji\.sae\.Losses\.of\("),
+        (Wide, r"'rows' has the shape \(64,\).*jnp\.mean\(value\)"),
+        (Empty, r"Empty\.init returns a dictionary, self\.dictionary\(\.\.\.\); got None"),
+        (Lacking, r"Lacking\.shapes\(\) has 'height' of the shape \(3,\).*no such array"),
+    ],
+)
+def test_a_kind_that_is_written_wrong_is_refused(kind: Any, words: str) -> None:
+    for train in (ji.sae.train, lambda *args, **options: ji.sae.sweep([args[0]], *args[1:], **options)):
+        with pytest.raises(ValueError, match=words):
+            train(kind(d=D, features=M), X, key=KEY, steps=1, batch_size=64)
+
+
+@pytest.mark.parametrize("kinds", [Shifted, ["Shifted"], [ShiftedDictionary], [Shifted(d=D, features=M)]])
+def test_kinds_are_a_list_of_classes(kinds: Any) -> None:
+    with pytest.raises(ValueError, match=r"classes that inherit from ji\.sae\.Kind, kinds=\[MyKind\]"):
+        ji.sae.load("nowhere", kinds=kinds)
+
+
+def test_a_kind_is_no_dictionary_and_a_dictionary_stands_first(trained: Any) -> None:
+    sae, _ = trained
+    tokens = np.zeros((1, 4), np.int32)
+    with pytest.raises(ValueError, match=r"is a kind, which has no weights.*kind\.init\(key\)"):
+        ji.sae.evaluate(sae.kind, None, tokens, site="resid_post[0]")
+    with pytest.raises(ValueError, match="stands before the model; got an int"):
+        ji.sae.examples(3, None, tokens, site="resid_post[0]")

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..._deprecations import check_path_first
 from ..._disk import LineWriter, write_whole
 from ..._text import grid
 from ...data._lines import BadRecords as BadRecords
 from ...data._lines import read_lines
 from ...stats._results import records_frame
+from ...typing import PathLike
 
 if TYPE_CHECKING:
     import pandas  # pyright: ignore[reportMissingImports] # an extra
@@ -33,7 +35,7 @@ class Writer(LineWriter):
         return _line(record)
 
 
-def append_records(path: str | Path, records: Iterable[Record]) -> None:
+def append_records(path: PathLike, records: Iterable[Record] | Any) -> None:
     r"""$F \mapsto F \mathbin\Vert r_1 \dots r_n$: records added at the end of a file.
 
     **Arguments:**
@@ -50,11 +52,12 @@ def append_records(path: str | Path, records: Iterable[Record]) -> None:
 
     Law: killed at any moment, the file has whole records, and the next call removes an incomplete line.
     """
-    with Writer(path) as file:
+    check_path_first("ji.probes.append_records(path, records)", path)
+    with Writer(Path(path)) as file:
         file.append(records)
 
 
-def write_records(path: str | Path, records: Iterable[Record]) -> None:
+def write_records(path: PathLike, records: Iterable[Record] | Any) -> None:
     """Writes a file of these records and no others, whole or not at all; `read_records` reads it.
 
     **Arguments:**
@@ -62,6 +65,7 @@ def write_records(path: str | Path, records: Iterable[Record]) -> None:
     - `path`: the file.
     - `records`: flat dicts.
     """
+    check_path_first("ji.probes.write_records(path, records)", path)
     text = "".join(map(_line, records)).encode()
     write_whole(Path(path), text)
 

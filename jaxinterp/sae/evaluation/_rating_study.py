@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..._deprecations import respelled
+from ..._deprecations import check_path_first, respelled
 from ..._disk import discard, put, sole, unit, write_json
 from ..._random import host_generator
 from ...core._check import check_key
@@ -80,6 +80,7 @@ def rating_study(
 
     Law: nothing in the folder names a group, a site or a unit.
     """
+    check_path_first("ji.sae.rating_study(folder, groups, model, tokenizer, tokens)", folder)
     folder = check_folder(folder)
     check_key_file(key, "ji.sae.rating_study(...)")
     key = check_key(key, "ji.sae.rating_study(..., key={})")

@@ -2,16 +2,17 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..._deprecations import check_path_first
 from ..._disk import manifest_name, move, put, unit
 from ..._text import plain, visible
 from ...corpus._progress import watched
+from ...typing import PathLike
 from ...viz._place import check_folder
 from ...viz._render import render
 from ..files._origin import own_site
@@ -24,7 +25,7 @@ MARK = manifest_name("features")  # tells a folder of ours from others
 
 
 def browse(
-    path: str | os.PathLike[str],
+    path: PathLike,
     sae: Any,
     model: Any,
     tokenizer: Any,
@@ -66,6 +67,7 @@ def browse(
 
     Law: what a feature's file holds are the records of `examples`; nothing outside of `path` changes.
     """
+    check_path_first("ji.sae.browse(path, sae, model, tokenizer, tokens)", path)
     path = Path(path)
     _check_place(path)
     site = own_site(sae, site, model)

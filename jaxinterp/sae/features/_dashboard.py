@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..._deprecations import respelled
+from ..._deprecations import check_path_first, respelled
 from ..._disk import put, unit
 from ...typing import ArrayLike, IndexLike, PathLike
 from ...viz._place import check_folder
@@ -85,6 +85,7 @@ def save_dashboard(
 
     Law: strings come back to the letter, numbers to float32, and every file is JSON without NaN.
     """
+    check_path_first("ji.sae.save_dashboard(path, features, source=source)", path)
     most = features_per_file
     if isinstance(most, bool) or not isinstance(most, int | np.integer) or most < 1:
         raise ValueError(f"features_per_file is an int of 1 or more; got {most!r}.")

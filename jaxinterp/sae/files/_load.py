@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from ..._disk import reading, settled
 from ..._read import named, open_regular, open_zip, regular
+from ..._text import shown
 from ...typing import FloatLike, PathLike
 from ..kinds._coder import Coder
 from ..kinds._from_arrays import WAY_IN
@@ -71,7 +72,7 @@ def load(
     factor: FloatLike | None = None,
     transcoder: bool | None = None,
     ignore: Sequence[str] = (),
-    kinds: Sequence[type[Kind]] = (),
+    kinds: Sequence[type[Kind]] | Any = (),
 ) -> Coder | Loaded:
     """A dictionary from disk: ours, SAELens, sparsify, dictionary_learning, OpenAI's, Gemma Scope.
 
@@ -116,6 +117,12 @@ def load(
     Law: forwards agree with those of the library that wrote it.
     """
     path = Path(path)
+    if not isinstance(kinds, list | tuple) or not all(
+        isinstance(k, type) and issubclass(k, Kind) for k in kinds
+    ):
+        raise ValueError(
+            f"kinds is a list of classes that inherit from ji.sae.Kind, kinds=[MyKind]; got {shown(kinds)}."
+        )
     with reading(path, "dictionary"):
         loaded = _load(path, factor, transcoder, ignore, kinds)
     return loaded if about else loaded.dictionary

@@ -10,6 +10,7 @@ from ...core._sites import UnknownSite, parse
 from ...data import model_hash
 from ...typing import JSON, ModelLike
 from ..kinds._coder import Coder, kind_name
+from ..kinds._kind import check_coder
 
 
 class Origin(NamedTuple):
@@ -52,7 +53,11 @@ def origin_of_stream(stream: Any) -> Origin:
 
 
 def own_site(sae: Any, site: Any, model: ModelLike | None = None) -> Any:
-    """The site to read a dictionary at: its own by default. It warns of another site or another model."""
+    """The site to read a dictionary at: its own by default. It warns of another site or another model.
+
+    Raises ValueError for a kind without weights, and for what is no dictionary.
+    """
+    check_coder(sae)
     origin, kind = origin_of(sae), kind_name(sae)
     if site is None and origin.site is None:
         raise ValueError(

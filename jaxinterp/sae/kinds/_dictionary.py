@@ -149,4 +149,4 @@ class Dictionary(Coder, Generic[AnyKind]):
 
     def loss(self, x: JaxArray, y: JaxArray, now: Progress) -> Losses:
         """The kind's loss of a batch `(batch, d)` and its targets."""
-        return self.kind.loss(self, x, y, now)
+        return Losses.checked(self.kind.loss(self, x, y, now))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 import equinox as eqx
 import jax.numpy as jnp
 
+from ..._arguments import kind_of
 from ...typing import ArrayLike, JaxArray, KeyLike, OptimizerLike, Self
 from ._checks import check_sizes
 from ._losses import Losses, Progress
@@ -199,4 +200,18 @@ class Kind(eqx.Module):
         return ValueError(
             f"This {kind} has settings but no weights yet. Train it, sae, history = "
             "ji.sae.train(kind, stream, key=key, steps=...), or draw some: sae = kind.init(key)."
+        )
+
+
+def check_coder(sae: Any) -> None:
+    """A dictionary, or another object with `encode` and `decode`. Raises ValueError for a kind, and for all else."""
+    if isinstance(sae, Kind):
+        raise ValueError(
+            f"{type(sae).__name__} is a kind, which has no weights. A dictionary of it: sae, history = "
+            "ji.sae.train(kind, stream, key=key), or kind.init(key)."
+        )
+    if not (callable(getattr(sae, "encode", None)) and callable(getattr(sae, "decode", None))):
+        raise ValueError(
+            f"sae is a dictionary, with encode and decode, and stands before the model; got {kind_of(sae)}. "
+            "For example: ji.sae.evaluate(sae, model, tokens)."
         )

@@ -2,6 +2,9 @@
 
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
+
+from ..._arguments import kind_of
 from ...typing import JaxArray
 
 
@@ -38,6 +41,21 @@ class Losses(NamedTuple):
     features: JaxArray
     updates: dict[str, JaxArray] | None = None
     active: tuple[JaxArray, JaxArray] | None = None
+
+    def checked(self: Any) -> "Losses":
+        """The same. **Raises:** ValueError where a kind's `loss` returns anything else, or no single number."""
+        if not isinstance(self, Losses):
+            raise ValueError(
+                "The loss of a kind returns ji.sae.Losses.of({'reconstruction': value, ...}, features); got "
+                f"{kind_of(self)}."
+            )
+        for name, value in {**self.terms, "total": self.total}.items():
+            if jnp.shape(value):
+                raise ValueError(
+                    f"Each term of a loss is one number, of the shape (); {name!r} has the shape "
+                    f"{jnp.shape(value)}. Write its mean: jnp.mean(value)."
+                )
+        return self
 
     @classmethod
     def of(

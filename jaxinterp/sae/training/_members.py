@@ -14,6 +14,7 @@ from ...fit._state import State
 from ...fit._sweep import stacked_state
 from ...typing import ArrayLike, KeyLike, OptimizerLike, PyTree
 from ..files._origin import Origin, with_origin
+from ._request import check_first
 from ._resample import resample
 from ._stack import StackTask
 from ._state import Counts
@@ -36,7 +37,9 @@ class Member:
     def begin(self, key: KeyLike, site: Any, x: ArrayLike, y: ArrayLike, rows: int, steps: int) -> None:
         """Draws the first weights; `rows` is the size of a batch, `key` that of the sweep."""
         first = jax.random.split(key)[0] if self.key is None else self.key
-        self.sae = with_origin(self.kind.start(first, x, y), Origin())
+        begun = self.kind.start(first, x, y)
+        check_first(self.kind, begun)
+        self.sae = with_origin(begun, Origin())
         self.kind = kind = self.sae.kind
         self.site, self.dead_after = site, kind.dead_after(rows)
         optimizer = kind.optimizer(steps) if self.optimizer is None else self.optimizer

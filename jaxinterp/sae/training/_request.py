@@ -7,6 +7,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
+from ..._arguments import kind_of
 from ...data._files import fingerprint
 from ..kinds._coder import kind_name
 from ..kinds._dictionary import Dictionary
@@ -21,6 +22,22 @@ def check_kind(kind: Any) -> None:
             "train takes a kind of dictionary with its settings, as ji.sae.TopK(d=512, "
             f"features=4096, k=32); got {name}."
         )
+
+
+def check_first(request: Kind | Dictionary, sae: Any) -> None:
+    """The first weights that a kind makes: a dictionary with the arrays of `kind.shapes()`. Raises ValueError."""
+    kind = request.kind if isinstance(request, Dictionary) else request
+    name = type(kind).__name__
+    if not isinstance(sae, Dictionary):
+        raise ValueError(f"{name}.init returns a dictionary, self.dictionary(...); got {kind_of(sae)}.")
+    for array, shape in kind.shapes().items():
+        found = getattr(sae, array, None)
+        if found is None or np.shape(found) != shape:
+            got = "no such array" if found is None else f"the shape {np.shape(found)}"
+            raise ValueError(
+                f"{name}.shapes() has {array!r} of the shape {shape}, and the dictionary of {name}.init has {got}. "
+                "Without it the dictionary could not be loaded again."
+            )
 
 
 def check_rows(kind: Any, x: Any) -> None:

@@ -19,7 +19,7 @@ from ...typing import ActivationsLike, CoderLike, IntLike, KeyLike, KindLike, Me
 from ..files._origin import Origin, origin_of, with_origin
 from ..kinds._dictionary import Dictionary
 from ._batches import Batches
-from ._request import check_kind, check_rows, described
+from ._request import check_first, check_kind, check_rows, described
 from ._run import DictionaryRun
 from ._state import DictionaryTask, begin
 
@@ -90,7 +90,9 @@ def train(
     origin = batches.origin()
     origin = origin if any(origin) else origin_of(kind)
     request: Any = kind
-    sae = with_origin(request.start(first, jnp.asarray(x), jnp.asarray(y)), Origin())
+    begun = request.start(first, jnp.asarray(x), jnp.asarray(y))
+    check_first(request, begun)
+    sae = with_origin(begun, Origin())
     settled = sae.kind
     chosen: Any = settled.optimizer(steps) if optimizer is None else optimizer
     check_optimizer(chosen)
