@@ -146,7 +146,12 @@ def check_mask(mask: Any, shape: tuple[int, ...]) -> None:
             f"A mask is of bools, True at real tokens; got dtype {mask.dtype}. Convert it: mask.astype(bool)."
         )
     if concrete(mask) and not np.asarray(mask).any(-1).all():
-        raise ValueError("A mask must leave every prompt at least one real token; one has none.")
+        empty = np.argwhere(~np.asarray(mask).any(-1))[0]
+        place = f" {', '.join(map(str, empty))}" if len(empty) else ""
+        raise ValueError(
+            f"A mask must leave every prompt at least one real token; prompt{place} has none. Drop such "
+            "prompts: rows = mask.any(-1); tokens[rows], mask[rows]."
+        )
 
 
 def as_padding(mask: Any, shape: tuple[int, ...]) -> Any:

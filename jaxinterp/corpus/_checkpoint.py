@@ -1,6 +1,7 @@
 """The state of a fold in one file, whole or not at all: an interrupted fold goes on from it."""
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._arguments import as_int
 from .._disk import write_whole
 from .._read import check, integer, parse_json, read_npz, shown
 from ..core._captures import At
-from ..typing import PathLike
+from ..typing import IntLike, PathLike
 from ._fingerprint import fingerprint
 from ._model_hash import model_hash
 
@@ -29,7 +31,13 @@ class Checkpoint:
     """
 
     path: PathLike
-    every: int = 100
+    every: IntLike = 100
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for what is no path, and for less than one batch."""
+        if not isinstance(self.path, str | os.PathLike):
+            raise ValueError(f'checkpoint= is a file, such as "state.npz"; got {shown(self.path)}.')
+        as_int(self.every, "every, the number of batches between two writes,", 1)
 
     def save(self, about: Any, done: int, state: Any) -> None:
         """Writes the state after `done` batches."""

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._disk import sole
+from .._text import shown
 from ..core._acts import Acts
 from ..core._blocks import layer_count
 from ..core._captures import as_requests
@@ -18,7 +19,7 @@ from ..core._intervene import split_edits
 from ..core._listing import sites
 from ..core._run import run
 from ..mesh._rows import replicated
-from ..typing import AnyCorpus, CaptureLike, CorpusLike, MeshLike, ModelLike, PathLike
+from ..typing import AnyCorpus, CaptureLike, CorpusLike, IndexLike, MeshLike, ModelLike, PathLike
 from ._batches import Batch, CorpusBatches, counts_tokens
 from ._checkpoint import Checkpoint, identity
 from ._corpus import as_corpus
@@ -39,7 +40,7 @@ def fold(
     batch_size: int | str | None = "auto",
     max_bytes: int | str = "auto",
     mesh: MeshLike | None = None,
-    batches: range | None = None,
+    batches: IndexLike | None = None,
     checkpoint: PathLike | Checkpoint | None = None,
     progress: bool | str = True,
 ) -> State:
@@ -57,7 +58,8 @@ def fold(
     - `captures`: sites, as in `ji.run`; or a function of a `Batch` that returns them, for positions of
       the batch: `lambda batch: ji.at("mlp_post", pos=batch.positions, reduce="mean")`. With an
       empty list the model does not run.
-    - `init`: the state before the first batch, a tree of arrays or numbers.
+    - `init`: the state before the first batch, a tree of arrays or numbers. With `jax_enable_x64` a
+      number of Python has 64 bits; for 32 write `jnp.float32(0)`.
     - `step(state, batch, acts)`: returns the next state, of the same shapes and dtypes. It is
       compiled together with the run, so give a function of a module or an `eqx.Module`: a new lambda
       for each call is a new program. `batch.positions` is False in rows that only fill a batch.
@@ -127,20 +129,22 @@ def folded(
     step: Any,
     *,
     per_batch: Any = None,
-    batches: range | None = None,
+    batches: Any = None,
     checkpoint: PathLike | Checkpoint | None = None,
     progress: bool | str = True,
 ) -> Any:
     """`fold` over batches that are made already."""
     numbers = range(len(parts)) if batches is None else batches
-    if numbers.step != 1 or not 0 <= numbers.start <= numbers.stop <= len(parts):
+    within = isinstance(numbers, range) and numbers.step == 1
+    if not within or not 0 <= numbers.start <= numbers.stop <= len(parts):
         raise ValueError(
             f"batches= is range(start, stop) within range({len(parts)}), the batches of this corpus; got "
-            f"{numbers}."
+            f"{shown(batches)}. One batch by its number: batches=range(3, 4)."
         )
     fixed, state = (model, captures, per_batch or step), init
     if per_batch is None:
-        state = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), init)
+        # Numbers of Python are given the dtype that arrays of such numbers have: one program serves all.
+        state = jax.tree.map(lambda leaf: jnp.array(leaf, jnp.asarray(leaf).dtype, copy=True), init)
     if parts.mesh is not None:
         fixed = replicated(parts.mesh, fixed)
         state = replicated(parts.mesh, state) if per_batch is None else state

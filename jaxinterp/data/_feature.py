@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from .._deprecations import respelled
 from .._random import host_generator
 from ..core._check import shown
 from ..typing import ArrayLike, KeyLike
@@ -117,6 +118,7 @@ def _drawn(
     return Feature(name, index[order], labels[order])
 
 
+@respelled(mask="positions=")
 def samples(
     labels: Mapping[str, Any], positions: ArrayLike, *, n: int, key: KeyLike, **options: Any
 ) -> tuple[dict[str, Feature], dict[str, str]]:

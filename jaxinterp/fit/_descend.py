@@ -9,7 +9,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
+from ..core._check import check_key
 from ..typing import KeyLike, OptimizerLike, PyTree
+from ._checks import check_batch_axes
 from ._state import State, initial_state
 from ._step import scan
 from ._task import After, Loss, loss_task
@@ -48,8 +50,13 @@ def descend(
     state.params, numbers["loss"]
     ```
 
+    **Raises:** ValueError for an int in place of a key, and for batches of unequal first axes.
+
     Law: equal to `train` on the same batches.
     """
+    if key is not None:
+        check_key(key, "ji.fit.descend(params, batches, loss, optimizer, key={})")
+    check_batch_axes(batches)
     task, arrays = loss_task(params, loss, optimizer, follow=after, key=key)
     state = initial_state(arrays, optimizer, task.which, extra=extra)
     state, numbers = scan(task, state, batches)

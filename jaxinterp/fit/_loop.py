@@ -14,6 +14,7 @@ import numpy as np
 from ..mesh._rows import steps_on
 from ..typing import PyTree
 from ._checkpoint import Checkpoints, Metrics, Numbers
+from ._checks import evaluated
 from ._settings import Settings, Stop
 from ._state import State
 from ._step import Task, Whole, run_steps
@@ -196,7 +197,7 @@ def report(
         last = {name: float(np.mean(v)) for name, v in values.items()}
         function = evaluate.get(run.labels[i]) if isinstance(evaluate, Mapping) else evaluate
         if function is not None:
-            new = dict(function(run.result(i), step))
+            new = evaluated(function(run.result(i), step))
             new = {name: float(v) for name, v in new.items() if not np.ndim(v)}
             for name, value in {**new, "evaluated": step}.items():
                 metrics[i].setdefault(name, []).append(value)

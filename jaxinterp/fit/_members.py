@@ -11,6 +11,7 @@ import optax
 from jaxtyping import Array, Float
 
 from ..typing import OptimizerLike, PyTree
+from ._checks import check_optimizer
 from ._step import apply_optimizer
 
 
@@ -20,6 +21,7 @@ def rated(optimizer: OptimizerLike) -> optax.GradientTransformation:
 
     The number is 1 at first. Members of a sweep that differ in it alone share one update.
     """
+    check_optimizer(optimizer)
 
     def init(params: PyTree) -> tuple[PyTree, Array]:
         return optimizer.init(params), jnp.ones((), jnp.float32)
@@ -81,6 +83,7 @@ def grouped_optimizers(optimizers: Sequence[OptimizerLike]) -> tuple[list[int], 
     of all of them in that order."""
     first: dict[int, int] = {}
     for i, one in enumerate(optimizers):
+        check_optimizer(one)
         first.setdefault(id(one), i)
     order = sorted(range(len(optimizers)), key=lambda i: first[id(optimizers[i])])
     parts, cuts = [], [0]

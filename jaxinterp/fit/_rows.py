@@ -43,7 +43,8 @@ class Rows:
     - `batch_size`: how many rows a batch has, at most n.
     - `key`: a `jax.random.key`, for the order.
 
-    **Raises:** ValueError for arrays with other numbers of rows, and a batch of more rows than there are.
+    **Raises:** ValueError for arrays with other numbers of rows or none, and a batch of more rows than
+    there are.
 
     ```python
     batches = ji.fit.Rows((x, y), batch_size=64, key=jax.random.key(0))
@@ -57,9 +58,12 @@ class Rows:
     def __init__(self, arrays: PyTree, batch_size: IntLike, *, key: KeyLike) -> None:
         check_counts(batch_size=batch_size)
         shapes = [np.shape(leaf) for leaf in jax.tree.leaves(arrays)]
-        if not shapes or not all(shapes) or len({shape[0] for shape in shapes}) > 1:
+        if not shapes or not all(shapes) or len({shape[0] for shape in shapes}) > 1 or not shapes[0][0]:
+            more = "" if len(shapes) < 5 else ", ..."
             raise ValueError(
-                f"Arrays have the same number of rows on their first axis; got the shapes {shapes}."
+                "Arrays have the same number of rows, at least one, on their first axis; got the shapes "
+                f"{', '.join(map(str, shapes[:4])) or 'of no array'}{more}. Lists of numbers are no arrays: "
+                "np.asarray(x)."
             )
         if batch_size > shapes[0][0]:
             raise ValueError(

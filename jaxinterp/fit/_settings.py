@@ -1,12 +1,13 @@
 """How a training runs, reports and is saved: one settings object for all trainings."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from ..typing import PathLike
+from .._arguments import kind_of
+from ..typing import FloatLike, FunctionLike, PathLike
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,14 +35,15 @@ class Settings:
     settings = ji.fit.Settings(every=100, callback=print, checkpoint="run", progress=False)
     ```
 
-    **Raises:** ValueError for counts that are no ints of 1 or more, and other words for `resume`.
+    **Raises:** ValueError for counts that are no ints of 1 or more, other words for `resume`, and an
+    `evaluate` or `callback` that is no function.
     """
 
     steps_per_dispatch: int | None = None
     every: int = 0
-    evaluate: Callable[[Any, int], Any] | Mapping[Any, Callable[[Any, int], Any]] | None = None
-    callback: Callable[[int, Any], Any] | None = None
-    average: float | int | None = None
+    evaluate: FunctionLike | Mapping[Any, FunctionLike] | None = None
+    callback: FunctionLike | None = None
+    average: FloatLike | None = None
     sample: int = 32_768
     checkpoint: PathLike | None = None
     checkpoint_every: int = 1000
@@ -54,11 +56,17 @@ class Settings:
             check_counts(steps_per_dispatch=self.steps_per_dispatch)
         if self.resume not in ("same", "force"):
             raise ValueError(f"resume is 'same' or 'force'; got {self.resume!r}.")
-        if self.average is not None and not 0 <= self.average < 1:
+        number = isinstance(self.average, int | float | np.number) and not isinstance(self.average, bool)
+        if self.average is not None and not (number and 0 <= self.average < 1):
             raise ValueError(
                 f"average is the decay of a moving average, from 0 to below 1; got {self.average!r}. For "
                 "example: average=0.999."
             )
+        by_site = self.evaluate.values() if isinstance(self.evaluate, Mapping) else [self.evaluate]
+        functions = [("evaluate", "(params, step)", one) for one in by_site]
+        for name, arguments, one in [*functions, ("callback", "(step, numbers)", self.callback)]:
+            if one is not None and not callable(one):
+                raise ValueError(f"{name} is a function of {arguments}; got {kind_of(one)}.")
 
 
 if TYPE_CHECKING:

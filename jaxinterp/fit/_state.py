@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ..typing import OptimizerLike, PyTree
+from ._checks import check_optimizer
 
 
 class Now(NamedTuple):
@@ -57,6 +58,7 @@ def initial_state(
     - `extra`: a tree of arrays, or None.
     - `averaged`: whether a moving average of the trained parameters is kept.
     """
+    check_optimizer(optimizer)
     params, extra = jax.tree.map(jnp.copy, (params, extra))
     trained = eqx.filter(params, is_trained)
     average = jax.tree.map(jnp.copy, trained) if averaged else None

@@ -100,7 +100,16 @@ def apply_optimizer(
     # Optax counts steps in ints and multiplies them with floats.
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         takes_more = isinstance(optimizer, optax.GradientTransformationExtraArgs) and more
-        return optimizer.update(gradient, optimizer_state, params, **(more if takes_more else {}))
+        try:
+            return optimizer.update(gradient, optimizer_state, params, **(more if takes_more else {}))
+        except TypeError as error:
+            if value_of is None and "value" in str(error):
+                raise ValueError(
+                    "This optimizer reads the value of the loss, as a line search does. ji.fit.train and "
+                    "ji.fit.descend have it for an optimizer; sweeps and the trainings of dictionaries, "
+                    "lenses and probes do not. Give another, such as optax.adam(1e-3)."
+                ) from error
+            raise
 
 
 def scan(

@@ -11,6 +11,7 @@ import numpy as np
 from .._deprecations import respelled
 from ..core._check import check_key
 from ..typing import FloatLike, IntLike, KeyLike, NumberedBatches, OptimizerLike, PyTree
+from ._checks import as_keys, check_alike, check_params_list, check_trained
 from ._identity import optimizer_print
 from ._loop import Run, drive
 from ._members import ByMember, grouped_optimizers, rated, with_rates
@@ -20,9 +21,14 @@ from ._task import After, Loss, LossTask
 from ._train import PER_DISPATCH, FitResult, as_batches, data_print, described
 
 
-@respelled(**OPTIONS, seeds="keys=jax.random.split(key, members)", seed="keys=jax.random.split(key, members)")
+@respelled(
+    **OPTIONS,
+    key="keys=jax.random.split(key, members)",
+    seeds="keys=jax.random.split(key, members)",
+    seed="keys=jax.random.split(key, members)",
+)
 def sweep(
-    params: Sequence[PyTree],
+    params: Sequence[PyTree] | PyTree,
     batches: NumberedBatches,
     loss: Loss,
     optimizers: OptimizerLike | Sequence[OptimizerLike],
@@ -49,13 +55,14 @@ def sweep(
     - `members`: a list of trees of numbers of the same structure, such as `{"sparsity": 0.1}`; the loss
       reads those of its member as `now.member`.
     - `rates`: a list of numbers; the updates of member i are multiplied by `rates[i]`.
-    - `keys`: `jax.random.key`s `(member,)`, from which `now.key` is folded.
+    - `keys`: `jax.random.key`s `(member,)`, or a list of them, from which `now.key` is folded.
     - `extra`: as in `train`; each member begins with a copy.
 
     **Returns:** a list of `FitResult`, one for each member. A member that diverges has NaN in its
     history and harms no other.
 
-    **Raises:** ValueError where the numbers of members differ, and as `train`.
+    **Raises:** ValueError where the numbers of members or the shapes of their parameters differ, for an
+    optimizer with a line search, and as `train`.
 
     ```python
     starts = [jnp.zeros(3), jnp.ones(3)]
@@ -68,7 +75,11 @@ def sweep(
     settings = check_settings(settings)
     check_counts(steps=steps)
     steps = int(steps)
+    check_params_list(params)
     params = list(params)
+    if keys is not None:
+        call = "keys=jax.random.split(jax.random.key(0), members)"
+        keys = as_keys(keys, len(params), f"ji.fit.sweep(params, batches, loss, optimizers, {call}, ...)")
     many: Any = optimizers if isinstance(optimizers, list) else [optimizers] * len(params)
     counts = {"params": len(params), "optimizers": len(many)}
     for name, each in (("members", members), ("rates", rates), ("keys", keys)):
@@ -82,10 +93,19 @@ def sweep(
         check_key(
             keys[0], "ji.fit.sweep(params, batches, loss, optimizer, keys=jax.random.split({}, members), ...)"
         )
+    check_alike(params, "params")
+    if members is not None:
+        check_alike(members, "members")
     batch, read = as_batches(batches, True)
     plain = many if rates is None else [rated(one) for one in many]
     order, optimizer = grouped_optimizers(plain)
     arrays, statics = zip(*(eqx.partition(params[i], eqx.is_array) for i in order), strict=True)
+    check_trained(eqx.filter(arrays[0], is_trained))
+    if not all(eqx.tree_equal(statics[0], one) for one in statics):
+        raise ValueError(
+            "Members differ in arrays alone: their other leaves, such as functions and texts, are equal. "
+            "Train those that differ in a function with ji.fit.train."
+        )
     stack = lambda trees: jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(v) for v in leaves]), *trees)
     task = LossTask(
         optimizer,

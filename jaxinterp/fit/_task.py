@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from ..typing import KeyLike, PyTree
+from ._checks import check_optimizer, check_trained, loss_numbers
 from ._state import Now
 from ._step import Slope, Task
 
@@ -66,7 +67,7 @@ class LossTask(Task):
         now = self._now(step, extra, key, member)
 
         def objective(params: PyTree) -> tuple[Array, dict[str, Array]]:
-            value, aux = self.loss(eqx.combine(params, fixed, self.static), batch, now)
+            value, aux = loss_numbers(self.loss(eqx.combine(params, fixed, self.static), batch, now))
             return value.astype(jnp.float32), {"loss": value, **aux}
 
         (value, aux), gradient = jax.value_and_grad(objective, has_aux=True)(params)
@@ -93,6 +94,12 @@ class LossTask(Task):
 
 
 def loss_task(params: PyTree, loss: Any, optimizer: Any, **fields: Any) -> tuple[LossTask, PyTree]:
-    """The task of a loss, and the arrays of `params`; its other leaves stay in the task."""
+    """The task of a loss, and the arrays of `params`; its other leaves stay in the task.
+
+    Raises ValueError for an optimizer that is none of optax, and where nothing is trained.
+    """
+    check_optimizer(optimizer)
     arrays, static = eqx.partition(params, eqx.is_array)
-    return LossTask(optimizer, loss, static, **fields), arrays
+    task = LossTask(optimizer, loss, static, **fields)
+    check_trained(eqx.filter(arrays, task.is_trained(arrays)))
+    return task, arrays

@@ -101,7 +101,8 @@ def train(
 
     **Returns:** `FitResult`, with `.params` and `.history`.
 
-    **Raises:** ValueError where the loss is not finite, and for a checkpoint of another run.
+    **Raises:** ValueError where the loss is not finite or returns anything else than a number and a dict,
+    where nothing is trained, for an optimizer that is none of optax, and for a checkpoint of another run.
 
     ```python
     def loss(w, batch, now):

@@ -12,9 +12,13 @@ import jax
 from jax.core import Tracer
 from jax.sharding import AxisType, Mesh, NamedSharding, Sharding
 
+from ..typing import MeshLike
 
-def automatic(mesh: Mesh) -> Mesh:
-    """The same devices and axes, the axes Auto."""
+
+def automatic(mesh: MeshLike) -> Mesh:
+    """The same devices and axes, the axes Auto. Raises ValueError for what is no mesh."""
+    if not isinstance(mesh, Mesh):
+        raise ValueError(f"A mesh is of jax.make_mesh((2, 4), ('data', 'model')); got {type(mesh).__name__}.")
     return Mesh(mesh.devices, mesh.axis_names, axis_types=(AxisType.Auto,) * len(mesh.axis_names))
 
 

@@ -1,6 +1,7 @@
 """Arrays on a mesh: each device receives its own part only; batches spread their rows over "data"."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -15,7 +16,7 @@ def default_sharding() -> Sharding:
     return SingleDeviceSharding(jax.devices()[0])
 
 
-def placed(x: ArrayLike, mesh: MeshLike, spec: PartitionSpec) -> jax.Array:
+def placed(x: ArrayLike, mesh: MeshLike, spec: PartitionSpec | Any) -> jax.Array:
     """An array that every process has, on a mesh. Each device receives its own part only.
 
     **Arguments:**
@@ -26,6 +27,9 @@ def placed(x: ArrayLike, mesh: MeshLike, spec: PartitionSpec) -> jax.Array:
 
     **Returns:** an array with the sharding `NamedSharding(mesh, spec)` on Auto axes.
 
+    **Raises:** ValueError for what is no mesh or no spec, a spec of more axes than `x` has, and an axis
+    that the mesh does not have.
+
     ```python
     mesh = jax.make_mesh((jax.device_count(),), ("data",))
     ji.mesh.placed(np.zeros((8, 3)), mesh, jax.sharding.PartitionSpec("data"))
@@ -33,7 +37,13 @@ def placed(x: ArrayLike, mesh: MeshLike, spec: PartitionSpec) -> jax.Array:
 
     Law: the values are those of `x`.
     """
-    return on_sharding(np.asarray(x), NamedSharding(automatic(mesh), spec))
+    x, mesh = np.asarray(x), automatic(mesh)
+    if not isinstance(spec, PartitionSpec) or len(spec) > x.ndim:
+        raise ValueError(
+            f"spec is jax.sharding.PartitionSpec({mesh.axis_names[0]!r}), with at most one entry for each of the "
+            f"{x.ndim} axes of x; got {spec!r}."
+        )
+    return on_sharding(x, NamedSharding(mesh, spec))
 
 
 def on_sharding(host: np.ndarray, where: Sharding) -> jax.Array:
@@ -62,6 +72,8 @@ def rows_on(mesh: MeshLike, x: ArrayLike, *, axis: int = 0, name: str = "data") 
     """
     x = np.asarray(x)
     mesh = automatic(_with_axis(mesh, name))
+    if x.ndim <= axis:
+        raise ValueError(f"A batch has rows on axis {axis}; got an array of the shape {x.shape}.")
     if x.shape[axis] % mesh.shape[name]:
         raise ValueError(
             f"A batch of {x.shape[axis]} rows cannot be divided among {mesh.shape[name]} devices along "

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._deprecations import respelled
 from ..core._check import shown
 from ..core._listing import sites
 from ..core._sites import axes_of, is_per_layer, parse
@@ -23,6 +24,7 @@ from ..typing import (
 )
 
 
+@respelled(batches="tokens=")
 def mean_activations(
     model: ModelLike,
     tokens: CorpusLike,

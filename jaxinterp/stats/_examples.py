@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._arguments import as_numbers
 from ..typing import ArrayLike, IndexLike
 
 Loss = Literal["logistic", "hinge", "squared"]
@@ -41,15 +42,16 @@ def as_examples(x: ArrayLike, *, layers: bool = False) -> np.ndarray:
     return x
 
 
-def as_real(y: ArrayLike, n: int) -> np.ndarray:
-    """Real targets `(n,)`, finite, one per example."""
-    y = np.asarray(y)
-    _one_each(y, n)
+def as_real(y: ArrayLike, n: int, what: str = "y") -> np.ndarray:
+    """Real numbers `(n,)`, finite, one per example; `what` is the name of the argument."""
+    y = np.asarray(as_numbers(y, what))
+    _one_each(y, n, what)
     y = y.astype(np.float64)
     if not np.isfinite(y).all():
+        name = "Targets" if what == "y" else f"The numbers of {what}"
         raise ValueError(
-            f"Targets are finite; y[{int(np.argmin(np.isfinite(y)))}] is not. Drop such examples: "
-            "keep = np.isfinite(y); x[keep], y[keep]."
+            f"{name} are finite; {what}[{int(np.argmin(np.isfinite(y)))}] is not. Drop such "
+            f"examples: keep = np.isfinite({what}); {what}[keep], and all else of the examples in the same way."
         )
     return y
 
@@ -73,11 +75,12 @@ def as_labels(y: ArrayLike, n: int) -> np.ndarray:
     return np.where(y > 0, 1.0, -1.0)
 
 
-def _one_each(y: np.ndarray, n: int) -> None:
+def _one_each(y: np.ndarray, n: int, what: str = "y") -> None:
     if y.shape != (n,):
         raise ValueError(
-            f"There is one label per example: x has n={n} rows (its axis -2), y the shape "
-            f"{y.shape}. Labels per token go with activations per token: y.reshape(-1)."
+            f"There is one label per example, or one number: of n={n} examples (rows of x, or the last axis of "
+            f"scores), {what} has the shape {y.shape}. Labels per token go with activations per token: "
+            f"{what}.reshape(-1)."
         )
 
 

@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from ..core._check import as_int, as_numbers, check_key
-from ..typing import ArrayLike, KeyLike
+from ..core._check import as_int, as_number, as_numbers, check_key
+from ..typing import ArrayLike, FloatLike, KeyLike
 
 EXACT = 12
 """Up to this many values all sign patterns are counted."""
@@ -71,7 +71,7 @@ def sign_flip_p(values: Array, signs: Array, added: int) -> Float[Array, ""]:
     return jnp.where(jnp.isfinite(mean), p, jnp.nan)  # without an effect there is no p-value
 
 
-def permutation_p(observed: float, null: ArrayLike) -> float:
+def permutation_p(observed: FloatLike, null: ArrayLike) -> float:
     r"""$p = \frac{1 + \#\{s_r \ge s\}}{1 + R}$: how often chance scores as high as was observed.
 
     **Arguments:**
@@ -81,6 +81,8 @@ def permutation_p(observed: float, null: ArrayLike) -> float:
 
     **Returns:** the p-value; NaN where a score is not finite.
 
+    **Raises:** ValueError for several observed scores, and for no scores of chance.
+
     Phipson & Smyth 2010 (https://doi.org/10.2202/1544-6115.1585).
 
     ```python
@@ -89,13 +91,18 @@ def permutation_p(observed: float, null: ArrayLike) -> float:
 
     Law: of scores that are all chance, p is uniform.
     """
-    drawn = np.asarray(null, np.float64)
+    drawn = np.asarray(as_numbers(null, "null"), np.float64)
+    if drawn.ndim != 1 or not len(drawn) or np.ndim(observed):
+        raise ValueError(
+            "observed is one score and null (R,) the scores of one random order or more; got the shapes "
+            f"{np.shape(observed)} and {drawn.shape}. For many scores call it for each."
+        )
     if not np.isfinite(observed) or not np.isfinite(drawn).all():
         return float("nan")
     return float((1 + (drawn >= observed).sum()) / (1 + len(drawn)))
 
 
-def discoveries(p: ArrayLike, rate: float | int = 0.05) -> Bool[np.ndarray, "*cells"]:
+def discoveries(p: ArrayLike, rate: FloatLike = 0.05) -> Bool[np.ndarray, "*cells"]:
     r"""Results that are real, with a share of false ones of at most `rate`: $p \le p_{(k)}$.
 
     k is the largest with $p_{(k)} \le \alpha k / n$ over n results (Benjamini and Hochberg 1995,
@@ -108,13 +115,18 @@ def discoveries(p: ArrayLike, rate: float | int = 0.05) -> Bool[np.ndarray, "*ce
 
     **Returns:** bools `(...)`.
 
+    **Raises:** ValueError for p-values or a rate outside of 0..1.
+
     ```python
     ji.stats.discoveries([0.001, 0.02, 0.8])  # True, True, False
     ```
 
     Law: where nothing is real, one set of results in 1 / rate has a discovery.
     """
-    p = np.asarray(p, np.float64)
+    p = np.asarray(as_numbers(p, "p"), np.float64)
+    rate = as_number(rate, "rate", 0, 1)
+    if outside := p[(p < 0) | (p > 1)].tolist():
+        raise ValueError(f"p-values are between 0 and 1; got {outside[0]:g}.")
     ordered = np.sort(p[np.isfinite(p)])
     passed = np.flatnonzero(ordered <= rate * np.arange(1, len(ordered) + 1) / max(len(ordered), 1))
     return p <= ordered[passed[-1]] if len(passed) else np.zeros(p.shape, bool)

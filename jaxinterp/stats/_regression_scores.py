@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from .._arguments import as_numbers
 from ..typing import ArrayLike
 from ._examples import as_real
 from ._results import Result
@@ -49,10 +50,10 @@ def regression_metrics(y: ArrayLike, predicted: ArrayLike) -> RegressionMetrics:
     """
     from scipy.stats import rankdata
 
-    targets = np.asarray(y)
+    targets = np.asarray(as_numbers(y, "y"))
     if targets.ndim != 1 or not targets.size:
         raise ValueError(f"y is one target per example, (n,); got the shape {targets.shape}.")
-    real, guess = as_real(targets, len(targets)), as_real(predicted, len(targets))
+    real, guess = as_real(targets, len(targets)), as_real(predicted, len(targets), "predicted")
     error = real - guess
     spread = float(((real - real.mean()) ** 2).sum())
 

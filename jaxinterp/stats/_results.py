@@ -35,8 +35,8 @@ class Result:
 
     The names of a result are its fields, in order. A field that is None is left out, as a key is that a
     dict does not have. So `"intervals" in scores` says whether there are intervals, and `dict(scores)`,
-    `{**scores}`, `scores.items()` and `for name in scores` read the fields that have a value. No field is
-    named `keys`, `items` or `records`.
+    `{**scores}`, `scores.items()`, `scores.get("f1")` and `for name in scores` read the fields that have a
+    value. No field is named `keys`, `items`, `get` or `records`.
 
     Laws: `dict(result)[name] is getattr(result, name)`; `records` holds the same numbers.
     """
@@ -55,6 +55,10 @@ class Result:
         if name not in self.keys():
             raise KeyError(f"{type(self).__name__} has no {name!r}; it has {', '.join(self.keys())}.")
         return getattr(self, name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The field of this name, or `default`, as of a dict."""
+        return getattr(self, name) if name in self.keys() else default
 
     def __contains__(self, name: object) -> bool:
         return name in self.keys()

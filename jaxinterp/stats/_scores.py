@@ -5,9 +5,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from .._arguments import as_int, as_numbers
 from .._deprecations import respelled
 from .._random import host_generator
-from ..typing import ArrayLike, KeyLike
+from ..typing import ArrayLike, IntLike, KeyLike
 from ._examples import as_labels, as_real
 from ._intervals import check_level, percentile_levels
 from ._results import Record, Result
@@ -61,12 +62,12 @@ class BinaryMetrics(Result):
         return [{name: float(value[row]) for name, value in columns.items()} for row in range(count)]
 
 
-@respelled(bootstrap="resamples=")
+@respelled(bootstrap="resamples=", seed="key=jax.random.key(0)")
 def metrics(
     y: ArrayLike,
     score: ArrayLike,
     *,
-    resamples: int = 0,
+    resamples: IntLike = 0,
     key: KeyLike | None = None,
     level: float = 0.95,
 ) -> BinaryMetrics:
@@ -106,12 +107,13 @@ def metrics(
     Law: equal to scikit-learn's functions of the same names, where it has no value to 0; of many
     scores, to one call for each.
     """
-    score = np.asarray(score)
+    score = np.asarray(as_numbers(score, "score"))
+    resamples = as_int(resamples, "resamples", 0)
     if not score.ndim or not score.size:
         raise ValueError(f"score is one number per example, (n,) or (..., n); got the shape {score.shape}.")
     n = score.shape[-1]
     up = as_labels(y, n) > 0
-    flat = np.stack([as_real(each, n) for each in score.reshape(-1, n)])
+    flat = np.stack([as_real(each, n, "score") for each in score.reshape(-1, n)])
 
     def shaped(values: np.ndarray) -> Value:
         return float(values[0]) if score.ndim == 1 else values.reshape(score.shape[:-1])

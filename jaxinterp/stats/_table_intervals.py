@@ -2,11 +2,15 @@
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
+from .._arguments import as_int
+from .._deprecations import respelled
 from .._random import host_generator
-from ..typing import IntLike, KeyLike
+from .._text import shown
+from ..typing import FloatLike, IntLike, KeyLike
 from ._intervals import check_level, percentile_levels
 from ._results import Record, Result
 from ._scores import BinaryMetrics
@@ -32,8 +36,13 @@ class TableIntervals(Result):
         return [{"measure": name, "low": low, "high": high} for name, (low, high) in self.items()]
 
 
+@respelled(bootstrap="resamples=", seed="key=jax.random.key(0)")
 def table_intervals(
-    counts: Mapping[str, IntLike] | BinaryMetrics, *, key: KeyLike, resamples: int = 1000, level: float = 0.95
+    counts: Mapping[str, IntLike] | BinaryMetrics | Any,
+    *,
+    key: KeyLike,
+    resamples: IntLike = 1000,
+    level: FloatLike = 0.95,
 ) -> TableIntervals:
     r"""$\mathrm{tp}^* \sim B(n_+, \mathrm{tp}/n_+),\ \mathrm{tn}^* \sim B(n_-, \mathrm{tn}/n_-)$: the bootstrap of a table.
 
@@ -49,6 +58,8 @@ def table_intervals(
 
     **Returns:** `TableIntervals`; `found["f1"]` is `found.f1`.
 
+    **Raises:** ValueError for counts that are missing, negative or no ints, and for a class without examples.
+
     ```python
     ji.stats.table_intervals({"tp": 40, "fp": 5, "fn": 10, "tn": 45}, key=jax.random.key(0)).f1
     ```
@@ -56,8 +67,9 @@ def table_intervals(
     Law: in distribution, the intervals of `metrics(..., resamples=)`, whose docstring says how often they
     hold the true value.
     """
-    tp, fp, fn, tn = (int(counts[name]) for name in ("tp", "fp", "fn", "tn"))
+    tp, fp, fn, tn = table_counts(counts)
     up, down = tp + fn, fp + tn
+    resamples = as_int(resamples, "resamples", 1)
     rng = host_generator(key, "ji.stats.table_intervals(counts, key={})")
     hits, rest = rng.binomial(up, tp / up, resamples), rng.binomial(down, tn / down, resamples)
     false = down - rest
@@ -84,3 +96,29 @@ def table_intervals(
     ends = percentile_levels(check_level(level))
     found = {name: np.quantile(values, ends) for name, values in drawn.items()}
     return TableIntervals(**{name: (float(low), float(high)) for name, (low, high) in found.items()})
+
+
+def table_counts(counts: Any) -> tuple[int, ...]:
+    """`tp`, `fp`, `fn` and `tn` as ints, with examples of both classes. Raises ValueError."""
+    names = ("tp", "fp", "fn", "tn")
+    if not isinstance(counts, Mapping | Result) or not all(name in counts for name in names):
+        raise ValueError(
+            'counts has four ints by name, {"tp": 40, "fp": 5, "fn": 10, "tn": 45}, or is a result of '
+            f"ji.stats.metrics; got {shown(counts)}."
+        )
+    found = []
+    for name in names:
+        value = np.asarray(counts[name])
+        if value.shape or value.dtype.kind not in "iuf" or value < 0 or value % 1:
+            raise ValueError(
+                f"counts are ints of 0 or more of one table; {name} is {shown(counts[name])}. Of the metrics "
+                "of many scores take one at a time."
+            )
+        found.append(int(value))
+    tp, fp, fn, tn = found
+    if not (tp + fn and fp + tn):
+        raise ValueError(
+            f"A table has examples of both classes; here {tp + fn} are positive (tp + fn) and {fp + tn} "
+            "negative (fp + tn)."
+        )
+    return tuple(found)

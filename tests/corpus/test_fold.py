@@ -5,6 +5,7 @@ import subprocess
 import sys
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -237,3 +238,39 @@ def test_sharded_over_a_mesh_equals_unsharded() -> None:
         [sys.executable, "-c", SHARDED], env=environment, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0 and "equal" in done.stdout, done.stderr[-3000:]
+
+
+def traced(state: Any, batch: Any, acts: Any) -> Any:
+    TRACES.append(1)
+    return state + jnp.where(batch.positions[..., None], acts[SITE], 0).sum()
+
+
+TRACES: list[int] = []
+
+
+@pytest.mark.parametrize("x64", [False, True])
+def test_a_number_of_python_is_a_state_and_one_program_serves_all(model: Any, padded: Any, x64: bool) -> None:
+    tokens, mask = padded
+    TRACES.clear()
+    with jax.enable_x64(x64), jax.numpy_dtype_promotion("standard"):
+        total = fold(as_corpus(tokens, mask=mask), model, SITE, 0.0, traced, batch_size=2)
+    assert len(TRACES) == 1 and total.dtype == (jnp.float64 if x64 else jnp.float32)
+
+
+@pytest.mark.parametrize("batches", [[0, 1], 1, slice(0, 1), range(1, -1, -1), range(9)])
+def test_batches_are_a_range(model: Any, padded: Any, batches: Any) -> None:
+    with pytest.raises(ValueError, match=r"batches= is range\(start, stop\) within range\(4\)"):
+        fold(padded[0], model, SITE, nothing(), add, batch_size=2, batches=batches)
+
+
+def test_a_checkpoint_is_a_file_and_a_number_of_batches(model: Any, padded: Any) -> None:
+    with pytest.raises(ValueError, match=r'checkpoint= is a file, such as "state\.npz"; got 3'):
+        fold(padded[0], model, SITE, nothing(), add, checkpoint=3)
+    with pytest.raises(ValueError, match="every, the number of batches between two writes, is an int of 1"):
+        Checkpoint("state.npz", every=0)
+
+
+def test_a_row_of_padding_alone_is_named(padded: Any) -> None:
+    tokens, mask = padded
+    with pytest.raises(ValueError, match=r"prompt 3 has none\. Drop such prompts"):
+        as_corpus(tokens, mask=mask & (np.arange(7) != 3)[:, None])

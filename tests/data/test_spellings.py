@@ -17,6 +17,7 @@ from jaxinterp import data
         ("stream", {"seed": 0}, "key=jax.random.key"),
         ("stored", {"batch": 4}, "batch_size="),
         ("keep", {"real": None}, "mask"),
+        ("samples", {"mask": None}, "positions="),
     ],
 )
 def test_old_spellings_are_refused(name: str, old: dict[str, Any], new: str) -> None:

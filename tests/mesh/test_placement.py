@@ -44,3 +44,15 @@ def test_rows_of_a_batch() -> None:
     np.testing.assert_array_equal(ji.mesh.placed(x, on("data"), PartitionSpec("data")), x)
     with pytest.raises(ValueError, match=r"the axis 'data'.*got \('model',\)"):
         ji.mesh.rows_on(on("model"), x)
+
+
+def test_what_is_no_batch_no_spec_and_no_mesh_is_refused() -> None:
+    mesh = on("data", "model")
+    with pytest.raises(ValueError, match=r"rows on axis 0; got an array of the shape \(\)"):
+        ji.mesh.rows_on(mesh, 3)
+    with pytest.raises(ValueError, match=r"spec is jax\.sharding\.PartitionSpec\('data'\).*got 'data'"):
+        ji.mesh.placed(np.zeros((4, 2)), mesh, "data")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="at most one entry for each of the 1 axes"):
+        ji.mesh.placed(np.zeros(4), mesh, PartitionSpec("data", "model"))
+    with pytest.raises(ValueError, match=r"A mesh is of jax\.make_mesh.*got int"):
+        ji.mesh.automatic(3)  # type: ignore[arg-type]

@@ -23,6 +23,7 @@ CALLS: dict[str, Any] = {
     "a star": (lambda m: P.atp_star(m, CLEAN, CORRUPT, METRIC, steps=3), "AttributionSettings"),
     "draws": (lambda m: P.statistics(np.ones((2, 3)), key=KEY, draws=9), "Write resamples="),
     "noise": (lambda m: P.noised(KEY, m, CLEAN[0], [1]), r"noised\(model, tokens, pos, key="),
+    "batches": (lambda m: P.mean_activations(m, batches=[CLEAN], site="z"), "Write tokens="),
     "paths": (
         lambda m: ji.circuits.direct_paths(m, CLEAN, CORRUPT, METRIC, direction="noise"),
         "mode='noise'",

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from ..._deprecations import respelled
 from ...typing import ArrayLike, KeyLike
 from ._window_places import feature_generator
 from ._windows import Sheet
@@ -34,6 +35,7 @@ def detection(sheet: Sheet, key: KeyLike) -> tuple[list[list[str]], list[bool]]:
     return [list(w.tokens) for w in texts], fires
 
 
+@respelled(said="named=")
 def detection_score(named: ArrayLike | None, fires: ArrayLike) -> float:
     r"""$\frac1n \sum_j [\hat y_j = y_j]$: the share of n texts for which the answer of a judge is right.
 

@@ -5,6 +5,7 @@ from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
+from ..._deprecations import respelled
 from ...data._lines import BadRecords
 from ...typing import PathLike
 from ._study_files import check_answers, key_path, read_answers, read_key
@@ -73,6 +74,7 @@ class Ratings(TypedDict):
     paired: NotRequired[PairedRatings]
 
 
+@respelled(key="key_file=")
 def ratings(folder: PathLike, *, key_file: PathLike | None = None) -> Ratings:
     r"""$\operatorname{median}_{u \in G} \sum_q a_{uq}$ for each group of a blind study, and its pairs.
 

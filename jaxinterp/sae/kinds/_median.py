@@ -5,9 +5,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ..._deprecations import respelled
 from ...typing import ArrayLike, JaxArray
 
 
+@respelled(most="turns=")
 @jax.jit
 def geometric_median(x: ArrayLike, tol: float = 1e-5, turns: int = 100) -> JaxArray:
     r"""$\arg\min_m \sum_i \lVert x_i - m \rVert$ by Weiszfeld's iteration: a mean that outliers do not move.

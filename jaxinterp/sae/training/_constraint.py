@@ -7,6 +7,7 @@ import equinox as eqx
 import jax.numpy as jnp
 import optax
 
+from ...fit._checks import check_optimizer
 from ...fit._step import apply_optimizer
 from ...typing import OptimizerLike, PyTree
 from ..kinds._rows import unit_norm
@@ -31,6 +32,7 @@ def unit_rows(optimizer: OptimizerLike) -> optax.GradientTransformation:
 
     Law: rows keep norm 1 to 1e-6, and the gradient that the optimizer sees is orthogonal to them.
     """
+    check_optimizer(optimizer)
     decoder = lambda tree: tree.decoder
 
     def update(updates: PyTree, state: PyTree, params: Any = None) -> tuple[PyTree, PyTree]:

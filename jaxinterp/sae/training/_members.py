@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from ...fit._checks import check_optimizer
 from ...fit._members import grouped_optimizers, members_of, rated
 from ...fit._state import State
 from ...fit._sweep import stacked_state
@@ -39,6 +40,7 @@ class Member:
         self.kind = kind = self.sae.kind
         self.site, self.dead_after = site, kind.dead_after(rows)
         optimizer = kind.optimizer(steps) if self.optimizer is None else self.optimizer
+        check_optimizer(optimizer)
         self.plain = optimizer if self.rate is None else rated(optimizer)
         self.constrained = kind.constrain(self.plain)
 

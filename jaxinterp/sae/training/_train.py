@@ -9,6 +9,7 @@ import numpy as np
 
 from ..._deprecations import key_by_name, respelled
 from ...core._check import check_key
+from ...fit._checks import check_optimizer
 from ...fit._identity import optimizer_print
 from ...fit._loop import drive
 from ...fit._rows import seed_of
@@ -92,6 +93,7 @@ def train(
     sae = with_origin(request.start(first, jnp.asarray(x), jnp.asarray(y)), Origin())
     settled = sae.kind
     chosen: Any = settled.optimizer(steps) if optimizer is None else optimizer
+    check_optimizer(chosen)
     constrained = settled.constrain(chosen)
     x, y = batches.first()
     state = begin(sae, constrained, x, y, settings.average is not None)
