@@ -44,9 +44,9 @@ def save_activations(
 ) -> Store:
     r"""$X_{ij} = r_{p \in P_i}\, a_j(t_i)_p$ on disk: what `activations` returns, in shards.
 
-    After an interruption the same call continues after the last whole
-    shard. A shard is whole or absent: files are written beside their place and moved there, and a
-    reader believes in a shard only once its record is written, last.
+    After an interruption the same call continues after the last complete shard. Files are written under
+    another name and then renamed. The record of a shard is written last, and a shard without a record does
+    not count.
 
     **Arguments:** as in `activations`, and
 
