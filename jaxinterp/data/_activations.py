@@ -35,7 +35,7 @@ def activations(
     **Arguments:**
 
     - `model`: as in `ji.run`, `ji.intervene`d ones included.
-    - `tokens`: ids `(seq, pos)`, or a `Corpus`, which has a mask and positions of its own.
+    - `tokens`: ids `(seq, pos)`, or a `Corpus`, which has its own mask and positions.
     - `site`: a site (`"mlp_post"` for all layers, `"mlp_post[3]"`), a `ji.at(...)`, or a list of
       them, all read in the same passes.
     - `mask` `(seq, pos)`: True at real tokens, for padding on the left or right.

@@ -1,4 +1,4 @@
-"""The manifest of a store: what it holds, and whether a call goes on with it."""
+"""The manifest of a store: its contents, and whether a call can continue it."""
 
 import json
 from importlib import metadata

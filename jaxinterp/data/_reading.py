@@ -2,7 +2,7 @@
 
 A row is one token (`reduce=None`) or one sequence. The plan knows the number and the order of all
 rows in advance, so any stretch of them can be computed on its own: arrays are filled batch by
-batch, and a store that was interrupted goes on where it stopped.
+batch, and an interrupted store continues where it stopped.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""Writing a store: shard after shard, each complete or absent, so that a killed run goes on."""
+"""Writing a store: shard after shard, each complete or absent, so that a killed run can continue."""
 
 import contextlib
 from pathlib import Path
@@ -44,13 +44,13 @@ def save_activations(
 ) -> Store:
     r"""$X_{ij} = r_{p \in P_i}\, a_j(t_i)_p$ on disk: what `activations` returns, in shards.
 
-    Killed at any moment and called again with the same arguments, it goes on after the last whole
-    shard. A shard is whole or absent: files are written beside their place and moved there, and a
-    reader believes in a shard only once its record is written, last.
+    After an interruption the same call continues after the last complete shard. Files are written under
+    another name and then renamed. The record of a shard is written last, and a shard without a record does
+    not count.
 
     **Arguments:** as in `activations`, and
 
-    - `path`: a new folder, or the one to go on with.
+    - `path`: a new folder, or the one to continue.
     - `dtype`: by default the model's own; a float dtype (`"float16"`, `"bfloat16"`), or `"int8"`:
       for every unit of a shard an offset and a step (see `encode`), a quarter of float32. The
       largest error is measured and recorded: `store.max_error`.

@@ -21,7 +21,7 @@ READ = f"{PLAIN}, {', '.join(TABLES[:-1])}, each also .xz or .gz, and {TABLES[-1
 
 
 def files(paths: Iterable[Any]) -> list[Path]:
-    """The files with texts that are named, or lie in a folder that is; a warning names the others."""
+    """The files with texts among the paths and in their folders; a warning names the others."""
     found: list[Path] = []
     left: list[Path] = []
     for path in map(Path, paths):

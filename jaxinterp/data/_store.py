@@ -30,7 +30,7 @@ class Store:
     - `store.about`: what the manifest records: model, data, site, versions.
 
     **Raises:** `BadStore` (a `ValueError`) for a folder that is damaged, of another format, or
-    unfinished where finished rows are asked for; `FileNotFoundError` where there is none.
+    unfinished when all rows are needed; `FileNotFoundError` where there is none.
 
     ```python
     store = ji.data.Store(path)

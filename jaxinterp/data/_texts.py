@@ -46,7 +46,7 @@ def read_texts(
     - `separator`: between the documents of a `.txt`. None: a line with one NUL character if the
       file's first megabyte has one, else blank lines, else every line is a document.
     - `text`: the field of a line, or the column of a table, that holds the text.
-    - `max_bytes` of one document, by default 32 MiB: a small packed file may hold a line without end.
+    - `max_bytes` of one document, by default 32 MiB: a small packed file can contain an endless line.
 
     **Returns:** an iterator of `Document`s. `group` is the file and the number of the document, so
     that `split` never parts what came from one.
@@ -158,7 +158,7 @@ def _parted(path: Path, file: Any, separator: str | None, max_bytes: int) -> Ite
         start = 0
         for match in pattern.finditer(buffer):
             if more and match.end() == len(buffer):
-                break  # a separator may go on in the next chunk
+                break  # a separator may continue in the next chunk
             if match.start() - start > max_bytes:
                 raise too_long(path, "a document", max_bytes)
             yield buffer[start : match.start()]

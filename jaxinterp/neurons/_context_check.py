@@ -32,7 +32,7 @@ class ContextCheck:
     off_class: TokenMeans
 
     def records(self) -> list[dict[str, Any]]:
-        """A dict for each class: how active the neuron is there, and what it is worth."""
+        """A dict for each class: how active the neuron is there, and the rise of the loss without it."""
         moments, losses = self.distribution, self.ablation
         return [
             {

@@ -13,7 +13,7 @@ from ..typing import ArrayLike, PyTree
 
 
 def map_problems(fn: Callable[..., PyTree], args: tuple[Any, ...], cores: tuple[int, ...]) -> PyTree:
-    """`fn` over the broadcast leading axes of `args`, each with `cores[i]` axes of its own.
+    """`fn` over the broadcast leading axes of `args`, each with `cores[i]` axes that do not broadcast.
 
     An axis of size 1 is never copied: activations that many label vectors share stay one array,
     and their products become one wide matrix product.

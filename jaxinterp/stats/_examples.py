@@ -14,7 +14,7 @@ LOSSES = ("logistic", "hinge", "squared")
 
 
 def as_shaped(x: ArrayLike, *, layers: bool = False) -> jax.Array | np.ndarray:
-    """Activations `(n, d)`, with `layers` also `(..., n, d)`, where they lie: nothing is read yet."""
+    """Activations `(n, d)`, with `layers` also `(..., n, d)`, on their device: nothing is read yet."""
     x = x if isinstance(x, jax.Array) else np.asarray(x)
     if x.dtype == object or jnp.issubdtype(x.dtype, jnp.complexfloating):
         raise ValueError(f"x holds real activations; got dtype {x.dtype}.")

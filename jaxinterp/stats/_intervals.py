@@ -1,6 +1,6 @@
 r"""Intervals of means: Student's, and those of the bootstrap.
 
-How often an interval holds the true mean depends on the number of values and on how skewed they are.
+How often an interval contains the true mean depends on the number of values and on how skewed they are.
 Measured at the level 0.95, over 20,000 samples of each kind:
 
 | values | distribution | "t" | "bca" | "percentile" |

@@ -56,7 +56,7 @@ class Result:
             raise KeyError(f"{type(self).__name__} has no {name!r}; it has {', '.join(self.keys())}.")
         return getattr(self, name)
 
-    def get(self, name: str, default: Any = None) -> Any:
+    def get(self, name: str, default: object = None) -> object:
         """The field of this name, or `default`, as of a dict."""
         return getattr(self, name) if name in self.keys() else default
 

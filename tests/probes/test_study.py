@@ -296,7 +296,7 @@ def test_tokens_and_stores(model: Any, tmp_path: Path) -> None:
         (ValueError, r"1..32 \(d=32\); got 33", {"ks": [33]}),
         (IndexError, r"layers 0..1; got layers=\[2\]", {"layers": [2]}),
         (ValueError, "goes over layers, and 'embed' has none", {"site": "embed"}),
-        (ValueError, "groups= says of each row", {"groups": None}),
+        (ValueError, "groups= is the group of each row", {"groups": None}),
         (ValueError, "groups has one entry", {"groups": GROUPS[1:]}),
         (FileNotFoundError, "no folder", {"out": "/nowhere/at/all.jsonl"}),
     ],
@@ -319,7 +319,7 @@ def test_labels_that_tell_nothing_apart(model: Any) -> None:
     assert all(r["n_train"] + r["n_test"] == sum(each is not None for each in some) for r in told)
     with pytest.raises(ValueError, match="one label per row"):
         probes.study(model, TOKENS, LABELS[1:], **options)
-    with pytest.raises(ValueError, match="only a corpus"):
+    with pytest.raises(ValueError, match="only for a corpus"):
         probes.study(model, TOKENS, **options)
     with pytest.raises(ValueError, match="The feature 'few'"):
         probes.study(model, TOKENS, {"few": np.arange(N) == 0}, **options)

@@ -238,7 +238,7 @@ def test_universality_is_the_largest_of_numpys_correlations() -> None:
     assert again.partner.tolist() == order.tolist()
     np.testing.assert_allclose(again.correlation, 1, atol=1e-6)
     for bad, words in (
-        (iter(cuts), "only goes once"),
+        (iter(cuts), "can be read only once"),
         (x[:, :5], "have the width 5"),
         ((x, x[:5]), "a row for each token"),
     ):

@@ -1,1 +1,1 @@
-"""Controls: what the score of a probe is worth."""
+"""Controls for the score of a probe."""

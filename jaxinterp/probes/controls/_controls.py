@@ -1,4 +1,4 @@
-"""What a probe's score is worth: labels that mean nothing, and the directions of the means."""
+"""Controls for the score of a probe: random labels, and the directions of the class means."""
 
 import jax
 import numpy as np

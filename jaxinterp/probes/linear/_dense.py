@@ -62,7 +62,7 @@ def dense(
 
     Newton's method with conjugate gradients in float32, all problems in one compiled program. Two
     classes are logistic regression, with the ridge on the difference of their columns: the same
-    problem as `fit`. With a `rank`, $W = U V$, and U, V go on from the truncated W by L-BFGS.
+    problem as `fit`. With a `rank`, $W = U V$, and L-BFGS optimises U and V, starting from the truncated W.
 
     **Arguments:**
 

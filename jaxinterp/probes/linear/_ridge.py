@@ -88,7 +88,7 @@ def ridge(x: ArrayLike, y: ArrayLike, *, lambdas: ArrayLike | None = None) -> Ri
 
 
 def ridges(x: ArrayLike, ys: Iterable[Any], *, lambdas: ArrayLike | None = None) -> list[Ridge]:
-    r"""`ridge` for several sets of targets, $Y_1, Y_2, \dots$, each with a penalty of its own.
+    r"""`ridge` for several sets of targets, $Y_1, Y_2, \dots$, each with its own penalty.
 
     One decomposition serves all: a probe beside its shuffled controls costs hardly more than alone.
 

@@ -60,7 +60,7 @@ def _check_same(out: PathLike, record: Record, settings: dict[str, Any]) -> None
         wanted["split_hash"] = settings["split_hash"][feature]
     if method in settings["methods"]:
         wanted |= settings["methods"][method]
-        if method not in ("elastic", "best_subset"):  # the others have ridges of their own
+        if method not in ("elastic", "best_subset"):  # the others have their own ridges
             wanted["gamma"] = settings["gamma"]
         where = f" for the method {method!r}"
     for name, now in wanted.items():

@@ -54,7 +54,7 @@ def study(
     - `groups (row,)`: rows of one group are not split. Default: the groups of a corpus; tokens and stores
       need it.
     - `parts`: `(train, test)` rows of your own, the same for all labels, in place of a split.
-    - `out`: a file of records (`.jsonl`) to write, or to go on with.
+    - `out`: a file of records (`.jsonl`) to write, or to continue.
     - `store`: a folder for the activations. Default None: they stay in memory.
     - `progress`: whether a progress bar is shown. Default True.
 
@@ -65,7 +65,7 @@ def study(
     with an interval (`f1`, `f1_low`, `f1_high`), `train_f1`, `objective`, `bound`, `gap`, `status`,
     `seconds` and versions.
 
-    **Resuming:** the file says which cells are done. After an interruption the same call goes on; when all
+    **Resuming:** the file shows which cells are done. After an interruption the same call continues; when all
     cells are done it computes nothing. Other layers, features or methods are
     added to the file.
 

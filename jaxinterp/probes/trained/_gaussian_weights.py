@@ -36,7 +36,7 @@ def _gaussian(mean: Any, log_std: Any, scale: float) -> Any:
 
 
 def sampled(params: Any, x: Any, key: Any) -> Any:
-    """Logits with weights of its own for each example; the sums of products are drawn, not the weights."""
+    """Logits with random weights for each example. The sums of products are drawn, not the weights."""
     for i, (w, s, b, t) in enumerate(params):
         mean = x @ w + b
         variance = (x * x) @ jnp.exp(2 * s) + jnp.exp(2 * t)

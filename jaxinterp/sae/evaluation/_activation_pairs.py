@@ -31,7 +31,7 @@ class ActivationPairs:
             self.source = Batches(x, batch_size, 0)
         elif iter(x) is x:
             raise ValueError(
-                "The activations are gone through several times, and this iterator only goes once: "
+                "The activations are read several times, and this iterator can be read only once: "
                 "give an array, a list of batches, or ji.data.stream(...) with batches=."
             )
 

@@ -70,7 +70,7 @@ def interpret(
     `explain` sees 49 windows of 9 tokens: 10 of the top interval of activations, 2 of each of 12
     others, 5 random ones, 10 around top tokens elsewhere, activations as levels 0..9; and the tokens
     whose logits the feature raises and lowers most. The explanation is tested on 60 others (6, 2 of each,
-    10, 20), which share no token with the first. The judges are functions of yours.
+    10, 20), which share no token with the first. The judges are your own functions.
 
     **Arguments:**
 

@@ -9,7 +9,7 @@ from ._windows import Shown
 
 @dataclasses.dataclass(frozen=True)
 class Judges:
-    """What explains a feature, and what is tested with the explanation: functions of yours.
+    """The functions that explain a feature and that test the explanation. You write them.
 
     - `explain(shown) -> str`: `str(shown)` is the whole text for a prompt. `shown.examples` have `tokens`,
       `levels`, `activations`; `shown.up`, `shown.down` are the tokens of the logits.

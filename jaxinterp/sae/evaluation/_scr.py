@@ -78,7 +78,7 @@ def scr(
     found.score[20]
     ```
 
-    Law: a dictionary that holds the confound alone in its features scores 1.
+    Law: a dictionary whose features encode the confound alone scores 1.
     """
     rows, fit = rows_of(decoder), probe if fit is None else fit
     key = check_key(key, "ji.sae.scr(..., key={})")

@@ -68,7 +68,7 @@ class SiteReading:
             )
 
     def batches(self, batch_size: Any, sae: Any = None) -> CorpusBatches:
-        """The corpus in batches: as asked, or so many rows that features take about a hundred MB."""
+        """The corpus in batches of the requested size, or of a size at which features take about 100 MB."""
         if batch_size is None or (isinstance(batch_size, str) and batch_size == "auto"):
             features = 1 if sae is None else int(sae.features)
             batch_size = min(32, fitting(self.corpus.tokens.shape[1], features, BYTES))

@@ -154,7 +154,7 @@ def _load(
 
 
 def _packaged(_: Path) -> Loaded:
-    """The dictionary of the embedded model, which lies there in float16."""
+    """The dictionary of the embedded model, which is stored in float16."""
     sae, about = load_own(Path(__file__).resolve().parent.parent.parent / "_tiny" / "dictionary")
     return Loaded(jax.tree.map(lambda leaf: leaf.astype(jnp.float32), sae), about)
 

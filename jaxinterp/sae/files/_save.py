@@ -83,7 +83,7 @@ def save(path: PathLike, sae: CoderLike, *, about: Mapping[str, JSON] | None = N
     - `about`: what should be known of it (site, model, data), any JSON. `site` and `model_hash` are those of
       the training, where it knew them.
 
-    **Returns:** the folder. Killed at any moment, it holds the old dictionary or the new one.
+    **Returns:** the folder. After an interruption at any moment it has the old dictionary or the new one.
 
     ```python
     ji.sae.save("folder", sae, about={"model": "gpt2", "site": "resid_post[2]"})
@@ -102,7 +102,7 @@ def save_with(
     about: Mapping[str, JSON] | None,
     beside: Mapping[str, JSON] | None = None,
 ) -> Path:
-    """`save`, and `beside`: JSON by file names, which belongs to this dictionary and lies beside it."""
+    """`save`, and `beside`: JSON by file names, which belongs to this dictionary and is written beside it."""
     from ...hub import save_safetensors
 
     origin = origin_of(sae)

@@ -112,7 +112,7 @@ class Dictionary(Coder, Generic[AnyKind]):
         return xhat + align(self.bias, xhat)
 
     def fold(self) -> Self:
-        """The same function with `scale` 1: the weights take up the units of the site.
+        """The same function with `scale` 1: the weights are then in the units of the site.
 
         Law: `fold()(x)` is `self(x)`, and so are the features.
         """

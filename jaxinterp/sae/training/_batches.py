@@ -28,7 +28,7 @@ class Batches:
         self._next: Iterator[Any] | None = None
         self._at = 0
         self._first: Any = None
-        self._lock = threading.RLock()  # batches are fetched ahead in a thread of their own
+        self._lock = threading.RLock()  # another thread fetches batches ahead
         pair = stream if isinstance(stream, tuple) else (stream,)
         if all(hasattr(part, "shape") and hasattr(part, "dtype") for part in pair):
             self.arrays = tuple(check_array(part) for part in pair)

@@ -56,7 +56,7 @@ def check_rows(kind: Any, x: Any) -> None:
 def described(request: Any, steps: int, rows: int, seed: int, average: float | int | None) -> dict[str, Any]:
     """What makes a run what it is, as JSON: a checkpoint of another run is refused.
 
-    - `request`: the kind, or the dictionary whose training goes on.
+    - `request`: the kind, or the dictionary whose training continues.
     - `rows`: of a batch.
     - `seed`: of the order of the rows.
     - `average`: the decay of the average of the weights.

@@ -36,7 +36,7 @@ class NewtonState(NamedTuple):
     - `point`, `step`: trees of arrays; the next point to try is `point - size * step`.
     - `push`: how steeply the objective falls along `step`.
     - `low`, `high`, `size`: the bracket of the best size of the step, and the size that is tried.
-    - `going`: whether the search goes on; `turns`: its passes so far; `passes`: those of the program.
+    - `going`: whether the search continues; `turns`: its passes so far; `passes`: those of the program.
     """
 
     point: tuple[Array, ...]
