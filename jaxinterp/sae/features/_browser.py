@@ -68,8 +68,7 @@ def browse(
     Law: what a feature's file holds are the records of `examples`; nothing outside of `path` changes.
     """
     check_path_first("ji.sae.browse(path, sae, model, tokenizer, tokens)", path)
-    path = Path(path)
-    _check_place(path)
+    _check_place(path := Path(path))
     site = own_site(sae, site, model)
     if read is None:
         if tokens is None:
@@ -104,7 +103,7 @@ def _check_place(path: Path) -> None:
         raise FileExistsError(f"{path} is no folder to write features into: name a new one.")
     if not path.parent.is_dir():
         raise FileNotFoundError(
-            f"There is no folder {str(path.parent)!r} to write {path.name!r} into. Create it first."
+            f"There is no folder {str(path.parent)!r} for {path.name!r}. Create it first."
         )
     if path.exists() and any(path.iterdir()) and not (path / MARK).is_file():
         raise FileExistsError(f"{path} holds something else. Name a new folder, or empty this one.")
