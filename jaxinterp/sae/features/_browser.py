@@ -20,8 +20,7 @@ from ..kinds._coder import kind_name
 from ._examples import Examples, examples
 from ._logits import LogitWeights, logit_weights
 
-CHUNK = 32  # features in a file
-MARK = manifest_name("features")  # tells a folder of ours from others
+CHUNK, MARK = 32, manifest_name("features")  # features in a file; what tells a folder of ours from others
 
 
 def browse(
