@@ -189,7 +189,8 @@ def report(
 ) -> list[dict[str, float]]:
     """The last numbers of each member, with what `evaluate` returns for it, which goes to `metrics`.
 
-    Of a number with axes, such as a loss per layer, the mean is reported.
+    Of a number with axes, such as a loss per layer, the mean is reported. A number of `evaluate` that
+    has the name of one of the training, as `loss`, is `evaluated_loss`: neither replaces the other.
     """
     found = []
     for i, (task, column) in enumerate(run.members):
@@ -198,7 +199,11 @@ def report(
         function = evaluate.get(run.labels[i]) if isinstance(evaluate, Mapping) else evaluate
         if function is not None:
             new = evaluated(function(run.result(i), step))
-            new = {name: float(v) for name, v in new.items() if not np.ndim(v)}
+            new = {
+                f"evaluated_{name}" if name in last or name == "evaluated" else name: float(v)
+                for name, v in new.items()
+                if not np.ndim(v)
+            }
             for name, value in {**new, "evaluated": step}.items():
                 metrics[i].setdefault(name, []).append(value)
             last |= new

@@ -18,6 +18,7 @@ class Settings:
       method suggests (16 for dictionaries, 1 for tuned lenses, whose batches are large).
     - `every`: after so many steps `evaluate` and `callback` are called; 0: never.
     - `evaluate`: a function `(params, step)` to a mapping of names to numbers, which go to the history.
+      A name that the training has too, such as `loss`, becomes `evaluated_loss`.
       In a sweep over several sites it may be a mapping from a site to a function.
     - `callback`: a function `(step, numbers)` for loggers, with the last numbers by name. It may raise
       `ji.fit.Stop` to end the training at this step.

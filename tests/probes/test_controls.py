@@ -94,7 +94,7 @@ def test_nulls_know_a_search_from_a_find() -> None:
     noise = x.copy()
     x[:, [3, 17]] += 1.5 * y[:, None]
     search = lambda x, y: np.argsort(-probes.rank(x, y))[:2]
-    options: Any = dict(train=np.arange(80), test=np.arange(80, 160), key=KEY, count=49)
+    options: Any = dict(train=np.arange(80), test=np.arange(80, 160), key=KEY, resamples=49)
     found = probes.nulls(x, y, select=search, **options)
     assert found["shuffle"].p_value == found["coordinates"].p_value == 0.02
     assert abs(found["shuffle"].scores.mean() - 0.5) < 0.03
@@ -104,7 +104,7 @@ def test_nulls_know_a_search_from_a_find() -> None:
     options["test"] = options["train"]
     inside = probes.nulls(noise, y, select=search, **options)["shuffle"]
     assert inside.scores.mean() > 0.6 and inside.p_value > 0.05
-    all_of_them = probes.nulls(x, y, fit=_Means, **{**options, "count": 3})
+    all_of_them = probes.nulls(x, y, fit=_Means, **{**options, "resamples": 3})
     assert list(all_of_them) == ["shuffle"]
     with pytest.raises(ValueError, match="one of them"):
         probes.nulls(x, y, [3], select=search, **options)
