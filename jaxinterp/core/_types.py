@@ -111,7 +111,7 @@ class PositionMetric(Protocol):
         """The same metric for prompts with a padding mask."""
         ...
 
-    def check(self, vocab: int, batch: tuple[int, ...]) -> None:
+    def check(self, vocab: int, shape: tuple[int, ...]) -> None:
         """Raises where a token of the metric is none of the model's."""
         ...
 
