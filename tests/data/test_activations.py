@@ -126,7 +126,7 @@ def test_bad_input_is_caught_before_anything_runs(model: Any, tokens: Any, mask:
     wrong("Token ids lie in", model, tokens + 40, "mlp_post", error=IndexError)
     wrong("at most 16 positions", model, np.ones((1, 17), np.int32), "mlp_post")
     wrong("no site 'mlp_pots'", model, tokens, "mlp_pots")
-    wrong("no position", model, tokens, "pattern[0]")
+    wrong("no axis pos", model, tokens, "pattern[0]")
     wrong("at least one site", model, tokens, [])
     wrong("shape of the tokens", model, tokens, "mlp_post", positions=mask[:, :3])
     wrong("shape of the tokens", model, tokens, "mlp_post", mask=mask[:, :3])

@@ -110,7 +110,7 @@ def test_bad_input() -> None:
         probes.single_neuron(x, y, gamma=0)
     with pytest.raises(ValueError, match="each of the 700"):
         probes.single_neuron(x, [y, np.zeros_like(y)])
-    with pytest.raises(ValueError, match="n=700 rows"):
+    with pytest.raises(ValueError, match="of n=700 examples"):
         probes.single_neuron(x, y[1:])
     singles = probes.single_neuron(x, y)
     with pytest.raises(ValueError, match="fitted to labels"):

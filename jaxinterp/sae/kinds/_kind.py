@@ -204,13 +204,14 @@ class Kind(eqx.Module):
 
 
 def check_coder(sae: Any) -> None:
-    """A dictionary, or another object with `encode` and `decode`. Raises ValueError for a kind, and for all else."""
+    """A dictionary, or an object with `encode` and `decode`, or with a `decoder`. Raises ValueError for a kind, and for all else."""
     if isinstance(sae, Kind):
         raise ValueError(
             f"{type(sae).__name__} is a kind, which has no weights. A dictionary of it: sae, history = "
             "ji.sae.train(kind, stream, key=key), or kind.init(key)."
         )
-    if not (callable(getattr(sae, "encode", None)) and callable(getattr(sae, "decode", None))):
+    codes = callable(getattr(sae, "encode", None)) and callable(getattr(sae, "decode", None))
+    if not codes and not hasattr(sae, "decoder"):
         raise ValueError(
             f"sae is a dictionary, with encode and decode, and stands before the model; got {kind_of(sae)}. "
             "For example: ji.sae.evaluate(sae, model, tokens)."
