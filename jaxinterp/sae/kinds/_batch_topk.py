@@ -48,29 +48,6 @@ class BatchTopKDictionary(BatchThresholdDictionary["BatchTopK"]):
 class BatchLargestKind(LargestKind):
     """Kinds that choose over a batch, and have a running threshold. An abstract class."""
 
-    def __init__(
-        self,
-        *,
-        d: int,
-        features: int,
-        k: int,
-        alpha: ArrayLike,
-        aux: int | None,
-        dead_tokens: int,
-        centred: bool,
-        matmul: str,
-    ) -> None:
-        super().__init__(
-            d=d,
-            features=features,
-            k=k,
-            alpha=alpha,
-            aux=aux,
-            dead_tokens=dead_tokens,
-            centred=centred,
-            matmul=matmul,
-        )
-
     def shapes(self) -> Shapes:
         """The shapes of the arrays of its dictionaries, by name."""
         return {**super().shapes(), "threshold": ()}
