@@ -1,5 +1,8 @@
 """Attention with its sites, for any number of key/value heads, rotary or not, cached or not."""
 
+import dataclasses
+from typing import TypeVar
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -12,6 +15,8 @@ from ._linear import accumulation_dtype, add_bias, einsum, like
 from ._norm import Norm
 from ._one_pass import hide, one_pass
 from ._rotary import rotate
+
+ModelT = TypeVar("ModelT")
 
 
 class Attention(eqx.Module):
@@ -201,3 +206,29 @@ def _mix(
     kv_heads, width = v.shape[-2:]
     grouped = pattern.reshape(*batch, kv_heads, heads // kv_heads, query, key)
     return einsum("...ngqs,...snk->...qngk", grouped, v).reshape(*batch, query, heads, width)
+
+
+def in_one_pass(model: ModelT, on: bool = True) -> ModelT:
+    """The same model, whose attention never holds `(query, key)`, or with `on=False` always does.
+
+    Models are made in one pass. The other form is for comparing: it computes the pattern first and mixes
+    values by it, so scores and patterns cost what they cost when a site names them.
+
+    **Arguments:**
+
+    - `model`: any tree that holds `Attention`, such as a model of `ji.models`.
+    - `on`: whether attention runs in one pass; True by default.
+
+    **Returns:** the tree with the form set everywhere; arrays are shared.
+
+    ```python
+    held = ji.nn.in_one_pass(model, False)
+    ji.run(held, tokens)[0] - ji.run(model, tokens)[0]        # roundings
+    ```
+
+    Law: logits of both forms differ by roundings: a mix of values by at most 2e-5 of the largest value in
+    float32, and 1e-10 in float64.
+    """
+    is_attention = lambda node: isinstance(node, Attention)
+    switch = lambda node: dataclasses.replace(node, one_pass=on) if is_attention(node) else node
+    return jax.tree.map(switch, model, is_leaf=is_attention)

@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float
 from ..core._types import Reads
 from ._linear import accumulation_dtype, einsum, like
 
-CHUNK_BYTES = 2**25
+CHUNK_BYTES = 2**24
 "Bytes of scores that a chunk may hold."
 SPANS = 4
 "How often the keys behind a causal query are cut away: 4 spans leave 5/8 of the products."
