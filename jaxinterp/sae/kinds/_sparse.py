@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ...core._top import top_of_rows
 from ...mesh._dictionaries import current_mesh
 from ...typing import JaxArray
 
@@ -46,14 +47,13 @@ def largest_of_rows(pre: JaxArray, k: int) -> tuple[JaxArray, JaxArray]:
     """
     m = pre.shape[-1]
     if not has_two_stages(m, k):
-        values, at = jax.lax.top_k(pre, k)
-        return values, at
+        return top_of_rows(pre, k)
 
     def two_stages(pre: JaxArray) -> tuple[JaxArray, JaxArray]:
         parts = pre.reshape(*pre.shape[:-1], m // GROUP, GROUP)
         return _largest_of_groups(parts, jnp.max(parts, -1), k)
 
-    return jax.lax.platform_dependent(pre, cpu=two_stages, default=lambda pre: tuple(jax.lax.top_k(pre, k)))
+    return jax.lax.platform_dependent(pre, cpu=two_stages, default=lambda pre: top_of_rows(pre, k))
 
 
 def has_two_stages(m: int, k: int) -> bool:
