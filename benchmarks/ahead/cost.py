@@ -74,6 +74,7 @@ class Cost:
         self.collectives: Counter[str] = Counter()
         self.collective_bytes: Counter[str] = Counter()
         self.unpriced: Counter[str] = Counter()
+        self.uncounted: Counter[str] = Counter()  # kernels of whose loops neither number knows the turns
         self.unknown_loops: list[str] = []
         self._visit(module.entry, 1.0)
 
@@ -122,6 +123,7 @@ class Cost:
             (self.collectives, best.collectives),
             (self.collective_bytes, best.collective_bytes),
             (self.unpriced, best.unpriced),
+            (self.uncounted, best.uncounted),
         ):
             for key, value in theirs.items():
                 mine[key] += turns * value  # type: ignore[assignment]
@@ -139,11 +141,12 @@ class Cost:
         kernel = self.kernels.get(one.name)
         transfer = 0.0 if one.op.endswith("-start") else moved / Chip.hbm_bytes_per_second
         schedule = max(kernel.cycles / Chip.hertz if kernel else estimate, transfer)
+        if kernel and not kernel.is_counted:  # a loop whose turns its code does not show, as over rows to gather
+            schedule = max(schedule, estimate)
+            self.uncounted[one.name] += 0 if estimate else turns  # type: ignore[assignment]
         target = one.target
         if not estimate and one.op in WITHOUT_ESTIMATE and target not in BOOKKEEPING:
             self.unpriced[target or one.op] += turns  # type: ignore[assignment]
-        if kernel and not kernel.is_counted:
-            self.unknown_loops.append(f"{one.name} (machine code)")
         shape = one.shape if len(one.shape) < 60 else one.shape[:57] + "..."
         part = (one.name, one.label, shape, turns, turns * estimate, turns * schedule, turns * moved)
         self.parts.append(Part(*part))

@@ -77,6 +77,8 @@ def measure(program: Program, compiler: Compiler) -> Measured:
     kept = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
     peak = kept + memory.temp_size_in_bytes
     flags = [f"turns of {label} unknown" for label in dict.fromkeys(cost.unknown_loops)]
+    uncounted = sum(1 for turns in cost.uncounted.values() if turns)
+    flags += [f"{uncounted} kernels with loops of unknown turns"] * bool(uncounted)
     flags += ["float64"] * bool(WIDE.search(text)) + ["callback"] * bool(CALLBACK.search(text))
     flags += ["too large"] * (peak > Chip.memory)
     floor = max(work / Chip.products, kept / Chip.hbm_bytes_per_second)
