@@ -141,7 +141,7 @@ class Cost:
         kernel = self.kernels.get(one.name)
         transfer = 0.0 if one.op.endswith("-start") else moved / Chip.hbm_bytes_per_second
         schedule = max(kernel.cycles / Chip.hertz if kernel else estimate, transfer)
-        if kernel and not kernel.is_counted:  # a loop whose turns its code does not show, as over rows to gather
+        if kernel and not kernel.is_counted:  # its code does not show the turns, as of a loop over rows
             schedule = max(schedule, estimate)
             self.uncounted[one.name] += 0 if estimate else turns  # type: ignore[assignment]
         target = one.target
