@@ -16,6 +16,7 @@ import sys
 import jax, jax.numpy as jnp, numpy as np
 from jaxinterp import fit, sae
 from jaxinterp.mesh import _dictionaries
+from jaxinterp.sae.kinds._cut_on_mesh import largest_entries
 
 data = np.random.default_rng(0).normal(size=(200, 8)).astype(np.float32)
 options = dict(steps=6, batch_size=40, settings=fit.Settings(steps_per_dispatch=3, progress=False))
@@ -38,7 +39,7 @@ mesh = jax.make_mesh((2, 4), ("data", "feature"))
 rows = np.random.default_rng(1).integers(0, 4, size=(10, 64)).astype(np.float32)  # many ties
 rows[3, 2:] = -np.inf
 with jax.set_mesh(_dictionaries.dictionary_mesh(mesh)):
-    found = jax.jit(lambda p: [_dictionaries.largest_entries(p, k) for k in (3, 20)])(rows)
+    found = jax.jit(lambda p: [largest_entries(p, k) for k in (3, 20)])(rows)
 for k, got in zip((3, 20), found):
     where = np.argsort(-rows, axis=1, kind="stable")[:, :k]  # ties go to the first
     want = np.zeros(rows.shape, bool)
