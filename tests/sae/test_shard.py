@@ -56,7 +56,7 @@ assert told["aux"][-1] > 0
 kind = sae.TopK(d=8, features=64, k=3)  # without weights: they are drawn in place
 given = jax.random.key(3), jnp.asarray(data)
 first = _dictionaries.made_on(_dictionaries.dictionary_mesh(mesh), kind.init, *given)
-close(jax.jit(kind.init)(*given), first)
+close(jax.jit(lambda *given: kind.init(*given))(*given), first)
 state = _start.first_state(first, _dictionaries.dictionary_mesh(mesh), optax.adam(1e-3), data, data, True)
 parts = lambda leaf: leaf.addressable_shards[0].data.shape
 assert parts(first.encoder) == parts(state.average.encoder) == (8, 16)
