@@ -15,6 +15,7 @@ from ..core._listing import sites
 from ..corpus._batches import Batch
 from ..corpus._scan import fold_rows
 from ..corpus._size import fitting
+from ..mesh._gather import on_mesh
 from ..typing import ArrayLike, MaskLike, ModelLike, TokensLike
 from ._scores import HeadScores
 
@@ -164,6 +165,7 @@ def _pattern(value: ArrayLike, shape: tuple[int, ...]) -> Array:
     return jnp.broadcast_to(value.reshape(-1, pos, pos), (batch, pos, pos)).astype(bool)
 
 
+@on_mesh
 @eqx.filter_jit
 def _contract(
     model: ModelLike,

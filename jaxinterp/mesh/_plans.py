@@ -114,7 +114,9 @@ def gathered_spec(path: str, leaf: Any, layer: bool = False) -> PartitionSpec:
     struct = jax.ShapeDtypeStruct(shape, leaf.dtype)
     free = PartitionSpec.UNCONSTRAINED
     split = _split_axes(path, struct)
-    return PartitionSpec(*(free if i in split else None for i in range(len(shape) - len(leaf.shape), len(shape))))
+    return PartitionSpec(
+        *(free if i in split else None for i in range(len(shape) - len(leaf.shape), len(shape)))
+    )
 
 
 def is_matrix(path: str, leaf: Any) -> bool:
