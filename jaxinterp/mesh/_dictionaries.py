@@ -147,3 +147,26 @@ def is_divisible(pre: Float[jax.Array, "*batch feature"]) -> bool:
     if mesh is None or pre.ndim != 2:
         return False
     return not (pre.shape[0] % mesh.shape["data"] or pre.shape[1] % mesh.shape["feature"])
+
+
+def by_device(
+    function: Callable[..., jax.Array],
+    pre: jax.Array,
+    of_features: jax.Array | None,
+    of_all: jax.Array,
+) -> jax.Array:
+    """`function(pre, of_features, of_all, first)` of each device's own part of `pre (batch, feature)`.
+
+    - `function`: returns an array like its `pre`; `jax.lax.psum(x, "feature")` inside sums over devices.
+    - `of_features (feature,)`: cut as the features are; or None.
+    - `of_all ()`: the same on every device.
+
+    The function is also given `first ()`, the number of the first feature of its part.
+    """
+    own = P("data", "feature")
+
+    def local(pre: jax.Array, of_features: jax.Array | None, of_all: jax.Array) -> jax.Array:
+        return function(pre, of_features, of_all, jax.lax.axis_index("feature") * pre.shape[1])
+
+    inside = jax.shard_map(local, in_specs=(own, P("feature"), P()), out_specs=own, check_vma=False)
+    return inside(pre, of_features, of_all)

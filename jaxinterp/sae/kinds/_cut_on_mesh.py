@@ -4,9 +4,8 @@ import functools
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import PartitionSpec as P
 
-from ...mesh._dictionaries import current_mesh
+from ...mesh._dictionaries import by_device
 from ...typing import JaxArray
 from ._cut import cuts_of_rows, is_among, ordered
 
@@ -16,25 +15,20 @@ BITS = 2  # found in one pass: a pass reads the keys once, and counts for 3 gues
 def largest_entries(pre: JaxArray, k: JaxArray | int, among: JaxArray | None = None) -> JaxArray:
     """Which entries of rows `(batch, feature)` are among the k largest of their row, over all devices, exactly.
 
-    Rows lie over "data" and features over "feature". Each device counts its own entries above a guess,
-    and the counts, one for each row and guess, are summed over "feature". Ties go to the first feature,
-    as without a mesh. What is not finite is not among them.
+    Each device counts its own entries above a guess, and the counts, one for each row and guess, are summed
+    over "feature". Ties go to the first feature, as without a mesh. What is not finite is not among them.
 
     - `k ()`: may be traced.
     - `among (feature,)`: the features that count, by default all.
     """
     total = functools.partial(jax.lax.psum, axis_name="feature")
 
-    def local(pre: JaxArray, k: JaxArray, among: JaxArray | None) -> JaxArray:
+    def local(pre: JaxArray, among: JaxArray | None, k: JaxArray, first: JaxArray) -> JaxArray:
         if among is not None:
             pre = jnp.where(among[None], pre, -jnp.inf)
-        m = pre.shape[-1]
-        columns = jax.lax.axis_index("feature") * m + jnp.arange(m, dtype=jnp.int32)[None]
+        columns = first + jnp.arange(pre.shape[-1], dtype=jnp.int32)[None]
         keys = ordered(pre)
         cut, last = cuts_of_rows(keys, k, columns, total, BITS)
         return is_among(keys, cut, last, columns) & jnp.isfinite(pre)
 
-    assert current_mesh() is not None  # `is_divisible` was asked first
-    spec = P("data", "feature")
-    inside = jax.shard_map(local, in_specs=(spec, P(), P("feature")), out_specs=spec, check_vma=False)
-    return inside(jax.lax.stop_gradient(pre), jnp.asarray(k, jnp.int32), among)
+    return by_device(local, jax.lax.stop_gradient(pre), among, jnp.asarray(k, jnp.int32))
