@@ -131,9 +131,7 @@ def _generate(
     inside = inside & jnp.broadcast_to(jnp.tril(jnp.ones((prompt, prompt), bool)), inside.shape)
     columns = jnp.broadcast_to(jnp.arange(prompt, dtype=jnp.int32), tokens.shape)
     last = jnp.where(in_prompt, columns, 0).max(-1, keepdims=True)
-    logits, memory = forward(tokens, _empty_memory(request), 0, inside, last)
-    padding = [(0, 0)] * (memory[0].ndim - 3) + [(0, steps - 1), (0, 0), (0, 0)]
-    memory = jax.tree.map(lambda leaf: jnp.pad(leaf, padding), memory)
+    logits, memory = forward(tokens, _empty_memory(request, total), 0, inside, last)
 
     def step(carry: Any, inputs: Any) -> Any:
         logits, memory, ended = carry
@@ -155,8 +153,7 @@ def _generate(
     return text, finite.all() & last_finite
 
 
-def _empty_memory(request: Request) -> tuple[Array, Array]:
-    """Room for keys and values of a prompt, `(layer, *batch, pos, kv_head, k)` each."""
-    shapes = request.shapes()
-    k, v = (jnp.zeros((request.count, *shapes[site].shape), shapes[site].dtype) for site in ("k", "v"))
-    return k, v
+def _empty_memory(request: Request, total: int) -> tuple[Array, ...]:
+    """Room for keys and values of `total` positions, `(layer, *batch, pos, kv_head, k)` each."""
+    shapes = [request.shapes()[site] for site in ("k", "v")]
+    return tuple(jnp.zeros((request.count, *s.shape[:-3], total, *s.shape[-2:]), s.dtype) for s in shapes)
