@@ -70,6 +70,7 @@ class Engine:
     ) -> None:
         self.model, self.edits, self.captures = request.model, request.edits, request.captures
         self.count = request.count
+        self.remat = request.remat
         self.columns, self.memory = columns, memory
         self.of_prompt = {"start": offset, "columns": columns, "real": request.mask}
         shapes = request.shapes()
@@ -101,7 +102,8 @@ class Engine:
     def _run_stretch(self, resid: Array, ctx: Context, stretch: Stretch) -> Array:
         carry = resid, [self.states[i] for i in stretch.edits], self.memory
         if stretch.stop - stretch.start == 1:
-            carry, gathered = self._visit_layer(stretch, ctx, carry, stretch.start)
+            visit = lambda carry: self._visit_layer(stretch, ctx, carry, stretch.start)
+            carry, gathered = (jax.checkpoint(visit) if self.remat else visit)(carry)
             gathered = jax.tree.map(lambda leaf: leaf[None], gathered)
         else:
             carry, gathered = self._scan(stretch, ctx, carry)
@@ -124,6 +126,8 @@ class Engine:
             block = block if whole else at_layer(arrays, layer)
             return self._visit(stretch, ctx, carry, eqx.combine(block, static), own, layer)
 
+        # Between turns of a loop nothing is merged, so that the barriers of `prevent_cse` are for nothing.
+        body = jax.checkpoint(body, prevent_cse=False) if self.remat else body
         layers = jnp.arange(stretch.start, stretch.stop, dtype=jnp.int32)
         own = jax.tree.map(lambda leaf: leaf[span], own)
         return lax.scan(body, carry, (arrays if whole else None, own, layers))
