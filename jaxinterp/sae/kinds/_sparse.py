@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ...core._top import top_of_rows
 from ...mesh._dictionaries import current_mesh
 from ...typing import JaxArray
 
@@ -57,8 +58,7 @@ def largest_of_rows(pre: JaxArray, k: int) -> tuple[JaxArray, JaxArray]:
     """
     m = pre.shape[-1]
     if not has_two_stages(m, k):
-        values, at = jax.lax.top_k(pre, k)
-        return values, at
+        return top_of_rows(pre, k)
     parts = pre.reshape(*pre.shape[:-1], m // GROUP, GROUP)
     return _largest_of_groups(parts, jnp.max(parts, -1), k)
 
