@@ -69,8 +69,7 @@ class Engine:
         self, request: Request, *, offset: Any = 0, columns: int | None = None, memory: Any = None
     ) -> None:
         self.model, self.edits, self.captures = request.model, request.edits, request.captures
-        self.count = request.count
-        self.remat = request.remat
+        self.count, self.remat = request.count, request.remat
         self.columns, self.memory = columns, memory
         self.of_prompt = {"start": offset, "columns": columns, "real": request.mask}
         shapes = request.shapes()

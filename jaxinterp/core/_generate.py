@@ -86,7 +86,7 @@ def generate(
     if not config.causal:
         raise ValueError("Only a causal model can generate; this one has config.causal=False.")
     # The last token is chosen and never read.
-    request = make_request(model, ids, edits=edits, mask=mask, more=max(steps - 1, 0))
+    request = make_request(model, ids, edits=edits, mask=mask, remat=False, more=max(steps - 1, 0))
     if choose is None:
         check_predicts_tokens(
             config, "generate reads its own answers as tokens, or as choose= translates them"

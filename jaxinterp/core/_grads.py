@@ -12,12 +12,11 @@ from jaxtyping import Array
 from .._arguments import check_function, kind_of
 from ..typing import BoolLike, CaptureLike, EditsLike, IndexLike, MaskLike, MetricLike, ModelLike, TokensLike
 from ._acts import Acts
-from ._check import Shapes, logit_count
-from ._edit import Edit
+from ._arithmetic import Arithmetic
+from ._check import logit_count
 from ._request import Request, as_logit_positions, make_request
 from ._run import execute
-from ._select import Layers
-from ._sites import is_per_layer
+from ._select import Where
 from ._types import Model, PositionMetric
 
 
@@ -99,15 +98,13 @@ def site_grads(
 
 @eqx.filter_jit
 def _site_grads(metric: Callable[..., Any], request: Request) -> tuple[Array, Acts, Acts]:
-    shapes, probes = request.shapes(), {}
+    shapes, count, probes = request.shapes(), request.count, {}
     for at in request.captures:
-        struct, whole = shapes[at.site], (request.count,) if at.stacked else ()
-        layers = (
-            tuple(at.layer_range(request.count)) if is_per_layer(at.site) and at.layers is not None else None
-        )
-        probes[at.name] = Probe(jnp.zeros((*whole, *struct.shape), struct.dtype), at.site, layers, at.stacked)
+        struct, layers = shapes[at.site], None if at.layers is None else tuple(at.layer_range(count))
+        zeros = jnp.zeros((*[count] * at.stacked, *struct.shape), struct.dtype)
+        probes[at.name] = Arithmetic(Where(), at.site, layers, zeros, _as_if_added)
 
-    def probed(probes: dict[str, Probe]) -> tuple[Array, tuple[Array, Acts]]:
+    def probed(probes: dict[str, Arithmetic]) -> tuple[Array, tuple[Array, Acts]]:
         out, acts = execute(dataclasses.replace(request, edits=(*request.edits, *probes.values())))
         value = metric(out)
         if not hasattr(value, "dtype") or not jnp.issubdtype(value.dtype, jnp.floating):
@@ -116,34 +113,13 @@ def _site_grads(metric: Callable[..., Any], request: Request) -> tuple[Array, Ac
         return value.sum(), (value, acts)
 
     grads, (value, acts) = jax.grad(probed, has_aux=True)(probes)
-    found = {at.name: grads[at.name].value for at in request.captures}
-    for at in request.captures:
-        if isinstance(at.layers, tuple):
-            found[at.name] = found[at.name][slice(*at.layers)]
-    return value, acts, Acts(found)
-
-
-class Probe(Edit):
-    """$x \\mapsto x$: nothing reads `value`, and its derivative is that of a number added to the site."""
-
-    value: Array
-    site: str = eqx.field(static=True)
-    layers: Layers = eqx.field(static=True)
-    stacked: bool = eqx.field(static=True)
-
-    @property
-    def sites(self) -> tuple[str, ...]:
-        return (self.site,)
-
-    def per_layer(self, shapes: Shapes) -> Any:
-        return jax.tree.map(lambda _: self.stacked, self)
-
-    def apply(self, tap: Any, site: str, x: Array, state: Any) -> tuple[Array, Any]:
-        return _as_if_added(x, self.value), state
+    part = lambda at, grad: grad[slice(*at.layers)] if isinstance(at.layers, tuple) else grad
+    return value, acts, Acts({at.name: part(at, grads[at.name].value) for at in request.captures})
 
 
 @jax.custom_jvp
 def _as_if_added(x: Array, value: Array) -> Array:
+    """`x`, which nothing is added to; the derivatives are those of `x + value`."""
     return x
 
 

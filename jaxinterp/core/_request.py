@@ -86,19 +86,12 @@ def make_request(
     resolved = resolve_edits(own + new, shapes, count, real=real, start=start, of_model=len(own))
     captures = as_requests(capture)
     check_captures(captures, shapes, count, start, real=real)
+    if remat is None:
+        rows = [row for row in SITES.values() if row.per_layer and not row.optional]
+        kept = [shapes[row.name] for row in rows if row.name in shapes]
+        remat = count * sum(struct.size * struct.dtype.itemsize for struct in kept) > KEPT_BYTES
     logits = as_logit_positions(logits, prompts, real)
-    again = _is_large(shapes, count) if remat is None else as_bool(remat, "remat")
-    return Request(base, tokens, resolved, captures, real, logits, again)
-
-
-def _is_large(shapes: Shapes, count: int) -> bool:
-    """Whether what the sites of all blocks hold is more than a backward pass should keep."""
-    kept = [
-        shapes[row.name]
-        for row in SITES.values()
-        if row.name in shapes and row.per_layer and not row.optional
-    ]
-    return count * sum(struct.size * struct.dtype.itemsize for struct in kept) > KEPT_BYTES
+    return Request(base, tokens, resolved, captures, real, logits, as_bool(remat, "remat"))
 
 
 def as_logit_positions(logits: bool | IndexLike, prompts: tuple[int, ...], mask: Any) -> bool | Array:
