@@ -116,8 +116,6 @@ class Engine:
     def _scan(self, stretch: Stretch, ctx: Context, carry: Any) -> Any:
         arrays, static = eqx.partition(self.model.blocks, eqx.is_array)
         whole = (stretch.start, stretch.stop) == (0, self.count)
-        span = slice(stretch.start, stretch.stop)
-        own = [self.layered[i] for i in stretch.edits]
 
         def body(carry: Any, xs: Any) -> Any:
             block, own, layer = xs
@@ -128,7 +126,8 @@ class Engine:
         # Between turns of a loop nothing is merged, so that the barriers of `prevent_cse` are for nothing.
         body = jax.checkpoint(body, prevent_cse=False) if self.remat else body
         layers = jnp.arange(stretch.start, stretch.stop, dtype=jnp.int32)
-        own = jax.tree.map(lambda leaf: leaf[span], own)
+        part = lambda leaf: leaf[stretch.start : stretch.stop]
+        own = jax.tree.map(part, [self.layered[i] for i in stretch.edits])
         return lax.scan(body, carry, (arrays if whole else None, own, layers))
 
     def _visit_layer(self, stretch: Stretch, ctx: Context, carry: Any, layer: int | Array) -> Any:
@@ -173,9 +172,7 @@ class Engine:
         """
         stretch = self.everything()
 
-        def visit(carry: Any, layer: Any) -> Any:
-            return self._visit_layer(stretch, ctx, carry, layer)
-
+        visit = lambda carry, layer: self._visit_layer(stretch, ctx, carry, layer)
         carry = resid, list(self.states), self.memory
         _, recorded = jax.eval_shape(visit, carry, jnp.asarray(0, jnp.int32))
         store = jax.tree.map(lambda leaf: jnp.full((self.count, *leaf.shape), jnp.nan, leaf.dtype), recorded)

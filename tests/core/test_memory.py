@@ -22,10 +22,11 @@ def gap(logits: jax.Array) -> jax.Array:
 def test_computing_blocks_again_changes_no_gradient(model: Any, tokens: jax.Array) -> None:
     kept = ji.site_grads(model, tokens, gap, at=SITES, remat=False)
     again = ji.site_grads(model, tokens, gap, at=SITES, remat=True)
-    np.testing.assert_array_equal(again.value, kept.value)
+    np.testing.assert_allclose(again.value, kept.value, rtol=1e-6)
     for name in SITES:
-        np.testing.assert_array_equal(again.acts[name], kept.acts[name], err_msg=name)
-        np.testing.assert_allclose(again.grads[name], kept.grads[name], atol=1e-6, rtol=1e-5, err_msg=name)
+        for one, other in ((again.acts, kept.acts), (again.grads, kept.grads)):
+            largest = np.abs(other[name]).max()
+            np.testing.assert_allclose(one[name], other[name], rtol=0, atol=1e-6 * largest, err_msg=name)
 
 
 def test_a_forward_run_does_not_know_of_it(gpt2: Any, tokens: jax.Array) -> None:
