@@ -9,12 +9,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from ...mesh._dictionaries import is_divisible, largest_entries
+from ...mesh._dictionaries import is_divisible
 from ...typing import ArrayLike, JaxArray, KeyLike, OptimizerLike, Self
 from ..training._optimizers import adam
 from ._checks import check_sizes
 from ._cut import cuts_of_rows, is_among, ordered
 from ._cut_kernel import cuts_by_kernel, fits_kernel
+from ._cut_on_mesh import largest_entries
 from ._losses import Progress
 from ._median import geometric_median
 from ._rows import align, random_directions
@@ -151,8 +152,7 @@ def keep_largest(
 def _kept(pre: JaxArray, most: JaxArray, among: JaxArray | None, k: int) -> JaxArray:
     """`keep_largest` of rows `(batch, features)`."""
     if is_divisible(pre):
-        hidden = pre if among is None else jnp.where(align(among, pre), pre, -jnp.inf)
-        return jnp.where(largest_entries(hidden, k, most), hidden, 0)
+        return jnp.where(largest_entries(pre, most, among), pre, 0)
     ways: dict[str, Any] = {"cpu": functools.partial(_kept_by_place, k=k), "default": _kept_by_cut}
     if fits_kernel(pre.shape, pre.dtype):
         ways["tpu"] = functools.partial(_kept_by_cut, kernel=True)
