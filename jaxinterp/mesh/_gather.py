@@ -25,7 +25,7 @@ def data_mesh() -> AbstractMesh | None:
     return mesh if not mesh.empty and mesh.shape.get("data", 1) > 1 else None
 
 
-def gathered(tree: Any, prefix: str = "", *, layer: bool = False) -> Any:
+def gather_weights(tree: Any, prefix: str = "", *, layer: bool = False) -> Any:
     """The same weights, whole over "data" where a mesh with that axis is set; stacked blocks stay.
 
     `prefix` is the path of the tree in its model; `layer` says that it is one layer of the blocks.

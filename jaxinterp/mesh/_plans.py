@@ -108,8 +108,11 @@ def planned_spec(plan: str, mesh: AnyMesh, path: str, leaf: Any) -> PartitionSpe
 def gathered_spec(path: str, leaf: Any, layer: bool = False) -> PartitionSpec:
     """How a leaf lies while it is used, whatever the plan: whole over "data", and over "model" as it was.
 
-    `layer`: whether the leaf is that of one layer, without the axis of layers.
+    A leaf without a known name stays as it is. `layer`: whether the leaf is that of one layer, without the
+    axis of layers.
     """
+    if path.rpartition(".")[2] not in AXES:
+        return PartitionSpec(*(PartitionSpec.UNCONSTRAINED,) * leaf.ndim)
     shape = (1, *leaf.shape) if layer and is_stacked(path) else leaf.shape
     struct = jax.ShapeDtypeStruct(shape, leaf.dtype)
     free = PartitionSpec.UNCONSTRAINED
@@ -133,8 +136,8 @@ def whole_because(plan: str, mesh: AnyMesh, path: str, leaf: Any) -> str:
         count = mesh.shape[model_axis(mesh)]
         wanted = _split_axes(path, leaf)
         reasons += [f"{leaf.shape[i]} {names[i]} by {count}" for i in wanted if spec[i] is None]
-    if "fsdp" in plan.split("+") and "data" not in spec:
-        sizes = [f"{leaf.shape[i]} {names[i]}" for i in range(is_stacked(path), len(spec)) if spec[i] is None]
+    if "fsdp" in plan.split("+") and "data" not in spec and is_matrix(path, leaf):
+        sizes = [f"{leaf.shape[i]} {names[i]}" for i in _own_axes(path, leaf) if spec[i] is None]
         reasons += [f"{' or '.join(sizes)} by {mesh.shape['data']}"] if sizes else []
     return "cannot divide " + " and ".join(reasons) if reasons else ""
 
