@@ -64,7 +64,7 @@ def main() -> None:
         assert dictionary.encode(rows[:3]).shape == (3, 32)
     with timed("probes.fit"):
         x, y = rng.normal(size=(64, 8)).astype(np.float32), rng.integers(0, 2, 64)
-        assert np.isfinite(ji.probes.fit(x, y).w).all()
+        assert np.isfinite(ji.probes.fit(x, y).weights).all()
     print("smoke: all calls passed on jax", jax.__version__)
 
 
