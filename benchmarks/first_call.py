@@ -113,7 +113,7 @@ def main() -> None:
         subprocess.run([sys.executable, __file__, "--here", name, *more], check=True)
 
 
-NAMES = "run capture sweep heads attribution site_grads generate logit_lens summary".split()
+NAMES = ["run", "capture", "sweep", "heads", "attribution", "site_grads", "generate", "logit_lens", "summary"]
 
 if __name__ == "__main__":
     main()

@@ -28,6 +28,7 @@ from ._intervene import config_of
 from ._positions import ordinals
 from ._request import Request, make_request
 from ._sampling import Sampler, make_sampler
+from ._types import Reads
 
 
 def generate(
@@ -86,7 +87,7 @@ def generate(
     if not config.causal:
         raise ValueError("Only a causal model can generate; this one has config.causal=False.")
     # The last token is chosen and never read.
-    request = make_request(model, ids, edits=edits, mask=mask, more=max(steps - 1, 0))
+    request = make_request(model, ids, edits=edits, mask=mask, remat=False, more=max(steps - 1, 0))
     if choose is None:
         check_predicts_tokens(
             config, "generate reads its own answers as tokens, or as choose= translates them"
@@ -117,32 +118,29 @@ def _generate(
     real = jnp.concatenate([in_prompt, jnp.ones((*batch, steps - 1), bool)], axis=-1)
     positions = jnp.maximum(ordinals(real), 0)
 
-    def forward(tokens: Array, memory: Any, start: Any, allowed: Array, last: Array) -> Any:
+    def forward(tokens: Array, memory: Any, start: Any, last: Array) -> Any:
         """The columns from `start` on: logits at `last`, and all keys and values so far."""
         here = lax.dynamic_slice_in_dim(positions, start, tokens.shape[-1], axis=-1)
         step = dataclasses.replace(request, inputs=tokens, mask=None if mask is None else real)
         engine = Engine(step, offset=start, columns=prompt, memory=memory)
         resid = model.embed(tokens, here, engine.ends)
-        resid = engine.run_blocks(resid, shared_context(allowed, model.tables(here)), 0, engine.count)
+        # The prompt attends within itself, as in `run`; its keys and values begin the memory.
+        keys = prompt if isinstance(start, int) else total
+        padded = None if mask is None else real[..., :keys]
+        reads = Reads(tokens.shape[-1], keys, causal=True, first=start, real=padded)
+        resid = engine.run_blocks(resid, shared_context(reads, model.tables(here)), 0, engine.count)
         return engine.unembed(resid, last).squeeze(-2), engine.memory
 
-    # The prompt attends within itself, as in `run`; its keys and values begin the memory.
-    inside = jnp.broadcast_to(in_prompt[..., None, :], (*batch, prompt, prompt))
-    inside = inside & jnp.broadcast_to(jnp.tril(jnp.ones((prompt, prompt), bool)), inside.shape)
     columns = jnp.broadcast_to(jnp.arange(prompt, dtype=jnp.int32), tokens.shape)
     last = jnp.where(in_prompt, columns, 0).max(-1, keepdims=True)
-    logits, memory = forward(tokens, _empty_memory(request), 0, inside, last)
-    padding = [(0, 0)] * (memory[0].ndim - 3) + [(0, steps - 1), (0, 0), (0, 0)]
-    memory = jax.tree.map(lambda leaf: jnp.pad(leaf, padding), memory)
+    logits, memory = forward(tokens, _empty_memory(request, total), 0, last)
 
     def step(carry: Any, inputs: Any) -> Any:
         logits, memory, ended = carry
         column, key = inputs
         token, ended, finite = sampler.pick(key, logits, ended)
-        seen = jnp.arange(total, dtype=jnp.int32) <= column
-        allowed = real & jnp.broadcast_to(seen, real.shape)
         first = jnp.zeros((*batch, 1), jnp.int32)
-        logits, memory = forward(token[..., None], memory, column, allowed[..., None, :], first)
+        logits, memory = forward(token[..., None], memory, column, first)
         return (logits, memory, ended), (token, finite)
 
     columns = jnp.arange(prompt, total, dtype=jnp.int32)
@@ -155,8 +153,7 @@ def _generate(
     return text, finite.all() & last_finite
 
 
-def _empty_memory(request: Request) -> tuple[Array, Array]:
-    """Room for keys and values of a prompt, `(layer, *batch, pos, kv_head, k)` each."""
-    shapes = request.shapes()
-    k, v = (jnp.zeros((request.count, *shapes[site].shape), shapes[site].dtype) for site in ("k", "v"))
-    return k, v
+def _empty_memory(request: Request, total: int) -> tuple[Array, ...]:
+    """Room for keys and values of `total` positions, `(layer, *batch, pos, kv_head, k)` each."""
+    shapes = [request.shapes()[site] for site in ("k", "v")]
+    return tuple(jnp.zeros((request.count, *s.shape[:-3], total, *s.shape[-2:]), s.dtype) for s in shapes)

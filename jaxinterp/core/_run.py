@@ -28,6 +28,7 @@ def run(  # pyright: ignore[reportOverlappingOverload]
     mask: MaskLike | None = ...,
     logits: Literal[False],
     debug: BoolLike = ...,
+    remat: BoolLike | None = ...,
 ) -> tuple[None, Acts]: ...
 
 
@@ -41,6 +42,7 @@ def run(
     mask: MaskLike | None = ...,
     logits: Literal[True] | IndexLike = ...,
     debug: BoolLike = ...,
+    remat: BoolLike | None = ...,
 ) -> tuple[Float[Array, "*batch pos vocab"], Acts]: ...
 
 
@@ -53,6 +55,7 @@ def run(
     mask: MaskLike | None = None,
     logits: bool | IndexLike = True,
     debug: BoolLike = False,
+    remat: BoolLike | None = None,
 ) -> tuple[Float[Array, "..."] | None, Acts]:
     r"""$(M, t, e, c) \mapsto (\text{logits}, \text{acts})$: one forward pass, edited and read.
 
@@ -70,6 +73,9 @@ def run(
       layer that is captured. A position, or several (as in `ji.at`), unembeds only these: -1 is the
       last real token of each prompt.
     - `debug`: also checks traced token ids and masks, while the program runs.
+    - `remat`: of gradients through the run: True keeps the residual stream between blocks and
+      computes each block again in the backward pass, False keeps all that is in the blocks. None
+      computes again where the sites of all blocks take more than 1 GiB. The run itself stays as it is.
 
     **Returns:** logits `(*batch, pos, vocab)`, or None; and the captures, an `Acts`.
 
@@ -82,7 +88,7 @@ def run(
 
     Laws: capturing changes nothing; replacing a site by itself changes nothing, exactly.
     """
-    request = make_request(model, tokens, edits=edits, capture=capture, mask=mask, logits=logits)
+    request = make_request(model, tokens, edits=edits, capture=capture, mask=mask, logits=logits, remat=remat)
     return _run(request, as_bool(debug, "debug"))
 
 

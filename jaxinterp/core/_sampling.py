@@ -6,7 +6,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from .._arguments import (
@@ -20,6 +19,7 @@ from .._arguments import (
     kind_of,
 )
 from .._text import shown
+from ._top import top_of_rows
 
 
 class Sampler(eqx.Module):
@@ -124,7 +124,7 @@ def sample(
     wide = np.promote_types(logits.dtype, np.float32)
     logits = logits.astype(wide) / jnp.asarray(temperature).astype(wide)
     if top_k is not None:
-        least = lax.top_k(logits, top_k)[0][..., -1:]
+        least = top_of_rows(logits, top_k)[0][..., -1:]
         logits = jnp.where(logits < least, -jnp.inf, logits)
     if top_p is not None:
         ordered = jnp.flip(jnp.sort(logits, axis=-1), -1)

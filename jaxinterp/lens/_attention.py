@@ -13,6 +13,7 @@ from ..core._check import as_int, as_mask, as_tokens, check_index, logit_count
 from ..core._intervene import split_edits
 from ..core._positions import take_positions
 from ..core._run import run
+from ..core._top import top_of_rows
 from ..typing import EditsLike, IntLike, MaskLike, ModelLike, TokensLike
 from ..weights._leaves import check_layout, wide
 from ._logit import component_directions, read_component
@@ -131,8 +132,8 @@ def _read(
         if divisor is not None:
             divisor = divisor[..., None, None, :] if sources else divisor[..., None, :]
         logits = read_component(along, out, divisor)
-        high, ids = lax.top_k(logits, top)
-        low, low_ids = lax.top_k(-logits, top)
+        high, ids = top_of_rows(logits, top)
+        low, low_ids = top_of_rows(-logits, top)
         return None, (ids.astype(jnp.int32), high, low_ids.astype(jnp.int32), -low)
 
     _, (ids, high, low_ids, low) = lax.scan(layer, None, (values, pattern, w_o))

@@ -6,12 +6,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jaxtyping import Array, Float, Int
 
 from ..core._check import as_int, as_mask, as_selector, as_tokens, concrete, logit_count
 from ..core._intervene import config_of
 from ..core._positions import take_positions
+from ..core._top import top_of_rows
 from ..typing import EditsLike, IndexLike, IntLike, MaskLike, ModelLike, TokenLike, TokensLike
 from ._read import (
     Lens,
@@ -169,7 +169,7 @@ def _summary(
 
     def read(logits: Array) -> dict[str, Array]:
         logprobs = log_softmax(logits)
-        best, ids = lax.top_k(logprobs, count)
+        best, ids = top_of_rows(logprobs, count)
         out = {
             "top_ids": ids.astype(jnp.int32),
             "top_probs": jnp.exp(best),

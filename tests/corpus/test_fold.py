@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import jaxinterp as ji
+from jaxinterp._jax_versions import enable_x64
 from jaxinterp.corpus import Checkpoint, as_corpus, fold
 
 pytestmark = pytest.mark.quick
@@ -211,7 +212,6 @@ def test_bad_input_is_told_before_anything_runs(model: Any, padded: Any) -> None
 SHARDED = """
 import jax, jax.numpy as jnp, numpy as np
 import jaxinterp as ji
-from jaxinterp._jax_versions import enable_x64
 from tests.corpus.test_fold import SITE, add, collected, nothing
 
 assert len(jax.devices()) == 4

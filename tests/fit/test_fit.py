@@ -11,6 +11,7 @@ import optax
 import pytest
 
 import jaxinterp as ji
+from jaxinterp._jax_versions import enable_x64
 from jaxinterp.fit._step import run_steps
 from tests.processes import run
 
@@ -227,7 +228,6 @@ def test_double_precision_stays_so() -> None:
 MESH = """
 import jax, jax.numpy as jnp, numpy as np, optax
 import jaxinterp as ji
-from jaxinterp._jax_versions import enable_x64
 from tests.fit.test_fit import QUIET, line, rows, start
 
 mesh = jax.make_mesh((4,), ("data",))

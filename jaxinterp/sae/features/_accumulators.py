@@ -6,6 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from ...core._top import top_of_rows
 from ...corpus._batches import Batch
 from ._site import rows_at
 
@@ -161,7 +162,7 @@ def _fold(kept: Kept, grow: Any) -> Kept:
     """Twice the range where `grow (n,)`: two bins become one, which keeps the highest priorities."""
     n, bins, per = kept.priority.shape
     both = kept.priority.reshape(n, bins // 2, 2 * per)
-    _, order = jax.lax.top_k(both, per)
+    _, order = top_of_rows(both, per)
     found: dict[str, Any] = {}
     for name, none in zip(SAMPLES, NOTHING, strict=True):
         x = getattr(kept, name)
