@@ -114,8 +114,8 @@ class CardCompiler:
         """The one card, whatever chips of a TPU are asked for."""
         from jax.experimental.topologies import get_topology_desc
 
-        told = CARD.format(**self.card._asdict())
-        return get_topology_desc("", platform="cuda", target_config=told, topology="1x1x1").devices
+        message = CARD.format(**self.card._asdict())
+        return get_topology_desc("", platform="cuda", target_config=message, topology="1x1x1").devices
 
     def clear(self) -> None:
         """It leaves nothing behind."""
