@@ -10,6 +10,7 @@ import pytest
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
+from jaxinterp._jax_versions import enable_x64
 from jaxinterp.sae.kinds._cut import cuts_of_rows, is_among, ordered, unordered
 from jaxinterp.sae.kinds._cut_kernel import cuts_by_kernel, fits_kernel
 from jaxinterp.sae.kinds._kept import _by_counts, keep_largest, kept
@@ -64,7 +65,7 @@ def test_entries_are_those_of_top_k(form: str, rows: np.ndarray) -> None:
 def test_several_guesses_a_pass_and_64_bits(rows: np.ndarray) -> None:
     x = jnp.asarray(rows, jnp.float32)
     np.testing.assert_array_equal(chosen("counts", x, 7, 4), largest(x, 7))
-    with jax.enable_x64(True):
+    with enable_x64(True):
         fine = rows + 1e-12 * np.arange(M)  # equal as float32
         assert not fits_kernel((4096, 24_576), jnp.float64) and fits_kernel((4096, 24_576), jnp.float32)
         np.testing.assert_array_equal(chosen("counts", fine, 7), largest(fine, 7))
