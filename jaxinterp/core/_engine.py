@@ -17,6 +17,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
+from ..mesh._gather import gather_weights, over_data
 from ._acts import Acts
 from ._blocks import at_layer
 from ._captures import At
@@ -150,7 +151,7 @@ class Engine:
         edits = [eqx.combine(layered, self.shared[i]) for i, layered in zip(stretch.edits, own, strict=True)]
         captures = {i: self.captures[i] for i in stretch.captures}
         tap = Tap(edits, captures, states=states, layer=layer, memory=memory, **self.of_prompt)
-        resid = block(resid, ctx.at(layer), tap)
+        resid = gather_weights(block, "blocks.", layer=True)(over_data(resid, 2), ctx.at(layer), tap)
         return (resid, tap.states, tap.memory), tap.recorded
 
     def everything(self) -> Stretch:
@@ -200,13 +201,13 @@ class Engine:
         # Generation asks for columns; all else counts the tokens of padded prompts.
         real = self.of_prompt["real"] if self.columns is None else None
         if isinstance(logits, bool) or edited or captured:
-            out = self.model.unembed(resid, self.ends)
+            out = gather_weights(self.model).unembed(resid, self.ends)
             if logits is False:
                 return None
             return out if logits is True else take_positions(out, logits, axis, real)
         scalar = logits.ndim == 0
         chosen = take_positions(resid, logits[None] if scalar else logits, axis, real)
-        out = self.model.unembed(chosen, self.ends)
+        out = gather_weights(self.model).unembed(chosen, self.ends)
         return out.squeeze(axis) if scalar else out
 
     def acts(self) -> Acts:

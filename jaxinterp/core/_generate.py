@@ -10,6 +10,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Int
 
 from .._arguments import as_int, concrete
+from ..mesh._gather import on_mesh
 from ..typing import (
     EditsLike,
     FloatLike,
@@ -104,6 +105,7 @@ def generate(
     return text
 
 
+@on_mesh
 @eqx.filter_jit
 def _generate(
     request: Request, steps: int, key: Any, sampler: Sampler
