@@ -11,6 +11,7 @@ from typing import Any
 
 import jax.numpy as jnp
 from jax import lax
+from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array
 
 from ._positions import POSITIONS, ordinals, selected
@@ -65,6 +66,7 @@ class Tap:
         # The compiler rounds differently when it fuses across a site. Behind a barrier every run
         # computes the same numbers, so that capturing changes nothing, to the last bit.
         x = lax.optimization_barrier(x)
+        x = checkpoint_name(x, site) if site == "z" else x
         for i, edit in enumerate(self.edits):
             if site in edit.sites:
                 before = x.dtype, x.shape

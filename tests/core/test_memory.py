@@ -61,7 +61,7 @@ def held(layers: int, **options: Any) -> int:
 def test_gradients_keep_the_stream_alone() -> None:
     stream = 2 * 128 * 8 * 4
     grown = (held(7, remat=True) - held(3, remat=True)) / 4
-    assert grown < 3 * stream  # scores of one layer are 64 times the stream
+    assert grown < 4 * stream  # the stream and z, of which there are 20 in a block
     assert held(7, remat=False) - held(3, remat=False) > 4 * 8 * stream
 
 
