@@ -62,14 +62,16 @@ def dictionary(
     """Two steps, features over one axis and rows over the other."""
 
     def build(devices: Any) -> Call:
-        from jaxinterp.mesh._dictionaries import _spec
+        from jaxinterp.mesh._dictionaries import leaf_spec
 
         mesh = mesh_of(devices(topology), shape, ("data", "feature"))
         options = {} if kind == "JumpReLU" else {"k": 32 if d > 64 else 4}
         made = getattr(ji.sae, kind)(d=d, features=m, matmul="bfloat16", **options)
 
         def place(path: Any, leaf: Any) -> Any:
-            return NamedSharding(mesh, _spec(path[1:], leaf) if path[0].idx == 0 else P(None, "data"))
+            return NamedSharding(
+                mesh, leaf_spec(path[1:], leaf, shape[0]) if path[0].idx == 0 else P(None, "data")
+            )
 
         products = 5 if kind == "JumpReLU" else 8
         work = 2.0 * products * rows * d * m / mesh.size
