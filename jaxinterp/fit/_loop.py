@@ -1,9 +1,10 @@
 """The loop of every training: dispatches, and between them evaluation, callbacks and checkpoints."""
 
 import contextlib
+import functools
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import equinox as eqx
@@ -34,6 +35,8 @@ class Run:
     - `labels`: for each member the key of its `evaluate`, where that is a mapping.
     - `mesh`: rows of the data are spread over its axis "data".
     - `renewals`: steps before which `renew` changes the states.
+    - `reads_ahead`: whether data are fetched in another thread while steps are taken. Not those that
+      devices of a mesh exchange: they must be given all programs in one order.
     """
 
     def __init__(
@@ -49,11 +52,12 @@ class Run:
         decay: float | int | None = None,
         mesh: Any = None,
         renewals: Iterable[int] = (),
+        reads_ahead: bool = True,
     ) -> None:
         self.name, self.tasks, self.states, self.batch = name, list(tasks), list(states), batch
         self.members = list(members)
         self.labels = [None] * len(self.members) if labels is None else list(labels)
-        self.mesh, self.renewals = mesh, set(renewals)
+        self.mesh, self.renewals, self.reads_ahead = mesh, set(renewals), reads_ahead
         read = Whole() if read is None else read
         self.fixed = read, self.tasks, jnp.float32(0 if decay is None else decay)
 
@@ -83,12 +87,12 @@ class Run:
         """The steps of these data: the numbers of each task, `(step, ...)` or `(step, member, ...)`."""
         with contextlib.nullcontext() if self.mesh is None else jax.set_mesh(self.mesh):
             self.states, numbers = run_steps(self.fixed, self.states, jax.tree.map(jnp.asarray, data))
-        return [{name: np.asarray(value) for name, value in each.items()} for each in numbers]
+        return jax.device_get(numbers)
 
     def fetch(self, start: int, end: int) -> list[tuple[int, int, PyTree]]:
         """The data of these steps on one axis, in as few parts as their shapes allow.
 
-        Called in another thread, ahead of time.
+        Called in another thread, ahead of time, where `reads_ahead`.
         """
         batches = [self.batch(i) for i in range(start, end)]
         forms = [_form(batch) for batch in batches]
@@ -104,6 +108,13 @@ class Run:
             return jnp.stack([jnp.asarray(leaf) for leaf in leaves])
 
         return jax.tree.map(stack, *batches)
+
+
+def _done(function: Callable[..., Any], *given: Any) -> Future[Any]:
+    """What is computed here and now, as an executor gives it."""
+    found: Future[Any] = Future()
+    found.set_result(function(*given))
+    return found
 
 
 def _form(batch: PyTree) -> Any:
@@ -141,12 +152,13 @@ def drive(
         bar = stack.enter_context(
             tqdm(total=steps, initial=at, desc=run.name, delay=2.0, disable=not settings.progress)
         )
-        coming = ahead.submit(run.fetch, at, ends[0]) if ends else None
+        fetched = functools.partial(ahead.submit if run.reads_ahead else _done, run.fetch)
+        coming = fetched(at, ends[0]) if ends else None
         for i, end in enumerate(ends):
             assert coming is not None
             parts = coming.result()
             if i + 1 < len(ends):
-                coming = ahead.submit(run.fetch, end, ends[i + 1])
+                coming = fetched(end, ends[i + 1])
             if at and at in run.renewals:
                 run.renew(at)
             numbers: list[dict[str, np.ndarray]] = []
