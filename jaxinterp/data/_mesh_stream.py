@@ -16,7 +16,7 @@ from ..typing import JSON, MeshLike
 from ._reading import batch_of, plan
 
 
-class DeviceRows(NamedTuple):
+class PoolRows(NamedTuple):
     """Rows of activations on a mesh.
 
     - `arrays`: of each site `(pass, context, pos, *layer, ...)`, contexts over "data".
@@ -43,8 +43,8 @@ class MeshStream:
                 f"batch_size= that is a multiple of {parts}."
             )
         self.model = replicated(self.mesh, stream.model)
-        self._whole: DeviceRows | None = None
-        self._pool: tuple[tuple[int, int], DeviceRows, np.ndarray] | None = None
+        self._whole: PoolRows | None = None
+        self._pool: tuple[tuple[int, int], PoolRows, np.ndarray] | None = None
 
     def __repr__(self) -> str:
         axes = ", ".join(f"{name} {size}" for name, size in self.mesh.shape.items())
@@ -56,7 +56,7 @@ class MeshStream:
 
     def batch(self, number: int) -> Any:
         """Batch `number`, counted from 0 without end: `(batch, ...)`, or a tuple for a pair of sites."""
-        epoch, pool, within = self.stream.place(number)
+        epoch, pool, within = self.stream.pools.place(number)
         found, order = self._rows_of_pool(epoch, pool)
         chosen = found.rows[order[within * self.stream.size : (within + 1) * self.stream.size]]
         parts = []
@@ -71,7 +71,7 @@ class MeshStream:
             yield self.batch(start)
             start += 1
 
-    def _rows_of_pool(self, epoch: int, pool: int) -> tuple[DeviceRows, np.ndarray]:
+    def _rows_of_pool(self, epoch: int, pool: int) -> tuple[PoolRows, np.ndarray]:
         if self._pool is None or self._pool[0] != (epoch, pool):
             self._pool = None  # its memory is needed for the next one
             contexts, order = self.stream.pool_rows(epoch, pool)
@@ -84,7 +84,7 @@ class MeshStream:
             self._pool = (epoch, pool), found, order
         return self._pool[1:]
 
-    def _run(self, contexts: np.ndarray) -> DeviceRows:
+    def _run(self, contexts: np.ndarray) -> PoolRows:
         """Rows of contexts, one forward pass after another; nothing but one bool reaches the host."""
         part = select(self.stream.corpus, contexts)
         reading = plan(self.model, part, self.stream.sites)
@@ -103,7 +103,7 @@ class MeshStream:
         width = arrays[0].shape[2]
         if width < positions.shape[1]:  # those that count come first, and in order
             positions = np.arange(width) < positions.sum(1)[:, None]
-        return DeviceRows(arrays, np.flatnonzero(positions))
+        return PoolRows(arrays, np.flatnonzero(positions))
 
 
 def _activations(batch: Batch, acts: Any) -> dict[str, jax.Array]:

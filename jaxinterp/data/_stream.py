@@ -67,7 +67,7 @@ class Stream:
         self.buffer = int(-(-16 * batch_size // each)) if buffer is None else buffer
         self.buffer = max(1, min(self.buffer, len(self.contexts)))
         self.passes = min(passes, self.buffer)
-        self._pool_order = PoolOrder(self.contexts, self._counts, batch_size, self.buffer, order)
+        self.pools = PoolOrder(self.contexts, self._counts, batch_size, self.buffer, order)
         self._pools: dict[tuple[int, int], Future[Any]] = {}
         self._lock = threading.Lock()
         self._ahead = ThreadPoolExecutor(1, thread_name_prefix="activations")
@@ -94,9 +94,9 @@ class Stream:
 
     def batch(self, number: int) -> Any:
         """Batch `number`, counted from 0 without end: `(batch, ...)`, or a tuple for a pair of sites."""
-        epoch, pool, within = self.place(number)
-        rows = self._pool(epoch, pool)
-        self._start(*self._pool_order.after(epoch, pool))
+        epoch, pool, within = self.pools.place(number)
+        rows = self._start(epoch, pool).result()
+        self._start(*self.pools.after(epoch, pool))
         cut = slice(within * self.size, (within + 1) * self.size)
         parts = [x[cut] for x in rows]
         return parts[0] if len(parts) == 1 else tuple(parts)
@@ -113,17 +113,15 @@ class Stream:
         **Arguments:**
 
         - `mesh`: with an axis "data", over which contexts and the rows of a batch lie. A model that is not
-          on the mesh is copied to each device; load it with `mesh=` to divide it.
+          on the mesh is copied to each device.
 
-        **Returns:** an object with `.batch(i)` and `.batches(start)`. `max_bytes` is then of the memory of
-        all devices together.
+        **Returns:** `.batch(i)` and `.batches(start)`; `max_bytes` is then of all devices together.
 
         **Raises:** ValueError where the rows of a batch cannot be divided.
 
         ```python
-        mesh = jax.make_mesh((jax.device_count(),), ("data",))
-        model, tokenizer = ji.load("tiny", mesh=mesh)
-        stream = ji.data.stream(model, tokenizer(["One text."] * 20)[0], site="resid_post[2]", batch_size=16)
+        mesh = jax.make_mesh((1,), ("data",))
+        stream = ji.data.stream(model, tokenizer(["One text."] * 20)[0], site="embed", batch_size=16)
         stream.on(mesh).batch(3).sharding
         ```
 
@@ -131,18 +129,12 @@ class Stream:
         """
         return MeshStream(self, mesh)
 
-    def place(self, number: int) -> tuple[int, int, int]:
-        """Epoch, pool and place in the pool of a batch."""
-        if number < 0:
-            raise IndexError(f"Batches count from 0; got {number}.")
-        return self._pool_order.place(number)
-
     def pool_rows(self, epoch: int, pool: int) -> tuple[np.ndarray | None, np.ndarray]:
         """The contexts of a pool, ascending, and its order of their rows.
 
         The contexts are None where those of all pools are read once; the order is then of all rows.
         """
-        here = self._pool_order.pool(epoch, pool)
+        here = self.pools.pool(epoch, pool)
         chosen = np.sort(here)
         order = np.random.default_rng([*self.seeds, epoch, pool]).permutation(int(self._counts[here].sum()))
         return (None, self._rows_in_all(chosen)[order]) if self._fits else (chosen, order)
@@ -156,9 +148,6 @@ class Stream:
                 found = self._ahead.submit(self._compute, epoch, pool)
                 self._pools[epoch, pool] = found
             return found
-
-    def _pool(self, epoch: int, pool: int) -> tuple[np.ndarray, ...]:
-        return self._start(epoch, pool).result()
 
     def _run(self, contexts: np.ndarray) -> dict[str, np.ndarray]:
         """Rows of contexts by site, one forward pass."""

@@ -4,7 +4,7 @@ import contextlib
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import equinox as eqx
@@ -16,6 +16,7 @@ from ..mesh._rows import steps_on
 from ..typing import PyTree
 from ._checkpoint import Checkpoints, Metrics, Numbers
 from ._checks import evaluated
+from ._now import done_now
 from ._settings import Settings, Stop
 from ._state import State
 from ._step import Task, Whole, run_steps
@@ -35,8 +36,7 @@ class Run:
     - `labels`: for each member the key of its `evaluate`, where that is a mapping.
     - `mesh`: rows of the data are spread over its axis "data".
     - `renewals`: steps before which `renew` changes the states.
-    - `reads_ahead`: whether data are fetched in another thread while steps are taken. Not those that
-      devices of a mesh exchange: they must be given all programs in one order.
+    - `reads_ahead`: whether another thread fetches data. Not those that devices exchange (`done_now`).
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Run:
     def fetch(self, start: int, end: int) -> list[tuple[int, int, PyTree]]:
         """The data of these steps on one axis, in as few parts as their shapes allow.
 
-        Called in another thread, ahead of time, where `reads_ahead`.
+        Called ahead of time, in another thread where `reads_ahead`.
         """
         batches = [self.batch(i) for i in range(start, end)]
         forms = [_form(batch) for batch in batches]
@@ -108,13 +108,6 @@ class Run:
             return jnp.stack([jnp.asarray(leaf) for leaf in leaves])
 
         return jax.tree.map(stack, *batches)
-
-
-def _done(function: Callable[..., Any], *given: Any) -> Future[Any]:
-    """What is computed here and now, as an executor gives it."""
-    found: Future[Any] = Future()
-    found.set_result(function(*given))
-    return found
 
 
 def _form(batch: PyTree) -> Any:
@@ -152,7 +145,7 @@ def drive(
         bar = stack.enter_context(
             tqdm(total=steps, initial=at, desc=run.name, delay=2.0, disable=not settings.progress)
         )
-        fetched = functools.partial(ahead.submit if run.reads_ahead else _done, run.fetch)
+        fetched = functools.partial(ahead.submit if run.reads_ahead else done_now, run.fetch)
         coming = fetched(at, ends[0]) if ends else None
         for i, end in enumerate(ends):
             assert coming is not None
