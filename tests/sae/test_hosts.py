@@ -28,7 +28,7 @@ model = ji.mesh.shard_model(random_model(CONFIG), mesh)
 assert not model.blocks.attn.w_q.is_fully_addressable
 stream = ji.data.stream(model, tokens, site="resid_post[0]", mask=mask, batch_size=40, max_bytes=0, buffer=16)
 def tell(step, numbers):
-    print(step, flush=True)
+    print("step", step, flush=True)
     if step == fatal:
         os.kill(os.getpid(), signal.SIGKILL)
 settings = ji.fit.Settings(steps_per_dispatch=2, every=2, callback=tell, progress=False, checkpoint=folder or None, checkpoint_every=4)
@@ -77,8 +77,8 @@ def test_killed_on_two_hosts_and_gone_on_with(tmp_path: Path) -> None:
                 host.kill()
                 host.communicate()
     assert not out.exists()
-    first = next(int(word) for word in finished(both(folder, out))[0].split() if word.isdigit())
-    assert first > 8  # it went on from a checkpoint
+    first = finished(both(folder, out))[0].split("step ")[1].split()[0]
+    assert int(first) > 8  # it went on from a checkpoint
     finished(both("", tmp_path / "whole.npz"))
     with np.load(tmp_path / "whole.npz") as whole, np.load(out) as found:
         assert set(whole.files) == set(found.files) and len(whole["loss"]) == 16
