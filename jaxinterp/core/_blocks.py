@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
-from ._types import Context, Model
+from ._types import Context, Model, Reads
 
 
 def layer_count(model: Any) -> int:
@@ -31,21 +31,20 @@ def at_layer(tree: Any, layer: int | Array) -> Any:
 def context(
     model: Model, prompts: tuple[int, ...], real: Bool[Array, "*batch pos"] | None
 ) -> tuple[Int[Array, "*batch pos"], Context]:
-    """Positions and attention mask of prompts of the shape `(*batch, pos)`.
+    """Positions of prompts of the shape `(*batch, pos)`, and which keys their queries may read.
 
     With padding, positions count real tokens only, and nothing attends to padding.
     """
     pos = prompts[-1]
-    allowed = jnp.tril(jnp.ones((pos, pos), bool)) if model.config.causal else None
     if real is None:
         positions = jnp.arange(pos, dtype=jnp.int32)
     else:
         positions = jnp.maximum(jnp.cumsum(real, -1, dtype=jnp.int32) - 1, 0)
-        keys = jnp.broadcast_to(real[..., None, :], (*real.shape[:-1], pos, pos))
-        allowed = keys if allowed is None else keys & jnp.broadcast_to(allowed, keys.shape)
-    return positions, shared_context(allowed, model.tables(positions))
+    reads = Reads(pos, pos, causal=bool(model.config.causal), real=real)
+    return positions, shared_context(reads, model.tables(positions))
 
 
-def shared_context(allowed: Any, tables: Any) -> Context:
+def shared_context(reads: Reads, tables: Any) -> Context:
     """What all blocks share: computed once, and the same however each block is compiled."""
-    return Context(*jax.lax.optimization_barrier((allowed, tables)))
+    arrays, rest = eqx.partition((reads, tables), eqx.is_array)
+    return Context(*eqx.combine(jax.lax.optimization_barrier(arrays), rest))

@@ -28,6 +28,7 @@ from ._intervene import config_of
 from ._positions import ordinals
 from ._request import Request, make_request
 from ._sampling import Sampler, make_sampler
+from ._types import Reads
 
 
 def generate(
@@ -117,21 +118,25 @@ def _generate(
     real = jnp.concatenate([in_prompt, jnp.ones((*batch, steps - 1), bool)], axis=-1)
     positions = jnp.maximum(ordinals(real), 0)
 
-    def forward(tokens: Array, memory: Any, start: Any, allowed: Array, last: Array) -> Any:
+    def in_memory(columns: int) -> Array | None:
+        """Which of the remembered columns are real tokens."""
+        return None if mask is None else real[..., :columns]
+
+    def forward(tokens: Array, memory: Any, start: Any, last: Array) -> Any:
         """The columns from `start` on: logits at `last`, and all keys and values so far."""
         here = lax.dynamic_slice_in_dim(positions, start, tokens.shape[-1], axis=-1)
         step = dataclasses.replace(request, inputs=tokens, mask=None if mask is None else real)
         engine = Engine(step, offset=start, columns=prompt, memory=memory)
         resid = model.embed(tokens, here, engine.ends)
-        resid = engine.run_blocks(resid, shared_context(allowed, model.tables(here)), 0, engine.count)
+        columns = memory[0].shape[-3]
+        reads = Reads(tokens.shape[-1], columns, causal=True, first=start, real=in_memory(columns))
+        resid = engine.run_blocks(resid, shared_context(reads, model.tables(here)), 0, engine.count)
         return engine.unembed(resid, last).squeeze(-2), engine.memory
 
     # The prompt attends within itself, as in `run`; its keys and values begin the memory.
-    inside = jnp.broadcast_to(in_prompt[..., None, :], (*batch, prompt, prompt))
-    inside = inside & jnp.broadcast_to(jnp.tril(jnp.ones((prompt, prompt), bool)), inside.shape)
     columns = jnp.broadcast_to(jnp.arange(prompt, dtype=jnp.int32), tokens.shape)
     last = jnp.where(in_prompt, columns, 0).max(-1, keepdims=True)
-    logits, memory = forward(tokens, _empty_memory(request), 0, inside, last)
+    logits, memory = forward(tokens, _empty_memory(request), 0, last)
     padding = [(0, 0)] * (memory[0].ndim - 3) + [(0, steps - 1), (0, 0), (0, 0)]
     memory = jax.tree.map(lambda leaf: jnp.pad(leaf, padding), memory)
 
@@ -139,10 +144,8 @@ def _generate(
         logits, memory, ended = carry
         column, key = inputs
         token, ended, finite = sampler.pick(key, logits, ended)
-        seen = jnp.arange(total, dtype=jnp.int32) <= column
-        allowed = real & jnp.broadcast_to(seen, real.shape)
         first = jnp.zeros((*batch, 1), jnp.int32)
-        logits, memory = forward(token[..., None], memory, column, allowed[..., None, :], first)
+        logits, memory = forward(token[..., None], memory, column, first)
         return (logits, memory, ended), (token, finite)
 
     columns = jnp.arange(prompt, total, dtype=jnp.int32)

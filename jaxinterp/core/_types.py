@@ -20,7 +20,10 @@ import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from jaxtyping import Array, Bool, Float
+import equinox as eqx
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
 
 AXES = ("batch", "layer", "pos", "query", "key", "head", "kv_head", "k", "d", "ff", "vocab", "feature")
 
@@ -31,18 +34,63 @@ else:
     Tap = Any
 
 
+class Reads(eqx.Module):
+    r"""Which keys each query may read, told without an array of `(query, key)`.
+
+    Query $i$ may read key $j$ if all of these hold: $j \le$ `first` $+ i$ where `causal`; `real` is True
+    at $j$; `table` is True at $(i, j)$. What is None allows everything.
+
+    - `queries`, `keys`: how many there are.
+    - `first`: the column of the first query: 0 in a run, and the position that generation is at.
+    - `real`: True at real tokens `(*batch, key)`.
+    - `table`: any other rule as an array, `(query, key)` or `(*batch, query, key)`.
+    """
+
+    queries: int = eqx.field(static=True)
+    keys: int = eqx.field(static=True)
+    causal: bool = eqx.field(static=True, default=False)
+    first: int | Int[Array, ""] = 0
+    real: Bool[Array, "*batch key"] | None = None
+    table: Bool[Array, "*#batch query key"] | None = None
+
+    def rows(
+        self, start: int | Int[Array, ""], count: int, keys: int | None = None
+    ) -> Bool[Array, "*batch count key"] | None:
+        """What `count` queries from `start` on may read of the first `keys` keys; None where all of it."""
+        keys = self.keys if keys is None else keys
+        allowed = None
+        if self.causal:
+            own = jnp.arange(count, dtype=jnp.int32) + (start + self.first)
+            allowed = jnp.arange(keys, dtype=jnp.int32)[None, :] <= own[:, None]
+        if self.table is not None:
+            rows = lax.dynamic_slice_in_dim(self.table, start, count, self.table.ndim - 2)[..., :keys]
+            allowed = rows if allowed is None else rows & jnp.broadcast_to(allowed, rows.shape)
+        if self.real is not None:
+            real = self.real[..., None, :keys]
+            shape = (*real.shape[:-2], count, keys)
+            if allowed is not None:
+                shape = jnp.broadcast_shapes(shape, allowed.shape)
+            real = jnp.broadcast_to(real, shape)
+            allowed = real if allowed is None else real & jnp.broadcast_to(allowed, shape)
+        return allowed
+
+
 @dataclasses.dataclass(frozen=True)
 class Context:
     """What every block of one run shares: who may attend to whom, and where each token stands.
 
-    `mask` is True where a query may read a key, `(query, key)` or `(*batch, query, key)`, and
-    None where everything may read everything. `tables` is whatever the model computes once from
-    the positions (rotary angles). `layer` is the index of the block that is running.
+    `reads` says which keys a query may read. `tables` is whatever the model computes once from the
+    positions (rotary angles). `layer` is the index of the block that is running.
     """
 
-    mask: Bool[Array, "*batch query key"] | None
+    reads: Reads
     tables: Any
     layer: Any = None
+
+    @property
+    def mask(self) -> Bool[Array, "*batch query key"] | None:
+        """`reads` as one array, `(query, key)` or `(*batch, query, key)`; None where all may read all."""
+        return self.reads.rows(0, self.reads.queries)
 
     def at(self, layer: Any) -> "Context":
         """The same, for the block of one layer."""

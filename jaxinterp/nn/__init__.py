@@ -1,6 +1,7 @@
 """Parts that emit sites: models are put together from these."""
 
 from ._attention import Attention as Attention
+from ._attention import in_one_pass as in_one_pass
 from ._block import Block as Block
 from ._embedding import embed as embed
 from ._embedding import unembed as unembed

@@ -1,16 +1,22 @@
 """Attention with its sites, for any number of key/value heads, rotary or not, cached or not."""
 
+import dataclasses
+from typing import TypeVar
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from ..core._types import Context, Tap
 from ._linear import accumulation_dtype, add_bias, einsum, like
 from ._norm import Norm
+from ._one_pass import hide, one_pass
 from ._rotary import rotate
+
+ModelT = TypeVar("ModelT")
 
 
 class Attention(eqx.Module):
@@ -18,6 +24,7 @@ class Attention(eqx.Module):
 
     Query head `h` reads key/value head `h // (heads / kv_heads)`. `scale` is $s$;
     `scale_by_layer` divides it by the block's number, counted from 1 (an option of GPT-2).
+    Without `one_pass` the scores are always held; see `in_one_pass`.
     """
 
     w_q: Float[Array, "*layer head d k"]
@@ -30,6 +37,7 @@ class Attention(eqx.Module):
     b_o: Float[Array, "*layer d"] | None
     scale: float = eqx.field(static=True)
     scale_by_layer: bool = eqx.field(static=True, default=False)
+    one_pass: bool = eqx.field(static=True, default=True)
 
     @staticmethod
     def init(
@@ -90,8 +98,7 @@ class Attention(eqx.Module):
             q = tap("q_rot", rotate(q, ctx.tables))
             k = tap("k_rot", rotate(k, ctx.tables))
         k, v = tap.past(k, v)
-        pattern = self.attend(q, k, ctx, tap).astype(v.dtype)
-        z = tap("z", _mix(pattern, v))
+        z = tap("z", self.mixed(self._scaled(q, ctx), k, v, ctx, tap))
         out = einsum("...phk,hkd->...pd", z, self.w_o)
         if tap.named("head_out"):
             # What an edit changed is added, so that naming the site changes no bit by itself.
@@ -99,36 +106,72 @@ class Attention(eqx.Module):
             out = out + (tap("head_out", heads) - heads).sum(-2)
         return add_bias(out, self.b_o)
 
-    def attend(
+    def _scaled(self, q: Float[Array, "*batch query head k"], ctx: Context) -> Array:
+        # Scaling queries is cheaper than scaling scores, and leaves the softmax no product that a
+        # compiler could fuse into its subtraction, which would make the rounding depend on it.
+        q = q * self.scale
+        return q / (jnp.asarray(ctx.layer, q.dtype) + 1) if self.scale_by_layer else q
+
+    def mixed(
         self,
         q: Float[Array, "*batch query head k"],
         k: Float[Array, "*batch key kv_head k"],
+        v: Float[Array, "*batch key kv_head k"],
         ctx: Context,
         tap: Tap,
-    ) -> Float[Array, "*batch head query key"]:
-        """The pattern, in float32 at least: rows sum to 1 over the keys that `ctx.mask` allows.
+    ) -> Float[Array, "*batch query head k"]:
+        """The values that scaled queries read, mixed; `(query, key)` is held only where a site names it.
 
-        **Arguments:**
-
-        - `q`, `k`: queries and keys.
-        - `ctx`: the mask and the number of the layer.
-        - `tap`: called at the sites `scores` and `pattern`.
+        `z` is that of the one pass whatever is named. Only a row whose pattern an edit changed is mixed
+        from its edited pattern. Derivatives, where something is edited, are those of the patterns.
         """
-        wide = accumulation_dtype(q)
-        *batch, query, heads, width = q.shape
-        # Scaling queries is cheaper than scaling scores, and leaves the softmax no product that a
-        # compiler could fuse into its subtraction, which would make the rounding depend on it.
-        grouped = (q * self.scale).reshape(*batch, query, k.shape[-2], heads // k.shape[-2], width)
-        scores = einsum("...qngk,...snk->...ngqs", grouped, k).astype(wide)
-        scores = scores.reshape(*batch, heads, query, k.shape[-3])
-        if self.scale_by_layer:
-            scores = scores / (jnp.asarray(ctx.layer, wide) + 1)
-        scores = tap("scores", scores)
-        if ctx.mask is not None:
-            allowed = like(jnp.expand_dims(ctx.mask, -3), scores)
-            # Finite, so that a row which may read nothing (padding) stays finite too.
-            scores = jnp.where(allowed, scores, jnp.finfo(wide).min)
-        return tap("pattern", jax.nn.softmax(scores, axis=-1))
+        if not self.one_pass:
+            pattern, _ = _pattern(q, k, ctx, tap)
+            return _mix(pattern.astype(v.dtype), v)
+        z = one_pass(q, k, v, ctx.reads)
+        if not (tap.named("scores") or tap.named("pattern")):
+            return z
+        # Behind a barrier, so that the compiler does not share products with the one pass.
+        q, k, v = lax.optimization_barrier((q, k, v))
+        pattern, changed = _pattern(q, k, ctx, tap)
+        if not (tap.edited("scores") or tap.edited("pattern")):
+            return z
+        mixed = _mix(pattern.astype(v.dtype), v)
+        rows = like(jnp.moveaxis(changed, -2, -1)[..., None], z)
+        return _with_derivative(jnp.where(rows, mixed, z), mixed)
+
+
+def _pattern(
+    q: Float[Array, "*batch query head k"], k: Float[Array, "*batch key kv_head k"], ctx: Context, tap: Tap
+) -> tuple[Float[Array, "*batch head query key"], Bool[Array, "*batch head query"]]:
+    """The pattern, in float32 at least, and which of its rows edits changed.
+
+    Rows sum to 1 over the keys that a query may read. The tap is called at `scores` and `pattern`.
+    """
+    *batch, queries, heads, width = q.shape
+    wide = accumulation_dtype(q)
+    grouped = q.reshape(*batch, queries, k.shape[-2], heads // k.shape[-2], width)
+    scores = einsum("...qngk,...snk->...ngqs", grouped, k, dtype=wide)
+    scores = scores.reshape(*batch, heads, queries, k.shape[-3])
+    edited = tap("scores", scores)
+    changed = edited != scores
+    if ctx.mask is not None:
+        allowed = jnp.expand_dims(ctx.mask, -3)
+        changed, edited = changed & like(allowed, changed), hide(edited, allowed)
+    pattern = jax.nn.softmax(edited, axis=-1)
+    after = tap("pattern", pattern)
+    return after, (changed | (after != pattern)).any(-1)
+
+
+@jax.custom_jvp
+def _with_derivative(value: Float[Array, "..."], other: Float[Array, "..."]) -> Float[Array, "..."]:
+    """`value`, whose derivative is that of `other`."""
+    return value
+
+
+@_with_derivative.defjvp
+def _(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
+    return _with_derivative(*primals), tangents[1]
 
 
 def _read(
@@ -163,3 +206,29 @@ def _mix(
     kv_heads, width = v.shape[-2:]
     grouped = pattern.reshape(*batch, kv_heads, heads // kv_heads, query, key)
     return einsum("...ngqs,...snk->...qngk", grouped, v).reshape(*batch, query, heads, width)
+
+
+def in_one_pass(model: ModelT, on: bool = True) -> ModelT:
+    """The same model, whose attention never holds `(query, key)`, or with `on=False` always does.
+
+    Models are made in one pass. The other form is for comparing: it computes the pattern first and mixes
+    values by it, so scores and patterns cost what they cost when a site names them.
+
+    **Arguments:**
+
+    - `model`: any tree that holds `Attention`, such as a model of `ji.models`.
+    - `on`: whether attention runs in one pass; True by default.
+
+    **Returns:** the tree with the form set everywhere; arrays are shared.
+
+    ```python
+    held = ji.nn.in_one_pass(model, False)
+    ji.run(held, tokens)[0] - ji.run(model, tokens)[0]        # roundings
+    ```
+
+    Law: logits of both forms differ by roundings: a mix of values by at most 2e-5 of the largest value in
+    float32, and 1e-10 in float64.
+    """
+    is_attention = lambda node: isinstance(node, Attention)
+    switch = lambda node: dataclasses.replace(node, one_pass=on) if is_attention(node) else node
+    return jax.tree.map(switch, model, is_leaf=is_attention)

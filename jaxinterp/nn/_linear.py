@@ -3,17 +3,22 @@
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Shaped
 
 
-def einsum(pattern: str, *operands: Float[Array, "..."]) -> Float[Array, "..."]:
+def einsum(
+    pattern: str, *operands: Float[Array, "..."], dtype: DTypeLike | None = None
+) -> Float[Array, "..."]:
     """`jnp.einsum` whose float32 products are float32 on every device.
 
     GPUs and TPUs multiply float32 in passes of lower precision by default, which is enough to change
-    a patching result. Operands of lower precision keep their fast path.
+    a patching result. Operands of lower precision keep their fast path. `dtype` is that of the result,
+    by default the operands' own.
     """
     exact = operands[0].dtype in (jnp.float32, jnp.float64)
-    return jnp.einsum(pattern, *operands, precision=lax.Precision.HIGHEST if exact else None)
+    precision = lax.Precision.HIGHEST if exact else None
+    return jnp.einsum(pattern, *operands, precision=precision, preferred_element_type=dtype)
 
 
 def like(value: Shaped[Array, "..."], x: Shaped[Array, "..."]) -> Shaped[Array, "..."]:

@@ -19,6 +19,7 @@ from ...core._captures import at
 from ...core._edit import Edit
 from ...core._run import run
 from ...core._tap import Tap
+from ...core._types import Reads
 from .._grid import site_axes
 
 
@@ -188,9 +189,10 @@ def patched_streams(
                 active=layer <= last,
                 site=site,
             )
+            reads = Reads(*allowed.shape[-2:], table=allowed)
             tap = RowTap([patch], layer=layer, memory=(k[here.example], v[here.example]))
             own_tables = jax.tree.map(lambda t: lax.dynamic_index_in_dim(t, number, keepdims=False), tables)
-            x = eqx.combine(block, static)(x, shared_context(allowed, own_tables).at(layer), tap)
+            x = eqx.combine(block, static)(x, shared_context(reads, own_tables).at(layer), tap)
             return lax.dynamic_update_index_in_dim(store, x, place, 0)
 
         return lax.fori_loop(0, started * rows.used, visit, store), None

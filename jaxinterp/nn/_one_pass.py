@@ -1,0 +1,118 @@
+r"""Attention in one pass: $z_i = \sum_j e^{s_{ij} - m_i} v_j \big/ \sum_j e^{s_{ij} - m_i}$, without an array of
+`(query, key)`.
+
+Queries are taken a chunk at a time. A chunk holds its own rows of scores, sees all its keys, and is
+normalised once, so nothing is rescaled and the result is exact. Reverse mode computes the rows of a
+chunk again instead of keeping them. Few scores are one chunk, without a loop.
+"""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float
+
+from ..core._types import Reads
+from ._linear import accumulation_dtype, einsum, like
+
+CHUNK_BYTES = 2**24
+"Bytes of scores that a chunk may hold."
+SPANS = 4
+"How often the keys behind a causal query are cut away: 4 spans leave 5/8 of the products."
+
+
+def one_pass(
+    q: Float[Array, "*batch query head k"],
+    k: Float[Array, "*batch key kv_head k"],
+    v: Float[Array, "*batch key kv_head k"],
+    reads: Reads,
+) -> Float[Array, "*batch query head k"]:
+    """The mix of values that queries, already scaled, read.
+
+    **Arguments:**
+
+    - `q`: queries, with the scale of the scores in them.
+    - `k`, `v`: keys and values; query head `h` reads `h // (heads / kv_heads)`.
+    - `reads`: which keys each query may read. A row that may read none is finite.
+    """
+    *batch, queries, heads, _ = q.shape
+    keys, wide = k.shape[-3], accumulation_dtype(q)
+    row = math.prod(batch) * heads * keys * wide.itemsize
+    at_once = max(CHUNK_BYTES // max(row, 1), 1)
+    if queries <= at_once:
+        return rows(q, k, v, reads.rows(0, queries))
+    triangle = reads.causal and isinstance(reads.first, int) and reads.first == 0 and queries == keys
+    parts = []
+    for start, stop in _spans(queries, SPANS if triangle else 1):
+        end = stop if triangle else keys
+        parts.append(_in_chunks(q[..., start:stop, :, :], k, v, reads, start, end, at_once))
+    return parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis=-3)
+
+
+def rows(
+    q: Float[Array, "*batch query head k"],
+    k: Float[Array, "*batch key kv_head k"],
+    v: Float[Array, "*batch key kv_head k"],
+    allowed: Bool[Array, "*#batch query key"] | None,
+) -> Float[Array, "*batch query head k"]:
+    """The same for few queries, whose scores are held at once."""
+    *batch, queries, heads, width = q.shape
+    wide = accumulation_dtype(q)
+    grouped = q.reshape(*batch, queries, k.shape[-2], heads // k.shape[-2], width)
+    scores = einsum("...qngk,...snk->...ngqs", grouped, k, dtype=wide)
+    if allowed is not None:
+        scores = hide(scores, jnp.expand_dims(allowed, (-4, -3)))
+    top = lax.stop_gradient(scores.max(-1, keepdims=True))
+    weights = jnp.exp(scores - like(top, scores))
+    total = jnp.moveaxis(weights.sum(-1), -1, -3)[..., None]
+    mixed = einsum("...ngqs,...snk->...qngk", weights.astype(v.dtype), v, dtype=wide)
+    return (mixed / like(total, mixed)).astype(v.dtype).reshape(*batch, queries, heads, v.shape[-1])
+
+
+def hide(scores: Float[Array, "..."], allowed: Bool[Array, "..."]) -> Float[Array, "..."]:
+    """Scores, and where `allowed` is False a number so low that its weight is 0.
+
+    It is finite, so that a row which may read nothing (padding) stays finite too.
+    """
+    return jnp.where(like(allowed, scores), scores, jnp.finfo(scores.dtype).min)
+
+
+def _spans(queries: int, count: int) -> list[tuple[int, int]]:
+    """`count` spans of queries of about one length."""
+    length = -(-queries // count)
+    return [(start, min(start + length, queries)) for start in range(0, queries, length)]
+
+
+def _in_chunks(
+    q: Float[Array, "*batch query head k"],
+    k: Float[Array, "*batch key kv_head k"],
+    v: Float[Array, "*batch key kv_head k"],
+    reads: Reads,
+    start: int,
+    end: int,
+    at_once: int,
+) -> Float[Array, "*batch query head k"]:
+    """The queries from `start` on, which read keys before `end`, at most `at_once` in a chunk."""
+    *batch, queries, heads, width = q.shape
+    chunks = -(-queries // at_once)
+    size = -(-queries // chunks)
+    chunks = -(-queries // size)
+    k, v = k[..., :end, :, :], v[..., :end, :, :]
+
+    missing = chunks * size - queries
+    q = jnp.pad(q, [(0, 0)] * (q.ndim - 3) + [(0, missing), (0, 0), (0, 0)])
+    if reads.table is not None and missing:
+        padding = [(0, 0)] * (reads.table.ndim - 2) + [(0, missing), (0, 0)]
+        reads = dataclasses.replace(reads, table=jnp.pad(reads.table, padding, constant_values=True))
+
+    @jax.checkpoint
+    def chunk(xs: tuple[Array, Array]) -> Array:
+        first, q = xs
+        return rows(q, k, v, reads.rows(first, size, end))
+
+    firsts = start + size * jnp.arange(chunks, dtype=jnp.int32)
+    split = jnp.moveaxis(q.reshape(*batch, chunks, size, heads, width), -4, 0)
+    z = jnp.moveaxis(lax.map(chunk, (firsts, split)), 0, -4)
+    return z.reshape(*batch, chunks * size, heads, z.shape[-1])[..., :queries, :, :]

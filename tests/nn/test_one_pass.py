@@ -1,0 +1,202 @@
+"""Attention in one pass beside the formula and beside the form that holds scores and patterns."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxinterp as ji
+from jaxinterp.core._types import Reads
+from jaxinterp.nn import _one_pass, in_one_pass
+from tests.models import model_of, random_model
+
+CASES: dict[str, Any] = {
+    "causal": dict(causal=True),
+    "everything": dict(),
+    "left": dict(causal=True, real=slice(5, None)),
+    "right": dict(causal=True, real=slice(0, 30)),
+    "both ways": dict(real=slice(3, 30)),
+    "later": dict(causal=True, first=14, queries=23),
+    "traced": dict(causal=True, first=jnp.asarray(14), queries=23, real=slice(4, None)),
+    "table": dict(table=True),
+}
+
+
+def inputs(case: str, dtype: Any, kv_heads: int = 2, keys: int = 37) -> tuple[Any, Any, Any, Any, np.ndarray]:
+    """Queries, keys, values, which keys are read, and the same as an array (batch, query, key)."""
+    rng = np.random.default_rng(3)
+    given = dict(CASES[case])
+    queries = given.pop("queries", keys)
+    q, k, v = (
+        jnp.asarray(rng.normal(size=(2, n, heads, 5)), dtype)
+        for n, heads in ((queries, 4), (keys, kv_heads), (keys, kv_heads))
+    )
+    allowed = np.ones((2, queries, keys), bool)
+    if given.get("causal"):
+        own = np.arange(queries)[:, None] + int(given.get("first", 0))
+        allowed &= np.arange(keys) <= own
+    if "real" in given:
+        real = np.zeros((2, keys), bool)
+        real[0, given["real"]], real[1] = True, True
+        given["real"] = jnp.asarray(real)
+        allowed &= real[:, None]
+    if "table" in given:
+        allowed &= (rng.random((2, queries, keys)) < 0.3) | np.eye(queries, keys, dtype=bool)
+        given["table"] = jnp.asarray(allowed)
+    return 2 * q, k, v, Reads(queries, keys, **given), allowed
+
+
+def formula(q: Any, k: Any, v: Any, allowed: np.ndarray) -> np.ndarray:
+    """Softmax attention in NumPy, in float64."""
+    q, k, v = (np.asarray(x, np.float64) for x in (q, k, v))
+    k, v = (np.repeat(x, q.shape[2] // x.shape[2], axis=2) for x in (k, v))
+    scores = np.where(allowed[:, None], np.einsum("bqhk,bshk->bhqs", q, k), -np.inf)
+    with np.errstate(invalid="ignore"):
+        weights = np.exp(scores - scores.max(-1, keepdims=True))
+    return np.einsum("bhqs,bshk->bqhk", weights / weights.sum(-1, keepdims=True), v)
+
+
+def computed(monkeypatch: Any, rows: int, q: Any, k: Any, v: Any, reads: Any) -> np.ndarray:
+    """`one_pass` with `rows` queries in a chunk."""
+    row = q.shape[0] * q.shape[2] * k.shape[1] * max(q.dtype.itemsize, 4)
+    monkeypatch.setattr(_one_pass, "CHUNK_BYTES", row * rows)
+    return np.asarray(jax.jit(lambda *a: _one_pass.one_pass(*a))(q, k, v, reads))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_chunks_equal_the_formula(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    q, k, v, reads, allowed = inputs(case, jnp.float32)
+    want, reached = formula(q, k, v, allowed), allowed.any(-1)
+    for rows in (4, 64):
+        got = computed(monkeypatch, rows, q, k, v, reads)
+        assert np.isfinite(got).all()
+        np.testing.assert_allclose(got[reached], want[reached], atol=2e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
+def test_chunks_in_float64(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To 1e-10, with one key/value head for all queries."""
+    with jax.enable_x64(True):
+        q, k, v, reads, allowed = inputs(case, jnp.float64, kv_heads=1)
+        want, reached = formula(q, k, v, allowed), allowed.any(-1)
+        for rows in (1, 7, 64):
+            got = computed(monkeypatch, rows, q, k, v, reads)
+            np.testing.assert_allclose(got[reached], want[reached], atol=1e-10)
+
+
+@pytest.mark.parametrize("case", ["causal", pytest.param("left", marks=pytest.mark.slow)])
+def test_derivatives_of_chunks(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reverse mode, forward mode and one over the other, beside the same of scores held at once."""
+    q, k, v, reads, allowed = inputs(case, jnp.float32)
+    weight = jnp.asarray(allowed.any(-1)[..., None, None], jnp.float32)
+
+    def derivatives(rows: int) -> Any:
+        row = 2 * 4 * 37 * 4
+        monkeypatch.setattr(_one_pass, "CHUNK_BYTES", row * rows)
+
+        def f(q: Any, k: Any, v: Any) -> Any:
+            return (jnp.sin(_one_pass.one_pass(q, k, v, reads)) * weight).sum()
+
+        grad = jax.grad(f, argnums=(0, 1, 2))
+        both = jax.jit(lambda *xs: jax.jvp(grad, xs, tuple(jnp.cos(x) for x in xs)))
+        return both(q, k, v), jax.jit(jax.vmap(lambda s: f(s * q, k, v)))(jnp.arange(3.0))
+
+    for a, b in zip(jax.tree.leaves(derivatives(5)), jax.tree.leaves(derivatives(64)), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4, rtol=1e-4)
+
+
+def test_nothing_holds_query_by_key() -> None:
+    """Of no array of a run the two last axes are all queries and all keys, until a site is named."""
+    model, tokens = long_model(), jnp.zeros((4, 512), jnp.int32)
+
+    def held(**asked: Any) -> bool:
+        jaxpr = jax.make_jaxpr(lambda t: ji.run(model, t, logits=-1, **asked)[0])(tokens)
+        return "512,512]" in str(jaxpr)
+
+    assert not held() and not held(mask=np.ones((4, 512), bool)) and held(capture=["pattern"])
+
+
+def long_model() -> Any:
+    config = ji.models.GPT2Config(vocab=40, ctx=512, layers=2, d=16, heads=8)
+    return random_model(config, embed=5.0)
+
+
+@pytest.mark.slow
+def test_laws_of_a_long_prompt() -> None:
+    """Naming scores or patterns changes no bit where queries are taken in chunks."""
+    model = long_model()
+    tokens = jnp.asarray(np.random.default_rng(0).integers(0, 40, (8, 512)), jnp.int32)
+    plain, _ = ji.run(model, tokens)
+    _, acts = ji.run(model, tokens, capture=["pattern"])
+    edits = [[ji.replace("pattern", acts["pattern"])], [ji.map("scores", lambda x: x)]]
+    for asked in (dict(capture=["pattern", "scores"]), *(dict(edits=e) for e in edits)):
+        np.testing.assert_array_equal(ji.run(model, tokens, **asked)[0], plain)
+    held, _ = ji.run(in_one_pass(model, False), tokens)
+    np.testing.assert_allclose(plain, held, atol=1e-4)
+
+
+PROMPTS = np.asarray([[1, 7, 3, 7, 3], [9, 2, 39, 0, 5]], np.int32)
+
+
+def test_an_edited_pattern_is_honoured_exactly() -> None:
+    model = model_of("llama")
+    _, acts = ji.run(model, PROMPTS, capture=["z", "pattern"])
+    _, cut = ji.run(model, PROMPTS, capture=["z"], edits=[ji.zero("pattern", layer=1, head=2, query=3)])
+    assert (cut["z"][1, :, 3, 2] == 0).all()
+    same = np.ones(cut["z"].shape[:-1], bool)
+    same[1, :, 3, 2] = same[2] = False
+    np.testing.assert_array_equal(np.asarray(cut["z"])[same], np.asarray(acts["z"])[same])
+    _, moved = ji.run(model, PROMPTS, capture=["v", "z"], edits=[ji.replace("pattern", 1.0, query=4)])
+    want = np.repeat(np.asarray(moved["v"]).sum(2), 2, axis=2)
+    np.testing.assert_allclose(moved["z"][:, :, 4], want, atol=1e-4)
+
+
+EDITS: dict[str, Any] = {
+    "none": [],
+    "replace": [ji.replace("pattern", 0.25, layer=1, head=0, query=[1, 3])],
+    "add": [ji.add("scores", np.float32([0.5, -1, 0, 2, 0]), head=1)],
+    "scale": [ji.scale("pattern", 0.5, layer=0, head=1), ji.scale("scores", 1.5, layer=1)],
+    "map": [ji.map("scores", jnp.sin, layer=1), ji.map("pattern", jnp.square, layer=2, key=0)],
+    "hidden": [ji.replace("scores", -np.inf, layer=0, head=0, query=3, key=1)],
+}
+
+
+@pytest.mark.parametrize("kind", ["add", *(pytest.param(k, marks=pytest.mark.slow) for k in EDITS if k != "add")])
+@pytest.mark.parametrize("name", ["gpt2", pytest.param("llama", marks=pytest.mark.slow)])
+def test_gradients_equal_those_of_held_patterns(kind: str, name: str) -> None:
+    """At patterns, scores, queries, keys and values at once; a prompt is padded."""
+    model, at = model_of(name), ["pattern", "scores", "q", "k", "v", "resid_pre"]
+    real = np.asarray([[False, False, True, True, True], [True] * 5])
+    metric = lambda logits: jnp.sin(logits[..., -1, :7]).sum(-1)
+    asked = dict(at=at, edits=EDITS[kind], mask=real)
+    value, acts, grads = ji.site_grads(model, PROMPTS, metric, **asked)
+    held_value, held_acts, held = ji.site_grads(in_one_pass(model, False), PROMPTS, metric, **asked)
+    np.testing.assert_allclose(value, held_value, atol=2e-5)
+    for site in at:
+        keep = np.isfinite(held_acts[site])
+        np.testing.assert_allclose(acts[site][keep], held_acts[site][keep], atol=1e-4, rtol=1e-4)
+        scale = max(float(np.abs(held[site]).max()), 1.0)
+        np.testing.assert_allclose(grads[site], held[site], atol=1e-4 * scale)
+
+
+@pytest.mark.slow
+def test_gradients_equal_finite_differences() -> None:
+    """Of an edited pattern and edited scores, in float64."""
+    with jax.enable_x64(True):
+        model = jax.tree.map(lambda x: x.astype(jnp.float64), model_of("gpt2"))
+        edits = [ji.scale("scores", 1.5, layer=1), ji.scale("pattern", 0.5, head=1)]
+        metric = lambda logits: jnp.sin(logits[..., -1, :7]).sum(-1)
+        tokens = jnp.asarray(PROMPTS)
+        at = ["pattern", "scores", "q", "k", "v"]
+        _, _, grads = ji.site_grads(model, tokens, metric, at=at, edits=edits)
+        rng = np.random.default_rng(1)
+        for site in at:
+            along = rng.normal(size=grads[site].shape)
+            up, down = (
+                metric(ji.run(model, tokens, edits=[*edits, ji.add(site, t * along)])[0]).sum()
+                for t in (1e-6, -1e-6)
+            )
+            np.testing.assert_allclose((up - down) / 2e-6, (grads[site] * along).sum(), rtol=1e-5)
