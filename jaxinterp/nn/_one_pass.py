@@ -66,8 +66,9 @@ def rows(
         scores = hide(scores, jnp.expand_dims(allowed, (-4, -3)))
     top = lax.stop_gradient(scores.max(-1, keepdims=True))
     weights = jnp.exp(scores - like(top, scores))
-    total = jnp.moveaxis(weights.sum(-1), -1, -3)[..., None]
-    mixed = einsum("...ngqs,...snk->...qngk", weights.astype(v.dtype), v, dtype=wide)
+    v1 = jnp.concatenate([v, jnp.ones((*v.shape[:-1], 1), v.dtype)], -1)
+    mixed = einsum("...ngqs,...snk->...qngk", weights.astype(v.dtype), v1, dtype=wide)
+    mixed, total = mixed[..., :-1], mixed[..., -1:]
     return (mixed / like(total, mixed)).astype(v.dtype).reshape(*batch, queries, heads, v.shape[-1])
 
 
