@@ -122,10 +122,12 @@ if TYPE_CHECKING:
     "A dtype, or its name."
     MeshLike: TypeAlias = jax.sharding.Mesh
     "A mesh of `jax.make_mesh`."
-    ShardingLike: TypeAlias = (
-        Callable[[str, Any], jax.sharding.Sharding | jax.sharding.PartitionSpec | None] | Any
+    AnyMesh: TypeAlias = jax.sharding.Mesh | jax.sharding.AbstractMesh
+    "A mesh of `jax.make_mesh`, or one without devices."
+    PlanLike: TypeAlias = (
+        str | Callable[[str, Any], jax.sharding.Sharding | jax.sharding.PartitionSpec | None] | Any
     )
-    "A function of a leaf's path and the leaf to where it lies, or a tree of shardings like the model."
+    "The name of a plan, a function of a leaf's path and the leaf to where it lies, or a tree of shardings."
 
     TextsLike: TypeAlias = list[str] | tuple[str, ...]
     "Several texts."
@@ -161,4 +163,4 @@ else:
     TextsLike = TextLike = Any
     TokenizerLike = ArraysLike = PlotAxes = PlotAxesLike = Any
     AnyCorpus = CorpusLike = ClassesLike = NeuronsLike = Any
-    DTypeLike = MeshLike = ShardingLike = PyTree = JSON = Any
+    DTypeLike = AnyMesh = MeshLike = PlanLike = PyTree = JSON = Any

@@ -67,6 +67,7 @@ def step(
     A pure function: it may be called under `jit`, `vmap` and `scan`. Returns the state after the step
     and its numbers in float32.
     """
+    state = task.placed(state)  # else the compiler may lay what it carries from step to step as it likes
     is_trained = task.is_trained(state.params)
     params, fixed = eqx.partition(state.params, is_trained)
     now = Now(state.step, state.extra)

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from .._deprecations import respelled
 from ..core._types import Source
 from ..mesh._models import Rule, placer, sharding_rule
-from ..typing import DTypeLike, MeshLike, ShardingLike
+from ..typing import DTypeLike, MeshLike, PlanLike
 from . import _config
 from ._classes import ConfigLike, LoadedModel
 from ._leaves import skeleton
@@ -19,6 +20,7 @@ from ._rows import fill
 from ._tensors import LazyTensor, in_memory
 
 
+@respelled(sharding="plan=")
 def build(
     port: PortLike,
     config: ConfigLike,
@@ -26,7 +28,7 @@ def build(
     *,
     dtype: DTypeLike = np.float32,
     mesh: MeshLike | None = None,
-    sharding: ShardingLike | None = None,
+    plan: PlanLike | None = None,
 ) -> LoadedModel:
     """The model of a port, from tensors that were read in any way: for formats without a loader.
 
@@ -35,7 +37,7 @@ def build(
     - `port`: a port, or the path of its table.
     - `config`: our config, or a mapping of the port's own keys (the contents of a `config.json`).
     - `tensors`: arrays by the checkpoint's names.
-    - `dtype`, `mesh`, `sharding`: as in `load`.
+    - `dtype`, `mesh`, `plan`: as in `load`.
 
     **Returns:** a model of the class that the port names.
 
@@ -53,7 +55,7 @@ def build(
         name: tensor if isinstance(tensor, LazyTensor) else in_memory({name: tensor})[name]
         for name, tensor in tensors.items()
     }
-    return assemble(port, config, lazy, port.rows, dtype, sharding_rule(mesh, sharding))
+    return assemble(port, config, lazy, port.rows, dtype, sharding_rule(mesh, plan))
 
 
 def assemble(

@@ -8,12 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._deprecations import respelled
 from .._disk import reading, settled
 from .._read import named, shown
 from .._text import line
 from ..core._types import Source
 from ..mesh._models import Rule, sharding_rule
-from ..typing import DTypeLike, MeshLike, PathLike, ShardingLike
+from ..typing import DTypeLike, MeshLike, PathLike, PlanLike
 from . import _config, _orbax
 from ._build import assemble, with_source
 from ._classes import LoadedModel, LoadedTokenizer
@@ -30,6 +31,7 @@ from ._weights import Digest, open_weights
 PROGRESS_BYTES = 10**9
 
 
+@respelled(sharding="plan=")
 @settled
 def load(
     name_or_path: PathLike,
@@ -37,7 +39,7 @@ def load(
     dtype: DTypeLike | None = None,
     *,
     mesh: MeshLike | None = None,
-    sharding: ShardingLike | None = None,
+    plan: PlanLike | None = None,
     port: PortLike | None = None,
     ignore: Sequence[str] = (),
     cache_dir: PathLike | None = None,
@@ -54,9 +56,9 @@ def load(
       a whole model: a `.gguf` (or a folder with one), or a `.bin` of llama2.c.
     - `revision`: a branch, tag or commit of the hub: "step3000" is an early Pythia.
     - `dtype`: of the weights in memory; float32 by default (what `ji.save` wrote: as it was saved).
-    - `mesh`, `sharding`: where the leaves live. A mesh alone splits heads, neurons and vocabulary
-      over its axis "model"; `sharding` is a function `(path, leaf) -> Sharding | PartitionSpec`, or
-      a tree of them like the model.
+    - `mesh`: of `jax.make_mesh`, where the leaves live; each device reads its own part.
+    - `plan`: how they lie there: "data", "fsdp", "tensor" (the default), "fsdp+tensor", a function
+      `(path, leaf) -> Sharding | PartitionSpec`, or a tree of them like the model; see `ji.mesh.plan`.
     - `port`: a table for a family that has none here; see `ports/README.md`.
     - `ignore`: keys of the config that have no effect on the forward pass, by name (`*` matches
       anything). Keys that the port reads are refused.
@@ -83,7 +85,7 @@ def load(
     Law: `ji.hub.export` of a loaded model writes the tensors that were read, bit for bit.
     """
     kind = _dtype(dtype)
-    rule = sharding_rule(mesh, sharding)
+    rule = sharding_rule(mesh, plan)
     found, name = resolve(name_or_path, revision, cache_dir=cache_dir, offline=offline)
     if isinstance(ignore, str):
         raise ValueError(f"`ignore` is a list of keys: ji.load(..., ignore=[{ignore!r}]).")

@@ -6,5 +6,8 @@ from ._dictionaries import dictionary_mesh as dictionary_mesh
 from ._models import shard_model as shard_model
 from ._models import sharding_rule as sharding_rule
 from ._models import tensor_parallel as tensor_parallel
+from ._plan_table import LeafPlan as LeafPlan
+from ._plan_table import MeshPlan as MeshPlan
+from ._plan_table import plan as plan
 from ._rows import placed as placed
 from ._rows import rows_on as rows_on

@@ -10,16 +10,26 @@ from typing import Any
 
 import jax
 from jax.core import Tracer
-from jax.sharding import AxisType, Mesh, NamedSharding, Sharding
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, Sharding
 
-from ..typing import MeshLike
+from ..typing import AnyMesh, MeshLike
 
 
 def automatic(mesh: MeshLike) -> Mesh:
     """The same devices and axes, the axes Auto. Raises ValueError for what is no mesh."""
     if not isinstance(mesh, Mesh):
-        raise ValueError(f"A mesh is of jax.make_mesh((2, 4), ('data', 'model')); got {type(mesh).__name__}.")
+        raise ValueError(
+            f"A mesh is of jax.make_mesh((2, 4), ('data', 'model')); got a {type(mesh).__name__}."
+        )
     return Mesh(mesh.devices, mesh.axis_names, axis_types=(AxisType.Auto,) * len(mesh.axis_names))
+
+
+def automatic_mesh(mesh: AnyMesh) -> Mesh | AbstractMesh:
+    """As `automatic`; a mesh without devices stays one, for plans and for programs that are only compiled."""
+    if not isinstance(mesh, AbstractMesh):
+        return automatic(mesh)
+    kinds = (AxisType.Auto,) * len(mesh.axis_names)
+    return AbstractMesh(tuple(mesh.axis_sizes), tuple(mesh.axis_names), axis_types=kinds)
 
 
 def automatic_sharding(where: Sharding) -> Sharding:

@@ -5,11 +5,13 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
+from jax.sharding import NamedSharding, PartitionSpec, Sharding
 
-from ..typing import M, MeshLike, PyTree, ShardingLike
-from ._automatic import automatic, automatic_sharding
+from .._deprecations import respelled
+from ..typing import AnyMesh, M, MeshLike, PlanLike, PyTree
+from ._automatic import automatic_mesh, automatic_sharding
 from ._leaves import leaf_paths
+from ._plans import check_plan, planned_spec
 from ._rows import on_sharding
 
 Rule = Callable[[str, Any], Sharding | None]
@@ -17,48 +19,32 @@ Rule = Callable[[str, Any], Sharding | None]
 Place = Callable[[str, np.ndarray], jax.Array]
 """Hands a finished host array of a leaf to JAX: where it lives and how it is sharded."""
 
-# The axis of each leaf that tensor parallelism splits, counted from the end: heads, neurons and
-# vocabulary, so that a block needs one reduction after attention and one after the MLP.
-_SPLIT = {
-    "w_q": 3,
-    "w_k": 3,
-    "w_v": 3,
-    "b_q": 2,
-    "b_k": 2,
-    "b_v": 2,
-    "w_o": 3,
-    "w_in": 1,
-    "w_gate": 1,
-    "b_in": 1,
-    "b_gate": 1,
-    "w_out": 2,
-    "w_embed": 2,
-    "w_unembed": 1,
-    "b_unembed": 1,
-}
 
-
-def shard_model(model: M, mesh: MeshLike | None = None, *, sharding: ShardingLike | None = None) -> M:
-    """The same model with its leaves on a mesh, as `ji.load(..., mesh=mesh)` lays them.
+@respelled(sharding="plan=")
+def shard_model(model: M, mesh: MeshLike | None = None, *, plan: PlanLike | None = None) -> M:
+    """The same model with its leaves on a mesh, as `ji.load(..., mesh=mesh, plan=plan)` lays them.
 
     **Arguments:**
 
     - `model`: a model whose leaves are arrays.
-    - `mesh`: a mesh of `jax.make_mesh`. Alone, it splits heads, neurons and vocabulary over its axis
-      "model", or its last one, where they divide, and copies every other leaf to every device.
-    - `sharding`: a function `(path, leaf) -> Sharding | PartitionSpec | None`, or a tree of these like
-      the model; see `sharding_rule`.
+    - `mesh`: a mesh of `jax.make_mesh`.
+    - `plan`: "data", "fsdp", "tensor" or "fsdp+tensor"; None, the default, is "tensor": heads, neurons
+      and vocabulary over the axis "model", or the last one. Also a function `(path, leaf) -> Sharding |
+      PartitionSpec | None`, or a tree of these like the model; see `sharding_rule`.
 
-    **Returns:** a model of the same class.
+    **Returns:** a model of the same class. A leaf that cannot be divided as planned is whole on every
+    device; `ji.mesh.plan` says which.
+
+    **Raises:** ValueError for an unknown plan, and for a mesh without the axes that it needs.
 
     ```python
     mesh = jax.make_mesh((1, jax.device_count()), ("data", "model"))
-    model = ji.mesh.shard_model(ji.load("tiny")[0], mesh)
+    model = ji.mesh.shard_model(ji.load("tiny")[0], mesh, plan="fsdp+tensor")
     ```
 
     Law: the same numbers, and the same logits to rounding.
     """
-    rule = sharding_rule(mesh, sharding)
+    rule = sharding_rule(mesh, plan)
 
     def place(path: Any, leaf: Any) -> Any:
         if not isinstance(leaf, jax.Array | np.ndarray):
@@ -69,27 +55,45 @@ def shard_model(model: M, mesh: MeshLike | None = None, *, sharding: ShardingLik
     return jax.tree_util.tree_map_with_path(place, model)
 
 
-def sharding_rule(mesh: MeshLike | None, sharding: ShardingLike | None = None) -> Rule:
-    """The function `(path, leaf) -> Sharding | None` that `load(mesh=..., sharding=...)` follows.
+def sharding_rule(mesh: AnyMesh | None, plan: PlanLike | None = None) -> Rule:
+    """The function `(path, leaf) -> Sharding | None` that `load(mesh=..., plan=...)` follows.
 
-    `sharding` is a function `(path, leaf) -> Sharding | PartitionSpec | None`, or a tree like the
-    model whose leaves are shardings. A mesh alone splits heads, neurons and vocabulary over its
-    axis "model" (or its last one) where they divide, and copies the rest to every device. Whatever
-    the axes of the mesh are, leaves lie on Auto ones, where the compiler completes shardings.
+    **Arguments:**
+
+    - `mesh`: a mesh, or None where the plan itself says devices.
+    - `plan`: a name ("data", "fsdp", "tensor", "fsdp+tensor"), None for "tensor", a function
+      `(path, leaf) -> Sharding | PartitionSpec | None`, or a tree like the model whose leaves are
+      shardings.
+
+    **Returns:** a function of the dotted path of a leaf and the leaf, or anything with its `.shape`.
+    Whatever the axes of the mesh are, leaves lie on Auto ones, where the compiler completes shardings.
+
+    **Raises:** ValueError for an unknown plan, a plan by name without a mesh, and a mesh without the axes
+    that the plan needs.
+
+    ```python
+    mesh = jax.make_mesh((1, jax.device_count()), ("data", "model"))
+    rule = ji.mesh.sharding_rule(mesh, "fsdp")
+    rule("blocks.mlp.w_in", jax.ShapeDtypeStruct((2, 8, 32), jnp.float32))
+    ```
     """
     if mesh is not None:
-        if not isinstance(mesh, Mesh):
-            raise ValueError(
-                f"A mesh is of jax.make_mesh((2, 4), ('data', 'model')); got a {type(mesh).__name__}."
-            )
-        mesh = automatic(mesh)
-    if sharding is None:
+        mesh = automatic_mesh(mesh)
+    if plan is None and mesh is not None:
+        plan = "tensor"
+    if plan is None:
+        return lambda path, leaf: None
+    if isinstance(plan, str):
         if mesh is None:
-            return lambda path, leaf: None
-        return lambda path, leaf: NamedSharding(mesh, tensor_parallel(mesh, path, leaf))
-    if callable(sharding):
-        return lambda path, leaf: _named(mesh, path, sharding(path, leaf))
-    tree = leaf_paths(sharding)
+            raise ValueError(
+                f"The plan {plan!r} is laid on a mesh: mesh=jax.make_mesh((2, 4), ('data', 'model')), "
+                f"plan={plan!r}."
+            )
+        check_plan(plan, mesh)
+        return lambda path, leaf: NamedSharding(mesh, planned_spec(plan, mesh, path, leaf))
+    if callable(plan):
+        return lambda path, leaf: _named(mesh, path, plan(path, leaf))
+    tree = leaf_paths(plan)
 
     def from_tree(path: str, leaf: Any) -> Sharding | None:
         if path not in tree:
@@ -102,8 +106,8 @@ def sharding_rule(mesh: MeshLike | None, sharding: ShardingLike | None = None) -
     return from_tree
 
 
-def tensor_parallel(mesh: MeshLike, path: str, leaf: PyTree) -> PartitionSpec:
-    """How a mesh alone lays one leaf: the axis of heads, neurons or vocabulary over the axis "model".
+def tensor_parallel(mesh: AnyMesh, path: str, leaf: PyTree) -> PartitionSpec:
+    """How the plan "tensor" lays one leaf: heads, neurons or vocabulary over the axis "model".
 
     **Arguments:**
 
@@ -113,15 +117,10 @@ def tensor_parallel(mesh: MeshLike, path: str, leaf: PyTree) -> PartitionSpec:
 
     **Returns:** a `PartitionSpec` with one entry per axis. An axis that cannot be divided stays whole.
     """
-    axis = "model" if "model" in mesh.axis_names else mesh.axis_names[-1]
-    split = _SPLIT.get(path.rpartition(".")[2])
-    spec: list[str | None] = [None] * len(leaf.shape)
-    if split is not None and leaf.shape[-split] % mesh.shape[axis] == 0:
-        spec[-split] = axis
-    return PartitionSpec(*spec)
+    return planned_spec("tensor", mesh, path, leaf)
 
 
-def _named(mesh: Mesh | None, path: str, where: Any) -> Sharding | None:
+def _named(mesh: Any, path: str, where: Any) -> Sharding | None:
     if where is None:
         return None
     if isinstance(where, Sharding):

@@ -213,7 +213,7 @@ def test_dtype_mesh_and_sharding(file: Path, small: Any) -> None:
     spread, _ = load_quietly(file, mesh=mesh)
     assert spread.blocks.attn.w_q.sharding.spec == PartitionSpec(None, "model", None, None)
     rule = lambda path, leaf: PartitionSpec("model") if path == "w_embed" else PartitionSpec()
-    spread, _ = load_quietly(file, mesh=mesh, sharding=rule)
+    spread, _ = load_quietly(file, mesh=mesh, plan=rule)
     assert spread.w_embed.sharding.spec == PartitionSpec("model")
     assert same(spread, small[0])
 

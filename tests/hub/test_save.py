@@ -117,15 +117,15 @@ for source in ("hf", "saved"):
     shard = by_mesh.blocks.mlp.w_out.addressable_shards[0].data
     assert shard.shape == (2, 8, 16), shard.shape
     rule = lambda path, leaf: P("data") if path.endswith("w_q") else P()
-    check(hub.load(folder / source, mesh=mesh, sharding=rule)[0], P("data"))
+    check(hub.load(folder / source, mesh=mesh, plan=rule)[0], P("data"))
     tree = jax.tree.map(lambda x: NamedSharding(mesh, P()), model)
-    check(hub.load(folder / source, sharding=tree)[0], P())
+    check(hub.load(folder / source, plan=tree)[0], P())
     plain, _ = hub.load(folder / source)
     assert plain.w_embed.sharding.device_set == {jax.devices()[0]}
 hub.save(folder / "again", by_mesh)                     # saved from eight devices
 check(hub.load(folder / "again", mesh=mesh)[0], P(None, "model"))
 try:
-    hub.load(folder / "saved", sharding=lambda path, leaf: P())
+    hub.load(folder / "saved", plan=lambda path, leaf: P())
 except ValueError as error:
     assert "PartitionSpec together with mesh" in str(error)
 else:
@@ -143,9 +143,9 @@ def test_a_tree_that_lacks_leaves(make: Any, tmp_path: Path) -> None:
     hub.export(tmp_path, make("gpt2"))
     where = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     with pytest.raises(ValueError, match="must have the model's leaves; it lacks"):
-        hub.load(tmp_path, sharding={"w_embed": where})
+        hub.load(tmp_path, plan={"w_embed": where})
     with pytest.raises(ValueError, match=r"must be a jax\.sharding\.Sharding"):
-        hub.load(tmp_path, sharding=lambda path, leaf: "cpu")
+        hub.load(tmp_path, plan=lambda path, leaf: "cpu")
 
 
 def test_values_stay_what_they_were(make: Any, tmp_path: Path) -> None:

@@ -85,9 +85,9 @@ def test_a_mesh_of_one_device(tmp_path: Path) -> None:
     ji.save(tmp_path / "kept", plain)
     models = [
         ji.load(tmp_path, mesh=mesh)[0],
-        ji.load(tmp_path, mesh=mesh, sharding=rule)[0],
-        ji.load(tmp_path, sharding=placed)[0],
-        ji.load(tmp_path, sharding=jax.tree.map(lambda x: NamedSharding(mesh, P()), plain))[0],
+        ji.load(tmp_path, mesh=mesh, plan=rule)[0],
+        ji.load(tmp_path, plan=placed)[0],
+        ji.load(tmp_path, plan=jax.tree.map(lambda x: NamedSharding(mesh, P()), plain))[0],
         ji.load(tmp_path / "kept", mesh=mesh)[0],
     ]
     for model in models:

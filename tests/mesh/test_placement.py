@@ -23,7 +23,7 @@ def test_a_model_keeps_its_values_and_lies_where_the_rule_says() -> None:
     assert where.spec == PartitionSpec(None, "model", None, None)
     for one, other in zip(jax.tree.leaves(model), jax.tree.leaves(MODEL), strict=True):
         np.testing.assert_array_equal(one, other)
-    whole = ji.mesh.shard_model(MODEL, on("data"), sharding=lambda path, leaf: PartitionSpec())
+    whole = ji.mesh.shard_model(MODEL, on("data"), plan=lambda path, leaf: PartitionSpec())
     assert whole.w_embed.sharding.spec == PartitionSpec()
     with pytest.raises(ValueError, match=r"jax.make_mesh\(\(2, 4\).*got a int"):
         ji.mesh.shard_model(MODEL, 8)
@@ -54,5 +54,5 @@ def test_what_is_no_batch_no_spec_and_no_mesh_is_refused() -> None:
         ji.mesh.placed(np.zeros((4, 2)), mesh, "data")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="at most one entry for each of the 1 axes"):
         ji.mesh.placed(np.zeros(4), mesh, PartitionSpec("data", "model"))
-    with pytest.raises(ValueError, match=r"A mesh is of jax\.make_mesh.*got int"):
+    with pytest.raises(ValueError, match=r"A mesh is of jax\.make_mesh.*got a int"):
         ji.mesh.automatic(3)  # type: ignore[arg-type]

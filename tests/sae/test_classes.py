@@ -16,7 +16,6 @@ from jaxinterp.sae.kinds._coder import Coder
 MODULES = [
     importlib.import_module(f"jaxinterp.sae.kinds.{module.name}")
     for module in pkgutil.iter_modules(jaxinterp.sae.kinds.__path__)
-    if module.name != "_pallas"
 ]
 CLASSES: list[Any] = [
     value

@@ -103,24 +103,3 @@ def test_the_cut_of_a_batch_is_exact_with_rows_that_take_all() -> None:
     # Rows that can be added in sixteens, and those that cannot.
     assert float(bisect(even[:32], 64)) == np.sort(even[:32], axis=None)[-65]
     assert float(bisect(even[:33], 64)) == np.sort(even[:33], axis=None)[-65]
-
-
-def test_kernels_are_the_dense_products(monkeypatch: Any) -> None:
-    rng = np.random.default_rng(5)
-    m, d, batch, k = 12, 8, 6, 3
-    where = jnp.asarray(np.stack([rng.permutation(m - 2)[:k] for _ in range(batch)]), jnp.int32)
-    draw = lambda *shape: jnp.asarray(rng.normal(size=shape), jnp.float32)
-    values, decoder, g = draw(batch, k), draw(m, d), draw(batch, d)
-    monkeypatch.setenv("JAXINTERP_PALLAS", "1")
-
-    def dense(values: Any, decoder: Any) -> Any:
-        return jnp.matmul(_sparse.dense_rows(values, where, m), decoder, precision="highest")
-
-    def both(function: Any) -> Any:
-        found, back = jax.vjp(function, values, decoder)
-        return found, *back(g)
-
-    ours = jax.jit(lambda: both(lambda v, rows: _sparse.decode_entries(v, where, rows)))()
-    for got, want in zip(ours, both(dense), strict=True):
-        np.testing.assert_allclose(got, want, atol=1e-5)
-    assert "pallas_call" in str(jax.make_jaxpr(lambda: _sparse.decode_entries(values, where, decoder))())

@@ -1,20 +1,25 @@
 r"""What `TopK`, `BatchTopK` and `Matryoshka` share: features that are the largest, and AuxK for dead ones."""
 
 import abc
+import functools
+import math
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from ...mesh._dictionaries import is_divisible, largest_entries
+from ...mesh._dictionaries import is_divisible
 from ...typing import ArrayLike, JaxArray, KeyLike, OptimizerLike, Self
 from ..training._optimizers import adam
 from ._checks import check_sizes
+from ._cut import cuts_of_rows, is_among, ordered
+from ._cut_kernel import cuts_by_kernel, fits_kernel
+from ._cut_on_mesh import largest_entries
 from ._losses import Progress
 from ._median import geometric_median
 from ._rows import align, random_directions
-from ._sparse import decode_entries, largest_of_rows, largest_with_gradients
+from ._sparse import decode_entries, dense_rows, largest_of_rows, largest_with_gradients
 from ._unit_rows import UnitRowsKind
 
 
@@ -55,7 +60,7 @@ class LargestKind(UnitRowsKind):
                 f"k={k} features of a row cannot be chosen from {features}: k is at most features."
             )
         self.k, self.alpha = k, jnp.asarray(alpha, jnp.float32)
-        power = 2 ** max(0, round(jnp.log2(d / 2).item()))
+        power = 2 ** max(0, round(math.log2(d / 2)))
         self.aux = min(features, power if aux is None else aux)
         self.dead_tokens = dead_tokens
 
@@ -97,8 +102,8 @@ class LargestKind(UnitRowsKind):
                 values, where = largest_with_gradients(dictionary, x, self.aux, dead)
                 guess = decode_entries(jax.nn.relu(values), where, dictionary.decoder)
             else:
-                hidden = jnp.where(align(dead, pre), pre, -jnp.inf)
-                guess = dictionary.product(jax.nn.relu(keep_largest(hidden, self.aux)), dictionary.decoder)
+                f = jax.nn.relu(keep_largest(pre, self.aux, among=dead))
+                guess = dictionary.product(f, dictionary.decoder)
             return self.share(rest - guess, rest)
 
         if now.revive is None:
@@ -128,15 +133,52 @@ class LargestKind(UnitRowsKind):
         return ("features", "k", "dead_tokens")
 
 
-def keep_largest(pre: JaxArray, k: int, limit: JaxArray | None = None) -> JaxArray:
-    """Rows with all but their k largest entries 0, or `limit` of them; ties go to the first."""
+def keep_largest(
+    pre: JaxArray, k: int, limit: JaxArray | None = None, among: JaxArray | None = None
+) -> JaxArray:
+    """Rows with all but their k largest entries 0, or `limit` of them; ties go to the first.
+
+    What is not finite becomes 0 too, and features that are not `among (features,)`. A CPU finds the
+    largest entries and puts them in their places. Accelerators find each row's cut by counting, without
+    a sort or a scatter.
+    """
+    rows = pre.reshape(-1, pre.shape[-1])  # `lax.top_k` of three axes is a full sort on a TPU
+    most = jnp.asarray(k if limit is None else limit, jnp.int32)
+    among = None if among is None else jnp.broadcast_to(among, pre.shape[-1:])
+    return _kept(rows, most, among, k).reshape(pre.shape)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
+def _kept(pre: JaxArray, most: JaxArray, among: JaxArray | None, k: int) -> JaxArray:
+    """`keep_largest` of rows `(batch, features)`."""
     if is_divisible(pre):
-        return jnp.where(largest_entries(pre, k, limit), pre, 0)
+        return jnp.where(largest_entries(pre, most, among), pre, 0)
+    ways: dict[str, Any] = {"cpu": functools.partial(_kept_by_place, k=k), "default": _kept_by_cut}
+    if fits_kernel(pre.shape, pre.dtype):
+        ways["tpu"] = functools.partial(_kept_by_cut, kernel=True)
+    return jax.lax.platform_dependent(pre, most, among, **ways)
+
+
+@_kept.defjvp
+def _kept_slope(k: int, at: tuple[Any, ...], way: tuple[Any, ...]) -> tuple[JaxArray, JaxArray]:
+    kept = _kept(*at, k)
+    return kept, jnp.where(kept != 0, way[0], 0)
+
+
+def _kept_by_place(pre: JaxArray, most: JaxArray, among: JaxArray | None, k: int) -> JaxArray:
+    pre = pre if among is None else jnp.where(align(among, pre), pre, -jnp.inf)
     values, where = largest_of_rows(pre, k)
-    values = jnp.where(jnp.isfinite(values), values, 0)
-    if limit is not None:
-        values = jnp.where(align(jnp.arange(k, dtype=jnp.int32), values) < limit, values, 0)
-    put = lambda row, at, value: row.at[at].set(value, unique_indices=True)
-    for _ in range(pre.ndim - 1):
-        put = jax.vmap(put)
-    return put(jnp.zeros_like(pre), where, values)
+    good = jnp.isfinite(values) & (align(jnp.arange(k, dtype=jnp.int32), values) < most)
+    return dense_rows(jnp.where(good, values, 0), where, pre.shape[-1])
+
+
+def _kept_by_cut(pre: JaxArray, most: JaxArray, among: JaxArray | None, kernel: bool = False) -> JaxArray:
+    k = jnp.broadcast_to(most, (len(pre), 1))
+    columns = jnp.arange(pre.shape[-1], dtype=jnp.int32)[None]
+    if kernel:
+        cuts = cuts_by_kernel(pre, k, among)
+    hidden = pre if among is None else jnp.where(align(among, pre), pre, -jnp.inf)
+    keys = ordered(hidden)
+    if not kernel:
+        cuts = cuts_of_rows(keys, k, columns)
+    return jnp.where(is_among(keys, *cuts, columns) & jnp.isfinite(hidden), hidden, 0)

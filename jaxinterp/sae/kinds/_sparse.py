@@ -5,8 +5,6 @@ once. `benchmarks/sae_paths.py` measures it.
 """
 
 import math
-import os
-from types import ModuleType
 from typing import Any
 
 import jax
@@ -21,24 +19,15 @@ ROWS = 512  # rows of a batch whose pre-activations are made together
 SHARE = 12  # features per entry from which the sparse form is the faster one on CPUs
 
 
-def gpu_kernels() -> ModuleType | None:
-    """The same functions as kernels for a GPU, `_pallas`, where `JAXINTERP_PALLAS=1` asks for them."""
-    if os.environ.get("JAXINTERP_PALLAS") != "1":
-        return None
-    from . import _pallas  # not at import time: it takes a while
-
-    return _pallas
-
-
 def is_sparse_faster(dictionary: Any, x: JaxArray, k: int) -> bool:
     r"""Whether working on k entries per row, one by one, pays: $12 k \le m$, float32, on a CPU.
 
     Measured on two cores (d 512, batch 1,024): an entry costs about as much as 12 features of the dense
     products, in the decoder and in all gradients. Accelerators have other costs, and on a mesh the features
-    are on different devices: both use the dense form. `gpu_kernels` change that for those who ask.
+    are on different devices: both use the dense form.
     """
     return (
-        (jax.default_backend() == "cpu" or gpu_kernels() is not None)
+        jax.default_backend() == "cpu"
         and current_mesh() is None
         and dictionary.kind.matmul == "float32"
         and x.dtype == jnp.float32
@@ -59,13 +48,17 @@ def largest_of_rows(pre: JaxArray, k: int) -> tuple[JaxArray, JaxArray]:
     m = pre.shape[-1]
     if not has_two_stages(m, k):
         return top_of_rows(pre, k)
-    parts = pre.reshape(*pre.shape[:-1], m // GROUP, GROUP)
-    return _largest_of_groups(parts, jnp.max(parts, -1), k)
+
+    def two_stages(pre: JaxArray) -> tuple[JaxArray, JaxArray]:
+        parts = pre.reshape(*pre.shape[:-1], m // GROUP, GROUP)
+        return _largest_of_groups(parts, jnp.max(parts, -1), k)
+
+    return jax.lax.platform_dependent(pre, cpu=two_stages, default=lambda pre: top_of_rows(pre, k))
 
 
 def has_two_stages(m: int, k: int) -> bool:
-    """Whether the k largest of m entries are searched in two stages."""
-    return jax.default_backend() == "cpu" and not m % GROUP and m // GROUP >= 4 * k
+    """Whether a CPU searches the k largest of m entries in two stages."""
+    return not m % GROUP and m // GROUP >= 4 * k
 
 
 def _largest_of_groups(parts: JaxArray, maxima: JaxArray, k: int) -> tuple[JaxArray, JaxArray]:
@@ -121,8 +114,6 @@ def active_features(values: JaxArray, where: JaxArray, m: int) -> tuple[JaxArray
 
 def _combine(values: JaxArray, where: JaxArray, rows: JaxArray) -> JaxArray:
     r"""$y_b = \sum_j v_{bj}\, r_{w_{bj}}$, four entries at a time: no array (batch, k, d) is made."""
-    if kernels := gpu_kernels():
-        return kernels.combine(values, where, rows)
     pad = -values.shape[1] % 4
     values, where = (jnp.pad(a, ((0, 0), (0, pad))).T.reshape(-1, 4, len(a)) for a in (values, where))
 
@@ -137,8 +128,6 @@ def _combine(values: JaxArray, where: JaxArray, rows: JaxArray) -> JaxArray:
 
 def _project(g: JaxArray, where: JaxArray, rows: JaxArray) -> JaxArray:
     r"""$v_{bj} = g_b \cdot r_{w_{bj}}$, eight rows at a time where they divide the batch."""
-    if kernels := gpu_kernels():
-        return kernels.project(g, where, rows)
     block = math.gcd(8, len(g))
 
     def one(part: tuple[JaxArray, JaxArray]) -> JaxArray:
@@ -151,8 +140,6 @@ def _project(g: JaxArray, where: JaxArray, rows: JaxArray) -> JaxArray:
 
 def _gather_outer(values: JaxArray, where: JaxArray, g: JaxArray, m: int) -> JaxArray:
     r"""$G_i = \sum_{b, j: w_{bj} = i} v_{bj}\, g_b$, `(m, d)`: row by row, so that places never meet."""
-    if kernels := gpu_kernels():
-        return kernels.gather_outer(values, where, g, m)
 
     def add_row(b: JaxArray, total: JaxArray) -> JaxArray:
         update = values[b][:, None] * g[b][None]

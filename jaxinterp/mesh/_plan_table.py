@@ -1,0 +1,203 @@
+"""What a plan does to a model, leaf by leaf, known from its config: nothing is loaded."""
+
+import dataclasses
+import html
+import math
+import sys
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+
+from ..typing import AnyMesh, ConfigLike, DTypeLike, ModelLike, PlanLike
+from ._leaves import leaf_paths
+from ._models import sharding_rule
+from ._plans import axis_names, is_stacked, whole_because
+
+
+@dataclasses.dataclass(frozen=True)
+class LeafPlan:
+    """One leaf of a model on a mesh.
+
+    - `path`, `shape`, `dtype`: which leaf it is.
+    - `spec`: for each axis the axis of the mesh that it lies over, or None.
+    - `split`: the same in words, `"head over model"`; `"whole"` where every device has all of it.
+    - `note`: what the plan would split and cannot, because it does not divide; else empty.
+    - `bytes`, `device_bytes`: of the whole leaf, and of its part on one device.
+    """
+
+    path: str
+    shape: tuple[int, ...]
+    dtype: str
+    spec: PartitionSpec
+    split: str
+    note: str
+    bytes: int
+    device_bytes: int
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshPlan:
+    """How a model lies on a mesh: what `ji.mesh.plan` returns. It prints as a table.
+
+    - `name`: of the plan.
+    - `axes`: sizes of the axes of the mesh by their names, as pairs.
+    - `leaves`: a `LeafPlan` for each leaf.
+    """
+
+    name: str
+    axes: tuple[tuple[str, int], ...]
+    leaves: tuple[LeafPlan, ...]
+
+    @property
+    def bytes(self) -> int:
+        """Of all leaves, once."""
+        return sum(leaf.bytes for leaf in self.leaves)
+
+    @property
+    def device_bytes(self) -> int:
+        """Of the leaves on one device."""
+        return sum(leaf.device_bytes for leaf in self.leaves)
+
+    @property
+    def gathered_bytes(self) -> int:
+        """The most that a run gathers at a time: one layer, or one leaf outside the blocks."""
+        axes = dict(self.axes)
+        layer, most = 0, 0
+        for leaf in self.leaves:
+            if "data" not in leaf.spec:
+                continue
+            gathered = leaf.device_bytes * axes["data"]
+            if is_stacked(leaf.path):
+                layer += gathered // leaf.shape[0]
+            else:
+                most = max(most, gathered)
+        return max(layer, most)
+
+    def records(self) -> list[dict[str, Any]]:
+        """A row for each leaf: its fields, the shape as a list, without `spec`."""
+        rows = [dataclasses.asdict(leaf) for leaf in self.leaves]
+        return [{**row, "shape": list(row["shape"])} for row in rows for _ in [row.pop("spec")]]
+
+    def _rows(self) -> list[tuple[str, str, str, str, str, str]]:
+        head = ("leaf", "shape", "dtype", "split", "a device", "note")
+        body = [
+            (leaf.path, str(leaf.shape), leaf.dtype, leaf.split, _size(leaf.device_bytes), leaf.note)
+            for leaf in self.leaves
+        ]
+        return [head, *body]
+
+    def _title(self) -> str:
+        axes = ", ".join(f"{name} {size}" for name, size in self.axes)
+        text = f"plan {self.name!r} on a mesh of {axes}: {_size(self.device_bytes)} of {_size(self.bytes)} on each device"
+        gathered = f"; at most {_size(self.gathered_bytes)} gathered at a time" if self.gathered_bytes else ""
+        whole = sum(bool(leaf.note) for leaf in self.leaves)
+        kept = f"; {whole} leaves do not divide as planned, see the notes" if whole else ""
+        return text + gathered + kept
+
+    def __str__(self) -> str:
+        rows = self._rows()
+        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+        lines = [
+            "  ".join(
+                cell.rjust(width) if i == 4 else cell.ljust(width)
+                for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+            ).rstrip()
+            for row in rows
+        ]
+        return "\n".join([self._title(), *lines])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        head, *body = self._rows()
+        row = lambda cells, tag: "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells)
+        lines = "".join(f"<tr>{row(cells, 'td')}</tr>" for cells in body)
+        return (
+            f"<table><caption>{html.escape(self._title())}</caption><tr>{row(head, 'th')}</tr>{lines}</table>"
+        )
+
+
+def plan(
+    config: ConfigLike | ModelLike,
+    mesh: AnyMesh,
+    plan: PlanLike = "tensor",
+    *,
+    dtype: DTypeLike = np.float32,
+) -> MeshPlan:
+    """How each leaf of a model would lie on a mesh, and its bytes on one device. Nothing is loaded.
+
+    **Arguments:**
+
+    - `config`: a config of `ji.models`, or a model of any class (its leaves may be shapes).
+    - `mesh`: of `jax.make_mesh`; a `jax.sharding.AbstractMesh` or a mesh of devices that are not there
+      will do.
+    - `plan`: "tensor" by default; as in `ji.load`.
+    - `dtype`: of the weights of a config; float32 by default.
+
+    **Returns:** a `MeshPlan`.
+
+    **Raises:** ValueError for an unknown plan, a mesh without the axes that it needs, and a config whose
+    model is not found.
+
+    ```python
+    config = ji.models.GPTNeoXConfig(vocab=50432, ctx=2048, d=4096, layers=32, heads=32)
+    mesh = jax.sharding.AbstractMesh((4, 4), ("data", "model"))
+    print(ji.mesh.plan(config, mesh, plan="fsdp+tensor", dtype=jnp.bfloat16))
+    ```
+
+    Law: the parts that `ji.mesh.shard_model` makes have these bytes.
+    """
+    rule = sharding_rule(mesh, plan)
+    sizes = tuple((str(name), int(size)) for name, size in mesh.shape.items())
+
+    def one(path: str, leaf: Any) -> LeafPlan:
+        where = rule(path, leaf)
+        spec = where.spec if isinstance(where, NamedSharding) else PartitionSpec()
+        spec = PartitionSpec(*spec, *(None,) * (len(leaf.shape) - len(spec)))
+        parts = dict(sizes)
+        flat = [(axis,) if isinstance(axis, str) else tuple(axis or ()) for axis in spec]
+        names = axis_names(path, leaf)
+        split = [f"{name} over {' and '.join(axes)}" for name, axes in zip(names, flat, strict=True) if axes]
+        whole = math.prod(leaf.shape) * np.dtype(leaf.dtype).itemsize
+        return LeafPlan(
+            path=path,
+            shape=tuple(leaf.shape),
+            dtype=np.dtype(leaf.dtype).name,
+            spec=spec,
+            split=", ".join(split) or "whole",
+            note=whole_because(plan, mesh, path, leaf) if isinstance(plan, str) else "",
+            bytes=whole,
+            device_bytes=whole // math.prod(parts[axis] for axes in flat for axis in axes),
+        )
+
+    leaves = leaf_paths(_shapes(config, dtype)).items()
+    name = plan if isinstance(plan, str) else getattr(plan, "__name__", "by hand")
+    return MeshPlan(name, sizes, tuple(one(path, leaf) for path, leaf in leaves))
+
+
+def _shapes(config: Any, dtype: DTypeLike) -> Any:
+    """The leaves as shapes: of the model of a config, which stands beside it, or of what is a model."""
+    if hasattr(config, "blocks"):
+        return eqx.filter(config, lambda leaf: hasattr(leaf, "shape"))
+    kind = type(config)
+    name = kind.__name__.removesuffix("Config")
+    family = vars(sys.modules[kind.__module__]).get(name) if name != kind.__name__ else None
+    if family is None:
+        raise ValueError(
+            f"A plan is of a config, as ji.models.GPT2Config(...), or of a model; got a {kind.__name__}, "
+            "beside which no model stands. Give the model's shapes: jax.eval_shape(lambda key: "
+            "Model.init(config, key=key), jax.random.key(0))."
+        )
+    make = lambda key: family.init(config, key=key, dtype=np.dtype(dtype))
+    return eqx.filter_eval_shape(make, jax.random.key(0))
+
+
+def _size(count: int) -> str:
+    """Bytes for a reader: `1.5 GiB`."""
+    for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if count >= size:
+            return f"{count / size:.2f} {unit}"
+    return f"{count} B"
