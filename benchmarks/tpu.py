@@ -5,6 +5,7 @@
     python benchmarks/tpu.py --program forward-bf16 --heavy 10
     python benchmarks/tpu.py --smoke                   # tiny shapes, no claim
     python benchmarks/tpu.py --list
+    python benchmarks/tpu.py --card t4 --only forward  # XLA's CUDA compiler: memory and calls, no times
 
 It needs jax 0.10.2 and libtpu 0.0.42.1. A row has the program's name and
 
@@ -35,16 +36,17 @@ HEADER = f"{'name':<34} {'est_ms':>10} {'floor_ms':>10} {'peak_GiB':>9} {'schedu
 
 def row(one: Any) -> str:
     """The line of a measured program."""
-    schedule = "-" if one.schedule_ms is None else f"{one.schedule_ms:.2f}"
-    text = f"{one.name:<34} {one.est_ms:>10.2f} {one.floor_ms:>10.2f} {one.peak_gib:>9.2f} {schedule:>11}"
+    show = lambda value: "-" if value is None else f"{value:.2f}"
+    text = f"{one.name:<34} {show(one.est_ms):>10} {show(one.floor_ms):>10} {one.peak_gib:>9.2f}"
+    text += f" {show(one.schedule_ms):>11} {show(one.hbm_gb):>9}"
     moved = [f"{kind} {size / 1e9:.3g} GB" for kind, (size, _) in one.collectives.items()]
     calls = [f"{name} x{times:g}" for name, times in one.unpriced.items()]
-    return f"{text} {one.hbm_gb:>9.2f}  {', '.join(moved + calls + [f'[{flag}]' for flag in one.flags])}"
+    return f"{text}  {', '.join(moved + calls + [f'[{flag}]' for flag in one.flags])}"
 
 
 def heavy(one: Any, count: int) -> list[str]:
     """The dearest instructions by the schedule."""
-    parts = sorted(one.cost.parts, key=lambda part: -max(part.schedule, part.estimate))[:count]
+    parts = sorted(one.parts, key=lambda part: -max(part.schedule, part.estimate))[:count]
     return [
         f"    {1e3 * p.schedule:9.3f} ms (est {1e3 * p.estimate:9.3f}) {p.moved / 1e6:10.1f} MB x{p.turns:<7g} "
         f"{p.name:<34} {p.shape:<60} {p.label[-90:]}"
@@ -58,7 +60,7 @@ def arguments() -> argparse.Namespace:
     ask.add_argument("--program", nargs="+", help="names of programs, or beginnings of names with a *")
     ask.add_argument("--heavy", type=int, default=0, metavar="N", help="the N dearest instructions of each")
     ask.add_argument("--json", type=Path, metavar="FILE", help="the rows as JSON too")
-    ask.add_argument("--hlo", type=Path, metavar="FOLDER", help="keeps the optimised programs")
+    ask.add_argument("--card", choices=compiler.CARDS, help="XLA's CUDA compiler instead: memory alone")
     ask.add_argument("--list", action="store_true", help="names of programs, nothing is compiled")
     ask.add_argument("--smoke", action="store_true", help="tiny shapes")
     ask.add_argument("--no-schedule", action="store_true", help="keeps no machine code: quicker")
@@ -67,17 +69,23 @@ def arguments() -> argparse.Namespace:
 
 def main() -> int:
     given = arguments()
-    if not given.list and not compiler.is_installed():
-        print(compiler.MISSING)
-        return 2
-    made = compiler.Compiler(code=not given.no_schedule and not given.list)
+    if given.card is not None:
+        if not compiler.CardCompiler.is_installed():
+            print(compiler.MISSING_CARD)
+            return 2
+        made: Any = compiler.CardCompiler(given.card)
+    else:
+        if not given.list and not compiler.is_installed():
+            print(compiler.MISSING)
+            return 2
+        made = compiler.Compiler(code=not given.no_schedule and not given.list)
     try:
         return measured(given, made)
     finally:
         made.close()
 
 
-def measured(given: argparse.Namespace, made: compiler.Compiler) -> int:
+def measured(given: argparse.Namespace, made: Any) -> int:
     from ahead.measure import measure
     from ahead.programs import all_programs
 
@@ -101,9 +109,9 @@ def measured(given: argparse.Namespace, made: compiler.Compiler) -> int:
         for line in heavy(found, given.heavy):
             print(line, flush=True)
         fields = found._asdict()
-        del fields["cost"]
+        del fields["parts"]
         kept.append(fields | {"seconds": time.perf_counter() - began})
-        if given.json is not None:
+        if given.json is not None:  # after each: a run that is cut off has its rows
             given.json.write_text(json.dumps(kept, indent=1) + "\n")
     if given.json is not None:
         given.json.write_text(json.dumps(kept, indent=1) + "\n")

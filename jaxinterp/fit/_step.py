@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
+from ..mesh._gather import on_mesh
 from ..typing import OptimizerLike, PyTree
 from ._state import Now, State, as_number, moved_average
 
@@ -120,6 +121,7 @@ def scan(
     return jax.lax.scan(lambda state, batch: step(task, state, batch, decay), state, batches)
 
 
+@on_mesh
 @eqx.filter_jit(donate="all-except-first")
 def run_steps(fixed: tuple[Any, ...], states: list[State], data: PyTree) -> tuple[list[State], list[Any]]:
     """As many steps of all tasks as `data` has entries: one dispatch.
