@@ -20,6 +20,7 @@ from ...core._edit import Edit
 from ...core._run import run
 from ...core._tap import Tap
 from ...core._types import Context, Reads
+from ...mesh._gather import over_data
 from .._grid import site_axes
 
 
@@ -220,7 +221,7 @@ def patched_streams(
         def visit(step: Any, store: Array) -> Array:
             group, number, place = place_of(step)
             here = rows.chunk(number)
-            x = lax.dynamic_index_in_dim(store, place, keepdims=False)
+            x = over_data(lax.dynamic_index_in_dim(store, place, keepdims=False), 2)
             reads = row_reads(here, mask, pos, model.config.causal)
             patch = Patch(
                 donors=donated,
