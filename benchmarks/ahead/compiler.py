@@ -101,6 +101,9 @@ class CardCompiler:
 
     def __init__(self, card: str) -> None:
         os.environ.update(ENVIRONMENT)
+        # Its own products need tiles that are found by trying on a card; without one cuBLAS is left.
+        flags = [os.environ.get("XLA_FLAGS", ""), "--xla_gpu_enable_triton_gemm=false"]
+        os.environ["XLA_FLAGS"] = " ".join(flags).strip()
         self.card = CARDS[card]
         self.memory = float(self.card.memory)
 
