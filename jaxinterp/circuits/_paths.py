@@ -11,7 +11,7 @@ from jaxtyping import Array
 
 from .._deprecations import respelled
 from ..core._check import logit_count
-from ..core._platform import platform_of
+from ..mesh._platform import platform_of
 from ..metrics import Metric
 from ..patching._pairs import PatchingPair, make_pair
 from ..patching.packed._plan import byte_limit

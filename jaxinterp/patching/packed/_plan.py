@@ -8,8 +8,8 @@ import jax
 import numpy as np
 
 from ...core._check import logit_count, shown
-from ...core._platform import platform_of
 from ...mesh._gather import data_size
+from ...mesh._platform import platform_of
 from ...typing import BytesLike
 from .._grid import Grid
 from .._pairs import PatchingPair

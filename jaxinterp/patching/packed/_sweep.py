@@ -21,8 +21,9 @@ from ...typing import BytesLike
 from .._grid import Grid
 from .._pairs import PatchingPair, known_columns
 from ._plan import Piece, Plan, plan
+from ._reads import DeviceRows
 from ._rows import first_difference, starts
-from ._runs import Base, DeviceRows, base_run, patched_streams, read_streams
+from ._runs import Base, base_run, patched_streams, read_streams
 
 
 def packed(
