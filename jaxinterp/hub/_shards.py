@@ -30,11 +30,11 @@ class Shards:
 
     def __init__(self, leaf: Any, where: Sharding | None) -> None:
         self.shape, self.where = tuple(leaf.shape), where
-        whole = {None: (slice(None),) * len(self.shape)}
-        index = whole if where is None else where.addressable_devices_indices_map(self.shape)
+        default = {None: (slice(None),) * len(self.shape)}
+        slices = default if where is None else where.addressable_devices_indices_map(self.shape)
         self.bounds: dict[Any, Bounds] = {
             device: tuple(part.indices(size)[:2] for part, size in zip(index, self.shape, strict=True))
-            for device, part in index.items()
+            for device, index in slices.items()
             if index is not None
         }
         self.parts = {
