@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jax.sharding import AbstractMesh, Mesh
 
-from ..typing import AnyMesh, CaptureLike, ConfigLike, DTypeLike, IndexLike, KindLike, PlanLike
+from ..typing import AnyMesh, CaptureLike, ConfigLike, DTypeLike, FloatLike, IndexLike, KindLike, PlanLike
 from ._needs import Needs, needs_of_kind, needs_of_model
 
 GIB = 2**30
@@ -24,10 +24,10 @@ class Chip:
     """
 
     name: str = "v5e"
-    products: float = 197e12
-    memory: float = 15.75 * GIB
-    bandwidth: float = 819e9
-    links: float = 1e11
+    products: FloatLike = 197e12
+    memory: FloatLike = 15.75 * GIB
+    bandwidth: FloatLike = 819e9
+    links: FloatLike = 1e11
 
 
 V5E = Chip()
@@ -162,7 +162,7 @@ def estimate(
 
 
 def _with(needs: Needs, title: str, chip: Chip) -> Estimate:
-    return Estimate(title, *needs, chip)
+    return Estimate(title, *map(float, needs), chip)
 
 
 def _axes(mesh: Any, names: tuple[str, str]) -> AbstractMesh:
