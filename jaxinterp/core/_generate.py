@@ -118,18 +118,15 @@ def _generate(
     real = jnp.concatenate([in_prompt, jnp.ones((*batch, steps - 1), bool)], axis=-1)
     positions = jnp.maximum(ordinals(real), 0)
 
-    def in_memory(columns: int) -> Array | None:
-        """Which of the remembered columns are real tokens."""
-        return None if mask is None else real[..., :columns]
-
     def forward(tokens: Array, memory: Any, start: Any, last: Array) -> Any:
         """The columns from `start` on: logits at `last`, and all keys and values so far."""
         here = lax.dynamic_slice_in_dim(positions, start, tokens.shape[-1], axis=-1)
         step = dataclasses.replace(request, inputs=tokens, mask=None if mask is None else real)
         engine = Engine(step, offset=start, columns=prompt, memory=memory)
         resid = model.embed(tokens, here, engine.ends)
-        columns = memory[0].shape[-3]
-        reads = Reads(tokens.shape[-1], columns, causal=True, first=start, real=in_memory(columns))
+        count = memory[0].shape[-3]
+        padding = None if mask is None else real[..., :count]
+        reads = Reads(tokens.shape[-1], count, causal=True, first=start, real=padding)
         resid = engine.run_blocks(resid, shared_context(reads, model.tables(here)), 0, engine.count)
         return engine.unembed(resid, last).squeeze(-2), engine.memory
 

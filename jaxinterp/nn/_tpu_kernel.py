@@ -1,0 +1,185 @@
+r"""Attention in one kernel for TPU: scores live in the chip's fast memory, a block at a time.
+
+The grid visits the blocks `(query, key)` on and below the diagonal and no others. While it goes along
+the keys of one block of queries, it keeps the running maximum $m$, the sum $l$ of weights and the mix of
+values, which are rescaled when the maximum grows (FlashAttention, Dao et al. 2022,
+https://arxiv.org/abs/2205.14135).
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import tpu as pltpu
+from jaxtyping import Array, Bool, Float
+
+LANES = 128
+BLOCK = 512
+"How many queries, and keys, a step takes."
+HIDDEN = -0.7 * float(np.finfo(np.float32).max)
+"A score so low that its weight is 0; two of them still add up to a finite number."
+
+
+def attention(
+    q: Float[Array, "*batch query head k"],
+    k: Float[Array, "*batch key kv_head k"],
+    v: Float[Array, "*batch key kv_head k"],
+    real: Bool[Array, "*batch key"] | None,
+    z: Float[Array, "*batch query head k"] | None = None,
+    *,
+    causal: bool,
+    interpret: bool = False,
+) -> tuple[Float[Array, "..."], ...]:
+    """The values that scaled queries read; with a cotangent `z`, those of queries, keys and values.
+
+    Lengths are padded to whole blocks, and batch axes are joined.
+    """
+    *batch, queries, _, _ = q.shape
+    keys = k.shape[-3]
+    block = BLOCK if queries > 2 * BLOCK else LANES * 2
+    join = lambda x: _to_blocks(x.reshape(-1, *x.shape[-3:]), block)
+    part = lambda x, count: jnp.swapaxes(x, 1, 2)[:, :count].reshape(*batch, count, *x.shape[1::2])
+    # A causal query reads no key behind it, so keys added at the end need no rule.
+    if real is None and not causal and keys % block:
+        real = jnp.ones((*batch, keys), bool)
+    if real is not None:
+        real = jnp.pad(real.reshape(-1, keys), ((0, 0), (0, -keys % block)))
+    if z is None:
+        bias = None if real is None else jnp.where(real, 0.0, HIDDEN).astype(jnp.float32)[:, None]
+        out = flash(join(q), join(k), join(v), bias, causal=causal, block=block, interpret=interpret)
+        return (part(out, queries),)
+    dq, dk, dv = _pulled(join(q), join(k), join(v), real, join(z), causal, block)
+    return part(dq, queries), part(dk, keys), part(dv, keys)
+
+
+def _to_blocks(x: Float[Array, "batch pos head k"], block: int) -> Float[Array, "batch head longer k"]:
+    """The head before the position, and zeros up to a whole number of blocks."""
+    return jnp.pad(jnp.swapaxes(x, 1, 2), ((0, 0), (0, 0), (0, -x.shape[1] % block), (0, 0)))
+
+
+def _pulled(
+    q: Array, k: Array, v: Array, real: Array | None, z: Array, causal: bool, block: int
+) -> tuple[Array, Array, Array]:
+    """Cotangents of queries, keys and values, by the kernels of JAX's own flash attention."""
+    from jax.experimental.pallas.ops.tpu import flash_attention as library
+
+    ids = None
+    if real is not None:
+        ids = library.SegmentIds(jnp.ones((q.shape[0], q.shape[2]), jnp.int32), real.astype(jnp.int32))
+    names = "q k_major k q_major_dkv k_major_dkv k_dkv q_dkv k_major_dq k_dq q_dq"
+    sizes = library.BlockSizes(block_b=1, **{f"block_{name}": block for name in names.split()})
+    group = q.shape[1] // k.shape[1]
+
+    def mix(q: Array, k: Array, v: Array) -> Array:
+        k, v = (jnp.repeat(x, group, axis=1) for x in (k, v))
+        return library.flash_attention(q, k, v, segment_ids=ids, causal=causal, block_sizes=sizes)
+
+    with jax.default_matmul_precision("highest" if q.dtype == jnp.float32 else "default"):
+        return jax.vjp(mix, q, k, v)[1](z)
+
+
+def flash(
+    q: Float[Array, "batch head query k"],
+    k: Float[Array, "batch kv_head key k"],
+    v: Float[Array, "batch kv_head key k"],
+    bias: Float[Array, "batch 1 key"] | None,
+    *,
+    causal: bool,
+    block: int,
+    interpret: bool = False,
+) -> Float[Array, "batch head query k"]:
+    """The values that scaled queries read, for lengths that are multiples of `block`.
+
+    **Arguments:**
+
+    - `q`, `k`, `v`: query head `h` reads key/value head `h // (heads / kv_heads)`.
+    - `bias`: added to the scores of every query, float32; `HIDDEN` hides a key.
+    - `causal`: whether keys behind a query are hidden; then there are as many keys as queries.
+    - `block`: how many queries and keys a step of the grid takes.
+    - `interpret`: whether the kernel is emulated, on any machine.
+    """
+    batch, heads, queries, width = q.shape
+    rows, columns = queries // block, k.shape[2] // block
+    group = np.int32(heads // k.shape[1])
+    steps = [(i, j) for i in range(rows) for j in range(i + 1 if causal else columns)]
+    row, column = (jnp.asarray([step[n] for step in steps], jnp.int32) for n in (0, 1))
+
+    of_query = pl.BlockSpec((None, None, block, width), lambda b, h, s, row, column: (b, h, row[s], 0))
+    of_key = pl.BlockSpec(
+        (None, None, block, width), lambda b, h, s, row, column: (b, lax.div(h, group), column[s], 0)
+    )
+    given: list[Any] = [q, k, v]
+    specs = [of_query, of_key, of_key]
+    if bias is not None:
+        given.append(bias)
+        specs.append(pl.BlockSpec((None, 1, block), lambda b, h, s, row, column: (b, 0, column[s])))
+    kernel = functools.partial(_kernel, causal=causal, columns=columns, padded=bias is not None)
+    return pl.pallas_call(
+        kernel,
+        out_shape=jax.ShapeDtypeStruct(q.shape, v.dtype),
+        grid_spec=pltpu.PrefetchScalarGridSpec(
+            num_scalar_prefetch=2,
+            grid=(batch, heads, len(steps)),
+            in_specs=specs,
+            out_specs=of_query,
+            scratch_shapes=[
+                pltpu.VMEM((block, LANES), jnp.float32),
+                pltpu.VMEM((block, LANES), jnp.float32),
+                pltpu.VMEM((block, width), jnp.float32),
+            ],
+        ),
+        compiler_params=pltpu.CompilerParams(dimension_semantics=("parallel", "parallel", "arbitrary")),
+        interpret=interpret,
+    )(row, column, *given)
+
+
+def _kernel(row: Any, column: Any, *refs: Any, causal: bool, columns: int, padded: bool) -> None:
+    """One block of queries against one block of keys."""
+    q_ref, k_ref, v_ref = refs[:3]
+    out_ref, top_ref, sum_ref, mix_ref = refs[-4:]
+    step = pl.program_id(2)
+    i, j = row[step], column[step]
+    block = q_ref.shape[0]
+
+    @pl.when(j == 0)
+    def _() -> None:
+        top_ref[...] = jnp.full(top_ref.shape, -jnp.inf, jnp.float32)
+        sum_ref[...] = jnp.zeros(sum_ref.shape, jnp.float32)
+        mix_ref[...] = jnp.zeros(mix_ref.shape, jnp.float32)
+
+    exact = lax.Precision.HIGHEST if q_ref.dtype == jnp.float32 else None
+    over_k = (((1,), (1,)), ((), ()))
+    scores = lax.dot_general(
+        q_ref[...], k_ref[...], over_k, precision=exact, preferred_element_type=jnp.float32
+    )
+    if padded:
+        scores = scores + jnp.broadcast_to(refs[3][...], scores.shape)
+    if causal:
+        # Below the diagonal this hides nothing: i > j there.
+        ahead = lax.broadcasted_iota(jnp.int32, scores.shape, 1) - lax.broadcasted_iota(
+            jnp.int32, scores.shape, 0
+        )
+        scores = jnp.where(ahead <= (i - j) * block, scores, HIDDEN)
+    before = top_ref[...]
+    top = jnp.maximum(before, jnp.broadcast_to(scores.max(1, keepdims=True), before.shape))
+    shrink = jnp.exp(before - top)
+    weights = jnp.exp(scores - jnp.broadcast_to(top[:, :1], scores.shape))
+    sum_ref[...] = shrink * sum_ref[...] + jnp.broadcast_to(weights.sum(1, keepdims=True), before.shape)
+    top_ref[...] = top
+    mixed = lax.dot_general(
+        weights.astype(v_ref.dtype),
+        v_ref[...],
+        (((1,), (0,)), ((), ())),
+        precision=exact,
+        preferred_element_type=jnp.float32,
+    )
+    mix_ref[...] = mix_ref[...] * jnp.broadcast_to(shrink[:, :1], mixed.shape) + mixed
+
+    @pl.when(j == (i if causal else columns - 1))
+    def _() -> None:
+        total = jnp.broadcast_to(sum_ref[:, :1], mixed.shape)
+        out_ref[...] = (mix_ref[...] / total).astype(out_ref.dtype)
