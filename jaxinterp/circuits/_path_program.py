@@ -18,6 +18,7 @@ from ..core._request import Request
 from ..core._run import resume, run
 from ..core._select import Layers
 from ..core._types import Context
+from ..mesh._gather import on_mesh
 from ..metrics import Metric
 from ..patching._gradients import positions
 from ._wiring import RECEIVERS, Wiring
@@ -45,6 +46,7 @@ class Receive(Edit):
         return jnp.where(chosen, getattr(self, site), x), state
 
 
+@on_mesh
 @eqx.filter_jit
 def program(
     model: Any,

@@ -15,6 +15,7 @@ from ..core._listing import survey
 from ..core._run import run
 from ..core._select import Layers
 from ..core._sites import is_per_layer
+from ..mesh._gather import on_mesh
 from ..metrics import Metric
 from ..patching._gradients import positions
 from ..patching._pairs import make_pair
@@ -199,6 +200,7 @@ def _measured(
     return metric.of(out).ravel()
 
 
+@on_mesh
 @eqx.filter_jit
 def _one(
     model: Any,
@@ -214,6 +216,7 @@ def _one(
     return _measured(model, target, metric, mask, here, there, senders, readers, freeze_mlps)
 
 
+@on_mesh
 @eqx.filter_jit
 def _each_head(
     model: Any,

@@ -17,6 +17,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
+from ..mesh._gather import gather_weights, over_data
 from ._acts import Acts
 from ._blocks import at_layer
 from ._captures import At
@@ -69,7 +70,7 @@ class Engine:
         self, request: Request, *, offset: Any = 0, columns: int | None = None, memory: Any = None
     ) -> None:
         self.model, self.edits, self.captures = request.model, request.edits, request.captures
-        self.count = request.count
+        self.count, self.remat = request.count, request.remat
         self.columns, self.memory = columns, memory
         self.of_prompt = {"start": offset, "columns": columns, "real": request.mask}
         shapes = request.shapes()
@@ -99,68 +100,59 @@ class Engine:
         return resid
 
     def _run_stretch(self, resid: Array, ctx: Context, stretch: Stretch) -> Array:
-        carry = resid, [self.states[i] for i in stretch.edits]
+        carry = resid, [self.states[i] for i in stretch.edits], self.memory
         if stretch.stop - stretch.start == 1:
-            carry, gathered = self._visit_layer(stretch, ctx, carry, stretch.start)
+            visit = lambda carry: self._visit_layer(stretch, ctx, carry, stretch.start)
+            carry, gathered = (jax.checkpoint(visit) if self.remat else visit)(carry)
             gathered = jax.tree.map(lambda leaf: leaf[None], gathered)
         else:
             carry, gathered = self._scan(stretch, ctx, carry)
-        (resid, states), (recorded, memory) = carry, gathered
-        if memory is not None:
-            self._remember(memory, stretch.start)
+        resid, states, self.memory = carry
         for i, state in zip(stretch.edits, states, strict=True):
             self.states[i] = state
-        for i, value in recorded.items():
+        for i, value in gathered.items():
             self.pieces.setdefault(i, []).append(value)
         return resid
 
     def _scan(self, stretch: Stretch, ctx: Context, carry: Any) -> Any:
         arrays, static = eqx.partition(self.model.blocks, eqx.is_array)
         whole = (stretch.start, stretch.stop) == (0, self.count)
-        span = slice(stretch.start, stretch.stop)
-        own = [self.layered[i] for i in stretch.edits]
 
         def body(carry: Any, xs: Any) -> Any:
-            block, own, layer, memory = xs
+            block, own, layer = xs
             # Slicing whole stacks copies them, so the blocks of a part are indexed one by one.
             block = block if whole else at_layer(arrays, layer)
-            return self._visit(stretch, ctx, carry, eqx.combine(block, static), own, layer, memory)
+            return self._visit(stretch, ctx, carry, eqx.combine(block, static), own, layer)
 
+        # Between turns of a loop nothing is merged, so that the barriers of `prevent_cse` are for nothing.
+        body = jax.checkpoint(body, prevent_cse=False) if self.remat else body
         layers = jnp.arange(stretch.start, stretch.stop, dtype=jnp.int32)
-        own, memory = jax.tree.map(lambda leaf: leaf[span], (own, self.memory))
-        return lax.scan(body, carry, (arrays if whole else None, own, layers, memory))
+        part = lambda leaf: leaf[stretch.start : stretch.stop]
+        own = jax.tree.map(part, [self.layered[i] for i in stretch.edits])
+        return lax.scan(body, carry, (arrays if whole else None, own, layers))
 
     def _visit_layer(self, stretch: Stretch, ctx: Context, carry: Any, layer: int | Array) -> Any:
         """One block by its number, which may be traced."""
-        block, memory = at_layer(self.model.blocks, layer), at_layer(self.memory, layer)
+        block = at_layer(self.model.blocks, layer)
         own = [at_layer(self.layered[i], layer) for i in stretch.edits]
-        return self._visit(stretch, ctx, carry, block, own, layer, memory)
+        return self._visit(stretch, ctx, carry, block, own, layer)
 
     def _visit(
         self,
         stretch: Stretch,
         ctx: Context,
-        carry: tuple[Array, list[Any]],
+        carry: tuple[Array, list[Any], Any],
         block: Any,
         own: list[Any],
         layer: Any,
-        memory: Any,
     ) -> Any:
-        """One block with its tap: the carry, and what was captured and remembered."""
-        resid, states = carry
+        """One block with its tap: the carry (stream, states of edits, memory), and what was captured."""
+        resid, states, memory = carry
         edits = [eqx.combine(layered, self.shared[i]) for i, layered in zip(stretch.edits, own, strict=True)]
         captures = {i: self.captures[i] for i in stretch.captures}
         tap = Tap(edits, captures, states=states, layer=layer, memory=memory, **self.of_prompt)
-        resid = block(resid, ctx.at(layer), tap)
-        return (resid, tap.states), (tap.recorded, tap.memory)
-
-    def _remember(self, memory: Any, start: int) -> None:
-        def put(whole: Array, part: Array) -> Array:
-            if part.shape == whole.shape:
-                return part
-            return lax.dynamic_update_slice_in_dim(whole, part, start, 0)
-
-        self.memory = jax.tree.map(put, self.memory, memory)
+        resid = gather_weights(block, "blocks.", layer=True)(over_data(resid, 2), ctx.at(layer), tap)
+        return (resid, tap.states, tap.memory), tap.recorded
 
     def everything(self) -> Stretch:
         """All blocks as one stretch, with every edit and every capture of the blocks."""
@@ -169,8 +161,8 @@ class Engine:
 
     def run_block(self, resid: Array, ctx: Context, layer: Array) -> tuple[Array, dict[int, Array]]:
         """The residual stream after one block of a traced number, and the captures there by their number."""
-        carry = resid, list(self.states)
-        (resid, states), (recorded, _) = self._visit_layer(self.everything(), ctx, carry, layer)
+        carry = resid, list(self.states), self.memory
+        (resid, states, _), recorded = self._visit_layer(self.everything(), ctx, carry, layer)
         self.states[:] = states
         return resid, recorded
 
@@ -181,20 +173,18 @@ class Engine:
         """
         stretch = self.everything()
 
-        def visit(carry: Any, layer: Any) -> Any:
-            return self._visit_layer(stretch, ctx, carry, layer)
-
-        carry = resid, list(self.states)
-        _, (recorded, _) = jax.eval_shape(visit, carry, jnp.asarray(0, jnp.int32))
+        visit = lambda carry, layer: self._visit_layer(stretch, ctx, carry, layer)
+        carry = resid, list(self.states), self.memory
+        _, recorded = jax.eval_shape(visit, carry, jnp.asarray(0, jnp.int32))
         store = jax.tree.map(lambda leaf: jnp.full((self.count, *leaf.shape), jnp.nan, leaf.dtype), recorded)
 
         def step(layer: Any, loop: Any) -> Any:
             carry, store = loop
-            carry, (recorded, _) = visit(carry, layer)
+            carry, recorded = visit(carry, layer)
             put = lambda all, one: lax.dynamic_update_index_in_dim(all, one, layer, 0)
             return carry, jax.tree.map(put, store, recorded)
 
-        (resid, states), store = lax.fori_loop(start, self.count, step, (carry, store))
+        (resid, states, _), store = lax.fori_loop(start, self.count, step, (carry, store))
         self.states[:] = states
         for i, value in store.items():
             layers = sorted(self.captures[i].layer_range(self.count))
@@ -211,13 +201,13 @@ class Engine:
         # Generation asks for columns; all else counts the tokens of padded prompts.
         real = self.of_prompt["real"] if self.columns is None else None
         if isinstance(logits, bool) or edited or captured:
-            out = self.model.unembed(resid, self.ends)
+            out = gather_weights(self.model).unembed(resid, self.ends)
             if logits is False:
                 return None
             return out if logits is True else take_positions(out, logits, axis, real)
         scalar = logits.ndim == 0
         chosen = take_positions(resid, logits[None] if scalar else logits, axis, real)
-        out = self.model.unembed(chosen, self.ends)
+        out = gather_weights(self.model).unembed(chosen, self.ends)
         return out.squeeze(axis) if scalar else out
 
     def acts(self) -> Acts:

@@ -10,6 +10,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Int
 
 from .._arguments import as_int, concrete
+from ..mesh._gather import on_mesh
 from ..typing import (
     EditsLike,
     FloatLike,
@@ -87,7 +88,7 @@ def generate(
     if not config.causal:
         raise ValueError("Only a causal model can generate; this one has config.causal=False.")
     # The last token is chosen and never read.
-    request = make_request(model, ids, edits=edits, mask=mask, more=max(steps - 1, 0))
+    request = make_request(model, ids, edits=edits, mask=mask, remat=False, more=max(steps - 1, 0))
     if choose is None:
         check_predicts_tokens(
             config, "generate reads its own answers as tokens, or as choose= translates them"
@@ -104,6 +105,7 @@ def generate(
     return text
 
 
+@on_mesh
 @eqx.filter_jit
 def _generate(
     request: Request, steps: int, key: Any, sampler: Sampler
@@ -124,18 +126,16 @@ def _generate(
         step = dataclasses.replace(request, inputs=tokens, mask=None if mask is None else real)
         engine = Engine(step, offset=start, columns=prompt, memory=memory)
         resid = model.embed(tokens, here, engine.ends)
-        count = memory[0].shape[-3]
-        padding = None if mask is None else real[..., :count]
-        reads = Reads(tokens.shape[-1], count, causal=True, first=start, real=padding)
+        # The prompt attends within itself, as in `run`; its keys and values begin the memory.
+        keys = prompt if isinstance(start, int) else total
+        padded = None if mask is None else real[..., :keys]
+        reads = Reads(tokens.shape[-1], keys, causal=True, first=start, real=padded)
         resid = engine.run_blocks(resid, shared_context(reads, model.tables(here)), 0, engine.count)
         return engine.unembed(resid, last).squeeze(-2), engine.memory
 
-    # The prompt attends within itself, as in `run`; its keys and values begin the memory.
     columns = jnp.broadcast_to(jnp.arange(prompt, dtype=jnp.int32), tokens.shape)
     last = jnp.where(in_prompt, columns, 0).max(-1, keepdims=True)
-    logits, memory = forward(tokens, _empty_memory(request), 0, last)
-    padding = [(0, 0)] * (memory[0].ndim - 3) + [(0, steps - 1), (0, 0), (0, 0)]
-    memory = jax.tree.map(lambda leaf: jnp.pad(leaf, padding), memory)
+    logits, memory = forward(tokens, _empty_memory(request, total), 0, last)
 
     def step(carry: Any, inputs: Any) -> Any:
         logits, memory, ended = carry
@@ -155,8 +155,7 @@ def _generate(
     return text, finite.all() & last_finite
 
 
-def _empty_memory(request: Request) -> tuple[Array, Array]:
-    """Room for keys and values of a prompt, `(layer, *batch, pos, kv_head, k)` each."""
-    shapes = request.shapes()
-    k, v = (jnp.zeros((request.count, *shapes[site].shape), shapes[site].dtype) for site in ("k", "v"))
-    return k, v
+def _empty_memory(request: Request, total: int) -> tuple[Array, ...]:
+    """Room for keys and values of `total` positions, `(layer, *batch, pos, kv_head, k)` each."""
+    shapes = [request.shapes()[site] for site in ("k", "v")]
+    return tuple(jnp.zeros((request.count, *s.shape[:-3], total, *s.shape[-2:]), s.dtype) for s in shapes)

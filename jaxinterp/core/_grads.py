@@ -10,14 +10,14 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from .._arguments import check_function, kind_of
-from ..typing import CaptureLike, EditsLike, IndexLike, MaskLike, MetricLike, ModelLike, TokensLike
+from ..mesh._gather import on_mesh
+from ..typing import BoolLike, CaptureLike, EditsLike, IndexLike, MaskLike, MetricLike, ModelLike, TokensLike
 from ._acts import Acts
-from ._captures import At
+from ._arithmetic import Arithmetic
 from ._check import logit_count
-from ._edit import Edit
-from ._edits import add
 from ._request import Request, as_logit_positions, make_request
 from ._run import execute
+from ._select import Where
 from ._types import Model, PositionMetric
 
 
@@ -41,6 +41,7 @@ def site_grads(
     edits: EditsLike | None = (),
     mask: MaskLike | None = None,
     logits: bool | IndexLike = True,
+    remat: BoolLike | None = None,
 ) -> SiteGrads:
     r"""$m,\; x_s,\; \partial m / \partial x_s$ at every site $s$ of `at`, in one forward and one backward pass.
 
@@ -55,6 +56,8 @@ def site_grads(
     - `at`: sites as in `capture`: `"z"`, `"resid_pre[3]"`, `"mlp_out[1:3]"`.
     - `logits`: the positions that a function reads; with -1 it gets `(*batch, vocab)`. A metric of
       `ji.metrics` reads its own positions.
+    - `remat`: whether the backward pass computes each block again instead of keeping all that is in
+      it. None decides by size, as in `run`.
 
     **Returns:** `SiteGrads`: the metric's value, the activations, and the gradients. Both are `Acts`
     under the same names with the same shapes.
@@ -75,7 +78,7 @@ def site_grads(
         raise ValueError(
             "A metric reads logits, so site_grads cannot do without: leave logits out, or give positions."
         )
-    request = make_request(model, tokens, edits=edits, capture=at, mask=mask)
+    request = make_request(model, tokens, edits=edits, capture=at, mask=mask, remat=remat)
     for capture in request.captures:
         if capture.pos is not None or capture.reduce is not None:
             raise ValueError(
@@ -91,35 +94,37 @@ def site_grads(
         padded = metric.padded(request.mask)
         read, logits = padded.of, True if padded.pos is None else padded.pos
     logits = as_logit_positions(logits, prompts, request.mask)
-    shapes, count = request.shapes(), request.count
-    zeros = {}
-    for capture in request.captures:
-        struct, layers = shapes[capture.site], len(capture.layer_range(count))
-        shape = (layers, *struct.shape) if capture.stacked else struct.shape
-        zeros[capture.name] = jnp.zeros(shape, struct.dtype)
-    return SiteGrads(*_site_grads(read, dataclasses.replace(request, logits=logits), zeros))
+    return SiteGrads(*_site_grads(read, dataclasses.replace(request, logits=logits)))
 
 
+@on_mesh
 @eqx.filter_jit
-def _site_grads(
-    metric: Callable[..., Any], request: Request, zeros: dict[str, Array]
-) -> tuple[Array, Acts, Acts]:
-    def nudged(nudges: dict[str, Array]) -> tuple[Array, tuple[Array, Acts]]:
-        adds = [edit for at in request.captures for edit in _nudge(at, nudges[at.name], request.count)]
-        out, acts = execute(dataclasses.replace(request, edits=(*request.edits, *adds)))
+def _site_grads(metric: Callable[..., Any], request: Request) -> tuple[Array, Acts, Acts]:
+    shapes, count, probes = request.shapes(), request.count, {}
+    for at in request.captures:
+        struct, layers = shapes[at.site], None if at.layers is None else tuple(at.layer_range(count))
+        zeros = jnp.zeros((*[count] * at.stacked, *struct.shape), struct.dtype)
+        probes[at.name] = Arithmetic(Where(), at.site, layers, zeros, _as_if_added)
+
+    def probed(probes: dict[str, Arithmetic]) -> tuple[Array, tuple[Array, Acts]]:
+        out, acts = execute(dataclasses.replace(request, edits=(*request.edits, *probes.values())))
         value = metric(out)
         if not hasattr(value, "dtype") or not jnp.issubdtype(value.dtype, jnp.floating):
             kind = f"dtype {value.dtype}" if hasattr(value, "dtype") else kind_of(value)
             raise ValueError(f"A metric returns floats, a number or one per example; got {kind}.")
         return value.sum(), (value, acts)
 
-    grads, (value, acts) = jax.grad(nudged, has_aux=True)(zeros)
-    return value, acts, Acts({at.name: grads[at.name] for at in request.captures})
+    grads, (value, acts) = jax.grad(probed, has_aux=True)(probes)
+    part = lambda at, grad: grad[slice(*at.layers)] if isinstance(at.layers, tuple) else grad
+    return value, acts, Acts({at.name: part(at, grads[at.name].value) for at in request.captures})
 
 
-def _nudge(at: At, nudge: Array, count: int) -> list[Edit]:
-    """Edits that add `nudge` to exactly the activations that `at` captures."""
-    if not at.stacked or at.layers is None:
-        layer = None if at.layers is None else at.layer_range(count)[0]
-        return [add(at.site, nudge, layer=layer)]
-    return [add(at.site, nudge[i], layer=layer) for i, layer in enumerate(at.layer_range(count))]
+@jax.custom_jvp
+def _as_if_added(x: Array, value: Array) -> Array:
+    """`x`, which nothing is added to; the derivatives are those of `x + value`."""
+    return x
+
+
+@_as_if_added.defjvp
+def _tangent(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
+    return primals[0], tangents[0] + tangents[1]

@@ -11,15 +11,19 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
-from .._arguments import as_selector
-from ..typing import CaptureLike, EditsLike, IndexLike, MaskLike, ModelLike, TokensLike
+from .._arguments import as_bool, as_selector
+from ..typing import BoolLike, CaptureLike, EditsLike, IndexLike, MaskLike, ModelLike, TokensLike
 from ._blocks import context, layer_count
 from ._captures import At, as_requests, check_captures
 from ._check import Shapes, as_padding, as_tokens, check_selector, check_tokens, token_shape
 from ._edit import Edit, resolve_edits
 from ._intervene import gather_edits
 from ._listing import survey
+from ._sites import SITES
 from ._types import Context
+
+KEPT_BYTES = 2**30
+"A backward pass that would keep more than this of the sites of all blocks computes each block again."
 
 
 class Request(eqx.Module):
@@ -30,6 +34,7 @@ class Request(eqx.Module):
     - `captures`: which sites to read.
     - `mask`: True at real tokens `(*batch, pos)`, or None.
     - `logits`: whether to unembed, or the positions to unembed.
+    - `remat`: whether a backward pass computes each block again, and only the stream between is kept.
     """
 
     model: Any
@@ -38,6 +43,7 @@ class Request(eqx.Module):
     captures: tuple[At, ...]
     mask: Array | None
     logits: bool | Array
+    remat: bool = eqx.field(static=True, default=False)
 
     @property
     def prompts(self) -> tuple[int, ...]:
@@ -66,6 +72,7 @@ def make_request(
     capture: CaptureLike | None = (),
     mask: MaskLike | None = None,
     logits: bool | IndexLike = True,
+    remat: BoolLike | None = None,
     start: int = 0,
     more: int = 0,
 ) -> Request:
@@ -79,7 +86,12 @@ def make_request(
     resolved = resolve_edits(own + new, shapes, count, real=real, start=start, of_model=len(own))
     captures = as_requests(capture)
     check_captures(captures, shapes, count, start, real=real)
-    return Request(base, tokens, resolved, captures, real, as_logit_positions(logits, prompts, real))
+    if remat is None:
+        rows = [row for row in SITES.values() if row.per_layer and not row.optional]
+        kept = [shapes[row.name] for row in rows if row.name in shapes]
+        remat = count * sum(struct.size * struct.dtype.itemsize for struct in kept) > KEPT_BYTES
+    logits = as_logit_positions(logits, prompts, real)
+    return Request(base, tokens, resolved, captures, real, logits, as_bool(remat, "remat"))
 
 
 def as_logit_positions(logits: bool | IndexLike, prompts: tuple[int, ...], mask: Any) -> bool | Array:

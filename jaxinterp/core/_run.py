@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._arguments import as_array, as_bool, as_int, as_int32, concrete
+from ..mesh._gather import on_mesh
 from ..typing import BoolLike, CaptureLike, EditsLike, IndexLike, MaskLike, ModelLike, ResidLike, TokensLike
 from ._acts import Acts
 from ._blocks import layer_count
@@ -28,6 +29,7 @@ def run(  # pyright: ignore[reportOverlappingOverload]
     mask: MaskLike | None = ...,
     logits: Literal[False],
     debug: BoolLike = ...,
+    remat: BoolLike | None = ...,
 ) -> tuple[None, Acts]: ...
 
 
@@ -41,6 +43,7 @@ def run(
     mask: MaskLike | None = ...,
     logits: Literal[True] | IndexLike = ...,
     debug: BoolLike = ...,
+    remat: BoolLike | None = ...,
 ) -> tuple[Float[Array, "*batch pos vocab"], Acts]: ...
 
 
@@ -53,6 +56,7 @@ def run(
     mask: MaskLike | None = None,
     logits: bool | IndexLike = True,
     debug: BoolLike = False,
+    remat: BoolLike | None = None,
 ) -> tuple[Float[Array, "..."] | None, Acts]:
     r"""$(M, t, e, c) \mapsto (\text{logits}, \text{acts})$: one forward pass, edited and read.
 
@@ -70,6 +74,9 @@ def run(
       layer that is captured. A position, or several (as in `ji.at`), unembeds only these: -1 is the
       last real token of each prompt.
     - `debug`: also checks traced token ids and masks, while the program runs.
+    - `remat`: of gradients through the run: True keeps the residual stream between blocks and
+      computes each block again in the backward pass, False keeps all that is in the blocks. None
+      computes again where the sites of all blocks take more than 1 GiB. The run itself stays as it is.
 
     **Returns:** logits `(*batch, pos, vocab)`, or None; and the captures, an `Acts`.
 
@@ -82,10 +89,11 @@ def run(
 
     Laws: capturing changes nothing; replacing a site by itself changes nothing, exactly.
     """
-    request = make_request(model, tokens, edits=edits, capture=capture, mask=mask, logits=logits)
+    request = make_request(model, tokens, edits=edits, capture=capture, mask=mask, logits=logits, remat=remat)
     return _run(request, as_bool(debug, "debug"))
 
 
+@on_mesh
 @eqx.filter_jit
 def _run(request: Request, debug: bool) -> tuple[Array | None, Acts]:
     return execute(_checked(request) if debug else request)
@@ -196,6 +204,7 @@ def _as_start(layer: Any, count: int) -> int | Array:
     return layer
 
 
+@on_mesh
 @eqx.filter_jit
 def _resume(request: Request, layer: int | Array) -> tuple[Array | None, Acts]:
     if not isinstance(layer, int):

@@ -25,7 +25,8 @@ class Tap:
     - `layer`: None at the ends of the model, else the number of the block, which may be traced.
     - `start`, `columns`: the first position that `x` holds, and the length from which negative
       positions count. Generation runs one position at a time, and edits mean the same there.
-    - `memory`: the keys and values of earlier positions, or None.
+    - `memory`: the keys and values of all layers and positions, `(layer, *batch, pos, kv_head, k)`
+      each, or None. `start` is a Python int while the prompt is read.
     - `real`: the padding mask `(*batch, pos)`, over all columns that generation will fill.
     """
 
@@ -78,17 +79,22 @@ class Tap:
     def past(self, k: Array, v: Array) -> tuple[Array, Array]:
         """The keys and values to attend to: these, written into the remembered ones if there are any.
 
-        Shapes `(*batch pos kv_head k)`; with a memory the result spans all its columns.
+        Shapes `(*batch pos kv_head k)`. A prompt attends within itself; what comes after it, to all
+        columns of the memory.
         """
         if self.memory is None:
             return k, v
-        axis = k.ndim - 3
-        written = [
-            lax.dynamic_update_slice_in_dim(before, new.astype(before.dtype), self.start, axis)
-            for before, new in zip(self.memory, (k, v), strict=True)
-        ]
-        self.memory = (written[0], written[1])
-        return self.memory
+        # One slice of the carried stack is written in place: no step copies the memory.
+        zeros = (0,) * (k.ndim - 3)
+        place = (self.layer, *zeros, self.start, 0, 0)
+        self.memory = tuple(
+            lax.dynamic_update_slice(whole, new[None].astype(whole.dtype), place)
+            for whole, new in zip(self.memory, (k, v), strict=True)
+        )
+        if isinstance(self.start, int):
+            return k, v
+        k, v = (lax.dynamic_index_in_dim(whole, self.layer, keepdims=False) for whole in self.memory)
+        return k, v
 
     def _offset(self, axis: str) -> Any:
         """The index of the first entry that `x` holds along an axis of a site."""

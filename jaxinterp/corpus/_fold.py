@@ -18,6 +18,7 @@ from ..core._captures import as_requests
 from ..core._intervene import split_edits
 from ..core._listing import sites
 from ..core._run import run
+from ..mesh._gather import on_mesh
 from ..mesh._rows import replicated
 from ..typing import AnyCorpus, CaptureLike, CorpusLike, IndexLike, MeshLike, ModelLike, PathLike
 from ._batches import Batch, CorpusBatches, counts_tokens
@@ -184,12 +185,14 @@ def _requests(captures: Any, batch: Batch) -> Any:
     return as_requests(request)
 
 
+@on_mesh
 @eqx.filter_jit(donate="all-except-first")
 def _advance(fixed: Any, state: Any) -> Any:
     model, captures, step, batch = fixed
     return step(state, batch, captured(model, captures, batch))
 
 
+@on_mesh
 @eqx.filter_jit
 def _read(fixed: tuple[Any, Any, Any], batch: Batch) -> Any:
     model, captures, per_batch = fixed

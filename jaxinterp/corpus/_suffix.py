@@ -17,6 +17,7 @@ from ..core._edits import replace
 from ..core._intervene import config_of, split_edits
 from ..core._run import resume, run
 from ..core._sites import parse
+from ..mesh._gather import on_mesh
 from ._batches import Batch
 
 
@@ -109,6 +110,7 @@ def log_probabilities(model: Any, at_site: Reached, stream: Any) -> Any:
     return jax.nn.log_softmax(logits.astype(jnp.float32))
 
 
+@on_mesh
 @eqx.filter_jit
 def losses(
     model: Any, at_site: Reached, value: Any, suffix: Suffix, clean: Any = None

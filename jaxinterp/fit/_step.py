@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
+from ..mesh._gather import on_mesh
 from ..typing import OptimizerLike, PyTree
 from ._state import Now, State, as_number, moved_average
 
@@ -67,6 +68,7 @@ def step(
     A pure function: it may be called under `jit`, `vmap` and `scan`. Returns the state after the step
     and its numbers in float32.
     """
+    state = task.placed(state)  # else the compiler may lay what it carries from step to step as it likes
     is_trained = task.is_trained(state.params)
     params, fixed = eqx.partition(state.params, is_trained)
     now = Now(state.step, state.extra)
@@ -119,6 +121,7 @@ def scan(
     return jax.lax.scan(lambda state, batch: step(task, state, batch, decay), state, batches)
 
 
+@on_mesh
 @eqx.filter_jit(donate="all-except-first")
 def run_steps(fixed: tuple[Any, ...], states: list[State], data: PyTree) -> tuple[list[State], list[Any]]:
     """As many steps of all tasks as `data` has entries: one dispatch.

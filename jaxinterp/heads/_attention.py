@@ -15,13 +15,13 @@ from ..core._listing import sites
 from ..corpus._batches import Batch
 from ..corpus._scan import fold_rows
 from ..corpus._size import fitting
+from ..mesh._gather import on_mesh
 from ..typing import ArrayLike, MaskLike, ModelLike, TokensLike
 from ._scores import HeadScores
 
 KINDS = ("previous", "duplicate", "prefix", "induction", "current", "first")
 "The kinds of attention that `attention_scores` measures."
-# Neither the first key nor the current one is left out; arrays, so that one program serves all scores.
-_COUNT_ALL = (np.zeros((), bool), np.zeros((), bool))
+_COUNT_ALL = (np.zeros((), bool), np.zeros((), bool))  # no key is left out; arrays, for one program
 _BYTES = 256 * 2**20  # patterns of one chunk of prompts
 
 
@@ -164,6 +164,7 @@ def _pattern(value: ArrayLike, shape: tuple[int, ...]) -> Array:
     return jnp.broadcast_to(value.reshape(-1, pos, pos), (batch, pos, pos)).astype(bool)
 
 
+@on_mesh
 @eqx.filter_jit
 def _contract(
     model: ModelLike,
@@ -175,8 +176,7 @@ def _contract(
 ) -> tuple[Array, Array, Array]:
     """Attention within patterns (kind layer head), their queries (kind,), all attention (layer head).
 
-    Without a pattern of the caller's, all of KINDS are computed: one program serves every score.
-    """
+    Without `where`, those of all KINDS: one program serves every score."""
     pos = tokens.shape[-1]
     config = config_of(model)
     dtype = np.promote_types(

@@ -12,6 +12,7 @@ from .._deprecations import key_by_name, respelled
 from ..core._check import as_tokens, check_predicts_tokens, check_tokens
 from ..core._intervene import config_of
 from ..core._run import run
+from ..mesh._gather import on_mesh
 from ..typing import KeyLike, ModelLike, TokensLike
 from ._prompts import Repeats, repeated_tokens
 
@@ -58,6 +59,7 @@ def icl_score(
     return sign * _difference(model, ids.reshape(-1, size), jnp.asarray([early, late], jnp.int32))
 
 
+@on_mesh
 @eqx.filter_jit
 def _difference(
     model: ModelLike, tokens: Int[Array, "batch pos"], which: Int[Array, "2"]
@@ -95,6 +97,7 @@ def repeat_losses(model: ModelLike, *, key: KeyLike, **prompts: Unpack[Repeats])
     return _rounds(model, tokens, prompts.get("repeats", 2), prompts.get("bos") is not None)
 
 
+@on_mesh
 @eqx.filter_jit
 def _rounds(
     model: ModelLike, tokens: Int[Array, "batch pos"], rounds: int, bos: bool

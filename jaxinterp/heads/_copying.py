@@ -15,6 +15,7 @@ from .._deprecations import key_by_name, respelled
 from ..core._check import check_predicts_tokens
 from ..core._intervene import config_of
 from ..core._run import run
+from ..mesh._gather import on_mesh
 from ..typing import ArrayLike, KeyLike, ModelLike
 from ._prompts import draw_blocks
 
@@ -113,6 +114,7 @@ def copying_behaviour(
     return _behaviour(model, tokens, bos is not None)
 
 
+@on_mesh
 @eqx.filter_jit
 def _behaviour(model: Any, tokens: Int[Array, "batch pos"], bos: bool) -> Float[Array, "layer head"]:
     model = weights.fold_norms(model)

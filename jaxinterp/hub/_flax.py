@@ -17,8 +17,7 @@ from ._tensors import Tensors, in_memory
 
 def open_flax(path: Path) -> Tensors:
     """The arrays of a msgpack file by dotted names. The format has no index: all are read now."""
-    from flax import serialization
-
+    serialization = _serialization()
     size = regular(path, BadCheckpoint)
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
@@ -68,6 +67,16 @@ def unflatten_tree(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
 
 def save_flax(path: Path, tree: Mapping[str, Any]) -> None:
     """Writes a tree of arrays as `flax.serialization` does, whole or not at all."""
-    from flax import serialization
+    write_whole(path, _serialization().msgpack_serialize(dict(tree)))
 
-    write_whole(path, serialization.msgpack_serialize(dict(tree)))
+
+def _serialization() -> Any:
+    """Flax stands in an extra: its newest release asks for a newer JAX than the one of an accelerator's image."""
+    try:
+        from flax import serialization
+    except ImportError as error:
+        raise ImportError(
+            "flax_model.msgpack files are read and written by the package flax: "
+            'pip install "jaxinterp[flax]".'
+        ) from error
+    return serialization

@@ -19,6 +19,7 @@ from ..core._check import as_selector, check_selector
 from ..core._intervene import config_of, split_edits
 from ..corpus._progress import watched
 from ..corpus._scan import fold_rows
+from ..mesh._gather import on_mesh
 from ..typing import BatchesLike, IndexLike, LayersLike, MaskLike, ModelLike
 from ._jacobian import JacobianLens
 from ._jacobian_sums import JacobianSums
@@ -167,6 +168,7 @@ def valid_positions(shape: tuple[int, ...], mask: MaskLike | None, skip: int, sk
     return real & (number >= skip) & (left >= skip_last)
 
 
+@on_mesh
 @eqx.filter_jit
 def _added(
     model: Any,

@@ -29,6 +29,7 @@ from ..core._edits import replace
 from ..core._generate import generate
 from ..core._intervene import config_of
 from ..core._run import run
+from ..mesh._gather import on_mesh
 from ..typing import (
     IndexLike,
     IntLike,
@@ -212,6 +213,7 @@ def _at(mapping: Any, layer: IndexLike) -> Callable[[Array], Array]:
     return mapping.at(layer) if hasattr(mapping, "at") else mapping
 
 
+@on_mesh
 @eqx.filter_jit
 def _patchscope(
     model: ModelLike,

@@ -21,6 +21,7 @@ from ..core._check import as_mask, as_selector, as_tokens, check_selector
 from ..core._intervene import Intervened, gather_edits
 from ..core._run import resume, run
 from ..core._sites import stage_of
+from ..mesh._gather import on_mesh
 from ..typing import EditsLike, IndexLike, MaskLike, ModelLike, PyTree, TokensLike
 
 STREAMS = ("resid_pre", "resid_mid", "resid_post")
@@ -202,6 +203,7 @@ def drop_position(tree: Any, streams: Streams, axis: int) -> Any:
     return jax.tree.map(lambda leaf: leaf.squeeze(axis), tree)
 
 
+@on_mesh
 @eqx.filter_jit
 def all_logits(lens: Lens, streams: Streams, final: bool = True) -> Float[Array, "row *rest"]:
     """Every row's logits."""

@@ -12,6 +12,7 @@ from ..core._check import as_int, as_mask, as_selector, as_tokens, concrete, log
 from ..core._intervene import config_of
 from ..core._positions import take_positions
 from ..core._top import top_of_rows
+from ..mesh._gather import on_mesh
 from ..typing import EditsLike, IndexLike, IntLike, MaskLike, ModelLike, TokenLike, TokensLike
 from ._read import (
     Lens,
@@ -152,6 +153,7 @@ def _targets(tokens: Array, targets: Any, where: Any, mask: Array | None, follow
     return targets if where is None else take_positions(targets, where, targets.ndim - 1, mask)
 
 
+@on_mesh
 @eqx.filter_jit
 def _summary(
     lens: Lens,

@@ -9,5 +9,6 @@ from ._models import tensor_parallel as tensor_parallel
 from ._plan_table import LeafPlan as LeafPlan
 from ._plan_table import MeshPlan as MeshPlan
 from ._plan_table import plan as plan
+from ._plans import PLANS as PLANS
 from ._rows import placed as placed
 from ._rows import rows_on as rows_on

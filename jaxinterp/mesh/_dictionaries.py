@@ -1,13 +1,15 @@
 """Dictionaries on many devices: rows of a batch over one axis of a mesh, features over the other."""
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
+import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AbstractMesh, Mesh
+from jax.sharding import AbstractMesh, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Float
 
 from ..typing import MeshLike, PyTree
 from ._automatic import automatic
@@ -15,6 +17,7 @@ from ._rows import placed
 
 # Which axis of a leaf counts features, by its name. All other axes are whole on every device.
 LAST = ("encoder", "encoder_bias", "log_threshold", "gain", "magnitude_bias", "silent")
+MEMORY = "optimizer_state"
 DECODER = {2: 0, 3: 0, 4: 2}  # by the number of axes: (features, ...), (layer, layer, features, d)
 
 
@@ -47,17 +50,43 @@ def shard(tree: PyTree, mesh: MeshLike) -> PyTree:
     def place(path: Any, leaf: Any) -> Any:
         if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
             return leaf  # it spans several processes, and was placed before
-        spec = _spec(path, leaf)
-        for axis, name in enumerate(spec):
-            if name and leaf.shape[axis] % mesh.shape[name]:
-                raise ValueError(
-                    f"{leaf.shape[axis]} features cannot be divided among {mesh.shape[name]} devices: "
-                    f"give features={-(-leaf.shape[axis] // mesh.shape[name]) * mesh.shape[name]}, or "
-                    "a mesh with fewer along 'feature'."
-                )
-        return placed(leaf, mesh, spec)
+        return placed(leaf, mesh, _place(mesh, path, leaf).spec)
 
     return jax.tree_util.tree_map_with_path(place, tree)
+
+
+def made_on(mesh: Mesh, make: Callable[..., PyTree], *given: PyTree) -> PyTree:
+    """`make(*given)` with every leaf made where `shard` lays it: no device holds a whole one on the way.
+
+    - `make`: a function that can be compiled.
+    """
+    arrays, others = eqx.partition(given, eqx.is_array)
+    shapes = eqx.filter_eval_shape(make, *given)
+    like, rest = eqx.partition(shapes, _is_array)
+    where = jax.tree_util.tree_map_with_path(functools.partial(_place, mesh), like)
+
+    def made(arrays: PyTree) -> PyTree:
+        return eqx.filter(make(*eqx.combine(arrays, others)), _is_array)
+
+    with jax.set_mesh(mesh):
+        return eqx.combine(jax.jit(made, out_shardings=where)(arrays), rest)
+
+
+def _is_array(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array | jax.ShapeDtypeStruct)
+
+
+def _place(mesh: Mesh, path: Any, leaf: Any) -> NamedSharding:
+    """Where a leaf lies. Raises ValueError where its features cannot be divided."""
+    spec = leaf_spec(path, leaf, mesh.shape["data"])
+    for axis, name in enumerate(spec):
+        if name and leaf.shape[axis] % mesh.shape[name]:
+            raise ValueError(
+                f"{leaf.shape[axis]} features cannot be divided among {mesh.shape[name]} devices: "
+                f"give features={-(-leaf.shape[axis] // mesh.shape[name]) * mesh.shape[name]}, or "
+                "a mesh with fewer along 'feature'."
+            )
+    return NamedSharding(mesh, spec)
 
 
 def dictionary_mesh(mesh: MeshLike) -> Mesh:
@@ -74,19 +103,35 @@ def dictionary_mesh(mesh: MeshLike) -> Mesh:
     return automatic(mesh)
 
 
-def _spec(path: Any, leaf: Any) -> P:
+def leaf_spec(path: Any, leaf: Any, data: int) -> P:
+    """Where a leaf lies: its axis of features over "feature".
+
+    What an optimizer remembers of a matrix is divided a second time, over `data` devices along its longest
+    other axis: each device updates its part of the weights, and the parts are gathered.
+    """
     names = [key.name for key in path if isinstance(key, jax.tree_util.GetAttrKey)]
-    name, ndim = (names or [""])[-1], np.ndim(leaf)
-    if name == "decoder":
-        return P(*(None,) * DECODER[ndim], "feature")
-    return P(*(None,) * (ndim - 1), "feature") if name in LAST and ndim else P()
+    name, shape = (names or [""])[-1], np.shape(leaf)
+    if not shape or not (name in LAST or name == "decoder"):
+        return P()
+    at = DECODER[len(shape)] if name == "decoder" else len(shape) - 1
+    spec: list[str | None] = [None] * (at + 1)
+    spec[at] = "feature"
+    if MEMORY in names and data > 1:
+        others = [i for i, size in enumerate(shape) if i != at and size and not size % data]
+        if others:
+            longest = max(others, key=lambda i: shape[i])
+            spec += [None] * (longest + 1 - len(spec))
+            spec[longest] = "data"
+    return P(*spec)
 
 
 def constrained(tree: PyTree) -> PyTree:
     """Inside a compiled step: every leaf stays where `shard` put it, if a mesh is set."""
-    if current_mesh() is None:
+    mesh = current_mesh()
+    if mesh is None:
         return tree
-    stay = lambda path, leaf: jax.lax.with_sharding_constraint(leaf, _spec(path, leaf))
+    data = mesh.shape["data"]
+    stay = lambda path, leaf: jax.lax.with_sharding_constraint(leaf, leaf_spec(path, leaf, data))
     return jax.tree_util.tree_map_with_path(stay, tree)
 
 
@@ -96,7 +141,7 @@ def current_mesh() -> AbstractMesh | None:
     return None if mesh.empty or set(mesh.axis_names) != {"data", "feature"} else mesh
 
 
-def is_divisible(pre: Float[Array, "*batch feature"]) -> bool:
+def is_divisible(pre: Float[jax.Array, "*batch feature"]) -> bool:
     """Whether a mesh is set, and rows and features `(batch, feature)` can be divided on it."""
     mesh = current_mesh()
     if mesh is None or pre.ndim != 2:
@@ -104,31 +149,24 @@ def is_divisible(pre: Float[Array, "*batch feature"]) -> bool:
     return not (pre.shape[0] % mesh.shape["data"] or pre.shape[1] % mesh.shape["feature"])
 
 
-def largest_entries(
-    pre: Float[Array, "batch feature"], k: int, limit: Any = None
-) -> Bool[Array, "batch feature"]:
-    """Which entries are among the k largest of their row, over all devices, exactly.
+def by_device(
+    function: Callable[..., jax.Array],
+    pre: jax.Array,
+    of_features: jax.Array | None,
+    of_all: jax.Array,
+) -> jax.Array:
+    """`function(pre, of_features, of_all, first)` of each device's own part of `pre (batch, feature)`.
 
-    Each device finds the k largest of its own features. These candidates are gathered, k times the
-    devices of them per row, and cut once more. Ties go to the first, as without a mesh: candidates
-    lie in the order of the features. `limit ()` is a smaller k, which may be traced.
+    - `function`: returns an array like its `pre`; `jax.lax.psum(x, "feature")` inside sums over devices.
+    - `of_features (feature,)`: cut as the features are; or None.
+    - `of_all ()`: the same on every device.
+
+    The function is also given `first ()`, the number of the first feature of its part.
     """
-    mesh = current_mesh()
-    assert mesh is not None  # `is_divisible` was asked first
-    few = min(k, pre.shape[-1] // mesh.shape["feature"])
+    own = P("data", "feature")
 
-    def local(pre: Array) -> Array:
-        values, where = jax.lax.top_k(pre, few)
-        gathered = jax.lax.all_gather(values, "feature", axis=1, tiled=True)
-        best, at = jax.lax.top_k(gathered, k)
-        good = jnp.isfinite(best)
-        if limit is not None:
-            good &= jnp.arange(k, dtype=jnp.int32)[None] < limit
-        put = jax.vmap(lambda row, at, value: row.at[at].set(value, unique_indices=True))
-        chosen = put(jnp.zeros(gathered.shape, bool), at, good)
-        start = jax.lax.axis_index("feature") * few
-        mine = jax.lax.dynamic_slice_in_dim(chosen, start, few, 1)
-        return put(jnp.zeros(pre.shape, bool), where, mine)
+    def local(pre: jax.Array, of_features: jax.Array | None, of_all: jax.Array) -> jax.Array:
+        return function(pre, of_features, of_all, jax.lax.axis_index("feature") * pre.shape[1])
 
-    spec = P("data", "feature")
-    return jax.shard_map(local, in_specs=spec, out_specs=spec)(jax.lax.stop_gradient(pre))
+    inside = jax.shard_map(local, in_specs=(own, P("feature"), P()), out_specs=own, check_vma=False)
+    return inside(pre, of_features, of_all)

@@ -1,18 +1,20 @@
 """Plans by name: which axis of each leaf lies over which axis of a mesh, from the leaf's name alone.
 
 - "data": every leaf whole on every device; the rows of a batch over "data".
-- "fsdp": every leaf split over "data" too, on its longest axis that divides. A block is gathered when it
-  runs, so that a device holds one whole block at a time.
+- "fsdp": every matrix split over "data" too, on the width of the stream (or its longest axis that divides).
+  A block is gathered when it runs, so that a device holds one whole block at a time.
 - "tensor": heads, neurons and vocabulary over "model". A block needs one sum over the devices after
   attention and one after the MLP.
-- "fsdp+tensor": heads, neurons and vocabulary over "model", and the longest other axis over "data".
+- "fsdp+tensor": heads, neurons and vocabulary over "model", and the width of the stream over "data".
 
-The axis of layers is never split: a run takes one layer after another.
+The axis of layers is never split: a run takes one layer after another. Biases and gains are whole over
+"data": they are a few bytes in ten thousand, and a gather of each costs the time of a message.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
 from jax.sharding import PartitionSpec
 
 from ..typing import AnyMesh
@@ -95,15 +97,35 @@ def planned_spec(plan: str, mesh: AnyMesh, path: str, leaf: Any) -> PartitionSpe
         for i in _split_axes(path, leaf):
             if leaf.shape[i] % parts[axis] == 0:
                 spec[i] = axis
-    if "fsdp" in names:
-        free = [
-            i
-            for i in range(is_stacked(path), len(spec))
-            if spec[i] is None and leaf.shape[i] and leaf.shape[i] % parts["data"] == 0
-        ]
+    if "fsdp" in names and is_matrix(path, leaf):
+        tensor = _split_axes(path, leaf)
+        free = [i for i in _own_axes(path, leaf) if spec[i] is None and leaf.shape[i] % parts["data"] == 0]
         if free:
-            spec[max(free, key=lambda i: leaf.shape[i])] = "data"
+            spec[max(free, key=lambda i: (i not in tensor, leaf.shape[i]))] = "data"
     return PartitionSpec(*spec)
+
+
+def gathered_spec(path: str, leaf: Any, layer: bool = False) -> PartitionSpec:
+    """How a leaf lies while it is used, whatever the plan: whole over "data", and over "model" as it was.
+
+    A leaf without a known name stays as it is. `layer`: whether the leaf is that of one layer, without the
+    axis of layers.
+    """
+    if path.rpartition(".")[2] not in AXES:
+        return PartitionSpec(*(PartitionSpec.UNCONSTRAINED,) * leaf.ndim)
+    shape = (1, *leaf.shape) if layer and is_stacked(path) else leaf.shape
+    struct = jax.ShapeDtypeStruct(shape, leaf.dtype)
+    free = PartitionSpec.UNCONSTRAINED
+    split = _split_axes(path, struct)
+    return PartitionSpec(
+        *(free if i in split else None for i in range(len(shape) - len(leaf.shape), len(shape)))
+    )
+
+
+def is_matrix(path: str, leaf: Any) -> bool:
+    """Whether a leaf is no bias and no gain: by its name, or one without a known name by its axes."""
+    name = path.rpartition(".")[2]
+    return name.startswith("w_") if name in AXES else len(_own_axes(path, leaf)) > 1
 
 
 def whole_because(plan: str, mesh: AnyMesh, path: str, leaf: Any) -> str:
@@ -114,10 +136,15 @@ def whole_because(plan: str, mesh: AnyMesh, path: str, leaf: Any) -> str:
         count = mesh.shape[model_axis(mesh)]
         wanted = _split_axes(path, leaf)
         reasons += [f"{leaf.shape[i]} {names[i]} by {count}" for i in wanted if spec[i] is None]
-    if "fsdp" in plan.split("+") and "data" not in spec:
-        sizes = [f"{leaf.shape[i]} {names[i]}" for i in range(is_stacked(path), len(spec)) if spec[i] is None]
+    if "fsdp" in plan.split("+") and "data" not in spec and is_matrix(path, leaf):
+        sizes = [f"{leaf.shape[i]} {names[i]}" for i in _own_axes(path, leaf) if spec[i] is None]
         reasons += [f"{' or '.join(sizes)} by {mesh.shape['data']}"] if sizes else []
     return "cannot divide " + " and ".join(reasons) if reasons else ""
+
+
+def _own_axes(path: str, leaf: Any) -> range:
+    """The axes of one layer's leaf."""
+    return range(is_stacked(path), len(leaf.shape))
 
 
 def _split_axes(path: str, leaf: Any) -> Sequence[int]:

@@ -16,12 +16,14 @@ from ..core._intervene import Intervened, split_edits
 from ..core._listing import survey
 from ..core._run import run
 from ..core._sites import is_per_layer
+from ..mesh._gather import on_mesh
 from ..metrics import Metric
 from ._attribution_qk import KEYS, QUERIES, key_effects, one_reader
 from ._attribution_settings import Options
 from ._gradients import Lean, cells, entries, lean, lean_gradients, positions
 
 
+@on_mesh
 @eqx.filter_jit
 def attribute(
     inner: Any,

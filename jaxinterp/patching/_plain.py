@@ -18,6 +18,7 @@ from ..core._listing import survey
 from ..core._run import run
 from ..core._select import POSITIONS, selection
 from ..core._sites import axes_of, is_per_layer
+from ..mesh._gather import on_mesh
 from ..metrics import Metric
 from ._gradients import positions
 from ._grid import Grid
@@ -51,6 +52,7 @@ def _columns(grid: Grid, pair: PatchingPair) -> dict[str, Array]:
     return index
 
 
+@on_mesh
 @eqx.filter_jit
 def _program(
     model: Any,

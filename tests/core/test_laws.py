@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import pytest
 
 import jaxinterp as ji
+from jaxinterp._jax_versions import enable_x64
 
 from .conftest import CONFIGS, model_of, random_model
 
@@ -34,7 +35,7 @@ def test_laws_hold_in_bfloat16(name: str) -> None:
 @pytest.mark.parametrize("name", ["gpt2", "neox", "llama"])
 def test_laws_hold_in_float64(name: str) -> None:
     """To the last bit, which needs the user's compiler: unoptimised products of float64 depend on their fusion."""
-    with jax.enable_x64(True):
+    with enable_x64(True):
         model = random_model(CONFIGS[name], jnp.float64)
         report = ji.testing.check_model(model, PROMPTS)
     assert max(report.laws.values()) < 1e-11

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import jaxinterp as ji
+from jaxinterp._jax_versions import enable_x64
 
 from .conftest import CONFIGS, model_of, random_model
 
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.wide
 @pytest.fixture
 def double() -> Any:
     """A model of float64, and the switch that it needs."""
-    with jax.enable_x64(True):
+    with enable_x64(True):
         yield random_model(CONFIGS["gpt2"], jnp.float64)
 
 
@@ -48,7 +49,7 @@ def test_float64_values_take_the_dtype_of_the_site() -> None:
     value, layer = np.linspace(-1, 1, 8), np.asarray([2, 0])
     edits = lambda kind: [ji.add("resid_post", kind(value), layer=1), ji.zero("z", pos=1, head=1)]
     want, acts = ji.run(model, tokens, edits=edits(np.float32), capture=["embed"])
-    with jax.enable_x64(True):
+    with enable_x64(True):
         got, _ = ji.run(model, tokens, edits=edits(jnp.asarray))
         np.testing.assert_array_equal(got, want)
         soft, _ = ji.run(model, np.asarray(acts["embed"], np.float64), edits=edits(np.asarray))

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import jaxinterp as ji
+from jaxinterp._jax_versions import enable_x64
 from jaxinterp.corpus import Checkpoint, as_corpus, fold
 
 pytestmark = pytest.mark.quick
@@ -252,7 +253,7 @@ TRACES: list[int] = []
 def test_a_number_of_python_is_a_state_and_one_program_serves_all(model: Any, padded: Any, x64: bool) -> None:
     tokens, mask = padded
     TRACES.clear()
-    with jax.enable_x64(x64), jax.numpy_dtype_promotion("standard"):
+    with enable_x64(x64), jax.numpy_dtype_promotion("standard"):
         total = fold(as_corpus(tokens, mask=mask), model, SITE, 0.0, traced, batch_size=2)
     assert len(TRACES) == 1 and total.dtype == (jnp.float64 if x64 else jnp.float32)
 

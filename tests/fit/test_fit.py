@@ -11,6 +11,7 @@ import optax
 import pytest
 
 import jaxinterp as ji
+from jaxinterp._jax_versions import enable_x64
 from jaxinterp.fit._step import run_steps
 from tests.processes import run
 
@@ -214,7 +215,7 @@ def test_batches_of_other_shapes_and_losses_with_arrays() -> None:
 
 
 def test_double_precision_stays_so() -> None:
-    with jax.enable_x64(True):
+    with enable_x64(True):
         x, y = jnp.asarray(X, jnp.float64), jnp.asarray(Y, jnp.float64)
         settings = ji.fit.Settings(average=0.5, progress=False)
         step = dict(steps=4, settings=settings)

@@ -14,6 +14,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from jaxinterp import hub
+from jaxinterp._jax_versions import enable_x64
 from jaxinterp.hub import BadCheckpoint, LazyTensor, UnknownModel
 from jaxinterp.hub._safetensors import open_safetensors
 from jaxinterp.hub._tensors import inside
@@ -197,7 +198,7 @@ def test_dtypes_of_a_load(gpt2: Any, tmp_path: Path) -> None:
         hub.load(tmp_path, dtype="float33")
     with pytest.raises(ValueError, match="jax_enable_x64"):
         hub.load(tmp_path, dtype="float64")
-    with jax.enable_x64(True):
+    with enable_x64(True):
         assert hub.load(tmp_path, dtype="float64")[0].w_embed.dtype == "float64"
 
 

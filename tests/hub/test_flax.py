@@ -1,5 +1,6 @@
 """Flax GPT-2: its msgpack checkpoint loads, and a ported model saves as one."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,18 @@ def test_a_flax_checkpoint(make: Any, tmp_path: Path) -> None:
     assert again.config.source.files == ("flax_model.msgpack",)
     (tmp_path / "flax_model.msgpack").write_bytes(serialization.to_bytes(tree["transformer"]))
     assert same(hub.load(tmp_path)[0], model)  # of the bare FlaxGPT2Model: no prefix
+
+
+def test_without_the_package(make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parameter trees need no package; files name the extra that brings it."""
+    model = make("gpt2")
+    hub.export(tmp_path, model, format="flax")
+    monkeypatch.setitem(sys.modules, "flax", None)
+    assert same(hub.from_flax(hub.to_flax(model), model.config), model)
+    with pytest.raises(ImportError, match=r'pip install "jaxinterp\[flax\]"'):
+        hub.load(tmp_path)
+    with pytest.raises(ImportError, match=r'pip install "jaxinterp\[flax\]"'):
+        hub.export(tmp_path / "again", model, format="flax")
 
 
 @pytest.mark.parametrize("content", [b"", b"\xc1garbage", b"\x93\x01\x02\x03"])

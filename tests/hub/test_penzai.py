@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import jaxinterp as ji
+from jaxinterp._jax_versions import enable_x64
 from jaxinterp.hub import from_penzai, to_penzai
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -80,7 +81,7 @@ def test_stacked_frozen_and_bfloat16(name):
 
 @pytest.mark.parametrize("name", ["pythia", "llama grouped"])
 def test_parity_in_float64(name):
-    with jax.enable_x64(True):
+    with enable_x64(True):
         model = make(CONFIGS[name], "float64")
         tokens = jnp.arange(7, dtype=jnp.int32)
         theirs = their_logits(to_penzai(model), tokens)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import jaxinterp as ji
+from jaxinterp._jax_versions import enable_x64
 from jaxinterp.core._types import Reads
 from jaxinterp.nn import _one_pass, in_one_pass
 from tests.models import model_of, random_model
@@ -79,7 +80,7 @@ def test_chunks_equal_the_formula(case: str, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize("case", CASES)
 def test_chunks_in_float64(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """To 1e-10, with one key/value head for all queries."""
-    with jax.enable_x64(True):
+    with enable_x64(True):
         q, k, v, reads, allowed = inputs(case, jnp.float64, kv_heads=1)
         want, reached = formula(q, k, v, allowed), allowed.any(-1)
         for rows in (1, 7, 64):
@@ -187,7 +188,7 @@ def test_gradients_equal_those_of_held_patterns(kind: str, name: str) -> None:
 @pytest.mark.slow
 def test_gradients_equal_finite_differences() -> None:
     """Of an edited pattern and edited scores, in float64."""
-    with jax.enable_x64(True):
+    with enable_x64(True):
         model = jax.tree.map(lambda x: x.astype(jnp.float64), model_of("gpt2"))
         edits = [ji.scale("scores", 1.5, layer=1), ji.scale("pattern", 0.5, head=1)]
         metric = lambda logits: jnp.sin(logits[..., -1, :7]).sum(-1)

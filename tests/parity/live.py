@@ -42,6 +42,7 @@ from parity.folders import TEXTS, vintages  # noqa: E402
 from parity.ours import ours, worst  # noqa: E402
 
 import jaxinterp as ji  # noqa: E402
+from jaxinterp._jax_versions import enable_x64  # noqa: E402
 from jaxinterp.hub._packaged import packaged  # noqa: E402
 
 PORTS = HERE.parent / "hub" / "ports"
@@ -80,7 +81,7 @@ def every_option(table: Table) -> None:
             with golden.widened():
                 wide = golden.build(family, fields, dtype=torch.float64)
                 wanted = golden.reference(wide, state, tokens)
-            with jax.enable_x64(True), jax.disable_jit():
+            with enable_x64(True), jax.disable_jit():
                 model = ji.hub.build(port, config, state, dtype=np.float64)
                 found = worst(ours(model, tokens), wanted)
             largest["float64"] = max(largest["float64"], *found.values())
@@ -132,7 +133,7 @@ def random_share(seed: int, count: int, part: int) -> list[tuple[str, str, float
         found = random_config(family, config, state, narrow, tokens, mask, np.float32)
         rows.append((family, "float32", found, fields))
         if i // len(golden.MODELS) % WIDE_SHARE == 0:
-            with golden.widened(), jax.enable_x64(True):
+            with golden.widened(), enable_x64(True):
                 wide = golden.build(family, fields, dtype=torch.float64)
                 found = random_config(family, config, state, wide, tokens, mask, np.float64)
             rows.append((family, "float64", found, fields))

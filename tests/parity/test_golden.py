@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from jaxinterp import hub
+from jaxinterp._jax_versions import enable_x64
 
 from .ours import checkpoint, ours, worst
 
@@ -76,7 +77,7 @@ def test_float64(case: Any) -> None:
     """The same in float64, where a difference of formula has nothing to hide behind."""
     family, config, state, wanted = case
     # Operation by operation: compiling each case whole would take longer than all the rest.
-    with jax.enable_x64(True), jax.disable_jit():
+    with enable_x64(True), jax.disable_jit():
         model = hub.build(hub.all_ports()[family], config, state, dtype=np.float64)
         check(model, wanted, "float64", FLOAT64)
 

@@ -1,7 +1,8 @@
 """A slice of the random cases; `python -m tests.random_cases` runs the 300 of each kind."""
 
-import jax
 import pytest
+
+from jaxinterp._jax_versions import enable_x64
 
 from .kinds import KINDS, run_case
 
@@ -12,7 +13,7 @@ GROUPS = {"edits": 2, "sweep": 2}
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_few_random_cases(kind: str) -> None:
     groups = GROUPS.get(kind, 1)
-    with jax.enable_x64(True):
+    with enable_x64(True):
         for case in range(12):
             run_case(kind, 0, case % groups, case // groups)
 

@@ -13,9 +13,11 @@ from tests.processes import environment, run
 
 COMMON = """
 import sys
-import jax, jax.numpy as jnp, numpy as np
+import jax, jax.numpy as jnp, numpy as np, optax
 from jaxinterp import fit, sae
 from jaxinterp.mesh import _dictionaries
+from jaxinterp.sae.kinds._cut_on_mesh import largest_entries
+from jaxinterp.sae.training import _start
 
 data = np.random.default_rng(0).normal(size=(200, 8)).astype(np.float32)
 options = dict(steps=6, batch_size=40, settings=fit.Settings(steps_per_dispatch=3, progress=False))
@@ -38,7 +40,7 @@ mesh = jax.make_mesh((2, 4), ("data", "feature"))
 rows = np.random.default_rng(1).integers(0, 4, size=(10, 64)).astype(np.float32)  # many ties
 rows[3, 2:] = -np.inf
 with jax.set_mesh(_dictionaries.dictionary_mesh(mesh)):
-    found = jax.jit(lambda p: [_dictionaries.largest_entries(p, k) for k in (3, 20)])(rows)
+    found = jax.jit(lambda p: [largest_entries(p, k) for k in (3, 20)])(rows)
 for k, got in zip((3, 20), found):
     where = np.argsort(-rows, axis=1, kind="stable")[:, :k]  # ties go to the first
     want = np.zeros(rows.shape, bool)
@@ -51,6 +53,15 @@ assert spread.decoder.sharding.spec[0] == "feature", spread.decoder.sharding
 assert spread.decoder.addressable_shards[0].data.shape == (16, 8)
 close((alone, history), (spread, told))
 assert told["aux"][-1] > 0
+kind = sae.TopK(d=8, features=64, k=3)  # without weights: they are drawn in place
+given = jax.random.key(3), jnp.asarray(data)
+first = _dictionaries.made_on(_dictionaries.dictionary_mesh(mesh), kind.init, *given)
+close(jax.jit(lambda *given: kind.init(*given))(*given), first)
+state = _start.first_state(first, _dictionaries.dictionary_mesh(mesh), optax.adam(1e-3), data, data, True)
+parts = lambda leaf: leaf.addressable_shards[0].data.shape
+assert parts(first.encoder) == parts(state.average.encoder) == (8, 16)
+moments = state.optimizer_state[0].mu  # over both axes: a device updates its part of the weights
+assert parts(moments.encoder) == (4, 16) and parts(moments.decoder) == (16, 4)
 print("equal")
 """
 

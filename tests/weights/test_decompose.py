@@ -9,6 +9,7 @@ import pytest
 
 import jaxinterp as ji
 from jaxinterp import weights
+from jaxinterp._jax_versions import enable_x64
 
 from .small_models import CONFIGS, make
 
@@ -142,7 +143,7 @@ def test_masked_prompts_and_jit_and_vmap(models, tokens):
 
 
 def test_float64(tokens):
-    with jax.enable_x64(True):
+    with enable_x64(True):
         model = make("neox", jnp.float64)
         parts = weights.by_neuron(model, tokens, onto=jnp.ones(8), norm=True)
         out = ji.run(model, tokens, capture=["ln_final_out"])[1]["ln_final_out"].sum(-1)

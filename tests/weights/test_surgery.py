@@ -7,6 +7,7 @@ import pytest
 
 import jaxinterp as ji
 from jaxinterp import weights
+from jaxinterp._jax_versions import enable_x64
 
 from .small_models import CONFIGS, make
 
@@ -46,7 +47,7 @@ def test_log_probabilities_stay(name, models, tokens):
 
 @pytest.mark.parametrize("name", ALONE)
 def test_log_probabilities_stay_in_float64(name, tokens):
-    with jax.enable_x64(True):
+    with enable_x64(True):
         model = make(name, jnp.float64)
         before = log_probs(model, tokens)
         for change in (weights.fold_norms, weights.fold_value_bias, weights.process):

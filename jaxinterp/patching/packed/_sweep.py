@@ -13,6 +13,7 @@ from ...core._check import concrete
 from ...core._listing import survey
 from ...core._run import run
 from ...core._tap import Tap
+from ...mesh._gather import on_mesh
 from ...metrics import Metric
 from ...typing import BytesLike
 from .._grid import Grid
@@ -101,6 +102,7 @@ def _places(piece: Piece) -> tuple[Array, Array, Array]:
     return jnp.asarray(rows.row), jnp.asarray(rows.slot), jnp.asarray(rows.start)
 
 
+@on_mesh
 @eqx.filter_jit
 def _prepare(
     model: Any, target: Array, source: Array, mask: Any, values: Any, site: str
@@ -117,6 +119,7 @@ def _prepare(
     return base, jnp.broadcast_to(values, (layer_count(model), *struct.shape)).astype(struct.dtype)
 
 
+@on_mesh
 @eqx.filter_jit
 def _piece(
     model: Any,

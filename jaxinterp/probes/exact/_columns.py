@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..._jax_versions import enable_x64
+
 
 class Columns:
     """`x (n, d)` in float64, and its products; on the default device where that is not a CPU.
@@ -27,7 +29,7 @@ class Columns:
         rows = 1 << max(0, len(vectors) - 1).bit_length()
         padded = np.zeros((rows, vectors.shape[1]))
         padded[: len(vectors)] = vectors
-        with jax.enable_x64(True):
+        with enable_x64(True):
             if self._copy is None:
                 self._copy = jnp.asarray(self.x)
             found = jnp.matmul(jnp.asarray(padded), self._copy, precision="highest")

@@ -128,6 +128,11 @@ def largest_above(f: JaxArray, count: JaxArray | int, k: int | None = None) -> J
     few = WIDER * (k or f.shape[-1])
     if current_mesh() is not None or not has_two_stages(f.shape[-1], few):
         return bisect(f, count)
+    search = lambda f, count: _cut_by_candidates(f, count, few)
+    return jax.lax.platform_dependent(f, jnp.asarray(count, jnp.int32), cpu=search, default=bisect)
+
+
+def _cut_by_candidates(f: JaxArray, count: JaxArray, few: int) -> JaxArray:
     candidates, _ = largest_of_rows(f, few)
     cut = bisect(candidates, count)
     # A loop of at most one turn, not a `cond`: under `vmap` it costs nothing where nobody needs it.

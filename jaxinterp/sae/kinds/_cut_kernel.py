@@ -11,7 +11,7 @@ import numpy as np
 from ...typing import JaxArray
 from ._cut import kth_largest, ordered
 
-HELD = 2**20  # entries of one block of rows: 4 MiB, and the block before it and its keys beside it
+MOST = 2**20  # entries of one block of rows: 4 MiB, and the block before it and its keys beside it
 LANES = 512  # columns that are compared together
 
 
@@ -22,7 +22,7 @@ def fits_kernel(shape: Sequence[int], dtype: Any) -> bool:
         and dtype == jnp.float32
         and not shape[0] % 8
         and not shape[1] % LANES
-        and 8 * shape[1] <= HELD
+        and 8 * shape[1] <= MOST
     )
 
 
@@ -37,20 +37,20 @@ def cuts_by_kernel(
     from jax.experimental.pallas import tpu as pltpu
 
     rows, m = x.shape
-    held = next(n for n in (64, 32, 16, 8) if not rows % n and (n * m <= HELD or n == 8))
+    block = next(n for n in (64, 32, 16, 8) if not rows % n and (n * m <= MOST or n == 8))
     given: list[Any] = [x, k]
-    line = pl.BlockSpec((held, 1), lambda i: (i, 0))
-    specs = [pl.BlockSpec((held, m), lambda i: (i, 0)), line]
+    line = pl.BlockSpec((block, 1), lambda i: (i, 0))
+    specs = [pl.BlockSpec((block, m), lambda i: (i, 0)), line]
     if among is not None:
         given.append(among.astype(jnp.int32).reshape(1, m))
         specs.append(pl.BlockSpec((1, m), lambda i: (0, 0)))
     return pl.pallas_call(
         functools.partial(_cuts, few=among is not None),
-        grid=(rows // held,),
+        grid=(rows // block,),
         in_specs=specs,
         out_specs=[line, line],
         out_shape=[jax.ShapeDtypeStruct((rows, 1), jnp.int32)] * 2,
-        scratch_shapes=[pltpu.VMEM((held, m), jnp.int32)],
+        scratch_shapes=[pltpu.VMEM((block, m), jnp.int32)],
         interpret=interpret,
     )(*given)
 
@@ -60,7 +60,7 @@ def _cuts(x: Any, k: Any, *refs: Any, few: bool) -> None:
     from jax.experimental import pallas as pl
 
     *among, cut, last, keys = refs
-    held, m = x.shape
+    block, m = x.shape
     parts = m // LANES
     part = lambda i: pl.ds(pl.multiple_of(i * LANES, LANES), LANES)
 
@@ -77,10 +77,10 @@ def _cuts(x: Any, k: Any, *refs: Any, few: bool) -> None:
         """How many entries of each row are `good(keys, columns)`, as floats, which hold them exactly."""
 
         def add(i: Any, total: Any) -> Any:
-            columns = i * LANES + jax.lax.broadcasted_iota(jnp.int32, (held, LANES), 1)
+            columns = i * LANES + jax.lax.broadcasted_iota(jnp.int32, (block, LANES), 1)
             return total + jnp.where(good(keys[:, part(i)], columns), 1.0, 0.0)
 
-        total = jax.lax.fori_loop(0, parts, add, jnp.zeros((held, LANES), jnp.float32))
+        total = jax.lax.fori_loop(0, parts, add, jnp.zeros((block, LANES), jnp.float32))
         return jnp.sum(total, -1, keepdims=True)
 
     wanted = k[...].astype(jnp.float32)
@@ -88,7 +88,7 @@ def _cuts(x: Any, k: Any, *refs: Any, few: bool) -> None:
     missing = wanted - count(lambda e, _: e > at)
     level = count(lambda e, _: e == at)
     cut[...] = at
-    last[...] = jnp.full((held, 1), np.iinfo(np.int32).max, jnp.int32)
+    last[...] = jnp.full((block, 1), np.iinfo(np.int32).max, jnp.int32)
 
     @pl.when(jnp.max(level - missing) > 0)
     def _() -> None:

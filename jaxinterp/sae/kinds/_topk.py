@@ -8,8 +8,9 @@ import jax.numpy as jnp
 from ..._deprecations import respelled
 from ...typing import ArrayLike, JaxArray, KeyLike
 from ._dictionary import Dictionary
+from ._kept import keep_largest
 from ._kind import INIT
-from ._largest import LargestKind, keep_largest
+from ._largest import LargestKind
 from ._losses import Losses, Progress
 from ._sparse import active_features, decode_entries, dense_rows, is_sparse_faster, largest_with_gradients
 

@@ -66,8 +66,8 @@ def begin(sae: Any, optimizer: OptimizerLike, x: ArrayLike, y: ArrayLike, averag
 
 def firing(f: Array) -> tuple[Array, Array]:
     """Which features are not 0 in a row of `(batch, ...)`, and their mean number in a row."""
-    active = f != 0
-    return jnp.any(active, 0), jnp.sum(active, dtype=jnp.float32) / active.shape[0]
+    times = jnp.sum(f != 0, 0, dtype=jnp.float32)  # exact, and a TPU is slow at `any`
+    return times > 0, jnp.sum(times) / len(f)
 
 
 def gradient_of(

@@ -4,7 +4,6 @@ from typing import Any, TypeAlias
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ..._deprecations import key_by_name, respelled
@@ -14,14 +13,15 @@ from ...fit._identity import optimizer_print
 from ...fit._loop import drive
 from ...fit._rows import seed_of
 from ...fit._settings import OPTIONS, SettingsLike, check_counts, check_settings
-from ...mesh._dictionaries import dictionary_mesh, shard
+from ...mesh._dictionaries import dictionary_mesh
 from ...typing import ActivationsLike, CoderLike, IntLike, KeyLike, KindLike, MeshLike, OptimizerLike
 from ..files._origin import Origin, origin_of, with_origin
 from ..kinds._dictionary import Dictionary
 from ._batches import Batches
-from ._request import check_first, check_kind, check_rows, described
+from ._request import check_kind, check_rows, described
 from ._run import DictionaryRun
-from ._state import DictionaryTask, begin
+from ._start import first_state, first_weights
+from ._state import DictionaryTask
 
 PER_DISPATCH = 16
 
@@ -90,22 +90,19 @@ def train(
     origin = batches.origin()
     origin = origin if any(origin) else origin_of(kind)
     request: Any = kind
-    begun = request.start(first, jnp.asarray(x), jnp.asarray(y))
-    check_first(request, begun)
-    sae = with_origin(begun, Origin())
+    mesh = None if mesh is None else dictionary_mesh(mesh)
+    sae = with_origin(first_weights(request, mesh, first, x, y), Origin())
     settled = sae.kind
     chosen: Any = settled.optimizer(steps) if optimizer is None else optimizer
     check_optimizer(chosen)
     constrained = settled.constrain(chosen)
     x, y = batches.first()
-    state = begin(sae, constrained, x, y, settings.average is not None)
-    if mesh is not None:
-        mesh = dictionary_mesh(mesh)
-        state = shard(state, mesh)
+    state = first_state(sae, mesh, constrained, x, y, settings.average is not None)
     about = described(request, steps, len(x), seed, settings.average)
     if settings.checkpoint is not None:
         about["data"] = batches.described()
         about["optimizer"] = optimizer_print(chosen, eqx.filter(sae, sae.trainable()), steps)
+    del sae  # the state has weights of its own
     run = DictionaryRun(
         DictionaryTask(constrained, None, steps, settled.dead_after(len(x))),
         state,

@@ -1,0 +1,112 @@
+"""Training steps of dictionaries, as `ji.sae.train` compiles them, and encoding.
+
+`ji.sae.train` draws and moves data besides; its compiled part is `fit.run_steps`, which is called here
+through the package's own modules.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+import jaxinterp as ji
+
+from ..program import Call, Program, Shape
+
+STEPS = 2
+
+
+class Setting(NamedTuple):
+    """A kind of dictionary, the products of (batch, d, features) that one step needs, and its rows."""
+
+    name: str
+    make: Callable[..., Any]
+    products: float
+    sources: int = 0
+    pairs: bool = False
+
+
+def settings() -> list[Setting]:
+    """The kinds.
+
+    One product decodes and one encodes; backward there are three, since nobody asks for the gradient of
+    the rows. AuxK decodes once more and goes back through it twice. Gated decodes its gate too, with
+    the decoder held, and goes back once.
+    """
+    K, low = ji.sae, "bfloat16"
+    return [
+        Setting("vanilla", lambda d, m: K.Vanilla(d=d, features=m, matmul=low), 5),
+        Setting("standard", lambda d, m: K.Standard(d=d, features=m, matmul=low), 5),
+        Setting("jumprelu", lambda d, m: K.JumpReLU(d=d, features=m, matmul=low), 5),
+        Setting("gated", lambda d, m: K.Gated(d=d, features=m, matmul=low), 7),
+        Setting("topk", lambda d, m: K.TopK(d=d, features=m, k=32, matmul=low), 8),
+        Setting("batch_topk", lambda d, m: K.BatchTopK(d=d, features=m, k=32, matmul=low), 8),
+        Setting("matryoshka", lambda d, m: K.Matryoshka(d=d, features=m, k=32, matmul=low), 8),
+        Setting("transcoder", lambda d, m: K.Transcoder(d=d, features=m, matmul=low), 5, pairs=True),
+        Setting("crosscoder", lambda d, m: K.Crosscoder(d=d, features=m, sources=2, matmul=low), 10, 2),
+    ]
+
+
+def programs(smoke: bool) -> Iterator[Program]:
+    """Every kind at every size; the cross-layer transcoder at one."""
+    sizes = ((16, 256),) if smoke else ((768, 24_576), (768, 131_072), (2304, 24_576), (2304, 131_072))
+    rows = 64 if smoke else 4096
+    for d, m in sizes:
+        for setting in settings():
+            yield Program(f"{setting.name}-{d}-{m}", "dictionaries", training(setting, d, m, rows))
+    layers, d, m, rows = (2, 16, 32, 16) if smoke else (12, 768, 2048, 1024)
+    yield Program(f"cross_layer-{d}-{m}", "dictionaries", cross_layer(layers, d, m, rows))
+    for d, m in sizes[:1]:
+        for shape in ((64, d),) if smoke else ((4096, d), (32, 128, d)):
+            yield Program(f"encode-topk-{d}-{m}-rank{len(shape)}", "dictionaries", encoding(d, m, shape))
+
+
+def training(setting: Setting, d: int, m: int, rows: int) -> Callable[[Any], Call]:
+    def build(devices: Any) -> Call:
+        shape = (rows, setting.sources, d) if setting.sources else (rows, d)
+        return steps(setting.make(d, m), shape, setting.pairs, 2.0 * setting.products * rows * d * m)
+
+    return build
+
+
+def cross_layer(layers: int, d: int, m: int, rows: int) -> Callable[[Any], Call]:
+    def build(devices: Any) -> Call:
+        kind = ji.sae.CrossLayerTranscoder(d=d, features=m, layers=layers, matmul="bfloat16")
+        # Encoding and its gradient at each layer; decoding to this layer and all later ones, three times.
+        work = 2.0 * rows * d * m * (2 * layers + 3 * layers * (layers + 1) / 2)
+        return steps(kind, (rows, layers, d), True, work)
+
+    return build
+
+
+def steps(kind: Any, shape: tuple[int, ...], pairs: bool, work: float, **place: Any) -> Call:
+    """Two steps of a kind on rows of this shape, the state donated."""
+    from jaxinterp.fit._step import scan
+    from jaxinterp.sae.training._state import DictionaryTask, begin
+
+    x = Shape(shape, jnp.float32)
+    optimizer = kind.constrain(kind.optimizer(10_000))
+    sae = eqx.filter_eval_shape(lambda x: kind.start(jax.random.key(0), x, x), x)
+    state = eqx.filter_eval_shape(lambda sae, x: begin(sae, optimizer, x, x, False), sae, x)
+    task = DictionaryTask(optimizer, None, 10_000, kind.dead_after(shape[0]))
+    data = Shape((STEPS, *shape), jnp.float32)
+
+    def call(state: Any, *batches: Any) -> Any:
+        return scan(task, state, {None: (batches[0], batches[-1])})
+
+    arguments = (state, data, data) if pairs else (state, data)
+    return Call(call, arguments, STEPS * work, donated=True, **place)
+
+
+def encoding(d: int, m: int, shape: tuple[int, ...]) -> Callable[[Any], Call]:
+    def build(devices: Any) -> Call:
+        kind = ji.sae.TopK(d=d, features=m, k=32, matmul="bfloat16")
+        sae = eqx.filter_eval_shape(lambda: kind.init(jax.random.key(0)))
+        rows = 1
+        for side in shape[:-1]:
+            rows *= side
+        return Call(lambda sae, x: sae.encode(x), (sae, Shape(shape, jnp.float32)), 2.0 * rows * d * m)
+
+    return build

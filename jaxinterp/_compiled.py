@@ -1,0 +1,54 @@
+"""Where compiled programs are kept between processes."""
+
+import os
+from pathlib import Path
+
+from .typing import PathLike
+
+
+def compilation_cache(path: PathLike | None = None) -> Path:
+    r"""$\text{program} \mapsto \text{machine code}$, kept on disk: the next process reads what this one compiled.
+
+    JAX keeps compiled programs in a folder where it is told to, and then only those that took a second or
+    more. Most programs of this package are smaller and there are many of them, so this keeps all.
+
+    **Arguments:**
+
+    - `path`: the folder, made where it is missing. By default that of the variable
+      `JAX_COMPILATION_CACHE_DIR`, or else `jaxinterp/xla` in the user's cache folder (`XDG_CACHE_HOME`,
+      `~/.cache`).
+
+    **Returns:** the folder. Nothing deletes from it: delete it as a whole when it has grown too large. On
+    Colab give a folder of a mounted drive, so that the next runtime finds it.
+
+    **Raises:** `ValueError` where `path` is a file, `OSError` where the folder cannot be made. Call it
+    whenever you like, more than once too: what is compiled from then on is kept. It is a setting of the
+    whole process, as `jax.config` is. Compiled programs are code: share the folder with nobody whom you
+    would not let run code as you. The cache is JAX's own
+    ([source](https://docs.jax.dev/en/latest/persistent_compilation_cache.html)).
+
+    ```python
+    ji.compilation_cache("compiled")
+    logits, acts = ji.run(model, tokens)  # the second process compiles nothing
+    ```
+
+    Law: results are those of the same program compiled anew, bit for bit.
+    """
+    import jax
+    from jax.experimental.compilation_cache import compilation_cache as cache
+
+    if path is None:
+        beside = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxinterp" / "xla"
+        path = os.environ.get("JAX_COMPILATION_CACHE_DIR") or beside
+    folder = Path(path).expanduser().absolute()
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(
+            f"compilation_cache takes a folder, and {folder} is a file: ji.compilation_cache('compiled')."
+        )
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    if jax.config.values.get("jax_compilation_cache_dir") != str(folder):
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        cache.reset_cache()  # JAX decides once, at the first program, whether and where it keeps them
+    return folder

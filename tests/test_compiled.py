@@ -1,0 +1,60 @@
+"""Compiled programs kept on disk: found again, and the same to the last bit."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.experimental.compilation_cache import compilation_cache as cache
+
+import jaxinterp as ji
+
+NAMES = (
+    "jax_compilation_cache_dir",
+    "jax_persistent_cache_min_compile_time_secs",
+    "jax_persistent_cache_min_entry_size_bytes",
+)
+
+
+@pytest.fixture(autouse=True)
+def _as_before() -> Iterator[None]:
+    before = {name: jax.config.values[name] for name in NAMES}
+    yield
+    for name, value in before.items():
+        jax.config.update(name, value)
+    cache.reset_cache()
+
+
+@pytest.mark.quick
+def test_programs_are_kept_and_found_again(tmp_path: Path) -> None:
+    hits: list[str] = []
+    jax.monitoring.register_event_listener(lambda event, **_: hits.append(event))
+
+    def program(x: np.ndarray) -> jax.Array:
+        return jax.jit(lambda x: jnp.sin(x) * 3.25 + x)(x)  # a new function for JAX, the same program
+
+    x = np.linspace(-2, 2, 7, dtype=np.float32)
+    np.asarray(program(x))  # before the call: it comes late, and works all the same
+    folder = ji.compilation_cache(tmp_path / "a" / "xla")
+    assert folder == tmp_path / "a" / "xla" and folder.is_dir()
+    first = np.asarray(program(x))
+    kept = sorted(path.name for path in folder.glob("*-cache"))
+    assert kept, "small programs are kept too"
+    assert ji.compilation_cache(folder) == folder
+    hits.clear()
+    assert np.array_equal(program(x), first)
+    assert "/jax/compilation_cache/cache_hits" in hits
+    assert sorted(path.name for path in folder.glob("*-cache")) == kept
+
+
+def test_where_it_is_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert ji.compilation_cache() == tmp_path / "jaxinterp" / "xla"
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "named"))
+    assert ji.compilation_cache() == tmp_path / "named"
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match=r"takes a folder, and .*file is a file: ji\.compilation_cache\("):
+        ji.compilation_cache(tmp_path / "file")
