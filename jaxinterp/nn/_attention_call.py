@@ -1,6 +1,6 @@
 """Attention as one operation of JAX, whose program is chosen where it is lowered.
 
-On one TPU, or inside `shard_map`, it is a kernel; everywhere else the plain form that it is given here.
+In a program of one TPU it is a kernel; everywhere else the plain form that it is given here.
 Only lowering for a TPU traces the kernel. Three forms call each other under differentiation, and all three
 work under `vmap`: `mix` is attention, `push` its derivative along tangents of queries, keys and values,
 and `pull` the transpose of `push`. Derivatives of `push` and `pull` are those of the plain form.
@@ -63,9 +63,7 @@ def _on_tpu(*args: Array, form: str, **options: Any) -> tuple[Array, ...]:
 
 def _lower_tpu(context: Any, *args: Any, **options: Any) -> Any:
     # The compiler cannot divide a kernel over devices; the plain form it can.
-    axes = context.module_context.axis_context
-    manual = getattr(axes, "manual_axes", None)
-    alone = getattr(axes, "num_devices", 0) == 1 or (manual and manual == set(axes.mesh.axis_names))
+    alone = getattr(context.module_context.axis_context, "num_devices", 0) == 1
     program = _on_tpu if alone else _plain
     return mlir.lower_fun(program, multiple_results=True)(context, *args, **options)
 
