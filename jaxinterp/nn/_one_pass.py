@@ -21,6 +21,8 @@ from ._linear import accumulation_dtype, einsum, like
 
 CHUNK_BYTES = 2**24
 "Bytes of scores that a chunk may hold."
+LEAST = 64
+"Queries of a chunk, though they be more bytes: about as many as the keys take themselves."
 KERNEL_QUERIES = 256
 "From how many queries on a kernel may take over."
 SPANS = 4
@@ -72,7 +74,7 @@ def chunked(
     *batch, queries, heads, _ = q.shape
     keys, wide = k.shape[-3], accumulation_dtype(q)
     row = math.prod(batch) * heads * keys * wide.itemsize
-    at_once = max(CHUNK_BYTES // max(row, 1), 1)
+    at_once = max(CHUNK_BYTES // max(row, 1), LEAST)
     if queries <= at_once:
         return rows(q, k, v, reads.rows(0, queries))
     triangle = reads.causal and isinstance(reads.first, int) and reads.first == 0 and queries == keys
