@@ -151,7 +151,7 @@ def _kernel(row: Any, column: Any, *refs: Any, causal: bool, columns: int, padde
         sum_ref[...] = jnp.zeros(sum_ref.shape, jnp.float32)
         mix_ref[...] = jnp.zeros(mix_ref.shape, jnp.float32)
 
-    exact = lax.Precision.HIGHEST if q_ref.dtype == jnp.float32 else None
+    exact = lax.Precision.HIGHEST if q_ref.dtype == jnp.float32 else lax.Precision.DEFAULT
     over_k = (((1,), (1,)), ((), ()))
     scores = lax.dot_general(
         q_ref[...], k_ref[...], over_k, precision=exact, preferred_element_type=jnp.float32
