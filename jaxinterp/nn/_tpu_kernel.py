@@ -1,6 +1,6 @@
 r"""Attention in one kernel for TPU: scores live in the chip's fast memory, a block at a time.
 
-The grid visits the blocks `(query, key)` on and below the diagonal and no others. While it goes along
+Of a short prompt all keys of a head are there at once. Of a long one the grid visits the blocks `(query, key)` on and below the diagonal and no others. While it goes along
 the keys of one block of queries, it keeps the running maximum $m$, the sum $l$ of weights and the mix of
 values, which are rescaled when the maximum grows (FlashAttention, Dao et al. 2022,
 https://arxiv.org/abs/2205.14135).
@@ -20,6 +20,8 @@ from jaxtyping import Array, Bool, Float
 LANES = 128
 BLOCK = 512
 "How many queries, and keys, a step takes."
+WHOLE_BYTES = 4096
+"Up to how many bytes of a channel a head's positions are in fast memory all at once: 2,048 of bfloat16."
 HIDDEN = -0.7 * float(np.finfo(np.float32).max)
 "A score so low that its weight is 0; two of them still add up to a finite number."
 
@@ -40,7 +42,7 @@ def attention(
     """
     *batch, queries, _, _ = q.shape
     keys = k.shape[-3]
-    block = BLOCK if queries > 2 * BLOCK else LANES * 2
+    block = BLOCK if queries * q.dtype.itemsize > WHOLE_BYTES else BLOCK // 2
     join = lambda x: _to_blocks(x.reshape(-1, *x.shape[-3:]), block)
     part = lambda x, count: jnp.swapaxes(x, 1, 2)[:, :count].reshape(*batch, count, *x.shape[1::2])
     # A causal query reads no key behind it, so keys added at the end need no rule.
@@ -105,6 +107,22 @@ def flash(
     batch, heads, queries, width = q.shape
     rows, columns = queries // block, k.shape[2] // block
     group = np.int32(heads // k.shape[1])
+    given = (q, k, v) if bias is None else (q, k, v, bias)
+    if max(queries, k.shape[2]) * q.dtype.itemsize <= WHOLE_BYTES:
+        specs = [
+            pl.BlockSpec((None, None, queries, width), lambda b, h: (b, h, 0, 0)),
+            *[pl.BlockSpec((None, None, k.shape[2], width), lambda b, h: (b, lax.div(h, group), 0, 0))] * 2,
+            pl.BlockSpec((None, 1, k.shape[2]), lambda b, h: (b, 0, 0)),
+        ]
+        return pl.pallas_call(
+            functools.partial(_whole, causal=causal, block=block, padded=bias is not None),
+            out_shape=jax.ShapeDtypeStruct(q.shape, v.dtype),
+            grid=(batch, heads),
+            in_specs=specs[: len(given)],
+            out_specs=specs[0],
+            compiler_params=pltpu.CompilerParams(dimension_semantics=("parallel", "parallel")),
+            interpret=interpret,
+        )(*given)
     steps = [(i, j) for i in range(rows) for j in range(i + 1 if causal else columns)]
     row, column = (jnp.asarray([step[n] for step in steps], jnp.int32) for n in (0, 1))
 
@@ -112,11 +130,7 @@ def flash(
     of_key = pl.BlockSpec(
         (None, None, block, width), lambda b, h, s, row, column: (b, lax.div(h, group), column[s], 0)
     )
-    given: list[Any] = [q, k, v]
-    specs = [of_query, of_key, of_key]
-    if bias is not None:
-        given.append(bias)
-        specs.append(pl.BlockSpec((None, 1, block), lambda b, h, s, row, column: (b, 0, column[s])))
+    of_bias = pl.BlockSpec((None, 1, block), lambda b, h, s, row, column: (b, 0, column[s]))
     kernel = functools.partial(_kernel, causal=causal, columns=columns, padded=bias is not None)
     return pl.pallas_call(
         kernel,
@@ -124,7 +138,7 @@ def flash(
         grid_spec=pltpu.PrefetchScalarGridSpec(
             num_scalar_prefetch=2,
             grid=(batch, heads, len(steps)),
-            in_specs=specs,
+            in_specs=[of_query, of_key, of_key, of_bias][: len(given)],
             out_specs=of_query,
             scratch_shapes=[
                 pltpu.VMEM((block, LANES), jnp.float32),
@@ -151,18 +165,12 @@ def _kernel(row: Any, column: Any, *refs: Any, causal: bool, columns: int, padde
         sum_ref[...] = jnp.zeros(sum_ref.shape, jnp.float32)
         mix_ref[...] = jnp.zeros(mix_ref.shape, jnp.float32)
 
-    exact = lax.Precision.HIGHEST if q_ref.dtype == jnp.float32 else lax.Precision.DEFAULT
-    over_k = (((1,), (1,)), ((), ()))
-    scores = lax.dot_general(
-        q_ref[...], k_ref[...], over_k, precision=exact, preferred_element_type=jnp.float32
-    )
+    scores = _product(q_ref[...], k_ref[...], 1)
     if padded:
         scores = scores + jnp.broadcast_to(refs[3][...], scores.shape)
     if causal:
         # Below the diagonal this hides nothing: i > j there.
-        ahead = lax.broadcasted_iota(jnp.int32, scores.shape, 1) - lax.broadcasted_iota(
-            jnp.int32, scores.shape, 0
-        )
+        ahead = _columns(scores) - _rows(scores)
         scores = jnp.where(ahead <= (i - j) * block, scores, HIDDEN)
     before = top_ref[...]
     top = jnp.maximum(before, jnp.broadcast_to(scores.max(1, keepdims=True), before.shape))
@@ -170,16 +178,43 @@ def _kernel(row: Any, column: Any, *refs: Any, causal: bool, columns: int, padde
     weights = jnp.exp(scores - jnp.broadcast_to(top[:, :1], scores.shape))
     sum_ref[...] = shrink * sum_ref[...] + jnp.broadcast_to(weights.sum(1, keepdims=True), before.shape)
     top_ref[...] = top
-    mixed = lax.dot_general(
-        weights.astype(v_ref.dtype),
-        v_ref[...],
-        (((1,), (0,)), ((), ())),
-        precision=exact,
-        preferred_element_type=jnp.float32,
-    )
+    mixed = _product(weights.astype(v_ref.dtype), v_ref[...], 0)
     mix_ref[...] = mix_ref[...] * jnp.broadcast_to(shrink[:, :1], mixed.shape) + mixed
 
     @pl.when(j == (i if causal else columns - 1))
     def _() -> None:
         total = jnp.broadcast_to(sum_ref[:, :1], mixed.shape)
         out_ref[...] = (mix_ref[...] / total).astype(out_ref.dtype)
+
+
+def _whole(*refs: Any, causal: bool, block: int, padded: bool) -> None:
+    """All blocks of queries of one head, one after the other, each against all the keys that it reads."""
+    q_ref, k_ref, v_ref, out_ref = *refs[:3], refs[-1]
+    for start in range(0, q_ref.shape[0], block):
+        stop = start + block
+        end = stop if causal else k_ref.shape[0]
+        scores = _product(q_ref[start:stop], k_ref[:end], 1)
+        if padded:
+            scores = scores + jnp.broadcast_to(refs[3][:, :end], scores.shape)
+        if causal:
+            ahead = _columns(scores) - _rows(scores)
+            scores = jnp.where(ahead <= start, scores, HIDDEN)
+        weights = jnp.exp(scores - jnp.broadcast_to(scores.max(1, keepdims=True), scores.shape))
+        mixed = _product(weights.astype(v_ref.dtype), v_ref[:end], 0)
+        total = jnp.broadcast_to(weights.sum(1, keepdims=True), mixed.shape)
+        out_ref[start:stop] = (mixed / total).astype(out_ref.dtype)
+
+
+def _product(a: Array, b: Array, axis: int) -> Array:
+    """A product over the last axis of `a` and an axis of `b`; of float32 in full."""
+    exact = lax.Precision.HIGHEST if a.dtype == jnp.float32 else lax.Precision.DEFAULT
+    over = (((1,), (axis,)), ((), ()))
+    return lax.dot_general(a, b, over, precision=exact, preferred_element_type=jnp.float32)
+
+
+def _rows(x: Array) -> Array:
+    return lax.broadcasted_iota(jnp.int32, x.shape, 0)
+
+
+def _columns(x: Array) -> Array:
+    return lax.broadcasted_iota(jnp.int32, x.shape, 1)
