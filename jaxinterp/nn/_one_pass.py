@@ -100,8 +100,10 @@ def rows(
         scores = hide(scores, jnp.expand_dims(allowed, (-4, -3)))
     top = lax.stop_gradient(scores.max(-1, keepdims=True))
     weights = jnp.exp(scores - like(top, scores))
-    total = jnp.moveaxis(weights.sum(-1), -1, -3)[..., None]
-    mixed = einsum("...ngqs,...snk->...qngk", weights.astype(v.dtype), v, dtype=wide)
+    # A column of ones gives the sum of the weights in the same product: a pass over the scores less.
+    with_ones = jnp.concatenate([v, jnp.ones((*v.shape[:-1], 1), v.dtype)], -1)
+    mixed = einsum("...ngqs,...snk->...qngk", weights.astype(v.dtype), with_ones, dtype=wide)
+    mixed, total = mixed[..., :-1], mixed[..., -1:]
     return (mixed / like(total, mixed)).astype(v.dtype).reshape(*batch, queries, heads, v.shape[-1])
 
 
