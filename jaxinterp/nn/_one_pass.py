@@ -18,6 +18,7 @@ from jaxtyping import Array, Bool, Float
 from ..core._types import Reads
 from ._attention_call import attention
 from ._linear import accumulation_dtype, einsum, like
+from ._one_query import LANES, side_by_side
 
 CHUNK_BYTES = 2**24
 "Bytes of scores that a chunk may hold."
@@ -76,7 +77,10 @@ def chunked(
     row = math.prod(batch) * heads * keys * wide.itemsize
     at_once = max(CHUNK_BYTES // max(row, 1), LEAST)
     if queries <= at_once:
-        return rows(q, k, v, reads.rows(0, queries))
+        allowed = reads.rows(0, queries)
+        if queries == 1 < keys and q.shape[-1] % LANES:
+            return lax.platform_dependent(q, k, v, allowed, tpu=side_by_side, default=rows)
+        return rows(q, k, v, allowed)
     triangle = reads.causal and isinstance(reads.first, int) and reads.first == 0 and queries == keys
     parts = []
     for start, stop in _spans(queries, SPANS if triangle else 1):
