@@ -20,8 +20,8 @@ from jaxtyping import Array, Bool, Float
 LANES = 128
 BLOCK = 512
 "How many queries, and keys, a step takes."
-WHOLE_BYTES = 4096
-"Up to how many bytes of a channel a head's positions are in fast memory all at once: 2,048 of bfloat16."
+WHOLE = 0
+"Up to how many positions all keys of a head are in fast memory at once."
 HIDDEN = -0.7 * float(np.finfo(np.float32).max)
 "A score so low that its weight is 0; two of them still add up to a finite number."
 
@@ -42,7 +42,7 @@ def attention(
     """
     *batch, queries, _, _ = q.shape
     keys = k.shape[-3]
-    block = BLOCK if queries * q.dtype.itemsize > WHOLE_BYTES else BLOCK // 2
+    block = BLOCK if queries > max(WHOLE, BLOCK) else BLOCK // 2
     join = lambda x: _to_blocks(x.reshape(-1, *x.shape[-3:]), block)
     part = lambda x, count: jnp.swapaxes(x, 1, 2)[:, :count].reshape(*batch, count, *x.shape[1::2])
     # A causal query reads no key behind it, so keys added at the end need no rule.
@@ -54,7 +54,7 @@ def attention(
         bias = None if real is None else jnp.where(real, 0.0, HIDDEN).astype(jnp.float32)[:, None]
         out = flash(join(q), join(k), join(v), bias, causal=causal, block=block, interpret=interpret)
         return (part(out, queries),)
-    dq, dk, dv = _pulled(join(q), join(k), join(v), real, join(z), causal, block)
+    dq, dk, dv = _pulled(join(q), join(k), join(v), real, join(z), causal)
     return part(dq, queries), part(dk, keys), part(dv, keys)
 
 
@@ -64,7 +64,7 @@ def _to_blocks(x: Float[Array, "batch pos head k"], block: int) -> Float[Array, 
 
 
 def _pulled(
-    q: Array, k: Array, v: Array, real: Array | None, z: Array, causal: bool, block: int
+    q: Array, k: Array, v: Array, real: Array | None, z: Array, causal: bool
 ) -> tuple[Array, Array, Array]:
     """Cotangents of queries, keys and values, by the kernels of JAX's own flash attention."""
     from jax.experimental.pallas.ops.tpu import flash_attention as library
@@ -73,7 +73,7 @@ def _pulled(
     if real is not None:
         ids = library.SegmentIds(jnp.ones((q.shape[0], q.shape[2]), jnp.int32), real.astype(jnp.int32))
     names = "q k_major k q_major_dkv k_major_dkv k_dkv q_dkv k_major_dq k_dq q_dq"
-    sizes = library.BlockSizes(block_b=1, **{f"block_{name}": block for name in names.split()})
+    sizes = library.BlockSizes(block_b=1, **{f"block_{name}": BLOCK // 2 for name in names.split()})
     group = q.shape[1] // k.shape[1]
 
     def mix(q: Array, k: Array, v: Array) -> Array:
@@ -108,7 +108,7 @@ def flash(
     rows, columns = queries // block, k.shape[2] // block
     group = np.int32(heads // k.shape[1])
     given = (q, k, v) if bias is None else (q, k, v, bias)
-    if max(queries, k.shape[2]) * q.dtype.itemsize <= WHOLE_BYTES:
+    if max(queries, k.shape[2]) <= WHOLE:
         specs = [
             pl.BlockSpec((None, None, queries, width), lambda b, h: (b, h, 0, 0)),
             *[pl.BlockSpec((None, None, k.shape[2], width), lambda b, h: (b, lax.div(h, group), 0, 0))] * 2,

@@ -245,10 +245,12 @@ def test_derivatives_of_the_operation() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("padded", [True, False])
-def test_the_kernel_for_tpu(causal: bool, padded: bool) -> None:
+@pytest.mark.parametrize("whole", [0, 1024])
+def test_the_kernel_for_tpu(causal: bool, padded: bool, whole: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Emulated: float32 within 2e-5 of the plain form, lengths that are no multiples of a block."""
     from jaxinterp.nn import _tpu_kernel
 
+    monkeypatch.setattr(_tpu_kernel, "WHOLE", whole)
     q, k, v, real = long_inputs(300, 16)
     reads = Reads(300, 300, causal=causal, real=real if padded else None)
     run = jax.jit(lambda *x: _tpu_kernel.attention(*x, causal=causal, interpret=True)[0])
