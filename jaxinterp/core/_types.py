@@ -68,7 +68,8 @@ class Reads(eqx.Module):
         if self.table is not None:
             rules.append(lax.dynamic_slice_in_dim(self.table, start, count, self.table.ndim - 2)[..., :keys])
         shape = jnp.broadcast_shapes((count, keys), *(rule.shape for rule in rules))
-        return functools.reduce(jnp.logical_and, (jnp.broadcast_to(r, shape) for r in rules)) if rules else None
+        whole = [jnp.broadcast_to(rule, shape) for rule in rules]
+        return functools.reduce(jnp.logical_and, whole) if rules else None
 
 
 @dataclasses.dataclass(frozen=True)
