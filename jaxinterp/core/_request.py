@@ -22,7 +22,7 @@ from ._listing import survey
 from ._sites import SITES
 from ._types import Context
 
-KEPT_BYTES = 2**30
+KEPT_BYTES = 2**28
 "A backward pass that would keep more than this of the sites of all blocks computes each block again."
 
 
@@ -34,7 +34,7 @@ class Request(eqx.Module):
     - `captures`: which sites to read.
     - `mask`: True at real tokens `(*batch, pos)`, or None.
     - `logits`: whether to unembed, or the positions to unembed.
-    - `remat`: whether a backward pass computes each block again, and only the stream between is kept.
+    - `remat`: whether a backward pass keeps the stream and `z` alone, and computes the rest of a block again.
     """
 
     model: Any
