@@ -50,7 +50,9 @@ def _turned(bits: JaxArray) -> JaxArray:
     return bits ^ (jax.lax.shift_right_arithmetic(bits, jnp.full_like(bits, low.bits - 1)) & low.max)
 
 
-def kth_largest(count: Count, k: JaxArray | int, like: JaxArray, bits: int = 1) -> JaxArray:
+def kth_largest(
+    count: Count, k: JaxArray | int, like: JaxArray, bits: int = 1, size: int | None = None
+) -> JaxArray:
     """The k-th largest key of each row, exactly: the largest key that k keys of the row are not below.
 
     **Arguments:**
@@ -60,6 +62,7 @@ def kth_largest(count: Count, k: JaxArray | int, like: JaxArray, bits: int = 1) 
       least integer.
     - `like (..., 1)`: an array of integers with the shape of the cuts.
     - `bits`: found by one call of `count`, with 2^bits - 1 guesses. It divides 32.
+    - `size`: all keys are at least 0 and below it; by default they are any integers. Fewer calls find them.
 
     Law: `unordered(kth_largest(...))` is the last value of `jax.lax.top_k(x, k)`.
     """
@@ -73,8 +76,9 @@ def kth_largest(count: Count, k: JaxArray | int, like: JaxArray, bits: int = 1) 
             low = low + jnp.where(number >= k, step, jnp.zeros_like(step))
         return low
 
-    low = jnp.full_like(like, kind.min)
-    return jax.lax.fori_loop(jnp.int32(0), jnp.int32(kind.bits // bits), narrow, low)
+    low = jnp.full_like(like, kind.min if size is None else 0)
+    known = 0 if size is None else (kind.bits - (size - 1).bit_length()) // bits
+    return jax.lax.fori_loop(jnp.int32(known), jnp.int32(kind.bits // bits), narrow, low)
 
 
 def cuts_of_rows(
@@ -143,21 +147,25 @@ def _cut_by_candidates(f: JaxArray, count: JaxArray, few: int) -> JaxArray:
 
 def bisect(f: JaxArray, count: JaxArray | int) -> JaxArray:
     """The same by counts alone, each a sum over all devices where f is sharded."""
-    keys = ordered(jax.lax.stop_gradient(f))
+    wide = f.dtype == jnp.float64
+    floats, whole = (jnp.float64, jnp.int64) if wide else (jnp.float32, jnp.int32)
+    # Floats of one sign are in the order of their bits.
+    bits = jax.lax.bitcast_convert_type(jax.lax.stop_gradient(f).astype(floats), whole)
     most = jnp.asarray(count, jnp.int32) + 1
 
-    def find(keys: JaxArray, most: JaxArray, bits: int, size: Callable[[JaxArray], JaxArray]) -> JaxArray:
-        counting = lambda guesses: [size(keys >= guess) for guess in guesses]
-        return kth_largest(counting, most, keys[(0,) * keys.ndim], bits)
+    def find(bits: JaxArray, most: JaxArray, each: int, size: Callable[[JaxArray], JaxArray]) -> JaxArray:
+        counting = lambda guesses: [size(bits >= guess) for guess in guesses]
+        return kth_largest(counting, most, bits[(0,) * bits.ndim], each)
 
     cut = jax.lax.platform_dependent(
-        keys,
+        bits,
         most,
-        cpu=lambda keys, most: find(keys, most, 1, _size_by_rows),
-        default=lambda keys, most: find(keys, most, BITS, lambda one: jnp.sum(one, dtype=jnp.int32)),
+        cpu=lambda bits, most: find(bits, most, 1, _size_by_rows),
+        default=lambda bits, most: find(bits, most, BITS, lambda one: jnp.sum(one, dtype=jnp.int32)),
     )
-    greatest = ordered(jnp.asarray(jnp.finfo(unordered(cut).dtype).max, unordered(cut).dtype))
-    return unordered(jnp.clip(cut, jnp.zeros_like(cut), greatest)).astype(f.dtype)
+    greatest = jax.lax.bitcast_convert_type(jnp.asarray(jnp.finfo(floats).max, floats), whole)
+    cut = jnp.clip(cut, jnp.zeros_like(cut), greatest)
+    return jax.lax.bitcast_convert_type(cut, floats).astype(f.dtype)
 
 
 def _size_by_rows(found: JaxArray) -> JaxArray:

@@ -92,8 +92,8 @@ def _cuts(x: Any, k: Any, *refs: Any, few: bool) -> None:
 
     @pl.when(jnp.max(level - missing) > 0)
     def _() -> None:
-        back = lambda guesses: [count(lambda e, c, g=g: (e == at) & (-c >= g)) for g in guesses]
-        last[...] = -kth_largest(back, missing, k[...])
+        back = lambda guesses: [count(lambda e, c, g=g: (e == at) & (m - 1 - c >= g)) for g in guesses]
+        last[...] = m - 1 - kth_largest(back, missing, k[...], size=m)
 
 
 LOWEST = np.float32(-np.inf).view(np.int32) ^ np.int32(np.iinfo(np.int32).max)  # the key of minus infinity
