@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 import jax
+from jax.core import Tracer
 from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec
 
 from ._plans import gathered_spec, is_stacked
@@ -78,7 +79,7 @@ def data_size(tree: Any) -> int:
 
 def _mesh_of(tree: Any) -> AbstractMesh | None:
     for leaf in jax.tree.leaves(tree):
-        if isinstance(leaf, jax.Array) and not isinstance(leaf, jax.core.Tracer):
+        if isinstance(leaf, jax.Array) and not isinstance(leaf, Tracer):
             where = leaf.sharding
             if isinstance(where, NamedSharding) and where.mesh.shape.get("data", 1) > 1:
                 return where.mesh.abstract_mesh
