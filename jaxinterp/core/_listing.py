@@ -19,16 +19,42 @@ from ._tap import ListingTap
 
 
 def survey(model: Any, tokens: Any, edits: Sequence[Edit] = ()) -> Shapes:
-    """Every site of a model (with its splices) for tokens of one shape, without a layer axis."""
-    arrays, static = eqx.partition((model, tuple(edits)), eqx.is_array)
+    """Every site of a model (with its splices) for tokens of one shape, without a layer axis.
+
+    A block is traced once for prompts of every length and every batch: the sites of a few short prompts say
+    which of their axes are positions and batches.
+    """
+    emitting = tuple(edit for edit in edits if type(edit).emit is not Edit.emit)
+    arrays, static = eqx.partition((model, emitting), eqx.is_array)
     leaves, treedef = jax.tree.flatten(arrays)
     static_leaves, static_def = jax.tree.flatten(static)
     # NumPy's int64 and float64 become what JAX will make of them.
     spec = tuple((leaf.shape, jax.dtypes.canonicalize_dtype(leaf.dtype)) for leaf in leaves)
-    token_spec = (tokens.shape, jax.dtypes.canonicalize_dtype(tokens.dtype))
-    shapes = _survey(spec, treedef, tuple(static_leaves), static_def, token_spec)
+    prompts, dtype = token_shape(tokens), jax.dtypes.canonicalize_dtype(tokens.dtype)
+    short = (*range(2, len(prompts) + 1), min(prompts[-1], 5))
+    surveyed = functools.partial(_survey, spec, treedef, tuple(static_leaves), static_def)
+    shapes = surveyed((short + tokens.shape[len(prompts) :], dtype))
+    if short != prompts:
+        lengthened = {name: _lengthened(name, struct, short, prompts) for name, struct in shapes.items()}
+        known = all(lengthened.values()) and not emitting
+        shapes = lengthened if known else surveyed((tokens.shape, dtype))
     order = {name: i for i, name in enumerate(SITES)}
     return dict(sorted(shapes.items(), key=lambda item: order[item[0].split(".")[0]]))
+
+
+def _lengthened(name: str, struct: Any, short: tuple[int, ...], prompts: tuple[int, ...]) -> Any:
+    """The struct of a site for longer `prompts`, or None where its axes are not those of its row."""
+    axes = axes_of(name)
+    extra = max(struct.ndim - len(axes), 0)
+    batch, own = struct.shape[:extra], struct.shape[extra:]
+    along = [axis in ("pos", "query", "key") for axis in axes]
+    as_read = len(own) == len(axes) and all(
+        size == short[-1] for p, size in zip(along, own, strict=True) if p
+    )
+    if batch not in ((), short[:-1]) or not as_read:
+        return None
+    sizes = [prompts[-1] if p else size for p, size in zip(along, own, strict=True)]
+    return jax.ShapeDtypeStruct((*(prompts[:-1] if batch else ()), *sizes), struct.dtype)
 
 
 @functools.lru_cache(maxsize=512)
