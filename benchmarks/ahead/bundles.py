@@ -2,19 +2,25 @@
 
 A bundle is what one cycle issues. The text marks every bundle with the depth of the loop around it, so
 the cycles of a kernel are its bundles, times the turns of the loops around them. Waiting for transfers
-is not in it. A branch counts as taken: where a kernel skips blocks, the number is an upper bound.
+is not in it. A branch counts as taken where it depends on counters, as in a kernel that skips blocks: there
+the number is an upper bound. What is run for rare data alone (ties) counts as left out.
 """
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 BUNDLE = re.compile(r"^\s*(?:0x)?[0-9a-f]+\s+(LH|LB|LE|PB|PF|CT)?\s*:\s*([>\s]*)\{(.*)$")
 PHI = re.compile(r"%(s\w+) = sphi %(s\w+), %(s\w+)")
-MOVE = re.compile(r"%(s\w+) = smov (%s\w+|-?\d+)(?=\s|$)")
-ADD = re.compile(r"%(s\w+) = sadd\.s32 (-?\d+), %(s\w+)")
-TEST = re.compile(r"%(p\w+) = scmp\.(ge|gt|eq|ne|lt|le)\.s32\.totalorder %(s\w+), (%?\w+)")
-BRANCH = re.compile(r"sbr\.rel \(!?%(p\w+)\)")
+MOVE = re.compile(r"%(s\w+) = smov (?:\(!?%p\w+\), )?(%s\w+|-?\d+)(?=\s|$)")
+ADD = re.compile(r"%(s\w+) = sadd\.s32 (?:\(!?%p\w+\), )?(-?\d+), %(s\w+)")
+TEST = re.compile(
+    r"= scmp\.(ge|gt|eq|ne|lt|le)\.s32\.totalorder (?:\(!?%p\w+\), )?%(s\w+), (%?\w+)( /\* loop exit)?"
+)
+DATA = re.compile(r"%(p\w+) = scmp\.\w+\.f32\.partialorder")  # a number that came out of vectors
+BRANCH = re.compile(r"sbr\.rel \(!?%(p\w+)\) target = \$region(\d+)")
+REGION = re.compile(r"region (\d+)\b")
 ROWS = {"bf16": 16, "f32": 8, "s8": 32, "u8": 32}
 PRODUCT = re.compile(r"vmatmul\.(?:msk\.)?(\w+)[\w.]*mxu(\d)")
 
@@ -30,11 +36,13 @@ class Kernel(NamedTuple):
     is_counted: bool
 
 
-class _Loop:
+class Loop:
+    """A loop of a kernel, or the kernel itself: what stands in it and in no loop inside."""
+
     def __init__(self, depth: int) -> None:
-        self.depth, self.bundles, self.lines = depth, 0, []
+        self.depth, self.bundles, self.text = depth, 0, ""
         self.rows = [0.0] * 8
-        self.inner: list[tuple[float, list[float], bool]] = []
+        self.inner: list[Loop] = []
 
 
 def read_kernels(folder: Path) -> dict[str, Kernel]:
@@ -58,82 +66,97 @@ def read_kernels(folder: Path) -> dict[str, Kernel]:
     return found
 
 
-def cycles(lines: object) -> Kernel:
+def cycles(lines: Iterable[str]) -> Kernel:
     """The cycles of one kernel from the lines of its text."""
-    whole = _Loop(0)
-    open_loops, values = [whole], {}
-    for line in lines:  # type: ignore[attr-defined]
+    whole = Loop(0)
+    opened, scalars = [whole], []
+    seen: set[str] = set()
+    of_data: set[str] = set()
+    end: str | None = None  # the region after what is left out
+    for line in lines:
         bundle = BUNDLE.match(line)
         if not bundle:
             continue
         marker, depth, text = bundle[1], bundle[2].count(">"), bundle[3]
+        regions = set(REGION.findall(text))
+        seen |= regions
+        if end is not None and end not in regions:
+            scalars.append(text if "= s" in text else "")
+            continue
+        end = None
         is_empty = text.startswith("}")  # after a branch, and without a depth
-        while not is_empty and len(open_loops) > 1 and depth < open_loops[-1].depth:
-            _close(open_loops, values)
+        while not is_empty and len(opened) > 1 and depth < opened[-1].depth:
+            opened.pop()
+        while marker == "LB" and len(opened) > 1 and depth <= opened[-1].depth:
+            opened.pop()
         if marker == "LB":
-            while len(open_loops) > 1 and depth <= open_loops[-1].depth:
-                _close(open_loops, values)
-            open_loops.append(_Loop(depth))
-        loop = open_loops[-1]
+            opened.append(Loop(depth))
+            opened[-2].inner.append(opened[-1])
+        loop = opened[-1]
         loop.bundles += 1
         if "mxu" in text:
             for kind, unit in PRODUCT.findall(text):
                 loop.rows[int(unit)] += ROWS.get(kind, 8)
-        if "= s" in text or "sbr" in text:
-            loop.lines.append(text)
-            values.update(MOVE.findall(text))
-    while len(open_loops) > 1:
-        _close(open_loops, values)
-    total, rows, counted = _sum(whole)
-    return Kernel(max(total, *rows), counted)
+        if "= s" in text:
+            scalars.append(text)
+            loop.text += text if "sphi" in text else ""
+            of_data |= set(DATA.findall(text))
+        if (
+            "sbr" in text
+            and (branch := BRANCH.search(text))
+            and branch[1] in of_data
+            and branch[2] not in seen
+        ):
+            end = branch[2]
+    tables = Tables("\n".join(scalars))
+    total, rows, is_counted = _sum(whole, tables)
+    return Kernel(max(total, *rows), is_counted)
 
 
-def _sum(loop: _Loop) -> tuple[float, list[float], bool]:
-    total, rows, counted = float(loop.bundles), list(loop.rows), True
-    for inner, inner_rows, known in loop.inner:
-        total += inner
-        rows = [a + b for a, b in zip(rows, inner_rows, strict=True)]
-        counted &= known
-    return total, rows, counted
+def _sum(loop: Loop, tables: "Tables") -> tuple[float, list[float], bool]:
+    """Bundles and rows of a loop in one turn, the loops inside times their turns."""
+    total, rows, is_counted = float(loop.bundles), list(loop.rows), True
+    for inner in loop.inner:
+        turns = tables.turns(inner)
+        more, more_rows, known = _sum(inner, tables)
+        total += (turns or 1) * more
+        rows = [a + (turns or 1) * b for a, b in zip(rows, more_rows, strict=True)]
+        is_counted &= known and turns is not None
+    return total, rows, is_counted
 
 
-def _close(loops: list[_Loop], values: dict[str, str]) -> None:
-    """Ends the innermost loop: what it holds, times its turns, goes to the loop around it."""
-    loop = loops.pop()
-    turns = _turns(loop, values)
-    total, rows, counted = _sum(loop)
-    n = turns or 1
-    loops[-1].inner.append((n * total, [n * row for row in rows], counted and turns is not None))
+class Tables:
+    """Scalars of a kernel by name: what they are moved from, added from and compared with."""
 
+    def __init__(self, text: str) -> None:
+        self.moved = {name: source.lstrip("%") for name, source in MOVE.findall(text)}
+        self.added = {name: (int(step), of) for name, step, of in ADD.findall(text)}
+        self.tests: dict[str, list[tuple[str, str, str, bool]]] = {}
+        for how, counter, bound, comment in TEST.findall(text):
+            step, of = self.added.get(counter, (0, counter))
+            if step > 0:
+                self.tests.setdefault(of, []).append((how, bound.lstrip("%"), str(step), bool(comment)))
 
-def _turns(loop: _Loop, values: dict[str, str]) -> int | None:
-    """How often a loop runs, from its counter, its step and the test that ends it."""
-    text = "\n".join(loop.lines)
-    steps = {name: (int(step), of) for name, step, of in ADD.findall(text)}
-    starts = {name: first for name, first, _ in PHI.findall(text)}
-    ends = []
-    for _, how, counter, bound in TEST.findall(text):
-        limit = _number(bound.lstrip("%"), values) if bound.startswith("%") else _integer(bound)
-        step, phi = steps.get(counter, (0, counter))
-        if limit is None or phi not in starts or not step:
-            continue
-        start = _number(starts[phi], values)
-        if start is not None and step:
-            ends.append((how, -(-(limit - start) // step)))
-    whole = [n for how, n in ends if how in ("ge", "eq") and n > 0]
-    return max(whole, default=None) or max((n for _, n in ends if n > 0), default=None)
+    def turns(self, loop: Loop) -> int | None:
+        """How often a loop runs, from its counter, its step and the test that ends it."""
+        ends: list[tuple[bool, int]] = []
+        for name, first, _ in PHI.findall(loop.text):
+            start = self._number(first)
+            for how, bound, step, is_exit in self.tests.get(name, ()):
+                limit = self._number(bound)
+                if start is None or limit is None or how not in ("ge", "eq"):
+                    continue
+                ends.append((is_exit, -(-(limit - start) // int(step))))
+        ends = [end for end in ends if 0 < end[1] < 2**31]
+        said = [turns for is_exit, turns in ends if is_exit]
+        return max(said or [turns for _, turns in ends], default=None)
 
-
-def _integer(text: str) -> int | None:
-    return int(text) if re.fullmatch(r"-?\d+", text) else None
-
-
-def _number(name: str, values: dict[str, str]) -> int | None:
-    """The constant that a scalar register holds, through moves."""
-    for _ in range(8):
-        if (number := _integer(name)) is not None:
-            return number
-        if name not in values:
-            return None
-        name = values[name].lstrip("%")
-    return None
+    def _number(self, name: str) -> int | None:
+        """The constant that a scalar holds, through moves."""
+        for _ in range(8):
+            if re.fullmatch(r"-?\d+", name):
+                return int(name)
+            if name not in self.moved:
+                return None
+            name = self.moved[name]
+        return None

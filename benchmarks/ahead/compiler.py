@@ -101,6 +101,9 @@ class CardCompiler:
 
     def __init__(self, card: str) -> None:
         os.environ.update(ENVIRONMENT)
+        # Its own products need tiles that are found by trying on a card; without one cuBLAS is left.
+        flags = [os.environ.get("XLA_FLAGS", ""), "--xla_gpu_enable_triton_gemm=false"]
+        os.environ["XLA_FLAGS"] = " ".join(flags).strip()
         self.card = CARDS[card]
         self.memory = float(self.card.memory)
 
@@ -114,8 +117,8 @@ class CardCompiler:
         """The one card, whatever chips of a TPU are asked for."""
         from jax.experimental.topologies import get_topology_desc
 
-        told = CARD.format(**self.card._asdict())
-        return get_topology_desc("", platform="cuda", target_config=told, topology="1x1x1").devices
+        message = CARD.format(**self.card._asdict())
+        return get_topology_desc("", platform="cuda", target_config=message, topology="1x1x1").devices
 
     def clear(self) -> None:
         """It leaves nothing behind."""

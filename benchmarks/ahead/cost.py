@@ -143,7 +143,7 @@ class Cost:
         schedule = max(kernel.cycles / Chip.hertz if kernel else estimate, transfer)
         if kernel and not kernel.is_counted:  # its code does not show the turns, as of a loop over rows
             schedule = max(schedule, estimate)
-            self.uncounted[one.name] += 0 if estimate else turns  # type: ignore[assignment]
+            self.uncounted[one.name] += turns if one.op in WITHOUT_ESTIMATE else 0  # type: ignore[assignment]
         target = one.target
         if not estimate and one.op in WITHOUT_ESTIMATE and target not in BOOKKEEPING:
             self.unpriced[target or one.op] += turns  # type: ignore[assignment]

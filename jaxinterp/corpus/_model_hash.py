@@ -7,6 +7,7 @@ import equinox as eqx
 import jax
 
 from ..core._intervene import split_edits
+from ..mesh._taken import whole_on_host
 from ._fingerprint import fingerprint
 
 
@@ -22,7 +23,7 @@ def model_hash(model: Any) -> str:
     parts += [f"{type(edit).__name__} {edit.sites} {edit.layers}" for edit in edits]
     leaves = jax.tree_util.tree_leaves_with_path(eqx.filter(model, eqx.is_array))
     for path, leaf in leaves:
-        parts += [jax.tree_util.keystr(path), leaf]
+        parts += [jax.tree_util.keystr(path), whole_on_host(leaf)]
     return fingerprint(type(model).__name__, *parts)
 
 

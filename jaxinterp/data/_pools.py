@@ -34,6 +34,8 @@ class PoolOrder:
 
     def place(self, number: int) -> tuple[int, int, int]:
         """Epoch, pool and place in the pool of a batch."""
+        if number < 0:
+            raise IndexError(f"Batches count from 0; got {number}.")
         epoch = 0
         while True:
             if epoch == len(self.ends):

@@ -89,12 +89,14 @@ class Reading:
             x = x[:n] if layers is None else x[:, :n]
             if self.by_token:
                 x = x[there] if layers is None else x[:, there]
-            self._check_finite(name, x, sequences)
+            finite = np.isfinite(x.astype(np.float32) if x.dtype.kind == "V" else x).all()
+            self.check_finite(name, bool(finite), sequences)
             out[name] = x
         return out
 
-    def _check_finite(self, name: str, x: np.ndarray, rows: np.ndarray) -> None:
-        if not np.isfinite(x.astype(np.float32) if x.dtype.kind == "V" else x).all():
+    def check_finite(self, name: str, finite: bool, rows: np.ndarray) -> None:
+        """Raises ValueError where the activations of these sequences are not finite."""
+        if not finite:
             raise ValueError(
                 f"Activations at {name!r} are NaN or infinite (among the sequences {rows.min()}.."
                 f"{rows.max()}): nothing can be learned from them. Are the weights finite, and "

@@ -13,8 +13,9 @@ from ..corpus._corpus import as_corpus, select, tokens_hash
 from ..corpus._fingerprint import fingerprint
 from ..corpus._model_hash import model_hash
 from ..corpus._size import check_batch_size
-from ..typing import JSON, CaptureLike, CorpusLike, IndexLike, KeyLike, MaskLike, ModelLike
+from ..typing import JSON, CaptureLike, CorpusLike, IndexLike, KeyLike, MaskLike, MeshLike, ModelLike
 from ._activations import activations
+from ._mesh_stream import MeshStream
 from ._order import seeds_of
 from ._pools import PoolOrder
 from ._reading import plan
@@ -45,10 +46,10 @@ class Stream:
                 "tokens with positions=."
             )
         self.model, self.site, self.size, self.seeds = model, site, batch_size, order
-        self._sites: list[Any] = list(site) if isinstance(site, list | tuple) else [site]
+        self.sites: list[Any] = list(site) if isinstance(site, list | tuple) else [site]
         self._shapes = reading.shapes
         self._counts = corpus.positions.sum(-1)
-        self._contexts = np.flatnonzero(self._counts)
+        self.contexts = np.flatnonzero(self._counts)
         rows = int(self._counts.sum())
         if batch_size > rows:
             raise ValueError(
@@ -61,12 +62,12 @@ class Stream:
         ]
         self._fits = rows * sum(sizes) <= max_bytes
         self._whole: dict[str, np.ndarray] | None = None  # rows of all contexts, in their order
-        each = rows / len(self._contexts)
+        each = rows / len(self.contexts)
         # Sixteen batches of tokens in a pool: a batch mixes as many contexts as a pool has.
         self.buffer = int(-(-16 * batch_size // each)) if buffer is None else buffer
-        self.buffer = max(1, min(self.buffer, len(self._contexts)))
+        self.buffer = max(1, min(self.buffer, len(self.contexts)))
         self.passes = min(passes, self.buffer)
-        self._pool_order = PoolOrder(self._contexts, self._counts, batch_size, self.buffer, order)
+        self.pools = PoolOrder(self.contexts, self._counts, batch_size, self.buffer, order)
         self._pools: dict[tuple[int, int], Future[Any]] = {}
         self._lock = threading.Lock()
         self._ahead = ThreadPoolExecutor(1, thread_name_prefix="activations")
@@ -85,7 +86,7 @@ class Stream:
             "tokens": tokens_hash(self.corpus.tokens),
             "positions": short(self.corpus.positions),
             "mask": short(self.corpus.mask),
-            "site": self.site if isinstance(self.site, str) else [str(each) for each in self._sites],
+            "site": self.site if isinstance(self.site, str) else [str(each) for each in self.sites],
             "batch_size": self.size,
             "key": self.seeds,
             "buffer": self.buffer,
@@ -93,11 +94,9 @@ class Stream:
 
     def batch(self, number: int) -> Any:
         """Batch `number`, counted from 0 without end: `(batch, ...)`, or a tuple for a pair of sites."""
-        if number < 0:
-            raise IndexError(f"Batches count from 0; got {number}.")
-        epoch, pool, within = self._pool_order.place(number)
-        rows = self._pool(epoch, pool)
-        self._start(*self._pool_order.after(epoch, pool))
+        epoch, pool, within = self.pools.place(number)
+        rows = self._start(epoch, pool).result()
+        self._start(*self.pools.after(epoch, pool))
         cut = slice(within * self.size, (within + 1) * self.size)
         parts = [x[cut] for x in rows]
         return parts[0] if len(parts) == 1 else tuple(parts)
@@ -107,6 +106,38 @@ class Stream:
         while True:
             yield self.batch(start)
             start += 1
+
+    def on(self, mesh: MeshLike) -> MeshStream:
+        """The same batches as arrays on a mesh: activations are computed, shuffled and read on its devices.
+
+        **Arguments:**
+
+        - `mesh`: with an axis "data", over which contexts and the rows of a batch lie. A model that is not
+          on the mesh is copied to each device.
+
+        **Returns:** `.batch(i)` and `.batches(start)`; `max_bytes` is then of all devices together.
+
+        **Raises:** ValueError where the rows of a batch cannot be divided.
+
+        ```python
+        mesh = jax.make_mesh((1,), ("data",))
+        stream = ji.data.stream(model, tokenizer(["One text."] * 20)[0], site="embed", batch_size=16)
+        stream.on(mesh).batch(3).sharding
+        ```
+
+        Law: `batch(i)` has the numbers of the stream's own, to rounding.
+        """
+        return MeshStream(self, mesh)
+
+    def pool_rows(self, epoch: int, pool: int) -> tuple[np.ndarray | None, np.ndarray]:
+        """The contexts of a pool, ascending, and its order of their rows.
+
+        The contexts are None where those of all pools are read once; the order is then of all rows.
+        """
+        here = self.pools.pool(epoch, pool)
+        chosen = np.sort(here)
+        order = np.random.default_rng([*self.seeds, epoch, pool]).permutation(int(self._counts[here].sum()))
+        return (None, self._rows_in_all(chosen)[order]) if self._fits else (chosen, order)
 
     def _start(self, epoch: int, pool: int) -> Future[Any]:
         with self._lock:
@@ -118,32 +149,25 @@ class Stream:
                 self._pools[epoch, pool] = found
             return found
 
-    def _pool(self, epoch: int, pool: int) -> tuple[np.ndarray, ...]:
-        return self._start(epoch, pool).result()
-
     def _run(self, contexts: np.ndarray) -> dict[str, np.ndarray]:
         """Rows of contexts by site, one forward pass."""
         part = select(self.corpus, contexts)
-        found = activations(self.model, part, self._sites, batch_size=self.passes, progress=False)
+        found = activations(self.model, part, self.sites, batch_size=self.passes, progress=False)
         assert isinstance(found, dict)
         return found
 
-    def _in_memory(self, contexts: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        """Rows of all contexts, and which are of these. The model reads them once and in one order, so
-        that a training which stopped gets the same bits again."""
-        if self._whole is None:
-            self._whole = self._run(self._contexts)
+    def _rows_in_all(self, contexts: np.ndarray) -> np.ndarray:
+        """Which of the rows of all contexts are of these."""
         counts = self._counts[contexts]
-        ends = np.cumsum(self._counts)
-        first = np.repeat(ends[contexts] - np.cumsum(counts), counts)
-        return self._whole, first + np.arange(counts.sum())
+        first = np.repeat(np.cumsum(self._counts)[contexts] - np.cumsum(counts), counts)
+        return first + np.arange(counts.sum())
 
     def _compute(self, epoch: int, pool: int) -> tuple[np.ndarray, ...]:
-        here = self._pool_order.pool(epoch, pool)
-        chosen = np.sort(here)
-        found, rows = self._in_memory(chosen) if self._fits else (self._run(chosen), None)
-        order = np.random.default_rng([*self.seeds, epoch, pool]).permutation(int(self._counts[here].sum()))
-        order = order if rows is None else rows[order]
+        contexts, order = self.pool_rows(epoch, pool)
+        if contexts is not None:
+            found = self._run(contexts)
+        else:  # once and in one order, so that a training which stopped gets the same bits again
+            found = self._whole = self._run(self.contexts) if self._whole is None else self._whole
         out = []
         for name, x in found.items():
             stacked = self._shapes[name][0] is not None

@@ -1,6 +1,7 @@
 """The loop of every training: dispatches, and between them evaluation, callbacks and checkpoints."""
 
 import contextlib
+import functools
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from ..mesh._rows import steps_on
 from ..typing import PyTree
 from ._checkpoint import Checkpoints, Metrics, Numbers
 from ._checks import evaluated
+from ._now import done_now
 from ._settings import Settings, Stop
 from ._state import State
 from ._step import Task, Whole, run_steps
@@ -34,6 +36,7 @@ class Run:
     - `labels`: for each member the key of its `evaluate`, where that is a mapping.
     - `mesh`: rows of the data are spread over its axis "data".
     - `renewals`: steps before which `renew` changes the states.
+    - `reads_ahead`: whether another thread fetches data. Not those that devices exchange (`done_now`).
     """
 
     def __init__(
@@ -49,11 +52,12 @@ class Run:
         decay: float | int | None = None,
         mesh: Any = None,
         renewals: Iterable[int] = (),
+        reads_ahead: bool = True,
     ) -> None:
         self.name, self.tasks, self.states, self.batch = name, list(tasks), list(states), batch
         self.members = list(members)
         self.labels = [None] * len(self.members) if labels is None else list(labels)
-        self.mesh, self.renewals = mesh, set(renewals)
+        self.mesh, self.renewals, self.reads_ahead = mesh, set(renewals), reads_ahead
         read = Whole() if read is None else read
         self.fixed = read, self.tasks, jnp.float32(0 if decay is None else decay)
 
@@ -83,12 +87,12 @@ class Run:
         """The steps of these data: the numbers of each task, `(step, ...)` or `(step, member, ...)`."""
         with contextlib.nullcontext() if self.mesh is None else jax.set_mesh(self.mesh):
             self.states, numbers = run_steps(self.fixed, self.states, jax.tree.map(jnp.asarray, data))
-        return [{name: np.asarray(value) for name, value in each.items()} for each in numbers]
+        return jax.device_get(numbers)
 
     def fetch(self, start: int, end: int) -> list[tuple[int, int, PyTree]]:
         """The data of these steps on one axis, in as few parts as their shapes allow.
 
-        Called in another thread, ahead of time.
+        Called ahead of time, in another thread where `reads_ahead`.
         """
         batches = [self.batch(i) for i in range(start, end)]
         forms = [_form(batch) for batch in batches]
@@ -141,12 +145,13 @@ def drive(
         bar = stack.enter_context(
             tqdm(total=steps, initial=at, desc=run.name, delay=2.0, disable=not settings.progress)
         )
-        coming = ahead.submit(run.fetch, at, ends[0]) if ends else None
+        fetched = functools.partial(ahead.submit if run.reads_ahead else done_now, run.fetch)
+        coming = fetched(at, ends[0]) if ends else None
         for i, end in enumerate(ends):
             assert coming is not None
             parts = coming.result()
             if i + 1 < len(ends):
-                coming = ahead.submit(run.fetch, end, ends[i + 1])
+                coming = fetched(end, ends[i + 1])
             if at and at in run.renewals:
                 run.renew(at)
             numbers: list[dict[str, np.ndarray]] = []

@@ -1,9 +1,11 @@
 """Arrays on a mesh: each device receives its own part only; batches spread their rows over "data"."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
 
@@ -82,9 +84,26 @@ def rows_on(mesh: MeshLike, x: ArrayLike, *, axis: int = 0, name: str = "data") 
     return placed(x, mesh, PartitionSpec(*(None,) * axis, name))
 
 
+def whole_on(mesh: MeshLike, x: ArrayLike) -> jax.Array:
+    """An array that every process has, whole on every device."""
+    return placed(x, mesh, PartitionSpec())
+
+
 def steps_on(mesh: MeshLike, batches: Sequence[ArrayLike]) -> jax.Array:
-    """Batches `(batch, ...)` of several steps as one array `(step, batch, ...)`, rows over "data"."""
+    """Batches `(batch, ...)` of several steps as one array `(step, batch, ...)`, rows over "data".
+
+    Batches that lie on these devices stay there.
+    """
+    devices = frozenset(mesh.devices.flat)
+    if all(isinstance(x, jax.Array) and x.sharding.device_set == devices for x in batches):
+        where = NamedSharding(automatic(mesh), PartitionSpec(None, "data"))
+        return _stacked_on(where)(list(batches))
     return rows_on(mesh, np.stack([np.asarray(x) for x in batches]), axis=1)
+
+
+@functools.cache
+def _stacked_on(where: Sharding) -> Callable[[list[jax.Array]], jax.Array]:
+    return jax.jit(jnp.stack, out_shardings=where)
 
 
 def row_parts(mesh: MeshLike, name: str = "data") -> int:

@@ -25,7 +25,7 @@ def test_an_epoch_holds_rows_of_the_activations_once(model: Any, made: Any) -> N
     tokens, options, rows = made
     stream = data.stream(model, tokens, site="resid_post[1]", key=jax.random.key(3), **options)
     stream.batch(0)
-    count = int(stream._pool_order.ends[0][-1])
+    count = int(stream.pools.ends[0][-1])
     epoch = np.concatenate([stream.batch(i) for i in range(count)])
     near = np.abs(epoch[:, None] - rows[None]).max(-1)
     at = near.argmin(1)

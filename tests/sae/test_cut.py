@@ -13,7 +13,7 @@ from jax.sharding import PartitionSpec as P
 from jaxinterp._jax_versions import enable_x64
 from jaxinterp.sae.kinds._cut import cuts_of_rows, is_among, ordered, unordered
 from jaxinterp.sae.kinds._cut_kernel import cuts_by_kernel, fits_kernel
-from jaxinterp.sae.kinds._largest import _kept_by_cut, keep_largest
+from jaxinterp.sae.kinds._kept import _by_counts, keep_largest, kept
 
 M = 512
 COLUMNS = jnp.arange(M, dtype=jnp.int32)[None]
@@ -76,23 +76,24 @@ def test_features_that_do_not_count_and_values(rows: np.ndarray) -> None:
     x = jnp.asarray(rows, jnp.float32)
     x, dead, seven = x.at[0, 3].set(9.0), np.arange(M) % 3 == 0, jnp.int32(7)
     hidden = np.where(dead, x, -np.inf)
-    want = np.where(largest(hidden, 7) & np.isfinite(hidden), hidden, 0)
+    here = largest(hidden, 7) & np.isfinite(hidden)
+    want = np.where(here, hidden, 0)
     k = jnp.full((16, 1), 7, jnp.int32)
     keys = ordered(jnp.asarray(hidden))
     cuts = cuts_by_kernel(x, k, jnp.asarray(dead), interpret=True)
     np.testing.assert_array_equal(is_among(keys, *cuts, COLUMNS), largest(hidden, 7))
-    np.testing.assert_array_equal(_kept_by_cut(x, seven, jnp.asarray(dead)), want)
-    kept = jax.jit(lambda x: keep_largest(x, 7, None, jnp.asarray(dead)))
-    np.testing.assert_array_equal(kept(x), want)
-    np.testing.assert_array_equal(kept(x.reshape(2, 8, M)), want.reshape(2, 8, M))
+    np.testing.assert_array_equal(kept(x, _by_counts(x, seven, jnp.asarray(dead)), jnp.asarray(dead)), want)
+    keep = jax.jit(lambda x: keep_largest(x, 7, None, jnp.asarray(dead)))
+    np.testing.assert_array_equal(keep(x), want)
+    np.testing.assert_array_equal(keep(x.reshape(2, 8, M)), want.reshape(2, 8, M))
     # The gradient reaches what was kept.
     slope = jax.grad(lambda x: jnp.sum(jnp.sin(keep_largest(x, 7, None, jnp.asarray(dead)))))(x)
-    np.testing.assert_allclose(slope, np.where(want != 0, np.cos(want), 0), atol=1e-6)
+    np.testing.assert_allclose(slope, np.where(here, np.cos(want), 0), atol=1e-6)
 
 
 def test_members_have_a_k_of_their_own(rows: np.ndarray) -> None:
     x, k = jnp.asarray(rows, jnp.float32), jnp.asarray([2, 9])
-    found = jax.vmap(lambda k: _kept_by_cut(x, k, None))(k)
+    found = jax.vmap(lambda k: kept(x, _by_counts(x, k, None)))(k)
     kernel = jax.vmap(lambda k: chosen("kernel", x, k))(k)
     for i, few in enumerate((2, 9)):
         np.testing.assert_array_equal(found[i], keep_largest(x, 9, jnp.int32(few)))

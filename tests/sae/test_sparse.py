@@ -11,8 +11,7 @@ import pytest
 from jaxinterp import fit, sae
 from jaxinterp.sae.kinds import _sparse
 from jaxinterp.sae.kinds._cut import bisect, largest_above
-from jaxinterp.sae.kinds._losses import Progress
-from jaxinterp.sae.training._state import firing
+from jaxinterp.sae.kinds._losses import Progress, firing
 
 D, M, B, K = 24, 512, 40, 5
 KEY = jax.random.key(0)

@@ -1,5 +1,6 @@
 """Passes, gradients, sweeps, paths, generation and lenses of language models."""
 
+import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -47,6 +48,30 @@ def pairs(batch: int, pos: int, vocab: int) -> tuple[Any, Any, Any]:
     corrupt[:, pos // 3] = (corrupt[:, pos // 3] + 7) % vocab
     right, wrong = draw.integers(0, vocab, (2, batch)).astype(np.int32)
     return clean, corrupt, ji.metrics.logit_diff(right, wrong)
+
+
+@contextlib.contextmanager
+def visited(turns: dict[str, float], layers: int) -> Iterator[None]:
+    """Notes the turns of a sweep's loops, whose bounds its compiled part does not show.
+
+    At a layer the groups of cells that have begun are visited, a chunk of rows at a time. How many chunks
+    there are is planned while tracing, by `patching.packed`.
+    """
+    from jaxinterp.patching.packed import _sweep
+
+    rows = _sweep._rows
+
+    def noted(layout: Any, piece: Any) -> Any:
+        chunks = -(-piece.rows.used // layout.chunk_rows)
+        turns["begins/while"] = max(chunks, turns.get("begins/while", 0))
+        turns[""] = (layers + 1) / 2 * turns["begins/while"]
+        return rows(layout, piece)
+
+    _sweep._rows = noted
+    try:
+        yield
+    finally:
+        _sweep._rows = rows
 
 
 def gap(logits: Any) -> Any:
@@ -103,19 +128,21 @@ def _grads(smoke: bool) -> Iterator[Program]:
 def _sweeps(smoke: bool) -> Iterator[Program]:
     batch, pos = (2, 8) if smoke else (16, 32)
 
-    def sweep(dtype: Any, site: str, over: tuple[str, str], cells: float, visits: float) -> Any:
+    def sweep(dtype: Any, site: str, over: tuple[str, str], cells: int, share: float) -> Any:
         def build(devices: Any) -> Call:
             model = one_model(smoke, dtype)
             c = model.config
             clean, corrupt, metric = pairs(batch, pos, c.vocab)
-            call = lambda model: ji.patching.sweep(
-                model, clean, corrupt, metric, site=site, over=over, progress=False, max_bytes=HALF
-            )
-            # Half of the layers on average, for every cell; each cell unembeds one position.
-            whole = pass_work(c, 1, pos, 0, dtype)
-            each = cells * whole / 2 + c.layers * cells * 0
-            unembedded = pass_work(c, 1, 0, 1, dtype)
-            return Call(call, (model,), batch * (each + cells * unembedded), {"": visits})
+            turns: dict[str, float] = {}
+
+            def call(model: Any) -> Any:
+                options = dict(site=site, over=over, progress=False, max_bytes=HALF)
+                with visited(turns, c.layers):
+                    return ji.patching.sweep(model, clean, corrupt, metric, **options)
+
+            # A cell runs the layers from its own on: (layers + 1) / 2 on average; it unembeds one position.
+            run = share * (c.layers + 1) / 2 / c.layers * pass_work(c, 1, pos, 0, dtype)
+            return Call(call, (model,), batch * cells * (run + pass_work(c, 1, 0, 1, dtype)), turns)
 
         return build
 
@@ -123,11 +150,10 @@ def _sweeps(smoke: bool) -> Iterator[Program]:
     heads = 2 if smoke else 12
     for name, dtype in DTYPES:
         # A patch at a position leaves those before it as they were: half of a row on average.
-        residual = sweep(dtype, "resid_pre", ("layer", "pos"), layers * pos / 2, 13.0)
+        residual = sweep(dtype, "resid_pre", ("layer", "pos"), layers * pos, 0.5)
         yield Program(f"sweep-residual-{name}", "sweeps", residual)
-        yield Program(
-            f"sweep-heads-{name}", "sweeps", sweep(dtype, "z", ("layer", "head"), layers * heads, 6.5)
-        )
+        of_heads = sweep(dtype, "z", ("layer", "head"), layers * heads, 1.0)
+        yield Program(f"sweep-heads-{name}", "sweeps", of_heads)
 
     def attributed(function: Any, site: str, over: tuple[str, str]) -> Callable[[Any], Call]:
         def build(devices: Any) -> Call:

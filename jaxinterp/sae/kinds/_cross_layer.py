@@ -51,7 +51,7 @@ class CrossLayerDictionary(Dictionary["CrossLayerTranscoder"]):
     def pre(self, x: JaxArray) -> JaxArray:
         """Pre-activations `(..., layer, features)`."""
         x = x * align(self.scale[:, None], x)
-        pre = jnp.einsum("...ld,ldf->...lf", x, self.encoder, precision="highest")
+        pre = jax.vmap(self.product, (-2, 0), -2)(x, self.encoder)
         return pre + align(self.encoder_bias, pre)
 
     def activate(self, pre: JaxArray) -> JaxArray:
@@ -73,8 +73,13 @@ class CrossLayerDictionary(Dictionary["CrossLayerTranscoder"]):
 
     def reconstruct(self, f: JaxArray) -> JaxArray:
         """What all layers write, in scaled units."""
-        y = jnp.einsum("...lf,ltfd->...td", f, self.forwards, precision="highest")
-        return y + align(self.bias, y)
+        layers, y = self.kind.layers, []
+        for to in range(layers):
+            # What all layers up to this one write to it, as one product.
+            before = f[..., : to + 1, :].reshape(*f.shape[:-2], -1)
+            y.append(self.product(before, self.decoder[: to + 1, to].reshape(-1, self.d)))
+        xhat = jnp.stack(y, -2)
+        return xhat + align(self.bias, xhat)
 
     def decode(self, f: ArrayLike, x: ArrayLike | None = None) -> JaxArray:
         """What all layers write `(..., layer, d)` from features `(..., layer, features)`."""

@@ -50,7 +50,9 @@ def _turned(bits: JaxArray) -> JaxArray:
     return bits ^ (jax.lax.shift_right_arithmetic(bits, jnp.full_like(bits, low.bits - 1)) & low.max)
 
 
-def kth_largest(count: Count, k: JaxArray | int, like: JaxArray, bits: int = 1) -> JaxArray:
+def kth_largest(
+    count: Count, k: JaxArray | int, like: JaxArray, bits: int = 1, size: int | None = None
+) -> JaxArray:
     """The k-th largest key of each row, exactly: the largest key that k keys of the row are not below.
 
     **Arguments:**
@@ -60,6 +62,7 @@ def kth_largest(count: Count, k: JaxArray | int, like: JaxArray, bits: int = 1) 
       least integer.
     - `like (..., 1)`: an array of integers with the shape of the cuts.
     - `bits`: found by one call of `count`, with 2^bits - 1 guesses. It divides 32.
+    - `size`: all keys are at least 0 and below it; by default they are any integers. Fewer calls find them.
 
     Law: `unordered(kth_largest(...))` is the last value of `jax.lax.top_k(x, k)`.
     """
@@ -73,8 +76,9 @@ def kth_largest(count: Count, k: JaxArray | int, like: JaxArray, bits: int = 1) 
             low = low + jnp.where(number >= k, step, jnp.zeros_like(step))
         return low
 
-    low = jnp.full_like(like, kind.min)
-    return jax.lax.fori_loop(jnp.int32(0), jnp.int32(kind.bits // bits), narrow, low)
+    low = jnp.full_like(like, kind.min if size is None else 0)
+    known = 0 if size is None else (kind.bits - (size - 1).bit_length()) // bits
+    return jax.lax.fori_loop(jnp.int32(known), jnp.int32(kind.bits // bits), narrow, low)
 
 
 def cuts_of_rows(
@@ -128,6 +132,11 @@ def largest_above(f: JaxArray, count: JaxArray | int, k: int | None = None) -> J
     few = WIDER * (k or f.shape[-1])
     if current_mesh() is not None or not has_two_stages(f.shape[-1], few):
         return bisect(f, count)
+    search = lambda f, count: _cut_by_candidates(f, count, few)
+    return jax.lax.platform_dependent(f, jnp.asarray(count, jnp.int32), cpu=search, default=bisect)
+
+
+def _cut_by_candidates(f: JaxArray, count: JaxArray, few: int) -> JaxArray:
     candidates, _ = largest_of_rows(f, few)
     cut = bisect(candidates, count)
     # A loop of at most one turn, not a `cond`: under `vmap` it costs nothing where nobody needs it.

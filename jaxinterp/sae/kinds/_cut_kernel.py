@@ -11,7 +11,7 @@ import numpy as np
 from ...typing import JaxArray
 from ._cut import kth_largest, ordered
 
-HELD = 2**20  # entries of one block of rows: 4 MiB, and the block before it and its keys beside it
+MOST = 2**20  # entries of one block of rows: 4 MiB, and the block before it and its keys beside it
 LANES = 512  # columns that are compared together
 
 
@@ -22,7 +22,7 @@ def fits_kernel(shape: Sequence[int], dtype: Any) -> bool:
         and dtype == jnp.float32
         and not shape[0] % 8
         and not shape[1] % LANES
-        and 8 * shape[1] <= HELD
+        and 8 * shape[1] <= MOST
     )
 
 
@@ -37,7 +37,7 @@ def cuts_by_kernel(
     from jax.experimental.pallas import tpu as pltpu
 
     rows, m = x.shape
-    block = next(n for n in (64, 32, 16, 8) if not rows % n and (n * m <= HELD or n == 8))
+    block = next(n for n in (64, 32, 16, 8) if not rows % n and (n * m <= MOST or n == 8))
     given: list[Any] = [x, k]
     line = pl.BlockSpec((block, 1), lambda i: (i, 0))
     specs = [pl.BlockSpec((block, m), lambda i: (i, 0)), line]
@@ -92,8 +92,8 @@ def _cuts(x: Any, k: Any, *refs: Any, few: bool) -> None:
 
     @pl.when(jnp.max(level - missing) > 0)
     def _() -> None:
-        back = lambda guesses: [count(lambda e, c, g=g: (e == at) & (-c >= g)) for g in guesses]
-        last[...] = -kth_largest(back, missing, k[...])
+        back = lambda guesses: [count(lambda e, c, g=g: (e == at) & (m - 1 - c >= g)) for g in guesses]
+        last[...] = m - 1 - kth_largest(back, missing, k[...], size=m)
 
 
 LOWEST = np.float32(-np.inf).view(np.int32) ^ np.int32(np.iinfo(np.int32).max)  # the key of minus infinity

@@ -12,6 +12,7 @@ from ...typing import ArrayLike, JaxArray, KeyLike, Self
 from ._coder import Coder
 from ._kind import Kind
 from ._losses import Losses, Progress
+from ._product import centred_product, product
 from ._rows import align
 
 AnyKind = TypeVar("AnyKind", bound=Kind)
@@ -79,16 +80,17 @@ class Dictionary(Coder, Generic[AnyKind]):
 
     def product(self, a: JaxArray, b: JaxArray) -> JaxArray:
         """$a b$ over the last axis of a and the first of b, in the kind's `matmul` dtype, summed in float32."""
-        if self.kind.matmul == "float32":
-            return jnp.matmul(a, b, precision="highest")
-        low = jnp.dtype(self.kind.matmul)
-        return jnp.matmul(a.astype(low), b.astype(low), preferred_element_type=a.dtype)
+        return product(a, b, self.kind.matmul)
+
+    def encoded(self, x: JaxArray, bias: JaxArray) -> JaxArray:
+        """x times the encoder, less `bias (d,)` first where the kind is `centred`."""
+        if self.kind.centred:
+            return centred_product(x, bias, self.encoder, self.kind.matmul)
+        return self.product(x, self.encoder)
 
     def pre(self, x: JaxArray) -> JaxArray:
         """Pre-activations `(..., features)` of x `(..., d)`."""
-        x = x * self.scale
-        x = x - align(self.bias, x) if self.kind.centred else x
-        pre = self.product(x, self.encoder)
+        pre = self.encoded(x * self.scale, self.bias)
         return pre + align(self.encoder_bias, pre)
 
     @abc.abstractmethod

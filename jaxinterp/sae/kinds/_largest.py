@@ -1,7 +1,6 @@
 r"""What `TopK`, `BatchTopK` and `Matryoshka` share: features that are the largest, and AuxK for dead ones."""
 
 import abc
-import functools
 import math
 from typing import Any
 
@@ -9,17 +8,15 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from ...mesh._dictionaries import is_divisible
 from ...typing import ArrayLike, JaxArray, KeyLike, OptimizerLike, Self
 from ..training._optimizers import adam
+from ._aux import dead_share
 from ._checks import check_sizes
-from ._cut import cuts_of_rows, is_among, ordered
-from ._cut_kernel import cuts_by_kernel, fits_kernel
-from ._cut_on_mesh import largest_entries
+from ._kept import keep_largest
 from ._losses import Progress
 from ._median import geometric_median
-from ._rows import align, random_directions
-from ._sparse import decode_entries, dense_rows, largest_of_rows, largest_with_gradients
+from ._rows import random_directions
+from ._sparse import decode_entries, largest_with_gradients
 from ._unit_rows import UnitRowsKind
 
 
@@ -94,22 +91,20 @@ class LargestKind(UnitRowsKind):
 
         `pre` is None in the sparse form: it is computed again here, in the steps that need it.
         """
-        dead = now.dead
+        dead = jnp.broadcast_to(now.dead, (dictionary.features,))
+        rest = jax.lax.stop_gradient(error)
+        revive = jnp.any(dead) if now.revive is None else now.revive
+        if pre is None:
 
-        def of_dead() -> JaxArray:
-            rest = jax.lax.stop_gradient(error)
-            if pre is None:
+            def of_dead() -> JaxArray:
                 values, where = largest_with_gradients(dictionary, x, self.aux, dead)
                 guess = decode_entries(jax.nn.relu(values), where, dictionary.decoder)
-            else:
-                f = jax.nn.relu(keep_largest(pre, self.aux, among=dead))
-                guess = dictionary.product(f, dictionary.decoder)
-            return self.share(rest - guess, rest)
+                return self.share(rest - guess, rest)
 
-        if now.revive is None:
-            return jax.lax.cond(jnp.any(dead), of_dead, lambda: jnp.zeros((), jnp.float32))
-        value = jax.lax.cond(now.revive, of_dead, lambda: jnp.zeros((), jnp.float32))
-        return jnp.where(jnp.any(dead), value, 0)
+            value = jax.lax.cond(revive, of_dead, lambda: jnp.zeros((), jnp.float32))
+        else:
+            value = dead_share(self, pre, dictionary.decoder, rest, dead, revive)
+        return value if now.revive is None else jnp.where(jnp.any(dead), value, 0)
 
     def optimizer(self, steps: int) -> OptimizerLike:
         r"""Adam at $2 \cdot 10^{-4} / \sqrt{m / 2^{14}}$, epsilon 6.25e-10."""
@@ -131,54 +126,3 @@ class LargestKind(UnitRowsKind):
     def member_settings(self) -> tuple[str, ...]:
         """The static settings in which members of one program may differ."""
         return ("features", "k", "dead_tokens")
-
-
-def keep_largest(
-    pre: JaxArray, k: int, limit: JaxArray | None = None, among: JaxArray | None = None
-) -> JaxArray:
-    """Rows with all but their k largest entries 0, or `limit` of them; ties go to the first.
-
-    What is not finite becomes 0 too, and features that are not `among (features,)`. A CPU finds the
-    largest entries and puts them in their places. Accelerators find each row's cut by counting, without
-    a sort or a scatter.
-    """
-    rows = pre.reshape(-1, pre.shape[-1])  # `lax.top_k` of three axes is a full sort on a TPU
-    most = jnp.asarray(k if limit is None else limit, jnp.int32)
-    among = None if among is None else jnp.broadcast_to(among, pre.shape[-1:])
-    return _kept(rows, most, among, k).reshape(pre.shape)
-
-
-@functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
-def _kept(pre: JaxArray, most: JaxArray, among: JaxArray | None, k: int) -> JaxArray:
-    """`keep_largest` of rows `(batch, features)`."""
-    if is_divisible(pre):
-        return jnp.where(largest_entries(pre, most, among), pre, 0)
-    ways: dict[str, Any] = {"cpu": functools.partial(_kept_by_place, k=k), "default": _kept_by_cut}
-    if fits_kernel(pre.shape, pre.dtype):
-        ways["tpu"] = functools.partial(_kept_by_cut, kernel=True)
-    return jax.lax.platform_dependent(pre, most, among, **ways)
-
-
-@_kept.defjvp
-def _kept_slope(k: int, at: tuple[Any, ...], way: tuple[Any, ...]) -> tuple[JaxArray, JaxArray]:
-    kept = _kept(*at, k)
-    return kept, jnp.where(kept != 0, way[0], 0)
-
-
-def _kept_by_place(pre: JaxArray, most: JaxArray, among: JaxArray | None, k: int) -> JaxArray:
-    pre = pre if among is None else jnp.where(align(among, pre), pre, -jnp.inf)
-    values, where = largest_of_rows(pre, k)
-    good = jnp.isfinite(values) & (align(jnp.arange(k, dtype=jnp.int32), values) < most)
-    return dense_rows(jnp.where(good, values, 0), where, pre.shape[-1])
-
-
-def _kept_by_cut(pre: JaxArray, most: JaxArray, among: JaxArray | None, kernel: bool = False) -> JaxArray:
-    k = jnp.broadcast_to(most, (len(pre), 1))
-    columns = jnp.arange(pre.shape[-1], dtype=jnp.int32)[None]
-    if kernel:
-        cuts = cuts_by_kernel(pre, k, among)
-    hidden = pre if among is None else jnp.where(align(among, pre), pre, -jnp.inf)
-    keys = ordered(hidden)
-    if not kernel:
-        cuts = cuts_of_rows(keys, k, columns)
-    return jnp.where(is_among(keys, *cuts, columns) & jnp.isfinite(hidden), hidden, 0)

@@ -70,3 +70,9 @@ class Losses(NamedTuple):
         for term in rest:
             first = first + term
         return cls(first, terms, features, updates, active)
+
+
+def firing(f: JaxArray) -> tuple[JaxArray, JaxArray]:
+    """Which features are not 0 in a row of `(batch, ...)`, and their mean number in a row."""
+    times = jnp.sum(f != 0, 0, dtype=jnp.float32)  # exact, and a TPU is slow at `any`
+    return times > 0, jnp.sum(times) / len(f)

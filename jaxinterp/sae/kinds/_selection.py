@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from ...typing import JaxArray
 from ._checks import check_sizes
-from ._largest import keep_largest
+from ._kept import keep_largest
 
 RULES = ("topk", "abstopk", "groupmax")
 

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 from ..._deprecations import respelled
 from ...typing import ArrayLike, JaxArray, KeyLike
 from ._dictionary import Dictionary
+from ._kept import keep_largest
 from ._kind import INIT
-from ._largest import LargestKind, keep_largest
-from ._losses import Losses, Progress
+from ._largest import LargestKind
+from ._losses import Losses, Progress, firing
 from ._sparse import active_features, decode_entries, dense_rows, is_sparse_faster, largest_with_gradients
 
 
@@ -86,10 +87,12 @@ class TopK(LargestKind):
         return jax.nn.relu(keep_largest(pre, self.k, limit))
 
     def loss(self, dictionary: TopKDictionary, x: JaxArray, y: JaxArray, now: Progress) -> Losses:
-        """FVU and AuxK, in the form that is faster."""
-        if is_sparse_faster(dictionary, x, self.k):
-            return self.sparse_loss(dictionary, x, y, now)
-        return self.dense_loss(dictionary, x, y, now)
+        """FVU and AuxK, in the form that is faster on the platform that it is compiled for."""
+        if not is_sparse_faster(dictionary, x, self.k):
+            return self.dense_loss(dictionary, x, y, now)
+        sparse: Any = lambda *given: type(self).sparse_loss(*given)
+        dense: Any = lambda *given: type(self).dense_loss(*given)
+        return jax.lax.platform_dependent(self, dictionary, x, y, now, cpu=sparse, default=dense)
 
     def dense_loss(self, dictionary: TopKDictionary, x: JaxArray, y: JaxArray, now: Progress) -> Losses:
         """The loss by products of whole matrices."""
@@ -99,7 +102,7 @@ class TopK(LargestKind):
         error = target - dictionary.reconstruct(f)
         terms = {"reconstruction": self.share(error, target)}
         terms["aux"] = self.alpha * self.aux_loss(dictionary, x, pre, error, now)
-        return Losses.of(terms, f)
+        return Losses.of(terms, f, None, firing(f))
 
     def sparse_loss(self, dictionary: TopKDictionary, x: JaxArray, y: JaxArray, now: Progress) -> Losses:
         """The same number and gradients (to rounding) from the k entries of each row."""

@@ -31,8 +31,7 @@ class AcrossDictionary(Dictionary[AnyKind]):
 
     def pre(self, x: JaxArray) -> JaxArray:
         """Pre-activations of what the part reads."""
-        x = x - align(self.input_bias, x) if self.kind.centred else x
-        pre = self.product(x, self.encoder)
+        pre = self.encoded(x, self.input_bias)
         return pre + align(self.encoder_bias, pre)
 
     def fold(self) -> Self:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ...data import Store, stored
@@ -131,12 +132,19 @@ class Batches:
         several = [self.get(0)]
         while sum(len(x) for x, _ in several) < rows and len(several) < 8:
             several.append(self.get(len(several)))
-        return tuple(np.concatenate([np.asarray(p[i]) for p in several])[:rows] for i in (0, 1))  # pyright: ignore[reportReturnType]
+        x, y = ([p[i] for p in several] for i in (0, 1))
+        return _first_rows(x, rows), _first_rows(y, rows)
 
 
 def _chain(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
     yield first
     yield from rest
+
+
+def _first_rows(parts: list[Any], rows: int) -> Any:
+    if all(isinstance(part, jax.Array) for part in parts):  # they stay on their devices
+        return jnp.concatenate(parts)[:rows]
+    return np.concatenate([np.asarray(part) for part in parts])[:rows]
 
 
 def check_array(x: Any) -> Any:

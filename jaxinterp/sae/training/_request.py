@@ -5,6 +5,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ..._arguments import kind_of
@@ -47,7 +48,10 @@ def check_rows(kind: Any, x: Any) -> None:
             f"The stream has activations of width {x.shape[-1]}, the dictionary reads d={kind.d}: "
             f"ji.sae.{kind_name(kind)}(d={x.shape[-1]}, ...)."
         )
-    if not np.isfinite(np.asarray(x, np.float32)).all():
+    finite = (
+        jnp.isfinite(x).all() if isinstance(x, jax.Array) else np.isfinite(np.asarray(x, np.float32)).all()
+    )
+    if not jax.device_get(finite):
         raise ValueError(
             "The stream holds NaN or infinity in its first rows: nothing can be learned from them."
         )

@@ -12,7 +12,7 @@ from ...fit._state import Now, State, initial_state
 from ...fit._step import Slope, Task
 from ...mesh._dictionaries import constrained
 from ...typing import ArrayLike, OptimizerLike, PyTree
-from ..kinds._losses import Progress
+from ..kinds._losses import Progress, firing
 from ..kinds._rows import align
 
 
@@ -62,12 +62,6 @@ def begin(sae: Any, optimizer: OptimizerLike, x: ArrayLike, y: ArrayLike, averag
     features = jax.eval_shape(lambda s, a, b: s.loss(a, b, progress).features, sae, x, y)
     counts = Counts(jnp.zeros(features.shape[1:], jnp.int32))
     return initial_state(sae, optimizer, sae.trainable(), extra=counts, averaged=averaged)
-
-
-def firing(f: Array) -> tuple[Array, Array]:
-    """Which features are not 0 in a row of `(batch, ...)`, and their mean number in a row."""
-    active = f != 0
-    return jnp.any(active, 0), jnp.sum(active, dtype=jnp.float32) / active.shape[0]
 
 
 def gradient_of(

@@ -8,6 +8,8 @@ import numpy as np
 
 from ..._deprecations import key_by_name, respelled
 from ...core._check import check_key
+from ...data import Stream
+from ...data._mesh_stream import MeshStream
 from ...fit._checks import check_optimizer
 from ...fit._identity import optimizer_print
 from ...fit._loop import drive
@@ -59,6 +61,7 @@ def train(
       is the number of rows from which first weights and scales are estimated, and from which dead
       features are drawn anew; `evaluate(sae, step)` gets the dictionary as it is then.
     - `mesh`: with the axes "data" and "feature", over which rows and features are divided (`shard`).
+      Activations of a `ji.data.stream` then never leave its devices (`Stream.on`).
 
     **Returns:** the dictionary, which knows the model and the site of a stream that says them, and its
     history: arrays `(step,)` of `loss`, its terms, `l0` and the share `dead`, and those of `evaluate`,
@@ -84,13 +87,15 @@ def train(
     steps, batch_size = int(steps), int(batch_size)
     first, later = jax.random.split(check_key(key, "ji.sae.train(kind, stream, key={}, ...)"))
     seed = seed_of(later)
+    mesh = None if mesh is None else dictionary_mesh(mesh)
+    if mesh is not None and isinstance(stream, Stream):
+        stream = stream.on(mesh)
     batches = Batches(stream, batch_size, seed)
     x, y = batches.sample(settings.sample)
     check_rows(kind, x)
     origin = batches.origin()
     origin = origin if any(origin) else origin_of(kind)
     request: Any = kind
-    mesh = None if mesh is None else dictionary_mesh(mesh)
     sae = with_origin(first_weights(request, mesh, first, x, y), Origin())
     settled = sae.kind
     chosen: Any = settled.optimizer(steps) if optimizer is None else optimizer
@@ -113,6 +118,7 @@ def train(
         decay=settings.average,
         mesh=mesh,
         renewals=settled.renewals,
+        reads_ahead=not isinstance(stream, MeshStream),
     )
     (history,) = drive(run, settings, steps=steps, per_dispatch=PER_DISPATCH, about=about)
     return with_origin(run.result(0), origin), history
