@@ -110,7 +110,8 @@ class Metric(eqx.Module):
     def of(self, chosen: ArrayLike) -> Float[Array, "*batch"]:
         """The metric of the logits at its positions."""
         values = _floats(chosen)
-        wide = values.astype(np.promote_types(values.dtype, np.float32))
+        # Of the whole vocabulary where it reads all of it, and of what it picks otherwise.
+        wide = values if self.fn is _logit_diff else _wide(values)
         batch = values.shape[: -1 if self.one else -2]
         self.check(values.shape[-1], batch)
         value = self.fn(wide, self.one, *self.args)
@@ -167,6 +168,10 @@ class Metric(eqx.Module):
         return f"Metric({self.name}, pos={None if self.pos is None else np.shape(self.pos) or int(self.pos) if concrete(self.pos) else '?'})"
 
 
+def _wide(values: Array) -> Array:
+    return values.astype(np.promote_types(values.dtype, np.float32))
+
+
 def _floats(logits: Any) -> Array:
     logits = jnp.asarray(as_numbers(logits, "logits"))
     if not jnp.issubdtype(logits.dtype, jnp.floating):
@@ -220,7 +225,7 @@ def logit_diff(correct: TokenLike, wrong: TokenLike, *, pos: IndexLike | None = 
 
 
 def _logit_diff(chosen: Array, one: bool, correct: Any, wrong: Any) -> Array:
-    return _best(chosen, correct, one) - _best(chosen, wrong, one)
+    return _wide(_best(chosen, correct, one)) - _wide(_best(chosen, wrong, one))
 
 
 def prob(token: TokenLike, *, pos: IndexLike | None = -1) -> Metric:

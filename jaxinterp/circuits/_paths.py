@@ -6,12 +6,12 @@ for a sender $u$ (a head, an MLP, the embedding) and a receiver $v$ that reads t
 $x_v$ (a head's queries, keys or values, an MLP, the unembedding).
 """
 
-import jax
 import numpy as np
 from jaxtyping import Array
 
 from .._deprecations import respelled
 from ..core._check import logit_count
+from ..mesh._platform import platform_of
 from ..metrics import Metric
 from ..patching._pairs import PatchingPair, make_pair
 from ..patching.packed._plan import byte_limit
@@ -139,7 +139,8 @@ def _sizes(nodes: Wiring, pair: PatchingPair, metric: Metric, max_bytes: BytesLi
             f"max_bytes is {limit / 2**20:.1f} MiB. Raise max_bytes, or give fewer prompts at once."
         )
     # As many as keep the device busy.
-    busy = max(1, (1024 if jax.default_backend() == "cpu" else 2**16) // tokens)
+    accelerated = platform_of((pair.model, pair.target)) != "cpu"
+    busy = max(1, (8192 if accelerated else 1024) // tokens)
     edges = len(nodes.edges()) if nodes.inner else 1
     width = max(1, min(room, busy, edges))
     per_sender = nodes.heads + 2 * nodes.kv_heads + 1

@@ -7,7 +7,7 @@ the last block that anything needs.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -103,7 +103,7 @@ class Engine:
         carry = resid, [self.states[i] for i in stretch.edits], self.memory
         if stretch.stop - stretch.start == 1:
             visit = lambda carry: self._visit_layer(stretch, ctx, carry, stretch.start)
-            carry, gathered = (jax.checkpoint(visit) if self.remat else visit)(carry)
+            carry, gathered = self._computed_again(visit)(carry)
             gathered = jax.tree.map(lambda leaf: leaf[None], gathered)
         else:
             carry, gathered = self._scan(stretch, ctx, carry)
@@ -124,12 +124,20 @@ class Engine:
             block = block if whole else at_layer(arrays, layer)
             return self._visit(stretch, ctx, carry, eqx.combine(block, static), own, layer)
 
-        # Between turns of a loop nothing is merged, so that the barriers of `prevent_cse` are for nothing.
-        body = jax.checkpoint(body, prevent_cse=False) if self.remat else body
         layers = jnp.arange(stretch.start, stretch.stop, dtype=jnp.int32)
         part = lambda leaf: leaf[stretch.start : stretch.stop]
         own = jax.tree.map(part, [self.layered[i] for i in stretch.edits])
-        return lax.scan(body, carry, (arrays if whole else None, own, layers))
+        return lax.scan(
+            self._computed_again(body, in_loop=True), carry, (arrays if whole else None, own, layers)
+        )
+
+    def _computed_again(self, visit: Callable[..., Any], in_loop: bool = False) -> Callable[..., Any]:
+        """`visit`, of which a backward pass keeps the arguments and `z`, the dearest to compute, if `remat`."""
+        if not self.remat:
+            return visit
+        # The compiler merges nothing across turns of a loop, and there needs no barriers against it.
+        kept = jax.checkpoint_policies.save_only_these_names("z")
+        return jax.checkpoint(visit, prevent_cse=not in_loop, policy=kept)
 
     def _visit_layer(self, stretch: Stretch, ctx: Context, carry: Any, layer: int | Array) -> Any:
         """One block by its number, which may be traced."""

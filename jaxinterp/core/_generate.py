@@ -156,6 +156,10 @@ def _generate(
 
 
 def _empty_memory(request: Request, total: int) -> tuple[Array, ...]:
-    """Room for keys and values of `total` positions, `(layer, *batch, pos, kv_head, k)` each."""
+    """Room for keys and values of `total` positions, `(layer, *batch, pos, kv_head * k)` each.
+
+    Heads lie side by side: alone, each would leave a part of a TPU's rows of 128 empty.
+    """
     shapes = [request.shapes()[site] for site in ("k", "v")]
-    return tuple(jnp.zeros((request.count, *s.shape[:-3], total, *s.shape[-2:]), s.dtype) for s in shapes)
+    sizes = [(request.count, *s.shape[:-3], total, s.shape[-2] * s.shape[-1]) for s in shapes]
+    return tuple(jnp.zeros(size, s.dtype) for size, s in zip(sizes, shapes, strict=True))

@@ -34,7 +34,7 @@ class Request(eqx.Module):
     - `captures`: which sites to read.
     - `mask`: True at real tokens `(*batch, pos)`, or None.
     - `logits`: whether to unembed, or the positions to unembed.
-    - `remat`: whether a backward pass computes each block again, and only the stream between is kept.
+    - `remat`: whether a backward pass keeps the stream and `z` alone, and computes the rest of a block again.
     """
 
     model: Any

@@ -11,6 +11,7 @@ from typing import Any
 
 import jax.numpy as jnp
 from jax import lax
+from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array
 
 from ._positions import POSITIONS, ordinals, selected
@@ -25,7 +26,7 @@ class Tap:
     - `layer`: None at the ends of the model, else the number of the block, which may be traced.
     - `start`, `columns`: the first position that `x` holds, and the length from which negative
       positions count. Generation runs one position at a time, and edits mean the same there.
-    - `memory`: the keys and values of all layers and positions, `(layer, *batch, pos, kv_head, k)`
+    - `memory`: the keys and values of all layers and positions, `(layer, *batch, pos, kv_head * k)`
       each, or None. `start` is a Python int while the prompt is read.
     - `real`: the padding mask `(*batch, pos)`, over all columns that generation will fill.
     """
@@ -65,6 +66,7 @@ class Tap:
         # The compiler rounds differently when it fuses across a site. Behind a barrier every run
         # computes the same numbers, so that capturing changes nothing, to the last bit.
         x = lax.optimization_barrier(x)
+        x = checkpoint_name(x, site) if site == "z" else x
         for i, edit in enumerate(self.edits):
             if site in edit.sites:
                 before = x.dtype, x.shape
@@ -85,15 +87,18 @@ class Tap:
         if self.memory is None:
             return k, v
         # One slice of the carried stack is written in place: no step copies the memory.
-        zeros = (0,) * (k.ndim - 3)
-        place = (self.layer, *zeros, self.start, 0, 0)
+        place = (self.layer, *(0,) * (k.ndim - 3), self.start, 0)
         self.memory = tuple(
-            lax.dynamic_update_slice(whole, new[None].astype(whole.dtype), place)
+            lax.dynamic_update_slice(whole, new.reshape(1, *new.shape[:-2], -1).astype(whole.dtype), place)
             for whole, new in zip(self.memory, (k, v), strict=True)
         )
         if isinstance(self.start, int):
             return k, v
-        k, v = (lax.dynamic_index_in_dim(whole, self.layer, keepdims=False) for whole in self.memory)
+        read = lambda whole: lax.dynamic_index_in_dim(whole, self.layer, keepdims=False)
+        k, v = (
+            read(whole).reshape(*whole.shape[1:-1], *new.shape[-2:])
+            for whole, new in zip(self.memory, (k, v), strict=True)
+        )
         return k, v
 
     def _offset(self, axis: str) -> Any:

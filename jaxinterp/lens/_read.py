@@ -177,6 +177,11 @@ def unembed(
 ) -> Float[Array, "*batch chosen vocab"]:
     """The last norm and the unembedding, through the model's own sites."""
     layer = layer_count(reader)
+    if chosen is None and not isinstance(reader, Intervened):
+        # Nothing tells positions apart here. As one axis of rows they are one product, whose result lies as the
+        # reductions over the vocabulary read it.
+        logits = resume(reader, x.reshape(-1, 1, x.shape[-1]), layer, logits=True)[0]
+        return logits.reshape(*x.shape[:-1], logits.shape[-1])
     return resume(reader, x, layer, mask=mask, logits=True if chosen is None else chosen)[0]
 
 

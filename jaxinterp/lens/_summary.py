@@ -6,6 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Float, Int
 
 from ..core._check import as_int, as_mask, as_selector, as_tokens, concrete, logit_count
@@ -170,8 +171,14 @@ def _summary(
     own = log_softmax(streams.logits)
 
     def read(logits: Array) -> dict[str, Array]:
-        logprobs = log_softmax(logits)
-        best, ids = top_of_rows(logprobs, count)
+        # The likeliest first: with their logit as the maximum, no pass over the vocabulary looks for it.
+        logits = logits.astype(np.promote_types(logits.dtype, np.float32))
+        best, ids = top_of_rows(logits, count)
+        top = jnp.where(jnp.isfinite(best[..., :1]), best[..., :1], 0)
+        shifted = logits - jnp.broadcast_to(lax.stop_gradient(top), logits.shape)
+        total = jnp.log(jnp.exp(shifted).sum(-1, keepdims=True))
+        logprobs = shifted - jnp.broadcast_to(total, shifted.shape)
+        best = best - jnp.broadcast_to(top, best.shape) - jnp.broadcast_to(total, best.shape)
         out = {
             "top_ids": ids.astype(jnp.int32),
             "top_probs": jnp.exp(best),

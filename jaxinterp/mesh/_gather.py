@@ -69,6 +69,12 @@ def on_mesh(program: Callable[Args, R]) -> Callable[Args, R]:
     return call
 
 
+def data_size(tree: Any) -> int:
+    """Into how many parts the mesh under a tree's arrays divides rows; 1 where there is none."""
+    mesh = data_mesh() or _mesh_of(tree)
+    return 1 if mesh is None else mesh.shape["data"]
+
+
 def _mesh_of(tree: Any) -> AbstractMesh | None:
     for leaf in jax.tree.leaves(tree):
         if isinstance(leaf, jax.Array) and not isinstance(leaf, jax.core.Tracer):

@@ -16,6 +16,7 @@ from jaxtyping import Array, Bool, Float
 
 from ..core._types import Reads
 from ._linear import accumulation_dtype, einsum, like
+from ._one_query import LANES, side_by_side
 
 CHUNK_BYTES = 2**24
 "Bytes of scores that a chunk may hold."
@@ -42,7 +43,10 @@ def one_pass(
     row = math.prod(batch) * heads * keys * wide.itemsize
     at_once = max(CHUNK_BYTES // max(row, 1), 1)
     if queries <= at_once:
-        return rows(q, k, v, reads.rows(0, queries))
+        allowed = reads.rows(0, queries)
+        if queries == 1 < keys and q.shape[-1] % LANES:
+            return lax.platform_dependent(q, k, v, allowed, tpu=side_by_side, default=rows)
+        return rows(q, k, v, allowed)
     triangle = reads.causal and isinstance(reads.first, int) and reads.first == 0 and queries == keys
     parts = []
     for start, stop in _spans(queries, SPANS if triangle else 1):
@@ -66,8 +70,10 @@ def rows(
         scores = hide(scores, jnp.expand_dims(allowed, (-4, -3)))
     top = lax.stop_gradient(scores.max(-1, keepdims=True))
     weights = jnp.exp(scores - like(top, scores))
-    total = jnp.moveaxis(weights.sum(-1), -1, -3)[..., None]
-    mixed = einsum("...ngqs,...snk->...qngk", weights.astype(v.dtype), v, dtype=wide)
+    # A column of ones gives the sum of the weights in the same product: a pass over the scores less.
+    with_ones = jnp.concatenate([v, jnp.ones((*v.shape[:-1], 1), v.dtype)], -1)
+    mixed = einsum("...ngqs,...snk->...qngk", weights.astype(v.dtype), with_ones, dtype=wide)
+    mixed, total = mixed[..., :-1], mixed[..., -1:]
     return (mixed / like(total, mixed)).astype(v.dtype).reshape(*batch, queries, heads, v.shape[-1])
 
 

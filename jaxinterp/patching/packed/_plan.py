@@ -8,12 +8,16 @@ import jax
 import numpy as np
 
 from ...core._check import logit_count, shown
+from ...mesh._gather import data_size
+from ...mesh._platform import platform_of
 from ...typing import BytesLike
 from .._grid import Grid
 from .._pairs import PatchingPair
-from ._rows import PackedRows, pack, room
+from ._rows import PackedRows, pack, rows_that_suffice
 
 LOGITS_BYTES = 2**28
+SCORES_BYTES = 2**24
+"Scores of a chunk in float32: attention holds as many without a loop."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,10 +75,12 @@ def plan(
     Shapes follow from those of the prompts and of the grid alone, unless entries are chosen.
     """
     ragged = pair.model.config.causal and any(axis in grid.index for axis in ("pos", "query", "key"))
-    slots = pair.pos + 1 if ragged else pair.pos
+    accelerated = platform_of((pair.model, pair.target)) != "cpu"
+    slots = slot_count(pair.pos, ragged, accelerated)
     full = ragged and grid.covers_positions(pair.pos)
     limit = byte_limit(max_bytes)
-    sizes = _SweepBytes(grid, pair, slots, reads)
+    parts = data_size((pair.model, pair.target))
+    sizes = _SweepBytes(grid, pair, slots, reads, 4096 if accelerated else 512)
     # Long and short suffixes in every piece, so that they fill each other's rows.
     by_length = np.argsort(begin.mean(0), kind="stable")
     order = np.empty_like(by_length)
@@ -88,14 +94,15 @@ def plan(
         packed = [pack(begin[:, part], stop, slots) for part in parts]
         used = max(rows.used for rows in packed)
         if full and count == 1:
-            rows = room(grid.jobs, len(stop), pair.pos)
+            rows = max(used, len(stop) * rows_that_suffice(grid.jobs, pair.pos, slots))
         elif not ragged:
-            rows = width * len(stop)
+            rows = len(stop) * -(-width // (slots // pair.pos))
         else:
             rows = 1 << (max(used, 1) - 1).bit_length()
-        step = max(1, sizes.step_rows(limit))
+        step = sizes.step_rows(limit) * parts
         chunks = -(-rows // step)
-        chunk_rows = -(-rows // chunks)
+        # On a mesh the rows of a chunk lie over "data", as many on each device.
+        chunk_rows = -(-rows // (chunks * parts)) * parts
         needed = sizes.needed(chunks * chunk_rows, chunk_rows)
         least = needed if least is None else min(least, needed)
         if needed <= limit:
@@ -119,11 +126,27 @@ def plan(
     return Plan(pieces, np.concatenate(parts), chunks, chunk_rows, unembed)
 
 
+def slot_count(pos: int, ragged: bool, accelerated: bool) -> int:
+    """How long the rows are that suffixes of prompts of `pos` tokens are packed into.
+
+    On a CPU one prompt fits, or a suffix and its complement. An accelerator computes in tiles of 128 keys, of
+    which a row uses `pos` for the unpatched run and the rest for itself: of the lengths that fill the tiles it
+    is the one that wastes the fewest slots where suffixes of all lengths are packed.
+    """
+    if not accelerated:
+        return pos + 1 if ragged else pos
+    most = -(-2 * pos // 128) * 128 - pos
+    choices = range(most - most % 8, pos - 1, -8)
+    if not ragged:
+        return choices[0]
+    return min(choices, key=lambda slots: rows_that_suffice(pos, pos, slots) * slots)
+
+
 class _SweepBytes:
     """Bytes that a sweep takes: an estimate from the shapes of the sites."""
 
-    def __init__(self, grid: Grid, pair: PatchingPair, slots: int, reads: int) -> None:
-        shapes = pair.shapes
+    def __init__(self, grid: Grid, pair: PatchingPair, slots: int, reads: int, tokens: int) -> None:
+        shapes, self.tokens = pair.shapes, tokens
         batch, layers = int(np.prod(pair.batch)), pair.layers
         self.item = shapes["resid_pre"].dtype.itemsize
         self.d, self.pos, self.slots = shapes["resid_pre"].shape[-1], pair.pos, slots
@@ -140,8 +163,8 @@ class _SweepBytes:
 
     def step_rows(self, limit: int) -> int:
         """PackedRows that pass through a block at once: enough to keep the device busy."""
-        tokens = 512 if jax.default_backend() == "cpu" else 8192
-        return min(max(1, round(tokens / self.slots)), max(1, int(limit / 4 / self.row)))
+        scores = 4 * self.heads * self.slots * (self.pos + self.slots)
+        return max(1, min(round(self.tokens / self.slots), SCORES_BYTES // scores, int(limit / 4 / self.row)))
 
     def needed(self, rows: int, chunk_rows: int) -> int:
         stored = 2 * self.groups * rows * self.slots * self.d * self.item

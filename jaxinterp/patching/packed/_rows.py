@@ -17,6 +17,7 @@ class PackedRows:
 
     - `example` (row,): whose prompt a row belongs to;
     - `job`, `column` (row, slot): which suffix a slot belongs to (-1: none), and its position;
+    - `first`, `last` (row, slot): the slots between which that suffix lies (of none: nothing lies between);
     - `row`, `slot` (batch, job): where a suffix begins (row -1: it is not run, for it cannot
       change anything); `start` (batch, job): its first position;
     - `used`: how many rows are filled.
@@ -25,6 +26,8 @@ class PackedRows:
     example: np.ndarray
     job: np.ndarray
     column: np.ndarray
+    first: np.ndarray
+    last: np.ndarray
     row: np.ndarray
     slot: np.ndarray
     start: np.ndarray
@@ -38,6 +41,8 @@ class PackedRows:
             example=np.pad(self.example, (0, extra)),
             job=np.pad(self.job, ((0, extra), (0, 0)), constant_values=-1),
             column=np.pad(self.column, ((0, extra), (0, 0))),
+            first=np.pad(self.first, ((0, extra), (0, 0)), constant_values=self.job.shape[1]),
+            last=np.pad(self.last, ((0, extra), (0, 0)), constant_values=-1),
         )
 
 
@@ -67,6 +72,8 @@ def pack(start: np.ndarray, stop: np.ndarray, slots: int) -> PackedRows:
         example=np.zeros(total, np.int32),
         job=np.full((total, slots), -1, np.int32),
         column=np.zeros((total, slots), np.int32),
+        first=np.full((total, slots), slots, np.int32),
+        last=np.full((total, slots), -1, np.int32),
         row=np.full((batch, jobs), -1, np.int32),
         slot=np.zeros((batch, jobs), np.int32),
         start=start.astype(np.int32),
@@ -78,6 +85,7 @@ def pack(start: np.ndarray, stop: np.ndarray, slots: int) -> PackedRows:
         packed.example[row] = example
         packed.job[row, here] = job
         packed.column[row, here] = np.arange(first, stop[example])
+        packed.first[row, here], packed.last[row, here] = here.start, here.stop - 1
         packed.row[example, job], packed.slot[example, job] = row, slot
     return packed
 
@@ -110,8 +118,7 @@ def starts(index: dict[str, np.ndarray], jobs: int, first: np.ndarray, stop: np.
     return np.minimum(begin, never).astype(np.int32)
 
 
-def room(jobs: int, batch: int, columns: int) -> int:
-    """PackedRows of `columns + 1` slots that suffice whatever the prompts, if every position begins as many
-    of the suffixes."""
-    each = jobs // columns
-    return batch * (each * (columns // 2) + (columns % 2) * -(-each // 2))
+def rows_that_suffice(jobs: int, columns: int, slots: int) -> int:
+    """How many rows of `slots` one example fills, if every position begins as many suffixes and all are run."""
+    begin = np.resize(np.arange(columns, dtype=np.int32), (1, jobs))
+    return pack(begin, np.asarray([columns], np.int32), slots).used

@@ -14,28 +14,14 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from ...core._blocks import context, layer_count, shared_context
+from ...core._blocks import context, layer_count
 from ...core._edit import Edit
 from ...core._run import run
 from ...core._tap import Tap
-from ...core._types import Reads
+from ...core._types import Context, Reads
+from ...mesh._gather import over_data
 from .._grid import site_axes
-
-
-class DeviceRows(eqx.Module):
-    """The packed suffixes on the device of `_rows.PackedRows`, in chunks: (chunk, row[, slot])."""
-
-    example: Int[Array, "*chunk row"]
-    job: Int[Array, "*chunk row slot"]
-    column: Int[Array, "*chunk row slot"]
-    start: Int[Array, "*chunk row slot"]
-    used: Int[Array, ""]
-    "How many chunks hold anything."
-
-    def chunk(self, number: Any) -> "DeviceRows":
-        """The rows of one chunk, without its axis."""
-        take = lambda leaf: lax.dynamic_index_in_dim(leaf, number, keepdims=False)
-        return DeviceRows(take(self.example), take(self.job), take(self.column), take(self.start), self.used)
+from ._reads import DeviceRows, row_reads
 
 
 class Base(eqx.Module):
@@ -67,7 +53,17 @@ def base_run(
 
 
 class RowTap(Tap):
-    """A tap of packed rows: keys and values of the unpatched run come before those of the rows."""
+    """A tap of packed rows: keys and values of the unpatched run come before those of the rows.
+
+    There are no barriers at the sites. A cell is compared with other cells, not bit for bit with a run, and
+    each barrier sends all streams through memory once more.
+    """
+
+    def __call__(self, site: str, x: Any) -> Any:
+        for i, edit in enumerate(self.edits):
+            if site in edit.sites:
+                x, self.states[i] = edit.apply(self, site, x, self.states[i])
+        return x
 
     def past(self, k: Any, v: Any) -> tuple[Any, Any]:
         before_k, before_v = self.memory
@@ -86,7 +82,7 @@ class Patch(Edit):
     donors: Array
     index: dict[str, Array]
     rows: DeviceRows
-    allowed: Array
+    reads: Reads
     active: Any
     site: str = eqx.field(static=True)
     layers: None = None
@@ -131,7 +127,7 @@ class Patch(Edit):
         keys = jnp.concatenate([before, rows.column], -1)
         donors = jnp.moveaxis(self.donors, 1, -1)  # (batch, query, key, head)
         value = donors[rows.example[:, None, None], rows.column[:, :, None], keys[:, None, :]]
-        value = jnp.where(self.allowed[..., None], value, 0)
+        value = jnp.where(self.reads.rows(0, self.reads.queries)[..., None], value, 0)
         return jnp.moveaxis(value, -1, 1), keys
 
 
@@ -141,18 +137,6 @@ def _along(values: Array, axis: int, x: Array) -> Array:
     shape = [1] * x.ndim
     shape[0], shape[where] = values.shape
     return values.reshape(shape)
-
-
-def allowed_keys(rows: DeviceRows, real: Array | None, pos: int, causal: bool) -> Array:
-    """What each slot attends to, (row, slot, key): keys of the unpatched run, then the row's own."""
-    before = jnp.arange(pos, dtype=jnp.int32)[None, None, :] < rows.start[..., None]
-    own = (rows.job[:, :, None] == rows.job[:, None, :]) & (rows.job >= 0)[:, :, None]
-    if causal:
-        own = own & (rows.column[:, None, :] <= rows.column[:, :, None])
-    if real is not None:
-        before = before & real[rows.example][:, None, :]
-        own = own & real[rows.example[:, None], rows.column][:, None, :]
-    return jnp.concatenate([before, own], -1)
 
 
 def patched_streams(
@@ -179,34 +163,42 @@ def patched_streams(
 
     def layer_step(store: Array, xs: Any) -> tuple[Array, None]:
         block, resid, k, v, donated, layer = xs
+        earlier = (groups[:, 0] < layer).sum(dtype=jnp.int32)
         started = (groups[:, 0] <= layer).sum(dtype=jnp.int32)
 
-        def visit(step: Any, store: Array) -> Array:
+        def place_of(step: Any) -> tuple[Any, Any, Any]:
             group, number = step // rows.used, step % rows.used
+            return group, number, group * chunks + number
+
+        def begin(step: Any, store: Array) -> Array:
+            """The streams of a group that begins at this layer are those of the unpatched run."""
+            _, number, place = place_of(step)
             here = rows.chunk(number)
-            place = group * chunks + number
-            first, last = groups[group, 0], groups[group, 1]
-            x = lax.cond(
-                first == layer,
-                lambda: resid[here.example[:, None], here.column],
-                lambda: lax.dynamic_index_in_dim(store, place, keepdims=False),
-            )
-            allowed = allowed_keys(here, mask, pos, model.config.causal)
+            return lax.dynamic_update_index_in_dim(store, resid[here.example[:, None], here.column], place, 0)
+
+        def visit(step: Any, store: Array) -> Array:
+            group, number, place = place_of(step)
+            here = rows.chunk(number)
+            x = over_data(lax.dynamic_index_in_dim(store, place, keepdims=False), 2)
+            reads = row_reads(here, mask, pos, model.config.causal)
             patch = Patch(
                 donors=donated,
                 index=index,
                 rows=here,
-                allowed=allowed,
-                active=layer <= last,
+                reads=reads,
+                active=layer <= groups[group, 1],
                 site=site,
             )
-            reads = Reads(*allowed.shape[-2:], table=allowed)
             tap = RowTap([patch], layer=layer, memory=(k[here.example], v[here.example]))
             own_tables = jax.tree.map(lambda t: lax.dynamic_index_in_dim(t, number, keepdims=False), tables)
-            x = eqx.combine(block, static)(x, shared_context(reads, own_tables).at(layer), tap)
+            x = eqx.combine(block, static)(x, Context(reads, own_tables, layer), tap)
             return lax.dynamic_update_index_in_dim(store, x, place, 0)
 
-        return lax.fori_loop(0, started * rows.used, visit, store), None
+        with jax.named_scope("begins"):
+            store = lax.fori_loop(earlier * rows.used, started * rows.used, begin, store)
+        with jax.named_scope("visits"):
+            store = lax.fori_loop(0, started * rows.used, visit, store)
+        return store, None
 
     xs = (arrays, base.resid[:count], base.k, base.v, donors, jnp.arange(count, dtype=jnp.int32))
     store, _ = lax.scan(layer_step, store, xs)

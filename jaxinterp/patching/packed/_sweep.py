@@ -1,5 +1,6 @@
 """A sweep as packed suffixes: planned on the host, run piece by piece as one compiled program."""
 
+import dataclasses
 from typing import Any
 
 import equinox as eqx
@@ -20,8 +21,9 @@ from ...typing import BytesLike
 from .._grid import Grid
 from .._pairs import PatchingPair, known_columns
 from ._plan import Piece, Plan, plan
+from ._reads import DeviceRows
 from ._rows import first_difference, starts
-from ._runs import Base, DeviceRows, base_run, patched_streams, read_streams
+from ._runs import Base, base_run, patched_streams, read_streams
 
 
 def packed(
@@ -100,6 +102,8 @@ def _rows(layout: Plan, piece: Piece) -> DeviceRows:
         fold(packed.job),
         fold(packed.column),
         fold(np.where(packed.job >= 0, start, 0).astype(np.int32)),
+        fold(packed.first),
+        fold(packed.last),
         jax.device_put(np.int32(-(-packed.used // layout.chunk_rows))),
     )
 
@@ -151,14 +155,32 @@ def _piece(
     streams = patched_streams(model, base, donors, rows, index, groups, mask, site)
     row, slot, start = placed
 
-    def measured(cell: Array) -> Array:
-        group, job = cell // row.shape[1], cell % row.shape[1]
-        chosen = read_streams(streams, base, row[:, job], slot[:, job], start[:, job], columns, group)
-        chosen = chosen.reshape(*batch, *chosen.shape[1:])
-        logits = model.unembed(chosen, Tap())
-        return metric.of(logits.squeeze(-2) if metric.one else logits).reshape(-1)
+    def measured(cells: Array) -> Array:
+        """The metric of some cells, whose streams are unembedded as one product."""
+
+        def read(cell: Array) -> Array:
+            group, job = cell // row.shape[1], cell % row.shape[1]
+            return read_streams(streams, base, row[:, job], slot[:, job], start[:, job], columns, group)
+
+        chosen = jax.vmap(read)(cells)  # (cell, batch, n, d)
+        logits = model.unembed(chosen.reshape(-1, *chosen.shape[2:]), Tap())
+        logits = logits.reshape(len(cells), *batch, *logits.shape[1:])
+        # Ids are given once for each cell, which makes a gather of rows of it.
+        ids = {
+            i: jnp.broadcast_to(metric.args[i], (len(cells), *jnp.shape(metric.args[i]))) for i in metric.ids
+        }
+
+        def each(logits: Array, ids: dict[int, Array]) -> Array:
+            args = tuple(ids.get(i, arg) for i, arg in enumerate(metric.args))
+            own = dataclasses.replace(metric, args=args)
+            return own.of(logits.squeeze(-2) if metric.one else logits).reshape(-1)
+
+        return jax.vmap(each)(logits, ids)
 
     # As many cells at once as memory allows: the unembedding is large, and read anew each time.
-    cells = jnp.arange(len(groups) * row.shape[1], dtype=jnp.int32)
-    values = lax.map(measured, cells, batch_size=min(unembed, len(cells)))
-    return values.reshape(len(groups), row.shape[1], -1)
+    count = len(groups) * row.shape[1]
+    steps = -(-count // unembed)
+    size = -(-count // steps)
+    cells = jnp.minimum(jnp.arange(steps * size, dtype=jnp.int32), count - 1).reshape(steps, size)
+    values = lax.map(measured, cells) if steps > 1 else measured(cells[0])
+    return values.reshape(steps * size, -1)[:count].reshape(len(groups), row.shape[1], -1)
