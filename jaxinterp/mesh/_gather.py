@@ -30,14 +30,15 @@ def gather_weights(tree: Any, prefix: str = "", *, layer: bool = False) -> Any:
 
     `prefix` is the path of the tree in its model; `layer` says that it is one layer of the blocks.
     """
-    if data_mesh() is None:
+    mesh = data_mesh()
+    if mesh is None:
         return tree
 
     def one(path: Any, leaf: Any) -> Any:
         name = f"{prefix}{jax.tree_util.keystr(path, simple=True, separator='.')}"
         if not isinstance(leaf, jax.Array) or not leaf.ndim or (is_stacked(name) and not layer):
             return leaf
-        return jax.lax.with_sharding_constraint(leaf, gathered_spec(name, leaf, layer))
+        return _constrained(leaf, mesh, gathered_spec(name, leaf, layer))
 
     return jax.tree_util.tree_map_with_path(one, tree)
 
@@ -51,7 +52,12 @@ def over_data(x: jax.Array, axes: int) -> jax.Array:
     if mesh is None or x.ndim <= axes or x.shape[0] % mesh.shape["data"]:
         return x
     free = (PartitionSpec.UNCONSTRAINED,) * (x.ndim - 1)
-    return jax.lax.with_sharding_constraint(x, PartitionSpec("data", *free))
+    return _constrained(x, mesh, PartitionSpec("data", *free))
+
+
+def _constrained(x: jax.Array, mesh: AbstractMesh, spec: PartitionSpec) -> jax.Array:
+    """The mesh is named: jax 0.7 takes a bare spec only where a mesh of devices is set, no abstract one."""
+    return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, spec))
 
 
 def on_mesh(program: Callable[Args, R]) -> Callable[Args, R]:
