@@ -15,8 +15,10 @@ from .mesh._automatic import on_auto_axes
 
 
 def concrete(value: Any) -> bool:
-    """Whether a value can be looked at: not while it is traced."""
-    return not isinstance(value, Tracer)
+    """Whether a value can be looked at: not while it is traced, nor where parts of it are of other processes."""
+    if isinstance(value, Tracer):
+        return False
+    return not isinstance(value, jax.Array) or value.is_fully_addressable or value.is_fully_replicated
 
 
 def as_selector(value: Any, what: str = "A selector") -> Any:

@@ -8,7 +8,7 @@ import numpy as np
 
 from .._deprecations import respelled
 from ..core._types import Source
-from ..mesh._models import Rule, placer, sharding_rule
+from ..mesh._models import Rule, sharding_rule
 from ..typing import DTypeLike, MeshLike, PlanLike
 from . import _config
 from ._classes import ConfigLike, LoadedModel
@@ -69,7 +69,7 @@ def assemble(
 ) -> Any:
     """A skeleton filled by rows. Its config is the port's own, without a source."""
     blank = skeleton(_config.model_class(port), config, dtype)
-    return fill(port, blank, tensors, place=placer(rule), rows=rows, progress=progress)
+    return fill(port, blank, tensors, place=rule, rows=rows, progress=progress)
 
 
 def with_source(model: Any, source: Source) -> Any:

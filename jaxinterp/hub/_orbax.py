@@ -6,6 +6,7 @@ models), and restores each leaf straight to its sharding: no host ever holds the
 
 import contextlib
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,10 @@ from ._saved import VERSION, describe
 from ._tokenizer import Tokenizer
 
 _INNER = "saved"
+CHUNK_BYTES = 2**23
+"""Of one piece of a leaf on disk."""
+GROUP_BYTES = 2**25
+"""Of the leaves that are restored together: their parts on this process's devices."""
 
 
 def is_saved(folder: Path) -> bool:
@@ -76,7 +81,11 @@ def save(
         },
         "tokenizer": None if tokenizer is None else tokenizer.to_json(),
     }
-    wanted = ocp.args.Composite(model=ocp.args.JsonSave(about), leaves=ocp.args.StandardSave(leaves))
+    # Small chunks, so that a process which restores a part of a leaf reads little else.
+    chunks = {name: ocp.SaveArgs(chunk_byte_size=CHUNK_BYTES) for name in leaves}
+    wanted = ocp.args.Composite(
+        model=ocp.args.JsonSave(about), leaves=ocp.args.StandardSave(leaves, save_args=chunks)
+    )
     with _staged(path, overwrite) as folder, _checkpointer() as checkpointer:
         checkpointer.save(folder, args=wanted)
 
@@ -142,16 +151,36 @@ def restore(folder: Path, rule: Rule, dtype: Any = None) -> tuple[Any, dict[str,
         return jax.ShapeDtypeStruct(shape, leaf.dtype, sharding=where)
 
     targets = {name: target(name, entry) for name, entry in about["leaves"].items()}
+    leaves: dict[str, Any] = {}
     try:
-        with _checkpointer() as checkpointer:
-            wanted = ocp.args.Composite(leaves=ocp.args.StandardRestore(targets))
-            leaves = checkpointer.restore(folder, args=wanted)["leaves"]
+        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+            for group in _groups(targets):
+                how = {
+                    name: ocp.ArrayRestoreArgs(sharding=x.sharding, global_shape=x.shape, dtype=x.dtype)
+                    for name, x in group.items()
+                }
+                wanted = ocp.args.PyTreeRestore(item=group, restore_args=how, partial_restore=True)
+                leaves |= checkpointer.restore(folder / "leaves", args=wanted)
     except Exception as error:  # what orbax and its stores raise for damage is a dozen kinds
         raise BadCheckpoint(
             f"{folder} was written by ji.save but cannot be restored "
             f"({type(error).__name__}: {str(error)[:300]}): files are missing or corrupt."
         ) from error
     return _with_leaves(model, leaves), about
+
+
+def _groups(targets: Mapping[str, jax.ShapeDtypeStruct]) -> Iterator[dict[str, jax.ShapeDtypeStruct]]:
+    """Leaves that are restored together: few, because orbax holds all of a group on the host."""
+    group, size = {}, 0
+    for name, target in targets.items():
+        where = target.sharding
+        part = math.prod(where.shard_shape(target.shape)) * target.dtype.itemsize
+        part *= len(where.addressable_devices)
+        if group and size + part > GROUP_BYTES:
+            yield group
+            group, size = {}, 0
+        group[name], size = target, size + part
+    yield group
 
 
 def _checkpointer() -> Any:

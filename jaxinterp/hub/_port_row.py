@@ -72,6 +72,17 @@ class Row:
         theirs = _groups(self.pattern.split("->")[0])
         return tuple(int(np.prod([sizes[axis] for axis in group], dtype=int)) for group in theirs)
 
+    def leading(self, sizes: Mapping[str, int]) -> tuple[str, int, int] | None:
+        """The axis that their tensor begins with: its name, which axis of ours it is, its rows for each entry.
+
+        None where it is no axis of ours by itself.
+        """
+        theirs, ours = map(_groups, self.pattern.split("->"))
+        if not theirs or not theirs[0] or [theirs[0][0]] not in ours:
+            return None
+        name, *rest = theirs[0]
+        return name, ours.index([name]), int(np.prod([sizes[axis] for axis in rest], dtype=int))
+
     def to_ours(self, theirs: np.ndarray, shape: tuple[int, ...]) -> list[np.ndarray]:
         """Their tensor as our leaves (views where that is possible)."""
         y = einops.rearrange(theirs, self.pattern, **self.axes(shape))

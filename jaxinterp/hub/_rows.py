@@ -9,12 +9,13 @@ import jax
 import numpy as np
 
 from ..mesh._leaves import leaf_paths
-from ..mesh._models import Place
+from ..mesh._models import Rule
 from ._errors import BadCheckpoint, listed, near
 from ._leaves import get_leaf, set_leaves
 from ._optional import every_name, with_optional
 from ._port import Port
 from ._port_row import Row
+from ._shards import CHUNK_BYTES, Shards, fill_shards
 from ._tensors import LazyTensor, Tensors, with_twins
 
 
@@ -23,14 +24,15 @@ def fill(
     model: Any,
     tensors: Tensors,
     *,
-    place: Place,
+    place: Rule,
     rows: tuple[Row, ...] | None = None,
     progress: Callable[[int], Any] = lambda size: None,
 ) -> Any:
     """`model` (a skeleton) with the checkpoint's tensors as its leaves.
 
     Names and shapes are all checked before anything is read. Then each tensor is read once, put
-    into its place in a stacked host array and dropped; a finished leaf goes to JAX at once.
+    into its place in a stacked host array and dropped; a finished leaf goes to JAX at once. Of a leaf that
+    `place` lays on several devices, only the parts of this process's devices are made.
     """
     rows = port.rows if rows is None else rows
     _check_layers(port, rows, model, tensors)
@@ -49,17 +51,14 @@ def fill(
     }
     done: dict[str, jax.Array] = {}
     for row in rows:
-        hosts = {leaf: _host(get_leaf(model, leaf)) for leaf in row.leaves}
-        for layer in range(_layers(row, model)):
-            tensor = tensors[row.name_of(layer)]
-            parts = row.to_ours(tensor.read(), _one(row, model).shape)
-            for host, part in zip(hosts.values(), parts, strict=True):
-                (host[layer] if row.stacked else host)[...] = part
-            progress(tensor.nbytes)
-        for leaf in list(hosts):
+        each_layer = [tensors[row.name_of(layer)] for layer in range(_layers(row, model))]
+        blank = {leaf: get_leaf(model, leaf) for leaf in row.leaves}
+        parts = {leaf: Shards(each, place(leaf, each)) for leaf, each in blank.items()}
+        fill_shards(row, list(parts.values()), each_layer, progress)
+        for leaf in list(parts):
             if leaf in tied:
-                _check_tied(tied[leaf], leaf, tensors, hosts[leaf])
-            done[leaf] = place(leaf, hosts.pop(leaf))
+                _check_tied(tied[leaf], leaf, tensors, each_layer[0], blank[leaf].dtype)
+            done[leaf] = parts.pop(leaf).array()
     return set_leaves(model, done)
 
 
@@ -99,14 +98,6 @@ def _check_layers(port: Port, rows: tuple[Row, ...], model: Any, tensors: Tensor
             f"The checkpoint must hold exactly the tensors of a {port.family} ({port.path.name}): the "
             f"config says {layers:,} layers, and there are {len(tensors):,} tensors."
         )
-
-
-def _host(leaf: Any) -> np.ndarray:
-    """An empty host array, aligned so that JAX on a CPU takes it over without a copy."""
-    size, align = int(np.prod(leaf.shape, dtype=int)) * leaf.dtype.itemsize, 64
-    raw = np.empty(size + align, np.uint8)
-    start = -raw.ctypes.data % align
-    return raw[start : start + size].view(leaf.dtype).reshape(leaf.shape)
 
 
 def _our_spelling(port: Port, rows: tuple[Row, ...], tensors: Tensors) -> dict[str, LazyTensor]:
@@ -223,10 +214,16 @@ def _check_shapes(row: Row, model: Any, tensors: Tensors) -> None:
             )
 
 
-def _check_tied(name: str, leaf: str, tensors: Tensors, host: np.ndarray) -> None:
+def _check_tied(name: str, leaf: str, tensors: Tensors, kept: LazyTensor, dtype: Any) -> None:
     """A tied tensor that is in the file all the same must be the one that it is tied to."""
-    copy = tensors[name].read()
-    if copy.shape != host.shape or not np.array_equal(copy.astype(host.dtype), host):
+    copy = tensors[name]
+    same = copy.shape == kept.shape
+    if same:
+        one, other = kept.reader(), copy.reader()
+        step = max(1, CHUNK_BYTES * kept.shape[0] // max(kept.nbytes, 1))
+        ends = [(at, min(at + step, kept.shape[0])) for at in range(0, kept.shape[0], step)]
+        same = all(np.array_equal(one(*part).astype(dtype), other(*part).astype(dtype)) for part in ends)
+    if not same:
         raise BadCheckpoint(
             f"config.json ties {name!r} to our leaf {leaf}, and the file holds different values "
             "for them. Set `tie_word_embeddings` to false in config.json to load both."

@@ -21,15 +21,26 @@ INDEX = {"weight_map": table_of(_NAME), "metadata": or_null(TABLE)}
 
 @dataclasses.dataclass(frozen=True)
 class LazyTensor:
-    """A tensor on disk: its shape and dtype are known, `read()` fetches it anew each time."""
+    """A tensor on disk: its shape and dtype are known, `read()` fetches it anew each time.
+
+    `rows(start, stop)` fetches a part of its first axis, where the format has one without the rest.
+    """
 
     shape: tuple[int, ...]
     dtype: np.dtype
     read: Callable[[], np.ndarray]
+    rows: Callable[[int, int], np.ndarray] | None = None
 
     @property
     def nbytes(self) -> int:
         return math.prod(self.shape) * self.dtype.itemsize
+
+    def reader(self) -> Callable[[int, int], np.ndarray]:
+        """A function of `(start, stop)` to that part of the first axis; it may hold the whole tensor."""
+        if self.rows is not None:
+            return self.rows
+        whole = self.read()
+        return lambda start, stop: whole[start:stop]
 
 
 Tensors = Mapping[str, LazyTensor]

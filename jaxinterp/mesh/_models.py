@@ -12,12 +12,9 @@ from ..typing import AnyMesh, M, MeshLike, PlanLike, PyTree
 from ._automatic import automatic_mesh, automatic_sharding
 from ._leaves import leaf_paths
 from ._plans import check_plan, planned_spec
-from ._rows import on_sharding
 
 Rule = Callable[[str, Any], Sharding | None]
 """Leaf path and leaf (anything with a shape) to its sharding; None is the default device."""
-Place = Callable[[str, np.ndarray], jax.Array]
-"""Hands a finished host array of a leaf to JAX: where it lives and how it is sharded."""
 
 
 @respelled(sharding="plan=")
@@ -131,15 +128,3 @@ def _named(mesh: Any, path: str, where: Any) -> Sharding | None:
         f"The sharding of {path!r} must be a jax.sharding.Sharding (or a PartitionSpec together "
         f"with mesh=...); got {where!r}."
     )
-
-
-def placer(rule: Rule) -> Place:
-    """Hands host arrays to JAX by `rule`: each device receives its own slice only."""
-
-    def place(path: str, host: np.ndarray) -> jax.Array:
-        where = rule(path, host)
-        if where is None:
-            return jax.device_put(host, may_alias=True)
-        return on_sharding(host, where)
-
-    return place

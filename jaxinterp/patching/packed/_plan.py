@@ -79,7 +79,7 @@ def plan(
     slots = slot_count(pair.pos, ragged, accelerated)
     full = ragged and grid.covers_positions(pair.pos)
     limit = byte_limit(max_bytes)
-    parts = data_size((pair.model, pair.target))
+    spread = data_size((pair.model, pair.target))
     sizes = _SweepBytes(grid, pair, slots, reads, 4096 if accelerated else 512)
     # Long and short suffixes in every piece, so that they fill each other's rows.
     by_length = np.argsort(begin.mean(0), kind="stable")
@@ -99,10 +99,10 @@ def plan(
             rows = len(stop) * -(-width // (slots // pair.pos))
         else:
             rows = 1 << (max(used, 1) - 1).bit_length()
-        step = sizes.step_rows(limit) * parts
+        step = sizes.step_rows(limit) * spread
         chunks = -(-rows // step)
         # On a mesh the rows of a chunk lie over "data", as many on each device.
-        chunk_rows = -(-rows // (chunks * parts)) * parts
+        chunk_rows = -(-rows // (chunks * spread)) * spread
         needed = sizes.needed(chunks * chunk_rows, chunk_rows)
         least = needed if least is None else min(least, needed)
         if needed <= limit:

@@ -19,7 +19,7 @@ from ...core._edit import Edit
 from ...core._run import run
 from ...core._tap import Tap
 from ...core._types import Context, Reads
-from ...mesh._gather import over_data
+from ...mesh._gather import gather_weights, over_data
 from .._grid import site_axes
 from ._reads import DeviceRows, row_reads
 
@@ -191,7 +191,8 @@ def patched_streams(
             )
             tap = RowTap([patch], layer=layer, memory=(k[here.example], v[here.example]))
             own_tables = jax.tree.map(lambda t: lax.dynamic_index_in_dim(t, number, keepdims=False), tables)
-            x = eqx.combine(block, static)(x, Context(reads, own_tables, layer), tap)
+            weights = gather_weights(eqx.combine(block, static), "blocks.", layer=True)
+            x = weights(x, Context(reads, own_tables, layer), tap)
             return lax.dynamic_update_index_in_dim(store, x, place, 0)
 
         with jax.named_scope("begins"):

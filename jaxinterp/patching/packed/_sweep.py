@@ -15,7 +15,7 @@ from ...core._check import concrete
 from ...core._listing import survey
 from ...core._run import run
 from ...core._tap import Tap
-from ...mesh._gather import on_mesh
+from ...mesh._gather import gather_weights, on_mesh
 from ...metrics import Metric
 from ...typing import BytesLike
 from .._grid import Grid
@@ -163,7 +163,7 @@ def _piece(
             return read_streams(streams, base, row[:, job], slot[:, job], start[:, job], columns, group)
 
         chosen = jax.vmap(read)(cells)  # (cell, batch, n, d)
-        logits = model.unembed(chosen.reshape(-1, *chosen.shape[2:]), Tap())
+        logits = gather_weights(model).unembed(chosen.reshape(-1, *chosen.shape[2:]), Tap())
         logits = logits.reshape(len(cells), *batch, *logits.shape[1:])
         # Ids are given once for each cell, which makes a gather of rows of it.
         ids = {

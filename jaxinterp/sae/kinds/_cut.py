@@ -147,21 +147,25 @@ def _cut_by_candidates(f: JaxArray, count: JaxArray, few: int) -> JaxArray:
 
 def bisect(f: JaxArray, count: JaxArray | int) -> JaxArray:
     """The same by counts alone, each a sum over all devices where f is sharded."""
-    keys = ordered(jax.lax.stop_gradient(f))
+    wide = f.dtype == jnp.float64
+    floats, whole = (jnp.float64, jnp.int64) if wide else (jnp.float32, jnp.int32)
+    # Floats of one sign are in the order of their bits.
+    bits = jax.lax.bitcast_convert_type(jax.lax.stop_gradient(f).astype(floats), whole)
     most = jnp.asarray(count, jnp.int32) + 1
 
-    def find(keys: JaxArray, most: JaxArray, bits: int, size: Callable[[JaxArray], JaxArray]) -> JaxArray:
-        counting = lambda guesses: [size(keys >= guess) for guess in guesses]
-        return kth_largest(counting, most, keys[(0,) * keys.ndim], bits)
+    def find(bits: JaxArray, most: JaxArray, each: int, size: Callable[[JaxArray], JaxArray]) -> JaxArray:
+        counting = lambda guesses: [size(bits >= guess) for guess in guesses]
+        return kth_largest(counting, most, bits[(0,) * bits.ndim], each)
 
     cut = jax.lax.platform_dependent(
-        keys,
+        bits,
         most,
-        cpu=lambda keys, most: find(keys, most, 1, _size_by_rows),
-        default=lambda keys, most: find(keys, most, BITS, lambda one: jnp.sum(one, dtype=jnp.int32)),
+        cpu=lambda bits, most: find(bits, most, 1, _size_by_rows),
+        default=lambda bits, most: find(bits, most, BITS, lambda one: jnp.sum(one, dtype=jnp.int32)),
     )
-    greatest = ordered(jnp.asarray(jnp.finfo(unordered(cut).dtype).max, unordered(cut).dtype))
-    return unordered(jnp.clip(cut, jnp.zeros_like(cut), greatest)).astype(f.dtype)
+    greatest = jax.lax.bitcast_convert_type(jnp.asarray(jnp.finfo(floats).max, floats), whole)
+    cut = jnp.clip(cut, jnp.zeros_like(cut), greatest)
+    return jax.lax.bitcast_convert_type(cut, floats).astype(f.dtype)
 
 
 def _size_by_rows(found: JaxArray) -> JaxArray:
