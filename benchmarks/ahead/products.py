@@ -9,6 +9,9 @@ import jax.numpy as jnp
 PASSES = 6
 """Of a float32 product at `precision="highest"`, each at the rate of bfloat16."""
 
+ATTENTION = {"mix": 2, "push": 5, "pull": 5}
+"""Products (query, key) by the width of a head that attention in one pass takes, by its form."""
+
 
 def count(jaxpr: Any, turns: float = 1.0) -> float:
     """Operations at the rate of bfloat16: an exact float32 product counts six times.
@@ -26,6 +29,11 @@ def count(jaxpr: Any, turns: float = 1.0) -> float:
             )
             exact = left.dtype == jnp.float32 and "HIGHEST" in str(options["precision"])
             total += work * (PASSES if exact else 1)
+            continue
+        if name == "attention":
+            q, k = (x.aval for x in equation.invars[:2])
+            square = 2.0 * math.prod(q.shape) * k.shape[-3]
+            total += ATTENTION[options["form"]] * square * (PASSES if q.dtype == jnp.float32 else 1)
             continue
         inner = [count(body, turns) for body in _bodies(options)]
         if not inner:

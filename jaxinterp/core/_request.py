@@ -22,7 +22,7 @@ from ._listing import survey
 from ._sites import SITES
 from ._types import Context
 
-KEPT_BYTES = 2**30
+KEPT_BYTES = 2**28
 "A backward pass that would keep more than this of the sites of all blocks computes each block again."
 
 

@@ -76,7 +76,8 @@ def run(
     - `debug`: also checks traced token ids and masks, while the program runs.
     - `remat`: of gradients through the run: True keeps the residual stream between blocks and
       `z`, and computes the rest of each block again in the backward pass; False keeps all that is in
-      the blocks. None computes again where the sites of all blocks take more than 1 GiB. The run itself stays as it is.
+      the blocks. None computes again where the sites of all blocks take more than 256 MiB. The run
+      itself stays as it is.
 
     **Returns:** logits `(*batch, pos, vocab)`, or None; and the captures, an `Acts`.
 

@@ -17,6 +17,7 @@ One spelling per axis, everywhere (code, errors, documentation):
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -58,21 +59,17 @@ class Reads(eqx.Module):
     ) -> Bool[Array, "*batch count key"] | None:
         """What `count` queries from `start` on may read of the first `keys` keys; None where all of it."""
         keys = self.keys if keys is None else keys
-        allowed = None
+        rules = []
         if self.causal:
             own = jnp.arange(count, dtype=jnp.int32) + (start + self.first)
-            allowed = jnp.arange(keys, dtype=jnp.int32)[None, :] <= own[:, None]
-        if self.table is not None:
-            rows = lax.dynamic_slice_in_dim(self.table, start, count, self.table.ndim - 2)[..., :keys]
-            allowed = rows if allowed is None else rows & jnp.broadcast_to(allowed, rows.shape)
+            rules.append(jnp.arange(keys, dtype=jnp.int32)[None, :] <= own[:, None])
         if self.real is not None:
-            real = self.real[..., None, :keys]
-            shape = (*real.shape[:-2], count, keys)
-            if allowed is not None:
-                shape = jnp.broadcast_shapes(shape, allowed.shape)
-            real = jnp.broadcast_to(real, shape)
-            allowed = real if allowed is None else real & jnp.broadcast_to(allowed, shape)
-        return allowed
+            rules.append(self.real[..., None, :keys])
+        if self.table is not None:
+            rules.append(lax.dynamic_slice_in_dim(self.table, start, count, self.table.ndim - 2)[..., :keys])
+        shape = jnp.broadcast_shapes((count, keys), *(rule.shape for rule in rules))
+        whole = [jnp.broadcast_to(rule, shape) for rule in rules]
+        return functools.reduce(jnp.logical_and, whole) if rules else None
 
 
 @dataclasses.dataclass(frozen=True)

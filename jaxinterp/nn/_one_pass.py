@@ -3,7 +3,8 @@ r"""Attention in one pass: $z_i = \sum_j e^{s_{ij} - m_i} v_j \big/ \sum_j e^{s_
 
 Queries are taken a chunk at a time. A chunk holds its own rows of scores, sees all its keys, and is
 normalised once, so nothing is rescaled and the result is exact. Reverse mode computes the rows of a
-chunk again instead of keeping them. Few scores are one chunk, without a loop.
+chunk again instead of keeping them. Few scores are one chunk, without a loop. Where a kernel suits, the
+operation `_attention_call` may run one instead.
 """
 
 import dataclasses
@@ -15,11 +16,16 @@ from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from ..core._types import Reads
+from ._attention_call import attention
 from ._linear import accumulation_dtype, einsum, like
 from ._one_query import LANES, side_by_side
 
 CHUNK_BYTES = 2**24
 "Bytes of scores that a chunk may hold."
+LEAST = 64
+"Queries of a chunk, though they be more bytes: about as many as the keys take themselves."
+KERNEL_QUERIES = 256
+"From how many queries on a kernel may take over."
 SPANS = 4
 "How often the keys behind a causal query are cut away: 4 spans leave 5/8 of the products."
 
@@ -38,10 +44,38 @@ def one_pass(
     - `k`, `v`: keys and values; query head `h` reads `h // (heads / kv_heads)`.
     - `reads`: which keys each query may read. A row that may read none is finite.
     """
+    if suits_kernel(q, k, reads):
+        return attention(_plain, q, k, v, reads.real, reads.causal)
+    return chunked(q, k, v, reads)
+
+
+def suits_kernel(
+    q: Float[Array, "*batch query head k"], k: Float[Array, "*batch key kv_head k"], reads: Reads
+) -> bool:
+    """Whether there may be a kernel: for long prompts of common dtypes, padded or not."""
+    whole = isinstance(reads.first, int) and reads.first == 0 and reads.table is None
+    square = not reads.causal or q.shape[-3] == k.shape[-3]
+    width = q.shape[-1]
+    fits = q.shape[-3] >= KERNEL_QUERIES and k.shape[-3] >= KERNEL_QUERIES and width % 8 == 0
+    common = q.dtype in (jnp.bfloat16, jnp.float32) and (width <= 128 or width % 128 == 0)
+    return whole and square and fits and common and q.dtype == k.dtype
+
+
+def _plain(q: Array, k: Array, v: Array, real: Array | None, causal: bool) -> Array:
+    return chunked(q, k, v, Reads(q.shape[-3], k.shape[-3], causal=causal, real=real))
+
+
+def chunked(
+    q: Float[Array, "*batch query head k"],
+    k: Float[Array, "*batch key kv_head k"],
+    v: Float[Array, "*batch key kv_head k"],
+    reads: Reads,
+) -> Float[Array, "*batch query head k"]:
+    """The same in plain XLA, for every shape, rule and dtype."""
     *batch, queries, heads, _ = q.shape
     keys, wide = k.shape[-3], accumulation_dtype(q)
     row = math.prod(batch) * heads * keys * wide.itemsize
-    at_once = max(CHUNK_BYTES // max(row, 1), 1)
+    at_once = max(CHUNK_BYTES // max(row, 1), LEAST)
     if queries <= at_once:
         allowed = reads.rows(0, queries)
         if queries == 1 < keys and q.shape[-1] % LANES:

@@ -63,6 +63,7 @@ def computed(monkeypatch: Any, rows: int, q: Any, k: Any, v: Any, reads: Any) ->
     """`one_pass` with `rows` queries in a chunk."""
     row = q.shape[0] * q.shape[2] * k.shape[1] * max(q.dtype.itemsize, 4)
     monkeypatch.setattr(_one_pass, "CHUNK_BYTES", row * rows)
+    monkeypatch.setattr(_one_pass, "LEAST", 1)
     return np.asarray(jax.jit(lambda *a: _one_pass.one_pass(*a))(q, k, v, reads))
 
 
@@ -97,6 +98,7 @@ def test_derivatives_of_chunks(case: str, monkeypatch: pytest.MonkeyPatch) -> No
     def derivatives(rows: int) -> Any:
         row = 2 * 4 * 37 * 4
         monkeypatch.setattr(_one_pass, "CHUNK_BYTES", row * rows)
+        monkeypatch.setattr(_one_pass, "LEAST", 1)
 
         def f(q: Any, k: Any, v: Any) -> Any:
             return (jnp.sin(_one_pass.one_pass(q, k, v, reads)) * weight).sum()
@@ -203,3 +205,73 @@ def test_gradients_equal_finite_differences() -> None:
                 for t in (1e-6, -1e-6)
             )
             np.testing.assert_allclose((up - down) / 2e-6, (grads[site] * along).sum(), rtol=1e-5)
+
+
+def long_inputs(queries: int = 260, width: int = 8) -> tuple[Any, Any, Any, Any]:
+    """Grouped queries, keys, values, and which keys are real, long enough for a kernel."""
+    rng = np.random.default_rng(3)
+    q, k, v = (jnp.asarray(rng.normal(size=(2, queries, h, width)), jnp.float32) for h in (4, 2, 2))
+    real = np.ones((2, queries), bool)
+    real[0, :7] = real[1, -9:] = False
+    return q, k, v, jnp.asarray(real)
+
+
+@pytest.mark.slow
+def test_derivatives_of_the_operation() -> None:
+    """The operation that may become a kernel has the derivatives of the plain form, nested and mapped."""
+    q, k, v, real = long_inputs()
+    reads = Reads(260, 260, causal=True, real=real)
+    assert _one_pass.suits_kernel(q, k, reads)
+
+    def derivatives(mix: Any) -> Any:
+        f = lambda q, k, v: (jnp.sin(mix(q, k, v, reads)) * real[..., None, None]).sum()
+        grad, along = jax.grad(f, argnums=(0, 1, 2)), tuple(jnp.cos(x) for x in (q, k, v))
+        scaled = lambda s: f(s * q, k, v)
+        every = lambda *xs: (
+            jax.jvp(grad, xs, along),
+            jax.grad(lambda q: jax.jvp(f, (q, k, v), along)[1])(q),
+            jax.vmap(jax.grad(scaled))(jnp.arange(3.0)),
+            jax.grad(lambda q: jax.vmap(lambda s: f(s * q, k, v))(jnp.arange(3.0)).sum())(q),
+        )
+        return jax.jit(every)(q, k, v)
+
+    pairs = zip(
+        *(jax.tree.leaves(derivatives(f)) for f in (_one_pass.one_pass, _one_pass.chunked)), strict=True
+    )
+    for one, plain in pairs:
+        np.testing.assert_allclose(one, plain, atol=1e-4 * max(float(jnp.abs(plain).max()), 1.0))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("padded", [True, False])
+@pytest.mark.parametrize("whole", [0, 1024])
+def test_the_kernel_for_tpu(causal: bool, padded: bool, whole: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Emulated: float32 within 2e-5 of the plain form, lengths that are no multiples of a block."""
+    from jaxinterp.nn import _tpu_kernel
+
+    monkeypatch.setattr(_tpu_kernel, "WHOLE", whole)
+    q, k, v, real = long_inputs(300, 16)
+    reads = Reads(300, 300, causal=causal, real=real if padded else None)
+    run = jax.jit(lambda *x: _tpu_kernel.attention(*x, causal=causal, interpret=True)[0])
+    got, want = run(q, k, v, reads.real), jax.jit(_one_pass.chunked)(q, k, v, reads)
+    allowed = reads.rows(0, 300)
+    reached = np.ones((2, 300), bool) if allowed is None else np.broadcast_to(allowed.any(-1), (2, 300))
+    assert np.isfinite(got).all()
+    np.testing.assert_allclose(got[reached], want[reached], atol=2e-5)
+
+
+@pytest.mark.slow
+def test_a_tpu_runs_kernels() -> None:
+    """By the exported program; a gradient has kernels of its own."""
+    q, k, v, _ = long_inputs(256, 64)
+    reads = Reads(256, 256, causal=True)
+    mix = lambda q, k, v: _one_pass.one_pass(q, k, v, reads)
+
+    def text(f: Any) -> str:
+        return jax.export.export(jax.jit(f), platforms=["tpu"])(q, k, v).mlir_module()
+
+    assert text(mix).count("tpu_custom_call") == 1
+    mapped = lambda q, k, v: jax.vmap(lambda s: mix(s * q, k, v))(jnp.arange(3.0))
+    assert text(mapped).count("tpu_custom_call") == 1
+    assert text(jax.grad(lambda *x: mix(*x).sum(), argnums=(0, 1, 2))).count("tpu_custom_call") == 3
