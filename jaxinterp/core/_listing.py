@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from .._lengths import lengthened
 from ..typing import ModelLike, TokensLike
 from ._blocks import at_layer, context, layer_count
 from ._check import Shapes, as_tokens, check_tokens, token_shape
@@ -25,36 +26,18 @@ def survey(model: Any, tokens: Any, edits: Sequence[Edit] = ()) -> Shapes:
     which of their axes are positions and batches.
     """
     emitting = tuple(edit for edit in edits if type(edit).emit is not Edit.emit)
-    arrays, static = eqx.partition((model, emitting), eqx.is_array)
-    leaves, treedef = jax.tree.flatten(arrays)
-    static_leaves, static_def = jax.tree.flatten(static)
+    halves = eqx.partition((model, emitting), eqx.is_array)
+    (leaves, treedef), (static_leaves, static_def) = map(jax.tree.flatten, halves)
     # NumPy's int64 and float64 become what JAX will make of them.
     spec = tuple((leaf.shape, jax.dtypes.canonicalize_dtype(leaf.dtype)) for leaf in leaves)
     prompts, dtype = token_shape(tokens), jax.dtypes.canonicalize_dtype(tokens.dtype)
     short = (*range(2, len(prompts) + 1), min(prompts[-1], 5))
     surveyed = functools.partial(_survey, spec, treedef, tuple(static_leaves), static_def)
-    shapes = surveyed((short + tokens.shape[len(prompts) :], dtype))
-    if short != prompts:
-        lengthened = {name: _lengthened(name, struct, short, prompts) for name, struct in shapes.items()}
-        known = all(lengthened.values()) and not emitting
-        shapes = lengthened if known else surveyed((tokens.shape, dtype))
+    found = surveyed((short + tokens.shape[len(prompts) :], dtype))
+    shapes = {name: lengthened(found[name], axes_of(name), short, prompts) for name in found}
+    shapes = surveyed((tokens.shape, dtype)) if emitting or None in shapes.values() else shapes
     order = {name: i for i, name in enumerate(SITES)}
     return dict(sorted(shapes.items(), key=lambda item: order[item[0].split(".")[0]]))
-
-
-def _lengthened(name: str, struct: Any, short: tuple[int, ...], prompts: tuple[int, ...]) -> Any:
-    """The struct of a site for longer `prompts`, or None where its axes are not those of its row."""
-    axes = axes_of(name)
-    extra = max(struct.ndim - len(axes), 0)
-    batch, own = struct.shape[:extra], struct.shape[extra:]
-    along = [axis in ("pos", "query", "key") for axis in axes]
-    as_read = len(own) == len(axes) and all(
-        size == short[-1] for p, size in zip(along, own, strict=True) if p
-    )
-    if batch not in ((), short[:-1]) or not as_read:
-        return None
-    sizes = [prompts[-1] if p else size for p, size in zip(along, own, strict=True)]
-    return jax.ShapeDtypeStruct((*(prompts[:-1] if batch else ()), *sizes), struct.dtype)
 
 
 @functools.lru_cache(maxsize=512)
@@ -70,8 +53,8 @@ def _survey(spec: Any, treedef: Any, static_leaves: Any, static_def: Any, token_
         model.unembed(resid, tap)
         return tap.shapes
 
-    structs = [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in spec]
-    return jax.eval_shape(emit, structs, jax.ShapeDtypeStruct(*token_spec))
+    *structs, tokens = [jax.ShapeDtypeStruct(*each) for each in (*spec, token_spec)]
+    return jax.eval_shape(emit, structs, tokens)
 
 
 class Listing(dict[str, jax.ShapeDtypeStruct]):
