@@ -36,8 +36,7 @@ def survey(model: Any, tokens: Any, edits: Sequence[Edit] = ()) -> Shapes:
     found = surveyed((short + tokens.shape[len(prompts) :], dtype))
     shapes = {name: lengthened(found[name], axes_of(name), short, prompts) for name in found}
     shapes = surveyed((tokens.shape, dtype)) if emitting or None in shapes.values() else shapes
-    order = {name: i for i, name in enumerate(SITES)}
-    return dict(sorted(shapes.items(), key=lambda item: order[item[0].split(".")[0]]))
+    return dict(sorted(shapes.items(), key=lambda item: list(SITES).index(item[0].split(".")[0])))
 
 
 @functools.lru_cache(maxsize=512)

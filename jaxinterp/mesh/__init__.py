@@ -3,6 +3,9 @@
 from ._automatic import automatic as automatic
 from ._automatic import automatic_sharding as automatic_sharding
 from ._dictionaries import dictionary_mesh as dictionary_mesh
+from ._estimate import Chip as Chip
+from ._estimate import Estimate as Estimate
+from ._estimate import estimate as estimate
 from ._models import shard_model as shard_model
 from ._models import sharding_rule as sharding_rule
 from ._models import tensor_parallel as tensor_parallel

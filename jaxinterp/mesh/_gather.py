@@ -38,7 +38,7 @@ def gather_weights(tree: Any, prefix: str = "", *, layer: bool = False) -> Any:
         name = f"{prefix}{jax.tree_util.keystr(path, simple=True, separator='.')}"
         if not isinstance(leaf, jax.Array) or not leaf.ndim or (is_stacked(name) and not layer):
             return leaf
-        return _constrained(leaf, mesh, gathered_spec(name, leaf, layer))
+        return jax.lax.with_sharding_constraint(leaf, NamedSharding(mesh, gathered_spec(name, leaf, layer)))
 
     return jax.tree_util.tree_map_with_path(one, tree)
 
@@ -52,12 +52,7 @@ def over_data(x: jax.Array, axes: int) -> jax.Array:
     if mesh is None or x.ndim <= axes or x.shape[0] % mesh.shape["data"]:
         return x
     free = (PartitionSpec.UNCONSTRAINED,) * (x.ndim - 1)
-    return _constrained(x, mesh, PartitionSpec("data", *free))
-
-
-def _constrained(x: jax.Array, mesh: AbstractMesh, spec: PartitionSpec) -> jax.Array:
-    """The mesh is named: jax 0.7 takes a bare spec only where a mesh of devices is set, no abstract one."""
-    return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, spec))
+    return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, PartitionSpec("data", *free)))
 
 
 def on_mesh(program: Callable[Args, R]) -> Callable[Args, R]:

@@ -55,7 +55,8 @@ def kept(pre: JaxArray, choice: Choice, among: JaxArray | None = None) -> JaxArr
     if len(choice) == 1:
         (chosen,) = choice
     else:
-        chosen = is_among(ordered(hidden), *choice, _columns(pre))
+        cut, last = choice
+        chosen = is_among(ordered(hidden), cut, last, _columns(pre))
     return jnp.where(chosen & jnp.isfinite(hidden), pre, 0)
 
 

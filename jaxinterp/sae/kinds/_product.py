@@ -80,17 +80,17 @@ def _centred(x: JaxArray, bias: JaxArray, weights: JaxArray) -> JaxArray:
 def _centred_slope(at: Any, ways: Any) -> tuple[JaxArray, JaxArray]:
     x, bias, weights = at
     dx, dbias, dweights = ways
-    is_zero = lambda way: isinstance(way, jax.custom_derivatives.SymbolicZero)
-    parts = []
+    is_zero = lambda one: isinstance(one, jax.custom_derivatives.SymbolicZero)
+    out = _centred(*at)
+    way = jnp.zeros_like(out)
     if not is_zero(dweights):
-        parts.append(jnp.matmul(x - align(bias, x), dweights, precision="highest"))
+        way = way + jnp.matmul(x - align(bias, x), dweights, precision="highest")
     if not is_zero(dx):
-        parts.append(jnp.matmul(dx, weights, precision="highest"))
+        way = way + jnp.matmul(dx, weights, precision="highest")
     if not is_zero(dbias):
         row = -jnp.matmul(dbias[None], weights, precision="highest")[0]
-        parts.append(jnp.broadcast_to(align(row, x), (*x.shape[:-1], len(row))))
-    out = _centred(*at)
-    return out, sum(parts) if parts else jnp.zeros_like(out)
+        way = way + jnp.broadcast_to(align(row, x), (*x.shape[:-1], len(row)))
+    return out, way
 
 
 _centred.defjvp(_centred_slope, symbolic_zeros=True)

@@ -1,0 +1,178 @@
+"""What a program needs of each device, by formula: nothing is loaded, compiled or run. See `docs/scale.md`."""
+
+import dataclasses
+import html
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from jax.sharding import AbstractMesh, Mesh
+
+from ..typing import AnyMesh, CaptureLike, ConfigLike, DTypeLike, FloatLike, IndexLike, KindLike, PlanLike
+from ._needs import Needs, needs_of_kind, needs_of_model
+
+GIB = 2**30
+
+
+@dataclasses.dataclass(frozen=True)
+class Chip:
+    """A device by its data sheet; the defaults are those of one TPU v5e.
+
+    - `products`: operations a second of products in bfloat16; float32 at "highest" takes six passes.
+    - `memory`: bytes, and `bandwidth`, bytes a second between memory and the cores.
+    - `links`: bytes a second between chips along one axis of a mesh.
+    """
+
+    name: str = "v5e"
+    products: FloatLike = 197e12
+    memory: FloatLike = 15.75 * GIB
+    bandwidth: FloatLike = 819e9
+    links: FloatLike = 1e11
+
+
+V5E = Chip()
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """What one device needs: what `ji.mesh.estimate` returns. It prints as a table.
+
+    - `weights`: bytes of the weights on a device; `state`: of what an optimizer remembers; `inputs`,
+      `outputs`: of the arguments and of what is captured and returned.
+    - `temporary`: bytes at the widest place of the program.
+    - `operations`: of products, at the rate of bfloat16; `traffic`: bytes to and from memory, the least;
+      `exchanged`: bytes that go to other devices.
+    - `chip`: the device.
+    """
+
+    title: str
+    weights: float
+    state: float
+    inputs: float
+    outputs: float
+    temporary: float
+    operations: float
+    traffic: float
+    exchanged: float
+    chip: Chip
+
+    @property
+    def bytes(self) -> float:
+        """Of memory on one device at its peak."""
+        return self.weights + self.state + self.inputs + self.outputs + self.temporary
+
+    @property
+    def fits(self) -> bool:
+        """Whether that is at most the memory of the chip."""
+        return self.bytes <= self.chip.memory
+
+    @property
+    def seconds(self) -> float:
+        """The least time: the longest of products, memory and links. Measured times are 1.3 to 3 times it."""
+        chip = self.chip
+        return max(
+            self.operations / chip.products, self.traffic / chip.bandwidth, self.exchanged / chip.links
+        )
+
+    def records(self) -> list[dict[str, Any]]:
+        """A row for each number: `name`, `value`, `unit`."""
+        sizes = ("weights", "state", "inputs", "outputs", "temporary", "bytes", "traffic", "exchanged")
+        rows = [{"name": name, "value": getattr(self, name) / GIB, "unit": "GiB"} for name in sizes]
+        rows.append({"name": "operations", "value": self.operations / 1e12, "unit": "TFLOP"})
+        return [*rows, {"name": "seconds", "value": self.seconds, "unit": "s"}]
+
+    def _title(self) -> str:
+        fit = "fits" if self.fits else "does not fit"
+        return f"{self.title}: {self.bytes / GIB:.2f} GiB a device, {fit} a {self.chip.name}"
+
+    def __str__(self) -> str:
+        rows = [f"{row['name']:<11}{row['value']:>12.4g} {row['unit']}" for row in self.records()]
+        return "\n".join([self._title(), *rows])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        line = "<tr><td>{name}</td><td>{value:.4g} {unit}</td></tr>"
+        lines = "".join(line.format(**row) for row in self.records())
+        return f"<table><caption>{html.escape(self._title())}</caption>{lines}</table>"
+
+
+def estimate(
+    what: ConfigLike | KindLike,
+    mesh: AnyMesh | Mapping[str, int] | None = None,
+    *,
+    shape: int | tuple[int, ...],
+    capture: CaptureLike = (),
+    at: CaptureLike = (),
+    logits: bool | IndexLike = True,
+    plan: PlanLike | None = None,
+    dtype: DTypeLike = np.float32,
+    chip: Chip = V5E,
+) -> Estimate:
+    r"""$M = W + S + I + O + T$: the memory of one device, and the least time, of a pass or of a training step.
+
+    Of a config: `ji.run(model, tokens, capture=..., logits=...)`, or with `at` `ji.site_grads`. Of a kind of
+    dictionary: one step of `ji.sae.train`. Nothing runs.
+
+    **Arguments:**
+
+    - `what`: a config of `ji.models`, or a kind with its settings.
+    - `mesh`: a mesh, with or without devices, or sizes by name `{"data": 4, "model": 4}`; None is one device.
+    - `shape`: `(batch, pos)` of tokens; of a dictionary the number of rows of a step.
+    - `capture`, `at`, `logits`: as in `ji.run` and `ji.site_grads`; sites as strings.
+    - `plan`: of the weights of a model, as in `ji.load`; "tensor" by default.
+    - `dtype`: of the weights of a model; float32 by default. A dictionary's state is in float32.
+    - `chip`: a `ji.mesh.Chip`; one TPU v5e by default.
+
+    **Returns:** an `Estimate`.
+
+    **Raises:** ValueError for what is neither a config nor a kind, unknown sites, and a shape of other axes.
+
+    ```python
+    config = ji.models.GPT2Config(vocab=50257, ctx=1024, d=768, layers=12, heads=12)
+    print(ji.mesh.estimate(config, shape=(8, 1024), capture=["resid_post"], logits=-1, dtype="bfloat16"))
+    kind = ji.sae.TopK(d=4096, features=2**20, k=32, matmul="bfloat16")
+    print(ji.mesh.estimate(kind, {"data": 4, "feature": 16}, shape=8192))
+    ```
+
+    Law: `bytes` is within 15% of what the TPU compiler says of the programs in `tests/mesh`.
+    """
+    sizes = (shape,) if isinstance(shape, int) else tuple(shape)
+    if hasattr(what, "layers") and hasattr(what, "heads"):
+        axes = _axes(mesh, ("data", "model"))
+        if len(sizes) != 2:
+            raise ValueError(f"Tokens are (batch, pos): shape=(8, 1024); got shape={shape!r}.")
+        name = type(what).__name__.removesuffix("Config")
+        needs = needs_of_model(what, axes, sizes, capture, at, logits, plan or "tensor", np.dtype(dtype))
+    elif hasattr(what, "features") and hasattr(what, "shapes"):
+        axes = _axes(mesh, ("data", "feature"))
+        if len(sizes) != 1:
+            raise ValueError(f"A step of a dictionary has a number of rows: shape=8192; got shape={shape!r}.")
+        name = type(what).__name__
+        needs = needs_of_kind(what, axes, sizes[0])
+    else:
+        raise ValueError(
+            "An estimate is of a config, ji.models.GPT2Config(...), or of a kind of dictionary, "
+            f"ji.sae.TopK(...); got {type(what).__name__}."
+        )
+    spread = (
+        " on " + ", ".join(f"{axis} {size}" for axis, size in axes.shape.items()) if axes.size > 1 else ""
+    )
+    return _with(needs, f"{name} {'x'.join(map(str, sizes))}{spread}", chip)
+
+
+def _with(needs: Needs, title: str, chip: Chip) -> Estimate:
+    return Estimate(title, *map(float, needs), chip)
+
+
+def _axes(mesh: Any, names: tuple[str, str]) -> AbstractMesh:
+    if mesh is None:
+        mesh = dict.fromkeys(names, 1)
+    if isinstance(mesh, Mesh | AbstractMesh):
+        mesh = dict(mesh.shape)
+    if not isinstance(mesh, Mapping) or "data" not in mesh:
+        raise ValueError(
+            f"A mesh has the axes {names}: jax.make_mesh((2, 4), {names}), or sizes by name "
+            f"{{'data': 2, {names[1]!r}: 4}}; got {mesh!r}."
+        )
+    return AbstractMesh(tuple(map(int, mesh.values())), tuple(mesh))

@@ -1,0 +1,83 @@
+"""Memory by formula beside the memory that the TPU compiler gave, which `benchmarks/scale.py` measures again."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import pytest
+
+import jaxinterp as ji
+from jaxinterp.core._sites import SITES
+from jaxinterp.mesh._needs import ONCE, WIDTHS
+
+KEPT = json.loads((Path(__file__).parent / "compiler_memory.json").read_text())["programs"]
+TOLERANCE = 0.15
+GPT2 = ji.models.GPT2Config(vocab=50257, ctx=1024, d=768, layers=12, heads=12)
+TOPK = ji.sae.TopK(d=64, features=512, k=4)
+
+
+def made(fields: dict[str, Any], room: Any) -> Any:
+    own = dict(fields)
+    return getattr(room, own.pop("class"))(**own)
+
+
+@pytest.mark.parametrize("name", sorted(KEPT))
+def test_within_15_percent_of_the_compiler(name: str) -> None:
+    given = dict(KEPT[name])
+    peak = given.pop("compiler")["peak"]
+    room, field = (ji.models, "config") if "config" in given else (ji.sae, "kind")
+    what, mesh = made(given.pop(field), room), given.pop("mesh", None)
+    found = ji.mesh.estimate(what, mesh, shape=tuple(given.pop("shape")), **given)
+    assert abs(found.bytes / peak - 1) < TOLERANCE, f"{found}\nthe compiler: {peak / 2**30:.3f} GiB"
+
+
+def test_there_are_models_dictionaries_and_meshes() -> None:
+    meshes = [one for one in KEPT.values() if "mesh" in one]
+    assert len(KEPT) >= 8 and len(meshes) >= 2
+    assert {"config", "kind"} <= {key for one in KEPT.values() for key in one}
+
+
+@pytest.mark.quick
+def test_sites_have_the_widths_of_the_table() -> None:
+    known = {name: axes for axes, names in WIDTHS.items() for name in names.split()}
+    assert known.keys() == SITES.keys()
+    for name, site in SITES.items():
+        assert known[name].split() == [axis for axis in site.axes if axis not in ("pos", "query")]
+        assert (name in ONCE) == (site.stage != "block")
+
+
+def test_a_capture_costs_what_it_holds() -> None:
+    plain = ji.mesh.estimate(GPT2, shape=(4, 128), logits=-1)
+    one = ji.mesh.estimate(GPT2, shape=(4, 128), logits=-1, capture="resid_post[3]")
+    some = ji.mesh.estimate(GPT2, shape=(4, 128), logits=-1, capture=["resid_post[2:5]"])
+    assert one.outputs - plain.outputs == 4 * 128 * 768 * 4
+    assert some.outputs - plain.outputs == 3 * (one.outputs - plain.outputs)
+    whole = ji.mesh.plan(GPT2, jax.sharding.AbstractMesh((1, 1), ("data", "model")))
+    assert plain.weights == whole.device_bytes
+
+
+def test_rows_and_features_are_divided() -> None:
+    alone = ji.mesh.estimate(TOPK, shape=256)
+    spread = ji.mesh.estimate(TOPK, jax.sharding.AbstractMesh((2, 4), ("data", "feature")), shape=256)
+    assert spread.bytes < alone.bytes / 3 and spread.operations == alone.operations / 8
+    assert alone.exchanged == 0 < spread.exchanged
+
+
+@pytest.mark.quick
+def test_how_it_prints_and_what_it_refuses() -> None:
+    found = ji.mesh.estimate(TOPK, {"data": 1, "feature": 2}, shape=256)
+    assert "TopK 256 on data 1, feature 2" in str(found) and "fits a v5e" in str(found)
+    assert "<table>" in found._repr_html_() and found.records()[0]["name"] == "weights"
+    small = ji.mesh.Chip(name="small one", memory=2**10)
+    assert "does not fit a small one" in repr(ji.mesh.estimate(TOPK, shape=256, chip=small))
+    with pytest.raises(ValueError, match=r"of a config, ji.models.GPT2Config.*got dict"):
+        ji.mesh.estimate({}, shape=(1, 2))
+    with pytest.raises(ValueError, match=r"Tokens are \(batch, pos\)"):
+        ji.mesh.estimate(GPT2, shape=8)
+    with pytest.raises(ValueError, match="a number of rows"):
+        ji.mesh.estimate(TOPK, shape=(8, 8))
+    with pytest.raises(ValueError, match=r"A site is written.*got 'residual'"):
+        ji.mesh.estimate(GPT2, shape=(1, 8), capture="residual")
+    with pytest.raises(ValueError, match="A mesh has the axes"):
+        ji.mesh.estimate(TOPK, {"feature": 2}, shape=8)
