@@ -22,7 +22,6 @@ It needs jax 0.10.2 and libtpu 0.0.42.1. A row has the program's name and
 import argparse
 import json
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +95,6 @@ def measured(given: argparse.Namespace, made: Any) -> int:
     print(HEADER, flush=True)
     kept, failed = [], 0
     for program in chosen:
-        began = time.perf_counter()
         try:
             found = measure(program, made)
         except Exception as error:  # one that the compiler refuses must not hide the others
@@ -110,7 +108,7 @@ def measured(given: argparse.Namespace, made: Any) -> int:
             print(line, flush=True)
         fields = found._asdict()
         del fields["parts"]
-        kept.append(fields | {"seconds": time.perf_counter() - began})
+        kept.append(fields)
         if given.json is not None:  # after each: a run that is cut off has its rows
             given.json.write_text(json.dumps(kept, indent=1) + "\n")
     if given.json is not None:

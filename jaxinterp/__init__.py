@@ -13,6 +13,7 @@ from . import nn as nn
 from . import testing as testing
 from . import viz as viz
 from . import weights as weights
+from ._buckets import bucket as bucket
 from ._compiled import compilation_cache as compilation_cache
 from .core import SITES as SITES
 from .core import Acts as Acts

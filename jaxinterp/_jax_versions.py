@@ -17,6 +17,6 @@ def enable_x64(on: bool) -> AbstractContextManager[Any]:
     """
     if hasattr(jax, "enable_x64"):
         return jax.enable_x64(on)  # noqa: TID251
-    from jax.experimental import enable_x64 as before
+    from jax.experimental import enable_x64 as before  # pyright: ignore[reportAttributeAccessIssue]
 
     return before(on)

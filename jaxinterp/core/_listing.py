@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from .._lengths import lengthened
 from ..typing import ModelLike, TokensLike
 from ._blocks import at_layer, context, layer_count
 from ._check import Shapes, as_tokens, check_tokens, token_shape
@@ -19,16 +20,23 @@ from ._tap import ListingTap
 
 
 def survey(model: Any, tokens: Any, edits: Sequence[Edit] = ()) -> Shapes:
-    """Every site of a model (with its splices) for tokens of one shape, without a layer axis."""
-    arrays, static = eqx.partition((model, tuple(edits)), eqx.is_array)
-    leaves, treedef = jax.tree.flatten(arrays)
-    static_leaves, static_def = jax.tree.flatten(static)
+    """Every site of a model (with its splices) for tokens of one shape, without a layer axis.
+
+    A block is traced once for prompts of every length and every batch: the sites of a few short prompts say
+    which of their axes are positions and batches.
+    """
+    emitting = tuple(edit for edit in edits if type(edit).emit is not Edit.emit)
+    halves = eqx.partition((model, emitting), eqx.is_array)
+    (leaves, treedef), (static_leaves, static_def) = map(jax.tree.flatten, halves)
     # NumPy's int64 and float64 become what JAX will make of them.
     spec = tuple((leaf.shape, jax.dtypes.canonicalize_dtype(leaf.dtype)) for leaf in leaves)
-    token_spec = (tokens.shape, jax.dtypes.canonicalize_dtype(tokens.dtype))
-    shapes = _survey(spec, treedef, tuple(static_leaves), static_def, token_spec)
-    order = {name: i for i, name in enumerate(SITES)}
-    return dict(sorted(shapes.items(), key=lambda item: order[item[0].split(".")[0]]))
+    prompts, dtype = token_shape(tokens), jax.dtypes.canonicalize_dtype(tokens.dtype)
+    short = (*range(2, len(prompts) + 1), min(prompts[-1], 5))
+    surveyed = functools.partial(_survey, spec, treedef, tuple(static_leaves), static_def)
+    found = surveyed((short + tokens.shape[len(prompts) :], dtype))
+    shapes = {name: lengthened(found[name], axes_of(name), short, prompts) for name in found}
+    shapes = surveyed((tokens.shape, dtype)) if emitting or None in shapes.values() else shapes
+    return dict(sorted(shapes.items(), key=lambda item: list(SITES).index(item[0].split(".")[0])))
 
 
 @functools.lru_cache(maxsize=512)
@@ -44,8 +52,8 @@ def _survey(spec: Any, treedef: Any, static_leaves: Any, static_def: Any, token_
         model.unembed(resid, tap)
         return tap.shapes
 
-    structs = [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in spec]
-    return jax.eval_shape(emit, structs, jax.ShapeDtypeStruct(*token_spec))
+    *structs, tokens = [jax.ShapeDtypeStruct(*each) for each in (*spec, token_spec)]
+    return jax.eval_shape(emit, structs, tokens)
 
 
 class Listing(dict[str, jax.ShapeDtypeStruct]):

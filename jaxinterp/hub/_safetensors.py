@@ -101,7 +101,7 @@ def _rows_of(
         rows = np.empty((max(stop - start, 0), *shape[1:]), dtype)
         with path.open("rb", buffering=0) as file:
             file.seek(begins + start * each)
-            view, done = memoryview(rows.reshape(-1).view(np.uint8)), 0
+            view, done = rows.reshape(-1).view(np.uint8).data, 0
             while done < len(view):
                 count = file.readinto(view[done:])
                 if not count:

@@ -162,7 +162,8 @@ def estimate(
 
 
 def _with(needs: Needs, title: str, chip: Chip) -> Estimate:
-    return Estimate(title, *map(float, needs), chip)
+    numbers = {name: float(value) for name, value in needs._asdict().items()}
+    return Estimate(title=title, chip=chip, **numbers)
 
 
 def _axes(mesh: Any, names: tuple[str, str]) -> AbstractMesh:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 import jax
+from jax.core import Tracer
 from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec
 
 from ._plans import gathered_spec, is_stacked
@@ -30,14 +31,15 @@ def gather_weights(tree: Any, prefix: str = "", *, layer: bool = False) -> Any:
 
     `prefix` is the path of the tree in its model; `layer` says that it is one layer of the blocks.
     """
-    if data_mesh() is None:
+    mesh = data_mesh()
+    if mesh is None:
         return tree
 
     def one(path: Any, leaf: Any) -> Any:
         name = f"{prefix}{jax.tree_util.keystr(path, simple=True, separator='.')}"
         if not isinstance(leaf, jax.Array) or not leaf.ndim or (is_stacked(name) and not layer):
             return leaf
-        return jax.lax.with_sharding_constraint(leaf, gathered_spec(name, leaf, layer))
+        return jax.lax.with_sharding_constraint(leaf, NamedSharding(mesh, gathered_spec(name, leaf, layer)))
 
     return jax.tree_util.tree_map_with_path(one, tree)
 
@@ -51,7 +53,7 @@ def over_data(x: jax.Array, axes: int) -> jax.Array:
     if mesh is None or x.ndim <= axes or x.shape[0] % mesh.shape["data"]:
         return x
     free = (PartitionSpec.UNCONSTRAINED,) * (x.ndim - 1)
-    return jax.lax.with_sharding_constraint(x, PartitionSpec("data", *free))
+    return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, PartitionSpec("data", *free)))
 
 
 def on_mesh(program: Callable[Args, R]) -> Callable[Args, R]:
@@ -77,7 +79,7 @@ def data_size(tree: Any) -> int:
 
 def _mesh_of(tree: Any) -> AbstractMesh | None:
     for leaf in jax.tree.leaves(tree):
-        if isinstance(leaf, jax.Array) and not isinstance(leaf, jax.core.Tracer):
+        if isinstance(leaf, jax.Array) and not isinstance(leaf, Tracer):
             where = leaf.sharding
             if isinstance(where, NamedSharding) and where.mesh.shape.get("data", 1) > 1:
                 return where.mesh.abstract_mesh

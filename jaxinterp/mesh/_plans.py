@@ -20,6 +20,7 @@ from jax.sharding import PartitionSpec
 from ..typing import AnyMesh
 
 PLANS = ("data", "fsdp", "tensor", "fsdp+tensor")
+"The names of plans."
 
 AXES: Mapping[str, tuple[str, ...]] = {
     "w_embed": ("vocab", "d"),

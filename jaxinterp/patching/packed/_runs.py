@@ -15,7 +15,6 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from ...core._blocks import context, layer_count
-from ...core._captures import at
 from ...core._edit import Edit
 from ...core._run import run
 from ...core._tap import Tap
@@ -33,12 +32,24 @@ class Base(eqx.Module):
     v: Float[Array, "layer batch pos kv_head k"]
 
 
-def base_run(model: Any, tokens: Array, mask: Array | None, rotary: bool) -> Base:
-    """Runs `tokens` (batch, pos) once and keeps what suffixes build on."""
-    names = ["resid_pre", "k_rot" if rotary else "k", "v", at("resid_post", layer=-1)]
-    _, acts = run(model, tokens, capture=names, mask=mask, logits=False)
-    resid = jnp.concatenate([acts["resid_pre"], acts["resid_post[-1]"][None]])
-    return Base(resid, acts[names[1]], acts["v"])
+def base_run(
+    model: Any, tokens: Array, mask: Array | None, rotary: bool, source: Array | None, site: str
+) -> tuple[Base, Array | None]:
+    """Runs `tokens` (batch, pos) once and keeps what suffixes build on, and what `source` has at the site.
+
+    Both are one run of twice the batch, so that there is one copy of the block to compile: with the whole
+    streams from behind the blocks, since what is captured of one layer alone is a block of its own.
+    """
+    names = ["resid_post", "k_rot" if rotary else "k", "v"]
+    both = tokens if source is None else jnp.concatenate([tokens, source])
+    twice = mask if mask is None or source is None else jnp.concatenate([mask, mask])
+    _, acts = run(model, both, capture=list(dict.fromkeys([*names, site])), mask=twice, logits=False)
+    batch = len(tokens)
+    resid, keys, values = (acts[name][:, :batch] for name in names)
+    positions, _ = context(model, tokens.shape[:2], mask)
+    first = model.embed(tokens, positions, Tap())
+    base = Base(jnp.concatenate([first[None], resid]), keys, values)
+    return base, None if source is None else acts[site][:, batch:]
 
 
 class RowTap(Tap):

@@ -43,9 +43,9 @@ def packed(
             donors,
             _rows(layout, piece),
             _places(piece),
-            {name: jnp.asarray(entry) for name, entry in piece.index.items()},
-            jnp.asarray(grid.groups[order]),
-            jnp.asarray(read),
+            jax.device_put(piece.index),
+            jax.device_put(grid.groups[order]),
+            jax.device_put(read),
             pair.flat_mask,
             metric,
             grid.site,
@@ -56,7 +56,14 @@ def packed(
     ]
     # Jobs were dealt to the pieces, the last of which may hold some twice.
     jobs = np.unique(layout.order, return_index=True)[1]
-    return jnp.concatenate(results, 1)[:, jobs][np.argsort(order)]
+    return _in_order(results, jax.device_put((jobs, np.argsort(order))))
+
+
+@eqx.filter_jit
+def _in_order(results: list[Array], places: tuple[Array, Array]) -> Array:
+    """The groups and jobs as the grid has them: one small program, where each operation would be another."""
+    jobs, groups = places
+    return jnp.concatenate(results, 1)[:, jobs][groups]
 
 
 def _columns(metric: Metric, pair: PatchingPair) -> Any:
@@ -89,7 +96,7 @@ def _rows(layout: Plan, piece: Piece) -> DeviceRows:
     shape = (layout.chunks, layout.chunk_rows)
     packed = piece.rows
     start = np.take_along_axis(packed.start[packed.example], np.maximum(packed.job, 0), 1)
-    fold = lambda leaf: jnp.asarray(leaf.reshape(*shape, *leaf.shape[1:]))
+    fold = lambda leaf: jax.device_put(leaf.reshape(*shape, *leaf.shape[1:]))
     return DeviceRows(
         fold(packed.example),
         fold(packed.job),
@@ -97,14 +104,14 @@ def _rows(layout: Plan, piece: Piece) -> DeviceRows:
         fold(np.where(packed.job >= 0, start, 0).astype(np.int32)),
         fold(packed.first),
         fold(packed.last),
-        jnp.asarray(-(-packed.used // layout.chunk_rows), jnp.int32),
+        jax.device_put(np.int32(-(-packed.used // layout.chunk_rows))),
     )
 
 
 def _places(piece: Piece) -> tuple[Array, Array, Array]:
     """Row, slot and first position of each suffix, (batch, job)."""
     rows = piece.rows
-    return jnp.asarray(rows.row), jnp.asarray(rows.slot), jnp.asarray(rows.start)
+    return jax.device_put((rows.row, rows.slot, rows.start))
 
 
 @on_mesh
@@ -113,7 +120,10 @@ def _prepare(
     model: Any, target: Array, source: Array, mask: Any, values: Any, site: str
 ) -> tuple[Base, Array]:
     rotary = "k_rot" in survey(model, target)
-    base = base_run(model, target, mask, rotary)
+    same = target.dtype == source.dtype and target.ndim == source.ndim
+    base, donors = base_run(model, target, mask, rotary, source if values is None and same else None, site)
+    if donors is not None:
+        return base, donors
     if values is None:
         _, acts = run(model, source, capture=[site], mask=mask, logits=False)
         return base, acts[site]

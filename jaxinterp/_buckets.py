@@ -1,0 +1,56 @@
+"""Prompts padded to one of a few lengths, so that one program serves many."""
+
+import numpy as np
+
+from ._arguments import as_int, as_mask
+from .typing import IntLike, MaskLike, TokensLike
+
+
+def bucket(
+    tokens: TokensLike, *, mask: MaskLike | None = None, most: IntLike | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    r"""$t \mapsto (t', m)$ with $|t'| \in \{8, 12, 16, 24, 32, 48, \dots\}$: prompts padded to the next length of these.
+
+    Each new length of a prompt is a new program, which takes seconds to compile. Prompts of one bucket share
+    theirs. A bucket is at most half as long again as the prompt.
+
+    **Arguments:**
+
+    - `tokens`: ids `(*batch, pos)`, of NumPy or JAX, not traced.
+    - `mask`: True at real tokens `(*batch, pos)`, where prompts are padded already; all are real by default.
+    - `most`: a longest length, as `model.config.ctx`: no bucket is longer.
+
+    **Returns:** the ids `(*batch, bucket)` with zeros behind them, and the mask, True at real tokens. Give the
+    mask to the call: positions then count real tokens, and `-1` is each prompt's last. Axes of positions in
+    results have the bucket's length, of which the first `pos` are the prompt's.
+
+    **Raises:** `ValueError` where `tokens` are no ids, the mask has another shape, or the prompt is longer
+    than `most`. The idea is that of
+    [bucketing](https://docs.jax.dev/en/latest/jit-compilation.html) for programs of fixed shapes.
+
+    ```python
+    clean, mask = ji.bucket(tokenizer("The King and the Queen"), most=model.config.ctx)
+    logits, acts = ji.run(model, clean, mask=mask, logits=-1, capture=["resid_post"])
+    ```
+
+    Law: what is read at real tokens is that of the prompt alone.
+    """
+    ids = np.asarray(tokens)
+    if ids.ndim == 0 or not np.issubdtype(ids.dtype, np.integer):
+        raise ValueError(
+            f"bucket takes token ids (*batch, pos); got the shape {ids.shape} of {ids.dtype}: "
+            "tokens, mask = ji.bucket(tokenizer('a text'))."
+        )
+    real = np.ones(ids.shape, bool) if mask is None else np.asarray(as_mask(mask))
+    if real.shape != ids.shape:
+        raise ValueError(f"A mask has the shape of its tokens {ids.shape}; got {real.shape}.")
+    pos = ids.shape[-1]
+    longest = None if most is None else as_int(most, "bucket: most", 1)
+    if longest is not None and pos > longest:
+        raise ValueError(f"A prompt of {pos} tokens is longer than most={longest}.")
+    length = 8
+    while length < pos:
+        length = length * 3 // 2 if length & (length - 1) == 0 else length * 4 // 3
+    extra = (length if longest is None else min(length, longest)) - pos
+    behind = [(0, 0)] * (ids.ndim - 1) + [(0, extra)]
+    return np.pad(ids, behind), np.pad(real, behind)
