@@ -52,13 +52,9 @@ def _on_tpu(*args: Array, form: str, **options: Any) -> tuple[Array, ...]:
 
     if form == "push":
         return _plain(*args, form=form, **options)
-    padded = options["padded"]
-    return _tpu_kernel.attention(
-        *args[:3],
-        args[3] if padded else None,
-        *args[3 + padded :],
-        causal=options["causal"],
-    )
+    real = args[3] if options["padded"] else None
+    cotangent = args[-1] if form == "pull" else None
+    return _tpu_kernel.attention(args[0], args[1], args[2], real, cotangent, causal=options["causal"])
 
 
 def _lower_tpu(context: Any, *args: Any, **options: Any) -> Any:
