@@ -104,7 +104,7 @@ def _site_grads(metric: Callable[..., Any], request: Request) -> tuple[Array, Ac
     for at in request.captures:
         struct, layers = shapes[at.site], None if at.layers is None else tuple(at.layer_range(count))
         zeros = jnp.zeros((*[count] * at.stacked, *struct.shape), struct.dtype)
-        probes[at.name] = Arithmetic(Where(), at.site, layers, zeros, _as_if_added)
+        probes[at.name] = Arithmetic(where=Where(), site=at.site, layers=layers, value=zeros, fn=_as_if_added)
 
     def probed(probes: dict[str, Arithmetic]) -> tuple[Array, tuple[Array, Acts]]:
         out, acts = execute(dataclasses.replace(request, edits=(*request.edits, *probes.values())))

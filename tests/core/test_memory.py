@@ -55,7 +55,9 @@ def held(layers: int, **options: Any) -> int:
     def grads(arrays: Any, tokens: Any) -> Any:
         return ji.site_grads(eqx.combine(arrays, static), tokens, gap, at="z[0]", **options).grads["z[0]"]
 
-    return jax.jit(grads).lower(arrays, tokens).compile().memory_analysis().temp_size_in_bytes
+    memory = jax.jit(grads).lower(arrays, tokens).compile().memory_analysis()
+    assert memory is not None
+    return memory.temp_size_in_bytes
 
 
 def test_gradients_keep_the_stream_alone() -> None:
@@ -76,6 +78,6 @@ def test_generation_writes_keys_and_values_in_place(gpt2: Any) -> None:
     tokens = np.ones((2, 5), np.int32)
     program = jax.jit(lambda tokens: ji.generate(gpt2, tokens, 9)).lower(tokens).compile()
     memory = r"f32\[3,2,13,8\]"  # (layer, batch, 5 + 9 - 1 positions, heads * k)
-    entry, *rest = re.split(r"^ENTRY ", program.as_text(), flags=re.M)[::-1]
+    entry, *rest = re.split(r"^ENTRY ", program.as_text() or "", flags=re.M)[::-1]
     assert re.search(memory, entry)
     assert not re.search(memory + r"\S* copy\(", "".join(rest))
