@@ -62,6 +62,7 @@ def _cuts(x: Any, k: Any, *refs: Any, few: bool) -> None:
     *among, cut, last, keys = refs
     block, m = x.shape
     parts = m // LANES
+    several = next(n for n in (16, 8, 4, 2, 1) if not parts % n and n * block * LANES <= 2**16)
     part = lambda i: pl.ds(pl.multiple_of(i * LANES, LANES), LANES)
 
     def keep(i: Any, _: Any) -> Any:
@@ -76,11 +77,14 @@ def _cuts(x: Any, k: Any, *refs: Any, few: bool) -> None:
     def count(good: Any) -> Any:
         """How many entries of each row are `good(keys, columns)`, as floats, which hold them exactly."""
 
-        def add(i: Any, total: Any) -> Any:
-            columns = i * LANES + jax.lax.broadcasted_iota(jnp.int32, (block, LANES), 1)
-            return total + jnp.where(good(keys[:, part(i)], columns), 1.0, 0.0)
+        def add(turn: Any, total: Any) -> Any:
+            for i in range(several):  # a turn of little work is mostly waiting
+                at = turn * several + i
+                columns = at * LANES + jax.lax.broadcasted_iota(jnp.int32, (block, LANES), 1)
+                total = total + jnp.where(good(keys[:, part(at)], columns), 1.0, 0.0)
+            return total
 
-        total = jax.lax.fori_loop(0, parts, add, jnp.zeros((block, LANES), jnp.float32))
+        total = jax.lax.fori_loop(0, parts // several, add, jnp.zeros((block, LANES), jnp.float32))
         return jnp.sum(total, -1, keepdims=True)
 
     wanted = k[...].astype(jnp.float32)
