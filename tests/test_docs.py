@@ -88,6 +88,7 @@ def test_the_quickstart_runs() -> None:
         "probe_controls",
         "probe_studies",
         "sae_features",
+        "scale",
         "space_probes",
         "sparse_regression",
     ],
