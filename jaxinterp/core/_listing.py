@@ -35,8 +35,10 @@ def survey(model: Any, tokens: Any, edits: Sequence[Edit] = ()) -> Shapes:
     surveyed = functools.partial(_survey, spec, treedef, tuple(static_leaves), static_def)
     found = surveyed((short + tokens.shape[len(prompts) :], dtype))
     shapes = {name: lengthened(found[name], axes_of(name), short, prompts) for name in found}
-    shapes = surveyed((tokens.shape, dtype)) if emitting or None in shapes.values() else shapes
-    return dict(sorted(shapes.items(), key=lambda item: list(SITES).index(item[0].split(".")[0])))
+    known = {name: shape for name, shape in shapes.items() if shape is not None}
+    if emitting or len(known) < len(shapes):
+        known = surveyed((tokens.shape, dtype))
+    return dict(sorted(known.items(), key=lambda item: list(SITES).index(item[0].split(".")[0])))
 
 
 @functools.lru_cache(maxsize=512)

@@ -6,6 +6,7 @@ from contextvars import ContextVar
 from typing import Any
 
 import jax
+from jax.core import Tracer
 
 _ahead: ContextVar[str | None] = ContextVar("platform", default=None)
 
@@ -19,7 +20,7 @@ def platform_of(tree: Any) -> str:
     if (named := _ahead.get()) is not None:
         return named
     for leaf in jax.tree.leaves(tree):
-        if isinstance(leaf, jax.Array) and not isinstance(leaf, jax.core.Tracer):
+        if isinstance(leaf, jax.Array) and not isinstance(leaf, Tracer):
             return next(iter(leaf.devices())).platform
     return jax.default_backend()
 

@@ -95,9 +95,10 @@ def steps_on(mesh: MeshLike, batches: Sequence[ArrayLike]) -> jax.Array:
     Batches that lie on these devices stay there.
     """
     devices = frozenset(mesh.devices.flat)
-    if all(isinstance(x, jax.Array) and x.sharding.device_set == devices for x in batches):
+    there = [x for x in batches if isinstance(x, jax.Array) and x.sharding.device_set == devices]
+    if len(there) == len(batches):
         where = NamedSharding(automatic(mesh), PartitionSpec(None, "data"))
-        return _stacked_on(where)(list(batches))
+        return _stacked_on(where)(there)
     return rows_on(mesh, np.stack([np.asarray(x) for x in batches]), axis=1)
 
 

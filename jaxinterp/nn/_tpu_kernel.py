@@ -20,7 +20,7 @@ from jaxtyping import Array, Bool, Float
 LANES = 128
 BLOCK = 512
 "How many queries, and keys, a step takes."
-WHOLE = 0
+WHOLE = 1024
 "Up to how many positions all keys of a head are in fast memory at once."
 HIDDEN = -0.7 * float(np.finfo(np.float32).max)
 "A score so low that its weight is 0; two of them still add up to a finite number."

@@ -26,7 +26,8 @@ class DeviceRows(eqx.Module):
         """The rows of one chunk, without its axis."""
         take = lambda leaf: lax.dynamic_index_in_dim(leaf, number, keepdims=False)
         leaves = (self.example, self.job, self.column, self.start, self.first, self.last)
-        return DeviceRows(*map(take, leaves), self.used)
+        example, job, column, start, first, last = map(take, leaves)
+        return DeviceRows(example, job, column, start, first, last, self.used)
 
 
 class RowReads(Reads):
@@ -42,6 +43,7 @@ class RowReads(Reads):
 
     def rows(self, start: Any, count: int, keys: int | None = None) -> Bool[Array, "row count key"]:
         rows, keys = self.rows_of, self.keys if keys is None else keys
+        assert rows is not None  # `row_reads` gives them; a default stands because `Reads` has some
         cut = lambda leaf: lax.dynamic_slice_in_dim(leaf, start, count, 1)[..., None]
         key = jnp.arange(keys, dtype=jnp.int32)[None, None]
         shape = (rows.job.shape[0], count, keys)

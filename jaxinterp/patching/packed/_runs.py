@@ -127,7 +127,9 @@ class Patch(Edit):
         keys = jnp.concatenate([before, rows.column], -1)
         donors = jnp.moveaxis(self.donors, 1, -1)  # (batch, query, key, head)
         value = donors[rows.example[:, None, None], rows.column[:, :, None], keys[:, None, :]]
-        value = jnp.where(self.reads.rows(0, self.reads.queries)[..., None], value, 0)
+        allowed = self.reads.rows(0, self.reads.queries)
+        assert allowed is not None  # rows of a sweep always have a rule
+        value = jnp.where(allowed[..., None], value, 0)
         return jnp.moveaxis(value, -1, 1), keys
 
 

@@ -102,7 +102,8 @@ class BatchTopK(BatchLargestKind):
         centred: bool = True,
         matmul: str = "float32",
     ) -> None:
-        super().__init__(
+        # Equinox keeps the constructor of `LargestKind`; pyright thinks that fields make another.
+        super().__init__(  # pyright: ignore[reportCallIssue]
             d=d,
             features=features,
             k=k,

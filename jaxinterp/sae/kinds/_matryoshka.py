@@ -94,7 +94,8 @@ class Matryoshka(BatchLargestKind):
                 f"(1/4, 1/4, 1/2); got {groups} of {features} features, prefixes {ends}."
             )
         self.prefixes = tuple(ends)
-        super().__init__(
+        # Equinox keeps the constructor of `LargestKind`; pyright thinks that fields make another.
+        super().__init__(  # pyright: ignore[reportCallIssue]
             d=d,
             features=features,
             k=k,
