@@ -68,7 +68,7 @@ class Estimate:
 
     @property
     def seconds(self) -> float:
-        """The least time: the longest of products, memory and links. Measured times are 1.3 to 3 times it."""
+        """The least time: the longest of products, memory and links."""
         chip = self.chip
         return max(
             self.operations / chip.products, self.traffic / chip.bandwidth, self.exchanged / chip.links
