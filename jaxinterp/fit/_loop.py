@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..corpus._progress import advance, progress_bar
 from ..mesh._rows import steps_on
 from ..typing import PyTree
 from ._checkpoint import Checkpoints, Metrics, Numbers
@@ -131,8 +132,6 @@ def drive(
     saved = None
     if settings.checkpoint is not None:
         saved, saving = Checkpoints(settings.checkpoint, about, settings.resume), settings.checkpoint_every
-    from tqdm.auto import tqdm
-
     with contextlib.ExitStack() as stack:
         if saved is not None:
             stack.enter_context(saved.lock())
@@ -143,7 +142,7 @@ def drive(
         ends = dispatch_ends(at, steps, size, every, saving, run.renewals)
         ahead = stack.enter_context(ThreadPoolExecutor(1))
         bar = stack.enter_context(
-            tqdm(total=steps, initial=at, desc=run.name, delay=2.0, disable=not settings.progress)
+            progress_bar(steps, run.name, unit="it", progress=settings.progress, initial=at)
         )
         fetched = functools.partial(ahead.submit if run.reads_ahead else done_now, run.fetch)
         coming = fetched(at, ends[0]) if ends else None
@@ -161,7 +160,7 @@ def drive(
                 for parts_of, new in zip(history, numbers, strict=True):
                     for name, values in new.items():
                         parts_of.setdefault(name, []).append(values)
-            bar.update(end - at)
+            advance(bar, end - at)
             at, ended = end, False
             if every and end % every == 0:
                 last = report(run, numbers, end, settings.evaluate, metrics)

@@ -64,7 +64,7 @@ def sweep(
     - `per_example`: keep the examples, as last axes. By default their mean is returned.
     - `adjacent`: how many adjacent layers a cell patches, centred on its layer; by default 1.
     - `max_bytes`: memory of one chunk, in bytes; "auto" is a part of the device's memory.
-    - `progress`: a progress bar, where there are several chunks.
+    - `progress`: a progress bar once two seconds have passed; it says so while programs are compiled.
 
     **Returns:** the metric of every patched run, with the axes of `over`. Rescale it with
     `ji.metrics.recovered`; `patching.statistics` gives intervals and p-values.

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from ...core._check import logit_count, shown
+from ...corpus._progress import watched
 from ...mesh._gather import data_size
 from ...mesh._platform import platform_of
 from ...typing import BytesLike
@@ -40,11 +41,7 @@ class Plan:
     "Cells whose logits are made at once."
 
     def pieces(self, progress: bool) -> Iterator[Piece]:
-        if len(self.jobs) == 1 or not progress:
-            return iter(self.jobs)
-        from tqdm import tqdm
-
-        return iter(tqdm(self.jobs, desc="sweep", unit="piece"))
+        return watched(self.jobs, len(self.jobs), "sweep", progress, unit="piece")
 
 
 def byte_limit(max_bytes: BytesLike) -> int:
