@@ -27,10 +27,18 @@ def settled(load: Callable[Given, Read]) -> Callable[Given, Read]:
             except ValueError as error:
                 if not getattr(error, "in_motion", False):
                     raise
+            except FileNotFoundError:
+                # A file that a manifest counts is missing only while another takes its place.
+                if not (args and _has_manifest(args[0])):
+                    raise
             time.sleep(PAUSE)
         return load(*args, **options)
 
     return again
+
+
+def _has_manifest(place: object) -> bool:
+    return isinstance(place, str | Path) and any(Path(place).glob(manifest_name("*")))
 
 
 def _in_motion(error: ValueError) -> ValueError:
