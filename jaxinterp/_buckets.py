@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ._arguments import as_int, as_mask
+from ._arguments import as_int, as_mask, concrete
 from .typing import IntLike, MaskLike, TokensLike
 
 
@@ -12,7 +12,7 @@ def bucket(
     r"""$t \mapsto (t', m)$ with $|t'| \in \{8, 12, 16, 24, 32, 48, \dots\}$: prompts padded to the next length of these.
 
     Each new length of a prompt is a new program, which takes seconds to compile. Prompts of one bucket share
-    theirs. A bucket is at most half as long again as the prompt.
+    theirs. From 6 tokens on, a bucket is at most half as long again as the prompt.
 
     **Arguments:**
 
@@ -35,13 +35,20 @@ def bucket(
 
     Law: what is read at real tokens is that of the prompt alone.
     """
+    if isinstance(tokens, tuple):
+        raise ValueError(
+            "A tokenizer of several texts gives tokens and their mask: tokens, mask = tokenizer(texts), then "
+            "tokens, mask = ji.bucket(tokens, mask=mask)."
+        )
+    if not concrete(tokens):
+        raise ValueError("bucket decides a shape, so its tokens cannot be traced: call it before jax.jit.")
     ids = np.asarray(tokens)
     if ids.ndim == 0 or not np.issubdtype(ids.dtype, np.integer):
         raise ValueError(
             f"bucket takes token ids (*batch, pos); got the shape {ids.shape} of {ids.dtype}: "
             "tokens, mask = ji.bucket(tokenizer('a text'))."
         )
-    real = np.ones(ids.shape, bool) if mask is None else np.asarray(as_mask(mask))
+    real = np.ones(ids.shape, bool) if mask is None else np.asarray(as_mask(mask)).astype(bool)
     if real.shape != ids.shape:
         raise ValueError(f"A mask has the shape of its tokens {ids.shape}; got {real.shape}.")
     pos = ids.shape[-1]

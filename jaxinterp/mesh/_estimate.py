@@ -5,11 +5,12 @@ import html
 from collections.abc import Mapping
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AbstractMesh, Mesh
 
 from ..typing import AnyMesh, CaptureLike, ConfigLike, DTypeLike, FloatLike, IndexLike, KindLike, PlanLike
-from ._needs import Needs, needs_of_kind, needs_of_model
+from ._needs import PASSES, Needs, needs_of_kind, needs_of_model
 
 GIB = 2**30
 
@@ -28,6 +29,16 @@ class Chip:
     memory: FloatLike = 15.75 * GIB
     bandwidth: FloatLike = 819e9
     links: FloatLike = 1e11
+
+    def __post_init__(self) -> None:
+        for name in ("products", "memory", "bandwidth", "links"):
+            value = getattr(self, name)
+            if (
+                isinstance(value, bool)
+                or not isinstance(value, int | float | np.number)
+                or not 0 < value < np.inf
+            ):
+                raise ValueError(f"{name} of a chip is a number above 0; got {value!r}.")
 
 
 V5E = Chip()
@@ -126,7 +137,8 @@ def estimate(
 
     **Returns:** an `Estimate`.
 
-    **Raises:** ValueError for what is neither a config nor a kind, unknown sites, and a shape of other axes.
+    **Raises:** ValueError for what is neither a config nor a kind, unknown sites, and a shape of other axes;
+    IndexError for layers that are none. An axis that does not divide is whole on every device, as in `plan`.
 
     ```python
     config = ji.models.GPT2Config(vocab=50257, ctx=1024, d=768, layers=12, heads=12)
@@ -137,17 +149,39 @@ def estimate(
 
     Law: `bytes` is within 15% of what the TPU compiler says of the programs in `tests/mesh`.
     """
-    sizes = (shape,) if isinstance(shape, int) else tuple(shape)
+    sizes = tuple(_count(size, "each size of shape") for size in _as_shape(shape))
+    if not isinstance(chip, Chip):
+        raise ValueError(f"chip is a ji.mesh.Chip(name=..., products=..., memory=...); got {chip!r}.")
     if hasattr(what, "layers") and hasattr(what, "heads"):
         axes = _axes(mesh, ("data", "model"))
         if len(sizes) != 2:
             raise ValueError(f"Tokens are (batch, pos): shape=(8, 1024); got shape={shape!r}.")
+        if sizes[1] > (most := int(getattr(what, "ctx", sizes[1]))):
+            raise ValueError(f"The model has {most} positions (config.ctx); got shape={shape!r}.")
+        if logits is None or isinstance(logits, str):
+            raise ValueError(f"logits is True, False or positions, as in ji.run; got {logits!r}.")
+        if (kind := _floating(dtype)) is None:
+            raise ValueError(
+                f"dtype is of the weights: 'float32', 'bfloat16', 'float16' or 'float64'; got {dtype!r}."
+            )
         name = type(what).__name__.removesuffix("Config")
-        needs = needs_of_model(what, axes, sizes, capture, at, logits, plan or "tensor", np.dtype(dtype))
+        needs = needs_of_model(what, axes, sizes, capture, at, logits, plan or "tensor", kind)
     elif hasattr(what, "features") and hasattr(what, "shapes"):
         axes = _axes(mesh, ("data", "feature"))
         if len(sizes) != 1:
             raise ValueError(f"A step of a dictionary has a number of rows: shape=8192; got shape={shape!r}.")
+        given = {"capture": capture, "at": at, "plan": plan}
+        if any(given.values()) or logits is not True:
+            raise ValueError(
+                "capture, at, logits and plan are of a pass of a model. A step of a dictionary takes a kind, a mesh "
+                "and shape=8192."
+            )
+        features = int(getattr(what, "features", 0))
+        if sizes[0] % axes.shape["data"] or features % axes.shape.get("feature", 1):
+            raise ValueError(
+                f"{sizes[0]} rows and {features} features cannot be divided over {dict(axes.shape)}: "
+                "ji.sae.train takes multiples."
+            )
         name = type(what).__name__
         needs = needs_of_kind(what, axes, sizes[0])
     else:
@@ -159,6 +193,28 @@ def estimate(
         " on " + ", ".join(f"{axis} {size}" for axis, size in axes.shape.items()) if axes.size > 1 else ""
     )
     return _with(needs, f"{name} {'x'.join(map(str, sizes))}{spread}", chip)
+
+
+def _count(value: Any, what: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise ValueError(f"{what} is an int of 1 or more; got {value!r}.")
+    return int(value)
+
+
+def _as_shape(shape: Any) -> tuple[Any, ...]:
+    if isinstance(shape, int | np.integer):
+        return (shape,)
+    if not isinstance(shape, tuple | list):
+        raise ValueError(f"shape is (8, 1024) of tokens, or 8192 rows of a dictionary; got {shape!r}.")
+    return tuple(shape)
+
+
+def _floating(dtype: Any) -> np.dtype | None:
+    try:
+        kind = jnp.dtype(dtype)
+    except TypeError:
+        return None
+    return kind if jnp.issubdtype(kind, jnp.floating) and kind.itemsize in PASSES else None
 
 
 def _with(needs: Needs, title: str, chip: Chip) -> Estimate:
@@ -176,4 +232,5 @@ def _axes(mesh: Any, names: tuple[str, str]) -> AbstractMesh:
             f"A mesh has the axes {names}: jax.make_mesh((2, 4), {names}), or sizes by name "
             f"{{'data': 2, {names[1]!r}: 4}}; got {mesh!r}."
         )
-    return AbstractMesh(tuple(map(int, mesh.values())), tuple(mesh))
+    sizes = [_count(size, f"the axis {axis!r} of a mesh") for axis, size in mesh.items()]
+    return AbstractMesh(tuple(sizes), tuple(mesh))

@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec, Sharding
+from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec, Sharding
 
 from .._deprecations import respelled
 from ..typing import AnyMesh, M, MeshLike, PlanLike, PyTree
@@ -41,6 +41,11 @@ def shard_model(model: M, mesh: MeshLike | None = None, *, plan: PlanLike | None
 
     Law: the same numbers, and the same logits to rounding.
     """
+    if isinstance(mesh, AbstractMesh):
+        raise ValueError(
+            "A model lies on devices, and this mesh has none. ji.mesh.plan(config, mesh) plans for it; "
+            "jax.make_mesh((2, 4), ('data', 'model')) has devices."
+        )
     rule = sharding_rule(mesh, plan)
 
     def place(path: Any, leaf: Any) -> Any:
@@ -76,6 +81,15 @@ def sharding_rule(mesh: AnyMesh | None, plan: PlanLike | None = None) -> Rule:
     """
     if mesh is not None:
         mesh = automatic_mesh(mesh)
+        if not mesh.axis_names:
+            raise ValueError(
+                "A mesh has named axes: jax.make_mesh((2, 4), ('data', 'model')); this one has none."
+            )
+    if isinstance(plan, bool | int | float):
+        raise ValueError(
+            "plan is 'data', 'fsdp', 'tensor' or 'fsdp+tensor', a function (path, leaf) -> PartitionSpec, or a "
+            f"tree of shardings; got {plan!r}."
+        )
     if plan is None and mesh is not None:
         plan = "tensor"
     if plan is None:
@@ -89,7 +103,7 @@ def sharding_rule(mesh: AnyMesh | None, plan: PlanLike | None = None) -> Rule:
         check_plan(plan, mesh)
         return lambda path, leaf: NamedSharding(mesh, planned_spec(plan, mesh, path, leaf))
     if callable(plan):
-        return lambda path, leaf: _named(mesh, path, plan(path, leaf))
+        return lambda path, leaf: _named(mesh, path, leaf, plan(path, leaf))
     tree = leaf_paths(plan)
 
     def from_tree(path: str, leaf: Any) -> Sharding | None:
@@ -98,7 +112,7 @@ def sharding_rule(mesh: AnyMesh | None, plan: PlanLike | None = None) -> Rule:
                 f"The tree of shardings must have the model's leaves; it lacks {path!r}. Make one "
                 "with jax.tree.map over a model, or pass a function (path, leaf) -> Sharding."
             )
-        return _named(mesh, path, tree[path])
+        return _named(mesh, path, leaf, tree[path])
 
     return from_tree
 
@@ -117,11 +131,15 @@ def tensor_parallel(mesh: AnyMesh, path: str, leaf: PyTree) -> PartitionSpec:
     return planned_spec("tensor", mesh, path, leaf)
 
 
-def _named(mesh: Any, path: str, where: Any) -> Sharding | None:
+def _named(mesh: Any, path: str, leaf: Any, where: Any) -> Sharding | None:
     if where is None:
         return None
     if isinstance(where, Sharding):
         return automatic_sharding(where)
+    if isinstance(where, PartitionSpec) and len(where) > len(leaf.shape):
+        raise ValueError(
+            f"The plan gives {path!r} {where}, {len(where)} entries; the leaf has {len(leaf.shape)} axes, {leaf.shape}."
+        )
     if isinstance(where, PartitionSpec) and mesh is not None:
         return NamedSharding(mesh, where)
     raise ValueError(

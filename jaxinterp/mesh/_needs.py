@@ -56,12 +56,13 @@ def needs_of_model(
     """Of one pass, or with `at` of a pass and its gradients."""
     laid = planned(config, mesh, plan, dtype=dtype)
     split = mesh.shape[model_axis(mesh)] if "tensor" in str(plan) else 1
-    parts = mesh.shape["data"]
+    parts = _divided(shape[0], mesh.shape["data"])
     batch, pos = shape[0] / parts, shape[1]
     rows, size = batch * pos, dtype.itemsize
     c, gated = config, any(leaf.path.endswith("w_gate") for leaf in laid.leaves)
     read = pos if logits is True else 0 if logits is False else max(1, np.size(logits))
-    vocab = (getattr(c, "vocab_out", None) or c.vocab) / split
+    words = getattr(c, "vocab_out", None) or c.vocab
+    vocab, neurons = words / _divided(words, split), c.ff / _divided(c.ff, split)
     outputs = batch * read * vocab * size
     padded = 0.0  # sites of heads narrower than a tile, while they are collected
     for site in _listed(capture) + _listed(at):
@@ -75,20 +76,20 @@ def needs_of_model(
             and c.k < LANES
         ):
             padded = max(padded, bytes_of * LANES / c.k)
-    block = rows * ((2 if gated else 1) * c.ff / split * size + NORMED * c.d)
+    block = rows * ((2 if gated else 1) * neurons * size + NORMED * c.d)
     kept = c.layers * rows * c.d * size if at else 0
     last = batch * read * vocab * size if read > 1 else 0
     temporary = max(block + kept + padded, last) + laid.gathered_bytes
     inputs = batch * pos * 4
     matrices = sum(leaf.bytes for leaf in laid.leaves if leaf.path.startswith("blocks")) / size / split
-    scores = 4.0 * rows * pos * c.heads / split * c.k * c.layers
+    scores = 4.0 * rows * pos * c.heads / _divided(c.heads, split) * c.k * c.layers
     passes = (3 if at else 1) * PASSES[size]
     operations = passes * (2.0 * rows * matrices + scores + 2.0 * batch * read * c.d * vocab)
-    moved = c.layers * rows * (12 * c.d + 4 * c.ff / split) * size * (3 if at else 1)
+    moved = c.layers * rows * (12 * c.d + 4 * neurons) * size * (3 if at else 1)
     ring = lambda n: 2 * (n - 1) / n
     exchanged = (3 if at else 1) * 2 * c.layers * rows * c.d * size * ring(split)
     if "fsdp" in str(plan):
-        exchanged += (2 if at else 1) * laid.device_bytes * (parts - 1)
+        exchanged += (2 if at else 1) * laid.device_bytes * (mesh.shape["data"] - 1)
     traffic = laid.device_bytes + moved + outputs
     return Needs(laid.device_bytes, 0, inputs, outputs, temporary, operations, traffic, exchanged)
 
@@ -121,6 +122,11 @@ def needs_of_kind(kind: Any, mesh: AbstractMesh, rows: int) -> Needs:
     return Needs(weights, moments, 2 * row_inputs, 0, temporary, operations, traffic, exchanged)
 
 
+def _divided(size: int, parts: int) -> int:
+    """Into how many parts an axis is divided: what does not divide stays whole, as in `ji.mesh.plan`."""
+    return 1 if size % parts else parts
+
+
 def _path(*names: str) -> Any:
     import jax
 
@@ -132,7 +138,7 @@ def _parts(spec: Any, mesh: AbstractMesh) -> int:
 
 
 def _listed(sites: Any) -> list[str]:
-    return [sites] if isinstance(sites, str) else list(sites)
+    return [] if sites is None else [sites] if isinstance(sites, str) else list(sites)
 
 
 def _layers(site: str, layers: int) -> tuple[str, int]:
@@ -142,9 +148,14 @@ def _layers(site: str, layers: int) -> tuple[str, int]:
         raise ValueError(f"A site is written 'resid_post', 'z[3]' or 'z[2:5]'; got {site!r}.")
     name, start, several, stop = found.groups()
     if name in ONCE or (start and not several):
+        if start and (name in ONCE or not -layers <= int(start) < layers):
+            raise IndexError(f"A model of {layers} layers has no {site!r}.")
         return name, 1
     ends = slice(int(start) if start else None, int(stop) if stop else None)
-    return name, len(range(layers)[ends])
+    count = len(range(layers)[ends])
+    if not count:
+        raise IndexError(f"A model of {layers} layers has none of {site!r}.")
+    return name, count
 
 
 def _width(name: str, config: Any, pos: int, split: int) -> float:
@@ -154,5 +165,5 @@ def _width(name: str, config: Any, pos: int, split: int) -> float:
     vocab = getattr(c, "vocab_out", None) or c.vocab
     sizes = {"d": c.d, "1": 1, "head": c.heads, "kv_head": c.kv_heads, "k": c.k, "ff": c.ff}
     sizes |= {"key": pos, "vocab": vocab}
-    divided = bool({"head", "kv_head", "ff", "vocab"} & set(axes))
-    return math.prod(sizes[axis] for axis in axes) / (split if divided else 1)
+    spread = [sizes[axis] for axis in axes if axis in ("head", "kv_head", "ff", "vocab")]
+    return math.prod(sizes[axis] for axis in axes) / (_divided(spread[0], split) if spread else 1)

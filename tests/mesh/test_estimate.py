@@ -81,3 +81,35 @@ def test_how_it_prints_and_what_it_refuses() -> None:
         ji.mesh.estimate(GPT2, shape=(1, 8), capture="residual")
     with pytest.raises(ValueError, match="A mesh has the axes"):
         ji.mesh.estimate(TOPK, {"feature": 2}, shape=8)
+
+
+def test_what_does_not_divide_is_whole() -> None:
+    """The logits of 50,257 tokens over 8 devices, and rows that do not divide, lie whole on each."""
+    config = ji.models.GPT2Config(vocab=50257, ctx=16, d=12, layers=2, heads=3)
+    for capture, mesh, shape in [
+        ((), {"data": 1, "model": 8}, (8, 16)),
+        ("z", {"data": 8, "model": 1}, (3, 16)),
+    ]:
+        logits = capture == ()
+        alone = ji.mesh.estimate(config, shape=shape, capture=capture, logits=logits)
+        assert (
+            ji.mesh.estimate(config, mesh, shape=shape, capture=capture, logits=logits).outputs
+            == alone.outputs
+        )
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"shape": (0, 8)}, "an int of 1 or more"),
+        ({"shape": (1, 17)}, "has 16 positions"),
+        ({"shape": (1, 8), "capture": "z[2]"}, "has no 'z"),
+        ({"shape": (1, 8), "capture": "z[1:1]"}, "has none of"),
+        ({"shape": (1, 8), "dtype": "int8"}, "dtype is of the weights"),
+        ({"shape": (1, 8), "mesh": {"data": 0}}, "axis 'data' of a mesh"),
+    ],
+)
+def test_an_estimate_refuses_what_no_run_takes(given: dict[str, Any], words: str) -> None:
+    config = ji.models.GPT2Config(vocab=17, ctx=16, d=12, layers=2, heads=3)
+    with pytest.raises((ValueError, IndexError), match=words):
+        ji.mesh.estimate(config, **given)
