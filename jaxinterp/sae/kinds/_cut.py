@@ -106,6 +106,7 @@ def cuts_of_rows(
 
         return count
 
+    k = k if isinstance(k, int) else k.astype(jnp.int32)  # as counts are, with 64-bit numbers on too
     cut = kth_largest(counting(keys), k, keys[..., :1], bits)
     at = keys == cut
     above, level = total([jnp.sum(one, -1, keepdims=True, dtype=jnp.int32) for one in (keys > cut, at)])
