@@ -9,12 +9,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from .._lengths import lengthened
 from ..typing import ModelLike, TokensLike
 from ._blocks import at_layer, context, layer_count
 from ._check import Shapes, as_tokens, check_tokens, token_shape
 from ._edit import Edit
 from ._intervene import split_edits
+from ._lengths import lengthened
 from ._sites import SITES, axes_of, is_per_layer
 from ._tap import ListingTap
 

@@ -1,9 +1,9 @@
 r"""Attention in one kernel for TPU: scores live in the chip's fast memory, a block at a time.
 
-Of a short prompt all keys of a head are there at once. Of a long one the grid visits the blocks `(query, key)` on and below the diagonal and no others. While it goes along
-the keys of one block of queries, it keeps the running maximum $m$, the sum $l$ of weights and the mix of
-values, which are rescaled when the maximum grows (FlashAttention, Dao et al. 2022,
-https://arxiv.org/abs/2205.14135).
+Of a short prompt all keys of a head are there at once. Of a long one the grid visits the blocks `(query, key)`
+on and below the diagonal and no others. While it goes along the keys of one block of queries, it keeps the
+running maximum $m$, the sum $l$ of weights and the mix of values, which are rescaled when the maximum grows
+(FlashAttention, Dao et al. 2022, https://arxiv.org/abs/2205.14135).
 """
 
 import functools
@@ -17,7 +17,8 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 from jaxtyping import Array, Bool, Float
 
-LANES = 128
+from ._one_query import LANES
+
 BLOCK = 512
 "How many queries, and keys, a step takes."
 WHOLE = 1024
