@@ -19,14 +19,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from ..core._blocks import context, layer_count
-from ..core._captures import as_requests
-from ..core._edit import resolve_edits
 from ..core._edits import replace
-from ..core._engine import Engine
-from ..core._intervene import split_edits
-from ..core._listing import survey
-from ..core._request import Request
+from ..core._run import run
 
 QUERIES = ("q_in", "q", "q_rot")
 KEYS = ("k_in", "k", "k_rot")
@@ -39,19 +33,9 @@ def one_reader(
 
     Each block starts from the residual stream of the unpatched run, so that nothing adds up.
     """
-    inner, own = split_edits(model)
-    shapes, count = survey(inner, tokens, own), layer_count(inner)
-    edits = resolve_edits((*own, replace("resid_pre", resid_pre), replace(site, source)), shapes, count)
-    edits = tuple(edit.traced_layers() for edit in edits)
-    _, ctx = context(inner, resid_pre.shape[1:-1], mask)
-
-    def block(xs: tuple[Array, Array]) -> Array:
-        resid, layer = xs
-        # One block alone: what is behind the pattern is never asked for, and the compiler leaves it out.
-        engine = Engine(Request(inner, resid, edits, as_requests([what]), mask, False))
-        return engine.run_block(resid, ctx, layer)[1][0]
-
-    return lax.map(block, (resid_pre, jnp.arange(count, dtype=jnp.int32)))
+    edits = [replace("resid_pre", resid_pre), replace(site, source)]
+    _, acts = run(model, tokens, edits=edits, capture=[what], mask=mask, logits=False)
+    return acts[what]
 
 
 def key_effects(
