@@ -1,0 +1,274 @@
+"""The graph of a model: which part reads what which part writes, through the residual stream."""
+
+import dataclasses
+import functools
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .._arguments import as_bool, as_int, as_list
+from ..core._blocks import layer_count
+from ..core._check import shown
+from ..core._intervene import split_edits
+from ..core._listing import survey
+from ..typing import BoolLike, IntLike, ModelLike, SitesLike
+
+if TYPE_CHECKING:
+    from ._circuit import Circuit
+
+EMBEDDINGS = ("embed", "pos_embed")
+
+
+@dataclasses.dataclass(frozen=True)
+class Graph:
+    r"""Senders, receivers, and an edge $u \to v$ wherever $u$ is computed before $v$ reads.
+
+    Made by `ji.circuits.graph(model)`. It holds sizes alone, so that equal models share compiled programs.
+
+    - `layers`, `heads`, `kv_heads`: numbers of layers, of query heads, and of key/value heads.
+    - `has_mlp`, `parallel`: whether blocks have an MLP, and whether it reads what attention reads.
+    - `learned_positions`: whether positions have embeddings.
+    - `embeddings`: the embeddings that are senders: `("embed",)` is the sum of all of them.
+    - `split_qkv`: whether queries, keys and values of a head are receivers of their own.
+    - `pos`: None, or the number of positions, each with edges of its own.
+
+    Senders are `"embed"`, `"pos_embed"`, `"0.1"` (layer.head) and `"mlp3"`. Receivers are `"1.3.q"`,
+    `"1.3.k"`, `"1.3.v"`, `"mlp4"` and `"logits"`. Keys and values are numbered by key/value head. An edge is
+    written `"0.1->1.3.k"`; with positions `"0.1->1.3.k@5"` is what the receiver reads at position 5.
+    """
+
+    layers: int
+    heads: int
+    kv_heads: int
+    has_mlp: bool
+    parallel: bool
+    learned_positions: bool
+    embeddings: tuple[str, ...] = ("embed",)
+    split_qkv: bool = True
+    pos: int | None = None
+
+    @property
+    def senders(self) -> tuple[str, ...]:
+        """Names of the senders, in the order in which they are computed."""
+        return _nodes(self).senders
+
+    @property
+    def receivers(self) -> tuple[str, ...]:
+        """Names of the receivers, in the order in which they read."""
+        return _nodes(self).receivers
+
+    @property
+    def edges(self) -> tuple[str, ...]:
+        """Names of the edges, in the order of a mask: by receiver, then by sender, then by position."""
+        return _names(self)
+
+    @property
+    def pairs(self) -> np.ndarray:
+        """The sender and the receiver of every edge by number, `(edge, 2)`, without the axis of positions."""
+        return _pairs(self)
+
+    @property
+    def size(self) -> int:
+        """How many edges there are: the length of a mask."""
+        return len(self.pairs) * (self.pos or 1)
+
+    def full(self) -> "Circuit":
+        """The whole model: every edge is kept."""
+        return _circuit(jnp.ones(self.size, bool), self)
+
+    def empty(self) -> "Circuit":
+        """No edge is kept: the model reads the other prompt everywhere."""
+        return _circuit(jnp.zeros(self.size, bool), self)
+
+    def mask(self, edges: SitesLike) -> "Circuit":
+        """The circuit of the named edges: `g.mask(["embed->0.1.q", "0.1->logits"])`.
+
+        With positions a name without `@` stands for the edge at every position.
+
+        **Raises:** ValueError for a name that is no edge, with names that are.
+        """
+        kept = np.zeros(self.size, bool)
+        for name in as_list(edges, "edges", "['0.1->1.3.k', 'embed->mlp0']"):
+            kept[self.find(name)] = True
+        return _circuit(jnp.asarray(kept), self)
+
+    def find(self, edge: str) -> np.ndarray:
+        """Where an edge stands in a mask: one place, or one for each position."""
+        name, _, at = edge.partition("@") if isinstance(edge, str) else ("", "", "")
+        sender, arrow, receiver = (part.strip() for part in name.partition("->"))
+        pair = _places(self).get((sender, receiver))
+        if not arrow or pair is None:
+            raise ValueError(self._unknown(edge, sender, receiver))
+        if not at:
+            return pair * (self.pos or 1) + np.arange(self.pos or 1)
+        if self.pos is None or not at.isdecimal() or int(at) >= self.pos:
+            given = "no positions" if self.pos is None else f"positions 0 to {self.pos - 1}"
+            raise ValueError(
+                f"{edge!r}: this graph has {given}. Make it with ji.circuits.graph(model, pos=...)."
+            )
+        return np.asarray([pair * self.pos + int(at)])
+
+    def _unknown(self, edge: Any, sender: str, receiver: str) -> str:
+        rule = f"An edge is written 'sender->receiver', such as {self.edges[0]!r} or {self.edges[-1]!r}"
+        if sender not in self.senders:
+            few = ", ".join(self.senders[:4])
+            return f"{rule}; got {shown(edge)}. The senders of this graph are {few}, ... {self.senders[-1]}."
+        if receiver not in self.receivers:
+            few = ", ".join(self.receivers[:4])
+            return f"{rule}; got {shown(edge)}. Its receivers are {few}, ... {self.receivers[-1]}."
+        return f"There is no edge {edge!r}: {receiver} reads before {sender} is computed" + (
+            " (in parallel blocks an MLP does not read the heads beside it)." if self.parallel else "."
+        )
+
+    def __repr__(self) -> str:
+        count = f"{len(self.senders)} senders, {len(self.receivers)} receivers, {self.size:,} edges"
+        return f"Graph({count}" + (")" if self.pos is None else f", {self.pos} positions)")
+
+
+def _circuit(mask: jax.Array, graph: Graph) -> "Circuit":
+    from ._circuit import Circuit  # a circuit knows its graph
+
+    return Circuit(mask, graph)
+
+
+@dataclasses.dataclass(frozen=True)
+class Nodes:
+    """Senders and receivers with the stage at which each is computed or reads: 2 a block.
+
+    The embeddings are written at stage -1, heads of layer l at 2l and its MLP at 2l + 1.
+    """
+
+    senders: tuple[str, ...]
+    written: np.ndarray
+    receivers: tuple[str, ...]
+    read: np.ndarray
+
+
+@functools.lru_cache(maxsize=64)
+def _nodes(graph: Graph) -> Nodes:
+    senders, written = list(graph.embeddings), [-1] * len(graph.embeddings)
+    receivers: list[str] = []
+    read: list[int] = []
+    groups = {"q": graph.heads, "k": graph.kv_heads, "v": graph.kv_heads}
+    for layer in range(graph.layers):
+        if graph.split_qkv:
+            receivers += [f"{layer}.{head}.{kind}" for kind, size in groups.items() for head in range(size)]
+        else:
+            receivers += [f"{layer}.{head}" for head in range(graph.kv_heads)]
+        senders += [f"{layer}.{head}" for head in range(graph.heads)]
+        written += [2 * layer] * graph.heads
+        read += [2 * layer] * (len(receivers) - len(read))
+        if graph.has_mlp:
+            receivers.append(f"mlp{layer}")
+            read.append(2 * layer if graph.parallel else 2 * layer + 1)
+            senders.append(f"mlp{layer}")
+            written.append(2 * layer + 1)
+    receivers.append("logits")
+    read.append(2 * graph.layers)
+    return Nodes(tuple(senders), np.asarray(written), tuple(receivers), np.asarray(read))
+
+
+@functools.lru_cache(maxsize=64)
+def _pairs(graph: Graph) -> np.ndarray:
+    nodes = _nodes(graph)
+    receiver, sender = np.nonzero(nodes.written[None] < nodes.read[:, None])
+    return np.stack([sender, receiver], 1)
+
+
+@functools.lru_cache(maxsize=8)
+def _places(graph: Graph) -> dict[tuple[str, str], int]:
+    nodes = _nodes(graph)
+    return {(nodes.senders[u], nodes.receivers[v]): i for i, (u, v) in enumerate(_pairs(graph))}
+
+
+@functools.lru_cache(maxsize=8)
+def _names(graph: Graph) -> tuple[str, ...]:
+    names = [f"{u}->{v}" for u, v in _places(graph)]
+    if graph.pos is None:
+        return tuple(names)
+    return tuple(f"{name}@{at}" for name in names for at in range(graph.pos))
+
+
+@functools.lru_cache(maxsize=16)
+def table(graph: Graph) -> np.ndarray:
+    """The number of the edge `(receiver, sender)`, or -1 where there is none; positions left out."""
+    nodes, pairs = _nodes(graph), _pairs(graph)
+    numbers = np.full((len(nodes.receivers), len(nodes.senders)), -1, np.int32)
+    numbers[pairs[:, 1], pairs[:, 0]] = np.arange(len(pairs))
+    return numbers
+
+
+@functools.lru_cache(maxsize=16)
+def feeds(graph: Graph) -> np.ndarray:
+    """Which senders compute with what a receiver reads: bools `(receiver, sender)`; the logits feed none."""
+    owners = np.zeros((len(graph.receivers), len(graph.senders)), bool)
+    place = {name: i for i, name in enumerate(graph.senders)}
+    shared = graph.heads // graph.kv_heads
+    for number, receiver in enumerate(graph.receivers[:-1]):
+        layer, _, rest = receiver.partition(".")
+        if not rest:
+            owners[number, place[receiver]] = True
+            continue
+        head, _, kind = rest.partition(".")
+        group = 1 if kind == "q" else shared
+        for member in range(int(head) * group, (int(head) + 1) * group):
+            owners[number, place[f"{layer}.{member}"]] = True
+    return owners
+
+
+def graph(
+    model: ModelLike,
+    *,
+    split_embed: BoolLike = False,
+    split_qkv: BoolLike = True,
+    pos: IntLike | None = None,
+) -> Graph:
+    r"""$E = \{u \to v : u \text{ is computed before } v \text{ reads}\}$: every edge of a model.
+
+    The residual stream that a receiver reads is the sum of what all earlier senders write, so each sender
+    has an edge to each later receiver. Elhage et al. 2021
+    (https://transformer-circuits.pub/2021/framework/index.html), Conmy et al. 2023
+    (https://arxiv.org/abs/2304.14997).
+
+    **Arguments:**
+
+    - `model`: without edits of its own.
+    - `split_embed`: token and position embeddings are senders of their own; by default `"embed"` is their
+      sum.
+    - `split_qkv`: queries, keys and values of a head are receivers of their own; True by default. With
+      False a head is one receiver. Heads that share keys and values are then one receiver, named by
+      its key/value head.
+    - `pos`: a number of positions. Each edge then has a part for each position at which its receiver reads.
+
+    **Returns:** a `Graph`. In parallel blocks a head has no edge to the MLP beside it.
+
+    ```python
+    g = ji.circuits.graph(model)
+    len(g.edges), g.edges[:3]
+    circuit = g.mask(["embed->0.1.v", "0.1->logits"])
+    ```
+
+    Law: GPT-2 small has 32,491 edges, Pythia-160M 32,347, Pythia-70M 3,580.
+    """
+    base, own = split_edits(model)
+    if own:
+        raise ValueError(
+            f"A graph is that of a model without edits; this one carries {len(own)} of ji.intervene. Give the "
+            "model that was intervened on: its edges are the same."
+        )
+    shapes = survey(base, jax.ShapeDtypeStruct((1, 2), jnp.int32))
+    learned = "pos_embed" in shapes
+    split = as_bool(split_embed, "split_embed") and learned
+    return Graph(
+        layer_count(base),
+        shapes["q"].shape[-2],
+        shapes["k"].shape[-2],
+        "mlp_in" in shapes,
+        "resid_mid" not in shapes and "mlp_in" in shapes,
+        learned,
+        EMBEDDINGS if split else EMBEDDINGS[:1],
+        as_bool(split_qkv, "split_qkv"),
+        None if pos is None else as_int(pos, "pos, the number of positions of the prompts,", 1),
+    )
