@@ -9,7 +9,8 @@ from jaxtyping import Array, Shaped
 
 from .._arguments import as_numbers, concrete
 from ..typing import ArrayLike
-from ._graph import Graph, feeds
+from ._graph import Graph
+from ._numbering import feeds
 
 
 class Circuit(eqx.Module):

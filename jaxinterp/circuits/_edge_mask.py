@@ -20,7 +20,8 @@ from ..core._check import Shapes
 from ..core._edit import Edit
 from ..core._select import Layers
 from ..nn._linear import accumulation_dtype, einsum
-from ._graph import Graph, table
+from ._graph import Graph
+from ._numbering import table
 
 SENDING = ("embed", "pos_embed", "head_out", "mlp_out")
 "Sites where senders write."

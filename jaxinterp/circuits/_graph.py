@@ -1,7 +1,6 @@
 """The graph of a model: which part reads what which part writes, through the residual stream."""
 
 import dataclasses
-import functools
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -14,6 +13,7 @@ from ..core._check import shown
 from ..core._intervene import split_edits
 from ..core._listing import survey
 from ..typing import BoolLike, IntLike, ModelLike, SitesLike
+from ._numbering import names_of, nodes_of, pairs_of, places_of
 
 if TYPE_CHECKING:
     from ._circuit import Circuit
@@ -52,22 +52,22 @@ class Graph:
     @property
     def senders(self) -> tuple[str, ...]:
         """Names of the senders, in the order in which they are computed."""
-        return _nodes(self).senders
+        return nodes_of(self).senders
 
     @property
     def receivers(self) -> tuple[str, ...]:
         """Names of the receivers, in the order in which they read."""
-        return _nodes(self).receivers
+        return nodes_of(self).receivers
 
     @property
     def edges(self) -> tuple[str, ...]:
         """Names of the edges, in the order of a mask: by receiver, then by sender, then by position."""
-        return _names(self)
+        return names_of(self)
 
     @property
     def pairs(self) -> np.ndarray:
         """The sender and the receiver of every edge by number, `(edge, 2)`, without the axis of positions."""
-        return _pairs(self)
+        return pairs_of(self)
 
     @property
     def size(self) -> int:
@@ -98,7 +98,7 @@ class Graph:
         """Where an edge stands in a mask: one place, or one for each position."""
         name, _, at = edge.partition("@") if isinstance(edge, str) else ("", "", "")
         sender, arrow, receiver = (part.strip() for part in name.partition("->"))
-        pair = _places(self).get((sender, receiver))
+        pair = places_of(self).get((sender, receiver))
         if not arrow or pair is None:
             raise ValueError(self._unknown(edge, sender, receiver))
         if not at:
@@ -131,91 +131,6 @@ def _circuit(mask: jax.Array, graph: Graph) -> "Circuit":
     from ._circuit import Circuit  # a circuit knows its graph
 
     return Circuit(mask, graph)
-
-
-@dataclasses.dataclass(frozen=True)
-class Nodes:
-    """Senders and receivers with the stage at which each is computed or reads: 2 a block.
-
-    The embeddings are written at stage -1, heads of layer l at 2l and its MLP at 2l + 1.
-    """
-
-    senders: tuple[str, ...]
-    written: np.ndarray
-    receivers: tuple[str, ...]
-    read: np.ndarray
-
-
-@functools.lru_cache(maxsize=64)
-def _nodes(graph: Graph) -> Nodes:
-    senders, written = list(graph.embeddings), [-1] * len(graph.embeddings)
-    receivers: list[str] = []
-    read: list[int] = []
-    groups = {"q": graph.heads, "k": graph.kv_heads, "v": graph.kv_heads}
-    for layer in range(graph.layers):
-        if graph.split_qkv:
-            receivers += [f"{layer}.{head}.{kind}" for kind, size in groups.items() for head in range(size)]
-        else:
-            receivers += [f"{layer}.{head}" for head in range(graph.kv_heads)]
-        senders += [f"{layer}.{head}" for head in range(graph.heads)]
-        written += [2 * layer] * graph.heads
-        read += [2 * layer] * (len(receivers) - len(read))
-        if graph.has_mlp:
-            receivers.append(f"mlp{layer}")
-            read.append(2 * layer if graph.parallel else 2 * layer + 1)
-            senders.append(f"mlp{layer}")
-            written.append(2 * layer + 1)
-    receivers.append("logits")
-    read.append(2 * graph.layers)
-    return Nodes(tuple(senders), np.asarray(written), tuple(receivers), np.asarray(read))
-
-
-@functools.lru_cache(maxsize=64)
-def _pairs(graph: Graph) -> np.ndarray:
-    nodes = _nodes(graph)
-    receiver, sender = np.nonzero(nodes.written[None] < nodes.read[:, None])
-    return np.stack([sender, receiver], 1)
-
-
-@functools.lru_cache(maxsize=8)
-def _places(graph: Graph) -> dict[tuple[str, str], int]:
-    nodes = _nodes(graph)
-    return {(nodes.senders[u], nodes.receivers[v]): i for i, (u, v) in enumerate(_pairs(graph))}
-
-
-@functools.lru_cache(maxsize=8)
-def _names(graph: Graph) -> tuple[str, ...]:
-    names = [f"{u}->{v}" for u, v in _places(graph)]
-    if graph.pos is None:
-        return tuple(names)
-    return tuple(f"{name}@{at}" for name in names for at in range(graph.pos))
-
-
-@functools.lru_cache(maxsize=16)
-def table(graph: Graph) -> np.ndarray:
-    """The number of the edge `(receiver, sender)`, or -1 where there is none; positions left out."""
-    nodes, pairs = _nodes(graph), _pairs(graph)
-    numbers = np.full((len(nodes.receivers), len(nodes.senders)), -1, np.int32)
-    numbers[pairs[:, 1], pairs[:, 0]] = np.arange(len(pairs))
-    return numbers
-
-
-@functools.lru_cache(maxsize=16)
-def feeds(graph: Graph) -> np.ndarray:
-    """Which senders compute with what a receiver reads: bools `(receiver, sender)`; the logits feed none."""
-    owners = np.zeros((len(graph.receivers), len(graph.senders)), bool)
-    place = {name: i for i, name in enumerate(graph.senders)}
-    shared = graph.heads // graph.kv_heads
-    for number, receiver in enumerate(graph.receivers[:-1]):
-        layer, _, rest = receiver.partition(".")
-        if not rest:
-            owners[number, place[receiver]] = True
-            continue
-        head, _, kind = rest.partition(".")
-        group = 1 if kind == "q" else shared
-        for member in range(int(head) * group, (int(head) + 1) * group):
-            owners[number, place[f"{layer}.{member}"]] = True
-    return owners
 
 
 def graph(
