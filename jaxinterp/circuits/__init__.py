@@ -1,6 +1,7 @@
 """Circuits: which parts of a model carry an answer, and along which paths. See `docs/circuits.md`."""
 
 from ._circuit import Circuit as Circuit
+from ._eap import eap as eap
 from ._graph import Graph as Graph
 from ._graph import graph as graph
 from ._paths import direct_paths as direct_paths
@@ -9,3 +10,6 @@ from ._paths_classic import paths_into as paths_into
 from ._paths_result import DirectPaths as DirectPaths
 from ._paths_result import Edges as Edges
 from ._run import run as run
+from ._scores import EdgeTable as EdgeTable
+from ._scores import ScoredEdge as ScoredEdge
+from ._scores import Scores as Scores
