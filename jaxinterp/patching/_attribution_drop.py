@@ -68,7 +68,7 @@ def mean_over_drops(
     def dropped(layer: Array) -> dict[str, Array]:
         return gradients([Closed(shut=number == layer, sites=sites)])
 
-    steps = -(-count // _at_once(shapes))
+    steps = -(-count // _passes(shapes))
     size = -(-count // steps)
     layers = jnp.minimum(jnp.arange(steps * size, dtype=jnp.int32), count - 1).reshape(steps, size)
     several = lax.map(jax.vmap(dropped), layers) if steps > 1 else jax.vmap(dropped)(layers[0])
@@ -77,7 +77,7 @@ def mean_over_drops(
     return jax.tree.map(lambda leaf: joined(leaf).sum(0) / (count - 1), several)
 
 
-def _at_once(shapes: Shapes) -> int:
+def _passes(shapes: Shapes) -> int:
     """How many backward passes run together."""
-    held = [one for name, one in shapes.items() if is_per_layer(name) and name not in UNNAMED]
-    return max(1, BACKWARD_BYTES // sum(int(np.prod(one.shape)) * one.dtype.itemsize for one in held))
+    kept = [one for name, one in shapes.items() if is_per_layer(name) and name not in UNNAMED]
+    return max(1, BACKWARD_BYTES // sum(int(np.prod(one.shape)) * one.dtype.itemsize for one in kept))
