@@ -5,7 +5,7 @@ from ._completeness import Completeness as Completeness
 from ._completeness import Minimality as Minimality
 from ._completeness import completeness as completeness
 from ._completeness import minimality as minimality
-from ._curve import Curve as Curve
+from ._curve import FaithfulnessCurve as FaithfulnessCurve
 from ._curve import curve as curve
 from ._evaluate import Judgement as Judgement
 from ._evaluate import evaluate as evaluate

@@ -19,7 +19,7 @@ SHARES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Curve(Result):
+class FaithfulnessCurve(Result):
     r"""What `curve` returns.
 
     - `share (n,)`: which share of all edges each circuit was allowed; `size (n,)`: how many edges it has.
@@ -63,7 +63,7 @@ def curve(
     ablate: StrLike = "patch",
     mask: MaskLike | None = None,
     max_bytes: BytesLike = "auto",
-) -> Curve:
+) -> FaithfulnessCurve:
     r"""$f(k)$: the faithfulness of the circuit of the best share k of edges, and $\int f$, $\int |1 - f|$.
 
     The two areas are those of the MIB benchmark, Mueller et al. 2025 (https://arxiv.org/abs/2504.13151), by
@@ -77,7 +77,7 @@ def curve(
     - `shares`: sizes as shares of all edges, rising; those of the benchmark by default.
     - `how`: as in `ji.circuits.select`; `"greedy"` by default.
 
-    **Returns:** a `Curve`.
+    **Returns:** a `FaithfulnessCurve`.
 
     ```python
     ji.circuits.curve(model, scores, clean, corrupt, metric).figure()
@@ -95,7 +95,9 @@ def curve(
         raise ValueError(f"shares are two or more rising numbers above 0 and up to 1; got {shares}.")
     counts = [round(share * scores.graph.size) for share in given.tolist()]
     circuits = select(scores, n=counts, how=how)
-    judged = evaluate(model, circuits, clean, corrupt, metric, ablate=ablate, mask=mask, max_bytes=max_bytes)
-    f = np.asarray(judged.faithfulness)
+    found = evaluate(model, circuits, clean, corrupt, metric, ablate=ablate, mask=mask, max_bytes=max_bytes)
+    f = np.asarray(found.faithfulness)
     area = lambda value: float((np.diff(given) * (value[1:] + value[:-1])).sum() / 2)
-    return Curve(given, np.asarray(judged.size), f, judged.kl, judged.accuracy, area(f), area(np.abs(1 - f)))
+    return FaithfulnessCurve(
+        given, np.asarray(found.size), f, found.kl, found.accuracy, area(f), area(np.abs(1 - f))
+    )

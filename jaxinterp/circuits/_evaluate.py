@@ -96,11 +96,11 @@ def evaluate(
     scale.
 
     ```python
-    judged = ji.circuits.evaluate(model, circuit, clean, corrupt, metric, key=jax.random.key(0), resamples=99)
-    judged.faithfulness, judged.p
+    found = ji.circuits.evaluate(model, circuit, clean, corrupt, metric, key=jax.random.key(0), resamples=99)
+    found.faithfulness, found.p
     ```
 
-    Laws: the full circuit has faithfulness 1, and the empty one 0; several circuits are judged as each alone.
+    Laws: the full circuit has faithfulness 1, and the empty one 0; several circuits give what each gives alone.
     """
     found = as_circuit(circuit, graph_of(model))
     many = found.mask.reshape(-1, found.mask.shape[-1])
@@ -116,7 +116,7 @@ def evaluate(
         [jnp.asarray(each, jnp.float32) for each in (many, 1 - many.astype(jnp.float32), null)]
     )
     value, kl, same, whole, none = (
-        np.asarray(each, np.float64) for each in _judged(setup, masks, checked, count)
+        np.asarray(each, np.float64) for each in _measured(setup, masks, checked, count)
     )
     gap = faithful_gap(float(whole), float(none))
     n = len(many)
@@ -154,7 +154,7 @@ def faithful_gap(whole: float, none: float) -> float:
 
 @on_mesh
 @eqx.filter_jit
-def _judged(
+def _measured(
     setup: Experiment, masks: Shaped[Array, "n edge"], metric: Metric, count: int
 ) -> tuple[Array, Array, Array, Array, Array]:
     at = positions(metric)
