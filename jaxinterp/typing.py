@@ -165,5 +165,5 @@ else:
     JaxArray = Self = CoderLike = KindLike = Any
     TextsLike = TextLike = Any
     TokenizerLike = ArraysLike = PlotAxes = PlotAxesLike = Any
-    AnyCorpus = CorpusLike = ClassesLike = NeuronsLike = Any
+    GraphLike = AnyCorpus = CorpusLike = ClassesLike = NeuronsLike = Any
     DTypeLike = AnyMesh = MeshLike = PlanLike = PyTree = JSON = Any
