@@ -102,7 +102,7 @@ def as_circuit(circuit: "Circuit | ArrayLike", graph: Graph) -> Circuit:
     return Circuit(mask, graph)
 
 
-def check_graph(given: Graph, own: Graph) -> Graph:
+def check_graph(given: Any, own: Graph) -> Graph:
     """The given graph, if it is one of the model whose graph without options is `own`; otherwise an error."""
     if not isinstance(given, Graph):
         raise ValueError(f"A graph is made by ji.circuits.graph(model); got {kind_of(given)}.")

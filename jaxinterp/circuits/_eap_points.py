@@ -56,7 +56,7 @@ class Towards(Edit):
         return eqx.tree_at(lambda edit: edit.there, spec, {site: is_per_layer(site) for site in self.there})
 
     def apply(self, tap: Any, site: str, x: Array, state: Any) -> tuple[Array, Any]:
-        number = -1 if not is_per_layer(site) else 2 * tap.layer + (site == "mlp_out")
+        number = -1 if not is_per_layer(site) else 2 * tap.layer + int(site == "mlp_out")
         share = jnp.where(self.stage == number, 1 - self.alpha, 0).astype(x.dtype)
         other = jnp.zeros_like(x) if self.there is None else self.there[site].astype(x.dtype)
         return x + share * (jnp.broadcast_to(other, x.shape) - x), state
