@@ -21,8 +21,8 @@ from ..typing import ModelLike, PathLike
 from ._errors import BadCheckpoint
 from ._leaves import set_leaves, skeleton
 from ._saved import VERSION, describe
+from ._saved_leaves import SavedLeaves
 from ._shards import Shards
-from ._stored import Stored
 from ._tokenizer import Tokenizer
 
 _INNER = "saved"
@@ -141,12 +141,12 @@ def restore(folder: Path, rule: Rule, dtype: Any = None) -> tuple[Any, dict[str,
     about, model = describe(folder)
     leaves: dict[str, Any] = {}
     try:
-        stored = Stored(folder / "leaves")
+        saved = SavedLeaves(folder / "leaves")
         for name, entry in about["leaves"].items():
             kind = np.dtype(entry["dtype"]) if dtype is None else np.dtype(dtype)
             leaf = jax.ShapeDtypeStruct(tuple(entry["shape"]), kind)
             shards = Shards(leaf, rule(name, leaf))
-            stored.fill(name, shards)
+            saved.fill(name, shards)
             leaves[name] = shards.array()
     except Exception as error:  # what the stores raise for damage is a dozen kinds
         raise BadCheckpoint(

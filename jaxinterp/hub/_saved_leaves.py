@@ -20,7 +20,7 @@ AT_ONCE = 2
 """Pieces that are read and decompressed at the same time."""
 
 
-class Stored:
+class SavedLeaves:
     """The arrays in a folder that orbax wrote, by name."""
 
     def __init__(self, folder: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from jaxinterp.hub import _stored
+from jaxinterp.hub import _saved_leaves
 from jaxinterp.hub._shards import Shards
 
 
@@ -29,7 +29,7 @@ WHOLE = np.arange(20 * 6 * 9, dtype=np.float32).reshape(20, 6, 9)
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One array in pieces of at most 256 bytes, as every version of orbax may lay it."""
     database, three = request.param
-    path = tmp_path_factory.mktemp("stored") / "leaves"
+    path = tmp_path_factory.mktemp("saved") / "leaves"
     arrays = {"a.b": jax.numpy.asarray(WHOLE)}
     options = {"save_args": {"a.b": ocp.SaveArgs(chunk_byte_size=256)}, "ocdbt_target_data_file_size": None}
     handler = ocp.PyTreeCheckpointHandler(use_ocdbt=database, use_zarr3=three)
@@ -51,7 +51,7 @@ def test_parts_are_slices_of_the_whole(folder: Path, bounds: Any) -> None:
     """Law: each part is that slice of the array, in any dtype, wherever the pieces begin and end."""
     for dtype in (np.float32, ml_dtypes.bfloat16):
         parts = Parts(WHOLE.shape, dtype, *bounds)
-        _stored.Stored(folder).fill("a.b", parts)
+        _saved_leaves.SavedLeaves(folder).fill("a.b", parts)
         for bound, part in parts.parts.items():
             want = WHOLE[tuple(slice(low, high) for low, high in bound)].astype(dtype)
             np.testing.assert_array_equal(part, want)
@@ -59,15 +59,17 @@ def test_parts_are_slices_of_the_whole(folder: Path, bounds: Any) -> None:
 
 def test_only_pieces_that_a_part_needs_are_read() -> None:
     parts = Parts((8, 6), np.float32, ((0, 2), (0, 6)), ((6, 8), (0, 6)))
-    boxes = list(_stored._pieces(parts, (2, 4)))
+    boxes = list(_saved_leaves._pieces(parts, (2, 4)))
     assert boxes == [[(row, row + 2), column] for row in (0, 6) for column in ((0, 4), (4, 6))]
-    assert list(_stored._pieces(Parts((), np.float32, ()), ())) == [[]]
-    assert list(_stored._pieces(Parts((8, 6), np.float32), (2, 4))) == []
+    assert list(_saved_leaves._pieces(Parts((), np.float32, ()), ())) == [[]]
+    assert list(_saved_leaves._pieces(Parts((8, 6), np.float32), (2, 4))) == []
 
 
 def test_another_shape_is_refused(folder: Path) -> None:
     with pytest.raises(ValueError, match=r"a.b has the shape \(20, 6, 9\) on disk, not \(20, 6, 8\)"):
-        _stored.Stored(folder).fill("a.b", Parts((20, 6, 8), np.float32, ((0, 20), (0, 6), (0, 8))))
+        _saved_leaves.SavedLeaves(folder).fill(
+            "a.b", Parts((20, 6, 8), np.float32, ((0, 20), (0, 6), (0, 8)))
+        )
 
 
 def test_a_piece_that_is_missing_is_no_zeros(folder: Path, tmp_path: Path) -> None:
@@ -78,6 +80,6 @@ def test_a_piece_that_is_missing_is_no_zeros(folder: Path, tmp_path: Path) -> No
         return
     max(pieces).unlink()
     with pytest.raises(ValueError, match="is missing"):
-        _stored.Stored(tmp_path / "leaves").fill(
+        _saved_leaves.SavedLeaves(tmp_path / "leaves").fill(
             "a.b", Parts(WHOLE.shape, np.float32, ((0, 20), (0, 6), (0, 9)))
         )
