@@ -14,6 +14,10 @@ from ._library import recovery as recovery
 from ._library import smooth as smooth
 from ._planted_geo import PlantedGeo as PlantedGeo
 from ._planted_geo import planted_geo as planted_geo
+from ._rasp import Program as Program
+from ._rasp import Rasp as Rasp
+from ._rasp import rasp as rasp
 from ._superposition import Superposed as Superposed
 from ._superposition import SuperpositionSettings as SuperpositionSettings
 from ._superposition import planted_superposition as planted_superposition
+from ._tracr import from_tracr as from_tracr
