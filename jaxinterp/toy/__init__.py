@@ -7,6 +7,9 @@ from ._fake_gelu import fake_gelu as fake_gelu
 from ._fake_gelu import fake_gelu_trial as fake_gelu_trial
 from ._induction import Planted as Planted
 from ._induction import planted_induction as planted_induction
+from ._ioi import IOIPrompts as IOIPrompts
+from ._ioi import PlantedIOI as PlantedIOI
+from ._ioi import planted_ioi as planted_ioi
 from ._library import Recovery as Recovery
 from ._library import derivatives as derivatives
 from ._library import polynomials as polynomials

@@ -29,7 +29,9 @@ EDGES = (
     "embed->2.0.v",
     "2.0->logits",
 )
-BACKUP = ("embed->3.0.q", "1.0->3.0.q", "embed->3.0.k", "embed->3.0.v", "3.0->logits")
+SAME = ("pos_embed->0.0.q", "pos_embed->0.0.k", "embed->1.0.q", "embed->2.0.q")
+"What their senders write is the same in the corrupt prompts: positions, and the last word."
+BACKUP = ("embed->3.0.q", "1.0->3.0.q", "2.0->3.0.q", "embed->3.0.k", "embed->3.0.v", "3.0->logits")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -59,9 +61,11 @@ class PlantedIOI:
     backup: tuple[int, int] | None
     "The (layer, head) of the backup name mover, where there is one."
     backup_edges: tuple[str, ...]
-    "Edges of the backup. They carry nothing that counts until the name mover is ablated."
-    edges: tuple[str, ...]
-    "All edges that the logit difference depends on: `ji.circuits.graph(model, split_embed=True)` has the names."
+    "Edges of the backup: with `edges` they make a circuit that survives without the name mover."
+    edges: tuple[str, ...] = EDGES
+    "The circuit, in the names of `ji.circuits.graph(model, split_embed=True)`."
+    patched_edges: tuple[str, ...] = tuple(edge for edge in EDGES if edge not in SAME)
+    "Those that carry something else in the corrupt prompts: what a method finds with `ablate='patch'`."
     duplicate: tuple[int, int] = (0, 0)
     "The (layer, head) that attends to the same token before, and writes which token that is."
     inhibition: tuple[int, int] = (1, 0)
@@ -123,8 +127,8 @@ def planted_ioi(
     ```
 
     Laws: the logit difference is `logit_diff` to 1e-4 on every clean prompt, and 0 on every corrupt one. With
-    all other edges cut to zero it stays so; without any one of the edges it changes. With a backup, ablating
-    2.0 changes nothing.
+    all edges but `edges` cut to zero it stays so; with one of these cut too it changes. With a backup, cutting
+    all that 2.0 writes changes nothing.
     """
     count, width = as_int(names, "names", 5), as_int(heads, "heads", 1)
     if count > len(NAMES):
@@ -133,9 +137,9 @@ def planted_ioi(
     delta = as_number(logit_diff, "logit_diff", 1e-3, 1e3)
     more = as_bool(backup, "backup")
     tokens = (*WORDS, *NAMES[:count])
-    ctx = len(TEMPLATE)
+    ctx = 2 * len(TEMPLATE)  # room for padding
     blocks = {"token": tokens, "position": range(ctx)}
-    blocks |= {block: NAMES[:count] for block in ("twice", "inhibited", "answer")}
+    blocks |= dict.fromkeys(("twice", "inhibited", "answer"), NAMES[:count])
     w = Draft(
         blocks,
         vocab=len(tokens),
@@ -173,7 +177,4 @@ def planted_ioi(
         w.q[3, 0, w["answer"], -1] = 3 * match
         w.k[3, 0, bos, -1] = 1
     w.unembed[w["answer"], len(WORDS) + spot] = delta
-    edges = (*EDGES[:-1], "2.0->3.0.q", EDGES[-1]) if more else EDGES
-    return PlantedIOI(
-        w.model(), tokens, w.residual, delta, (3, 0) if more else None, BACKUP if more else (), edges
-    )
+    return PlantedIOI(w.model(), tokens, w.residual, delta, (3, 0) if more else None, BACKUP if more else ())

@@ -35,7 +35,9 @@ class Program:
         places = {token: i for i, token in enumerate(self.tokens)}
         unknown = [symbol for symbol in symbols if symbol not in places]
         if unknown:
-            raise ValueError(f"{shown(unknown[0])} is no token of this program; it reads {list(self.tokens)}.")
+            raise ValueError(
+                f"{shown(unknown[0])} is no token of this program; it reads {list(self.tokens)}."
+            )
         return np.asarray([places[symbol] for symbol in symbols], np.int32)
 
 
@@ -61,8 +63,9 @@ class Rasp(Program):
 
 
 def _error(logits: Array, outputs: Array, scored: Array) -> Array:
-    each = ((logits - outputs) ** 2).mean(-1)
-    return jnp.where(scored, each, 0).sum(-1) / scored.sum(-1)
+    each = ((logits - outputs.astype(logits.dtype)) ** 2).mean(-1)
+    weight = scored.astype(each.dtype)
+    return (each * weight).sum(-1) / weight.sum(-1)
 
 
 def rasp(name: StrLike, *, length: IntLike | None = None) -> Rasp:

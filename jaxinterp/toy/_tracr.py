@@ -1,7 +1,7 @@
 """Programs that tracr compiled, as models of this library."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,13 +13,7 @@ from ..typing import StrLike
 from ._rasp import Program
 
 
-class Encoder(Protocol):
-    """What is read of tracr's `input_encoder`."""
-
-    @property
-    def encoding_map(self) -> Mapping[Any, int]: ...
-
-
+@runtime_checkable
 class Compiled(Protocol):
     """What is read of tracr's `AssembledTransformerModel`: plain data, no code of tracr runs."""
 
