@@ -11,6 +11,7 @@ import pytest
 from jax import lax
 
 import jaxinterp as ji
+from jaxinterp.patching import _attribution_drop
 from jaxinterp.patching._attribution_qk import key_effects
 from tests.patching.patched_models import CLEAN, CORRUPT, MASK, METRIC, frozen_patterns, model_of
 
@@ -171,6 +172,20 @@ def test_grad_drop_by_hand() -> None:
     plain = ji.patching.atp_star(model, *PAIR, grad_drop=False, **options)
     effects = ji.patching.attribution_effects(model, *PAIR, per_example=True, **options)
     close(plain, np.abs(effects).mean(-1))
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 4, 99])
+def test_drops_in_steps_equal_all_at_once(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes = {"attn_out": jax.ShapeDtypeStruct((2, 3, 4), jnp.float32)}
+    monkeypatch.setattr(_attribution_drop, "BACKWARD_BYTES", at_once * 96)
+    slopes = np.arange(10, dtype=np.float32).reshape(5, 2) + 1
+
+    def gradients(edits: Any) -> Any:
+        open_ones = jnp.where(edits[0].shut[:, None], 0.0, slopes)
+        return {"v": jnp.square(open_ones.sum(0))}
+
+    by_hand = sum(np.square(slopes.sum(0) - slopes[layer]) for layer in range(5)) / 4
+    close(_attribution_drop.mean_over_drops(gradients, shapes, 5)["v"], by_hand)
 
 
 def stop(x: jax.Array) -> jax.Array:
