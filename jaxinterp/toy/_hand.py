@@ -9,7 +9,7 @@ from ..models import GPT2, GPT2Config
 from ..nn import MLP, Attention, Block
 
 
-class Draft:
+class HandWeights:
     """Arrays of zeros to be filled in, and a model of them.
 
     The residual stream is cut into blocks of coordinates: `{"token": ("a", "b"), "one": ()}` names the

@@ -9,7 +9,7 @@ from .._arguments import as_bool, as_int, as_number
 from .._random import host_generator
 from ..models import GPT2
 from ..typing import BoolLike, FloatLike, IntLike, KeyLike
-from ._hand import Draft
+from ._hand import HandWeights
 
 WORDS = ("BOS", "and", "went", "gave", "to")
 NAMES = ("Ann", "Bob", "Cid", "Dan", "Eva", "Fay", "Gus", "Hal", "Ida", "Jim", "Kay", "Leo")
@@ -82,7 +82,7 @@ class PlantedIOI:
         drawn = np.stack([rng.permutation(names)[:5] for _ in range(many)])
         io, s, *others = drawn.T
         first = rng.integers(2, size=many) == 0
-        roles = (
+        roles: tuple[dict[str, np.ndarray], ...] = (
             {"first": np.where(first, io, s), "second": np.where(first, s, io), "S2": s},
             dict(zip(("first", "second", "S2"), others, strict=True)),
         )
@@ -140,7 +140,7 @@ def planted_ioi(
     ctx = 2 * len(TEMPLATE)  # room for padding
     blocks = {"token": tokens, "position": range(ctx)}
     blocks |= dict.fromkeys(("twice", "inhibited", "answer"), NAMES[:count])
-    w = Draft(
+    w = HandWeights(
         blocks,
         vocab=len(tokens),
         ctx=ctx,

@@ -8,7 +8,7 @@ import itertools
 
 import numpy as np
 
-from ._hand import Draft
+from ._hand import HandWeights
 
 SELECT = 100.0
 "The score of a key that is selected. Other keys get exp(-100) of its weight, which is nothing in float32."
@@ -39,12 +39,12 @@ REVERSE = (
 )
 
 
-def x_proportion(tokens: tuple[str, ...], length: int) -> Draft:
+def x_proportion(tokens: tuple[str, ...], length: int) -> HandWeights:
     """The share of x among the symbols up to each position. The first of `tokens` is BOS."""
     index = range(length)
     blocks = {"token": tokens, "one": (), "index": index, "is_x": (), "proportion": ()}
     sizes = {"vocab": len(tokens), "ctx": length + 1, "layers": 2, "k": length + 1, "ff": 1, "out": 1}
-    w = _embedded(Draft(blocks, **sizes), length)
+    w = _embedded(HandWeights(blocks, **sizes), length)
     # MLP 0 copies whether a token is x.
     w.reads[0, w["token"][tokens.index("x")], 0] = 1
     w.writes[0, 0, w["is_x"]] = 1
@@ -59,7 +59,7 @@ def x_proportion(tokens: tuple[str, ...], length: int) -> Draft:
     return w
 
 
-def reverse(tokens: tuple[str, ...], length: int) -> Draft:
+def reverse(tokens: tuple[str, ...], length: int) -> HandWeights:
     """The symbols in reverse order: position i reads position n - 1 - i of n. The first of `tokens` is BOS."""
     symbols, index, lengths = tokens[1:], np.arange(length), np.arange(length + 1)
     blocks = {
@@ -75,7 +75,7 @@ def reverse(tokens: tuple[str, ...], length: int) -> Draft:
     neurons = max(2 * length + 2, length * (length + 1))
     width = max(length, len(symbols)) + 1
     sizes = {"vocab": len(tokens), "ctx": length + 1, "layers": 4, "k": width, "ff": neurons}
-    w = _embedded(Draft(blocks, out=len(symbols), **sizes), length)
+    w = _embedded(HandWeights(blocks, out=len(symbols), **sizes), length)
     token, one = w["token"], w["one"]
     # Head 0.0 attends evenly to all tokens, and so writes the share of BOS: 1 / (n + 1).
     for at in range(len(tokens)):
@@ -113,7 +113,7 @@ def reverse(tokens: tuple[str, ...], length: int) -> Draft:
     return w
 
 
-def _embedded(w: Draft, length: int) -> Draft:
+def _embedded(w: HandWeights, length: int) -> HandWeights:
     """Tokens and positions as one-hot vectors; BOS stands before index 0, and has none."""
     w.embed[np.arange(len(w.embed)), w["token"]] = 1
     w.embed[:, w["one"]] = 1
@@ -121,7 +121,7 @@ def _embedded(w: Draft, length: int) -> Draft:
     return w
 
 
-def _default_is_bos(w: Draft, layer: int) -> None:
+def _default_is_bos(w: HandWeights, layer: int) -> None:
     """A query that selects nothing attends to BOS."""
     w.q[layer, 0, w["one"], -1] = SELECT / 2
     w.k[layer, 0, w["token"][0], -1] = 1

@@ -134,6 +134,6 @@ def _shares(prompts: np.ndarray, mask: np.ndarray, tokens: tuple[str, ...]) -> n
 
 def _reversed(prompts: np.ndarray, mask: np.ndarray, tokens: tuple[str, ...]) -> np.ndarray:
     outputs = np.zeros((*prompts.shape, len(tokens) - 1), np.float32)
-    for row, prompt, n in zip(outputs, prompts, mask.sum(1), strict=True):
-        row[np.arange(1, n), prompt[n - 1 : 0 : -1] - 1] = 1
+    for i, n in enumerate(mask.sum(1)):
+        outputs[i, np.arange(1, n), prompts[i, n - 1 : 0 : -1] - 1] = 1
     return outputs
