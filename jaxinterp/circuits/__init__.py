@@ -1,5 +1,8 @@
 """Circuits: which parts of a model carry an answer, and along which paths. See `docs/circuits.md`."""
 
+from ._acdc import acdc as acdc
+from ._acdc_result import Acdc as Acdc
+from ._acdc_settings import AcdcSettings as AcdcSettings
 from ._circuit import Circuit as Circuit
 from ._graph import Graph as Graph
 from ._graph import graph as graph
