@@ -179,7 +179,7 @@ def run(
     setup, pair = experiment(model, clean, corrupt, found.graph, ablate=ablate, mask=mask)
     at = as_logit_positions(logits, (*pair.batch, pair.pos), pair.mask)
     if at is False:
-        raise ValueError("A circuit is judged by its logits: logits is True, or positions such as -1.")
+        raise ValueError("Circuits are compared by their logits: logits is True, or positions such as -1.")
     reads = pair.pos if at is True else int(np.prod(np.shape(at)[-1:]))
     many = found.mask.reshape(-1, found.mask.shape[-1])
     out = _run(setup, many, at, at_once(pair, found.graph, reads, max_bytes))
