@@ -19,7 +19,7 @@ from ._edge_mask import SENDING
 from ._run import Experiment
 
 
-class Whole(eqx.Module):
+class WholeRun(eqx.Module):
     """The clean run: the stream that enters each block, and $u' - u$ of every sender."""
 
     streams: Float[Array, "layer *batch pos d"]
@@ -28,7 +28,7 @@ class Whole(eqx.Module):
 
 @on_mesh
 @eqx.filter_jit
-def whole_run(setup: Experiment) -> Whole:
+def whole_run(setup: Experiment) -> WholeRun:
     """The clean run, once."""
     emitted = survey(setup.model, setup.tokens)
     sites = [site for site in SENDING if site in emitted]
@@ -47,13 +47,13 @@ def whole_run(setup: Experiment) -> Whole:
     if setup.graph.has_mlp:
         blocks = jnp.concatenate([blocks, differs("mlp_out")[:, None]], 1)
     rows = blocks.reshape(-1, *blocks.shape[2:])
-    return Whole(acts["resid_pre"], jnp.concatenate([first, rows]))
+    return WholeRun(acts["resid_pre"], jnp.concatenate([first, rows]))
 
 
 @on_mesh
 @eqx.filter_jit
 def from_layer(
-    setup: Experiment, whole: Whole, masks: Bool[Array, "n edge"], layer: Array, metric: Metric
+    setup: Experiment, whole: WholeRun, masks: Bool[Array, "n edge"], layer: Array, metric: Metric
 ) -> Float[Array, "n *batch"]:
     """The metric of circuits that are whole before `layer`, one number per example."""
     stream = jax.lax.dynamic_index_in_dim(whole.streams, layer, keepdims=False)
