@@ -1,5 +1,8 @@
 """Circuits: which parts of a model carry an answer, and along which paths. See `docs/circuits.md`."""
 
+from ._acdc import acdc as acdc
+from ._acdc_result import Acdc as Acdc
+from ._acdc_settings import AcdcSettings as AcdcSettings
 from ._circuit import Circuit as Circuit
 from ._completeness import Completeness as Completeness
 from ._completeness import Minimality as Minimality
