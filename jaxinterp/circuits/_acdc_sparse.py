@@ -183,8 +183,9 @@ def from_known(
     def heads(unit: Units, x: Array) -> Array:
         block = at_layer(model.blocks, unit.layer)
         attn = group_of(block.attn, unit.group, shared)
-        edit = Reading(jnp.moveaxis(x[:shared], 0, -2), x[shared][..., None, :], x[shared + 1][..., None, :])
-        tap = Tap([edit], states=[None], layer=unit.layer, real=setup.real)
+        kv = x[shared:, ..., None, :]
+        edit = Reading(q_in=jnp.moveaxis(x[:shared], 0, -2), k_in=kv[0], v_in=kv[1])
+        tap: Any = Tap([edit], states=[None], layer=unit.layer, real=setup.real)
         attn(x[0], block.ln1, ctx.at(unit.layer), tap)
         return jnp.moveaxis(tap.states[0], -2, 0)
 

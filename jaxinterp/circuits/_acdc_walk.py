@@ -120,9 +120,9 @@ class Walk:
         return twins
 
     def _first_guess(self, edges: np.ndarray) -> np.ndarray:
-        """Most edges go; with another threshold's deltas, those that would go with these."""
+        """As most of the last decisions; with another threshold's deltas, those that would go with these."""
         if self.hint is None:
-            return np.ones(len(edges), bool)
+            return np.full(len(edges), np.mean(self.gone[-64:] or [True]) >= 0.5)
         hint = self.hint[edges]
         return np.isnan(hint) | goes(hint, self.threshold, self.goal)
 
