@@ -14,6 +14,8 @@ from ._evaluate import Judgement as Judgement
 from ._evaluate import evaluate as evaluate
 from ._graph import Graph as Graph
 from ._graph import graph as graph
+from ._known import known as known
+from ._known import known_heads as known_heads
 from ._paths import direct_paths as direct_paths
 from ._paths_classic import path_patch as path_patch
 from ._paths_classic import paths_into as paths_into
