@@ -32,7 +32,7 @@ from ._numbering import table
 from ._run import Experiment
 
 
-class Reading(Edit):
+class HeadInputs(Edit):
     """What the queries, keys and values of some heads read; its state is what these heads write."""
 
     q_in: Array
@@ -184,7 +184,7 @@ def from_known(
         block = at_layer(model.blocks, unit.layer)
         attn = group_of(block.attn, unit.group, shared)
         kv = x[shared:, ..., None, :]
-        edit = Reading(q_in=jnp.moveaxis(x[:shared], 0, -2), k_in=kv[0], v_in=kv[1])
+        edit = HeadInputs(q_in=jnp.moveaxis(x[:shared], 0, -2), k_in=kv[0], v_in=kv[1])
         tap: Any = Tap([edit], states=[None], layer=unit.layer, real=setup.real)
         attn(x[0], block.ln1, ctx.at(unit.layer), tap)
         return jnp.moveaxis(tap.states[0], -2, 0)
@@ -218,11 +218,11 @@ def from_known(
     )
     x = read(last, whole.last, buffer)[:, 0]
 
-    def judged(stream: Array) -> Array:
+    def measured(stream: Array) -> Array:
         out, _ = resume(model, stream, graph.layers, mask=setup.real, logits=positions(metric))
         return metric.of(out)
 
-    return jax.vmap(judged)(x)
+    return jax.vmap(measured)(x)
 
 
 def group_of(attn: Attention, group: Array, shared: int) -> Attention:
