@@ -62,7 +62,9 @@ class Runner:
             at = jnp.asarray(layer, jnp.int32)
             self.change = known_run(self.setup, self.whole, jnp.asarray(kept), at)
             self.known = kept.copy()
-        full = np.concatenate([masks, np.repeat(masks[-1:], self.width - len(masks), 0)])
+        # A few masks fill a program of an eighth: what is left of a stage, or of a window after a wrong guess.
+        size = self.width // 8 if len(masks) <= self.width // 8 else self.width
+        full = np.concatenate([masks, np.repeat(masks[-1:], size - len(masks), 0)])
         units, count = plan(graph, kept, full, active, room), jnp.asarray(int(active[:-1].sum()), jnp.int32)
         out = from_known(self.setup, self.whole, self.change, units, count, self.metric)
         self.runs += len(masks)

@@ -179,3 +179,25 @@ def test_what_is_wrong_teaches() -> None:
     edited = ji.intervene(model, [ji.zero("z", layer=0, head=1)])
     with pytest.raises(ValueError, match="without edits"):
         ji.circuits.acdc(edited, CLEAN, CORRUPT, METRIC, **QUIET)
+
+
+@pytest.mark.parametrize("name", ["reverse", pytest.param("x_proportion", marks=pytest.mark.slow)])
+def test_programs_are_recovered_under_zero_ablation(name: str) -> None:
+    """Conmy et al. 2023 report an area of 1.000 for both."""
+    program = ji.toy.rasp(name)
+    graph = ji.circuits.graph(program.model, split_embed=True)
+    found = ji.circuits.acdc(
+        program.model,
+        program.prompts,
+        None,
+        program.metric,
+        threshold=[1e-5, 1e-3, 0.1],
+        ablate="zero",
+        graph=graph,
+        mask=program.mask,
+        settings=ji.circuits.AcdcSettings(goal="min"),
+        **QUIET,
+    )
+    truth = graph.mask(program.edges)
+    assert (found.kept[0] == truth.kept).all()
+    assert ji.circuits.roc(found, truth).auc == 1
