@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxinterp import sae
-from jaxinterp.sae.kinds._cut import largest_above
+from jaxinterp.sae.kinds._cut_of_batch import largest_above
 from jaxinterp.sae.kinds._jumprelu import jump, step
 from jaxinterp.sae.kinds._losses import Progress
 
