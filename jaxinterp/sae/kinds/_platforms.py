@@ -69,7 +69,7 @@ def _shapes(*leaves: Any, default: Form, forms: Any) -> list[Any]:
 
 
 def _batched(args: Any, axes: Any, *, default: Form, forms: Any) -> tuple[Any, tuple[int, ...]]:
-    axes = tuple(None if axis is batching.not_mapped else axis for axis in axes)
+    axes = tuple(axes)  # None: the same for all
     more = lambda form: dataclasses.replace(form, axes=(*form.axes, axes))
     named = tuple((name, more(form)) for name, form in forms)
     out = by_platform_p.bind(*args, default=more(default), forms=named)
