@@ -90,6 +90,7 @@ def test_the_quickstart_runs() -> None:
         "sae_features",
         "scale",
         "space_probes",
+        "superposition",
         "sparse_regression",
     ],
 )

@@ -145,4 +145,5 @@ def _sizes(nodes: Wiring, pair: PatchingPair, metric: Metric, max_bytes: BytesLi
     width = max(1, min(room, busy, edges))
     per_sender = nodes.heads + 2 * nodes.kv_heads + 1
     at_once = max(1, min(room, 2**26 // logits, sum(int(np.prod(nodes.sizes(s))) for s in nodes.senders)))
-    return width, -(-width // per_sender), at_once
+    # A chunk that begins within a sender ends within another one: with a reader for each it is always full.
+    return width, 1 - (-(width - 1) // per_sender), at_once

@@ -1,5 +1,6 @@
 """The one program of attribution patching: what is captured, what leans, and along which path."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import equinox as eqx
@@ -18,6 +19,7 @@ from ..core._run import run
 from ..core._sites import is_per_layer
 from ..mesh._gather import on_mesh
 from ..metrics import Metric
+from ._attribution_drop import mean_over_drops
 from ._attribution_qk import KEYS, QUERIES, key_effects, one_reader
 from ._attribution_settings import Options
 from ._gradients import Lean, cells, entries, lean, lean_gradients, positions
@@ -84,15 +86,13 @@ def attribute(
         value = metric.of(run(model, base, mask=mask, logits=positions(metric))[0])
     elif options.drop:
         value, _, _ = gradients({})
-        stops = [site for site in ("attn_out", "mlp_out") if site in shapes]
 
-        def dropped(layer: Array) -> dict[str, Array]:
-            after = [map_edit(site, _constant, layer=layer) for site in stops]
+        def dropped(after: Sequence[Edit]) -> dict[str, Array]:
             found = gradients(leans, after=after)[2]
             return {name: jnp.abs(at_cells(name, grad)) for name, grad in found.items()}
 
-        stacked = lax.map(dropped, jnp.arange(count, dtype=jnp.int32))
-        return value.ravel(), [stacked[name].sum(0) / (count - 1) for name in leans], None
+        means = mean_over_drops(dropped, shapes, count)
+        return value.ravel(), [means[name] for name in leans], None
     else:
         value, out, grads = gradients(leans)
         blind = _vanishes(metric, out, logits, value)

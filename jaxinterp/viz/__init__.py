@@ -7,7 +7,8 @@
 | `attention` | patterns (head, query, key), small and large |
 | `token_strip`, `contexts` | a text, or rows of texts, shaded by a value per token |
 | `histogram` | histograms by class over shared bins |
-| `lines`, `table` | curves and plain tables |
+| `lines`, `scatter`, `table` | curves, points and plain tables |
+| `directions` | directions of features as arrows, and their norms |
 | `by_layer`, `by_k`, `by_size` | records of a probing study |
 | `page` | chapters of text and figures as one HTML file |
 | `show`, `treescope_html` | models, edits and activations, opened up in a notebook |
@@ -19,6 +20,7 @@ from .._text import visible as visible
 from . import mpl as mpl
 from ._attention import attention as attention
 from ._contexts import contexts as contexts
+from ._directions import directions as directions
 from ._figure import Figure as Figure
 from ._figure import write as write
 from ._heatmap import heatmap as heatmap
@@ -30,6 +32,7 @@ from ._lines import lines as lines
 from ._page import Chapter as Chapter
 from ._page import page as page
 from ._place import check_page as check_page
+from ._scatter import scatter as scatter
 from ._studies import by_k as by_k
 from ._studies import by_layer as by_layer
 from ._studies import by_size as by_size

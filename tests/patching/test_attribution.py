@@ -11,10 +11,9 @@ import pytest
 from jax import lax
 
 import jaxinterp as ji
+from jaxinterp.patching import _attribution_drop
 from jaxinterp.patching._attribution_qk import key_effects
 from tests.patching.patched_models import CLEAN, CORRUPT, MASK, METRIC, frozen_patterns, model_of
-
-pytestmark = pytest.mark.quick
 
 PAIR = (CLEAN, CORRUPT, METRIC)
 Settings = ji.patching.AttributionSettings
@@ -41,6 +40,7 @@ def test_equals_the_sweep_in_a_linear_model(name: str) -> None:
     close(estimate, ji.patching.sweep(model, *PAIR, **options))
 
 
+@pytest.mark.quick
 def test_is_gradient_times_difference() -> None:
     model = model_of("llama")
     sites = ["v", "head_out", "mlp_in", "q_in"]
@@ -173,6 +173,20 @@ def test_grad_drop_by_hand() -> None:
     close(plain, np.abs(effects).mean(-1))
 
 
+@pytest.mark.parametrize("at_once", [1, 2, 4, 99])
+def test_drops_in_steps_equal_all_at_once(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes = {"attn_out": jax.ShapeDtypeStruct((2, 3, 4), jnp.float32)}
+    monkeypatch.setattr(_attribution_drop, "BACKWARD_BYTES", at_once * 96)
+    slopes = np.arange(10, dtype=np.float32).reshape(5, 2) + 1
+
+    def gradients(edits: Any) -> Any:
+        open_ones = jnp.where(edits[0].shut[:, None], 0.0, slopes)
+        return {"v": jnp.square(open_ones.sum(0))}
+
+    by_hand = sum(np.square(slopes.sum(0) - slopes[layer]) for layer in range(5)) / 4
+    close(_attribution_drop.mean_over_drops(gradients, shapes, 5)["v"], by_hand)
+
+
 def stop(x: jax.Array) -> jax.Array:
     return lax.stop_gradient(x)
 
@@ -210,6 +224,7 @@ def test_a_divergence_at_its_reference_warns() -> None:
         ji.patching.attribution(model, CLEAN, CORRUPT, metric)
 
 
+@pytest.mark.quick
 def test_other_prompts_compile_nothing() -> None:
     from jaxinterp.patching._attribution_program import attribute
 
@@ -220,6 +235,7 @@ def test_other_prompts_compile_nothing() -> None:
     assert attribute._cached._cache_size() == before
 
 
+@pytest.mark.quick
 def test_agreement() -> None:
     exact = np.asarray([[1.0, -6.0, 2.0], [0.5, 3.0, 2.0]])
     same = ji.patching.agreement(exact, exact, top=2)

@@ -13,7 +13,7 @@ import jaxinterp as ji
 
 from ..compiler import Chip
 from ..program import Call, Program, Shape
-from .models import gpt2, llama_1b, pass_work, pythia, tiny
+from .models import block_work, gpt2, llama_1b, pass_work, pythia, tiny
 
 DTYPES = (("bf16", jnp.bfloat16), ("f32", jnp.float32))
 CAPTURED = ("resid_post", "z", "mlp_post")
@@ -174,11 +174,54 @@ def _paths(smoke: bool) -> Iterator[Program]:
 
     def build(devices: Any) -> Call:
         model = one_model(smoke, jnp.float32)
-        clean, corrupt, metric = pairs(batch, pos, model.config.vocab)
-        call = lambda model: ji.circuits.direct_paths(model, clean, corrupt, metric, max_bytes=HALF)
-        return Call(lambda model: jax.tree.leaves(call(model)), (model,))
+        c = model.config
+        clean, corrupt, metric = pairs(batch, pos, c.vocab)
+        turns: dict[str, float] = {}
 
-    yield Program("direct_paths-f32", "paths", build)
+        def call(model: Any) -> Any:
+            with resumed(turns, c.layers):
+                return ji.circuits.direct_paths(model, clean, corrupt, metric, max_bytes=HALF)
+
+        return Call(lambda model: jax.tree.leaves(call(model)), (model,), paths_work(c, batch, pos), turns)
+
+    yield Program("direct_paths-f32", "paths", build, "blocks behind a receiver are counted by the edges")
+
+
+@contextlib.contextmanager
+def resumed(turns: dict[str, float], layers: int) -> Iterator[None]:
+    """Notes how many blocks run behind a receiver's own, a chunk of edges on average."""
+    from jaxinterp.circuits import _paths
+
+    chunked = _paths.chunked
+
+    def noted(*args: Any) -> Any:
+        chunks = chunked(*args)
+        turns[""] = float(np.mean(layers - 1 - chunks.layer))
+        return chunks
+
+    _paths.chunked = noted
+    try:
+        yield
+    finally:
+        _paths.chunked = chunked
+
+
+def paths_work(config: Any, batch: int, pos: int) -> float:
+    """Operations of all edges of a GPT-2 in float32.
+
+    An edge runs its receiver's block without the queries, keys and values, which are read once for every
+    sender, and all blocks behind it; it unembeds one position.
+    """
+    c = config
+    block = block_work(c, pos) / c.layers
+    own = block - 2.0 * pos * 3 * c.d * c.heads * c.k
+    unembedded = 2.0 * c.d * c.vocab
+    work = 2 * c.layers * block + (1 + c.layers * (c.heads + 1)) * unembedded
+    for layer in range(c.layers):
+        before = 1 + layer * (c.heads + 1)
+        edges = before * (3 * c.heads + 1) + c.heads
+        work += before * (block - own) + edges * (own + (c.layers - 1 - layer) * block + unembedded)
+    return 6 * batch * work
 
 
 def _attention(smoke: bool) -> Iterator[Program]:

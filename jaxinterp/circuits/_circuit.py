@@ -1,0 +1,115 @@
+"""A circuit: a mask over the edges of a graph."""
+
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Shaped
+
+from .._arguments import as_numbers, concrete
+from ..typing import ArrayLike
+from ._graph import Graph
+from ._numbering import feeds
+
+
+class Circuit(eqx.Module):
+    r"""$m : E \to [0, 1]$: 1 keeps an edge, 0 lets it carry what the sender writes in the other run.
+
+    - `mask` `(*n, edge)`: bools, or numbers between; leading axes hold several circuits.
+    - `graph`: the `Graph` that says which edge is which.
+
+    Made by `Graph.full`, `.empty` and `.mask`, and by what finds circuits. The mask is a leaf, so `jax.vmap` and
+    `jax.grad` go through a circuit. `a & b`, `a | b` and `~a` act edge by edge.
+
+    ```python
+    circuit = g.mask(["embed->0.1.v", "0.1->logits"])
+    len(circuit), circuit.edges, "0.1->logits" in circuit
+    ```
+    """
+
+    mask: Shaped[Array, "*n edge"]
+    graph: Graph = eqx.field(static=True)
+
+    @property
+    def kept(self) -> np.ndarray:
+        """Which edges are kept, as bools of NumPy: those whose number is above a half."""
+        return np.asarray(self.mask) > 0.5
+
+    @property
+    def edges(self) -> tuple[str, ...]:
+        """Names of the edges that are kept, of one circuit."""
+        names = self.graph.edges
+        return tuple(names[i] for i in np.flatnonzero(self._one().kept))
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """Names of the embeddings, heads and MLPs that send or receive along a kept edge, and the logits.
+
+        An edge into shared keys or values counts for all heads that share them.
+        """
+        pairs = self.graph.pairs[np.flatnonzero(self._one().kept) // (self.graph.pos or 1)]
+        used = feeds(self.graph)[pairs[:, 1]].any(0)
+        used[pairs[:, 0]] = True
+        reached = pairs.size and pairs[:, 1].max() == len(self.graph.receivers) - 1
+        return (*np.asarray(self.graph.senders)[used].tolist(), *["logits"] * bool(reached))
+
+    def __len__(self) -> int:
+        return int(self._one().kept.sum())
+
+    def __contains__(self, edge: str) -> bool:
+        return bool(self._one().kept[self.graph.find(edge)].all())
+
+    def __and__(self, other: "Circuit") -> "Circuit":
+        return Circuit(jnp.minimum(*_alike(self, other)), self.graph)
+
+    def __or__(self, other: "Circuit") -> "Circuit":
+        return Circuit(jnp.maximum(*_alike(self, other)), self.graph)
+
+    def __invert__(self) -> "Circuit":
+        flipped = ~self.mask if self.mask.dtype == bool else 1 - self.mask
+        return Circuit(flipped, self.graph)
+
+    def _one(self) -> "Circuit":
+        if self.mask.ndim != 1:
+            raise ValueError(
+                f"This holds circuits of the shape {self.mask.shape[:-1]}; take one of them first: "
+                "ji.circuits.Circuit(circuits.mask[0], circuits.graph)."
+            )
+        return self
+
+    def __repr__(self) -> str:
+        if not concrete(self.mask) or self.mask.ndim != 1:
+            return f"Circuit(mask{list(self.mask.shape)}, {self.graph})"
+        return f"Circuit({len(self):,} of {self.graph.size:,} edges)"
+
+
+def as_circuit(circuit: "Circuit | ArrayLike", graph: Graph) -> Circuit:
+    """A circuit, or a mask `(*n, edge)` of the graph of a model.
+
+    **Raises:** ValueError for a mask of another length, and for a circuit of another model's graph.
+    """
+    if isinstance(circuit, Circuit):
+        other = circuit.graph
+        same = (graph.layers, graph.heads, graph.kv_heads, graph.has_mlp, graph.parallel)
+        if (other.layers, other.heads, other.kv_heads, other.has_mlp, other.parallel) != same:
+            raise ValueError(
+                f"The circuit is of another model: its graph has {other}, that of this model {graph}. Name its "
+                "edges again: ji.circuits.graph(model).mask(circuit.edges)."
+            )
+        graph, mask = other, circuit.mask
+    else:
+        mask = jnp.asarray(as_numbers(circuit, "A mask of edges"))
+    if mask.shape[-1:] != (graph.size,):
+        raise ValueError(
+            f"A mask has one number for each edge of the graph, {graph.size:,}; got the shape {mask.shape}. "
+            "Make one with ji.circuits.graph(model).mask(['embed->logits']); of a graph with other options give "
+            "a Circuit, which knows its graph."
+        )
+    return Circuit(mask, graph)
+
+
+def _alike(a: Circuit, b: Any) -> tuple[Array, Array]:
+    if not isinstance(b, Circuit) or a.graph != b.graph:
+        raise ValueError(f"Both are circuits of one graph; got {a} and {b}.")
+    return a.mask, b.mask

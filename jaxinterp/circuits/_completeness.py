@@ -1,0 +1,239 @@
+r"""Does a circuit hold all that matters, and only that: completeness and minimality."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from .._arguments import as_int, as_list, check_choice
+from .._random import host_generator
+from ..stats._results import Result
+from ..typing import (
+    ArrayLike,
+    BytesLike,
+    IntLike,
+    KeyLike,
+    MaskLike,
+    MetricLike,
+    ModelLike,
+    StrLike,
+    TokensLike,
+)
+from ._circuit import Circuit, as_circuit
+from ._evaluate import faithful_gap
+from ._graph import Graph
+from ._graph import graph as graph_of
+from ._run import at_once, experiment, values
+
+BY = ("edge", "node")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Completeness(Result):
+    r"""What `completeness` returns: a row for each set K of nodes, the worst first.
+
+    - `name`: `"random 3"`, the name of a class, or `"greedy 2"`, the worst two nodes found step by step.
+    - `nodes`: the nodes of K, joined by spaces.
+    - `circuit`, `model`: the metric of the circuit and of the whole model, both without K.
+    - `score`: how far these are apart, as a share of the clean metric minus the corrupt one.
+    """
+
+    name: list[str]
+    nodes: list[str]
+    circuit: np.ndarray
+    model: np.ndarray
+    score: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Minimality(Result):
+    r"""What `minimality` returns: a row for each part of a circuit, those that matter least first.
+
+    - `part`: an edge or a node.
+    - `score`: $|m(C \setminus (K + v)) - m(C \setminus K)|$ as a share of the clean metric minus the
+      corrupt one, for the K that makes it largest.
+    - `beside`: that K: the name of a class, or nothing.
+    """
+
+    part: list[str]
+    score: np.ndarray
+    beside: list[str]
+
+
+class Judge:
+    """The metric of masks of one experiment, on the host."""
+
+    def __init__(
+        self,
+        model: Any,
+        circuit: Any,
+        clean: Any,
+        corrupt: Any,
+        metric: Any,
+        ablate: str,
+        mask: Any,
+        max_bytes: Any,
+    ) -> None:
+        found = as_circuit(circuit, graph_of(model))
+        self.kept, self.graph = found._one().kept, found.graph
+        self.setup, pair = experiment(model, clean, corrupt, self.graph, ablate=ablate, mask=mask)
+        self.metric = pair.metric(metric)
+        at = self.metric.pos
+        reads = pair.pos if at is None else int(np.prod(np.shape(at)[-1:]))
+        self.count = at_once(pair, self.graph, reads, max_bytes)
+        whole, none = self(np.stack([np.ones(self.graph.size, bool), np.zeros(self.graph.size, bool)]))
+        self.gap = faithful_gap(float(whole), float(none))
+
+    def __call__(self, masks: np.ndarray) -> np.ndarray:
+        """The mean metric of each mask `(n, edge)`."""
+        n = len(masks)
+        # A few sizes of batches, so that few programs are compiled.
+        room = 1 << max(n - 1, 0).bit_length()
+        masks = np.concatenate([masks, np.broadcast_to(masks[-1:], (room - n, masks.shape[1]))])
+        found = values(self.setup, jnp.asarray(masks, jnp.float32), self.metric, self.count)
+        return np.asarray(found, np.float64).reshape(room, -1).mean(1)[:n]
+
+    def without(self, mask: np.ndarray, nodes: Sequence[str]) -> np.ndarray:
+        """A mask without what the nodes send."""
+        return mask & ~sent_by(self.graph, nodes)
+
+
+def sent_by(graph: Graph, nodes: Sequence[str]) -> np.ndarray:
+    """Which edges the nodes send along."""
+    unknown = [node for node in nodes if node not in graph.senders]
+    if unknown:
+        raise ValueError(
+            f"Nodes are senders of the graph, such as {graph.senders[0]!r} or {graph.senders[-1]!r}; got {unknown[0]!r}."
+        )
+    chosen = np.isin(np.asarray(graph.senders), list(nodes))
+    return np.repeat(chosen[graph.pairs[:, 0]], graph.pos or 1)
+
+
+def completeness(
+    model: ModelLike,
+    circuit: Circuit | ArrayLike,
+    clean: TokensLike,
+    corrupt: TokensLike | None,
+    metric: MetricLike,
+    *,
+    key: KeyLike,
+    subsets: IntLike = 10,
+    greedy: IntLike = 3,
+    classes: Mapping[str, Sequence[str]] | None = None,
+    ablate: StrLike = "patch",
+    mask: MaskLike | None = None,
+    max_bytes: BytesLike = "auto",
+) -> Completeness:
+    r"""$|m(C \setminus K) - m(M \setminus K)|$ for sets K of the circuit's nodes: small where C holds all that matters.
+
+    Wang et al. 2022, section 4 (https://arxiv.org/abs/2211.00593). A circuit that leaves out a backup part
+    is faithful, and is not complete: without the main part the model still works, and the circuit does not.
+
+    **Arguments:**
+
+    - `model`, `circuit`, `clean`, `corrupt`, `metric`, `ablate`, `mask`, `max_bytes`: as in
+      `ji.circuits.evaluate`, for one circuit.
+    - `key`, `subsets`: how many random K, in which each node is with probability one half.
+    - `greedy`: up to how many nodes a worst K is grown, node by node.
+    - `classes`: sets of nodes by name, such as `{"movers": ["9.9", "9.6"]}`, each of them a K.
+
+    **Returns:** a `Completeness`.
+
+    ```python
+    ji.circuits.completeness(model, circuit, clean, corrupt, metric, key=jax.random.key(0)).records()[0]
+    ```
+
+    Law: the full circuit has score 0 for every K.
+    """
+    judge = Judge(model, circuit, clean, corrupt, metric, ablate, mask, max_bytes)
+    full = np.ones(judge.graph.size, bool)
+    nodes = [name for name in Circuit(jnp.asarray(judge.kept), judge.graph).nodes if name != "logits"]
+    rng = host_generator(key)
+    sets: dict[str, list[str]] = {
+        f"random {i + 1}": [name for name in nodes if rng.random() < 0.5]
+        for i in range(as_int(subsets, "subsets", 0))
+    }
+    sets |= {
+        name: as_list(members, "A class", "['0.1', 'mlp2']") for name, members in (classes or {}).items()
+    }
+    found: dict[str, np.ndarray] = {}
+
+    def measure(named: Mapping[str, list[str]]) -> None:
+        both = [judge.without(mask, members) for members in named.values() for mask in (judge.kept, full)]
+        if both:
+            found.update(zip(named, judge(np.stack(both)).reshape(-1, 2), strict=True))
+
+    measure(sets)
+    worst: list[str] = []
+    for step in range(min(as_int(greedy, "greedy", 0), len(nodes))):
+        tried = {f"greedy {step + 1} {name}": [*worst, name] for name in nodes if name not in worst}
+        measure(tried)
+        best = max(tried, key=lambda name: abs(found[name][0] - found[name][1]))
+        worst = tried[best]
+        sets[f"greedy {step + 1}"] = worst
+        found[f"greedy {step + 1}"] = found[best]
+    names = sorted(sets, key=lambda name: -abs(found[name][0] - found[name][1]))
+    pairs = np.asarray([found[name] for name in names]).reshape(-1, 2)
+    score = np.abs(pairs[:, 0] - pairs[:, 1]) / abs(judge.gap)
+    return Completeness(names, [" ".join(sets[name]) for name in names], pairs[:, 0], pairs[:, 1], score)
+
+
+def minimality(
+    model: ModelLike,
+    circuit: Circuit | ArrayLike,
+    clean: TokensLike,
+    corrupt: TokensLike | None,
+    metric: MetricLike,
+    *,
+    by: StrLike = "node",
+    classes: Mapping[str, Sequence[str]] | None = None,
+    ablate: StrLike = "patch",
+    mask: MaskLike | None = None,
+    max_bytes: BytesLike = "auto",
+) -> Minimality:
+    r"""$\max_K |m(C \setminus (K + v)) - m(C \setminus K)|$ for each part v of a circuit: small where v is not needed.
+
+    Wang et al. 2022, section 4 (https://arxiv.org/abs/2211.00593), who ask for 1% of the metric at least.
+
+    **Arguments:**
+
+    - `model`, `circuit`, `clean`, `corrupt`, `metric`, `ablate`, `mask`, `max_bytes`: as in
+      `ji.circuits.evaluate`, for one circuit.
+    - `by`: `"node"` (the default) cuts all that a sender sends, `"edge"` one edge.
+    - `classes`: sets of nodes by name. Besides no K, each class is tried as K, without v itself: what a
+      backup does shows only when the main part is away.
+
+    **Returns:** a `Minimality`.
+
+    ```python
+    ji.circuits.minimality(model, circuit, clean, corrupt, metric, by="edge").records()[:3]
+    ```
+
+    Law: an edge that carries the same on both prompts has score 0.
+    """
+    check_choice(by, "by", BY)
+    judge = Judge(model, circuit, clean, corrupt, metric, ablate, mask, max_bytes)
+    whole = Circuit(jnp.asarray(judge.kept), judge.graph)
+    beside = {"": judge.kept}
+    beside |= {name: judge.without(judge.kept, members) for name, members in (classes or {}).items()}
+    if by == "edge":
+        parts = list(whole.edges)
+        cuts = [np.eye(1, judge.graph.size, place, dtype=bool)[0] for place in np.flatnonzero(judge.kept)]
+    else:
+        parts = [name for name in whole.nodes if name != "logits"]
+        cuts = [sent_by(judge.graph, [name]) for name in parts]
+    scores = np.zeros((len(beside), len(parts)))
+    for row, kept in enumerate(beside.values()):
+        # Where K holds the part itself, K stands for the others of its class.
+        with_part = [kept | (cut & judge.kept) for cut in cuts]
+        masks = [*with_part, *(kept & ~cut for cut in cuts)]
+        if parts:
+            value = judge(np.stack(masks))
+            scores[row] = np.abs(value[len(parts) :] - value[: len(parts)]) / abs(judge.gap)
+    best = scores.argmax(0)
+    most = scores.max(0)
+    order = np.argsort(most, kind="stable")
+    names = list(beside)
+    return Minimality([parts[i] for i in order], most[order], [names[best[i]] for i in order])

@@ -1,0 +1,146 @@
+"""Circuits from scores: the strongest edges, those that lead to the logits, and what dangles cut off."""
+
+import heapq
+from typing import Protocol, runtime_checkable
+
+import jax.numpy as jnp
+import numpy as np
+
+from .._arguments import as_bool, as_int, check_choice
+from ..typing import ArrayLike, BoolLike, IntLike, StrLike
+from ._circuit import Circuit
+from ._graph import Graph
+from ._numbering import feeds
+
+HOW = ("top", "greedy")
+
+
+@runtime_checkable
+class EdgeScores(Protocol):
+    """What `select` reads: a number for each edge of a graph, such as `ji.circuits.Scores`."""
+
+    @property
+    def values(self) -> ArrayLike: ...
+
+    @property
+    def graph(self) -> Graph: ...
+
+
+def select(
+    scores: EdgeScores,
+    *,
+    n: IntLike | tuple[int, ...] | list[int],
+    how: StrLike = "top",
+    absolute: BoolLike = True,
+    pruned: BoolLike = True,
+) -> Circuit:
+    r"""$\{e : |s_e| \text{ is among the } n \text{ largest}\}$: a circuit from the scores of edges.
+
+    Hanna et al. 2024 (https://arxiv.org/abs/2403.17806).
+
+    **Arguments:**
+
+    - `scores`: what `ji.circuits.eap` returns.
+    - `n`: how many edges; several numbers give several circuits, `mask (len(n), edge)`.
+    - `how`: `"top"` takes the edges with the largest scores. `"greedy"` starts from the logits, and again and
+      again takes the largest edge into a node that has an edge already, so that each edge leads to the logits.
+    - `absolute`: compares sizes of scores; True by default. False compares the scores themselves, and takes
+      those first that raise the metric when they are cut.
+    - `pruned`: leaves out edges that no path joins to the embeddings and to the logits, so that a
+      circuit may have fewer than `n` edges; True by default.
+
+    **Returns:** a `Circuit`.
+
+    **Raises:** ValueError for numbers of edges that the graph does not have, and for NaN scores.
+
+    ```python
+    scores = ji.circuits.eap(model, clean, corrupt, metric, steps=8)
+    circuit = ji.circuits.select(scores, n=50, how="greedy")
+    ```
+
+    Laws: all edges are the full circuit; a greedy circuit lies inside a larger one; with `ablate="patch"`
+    pruning changes no logits.
+    """
+    check_choice(how, "how", HOW)
+    graph, values = scores.graph, np.asarray(scores.values, np.float64)
+    if values.shape != (graph.size,) or np.isnan(values).any():
+        raise ValueError(
+            f"Scores are one number for each of the {graph.size:,} edges; got the shape {values.shape}"
+            + (" with NaN among them." if np.isnan(values).any() else ".")
+        )
+    several = isinstance(n, tuple | list | np.ndarray)
+    counts = [as_int(count, "n", 0) for count in (n if several else [n])]  # pyright: ignore[reportGeneralTypeIssues]
+    if not counts or max(counts) > graph.size:
+        raise ValueError(f"n is from 0 to {graph.size:,}, the number of edges; got {n}.")
+    rank = np.abs(values) if as_bool(absolute, "absolute") else values
+    order = np.argsort(-rank, kind="stable") if how == "top" else greedy_order(rank, graph, max(counts))
+    masks = np.zeros((len(counts), graph.size), bool)
+    for row, count in enumerate(counts):
+        masks[row, order[:count]] = True
+    if as_bool(pruned, "pruned"):
+        masks = np.stack([_joined(mask, graph) for mask in masks])
+    return Circuit(jnp.asarray(masks if several else masks[0]), graph)
+
+
+def prune_dangling(circuit: Circuit) -> Circuit:
+    r"""$\{u \to v \in C : \text{embedding} \leadsto u,\; v \leadsto \text{logits}\}$: the edges that are on a path.
+
+    An edge whose sender no embedding reaches carries what it carries on the corrupt prompts, and an edge
+    from which no path leads to the logits changes nothing.
+
+    **Arguments:** `circuit`: one or several.
+
+    **Returns:** a `Circuit` of bools.
+
+    Law: with `ablate="patch"` the logits stay.
+    """
+    kept = circuit.kept.reshape(-1, circuit.graph.size)
+    masks = np.stack([_joined(mask, circuit.graph) for mask in kept])
+    return Circuit(jnp.asarray(masks.reshape(circuit.mask.shape)), circuit.graph)
+
+
+def connected(mask: np.ndarray, graph: Graph) -> tuple[np.ndarray, np.ndarray]:
+    """Which senders an embedding reaches, and which receivers reach the logits, along kept edges."""
+    pairs, owners = graph.pairs, feeds(graph)
+    kept = np.zeros((len(graph.receivers), len(graph.senders)), bool)
+    here = mask.reshape(len(pairs), -1).any(1)
+    kept[pairs[here, 1], pairs[here, 0]] = True
+    reached = np.zeros(len(graph.senders), bool)
+    reached[: len(graph.embeddings)] = True
+    for sender in range(len(graph.embeddings), len(graph.senders)):
+        reached[sender] = (kept[owners[:, sender]] & reached[None]).any()
+    leads = np.zeros(len(graph.receivers), bool)
+    leads[-1] = True
+    for sender in reversed(range(len(graph.senders))):
+        if kept[leads, sender].any():
+            leads |= owners[:, sender]
+    return reached, leads
+
+
+def _joined(mask: np.ndarray, graph: Graph) -> np.ndarray:
+    reached, leads = connected(mask, graph)
+    on_path = reached[graph.pairs[:, 0]] & leads[graph.pairs[:, 1]]
+    return mask & np.repeat(on_path, graph.pos or 1)
+
+
+def greedy_order(rank: np.ndarray, graph: Graph, count: int) -> np.ndarray:
+    """Edges in the order in which they are taken."""
+    pairs, owners, pos = graph.pairs, feeds(graph), graph.pos or 1
+    start = np.searchsorted(pairs[:, 1], np.arange(len(graph.receivers) + 1)) * pos
+    heap: list[tuple[float, int]] = []
+    known = np.zeros(len(graph.receivers), bool)
+
+    def add(receiver: int) -> None:
+        if not known[receiver]:
+            known[receiver] = True
+            for edge in range(start[receiver], start[receiver + 1]):
+                heapq.heappush(heap, (-rank[edge], edge))
+
+    add(len(graph.receivers) - 1)
+    taken: list[int] = []
+    while heap and len(taken) < count:
+        _, edge = heapq.heappop(heap)
+        taken.append(edge)
+        for receiver in np.flatnonzero(owners[:, pairs[edge // pos, 0]]):
+            add(int(receiver))
+    return np.asarray(taken, int)
