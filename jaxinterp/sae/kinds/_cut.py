@@ -108,8 +108,8 @@ def cuts_of_rows(
     at = keys == cut
     least = ordered(jnp.asarray(-jnp.inf, jnp.float64 if keys.dtype == jnp.int64 else jnp.float32))
     found = (keys > cut, at, keys > least)
-    above, level, some = total([jnp.sum(one, -1, keepdims=True, dtype=jnp.int32) for one in found])
-    level = jnp.where(some >= k, level, 0)
+    above, level, finite = total([jnp.sum(one, -1, keepdims=True, dtype=jnp.int32) for one in found])
+    level = jnp.where(finite >= k, level, 0)
     back = jnp.broadcast_to(-columns, keys.shape)
     last = jnp.full_like(above, np.iinfo(np.int32).max)
     # A loop of at most one turn, not a `cond`: under `vmap` it costs nothing where no row has ties to cut.
