@@ -5,8 +5,11 @@ from pathlib import Path
 
 from .typing import PathLike
 
+REMOTE = ("gs", "s3", "az")
+"""Where JAX keeps programs besides folders: it writes there by `etils`, which orbax installs."""
 
-def compilation_cache(path: PathLike | None = None) -> Path:
+
+def compilation_cache(path: PathLike | None = None) -> Path | str:
     r"""$\text{program} \mapsto \text{machine code}$, kept on disk: the next process reads what this one compiled.
 
     JAX keeps compiled programs in a folder where it is told to, and then only those that took a second or
@@ -16,12 +19,13 @@ def compilation_cache(path: PathLike | None = None) -> Path:
 
     - `path`: the folder, made where it is missing. By default that of the variable
       `JAX_COMPILATION_CACHE_DIR`, or else `jaxinterp/xla` in the user's cache folder (`XDG_CACHE_HOME`,
-      `~/.cache`).
+      `~/.cache`). A bucket (`gs://bucket/folder`, `s3://`, `az://`) goes to JAX as it is; nothing is
+      looked up there before the first program is compiled.
 
-    **Returns:** the folder. Nothing deletes from it: delete it as a whole when it has grown too large. On
+    **Returns:** the folder, or the address as it was given. Nothing deletes from it: delete it as a whole when it has grown too large. On
     Colab give a folder of a mounted drive, so that the next runtime finds it.
 
-    **Raises:** `ValueError` where `path` is a file, `OSError` where the folder cannot be made. Call it
+    **Raises:** `ValueError` where `path` is a file or an address of another kind, `OSError` where the folder cannot be made. Call it
     whenever you like, more than once too: what is compiled from then on is kept. It is a setting of the
     whole process, as `jax.config` is. Compiled programs are code: share the folder with nobody whom you
     would not let run code as you. The cache is JAX's own
@@ -40,15 +44,30 @@ def compilation_cache(path: PathLike | None = None) -> Path:
     if path is None:
         beside = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxinterp" / "xla"
         path = os.environ.get("JAX_COMPILATION_CACHE_DIR") or beside
-    folder = Path(path).expanduser().absolute()
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(
-            f"compilation_cache takes a folder, and {folder} is a file: ji.compilation_cache('compiled')."
-        )
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder = _place(str(path))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     if jax.config.values.get("jax_compilation_cache_dir") != str(folder):
         jax.config.update("jax_compilation_cache_dir", str(folder))
         cache.reset_cache()  # JAX decides once, at the first program, whether and where it keeps them
+    return folder
+
+
+def _place(path: str) -> Path | str:
+    """A folder, which is made, or the address of a bucket."""
+    kind, is_address, rest = path.partition("://")
+    if is_address and kind in REMOTE:
+        return path
+    if is_address and kind != "file":
+        kinds = ", ".join(f"{one}://" for one in REMOTE)
+        raise ValueError(
+            f"compilation_cache takes a folder or a bucket ({kinds}), and {path} is neither: "
+            "ji.compilation_cache('compiled') or ji.compilation_cache('gs://bucket/compiled')."
+        )
+    folder = Path(rest if is_address else path).expanduser().absolute()
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(
+            f"compilation_cache takes a folder, and {folder} is a file: ji.compilation_cache('compiled')."
+        )
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder

@@ -38,7 +38,7 @@ def test_programs_are_kept_and_found_again(tmp_path: Path) -> None:
     x = np.linspace(-2, 2, 7, dtype=np.float32)
     np.asarray(program(x))  # before the call: it comes late, and works all the same
     folder = ji.compilation_cache(tmp_path / "a" / "xla")
-    assert folder == tmp_path / "a" / "xla" and folder.is_dir()
+    assert folder == tmp_path / "a" / "xla" and isinstance(folder, Path) and folder.is_dir()
     first = np.asarray(program(x))
     kept = sorted(path.name for path in folder.glob("*-cache"))
     assert kept, "small programs are kept too"
@@ -58,3 +58,16 @@ def test_where_it_is_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match=r"takes a folder, and .*file is a file: ji\.compilation_cache\("):
         ji.compilation_cache(tmp_path / "file")
+
+
+def test_a_bucket_goes_to_jax_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No folder of that name is made here, and nothing is looked up; the variable may name one too."""
+    monkeypatch.chdir(tmp_path)
+    for bucket in ("gs://bucket/compiled", "s3://bucket"):
+        assert ji.compilation_cache(bucket) == bucket == jax.config.values["jax_compilation_cache_dir"]
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "gs://bucket/named")
+    assert ji.compilation_cache() == "gs://bucket/named"
+    assert not list(tmp_path.iterdir())
+    assert ji.compilation_cache(f"file://{tmp_path}/here") == tmp_path / "here"
+    with pytest.raises(ValueError, match=r"a folder or a bucket \(gs://, s3://, az://\), and http://a/b is"):
+        ji.compilation_cache("http://a/b")

@@ -134,7 +134,10 @@ class Cost:
         for kind in COLLECTIVES:
             if one.op.startswith(kind) or any(i.op.startswith(kind) for i in inner.values()):
                 self.collectives[kind] += turns  # type: ignore[assignment]
-                self.collective_bytes[kind] += turns * size(one.shape)  # type: ignore[assignment]
+                moved = size(one.shape, anywhere=True)  # one in VMEM goes over the links too
+                if one.op in ("all-gather-start", "collective-permute-start"):  # with what goes in
+                    moved -= sum(size(around[name].shape, anywhere=True) for name in one.operands)
+                self.collective_bytes[kind] += turns * moved  # type: ignore[assignment]
                 break
         moved = self._moved(one, around, inner)
         estimate = int(one.find(r'estimated_cycles":"(\d+)"') or 0) / Chip.hertz

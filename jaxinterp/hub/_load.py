@@ -13,7 +13,7 @@ from .._disk import reading, settled
 from .._read import named, shown
 from .._text import line
 from ..core._types import Source
-from ..mesh._models import Rule, sharding_rule
+from ..mesh._models import Rule, check_devices, sharding_rule
 from ..typing import DTypeLike, MeshLike, PathLike, PlanLike
 from . import _config, _orbax
 from ._build import assemble, with_source
@@ -73,7 +73,7 @@ def load(
     says where they came from.
 
     **Raises:** `UnknownModel`, `UnhandledConfig` (a config key that the port does not do, named),
-    `BadCheckpoint`, `UnsafePickle` (all `ValueError`s), `FileNotFoundError`, and `ImportError` for
+    `BadCheckpoint`, `UnsafePickle` (all `ValueError`s), `ValueError` for a mesh without devices, `FileNotFoundError`, and `ImportError` for
     a GGUF file without the extra `jaxinterp[gguf]`.
 
     ```python
@@ -85,6 +85,7 @@ def load(
     Law: `ji.hub.export` of a loaded model writes the tensors that were read, bit for bit.
     """
     kind = _dtype(dtype)
+    check_devices(mesh)
     rule = sharding_rule(mesh, plan)
     found, name = resolve(name_or_path, revision, cache_dir=cache_dir, offline=offline)
     if isinstance(ignore, str):

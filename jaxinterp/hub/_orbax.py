@@ -6,7 +6,6 @@ models), and restores each leaf straight to its sharding: no host ever holds the
 
 import contextlib
 import dataclasses
-import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,18 +17,17 @@ from .._deprecations import check_path_first
 from .._disk import move, remove_tree, unit
 from ..mesh._leaves import leaf_paths
 from ..mesh._models import Rule
-from ..mesh._rows import default_sharding
 from ..typing import ModelLike, PathLike
 from ._errors import BadCheckpoint
 from ._leaves import set_leaves, skeleton
 from ._saved import VERSION, describe
+from ._saved_leaves import SavedLeaves
+from ._shards import Shards
 from ._tokenizer import Tokenizer
 
 _INNER = "saved"
-CHUNK_BYTES = 2**23
+CHUNK_BYTES = 2**21
 """Of one piece of a leaf on disk."""
-GROUP_BYTES = 2**25
-"""Of the leaves that are restored together: their parts on this process's devices."""
 
 
 def is_saved(folder: Path) -> bool:
@@ -139,48 +137,23 @@ def restore(folder: Path, rule: Rule, dtype: Any = None) -> tuple[Any, dict[str,
 
     Raises `BadCheckpoint` when files are missing or corrupt.
     """
-    import orbax.checkpoint as ocp
-
     folder = folder.absolute()
     about, model = describe(folder)
-
-    def target(name: str, entry: Mapping[str, Any]) -> jax.ShapeDtypeStruct:
-        shape, kind = tuple(entry["shape"]), np.dtype(entry["dtype"])
-        leaf = jax.ShapeDtypeStruct(shape, kind if dtype is None else np.dtype(dtype))
-        where = rule(name, leaf) or default_sharding()
-        return jax.ShapeDtypeStruct(shape, leaf.dtype, sharding=where)
-
-    targets = {name: target(name, entry) for name, entry in about["leaves"].items()}
     leaves: dict[str, Any] = {}
     try:
-        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
-            for group in _groups(targets):
-                how = {
-                    name: ocp.ArrayRestoreArgs(sharding=x.sharding, global_shape=x.shape, dtype=x.dtype)
-                    for name, x in group.items()
-                }
-                wanted = ocp.args.PyTreeRestore(item=group, restore_args=how, partial_restore=True)
-                leaves |= checkpointer.restore(folder / "leaves", args=wanted)
-    except Exception as error:  # what orbax and its stores raise for damage is a dozen kinds
+        saved = SavedLeaves(folder / "leaves")
+        for name, entry in about["leaves"].items():
+            kind = np.dtype(entry["dtype"]) if dtype is None else np.dtype(dtype)
+            leaf = jax.ShapeDtypeStruct(tuple(entry["shape"]), kind)
+            shards = Shards(leaf, rule(name, leaf))
+            saved.fill(name, shards)
+            leaves[name] = shards.array()
+    except Exception as error:  # what the stores raise for damage is a dozen kinds
         raise BadCheckpoint(
             f"{folder} was written by ji.save but cannot be restored "
             f"({type(error).__name__}: {str(error)[:300]}): files are missing or corrupt."
         ) from error
     return _with_leaves(model, leaves), about
-
-
-def _groups(targets: Mapping[str, jax.ShapeDtypeStruct]) -> Iterator[dict[str, jax.ShapeDtypeStruct]]:
-    """Leaves that are restored together: few, because orbax holds all of a group on the host."""
-    group, size = {}, 0
-    for name, target in targets.items():
-        where = target.sharding
-        part = math.prod(where.shard_shape(target.shape)) * target.dtype.itemsize
-        part *= len(where.addressable_devices)
-        if group and size + part > GROUP_BYTES:
-            yield group
-            group, size = {}, 0
-        group[name], size = target, size + part
-    yield group
 
 
 def _checkpointer() -> Any:

@@ -41,11 +41,7 @@ def shard_model(model: M, mesh: MeshLike | None = None, *, plan: PlanLike | None
 
     Law: the same numbers, and the same logits to rounding.
     """
-    if isinstance(mesh, AbstractMesh):
-        raise ValueError(
-            "A model lies on devices, and this mesh has none. ji.mesh.plan(config, mesh) plans for it; "
-            "jax.make_mesh((2, 4), ('data', 'model')) has devices."
-        )
+    check_devices(mesh)
     rule = sharding_rule(mesh, plan)
 
     def place(path: Any, leaf: Any) -> Any:
@@ -57,6 +53,15 @@ def shard_model(model: M, mesh: MeshLike | None = None, *, plan: PlanLike | None
     return jax.tree_util.tree_map_with_path(place, model)
 
 
+def check_devices(mesh: AnyMesh | None) -> None:
+    """Raises for a mesh on paper, where a model is to lie on devices."""
+    if isinstance(mesh, AbstractMesh):
+        raise ValueError(
+            "A model lies on devices, and this mesh has none. ji.mesh.plan(config, mesh) plans for it; "
+            "jax.make_mesh((2, 4), ('data', 'model')) has devices."
+        )
+
+
 def sharding_rule(mesh: AnyMesh | None, plan: PlanLike | None = None) -> Rule:
     """The function `(path, leaf) -> Sharding | None` that `load(mesh=..., plan=...)` follows.
 
@@ -65,7 +70,8 @@ def sharding_rule(mesh: AnyMesh | None, plan: PlanLike | None = None) -> Rule:
     - `mesh`: a mesh, or None where the plan itself says devices.
     - `plan`: a name ("data", "fsdp", "tensor", "fsdp+tensor"), None for "tensor", a function
       `(path, leaf) -> Sharding | PartitionSpec | None`, or a tree like the model whose leaves are
-      shardings.
+      shardings or None. None is whole: on every device of the mesh, and without a mesh on the first
+      device.
 
     **Returns:** a function of the dotted path of a leaf and the leaf, or anything with its `.shape`.
     Whatever the axes of the mesh are, leaves lie on Auto ones, where the compiler completes shardings.
@@ -104,7 +110,7 @@ def sharding_rule(mesh: AnyMesh | None, plan: PlanLike | None = None) -> Rule:
         return lambda path, leaf: NamedSharding(mesh, planned_spec(plan, mesh, path, leaf))
     if callable(plan):
         return lambda path, leaf: _named(mesh, path, leaf, plan(path, leaf))
-    tree = leaf_paths(plan)
+    tree = leaf_paths(plan, none=True)
 
     def from_tree(path: str, leaf: Any) -> Sharding | None:
         if path not in tree:
@@ -133,7 +139,7 @@ def tensor_parallel(mesh: AnyMesh, path: str, leaf: PyTree) -> PartitionSpec:
 
 def _named(mesh: Any, path: str, leaf: Any, where: Any) -> Sharding | None:
     if where is None:
-        return None
+        return None if mesh is None else NamedSharding(mesh, PartitionSpec())
     if isinstance(where, Sharding):
         return automatic_sharding(where)
     if isinstance(where, PartitionSpec) and len(where) > len(leaf.shape):

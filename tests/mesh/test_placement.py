@@ -6,6 +6,8 @@ import pytest
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 import jaxinterp as ji
+from jaxinterp.mesh._automatic import automatic_mesh
+from jaxinterp.mesh._leaves import leaf_paths
 
 pytestmark = pytest.mark.quick
 
@@ -27,6 +29,34 @@ def test_a_model_keeps_its_values_and_lies_where_the_rule_says() -> None:
     assert whole.w_embed.sharding.spec == PartitionSpec()
     with pytest.raises(ValueError, match=r"jax.make_mesh\(\(2, 4\).*got a int"):
         ji.mesh.shard_model(MODEL, 8)
+
+
+def test_none_is_whole_on_every_device() -> None:
+    """For a function and for a tree, on devices and on paper; without a mesh None says nothing."""
+    rule = lambda path, leaf: PartitionSpec("data") if path == "w_embed" else None
+    paths = {path: rule(path, leaf) for path, leaf in leaf_paths(MODEL).items()}
+    tree = jax.tree_util.tree_map_with_path(
+        lambda path, _: paths[jax.tree_util.keystr(path, simple=True, separator=".")], MODEL
+    )
+    mesh = jax.sharding.AbstractMesh((2,), ("data",))
+    for plan in (rule, tree):
+        where = ji.mesh.sharding_rule(mesh, plan)
+        assert where("blocks.mlp.w_in", MODEL.blocks.mlp.w_in) == NamedSharding(
+            automatic_mesh(mesh), PartitionSpec()
+        )
+        assert [leaf.device_bytes for leaf in ji.mesh.plan(MODEL, mesh, plan).leaves] == [
+            leaf.nbytes // (1 + (path == "w_embed")) for path, leaf in leaf_paths(MODEL).items()
+        ]
+        model = ji.mesh.shard_model(MODEL, on("data"), plan=plan)
+        assert {type(leaf.sharding) for leaf in jax.tree.leaves(model)} == {NamedSharding}
+    assert ji.mesh.sharding_rule(None, rule)("w_unembed", MODEL.w_embed) is None
+
+
+def test_a_mesh_on_paper_is_for_plans() -> None:
+    mesh = jax.sharding.AbstractMesh((2, 4), ("data", "model"))
+    for call in (lambda: ji.load("tiny", mesh=mesh), lambda: ji.mesh.shard_model(MODEL, mesh)):
+        with pytest.raises(ValueError, match=r"this mesh has none. ji.mesh.plan\(config, mesh\) plans"):
+            call()
 
 
 def test_a_leaf_that_cannot_be_divided_stays_whole() -> None:

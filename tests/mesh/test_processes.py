@@ -110,10 +110,9 @@ def test_a_process_holds_its_shard_and_little_else(tmp_path: Path) -> None:
         model = random_model(config, dtype=jnp.bfloat16)
         ji.hub.export(tmp_path / name / "hub", model)
         ji.save(tmp_path / name / "saved", model)
-    # orbax decompresses chunks in threads, whose allocators keep what they have had.
-    for form, plan, constant in (("hub", "tensor", 24), ("hub", "fsdp", 24), ("saved", "fsdp", 96)):
+    for form, plan in (("hub", "tensor"), ("hub", "fsdp"), ("saved", "tensor"), ("saved", "fsdp")):
         folders = [str(tmp_path / name / form) for name in ("large", "small")]
         for line in both("peak", *folders, plan, devices=1):
             parts, rise = map(int, line.split())
             assert abs(parts - 104 * MIB) < MIB
-            assert rise <= 1.2 * parts + constant * MIB, (form, plan, rise / MIB)
+            assert rise <= 1.2 * parts + 24 * MIB, (form, plan, rise / MIB)

@@ -27,9 +27,9 @@ def programs(smoke: bool) -> Iterator[Program]:
     for plan in ("tensor", "fsdp", "fsdp+tensor"):
         shape = (16, 1) if plan == "fsdp" else (4, 4)
         yield Program(f"pythia-6.9b-{plan}", "sharded", model("6.9b", plan, shape, "v5e:4x4", 16, 1024))
-    yield Program(
-        "pythia-12b-fsdp+tensor", "sharded", model("12b", "fsdp+tensor", (8, 8), "v5e:8x8", 16, 1024)
-    )
+    for plan in ("tensor", "fsdp", "fsdp+tensor"):
+        shape, batch = ((64, 1), 64) if plan == "fsdp" else ((8, 8), 16)  # each chip has rows of its own
+        yield Program(f"pythia-12b-{plan}", "sharded", model("12b", plan, shape, "v5e:8x8", batch, 1024))
     for kind in ("TopK", "BatchTopK", "JumpReLU"):
         for shape in ((1, 64), (4, 16)):
             name = f"{kind.lower()}-4096-1048576-{shape[0]}x{shape[1]}"
@@ -56,7 +56,8 @@ def model(
 
         call = lambda model, tokens: ji.run(model, tokens, logits=-1, capture=["resid_post[5]"])
         work = pass_work(model.config, batch, pos, 1, jnp.bfloat16) / mesh.size
-        return Call(call, (model, tokens(batch, pos)), work, place=place, topology=topology)
+        around = jax.set_mesh(mesh)  # as the library sets it where the weights are arrays
+        return Call(call, (model, tokens(batch, pos)), work, place=place, topology=topology, mesh=around)
 
     return build
 
