@@ -18,7 +18,7 @@ from ._paths_classic import path_patch as path_patch
 from ._paths_classic import paths_into as paths_into
 from ._paths_result import DirectPaths as DirectPaths
 from ._paths_result import Edges as Edges
-from ._prune import Pruned as Pruned
+from ._prune import LearnedMasks as LearnedMasks
 from ._prune import PruneSettings as PruneSettings
 from ._prune import prune as prune
 from ._random import random_circuits as random_circuits

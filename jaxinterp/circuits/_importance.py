@@ -88,9 +88,7 @@ def node_importance(
     Law: without `normalise` it is the mean over prompts of the size of the attribution of each node.
     """
     pair = make_pair(model, clean, clean if corrupt is None else corrupt, mask, "noise")
-    sites = {"head": "z", "q": "q", "k": "k", "v": "v"}
-    sites |= {"mlp": "mlp_out"} if "mlp_out" in pair.shapes else {}
-    names = list(sites.values())
+    names = [site for site in ("z", "q", "k", "v", "mlp_out") if site in pair.shapes]
     _, acts, grads = site_grads(model, pair.target, pair.metric(metric), at=names, mask=pair.mask)
     there = None
     if corrupt is not None:
@@ -111,7 +109,5 @@ def node_importance(
         norm = np.linalg.norm(found, axis=-1, keepdims=True)
         return found / np.maximum(norm, np.finfo(np.float64).tiny)
 
-    return NodeImportance(
-        **{name: importance(site) for name, site in sites.items()},
-        **({} if "mlp" in sites else {"mlp": None}),
-    )
+    head, q, k, v = (importance(site) for site in ("z", "q", "k", "v"))
+    return NodeImportance(head, q, k, v, importance("mlp_out") if "mlp_out" in names else None)

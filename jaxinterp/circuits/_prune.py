@@ -33,8 +33,8 @@ class PruneSettings:
 
     - `of`: `"edges"`, one score for each edge; or `"nodes"`, one for the queries, keys and values of each
       head and for each MLP (subnetwork probing).
-    - `goal`: `"match"` keeps the metric where the whole model has it: $\big((m(C) - m(M)) / (m(\emptyset) -
-      m(M))\big)^2$ for each prompt, with the mean gap below. `"min"` and `"max"` minimise and maximise the
+    - `goal`: `"match"` keeps the metric where the whole model has it: $\overline{(m(C) - m(M))^2} \,/\,
+      \overline{(m(\emptyset) - m(M))^2}$, means over prompts. `"min"` and `"max"` minimise and maximise the
       metric itself.
     - `steps`, `learning_rate`: of Adam, over all prompts at once.
     - `fit`: how the training runs and is saved: `ji.fit.Settings`.
@@ -55,12 +55,12 @@ class PruneSettings:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Pruned(Result):
-    """What `prune` returns: a row for each penalty (or target) and seed.
+class LearnedMasks(Result):
+    """What `prune` returns: a row for each penalty (or target) and instance.
 
     - `circuit`: the edges whose expected mask is above a half, `mask (n, edge)`.
     - `expected (n, edge)`: the expected mask of every edge.
-    - `penalty (n,)`, `target (n,)`, `seed (n,)`: the settings of each; the penalty is NaN where a target is
+    - `penalty (n,)`, `target (n,)`, `instance (n,)`: the settings of each; the penalty is NaN where a target is
       given, and the target where it is not.
     - `kept (n,)`: how many edges are kept.
     - `history`: by name `(n, step)`: `"loss"`, `"fit"` (the part of the metric) and `"open"` (the expected share
@@ -71,7 +71,7 @@ class Pruned(Result):
     expected: np.ndarray
     penalty: np.ndarray
     target: np.ndarray
-    seed: np.ndarray
+    instance: np.ndarray
     kept: np.ndarray
     history: dict[str, np.ndarray]
 
@@ -81,7 +81,7 @@ class Pruned(Result):
         columns = {
             "penalty": self.penalty,
             "target": self.target,
-            "seed": self.seed,
+            "instance": self.instance,
             "kept": self.kept,
             **last,
         }
@@ -110,10 +110,10 @@ class MaskLoss(eqx.Module):
         if self.aimed:
             # Descent on the scores and ascent on the two multipliers, by one gradient.
             off = share - now.member["target"]
-            held = jax.lax.stop_gradient(params["dual"])
+            dual = jax.lax.stop_gradient(params["dual"])
             still = jax.lax.stop_gradient(off)
             rise = params["dual"][0] * still + params["dual"][1] * still**2
-            pressure = held[0] * off + held[1] * off**2
+            pressure = dual[0] * off + dual[1] * off**2
             loss = fit + pressure - (rise - jax.lax.stop_gradient(rise))
         else:
             loss = fit + now.member["penalty"] * share
@@ -129,17 +129,17 @@ def prune(
     *,
     penalty: FloatLike | Sequence[FloatLike] = 1.0,
     target: FloatLike | Sequence[FloatLike] | None = None,
-    seeds: IntLike = 1,
+    instances: IntLike = 1,
     graph: Graph | None = None,
     ablate: StrLike = "patch",
     mask: MaskLike | None = None,
     settings: PruneSettings = PruneSettings(),
-) -> Pruned:
+) -> LearnedMasks:
     r"""$\min_s\, \mathbb E_{m \sim p_s}\big[L(m)\big] + \lambda\, \overline{P_s(m > 0)}$: masks of edges or nodes that are learned.
 
     Subnetwork probing, Cao et al. 2021 (https://arxiv.org/abs/2104.03514), and edge pruning, Bhaskar et al. 2024
     (https://arxiv.org/abs/2406.16778): each mask is hard concrete, so that it is often exactly 0 or 1 and has a
-    gradient. All penalties and seeds train in one program.
+    gradient. All penalties and instances train in one program.
 
     **Arguments:**
 
@@ -148,15 +148,15 @@ def prune(
     - `penalty`: the weight of the share of open masks; several train side by side.
     - `target`: the share of masks to keep open, in place of a penalty: two multipliers are raised until it is
       met, by the penalty $\lambda_1 (r - t) + \lambda_2 (r - t)^2$. Several train side by side.
-    - `seeds`: how many masks are trained for each penalty or target.
+    - `instances`: how many masks are trained for each penalty or target.
     - `graph`: a graph with other options than `ji.circuits.graph(model)`.
     - `settings`: what is masked, the goal, and the training: `PruneSettings`.
 
-    **Returns:** a `Pruned`.
+    **Returns:** a `LearnedMasks`.
 
     **Raises:** ValueError where the metric is the same on clean and corrupt prompts.
 
-    Memory is about `layers * senders * prompts * pos * d` numbers for each penalty and seed.
+    Memory is about `layers * senders * prompts * pos * d` numbers for each penalty and instance.
 
     ```python
     found = ji.circuits.prune(jax.random.key(0), model, clean, corrupt, metric, penalty=[0.1, 1.0])
@@ -171,7 +171,9 @@ def prune(
     checked = pair.metric(metric)
     ends = jnp.stack([jnp.ones(chosen.size), jnp.zeros(chosen.size)])
     whole, none = values(setup, ends, checked, 1)
-    gap = faithful_gap(float(whole.mean()), float(none.mean()))
+    gap = jnp.sqrt(jnp.square(whole - none).mean())
+    if not float(gap) > 1e-6 * float(jnp.abs(whole).max()):
+        faithful_gap(float(whole.mean()), float(none.mean()))  # raises
     aims = np.atleast_1d(np.asarray(penalty if target is None else target, np.float64))
     if aims.ndim != 1 or not aims.size or not np.isfinite(aims).all() or (aims < 0).any():
         raise ValueError(
@@ -179,13 +181,13 @@ def prune(
         )
     if target is not None and (aims > 1).any():
         raise ValueError(f"target is a share of masks, from 0 to 1; got {aims.tolist()}.")
-    repeats = as_int(seeds, "seeds", 1)
+    repeats = as_int(instances, "instances", 1)
     name = "penalty" if target is None else "target"
     members = [{name: jnp.asarray(aim, jnp.float32)} for aim in aims.tolist() for _ in range(repeats)]
     start: dict[str, Array] = {"scores": jnp.full(score_count(chosen, settings.of), START, jnp.float32)}
     if target is not None:
         start["dual"] = jnp.zeros(2, jnp.float32)
-    loss = MaskLoss(setup, checked, whole, jnp.asarray(gap), settings.goal, settings.of, target is not None)
+    loss = MaskLoss(setup, checked, whole, gap, settings.goal, settings.of, target is not None)
     found = sweep(
         [start] * len(members),
         _no_data,
@@ -201,7 +203,7 @@ def prune(
     nothing = np.full(len(members), np.nan)
     each = np.repeat(aims, repeats)
     history = {key: np.stack([one.history[key] for one in found]) for key in ("loss", "fit", "open")}
-    return Pruned(
+    return LearnedMasks(
         Circuit(jnp.asarray(share > 0.5), chosen),
         share,
         each if target is None else nothing,

@@ -53,9 +53,9 @@ def test_pruning() -> None:
     assert found.history["fit"].shape == (3, 60) and len(found.records()) == 3
     nodes = ji.circuits.PruneSettings(of="nodes", steps=60, learning_rate=0.2, fit=QUIET)
     aimed = ji.circuits.prune(
-        jax.random.key(0), model, *pair, target=[0.5], seeds=2, mask=MASK, settings=nodes
+        jax.random.key(0), model, *pair, target=[0.5], instances=2, mask=MASK, settings=nodes
     )
-    assert aimed.seed.tolist() == [0, 1] and np.isnan(aimed.penalty).all()
+    assert aimed.instance.tolist() == [0, 1] and np.isnan(aimed.penalty).all()
     assert (aimed.history["open"][:, -1] < aimed.history["open"][:, 0]).all()
 
 
