@@ -10,6 +10,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import jaxinterp as ji
 
@@ -21,8 +22,14 @@ CONFIGS: dict[str, Any] = {
     "toy": ji.models.GPT2Config(d=8, heads=2, ff=0, norm=False, tied=False, **SIZES),
     "relu": ji.models.GPT2Config(d=8, heads=2, norm=False, act="relu", causal=False, **SIZES),
 }
+FAMILIES = ("gpt2", "neox", "llama")
 SMALL = ji.models.GPT2Config(vocab=40, ctx=16, layers=2, d=8, heads=2)
 """What stands in for a model where its family makes no difference: dictionaries, stores, neurons."""
+
+
+def families(*default: str) -> list[Any]:
+    """Parameters of a test over every family: the default suite runs those named, where one speaks for all."""
+    return [name if name in default else pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES]
 
 
 @functools.cache

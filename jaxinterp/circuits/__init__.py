@@ -1,5 +1,8 @@
 """Circuits: which parts of a model carry an answer, and along which paths. See `docs/circuits.md`."""
 
+from ._acdc import acdc as acdc
+from ._acdc_result import Acdc as Acdc
+from ._acdc_settings import AcdcSettings as AcdcSettings
 from ._circuit import Circuit as Circuit
 from ._completeness import Completeness as Completeness
 from ._completeness import Minimality as Minimality
@@ -13,6 +16,8 @@ from ._graph import Graph as Graph
 from ._graph import graph as graph
 from ._importance import NodeImportance as NodeImportance
 from ._importance import node_importance as node_importance
+from ._known import known as known
+from ._known import known_heads as known_heads
 from ._paths import direct_paths as direct_paths
 from ._paths_classic import path_patch as path_patch
 from ._paths_classic import paths_into as paths_into

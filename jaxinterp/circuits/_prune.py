@@ -24,6 +24,8 @@ from ._graph import graph as graph_of
 from ._hard_concrete import START, edge_mask, expected, open_probability, sample, score_count
 from ._run import Experiment, experiment, values
 
+RAMP = 0.6
+"The share of the steps over which a target is approached."
 OF, GOALS = ("edges", "nodes"), ("match", "min", "max")
 
 
@@ -98,6 +100,8 @@ class MaskLoss(eqx.Module):
     goal: str = eqx.field(static=True)
     of: str = eqx.field(static=True)
     aimed: bool = eqx.field(static=True)
+    ramp: float = eqx.field(static=True)
+    """How many steps the target takes from all masks to the share that is asked for."""
 
     def __call__(self, params: dict[str, Array], batch: Any, now: Any) -> tuple[Array, dict[str, Array]]:
         mask = edge_mask(sample(now.key, params["scores"]), self.setup.graph, self.of)
@@ -109,7 +113,8 @@ class MaskLoss(eqx.Module):
         share = open_probability(params["scores"]).mean()
         if self.aimed:
             # Descent on the scores and ascent on the two multipliers, by one gradient.
-            off = share - now.member["target"]
+            way = jnp.minimum(1, now.step.astype(share.dtype) / self.ramp)
+            off = share - (1 - way * (1 - now.member["target"]))
             dual = jax.lax.stop_gradient(params["dual"])
             still = jax.lax.stop_gradient(off)
             rise = params["dual"][0] * still + params["dual"][1] * still**2
@@ -147,7 +152,8 @@ def prune(
     - `model`, `clean`, `corrupt`, `metric`, `ablate`, `mask`: as in `ji.circuits.evaluate`.
     - `penalty`: the weight of the share of open masks; several train side by side.
     - `target`: the share of masks to keep open, in place of a penalty: two multipliers are raised until it is
-      met, by the penalty $\lambda_1 (r - t) + \lambda_2 (r - t)^2$. Several train side by side.
+      met, by the penalty $\lambda_1 (r - t) + \lambda_2 (r - t)^2$, in which t falls from 1 over the first
+      60% of the steps. Several train side by side.
     - `instances`: how many masks are trained for each penalty or target.
     - `graph`: a graph with other options than `ji.circuits.graph(model)`.
     - `settings`: what is masked, the goal, and the training: `PruneSettings`.
@@ -187,7 +193,9 @@ def prune(
     start: dict[str, Array] = {"scores": jnp.full(score_count(chosen, settings.of), START, jnp.float32)}
     if target is not None:
         start["dual"] = jnp.zeros(2, jnp.float32)
-    loss = MaskLoss(setup, checked, whole, gap, settings.goal, settings.of, target is not None)
+    loss = MaskLoss(
+        setup, checked, whole, gap, settings.goal, settings.of, target is not None, RAMP * settings.steps
+    )
     found = sweep(
         [start] * len(members),
         _no_data,

@@ -9,6 +9,9 @@ from ._fake_gelu import fake_gelu as fake_gelu
 from ._fake_gelu import fake_gelu_trial as fake_gelu_trial
 from ._induction import Planted as Planted
 from ._induction import planted_induction as planted_induction
+from ._ioi import IOIPrompts as IOIPrompts
+from ._ioi import PlantedIOI as PlantedIOI
+from ._ioi import planted_ioi as planted_ioi
 from ._library import Recovery as Recovery
 from ._library import derivatives as derivatives
 from ._library import polynomials as polynomials
@@ -18,7 +21,11 @@ from ._phases import PhaseDiagram as PhaseDiagram
 from ._phases import phase_diagram as phase_diagram
 from ._planted_geo import PlantedGeo as PlantedGeo
 from ._planted_geo import planted_geo as planted_geo
+from ._rasp import Program as Program
+from ._rasp import Rasp as Rasp
+from ._rasp import rasp as rasp
 from ._superposition import Superposed as Superposed
 from ._superposition import SuperpositionSettings as SuperpositionSettings
 from ._superposition import planted_superposition as planted_superposition
 from ._superposition_result import Superposition as Superposition
+from ._tracr import from_tracr as from_tracr

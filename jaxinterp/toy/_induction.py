@@ -18,17 +18,17 @@ class Planted:
     "The (layer, head) that copies each token to the position behind it."
     induction: tuple[int, int] = (1, 0)
     "The (layer, head) that looks for the token that it reads, and copies what came after."
-    edges: tuple[tuple[str, str], ...] = (
-        ("pos_embed", "0.0 q"),
-        ("pos_embed", "0.0 k"),
-        ("embed", "0.0 v"),
-        ("embed", "1.0 q"),
-        ("0.0", "1.0 k"),
-        ("pos_embed", "1.0 k"),
-        ("embed", "1.0 v"),
-        ("1.0", "logits"),
+    edges: tuple[str, ...] = (
+        "pos_embed->0.0.q",
+        "pos_embed->0.0.k",
+        "embed->0.0.v",
+        "embed->1.0.q",
+        "pos_embed->1.0.k",
+        "0.0->1.0.k",
+        "embed->1.0.v",
+        "1.0->logits",
     )
-    "All edges (writer, reader) that carry anything."
+    "All edges that carry anything, in the names of `ji.circuits.graph(model, split_embed=True)`."
 
 
 def planted_induction(*, vocab: int = 20, ctx: int = 32, heads: int = 1, beta: float = 20.0) -> Planted:

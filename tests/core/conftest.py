@@ -8,6 +8,8 @@ import pytest
 
 from tests import models
 from tests.models import CONFIGS as CONFIGS
+from tests.models import FAMILIES
+from tests.models import families as families
 from tests.models import model_of as model_of
 
 
@@ -16,7 +18,7 @@ def random_model(config: Any, dtype: Any = jnp.float32) -> Any:
     return models.random_model(config, dtype=dtype, embed=5.0)
 
 
-@pytest.fixture(params=["gpt2", "neox", "llama"])
+@pytest.fixture(params=FAMILIES)
 def model(request: pytest.FixtureRequest) -> Any:
     """A model of each family."""
     return model_of(request.param)

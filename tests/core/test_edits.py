@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 import jaxinterp as ji
+from tests.models import families
 
 pytestmark = pytest.mark.quick
 
 
 def captured(model: Any, tokens: Any, edits: Any, site: str) -> jax.Array:
-    return ji.run(model, tokens, edits=edits, capture=[site])[1][site]
+    return ji.run(model, tokens, edits=edits, capture=[site], logits=False)[1][site]
 
 
 def test_equations(neox: Any, tokens: jax.Array) -> None:
@@ -54,7 +55,7 @@ def test_several_directions_are_the_subspace_they_span(gpt2: Any, tokens: jax.Ar
 
     def left(x: jax.Array, directions: Any) -> np.ndarray:
         edit: Any = ji.project_out("resid_post", directions)
-        return np.asarray(edit.fn(x, jnp.asarray(edit.value)))
+        return np.asarray(jax.jit(edit.fn)(x, jnp.asarray(edit.value)))
 
     # As many directions as positions, layers or examples: the span all the same.
     for count in (2, 3, 5):
@@ -160,6 +161,7 @@ def test_per_example_positions(gpt2: Any, tokens: jax.Array) -> None:
             np.testing.assert_array_equal(hit, np.eye(5, dtype=bool)[[1, 3]])
 
 
+@pytest.mark.parametrize("model", families("llama"), indirect=True)
 def test_vmap_over_an_edit_is_a_loop_of_runs(model: Any, tokens: jax.Array) -> None:
     layers, heads = jnp.arange(3), jnp.asarray([1, 0, 1])
     values = jnp.linspace(-1.0, 1.0, 3)

@@ -11,30 +11,41 @@ import jaxinterp as ji
 from jaxinterp.core._sampling import sample
 
 
-def growing(model: Any, tokens: jax.Array, steps: int, edits: Any = ()) -> jax.Array:
-    # What comes later does not matter to a causal model, so one shape serves every length.
+def growing(model: Any, tokens: jax.Array, steps: int, edits: Any = (), *, room: int = 0) -> jax.Array:
+    # What comes later does not matter to a causal model, so one shape serves every length, and prompts
+    # of other lengths too, with room behind the shorter.
     start, total = tokens.shape[-1], tokens.shape[-1] + steps
-    text = jnp.zeros((*tokens.shape[:-1], total), jnp.int32).at[..., :start].set(tokens)
+    text = np.zeros((*tokens.shape[:-1], total + room), np.int32)
+    text[..., :start] = tokens
     for column in range(start, total):
         logits, _ = ji.run(model, text, edits=edits, logits=jnp.asarray(column - 1))
-        text = text.at[..., column].set(logits.argmax(-1).astype(jnp.int32))
-    return text
+        text[..., column] = np.argmax(logits, -1)
+    return jnp.asarray(text[..., :total])
 
 
-def test_equals_running_the_growing_text(model: Any, tokens: jax.Array) -> None:
-    direction = 4 * jax.random.normal(jax.random.key(2), (model.config.d,))
-    edits = [
+def some_edits(d: int) -> list[Any]:
+    direction = 4 * jax.random.normal(jax.random.key(2), (d,))
+    return [
         ji.add("resid_post", direction, layer=1),
         ji.zero("z", layer=2, head=1, pos=3),
         ji.scale("pattern", 0.5, layer=jnp.asarray(0)),
         ji.project_out("mlp_out", jnp.stack([direction, jnp.sin(direction)])),
     ]
+
+
+def test_equals_running_the_growing_text(model: Any, tokens: jax.Array) -> None:
+    edits = some_edits(model.config.d)
     out = ji.generate(model, tokens, 4, edits=edits)
     assert out.dtype == jnp.int32 and out.shape == (2, 9)
     np.testing.assert_array_equal(out, growing(model, tokens, 4, edits))
-    np.testing.assert_array_equal(ji.generate(model, tokens[0], 4, edits=edits), out[0])
-    np.testing.assert_array_equal(ji.generate(ji.intervene(model, edits), tokens, 4), out)
-    assert (np.asarray(ji.generate(model, tokens, 4)) != np.asarray(out)).any()
+
+
+def test_one_prompt_and_an_intervened_model_are_generated_from_alike(gpt2: Any, tokens: jax.Array) -> None:
+    edits = some_edits(gpt2.config.d)
+    out = ji.generate(gpt2, tokens, 4, edits=edits)
+    np.testing.assert_array_equal(ji.generate(gpt2, tokens[0], 4, edits=edits), out[0])
+    np.testing.assert_array_equal(ji.generate(ji.intervene(gpt2, edits), tokens, 4), out)
+    assert (np.asarray(ji.generate(gpt2, tokens, 4)) != np.asarray(out)).any()
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
@@ -53,7 +64,7 @@ def test_ragged_prompts_continue_as_if_alone(model: Any, side: str) -> None:
 def test_values_of_the_prompt_stay_with_the_prompt(gpt2: Any, tokens: jax.Array) -> None:
     _, acts = ji.run(gpt2, tokens, capture=["resid_post"])
     same = [ji.replace("resid_post", acts["resid_post"])]
-    np.testing.assert_array_equal(ji.generate(gpt2, tokens, 3, edits=same), ji.generate(gpt2, tokens, 3))
+    np.testing.assert_array_equal(ji.generate(gpt2, tokens, 4, edits=same), ji.generate(gpt2, tokens, 4))
     # So do directions per position.
     direction = np.linspace(-1, 1, 8, dtype=np.float32)
     per_position = ji.project_out("resid_mid", np.tile(direction, (5, 1, 1)), layer=0)

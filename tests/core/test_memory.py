@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import jaxinterp as ji
-from tests.models import shapes_of
+from tests.models import families, shapes_of
 
 SITES = ["resid_pre", "z[1:3]", "mlp_out[0]", "pattern", "embed"]
 
@@ -19,6 +19,7 @@ def gap(logits: jax.Array) -> jax.Array:
     return logits[..., -1, 3] - logits[..., -1, 4]
 
 
+@pytest.mark.parametrize("model", families("neox"), indirect=True)
 def test_computing_blocks_again_changes_no_gradient(model: Any, tokens: jax.Array) -> None:
     kept = ji.site_grads(model, tokens, gap, at=SITES, remat=False)
     again = ji.site_grads(model, tokens, gap, at=SITES, remat=True)

@@ -11,6 +11,7 @@ import pytest
 import jaxinterp as ji
 from jaxinterp.core._captures import as_requests
 from jaxinterp.core._engine import plan
+from tests.models import families
 
 pytestmark = pytest.mark.quick
 
@@ -100,6 +101,7 @@ def test_runs_stop_early_and_materialise_nothing_unnamed(gpt2: Any, tokens: jax.
     assert matmuls(gpt2, tokens, capture=["resid_post[0]"], logits=False) == 8
 
 
+@pytest.mark.parametrize("model", families("neox"), indirect=True)
 def test_logits_at_chosen_positions(model: Any, tokens: jax.Array) -> None:
     full, _ = ji.run(model, tokens)
     for pos, want in [
@@ -147,6 +149,7 @@ def test_intervened_models_compose(gpt2: Any, tokens: jax.Array) -> None:
     assert list(ji.sites(steered)) == list(ji.sites(gpt2))
 
 
+@pytest.mark.parametrize("model", families("llama"), indirect=True)
 def test_site_grads_are_derivatives(model: Any, tokens: jax.Array) -> None:
     def metric(logits: jax.Array) -> jax.Array:
         return logits[..., 3] - logits[..., 4]
@@ -206,6 +209,7 @@ class EdgeMask(ji.Edit):
         return x - jnp.broadcast_to(lost, x.shape), state
 
 
+@pytest.mark.parametrize("model", families("gpt2", "neox"), indirect=True)
 def test_an_edit_can_carry_state_through_the_layers(model: Any, tokens: jax.Array) -> None:
     plain, _ = ji.run(model, tokens)
     whole, _ = ji.run(model, tokens, edits=[EdgeMask(jnp.ones((3, 3)))])

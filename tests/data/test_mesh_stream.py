@@ -72,6 +72,7 @@ print("stayed")
 """
 
 
+@pytest.mark.slow
 def test_activations_stay_on_the_devices() -> None:
     assert "stayed" in run(EIGHT, devices=8)
 

@@ -15,8 +15,6 @@ from jaxinterp.patching import _attribution_drop
 from jaxinterp.patching._attribution_qk import key_effects
 from tests.patching.patched_models import CLEAN, CORRUPT, MASK, METRIC, frozen_patterns, model_of
 
-pytestmark = pytest.mark.quick
-
 PAIR = (CLEAN, CORRUPT, METRIC)
 Settings = ji.patching.AttributionSettings
 FAMILIES = ["gpt2", "neox", "llama"]
@@ -42,6 +40,7 @@ def test_equals_the_sweep_in_a_linear_model(name: str) -> None:
     close(estimate, ji.patching.sweep(model, *PAIR, **options))
 
 
+@pytest.mark.quick
 def test_is_gradient_times_difference() -> None:
     model = model_of("llama")
     sites = ["v", "head_out", "mlp_in", "q_in"]
@@ -225,6 +224,7 @@ def test_a_divergence_at_its_reference_warns() -> None:
         ji.patching.attribution(model, CLEAN, CORRUPT, metric)
 
 
+@pytest.mark.quick
 def test_other_prompts_compile_nothing() -> None:
     from jaxinterp.patching._attribution_program import attribute
 
@@ -235,6 +235,7 @@ def test_other_prompts_compile_nothing() -> None:
     assert attribute._cached._cache_size() == before
 
 
+@pytest.mark.quick
 def test_agreement() -> None:
     exact = np.asarray([[1.0, -6.0, 2.0], [0.5, 3.0, 2.0]])
     same = ji.patching.agreement(exact, exact, top=2)

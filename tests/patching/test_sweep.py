@@ -155,6 +155,8 @@ def test_chosen_positions_of_padded_prompts_count_their_tokens(side: str) -> Non
     for row in range(1, 3):
         pair = CLEAN[row, keep[row]], CORRUPT[row, keep[row]]
         np.testing.assert_allclose(found[..., row], sweep(model, *pair, metric, **options), atol=1e-5)
+        if keep[row].all():  # nothing to count by; each length is a program of its own
+            continue
         np.testing.assert_allclose(whole[..., row], sweep(edited, *pair, metric, **options), atol=1e-5)
         alone = ji.patching.attribution(model, *pair, metric, **options)
         np.testing.assert_allclose(estimate[..., row], alone, atol=1e-5)

@@ -1,0 +1,167 @@
+r"""ACDC: the circuit that is left when edges are cut one by one, where the metric bears it."""
+
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from .._arguments import as_array, as_bool
+from .._text import shown
+from ..corpus._progress import advance, progress_bar
+from ..typing import (
+    ArrayLike,
+    BoolLike,
+    BytesLike,
+    MaskLike,
+    MetricLike,
+    ModelLike,
+    PathLike,
+    StrLike,
+    TokensLike,
+)
+from ._acdc_log import Log, identity
+from ._acdc_result import Acdc
+from ._acdc_run import Runner, width_of
+from ._acdc_settings import AcdcSettings, stages
+from ._acdc_walk import Walk
+from ._circuit import as_circuit
+from ._graph import Graph
+from ._graph import graph as graph_of
+from ._run import at_once, experiment
+
+
+def acdc(
+    model: ModelLike,
+    clean: TokensLike,
+    corrupt: TokensLike | None,
+    metric: MetricLike,
+    *,
+    threshold: ArrayLike = 0.01,
+    ablate: StrLike = "patch",
+    mask: MaskLike | None = None,
+    graph: Graph | None = None,
+    checkpoint: PathLike | None = None,
+    max_bytes: BytesLike = "auto",
+    progress: BoolLike = True,
+    settings: AcdcSettings | None = None,
+) -> Acdc:
+    r"""$m_e \leftarrow 0$ where $M(m - e) - M(m) < \tau$, edge by edge from the logits back: a circuit by ACDC.
+
+    Receivers come in reverse order of computation, and for each of them its senders. An edge is cut for good
+    if the metric bears it in the circuit that is left then. Conmy et al. 2023
+    (https://arxiv.org/abs/2304.14997).
+
+    **Arguments:**
+
+    - `model`: without edits of its own.
+    - `clean`, `corrupt`: prompts of one shape, `(*batch, pos)`. With `ablate="zero"` corrupt may be None.
+    - `metric`: of `ji.metrics`, or a function of logits; its mean over the prompts is $M$. The paper takes
+      `ji.metrics.kl` from the clean logits. Whether it may rise, fall, or must stay is the `goal` of the
+      settings: by default a KL may not rise by $\tau$, and a logit difference may not fall by it.
+    - `threshold`: $\tau$, 0 or more, in units of the metric; by default 0.01. A list gives one circuit for
+      each, which share what they can.
+    - `ablate`: what a cut edge carries: `"patch"`, `"mean"` or `"zero"`, as in `ji.circuits.run`.
+    - `mask`: True at real tokens. It holds for both prompts.
+    - `graph`: of `ji.circuits.graph(model, ...)`, for positions, split embeddings or whole heads.
+    - `checkpoint`: a folder. A call that was stopped goes on from there, and other thresholds use its values.
+    - `max_bytes`: memory for circuits that run at once.
+    - `progress`: a bar with the edges that are left; True by default.
+    - `settings`: an `AcdcSettings`: the goal, and the order of the senders.
+
+    **Returns:** an `Acdc`, which is a `Circuit`, with `deltas` `(edge,)` and `runs`. Of several thresholds
+    the mask is `(n, edge)`.
+
+    The result is that of one run after the other. Edges whose change is within rounding of the threshold can
+    go either way. Decisions are guessed ahead, and the circuits that the guesses lead to run as one batch,
+    from the layer of the receiver on. What comes after a wrong guess runs again. Receivers without a path to
+    the logits lose their edges without a run.
+
+    **Raises:** ValueError for a threshold below 0, for a metric that is the same with all edges and with none,
+    for a graph of another model, and for a model with edits.
+
+    ```python
+    logits, _ = ji.run(model, clean)
+    circuit = ji.circuits.acdc(model, clean, corrupt, ji.metrics.kl(logits), threshold=0.05)
+    len(circuit), circuit.edges
+    ```
+
+    Law: equal to the plain loop of one run for each edge, edge by edge.
+    """
+    chosen = AcdcSettings() if settings is None else settings
+    thresholds = _thresholds(threshold)
+    wanted = sorted(set(thresholds.ravel().tolist()), reverse=True)
+    base = graph_of(model)
+    edges = base if graph is None else as_circuit(graph.full(), base).graph
+    setup, pair = experiment(model, clean, corrupt, edges, ablate=ablate, mask=mask)
+    checked = pair.metric(metric)
+    goal, sequence = chosen.goal_of(checked), chosen.sequence(edges)
+    parts = stages(edges, sequence)
+    reads = pair.pos if checked.pos is None else int(np.size(checked.pos))
+    fits = at_once(pair, edges, reads, max_bytes)
+    runner = Runner(setup, checked, width_of(max(map(len, parts)), fits))
+    full, empty = _ends(runner, edges)
+    log = None if checkpoint is None else Log(Path(checkpoint), identity(setup, checked, ablate, sequence))
+    trails = [] if log is None else log.trails()
+    walks: dict[float, Walk] = {}
+    total = edges.size * len(wanted)
+    with progress_bar(total, "acdc", unit="edge", progress=as_bool(progress, "progress")) as bar:
+        for each in wanted:
+            nearest = walks[min(walks)].deltas if walks else None
+            walk = walks[each] = Walk(edges, parts, each, goal, full, nearest)
+
+            def moved(count: int, walk: Walk = walk) -> None:
+                advance(bar, count)
+                if log is not None:
+                    log.save(walk.threshold, walk.trail)
+
+            walk.run(runner, runner.width, trails, moved)
+            trails.append(walk.trail)
+            if log is not None:
+                log.save(each, walk.trail, now=True)
+    several = [walks[each] for each in thresholds.ravel().tolist()]
+
+    def stacked(name: str) -> Array:
+        rows = np.stack([getattr(walk, name) for walk in several])
+        return jnp.asarray(rows if thresholds.ndim else rows[0])
+
+    return Acdc(
+        mask=stacked("kept"),
+        graph=edges,
+        deltas=stacked("deltas"),
+        threshold=thresholds,
+        metric=stacked("metric"),
+        full=jnp.asarray(full),
+        empty=jnp.asarray(empty),
+        runs=runner.runs,
+        goal=goal,
+    )
+
+
+def _thresholds(threshold: ArrayLike) -> np.ndarray:
+    found = np.asarray(as_array(threshold, "threshold"))
+    good = found.dtype.kind in "iuf" and found.ndim < 2 and found.size
+    if not good or not np.isfinite(found).all() or (found < 0).any():
+        raise ValueError(
+            "threshold is how much worse an edge may make the metric: a finite number of 0 or more, or a list of "
+            f"them, such as threshold=0.01; got {shown(threshold)}."
+        )
+    return found.astype(np.float64)
+
+
+def _ends(runner: Runner, graph: Graph) -> tuple[float, float]:
+    """The metric with all edges and with none, which differ."""
+    whole, none = runner.per_example(np.stack([np.ones(graph.size, bool), np.zeros(graph.size, bool)]), 0)
+    full, empty = float(whole.mean()), float(none.mean())
+    if not np.isfinite([full, empty]).all():
+        raise ValueError(
+            f"The metric is {full} with all edges and {empty} with none: no change of it can be judged. Give one "
+            "that is finite on both prompts, such as ji.metrics.logit_diff."
+        )
+    if np.allclose(whole, none, rtol=1e-6, atol=1e-7):
+        raise ValueError(
+            f"The metric is {full:.6g} with all edges and with none, so every edge would go. Give prompts on which "
+            "the model answers differently, or a metric that reads this answer (a KL needs the clean logits: "
+            "ji.metrics.kl(ji.run(model, clean)[0]))."
+        )
+    return full, empty
