@@ -151,7 +151,7 @@ def prune(
     - `key`: a `jax.random.key`, of the noise of the masks.
     - `model`, `clean`, `corrupt`, `metric`, `ablate`, `mask`: as in `ji.circuits.evaluate`.
     - `penalty`: the weight of the share of open masks; several train side by side.
-    - `target`: the share of masks to keep open, in place of a penalty: two multipliers are raised until it is
+    - `target`: about the share of masks to keep open, in place of a penalty: two multipliers are raised until it is
       met, by the penalty $\lambda_1 (r - t) + \lambda_2 (r - t)^2$, in which t falls from 1 over the first
       60% of the steps. Several train side by side.
     - `instances`: how many masks are trained for each penalty or target.

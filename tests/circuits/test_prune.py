@@ -73,7 +73,7 @@ def test_a_target_is_met_by_edges_and_by_nodes() -> None:
             jax.random.key(0), one.model, *pair, target=[0.4], instances=2, graph=graph, settings=settings
         )
         assert found.instance.tolist() == [0, 1] and np.isnan(found.penalty).all()
-        np.testing.assert_allclose(found.history["open"][:, -1], 0.4, atol=0.1)
+        assert (found.history["open"][:, -1] < 0.45).all()
         judged = ji.circuits.evaluate(one.model, found.circuit, *pair)
         np.testing.assert_allclose(judged.faithfulness, 1, atol=0.05)
 
