@@ -84,7 +84,7 @@ class Streams(eqx.Module):
 
     embedded: Float[Array, "*batch pos d"] | None
     after: Float[Array, "layer *batch pos d"]
-    logits: Float[Array, "*batch chosen vocab"]
+    logits: Float[Array, "*batch chosen vocab"] | None
     reader: Any
     chosen: Any
     mask: Any
@@ -113,8 +113,12 @@ def capture(
     mask: MaskLike | None = None,
     edits: EditsLike = (),
     pos: IndexLike | None = None,
+    own: bool = True,
 ) -> Streams:
-    """Runs the model once and returns the rows of `lens`, or the rows of one site, one per layer."""
+    """Runs the model once and returns the rows of `lens`, or the rows of one site, one per layer.
+
+    Without `own` there are no logits, unless an edit acts after the last block.
+    """
     reader = reader_of(model, edits)
     ids = as_tokens(tokens)
     mask = None if mask is None else as_mask(mask)
@@ -131,7 +135,7 @@ def capture(
         edits=edits,
         capture=captures,
         mask=mask,
-        logits=True if positions is None else positions,
+        logits=(True if positions is None else positions) if own or isinstance(reader, Intervened) else False,
     )
     chosen, real = (positions, mask) if whole else (None, None)
     if site is None:

@@ -1,20 +1,19 @@
 r"""A lens in numbers: the likeliest tokens, the entropy, and the distance to the model's own prediction."""
 
+import dataclasses
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jaxtyping import Array, Float, Int
 
 from ..core._check import as_int, as_mask, as_selector, as_tokens, concrete, logit_count
 from ..core._intervene import config_of
 from ..core._positions import take_positions
-from ..core._top import top_of_rows
 from ..mesh._gather import on_mesh
 from ..typing import EditsLike, IndexLike, IntLike, MaskLike, ModelLike, TokenLike, TokensLike
+from ._measures import in_chunks, log_softmax, measures
 from ._read import (
     Lens,
     LogitLens,
@@ -24,6 +23,7 @@ from ._read import (
     drop_position,
     over_rows,
     token_shape,
+    unembed,
 )
 
 
@@ -82,7 +82,9 @@ def summary(
 ) -> Summary:
     r"""$H(p_\ell),\; \mathrm{KL}(p \,\|\, p_\ell),\; -\log p_\ell(t),\; \mathrm{rank}_\ell(t)$ and the likeliest tokens.
 
-    One scan over the rows of a lens: the logits of one row exist at a time.
+    One scan over the rows of a lens: the logits of one row exist at a time, and of a long prompt only those
+    of a chunk of positions (128 MiB in float32 on each device). Where an edit acts after the last block
+    the positions stay together.
 
     **Arguments:**
 
@@ -105,7 +107,7 @@ def summary(
 
     **Raises:** ValueError for `top` outside of 1..vocab; IndexError for targets outside of the vocabulary.
 
-    Laws: equal to the same reductions of all logits; the KL of the last row is 0.
+    Laws: equal to the same reductions of all logits, whatever the chunks; the KL of the last row is 0.
     """
     ids, count = as_tokens(tokens), as_int(top, "top", 1)
     lens = LogitLens() if lens is None else lens
@@ -113,12 +115,12 @@ def summary(
     if not 1 <= count <= vocab:
         raise ValueError(f"top lies in 1..{vocab}, the size of the vocabulary; got {count}.")
     wanted = _checked(ids, targets, vocab)
-    streams = capture(model, ids, lens, mask=mask, edits=edits, pos=pos)
+    streams = capture(model, ids, lens, mask=mask, edits=edits, pos=pos, own=False)
     real = None if mask is None else as_mask(mask)
     where = None if pos is None else as_positions(ids, pos, real)[0]
     rows = (*streams.picked, config_of(model).layers)
     follows = vocab == config_of(model).vocab
-    return _summary(lens, streams, ids, wanted, where, real, count, rows, follows)
+    return _summary(lens, streams, ids, wanted, where, real, count, rows, follows, vocab)
 
 
 def _checked(tokens: Array, targets: Any, vocab: int) -> Any:
@@ -166,51 +168,19 @@ def _summary(
     count: int,
     rows: tuple[int, ...],
     follows: bool,
+    vocab: int,
 ) -> Summary:
     targets = _targets(tokens, targets, where, mask, follows)
-    own = log_softmax(streams.logits)
 
-    def read(logits: Array) -> dict[str, Array]:
-        # The likeliest first: with their logit as the maximum, no pass over the vocabulary looks for it.
-        logits = logits.astype(np.promote_types(logits.dtype, np.float32))
-        best, ids = top_of_rows(logits, count)
-        top = jnp.where(jnp.isfinite(best[..., :1]), best[..., :1], 0)
-        shifted = logits - jnp.broadcast_to(lax.stop_gradient(top), logits.shape)
-        total = jnp.log(jnp.exp(shifted).sum(-1, keepdims=True))
-        logprobs = shifted - jnp.broadcast_to(total, shifted.shape)
-        best = best - jnp.broadcast_to(top, best.shape) - jnp.broadcast_to(total, best.shape)
-        out = {
-            "top_ids": ids.astype(jnp.int32),
-            "top_probs": jnp.exp(best),
-            "entropy": -(jnp.exp(logprobs) * logprobs).sum(-1),
-            "kl": kl(own, logprobs),
-        }
-        if targets is not None:
-            chosen = jnp.take_along_axis(logprobs, jnp.maximum(targets, 0)[..., None], -1)
-            likelier = logprobs > jnp.broadcast_to(chosen, logprobs.shape)
-            rank = likelier.sum(-1, dtype=jnp.int32)
-            none = targets < 0
-            out["cross_entropy"] = jnp.where(none, jnp.nan, -chosen[..., 0])
-            # Nothing is likelier than NaN, which would make it the first.
-            none = none | jnp.isnan(chosen[..., 0])
-            out["rank"] = jnp.where(none, -1, rank)
-        return out
+    def piece(part: Streams, targets: Array | None) -> dict[str, Array]:
+        logits = unembed(part.reader, part.after[-1]) if part.logits is None else part.logits
+        own, part = log_softmax(logits), dataclasses.replace(part, logits=logits)
+        return over_rows(lens, part, lambda logits: measures(logits, own, targets, count))
 
-    read_rows = over_rows(lens, streams, read)
+    read_rows = in_chunks(piece, streams, targets, vocab)
     parts = {
         name: drop_position(value, streams, -2 if name.startswith("top") else -1)
         for name, value in read_rows.items()
     }
     best = parts["top_ids"], parts["top_probs"]
     return Summary(*best, parts["entropy"], parts["kl"], parts.get("cross_entropy"), parts.get("rank"), rows)
-
-
-def log_softmax(logits: Float[Array, "*batch vocab"]) -> Float[Array, "*batch vocab"]:
-    """Log-probabilities in float32 at least."""
-    wide = np.promote_types(logits.dtype, np.float32)
-    return jax.nn.log_softmax(logits.astype(wide), axis=-1)
-
-
-def kl(p: Float[Array, "*batch vocab"], q: Float[Array, "*batch vocab"]) -> Float[Array, "*batch"]:
-    r"""$\sum_v p_v (\log p_v - \log q_v)$ of log-probabilities."""
-    return (jnp.exp(p) * (p - q)).sum(-1)

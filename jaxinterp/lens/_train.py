@@ -24,10 +24,10 @@ from ..fit._settings import OPTIONS, SettingsLike, check_counts, check_settings
 from ..fit._state import Now, initial_state
 from ..fit._step import Slope, Task
 from ..typing import IntLike, KeyLike, ModelLike, OptimizerLike, PyTree, StreamLike
+from ._measures import kl, log_softmax
 from ._read import capture, unembed
 from ._recipe import published_optimizer
 from ._stream import batches, peeked
-from ._summary import kl, log_softmax
 from ._tuned import TunedLens
 
 LOSSES = ("kl", "ce")

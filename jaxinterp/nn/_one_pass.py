@@ -16,12 +16,13 @@ from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from ..core._types import Reads
+from ..mesh._gather import data_size
 from ._attention_call import attention
 from ._linear import accumulation_dtype, einsum, like
 from ._one_query import LANES, side_by_side
 
 CHUNK_BYTES = 2**24
-"Bytes of scores that a chunk may hold."
+"Bytes of scores that a chunk may hold on a device; heads that a plan spreads count whole."
 LEAST = 64
 "Queries of a chunk, though they be more bytes: about as many as the keys take themselves."
 KERNEL_QUERIES = 256
@@ -74,7 +75,9 @@ def chunked(
     """The same in plain XLA, for every shape, rule and dtype."""
     *batch, queries, heads, _ = q.shape
     keys, wide = k.shape[-3], accumulation_dtype(q)
-    row = math.prod(batch) * heads * keys * wide.itemsize
+    spread = data_size(None)  # rows of a batch that divide lie over "data", and a device holds its own
+    here = math.prod(batch) // (spread if batch and batch[0] % spread == 0 else 1)
+    row = here * heads * keys * wide.itemsize
     at_once = max(CHUNK_BYTES // max(row, 1), LEAST)
     if queries <= at_once:
         allowed = reads.rows(0, queries)

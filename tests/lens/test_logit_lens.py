@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import jaxinterp as ji
-from jaxinterp.lens import logit_lens, summary
+from jaxinterp.lens import _measures, logit_lens, summary
+from jaxinterp.lens._read import LogitLens
 
 from .conftest import model_of
 
@@ -126,6 +127,30 @@ def test_summary_is_the_reductions_of_all_logits(neox: Any, tokens: Any) -> None
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["neox", *(pytest.param(n, marks=pytest.mark.slow) for n in ("gpt2", "llama"))]
+)
+def test_summary_in_chunks_of_positions_is_the_whole(
+    name: str, tokens: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Law: equal for every chunk, the last one shorter too, and no array has all positions and the vocabulary."""
+    model, tokens = model_of(name), tokens[:, :5]
+    mask = np.asarray([[False, False, True, True, True], [True] * 5])
+    whole = summary(model, tokens, mask=mask)
+    for size in (1, 2):
+
+        class Chunked(LogitLens):
+            """Of its own, so that the program is traced again."""
+
+        monkeypatch.setattr(_measures, "CHUNK_BYTES", 2 * size * 40 * 4 + 7)
+        call = lambda tokens: summary(model, tokens, mask=mask, lens=Chunked())
+        text = str(jax.make_jaxpr(call)(tokens))
+        assert "[2,5,40]" not in text and "[10,1,40]" not in text and f"[2,{size},40]" in text
+        jax.tree.map(lambda got, want: np.testing.assert_allclose(got, want, atol=2e-5), call(tokens), whole)
+    picked = summary(model, tokens, mask=mask, lens=Chunked(), pos=-1)
+    np.testing.assert_allclose(picked.entropy, whole.entropy[..., -1], atol=2e-5)
+
+
 def test_summary_at_positions_and_of_soft_tokens(neox: Any, tokens: Any) -> None:
     whole = summary(neox, tokens)
     last = summary(neox, tokens, targets=[[4], [5]], pos=-1)

@@ -276,3 +276,20 @@ def test_a_tpu_runs_kernels() -> None:
     mapped = lambda q, k, v: jax.vmap(lambda s: mix(s * q, k, v))(jnp.arange(3.0))
     assert text(mapped).count("tpu_custom_call") == 1
     assert text(jax.grad(lambda *x: mix(*x).sum(), argnums=(0, 1, 2))).count("tpu_custom_call") == 3
+
+
+def test_chunks_are_of_what_a_device_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a mesh whose axis "data" spreads the rows, a chunk has more queries; where they do not divide, as many."""
+    monkeypatch.setattr(_one_pass, "CHUNK_BYTES", 8 * 2 * 64 * 4 * 4)  # four queries of eight prompts
+    monkeypatch.setattr(_one_pass, "LEAST", 1)
+    mesh = jax.sharding.AbstractMesh((4,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+
+    def turns(batch: int) -> int:
+        x = jax.ShapeDtypeStruct((batch, 64, 2, 8), np.float32)
+        call = lambda q: _one_pass.chunked(q, q, q, Reads(64, 64, causal=False))
+        text = str(jax.make_jaxpr(call)(x))
+        return int(text.partition("length=")[2].split(maxsplit=1)[0]) if "length=" in text else 1
+
+    assert turns(8) == 16 and turns(6) == 13
+    with jax.sharding.use_abstract_mesh(mesh):
+        assert turns(8) == 4 and turns(6) == 13
