@@ -15,6 +15,8 @@ from ._evaluate import Judgement as Judgement
 from ._evaluate import evaluate as evaluate
 from ._graph import Graph as Graph
 from ._graph import graph as graph
+from ._importance import NodeImportance as NodeImportance
+from ._importance import node_importance as node_importance
 from ._known import known as known
 from ._known import known_heads as known_heads
 from ._paths import direct_paths as direct_paths
@@ -22,6 +24,9 @@ from ._paths_classic import path_patch as path_patch
 from ._paths_classic import paths_into as paths_into
 from ._paths_result import DirectPaths as DirectPaths
 from ._paths_result import Edges as Edges
+from ._prune import LearnedMasks as LearnedMasks
+from ._prune import PruneSettings as PruneSettings
+from ._prune import prune as prune
 from ._random import random_circuits as random_circuits
 from ._roc import Roc as Roc
 from ._roc import pessimistic_auc as pessimistic_auc

@@ -49,7 +49,7 @@ class Circuit(eqx.Module):
         An edge into shared keys or values counts for all heads that share them.
         """
         pairs = self.graph.pairs[np.flatnonzero(self._one().kept) // (self.graph.pos or 1)]
-        used = feeds(self.graph)[pairs[:, 1]].any(0)
+        used = np.array(feeds(self.graph)[pairs[:, 1]].any(0), bool)
         used[pairs[:, 0]] = True
         reached = pairs.size and pairs[:, 1].max() == len(self.graph.receivers) - 1
         return (*np.asarray(self.graph.senders)[used].tolist(), *["logits"] * bool(reached))

@@ -220,7 +220,8 @@ def minimality(
     beside |= {name: judge.without(judge.kept, members) for name, members in (classes or {}).items()}
     if by == "edge":
         parts = list(whole.edges)
-        cuts = [np.eye(1, judge.graph.size, place, dtype=bool)[0] for place in np.flatnonzero(judge.kept)]
+        places = np.flatnonzero(judge.kept).tolist()
+        cuts = [np.arange(judge.graph.size) == place for place in places]
     else:
         parts = [name for name in whole.nodes if name != "logits"]
         cuts = [sent_by(judge.graph, [name]) for name in parts]

@@ -1,7 +1,7 @@
 r"""How good circuits are: what they keep of the metric, and what is left without them."""
 
 import dataclasses
-from typing import Any
+from typing import Any, cast
 
 import equinox as eqx
 import jax
@@ -10,7 +10,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Shaped
 
-from .._arguments import as_int
+from .._arguments import as_int, check_key
 from ..mesh._gather import on_mesh
 from ..metrics import Metric
 from ..nn._linear import accumulation_dtype
@@ -111,7 +111,10 @@ def evaluate(
     drawn = as_int(resamples, "resamples", 0)
     if drawn and found.mask.ndim != 1:
         raise ValueError("Random circuits have the size of one circuit: give one, or leave resamples out.")
-    null = random_circuits(found, drawn, key=key).mask if drawn else many[:0]
+    null = many[:0]
+    if drawn:
+        check_key(key, "ji.circuits.evaluate(..., key={}, resamples=100)")
+        null = random_circuits(found, drawn, key=cast(KeyLike, key)).mask
     masks = jnp.concatenate(
         [jnp.asarray(each, jnp.float32) for each in (many, 1 - many.astype(jnp.float32), null)]
     )

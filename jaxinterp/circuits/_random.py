@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 
-from .._arguments import as_int, check_choice, check_key
+from .._arguments import as_int, check_choice
 from .._random import host_generator
 from ..typing import IntLike, KeyLike, StrLike
 from ._circuit import Circuit
@@ -13,7 +13,7 @@ HOW = ("connected", "uniform")
 
 
 def random_circuits(
-    circuit: Circuit, resamples: IntLike = 100, *, key: KeyLike | None, how: StrLike = "connected"
+    circuit: Circuit, resamples: IntLike = 100, *, key: KeyLike, how: StrLike = "connected"
 ) -> Circuit:
     r"""$C_r \sim U\{C : |C| = n\}$: circuits with as many edges as the given one, drawn at random.
 
@@ -34,9 +34,8 @@ def random_circuits(
     Law: each has as many edges as `circuit`.
     """
     check_choice(how, "how", HOW)
-    check_key(key, "ji.circuits.random_circuits(circuit, 100, key={})")
     count, size = as_int(resamples, "resamples", 1), len(circuit)
-    rng = host_generator(key)
+    rng = host_generator(key, "ji.circuits.random_circuits(circuit, 100, key={})")
     masks = np.zeros((count, circuit.graph.size), bool)
     for row in masks:
         rank = rng.random(circuit.graph.size)

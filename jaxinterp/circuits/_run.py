@@ -46,7 +46,8 @@ class Experiment(eqx.Module):
 
     def edit(self, mask: Shaped[Array, " edge"], before: Array | None = None) -> EdgeMask:
         """The edit of a mask."""
-        return EdgeMask(cuts(mask, self.graph), self.there, self.number, before, self.graph)
+        cut = cuts(mask, self.graph)
+        return EdgeMask(cut=cut, there=self.there, number=self.number, before=before, graph=self.graph)
 
     def logits(self, mask: Shaped[Array, " edge"], at: Any = True) -> Float[Array, "..."]:
         """The logits of a mask, traced: `at` is as `logits` of `ji.run`."""

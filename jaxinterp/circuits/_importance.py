@@ -1,0 +1,113 @@
+r"""Importance of nodes from one gradient: head importance score for pruning (HISP)."""
+
+import dataclasses
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from .._arguments import as_bool
+from ..core._grads import site_grads
+from ..core._run import run
+from ..patching._pairs import make_pair
+from ..stats._results import Result
+from ..typing import BoolLike, MaskLike, MetricLike, ModelLike, TokensLike
+from ._graph import Graph
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class NodeImportance(Result):
+    """What `node_importance` returns.
+
+    - `head (layer, head)`, `q (layer, head)`, `k`, `v (layer, kv_head)`: of what heads write and read.
+    - `mlp (layer,)`: of what MLPs write; None without MLPs.
+    """
+
+    head: np.ndarray
+    q: np.ndarray
+    k: np.ndarray
+    v: np.ndarray
+    mlp: np.ndarray | None
+
+    def scores(self, graph: Graph) -> "SenderScores":
+        """The importance of its sender for every edge, for `ji.circuits.select` and `roc`; embeddings have the largest."""
+        by_name = {f"{layer}.{head}": value for (layer, head), value in np.ndenumerate(self.head)}
+        by_name |= {} if self.mlp is None else {f"mlp{layer}": value for layer, value in enumerate(self.mlp)}
+        most = max(by_name.values())
+        values = np.asarray([by_name.get(name, most) for name in graph.senders])
+        return SenderScores(np.repeat(values[graph.pairs[:, 0]], graph.pos or 1), graph)
+
+    def records(self) -> list[dict[str, Any]]:
+        """A row for each node."""
+        kinds = {"head": self.head, "q": self.q, "k": self.k, "v": self.v}
+        rows = [
+            {"kind": kind, "layer": layer, "head": head, "importance": float(value)}
+            for kind, each in kinds.items()
+            for (layer, head), value in np.ndenumerate(each)
+        ]
+        mlps = () if self.mlp is None else enumerate(self.mlp.tolist())
+        return [*rows, *({"kind": "mlp", "layer": i, "head": None, "importance": value} for i, value in mlps)]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SenderScores:
+    """Scores of edges `values (edge,)` that are those of their senders."""
+
+    values: np.ndarray
+    graph: Graph
+
+
+def node_importance(
+    model: ModelLike,
+    clean: TokensLike,
+    metric: MetricLike,
+    *,
+    corrupt: TokensLike | None = None,
+    mask: MaskLike | None = None,
+    normalise: BoolLike = True,
+) -> NodeImportance:
+    r"""$I = \mathbb E_x \big| \sum_{t, d} \frac{\partial m}{\partial o}\, (o - o') \big|$: how much each node matters, to first order.
+
+    Michel et al. 2019 (https://arxiv.org/abs/1905.10650); for queries, keys, values and MLPs as Conmy et al.
+    2023 (https://arxiv.org/abs/2304.14997). One forward and one backward pass for all nodes.
+
+    **Arguments:**
+
+    - `model`, `clean`, `metric`, `mask`: as in `ji.circuits.evaluate`.
+    - `corrupt`: prompts whose activations are $o'$; None stands for $o' = 0$.
+    - `normalise`: whether the importances of a kind are divided by their L2 norm in each layer; True by default.
+      MLPs, one for each layer, are divided by their norm over layers.
+
+    **Returns:** a `NodeImportance`.
+
+    ```python
+    importance = ji.circuits.node_importance(model, clean, metric)
+    importance.head.shape                                   # (layer, head)
+    ```
+
+    Law: without `normalise` it is the mean over prompts of the size of the attribution of each node.
+    """
+    pair = make_pair(model, clean, clean if corrupt is None else corrupt, mask, "noise")
+    names = [site for site in ("z", "q", "k", "v", "mlp_out") if site in pair.shapes]
+    _, acts, grads = site_grads(model, pair.target, pair.metric(metric), at=names, mask=pair.mask)
+    there = None
+    if corrupt is not None:
+        _, there = run(model, pair.source, capture=names, mask=pair.mask, logits=False)
+
+    def importance(site: str) -> np.ndarray:
+        change = acts[site] if there is None else acts[site] - there[site]
+        if pair.mask is not None:
+            after = change.ndim - 1 - len(pair.batch) - 1
+            real = jnp.asarray(pair.mask).reshape(1, *pair.batch, pair.pos, *(1,) * after)
+            change = jnp.where(jnp.broadcast_to(real, change.shape), change, 0)
+        product = np.asarray(change, np.float64) * np.asarray(grads[site], np.float64)
+        first = 1 + len(pair.batch)
+        axes = (first, product.ndim - 1)
+        found = np.abs(product.sum(axes)).reshape(pair.layers, -1, *product.shape[first + 1 : -1]).mean(1)
+        if not as_bool(normalise, "normalise"):
+            return found
+        norm = np.linalg.norm(found, axis=-1, keepdims=True)
+        return found / np.maximum(norm, np.finfo(np.float64).tiny)
+
+    head, q, k, v = (importance(site) for site in ("z", "q", "k", "v"))
+    return NodeImportance(head, q, k, v, importance("mlp_out") if "mlp_out" in names else None)
