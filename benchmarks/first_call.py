@@ -6,7 +6,8 @@
 
 Columns: the first call of a process; the first call with prompts of another length; the same again, which
 compiles nothing. Then for the second column the seconds of all cores together, which other work on the
-machine changes little, and the number of programs that XLA compiled.
+machine changes little, and the number of programs that XLA compiled. `bucketed` is `sweep` of prompts that
+`ji.bucket` has padded to one length.
 """
 
 import argparse
@@ -19,12 +20,12 @@ from typing import Any
 
 PROMPTS = [
     (
-        "When John and Mary went to the store, John gave a bottle of milk to",
-        "When John and Mary went to the store, Mary gave a bottle of milk to",
-    ),
-    (
         "Then John and Mary went to the old store, and John gave a bottle of milk to",
         "Then John and Mary went to the old store, and Mary gave a bottle of milk to",
+    ),
+    (
+        "Then John and Mary went to the old store in town, and John gave a bottle of milk to",
+        "Then John and Mary went to the old store in town, and Mary gave a bottle of milk to",
     ),
 ]
 
@@ -35,10 +36,16 @@ def calls(ji: Any, model: Any, tokenizer: Any) -> dict[str, Callable[[Any, Any],
 
     mary = tokenizer.token_id(" Mary")
     metric = ji.metrics.logit_diff(mary, tokenizer.token_id(" John"))
+
+    def bucketed(clean: Any, corrupt: Any) -> Any:
+        (clean, mask), (corrupt, _) = ji.bucket(clean), ji.bucket(corrupt)
+        return ji.patching.sweep(model, clean, corrupt, metric, site="resid_pre", mask=mask)
+
     return {
         "run": lambda clean, _: ji.run(model, clean),
         "capture": lambda clean, _: ji.run(model, clean, capture=["resid_post", "pattern[1]"])[0],
         "sweep": lambda clean, corrupt: ji.patching.sweep(model, clean, corrupt, metric, site="resid_pre"),
+        "bucketed": bucketed,
         "heads": lambda clean, corrupt: ji.patching.sweep(
             model, clean, corrupt, metric, site="z", over=("layer", "head")
         ),
@@ -113,7 +120,18 @@ def main() -> None:
         subprocess.run([sys.executable, __file__, "--here", name, *more], check=True)
 
 
-NAMES = ["run", "capture", "sweep", "heads", "attribution", "site_grads", "generate", "logit_lens", "summary"]
+NAMES = [
+    "run",
+    "capture",
+    "sweep",
+    "bucketed",
+    "heads",
+    "attribution",
+    "site_grads",
+    "generate",
+    "logit_lens",
+    "summary",
+]
 
 if __name__ == "__main__":
     main()

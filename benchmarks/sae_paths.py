@@ -21,7 +21,7 @@ import numpy as np
 
 import jaxinterp as ji
 from jaxinterp.fit._step import step as fit_step
-from jaxinterp.sae.kinds import _cut, _sparse, _topk
+from jaxinterp.sae.kinds import _cut_of_batch, _sparse, _topk
 from jaxinterp.sae.training import _state
 
 
@@ -45,8 +45,8 @@ def parts(pre: Any, k: int, repeats: int) -> None:
         np.testing.assert_array_equal(a, b)
     line("k largest of a row", median(lambda: plain(pre), repeats), median(lambda: ours(pre), repeats))
     f, count = jax.nn.relu(pre), k * len(pre)
-    bits = jax.jit(lambda f: _cut.bisect(f, count))
-    quick = jax.jit(lambda f: _cut.largest_above(f, count))
+    bits = jax.jit(lambda f: _cut_of_batch.bisect(f, count))
+    quick = jax.jit(lambda f: _cut_of_batch.largest_above(f, count))
     assert float(bits(f)) == float(quick(f))
     line("cut of a batch", median(lambda: bits(f), repeats), median(lambda: quick(f), repeats))
 

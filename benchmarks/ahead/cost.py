@@ -132,7 +132,9 @@ class Cost:
     def _count(self, one: Instruction, around: Mapping[str, Instruction], turns: float) -> None:
         inner = self.module.computations.get(one.called("calls") or "", {})
         for kind in COLLECTIVES:
-            if one.op.startswith(kind) or any(i.op.startswith(kind) for i in inner.values()):
+            fused = any(i.op.startswith(kind) for i in inner.values())
+            # Of one that runs beside other fusions only the last has the result alone; it counts.
+            if one.op.startswith(kind) or (fused and not one.shape.startswith("(")):
                 self.collectives[kind] += turns  # type: ignore[assignment]
                 moved = size(one.shape, anywhere=True)  # one in VMEM goes over the links too
                 if one.op in ("all-gather-start", "collective-permute-start"):  # with what goes in

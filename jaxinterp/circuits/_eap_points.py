@@ -62,7 +62,7 @@ class Towards(Edit):
         return x + share * (jnp.broadcast_to(other, x.shape) - x), state
 
 
-class Reads(eqx.Module):
+class ReadGradients(eqx.Module):
     """Gradients at what receivers read, in wide numbers.
 
     - `q`, `k`, `v` `(layer, *batch, pos, head, k)`: gradients at queries, keys and values, over $\\sigma$; or
@@ -84,10 +84,10 @@ class Normed(eqx.Module):
     along: Array
 
 
-class Point(eqx.Module):
+class PathPoint(eqx.Module):
     """What one point gives: gradients, what senders write there, logits, and the metric's gradient in these."""
 
-    reads: Reads
+    reads: ReadGradients
     normed: Normed | None
     wrote: dict[str, Array]
     logits: Array
@@ -99,7 +99,7 @@ def is_plain(model: Any) -> bool:
     return isinstance(model.blocks, Block)
 
 
-def point(setup: Experiment, metric: Metric, edit: Towards, sending: tuple[str, ...]) -> Point:
+def point(setup: Experiment, metric: Metric, edit: Towards, sending: tuple[str, ...]) -> PathPoint:
     """The gradients at one point; `sending` are the sites where senders write."""
     model = setup.model
     shapes, count = survey(model, setup.tokens), setup.graph.layers
@@ -130,15 +130,17 @@ def point(setup: Experiment, metric: Metric, edit: Towards, sending: tuple[str, 
     wide = accumulation_dtype(out)
     grads = {site: grad.astype(wide) for site, grad in grads.items()}
     q, k, v = (grads[site] for site in into)
-    reads = Reads(q, k, v, grads.get("mlp_in"), grads["resid_post"][-1])
+    reads = ReadGradients(q, k, v, grads.get("mlp_in"), grads["resid_post"][-1])
     wrote = {site: acts[site] for site in sending}
     if not sees:
-        return Point(reads, None, wrote, out, slope)
+        return PathPoint(reads, None, wrote, out, slope)
     reads, normed = _through_norm(model.blocks, reads, {site: acts[site].astype(wide) for site in sees})
-    return Point(reads, normed, wrote, out, slope)
+    return PathPoint(reads, normed, wrote, out, slope)
 
 
-def _through_norm(blocks: Block, reads: Reads, acts: dict[str, Array]) -> tuple[Reads, Normed]:
+def _through_norm(
+    blocks: Block, reads: ReadGradients, acts: dict[str, Array]
+) -> tuple[ReadGradients, Normed]:
     """Gradients at queries, keys and values as the module's text splits them."""
     norm, attn = blocks.ln1, blocks.attn
     assert norm is not None
@@ -153,7 +155,7 @@ def _through_norm(blocks: Block, reads: Reads, acts: dict[str, Array]) -> tuple[
             own = own - like(part.reshape(part.shape[0], *lead, *part.shape[1:]), own)
         found[kind] = y
         along.append((y * own).sum(-1) / x.shape[-1])
-    reads = Reads(found["q"], found["k"], found["v"], reads.mlp, reads.logits)
+    reads = ReadGradients(found["q"], found["k"], found["v"], reads.mlp, reads.logits)
     return reads, Normed(x / scale, jnp.concatenate(along, -1))
 
 
@@ -166,7 +168,7 @@ def _constants(kind: str, bias: Array | None, attn: Any, dtype: Any) -> list[Arr
     return parts
 
 
-def streams(blocks: Any, reads: Reads, normed: Normed | None) -> Array:
+def streams(blocks: Any, reads: ReadGradients, normed: Normed | None) -> Array:
     """Gradients at what the heads of one layer read, `(slot, batch, pos, d)`: of queries, keys, then values.
 
     `reads` are of one layer, with one batch axis; `normed` those of several points, weighted.

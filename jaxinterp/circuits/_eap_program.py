@@ -15,7 +15,7 @@ from ..mesh._gather import on_mesh
 from ..metrics import Metric
 from ..nn._linear import einsum
 from ..patching._gradients import positions
-from ._eap_points import Normed, Point, Reads, Towards, is_plain, point, streams
+from ._eap_points import Normed, PathPoint, ReadGradients, Towards, is_plain, point, streams
 from ._graph import Graph
 from ._numbering import nodes_of
 from ._run import Experiment
@@ -59,7 +59,7 @@ def other_end(setup: Experiment, metric: Metric) -> Array:
     """The logits at the other end of the path along inputs."""
     moving = tuple(site for site in sites_of(setup) if site in EMBEDDED)
     there = None if setup.there is None else {site: setup.there[site] for site in moving}
-    edit = Towards(there, jnp.asarray(0.0), jnp.asarray(-1), moving)
+    edit = Towards(there=there, alpha=jnp.asarray(0.0), stage=jnp.asarray(-1), sites=moving)
     return run(setup.model, setup.tokens, edits=[edit], mask=setup.real, logits=positions(metric))[0]
 
 
@@ -73,7 +73,7 @@ def sites_of(setup: Experiment) -> tuple[str, ...]:
 
 def _mean(
     setup: Experiment, metric: Metric, alphas: Array, stage: Array, together: int, moving: tuple[str, ...]
-) -> tuple[tuple[dict[str, Array], Array], Reads, Normed | None, Array]:
+) -> tuple[tuple[dict[str, Array], Array], ReadGradients, Normed | None, Array]:
     """What senders write at the last point and its logits, the mean gradients, and the size of slopes.
 
     Of what the norm takes away there is one entry for each point, divided by their number.
@@ -82,16 +82,18 @@ def _mean(
     moving = tuple(site for site in sending if site in moving)
     there = None if setup.there is None else {site: setup.there[site] for site in moving}
 
-    def one(alpha: Array) -> Point:
-        return point(setup, metric, Towards(there, alpha, stage, moving), sending)
+    def one(alpha: Array) -> PathPoint:
+        return point(setup, metric, Towards(there=there, alpha=alpha, stage=stage, sites=moving), sending)
 
     shapes = jax.eval_shape(one, alphas[0])
     zeros = lambda tree: jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), tree)
     last = (shapes.wrote, shapes.logits)
 
-    def several(carry: Any, some: Array) -> tuple[Any, Normed | None]:
+    def several(carry: Any, members: Array) -> tuple[Any, Normed | None]:
         total, _, size = carry
-        points = jax.vmap(one)(some) if together > 1 else jax.tree.map(lambda leaf: leaf[None], one(some[0]))
+        points = (
+            jax.vmap(one)(members) if together > 1 else jax.tree.map(lambda leaf: leaf[None], one(members[0]))
+        )
         total = jax.tree.map(lambda old, new: old + new.sum(0) / steps, total, points.reads)
         size = size + jnp.abs(points.slope).sum(dtype=size.dtype)
         end = jax.tree.map(lambda leaf: leaf[-1], (points.wrote, points.logits))
@@ -106,7 +108,7 @@ def _mean(
 
 
 def _product(
-    setup: Experiment, here: dict[str, Array], reads: Reads, normed: Normed | None, count: int
+    setup: Experiment, here: dict[str, Array], reads: ReadGradients, normed: Normed | None, count: int
 ) -> Array:
     """Differences times gradients, `(receiver, sender, position)`, `count` examples at once, summed over them.
 
@@ -148,7 +150,7 @@ def _product(
         def layer(_: None, xs: Any) -> tuple[None, Array]:
             (q, k, v, mlp), normed, number = xs
             block = None if blocks is None else at_layer(blocks, number)
-            found = score(streams(block, Reads(q, k, v, None, q), normed))
+            found = score(streams(block, ReadGradients(q, k, v, None, q), normed))
             return None, found if mlp is None else jnp.concatenate([found, score(mlp[None])])
 
         numbers = jnp.arange(graph.layers, dtype=jnp.int32)

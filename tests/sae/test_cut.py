@@ -10,9 +10,11 @@ import pytest
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
+import jaxinterp as ji
 from jaxinterp._jax_versions import enable_x64
 from jaxinterp.sae.kinds._cut import cuts_of_rows, is_among, ordered, unordered
-from jaxinterp.sae.kinds._cut_kernel import cuts_by_kernel, fits_kernel
+from jaxinterp.sae.kinds._cut_kernel import cuts_by_kernel, depth, fits_kernel, sifted_by_kernel
+from jaxinterp.sae.kinds._cut_of_batch import _cut_by_cells, bisect
 from jaxinterp.sae.kinds._kept import _by_counts, keep_largest, kept
 
 M = 512
@@ -32,11 +34,11 @@ def rows() -> np.ndarray:
 
 
 def largest(x: np.ndarray, k: int) -> np.ndarray:
-    """The entries that `jax.lax.top_k` returns."""
+    """The entries that `jax.lax.top_k` returns, but for minus infinity."""
     _, where = jax.lax.top_k(jnp.asarray(x), k)
     chosen = np.zeros(x.shape, bool)
     np.put_along_axis(chosen, np.asarray(where), True, 1)
-    return chosen
+    return chosen & ~np.isneginf(x)
 
 
 def chosen(form: Any, x: Any, k: Any, bits: int = 1) -> np.ndarray:
@@ -47,7 +49,7 @@ def chosen(form: Any, x: Any, k: Any, bits: int = 1) -> np.ndarray:
         if form == "kernel"
         else cuts_of_rows(keys, k, COLUMNS, bits=bits)
     )
-    return is_among(keys, *cuts, COLUMNS)
+    return is_among(keys, *cuts, COLUMNS) & ~jnp.isneginf(x)
 
 
 @pytest.mark.parametrize("form", ["counts", "kernel"])
@@ -60,6 +62,55 @@ def test_entries_are_those_of_top_k(form: str, rows: np.ndarray) -> None:
     each = np.arange(1, 17)[:, None]
     want = np.stack([largest(x[i : i + 1], int(k))[0] for i, k in enumerate(each[:, 0])])
     np.testing.assert_array_equal(find(x, each), want)
+
+
+def test_sifted_rows_hide_no_entry() -> None:
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(32, 4096)).astype(np.float32)
+    deep = depth(7, x.shape[1])
+    assert 0 < deep < 7 and not depth(300, x.shape[1])
+    find = jax.jit(functools.partial(cuts_by_kernel, most=7, interpret=True))
+    columns = jnp.arange(x.shape[1], dtype=jnp.int32)[None]
+    crowded, level, few = x.copy(), x.copy(), np.full_like(x, -np.inf)
+    crowded[9, 3::512] += 10  # more of one cell are above the cut than are kept
+    level[11, 5 : 5 + 512 * deep : 512] = 20  # as many as are kept, so that one more could be hidden
+    level[12] = np.round(level[12])
+    few[:, ::700] = x[:, ::700]
+    few[30] = x[30]
+    for rows in (x, crowded, level, few):
+        for k in (1, 7):
+            each = jnp.full((32, 1), k, jnp.int32)
+            got = is_among(ordered(jnp.asarray(rows)), *find(jnp.asarray(rows), each), columns)
+            np.testing.assert_array_equal(got & ~np.isneginf(rows), largest(rows, k))
+    dead = np.arange(x.shape[1]) % 3 == 0
+    got = find(jnp.asarray(x), jnp.full((32, 1), 7, jnp.int32), jnp.asarray(dead))
+    hidden = np.where(dead, x, -np.inf).astype(np.float32)
+    np.testing.assert_array_equal(is_among(ordered(jnp.asarray(hidden)), *got, columns), largest(hidden, 7))
+
+
+def test_the_cut_of_a_batch_by_cells() -> None:
+    rng = np.random.default_rng(2)
+    even = rng.normal(size=(16, 4096)).astype(np.float32)
+    greedy = even.copy()
+    greedy[3] += 5
+    sift = lambda f, deep: sifted_by_kernel(f, deep, interpret=True)
+    find = jax.jit(lambda f: _cut_by_cells(f, jnp.int32(48), 2, sift))
+    for f in (even, greedy, -np.abs(even), np.ones_like(even)):
+        assert float(find(f)) == float(bisect(jnp.asarray(f), 48))
+    best = -np.sort(-np.maximum(even, 0).reshape(16, 8, 512), 1)[:, :2].reshape(16, -1)
+    np.testing.assert_array_equal(unordered(sift(jnp.asarray(even), 2)), best)
+
+
+@pytest.mark.parametrize("kind", ["TopK", "BatchTopK"])
+def test_one_export_serves_gpus_and_tpus(kind: str) -> None:
+    made = getattr(ji.sae, kind)(d=8, features=4096, k=2)
+    choose = jax.jit(lambda pre: made.choose(pre))
+    pre = jnp.asarray(np.random.default_rng(3).normal(size=(16, 4096)), jnp.float32)
+    both = jax.export.export(choose, platforms=("cuda", "tpu"))(pre)
+    assert "tpu_custom_call" in both.mlir_module()
+    assert "tpu_custom_call" not in jax.export.export(choose, platforms=("cuda",))(pre).mlir_module()
+    here = jax.export.export(choose, platforms=("cpu", "tpu"))(pre)
+    np.testing.assert_array_equal(here.call(pre), choose(pre))
 
 
 def test_several_guesses_a_pass_and_64_bits(rows: np.ndarray) -> None:
@@ -81,7 +132,8 @@ def test_features_that_do_not_count_and_values(rows: np.ndarray) -> None:
     k = jnp.full((16, 1), 7, jnp.int32)
     keys = ordered(jnp.asarray(hidden))
     cuts = cuts_by_kernel(x, k, jnp.asarray(dead), interpret=True)
-    np.testing.assert_array_equal(is_among(keys, *cuts, COLUMNS), largest(hidden, 7))
+    found = is_among(keys, *cuts, COLUMNS) & ~np.isneginf(hidden)
+    np.testing.assert_array_equal(found, largest(hidden, 7))
     np.testing.assert_array_equal(kept(x, _by_counts(x, seven, jnp.asarray(dead)), jnp.asarray(dead)), want)
     keep = jax.jit(lambda x: keep_largest(x, 7, None, jnp.asarray(dead)))
     np.testing.assert_array_equal(keep(x), want)
@@ -111,4 +163,4 @@ def test_counts_may_be_sums_over_devices(rows: np.ndarray) -> None:
 
     spec = P(None, "feature")
     found = jax.jit(jax.shard_map(local, mesh=mesh, in_specs=spec, out_specs=spec))(x)
-    np.testing.assert_array_equal(found, largest(x, 7))
+    np.testing.assert_array_equal(found & ~np.isneginf(x), largest(x, 7))

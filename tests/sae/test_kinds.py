@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from jaxinterp import sae
-from jaxinterp.sae.kinds._cut import largest_above
+from jaxinterp.sae.kinds._cut_of_batch import largest_above
 from jaxinterp.sae.kinds._jumprelu import jump, step
 from jaxinterp.sae.kinds._losses import Progress
+from jaxinterp.sae.kinds._product import product, products_of_parts
 
 pytestmark = [pytest.mark.quick, pytest.mark.wide, pytest.mark.finite]
 
@@ -149,6 +150,19 @@ def test_matryoshka_of_one_group_is_batchtopk(x: np.ndarray) -> None:
     shares = [((x - f[:, :end] @ numpy(two.decoder)[:end]) ** 2).sum() / spread for end in (4, M)]
     np.testing.assert_allclose(two.loss(y, y, now()).terms["reconstruction"], np.mean(shares), rtol=1e-4)
     assert two.prefix(0).features == 4
+
+
+@pytest.mark.parametrize("matmul", ["float32", "bfloat16"])
+def test_prefixes_have_the_gradients_of_their_own_products(matmul: str) -> None:
+    a, b = (jax.random.normal(jax.random.key(i), shape) for i, shape in enumerate(((4, 12), (12, 3))))
+    alone = lambda a, b: (product(a[:, :5], b[:5], matmul), product(a[:, 5:], b[5:], matmul))
+    joined = lambda a, b: products_of_parts(a, b, (5, 12), matmul)
+    both = lambda parts: lambda a, b: sum(jnp.sum(jnp.sin(part)) * i for i, part in enumerate(parts(a, b), 1))
+    for got, want in zip(joined(a, b), alone(a, b), strict=True):
+        np.testing.assert_array_equal(got, want)
+    slopes = (jax.jit(jax.grad(both(parts), (0, 1)))(a, b) for parts in (joined, alone))
+    for got, want in zip(*slopes, strict=True):
+        np.testing.assert_array_equal(got, want)
 
 
 def test_thresholds_move_by_the_rectangle() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from jaxinterp import fit, sae
 from jaxinterp.sae.kinds import _sparse
-from jaxinterp.sae.kinds._cut import bisect, largest_above
+from jaxinterp.sae.kinds._cut_of_batch import bisect, largest_above
 from jaxinterp.sae.kinds._losses import Progress, firing
 
 D, M, B, K = 24, 512, 40, 5

@@ -82,7 +82,7 @@ def cross_layer(layers: int, d: int, m: int, rows: int) -> Callable[[Any], Call]
 
 
 def steps(kind: Any, shape: tuple[int, ...], pairs: bool, work: float, **place: Any) -> Call:
-    """Two steps of a kind on rows of this shape, the state donated."""
+    """Two steps of a kind on rows of this shape, the state donated. Cells that are crowded count as none."""
     from jaxinterp.fit._step import scan
     from jaxinterp.sae.training._state import DictionaryTask, begin
 
@@ -97,7 +97,7 @@ def steps(kind: Any, shape: tuple[int, ...], pairs: bool, work: float, **place: 
         return scan(task, state, {None: (batches[0], batches[-1])})
 
     arguments = (state, data, data) if pairs else (state, data)
-    return Call(call, arguments, STEPS * work, donated=True, **place)
+    return Call(call, arguments, STEPS * work, turns={"crowded/while": 0}, donated=True, **place)
 
 
 def encoding(d: int, m: int, shape: tuple[int, ...]) -> Callable[[Any], Call]:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from ..._deprecations import respelled
 from ...typing import ArrayLike, JaxArray, KeyLike, Self
-from ._cut import largest_above
+from ._cut_of_batch import largest_above
 from ._dictionary import Dictionary
 from ._kind import INIT, Shapes
 from ._largest import LargestKind
@@ -58,14 +58,14 @@ class BatchLargestKind(LargestKind):
 
     def choose(self, pre: JaxArray, limit: JaxArray | None = None) -> JaxArray:
         """The largest entries of the batch, k a row on average; ties at the edge are left out."""
-        f = jax.nn.relu(pre)
         count = (self.k if limit is None else limit) * (pre.size // pre.shape[-1])
-        return jnp.where(f > largest_above(f, count, self.k), f, 0)
+        return jnp.where(pre > largest_above(pre, count, self.k), pre, 0)
 
     def next_threshold(self, threshold: JaxArray, f: JaxArray, step: JaxArray) -> JaxArray:
         """The threshold after a batch with the features f."""
         f = jax.lax.stop_gradient(f).astype(jnp.float32)
-        least = jnp.min(jnp.where(f > 0, f, jnp.inf))
+        # By columns first, in the pass that counts which features fire.
+        least = jnp.min(jax.lax.optimization_barrier(jnp.min(jnp.where(f > 0, f, jnp.inf), 0)))
         least = jnp.where(jnp.isfinite(least), least, threshold)
         mean = DECAY * threshold + (1 - DECAY) * least
         return jnp.where(step < START, least, mean)

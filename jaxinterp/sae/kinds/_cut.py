@@ -1,4 +1,4 @@
-r"""The cut of rows, and of a whole batch: the k-th largest entry, found by counting and without a sort.
+r"""The cut of rows: the k-th largest entry, found by counting and without a sort.
 
 Floats are ordered as integers of their bits (`ordered`), so that the k-th largest number is found bit by
 bit: 32 counts of how many lie at or above a guess, or 8 passes that count for 15 guesses each. A row's cut
@@ -12,12 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ...mesh._dictionaries import current_mesh
 from ...typing import JaxArray
-from ._sparse import has_two_stages, largest_of_rows
 
-ADDED = 16  # rows added to one another before all are counted
-WIDER = 4  # candidates of a row for the cut of a batch, in multiples of k
 BITS = 4  # found in one pass over an array that does not fit into a cache: 15 guesses
 
 Count: TypeAlias = Callable[[Sequence[JaxArray]], Sequence[JaxArray]]
@@ -95,7 +91,8 @@ def cuts_of_rows(
     - `total`: sums counts over the devices that share a row; by default a row is whole.
 
     Returns two arrays `(..., 1)`. An entry is among the k largest where its key is above the cut, or is
-    the cut and its column is not after the last one: `is_among`.
+    the cut and its column is not after the last one: `is_among`. Where fewer than k are above minus
+    infinity, all of these count as among them: nobody asks which, and no tie is looked for.
     """
 
     def counting(entries: JaxArray, among: JaxArray | None = None) -> Count:
@@ -109,7 +106,10 @@ def cuts_of_rows(
     k = k if isinstance(k, int) else k.astype(jnp.int32)  # as counts are, with 64-bit numbers on too
     cut = kth_largest(counting(keys), k, keys[..., :1], bits)
     at = keys == cut
-    above, level = total([jnp.sum(one, -1, keepdims=True, dtype=jnp.int32) for one in (keys > cut, at)])
+    least = ordered(jnp.asarray(-jnp.inf, jnp.float64 if keys.dtype == jnp.int64 else jnp.float32))
+    found = (keys > cut, at, keys > least)
+    above, level, finite = total([jnp.sum(one, -1, keepdims=True, dtype=jnp.int32) for one in found])
+    level = jnp.where(finite >= k, level, 0)
     back = jnp.broadcast_to(-columns, keys.shape)
     last = jnp.full_like(above, np.iinfo(np.int32).max)
     # A loop of at most one turn, not a `cond`: under `vmap` it costs nothing where no row has ties to cut.
@@ -120,58 +120,3 @@ def cuts_of_rows(
 def is_among(keys: JaxArray, cut: JaxArray, last: JaxArray, columns: JaxArray) -> JaxArray:
     """Which entries `cuts_of_rows` lets in."""
     return (keys > cut) | ((keys == cut) & (jnp.broadcast_to(columns, keys.shape) <= last))
-
-
-def largest_above(f: JaxArray, count: JaxArray | int, k: int | None = None) -> JaxArray:
-    r"""The largest value that leaves at most `count` entries of `f >= 0` above it, exactly.
-
-    On a CPU with many features and the average `k` of a row, the search is first among the 4 k largest of
-    each row. That is enough where no row has more above the cut (its least candidate is not above it).
-    Otherwise it is among all entries.
-    """
-    f = jax.lax.stop_gradient(f)
-    few = WIDER * (k or f.shape[-1])
-    if current_mesh() is not None or not has_two_stages(f.shape[-1], few):
-        return bisect(f, count)
-    search = lambda f, count: _cut_by_candidates(f, count, few)
-    return jax.lax.platform_dependent(f, jnp.asarray(count, jnp.int32), cpu=search, default=bisect)
-
-
-def _cut_by_candidates(f: JaxArray, count: JaxArray, few: int) -> JaxArray:
-    candidates, _ = largest_of_rows(f, few)
-    cut = bisect(candidates, count)
-    # A loop of at most one turn, not a `cond`: under `vmap` it costs nothing where nobody needs it.
-    sure = jnp.all(candidates[..., -1] <= cut)
-    turn = lambda state: (bisect(f, count), jnp.bool_(True))
-    return jax.lax.while_loop(lambda state: ~state[1], turn, (cut, sure))[0]
-
-
-def bisect(f: JaxArray, count: JaxArray | int) -> JaxArray:
-    """The same by counts alone, each a sum over all devices where f is sharded."""
-    wide = f.dtype == jnp.float64
-    floats, whole = (jnp.float64, jnp.int64) if wide else (jnp.float32, jnp.int32)
-    # Floats of one sign are in the order of their bits.
-    bits = jax.lax.bitcast_convert_type(jax.lax.stop_gradient(f).astype(floats), whole)
-    most = jnp.asarray(count, jnp.int32) + 1
-
-    def find(bits: JaxArray, most: JaxArray, each: int, size: Callable[[JaxArray], JaxArray]) -> JaxArray:
-        counting = lambda guesses: [size(bits >= guess) for guess in guesses]
-        return kth_largest(counting, most, bits[(0,) * bits.ndim], each)
-
-    cut = jax.lax.platform_dependent(
-        bits,
-        most,
-        cpu=lambda bits, most: find(bits, most, 1, _size_by_rows),
-        default=lambda bits, most: find(bits, most, BITS, lambda one: jnp.sum(one, dtype=jnp.int32)),
-    )
-    greatest = jax.lax.bitcast_convert_type(jnp.asarray(jnp.finfo(floats).max, floats), whole)
-    cut = jnp.clip(cut, jnp.zeros_like(cut), greatest)
-    return jax.lax.bitcast_convert_type(cut, floats).astype(f.dtype)
-
-
-def _size_by_rows(found: JaxArray) -> JaxArray:
-    """How many are True. A CPU adds rows to rows 3.4 times as fast as all to one number."""
-    if current_mesh() is not None or found.ndim != 2 or len(found) % ADDED:
-        return jnp.sum(found, dtype=jnp.int32)
-    parts = found.reshape(-1, ADDED, found.shape[1])
-    return jnp.sum(sum(parts[:, i].astype(jnp.int32) for i in range(ADDED)))

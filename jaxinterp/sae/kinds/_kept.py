@@ -1,8 +1,5 @@
 r"""The k largest entries of rows: which they are, found in the way that the platform is good at, and their values."""
 
-import functools
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
@@ -11,6 +8,7 @@ from ...typing import JaxArray
 from ._cut import cuts_of_rows, is_among, ordered
 from ._cut_kernel import cuts_by_kernel, fits_kernel
 from ._cut_on_mesh import largest_entries
+from ._platforms import Form, by_platform
 from ._rows import align
 from ._sparse import largest_of_rows
 
@@ -41,12 +39,11 @@ def choose_largest(
     most = jnp.asarray(k if limit is None else limit, jnp.int32)
     if is_divisible(pre):
         return (largest_entries(pre, most, among),)
-    ways: dict[str, Any] = {"cpu": functools.partial(_by_search, k=k), "default": _by_counts}
+    options = (("k", k),)
+    forms = {"cpu": Form(_by_search, options)}
     if fits_kernel(pre.shape, pre.dtype):
-        ways["tpu"] = lambda pre, most, among: tuple(
-            cuts_by_kernel(pre, jnp.broadcast_to(most, (len(pre), 1)), among)
-        )
-    return jax.lax.platform_dependent(pre, most, among, **ways)
+        forms["tpu"] = Form(_by_kernel, options)
+    return by_platform(Form(_by_counts), pre, most, among, **forms)
 
 
 def kept(pre: JaxArray, choice: Choice, among: JaxArray | None = None) -> JaxArray:
@@ -78,3 +75,7 @@ def _by_search(pre: JaxArray, most: JaxArray, among: JaxArray | None, k: int) ->
 
 def _by_counts(pre: JaxArray, most: JaxArray, among: JaxArray | None) -> Choice:
     return cuts_of_rows(ordered(_hidden(pre, among)), most, _columns(pre))
+
+
+def _by_kernel(pre: JaxArray, most: JaxArray, among: JaxArray | None, k: int) -> Choice:
+    return cuts_by_kernel(pre, jnp.broadcast_to(most, (len(pre), 1)), among, most=k)

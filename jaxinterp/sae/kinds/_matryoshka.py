@@ -12,6 +12,7 @@ from ...typing import ArrayLike, JaxArray, KeyLike, Self
 from ._batch_topk import BatchLargestKind, BatchThresholdDictionary
 from ._kind import INIT
 from ._losses import Losses, Progress
+from ._product import products_of_parts
 from ._rows import align
 
 
@@ -36,11 +37,10 @@ class MatryoshkaDictionary(BatchThresholdDictionary["Matryoshka"]):
 
     def prefix_errors(self, f: JaxArray, target: JaxArray) -> Iterator[JaxArray]:
         """The error of each prefix `(batch, d)` in turn, of features and targets in scaled units."""
-        error, start = target - align(self.bias, target), 0
-        for end in self.kind.prefixes:
-            error = error - self.product(f[..., start:end], self.decoder[start:end])
+        error = target - align(self.bias, target)
+        for part in products_of_parts(f, self.decoder, self.kind.prefixes, self.kind.matmul):
+            error = error - part
             yield error
-            start = end
 
     def share_of(self, x: JaxArray, y: JaxArray | None = None) -> JaxArray:
         """The share of variance unexplained by each prefix `(group,)`, with the threshold of inference."""

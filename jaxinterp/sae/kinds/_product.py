@@ -33,16 +33,59 @@ def _low_forward(a: JaxArray, b: JaxArray, dtype: str) -> tuple[JaxArray, Any]:
 
 
 def _low_backward(dtype: str, saved: Any, g: JaxArray) -> tuple[JaxArray, JaxArray]:
+    back, slope = _rounded_backward(dtype, saved, g)
+    return back.astype(saved[2].dtype), slope
+
+
+def _rounded_backward(dtype: str, saved: Any, g: JaxArray) -> tuple[JaxArray, JaxArray]:
     few, b, like = saved
     g = g.astype(dtype)
     # The gradient of a is an operand of a product itself, and is rounded as such.
     back = jnp.matmul(g, b.astype(dtype).T, preferred_element_type=like.dtype).astype(dtype)
     rows = few.reshape(-1, few.shape[-1]), g.reshape(-1, g.shape[-1])
     slope = jax.lax.dot_general(*rows, (((0,), (0,)), ((), ())), preferred_element_type=like.dtype)
-    return back.astype(like.dtype), slope.astype(b.dtype)
+    return back, slope.astype(b.dtype)
 
 
 _low.defvjp(_low_forward, _low_backward)
+
+
+def products_of_parts(a: JaxArray, b: JaxArray, ends: tuple[int, ...], dtype: str) -> tuple[JaxArray, ...]:
+    r"""$a_{[s, e)} b_{[s, e)}$ of each part of the last axis of a and the first of b; `ends` are those of the parts.
+
+    Law: the values and gradients of `product` of each part.
+    """
+    if dtype == "float32":
+        return tuple(product(a[..., s:e], b[s:e], dtype) for s, e in _parts(ends))
+    return _low_parts(a, b, ends, dtype)
+
+
+def _parts(ends: tuple[int, ...]) -> list[tuple[int, int]]:
+    return list(zip((0, *ends[:-1]), ends, strict=True))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _low_parts(a: JaxArray, b: JaxArray, ends: tuple[int, ...], dtype: str) -> tuple[JaxArray, ...]:
+    return tuple(_low(a[..., s:e], b[s:e], dtype) for s, e in _parts(ends))
+
+
+def _low_parts_forward(a: JaxArray, b: JaxArray, ends: tuple[int, ...], dtype: str) -> tuple[Any, Any]:
+    saved = a.astype(dtype), b, jnp.zeros((), a.dtype)
+    return _low_parts(a, b, ends, dtype), saved
+
+
+def _low_parts_backward(ends: tuple[int, ...], dtype: str, saved: Any, gs: Any) -> tuple[JaxArray, JaxArray]:
+    few, b, like = saved
+    # Joined in few bits and once: the gradients of slices are padded to the whole, and added, each.
+    found = [
+        _rounded_backward(dtype, (few[..., s:e], b[s:e], like), g)
+        for (s, e), g in zip(_parts(ends), gs, strict=True)
+    ]
+    backs, slopes = zip(*found, strict=True)
+    return jnp.concatenate(backs, -1).astype(like.dtype), jnp.concatenate(slopes)
+
+
+_low_parts.defvjp(_low_parts_forward, _low_parts_backward)
 
 
 def centred_product(x: JaxArray, bias: JaxArray, weights: JaxArray, dtype: str) -> JaxArray:
