@@ -22,7 +22,7 @@ from ..typing import (
 )
 from ._acdc_log import Log, identity
 from ._acdc_result import Acdc
-from ._acdc_run import Runner, width_of
+from ._acdc_runner import Runner, width_of
 from ._acdc_settings import AcdcSettings, stages
 from ._acdc_walk import Walk
 from ._circuit import as_circuit

@@ -1,12 +1,10 @@
 r"""What ACDC runs: many circuits that are whole before one layer, from that layer on, as one program."""
 
-import dataclasses
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from ..core._listing import survey
@@ -20,9 +18,16 @@ from ._run import Experiment
 
 
 class WholeRun(eqx.Module):
-    """The clean run: the stream that enters each block, and $u' - u$ of every sender."""
+    """The clean run.
+
+    - `streams`, `mids`, `last`: the stream that enters each block, that its MLP reads, and that the logits read.
+    - `wrote`, `differs`: $u$ and $u' - u$ of every sender.
+    """
 
     streams: Float[Array, "layer *batch pos d"]
+    mids: Float[Array, "layer *batch pos d"]
+    last: Float[Array, "*batch pos d"]
+    wrote: Float[Array, "sender *batch pos d"]
     differs: Float[Array, "sender *batch pos d"]
 
 
@@ -32,22 +37,24 @@ def whole_run(setup: Experiment) -> WholeRun:
     """The clean run, once."""
     emitted = survey(setup.model, setup.tokens)
     sites = [site for site in SENDING if site in emitted]
-    capture = [*sites, "resid_pre"]
+    middle = "resid_mid" if setup.graph.has_mlp and not setup.graph.parallel else "resid_pre"
+    capture = [*sites, "resid_pre", "resid_post", *(["resid_mid"] if middle == "resid_mid" else [])]
     _, acts = run_model(setup.model, setup.tokens, capture=capture, mask=setup.real, logits=False)
 
-    def differs(site: str) -> Array:
-        here = acts[site]
-        there = 0 if setup.there is None else jnp.broadcast_to(setup.there[site], here.shape)
-        return (there - here).astype(here.dtype)
+    def rows(values: Any) -> Array:
+        ends = [
+            jnp.broadcast_to(values[site], acts["resid_pre"].shape[1:]) for site in sites if "embed" in site
+        ]
+        first = jnp.stack(ends if len(setup.graph.embeddings) == len(ends) else [sum(ends[1:], ends[0])])
+        blocks = jnp.moveaxis(values["head_out"], -2, 1)
+        if setup.graph.has_mlp:
+            blocks = jnp.concatenate([blocks, values["mlp_out"][:, None]], 1)
+        return jnp.concatenate([first, blocks.reshape(-1, *blocks.shape[2:])])
 
-    ends = [differs(site) for site in sites if site in ("embed", "pos_embed")]
-    ends = [jnp.broadcast_to(x, acts["resid_pre"].shape[1:]) for x in ends]
-    first = jnp.stack(ends if len(setup.graph.embeddings) == len(ends) else [sum(ends[1:], ends[0])])
-    blocks = jnp.moveaxis(differs("head_out"), -2, 1)
-    if setup.graph.has_mlp:
-        blocks = jnp.concatenate([blocks, differs("mlp_out")[:, None]], 1)
-    rows = blocks.reshape(-1, *blocks.shape[2:])
-    return WholeRun(acts["resid_pre"], jnp.concatenate([first, rows]))
+    wrote = rows(acts)
+    there = 0 if setup.there is None else rows(setup.there)
+    differs = (there - wrote).astype(wrote.dtype)
+    return WholeRun(acts["resid_pre"], acts[middle], acts["resid_post"][-1], wrote, differs)
 
 
 @on_mesh
@@ -64,38 +71,3 @@ def from_layer(
         return metric.of(out)
 
     return jax.vmap(one)(masks)
-
-
-@dataclasses.dataclass
-class Runner:
-    """Evaluates masks in batches of one width, and counts them."""
-
-    setup: Experiment
-    metric: Metric
-    width: int
-    whole: Any = None
-    runs: int = 0
-
-    def per_example(self, masks: np.ndarray, layer: int) -> np.ndarray:
-        """The metric of masks that are whole before a layer, `(n, *batch)`."""
-        if self.whole is None:
-            self.whole = whole_run(self.setup)
-        found = []
-        for start in range(0, len(masks), self.width):
-            part = masks[start : start + self.width]
-            full = np.concatenate([part, np.repeat(part[-1:], self.width - len(part), 0)])
-            number = jnp.asarray(layer, jnp.int32)
-            out = from_layer(self.setup, self.whole, jnp.asarray(full), number, self.metric)
-            found.append(np.asarray(out, np.float64)[: len(part)])
-        self.runs += len(masks)
-        return np.concatenate(found)
-
-    def __call__(self, masks: np.ndarray, layer: int) -> np.ndarray:
-        """The same, its mean over the prompts."""
-        return self.per_example(masks, layer).reshape(len(masks), -1).mean(1)
-
-
-def width_of(edges: int, fits: int) -> int:
-    """How many masks run at once: a power of two that fits, and that the largest stage fills."""
-    most = min(fits, 64, max(edges, 1))
-    return 1 << (int(most).bit_length() - 1)

@@ -16,7 +16,7 @@ from ._acdc_settings import goes
 from ._graph import Graph
 from ._numbering import feeds, nodes_of
 
-Evaluate = Callable[[np.ndarray, int], np.ndarray]
+Evaluate = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
 "Masks `(n, edge)` and the layer from which they differ from the whole model, to the metric of each."
 
 
@@ -96,7 +96,7 @@ class Walk:
             if known is None:
                 window = edges[done : done + width]
                 guessed = guess[done : done + width]
-                values = evaluate(self._masks(window, guessed), layer)
+                values = evaluate(self._masks(window, guessed), self.kept, layer)
             else:
                 window = edges[done : done + len(known.values) - step]
                 guessed = known.gone[step : step + len(window)]
@@ -106,8 +106,9 @@ class Walk:
             wrong = np.flatnonzero(gone != guessed)
             right = int(wrong[0]) + 1 if len(wrong) else len(window)
             guess[done : done + len(window)] = gone
-            if known is None and right == len(window):
-                self._expect(guess, done + right, edges)
+            if known is None and right == len(window) and self.hint is None:
+                # Where nothing is known of the edges ahead, they are guessed as most were so far.
+                guess[done + right :] = guess[: done + right].mean() >= 0.5
             self._accept(window[:right], values[:right], deltas[:right], gone[:right])
             twins = [
                 t
@@ -119,16 +120,11 @@ class Walk:
         return twins
 
     def _first_guess(self, edges: np.ndarray) -> np.ndarray:
-        """Most edges go; with another threshold's deltas, those that would go with these."""
+        """As most of the last decisions; with another threshold's deltas, those that would go with these."""
         if self.hint is None:
-            return np.ones(len(edges), bool)
+            return np.full(len(edges), np.mean(self.gone[-64:] or [True]) >= 0.5)
         hint = self.hint[edges]
         return np.isnan(hint) | goes(hint, self.threshold, self.goal)
-
-    def _expect(self, guess: np.ndarray, done: int, edges: np.ndarray) -> None:
-        """Where nothing is known of the edges ahead, they are guessed as most were so far."""
-        if self.hint is None:
-            guess[done:] = guess[:done].mean() >= 0.5
 
     def _masks(self, window: np.ndarray, guessed: np.ndarray) -> np.ndarray:
         """For each edge of a window the circuit that the guesses leave before it, without it."""
