@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import optax
     from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+    from .circuits._graph import Graph
     from .core._captures import At
     from .core._edit import Edit
     from .core._intervene import Intervened
@@ -60,6 +61,8 @@ if TYPE_CHECKING:
     "A residual stream `(*batch, pos, d)`."
     TokensLike: TypeAlias = Int[Array, "*batch pos"] | Float[Array, "*batch pos d"] | np.ndarray | Nested
     "Token ids `(*batch, pos)`, or embeddings `(*batch, pos, d)` where a function takes these."
+    GraphLike: TypeAlias = Graph
+    "A graph of `ji.circuits.graph`."
     AnyCorpus: TypeAlias = Corpus
     "A `ji.corpus.Corpus`: `ji.data.pack` and `ji.corpus.as_corpus` return one."
     CorpusLike: TypeAlias = Corpus | Int[Array, "row pos"] | np.ndarray | Nested
@@ -162,5 +165,5 @@ else:
     JaxArray = Self = CoderLike = KindLike = Any
     TextsLike = TextLike = Any
     TokenizerLike = ArraysLike = PlotAxes = PlotAxesLike = Any
-    AnyCorpus = CorpusLike = ClassesLike = NeuronsLike = Any
+    GraphLike = AnyCorpus = CorpusLike = ClassesLike = NeuronsLike = Any
     DTypeLike = AnyMesh = MeshLike = PlanLike = PyTree = JSON = Any

@@ -10,6 +10,7 @@ from ._completeness import completeness as completeness
 from ._completeness import minimality as minimality
 from ._curve import FaithfulnessCurve as FaithfulnessCurve
 from ._curve import curve as curve
+from ._eap import eap as eap
 from ._evaluate import Judgement as Judgement
 from ._evaluate import evaluate as evaluate
 from ._graph import Graph as Graph
@@ -31,5 +32,8 @@ from ._roc import Roc as Roc
 from ._roc import pessimistic_auc as pessimistic_auc
 from ._roc import roc as roc
 from ._run import run as run
+from ._scores import EdgeTable as EdgeTable
+from ._scores import ScoredEdge as ScoredEdge
+from ._scores import Scores as Scores
 from ._select import prune_dangling as prune_dangling
 from ._select import select as select

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Shaped
 
-from .._arguments import as_numbers, concrete
+from .._arguments import as_numbers, concrete, kind_of
 from ..typing import ArrayLike
 from ._graph import Graph
 from ._numbering import feeds
@@ -90,14 +90,7 @@ def as_circuit(circuit: "Circuit | ArrayLike", graph: Graph) -> Circuit:
     **Raises:** ValueError for a mask of another length, and for a circuit of another model's graph.
     """
     if isinstance(circuit, Circuit):
-        other = circuit.graph
-        same = (graph.layers, graph.heads, graph.kv_heads, graph.has_mlp, graph.parallel)
-        if (other.layers, other.heads, other.kv_heads, other.has_mlp, other.parallel) != same:
-            raise ValueError(
-                f"The circuit is of another model: its graph has {other}, that of this model {graph}. Name its "
-                "edges again: ji.circuits.graph(model).mask(circuit.edges)."
-            )
-        graph, mask = other, circuit.mask
+        graph, mask = check_graph(circuit.graph, graph), circuit.mask
     else:
         mask = jnp.asarray(as_numbers(circuit, "A mask of edges"))
     if mask.shape[-1:] != (graph.size,):
@@ -107,6 +100,21 @@ def as_circuit(circuit: "Circuit | ArrayLike", graph: Graph) -> Circuit:
             "a Circuit, which knows its graph."
         )
     return Circuit(mask, graph)
+
+
+def check_graph(given: Any, own: Graph) -> Graph:
+    """The given graph, if it is one of the model whose graph without options is `own`; otherwise an error."""
+    if not isinstance(given, Graph):
+        raise ValueError(f"A graph is made by ji.circuits.graph(model); got {kind_of(given)}.")
+    pairs = [
+        (graph.layers, graph.heads, graph.kv_heads, graph.has_mlp, graph.parallel) for graph in (given, own)
+    ]
+    if pairs[0] != pairs[1]:
+        raise ValueError(
+            f"The circuit is of another model: its graph has {given}, that of this model {own}. Name its "
+            "edges again: ji.circuits.graph(model).mask(circuit.edges)."
+        )
+    return given
 
 
 def _alike(a: Circuit, b: Any) -> tuple[Array, Array]:

@@ -67,8 +67,9 @@ def experiment(
     *,
     ablate: StrLike = "patch",
     mask: MaskLike | None = None,
+    sites: tuple[str, ...] = SENDING,
 ) -> tuple[Experiment, PatchingPair]:
-    """The checked prompts, and what cut edges carry, computed."""
+    """The checked prompts, and what cut edges carry, computed, at the `sites` where senders write."""
     check_choice(ablate, "ablate", ABLATE)
     if corrupt is None:
         if ablate != "zero":
@@ -88,7 +89,7 @@ def experiment(
             f"The graph has {graph.pos} positions, and the prompts have {pair.pos}. Make it for these prompts: "
             f"ji.circuits.graph(model, pos={pair.pos})."
         )
-    there = None if ablate == "zero" else _there(pair.model, pair.source, pair.mask, ablate == "mean")
+    there = None if ablate == "zero" else _there(pair.model, pair.source, pair.mask, ablate == "mean", sites)
     number = None
     if graph.pos is not None and pair.mask is not None:
         number = jnp.maximum(ordinals(pair.mask), 0)
@@ -97,10 +98,12 @@ def experiment(
 
 @on_mesh
 @eqx.filter_jit
-def _there(model: Any, tokens: Array, real: Array | None, mean: bool) -> dict[str, Array]:
+def _there(
+    model: Any, tokens: Array, real: Array | None, mean: bool, sending: tuple[str, ...]
+) -> dict[str, Array]:
     """What senders write on the other prompts; or its mean over the prompts, at each position."""
     emitted = survey(model, tokens)
-    sites = [site for site in SENDING if site in emitted]
+    sites = [site for site in sending if site in emitted]
     _, acts = run_model(model, tokens, capture=sites, mask=real, logits=False)
     found = dict(acts.items())
     if not mean:
@@ -111,7 +114,7 @@ def _there(model: Any, tokens: Array, real: Array | None, mean: bool) -> dict[st
 def _mean(site: str, value: Array, real: Array | None) -> Array:
     """The mean over prompts; of padded ones that over those which have a token of that number."""
     lead = 0 if site in ("embed", "pos_embed") else 1
-    after = 2 if site == "head_out" else 1
+    after = 2 if site in ("head_out", "z") else 1
     batch = tuple(range(lead, value.ndim - after - 1))
     if not batch:
         return value

@@ -104,7 +104,7 @@ def _site_grads(metric: Callable[..., Any], request: Request) -> tuple[Array, Ac
     for at in request.captures:
         struct, layers = shapes[at.site], None if at.layers is None else tuple(at.layer_range(count))
         zeros = jnp.zeros((*[count] * at.stacked, *struct.shape), struct.dtype)
-        probes[at.name] = Arithmetic(where=Where(), site=at.site, layers=layers, value=zeros, fn=_as_if_added)
+        probes[at.name] = Arithmetic(where=Where(), site=at.site, layers=layers, value=zeros, fn=as_if_added)
 
     def probed(probes: dict[str, Arithmetic]) -> tuple[Array, tuple[Array, Acts]]:
         out, acts = execute(dataclasses.replace(request, edits=(*request.edits, *probes.values())))
@@ -120,11 +120,11 @@ def _site_grads(metric: Callable[..., Any], request: Request) -> tuple[Array, Ac
 
 
 @jax.custom_jvp
-def _as_if_added(x: Array, value: Array) -> Array:
+def as_if_added(x: Array, value: Array) -> Array:
     """`x`, which nothing is added to; the derivatives are those of `x + value`."""
     return x
 
 
-@_as_if_added.defjvp
+@as_if_added.defjvp
 def _tangent(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
     return primals[0], tangents[0] + tangents[1]

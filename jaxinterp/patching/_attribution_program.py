@@ -95,7 +95,7 @@ def attribute(
         return value.ravel(), [means[name] for name in leans], None
     else:
         value, out, grads = gradients(leans)
-        blind = _vanishes(metric, out, logits, value)
+        blind = vanishes(metric, out, logits, value)
     effects = [at_cells(name, grads[name]) for name in leans]
     return value.ravel(), effects, blind
 
@@ -211,7 +211,7 @@ def _along_site(name: str, each: Lean, gradients: Any, steps: int) -> Array:
     return lax.map(layer_alone, jnp.arange(each.t.shape[0], dtype=jnp.int32))
 
 
-def _vanishes(metric: Metric, here: Array, there: Array, value: Array) -> Array:
+def vanishes(metric: Metric, here: Array, there: Array, value: Array) -> Array:
     """Whether the metric's own gradient explains none of its change between the two runs."""
     slope = jax.grad(lambda logits: metric.of(logits).sum())(here)
     seen = jnp.abs(slope * (there - here)).sum(dtype=value.dtype)

@@ -1,0 +1,150 @@
+r"""Edge attribution: what every edge would change, to first order, along a path or at its end."""
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from .._arguments import as_int, check_choice, concrete
+from ..core._intervene import split_edits
+from ..mesh._platform import platform_of
+from ..metrics import Metric
+from ..patching._attribution_program import vanishes
+from ..patching._pairs import PatchingPair
+from ..patching.packed._plan import byte_limit
+from ..typing import BytesLike, GraphLike, IntLike, MaskLike, MetricLike, ModelLike, StrLike, TokensLike
+from ._circuit import check_graph
+from ._eap_points import is_plain
+from ._eap_program import attribute, other_end
+from ._edge_mask import SENDING
+from ._graph import graph as graph_of
+from ._run import Experiment, experiment
+from ._scores import Scores
+
+ALONG = ("inputs", "activations", "ends")
+
+
+def eap(
+    model: ModelLike,
+    clean: TokensLike,
+    corrupt: TokensLike | None,
+    metric: MetricLike,
+    *,
+    steps: IntLike = 1,
+    along: StrLike = "inputs",
+    ablate: StrLike = "patch",
+    mask: MaskLike | None = None,
+    graph: GraphLike | None = None,
+    max_bytes: BytesLike = "auto",
+) -> Scores:
+    r"""$s(u \to v) = \frac{1}{n} \sum_k \sum_t (u' - u)_t \cdot g_v(z_k)_t$: the estimated change when an edge is cut.
+
+    $u$ is what a sender writes on the clean prompt, and $u'$ what a cut edge carries. $g_v$ is the gradient
+    of the metric in what receiver $v$ alone reads, at the $n$ points $z_k$ of a path. All edges cost one
+    forward pass on the corrupt prompts, and one forward and one backward pass a point. Edge attribution
+    patching: Syed et al. 2023 (https://arxiv.org/abs/2310.10348). Integrated gradients, EAP-IG: Hanna et al. 2024
+    (https://arxiv.org/abs/2403.17806).
+
+    **Arguments:**
+
+    - `model`: without edits of its own.
+    - `clean`, `corrupt`: prompts of one shape, `(*batch, pos)`. With `ablate="zero"` corrupt may be None.
+    - `metric`: a metric of `ji.metrics`, or a function of all logits. The mean over examples is estimated.
+    - `steps`: points of the path. 1 is plain EAP, the gradient on the clean prompts.
+    - `along`: which path. `"inputs"`: embeddings $e' + \frac{k}{n}(e - e')$, $k = 1, \dots, n$.
+      `"activations"`: each sender's own output, moved in the same way while what comes before it is clean;
+      heads of one layer move together. It costs `steps` points for each of the $2L + 1$ groups of senders.
+      `"ends"`: the mean of both ends of the first path; it takes two points, and no `steps`.
+    - `ablate`: what a cut edge carries, as in `ji.circuits.run`: `"patch"`, `"mean"` or `"zero"`. $e'$ is that of
+      the embeddings.
+    - `mask`: True at real tokens. It holds for both prompts.
+    - `graph`: of `ji.circuits.graph(model, ...)`, with its options; by default that without any.
+    - `max_bytes`: memory for differences and gradients that are multiplied at once. The passes themselves
+      take what a backward pass on the whole batch takes.
+
+    **Returns:** `Scores`: `.top(10)`, `.of("0.1->1.3.k")`, `.matrix()`, `.agreement(paths)`. Positive: cutting the
+    edge raises the metric.
+
+    **Raises:** ValueError where the metric has no gradient: one that is constant, and `kl` at its reference, where
+    plain EAP finds nothing. Then take several steps, or both ends.
+
+    ```python
+    scores = ji.circuits.eap(model, clean, corrupt, metric, steps=8)
+    print(scores.top(10))
+    circuit = ji.circuits.graph(model).mask(scores.top(50).names)
+    ```
+
+    Laws: with one step, minus the gradient of the masked forward in the mask; exact where the metric is linear in
+    what each receiver reads; for many steps along inputs the edges of the embedding add up to the
+    metric's change from clean to corrupt.
+    """
+    check_choice(along, "along", ALONG)
+    count = as_int(steps, "steps", 1)
+    if along == "ends":
+        if count != 1:
+            raise ValueError(
+                f"along='ends' is the mean of two points, so it takes no steps; got steps={count}. Leave steps out, or "
+                "write along='inputs'."
+            )
+        alphas = np.asarray([0.0, 1.0])
+    else:
+        alphas = np.arange(1, count + 1) / count
+    base, _ = split_edits(model)
+    chosen = graph_of(model) if graph is None else check_graph(graph, graph_of(model))
+    sites = tuple("z" if is_plain(base) and site == "head_out" else site for site in SENDING)
+    setup, pair = experiment(model, clean, corrupt, chosen, ablate=ablate, mask=mask, sites=sites)
+    checked = pair.metric(metric)
+    chunk, together = _sizes(setup, pair, len(alphas), max_bytes)
+    points = jnp.asarray(alphas, jnp.float32)
+    values, logits, size = attribute(setup, checked, points, along, chunk, together)
+    if concrete(size):
+        _check_gradient(setup, checked, logits, float(size), len(alphas))
+    return Scores(values, setup.graph)
+
+
+def _sizes(setup: Experiment, pair: PatchingPair, points: int, max_bytes: BytesLike) -> tuple[int, int]:
+    """How many examples are multiplied at once, and how many points run at once: divisors of all of them."""
+    limit, graph, shapes = byte_limit(max_bytes), setup.graph, pair.shapes
+    stream = shapes["resid_pre"]
+    *batch, pos, d = stream.shape
+    item, examples = max(4, stream.dtype.itemsize), int(np.prod(batch))
+    slots = graph.heads + 2 * graph.kv_heads + 1
+    each = item * pos * d * (2 * len(graph.senders) + 3 * slots)
+    room = limit // each
+    if room < 1:
+        raise ValueError(
+            f"Differences and gradients of one example take about {each / 2**20:.1f} MiB, and max_bytes is "
+            f"{limit / 2**20:.1f} MiB. Raise max_bytes, or give shorter prompts."
+        )
+    kept = ("q", "k", "v", "z", "resid_pre", "resid_mid", "mlp_pre", "mlp_up", "mlp_post", "mlp_out")
+    numbers = sum(int(np.prod(shapes[site].shape)) for site in kept if site in shapes)
+    passes = 3 * item * graph.layers * numbers
+    accelerated = platform_of((pair.model, pair.target)) != "cpu"
+    busy = (8192 if accelerated else 1024) // (examples * pos)
+    return _divisor(examples, room), _divisor(points, min(busy, limit // passes))
+
+
+def _divisor(whole: int, most: int) -> int:
+    """The largest divisor that is at most `most`, and 1 at least."""
+    return max(part for part in range(1, whole + 1) if whole % part == 0 and part <= max(1, most))
+
+
+def _check_gradient(setup: Experiment, metric: Metric, logits: Array, size: float, points: int) -> None:
+    """Raises where the metric has no gradient: at the only point, or at all of them."""
+    examples = int(np.prod(logits.shape[: -1 if metric.one else -2]))
+    if size > 1e-2 * examples * points or (size > 0 and points > 1):
+        return
+    there, value = other_end(setup, metric), metric.of(logits)
+    change = float(jnp.abs(metric.of(there) - value).mean())
+    if points == 1 and bool(vanishes(metric, logits, there, value)):
+        raise ValueError(
+            f"The gradient of {metric.name} on the clean prompts is zero, while the metric changes by {change:.4g} "
+            "from clean to corrupt, so plain EAP finds nothing. So it is with ji.metrics.kl at its reference, "
+            "and where a probability is 1. Take points between the prompts, "
+            "ji.circuits.eap(..., steps=8), or both ends, along='ends'."
+        )
+    if size == 0:
+        raise ValueError(
+            f"{metric.name} has no gradient in the logits at any of the {points} points, so no edge has an effect to "
+            f"first order: it is constant, or made of steps as ji.metrics.rank (it changes by {change:.4g} from clean "
+            "to corrupt). Choose one that changes smoothly, such as ji.metrics.logit_diff(correct, wrong)."
+        )
