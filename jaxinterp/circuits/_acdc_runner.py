@@ -35,7 +35,7 @@ class Runner:
         found = []
         for start in range(0, len(masks), self.width):
             part = masks[start : start + self.width]
-            full = np.concatenate([part, np.repeat(part[-1:], self.width - len(part), 0)])
+            full = self._filled(part)
             number = jnp.asarray(layer, jnp.int32)
             out = from_layer(self.setup, self.whole, jnp.asarray(full), number, self.metric)
             found.append(np.asarray(out, np.float64)[: len(part)])
@@ -48,6 +48,12 @@ class Runner:
         if found is None:
             found = self.per_example(masks, layer)
         return found.reshape(len(masks), -1).mean(1)
+
+    def _filled(self, masks: np.ndarray) -> np.ndarray:
+        """As many masks as the program runs: `width`, or an eighth, for what is left behind a wrong guess."""
+        small = max(self.width // 8, 1)
+        size = small if len(masks) <= small else self.width
+        return np.concatenate([masks, np.repeat(masks[-1:], size - len(masks), 0)])
 
     def _behind(self, masks: np.ndarray, kept: np.ndarray, layer: int) -> np.ndarray | None:
         """The same from the units behind the changed edges; None where these are too many."""
@@ -62,9 +68,7 @@ class Runner:
             at = jnp.asarray(layer, jnp.int32)
             self.change = known_run(self.setup, self.whole, jnp.asarray(kept), at)
             self.known = kept.copy()
-        # A few masks fill a program of an eighth: what is left of a stage, or of a window after a wrong guess.
-        size = self.width // 8 if len(masks) <= self.width // 8 else self.width
-        full = np.concatenate([masks, np.repeat(masks[-1:], size - len(masks), 0)])
+        full = self._filled(masks)
         units, count = plan(graph, kept, full, active, room), jnp.asarray(int(active[:-1].sum()), jnp.int32)
         out = from_known(self.setup, self.whole, self.change, units, count, self.metric)
         self.runs += len(masks)

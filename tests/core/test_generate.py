@@ -10,6 +10,8 @@ import pytest
 import jaxinterp as ji
 from jaxinterp.core._sampling import sample
 
+from .conftest import families, model_of
+
 
 def growing(model: Any, tokens: jax.Array, steps: int, edits: Any = (), *, room: int = 0) -> jax.Array:
     # What comes later does not matter to a causal model, so one shape serves every length, and prompts
@@ -40,12 +42,14 @@ def test_equals_running_the_growing_text(model: Any, tokens: jax.Array) -> None:
     np.testing.assert_array_equal(out, growing(model, tokens, 4, edits))
 
 
-def test_one_prompt_and_an_intervened_model_are_generated_from_alike(gpt2: Any, tokens: jax.Array) -> None:
-    edits = some_edits(gpt2.config.d)
-    out = ji.generate(gpt2, tokens, 4, edits=edits)
-    np.testing.assert_array_equal(ji.generate(gpt2, tokens[0], 4, edits=edits), out[0])
-    np.testing.assert_array_equal(ji.generate(ji.intervene(gpt2, edits), tokens, 4), out)
-    assert (np.asarray(ji.generate(gpt2, tokens, 4)) != np.asarray(out)).any()
+@pytest.mark.parametrize("name", families("gpt2"))
+def test_one_prompt_and_an_intervened_model_are_generated_from_alike(name: str, tokens: jax.Array) -> None:
+    model = model_of(name)
+    edits = some_edits(model.config.d)
+    out = ji.generate(model, tokens, 4, edits=edits)
+    np.testing.assert_array_equal(ji.generate(model, tokens[0], 4, edits=edits), out[0])
+    np.testing.assert_array_equal(ji.generate(ji.intervene(model, edits), tokens, 4), out)
+    assert (np.asarray(ji.generate(model, tokens, 4)) != np.asarray(out)).any()
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
