@@ -200,6 +200,7 @@ def over_rows(lens: Lens, streams: Streams, read: Callable[[Array], Any], *, fin
 
     _, out = lax.scan(step, None, (lens.parameters(), streams.rows))
     if final:
+        assert streams.logits is not None  # captured whenever the last row is asked for
         own = read(streams.logits)
         out = jax.tree.map(lambda rows, last: jnp.concatenate([rows, last[None]]), out, own)
     return out

@@ -209,6 +209,7 @@ def _part(
     loss: str,
 ) -> tuple[Float[Array, " layer"], TunedLens]:
     streams = capture(model, tokens, lens, mask=mask)
+    assert streams.logits is not None
     own = log_softmax(streams.logits)
     if loss == "ce" and jnp.issubdtype(tokens.dtype, jnp.floating):
         raise ValueError("Embeddings have no next token to predict: train with loss='kl'.")

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
@@ -65,7 +66,7 @@ _bound = jax.jit(_bind, static_argnames=("default", "forms"))
 
 def _shapes(*leaves: Any, default: Form, forms: Any) -> list[Any]:
     given = [jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves]
-    return [jax.core.ShapedArray(one.shape, one.dtype) for one in jax.eval_shape(default, *given)]
+    return [ShapedArray(one.shape, one.dtype) for one in jax.eval_shape(default, *given)]
 
 
 def _batched(args: Any, axes: Any, *, default: Form, forms: Any) -> tuple[Any, tuple[int, ...]]:
@@ -78,7 +79,8 @@ def _batched(args: Any, axes: Any, *, default: Form, forms: Any) -> tuple[Any, t
 
 def _pushed(primals: Any, tangents: Any, **options: Any) -> Any:
     out = by_platform_p.bind(*primals, **options)
-    return out, [ad.Zero.from_primal_value(one) for one in out]
+    none = ad.Zero.from_primal_value  # pyright: ignore[reportAttributeAccessIssue]
+    return out, [none(one) for one in out]
 
 
 def _lower(platform: str) -> Callable[..., Any]:
