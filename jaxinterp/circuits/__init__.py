@@ -10,6 +10,8 @@ from ._completeness import completeness as completeness
 from ._completeness import minimality as minimality
 from ._curve import FaithfulnessCurve as FaithfulnessCurve
 from ._curve import curve as curve
+from ._drawing import export as export
+from ._drawing import figure as figure
 from ._eap import eap as eap
 from ._evaluate import Judgement as Judgement
 from ._evaluate import evaluate as evaluate

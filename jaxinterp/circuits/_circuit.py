@@ -1,6 +1,6 @@
 """A circuit: a mask over the edges of a graph."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -8,9 +8,12 @@ import numpy as np
 from jaxtyping import Array, Shaped
 
 from .._arguments import as_numbers, concrete, kind_of
-from ..typing import ArrayLike
+from ..typing import ArrayLike, IntLike
 from ._graph import Graph
 from ._numbering import feeds
+
+if TYPE_CHECKING:
+    from ..viz import Figure
 
 
 class Circuit(eqx.Module):
@@ -53,6 +56,12 @@ class Circuit(eqx.Module):
         used[pairs[:, 0]] = True
         reached = pairs.size and pairs[:, 1].max() == len(self.graph.receivers) - 1
         return (*np.asarray(self.graph.senders)[used].tolist(), *["logits"] * bool(reached))
+
+    def figure(self, *, top: IntLike = 200) -> "Figure":
+        """The circuit as a layered graph; see `ji.circuits.figure`."""
+        from ._drawing import figure
+
+        return figure(self, top=top)
 
     def __len__(self) -> int:
         return int(self._one().kept.sum())

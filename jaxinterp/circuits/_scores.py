@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -16,6 +16,9 @@ from ..typing import FloatLike, IntLike
 from ._graph import Graph
 from ._numbering import places_of
 from ._paths_result import DirectPaths
+
+if TYPE_CHECKING:
+    from ..viz import Figure
 
 
 class Scores(Result, eqx.Module):
@@ -121,6 +124,12 @@ class Scores(Result, eqx.Module):
         """One row an edge: `sender`, `receiver`, `pos` where the graph has positions, and `score`."""
         names, values = self.graph.edges, np.asarray(self.values, np.float64).tolist()
         return [_record(names[i], values[i]) for i in self.order]
+
+    def figure(self, *, top: IntLike = 100) -> "Figure":
+        """The strongest edges as a layered graph; see `ji.circuits.figure`."""
+        from ._drawing import figure
+
+        return figure(self, top=top)
 
     def _repr_html_(self) -> str:
         from ..viz import table

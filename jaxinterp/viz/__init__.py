@@ -27,6 +27,7 @@ from ._heatmap import heatmap as heatmap
 from ._heatmap import heatmaps as heatmaps
 from ._heatmap_settings import HeatmapSettings as HeatmapSettings
 from ._histogram import histogram as histogram
+from ._layered_graph import layered_graph as layered_graph
 from ._lens_table import lens_table as lens_table
 from ._lines import lines as lines
 from ._page import Chapter as Chapter

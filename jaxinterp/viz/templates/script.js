@@ -69,4 +69,46 @@
     });
     image.addEventListener("pointerleave", () => { cursor.setAttribute("visibility", "hidden"); say(""); });
   }
+
+  for (const root of document.querySelectorAll(".ji-graph:not([data-ready])")) {
+    root.dataset.ready = "";
+    const arcs = [...root.querySelectorAll(".ji-arc")];
+    const nodes = [...root.querySelectorAll(".ji-node")];
+    const slide = root.querySelector(".ji-slide");
+    const range = slide.querySelector("input");
+    const readout = root.querySelector(".ji-readout");
+    let chosen = null;
+    const draw = () => {
+      const most = Number(range.value);
+      slide.querySelector("output").textContent = range.value;
+      const touched = new Set();
+      for (const arc of arcs) {
+        const ends = [arc.dataset.source, arc.dataset.target];
+        const seen = Number(arc.dataset.rank) < most && (chosen === null || ends.includes(chosen));
+        arc.style.display = seen ? "" : "none";
+        if (seen) ends.forEach((name) => touched.add(name));
+      }
+      for (const node of nodes) {
+        node.setAttribute("aria-pressed", String(node.dataset.name === chosen));
+        node.style.opacity = touched.has(node.dataset.name) || node.dataset.name === chosen ? 1 : 0.35;
+      }
+      const count = arcs.filter((arc) => arc.style.display === "").length;
+      readout.textContent = chosen === null ? `${count} edges` : `${chosen}: ${count} edges; choose it again for all`;
+    };
+    const choose = (name) => { chosen = chosen === name ? null : name; draw(); };
+    for (const node of nodes) {
+      node.addEventListener("click", () => choose(node.dataset.name));
+      node.addEventListener("keydown", (event) => {
+        if (event.key === "Enter" || event.key === " ") { event.preventDefault(); choose(node.dataset.name); }
+      });
+    }
+    for (const arc of arcs) {
+      const text = arc.querySelector("title").textContent;
+      arc.addEventListener("pointerenter", () => { readout.textContent = text; });
+      arc.addEventListener("pointerleave", draw);
+    }
+    range.addEventListener("input", draw);
+    slide.hidden = false;
+    draw();
+  }
 })();

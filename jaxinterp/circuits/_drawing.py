@@ -1,0 +1,140 @@
+"""Circuits and scores as figures, and as files that other programs read."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+import numpy as np
+
+from .. import _disk
+from .._text import shown
+from ..typing import IntLike, PathLike
+from ._circuit import Circuit
+from ._numbering import feeds, nodes_of
+from ._select import EdgeScores
+
+if TYPE_CHECKING:
+    from ..viz import Figure
+
+KINDS = (".json", ".graphml", ".dot")
+
+
+def figure(circuit: Circuit | EdgeScores, *, top: IntLike = 200, title: str = "") -> "Figure":
+    r"""$C \mapsto$ a drawing: nodes by layer, from the embeddings at the bottom to the logits, and their edges.
+
+    Edges of scores are as wide as their scores are large, and a slider leaves the strongest. Choosing a node leaves
+    its edges.
+
+    **Arguments:**
+
+    - `circuit`: one circuit, or scores of edges such as those of `ji.circuits.eap`.
+    - `top`: how many edges are drawn at most; 200 by default.
+    - `title`: what the figure is.
+
+    **Returns:** a `Figure`: a notebook shows it, and `.save("circuit.html")` writes a page.
+
+    ```python
+    ji.circuits.figure(scores, top=100).save("circuit.html")
+    ```
+
+    Law: each kept edge is drawn once, into the head or the MLP that reads it.
+    """
+    from ..viz import layered_graph
+
+    rows, graph = _edges(circuit), circuit.graph
+    rows = sorted(rows, key=lambda row: -abs(row["score"]))
+    nodes = nodes_of(graph)
+    stage = dict(zip(nodes.senders, nodes.written.tolist(), strict=True)) | {"logits": 2 * graph.layers}
+    used = {name for row in rows[: int(top)] for name in (row["sender"], row["node"])} | {"logits"}
+    layers = {name: at for name, at in stage.items() if name in used}
+    drawn = [(row["sender"], row["node"], row["score"], row["edge"]) for row in rows]
+    kept = f"{min(len(rows), int(top)):,} of {graph.size:,} edges"
+    return layered_graph(layers, drawn[: int(top)], top=top, title=title or "Circuit", caption=f"{kept}.")
+
+
+def export(path: PathLike, circuit: Circuit | EdgeScores) -> Path:
+    """$C \\mapsto$ a file: JSON, GraphML (networkx and Gephi read it) or Graphviz dot, by the name's ending.
+
+    **Arguments:**
+
+    - `path`: a name that ends in `.json`, `.graphml` or `.dot`.
+    - `circuit`: one circuit, or scores of edges. An edge has `sender`, `receiver`, `node` (the head or MLP that
+      reads it), `score` (1 in a circuit) and, where the graph has positions, `pos`.
+
+    **Returns:** the path. The file is written whole or not at all.
+
+    **Raises:** ValueError for another ending.
+
+    ```python
+    ji.circuits.export("circuit.graphml", circuit)
+    ```
+
+    Law: the edges in the file are those of the circuit.
+    """
+    place, rows = Path(path), _edges(circuit)
+    kind = place.suffix.lower()
+    if kind not in KINDS:
+        raise ValueError(f"A circuit is written as {', '.join(KINDS)}; got the name {shown(place.name)}.")
+    text = {".json": _json, ".graphml": _graphml, ".dot": _dot}[kind](rows, circuit.graph)
+    _disk.write_whole(place, text.encode())
+    return place
+
+
+def _edges(circuit: Circuit | EdgeScores) -> list[dict[str, Any]]:
+    graph = circuit.graph
+    if isinstance(circuit, Circuit):
+        places = np.flatnonzero(circuit._one().kept)
+        values = np.ones(graph.size)
+    else:
+        values = np.asarray(circuit.values, np.float64)
+        places = np.arange(graph.size)
+    fed = feeds(graph)
+    pos = graph.pos or 1
+    rows = []
+    for place in places.tolist():
+        sender, receiver = graph.pairs[place // pos].tolist()
+        owners = np.flatnonzero(fed[receiver])
+        row = {
+            "edge": graph.edges[place],
+            "sender": graph.senders[sender],
+            "receiver": graph.receivers[receiver],
+            # Shared keys and values are drawn into the first head that has them.
+            "node": graph.senders[owners[0]] if owners.size else "logits",
+            "score": float(values[place]),
+        }
+        rows.append(row | ({"pos": place % pos} if graph.pos else {}))
+    return rows
+
+
+def _json(rows: list[dict[str, Any]], graph: Any) -> str:
+    return json.dumps(
+        {"format": "jaxinterp circuit", "graph": dataclasses.asdict(graph), "edges": rows}, indent=1
+    )
+
+
+def _graphml(rows: list[dict[str, Any]], graph: Any) -> str:
+    root = ElementTree.Element("graphml", xmlns="http://graphml.graphdrawing.org/xmlns")
+    kinds = {"receiver": "string", "score": "double"} | ({"pos": "int"} if graph.pos else {})
+    for name, kind in kinds.items():
+        ElementTree.SubElement(root, "key", {"id": name, "for": "edge", "attr.name": name, "attr.type": kind})
+    body = ElementTree.SubElement(root, "graph", edgedefault="directed")
+    for name in dict.fromkeys(name for row in rows for name in (row["sender"], row["node"])):
+        ElementTree.SubElement(body, "node", id=name)
+    for row in rows:
+        ends = {"id": row["edge"], "source": row["sender"], "target": row["node"]}
+        edge = ElementTree.SubElement(body, "edge", ends)
+        for name in kinds:
+            ElementTree.SubElement(edge, "data", key=name).text = str(row[name])
+    ElementTree.indent(root)
+    return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _dot(rows: list[dict[str, Any]], graph: Any) -> str:
+    quoted = lambda text: '"' + str(text).replace("\\", "\\\\").replace('"', '\\"') + '"'
+    lines = [
+        f"  {quoted(row['sender'])} -> {quoted(row['node'])} [label={quoted(row['receiver'])}, weight={abs(row['score']):.6g}];"
+        for row in rows
+    ]
+    return "\n".join(["digraph circuit {", "  rankdir=BT;", *lines, "}"]) + "\n"
