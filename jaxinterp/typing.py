@@ -111,6 +111,8 @@ if TYPE_CHECKING:
 
         def batch(self, number: int) -> Any: ...
 
+    ClaimsLike: TypeAlias = Mapping[str, tuple[SitesLike, ArrayLike | Callable[[Array], ArrayLike]]]
+    "Edges, and what they carry: a label for each prompt, or a function of the tokens to labels."
     NumberedBatches: TypeAlias = Callable[[int], Any] | HasBatch
     "A function of the number of a step to its batch, or an object with such a method `batch`."
     ActivationsLike: TypeAlias = Array | np.ndarray | tuple[Any, Any] | Iterable[Any] | HasBatch
@@ -165,5 +167,5 @@ else:
     JaxArray = Self = CoderLike = KindLike = Any
     TextsLike = TextLike = Any
     TokenizerLike = ArraysLike = PlotAxes = PlotAxesLike = Any
-    GraphLike = AnyCorpus = CorpusLike = ClassesLike = NeuronsLike = Any
+    ClaimsLike = GraphLike = AnyCorpus = CorpusLike = ClassesLike = NeuronsLike = Any
     DTypeLike = AnyMesh = MeshLike = PlanLike = PyTree = JSON = Any

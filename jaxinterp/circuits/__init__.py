@@ -37,5 +37,7 @@ from ._run import run as run
 from ._scores import EdgeTable as EdgeTable
 from ._scores import ScoredEdge as ScoredEdge
 from ._scores import Scores as Scores
+from ._scrubbing import Scrubbed as Scrubbed
+from ._scrubbing import scrub as scrub
 from ._select import prune_dangling as prune_dangling
 from ._select import select as select

@@ -1,0 +1,211 @@
+r"""Causal scrubbing: a hypothesis says which inputs an edge cannot tell apart, and the edge is tested on them."""
+
+import dataclasses
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float, Int, Num
+
+from .._arguments import as_int
+from .._random import host_generator
+from ..core._run import run as run_model
+from ..mesh._gather import on_mesh
+from ..metrics import Metric
+from ..patching._gradients import positions
+from ..stats._intervals import mean_interval
+from ..stats._results import Result
+from ..typing import ClaimsLike, IntLike, KeyLike, MaskLike, MetricLike, ModelLike, TokensLike
+from ._edge_mask import EdgeMask, cuts
+from ._evaluate import faithful_gap
+from ._graph import Graph
+from ._graph import graph as graph_of
+from ._run import Experiment, experiment
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Scrubbed(Result):
+    """What `scrub` returns.
+
+    - `value`, `low`, `high`: the mean metric over the resamples, and its interval.
+    - `recovered`: `value` on the way from `chance` (0) to `clean` (1).
+    - `clean`: the metric of the model. `chance`: its mean where every edge carries other prompts.
+    - `values (resample,)`: the metric of each resample, the mean over prompts.
+    """
+
+    value: float
+    low: float
+    high: float
+    recovered: float
+    clean: float
+    chance: float
+    values: np.ndarray
+
+    def records(self) -> list[dict[str, Any]]:
+        """One row; the single resamples are left out."""
+        fields = ("value", "low", "high", "recovered", "clean", "chance")
+        return [{name: getattr(self, name) for name in fields}]
+
+
+class Swap(EdgeMask):
+    """Edges that carry what their senders write on another prompt of the batch, in the same run.
+
+    - `order`: for each prompt the number of the other one. `cut` is 1 at the edges that are swapped, and
+      `there` is None.
+    """
+
+    order: Int[Array, " batch"] | None = None
+
+    def _mixed(
+        self, cut: Num[Array, "sender slot *pos"], wrote: Float[Array, "sender batch pos d"]
+    ) -> Float[Array, "..."]:
+        # `wrote` is minus what the senders write, since they are compared with zero.
+        return super()._mixed(cut, wrote - jnp.take(wrote, self.order, axis=1))
+
+
+def scrub(
+    model: ModelLike,
+    tokens: TokensLike,
+    metric: MetricLike,
+    hypothesis: ClaimsLike,
+    *,
+    key: KeyLike,
+    resamples: IntLike = 20,
+    graph: Graph | None = None,
+    mask: MaskLike | None = None,
+) -> Scrubbed:
+    r"""$x_v^{(i)} \leftarrow \sum_u u^{(\pi_e(i))}$, with $f_e(\pi_e(i)) = f_e(i)$: does an edge carry only what a hypothesis says?
+
+    Chan et al. 2022 (https://www.alignmentforum.org/posts/JvZhhzycHu2Yd57RN/causal-scrubbing). A claim names edges
+    and a function f of the prompt: these edges carry f and nothing else. So each of them may carry what its sender
+    writes on another prompt with the same f. The sender computes it in the same run, in which the edges before
+    it are swapped too. All edges without a claim carry what they carry on any prompt. Where the hypothesis holds,
+    the metric stays.
+
+    **Arguments:**
+
+    - `model`: without edits of its own.
+    - `tokens`: prompts `(prompt, pos)`.
+    - `metric`: with the answers of these prompts.
+    - `hypothesis`: claims by name, `{"copied name": (edges, labels)}`. Labels are one for each prompt, numbers
+      or texts, or a function of the tokens to these. Edges of one claim are swapped together; edges that
+      should be swapped apart are claims of their own.
+    - `key`: a `jax.random.key`, of the swaps.
+    - `resamples`: how many draws of swaps, in one program; 20 by default.
+    - `graph`: a graph with other options than `ji.circuits.graph(model)`.
+    - `mask`: True at real tokens. Prompts are swapped only with prompts that are padded alike.
+
+    **Returns:** a `Scrubbed`.
+
+    **Raises:** ValueError for an edge in two claims, labels of another number, and a metric that is the same on
+    swapped prompts.
+
+    ```python
+    claims = {"what comes next": (["1.1->logits"], tokens[:, 5])}
+    ji.circuits.scrub(model, tokens, metric, claims, key=jax.random.key(0)).recovered
+    ```
+
+    Laws: claims that tell all prompts apart, on all edges, recover 1; no claims recover 0.
+    """
+    chosen = graph_of(model) if graph is None else graph
+    setup, pair = experiment(model, tokens, tokens, chosen, mask=mask)
+    if len(pair.batch) != 1 or pair.batch[0] < 2:
+        raise ValueError(
+            f"Prompts are swapped with each other: tokens are (prompt, pos), two or more; got {setup.tokens.shape}."
+        )
+    checked = pair.metric(metric)
+    draws = as_int(resamples, "resamples", 2)
+    padding = np.zeros((pair.batch[0], 1)) if pair.mask is None else np.asarray(pair.mask)
+    masks = np.zeros((len(hypothesis), chosen.size), bool)
+    labels = [_classes(padding, None)]
+    for row, (name, claim) in enumerate(hypothesis.items()):
+        if not isinstance(claim, tuple) or len(claim) != 2:
+            raise ValueError(f"A claim is (edges, labels): {{{name!r}: (['0.1->logits'], labels)}}.")
+        edges, told = claim
+        masks[row] = chosen.mask(edges).kept
+        told = np.asarray(told(setup.tokens) if callable(told) else told)
+        if told.shape[:1] != pair.batch:
+            raise ValueError(
+                f"The claim {name!r} has one label for each of the {pair.batch[0]} prompts; got the shape {told.shape}."
+            )
+        labels.append(_classes(padding, told))
+    twice = np.flatnonzero(masks.sum(0) > 1)
+    if twice.size:
+        raise ValueError(f"The edge {chosen.edges[twice[0]]!r} is in two claims; one edge carries one thing.")
+    rng = host_generator(key, "ji.circuits.scrub(model, tokens, metric, claims, key={})")
+    orders = np.stack([[_swapped(rng, each) for each in labels] for _ in range(draws)]).astype(np.int32)
+    found, chance, whole = _scrubbed(setup, jnp.asarray(orders), jnp.asarray(masks, jnp.float32), checked)
+    found, chance = (np.asarray(each, np.float64) for each in (found, chance))
+    gap = faithful_gap(float(whole), float(chance.mean()))
+    interval = mean_interval(found)
+    recovered = (float(found.mean()) - float(chance.mean())) / gap
+    return Scrubbed(
+        float(found.mean()),
+        float(interval.low),
+        float(interval.high),
+        recovered,
+        float(whole),
+        float(chance.mean()),
+        found,
+    )
+
+
+def _classes(padding: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
+    """A number for each prompt, equal where padding and labels are."""
+    numbers = np.unique(padding, axis=0, return_inverse=True)[1].reshape(-1)
+    if labels is None:
+        return numbers
+    told = np.unique(labels.reshape(len(labels), -1), axis=0, return_inverse=True)[1].reshape(-1)
+    return numbers * len(told) + told
+
+
+def _swapped(rng: np.random.Generator, classes: np.ndarray) -> np.ndarray:
+    """A random order of the prompts in which each stands in the place of one of its class."""
+    order = np.arange(len(classes))
+    for one in np.unique(classes):
+        members = np.flatnonzero(classes == one)
+        order[members] = rng.permutation(members)
+    return order
+
+
+@on_mesh
+@eqx.filter_jit
+def _scrubbed(
+    setup: Experiment,
+    orders: Int[Array, "resample order batch"],
+    masks: Float[Array, "claim edge"],
+    metric: Metric,
+) -> tuple[Array, Array, Array]:
+    graph = setup.graph
+    at = positions(metric)
+    claimed = masks.sum(0)
+
+    def value(order: Array, kept: Array, more: list[Any]) -> Array:
+        there = {
+            site: jnp.take(each, order, axis=0 if site in ("embed", "pos_embed") else 1)
+            for site, each in (setup.there or {}).items()
+        }
+        other = eqx.tree_at(lambda one: one.there, setup, there)
+        logits, _ = run_model(
+            setup.model, setup.tokens, edits=[other.edit(kept), *more], mask=setup.real, logits=at
+        )
+        return metric.of(logits).mean()
+
+    def one(order: Array) -> tuple[Array, Array]:
+        swaps = [
+            Swap(
+                cut=cuts(1 - mask, graph),
+                there=None,
+                number=setup.number,
+                before=None,
+                graph=graph,
+                order=own,
+            )
+            for mask, own in zip(masks, order[1:], strict=True)
+        ]
+        return value(order[0], claimed, swaps), value(order[0], jnp.zeros(graph.size), [])
+
+    found, chance = lax.map(one, orders)
+    return found, chance, metric.of(setup.logits(jnp.ones(graph.size), at)).mean()
