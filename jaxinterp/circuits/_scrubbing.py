@@ -1,7 +1,7 @@
 r"""Causal scrubbing: a hypothesis says which inputs an edge cannot tell apart, and the edge is tested on them."""
 
 import dataclasses
-from typing import Any
+from typing import Any, cast
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -49,7 +49,7 @@ class Scrubbed(Result):
         return [{name: getattr(self, name) for name in fields}]
 
 
-class Swap(EdgeMask):
+class OtherPrompt(EdgeMask):
     """Edges that carry what their senders write on another prompt of the batch, in the same run.
 
     - `order`: for each prompt the number of the other one. `cut` is 1 at the edges that are swapped, and
@@ -62,7 +62,7 @@ class Swap(EdgeMask):
         self, cut: Num[Array, "sender slot *pos"], wrote: Float[Array, "sender batch pos d"]
     ) -> Float[Array, "..."]:
         # `wrote` is minus what the senders write, since they are compared with zero.
-        return super()._mixed(cut, wrote - jnp.take(wrote, self.order, axis=1))
+        return super()._mixed(cut, wrote - jnp.take(wrote, cast(Array, self.order), axis=1))
 
 
 def scrub(
@@ -123,14 +123,14 @@ def scrub(
     for row, (name, claim) in enumerate(hypothesis.items()):
         if not isinstance(claim, tuple) or len(claim) != 2:
             raise ValueError(f"A claim is (edges, labels): {{{name!r}: (['0.1->logits'], labels)}}.")
-        edges, told = claim
+        edges, given = claim
         masks[row] = chosen.mask(edges).kept
-        told = np.asarray(told(setup.tokens) if callable(told) else told)
-        if told.shape[:1] != pair.batch:
+        given = np.asarray(given(setup.tokens) if callable(given) else given)
+        if given.shape[:1] != pair.batch:
             raise ValueError(
-                f"The claim {name!r} has one label for each of the {pair.batch[0]} prompts; got the shape {told.shape}."
+                f"The claim {name!r} has one label for each of the {pair.batch[0]} prompts; got the shape {given.shape}."
             )
-        labels.append(_classes(padding, told))
+        labels.append(_classes(padding, given))
     twice = np.flatnonzero(masks.sum(0) > 1)
     if twice.size:
         raise ValueError(f"The edge {chosen.edges[twice[0]]!r} is in two claims; one edge carries one thing.")
@@ -157,8 +157,8 @@ def _classes(padding: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
     numbers = np.unique(padding, axis=0, return_inverse=True)[1].reshape(-1)
     if labels is None:
         return numbers
-    told = np.unique(labels.reshape(len(labels), -1), axis=0, return_inverse=True)[1].reshape(-1)
-    return numbers * len(told) + told
+    kinds = np.unique(labels.reshape(len(labels), -1), axis=0, return_inverse=True)[1].reshape(-1)
+    return numbers * len(kinds) + kinds
 
 
 def _swapped(rng: np.random.Generator, classes: np.ndarray) -> np.ndarray:
@@ -195,7 +195,7 @@ def _scrubbed(
 
     def one(order: Array) -> tuple[Array, Array]:
         swaps = [
-            Swap(
+            OtherPrompt(
                 cut=cuts(1 - mask, graph),
                 there=None,
                 number=setup.number,

@@ -71,7 +71,7 @@ def plain(value: Any, graph: Any, threshold: float, goal: str, forward: bool = F
 CASES = [
     ("gpt2", {"split_embed": True}, "patch", True, "kl", "min"),
     pytest.param("neox", {}, "zero", True, "diff", "max", marks=pytest.mark.slow),
-    ("llama", {}, "mean", False, "diff", "keep"),
+    pytest.param("llama", {}, "mean", False, "diff", "keep", marks=pytest.mark.slow),
     pytest.param("llama", {"split_qkv": False}, "patch", True, "kl", "min", marks=pytest.mark.slow),
     pytest.param("attention", {"pos": 5}, "patch", False, "diff", "max", marks=pytest.mark.slow),
 ]

@@ -38,7 +38,7 @@ def gap_of(model: Any, tokens: Any) -> float:
 @pytest.mark.parametrize(
     ("name", "options", "ablate"),
     [
-        ("gpt2", EVERYTHING, "patch"),
+        pytest.param("gpt2", EVERYTHING, "patch", marks=pytest.mark.slow),
         ("neox", {}, "patch"),
         ("llama", {"split_qkv": False}, "mean"),
         ("attention", {}, "zero"),
@@ -60,6 +60,7 @@ def test_one_step_is_the_gradient_in_the_mask(name: str, options: Any, ablate: s
     close(scores.values, -slope)
 
 
+@pytest.mark.slow
 def test_blocks_of_another_class_are_read_at_their_sites() -> None:
     model = model_of("neox")
     other = eqx.tree_at(lambda model: model.blocks, model, Wrapped(model.blocks))
@@ -99,6 +100,7 @@ def test_many_steps_are_complete(name: str) -> None:
         assert np.nansum(matrix[:, -1]) == pytest.approx(gap, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_each_group_of_senders_on_its_own_path_adds_up_to_its_patch() -> None:
     model = model_of("gpt2")
     graph = ji.circuits.graph(model)

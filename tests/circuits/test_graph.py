@@ -15,6 +15,11 @@ from tests.patching.patched_models import CLEAN, CORRUPT, MASK, METRIC, model_of
 FAMILIES = ("gpt2", "neox", "llama", "attention")
 
 
+def families(*default: str) -> list[Any]:
+    """All families; the default suite runs those named."""
+    return [name if name in default else pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES]
+
+
 def config(kind: Any, layers: int, heads: int, ff: int = 4, **more: Any) -> Any:
     return kind(vocab=5, ctx=4, d=heads, k=1, layers=layers, heads=heads, ff=ff, **more)
 
@@ -35,7 +40,7 @@ def test_published_counts(sizes: Any, edges: int) -> None:
     assert len(set(graph.edges)) == edges
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", families("gpt2", "llama"))
 def test_full_and_empty_are_the_clean_and_the_corrupt_run(name: str) -> None:
     model = model_of(name)
     several: tuple[Any, ...] = ({},) if name != "gpt2" else ({"split_embed": True, "pos": 5},)
@@ -50,7 +55,7 @@ def test_full_and_empty_are_the_clean_and_the_corrupt_run(name: str) -> None:
         np.testing.assert_allclose(empty[real], corrupt[real], atol=1e-5)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", families("llama"))
 def test_one_edge_is_one_reader_that_reads_another_value(name: str) -> None:
     """Edges that are cut one by one, beside runs with `ji.add`: head to key, head to MLP, MLP to value."""
     model, graph = model_of(name), ji.circuits.graph(model_of(name))
@@ -72,7 +77,7 @@ def test_one_edge_is_one_reader_that_reads_another_value(name: str) -> None:
         np.testing.assert_allclose(logits, ji.run(model, CLEAN, edits=[edit])[0], atol=2e-5, err_msg=edge)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", families("neox"))
 def test_cutting_all_edges_of_a_sender_is_patching_it(name: str) -> None:
     model, graph = model_of(name), ji.circuits.graph(model_of(name))
     _, there = ji.run(model, CORRUPT, capture=["head_out"])
@@ -86,7 +91,7 @@ def test_cutting_all_edges_of_a_sender_is_patching_it(name: str) -> None:
         np.testing.assert_allclose(found, ji.run(model, CLEAN, edits=[edit])[0], atol=2e-5, err_msg=ablate)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", families("llama"))
 def test_padded_prompts_are_as_alone(name: str) -> None:
     model, key = model_of(name), jax.random.key(3)
     for options in ({},) if name != "llama" else ({"pos": 5},):
@@ -117,7 +122,7 @@ def test_means_of_padded_prompts_count_real_tokens() -> None:
     np.testing.assert_allclose(left[0], other[0], atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["gpt2", "neox", "llama"])
+@pytest.mark.parametrize("name", families("neox")[:3])
 def test_gradients_and_batches_of_masks(name: str) -> None:
     model, graph = model_of(name), ji.circuits.graph(model_of(name))
     masks = jax.random.uniform(jax.random.key(0), (3, graph.size))

@@ -12,6 +12,11 @@ import jaxinterp as ji
 from tests.patching.patched_models import CLEAN, CORRUPT, MASK, METRIC, model_of
 
 
+def few(*names: str) -> list[Any]:
+    """Families that the slow suite runs."""
+    return [pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
 @dataclasses.dataclass(frozen=True)
 class Given:
     """Scores of edges."""
@@ -57,7 +62,7 @@ def test_roc() -> None:
     assert "AUC" in ji.circuits.roc(scores, truth).figure().html
 
 
-@pytest.mark.parametrize("name", ["gpt2", "neox", "llama"])
+@pytest.mark.parametrize("name", [*few("gpt2", "neox"), "llama"])
 def test_selection(name: str) -> None:
     model = model_of(name)
     for options in ({}, {"pos": 5}) if name == "llama" else ({},):
@@ -80,7 +85,7 @@ def test_selection(name: str) -> None:
     np.testing.assert_allclose(first, second, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["neox", "llama"])
+@pytest.mark.parametrize("name", ["neox", pytest.param("llama", marks=pytest.mark.slow)])
 def test_judgement(name: str) -> None:
     model = model_of(name)
     graph = ji.circuits.graph(model)
@@ -114,6 +119,7 @@ def test_curve_of_exact_scores() -> None:
     assert "CPR" in found.figure().html
 
 
+@pytest.mark.slow
 def test_completeness_and_minimality() -> None:
     model = model_of("neox")
     graph = ji.circuits.graph(model)

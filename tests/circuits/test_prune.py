@@ -78,7 +78,7 @@ def test_a_target_is_met_by_edges_and_by_nodes() -> None:
         np.testing.assert_allclose(judged.faithfulness, 1, atol=0.05)
 
 
-@pytest.mark.parametrize("name", ["gpt2", "llama"])
+@pytest.mark.parametrize("name", ["llama", pytest.param("gpt2", marks=pytest.mark.slow)])
 def test_importance(name: str) -> None:
     model = model_of(name)
     plain = ji.circuits.node_importance(model, CLEAN, METRIC, corrupt=CORRUPT, mask=MASK, normalise=False)

@@ -21,7 +21,7 @@ def scrub(name: str, claims: Any, **options: Any) -> Any:
     )
 
 
-@pytest.mark.parametrize("name", ["neox", "llama"])
+@pytest.mark.parametrize("name", ["neox", pytest.param("llama", marks=pytest.mark.slow)])
 def test_the_ends(name: str) -> None:
     """Prompts that are told apart keep the run; where all that the logits read is swapped, so are the logits."""
     graph = ji.circuits.graph(model_of(name))
