@@ -114,7 +114,8 @@ class MaskLoss(eqx.Module):
         if self.aimed:
             # Descent on the scores and ascent on the two multipliers, by one gradient.
             way = jnp.minimum(1, now.step.astype(share.dtype) / self.ramp)
-            off = share - (1 - way * (1 - now.member["target"]))
+            # Below the target nothing presses, so that what the metric needs can open again.
+            off = jax.nn.relu(share - (1 - way * (1 - now.member["target"])))
             dual = jax.lax.stop_gradient(params["dual"])
             still = jax.lax.stop_gradient(off)
             rise = params["dual"][0] * still + params["dual"][1] * still**2
@@ -151,8 +152,8 @@ def prune(
     - `key`: a `jax.random.key`, of the noise of the masks.
     - `model`, `clean`, `corrupt`, `metric`, `ablate`, `mask`: as in `ji.circuits.evaluate`.
     - `penalty`: the weight of the share of open masks; several train side by side.
-    - `target`: about the share of masks to keep open, in place of a penalty: two multipliers are raised until it is
-      met, by the penalty $\lambda_1 (r - t) + \lambda_2 (r - t)^2$, in which t falls from 1 over the first
+    - `target`: the share of masks to keep open at most, in place of a penalty: two multipliers are raised until it is
+      met, by the penalty $\lambda_1 (r - t)_+ + \lambda_2 (r - t)_+^2$, in which t falls from 1 over the first
       60% of the steps. Several train side by side.
     - `instances`: how many masks are trained for each penalty or target.
     - `graph`: a graph with other options than `ji.circuits.graph(model)`.

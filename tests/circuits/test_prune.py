@@ -67,15 +67,16 @@ def test_learned_masks_are_the_planted_circuit() -> None:
 @pytest.mark.slow
 def test_a_target_is_met_by_edges_and_by_nodes() -> None:
     one, pair, graph = planted()
-    for of in ("edges", "nodes"):
+    # Five of 19 edges are needed, and four of the six queries, keys and values.
+    for of, target in (("edges", 0.4), ("nodes", 0.75)):
         settings = ji.circuits.PruneSettings(of=of, steps=400, learning_rate=0.1, fit=QUIET)
         found = ji.circuits.prune(
-            jax.random.key(0), one.model, *pair, target=[0.4], instances=2, graph=graph, settings=settings
+            jax.random.key(0), one.model, *pair, target=[target], instances=2, graph=graph, settings=settings
         )
         assert found.instance.tolist() == [0, 1] and np.isnan(found.penalty).all()
-        assert (found.history["open"][:, -1] < 0.45).all()
+        assert (found.history["open"][:, -1] < target + 0.05).all(), of
         judged = ji.circuits.evaluate(one.model, found.circuit, *pair)
-        np.testing.assert_allclose(judged.faithfulness, 1, atol=0.05)
+        np.testing.assert_allclose(judged.faithfulness, 1, atol=0.05, err_msg=of)
 
 
 @pytest.mark.parametrize("name", ["llama", pytest.param("gpt2", marks=pytest.mark.slow)])
