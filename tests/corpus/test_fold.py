@@ -51,7 +51,7 @@ def test_batches_of_any_size_equal_one_big_batch(model: Any, padded: Any) -> Non
     x, counted = np.asarray(acts[SITE]), np.asarray(corpus.positions)
     for size in (1, 3, "auto"):
         total, count = fold(corpus, model, SITE, nothing(), add, batch_size=size)
-        np.testing.assert_allclose(total, x[counted].sum(0), atol=1e-5)
+        np.testing.assert_allclose(total, x[counted].sum(0), rtol=1e-6, atol=1e-5)
         assert count == counted.sum()
     # Rows in which nothing counts are not read, and those that fill a batch are nobody's.
     each = collected(corpus, model, batch_size=4)
