@@ -16,7 +16,7 @@ import pytest
 
 from . import mutate, valid
 
-SECONDS, MEMORY = 1.0, 256 * 2**20
+SECONDS, MEMORY = 3.0, 256 * 2**20
 
 
 @pytest.fixture(scope="module")
