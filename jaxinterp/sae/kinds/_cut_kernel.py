@@ -27,9 +27,13 @@ LOWEST = int(
 
 
 def fits_kernel(shape: Sequence[int], dtype: Any) -> bool:
-    """Whether the kernel serves arrays of this shape and dtype: float32 rows of whole tiles, eight of them in memory."""
+    """Whether the kernel serves arrays of this shape and dtype: float32 rows of whole tiles, eight of them in memory.
+
+    With 64-bit numbers on it serves none: a TPU's kernels have no 64-bit indices.
+    """
     return (
-        len(shape) == 2
+        not jax.config.jax_enable_x64
+        and len(shape) == 2
         and dtype == jnp.float32
         and not shape[0] % 8
         and not shape[1] % LANES
@@ -221,5 +225,5 @@ def _cuts(x: Any, k: Any, *refs: Any, few: bool, deep: int) -> None:
     cut[...] = at
     last[...] = jnp.full((block, 1), np.iinfo(np.int32).max, jnp.int32)
     # A full cell whose least entry is at the cut or above may hide more of them.
-    hides = jnp.where(sieve[0][:, _part(deep - 1)] >= jnp.maximum(at, LOWEST + 1), 1.0, 0.0)
+    hides = (sieve[0][:, _part(deep - 1)] >= jnp.maximum(at, LOWEST + 1)).astype(jnp.float32)
     pl.when(jnp.max(jnp.maximum(jnp.max(hides, -1, keepdims=True), more)) > 0)(whole)

@@ -98,4 +98,4 @@ def _size_by_rows(found: JaxArray, added: int) -> JaxArray:
     if added == 1 or found.ndim != 2 or len(found) % added:
         return jnp.sum(found, dtype=jnp.int32)
     parts = found.reshape(-1, added, found.shape[1])
-    return jnp.sum(sum(parts[:, i].astype(jnp.int32) for i in range(added)))
+    return jnp.sum(sum(parts[:, i].astype(jnp.int32) for i in range(added)), dtype=jnp.int32)
