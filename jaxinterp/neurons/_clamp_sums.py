@@ -154,8 +154,8 @@ def clamp_sums(
     chunk = min(at_once, len(units))
     fill = -len(units) % chunk
     ids = jnp.asarray(np.pad(units, (0, fill), mode="edge"), jnp.int32)
-    held = jnp.asarray(np.pad(values, (0, fill), mode="edge"), jnp.float32)
-    clamped = ClampedRun(model, ids, held, frequencies, layer, count, chunk)
+    fixed = jnp.asarray(np.pad(values, (0, fill), mode="edge"), jnp.float32)
+    clamped = ClampedRun(model, ids, fixed, frequencies, layer, count, chunk)
     group = np.unique(contexts.document % GROUPS, return_inverse=True)[1].reshape(-1)
     many = int(group.max()) + 1
     names = ["loss", "entropy", "rank", "reciprocal_rank", "scale"]
@@ -165,7 +165,7 @@ def clamp_sums(
         {name: np.zeros(many) for name in names},
         {name: np.zeros((many, len(units))) for name in [*names, *more]},
     )
-    adding = Adding(jnp.asarray(group, jnp.int32), ids, held, frequencies, parts)
+    adding = Adding(jnp.asarray(group, jnp.int32), ids, fixed, frequencies, parts)
     how: dict[str, Any] = {"checkpoint": checkpoint, "progress": progress}
     base, changes = folded(parts, model, clamped.captures, init, adding, per_batch=clamped, **how)
     return ClampSums(base, changes, np.bincount(group, corpus.positions.sum(1), many))

@@ -163,9 +163,9 @@ def entropy_neurons(
     how: dict[str, Any] = {"settings": settings, "checkpoint": checkpoint, "progress": bar}
     sums = clamp_sums(inner, contexts, number, units, means, **how)
     parts = {
-        part: (np.asarray, sums.changes[part]) for part in ("total", "direct", "loss", "entropy", "rank")
+        **{part: (np.asarray, sums.changes[part]) for part in ("total", "direct", "loss", "entropy", "rank")},
+        "mediated": (mediated, sums.changes["direct"], sums.changes["total"]),
     }
-    parts["mediated"] = (mediated, sums.changes["direct"], sums.changes["total"])
     call = "ji.neurons.entropy_neurons(..., key={})"
     ends = intervals(parts, sums.tokens, settings, key, call)
     total, direct = sums.mean("total"), sums.mean("direct")
