@@ -14,6 +14,9 @@ from ._distribution import Distribution as Distribution
 from ._distribution import distribution as distribution
 from ._facts import FactAblation as FactAblation
 from ._facts import fact_ablation as fact_ablation
+from ._layer_interventions import LayerInterventions as LayerInterventions
+from ._layer_interventions import LayerTable as LayerTable
+from ._layer_interventions import layer_interventions as layer_interventions
 from ._monosemantic import monosemantic as monosemantic
 from ._token_means import TokenMeans as TokenMeans
 from ._token_means import token_means as token_means
