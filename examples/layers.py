@@ -2,7 +2,7 @@
 
 python examples/layers.py                                    # the embedded model, short texts that come along
 python examples/layers.py --data ../shared/data/corpora      # held-out English books
-python examples/layers.py --data ../shared/data/corpora --model HuggingFaceTB/SmolLM2-135M \\
+python examples/layers.py --data ../shared/data/corpora --model smollm2-135m \\
     --tokens 50000 --checkpoint runs/layers.npz              # goes on where it was stopped
 
 Texts are those that the embedded model was not trained on (examples/train_tiny/data.py decides it by a
