@@ -26,17 +26,17 @@ EMBEDDED = ("embed", "pos_embed")
 @on_mesh
 @eqx.filter_jit
 def attribute(
-    setup: Experiment, metric: Metric, alphas: Array, along: str, count: int, together: int
+    setup: Experiment, metric: Metric, points: Array, along: str, count: int, together: int
 ) -> tuple[Array, Array, Array]:
     """The scores `(edge,)`, the logits of the run, and the size of the metric's gradient at all points.
 
-    `alphas` are the points of the path, of which the last is 1, the run itself. `count` examples are
-    multiplied at once, and `together` points run at once.
+    `points` `(n, 2)` are the places on the path and their weights; the last place is 1, the run itself. `count`
+    examples are multiplied at once, and `together` points run at once.
     """
     sending = sites_of(setup)
     if along != "activations":
         (wrote, logits), reads, normed, size = _mean(
-            setup, metric, alphas, jnp.asarray(-1), together, EMBEDDED
+            setup, metric, points, jnp.asarray(-1), together, EMBEDDED
         )
         return _by_edge(_product(setup, wrote, reads, normed, count), setup), logits, size
     _, acts = run(setup.model, setup.tokens, capture=list(sending), mask=setup.real, logits=False)
@@ -44,7 +44,7 @@ def attribute(
     written = nodes_of(setup.graph).written
 
     def group(stage: Array) -> tuple[Array, Array, Array]:
-        (_, logits), reads, normed, size = _mean(setup, metric, alphas, stage, together, sending)
+        (_, logits), reads, normed, size = _mean(setup, metric, points, stage, together, sending)
         own = (jnp.asarray(written) == stage)[None, :, None]
         scores = _product(setup, wrote, reads, normed, count)
         return jnp.where(jnp.broadcast_to(own, scores.shape), scores, 0), logits, size
@@ -72,38 +72,43 @@ def sites_of(setup: Experiment) -> tuple[str, ...]:
 
 
 def _mean(
-    setup: Experiment, metric: Metric, alphas: Array, stage: Array, together: int, moving: tuple[str, ...]
+    setup: Experiment, metric: Metric, places: Array, stage: Array, together: int, moving: tuple[str, ...]
 ) -> tuple[tuple[dict[str, Array], Array], ReadGradients, Normed | None, Array]:
-    """What senders write at the last point and its logits, the mean gradients, and the size of slopes.
+    """What senders write at the last point and its logits, the weighted sum of gradients, and the size of slopes.
 
-    Of what the norm takes away there is one entry for each point, divided by their number.
+    Of what the norm takes away there is one entry for each point, times its weight.
     """
-    steps, sending = len(alphas), sites_of(setup)
+    sending = sites_of(setup)
     moving = tuple(site for site in sending if site in moving)
     there = None if setup.there is None else {site: setup.there[site] for site in moving}
 
     def one(alpha: Array) -> PathPoint:
         return point(setup, metric, Towards(there=there, alpha=alpha, stage=stage, sites=moving), sending)
 
-    shapes = jax.eval_shape(one, alphas[0])
+    shapes = jax.eval_shape(one, places[0, 0])
     zeros = lambda tree: jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), tree)
     last = (shapes.wrote, shapes.logits)
 
     def several(carry: Any, members: Array) -> tuple[Any, Normed | None]:
         total, _, size = carry
+        alphas, weights = members[:, 0], members[:, 1]
         points = (
-            jax.vmap(one)(members) if together > 1 else jax.tree.map(lambda leaf: leaf[None], one(members[0]))
+            jax.vmap(one)(alphas) if together > 1 else jax.tree.map(lambda leaf: leaf[None], one(alphas[0]))
         )
-        total = jax.tree.map(lambda old, new: old + new.sum(0) / steps, total, points.reads)
+        total = jax.tree.map(
+            lambda old, new: old + jnp.tensordot(weights.astype(new.dtype), new, 1, precision="highest"),
+            total,
+            points.reads,
+        )
         size = size + jnp.abs(points.slope).sum(dtype=size.dtype)
         end = jax.tree.map(lambda leaf: leaf[-1], (points.wrote, points.logits))
         return (total, end, size), points.normed
 
     start = (zeros(shapes.reads), zeros(last), jnp.zeros((), shapes.reads.logits.dtype))
-    (reads, end, size), normed = lax.scan(several, start, alphas.reshape(-1, together))
+    (reads, end, size), normed = lax.scan(several, start, places.reshape(-1, together, 2))
     if normed is not None:
-        normed = jax.tree.map(lambda leaf: leaf.reshape(steps, *leaf.shape[2:]), normed)
-        normed = Normed(normed.hat, normed.along / steps)
+        hat, along = (leaf.reshape(-1, *leaf.shape[2:]) for leaf in (normed.hat, normed.along))
+        normed = Normed(hat, jax.vmap(jnp.multiply)(along, places[:, 1].astype(along.dtype)))
     return end, reads, normed, size
 
 
