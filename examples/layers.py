@@ -53,7 +53,7 @@ def corpus_of(tokenizer, documents, ctx, tokens):
 
 def table_of(found):
     """One line for each layer: agreement and nats of KL, deleted, swapped with the next one, repeated."""
-    tables = found.tables()
+    tables = {kind: found[kind] for kind in ("delete", "swap", "repeat") if kind in found}
     table = Table(box=box.SIMPLE_HEAD, title="agreement with the whole model and its interval, nats of KL")
     table.add_column("layer", justify="right")
     for kind in tables:
@@ -91,7 +91,7 @@ def main():
         f"{args.model}: {found.predictions} predictions in {found.documents} documents, "
         f"{found.loss:.3f} nats and {found.entropy:.3f} bits as it is."
     )
-    for kind, table in found.tables().items():
+    for kind, table in {kind: found[kind] for kind in ("delete", "swap", "repeat") if kind in found}.items():
         console.print(
             f"{kind}: mean agreement without the first and the last {table.middle:.3f}, "
             f"least {table.agreement.min():.3f} ({table.names[int(table.agreement.argmin())]})"

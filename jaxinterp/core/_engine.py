@@ -199,17 +199,6 @@ class Engine:
             self.pieces[i] = [value[np.asarray(layers, np.int32)]]
         return resid
 
-    def run_in_order(self, resid: Array, ctx: Context, order: Array, start: Array, stop: Array) -> Array:
-        """The residual stream after the blocks `order[start:stop]`, all traced: one dynamic loop without captures."""
-        stretch = dataclasses.replace(self.everything(), captures=())
-
-        def step(turn: Any, carry: Any) -> Any:
-            return self._visit_layer(stretch, ctx, carry, order[turn])[0]
-
-        resid, states, _ = lax.fori_loop(start, stop, step, (resid, list(self.states), self.memory))
-        self.states[:] = states
-        return resid
-
     def unembed(self, resid: Array, logits: bool | Array) -> Any:
         """The logits of the request; sites behind the blocks are whole whenever one of them is named."""
         edited = any(stage_of(site) == "end" for edit in self.edits for site in edit.sites)

@@ -32,6 +32,11 @@ class LayerEffects(eqx.Module):
         request = make_request(self.model, streams[0], mask=batch.padding, logits=False)
         edits = tuple(edit.traced_layers() for edit in request.edits)
         request = eqx.tree_at(lambda r: r.edits, request, edits)
+        if jax.tree.leaves(Engine(request).states):
+            raise ValueError(
+                "An edit that carries a state from block to block, such as an edge mask, has no meaning where "
+                "blocks are left out or repeated. Take the model without it."
+            )
         _, ctx = request.context()
         counted = batch.positions[:, :-1] & batch.mask[:, 1:]
         target = batch.tokens[:, 1:, None]
@@ -50,7 +55,8 @@ class LayerEffects(eqx.Module):
         def effect(one: Any) -> Any:
             order, start, stop = one
             stream = jax.lax.dynamic_index_in_dim(streams, start, keepdims=False)
-            logp = predicted(Engine(request).run_in_order(stream, ctx, order, start, stop))
+            visit = lambda turn, x: Engine(request).run_block(x, ctx, order[turn])[0]
+            logp = predicted(jax.lax.fori_loop(start, stop, visit, stream))
             same = (jnp.argmax(logp, -1) == best).astype(jnp.float32)
             found = jnp.sum(weight * (clean - logp), -1), nats(logp) - nats(clean), bits(logp), same
             return jnp.stack([total(each) for each in found])

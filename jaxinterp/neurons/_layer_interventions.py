@@ -89,9 +89,9 @@ class LayerInterventions(Result):
 
     def records(self) -> list[Record]:
         """One dict for each intervention of each kind."""
-        return [{"kind": kind, **row} for kind, table in self.tables().items() for row in table.records()]
+        return [{"kind": kind, **row} for kind, table in self._tables().items() for row in table.records()]
 
-    def tables(self) -> dict[str, LayerTable]:
+    def _tables(self) -> dict[str, LayerTable]:
         """The tables that there are, by kind."""
         found = {kind: getattr(self, kind) for kind in (*KINDS, "orders")}
         return {kind: table for kind, table in found.items() if table is not None}
@@ -105,7 +105,7 @@ class LayerInterventions(Result):
         - `title`: by default what the curves are.
         """
         check_choice(measure, "measure", MEASURES)
-        tables = {kind: table for kind, table in self.tables().items() if kind in KINDS}
+        tables = {kind: table for kind, table in self._tables().items() if kind in KINDS}
         if not tables:
             raise ValueError(
                 "Curves over layers are of deleted, swapped or repeated layers; see .orders.records()."

@@ -54,8 +54,8 @@ def test_equals_models_of_these_blocks(family: str) -> None:
         "repeat": [[0, 0, 1, 2], [0, 1, 1, 2], [0, 1, 2, 2]],
         "orders": list(ORDERS.values()),
     }
-    assert found.tables().keys() == {*kinds, *(["orders"] if orders else [])}
-    for kind, table in found.tables().items():
+    assert found._tables().keys() == {*kinds, *(["orders"] if orders else [])}
+    for kind, table in found._tables().items():
         got = np.stack([table.kl, table.loss, table.entropy, table.agreement], 1)
         np.testing.assert_allclose(got, [by_hand(model, order) for order in wanted[kind]], atol=2e-5)
         assert (table.low <= got + 1e-9).all() and (got <= table.high + 1e-9).all()
