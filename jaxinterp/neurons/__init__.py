@@ -9,6 +9,9 @@ from ._clamp_sums import ClampSettings as ClampSettings
 from ._context_check import ContextCheck as ContextCheck
 from ._context_check import ContextCheckSettings as ContextCheckSettings
 from ._context_check import context_check as context_check
+from ._context_ngrams import NgramSettings as NgramSettings
+from ._context_ngrams import context_ngrams as context_ngrams
+from ._context_study import ContextStudy as ContextStudy
 from ._dissect import Dissection as Dissection
 from ._dissect import dissect as dissect
 from ._distribution import Distribution as Distribution
@@ -21,6 +24,7 @@ from ._layer_interventions import LayerInterventions as LayerInterventions
 from ._layer_interventions import LayerTable as LayerTable
 from ._layer_interventions import layer_interventions as layer_interventions
 from ._monosemantic import monosemantic as monosemantic
+from ._ngrams import ContextNgrams as ContextNgrams
 from ._null_space import NullSpace as NullSpace
 from ._null_space import null_space as null_space
 from ._token_means import TokenMeans as TokenMeans
