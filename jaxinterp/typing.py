@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .corpus._corpus import Corpus
     from .metrics import Metric
     from .models import Config
+    from .neurons._units import Units
     from .sae.kinds._coder import Coder
     from .sae.kinds._kind import Kind
 
@@ -71,6 +72,8 @@ if TYPE_CHECKING:
     "A corpus whose labels are classes, or a dict from class to a corpus, tokens or `(tokens, mask)`."
     NeuronsLike: TypeAlias = str | tuple[int, int] | np.ndarray | Sequence[Any]
     "Neurons: pairs `(layer, neuron)`, or names such as `'3.336'`."
+    UnitsLike: TypeAlias = Units | Model | Intervened | Array | np.ndarray
+    "Units at each token: a model's neurons, a `ji.neurons.Units`, or an array `(token, unit)`."
     MaskLike: TypeAlias = Bool[Array, "*batch pos"] | np.ndarray | Nested
     "True at real tokens, for prompts padded left or right."
     BatchLike: TypeAlias = TokensLike | tuple[TokensLike, MaskLike]
@@ -167,5 +170,5 @@ else:
     JaxArray = Self = CoderLike = KindLike = Any
     TextsLike = TextLike = Any
     TokenizerLike = ArraysLike = PlotAxes = PlotAxesLike = Any
-    ClaimsLike = GraphLike = AnyCorpus = CorpusLike = ClassesLike = NeuronsLike = Any
+    ClaimsLike = GraphLike = AnyCorpus = CorpusLike = ClassesLike = NeuronsLike = UnitsLike = Any
     DTypeLike = AnyMesh = MeshLike = PlanLike = PyTree = JSON = Any

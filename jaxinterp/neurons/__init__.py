@@ -8,6 +8,9 @@ from ._ablation import ablation as ablation
 from ._context_check import ContextCheck as ContextCheck
 from ._context_check import ContextCheckSettings as ContextCheckSettings
 from ._context_check import context_check as context_check
+from ._correlations import correlations as correlations
+from ._correlations_result import Correlations as Correlations
+from ._correlations_result import Matches as Matches
 from ._dissect import Dissection as Dissection
 from ._dissect import dissect as dissect
 from ._distribution import Distribution as Distribution
@@ -15,9 +18,11 @@ from ._distribution import distribution as distribution
 from ._facts import FactAblation as FactAblation
 from ._facts import fact_ablation as fact_ablation
 from ._monosemantic import monosemantic as monosemantic
+from ._ranks import Measure as Measure
 from ._token_means import TokenMeans as TokenMeans
 from ._token_means import token_means as token_means
 from ._top_contexts import TopContexts as TopContexts
 from ._top_contexts import top_contexts as top_contexts
+from ._units import Units as Units
 from ._weights import WeightStatistics as WeightStatistics
 from ._weights import weight_statistics as weight_statistics
