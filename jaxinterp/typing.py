@@ -74,6 +74,8 @@ if TYPE_CHECKING:
     "Neurons: pairs `(layer, neuron)`, or names such as `'3.336'`."
     UnitsLike: TypeAlias = Units | Model | Intervened | Array | np.ndarray
     "Units at each token: a model's neurons, a `ji.neurons.Units`, or an array `(token, unit)`."
+    LayerNeurons: TypeAlias = Sequence[int | str] | Mapping[int, Sequence[int] | np.ndarray]
+    "Layers, of which all neurons are meant; names such as `'3.336'`; or indices by layer."
     MaskLike: TypeAlias = Bool[Array, "*batch pos"] | np.ndarray | Nested
     "True at real tokens, for prompts padded left or right."
     BatchLike: TypeAlias = TokensLike | tuple[TokensLike, MaskLike]
@@ -171,4 +173,5 @@ else:
     TextsLike = TextLike = Any
     TokenizerLike = ArraysLike = PlotAxes = PlotAxesLike = Any
     ClaimsLike = GraphLike = AnyCorpus = CorpusLike = ClassesLike = NeuronsLike = UnitsLike = Any
+    LayerNeurons = Any
     DTypeLike = AnyMesh = MeshLike = PlanLike = PyTree = JSON = Any
