@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .corpus._corpus import Corpus
     from .metrics import Metric
     from .models import Config
-    from .neurons._units import Units
+    from .neurons._units import UnitStream
     from .sae.kinds._coder import Coder
     from .sae.kinds._kind import Kind
 
@@ -72,8 +72,8 @@ if TYPE_CHECKING:
     "A corpus whose labels are classes, or a dict from class to a corpus, tokens or `(tokens, mask)`."
     NeuronsLike: TypeAlias = str | tuple[int, int] | np.ndarray | Sequence[Any]
     "Neurons: pairs `(layer, neuron)`, or names such as `'3.336'`."
-    UnitsLike: TypeAlias = Units | Model | Intervened | Array | np.ndarray
-    "Units at each token: a model's neurons, a `ji.neurons.Units`, or an array `(token, unit)`."
+    UnitsLike: TypeAlias = UnitStream | Model | Intervened | Array | np.ndarray
+    "Units at each token: a model's neurons, a `ji.neurons.UnitStream`, or an array `(token, unit)`."
     LayerNeurons: TypeAlias = Sequence[int | str] | Mapping[int, Sequence[int] | np.ndarray]
     "Layers, of which all neurons are meant; names such as `'3.336'`; or indices by layer."
     MaskLike: TypeAlias = Bool[Array, "*batch pos"] | np.ndarray | Nested

@@ -28,6 +28,6 @@ from ._token_means import TokenMeans as TokenMeans
 from ._token_means import token_means as token_means
 from ._top_contexts import TopContexts as TopContexts
 from ._top_contexts import top_contexts as top_contexts
-from ._units import Units as Units
+from ._units import UnitStream as UnitStream
 from ._weights import WeightStatistics as WeightStatistics
 from ._weights import weight_statistics as weight_statistics

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._arguments import as_int
 from ..core._check import is_int
 from ..corpus._checkpoint import Checkpoint
 from ..mesh._rows import row_parts, rows_on
@@ -20,6 +19,7 @@ from ._pairwise import AddPairs, alike, nothing
 from ._ranks import Measure, as_measure, sampled
 
 BYTES = 2**30
+KEPT = 16  # matches of each unit that are kept where the matrix is not
 ENTRY = 12  # bytes of an entry while it is summed: a total, its compensation and the product of a batch
 
 
@@ -31,7 +31,6 @@ def correlations(
     measure: StrLike | Measure = "pearson",
     baseline: StrLike | None = None,
     key: KeyLike | None = None,
-    top: int = 10,
     batch_size: int | str = "auto",
     max_bytes: BytesLike = "auto",
     mesh: MeshLike | None = None,
@@ -43,12 +42,12 @@ def correlations(
     models that differ in their seed. Each batch is multiplied in float32 at full precision about its own
     mean; batches are merged by the formula of Chan et al. and summed with compensation. Where the matrix
     does not fit in `max_bytes`, the corpus is read once for each block of rows, and only the best
-    matches stay.
+    16 matches of each unit stay.
 
     **Arguments:**
 
     - `stream_a`, `stream_b`: two models, whose neurons `mlp_post` of all layers are compared;
-      `ji.neurons.Units(model, site, dictionary=)` for another site or a dictionary's features; or two
+      `ji.neurons.UnitStream(model, site, dictionary=)` for another site or a dictionary's features; or two
       arrays `(token, unit)` with the same tokens. The same model twice runs once.
     - `corpus`: what models read, with a mask and positions of its own (`ji.corpus.as_corpus(tokens,
       mask=, positions=)`); no corpus for arrays.
@@ -59,7 +58,6 @@ def correlations(
       times a Gaussian matrix with rows of norm 1, at most 4,096 units together; "permutation": the
       second stream at other tokens of the same batch; "gaussian": independent normal numbers.
     - `key`: a `jax.random.key`, for the baseline.
-    - `top`: how many matches of each unit are kept; 10 by default.
     - `batch_size`: rows of the corpus, or tokens of arrays, that are read at a time.
     - `max_bytes`: of the sums and the units of a batch, together on one device, and of the matrix that is
       returned. "auto" is 1 GiB.
@@ -81,7 +79,7 @@ def correlations(
     Laws: equal to `np.corrcoef` in float64 to 1e-5 for any batch size and offset; a padded batch gives
     what its rows give alone; blocks of rows, a mesh and an interruption change nothing.
     """
-    measure, top = as_measure(measure), as_int(top, "top, the number of matches that are kept,", 1)
+    measure = as_measure(measure)
     limit = _limit(max_bytes)
     pair = as_pair(stream_a, stream_b, corpus)
     chance = as_chance(baseline, key, pair.read.sides[1])
@@ -93,10 +91,10 @@ def correlations(
         pair = dataclasses.replace(pair, read=dataclasses.replace(pair.read, ranks=ranks))
     first, second = pair.read.sides
     n_a, n_b = first.count, second.count
-    keep, wide = min(top, n_b), n_b * (1 if chance is None else 2)
+    keep, wide = min(KEPT, n_b), n_b * (1 if chance is None else 2)
     values, partners = np.zeros((n_a, keep), np.float32), np.zeros((n_a, keep), np.int32)
     by_chance = None if chance is None else np.zeros(n_a, np.float32)
-    held = np.zeros((n_a, n_b), np.float32) if 4 * n_a * n_b <= limit else None
+    entries = np.zeros((n_a, n_b), np.float32) if 4 * n_a * n_b <= limit else None
     rows, blocks = block_rows(n_a, wide, limit // 2, 1 if mesh is None else row_parts(mesh))
     for block in range(blocks):
         own = how | {"checkpoint": _block_file(checkpoint, block, blocks), "limit": limit // 2}
@@ -105,12 +103,12 @@ def correlations(
         here = slice(block * rows, block * rows + there)
         best, where = jax.lax.top_k(r[:, :n_b], keep)
         values[here], partners[here] = np.asarray(best)[:there], np.asarray(where)[:there]
-        if held is not None:
-            held[here] = np.asarray(r[:there, :n_b])
+        if entries is not None:
+            entries[here] = np.asarray(r[:there, :n_b])
         if by_chance is not None:
             by_chance[here] = np.asarray(r[:, n_b:].max(1))[:there]
     return Correlations(
-        values, partners, first.table, second.table, pair.tokens, measure.name, rank_error, by_chance, held
+        values, partners, first.table, second.table, pair.tokens, measure.name, rank_error, by_chance, entries
     )
 
 

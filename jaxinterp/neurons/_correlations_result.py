@@ -40,20 +40,20 @@ class Correlations(Result):
     "How far a rank may be from that among all tokens, as a share of them (95%); 0 where ranks are exact."
     baseline: np.ndarray | None = None
     "The largest entry of each row with the baseline's units, `(unit,)`; None without a baseline."
-    held: np.ndarray | None = None
+    entries: np.ndarray | None = None
     "The matrix, where it fits in `max_bytes`; read it as `.matrix`."
 
     @property
     def matrix(self) -> np.ndarray:
         """All entries, `(unit, other)` in float32. **Raises:** ValueError where they were not held."""
-        if self.held is None:
+        if self.entries is None:
             size = 4 * len(self.units) * len(self.others)
             raise ValueError(
                 f"The matrix of {len(self.units)} by {len(self.others)} units takes {size:,} bytes, more than "
                 f"max_bytes, so only the best {self.values.shape[1]} of each row were kept: .top(k). For all of "
                 f"it: max_bytes={size}."
             )
-        return self.held
+        return self.entries
 
     @property
     def excess(self) -> np.ndarray:
@@ -75,13 +75,13 @@ class Correlations(Result):
             return Matches(self.values[:, :k], self.partners[:, :k])
         if k > len(self.others):
             raise ValueError(f"There are {len(self.others)} units to match with; got k={k}.")
-        if self.held is None:
+        if self.entries is None:
             raise ValueError(
-                f"The best {self.values.shape[1]} matches of each unit were kept; for {k} of them: "
-                f"ji.neurons.correlations(..., top={k})."
+                f"The best {self.values.shape[1]} matches of each unit were kept, for the matrix did not fit in "
+                f"max_bytes; for {k} of them give max_bytes={4 * len(self.units) * len(self.others)}."
             )
-        order = np.argsort(-self.held, 1, kind="stable")[:, :k]
-        return Matches(np.take_along_axis(self.held, order, 1), order.astype(np.int32))
+        order = np.argsort(-self.entries, 1, kind="stable")[:, :k]
+        return Matches(np.take_along_axis(self.entries, order, 1), order.astype(np.int32))
 
     def records(self) -> list[Record]:
         """A row for each unit of the first side: its name, its best match, and the excess where there is one."""

@@ -17,7 +17,7 @@ from ..corpus._fold import captured, folded
 from ..corpus._size import fitting
 from ._chance import Chance
 from ._ranks import Ranks
-from ._units import Side, Units, array_side, side_of
+from ._units import Side, UnitStream, array_side, side_of
 
 
 class ReadPair(eqx.Module):
@@ -109,7 +109,7 @@ CALL = (
 
 def as_pair(a: Any, b: Any, corpus: Any) -> Pair:
     """Checks both sides: arrays with the same tokens, or units of models over one corpus."""
-    arrays = [not isinstance(x, Units) and not hasattr(x, "config") for x in (a, b)]
+    arrays = [not isinstance(x, UnitStream) and not hasattr(x, "config") for x in (a, b)]
     if all(arrays):
         if corpus is not None:
             raise ValueError(f"Arrays hold a row for each token, and need no corpus; {CALL}.")
@@ -121,7 +121,7 @@ def as_pair(a: Any, b: Any, corpus: Any) -> Pair:
         )
     if corpus is None:
         raise ValueError(f"Two models are compared over one corpus; got none. {CALL}.")
-    a, b = (x if isinstance(x, Units) else Units(x) for x in (a, b))
+    a, b = (x if isinstance(x, UnitStream) else UnitStream(x) for x in (a, b))
     configs = [config_of(x.model) for x in (a, b)]
     if configs[0].vocab != configs[1].vocab:
         raise ValueError(

@@ -16,7 +16,7 @@ from ..typing import DictionaryLike, ModelLike, StrLike
 from ._address import name
 
 
-class Units(eqx.Module):
+class UnitStream(eqx.Module):
     r"""$t \mapsto u(t)$: units of a model at each token, as `correlations` compares them.
 
     **Arguments:**
@@ -28,8 +28,8 @@ class Units(eqx.Module):
     - `dictionary`: of `ji.sae`: its features are the units.
 
     ```python
-    ji.neurons.Units(model, "mlp_post[3]")
-    ji.neurons.Units(model, "resid_post[2]", dictionary=sae)
+    ji.neurons.UnitStream(model, "mlp_post[3]")
+    ji.neurons.UnitStream(model, "resid_post[2]", dictionary=sae)
     ```
 
     **Raises:** ValueError, in the function that reads them, for a site that has no row for each token.
@@ -87,7 +87,7 @@ class Side(eqx.Module):
         return np.stack([layer, np.concatenate([np.arange(n) for n in self.sizes])], 1)
 
 
-def side_of(units: Units, corpus: Any) -> Side:
+def side_of(units: UnitStream, corpus: Any) -> Side:
     """Checks units against a corpus before anything runs."""
     if units.dictionary is not None:
         read = SiteReading(units.dictionary, units.model, corpus, units.site, None, None)
@@ -99,7 +99,7 @@ def side_of(units: Units, corpus: Any) -> Side:
     if len(reading.shapes) != 1 or not reading.by_token:
         raise ValueError(
             "Units are the numbers at one site, a row for each token: "
-            f"ji.neurons.Units(model, 'mlp_post'); got {units.site!r}."
+            f"ji.neurons.UnitStream(model, 'mlp_post'); got {units.site!r}."
         )
     ((found, (layers, row, _)),) = reading.shapes.items()
     size = int(np.prod(row))

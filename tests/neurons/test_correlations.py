@@ -81,13 +81,11 @@ def test_blocks_of_rows_keep_the_best_of_each(arrays: Any) -> None:
     whole = ji.neurons.correlations(x, y, batch_size=64)
     rows, blocks = block_rows(UNITS, OTHERS, 300, 1)
     assert rows == 2 and blocks == 5 and block_rows(9, 11, 10**6, 4) == (12, 1)
-    found = ji.neurons.correlations(x, y, batch_size=64, max_bytes=300, top=2)
+    found = ji.neurons.correlations(x, y, batch_size=64, max_bytes=300)
     np.testing.assert_allclose(found.top(2).values, whole.top(2).values, atol=1e-6)
     np.testing.assert_array_equal(found.top(2).partners, whole.top(2).partners)
     with pytest.raises(ValueError, match="max_bytes=396"):
         _ = found.matrix
-    with pytest.raises(ValueError, match="top=3"):
-        found.top(3)
 
 
 def test_a_sample_stands_for_all_tokens_within_its_error() -> None:
@@ -153,8 +151,10 @@ def test_one_model_at_two_sites_and_a_dictionary() -> None:
     decoder = np.random.default_rng(0).normal(size=(12, 8)).astype(np.float32)
     kind = ji.sae.Standard(d=8, features=12)
     sae = ji.sae.from_arrays(kind, encoder=decoder.T, encoder_bias=0, decoder=decoder, bias=0)
-    features = ji.neurons.Units(model, "resid_post[1]", dictionary=sae)
-    found = ji.neurons.correlations(features, ji.neurons.Units(model, "mlp_post[0]"), corpus, batch_size=2)
+    features = ji.neurons.UnitStream(model, "resid_post[1]", dictionary=sae)
+    found = ji.neurons.correlations(
+        features, ji.neurons.UnitStream(model, "mlp_post[0]"), corpus, batch_size=2
+    )
     f = np.asarray(sae.encode(jnp.asarray(alone(model, corpus, "resid_post[1]"))))
     np.testing.assert_allclose(found.matrix, pearson(f, alone(model, corpus, "mlp_post[0]")), atol=2e-4)
     assert found.units[0].tolist() == [1, 0] and found.others[0].tolist() == [0, 0]
@@ -162,7 +162,7 @@ def test_one_model_at_two_sites_and_a_dictionary() -> None:
 
 def test_an_interrupted_call_goes_on(arrays: Any, tmp_path: Any, monkeypatch: Any) -> None:
     x, y = arrays
-    how: dict[str, Any] = {"batch_size": 40, "max_bytes": 900, "top": 2}
+    how: dict[str, Any] = {"batch_size": 40, "max_bytes": 900}
     want = ji.neurons.correlations(x, y, **how)
     read, numbers = _batches.CorpusBatches.__getitem__, []
 
@@ -211,12 +211,12 @@ def test_bad_input_is_told() -> None:
         (lambda: find(x, x[:4]), "same tokens"),
         (lambda: find(x[:1], x[:1]), "two tokens"),
         (lambda: find(model, other, tokens[:0]), "no sequence"),
-        (lambda: find(ji.neurons.Units(model, "pattern"), other, tokens), "row"),
+        (lambda: find(ji.neurons.UnitStream(model, "pattern"), other, tokens), "row"),
         (lambda: find(x, x, measure="kendall"), "measure is one of"),
         (lambda: find(x, x, baseline="shuffle"), "baseline is one of"),
         (lambda: find(x, x, baseline="rotation", key=3), "key"),
         (lambda: find(x, x, max_bytes=0), "max_bytes"),
-        (lambda: find(x, x, top=0), "top"),
+        (lambda: find(x, x).top(0), "k, the number"),
         (lambda: find(x + np.nan, x), "NaN"),
         (lambda: find(x, x).excess, "needs a baseline"),
         (lambda: find(x, x).top(4), "3 units"),
