@@ -71,6 +71,8 @@ if TYPE_CHECKING:
     "A corpus whose labels are classes, or a dict from class to a corpus, tokens or `(tokens, mask)`."
     NeuronsLike: TypeAlias = str | tuple[int, int] | np.ndarray | Sequence[Any]
     "Neurons: pairs `(layer, neuron)`, or names such as `'3.336'`."
+    LayerNeurons: TypeAlias = Sequence[int | str] | Mapping[int, Sequence[int] | np.ndarray]
+    "Layers, of which all neurons are meant; names such as `'3.336'`; or indices by layer."
     MaskLike: TypeAlias = Bool[Array, "*batch pos"] | np.ndarray | Nested
     "True at real tokens, for prompts padded left or right."
     BatchLike: TypeAlias = TokensLike | tuple[TokensLike, MaskLike]
@@ -167,5 +169,5 @@ else:
     JaxArray = Self = CoderLike = KindLike = Any
     TextsLike = TextLike = Any
     TokenizerLike = ArraysLike = PlotAxes = PlotAxesLike = Any
-    ClaimsLike = GraphLike = AnyCorpus = CorpusLike = ClassesLike = NeuronsLike = Any
+    ClaimsLike = GraphLike = AnyCorpus = CorpusLike = ClassesLike = NeuronsLike = LayerNeurons = Any
     DTypeLike = AnyMesh = MeshLike = PlanLike = PyTree = JSON = Any

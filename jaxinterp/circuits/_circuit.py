@@ -10,7 +10,7 @@ from jaxtyping import Array, Shaped
 from .._arguments import as_numbers, concrete, kind_of
 from ..typing import ArrayLike, IntLike
 from ._graph import Graph
-from ._numbering import feeds
+from ._numbering import feeds, is_neuron
 
 if TYPE_CHECKING:
     from ..viz import Figure
@@ -49,10 +49,11 @@ class Circuit(eqx.Module):
     def nodes(self) -> tuple[str, ...]:
         """Names of the embeddings, heads and MLPs that send or receive along a kept edge, and the logits.
 
-        An edge into shared keys or values counts for all heads that share them.
+        An edge into shared keys or values counts for all heads that share them, and one into an MLP whose neurons
+        are senders for its rest.
         """
         pairs = self.graph.pairs[np.flatnonzero(self._one().kept) // (self.graph.pos or 1)]
-        used = np.array(feeds(self.graph)[pairs[:, 1]].any(0), bool)
+        used = feeds(self.graph)[np.unique(pairs[:, 1])].any(0) & ~is_neuron(self.graph)
         used[pairs[:, 0]] = True
         reached = pairs.size and pairs[:, 1].max() == len(self.graph.receivers) - 1
         return (*np.asarray(self.graph.senders)[used].tolist(), *["logits"] * bool(reached))

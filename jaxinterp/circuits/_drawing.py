@@ -12,7 +12,7 @@ from .. import _disk
 from .._text import shown
 from ..typing import IntLike, PathLike
 from ._circuit import Circuit
-from ._numbering import feeds, nodes_of
+from ._numbering import feeds, node_of, nodes_of
 from ._select import EdgeScores
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def figure(circuit: Circuit | EdgeScores, *, top: IntLike = 200, title: str = ""
     r"""$C \mapsto$ a drawing: nodes by layer, from the embeddings at the bottom to the logits, and their edges.
 
     Edges of scores are as wide as their scores are large, and a slider leaves the strongest. Choosing a node leaves
-    its edges.
+    its edges. Neurons are drawn as their MLP.
 
     **Arguments:**
 
@@ -46,10 +46,11 @@ def figure(circuit: Circuit | EdgeScores, *, top: IntLike = 200, title: str = ""
     rows, graph = _edges(circuit), circuit.graph
     rows = sorted(rows, key=lambda row: -abs(row["score"]))
     nodes = nodes_of(graph)
-    stage = dict(zip(nodes.senders, nodes.written.tolist(), strict=True)) | {"logits": 2 * graph.layers}
-    used = {name for row in rows[: int(top)] for name in (row["sender"], row["node"])} | {"logits"}
+    stage = {node_of(name): at for name, at in zip(nodes.senders, nodes.written.tolist(), strict=True)}
+    stage["logits"] = 2 * graph.layers
+    used = {name for row in rows[: int(top)] for name in (row["source"], row["node"])} | {"logits"}
     layers = {name: at for name, at in stage.items() if name in used}
-    drawn = [(row["sender"], row["node"], row["score"], row["edge"]) for row in rows]
+    drawn = [(row["source"], row["node"], row["score"], row["edge"]) for row in rows]
     kept = f"{min(len(rows), int(top)):,} of {graph.size:,} edges"
     return layered_graph(layers, drawn[: int(top)], top=top, title=title or "Circuit", caption=f"{kept}.")
 
@@ -60,8 +61,9 @@ def export(path: PathLike, circuit: Circuit | EdgeScores) -> Path:
     **Arguments:**
 
     - `path`: a name that ends in `.json`, `.graphml` or `.dot`.
-    - `circuit`: one circuit, or scores of edges. An edge has `sender`, `receiver`, `node` (the head or MLP that
-      reads it), `score` (1 in a circuit) and, where the graph has positions, `pos`.
+    - `circuit`: one circuit, or scores of edges. An edge has `sender`, `receiver`, the embeddings, heads and MLPs
+      that these are parts of (`source` writes it, and `node` reads it), `score` (1 in a circuit) and, where the graph
+      has positions, `pos`.
 
     **Returns:** the path. The file is written whole or not at all.
 
@@ -101,7 +103,8 @@ def _edges(circuit: Circuit | EdgeScores) -> list[dict[str, Any]]:
             "sender": graph.senders[sender],
             "receiver": graph.receivers[receiver],
             # Shared keys and values are drawn into the first head that has them.
-            "node": graph.senders[owners[0]] if owners.size else "logits",
+            "node": node_of(graph.senders[owners[0]]) if owners.size else "logits",
+            "source": node_of(graph.senders[sender]),
             "score": float(values[place]),
         }
         rows.append(row | ({"pos": place % pos} if graph.pos else {}))
@@ -116,14 +119,16 @@ def _json(rows: list[dict[str, Any]], graph: Any) -> str:
 
 def _graphml(rows: list[dict[str, Any]], graph: Any) -> str:
     root = ElementTree.Element("graphml", xmlns="http://graphml.graphdrawing.org/xmlns")
-    kinds = {"receiver": "string", "score": "double"} | ({"pos": "int"} if graph.pos else {})
+    kinds = {"sender": "string", "receiver": "string", "score": "double"} | (
+        {"pos": "int"} if graph.pos else {}
+    )
     for name, kind in kinds.items():
         ElementTree.SubElement(root, "key", {"id": name, "for": "edge", "attr.name": name, "attr.type": kind})
     body = ElementTree.SubElement(root, "graph", edgedefault="directed")
-    for name in dict.fromkeys(name for row in rows for name in (row["sender"], row["node"])):
+    for name in dict.fromkeys(name for row in rows for name in (row["source"], row["node"])):
         ElementTree.SubElement(body, "node", id=name)
     for row in rows:
-        ends = {"id": row["edge"], "source": row["sender"], "target": row["node"]}
+        ends = {"id": row["edge"], "source": row["source"], "target": row["node"]}
         edge = ElementTree.SubElement(body, "edge", ends)
         for name in kinds:
             ElementTree.SubElement(edge, "data", key=name).text = str(row[name])
@@ -134,7 +139,7 @@ def _graphml(rows: list[dict[str, Any]], graph: Any) -> str:
 def _dot(rows: list[dict[str, Any]], graph: Any) -> str:
     quoted = lambda text: '"' + str(text).replace("\\", "\\\\").replace('"', '\\"') + '"'
     lines = [
-        f"  {quoted(row['sender'])} -> {quoted(row['node'])} [label={quoted(row['receiver'])}, weight={abs(row['score']):.6g}];"
+        f"  {quoted(row['source'])} -> {quoted(row['node'])} [label={quoted(row['edge'])}, weight={abs(row['score']):.6g}];"
         for row in rows
     ]
     return "\n".join(["digraph circuit {", "  rankdir=BT;", *lines, "}"]) + "\n"

@@ -5,6 +5,7 @@ A neuron is a pair `(layer, neuron)`, and `"layer.neuron"` in tables.
 
 from ._ablation import Ablation as Ablation
 from ._ablation import ablation as ablation
+from ._clamp_sums import ClampSettings as ClampSettings
 from ._context_check import ContextCheck as ContextCheck
 from ._context_check import ContextCheckSettings as ContextCheckSettings
 from ._context_check import context_check as context_check
@@ -12,9 +13,13 @@ from ._dissect import Dissection as Dissection
 from ._dissect import dissect as dissect
 from ._distribution import Distribution as Distribution
 from ._distribution import distribution as distribution
+from ._entropy_neurons import EntropyNeurons as EntropyNeurons
+from ._entropy_neurons import entropy_neurons as entropy_neurons
 from ._facts import FactAblation as FactAblation
 from ._facts import fact_ablation as fact_ablation
 from ._monosemantic import monosemantic as monosemantic
+from ._null_space import NullSpace as NullSpace
+from ._null_space import null_space as null_space
 from ._token_means import TokenMeans as TokenMeans
 from ._token_means import token_means as token_means
 from ._top_contexts import TopContexts as TopContexts

@@ -21,6 +21,8 @@ from ._phases import PhaseDiagram as PhaseDiagram
 from ._phases import phase_diagram as phase_diagram
 from ._planted_geo import PlantedGeo as PlantedGeo
 from ._planted_geo import planted_geo as planted_geo
+from ._planted_unembed import PlantedUnembed as PlantedUnembed
+from ._planted_unembed import planted_unembed as planted_unembed
 from ._rasp import Program as Program
 from ._rasp import Rasp as Rasp
 from ._rasp import rasp as rasp

@@ -24,7 +24,7 @@ def test_files_hold_the_edges(name: str, pos: int | None, tmp_path: Path) -> Non
     assert [edge.get("id") for edge in tree.iter(f"{space}edge")] == list(circuit.edges)
     assert {node.get("id") for node in tree.iter(f"{space}node")} >= {"embed", "0.1", "1.0", "logits"}
     dot = ji.circuits.export(tmp_path / "a.dot", circuit).read_text()
-    assert dot.count("->") == len(circuit) and dot.startswith("digraph")
+    assert dot.count('" -> "') == len(circuit) and dot.startswith("digraph")
     with pytest.raises(ValueError, match=r"a\.txt"):
         ji.circuits.export(tmp_path / "a.txt", circuit)
 
