@@ -12,6 +12,9 @@ from ._context_check import context_check as context_check
 from ._context_ngrams import NgramSettings as NgramSettings
 from ._context_ngrams import context_ngrams as context_ngrams
 from ._context_study import ContextStudy as ContextStudy
+from ._correlations import correlations as correlations
+from ._correlations_result import Correlations as Correlations
+from ._correlations_result import Matches as Matches
 from ._dissect import Dissection as Dissection
 from ._dissect import dissect as dissect
 from ._distribution import Distribution as Distribution
@@ -27,9 +30,11 @@ from ._monosemantic import monosemantic as monosemantic
 from ._ngrams import ContextNgrams as ContextNgrams
 from ._null_space import NullSpace as NullSpace
 from ._null_space import null_space as null_space
+from ._ranks import Measure as Measure
 from ._token_means import TokenMeans as TokenMeans
 from ._token_means import token_means as token_means
 from ._top_contexts import TopContexts as TopContexts
 from ._top_contexts import top_contexts as top_contexts
+from ._units import UnitStream as UnitStream
 from ._weights import WeightStatistics as WeightStatistics
 from ._weights import weight_statistics as weight_statistics
