@@ -82,7 +82,14 @@ def planted_context_ngram(
         "out": range(vocab),
     }
     draft = HandWeights(
-        blocks, vocab=vocab, ctx=ctx, layers=2, heads=2, k=max(vocab, ctx), ff=max(2, len(triples)) + 1, out=vocab
+        blocks,
+        vocab=vocab,
+        ctx=ctx,
+        layers=2,
+        heads=2,
+        k=max(vocab, ctx),
+        ff=max(2, len(triples)) + 1,
+        out=vocab,
     )
     word, spot = np.arange(vocab), np.arange(ctx)
     draft.embed[word, draft["token"]] = 1
