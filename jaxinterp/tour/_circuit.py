@@ -30,9 +30,9 @@ def chapter(model: LoadedModel, tokenizer: Tokenizer) -> Finding:
     cuts = jnp.stack([(~graph.mask([edge.name])).mask for edge in strongest])
     # All circuits of one call run in one program, and the random ones run in it again.
     tried = Circuit(jnp.concatenate([grown.mask, cuts]), graph)
-    judged = ji.circuits.evaluate(model, tried, *given)
-    faithfulness, outside = (np.asarray(each) for each in (judged.faithfulness, judged.remaining))
-    kept = np.asarray(judged.size)[: len(grown.mask)]
+    found = ji.circuits.evaluate(model, tried, *given)
+    faithfulness, outside = (np.asarray(each) for each in (found.faithfulness, found.remaining))
+    kept = np.asarray(found.size)[: len(grown.mask)]
     reach = faithfulness[: len(kept)] >= TARGET
     best = int(np.where(reach, kept, graph.size).argmin())
     circuit = Circuit(grown.mask[best], graph)
