@@ -5,8 +5,8 @@ A neuron is a pair `(layer, neuron)`, and `"layer.neuron"` in tables.
 
 from ._ablation import Ablation as Ablation
 from ._ablation import ablation as ablation
-from ._checkpoints import Checkpoints as Checkpoints
-from ._checkpoints import Series as Series
+from ._checkpoints import ModelSeries as ModelSeries
+from ._checkpoints import Trajectory as Trajectory
 from ._checkpoints import checkpoints as checkpoints
 from ._clamp_sums import ClampSettings as ClampSettings
 from ._context_check import ContextCheck as ContextCheck

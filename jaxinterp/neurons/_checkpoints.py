@@ -21,8 +21,8 @@ from ..typing import DTypeLike, IntLike, ModelLike, PathLike, PyTree
 
 
 @dataclass(frozen=True, eq=False)
-class Series(Result):
-    """What a function says of each checkpoint; made by `Checkpoints.map`.
+class Trajectory(Result):
+    """What a function says of each checkpoint; made by `ModelSeries.map`.
 
     - `labels`: the names of the checkpoints, `steps`: the numbers in them, where each has one, or 0, 1, 2 ...
     - `values`: a tree of arrays `(checkpoint, ...)`: what the function returns, stacked.
@@ -68,7 +68,7 @@ def _columns(values: PyTree) -> dict[str, np.ndarray]:
     return {key(path): np.asarray(x) for path, x in leaves}
 
 
-class Checkpoints(Sequence[ModelLike]):
+class ModelSeries(Sequence[ModelLike]):
     """Checkpoints of one training, read when they are asked for; made by `checkpoints`."""
 
     def __init__(
@@ -83,11 +83,11 @@ class Checkpoints(Sequence[ModelLike]):
     def __getitem__(self, index: Any) -> Any:
         """The model of a number, or some of the checkpoints for a slice."""
         if isinstance(index, slice):
-            return Checkpoints(self._sources[index], self.labels[index], self._read)
+            return ModelSeries(self._sources[index], self.labels[index], self._read)
         return self._read(self._sources[as_int(index, "A checkpoint's number")])
 
     def __repr__(self) -> str:
-        return f"Checkpoints({', '.join(self.labels)})"
+        return f"ModelSeries({', '.join(self.labels)})"
 
     @property
     def steps(self) -> np.ndarray:
@@ -98,19 +98,19 @@ class Checkpoints(Sequence[ModelLike]):
         return np.array([int(each[-1]) for each in found])
 
     def map(
-        self, function: Callable[[Any], PyTree], *, together: IntLike = 1, progress: bool = True
-    ) -> Series:
+        self, function: Callable[[Any], PyTree], *, at_once: IntLike = 1, progress: bool = True
+    ) -> Trajectory:
         r"""$[f(M_1), \dots, f(M_n)]$, stacked: one checkpoint is in memory at a time, and programs are compiled once.
 
         **Arguments:**
 
         - `function(model)`: anything of this library; it returns a tree of numbers and arrays, of the same
           shapes for every checkpoint.
-        - `together`: how many checkpoints are one model with a leading axis, under `jax.vmap`; 1 by default.
+        - `at_once`: how many checkpoints are one model with a leading axis, under `jax.vmap`; 1 by default.
           With more, `function` must be pure JAX.
         - `progress`: whether a progress bar is shown; True by default.
 
-        **Returns:** `Series`.
+        **Returns:** `Trajectory`.
 
         **Raises:** ValueError for a checkpoint of other shapes than the first, naming the first leaf.
 
@@ -120,9 +120,9 @@ class Checkpoints(Sequence[ModelLike]):
         models.map(loss).figure()
         ```
 
-        Law: `together` changes nothing, to rounding.
+        Law: `at_once` changes nothing, to rounding.
         """
-        size = as_int(together, "together, the number of checkpoints in one model,", 1)
+        size = as_int(at_once, "at_once, the number of checkpoints in one model,", 1)
         found: list[PyTree] = []
         first: Any = None
         for start in watched(range(0, len(self), size), -(-len(self) // size), "checkpoints", progress):
@@ -135,7 +135,7 @@ class Checkpoints(Sequence[ModelLike]):
                 continue
             out = _all_at_once(function, group)
             found += [jax.tree.map(lambda x, i=i: np.asarray(x[i]), out) for i in range(len(group))]
-        return Series(self.labels, self.steps, jax.tree.map(lambda *leaves: np.stack(leaves), *found))
+        return Trajectory(self.labels, self.steps, jax.tree.map(lambda *leaves: np.stack(leaves), *found))
 
 
 def _all_at_once(function: Callable[[Any], PyTree], group: Sequence[Any]) -> PyTree:
@@ -166,7 +166,7 @@ def checkpoints(
     dtype: DTypeLike | None = None,
     cache_dir: PathLike | None = None,
     offline: bool = False,
-) -> Checkpoints:
+) -> ModelSeries:
     r"""$M_{t_1}, \dots, M_{t_n}$: several revisions of a model, several folders, or models in memory.
 
     **Arguments:**
@@ -176,7 +176,7 @@ def checkpoints(
     - `labels`: names of the checkpoints; by default the revisions, or the last part of each path.
     - `dtype`, `cache_dir`, `offline`: as in `ji.load`.
 
-    **Returns:** `Checkpoints`: `len`, `[i]` is a model, `.map(function)`.
+    **Returns:** `ModelSeries`: `len`, `[i]` is a model, `.map(function)`.
 
     **Raises:** ValueError for no checkpoint, `revisions` of a list, or labels of another number;
     FileNotFoundError, before anything is computed, for folders that are not there.
@@ -218,7 +218,7 @@ def checkpoints(
             return what
         return load(what, revision, dtype, cache_dir=cache_dir, offline=offline)[0]
 
-    return Checkpoints(several, named if labels is None else labels, read)
+    return ModelSeries(several, named if labels is None else labels, read)
 
 
 def _is_folder(each: Any) -> bool:

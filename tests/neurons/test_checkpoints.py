@@ -26,7 +26,7 @@ def test_together_is_one_by_one(tmp_path: Path) -> None:
     folders = [tmp_path / f"step{step}" for step in (100, 200, 300)]
     found = ji.neurons.checkpoints(folders).map(jax.jit(mean_logit), progress=False)
     assert found.labels == ("step100", "step200", "step300") and list(found.steps) == [100, 200, 300]
-    several = ji.neurons.checkpoints(models).map(mean_logit, together=2, progress=False)
+    several = ji.neurons.checkpoints(models).map(mean_logit, at_once=2, progress=False)
     for name, x in found.values.items():
         np.testing.assert_allclose(several.values[name], x, atol=1e-5)
     assert found.values["neurons"].shape == (3, 2, 32)
@@ -49,7 +49,7 @@ def test_bad_checkpoints(tmp_path: Path) -> None:
             lambda: ji.neurons.checkpoints([model, model_of("neox")]).map(mean_logit, progress=False),
             "same shapes",
         ),
-        (lambda: ji.neurons.checkpoints([model]).map(jnp.asarray, together=0), "together"),
+        (lambda: ji.neurons.checkpoints([model]).map(jnp.asarray, at_once=0), "at_once"),
         (lambda: ji.neurons.checkpoints([model]).map(lambda m: m.w_embed, progress=False).figure(), "arrays"),
     ]:
         with pytest.raises(ValueError, match=words):
