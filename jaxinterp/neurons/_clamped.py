@@ -172,7 +172,9 @@ def _measured(logits: Array, target: Array, frequencies: Any) -> dict[str, Array
     mass = weights.sum(-1)
     log_mass = jnp.log(mass)
     entropy = log_mass - (weights * shifted).sum(-1) / mass
-    above: Bool[Array, "..."] = shifted > _like(picked[..., None], shifted)
+    # A token is not above itself, which a program that computes its logit twice may find by rounding.
+    others = jax.lax.broadcasted_iota(target.dtype, shifted.shape, shifted.ndim - 1) != target[..., None]
+    above: Bool[Array, "..."] = others & (shifted > _like(picked[..., None], shifted))
     rank = 1 + above.sum(-1).astype(logits.dtype)
     found = {"loss": log_mass - picked, "entropy": entropy, "rank": rank, "reciprocal_rank": 1 / rank}
     if frequencies is not None:

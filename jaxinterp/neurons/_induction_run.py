@@ -49,7 +49,8 @@ class SecondRun(eqx.Module):
             how: dict[str, Any] = {"edits": [edit], "capture": names, "logits": False}
             _, new = resume(model, acts["resid_pre"][head[0]], head[0], **how)
             change = _picked(new, self.neurons, self.layers) - _picked(acts, self.neurons, self.layers)
-            return jnp.where(self.second, change, 0).sum(-1) / self.second.sum()
+            inside = jnp.broadcast_to(self.second, change.shape)
+            return change.mean(-1, where=inside)
 
         logits, _ = run(model, tokens)
         changes = jax.lax.map(ablated, self.heads) if self.heads.shape[0] else None

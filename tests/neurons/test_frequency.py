@@ -50,7 +50,7 @@ def test_frequency_neurons_act_along_the_direction(planted: Any, prompts: Any, d
     model = planted.model
     found = ji.neurons.frequency_neurons(model, prompts, direction, settings=SETTINGS, **QUIET)
     mine, other = list(planted.neurons["frequency"]), list(planted.neurons["other"])
-    assert (found.mediated[mine] > 0.85).all() and np.median(found.mediated[other]) < 0.2
+    assert (found.mediated[mine] > 0.9).all() and np.median(found.mediated[other]) < 0.2
     # One neuron, by plain runs: with the logits' part along the direction put back.
     unit = mine[0]
     edit = ji.replace("mlp_post", float(found.mean[unit]), layer=0, unit=unit)
