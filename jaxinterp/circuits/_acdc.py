@@ -28,7 +28,7 @@ from ._acdc_walk import Walk
 from ._circuit import as_circuit
 from ._graph import Graph
 from ._graph import graph as graph_of
-from ._run import at_once, experiment
+from ._run import at_once, experiment, read_count
 
 
 def acdc(
@@ -97,8 +97,7 @@ def acdc(
     checked = pair.metric(metric)
     goal, sequence = chosen.goal_of(checked), chosen.sequence(edges)
     parts = stages(edges, sequence)
-    reads = pair.pos if checked.pos is None else int(np.size(checked.pos))
-    fits = at_once(pair, edges, reads, max_bytes)
+    fits = at_once(pair, edges, read_count(pair, checked.pos), max_bytes)
     runner = Runner(setup, checked, width_of(max(map(len, parts)), fits))
     full, empty = _ends(runner, edges)
     log = None if checkpoint is None else Log(Path(checkpoint), identity(setup, checked, ablate, sequence))

@@ -27,6 +27,7 @@ from ..nn import Attention, Block
 from ..nn._linear import einsum
 from ..patching._gradients import positions
 from ._acdc_run import WholeRun
+from ._edge_mask import Changes
 from ._graph import Graph
 from ._numbering import table
 from ._run import Experiment
@@ -144,7 +145,7 @@ def plan(graph: Graph, kept: np.ndarray, masks: np.ndarray, active: np.ndarray, 
 def known_run(setup: Experiment, whole: WholeRun, kept: Bool[Array, " edge"], layer: Array) -> Array:
     """What the senders of a circuit that is whole before `layer` write, minus what they write in the clean run."""
     stream = lax.dynamic_index_in_dim(whole.streams, layer, keepdims=False)
-    edit = setup.edit(kept, whole.differs)
+    edit = setup.edit(kept, Changes(whole.differs, None))
     graph = setup.graph
     capture = ["head_out", "mlp_out"] if graph.has_mlp else ["head_out"]
     _, acts = resume(setup.model, stream, layer, edits=[edit], capture=capture, mask=setup.real, logits=False)
@@ -234,6 +235,7 @@ def group_of(attn: Attention, group: Array, shared: int) -> Attention:
 
 
 def suits(setup: Experiment) -> bool:
-    """Whether units of the model run alone: blocks of this library, and edges of no single position."""
-    blocks = setup.model.blocks
-    return type(blocks) is Block and type(blocks.attn) is Attention and setup.graph.pos is None
+    """Whether units of the model run alone: blocks of this library, and edges of no single position or neuron."""
+    blocks, graph = setup.model.blocks, setup.graph
+    known = type(blocks) is Block and type(blocks.attn) is Attention
+    return known and graph.pos is None and not graph.neurons

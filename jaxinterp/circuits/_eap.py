@@ -17,6 +17,7 @@ from ._eap_points import is_plain, radau
 from ._eap_program import attribute, other_end
 from ._edge_mask import SENDING
 from ._graph import graph as graph_of
+from ._neurons import units_of, vector_count
 from ._run import Experiment, experiment
 from ._scores import Scores
 
@@ -112,7 +113,12 @@ def _sizes(setup: Experiment, pair: PatchingPair, points: int, max_bytes: BytesL
     *batch, pos, d = stream.shape
     item, examples = max(4, stream.dtype.itemsize), int(np.prod(batch))
     slots = graph.heads + 2 * graph.kv_heads + 1
-    each = item * pos * d * (2 * len(graph.senders) + 3 * slots)
+    units = units_of(graph)[1]
+    each = (
+        item
+        * pos
+        * (d * (2 * vector_count(graph) + 3 * slots) + 2 * units.size + 2 * slots * units.shape[-1])
+    )
     room = limit // each
     if room < 1:
         raise ValueError(

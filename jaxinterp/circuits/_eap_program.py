@@ -17,6 +17,7 @@ from ..nn._linear import einsum
 from ..patching._gradients import positions
 from ._eap_points import Normed, PathPoint, ReadGradients, Towards, is_plain, point, streams
 from ._graph import Graph
+from ._neurons import directions, read_all, rows_of, units_of, vector_count
 from ._numbering import nodes_of
 from ._run import Experiment
 
@@ -68,7 +69,7 @@ def sites_of(setup: Experiment) -> tuple[str, ...]:
     graph = setup.graph
     heads = "z" if is_plain(setup.model) else "head_out"
     pos = ("pos_embed",) if graph.learned_positions else ()
-    return ("embed", *pos, heads, *["mlp_out"] * graph.has_mlp)
+    return ("embed", *pos, heads, *["mlp_out"] * graph.has_mlp, *["mlp_post"] * bool(graph.neurons))
 
 
 def _mean(
@@ -79,7 +80,8 @@ def _mean(
     Of what the norm takes away there is one entry for each point, times its weight.
     """
     sending = sites_of(setup)
-    moving = tuple(site for site in sending if site in moving)
+    # Neurons move where their MLP does.
+    moving = tuple(site for site in sending if site in moving and site != "mlp_post")
     there = None if setup.there is None else {site: setup.there[site] for site in moving}
 
     def one(alpha: Array) -> PathPoint:
@@ -115,7 +117,7 @@ def _mean(
 def _product(
     setup: Experiment, here: dict[str, Array], reads: ReadGradients, normed: Normed | None, count: int
 ) -> Array:
-    """Differences times gradients, `(receiver, sender, position)`, `count` examples at once, summed over them.
+    """Differences times gradients, `(slot, sender, position)`, `count` examples at once, summed over them.
 
     Without positions in the graph the last axis has one entry.
     """
@@ -142,15 +144,26 @@ def _product(
         "place": None if graph.pos is None else flat(_places(setup, reads.logits), 0),
     }
     blocks = setup.model.blocks if is_plain(setup.model) else None
+    out = directions(setup.model, graph)
 
     def one(total: Array, chunk: dict[str, Any]) -> tuple[Array, None]:
         delta = _senders(chunk["change"], blocks, graph)
         place = chunk["place"]
 
         def score(gradients: Array) -> Array:
+            number = jnp.ones((*delta.shape[1:3], 1), wide) if place is None else place
             if place is None:
-                return einsum("rbpd,ubpd->ru", gradients, delta)[..., None]
-            return einsum("rbpd,ubpd,bpt->rut", gradients, delta, place)
+                found = einsum("rbpd,ubpd->ru", gradients, delta)[..., None]
+            else:
+                found = einsum("rbpd,ubpd,bpt->rut", gradients, delta, place)
+            if out is None:
+                return found
+            along = lambda row: einsum("rbpd,nd->rnbp", gradients, row[1].astype(wide)) * row[0][None]
+            fired = read_all(chunk["change"]["mlp_post"], graph)
+            rows = lax.map(lambda row: einsum("rnbp,bpt->rnt", along(row), number), (fired, out))
+            return jnp.concatenate(
+                [found, jnp.moveaxis(rows, 0, 1).reshape(len(found), -1, found.shape[-1])], 1
+            )
 
         def layer(_: None, xs: Any) -> tuple[None, Array]:
             (q, k, v, mlp), normed, number = xs
@@ -164,9 +177,21 @@ def _product(
         return total + jnp.concatenate([inner, score(chunk["logits"][None])]), None
 
     slots = graph.layers * (graph.heads + 2 * graph.kv_heads + graph.has_mlp) + 1
-    start = jnp.zeros((slots, len(graph.senders), graph.pos or 1), wide)
+    start = jnp.zeros((slots, len(rows_of(graph)), graph.pos or 1), wide)
     total, _ = lax.scan(one, start, chunks)
-    return total
+    return _in_order(total, graph)
+
+
+def _in_order(total: Array, graph: Graph) -> Array:
+    """Scores by the rows of `rows_of` as those of senders. The score of an MLP is the sum of those of its parts."""
+    if not graph.neurons:
+        return total
+    rows, vectors = rows_of(graph), vector_count(graph)
+    layers, index = units_of(graph)
+    parts = total[:, vectors:].reshape(len(total), *index.shape, -1).sum(2)
+    rest = len(graph.embeddings) + layers * (graph.heads + 1) + graph.heads
+    total = total.at[:, rest].add(-parts)
+    return total[:, np.argsort(rows)[(rows < 0).sum() :]]
 
 
 def _places(setup: Experiment, stream: Array) -> Array:

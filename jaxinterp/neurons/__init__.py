@@ -9,6 +9,12 @@ from ._clamp_sums import ClampSettings as ClampSettings
 from ._context_check import ContextCheck as ContextCheck
 from ._context_check import ContextCheckSettings as ContextCheckSettings
 from ._context_check import context_check as context_check
+from ._context_ngrams import NgramSettings as NgramSettings
+from ._context_ngrams import context_ngrams as context_ngrams
+from ._context_study import ContextStudy as ContextStudy
+from ._correlations import correlations as correlations
+from ._correlations_result import Correlations as Correlations
+from ._correlations_result import Matches as Matches
 from ._dissect import Dissection as Dissection
 from ._dissect import dissect as dissect
 from ._distribution import Distribution as Distribution
@@ -23,9 +29,14 @@ from ._frequency import frequency_direction as frequency_direction
 from ._frequency import frequency_neurons as frequency_neurons
 from ._induction_case import InductionCase as InductionCase
 from ._induction_case import induction_case as induction_case
+from ._layer_interventions import LayerInterventions as LayerInterventions
+from ._layer_interventions import LayerTable as LayerTable
+from ._layer_interventions import layer_interventions as layer_interventions
 from ._monosemantic import monosemantic as monosemantic
+from ._ngrams import ContextNgrams as ContextNgrams
 from ._null_space import NullSpace as NullSpace
 from ._null_space import null_space as null_space
+from ._ranks import Measure as Measure
 from ._response import ResponseCurves as ResponseCurves
 from ._response import random_neurons as random_neurons
 from ._response import response_curves as response_curves
@@ -33,5 +44,6 @@ from ._token_means import TokenMeans as TokenMeans
 from ._token_means import token_means as token_means
 from ._top_contexts import TopContexts as TopContexts
 from ._top_contexts import top_contexts as top_contexts
+from ._units import UnitStream as UnitStream
 from ._weights import WeightStatistics as WeightStatistics
 from ._weights import weight_statistics as weight_statistics
