@@ -211,17 +211,24 @@ def main(argv=None):
     parser.add_argument(
         "--largest", type=int, default=0, help="neurons with the largest rho; 0 for the whole layer"
     )
-    parser.add_argument("--random", type=int, default=100, help="random neurons of the layer")
-    parser.add_argument("--values", default="0,1,2,3,4,5,6")
-    parser.add_argument("--baseline", type=int, default=20, help="random neurons beside the curves")
-    parser.add_argument("--prompts", type=int, default=16)
-    parser.add_argument("--block", type=int, help="tokens that come again")
+    parser.add_argument("--random", type=int, help="random neurons of the layer; 100 with --data")
+    parser.add_argument("--values", help="activations of the curves; 0,1,2,3,4,5,6 with --data")
+    parser.add_argument("--baseline", type=int, help="random neurons beside the curves; 20 with --data")
+    parser.add_argument(
+        "--prompts", type=int, help="prompts of random tokens that come again; 16 with --data"
+    )
+    parser.add_argument("--block", type=int, help="tokens that come again; 100 with --data")
     parser.add_argument(
         "--layers", type=int, default=4, help="last layers of a deep model whose heads are moved"
     )
     parser.add_argument("--checkpoint", help="a file from which the effects go on")
     parser.add_argument("--save", help="a folder for the figures")
     args = parser.parse_args(argv)
+    small = {"random": 30, "values": "0,6", "baseline": 4, "prompts": 4, "block": 24}
+    large = {"random": 100, "values": "0,1,2,3,4,5,6", "baseline": 20, "prompts": 16, "block": 100}
+    for name, value in (large if args.data else small).items():
+        if getattr(args, name) is None:
+            setattr(args, name, value)
     began = time.perf_counter()
     model, tokenizer = ji.load(args.model)
     length = args.length or (256 if args.data else 64)
