@@ -2,7 +2,8 @@
 
 python examples/entropy_neurons.py                                                    # short pieces that come along
 python examples/entropy_neurons.py --data ../shared/data/corpora                      # held-out English documents
-python examples/entropy_neurons.py --data ../shared/data/corpora --model smollm2-135m --largest 40 --random 60
+python examples/entropy_neurons.py --data ../shared/data/corpora --model smollm2-135m --largest 30 --random 30 \\
+    --values 0,2,4,6 --baseline 6 --prompts 4 --layers 2
 
 Neurons of the last layer are ranked by rho, the share of their output weights in the effective null space of the
 unembedding. Effects of mean ablation are measured for those with the largest rho, and for random neurons of the
@@ -48,14 +49,16 @@ def sequences(tokenizer, documents, count, length):
     return np.stack(rows), np.concatenate(ids)
 
 
+def output_weights(model):
+    """Those of the last layer, as the last norm sees them."""
+    out = np.asarray(model.blocks.mlp.w_out[-1], np.float64)
+    return out - out.mean(1, keepdims=True) if model.ln_final.centres else out
+
+
 def effects(model, tokens, args):
     """`EntropyNeurons` of candidates and random neurons of the last layer, and which of them are random."""
-    last = model.config.layers - 1
-    width = model.blocks.mlp.w_out.shape[1]
-    null = ji.neurons.null_space(model, rank=args.rank)
-    out = np.asarray(model.blocks.mlp.w_out[last], np.float64)
-    out = out - out.mean(1, keepdims=True) if model.ln_final.centres else out
-    largest = np.argsort(-null.share(out), kind="stable")[: args.largest or width]
+    rho = ji.neurons.null_space(model, rank=args.rank).share(output_weights(model))
+    largest = np.argsort(-rho, kind="stable")[: args.largest or len(rho)]
     random = ji.neurons.random_neurons(model, args.random, key=jax.random.key(1), layers=1)[:, 1]
     random = random[~np.isin(random, largest[:10])]
     units = np.unique(np.concatenate([largest, random]))
@@ -76,7 +79,7 @@ def ends(row, column, digits):
     return f"{row[column + '_low']:.{digits}f} to {row[column + '_high']:.{digits}f}"
 
 
-def entropy_table(found, random):
+def entropy_table(model, found, random):
     null = found.null
     after = null.singular_values[-null.rank :]
     print(
@@ -84,6 +87,11 @@ def entropy_table(found, random):
         f"singular values {null.singular_values[0]:.1f} ... {null.singular_values[-null.rank - 1]:.2f} | "
         f"{after[0]:.2f} ... {after[-1]:.2g}"
     )
+    for rank in (1 + model.ln_final.centres, 12, 40):
+        rho = null.with_rank(rank).share(output_weights(model))
+        best = np.argsort(-rho, kind="stable")[:3]
+        named = ", ".join(f"{found.layer}.{i} ({rho[i]:.2f})" for i in best)
+        print(f"  with {rank} directions the largest rho are {named}; median {np.median(rho):.2f}")
     base = found.base
     print(
         f"{found.tokens} tokens of {found.documents} documents; loss {base['loss']:.3f}, entropy {base['entropy']:.3f} nats"
@@ -235,7 +243,7 @@ def main(argv=None):
     tokens, ids = sequences(tokenizer, texts(args.data), args.sequences, length)
     print(f"{args.model}: {len(tokens)} sequences of {length} tokens")
     found, random = effects(model, tokens, args)
-    entropy_table(found, random)
+    entropy_table(model, found, random)
     named = [(found.layer, int(unit)) for unit in found.top(5)]
     frequent = frequency_table(model, tokens, ids, args)
     curves = curve_table(model, tokens[: max(2, len(tokens) // 4)], named[:3], args)

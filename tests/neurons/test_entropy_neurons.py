@@ -40,6 +40,7 @@ def plain(model: Any, tokens: Any, real: Any, edits: list[Any], frozen: Any = No
 
 
 @pytest.mark.wide
+@pytest.mark.finite
 @pytest.mark.parametrize("norm", ["layer", pytest.param("rms", marks=pytest.mark.slow)])
 def test_planted_neurons_come_out_exactly(norm: Any) -> None:
     planted = ji.toy.planted_unembed(key=jax.random.key(0), norm=norm)
@@ -175,8 +176,10 @@ def test_the_rank_of_the_null_space() -> None:
     # The norm removes the all-ones vector: its singular value is 0.
     assert default.singular_values[-1] < 1e-6 < default.singular_values[-2]
     assert default.rule in ("gap", "default")
-    with pytest.raises(ValueError, match="rank is a number of directions, 1 to d=8; got 9"):
-        ji.neurons.null_space(model, rank=9)
+    assert (default.with_rank(3).basis == given.basis).all() and default.with_rank(3).rule == "given"
+    for call in (lambda: ji.neurons.null_space(model, rank=9), lambda: default.with_rank(9)):
+        with pytest.raises(ValueError, match="rank is a number of directions, 1 to d=8; got 9"):
+            call()
 
 
 def test_bad_input_is_taught(tokens: np.ndarray) -> None:

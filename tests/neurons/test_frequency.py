@@ -46,6 +46,7 @@ def test_the_direction_of_planted_neurons(planted: Any, direction: Any) -> None:
 
 
 @pytest.mark.wide
+@pytest.mark.finite
 def test_frequency_neurons_act_along_the_direction(planted: Any, prompts: Any, direction: Any) -> None:
     model = planted.model
     found = ji.neurons.frequency_neurons(model, prompts, direction, settings=SETTINGS, **QUIET)
