@@ -22,13 +22,13 @@ from ..typing import (
 )
 from ._acdc_log import Log, identity
 from ._acdc_result import Acdc
-from ._acdc_runner import Runner, width_of
+from ._acdc_runner import Runner, runner_of
 from ._acdc_settings import AcdcSettings, stages
 from ._acdc_walk import Walk
 from ._circuit import as_circuit
 from ._graph import Graph
 from ._graph import graph as graph_of
-from ._run import at_once, experiment
+from ._run import experiment
 
 
 def acdc(
@@ -97,9 +97,7 @@ def acdc(
     checked = pair.metric(metric)
     goal, sequence = chosen.goal_of(checked), chosen.sequence(edges)
     parts = stages(edges, sequence)
-    reads = pair.pos if checked.pos is None else int(np.size(checked.pos))
-    fits = at_once(pair, edges, reads, max_bytes)
-    runner = Runner(setup, checked, width_of(max(map(len, parts)), fits))
+    runner = runner_of(setup, pair, checked, ablate, max(map(len, parts)), max_bytes)
     full, empty = _ends(runner, edges)
     log = None if checkpoint is None else Log(Path(checkpoint), identity(setup, checked, ablate, sequence))
     trails = [] if log is None else log.trails()
@@ -115,7 +113,7 @@ def acdc(
                 if log is not None:
                     log.save(walk.threshold, walk.trail)
 
-            walk.run(runner, runner.width, trails, moved)
+            walk.run(runner, runner.window, trails, moved)
             trails.append(walk.trail)
             if log is not None:
                 log.save(each, walk.trail, now=True)
