@@ -73,9 +73,9 @@ def acdc(
     the mask is `(n, edge)`.
 
     The result is that of one run after the other. Edges whose change is within rounding of the threshold can
-    go either way. Decisions are guessed ahead, and the circuits that the guesses lead to run as one batch,
-    from the layer of the receiver on. What comes after a wrong guess runs again. Receivers without a path to
-    the logits lose their edges without a run.
+    go either way. Decisions are guessed ahead, and the circuits that the guesses lead to run as one batch:
+    of each the heads and MLPs behind the changed edges. What comes after a wrong guess runs again. Receivers
+    without a path to the logits lose their edges without a run.
 
     **Raises:** ValueError for a threshold below 0, for a metric that is the same with all edges and with none,
     for a graph of another model, and for a model with edits.

@@ -11,11 +11,13 @@ from ..metrics import Metric
 from ..patching._pairs import PatchingPair
 from ..patching.packed._plan import byte_limit
 from ..typing import BytesLike
-from ._acdc_run import from_layer, whole_run
-from ._acdc_sparse import accepted, from_known, known_run, suits
+from ._acdc_run import from_layer, known_run, whole_run
+from ._acdc_sparse import accepted, from_known, suits
 from ._acdc_units import choose, live_edges, needs, plan, slots_of
 from ._run import Experiment, at_once
 
+ROOMS = (8, 64)
+"Numbers of wide units of which programs are compiled, beside that of all units."
 SPARE = 32
 "About how many copies of the stream a unit makes, while it runs."
 
@@ -79,16 +81,16 @@ class Runner:
         graph, narrowest = self.setup.graph, self.at is not None
         units, shared = len(slots_of(graph)[0]) - 1, graph.heads // graph.kv_heads
         chosen = choose(graph, kept, masks, narrowest)
-        rooms = sorted({min(units, room) for room in (8, 64, units)})
+        rooms = sorted({min(units, room) for room in (*ROOMS, units)})
         room = next(room for room in rooms if room >= len(chosen.wide))
-        fits = max(self.limit // (self.stream_bytes * (2 * room * shared + SPARE)), 1)
-        size = min(self.most, power_of_two(fits))
+        size = min(self.most, power_of_two(units_at_once(self.limit, self.stream_bytes, room * shared)))
         found, ran = [], None
         for first in range(0, len(masks), size):
             part = masks[first : first + size]
             full = filled(part, size)
             chosen = choose(graph, kept, full, narrowest) if len(masks) > size else chosen
-            parts = plan(graph, kept, full, chosen, room, units * narrowest)
+            # Each mask of a window cuts at most one edge more than the one before it.
+            parts = plan(graph, kept, full, chosen, (room, units * narrowest, self.most))
             out, ran = from_known(
                 self.setup, self.whole(), self.change, parts, self.at, self.metric, self.start
             )
@@ -143,8 +145,15 @@ def runner_of(
             at = None
     stream = pair.shapes["resid_pre"]
     size = stream.dtype.itemsize * int(np.prod(pair.batch)) * (pair.pos - start) * stream.shape[-1]
-    widths = (power_of_two(min(each, max(edges, 1))) for each in (min(fits, 64), 64))
-    return Runner(setup, metric, *widths, start, at, size, byte_limit(max_bytes))
+    limit = byte_limit(max_bytes)
+    single = units_at_once(limit, size, ROOMS[0] * setup.graph.heads // setup.graph.kv_heads)
+    widths = (power_of_two(min(each, 64, max(edges, 1))) for each in (fits, single))
+    return Runner(setup, metric, *widths, start, at, size, limit)
+
+
+def units_at_once(limit: int, stream_bytes: int, rows: int) -> int:
+    """How many circuits fit whose single units run, with `rows` of outputs of each."""
+    return max(limit // (stream_bytes * (2 * rows + SPARE)), 1)
 
 
 def round_down(number: int, step: int) -> int:

@@ -140,8 +140,11 @@ def choose(graph: Graph, kept: np.ndarray, masks: np.ndarray, narrowest: bool) -
     return found
 
 
-def plan(graph: Graph, kept: np.ndarray, masks: np.ndarray, found: Chosen, room: int, narrow: int) -> Plan:
-    """The chosen units, padded: `room` wide and `narrow` narrow ones."""
+def plan(
+    graph: Graph, kept: np.ndarray, masks: np.ndarray, found: Chosen, sizes: tuple[int, int, int]
+) -> Plan:
+    """The chosen units, padded: how many wide and narrow ones, and how many senders of changed edges, at most."""
+    room, narrow, changes = sizes
     units, slots = slots_of(graph)
     numbers = table(graph)
     shared, slot = graph.heads // graph.kv_heads, slots.shape[1]
@@ -151,9 +154,8 @@ def plan(graph: Graph, kept: np.ndarray, masks: np.ndarray, found: Chosen, room:
             own = senders_in(graph, unit)
             stands[own] = (first + i) * shared + np.arange(len(own))
     ran = np.flatnonzero(stands >= 0)
-    # Masks of a window change at most one edge each more than the one before them.
     changed = np.flatnonzero(found.differs.any(0))
-    padded = np.zeros(len(masks), np.int32)
+    padded = np.zeros(changes, np.int32)
     padded[: len(changed)] = changed
 
     def padded_to(size: int, part: list[int]) -> Units:
@@ -162,7 +164,7 @@ def plan(graph: Graph, kept: np.ndarray, masks: np.ndarray, found: Chosen, room:
         real = (np.arange(size) < len(part))[:, None, None]
         at = numbers[slots[rows]]  # (unit, slot, sender)
         exists = (at >= 0) & real
-        less = np.zeros((size, len(masks), slot, len(masks)), np.float32)
+        less = np.zeros((size, len(masks), slot, changes), np.float32)
         into = at[:, :, changed]
         less[..., : len(changed)] = np.moveaxis((exists & kept[at])[:, :, changed] & ~masks[:, into], 0, 1)
         heard = np.zeros((size, slot, (room + narrow) * shared), np.float32)
