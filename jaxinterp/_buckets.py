@@ -55,9 +55,14 @@ def bucket(
     longest = None if most is None else as_int(most, "bucket: most", 1)
     if longest is not None and pos > longest:
         raise ValueError(f"A prompt of {pos} tokens is longer than most={longest}.")
+    extra = bucket_length(pos, longest) - pos
+    behind = [(0, 0)] * (ids.ndim - 1) + [(0, extra)]
+    return np.pad(ids, behind), np.pad(real, behind)
+
+
+def bucket_length(pos: int, most: int | None = None) -> int:
+    """The length of the bucket of a prompt of `pos` tokens, at most `most`."""
     length = 8
     while length < pos:
         length = length * 3 // 2 if length & (length - 1) == 0 else length * 4 // 3
-    extra = (length if longest is None else min(length, longest)) - pos
-    behind = [(0, 0)] * (ids.ndim - 1) + [(0, extra)]
-    return np.pad(ids, behind), np.pad(real, behind)
+    return length if most is None else min(length, most)

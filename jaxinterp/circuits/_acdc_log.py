@@ -1,5 +1,6 @@
 """Walks of ACDC on disk: each threshold's trail is a file, and a walk that begins again replays it."""
 
+import dataclasses
 import json
 import time
 from dataclasses import dataclass, field
@@ -70,5 +71,11 @@ def identity(setup: Experiment, metric: Metric, ablate: str, sequence: np.ndarra
     parts: list[Any] = [model_hash(setup.model), np.asarray(setup.tokens)]
     parts += [np.asarray(leaf) for leaf in jax.tree.leaves((setup.real, setup.there))]
     parts += [np.asarray(leaf) for leaf in jax.tree.leaves(metric)]
-    names = [metric.name, getattr(metric.fn, "__qualname__", ""), ablate, repr(setup.graph), sequence]
+    names = [
+        metric.name,
+        getattr(metric.fn, "__qualname__", ""),
+        ablate,
+        repr(dataclasses.astuple(setup.graph)),
+        sequence,
+    ]
     return fingerprint(*parts, *names)

@@ -14,7 +14,8 @@ from ..core._run import run as run_model
 from ..mesh._gather import on_mesh
 from ..metrics import Metric
 from ..patching._gradients import positions
-from ._edge_mask import SENDING
+from ._edge_mask import SENDING, Changes
+from ._neurons import directions, read_all, units_of, written
 from ._run import Experiment
 
 
@@ -22,7 +23,8 @@ class WholeRun(eqx.Module):
     """The clean run.
 
     - `streams`, `mids`, `last`: the stream that enters each block, that its MLP reads, and that the logits read.
-    - `wrote`, `differs`: $u$ and $u' - u$ of every sender.
+    - `wrote`, `differs`: $u$ and $u' - u$ of every sender that writes a vector.
+    - `fired`: $a' - a$ of the neurons that are senders, or None.
     """
 
     streams: Float[Array, "layer *batch pos d"]
@@ -30,6 +32,7 @@ class WholeRun(eqx.Module):
     last: Float[Array, "*batch pos d"]
     wrote: Float[Array, "sender *batch pos d"]
     differs: Float[Array, "sender *batch pos d"]
+    fired: Float[Array, "row neuron *batch pos"] | None = None
 
 
 @on_mesh
@@ -37,7 +40,8 @@ class WholeRun(eqx.Module):
 def whole_run(setup: Experiment) -> WholeRun:
     """The clean run, once."""
     emitted = survey(setup.model, setup.tokens)
-    sites = [site for site in SENDING if site in emitted]
+    sending = (*SENDING, "mlp_post") if setup.graph.neurons else SENDING
+    sites = [site for site in sending if site in emitted]
     middle = "resid_mid" if setup.graph.has_mlp and not setup.graph.parallel else "resid_pre"
     capture = [*sites, "resid_pre", "resid_post", *(["resid_mid"] if middle == "resid_mid" else [])]
     _, acts = run_model(setup.model, setup.tokens, capture=capture, mask=setup.real, logits=False)
@@ -55,7 +59,16 @@ def whole_run(setup: Experiment) -> WholeRun:
     wrote = rows(acts)
     there = 0 if setup.there is None else rows(setup.there)
     differs = (there - wrote).astype(wrote.dtype)
-    return WholeRun(acts["resid_pre"], acts[middle], acts["resid_post"][-1], wrote, differs)
+    fired = None
+    out = directions(setup.model, setup.graph)
+    if out is not None:
+        # Their MLPs send what is left beside them.
+        graph = setup.graph
+        other = jnp.zeros_like(acts["mlp_post"]) if setup.there is None else setup.there["mlp_post"]
+        fired = read_all(jnp.broadcast_to(other, acts["mlp_post"].shape) - acts["mlp_post"], graph)
+        rows_at = len(graph.embeddings) + units_of(graph)[0] * (graph.heads + 1) + graph.heads
+        differs = differs.at[rows_at].add(-jax.vmap(written)(fired, out))
+    return WholeRun(acts["resid_pre"], acts[middle], acts["resid_post"][-1], wrote, differs, fired)
 
 
 @on_mesh
@@ -67,7 +80,7 @@ def from_layer(
     stream = lax.dynamic_index_in_dim(whole.streams, layer, keepdims=False)
 
     def one(mask: Array) -> Array:
-        edit = setup.edit(mask, whole.differs)
+        edit = setup.edit(mask, Changes(whole.differs, whole.fired))
         out, _ = resume(setup.model, stream, layer, edits=[edit], mask=setup.real, logits=positions(metric))
         return metric.of(out)
 
@@ -79,7 +92,7 @@ def from_layer(
 def known_run(setup: Experiment, whole: WholeRun, kept: Bool[Array, " edge"], layer: Array) -> Array:
     """What the senders of a circuit that is whole before `layer` write, minus what they write in the clean run."""
     stream = lax.dynamic_index_in_dim(whole.streams, layer, keepdims=False)
-    edit = setup.edit(kept, whole.differs)
+    edit = setup.edit(kept, Changes(whole.differs, None))
     graph = setup.graph
     capture = ["head_out", "mlp_out"] if graph.has_mlp else ["head_out"]
     _, acts = resume(setup.model, stream, layer, edits=[edit], capture=capture, mask=setup.real, logits=False)

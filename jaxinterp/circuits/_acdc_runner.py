@@ -14,7 +14,7 @@ from ..typing import BytesLike
 from ._acdc_run import from_layer, known_run, whole_run
 from ._acdc_sparse import accepted, from_known, suits
 from ._acdc_units import choose, live_edges, needs, plan, slots_of
-from ._run import Experiment, at_once
+from ._run import Experiment, at_once, read_count
 
 ROOMS = (8, 64)
 "Numbers of wide units of which programs are compiled, beside that of all units."
@@ -129,8 +129,7 @@ def runner_of(
     setup: Experiment, pair: PatchingPair, metric: Metric, ablate: str, edges: int, max_bytes: BytesLike
 ) -> Runner:
     """The runner of an experiment; `edges`: the most that are judged at one stage."""
-    reads = pair.pos if metric.pos is None else int(np.size(metric.pos))
-    fits = at_once(pair, setup.graph, reads, max_bytes)
+    fits = at_once(pair, setup.graph, read_count(pair, metric.pos), max_bytes)
     at, start = None, 0
     if ablate == "patch" and pair.same_kind and pair.model.config.causal:
         differs = np.asarray(pair.target != pair.source)

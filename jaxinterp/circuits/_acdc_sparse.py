@@ -236,6 +236,7 @@ def group_of(attn: Attention, group: Array, shared: int) -> Attention:
 
 
 def suits(setup: Experiment) -> bool:
-    """Whether units of the model run alone: blocks of this library, and edges of no single position."""
-    blocks = setup.model.blocks
-    return type(blocks) is Block and type(blocks.attn) is Attention and setup.graph.pos is None
+    """Whether units of the model run alone: blocks of this library, and edges of no single position or neuron."""
+    blocks, graph = setup.model.blocks, setup.graph
+    known = type(blocks) is Block and type(blocks.attn) is Attention
+    return known and graph.pos is None and not graph.neurons

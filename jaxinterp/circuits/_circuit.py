@@ -8,9 +8,9 @@ import numpy as np
 from jaxtyping import Array, Shaped
 
 from .._arguments import as_numbers, concrete, kind_of
-from ..typing import ArrayLike, IntLike
+from ..typing import ArrayLike, IntLike, StrLike
 from ._graph import Graph
-from ._numbering import feeds
+from ._numbering import feeds, is_neuron
 
 if TYPE_CHECKING:
     from ..viz import Figure
@@ -49,19 +49,20 @@ class Circuit(eqx.Module):
     def nodes(self) -> tuple[str, ...]:
         """Names of the embeddings, heads and MLPs that send or receive along a kept edge, and the logits.
 
-        An edge into shared keys or values counts for all heads that share them.
+        An edge into shared keys or values counts for all heads that share them, and one into an MLP whose neurons
+        are senders for its rest.
         """
         pairs = self.graph.pairs[np.flatnonzero(self._one().kept) // (self.graph.pos or 1)]
-        used = np.array(feeds(self.graph)[pairs[:, 1]].any(0), bool)
+        used = feeds(self.graph)[np.unique(pairs[:, 1])].any(0) & ~is_neuron(self.graph)
         used[pairs[:, 0]] = True
         reached = pairs.size and pairs[:, 1].max() == len(self.graph.receivers) - 1
         return (*np.asarray(self.graph.senders)[used].tolist(), *["logits"] * bool(reached))
 
-    def figure(self, *, top: IntLike = 200) -> "Figure":
-        """The circuit as a layered graph; see `ji.circuits.figure`."""
+    def figure(self, *, top: IntLike = 200, how: StrLike = "graph") -> "Figure":
+        """The circuit as a layered graph, or as a matrix of edges; see `ji.circuits.figure`."""
         from ._drawing import figure
 
-        return figure(self, top=top)
+        return figure(self, top=top, how=how)
 
     def __len__(self) -> int:
         return int(self._one().kept.sum())

@@ -25,7 +25,9 @@ from ._circuit import Circuit, as_circuit
 from ._evaluate import faithful_gap
 from ._graph import Graph
 from ._graph import graph as graph_of
-from ._run import at_once, experiment, values
+from ._numbering import numbers_of
+from ._run import at_once, experiment, read_count, values
+from ._select import check_path
 
 BY = ("edge", "node")
 
@@ -76,13 +78,11 @@ class Judge:
         mask: Any,
         max_bytes: Any,
     ) -> None:
-        found = as_circuit(circuit, graph_of(model))
+        found = check_path(as_circuit(circuit, graph_of(model)))
         self.kept, self.graph = found._one().kept, found.graph
         self.setup, pair = experiment(model, clean, corrupt, self.graph, ablate=ablate, mask=mask)
         self.metric = pair.metric(metric)
-        at = self.metric.pos
-        reads = pair.pos if at is None else int(np.prod(np.shape(at)[-1:]))
-        self.count = at_once(pair, self.graph, reads, max_bytes)
+        self.count = at_once(pair, self.graph, read_count(pair, self.metric.pos), max_bytes)
         whole, none = self(np.stack([np.ones(self.graph.size, bool), np.zeros(self.graph.size, bool)]))
         self.gap = faithful_gap(float(whole), float(none))
 
@@ -102,12 +102,15 @@ class Judge:
 
 def sent_by(graph: Graph, nodes: Sequence[str]) -> np.ndarray:
     """Which edges the nodes send along."""
-    unknown = [node for node in nodes if node not in graph.senders]
+    senders, _ = numbers_of(graph)
+    unknown = [node for node in nodes if node not in senders]
     if unknown:
         raise ValueError(
             f"Nodes are senders of the graph, such as {graph.senders[0]!r} or {graph.senders[-1]!r}; got {unknown[0]!r}."
         )
-    chosen = np.isin(np.asarray(graph.senders), list(nodes))
+    chosen = np.zeros(len(graph.senders), bool)
+    for node in nodes:
+        chosen[senders[node]] = True
     return np.repeat(chosen[graph.pairs[:, 0]], graph.pos or 1)
 
 

@@ -13,10 +13,11 @@ from ..patching._pairs import PatchingPair
 from ..patching.packed._plan import byte_limit
 from ..typing import BytesLike, GraphLike, IntLike, MaskLike, MetricLike, ModelLike, StrLike, TokensLike
 from ._circuit import check_graph
-from ._eap_points import is_plain
+from ._eap_points import is_plain, radau
 from ._eap_program import attribute, other_end
 from ._edge_mask import SENDING
 from ._graph import graph as graph_of
+from ._neurons import units_of, vector_count
 from ._run import Experiment, experiment
 from ._scores import Scores
 
@@ -36,13 +37,17 @@ def eap(
     graph: GraphLike | None = None,
     max_bytes: BytesLike = "auto",
 ) -> Scores:
-    r"""$s(u \to v) = \frac{1}{n} \sum_k \sum_t (u' - u)_t \cdot g_v(z_k)_t$: the estimated change when an edge is cut.
+    r"""$s(u \to v) = \sum_k w_k \sum_t (u' - u)_t \cdot g_v(z_k)_t$: the estimated change when an edge is cut.
 
     $u$ is what a sender writes on the clean prompt, and $u'$ what a cut edge carries. $g_v$ is the gradient
-    of the metric in what receiver $v$ alone reads, at the $n$ points $z_k$ of a path. All edges cost one
-    forward pass on the corrupt prompts, and one forward and one backward pass a point. Edge attribution
-    patching: Syed et al. 2023 (https://arxiv.org/abs/2310.10348). Integrated gradients, EAP-IG: Hanna et al. 2024
-    (https://arxiv.org/abs/2403.17806).
+    of the metric in what receiver $v$ alone reads, at the $n$ points $z_k$ of a path, with weights $w_k$. All
+    edges cost one forward pass on the corrupt prompts, and one forward and one backward pass a point. Edge
+    attribution patching: Syed et al. 2023 (https://arxiv.org/abs/2310.10348). Integrated gradients, EAP-IG: Hanna
+    et al. 2024 (https://arxiv.org/abs/2403.17806).
+
+    Points and weights are those of Radau's rule: of all rules of $n$ points that hold the clean run, it is exact for
+    polynomials of the highest degree, $2n - 2$. The paper takes the points $k/n$ with equal weights. Their mean is
+    off by about $\frac{1}{2n}$ of the difference between the gradients at both ends.
 
     **Arguments:**
 
@@ -50,7 +55,7 @@ def eap(
     - `clean`, `corrupt`: prompts of one shape, `(*batch, pos)`. With `ablate="zero"` corrupt may be None.
     - `metric`: a metric of `ji.metrics`, or a function of all logits. The mean over examples is estimated.
     - `steps`: points of the path. 1 is plain EAP, the gradient on the clean prompts.
-    - `along`: which path. `"inputs"`: embeddings $e' + \frac{k}{n}(e - e')$, $k = 1, \dots, n$.
+    - `along`: which path. `"inputs"`: embeddings $e' + \alpha_k (e - e')$, with $\alpha_n = 1$.
       `"activations"`: each sender's own output, moved in the same way while what comes before it is clean;
       heads of one layer move together. It costs `steps` points for each of the $2L + 1$ groups of senders.
       `"ends"`: the mean of both ends of the first path; it takes two points, and no `steps`.
@@ -85,16 +90,16 @@ def eap(
                 f"along='ends' is the mean of two points, so it takes no steps; got steps={count}. Leave steps out, or "
                 "write along='inputs'."
             )
-        alphas = np.asarray([0.0, 1.0])
+        alphas, weights = np.asarray([0.0, 1.0]), np.asarray([0.5, 0.5])
     else:
-        alphas = np.arange(1, count + 1) / count
+        alphas, weights = radau(count)
     base, _ = split_edits(model)
     chosen = graph_of(model) if graph is None else check_graph(graph, graph_of(model))
     sites = tuple("z" if is_plain(base) and site == "head_out" else site for site in SENDING)
     setup, pair = experiment(model, clean, corrupt, chosen, ablate=ablate, mask=mask, sites=sites)
     checked = pair.metric(metric)
     chunk, together = _sizes(setup, pair, len(alphas), max_bytes)
-    points = jnp.asarray(alphas, jnp.float32)
+    points = jnp.asarray(np.stack([alphas, weights], 1))
     values, logits, size = attribute(setup, checked, points, along, chunk, together)
     if concrete(size):
         _check_gradient(setup, checked, logits, float(size), len(alphas))
@@ -108,7 +113,12 @@ def _sizes(setup: Experiment, pair: PatchingPair, points: int, max_bytes: BytesL
     *batch, pos, d = stream.shape
     item, examples = max(4, stream.dtype.itemsize), int(np.prod(batch))
     slots = graph.heads + 2 * graph.kv_heads + 1
-    each = item * pos * d * (2 * len(graph.senders) + 3 * slots)
+    units = units_of(graph)[1]
+    each = (
+        item
+        * pos
+        * (d * (2 * vector_count(graph) + 3 * slots) + 2 * units.size + 2 * slots * units.shape[-1])
+    )
     room = limit // each
     if room < 1:
         raise ValueError(

@@ -16,6 +16,8 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
+import scipy
 from jaxtyping import Array
 
 from ..core._arithmetic import Arithmetic
@@ -92,6 +94,21 @@ class PathPoint(eqx.Module):
     wrote: dict[str, Array]
     logits: Array
     slope: Array
+
+
+def radau(count: int) -> tuple[np.ndarray, np.ndarray]:
+    r"""$\int_0^1 f \approx \sum_k w_k f(\alpha_k)$ with $\alpha_n = 1$: `count` points, rising, and their weights.
+
+    Radau's rule (https://mathworld.wolfram.com/RadauQuadrature.html), with its fixed point at the run itself. The
+    other points are the zeros of the Jacobi polynomial that is orthogonal to lower degrees under $1 - \alpha$.
+
+    Laws: exact for polynomials up to the degree $2n - 2$; all weights are positive; one point is 1, with weight 1.
+    """
+    if count == 1:
+        return np.ones(1), np.ones(1)
+    x, weight = scipy.special.roots_jacobi(count - 1, 1, 0)
+    free = weight / (1 - x) / 2
+    return np.append((1 + x) / 2, 1.0), np.append(free, 1 / count**2)
 
 
 def is_plain(model: Any) -> bool:

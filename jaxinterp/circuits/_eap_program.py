@@ -17,6 +17,7 @@ from ..nn._linear import einsum
 from ..patching._gradients import positions
 from ._eap_points import Normed, PathPoint, ReadGradients, Towards, is_plain, point, streams
 from ._graph import Graph
+from ._neurons import directions, read_all, rows_of, units_of, vector_count
 from ._numbering import nodes_of
 from ._run import Experiment
 
@@ -26,17 +27,17 @@ EMBEDDED = ("embed", "pos_embed")
 @on_mesh
 @eqx.filter_jit
 def attribute(
-    setup: Experiment, metric: Metric, alphas: Array, along: str, count: int, together: int
+    setup: Experiment, metric: Metric, points: Array, along: str, count: int, together: int
 ) -> tuple[Array, Array, Array]:
     """The scores `(edge,)`, the logits of the run, and the size of the metric's gradient at all points.
 
-    `alphas` are the points of the path, of which the last is 1, the run itself. `count` examples are
-    multiplied at once, and `together` points run at once.
+    `points` `(n, 2)` are the places on the path and their weights; the last place is 1, the run itself. `count`
+    examples are multiplied at once, and `together` points run at once.
     """
     sending = sites_of(setup)
     if along != "activations":
         (wrote, logits), reads, normed, size = _mean(
-            setup, metric, alphas, jnp.asarray(-1), together, EMBEDDED
+            setup, metric, points, jnp.asarray(-1), together, EMBEDDED
         )
         return _by_edge(_product(setup, wrote, reads, normed, count), setup), logits, size
     _, acts = run(setup.model, setup.tokens, capture=list(sending), mask=setup.real, logits=False)
@@ -44,7 +45,7 @@ def attribute(
     written = nodes_of(setup.graph).written
 
     def group(stage: Array) -> tuple[Array, Array, Array]:
-        (_, logits), reads, normed, size = _mean(setup, metric, alphas, stage, together, sending)
+        (_, logits), reads, normed, size = _mean(setup, metric, points, stage, together, sending)
         own = (jnp.asarray(written) == stage)[None, :, None]
         scores = _product(setup, wrote, reads, normed, count)
         return jnp.where(jnp.broadcast_to(own, scores.shape), scores, 0), logits, size
@@ -68,49 +69,55 @@ def sites_of(setup: Experiment) -> tuple[str, ...]:
     graph = setup.graph
     heads = "z" if is_plain(setup.model) else "head_out"
     pos = ("pos_embed",) if graph.learned_positions else ()
-    return ("embed", *pos, heads, *["mlp_out"] * graph.has_mlp)
+    return ("embed", *pos, heads, *["mlp_out"] * graph.has_mlp, *["mlp_post"] * bool(graph.neurons))
 
 
 def _mean(
-    setup: Experiment, metric: Metric, alphas: Array, stage: Array, together: int, moving: tuple[str, ...]
+    setup: Experiment, metric: Metric, places: Array, stage: Array, together: int, moving: tuple[str, ...]
 ) -> tuple[tuple[dict[str, Array], Array], ReadGradients, Normed | None, Array]:
-    """What senders write at the last point and its logits, the mean gradients, and the size of slopes.
+    """What senders write at the last point and its logits, the weighted sum of gradients, and the size of slopes.
 
-    Of what the norm takes away there is one entry for each point, divided by their number.
+    Of what the norm takes away there is one entry for each point, times its weight.
     """
-    steps, sending = len(alphas), sites_of(setup)
-    moving = tuple(site for site in sending if site in moving)
+    sending = sites_of(setup)
+    # Neurons move where their MLP does.
+    moving = tuple(site for site in sending if site in moving and site != "mlp_post")
     there = None if setup.there is None else {site: setup.there[site] for site in moving}
 
     def one(alpha: Array) -> PathPoint:
         return point(setup, metric, Towards(there=there, alpha=alpha, stage=stage, sites=moving), sending)
 
-    shapes = jax.eval_shape(one, alphas[0])
+    shapes = jax.eval_shape(one, places[0, 0])
     zeros = lambda tree: jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), tree)
     last = (shapes.wrote, shapes.logits)
 
     def several(carry: Any, members: Array) -> tuple[Any, Normed | None]:
         total, _, size = carry
+        alphas, weights = members[:, 0], members[:, 1]
         points = (
-            jax.vmap(one)(members) if together > 1 else jax.tree.map(lambda leaf: leaf[None], one(members[0]))
+            jax.vmap(one)(alphas) if together > 1 else jax.tree.map(lambda leaf: leaf[None], one(alphas[0]))
         )
-        total = jax.tree.map(lambda old, new: old + new.sum(0) / steps, total, points.reads)
+        total = jax.tree.map(
+            lambda old, new: old + jnp.tensordot(weights.astype(new.dtype), new, 1, precision="highest"),
+            total,
+            points.reads,
+        )
         size = size + jnp.abs(points.slope).sum(dtype=size.dtype)
         end = jax.tree.map(lambda leaf: leaf[-1], (points.wrote, points.logits))
         return (total, end, size), points.normed
 
     start = (zeros(shapes.reads), zeros(last), jnp.zeros((), shapes.reads.logits.dtype))
-    (reads, end, size), normed = lax.scan(several, start, alphas.reshape(-1, together))
+    (reads, end, size), normed = lax.scan(several, start, places.reshape(-1, together, 2))
     if normed is not None:
-        normed = jax.tree.map(lambda leaf: leaf.reshape(steps, *leaf.shape[2:]), normed)
-        normed = Normed(normed.hat, normed.along / steps)
+        hat, along = (leaf.reshape(-1, *leaf.shape[2:]) for leaf in (normed.hat, normed.along))
+        normed = Normed(hat, jax.vmap(jnp.multiply)(along, places[:, 1].astype(along.dtype)))
     return end, reads, normed, size
 
 
 def _product(
     setup: Experiment, here: dict[str, Array], reads: ReadGradients, normed: Normed | None, count: int
 ) -> Array:
-    """Differences times gradients, `(receiver, sender, position)`, `count` examples at once, summed over them.
+    """Differences times gradients, `(slot, sender, position)`, `count` examples at once, summed over them.
 
     Without positions in the graph the last axis has one entry.
     """
@@ -137,15 +144,26 @@ def _product(
         "place": None if graph.pos is None else flat(_places(setup, reads.logits), 0),
     }
     blocks = setup.model.blocks if is_plain(setup.model) else None
+    out = directions(setup.model, graph)
 
     def one(total: Array, chunk: dict[str, Any]) -> tuple[Array, None]:
         delta = _senders(chunk["change"], blocks, graph)
         place = chunk["place"]
 
         def score(gradients: Array) -> Array:
+            number = jnp.ones((*delta.shape[1:3], 1), wide) if place is None else place
             if place is None:
-                return einsum("rbpd,ubpd->ru", gradients, delta)[..., None]
-            return einsum("rbpd,ubpd,bpt->rut", gradients, delta, place)
+                found = einsum("rbpd,ubpd->ru", gradients, delta)[..., None]
+            else:
+                found = einsum("rbpd,ubpd,bpt->rut", gradients, delta, place)
+            if out is None:
+                return found
+            along = lambda row: einsum("rbpd,nd->rnbp", gradients, row[1].astype(wide)) * row[0][None]
+            fired = read_all(chunk["change"]["mlp_post"], graph)
+            rows = lax.map(lambda row: einsum("rnbp,bpt->rnt", along(row), number), (fired, out))
+            return jnp.concatenate(
+                [found, jnp.moveaxis(rows, 0, 1).reshape(len(found), -1, found.shape[-1])], 1
+            )
 
         def layer(_: None, xs: Any) -> tuple[None, Array]:
             (q, k, v, mlp), normed, number = xs
@@ -159,9 +177,21 @@ def _product(
         return total + jnp.concatenate([inner, score(chunk["logits"][None])]), None
 
     slots = graph.layers * (graph.heads + 2 * graph.kv_heads + graph.has_mlp) + 1
-    start = jnp.zeros((slots, len(graph.senders), graph.pos or 1), wide)
+    start = jnp.zeros((slots, len(rows_of(graph)), graph.pos or 1), wide)
     total, _ = lax.scan(one, start, chunks)
-    return total
+    return _in_order(total, graph)
+
+
+def _in_order(total: Array, graph: Graph) -> Array:
+    """Scores by the rows of `rows_of` as those of senders. The score of an MLP is the sum of those of its parts."""
+    if not graph.neurons:
+        return total
+    rows, vectors = rows_of(graph), vector_count(graph)
+    layers, index = units_of(graph)
+    parts = total[:, vectors:].reshape(len(total), *index.shape, -1).sum(2)
+    rest = len(graph.embeddings) + layers * (graph.heads + 1) + graph.heads
+    total = total.at[:, rest].add(-parts)
+    return total[:, np.argsort(rows)[(rows < 0).sum() :]]
 
 
 def _places(setup: Experiment, stream: Array) -> Array:

@@ -21,7 +21,8 @@ from ..typing import ArrayLike, BytesLike, KeyLike, MaskLike, MetricLike, ModelL
 from ._circuit import Circuit, as_circuit
 from ._graph import graph as graph_of
 from ._random import random_circuits
-from ._run import Experiment, at_once, experiment
+from ._run import Experiment, at_once, experiment, read_count
+from ._select import check_path
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -93,7 +94,8 @@ def evaluate(
     **Returns:** a `Judgement`.
 
     **Raises:** ValueError where clean and corrupt prompts have the same metric, and faithfulness has no
-    scale.
+    scale; and for one circuit without a path from an embedding to the logits, unless it is empty. Several
+    circuits at once are not checked for that.
 
     ```python
     found = ji.circuits.evaluate(model, circuit, clean, corrupt, metric, key=jax.random.key(0), resamples=99)
@@ -102,12 +104,11 @@ def evaluate(
 
     Laws: the full circuit has faithfulness 1, and the empty one 0; several circuits give what each gives alone.
     """
-    found = as_circuit(circuit, graph_of(model))
+    found = check_path(as_circuit(circuit, graph_of(model)))
     many = found.mask.reshape(-1, found.mask.shape[-1])
     setup, pair = experiment(model, clean, corrupt, found.graph, ablate=ablate, mask=mask)
     checked = pair.metric(metric)
-    reads = pair.pos if checked.pos is None else int(np.prod(np.shape(checked.pos)[-1:]))
-    count = at_once(pair, found.graph, 4 * reads, max_bytes)
+    count = at_once(pair, found.graph, 4 * read_count(pair, checked.pos), max_bytes)
     drawn = as_int(resamples, "resamples", 0)
     if drawn and found.mask.ndim != 1:
         raise ValueError("Random circuits have the size of one circuit: give one, or leave resamples out.")

@@ -1,6 +1,7 @@
 """The graph of a model: which part reads what which part writes, through the residual stream."""
 
 import dataclasses
+import re
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -12,7 +13,8 @@ from ..core._blocks import layer_count
 from ..core._check import shown
 from ..core._intervene import split_edits
 from ..core._listing import survey
-from ..typing import BoolLike, IntLike, ModelLike, SitesLike
+from ..typing import BoolLike, IntLike, LayerNeurons, ModelLike, SitesLike
+from ._neurons import as_neurons
 from ._numbering import names_of, nodes_of, pairs_of, places_of
 
 if TYPE_CHECKING:
@@ -33,10 +35,13 @@ class Graph:
     - `embeddings`: the embeddings that are senders: `("embed",)` is the sum of all of them.
     - `split_qkv`: whether queries, keys and values of a head are receivers of their own.
     - `pos`: None, or the number of positions, each with edges of its own.
+    - `neurons`: `(layer, indices)` of the MLPs whose neurons are senders.
 
     Senders are `"embed"`, `"pos_embed"`, `"0.1"` (layer.head) and `"mlp3"`. Receivers are `"1.3.q"`,
     `"1.3.k"`, `"1.3.v"`, `"mlp4"` and `"logits"`. Keys and values are numbered by key/value head. An edge is
-    written `"0.1->1.3.k"`; with positions `"0.1->1.3.k@5"` is what the receiver reads at position 5.
+    written `"0.1->1.3.k"`; with positions `"0.1->1.3.k@5"` is what the receiver reads at position 5. With neurons
+    of layer 3 its MLP is several senders: `"mlp3.n17"` is neuron 17, and `"mlp3.rest"` all that the MLP writes beside
+    these. The edge `"mlp3->logits"` then stands for the edges of all of them.
     """
 
     layers: int
@@ -48,6 +53,7 @@ class Graph:
     embeddings: tuple[str, ...] = ("embed",)
     split_qkv: bool = True
     pos: int | None = None
+    neurons: tuple[tuple[int, tuple[int, ...]], ...] = ()
 
     @property
     def senders(self) -> tuple[str, ...]:
@@ -85,7 +91,8 @@ class Graph:
     def mask(self, edges: SitesLike) -> "Circuit":
         """The circuit of the named edges: `g.mask(["embed->0.1.q", "0.1->logits"])`.
 
-        With positions a name without `@` stands for the edge at every position.
+        With positions a name without `@` stands for the edge at every position. With neurons `"mlp3->logits"` stands
+        for the edges of all parts of the MLP.
 
         **Raises:** ValueError for a name that is no edge, with names that are.
         """
@@ -95,25 +102,29 @@ class Graph:
         return _circuit(jnp.asarray(kept), self)
 
     def find(self, edge: str) -> np.ndarray:
-        """Where an edge stands in a mask: one place, or one for each position."""
+        """Where an edge stands in a mask: one place, or one for each position and each part of an MLP."""
         name, _, at = edge.partition("@") if isinstance(edge, str) else ("", "", "")
         sender, arrow, receiver = (part.strip() for part in name.partition("->"))
-        pair = places_of(self).get((sender, receiver))
-        if not arrow or pair is None:
+        pairs = places_of(self, sender, receiver)
+        if not arrow or not pairs.size:
             raise ValueError(self._unknown(edge, sender, receiver))
         if not at:
-            return pair * (self.pos or 1) + np.arange(self.pos or 1)
+            return (pairs[:, None] * (self.pos or 1) + np.arange(self.pos or 1)).ravel()
         if self.pos is None or not at.isdecimal() or int(at) >= self.pos:
             given = "no positions" if self.pos is None else f"positions 0 to {self.pos - 1}"
             raise ValueError(
                 f"{edge!r}: this graph has {given}. Make it with ji.circuits.graph(model, pos=...)."
             )
-        return np.asarray([pair * self.pos + int(at)])
+        return pairs * self.pos + int(at)
 
     def _unknown(self, edge: Any, sender: str, receiver: str) -> str:
         rule = f"An edge is written 'sender->receiver', such as {self.edges[0]!r} or {self.edges[-1]!r}"
-        if sender not in self.senders:
+        if sender not in self.senders and not places_of(self, sender, "logits").size:
             few = ", ".join(self.senders[:4])
+            if re.fullmatch(r"mlp\d+\.(n\d+|rest)", sender):
+                few = (
+                    "no such neuron; ask for them by ji.circuits.graph(model, neurons={3: [17, 21]}): " + few
+                )
             return f"{rule}; got {shown(edge)}. The senders of this graph are {few}, ... {self.senders[-1]}."
         if receiver not in self.receivers:
             few = ", ".join(self.receivers[:4])
@@ -139,6 +150,7 @@ def graph(
     split_embed: BoolLike = False,
     split_qkv: BoolLike = True,
     pos: IntLike | None = None,
+    neurons: LayerNeurons | None = None,
 ) -> Graph:
     r"""$E = \{u \to v : u \text{ is computed before } v \text{ reads}\}$: every edge of a model.
 
@@ -156,6 +168,10 @@ def graph(
       False a head is one receiver. Heads that share keys and values are then one receiver, named by
       its key/value head.
     - `pos`: a number of positions. Each edge then has a part for each position at which its receiver reads.
+    - `neurons`: layers whose neurons are senders, `[0, 3]`, or chosen neurons by layer, `{3: [17, 21]}`. What an MLP
+      writes is the sum over its neurons of `mlp_post` times a row of `w_out`. Such an MLP stays one
+      receiver, since all of its neurons read one stream through one norm. Nodes of this kind are those of
+      AtP*, Kramár et al. 2024 (https://arxiv.org/abs/2403.00745).
 
     **Returns:** a `Graph`. In parallel blocks a head has no edge to the MLP beside it.
 
@@ -165,7 +181,11 @@ def graph(
     circuit = g.mask(["embed->0.1.v", "0.1->logits"])
     ```
 
-    Law: GPT-2 small has 32,491 edges, Pythia-160M 32,347, Pythia-70M 3,580.
+    **Raises:** ValueError for a model with edits; and for neurons that the model does not have, or whose blocks are not
+    those of `ji.models`.
+
+    Laws: GPT-2 small has 32,491 edges, Pythia-160M 32,347, Pythia-70M 3,580. Cutting all edges of a neuron is
+    patching its `mlp_post`; cutting those of all parts of an MLP is cutting the MLP.
     """
     base, own = split_edits(model)
     if own:
@@ -186,4 +206,5 @@ def graph(
         EMBEDDINGS if split else EMBEDDINGS[:1],
         as_bool(split_qkv, "split_qkv"),
         None if pos is None else as_int(pos, "pos, the number of positions of the prompts,", 1),
+        as_neurons(neurons, base, shapes),
     )

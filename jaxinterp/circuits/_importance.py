@@ -31,6 +31,10 @@ class NodeImportance(Result):
 
     def scores(self, graph: Graph) -> "SenderScores":
         """The importance of its sender for every edge, for `ji.circuits.select` and `roc`; embeddings have the largest."""
+        if graph.neurons:
+            raise ValueError(
+                "Importance is that of heads and MLPs, not of neurons; give a graph without them: ji.circuits.graph(model)."
+            )
         by_name = {f"{layer}.{head}": value for (layer, head), value in np.ndenumerate(self.head)}
         by_name |= {} if self.mlp is None else {f"mlp{layer}": value for layer, value in enumerate(self.mlp)}
         most = max(by_name.values())

@@ -6,6 +6,7 @@ from .._arguments import check_choice
 from ..typing import StrLike
 from ._circuit import Circuit
 from ._graph import Graph
+from ._numbering import places_of
 
 IOI = {
     "previous token": ("2.2", "4.11"),
@@ -98,13 +99,12 @@ def known(name: StrLike, graph: Graph) -> Circuit:
             f"{'no' if not graph.has_mlp else 'parallel' if graph.parallel else 'sequential'} MLPs."
         )
     rules = {"ioi": _ioi, "greater_than": _greater_than, "docstring": _docstring, "induction": _induction}
-    there = {edge.partition("@")[0] for edge in graph.edges}
     edges = []
     for sender, receiver in rules[name]():
         senders = graph.embeddings if sender == "embed" else (sender,)
         if not graph.split_qkv and receiver.count(".") == 2:
             receiver = receiver[:-2]
-        edges += [f"{each}->{receiver}" for each in senders if f"{each}->{receiver}" in there]
+        edges += [f"{each}->{receiver}" for each in senders if places_of(graph, each, receiver).size]
     return graph.mask(edges)
 
 

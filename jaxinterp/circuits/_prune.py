@@ -17,7 +17,7 @@ from ..metrics import Metric
 from ..patching._gradients import positions
 from ..stats._results import Result
 from ..typing import FloatLike, IntLike, KeyLike, MaskLike, MetricLike, ModelLike, StrLike, TokensLike
-from ._circuit import Circuit
+from ._circuit import Circuit, check_graph
 from ._evaluate import faithful_gap
 from ._graph import Graph
 from ._graph import graph as graph_of
@@ -173,7 +173,7 @@ def prune(
     Laws: without a penalty the metric stays; the larger the penalty, the fewer edges are kept.
     """
     check_key(key, "ji.circuits.prune({}, model, clean, corrupt, metric)")
-    chosen = graph_of(model) if graph is None else graph
+    chosen = graph_of(model) if graph is None else check_graph(graph, graph_of(model))
     setup, pair = experiment(model, clean, corrupt, chosen, ablate=ablate, mask=mask)
     checked = pair.metric(metric)
     ends = jnp.stack([jnp.ones(chosen.size), jnp.zeros(chosen.size)])

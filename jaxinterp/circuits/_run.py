@@ -22,9 +22,11 @@ from ..patching._pairs import PatchingPair, make_pair
 from ..patching.packed._plan import byte_limit
 from ..typing import ArrayLike, BytesLike, IndexLike, MaskLike, ModelLike, StrLike, TokensLike
 from ._circuit import Circuit, as_circuit
-from ._edge_mask import SENDING, EdgeMask, cuts
+from ._edge_mask import SENDING, Changes, EdgeMask, cuts
 from ._graph import Graph
 from ._graph import graph as graph_of
+from ._neurons import check_sizes, directions, units_of, vector_count
+from ._select import check_path
 
 ABLATE = ("patch", "zero", "mean")
 
@@ -44,10 +46,16 @@ class Experiment(eqx.Module):
     number: Any
     graph: Graph = eqx.field(static=True)
 
-    def edit(self, mask: Shaped[Array, " edge"], before: Array | None = None) -> EdgeMask:
+    def edit(self, mask: Shaped[Array, " edge"], before: Changes | None = None) -> EdgeMask:
         """The edit of a mask."""
-        cut = cuts(mask, self.graph)
-        return EdgeMask(cut=cut, there=self.there, number=self.number, before=before, graph=self.graph)
+        return EdgeMask(
+            cut=cuts(mask, self.graph),
+            there=self.there,
+            number=self.number,
+            before=before,
+            out=directions(self.model, self.graph),
+            graph=self.graph,
+        )
 
     def logits(self, mask: Shaped[Array, " edge"], at: Any = True) -> Float[Array, "..."]:
         """The logits of a mask, traced: `at` is as `logits` of `ji.run`."""
@@ -89,6 +97,9 @@ def experiment(
             f"The graph has {graph.pos} positions, and the prompts have {pair.pos}. Make it for these prompts: "
             f"ji.circuits.graph(model, pos={pair.pos})."
         )
+    if graph.neurons:
+        check_sizes(graph, pair.model, pair.shapes)
+        sites = (*sites, "mlp_post")
     there = None if ablate == "zero" else _there(pair.model, pair.source, pair.mask, ablate == "mean", sites)
     number = None
     if graph.pos is not None and pair.mask is not None:
@@ -159,7 +170,8 @@ def run(
     - `model`: without edits of its own.
     - `clean`, `corrupt`: prompts of one shape, `(*batch, pos)`. With `ablate="zero"` corrupt may be None.
     - `circuit`: a `Circuit`, or a mask `(edge,)` of `ji.circuits.graph(model)`: bools, or numbers
-      between 0 and 1. A leading axis holds several circuits; they run many at once, in one program.
+      between 0 and 1. A leading axis holds several circuits; they run many at once, in one program. `graph.empty()`
+      is the corrupt run. Any other single circuit has a path from an embedding to the logits.
     - `ablate`: what a cut edge carries: `"patch"`, what its sender writes on the corrupt prompt of the same
       row; `"mean"`, the mean of that over the prompts, at each position; `"zero"`.
     - `mask`: True at real tokens. It holds for both prompts.
@@ -168,8 +180,11 @@ def run(
 
     **Returns:** logits `(*n, *batch, pos, vocab)`.
 
+    **Raises:** ValueError for a circuit of another model, and for one without a path from an embedding to the
+    logits: clean prompts would change nothing. Several circuits at once may hold such ones, and so may traced masks.
+
     Memory of one circuit is about `senders * prompts * pos * d` numbers: 62 MB for GPT-2 small at 8 prompts of 16
-    tokens. Works under `jit`, under `vmap` over masks, and under `grad` in the mask.
+    tokens. Neurons of an MLP that are senders add `neurons * prompts * pos` for each receiver of a layer. Works under `jit`, under `vmap` over masks, and under `grad` in the mask.
 
     ```python
     g = ji.circuits.graph(model)
@@ -179,14 +194,13 @@ def run(
     Laws: the full circuit gives the clean logits, the empty one the corrupt logits; cutting all edges of one
     sender is patching what it writes.
     """
-    found = as_circuit(circuit, graph_of(model))
+    found = check_path(as_circuit(circuit, graph_of(model)))
     setup, pair = experiment(model, clean, corrupt, found.graph, ablate=ablate, mask=mask)
     at = as_logit_positions(logits, (*pair.batch, pair.pos), pair.mask)
     if at is False:
         raise ValueError("Circuits are compared by their logits: logits is True, or positions such as -1.")
-    reads = pair.pos if at is True else int(np.prod(np.shape(at)[-1:]))
     many = found.mask.reshape(-1, found.mask.shape[-1])
-    out = _run(setup, many, at, at_once(pair, found.graph, reads, max_bytes))
+    out = _run(setup, many, at, at_once(pair, found.graph, read_count(pair, at), max_bytes))
     return out.reshape(*found.mask.shape[:-1], *out.shape[1:])
 
 
@@ -205,14 +219,21 @@ def values(
     return lax.map(lambda mask: setup.value(mask, metric), masks, batch_size=min(count, len(masks)))
 
 
+def read_count(pair: PatchingPair, at: Any) -> int:
+    """How many positions of a prompt are unembedded: all for True and None, else those that `at` has on its last axis."""
+    return pair.pos if at is True or at is None else int(np.prod(np.shape(at)[-1:]))
+
+
 def at_once(pair: PatchingPair, graph: Graph, reads: int, max_bytes: BytesLike) -> int:
     """How many circuits fit into `max_bytes`, and are worth it. `reads`: positions that are unembedded."""
     limit, stream = byte_limit(max_bytes), pair.shapes["resid_pre"]
     prompts = int(np.prod(pair.batch))
     row = stream.dtype.itemsize * prompts * pair.pos * stream.shape[-1]
     slots = graph.heads + 2 * graph.kv_heads + 1
-    each = row * (3 * len(graph.senders) + 6 * slots) + 12 * prompts * reads * logit_count(pair.model.config)
-    fixed = row * 2 * len(graph.senders)
+    vectors, units = vector_count(graph), units_of(graph)[1]
+    each = row * (3 * vectors + 6 * slots) + 12 * prompts * reads * logit_count(pair.model.config)
+    each += row // stream.shape[-1] * (3 * units.size + 2 * slots * units.shape[-1])
+    fixed = row * 2 * vectors + stream.dtype.itemsize * stream.shape[-1] * units.size
     room = (limit - fixed) // each
     if room < 1:
         raise ValueError(

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from .._arguments import as_int, concrete
 from ..patching._attribution_check import Agreement, agreement
 from ..stats._results import Record, Result
-from ..typing import FloatLike, IntLike
+from ..typing import FloatLike, IntLike, StrLike
 from ._graph import Graph
 from ._numbering import places_of
 from ._paths_result import DirectPaths
@@ -63,6 +63,8 @@ class Scores(Result, eqx.Module):
     def of(self, edge: str) -> Float[Array, "*pos"]:
         """The score of an edge by name; with positions and no `@`, one for each position.
 
+        `"mlp3->logits"` in a graph with neurons of layer 3 gives one for each of its parts.
+
         **Arguments:**
 
         - `edge`: a name such as `"0.1->1.3.k"`, or `"0.1->1.3.k@5"`.
@@ -70,7 +72,7 @@ class Scores(Result, eqx.Module):
         **Raises:** ValueError for a name that is no edge.
         """
         found = self.values[self.graph.find(edge)]
-        return found[0] if self.graph.pos is None or "@" in edge else found
+        return found[0] if found.shape == (1,) else found
 
     def matrix(self) -> Float[Array, "sender receiver *pos"]:
         """Scores by sender and receiver, in the order of `graph.senders` and `graph.receivers`; NaN where no edge is."""
@@ -106,12 +108,13 @@ class Scores(Result, eqx.Module):
                 "Direct paths are of all positions together: sum the scores of a graph without positions, "
                 "ji.circuits.eap(..., graph=ji.circuits.graph(model))."
             )
-        places, values = places_of(self.graph), np.asarray(self.values, np.float64)
-        pairs = [
-            (values[places[edge.sender, edge.receiver]], edge.effect)
-            for edge in paths.top(len(places) + 1)
-            if (edge.sender, edge.receiver) in places
+        values = np.asarray(self.values, np.float64)
+        edges = [
+            (places_of(self.graph, edge.sender, edge.receiver), edge.effect)
+            for edge in paths.top(self.graph.size + 1)
         ]
+        # To first order an MLP does what its neurons do together.
+        pairs = [(values[places].sum(), effect) for places, effect in edges if places.size]
         if len(pairs) < 2:
             raise ValueError(
                 f"These paths and scores have {len(pairs)} edges in common. Take paths into queries, keys, values, "
@@ -125,11 +128,11 @@ class Scores(Result, eqx.Module):
         names, values = self.graph.edges, np.asarray(self.values, np.float64).tolist()
         return [_record(names[i], values[i]) for i in self.order]
 
-    def figure(self, *, top: IntLike = 100) -> "Figure":
-        """The strongest edges as a layered graph; see `ji.circuits.figure`."""
+    def figure(self, *, top: IntLike = 100, how: StrLike = "graph") -> "Figure":
+        """The strongest edges as a layered graph, or as a matrix (`how="matrix"`); see `ji.circuits.figure`."""
         from ._drawing import figure
 
-        return figure(self, top=top)
+        return figure(self, top=top, how=how)
 
     def _repr_html_(self) -> str:
         from ..viz import table

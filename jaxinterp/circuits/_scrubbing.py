@@ -18,10 +18,12 @@ from ..patching._gradients import positions
 from ..stats._intervals import mean_interval
 from ..stats._results import Result
 from ..typing import ClaimsLike, IntLike, KeyLike, MaskLike, MetricLike, ModelLike, TokensLike
-from ._edge_mask import EdgeMask, cuts
+from ._circuit import check_graph
+from ._edge_mask import Changes, EdgeMask, cuts
 from ._evaluate import faithful_gap
 from ._graph import Graph
 from ._graph import graph as graph_of
+from ._neurons import directions
 from ._run import Experiment, experiment
 
 
@@ -58,11 +60,11 @@ class OtherPrompt(EdgeMask):
 
     order: Int[Array, " batch"] | None = None
 
-    def _mixed(
-        self, cut: Num[Array, "sender slot *pos"], wrote: Float[Array, "sender batch pos d"]
-    ) -> Float[Array, "..."]:
+    def _mixed(self, cut: Num[Array, "sender slot *pos"], wrote: Changes) -> Float[Array, "..."]:
         # `wrote` is minus what the senders write, since they are compared with zero.
-        return super()._mixed(cut, wrote - jnp.take(wrote, cast(Array, self.order), axis=1))
+        order = cast(Array, self.order)
+        neurons = None if wrote.neurons is None else wrote.neurons - jnp.take(wrote.neurons, order, axis=2)
+        return super()._mixed(cut, Changes(wrote.vectors - jnp.take(wrote.vectors, order, axis=1), neurons))
 
 
 def scrub(
@@ -109,7 +111,7 @@ def scrub(
 
     Laws: claims that tell all prompts apart, on all edges, recover 1; no claims recover 0.
     """
-    chosen = graph_of(model) if graph is None else graph
+    chosen = graph_of(model) if graph is None else check_graph(graph, graph_of(model))
     setup, pair = experiment(model, tokens, tokens, chosen, mask=mask)
     if len(pair.batch) != 1 or pair.batch[0] < 2:
         raise ValueError(
@@ -200,6 +202,7 @@ def _scrubbed(
                 there=None,
                 number=setup.number,
                 before=None,
+                out=directions(setup.model, graph),
                 graph=graph,
                 order=own,
             )

@@ -6,11 +6,11 @@ from typing import Protocol, runtime_checkable
 import jax.numpy as jnp
 import numpy as np
 
-from .._arguments import as_bool, as_int, check_choice
+from .._arguments import as_bool, as_int, check_choice, concrete
 from ..typing import ArrayLike, BoolLike, IntLike, StrLike
 from ._circuit import Circuit
 from ._graph import Graph
-from ._numbering import feeds
+from ._numbering import feeds, nodes_of
 
 HOW = ("top", "greedy")
 
@@ -105,16 +105,50 @@ def connected(mask: np.ndarray, graph: Graph) -> tuple[np.ndarray, np.ndarray]:
     kept = np.zeros((len(graph.receivers), len(graph.senders)), bool)
     here = mask.reshape(len(pairs), -1).any(1)
     kept[pairs[here, 1], pairs[here, 0]] = True
+    written = nodes_of(graph).written
+    stages = [np.flatnonzero(written == stage) for stage in np.unique(written)]
     reached = np.zeros(len(graph.senders), bool)
-    reached[: len(graph.embeddings)] = True
-    for sender in range(len(graph.embeddings), len(graph.senders)):
-        reached[sender] = (kept[owners[:, sender]] & reached[None]).any()
+    reached[stages[0]] = True  # the embeddings
+    for senders in stages[1:]:
+        reading = kept[:, reached].any(1)
+        reached[senders] = owners[reading][:, senders].any(0)
     leads = np.zeros(len(graph.receivers), bool)
     leads[-1] = True
-    for sender in reversed(range(len(graph.senders))):
-        if kept[leads, sender].any():
-            leads |= owners[:, sender]
+    for senders in reversed(stages):
+        sending = senders[kept[leads][:, senders].any(0)]
+        leads |= owners[:, sending].any(1)
     return reached, leads
+
+
+def check_path(circuit: Circuit) -> Circuit:
+    """The circuit, if it is empty or joins an embedding to the logits.
+
+    **Raises:** ValueError for one circuit without such a path. Several are not checked: sweeps and random circuits hold
+    what leads nowhere. Nor are traced masks.
+    """
+    if circuit.mask.ndim != 1 or not concrete(circuit.mask):
+        return circuit
+    graph, kept = circuit.graph, np.asarray(circuit.mask) > 0
+    if not kept.any():
+        return circuit
+    reached = connected(kept, graph)[0]
+    pairs = graph.pairs[np.flatnonzero(kept) // (graph.pos or 1)]
+    ends = pairs[:, 1] == len(graph.receivers) - 1
+    if (ends & reached[pairs[:, 0]]).any():
+        return circuit
+    embed = graph.embeddings[0]
+    if not ends.any():
+        missing = f"none of its edges ends there, as {graph.senders[pairs[-1, 0]]}->logits does"
+    else:
+        last = pairs[ends][0, 0]
+        into = graph.receivers[np.flatnonzero(feeds(graph)[:, last])[0]]
+        name = graph.senders[last]
+        missing = f"{name}->logits is one of its edges, and none leads to {name}, as {embed}->{into} does"
+    raise ValueError(
+        f"This circuit of {int(kept.sum()):,} edges has no path from {embed} to the logits, so the clean prompts change "
+        f"nothing: {missing}. Add the missing edges, or give graph.empty() for the corrupt run. "
+        "(ji.circuits.prune_dangling(circuit) leaves no edge of this one. Several circuits at once are not checked.)"
+    )
 
 
 def _joined(mask: np.ndarray, graph: Graph) -> np.ndarray:

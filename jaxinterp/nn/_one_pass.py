@@ -53,8 +53,11 @@ def one_pass(
 def suits_kernel(
     q: Float[Array, "*batch query head k"], k: Float[Array, "*batch key kv_head k"], reads: Reads
 ) -> bool:
-    """Whether there may be a kernel: for long prompts of common dtypes, padded or not."""
-    whole = isinstance(reads.first, int) and reads.first == 0 and reads.table is None
+    """Whether there may be a kernel: for long prompts of common dtypes, padded or not.
+
+    It knows the rules of `Reads` alone, and none that another class of reads adds, as packed rows do.
+    """
+    whole = type(reads) is Reads and isinstance(reads.first, int) and reads.first == 0 and reads.table is None
     square = not reads.causal or q.shape[-3] == k.shape[-3]
     width = q.shape[-1]
     fits = q.shape[-3] >= KERNEL_QUERIES and k.shape[-3] >= KERNEL_QUERIES and width % 8 == 0

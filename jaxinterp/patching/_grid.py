@@ -37,6 +37,10 @@ class Grid:
     def jobs(self) -> int:
         return next(iter(self.index.values())).shape[-1] if self.index else 1
 
+    def position_sizes(self) -> list[int]:
+        """The lengths of its axes of positions."""
+        return [size for name, size in zip(self.names, self.sizes, strict=True) if name in POSITIONS]
+
     def covers_positions(self, pos: int) -> bool:
         """Whether each position begins as many suffixes: all are swept over, the same for all examples."""
         begins = next((self.index[axis] for axis in ("query", "pos", "key") if axis in self.index), None)
@@ -100,6 +104,11 @@ def make_grid(site: str, over: AxesLike, pair: PatchingPair, adjacent: IntLike =
     for name in axes_over:
         sizes.append(len(groups) if name == "layer" else index[name].shape[-1])
     return Grid(base, groups, dict(zip(inner, flat, strict=True)), tuple(sizes), tuple(axes_over))
+
+
+def chosen_positions(over: AxesLike) -> bool:
+    """Whether `over` chooses entries along an axis of positions, which count from the end of the prompts."""
+    return isinstance(over, Mapping) and any(over.get(name) is not None for name in POSITIONS)
 
 
 def check_stackable(grids: Sequence[Grid]) -> None:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._arguments import as_mask, concrete
+from .._buckets import bucket_length
 from ..core._blocks import layer_count
 from ..core._check import Shapes, as_tokens, check_mask, check_tokens, logit_count, token_shape
 from ..core._edit import Edit
@@ -59,6 +60,27 @@ class PatchingPair:
     @property
     def flat_mask(self) -> Any:
         return None if self.mask is None else self.flat(self.mask)
+
+    def bucketed(self) -> "PatchingPair":
+        """The pair with tokens behind its prompts up to the length of their bucket, so that lengths share programs.
+
+        No token of a causal model sees what is behind it. Other pairs, prompts that are not known and those
+        that lie on several devices stay as they are.
+        """
+        prompts = (self.target, self.source)
+        single = all(
+            concrete(one) and jnp.issubdtype(one.dtype, jnp.integer) and len(one.devices()) == 1
+            for one in prompts
+        )
+        extra = bucket_length(self.pos, self.model.config.ctx) - self.pos
+        known = self.mask is None or concrete(self.mask)
+        if not (single and known and self.model.config.causal and extra):
+            return self
+        behind = [(0, 0)] * len(self.batch) + [(0, extra)]
+        target, source, mask = jax.device_put(
+            [None if one is None else np.pad(np.asarray(one), behind) for one in (*prompts, self.mask)]
+        )
+        return dataclasses.replace(self, target=target, source=source, mask=mask, pos=self.pos + extra)
 
     def metric(self, metric: MetricLike) -> Metric:
         """A metric for these prompts, checked."""

@@ -6,6 +6,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._deprecations import respelled
+from ..core._check import concrete
+from ..core._select import POSITIONS
 from ..core._sites import is_per_layer
 from ..metrics import Metric
 from ..typing import (
@@ -19,10 +21,10 @@ from ..typing import (
     StrLike,
     TokensLike,
 )
-from ._grid import check_stackable, make_grid, site_names
+from ._grid import check_stackable, chosen_positions, make_grid, site_names
 from ._pairs import PatchingPair, make_pair
 from ._plain import plain
-from .packed._sweep import packed
+from .packed._sweep import packed, read_columns
 
 
 @respelled(direction="mode='denoise' or mode='noise'", window="adjacent=")
@@ -120,7 +122,13 @@ def swept(
     if pair.own or not is_per_layer(grid.site) or "." in grid.site:
         result = plain(pair, metric, values, grid)
     else:
-        result = packed(pair, metric, values, grid, max_bytes, progress)
+        wide, read = pair, read_columns(metric, pair)
+        if values is None and metric.pos is not None and concrete(read) and not chosen_positions(over):
+            wide = pair.bucketed()
+            grid = make_grid(site, over, wide, adjacent)
+        result = packed(wide, metric, read, values, grid, max_bytes, progress)
     result = grid.arrange(result.reshape(*result.shape[:2], *pair.batch))
+    if any(size > pair.pos for size in grid.position_sizes()):
+        result = result[tuple(slice(pair.pos if name in POSITIONS else None) for name in grid.names)]
     axes = tuple(range(len(grid.names), result.ndim))
     return result if per_example or not axes else result.mean(axes)

@@ -2,6 +2,8 @@
 
 from ._bottleneck import BottleneckSettings as BottleneckSettings
 from ._bottleneck import superposition as superposition
+from ._context_ngram import PlantedContext as PlantedContext
+from ._context_ngram import planted_context_ngram as planted_context_ngram
 from ._dynamics import Dynamics as Dynamics
 from ._dynamics import dynamics as dynamics
 from ._fake_gelu import FakeGelu as FakeGelu
@@ -21,6 +23,8 @@ from ._phases import PhaseDiagram as PhaseDiagram
 from ._phases import phase_diagram as phase_diagram
 from ._planted_geo import PlantedGeo as PlantedGeo
 from ._planted_geo import planted_geo as planted_geo
+from ._planted_unembed import PlantedUnembed as PlantedUnembed
+from ._planted_unembed import planted_unembed as planted_unembed
 from ._rasp import Program as Program
 from ._rasp import Rasp as Rasp
 from ._rasp import rasp as rasp

@@ -24,7 +24,7 @@ def test_files_hold_the_edges(name: str, pos: int | None, tmp_path: Path) -> Non
     assert [edge.get("id") for edge in tree.iter(f"{space}edge")] == list(circuit.edges)
     assert {node.get("id") for node in tree.iter(f"{space}node")} >= {"embed", "0.1", "1.0", "logits"}
     dot = ji.circuits.export(tmp_path / "a.dot", circuit).read_text()
-    assert dot.count("->") == len(circuit) and dot.startswith("digraph")
+    assert dot.count('" -> "') == len(circuit) and dot.startswith("digraph")
     with pytest.raises(ValueError, match=r"a\.txt"):
         ji.circuits.export(tmp_path / "a.txt", circuit)
 
@@ -48,6 +48,10 @@ def test_figures_draw_each_edge_once() -> None:
     values = jnp.linspace(-1, 1, graph.size)
     scores = ji.circuits.Scores(values, graph).figure(top=7)
     assert scores.html.count("<path") == 7 and "ji-slide" in scores.html
+    matrix = ji.circuits.Scores(values, graph).figure(top=7, how="matrix").html
+    strongest = ji.circuits.Scores(values, graph).top(7).names
+    assert all(end in matrix for name in strongest for end in name.split("->"))
+    assert circuit.figure(how="matrix").svg and graph.empty().figure().html.count("<path") == 0
     bad = ji.viz.layered_graph({"<b>": 0, "c": 1}, [("<b>", "c", 1.0, "<script>")]).html
     assert "<b>" not in bad and "<script>" not in bad
     with pytest.raises(ValueError, match="not given"):

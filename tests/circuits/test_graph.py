@@ -179,5 +179,10 @@ def test_what_is_wrong_teaches() -> None:
         ji.circuits.graph(ji.intervene(model, [ji.zero("z", layer=0, head=1)]))
     with pytest.raises(ValueError, match=r"pos=5"):
         ji.circuits.run(model, CLEAN, CORRUPT, ji.circuits.graph(model, pos=4).full())
+    with pytest.raises(ValueError, match=r"0\.1->logits is one of its edges, and none leads to 0\.1"):
+        ji.circuits.run(model, CLEAN, CORRUPT, graph.mask(["0.1->logits", "embed->mlp1"]))
+    with pytest.raises(ValueError, match="no path from embed to the logits"):
+        ji.circuits.evaluate(model, graph.mask("embed->mlp1"), CLEAN, CORRUPT, METRIC)
+    assert ji.circuits.prune_dangling(graph.mask(["0.1->logits", "embed->mlp1"])).edges == ()
     with pytest.raises(ValueError, match="Raise max_bytes"):
         ji.circuits.run(model, CLEAN, CORRUPT, graph.full(), max_bytes=10)

@@ -213,6 +213,38 @@ def test_chunks_change_nothing_and_nothing_compiles_again() -> None:
     np.testing.assert_allclose(cut, whole, atol=1e-5)
 
 
+def test_long_prompts_keep_packed_suffixes_apart() -> None:
+    """As long as attention has a kernel for: it knows no packed rows."""
+    config = ji.models.GPT2Config(vocab=40, ctx=300, d=16, layers=2, heads=2)
+    model = ji.models.GPT2.init(config, key=jax.random.key(0))
+    model = jax.tree.map(lambda leaf: 4 * leaf if leaf.ndim > 2 else leaf, model)
+    clean = np.random.default_rng(0).integers(0, 40, (1, 260)).astype(np.int32)
+    corrupt = np.where(np.arange(260) < 3, clean, (clean + 7) % 40)
+    metric, at = ji.metrics.logit_diff([3], [5]), np.asarray([5, 200, 259])
+    found = sweep(model, clean, corrupt, metric, over={"layer": None, "pos": at}, per_example=True)
+    _, acts = ji.run(model, clean, capture=["resid_pre"], logits=False)
+
+    @jax.jit
+    def cell(layer: Any, pos: Any) -> Any:
+        edit = ji.replace("resid_pre", acts["resid_pre"][layer], layer=layer, pos=pos)
+        return ji.metrics.measure(model, corrupt, metric, edits=[edit])
+
+    wanted = [[cell(jnp.asarray(layer), jnp.asarray(pos)) for pos in at] for layer in range(2)]
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
+def test_lengths_of_one_bucket_share_their_programs() -> None:
+    from jaxinterp.patching.packed import _sweep as _packed
+
+    model, count = model_of("llama"), lambda: _packed._piece._cached._cache_size()
+    for over in (("layer", "pos"), ("layer",)):
+        short = sweep(model, CLEAN[:, :5], CORRUPT[:, :5], METRIC, over=over)
+        before = count()
+        found = sweep(model, CLEAN, CORRUPT, METRIC, over=over)
+        assert count() == before
+        assert (short.shape[1:], found.shape[1:]) == (((5,), (6,)) if "pos" in over else ((), ()))
+
+
 def _fits(model: Any, metric: Any, ask: dict[str, Any], size: int) -> bool:
     from jaxinterp.patching.packed import _sweep as _packed
 

@@ -165,6 +165,20 @@ def test_prefixes_have_the_gradients_of_their_own_products(matmul: str) -> None:
         np.testing.assert_array_equal(got, want)
 
 
+@pytest.mark.parametrize("matmul", ["float32", "bfloat16", "float16"])
+def test_chosen_features_of_prefixes_give_their_gradient_to_what_they_were_chosen_from(matmul: str) -> None:
+    a, b = (jax.random.normal(jax.random.key(i), shape) for i, shape in enumerate(((4, 12), (12, 3))))
+    chosen = lambda a: jnp.where(a > 0.3, a, 0)
+
+    def loss(a: jax.Array, b: jax.Array, is_given: bool) -> jax.Array:
+        parts = products_of_parts(chosen(a), b, (5, 12), matmul, a if is_given else None)
+        return sum((jnp.sum(jnp.sin(part)) * i for i, part in enumerate(parts, 1)), jnp.zeros(()))
+
+    slope = jax.jit(jax.grad(loss, (0, 1)), static_argnums=2)
+    for got, want in zip(slope(a, b, True), slope(a, b, False), strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
 def test_thresholds_move_by_the_rectangle() -> None:
     """The expected straight-through gradient is the derivative of the smoothed loss."""
     rng = np.random.default_rng(5)

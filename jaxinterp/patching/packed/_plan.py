@@ -20,6 +20,8 @@ LOGITS_BYTES = 2**28
 SCORES_BYTES = 2**24
 "Scores of a chunk in float32: attention holds as many without a loop."
 
+LEAST_CHUNKS = 3
+
 
 @dataclasses.dataclass(frozen=True)
 class Piece:
@@ -96,7 +98,12 @@ def plan(
             rows = len(stop) * -(-width // (slots // pair.pos))
         else:
             rows = 1 << (max(used, 1) - 1).bit_length()
-        step = sizes.step_rows(limit) * spread
+        # As many rows of every prompt: prompts that begin to differ at one position then fill whole chunks.
+        step = sizes.step_rows(limit)
+        if not accelerated:
+            # Of a few rows those that nothing fills are skipped: prompts end or begin to differ anywhere.
+            step = min(step, -(-rows // LEAST_CHUNKS))
+        step = (step - step % len(stop) if step > len(stop) else step) * spread
         chunks = -(-rows // step)
         # On a mesh the rows of a chunk lie over "data", as many on each device.
         chunk_rows = -(-rows // (chunks * spread)) * spread

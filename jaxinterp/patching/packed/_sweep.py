@@ -27,10 +27,16 @@ from ._runs import Base, base_run, patched_streams, read_streams
 
 
 def packed(
-    pair: PatchingPair, metric: Metric, values: Any, grid: Grid, max_bytes: BytesLike, progress: bool
+    pair: PatchingPair,
+    metric: Metric,
+    read: Any,
+    values: Any,
+    grid: Grid,
+    max_bytes: BytesLike,
+    progress: bool,
 ) -> Array:
-    """All cells as packed suffixes: (group, job, batch)."""
-    model, read = pair.model, _columns(metric, pair)
+    """All cells as packed suffixes: (group, job, batch). `read` are the columns of the metric, `read_columns`."""
+    model = pair.model
     layout = plan(grid, pair, *_suffixes(pair, grid, read, values), read.shape[-1], max_bytes)
     order = np.argsort(grid.groups[:, 0], kind="stable")
     base, donors = _prepare(
@@ -66,7 +72,7 @@ def _in_order(results: list[Array], places: tuple[Array, Array]) -> Array:
     return jnp.concatenate(results, 1)[:, jobs][groups]
 
 
-def _columns(metric: Metric, pair: PatchingPair) -> Any:
+def read_columns(metric: Metric, pair: PatchingPair) -> Any:
     """The positions that the metric reads, counted from 0: (batch, n)."""
     batch, pos = int(np.prod(pair.batch)), pair.pos
     if metric.pos is None:

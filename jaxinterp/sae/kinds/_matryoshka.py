@@ -35,10 +35,13 @@ class MatryoshkaDictionary(BatchThresholdDictionary["Matryoshka"]):
             decoder=self.decoder[:end],
         )
 
-    def prefix_errors(self, f: JaxArray, target: JaxArray) -> Iterator[JaxArray]:
-        """The error of each prefix `(batch, d)` in turn, of features and targets in scaled units."""
+    def prefix_errors(self, f: JaxArray, target: JaxArray, pre: JaxArray | None = None) -> Iterator[JaxArray]:
+        """The error of each prefix `(batch, d)` in turn, of features and targets in scaled units.
+
+        `pre`: the pre-activations among which the features were chosen, which then get the gradient.
+        """
         error = target - align(self.bias, target)
-        for part in products_of_parts(f, self.decoder, self.kind.prefixes, self.kind.matmul):
+        for part in products_of_parts(f, self.decoder, self.kind.prefixes, self.kind.matmul, pre):
             error = error - part
             yield error
 
@@ -127,7 +130,7 @@ class Matryoshka(BatchLargestKind):
         pre = dictionary.pre(x)
         f = self.choose(pre, now.limit)
         error, shares = target, []
-        for error in dictionary.prefix_errors(f, target):
+        for error in dictionary.prefix_errors(f, target, pre):
             shares.append(self.share(error, target))
         terms = {
             "reconstruction": sum(shares) / len(shares),

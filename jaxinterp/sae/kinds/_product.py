@@ -50,39 +50,54 @@ def _rounded_backward(dtype: str, saved: Any, g: JaxArray) -> tuple[JaxArray, Ja
 _low.defvjp(_low_forward, _low_backward)
 
 
-def products_of_parts(a: JaxArray, b: JaxArray, ends: tuple[int, ...], dtype: str) -> tuple[JaxArray, ...]:
+def products_of_parts(
+    a: JaxArray, b: JaxArray, ends: tuple[int, ...], dtype: str, source: JaxArray | None = None
+) -> tuple[JaxArray, ...]:
     r"""$a_{[s, e)} b_{[s, e)}$ of each part of the last axis of a and the first of b; `ends` are those of the parts.
+
+    `source`: where a is `where(chosen, source, 0)`, the source. The gradient of a goes to it where a is not
+    0, in the pass that makes it.
 
     Law: the values and gradients of `product` of each part.
     """
     if dtype == "float32":
         return tuple(product(a[..., s:e], b[s:e], dtype) for s, e in _parts(ends))
-    return _low_parts(a, b, ends, dtype)
+    if source is None:
+        return _low_parts(None, a, b, ends, dtype)
+    return _low_parts(source, jax.lax.stop_gradient(a), b, ends, dtype)
 
 
 def _parts(ends: tuple[int, ...]) -> list[tuple[int, int]]:
     return list(zip((0, *ends[:-1]), ends, strict=True))
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _low_parts(a: JaxArray, b: JaxArray, ends: tuple[int, ...], dtype: str) -> tuple[JaxArray, ...]:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def _low_parts(
+    source: JaxArray | None, a: JaxArray, b: JaxArray, ends: tuple[int, ...], dtype: str
+) -> tuple[JaxArray, ...]:
     return tuple(_low(a[..., s:e], b[s:e], dtype) for s, e in _parts(ends))
 
 
-def _low_parts_forward(a: JaxArray, b: JaxArray, ends: tuple[int, ...], dtype: str) -> tuple[Any, Any]:
-    saved = a.astype(dtype), b, jnp.zeros((), a.dtype)
-    return _low_parts(a, b, ends, dtype), saved
+def _low_parts_forward(
+    source: JaxArray | None, a: JaxArray, b: JaxArray, ends: tuple[int, ...], dtype: str
+) -> tuple[Any, Any]:
+    mark = None if source is None else ()
+    saved = a.astype(dtype), b, jnp.zeros((), a.dtype), mark
+    return _low_parts(source, a, b, ends, dtype), saved
 
 
-def _low_parts_backward(ends: tuple[int, ...], dtype: str, saved: Any, gs: Any) -> tuple[JaxArray, JaxArray]:
-    few, b, like = saved
+def _low_parts_backward(ends: tuple[int, ...], dtype: str, saved: Any, gs: Any) -> Any:
+    few, b, like, mark = saved
+    is_chosen = mark is not None
     # Joined in few bits and once: the gradients of slices are padded to the whole, and added, each.
-    found = [
-        _rounded_backward(dtype, (few[..., s:e], b[s:e], like), g)
-        for (s, e), g in zip(_parts(ends), gs, strict=True)
-    ]
-    backs, slopes = zip(*found, strict=True)
-    return jnp.concatenate(backs, -1).astype(like.dtype), jnp.concatenate(slopes)
+    backs, slopes = [], []
+    for (s, e), g in zip(_parts(ends), gs, strict=True):
+        back, slope = _rounded_backward(dtype, (few[..., s:e], b[s:e], like), g)
+        backs.append(jnp.where(few[..., s:e] != 0, back, 0) if is_chosen else back)
+        slopes.append(slope)
+    back = jnp.concatenate(backs, -1).astype(like.dtype)
+    of_source, of_a = (back, None) if is_chosen else (None, back)
+    return of_source, of_a, jnp.concatenate(slopes)
 
 
 _low_parts.defvjp(_low_parts_forward, _low_parts_backward)
