@@ -27,7 +27,7 @@ from ..nn._linear import add_bias, einsum
 from ..nn._rotary import rotate
 from ..patching._gradients import positions
 from ._acdc_run import WholeRun
-from ._acdc_units import Plan, Units
+from ._acdc_units import UnitPlan, Units
 from ._run import Experiment
 
 
@@ -81,7 +81,7 @@ def from_known(
     setup: Experiment,
     whole: WholeRun,
     change: Array,
-    plan: Plan,
+    plan: UnitPlan,
     at: Int[Array, "*example at"] | None,
     metric: Metric,
     start: int,
@@ -203,7 +203,7 @@ def measured(setup: Experiment, whole: WholeRun, stream: Array, at: Any, metric:
 
 @on_mesh
 @eqx.filter_jit
-def accepted(change: Array, plan: Plan, ran: Ran, index: Array, at: Any, start: int) -> Array:
+def accepted(change: Array, plan: UnitPlan, ran: Ran, index: Array, at: Any, start: int) -> Array:
     """`change` of the circuit with the number `index` among those that ran."""
     for units, rows in ((plan.wide, ran.wide), (plan.narrow, ran.narrow)):
         if not len(rows):

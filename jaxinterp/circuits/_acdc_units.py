@@ -38,7 +38,7 @@ class Units(eqx.Module):
     heard: Float[Array, "unit slot row"]
 
 
-class Plan(eqx.Module):
+class UnitPlan(eqx.Module):
     """What runs: wide units, then narrow ones, then the logits, whose slots are all alike.
 
     - `wide`, `narrow`, `logits`: the units; `counts`: how many of the wide and of the narrow ones run.
@@ -142,7 +142,7 @@ def choose(graph: Graph, kept: np.ndarray, masks: np.ndarray, narrowest: bool) -
 
 def plan(
     graph: Graph, kept: np.ndarray, masks: np.ndarray, found: Chosen, sizes: tuple[int, int, int]
-) -> Plan:
+) -> UnitPlan:
     """The chosen units, padded: how many wide and narrow ones, and how many senders of changed edges, at most."""
     room, narrow, changes = sizes
     units, slots = slots_of(graph)
@@ -176,6 +176,6 @@ def plan(
 
     logits = padded_to(1, [len(units) - 1])
     counts = jnp.asarray([len(found.wide), len(found.narrow)], jnp.int32)
-    return Plan(
+    return UnitPlan(
         padded_to(room, found.wide), padded_to(narrow, found.narrow), logits, counts, jnp.asarray(padded)
     )
