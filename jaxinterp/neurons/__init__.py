@@ -5,6 +5,9 @@ A neuron is a pair `(layer, neuron)`, and `"layer.neuron"` in tables.
 
 from ._ablation import Ablation as Ablation
 from ._ablation import ablation as ablation
+from ._checkpoints import ModelSeries as ModelSeries
+from ._checkpoints import Trajectory as Trajectory
+from ._checkpoints import checkpoints as checkpoints
 from ._clamp_sums import ClampSettings as ClampSettings
 from ._context_check import ContextCheck as ContextCheck
 from ._context_check import ContextCheckSettings as ContextCheckSettings
@@ -23,6 +26,12 @@ from ._entropy_neurons import EntropyNeurons as EntropyNeurons
 from ._entropy_neurons import entropy_neurons as entropy_neurons
 from ._facts import FactAblation as FactAblation
 from ._facts import fact_ablation as fact_ablation
+from ._frequency import FrequencyDirection as FrequencyDirection
+from ._frequency import FrequencyNeurons as FrequencyNeurons
+from ._frequency import frequency_direction as frequency_direction
+from ._frequency import frequency_neurons as frequency_neurons
+from ._induction_case import InductionCase as InductionCase
+from ._induction_case import induction_case as induction_case
 from ._layer_interventions import LayerInterventions as LayerInterventions
 from ._layer_interventions import LayerTable as LayerTable
 from ._layer_interventions import layer_interventions as layer_interventions
@@ -31,6 +40,9 @@ from ._ngrams import ContextNgrams as ContextNgrams
 from ._null_space import NullSpace as NullSpace
 from ._null_space import null_space as null_space
 from ._ranks import Measure as Measure
+from ._response import ResponseCurves as ResponseCurves
+from ._response import random_neurons as random_neurons
+from ._response import response_curves as response_curves
 from ._token_means import TokenMeans as TokenMeans
 from ._token_means import token_means as token_means
 from ._top_contexts import TopContexts as TopContexts

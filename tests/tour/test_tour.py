@@ -10,7 +10,7 @@ import pytest
 
 import jaxinterp as ji
 from jaxinterp import tour
-from jaxinterp.tour import _dictionary, _induction, _model, _neurons, _patching, _paths, _task
+from jaxinterp.tour import _circuit, _dictionary, _induction, _model, _neurons, _patching, _paths, _task
 from jaxinterp.tour._pairs import PAIRS
 from jaxinterp.tour._texts import ENGLISH, FRENCH, PIECES
 
@@ -218,6 +218,17 @@ def test_table_shows_brackets_as_they_are():
 def test_pieces_are_many_and_all_different():
     assert all(len(set(texts)) >= 20 for texts in PIECES.values())
     assert len({text for texts in PIECES.values() for text in texts}) == sum(map(len, PIECES.values()))
+
+
+@pytest.mark.slow
+def test_the_trained_model_has_a_small_circuit():
+    """At most 5% of the edges keep 90% of the answer, the rest keeps little, and single cuts are as estimated."""
+    numbers = _circuit.chapter(*ji.load("tiny")).numbers
+    circuit = numbers["circuit"]
+    assert len(circuit) <= 0.05 * circuit.graph.size and numbers["kept"] >= 0.9
+    assert numbers["outside"] < 0.2 and numbers["null"].max() < 0.2
+    large = abs(numbers["exact"]) > 2
+    assert large.sum() >= 3 and np.allclose(numbers["estimated"][large], numbers["exact"][large], rtol=0.25)
 
 
 @pytest.mark.slow
