@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .corpus._corpus import Corpus
     from .metrics import Metric
     from .models import Config
+    from .neurons._units import UnitStream
     from .sae.kinds._coder import Coder
     from .sae.kinds._kind import Kind
 
@@ -71,6 +72,8 @@ if TYPE_CHECKING:
     "A corpus whose labels are classes, or a dict from class to a corpus, tokens or `(tokens, mask)`."
     NeuronsLike: TypeAlias = str | tuple[int, int] | np.ndarray | Sequence[Any]
     "Neurons: pairs `(layer, neuron)`, or names such as `'3.336'`."
+    UnitsLike: TypeAlias = UnitStream | Model | Intervened | Array | np.ndarray
+    "Units at each token: a model's neurons, a `ji.neurons.UnitStream`, or an array `(token, unit)`."
     LayerNeurons: TypeAlias = Sequence[int | str] | Mapping[int, Sequence[int] | np.ndarray]
     "Layers, of which all neurons are meant; names such as `'3.336'`; or indices by layer."
     MaskLike: TypeAlias = Bool[Array, "*batch pos"] | np.ndarray | Nested
@@ -169,5 +172,6 @@ else:
     JaxArray = Self = CoderLike = KindLike = Any
     TextsLike = TextLike = Any
     TokenizerLike = ArraysLike = PlotAxes = PlotAxesLike = Any
-    ClaimsLike = GraphLike = AnyCorpus = CorpusLike = ClassesLike = NeuronsLike = LayerNeurons = Any
+    ClaimsLike = GraphLike = AnyCorpus = CorpusLike = ClassesLike = NeuronsLike = UnitsLike = Any
+    LayerNeurons = Any
     DTypeLike = AnyMesh = MeshLike = PlanLike = PyTree = JSON = Any
