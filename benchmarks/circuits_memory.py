@@ -21,7 +21,7 @@ CALLS = ("model", "run", "values", "eap", "neurons")
 WHAT = {
     "model": "the model, and one forward pass",
     "run": "circuits.run, one circuit",
-    "values": "circuits.evaluate, 16 circuits, max_bytes=1 GiB",
+    "values": "circuits.evaluate, 4 circuits, max_bytes=1 GiB",
     "eap": "circuits.eap, 5 steps",
     "neurons": "circuits.eap, 5 steps, the 3,072 neurons of layer 6 as senders",
 }
@@ -42,7 +42,7 @@ def measured(name: str, smoke: bool) -> None:
     clean, corrupt = jax.random.randint(jax.random.key(1), (2, prompts, pos), 0, sizes["vocab"])
     metric = ji.metrics.logit_diff(clean[:, 0], clean[:, 1])
     g = ji.circuits.graph(model, neurons=[layer] if name == "neurons" else None)
-    masks = jax.random.uniform(jax.random.key(2), (16, g.size)) < 0.5
+    masks = jax.random.uniform(jax.random.key(2), (4, g.size)) < 0.5
 
     def call() -> Any:
         if name == "model":

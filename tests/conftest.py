@@ -8,21 +8,13 @@ run), and `JAX_COMPILATION_CACHE_DIR` names another folder.
 """
 
 import gc
-import importlib.metadata
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.processes import cheap_flags
+
 ROOT = Path(__file__).resolve().parents[1]
-
-
-def _cheap_flags() -> str:
-    """Compiler flags for programs that run once: compiling takes a third to a sixth of its time."""
-    flags = ["--xla_backend_optimization_level=0", "--xla_llvm_disable_expensive_passes=true"]
-    # XLA ends the process at a flag that it does not know, and this one comes and goes with its versions.
-    if importlib.metadata.version("jaxlib").split(".")[:2] == ["0", "10"]:
-        flags.append("--xla_cpu_use_fusion_emitters=false")
-    return " ".join(flags)
 
 
 def _prune(folder: Path, most: int = 2**30) -> None:
@@ -39,13 +31,18 @@ def _prune(folder: Path, most: int = 2**30) -> None:
         size -= bytes_
 
 
-os.environ.setdefault("XLA_FLAGS", _cheap_flags())
+os.environ.setdefault("XLA_FLAGS", cheap_flags())
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(ROOT / ".pytest_cache" / "xla")
     if "PYTEST_XDIST_WORKER" not in os.environ:
         _prune(Path(os.environ["JAX_COMPILATION_CACHE_DIR"]))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+# Workers and interpreters that tests start keep bytecode: compiling the package's sources takes seconds in each.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# Where an operation was written stays out of compiled programs: a tenth of the time to lower them.
+os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")
+os.environ.setdefault("JAX_INCLUDE_FULL_TRACEBACKS_IN_LOCATIONS", "false")
 
 from jaxtyping import install_import_hook  # noqa: E402
 

@@ -133,6 +133,7 @@ def numbers() -> dict[str, float]:
 
 def _counted() -> dict[str, float | list[str]]:
     trees = sources()
+    nodes = {path: list(ast.walk(tree)) for path, tree in trees.items()}
     texts = {path: path.read_text() for path in trees}
     functions = list(public(trees))
     parameters = [(f, arg) for f in functions for arg in f.parameters]
@@ -160,23 +161,21 @@ def _counted() -> dict[str, float | list[str]]:
         "old_words": [f"{f.name}({arg.arg})" for f, arg in parameters if arg.arg in OLD_WORDS],
         "riddles": [
             f"{_short(path)}:{line} {name}"
-            for path, tree in trees.items()
-            for line, name in _names(tree)
+            for path in trees
+            for line, name in _names(nodes[path])
             if name.lstrip("_") in RIDDLES
         ],
         "unformatted": [f"{_short(path)}" for path, text in texts.items() if "# fmt: skip" in text],
         "long_files": [_short(path) for path, text in texts.items() if text.count("\n") > 250],
         "model_hasattr": [
-            f"{_short(path)}:{node.lineno}"
-            for path in core
-            for node in ast.walk(trees[path])
-            if _asks_model(node)
+            f"{_short(path)}:{node.lineno}" for path in core for node in nodes[path] if _asks_model(node)
         ],
         "kind_checks": [
             f"{_short(path)}:{node.lineno}"
             for path, tree in trees.items()
-            for node in ast.walk(tree)
-            if _checks_kind(node, kinds, tree)
+            for own in [{part.name for part in tree.body if isinstance(part, ast.ClassDef)}]
+            for node in nodes[path]
+            if _checks_kind(node, kinds - own)
         ],
         "twin_classes": _twins(trees),
         "sharding_files": [
@@ -184,9 +183,7 @@ def _counted() -> dict[str, float | list[str]]:
             for path, text in texts.items()
             if path.parent.name != "mesh" and ("NamedSharding" in text or "PartitionSpec" in text)
         ],
-        "training_loops": [
-            _short(path) for path, tree in trees.items() if any(_is_update(node) for node in ast.walk(tree))
-        ],
+        "training_loops": [_short(path) for path in trees if any(_is_update(node) for node in nodes[path])],
     }
 
 
@@ -197,9 +194,9 @@ def _makes_kind(name: str, kinds: set[str]) -> bool:
     return room == "sae" and owner in kinds and method == "__init__"
 
 
-def _names(tree: ast.Module) -> Iterator[tuple[int, str]]:
+def _names(nodes: list[ast.AST]) -> Iterator[tuple[int, str]]:
     """Every name that a file defines: functions, classes, parameters and assigned names, with their lines."""
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             yield node.lineno, node.name
         elif isinstance(node, ast.arg):
@@ -230,12 +227,11 @@ def _asks_model(node: ast.AST) -> bool:
     )
 
 
-def _checks_kind(node: ast.AST, kinds: set[str], tree: ast.Module) -> bool:
-    """`isinstance(x, TopK)` anywhere but in the file that defines the class, and `type(x).FLAG`."""
-    own = {part.name for part in tree.body if isinstance(part, ast.ClassDef)}
+def _checks_kind(node: ast.AST, kinds: set[str]) -> bool:
+    """`isinstance(x, TopK)` of a kind that its file does not define, and `type(x).FLAG`."""
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "isinstance":
         named = {part.id for part in ast.walk(node.args[1]) if isinstance(part, ast.Name)}
-        return bool(named & (kinds - own - {"Coder", "Dictionary", "Kind", "Losses", "Progress"}))
+        return bool(named & (kinds - {"Coder", "Dictionary", "Kind", "Losses", "Progress"}))
     return (
         isinstance(node, ast.Attribute)
         and node.attr.isupper()

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Shaped
 
 from .._arguments import as_numbers, concrete, kind_of
-from ..typing import ArrayLike, IntLike
+from ..typing import ArrayLike, IntLike, StrLike
 from ._graph import Graph
 from ._numbering import feeds, is_neuron
 
@@ -58,11 +58,11 @@ class Circuit(eqx.Module):
         reached = pairs.size and pairs[:, 1].max() == len(self.graph.receivers) - 1
         return (*np.asarray(self.graph.senders)[used].tolist(), *["logits"] * bool(reached))
 
-    def figure(self, *, top: IntLike = 200) -> "Figure":
-        """The circuit as a layered graph; see `ji.circuits.figure`."""
+    def figure(self, *, top: IntLike = 200, how: StrLike = "graph") -> "Figure":
+        """The circuit as a layered graph, or as a matrix of edges; see `ji.circuits.figure`."""
         from ._drawing import figure
 
-        return figure(self, top=top)
+        return figure(self, top=top, how=how)
 
     def __len__(self) -> int:
         return int(self._one().kept.sum())

@@ -9,19 +9,23 @@ from xml.etree import ElementTree
 import numpy as np
 
 from .. import _disk
+from .._arguments import as_int, check_choice
 from .._text import shown
-from ..typing import IntLike, PathLike
+from ..typing import IntLike, PathLike, StrLike
 from ._circuit import Circuit
-from ._numbering import feeds, node_of, nodes_of
+from ._numbering import feeds, node_of, nodes_of, table
 from ._select import EdgeScores
 
 if TYPE_CHECKING:
     from ..viz import Figure
 
 KINDS = (".json", ".graphml", ".dot")
+HOW = ("graph", "matrix")
 
 
-def figure(circuit: Circuit | EdgeScores, *, top: IntLike = 200, title: str = "") -> "Figure":
+def figure(
+    circuit: Circuit | EdgeScores, *, top: IntLike = 200, title: str = "", how: StrLike = "graph"
+) -> "Figure":
     r"""$C \mapsto$ a drawing: nodes by layer, from the embeddings at the bottom to the logits, and their edges.
 
     Edges of scores are as wide as their scores are large, and a slider leaves the strongest. Choosing a node leaves
@@ -32,27 +36,61 @@ def figure(circuit: Circuit | EdgeScores, *, top: IntLike = 200, title: str = ""
     - `circuit`: one circuit, or scores of edges such as those of `ji.circuits.eap`.
     - `top`: how many edges are drawn at most; 200 by default.
     - `title`: what the figure is.
+    - `how`: `"graph"`, the default; or `"matrix"`, a heat map of the scores by sender and receiver. Its rows and columns
+      are the ends of the `top` edges, and positions are summed.
 
     **Returns:** a `Figure`: a notebook shows it, and `.save("circuit.html")` writes a page.
 
     ```python
     ji.circuits.figure(scores, top=100).save("circuit.html")
+    ji.circuits.figure(scores, how="matrix")
     ```
 
     Law: each kept edge is drawn once, into the head or the MLP that reads it.
     """
     from ..viz import layered_graph
 
+    check_choice(how, "how", HOW)
     rows, graph = _edges(circuit), circuit.graph
-    rows = sorted(rows, key=lambda row: -abs(row["score"]))
+    rows = sorted(rows, key=lambda row: -abs(row["score"]))[: as_int(top, "top", 1)]
+    if how == "matrix":
+        return _matrix(circuit, rows, title)
     nodes = nodes_of(graph)
     stage = {node_of(name): at for name, at in zip(nodes.senders, nodes.written.tolist(), strict=True)}
     stage["logits"] = 2 * graph.layers
-    used = {name for row in rows[: int(top)] for name in (row["source"], row["node"])} | {"logits"}
+    used = {name for row in rows for name in (row["source"], row["node"])} | {"logits"}
     layers = {name: at for name, at in stage.items() if name in used}
     drawn = [(row["source"], row["node"], row["score"], row["edge"]) for row in rows]
-    kept = f"{min(len(rows), int(top)):,} of {graph.size:,} edges"
-    return layered_graph(layers, drawn[: int(top)], top=top, title=title or "Circuit", caption=f"{kept}.")
+    of = len(circuit) if isinstance(circuit, Circuit) else graph.size
+    kept = f"{len(rows):,} of {of:,} edges."
+    return layered_graph(layers, drawn, top=top, title=title or "Circuit", caption=kept)
+
+
+def _matrix(circuit: Circuit | EdgeScores, rows: list[dict[str, Any]], title: str) -> "Figure":
+    from ..viz import HeatmapSettings, heatmap
+
+    graph = circuit.graph
+    values = circuit._one().mask if isinstance(circuit, Circuit) else circuit.values
+    total = np.asarray(values, np.float64).reshape(len(graph.pairs), -1).sum(1)
+    numbers = table(graph).T
+    cells = np.where(numbers < 0, np.nan, total[numbers])
+    ends = [{row[end] for row in rows} for end in ("sender", "receiver")]
+    if not rows:
+        ends = [set(graph.senders[:1]), {"logits"}]
+    senders, receivers = (
+        [name in end for name in names]
+        for names, end in zip((graph.senders, graph.receivers), ends, strict=True)
+    )
+    note = f"The ends of the {len(rows):,} strongest of {graph.size:,} edges. Grey: no edge."
+    return heatmap(
+        cells[senders][:, receivers],
+        rows=[name for name, used in zip(graph.senders, senders, strict=True) if used],
+        cols=[name for name, used in zip(graph.receivers, receivers, strict=True) if used],
+        axis_names=("sender", "receiver"),
+        value="kept" if isinstance(circuit, Circuit) else "score",
+        title=title or "Edges",
+        settings=HeatmapSettings(caption=note),
+    )
 
 
 def export(path: PathLike, circuit: Circuit | EdgeScores) -> Path:

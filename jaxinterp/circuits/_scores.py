@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from .._arguments import as_int, concrete
 from ..patching._attribution_check import Agreement, agreement
 from ..stats._results import Record, Result
-from ..typing import FloatLike, IntLike
+from ..typing import FloatLike, IntLike, StrLike
 from ._graph import Graph
 from ._numbering import places_of
 from ._paths_result import DirectPaths
@@ -128,11 +128,11 @@ class Scores(Result, eqx.Module):
         names, values = self.graph.edges, np.asarray(self.values, np.float64).tolist()
         return [_record(names[i], values[i]) for i in self.order]
 
-    def figure(self, *, top: IntLike = 100) -> "Figure":
-        """The strongest edges as a layered graph; see `ji.circuits.figure`."""
+    def figure(self, *, top: IntLike = 100, how: StrLike = "graph") -> "Figure":
+        """The strongest edges as a layered graph, or as a matrix (`how="matrix"`); see `ji.circuits.figure`."""
         from ._drawing import figure
 
-        return figure(self, top=top)
+        return figure(self, top=top, how=how)
 
     def _repr_html_(self) -> str:
         from ..viz import table

@@ -24,6 +24,10 @@ GROUPS = 256
 "Documents beyond so many share groups, which intervals resample; sums stay small."
 COPIES = 4
 "Arrays of logits that one clamp holds at a time."
+CHUNK = 8
+"Clamps whose last streams exist at a time."
+CACHE = 2**23
+"What the logits of a block of tokens take on a CPU, 8 MiB."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,12 +154,13 @@ def clamp_sums(
     parts = CorpusBatches(
         corpus, model, settings.batch_size, width=2 * COPIES * vocab, max_bytes=settings.max_bytes
     )
-    at_once = fitting(parts.size * corpus.tokens.shape[1], COPIES * vocab, settings.max_bytes)
-    chunk = min(at_once, len(units))
+    chunk = min(CHUNK, len(units))
     fill = -len(units) % chunk
     ids = jnp.asarray(np.pad(units, (0, fill), mode="edge"), jnp.int32)
     fixed = jnp.asarray(np.pad(values, (0, fill), mode="edge"), jnp.float32)
-    clamped = ClampedRun(model, ids, fixed, frequencies, layer, count, chunk)
+    within = CACHE if jax.default_backend() == "cpu" else settings.max_bytes
+    block = min(fitting(1, COPIES * vocab, within), parts.size * int(corpus.tokens.shape[1]))
+    clamped = ClampedRun(model, ids, fixed, frequencies, layer, count, chunk, block)
     group = np.unique(contexts.document % GROUPS, return_inverse=True)[1].reshape(-1)
     many = int(group.max()) + 1
     names = ["loss", "entropy", "rank", "reciprocal_rank", "scale"]

@@ -2,6 +2,8 @@
 
 from ._bottleneck import BottleneckSettings as BottleneckSettings
 from ._bottleneck import superposition as superposition
+from ._context_ngram import PlantedContext as PlantedContext
+from ._context_ngram import planted_context_ngram as planted_context_ngram
 from ._dynamics import Dynamics as Dynamics
 from ._dynamics import dynamics as dynamics
 from ._fake_gelu import FakeGelu as FakeGelu

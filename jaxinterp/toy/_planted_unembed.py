@@ -16,8 +16,8 @@ from ..typing import IntLike, KeyLike, StrLike
 KINDS = ("entropy", "frequency", "prediction", "suppression", "partition")
 EACH = 2
 "Planted neurons of each kind."
-HIGH, LOW = 8.0, 2.0
-"The largest and the smallest singular value that is not zero."
+FREQUENCY, HIGH, LOW = 16.0, 8.0, 2.0
+"Singular values: of log frequencies, and the largest and smallest of the rest of those that are not zero."
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -62,7 +62,7 @@ def planted_unembed(
     **Arguments:**
 
     - `key`: a `jax.random.key`.
-    - `vocab`, `d`, `ff`, `ctx`: sizes of the model. Singular values fall from 8 to 2.
+    - `vocab`, `d`, `ff`, `ctx`: sizes of the model. Singular values are 16 for log frequencies, and fall from 8 to 2.
     - `null`: how many directions no logit reads.
     - `norm`: `"layer"` is a GPT-2 with LayerNorm; `"rms"` is a Llama with RMSNorm and a gated MLP. The gain of
       the last norm is uneven, so that the null space is that of gain and unembedding.
@@ -106,13 +106,14 @@ def planted_unembed(
     wide = np.concatenate([np.stack(columns, 1), rng.normal(size=(vocab, read - 4))], 1)
     right, upper = np.linalg.qr(wide)
     right = (right * np.sign(np.diag(upper)))[:, 1:]
-    effective = (seen * np.geomspace(HIGH, LOW, read)) @ right.T
+    spectrum = np.concatenate([[FREQUENCY], np.geomspace(HIGH, LOW, read - 1)])
+    effective = (seen * spectrum) @ right.T
     gain = np.exp(0.3 * rng.normal(size=d))
 
     writes = 0.1 * rng.normal(size=(ff, null + read)) @ frame.T
     aims = {
         "entropy": [6.0 * hidden[:, 0], 4.0 * hidden[:, -1]],
-        "frequency": [2.0 * seen[:, 0], -2.0 * seen[:, 0]],
+        "frequency": [1.0 * seen[:, 0], -1.0 * seen[:, 0]],
         "prediction": [3.0 * seen[:, 1], 2.0 * seen[:, 1]],
         "suppression": [-3.0 * seen[:, 2], -2.0 * seen[:, 2]],
         "partition": [3.0 * seen[:, 3], -2.0 * seen[:, 3]],

@@ -8,6 +8,7 @@
 | `token_strip`, `contexts` | a text, or rows of texts, shaded by a value per token |
 | `histogram` | histograms by class over shared bins |
 | `lines`, `scatter`, `table` | curves, points and plain tables |
+| `layered_graph` | nodes in rows and edges between them: circuits |
 | `directions` | directions of features as arrows, and their norms |
 | `by_layer`, `by_k`, `by_size` | records of a probing study |
 | `page` | chapters of text and figures as one HTML file |

@@ -7,9 +7,12 @@ import numpy as np
 
 from .._text import number
 from ..typing import ArrayLike
+from . import mpl
 from ._colour import Scale, scale
 from ._curves import COLOURS
 from ._figure import Figure
+from ._picture import Picture
+from ._points import checked_directions
 from ._render import render
 
 _SIDE, _BARS, _HEAD, _GAP, _COLS = 112.0, 36.0, 20.0, 14.0, 5
@@ -42,20 +45,7 @@ def directions(
     ji.viz.directions({"pentagon": [[1, 0], [0.31, 0.95], [-0.81, 0.59], [-0.81, -0.59], [0.31, -0.95]]})
     ```
     """
-    rows = {name: np.asarray(values, dtype=float) for name, values in panels.items()}
-    shades = {name: np.asarray(values, dtype=float) for name, values in (shade or {}).items()}
-    for name, values in rows.items():
-        if values.ndim != 2 or not values.size:
-            raise ValueError(
-                f"A panel holds directions (feature, dimension); {name!r} has the shape {values.shape}."
-            )
-        if shade is not None and (name not in shades or shades[name].shape != values.shape[:1]):
-            given = shades[name].shape if name in shades else "none"
-            raise ValueError(
-                f"shade has one number for each of the {len(values)} features of {name!r}; got {given}."
-            )
-    if not rows:
-        raise ValueError("directions draws at least one panel: {'density 0.05': w}.")
+    rows, shades = checked_directions(panels, shade)
     every = np.concatenate([*shades.values()]) if shades else np.zeros(1)
     colours = scale(np.append(every, 0.0), diverging=False)
     longest = max(float(np.linalg.norm(values, axis=1).max()) for values in rows.values())
@@ -83,7 +73,9 @@ def directions(
         height=height * -(-len(rows) // _COLS),
     )
     html = render("directions.html", title=title, caption=caption, svg=svg)
-    return Figure(title or "Directions of features", html, svg=svg)
+    options = {"shade": shade, "title": title}
+    picture = Picture(mpl.directions, (panels,), options, len(rows), (2.4, 2.6), several=True)
+    return Figure(title or "Directions of features", html, svg=svg, picture=picture)
 
 
 def _panel(

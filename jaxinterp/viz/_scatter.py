@@ -6,8 +6,11 @@ import numpy as np
 
 from .._text import number
 from ..typing import ArrayLike
+from . import mpl
 from ._curves import COLOURS
 from ._figure import Figure
+from ._picture import Picture
+from ._points import checked_points
 from ._render import render
 from ._ticks import log_ticks, ticks
 
@@ -42,21 +45,8 @@ def scatter(
     ji.viz.scatter({"feature": ([1, 2, 4], [1.0, 0.5, 0.4])}, levels={"1/2": 0.5}, log=True)
     ```
     """
-    points = {}
-    for name, (x, y) in series.items():
-        pair = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
-        if pair[0].ndim != 1 or pair[0].shape != pair[1].shape:
-            raise ValueError(
-                f"A series is a pair (x, y) of one length; {name!r} has the shapes {pair[0].shape} and "
-                f"{pair[1].shape}."
-            )
-        points[name] = np.stack(pair, 1)[np.isfinite(pair[0]) & np.isfinite(pair[1])]
-    every = np.concatenate([*points.values(), np.zeros((0, 2))])
-    if not every.size:
-        raise ValueError("scatter draws at least one point: {'feature': ([1.0], [0.5])}.")
+    points, every = checked_points(series, log)
     (low, at_least), (high, at_most) = every.min(0), every.max(0)
-    if log and low <= 0:
-        raise ValueError(f"A logarithmic axis holds positive numbers; x has {low:g}.")
     values = [at_least, at_most, *(levels or {}).values()]
     rises = ticks(min(values), max(values))
     names = list((levels or {}).items()) or [(number(v), v) for v in rises]
@@ -98,4 +88,5 @@ def scatter(
         y_axis=y_axis,
     )
     html = render("lines.html", title=title, caption=caption, svg=svg, drawn=drawn)
-    return Figure(title or y_axis, html, svg=svg)
+    options = {"levels": levels, "title": title, "x_axis": x_axis, "y_axis": y_axis, "log": log}
+    return Figure(title or y_axis, html, svg=svg, picture=Picture(mpl.scatter, (series,), options))

@@ -15,6 +15,9 @@ from ._decompose import by_layer as by_layer
 from ._decompose import by_neuron as by_neuron
 from ._factored import Factored as Factored
 from ._fold_norms import fold_norms as fold_norms
+from ._layers import drop_layers as drop_layers
+from ._layers import permute_layers as permute_layers
+from ._layers import take_layers as take_layers
 from ._process import process as process
 from ._reinitialised import reinitialised as reinitialised
 from ._value_bias import fold_value_bias as fold_value_bias

@@ -48,6 +48,10 @@ def test_figures_draw_each_edge_once() -> None:
     values = jnp.linspace(-1, 1, graph.size)
     scores = ji.circuits.Scores(values, graph).figure(top=7)
     assert scores.html.count("<path") == 7 and "ji-slide" in scores.html
+    matrix = ji.circuits.Scores(values, graph).figure(top=7, how="matrix").html
+    strongest = ji.circuits.Scores(values, graph).top(7).names
+    assert all(end in matrix for name in strongest for end in name.split("->"))
+    assert circuit.figure(how="matrix").svg and graph.empty().figure().html.count("<path") == 0
     bad = ji.viz.layered_graph({"<b>": 0, "c": 1}, [("<b>", "c", 1.0, "<script>")]).html
     assert "<b>" not in bad and "<script>" not in bad
     with pytest.raises(ValueError, match="not given"):

@@ -42,6 +42,31 @@ window.addEventListener("load", () => {
     hover(root.querySelector("image"), .02, .02);
     say("readout", / reads .*: [0-9.]+$/.test(root.querySelector(".ji-readout").textContent));
   }
+  for (const root of document.querySelectorAll(".ji-graph")) {
+    const arcs = [...root.querySelectorAll(".ji-arc")], hits = [...root.querySelectorAll(".ji-hit")];
+    const node = root.querySelector(".ji-node"), range = root.querySelector("input"), name = node.dataset.name;
+    const readout = root.querySelector(".ji-readout");
+    const shown = () => arcs.filter((e) => e.getBoundingClientRect().width + e.getBoundingClientRect().height > 0).length;
+    const slide = (value) => { range.value = value; range.dispatchEvent(new Event("input")); };
+    const told = arcs[0].querySelector("title").textContent;
+    hits[0].dispatchEvent(new PointerEvent("pointerenter"));
+    const hovered = readout.textContent === told;
+    hits[0].dispatchEvent(new PointerEvent("pointerleave"));
+    hover(hits[0], .5, .5);
+    say("score", hovered && readout.textContent !== told && document.querySelector(".ji-tip").textContent === told);
+    slide(1);
+    const one = shown() === 1;
+    slide(range.max);
+    say("slider", one && shown() === arcs.length);
+    const own = arcs.filter((e) => [e.dataset.source, e.dataset.target].includes(name)).length;
+    node.focus();
+    node.dispatchEvent(new KeyboardEvent("keydown", {key: "Enter", bubbles: true}));
+    say("keyboard", document.activeElement === node && node.getAttribute("aria-pressed") === "true" && shown() === own);
+    node.dispatchEvent(new MouseEvent("click", {bubbles: true}));
+    say("click", shown() === arcs.length && node.getAttribute("aria-pressed") === "false");
+    say("escaped", !root.querySelector("b, script"));
+    say("scrolls", root.querySelector(".ji-scroll").scrollWidth <= innerWidth || root.querySelector(".ji-scroll").clientWidth < innerWidth);
+  }
   const loads = performance.getEntriesByType("resource").filter((e) => !e.name.startsWith("data:"));
   say("requests", loads.length);
   say("errors", (window.jiErrors || []).length + (window.jiErrors || []).join(";"));
@@ -49,6 +74,7 @@ window.addEventListener("load", () => {
 });
 </script>
 """
+WORKS = ("tip", "button", "readout", "score", "slider", "keyboard", "click", "escaped", "scrolls")
 CATCH = '<script>window.jiErrors = []; addEventListener("error", (e) => jiErrors.push(e.message));</script>'
 
 
@@ -88,7 +114,7 @@ def probe(page: Path, width: int = 1000) -> dict[str, str]:
 
 
 def check(page: Path) -> None:
-    for width in (1000, 500):
+    for width in (1000, 390):
         report = probe(page, width)
         print(f"browser_check: {page.name} at {width} px: {report}")
         assert int(report["figures"]) > 0 and report["empty"] == "0", "a figure takes no room"
@@ -97,9 +123,8 @@ def check(page: Path) -> None:
         assert report["pictures"] == "true", "a picture does not show"
         assert report["fits"] == "true", "the page is wider than the window"
         assert int(report["colours"]) > 3, "cells are not coloured by value"
-        assert all(report.get(name, "true") == "true" for name in ("tip", "button", "readout")), (
-            "hovering does not work"
-        )
+        wrong = [name for name in WORKS if report.get(name, "true") != "true"]
+        assert not wrong, f"these do not work: {wrong}"
 
 
 def sample(folder: Path) -> Path:
@@ -111,6 +136,10 @@ def sample(folder: Path) -> Path:
     rng = np.random.default_rng(0)
     pattern = np.tril(rng.random((3, 5, 5)))
     top = np.array([[[t, "x"] for t in tokens]] * 4, object)
+    layers = {"<b>x": 0, **{f"{i}.{j}": i + 1 for i in range(4) for j in range(12)}, "logits": 9}
+    names = list(layers)
+    several = [(a, b) for a in names for b in names if layers[a] < layers[b]]
+    edges = [(a, b, float(rng.normal()), f"<script>{a}->{b}") for a, b in several[::9]]
     figures = [
         viz.heatmap(rng.normal(size=(4, 5)), cols=tokens, title="heat map"),
         viz.heatmaps(
@@ -128,6 +157,11 @@ def sample(folder: Path) -> Path:
             title="lines",
         ),
         viz.table(["a", "b"], [[1, 2.5]], title="table"),
+        viz.scatter({"a": (rng.random(9), rng.random(9))}, title="points"),
+        viz.directions(
+            {"a": rng.normal(size=(5, 2)) / 2, "b": rng.normal(size=(4, 3)) / 2}, title="directions"
+        ),
+        viz.layered_graph(layers, edges, title="graph"),
     ]
     return viz.write(folder / "sample.html", viz.page("Sample", [viz.Chapter("All", figures)]))
 

@@ -58,6 +58,29 @@ def test_labels_are_text(ax):
     assert len(ax.get_yticklabels()) == 34 and ax.get_yticklabels()[1].get_text() == "3"
 
 
+def test_points_directions_and_graphs(ax, tmp_path):
+    series = {"a": ([1, 2, 4], [1.0, 0.5, np.nan]), "_b": ([8], [0.1])}
+    options = {"levels": {"1/2": 0.5}, "log": True, "title": "$t", "x_axis": "u"}
+    assert viz.mpl.scatter(series, ax=ax, **options) is ax
+    assert [list(line.get_xdata()) for line in ax.lines] == [[1, 2], [8]]
+    assert (ax.get_title(), ax.get_xlabel()) == ("$t", "u")
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["1/2"]
+    assert len(ax.get_legend().get_texts()) == 2
+    panels = {"plane": np.eye(3, 2), "space": np.eye(2, 3)}
+    flat, bars = viz.mpl.directions(
+        panels, ax=plt.subplots(1, 2)[1], shade={"plane": np.ones(3), "space": [0, 1]}
+    )
+    assert len(flat.lines) == 1 + 3 and [bar.get_height() for bar in bars.patches] == [1, 1]
+    nodes, edges = (
+        {"$a": 0, "b": 1, "c": 2},
+        [("$a", "c", -2.0, ""), ("$a", "b", 1.0, ""), ("b", "c", 0.5, "")],
+    )
+    graph = viz.mpl.layered_graph(nodes, edges, ax=plt.subplots()[1], top=2)
+    assert texts(graph) == ["$a", "b", "c"] and len(graph.patches) == 2 + 3
+    for made in (viz.scatter(series, **options), viz.directions(panels), viz.layered_graph(nodes, edges)):
+        assert made.save(tmp_path / "a.png").read_bytes()[1:4] == b"PNG"
+
+
 def test_panels_share_a_scale():
     figure, ax = plt.subplots(1, 2)
     one, two = np.array([[1.0, 2.0]]), np.array([[4.0, -1.0]])

@@ -35,7 +35,7 @@ def lines(
         raise ValueError(f"A logarithmic axis holds positive numbers; x has {xs.min():g}.")
     ax = axes(ax)
     for one in curves:
-        ax.plot(xs, one.values, color=one.colour, linewidth=1.8, label=_legend(one.name))
+        ax.plot(xs, one.values, color=one.colour, linewidth=1.8, label=legend_name(one.name))
         if one.band is not None:
             ax.fill_between(xs, *one.band, color=one.colour, alpha=0.18, linewidth=0)
     for name, u in (marks or {}).items():
@@ -64,6 +64,6 @@ def lines(
     return ax
 
 
-def _legend(name: str) -> str:
+def legend_name(name: str) -> str:
     """A name that begins with an underscore would be left out of the legend."""
     return f"\u200b{plain(name)}" if name.startswith("_") else plain(name)

@@ -18,7 +18,7 @@
     const hide = () => { tip.hidden = true; over = null; };
     document.addEventListener("pointermove", (event) => {
       const target = event.target.closest && event.target.closest(
-        ".ji-svg rect[data-tip], .ji-svg circle[data-tip], .ji-svg rect:has(> title), .ji-svg circle:has(> title), .ji-fill[title], .ji-fill[data-tip]");
+        ".ji-svg rect[data-tip], .ji-svg circle[data-tip], .ji-svg rect:has(> title), .ji-svg circle:has(> title), .ji-hit, .ji-fill[title], .ji-fill[data-tip]");
       if (!target) { hide(); return; }
       if (target !== over) {
         over = target;
@@ -73,6 +73,13 @@
   for (const root of document.querySelectorAll(".ji-graph:not([data-ready])")) {
     root.dataset.ready = "";
     const arcs = [...root.querySelectorAll(".ji-arc")];
+    // Thin lines are hard to meet: each gets a wide one that is not seen.
+    const hits = arcs.map((arc) => {
+      const hit = arc.cloneNode(true);
+      hit.setAttribute("class", "ji-hit");
+      arc.parentNode.append(hit);
+      return hit;
+    });
     const nodes = [...root.querySelectorAll(".ji-node")];
     const slide = root.querySelector(".ji-slide");
     const range = slide.querySelector("input");
@@ -82,12 +89,12 @@
       const most = Number(range.value);
       slide.querySelector("output").textContent = range.value;
       const touched = new Set();
-      for (const arc of arcs) {
+      arcs.forEach((arc, i) => {
         const ends = [arc.dataset.source, arc.dataset.target];
         const seen = Number(arc.dataset.rank) < most && (chosen === null || ends.includes(chosen));
-        arc.style.display = seen ? "" : "none";
+        arc.style.display = hits[i].style.display = seen ? "" : "none";
         if (seen) ends.forEach((name) => touched.add(name));
-      }
+      });
       for (const node of nodes) {
         node.setAttribute("aria-pressed", String(node.dataset.name === chosen));
         node.style.opacity = touched.has(node.dataset.name) || node.dataset.name === chosen ? 1 : 0.35;
@@ -102,13 +109,16 @@
         if (event.key === "Enter" || event.key === " ") { event.preventDefault(); choose(node.dataset.name); }
       });
     }
-    for (const arc of arcs) {
+    arcs.forEach((arc, i) => {
       const text = arc.querySelector("title").textContent;
-      arc.addEventListener("pointerenter", () => { readout.textContent = text; });
-      arc.addEventListener("pointerleave", draw);
-    }
+      hits[i].addEventListener("pointerenter", () => { arc.classList.add("ji-on"); readout.textContent = text; });
+      hits[i].addEventListener("pointerleave", () => { arc.classList.remove("ji-on"); draw(); });
+    });
     range.addEventListener("input", draw);
     slide.hidden = false;
+    // Where the window is narrow, the middle is seen first: the logits stand there.
+    const scroll = root.querySelector(".ji-scroll");
+    scroll.scrollLeft = (scroll.scrollWidth - scroll.clientWidth) / 2;
     draw();
   }
 })();

@@ -1,0 +1,105 @@
+"""Layers deleted, swapped and repeated: which of them a model's predictions need.
+
+python examples/layers.py                                    # the embedded model, short texts that come along
+python examples/layers.py --data ../shared/data/corpora      # held-out English books
+python examples/layers.py --data ../shared/data/corpora --model smollm2-135m \\
+    --tokens 50000 --checkpoint runs/layers.npz              # goes on where it was stopped
+
+Texts are those that the embedded model was not trained on (examples/train_tiny/data.py decides it by a
+hash). The table gives each layer's agreement with the whole model ("relative accuracy"), with intervals
+over documents.
+"""
+
+import argparse
+import importlib.util
+import time
+from pathlib import Path
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+import jaxinterp as ji
+
+ENGLISH = ("gutenberg_eng", "novels_eng")
+
+
+def held_out(folder, size=8000):
+    """English documents that the embedded model has not seen, cut to `size` characters, in turn of the corpora."""
+    path = Path(__file__).parent / "train_tiny" / "data.py"
+    spec = importlib.util.spec_from_file_location("train_tiny_data", path)
+    data = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(data)
+    several = data.load_corpora(folder)["valid"]
+    texts = [several[name] for name in ENGLISH if name in several]
+    return [ji.data.Document(text[:size], "English") for group in zip(*texts, strict=False) for text in group]
+
+
+def short_texts():
+    """The tour's English pieces."""
+    from jaxinterp.tour._texts import PIECES
+
+    return [ji.data.Document(text, "English") for text in PIECES["English"]]
+
+
+def corpus_of(tokenizer, documents, ctx, tokens):
+    """Rows of `ctx` tokens with at least so many predictions together, or all there are."""
+    corpus = ji.data.pack(tokenizer, documents, ctx=ctx)
+    made = np.maximum(corpus.positions.sum(1) - 2, 0).cumsum()
+    rows = int(np.searchsorted(made, tokens)) + 1
+    return ji.corpus.as_corpus(corpus.tokens[:rows], mask=corpus.mask[:rows])
+
+
+def table_of(found):
+    """One line for each layer: agreement and nats of KL, deleted, swapped with the next one, repeated."""
+    tables = {kind: found[kind] for kind in ("delete", "swap", "repeat") if kind in found}
+    table = Table(box=box.SIMPLE_HEAD, title="agreement with the whole model and its interval, nats of KL")
+    table.add_column("layer", justify="right")
+    for kind in tables:
+        table.add_column(kind, justify="right")
+    for layer in range(max(map(len, tables.values()))):
+        cells = [
+            f"{t.agreement[layer]:.3f} [{t.low[layer, 3]:.3f}, {t.high[layer, 3]:.3f}]  {t.kl[layer]:7.3f}"
+            if layer < len(t)
+            else ""
+            for t in tables.values()
+        ]
+        table.add_row(str(layer), *cells)
+    return table
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--model", default="tiny", help="A name that ji.load takes.")
+    parser.add_argument("--data", help="A folder with corpora; by default short texts that come along.")
+    parser.add_argument("--ctx", type=int, default=128, help="Tokens of a row.")
+    parser.add_argument("--tokens", type=int, default=20_000, help="Predictions to measure, at least.")
+    parser.add_argument("--kinds", nargs="+", default=["delete", "swap", "repeat"], help="Interventions.")
+    parser.add_argument("--checkpoint", help="A file from which an interrupted run goes on.")
+    parser.add_argument("--out", help="An HTML file for the figure.")
+    args = parser.parse_args()
+    console = Console()
+    began = time.perf_counter()
+    model, tokenizer = ji.load(args.model)
+    documents = held_out(args.data) if args.data else short_texts()
+    corpus = corpus_of(tokenizer, documents, args.ctx, args.tokens)
+    keep = ji.corpus.Checkpoint(args.checkpoint, every=10) if args.checkpoint else None
+    found = ji.neurons.layer_interventions(model, corpus, kinds=args.kinds, checkpoint=keep)
+    console.print(table_of(found))
+    console.print(
+        f"{args.model}: {found.predictions} predictions in {found.documents} documents, "
+        f"{found.loss:.3f} nats and {found.entropy:.3f} bits as it is."
+    )
+    for kind, table in {kind: found[kind] for kind in ("delete", "swap", "repeat") if kind in found}.items():
+        console.print(
+            f"{kind}: mean agreement without the first and the last {table.middle:.3f}, "
+            f"least {table.agreement.min():.3f} ({table.names[int(table.agreement.argmin())]})"
+        )
+    if args.out:
+        found.figure().save(args.out)
+    console.print(f"{time.perf_counter() - began:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""What a context neuron does in its context: costs by path, n-grams and later neurons."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .. import viz
+from ..stats._results import Record, Result
+from ._address import name
+from ._ngrams import ContextNgrams
+
+
+@dataclass(frozen=True, eq=False)
+class ContextStudy(Result):
+    """What a context neuron does in its context; made by `context_ngrams`.
+
+    - `neuron`, `context`: `"3.669"` and the class; `active`, `inactive`: the values that it was set to.
+    - `losses (5,)`: nats per token as the model is, with the neuron active, inactive, and with only its direct,
+      or only its indirect path active.
+    - `costs low high (3,)`: nats by which the loss rises without the neuron (total), without its indirect path,
+      and without its direct path, with intervals over documents. They do not add up in general.
+    - `ngrams`: n-grams that need the neuron.
+    - `components (n, 2)`, `added (n,)`: neurons of later layers, and what the context makes them add to the
+      log-probability of the next token, per token to first order; the largest sizes first.
+    - `tokens`, `documents`, `level`.
+    """
+
+    neuron: str
+    context: str
+    active: float
+    inactive: float
+    losses: np.ndarray
+    costs: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    ngrams: ContextNgrams
+    components: np.ndarray
+    added: np.ndarray
+    tokens: int
+    documents: int
+    level: float
+
+    @property
+    def total(self) -> float:
+        """Nats per token by which the loss rises without the neuron."""
+        return float(self.costs[0])
+
+    @property
+    def without_indirect(self) -> float:
+        """Nats per token by which the loss rises where only the direct path is left."""
+        return float(self.costs[1])
+
+    @property
+    def without_direct(self) -> float:
+        """Nats per token by which the loss rises where only the indirect path is left."""
+        return float(self.costs[2])
+
+    def records(self) -> list[Record]:
+        """One dict for each cost."""
+        return [
+            {
+                "neuron": self.neuron,
+                "context": self.context,
+                "removed": what,
+                "original": float(self.losses[0]),
+                "cost": float(self.costs[i]),
+                "low": float(self.low[i]),
+                "high": float(self.high[i]),
+            }
+            for i, what in enumerate(("both paths", "indirect path", "direct path"))
+        ]
+
+    def figure(self, *, title: str = "") -> viz.Figure:
+        """The neurons that the context makes raise or lower the right token, as a table."""
+        rows = [[name(each), f"{x:+.4f}"] for each, x in zip(self.components, self.added, strict=True)]
+        heading = title or f"Neurons behind {self.neuron} in {self.context}"
+        return viz.table(["neuron", "nats per token"], rows, title=heading)
