@@ -49,17 +49,18 @@ class NeuronProperties(Result):
     logit_skew: np.ndarray
     logit_kurtosis: np.ndarray
 
-    def numbers(self) -> dict[str, np.ndarray]:
-        """Each number by its name, without the addresses."""
-        return {key: value for key, value in self.items() if key != "neurons"}
-
     def records(self) -> list[Record]:
         """A row for each neuron."""
-        numbers = self.numbers()
+        numbers = numbers_of(self)
         return [
             {"neuron": name(each)} | {key: float(value[i]) for key, value in numbers.items()}
             for i, each in enumerate(self.neurons)
         ]
+
+
+def numbers_of(properties: NeuronProperties) -> dict[str, np.ndarray]:
+    """Each number by its name, without the addresses."""
+    return {key: value for key, value in properties.items() if key != "neurons"}
 
 
 def neuron_properties(

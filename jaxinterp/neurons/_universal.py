@@ -11,7 +11,7 @@ from ..core._sites import parse
 from ..stats._results import Record, Result
 from ..typing import BytesLike, CorpusLike, FloatLike, KeyLike, MeshLike, ModelLike, StrLike
 from ._correlations import correlations
-from ._properties import NeuronProperties, neuron_properties
+from ._properties import NeuronProperties, neuron_properties, numbers_of
 from ._units import UnitStream, named
 
 
@@ -95,7 +95,7 @@ class Universal(Result):
                 "give another threshold=."
             )
         rows: list[Record] = []
-        for name, x in self.properties.numbers().items():
+        for name, x in numbers_of(self.properties).items():
             if not np.isfinite(x).all():
                 continue
             medians = {
