@@ -89,6 +89,9 @@ def node_importance(
     importance.head.shape                                   # (layer, head)
     ```
 
+    **Raises:** ValueError where no node has any importance: for a metric that is constant, a KL at its reference, and
+    corrupt prompts that are the clean ones.
+
     Law: without `normalise` it is the mean over prompts of the size of the attribution of each node.
     """
     pair = make_pair(model, clean, clean if corrupt is None else corrupt, mask, "noise")
@@ -97,6 +100,8 @@ def node_importance(
     there = None
     if corrupt is not None:
         _, there = run(model, pair.source, capture=names, mask=pair.mask, logits=False)
+
+    scale = as_bool(normalise, "normalise")
 
     def importance(site: str) -> np.ndarray:
         change = acts[site] if there is None else acts[site] - there[site]
@@ -108,10 +113,16 @@ def node_importance(
         first = 1 + len(pair.batch)
         axes = (first, product.ndim - 1)
         found = np.abs(product.sum(axes)).reshape(pair.layers, -1, *product.shape[first + 1 : -1]).mean(1)
-        if not as_bool(normalise, "normalise"):
+        if not scale:
             return found
         norm = np.linalg.norm(found, axis=-1, keepdims=True)
         return found / np.maximum(norm, np.finfo(np.float64).tiny)
 
-    head, q, k, v = (importance(site) for site in ("z", "q", "k", "v"))
-    return NodeImportance(head, q, k, v, importance("mlp_out") if "mlp_out" in names else None)
+    every = {site: importance(site) for site in names}
+    if not any(found.any() for found in every.values()):
+        raise ValueError(
+            "No node has importance to first order: the metric is constant near the clean prompts (a KL at its reference "
+            "is), or corrupt prompts are the clean ones. Choose one that changes, such as "
+            "ji.metrics.logit_diff(correct, wrong)."
+        )
+    return NodeImportance(every["z"], every["q"], every["k"], every["v"], every.get("mlp_out"))

@@ -8,6 +8,8 @@ import numpy as np
 
 from .._arguments import as_list
 from ..typing import SitesLike
+from ._graph import Graph
+from ._numbering import nodes_of
 
 SENDERS = ("embed", "head", "mlp")
 RECEIVERS = ("q", "k", "v", "mlp", "logits")
@@ -62,28 +64,39 @@ class Wiring:
 
     def edges(self) -> list[tuple[int, int, int, int, int]]:
         """Every edge into a block: (layer, sender, kind, head, slot), sorted by layer and sender."""
-        numbered = []
-        for kind in self.senders:
-            span = self.span(kind, self.senders)
-            for number in range(span.start, span.stop):
-                within = number - span.start
-                layer = {"embed": -1, "head": within // self.heads, "mlp": within}[kind]
-                numbered.append((number, kind, layer))
-        edges = []
-        for layer in range(self.layers):
-            for number, sender, at in numbered:
-                for kind in self.inner:
-                    # A head writes before the MLP of its own block reads, unless they are parallel.
-                    beside = kind == "mlp" and sender == "head" and not self.parallel
-                    if not (at < layer or (beside and at == layer)):
-                        continue
-                    start = self.span(kind, self.inner).start
-                    heads = 1 if kind == "mlp" else self.sizes(kind)[1]
-                    edges += [
-                        (layer, number, RECEIVERS.index(kind), head, start + layer * heads + head)
-                        for head in range(heads)
-                    ]
-        return edges
+        graph = Graph(self.layers, self.heads, self.kv_heads, self.has_mlp, self.parallel, False)
+        nodes = nodes_of(graph)
+        numbers = [self._sender(name) for name in nodes.senders]
+        places = [self._receiver(name) for name in nodes.receivers]
+        found = []
+        for sender, receiver in graph.pairs.tolist():
+            number, place = numbers[sender], places[receiver]
+            if number is not None and place is not None:
+                layer, *rest = place
+                found.append((layer, number, *rest))
+        return sorted(found)
+
+    def _sender(self, name: str) -> int | None:
+        """The number of a sender of the graph, if its kind is chosen."""
+        kind = "embed" if name == "embed" else "mlp" if name.startswith("mlp") else "head"
+        if kind not in self.senders:
+            return None
+        layer, _, head = name.removeprefix("mlp").partition(".")
+        start = self.span(kind, self.senders).start
+        if kind == "embed":
+            return start
+        return start + int(layer) * (self.heads if kind == "head" else 1) + int(head or 0)
+
+    def _receiver(self, name: str) -> tuple[int, int, int, int] | None:
+        """(layer, kind, head, slot) of a receiver of the graph, if its kind is chosen and lies in a block."""
+        layer, head, kind = (name.removeprefix("mlp"), "0", "mlp") if name.startswith("mlp") else ("", "", "")
+        if name.count(".") == 2:
+            layer, head, kind = name.split(".")
+        if kind not in self.inner:
+            return None
+        heads = 1 if kind == "mlp" else self.sizes(kind)[1]
+        slot = self.span(kind, self.inner).start + int(layer) * heads + int(head)
+        return int(layer), RECEIVERS.index(kind), int(head), slot
 
 
 @dataclasses.dataclass(frozen=True)

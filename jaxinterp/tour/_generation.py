@@ -1,4 +1,4 @@
-"""Chapter 8: interventions on generation: a copying head taken out, a language put in.
+"""Chapter 9: interventions on generation: a copying head taken out, a language put in.
 
 Turner et al. 2023 (https://arxiv.org/abs/2308.10248): a direction is the difference of two means.
 """

@@ -1,4 +1,4 @@
-"""Chapter 9: neurons of a language or of code: found, proven to be the best, and taken out.
+"""Chapter 10: neurons of a language or of code: found, proven to be the best, and taken out.
 
 Gurnee et al. 2023 (https://arxiv.org/abs/2305.01610).
 """

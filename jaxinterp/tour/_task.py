@@ -1,4 +1,4 @@
-"""Chapter 7: a task over many prompts: indirect objects, where they are decided, with intervals.
+"""Chapter 8: a task over many prompts: indirect objects, where they are decided, with intervals.
 
 Wang et al. 2022 (https://arxiv.org/abs/2211.00593).
 """

@@ -11,6 +11,7 @@ from .. import viz
 from .._text import line, plain
 from . import (
     _attribution,
+    _circuit,
     _dictionary,
     _generation,
     _induction,
@@ -30,6 +31,7 @@ CHAPTERS: list[Chapter] = [
     _attribution.chapter,
     _induction.chapter,
     _paths.chapter,
+    _circuit.chapter,
     _task.chapter,
     _generation.chapter,
     _neurons.chapter,

@@ -40,6 +40,8 @@ def test_published_counts(sizes: Any, edges: int) -> None:
     assert len(set(graph.edges)) == edges
 
 
+@pytest.mark.wide
+@pytest.mark.finite
 @pytest.mark.parametrize("name", families("gpt2", "llama"))
 def test_full_and_empty_are_the_clean_and_the_corrupt_run(name: str) -> None:
     model = model_of(name)
@@ -110,6 +112,8 @@ def test_padded_prompts_are_as_alone(name: str) -> None:
             np.testing.assert_allclose(padded[1, 1:], alone, atol=2e-5)
 
 
+@pytest.mark.wide
+@pytest.mark.finite
 def test_means_of_padded_prompts_count_real_tokens() -> None:
     model = model_of("gpt2")
     graph = ji.circuits.graph(model)

@@ -149,6 +149,11 @@ def test_what_is_wrong_teaches() -> None:
     graph = ji.circuits.graph(model)
     with pytest.raises(ValueError, match="tell them apart"):
         ji.circuits.evaluate(model, graph.full(), CLEAN, CLEAN, METRIC)
+    with pytest.raises(ValueError, match="one length"):
+        ji.circuits.evaluate(model, graph.full(), CLEAN, CORRUPT[:, :4], METRIC)
+    with pytest.raises(ValueError, match="without edits"):
+        edited = ji.intervene(model, [ji.zero("z", layer=0, head=1)])
+        ji.circuits.evaluate(edited, graph.full(), CLEAN, CORRUPT, METRIC)
     with pytest.raises(ValueError, match="number of edges"):
         ji.circuits.select(drawn(graph), n=graph.size + 1)
     with pytest.raises(ValueError, match="NaN"):

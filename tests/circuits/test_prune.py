@@ -111,5 +111,12 @@ def test_what_is_wrong_teaches() -> None:
         ji.circuits.prune(jax.random.key(0), model, CLEAN, CORRUPT, METRIC, penalty=-1.0)
     with pytest.raises(ValueError, match="from 0 to 1"):
         ji.circuits.prune(jax.random.key(0), model, CLEAN, CORRUPT, METRIC, target=2.0)
+    other = ji.circuits.graph(model_of("neox"))
+    with pytest.raises(ValueError, match="of another model"):
+        ji.circuits.prune(jax.random.key(0), model, CLEAN, CORRUPT, METRIC, graph=other)
+    with pytest.raises(ValueError, match="of another model"):
+        ji.circuits.scrub(model, CLEAN, METRIC, {}, key=jax.random.key(0), graph=other)
+    with pytest.raises(ValueError, match="No node has importance"):
+        ji.circuits.node_importance(model, CLEAN, METRIC, corrupt=CLEAN)
     with pytest.raises(ValueError, match=r"jax\.random\.key"):
         ji.circuits.prune(0, model, CLEAN, CORRUPT, METRIC)  # type: ignore[arg-type]

@@ -10,11 +10,9 @@ import pytest
 
 import jaxinterp as ji
 from jaxinterp import tour
-from jaxinterp.tour import _dictionary, _induction, _model, _neurons, _patching, _paths, _task
+from jaxinterp.tour import _circuit, _dictionary, _induction, _model, _neurons, _patching, _paths, _task
 from jaxinterp.tour._pairs import PAIRS
 from jaxinterp.tour._texts import ENGLISH, FRENCH, PIECES
-
-pytestmark = pytest.mark.quick
 
 
 def small_tokenizer():
@@ -145,6 +143,7 @@ def test_a_task_that_the_model_cannot_do_is_not_explained(small):
         _task.chapter(*small)
 
 
+@pytest.mark.quick
 def test_where_it_sits_reads_the_grid():
     grid = np.array([[0.1, 0.9, 0.0], [0.0, 0.8, 0.2], [0.0, 0.1, 1.0]])
     text = _patching.where_it_sits(grid, ["a", " b", "c"], [1])
@@ -205,6 +204,7 @@ def test_bad_input(small, tmp_path):
     assert not (tmp_path / "o.html").exists()
 
 
+@pytest.mark.quick
 def test_table_shows_brackets_as_they_are():
     from rich.console import Console
 
@@ -214,9 +214,21 @@ def test_table_shows_brackets_as_they_are():
     assert "[bold]a" in printed and "[red]x[/red]" in printed and "0.123" in printed and "12" in printed
 
 
+@pytest.mark.quick
 def test_pieces_are_many_and_all_different():
     assert all(len(set(texts)) >= 20 for texts in PIECES.values())
     assert len({text for texts in PIECES.values() for text in texts}) == sum(map(len, PIECES.values()))
+
+
+@pytest.mark.slow
+def test_the_trained_model_has_a_small_circuit():
+    """At most 5% of the edges keep 90% of the answer, the rest keeps little, and single cuts are as estimated."""
+    numbers = _circuit.chapter(*ji.load("tiny")).numbers
+    circuit = numbers["circuit"]
+    assert len(circuit) <= 0.05 * circuit.graph.size and numbers["kept"] >= 0.9
+    assert numbers["outside"] < 0.2 and numbers["null"].max() < 0.2
+    large = abs(numbers["exact"]) > 2
+    assert large.sum() >= 3 and np.allclose(numbers["estimated"][large], numbers["exact"][large], rtol=0.25)
 
 
 @pytest.mark.slow

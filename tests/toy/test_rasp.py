@@ -9,6 +9,8 @@ import jaxinterp as ji
 from jaxinterp._jax_versions import enable_x64
 
 
+@pytest.mark.wide
+@pytest.mark.finite
 @pytest.mark.parametrize("name", ["x_proportion", "reverse"])
 def test_outputs_are_exact_on_every_input(name: str) -> None:
     program = ji.toy.rasp(name)

@@ -35,6 +35,8 @@ def masks(graph: Any, edges: Any, *ways: str) -> jax.Array:
     return jnp.asarray(np.concatenate(each))
 
 
+@pytest.mark.wide
+@pytest.mark.finite
 @pytest.mark.parametrize("name", ["x_proportion", "reverse"])
 def test_rasp_under_zero_ablation(name: str) -> None:
     program = ji.toy.rasp(name, length=3)
