@@ -8,22 +8,13 @@ run), and `JAX_COMPILATION_CACHE_DIR` names another folder.
 """
 
 import gc
-import importlib.metadata
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.processes import cheap_flags
+
 ROOT = Path(__file__).resolve().parents[1]
-
-
-def _cheap_flags() -> str:
-    """Compiler flags for programs that run once: compiling takes a third to a sixth of its time."""
-    flags = ["--xla_backend_optimization_level=0", "--xla_llvm_disable_expensive_passes=true"]
-    # XLA ends the process at a flag that it does not know, and these come and go with its versions.
-    if importlib.metadata.version("jaxlib").split(".")[:2] == ["0", "10"]:
-        # Small programs gain nothing from being compiled in parts: splitting them takes a quarter of the time.
-        flags += ["--xla_cpu_use_fusion_emitters=false", "--xla_cpu_parallel_codegen_split_count=1"]
-    return " ".join(flags)
 
 
 def _prune(folder: Path, most: int = 2**30) -> None:
@@ -40,7 +31,7 @@ def _prune(folder: Path, most: int = 2**30) -> None:
         size -= bytes_
 
 
-os.environ.setdefault("XLA_FLAGS", _cheap_flags())
+os.environ.setdefault("XLA_FLAGS", cheap_flags())
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(ROOT / ".pytest_cache" / "xla")
     if "PYTEST_XDIST_WORKER" not in os.environ:

@@ -4,6 +4,7 @@ Every leaf is drawn by NumPy, which compiles nothing, and no leaf is zero or one
 """
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import equinox as eqx
@@ -27,9 +28,23 @@ SMALL = ji.models.GPT2Config(vocab=40, ctx=16, layers=2, d=8, heads=2)
 """What stands in for a model where its family makes no difference: dictionaries, stores, neurons."""
 
 
+EXHAUSTIVE = [pytest.mark.slow, pytest.mark.exhaustive]
+"""Marks of what repeats a law that other tests of `.ci/run` check: by hand, `pytest -m exhaustive`."""
+
+
 def families(*default: str) -> list[Any]:
     """Parameters of a test over every family: the default suite runs those named, where one speaks for all."""
     return [name if name in default else pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES]
+
+
+def sampled(*default: Any, slow: Sequence[Any] = (), exhaustive: Sequence[Any] = ()) -> list[Any]:
+    """Parameters of a test: those of the default suite, those of `slow`, and those that are left to the hand."""
+    marks = [((), default), (pytest.mark.slow, slow), (EXHAUSTIVE, exhaustive)]
+    return [
+        pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=mark)
+        for mark, cases in marks
+        for case in cases
+    ]
 
 
 @functools.cache

@@ -11,8 +11,6 @@ import pytest
 import jaxinterp as ji
 from tests.patching.patched_models import CLEAN, CORRUPT, MASK, METRIC, model_of
 
-pytestmark = pytest.mark.quick
-
 PAIR = (CLEAN, CORRUPT, METRIC)
 
 
@@ -125,6 +123,7 @@ def test_an_edited_model_is_patched_as_edited() -> None:
     close(paths.v[0, 1, 1, 1], ji.metrics.measure(model, CORRUPT, METRIC, edits=edits).mean())
 
 
+@pytest.mark.quick
 def test_path_patch_of_one_edge_is_the_direct_path() -> None:
     model = model_of("gpt2")
     options: Any = {"mask": MASK, "mode": "noise"}

@@ -12,8 +12,6 @@ from click.testing import CliRunner
 import jaxinterp as ji
 from jaxinterp.cli import main
 
-pytestmark = pytest.mark.quick
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
@@ -67,6 +65,7 @@ def test_help_of_each_command_has_examples(command, words):
     assert words in text and "Examples:" in text and f"jaxinterp {command}" in text and "--debug" in text
 
 
+@pytest.mark.quick
 def test_sites(folder):
     text = call("sites", folder / "model", "--length", "5")
     assert "2 layers" in text and "GPT2" in text
@@ -74,6 +73,7 @@ def test_sites(folder):
     assert "layer pos d" in row and "2 5 8" in row and "residual stream leaving the block" in row
 
 
+@pytest.mark.quick
 def test_lens_prints_what_it_read(folder, tmp_path):
     out = tmp_path / "lens.html"
     text = call("lens", folder / "model", "<b>a", "--top", "3", "--html", out)

@@ -8,7 +8,6 @@ import pytest
 
 from tests import models
 from tests.models import CONFIGS as CONFIGS
-from tests.models import FAMILIES
 from tests.models import families as families
 from tests.models import model_of as model_of
 
@@ -18,9 +17,9 @@ def random_model(config: Any, dtype: Any = jnp.float32) -> Any:
     return models.random_model(config, dtype=dtype, embed=5.0)
 
 
-@pytest.fixture(params=FAMILIES)
+@pytest.fixture(params=families("llama"))
 def model(request: pytest.FixtureRequest) -> Any:
-    """A model of each family."""
+    """A model of each family: of shared keys and rotary embeddings by default."""
     return model_of(request.param)
 
 

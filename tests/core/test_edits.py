@@ -11,13 +11,12 @@ import pytest
 import jaxinterp as ji
 from tests.models import families
 
-pytestmark = pytest.mark.quick
-
 
 def captured(model: Any, tokens: Any, edits: Any, site: str) -> jax.Array:
     return ji.run(model, tokens, edits=edits, capture=[site], logits=False)[1][site]
 
 
+@pytest.mark.quick
 def test_equations(neox: Any, tokens: jax.Array) -> None:
     x = captured(neox, tokens, [], "resid_post[1]")
     v = jnp.linspace(-1.0, 1.0, x.shape[-1])
@@ -115,6 +114,7 @@ def test_axes_of_a_value_are_matched_from_the_last(gpt2: Any) -> None:
         np.testing.assert_array_equal(got, jnp.broadcast_to(wide, got.shape))
 
 
+@pytest.mark.quick
 def test_edits_apply_in_order(gpt2: Any, tokens: jax.Array) -> None:
     one, two = ji.add("z", 1.0, layer=0), ji.scale("z", 2.0, layer=0)
     x = captured(gpt2, tokens, [], "z[0]")
@@ -151,6 +151,7 @@ def test_selectors_choose_exactly(
     np.testing.assert_array_equal(got == 7.5, want)
 
 
+@pytest.mark.quick
 def test_per_example_positions(gpt2: Any, tokens: jax.Array) -> None:
     for pos in (np.array([[1], [3]]), np.eye(5, dtype=bool)[[1, 3]]):
         for site in ("resid_post", "pattern"):

@@ -11,30 +11,27 @@ import pytest
 
 import jaxinterp as ji
 from jaxinterp._jax_versions import enable_x64
+from tests.models import sampled
 
-from .conftest import CONFIGS, families, model_of, random_model
+from .conftest import CONFIGS, model_of, random_model
 
-SLOW = pytest.mark.slow
 PROMPTS = jnp.asarray([[1, 7, 3, 7, 3], [9, 2, 39, 0, 5]], jnp.int32)
 
 
-@pytest.mark.parametrize(
-    "name", [*families("gpt2", "llama"), *(pytest.param(name, marks=SLOW) for name in ("toy", "relu"))]
-)
+@pytest.mark.parametrize("name", sampled("llama", slow=["gpt2", "neox", "toy", "relu"]))
 def test_every_family_keeps_the_laws(name: str) -> None:
     report = ji.testing.check_model(model_of(name), PROMPTS)
     assert "capturing changes nothing" in str(report)
 
 
-@SLOW
-@pytest.mark.parametrize("name", ["gpt2", "neox", "llama"])
+# The laws are those above: a family of each precision, and of optimised programs, is enough in `.ci/run`.
+@pytest.mark.parametrize("name", sampled(slow=["gpt2"], exhaustive=["neox", "llama"]))
 def test_laws_hold_in_bfloat16(name: str) -> None:
     ji.testing.check_model(random_model(CONFIGS[name], jnp.bfloat16), PROMPTS)
 
 
-@SLOW
 @pytest.mark.compiled
-@pytest.mark.parametrize("name", ["gpt2", "neox", "llama"])
+@pytest.mark.parametrize("name", sampled(slow=["neox"], exhaustive=["gpt2", "llama"]))
 def test_laws_hold_in_float64(name: str) -> None:
     """To the last bit, which needs the user's compiler: unoptimised products of float64 depend on their fusion."""
     with enable_x64(True):
@@ -43,9 +40,8 @@ def test_laws_hold_in_float64(name: str) -> None:
     assert max(report.laws.values()) < 1e-11
 
 
-@SLOW
 @pytest.mark.compiled
-@pytest.mark.parametrize("name", ["gpt2", "neox", "llama"])
+@pytest.mark.parametrize("name", sampled(slow=["llama"], exhaustive=["gpt2", "neox"]))
 def test_laws_hold_in_optimised_programs(name: str) -> None:
     """To the last bit where they say so, with what a user's compiler fuses and reorders."""
     assert not os.environ.get("XLA_FLAGS"), "run as `XLA_FLAGS= pytest -m compiled`"
@@ -100,8 +96,7 @@ def test_provenance_never_recompiles(gpt2: Any) -> None:
     assert jax.tree.structure(other) == jax.tree.structure(gpt2)
 
 
-@SLOW
-@pytest.mark.parametrize("name", ["gpt2", "neox", "llama"])
+@pytest.mark.parametrize("name", sampled(slow=["llama"], exhaustive=["gpt2", "neox"]))
 def test_replacing_any_site_of_one_layer_is_exact(name: str) -> None:
     """Every site, each as a program of its own: `check_model` does this for three sites only."""
     model = model_of(name)

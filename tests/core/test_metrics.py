@@ -12,7 +12,7 @@ import jaxinterp as ji
 
 from .conftest import model_of
 
-pytestmark = [pytest.mark.quick, pytest.mark.wide]
+pytestmark = pytest.mark.wide
 
 M = ji.metrics
 LOGITS = jnp.asarray(np.random.default_rng(0).normal(size=(2, 5, 7)), jnp.float32)
@@ -24,6 +24,7 @@ def close(found: Any, wanted: Any) -> None:
     np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
+@pytest.mark.quick
 def test_of_the_last_position() -> None:
     close(M.logit_diff(1, 2)(LOGITS), LAST[:, 1] - LAST[:, 2])
     ids = np.asarray([1, 3])

@@ -13,9 +13,8 @@ from jaxinterp.core._captures import as_requests
 from jaxinterp.core._engine import plan
 from tests.models import families
 
-pytestmark = pytest.mark.quick
 
-
+@pytest.mark.quick
 def test_written_captures(gpt2: Any, tokens: jax.Array) -> None:
     names = ["z", "z[1]", "z[-1]", "z[1:3]", "z[::2]", "z[::-1]", "embed", "logits"]
     logits, acts = ji.run(gpt2, tokens, capture=names)
@@ -30,6 +29,7 @@ def test_written_captures(gpt2: Any, tokens: jax.Array) -> None:
     assert "'z[1]': float32[2, 5, 2, 4]" in repr(acts)
 
 
+@pytest.mark.quick
 def test_reductions_at_the_site(gpt2: Any, tokens: jax.Array) -> None:
     _, acts = ji.run(gpt2, tokens, capture=["mlp_post"])
     full = acts["mlp_post"]
@@ -122,6 +122,7 @@ def test_embeddings_in_place_of_tokens(model: Any, tokens: jax.Array) -> None:
     np.testing.assert_array_equal(soft, logits)
 
 
+@pytest.mark.quick
 def test_resume_with_edits_and_captures(neox: Any, tokens: jax.Array) -> None:
     edits = [ji.zero("z", layer=2, head=1), ji.scale("mlp_out", 0.5)]
     want, acts = ji.run(neox, tokens, edits=edits, capture=["resid_pre", "z"])
@@ -149,6 +150,7 @@ def test_intervened_models_compose(gpt2: Any, tokens: jax.Array) -> None:
     assert list(ji.sites(steered)) == list(ji.sites(gpt2))
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("model", families("llama"), indirect=True)
 def test_site_grads_are_derivatives(model: Any, tokens: jax.Array) -> None:
     def metric(logits: jax.Array) -> jax.Array:

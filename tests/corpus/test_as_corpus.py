@@ -7,9 +7,8 @@ import pytest
 
 from jaxinterp.corpus import as_corpus
 
-pytestmark = pytest.mark.quick
 
-
+@pytest.mark.quick
 def test_positions_as_bools_ints_slices_and_columns(padded: Any) -> None:
     tokens, mask = padded
     lengths = mask.sum(1)

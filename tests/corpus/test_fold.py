@@ -14,8 +14,6 @@ import jaxinterp as ji
 from jaxinterp._jax_versions import enable_x64
 from jaxinterp.corpus import Checkpoint, as_corpus, fold
 
-pytestmark = pytest.mark.quick
-
 SITE = "resid_post[1]"
 
 
@@ -44,6 +42,7 @@ def collected(corpus: Any, model: Any, **options: Any) -> np.ndarray:
     return fold(corpus, model, SITE, state, collect, per_batch=rows_and_sums, **options)
 
 
+@pytest.mark.quick
 def test_batches_of_any_size_equal_one_big_batch(model: Any, padded: Any) -> None:
     tokens, mask = padded
     corpus = as_corpus(tokens, mask=mask, positions=slice(1, None))
@@ -148,6 +147,7 @@ class Stop(Exception):
     """An interruption."""
 
 
+@pytest.mark.quick
 def test_interrupted_and_resumed_equals_uninterrupted(
     model: Any, padded: Any, tmp_path: Any, monkeypatch: Any
 ) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from jaxinterp import data
 
-pytestmark = [pytest.mark.quick, pytest.mark.wide]
+pytestmark = pytest.mark.wide
 
 
 @pytest.fixture
@@ -21,6 +21,7 @@ def made(model: Any) -> Any:
     return tokens, options, rows
 
 
+@pytest.mark.quick
 def test_an_epoch_holds_rows_of_the_activations_once(model: Any, made: Any) -> None:
     tokens, options, rows = made
     stream = data.stream(model, tokens, site="resid_post[1]", key=jax.random.key(3), **options)

@@ -11,8 +11,6 @@ import pytest
 
 import jaxinterp as ji
 
-pytestmark = pytest.mark.quick
-
 KEY = jax.random.key(0)
 X = np.ones((8, 2), np.float32)
 ROWS: Any = ji.fit.Rows((X,), 4, key=KEY)

@@ -15,8 +15,6 @@ from jaxinterp._jax_versions import enable_x64
 from jaxinterp.fit._step import run_steps
 from tests.processes import run
 
-pytestmark = pytest.mark.quick
-
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(60, 4)).astype(np.float32)
@@ -39,6 +37,7 @@ def start() -> Any:
     return jnp.zeros(4, jnp.float32)
 
 
+@pytest.mark.quick
 def test_linear_regression_is_solved_and_compiles_once() -> None:
     found = ji.fit.train(start(), rows(), line, ADAM, steps=150, settings=QUIET)
     np.testing.assert_allclose(found.params, TRUTH, atol=1e-2)
@@ -117,6 +116,7 @@ class Killed(Exception):
     pass
 
 
+@pytest.mark.quick
 def test_a_run_that_stopped_goes_on_bit_for_bit(tmp_path: Path) -> None:
     how: dict[str, Any] = dict(steps=12, key=KEY, extra=jnp.zeros((), jnp.float32), after=counted)
     seen: list[int] = []

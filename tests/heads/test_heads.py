@@ -12,8 +12,6 @@ import pytest
 import jaxinterp as ji
 from jaxinterp.heads import _attention
 
-pytestmark = pytest.mark.quick
-
 KEY = jax.random.key(0)
 
 
@@ -31,6 +29,7 @@ def llama() -> Any:
     return jax.tree.map(lambda x: jnp.asarray(0.4 * rng.normal(size=x.shape), x.dtype), shapes)
 
 
+@pytest.mark.quick
 def test_the_planted_circuit_is_found(planted: Any) -> None:
     model = planted.model
     found = ji.heads.summary(model, key=KEY)
@@ -201,6 +200,7 @@ def test_chunks_and_compiled_programs(planted: Any, monkeypatch: pytest.MonkeyPa
     assert several.shape == (3, 2, 2)
 
 
+@pytest.mark.quick
 def test_copying_equals_the_full_matrix(llama: Any) -> None:
     """The eigenvalues of the (vocab, vocab) matrix, without and with the gains of the norms."""
     for fold in (False, True):

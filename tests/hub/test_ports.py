@@ -20,8 +20,6 @@ from jaxinterp.models import GPT2Config, GPTNeoXConfig, LlamaConfig
 
 from .conftest import CONFIGS, same
 
-pytestmark = pytest.mark.quick
-
 
 def edit_config(folder: Path, **keys: Any) -> None:
     path = folder / "config.json"
@@ -66,6 +64,7 @@ def test_a_port_that_breaks_a_law() -> None:
         )
 
 
+@pytest.mark.quick
 def test_load_of_export_is_the_model(model: Any, tmp_path: Path) -> None:
     hub.export(tmp_path, model)
     again, tokenizer = hub.load(tmp_path)
@@ -74,6 +73,7 @@ def test_load_of_export_is_the_model(model: Any, tmp_path: Path) -> None:
     assert tokenizer is None
 
 
+@pytest.mark.quick
 def test_export_of_load_is_the_checkpoint(model: Any, tmp_path: Path) -> None:
     hub.export(tmp_path / "a", model)
     hub.export(tmp_path / "b", hub.load(tmp_path / "a")[0])

@@ -16,9 +16,8 @@ from tests.processes import run
 
 from .conftest import same
 
-pytestmark = pytest.mark.quick
 
-
+@pytest.mark.quick
 def test_round_trip(model: Any, tmp_path: Path) -> None:
     hub.save(tmp_path / "x", model)
     again, tokenizer = hub.load(tmp_path / "x")
@@ -47,6 +46,7 @@ def test_folded_models(make: Any, tmp_path: Path) -> None:
     assert again.config == model.config
 
 
+@pytest.mark.quick
 def test_provenance_and_tokenizer_survive(make: Any, tmp_path: Path, tokenizer: Tokenizer) -> None:
     hub.export(tmp_path / "hf", make("neox"), tokenizer=tokenizer)
     model, found = hub.load(tmp_path / "hf")

@@ -10,13 +10,12 @@ import pytest
 
 from jaxinterp.hub import BadCheckpoint, Tokenizer
 
-pytestmark = pytest.mark.quick
-
 DATA = Path(__file__).parents[3] / "shared" / "data" / "tokenizers"
 real = pytest.mark.skipif(not DATA.is_dir(), reason="no ../shared/data")
 TEXTS = ["John gave milk.", " naïve 日本\n\tx", "a  b", "😀"]
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("text", TEXTS)
 def test_decode_undoes_encode(tokenizer: Tokenizer, text: str) -> None:
     ids = tokenizer(text)
@@ -34,6 +33,7 @@ def test_bos_is_said_at_every_call(tokenizer: Tokenizer) -> None:
         tokenizer("John", bos=True)
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("pad", ["left", "right"])
 def test_batches(tokenizer: Tokenizer, pad: Any) -> None:
     ids, mask = tokenizer(TEXTS, bos=True, pad=pad)
@@ -88,6 +88,7 @@ def test_display(tokenizer: Tokenizer) -> None:
     assert repr(tokenizer) == f"Tokenizer(vocab={tokenizer.vocab}, bos_id=0, eos_id=0)"
 
 
+@pytest.mark.quick
 def test_save_and_back(tokenizer: Tokenizer, tmp_path: Path) -> None:
     assert Tokenizer.from_folder(tmp_path) is None
     tokenizer.bos_id = tokenizer.token_id(" Mary")

@@ -13,8 +13,6 @@ from jaxinterp.lens._read import LogitLens
 
 from .conftest import model_of
 
-pytestmark = pytest.mark.quick
-
 
 def w_unembed(model: Any) -> np.ndarray:
     return np.asarray(model.w_embed.T if model.w_unembed is None else model.w_unembed)
@@ -39,6 +37,7 @@ def test_rows_are_streams_unembedded_and_the_last_is_the_model(name: str, tokens
     assert np.allclose(lens, by_hand(model, streams), atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.quick
 def test_soft_tokens_and_single_positions(gpt2: Any, tokens: Any) -> None:
     lens = np.asarray(logit_lens(gpt2, tokens))
     assert (np.asarray(logit_lens(gpt2, gpt2.w_embed[tokens])) == lens).all()
@@ -103,6 +102,7 @@ def test_padding_reads_as_alone(gpt2: Any, tokens: Any) -> None:
     assert np.allclose(logit_lens(gpt2, padded, mask=mask)[:, 2:], alone, atol=1e-5)
 
 
+@pytest.mark.quick
 def test_summary_is_the_reductions_of_all_logits(neox: Any, tokens: Any) -> None:
     lens = np.asarray(logit_lens(neox, tokens))
     logprobs = lens - np.log(np.exp(lens).sum(-1, keepdims=True))

@@ -9,8 +9,6 @@ import jaxinterp as ji
 from jaxinterp.mesh._automatic import automatic_mesh
 from jaxinterp.mesh._leaves import leaf_paths
 
-pytestmark = pytest.mark.quick
-
 MODEL, _ = ji.load("tiny")
 
 
@@ -18,6 +16,7 @@ def on(*names: str) -> Mesh:
     return jax.make_mesh((1,) * len(names), names)
 
 
+@pytest.mark.quick
 def test_a_model_keeps_its_values_and_lies_where_the_rule_says() -> None:
     model = ji.mesh.shard_model(MODEL, on("data", "model"))
     where = model.blocks.attn.w_q.sharding

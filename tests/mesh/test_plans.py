@@ -13,8 +13,6 @@ from jax.sharding import PartitionSpec as P
 import jaxinterp as ji
 from tests.models import CONFIGS, shapes_of
 
-pytestmark = pytest.mark.quick
-
 MESH = AbstractMesh((2, 4), ("data", "model"))
 
 
@@ -48,6 +46,7 @@ def _heads(leaf: Any) -> bool:
     return ".attn." in leaf.path and not leaf.path.endswith("b_o")
 
 
+@pytest.mark.quick
 def test_the_longest_axis_that_divides() -> None:
     config = ji.models.LlamaConfig(vocab=40, ctx=8, d=12, layers=4, heads=4, kv_heads=2, k=6, ff=30)
     found = specs(config, "fsdp+tensor")
@@ -68,6 +67,7 @@ def test_the_longest_axis_that_divides() -> None:
     assert specs(config, "tensor", four)["blocks.attn.w_o"] == P(None, "data", None, None)
 
 
+@pytest.mark.quick
 def test_the_table() -> None:
     plan = ji.mesh.plan(CONFIGS["llama"], MESH, plan="fsdp+tensor", dtype=jnp.bfloat16)
     text = str(plan)

@@ -13,11 +13,10 @@ import pytest
 
 import jaxinterp as ji
 
-pytestmark = pytest.mark.quick
-
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
+@pytest.mark.quick
 def test_monosemantic_finds_what_was_planted() -> None:
     rng = np.random.default_rng(0)
     y = rng.random(200) < 0.3
@@ -90,6 +89,7 @@ def test_a_sum_separates_what_its_parts_do_not(model: Any) -> None:
         ji.neurons.dissect(edited, tokens, [(0, 0), (0, 1)], tokens[:, 1:] == 5, batch_size=8)
 
 
+@pytest.mark.quick
 def test_context_check_puts_three_checks_together(model: Any, classes: Any) -> None:
     ask: dict[str, Any] = dict(skip=2, batch_size=6)
     settings = ji.neurons.ContextCheckSettings(skip=2, least=1, top=5)

@@ -18,8 +18,6 @@ from jaxinterp._jax_versions import enable_x64
 
 from .ours import checkpoint, ours, worst
 
-pytestmark = pytest.mark.quick
-
 FOLDER = Path(__file__).parent.parent / "golden"
 FAMILIES = ("gpt2", "gpt_neox", "llama")
 FLOAT32, FLOAT64 = 2e-5, 1e-10
@@ -33,6 +31,22 @@ def golden(family: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 
 
 CASES = [(family, name) for family in FAMILIES for name in golden(family)[1]]
+COMPILED = {
+    ("gpt2", "plain"): [pytest.mark.quick],
+    ("gpt2", "odd"): [],
+    ("gpt2", "by-layer-unscaled"): [],
+    ("gpt_neox", "plain"): [pytest.mark.quick],
+    ("gpt_neox", "sequential-rope"): [],
+    ("gpt_neox", "rope-yarn-attention"): [],
+    ("llama", "everything"): [pytest.mark.quick],
+    ("llama", "rope-llama3"): [],
+}
+"""Cases that are compiled as a user does. The others are formulas, which `test_float64` checks, each of them."""
+
+
+def compiled(case: tuple[str, str]) -> Any:
+    marks = COMPILED.get(case, [pytest.mark.slow, pytest.mark.exhaustive])
+    return pytest.param(case, marks=marks, id="/".join(case))
 
 
 @pytest.fixture
@@ -64,7 +78,7 @@ def check(model: Any, wanted: dict[str, np.ndarray], kind: str, tolerance: float
     assert max(differences.values()) <= tolerance, differences
 
 
-@pytest.mark.parametrize("case", CASES, indirect=True, ids="/".join)
+@pytest.mark.parametrize("case", [compiled(case) for case in CASES], indirect=True)
 def test_float32(case: Any, tmp_path: Path) -> None:
     """Logits and the stream at every layer, plain and padded, from a checkpoint folder."""
     _, config, state, wanted = case

@@ -13,8 +13,6 @@ from sklearn.svm import SVC
 
 from jaxinterp import probes
 
-pytestmark = pytest.mark.quick
-
 
 def data(seed: int = 0, n: int = 80, d: int = 6, share: float = 0.3) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
@@ -22,6 +20,7 @@ def data(seed: int = 0, n: int = 80, d: int = 6, share: float = 0.3) -> tuple[np
     return rng.normal(size=(n, d)) + y[:, None] * rng.normal(size=d), y
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("wide", [False, True])
 @pytest.mark.parametrize("balanced", [False, True])
 def test_logistic_is_that_of_scikit_learn(wide: bool, balanced: bool) -> None:
@@ -131,6 +130,7 @@ def test_elastic_net_has_the_ridge_at_one_end_and_says_what_it_reached() -> None
         probes.elastic_net(x, y, l1_ratio=1.5)
 
 
+@pytest.mark.quick
 def test_rankings() -> None:
     x, y = data(n=60, d=9)
     x[:, 4] = 2.0

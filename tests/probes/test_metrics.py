@@ -12,7 +12,7 @@ from sklearn import metrics as sk
 
 from jaxinterp import probes, stats
 
-pytestmark = [pytest.mark.quick, pytest.mark.wide, pytest.mark.finite]
+pytestmark = [pytest.mark.wide, pytest.mark.finite]
 
 Y = np.array([0, 0, 0, 1, 1, 0, 1, 0, 1, 0])
 HARD = {
@@ -66,6 +66,7 @@ def test_degenerate_cases_are_those_of_scikit_learn(case: str) -> None:
     assert all(isinstance(v, float) for v in dict(found).values())
 
 
+@pytest.mark.quick
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.UndefinedMetricWarning")
 def test_random_tables_are_those_of_scikit_learn() -> None:
     """Small ones, so that empty cells, ties and pairs of examples are among them."""

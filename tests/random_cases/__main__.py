@@ -9,10 +9,9 @@ import os
 import time
 import warnings
 
-# Programs run a few times each, so compiling is most of the time.
-os.environ.setdefault(
-    "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-)
+from tests.processes import cheap_flags
+
+os.environ.setdefault("XLA_FLAGS", cheap_flags())
 
 import jax
 

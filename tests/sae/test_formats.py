@@ -32,8 +32,6 @@ from .foreign import (
     top,
 )
 
-pytestmark = pytest.mark.quick
-
 
 def test_sparsify(tmp_path: Path) -> None:
     skip = W_ENC[:, :D].copy()
@@ -237,6 +235,7 @@ def random_dictionary(kind: Any) -> Any:
     return kind.dictionary(**{name: draw(shape) for name, shape in kind.shapes().items()})
 
 
+@pytest.mark.quick
 def test_our_own_files_hold_every_kind_to_the_bit(tmp_path: Path) -> None:
     for name, more in OWN.items():
         kind = random_dictionary(getattr(sae, name)(d=D, features=M, **more))

@@ -14,7 +14,7 @@ from jaxinterp.sae.kinds._jumprelu import jump, step
 from jaxinterp.sae.kinds._losses import Progress
 from jaxinterp.sae.kinds._product import product, products_of_parts
 
-pytestmark = [pytest.mark.quick, pytest.mark.wide, pytest.mark.finite]
+pytestmark = [pytest.mark.wide, pytest.mark.finite]
 
 D, M, B = 6, 16, 10
 KEY = jax.random.key(0)
@@ -37,6 +37,7 @@ def numpy(leaf: Any) -> np.ndarray:
     return np.asarray(leaf, np.float64)
 
 
+@pytest.mark.quick
 def test_vanilla_is_its_formula(x: np.ndarray) -> None:
     kind = made(sae.Vanilla, sparsity=0.1)
     kind = eqx.tree_at(lambda k: k.bias, kind, jnp.linspace(-1, 1, D, dtype=jnp.float32))
@@ -87,6 +88,7 @@ def test_gated_without_a_gain_encodes_as_vanilla(x: np.ndarray) -> None:
     assert float(jnp.abs(slopes.decoder).max()) == 0 < float(jnp.abs(slopes.encoder).max())
 
 
+@pytest.mark.quick
 def test_topk_keeps_k(x: np.ndarray) -> None:
     kind = made(sae.TopK, k=3)
     f, pre = np.asarray(kind.encode(x)), x @ numpy(kind.encoder)
@@ -113,6 +115,7 @@ def test_dead_features_explain_what_is_left(x: np.ndarray) -> None:
     assert float(jnp.abs(slopes.decoder[:8]).max()) == 0 < float(jnp.abs(slopes.decoder[8:]).max())
 
 
+@pytest.mark.quick
 def test_the_cut_of_a_batch_is_that_of_a_sort() -> None:
     rng = np.random.default_rng(3)
     cut = jax.jit(largest_above, static_argnums=1)
@@ -201,6 +204,7 @@ def test_thresholds_move_by_the_rectangle() -> None:
     np.testing.assert_array_equal(slope, (args[0][:50] > theta).astype(np.float32))
 
 
+@pytest.mark.quick
 def test_jumprelu_counts(x: np.ndarray) -> None:
     kind = made(sae.JumpReLU, threshold=0.5, sparsity=0.1)
     f, pre = np.asarray(kind.encode(x)), x @ numpy(kind.encoder)

@@ -8,8 +8,6 @@ import pytest
 
 import jaxinterp as ji
 
-pytestmark = pytest.mark.quick
-
 KEY = jax.random.key(0)
 TABLE = {"tp": 40, "fp": 5, "fn": 10, "tn": 45}
 Y, SCORE = np.array([0, 1, 1]), np.array([-1.0, 1.0, 0.5])

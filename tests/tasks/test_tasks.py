@@ -16,8 +16,6 @@ import jaxinterp as ji
 from jaxinterp.hub import Tokenizer
 from jaxinterp.tasks import _agreement, _greater_than, _ioi
 
-pytestmark = pytest.mark.quick
-
 BUILDERS: dict[str, Any] = {
     "ioi": ji.tasks.ioi,
     "greater_than": ji.tasks.greater_than,
@@ -138,6 +136,7 @@ def test_ioi_corruptions_change_what_they_say(corrupt: str, words: Any) -> None:
         assert (pairs.corrupt[rows, pairs.positions["IO"]] == pairs.wrong).all()
 
 
+@pytest.mark.quick
 def test_ioi_orders_and_templates(words: Any) -> None:
     """All fifteen in both orders, with all lengths kept; BABA has S1 first."""
     pairs = ji.tasks.ioi(words, 400, key=jax.random.key(0), pad="left")
@@ -157,6 +156,7 @@ def test_ioi_orders_and_templates(words: Any) -> None:
     assert set(only.kinds) == {"ABBA 4"} and only.mask.all()
 
 
+@pytest.mark.quick
 def test_answers_are_read_where_the_metric_says(words: Any) -> None:
     """`pairs.pos` with padding on the right: the last real column of each prompt."""
     pairs = ji.tasks.ioi(words, 6, key=jax.random.key(0), pad="right")
@@ -196,6 +196,7 @@ def test_greater_than_sets(words: Any) -> None:
     assert set(loose.positions["YY"].tolist()) == {5}
 
 
+@pytest.mark.quick
 def test_induction_without_a_tokenizer() -> None:
     for corrupt in ("answer", "match", "block", "shuffle"):
         pairs = ji.tasks.induction(1000, 5, key=jax.random.key(0), block=7, repeats=3, corrupt=corrupt, bos=0)

@@ -14,8 +14,6 @@ from jaxinterp.tour import _circuit, _dictionary, _induction, _model, _neurons, 
 from jaxinterp.tour._pairs import PAIRS
 from jaxinterp.tour._texts import ENGLISH, FRENCH, PIECES
 
-pytestmark = pytest.mark.quick
-
 
 def small_tokenizer():
     """A byte-level BPE vocabulary that knows the tour's own prompts."""
@@ -145,6 +143,7 @@ def test_a_task_that_the_model_cannot_do_is_not_explained(small):
         _task.chapter(*small)
 
 
+@pytest.mark.quick
 def test_where_it_sits_reads_the_grid():
     grid = np.array([[0.1, 0.9, 0.0], [0.0, 0.8, 0.2], [0.0, 0.1, 1.0]])
     text = _patching.where_it_sits(grid, ["a", " b", "c"], [1])
@@ -205,6 +204,7 @@ def test_bad_input(small, tmp_path):
     assert not (tmp_path / "o.html").exists()
 
 
+@pytest.mark.quick
 def test_table_shows_brackets_as_they_are():
     from rich.console import Console
 
@@ -214,6 +214,7 @@ def test_table_shows_brackets_as_they_are():
     assert "[bold]a" in printed and "[red]x[/red]" in printed and "0.123" in printed and "12" in printed
 
 
+@pytest.mark.quick
 def test_pieces_are_many_and_all_different():
     assert all(len(set(texts)) >= 20 for texts in PIECES.values())
     assert len({text for texts in PIECES.values() for text in texts}) == sum(map(len, PIECES.values()))

@@ -9,8 +9,6 @@ import pytest
 from jaxinterp import toy
 from jaxinterp.toy._dynamics import SYSTEMS
 
-pytestmark = pytest.mark.quick
-
 
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_the_velocity_is_the_library_times_the_true_coefficients(name: str) -> None:
@@ -30,6 +28,7 @@ def test_half_the_step_is_a_sixteenth_of_the_error(name: str) -> None:
     assert 11 < ratio < 23, ratio
 
 
+@pytest.mark.quick
 def test_equations_written_out_by_hand() -> None:
     x, y, z = 1.5, -2.0, 20.0
     found = toy.dynamics("lorenz", rho=30.0).velocity([x, y, z])
@@ -41,6 +40,7 @@ def test_equations_written_out_by_hand() -> None:
     np.testing.assert_allclose(found, [-y - z, x + 0.2 * y, 0.2 + z * (x - 5.7)])
 
 
+@pytest.mark.quick
 def test_several_runs_at_once_are_the_runs_alone() -> None:
     system = toy.dynamics("duffing")
     starts = np.array([[1.0, 0.0], [-0.5, 2.0]])

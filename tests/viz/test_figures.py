@@ -12,8 +12,6 @@ import pytest
 
 from jaxinterp import viz
 
-pytestmark = pytest.mark.quick
-
 NASTY = [
     '<script>alert("x")</script>',
     "</title>",
@@ -140,6 +138,7 @@ def test_every_text_is_escaped(name, tmp_path):
         xml.etree.ElementTree.fromstring(drawing)
 
 
+@pytest.mark.quick
 def test_page_is_one_document_with_contents():
     chapters = [
         viz.Chapter(f"{NASTY[0]} {i}", [NASTY[0], "a `code <b>` here", *figures().values()]) for i in range(2)
@@ -154,6 +153,7 @@ def test_page_is_one_document_with_contents():
     assert "prefers-color-scheme: dark" in text
 
 
+@pytest.mark.quick
 def test_heatmap_shows_its_numbers_and_says_them():
     figure = viz.heatmap(
         np.array([[0.25, -1.5], [np.nan, 12345.0]]),
@@ -242,6 +242,7 @@ def test_lens_table_by_values():
     assert "<span>KL (nats) 0</span>" in figure.html and "<span>4</span>" in figure.html
 
 
+@pytest.mark.quick
 def test_bands_are_drawn_and_told():
     band = np.array([0.0, 1.0, np.nan, 0.0]), np.array([2.0, 3.0, np.nan, 1.0])
     figure = viz.lines({"a": [1.0, 2.0, 3.0, 0.5]}, bands={"a": band})

@@ -11,8 +11,6 @@ from jaxinterp._jax_versions import enable_x64
 
 from .small_models import CONFIGS, make
 
-pytestmark = pytest.mark.quick
-
 SURGERY = {
     "fold_norms": weights.fold_norms,
     "fold_norms without centring": lambda model: weights.fold_norms(model, center=False),
@@ -65,6 +63,7 @@ def test_bfloat16_stays_bfloat16(tokens):
     )
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("name", CONFIGS)
 def test_fold_norms_empties_the_norms(name, models, tokens):
     model = models[name]
@@ -107,6 +106,7 @@ def test_center_writing_centres_the_stream(models, tokens):
     assert np.abs(log_probs(tied, tokens) - log_probs(model, tokens)).max() > 1e-2
 
 
+@pytest.mark.quick
 def test_center_unembed_centres_the_logits(models, tokens):
     logits, _ = ji.run(weights.center_unembed(models["llama"]), tokens)
     np.testing.assert_allclose(logits.mean(-1), 0, atol=1e-5)
@@ -126,6 +126,7 @@ def test_fold_value_bias_moves_grouped_biases(models, tokens):
     assert weights.fold_value_bias(models["llama"]) is models["llama"]
 
 
+@pytest.mark.quick
 def test_surgery_under_jit_and_vmap(models, tokens):
     model = models["gpt2"]
     before = log_probs(model, tokens)
