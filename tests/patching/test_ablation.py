@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 import jaxinterp as ji
-from tests.models import model_of
+from tests.models import model_of, sampled
 
 P = ji.patching
 TOKENS = jnp.asarray([[1, 7, 3, 7, 3], [9, 2, 39, 0, 5], [4, 4, 8, 30, 2]], jnp.int32)
@@ -121,9 +121,8 @@ DRAWS: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize(
-    "count", [pytest.param(count, marks=pytest.mark.slow) for count in (8, 20, 50)]
-)  # thousands of intervals, for the figures of the documentation
+# Thousands of intervals, for the figures of the documentation: one row of three in `.ci/run`.
+@pytest.mark.parametrize("count", sampled(slow=[8], exhaustive=[20, 50]))
 def test_intervals_cover_what_the_documentation_says(count: int) -> None:
     """The table of the docstring, measured anew."""
     rng, cells = np.random.default_rng(0), 8000 if count > 8 else 3000

@@ -11,7 +11,7 @@ import pytest
 import jaxinterp as ji
 from jaxinterp.patching._grid import site_axes
 from jaxinterp.patching.packed._rows import pack
-from tests.models import model_of
+from tests.models import EXHAUSTIVE, model_of
 
 sweep = ji.patching.sweep
 RNG = np.random.default_rng(0)
@@ -144,9 +144,7 @@ def test_padded_prompts_with_positions_per_example(side: str) -> None:
             np.testing.assert_allclose(found[j, :, example], whole[[2, 0], pos, example], atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "side", ["left", "right", pytest.param("left, whole rows too", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("side", ["left", "right", pytest.param("left, whole rows too", marks=EXHAUSTIVE)])
 def test_chosen_positions_of_padded_prompts_count_their_tokens(side: str) -> None:
     side, _, more = side.partition(", ")
     model = model_of("gpt2")

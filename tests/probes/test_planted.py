@@ -90,6 +90,7 @@ def test_superposition_needs_sparse_features() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive  # a published curve
 def test_pruning_degrades_slowly_in_superposition_and_at_once_without() -> None:
     """With a fifth of the examples positive, as published sets have."""
     curves = {}

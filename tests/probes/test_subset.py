@@ -92,8 +92,9 @@ def test_brute_force_agrees(part: int) -> None:
         agrees(seed)
 
 
+# The default suite has the quick problems; ten of the others are enough in `.ci/run`.
 @pytest.mark.slow
-@pytest.mark.parametrize("part", range(3))
+@pytest.mark.parametrize("part", [0, *(pytest.param(i, marks=pytest.mark.exhaustive) for i in (1, 2))])
 def test_brute_force_agrees_on_more(part: int) -> None:
     """Thirty of the 200 problems; `python tests/probes/test_subset.py` goes through all."""
     for seed in range(part, 200, 20):
