@@ -46,6 +46,7 @@ def without(x: Any, directions: Any) -> np.ndarray:
     return np.asarray(x, np.float64) - np.asarray(x, np.float64) @ q @ q.T
 
 
+@pytest.mark.slow
 def test_several_directions_are_the_subspace_they_span(gpt2: Any, tokens: jax.Array) -> None:
     _, acts = ji.run(gpt2, tokens, capture=["resid_post[0]", "z[1]"])
     x, z = acts["resid_post[0]"], acts["z[1]"]
@@ -184,6 +185,7 @@ def test_vmap_with_a_static_layer(gpt2: Any, tokens: jax.Array) -> None:
         np.testing.assert_allclose(swept[head], one, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_vmap_over_models(gpt2: Any, tokens: jax.Array) -> None:
     pair = jax.tree.map(lambda leaf: jnp.stack([leaf, 0.5 * leaf]), gpt2)
     both = eqx.filter_vmap(lambda model: ji.run(model, tokens)[0])(pair)

@@ -112,6 +112,7 @@ def test_metrics() -> None:
             np.testing.assert_allclose(text[row], own, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_embedded_model_leads_by_what_it_leads_alone() -> None:
     model, tokenizer = ji.load("tiny")
     tokens, mask = tokenizer(["The king", "The old man walked slowly along the river"])
@@ -120,6 +121,7 @@ def test_the_embedded_model_leads_by_what_it_leads_alone() -> None:
     np.testing.assert_allclose(found, [-0.383, -0.038], atol=1e-3)
 
 
+@pytest.mark.slow
 def test_gradients_and_the_suffix() -> None:
     model = model_of("gpt2")
     metric = ji.metrics.logit_diff(3, 4)

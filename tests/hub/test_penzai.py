@@ -128,6 +128,7 @@ def built_by_penzai(name, **options):
     return pz.bind_variables(definition, parameters)
 
 
+@pytest.mark.slow
 def test_models_of_penzais_builders():
     llama = from_penzai(built_by_penzai("llama grouped"), ctx=16)
     same(llama, make(CONFIGS["llama grouped"]))
@@ -172,6 +173,7 @@ def test_what_penzai_cannot_express():
         from_penzai(gpt2)
 
 
+@pytest.mark.slow
 def test_rotary_of_an_odd_width():
     """Ours turns one channel more; penzai splits what it turns into two halves, and cannot."""
     from penzai import pz

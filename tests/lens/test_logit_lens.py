@@ -150,6 +150,7 @@ def test_summary_in_chunks_of_positions_is_the_whole(
     np.testing.assert_allclose(picked.entropy, whole.entropy[..., -1], atol=2e-5)
 
 
+@pytest.mark.slow
 def test_summary_at_positions_and_of_soft_tokens(neox: Any, tokens: Any) -> None:
     whole = summary(neox, tokens)
     last = summary(neox, tokens, targets=[[4], [5]], pos=-1)

@@ -81,6 +81,7 @@ def check(name: str, *arguments: str) -> None:
     assert "equal" in run(f"from tests.mesh.test_sharded import {name} as check; check({given})", devices=8)
 
 
+@pytest.mark.slow
 def test_each_family_split_in_both_ways() -> None:
     check("each_family")
 

@@ -53,6 +53,7 @@ def test_equals_a_plain_loop(model: Any, classes: Any, zeroed: Any) -> None:
     assert len(zeroed.records()) == 8 and zeroed.records()[-1]["ablated"] == "all together"
 
 
+@pytest.mark.slow
 def test_values_and_means_trace_nothing_new(model: Any, classes: Any, zeroed: Any) -> None:
     counted = ji.neurons.distribution(model, classes, NEURONS, skip=1, bins=2, batch_size=6)
     size = _fold._read._cached._cache_size()
@@ -77,6 +78,7 @@ def test_ablating_nothing_changes_nothing(model: Any, classes: Any, zeroed: Any)
     assert (edited == ji.run(model, tokens)[0]).all()
 
 
+@pytest.mark.slow
 def test_intervals_resample_documents(model: Any, classes: Any, zeroed: Any) -> None:
     assert ((zeroed.low <= zeroed.increase) & (zeroed.increase <= zeroed.high)).all()
     assert ((zeroed.percent_low <= zeroed.percent) & (zeroed.percent <= zeroed.percent_high)).all()

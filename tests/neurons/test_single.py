@@ -116,6 +116,7 @@ def test_context_check_puts_three_checks_together(model: Any, classes: Any) -> N
         ji.neurons.context_check(model, {"b": classes["b"]}, (1, 3), "b", **asked)
 
 
+@pytest.mark.slow
 def test_top_contexts_are_escaped(model: Any, classes: Any) -> None:
     class Tokens:
         def tokens(self, ids: Any) -> list[str]:

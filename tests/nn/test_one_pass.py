@@ -306,6 +306,7 @@ def test_a_tpu_runs_kernels() -> None:
     assert text(jax.grad(lambda *x: mix(*x).sum(), argnums=(0, 1, 2))).count("tpu_custom_call") == 3
 
 
+@pytest.mark.slow
 def test_chunks_are_of_what_a_device_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a mesh whose axis "data" spreads the rows, a chunk has more queries; where they do not divide, as many."""
     monkeypatch.setattr(_one_pass, "CHUNK_BYTES", 8 * 2 * 64 * 4 * 4)  # four queries of eight prompts

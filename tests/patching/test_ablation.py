@@ -72,6 +72,7 @@ def test_padding_is_no_part_of_a_mean_and_goes_to_nobody() -> None:
     np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_mean_activations_are_those_of_all_batches_together() -> None:
     model = model_of("neox")
     _, acts = ji.run(model, TOKENS, capture=["mlp_out"])
@@ -102,6 +103,7 @@ def test_causal_tracing_noise_stays_on_the_subject() -> None:
     np.testing.assert_allclose(heat[1, 2], wanted, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_p_values_are_uniform_without_an_effect() -> None:
     rng = np.random.default_rng(0)
     null = P.statistics(rng.normal(size=(400, 10)).astype(np.float32), key=jax.random.key(0))

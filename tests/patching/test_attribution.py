@@ -56,6 +56,7 @@ def test_is_gradient_times_difference() -> None:
     close(ji.patching.attribution(model, *PAIR, **options), got + np.asarray(value)[None, None, None])
 
 
+@pytest.mark.slow
 def test_effects_over_fewer_axes_are_sums() -> None:
     model = model_of("neox")
     axes = ("layer", "pos", "head", "unit")
@@ -137,6 +138,7 @@ def test_single_keys_through_the_softmax_by_hand() -> None:
             close(got[..., key], ((after - before) * gradient).sum((-1, -2)))
 
 
+@pytest.mark.slow
 def test_integrated_gradients_are_complete() -> None:
     model = model_of("llama")
     clean, corrupt = (ji.metrics.measure(model, x, METRIC) for x in (CLEAN, CORRUPT))
@@ -151,6 +153,7 @@ def test_integrated_gradients_are_complete() -> None:
     close(by_unit.sum(1), exact - corrupt.mean(), 1e-2)
 
 
+@pytest.mark.slow
 def test_grad_drop_by_hand() -> None:
     model = model_of("gpt2")
     _, there = ji.run(model, CORRUPT, capture=["v"], logits=False)
@@ -214,6 +217,7 @@ def test_frozen_norms_have_no_gradient() -> None:
     close(np.moveaxis(got, -1, 1), np.asarray(there["z"] - here["z"]) * np.asarray(grads["z"]))
 
 
+@pytest.mark.slow
 def test_a_divergence_at_its_reference_warns() -> None:
     model = model_of("gpt2")
     metric = ji.metrics.kl(ji.run(model, CLEAN, logits=-1)[0])

@@ -191,6 +191,7 @@ def test_the_clean_run_comes_back() -> None:
     np.testing.assert_allclose(shares.mean(-1), 1, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_chunks_change_nothing_and_nothing_compiles_again() -> None:
     model, traces = model_of("gpt2"), []
 
@@ -211,6 +212,7 @@ def test_chunks_change_nothing_and_nothing_compiles_again() -> None:
     np.testing.assert_allclose(cut, whole, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_long_prompts_keep_packed_suffixes_apart() -> None:
     """As long as attention has a kernel for: it knows no packed rows."""
     config = ji.models.GPT2Config(vocab=40, ctx=300, d=16, layers=2, heads=2)
@@ -231,6 +233,7 @@ def test_long_prompts_keep_packed_suffixes_apart() -> None:
     np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_lengths_of_one_bucket_share_their_programs() -> None:
     from jaxinterp.patching.packed import _sweep as _packed
 
@@ -263,6 +266,7 @@ def _fits(model: Any, metric: Any, ask: dict[str, Any], size: int) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_windows_patch_adjacent_layers_together() -> None:
     model = model_of("gpt2")
     found = sweep(model, CLEAN, CORRUPT, METRIC, site="mlp_out", over=("layer", "pos"), adjacent=3)
@@ -273,6 +277,7 @@ def test_windows_patch_adjacent_layers_together() -> None:
         np.testing.assert_allclose(found[layer, 4], wanted, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_edited_models_and_sites_outside_the_blocks() -> None:
     """An intervened model is swept with its edits on; embeddings and logits are sites too."""
     model = model_of("gpt2")

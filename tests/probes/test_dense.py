@@ -48,6 +48,7 @@ def test_more_classes_are_those_of_scikit_learn(balanced: bool) -> None:
     assert (found.log_probs(x)[2, :, 2] == -np.inf).all()
 
 
+@pytest.mark.slow
 def test_two_classes_are_those_of_fit_and_of_every_layer_and_label() -> None:
     x, y = data(classes=2)
     x = np.stack([x, x[:, ::-1] * 2])[:, None]
@@ -125,6 +126,7 @@ def ring(n: int = 400) -> tuple[np.ndarray, np.ndarray]:
     return x, (x[:, 0] * x[:, 1] > 0).astype(int)
 
 
+@pytest.mark.slow
 def test_layers_and_seeds_of_a_hidden_layer_are_one_program() -> None:
     x, y = ring()
     both = np.stack([x * 3 + 1, x[:, ::-1]])

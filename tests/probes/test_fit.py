@@ -108,6 +108,7 @@ def test_elastic_net_is_saga_of_scikit_learn(wide: bool, ratio: float) -> None:
     assert ((probe.weights == 0) == (np.abs(other.coef_[0]) < 1e-7)).all()
 
 
+@pytest.mark.slow
 def test_elastic_net_has_the_ridge_at_one_end_and_says_what_it_reached() -> None:
     x, y = data(n=200, d=12)
     ridge = probes.elastic_net(x, y, [3, 1], gamma=0.7, l1_ratio=0, tol=1e-12)
@@ -184,6 +185,7 @@ def test_several_labellings_rank_as_each_alone(method: str) -> None:
     assert probes.rank(x, labels, method, key=key).shape == (3, 5)
 
 
+@pytest.mark.slow
 def test_sums_are_one_program_for_all_labellings_and_values(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

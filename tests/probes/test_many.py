@@ -54,6 +54,7 @@ def test_each_is_its_own_fit(loss: str, intercept: bool) -> None:
     assert (many.weights[:, 4, 1:] == 0).all()
 
 
+@pytest.mark.slow
 def test_labellings_separable_data_and_one_program(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = activations()
     x[1, :, 2] = np.where(y > 0, 1.0, -1.0)

@@ -51,6 +51,7 @@ def test_leaving_out_in_closed_form_is_leaving_out(d: int) -> None:
     assert alone.weights.shape == (d,) and alone.predict(x).shape == (25,)
 
 
+@pytest.mark.slow
 def test_components_are_a_ridge_on_projections() -> None:
     x, y = data(n=30, d=8)
     found = probes.pca_ridge(x, y, [2, 5, 20], lambdas=[0.5])
@@ -126,6 +127,7 @@ def test_distances_on_the_sphere() -> None:
         probes.haversine([1.0, 2.0, 3.0], paris)
 
 
+@pytest.mark.slow
 def test_proximity_error() -> None:
     """T3: perfect is 0, random about a half; equal to its definition, whatever the chunk."""
     places = toy.planted_geo(key=jax.random.key(0), n=400, kind="place").y
@@ -159,6 +161,7 @@ def test_metrics_of_maps() -> None:
     assert {name: pytest.approx(value) for name, value in found.items()} == dict(other)
 
 
+@pytest.mark.slow
 def test_a_block_held_out_tells_a_map_from_a_list_of_countries() -> None:
     """Planted: activations that hold coordinates go on to work; those that name the country do not."""
     rng = np.random.default_rng(0)

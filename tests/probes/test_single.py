@@ -64,6 +64,7 @@ def test_separable_constant_and_huge_neurons(sample: int, monkeypatch: pytest.Mo
     assert not probes.single_neuron(x, y, max_iter=1).converged[0, 0]
 
 
+@pytest.mark.slow
 def test_several_labellings_other_inputs_and_one_program() -> None:
     x, y = activations()
     labels = np.stack([y, 1 - y, np.roll(y, 1)])

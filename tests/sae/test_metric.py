@@ -104,6 +104,7 @@ def test_the_loss_is_the_explicit_one_of_logits(name: str) -> None:
         np.testing.assert_allclose(found.terms["aux"], aux, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_dictionary_keeps_its_metric_in_training_sweeps_and_files(tmp_path: Path) -> None:
     rng = np.random.default_rng(2)
     x = rng.normal(size=(2000, D)).astype(np.float32)

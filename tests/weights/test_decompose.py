@@ -116,6 +116,7 @@ def test_accumulated(models, tokens, truth):
     assert weights.accumulated(models["neox"], tokens, pos=-1).values.shape == (3, 2, 8)
 
 
+@pytest.mark.slow
 def test_edits_are_a_component(models, tokens):
     model = models["neox"]
     edits = [ji.add("resid_post", 2.0, layer=0), ji.zero("z", layer=1, head=2)]
@@ -128,6 +129,7 @@ def test_edits_are_a_component(models, tokens):
         assert not parts["L1H2"].any()
 
 
+@pytest.mark.slow
 def test_masked_prompts_and_jit_and_vmap(models, tokens):
     model = models["llama with biases"]
     mask = jnp.array([[False, False, True, True, True], [True] * 5])
@@ -142,6 +144,7 @@ def test_masked_prompts_and_jit_and_vmap(models, tokens):
     agree(jnp.moveaxis(mapped.values, 0, 1), plain.values)
 
 
+@pytest.mark.slow
 def test_float64(tokens):
     with enable_x64(True):
         model = make("neox", jnp.float64)

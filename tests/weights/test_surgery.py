@@ -43,6 +43,7 @@ def test_log_probabilities_stay(name, models, tokens):
         np.testing.assert_allclose(log_probs(change(model), tokens), before, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ALONE)
 def test_log_probabilities_stay_in_float64(name, tokens):
     with enable_x64(True):
@@ -54,6 +55,7 @@ def test_log_probabilities_stay_in_float64(name, tokens):
             np.testing.assert_allclose(log_probs(changed, tokens), before, atol=1e-11)
 
 
+@pytest.mark.slow
 def test_bfloat16_stays_bfloat16(tokens):
     model = make("gpt2", jnp.bfloat16, std=0.1)
     changed = weights.process(model)
