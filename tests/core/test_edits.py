@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import jaxinterp as ji
-from tests.models import families
+from tests.models import families, sampled
 
 
 def captured(model: Any, tokens: Any, edits: Any, site: str) -> jax.Array:
@@ -230,7 +230,7 @@ class Basis(eqx.Module):
         return jnp.einsum("...f,df->...d", feature, self.w)
 
 
-@pytest.mark.parametrize("layer", [None, 1, jnp.asarray(1)])
+@pytest.mark.parametrize("layer", sampled(1, slow=[None, jnp.asarray(1)]))
 def test_splice(gpt2: Any, tokens: jax.Array, layer: Any) -> None:
     basis = Basis(jax.random.normal(jax.random.key(0), (8, 12), jnp.float32) / 4)
     plain, acts = ji.run(gpt2, tokens, capture=["resid_post[1]"])

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import jaxinterp as ji
+from tests.models import sampled
 
 from .conftest import families, model_of
 from .test_generate import growing
@@ -139,7 +140,7 @@ def test_gradients_and_the_suffix() -> None:
         equal_alone(read, side)
 
 
-@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("side", sampled("left", slow=["right"]))
 def test_columns_are_masks_and_ints_per_example(side: str) -> None:
     model = model_of("gpt2")
     tokens, mask = padded(side)
@@ -188,7 +189,7 @@ def test_under_jit_and_vmap_one_program_serves_every_position() -> None:
         np.testing.assert_allclose(found[i], one, atol=1e-5)
 
 
-@pytest.mark.parametrize("pos", [-6, 5, -11])
+@pytest.mark.parametrize("pos", sampled(-6, slow=[5, -11]))
 def test_traced_positions_that_are_none_read_nothing(pos: int) -> None:
     model, tokens = model_of("gpt2"), jnp.asarray([[1, 2, 30, 4, 5]])
 

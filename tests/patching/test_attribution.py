@@ -13,6 +13,7 @@ from jax import lax
 import jaxinterp as ji
 from jaxinterp.patching import _attribution_drop
 from jaxinterp.patching._attribution_qk import key_effects
+from tests.models import sampled
 from tests.patching.patched_models import CLEAN, CORRUPT, MASK, METRIC, frozen_patterns, model_of
 
 PAIR = (CLEAN, CORRUPT, METRIC)
@@ -103,7 +104,7 @@ def test_half_precision_and_features_of_a_dictionary() -> None:
     ("name", "sites", "over"),
     [
         ("scaled", ("q", "k"), ("layer", "head")),
-        ("attention", ("k_rot",), ("layer", "pos", "head")),
+        pytest.param("attention", ("k_rot",), ("layer", "pos", "head"), marks=pytest.mark.slow),
         pytest.param("attention", ("q_rot",), ("layer", "pos", "head"), marks=pytest.mark.slow),
     ],
 )
@@ -176,7 +177,7 @@ def test_grad_drop_by_hand() -> None:
     close(plain, np.abs(effects).mean(-1))
 
 
-@pytest.mark.parametrize("at_once", [1, 2, 4, 99])
+@pytest.mark.parametrize("at_once", sampled(2, slow=[1, 4, 99]))
 def test_drops_in_steps_equal_all_at_once(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
     shapes = {"attn_out": jax.ShapeDtypeStruct((2, 3, 4), jnp.float32)}
     monkeypatch.setattr(_attribution_drop, "BACKWARD_BYTES", at_once * 96)

@@ -11,7 +11,7 @@ import pytest
 import jaxinterp as ji
 from jaxinterp.patching._grid import site_axes
 from jaxinterp.patching.packed._rows import pack
-from tests.models import EXHAUSTIVE, model_of
+from tests.models import model_of, sampled
 
 sweep = ji.patching.sweep
 RNG = np.random.default_rng(0)
@@ -112,7 +112,7 @@ def test_equals_the_loop_everywhere(name: str, site: str, over: tuple[str, ...])
     check(name, site, over)
 
 
-@pytest.mark.parametrize("name", [pytest.param("toy", marks=pytest.mark.slow), "relu"])
+@pytest.mark.parametrize("name", sampled("relu", slow=["toy"]))
 def test_models_without_mlp_or_order(name: str) -> None:
     """Attention only; and one whose positions all see each other, where no suffix is left out."""
     check(name, "z", ("layer", "pos"))
@@ -144,7 +144,7 @@ def test_padded_prompts_with_positions_per_example(side: str) -> None:
             np.testing.assert_allclose(found[j, :, example], whole[[2, 0], pos, example], atol=1e-5)
 
 
-@pytest.mark.parametrize("side", ["left", "right", pytest.param("left, whole rows too", marks=EXHAUSTIVE)])
+@pytest.mark.parametrize("side", sampled("left", slow=["right"], exhaustive=["left, whole rows too"]))
 def test_chosen_positions_of_padded_prompts_count_their_tokens(side: str) -> None:
     side, _, more = side.partition(", ")
     model = model_of("gpt2")

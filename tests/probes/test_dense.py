@@ -11,6 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from jaxinterp import probes
 from jaxinterp.probes.linear import _dense
 from jaxinterp.probes.trained import _training
+from tests.models import sampled
 
 KEY = jax.random.key(0)
 
@@ -26,7 +27,7 @@ def traces(fn: Any) -> int:
     return fn._cached._cache_size()
 
 
-@pytest.mark.parametrize("balanced", [False, True])
+@pytest.mark.parametrize("balanced", sampled(True, slow=[False]))
 def test_more_classes_are_those_of_scikit_learn(balanced: bool) -> None:
     x, y = data()
     # Examples of weight 0 are left out, and a class that then has none is never said.

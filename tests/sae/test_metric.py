@@ -11,6 +11,7 @@ import pytest
 
 import jaxinterp as ji
 from jaxinterp.sae.kinds._losses import Progress
+from tests.models import sampled
 from tests.options import how
 
 D, M, B, V = 8, 16, 12, 40
@@ -60,18 +61,12 @@ def made(name: str) -> Any:
 
 @pytest.mark.parametrize(
     "name",
-    [
+    sampled(
         "Vanilla",
-        "Standard",
-        "Gated",
         "TopK",
-        "BatchTopK",
-        "Matryoshka",
-        "JumpReLU",
-        "Transcoder",
-        "Crosscoder",
         "CrossLayerTranscoder",
-    ],
+        slow=["Standard", "Gated", "BatchTopK", "Matryoshka", "JumpReLU", "Transcoder", "Crosscoder"],
+    ),
 )
 def test_the_loss_is_the_explicit_one_of_logits(name: str) -> None:
     kind = made(name)

@@ -10,6 +10,7 @@ import pytest
 import jaxinterp as ji
 from jaxinterp import weights
 from jaxinterp._jax_versions import enable_x64
+from tests.models import sampled
 
 from .small_models import CONFIGS, make
 
@@ -34,17 +35,20 @@ def truth(models, tokens):
     return captured
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+THREE = ("gpt2", "neox sequential", "llama with biases")
+
+
+@pytest.mark.parametrize("name", sampled(*THREE, slow=[name for name in CONFIGS if name not in THREE]))
 def test_heads_sum_to_the_stream(name, models, tokens, truth):
     agree(weights.by_head(models[name], tokens).total(), truth(name)["resid_post"][-1])
 
 
-@pytest.mark.parametrize("name", ["gpt2", "neox", "llama", "attention only"])
+@pytest.mark.parametrize("name", sampled("llama", "attention only", slow=["gpt2", "neox"]))
 def test_layers_sum_to_the_stream(name, models, tokens, truth):
     agree(weights.by_layer(models[name], tokens).total(), truth(name)["resid_post"][-1])
 
 
-@pytest.mark.parametrize("name", ["gpt2", "neox", "llama with biases"])
+@pytest.mark.parametrize("name", sampled("llama with biases", slow=["gpt2", "neox"]))
 def test_neurons_sum_to_the_stream(name, models, tokens, truth):
     at = jnp.array([0, 3])
     total = weights.by_neuron(models[name], tokens, pos=at).total()
