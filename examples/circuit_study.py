@@ -204,8 +204,9 @@ class Study:
 
 def report(study, masks):
     """The table of the methods, and how far they agree."""
-    held = study.stage("held-out", lambda: study.judge(np.stack(list(masks.values())), study.held_out))
-    seen = study.stage("seen", lambda: study.judge(np.stack(list(masks.values())), study.train))
+    stack, names = np.stack(list(masks.values())), "-".join(masks)
+    held = study.stage(f"held-out-{names}", lambda: study.judge(stack, study.held_out))
+    seen = study.stage(f"seen-{names}", lambda: study.judge(stack, study.train))
     print(
         f"\n{'method':8}{'edges':>6}{'share':>8}{'kept':>7}{'kept, held out':>16}{'left outside':>14}"
         f"{'same top token':>16}{'also in eap':>13}"
@@ -292,9 +293,10 @@ def figures(study, masks):
         circuit = ji.circuits.Circuit(jnp.asarray(mask), study.graph)
         circuit.figure().save(study.folder / f"{name}.html")
     curve = study.eap()
+    wide = curve["sizes"] > 0  # the smallest ones may lead nowhere
     ji.viz.lines(
-        {"faithfulness": curve["faithfulness"], "target": np.full(len(curve["sizes"]), study.options.target)},
-        x=curve["sizes"] / study.graph.size,
+        {"faithfulness": curve["faithfulness"][wide], "target": np.full(wide.sum(), study.options.target)},
+        x=curve["sizes"][wide] / study.graph.size,
         title="Faithfulness of the strongest edges by EAP-IG",
         x_axis="share of edges that is kept",
         y_axis="faithfulness",

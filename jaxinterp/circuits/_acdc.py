@@ -22,13 +22,13 @@ from ..typing import (
 )
 from ._acdc_log import Log, identity
 from ._acdc_result import Acdc
-from ._acdc_runner import Runner, width_of
+from ._acdc_runner import Runner, runner_of
 from ._acdc_settings import AcdcSettings, stages
 from ._acdc_walk import Walk
 from ._circuit import as_circuit
 from ._graph import Graph
 from ._graph import graph as graph_of
-from ._run import at_once, experiment, read_count
+from ._run import experiment
 
 
 def acdc(
@@ -73,9 +73,9 @@ def acdc(
     the mask is `(n, edge)`.
 
     The result is that of one run after the other. Edges whose change is within rounding of the threshold can
-    go either way. Decisions are guessed ahead, and the circuits that the guesses lead to run as one batch,
-    from the layer of the receiver on. What comes after a wrong guess runs again. Receivers without a path to
-    the logits lose their edges without a run.
+    go either way. Decisions are guessed ahead, and the circuits that the guesses lead to run as one batch:
+    of each the heads and MLPs behind the changed edges. What comes after a wrong guess runs again. Receivers
+    without a path to the logits lose their edges without a run.
 
     **Raises:** ValueError for a threshold below 0, for a metric that is the same with all edges and with none,
     for a graph of another model, and for a model with edits.
@@ -97,8 +97,7 @@ def acdc(
     checked = pair.metric(metric)
     goal, sequence = chosen.goal_of(checked), chosen.sequence(edges)
     parts = stages(edges, sequence)
-    fits = at_once(pair, edges, read_count(pair, checked.pos), max_bytes)
-    runner = Runner(setup, checked, width_of(max(map(len, parts)), fits))
+    runner = runner_of(setup, pair, checked, ablate, max(map(len, parts)), max_bytes)
     full, empty = _ends(runner, edges)
     log = None if checkpoint is None else Log(Path(checkpoint), identity(setup, checked, ablate, sequence))
     trails = [] if log is None else log.trails()
@@ -114,7 +113,7 @@ def acdc(
                 if log is not None:
                     log.save(walk.threshold, walk.trail)
 
-            walk.run(runner, runner.width, trails, moved)
+            walk.run(runner, runner.window, trails, moved)
             trails.append(walk.trail)
             if log is not None:
                 log.save(each, walk.trail, now=True)

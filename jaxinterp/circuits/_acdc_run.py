@@ -5,6 +5,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from ..core._listing import survey
@@ -76,7 +77,7 @@ def from_layer(
     setup: Experiment, whole: WholeRun, masks: Bool[Array, "n edge"], layer: Array, metric: Metric
 ) -> Float[Array, "n *batch"]:
     """The metric of circuits that are whole before `layer`, one number per example."""
-    stream = jax.lax.dynamic_index_in_dim(whole.streams, layer, keepdims=False)
+    stream = lax.dynamic_index_in_dim(whole.streams, layer, keepdims=False)
 
     def one(mask: Array) -> Array:
         edit = setup.edit(mask, Changes(whole.differs, whole.fired))
@@ -84,3 +85,23 @@ def from_layer(
         return metric.of(out)
 
     return jax.vmap(one)(masks)
+
+
+@on_mesh
+@eqx.filter_jit
+def known_run(setup: Experiment, whole: WholeRun, kept: Bool[Array, " edge"], layer: Array) -> Array:
+    """What the senders of a circuit that is whole before `layer` write, minus what they write in the clean run."""
+    stream = lax.dynamic_index_in_dim(whole.streams, layer, keepdims=False)
+    edit = setup.edit(kept, Changes(whole.differs, None))
+    graph = setup.graph
+    capture = ["head_out", "mlp_out"] if graph.has_mlp else ["head_out"]
+    _, acts = resume(setup.model, stream, layer, edits=[edit], capture=capture, mask=setup.real, logits=False)
+    blocks = jnp.moveaxis(acts["head_out"], -2, 1)
+    if graph.has_mlp:
+        blocks = jnp.concatenate([blocks, acts["mlp_out"][:, None]], 1)
+    rows = blocks.reshape(-1, *blocks.shape[2:])
+    first = len(graph.embeddings)
+    ran = jnp.repeat(jnp.arange(graph.layers, dtype=jnp.int32) >= layer, graph.heads + graph.has_mlp)
+    ran = ran.reshape(-1, *(1,) * (rows.ndim - 1))
+    change = jnp.where(ran, rows - whole.wrote[first:], 0)
+    return jnp.concatenate([jnp.zeros_like(whole.wrote[:first]), change])

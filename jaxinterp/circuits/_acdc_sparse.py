@@ -1,229 +1,230 @@
 r"""Circuits that differ from a known one in a few edges: only what lies behind these edges runs.
 
 With $a_u$ what a sender writes in the known circuit minus what it writes in the clean run, and $c_u = u' - u$, a
-receiver reads $x_v + \sum_u m_{uv} a_u + (1 - m_{uv}) c_u$, where $x_v$ is the clean stream. A unit is an MLP, or the
-heads that share keys and values. Units behind a changed edge run in order of computation; all else stays.
+receiver reads $x_v + \sum_u m_{uv} a_u + (1 - m_{uv}) c_u$, where $x_v$ is the clean stream. Positions before `start`,
+at which the prompts are the same, read the clean stream.
 """
 
 import dataclasses
-import functools
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float, Int, Shaped
 
 from ..core._blocks import at_layer, context
 from ..core._check import token_shape
-from ..core._edit import Edit
 from ..core._run import resume
 from ..core._tap import Tap
+from ..core._types import Context, Reads
 from ..mesh._gather import on_mesh
 from ..metrics import Metric
 from ..nn import Attention, Block
-from ..nn._linear import einsum
+from ..nn._linear import add_bias, einsum
+from ..nn._rotary import rotate
 from ..patching._gradients import positions
 from ._acdc_run import WholeRun
-from ._edge_mask import Changes
-from ._graph import Graph
-from ._numbering import table
+from ._acdc_units import UnitPlan, Units
 from ._run import Experiment
 
 
-class HeadInputs(Edit):
-    """What the queries, keys and values of some heads read; its state is what these heads write."""
+class Ran(eqx.Module):
+    """What units write in changed circuits, minus what they write in the known one.
 
-    q_in: Array
-    k_in: Array
-    v_in: Array
-    layers: Any = eqx.field(static=True, default=None)
-
-    @property
-    def sites(self) -> tuple[str, ...]:
-        return ("q_in", "k_in", "v_in", "head_out")
-
-    def apply(self, tap: Any, site: str, x: Array, state: Any) -> tuple[Array, Any]:
-        if site == "head_out":
-            return x, x
-        return getattr(self, site), state
-
-
-class Units(eqx.Module):
-    """The units that run, in order, with what they read; the last row is that of the logits.
-
-    - `kind` (is it an MLP), `layer`, `group`, `row` (of its first sender), `fresh` (does an edge into it change): `(unit,)`.
-    - `keep`, `cut` `(unit, slot, sender)`: the edges of the known circuit.
-    - `less` `(unit, n, slot, sender)`: edges that are cut beyond these.
-    - `heard` `(unit, slot, row)`: which of the units that run it reads.
+    - `wide (row, n, *batch, pos, d)`: from position `start` on; `narrow (narrow, n, *batch, at, d)`: where the metric reads.
     """
 
-    kind: Any
-    layer: Any
-    group: Any
-    row: Any
-    fresh: Any
-    keep: Any
-    cut: Any
-    less: Any
-    heard: Any
+    wide: Float[Array, "row n *batch pos d"]
+    narrow: Float[Array, "narrow n *batch at d"]
 
 
-@functools.lru_cache(maxsize=8)
-def slots_of(graph: Graph) -> tuple[np.ndarray, np.ndarray]:
-    """Of each unit `(layer, mlp, group)` by number, and its receivers by slot: queries, keys, values."""
-    place = {name: i for i, name in enumerate(graph.receivers)}
-    shared = graph.heads // graph.kv_heads
-    units, slots = [], []
-    for layer in range(graph.layers):
-        for group in range(graph.kv_heads):
-            heads = range(group * shared, (group + 1) * shared)
-            names = [f"{layer}.{h}.q" for h in heads] + [f"{layer}.{group}.{kind}" for kind in "kv"]
-            names = names if graph.split_qkv else [f"{layer}.{group}"] * (shared + 2)
-            units.append((layer, 0, group))
-            slots.append([place[name] for name in names])
-        if graph.has_mlp:
-            units.append((layer, 1, 0))
-            slots.append([place[f"mlp{layer}"]] * (shared + 2))
-    units.append((graph.layers, 0, 0))
-    slots.append([len(place) - 1] * (shared + 2))
-    return np.asarray(units), np.asarray(slots)
+def taken(x: Shaped[Array, "*lead pos d"], at: Int[Array, "*batch at"]) -> Shaped[Array, "*lead at d"]:
+    """`x` at columns that all examples share, or at columns of each."""
+    if at.ndim == 1:
+        return jnp.take(x, at, axis=-2, mode="clip")
+    return jnp.take_along_axis(x, jnp.broadcast_to(at[..., None], (*x.shape[:-2], at.shape[-1], 1)), -2)
 
 
-def behind(graph: Graph, kept: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """Which units lie behind the edges in which masks differ from the known circuit."""
-    units, slots = slots_of(graph)
-    numbers = table(graph)
-    there = numbers >= 0
-    differs = there & (masks != kept).any(0)[numbers]
-    live = there & kept[numbers]
-    fresh, changed = differs.any(1), np.zeros(len(graph.senders), bool)
-    active = np.zeros(len(units), bool)
-    shared, width = graph.heads // graph.kv_heads, graph.heads + graph.has_mlp
-    for i, (layer, mlp, group) in enumerate(units):
-        active[i] = fresh[slots[i]].any() or live[slots[i]][:, changed].any()
-        if active[i] and i < len(units) - 1:
-            first = len(graph.embeddings) + layer * width + (graph.heads if mlp else group * shared)
-            changed[first : first + (1 if mlp else shared)] = True
-    return active
+class Place:
+    """Some positions: from `start` on, or the columns `at`. What is read there of the known circuit, once."""
 
+    def __init__(
+        self, take: Callable[[Array], Array], whole: WholeRun, change: Array, changed: Array
+    ) -> None:
+        self.take = take
+        self.change, self.differs, self.wrote = (take(x) for x in (change, whole.differs, whole.wrote))
+        self.less = (self.differs - self.change)[changed]
 
-def plan(graph: Graph, kept: np.ndarray, masks: np.ndarray, active: np.ndarray, room: int) -> Units:
-    """The units that run, padded to `room`, and the logits behind them."""
-    units, slots = slots_of(graph)
-    shared, width = graph.heads // graph.kv_heads, graph.heads + graph.has_mlp
-    chosen = np.flatnonzero(active[:-1])
-    count, senders = len(chosen), len(graph.senders)
-    rows = np.concatenate([chosen, np.zeros(room - count, int), [len(units) - 1]])
-    real = np.concatenate([np.ones(count, bool), np.zeros(room - count, bool), [True]])[:, None, None]
-    numbers = table(graph)[slots[rows]]  # (unit, slot, sender)
-    there = (numbers >= 0) & real
-    layer, kind, group = units[rows].T
-    row = len(graph.embeddings) + layer * width + np.where(kind, graph.heads, group * shared)
-    row[-1] = 0
-    # Where in the buffer each sender stands, if it runs.
-    stands = np.full(senders, -1)
-    for i in range(count):
-        size = 1 if kind[i] else shared
-        stands[row[i] : row[i] + size] = i * shared + np.arange(size)
-    keep = (there & kept[numbers]).astype(np.float32)
-    cut = (there & ~kept[numbers]).astype(np.float32)
-    less = (there & (kept[numbers] & ~masks[:, numbers])).astype(np.float32)
-    heard = np.zeros((room + 1, shared + 2, room * shared), np.float32)
-    runs = np.flatnonzero(stands >= 0)
-    heard[:, :, stands[runs]] = keep[:, :, runs]
-    less = np.moveaxis(less, 0, 1)
-    fresh = less.any((1, 2, 3))
-    parts = (kind.astype(bool), layer, group, row, fresh, keep, cut, less, heard)
-    return Units(*(jnp.asarray(x.astype(np.int32) if x.dtype == np.int64 else x) for x in parts))
+    def known(self, unit: Units, slots: slice, stream: Array) -> Array:
+        """What slots of a unit read in the known circuit, `(slot, *batch, pos, d)`."""
+        keep, cut = unit.keep[slots].astype(stream.dtype), unit.cut[slots].astype(stream.dtype)
+        both = einsum("su,u...->s...", keep, self.change) + einsum("su,u...->s...", cut, self.differs)
+        return self.take(stream)[None] + both
 
-
-@on_mesh
-@eqx.filter_jit
-def known_run(setup: Experiment, whole: WholeRun, kept: Bool[Array, " edge"], layer: Array) -> Array:
-    """What the senders of a circuit that is whole before `layer` write, minus what they write in the clean run."""
-    stream = lax.dynamic_index_in_dim(whole.streams, layer, keepdims=False)
-    edit = setup.edit(kept, Changes(whole.differs, None))
-    graph = setup.graph
-    capture = ["head_out", "mlp_out"] if graph.has_mlp else ["head_out"]
-    _, acts = resume(setup.model, stream, layer, edits=[edit], capture=capture, mask=setup.real, logits=False)
-    blocks = jnp.moveaxis(acts["head_out"], -2, 1)
-    if graph.has_mlp:
-        blocks = jnp.concatenate([blocks, acts["mlp_out"][:, None]], 1)
-    rows = blocks.reshape(-1, *blocks.shape[2:])
-    first = len(graph.embeddings)
-    ran = jnp.repeat(jnp.arange(graph.layers, dtype=jnp.int32) >= layer, graph.heads + graph.has_mlp)
-    ran = ran.reshape(-1, *(1,) * (rows.ndim - 1))
-    change = jnp.where(ran, rows - whole.wrote[first:], 0)
-    return jnp.concatenate([jnp.zeros_like(whole.wrote[:first]), change])
+    def read(self, unit: Units, slots: slice, known: Array, ran: Array) -> Array:
+        """What they read in changed circuits, `(n, slot, *batch, pos, d)`; `ran` are the units that ran."""
+        less, heard = (
+            unit.less[:, slots].astype(known.dtype),
+            unit.heard[slots, : len(ran)].astype(known.dtype),
+        )
+        moved = einsum("sr,rn...->ns...", heard, ran)
+        extra = lambda: moved + einsum("nsj,j...->ns...", less, self.less)
+        return known[None] + lax.cond((less > 0).any(), extra, lambda: moved)
 
 
 @on_mesh
 @eqx.filter_jit
 def from_known(
-    setup: Experiment, whole: WholeRun, change: Array, units: Units, count: Array, metric: Metric
-) -> Float[Array, "n *batch"]:
-    """The metric of circuits that cut some edges more than the known one."""
+    setup: Experiment,
+    whole: WholeRun,
+    change: Array,
+    plan: UnitPlan,
+    at: Int[Array, "*example at"] | None,
+    metric: Metric,
+    start: int,
+) -> tuple[Float[Array, "n *batch"], Ran]:
+    """The metric of circuits that cut some edges more than the known one. `at`: where narrow units run."""
     graph, model = setup.graph, setup.model
-    shared = graph.heads // graph.kv_heads
-    _, ctx = context(model, token_shape(setup.tokens), setup.real)
-    n, room = units.less.shape[1], units.layer.shape[0] - 1
-    dtype = change.dtype
+    prompts = token_shape(setup.tokens)
+    ids, ctx = context(model, prompts, setup.real)
+    shared, n = graph.heads // graph.kv_heads, plan.logits.less.shape[1]
+    causal = bool(model.config.causal)
+    here = Place(lambda x: x[..., start:, :], whole, change, plan.changed)
+    reads = Reads(prompts[-1] - start, prompts[-1], causal=causal, first=start, real=setup.real)
+    later = Context(reads, None if ctx.tables is None else model.tables(ids[..., start:]))
+    there, few = here, later
+    if at is not None:
+        there = Place(lambda x: taken(x, at), whole, change, plan.changed)
+        rows = jnp.broadcast_to(ctx.mask, (*prompts, prompts[-1])) if ctx.mask is not None else None
+        reads = Reads(
+            at.shape[-1], prompts[-1], real=setup.real, table=None if rows is None else taken(rows, at)
+        )
+        few = Context(
+            reads,
+            None
+            if ctx.tables is None
+            else model.tables(taken(jnp.broadcast_to(ids, prompts)[..., None], at)[..., 0]),
+        )
 
-    def read(unit: Units, stream: Array, buffer: Array) -> Array:
-        """What the slots of a unit read, `(n, slot, *batch, pos, d)`."""
-        known = einsum("su,u...->s...", unit.keep.astype(dtype), change)
-        known = known + einsum("su,u...->s...", unit.cut.astype(dtype), whole.differs)
-        extra = lambda: einsum("nsu,u...->ns...", unit.less.astype(dtype), whole.differs - change)
-        nothing = lambda: jnp.zeros((n, *known.shape), dtype)
-        moved = einsum("sr,rn...->ns...", unit.heard.astype(dtype), buffer)
-        return (stream[None] + known)[None] + moved + lax.cond(unit.fresh, extra, nothing)
+    def projected(
+        unit: Units, slots: slice, parts: tuple[Place, Array, Any], w: Array, b: Any, stream: Array
+    ) -> Array:
+        """Queries, keys or values `(n, *batch, pos, head, k)`: computed once where they are those of the known circuit."""
+        place, ran, norm = parts
+        known = place.known(unit, slots, stream)
 
-    def heads(unit: Units, x: Array) -> Array:
+        def through(x: Array) -> Array:
+            normed = x if norm is None else norm(x)
+            return add_bias(einsum("ns...d,sdk->n...sk", normed, w), b)
+
+        many = lambda: through(place.read(unit, slots, known, ran))
+        once = lambda: jnp.repeat(through(known[None]), n, 0)
+        return lax.cond(unit.moves[slots].any(), many, once)
+
+    def heads(unit: Units, place: Place, ran: tuple[Array, Array], around: Context) -> Array:
         block = at_layer(model.blocks, unit.layer)
-        attn = group_of(block.attn, unit.group, shared)
-        kv = x[shared:, ..., None, :]
-        edit = HeadInputs(q_in=jnp.moveaxis(x[:shared], 0, -2), k_in=kv[0], v_in=kv[1])
-        tap: Any = Tap([edit], states=[None], layer=unit.layer, real=setup.real)
-        attn(x[0], block.ln1, ctx.at(unit.layer), tap)
-        return jnp.moveaxis(tap.states[0], -2, 0)
+        attn, norm = group_of(block.attn, unit.group, shared), block.ln1
+        stream = lax.dynamic_index_in_dim(whole.streams, unit.layer, keepdims=False)
+        q = projected(unit, slice(0, shared), (place, ran[0], norm), attn.w_q, attn.b_q, stream)
+        before = stream[None, None, ..., :start, :]
+        pair = []
+        for slot, w, b in ((shared, attn.w_k, attn.b_k), (shared + 1, attn.w_v, attn.b_v)):
+            new = projected(unit, slice(slot, slot + 1), (here, ran[1], norm), w, b, stream)
+            if start:
+                normed = before if norm is None else norm(before)
+                old = add_bias(einsum("ns...d,sdk->n...sk", normed, w), b)
+                new = jnp.concatenate([jnp.repeat(old, n, 0), new], -3)
+            pair.append(new)
+        k, v = pair
+        if ctx.tables is not None:
+            q, k = rotate(q, around.tables), rotate(k, ctx.tables)
+        around = around.at(unit.layer)
+        tap = Tap(layer=unit.layer, real=setup.real)
+        z = jax.vmap(lambda q, k, v: attn.mixed(attn._scaled(q, around), k, v, around, tap))(q, k, v)
+        return einsum("n...hk,hkd->hn...d", z, attn.w_o)
 
-    def mlp(unit: Units, x: Array) -> Array:
+    def mlp(unit: Units, place: Place, ran: Array) -> Array:
         block = at_layer(model.blocks, unit.layer)
-        out = block.mlp(x[0], block.ln2, Tap(layer=unit.layer, real=setup.real))
-        return jnp.concatenate([out[None], jnp.zeros((shared - 1, *out.shape), out.dtype)])
+        stream = lax.dynamic_index_in_dim(whole.mids, unit.layer, keepdims=False)
+        one = slice(0, 1)
+        x = place.read(unit, one, place.known(unit, one, stream), ran)[:, 0]
+        out = block.mlp(x, block.ln2, Tap(layer=unit.layer, real=setup.real))[None]
+        return jnp.concatenate([out, jnp.zeros((shared - 1, *out.shape[1:]), out.dtype)])
 
-    def step(i: Any, buffer: Array) -> Array:
+    def step(i: Any, found: Array, units: Units, place: Place, wide: Any, around: Context) -> Array:
+        """Runs unit `i`. `found` are the units before it, and `wide` the wide ones, by place."""
         unit = jax.tree.map(lambda leaf: lax.dynamic_index_in_dim(leaf, i, keepdims=False), units)
-        take = lambda stack: lax.dynamic_index_in_dim(stack, unit.layer, keepdims=False)
-        stream = jnp.where(unit.kind, take(whole.mids), take(whole.streams))
-        x = read(unit, stream, buffer)
-        attend = lambda x: jax.vmap(lambda one: heads(unit, one))(x)
-        if graph.has_mlp:
-            out = lax.cond(unit.kind, lambda x: jax.vmap(lambda one: mlp(unit, one))(x), attend, x)
-        else:
-            out = attend(x)
-        was = lax.dynamic_slice_in_dim(here, unit.row, shared, 0)
-        other = unit.kind & (jnp.arange(shared, dtype=jnp.int32) > 0).reshape(-1, *(1,) * (was.ndim - 1))
-        moved = jnp.where(other[None], 0, out - was[None])
-        return lax.dynamic_update_slice_in_dim(buffer, jnp.moveaxis(moved, 0, 1), i * shared, 0)
+        ran = (found, found) if wide is None else (jnp.concatenate([wide[0], found]), wide[1])
+        out = (
+            heads(unit, place, ran, around)
+            if not graph.has_mlp
+            else lax.cond(unit.mlp, lambda: mlp(unit, place, ran[0]), lambda: heads(unit, place, ran, around))
+        )
+        was = lax.dynamic_slice_in_dim(place.was, unit.row, shared, 0)
+        other = unit.mlp & (jnp.arange(shared, dtype=jnp.int32) > 0).reshape(-1, *(1,) * (was.ndim - 1))
+        moved = jnp.where(other[:, None], 0, out - was[:, None])
+        return lax.dynamic_update_slice_in_dim(found, moved, i * shared, 0)
 
-    here = jnp.concatenate([whole.wrote + change, jnp.zeros((shared, *change.shape[1:]), dtype)])
-    buffer = jnp.zeros((room * shared, n, *change.shape[1:]), dtype)
-    buffer = lax.fori_loop(0, count, step, buffer)
-    last = jax.tree.map(lambda leaf: leaf[-1], units)
-    last = dataclasses.replace(
-        last, **{k: getattr(last, k)[..., :1, :] for k in ("keep", "cut", "less", "heard")}
+    for place in (here, there):
+        spare = jnp.zeros((shared, *place.wrote.shape[1:]), place.wrote.dtype)
+        place.was = jnp.concatenate([place.wrote + place.change, spare])
+    empty = lambda units, place: jnp.zeros(
+        (len(units.layer) * shared, n, *place.wrote.shape[1:]), change.dtype
     )
-    x = read(last, whole.last, buffer)[:, 0]
+    wide = empty(plan.wide, here)
+    wide = lax.fori_loop(
+        0, plan.counts[0], lambda i, found: step(i, found, plan.wide, here, None, later), wide
+    )
+    narrow, ran = empty(plan.narrow, there), wide
+    if at is not None:
+        both = (taken(wide[..., :, :], at - start), wide)
+        narrow = lax.fori_loop(
+            0, plan.counts[1], lambda i, found: step(i, found, plan.narrow, there, both, few), narrow
+        )
+        ran = jnp.concatenate([both[0], narrow])
+    last = jax.tree.map(lambda leaf: leaf[0], plan.logits)
+    x = there.read(last, slice(0, 1), there.known(last, slice(0, 1), whole.last), ran)[:, 0]
+    return jax.vmap(lambda stream: measured(setup, whole, stream, at, metric, start))(x), Ran(wide, narrow)
 
-    def measured(stream: Array) -> Array:
-        out, _ = resume(model, stream, graph.layers, mask=setup.real, logits=positions(metric))
+
+def measured(setup: Experiment, whole: WholeRun, stream: Array, at: Any, metric: Metric, start: int) -> Array:
+    """The metric of the stream that the logits read, at its positions or from `start` on."""
+    layers = setup.graph.layers
+    if at is None:
+        stream = jnp.concatenate([whole.last[..., :start, :], stream], -2)
+        out, _ = resume(setup.model, stream, layers, mask=setup.real, logits=positions(metric))
         return metric.of(out)
+    out, _ = resume(setup.model, stream, layers, logits=True)
+    return metric.of(out if jnp.ndim(metric.pos) else out[..., 0, :])
 
-    return jax.vmap(measured)(x)
+
+@on_mesh
+@eqx.filter_jit
+def accepted(change: Array, plan: UnitPlan, ran: Ran, index: Array, at: Any, start: int) -> Array:
+    """`change` of the circuit with the number `index` among those that ran."""
+    for units, rows in ((plan.wide, ran.wide), (plan.narrow, ran.narrow)):
+        if not len(rows):
+            continue
+        count = plan.counts[0 if units is plan.wide else 1]
+        shared = len(rows) // len(units.row)
+        one = lax.dynamic_index_in_dim(rows, index, 1, keepdims=False)
+        if units is plan.wide:
+            one = jnp.pad(one, [(0, 0)] * (one.ndim - 2) + [(start, 0), (0, 0)])
+        else:
+            hot = jax.nn.one_hot(at, change.shape[-2], dtype=one.dtype)
+            hot = jnp.broadcast_to(hot, (*one.shape[:-2], *hot.shape[-2:]))
+            one = einsum("...rp,...rd->...pd", hot, one)
+        inner = jnp.arange(shared, dtype=jnp.int32)
+        row = units.row[:, None] + jnp.where(units.mlp[:, None], 0, inner[None])
+        real = (jnp.arange(len(units.row), dtype=jnp.int32) < count)[:, None] & ~(
+            units.mlp[:, None] & (inner > 0)[None]
+        )
+        row = jnp.where(real, row, len(change)).reshape(-1)
+        change = change.at[row].add(one, mode="drop")
+    return change
 
 
 def group_of(attn: Attention, group: Array, shared: int) -> Attention:

@@ -35,10 +35,14 @@ from ._induction_case import induction_case as induction_case
 from ._layer_interventions import LayerInterventions as LayerInterventions
 from ._layer_interventions import LayerTable as LayerTable
 from ._layer_interventions import layer_interventions as layer_interventions
+from ._logit_moments import LogitMoments as LogitMoments
+from ._logit_moments import logit_moments as logit_moments
 from ._monosemantic import monosemantic as monosemantic
 from ._ngrams import ContextNgrams as ContextNgrams
 from ._null_space import NullSpace as NullSpace
 from ._null_space import null_space as null_space
+from ._properties import NeuronProperties as NeuronProperties
+from ._properties import neuron_properties as neuron_properties
 from ._ranks import Measure as Measure
 from ._response import ResponseCurves as ResponseCurves
 from ._response import random_neurons as random_neurons
@@ -48,5 +52,7 @@ from ._token_means import token_means as token_means
 from ._top_contexts import TopContexts as TopContexts
 from ._top_contexts import top_contexts as top_contexts
 from ._units import UnitStream as UnitStream
+from ._universal import Universal as Universal
+from ._universal import universal as universal
 from ._weights import WeightStatistics as WeightStatistics
 from ._weights import weight_statistics as weight_statistics

@@ -1,26 +1,20 @@
 """How alike the units of two models, layers or dictionaries are: all pairs, in one pass over a corpus."""
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from ..core._check import is_int
 from ..corpus._checkpoint import Checkpoint
-from ..mesh._rows import row_parts, rows_on
 from ..typing import BytesLike, CorpusLike, KeyLike, MeshLike, PathLike, StrLike, UnitsLike
 from ._chance import as_chance
 from ._correlations_result import Correlations
-from ._pair_reading import Pair, as_pair
-from ._pairwise import AddPairs, alike, nothing
+from ._pair_reading import as_pair
 from ._ranks import Measure, as_measure, sampled
+from ._row_blocks import as_limit, row_blocks
 
-BYTES = 2**30
 KEPT = 16  # matches of each unit that are kept where the matrix is not
-ENTRY = 12  # bytes of an entry while it is summed: a total, its compensation and the product of a batch
 
 
 def correlations(
@@ -80,7 +74,7 @@ def correlations(
     what its rows give alone; blocks of rows, a mesh and an interruption change nothing.
     """
     measure = as_measure(measure)
-    limit = _limit(max_bytes)
+    limit = as_limit(max_bytes)
     pair = as_pair(stream_a, stream_b, corpus)
     chance = as_chance(baseline, key, pair.read.sides[1])
     pair = dataclasses.replace(pair, read=dataclasses.replace(pair.read, chance=chance))
@@ -91,69 +85,16 @@ def correlations(
         pair = dataclasses.replace(pair, read=dataclasses.replace(pair.read, ranks=ranks))
     first, second = pair.read.sides
     n_a, n_b = first.count, second.count
-    keep, wide = min(KEPT, n_b), n_b * (1 if chance is None else 2)
+    keep = min(KEPT, n_b)
     values, partners = np.zeros((n_a, keep), np.float32), np.zeros((n_a, keep), np.int32)
     by_chance = None if chance is None else np.zeros(n_a, np.float32)
     entries = np.zeros((n_a, n_b), np.float32) if 4 * n_a * n_b <= limit else None
-    rows, blocks = block_rows(n_a, wide, limit // 2, 1 if mesh is None else row_parts(mesh))
-    for block in range(blocks):
-        own = how | {"checkpoint": _block_file(checkpoint, block, blocks), "limit": limit // 2}
-        r = _block(pair, measure, block * rows, rows, blocks * rows, wide, own)
-        there = min(rows, n_a - block * rows)
-        here = slice(block * rows, block * rows + there)
-        best, where = jax.lax.top_k(r[:, :n_b], keep)
-        values[here], partners[here] = np.asarray(best)[:there], np.asarray(where)[:there]
+    for here, r in row_blocks(pair, measure, limit, checkpoint, how):
+        values[here], partners[here] = map(np.asarray, jax.lax.top_k(r[:, :n_b], keep))
         if entries is not None:
-            entries[here] = np.asarray(r[:there, :n_b])
+            entries[here] = np.asarray(r[:, :n_b])
         if by_chance is not None:
-            by_chance[here] = np.asarray(r[:, n_b:].max(1))[:there]
+            by_chance[here] = np.asarray(r[:, n_b:].max(1))
     return Correlations(
         values, partners, first.table, second.table, pair.tokens, measure.name, rank_error, by_chance, entries
     )
-
-
-def _block(
-    pair: Pair, measure: Measure, start: int, rows: int, padded: int, wide: int, how: dict[str, Any]
-) -> jax.Array:
-    """The rows of one block, `(row, unit)`."""
-    mesh = how["mesh"]
-    zeros = lambda: jnp.zeros((rows, wide), jnp.float32)
-    if mesh is not None and rows % row_parts(mesh) == 0:
-        zeros = lambda: rows_on(mesh, np.zeros((rows, wide), np.float32))
-    kind = None if pair.read.chance is None else pair.read.chance.kind
-    about = f"{measure} {kind} {pair.read.sides[0].captures} {pair.read.sides[1].captures}"
-    step = AddPairs(
-        pair.read,
-        jnp.int32(start),
-        jnp.asarray(np.frombuffer(about.encode(), np.uint8)),
-        padded,
-        measure.centred,
-    )
-    state = pair.fold(nothing(padded, wide, zeros), step, progress="correlations", **how)
-    if not np.isfinite(state.a.squares[0]).all() or not np.isfinite(state.b.squares[0]).all():
-        raise ValueError("Activations are NaN or infinite: are the weights finite, and does the dtype reach?")
-    return alike(state, jnp.int32(start), measure.name)
-
-
-def block_rows(n: int, wide: int, limit: int, parts: int) -> tuple[int, int]:
-    """How many rows a block has, a multiple of `parts`, and how many blocks there are."""
-    most = max(1, limit * parts // (ENTRY * wide))
-    blocks = -(-n // most)
-    rows = -(-n // blocks)
-    return -(-rows // parts) * parts, blocks
-
-
-def _limit(max_bytes: Any) -> int:
-    if isinstance(max_bytes, str) and max_bytes == "auto":
-        return BYTES
-    if not is_int(max_bytes) or int(max_bytes) < 1:
-        raise ValueError(f"max_bytes is a number of bytes, 2**30 for 1 GiB, or 'auto'; got {max_bytes!r}.")
-    return int(max_bytes)
-
-
-def _block_file(checkpoint: Any, block: int, blocks: int) -> Any:
-    if checkpoint is None or blocks == 1:
-        return checkpoint
-    kept = checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
-    path = Path(kept.path)
-    return dataclasses.replace(kept, path=path.with_name(f"{path.name}.{block + 1}"))

@@ -181,10 +181,13 @@ def test_what_is_wrong_teaches() -> None:
         ji.circuits.acdc(edited, CLEAN, CORRUPT, METRIC, **QUIET)
 
 
-@pytest.mark.parametrize("name", ["reverse", pytest.param("x_proportion", marks=pytest.mark.slow)])
-def test_programs_are_recovered_under_zero_ablation(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "length"),
+    [("reverse", None), ("x_proportion", 2), pytest.param("x_proportion", None, marks=pytest.mark.slow)],
+)
+def test_programs_are_recovered_under_zero_ablation(name: str, length: int | None) -> None:
     """Conmy et al. 2023 report an area of 1.000 for both."""
-    program = ji.toy.rasp(name)
+    program = ji.toy.rasp(name, length=length)
     graph = ji.circuits.graph(program.model, split_embed=True)
     found = ji.circuits.acdc(
         program.model,
@@ -201,3 +204,17 @@ def test_programs_are_recovered_under_zero_ablation(name: str) -> None:
     truth = graph.mask(program.edges)
     assert (found.kept[0] == truth.kept).all()
     assert ji.circuits.roc(found, truth).auc == 1
+
+
+@pytest.mark.parametrize("ablate", ["zero", "patch"])
+def test_the_planted_circuit_of_indirect_objects_comes_out_exactly(ablate: str) -> None:
+    planted = ji.toy.planted_ioi()
+    graph = ji.circuits.graph(planted.model, split_embed=True)
+    prompts = planted.prompts(8, key=jax.random.key(0))
+    metric = ji.metrics.logit_diff(prompts.correct, prompts.wrong)
+    found = ji.circuits.acdc(
+        planted.model, prompts.clean, prompts.corrupt, metric, graph=graph, ablate=ablate, **QUIET
+    )
+    truth = planted.edges if ablate == "zero" else planted.patched_edges
+    assert len(truth) == {"zero": 13, "patch": 9}[ablate]
+    assert set(found.edges) == set(truth)

@@ -11,7 +11,7 @@ import pytest
 import jaxinterp as ji
 from jaxinterp._jax_versions import enable_x64
 from jaxinterp.corpus import _batches, _fold
-from jaxinterp.neurons._correlations import block_rows
+from jaxinterp.neurons._row_blocks import block_rows
 from tests.models import families, model_of, small_model
 from tests.processes import run
 
@@ -242,10 +242,10 @@ for most in ("auto", 40_000):
     found = ji.neurons.correlations(a, b, tokens, mesh=mesh, max_bytes=most, **how)
     np.testing.assert_allclose(found.values, want.values, atol=1e-5)
     np.testing.assert_allclose(found.baseline, want.baseline, atol=1e-5)
-from jaxinterp.neurons import _correlations
+from jaxinterp.neurons import _row_blocks
 placed = []
-alike = _correlations.alike
-_correlations.alike = lambda state, *rest: placed.append(state.products[0].sharding) or alike(state, *rest)
+alike = _row_blocks.alike
+_row_blocks.alike = lambda state, *rest: placed.append(state.products[0].sharding) or alike(state, *rest)
 ji.neurons.correlations(a, b, tokens, mesh=mesh, **how)
 assert placed[0].spec[0] == "data", placed
 print("equal")

@@ -1,13 +1,18 @@
 """Packed rows on the device, and which keys their slots read."""
 
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Int
 
 from ...core._types import Reads
+
+KEPT_BYTES = 2**24
+"Rules of all rows as bools: up to so many they are kept, else each visit makes those of its rows."
 
 
 class DeviceRows(eqx.Module):
@@ -56,6 +61,17 @@ class RowReads(Reads):
         own = (wide(key) >= wide(self.pos + cut(rows.first))) & (wide(key) <= wide(self.pos + last))
         allowed = before | own
         return allowed if self.real is None else allowed & wide(self.real[:, None, :keys])
+
+
+def rules(rows: DeviceRows, real: Array | None, pos: int, causal: bool) -> Callable[[Any], Reads]:
+    """What the slots of a chunk read, by its number. Rules of a few rows are made once, as arrays."""
+    chunks, count, slots = rows.job.shape
+    own = lambda number: row_reads(rows.chunk(number), real, pos, causal)
+    if chunks * count * slots * (pos + slots) > KEPT_BYTES:
+        return own
+    tables = jax.vmap(lambda number: own(number).rows(0, slots))(jnp.arange(chunks, dtype=jnp.int32))
+    table = lambda number: lax.dynamic_index_in_dim(tables, number, keepdims=False)
+    return lambda number: Reads(slots, pos + slots, table=table(number))
 
 
 def row_reads(rows: DeviceRows, real: Array | None, pos: int, causal: bool) -> RowReads:

@@ -21,7 +21,7 @@ from ...core._tap import Tap
 from ...core._types import Context, Reads
 from ...mesh._gather import gather_weights, over_data
 from .._grid import site_axes
-from ._reads import DeviceRows, row_reads
+from ._reads import DeviceRows, rules
 
 
 class Base(eqx.Module):
@@ -56,10 +56,12 @@ class RowTap(Tap):
     """A tap of packed rows: keys and values of the unpatched run come before those of the rows.
 
     There are no barriers at the sites. A cell is compared with other cells, not bit for bit with a run, and
-    each barrier sends all streams through memory once more.
+    each barrier sends all streams through memory once more. There is one behind the first norm: queries, keys
+    and values would each compute it again.
     """
 
     def __call__(self, site: str, x: Any) -> Any:
+        x = lax.optimization_barrier(x) if site == "ln1_out" else x
         for i, edit in enumerate(self.edits):
             if site in edit.sites:
                 x, self.states[i] = edit.apply(self, site, x, self.states[i])
@@ -147,19 +149,22 @@ def patched_streams(
     donors: Float[Array, "layer batch *site"],
     rows: DeviceRows,
     index: dict[str, Array],
-    groups: Int[Array, "group two"],
+    groups: Int[Array, "group ends"],
     mask: Array | None,
     site: str,
 ) -> Float[Array, "group chunk row slot d"]:
     """The residual streams that leave the last block, for every group and every packed suffix.
 
-    `groups` are sorted by their first layer.
+    `groups` are the first and last layer of each, or its one layer; they are sorted by the first.
     """
     count, pos = layer_count(model), base.resid.shape[2]
     positions, _ = context(model, base.resid.shape[1:3], mask)
     positions = jnp.broadcast_to(positions, base.resid.shape[1:3])
     tables = model.tables(positions[rows.example[..., None], rows.column])
     chunks = rows.example.shape[0]
+    reads_of = rules(rows, mask, pos, model.config.causal)
+    # A stream that one layer reads is patched where its run begins, and then no more.
+    at_start = site == "resid_pre" and groups.shape[1] == 1
     arrays, static = eqx.partition(model.blocks, eqx.is_array)
     store = jnp.zeros((len(groups) * chunks, *rows.column.shape[1:], base.resid.shape[-1]), base.resid.dtype)
 
@@ -169,29 +174,25 @@ def patched_streams(
         started = (groups[:, 0] <= layer).sum(dtype=jnp.int32)
 
         def place_of(step: Any) -> tuple[Any, Any, Any]:
-            group, number = step // rows.used, step % rows.used
+            group, number = lax.div(step, rows.used), lax.rem(step, rows.used)
             return group, number, group * chunks + number
 
         def begin(step: Any, store: Array) -> Array:
             """The streams of a group that begins at this layer are those of the unpatched run."""
             _, number, place = place_of(step)
             here = rows.chunk(number)
-            return lax.dynamic_update_index_in_dim(store, resid[here.example[:, None], here.column], place, 0)
+            x = resid[here.example[:, None], here.column]
+            if at_start:
+                x, _ = Patch(donated, index, here, reads_of(number), True, site).apply(None, site, x, None)
+            return lax.dynamic_update_index_in_dim(store, x, place, 0)
 
         def visit(step: Any, store: Array) -> Array:
             group, number, place = place_of(step)
             here = rows.chunk(number)
             x = over_data(lax.dynamic_index_in_dim(store, place, keepdims=False), 2)
-            reads = row_reads(here, mask, pos, model.config.causal)
-            patch = Patch(
-                donors=donated,
-                index=index,
-                rows=here,
-                reads=reads,
-                active=layer <= groups[group, 1],
-                site=site,
-            )
-            tap = RowTap([patch], layer=layer, memory=(k[here.example], v[here.example]))
+            reads = reads_of(number)
+            patch = Patch(donated, index, here, reads, layer <= groups[group, -1], site)
+            tap = RowTap([] if at_start else [patch], layer=layer, memory=(k[here.example], v[here.example]))
             own_tables = jax.tree.map(lambda t: lax.dynamic_index_in_dim(t, number, keepdims=False), tables)
             weights = gather_weights(eqx.combine(block, static), "blocks.", layer=True)
             x = weights(x, Context(reads, own_tables, layer), tap)

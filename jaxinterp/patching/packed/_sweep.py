@@ -39,6 +39,8 @@ def packed(
     model = pair.model
     layout = plan(grid, pair, *_suffixes(pair, grid, read, values), read.shape[-1], max_bytes)
     order = np.argsort(grid.groups[:, 0], kind="stable")
+    single = (grid.groups[:, 0] == grid.groups[:, 1]).all()
+    groups = grid.groups[order, :1] if single else grid.groups[order]
     base, donors = _prepare(
         model, pair.flat(pair.target), pair.flat(pair.source), pair.flat_mask, values, grid.site
     )
@@ -50,7 +52,7 @@ def packed(
             _rows(layout, piece),
             _places(piece),
             jax.device_put(piece.index),
-            jax.device_put(grid.groups[order]),
+            jax.device_put(groups),
             jax.device_put(read),
             pair.flat_mask,
             metric,
