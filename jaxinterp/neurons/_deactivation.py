@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -77,7 +79,8 @@ def head_deactivation(model: ModelLike, bos: IntLike, *, distance: IntLike = 1) 
     is this score over that scale.
     """
     readers = bos_readers(model, bos, distance=distance)
-    out = process(model).blocks.mlp.w_out
+    folded: Any = process(model)
+    out = folded.blocks.mlp.w_out
     scores = np.asarray(jnp.einsum("nfd,lhd->nflh", out, readers, precision="highest"), np.float32)
     layers = np.arange(len(scores))
     reads = layers[:, None] < layers[None]
@@ -93,10 +96,10 @@ def bos_readers(model: ModelLike, bos: IntLike, *, distance: IntLike = 1) -> jax
     mlp = getattr(getattr(model, "blocks", None), "mlp", None)
     if mlp is None:
         raise ValueError(f"This {type(model).__name__} has no MLP (ff=0), so it has no neurons.")
-    folded = process(model)  # refuses models with edits
+    folded: Any = process(model)  # refuses models with edits
     check_index("token", bos, model.config.vocab, "ji.neurons.head_deactivation(model, tokenizer.bos_id)")
     attn = folded.blocks.attn
-    tables = model.tables(jnp.asarray([distance], jnp.int32))
+    tables = folded.tables(jnp.asarray([distance], jnp.int32))
     site = "k" if tables is None else "k_rot"
     _, acts = run(model, jnp.asarray([bos], jnp.int32), capture=[site], logits=False)
     keys = jnp.repeat(acts[site][:, 0], attn.w_q.shape[1] // attn.w_k.shape[1], 1)
