@@ -2,7 +2,8 @@
 
 python examples/entropy_neurons.py                                                    # short pieces that come along
 python examples/entropy_neurons.py --data ../shared/data/corpora                      # held-out English documents
-python examples/entropy_neurons.py --data ../shared/data/corpora --model smollm2-135m --largest 40 --random 60
+python examples/entropy_neurons.py --data ../shared/data/corpora --model smollm2-135m --largest 30 --random 30 \\
+    --values 0,2,4,6 --baseline 6 --prompts 4 --layers 2
 
 Neurons of the last layer are ranked by rho, the share of their output weights in the effective null space of the
 unembedding. Effects of mean ablation are measured for those with the largest rho, and for random neurons of the
@@ -48,14 +49,16 @@ def sequences(tokenizer, documents, count, length):
     return np.stack(rows), np.concatenate(ids)
 
 
+def output_weights(model):
+    """Those of the last layer, as the last norm sees them."""
+    out = np.asarray(model.blocks.mlp.w_out[-1], np.float64)
+    return out - out.mean(1, keepdims=True) if model.ln_final.centres else out
+
+
 def effects(model, tokens, args):
     """`EntropyNeurons` of candidates and random neurons of the last layer, and which of them are random."""
-    last = model.config.layers - 1
-    width = model.blocks.mlp.w_out.shape[1]
-    null = ji.neurons.null_space(model, rank=args.rank)
-    out = np.asarray(model.blocks.mlp.w_out[last], np.float64)
-    out = out - out.mean(1, keepdims=True) if model.ln_final.centres else out
-    largest = np.argsort(-null.share(out), kind="stable")[: args.largest or width]
+    rho = ji.neurons.null_space(model, rank=args.rank).share(output_weights(model))
+    largest = np.argsort(-rho, kind="stable")[: args.largest or len(rho)]
     random = ji.neurons.random_neurons(model, args.random, key=jax.random.key(1), layers=1)[:, 1]
     random = random[~np.isin(random, largest[:10])]
     units = np.unique(np.concatenate([largest, random]))
@@ -76,7 +79,7 @@ def ends(row, column, digits):
     return f"{row[column + '_low']:.{digits}f} to {row[column + '_high']:.{digits}f}"
 
 
-def entropy_table(found, random):
+def entropy_table(model, found, random):
     null = found.null
     after = null.singular_values[-null.rank :]
     print(
@@ -84,6 +87,11 @@ def entropy_table(found, random):
         f"singular values {null.singular_values[0]:.1f} ... {null.singular_values[-null.rank - 1]:.2f} | "
         f"{after[0]:.2f} ... {after[-1]:.2g}"
     )
+    for rank in (1 + model.ln_final.centres, 12, 40):
+        rho = null.with_rank(rank).share(output_weights(model))
+        best = np.argsort(-rho, kind="stable")[:3]
+        named = ", ".join(f"{found.layer}.{i} ({rho[i]:.2f})" for i in best)
+        print(f"  with {rank} directions the largest rho are {named}; median {np.median(rho):.2f}")
     base = found.base
     print(
         f"{found.tokens} tokens of {found.documents} documents; loss {base['loss']:.3f}, entropy {base['entropy']:.3f} nats"
@@ -211,24 +219,31 @@ def main(argv=None):
     parser.add_argument(
         "--largest", type=int, default=0, help="neurons with the largest rho; 0 for the whole layer"
     )
-    parser.add_argument("--random", type=int, default=100, help="random neurons of the layer")
-    parser.add_argument("--values", default="0,1,2,3,4,5,6")
-    parser.add_argument("--baseline", type=int, default=20, help="random neurons beside the curves")
-    parser.add_argument("--prompts", type=int, default=16)
-    parser.add_argument("--block", type=int, help="tokens that come again")
+    parser.add_argument("--random", type=int, help="random neurons of the layer; 100 with --data")
+    parser.add_argument("--values", help="activations of the curves; 0,1,2,3,4,5,6 with --data")
+    parser.add_argument("--baseline", type=int, help="random neurons beside the curves; 20 with --data")
+    parser.add_argument(
+        "--prompts", type=int, help="prompts of random tokens that come again; 16 with --data"
+    )
+    parser.add_argument("--block", type=int, help="tokens that come again; 100 with --data")
     parser.add_argument(
         "--layers", type=int, default=4, help="last layers of a deep model whose heads are moved"
     )
     parser.add_argument("--checkpoint", help="a file from which the effects go on")
     parser.add_argument("--save", help="a folder for the figures")
     args = parser.parse_args(argv)
+    small = {"random": 30, "values": "0,6", "baseline": 4, "prompts": 4, "block": 24}
+    large = {"random": 100, "values": "0,1,2,3,4,5,6", "baseline": 20, "prompts": 16, "block": 100}
+    for name, value in (large if args.data else small).items():
+        if getattr(args, name) is None:
+            setattr(args, name, value)
     began = time.perf_counter()
     model, tokenizer = ji.load(args.model)
     length = args.length or (256 if args.data else 64)
     tokens, ids = sequences(tokenizer, texts(args.data), args.sequences, length)
     print(f"{args.model}: {len(tokens)} sequences of {length} tokens")
     found, random = effects(model, tokens, args)
-    entropy_table(found, random)
+    entropy_table(model, found, random)
     named = [(found.layer, int(unit)) for unit in found.top(5)]
     frequent = frequency_table(model, tokens, ids, args)
     curves = curve_table(model, tokens[: max(2, len(tokens) // 4)], named[:3], args)

@@ -80,6 +80,7 @@ def test_the_quickstart_runs() -> None:
     "page",
     [
         "attribution",
+        "entropy_neurons",
         "mesh",
         "neurons",
         "patching",

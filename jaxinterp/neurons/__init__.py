@@ -54,6 +54,9 @@ from ._ranks import Measure as Measure
 from ._response import ResponseCurves as ResponseCurves
 from ._response import random_neurons as random_neurons
 from ._response import response_curves as response_curves
+from ._stages import Stages as Stages
+from ._stages import stages as stages
+from ._stages import word_starts as word_starts
 from ._token_means import TokenMeans as TokenMeans
 from ._token_means import token_means as token_means
 from ._top_contexts import TopContexts as TopContexts

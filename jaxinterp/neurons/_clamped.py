@@ -144,9 +144,9 @@ class _Measure(NamedTuple):
 
 
 def _blocks(x: Array, block: int) -> Array:
-    """`(token, ...)` as `(block, token, ...)`, filled up with zeros."""
-    fill = -len(x) % block
-    return jnp.pad(x, [(0, fill)] + [(0, 0)] * (x.ndim - 1)).reshape(-1, block, *x.shape[1:])
+    """`(token, ...)` as `(block, token, ...)`, filled up with ones, by which a scale may divide."""
+    wide_by = [(0, -len(x) % block)] + [(0, 0)] * (x.ndim - 1)
+    return jnp.pad(x, wide_by, constant_values=1).reshape(-1, block, *x.shape[1:])
 
 
 def _like(x: Array, other: Array) -> Array:

@@ -1,7 +1,6 @@
 """Neurons that switch attention heads: by what they write towards the key of BOS."""
 
 from dataclasses import dataclass
-
 from typing import Any
 
 import jax

@@ -1,6 +1,6 @@
 """The effective null space of an unembedding: directions of the stream that hardly move any logit."""
 
-from dataclasses import dataclass
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -19,20 +19,29 @@ SHARE = 64
 "Without a gap, one direction in so many: 12 of the 768 of GPT-2 small."
 
 
-@dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False)
 class NullSpace(Result):
     """Directions that an unembedding hardly reads; made by `null_space`.
 
-    - `basis (d, rank)`: orthonormal, float64.
+    - `vectors (d, d)`: left singular vectors as columns, float64; `basis (d, rank)` are the last of them.
     - `singular_values (d,)`: of the effective unembedding, falling.
     - `rank`: how many of the last directions are meant.
     - `rule`: how the rank was chosen: `"gap"`, `"default"` or `"given"`.
     """
 
-    basis: np.ndarray
+    vectors: np.ndarray
     singular_values: np.ndarray
     rank: int
     rule: str
+
+    @property
+    def basis(self) -> np.ndarray:
+        """The directions `(d, rank)` of the null space, orthonormal."""
+        return self.vectors[:, len(self.vectors) - self.rank :]
+
+    def with_rank(self, rank: IntLike) -> "NullSpace":
+        """The same spectrum with another number of directions, 1 to d."""
+        return dataclasses.replace(self, rank=_checked(rank, len(self.vectors)), rule="given")
 
     def share(self, vectors: np.ndarray) -> np.ndarray:
         r"""$\rho = \lVert N^\top w \rVert / \lVert w \rVert$ of vectors `(..., d)`; 0 where the vector is 0."""
@@ -94,12 +103,16 @@ def null_space(model: ModelLike, *, rank: IntLike | None = None) -> NullSpace:
 
 def as_rank(model: Any, rank: Any) -> int | None:
     """A number of directions, or None for the rule."""
-    if rank is not None and not 1 <= as_int(rank, "rank") <= model.config.d:
-        raise ValueError(f"rank is a number of directions, 1 to d={model.config.d}; got {rank}.")
-    return None if rank is None else int(rank)
+    return None if rank is None else _checked(rank, int(model.config.d))
 
 
-@dataclass(frozen=True, eq=False)
+def _checked(rank: Any, width: int) -> int:
+    if not 1 <= as_int(rank, "rank") <= width:
+        raise ValueError(f"rank is a number of directions, 1 to d={width}; got {rank}.")
+    return int(rank)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class VocabularyMoments:
     """Sums over the vocabulary, in float64: `gram (d, d)` of tokens about their mean, and `unit_gram` of tokens
     of norm 1 about theirs; `tokens` whose norm is not 0; `centres`, whether the last norm does."""
@@ -146,7 +159,7 @@ def null_of(moments: VocabularyMoments, rank: Any = None) -> NullSpace:
     rule = "given"
     if rank is None:
         rank, rule = _rank(singular, moments.centres)
-    return NullSpace(vectors[:, ::-1][:, len(singular) - int(rank) :], singular, int(rank), rule)
+    return NullSpace(vectors[:, ::-1], singular, int(rank), rule)
 
 
 def _rank(singular: np.ndarray, centres: bool) -> tuple[int, str]:

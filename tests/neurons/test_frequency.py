@@ -46,6 +46,7 @@ def test_the_direction_of_planted_neurons(planted: Any, direction: Any) -> None:
 
 
 @pytest.mark.wide
+@pytest.mark.finite
 def test_frequency_neurons_act_along_the_direction(planted: Any, prompts: Any, direction: Any) -> None:
     model = planted.model
     found = ji.neurons.frequency_neurons(model, prompts, direction, settings=SETTINGS, **QUIET)
@@ -83,13 +84,15 @@ def test_a_frequency_neuron_moves_predictions_towards_frequencies(
     assert near[1][0].mean() < near[0][0].mean() and near[1][1].mean() < near[0][1].mean()
 
 
-def test_curves_are_those_of_plain_edits() -> None:
+@pytest.mark.parametrize("neurons", [[(2, 3)], pytest.param([(2, 3), (1, 4)], marks=pytest.mark.slow)])
+def test_curves_are_those_of_plain_edits(neurons: Any) -> None:
     model, tokens = model_of("gpt2"), np.random.default_rng(0).integers(0, 40, (4, 9))
+    several = 3 * (len(neurons) - 1)
     how: Any = {"settings": SETTINGS, "key": jax.random.key(1), **QUIET}
-    found = ji.neurons.response_curves(model, tokens, [(2, 3), (1, 4)], [0.0, 2.0], baseline=3, **how)
-    assert found.loss.shape == (5, 2) and found.baseline.sum() == 3 and len(found.records()) == 10
-    assert set(found.neurons[2:, 0].tolist()) <= {1, 2} and found.tokens == 20
-    for i, (layer, unit) in enumerate([(2, 3), (1, 4)]):
+    found = ji.neurons.response_curves(model, tokens, neurons, [0.0, 2.0], baseline=several, **how)
+    assert found.loss.shape == (len(neurons) + several, 2) and found.baseline.sum() == several
+    assert set(found.neurons[len(neurons) :, 0].tolist()) <= {1, 2} and found.tokens == 20
+    for i, (layer, unit) in enumerate(neurons):
         edit = ji.replace("mlp_post", 2.0, layer=layer, unit=unit)
         logits, acts = ji.run(model, tokens, edits=[edit], capture=["ln_final_scale"])
         log = np.asarray(jax.nn.log_softmax(logits))[:, 3:-1]
@@ -100,7 +103,7 @@ def test_curves_are_those_of_plain_edits() -> None:
             np.testing.assert_allclose(getattr(found, column)[i, 1], float(value), rtol=1e-4)
         np.testing.assert_allclose(found.loss[i, 1], loss.mean(), rtol=1e-4)
         np.testing.assert_allclose(found.reciprocal_rank[i, 1], (1 / rank).mean(), rtol=1e-4)
-    assert "random neurons" in found.figure("loss").html
+    assert len(found.records()) == found.loss.size and "2.3" in found.figure("loss").html
 
 
 def test_random_neurons_follow_the_rule() -> None:

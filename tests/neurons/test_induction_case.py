@@ -71,6 +71,11 @@ def test_bad_input_is_taught() -> None:
         ji.neurons.induction_case(model, NEURONS, heads=[(0, 2)], **how)
     with pytest.raises(ValueError, match="has no MLP"):
         ji.neurons.induction_case(model_of("toy"), NEURONS, **how)
+
+
+@pytest.mark.slow
+def test_one_prompt_without_heads() -> None:
+    model, how = model_of("gpt2"), {"key": jax.random.key(0), "progress": False}
     alone = ji.neurons.induction_case(model, NEURONS[:1], heads=[], batch_size=1, **how)
     assert alone.head_change.shape == (0, 1) and np.isnan(alone.low["entropy_change"]).all()
     assert len(alone.second) == 16  # as many as fit the context

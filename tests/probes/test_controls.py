@@ -26,6 +26,7 @@ def identities(n: int = 1800, kinds: int = 100, d: int = 16) -> Any:
     return x + 0.1 * rng.normal(size=(n, d)), y, types
 
 
+@pytest.mark.slow
 def test_a_probe_with_a_memory_is_less_selective() -> None:
     x, y, types = identities()
     train, test = np.arange(1400), np.arange(1400, 1800)
@@ -188,6 +189,7 @@ def test_a_reinitialised_model_is_a_model() -> None:
         ji.weights.reinitialised(model, key=KEY, how="zeros")
 
 
+@pytest.mark.slow
 def test_bits_of_many_classes() -> None:
     rng = np.random.default_rng(0)
     n = 4000
