@@ -29,6 +29,7 @@ from ._entropy_neurons import entropy_neurons as entropy_neurons
 from ._facts import FactAblation as FactAblation
 from ._facts import fact_ablation as fact_ablation
 from ._families import Families as Families
+from ._families import TokenFamilies as TokenFamilies
 from ._families import families as families
 from ._families import token_families as token_families
 from ._frequency import FrequencyDirection as FrequencyDirection

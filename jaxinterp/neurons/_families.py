@@ -44,10 +44,26 @@ class Families(Result):
         ]
 
 
+@dataclass(frozen=True, eq=False)
+class TokenFamilies(Result):
+    """Labels `(row, pos)` of tokens, -1 where there is none; made by `token_families`."""
+
+    unigram: np.ndarray
+    "The id of a frequent token."
+    previous: np.ndarray
+    "The id of a frequent token before."
+    alphabet: np.ndarray
+    "The first letter, 0 for a or A."
+    space: np.ndarray
+    "1 where a token begins with a space."
+    position: np.ndarray
+    "The place in a row among 16 equal stretches, counted from 1; 0 for the first token."
+
+
 def families(
     model: ModelLike,
     corpus: CorpusLike,
-    labels: Mapping[str, Any],
+    labels: Mapping[str, Any] | TokenFamilies,
     *,
     site: str = "mlp_post",
     batch_size: int | str = "auto",
@@ -120,9 +136,7 @@ def families(
     return Families(best, where, tuple(values), neurons)
 
 
-def token_families(
-    corpus: CorpusLike, tokenizer: TokenizerLike, *, common: int = 256
-) -> dict[str, np.ndarray]:
+def token_families(corpus: CorpusLike, tokenizer: TokenizerLike, *, common: int = 256) -> TokenFamilies:
     r"""Labels $(\mathrm{row}, \mathrm{pos})$ of what tokens say by themselves, for `families`.
 
     **Arguments:**
@@ -131,12 +145,11 @@ def token_families(
     - `tokenizer`: gives the texts of tokens.
     - `common`: how many of the most frequent tokens are features of their own; 256 by default.
 
-    **Returns:** `"unigram"` and `"previous"`, ids of frequent tokens; `"alphabet"`, the first letter, 0 for a
-    or A; `"space"`, 1 where a token begins with a space; `"position"`, the place in a row among 16 equal
-    stretches, and the first token as one of its own.
+    **Returns:** `TokenFamilies`, which is read as a dict.
 
     ```python
-    ji.neurons.token_families(tokens, tokenizer)["alphabet"]
+    labels = ji.neurons.token_families(tokens, tokenizer)
+    ji.neurons.families(model, tokens, {**labels, "syntax": tags})
     ```
 
     Law: padding has -1 everywhere.
@@ -156,13 +169,7 @@ def token_families(
     place = np.cumsum(real, 1) - 1
     bins = np.where(place == 0, 0, 1 + place * 16 // max(1, int(real.sum(1).max())))
     hide = lambda x: np.where(real, x, -1).astype(np.int32)
-    return {
-        "unigram": keep(tokens),
-        "previous": keep(before),
-        "alphabet": hide(letter[at]),
-        "space": hide(space[at]),
-        "position": hide(bins),
-    }
+    return TokenFamilies(keep(tokens), keep(before), hide(letter[at]), hide(space[at]), hide(bins))
 
 
 def _letter(text: str) -> int:

@@ -43,7 +43,7 @@ def test_labels_of_tokens() -> None:
     labels = ji.neurons.token_families(corpus, tokenizer)
     text = tokenizer.tokens(np.asarray(corpus.tokens[0]))
     real = np.asarray(corpus.mask)
-    assert all((x[~real] == -1).all() for x in labels.values())
+    assert all((x[~real] == -1).all() for _, x in labels.items())
     for i, piece in enumerate(text[: real[0].sum()]):
         first = piece.strip()[:1].lower()
         assert labels["alphabet"][0, i] == ("abcdefghijklmnopqrstuvwxyz".find(first) if first else -1)
