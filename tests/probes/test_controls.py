@@ -13,6 +13,7 @@ import pytest
 import jaxinterp as ji
 from jaxinterp import probes
 from tests.core.conftest import CONFIGS, model_of, random_model
+from tests.models import sampled
 
 KEY = jax.random.key(0)
 
@@ -145,9 +146,7 @@ def test_rotations() -> None:
         probes.rotate(x, KEY, "qr")
 
 
-@pytest.mark.parametrize(
-    "name", ["gpt2", *(pytest.param(name, marks=pytest.mark.slow) for name in ("neox", "llama"))]
-)
+@pytest.mark.parametrize("name", sampled(slow=["gpt2", "llama"], exhaustive=["neox"]))
 def test_a_reinitialised_model_has_the_scales_of_every_layer(name: str) -> None:
     model = model_of(name)
     for how in ("normal", "permute"):
