@@ -1,7 +1,7 @@
 """How well methods find circuits that are known: the pessimistic area under the ROC curve of edges.
 
-python examples/known_circuits.py              # a table, beside the published numbers of two programs
-python examples/known_circuits.py --steps 50   # learned masks in fewer steps
+python benchmarks/known_circuits.py              # a table, beside the published numbers of two programs
+python benchmarks/known_circuits.py --steps 50   # learned masks in fewer steps
 
 The circuits are those of two RASP programs and of two models with planted circuits. The truth is every edge that the
 outputs depend on. Where cut edges carry what their senders write on other prompts, some edges carry the same there; a row
