@@ -5,6 +5,9 @@ python examples/layers.py --data ../shared/data/corpora      # held-out English 
 python examples/layers.py --data ../shared/data/corpora --model smollm2-135m \\
     --tokens 50000 --checkpoint runs/layers.npz              # goes on where it was stopped
 
+Then the stages of inference: attention within words and to the tokens just before, entropy of the logit
+lens and its distance to the model, norms, prediction and suppression neurons, and CKA of neighbouring streams.
+
 Texts are those that the embedded model was not trained on (examples/train_tiny/data.py decides it by a
 hash). The table gives each layer's agreement with the whole model ("relative accuracy"), with intervals
 over documents.
@@ -69,6 +72,20 @@ def table_of(found):
     return table
 
 
+def stages_of(found):
+    """One line for each layer of what `ji.neurons.stages` measures."""
+    rows = found.records()
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        title="stages: bits and nats of the lens behind the layer, norms, attention, neurons",
+    )
+    for name in rows[0]:
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(*(f"{x:.3f}" if isinstance(x, float) else str(x) for x in row.values()))
+    return table
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", default="tiny", help="A name that ji.load takes.")
@@ -79,7 +96,7 @@ def main():
     parser.add_argument("--checkpoint", help="A file from which an interrupted run goes on.")
     parser.add_argument("--out", help="An HTML file for the figure.")
     args = parser.parse_args()
-    console = Console()
+    console = Console(width=120)
     began = time.perf_counter()
     model, tokenizer = ji.load(args.model)
     documents = held_out(args.data) if args.data else short_texts()
@@ -91,13 +108,17 @@ def main():
         f"{args.model}: {found.predictions} predictions in {found.documents} documents, "
         f"{found.loss:.3f} nats and {found.entropy:.3f} bits as it is."
     )
-    for kind, table in {kind: found[kind] for kind in ("delete", "swap", "repeat") if kind in found}.items():
+    for kind in args.kinds:
+        table = found[kind]
         console.print(
             f"{kind}: mean agreement without the first and the last {table.middle:.3f}, "
             f"least {table.agreement.min():.3f} ({table.names[int(table.agreement.argmin())]})"
         )
+    staged = ji.neurons.stages(model, corpus, starts=ji.neurons.word_starts(tokenizer))
+    console.print(stages_of(staged))
     if args.out:
-        found.figure().save(args.out)
+        chapter = ji.viz.Chapter("", [found.figure(), staged.figure()])
+        ji.viz.write(args.out, ji.viz.page(f"Layers of {args.model}", [chapter]))
     console.print(f"{time.perf_counter() - began:.0f} s")
 
 

@@ -64,6 +64,16 @@ def rarely() -> list[float]:
     return list(np.median(np.asarray(found.product), -1))
 
 
+def null_shares() -> list[float]:
+    """Rank and width of the null space; of two neurons the norm and the share in it."""
+    model = tiny()[0]
+    null = ji.neurons.null_space(model)
+    out = np.asarray(model.blocks.mlp.w_out[3], np.float64)[[355, 348]]
+    out = out - out.mean(1, keepdims=True)
+    pairs = np.stack([np.linalg.norm(out, axis=1), null.share(out)], 1)
+    return [null.rank, len(null.singular_values), *pairs.ravel()]
+
+
 @functools.cache
 def edges() -> Any:
     model, tokenizer = tiny()
@@ -110,6 +120,10 @@ CLAIMS = [
     ),
     Claim("heads", "prefix matching  3.0 {}, 3.3 {}\n  previous token   2.3 {}, 1.1", induction, 0.006),
     Claim("neurons", "norm times bias {}, {}, {} and {} in layers 0 to 3", rarely, 0.06),
+    Claim(
+        "entropy_neurons", "| embedded | {} of {} | 3.355 | {} | {} | 3.15", lambda: null_shares()[:4], 0.006
+    ),
+    Claim("entropy_neurons", "| | | 3.348 | {} | {} | 4.00", lambda: null_shares()[4:], 0.006),
     Claim(
         "circuits",
         "mlp0       {}  {}\n2.2     logits     {}  {}\nmlp0    mlp1       {}  {}\nmlp0    2.2.v     {}  {}",

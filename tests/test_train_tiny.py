@@ -74,6 +74,7 @@ def same(a, b):
     return all(np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_bit_for_bit(corpora, tmp_path):
     whole = miniature(corpora, tmp_path)
     shutil.rmtree(tmp_path / "state" / "6")  # as if the run had been killed after its checkpoint at step 4
@@ -100,6 +101,7 @@ def test_export_is_the_library_s_model(params, tokens, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_written_gradients_are_the_derived_ones(params, tokens):
     weight = np.random.default_rng(1).uniform(size=tokens[:, 1:].shape).astype(np.float32)
 
@@ -186,6 +188,7 @@ def test_the_embedded_model_is_small_and_names_are_single_tokens():
     assert tok.decode(tok.encode(text).ids) == text
 
 
+@pytest.mark.slow
 def test_the_embedded_model_has_induction_heads():
     params, config = export.load(TINY)
     prefix, _ = evaluate.induction_scores(params, config, samples=8)

@@ -18,6 +18,8 @@ from ._context_study import ContextStudy as ContextStudy
 from ._correlations import correlations as correlations
 from ._correlations_result import Correlations as Correlations
 from ._correlations_result import Matches as Matches
+from ._deactivation import HeadDeactivation as HeadDeactivation
+from ._deactivation import head_deactivation as head_deactivation
 from ._dissect import Dissection as Dissection
 from ._dissect import dissect as dissect
 from ._distribution import Distribution as Distribution
@@ -26,6 +28,10 @@ from ._entropy_neurons import EntropyNeurons as EntropyNeurons
 from ._entropy_neurons import entropy_neurons as entropy_neurons
 from ._facts import FactAblation as FactAblation
 from ._facts import fact_ablation as fact_ablation
+from ._families import Families as Families
+from ._families import TokenFamilies as TokenFamilies
+from ._families import families as families
+from ._families import token_families as token_families
 from ._frequency import FrequencyDirection as FrequencyDirection
 from ._frequency import FrequencyNeurons as FrequencyNeurons
 from ._frequency import frequency_direction as frequency_direction
@@ -41,12 +47,17 @@ from ._monosemantic import monosemantic as monosemantic
 from ._ngrams import ContextNgrams as ContextNgrams
 from ._null_space import NullSpace as NullSpace
 from ._null_space import null_space as null_space
+from ._path_ablation import PathAblation as PathAblation
+from ._path_ablation import path_ablation as path_ablation
 from ._properties import NeuronProperties as NeuronProperties
 from ._properties import neuron_properties as neuron_properties
 from ._ranks import Measure as Measure
 from ._response import ResponseCurves as ResponseCurves
 from ._response import random_neurons as random_neurons
 from ._response import response_curves as response_curves
+from ._stages import Stages as Stages
+from ._stages import stages as stages
+from ._stages import word_starts as word_starts
 from ._token_means import TokenMeans as TokenMeans
 from ._token_means import token_means as token_means
 from ._top_contexts import TopContexts as TopContexts

@@ -18,7 +18,7 @@ from ..stats._intervals import check_level, resample_counts, widened_levels
 from ..typing import FloatLike, IntLike
 from ..weights._leaves import wide
 from ._clamped import ClampedRun
-from ._contexts import Contexts, as_contexts
+from ._contexts import Contexts, as_contexts, contexts_of
 
 GROUPS = 256
 "Documents beyond so many share groups, which intervals resample; sums stay small."
@@ -103,9 +103,9 @@ class ClampSums:
         return float(self.base[name].sum() / self.tokens.sum())
 
 
-def predicting(model: Any, corpus: Any, skip: int) -> Contexts:
+def predicting(model: Any, texts: Any, skip: int) -> Contexts:
     """Contexts where the tokens count from which a next one is predicted, without the first `skip`."""
-    contexts = as_contexts(model, corpus, skip=skip)
+    contexts = as_contexts(model, texts, skip=skip)
     counted = contexts.corpus.positions & contexts.corpus.mask
     counted[:, :-1] &= contexts.corpus.mask[:, 1:]
     counted[:, -1] = False
@@ -116,7 +116,9 @@ def predicting(model: Any, corpus: Any, skip: int) -> Contexts:
             f"No token has a next one behind the first skip={skip}: the longest context has {longest} tokens. Give "
             "contexts of skip + 2 tokens or more, or settings=ji.neurons.ClampSettings(skip=0)."
         )
-    return dataclasses.replace(contexts, corpus=dataclasses.replace(contexts.corpus, positions=counted))
+    corpus = dataclasses.replace(contexts.corpus, positions=counted)
+    document = np.unique(contexts.document[keep], return_inverse=True)[1].reshape(-1)
+    return contexts_of(corpus, keep, contexts.label[keep], document, contexts.names)
 
 
 def means_of(
@@ -161,7 +163,7 @@ def clamp_sums(
     within = CACHE if jax.default_backend() == "cpu" else settings.max_bytes
     block = min(fitting(1, COPIES * vocab, within), parts.size * int(corpus.tokens.shape[1]))
     clamped = ClampedRun(model, ids, fixed, frequencies, layer, count, chunk, block)
-    group = np.unique(contexts.document % GROUPS, return_inverse=True)[1].reshape(-1)
+    group = contexts.document % GROUPS
     many = int(group.max()) + 1
     names = ["loss", "entropy", "rank", "reciprocal_rank", "scale"]
     names += [] if frequencies is None else ["to_unigram", "from_unigram"]

@@ -17,7 +17,7 @@ from ..corpus._fold import captured, folded
 from ..corpus._size import fitting
 from ._chance import Chance
 from ._ranks import Ranks
-from ._units import Side, UnitStream, array_side, side_of
+from ._units import UnitStream, array_side, side_of
 
 
 class ReadPair(eqx.Module):
@@ -26,7 +26,7 @@ class ReadPair(eqx.Module):
     The second side's units are followed by those of `chance`, where there is a baseline.
     """
 
-    sides: tuple[Side, Side]
+    sides: tuple[Any, Any]  # of `Side`, or `Indicators`
     other: Any  # the second model, or None where the first one's run has both sides
     chance: Chance | None = None
     ranks: Ranks | None = None
@@ -62,7 +62,7 @@ class Pair:
     def fold(self, init: Any, step: Any, batch_size: Any, limit: int, mesh: Any, **options: Any) -> Any:
         """`ji.corpus.fold` over the batches; `limit` bounds the bytes of the units of one batch."""
         width = 2 * sum(side.count for side in self.read.sides) * (2 if self.read.chance is not None else 1)
-        if batch_size == "auto" and self.extra is not None:
+        if batch_size == "auto" and isinstance(self.model, NoModel):
             batch_size = min(len(self.corpus), fitting(1, width, limit), 8192)
         parts = CorpusBatches(
             self.corpus, self.model, batch_size, extra=self.extra, width=width, max_bytes=limit, mesh=mesh

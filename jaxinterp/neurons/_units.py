@@ -87,6 +87,27 @@ class Side(eqx.Module):
         return np.stack([layer, np.concatenate([np.arange(n) for n in self.sizes])], 1)
 
 
+class Indicators(eqx.Module):
+    """A side of a comparison made of labels `(row, pos, family)`: a unit for each value, 1 where a token has it."""
+
+    counts: tuple[int, ...] = eqx.field(static=True)
+
+    def __call__(self, batch: Batch, acts: Acts) -> jax.Array:
+        label = batch.extra.reshape(-1, len(self.counts))
+        parts = [jax.nn.one_hot(label[:, i], n, dtype=jnp.float32) for i, n in enumerate(self.counts)]
+        return jnp.concatenate(parts, 1)
+
+    @property
+    def count(self) -> int:
+        """How many values there are."""
+        return sum(self.counts)
+
+    @property
+    def captures(self) -> list[str]:
+        """None: labels need no run."""
+        return []
+
+
 def side_of(units: UnitStream, corpus: Any) -> Side:
     """Checks units against a corpus before anything runs."""
     if units.dictionary is not None:

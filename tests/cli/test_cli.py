@@ -112,6 +112,7 @@ def test_errors_are_one_message(folder, args, words):
     assert words in text and text.count("Error: ") == 1 and "Traceback" not in text and "--debug" in text
 
 
+@pytest.mark.slow
 def test_probe_finds_neurons_and_goes_on(folder, tmp_path):
     out, page = tmp_path / "r.jsonl", tmp_path / "r.html"
     args = ["probe", folder / "model", folder / "texts", "--ctx", 8, "--ks", "1,2", "--exact", "1"]
@@ -147,6 +148,7 @@ def test_debug_shows_where(folder):
     assert isinstance(result.exception, ValueError) and result.exit_code == 1
 
 
+@pytest.mark.slow
 def test_python_m_is_the_same():
     done = subprocess.run(
         [sys.executable, "-m", "jaxinterp", "--help"], capture_output=True, text=True, timeout=60

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import jaxinterp as ji
-from tests.models import families
+from tests.models import families, sampled
 
 
 def captured(model: Any, tokens: Any, edits: Any, site: str) -> jax.Array:
@@ -46,6 +46,7 @@ def without(x: Any, directions: Any) -> np.ndarray:
     return np.asarray(x, np.float64) - np.asarray(x, np.float64) @ q @ q.T
 
 
+@pytest.mark.slow
 def test_several_directions_are_the_subspace_they_span(gpt2: Any, tokens: jax.Array) -> None:
     _, acts = ji.run(gpt2, tokens, capture=["resid_post[0]", "z[1]"])
     x, z = acts["resid_post[0]"], acts["z[1]"]
@@ -184,6 +185,7 @@ def test_vmap_with_a_static_layer(gpt2: Any, tokens: jax.Array) -> None:
         np.testing.assert_allclose(swept[head], one, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_vmap_over_models(gpt2: Any, tokens: jax.Array) -> None:
     pair = jax.tree.map(lambda leaf: jnp.stack([leaf, 0.5 * leaf]), gpt2)
     both = eqx.filter_vmap(lambda model: ji.run(model, tokens)[0])(pair)
@@ -228,7 +230,7 @@ class Basis(eqx.Module):
         return jnp.einsum("...f,df->...d", feature, self.w)
 
 
-@pytest.mark.parametrize("layer", [None, 1, jnp.asarray(1)])
+@pytest.mark.parametrize("layer", sampled(1, slow=[None, jnp.asarray(1)]))
 def test_splice(gpt2: Any, tokens: jax.Array, layer: Any) -> None:
     basis = Basis(jax.random.normal(jax.random.key(0), (8, 12), jnp.float32) / 4)
     plain, acts = ji.run(gpt2, tokens, capture=["resid_post[1]"])

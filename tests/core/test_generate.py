@@ -65,6 +65,7 @@ def test_ragged_prompts_continue_as_if_alone(model: Any, side: str) -> None:
     np.testing.assert_array_equal(out[1, 5:], ji.generate(model, long, 4)[5:])
 
 
+@pytest.mark.slow
 def test_values_of_the_prompt_stay_with_the_prompt(gpt2: Any, tokens: jax.Array) -> None:
     _, acts = ji.run(gpt2, tokens, capture=["resid_post"])
     same = [ji.replace("resid_post", acts["resid_post"])]
@@ -123,6 +124,7 @@ def test_a_model_of_nan_says_so(gpt2: Any, tokens: jax.Array) -> None:
     assert traced(jax.tree.map(lambda leaf: leaf[None], broken)).shape == (1, 2, 6)
 
 
+@pytest.mark.slow
 def test_options_as_numbers_of_numpy_and_jax(gpt2: Any, tokens: jax.Array) -> None:
     def options(integer: Any, number: Any) -> dict[str, Any]:
         return {"top_k": integer(5), "temperature": number(2.0), "top_p": number(0.75)}

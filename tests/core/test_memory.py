@@ -30,6 +30,7 @@ def test_computing_blocks_again_changes_no_gradient(model: Any, tokens: jax.Arra
             np.testing.assert_allclose(one[name], other[name], rtol=0, atol=1e-6 * largest, err_msg=name)
 
 
+@pytest.mark.slow
 def test_a_forward_run_does_not_know_of_it(gpt2: Any, tokens: jax.Array) -> None:
     # Several stretches: layer 1 is visited alone.
     options: dict[str, Any] = {"edits": [ji.scale("z", 0.5, layer=1)], "capture": ["z[1]", "resid_post"]}
@@ -61,6 +62,7 @@ def held(layers: int, **options: Any) -> int:
     return memory.temp_size_in_bytes
 
 
+@pytest.mark.slow
 def test_gradients_keep_the_stream_alone() -> None:
     stream = 2 * 128 * 8 * 4
     grown = (held(7, remat=True) - held(3, remat=True)) / 4

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import jaxinterp as ji
+from tests.models import sampled
 
 from .conftest import families, model_of
 from .test_generate import growing
@@ -112,6 +113,7 @@ def test_metrics() -> None:
             np.testing.assert_allclose(text[row], own, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_embedded_model_leads_by_what_it_leads_alone() -> None:
     model, tokenizer = ji.load("tiny")
     tokens, mask = tokenizer(["The king", "The old man walked slowly along the river"])
@@ -120,6 +122,7 @@ def test_the_embedded_model_leads_by_what_it_leads_alone() -> None:
     np.testing.assert_allclose(found, [-0.383, -0.038], atol=1e-3)
 
 
+@pytest.mark.slow
 def test_gradients_and_the_suffix() -> None:
     model = model_of("gpt2")
     metric = ji.metrics.logit_diff(3, 4)
@@ -137,7 +140,7 @@ def test_gradients_and_the_suffix() -> None:
         equal_alone(read, side)
 
 
-@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("side", sampled("left", slow=["right"]))
 def test_columns_are_masks_and_ints_per_example(side: str) -> None:
     model = model_of("gpt2")
     tokens, mask = padded(side)
@@ -186,7 +189,7 @@ def test_under_jit_and_vmap_one_program_serves_every_position() -> None:
         np.testing.assert_allclose(found[i], one, atol=1e-5)
 
 
-@pytest.mark.parametrize("pos", [-6, 5, -11])
+@pytest.mark.parametrize("pos", sampled(-6, slow=[5, -11]))
 def test_traced_positions_that_are_none_read_nothing(pos: int) -> None:
     model, tokens = model_of("gpt2"), jnp.asarray([[1, 2, 30, 4, 5]])
 

@@ -108,6 +108,7 @@ def by_label(state: Any, batch: Any, acts: Any) -> Any:
     return state.at[batch.extra].add(x)
 
 
+@pytest.mark.slow
 def test_captures_at_positions_of_the_batch_and_arrays_that_come_along(model: Any, padded: Any) -> None:
     tokens, mask = padded
     labels = np.asarray([0, 1, 0, 1, 1, 0, 0], np.int32)
@@ -232,6 +233,7 @@ print("equal")
 """
 
 
+@pytest.mark.slow
 def test_sharded_over_a_mesh_equals_unsharded() -> None:
     flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
     environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}

@@ -41,6 +41,7 @@ def test_the_position_before_by_mask(model: Any, tokens: Any, mask: Any, whole: 
     np.testing.assert_allclose(got, whole["z[1]"][np.roll(mask, -1, 1)], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_reductions_over_what_counts(model: Any, tokens: Any, mask: Any, whole: Any) -> None:
     x, on = whole["mlp_post"], mask[None, :, :, None]
     last = tokens.shape[1] - 1 - mask[:, ::-1].argmax(1)
@@ -95,6 +96,7 @@ def test_padding_on_either_side_is_as_if_it_were_not_there(model: Any, tokens: A
         data.activations(model, moved[rows], "mlp_post", mask=same[rows] & (tokens[rows] != tokens[0, 2]))
 
 
+@pytest.mark.slow
 def test_one_program_serves_all_batches_and_one_batch_is_held(
     model: Any, tokens: Any, mask: Any, monkeypatch: Any
 ) -> None:

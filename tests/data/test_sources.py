@@ -86,6 +86,7 @@ def test_token_ids_on_disk_are_read_pool_by_pool(tmp_path: Path, model: Any) -> 
             data.stream(model, given, **{**options, **change})
 
 
+@pytest.mark.slow
 def test_batches_of_a_store_for_training(tmp_path: Path, model: Any, tokens: Any) -> None:
     options: Any = {"batch_size": 2, "shard": 4, "progress": False}
     store = data.save_activations(tmp_path / "a", model, tokens, ["mlp_out", "z[1]"], **options)

@@ -105,6 +105,7 @@ class Killed(BaseException):
     """As sudden as a signal: nothing but `finally` sees it."""
 
 
+@pytest.mark.slow
 def test_killed_at_any_write_and_resumed(
     model: Any, tokens: Any, options: Any, tmp_path: Path, monkeypatch: Any
 ) -> None:
@@ -152,6 +153,7 @@ def test_a_resumed_store_does_not_run_what_it_has(
     assert len(ran) == 1
 
 
+@pytest.mark.slow
 def test_a_process_killed_for_good(tmp_path: Path, model: Any, tokens: Any, options: Any) -> None:
     whole = data.save_activations(tmp_path / "whole", model, tokens, "z[1]", **options)
     code = f"""
@@ -200,6 +202,7 @@ def test_a_full_disk_leaves_nothing_half_written(
     data.save_activations(path, model, tokens, SITES, dtype="int8", **options)
 
 
+@pytest.mark.slow
 def test_another_model_or_request_is_not_gone_on_with(
     store: data.Store, model: Any, tokens: Any, options: Any, tmp_path: Path
 ) -> None:

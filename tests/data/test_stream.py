@@ -87,6 +87,7 @@ def test_a_choice_of_tokens_is_no_padding_in_any_pool(model: Any, max_bytes: int
         assert np.abs(epoch[:, None] - rows[None]).max(-1).min(1).max() < 1e-5
 
 
+@pytest.mark.slow
 def test_a_stream_says_what_it_is_of(model: Any, made: Any, tmp_path: Any) -> None:
     tokens, options, _ = made
     said = lambda **more: data.stream(

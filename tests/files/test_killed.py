@@ -183,6 +183,7 @@ def test_a_full_disk(ground: Ground, case: Case) -> None:
     assert failed
 
 
+@pytest.mark.slow
 @EVERY
 def test_no_room_for_bytes(ground: Ground, case: Case) -> None:
     """Files may not grow beyond n bytes: also those that libraries in C write."""

@@ -190,6 +190,7 @@ def test_dead_writers_leave_nothing(tmp_path: Path) -> None:
     assert {p.name for p in tmp_path.iterdir() if p.is_dir()} == {alive}
 
 
+@pytest.mark.slow
 def test_two_at_once(tmp_path: Path) -> None:
     """Writers of one folder and a reader beside them: each sees one of both results, or a sentence."""
     place, wrong, seen = tmp_path / "d", [], set()
@@ -219,6 +220,7 @@ def test_two_at_once(tmp_path: Path) -> None:
     assert names(place) == ["dictionary.json", "jaxinterp-dictionary.json", "weights.safetensors"]
 
 
+@pytest.mark.slow
 def test_one_training_to_a_checkpoint(tmp_path: Path) -> None:
     x = np.zeros((40, 4), np.float32)
     options: Any = {"steps": 1, "batch_size": 20, "progress": False, "sample": 40}
@@ -251,6 +253,7 @@ def test_a_torn_record_is_cut(tmp_path: Path, torn: str) -> None:
     assert probes.read_records(path) == whole
 
 
+@pytest.mark.slow
 def test_a_long_lived_writer_survives_a_full_disk(tmp_path: Path, monkeypatch: Any) -> None:
     """Whatever fails, and if not even cutting works: no part of a record stays before the next."""
     path = tmp_path / "r.jsonl"

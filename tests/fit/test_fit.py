@@ -170,6 +170,7 @@ def test_a_callback_ends_a_training(tmp_path: Path) -> None:
         assert found.history["loss"].shape == (4,)
 
 
+@pytest.mark.slow
 def test_checkpoints_of_an_earlier_version_are_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"{}")
     (tmp_path / "run" / "5" / "record").mkdir(parents=True)
@@ -240,10 +241,12 @@ print("equal")
 """
 
 
+@pytest.mark.slow
 def test_rows_over_four_devices_change_nothing() -> None:
     assert "equal" in run(MESH, devices=4)
 
 
+@pytest.mark.slow
 def test_patience_ends_epochs_and_the_best_are_kept() -> None:
     losses = jnp.asarray([3.0, 1.0, 2.0, 0.99, 5.0, 0.1], jnp.float32)
     state = ji.fit.State(jnp.float32(0), ((), jnp.float32(1)), jnp.int32(0))

@@ -159,6 +159,7 @@ def test_scores_on_repeated_tokens(llama: Any) -> None:
         assert np.allclose(score(llama, key=KEY, **options), expected, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_twice_is_the_same_for_both(planted: Any) -> None:
     """Of two rounds, what followed the last time is what ever followed."""
     model = planted.model
@@ -168,6 +169,7 @@ def test_twice_is_the_same_for_both(planted: Any) -> None:
     assert (more >= ji.heads.induction_scores(model, key=KEY, block=8, repeats=4)).all()
 
 
+@pytest.mark.slow
 def test_chunks_and_compiled_programs(planted: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A few prompts at a time give the same; other values of the same shapes compile nothing."""
     gpt2 = planted.model
@@ -211,6 +213,7 @@ def test_copying_equals_the_full_matrix(llama: Any) -> None:
         assert np.allclose(ji.heads.copying_scores(llama, fold=fold), expected, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_copying_behaviour_is_its_definition(llama: Any) -> None:
     options: dict[str, Any] = {"block": 7, "batch_size": 3, "bos": 2}
     got = ji.heads.copying_behaviour(llama, key=KEY, **options)
@@ -302,6 +305,7 @@ def test_bad_input(llama: Any) -> None:
         ji.toy.planted_induction(vocab=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "there"), [("finetuned_model_0", True), ("finetuned_model_400", False)])
 def test_trained_induction_heads(name: str, there: bool, shared_data: Path) -> None:
     """One layer's head looks back, the next one's does induction; after 400 more steps it is gone."""

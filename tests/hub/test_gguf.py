@@ -296,6 +296,7 @@ TEXTS = (
 )
 
 
+@pytest.mark.slow
 def test_byte_level_tokenizer_is_gpt2s(small: Any, tmp_path: Path, shared_data: Path) -> None:
     """The vocabulary of GPT-2 out of a GGUF file, beside its tokenizer.json."""
     about = json.loads((shared_data / "tokenizers" / "gpt2_tokenizer.json").read_text())

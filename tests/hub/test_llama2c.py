@@ -204,6 +204,7 @@ def test_encodes_as_llama2c_does(tmp_path: Path, old: bool) -> None:
     assert tokenizer.token_id(" the") == PIECES.index(" the")
 
 
+@pytest.mark.slow
 def test_stories260k(shared_data: Path) -> None:
     """A trained model of the format's author: greedy text as documented, and its vocabulary."""
     stories = shared_data / "checkpoints" / "stories260k"

@@ -11,6 +11,7 @@ import pytest
 import jaxinterp as ji
 from jaxinterp._jax_versions import enable_x64
 from jaxinterp.hub import from_penzai, to_penzai
+from tests.models import sampled
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -55,7 +56,10 @@ def same(a, b):
         np.testing.assert_array_equal(x, y)
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+FIRST = ("pythia", "llama grouped")
+
+
+@pytest.mark.parametrize("name", sampled(*FIRST, slow=[name for name in CONFIGS if name not in FIRST]))
 def test_parity_and_round_trip(name):
     model = make(CONFIGS[name])
     theirs = to_penzai(model)
@@ -66,7 +70,7 @@ def test_parity_and_round_trip(name):
     assert np.abs(ours - their_logits(theirs, tokens)).max() <= 2e-5
 
 
-@pytest.mark.parametrize("name", ["pythia", "llama grouped"])
+@pytest.mark.parametrize("name", sampled("llama grouped", slow=["pythia"]))
 def test_stacked_frozen_and_bfloat16(name):
     from penzai import pz
 
@@ -79,7 +83,7 @@ def test_stacked_frozen_and_bfloat16(name):
     same(from_penzai(to_penzai(small), ctx=16), small)
 
 
-@pytest.mark.parametrize("name", ["pythia", "llama grouped"])
+@pytest.mark.parametrize("name", sampled("pythia", slow=["llama grouped"]))
 def test_parity_in_float64(name):
     with enable_x64(True):
         model = make(CONFIGS[name], "float64")
@@ -128,6 +132,7 @@ def built_by_penzai(name, **options):
     return pz.bind_variables(definition, parameters)
 
 
+@pytest.mark.slow
 def test_models_of_penzais_builders():
     llama = from_penzai(built_by_penzai("llama grouped"), ctx=16)
     same(llama, make(CONFIGS["llama grouped"]))
@@ -172,6 +177,7 @@ def test_what_penzai_cannot_express():
         from_penzai(gpt2)
 
 
+@pytest.mark.slow
 def test_rotary_of_an_odd_width():
     """Ours turns one channel more; penzai splits what it turns into two halves, and cannot."""
     from penzai import pz

@@ -36,6 +36,7 @@ def test_char_gpt2_remembers_its_page() -> None:
     assert nats(model, rows).mean() == pytest.approx(0.070, abs=0.001)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "accuracy"),
     [

@@ -134,6 +134,7 @@ print("sharded", len(jax.devices()))
 """
 
 
+@pytest.mark.slow
 def test_eight_devices(tmp_path: Path) -> None:
     """Leaves arrive in their sharding, from a foreign checkpoint and from `save`."""
     assert "sharded 8" in run(SHARDED, str(tmp_path), devices=8)

@@ -366,6 +366,7 @@ def test_outputs_are_not_tokens(addition: tuple[Any, Plain]) -> None:
         )
 
 
+@pytest.mark.slow
 def test_bidirectional_classifier(tmp_path: Path) -> None:
     """Every position sees all others; a head of its own with a bias, classes from the config."""
     p = plain(3, 31, 4, 8)
@@ -395,6 +396,7 @@ def test_bidirectional_classifier(tmp_path: Path) -> None:
         ji.load(tmp_path, port=table)
 
 
+@pytest.mark.slow
 def test_attention_only(tmp_path: Path) -> None:
     """No MLP, no norms, and of the biases those that the file has, in every layer or in none."""
     p = drop(plain(4, 31, 31, 8), "w_in", "b_in", "w_out", "b_out", "b_k", "b_u", *NORMS)

@@ -42,6 +42,7 @@ def test_shares_sum_to_the_logit(name: str, by: str, tokens: Any) -> None:
         assert parts.attn.shape == parts.mlp.shape == (3, 2)
 
 
+@pytest.mark.slow
 def test_vectors_positions_and_edits(neox: Any, tokens: Any) -> None:
     rng = np.random.default_rng(0)
     vector = rng.normal(size=16).astype(np.float32)

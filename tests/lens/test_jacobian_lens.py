@@ -95,6 +95,7 @@ def test_files(gpt2: Any, tokens: Any, tmp_path: Path) -> None:
         ji.lens.from_jacobian_format({"jacobian_sum": {}, "n_done": 3})
 
 
+@pytest.mark.slow
 def test_the_published_lens(shared_data: Path) -> None:
     """Its axes: rows are the last stream's. What it says of itself holds; no model is needed."""
     folder = shared_data / "lenses" / "jacobian-stories15m"

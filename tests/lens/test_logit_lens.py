@@ -10,6 +10,7 @@ import pytest
 import jaxinterp as ji
 from jaxinterp.lens import _measures, logit_lens, summary
 from jaxinterp.lens._read import LogitLens
+from tests.models import sampled
 
 from .conftest import model_of
 
@@ -126,10 +127,8 @@ def test_summary_is_the_reductions_of_all_logits(neox: Any, tokens: Any) -> None
     assert found.mean("rank").shape == (4,)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", ["neox", *(pytest.param(n, marks=pytest.mark.slow) for n in ("gpt2", "llama"))]
-)
+# Families differ before the stream that is read, so one of them is enough.
+@pytest.mark.parametrize("name", sampled(slow=["neox"], exhaustive=["gpt2", "llama"]))
 def test_summary_in_chunks_of_positions_is_the_whole(
     name: str, tokens: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -151,6 +150,7 @@ def test_summary_in_chunks_of_positions_is_the_whole(
     np.testing.assert_allclose(picked.entropy, whole.entropy[..., -1], atol=2e-5)
 
 
+@pytest.mark.slow
 def test_summary_at_positions_and_of_soft_tokens(neox: Any, tokens: Any) -> None:
     whole = summary(neox, tokens)
     last = summary(neox, tokens, targets=[[4], [5]], pos=-1)

@@ -82,6 +82,7 @@ def test_identity_prompt_recovers_the_token_at_every_layer() -> None:
     assert np.asarray(moved).argmax(-1).tolist() == [7, 7, 9]
 
 
+@pytest.mark.slow
 def test_a_planted_rotation_between_two_models_is_found(tokens: Any) -> None:
     """T4: a copy whose stream is rotated, norms without gain so that it computes the same."""
     config = CONFIGS["llama"]

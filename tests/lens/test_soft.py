@@ -77,6 +77,7 @@ def test_project_away_removes_what_is_there(planted: Any) -> None:
     assert jax.tree.structure(edit) == jax.tree.structure(past)
 
 
+@pytest.mark.slow
 def test_the_order_of_directions_that_are_not_orthogonal_matters(planted: Any) -> None:
     model, patches = planted
     cat = np.asarray(model.w_unembed[:, CAT])
@@ -92,6 +93,7 @@ def test_the_order_of_directions_that_are_not_orthogonal_matters(planted: Any) -
     assert (one @ both).max() < 1e-4 and (other @ cat).max() < 1e-4  # the last one is exact
 
 
+@pytest.mark.slow
 def test_text_vectors_and_errors(planted: Any) -> None:
     model, patches = planted
     phrases = jnp.asarray([[3, 7, 0], [1, 2, 9]], jnp.int32)

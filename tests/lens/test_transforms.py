@@ -20,6 +20,7 @@ from jaxinterp.lens import (
     summary,
     train_tuned_lens,
 )
+from tests.models import sampled
 
 from .conftest import model_of
 
@@ -65,8 +66,10 @@ def test_one_trace_serves_every_value_and_jit_and_vmap_agree(name: str, tokens: 
     assert np.allclose(np.flip(np.moveaxis(each, 0, axis), axis), whole, atol=1e-4)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["summary", "tuned lens", "attribution", "attention"])
+# Every reader accumulates by the same products; the tuned lens has one of its own.
+@pytest.mark.parametrize(
+    "name", sampled(slow=["tuned lens"], exhaustive=["summary", "attribution", "attention"])
+)
 def test_bfloat16(name: str, tokens: Any) -> None:
     model = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), model_of("gpt2"))
     found = np.asarray(READERS[name](model, tokens), np.float32)

@@ -62,6 +62,7 @@ def _drift(x: jax.Array, turn: jax.Array, shift: jax.Array) -> jax.Array:
     return x @ turn + jnp.broadcast_to(shift, x.shape)
 
 
+@pytest.mark.slow
 def test_a_planted_drift_is_learned() -> None:
     """T2: the last state is the first one turned and shifted, h Q + c."""
     config = ji.models.GPT2Config(vocab=16, ctx=8, d=8, layers=1, heads=1, ff=0, tied=False)
@@ -151,6 +152,7 @@ class Stopped(Exception):
     pass
 
 
+@pytest.mark.slow
 def test_stopped_and_resumed_is_uninterrupted(model: Any, tmp_path: Path) -> None:
     options: dict[str, Any] = dict(steps=6, progress=False)
     whole, history = train_tuned_lens(model, stream, key=KEY, **how(options))

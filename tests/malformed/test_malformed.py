@@ -100,8 +100,8 @@ def test_a_sample_of_malformed_files() -> None:
 
 @pytest.mark.slow
 def test_malformed_files() -> None:
-    said = in_a_process(seed=1, count=600)
-    assert said.splitlines()[-1].endswith(" 0 of 600"), said
+    said = in_a_process(seed=1, count=250)  # 600 of each seed by hand
+    assert said.splitlines()[-1].endswith(" 0 of 250"), said
 
 
 def test_the_draw_is_the_seeds(kinds: list[valid.Kind]) -> None:

@@ -10,6 +10,7 @@ import pytest
 import jaxinterp as ji
 from jaxinterp.corpus import _fold
 from jaxinterp.neurons._ablation import _interval
+from tests.models import sampled
 
 NEURONS = [(1, 3), (0, 7), (1, 31)]
 
@@ -53,6 +54,7 @@ def test_equals_a_plain_loop(model: Any, classes: Any, zeroed: Any) -> None:
     assert len(zeroed.records()) == 8 and zeroed.records()[-1]["ablated"] == "all together"
 
 
+@pytest.mark.slow
 def test_values_and_means_trace_nothing_new(model: Any, classes: Any, zeroed: Any) -> None:
     counted = ji.neurons.distribution(model, classes, NEURONS, skip=1, bins=2, batch_size=6)
     size = _fold._read._cached._cache_size()
@@ -77,6 +79,7 @@ def test_ablating_nothing_changes_nothing(model: Any, classes: Any, zeroed: Any)
     assert (edited == ji.run(model, tokens)[0]).all()
 
 
+@pytest.mark.slow
 def test_intervals_resample_documents(model: Any, classes: Any, zeroed: Any) -> None:
     assert ((zeroed.low <= zeroed.increase) & (zeroed.increase <= zeroed.high)).all()
     assert ((zeroed.percent_low <= zeroed.percent) & (zeroed.percent <= zeroed.percent_high)).all()
@@ -131,7 +134,7 @@ def test_bad_input(model: Any, classes: Any) -> None:
         ji.neurons.ablation(model, {"a": classes["a"][0][:, :1]}, NEURONS)
 
 
-@pytest.mark.parametrize(("documents", "told"), [(4, 0.87), (9, 0.94), (50, 0.95)])
+@pytest.mark.parametrize(("documents", "told"), sampled((9, 0.94), slow=[(4, 0.87), (50, 0.95)]))
 def test_intervals_cover_what_the_docstring_says(documents: int, told: float) -> None:
     """Documents of uneven length, whose effect varies around 0.02 nats a token."""
     assert f"{told} " in (ji.neurons.ablation.__doc__ or "")

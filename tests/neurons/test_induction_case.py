@@ -46,7 +46,7 @@ def test_equals_plain_runs(name: str) -> None:
         np.testing.assert_allclose(found.clamped_loss[i, :-1], new_loss.mean(0), rtol=1e-3)
         np.testing.assert_allclose(found.entropy_change[i], (new - entropy)[:, 8:-1].mean(), atol=1e-4)
         assert found.low["loss_change"][i] <= found.loss_change[i] <= found.high["loss_change"][i]
-        assert (found.clamped_entropy[i, :8] == found.entropy[:8]).all() or layer < 2
+        np.testing.assert_allclose(found.clamped_entropy[i, :8], found.entropy[:8], rtol=1e-5)  # not yet set
     first = jnp.zeros(15).at[0].set(1)
     for h, (layer, head) in enumerate(HEADS):
         edit = ji.replace("pattern", first, layer=layer, head=head)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import jaxinterp as ji
+from tests.models import sampled
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
@@ -116,6 +117,7 @@ def test_context_check_puts_three_checks_together(model: Any, classes: Any) -> N
         ji.neurons.context_check(model, {"b": classes["b"]}, (1, 3), "b", **asked)
 
 
+@pytest.mark.slow
 def test_top_contexts_are_escaped(model: Any, classes: Any) -> None:
     class Tokens:
         def tokens(self, ids: Any) -> list[str]:
@@ -127,7 +129,7 @@ def test_top_contexts_are_escaped(model: Any, classes: Any) -> None:
     assert top.records(Tokens())[0]["token"] == f"<script>{top.tokens[0, 0, 12]}\n"
 
 
-@pytest.mark.parametrize("family", ["gpt2", "llama"])
+@pytest.mark.parametrize("family", sampled("llama", slow=["gpt2"]))
 def test_weight_statistics_one_neuron_at_a_time(family: str) -> None:
     sizes: dict[str, Any] = dict(vocab=11, ctx=8, layers=3, d=8, heads=2)
     configs = {

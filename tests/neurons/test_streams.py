@@ -58,6 +58,7 @@ def test_limits_need_one_pass_and_clip(model: Any, classes: Any, whole: Any) -> 
     assert found.counts[0, 0].sum() == len(x)
 
 
+@pytest.mark.slow
 def test_a_second_call_traces_nothing(model: Any, classes: Any) -> None:
     programs = (_fold._read, _distribution._histogram, _top_contexts._merge)
     ask = dict(skip=SKIP, batch_size=4)
@@ -105,6 +106,7 @@ def test_top_contexts_are_those_of_a_sort(model: Any, classes: Any, whole: Any, 
     np.testing.assert_allclose(top.share().sum(0), 1)
 
 
+@pytest.mark.slow
 def test_all_neurons_and_fewer_contexts_than_k(model: Any, classes: Any) -> None:
     some = {"a": classes["a"]}
     top = ji.neurons.top_contexts(model, some, top=8)
@@ -112,6 +114,7 @@ def test_all_neurons_and_fewer_contexts_than_k(model: Any, classes: Any) -> None
     assert np.isnan(top.values[:, 5:]).all() and (np.diff(top.values[:, :5]) <= 0).all()
 
 
+@pytest.mark.slow
 def test_token_means_are_those_of_a_loop(model: Any, classes: Any, whole: Any) -> None:
     found = ji.neurons.token_means(model, classes, NEURONS, least=2, top=100, skip=SKIP, batch_size=4)
     sums: dict[int, list[float]] = {}

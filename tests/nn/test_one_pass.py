@@ -12,7 +12,7 @@ from jaxinterp._jax_versions import enable_x64
 from jaxinterp.core._types import Reads
 from jaxinterp.nn import _one_pass, in_one_pass
 from jaxinterp.nn._linear import like
-from tests.models import model_of, random_model
+from tests.models import model_of, random_model, sampled
 
 CASES: dict[str, Any] = {
     "causal": dict(causal=True),
@@ -78,8 +78,10 @@ def test_chunks_equal_the_formula(case: str, monkeypatch: pytest.MonkeyPatch) ->
         np.testing.assert_allclose(got[reached], want[reached], atol=2e-5)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("case", CASES)
+# All cases in float32 above, and the two that differ most here.
+@pytest.mark.parametrize(
+    "case", sampled(slow=["traced", "table"], exhaustive=[c for c in CASES if c not in ("traced", "table")])
+)
 def test_chunks_in_float64(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """To 1e-10, with one key/value head for all queries."""
     with enable_x64(True):
@@ -168,10 +170,25 @@ EDITS: dict[str, Any] = {
 }
 
 
+# Each edit on one family, and one edit on both.
 @pytest.mark.parametrize(
-    "kind", ["add", *(pytest.param(k, marks=pytest.mark.slow) for k in EDITS if k != "add")]
+    ("kind", "name"),
+    sampled(
+        ("add", "gpt2"),
+        slow=[
+            ("none", "llama"),
+            ("map", "llama"),
+            ("hidden", "gpt2"),
+            ("replace", "gpt2"),
+            ("scale", "gpt2"),
+        ],
+        exhaustive=[
+            ("none", "gpt2"),
+            ("map", "gpt2"),
+            *((k, "llama") for k in ("add", "hidden", "replace", "scale")),
+        ],
+    ),
 )
-@pytest.mark.parametrize("name", ["gpt2", pytest.param("llama", marks=pytest.mark.slow)])
 def test_gradients_equal_those_of_held_patterns(kind: str, name: str) -> None:
     """At patterns, scores, queries, keys and values at once; a prompt is padded."""
     model, at = model_of(name), ["pattern", "scores", "q", "k", "v", "resid_pre"]
@@ -243,10 +260,21 @@ def test_derivatives_of_the_operation() -> None:
         np.testing.assert_allclose(one, plain, atol=1e-4 * max(float(jnp.abs(plain).max()), 1.0))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("causal", [True, False])
-@pytest.mark.parametrize("padded", [True, False])
-@pytest.mark.parametrize("whole", [0, 1024])
+# Each option both ways, and their eight products by hand.
+@pytest.mark.parametrize(
+    ("causal", "padded", "whole"),
+    sampled(
+        slow=[(True, True, 0), (False, False, 1024)],
+        exhaustive=[
+            (True, True, 1024),
+            (True, False, 0),
+            (True, False, 1024),
+            (False, True, 0),
+            (False, True, 1024),
+            (False, False, 0),
+        ],
+    ),
+)
 def test_the_kernel_for_tpu(causal: bool, padded: bool, whole: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Emulated: float32 within 2e-5 of the plain form, lengths that are no multiples of a block."""
     from jaxinterp.nn import _tpu_kernel
@@ -278,6 +306,7 @@ def test_a_tpu_runs_kernels() -> None:
     assert text(jax.grad(lambda *x: mix(*x).sum(), argnums=(0, 1, 2))).count("tpu_custom_call") == 3
 
 
+@pytest.mark.slow
 def test_chunks_are_of_what_a_device_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a mesh whose axis "data" spreads the rows, a chunk has more queries; where they do not divide, as many."""
     monkeypatch.setattr(_one_pass, "CHUNK_BYTES", 8 * 2 * 64 * 4 * 4)  # four queries of eight prompts

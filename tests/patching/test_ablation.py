@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 import jaxinterp as ji
-from tests.models import model_of
+from tests.models import model_of, sampled
 
 P = ji.patching
 TOKENS = jnp.asarray([[1, 7, 3, 7, 3], [9, 2, 39, 0, 5], [4, 4, 8, 30, 2]], jnp.int32)
@@ -72,6 +72,7 @@ def test_padding_is_no_part_of_a_mean_and_goes_to_nobody() -> None:
     np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_mean_activations_are_those_of_all_batches_together() -> None:
     model = model_of("neox")
     _, acts = ji.run(model, TOKENS, capture=["mlp_out"])
@@ -102,6 +103,7 @@ def test_causal_tracing_noise_stays_on_the_subject() -> None:
     np.testing.assert_allclose(heat[1, 2], wanted, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_p_values_are_uniform_without_an_effect() -> None:
     rng = np.random.default_rng(0)
     null = P.statistics(rng.normal(size=(400, 10)).astype(np.float32), key=jax.random.key(0))
@@ -121,9 +123,8 @@ DRAWS: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize(
-    "count", [pytest.param(count, marks=pytest.mark.slow) for count in (8, 20, 50)]
-)  # thousands of intervals, for the figures of the documentation
+# Thousands of intervals, for the figures of the documentation: one row of three in `.ci/run`.
+@pytest.mark.parametrize("count", sampled(slow=[8], exhaustive=[20, 50]))
 def test_intervals_cover_what_the_documentation_says(count: int) -> None:
     """The table of the docstring, measured anew."""
     rng, cells = np.random.default_rng(0), 8000 if count > 8 else 3000

@@ -13,6 +13,7 @@ from jax import lax
 import jaxinterp as ji
 from jaxinterp.patching import _attribution_drop
 from jaxinterp.patching._attribution_qk import key_effects
+from tests.models import sampled
 from tests.patching.patched_models import CLEAN, CORRUPT, MASK, METRIC, frozen_patterns, model_of
 
 PAIR = (CLEAN, CORRUPT, METRIC)
@@ -56,6 +57,7 @@ def test_is_gradient_times_difference() -> None:
     close(ji.patching.attribution(model, *PAIR, **options), got + np.asarray(value)[None, None, None])
 
 
+@pytest.mark.slow
 def test_effects_over_fewer_axes_are_sums() -> None:
     model = model_of("neox")
     axes = ("layer", "pos", "head", "unit")
@@ -102,7 +104,7 @@ def test_half_precision_and_features_of_a_dictionary() -> None:
     ("name", "sites", "over"),
     [
         ("scaled", ("q", "k"), ("layer", "head")),
-        ("attention", ("k_rot",), ("layer", "pos", "head")),
+        pytest.param("attention", ("k_rot",), ("layer", "pos", "head"), marks=pytest.mark.slow),
         pytest.param("attention", ("q_rot",), ("layer", "pos", "head"), marks=pytest.mark.slow),
     ],
 )
@@ -137,6 +139,7 @@ def test_single_keys_through_the_softmax_by_hand() -> None:
             close(got[..., key], ((after - before) * gradient).sum((-1, -2)))
 
 
+@pytest.mark.slow
 def test_integrated_gradients_are_complete() -> None:
     model = model_of("llama")
     clean, corrupt = (ji.metrics.measure(model, x, METRIC) for x in (CLEAN, CORRUPT))
@@ -151,6 +154,7 @@ def test_integrated_gradients_are_complete() -> None:
     close(by_unit.sum(1), exact - corrupt.mean(), 1e-2)
 
 
+@pytest.mark.slow
 def test_grad_drop_by_hand() -> None:
     model = model_of("gpt2")
     _, there = ji.run(model, CORRUPT, capture=["v"], logits=False)
@@ -173,7 +177,7 @@ def test_grad_drop_by_hand() -> None:
     close(plain, np.abs(effects).mean(-1))
 
 
-@pytest.mark.parametrize("at_once", [1, 2, 4, 99])
+@pytest.mark.parametrize("at_once", sampled(2, slow=[1, 4, 99]))
 def test_drops_in_steps_equal_all_at_once(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
     shapes = {"attn_out": jax.ShapeDtypeStruct((2, 3, 4), jnp.float32)}
     monkeypatch.setattr(_attribution_drop, "BACKWARD_BYTES", at_once * 96)
@@ -214,6 +218,7 @@ def test_frozen_norms_have_no_gradient() -> None:
     close(np.moveaxis(got, -1, 1), np.asarray(there["z"] - here["z"]) * np.asarray(grads["z"]))
 
 
+@pytest.mark.slow
 def test_a_divergence_at_its_reference_warns() -> None:
     model = model_of("gpt2")
     metric = ji.metrics.kl(ji.run(model, CLEAN, logits=-1)[0])

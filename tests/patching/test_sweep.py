@@ -11,7 +11,7 @@ import pytest
 import jaxinterp as ji
 from jaxinterp.patching._grid import site_axes
 from jaxinterp.patching.packed._rows import pack
-from tests.models import model_of
+from tests.models import model_of, sampled
 
 sweep = ji.patching.sweep
 RNG = np.random.default_rng(0)
@@ -112,7 +112,7 @@ def test_equals_the_loop_everywhere(name: str, site: str, over: tuple[str, ...])
     check(name, site, over)
 
 
-@pytest.mark.parametrize("name", [pytest.param("toy", marks=pytest.mark.slow), "relu"])
+@pytest.mark.parametrize("name", sampled("relu", slow=["toy"]))
 def test_models_without_mlp_or_order(name: str) -> None:
     """Attention only; and one whose positions all see each other, where no suffix is left out."""
     check(name, "z", ("layer", "pos"))
@@ -144,9 +144,7 @@ def test_padded_prompts_with_positions_per_example(side: str) -> None:
             np.testing.assert_allclose(found[j, :, example], whole[[2, 0], pos, example], atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "side", ["left", "right", pytest.param("left, whole rows too", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("side", sampled("left", slow=["right"], exhaustive=["left, whole rows too"]))
 def test_chosen_positions_of_padded_prompts_count_their_tokens(side: str) -> None:
     side, _, more = side.partition(", ")
     model = model_of("gpt2")
@@ -193,6 +191,7 @@ def test_the_clean_run_comes_back() -> None:
     np.testing.assert_allclose(shares.mean(-1), 1, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_chunks_change_nothing_and_nothing_compiles_again() -> None:
     model, traces = model_of("gpt2"), []
 
@@ -213,6 +212,7 @@ def test_chunks_change_nothing_and_nothing_compiles_again() -> None:
     np.testing.assert_allclose(cut, whole, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_long_prompts_keep_packed_suffixes_apart() -> None:
     """As long as attention has a kernel for: it knows no packed rows."""
     config = ji.models.GPT2Config(vocab=40, ctx=300, d=16, layers=2, heads=2)
@@ -233,6 +233,7 @@ def test_long_prompts_keep_packed_suffixes_apart() -> None:
     np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_lengths_of_one_bucket_share_their_programs() -> None:
     from jaxinterp.patching.packed import _sweep as _packed
 
@@ -265,6 +266,7 @@ def _fits(model: Any, metric: Any, ask: dict[str, Any], size: int) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_windows_patch_adjacent_layers_together() -> None:
     model = model_of("gpt2")
     found = sweep(model, CLEAN, CORRUPT, METRIC, site="mlp_out", over=("layer", "pos"), adjacent=3)
@@ -275,6 +277,7 @@ def test_windows_patch_adjacent_layers_together() -> None:
         np.testing.assert_allclose(found[layer, 4], wanted, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_edited_models_and_sites_outside_the_blocks() -> None:
     """An intervened model is swept with its edits on; embeddings and logits are sites too."""
     model = model_of("gpt2")

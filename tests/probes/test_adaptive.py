@@ -61,6 +61,7 @@ def test_each_k_is_the_published_net_on_normalised_neurons() -> None:
         kept = kept[np.argsort(-np.abs(net.coef_[0]), kind="stable")]
 
 
+@pytest.mark.slow
 def test_units_change_nothing_and_any_fit_can_take_its_place() -> None:
     x, y = planted()
     units = np.random.default_rng(1).uniform(0.5, 20, x.shape[1])
@@ -103,6 +104,7 @@ def test_pruning_takes_the_exact_support_each_turn() -> None:
         probes.prune(x, y, k=2, rounds=2, prefilter=1)
 
 
+@pytest.mark.slow
 def test_mass_mean_is_discriminant_analysis_when_whitened() -> None:
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 

@@ -13,6 +13,7 @@ import pytest
 import jaxinterp as ji
 from jaxinterp import probes
 from tests.core.conftest import CONFIGS, model_of, random_model
+from tests.models import sampled
 
 KEY = jax.random.key(0)
 
@@ -26,6 +27,7 @@ def identities(n: int = 1800, kinds: int = 100, d: int = 16) -> Any:
     return x + 0.1 * rng.normal(size=(n, d)), y, types
 
 
+@pytest.mark.slow
 def test_a_probe_with_a_memory_is_less_selective() -> None:
     x, y, types = identities()
     train, test = np.arange(1400), np.arange(1400, 1800)
@@ -144,9 +146,7 @@ def test_rotations() -> None:
         probes.rotate(x, KEY, "qr")
 
 
-@pytest.mark.parametrize(
-    "name", ["gpt2", *(pytest.param(name, marks=pytest.mark.slow) for name in ("neox", "llama"))]
-)
+@pytest.mark.parametrize("name", sampled(slow=["gpt2", "llama"], exhaustive=["neox"]))
 def test_a_reinitialised_model_has_the_scales_of_every_layer(name: str) -> None:
     model = model_of(name)
     for how in ("normal", "permute"):
@@ -188,6 +188,7 @@ def test_a_reinitialised_model_is_a_model() -> None:
         ji.weights.reinitialised(model, key=KEY, how="zeros")
 
 
+@pytest.mark.slow
 def test_bits_of_many_classes() -> None:
     rng = np.random.default_rng(0)
     n = 4000

@@ -11,6 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from jaxinterp import probes
 from jaxinterp.probes.linear import _dense
 from jaxinterp.probes.trained import _training
+from tests.models import sampled
 
 KEY = jax.random.key(0)
 
@@ -26,7 +27,7 @@ def traces(fn: Any) -> int:
     return fn._cached._cache_size()
 
 
-@pytest.mark.parametrize("balanced", [False, True])
+@pytest.mark.parametrize("balanced", sampled(True, slow=[False]))
 def test_more_classes_are_those_of_scikit_learn(balanced: bool) -> None:
     x, y = data()
     # Examples of weight 0 are left out, and a class that then has none is never said.
@@ -48,6 +49,7 @@ def test_more_classes_are_those_of_scikit_learn(balanced: bool) -> None:
     assert (found.log_probs(x)[2, :, 2] == -np.inf).all()
 
 
+@pytest.mark.slow
 def test_two_classes_are_those_of_fit_and_of_every_layer_and_label() -> None:
     x, y = data(classes=2)
     x = np.stack([x, x[:, ::-1] * 2])[:, None]
@@ -125,6 +127,7 @@ def ring(n: int = 400) -> tuple[np.ndarray, np.ndarray]:
     return x, (x[:, 0] * x[:, 1] > 0).astype(int)
 
 
+@pytest.mark.slow
 def test_layers_and_seeds_of_a_hidden_layer_are_one_program() -> None:
     x, y = ring()
     both = np.stack([x * 3 + 1, x[:, ::-1]])

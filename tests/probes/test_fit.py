@@ -184,6 +184,7 @@ def test_several_labellings_rank_as_each_alone(method: str) -> None:
     assert probes.rank(x, labels, method, key=key).shape == (3, 5)
 
 
+@pytest.mark.slow
 def test_sums_are_one_program_for_all_labellings_and_values(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -8,6 +8,7 @@ import pytest
 from jaxinterp import probes
 from jaxinterp.probes.linear import _many
 from jaxinterp.stats.solvers import _supports
+from tests.models import sampled
 
 
 def activations(n: int = 400, d: int = 20) -> tuple[np.ndarray, np.ndarray]:
@@ -21,8 +22,14 @@ def activations(n: int = 400, d: int = 20) -> tuple[np.ndarray, np.ndarray]:
 SUPPORTS = [[3, 0, 5], [7, 2], [1, 9, 11], [4, 5, 6], [19]]
 
 
-@pytest.mark.parametrize("intercept", [True, False])
-@pytest.mark.parametrize("loss", ["logistic", "squared", "hinge"])
+@pytest.mark.parametrize(
+    ("loss", "intercept"),
+    sampled(
+        ("logistic", True),
+        ("squared", False),
+        slow=[("hinge", True), ("logistic", False), ("squared", True), ("hinge", False)],
+    ),
+)
 def test_each_is_its_own_fit(loss: str, intercept: bool) -> None:
     x, y = activations()
     target: Any = y if loss != "squared" else 3 * x[0, :, 3].astype(np.float64) + y + 7
@@ -54,6 +61,7 @@ def test_each_is_its_own_fit(loss: str, intercept: bool) -> None:
     assert (many.weights[:, 4, 1:] == 0).all()
 
 
+@pytest.mark.slow
 def test_labellings_separable_data_and_one_program(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = activations()
     x[1, :, 2] = np.where(y > 0, 1.0, -1.0)

@@ -167,7 +167,8 @@ def test_a_thousand_resamples_are_quick() -> None:
     assert time.process_time() - began < 5  # 0.7 s; one by one it was far more
 
 
-@pytest.mark.slow  # thousands of intervals, for the figures of a docstring
+@pytest.mark.slow
+@pytest.mark.exhaustive  # thousands of intervals, for the figures of a docstring
 def test_intervals_cover_what_the_docstring_says() -> None:
     """The table for F1, of classes whose examples are told right at given rates."""
     rows = re.findall(r"\| (\d+), (\d+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|", probes.metrics.__doc__)

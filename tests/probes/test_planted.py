@@ -42,6 +42,7 @@ def test_selection_finds_planted_neurons() -> None:
     assert abs(np.isin(np.asarray(orders), planted.neurons).mean() - 5 / 200) < 0.008
 
 
+@pytest.mark.slow
 def test_trials_of_the_published_benchmark() -> None:
     for seed in range(5):
         planted = toy.fake_gelu_trial(key=jax.random.key(seed), most_n=900, most_d=600)
@@ -66,6 +67,7 @@ def one_and_five(seed: int) -> tuple[float, float]:
     return max(f1(x, y, [j]) for j in range(12)), f1(x, y, best.support)
 
 
+@pytest.mark.slow
 def test_superposition_needs_several_neurons() -> None:
     """T3: thirty features in twelve neurons; no neuron tells one, five do."""
     single, five = one_and_five(1)
@@ -80,6 +82,7 @@ def test_superposition_needs_several_neurons_for_nearly_all_directions() -> None
     assert (single < 0.8).sum() >= 8, single
 
 
+@pytest.mark.slow
 def test_superposition_needs_sparse_features() -> None:
     """Where features often meet, two others together look like a third: not even all neurons do."""
     planted = toy.planted_superposition(
@@ -90,6 +93,7 @@ def test_superposition_needs_sparse_features() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive  # a published curve
 def test_pruning_degrades_slowly_in_superposition_and_at_once_without() -> None:
     """With a fifth of the examples positive, as published sets have."""
     curves = {}
@@ -118,6 +122,7 @@ def test_pruning_degrades_slowly_in_superposition_and_at_once_without() -> None:
     assert turns[1].removed_f1 < turns[0].removed_f1 - 0.15, turns
 
 
+@pytest.mark.slow
 def test_a_dedicated_neuron_is_lost_in_a_rotated_basis() -> None:
     planted = toy.planted_superposition(
         key=jax.random.key(0),

@@ -68,6 +68,7 @@ def test_constraints_hold_and_the_optimum_is_that_of_brute_force(at_once: int, m
         assert np.abs(c @ w - e).max() <= 1e-8
 
 
+@pytest.mark.slow
 def test_the_tree_alone_finds_what_all_supports_show(monkeypatch: Any) -> None:
     monkeypatch.setattr(Gram, "at_once", 0)
     for seed in range(6):
@@ -80,6 +81,7 @@ def test_the_tree_alone_finds_what_all_supports_show(monkeypatch: Any) -> None:
         assert found.bound <= best * (1 + 1e-9)
 
 
+@pytest.mark.slow
 def test_products_made_when_needed_and_columns_proven_out(monkeypatch: Any) -> None:
     """Of 300 columns the best two, beside a formula over all pairs; by the tree alone."""
     monkeypatch.setattr(Gram, "at_once", 0)
@@ -104,6 +106,7 @@ def test_products_made_when_needed_and_columns_proven_out(monkeypatch: Any) -> N
     np.testing.assert_allclose(several[1].value, least, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_any_weights_and_multipliers_bound_every_support() -> None:
     """So do the regressions without one column; and fewer columns leave the cuts as they are."""
     x, y, _, gamma, intercept, c, e = constrained(4)
@@ -128,6 +131,7 @@ def test_any_weights_and_multipliers_bound_every_support() -> None:
         assert all(each[j] <= v * (1 + 1e-9) for s, v in zip(supports, values) if j not in s)
 
 
+@pytest.mark.slow
 def test_columns_that_enter_the_linear_program_late_change_nothing() -> None:
     rng = np.random.default_rng(0)
     h = rng.exponential(size=(12, 400)) ** 2

@@ -12,6 +12,7 @@ from sklearn.linear_model import Ridge
 
 import jaxinterp as ji
 from jaxinterp import probes, toy
+from tests.models import sampled
 
 
 def data(n: int = 25, d: int = 6, targets: int = 2) -> tuple[np.ndarray, np.ndarray]:
@@ -51,6 +52,7 @@ def test_leaving_out_in_closed_form_is_leaving_out(d: int) -> None:
     assert alone.weights.shape == (d,) and alone.predict(x).shape == (25,)
 
 
+@pytest.mark.slow
 def test_components_are_a_ridge_on_projections() -> None:
     x, y = data(n=30, d=8)
     found = probes.pca_ridge(x, y, [2, 5, 20], lambdas=[0.5])
@@ -82,7 +84,7 @@ def test_bad_targets_are_explained() -> None:
         probes.ridge(np.ones((5, 2)), np.arange(5.0))
 
 
-@pytest.mark.parametrize("kind", ["place", "time", "ring"])
+@pytest.mark.parametrize("kind", sampled("place", slow=["time", "ring"]))
 def test_a_planted_coordinate_is_read_as_well_as_it_can_be(kind: str) -> None:
     """T2: the R2 of theory within 0.02; what goes around in rings is not linear, and an MLP reads it."""
     made = {"kind": kind, "noise": 0.2 if kind == "ring" else 0.7}
@@ -126,6 +128,7 @@ def test_distances_on_the_sphere() -> None:
         probes.haversine([1.0, 2.0, 3.0], paris)
 
 
+@pytest.mark.slow
 def test_proximity_error() -> None:
     """T3: perfect is 0, random about a half; equal to its definition, whatever the chunk."""
     places = toy.planted_geo(key=jax.random.key(0), n=400, kind="place").y
@@ -159,6 +162,7 @@ def test_metrics_of_maps() -> None:
     assert {name: pytest.approx(value) for name, value in found.items()} == dict(other)
 
 
+@pytest.mark.slow
 def test_a_block_held_out_tells_a_map_from_a_list_of_countries() -> None:
     """Planted: activations that hold coordinates go on to work; those that name the country do not."""
     rng = np.random.default_rng(0)
@@ -191,7 +195,7 @@ def test_a_block_held_out_tells_a_map_from_a_list_of_countries() -> None:
         probes.block_holdout(has_map, places, named[:3])
 
 
-@pytest.mark.parametrize("family", ["gpt2", "llama"])
+@pytest.mark.parametrize("family", sampled("llama", slow=["gpt2"]))
 def test_neurons_that_read_and_write_a_direction(family: str) -> None:
     """Any family: planted neurons come first, in the stream's own terms (gains of norms folded)."""
     rng = np.random.default_rng(0)

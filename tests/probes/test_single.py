@@ -10,6 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from jaxinterp import probes
 from jaxinterp.probes.linear import _single
 from jaxinterp.stats.solvers import _single_columns
+from tests.models import sampled
 
 
 def activations(seed: int = 0, n: int = 700, d: int = 12) -> tuple[np.ndarray, np.ndarray]:
@@ -41,7 +42,7 @@ def test_each_is_that_of_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
                 )
 
 
-@pytest.mark.parametrize("sample", [160, 1024])
+@pytest.mark.parametrize("sample", sampled(160, slow=[1024]))
 def test_separable_constant_and_huge_neurons(sample: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_single, "SAMPLE", sample)
     x, y = activations(d=6)
@@ -64,6 +65,7 @@ def test_separable_constant_and_huge_neurons(sample: int, monkeypatch: pytest.Mo
     assert not probes.single_neuron(x, y, max_iter=1).converged[0, 0]
 
 
+@pytest.mark.slow
 def test_several_labellings_other_inputs_and_one_program() -> None:
     x, y = activations()
     labels = np.stack([y, 1 - y, np.roll(y, 1)])

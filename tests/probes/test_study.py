@@ -99,6 +99,7 @@ def test_the_test_rows_decide_nothing(model: Any) -> None:
         assert [one[n] for n in names] == [two[n] for n in names] and one["f1"] != two["f1"]
 
 
+@pytest.mark.slow
 def test_every_method_of_one_cell() -> None:
     rng = np.random.default_rng(0)
     y = rng.random(150) < 0.3
@@ -167,6 +168,7 @@ def test_done_is_not_done_again(model: Any, whole: Any, tmp_path: Path, monkeypa
     assert out.stat().st_mtime_ns == again
 
 
+@pytest.mark.slow
 def test_a_process_killed_for_good(model: Any, whole: Any, tmp_path: Path) -> None:
     out = tmp_path / "r.jsonl"
     code = f"""
@@ -196,6 +198,7 @@ t.study(t.random_model(), out={str(out)!r}, store={str(tmp_path / "acts")!r})
     assert probes.read_records(out)[:4] == before and out.read_bytes().startswith(raw[:-200])
 
 
+@pytest.mark.slow
 def test_another_study_is_not_gone_on_with(model: Any, whole: Any, tmp_path: Path) -> None:
     out = tmp_path / "r.jsonl"
     out.write_bytes(whole[1].read_bytes())
@@ -228,6 +231,7 @@ def test_another_study_is_not_gone_on_with(model: Any, whole: Any, tmp_path: Pat
         study(model, out=out)
 
 
+@pytest.mark.slow
 def test_other_layers_and_methods_are_added(model: Any, whole: Any, tmp_path: Path) -> None:
     out, acts = tmp_path / "r.jsonl", tmp_path / "acts"
     study(model, out=out, store=acts, layers=[1], methods=["mean_diff"])
@@ -264,6 +268,7 @@ def test_a_leak_is_refused(model: Any) -> None:
     assert found[0]["n_train"] == N // 2 and found[0]["test_share"] is None
 
 
+@pytest.mark.slow
 def test_tokens_and_stores(model: Any, tmp_path: Path) -> None:
     marked = TOKENS > 20
     feature = data.sample(marked, ~marked, n=100, key=jax.random.key(0), name="high")
@@ -412,6 +417,7 @@ def made(model: str, parameters: int, scores: dict[int, list[float]]) -> list[An
     ]
 
 
+@pytest.mark.slow
 def test_scaling_takes_the_best_layer_and_the_least_k() -> None:
     large = made("large", 2000, {1: [0.2, 0.96], 2: [0.9, 0.97], 8: [0.98, 1.0]})
     small = made("small", 100, {1: [0.3, 0.2], 2: [0.7, 0.4], 8: [0.8, 0.75]})

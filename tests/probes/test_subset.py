@@ -92,8 +92,9 @@ def test_brute_force_agrees(part: int) -> None:
         agrees(seed)
 
 
+# The default suite has the quick problems; ten of the others are enough in `.ci/run`.
 @pytest.mark.slow
-@pytest.mark.parametrize("part", range(3))
+@pytest.mark.parametrize("part", [0, *(pytest.param(i, marks=pytest.mark.exhaustive) for i in (1, 2))])
 def test_brute_force_agrees_on_more(part: int) -> None:
     """Thirty of the 200 problems; `python tests/probes/test_subset.py` goes through all."""
     for seed in range(part, 200, 20):
@@ -165,6 +166,7 @@ def test_duplicates_separable_data_and_columns_that_carry_nothing(loss: str) -> 
         np.testing.assert_array_equal(found.predict(x), y)
 
 
+@pytest.mark.slow
 def test_several_k_share_cuts_and_give_the_same_values() -> None:
     rng = np.random.default_rng(5)
     y = rng.random(120) < 0.4
@@ -179,6 +181,7 @@ def test_several_k_share_cuts_and_give_the_same_values() -> None:
     assert several[1].value >= several[2].value
 
 
+@pytest.mark.slow
 def test_thousands_of_columns_are_proven_out() -> None:
     """Planted neurons among 1,500, as the paper's synthetic benchmark draws them."""
     rng = np.random.default_rng(0)

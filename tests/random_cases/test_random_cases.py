@@ -3,15 +3,19 @@
 import pytest
 
 from jaxinterp._jax_versions import enable_x64
+from tests.models import sampled
 
 from .kinds import KINDS, run_case
 
-GROUPS = [(kind, 0) for kind in KINDS]
-"""Groups of cases, six or twelve of each kind: each group compiles programs of its own."""
-MORE = [pytest.param(kind, 1, marks=pytest.mark.slow) for kind in ("edits", "sweep")]
+FIRST = ("edits", "metrics", "gradients")
+"""Kinds of the default suite. Each group of cases compiles programs of its own."""
 
 
-@pytest.mark.parametrize(("kind", "group"), [*GROUPS, *MORE])
+# `.ci/run` runs forty cases of every kind in its section `numbers`.
+@pytest.mark.parametrize(
+    ("kind", "group"),
+    sampled(*((kind, 0) for kind in FIRST), exhaustive=[(kind, 0) for kind in KINDS if kind not in FIRST]),
+)
 def test_a_few_random_cases(kind: str, group: int) -> None:
     with enable_x64(True):
         for member in range(12 if kind not in ("edits", "sweep") else 6):

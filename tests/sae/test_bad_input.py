@@ -70,6 +70,7 @@ def test_an_unknown_kind_in_a_config(tmp_path: Path) -> None:
         sae.load(tmp_path / "a")
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_run(tmp_path: Path) -> None:
     saved: Any = {**OPTIONS, "checkpoint": tmp_path / "run"}
     sae.train(topk(), DATA, ADAM, key=KEY, **how(saved))
@@ -85,6 +86,7 @@ def test_a_checkpoint_of_another_run(tmp_path: Path) -> None:
         sae.train(topk(), DATA, ADAM, key=KEY, **how(saved, steps=8))
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_last_whole_checkpoint(tmp_path: Path, monkeypatch: Any) -> None:
     folder = tmp_path / "run"
     whole, history = sae.train(topk(), DATA, ADAM, key=KEY, **how(OPTIONS))

@@ -60,6 +60,7 @@ def test_training_from_a_shell_goes_on(silent: Path, tmp_path: Path) -> None:
     assert "steps=4; this one has steps=5" in " ".join(longer.split())
 
 
+@pytest.mark.slow
 def test_training_that_cannot_be(silent: Path, tmp_path: Path) -> None:
     common = ("sae", "train", silent / "model", silent / "ids.npy", "--site", "resid_post[0]")
     for wrong, words in (

@@ -113,6 +113,7 @@ def test_one_export_serves_gpus_and_tpus(kind: str) -> None:
     np.testing.assert_array_equal(here.call(pre), choose(pre))
 
 
+@pytest.mark.slow
 def test_several_guesses_a_pass_and_64_bits(rows: np.ndarray) -> None:
     x = jnp.asarray(rows, jnp.float32)
     np.testing.assert_array_equal(chosen("counts", x, 7, 4), largest(x, 7))
@@ -123,6 +124,7 @@ def test_several_guesses_a_pass_and_64_bits(rows: np.ndarray) -> None:
         np.testing.assert_array_equal(unordered(ordered(jnp.asarray(fine))), fine)
 
 
+@pytest.mark.slow
 def test_features_that_do_not_count_and_values(rows: np.ndarray) -> None:
     x = jnp.asarray(rows, jnp.float32)
     x, dead, seven = x.at[0, 3].set(9.0), np.arange(M) % 3 == 0, jnp.int32(7)
@@ -143,6 +145,7 @@ def test_features_that_do_not_count_and_values(rows: np.ndarray) -> None:
     np.testing.assert_allclose(slope, np.where(here, np.cos(want), 0), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_members_have_a_k_of_their_own(rows: np.ndarray) -> None:
     x, k = jnp.asarray(rows, jnp.float32), jnp.asarray([2, 9])
     found = jax.vmap(lambda k: kept(x, _by_counts(x, k, None)))(k)

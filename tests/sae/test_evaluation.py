@@ -204,6 +204,7 @@ def two() -> tuple[Any, Any]:
     return a, b
 
 
+@pytest.mark.slow
 def test_universality_is_the_largest_of_numpys_correlations() -> None:
     a, b = two()
     x = RNG.normal(size=(700, D)).astype("float32") + 1
@@ -256,6 +257,7 @@ class Stream:
         return self.x[100 * i : 100 * (i + 1)]
 
 
+@pytest.mark.slow
 def test_splitting_has_the_masked_cosine() -> None:
     a, b = two()
     x = RNG.normal(size=(500, D)).astype("float32")

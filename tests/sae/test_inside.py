@@ -74,6 +74,7 @@ def test_layers_after_a_site_say_what_whole_runs_say(model: Any, site: str) -> N
         np.testing.assert_allclose(told[name], whole[name], atol=1e-5, err_msg=name)
 
 
+@pytest.mark.slow
 def test_a_training_judges_itself(model: Any) -> None:
     site = "resid_post[1]"
     judge = ji.sae.evaluation(model, TOKENS, site=site, cosines=False, progress=False)

@@ -198,6 +198,7 @@ def test_detection_draws_by_importance(made: Any) -> None:
         ji.sae.detection_score([4], [True] * 4)
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on(given: Any, tmp_path: Path) -> None:
     out, calls, broken = tmp_path / "explained.jsonl", [], []
 

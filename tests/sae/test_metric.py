@@ -11,6 +11,7 @@ import pytest
 
 import jaxinterp as ji
 from jaxinterp.sae.kinds._losses import Progress
+from tests.models import sampled
 from tests.options import how
 
 D, M, B, V = 8, 16, 12, 40
@@ -60,18 +61,12 @@ def made(name: str) -> Any:
 
 @pytest.mark.parametrize(
     "name",
-    [
+    sampled(
         "Vanilla",
-        "Standard",
-        "Gated",
         "TopK",
-        "BatchTopK",
-        "Matryoshka",
-        "JumpReLU",
-        "Transcoder",
-        "Crosscoder",
         "CrossLayerTranscoder",
-    ],
+        slow=["Standard", "Gated", "BatchTopK", "Matryoshka", "JumpReLU", "Transcoder", "Crosscoder"],
+    ),
 )
 def test_the_loss_is_the_explicit_one_of_logits(name: str) -> None:
     kind = made(name)
@@ -104,6 +99,7 @@ def test_the_loss_is_the_explicit_one_of_logits(name: str) -> None:
         np.testing.assert_allclose(found.terms["aux"], aux, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_dictionary_keeps_its_metric_in_training_sweeps_and_files(tmp_path: Path) -> None:
     rng = np.random.default_rng(2)
     x = rng.normal(size=(2000, D)).astype(np.float32)

@@ -106,6 +106,7 @@ def test_it_is_made_of_arrays(trained: Any) -> None:
         sae.kind.encode(X)
 
 
+@pytest.mark.slow
 def test_it_is_evaluated_and_browsed(trained: Any, tmp_path: Path) -> None:
     sae, _ = trained
     config = ji.models.GPT2Config(vocab=40, ctx=12, layers=1, d=D, heads=2)

@@ -37,6 +37,7 @@ def sae(model: Any, tokens: np.ndarray) -> Any:
     return ji.sae.train(KIND, stream, optax.adam(1e-3), key=KEY, **how(HOW))[0]
 
 
+@pytest.mark.slow
 def test_training_on_a_stream_records_where_it_was(
     sae: Any, model: Any, tokens: np.ndarray, tmp_path: Path
 ) -> None:
@@ -105,6 +106,7 @@ def test_what_others_record() -> None:
     assert origin_of(ji.sae.load("tiny")).site == "resid_post[1]"
 
 
+@pytest.mark.slow
 def test_an_origin_costs_no_training_program(sae: Any) -> None:
     """Going on from a dictionary runs the program that it was trained with."""
     from jaxinterp.fit._step import run_steps

@@ -193,6 +193,7 @@ def test_effects_are_those_of_holding_a_feature_at_0(
     assert vectors.shape == (2, has.sum()) and (vectors[1] == 0).all()
 
 
+@pytest.mark.slow
 def test_effects_with_a_mask_of_ones_are_those_of_steering(sae: Any, model: Any, corpus: Any) -> None:
     """The law as it is written; the default, all real tokens but the first, leaves position 0."""
     tokens, ones = corpus[0][:4], np.ones((4, 12), bool)
@@ -209,6 +210,7 @@ def test_effects_with_a_mask_of_ones_are_those_of_steering(sae: Any, model: Any,
     assert abs(found[0, 0]) > 1e-3
 
 
+@pytest.mark.slow
 def test_nearest_neurons_correlate(sae: Any, model: Any, corpus: Any, all_features: Any) -> None:
     tokens, real = corpus
     near = ji.sae.nearest_neurons(sae, model, tokens, site=SITE, mask=real, k=2, batch_size=4, progress=False)
@@ -222,6 +224,7 @@ def test_nearest_neurons_correlate(sae: Any, model: Any, corpus: Any, all_featur
     assert near.entries[5, 0] == np.abs(np.asarray(sae.decoder[5])).argmax()
 
 
+@pytest.mark.slow
 def test_steering(sae: Any, model: Any, corpus: Any, read: Any) -> None:
     tokens = jnp.asarray(corpus[0][:2])
     x = ji.run(model, tokens, capture=[SITE], logits=False)[1][SITE]

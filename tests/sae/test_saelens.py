@@ -157,6 +157,7 @@ def pursued(rows: np.ndarray, decoder: np.ndarray, least: float, turns: int) -> 
     return f
 
 
+@pytest.mark.slow
 def test_matching_pursuit(tmp_path: Path) -> None:
     rows = W_DEC / np.linalg.norm(W_DEC, axis=1, keepdims=True)
     config = {
@@ -185,6 +186,7 @@ def softmax(x: np.ndarray) -> np.ndarray:
     return e / e.sum(-1, keepdims=True)
 
 
+@pytest.mark.slow
 def test_temporal(tmp_path: Path) -> None:
     heads, low, k = 2, M // 2, 3
     shapes = {"q_target": (low, M), "k_ctx": (low, M), "v_ctx": (M, M), "c_proj": (M, M)}
@@ -228,6 +230,7 @@ def test_temporal(tmp_path: Path) -> None:
     assert eqx.tree_equal(found, again) and eqx.tree_equal(found, sae.load(sae.save(tmp_path / "c", found)))
 
 
+@pytest.mark.slow
 def test_checkpoints_of_a_training_run(tmp_path: Path) -> None:
     matrix = (np.eye(D) + RNG.normal(size=(D, D)) / 9).astype(np.float32)
     white = {"mean": B_DEC / 3, "matrix": matrix, "inverse_matrix": np.linalg.inv(matrix)}

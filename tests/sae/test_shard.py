@@ -79,6 +79,7 @@ print("equal")
 """
 
 
+@pytest.mark.slow
 def test_sharded_equals_unsharded() -> None:
     assert "equal" in run(COMMON + EIGHT, devices=8)
 

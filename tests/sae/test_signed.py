@@ -59,6 +59,7 @@ def test_l0_of_k_entries_is_k(sae: Any, model: Any, tokens: np.ndarray, f: np.nd
     np.testing.assert_allclose(found["mean_active"], mean, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_training_counts_what_is_not_0() -> None:
     f = jnp.asarray([[1.0, -2.0, 0.0], [0.0, -1.0, 0.0]], jnp.float32)
     seen, l0 = firing(f)
@@ -67,6 +68,7 @@ def test_training_counts_what_is_not_0() -> None:
     assert seen.tolist() == [True, False, True] and l0 == 2
 
 
+@pytest.mark.slow
 def test_examples_rank_by_magnitude_and_keep_signs(
     sae: Any, model: Any, tokens: np.ndarray, f: np.ndarray, tmp_path: Any
 ) -> None:

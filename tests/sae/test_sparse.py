@@ -65,6 +65,7 @@ def test_sparse_is_dense(centred: bool, x: jax.Array) -> None:
     assert float(jnp.abs(sparse[1][0].encoder).max()) > 0
 
 
+@pytest.mark.slow
 def test_training_either_way_is_the_same(x: jax.Array, monkeypatch: Any) -> None:
     kind = sae.TopK(d=D, features=M, k=K, aux=16, dead_tokens=3 * B)
     data = np.random.default_rng(3).normal(size=(200, D)).astype(np.float32)

@@ -55,6 +55,7 @@ def test_ravel_tells_attributes_apart() -> None:
         sae.ravel((x, {**y, "country": 0 * y["country"]}), (x, y), planted(), readers, key=KEY)
 
 
+@pytest.mark.slow
 def test_unlearning_keeps_what_is_to_be_kept() -> None:
     forget = np.asarray([0.5, 0.4, 0.3, 0.2, 0.0])
     retain = np.asarray([0.5, 0.005, 0.0005, 0.0, 0.0])

@@ -47,6 +47,7 @@ def test_each_member_of_a_sweep_is_trained_as_if_alone() -> None:
         agree(found, sae.train(kind, DATA, each, key=KEY, **how(OPTIONS, average=0.9)))
 
 
+@pytest.mark.slow
 def test_a_sweep_that_stopped_goes_on_bit_for_bit(tmp_path: Path) -> None:
     standard = lambda features, c: sae.Standard(d=8, features=features, sparsity=c)
     kinds = [standard(16, 1.0), standard(12, 2.0)]

@@ -124,6 +124,7 @@ def test_a_run_that_stopped_goes_on_bit_for_bit(tmp_path: Path) -> None:
     assert same(forced, whole)  # no step was left
 
 
+@pytest.mark.slow
 def test_streams_say_what_they_are_of(tmp_path: Path) -> None:
     """A stream is told apart by its own account, what has none by its first batch."""
     x, _ = planted()
@@ -152,6 +153,7 @@ def test_streams_say_what_they_are_of(tmp_path: Path) -> None:
             sae.train(small(), kind(2.0), ADAM, key=KEY, **how(options))
 
 
+@pytest.mark.slow
 def test_steps_together_are_steps_one_by_one_and_compile_once() -> None:
     x, _ = planted()
     count = run_steps._cached._cache_size  # pyright: ignore[reportFunctionMemberAccess]
@@ -175,6 +177,7 @@ def test_steps_together_are_steps_one_by_one_and_compile_once() -> None:
         np.testing.assert_allclose(a, b, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_streams_of_every_form() -> None:
     x, _ = planted()
     batches = [x[i * 32 : (i + 1) * 32] for i in range(8)]
@@ -282,6 +285,7 @@ def test_steps_until_a_feature_is_dead_count_batches_of_the_stream(many: bool) -
     assert (history["dead"][:3] == 0).all()  # 256 tokens are four batches of 64
 
 
+@pytest.mark.slow
 def test_a_checkpoint_knows_whole_batches_and_the_weights_it_began_with(tmp_path: Path) -> None:
     def go(folder: str, kind: Any, stream: Any) -> Any:
         options: dict[str, Any] = {"checkpoint": tmp_path / folder, "progress": False}
@@ -299,6 +303,7 @@ def test_a_checkpoint_knows_whole_batches_and_the_weights_it_began_with(tmp_path
         go("metric", sae.with_metric(small(), 2 * jnp.eye(32, dtype=jnp.float32)), Numbered())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("many", [False, True])
 def test_a_checkpoint_knows_a_small_decay_of_weights(tmp_path: Path, many: bool) -> None:
     x = Numbered().rows

@@ -344,6 +344,7 @@ def test_words() -> None:
     assert of.tokens(of("Then, John", bos=True)) == ["<s>", "Then", ",", " John"]
 
 
+@pytest.mark.slow
 def test_numpy_only() -> None:
     """No module of the tasks imports jax; JAX is asked of only where a key of it was given."""
     folder = Path(ji.tasks.__file__).parent

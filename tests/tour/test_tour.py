@@ -179,6 +179,7 @@ def test_induction_scores_of_a_planted_pattern(small):
     assert (reading.pattern[1, 0] == planted).all()
 
 
+@pytest.mark.slow
 def test_chapters_that_do_not_apply_are_left_out(small, tmp_path):
     from rich.console import Console
 
@@ -250,6 +251,7 @@ def _embedded():
         pytest.skip("the embedded model is not in this checkout")
 
 
+@pytest.mark.slow
 def test_the_embedded_model_solves_a_pair():
     model, tokenizer = _embedded()
     pairs = [pair for pair in PAIRS if _patching.fits(pair, tokenizer, model.config.ctx)]

@@ -150,6 +150,7 @@ def test_without_matplotlib(monkeypatch):
         viz.mpl.heatmap([[1.0]])
 
 
+@pytest.mark.slow
 def test_importing_the_library_does_not_import_matplotlib():
     code = "import sys, jaxinterp.viz.mpl; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -10,6 +10,7 @@ import pytest
 import jaxinterp as ji
 from jaxinterp import weights
 from jaxinterp._jax_versions import enable_x64
+from tests.models import sampled
 
 from .small_models import CONFIGS, make
 
@@ -34,17 +35,20 @@ def truth(models, tokens):
     return captured
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+THREE = ("gpt2", "neox sequential", "llama with biases")
+
+
+@pytest.mark.parametrize("name", sampled(*THREE, slow=[name for name in CONFIGS if name not in THREE]))
 def test_heads_sum_to_the_stream(name, models, tokens, truth):
     agree(weights.by_head(models[name], tokens).total(), truth(name)["resid_post"][-1])
 
 
-@pytest.mark.parametrize("name", ["gpt2", "neox", "llama", "attention only"])
+@pytest.mark.parametrize("name", sampled("llama", "attention only", slow=["gpt2", "neox"]))
 def test_layers_sum_to_the_stream(name, models, tokens, truth):
     agree(weights.by_layer(models[name], tokens).total(), truth(name)["resid_post"][-1])
 
 
-@pytest.mark.parametrize("name", ["gpt2", "neox", "llama with biases"])
+@pytest.mark.parametrize("name", sampled("llama with biases", slow=["gpt2", "neox"]))
 def test_neurons_sum_to_the_stream(name, models, tokens, truth):
     at = jnp.array([0, 3])
     total = weights.by_neuron(models[name], tokens, pos=at).total()
@@ -116,6 +120,7 @@ def test_accumulated(models, tokens, truth):
     assert weights.accumulated(models["neox"], tokens, pos=-1).values.shape == (3, 2, 8)
 
 
+@pytest.mark.slow
 def test_edits_are_a_component(models, tokens):
     model = models["neox"]
     edits = [ji.add("resid_post", 2.0, layer=0), ji.zero("z", layer=1, head=2)]
@@ -128,6 +133,7 @@ def test_edits_are_a_component(models, tokens):
         assert not parts["L1H2"].any()
 
 
+@pytest.mark.slow
 def test_masked_prompts_and_jit_and_vmap(models, tokens):
     model = models["llama with biases"]
     mask = jnp.array([[False, False, True, True, True], [True] * 5])
@@ -142,6 +148,7 @@ def test_masked_prompts_and_jit_and_vmap(models, tokens):
     agree(jnp.moveaxis(mapped.values, 0, 1), plain.values)
 
 
+@pytest.mark.slow
 def test_float64(tokens):
     with enable_x64(True):
         model = make("neox", jnp.float64)

@@ -73,6 +73,7 @@ def test_norm_svd_eigenvalues(pair):
         f.eigenvalues()
 
 
+@pytest.mark.slow
 def test_under_transformations(pair):
     f, _ = pair
     close(jax.vmap(jax.vmap(lambda one: one.norm()))(f), f.norm())
