@@ -25,7 +25,7 @@ from ._acdc_result import Acdc
 from ._acdc_runner import Runner, runner_of
 from ._acdc_settings import AcdcSettings, stages
 from ._acdc_walk import Walk
-from ._circuit import as_circuit
+from ._circuit import check_graph, check_known
 from ._graph import Graph
 from ._graph import graph as graph_of
 from ._run import experiment
@@ -92,9 +92,10 @@ def acdc(
     thresholds = _thresholds(threshold)
     wanted = sorted(set(thresholds.ravel().tolist()), reverse=True)
     base = graph_of(model)
-    edges = base if graph is None else as_circuit(graph.full(), base).graph
+    edges = base if graph is None else check_graph(graph, base)
     setup, pair = experiment(model, clean, corrupt, edges, ablate=ablate, mask=mask)
     checked = pair.metric(metric)
+    check_known("ji.circuits.acdc", setup, checked)
     goal, sequence = chosen.goal_of(checked), chosen.sequence(edges)
     parts = stages(edges, sequence)
     runner = runner_of(setup, pair, checked, ablate, max(map(len, parts)), max_bytes)

@@ -29,8 +29,8 @@ class AcdcSettings:
       it is). None takes `"min"` for `kl`, `cross_entropy` and `rank`, `"max"` for `logit_diff`, `prob`, `log_prob`,
       `prob_diff` and `recovered`, and `"keep"` for a metric of your own.
     - `order`: in which order the senders of a receiver are tried: `"reverse"`, the last computed first;
-      `"forward"`; or numbers `(edge,)`, of which the least absolute one goes first, such as scores of
-      another method.
+      `"forward"`; or numbers `(edge,)`, of which the least absolute one goes first, such as `scores.values`
+      of `ji.circuits.eap`.
 
     ```python
     settings = ji.circuits.AcdcSettings(goal="keep", order="forward")

@@ -3,11 +3,14 @@
 from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Shaped
 
 from .._arguments import as_numbers, concrete, kind_of
+from .._text import shown
 from ..typing import ArrayLike, IntLike, StrLike
 from ._graph import Graph
 from ._numbering import feeds, is_neuron
@@ -37,6 +40,7 @@ class Circuit(eqx.Module):
     @property
     def kept(self) -> np.ndarray:
         """Which edges are kept, as bools of NumPy: those whose number is above a half."""
+        check_known("What edges a circuit keeps", self.mask)
         return np.asarray(self.mask) > 0.5
 
     @property
@@ -101,6 +105,10 @@ def as_circuit(circuit: "Circuit | ArrayLike", graph: Graph) -> Circuit:
     """
     if isinstance(circuit, Circuit):
         graph, mask = check_graph(circuit.graph, graph), circuit.mask
+    elif _names(circuit):
+        raise ValueError(
+            f"Edges by name make a circuit of a graph: ji.circuits.graph(model).mask({shown(circuit)})."
+        )
     else:
         mask = jnp.asarray(as_numbers(circuit, "A mask of edges"))
     if mask.shape[-1:] != (graph.size,):
@@ -109,7 +117,20 @@ def as_circuit(circuit: "Circuit | ArrayLike", graph: Graph) -> Circuit:
             "Make one with ji.circuits.graph(model).mask(['embed->logits']); of a graph with other options give "
             "a Circuit, which knows its graph."
         )
+    if concrete(mask) and not np.isfinite(np.asarray(mask, np.float32)).all():
+        raise ValueError(
+            "A mask has numbers from 0, a cut edge, to 1, a kept one; this one holds NaN or inf."
+        )
     return Circuit(mask, graph)
+
+
+def check_known(what: str, *values: Any) -> None:
+    """Raises ValueError where a part of `values` is traced: edges are chosen on the host."""
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(values)):
+        raise ValueError(
+            f"{what} depends on values, and some are traced. Call it outside of jit, vmap and grad; "
+            "ji.circuits.run and ji.circuits.eap work inside."
+        )
 
 
 def check_graph(given: Any, own: Graph) -> Graph:
@@ -124,10 +145,23 @@ def check_graph(given: Any, own: Graph) -> Graph:
             f"The circuit is of another model: its graph has {given}, that of this model {own}. Name its "
             "edges again: ji.circuits.graph(model).mask(circuit.edges)."
         )
+    if "pos_embed" in given.embeddings and not own.learned_positions:
+        raise ValueError(
+            "The graph has a sender 'pos_embed', and this model has no learned positions. Make it of this model: "
+            "ji.circuits.graph(model)."
+        )
     return given
+
+
+def _names(value: Any) -> bool:
+    """Whether these are names of edges, and not numbers."""
+    several = [value] if isinstance(value, str) else value
+    return isinstance(several, list | tuple | set) and any(isinstance(each, str) for each in several)
 
 
 def _alike(a: Circuit, b: Any) -> tuple[Array, Array]:
     if not isinstance(b, Circuit) or a.graph != b.graph:
-        raise ValueError(f"Both are circuits of one graph; got {a} and {b}.")
+        raise ValueError(
+            f"Both are circuits of one graph; got {a} and {b if isinstance(b, Circuit) else kind_of(b)}."
+        )
     return a.mask, b.mask

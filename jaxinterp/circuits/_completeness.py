@@ -21,7 +21,7 @@ from ..typing import (
     StrLike,
     TokensLike,
 )
-from ._circuit import Circuit, as_circuit
+from ._circuit import Circuit, as_circuit, check_known
 from ._evaluate import faithful_gap
 from ._graph import Graph
 from ._graph import graph as graph_of
@@ -82,6 +82,7 @@ class Judge:
         self.kept, self.graph = found._one().kept, found.graph
         self.setup, pair = experiment(model, clean, corrupt, self.graph, ablate=ablate, mask=mask)
         self.metric = pair.metric(metric)
+        check_known("What is judged", self.setup, self.metric)
         self.count = at_once(pair, self.graph, read_count(pair, self.metric.pos), max_bytes)
         whole, none = self(np.stack([np.ones(self.graph.size, bool), np.zeros(self.graph.size, bool)]))
         self.gap = faithful_gap(float(whole), float(none))

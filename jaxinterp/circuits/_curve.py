@@ -9,7 +9,7 @@ import numpy as np
 from ..stats._results import Result
 from ..typing import BytesLike, MaskLike, MetricLike, ModelLike, StrLike, TokensLike
 from ._evaluate import evaluate
-from ._select import EdgeScores, select
+from ._select import EdgeScores, check_scores, select
 
 if TYPE_CHECKING:
     from ..viz._figure import Figure
@@ -85,6 +85,7 @@ def curve(
 
     Law: the share 1 has faithfulness 1.
     """
+    check_scores(scores)
     given = np.asarray(shares, np.float64)
     if (
         given.ndim != 1

@@ -14,7 +14,7 @@ from .._text import shown
 from ..typing import IntLike, PathLike, StrLike
 from ._circuit import Circuit
 from ._numbering import feeds, node_of, nodes_of, table
-from ._select import EdgeScores
+from ._select import EdgeScores, check_scores
 
 if TYPE_CHECKING:
     from ..viz import Figure
@@ -51,7 +51,8 @@ def figure(
     from ..viz import layered_graph
 
     check_choice(how, "how", HOW)
-    rows, graph = _edges(circuit), circuit.graph
+    rows = _edges(circuit)
+    graph = circuit.graph
     rows = sorted(rows, key=lambda row: -abs(row["score"]))[: as_int(top, "top", 1)]
     if how == "matrix":
         return _matrix(circuit, rows, title)
@@ -123,6 +124,8 @@ def export(path: PathLike, circuit: Circuit | EdgeScores) -> Path:
 
 
 def _edges(circuit: Circuit | EdgeScores) -> list[dict[str, Any]]:
+    if not isinstance(circuit, Circuit):
+        check_scores(circuit)
     graph = circuit.graph
     if isinstance(circuit, Circuit):
         places = np.flatnonzero(circuit._one().kept)

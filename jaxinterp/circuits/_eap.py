@@ -141,6 +141,11 @@ def _divisor(whole: int, most: int) -> int:
 def _check_gradient(setup: Experiment, metric: Metric, logits: Array, size: float, points: int) -> None:
     """Raises where the metric has no gradient: at the only point, or at all of them."""
     examples = int(np.prod(logits.shape[: -1 if metric.one else -2]))
+    if not np.isfinite(size):
+        raise ValueError(
+            f"The gradient of {metric.name} in the logits is {size:g} at a point between the prompts, so no edge has a "
+            "score. Give a metric that is finite and smooth on both prompts, such as ji.metrics.logit_diff(correct, wrong)."
+        )
     if size > 1e-2 * examples * points or (size > 0 and points > 1):
         return
     there, value = other_end(setup, metric), metric.of(logits)
@@ -153,8 +158,9 @@ def _check_gradient(setup: Experiment, metric: Metric, logits: Array, size: floa
             "ji.circuits.eap(..., steps=8), or both ends, along='ends'."
         )
     if size == 0:
+        where = "the clean prompts" if points == 1 else f"any of the {points} points"
         raise ValueError(
-            f"{metric.name} has no gradient in the logits at any of the {points} points, so no edge has an effect to "
+            f"{metric.name} has no gradient in the logits at {where}, so no edge has an effect to "
             f"first order: it is constant, or made of steps as ji.metrics.rank (it changes by {change:.4g} from clean "
             "to corrupt). Choose one that changes smoothly, such as ji.metrics.logit_diff(correct, wrong)."
         )

@@ -19,7 +19,7 @@ from ..patching._gradients import positions
 from ..stats._permutation import permutation_p
 from ..stats._results import Result
 from ..typing import ArrayLike, BytesLike, KeyLike, MaskLike, MetricLike, ModelLike, StrLike, TokensLike
-from ._circuit import Circuit, as_circuit
+from ._circuit import Circuit, as_circuit, check_known
 from ._graph import graph as graph_of
 from ._random import random_circuits
 from ._run import Experiment, at_once, experiment, read_count
@@ -109,6 +109,7 @@ def evaluate(
     many = found.mask.reshape(-1, found.mask.shape[-1])
     setup, pair = experiment(model, clean, corrupt, found.graph, ablate=ablate, mask=mask)
     checked = pair.metric(metric)
+    check_known("ji.circuits.evaluate", setup, many, checked)
     count = at_once(pair, found.graph, 4 * read_count(pair, checked.pos), max_bytes)
     drawn = as_int(resamples, "resamples", 0)
     if drawn and found.mask.ndim != 1:

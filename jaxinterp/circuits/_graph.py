@@ -121,17 +121,34 @@ class Graph:
         rule = f"An edge is written 'sender->receiver', such as {self.edges[0]!r} or {self.edges[-1]!r}"
         if sender not in self.senders and not places_of(self, sender, "logits").size:
             few = ", ".join(self.senders[:4])
-            if re.fullmatch(r"mlp\d+\.(n\d+|rest)", sender):
-                few = (
-                    "no such neuron; ask for them by ji.circuits.graph(model, neurons={3: [17, 21]}): " + few
-                )
-            return f"{rule}; got {shown(edge)}. The senders of this graph are {few}, ... {self.senders[-1]}."
+            neuron = re.fullmatch(r"mlp(\d+)\.(?:n(\d+)|rest)", sender)
+            hint = (
+                f" Neurons are senders where a graph has them: ji.circuits.graph(model, neurons={{{neuron[1]}: "
+                f"[{neuron[2] or 0}]}})."
+                if neuron
+                else ""
+            )
+            return f"{rule}; got {shown(edge)}. The senders of this graph are {few}, ... {self.senders[-1]}.{hint}"
         if receiver not in self.receivers:
             few = ", ".join(self.receivers[:4])
-            return f"{rule}; got {shown(edge)}. Its receivers are {few}, ... {self.receivers[-1]}."
+            hint = self._head(receiver)
+            return f"{rule}; got {shown(edge)}. Its receivers are {few}, ... {self.receivers[-1]}.{hint}"
         return f"There is no edge {edge!r}: {receiver} reads before {sender} is computed" + (
             " (in parallel blocks an MLP does not read the heads beside it)." if self.parallel else "."
         )
+
+    def _head(self, receiver: str) -> str:
+        """What receiver was meant by the name of a head that exists, and that is no receiver."""
+        found = re.fullmatch(r"(\d+)\.(\d+)(?:\.([qkv]))?", receiver)
+        if not found or int(found[1]) >= self.layers or int(found[2]) >= self.heads:
+            return ""
+        head = f"{found[1]}.{int(found[2]) * self.kv_heads // self.heads}"
+        if self.split_qkv and found[3]:
+            return f" Heads that share keys and values read them as one: here {receiver!r} is '{head}.{found[3]}'."
+        if self.split_qkv:
+            parts = f"'{receiver}.q', '{head}.k' and '{head}.v'"
+            return f" A head reads as {parts}; with split_qkv=False it is one receiver."
+        return f" With split_qkv=False a head is one receiver: here {head!r}."
 
     def __repr__(self) -> str:
         count = f"{len(self.senders)} senders, {len(self.receivers)} receivers, {self.size:,} edges"

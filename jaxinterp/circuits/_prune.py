@@ -17,7 +17,7 @@ from ..metrics import Metric
 from ..patching._gradients import positions
 from ..stats._results import Result
 from ..typing import FloatLike, IntLike, KeyLike, MaskLike, MetricLike, ModelLike, StrLike, TokensLike
-from ._circuit import Circuit, check_graph
+from ._circuit import Circuit, check_graph, check_known
 from ._evaluate import faithful_gap
 from ._graph import Graph
 from ._graph import graph as graph_of
@@ -176,6 +176,7 @@ def prune(
     chosen = graph_of(model) if graph is None else check_graph(graph, graph_of(model))
     setup, pair = experiment(model, clean, corrupt, chosen, ablate=ablate, mask=mask)
     checked = pair.metric(metric)
+    check_known("ji.circuits.prune", setup, checked)
     ends = jnp.stack([jnp.ones(chosen.size), jnp.zeros(chosen.size)])
     whole, none = values(setup, ends, checked, 1)
     gap = jnp.sqrt(jnp.square(whole - none).mean())

@@ -9,7 +9,7 @@ from .._arguments import check_choice
 from ..stats._results import Result
 from ..typing import ArrayLike, StrLike
 from ._circuit import Circuit
-from ._select import EdgeScores
+from ._select import EdgeScores, check_scores
 
 if TYPE_CHECKING:
     from ..viz._figure import Figure
@@ -62,7 +62,10 @@ def pessimistic_auc(x: ArrayLike, y: ArrayLike) -> float:
     """
     points = [np.asarray(each, np.float64) for each in (x, y)]
     if points[0].shape != points[1].shape or points[0].ndim != 1 or not points[0].size:
-        raise ValueError(f"x and y have one length; got the shapes {points[0].shape} and {points[1].shape}.")
+        raise ValueError(
+            "x and y are lists of one length, with a point or more; got the shapes "
+            f"{points[0].shape} and {points[1].shape}."
+        )
     if not all(((each >= 0) & (each <= 1)).all() for each in points):
         raise ValueError("x and y are shares, between 0 and 1, and no NaN.")
     order = np.lexsort((points[1], points[0]))
@@ -93,6 +96,8 @@ def roc(found: Circuit | EdgeScores, truth: Circuit, *, of: StrLike = "edges") -
     Laws: the truth itself gives 1; a circuit without true edges gives 0.
     """
     check_choice(of, "of", OF)
+    if not isinstance(found, Circuit):
+        check_scores(found)
     graph = truth.graph
     if found.graph != graph:
         raise ValueError(f"The true circuit is of {graph}, and what was found of {found.graph}.")

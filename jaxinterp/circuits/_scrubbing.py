@@ -18,9 +18,8 @@ from ..patching._gradients import positions
 from ..stats._intervals import mean_interval
 from ..stats._results import Result
 from ..typing import ClaimsLike, IntLike, KeyLike, MaskLike, MetricLike, ModelLike, TokensLike
-from ._circuit import check_graph
+from ._circuit import check_graph, check_known
 from ._edge_mask import Changes, EdgeMask, cuts
-from ._evaluate import faithful_gap
 from ._graph import Graph
 from ._graph import graph as graph_of
 from ._neurons import directions
@@ -118,6 +117,7 @@ def scrub(
             f"Prompts are swapped with each other: tokens are (prompt, pos), two or more; got {setup.tokens.shape}."
         )
     checked = pair.metric(metric)
+    check_known("ji.circuits.scrub", setup, checked)
     draws = as_int(resamples, "resamples", 2)
     padding = np.zeros((pair.batch[0], 1)) if pair.mask is None else np.asarray(pair.mask)
     masks = np.zeros((len(hypothesis), chosen.size), bool)
@@ -140,7 +140,13 @@ def scrub(
     orders = np.stack([[_swapped(rng, each) for each in labels] for _ in range(draws)]).astype(np.int32)
     found, chance, whole = _scrubbed(setup, jnp.asarray(orders), jnp.asarray(masks, jnp.float32), checked)
     found, chance = (np.asarray(each, np.float64) for each in (found, chance))
-    gap = faithful_gap(float(whole), float(chance.mean()))
+    gap = float(whole) - float(chance.mean())
+    if not np.isfinite(gap) or abs(gap) <= 1e-6 * max(abs(float(whole)), 1e-6):
+        raise ValueError(
+            f"The metric is {float(whole):g} on the prompts, and {float(chance.mean()):g} where each reads another "
+            "prompt, so there is nothing to recover. Give it the answers of each prompt, such as "
+            "ji.metrics.log_prob(tokens[:, 1]), and prompts whose answers differ."
+        )
     interval = mean_interval(found)
     recovered = (float(found.mean()) - float(chance.mean())) / gap
     return Scrubbed(

@@ -1,14 +1,14 @@
 """Circuits from scores: the strongest edges, those that lead to the logits, and what dangles cut off."""
 
 import heapq
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 import numpy as np
 
-from .._arguments import as_bool, as_int, check_choice, concrete
+from .._arguments import as_bool, as_int, check_choice, concrete, kind_of
 from ..typing import ArrayLike, BoolLike, IntLike, StrLike
-from ._circuit import Circuit
+from ._circuit import Circuit, check_known
 from ._graph import Graph
 from ._numbering import feeds, nodes_of
 
@@ -62,11 +62,12 @@ def select(
     pruning changes no logits.
     """
     check_choice(how, "how", HOW)
+    check_scores(scores)
+    check_known("ji.circuits.select", scores.values)
     graph, values = scores.graph, np.asarray(scores.values, np.float64)
-    if values.shape != (graph.size,) or np.isnan(values).any():
+    if values.shape != (graph.size,):
         raise ValueError(
-            f"Scores are one number for each of the {graph.size:,} edges; got the shape {values.shape}"
-            + (" with NaN among them." if np.isnan(values).any() else ".")
+            f"Scores are one number for each of the {graph.size:,} edges; got the shape {values.shape}."
         )
     several = isinstance(n, tuple | list | np.ndarray)
     counts = [as_int(count, "n", 0) for count in (n if several else [n])]  # pyright: ignore[reportGeneralTypeIssues]
@@ -80,6 +81,17 @@ def select(
     if as_bool(pruned, "pruned"):
         masks = np.stack([_joined(mask, graph) for mask in masks])
     return Circuit(jnp.asarray(masks if several else masks[0]), graph)
+
+
+def check_scores(scores: Any) -> None:
+    """Raises ValueError for what holds no scores of the edges of a graph, and for NaN."""
+    if not isinstance(scores, EdgeScores):
+        raise ValueError(
+            "Scores are numbers with the graph of their edges, as ji.circuits.eap returns them; of an array make "
+            f"ji.circuits.Scores(values, graph). Got {kind_of(scores)}."
+        )
+    if concrete(scores.values) and (count := int(np.isnan(np.asarray(scores.values, np.float64)).sum())):
+        raise ValueError(f"Scores have an order, and {count:,} of these {np.size(scores.values):,} are NaN.")
 
 
 def prune_dangling(circuit: Circuit) -> Circuit:

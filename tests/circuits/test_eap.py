@@ -184,6 +184,8 @@ def test_a_metric_without_a_gradient_teaches() -> None:
         ji.circuits.eap(model, CLEAN, CORRUPT, flat)
     values = jax.jit(lambda clean: ji.circuits.eap(model, clean, CORRUPT, kl, along="ends").values)(CLEAN)
     close(values, ends.values)
+    with pytest.raises(ValueError, match="finite and smooth"):
+        ji.circuits.eap(model, CLEAN, CORRUPT, lambda logits: logits[..., -1, 3] * jnp.nan)
 
 
 def test_what_is_wrong_teaches() -> None:

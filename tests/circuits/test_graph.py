@@ -1,5 +1,7 @@
 """The edges of a model, and runs in which some of them are cut."""
 
+import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 
 import jaxinterp as ji
+from jaxinterp.circuits._select import check_scores
 from tests.models import random_model
 from tests.patching.patched_models import CLEAN, CORRUPT, MASK, METRIC, model_of
 
@@ -190,3 +193,54 @@ def test_what_is_wrong_teaches() -> None:
     assert ji.circuits.prune_dangling(graph.mask(["0.1->logits", "embed->mlp1"])).edges == ()
     with pytest.raises(ValueError, match="Raise max_bytes"):
         ji.circuits.run(model, CLEAN, CORRUPT, graph.full(), max_bytes=10)
+
+
+def test_wrong_names_and_masks_teach() -> None:
+    shared = ji.circuits.graph(model_of("llama"))  # 4 heads, 2 key/value heads
+    with pytest.raises(ValueError, match=r"here '1\.3\.k' is '1\.1\.k'"):
+        shared.mask("0.1->1.3.k")
+    with pytest.raises(ValueError, match=r"reads as '1\.3\.q', '1\.1\.k' and '1\.1\.v'"):
+        shared.mask("0.1->1.3")
+    with pytest.raises(ValueError, match=r"one receiver: here '1\.1'"):
+        ji.circuits.graph(model_of("llama"), split_qkv=False).mask("0.1->1.3.k")
+    with pytest.raises(ValueError, match=r"neurons=\{1: \[3\]\}"):
+        shared.mask("mlp1.n3->logits")
+    model = model_of("llama")
+    with pytest.raises(ValueError, match=r"graph\(model\)\.mask\(\['embed->logits'\]\)"):
+        ji.circuits.run(model, CLEAN, CORRUPT, ["embed->logits"])
+    with pytest.raises(ValueError, match="NaN or inf"):
+        ji.circuits.run(model, CLEAN, CORRUPT, jnp.full(shared.size, jnp.nan))
+    with pytest.raises(ValueError, match="and an object"):
+        _ = shared.full() & shared.full().mask  # pyright: ignore[reportOperatorIssue]
+    learned = dataclasses.replace(shared, learned_positions=True, embeddings=("embed", "pos_embed"))
+    with pytest.raises(ValueError, match="no learned positions"):
+        ji.circuits.run(model, CLEAN, CORRUPT, learned.full())
+
+
+def test_what_chooses_on_the_host_says_so_where_it_is_traced() -> None:
+    model = model_of("neox")
+    graph = ji.circuits.graph(model)
+    scores = ji.circuits.Scores(jnp.ones(graph.size), graph)
+    metric = ji.metrics.logit_diff(3, 5)
+    key = jax.random.key(0)
+    calls: list[Callable[[jax.Array], Any]] = [
+        lambda tokens: ji.circuits.evaluate(model, graph.full(), tokens, CORRUPT, metric).faithfulness,
+        lambda tokens: ji.circuits.acdc(model, tokens, CORRUPT, metric).mask,
+        lambda tokens: ji.circuits.prune(key, model, tokens, CORRUPT, metric).expected,
+        lambda tokens: ji.circuits.minimality(model, graph.full(), tokens, CORRUPT, metric).score,
+        lambda tokens: (
+            ji.circuits.select(
+                ji.circuits.Scores(tokens[0, 0].astype(jnp.float32) + scores.values, graph), n=3
+            ).mask
+        ),
+        lambda tokens: (
+            ji.circuits.Circuit(jnp.ones(graph.size) * tokens.sum().astype(jnp.float32), graph).kept
+        ),
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match="outside of jit"):
+            jax.eval_shape(call, CLEAN)
+    with pytest.raises(ValueError, match=r"Scores\(values, graph\)"):
+        check_scores(graph.full())
+    with pytest.raises(ValueError, match="are NaN"):
+        ji.circuits.roc(scores * float("nan"), graph.mask("embed->logits"))
