@@ -26,7 +26,6 @@ from ._edge_mask import SENDING, Changes, EdgeMask, cuts
 from ._graph import Graph
 from ._graph import graph as graph_of
 from ._neurons import check_sizes, directions, units_of, vector_count
-from ._select import check_path
 
 ABLATE = ("patch", "zero", "mean")
 
@@ -171,7 +170,8 @@ def run(
     - `clean`, `corrupt`: prompts of one shape, `(*batch, pos)`. With `ablate="zero"` corrupt may be None.
     - `circuit`: a `Circuit`, or a mask `(edge,)` of `ji.circuits.graph(model)`: bools, or numbers
       between 0 and 1. A leading axis holds several circuits; they run many at once, in one program. `graph.empty()`
-      is the corrupt run. Any other single circuit has a path from an embedding to the logits.
+      is the corrupt run, and so is every circuit without a path from an embedding to the logits. (To judge
+      such a circuit is an error: see `evaluate`.)
     - `ablate`: what a cut edge carries: `"patch"`, what its sender writes on the corrupt prompt of the same
       row; `"mean"`, the mean of that over the prompts, at each position; `"zero"`.
     - `mask`: True at real tokens. It holds for both prompts.
@@ -180,8 +180,7 @@ def run(
 
     **Returns:** logits `(*n, *batch, pos, vocab)`.
 
-    **Raises:** ValueError for a circuit of another model, and for one without a path from an embedding to the
-    logits: clean prompts would change nothing. Several circuits at once may hold such ones, and so may traced masks.
+    **Raises:** ValueError for a circuit of another model.
 
     Memory of one circuit is about `senders * prompts * pos * d` numbers: 62 MB for GPT-2 small at 8 prompts of 16
     tokens. Neurons of an MLP that are senders add `neurons * prompts * pos` for each receiver of a layer. Works under `jit`, under `vmap` over masks, and under `grad` in the mask.
@@ -194,7 +193,7 @@ def run(
     Laws: the full circuit gives the clean logits, the empty one the corrupt logits; cutting all edges of one
     sender is patching what it writes.
     """
-    found = check_path(as_circuit(circuit, graph_of(model)))
+    found = as_circuit(circuit, graph_of(model))
     setup, pair = experiment(model, clean, corrupt, found.graph, ablate=ablate, mask=mask)
     at = as_logit_positions(logits, (*pair.batch, pair.pos), pair.mask)
     if at is False:

@@ -187,9 +187,12 @@ def test_what_is_wrong_teaches() -> None:
     with pytest.raises(ValueError, match=r"pos=5"):
         ji.circuits.run(model, CLEAN, CORRUPT, ji.circuits.graph(model, pos=4).full())
     with pytest.raises(ValueError, match=r"0\.1->logits is one of its edges, and none leads to 0\.1"):
-        ji.circuits.run(model, CLEAN, CORRUPT, graph.mask(["0.1->logits", "embed->mlp1"]))
+        ji.circuits.evaluate(model, graph.mask(["0.1->logits", "embed->mlp1"]), CLEAN, CORRUPT, METRIC)
     with pytest.raises(ValueError, match="no path from embed to the logits"):
         ji.circuits.evaluate(model, graph.mask("embed->mlp1"), CLEAN, CORRUPT, METRIC)
+    apart = graph.mask(["0.1->logits", "embed->mlp1"])
+    corrupt, _ = ji.run(model, CORRUPT)
+    np.testing.assert_allclose(ji.circuits.run(model, CLEAN, CORRUPT, apart), corrupt, atol=1e-5)
     assert ji.circuits.prune_dangling(graph.mask(["0.1->logits", "embed->mlp1"])).edges == ()
     with pytest.raises(ValueError, match="Raise max_bytes"):
         ji.circuits.run(model, CLEAN, CORRUPT, graph.full(), max_bytes=10)
