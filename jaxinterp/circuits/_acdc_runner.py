@@ -84,7 +84,7 @@ class Runner:
         rooms = sorted({min(units, room) for room in (*ROOMS, units)})
         room = next(room for room in rooms if room >= len(chosen.wide))
         size = min(self.most, power_of_two(units_at_once(self.limit, self.stream_bytes, room * shared)))
-        found, ran = [], None
+        found, ran, parts = [], None, None
         for first in range(0, len(masks), size):
             part = masks[first : first + size]
             full = filled(part, size)
@@ -108,10 +108,11 @@ class Runner:
         if self.known is None:
             self.known, self.change = np.ones_like(kept), jnp.zeros_like(self.whole().wrote)
         if not same(self.known):
-            hits = np.flatnonzero(same(self._last[0])) if self._last is not None else []
-            if len(hits):
+            last = self._last
+            hits = [] if last is None else np.flatnonzero(same(last[0]))
+            if last is not None and len(hits):
                 index = jnp.asarray(hits[0], jnp.int32)
-                self.change = accepted(self.change, *self._last[1:], index, self.at, self.start)
+                self.change = accepted(self.change, last[1], last[2], index, self.at, self.start)
             else:
                 at = jnp.asarray(layer, jnp.int32)
                 self.change = known_run(self.setup, self.whole(), jnp.asarray(kept), at)
@@ -146,8 +147,8 @@ def runner_of(
     size = stream.dtype.itemsize * int(np.prod(pair.batch)) * (pair.pos - start) * stream.shape[-1]
     limit = byte_limit(max_bytes)
     single = units_at_once(limit, size, ROOMS[0] * setup.graph.heads // setup.graph.kv_heads)
-    widths = (power_of_two(min(each, 64, max(edges, 1))) for each in (fits, single))
-    return Runner(setup, metric, *widths, start, at, size, limit)
+    width, most = (power_of_two(min(each, 64, max(edges, 1))) for each in (fits, single))
+    return Runner(setup, metric, width, most, start, at, size, limit)
 
 
 def units_at_once(limit: int, stream_bytes: int, rows: int) -> int:

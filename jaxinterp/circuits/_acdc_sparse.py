@@ -57,6 +57,8 @@ class Place:
         self.take = take
         self.change, self.differs, self.wrote = (take(x) for x in (change, whole.differs, whole.wrote))
         self.less = (self.differs - self.change)[changed]
+        self.was = self.wrote
+        "What every sender writes in the known circuit, with spare rows behind; set where units run."
 
     def known(self, unit: Units, slots: slice, stream: Array) -> Array:
         """What slots of a unit read in the known circuit, `(slot, *batch, pos, d)`."""

@@ -243,4 +243,6 @@ def _table(plans: LayerOrders, rows: np.ndarray, *parts: np.ndarray) -> LayerTab
     if not len(rows):
         return None
     mean, low, high = (part[rows] for part in parts)
-    return LayerTable(tuple(plans.names[i] for i in rows), *mean.T, low, high)
+    return LayerTable(
+        tuple(plans.names[i] for i in rows), mean[:, 0], mean[:, 1], mean[:, 2], mean[:, 3], low, high
+    )

@@ -227,5 +227,5 @@ def word_starts(tokenizer: TokenizerLike) -> np.ndarray:
     starts[tokenizer(" river")[0]]                       # True
     ```
     """
-    pieces = tokenizer.tokens(np.arange(len(tokenizer)))
+    pieces = tokenizer.tokens(np.arange(len(tokenizer)))  # pyright: ignore[reportArgumentType]
     return np.array([not piece or not (piece[0].isalnum() or piece[0] in "\ufffd'’") for piece in pieces])

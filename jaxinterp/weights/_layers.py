@@ -1,7 +1,7 @@
 """Layers in another order: dropped, repeated or permuted, as a new model of the same blocks."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import equinox as eqx
@@ -130,6 +130,6 @@ def _taken(model: Any, order: jax.Array) -> Any:
     return new
 
 
-def named_orders(count: int, orders: "dict[str, Sequence[int]]") -> dict[str, np.ndarray]:
+def named_orders(count: int, orders: Mapping[str, IndexLike]) -> dict[str, np.ndarray]:
     """Orders by name, checked, counted from 0."""
     return {name: np.asarray(_as_order(order, count, f"orders[{name!r}]")) for name, order in orders.items()}

@@ -183,7 +183,9 @@ def patched_streams(
             here = rows.chunk(number)
             x = resid[here.example[:, None], here.column]
             if at_start:
-                x, _ = Patch(donated, index, here, reads_of(number), True, site).apply(None, site, x, None)
+                x, _ = Patch(
+                    donors=donated, index=index, rows=here, reads=reads_of(number), active=True, site=site
+                ).apply(None, site, x, None)
             return lax.dynamic_update_index_in_dim(store, x, place, 0)
 
         def visit(step: Any, store: Array) -> Array:
@@ -191,7 +193,14 @@ def patched_streams(
             here = rows.chunk(number)
             x = over_data(lax.dynamic_index_in_dim(store, place, keepdims=False), 2)
             reads = reads_of(number)
-            patch = Patch(donated, index, here, reads, layer <= groups[group, -1], site)
+            patch = Patch(
+                donors=donated,
+                index=index,
+                rows=here,
+                reads=reads,
+                active=layer <= groups[group, -1],
+                site=site,
+            )
             tap = RowTap([] if at_start else [patch], layer=layer, memory=(k[here.example], v[here.example]))
             own_tables = jax.tree.map(lambda t: lax.dynamic_index_in_dim(t, number, keepdims=False), tables)
             weights = gather_weights(eqx.combine(block, static), "blocks.", layer=True)

@@ -32,7 +32,7 @@ def fits_kernel(shape: Sequence[int], dtype: Any) -> bool:
     With 64-bit numbers on it serves none: a TPU's kernels have no 64-bit indices.
     """
     return (
-        not jax.config.jax_enable_x64
+        jnp.result_type(float) != jnp.float64
         and len(shape) == 2
         and dtype == jnp.float32
         and not shape[0] % 8
