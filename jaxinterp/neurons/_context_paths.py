@@ -62,7 +62,7 @@ class ContextPaths(eqx.Module):
         counted = batch.positions[:, 1:]
         slope = -jax.grad(lambda stream: jnp.sum(jnp.where(counted, nats(stream), 0)))(last[1])
         change = (on["mlp_post"] - off["mlp_post"]).astype(jnp.float32)
-        behind = jnp.arange(units[0]) > self.layer
+        behind = jnp.arange(units[0], dtype=jnp.int32) > self.layer
         sums = jnp.einsum("lbpf,bpd->lfd", change, slope.astype(jnp.float32), precision="highest")
         added = jnp.einsum("lfd,lfd->lf", sums, w_out.astype(jnp.float32), precision="highest")
         return losses, jnp.where(behind[:, None], added, 0)
