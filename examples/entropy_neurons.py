@@ -11,7 +11,7 @@ same layer. Every interval is of 95%, over documents for effects and over prompt
 """
 
 import argparse
-import importlib.util
+import sys
 import time
 from pathlib import Path
 
@@ -29,10 +29,9 @@ def texts(folder):
         from jaxinterp.tour._texts import PIECES
 
         return [" ".join(pieces) for pieces in PIECES.values()]
-    path = Path(__file__).parent / "train_tiny" / "data.py"
-    spec = importlib.util.spec_from_file_location("train_tiny_data", path)
-    data = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(data)
+    sys.path.insert(0, str(Path(__file__).parent / "train_tiny"))
+    import data
+
     corpora = data.load_corpora(folder)["valid"]
     # In turn from each corpus, so that the first documents are of all of them.
     several = [corpora[name] for name in ENGLISH if name in corpora]

@@ -14,7 +14,7 @@ over documents.
 """
 
 import argparse
-import importlib.util
+import sys
 import time
 from pathlib import Path
 
@@ -30,10 +30,9 @@ ENGLISH = ("gutenberg_eng", "novels_eng")
 
 def held_out(folder, size=8000):
     """English documents that the embedded model has not seen, cut to `size` characters, in turn of the corpora."""
-    path = Path(__file__).parent / "train_tiny" / "data.py"
-    spec = importlib.util.spec_from_file_location("train_tiny_data", path)
-    data = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(data)
+    sys.path.insert(0, str(Path(__file__).parent / "train_tiny"))
+    import data
+
     several = data.load_corpora(folder)["valid"]
     texts = [several[name] for name in ENGLISH if name in several]
     return [ji.data.Document(text[:size], "English") for group in zip(*texts, strict=False) for text in group]

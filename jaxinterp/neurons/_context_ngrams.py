@@ -13,7 +13,7 @@ from ..core._check import check_predicts_tokens
 from ..core._intervene import config_of
 from ..corpus._batches import Batch
 from ..corpus._fold import folded
-from ..stats._intervals import check_level, resample_counts, widened_levels
+from ..stats._intervals import check_level, ratio_ends
 from ..typing import ClassesLike, FloatLike, IntLike, KeyLike, ModelLike, NeuronsLike, TokenizerLike
 from ._address import as_neurons, name
 from ._context_paths import RUNS, ContextPaths
@@ -131,7 +131,7 @@ def context_ngrams(
     found = Found(int(settings.order), float(settings.least), float(settings.most_loss), words, {})
     sums, counts, added = _costs(model, own, read, found, progress)
     mean, spread = sums.sum(-1) / counts.sum(), sums[[2, 3, 4]] - sums[[0]]
-    costs, (low, high) = spread.sum(-1) / counts.sum(), _ends(spread, counts, level, rng)
+    costs, (low, high) = spread.sum(-1) / counts.sum(), ratio_ends(spread, counts, level, rng)
     ids, rows = found.best(int(settings.top))
     drawn = random_costs(model, read, own, ids, int(settings.prompts), rng)
     texts = [tuple(tokenizer.tokens(each)) if tokenizer is not None else map(str, each) for each in ids]
@@ -206,11 +206,3 @@ def _costs(model: Any, own: Contexts, read: Any, found: Found, progress: bool) -
     bar = "context" if progress else False
     sums, added = folded(parts, model, [], init, step, per_batch=read, progress=bar)
     return sums, np.bincount(own.document, targets.sum(1), many), added
-
-
-def _ends(spread: np.ndarray, counts: np.ndarray, level: float, rng: np.random.Generator) -> np.ndarray:
-    if len(counts) < 2:
-        return np.full((2, len(spread)), np.nan)
-    weights = resample_counts(rng, len(counts), 1000)
-    drawn = spread @ weights.T / np.maximum(weights @ counts, 1)
-    return np.quantile(drawn, widened_levels(level, len(counts)), axis=-1)

@@ -17,7 +17,7 @@ from ..core._intervene import config_of, split_edits
 from ..corpus._batches import Batch, CorpusBatches
 from ..corpus._checkpoint import Checkpoint
 from ..corpus._fold import folded
-from ..stats._intervals import check_level, resample_counts, widened_levels
+from ..stats._intervals import check_level, ratio_ends
 from ..stats._results import Record, Result
 from ..typing import CorpusLike, IndexLike, KeyLike, ModelLike, PathLike
 from ..weights._layers import named_orders
@@ -169,7 +169,8 @@ def layer_interventions(
     found.delete.agreement, found.swap.kl                # (4,), (3,)
     ```
 
-    Laws: equal to a run of `ji.weights.take_layers(model, order)`; a block that adds nothing is deleted
+    Laws: equal to a run of `ji.weights.take_layers(model, order)` (where attention divides scores by the number
+    of its layer, it keeps its own number here); a block that adds nothing is deleted
     at no cost, and equal neighbours are swapped at none. One program serves all interventions.
     """
     base, _ = split_edits(model)
@@ -216,7 +217,8 @@ def layer_interventions(
     rng = host_generator(
         jax.random.key(0) if key is None else key, "ji.neurons.layer_interventions(..., key={})"
     )
-    mean, low, high = _intervals(effects, counts, level, rng)
+    mean = effects.sum(-1) / counts.sum()
+    low, high = ratio_ends(effects, counts, level, rng)
     tables = {kind: _table(plans, plans.of(kind), mean, low, high) for kind in (*KINDS, "orders")}
     loss, entropy = as_is.sum(-1) / counts.sum()
     return LayerInterventions(
@@ -227,16 +229,6 @@ def layer_interventions(
         documents=int((counts > 0).sum()),
         level=level,
     )
-
-
-def _intervals(sums: np.ndarray, counts: np.ndarray, level: float, rng: Any) -> tuple[np.ndarray, ...]:
-    """Means `(n, measure)` over predictions, and the ends of their intervals over documents."""
-    mean = sums.sum(-1) / counts.sum()
-    if len(counts) < 2:
-        return mean, np.full_like(mean, np.nan), np.full_like(mean, np.nan)
-    weights = resample_counts(rng, len(counts), 1000)
-    drawn = (sums @ weights.T) / np.maximum(weights @ counts, 1)
-    return mean, *np.quantile(drawn, widened_levels(level, len(counts)), axis=-1)
 
 
 def _table(plans: LayerOrders, rows: np.ndarray, *parts: np.ndarray) -> LayerTable | None:

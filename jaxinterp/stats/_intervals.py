@@ -162,3 +162,17 @@ def widened_levels(level: float, count: int) -> list[float]:
 def resample_counts(rng: np.random.Generator, count: int, resamples: int) -> np.ndarray:
     """How often each of `count` values stands in each resample, `(resamples, count)`, on the host."""
     return rng.multinomial(count, np.full(count, 1 / count), size=resamples)
+
+
+def ratio_ends(
+    sums: np.ndarray, counts: np.ndarray, level: float, rng: np.random.Generator, resamples: int = 1000
+) -> np.ndarray:
+    """Ends `(2, ...)` of the intervals of `sums (..., document)` over `counts (document,)`, on the host.
+
+    Documents are resampled. One document has no interval: its ends are NaN.
+    """
+    if len(counts) < 2:
+        return np.full((2, *sums.shape[:-1]), np.nan)
+    weights = resample_counts(rng, len(counts), resamples)
+    drawn = sums @ weights.T / np.maximum(weights @ counts, 1)
+    return np.quantile(drawn, widened_levels(level, len(counts)), axis=-1)

@@ -33,6 +33,8 @@ def take_layers(model: M, order: IndexLike) -> M:
     deeper = ji.weights.take_layers(model, [0, 1, 1, 2, 3])      # layer 1 twice
     ```
 
+    Attention whose scores are divided by the number of its layer (an option of GPT-2) takes the new number.
+
     Law: every layer in its place gives the model itself, to the last bit.
     """
     count = layer_count(model.model if isinstance(model, Intervened) else model)

@@ -57,6 +57,18 @@ def say(ax: PlotAxes, *, title: str = "", x_axis: str = "", y_axis: str = "") ->
     ax.set_ylabel(plain(y_axis), parse_math=False)
 
 
+def finish(ax: PlotAxes, *, legend: bool, title: str, x_axis: str, y_axis: str) -> PlotAxes:
+    """The frame of curves and points: a legend, faint lines across, no box, title and labels."""
+    if legend:
+        for text in ax.legend(frameon=False).get_texts():
+            text.set_parse_math(False)
+    ax.grid(axis="y", alpha=0.3)
+    for side in ("top", "right", "left"):
+        ax.spines[side].set_visible(False)
+    say(ax, title=title, x_axis=x_axis, y_axis=y_axis)
+    return ax
+
+
 def label(axis: Any, names: Sequence[str], *, most: int = 40, slant: bool = False) -> None:
     """One tick per name, every second or third where there are many; long ones slanted."""
     every = max(1, -(-len(names) // most))

@@ -6,7 +6,7 @@ from ..._text import number, plain
 from ...typing import ArrayLike, PlotAxes
 from .._curves import checked_curves
 from .._ticks import log_ticks
-from ._axes import axes, say
+from ._axes import axes, finish
 
 
 def lines(
@@ -54,14 +54,7 @@ def lines(
         ax.set_xscale("log", base=2)
         ax.set_xticks(at, [number(u) for u in at], minor=False)
         ax.minorticks_off()
-    if len(curves) > 1:
-        for text in ax.legend(frameon=False).get_texts():
-            text.set_parse_math(False)
-    ax.grid(axis="y", alpha=0.3)
-    for side in ("top", "right", "left"):
-        ax.spines[side].set_visible(False)
-    say(ax, title=title, x_axis=x_axis, y_axis=y_axis)
-    return ax
+    return finish(ax, legend=len(curves) > 1, title=title, x_axis=x_axis, y_axis=y_axis)
 
 
 def legend_name(name: str) -> str:

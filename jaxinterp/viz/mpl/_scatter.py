@@ -7,7 +7,7 @@ from ...typing import ArrayLike, PlotAxes
 from .._curves import COLOURS
 from .._points import checked_points
 from .._ticks import log_ticks
-from ._axes import axes, say
+from ._axes import axes, finish
 from ._lines import legend_name
 
 
@@ -42,11 +42,4 @@ def scatter(
     if levels:
         ax.set_yticks(list(levels.values()))
         ax.set_yticklabels([plain(name) for name in levels], parse_math=False)
-    if len(points) > 1:
-        for text in ax.legend(frameon=False).get_texts():
-            text.set_parse_math(False)
-    ax.grid(axis="y", alpha=0.3)
-    for side in ("top", "right", "left"):
-        ax.spines[side].set_visible(False)
-    say(ax, title=title, x_axis=x_axis, y_axis=y_axis)
-    return ax
+    return finish(ax, legend=len(points) > 1, title=title, x_axis=x_axis, y_axis=y_axis)
