@@ -81,7 +81,7 @@ def families(
     - `model`, `corpus`, `batch_size`, `max_bytes`: as in `correlations`.
     - `labels`: ints `(row, pos)` by family; each value of 0 or more is a feature, and -1 none of them.
       `token_families` makes those of tokens; parts of speech, languages and others are yours:
-      `{"syntax": tags, "context": corpus.label_of_tokens(...)}`.
+      `{"syntax": tags, "German": corpus.label_of_tokens("de").astype(int)}`.
     - `site`: a site of neurons; `"mlp_post"` by default.
 
     **Returns:** `Families`, with `.best()`.
