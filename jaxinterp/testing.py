@@ -27,7 +27,6 @@ from .core._sites import SITES, axes_of, is_per_layer
 from .hub import check_port as check_port
 from .typing import FloatLike, ModelLike, TokensLike
 
-
 # What a law allows that says "exactly". The suite allows rounding where it compiles without optimisation.
 _EXACT = 0.0
 
