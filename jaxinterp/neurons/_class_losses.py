@@ -133,7 +133,7 @@ def class_losses(
         own, many = sums[:, owner == c], counts[owner == c]
         found.append([own.sum(-1) / many.sum(), *ratio_ends(own, many, level, rng)])
     mean, low, high = (np.stack(each, -1) for each in zip(*found, strict=True))
-    parts: dict[str, Any] = dict.fromkeys(MEASURES) | dict(zip(MEASURES, mean, strict=False))
+    parts: dict[str, Any] = {**dict.fromkeys(MEASURES), **dict(zip(MEASURES, mean, strict=False))}
     names = contexts.names
     tokens = np.bincount(owner, counts, len(names)).astype(np.int64)
     documents = np.bincount(owner, minlength=len(names))
