@@ -120,14 +120,14 @@ def class_probes(
         )
     key = jax.random.key(0) if key is None else key
     rng = host_generator(key, "ji.neurons.class_probes(..., key={})")
-    train, held_out = split(contexts.document, key=key, test=test, labels=own)
+    train, tested = split(contexts.document, key=key, test=test, labels=own)
     most = as_int(tokens, "tokens", 4)
     sides = [
         [
             _drawn(contexts, rows[own[rows] == here], max(2, round(most * share)), rng)
             for here in (True, False)
         ]
-        for rows, share in ((train, 1 - float(test)), (held_out, float(test)))
+        for rows, share in ((train, 1 - float(test)), (tested, float(test)))
     ]
     index = [np.concatenate(each) for each in sides]
     labels = [np.repeat([1, 0], [len(part) for part in each]) for each in sides]

@@ -90,17 +90,17 @@ def _read(tree: Any, arrays: dict[str, np.ndarray]) -> PyTree:
 
 def identity(function: Any) -> dict[str, str]:
     """A function by its name, and by the values that it holds: fields, closures, defaults, arguments of `partial`."""
-    held: list[Any] = []
+    contents: list[Any] = []
     while isinstance(function, functools.partial):
-        held += [*function.args, *(function.keywords[name] for name in sorted(function.keywords))]
+        contents += [*function.args, *(function.keywords[name] for name in sorted(function.keywords))]
         function = function.func
     inner = getattr(function, "__wrapped__", function)
     cells = [cell.cell_contents for cell in getattr(inner, "__closure__", None) or ()]
-    held += [*cells, *(getattr(inner, "__defaults__", None) or ())]
+    contents += [*cells, *(getattr(inner, "__defaults__", None) or ())]
     if not hasattr(inner, "__qualname__"):
-        held.append(inner)
+        contents.append(inner)
     name = getattr(inner, "__qualname__", type(inner).__qualname__)
-    return {"name": name, "values": fingerprint(*(part for each in held for part in _parts(each)))}
+    return {"name": name, "values": fingerprint(*(part for each in contents for part in _parts(each)))}
 
 
 def _parts(value: Any) -> list[Any]:
