@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from .metrics import Metric
     from .models import Config
     from .neurons._units import UnitStream
+    from .probes._linear_scores import LinearScores
+    from .probes.linear._many import Probes
     from .sae.kinds._coder import Coder
     from .sae.kinds._kind import Kind
 
@@ -75,6 +77,8 @@ if TYPE_CHECKING:
     "Neurons: pairs `(layer, neuron)`, or names such as `'3.336'`."
     UnitsLike: TypeAlias = UnitStream | Model | Intervened | Array | np.ndarray
     "Units at each token: a model's neurons, a `ji.neurons.UnitStream`, or an array `(token, unit)`."
+    ProbesLike: TypeAlias = LinearScores | Probes | Sequence[Any] | Mapping[int, Any]
+    "Sparse probes: one of `ji.probes.best_subset` or `fit`, several of them, or a result by k."
     LayerNeurons: TypeAlias = Sequence[int | str] | Mapping[int, Sequence[int] | np.ndarray]
     "Layers, of which all neurons are meant; names such as `'3.336'`; or indices by layer."
     MaskLike: TypeAlias = Bool[Array, "*batch pos"] | np.ndarray | Nested
@@ -183,5 +187,5 @@ else:
     TextsLike = TextLike = Any
     TokenizerLike = ArraysLike = PlotAxes = PlotAxesLike = Any
     ClaimsLike = GraphLike = AnyCorpus = CorpusLike = ClassesLike = NeuronsLike = UnitsLike = Any
-    LayerNeurons = SourcesLike = DocumentsLike = FeaturesLike = Any
+    LayerNeurons = SourcesLike = DocumentsLike = FeaturesLike = ProbesLike = Any
     DTypeLike = AnyMesh = MeshLike = PlanLike = PyTree = JSON = Any

@@ -11,8 +11,10 @@ import click
 
 from .._text import line, plain
 from ._command import MODEL, CommandGroup, say
+from ._neurons import neurons
 from ._probe import probe
 from ._sae import sae
+from ._texts import reader
 
 
 @click.group(
@@ -29,6 +31,7 @@ def main() -> None:
     jaxinterp sites tiny                      where that model can be read and edited
     jaxinterp lens tiny "The king and the"    what each layer would say next
     jaxinterp probe tiny texts/               which neurons tell the classes of texts apart
+    jaxinterp neurons contexts tiny texts/ --neuron 3.314    where a neuron is most active
     """
 
 
@@ -130,14 +133,9 @@ def lens(model: str, text: str, top: int, bos: bool, html: Path | None) -> None:
     """
     from rich.console import Console
 
-    from .. import load
     from ..tour import lens_figure, lens_guesses_table, logit_lens
 
-    loaded, tokenizer = load(model)
-    if tokenizer is None:
-        raise ValueError(
-            f"{model} has no tokenizer, so it cannot read text. Give a folder with a tokenizer.json, or use the library with token ids."
-        )
+    loaded, tokenizer = reader(model)
     reading = logit_lens(loaded, tokenizer, tokenizer(text, bos=bos), top=top)
     Console().print(lens_guesses_table(reading).rich())
     if html is not None:
@@ -145,6 +143,7 @@ def lens(model: str, text: str, top: int, bos: bool, html: Path | None) -> None:
         say(f"Wrote {line(path)}.")
 
 
+main.add_command(neurons)
 main.add_command(probe)
 main.add_command(sae)
 

@@ -8,6 +8,7 @@ import click
 
 from .._text import line
 from ._command import MODEL, Command, say
+from ._texts import reader
 
 
 def _numbers(ctx: click.Context, param: click.Parameter, text: str | None) -> list[int] | None:
@@ -137,7 +138,7 @@ def probe(
     from rich.console import Console
 
     from .. import data as texts
-    from .. import load, probes, viz
+    from .. import probes, viz
     from .._disk import LineWriter
 
     if plot is not None:
@@ -150,11 +151,7 @@ def probe(
         raise ValueError(
             f"A probe distinguishes classes, and the texts are all of {classes[0] if classes else 'none'!r}. Give one file per class: de.txt fr.txt."
         )
-    loaded, tokenizer = load(model)
-    if tokenizer is None:
-        raise ValueError(
-            f"{model} has no tokenizer, so it cannot read text. Give a folder with a tokenizer.json, or use the library with token ids."
-        )
+    loaded, tokenizer = reader(model)
     ctx = min(ctx, loaded.config.ctx)
     corpus = texts.pack(tokenizer, documents, ctx=ctx, bos=tokenizer.bos_id is not None)
     if not all_contexts:

@@ -6,13 +6,14 @@ import click
 
 from .._text import line
 from ._command import MODEL, say
-from ._sae import _DICTIONARY, _SITE, _opened, _packed, _texts, sae
+from ._sae import _DICTIONARY, _SITE, _opened, sae
+from ._texts import packed, texts
 
 
 @sae.command("rating-study", epilog=MODEL, short_help="Make a blind study of features and neurons.")
 @_DICTIONARY
 @click.argument("model")
-@_texts
+@texts
 @_SITE
 @click.option(
     "--neurons",
@@ -62,7 +63,7 @@ def rating_study(
     from .. import sae as dictionaries
 
     found, loaded, tokenizer = _opened(dictionary, model)
-    corpus = _packed(tokenizer, loaded, data, ctx, most, chars)
+    corpus = packed(tokenizer, loaded, data, ctx, most, chars)
     d = np.asarray(corpora.activations(loaded, corpus.tokens[:1], neurons, progress=False)).shape[-1]
     groups = {"features": (found, site), "neurons": (dictionaries.Neurons(d), neurons)}
     path = dictionaries.rating_study(

@@ -8,6 +8,7 @@ import click
 from .._text import line
 from ._command import MODEL, CommandGroup, say
 from ._sae_train_command import train
+from ._texts import packed, reader, texts
 
 
 @click.group(cls=CommandGroup)
@@ -25,54 +26,19 @@ _SITE = click.option(
     help='Where to read it, such as "resid_post[2]". [default: where it was trained, as the dictionary records]',
 )
 _DICTIONARY = click.argument("dictionary", type=click.Path(path_type=Path))  # or "tiny"
-_TEXTS = (
-    click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path)),
-    click.option(
-        "--ctx", type=click.IntRange(min=4), default=128, show_default=True, help="Tokens of a context."
-    ),
-    click.option(
-        "--most", type=click.IntRange(min=1), default=500, show_default=True, help="Documents of each file."
-    ),
-    click.option(
-        "--chars",
-        type=click.IntRange(min=1),
-        default=2000,
-        show_default=True,
-        help="Characters of each document.",
-    ),
-)
-
-
-def _texts(command: Any) -> Any:
-    for each in reversed(_TEXTS):
-        command = each(command)
-    return command
 
 
 def _opened(dictionary: Path, model: str) -> tuple[Any, Any, Any]:
-    from .. import load
     from .. import sae as dictionaries
 
-    loaded, tokenizer = load(model)
-    if tokenizer is None:
-        raise ValueError(
-            f"{model} has no tokenizer, so it cannot read text. Give a folder with a tokenizer.json, or use the library with token ids."
-        )
+    loaded, tokenizer = reader(model)
     return dictionaries.load(dictionary), loaded, tokenizer
-
-
-def _packed(tokenizer: Any, model: Any, data: Any, ctx: int, most: int, chars: int) -> Any:
-    from .. import data as texts
-
-    documents = texts.read_texts(*data, most=most, chars=chars)
-    bos = tokenizer.bos_id is not None
-    return texts.pack(tokenizer, documents, ctx=min(ctx, model.config.ctx), bos=bos)
 
 
 @sae.command(epilog=MODEL, short_help="Write a folder of pages to look through its features.")
 @_DICTIONARY
 @click.argument("model")
-@_texts
+@texts
 @_SITE
 @click.option(
     "--out",
@@ -104,7 +70,7 @@ def browse(
     from .. import sae as dictionaries
 
     found, loaded, tokenizer = _opened(dictionary, model)
-    corpus = _packed(tokenizer, loaded, data, ctx, most, chars)
+    corpus = packed(tokenizer, loaded, data, ctx, most, chars)
     path = dictionaries.browse(
         out, found, loaded, tokenizer, corpus, site=site, settings=dictionaries.ExampleSettings(top=top)
     )
@@ -114,7 +80,7 @@ def browse(
 @sae.command("eval", epilog=MODEL, short_help="How much of activations and predictions it keeps.")
 @_DICTIONARY
 @click.argument("model")
-@_texts
+@texts
 @_SITE
 def evaluate(
     dictionary: Path, model: str, data: tuple[Path, ...], ctx: int, most: int, chars: int, site: str | None
@@ -128,7 +94,7 @@ def evaluate(
     from .. import sae as dictionaries
 
     found, loaded, tokenizer = _opened(dictionary, model)
-    corpus = _packed(tokenizer, loaded, data, ctx, most, chars)
+    corpus = packed(tokenizer, loaded, data, ctx, most, chars)
     for name, value in dictionaries.evaluate(found, loaded, corpus, site=site).items():
         if isinstance(value, float):
             say(f"{name:20} {value:.5g}")

@@ -67,6 +67,8 @@ from .files._loaded import Loaded as Loaded
 from .files._saelens_write import save_saelens as save_saelens
 from .files._save import save as save
 from .kinds._batch_topk import BatchTopK as BatchTopK
+from .kinds._combinations import Combinations as Combinations
+from .kinds._combinations import combinations as combinations
 from .kinds._cross_layer import CrossLayerTranscoder as CrossLayerTranscoder
 from .kinds._crosscoder import Crosscoder as Crosscoder
 from .kinds._dictionary import Dictionary as Dictionary

@@ -1,44 +1,16 @@
 """The command line: help for newcomers, the library's errors as one message, `python -m` the same."""
 
-import itertools
 import re
 import subprocess
 import sys
 
-import jax
 import pytest
 from click.testing import CliRunner
 
 import jaxinterp as ji
 from jaxinterp.cli import main
 
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A random model with a tokenizer of single bytes, and the same model without one."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocab = {"<|endoftext|>": 0} | {char: i + 1 for i, char in enumerate(alphabet)}
-    inner = Tokenizer(models.BPE(vocab=vocab, merges=[]))
-    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    inner.decoder = decoders.ByteLevel()
-    config = ji.models.GPT2Config(vocab=len(vocab), ctx=32, d=8, layers=2, heads=2)
-    model = ji.models.GPT2.init(config, key=jax.random.key(0))
-    base = tmp_path_factory.mktemp("cli")
-    ji.save(base / "model", model, tokenizer=ji.hub.Tokenizer(inner))
-    ji.save(base / "silent", model)
-    (base / "texts").mkdir()
-    for name, letters in (("low", "abc"), ("high", "xyz")):
-        lines = ["".join(each) for each in itertools.product(letters, repeat=3)]
-        (base / "texts" / f"{name}.txt").write_text("\n".join(lines))
-    return base
-
-
-def call(*args, code=0, columns="120"):
-    result = CliRunner(env={"COLUMNS": columns, "TERM": "dumb"}).invoke(main, [str(arg) for arg in args])
-    assert result.exit_code == code, result.output
-    return result.output
+from .calls import call
 
 
 def test_help_shows_the_commands_and_how_to_begin():

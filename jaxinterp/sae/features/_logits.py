@@ -14,7 +14,7 @@ from ...typing import IndexLike
 from ..files._origin import own_site
 from ..kinds._coder import Coder
 from ._directions import directions
-from ._site import chosen, one_layer
+from ._site import chosen, one_layer, sites_of
 
 STREAM = ("resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out")
 
@@ -121,15 +121,29 @@ def logit_weights(sae: Any, model: Any, site: Any = None, features: Any = None) 
     $c\, v_i$ over that denominator, up to a number that is the same for all tokens.
     """
     site = own_site(sae, site, model)
-    site = sae.read_site(site) if isinstance(sae, Coder) else site
-    base, layer = one_layer(site)
+    places = sites_of(sae.read_site(site) if isinstance(sae, Coder) else site)
     model = split_edits(model)[0]
+    rows = directions(sae)[chosen(sae, features)]
+    # Directions at several sites stand side by side, and the stream adds up what they write.
+    parts = jnp.split(rows, len(places), -1) if rows.shape[-1] % len(places) == 0 else [rows]
+    rows = sum(_to_stream(part, model, each) for part, each in zip(parts, places, strict=True))
+    norm = model.ln_final
+    if norm is not None:
+        rows = rows - jnp.mean(rows, -1, keepdims=True) if norm.centres else rows
+        if norm.weight is not None:
+            rows = rows * norm.weight.astype(jnp.float32)[None]
+    unembed = model.w_embed.T if model.w_unembed is None else model.w_unembed
+    return LogitWeights(np.asarray(rows), unembed)
+
+
+def _to_stream(rows: Any, model: Any, site: Any) -> Any:
+    """What directions at one site add to the stream, `(features, d)`."""
+    base, layer = one_layer(site)
     if base not in (*STREAM, "mlp_post"):
         raise ValueError(
             f"Logit weights are of what stands in the residual stream: {', '.join(STREAM)}, or of "
             f"mlp_post; got {site!r}."
         )
-    rows = directions(sae)[chosen(sae, features)]
     if base == "mlp_post":
         mlp = getattr(model.blocks, "mlp", None)
         if mlp is None:
@@ -138,13 +152,7 @@ def logit_weights(sae: Any, model: Any, site: Any = None, features: Any = None) 
         _check_width(rows, down.shape[0], site)
         rows = jnp.matmul(rows, down, precision="highest")
     _check_width(rows, model.w_embed.shape[-1], site)
-    norm = model.ln_final
-    if norm is not None:
-        rows = rows - jnp.mean(rows, -1, keepdims=True) if norm.centres else rows
-        if norm.weight is not None:
-            rows = rows * norm.weight.astype(jnp.float32)[None]
-    unembed = model.w_embed.T if model.w_unembed is None else model.w_unembed
-    return LogitWeights(np.asarray(rows), unembed)
+    return rows
 
 
 def _check_width(rows: Any, width: int, site: str) -> None:

@@ -19,7 +19,7 @@ class Neurons(Coder):
 
     **Arguments:**
 
-    - `d`: the number of neurons, `model.config.d_mlp` at `mlp_post`.
+    - `d`: the number of neurons, `model.config.ff` at `mlp_post`.
 
     ```python
     found = ji.sae.examples(ji.sae.Neurons(640), model, corpus, site="mlp_post[2]")
