@@ -114,10 +114,10 @@ def _predictivity(
         weight = s / (power + best * power.sum() / p)
         scores = einsum("np,rp->nr", all_x, vt)
         error = all_y - einsum("nr,rq->nq", scores, jnp.where(varies, weight, 0)[:, None] * target)
-        held = ~rows
+        tested = ~rows
         return (
-            jnp.where(held, jnp.square(error), 0).sum(0),
-            jnp.where(held, jnp.square(all_y), 0).sum(0),
+            jnp.where(tested, jnp.square(error), 0).sum(0),
+            jnp.where(tested, jnp.square(all_y), 0).sum(0),
             best,
         )
 

@@ -122,10 +122,10 @@ def _held_out(x: np.ndarray, t: np.ndarray, place: np.ndarray, folds: int) -> tu
     """Log-likelihood and error of each word, by regressions that have not seen it."""
     logs, errors = np.zeros(len(t)), np.zeros(len(t))
     for fold in range(folds):
-        held = place == fold
-        weights, _, rank, _ = np.linalg.lstsq(x[~held], t[~held], rcond=None)
-        seen = t[~held] - x[~held] @ weights
+        tested = place == fold
+        weights, _, rank, _ = np.linalg.lstsq(x[~tested], t[~tested], rcond=None)
+        seen = t[~tested] - x[~tested] @ weights
         variance = max((seen**2).sum() / (len(seen) - rank), 1e-12 * t.var())
-        errors[held] = t[held] - x[held] @ weights
-        logs[held] = -0.5 * (np.log(2 * np.pi * variance) + errors[held] ** 2 / variance)
+        errors[tested] = t[tested] - x[tested] @ weights
+        logs[tested] = -0.5 * (np.log(2 * np.pi * variance) + errors[tested] ** 2 / variance)
     return logs, errors
