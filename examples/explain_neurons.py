@@ -78,6 +78,39 @@ def units_of(model, corpus, cases, random, combined, key):
     return ji.sae.Combinations(ff, supports, weights, bias, layers=layers), names
 
 
+def labels_table(model, corpus, names, skip, seconds):
+    """The way back: labels that may explain each neuron, and the optimal supports that hold it."""
+    neurons = [name for name in names if "k=" not in name]
+    settings = ji.neurons.CandidateSettings(skip=skip)
+    found = ji.neurons.candidate_labels(model, corpus, neurons, settings=settings, key=jax.random.key(0))
+    print("\nLabels of neurons: their top 20 contexts, and the neuron alone as a probe on held-out documents")
+    print(f"{'neuron':<9}{'label':<9}{'top':>6}{'all':>6}{'p':>9}{'F1':>7}   95% interval")
+    for name, each in zip(neurons, found.best()):
+        row = next(r for r in found.records() if r["neuron"] == name and r["label"] in (each or r["label"]))
+        print(
+            f"{name:<9}{each or 'none':<9}{row['share']:6.2f}{row['base']:6.2f}{row['p']:9.1e}{row['f1']:7.3f}   "
+            f"{row['f1_low']:.3f} to {row['f1_high']:.3f}"
+        )
+    if not seconds:
+        return found
+    positions = corpus.positions & ji.data.keep(corpus.mask, skip=skip)
+    x = ji.data.activations(model, corpus, "mlp_post", positions=positions, reduce="mean", progress=False)
+    pairs = found.neurons[[bool(each) for each in found.best()]]
+    truth = {each: corpus.labels == each for each in dict.fromkeys(filter(None, found.best()))}
+    held = ji.neurons.superpositions(x, truth, pairs, ks=(1, 2, 3), time_limit=seconds)
+    print("\nOptimal supports of k neurons of its layer that hold a neuron")
+    for row in held.records():
+        if row["member"]:
+            others = ", ".join(f"{o} (r {r:+.2f})" for o, r in zip(row["others"], row["correlations"]))
+            print(
+                f"{row['neuron']:<7}{row['label']:<9}k={row['k']} weight {row['weight']:+.2f} gap {row['gap']:.1e} with {others or 'none'}"
+            )
+    print("The neuron of its layer with the largest correlation")
+    for row in held.neighbours(1):
+        print(f"{row['neuron']:<7}{row['other']:<7}{row['correlation']:+.2f}")
+    return found
+
+
 def main(argv=None):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -90,6 +123,7 @@ def main(argv=None):
     parser.add_argument("--random", type=int, default=4, help="random neurons")
     parser.add_argument("--combined", default="German", help="labels whose best three neurons are a unit")
     parser.add_argument("--others", type=int, help="explanations of other neurons to test; all by default")
+    parser.add_argument("--supports", type=float, default=0, help="seconds for each optimal support; 0: none")
     parser.add_argument("--out", help="a folder from which an interrupted run goes on")
     args = parser.parse_args(argv)
     began = time.perf_counter()
@@ -131,8 +165,9 @@ def main(argv=None):
     for name in measures:
         ends, p = found.interval(name), found.p(name, key=key)
         print(f"{name:<14}{ends.mean:+.3f} ({ends.low:+.3f} to {ends.high:+.3f}), p = {p:.3f}")
+    labels = labels_table(model, corpus, names, 10 if args.data else 3, args.supports)
     print(f"\n{time.perf_counter() - began:.0f} s")
-    return found, names
+    return found, names, labels
 
 
 if __name__ == "__main__":

@@ -167,7 +167,7 @@ def explanation_scores(
         )
         of = dict(zip(rows, made, strict=True))
         jobs = list({(int(which[i]), texts[j]): (of[i], texts[j]) for i, j in left}.values())
-        ask = lambda job: _record(*job, judges, key)
+        ask = lambda job: _record(job[0], job[1], judges, key)
         for record in recorded(ask, jobs, out, study, settings, "pair"):
             done[record["feature"], record["explanation"]] = record
     return _result(which, texts, pairs, done)
