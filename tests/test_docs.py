@@ -81,6 +81,7 @@ def test_the_quickstart_runs() -> None:
     [
         "attribution",
         "entropy_neurons",
+        "explaining_neurons",
         "mesh",
         "neurons",
         "patching",
