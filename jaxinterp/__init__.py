@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from . import corpus as corpus
     from . import data as data
     from . import fit as fit
+    from . import geometry as geometry
     from . import heads as heads
     from . import lens as lens
     from . import neurons as neurons
@@ -61,6 +62,7 @@ METHODS = (
     "corpus",
     "data",
     "fit",
+    "geometry",
     "heads",
     "lens",
     "neurons",

@@ -9,9 +9,12 @@ from ._candidate_labels import CandidateLabels as CandidateLabels
 from ._candidate_labels import candidate_labels as candidate_labels
 from ._candidate_settings import CandidateSettings as CandidateSettings
 from ._checkpoints import ModelSeries as ModelSeries
-from ._checkpoints import Trajectory as Trajectory
 from ._checkpoints import checkpoints as checkpoints
 from ._clamp_sums import ClampSettings as ClampSettings
+from ._class_losses import ClassLosses as ClassLosses
+from ._class_losses import class_losses as class_losses
+from ._class_probes import ClassProbes as ClassProbes
+from ._class_probes import class_probes as class_probes
 from ._context_check import ContextCheck as ContextCheck
 from ._context_check import ContextCheckSettings as ContextCheckSettings
 from ._context_check import context_check as context_check
@@ -58,6 +61,9 @@ from ._ranks import Measure as Measure
 from ._response import ResponseCurves as ResponseCurves
 from ._response import random_neurons as random_neurons
 from ._response import response_curves as response_curves
+from ._scaling import scaling as scaling
+from ._scaling_result import ScalingStudy as ScalingStudy
+from ._scaling_settings import ScalingSettings as ScalingSettings
 from ._stages import Stages as Stages
 from ._stages import stages as stages
 from ._stages import word_starts as word_starts
@@ -67,6 +73,7 @@ from ._token_means import TokenMeans as TokenMeans
 from ._token_means import token_means as token_means
 from ._top_contexts import TopContexts as TopContexts
 from ._top_contexts import top_contexts as top_contexts
+from ._trajectory import Trajectory as Trajectory
 from ._units import UnitStream as UnitStream
 from ._universal import Universal as Universal
 from ._universal import universal as universal

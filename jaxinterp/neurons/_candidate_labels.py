@@ -160,7 +160,7 @@ def _labels(contexts: Contexts, labels: Any) -> list[int]:
     """The numbers of the labels to test, of two documents or more each."""
     if len(contexts.names) < 2:
         raise ValueError(
-            f"Labels are told from each other, and there is one, {contexts.names[0]!r}: label the documents, "
+            f"Labels are told from each other, and there is one, {''.join(contexts.names)!r}: label the documents, "
             "ji.data.pack(tokenizer, [(text, 'German'), (text, 'French'), ...], ctx=64), or give a dict "
             "{label: corpus}."
         )

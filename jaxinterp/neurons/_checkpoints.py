@@ -3,7 +3,8 @@
 import os
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import equinox as eqx
@@ -11,71 +12,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .. import viz
 from .._arguments import as_int
+from .._disk import sole
 from .._text import shown
+from ..corpus._model_hash import model_hash
 from ..corpus._progress import watched
 from ..hub._load import load
-from ..stats._results import Record, Result, flattened
-from ..typing import DTypeLike, IntLike, ModelLike, PathLike, PyTree
-
-
-@dataclass(frozen=True, eq=False)
-class Trajectory(Result):
-    """What a function says of each checkpoint; made by `ModelSeries.map`.
-
-    - `labels`: the names of the checkpoints, `steps`: the numbers in them, where each has one, or 0, 1, 2 ...
-    - `values`: a tree of arrays `(checkpoint, ...)`: what the function returns, stacked.
-    """
-
-    labels: tuple[str, ...]
-    steps: np.ndarray
-    values: PyTree
-
-    def records(self) -> list[Record]:
-        """One dict for each checkpoint: numbers as numbers, arrays as lists."""
-        columns = _columns(self.values)
-        rows = []
-        for i, label in enumerate(self.labels):
-            row: Record = {"checkpoint": label, "step": int(self.steps[i])}
-            rows.append(row | {name: np.asarray(x[i]).tolist() for name, x in columns.items()})
-        return rows
-
-    def figure(self, *, title: str = "Over training", y_axis: str = "value", log: bool = False) -> viz.Figure:
-        """A curve over steps for each number that the function returns.
-
-        **Arguments:**
-
-        - `title`, `y_axis`: texts.
-        - `log`: whether equal ratios of steps are equally far; steps are then positive.
-
-        **Raises:** ValueError where the function returns no numbers, but arrays.
-        """
-        curves = {name: x for name, x in _columns(self.values).items() if x.ndim == 1}
-        if not curves:
-            raise ValueError(
-                "A curve is of one number for each checkpoint; this function returns arrays. See .values."
-            )
-        return viz.lines(curves, x=self.steps, title=title, x_axis="step", y_axis=y_axis, log=log)
-
-
-def _columns(values: PyTree) -> dict[str, np.ndarray]:
-    """The stacked arrays by name."""
-    if isinstance(values, dict | Result):
-        return {name: np.asarray(x) for name, x in flattened(values)}
-    leaves = jax.tree_util.tree_leaves_with_path(values)
-    key = lambda path: jax.tree_util.keystr(path, simple=True, separator=".") or "value"
-    return {key(path): np.asarray(x) for path, x in leaves}
+from ..typing import DTypeLike, IntLike, ModelLike, PathLike, PyTree, TokenizerLike
+from ._kept_results import KeptResults
+from ._trajectory import Trajectory
 
 
 class ModelSeries(Sequence[ModelLike]):
     """Checkpoints of one training, read when they are asked for; made by `checkpoints`."""
 
-    def __init__(
-        self, sources: Sequence[Any], labels: Sequence[str], read: Callable[[Any], ModelLike]
-    ) -> None:
+    def __init__(self, sources: Sequence[Any], labels: Sequence[str], read: Callable[[Any], Any]) -> None:
         self.labels = tuple(labels)
         self._sources, self._read = tuple(sources), read
+        self._tokenizer: TokenizerLike | None = None
 
     def __len__(self) -> int:
         return len(self._sources)
@@ -84,7 +38,23 @@ class ModelSeries(Sequence[ModelLike]):
         """The model of a number, or some of the checkpoints for a slice."""
         if isinstance(index, slice):
             return ModelSeries(self._sources[index], self.labels[index], self._read)
-        return self._read(self._sources[as_int(index, "A checkpoint's number")])
+        number = range(len(self))[as_int(index, "A checkpoint's number")]
+        model, tokenizer = self._read(self._sources[number])
+        if tokenizer is not None:
+            first = self._tokenizer = self._tokenizer or tokenizer
+            if _pieces(first) != _pieces(tokenizer):
+                raise ValueError(
+                    f"Models are compared on the same tokens; the tokenizer of {self.labels[number]!r} is another one "
+                    "than that of the others. Give models of one tokenizer."
+                )
+        return model
+
+    @property
+    def tokenizer(self) -> TokenizerLike | None:
+        """The tokenizer that all models share; None for models in memory."""
+        if self._tokenizer is None:
+            self[0]
+        return self._tokenizer
 
     def __repr__(self) -> str:
         return f"ModelSeries({', '.join(self.labels)})"
@@ -98,7 +68,12 @@ class ModelSeries(Sequence[ModelLike]):
         return np.array([int(each[-1]) for each in found])
 
     def map(
-        self, function: Callable[[Any], PyTree], *, at_once: IntLike = 1, progress: bool = True
+        self,
+        function: Callable[[Any], PyTree],
+        *,
+        at_once: IntLike = 1,
+        checkpoint: PathLike | None = None,
+        progress: bool = True,
     ) -> Trajectory:
         r"""$[f(M_1), \dots, f(M_n)]$, stacked: one checkpoint is in memory at a time, and programs are compiled once.
 
@@ -108,11 +83,15 @@ class ModelSeries(Sequence[ModelLike]):
           shapes for every checkpoint.
         - `at_once`: how many checkpoints are one model with a leading axis, under `jax.vmap`; 1 by default.
           With more, `function` must be pure JAX.
+        - `checkpoint`: a file from which an interrupted call goes on. Results are kept by the weights of a model:
+          a series that grew reads the new ones alone. The function is known by its name and by the values in its
+          closure, fields or `functools.partial`; what it reads elsewhere must be the same.
         - `progress`: whether a progress bar is shown; True by default.
 
         **Returns:** `Trajectory`.
 
-        **Raises:** ValueError for a checkpoint of other shapes than the first, naming the first leaf.
+        **Raises:** ValueError for a checkpoint of other shapes than the first, naming the first leaf; for a file of
+        another function, or a damaged one.
 
         ```python
         models = ji.neurons.checkpoints(["examples/train_tiny/checkpoints/step1000", "tiny"], labels=["1000", "4100"])
@@ -125,17 +104,38 @@ class ModelSeries(Sequence[ModelLike]):
         size = as_int(at_once, "at_once, the number of checkpoints in one model,", 1)
         found: list[PyTree] = []
         first: Any = None
-        for start in watched(range(0, len(self), size), -(-len(self) // size), "checkpoints", progress):
-            group = [self[i] for i in range(start, min(start + size, len(self)))]
-            first = group[0] if first is None else first
-            for model, label in zip(group, self.labels[start:], strict=False):
-                _check_like(first, model, label)
-            if size == 1:
-                found.append(jax.tree.map(np.asarray, function(group[0])))
-                continue
-            out = _all_at_once(function, group)
-            found += [jax.tree.map(lambda x, i=i: np.asarray(x[i]), out) for i in range(len(group))]
+        with (
+            nullcontext() if checkpoint is None else sole(Path(checkpoint), f"keeps results in {checkpoint}")
+        ):
+            kept = None if checkpoint is None else KeptResults(checkpoint, function)
+            for start in watched(range(0, len(self), size), -(-len(self) // size), "checkpoints", progress):
+                group = [self[i] for i in range(start, min(start + size, len(self)))]
+                first = group[0] if first is None else first
+                for model, label in zip(group, self.labels[start:], strict=False):
+                    _check_like(first, model, label)
+                found += _results(function, group, size, kept)
         return Trajectory(self.labels, self.steps, jax.tree.map(lambda *leaves: np.stack(leaves), *found))
+
+
+def _results(
+    function: Callable[[Any], PyTree], group: Sequence[Any], size: int, kept: KeptResults | None
+) -> list[PyTree]:
+    """What the function returns of each model of a group, from the file where it stands there."""
+    names = ["" if kept is None else model_hash(model) for model in group]
+    known = [None if kept is None else kept.get(each) for each in names]
+    left = [model for model, each in zip(group, known, strict=True) if each is None]
+    if size == 1:
+        new = [jax.tree.map(np.asarray, function(model)) for model in left]
+    else:
+        out = _all_at_once(function, left) if left else None
+        new = [jax.tree.map(lambda x, i=i: np.asarray(x[i]), out) for i in range(len(left))]
+    results = []
+    for each, hashed in zip(known, names, strict=True):
+        result = new.pop(0) if each is None else each
+        if kept is not None and each is None:
+            kept.put(hashed, result)
+        results.append(result)
+    return results
 
 
 def _all_at_once(function: Callable[[Any], PyTree], group: Sequence[Any]) -> PyTree:
@@ -212,13 +212,17 @@ def checkpoints(
     if labels is not None and len(labels) != len(several):
         raise ValueError(f"There are {len(several)} checkpoints and {len(labels)} labels.")
 
-    def read(one: Any) -> ModelLike:
+    def read(one: Any) -> Any:
         what, revision = one
         if not isinstance(what, str | os.PathLike):
-            return what
-        return load(what, revision, dtype, cache_dir=cache_dir, offline=offline)[0]
+            return what, None
+        return load(what, revision, dtype, cache_dir=cache_dir, offline=offline)
 
     return ModelSeries(several, named if labels is None else labels, read)
+
+
+def _pieces(tokenizer: Any) -> list[str]:
+    return list(tokenizer.tokens(np.arange(len(tokenizer))))
 
 
 def _is_folder(each: Any) -> bool:

@@ -45,6 +45,11 @@ def contexts_of(
 
 
 def index_of(names: tuple[str, ...], wanted: str) -> int:
+    if wanted not in names and names == ("all",):
+        raise ValueError(
+            f"{wanted!r} is a label, and these texts have no labels. Give them: "
+            "ji.data.pack(tokenizer, [(text, 'German'), (other, 'English')], ctx=128), or a dict from class to texts."
+        )
     if wanted not in names:
         raise ValueError(f"{wanted!r} is no class; there are {', '.join(map(repr, names))}.")
     return names.index(wanted)

@@ -1,4 +1,4 @@
-"""How alike two sets of points lie: the unbiased estimate of HSIC from Gram matrices."""
+"""How alike two sets of points lie: estimates of HSIC from Gram matrices."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
@@ -27,3 +27,24 @@ def unbiased_hsic(
     sums = rows_a.sum(-1)[:, None] * rows_b.sum(-1)[None]
     cross = jnp.einsum("ai,bi->ab", rows_a, rows_b, precision="highest")
     return (trace + sums / ((n - 1) * (n - 2)) - 2 * cross / (n - 2)) / (n * (n - 3))
+
+
+def biased_hsic(
+    k: Float[Array, "a n n"], other: Float[Array, "b n n"], counted: Bool[Array, " n"]
+) -> Float[Array, "a b"]:
+    r"""$\mathrm{tr}(K H L H) / (n - 1)^2$ of Gram matrices, with $H = I - 1 1^\top / n$.
+
+    Gretton et al. 2005 (https://doi.org/10.1007/11564089_7).
+
+    **Arguments:** as of `unbiased_hsic`, of at least 2 points that count.
+    """
+    n = counted.sum().astype(k.dtype)
+    there = counted[:, None] & counted[None]
+
+    def centred(each: Float[Array, "c n n"]) -> Float[Array, "c n n"]:
+        each = jnp.where(there, each, jnp.zeros((), each.dtype))
+        rows = each.sum(-1, keepdims=True) / n
+        moved = each - rows - jnp.swapaxes(rows, -1, -2) + rows.sum(-2, keepdims=True) / n
+        return jnp.where(there, moved, jnp.zeros((), each.dtype))
+
+    return jnp.einsum("aij,bij->ab", centred(k), centred(other), precision="highest") / (n - 1) ** 2

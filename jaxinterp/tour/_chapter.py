@@ -66,7 +66,8 @@ def prompt(tokenizer: Tokenizer, text: str) -> Array:
 
 def percent(share: ArrayLike) -> str:
     """`percent(0.734) == "73%"`."""
-    return f"{100 * float(np.asarray(share)):.0f}%".replace("-", "−")
+    text = f"{100 * float(np.asarray(share)):.0f}%"
+    return "0%" if text == "-0%" else text.replace("-", "−")
 
 
 def listed(items: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""Chapter 11: a sparse dictionary: what it keeps, what its features fire on, and one held while the model writes.
+"""Chapter 13: a sparse dictionary: what it keeps, what its features fire on, and one held while the model writes.
 
 Bricken et al. 2023 (https://transformer-circuits.pub/2023/monosemantic-features).
 """

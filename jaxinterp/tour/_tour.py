@@ -12,9 +12,11 @@ from .._text import line, plain
 from . import (
     _attribution,
     _circuit,
+    _confidence,
     _dictionary,
     _generation,
     _induction,
+    _layers,
     _lens,
     _model,
     _neurons,
@@ -35,6 +37,8 @@ CHAPTERS: list[Chapter] = [
     _task.chapter,
     _generation.chapter,
     _neurons.chapter,
+    _confidence.chapter,
+    _layers.chapter,
     _dictionary.chapter,
 ]
 

@@ -10,7 +10,18 @@ import pytest
 
 import jaxinterp as ji
 from jaxinterp import tour
-from jaxinterp.tour import _circuit, _dictionary, _induction, _model, _neurons, _patching, _paths, _task
+from jaxinterp.tour import (
+    _circuit,
+    _confidence,
+    _dictionary,
+    _induction,
+    _layers,
+    _model,
+    _neurons,
+    _patching,
+    _paths,
+    _task,
+)
 from jaxinterp.tour._pairs import PAIRS
 from jaxinterp.tour._texts import ENGLISH, FRENCH, PIECES
 
@@ -72,6 +83,10 @@ def test_says_what_it_measured(told):
     for share in writes["copied"].values():
         assert f"{100 * share:.0f}%" in printed
     assert named["What each layer would say next"]["gap"] < 1e-5
+    layers = named["What each layer is worth"]
+    assert f"Without layer {layers['worst']} " in printed and "between the first and the last" not in printed
+    confidence = named["Neurons that set how sure it is"]
+    assert all(f"1.{unit} " in printed for unit in confidence["best"])
     neurons = named["Neurons of a language"]
     rows, kinds = list(neurons["rows"]), list(neurons["kinds"])
     for kind, each in neurons["found"].items():
@@ -242,6 +257,15 @@ def test_the_trained_model_has_neurons_of_languages():
     assert len(proofs) == 18
     assert all(found.status == "optimal" or found.seconds >= _neurons.SECONDS for found in proofs)
     assert numbers["hit"].mean() > 5 * abs(numbers["spared"].mean())
+
+
+@pytest.mark.slow
+def test_the_trained_model_needs_its_first_layer_and_a_neuron_acts_through_the_norm():
+    model, tokenizer = _embedded()
+    found = _layers.chapter(model, tokenizer).numbers["found"]
+    assert found.delete.agreement[0] < 0.1 < found.delete.agreement[1:].min()
+    confidence = _confidence.chapter(model, tokenizer).numbers
+    assert confidence["mediated"].max() > 0.1 > abs(confidence["typical"])
 
 
 def _embedded():

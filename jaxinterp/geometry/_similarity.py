@@ -1,0 +1,220 @@
+"""All pairs of layers of two models, compared over a corpus without holding activations."""
+
+import dataclasses
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from .. import viz
+from .._arguments import as_bool, as_int, as_number, check_choice
+from ..corpus._batches import Batch, CorpusBatches
+from ..corpus._checkpoint import Checkpoint
+from ..corpus._corpus import as_corpus
+from ..corpus._fold import folded
+from ..stats._results import Record, Result
+from ..typing import BoolLike, CorpusLike, FloatLike, IntLike, ModelLike, PathLike, StrLike
+from ._kernels import KERNELS
+from ._similarity_sums import GroupSums, LayerPair, MeanSums, ProductSums, group_zeros, product_zeros
+from ._site_layers import SideLayers, as_checkpoint, beside, check_same_ids, layers_at
+
+BYTES = 2**30  # of the products of `points=None`
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Similarity(Result):
+    """CKA of all pairs of layers of two models; made by `similarity`.
+
+    - `cka (layer_a, layer_b)`: 1 for equal geometry, near 0 for none in common.
+    - `layers_a`, `layers_b`: the numbers of the layers.
+    - `site`, `tokens`: what was compared, and over how many tokens.
+    - `points`: tokens of a group, or None where all tokens are one.
+    """
+
+    cka: np.ndarray
+    layers_a: tuple[int, ...]
+    layers_b: tuple[int, ...]
+    site: str
+    tokens: int
+    points: int | None
+
+    def records(self) -> list[Record]:
+        """One dict for each pair of layers."""
+        return [
+            {"layer_a": a, "layer_b": b, "cka": float(self.cka[i, j])}
+            for i, a in enumerate(self.layers_a)
+            for j, b in enumerate(self.layers_b)
+        ]
+
+    def figure(
+        self, *, title: str = "Similarity of layers", names: tuple[str, str] = ("layer", "layer")
+    ) -> viz.Figure:
+        """A heat map of all pairs; `names` are those of the two models."""
+        return viz.heatmap(
+            self.cka,
+            rows=self.layers_a,
+            cols=self.layers_b,
+            axis_names=names,
+            value="CKA",
+            title=title,
+            settings=viz.HeatmapSettings(
+                limits=(min(0.0, float(self.cka.min())), 1.0),
+                caption=f"{self.site}, {self.tokens:,} tokens.",
+            ),
+        )
+
+
+def similarity(
+    model_a: ModelLike,
+    model_b: ModelLike,
+    corpus: CorpusLike,
+    *,
+    site: StrLike = "resid_post",
+    points: IntLike | None = 256,
+    kernel: StrLike = "linear",
+    unbiased: BoolLike = True,
+    bandwidth: FloatLike = 1.0,
+    batch_size: IntLike | StrLike = "auto",
+    checkpoint: PathLike | Checkpoint | None = None,
+    progress: BoolLike = True,
+) -> Similarity:
+    r"""$\frac{\sum_g \mathrm{HSIC}_1(K_g, L_g)}{\sqrt{\sum_g \mathrm{HSIC}_1(K_g, K_g)} \sqrt{\sum_g \mathrm{HSIC}_1(L_g, L_g)}}$ over groups g of tokens, for all pairs of layers.
+
+    Nguyen et al. 2021 (https://arxiv.org/abs/2010.15327). The unbiased estimate of HSIC (Song et al. 2012) has
+    the same mean in a group as over all tokens, so the corpus is read once, all pairs are one program, and
+    no activations are held.
+
+    **Arguments:**
+
+    - `model_a`, `model_b`: with or without edits. The same model twice runs once. Both read the same ids.
+    - `corpus`: a `Corpus`, or ids `(row, pos)`; what counts is `corpus.positions`.
+    - `site`: what is compared, of all layers or some: `"resid_post"` (the default), `"mlp_post[2:5]"`.
+    - `points`: tokens of a group, at least 4; 256 by default. A group takes tokens from all rows of a batch.
+      None compares all tokens as one, exactly, with the linear kernel: it reads the corpus twice and holds the
+      product of each pair of layers.
+    - `kernel`, `bandwidth`: as in `cka`; the median is of a group.
+    - `unbiased`: False only with `points=None`, where batches make no difference.
+    - `batch_size`: rows of a batch. It decides which tokens are in a group.
+    - `checkpoint`: a file from which an interrupted call goes on. With `points=None` there are two files,
+      `checkpoint` and that name with `.means`.
+    - `progress`: a bar once two seconds have passed.
+
+    **Returns:** `Similarity`, with `.cka (layer_a, layer_b)`.
+
+    **Raises:** ValueError for models of different vocabularies, a site that has no row for each token, fewer
+    than four tokens, products that take more than 1 GiB, and activations that are not finite.
+
+    ```python
+    model, tokenizer = ji.load("tiny")
+    corpus = ji.data.pack(tokenizer, ["The old man walked along the river to the sea."] * 2, ctx=32)
+    found = ji.geometry.similarity(model, model, corpus)
+    found.cka.shape                                      # (4, 4)
+    found.figure()
+    ```
+
+    Laws: with `points=None`, and where one group holds all tokens, equal to `ji.geometry.cka` of activations in
+    memory to 1e-5; a model with itself has 1 on the diagonal; padding changes nothing.
+    """
+    check_choice(kernel, "kernel", KERNELS)
+    points = None if points is None else as_int(points, "points, the tokens of a group,", 4)
+    unbiased = as_bool(unbiased, "unbiased")
+    if points is None and kernel != "linear":
+        raise ValueError("points=None, all tokens as one, has the linear kernel; for 'rbf' give points=256.")
+    if points is not None and not unbiased:
+        raise ValueError(
+            "The biased HSIC of a group is not that of all tokens, so it is for points=None: "
+            "ji.geometry.similarity(model_a, model_b, corpus, points=None, unbiased=False)."
+        )
+    width = jnp.float32(as_number(bandwidth, "bandwidth", 1e-6, 1e6))
+    corpus = as_corpus(corpus)
+    check_same_ids(model_a, model_b)
+    sides = layers_at(model_a, corpus, site), layers_at(model_b, corpus, site)
+    if (tokens := int(corpus.positions.sum())) < 4:
+        raise ValueError(f"Similarity is over four tokens that count or more; this corpus has {tokens}.")
+    pair = LayerPair(None if model_b is model_a else model_b, sides[0].name, sides[0].stacked)
+    wide = sum(len(side.numbers) * side.width for side in sides)
+    parts = CorpusBatches(corpus, model_a, batch_size, padded=True, width=wide)
+    kept = as_checkpoint(checkpoint)
+    watch = "similarity" if as_bool(progress, "progress") else False
+    if points is None:
+        found = _exact(parts, model_a, pair, sides, unbiased, kept, watch)
+    else:
+        read = GroupSums(pair, width, points, kernel)
+        shapes = group_zeros(*(len(side.numbers) for side in sides))
+        zero = {name: np.zeros(value.shape) for name, value in shapes.items()}
+        sums = folded(
+            parts, model_a, [pair.site], zero, add_sums, per_batch=read, checkpoint=kept, progress=watch
+        )
+        if not sums["weight"]:
+            raise ValueError(
+                "No batch has four tokens that count, and a group is of one batch. Give a larger batch_size."
+            )
+        found = aligned(*(sums[name] for name in ("cross", "own", "other")))
+    if not np.isfinite(found).all():
+        raise ValueError(
+            f"A similarity is not finite: at {site!r} a layer is the same at every token, or its activations are "
+            "NaN or infinite. Are the weights finite, and does the dtype reach?"
+        )
+    return Similarity(found, sides[0].numbers, sides[1].numbers, pair.site, tokens, points)
+
+
+def aligned(cross: np.ndarray, own: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Cross terms `(a, b)` over the geometric mean of the sides' own."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return cross / np.sqrt(own)[:, None] / np.sqrt(other)[None]
+
+
+def add_sums(state: dict[str, Any], batch: Batch, found: dict[str, Any]) -> dict[str, Any]:
+    """Sums of batches, in float64 on the host."""
+    return {name: state[name] + np.asarray(value, np.float64) for name, value in found.items()}
+
+
+def _exact(
+    parts: CorpusBatches,
+    model: ModelLike,
+    pair: LayerPair,
+    sides: tuple[SideLayers, SideLayers],
+    unbiased: bool,
+    kept: Checkpoint | None,
+    watch: bool | str,
+) -> np.ndarray:
+    """CKA of all tokens as one: means first, then products about them."""
+    same = pair.other is None
+    shapes = [(len(side.numbers), side.width) for side in sides]
+    _check_size(shapes, same)
+    zero = {"a": np.zeros(shapes[0]), "b": np.zeros(shapes[1]), "count": np.zeros(())}
+    if same:
+        del zero["b"]
+    read, first = MeanSums(pair), None if kept is None else beside(kept, "means")
+    captures = [pair.site]
+    sums = folded(parts, model, captures, zero, add_sums, per_batch=read, checkpoint=first, progress=watch)
+    n = float(sums["count"])
+    means = [jnp.asarray(sums[name] / n, jnp.float32) for name in ("a", "b") if name in sums]
+    step = ProductSums(pair, (means[0], means[-1]))
+    start = product_zeros(means[0], means[-1], same)
+    total = folded(parts, model, captures, start, step, checkpoint=kept, progress=watch)
+    total = {name: np.asarray(value, np.float64) for name, value in total.items()}
+    cross = _hsic(total["cross"], total["pairs"], total["a"][:, None] * total["b"], n, unbiased)
+    if same:
+        return aligned(cross, np.diag(cross), np.diag(cross))
+    own, other = (
+        _hsic(total[name], total[f"{name}_pairs"], total[side] ** 2, n, unbiased)
+        for name, side in (("own", "a"), ("other", "b"))
+    )
+    return aligned(cross, own, other)
+
+
+def _hsic(products: np.ndarray, pairs: np.ndarray, sums: np.ndarray, n: float, unbiased: bool) -> np.ndarray:
+    """HSIC from products and squared lengths, as `feature_hsic` of `cka`; the biased one but for a factor."""
+    total = np.square(products).sum((-2, -1))
+    return (total - pairs * n / (n - 2) + sums / ((n - 1) * (n - 2))) if unbiased else total
+
+
+def _check_size(shapes: list[tuple[int, int]], same: bool) -> None:
+    (m, p), (n, q) = shapes
+    size = 4 * (m * p * n * q + (0 if same else m * p * p + n * q * q))
+    if size > BYTES:
+        raise ValueError(
+            f"points=None holds the products of {m} by {n} layers of widths {p} and {q}, {size:,} bytes, more "
+            f"than {BYTES:,}. Name fewer layers, site='resid_post[::4]', or compare groups: points=256."
+        )

@@ -1,0 +1,125 @@
+"""What a function has returned of checkpoints so far, in one file: a run that was killed goes on from it."""
+
+import functools
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+
+from .._disk import write_whole
+from .._read import parse_json, read_npz, shown
+from ..corpus._fingerprint import fingerprint
+from ..typing import PathLike, PyTree
+
+
+class KeptResults:
+    """Results by the weights of a model, and the function that they are of.
+
+    A result is a tree of dicts, lists, tuples and arrays: other containers could not be told apart in a file.
+    """
+
+    def __init__(self, path: PathLike, function: Callable[[Any], PyTree]) -> None:
+        self._path, self._function = Path(path), identity(function)
+        self._results: dict[str, PyTree] = {}
+        if not self._path.exists():
+            return
+        arrays = read_npz(self._path)
+        where = f"The record in {self._path}"
+        about = parse_json(bytes(arrays.get("about", np.zeros(0, np.uint8))), where)
+        if not isinstance(about, dict) or about.get("function") != self._function:
+            name = about.get("function", {}) if isinstance(about, dict) else {}
+            raise ValueError(
+                f"{self._path} holds what {shown(name)} returned, and this call is of {shown(self._function)}: "
+                "another function, or other texts or settings. Give another checkpoint=, or delete the file."
+            )
+        try:
+            self._results = {key: _read(tree, arrays) for key, tree in about["results"].items()}
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(
+                f"{self._path} lacks a part of what it lists ({error}). Delete the file to begin anew."
+            ) from error
+
+    def get(self, key: str) -> PyTree | None:
+        """The result of the model with this hash, or None."""
+        return self._results.get(key)
+
+    def put(self, key: str, result: PyTree) -> None:
+        """Adds a result and writes the file, whole or not at all."""
+        self._results[key] = result
+        arrays: dict[str, np.ndarray] = {}
+        trees = {key: _written(tree, arrays) for key, tree in self._results.items()}
+        text = json.dumps({"function": self._function, "results": trees}).encode()
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        whole: dict[str, Any] = {"about": np.frombuffer(text, np.uint8), **arrays}
+        write_whole(self._path, lambda file: np.savez(file, **whole))
+
+
+def _written(tree: PyTree, arrays: dict[str, np.ndarray]) -> Any:
+    """A tree as JSON, with arrays put aside under their numbers."""
+    if tree is None:
+        return None
+    if isinstance(tree, dict):
+        return {"dict": {str(name): _written(each, arrays) for name, each in tree.items()}}
+    if type(tree) in (list, tuple):
+        return {type(tree).__name__: [_written(each, arrays) for each in tree]}
+    leaf = np.asarray(tree)
+    if leaf.dtype.kind not in "biufc":
+        raise ValueError(
+            "With checkpoint= a function returns dicts, lists or tuples of numbers and arrays, which a file can "
+            f"hold; got {type(tree).__name__}. Return what you need of it: {{'loss': found.loss}}."
+        )
+    name = f"leaf_{len(arrays)}"
+    arrays[name] = leaf
+    return name
+
+
+def _read(tree: Any, arrays: dict[str, np.ndarray]) -> PyTree:
+    if tree is None:
+        return None
+    if isinstance(tree, str):
+        return arrays[tree]
+    ((kind, inside),) = tree.items()
+    if kind == "dict":
+        return {name: _read(each, arrays) for name, each in inside.items()}
+    return (tuple if kind == "tuple" else list)(_read(each, arrays) for each in inside)
+
+
+def identity(function: Any) -> dict[str, str]:
+    """A function by its name, and by the values that it holds: fields, closures, defaults, arguments of `partial`."""
+    contents: list[Any] = []
+    while isinstance(function, functools.partial):
+        contents += [*function.args, *(function.keywords[name] for name in sorted(function.keywords))]
+        function = function.func
+    inner = getattr(function, "__wrapped__", function)
+    cells = [cell.cell_contents for cell in getattr(inner, "__closure__", None) or ()]
+    contents += [*cells, *(getattr(inner, "__defaults__", None) or ())]
+    if not hasattr(inner, "__qualname__"):
+        contents.append(inner)
+    name = getattr(inner, "__qualname__", type(inner).__qualname__)
+    return {"name": name, "values": fingerprint(*(part for each in contents for part in _parts(each)))}
+
+
+def _parts(value: Any) -> list[Any]:
+    """What is compared of a value: contents of corpora and arrays, plain values, and names of everything else."""
+    if hasattr(value, "content_hash"):
+        labels = getattr(value, "labels", None)
+        return [value.content_hash, repr(None if labels is None else [str(each) for each in labels])]
+    if isinstance(value, jax.Array | np.ndarray):
+        wide = jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key)
+        return [np.asarray(jax.random.key_data(value) if wide else value)]
+    if value is None or isinstance(value, str | int | float | bool | np.generic):
+        return [repr(value)]
+    if isinstance(value, dict):
+        return [part for name, each in value.items() for part in (str(name), *_parts(each))]
+    if isinstance(value, list | tuple | set | frozenset):
+        return [len(value), *(part for each in value for part in _parts(each))]
+    if callable(value) and not isinstance(value, eqx.Module):
+        return list(identity(value).values())
+    if hasattr(value, "__dataclass_fields__"):
+        own = {name: getattr(value, name) for name in value.__dataclass_fields__}
+        return [type(value).__qualname__, *_parts(own)]
+    return [type(value).__qualname__]
