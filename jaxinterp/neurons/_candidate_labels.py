@@ -1,12 +1,10 @@
 """From a neuron to labels that may explain it: its top contexts beside labelled documents, and it as a probe."""
 
 import dataclasses
-import functools
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import scipy
 
 from .. import viz
 from .._arguments import as_int
@@ -21,6 +19,7 @@ from ..typing import ClassesLike, KeyLike, ModelLike, NeuronsLike
 from ._address import as_neurons, name
 from ._candidate_settings import CandidateSettings
 from ._contexts import Contexts, as_contexts, index_of
+from ._enrichment import enrichment
 from ._reading import fold_neurons
 from ._top_contexts import top_contexts
 
@@ -143,7 +142,7 @@ def candidate_labels(
         )
     how: dict[str, Any] = {"site": site, "batch_size": batch_size, "progress": progress}
     top = top_contexts(model, select(contexts.corpus, train), chosen, top=settings.top, window=0, **how)
-    first = _enrichment(contexts, train, top.seq, wanted, settings.level)
+    first = enrichment(contexts, train, top.seq, wanted, settings.level)
     x = _means(model, contexts, chosen, how)
     rng = host_generator(key, "ji.neurons.candidate_labels(..., key={})")
     second = _held_out(contexts, x, train, test, wanted, rng, resamples, settings.level)
@@ -175,38 +174,6 @@ def _labels(contexts: Contexts, labels: Any) -> list[int]:
     return [index_of(contexts.names, each) for each in labels]
 
 
-def _enrichment(
-    contexts: Contexts, train: np.ndarray, seq: np.ndarray, wanted: list[int], level: float
-) -> dict[str, np.ndarray]:
-    """How top contexts `seq (neuron, top)`, rows of `train`, stand to the labels of documents."""
-    label = contexts.label[train]
-    documents, first, of = np.unique(contexts.document[train], return_index=True, return_inverse=True)
-    kind = label[first]  # a document has one label
-    there = seq >= 0
-    cells = {
-        name: np.zeros((len(seq), len(wanted))) for name in ("share", "odds", "odds_low", "odds_high", "p")
-    }
-    for n, (row, real) in enumerate(zip(seq, there, strict=True)):
-        hit = np.isin(np.arange(len(documents)), of.reshape(-1)[row[real]])
-        for i, c in enumerate(wanted):
-            table = (int((hit & (kind == c)).sum()), int(hit.sum()), int((kind == c).sum()), len(documents))
-            share = float((label[row[real]] == c).mean()) if real.any() else 0.0
-            for each, value in zip(cells, (share, *_fisher(*table, level)), strict=True):
-                cells[each][n, i] = value
-    return cells | {"base": np.array([(contexts.label == c).mean() for c in wanted])}
-
-
-@functools.cache
-def _fisher(both: int, hit: int, own: int, total: int, level: float) -> tuple[float, float, float, float]:
-    """Conditional odds, the ends of their interval, and the one-sided p-value."""
-    p = float(scipy.stats.hypergeom.sf(both - 1, total, own, hit))
-    if not 0 < hit < total:
-        return 1.0, 0.0, float("inf"), 1.0  # nothing is told apart
-    found = scipy.stats.contingency.odds_ratio([[both, hit - both], [own - both, total - own - hit + both]])
-    ends = found.confidence_interval(level)
-    return float(found.statistic), float(ends.low), float(ends.high), min(p, 1.0)
-
-
 def _means(model: Any, contexts: Contexts, chosen: np.ndarray, how: dict[str, Any]) -> np.ndarray:
     """The mean of each neuron over the tokens of each context that count, `(context, neuron)`."""
 
@@ -235,12 +202,12 @@ def _held_out(
     x = np.asarray(x / np.where(spread > 0, spread, 1), np.float32)
     y = np.stack([contexts.label == c for c in wanted])
     probes = single_neuron(x[train], y[:, train].astype(int))
-    said = np.moveaxis(np.asarray(probes.decision(x[test])), 2, 0) > 0  # (neuron, label, row)
+    positive = np.moveaxis(np.asarray(probes.decision(x[test])), 2, 0) > 0  # (neuron, label, row)
     truth = y[None][..., test]
     documents, first, of = np.unique(contexts.document[test], return_index=True, return_inverse=True)
     by_document = np.zeros((len(test), len(documents)))
     by_document[np.arange(len(test)), of.reshape(-1)] = 1
-    hits, others = (said & truth) @ by_document, (said ^ truth) @ by_document
+    hits, others = (positive & truth) @ by_document, (positive ^ truth) @ by_document
     f1 = lambda w: 2 * (hits @ w) / np.maximum(2 * (hits @ w) + others @ w, 1)
     kind = contexts.label[test][first]
     weights = np.zeros((len(documents), resamples))

@@ -148,7 +148,7 @@ def explanation_scores(
     read = SiteReading(sae, model, tokens, site, mask, None)
     study = study_of("explanation scores", sae, read, key, settings)
     done = {(each["feature"], each.get("explanation")): each for each in begun(out, study)}
-    pairs = [(i, j) for i in range(len(which)) for j in _asked(i, len(which), count, key)]
+    pairs = [(i, j) for i in range(len(which)) for j in _partners(i, len(which), count, key)]
     left = [pair for pair in pairs if (int(which[pair[0]]), texts[pair[1]]) not in done]
     if left:
         rows = sorted({i for i, _ in left})
@@ -190,7 +190,7 @@ def _texts(explanations: Any, sae: Any) -> tuple[list[str], np.ndarray]:
     return list(explanations.values()), chosen(sae, list(explanations))
 
 
-def _asked(i: int, n: int, count: int, key: KeyLike) -> list[int]:
+def _partners(i: int, n: int, count: int, key: KeyLike) -> list[int]:
     """Of which features the explanations are tested on feature number i: its own, and `count` others."""
     others = [j for j in range(n) if j != i]
     if count < len(others):

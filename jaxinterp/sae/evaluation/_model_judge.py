@@ -64,8 +64,8 @@ class ModelJudge:
         examples = "\n".join(f"- {_line(text)}" for text in dict.fromkeys(texts))
         prompt = self.chat.format(self.explains.format(examples=examples)) + self.begins
         ids = self.tokenizer(prompt)
-        said = np.asarray(generate(self.model, ids, self.steps))[len(ids) :]
-        text = "".join(self.tokenizer.tokens(said))
+        added = np.asarray(generate(self.model, ids, self.steps))[len(ids) :]
+        text = "".join(self.tokenizer.tokens(added))
         line = next((each for each in text.split("<|")[0].splitlines() if each.strip()), "")
         return line.strip().rstrip(".") or self.neutral
 
