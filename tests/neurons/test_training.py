@@ -217,7 +217,7 @@ def test_curves_are_the_functions_of_each_model(tmp_path: Path) -> None:
     np.testing.assert_allclose(v["without_mlp"][1, 1], losses[0] - losses[1], atol=1e-5)
     np.testing.assert_allclose(found.mean("loss"), v["loss"].mean(1), rtol=1e-6)
     figure, row = found.figure(), found.records()[1]
-    assert figure.svg and figure.svg.count("<svg") == 7 and "KL from the model" in figure.svg
+    assert figure.svg and figure.svg.count("<svg") == 8 and "KL from the model" in figure.svg
     assert row["ablation.in.out"] == 0 or abs(row["ablation.in.out"]) < 1e-6
     assert {"loss.in", "f1.in", "costs.in.direct path", "without_mlp.1.out", "best.in.0", "induction"} <= set(
         row
@@ -241,8 +241,9 @@ def test_models_of_other_tokenizers_are_refused(tmp_path: Path) -> None:
         tokenizer = Tokenizer(
             models.WordLevel({word: i for i, word in enumerate(words.split())}, unk_token="x")
         )
-        ji.save(tmp_path / name, small_model())
-        tokenizer.save(str(tmp_path / name / "tokenizer.json"))
+        tokenizer.save(str(tmp_path / "tokenizer.json"))
+        ours = ji.hub.Tokenizer.from_file(tmp_path / "tokenizer.json")
+        ji.hub.export(tmp_path / name, small_model(), tokenizer=ours)
     folders = [tmp_path / name for name in "abc"]
     alike = ji.neurons.checkpoints(folders[:2])
     assert len(list(alike)) == 2 and alike.tokenizer is not None
