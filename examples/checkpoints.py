@@ -6,7 +6,7 @@ python examples/train_tiny/train.py --data ../shared/data/corpora --out runs/tin
 python examples/checkpoints.py --runs runs/tiny --data ../shared/data/corpora --save docs/pictures
 
 The context neuron of a language is chosen at the last checkpoint, on half of the documents: of the ten neurons with
-the largest F1 the one whose removal costs most. Everything that is printed is measured on the other half. Documents are
+the largest F1 in layers before the last, whose neurons nothing reads, the one whose removal costs most. Everything that is printed is measured on the other half. Documents are
 those that the model was not trained on. Stop it at any point: the same line goes on behind the last checkpoint done.
 """
 
@@ -74,15 +74,17 @@ def training_rows(folder):
 
 
 def context_neuron(model, corpus, kind, args, key):
-    """Of the ten neurons with the largest F1, the one whose removal costs its class most, and a table of them."""
+    """Of the neurons with the largest F1 before the last layer, the one whose removal costs its class most."""
     probes = ji.neurons.class_probes(model, corpus, kind, tokens=args.tokens, skip=args.skip, key=key)
-    active = np.where(probes.active > probes.inactive, probes.train_f1, -1)
-    ten = np.stack(np.unravel_index(np.argsort(-active, axis=None, kind="stable")[:10], active.shape), 1)
+    active = np.where(probes.active > probes.inactive, probes.train_f1, -1)[:-1]
+    ten = np.stack(
+        np.unravel_index(np.argsort(-active, axis=None, kind="stable")[: args.candidates], active.shape), 1
+    )
     to = probes.inactive[tuple(ten.T)]
     cost = ji.neurons.ablation(model, corpus, ten, to=to, skip=args.skip, key=key)
     own = cost.names.index(kind)
-    chosen = int(np.argmax(cost.increase[:10, own]))
-    for i, at in enumerate(ten[:10]):
+    chosen = int(np.argmax(cost.increase[: len(ten), own]))
+    for i, at in enumerate(ten):
         mark = " <- chosen" if i == chosen else ""
         print(
             f"  {at[0]}.{at[1]:<5} F1 {probes.f1[tuple(at)]:.3f}, cost of removal {cost.increase[i, own]:+.4f} nats "
@@ -178,8 +180,8 @@ def main(argv=None):
     parser.add_argument(
         "--contexts", nargs="+", default=["German", "French"], help="classes with a context neuron"
     )
-    parser.add_argument("--each", type=int, default=24, help="documents of a kind in a half, at most")
-    parser.add_argument("--size", type=int, default=3000, help="characters of a document")
+    parser.add_argument("--each", type=int, default=12, help="documents of a kind in a half, at most")
+    parser.add_argument("--size", type=int, default=2400, help="characters of a document")
     parser.add_argument("--tokens", type=int, default=4000, help="tokens of a class for the probes, at most")
     parser.add_argument(
         "--least", type=float, default=1.0, help="nats that an n-gram costs; the paper's are 3"
@@ -188,7 +190,9 @@ def main(argv=None):
     parser.add_argument("--checkpoint", help="a file from which it goes on; RUNS/curves.npz with --runs")
     parser.add_argument("--save", help="a folder for the figure")
     args = parser.parse_args(argv)
-    args.skip = 10 if args.data else 3
+    args.skip, candidates = (10, 10) if args.data else (3, 4)
+    args.candidates = args.candidates or candidates
+    args.contexts = args.contexts or (["German", "French"] if args.data else ["German"])
     began, key = time.perf_counter(), jax.random.key(0)
     if args.runs:
         folders = sorted(Path(args.runs).glob("step[0-9]*"), key=lambda path: int(path.name[4:]))
