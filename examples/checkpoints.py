@@ -178,8 +178,9 @@ def main(argv=None):
     parser.add_argument("--runs", help="a folder of step0, step125 ... that train_tiny/train.py writes")
     parser.add_argument("--data", help="a folder with the corpora")
     parser.add_argument(
-        "--contexts", nargs="+", default=["German", "French"], help="classes with a context neuron"
+        "--contexts", nargs="+", help="classes with a neuron; German, with --data also French"
     )
+    parser.add_argument("--candidates", type=int, help="neurons of which one is chosen; 10 with --data")
     parser.add_argument("--each", type=int, default=12, help="documents of a kind in a half, at most")
     parser.add_argument("--size", type=int, default=2400, help="characters of a document")
     parser.add_argument("--tokens", type=int, default=4000, help="tokens of a class for the probes, at most")
