@@ -60,7 +60,7 @@ def spread(values, digits=3, percent=False):
     return f"{np.nanmean(x):.{digits}f}{unit} ({np.nanmin(x):.{digits}f} to {np.nanmax(x):.{digits}f})"
 
 
-def shares(found, names):
+def shares(found, names, *, whole):
     """The share of universal neurons by reference, with Student's interval over references."""
     rows = [
         [
@@ -74,7 +74,7 @@ def shares(found, names):
         ]
         for name, each in zip(names, found)
     ]
-    if len(found) > 1:
+    if whole:
         ends = ji.stats.mean_interval([each.share for each in found])
         rows.append(
             ["mean", "", f"{100 * ends.mean:.1f}% ({100 * ends.low:.1f} to {100 * ends.high:.1f})", *[""] * 4]
@@ -87,7 +87,7 @@ def by_layer(found):
     tables = [each.layers() for each in found]
     rows = []
     for i in range(len(tables[0])):
-        column = lambda name: [np.nan if t[i][name] is None else t[i][name] for t in tables]
+        column = lambda name, i=i: [np.nan if t[i][name] is None else t[i][name] for t in tables]
         rows.append(
             [tables[0][i]["layer"], spread(column("share"), 1, percent=True)]
             + [spread(column(name)) for name in ("excess", "correlation", "baseline", "same_layer")]
@@ -103,7 +103,7 @@ def properties(found):
         return "No model has universal neurons and others: give a lower --threshold."
     rows = []
     for i, first in enumerate(tables[0]):
-        of = lambda name: [t[i][name] for t in tables]
+        of = lambda name, i=i: [t[i][name] for t in tables]
         rows.append(
             [
                 first["property"],
@@ -205,7 +205,7 @@ def main(argv=None):
     began, console = time.perf_counter(), Console(width=150)
     models, names, tokenizer = models_of(args.seeds)
     halves = held_out(args.data, args.each // 2, args.size) if args.data else short_texts()
-    documents = [document for half in halves for document in half]
+    documents = [document for half in (halves if args.data else halves[:1]) for document in half]
     corpus = ji.data.pack(tokenizer, documents, ctx=128 if args.data else 64, bos=True, least=8)
     layers, ff = np.shape(models[0].blocks.mlp.w_out)[:2]
     print(f"{len(models)} models of {layers * ff} neurons: {', '.join(names)}; {corpus}")
@@ -216,11 +216,11 @@ def main(argv=None):
     if args.seeds:
         orders = [[i, *(j for j in range(len(models)) if j != i)] for i in range(len(models))]
         found = [ji.neurons.universal([models[i] for i in order], corpus, **options) for order in orders]
-        console.print(shares(found, names))
+        console.print(shares(found, names, whole=True))
     else:
         found = [ji.neurons.universal(models[:2], corpus, **options)]
         control = ji.neurons.universal([models[0], models[2]], corpus, **options)
-        console.print(shares([found[0], control], ["step 1,000", "untrained"]))
+        console.print(shares([found[0], control], ["with step 1,000", "untrained"], whole=False))
     console.print(by_layer(found), properties(found))
     console.print(*kinds(models, found, corpus, tokenizer))
     console.print(switches(models[0], found[0], corpus, tokenizer, names[0]))
