@@ -5,7 +5,7 @@ python examples/train_tiny/train.py --data ../shared/data/corpora --out runs/tin
     --save-every 125 --export-every 125
 python examples/checkpoints.py --runs runs/tiny --data ../shared/data/corpora --save docs/pictures
 
-The context neuron of a language is chosen at the last checkpoint, on half of the documents: of the ten neurons with
+The context neuron of a language is chosen at the last checkpoint, on half of the documents: of the six neurons with
 the largest F1 in layers before the last, whose neurons nothing reads, the one whose removal costs most. Everything that is printed is measured on the other half. Documents are
 those that the model was not trained on. Stop it at any point: the same line goes on behind the last checkpoint done.
 """
@@ -176,13 +176,16 @@ def main(argv=None):
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--runs", help="a folder of step0, step125 ... that train_tiny/train.py writes")
+    parser.add_argument(
+        "--every", type=int, default=1, help="steps between checkpoints that are read; all by default"
+    )
     parser.add_argument("--data", help="a folder with the corpora")
     parser.add_argument(
         "--contexts", nargs="+", help="classes with a neuron; German, with --data also French"
     )
-    parser.add_argument("--candidates", type=int, help="neurons of which one is chosen; 10 with --data")
-    parser.add_argument("--each", type=int, default=12, help="documents of a kind in a half, at most")
-    parser.add_argument("--size", type=int, default=2400, help="characters of a document")
+    parser.add_argument("--candidates", type=int, help="neurons of which one is chosen; 6 with --data, or 4")
+    parser.add_argument("--each", type=int, default=6, help="documents of a kind in a half, at most")
+    parser.add_argument("--size", type=int, default=1400, help="characters of a document")
     parser.add_argument("--tokens", type=int, default=4000, help="tokens of a class for the probes, at most")
     parser.add_argument(
         "--least", type=float, default=1.0, help="nats that an n-gram costs; the paper's are 3"
@@ -191,12 +194,13 @@ def main(argv=None):
     parser.add_argument("--checkpoint", help="a file from which it goes on; RUNS/curves.npz with --runs")
     parser.add_argument("--save", help="a folder for the figure")
     args = parser.parse_args(argv)
-    args.skip, candidates = (10, 10) if args.data else (3, 4)
+    args.skip, candidates = (10, 6) if args.data else (3, 4)
     args.candidates = args.candidates or candidates
     args.contexts = args.contexts or (["German", "French"] if args.data else ["German"])
     began, key = time.perf_counter(), jax.random.key(0)
     if args.runs:
         folders = sorted(Path(args.runs).glob("step[0-9]*"), key=lambda path: int(path.name[4:]))
+        folders = [path for path in folders if int(path.name[4:]) % args.every == 0]
     else:
         folders = [HERE / "train_tiny" / "checkpoints" / "step1000", Path(ji.__file__).parent / "_tiny"]
     if len(folders) < 2:
