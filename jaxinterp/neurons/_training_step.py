@@ -83,7 +83,13 @@ class TrainingStep:
         probes = class_probes(model, self.classes, context, tokens=how.tokens, test=how.test, **shared)
         study = context_ngrams(model, neuron, self.classes, context=context, settings=how.ngrams, **shared)
         cost = ablation(
-            model, self.classes, [neuron], to=study.inactive, **(shared | {"skip": int(how.skip)})
+            model,
+            self.classes,
+            [neuron],
+            to=study.inactive,
+            skip=int(how.skip),
+            key=self.key,
+            progress=False,
         )
         numbers = {
             "f1": probes.f1[neuron],

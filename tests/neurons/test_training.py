@@ -178,6 +178,7 @@ def test_bad_input(model: Any, classes: dict[str, Any]) -> None:
             call()
 
 
+@pytest.mark.slow
 def test_curves_are_the_functions_of_each_model(tmp_path: Path) -> None:
     """The planted circuit, and the same without its context neuron: the cost is all of the indirect path, or nothing."""
     planted = ji.toy.planted_context_ngram()
@@ -224,6 +225,48 @@ def test_curves_are_the_functions_of_each_model(tmp_path: Path) -> None:
     )
     again = call()
     assert all(np.array_equal(again.values[name], x, equal_nan=True) for name, x in v.items())
+
+
+def test_curves_of_given_numbers_and_bad_input() -> None:
+    """Records and panels name what each number is of; classes and neurons are checked before anything runs."""
+    classes, rng = ("in", "out"), np.random.default_rng(0)
+    of = {
+        "loss": (2,),
+        "loss_low": (2,),
+        "loss_high": (2,),
+        "tokens": (2,),
+        "f1": (1,),
+        "best_f1": (1,),
+        "best": (1, 2),
+    }
+    of |= {
+        "ablation": (1, 2),
+        "ablation_low": (1, 2),
+        "ablation_high": (1, 2),
+        "without_mlp": (3, 2),
+        "induction": (),
+    }
+    of |= {"costs": (1, 3), "costs_low": (1, 3), "costs_high": (1, 3), "previous": ()}
+    values = {name: rng.random((4, *shape)) for name, shape in of.items()}
+    for name in ("loss", "ablation", "costs"):
+        values[f"{name}_low"], values[f"{name}_high"] = values[name] - 1, values[name] + 1
+    found = ji.neurons.TrainingCurves(tuple("abcd"), np.arange(4), classes, ("in",), ("0.0",), values)
+    rows = found.records()
+    assert len(rows) == 4 and rows[2]["ablation.in.out"] == values["ablation"][2, 0, 1]
+    assert (
+        rows[1]["without_mlp.2.out"] == values["without_mlp"][1, 2, 1]
+        and rows[1]["best.in.1"] == values["best"][1, 0, 1]
+    )
+    assert (
+        rows[3]["costs.in.direct path"] == values["costs"][3, 0, 2]
+        and rows[3]["induction"] == values["induction"][3]
+    )
+    figure = found.figure()
+    assert figure.svg and figure.svg.count("<svg") == 7 and "layer 2" in figure.svg
+    planted = ji.toy.planted_context_ngram()
+    texts = np.random.default_rng(0).integers(3, 24, (4, 16))
+    classes, series = {"in": texts, "out": texts}, [planted.model, planted.model]
+    settings = ji.neurons.TrainingSettings(skip=1)
     for wrong, error, words in [
         ({"German": (0, 0)}, ValueError, "is no class"),
         ({"in": [(0, 0), (0, 1)]}, ValueError, "one context neuron"),
