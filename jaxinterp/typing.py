@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .core._intervene import Intervened
     from .core._types import EncoderDecoder, Model
     from .corpus._corpus import Corpus
+    from .data._document import Document
     from .metrics import Metric
     from .models import Config
     from .neurons._units import UnitStream
@@ -155,6 +156,15 @@ if TYPE_CHECKING:
         def tokens(self, ids: Any) -> list[str]: ...
         def token_id(self, text: str) -> int: ...
 
+    SourcesLike: TypeAlias = (
+        Mapping[str, str | Path | tuple[Model | Intervened, TokenizerLike]]
+        | Sequence[str | Path | tuple[Model | Intervened, TokenizerLike]]
+    )
+    "Models with their tokenizers, by name or in a list: what `ji.load` takes, or the pair that it returns."
+    DocumentsLike: TypeAlias = Corpus | Sequence[str | tuple[str, Any] | Document]
+    "Labelled texts: `ji.data.Document`s, pairs (text, label), or a `ji.data.pack` of them."
+    FeaturesLike: TypeAlias = Mapping[str, Any]
+    "What is asked of texts, by name: a label, several labels, or a function of a text to spans."
     PlotAxes: TypeAlias = matplotlib.axes.Axes
     "Axes of matplotlib."
     PlotAxesLike: TypeAlias = PlotAxes | Sequence[PlotAxes] | np.ndarray
@@ -177,5 +187,5 @@ else:
     TextsLike = TextLike = Any
     TokenizerLike = ArraysLike = PlotAxes = PlotAxesLike = Any
     ClaimsLike = GraphLike = AnyCorpus = CorpusLike = ClassesLike = NeuronsLike = UnitsLike = Any
-    LayerNeurons = ProbesLike = Any
+    LayerNeurons = SourcesLike = DocumentsLike = FeaturesLike = ProbesLike = Any
     DTypeLike = AnyMesh = MeshLike = PlanLike = PyTree = JSON = Any

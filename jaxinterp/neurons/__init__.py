@@ -58,6 +58,9 @@ from ._ranks import Measure as Measure
 from ._response import ResponseCurves as ResponseCurves
 from ._response import random_neurons as random_neurons
 from ._response import response_curves as response_curves
+from ._scaling import scaling as scaling
+from ._scaling_result import ScalingStudy as ScalingStudy
+from ._scaling_settings import ScalingSettings as ScalingSettings
 from ._stages import Stages as Stages
 from ._stages import stages as stages
 from ._stages import word_starts as word_starts
