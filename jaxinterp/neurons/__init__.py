@@ -73,6 +73,9 @@ from ._token_means import TokenMeans as TokenMeans
 from ._token_means import token_means as token_means
 from ._top_contexts import TopContexts as TopContexts
 from ._top_contexts import top_contexts as top_contexts
+from ._training_curves import TrainingCurves as TrainingCurves
+from ._training_curves import training_curves as training_curves
+from ._training_step import TrainingSettings as TrainingSettings
 from ._trajectory import Trajectory as Trajectory
 from ._units import UnitStream as UnitStream
 from ._universal import Universal as Universal
