@@ -93,6 +93,7 @@ def test_the_quickstart_runs() -> None:
     [
         "attribution",
         "entropy_neurons",
+        "explaining_neurons",
         "geometry",
         "mesh",
         "neurons",

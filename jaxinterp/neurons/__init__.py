@@ -5,6 +5,9 @@ A neuron is a pair `(layer, neuron)`, and `"layer.neuron"` in tables.
 
 from ._ablation import Ablation as Ablation
 from ._ablation import ablation as ablation
+from ._candidate_labels import CandidateLabels as CandidateLabels
+from ._candidate_labels import candidate_labels as candidate_labels
+from ._candidate_settings import CandidateSettings as CandidateSettings
 from ._checkpoints import ModelSeries as ModelSeries
 from ._checkpoints import checkpoints as checkpoints
 from ._clamp_sums import ClampSettings as ClampSettings
@@ -64,6 +67,8 @@ from ._scaling_settings import ScalingSettings as ScalingSettings
 from ._stages import Stages as Stages
 from ._stages import stages as stages
 from ._stages import word_starts as word_starts
+from ._superpositions import Superpositions as Superpositions
+from ._superpositions import superpositions as superpositions
 from ._token_means import TokenMeans as TokenMeans
 from ._token_means import token_means as token_means
 from ._top_contexts import TopContexts as TopContexts
