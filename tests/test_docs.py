@@ -59,6 +59,18 @@ def test_how_to_choose_covers_every_family_and_names_what_exists() -> None:
     assert {*families, "patching", "corpus", "stats", "mesh"} <= {name.split(".")[0] for name in named}
 
 
+def test_levels_name_every_package_of_methods_and_what_exists() -> None:
+    text = (ROOT / "docs" / "levels.md").read_text()
+    known = {
+        name.path.removeprefix("jaxinterp.") for page in hooks()._reference.pages() for name in page.names
+    }
+    named = set(re.findall(r"`([a-z]+(?:\.[A-Za-z_]+)?)`", text))
+    assert named <= known, sorted(named - known)
+    assert set(ji.METHODS) <= {name.split(".")[0] for name in named}
+    own = {name for name in known if re.fullmatch(r"geometry\.[a-z]\w*", name)}
+    assert own <= named, sorted(own - named)
+
+
 def test_the_version_is_that_of_the_project() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert ji.__version__ == project["version"] and "__version__" in dir(ji)
@@ -81,6 +93,8 @@ def test_the_quickstart_runs() -> None:
     [
         "attribution",
         "entropy_neurons",
+        "explaining_neurons",
+        "geometry",
         "mesh",
         "neurons",
         "patching",

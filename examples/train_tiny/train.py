@@ -54,6 +54,7 @@ def arguments(argv=None):
     add("--adam-learning-rate", type=float, default=0.004, help="for embeddings, biases and norms")
     add("--seed", type=int, default=0)
     add("--save-every", type=int, default=500)
+    add("--export-every", type=int, default=0, help="also export a model after so many steps; 0 for never")
     for field, default in model.Config._field_defaults.items():
         add(f"--{field.replace('_', '-')}", type=type(default), default=default)
     return parser.parse_args(argv)
@@ -194,7 +195,8 @@ def main(argv=None):
                 began, losses = time.time(), []
             if done % args.save_every == 0 or last:
                 saved.save(done, args=ocp.args.StandardSave(state))
-            if done in EXPORT_AT or last:
+            due = args.export_every and done % args.export_every == 0
+            if done in EXPORT_AT or due or last:
                 write(done)
         saved.wait_until_finished()
     return state[0]

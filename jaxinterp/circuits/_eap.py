@@ -1,5 +1,6 @@
 r"""Edge attribution: what every edge would change, to first order, along a path or at its end."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
@@ -97,6 +98,11 @@ def eap(
     chosen = graph_of(model) if graph is None else check_graph(graph, graph_of(model))
     sites = tuple("z" if is_plain(base) and site == "head_out" else site for site in SENDING)
     setup, pair = experiment(model, clean, corrupt, chosen, ablate=ablate, mask=mask, sites=sites)
+    if ablate == "patch" and _equal(pair):
+        raise ValueError(
+            "The corrupt prompts are equal to the clean ones at all real tokens, so no edge carries another value and "
+            "all scores are zero. Give prompts that differ, or ablate='mean' or ablate='zero' with the clean ones."
+        )
     checked = pair.metric(metric)
     chunk, together = _sizes(setup, pair, len(alphas), max_bytes)
     points = jnp.asarray(np.stack([alphas, weights], 1))
@@ -104,6 +110,15 @@ def eap(
     if concrete(size):
         _check_gradient(setup, checked, logits, float(size), len(alphas))
     return Scores(values, setup.graph)
+
+
+def _equal(pair: PatchingPair) -> bool:
+    """Whether both prompts are the same tokens; False where that is not known yet."""
+    both = (pair.target, pair.source) if pair.mask is None else (pair.target, pair.source, pair.mask)
+    if not all(isinstance(each, jax.Array) and concrete(each) for each in both):
+        return False
+    same = pair.target == pair.source
+    return bool((same if pair.mask is None else same | ~pair.mask).all())
 
 
 def _sizes(setup: Experiment, pair: PatchingPair, points: int, max_bytes: BytesLike) -> tuple[int, int]:

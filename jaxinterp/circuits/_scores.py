@@ -28,8 +28,8 @@ class Scores(Result, eqx.Module):
       raises the metric.
     - `graph`: the `Graph` that says which edge is which.
 
-    Scores of equal graphs add up, and are multiplied by numbers: `(a + b) * 0.5` is the mean of two
-    batches of one size. A rank is by magnitude.
+    Scores of equal graphs add up, and are multiplied and divided by numbers: `sum(several) / len(several)` is the
+    mean of batches of one size. A rank is by magnitude.
 
     ```python
     scores = ji.circuits.eap(model, clean, corrupt, metric, steps=8)
@@ -142,7 +142,9 @@ class Scores(Result, eqx.Module):
         caption = f"{len(top)} of {len(self.values):,} edges; .records() has all."
         return table(["edge", "score"], rows, title="Scores", caption=caption)._repr_html_()
 
-    def __add__(self, other: "Scores") -> "Scores":
+    def __add__(self, other: "Scores | int") -> "Scores":
+        if isinstance(other, int) and other == 0:  # what sum(...) begins with
+            return self
         if not isinstance(other, Scores) or other.graph != self.graph:
             raise ValueError(f"Scores of one graph are added; got {self} and {other}.")
         return Scores(self.values + other.values, self.graph)
@@ -150,7 +152,10 @@ class Scores(Result, eqx.Module):
     def __mul__(self, factor: FloatLike) -> "Scores":
         return Scores(self.values * factor, self.graph)
 
-    __rmul__ = __mul__
+    def __truediv__(self, divisor: FloatLike) -> "Scores":
+        return Scores(self.values / divisor, self.graph)
+
+    __radd__, __rmul__ = __add__, __mul__
 
     def __repr__(self) -> str:
         if not concrete(self.values) or self.values.ndim != 1:

@@ -155,8 +155,7 @@ def similarity(
             f"A similarity is not finite: at {site!r} a layer is the same at every token, or its activations are "
             "NaN or infinite. Are the weights finite, and does the dtype reach?"
         )
-    numbers = [side.numbers for side in sides]
-    return Similarity(found, *numbers, pair.site, tokens, points)
+    return Similarity(found, sides[0].numbers, sides[1].numbers, pair.site, tokens, points)
 
 
 def aligned(cross: np.ndarray, own: np.ndarray, other: np.ndarray) -> np.ndarray:

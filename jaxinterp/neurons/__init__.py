@@ -5,6 +5,9 @@ A neuron is a pair `(layer, neuron)`, and `"layer.neuron"` in tables.
 
 from ._ablation import Ablation as Ablation
 from ._ablation import ablation as ablation
+from ._candidate_labels import CandidateLabels as CandidateLabels
+from ._candidate_labels import candidate_labels as candidate_labels
+from ._candidate_settings import CandidateSettings as CandidateSettings
 from ._checkpoints import ModelSeries as ModelSeries
 from ._checkpoints import checkpoints as checkpoints
 from ._clamp_sums import ClampSettings as ClampSettings
@@ -64,10 +67,15 @@ from ._scaling_settings import ScalingSettings as ScalingSettings
 from ._stages import Stages as Stages
 from ._stages import stages as stages
 from ._stages import word_starts as word_starts
+from ._superpositions import Superpositions as Superpositions
+from ._superpositions import superpositions as superpositions
 from ._token_means import TokenMeans as TokenMeans
 from ._token_means import token_means as token_means
 from ._top_contexts import TopContexts as TopContexts
 from ._top_contexts import top_contexts as top_contexts
+from ._training_curves import TrainingCurves as TrainingCurves
+from ._training_curves import training_curves as training_curves
+from ._training_step import TrainingSettings as TrainingSettings
 from ._trajectory import Trajectory as Trajectory
 from ._units import UnitStream as UnitStream
 from ._universal import Universal as Universal

@@ -206,8 +206,10 @@ def checkpoints(
         )
     gone = [each for each, _ in several if _is_folder(each) and not os.path.exists(each)]
     if gone:
+        there = len(several) - len(gone)
         raise FileNotFoundError(
-            f"{len(gone)} of {len(several)} checkpoints are not there: {shown([os.fspath(each) for each in gone])}."
+            f"{len(gone)} of {len(several)} checkpoints are not there: {shown([os.fspath(each) for each in gone])}. "
+            f"Train until they are written, or give the {there} that are there."
         )
     if labels is not None and len(labels) != len(several):
         raise ValueError(f"There are {len(several)} checkpoints and {len(labels)} labels.")

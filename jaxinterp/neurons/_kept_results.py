@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import equinox as eqx
 import jax
 import numpy as np
 
@@ -106,8 +105,7 @@ def identity(function: Any) -> dict[str, str]:
 def _parts(value: Any) -> list[Any]:
     """What is compared of a value: contents of corpora and arrays, plain values, and names of everything else."""
     if hasattr(value, "content_hash"):
-        labels = getattr(value, "labels", None)
-        return [value.content_hash, repr(None if labels is None else [str(each) for each in labels])]
+        return [value.content_hash, *_parts(getattr(value, "document", None)), _labels(value)]
     if isinstance(value, jax.Array | np.ndarray):
         wide = jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key)
         return [np.asarray(jax.random.key_data(value) if wide else value)]
@@ -117,9 +115,16 @@ def _parts(value: Any) -> list[Any]:
         return [part for name, each in value.items() for part in (str(name), *_parts(each))]
     if isinstance(value, list | tuple | set | frozenset):
         return [len(value), *(part for each in value for part in _parts(each))]
-    if callable(value) and not isinstance(value, eqx.Module):
-        return list(identity(value).values())
     if hasattr(value, "__dataclass_fields__"):
         own = {name: getattr(value, name) for name in value.__dataclass_fields__}
         return [type(value).__qualname__, *_parts(own)]
+    if callable(value):
+        return list(identity(value).values())
     return [type(value).__qualname__]
+
+
+def _labels(corpus: Any) -> str:
+    try:
+        return repr([str(each) for each in getattr(corpus, "labels", ())])
+    except ValueError:  # rows of several documents have no label
+        return "several"

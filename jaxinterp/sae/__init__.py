@@ -9,10 +9,13 @@ from .evaluation._absorption import absorption as absorption
 from .evaluation._detection import detection_score as detection_score
 from .evaluation._eval import evaluate as evaluate
 from .evaluation._eval import mmcs as mmcs
+from .evaluation._explanation_scores import ExplanationScores as ExplanationScores
+from .evaluation._explanation_scores import explanation_scores as explanation_scores
 from .evaluation._inputs import pooled as pooled
 from .evaluation._interpret import interpret as interpret
 from .evaluation._interpret_settings import InterpretSettings as InterpretSettings
 from .evaluation._interpret_settings import Judges as Judges
+from .evaluation._model_judge import ModelJudge as ModelJudge
 from .evaluation._rate import RatingPage as RatingPage
 from .evaluation._rate import rate as rate
 from .evaluation._rating_study import rating_study as rating_study

@@ -8,6 +8,7 @@
 | `token_strip`, `contexts` | a text, or rows of texts, shaded by a value per token |
 | `histogram` | histograms by class over shared bins |
 | `lines`, `scatter`, `table` | curves, points and plain tables |
+| `line_panels` | sets of curves over one axis, as panels of one drawing |
 | `layered_graph` | nodes in rows and edges between them: circuits |
 | `directions` | directions of features as arrows, and their norms |
 | `by_layer`, `by_k`, `by_size` | records of a probing study |
@@ -30,6 +31,7 @@ from ._heatmap_settings import HeatmapSettings as HeatmapSettings
 from ._histogram import histogram as histogram
 from ._layered_graph import layered_graph as layered_graph
 from ._lens_table import lens_table as lens_table
+from ._line_panels import line_panels as line_panels
 from ._lines import lines as lines
 from ._page import Chapter as Chapter
 from ._page import page as page

@@ -166,6 +166,7 @@ def test_scores_are_read_by_name() -> None:
     assert scores.records()[0] == {"sender": "mlp1", "receiver": "logits", "pos": 4, "score": graph.size - 51}
     assert "logits" in scores._repr_html_() and str(graph.size) in repr(scores)
     close((scores + 2 * scores).values, 3 * scores.values)
+    close((sum([scores, scores, scores]) / 3).values, scores.values)
     with pytest.raises(ValueError, match="one graph"):
         scores + ji.circuits.Scores(jnp.zeros(7), ji.circuits.graph(model))
     with pytest.raises(ValueError, match="without positions"):
@@ -204,5 +205,7 @@ def test_what_is_wrong_teaches() -> None:
         ji.circuits.eap(model, *PAIR, max_bytes=10)
     with pytest.raises(ValueError, match="one length"):
         ji.circuits.eap(model, CLEAN, CORRUPT[:, :4], METRIC)
+    with pytest.raises(ValueError, match="equal to the clean ones"):
+        ji.circuits.eap(model, CLEAN, CLEAN, METRIC)
     with pytest.raises(ValueError, match="without edits"):
         ji.circuits.eap(ji.intervene(model, [ji.zero("z", layer=0, head=1)]), *PAIR)

@@ -24,7 +24,7 @@ def inputs() -> Any:
     return x, y, folds, subjects, np.linalg.inv(np.cov(rng.normal(size=(40, 5)).T))
 
 
-@pytest.mark.parametrize("wide", [True, False])
+@pytest.mark.parametrize("wide", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_rdms_and_their_comparisons_are_those_of_rsatoolbox(wide: bool) -> None:
     x, y, folds, subjects, precision = inputs()
     golden, within = GOLDEN["rsatoolbox"], 1e-6 if wide else 5e-6
@@ -48,7 +48,7 @@ def test_rdms_and_their_comparisons_are_those_of_rsatoolbox(wide: bool) -> None:
             np.testing.assert_allclose([ceiling.low, ceiling.high], golden[f"ceiling.{theirs}"], atol=within)
 
 
-@pytest.mark.parametrize("wide", [True, False])
+@pytest.mark.parametrize("wide", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_kernels_are_those_of_repsim(wide: bool) -> None:
     x, y, *_ = inputs()
     golden, within = GOLDEN["repsim"], 1e-6 if wide else 5e-6
@@ -58,3 +58,16 @@ def test_kernels_are_those_of_repsim(wide: bool) -> None:
                 found = ji.geometry.cka(x, y, kernel=kernel, unbiased=unbiased)
                 theirs = golden[f"unbiased_cka.{kernel}" if unbiased else f"cka.{kernel}"]
                 np.testing.assert_allclose(found, theirs, atol=within)
+
+
+@pytest.mark.parametrize("wide", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_canonical_correlations_are_those_of_repsim(wide: bool) -> None:
+    x, y, *_ = inputs()
+    golden, within = GOLDEN["repsim"], 1e-6 if wide else 5e-6
+    with enable_x64(wide):
+        rho = ji.geometry.cca(x, y)
+        np.testing.assert_allclose(rho.mean(), golden["cca.mean"], atol=within)
+        np.testing.assert_allclose((rho**2).mean(), golden["cca.square"], atol=within)
+        np.testing.assert_allclose(ji.geometry.svcca(x, y), golden["svcca.mean"], atol=within)
+        both = (ji.geometry.pwcca(x, y) + ji.geometry.pwcca(y, x)) / 2
+        np.testing.assert_allclose(both, golden["pwcca.symmetric"], atol=within)

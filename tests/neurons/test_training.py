@@ -176,3 +176,132 @@ def test_bad_input(model: Any, classes: dict[str, Any]) -> None:
     ]:
         with pytest.raises(ValueError, match=words):
             call()
+
+
+@pytest.mark.slow
+def test_curves_are_the_functions_of_each_model(tmp_path: Path) -> None:
+    """The planted circuit, and the same without its context neuron: the cost is all of the indirect path, or nothing."""
+    planted = ji.toy.planted_context_ngram()
+    where = lambda m: m.blocks.mlp.w_out
+    before = eqx.tree_at(where, planted.model, where(planted.model).at[planted.context].set(0))
+    rows = np.random.default_rng(0).integers(3, 24, (8, 20))
+    rows[:, [3, 4, 5]] = [4, 5, 6]
+    of = lambda mark: np.concatenate([np.full((8, 1), mark), rows], 1)
+    classes, chosen = {"in": of(1), "out": of(0)}, {"in": planted.context}
+    settings = ji.neurons.TrainingSettings(
+        tokens=40, skip=1, prompts=2, ngrams=ji.neurons.NgramSettings(least=1.0, prompts=0)
+    )
+    counted = ji.corpus.bigrams(of(1), 24)
+    series = ji.neurons.checkpoints([before, planted.model], labels=["step5", "step10"])
+    call = lambda: ji.neurons.training_curves(
+        series,
+        classes,
+        chosen,
+        bigrams=counted,
+        settings=settings,
+        checkpoint=tmp_path / "curves.npz",
+        progress=False,
+    )
+    found = call()
+    v = found.values
+    assert found.steps.tolist() == [5, 10] and found.neurons == ("0.0",) and found.classes == ("in", "out")
+    np.testing.assert_array_equal(v["f1"][:, 0], 1)
+    np.testing.assert_allclose(v["costs"][0, 0], 0, atol=1e-6)
+    np.testing.assert_allclose(v["costs"][1, 0], [v["costs"][1, 0, 0]] * 2 + [0], atol=1e-5)
+    assert v["costs"][1, 0, 0] > 0.05 and v["ngrams"][:, 0].tolist() == [0, 1]
+    np.testing.assert_allclose(v["ablation"][:, 0, 1], 0, atol=1e-6)
+    np.testing.assert_allclose(v["ablation"][:, 0, 0], v["costs"][:, 0, 0], atol=1e-5)
+    without = ji.intervene(planted.model, [ji.replace("mlp_out", 0.0, layer=1)])
+    losses = [
+        ji.neurons.class_losses(m, classes, skip=1, progress=False).loss for m in (without, planted.model)
+    ]
+    np.testing.assert_allclose(v["without_mlp"][1, 1], losses[0] - losses[1], atol=1e-5)
+    np.testing.assert_allclose(found.mean("loss"), v["loss"].mean(1), rtol=1e-6)
+    figure, row = found.figure(), found.records()[1]
+    assert figure.svg and figure.svg.count("<svg") == 8 and "KL from the model" in figure.svg
+    assert row["ablation.in.out"] == 0 or abs(row["ablation.in.out"]) < 1e-6
+    assert {"loss.in", "f1.in", "costs.in.direct path", "without_mlp.1.out", "best.in.0", "induction"} <= set(
+        row
+    )
+    again = call()
+    assert all(np.array_equal(again.values[name], x, equal_nan=True) for name, x in v.items())
+
+
+def test_curves_of_given_numbers_and_bad_input() -> None:
+    """Records and panels name what each number is of; classes and neurons are checked before anything runs."""
+    classes, rng = ("in", "out"), np.random.default_rng(0)
+    of = {
+        "loss": (2,),
+        "loss_low": (2,),
+        "loss_high": (2,),
+        "tokens": (2,),
+        "f1": (1,),
+        "best_f1": (1,),
+        "best": (1, 2),
+    }
+    of |= {
+        "ablation": (1, 2),
+        "ablation_low": (1, 2),
+        "ablation_high": (1, 2),
+        "without_mlp": (3, 2),
+        "induction": (),
+    }
+    of |= {"costs": (1, 3), "costs_low": (1, 3), "costs_high": (1, 3), "previous": ()}
+    values = {name: rng.random((4, *shape)) for name, shape in of.items()}
+    for name in ("loss", "ablation", "costs"):
+        values[f"{name}_low"], values[f"{name}_high"] = values[name] - 1, values[name] + 1
+    found = ji.neurons.TrainingCurves(tuple("abcd"), np.arange(4), classes, ("in",), ("0.0",), values)
+    rows = found.records()
+    assert len(rows) == 4 and rows[2]["ablation.in.out"] == values["ablation"][2, 0, 1]
+    assert (
+        rows[1]["without_mlp.2.out"] == values["without_mlp"][1, 2, 1]
+        and rows[1]["best.in.1"] == values["best"][1, 0, 1]
+    )
+    assert (
+        rows[3]["costs.in.direct path"] == values["costs"][3, 0, 2]
+        and rows[3]["induction"] == values["induction"][3]
+    )
+    figure = found.figure()
+    assert figure.svg and figure.svg.count("<svg") == 7 and "layer 2" in figure.svg
+    planted = ji.toy.planted_context_ngram()
+    texts = np.random.default_rng(0).integers(3, 24, (4, 16))
+    classes, series = {"in": texts, "out": texts}, [planted.model, planted.model]
+    settings = ji.neurons.TrainingSettings(skip=1)
+    for wrong, error, words in [
+        ({"German": (0, 0)}, ValueError, "is no class"),
+        ({"in": [(0, 0), (0, 1)]}, ValueError, "one context neuron"),
+        ({"in": (0, 99)}, IndexError, "neurons in a layer"),
+    ]:
+        with pytest.raises(error, match=words):
+            ji.neurons.training_curves(series, classes, wrong, settings=settings, progress=False)
+
+
+def test_models_of_other_tokenizers_are_refused(tmp_path: Path) -> None:
+    """Checkpoints from folders are read with their tokenizers, and must share one."""
+    from tokenizers import Tokenizer, models
+
+    for name, words in (("a", "x y z"), ("b", "x y z"), ("c", "x z y")):
+        tokenizer = Tokenizer(
+            models.WordLevel({word: i for i, word in enumerate(words.split())}, unk_token="x")
+        )
+        tokenizer.save(str(tmp_path / "tokenizer.json"))
+        ours = ji.hub.Tokenizer.from_file(tmp_path / "tokenizer.json")
+        ji.hub.export(tmp_path / name, small_model(), tokenizer=ours)
+    folders = [tmp_path / name for name in "abc"]
+    alike = ji.neurons.checkpoints(folders[:2])
+    assert len(list(alike)) == 2 and alike.tokenizer is not None
+    with pytest.raises(ValueError, match="tokenizer of 'c' is another one"):
+        list(ji.neurons.checkpoints(folders))
+
+
+def test_panels() -> None:
+    series = {"a": [1.0, 2.0], "b": [0.5, np.nan]}
+    figure = ji.viz.line_panels(
+        {"one <b>": series, "two": series}, bands={"two": {"a": ([0, 1], [2, 3])}}, columns=1
+    )
+    assert figure.svg and figure.svg.count("<svg") == 3 and "one &lt;b&gt;" in figure.svg
+    for bad, words in [({}, "there is none"), ({"one": {"a": [1.0], "b": [1.0, 2.0]}}, "one length")]:
+        with pytest.raises(ValueError, match=words):
+            ji.viz.line_panels(bad)
+    with pytest.raises(ValueError, match="'three' is none"):
+        ji.viz.line_panels({"one": series}, y_axes={"three": "nats"})

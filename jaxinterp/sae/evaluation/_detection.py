@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from ..._deprecations import respelled
+from ...stats import Record, metrics
 from ...typing import ArrayLike, KeyLike
 from ._window_places import feature_generator
 from ._windows import Sheet
@@ -33,6 +34,23 @@ def detection(sheet: Sheet, key: KeyLike) -> tuple[list[list[str]], list[bool]]:
     texts = [texts[j] for j in rng.permutation(len(texts))]
     fires = [bool(np.nanmax(w.activations, initial=0) > FIRES * sheet.maximum) for w in texts]
     return [list(w.tokens) for w in texts], fires
+
+
+def text_scores(answer: ArrayLike | None, fires: list[bool]) -> Record:
+    """What the answer of a `detect` is worth: `detection`, and of scores `detection_auc`, ties a half."""
+    given = np.asarray([] if answer is None else answer)
+    if given.shape != (len(fires),) or not np.issubdtype(given.dtype, np.floating):
+        return {"detection": detection_score(answer, fires)}
+    if not np.isfinite(given).all():
+        raise ValueError(
+            f"detect gives indices of texts, or a finite score for each of {len(fires)} texts; got "
+            f"{given.tolist()}."
+        )
+    found: Record = {"detection": detection_score(np.flatnonzero(given > 0), fires)}
+    truth = np.asarray(fires, bool)
+    if truth.any() and not truth.all():
+        found["detection_auc"] = float(metrics(truth, given).roc_auc)
+    return found
 
 
 @respelled(said="named=")

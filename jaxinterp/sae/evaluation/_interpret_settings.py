@@ -18,7 +18,8 @@ class Judges:
     - `predict_logits(explanation, tokens)`: whether the feature raises each of 100 tokens, 50 of them ranked
       10 to 60 among its logits and 50 random: chance is 0.5.
     - `detect(explanation, texts)`: the indices, from 0, of the texts in which it fires, of 14 (2 top, 2 by
-      importance, 10 random; as in SAEBench).
+      importance, 10 random; as in SAEBench). Or a score for each text, floats `(text,)`: it fires by this
+      judge where the score is above 0, and their order is worth the area under the ROC curve.
     """
 
     explain: Callable[[Shown], str]

@@ -1,0 +1,150 @@
+"""Circles in activations: a plane from which an angle is read, and on which it can be set."""
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from .._arguments import as_int, check_choice, concrete
+from ..nn._linear import einsum
+from ..stats._results import Record, Result
+from ..typing import ArrayLike, IntLike, StrLike
+from ._matrices import as_floating, as_matrix, centred, check_varies
+
+
+class CircularProbe(Result, eqx.Module):
+    r"""A plane from which $(\cos t, \sin t)$ is read; made by `circular_probe`.
+
+    - `r2 (2,)`: the share of the variance of the cosine and of the sine that is read.
+    - `mean (d,)`: the mean of the activations. `weights (d, 2)`: the reading is `(x - mean) @ weights + bias`.
+    - `bias (2,)`: the means of the cosine and of the sine.
+    - `plane (d, 2)`: an orthonormal basis of the plane; `angles (k, 2)` of `state` go through `inverse (2, 2)`.
+    """
+
+    r2: Float[Array, "2"]
+    mean: Float[Array, " d"]
+    weights: Float[Array, "d 2"]
+    bias: Float[Array, "2"]
+    plane: Float[Array, "d 2"]
+    inverse: Float[Array, "2 2"]
+
+    def read(self, x: ArrayLike) -> Float[Array, "*n 2"]:
+        """The cosine and the sine that are read from activations `(..., d)`."""
+        x = as_floating(x, "x").astype(self.mean.dtype)
+        moved = x - jnp.broadcast_to(self.mean, x.shape)
+        found = einsum("...d,dk->...k", moved, self.weights)
+        return found + jnp.broadcast_to(self.bias, found.shape)
+
+    def angle(self, x: ArrayLike) -> Float[Array, "*n"]:
+        """The angle in radians that is read from activations `(..., d)`."""
+        found = self.read(x)
+        return jnp.arctan2(found[..., 1], found[..., 0])
+
+    def state(self, angle: ArrayLike, x: ArrayLike | None = None, *, mode: StrLike = "exact") -> Array:
+        r"""Activations `(..., d)` from which this angle is read: $\bar h + Q u$, with $u = t R^{-1}$.
+
+        **Arguments:**
+
+        - `angle (...)`: in radians.
+        - `x (..., d)`: activations whose part outside of the plane stays. By default it is the mean's, so that
+          the plane alone carries information, as Engels et al. do.
+        - `mode`: "exact" (the default), or "published", which subtracts the plane's part of the mean before, and from
+          which the angle is read with an offset.
+        """
+        check_choice(mode, "mode", ("exact", "published"))
+        t = as_floating(angle, "angle").astype(self.mean.dtype)
+        t = jnp.stack([jnp.cos(t), jnp.sin(t)], -1)
+        u = einsum("...k,kj->...j", t - jnp.broadcast_to(self.bias, t.shape), self.inverse)
+        base = self.mean if x is None else self.without(x)
+        if mode == "published":
+            inside = einsum("d,dk->k", self.mean, self.plane)
+            base = base - jnp.broadcast_to(einsum("k,dk->d", inside, self.plane), base.shape)
+        moved = einsum("...k,dk->...d", u, self.plane)
+        return jnp.broadcast_to(base, moved.shape) + moved
+
+    def without(self, x: ArrayLike) -> Float[Array, "*n d"]:
+        """Activations `(..., d)` with the mean in place of their part in the plane."""
+        return self._parts(x)[1]
+
+    def only(self, x: ArrayLike) -> Float[Array, "*n d"]:
+        """The mean with the part of activations `(..., d)` in the plane: all that lies outside is averaged."""
+        return self._parts(x)[0]
+
+    def _parts(self, x: ArrayLike) -> tuple[Array, Array]:
+        x = as_floating(x, "x").astype(self.mean.dtype)
+        mean = jnp.broadcast_to(self.mean, x.shape)
+        inside = einsum("...d,dk,ek->...e", x - mean, self.plane, self.plane)
+        return mean + inside, x - inside
+
+    def records(self) -> list[Record]:
+        """One dict for the cosine and one for the sine."""
+        return [{"reading": name, "r2": float(self.r2[i])} for i, name in enumerate(("cos", "sin"))]
+
+
+def circular_probe(x: ArrayLike, angle: ArrayLike, *, components: IntLike = 5) -> CircularProbe:
+    r"""$\min_W \lVert (\cos t, \sin t) - (x - \bar x) V W \rVert^2$ on the top principal components V: is there a circle?
+
+    Engels et al. 2024 (https://arxiv.org/abs/2405.14860).
+
+    **Arguments:**
+
+    - `x (n, d)`: activations of n examples.
+    - `angle (n,)`: the angle of each in radians; of item t of p on a circle $2 \pi t / p$.
+    - `components`: principal components that the probe may use, 5 by default, and at most as many as vary.
+
+    **Returns:** `CircularProbe`. `r2` is of the examples that it was fitted on: `read` more to judge it.
+
+    **Raises:** ValueError for another number of angles, no more rows than components, angles that are all one or on
+    one line through the circle, and values that are not finite.
+
+    ```python
+    t = 2 * jnp.pi * jnp.arange(70) / 7
+    x = jnp.stack([jnp.cos(t), jnp.sin(t)], 1) @ jax.random.normal(jax.random.key(0), (2, 16))
+    probe = ji.geometry.circular_probe(x, t)
+    probe.r2, probe.angle(probe.state(1.0))              # [1, 1], 1.0
+    ji.replace("resid_post", probe.state(1.0), layer=1, pos=-1)      # an edit that sets the angle
+    ```
+
+    Laws: the angle of `state(t)` is t, whatever `x` is; `only(x)` and `without(x)` sum to x and the mean.
+    """
+    x = as_matrix(x, "x", 4)
+    t = as_floating(angle, "angle").astype(x.dtype)
+    if t.shape != (len(x),):
+        raise ValueError(f"angle is ({len(x)},), one for each row of x, in radians; got the shape {t.shape}.")
+    check_varies(x, "x")
+    k = min(as_int(components, "components", 2), x.shape[1])
+    if k < 2 or len(x) - 1 <= k:
+        raise ValueError(
+            f"A circle lies in two dimensions or more, and a probe of {k} components needs more than {k + 1} rows; "
+            f"got x of the shape {x.shape}. Give more rows, or components=2."
+        )
+    if concrete(t):
+        target = np.stack([np.cos(np.asarray(t)), np.sin(np.asarray(t))], 1)
+        s = np.linalg.svd(target - target.mean(0), compute_uv=False)
+        if s[-1] < 1e-4 * max(s[0], 1):
+            raise ValueError(
+                "The angles are all one, or lie on one line through the circle, so they span no circle. Angles are "
+                "in radians: 2 * np.pi * item / items."
+            )
+    if concrete(x):
+        s = np.linalg.svd(np.asarray(centred(x)), compute_uv=False)
+        if s[1] <= s[0] * max(x.shape) * np.finfo(s.dtype).eps:
+            raise ValueError("The rows of x lie on one line, and a circle needs two directions that vary.")
+    return _circular(x, t, k)
+
+
+@eqx.filter_jit
+def _circular(x: Float[Array, "n d"], t: Float[Array, " n"], components: int) -> CircularProbe:
+    mean = x.mean(0)
+    u, s, vt = jnp.linalg.svd(centred(x), full_matrices=False)
+    u, s, vt = u[:, :components], s[:components], vt[:components]
+    varies = s > s[:1] * (max(x.shape) * float(jnp.finfo(x.dtype).eps))
+    target = jnp.stack([jnp.cos(t), jnp.sin(t)], 1)
+    bias = target.mean(0)
+    offset = centred(target)
+    inside = einsum("nk,nj->kj", jnp.where(varies[None], u, 0), offset)
+    left = offset - einsum("nk,kj->nj", u, inside)
+    r2 = 1 - jnp.square(left).sum(0) / jnp.square(offset).sum(0)
+    weights = einsum("kd,kj->dj", vt, inside / jnp.where(varies, s, jnp.inf)[:, None])
+    plane, r = jnp.linalg.qr(weights)
+    return CircularProbe(r2, mean, weights, bias, plane, jnp.linalg.inv(r))
