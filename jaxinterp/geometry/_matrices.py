@@ -57,7 +57,7 @@ def as_matrices(
             f"A row of x and the same row of y are one example; got {len(a)} rows and {len(b)}. Read both "
             "sides over the same tokens: ji.geometry.similarity(model_a, model_b, corpus) does."
         )
-    dtype = jnp.promote_types(a.dtype, b.dtype)
+    dtype = np.promote_types(a.dtype, b.dtype)
     return a.astype(dtype), b.astype(dtype)
 
 

@@ -103,7 +103,7 @@ def psychometric(
             )
         if np.ptp(counts / total) == 0:
             raise ValueError("The share right is the same at every level, so no curve has a threshold.")
-    dtype = jnp.promote_types(jnp.promote_types(x.dtype, k.dtype), n.dtype)
+    dtype = np.promote_types(np.promote_types(x.dtype, k.dtype), n.dtype)
     reach = scipy.special.ndtri((1 + check_level(coverage)) / 2)
     floor = as_number(guess, "guess", 0, 0.99)
     x, k, n = (z.astype(dtype) for z in (x, k, n))

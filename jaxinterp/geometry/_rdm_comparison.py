@@ -43,7 +43,7 @@ def compare_rdms(a: ArrayLike, b: ArrayLike, *, comparison: StrLike = "spearman"
             f"Both matrices are of the same conditions; got the shapes {a.shape} and {b.shape}. "
             "Drop the conditions that one side lacks: a[keep][:, keep]."
         )
-    dtype = jnp.promote_types(a.dtype, b.dtype)
+    dtype = np.promote_types(a.dtype, b.dtype)
     return _compare(a.astype(dtype), b.astype(dtype), comparison)
 
 

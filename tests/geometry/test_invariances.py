@@ -53,6 +53,7 @@ MEASURES: dict[str, tuple[Callable[..., Any], set[str]]] = {
 DEFAULT = ("cka", "rbf", "procrustes", "cca", "rsa")
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize(
     "name", [n if n in DEFAULT else pytest.param(n, marks=pytest.mark.slow) for n in MEASURES]
 )

@@ -160,9 +160,7 @@ def test_a_planted_circle_is_read_and_set() -> None:
     centre = g.circular_probe(x - x.mean(0), t)
     assert away(centre.angle(centre.state(target, mode="published"))) < 1e-3
     np.testing.assert_allclose(probe.only(x) + probe.without(x), x + x.mean(0), atol=1e-4)
-    np.testing.assert_allclose(
-        probe.angle(probe.without(x)), probe.angle(x.mean(0)) * np.ones(200), atol=1e-3
-    )
+    np.testing.assert_allclose(probe.angle(probe.without(x)), np.full(200, probe.angle(x.mean(0))), atol=1e-3)
     noise = g.circular_probe(rng.normal(size=(200, 16)), t)
     assert (noise.r2 < 0.15).all() and len(noise.records()) == 2
 
