@@ -105,7 +105,7 @@ class CorpusBatches:
                 real,
                 corpus.positions[rows] & there[:, None],
                 real if self.gives_mask else None,
-                jax.tree.map(lambda leaf: np.asarray(leaf)[rows], self.extra),
+                jax.tree.map(lambda leaf: _taken(np.asarray(leaf), rows), self.extra),
             )
         )
 
@@ -114,6 +114,12 @@ class CorpusBatches:
             return jax.tree.map(jnp.asarray, batch)
         mesh = self.mesh
         return jax.tree.map(lambda leaf: rows_on(mesh, leaf) if np.ndim(leaf) else jnp.asarray(leaf), batch)
+
+
+def _taken(leaf: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """`leaf[rows]`, and no copy of rows that follow each other."""
+    following = (np.diff(rows) == 1).all()
+    return leaf[int(rows[0]) : int(rows[-1]) + 1] if following else leaf[rows]
 
 
 def counts_tokens(captures: Sequence[At]) -> bool:

@@ -95,10 +95,10 @@ class AddPairs(eqx.Module):
             return x, None, sums._replace(first=first, varies=varies, squares=_squares(sums, x))
         n = jnp.maximum(new, 1).astype(jnp.float32)
         shift = jnp.where(count > 0, sums.shift, jnp.where(here, x, 0).sum(0) / n)
-        x = jnp.where(here, x - shift[None], 0)
-        own = x.sum(0)
+        own = jnp.where(here, x - shift[None], 0).sum(0)
         gap = own / n - sums.total[0] / jnp.maximum(count, 1).astype(jnp.float32)
-        x = jnp.where(here, x - (own / n)[None], 0)
+        # About the rounded mean of the batch, in one pass: what rounding moves it counts in the second order alone.
+        x = jnp.where(here, x - (shift + own / n)[None], 0)
         squares = _squares(sums, x, _weight(count, new) * gap * gap)
         return x, gap, SideSums(first, varies, shift, added(sums.total, own), squares)
 
