@@ -176,9 +176,8 @@ def main(argv=None):
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--runs", help="a folder of step0, step125 ... that train_tiny/train.py writes")
-    parser.add_argument(
-        "--every", type=int, default=1, help="steps between checkpoints that are read; all by default"
-    )
+    parser.add_argument("--steps", type=int, nargs="+", help="steps that are read; all by default")
+    parser.add_argument("--neurons", nargs="+", help="in place of a choice: German=2.226 French=2.430")
     parser.add_argument("--data", help="a folder with the corpora")
     parser.add_argument(
         "--contexts", nargs="+", help="classes with a neuron; German, with --data also French"
@@ -200,7 +199,8 @@ def main(argv=None):
     began, key = time.perf_counter(), jax.random.key(0)
     if args.runs:
         folders = sorted(Path(args.runs).glob("step[0-9]*"), key=lambda path: int(path.name[4:]))
-        folders = [path for path in folders if int(path.name[4:]) % args.every == 0]
+        if args.steps:
+            folders = [Path(args.runs) / f"step{step}" for step in sorted(args.steps)]
     else:
         folders = [HERE / "train_tiny" / "checkpoints" / "step1000", Path(ji.__file__).parent / "_tiny"]
     if len(folders) < 2:
@@ -220,8 +220,9 @@ def main(argv=None):
     print(
         f"counts of {bigrams.pairs:,} pairs of tokens of {'the training text' if counted is not chosen_on else 'the other half'}"
     )
-    neurons = {}
-    for kind in args.contexts:
+    neurons = dict(each.split("=") for each in args.neurons or ())
+    neurons = {kind: tuple(map(int, at.split("."))) for kind, at in neurons.items()}
+    for kind in () if neurons else args.contexts:
         print(f"{kind}: candidates at {series.labels[-1]}, on the other half of the documents")
         neurons[kind] = context_neuron(last, chosen_on, kind, args, key)
     settings = ji.neurons.TrainingSettings(

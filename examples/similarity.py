@@ -45,9 +45,9 @@ def shapes_of(model, corpus, most, key):
 
 
 def matrix_of(found, title):
-    """The matrix of CKA as a table, at most eleven columns of it."""
+    """The matrix of CKA as a table, at most nine columns of it."""
     table = Table(box=box.SIMPLE_HEAD, title=title)
-    step = max(1, (len(found.layers_b) - 1) // 10)
+    step = -(-len(found.layers_b) // 9)
     columns = list(range(0, len(found.layers_b), step))
     table.add_column("layer", justify="right")
     for j in columns:

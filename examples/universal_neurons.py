@@ -10,6 +10,7 @@ models are two checkpoints of one training, which share far more than seeds do, 
 """
 
 import argparse
+import dataclasses
 import time
 from pathlib import Path
 
@@ -196,7 +197,7 @@ def main(argv=None):
     )
     parser.add_argument("--seeds", help="a folder of seed0, seed1 ... that train_seeds/train_seeds.py writes")
     parser.add_argument("--data", help="a folder with the corpora")
-    parser.add_argument("--each", type=int, default=24, help="documents of a kind, at most")
+    parser.add_argument("--each", type=int, default=8, help="documents of a kind, at most")
     parser.add_argument("--size", type=int, default=3000, help="characters of a document")
     parser.add_argument("--threshold", type=float, default=0.5, help="of the excess correlation")
     parser.add_argument("--baseline", default="rotation", help="rotation, permutation or gaussian")
@@ -221,7 +222,15 @@ def main(argv=None):
         found = [ji.neurons.universal(models[:2], corpus, **options)]
         control = ji.neurons.universal([models[0], models[2]], corpus, **options)
         console.print(shares([found[0], control], ["with step 1,000", "untrained"], whole=False))
-    console.print(by_layer(found), properties(found))
+    console.print(by_layer(found))
+    if not any(each.mask.any() for each in found):
+        least = float(np.quantile(np.concatenate([each.excess for each in found]), 0.95))
+        print(
+            f"No neuron is universal. The tables below call those so whose excess is among the largest 5%, {least:.3f} or more."
+        )
+        found = [dataclasses.replace(each, threshold=least) for each in found]
+        console.print(by_layer(found))
+    console.print(properties(found))
     console.print(*kinds(models, found, corpus, tokenizer))
     console.print(switches(models[0], found[0], corpus, tokenizer, names[0]))
     if args.save:

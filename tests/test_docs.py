@@ -107,6 +107,8 @@ def test_the_quickstart_runs() -> None:
         "space_probes",
         "superposition",
         "sparse_regression",
+        "training_time",
+        "universal_neurons",
     ],
 )
 def test_the_code_of_a_page_runs(page: str, tmp_path: Path, monkeypatch: Any) -> None:

@@ -99,7 +99,9 @@ def measured(model: LoadedModel, tokenizer: Tokenizer) -> EntropyNeurons:
         null = ji.neurons.null_space(model)
     except ValueError as reason:
         raise NotForThisModel(f"no neuron can act through a last norm here. {reason}") from reason
-    share = null.share(np.asarray(model.blocks.mlp.w_out[-1], np.float64))
+    mlp = model.blocks.mlp
+    assert mlp is not None  # it has the site
+    share = null.share(np.asarray(mlp.w_out[-1], np.float64))
     order = np.argsort(-share)
     spaced = np.linspace(STRONG, len(order) - 1, OTHERS).astype(int) if len(order) > STRONG else []
     chosen = np.unique([*order[:STRONG], *order[spaced]])

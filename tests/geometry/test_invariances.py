@@ -50,7 +50,7 @@ MEASURES: dict[str, tuple[Callable[..., Any], set[str]]] = {
     "two_nn": (lambda x, y: g.two_nn(x), {"orthogonal", "scale", "translation"}),
     "anisotropy": (lambda x, y: g.anisotropy(x), {"orthogonal", "scale"}),
 }
-DEFAULT = ("cka", "rbf", "procrustes", "cca", "rsa")
+DEFAULT = ("cka", "procrustes", "cca", "rsa")
 
 
 @pytest.mark.wide
@@ -102,6 +102,7 @@ def test_features_and_grams_agree_and_independence_has_no_bias() -> None:
     np.testing.assert_allclose(wide, plain, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_planted_clusters_are_alike_and_shuffled_ones_are_not() -> None:
     rng = np.random.default_rng(2)
     centres = rng.normal(size=(4, 10))

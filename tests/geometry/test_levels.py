@@ -33,6 +33,7 @@ def test_error_consistency_and_its_interval() -> None:
     np.testing.assert_allclose(found.kappa, kappa(a[None], b[None])[0], atol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_psychometric_curve_is_found() -> None:
     level = np.linspace(-3, 3, 9)
     true = 0.5 + (1 - 0.5 - 0.05) / (1 + np.exp(-2 * (level - 0.5)))

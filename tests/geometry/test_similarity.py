@@ -42,6 +42,7 @@ def test_streaming_is_what_memory_gives(family: str) -> None:
     assert len(found.records()) == 9 and "CKA" in found.figure().html and found.tokens == MASK.sum()
 
 
+@pytest.mark.slow
 def test_groups_are_means_of_hsic_and_itself_is_one(tmp_path: Path) -> None:
     model = model_of("gpt2")
     corpus = ji.corpus.as_corpus(TOKENS, mask=MASK)
