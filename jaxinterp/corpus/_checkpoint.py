@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,20 @@ class Checkpoint:
             )
         back = [_like(arrays[name], leaf) for name, leaf in zip(names, leaves, strict=True)]
         return found["done"], jax.tree.unflatten(tree, back)
+
+
+def as_checkpoint(given: PathLike | Checkpoint | None) -> Checkpoint | None:
+    """A file as a `Checkpoint`."""
+    return given if given is None or isinstance(given, Checkpoint) else Checkpoint(given)
+
+
+def beside(given: PathLike | Checkpoint | None, name: str) -> Checkpoint | None:
+    """The file of another fold beside that of a checkpoint, by its own name and `name`."""
+    kept = as_checkpoint(given)
+    if kept is None:
+        return None
+    path = Path(kept.path)
+    return replace(kept, path=path.with_name(f"{path.name}.{name}"))
 
 
 def identity(parts: Any, model: Any, captures: Any, step: Any, numbers: range) -> dict[str, Any]:

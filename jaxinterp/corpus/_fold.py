@@ -22,7 +22,7 @@ from ..mesh._gather import on_mesh
 from ..mesh._rows import replicated
 from ..typing import AnyCorpus, CaptureLike, CorpusLike, IndexLike, MeshLike, ModelLike, PathLike
 from ._batches import Batch, CorpusBatches, counts_tokens
-from ._checkpoint import Checkpoint, identity
+from ._checkpoint import Checkpoint, as_checkpoint, identity
 from ._corpus import as_corpus
 from ._progress import watched
 
@@ -149,7 +149,7 @@ def folded(
     if parts.mesh is not None:
         fixed = replicated(parts.mesh, fixed)
         state = replicated(parts.mesh, state) if per_batch is None else state
-    kept = checkpoint if checkpoint is None or isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
+    kept = as_checkpoint(checkpoint)
     name = progress if isinstance(progress, str) else "corpus"
     with nullcontext() if kept is None else sole(Path(kept.path), f"reads a corpus into {kept.path}"):
         first, about = numbers.start, None

@@ -1,5 +1,7 @@
 """Centred kernel alignment: whether two sides find the same examples alike."""
 
+from typing import Any
+
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -76,16 +78,15 @@ def feature_hsic(x: Float[Array, "n p"], y: Float[Array, "n q"], unbiased: bool)
     total = jnp.square(einsum("np,nq->pq", x, y)).sum()
     if not unbiased:
         return total / (n - 1) ** 2
-    return off_diagonal(total, jnp.square(x).sum(1), jnp.square(y).sum(1))
+    a, b = jnp.square(x).sum(1), jnp.square(y).sum(1)
+    return off_diagonal(total, (a * b).sum(), a.sum() * b.sum(), n)
 
 
-def off_diagonal(total: Float[Array, ""], a: Float[Array, " n"], b: Float[Array, " n"]) -> Float[Array, ""]:
-    r"""The unbiased HSIC from $\lVert X^\top Y \rVert^2$ and squared lengths of centred rows.
+def off_diagonal(total: Any, pairs: Any, sums: Any, n: float | int) -> Any:
+    r"""The unbiased HSIC of n rows from $\lVert X^\top Y \rVert^2$, and of the squared lengths $a$, $b$ of centred rows $\sum_i a_i b_i$ and $\sum_{ij} a_i b_j$.
 
     Rows of a centred Gram matrix sum to 0, so without its diagonal they sum to minus the squared lengths.
     """
-    n = len(a)
-    pairs, sums = (a * b).sum(), a.sum() * b.sum()
     return (total - pairs * n / (n - 2) + sums / ((n - 1) * (n - 2))) / (n * (n - 3))
 
 

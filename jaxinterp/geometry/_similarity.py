@@ -9,14 +9,15 @@ import numpy as np
 from .. import viz
 from .._arguments import as_bool, as_int, as_number, check_choice
 from ..corpus._batches import Batch, CorpusBatches
-from ..corpus._checkpoint import Checkpoint
+from ..corpus._checkpoint import Checkpoint, as_checkpoint, beside
 from ..corpus._corpus import as_corpus
 from ..corpus._fold import folded
 from ..stats._results import Record, Result
 from ..typing import BoolLike, CorpusLike, FloatLike, IntLike, ModelLike, PathLike, StrLike
+from ._cka import off_diagonal
 from ._kernels import KERNELS
 from ._similarity_sums import GroupSums, LayerPair, MeanSums, ProductSums, group_zeros, product_zeros
-from ._site_layers import SideLayers, as_checkpoint, beside, check_same_ids, layers_at
+from ._site_layers import SideLayers, check_same_ids, layers_at
 
 BYTES = 2**30  # of the products of `points=None`
 
@@ -185,7 +186,7 @@ def _exact(
     zero = {"a": np.zeros(shapes[0]), "b": np.zeros(shapes[1]), "count": np.zeros(())}
     if same:
         del zero["b"]
-    read, first = MeanSums(pair), None if kept is None else beside(kept, "means")
+    read, first = MeanSums(pair), beside(kept, "means")
     captures = [pair.site]
     sums = folded(parts, model, captures, zero, add_sums, per_batch=read, checkpoint=first, progress=watch)
     n = float(sums["count"])
@@ -207,7 +208,7 @@ def _exact(
 def _hsic(products: np.ndarray, pairs: np.ndarray, sums: np.ndarray, n: float, unbiased: bool) -> np.ndarray:
     """HSIC from products and squared lengths, as `feature_hsic` of `cka`; the biased one but for a factor."""
     total = np.square(products).sum((-2, -1))
-    return (total - pairs * n / (n - 2) + sums / ((n - 1) * (n - 2))) if unbiased else total
+    return off_diagonal(total, pairs, sums, n) if unbiased else total
 
 
 def _check_size(shapes: list[tuple[int, int]], same: bool) -> None:

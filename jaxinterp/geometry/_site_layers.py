@@ -1,7 +1,6 @@
 """The layers of a site, checked against a corpus before anything runs."""
 
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 
@@ -9,9 +8,8 @@ from ..core._blocks import layer_count
 from ..core._captures import as_requests
 from ..core._intervene import config_of, split_edits
 from ..core._sites import is_per_layer
-from ..corpus._checkpoint import Checkpoint
 from ..data._reading import plan
-from ..typing import AnyCorpus, ModelLike, PathLike, StrLike
+from ..typing import AnyCorpus, ModelLike, StrLike
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,14 +46,3 @@ def check_same_ids(model_a: ModelLike, model_b: ModelLike) -> None:
             f"vocabularies of {vocab[0]} and {vocab[1]} tokens. Compare their means over each text instead: "
             "ji.geometry.cka(x, y) of ji.data.activations(model, tokens, site, reduce='mean')."
         )
-
-
-def as_checkpoint(checkpoint: PathLike | Checkpoint | None) -> Checkpoint | None:
-    """A file as a `Checkpoint`."""
-    return checkpoint if checkpoint is None or isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
-
-
-def beside(kept: Checkpoint, name: str) -> Checkpoint:
-    """A file beside that of a checkpoint, for another reading of the corpus."""
-    path = Path(kept.path)
-    return dataclasses.replace(kept, path=path.with_name(f"{path.name}.{name}"))

@@ -10,7 +10,7 @@ from .. import viz
 from .._random import host_generator
 from ..core._blocks import layer_count
 from ..core._check import as_int, as_numbers, check_choice
-from ..corpus._checkpoint import Checkpoint
+from ..corpus._checkpoint import Checkpoint, as_checkpoint
 from ..stats._results import Record, Result
 from ..typing import ArrayLike, CorpusLike, IntLike, KeyLike, ModelLike, NeuronsLike, PathLike
 from ._address import as_neurons, name
@@ -185,8 +185,8 @@ def response_curves(
 
 def _own(checkpoint: Any, layer: int) -> Any:
     """The checkpoint of one layer."""
-    if checkpoint is None:
+    whole = as_checkpoint(checkpoint)
+    if whole is None:
         return None
-    whole = checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
     path = Path(whole.path)
     return Checkpoint(path.with_name(f"{path.stem}.{layer}{path.suffix}"), whole.every)

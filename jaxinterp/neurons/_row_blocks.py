@@ -1,8 +1,6 @@
 """The matrix of a comparison, one block of rows after another, so that it never has to be held whole."""
 
-import dataclasses
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -10,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..core._check import is_int
-from ..corpus._checkpoint import Checkpoint
+from ..corpus._checkpoint import beside
 from ..mesh._rows import row_parts, rows_on
 from ._pair_reading import Pair
 from ._pairwise import AddPairs, alike, nothing
@@ -78,8 +76,4 @@ def as_limit(max_bytes: Any) -> int:
 
 
 def _block_file(checkpoint: Any, block: int, blocks: int) -> Any:
-    if checkpoint is None or blocks == 1:
-        return checkpoint
-    kept = checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
-    path = Path(kept.path)
-    return dataclasses.replace(kept, path=path.with_name(f"{path.name}.{block + 1}"))
+    return checkpoint if blocks == 1 else beside(checkpoint, str(block + 1))
