@@ -5,10 +5,13 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from jaxinterp.core._sites import DICTIONARY_SITES, SITES, TRANSFORMER_LENS
-
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+import _pictures
 import _reference
+
+_pictures.quick()
+
+from jaxinterp.core._sites import DICTIONARY_SITES, SITES, TRANSFORMER_LENS  # noqa: E402
 
 
 def on_config(config: Any) -> Any:
@@ -18,7 +21,7 @@ def on_config(config: Any) -> Any:
         from mkdocs.exceptions import PluginError
 
         raise PluginError(f"Every public name has a docstring; {', '.join(names)} have none.")
-    places = ["api/index.md", *(page.file for page in _reference.pages())]
+    places = ["api/index.md", *(page.file for page in _reference.pages()), "api/typing.md"]
     config.nav = [{"Reference": places} if entry == "api" else entry for entry in config.nav]
     return config
 
@@ -28,6 +31,7 @@ def on_files(files: Any, *, config: Any) -> Any:
     from mkdocs.structure.files import File
 
     files.append(File.generated(config, "api/index.md", content=_reference.index()))
+    files.append(File.generated(config, "api/typing.md", content=_reference.types()))
     for page in _reference.pages():
         files.append(File.generated(config, page.file, content=page.markdown()))
     return files
@@ -65,8 +69,11 @@ def names_table() -> str:
     return "\n".join(rows)
 
 
-def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Puts the tables where a page asks for them."""
+def on_page_markdown(markdown: str, *, page: Any = None, **_: Any) -> str:
+    """Puts the tables where a page asks for them, and makes room for its pictures."""
+    if page is not None and _pictures.asked(markdown):
+        page.meta["pictures"] = _pictures.figures(markdown, page.file.src_uri)
+        markdown = _pictures.placed(markdown, page.file.src_uri)
     for mark, table in (
         ("<!-- sites -->", site_table),
         ("<!-- dictionary -->", dictionary_table),
@@ -75,3 +82,8 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
         if mark in markdown:
             markdown = markdown.replace(mark, table())
     return markdown
+
+
+def on_page_content(html: str, *, page: Any, **_: Any) -> str:
+    """Puts the pictures of a page below their blocks."""
+    return _pictures.filled(html, page.file.src_uri, page.meta.get("pictures", []))

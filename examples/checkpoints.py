@@ -4,10 +4,12 @@ python examples/checkpoints.py                                        # step 100
 python examples/train_tiny/train.py --data ../shared/data/corpora --out runs/tiny --steps 2000 --decay 0.33 \\
     --save-every 125 --export-every 125
 python examples/checkpoints.py --runs runs/tiny --data ../shared/data/corpora --save docs/pictures
+python examples/checkpoints.py --data ../shared/data/corpora --save docs/pictures    # the embedded model
 
-The context neuron of a language is chosen at the last checkpoint, on half of the documents: of the six neurons with
-the largest F1 in layers before the last, whose neurons nothing reads, the one whose removal costs most. Everything that is printed is measured on the other half. Documents are
-those that the model was not trained on. Stop it at any point: the same line goes on behind the last checkpoint done.
+The context neuron of a language is chosen at the last checkpoint, on training documents: of the ten neurons with the
+largest F1 in layers before the last, whose neurons nothing reads, the one whose removal costs most. Everything that is
+printed is measured on documents that the model was not trained on. Stop it at any point: the same line goes on behind
+the last checkpoint done, and with other --steps reads the new ones alone.
 """
 
 import argparse
@@ -31,39 +33,51 @@ KINDS = {
     "code": ("code_python", "code_c"),
     "LaTeX": ("latex",),
 }
+GERMAN = "1.146"
+"The neuron of the embedded model that examples/language_neurons.py chooses."
 COUNTED = 20_000
 "Training rows of which tokens and pairs are counted."
 
 
-def short_texts():
-    """The tour's pieces, in two halves."""
+def short_texts(most=6):
+    """Some of the tour's pieces, in two halves."""
     from jaxinterp.tour._texts import PIECES
 
     kinds = {"Python": "code", "C": "code"}
     parts = [
-        [(text, kinds.get(kind, kind)) for kind, texts in PIECES.items() for text in texts[half::2]]
+        [(text, kinds.get(kind, kind)) for kind, texts in PIECES.items() for text in texts[half::2][:most]]
         for half in (0, 1)
     ]
     return [[ji.data.Document(text, kind) for text, kind in part] for part in parts]
 
 
-def held_out(folder, each, size):
-    """Documents that the model was not trained on, at most `each` of a kind, in two halves without shared paragraphs."""
+def corpora_of(folder):
+    """What the embedded model's recipe trains on, and what it does not: `{"train": {name: [text]}, "valid": ...}`."""
     sys.path.insert(0, str(HERE / "train_tiny"))
     import data
 
-    corpora, seen, halves = data.load_corpora(folder)["valid"], set(), ([], [])
+    return data.load_corpora(folder)
+
+
+def some_of(corpora, each, size, seen):
+    """At most `each` documents of a kind, in turn of its corpora, without the paragraphs that were seen before."""
+    found = []
     for kind, names in KINDS.items():
         columns = [corpora[name] for name in names if name in corpora]
-        turns = range(max(map(len, columns)))
+        turns = range(min(each, max(map(len, columns))))
         texts = [column[i] for i in turns for column in columns if i < len(column)]
-        for number, text in enumerate(texts[: 2 * each]):
+        for text in texts[:each]:
             parts = text[:size].split("\n\n")
             new = [part for part in parts if len(part) < 100 or part not in seen]
             seen.update(parts)
             if text := "\n\n".join(new).strip():
-                halves[number % 2].append(ji.data.Document(text, kind))
-    return halves
+                found.append(ji.data.Document(text, kind))
+    return found
+
+
+def held_out(folder, each, size):
+    """Documents that the model was not trained on, at most `each` of a kind, without shared paragraphs."""
+    return some_of(corpora_of(folder)["valid"], each, size, set())
 
 
 def training_rows(folder):
@@ -75,13 +89,17 @@ def training_rows(folder):
 
 def context_neuron(model, corpus, kind, args, key):
     """Of the neurons with the largest F1 before the last layer, the one whose removal costs its class most."""
-    probes = ji.neurons.class_probes(model, corpus, kind, tokens=args.tokens, skip=args.skip, key=key)
+    probes = ji.neurons.class_probes(
+        model, corpus, kind, tokens=args.tokens, test=args.test, skip=args.skip, key=key
+    )
     active = np.where(probes.active > probes.inactive, probes.train_f1, -1)[:-1]
     ten = np.stack(
         np.unravel_index(np.argsort(-active, axis=None, kind="stable")[: args.candidates], active.shape), 1
     )
     to = probes.inactive[tuple(ten.T)]
-    cost = ji.neurons.ablation(model, corpus, ten, to=to, skip=args.skip, key=key)
+    rows = corpus.labels == kind
+    rows[np.argmin(rows)] = True  # a context of another kind, since an ablation compares kinds
+    cost = ji.neurons.ablation(model, ji.data.take(corpus, rows), ten, to=to, skip=args.skip, key=key)
     own = cost.names.index(kind)
     chosen = int(np.argmax(cost.increase[: len(ten), own]))
     for i, at in enumerate(ten):
@@ -177,24 +195,28 @@ def main(argv=None):
     )
     parser.add_argument("--runs", help="a folder of step0, step125 ... that train_tiny/train.py writes")
     parser.add_argument("--steps", type=int, nargs="+", help="steps that are read; all by default")
-    parser.add_argument("--neurons", nargs="+", help="in place of a choice: German=2.226 French=2.430")
+    parser.add_argument(
+        "--neurons", nargs="+", help="in place of a choice: German=2.226 French=2.430; without --data 1.146"
+    )
     parser.add_argument("--data", help="a folder with the corpora")
     parser.add_argument(
         "--contexts", nargs="+", help="classes with a neuron; German, with --data also French"
     )
-    parser.add_argument("--candidates", type=int, help="neurons of which one is chosen; 6 with --data, or 4")
-    parser.add_argument("--each", type=int, default=6, help="documents of a kind in a half, at most")
-    parser.add_argument("--size", type=int, default=1400, help="characters of a document")
+    parser.add_argument("--candidates", type=int, default=10, help="neurons of which one is chosen")
+    parser.add_argument("--each", type=int, default=12, help="documents of a kind that are measured, at most")
+    parser.add_argument("--choose", type=int, default=40, help="training documents of a kind for the choice")
+    parser.add_argument("--size", type=int, default=1000, help="characters of a document")
+    parser.add_argument("--test", type=float, default=0.5, help="the share of documents that test a probe")
     parser.add_argument("--tokens", type=int, default=4000, help="tokens of a class for the probes, at most")
     parser.add_argument(
         "--least", type=float, default=1.0, help="nats that an n-gram costs; the paper's are 3"
     )
-    parser.add_argument("--prompts", type=int, default=50, help="random prompts for each n-gram")
+    parser.add_argument("--prompts", type=int, help="random prompts for each n-gram; 50 with --data, or 8")
     parser.add_argument("--checkpoint", help="a file from which it goes on; RUNS/curves.npz with --runs")
     parser.add_argument("--save", help="a folder for the figure")
     args = parser.parse_args(argv)
-    args.skip, candidates = (10, 6) if args.data else (3, 4)
-    args.candidates = args.candidates or candidates
+    args.skip, prompts = (10, 50) if args.data else (3, 8)
+    args.prompts = prompts if args.prompts is None else args.prompts
     args.contexts = args.contexts or (["German", "French"] if args.data else ["German"])
     began, key = time.perf_counter(), jax.random.key(0)
     if args.runs:
@@ -210,26 +232,35 @@ def main(argv=None):
     labels = None if args.runs else ["step1000", "step4100"]
     series = ji.neurons.checkpoints(folders, labels=labels)
     tokenizer, last = series.tokenizer, series[-1]
-    halves = held_out(args.data, args.each, args.size) if args.data else short_texts()
+    if args.data:
+        seen, corpora = set(), corpora_of(args.data)
+        measured = some_of(corpora["valid"], args.each, args.size, seen)
+        halves = some_of(corpora["train"], args.choose, args.size, seen), measured
+    else:
+        halves = short_texts()
     ctx = 128 if args.data else 64
     chosen_on, corpus = (ji.data.pack(tokenizer, half, ctx=ctx, least=args.skip + 5) for half in halves)
+    print(f"chosen on {chosen_on}")
     print(f"{len(series)} checkpoints, {series.labels[0]} to {series.labels[-1]}; measured on {corpus}")
     rows = Path(args.runs or ".") / "rows.npz"
     counted = training_rows(Path(args.runs)) if args.runs and rows.exists() else chosen_on
     bigrams = ji.corpus.bigrams(counted, tokenizer.vocab)
     print(
-        f"counts of {bigrams.pairs:,} pairs of tokens of {'the training text' if counted is not chosen_on else 'the other half'}"
+        f"counts of {bigrams.pairs:,} pairs of tokens of {'the training text' if counted is not chosen_on else 'the documents of the choice'}"
     )
-    neurons = dict(each.split("=") for each in args.neurons or ())
+    given = args.neurons or ([] if args.data else [f"German={GERMAN}"])
+    neurons = dict(each.split("=") for each in given)
     neurons = {kind: tuple(map(int, at.split("."))) for kind, at in neurons.items()}
     for kind in () if neurons else args.contexts:
-        print(f"{kind}: candidates at {series.labels[-1]}, on the other half of the documents")
+        print(f"{kind}: candidates at {series.labels[-1]}, on the documents of the choice")
         neurons[kind] = context_neuron(last, chosen_on, kind, args, key)
     settings = ji.neurons.TrainingSettings(
         tokens=args.tokens,
+        test=args.test,
         skip=args.skip,
         bos=tokenizer.bos_id,
         ngrams=ji.neurons.NgramSettings(least=args.least, top=1000, prompts=0),
+        mlps=bool(args.data),
     )
     kept = args.checkpoint or (Path(args.runs) / "curves.npz" if args.runs else None)
     found = ji.neurons.training_curves(
@@ -241,7 +272,8 @@ def main(argv=None):
     if args.save:
         folder = Path(args.save)
         folder.mkdir(parents=True, exist_ok=True)
-        found.figure().save(folder / "training_curves.svg")
+        name = "training_curves" if args.runs else "training_curves_embedded"
+        found.figure().save(folder / f"{name}.svg")
     print(f"\n{time.perf_counter() - began:.0f} s")
     return found, studies
 

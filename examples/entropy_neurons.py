@@ -210,13 +210,15 @@ def main(argv=None):
     )
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--data", help="a folder with the corpora")
-    parser.add_argument("--sequences", type=int, default=10)
+    parser.add_argument("--sequences", type=int, help="10 with --data, or 4")
     parser.add_argument("--length", type=int, help="tokens of a sequence")
     parser.add_argument(
         "--rank", type=int, help="directions of the null space; by default the rule of the library"
     )
     parser.add_argument(
-        "--largest", type=int, default=0, help="neurons with the largest rho; 0 for the whole layer"
+        "--largest",
+        type=int,
+        help="neurons with the largest rho; 0 for the whole layer, as with --data; or 40",
     )
     parser.add_argument("--random", type=int, help="random neurons of the layer; 100 with --data")
     parser.add_argument("--values", help="activations of the curves; 0,1,2,3,4,5,6 with --data")
@@ -228,11 +230,28 @@ def main(argv=None):
     parser.add_argument(
         "--layers", type=int, default=4, help="last layers of a deep model whose heads are moved"
     )
+    parser.add_argument("--effects", action="store_true", help="the effects of ablations alone")
     parser.add_argument("--checkpoint", help="a file from which the effects go on")
     parser.add_argument("--save", help="a folder for the figures")
     args = parser.parse_args(argv)
-    small = {"random": 30, "values": "0,6", "baseline": 4, "prompts": 4, "block": 24}
-    large = {"random": 100, "values": "0,1,2,3,4,5,6", "baseline": 20, "prompts": 16, "block": 100}
+    small = {
+        "largest": 40,
+        "sequences": 4,
+        "random": 20,
+        "values": "0,6",
+        "baseline": 2,
+        "prompts": 4,
+        "block": 24,
+    }
+    large = {
+        "largest": 0,
+        "sequences": 10,
+        "random": 100,
+        "values": "0,1,2,3,4,5,6",
+        "baseline": 20,
+        "prompts": 16,
+        "block": 100,
+    }
     for name, value in (large if args.data else small).items():
         if getattr(args, name) is None:
             setattr(args, name, value)
@@ -243,25 +262,30 @@ def main(argv=None):
     print(f"{args.model}: {len(tokens)} sequences of {length} tokens")
     found, random = effects(model, tokens, args)
     entropy_table(model, found, random)
-    named = [(found.layer, int(unit)) for unit in found.top(5)]
-    frequent = frequency_table(model, tokens, ids, args)
-    curves = curve_table(model, tokens[: max(2, len(tokens) // 4)], named[:3], args)
-    case = induction_table(model, tokenizer, named, args)
-    if args.save:
-        folder = Path(args.save)
-        folder.mkdir(parents=True, exist_ok=True)
-        drawn = {
-            "spectrum": found.null.figure(),
-            "rho_mediated": found.figure("rho", "mediated"),
-            "norm_logit_var": found.figure(),
+    drawn = {
+        "spectrum": found.null.figure(),
+        "rho_mediated": found.figure("rho", "mediated"),
+        "norm_logit_var": found.figure(),
+    }
+    others = ()
+    if not args.effects:
+        named = [(found.layer, int(unit)) for unit in found.top(5)]
+        frequent = frequency_table(model, tokens, ids, args)
+        curves = curve_table(model, tokens[: max(2, len(tokens) // 4)], named[:3], args)
+        case = induction_table(model, tokenizer, named, args)
+        drawn |= {
             "frequency": frequent.figure(),
             "response": curves.figure("entropy"),
             "induction": case.figure(),
         }
+        others = frequent, curves, case
+    if args.save:
+        folder = Path(args.save)
+        folder.mkdir(parents=True, exist_ok=True)
         for name, figure in drawn.items():
             figure.save(folder / f"entropy_{args.model.replace('-', '_')}_{name}.svg")
     print(f"\n{time.perf_counter() - began:.0f} s")
-    return found, random, frequent, curves, case
+    return found, random, *others
 
 
 if __name__ == "__main__":

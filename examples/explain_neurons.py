@@ -57,7 +57,7 @@ def corpus_of(tokenizer, folder, each):
     return language_neurons.contexts(tokenizer, language_neurons.read(folder)[1], 128, each, least=64)
 
 
-def units_of(model, corpus, cases, random, combined, key):
+def units_of(model, corpus, cases, random, combined, seconds, key):
     """Neurons and sparse probes as features of all layers side by side, with their names."""
     layers, ff = model.config.layers, model.config.ff
     numbers = [int(layer) * ff + int(unit) for layer, unit in (case.split(".") for case in cases)]
@@ -70,7 +70,7 @@ def units_of(model, corpus, cases, random, combined, key):
         x = np.moveaxis(x, 0, 1).reshape(len(corpus), -1)
         scale = np.maximum(x.std(0), 1e-3)
         for label in combined:
-            probe = ji.probes.best_subset(x / scale, corpus.labels == label, k=3, time_limit=10)
+            probe = ji.probes.best_subset(x / scale, corpus.labels == label, k=3, time_limit=seconds)
             supports.append(probe.support)
             weights.append(probe.weights / scale[probe.support])
             bias.append(probe.bias)
@@ -119,18 +119,27 @@ def main(argv=None):
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--data", help="a folder with the corpora")
     parser.add_argument("--each", type=int, default=20, help="contexts of a corpus, at most")
-    parser.add_argument("--neurons", default=",".join(CASES), help="neurons, as 2.430,1.146")
-    parser.add_argument("--random", type=int, default=4, help="random neurons")
-    parser.add_argument("--combined", default="German", help="labels whose best three neurons are a unit")
+    parser.add_argument(
+        "--neurons", help="neurons, as 2.430,1.146; six with --data, or the first three of them"
+    )
+    parser.add_argument("--random", type=int, help="random neurons; 4 with --data, or 1")
+    parser.add_argument("--combined", help="labels whose best three neurons are a unit; German with --data")
     parser.add_argument("--others", type=int, help="explanations of other neurons to test; all by default")
     parser.add_argument("--supports", type=float, default=0, help="seconds for each optimal support; 0: none")
     parser.add_argument("--out", help="a folder from which an interrupted run goes on")
     args = parser.parse_args(argv)
+    if args.neurons is None:
+        args.neurons = ",".join(CASES if args.data else CASES[:3])
+    if args.combined is None:
+        args.combined = "German" if args.data else ""
+    args.random = args.random if args.random is not None else (4 if args.data else 1)
     began = time.perf_counter()
     model, tokenizer = ji.load(args.model)
     corpus = corpus_of(tokenizer, args.data, args.each)
     cases, combined = ([each for each in text.split(",") if each] for text in (args.neurons, args.combined))
-    units, names = units_of(model, corpus, cases, args.random, combined, jax.random.key(1))
+    units, names = units_of(
+        model, corpus, cases, args.random, combined, 10 if args.data else 1, jax.random.key(1)
+    )
     print(f"{args.judge} judges {len(names)} units of {args.model} on {corpus}")
     site = [f"mlp_post[{layer}]" for layer in range(model.config.layers)]
     judges, key = judge_of(args.judge), jax.random.key(0)

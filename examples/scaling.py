@@ -119,7 +119,15 @@ def main():
     parser.add_argument("--data", help="a folder with the corpora")
     parser.add_argument("--each", type=int, default=24, help="excerpts of a source")
     parser.add_argument("--chars", type=int, default=250, help="characters of an excerpt")
-    parser.add_argument("--layers", type=int, help="at most so many layers of a model, evenly spread")
+    parser.add_argument(
+        "--layers", type=int, help="at most so many layers of a model, evenly spread; 2 without --data"
+    )
+    parser.add_argument(
+        "--reduces",
+        nargs="+",
+        default=["mean", "max"],
+        help="what tokens of a document become: mean, max, last, sum",
+    )
     parser.add_argument("--out", type=Path, help="a folder to write to, and to go on with")
     args = parser.parse_args()
     began = time.perf_counter(), time.process_time()
@@ -130,9 +138,15 @@ def main():
         models[name or Path(what).name] = what
     documents = excerpts(args.data, args.each, args.chars) if args.data else short_texts()
     features = (LABELS | TOKENS) if args.data else None
-    small = {} if args.data else {"ks": (1, 2, 4, 8), "exact": (), "reduces": ("mean",), "resamples": 0}
+    small = (
+        {"reduces": args.reduces}
+        if args.data
+        else {"ks": (1, 2, 4), "exact": (), "reduces": ("mean",), "resamples": 0, "ctx": 64}
+    )
     settings = ji.neurons.ScalingSettings(
-        layers=args.layers, tokens=400, **({"exact": (2,), "time_limit": 2} | small)
+        layers=args.layers or (None if args.data else 2),
+        tokens=400,
+        **({"exact": (2,), "time_limit": 2} | small),
     )
     found = ji.neurons.scaling(
         models, documents, features, key=jax.random.key(0), settings=settings, out=args.out

@@ -2,6 +2,7 @@
 
 python examples/similarity.py                                # the embedded model and its checkpoint of step 1000
 python examples/similarity.py --model smollm2-135m --data ../shared/data/corpora --tokens 4000 --out docs/pictures
+python examples/similarity.py --runs runs/tiny --data ../shared/data/corpora --out docs/pictures    # a training
 
 Texts are short ones that come along, or held-out English books with --data. Tokens at the first position of a row
 do not count: most models write one and the same large vector there.
@@ -57,11 +58,47 @@ def matrix_of(found, title):
     return table
 
 
+def training(folder, args, console):
+    """CKA of each checkpoint's layers with the same layers at the end, and of its first layer with its last."""
+    steps = sorted(int(path.name.removeprefix("step")) for path in Path(folder).glob("step*"))
+    last, tokenizer = ji.load(str(Path(folder) / f"step{steps[-1]}"))
+    documents = held_out(args.data) if args.data else short_texts()
+    corpus = without_first(corpus_of(tokenizer, documents, args.ctx, args.tokens))
+    how = {"points": args.points, "batch_size": args.batch_size, "progress": False}
+    rows = []
+    for step in steps:
+        model, _ = ji.load(str(Path(folder) / f"step{step}"))
+        found = ji.geometry.similarity(model, last, corpus, **how)
+        own = ji.geometry.similarity(model, model, corpus, **how)
+        rows.append([step, *np.diag(found.cka), own.cka[0, -1]])
+    numbers = np.array(rows)
+    names = [f"layer {i}" for i in range(numbers.shape[1] - 2)]
+    table = Table(box=box.SIMPLE_HEAD, title=f"CKA with step {steps[-1]}: {found.tokens} tokens")
+    for name in ("step", *names, "first with last layer"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(str(row[0]), *(f"{x:.3f}" for x in row[1:]))
+    console.print(table)
+    if args.out:
+        series = {name: numbers[:, i + 1] for i, name in enumerate(names)}
+        series["first with last layer"] = numbers[:, -1]
+        ji.viz.lines(
+            series,
+            x=numbers[:, 0],
+            title=f"CKA of checkpoints with step {steps[-1]}",
+            x_axis="step",
+            y_axis="CKA",
+        ).save(Path(args.out) / f"similarity_{Path(folder).name}_training.svg")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", default="tiny", help="A name that ji.load takes.")
     parser.add_argument(
         "--other", help="A second model of the same tokenizer; of tiny its checkpoint of step 1000."
+    )
+    parser.add_argument(
+        "--runs", help="A folder with checkpoints step0, step125 and so on, in place of a model."
     )
     parser.add_argument("--data", help="A folder with corpora; by default short texts that come along.")
     parser.add_argument("--ctx", type=int, default=128, help="Tokens of a row.")
@@ -73,6 +110,10 @@ def main():
     args = parser.parse_args()
     console = Console(width=120)
     began = time.perf_counter()
+    if args.runs:
+        training(args.runs, args, console)
+        console.print(f"{time.perf_counter() - began:.0f} s")
+        return
     model, tokenizer = ji.load(args.model)
     documents = held_out(args.data) if args.data else short_texts()
     corpus = without_first(corpus_of(tokenizer, documents, args.ctx, args.tokens))

@@ -6,7 +6,7 @@ python examples/universal_neurons.py --seeds runs/seeds --data ../shared/data/co
 
 With --seeds each seed is the reference in turn, and its neurons are matched in all others. A number is the mean over
 references; its range is that of the references. Texts are those that no seed was trained on. Without --seeds the
-models are two checkpoints of one training, which share far more than seeds do, and a model without training.
+models are two checkpoints of one training, which share far more than seeds do; --control adds a model without training.
 """
 
 import argparse
@@ -26,14 +26,14 @@ import jaxinterp as ji
 HERE = Path(__file__).resolve().parent
 
 
-def models_of(folder):
-    """Seeds in a folder, or what the repository has; with names, and which of them are references."""
+def models_of(folder, control):
+    """Seeds in a folder, or two checkpoints that the repository has, with their names and tokenizer."""
     if folder is None:
         paths = [Path(ji.__file__).parent / "_tiny", HERE / "train_tiny" / "checkpoints" / "step1000"]
         series = ji.neurons.checkpoints(paths, labels=["step 4,100", "step 1,000"])
         models = list(series)
-        random = ji.weights.reinitialised(models[0], key=jax.random.key(0))
-        return [*models, random], [*series.labels, "untrained"], series.tokenizer
+        random = [ji.weights.reinitialised(models[0], key=jax.random.key(0))] if control else []
+        return [*models, *random], [*series.labels, "untrained"][: 2 + control], series.tokenizer
     paths = sorted(Path(folder).glob("seed[0-9]*"), key=lambda path: int(path.name[4:]))
     if len(paths) < 2:
         raise SystemExit(
@@ -155,11 +155,11 @@ def kinds(models, found, corpus, tokenizer):
     )
 
 
-def switches(model, found, corpus, tokenizer, name):
+def switches(model, found, corpus, tokenizer, name, pairs):
     """The pairs of neuron and head with the largest score by weights, and what the neuron does to the head."""
     universal = {f"{layer}.{unit}" for layer, unit in found.neurons[found.mask]}
     rows = []
-    for pair in ji.neurons.head_deactivation(model, tokenizer.bos_id).top(3):
+    for pair in ji.neurons.head_deactivation(model, tokenizer.bos_id).top(pairs):
         layer, head = map(int, pair["head"].split("."))
         if layer >= model.config.layers:
             continue
@@ -201,12 +201,15 @@ def main(argv=None):
     parser.add_argument("--size", type=int, default=3000, help="characters of a document")
     parser.add_argument("--threshold", type=float, default=0.5, help="of the excess correlation")
     parser.add_argument("--baseline", default="rotation", help="rotation, permutation or gaussian")
+    parser.add_argument(
+        "--control", action="store_true", help="without --seeds: a model without training too"
+    )
+    parser.add_argument("--pairs", type=int, help="of neuron and head that are ablated; 3 with --seeds, or 1")
     parser.add_argument("--save", help="a folder for the figure")
     args = parser.parse_args(argv)
     began, console = time.perf_counter(), Console(width=150)
-    models, names, tokenizer = models_of(args.seeds)
-    halves = held_out(args.data, args.each // 2, args.size) if args.data else short_texts()
-    documents = [document for half in (halves if args.data else halves[:1]) for document in half]
+    models, names, tokenizer = models_of(args.seeds, args.control)
+    documents = held_out(args.data, args.each, args.size) if args.data else short_texts()[0]
     corpus = ji.data.pack(tokenizer, documents, ctx=128 if args.data else 64, bos=True, least=8)
     layers, ff = np.shape(models[0].blocks.mlp.w_out)[:2]
     print(f"{len(models)} models of {layers * ff} neurons: {', '.join(names)}; {corpus}")
@@ -220,8 +223,10 @@ def main(argv=None):
         console.print(shares(found, names, whole=True))
     else:
         found = [ji.neurons.universal(models[:2], corpus, **options)]
-        control = ji.neurons.universal([models[0], models[2]], corpus, **options)
-        console.print(shares([found[0], control], ["with step 1,000", "untrained"], whole=False))
+        several = found + [
+            ji.neurons.universal([models[0], other], corpus, **options) for other in models[2:]
+        ]
+        console.print(shares(several, ["with step 1,000", "untrained"][: len(several)], whole=False))
     console.print(by_layer(found))
     if not any(each.mask.any() for each in found):
         least = float(np.quantile(np.concatenate([each.excess for each in found]), 0.95))
@@ -232,7 +237,8 @@ def main(argv=None):
         console.print(by_layer(found))
     console.print(properties(found))
     console.print(*kinds(models, found, corpus, tokenizer))
-    console.print(switches(models[0], found[0], corpus, tokenizer, names[0]))
+    pairs = args.pairs or (3 if args.seeds else 1)
+    console.print(switches(models[0], found[0], corpus, tokenizer, names[0], pairs))
     if args.save:
         folder = Path(args.save)
         folder.mkdir(parents=True, exist_ok=True)

@@ -14,6 +14,7 @@ from . import testing as testing
 from . import viz as viz
 from . import weights as weights
 from ._buckets import bucket as bucket
+from ._cite import cite as cite
 from ._compiled import compilation_cache as compilation_cache
 from .core import SITES as SITES
 from .core import Acts as Acts
@@ -42,6 +43,7 @@ from .hub import save as save
 
 if TYPE_CHECKING:
     __version__: str
+    from . import chains as chains
     from . import circuits as circuits
     from . import corpus as corpus
     from . import data as data
@@ -54,10 +56,12 @@ if TYPE_CHECKING:
     from . import probes as probes
     from . import sae as sae
     from . import stats as stats
+    from . import steering as steering
     from . import tasks as tasks
     from . import toy as toy
 
 METHODS = (
+    "chains",
     "circuits",
     "corpus",
     "data",
@@ -70,6 +74,7 @@ METHODS = (
     "probes",
     "sae",
     "stats",
+    "steering",
     "tasks",
     "toy",
 )

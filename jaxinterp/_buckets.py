@@ -9,20 +9,20 @@ from .typing import IntLike, MaskLike, TokensLike
 def bucket(
     tokens: TokensLike, *, mask: MaskLike | None = None, most: IntLike | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    r"""$t \mapsto (t', m)$ with $|t'| \in \{8, 12, 16, 24, 32, 48, \dots\}$: prompts padded to the next length of these.
+    r"""$t \mapsto (t', m)$ with $|t'| \in \{8, 12, 16, 24, 32, 48, \dots\}$: pads prompts to the next of these lengths.
 
     Each new length of a prompt is a new program, which takes seconds to compile. Prompts of one bucket share
-    theirs. From 6 tokens on, a bucket is at most half as long again as the prompt.
+    one program. For prompts of 6 tokens or more, a bucket is at most 1.5 times as long as the prompt.
 
     **Arguments:**
 
     - `tokens`: ids `(*batch, pos)`, of NumPy or JAX, not traced.
-    - `mask`: True at real tokens `(*batch, pos)`, where prompts are padded already; all are real by default.
-    - `most`: a longest length, as `model.config.ctx`: no bucket is longer.
+    - `mask`: True at real tokens `(*batch, pos)`, if the prompts are padded already; all tokens are real by default.
+    - `most`: the longest length that a bucket may have, such as `model.config.ctx`.
 
-    **Returns:** the ids `(*batch, bucket)` with zeros behind them, and the mask, True at real tokens. Give the
-    mask to the call: positions then count real tokens, and `-1` is each prompt's last. Axes of positions in
-    results have the bucket's length, of which the first `pos` are the prompt's.
+    **Returns:** the ids `(*batch, bucket)`, with zeros after the prompt, and the mask, True at real tokens. Give the
+    mask to the call: positions then count real tokens, and `-1` is the last token of each prompt. In results an axis of
+    positions has the length of the bucket; its first `pos` entries belong to the prompt.
 
     **Raises:** `ValueError` where `tokens` are no ids, the mask has another shape, or the prompt is longer
     than `most`. The idea is that of
@@ -33,7 +33,7 @@ def bucket(
     logits, acts = ji.run(model, clean, mask=mask, logits=-1, capture=["resid_post"])
     ```
 
-    Law: what is read at real tokens is that of the prompt alone.
+    Law: logits and activations at real tokens are those of the prompt without padding.
     """
     if isinstance(tokens, tuple):
         raise ValueError(

@@ -12,8 +12,8 @@ REMOTE = ("gs", "s3", "az")
 def compilation_cache(path: PathLike | None = None) -> Path | str:
     r"""$\text{program} \mapsto \text{machine code}$, kept on disk: the next process reads what this one compiled.
 
-    JAX keeps compiled programs in a folder where it is told to, and then only those that took a second or
-    more. Most programs of this package are smaller and there are many of them, so this keeps all.
+    By default JAX keeps no compiled programs on disk, and with a folder only those that took a second or more to
+    compile. Most programs of this package are smaller and there are many of them, so this function keeps all.
 
     **Arguments:**
 
@@ -25,10 +25,12 @@ def compilation_cache(path: PathLike | None = None) -> Path | str:
     **Returns:** the folder, or the address as it was given. Nothing deletes from it: delete it as a whole when it has grown too large. On
     Colab give a folder of a mounted drive, so that the next runtime finds it.
 
-    **Raises:** `ValueError` where `path` is a file or an address of another kind, `OSError` where the folder cannot be made. Call it
-    whenever you like, more than once too: what is compiled from then on is kept. It is a setting of the
-    whole process, as `jax.config` is. Compiled programs are code: share the folder with nobody whom you
-    would not let run code as you. The cache is JAX's own
+    **Raises:** `ValueError` where `path` is a file or an address of another kind, and `OSError` where the folder cannot
+    be made.
+
+    You may call it at any time, and more than once: programs compiled after the call are kept. It is a setting of the
+    whole process, as `jax.config` is. Compiled programs are code: share the folder only with people who
+    may run code in your name. The cache is JAX's own
     ([source](https://docs.jax.dev/en/latest/persistent_compilation_cache.html)).
 
     ```python

@@ -7,7 +7,7 @@ Escaping for HTML is the template engine's work (autoescape).
 
 import reprlib
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 _PICTURES = {" ": "·", "\n": "↵", "\t": "→", "\x7f": "␡"}
@@ -40,11 +40,15 @@ def _picture(char: str) -> str:
 
 
 def visible(text: str) -> str:
-    """A token with nothing hidden: `visible(" a\\n") == "·a↵"`.
+    """A token as text in which blanks and control characters can be seen: `visible(" a\\n") == "·a↵"`.
 
-    Blanks at its ends become dots (between words they stay), control characters their pictures
-    (U+2400 ...), and invisible or reordering ones (zero-width, right-to-left override, lone
-    surrogates) their code point.
+    Blanks at its ends become dots; blanks between words stay. Control characters become their pictures
+    (U+2400 ...). Characters that are invisible or change the order of text (zero-width, right-to-left override, lone
+    surrogates) become their code point.
+
+    ```python
+    [ji.viz.visible(token) for token in tokenizer.tokens(tokens)]     # "·John", ...
+    ```
     """
     core = text.strip(" ")
     start = text.index(core) if core else len(text)
@@ -85,7 +89,17 @@ def width(text: str) -> int:
 
 
 def number(value: Any, digits: int = 3) -> str:
-    """A number for a label: three significant digits, a true minus sign, `no value` for NaN."""
+    """A number as text for a label: three significant digits, a true minus sign, `no value` for NaN.
+
+    **Arguments:**
+
+    - `value`: a number.
+    - `digits`: how many significant digits; 3 by default. Whole parts of up to 7 digits are written in full.
+
+    ```python
+    ji.viz.number(-0.12345), ji.viz.number(123456.7)    # "−0.123", "123457"
+    ```
+    """
     if value != value:
         return "no value"
     if value in (float("inf"), float("-inf")):
@@ -94,6 +108,17 @@ def number(value: Any, digits: int = 3) -> str:
         return "0"
     text = f"{value:.0f}" if 10**digits <= abs(value) < 1e7 else f"{value:.{digits}g}"
     return text.replace("-", "−")
+
+
+def text_table(rows: Sequence[Mapping[str, str]]) -> str:
+    """Rows of one set of columns as aligned text, with a heading."""
+    table = [tuple(rows[0] if rows else ()), *(tuple(row.values()) for row in rows)]
+    widths = [max(map(width, cells)) for cells in zip(*table, strict=True)]
+    lines = (
+        "  ".join(cell + " " * (most - width(cell)) for cell, most in zip(row, widths, strict=True))
+        for row in table
+    )
+    return "\n".join(text.rstrip() for text in lines)
 
 
 def grid(columns: Sequence[Any], rows: Sequence[Sequence[Any]], *, title: str = "") -> Any:

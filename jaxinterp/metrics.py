@@ -8,10 +8,13 @@ another batch of answers uses the same compiled program.
 |---|---|
 | `logit_diff` | logit of the right token minus that of the wrong one |
 | `prob`, `log_prob` | of one token |
+| `log_odds` | of one set of tokens against all others |
 | `prob_diff` | probability of one set of tokens minus that of another |
 | `kl` | nats from a reference distribution to this one |
 | `cross_entropy` | nats per next token of a text |
 | `rank` | how many tokens are likelier than this one |
+| `accuracy` | whether it is the likeliest, or likelier than others |
+| `sharpness` | probability of the next year minus that of the year before |
 | `recovered` | any of these, rescaled: 0 is the corrupt run, 1 the clean one |
 | `custom` | any function of the logits at some positions |
 
@@ -51,14 +54,19 @@ from .typing import (
 
 
 class Metric(eqx.Module):
-    """A function of logits to one number per example; made by the constructors of this module.
+    """A function of logits to one number per example; made by the functions of this module.
 
-    `metric(logits)` takes all logits `(*batch, pos, vocab)`, `metric.of(chosen)` those at
-    `metric.pos` only: `(*batch, vocab)` for one position, `(*batch, n, vocab)` for several. Both
-    return `(*batch,)`, float32 at least. With several positions the mean over them is returned.
+    `metric(logits)` takes all logits `(*batch, pos, vocab)`. `metric.of(chosen)` takes only the logits at
+    `metric.pos`: `(*batch, vocab)` for one position, `(*batch, n, vocab)` for several. Both
+    return `(*batch,)`, float32 at least, and the mean over several positions.
 
-    Of padded prompts, `metric(logits, mask=mask)` counts real tokens, as everything that takes a
-    metric and a mask does: `pos=-1` is each prompt's last token.
+    With padded prompts, `metric(logits, mask=mask)` counts real tokens: `pos=-1` is the last token of each
+    prompt. Every function that takes a metric and a mask does this.
+
+    ```python
+    metric = ji.metrics.logit_diff(right, wrong)
+    metric(logits), metric.of(logits[..., -1, :])       # twice the same number
+    ```
     """
 
     pos: Any
@@ -144,7 +152,7 @@ class Metric(eqx.Module):
                 continue
             if concrete(ids) and ids.size:
                 low, high = int(np.min(np.asarray(ids))), int(np.max(np.asarray(ids)))
-                if low < (-1 if self.fn is _prob_diff else 0) or high >= vocab:
+                if low < (-1 if self.fn in _SETS else 0) or high >= vocab:
                     raise IndexError(
                         f"{self.name}: token ids lie in 0..{vocab - 1}; got "
                         f"{high if high >= vocab else low}. Take them from this model's "
@@ -152,7 +160,7 @@ class Metric(eqx.Module):
                     )
             if self.fn is _cross_entropy:
                 continue  # a whole text, not one token per example
-            sets = self.fn is _prob_diff
+            sets = self.fn in _SETS
             allowed = ((), shape) if not sets else ()
             rank = ids.ndim - len(shape)
             fits = ids.shape in allowed or (
@@ -207,18 +215,18 @@ def logit_diff(correct: TokenLike, wrong: TokenLike, *, pos: IndexLike | None = 
 
     **Arguments:**
 
-    - `correct`, `wrong`: a token id, or one per example `(*batch,)`. With one more axis they are sets,
-      of which the largest logit counts.
+    - `correct`, `wrong`: a token id, or one per example `(*batch,)`. With one more axis they are sets of
+      tokens, and the largest logit of each set counts.
     - `pos`: the positions to read, by default -1. An int or ints `(n,)` count real tokens where
-      prompts are padded. Ints per example `(*batch, n)` are columns of the padded array (one each:
-      `end[:, None]`). Over several positions the mean is taken.
+      prompts are padded. Ints per example `(*batch, n)` are columns of the padded array (one for each
+      example: `end[:, None]`). The result is the mean over several positions.
 
     ```python
     metric = ji.metrics.logit_diff(tokenizer.token_id(" Mary"), tokenizer.token_id(" John"))
     metric(logits)                                      # (*batch,)
     ```
 
-    Law: swapping the answers changes the sign.
+    Law: to exchange the answers changes the sign.
     """
     args = (_ids(correct, "correct"), _ids(wrong, "wrong"))
     return Metric(_positions(pos), args, _logit_diff, (0, 1), "logit_diff")
@@ -235,6 +243,10 @@ def prob(token: TokenLike, *, pos: IndexLike | None = -1) -> Metric:
 
     - `token`: a token id, or one per example `(*batch,)`.
     - `pos`: as in `logit_diff`.
+
+    ```python
+    ji.metrics.prob(tokenizer.token_id(" Mary"))(logits)
+    ```
 
     Law: summed over the vocabulary it is 1.
     """
@@ -253,6 +265,10 @@ def log_prob(token: TokenLike, *, pos: IndexLike | None = -1) -> Metric:
     - `token`: a token id, or one per example `(*batch,)`.
     - `pos`: as in `logit_diff`.
 
+    ```python
+    ji.metrics.measure(model, tokens, ji.metrics.log_prob(right))
+    ```
+
     Law: `exp` of it is `prob` (at one position).
     """
     return Metric(_positions(pos), (_ids(token, "token"),), _log_prob, (0,), "log_prob")
@@ -260,6 +276,37 @@ def log_prob(token: TokenLike, *, pos: IndexLike | None = -1) -> Metric:
 
 def _log_prob(chosen: Array, one: bool, token: Any) -> Array:
     return _best(jax.nn.log_softmax(chosen), token, one)
+
+
+def log_odds(tokens: TokenLike, *, pos: IndexLike | None = -1) -> Metric:
+    r"""$m = \log(P + \epsilon) - \log(1 - P + \epsilon),\; P = \sum_{t \in T} p_t$: the log odds of a set of tokens.
+
+    The refusal score of Arditi et al. 2024 (https://arxiv.org/abs/2406.11717), where $T$ are the tokens that
+    a refusal begins with, and $\epsilon = 10^{-8}$.
+
+    **Arguments:**
+
+    - `tokens`: the set, as in `prob_diff`: a token id, ids `(n,)`, or a mask `(vocab,)`.
+    - `pos`: as in `logit_diff`.
+
+    ```python
+    score = ji.metrics.log_odds([tokenizer.token_id(" Mary"), tokenizer.token_id(" John")])
+    ```
+
+    Law: for the complement of the set it is the negative; it is 0 where the set has half of the probability.
+    """
+    ids = _ids(tokens, "tokens")
+    return Metric(_positions(pos), (ids.reshape(1) if ids.ndim == 0 else ids,), _log_odds, (0,), "log_odds")
+
+
+def _log_odds(chosen: Array, one: bool, tokens: Any) -> Array:
+    probs = jax.nn.softmax(chosen)
+    members = jnp.asarray(tokens)
+    if members.dtype != jnp.bool_:
+        members = jax.nn.one_hot(members, probs.shape[-1], dtype=bool).any(-2)
+    # 1 - P loses its digits where P is near 1: the others are summed by themselves.
+    inside, outside = (_total(probs, chosen, one) for chosen in (members, ~members))
+    return jnp.log(inside + 1e-8) - jnp.log(outside + 1e-8)
 
 
 def prob_diff(correct: TokenLike, wrong: TokenLike, *, pos: IndexLike | None = -1) -> Metric:
@@ -274,7 +321,12 @@ def prob_diff(correct: TokenLike, wrong: TokenLike, *, pos: IndexLike | None = -
       no token (sets of different sizes), or masks `(vocab,)` or `(*batch, vocab)`.
     - `pos`: as in `logit_diff`.
 
-    Law: with a set and its complement, it is twice the set's probability minus 1.
+    ```python
+    metric = ji.metrics.prob_diff([right, tokenizer.token_id(" the")], [wrong])
+    metric(logits)
+    ```
+
+    Law: for a set and its complement, it is twice the probability of the set minus 1.
     """
     sets = (_ids(correct, "correct"), _ids(wrong, "wrong"))
     args = tuple(ids.reshape(1) if ids.ndim == 0 else ids for ids in sets)
@@ -286,6 +338,65 @@ def _prob_diff(chosen: Array, one: bool, correct: Any, wrong: Any) -> Array:
     return _total(probs, correct, one) - _total(probs, wrong, one)
 
 
+def accuracy(correct: TokenLike, wrong: TokenLike | None = None, *, pos: IndexLike | None = -1) -> Metric:
+    r"""$m = [\max_{r \in R} z_r > \max_{v \notin R} z_v]$: 1 where the answer is the likeliest token, else 0.
+
+    **Arguments:**
+
+    - `correct`: the right token, or a set of tokens, as in `logit_diff`; one of the set is enough.
+    - `wrong`: compares the right answer with these tokens only, as in a choice between two; None, the default,
+      compares it with all other tokens.
+    - `pos`: as in `logit_diff`.
+
+    The metric is a step function, so its gradient is 0: attribution needs another metric.
+
+    ```python
+    ji.metrics.measure(model, tokens, ji.metrics.accuracy(right, wrong)).mean()
+    ```
+
+    Law: with `wrong`, whether `logit_diff` is above 0.
+    """
+    ids = (_ids(correct, "correct"), *(() if wrong is None else (_ids(wrong, "wrong"),)))
+    return Metric(_positions(pos), ids, _accuracy, tuple(range(len(ids))), "accuracy")
+
+
+def _accuracy(chosen: Array, one: bool, correct: Any, wrong: Any = None) -> Array:
+    if wrong is not None:
+        return (_best(chosen, correct, one) > _best(chosen, wrong, one)).astype(chosen.dtype)
+    likeliest = jax.nn.one_hot(chosen.argmax(-1), chosen.shape[-1], dtype=chosen.dtype)
+    return _best(likeliest, correct, one)
+
+
+def sharpness(above: TokenLike, below: TokenLike, *, pos: IndexLike | None = -1) -> Metric:
+    r"""$m = p_{YY + 1} - p_{YY - 1}$: how sharply a model cuts between the years after the one in the prompt and those before.
+
+    Hanna et al. 2023 (https://arxiv.org/abs/2305.00586).
+
+    **Arguments:**
+
+    - `above`: the years after YY in rising order, ids `(n,)` or `(*batch, n)`, -1 for none; the first one is used.
+    - `below`: the years up to YY in rising order, in the same form; the one before the last is used.
+    - `pos`: as in `logit_diff`.
+
+    ```python
+    pairs = ji.tasks.greater_than(digits, 50, key=jax.random.key(0), nouns=["war"])
+    metric = ji.metrics.sharpness(pairs.correct, pairs.wrong)
+    ```
+
+    Law: the difference of two probabilities, between -1 and 1.
+    """
+    after, before = np.asarray(_ids(above, "above")), np.asarray(_ids(below, "below"))
+    if not after.ndim or not before.ndim or (after[..., 0] < 0).any() or ((before >= 0).sum(-1) < 2).any():
+        raise ValueError(
+            "sharpness reads the first year above and the last but one below, so above has one year and below two or "
+            f"more, in rising order; got the shapes {after.shape} and {before.shape}."
+        )
+    last = (before >= 0).sum(-1, keepdims=True) - 2
+    nearest = np.take_along_axis(before, last, -1)
+    args = (jnp.asarray(after[..., :1]), jnp.asarray(nearest))
+    return Metric(_positions(pos), args, _prob_diff, (0, 1), "sharpness")
+
+
 def kl(reference_logits: ArrayLike, *, pos: IndexLike | None = -1) -> Metric:
     r"""$m = D_\mathrm{KL}(p_\text{ref} \,\|\, p) = \sum_v p_\text{ref}(v)\,(\log p_\text{ref}(v) - \log p(v))$, in nats.
 
@@ -295,7 +406,12 @@ def kl(reference_logits: ArrayLike, *, pos: IndexLike | None = -1) -> Metric:
       only (`(*batch, vocab)` for one position).
     - `pos`: as in `logit_diff`.
 
-    Law: 0 at the reference itself, positive elsewhere. Its gradient at the reference is 0 too, so
+    ```python
+    reference, _ = ji.run(model, clean)
+    ji.metrics.measure(model, corrupt, ji.metrics.kl(reference))
+    ```
+
+    Law: it is 0 at the reference itself, and positive elsewhere. Its gradient at the reference is 0 too, so
     attribution there finds no effect.
     """
     return Metric(_positions(pos), (_floats(reference_logits), _positions(pos)), _kl, (), "kl")
@@ -323,7 +439,11 @@ def cross_entropy(tokens: TokensLike, *, mask: MaskLike | None = None) -> Metric
 
     It reads all positions.
 
-    Law: of uniform logits it is the logarithm of the vocabulary's size.
+    ```python
+    ji.metrics.measure(model, tokens, ji.metrics.cross_entropy(tokens))
+    ```
+
+    Law: for uniform logits it is the logarithm of the size of the vocabulary.
     """
     ids = _ids(tokens, "tokens")
     real = jnp.ones(ids.shape, bool) if mask is None else as_mask(mask).astype(bool)
@@ -349,7 +469,11 @@ def rank(token: TokenLike, *, pos: IndexLike | None = -1) -> Metric:
     - `token`: a token id, or one per example `(*batch,)`.
     - `pos`: as in `logit_diff`.
 
-    Law: 0 exactly where the token is the model's answer (ties count in its favour).
+    ```python
+    ji.metrics.rank(tokenizer.token_id(" Mary"))(logits)
+    ```
+
+    Law: it is 0 exactly where the token is the answer of the model (ties count in its favour).
     """
     return Metric(_positions(pos), (_ids(token, "token"),), _rank, (0,), "rank")
 
@@ -381,7 +505,7 @@ def recovered(
 
     **Arguments:**
 
-    - `metric`: a metric, or its values (a sweep).
+    - `metric`: a metric, or the values of a metric, such as those of a sweep.
     - `clean`, `corrupt`: the metric of both runs, a number or one per example.
 
     **Returns:** a metric, or numbers. Where clean and corrupt do not differ it warns and gives NaN.
@@ -392,7 +516,7 @@ def recovered(
     ji.metrics.recovered(heat, clean_value, corrupt_value)
     ```
 
-    Law: 0 of the corrupt and 1 of the clean value; it may leave that interval.
+    Law: it is 0 at the corrupt value and 1 at the clean value; other values may lie outside of that interval.
     """
     high, low = (
         jnp.asarray(as_numbers(x, name)).mean() for x, name in ((clean, "clean"), (corrupt, "corrupt"))
@@ -459,7 +583,13 @@ class _Plain:
 
 
 def as_metric(metric: MetricLike, mask: MaskLike | None = None) -> Metric:
-    """A metric for prompts with a padding mask; a function of all logits reads every position."""
+    """The metric that functions use for `metric=`: for prompts with a padding mask, or from a function of all logits.
+
+    ```python
+    entropy = lambda logits: -(jax.nn.softmax(logits) * jax.nn.log_softmax(logits)).sum(-1).mean(-1)
+    ji.metrics.as_metric(entropy)(logits)
+    ```
+    """
     if isinstance(metric, Metric):
         return metric.padded(mask)
     if not callable(metric):
@@ -543,5 +673,7 @@ def _mean(values: Array, real: Any) -> Array:
     return jnp.where(real, values, 0).sum(-1) / real.sum(-1).astype(values.dtype)
 
 
-_EACH = (_logit_diff, _prob, _log_prob, _prob_diff, _kl, _rank)
+_SETS = (_prob_diff, _log_odds)
+"Metrics of sets of tokens, ids `(n,)` or masks."
+_EACH = (_accuracy, _logit_diff, _prob, _log_prob, _log_odds, _prob_diff, _kl, _rank)
 "Metrics of each position, of which the mean is returned."

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from ._tabular import Record, Tabular
 from .core._acts import Acts
 from .core._blocks import layer_count
 from .core._check import as_tokens
@@ -32,14 +33,18 @@ _EXACT = 0.0
 
 
 class LawBroken(AssertionError):
-    """A law does not hold: the message names it, and where it fails."""
+    """The error for a law that does not hold. The message names the law, and the site where it fails."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Report:
-    """What `check_model` found: one line for each law, with the largest difference seen."""
+class Report(Tabular):
+    """The laws that a model keeps, from `ji.testing.check_model`: a line for each, with the largest difference seen."""
 
     laws: dict[str, float]
+
+    def records(self) -> list[Record]:
+        """A row for each law, with the largest difference seen."""
+        return [{"law": law, "difference": worst} for law, worst in self.laws.items()]
 
     def __str__(self) -> str:
         width = max(len(law) for law in self.laws)
@@ -60,7 +65,7 @@ class _Case:
 
 
 def check_model(model: ModelLike, tokens: TokensLike, *, tolerance: FloatLike | None = None) -> Report:
-    r"""$\forall$ law: the model keeps it. Raises `LawBroken` otherwise.
+    r"""$\forall$ law: checks that a model keeps all laws of `ji.testing.LAWS`.
 
     **Arguments:**
 
@@ -71,8 +76,11 @@ def check_model(model: ModelLike, tokens: TokensLike, *, tolerance: FloatLike | 
 
     **Returns:** a `Report` of the laws with the largest difference seen; print it.
 
+    **Raises:** `LawBroken` at the first law that does not hold, and ValueError for prompts of another shape.
+
     ```python
-    print(ji.testing.check_model(model, jax.random.randint(key, (2, 6), 0, model.config.vocab)))
+    prompts = jax.random.randint(key, (2, 6), 0, model.config.vocab)
+    print(ji.testing.check_model(model, prompts))
     ```
     """
     ids = as_tokens(tokens)
@@ -315,10 +323,16 @@ def _one_trace(case: _Case) -> float:
 
 
 def check_edit(edit: Edit, model: ModelLike, tokens: TokensLike) -> None:
-    r"""$e$ acts at its own sites and layers and nowhere else, under `jit` and in a batch.
+    r"""$e$ acts at its own sites and layers and nowhere else: checks an edit under `jit` and in a batch.
 
-    For authors of `Edit` subclasses. **Arguments:** `edit`; `model` and `tokens` as in
-    `check_model`. Raises `LawBroken`.
+    It is for authors of subclasses of `ji.Edit`.
+
+    **Arguments:**
+
+    - `edit`: the edit.
+    - `model`, `tokens`: as in `check_model`.
+
+    **Raises:** `LawBroken` at the first law that does not hold.
 
     ```python
     ji.testing.check_edit(ji.zero("z", layer=1, head=0), model, tokens)

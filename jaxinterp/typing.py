@@ -1,7 +1,7 @@
-"""What a caller may give, as types: `model: ModelLike`, `tokens: TokensLike`, `mask: MaskLike | None`.
+"""The types of arguments: `model: ModelLike`, `tokens: TokensLike`, `mask: MaskLike | None`.
 
-A type checker sees what is accepted. At run time each of these is `Any`, because the library checks
-what it is given by itself, and its messages teach where those of a run-time checker cannot.
+A type checker sees which values a function accepts. At run time each of these types is `Any`, because the library
+checks its arguments itself, and its messages say more than those of a run-time checker.
 """
 
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,10 +13,12 @@ if TYPE_CHECKING:
     from typing import Protocol, TypeAlias
     from typing import Self as Self
 
+    import altair  # pyright: ignore[reportMissingImports] # an extra
     import jax
     import matplotlib.axes
     import numpy as np
     import optax
+    import plotly.graph_objects  # pyright: ignore[reportMissingImports] # an extra
     from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
     from .circuits._graph import Graph
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from .core._types import EncoderDecoder, Model
     from .corpus._corpus import Corpus
     from .data._document import Document
+    from .lens._summary import Summary
     from .metrics import Metric
     from .models import Config
     from .neurons._units import UnitStream
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
     from .probes.linear._many import Probes
     from .sae.kinds._coder import Coder
     from .sae.kinds._kind import Kind
+    from .steering._interchange import Interchanges
+    from .tasks import Pairs
 
     Nested: TypeAlias = Sequence[Any]
     "Lists of lists, as `np.asarray` reads them."
@@ -40,7 +45,7 @@ if TYPE_CHECKING:
     ArrayLike: TypeAlias = Array | np.ndarray | Nested | float | int | bool
     "Anything that becomes an array: of JAX, of NumPy, nested lists, numbers."
     JaxArray: TypeAlias = Array
-    "An array of JAX, traced or not; the fields of a module hold other things too, as `jax.tree.map` likes."
+    "An array of JAX, traced or not; `jax.tree.map` may put other values into the fields of a module."
     IntLike: TypeAlias = int
     "A whole number."
     FloatLike: TypeAlias = float | int
@@ -50,27 +55,43 @@ if TYPE_CHECKING:
     StrLike: TypeAlias = str
     "One text."
     FunctionLike: TypeAlias = Callable[..., Any]
-    "A function of the caller's own."
+    "A function of your own."
     ValueLike: TypeAlias = Array | np.ndarray | np.number | Nested | float | int
     "Numbers that broadcast against a site."
     TokenLike: TypeAlias = int | Int[Array, "*batch"] | Bool[Array, "*batch vocab"] | np.ndarray | Nested
     "A token id, one per example, or a set of them: ids or a mask of the vocabulary on the last axis."
+    WordsLike: TypeAlias = Sequence[str] | Int[Array, " pos"] | np.ndarray | Nested
+    "The tokens of one text: strings, or ids where there is a tokenizer."
+    LensReadLike: TypeAlias = Summary | Array | np.ndarray | Nested
+    "The readings of a lens: a `ji.lens.summary`, logits `(layer, pos, vocab)`, or strings `(layer, pos, guess)`."
+    PatternLike: TypeAlias = ArrayLike | Mapping[str, Any]
+    "Attention `(query, key)`, `(head, query, key)` or `(layer, head, query, key)`, or the captures of a run."
+    UnitValuesLike: TypeAlias = ArrayLike | Sequence[ArrayLike] | Mapping[str, Any]
+    "Activations `(pos, unit)` or `(layer, pos, unit)`, with an axis of texts before pos; or captures."
+    TokenTextsLike: TypeAlias = Sequence[str] | Sequence[Sequence[str]]
+    "The tokens of one text, or of several."
     ArraysLike: TypeAlias = Mapping[str, ArrayLike]
     "Arrays by name."
     ModelLike: TypeAlias = Model | Intervened
-    "A model of `ji.load` or `ji.models`, any module of the protocol `ji.Model`, or what `ji.intervene` returns."
+    "A model of `ji.load` or `ji.models`, any module of the protocol `ji.Model`, or a result of `ji.intervene`."
     ConfigLike: TypeAlias = Config
     "The config of a model, with its sizes."
     ResidLike: TypeAlias = Float[Array, "*batch pos d"] | np.ndarray
     "A residual stream `(*batch, pos, d)`."
     TokensLike: TypeAlias = Int[Array, "*batch pos"] | Float[Array, "*batch pos d"] | np.ndarray | Nested
     "Token ids `(*batch, pos)`, or embeddings `(*batch, pos, d)` where a function takes these."
+    ConversationLike: TypeAlias = Sequence[Mapping[str, Any]] | Sequence[Sequence[Mapping[str, Any]]]
+    "Messages, each a dict with a role and a content; or several such lists."
+    InterchangesLike: TypeAlias = Interchanges | Pairs
+    "Pairs of prompts, and the answer to the first with a variable of the second: interchanges, or pairs of a task."
     GraphLike: TypeAlias = Graph
     "A graph of `ji.circuits.graph`."
     AnyCorpus: TypeAlias = Corpus
     "A `ji.corpus.Corpus`: `ji.data.pack` and `ji.corpus.as_corpus` return one."
-    CorpusLike: TypeAlias = Corpus | Int[Array, "row pos"] | np.ndarray | Nested
-    "A `ji.corpus.Corpus`, or token ids `(row, pos)`."
+    CorpusLike: TypeAlias = (
+        Corpus | Int[Array, "row pos"] | np.ndarray | Nested | tuple[np.ndarray, np.ndarray]
+    )
+    "A `ji.corpus.Corpus`, token ids `(row, pos)`, or a pair `(tokens, mask)`."
     ClassesLike: TypeAlias = Corpus | np.ndarray | Nested | Mapping[str, Any]
     "A corpus whose labels are classes, or a dict from class to a corpus, tokens or `(tokens, mask)`."
     NeuronsLike: TypeAlias = str | tuple[int, int] | np.ndarray | Sequence[Any]
@@ -80,9 +101,13 @@ if TYPE_CHECKING:
     ProbesLike: TypeAlias = LinearScores | Probes | Sequence[Any] | Mapping[int, Any]
     "Sparse probes: one of `ji.probes.best_subset` or `fit`, several of them, or a result by k."
     LayerNeurons: TypeAlias = Sequence[int | str] | Mapping[int, Sequence[int] | np.ndarray]
-    "Layers, of which all neurons are meant; names such as `'3.336'`; or indices by layer."
+    "Layers, which stand for all of their neurons; names such as `'3.336'`; or indices by layer."
     MaskLike: TypeAlias = Bool[Array, "*batch pos"] | np.ndarray | Nested
     "True at real tokens, for prompts padded left or right."
+    MasksLike: TypeAlias = tuple[MaskLike, MaskLike] | list[MaskLike]
+    "Two masks, of two sets of prompts."
+    PromptPairLike: TypeAlias = tuple[Any, Any] | list[Any]
+    "Prompts of two kinds, each tokens or a pair of tokens and mask."
     BatchLike: TypeAlias = TokensLike | tuple[TokensLike, MaskLike]
     "Tokens of one batch, or tokens and their mask, as `tokenizer([...])` returns."
     BatchesLike: TypeAlias = Iterable[BatchLike]
@@ -112,7 +137,7 @@ if TYPE_CHECKING:
     KeyLike: TypeAlias = PRNGKeyArray
     "A key of `jax.random.key`."
     PathLike: TypeAlias = str | os.PathLike[str] | Path
-    "Where a file or folder is."
+    "The path of a file or a folder."
     OptimizerLike: TypeAlias = optax.GradientTransformation | optax.GradientTransformationExtraArgs
     "Any optimizer of optax."
 
@@ -122,7 +147,7 @@ if TYPE_CHECKING:
         def batch(self, number: int) -> Any: ...
 
     ClaimsLike: TypeAlias = Mapping[str, tuple[SitesLike, ArrayLike | Callable[[Array], ArrayLike]]]
-    "Edges, and what they carry: a label for each prompt, or a function of the tokens to labels."
+    "Claims about edges by name: the edges, and a label for each prompt or a function of the tokens to labels."
     NumberedBatches: TypeAlias = Callable[[int], Any] | HasBatch
     "A function of the number of a step to its batch, or an object with such a method `batch`."
     ActivationsLike: TypeAlias = Array | np.ndarray | tuple[Any, Any] | Iterable[Any] | HasBatch
@@ -142,7 +167,7 @@ if TYPE_CHECKING:
     PlanLike: TypeAlias = (
         str | Callable[[str, Any], jax.sharding.Sharding | jax.sharding.PartitionSpec | None] | Any
     )
-    "The name of a plan, a function of a leaf's path and the leaf to where it lies, or a tree of shardings."
+    "The name of a plan, a function of the path of a leaf and the leaf to its sharding, or a tree of shardings."
 
     TextsLike: TypeAlias = list[str] | tuple[str, ...]
     "Several texts."
@@ -160,23 +185,27 @@ if TYPE_CHECKING:
         Mapping[str, str | Path | tuple[Model | Intervened, TokenizerLike]]
         | Sequence[str | Path | tuple[Model | Intervened, TokenizerLike]]
     )
-    "Models with their tokenizers, by name or in a list: what `ji.load` takes, or the pair that it returns."
+    "Models with their tokenizers, by name or in a list: each a name for `ji.load`, or the pair that it returns."
     DocumentsLike: TypeAlias = Corpus | Sequence[str | tuple[str, Any] | Document]
     "Labelled texts: `ji.data.Document`s, pairs (text, label), or a `ji.data.pack` of them."
     FeaturesLike: TypeAlias = Mapping[str, Any]
-    "What is asked of texts, by name: a label, several labels, or a function of a text to spans."
+    "Features of texts by name: each a label, several labels, or a function of a text to spans."
     PlotAxes: TypeAlias = matplotlib.axes.Axes
     "Axes of matplotlib."
     PlotAxesLike: TypeAlias = PlotAxes | Sequence[PlotAxes] | np.ndarray
     "Axes of matplotlib, or several."
+    PlotlyFigure: TypeAlias = plotly.graph_objects.Figure
+    "A figure of plotly."
+    AltairChart: TypeAlias = altair.TopLevelMixin
+    "A chart of altair."
     M = TypeVar("M", bound=Model | Intervened)
     "The class of a model, where a function returns a model of the class that it takes."
     PyTree: TypeAlias = Any
-    "A tree of arrays, where the structure is the caller's own."
+    "A tree of arrays with any structure."
     JSON: TypeAlias = Mapping[str, "JSON"] | Sequence["JSON"] | str | float | int | bool | None
-    "What a file of JSON holds."
+    "A value that JSON can hold."
 else:
-    BatchLike = BatchesLike = StreamLike = Any
+    MasksLike = PromptPairLike = BatchLike = BatchesLike = StreamLike = Any
     M = TypeVar("M")
     ConfigLike = TokenLike = AtLike = ResidLike = StrLike = FunctionLike = ValueLike = Any
     LogitsLike = SitesLike = AxesLike = BytesLike = IntLike = FloatLike = BoolLike = Any
@@ -184,8 +213,10 @@ else:
     CaptureLike = MetricLike = KeyLike = PathLike = OptimizerLike = DictionaryLike = Any
     NumberedBatches = ActivationsLike = Any
     JaxArray = Self = CoderLike = KindLike = Any
-    TextsLike = TextLike = Any
+    TextsLike = TextLike = WordsLike = LensReadLike = PatternLike = UnitValuesLike = TokenTextsLike = Any
+    PlotlyFigure = AltairChart = Any
     TokenizerLike = ArraysLike = PlotAxes = PlotAxesLike = Any
+    ConversationLike = InterchangesLike = Any
     ClaimsLike = GraphLike = AnyCorpus = CorpusLike = ClassesLike = NeuronsLike = UnitsLike = Any
     LayerNeurons = SourcesLike = DocumentsLike = FeaturesLike = ProbesLike = Any
     DTypeLike = AnyMesh = MeshLike = PlanLike = PyTree = JSON = Any

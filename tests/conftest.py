@@ -1,10 +1,12 @@
-"""The suite runs strict: warnings are errors, no implicit promotion of dtypes or ranks, and every
-shape annotation of the package is checked when a function is called.
+"""The suite runs strict: warnings are errors, no implicit promotion of dtypes or ranks. With
+`JAXINTERP_CHECK_SHAPES=1` every shape annotation of the package is checked when a function is called, which
+takes a quarter more time: `.ci/run newest` does that, with tests of every package.
 
 It runs cheaply too. Most of the time of a small test is compiling, so programs are compiled with little
 optimisation and kept in a folder that all workers and all later runs share. Both give way to the
 environment: `XLA_FLAGS= pytest` compiles as a user's process does (and is how tests marked `compiled`
-run), and `JAX_COMPILATION_CACHE_DIR` names another folder.
+run), and `JAX_COMPILATION_CACHE_DIR` names another folder. And programs are lowered in a context that
+many share (`tests/contexts.py`).
 """
 
 import gc
@@ -44,15 +46,18 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")
 os.environ.setdefault("JAX_INCLUDE_FULL_TRACEBACKS_IN_LOCATIONS", "false")
 
-from jaxtyping import install_import_hook  # noqa: E402
+if os.environ.get("JAXINTERP_CHECK_SHAPES", "0") != "0":
+    from jaxtyping import install_import_hook
 
-hook = install_import_hook("jaxinterp", "beartype.beartype")
-hook.__enter__()
+    install_import_hook("jaxinterp", "beartype.beartype").__enter__()
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
 
 import jaxinterp.testing  # noqa: E402
+from tests.contexts import share_contexts  # noqa: E402
+
+share_contexts()
 
 if os.environ["XLA_FLAGS"]:
     # Unoptimised kernels round by what they are fused with, and differently on each kind of processor. To the

@@ -6,6 +6,7 @@ limit whenever a change makes that possible.
 
 import ast
 import dataclasses
+import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,11 @@ OLD_WORDS = {"seed", "seeds", "batch", "together", "lr", "n_resamples", "bootstr
 
 RIDDLES = {"told", "said", "held", "judged", "asked", "some"}
 "Words that do not name what a value is. A name is one of them, alone or after an underscore."
+
+PAGES = [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+
+FRAGMENT = re.compile(r'(?:^ *|[.:] |- |"""|\| )(Of) [a-z]', re.M)
+"A sentence that begins with Of: the subject stands first."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,6 +170,11 @@ def _counted() -> dict[str, float | list[str]]:
             for path in trees
             for line, name in _names(nodes[path])
             if name.lstrip("_") in RIDDLES
+        ],
+        "fragments": [
+            f"{path.name}:{text.count(chr(10), 0, found.start(1)) + 1}"
+            for path, text in [*texts.items(), *((path, path.read_text()) for path in PAGES)]
+            for found in FRAGMENT.finditer(text)
         ],
         "unformatted": [f"{_short(path)}" for path, text in texts.items() if "# fmt: skip" in text],
         "long_files": [_short(path) for path, text in texts.items() if text.count("\n") > 250],

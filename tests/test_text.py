@@ -130,6 +130,10 @@ def test_what_objects_say_of_themselves() -> None:
         ["probe", "tiny", "texts\x1b[31m\u202e"],
         ["probe", "tiny", "texts", "--layers", "\x1b[31m"],
         ["sae", "rate", "\x1b[31m\u202e"],
+        ["sae", "eval", "tiny", "\x1b[31m\u202e"],
+        ["models", "\x1b[31m\u202e"],
+        ["heads", "tiny", "--plot", "\x1b[31m\u202e.xyz"],
+        ["patch", "m", "a", "b", "--answer", "a", "--over", "\x1b[31m,\u202e,x", "--plot", "x.html"],
         ["sae", "train", "tiny", "--site", "z[0]", "--kind", "\x1b[31m\u202e", "x"],
         ["sites", "tiny", "--\x1b[31m"],
         ["tour", "--out", "\x1b[31m\u202e.png"],
@@ -137,6 +141,7 @@ def test_what_objects_say_of_themselves() -> None:
 )
 def test_the_command_line(args: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("jaxinterp._waiting.DELAY", 1e6)  # a bar returns to the start of its line
     result = CliRunner().invoke(main, args)
     assert result.exit_code == 2 and "rror: " in result.output
     assert not RAW.search(result.output), ascii(result.output)
@@ -157,20 +162,13 @@ def test_names_of_files_and_labels_in_a_shell(tmp_path: Path) -> None:
         assert "U+DCFF" in said.upper() or "UDCFF" in said.upper()
 
 
-def test_bars_show_labels_without_control_characters(monkeypatch: Any) -> None:
-    import tqdm.auto
-
+def test_bars_show_labels_without_control_characters(
+    monkeypatch: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from jaxinterp import _waiting
     from jaxinterp.probes.study import _study
 
-    shown: list[str] = []
-
-    class Bar(list[Any]):
-        def __init__(self, items: Any, **_: Any) -> None:
-            super().__init__(items)
-
-        def set_postfix_str(self, text: str, refresh: bool) -> None:
-            shown.append(text)
-
-    monkeypatch.setattr(tqdm.auto, "tqdm", Bar)
+    monkeypatch.setattr(_waiting, "DELAY", 0.0)
     list(_study._watched([(0, "a\x1b[31m\u202eb", "single")], True))
-    assert shown == ["layer 0, a␛[31m⟨U+202E⟩b, single"]
+    shown = capsys.readouterr().err
+    assert "layer 0, a␛[31m⟨U+202E⟩b, single" in shown and not RAW.search(shown.replace("\r", ""))

@@ -18,7 +18,15 @@ _LONGEST = 1 << 20  # of a first line that is looked at
 
 
 class BadRecords(ValueError):
-    """A file that holds no records, or those of another study."""
+    """The error for a file that holds no records, or the records of another study.
+
+    ```python
+    try:
+        ji.probes.study(model, corpus, key=jax.random.key(1), out="study.jsonl")  # begun with another key
+    except ji.probes.BadRecords as error:
+        print(error)
+    ```
+    """
 
 
 class LineWriter:

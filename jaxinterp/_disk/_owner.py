@@ -1,7 +1,7 @@
 """Temporary names that say whose they are, so that what a dead writer left is known and removed.
 
 A name holds the host (with its process namespace), the boot and the process: a process of this boot
-that is gone is dead, and so is all of an earlier boot. Of other hosts nothing is known; what they
+that is gone is dead, and so is all of an earlier boot. Nothing is known of other hosts; what they
 left is dead after a week in which nobody touched it.
 """
 

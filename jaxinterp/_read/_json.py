@@ -7,7 +7,7 @@ from typing import Any
 from ._file import read_bytes
 
 MAX_BYTES = 2**24
-"""Of a JSON file. A vocabulary of 250,000 tokens has 6 MB."""
+"""The most bytes of a JSON file. A vocabulary of 250,000 tokens has 6 MB."""
 MAX_VALUES = 2**19
 """Numbers, texts and containers of one JSON text: a Python object each, of about 100 bytes."""
 MAX_DEPTH = 64

@@ -48,34 +48,36 @@ def acdc(
 ) -> Acdc:
     r"""$m_e \leftarrow 0$ where $M(m - e) - M(m) < \tau$, edge by edge from the logits back: a circuit by ACDC.
 
-    Receivers come in reverse order of computation, and for each of them its senders. An edge is cut for good
-    if the metric bears it in the circuit that is left then. Conmy et al. 2023
-    (https://arxiv.org/abs/2304.14997).
+    The receivers are visited in reverse order of computation, and for each receiver its senders. An edge is cut
+    if this changes the metric of the circuit that is left at that moment by less than $\tau$. It then stays cut.
+    Conmy et al. 2023 (https://arxiv.org/abs/2304.14997).
 
     **Arguments:**
 
-    - `model`: without edits of its own.
+    - `model`: a model without edits of its own.
     - `clean`, `corrupt`: prompts of one shape, `(*batch, pos)`. With `ablate="zero"` corrupt may be None.
-    - `metric`: of `ji.metrics`, or a function of logits; its mean over the prompts is $M$. The paper takes
-      `ji.metrics.kl` from the clean logits. Whether it may rise, fall, or must stay is the `goal` of the
-      settings: by default a KL may not rise by $\tau$, and a logit difference may not fall by it.
+    - `metric`: a metric of `ji.metrics`, or a function of logits; its mean over the prompts is $M$. The paper
+      takes `ji.metrics.kl` from the clean logits. The `goal` of the settings says whether the metric may not
+      rise, may not fall, or has to stay: by default a KL may not rise by $\tau$, and a logit difference may not
+      fall by $\tau$.
     - `threshold`: $\tau$, 0 or more, in units of the metric; by default 0.01. A list gives one circuit for
-      each, which share what they can.
+      each threshold, and the searches share their runs.
     - `ablate`: what a cut edge carries: `"patch"`, `"mean"` or `"zero"`, as in `ji.circuits.run`.
-    - `mask`: True at real tokens. It holds for both prompts.
-    - `graph`: of `ji.circuits.graph(model, ...)`, for positions, split embeddings or whole heads.
-    - `checkpoint`: a folder. A call that was stopped goes on from there, and other thresholds use its values.
-    - `max_bytes`: memory for circuits that run at once.
-    - `progress`: a bar with the edges that are left; True by default.
+    - `mask`: True at real tokens of both prompts.
+    - `graph`: a graph of `ji.circuits.graph(model, ...)`, for positions, split embeddings or whole heads.
+    - `checkpoint`: a folder. A call that was stopped continues from there, and calls with other thresholds use
+      the values in it.
+    - `max_bytes`: the memory for circuits that run at once.
+    - `progress`: shows a bar with the edges that are left; True by default.
     - `settings`: an `AcdcSettings`: the goal, and the order of the senders.
 
-    **Returns:** an `Acdc`, which is a `Circuit`, with `deltas` `(edge,)` and `runs`. Of several thresholds
+    **Returns:** an `Acdc`, which is a `Circuit` with `deltas` `(edge,)` and `runs`. With several thresholds
     the mask is `(n, edge)`.
 
-    The result is that of one run after the other. Edges whose change is within rounding of the threshold can
-    go either way. Decisions are guessed ahead, and the circuits that the guesses lead to run as one batch:
-    of each the heads and MLPs behind the changed edges. What comes after a wrong guess runs again. Receivers
-    without a path to the logits lose their edges without a run.
+    The result is the same as that of one run after the other, but for edges whose change differs from the
+    threshold by no more than rounding. To be faster, decisions are guessed ahead, and the circuits of the guesses
+    run as one batch; each runs only the heads and MLPs behind the changed edges. The circuits after a wrong guess
+    run again. Receivers without a path to the logits lose their edges without a run.
 
     **Raises:** ValueError for a threshold below 0, for a metric that is the same with all edges and with none,
     for a graph of another model, and for a model with edits.
@@ -86,7 +88,7 @@ def acdc(
     len(circuit), circuit.edges
     ```
 
-    Law: equal to the plain loop of one run for each edge, edge by edge.
+    Law: it is equal to the plain loop with one run for each edge.
     """
     chosen = AcdcSettings() if settings is None else settings
     thresholds = _thresholds(threshold)

@@ -1,27 +1,27 @@
 """The result of `acdc`: a circuit that knows how the metric changed with each edge."""
 
-from typing import TYPE_CHECKING
-
 import equinox as eqx
 import numpy as np
 from jaxtyping import Array, Float
 
-from ..stats._results import Record, records_frame, records_html
+from ..stats._results import Record
 from ._circuit import Circuit
-
-if TYPE_CHECKING:
-    import pandas  # pyright: ignore[reportMissingImports] # an extra
 
 
 class Acdc(Circuit):
     r"""A `Circuit` found by `ji.circuits.acdc`; with several thresholds `*n` is their axis.
 
-    - `mask` `(*n, edge)`, `graph`: of the circuit.
-    - `deltas` `(*n, edge)`: $\delta$, by how much the metric changed when the edge was cut: positive, it rose.
-      It is 0 at edges that lead nowhere.
+    - `mask` `(*n, edge)`, `graph`: the circuit itself.
+    - `deltas` `(*n, edge)`: $\delta$, the change of the metric when the edge was cut; positive where the metric rose.
+      It is 0 at edges without a path to the logits.
     - `threshold` `(*n,)`: $\tau$.
-    - `metric` `(*n,)`: of the circuit; `full`, `empty`: of the model with all of its edges, and with none.
+    - `metric` `(*n,)`: the metric of the circuit; `full`, `empty`: the metric with all edges and with none.
     - `runs`: how many circuits ran; `goal`: see `AcdcSettings`.
+
+    ```python
+    circuit = ji.circuits.acdc(model, clean, corrupt, metric, threshold=[0.1, 1.0])
+    circuit.kept.sum(-1), circuit.deltas.shape
+    ```
     """
 
     deltas: Float[Array, "*n edge"]
@@ -50,13 +50,6 @@ class Acdc(Circuit):
                     }
                 )
         return rows
-
-    def to_pandas(self) -> "pandas.DataFrame":
-        """The records as a pandas DataFrame. Needs `pip install pandas`."""
-        return records_frame(self.records())
-
-    def _repr_html_(self) -> str:
-        return records_html(self.records(), repr(self))
 
     def __repr__(self) -> str:
         if self.mask.ndim != 1:

@@ -24,13 +24,13 @@ HIGHER = ("logit_diff", "prob", "log_prob", "prob_diff", "recovered")
 class AcdcSettings:
     r"""How `ji.circuits.acdc` decides about an edge whose removal changes the metric by $\delta$.
 
-    - `goal`: an edge goes if $\delta < \tau$ (`"min"`: a circuit may only be worse by having a higher metric, as
-      the paper has it), if $-\delta < \tau$ (`"max"`), or if $|\delta| < \tau$ (`"keep"`: the metric stays what
-      it is). None takes `"min"` for `kl`, `cross_entropy` and `rank`, `"max"` for `logit_diff`, `prob`, `log_prob`,
+    - `goal`: when an edge is cut. `"min"` cuts it if $\delta < \tau$ (a circuit is worse if its metric is higher,
+      as in the paper), `"max"` if $-\delta < \tau$, and `"keep"` if $|\delta| < \tau$, so that the metric stays.
+      None takes `"min"` for `kl`, `cross_entropy` and `rank`, `"max"` for `logit_diff`, `prob`, `log_prob`,
       `prob_diff` and `recovered`, and `"keep"` for a metric of your own.
-    - `order`: in which order the senders of a receiver are tried: `"reverse"`, the last computed first;
-      `"forward"`; or numbers `(edge,)`, of which the least absolute one goes first, such as `scores.values`
-      of `ji.circuits.eap`.
+    - `order`: the order in which the senders of a receiver are tried: `"reverse"`, the last computed first;
+      `"forward"`; or numbers `(edge,)`, the smallest magnitude first, such as `scores.values` of
+      `ji.circuits.eap`.
 
     ```python
     settings = ji.circuits.AcdcSettings(goal="keep", order="forward")

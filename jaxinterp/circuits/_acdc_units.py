@@ -54,7 +54,7 @@ class UnitPlan(eqx.Module):
 
 @functools.lru_cache(maxsize=8)
 def slots_of(graph: Graph) -> tuple[np.ndarray, np.ndarray]:
-    """Of each unit `(layer, mlp, group, first sender)` by number, and its receivers by slot; the logits are the last."""
+    """Each unit's `(layer, mlp, group, first sender)` by number, and its receivers by slot; the logits are the last."""
     place = {name: i for i, name in enumerate(graph.receivers)}
     shared, width = graph.heads // graph.kv_heads, graph.heads + graph.has_mlp
     units, slots = [], []

@@ -10,6 +10,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Shaped
 
 from .._arguments import as_numbers, concrete, kind_of
+from .._tabular import Record, Tabular
 from .._text import shown
 from ..typing import ArrayLike, IntLike, StrLike
 from ._graph import Graph
@@ -19,14 +20,16 @@ if TYPE_CHECKING:
     from ..viz import Figure
 
 
-class Circuit(eqx.Module):
-    r"""$m : E \to [0, 1]$: 1 keeps an edge, 0 lets it carry what the sender writes in the other run.
+class Circuit(Tabular, eqx.Module):
+    r"""$m : E \to [0, 1]$: 1 keeps an edge, and 0 cuts it.
 
-    - `mask` `(*n, edge)`: bools, or numbers between; leading axes hold several circuits.
-    - `graph`: the `Graph` that says which edge is which.
+    A cut edge carries what its sender writes in the other run.
 
-    Made by `Graph.full`, `.empty` and `.mask`, and by what finds circuits. The mask is a leaf, so `jax.vmap` and
-    `jax.grad` go through a circuit. `a & b`, `a | b` and `~a` act edge by edge.
+    - `mask` `(*n, edge)`: bools, or numbers from 0 to 1; leading axes hold several circuits.
+    - `graph`: the `Graph` whose edges the mask counts.
+
+    `Graph.full`, `.empty` and `.mask` make a circuit, and so do the functions that find circuits. The mask is a
+    leaf, so `jax.vmap` and `jax.grad` go through a circuit. `a & b`, `a | b` and `~a` act edge by edge.
 
     ```python
     circuit = g.mask(["embed->0.1.v", "0.1->logits"])
@@ -37,9 +40,17 @@ class Circuit(eqx.Module):
     mask: Shaped[Array, "*n edge"]
     graph: Graph = eqx.field(static=True)
 
+    def records(self) -> list[Record]:
+        """A row for each kept edge of one circuit: `edge`, its `sender` and its `receiver`."""
+        pairs = [edge.partition("@")[0].partition("->") for edge in self.edges]
+        return [
+            {"edge": edge, "sender": sender, "receiver": receiver}
+            for edge, (sender, _, receiver) in zip(self.edges, pairs, strict=True)
+        ]
+
     @property
     def kept(self) -> np.ndarray:
-        """Which edges are kept, as bools of NumPy: those whose number is above a half."""
+        """True at the edges that are kept, those with a number above 0.5; bools of NumPy."""
         check_known("What edges a circuit keeps", self.mask)
         return np.asarray(self.mask) > 0.5
 

@@ -7,6 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from .. import viz
 from .._arguments import as_int, as_list, check_choice
 from .._random import host_generator
 from ..stats._results import Result
@@ -34,12 +35,12 @@ BY = ("edge", "node")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Completeness(Result):
-    r"""What `completeness` returns: a row for each set K of nodes, the worst first.
+    r"""The result of `completeness`: a row for each set K of nodes, the worst first.
 
     - `name`: `"random 3"`, the name of a class, or `"greedy 2"`, the worst two nodes found step by step.
     - `nodes`: the nodes of K, joined by spaces.
     - `circuit`, `model`: the metric of the circuit and of the whole model, both without K.
-    - `score`: how far these are apart, as a share of the clean metric minus the corrupt one.
+    - `score`: how far the two are apart, divided by the clean metric minus the corrupt metric.
     """
 
     name: list[str]
@@ -48,15 +49,20 @@ class Completeness(Result):
     model: np.ndarray
     score: np.ndarray
 
+    def figure(self, *, title: str = "A circuit and its model without parts") -> viz.Figure:
+        """The metric of the circuit over that of the model, a point for each set: on the diagonal if complete."""
+        points = {"set": (self.model, self.circuit)}
+        return viz.scatter(points, title=title, x_axis="metric of the model", y_axis="of the circuit")
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Minimality(Result):
-    r"""What `minimality` returns: a row for each part of a circuit, those that matter least first.
+    r"""The result of `minimality`: a row for each part v of a circuit, those that matter least first.
 
     - `part`: an edge or a node.
-    - `score`: $|m(C \setminus (K + v)) - m(C \setminus K)|$ as a share of the clean metric minus the
-      corrupt one, for the K that makes it largest.
-    - `beside`: that K: the name of a class, or nothing.
+    - `score`: $|m(C \setminus (K + v)) - m(C \setminus K)|$ divided by the clean metric minus the corrupt metric,
+      for the set K that makes it largest.
+    - `beside`: the name of the class that this K is, or nothing.
     """
 
     part: list[str]
@@ -132,16 +138,16 @@ def completeness(
 ) -> Completeness:
     r"""$|m(C \setminus K) - m(M \setminus K)|$ for sets K of the circuit's nodes: small where C holds all that matters.
 
-    Wang et al. 2022, section 4 (https://arxiv.org/abs/2211.00593). A circuit that leaves out a backup part
-    is faithful, and is not complete: without the main part the model still works, and the circuit does not.
+    Wang et al. 2022, section 4 (https://arxiv.org/abs/2211.00593). A circuit without a backup part can be
+    faithful, but it is not complete: without the main part the model still works, and the circuit does not.
 
     **Arguments:**
 
     - `model`, `circuit`, `clean`, `corrupt`, `metric`, `ablate`, `mask`, `max_bytes`: as in
       `ji.circuits.evaluate`, for one circuit.
-    - `key`, `subsets`: how many random K, in which each node is with probability one half.
-    - `greedy`: up to how many nodes a worst K is grown, node by node.
-    - `classes`: sets of nodes by name, such as `{"movers": ["9.9", "9.6"]}`, each of them a K.
+    - `key`, `subsets`: the number of random K. Each node is in K with probability one half.
+    - `greedy`: the size up to which the worst K is grown, node by node.
+    - `classes`: sets of nodes by name, such as `{"movers": ["9.9", "9.6"]}`; each set is one K.
 
     **Returns:** a `Completeness`.
 
@@ -199,15 +205,15 @@ def minimality(
 ) -> Minimality:
     r"""$\max_K |m(C \setminus (K + v)) - m(C \setminus K)|$ for each part v of a circuit: small where v is not needed.
 
-    Wang et al. 2022, section 4 (https://arxiv.org/abs/2211.00593), who ask for 1% of the metric at least.
+    Wang et al. 2022, section 4 (https://arxiv.org/abs/2211.00593), require a score of at least 1% of the metric.
 
     **Arguments:**
 
     - `model`, `circuit`, `clean`, `corrupt`, `metric`, `ablate`, `mask`, `max_bytes`: as in
       `ji.circuits.evaluate`, for one circuit.
-    - `by`: `"node"` (the default) cuts all that a sender sends, `"edge"` one edge.
-    - `classes`: sets of nodes by name. Besides no K, each class is tried as K, without v itself: what a
-      backup does shows only when the main part is away.
+    - `by`: `"node"` (the default) cuts all edges of a sender, `"edge"` one edge.
+    - `classes`: sets of nodes by name. Besides the empty K, each class without v is tried as K, because the
+      effect of a backup part shows only when the main part is cut.
 
     **Returns:** a `Minimality`.
 

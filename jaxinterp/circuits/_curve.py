@@ -20,13 +20,18 @@ SHARES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FaithfulnessCurve(Result):
-    r"""What `curve` returns.
+    r"""$f(k)$: the faithfulness of circuits of rising size, made by `ji.circuits.curve`.
 
-    - `share (n,)`: which share of all edges each circuit was allowed; `size (n,)`: how many edges it has.
+    - `share (n,)`: the share of all edges that each circuit may have; `size (n,)`: the number that it has.
     - `faithfulness (n,)`, `kl (n,)`, `accuracy (n,)`: as in `Judgement`.
     - `cpr`: $\int f\,dk$, the circuit performance ratio: larger is better. Above 1 the circuits do more than
       the model.
     - `cmd`: $\int |1 - f|\,dk$, the circuit-model distance: 0 is best.
+
+    ```python
+    found = ji.circuits.curve(model, scores, clean, corrupt, metric)
+    found.share, found.faithfulness, found.cmd
+    ```
     """
 
     share: np.ndarray
@@ -73,8 +78,8 @@ def curve(
     **Arguments:**
 
     - `model`, `clean`, `corrupt`, `metric`, `ablate`, `mask`, `max_bytes`: as in `ji.circuits.evaluate`.
-    - `scores`: of edges, as of `ji.circuits.eap`.
-    - `shares`: sizes as shares of all edges, rising; those of the benchmark by default.
+    - `scores`: the scores of edges, as `ji.circuits.eap` returns them.
+    - `shares`: sizes as shares of all edges, in rising order; those of the benchmark by default.
     - `how`: as in `ji.circuits.select`; `"greedy"` by default.
 
     **Returns:** a `FaithfulnessCurve`.

@@ -28,14 +28,14 @@ def figure(
 ) -> "Figure":
     r"""$C \mapsto$ a drawing: nodes by layer, from the embeddings at the bottom to the logits, and their edges.
 
-    Edges of scores are as wide as their scores are large, and a slider leaves the strongest. Choosing a node leaves
-    its edges. Neurons are drawn as their MLP.
+    The width of an edge shows the size of its score. A slider hides the weaker edges, and a click on a node hides all
+    edges but its own. Neurons are drawn as their MLP.
 
     **Arguments:**
 
     - `circuit`: one circuit, or scores of edges such as those of `ji.circuits.eap`.
     - `top`: how many edges are drawn at most; 200 by default.
-    - `title`: what the figure is.
+    - `title`: the title of the figure.
     - `how`: `"graph"`, the default; or `"matrix"`, a heat map of the scores by sender and receiver. Its rows and columns
       are the ends of the `top` edges, and positions are summed.
 
@@ -100,9 +100,9 @@ def export(path: PathLike, circuit: Circuit | EdgeScores) -> Path:
     **Arguments:**
 
     - `path`: a name that ends in `.json`, `.graphml` or `.dot`.
-    - `circuit`: one circuit, or scores of edges. An edge has `sender`, `receiver`, the embeddings, heads and MLPs
-      that these are parts of (`source` writes it, and `node` reads it), `score` (1 in a circuit) and, where the graph
-      has positions, `pos`.
+    - `circuit`: one circuit, or scores of edges. An edge in the file has a `sender`, a `receiver`, the embedding,
+      head or MLP that writes (`source`) and the one that reads (`node`), a `score` (1 in a circuit) and, where the
+      graph has positions, `pos`.
 
     **Returns:** the path. The file is written whole or not at all.
 

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Array
 
 from .._arguments import as_int, check_choice, concrete
+from .._waiting import finished, waiting
 from ..core._intervene import split_edits
 from ..mesh._platform import platform_of
 from ..metrics import Metric
@@ -41,37 +42,37 @@ def eap(
     r"""$s(u \to v) = \sum_k w_k \sum_t (u' - u)_t \cdot g_v(z_k)_t$: the estimated change when an edge is cut.
 
     $u$ is what a sender writes on the clean prompt, and $u'$ what a cut edge carries. $g_v$ is the gradient
-    of the metric in what receiver $v$ alone reads, at the $n$ points $z_k$ of a path, with weights $w_k$. All
-    edges cost one forward pass on the corrupt prompts, and one forward and one backward pass a point. Edge
-    attribution patching: Syed et al. 2023 (https://arxiv.org/abs/2310.10348). Integrated gradients, EAP-IG: Hanna
-    et al. 2024 (https://arxiv.org/abs/2403.17806).
+    of the metric with respect to the input of receiver $v$ alone. It is taken at the $n$ points $z_k$ of a path,
+    with weights $w_k$. All edges cost one forward pass on the corrupt prompts, and one forward and one backward
+    pass for each point. Edge attribution patching: Syed et al. 2023 (https://arxiv.org/abs/2310.10348).
+    Integrated gradients, EAP-IG: Hanna et al. 2024 (https://arxiv.org/abs/2403.17806).
 
-    Points and weights are those of Radau's rule: of all rules of $n$ points that hold the clean run, it is exact for
-    polynomials of the highest degree, $2n - 2$. The paper takes the points $k/n$ with equal weights. Their mean is
-    off by about $\frac{1}{2n}$ of the difference between the gradients at both ends.
+    Points and weights are those of Radau's rule. Among the rules of $n$ points that include the clean run, it is
+    exact for polynomials of the highest degree, $2n - 2$. The paper takes the points $k/n$ with equal weights. The
+    error of their mean is about $\frac{1}{2n}$ of the difference between the gradients at both ends.
 
     **Arguments:**
 
-    - `model`: without edits of its own.
+    - `model`: a model without edits of its own.
     - `clean`, `corrupt`: prompts of one shape, `(*batch, pos)`. With `ablate="zero"` corrupt may be None.
     - `metric`: a metric of `ji.metrics`, or a function of all logits. The mean over examples is estimated.
-    - `steps`: points of the path. 1 is plain EAP, the gradient on the clean prompts.
-    - `along`: which path. `"inputs"`: embeddings $e' + \alpha_k (e - e')$, with $\alpha_n = 1$.
-      `"activations"`: each sender's own output, moved in the same way while what comes before it is clean;
+    - `steps`: the number of points of the path. 1 is plain EAP, the gradient on the clean prompts.
+    - `along`: the path. `"inputs"`: embeddings $e' + \alpha_k (e - e')$, with $\alpha_n = 1$.
+      `"activations"`: the output of each sender moves in the same way, while everything before it is clean;
       heads of one layer move together. It costs `steps` points for each of the $2L + 1$ groups of senders.
       `"ends"`: the mean of both ends of the first path; it takes two points, and no `steps`.
-    - `ablate`: what a cut edge carries, as in `ji.circuits.run`: `"patch"`, `"mean"` or `"zero"`. $e'$ is that of
-      the embeddings.
-    - `mask`: True at real tokens. It holds for both prompts.
-    - `graph`: of `ji.circuits.graph(model, ...)`, with its options; by default that without any.
-    - `max_bytes`: memory for differences and gradients that are multiplied at once. The passes themselves
-      take what a backward pass on the whole batch takes.
+    - `ablate`: what a cut edge carries, as in `ji.circuits.run`: `"patch"`, `"mean"` or `"zero"`. For the embeddings
+      this is $e'$.
+    - `mask`: True at real tokens of both prompts.
+    - `graph`: a graph of `ji.circuits.graph(model, ...)`; by default that without options.
+    - `max_bytes`: the memory for differences and gradients that are multiplied at once. The passes themselves
+      take the memory of a backward pass on the whole batch.
 
-    **Returns:** `Scores`: `.top(10)`, `.of("0.1->1.3.k")`, `.matrix()`, `.agreement(paths)`. Positive: cutting the
-    edge raises the metric.
+    **Returns:** `Scores`, with `.top(10)`, `.of("0.1->1.3.k")`, `.matrix()` and `.agreement(paths)`. A score is
+    positive where cutting the edge raises the metric.
 
-    **Raises:** ValueError where the metric has no gradient: one that is constant, and `kl` at its reference, where
-    plain EAP finds nothing. Then take several steps, or both ends.
+    **Raises:** ValueError where the gradient of the metric is zero: for a constant metric, and for `kl` at its
+    reference, where plain EAP finds nothing. Then take several steps, or both ends.
 
     ```python
     scores = ji.circuits.eap(model, clean, corrupt, metric, steps=8)
@@ -79,9 +80,9 @@ def eap(
     circuit = ji.circuits.graph(model).mask(scores.top(50).names)
     ```
 
-    Laws: with one step, minus the gradient of the masked forward in the mask; exact where the metric is linear in
-    what each receiver reads; for many steps along inputs the edges of the embedding add up to the
-    metric's change from clean to corrupt.
+    Laws: with one step the scores are minus the gradient of the metric of `ji.circuits.run` in the mask; they are
+    exact where the metric is linear in the input of each receiver; for many steps along inputs, the scores of the
+    edges of the embedding add up to the change of the metric from clean to corrupt.
     """
     check_choice(along, "along", ALONG)
     count = as_int(steps, "steps", 1)
@@ -106,7 +107,8 @@ def eap(
     checked = pair.metric(metric)
     chunk, together = _sizes(setup, pair, len(alphas), max_bytes)
     points = jnp.asarray(np.stack([alphas, weights], 1))
-    values, logits, size = attribute(setup, checked, points, along, chunk, together)
+    with waiting(f"eap of {setup.graph.size:,} edges: compiling and running"):
+        values, logits, size = finished(attribute(setup, checked, points, along, chunk, together))
     if concrete(size):
         _check_gradient(setup, checked, logits, float(size), len(alphas))
     return Scores(values, setup.graph)

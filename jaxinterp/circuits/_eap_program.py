@@ -77,7 +77,7 @@ def _mean(
 ) -> tuple[tuple[dict[str, Array], Array], ReadGradients, Normed | None, Array]:
     """What senders write at the last point and its logits, the weighted sum of gradients, and the size of slopes.
 
-    Of what the norm takes away there is one entry for each point, times its weight.
+    What the norm takes away has one entry for each point, times its weight.
     """
     sending = sites_of(setup)
     # Neurons move where their MLP does.

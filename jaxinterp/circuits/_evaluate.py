@@ -28,17 +28,22 @@ from ._select import check_path
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Judgement(Result):
-    r"""What `evaluate` returns: numbers, or arrays `(n,)` for several circuits.
+    r"""How good a circuit is, from `ji.circuits.evaluate`: numbers, or arrays `(n,)` for several circuits.
 
     - `size`: how many edges are kept.
     - `metric`: $m(C)$, the mean over prompts.
     - `faithfulness`: $(m(C) - m(\emptyset)) / (m(M) - m(\emptyset))$: 0 is the corrupt run, 1 the clean one.
     - `remaining`: the faithfulness of all edges outside the circuit: near 0 where the circuit is complete.
-    - `kl`: nats from the clean next-token distribution to the circuit's.
+    - `kl`: nats from the next-token distribution of the clean run to that of the circuit.
     - `accuracy`: the share of prompts for which both have the same likeliest token.
     - `clean`, `corrupt`: the metric of the whole model and of the empty circuit.
-    - `p`: how often random circuits of this size are as faithful, and `null` `(resamples,)` their
-      faithfulness; None without `resamples`.
+    - `p`: the p-value, from how often random circuits of this size are as faithful; `null` `(resamples,)`: their
+      faithfulness. Both are None without `resamples`.
+
+    ```python
+    found = ji.circuits.evaluate(model, circuit, clean, corrupt, metric)
+    found.faithfulness, found.records()
+    ```
     """
 
     size: Any
@@ -78,7 +83,7 @@ def evaluate(
     resamples: int = 0,
     max_bytes: BytesLike = "auto",
 ) -> Judgement:
-    r"""$\frac{m(C) - m(\emptyset)}{m(M) - m(\emptyset)}$: faithfulness, and what else judges a circuit.
+    r"""$\frac{m(C) - m(\emptyset)}{m(M) - m(\emptyset)}$: the faithfulness of a circuit, and other measures.
 
     Wang et al. 2022 (https://arxiv.org/abs/2211.00593), Hanna et al. 2024 (https://arxiv.org/abs/2403.17806).
     All circuits run in one program. The metric is averaged over prompts first, and then normalised.
@@ -87,16 +92,16 @@ def evaluate(
 
     - `model`, `clean`, `corrupt`, `ablate`, `mask`, `max_bytes`: as in `ji.circuits.run`.
     - `circuit`: one or several.
-    - `metric`: what the circuit is to keep; any of `ji.metrics`, or a function of logits.
-    - `key`, `resamples`: how many random circuits of equal size to judge beside it, and their key. They
+    - `metric`: the metric that the circuit has to keep: any of `ji.metrics`, or a function of logits.
+    - `key`, `resamples`: how many random circuits of equal size are evaluated for comparison, and their key. They
       are grown from the logits, so that each edge leads there. The p-value is
-      $(1 + \#\{\text{as faithful}\}) / (1 + \text{resamples})$. Give one circuit.
+      $(1 + \#\{\text{as faithful}\}) / (1 + \text{resamples})$. This needs one circuit, not several.
 
     **Returns:** a `Judgement`.
 
-    **Raises:** ValueError where clean and corrupt prompts have the same metric, and faithfulness has no
+    **Raises:** ValueError where clean and corrupt prompts have the same metric, because faithfulness then has no
     scale; and for one circuit without a path from an embedding to the logits, unless it is empty. Several
-    circuits at once are not checked for that.
+    circuits at once are not checked for such a path.
 
     ```python
     found = ji.circuits.evaluate(model, circuit, clean, corrupt, metric, key=jax.random.key(0), resamples=99)

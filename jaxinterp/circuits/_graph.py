@@ -27,7 +27,7 @@ EMBEDDINGS = ("embed", "pos_embed")
 class Graph:
     r"""Senders, receivers, and an edge $u \to v$ wherever $u$ is computed before $v$ reads.
 
-    Made by `ji.circuits.graph(model)`. It holds sizes alone, so that equal models share compiled programs.
+    `ji.circuits.graph(model)` makes it. It holds sizes and no arrays, so models of one shape share compiled programs.
 
     - `layers`, `heads`, `kv_heads`: numbers of layers, of query heads, and of key/value heads.
     - `has_mlp`, `parallel`: whether blocks have an MLP, and whether it reads what attention reads.
@@ -39,9 +39,15 @@ class Graph:
 
     Senders are `"embed"`, `"pos_embed"`, `"0.1"` (layer.head) and `"mlp3"`. Receivers are `"1.3.q"`,
     `"1.3.k"`, `"1.3.v"`, `"mlp4"` and `"logits"`. Keys and values are numbered by key/value head. An edge is
-    written `"0.1->1.3.k"`; with positions `"0.1->1.3.k@5"` is what the receiver reads at position 5. With neurons
-    of layer 3 its MLP is several senders: `"mlp3.n17"` is neuron 17, and `"mlp3.rest"` all that the MLP writes beside
-    these. The edge `"mlp3->logits"` then stands for the edges of all of them.
+    written `"0.1->1.3.k"`. With positions, `"0.1->1.3.k@5"` is the edge into position 5 of the receiver. With neurons
+    of layer 3 its MLP is several senders: `"mlp3.n17"` is neuron 17, and `"mlp3.rest"` the rest of the output of the
+    MLP. The name `"mlp3->logits"` then stands for the edges of all of these senders.
+
+    ```python
+    g = ji.circuits.graph(model)
+    len(g.senders), len(g.receivers), g.size
+    circuit = g.full() & ~g.mask(["0.1->logits"])
+    ```
     """
 
     layers: int
@@ -85,7 +91,7 @@ class Graph:
         return _circuit(jnp.ones(self.size, bool), self)
 
     def empty(self) -> "Circuit":
-        """No edge is kept: the model reads the other prompt everywhere."""
+        """The circuit without edges: every receiver reads the corrupt run."""
         return _circuit(jnp.zeros(self.size, bool), self)
 
     def mask(self, edges: SitesLike) -> "Circuit":

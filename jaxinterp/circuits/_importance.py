@@ -6,6 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from .. import viz
 from .._arguments import as_bool
 from ..core._grads import site_grads
 from ..core._run import run
@@ -17,10 +18,16 @@ from ._graph import Graph
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class NodeImportance(Result):
-    """What `node_importance` returns.
+    """How much each node matters, from `ji.circuits.node_importance`.
 
-    - `head (layer, head)`, `q (layer, head)`, `k`, `v (layer, kv_head)`: of what heads write and read.
-    - `mlp (layer,)`: of what MLPs write; None without MLPs.
+    - `head (layer, head)`: the importance of the outputs of heads.
+    - `q (layer, head)`, `k`, `v (layer, kv_head)`: the importance of queries, keys and values.
+    - `mlp (layer,)`: the importance of the outputs of MLPs; None without MLPs.
+
+    ```python
+    importance = ji.circuits.node_importance(model, clean, metric)
+    circuit = ji.circuits.select(importance.scores(graph), n=50)
+    ```
     """
 
     head: np.ndarray
@@ -52,6 +59,16 @@ class NodeImportance(Result):
         mlps = () if self.mlp is None else enumerate(self.mlp.tolist())
         return [*rows, *({"kind": "mlp", "layer": i, "head": None, "importance": value} for i, value in mlps)]
 
+    def figure(self, *, title: str = "Importance of nodes") -> viz.Figure:
+        """Heat maps (layer, head) of what heads write and read; heads that share keys have them once."""
+        heads = self.head.shape[1]
+        kinds = {"head": self.head, "q": self.q, "k": self.k, "v": self.v}
+        wide = {
+            kind: np.pad(each, ((0, 0), (0, heads - each.shape[1])), constant_values=np.nan)
+            for kind, each in kinds.items()
+        }
+        return viz.heatmaps(wide, axis_names=("layer", "head"), value="importance", title=title)
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SenderScores:
@@ -72,8 +89,9 @@ def node_importance(
 ) -> NodeImportance:
     r"""$I = \mathbb E_x \big| \sum_{t, d} \frac{\partial m}{\partial o}\, (o - o') \big|$: how much each node matters, to first order.
 
-    Michel et al. 2019 (https://arxiv.org/abs/1905.10650); for queries, keys, values and MLPs as Conmy et al.
-    2023 (https://arxiv.org/abs/2304.14997). One forward and one backward pass for all nodes.
+    $o$ is the output of a node, and $o'$ its output on the corrupt prompts, or 0. Michel et al. 2019
+    (https://arxiv.org/abs/1905.10650); for queries, keys, values and MLPs as in Conmy et al. 2023
+    (https://arxiv.org/abs/2304.14997). All nodes cost one forward and one backward pass.
 
     **Arguments:**
 

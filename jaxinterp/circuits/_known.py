@@ -44,7 +44,7 @@ Pairs = Iterator[tuple[str, str]]
 
 
 def known_heads(name: StrLike) -> Mapping[str, tuple[str, ...]]:
-    """The heads of a published circuit by what they do, written `layer.head`. See `known`.
+    """The heads of a published circuit, written `layer.head`, by their function in it. See `ji.circuits.known`.
 
     **Raises:** ValueError for another name.
 
@@ -66,27 +66,28 @@ def known(name: StrLike, graph: Graph) -> Circuit:
     | `"docstring"` | attention only, 4 layers of 8 heads | Heimersheim & Janiak 2023 |
     | `"induction"` | attention only, 2 layers of 8 heads | heads 1.5 and 1.6 of Conmy et al. 2023 |
 
-    The edges are those by which Conmy et al. 2023 (https://arxiv.org/abs/2304.14997) judge methods. Of
-    `"induction"` only the heads are published. Its edges here are those that any induction head has: into its
-    queries and values from the embedding, and to the logits. Which heads write to its keys is left open.
+    The edges are those with which Conmy et al. 2023 (https://arxiv.org/abs/2304.14997) compare methods. For
+    `"induction"` only the heads are published. Its edges here are those of any induction head: from the embedding
+    into its queries and values, and from the head to the logits. Edges into its keys are left out.
 
     **Arguments:**
 
-    - `name`: of the table; `ji.tasks` has prompts under the same names.
-    - `graph`: of a model of that shape, with any options of `ji.circuits.graph`. Where embeddings are two senders
-      both are in the circuit. Where queries, keys and values are one receiver, an edge into one of them
-      counts. Where positions have edges of their own, all positions are in.
+    - `name`: a name of the table; `ji.tasks` has prompts under the same names.
+    - `graph`: the graph of a model of that shape, with any options of `ji.circuits.graph`. With `split_embed` both
+      embeddings are in the circuit. With `split_qkv=False` an edge into the queries, keys or values is an edge into
+      the head. With `pos` the edges of all positions are in it.
 
     **Returns:** a `Circuit`.
 
     **Raises:** ValueError for another name, or for the graph of a model of another shape.
 
     ```python
-    g = ji.circuits.graph(ji.load("gpt2")[0])
+    g = ji.circuits.graph(gpt2)                     # gpt2, _ = ji.load("gpt2"), or any model of that shape
     truth = ji.circuits.known("ioi", g)
+    len(truth), g.size
     ```
 
-    Law: `"docstring"` has 24 edges; with those from queries, keys and values into their heads, 37 of 1,377.
+    Law: `"docstring"` has 24 edges; with the edges from queries, keys and values into their heads, 37 of 1,377.
     """
     check_choice(name, "name", HEADS)
     what, layers, heads, has_mlp = SHAPES[name]

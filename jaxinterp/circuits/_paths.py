@@ -46,18 +46,18 @@ def direct_paths(
     r"""$m\big(M(R \mid x_v \leftarrow x_v + o'_u - o_u)\big)$ for every sender $u$ of every receiver $v$.
 
     Path patching, Wang et al. 2022 (https://arxiv.org/abs/2211.00593), Goldowsky-Dill et al. 2023
-    (https://arxiv.org/abs/2304.05969), over direct paths: one reader of the residual stream reads what a head
-    wrote in the other run. All else before and beside that reader is as in the unpatched run, and all
-    behind it is recomputed. The values are exact.
+    (https://arxiv.org/abs/2304.05969), for direct paths: one receiver reads what one sender writes in the other run.
+    Everything before the receiver, and all other receivers of its layer, are as in the unpatched run. Everything after
+    the receiver is computed again. The values are exact.
 
     **Arguments:**
 
     - `model`, `clean`, `corrupt`, `metric`, `mode`, `mask`, `per_example`: as in
-      `ji.patching.sweep`: "denoise" runs the corrupt prompt and lets single edges carry what they
-      carry in the clean one.
-    - `senders`: kinds, of `"embed"` (token embeddings), `"head"` and `"mlp"`.
-    - `receivers`: kinds, of `"q"`, `"k"`, `"v"`, `"mlp"` and `"logits"`.
-    - `max_bytes`: memory for the edges that are patched at once.
+      `ji.patching.sweep`. `"denoise"` runs the corrupt prompt, and one edge carries what it carries
+      in the clean run.
+    - `senders`: one or several of `"embed"` (token embeddings), `"head"` and `"mlp"`.
+    - `receivers`: one or several of `"q"`, `"k"`, `"v"`, `"mlp"` and `"logits"`.
+    - `max_bytes`: the memory for the edges that are patched at once.
 
     **Returns:** a `DirectPaths`: `.q`, `.k`, `.v` of axes (sender layer, sender head, receiver layer,
     receiver head), `.mlp` (sender layer, sender head, receiver layer), `.logits` (sender layer, sender

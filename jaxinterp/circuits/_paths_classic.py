@@ -39,20 +39,20 @@ def path_patch(
 ) -> Array:
     r"""$m\big(M(R \mid x_v \leftarrow \tilde x_v,\ v \in V)\big)$: receivers read what the senders write in the other run.
 
-    Path patching, Wang et al. 2022 (https://arxiv.org/abs/2211.00593), in three steps. First, the
-    activations of both prompts. Second, a run on $R$ with the senders as in the other run and all
-    other heads fixed, which gives what the receivers would read, $\tilde x_v$. Third, a run on $R$ in
-    which the receivers read it.
+    Path patching, Wang et al. 2022 (https://arxiv.org/abs/2211.00593), in three steps. $R$ is the prompt that is run.
+    First, both prompts are run and their activations stored. Second, $R$ is run with the senders as in the other run
+    and all other heads fixed; this gives the inputs $\tilde x_v$ of the receivers. Third, $R$ is run and the
+    receivers read these inputs.
 
     **Arguments:**
 
     - `model`, `clean`, `corrupt`, `metric`, `mode`, `mask`, `per_example`: as in
       `ji.patching.sweep`.
     - `senders`: one or several of `"0.1"` (a head, layer and number), `"mlp3"`, `"embed"`.
-    - `receivers`: one or several of `"1.3.q"`, `"1.3.k"`, `"1.3.v"` (where a head reads; with shared
-      keys the number of the key/value head), `"mlp4"`; or `"logits"`.
-    - `freeze_mlps`: fixes MLPs too, so that only direct paths remain. False recomputes the MLPs between
-      senders and receivers, as the paper does.
+    - `receivers`: one or several of `"1.3.q"`, `"1.3.k"`, `"1.3.v"` (an input of head 1.3; where heads share
+      keys and values the number is that of the key/value head), `"mlp4"`; or `"logits"`.
+    - `freeze_mlps`: True keeps the MLPs fixed too, so that only direct paths remain. False recomputes the MLPs
+      between senders and receivers, as the paper does.
 
     **Returns:** the metric: a number, or one per example.
 
@@ -61,7 +61,7 @@ def path_patch(
     ```
 
     Laws: with one sender, one receiver and fixed MLPs it is the entry of `direct_paths`; with all
-    heads as senders and the logits as receiver, and MLPs recomputed, it is the sum of what they write.
+    heads as senders and the logits as receiver, and MLPs recomputed, it is the sum of what the heads write.
     """
     pair = make_pair(model, clean, corrupt, mask, mode)
     checked, shapes, count = pair.metric(metric), pair.shapes, pair.layers
@@ -94,10 +94,10 @@ def paths_into(
     mask: MaskLike | None = None,
     per_example: bool = False,
 ) -> Array:
-    r"""$H_{lh}$ = `path_patch` with head $(l, h)$ alone as sender.
+    r"""$H_{lh}$ = `path_patch` with head $(l, h)$ alone as sender: how much each head matters to the receivers.
 
-    The heat map of Wang et al. 2022. Repeated, it follows a circuit backwards: first the heads that
-    matter to the logits, then the heads that matter to their queries, and so on.
+    The heat map of Wang et al. 2022. Repeated calls follow a circuit backwards: first the heads that
+    matter to the logits, then the heads that matter to the queries of those, and so on.
 
     **Arguments:** those of `ji.circuits.path_patch`, without senders.
 

@@ -1,6 +1,7 @@
 """The result of `direct_paths`: edges by sender and receiver."""
 
 import dataclasses
+import sys
 from collections.abc import Iterator
 
 import equinox as eqx
@@ -8,17 +9,24 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from .._tabular import Record, Tabular
+
 KINDS = ("q", "k", "v", "mlp", "logits")
 
 
 class Edges(eqx.Module):
-    """The metric with one edge patched: axes of the senders first, then those of the receivers.
+    """The metric with one edge patched: the axes of the senders first, then the axes of the receivers.
 
-    - `q` `(*sender, layer, head)`, `k` and `v` `(*sender, layer, kv_head)`: into a head's queries,
-      keys or values;
-    - `mlp` `(*sender, layer)`; `logits` `(*sender,)`.
+    - `q` `(*sender, layer, head)`, `k` and `v` `(*sender, layer, kv_head)`: edges into the queries, keys and values
+      of heads.
+    - `mlp` `(*sender, layer)`: edges into MLPs. `logits` `(*sender,)`: edges into the unembedding.
 
-    NaN where there is no edge, None where the request has no such receivers.
+    A number is NaN where there is no edge. A field is None where these receivers were not requested.
+
+    ```python
+    paths = ji.circuits.direct_paths(model, clean, corrupt, metric, receivers="logits")
+    paths.heads.logits, paths.mlps.logits           # (layer, head), (layer,)
+    ```
     """
 
     q: Array | None
@@ -28,19 +36,31 @@ class Edges(eqx.Module):
     logits: Array | None
 
 
-class DirectPaths(eqx.Module):
-    """What `direct_paths` returns.
+class DirectPaths(Tabular, eqx.Module):
+    """The metric with one edge patched, for all edges: what `ji.circuits.direct_paths` returns.
 
-    `heads`, `mlps` and `embed` are the `Edges` of the senders `(layer, head)`, `(layer,)` and `()`;
-    `q`, `k`, `v`, `mlp` and `logits` are those of the heads: `paths.k[0, 1, 2, 3]` is the metric when
-    the keys of head 2.3 read what head 0.1 wrote in the other run. `baseline` is the metric of the
-    unpatched run. Of `per_example` results the last axes are the examples.
+    - `heads`, `mlps`, `embed`: the `Edges` of the senders `(layer, head)`, `(layer,)` and `()`.
+    - `q`, `k`, `v`, `mlp`, `logits`: the edges of heads. `paths.k[0, 1, 2, 3]` is the metric when the keys of head
+      2.3 read what head 0.1 wrote in the other run.
+    - `baseline`: the metric of the unpatched run.
+
+    With `per_example` the last axes are the examples.
+
+    ```python
+    paths = ji.circuits.direct_paths(model, clean, corrupt, metric, receivers="logits")
+    paths.logits - paths.baseline                   # (layer, head)
+    print(paths.top(5))
+    ```
     """
 
     heads: Edges | None
     mlps: Edges | None
     embed: Edges | None
     baseline: Array
+
+    def records(self) -> list[Record]:
+        """A row for each edge, the largest effect first; with several examples, the mean over them."""
+        return self.top(sys.maxsize).records()
 
     @property
     def q(self) -> Array | None:
@@ -109,11 +129,15 @@ class Edge:
 
 
 @dataclasses.dataclass(frozen=True)
-class EdgeList:
+class EdgeList(Tabular):
     """Edges in an order; prints as a table, and iterates over `Edge`."""
 
     rows: tuple[Edge, ...]
     baseline: float
+
+    def records(self) -> list[Record]:
+        """A row for each edge: `sender`, `receiver`, the patched metric `value`, and its change `effect`."""
+        return [dataclasses.asdict(row) for row in self.rows]
 
     def __iter__(self) -> Iterator[Edge]:
         return iter(self.rows)

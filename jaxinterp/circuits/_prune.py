@@ -11,7 +11,9 @@ import numpy as np
 import optax
 from jaxtyping import Array
 
+from .. import viz
 from .._arguments import as_int, check_choice, check_key
+from .._settings import takes_settings
 from ..fit import Settings, sweep
 from ..metrics import Metric
 from ..patching._gradients import positions
@@ -31,15 +33,19 @@ OF, GOALS = ("edges", "nodes"), ("match", "min", "max")
 
 @dataclasses.dataclass(frozen=True)
 class PruneSettings:
-    r"""How masks are learned.
+    r"""How `ji.circuits.prune` learns masks.
 
     - `of`: `"edges"`, one score for each edge; or `"nodes"`, one for the queries, keys and values of each
       head and for each MLP (subnetwork probing).
-    - `goal`: `"match"` keeps the metric where the whole model has it: $\overline{(m(C) - m(M))^2} \,/\,
+    - `goal`: `"match"` keeps the metric equal to that of the whole model: $\overline{(m(C) - m(M))^2} \,/\,
       \overline{(m(\emptyset) - m(M))^2}$, means over prompts. `"min"` and `"max"` minimise and maximise the
       metric itself.
-    - `steps`, `learning_rate`: of Adam, over all prompts at once.
+    - `steps`, `learning_rate`: those of Adam; each step uses all prompts.
     - `fit`: how the training runs and is saved: `ji.fit.Settings`.
+
+    ```python
+    settings = ji.circuits.PruneSettings(of="nodes", steps=200, learning_rate=0.1)
+    ```
     """
 
     of: str = "edges"
@@ -58,15 +64,15 @@ class PruneSettings:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LearnedMasks(Result):
-    """What `prune` returns: a row for each penalty (or target) and instance.
+    """The masks that `ji.circuits.prune` has learned: a row for each penalty (or target) and instance.
 
-    - `circuit`: the edges whose expected mask is above a half, `mask (n, edge)`.
+    - `circuit`: the edges whose expected mask is above 0.5, `mask (n, edge)`.
     - `expected (n, edge)`: the expected mask of every edge.
     - `penalty (n,)`, `target (n,)`, `instance (n,)`: the settings of each; the penalty is NaN where a target is
       given, and the target where it is not.
     - `kept (n,)`: how many edges are kept.
-    - `history`: by name `(n, step)`: `"loss"`, `"fit"` (the part of the metric) and `"open"` (the expected share
-      of open masks).
+    - `history`: arrays `(n, step)` by name: `"loss"`, `"fit"` (the part of the loss from the metric) and `"open"`
+      (the expected share of open masks).
     """
 
     circuit: Circuit
@@ -88,6 +94,16 @@ class LearnedMasks(Result):
             **last,
         }
         return [{name: value[row].item() for name, value in columns.items()} for row in range(len(self.kept))]
+
+    def figure(self, *, title: str = "Learning which edges to keep") -> viz.Figure:
+        """The history of the first five circuits, step by step: a panel for each of its numbers."""
+        settings = zip(self.penalty, self.target, self.instance, strict=True)
+        names = [
+            f"{'target' if np.isnan(p) else 'penalty'} {viz.number(t if np.isnan(p) else p)}, {i}"
+            for p, t, i in settings
+        ][:5]
+        panels = {what: dict(zip(names, rows, strict=False)) for what, rows in self.history.items()}
+        return viz.line_panels(panels, title=title, x_axis="step", y_axes={what: what for what in panels})
 
 
 class MaskLoss(eqx.Module):
@@ -126,6 +142,7 @@ class MaskLoss(eqx.Module):
         return loss, {"fit": fit, "open": share}
 
 
+@takes_settings
 def prune(
     key: KeyLike,
     model: ModelLike,
@@ -144,17 +161,17 @@ def prune(
     r"""$\min_s\, \mathbb E_{m \sim p_s}\big[L(m)\big] + \lambda\, \overline{P_s(m > 0)}$: masks of edges or nodes that are learned.
 
     Subnetwork probing, Cao et al. 2021 (https://arxiv.org/abs/2104.03514), and edge pruning, Bhaskar et al. 2024
-    (https://arxiv.org/abs/2406.16778): each mask is hard concrete, so that it is often exactly 0 or 1 and has a
-    gradient. All penalties and instances train in one program.
+    (https://arxiv.org/abs/2406.16778). Each mask follows the hard concrete distribution: it is often exactly 0 or 1,
+    and it has a gradient. All penalties and instances train in one program.
 
     **Arguments:**
 
     - `key`: a `jax.random.key`, of the noise of the masks.
     - `model`, `clean`, `corrupt`, `metric`, `ablate`, `mask`: as in `ji.circuits.evaluate`.
     - `penalty`: the weight of the share of open masks; several train side by side.
-    - `target`: the share of masks to keep open at most, in place of a penalty: two multipliers are raised until it is
-      met, by the penalty $\lambda_1 (r - t)_+ + \lambda_2 (r - t)_+^2$, in which t falls from 1 over the first
-      60% of the steps. Several train side by side.
+    - `target`: the largest share of open masks, in place of a penalty. The penalty is then
+      $\lambda_1 (r - t)_+ + \lambda_2 (r - t)_+^2$, where r is the share of open masks, both multipliers rise until
+      the target is met, and t falls from 1 to the target over the first 60% of the steps. Several train side by side.
     - `instances`: how many masks are trained for each penalty or target.
     - `graph`: a graph with other options than `ji.circuits.graph(model)`.
     - `settings`: what is masked, the goal, and the training: `PruneSettings`.

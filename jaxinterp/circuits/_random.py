@@ -22,8 +22,9 @@ def random_circuits(
     - `circuit`: one circuit.
     - `resamples`: how many to draw.
     - `key`: a `jax.random.key`.
-    - `how`: `"connected"` grows each from the logits, by random edges into what it has reached, so that each
-      edge leads to the logits. `"uniform"` takes any edges: few of these lead anywhere in a large model.
+    - `how`: `"connected"` starts from the logits and adds random edges into nodes that are in the circuit already,
+      so that each edge leads to the logits. `"uniform"` takes any edges; in a large model few of these are on a path
+      to the logits.
 
     **Returns:** a `Circuit` with `mask (resamples, edge)`.
 

@@ -19,10 +19,15 @@ OF = ("edges", "nodes")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Roc(Result):
-    """What `roc` returns.
+    """The rates of true and wrong edges in the found circuits, made by `ji.circuits.roc`.
 
     - `fpr (point,)`, `tpr (point,)`: the shares of wrong and of true edges that are kept, sorted.
-    - `auc`: their pessimistic area.
+    - `auc`: the area under these points, as in `ji.circuits.pessimistic_auc`.
+
+    ```python
+    found = ji.circuits.roc(scores, graph.mask(["embed->0.1.v", "0.1->logits"]))
+    found.auc, found.figure()
+    ```
     """
 
     fpr: np.ndarray
@@ -74,22 +79,22 @@ def pessimistic_auc(x: ArrayLike, y: ArrayLike) -> float:
 
 
 def roc(found: Circuit | EdgeScores, truth: Circuit, *, of: StrLike = "edges") -> Roc:
-    r"""$\big(\tfrac{|C \setminus T|}{|E \setminus T|}, \tfrac{|C \cap T|}{|T|}\big)$ of each found circuit C beside the truth T.
+    r"""$\big(\tfrac{|C \setminus T|}{|E \setminus T|}, \tfrac{|C \cap T|}{|T|}\big)$ for each found circuit C and the true circuit T.
 
-    Points that another one beats in both rates are left out, and (0, 0) and (1, 1) are added, as Conmy et
-    al. 2023 do.
+    A point is left out if another point is better in both rates. The points (0, 0) and (1, 1) are added, as in
+    Conmy et al. 2023.
 
     **Arguments:**
 
-    - `found`: several circuits, `mask (n, edge)`, as a sweep of thresholds gives them; or scores of
-      edges, whose every rank is then a circuit.
+    - `found`: several circuits, `mask (n, edge)`, as a list of thresholds gives them; or scores of
+      edges: then the best n edges are a circuit for every n.
     - `truth`: the true circuit, of the same graph.
     - `of`: `"edges"`, or `"nodes"`: the senders that have a kept edge.
 
     **Returns:** a `Roc`.
 
     ```python
-    truth = graph.mask(ji.toy.rasp("reverse").edges)
+    truth = graph.mask(["embed->0.1.v", "0.1->logits"])
     ji.circuits.roc(ji.circuits.eap(model, clean, corrupt, metric), truth).auc
     ```
 

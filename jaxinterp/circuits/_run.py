@@ -161,37 +161,38 @@ def run(
 ) -> Float[Array, "..."]:
     r"""$x_v \leftarrow x_v + \sum_u (1 - m_{uv})(u' - u)$ at every receiver $v$: the logits of a circuit.
 
-    $u$ is what a sender writes in this run, in which cut edges before it count already; $u'$ is what it
-    writes on the corrupt prompts. Conmy et al. 2023 (https://arxiv.org/abs/2304.14997).
+    $u$ is the output of a sender in this run, in which earlier edges are cut too; $u'$ is its output
+    on the corrupt prompts. Conmy et al. 2023 (https://arxiv.org/abs/2304.14997).
 
     **Arguments:**
 
-    - `model`: without edits of its own.
+    - `model`: a model without edits of its own.
     - `clean`, `corrupt`: prompts of one shape, `(*batch, pos)`. With `ablate="zero"` corrupt may be None.
     - `circuit`: a `Circuit`, or a mask `(edge,)` of `ji.circuits.graph(model)`: bools, or numbers
       between 0 and 1. A leading axis holds several circuits; they run many at once, in one program. `graph.empty()`
-      is the corrupt run, and so is every circuit without a path from an embedding to the logits. (To judge
-      such a circuit is an error: see `evaluate`.)
-    - `ablate`: what a cut edge carries: `"patch"`, what its sender writes on the corrupt prompt of the same
-      row; `"mean"`, the mean of that over the prompts, at each position; `"zero"`.
-    - `mask`: True at real tokens. It holds for both prompts.
+      is the corrupt run, and so is every circuit without a path from an embedding to the logits.
+      (`ji.circuits.evaluate` raises an error for such a circuit.)
+    - `ablate`: what a cut edge carries: `"patch"`, the output of its sender on the corrupt prompt of the same
+      row; `"mean"`, the mean of this output over the prompts, at each position; `"zero"`.
+    - `mask`: True at real tokens of both prompts.
     - `logits`: True, or positions, as in `ji.run`.
-    - `max_bytes`: memory for circuits that run at once.
+    - `max_bytes`: the memory for circuits that run at once.
 
     **Returns:** logits `(*n, *batch, pos, vocab)`.
 
     **Raises:** ValueError for a circuit of another model.
 
-    Memory of one circuit is about `senders * prompts * pos * d` numbers: 62 MB for GPT-2 small at 8 prompts of 16
-    tokens. Neurons of an MLP that are senders add `neurons * prompts * pos` for each receiver of a layer. Works under `jit`, under `vmap` over masks, and under `grad` in the mask.
+    One circuit needs memory for about `senders * prompts * pos * d` numbers: 62 MB for GPT-2 small with 8 prompts of
+    16 tokens. Neurons that are senders add `neurons * prompts * pos` numbers for each receiver of a layer. The
+    function works under `jit`, under `vmap` over masks, and under `grad` in the mask.
 
     ```python
     g = ji.circuits.graph(model)
     logits = ji.circuits.run(model, clean, corrupt, g.mask(["embed->mlp0", "mlp0->logits"]))
     ```
 
-    Laws: the full circuit gives the clean logits, the empty one the corrupt logits; cutting all edges of one
-    sender is patching what it writes.
+    Laws: the full circuit gives the clean logits, and the empty one the corrupt logits; to cut all edges of one
+    sender is to patch its output.
     """
     found = as_circuit(circuit, graph_of(model))
     setup, pair = experiment(model, clean, corrupt, found.graph, ablate=ablate, mask=mask)

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._arguments import as_int, concrete
+from .._tabular import Tabular
 from ..patching._attribution_check import Agreement, agreement
 from ..stats._results import Record, Result
 from ..typing import FloatLike, IntLike, StrLike
@@ -167,15 +168,28 @@ class Scores(Result, eqx.Module):
 
 @dataclasses.dataclass(frozen=True)
 class ScoredEdge:
-    """One edge: its name as `graph.mask` takes it, and its score."""
+    """One edge: its name, as `graph.mask` takes it, and its score.
+
+    ```python
+    strongest = scores.top(10)[0]
+    strongest.name, strongest.score
+    ```
+    """
 
     name: str
     score: float
 
 
 @dataclasses.dataclass(frozen=True)
-class EdgeTable:
-    """Edges in an order; prints as a table, and iterates over `ScoredEdge`."""
+class EdgeTable(Tabular):
+    """Edges in an order, such as `scores.top(10)`. It prints as a table, and iterates over `ScoredEdge`.
+
+    ```python
+    table = scores.top(10)
+    [(edge.name, edge.score) for edge in table]
+    circuit = graph.mask(table.names)
+    ```
+    """
 
     rows: tuple[ScoredEdge, ...]
     of: int
@@ -186,7 +200,7 @@ class EdgeTable:
         return tuple(row.name for row in self.rows)
 
     def records(self) -> list[Record]:
-        """One row an edge."""
+        """A row for each edge."""
         return [_record(row.name, row.score) for row in self.rows]
 
     def __iter__(self) -> Iterator[ScoredEdge]:

@@ -28,12 +28,19 @@ from ._run import Experiment, experiment
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Scrubbed(Result):
-    """What `scrub` returns.
+    """How well a hypothesis explains the metric, from `ji.circuits.scrub`.
 
     - `value`, `low`, `high`: the mean metric over the resamples, and its interval.
-    - `recovered`: `value` on the way from `chance` (0) to `clean` (1).
-    - `clean`: the metric of the model. `chance`: its mean where every edge carries other prompts.
+    - `recovered`: `value`, rescaled so that `chance` is 0 and `clean` is 1.
+    - `clean`: the metric of the model. `chance`: its mean where every edge carries the output on other prompts.
     - `values (resample,)`: the metric of each resample, the mean over prompts.
+
+    ```python
+    claims = {"who gives": (["1.1->logits"], tokens[:, 12])}
+    answer = ji.metrics.log_prob(tokens[:, 12])
+    found = ji.circuits.scrub(model, tokens, answer, claims, key=jax.random.key(0))
+    found.value, (found.low, found.high), found.recovered
+    ```
     """
 
     value: float
@@ -79,22 +86,22 @@ def scrub(
 ) -> Scrubbed:
     r"""$x_v^{(i)} \leftarrow \sum_u u^{(\pi_e(i))}$, with $f_e(\pi_e(i)) = f_e(i)$: does an edge carry only what a hypothesis says?
 
-    Chan et al. 2022 (https://www.alignmentforum.org/posts/JvZhhzycHu2Yd57RN/causal-scrubbing). A claim names edges
-    and a function f of the prompt: these edges carry f and nothing else. So each of them may carry what its sender
-    writes on another prompt with the same f. The sender computes it in the same run, in which the edges before
-    it are swapped too. All edges without a claim carry what they carry on any prompt. Where the hypothesis holds,
-    the metric stays.
+    Causal scrubbing, Chan et al. 2022
+    (https://www.alignmentforum.org/posts/JvZhhzycHu2Yd57RN/causal-scrubbing). A claim says that some edges carry a
+    function f of the prompt and nothing else. Then each of these edges may carry the output of its sender on another
+    prompt with the same f. Senders compute this output in the same run, in which earlier edges are swapped too.
+    Edges without a claim carry the output on any other prompt. If the hypothesis holds, the metric stays.
 
     **Arguments:**
 
-    - `model`: without edits of its own.
+    - `model`: a model without edits of its own.
     - `tokens`: prompts `(prompt, pos)`.
-    - `metric`: with the answers of these prompts.
-    - `hypothesis`: claims by name, `{"copied name": (edges, labels)}`. Labels are one for each prompt, numbers
-      or texts, or a function of the tokens to these. Edges of one claim are swapped together; edges that
-      should be swapped apart are claims of their own.
-    - `key`: a `jax.random.key`, of the swaps.
-    - `resamples`: how many draws of swaps, in one program; 20 by default.
+    - `metric`: a metric with the answers of these prompts.
+    - `hypothesis`: claims by name, `{"copied name": (edges, labels)}`. Labels are the values of f: a number or a
+      text for each prompt, or a function of the tokens that returns them. Edges of one claim are swapped together;
+      put edges that should be swapped independently into different claims.
+    - `key`: a `jax.random.key` for the swaps.
+    - `resamples`: how many times swaps are drawn, in one program; 20 by default.
     - `graph`: a graph with other options than `ji.circuits.graph(model)`.
     - `mask`: True at real tokens. Prompts are swapped only with prompts that are padded alike.
 
@@ -104,8 +111,9 @@ def scrub(
     swapped prompts.
 
     ```python
-    claims = {"what comes next": (["1.1->logits"], tokens[:, 5])}
-    ji.circuits.scrub(model, tokens, metric, claims, key=jax.random.key(0)).recovered
+    claims = {"who gives": (["1.1->logits"], tokens[:, 12])}
+    answer = ji.metrics.log_prob(tokens[:, 12])
+    ji.circuits.scrub(model, tokens, answer, claims, key=jax.random.key(0)).recovered
     ```
 
     Laws: claims that tell all prompts apart, on all edges, recover 1; no claims recover 0.

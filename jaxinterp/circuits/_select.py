@@ -40,13 +40,13 @@ def select(
 
     **Arguments:**
 
-    - `scores`: what `ji.circuits.eap` returns.
+    - `scores`: the result of `ji.circuits.eap`.
     - `n`: how many edges; several numbers give several circuits, `mask (len(n), edge)`.
-    - `how`: `"top"` takes the edges with the largest scores. `"greedy"` starts from the logits, and again and
-      again takes the largest edge into a node that has an edge already, so that each edge leads to the logits.
-    - `absolute`: compares sizes of scores; True by default. False compares the scores themselves, and takes
-      those first that raise the metric when they are cut.
-    - `pruned`: leaves out edges that no path joins to the embeddings and to the logits, so that a
+    - `how`: `"top"` takes the edges with the largest scores. `"greedy"` starts from the logits. In each step it
+      takes the largest edge into a node that is in the circuit already, so that each edge leads to the logits.
+    - `absolute`: compares the magnitudes of scores; True by default. False compares the scores themselves, and takes
+      first the edges that raise the metric when they are cut.
+    - `pruned`: leaves out edges that are on no path from an embedding to the logits, so that a
       circuit may have fewer than `n` edges; True by default.
 
     **Returns:** a `Circuit`.
@@ -58,8 +58,8 @@ def select(
     circuit = ji.circuits.select(scores, n=50, how="greedy")
     ```
 
-    Laws: all edges are the full circuit; a greedy circuit lies inside a larger one; with `ablate="patch"`
-    pruning changes no logits.
+    Laws: with all edges it is the full circuit; a greedy circuit is a part of every larger one; with
+    `ablate="patch"` the pruning changes no logits.
     """
     check_choice(how, "how", HOW)
     check_scores(scores)
@@ -97,12 +97,16 @@ def check_scores(scores: Any) -> None:
 def prune_dangling(circuit: Circuit) -> Circuit:
     r"""$\{u \to v \in C : \text{embedding} \leadsto u,\; v \leadsto \text{logits}\}$: the edges that are on a path.
 
-    An edge whose sender no embedding reaches carries what it carries on the corrupt prompts, and an edge
-    from which no path leads to the logits changes nothing.
+    Other edges change nothing: an edge whose sender no embedding reaches carries the value of the corrupt prompts,
+    and from an edge without a path to the logits nothing is read.
 
-    **Arguments:** `circuit`: one or several.
+    **Arguments:** `circuit`: one circuit or several.
 
     **Returns:** a `Circuit` of bools.
+
+    ```python
+    ji.circuits.prune_dangling(graph.mask(["embed->0.1.v", "0.1->logits", "0.2->mlp1"])).edges  # the first two
+    ```
 
     Law: with `ablate="patch"` the logits stay.
     """

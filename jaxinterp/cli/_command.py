@@ -11,9 +11,9 @@ import click
 
 from .._text import plain
 
-MODEL = """MODEL is "tiny" (comes with the package, needs no network), a name on the Hugging Face hub such
-as gpt2 or EleutherAI/pythia-70m, a folder with a checkpoint, or a file (.gguf, or .bin of
-llama2.c)."""
+MODEL = """MODEL is "tiny" (it comes with the package and needs no network), a name such as gpt2 (jaxinterp models
+lists them), an id on the Hugging Face hub such as EleutherAI/pythia-70m, a folder with a checkpoint, or a
+file (.gguf, or .bin of llama2.c)."""
 
 
 class Command(click.Command):
@@ -27,7 +27,7 @@ class Command(click.Command):
                 is_flag=True,
                 expose_value=False,
                 callback=_keep,
-                help="On an error, show where it was raised.",
+                help="On an error, also show where in the code it was raised.",
             )
         )
 

@@ -14,12 +14,12 @@ from ._texts import reader, texts
 _PLOT = click.option(
     "--plot",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Also write a figure to this file: .html, or a picture (.png, .pdf, .svg).",
+    help="Also write a figure to this file: a web page (.html) or a picture (.png, .pdf, .svg).",
 )
 _CHECKPOINT = click.option(
     "--checkpoint",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Keep what is measured in this file (.npz). The same command goes on from it.",
+    help="Keep the measurements in this file (.npz). After an interruption the same command goes on from it.",
 )
 
 
@@ -38,8 +38,12 @@ def _alike(model: str, tokenizer: Any, other: str) -> Any:
 @neurons.command(epilog=MODEL, short_help="Find the neurons of a layer that set how sure a model is.")
 @click.argument("model")
 @texts
-@click.option("--layer", type=int, default=-1, show_default=True, help="Which; -1 is the last one.")
-@click.option("--top", type=click.IntRange(min=1), default=10, show_default=True, help="Neurons to print.")
+@click.option(
+    "--layer", type=int, default=-1, show_default=True, help="The layer to study; -1 is the last one."
+)
+@click.option(
+    "--top", type=click.IntRange(min=1), default=10, show_default=True, help="How many neurons to print."
+)
 @_PLOT
 @_CHECKPOINT
 def confidence(
@@ -53,10 +57,12 @@ def confidence(
     plot: Path | None,
     checkpoint: Path | None,
 ) -> None:
-    """Find the entropy neurons of MODEL: those that act through the scale of the last norm.
+    """Find the neurons of MODEL that set how sure it is, and not what it says (entropy neurons).
 
-    rho is the share of the output weights that no logit reads. total is the change of the loss in
-    nats when the neuron is set to its mean, and mediated is the share of it that the scale brings.
+    They write into directions that no token reads, and act through the scale of the last normalisation.
+    rho is the share of a neuron's output weights in these directions. total is the change of the loss in
+    nats when the neuron is set to its mean, and mediated is the share of that change which goes through
+    the scale.
 
     \b
     Example:
@@ -64,7 +70,7 @@ def confidence(
     """
     from .. import neurons as cases
 
-    loaded, _, corpus = opened(model, data, ctx, most, chars)
+    loaded, _, corpus = opened(model, data, ctx, most, chars, plot)
     found = cases.entropy_neurons(loaded, corpus, layer, checkpoint=checkpoint)
     columns = ("neuron", "rho", "logit_var", "total", "direct", "mediated", "entropy")
     show(found.records()[:top], columns, f"{found.tokens:,} tokens, null space of {found.null.rank}")
@@ -80,16 +86,18 @@ def confidence(
     multiple=True,
     required=True,
     metavar="MODEL",
-    help="Another model with the same tokenizer; may be given several times.",
+    help="Another model with the same tokenizer. May be given several times.",
 )
 @click.option(
     "--threshold",
     type=float,
     default=0.5,
     show_default=True,
-    help="Excess correlation above which a neuron is universal.",
+    help="A neuron counts as universal when its excess correlation is above this number.",
 )
-@click.option("--top", type=click.IntRange(min=1), default=10, show_default=True, help="Neurons to print.")
+@click.option(
+    "--top", type=click.IntRange(min=1), default=10, show_default=True, help="How many neurons to print."
+)
 @_PLOT
 def universal(
     model: str,
@@ -102,10 +110,10 @@ def universal(
     top: int,
     plot: Path | None,
 ) -> None:
-    """Find the neurons of MODEL whose activations others have too, by correlation over the texts of DATA.
+    """Find the neurons of MODEL that other models have too: those whose activations on DATA are alike.
 
-    The excess is the largest correlation with a neuron of another model, minus the largest one with
-    a random rotation of its neurons.
+    The excess correlation of a neuron is its largest correlation with a neuron of another model, minus
+    the largest one with neurons of that model in a random rotation.
 
     \b
     Example:
@@ -114,7 +122,7 @@ def universal(
     from .. import data as texts_of
     from .. import neurons as cases
 
-    loaded, tokenizer, corpus = opened(model, data, ctx, most, chars)
+    loaded, tokenizer, corpus = opened(model, data, ctx, most, chars, plot)
     keep = corpus.positions & texts_of.keep(corpus.mask, skip=1)  # BOS has activations like no other token
     corpus = dataclasses.replace(corpus, positions=keep)
     several = [loaded, *(_alike(model, tokenizer, other) for other in others)]
@@ -126,7 +134,7 @@ def universal(
     write(found.figure, plot)
 
 
-@neurons.command(epilog=MODEL, short_help="Delete, swap and repeat layers: which are needed?")
+@neurons.command(epilog=MODEL, short_help="Measure what each layer is worth: delete it, swap it, repeat it.")
 @click.argument("model")
 @texts
 @click.option(
@@ -136,7 +144,7 @@ def universal(
     type=click.Choice(["delete", "swap", "repeat"]),
     default=["delete", "swap"],
     show_default=True,
-    help="May be given several times.",
+    help="What is done to a layer. May be given several times.",
 )
 @_PLOT
 @_CHECKPOINT
@@ -150,10 +158,11 @@ def layers(
     plot: Path | None,
     checkpoint: Path | None,
 ) -> None:
-    """Print what MODEL predicts without each layer, and with each two neighbours swapped.
+    """Measure how the predictions of MODEL change when a layer is deleted, swapped or repeated.
 
-    agreement is the share of predictions whose likeliest token stays; kl is in nats, loss is the rise
-    of the loss of the next token in nats. The interval of agreement resamples documents.
+    "swap" exchanges a layer with the next one. agreement is the share of predictions whose likeliest token
+    stays the same, with a 95% interval over documents. kl is how far the predictions move, and loss how
+    much worse they get, both in nats per token.
 
     \b
     Example:
@@ -161,7 +170,7 @@ def layers(
     """
     from .. import neurons as cases
 
-    loaded, _, corpus = opened(model, data, ctx, most, chars)
+    loaded, _, corpus = opened(model, data, ctx, most, chars, plot)
     found = cases.layer_interventions(
         loaded, corpus, kinds=tuple(dict.fromkeys(kinds)), checkpoint=checkpoint
     )

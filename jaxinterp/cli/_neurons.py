@@ -8,12 +8,12 @@ import click
 
 from .._text import grid, line, number
 from ._command import MODEL, CommandGroup, say
-from ._texts import packed, reader, texts
+from ._texts import checked_plot, packed, reader, texts
 
 
-@click.group(cls=CommandGroup)
+@click.group(cls=CommandGroup, short_help="Study neurons and layers on texts.")
 def neurons() -> None:
-    """Look at neurons on texts; delete and swap layers.
+    """Study single neurons and whole layers on texts: when they are active, and what they are worth.
 
     A neuron is written LAYER.NEURON: 3.314 is neuron 314 of layer 3. The texts in DATA are files or
     folders of files, one file for each class of text: .txt, .jsonl, .csv, .tsv, .parquet.
@@ -26,11 +26,15 @@ _NEURONS = click.option(
     multiple=True,
     required=True,
     metavar="LAYER.NEURON",
-    help="May be given several times.",
+    help="A neuron, such as 3.314 for neuron 314 of layer 3. May be given several times.",
 )
 
 
-def opened(model: str, data: tuple[Path, ...], ctx: int, most: int, chars: int) -> tuple[Any, Any, Any]:
+def opened(
+    model: str, data: tuple[Path, ...], ctx: int, most: int, chars: int, plot: Path | None = None
+) -> tuple[Any, Any, Any]:
+    """The model, its tokenizer and the texts, once the name of the figure is one that can be written."""
+    checked_plot(plot)
     loaded, tokenizer = reader(model)
     return loaded, tokenizer, packed(tokenizer, loaded, data, ctx, most, chars)
 
@@ -55,12 +59,16 @@ def write(figure: Any, path: Path | None) -> None:
 @texts
 @_NEURONS
 @click.option(
-    "--top", type=click.IntRange(min=1), default=10, show_default=True, help="Contexts of each neuron."
+    "--top",
+    type=click.IntRange(min=1),
+    default=10,
+    show_default=True,
+    help="How many contexts to show for each neuron.",
 )
 @click.option(
     "--plot",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Also write the contexts of the first neuron to this page (.html), tokens shaded by activation.",
+    help="Also write the contexts of the first neuron as a web page (.html), with tokens shaded by activation.",
 )
 def contexts(
     model: str,
@@ -72,7 +80,7 @@ def contexts(
     top: int,
     plot: Path | None,
 ) -> None:
-    """Show the contexts of DATA in which neurons of MODEL are most active.
+    """Show the contexts in the texts of DATA in which neurons of MODEL are most active.
 
     \b
     Example:
@@ -80,7 +88,10 @@ def contexts(
     """
     from .. import neurons as cases
     from .._text import visible
+    from ..viz import check_page
 
+    if plot is not None:
+        check_page(plot)  # contexts are text
     loaded, tokenizer, corpus = opened(model, data, ctx, most, chars)
     found = cases.top_contexts(loaded, corpus, list(chosen), top=top)
     for i, name in enumerate(chosen):
@@ -92,7 +103,7 @@ def contexts(
     write(lambda: found.figure(tokenizer), plot)
 
 
-@neurons.command(epilog=MODEL, short_help="Print how much worse a model predicts without neurons.")
+@neurons.command(epilog=MODEL, short_help="Measure how much worse a model predicts without some neurons.")
 @click.argument("model")
 @texts
 @_NEURONS
@@ -101,7 +112,7 @@ def contexts(
     type=click.Choice(["zero", "mean"]),
     default="zero",
     show_default=True,
-    help="What they are set to.",
+    help="What the neurons are set to: 0, or their mean over the texts.",
 )
 def ablate(
     model: str,
@@ -112,9 +123,10 @@ def ablate(
     chosen: tuple[str, ...],
     to: str,
 ) -> None:
-    """Print by how many nats a token the loss of MODEL rises on each class of text without neurons.
+    """Measure how much worse MODEL predicts each class of text when neurons are switched off.
 
-    The interval resamples documents.
+    base is the loss in nats per token, and increase is by how much it rises. low and high are the ends of
+    a 95% interval over documents.
 
     \b
     Example:

@@ -8,7 +8,7 @@ import click
 
 from .._text import line
 from ._command import MODEL, Command, say
-from ._texts import reader
+from ._texts import CTX, reader
 
 
 def _numbers(ctx: click.Context, param: click.Parameter, text: str | None) -> list[int] | None:
@@ -27,8 +27,18 @@ def _numbers(ctx: click.Context, param: click.Parameter, text: str | None) -> li
 @click.command(cls=Command, epilog=MODEL, short_help="Find the neurons that tell classes of texts apart.")
 @click.argument("model")
 @click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--site", default="mlp_post", show_default=True, help="Where to read; a site of every layer.")
-@click.option("--layers", callback=_numbers, metavar="0,5,8:12", help="Some layers. [default: all]")
+@click.option(
+    "--site",
+    default="mlp_post",
+    show_default=True,
+    help="Which activations to read, by the name of a site that every layer has.",
+)
+@click.option(
+    "--layers",
+    callback=_numbers,
+    metavar="0,5,8:12",
+    help="Which layers to read; 8:12 is 8 to 11. [default: all]",
+)
 @click.option(
     "--method",
     "methods",
@@ -36,69 +46,74 @@ def _numbers(ctx: click.Context, param: click.Parameter, text: str | None) -> li
     type=click.Choice(["single", "mean_diff", "adaptive", "elastic", "best_subset", "dense"]),
     default=["single", "adaptive"],
     show_default=True,
-    help="May be given several times.",
+    help="How neurons are chosen: single takes the best one alone, adaptive and best_subset the best few "
+    "together. May be given several times.",
 )
 @click.option(
-    "--ks", callback=_numbers, default="1,2,4,8,16,32,64", show_default=True, help="Numbers of neurons."
+    "--ks",
+    callback=_numbers,
+    default="1,2,4,8,16,32,64",
+    show_default=True,
+    help="How many neurons a probe may read, as a list of numbers to try.",
 )
 @click.option(
     "--exact",
     callback=_numbers,
     default="1,2",
     show_default=True,
-    help='Numbers of neurons to prove the best of, at the best layer; "" for none.',
+    help='For which numbers of neurons to prove, at the best layer, that no other choice is better; "" for none.',
 )
 @click.option(
     "--time-limit",
     type=click.FloatRange(min=0),
     default=5.0,
     show_default=True,
-    help="Seconds for each proof.",
+    help="How many seconds each proof may take.",
 )
 @click.option(
     "--reduce",
     type=click.Choice(["mean", "max", "last"]),
     default="mean",
     show_default=True,
-    help="A context is the mean (max, last) of its tokens.",
+    help="How the tokens of a context become one number per neuron: their mean, their maximum, or the last.",
 )
-@click.option(
-    "--ctx", type=click.IntRange(min=4), default=128, show_default=True, help="Tokens of a context."
-)
+@CTX
 @click.option(
     "--most",
     type=click.IntRange(min=2),
     default=500,
     show_default=True,
-    help="Documents of each file, drawn at random.",
+    help="How many documents of each file to read, drawn at random.",
 )
 @click.option(
     "--chars",
     type=click.IntRange(min=1),
     default=2000,
     show_default=True,
-    help="An excerpt of so many characters of each document.",
+    help="How many characters of each document to read: an excerpt of so many.",
 )
-@click.option("--all-contexts", is_flag=True, help="All contexts of an excerpt, not its first alone.")
+@click.option("--all-contexts", is_flag=True, help="Use all contexts of an excerpt, and not its first alone.")
 @click.option(
     "--seed",
     type=click.IntRange(min=0),
     default=0,
     show_default=True,
-    help="Of the draw, the split and the intervals.",
+    help="A number that chooses the examples, the split into training and test, and the intervals.",
 )
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write records here (.jsonl), or go on with them.",
+    help="Write the results to this file (.jsonl), or go on from those that it has.",
 )
 @click.option(
     "--store",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Keep activations in this folder. [default: beside --out]",
+    help="Keep the activations in this folder. [default: a folder beside --out]",
 )
 @click.option(
-    "--plot", type=click.Path(dir_okay=False, path_type=Path), help="Write a page with figures here (.html)."
+    "--plot",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the figures to this file, a web page (.html).",
 )
 def probe(
     model: str,
@@ -123,9 +138,10 @@ def probe(
 
     DATA is a folder with one file per class, such as de.txt and fr.txt (documents parted by blank
     lines, or one to a line), or files; .jsonl, .csv and .tsv with a "text" and a "label" on each line;
-    each also .xz or .gz; .parquet. Each class is compared with the rest. No document is used for both training and testing.
+    each also .xz or .gz; .parquet. Each class is compared with all others together. No document is used
+    for both training and testing.
 
-    With --out the study is resumable: the same command goes on where it was interrupted.
+    With --out the same command goes on where it was interrupted.
 
     \b
     Examples:

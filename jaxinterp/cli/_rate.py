@@ -6,54 +6,63 @@ import click
 
 from .._text import line
 from ._command import MODEL, say
-from ._sae import _DICTIONARY, _SITE, _opened, sae
+from ._sae import _DICTIONARY, _MODEL, _SITE, opened, sae
 from ._texts import packed, texts
 
 
-@sae.command("rating-study", epilog=MODEL, short_help="Make a blind study of features and neurons.")
+@sae.command("rating-study", epilog=MODEL, short_help="Make a blind study of its features and of neurons.")
 @_DICTIONARY
-@click.argument("model")
 @texts
+@_MODEL
 @_SITE
 @click.option(
     "--neurons",
     required=True,
     metavar="SITE[LAYER]",
-    help='The neurons to compare with, such as "mlp_post[2]".',
+    help='The neurons to compare with, such as "mlp_post[2]" for those of layer 2.',
 )
 @click.option(
     "--units",
     type=click.IntRange(min=1),
     default=20,
     show_default=True,
-    help="Features, and as many neurons.",
+    help="How many features to draw, and how many neurons.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Which are drawn.")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="A number that chooses which features and neurons are drawn.",
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
     default=Path("study"),
     show_default=True,
-    help="The folder to write; OUT.key.json says what each item was.",
+    help="The folder to write. The file OUT.key.json beside it says what each item is.",
 )
 def rating_study(
-    dictionary: Path,
-    model: str,
+    dictionary: str,
     data: tuple[Path, ...],
     ctx: int,
     most: int,
     chars: int,
+    model: str | None,
     site: str | None,
     neurons: str,
     units: int,
     seed: int,
     out: Path,
 ) -> None:
-    """Write a blind study: intervals of features of DICTIONARY and of neurons of MODEL, mixed.
+    """Write a blind study: contexts of features and contexts of neurons, mixed, to be rated by a person.
+
+    The person who rates does not see which item is a feature and which a neuron. Rate the items with
+    jaxinterp sae rate; its --results compares the two groups.
 
     \b
     Example:
-      jaxinterp sae rating-study my_dictionary tiny texts/ --site "resid_post[2]" --neurons "mlp_post[2]"
+      jaxinterp sae rating-study my_dictionary texts/ --neurons "mlp_post[2]" --out study
       jaxinterp sae rate study
     """
     import jax
@@ -62,7 +71,7 @@ def rating_study(
     from .. import data as corpora
     from .. import sae as dictionaries
 
-    found, loaded, tokenizer = _opened(dictionary, model)
+    found, loaded, tokenizer = opened(dictionary, model, data)
     corpus = packed(tokenizer, loaded, data, ctx, most, chars)
     d = np.asarray(corpora.activations(loaded, corpus.tokens[:1], neurons, progress=False)).shape[-1]
     groups = {"features": (found, site), "neurons": (dictionaries.Neurons(d), neurons)}
@@ -76,13 +85,18 @@ def rating_study(
 @sae.command(short_help="Rate the items of a blind study in a browser.")
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="0 takes a free one."
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    show_default=True,
+    help="The port of this machine that the page is at; 0 takes a free one.",
 )
-@click.option("--results", is_flag=True, help="Print what the ratings come to, and serve nothing.")
+@click.option("--results", is_flag=True, help="Print the results of the ratings so far, and show no page.")
 def rate(folder: Path, port: int, results: bool) -> None:
-    """Serve the blind study in FOLDER on this machine alone, until all is rated or Ctrl-C is pressed.
+    """Show the blind study in FOLDER as a web page that only this machine can see, until every item is rated.
 
-    Each answer is on disk at once; the same command goes on with the first item that has none.
+    Ctrl-C stops. Each answer is saved at once, and the same command goes on with the first item that has
+    no answer.
     """
     from .. import sae as dictionaries
 

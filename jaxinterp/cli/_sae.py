@@ -8,137 +8,238 @@ import click
 from .._text import line
 from ._command import MODEL, CommandGroup, say
 from ._sae_train_command import train
-from ._texts import packed, reader, texts
+from ._texts import packed, reader, texts, waiting
 
 
-@click.group(cls=CommandGroup)
+@click.group(cls=CommandGroup, short_help="Train a sparse dictionary (SAE), and look at its features.")
 def sae() -> None:
-    """Train a sparse dictionary; see how good it is, what its features fire on, what they write.
+    """Train a sparse dictionary (sparse autoencoder), and use one.
+
+    A dictionary splits the activations at one site of a model into many features, of which few are
+    active at once. The commands train one, measure how good it is, show what its features respond to,
+    and write texts with a feature turned up.
 
     DICTIONARY is a folder or file of this library, SAELens, sparsify, dictionary_learning, OpenAI or
-    Gemma Scope, or "tiny", that of the embedded model.
+    Gemma Scope; a place on the Hugging Face hub (hf://owner/name/folder); a name of SAELens's directory or of
+    Gemma Scope; or "tiny", the one that comes with the package. A dictionary of this library records its
+    model and its site, and the commands take both from there.
     """
 
 
 _SITE = click.option(
     "--site",
     metavar="SITE[LAYER]",
-    help='Where to read it, such as "resid_post[2]". [default: where it was trained, as the dictionary records]',
+    help='Where the dictionary reads the model, such as "resid_post[2]". [default: as the dictionary records]',
 )
-_DICTIONARY = click.argument("dictionary", type=click.Path(path_type=Path))  # or "tiny"
+_MODEL = click.option(
+    "--model",
+    metavar="MODEL",
+    help="The model that the dictionary reads. [default: as the dictionary records]",
+)
+_DICTIONARY = click.argument("dictionary")  # a path, "tiny", or a place on the hub
 
 
-def _opened(dictionary: Path, model: str) -> tuple[Any, Any, Any]:
+def opened(dictionary: str, model: str | None, data: tuple[Path, ...] = ()) -> tuple[Any, Any, Any]:
+    """A dictionary, its model and the tokenizer; the model is by default that of the dictionary's record."""
     from .. import sae as dictionaries
 
-    loaded, tokenizer = reader(model)
-    return dictionaries.load(dictionary), loaded, tokenizer
+    if data and not data[0].exists():
+        raise ValueError(
+            f"There is no file or folder {line(data[0])} with texts. Texts stand after the dictionary. Its model is "
+            f"known from its record; another one is named by an option: --model {line(data[0])}."
+        )
+    with waiting(f"Reading {line(dictionary)}"):
+        found, about = dictionaries.load(dictionary, about=True)
+    name = model_of(about) if model is None else model
+    if name is None:
+        raise ValueError(
+            f"The dictionary {line(dictionary)} does not record its model. Name it: --model MODEL, such as --model gpt2."
+        )
+    try:
+        loaded, tokenizer = reader(name)
+    except (ValueError, OSError) as error:
+        if model is not None:
+            raise
+        raise ValueError(
+            f"The dictionary {line(dictionary)} records the model {line(name)!r}, which cannot be read here: {error}\n"
+            "Name the model, or where it is now: --model MODEL."
+        ) from error
+    if reads_centred(about):
+        from ..weights import center_writing
+
+        loaded = center_writing(loaded)
+        say(
+            "The dictionary reads a model whose writing weights are centred: they are centred here too.",
+            err=True,
+        )
+    return found, loaded, tokenizer
 
 
-@sae.command(epilog=MODEL, short_help="Write a folder of pages to look through its features.")
+def reads_centred(about: Any) -> bool:
+    """Whether the record of a dictionary says that the model had centred writing weights, as SAELens writes it."""
+    more = about.get("metadata")
+    records = [each.get("model_from_pretrained_kwargs") for each in (about, more) if isinstance(each, dict)]
+    return any(isinstance(each, dict) and each.get("center_writing_weights") is True for each in records)
+
+
+def model_of(about: Any) -> str | None:
+    """The name of the model in the record of a dictionary: ours, or in the configuration of SAELens."""
+    more = about.get("metadata")
+    for record in (about, more if isinstance(more, dict) else {}):
+        for key in ("model", "model_name"):
+            if isinstance(name := record.get(key), str) and name:
+                return name
+    return None
+
+
+@sae.command(epilog=MODEL, short_help="Write web pages that show what its features respond to.")
 @_DICTIONARY
-@click.argument("model")
 @texts
+@_MODEL
 @_SITE
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
     default=Path("features"),
     show_default=True,
-    help="The folder to write.",
+    help="The folder to write; open its index.html in a browser. NAME.html is one file.",
 )
 @click.option(
-    "--top", type=click.IntRange(min=1), default=20, show_default=True, help="Contexts of each feature."
+    "--top",
+    type=click.IntRange(min=1),
+    default=20,
+    show_default=True,
+    help="How many contexts to show for each feature.",
+)
+@click.option(
+    "--serve",
+    is_flag=True,
+    help="Also serve the pages to this machine, so that they read texts that are written on them. Ctrl-C ends it.",
 )
 def browse(
-    dictionary: Path,
-    model: str,
+    dictionary: str,
     data: tuple[Path, ...],
     ctx: int,
     most: int,
     chars: int,
+    model: str | None,
     site: str | None,
     out: Path,
     top: int,
+    serve: bool,
 ) -> None:
-    """Write a folder of static pages: what each feature of DICTIONARY fires on in the texts of DATA.
+    """Write web pages that show where in the texts of DATA each feature is most active.
+
+    OUT is a folder; a name that ends in .html is one file with everything in it.
 
     \b
-    Example:
-      jaxinterp sae browse my_dictionary tiny texts/ --site "resid_post[2]" --out features
+    Examples:
+      jaxinterp sae browse my_dictionary texts/ --out features
+      jaxinterp sae browse sae_folder texts/ --model gpt2 --site "resid_pre[8]"
     """
     from .. import sae as dictionaries
 
-    found, loaded, tokenizer = _opened(dictionary, model)
+    if serve and out.suffix.lower() in (".html", ".htm"):
+        raise ValueError(
+            f"--serve serves a folder, and {line(out)} is one file. Write --out {line(out.stem)}."
+        )
+    found, loaded, tokenizer = opened(dictionary, model, data)
     corpus = packed(tokenizer, loaded, data, ctx, most, chars)
     path = dictionaries.browse(
         out, found, loaded, tokenizer, corpus, site=site, settings=dictionaries.ExampleSettings(top=top)
     )
-    say(f"Wrote {line(path)}; open {line(path / 'index.html')}.")
+    say(f"Wrote {line(path)}; open {line(path / 'index.html' if path.is_dir() else path)}.")
+    if serve:
+        with dictionaries.serve(path, found, loaded, tokenizer, site=site) as pages:
+            say(f"The pages read texts at {pages.url}\nCtrl-C ends it.")
+            try:
+                while not pages.wait(1):
+                    pass
+            except KeyboardInterrupt:
+                say("The pages are closed.")
 
 
-@sae.command("eval", epilog=MODEL, short_help="How much of activations and predictions it keeps.")
+@sae.command("eval", epilog=MODEL, short_help="Measure what of activations and predictions it keeps.")
 @_DICTIONARY
-@click.argument("model")
 @texts
+@_MODEL
 @_SITE
 def evaluate(
-    dictionary: Path, model: str, data: tuple[Path, ...], ctx: int, most: int, chars: int, site: str | None
+    dictionary: str,
+    data: tuple[Path, ...],
+    ctx: int,
+    most: int,
+    chars: int,
+    model: str | None,
+    site: str | None,
 ) -> None:
-    """Print how much DICTIONARY keeps of activations, and of MODEL's predictions, on texts.
+    """Measure how much of the model's activations and predictions a dictionary keeps on the texts of DATA.
+
+    Among the numbers are l0, how many features are active on a token in the mean, and recovered: how well
+    the model predicts when the dictionary's reconstruction replaces the activations. 1 is as well as
+    with the activations themselves, 0 as badly as with zeros.
 
     \b
     Example:
-      jaxinterp sae eval my_dictionary tiny texts/ --site "resid_post[2]"
+      jaxinterp sae eval my_dictionary texts/
     """
     from .. import sae as dictionaries
 
-    found, loaded, tokenizer = _opened(dictionary, model)
+    found, loaded, tokenizer = opened(dictionary, model, data)
     corpus = packed(tokenizer, loaded, data, ctx, most, chars)
     for name, value in dictionaries.evaluate(found, loaded, corpus, site=site).items():
         if isinstance(value, float):
             say(f"{name:20} {value:.5g}")
 
 
-@sae.command(epilog=MODEL, short_help="Continue a text with a feature held at a value.")
+@sae.command(epilog=MODEL, short_help="Continue a text with one feature turned up or down.")
 @_DICTIONARY
-@click.argument("model")
 @click.argument("text")
-@click.option("--feature", type=click.IntRange(min=0), required=True, help="Its number.")
-@click.option("--value", type=float, required=True, help="What it is held at, added or scaled by.")
+@click.option("--feature", type=click.IntRange(min=0), required=True, help="The number of the feature.")
+@click.option(
+    "--value",
+    type=float,
+    required=True,
+    help="The number that the feature is set to, or that is added to it, or that it is multiplied by.",
+)
 @click.option(
     "--mode",
     type=click.Choice(["clamp", "add", "scale"]),
     default="clamp",
     show_default=True,
-    help="Hold, add or scale.",
+    help="clamp sets the feature to the value at every token, add adds the value, scale multiplies by it.",
 )
-@click.option("--steps", type=click.IntRange(min=1), default=20, show_default=True, help="Tokens to write.")
+@click.option(
+    "--steps", type=click.IntRange(min=1), default=20, show_default=True, help="How many tokens to write."
+)
+@_MODEL
 @_SITE
 def steer(
-    dictionary: Path,
-    model: str,
+    dictionary: str,
     text: str,
     feature: int,
     value: float,
     mode: str,
     steps: int,
+    model: str | None,
     site: str | None,
 ) -> None:
-    """Continue TEXT as MODEL would, and with a feature of DICTIONARY held.
+    """Continue TEXT twice: as the model would, and with one feature of the dictionary set.
 
     \b
     Example:
-      jaxinterp sae steer my_dictionary tiny "Once upon a" --site "resid_post[2]" --feature 7 --value 20
+      jaxinterp sae steer my_dictionary "Once upon a" --feature 7 --value 20
     """
     from .. import generate
     from .. import sae as dictionaries
 
-    found, loaded, tokenizer = _opened(dictionary, model)
+    found, loaded, tokenizer = opened(dictionary, model)
     prompt = tokenizer(text)
     edit = dictionaries.steer(found, feature, value, site=site, mode=mode)
     for name, edits in (("plain", []), ("steered", [edit])):
-        say(f"{name}: {tokenizer.decode(generate(loaded, prompt, steps, edits=edits))}")
+        with waiting(f"Writing ({name}): compiling and running"):
+            written = tokenizer.decode(generate(loaded, prompt, steps, edits=edits))
+        say(f"{name}: {written}")
 
 
 sae.add_command(train)

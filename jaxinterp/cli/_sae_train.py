@@ -7,10 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from .._read import named, npy_header, open_regular
 from .._text import line
+from ._texts import contexts, reader, waiting
 
 KINDS = ("TopK", "BatchTopK", "Matryoshka", "JumpReLU", "Gated", "Standard", "Vanilla")
+
+
+def kind_named(name: str) -> str:
+    """A kind by its name in any case: `topk` is TopK."""
+    found = {kind.lower(): kind for kind in KINDS}.get(name.lower().replace("-", "").replace("_", ""))
+    if found is None:
+        raise ValueError(f"--kind is one of {', '.join(KINDS)}, in any case; got {name!r}.")
+    return found
 
 
 def train_dictionary(
@@ -31,27 +39,27 @@ def train_dictionary(
     **options: Any,
 ) -> Iterator[str]:
     """Trains, writes, and says in lines what came out."""
+    options["kind"] = kind_named(options["kind"])
     import jax
 
     from .. import data as reading
-    from .. import fit, load, sae
+    from .. import fit, sae
     from ..sae.files._save import save_with
 
     if not data and store is None:
         raise ValueError("There is nothing to train on: give texts, or --store FOLDER.")
-    model, tokenizer = load(name)
-    most, field, ctx = options["most"], options["field"], options["ctx"]
-    train, test = _contexts(model, tokenizer, data, ctx, most, field, held_contexts, store is not None)
+    model, tokenizer = reader(name, tokens=False)
+    train, test = _parts(model, tokenizer, data, options, held_contexts, store is not None)
     if store is not None:
         stream: Any = reading.stored(
             store, site=site, batch_size=batch, key=jax.random.key(seed), model=model
         )
-        d = stream.batch(0).shape[-1]
     else:
         tokens, positions = train
         stream = reading.stream(
             model, tokens, site=site, batch_size=batch, key=jax.random.key(seed), positions=positions
         )
+    with waiting("First activations: compiling and running"):
         d = stream.batch(0).shape[-1]
     kind, optimizer = _kind(sae, d, steps, options), None
     if options["rate"] is not None:
@@ -75,6 +83,7 @@ def train_dictionary(
             evaluate=judge,
             checkpoint=out / "checkpoint" if checkpoint is None else checkpoint,
             checkpoint_every=checkpoint_every,
+            resume="longer",
         ),
     )
     last = {n: float(v[-1]) for n, v in history.items() if len(v) == steps}
@@ -98,68 +107,39 @@ def train_dictionary(
     save_with(out, found, settings, {"training.json": report})
     for key, value in last.items():
         yield f"{key:20} {value:.5g}"
-    yield f"Wrote {line(out)}: ji.sae.load({str(out)!r}), or jaxinterp sae browse {line(out)} {line(name)} ..."
+    yield f"Wrote {line(out)}: ji.sae.load({str(out)!r}), or jaxinterp sae browse {line(out)} TEXTS"
 
 
-def _contexts(
+def _parts(
     model: Any,
     tokenizer: Any,
     data: Sequence[Path],
-    ctx: int,
-    most: int | None,
-    field: str,
+    options: dict[str, Any],
     held_contexts: int,
     only_test: bool,
 ) -> tuple[Any, Any]:
     """Tokens and the positions that count, to train on and to evaluate on (None where there are none)."""
-    from .. import data as reading
-
     if not data:
         return None, None
-    if data[0].suffix.lower() == ".npy":
-        if len(data) > 1:
-            raise ValueError("Give one .npy of token ids, or texts; not several.")
-        with open_regular(data[0]) as file, named(data[0]):
-            npy_header(file, data[0].stat().st_size)
-        tokens = np.load(data[0], mmap_mode="r")
-        if tokens.ndim != 2:
-            raise ValueError(
-                f"{data[0]} holds {tokens.shape}; token ids are (seq, pos), one context to a row."
-            )
-        counted = np.arange(tokens.shape[1]) > 0
-        cut = len(tokens) - held_contexts
-        rows = np.asarray(tokens[max(cut, 0) :])
-        test = (rows, np.broadcast_to(counted, rows.shape)) if held_contexts else None
-        train = (tokens[:cut], counted)
-    else:
-        if tokenizer is None:
-            raise ValueError(
-                "This model has no tokenizer, so it cannot read text. Give token ids: a .npy (seq, pos)."
-            )
-        documents = reading.read_texts(*data, most=most, text=field)
-        corpus = reading.pack(
-            tokenizer,
-            documents,
-            ctx=min(ctx, model.config.ctx),
-            join=True,
-            bos=tokenizer.bos_id is not None,
-        )
-        cut = len(corpus) - held_contexts
-        part = lambda rows: (corpus.tokens[rows], corpus.positions[rows])
-        train, test = part(slice(max(cut, 0))), part(slice(max(cut, 0), None)) if held_contexts else None
+    tokens, counted = contexts(
+        model, tokenizer, data, ctx=options["ctx"], most=options["most"], field=options["field"]
+    )
+    cut = len(tokens) - held_contexts
     if cut < 1 and not only_test:
         raise ValueError(
-            f"There are {cut + held_contexts} contexts, and {held_contexts} of them are kept for "
-            f"evaluation: nothing is left to train on. Give more text, or --held {max(0, (cut + held_contexts) // 10)}."
+            f"There are {len(tokens)} contexts, and {held_contexts} of them are kept for evaluation: nothing is left to "
+            f"train on. Give more text, or --held {max(0, len(tokens) // 10)}."
         )
-    return train, test
+    several = counted.ndim > 1  # positions of each context, or one row for all
+    rows = np.asarray(tokens[max(cut, 0) :])
+    held_positions = counted[max(cut, 0) :] if several else np.broadcast_to(counted, rows.shape)
+    test = (rows, held_positions) if held_contexts else None
+    return (tokens[: max(cut, 0)], counted[: max(cut, 0)] if several else counted), test
 
 
 def _kind(sae: Any, d: int, steps: int, options: dict[str, Any]) -> Any:
     """The kind with the settings that were given and that it has."""
     name = options["kind"]
-    if name not in KINDS:
-        raise ValueError(f"--kind is one of {', '.join(KINDS)}; got {name!r}.")
     made = getattr(sae, name)
     known = inspect.signature(made.__init__).parameters
     settings_of_kind = {"features": options["features"] if options["features"] is not None else 8 * d}

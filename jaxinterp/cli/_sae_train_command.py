@@ -6,91 +6,134 @@ from typing import Any
 import click
 
 from ._command import MODEL, Command, say
+from ._texts import CTX, FIELD, MOST
 
 
-@click.command(cls=Command, epilog=MODEL, short_help="Train one on activations of a model.")
+@click.command(cls=Command, epilog=MODEL, short_help="Train a dictionary on the activations of a model.")
 @click.argument("model")
 @click.argument("data", nargs=-1, type=click.Path(path_type=Path))
 @click.option(
-    "--site", required=True, metavar="SITE[LAYER]", help='Where to train it, such as "resid_post[2]".'
+    "--site",
+    required=True,
+    metavar="SITE[LAYER]",
+    help='Which activations to train on, such as "resid_post[2]".',
 )
 @click.option(
     "--kind",
     default="TopK",
     show_default=True,
     metavar="KIND",
-    help="TopK, BatchTopK, Matryoshka, JumpReLU, Gated, Standard or Vanilla.",
+    help="The kind of dictionary, in any case: TopK, BatchTopK, Matryoshka, JumpReLU, Gated, Standard or Vanilla.",
 )
-@click.option("--features", type=int, help="How many. [default: 8 times the width of the site]")
-@click.option("--k", type=int, help="Of the TopK kinds: features of a row. [default: 32]")
 @click.option(
-    "--sparsity", type=float, help="Of the other kinds: the coefficient of the penalty. [default: the kind's]"
+    "--features",
+    type=int,
+    help="How many features the dictionary has. [default: 8 times the width of the site]",
 )
-@click.option("--steps", type=int, default=10_000, show_default=True)
-@click.option("--batch", type=int, default=4096, show_default=True, help="Tokens of a step.")
+@click.option(
+    "--k", type=int, help="How many features are active on a token, for the TopK kinds. [default: 32]"
+)
+@click.option(
+    "--sparsity",
+    type=float,
+    help="How strongly active features are penalised, for the other kinds. [default: that of the kind]",
+)
+@click.option(
+    "--steps",
+    type=int,
+    default=10_000,
+    show_default=True,
+    help="How many steps to train in all. More steps than before continue a finished run.",
+)
+@click.option(
+    "--batch", type=int, default=4096, show_default=True, help="How many tokens each step learns from."
+)
 @click.option(
     "--rate",
     type=float,
-    help="Adam at this rate, with a warm-up and a linear end. [default: the kind's published recipe]",
+    help="The learning rate of Adam, which rises in the first 5% of the steps and falls to 0 in the last 20%. "
+    "[default: the published recipe of the kind]",
 )
-@click.option("--average", type=float, help="Decay of an average of the weights, such as 0.999.")
-@click.option("--matmul", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True)
 @click.option(
-    "--ctx", type=click.IntRange(min=4), default=128, show_default=True, help="Tokens of a context."
+    "--average",
+    type=float,
+    help="The decay of a moving average of the weights, such as 0.999, which becomes the dictionary. [default: no average]",
 )
-@click.option("--most", type=click.IntRange(min=1), help="Documents of each file. [default: all]")
 @click.option(
-    "--field",
-    default="text",
+    "--matmul",
+    type=click.Choice(["float32", "bfloat16"]),
+    default="float32",
     show_default=True,
-    help="The field of a line, or the column of a table, that holds the text.",
+    help="The precision of the large products; bfloat16 is faster on accelerators.",
 )
+@CTX
+@MOST
+@FIELD
 @click.option(
     "--held",
     "held_contexts",
     type=click.IntRange(min=0),
     default=32,
     show_default=True,
-    help="Contexts at the end that are not trained on: the dictionary is evaluated on them.",
+    help="How many contexts at the end of the texts are kept for evaluation and not trained on.",
 )
 @click.option(
     "--every",
     type=click.IntRange(min=0),
     default=1000,
     show_default=True,
-    help="Steps between evaluations.",
+    help="How many steps lie between two evaluations; 0 evaluates at the end alone.",
 )
 @click.option(
     "--store",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Train from a folder that save_activations wrote; DATA is then used for evaluation alone.",
+    help="Train from a folder that jaxinterp activations wrote; DATA is then used for evaluation alone.",
 )
 @click.option(
-    "--checkpoint", type=click.Path(file_okay=False, path_type=Path), help="[default: OUT/checkpoint]"
+    "--checkpoint",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="The folder that keeps the state of the training, from which it goes on. [default: OUT/checkpoint]",
 )
-@click.option("--checkpoint-every", type=click.IntRange(min=1), default=1000, show_default=True)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--checkpoint-every",
+    type=click.IntRange(min=1),
+    default=1000,
+    show_default=True,
+    help="How many steps lie between two savings of that state.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="A number that chooses the first weights and the order of the texts.",
+)
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("dictionary"),
     show_default=True,
-    help="The folder to write.",
+    help="The folder to write the dictionary to.",
 )
 def train(model: str, data: tuple[Path, ...], **options: Any) -> None:
-    """Train a sparse dictionary on a site of MODEL, reading the texts of DATA.
+    """Train a sparse dictionary on the activations of MODEL at one site, while it reads the texts of DATA.
 
     DATA is files or folders: .txt (documents parted by blank lines, or one to a line), .jsonl, .csv
-    and .tsv with a "text" on each line, each also .xz or .gz; .parquet; or one .npy of token ids (seq, pos), which is
-    read as it is needed. It is packed into full contexts, and shuffled.
+    and .tsv with a "text" on each line, each also .xz or .gz; .parquet; or one .npy of token ids
+    (seq, pos), which is read as it is needed. Texts are joined, cut into full contexts, and shuffled.
 
-    The same command goes on where it was interrupted, to the same weights. OUT is then a dictionary
-    (ji.sae.load, jaxinterp sae browse), with training.json: settings, history, last numbers.
+    The same command goes on where it was interrupted, to the same weights. With more --steps it
+    continues a finished run. Where the learning rate depends on the number of steps, as it does with
+    --rate and for the kinds that are penalised, the command says how the result differs from that of one
+    longer run; otherwise the weights are the same, bit for bit.
+
+    In the end OUT is a dictionary for ji.sae.load and jaxinterp sae browse, and OUT/training.json has the
+    settings, the history and the last numbers.
 
     \b
     Examples:
       jaxinterp sae train tiny texts/ --site "resid_post[2]" --k 16 --steps 2000 --batch 512
-      jaxinterp sae train gpt2 part.jsonl.xz --site "mlp_out[5]" --kind JumpReLU --sparsity 1e-3
+      jaxinterp sae train gpt2 part.jsonl.xz --site "mlp_out[5]" --kind jumprelu --sparsity 1e-3
     """
     from ._sae_train import train_dictionary
 

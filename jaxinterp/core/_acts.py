@@ -19,10 +19,17 @@ class NotCaptured(KeyError):
 
 @jax.tree_util.register_pytree_with_keys_class
 class Acts(Mapping[str, Array]):
-    """Captured activations: an immutable mapping and a pytree, by the names of the request.
+    """Captured activations by name: the second result of `ji.run`, an immutable mapping and a pytree.
 
-    `acts["z"]` and `acts[request]` read, iteration keeps the order of the request, and
-    `jax.tree.map` works on the arrays.
+    The keys are the names given as `capture=`, in that order. `acts["z"]` and `acts[request]` return
+    an array, and `jax.tree.map` works on all arrays.
+
+    ```python
+    last = ji.at("resid_post", pos=-1)
+    _, acts = ji.run(model, tokens, capture=["z[1]", last])
+    acts["z[1]"], acts[last], list(acts)
+    norms = jax.tree.map(jnp.linalg.norm, acts)
+    ```
     """
 
     __slots__ = ("_items",)

@@ -19,7 +19,13 @@ REDUCTIONS = ("mean", "max", "sum", "last")
 
 
 class At(eqx.Module):
-    """A request for one site: made by `at`, or by a string such as `"z[3]"`."""
+    """A request for the activation of one site, made by `ji.at`. A string such as `"z[3]"` stands for one too.
+
+    ```python
+    last = ji.at("resid_post", layer=1, pos=-1)
+    last.site, last.layers, last.name
+    ```
+    """
 
     pos: Any
     site: str = eqx.field(static=True)
@@ -80,9 +86,9 @@ def at(
     reduce: StrLike | None = None,
     name: StrLike | None = None,
 ) -> At:
-    r"""Asks for $r_{p \in P}\, x_p$ at a site: positions are chosen, then reduced, while the model runs.
+    r"""Requests $r_{p \in P}\, x_p$ at a site: positions are chosen, then reduced, while the model runs.
 
-    Nothing else is stored, so a mean over a corpus needs no room for the corpus.
+    Nothing else is stored, so a mean over a corpus needs no memory for all of its activations.
 
     **Arguments:**
 

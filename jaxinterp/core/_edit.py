@@ -17,14 +17,28 @@ from ._sites import stage_of, unknown
 
 
 class Edit(eqx.Module):
-    """What a tap knows of an edit. Subclass it to carry state through the layers.
+    """The base class of edits. `ji.map` makes most edits; write a subclass for one that carries state through layers.
 
     - `sites`: the sites at which the edit acts.
     - `layers`: the layers at which it acts, where they are known before the run; None stands for all
       layers, or for those that a traced value decides.
 
     `apply` is called at each of the sites, block after block. The state that it returns is passed to
-    the next call. The first state is `init` of the shapes of the sites.
+    the next call. The first state is the result of `init`.
+
+    ```python
+    class Quieter(ji.Edit):
+        sites: tuple = eqx.field(static=True, default=("mlp_out",))
+        layers: None = eqx.field(static=True, default=None)
+
+        def init(self, shapes, count):
+            return jnp.float32(1.0)
+
+        def apply(self, tap, site, x, state):
+            return state.astype(x.dtype) * x, 0.5 * state  # each MLP writes half as much as the one before
+
+    logits, _ = ji.run(model, tokens, edits=[Quieter()])
+    ```
     """
 
     if TYPE_CHECKING:  # fields or properties of subclasses
@@ -39,11 +53,11 @@ class Edit(eqx.Module):
         return None
 
     def apply(self, tap: Any, site: str, x: Array, state: Any) -> tuple[Array, Any]:
-        """The value to go on with, and the state."""
+        """The new value of the site, and the state for the next call."""
         raise NotImplementedError
 
     def emit(self, tap: Any, site: str, x: Array) -> None:
-        """Calls the tap at the sites that this edit makes, so that `ji.sites` lists them."""
+        """Calls the tap at the new sites that this edit makes, so that `ji.sites` lists them."""
 
     def per_layer(self, shapes: Shapes) -> Any:
         """A tree of bools: True at leaves with a leading layer axis, of which each block gets its own."""

@@ -51,13 +51,13 @@ def _zero(x: Array, value: None) -> Array:
 
 
 def replace(site: str, value: ValueLike, **where: IndexLike | None) -> Edit:
-    r"""$x \mapsto v$: puts a value in place of what the model computed.
+    r"""$x \mapsto v$: replaces the activation of a site by a value.
 
     Activation patching, Vig et al. 2020 (https://arxiv.org/abs/2004.12265).
 
     **Arguments:**
 
-    - `site`: what to edit, such as `"z"` or `"resid_post[3]"`.
+    - `site`: the site to edit, such as `"z"` or `"resid_post[3]"`.
     - `value`: a number, or an array that broadcasts against the site.
     - `layer`, `pos`, `head`, `unit`, `query`, `key`: selectors, by default all entries.
 
@@ -132,17 +132,17 @@ def zero(site: str, **where: IndexLike | None) -> Edit:
 def project_out(site: str, direction: ValueLike, **where: IndexLike | None) -> Edit:
     r"""$x \mapsto x - \sum_i (x \cdot q_i)\,q_i$: removes a direction, or a subspace, from a site.
 
-    $q_1, \dots, q_n$ are an orthonormal basis of the span of the directions; of one direction,
+    $q_1, \dots, q_n$ are an orthonormal basis of the span of the directions. For one direction this is
     $x - (x \cdot \hat v)\,\hat v$. Directional ablation, Arditi et al. 2024
     (https://arxiv.org/abs/2406.11717).
 
     **Arguments:**
 
     - `site`, selectors: as in `ji.replace`.
-    - `direction`: one direction `(d,)`, or `(n, d)`, the subspace that n directions span. They need
-      not be orthogonal, of length 1 or independent: a row of zeros adds nothing, nor does a row that
-      depends on those before it, up to `max(n, d)` roundings of its length. Axes before these two
-      broadcast against the site's axes before the last: `(pos, n, d)` is a subspace per position,
+    - `direction`: one direction `(d,)`, or n directions `(n, d)` that span a subspace. They need
+      not be orthogonal, of length 1 or independent: a row of zeros changes nothing, and neither does a row that
+      depends on the rows before it, up to `max(n, d)` roundings of its length. Axes before these two
+      broadcast against the axes of the site before the last: `(pos, n, d)` is a subspace per position,
       `(pos, 1, d)` a direction per position, `(head, 1, k)` at `z` one per head, and
       `(layer, 1, 1, d)` one per layer (`(layer, 1, 1, 1, d)` for prompts `(batch, pos)`).
 
@@ -152,8 +152,8 @@ def project_out(site: str, direction: ValueLike, **where: IndexLike | None) -> E
     without, _ = ji.run(model, tokens, edits=[ji.project_out("resid_post", direction)])
     ```
 
-    Laws: applying it twice is applying it once; what is left is orthogonal to every direction; any
-    other basis of the same span gives the same.
+    Laws: applying it twice is applying it once; the result is orthogonal to every direction; any
+    other basis of the same span gives the same result.
     """
     directions = as_floats(direction, "direction")
     several = directions if directions.ndim > 1 else directions[None]
@@ -172,23 +172,23 @@ def map(
     with_positions: BoolLike = False,
     **where: IndexLike | None,
 ) -> Edit:
-    r"""$x \mapsto f(x, \text{args})$: any function of the site's value, shape kept.
+    r"""$x \mapsto f(x, \text{args})$: applies any function that keeps the shape to the activation of a site.
 
     **Arguments:**
 
     - `site`, selectors: as in `ji.replace`.
     - `fn`: a function of `x` `(*batch, ...)` and `args`.
     - `args`: pytrees of arrays, or modules, whose arrays are leaves.
-    - `with_positions`: calls `fn` with `x`, `positions` and `args`. `positions` are int32
-      `(*batch, pos)`: the number of each entry's token within its prompt, from 0 (-1 at padding).
-      At a site with `query` and `key` they are a pair, of the queries and of the keys.
+    - `with_positions`: True calls `fn` with `x`, `positions` and `args`. `positions` are int32
+      `(*batch, pos)`: the number of each token within its prompt, from 0 (-1 at padding).
+      At a site with `query` and `key` they are a pair: the positions of the queries and those of the keys.
 
-    **Returns:** an `Edit`. The same function object uses the same compiled program; put what changes
-    from call to call into `args`.
+    **Returns:** an `Edit`. Calls with the same function object share a compiled program, so give values that
+    change from call to call as `args`.
 
-    `ji.generate` calls the function on the prompt first, then on one position at a time. A function
-    of each position alone gives the same there. A function that depends on the position takes
-    `with_positions`. A function that mixes positions (a mean over them) gets only the current ones.
+    `ji.generate` calls the function on the whole prompt first, and then on one position at a time. A function
+    that treats each position by itself gives the same result in both. If the function depends on the position, use
+    `with_positions`. A function that mixes positions, such as a mean over them, sees only the current ones.
 
     ```python
     ji.map("pattern", lambda x, power: x**power, 2.0, layer=0)

@@ -10,6 +10,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Int
 
 from .._arguments import as_int, concrete
+from .._waiting import finished, waiting
 from ..mesh._gather import on_mesh
 from ..typing import (
     EditsLike,
@@ -48,9 +49,9 @@ def generate(
 ) -> Int[Array, "*batch total"]:
     r"""$t_{n+1} \sim \mathrm{softmax}(\text{logits}(t_{\le n}) / T)$: continues prompts.
 
-    Keys and values are remembered, and edits stay active. A position that an edit names belongs to the
-    prompt (negative ones count from its end); an edit without positions acts at every step. The
-    function of `ji.map` then gets one position at a time; `with_positions=True` tells it which.
+    Keys and values are remembered, and edits stay active. The positions of an edit are positions of the
+    prompt (negative ones count from its end). An edit without positions acts at every step. A
+    function of `ji.map` then gets one position at a time; `with_positions=True` also gives it the position.
 
     **Arguments:**
 
@@ -61,11 +62,11 @@ def generate(
     - `temperature`: divides the logits.
     - `top_k`: samples among the k likeliest tokens.
     - `top_p`: samples among the smallest set of tokens whose probability reaches p.
-    - `stop`: a token (such as `tokenizer.eos_id`) that ends a text, or several, any of which does. It
-      is repeated from there on.
+    - `stop`: a token that ends a text, such as `tokenizer.eos_id`, or several such tokens. The token is repeated
+      up to the last step.
     - `choose`: a function of a key and logits to tokens, in place of all sampling options.
 
-    Values of `temperature`, `top_p` and `stop` never compile anything again.
+    Other values of `temperature`, `top_p` and `stop` do not compile the program again.
 
     **Returns:** int32 `(*batch, pos + steps)`, with the prompts. Padding stays where it was.
 
@@ -90,17 +91,16 @@ def generate(
     # The last token is chosen and never read.
     request = make_request(model, ids, edits=edits, mask=mask, remat=False, more=max(steps - 1, 0))
     if choose is None:
-        check_predicts_tokens(
-            config, "generate reads its own answers as tokens, or as choose= translates them"
-        )
+        check_predicts_tokens(config, "generate reads its answers as tokens, or as choose= translates them")
     key, sampler = make_sampler(
         config.vocab, key, temperature=temperature, top_k=top_k, top_p=top_p, stop=stop, choose=choose
     )
-    text, finite = _generate(request, steps, key, sampler)
+    with waiting(f"generate {steps} tokens: compiling and running"):
+        text, finite = finished(_generate(request, steps, key, sampler))
     if concrete(finite) and not bool(finite):
+        shown = "ji.run(model, tokens, capture=['resid_post']) shows the layer where NaN begins."
         raise ValueError(
-            "The logits are NaN, so there is no likeliest token. Are all weights finite, and what "
-            "edits put in? ji.run(model, tokens, capture=['resid_post']) shows the layer it starts at."
+            f"The logits are NaN, so no token is the likeliest. Are all weights finite, and what edits put in? {shown}"
         )
     return text
 

@@ -54,10 +54,10 @@ def site_grads(
     - `metric`: a metric of `ji.metrics`, or a function of the logits to a number, or to one number
       per example. Examples do not interact, so the gradient of the sum is the gradient of each.
     - `at`: sites as in `capture`: `"z"`, `"resid_pre[3]"`, `"mlp_out[1:3]"`.
-    - `logits`: the positions that a function reads; with -1 it gets `(*batch, vocab)`. A metric of
+    - `logits`: the positions of the logits that a function gets; with -1 it gets `(*batch, vocab)`. A metric of
       `ji.metrics` reads its own positions.
-    - `remat`: whether the backward pass computes each block again instead of keeping all that is in
-      it. None decides by size, as in `run`.
+    - `remat`: whether the backward pass computes each block again instead of keeping its activations in memory.
+      None decides by size, as in `ji.run`.
 
     **Returns:** `SiteGrads`: the metric's value, the activations, and the gradients. Both are `Acts`
     under the same names with the same shapes.

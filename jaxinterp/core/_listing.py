@@ -9,13 +9,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from .._tabular import Tabular
+from .._text import text_table
 from ..typing import ModelLike, TokensLike
 from ._blocks import at_layer, context, layer_count
 from ._check import Shapes, as_tokens, check_tokens, token_shape
 from ._edit import Edit
 from ._intervene import split_edits
 from ._lengths import lengthened
-from ._sites import SITES, axes_of, is_per_layer
+from ._sites import SITES, axes_of, is_per_layer, row_of
 from ._tap import ListingTap
 
 
@@ -58,29 +60,27 @@ def _survey(spec: Any, treedef: Any, static_leaves: Any, static_def: Any, token_
     return jax.eval_shape(emit, structs, tokens)
 
 
-class Listing(dict[str, jax.ShapeDtypeStruct]):
+class Listing(Tabular, dict[str, jax.ShapeDtypeStruct]):
     """The sites of a model: a dict from names to shapes and dtypes that prints as a table."""
 
-    def __repr__(self) -> str:
-        rows = [("site", "axes", "shape", "dtype")]
+    heading = "Sites"
+
+    def records(self) -> list[dict[str, str]]:
+        """A row for each site: its name, axes and shape as a capture has them, dtype and meaning."""
+        rows = []
         for name, struct in self.items():
             extra = len(struct.shape) - len(axes_of(name)) - is_per_layer(name)
             axes = ["layer"] * is_per_layer(name) + ["batch"] * extra + list(axes_of(name))
-            rows.append((name, " ".join(axes), str(tuple(struct.shape)), str(struct.dtype)))
-        widths = [max(len(row[i]) for row in rows) for i in range(4)]
-        return "\n".join(
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-            for row in rows
-        )
+            texts = name, " ".join(axes), str(struct.shape), str(struct.dtype), row_of(name).meaning
+            rows.append(dict(zip(["site", "axes", "shape", "dtype", "meaning"], texts, strict=True)))
+        return rows
 
-    def _repr_html_(self) -> str:
-        import html
-
-        return f"<pre>{html.escape(repr(self))}</pre>"
+    def __repr__(self) -> str:
+        return text_table([{k: row[k] for k in row if k != "meaning"} for row in self.records()])
 
 
 def sites(model: ModelLike, tokens: TokensLike | jax.ShapeDtypeStruct | None = None) -> Listing:
-    """What `capture` can name: every site of a model, with shapes and dtypes. Nothing is run.
+    """The sites of a model by name, with the shapes and dtypes that captures have. Nothing is run.
 
     **Arguments:**
 

@@ -74,15 +74,15 @@ def run(
       layer that is captured. A position, or several (as in `ji.at`), unembeds only these: -1 is the
       last real token of each prompt.
     - `debug`: also checks traced token ids and masks, while the program runs.
-    - `remat`: of gradients through the run: True keeps the residual stream between blocks and
-      `z`, and computes the rest of each block again in the backward pass; False keeps all that is in
-      the blocks. None computes again where the sites of all blocks take more than 256 MiB. The run
-      itself stays as it is.
+    - `remat`: which activations a gradient through the run keeps in memory. True keeps `z` and the residual
+      stream between blocks, and the backward pass computes the rest of each block again. False keeps
+      everything. None is True where the sites of all blocks take more than 256 MiB. The result of the run
+      is the same.
 
     **Returns:** logits `(*batch, pos, vocab)`, or None; and the captures, an `Acts`.
 
-    **Raises** `ValueError` or `IndexError` before anything runs. One compiled program serves all
-    values of the same shapes. Works under `jit`, `vmap`, `grad` and with sharded arrays.
+    **Raises** `ValueError` or `IndexError` before anything runs. Inputs of the same shapes share one compiled
+    program. The function works under `jit`, `vmap` and `grad`, and with sharded arrays.
 
     ```python
     logits, acts = ji.run(model, tokens, capture=["resid_post", "pattern[1]"])
@@ -158,16 +158,16 @@ def resume(
 ) -> tuple[Float[Array, "..."] | None, Acts]:
     r"""$(M, x, \ell) \mapsto \text{logits}$: runs the blocks from `layer` on, from a residual stream.
 
-    This is the suffix of a run: what a sweep recomputes once the prefix is known.
+    A sweep uses it to compute the blocks before the patched layer only once.
 
     **Arguments:**
 
-    - `model`, `edits`, `capture`, `mask`, `logits`: as in `run`. An edit of the call that can never
-      fire is an error.
+    - `model`, `edits`, `capture`, `mask`, `logits`: as in `ji.run`. An edit of the call that acts only before
+      `layer` is an error.
     - `resid`: the `resid_pre` of block `layer`, `(*batch, pos, d)`.
-    - `layer`: 0 to the number of layers, where only the unembedding is left. A Python int compiles
-      one program per layer. A traced int is one loop for all layers: forward only, and captures of
-      layers that did not run are NaN. For reverse-mode gradients give a Python int.
+    - `layer`: from 0 to the number of layers; with the number of layers only the unembedding runs. A Python int
+      compiles one program per layer. A traced int runs one loop for all layers; captures of layers that did not run
+      are then NaN, and reverse-mode gradients do not work. Give a Python int for these.
 
     **Returns:** logits and captures, as `run`.
 

@@ -138,13 +138,25 @@ TRANSFORMER_LENS = {theirs: site.name for site in SITES.values() for theirs in s
 
 
 class UnknownSite(ValueError):
-    """A name that is no site, or no site of this model."""
+    """The error for a name that is no site, or no site of this model. The message names the closest sites.
+
+    ```python
+    try:
+        ji.run(model, tokens, capture=["resid_pst"])
+    except ji.UnknownSite as error:
+        print(error)  # names the closest sites
+    ```
+    """
 
 
 def axes_of(name: str) -> tuple[str, ...]:
     """The axes of a site after the batch axes: `axes_of("z") == ("pos", "head", "k")`."""
-    row = SITES.get(name) or DICTIONARY_SITES[name.rsplit(".", 1)[-1]]
-    return row.axes
+    return row_of(name).axes
+
+
+def row_of(name: str) -> Site:
+    """What is known of a site, or of a site of a splice."""
+    return SITES.get(name) or DICTIONARY_SITES[name.rsplit(".", 1)[-1]]
 
 
 def stage_of(name: str) -> Stage:

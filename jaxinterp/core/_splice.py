@@ -58,7 +58,7 @@ def splice(
 
     - `site`, selectors: as in `ji.replace`.
     - `dictionary`: a module with `encode(x)` and `decode(feature)`.
-    - `error`: keep what the dictionary misses. By default it is dropped.
+    - `error`: adds the error of the dictionary to its reconstruction. By default the error is left out.
     - `name`: the middle part of the new names.
 
     **Returns:** an `Edit`.

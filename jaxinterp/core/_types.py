@@ -74,10 +74,19 @@ class Reads(eqx.Module):
 
 @dataclasses.dataclass(frozen=True)
 class Context:
-    """What every block of one run shares: who may attend to whom, and where each token stands.
+    """The values that all blocks of one run share, passed to each as `block(resid, ctx, tap)`.
 
-    `reads` says which keys a query may read. `tables` is whatever the model computes once from the
-    positions (rotary angles). `layer` is the index of the block that is running.
+    - `reads`: which keys each query may read.
+    - `tables`: what the model computes once from the positions, such as rotary angles.
+    - `layer`: the index of the block that is running.
+
+    A model of your own reads them in its block:
+
+    ```python
+    def scores(q, k, ctx):
+        found = jnp.einsum("...qhk,...phk->...hqp", q, k)
+        return found if ctx.mask is None else jnp.where(ctx.mask[..., None, :, :], found, -jnp.inf)
+    ```
     """
 
     reads: Reads
@@ -86,7 +95,7 @@ class Context:
 
     @property
     def mask(self) -> Bool[Array, "*batch query key"] | None:
-        """`reads` as one array, `(query, key)` or `(*batch, query, key)`; None where all may read all."""
+        """`reads` as one array, `(query, key)` or `(*batch, query, key)`; None where every query may read every key."""
         return self.reads.rows(0, self.reads.queries)
 
     def at(self, layer: Any) -> "Context":
@@ -96,7 +105,15 @@ class Context:
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """Where loaded weights came from: recorded on the config, never part of its identity."""
+    """Where loaded weights came from, recorded as `model.config.source`.
+
+    Two configs that differ in their source alone are equal, and their models share compiled programs.
+
+    ```python
+    source = ji.load("tiny")[0].config.source
+    source.name, source.format, source.sha256
+    ```
+    """
 
     name: str
     revision: str | None = None
@@ -110,15 +127,21 @@ class Source:
 
 @runtime_checkable
 class Model(Protocol):
-    """What a module must offer to be run, captured and edited.
+    """The protocol of models: the methods that `ji.run` needs.
 
-    A model calls `tap(name, x)` at its sites and goes on with the value that this returns. Its blocks
-    are one module whose array leaves are stacked on a leading layer axis.
+    A model calls `tap(name, x)` at its sites and continues with the value that the call returns. Its blocks
+    are one module whose array leaves are stacked on a leading layer axis. `ji.testing.check_model` checks
+    whether a model of your own keeps the laws.
+
+    ```python
+    isinstance(model, ji.Model)                 # True
+    resid = model.embed(tokens, jnp.arange(tokens.shape[-1]), lambda name, x: x)
+    ```
     """
 
     @property
     def config(self) -> Any:
-        """Sizes. The core reads `vocab`, `ctx`, `d` and `causal`, and `vocab_out` where there is one."""
+        """The sizes of the model. `ji.run` reads `vocab`, `ctx`, `d` and `causal`, and `vocab_out` if there is one."""
         ...
 
     @property

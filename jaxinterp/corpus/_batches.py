@@ -18,16 +18,21 @@ LARGEST = 32  # rows of a batch by default, at most
 
 
 class Batch(NamedTuple):
-    """Some rows of a corpus, as arrays on the device.
+    """Some rows of a corpus, as arrays on the device: the second argument of the step of `ji.corpus.fold`.
 
     - `number` `()`: the number of the batch, from 0;
     - `rows` `(row,)`: the numbers of the rows in the corpus;
     - `tokens` `(row, pos)`: int32 ids;
     - `mask` `(row, pos)`: True at real tokens;
-    - `positions` `(row, pos)`: True at tokens that count, and nowhere in a row that only fills a batch;
-    - `padding`: `mask` where the model has to know it, and None where it does not: padding on the
+    - `positions` `(row, pos)`: True at tokens that count, and nowhere in a row that only fills up a batch;
+    - `padding`: `mask` where the model needs it, and None where it does not, because padding on the
       right changes nothing before it;
     - `extra`: the rows of the arrays given as `extra=`, or None.
+
+    ```python
+    count = lambda total, batch, acts: total + batch.positions.sum()
+    ji.corpus.fold(corpus, model, [], 0, count)         # how many tokens count
+    ```
     """
 
     number: Any

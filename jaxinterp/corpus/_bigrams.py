@@ -12,13 +12,18 @@ from ._corpus import as_corpus
 
 @dataclass(frozen=True, eq=False)
 class Bigrams(Result):
-    """Probabilities of the next token from counts, by the token before; made by `bigrams`.
+    """Probabilities of the next token after each token, from counts; made by `ji.corpus.bigrams`.
 
-    - `unigram (vocab,)`: the probability of each token, whatever stands before it.
-    - `starts (vocab + 1,)`: the followers of the token v are `followers[starts[v] : starts[v + 1]]`.
-    - `followers kept (pair,)`: ids, and the share that each has of its own count.
-    - `left (vocab,)`: the share that goes to the unigram behind each token.
+    - `unigram (vocab,)`: the probability of each token after any token.
+    - `starts (vocab + 1,)`: the tokens that follow the token v are `followers[starts[v] : starts[v + 1]]`.
+    - `followers`, `kept (pair,)`: the ids of these tokens, and the probability of each from its own count.
+    - `left (vocab,)`: the probability after each token that goes to the unigram.
     - `pairs`: how many pairs of neighbours were counted.
+
+    ```python
+    counted = ji.corpus.bigrams(corpus, model.config.vocab)
+    counted.rows(corpus.tokens[0, :3]).shape            # (3, vocab)
+    ```
     """
 
     unigram: np.ndarray
@@ -52,7 +57,7 @@ class Bigrams(Result):
 
 def bigrams(corpus: CorpusLike, vocab: IntLike) -> Bigrams:
     r"""$p(w \mid v) = \frac{\max(c(vw) - D, 0)}{c(v)} + \frac{D\,N(v)}{c(v)}\,p(w), \quad D = \frac{n_1}{n_1 + 2 n_2}$:
-    what the token before predicts.
+    the next token from the token before.
 
     Absolute discounting (Ney, Essen and Kneser 1994, https://doi.org/10.1006/csla.1994.1001): $c$ counts, $N(v)$
     distinct tokens come after v, and $n_j$ pairs come j times. The unigram $p(w)$ is made in the same way above a
@@ -73,7 +78,7 @@ def bigrams(corpus: CorpusLike, vocab: IntLike) -> Bigrams:
     counted.rows([1]).argmax(1)                          # [2]
     ```
 
-    Laws: rows sum to 1; a token that never comes before another one has the unigram behind it.
+    Laws: rows sum to 1; after a token that never stands before another one, the probabilities are the unigram.
     """
     corpus, vocab = as_corpus(corpus), as_int(vocab, "vocab, the number of tokens,", 1)
     ids, real = np.asarray(corpus.tokens[np.arange(len(corpus))], np.int64), np.asarray(corpus.mask)

@@ -2,11 +2,10 @@
 
 import json
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,9 +16,10 @@ from .._read import check, integer, parse_json, read_npz, shown
 from ..core._captures import At
 from ..typing import IntLike, PathLike
 from ._fingerprint import fingerprint
-from ._model_hash import model_hash
+from ._model_hash import config_text, model_hash
 
 ABOUT, LEAF = "about", "leaf_{}"
+HELD = {"arrays": ", which is of what the step holds: what is asked for, units, or another model"}
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,13 @@ class Checkpoint:
     """Where a fold saves its state, and how often.
 
     - `path`: a file;
-    - `every`: batches between two writes; by default 100. The last batch is always followed by one.
+    - `every`: batches between two writes; by default 100. The state after the last batch is always written.
+
+    ```python
+    count = lambda total, batch, acts: total + batch.positions.sum()
+    kept = ji.corpus.Checkpoint("count.state", every=10)
+    ji.corpus.fold(corpus, model, [], 0, count, checkpoint=kept)    # a second call continues from the file
+    ```
     """
 
     path: PathLike
@@ -70,7 +76,8 @@ class Checkpoint:
             if found.get(name) != mine:
                 raise ValueError(
                     f"{path} was written by a fold with {name}={shown(found.get(name))}, and this one has "
-                    f"{name}={shown(mine)}. Give another checkpoint=, or delete the file to begin anew."
+                    f"{name}={shown(mine)}{HELD.get(name, '')}. Give another checkpoint=, or delete the file to begin "
+                    "anew."
                 )
         leaves, tree = jax.tree.flatten(state)
         names = [LEAF.format(i) for i in range(len(leaves))]
@@ -99,15 +106,19 @@ def beside(given: PathLike | Checkpoint | None, name: str) -> Checkpoint | None:
     return replace(kept, path=path.with_name(f"{path.name}.{name}"))
 
 
-def identity(parts: Any, model: Any, captures: Any, step: Any, numbers: range) -> dict[str, Any]:
+def identity(
+    parts: Any, model: Any, captures: Any, step: Any, numbers: range, per_batch: Any = None
+) -> dict[str, Any]:
     """What two calls must share for one to go on where the other stopped, as JSON."""
-    arrays = [np.asarray(x) for x in jax.tree.leaves(eqx.filter((captures, step), eqx.is_array))]
+    own = {id(leaf) for leaf in jax.tree.leaves(model)}  # a function of batches may hold the model too
+    arrays = [*_arrays((captures, step)), *(x for x in _arrays(per_batch) if id(x) not in own)]
     return {
         "corpus": fingerprint(parts.corpus.content_hash, *map(np.asarray, jax.tree.leaves(parts.extra))),
         "model": model_hash(model),
         "captures": _named(captures),
-        "step": getattr(step, "__qualname__", type(step).__qualname__),
-        "arrays": fingerprint(*arrays),
+        "step": " of ".join(_of(each) for each in (step, per_batch) if each is not None),
+        "settings": " ".join([*_settings(step, model), *_settings(per_batch, model)]),
+        "arrays": fingerprint(*map(_bits, arrays)),
         "batch_size": int(parts.size),
         "batches": [numbers.start, numbers.stop],
     }
@@ -115,12 +126,38 @@ def identity(parts: Any, model: Any, captures: Any, step: Any, numbers: range) -
 
 def _named(captures: Any) -> list[str]:
     if callable(captures):
-        return [getattr(captures, "__qualname__", type(captures).__qualname__)]
+        return [_of(captures)]
     several = [captures] if isinstance(captures, str | At) else captures
     return [each.name if isinstance(each, At) else str(each) for each in several or ()]
 
 
+def _of(function: Any) -> str:
+    """The name of a function, or of the kind of module."""
+    return getattr(function, "__qualname__", type(function).__qualname__)
+
+
+def _arrays(tree: Any) -> list[Any]:
+    """The leaves that are arrays, of JAX or NumPy."""
+    return [leaf for leaf in jax.tree.leaves(tree) if isinstance(leaf, jax.Array | np.ndarray)]
+
+
+def _settings(value: Any, model: Any) -> list[str]:
+    """The numbers and names that a module holds beside its arrays, and those of modules in it."""
+    if value is None or isinstance(value, str | int | float | np.generic):
+        return [repr(value)]
+    if isinstance(value, tuple | list):
+        return [part for each in value for part in _settings(each, model)]
+    if isinstance(value, type) or value is model or not is_dataclass(value):
+        return []
+    if hasattr(value, "config"):  # another model, whose weights are among the arrays
+        return [config_text(value)]
+    own = [part for each in fields(value) for part in _settings(getattr(value, each.name, None), model)]
+    return [type(value).__name__, *own]
+
+
 def _bits(leaf: Any) -> np.ndarray:
+    if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        leaf = jax.random.key_data(leaf)
     x = np.asarray(leaf)
     return x if x.dtype.isbuiltin == 1 else x.view(f"u{x.dtype.itemsize}")
 
@@ -136,4 +173,5 @@ def _like(saved: np.ndarray, leaf: Any) -> Any:
     x = saved if saved.dtype == dtype else saved.view(dtype)
     if isinstance(leaf, jax.Array):
         return jax.device_put(jnp.asarray(x), leaf.sharding)
-    return x if isinstance(leaf, np.ndarray) else x.item()
+    # A copy, since what is read may be a view of the file's bytes, and steps add to arrays in place.
+    return np.array(x) if isinstance(leaf, np.ndarray) else x.item()

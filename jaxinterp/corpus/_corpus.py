@@ -15,7 +15,7 @@ SAMPLED = 256  # rows of tokens on disk that a content hash reads
 
 
 class Corpus(Protocol):
-    """Rows of tokens with what is known of them: what `fold` reads.
+    """The protocol of corpora: rows of tokens with a mask, documents and labels, which `ji.corpus.fold` reads.
 
     - `tokens` `(row, pos)`: int32 ids, an array, or `TokenRows` that reads rows from disk;
     - `mask` `(row, pos)`: True at real tokens, False at padding;
@@ -25,7 +25,12 @@ class Corpus(Protocol):
     - `content_hash`: equal for equal tokens, masks and positions;
     - `len(corpus)`: the number of rows.
 
-    `ji.data.pack` makes one from texts, and `as_corpus` from arrays.
+    `ji.data.pack` makes a corpus from texts, and `ji.corpus.as_corpus` from arrays.
+
+    ```python
+    len(corpus), corpus.labels, corpus.mask.sum()
+    corpus.tokens[corpus.positions]                     # the ids that count
+    ```
     """
 
     @property
@@ -45,7 +50,17 @@ class Corpus(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class TokenCorpus:
-    """A `Corpus` of arrays; made by `as_corpus`."""
+    """A `Corpus` of arrays; made by `as_corpus`.
+
+    - `tokens`, `mask` `(row, pos)`: the token ids, and True at real tokens.
+    - `positions` `(row, pos)`: True at the tokens that count.
+    - `document` `(row, pos)`, `labels`: the document of each token, and the labels.
+
+    ```python
+    made = ji.corpus.as_corpus(tokens)
+    len(made), made.mask.sum()
+    ```
+    """
 
     tokens: np.ndarray | TokenRows
     mask: np.ndarray
@@ -69,17 +84,17 @@ class TokenCorpus:
 def as_corpus(
     tokens: CorpusLike, *, mask: MaskLike | None = None, positions: IndexLike | None = None
 ) -> AnyCorpus:
-    r"""$(t, m, P) \mapsto$ a `Corpus`: tokens, which of them are real, and which count.
+    r"""$(t, m, P) \mapsto$ a `Corpus` from tokens t, the mask m of real tokens, and the positions P that count.
 
     **Arguments:**
 
     - `tokens`: ids `(row, pos)` or `(pos,)`; ids in a memory-mapped file or an array of tensorstore,
-      which stay on disk; or a `Corpus`, which has a mask of its own.
+      which stay on disk; a pair `(tokens, mask)`; or a `Corpus`, which has a mask of its own.
     - `mask` `(row, pos)`: True at real tokens, as a tokenizer returns it. By default all are real.
-    - `positions`: what counts. Bools `(row, pos)`, or `(pos,)` for every row; ints `(n,)` or a slice,
+    - `positions`: the positions that count. Bools `(row, pos)`, or `(pos,)` for every row; ints `(n,)` or a slice,
       which count the real tokens of each row (`slice(1, None)` leaves out the first, `-1` is the
-      last); or ints per row `(row, n)`, the columns. By default every real token, or what the given
-      `Corpus` counts.
+      last); or ints per row `(row, n)`, the columns. By default every real token, or the positions of the given
+      `Corpus`.
 
     **Returns:** a `Corpus`.
 
@@ -91,7 +106,7 @@ def as_corpus(
     len(corpus), int(corpus.positions.sum())            # (2, 5)
     ```
 
-    Law: a `Corpus` is returned as it is.
+    Laws: a `Corpus` is returned as it is; a pair is its tokens with that mask.
     """
     if is_corpus(tokens):
         if mask is not None:
@@ -99,6 +114,8 @@ def as_corpus(
                 "A Corpus has its own mask of real tokens, corpus.mask; drop mask=. What counts is positions=."
             )
         return tokens if positions is None else counting(tokens, positions)
+    if mask is None and isinstance(tokens, tuple) and len(tokens) == 2 and _is_mask(tokens[1]):
+        tokens, mask = tokens
     ids = TokenRows(tokens) if is_stored(tokens) else as_rows(tokens)
     shape = (int(ids.shape[0]), int(ids.shape[1]))
     if not shape[0]:
@@ -108,6 +125,11 @@ def as_corpus(
     document = numbers if mask is None else np.where(real, numbers, np.int32(-1))
     counted = real if positions is None else as_positions(positions, real)
     return TokenCorpus(ids, real, counted, document, np.full(shape[0], None, object))
+
+
+def _is_mask(value: Any) -> bool:
+    """Whether this is an array of bools, as the second of a pair `(tokens, mask)`."""
+    return np.asarray(value).dtype == bool and np.ndim(value) > 0
 
 
 def counting(corpus: AnyCorpus, positions: IndexLike) -> AnyCorpus:
@@ -135,7 +157,8 @@ def as_rows(tokens: Any) -> np.ndarray:
     if ids.ndim != 2 or not np.issubdtype(ids.dtype, np.integer):
         raise ValueError(
             f"Tokens are int ids (row, pos), one context to a row; got the shape {ids.shape} of "
-            f"{ids.dtype}. From texts: ji.data.pack(tokenizer, texts, ctx=64)."
+            f"{ids.dtype}. From texts: ji.data.pack(tokenizer, texts, ctx=64). With a mask: "
+            "ji.corpus.as_corpus(tokens, mask=mask)."
         )
     return np.asarray(as_int32(ids, "A token id"))
 

@@ -45,7 +45,7 @@ def fold(
     checkpoint: PathLike | Checkpoint | None = None,
     progress: bool | str = True,
 ) -> State:
-    r"""$s_{i+1} = f(s_i, b_i, a(b_i))$: reads a corpus batch by batch; a state advances with each.
+    r"""$s_{i+1} = f(s_i, b_i, a(b_i))$: reads a corpus batch by batch, and updates a state with each batch.
 
     Each batch is one forward pass, which stops at the last layer that `captures` need. Every row in
     which something counts is read once, in order. The last batch is filled up with rows that count
@@ -77,7 +77,7 @@ def fold(
       to each device.
     - `batches`: the numbers of the batches to read, `range(start, stop)`; by default all.
     - `checkpoint`: a file, or `ji.corpus.Checkpoint(path, every=...)`. The state is saved there, whole
-      or not at all, and a fold that was interrupted goes on from it.
+      or not at all, and a fold that was interrupted continues from it.
     - `progress`: a bar once two seconds have passed; a text is its name.
 
     **Returns:** the state after the last batch.
@@ -154,7 +154,7 @@ def folded(
     with nullcontext() if kept is None else sole(Path(kept.path), f"reads a corpus into {kept.path}"):
         first, about = numbers.start, None
         if kept is not None:
-            about = identity(parts, model, captures, step, numbers)
+            about = identity(parts, model, captures, step, numbers, per_batch)
             first, state = kept.load(about, state, first)
         left = range(first, numbers.stop)
         for number in watched(left, len(left), name, progress is not False):

@@ -12,11 +12,15 @@ from ._fingerprint import fingerprint
 
 
 def model_hash(model: Any) -> str:
-    r"""$\mathrm{sha256}(\theta)$: of every array of a model (and of the edits it carries) by name.
+    r"""$\mathrm{sha256}(\theta)$: a hash of the config and the arrays of a model, and of its edits.
 
     **Returns:** 64 hexadecimal digits, equal for equal weights of equal dtype.
 
-    Law: changing one weight, or adding an edit, changes it.
+    ```python
+    ji.data.model_hash(model)[:8]
+    ```
+
+    Law: the change of one weight, or another edit, changes the hash.
     """
     base, edits = split_edits(model)
     parts: list[Any] = [config_text(base)]

@@ -24,11 +24,11 @@ def as_batch_size(size: Any, default: int, rows: int) -> int:
     """The rows of a batch: the requested number, or `default` for "auto" and None; at most `rows`."""
     if size is None or (isinstance(size, str) and size == "auto"):
         size = default
-    check_batch_size(size)
+    check_batch_size(size, ", or 'auto'")
     return min(int(size), rows)
 
 
-def check_batch_size(size: Any) -> None:
-    """Raises `ValueError` for what is no int of at least 1."""
+def check_batch_size(size: Any, other: str = "") -> None:
+    """Raises `ValueError` for a size that is no int of at least 1; `other` names another value that the caller takes."""
     if not isinstance(size, int | np.integer) or isinstance(size, bool) or size < 1:
-        raise ValueError(f"batch_size is the number of rows in a batch, at least 1, or 'auto'; got {size!r}.")
+        raise ValueError(f"batch_size is the number of rows in a batch, at least 1{other}; got {size!r}.")

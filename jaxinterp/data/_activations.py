@@ -30,7 +30,7 @@ def activations(
 ) -> np.ndarray | dict[str, np.ndarray]:
     r"""$X_{ij} = r_{p \in P_i}\, a_j(t_i)_p$: one row of activations per token or per sequence.
 
-    The result and one batch are in memory, and nothing else.
+    Only the result and one batch are in memory.
 
     **Arguments:**
 
@@ -39,7 +39,7 @@ def activations(
     - `site`: a site (`"mlp_post"` for all layers, `"mlp_post[3]"`), a `ji.at(...)`, or a list of
       them, all read in the same passes.
     - `mask` `(seq, pos)`: True at real tokens, for padding on the left or right.
-    - `positions`: what counts, as in `ji.corpus.as_corpus`: bools `(seq, pos)`, ints or a slice. By
+    - `positions`: the positions that count, as in `ji.corpus.as_corpus`: bools `(seq, pos)`, ints or a slice. By
       default every real token. `slice(1, None)`, or `keep(mask)`, leaves out BOS.
     - `reduce`: `"mean"`, `"max"`, `"sum"` or `"last"` over the positions that count: a row per
       sequence. None: a row per position that counts, in the order of `seq * ctx + pos`.
@@ -47,8 +47,8 @@ def activations(
       tokens; or columns per sequence `(seq, n)`. With `reduce`, the reduction is over them.
     - `index`: instead, tokens `(row,)`, each `seq * ctx + pos`, in any order; only the sequences that
       hold one are run.
-    - `next_token`: rows come from the position before each chosen one: what the model knows just
-      before it reads the token. The first position of a sequence has none before it.
+    - `next_token`: takes the activations at the position before each chosen one, just before the model
+      reads the token. The first position of a sequence has no position before it.
     - `dtype`: of the result; by default the model's own.
     - `batch_size`: sequences per pass, 32 by default.
     - `progress`: a bar when it takes more than two seconds.

@@ -6,12 +6,18 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class Document:
-    """A text with what is known of it.
+    """A text with its label, its group and labelled spans.
 
-    - `label`: of the whole text (its language, its source), or None;
-    - `group`: documents of one group never part in a split (chapters of a book); by default each
-      is its own;
+    - `label`: a label of the whole text, such as its language or its source, or None.
+    - `group`: documents of one group, such as the chapters of a book, are on one side of every split. By default
+      each document is a group of its own.
     - `spans`: `(start, end, label)` in characters.
+
+    ```python
+    document = ji.data.Document("The old men walked.", label="en", spans=((4, 7, "adjective"),))
+    made = ji.data.pack(tokenizer, [document], ctx=16)
+    made.spans("adjective")                             # True at the tokens of "old"
+    ```
     """
 
     text: str

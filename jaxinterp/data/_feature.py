@@ -13,14 +13,28 @@ from ..typing import ArrayLike, KeyLike
 
 
 class TooFew(ValueError):
-    """A feature with fewer positive (or negative) examples than the floor."""
+    """The error for a feature with fewer positive (or negative) examples than the floor.
+
+    ```python
+    try:
+        ji.data.sample(labels, n=10_000, key=jax.random.key(0))
+    except ji.data.TooFew as error:
+        print(error)  # how many there are, and how many the floor needs
+    ```
+    """
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Feature:
-    """A balanced sample: `index` `(row,)`, ascending, and `labels` `(row,)` of bools.
+    """A sample of positive and negative rows, made by `ji.data.sample`.
 
-    `index` is `seq * ctx + pos` for tokens and the number of a sequence else.
+    - `index` `(row,)`: the rows, ascending: `seq * ctx + pos` for tokens, the number of a sequence otherwise.
+    - `labels` `(row,)`: True at the positive rows.
+
+    ```python
+    feature = ji.data.sample(labels, n=40, key=jax.random.key(0), name="digit")
+    feature.index, feature.labels.mean()
+    ```
     """
 
     name: str
@@ -45,17 +59,18 @@ def sample(
     mirror: ArrayLike | None = None,
     name: str = "feature",
 ) -> Feature:
-    r"""$n_+ = \min(s\,n, N_+),\ n_- = \min(n - n_+, N_-)$: rows drawn without replacement.
+    r"""$n_+ = \min(s\,n, N_+),\ n_- = \min(n - n_+, N_-)$: draws positive and negative rows without replacement.
 
     **Arguments:**
 
-    - `positive`: bools `(seq, pos)` or `(seq,)`; `negative`: the same, where negatives may come
-      from (tokens that count and are not positive); by default all that is not positive.
-    - `n`: rows wanted.
-    - `share`: of positives among them; None: the natural share, but at least 0.2 and at most 0.5.
+    - `positive`: bools `(seq, pos)` or `(seq,)`, True at positive rows.
+    - `negative`: bools of the same shape, True at rows that may be negatives, such as tokens that count and are not
+      positive; by default all rows that are not positive.
+    - `n`: the number of rows.
+    - `share`: the share of positives; None takes their natural share, but at least 0.2 and at most 0.5.
     - `floor`: fewer than `floor * n` positives, or no negative, raise `TooFew`.
-    - `mirror`: bools; half of the negatives come from here, so far as it reaches (the numerators,
-      for denominators).
+    - `mirror`: bools; half of the negatives are drawn from these rows, or as many as there are (such as numerators
+      for a feature of denominators).
     - `key`: a `jax.random.key`.
 
     **Returns:** a `Feature`; `labels.mean()` is its share.
@@ -63,11 +78,11 @@ def sample(
     Appendix B of Gurnee et al. 2023 (https://arxiv.org/abs/2305.01610).
 
     ```python
-    feature = ji.data.sample(labels, corpus.positions & ~labels, n=1000, key=jax.random.key(0))
+    feature = ji.data.sample(labels, corpus.positions & ~labels, n=40, key=jax.random.key(0))
     x = ji.data.activations(model, corpus, "mlp_post", index=feature.index)
     ```
 
-    Law: every row is a positive or a negative of what was given, none twice; equal keys draw equal
+    Law: every row is one of the given positives or negatives, and none comes twice; equal keys draw equal
     rows.
     """
     rng = host_generator(key, "ji.data.sample(..., key={})")
@@ -122,7 +137,7 @@ def _drawn(
 def samples(
     labels: Mapping[str, Any], positions: ArrayLike, *, n: int, key: KeyLike, **options: Any
 ) -> tuple[dict[str, Feature], dict[str, str]]:
-    """`sample` for many labels: the features, and why the others were left out.
+    """Calls `ji.data.sample` for many labels: the features, and the reasons why others were left out.
 
     **Arguments:**
 
@@ -132,7 +147,13 @@ def samples(
       another feature is added.
     - `options`: further arguments of `sample`.
 
-    **Returns:** `{name: Feature}` and `{name: reason}` for those below the floor.
+    **Returns:** `{name: Feature}`, and `{name: reason}` for the labels with fewer examples than the floor.
+
+    ```python
+    every = {"third": labels, "never": labels & ~labels}
+    features, skipped = ji.data.samples(every, corpus.positions, n=40, key=jax.random.key(0))
+    list(features), skipped["never"]
+    ```
     """
     where = _bools(positions, None, "positions")
     root = [int(i) for i in host_generator(key, "ji.data.samples(..., key={})").integers(2**32, size=4)]

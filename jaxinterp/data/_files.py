@@ -13,7 +13,15 @@ from ..corpus._fingerprint import fingerprint as fingerprint
 
 
 class BadStore(ValueError):
-    """A store that is damaged, unfinished, or of something else."""
+    """The error for a store that is damaged, unfinished, or made by another model or request.
+
+    ```python
+    try:
+        ji.data.save_activations(path, model, corpus, "z")  # the folder holds activations of another site
+    except ji.data.BadStore as error:
+        print(error)
+    ```
+    """
 
 
 def read_json(path: Path) -> Any:

@@ -10,7 +10,7 @@ SAMPLED = 256  # rows of stored tokens that are read for a fingerprint
 
 
 def tokens_print(tokens: Any) -> str:
-    """Of ids in memory all; of stored ones their shape and rows from end to end."""
+    """The print of all ids in memory; of stored ones, of their shape and rows from end to end."""
     if hasattr(tokens, "source"):
         rows = np.unique(np.linspace(0, tokens.shape[0] - 1, SAMPLED).astype(int))
         return fingerprint(list(tokens.shape), tokens[rows])

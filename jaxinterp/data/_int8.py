@@ -8,7 +8,13 @@ from ..core._check import as_int, as_numbers, check_index
 
 
 class Codes(NamedTuple):
-    """`codes (*layer, row, ...)` uint8; `offset` and `scale` float32, of that shape without rows."""
+    """`codes (*layer, row, ...)` uint8; `offset` and `scale` float32, of that shape without rows.
+
+    ```python
+    codes = ji.data.encode(x)
+    codes.codes.nbytes, x.nbytes                        # a quarter of float32
+    ```
+    """
 
     codes: np.ndarray
     offset: np.ndarray
@@ -62,18 +68,27 @@ def encode(x: np.ndarray | Any, *, axis: int | Any = 0) -> Codes:
 
 
 def decode(codes: Codes, *, axis: int = 0) -> np.ndarray:
-    r"""$\hat x = o + s q$, float32: what `encode` kept of $x$.
+    r"""$\hat x = o + s q$, float32: the numbers $x$ again, to the precision of `encode`.
 
     **Arguments:**
 
-    - `codes`: what `encode` returned.
+    - `codes`: the result of `ji.data.encode`.
     - `axis`: the axis of the rows; 0 by default.
+
+    ```python
+    again = ji.data.decode(ji.data.encode(x))           # the shape of x
+    ```
     """
     offset, scale = np.expand_dims(codes.offset, axis), np.expand_dims(codes.scale, axis)
     return codes.codes.astype(np.float32) * scale + offset
 
 
 def error_bound(codes: Codes) -> np.ndarray:
-    r"""$\max |x - \hat x| \le s/2 + \epsilon(|o| + 256 s)$ for every unit, of `scale`'s shape."""
+    r"""$\max |x - \hat x| \le s/2 + \epsilon(|o| + 256 s)$ for every unit: an array of the shape of `codes.scale`.
+
+    ```python
+    ji.data.error_bound(ji.data.encode(x)).max()
+    ```
+    """
     tiny = np.finfo(np.float32).eps * (np.abs(codes.offset) + 256 * codes.scale)
     return codes.scale / 2 + tiny

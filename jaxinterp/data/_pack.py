@@ -23,14 +23,14 @@ def pack(
 
     **Arguments:**
 
-    - `tokenizer`: what `ji.load` returns, a `tokenizers.Tokenizer`, or anything with
+    - `tokenizer`: a tokenizer of `ji.load`, a `tokenizers.Tokenizer`, or an object with
       `with_offsets(text) -> (ids, offsets)` and a `bos_id`.
     - `documents`: texts, `Document`s, or `(text, label)` pairs.
     - `ctx`: tokens in a context, BOS included.
     - `bos`: every context begins with BOS; it is real, but does not count.
-    - `join`: False: a context holds one document, and its last one is padded on the right. True:
-      documents follow each other, a BOS between them (if `bos`), so that every context is full; what
-      does not fill the last one is left out.
+    - `join`: with False each context holds tokens of one document, and the last context of a document is padded on
+      the right. With True documents follow each other, with a BOS between them (if `bos`), so that every context is
+      full; tokens that do not fill the last context are left out.
     - `least`: contexts of fewer tokens are left out.
     - `most`: stop at so many contexts.
 

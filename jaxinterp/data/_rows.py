@@ -1,4 +1,4 @@
-"""Documents from the rows of a table: a dataset of Hugging Face, or any dicts."""
+"""Documents from the rows of a table: of pandas, polars, Arrow or Hugging Face, or any dicts."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
@@ -19,7 +19,8 @@ def documents(
 
     **Arguments:**
 
-    - `rows`: an iterable of dicts, such as a split of a Hugging Face dataset, streamed or not.
+    - `rows`: a table of pandas, polars or pyarrow; a split of a Hugging Face dataset, streamed or not; or any
+      iterable of dicts.
     - `text`: the column of the texts; "text" by default.
     - `label`: the column of the labels; none by default.
     - `group`: the column of the groups; none by default.
@@ -30,20 +31,37 @@ def documents(
     **Raises:** ValueError for rows that are not dicts, and for missing columns.
 
     ```python
-    rows = datasets.load_dataset("roneneldan/TinyStories", split="train", streaming=True)
-    corpus = ji.data.pack(tokenizer, ji.data.documents(rows, most=10_000), ctx=128, join=True)
+    rows = [{"text": "Das ist gut.", "lang": "de"}, {"text": "This is good.", "lang": "en"}]
+    corpus = ji.data.pack(tokenizer, ji.data.documents(rows, label="lang"), ctx=16)
+    # rows = pandas.read_csv("texts.csv")
+    # rows = datasets.load_dataset("roneneldan/TinyStories", split="train", streaming=True)
     ```
 
     Law: texts are those of the column, in order, without the empty ones.
     """
     if isinstance(rows, Mapping):
         raise ValueError(
-            f"Rows come one after another; this is a dict of {sorted(map(str, rows))}. Of a dataset "
-            "with several splits give one: documents(dataset['train'])."
+            f"Rows come one after another; this is a dict of {sorted(map(str, rows))}. From a dataset "
+            "with several splits, give one: documents(dataset['train'])."
         )
     if most is not None and most < 1:
         raise ValueError(f"most counts from 1; got most={most}.")
-    return _documents(rows, text, label, group, most)
+    return _documents(_row_by_row(rows), text, label, group, most)
+
+
+def _row_by_row(table: Any) -> Iterable[Any]:
+    """The rows of a table as dicts. Which library it is of is seen from its methods, and none is imported."""
+    by_name: Any = getattr(table, "iter_rows", None)
+    as_tuples: Any = getattr(table, "itertuples", None)
+    in_batches: Any = getattr(table, "to_batches", None)
+    if by_name is not None:  # polars
+        return by_name(named=True)
+    if as_tuples is not None:  # pandas
+        names = [str(name) for name in table.columns]
+        return (dict(zip(names, row, strict=True)) for row in as_tuples(index=False, name=None))
+    if in_batches is not None:  # Arrow
+        return (row for batch in in_batches() for row in batch.to_pylist())
+    return table
 
 
 def _documents(

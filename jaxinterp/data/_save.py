@@ -42,7 +42,7 @@ def save_activations(
     about: JSON = None,
     progress: bool = True,
 ) -> Store:
-    r"""$X_{ij} = r_{p \in P_i}\, a_j(t_i)_p$ on disk: what `activations` returns, in shards.
+    r"""$X_{ij} = r_{p \in P_i}\, a_j(t_i)_p$ on disk: writes the result of `activations` in shards.
 
     After an interruption the same call continues after the last complete shard. Files are written under
     another name and then renamed. The record of a shard is written last, and a shard without a record does
@@ -69,8 +69,8 @@ def save_activations(
     store.read(layer=2).shape                           # (row, ff)
     ```
 
-    Laws: interrupted and resumed is, byte for byte, the same folder as written at once; int8 is
-    off by at most half a step of its unit.
+    Laws: a call that was interrupted and resumed writes the same folder, byte for byte; the error of int8 is
+    at most half a step of its unit.
     """
     check_path_first("ji.data.save_activations(path, model, corpus, site)", path)
     if not is_int(shard) or shard < 1:

@@ -16,7 +16,7 @@ TABLES = (".jsonl", ".csv", ".tsv", ".parquet")
 PACKED = {".xz": lzma.open, ".gz": gzip.open}
 DAMAGED = (UnicodeDecodeError, lzma.LZMAError, gzip.BadGzipFile, zlib.error, EOFError)
 MAX_BYTES = 2**25
-"""Of one document, unless more is allowed: of a line, a cell, or what stands between separators."""
+"""The most bytes of one document, unless more is allowed: a line, a cell, or what stands between separators."""
 READ = f"{PLAIN}, {', '.join(TABLES[:-1])}, each also .xz or .gz, and {TABLES[-1]}"
 
 

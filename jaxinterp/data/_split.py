@@ -10,21 +10,29 @@ from ..typing import ArrayLike, FloatLike, KeyLike
 
 
 class Leak(ValueError):
-    """A group (a document) is in train and in test."""
+    """The error for a group (a document) that is in train and in test.
+
+    ```python
+    try:
+        ji.data.check_split([0, 0, 1], train=[0, 2], test=[1])
+    except ji.data.Leak as error:
+        print(error)  # names the group
+    ```
+    """
 
 
 def split(
     groups: ArrayLike, *, key: KeyLike, test: FloatLike = 0.3, labels: ArrayLike | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    r"""$\{g\} = G_{\text{train}} \sqcup G_{\text{test}}$: rows parted by whole groups, at random.
+    r"""$\{g\} = G_{\text{train}} \sqcup G_{\text{test}}$: divides rows by whole groups, at random.
 
     **Arguments:**
 
-    - `groups`: the group of each row `(row,)`, which stays whole: `corpus.groups`, or for tokens
-      `corpus.groups[index // ctx]`.
+    - `groups`: the group of each row `(row,)`: `corpus.groups`, or for tokens `corpus.groups[index // ctx]`. All
+      rows of a group are on one side.
     - `key`: a `jax.random.key`.
-    - `test`: wanted share of rows in test; 0.3 by default. Whole groups come as near to it as they can.
-    - `labels`: classes `(row,)`; none by default. Groups are then divided for each class, so both sides
+    - `test`: the share of rows in test, as near as whole groups allow; 0.3 by default.
+    - `labels`: classes `(row,)`; none by default. With labels the groups are divided for each class, so both sides
       have every class.
 
     **Returns:** row numbers of train and of test, ascending. Neither is empty.
@@ -100,6 +108,11 @@ def check_split(groups: Any, train: Any, test: Any) -> None:
 
     - `groups`: the group of each row `(row,)`.
     - `train`, `test`: row numbers, or masks `(row,)`.
+
+    ```python
+    train, test = ji.data.split(corpus.groups, key=jax.random.key(0))
+    ji.data.check_split(corpus.groups, train, test)     # no error
+    ```
     """
     groups = np.asarray(groups)
     if groups.ndim != 1:

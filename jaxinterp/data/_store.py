@@ -27,7 +27,7 @@ class Store:
     - `store.finished`: whether every shard is there; `store.shards`: `(first row, last row)`;
     - `store.max_error`: by site, the largest difference between what was stored and what the model
       gave, measured while writing (0 unless stored in a smaller dtype or int8);
-    - `store.about`: what the manifest records: model, data, site, versions.
+    - `store.about`: the record of the manifest: model, data, site, versions.
 
     **Raises:** `BadStore` (a `ValueError`) for a folder that is damaged, of another format, or
     unfinished when all rows are needed; `FileNotFoundError` where there is none.

@@ -13,7 +13,13 @@ from ._store import Store
 
 
 class Stored:
-    """See `stored`. `batch(i)` is the same array at each call."""
+    """Batches of stored activations by number, made by `ji.data.stored`. `batch(i)` is the same array at each call.
+
+    ```python
+    batches = ji.data.stored(path, site="mlp_post", layer=1, batch_size=32)
+    batches.batch(3).shape                              # (batch, ff)
+    ```
+    """
 
     def __init__(
         self, store: Store, site: str | None, layer: int | None, batch_size: int, key: KeyLike | None
@@ -61,9 +67,10 @@ def stored(
     key: KeyLike | None = None,
     model: ModelLike | None = None,
 ) -> Stored:
-    r"""$i \mapsto X_i$ from disk: what `stream` is for activations that are written already.
+    r"""$i \mapsto X_i$ from disk: batches of activations that `ji.data.save_activations` has written.
 
-    Rows of all shards are shuffled anew each epoch; the order follows from `key` and the epoch.
+    `ji.data.stream` computes the activations instead. Rows of all shards are shuffled in each epoch; the order
+    follows from `key` and the number of the epoch.
 
     **Arguments:**
 
@@ -80,8 +87,9 @@ def stored(
     that it does not hold.
 
     ```python
-    ji.data.save_activations("acts", model, corpus, "resid_post[2]", dtype="int8")
-    sae, history = ji.sae.train(kind, ji.data.stored("acts", model=model), key=key, steps=10_000)
+    ji.data.save_activations("stream", model, corpus, "resid_post[2]", dtype="int8")
+    batches = ji.data.stored("stream", model=model, batch_size=32)
+    sae, history = ji.sae.train(kind, batches, key=key, steps=10_000)
     ```
 
     Law: an epoch holds rows of the store, none of them twice; batch i is always the same.

@@ -22,7 +22,7 @@ from ._reading import plan
 
 
 class Stream:
-    """See `stream`. `batch(i)` is the same array whenever, and after whatever, it is read."""
+    """Batches of activations by number, made by `ji.data.stream`. `batch(i)` is the same array at each call."""
 
     def __init__(
         self,
@@ -195,19 +195,19 @@ def stream(
 ) -> Stream:
     r"""$i \mapsto X_i$: batches of activations by number, computed as they are needed.
 
-    Contexts are shuffled anew each epoch and read in pools; the rows of a pool are shuffled together,
+    Contexts are shuffled in each epoch and read in pools; the rows of a pool are shuffled together,
     so that a batch mixes contexts. Every batch is a function of `key` and its number: a training
-    that stopped goes on with the same ones. Where the activations of all tokens that count fit in
-    `max_bytes`, the model reads them once, before the first batch, and they stay in memory. Else it
-    reads a pool anew each epoch, the next one while one is in use. A forward pass stops at the last
-    layer needed.
+    that stopped continues with the same batches. If the activations of all tokens that count fit in
+    `max_bytes`, they are computed once, before the first batch, and stay in memory. Otherwise the pools are
+    computed again in each epoch, the next pool while one is in use. A forward pass stops at the last
+    layer that is needed.
 
     **Arguments:**
 
     - `model`, `mask`, `positions`: as in `activations`; `positions=slice(1, None)` leaves out BOS.
     - `tokens`: ids `(seq, pos)` or a `Corpus`. Ids in a mapped file (`numpy.load(path, mmap_mode="r")`,
-      `numpy.memmap`) or an array of tensorstore stay there: a pool is read when it is due. They are
-      full contexts.
+      `numpy.memmap`) or an array of tensorstore stay on disk, and each pool is read when it is needed. Such ids
+      have no padding.
     - `site`: one site for `(batch, d)`, without a layer for `(batch, layer, d)`; a pair of sites
       for (inputs, targets).
     - `batch_size`: rows of a batch, 4096 by default.
@@ -218,7 +218,7 @@ def stream(
 
     **Returns:** a `Stream`: `.batch(i)`, `.batches(start)`.
 
-    **Raises:** as `activations`; ValueError where a batch is larger than all there is.
+    **Raises:** as `activations`; ValueError where a batch needs more rows than there are.
 
     ```python
     model, tokenizer = ji.load("tiny")

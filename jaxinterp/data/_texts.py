@@ -27,7 +27,7 @@ def read_texts(
     text: str = "text",
     max_bytes: int = MAX_BYTES,
 ) -> Iterator[Document]:
-    r"""$(f_1, f_2, \dots) \mapsto (d_1, d_2, \dots)$: the documents of files, labelled by the file's name.
+    r"""$(f_1, f_2, \dots) \mapsto (d_1, d_2, \dots)$: the documents of files, labelled by the names of the files.
 
     Files are read a megabyte at a time; the rest of a file is never in memory.
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from .._disk import remove_tree, sole
 from .._read import TABLE, Rule, check, integer, list_of, read_json, table_of
 from ..typing import PathLike, PyTree
 from ._identity import check_identity, difference
+from ._longer import Schedules, changes, explained
 
 SHAPE = list_of(integer(), most=16)
 RECORD = {
@@ -45,13 +47,21 @@ class Checkpoints:
 
     - `path`: the folder.
     - `about`: what makes this training what it is, as JSON; a checkpoint of another one is refused.
-    - `resume`: "same" or "force", see `Settings`.
+    - `resume`: "same", "longer" or "force", see `Settings`.
+    - `schedules`: what follows from the number of steps: a run of fewer steps may go on. None: it may not.
     - `keep`: how many checkpoints stay.
     """
 
-    def __init__(self, path: PathLike, about: dict[str, Any], resume: str = "same", keep: int = 2) -> None:
+    def __init__(
+        self,
+        path: PathLike,
+        about: dict[str, Any],
+        resume: str = "same",
+        schedules: Schedules | None = None,
+        keep: int = 2,
+    ) -> None:
         self.path, self.keep, self.resume = Path(path).absolute(), keep, resume
-        self.about = json.loads(json.dumps(about))
+        self.about, self.schedules = json.loads(json.dumps(about)), schedules
 
     def lock(self) -> Any:
         """A context for the length of a run: two trainings on one folder would destroy each other's steps."""
@@ -140,7 +150,7 @@ class Checkpoints:
                     "Give another checkpoint=, or delete the folder to start anew."
                 )
             check(where, record, RECORD, required=RECORD)
-            self._check_about(record, states)
+            self._check_about(record, states, step)
             like = [{n: np.zeros(s, np.float32) for n, s in each.items()} for each in record["history"]]
             shapes = jax.tree.map(ocp.utils.to_shape_dtype_struct, by_number(states))
             request = {
@@ -151,8 +161,13 @@ class Checkpoints:
         history = jax.tree.map(lambda v: [np.asarray(v)], like_tree(like, found.history))
         return Saved(step, like_tree(states, found.state), history, record["metrics"], record["ended"])
 
-    def _check_about(self, record: Any, states: PyTree) -> None:
+    def _check_about(self, record: Any, states: PyTree, step: int) -> None:
         found, mine = dict(record["about"]), dict(self.about)
+        schedules = self.schedules if "optimizer" in found and not record["ended"] else None
+        earlier = self._earlier(found)
+        longer = schedules is not None and earlier is not None
+        if longer:
+            found["steps"] = mine["steps"]
         settings = [{n: v for n, v in each.items() if n not in IDENTITY} for each in (found, mine)]
         if (one := difference(settings[0], settings[1])) is not None:
             name, was, now = one
@@ -165,8 +180,35 @@ class Checkpoints:
                 f"{self.path} is the checkpoint of a run with another optimizer: its state has other "
                 "arrays. Give the same optimizer=, another checkpoint=, or delete the folder."
             )
-        names = [name for name in IDENTITY if name in mine]
+        names = [name for name in IDENTITY if name in mine and not (longer and name == "optimizer")]
         check_identity(self.path, found, mine, names, self.resume)
+        if schedules is not None and earlier is not None:
+            self._check_longer(schedules, found["optimizer"], step, earlier)
+
+    def _earlier(self, found: dict[str, Any]) -> int | None:
+        """How many steps the run of a checkpoint was begun with, where this one has more."""
+        earlier, steps = found.get("steps"), self.about.get("steps")
+        if not isinstance(earlier, int) or not isinstance(steps, int):
+            return None
+        return earlier if 0 < earlier < steps else None
+
+    def _check_longer(self, schedules: Schedules, recorded: Any, step: int, earlier: int) -> None:
+        """Refuses to go on where one longer run would have been another one; or warns, unless `resume` is "same"."""
+        steps = self.about["steps"]
+        found = changes(schedules, recorded, step, earlier, steps)
+        if not found:
+            return
+        text = explained(self.path, found, step, earlier, steps)
+        if self.resume == "same":
+            raise ValueError(
+                f"{text} To go on all the same, with the schedule of {steps:,} steps from step {step:,} on: "
+                'ji.fit.Settings(resume="longer"). For one longer run give another checkpoint=.'
+            )
+        warnings.warn(
+            f"{text} The training goes on, with the schedule of {steps:,} steps from step {step:,} on. One longer run "
+            "starts in another folder for checkpoints.",
+            stacklevel=2,
+        )
 
     def _steps(self) -> list[int]:
         there = self.path.iterdir() if self.path.is_dir() else ()

@@ -115,3 +115,23 @@ def check_batch_axes(batches: PyTree) -> None:
 def _short(value: Any) -> str:
     text = str(value)
     return text if len(text) < 200 else f"{text[:200]}..."
+
+
+def check_finite(numbers: list[dict[str, np.ndarray]], start: int, *, many: bool) -> None:
+    """Raises ValueError where the loss is not finite; of many members, where it is so for all of them."""
+    if many:
+        losses = [each["loss"] for each in numbers if "loss" in each]
+        if losses and not any(np.isfinite(loss).all(0).any() for loss in losses):
+            raise ValueError(
+                f"No member's loss is finite between steps {start} and {start + len(losses[0])}. Either the "
+                "data hold NaN or infinity (check np.isfinite(batch).all()), or all learning rates are too high."
+            )
+        return
+    loss = numbers[0].get("loss")
+    bad = [] if loss is None else np.flatnonzero(~np.isfinite(loss).reshape(len(loss), -1).all(1))
+    if len(bad):
+        raise ValueError(
+            f"The loss is not finite at step {start + int(bad[0])}. Either the data hold NaN or infinity "
+            "(check np.isfinite(batch).all()), or the learning rate is too high: give "
+            "optimizer=optax.adam(1e-4)."
+        )

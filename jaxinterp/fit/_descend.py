@@ -64,12 +64,16 @@ def descend(
 
 
 class Plateau(NamedTuple):
-    """When a training stops early: an epoch is without gain if it does not lower the best loss by `min_gain`.
+    """When `early_stopping` ends. An epoch has gain if it lowers the loss of the last epoch with gain by `min_gain`.
 
-    - `epochs`: the most epochs.
-    - `patience`: so many epochs without gain in a row end the training.
-    - `min_gain`: in units of the loss.
-    - `factor`: each epoch without gain multiplies the size of later updates by it; 1: not at all.
+    - `epochs`: the largest number of epochs.
+    - `patience`: this many epochs without gain in a row end the training.
+    - `min_gain`: the smallest gain that counts, in units of the loss.
+    - `factor`: each epoch without gain multiplies the later updates by this number; 1 leaves them as they are.
+
+    ```python
+    rule = ji.fit.Plateau(epochs=100, patience=5, min_gain=1e-4, factor=0.5)
+    ```
     """
 
     epochs: int
@@ -79,12 +83,12 @@ class Plateau(NamedTuple):
 
 
 class EarlyStopped(NamedTuple):
-    """What `early_stopping` returns.
+    """The result of `ji.fit.early_stopping`.
 
-    - `params`: those of the epoch with the lowest loss.
+    - `params`: the parameters after the epoch with the lowest loss on the other data.
     - `epochs`, `steps`, `best_epoch`: `()` int32; the first epoch is 1.
-    - `stopped`: `()`, whether patience ended the training before its last epoch.
-    - `loss`, `dev_loss`: `(epochs,)`, of each epoch, nan after the last.
+    - `stopped`: `()`, whether the training ended because its patience was used up.
+    - `loss`, `dev_loss`: `(epochs,)`, the losses of each epoch, NaN after the last.
     """
 
     params: PyTree
@@ -102,14 +106,32 @@ def early_stopping(
     dev_loss: Callable[[PyTree], Array],
     rule: Plateau,
 ) -> EarlyStopped:
-    """Epochs until the loss on other data gains nothing more; the parameters of the best epoch.
+    """Trains until the loss on other data stops falling, and returns the parameters of the best epoch.
 
-    - `state`: before the first step; the optimizer is one of `rated`, whose factor the rule changes.
-    - `epoch`: a function of the state and the number of the epoch (0 first) to the state after it and
+    **Arguments:**
+
+    - `state`: the state before the first step. Its optimizer is made by `ji.fit.rated`, whose factor the rule changes.
+    - `epoch`: a function of the state and the number of the epoch (from 0) to the state after the epoch and
       its mean loss `()`.
     - `dev_loss`: a function of the parameters to a loss `()` on other data.
+    - `rule`: when the training ends, a `Plateau`.
 
-    A pure function, for use under `jit` and `vmap`: problems under `vmap` stop each at its own epoch.
+    **Returns:** an `EarlyStopped`. The function is pure, for use under `jit` and `vmap`: under `vmap` each problem
+    stops at its own epoch.
+
+    ```python
+    optimizer = ji.fit.rated(optax.sgd(0.1))
+
+    def epoch(state, number):
+        value, slope = jax.value_and_grad(lambda w: ((x @ w - y) ** 2).mean())(state.params)
+        change, inner = optimizer.update(slope, state.optimizer_state)
+        return ji.fit.State(state.params + change, inner, state.step + 1), value
+
+    start = ji.fit.State(jnp.zeros(3), optimizer.init(jnp.zeros(3)), jnp.int32(0))
+    rule = ji.fit.Plateau(epochs=50, patience=3, min_gain=1e-4)
+    found = ji.fit.early_stopping(start, epoch, lambda w: ((xs @ w - ys) ** 2).mean(), rule)
+    found.params, found.best_epoch
+    ```
     """
     empty = jnp.full((rule.epochs,), jnp.nan, jnp.float32)
     far, zero = jnp.full((), jnp.inf, jnp.float32), jnp.int32(0)

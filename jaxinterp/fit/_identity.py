@@ -12,6 +12,10 @@ from ._step import apply_optimizer
 
 SIDE = 3  # entries along each axis of the weights that an optimizer is tried on
 NEAR = 1e-5  # the relative difference that two machines may have
+GRADIENTS = (0.0, 1e-8, 1.0, 1e-3)  # sizes of gradients of the first steps
+PARTS = (0.25, 0.5, 0.75, 1.0)  # of the steps, where a schedule is tried
+BEGINNING = len(GRADIENTS)  # pairs of numbers of the first steps, before those of `PARTS`
+RESUMES = ("same", "longer", "force")
 
 
 def optimizer_print(optimizer: OptimizerLike, params: PyTree, steps: int) -> list[float]:
@@ -39,12 +43,12 @@ def _tried(optimizer: OptimizerLike, params: PyTree, shapes: PyTree, steps: int)
     def sizes(weights: PyTree, gradient: PyTree) -> jax.Array:
         value, value_of = jnp.float32(0), lambda _: jnp.float32(0)  # for a line search
         state, found = optimizer.init(weights), []
-        for size in (0.0, 1e-8, 1.0, 1e-3):
+        for size in GRADIENTS:
             updates, state = apply_optimizer(
                 optimizer, times(gradient, size), state, weights, value, value_of
             )
             found.append(_sizes(updates))
-        for part in (0.25, 0.5, 0.75, 1.0):
+        for part in PARTS:
             later = _counted(state, int(part * (steps - 1)))
             updates, _ = apply_optimizer(optimizer, gradient, later, weights, value, value_of)
             found.append(_sizes(updates))
@@ -89,11 +93,12 @@ def check_identity(
 ) -> None:
     """Refuses to go on with other data or another optimizer, unless `resume` is "force".
 
+    "longer" is as "same" here: it is about the number of steps.
+
     Identities that `found` does not record, and those that are None in `mine`, are not compared.
     """
-    if resume not in ("same", "force"):
-        raise ValueError(f"resume is 'same' or 'force'; got {resume!r}.")
-    for name in names if resume == "same" else ():
+    check_resume(resume)
+    for name in names if resume != "force" else ():
         known = name in found and mine[name] is not None
         if known and (one := difference(found[name], mine[name], name, NEAR)) is not None:
             what, was, now = one
@@ -102,6 +107,12 @@ def check_identity(
                 f"here it is {_short(now)}. Give the {name} it was begun with, or another checkpoint=. "
                 'To go on from it all the same: ji.fit.Settings(resume="force").'
             )
+
+
+def check_resume(resume: Any) -> None:
+    """Raises ValueError for what is no way to go on."""
+    if not isinstance(resume, str) or resume not in RESUMES:
+        raise ValueError(f"resume is 'same', 'longer' or 'force'; got {resume!r}.")
 
 
 def _short(value: Any) -> str:

@@ -16,7 +16,8 @@ from ..corpus._progress import advance, progress_bar
 from ..mesh._rows import steps_on
 from ..typing import PyTree
 from ._checkpoint import Checkpoints, Metrics, Numbers
-from ._checks import evaluated
+from ._checks import check_finite, evaluated
+from ._longer import Schedules
 from ._now import done_now
 from ._settings import Settings, Stop
 from ._state import State
@@ -117,12 +118,19 @@ def _form(batch: PyTree) -> Any:
 
 
 def drive(
-    run: Run, settings: Settings, *, steps: int, per_dispatch: int, about: dict[str, Any]
+    run: Run,
+    settings: Settings,
+    *,
+    steps: int,
+    per_dispatch: int,
+    about: dict[str, Any],
+    schedules: Schedules | None = None,
 ) -> list[History]:
     """Runs to the last step, from the newest checkpoint if there is one.
 
     - `per_dispatch`: steps of one dispatch where `settings.steps_per_dispatch` is None.
     - `about`: what makes this training what it is, as JSON, for its checkpoints.
+    - `schedules`: what of it follows from `steps`: with it a run of fewer steps goes on.
 
     Returns the history of each member.
     """
@@ -131,7 +139,8 @@ def drive(
     every, saving, at = settings.every, 0, 0
     saved = None
     if settings.checkpoint is not None:
-        saved, saving = Checkpoints(settings.checkpoint, about, settings.resume), settings.checkpoint_every
+        saved = Checkpoints(settings.checkpoint, about, settings.resume, schedules)
+        saving = settings.checkpoint_every
     with contextlib.ExitStack() as stack:
         if saved is not None:
             stack.enter_context(saved.lock())
@@ -193,7 +202,7 @@ def report(
 ) -> list[dict[str, float]]:
     """The last numbers of each member, with what `evaluate` returns for it, which goes to `metrics`.
 
-    Of a number with axes, such as a loss per layer, the mean is reported. A number of `evaluate` that
+    A number with axes, such as a loss per layer, is reported as its mean. A number of `evaluate` that
     has the name of one of the training, as `loss`, is `evaluated_loss`: neither replaces the other.
     """
     found = []
@@ -213,26 +222,6 @@ def report(
             last |= new
         found.append(last)
     return found
-
-
-def check_finite(numbers: list[dict[str, np.ndarray]], start: int, *, many: bool) -> None:
-    """Raises ValueError where the loss is not finite; of many members, where it is so for all of them."""
-    if many:
-        losses = [each["loss"] for each in numbers if "loss" in each]
-        if losses and not any(np.isfinite(loss).all(0).any() for loss in losses):
-            raise ValueError(
-                f"No member's loss is finite between steps {start} and {start + len(losses[0])}. Either the "
-                "data hold NaN or infinity (check np.isfinite(batch).all()), or all learning rates are too high."
-            )
-        return
-    loss = numbers[0].get("loss")
-    bad = [] if loss is None else np.flatnonzero(~np.isfinite(loss).reshape(len(loss), -1).all(1))
-    if len(bad):
-        raise ValueError(
-            f"The loss is not finite at step {start + int(bad[0])}. Either the data hold NaN or infinity "
-            "(check np.isfinite(batch).all()), or the learning rate is too high: give "
-            "optimizer=optax.adam(1e-4)."
-        )
 
 
 def dispatch_ends(

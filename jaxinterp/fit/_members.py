@@ -19,7 +19,13 @@ from ._step import apply_optimizer
 def rated(optimizer: OptimizerLike) -> optax.GradientTransformation:
     r"""An optimizer whose updates are multiplied by a number in its state, $(u, r) \mapsto r\,u$.
 
-    The number is 1 at first. Members of a sweep that differ in it alone share one update.
+    The number r is 1 at first. Members of a sweep that differ only in r share one update.
+
+    ```python
+    optimizer = ji.fit.rated(optax.adam(0.1))
+    inner, r = optimizer.init(jnp.zeros(3))
+    change, _ = optimizer.update(jnp.ones(3), (inner, 0.5 * r))     # half of the update of Adam
+    ```
     """
     check_optimizer(optimizer)
 

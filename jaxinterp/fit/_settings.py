@@ -8,6 +8,7 @@ import numpy as np
 
 from .._arguments import kind_of
 from ..typing import FloatLike, FunctionLike, PathLike
+from ._identity import check_resume
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,10 +27,12 @@ class Settings:
       is what is evaluated and returned. None: no average.
     - `sample`: how many rows of the data are read for what is estimated before the first step, such as
       the first weights of a dictionary.
-    - `checkpoint`: a folder. Where it has a checkpoint, the training goes on from the newest one, to the
+    - `checkpoint`: a folder. If it has a checkpoint, the training continues from the newest one, and ends with the
       same parameters bit for bit. None: nothing is saved.
     - `checkpoint_every`: after so many steps, and at the end, a checkpoint is written.
-    - `resume`: "same" refuses a checkpoint of other data or another optimizer; "force" goes on from it.
+    - `resume`: "same" refuses a checkpoint of other data or another optimizer, and of fewer steps where the
+      schedule follows the number of steps. "longer" goes on to more steps all the same, and warns of
+      what differs from one longer run; "force" goes on with other data and another optimizer too.
     - `progress`: whether a progress bar is shown on stderr.
 
     ```python
@@ -55,8 +58,7 @@ class Settings:
         check_counts(every=self.every, sample=self.sample, checkpoint_every=self.checkpoint_every)
         if self.steps_per_dispatch is not None:
             check_counts(steps_per_dispatch=self.steps_per_dispatch)
-        if self.resume not in ("same", "force"):
-            raise ValueError(f"resume is 'same' or 'force'; got {self.resume!r}.")
+        check_resume(self.resume)
         number = isinstance(self.average, int | float | np.number) and not isinstance(self.average, bool)
         if self.average is not None and not (number and 0 <= self.average < 1):
             raise ValueError(
@@ -78,9 +80,18 @@ else:
 
 
 class Stop(Exception):
-    """Raised by a callback, it ends a training at this step: `raise ji.fit.Stop`.
+    """The exception with which a callback ends a training at the current step.
 
-    The training returns what it has, and its checkpoint knows that it ended.
+    The training returns the parameters of this step, and its checkpoint records that the training has ended.
+
+    ```python
+    def callback(step, numbers):
+        if numbers["loss"] < 0.01:
+            raise ji.fit.Stop
+
+    settings = ji.fit.Settings(every=10, callback=callback, progress=False)
+    found = ji.fit.train(jnp.zeros(3), batches, loss, optax.adam(0.1), steps=100, settings=settings)
+    ```
     """
 
 

@@ -12,12 +12,21 @@ from ._checks import check_optimizer
 
 
 class Now(NamedTuple):
-    """What a loss may know besides the parameters and the batch.
+    """The third argument of a loss, `loss(params, batch, now)`: the step, its key and other arrays.
 
-    - `step`: `()` int32, how many steps were done before this one; 0 in the first.
+    - `step`: `()` int32, how many steps were done before this one; 0 in the first step.
     - `extra`: the arrays that the training carries besides the parameters, or None.
-    - `key`: a key of this step alone, folded from the key of the training, or None without one.
+    - `key`: a key for this step alone, folded from the key of the training; None without one.
     - `member`: in a sweep, the numbers of this member, or None.
+
+    ```python
+    def noisy_loss(w, batch, now):
+        inputs, targets = batch
+        inputs = inputs + 0.1 * jax.random.normal(now.key, inputs.shape)
+        return ((inputs @ w - targets) ** 2).mean(), {}
+
+    ji.fit.train(jnp.zeros(3), batches, noisy_loss, optax.adam(0.1), steps=100, key=key)
+    ```
     """
 
     step: Int[Array, ""]
@@ -27,13 +36,18 @@ class Now(NamedTuple):
 
 
 class State(eqx.Module):
-    """Everything that a training needs to go on: a tree of arrays.
+    """The complete state of a training, with which it can continue: a tree of arrays.
 
     - `params`: the parameters, trained or not.
-    - `optimizer_state`: what the optimizer remembers.
+    - `optimizer_state`: the state of the optimizer.
     - `step`: `()` int32, how many steps are done.
     - `extra`: other arrays that the training carries, such as counts, or None.
     - `average`: a moving average of the trained parameters, or None.
+
+    ```python
+    state, numbers = ji.fit.descend(jnp.zeros(3), (xs[None], ys[None]), loss, optax.adam(0.1))
+    state.params, int(state.step)
+    ```
     """
 
     params: PyTree

@@ -2,40 +2,44 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import equinox as eqx
 import jax
 import numpy as np
 
+from .. import viz
 from .._deprecations import respelled
+from .._tabular import Tabular
 from ..core._check import check_key
 from ..data._files import fingerprint
 from ..mesh._automatic import automatic
 from ..mesh._rows import replicated
-from ..stats._results import Record, records_frame
+from ..stats._results import Record
 from ..typing import IntLike, KeyLike, MeshLike, NumberedBatches, OptimizerLike, PyTree
-from ._identity import optimizer_print
+from ._longer import schedules_of
 from ._loop import History, Run, drive
 from ._rows import Rows
 from ._settings import OPTIONS, SettingsLike, check_counts, check_settings
 from ._state import State, initial_state
 from ._task import After, Loss, loss_task
 
-if TYPE_CHECKING:
-    import pandas  # pyright: ignore[reportMissingImports] # an extra
-
 PER_DISPATCH = 16
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class FitResult:
-    """What `train` returns.
+class FitResult(Tabular):
+    """The result of `ji.fit.train`.
 
     - `params`: the trained parameters; their average where `Settings.average` is set.
     - `history`: arrays by name: those of the steps `(step, ...)`, `"loss"` first, and those of
       `evaluate`, with `"evaluated"`, the steps at which it was called.
-    - `state`: the `State` after the last step, to go on from by hand.
+    - `state`: the `State` after the last step, from which you can continue by hand.
+
+    ```python
+    found = ji.fit.train(jnp.zeros(3), batches, loss, optax.adam(0.1), steps=100)
+    found.params, found.history["loss"][-1], found.figure()
+    ```
     """
 
     params: PyTree
@@ -56,9 +60,12 @@ class FitResult:
                     rows[step - 1][name] = float(number)
         return rows
 
-    def to_pandas(self) -> "pandas.DataFrame":
-        """The records as a pandas DataFrame. Needs `pip install pandas`."""
-        return records_frame(self.records())
+    def figure(self, *, title: str = "Training") -> viz.Figure:
+        """The numbers of the history, step by step, a panel for each."""
+        rows = self.records()
+        names = list(dict.fromkeys(name for row in rows for name in row if name != "step"))
+        panels = {what: {what: [row.get(what, np.nan) for row in rows]} for what in names}
+        return viz.line_panels(panels, x=[row["step"] for row in rows], x_axis="step", title=title)
 
 
 @respelled(**OPTIONS, batch="batches=ji.fit.Rows(arrays, batch_size, key=key)", seed="key=jax.random.key(0)")
@@ -115,7 +122,8 @@ def train(
     ```
 
     Laws: a run that was killed and begun again ends with the parameters of one that was not, bit for
-    bit; a second call of the same shapes compiles nothing; equal to `descend` on the same batches.
+    bit; so does one that was finished and is called again with more steps, where the optimizer does not
+    depend on their number (`Settings.resume`); a second call of the same shapes compiles nothing; equal to `descend` on the same batches.
     """
     settings = check_settings(settings)
     check_counts(steps=steps)
@@ -130,15 +138,19 @@ def train(
         state = replicated(mesh, state)
     run = Run("training", [task], [state], batch, read=read, decay=settings.average, mesh=mesh)
     known: dict[str, Any] = {}
+    schedules = None
     if settings.checkpoint is not None:
+        schedules = schedules_of(optimizer, eqx.filter(arrays, task.is_trained(arrays)))
         known = {
             "params": described(arrays),
             "key": None if key is None else np.asarray(jax.random.key_data(key)).ravel().tolist(),
             "data": data_print(batches, batch),
-            "optimizer": optimizer_print(optimizer, eqx.filter(arrays, task.is_trained(arrays)), steps),
+            "optimizer": schedules.printed(steps),
         }
     about = {"steps": steps, "average": settings.average, **known}
-    (history,) = drive(run, settings, steps=steps, per_dispatch=PER_DISPATCH, about=about)
+    (history,) = drive(
+        run, settings, steps=steps, per_dispatch=PER_DISPATCH, about=about, schedules=schedules
+    )
     return FitResult(eqx.combine(run.params(0), task.static), history, run.states[0])
 
 

@@ -14,17 +14,17 @@ from ._matrices import as_matrices, centred, check_varies, spread
 def cca(x: ArrayLike, y: ArrayLike) -> Float[Array, " k"]:
     r"""$\rho_i = \sigma_i(Q_x^\top Q_y)$: the canonical correlations of two sides, falling.
 
-    $Q$ is an orthonormal basis of the centred columns (Hotelling 1936, https://doi.org/10.2307/2333955). Their
-    mean is the mean CCA, and the mean of their squares Yanai's generalised coefficient of determination.
+    $Q$ is an orthonormal basis of the centred columns (Hotelling 1936, https://doi.org/10.2307/2333955). The mean of
+    the correlations is the mean CCA. The mean of their squares is Yanai's generalised coefficient of determination.
 
     **Arguments:**
 
-    - `x (n, p)`, `y (n, q)`: activations of the same n examples, more than p and more than q.
+    - `x (n, p)`, `y (n, q)`: activations of the same n examples; n is larger than p and q.
 
     **Returns:** `(min(p, q),)` numbers in 0..1.
 
-    **Raises:** ValueError as `cka`, and for columns that are linear functions of others, or rows too few for the
-    columns: any two sides then share a direction exactly.
+    **Raises:** the errors of `cka`, and ValueError for columns that are linear functions of others and for too few
+    rows: any two sides then share a direction exactly.
 
     ```python
     x = jax.random.normal(jax.random.key(0), (100, 4))
@@ -40,25 +40,25 @@ def cca(x: ArrayLike, y: ArrayLike) -> Float[Array, " k"]:
 
 
 def svcca(x: ArrayLike, y: ArrayLike, *, variance: FloatLike = 0.99) -> Float[Array, ""]:
-    r"""$\frac{1}{k} \sum_i \rho_i$ of the principal components that hold a share of the variance.
+    r"""$\frac{1}{k} \sum_i \rho_i$: the mean canonical correlation of the first principal components of both sides.
 
     Raghu et al. 2017 (https://arxiv.org/abs/1706.05806). k is the smaller number of components.
 
     **Arguments:**
 
     - `x (n, p)`, `y (n, q)`: activations of the same n examples; columns may depend on each other.
-    - `variance`: the share that is kept of each side, 0.99 by default.
+    - `variance`: the share of the variance of each side that is kept; 0.99 by default.
 
-    **Returns:** a number in 0..1. With as many components as rows it is 1 for any two sides: read many examples.
+    **Returns:** a number in 0..1. With as many components as rows it is 1 for any two sides, so give many examples.
 
-    **Raises:** ValueError as `cka`, and for a share outside of 0..1.
+    **Raises:** the errors of `cka`, and ValueError for a share outside of 0..1.
 
     ```python
     ji.geometry.svcca(x, y)
     ```
 
-    Law: orthogonal maps, one scale and translations change nothing. Other invertible maps change which
-    components are kept, and nothing where all are.
+    Law: orthogonal maps, one scale and translations change nothing. Other invertible maps change which components are
+    kept; where all components are kept, they change nothing.
     """
     a, b = as_matrices(x, y)
     check_varies(a, "x")
@@ -69,10 +69,10 @@ def svcca(x: ArrayLike, y: ArrayLike, *, variance: FloatLike = 0.99) -> Float[Ar
 def pwcca(x: ArrayLike, y: ArrayLike) -> Float[Array, ""]:
     r"""$\sum_i \alpha_i \rho_i / \sum_i \alpha_i$, with $\alpha_i = \sum_j |\langle h_i, x_j \rangle|$ of the canonical variate $h_i$ of x.
 
-    A correlation counts by how much of the columns $x_j$ lies along its variate (Morcos et al. 2018,
-    https://arxiv.org/abs/1806.05759). It depends on which side is first.
+    The weight of a correlation is the part of the columns $x_j$ along its variate (Morcos et al. 2018,
+    https://arxiv.org/abs/1806.05759). The result depends on which side is first.
 
-    **Arguments:** and **Raises:** as of `cca`.
+    **Arguments:** and **Raises:** those of `cca`.
 
     **Returns:** a number in 0..1.
 

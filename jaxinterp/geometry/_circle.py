@@ -15,10 +15,19 @@ from ._matrices import as_floating, as_matrix, centred, check_varies
 class CircularProbe(Result, eqx.Module):
     r"""A plane from which $(\cos t, \sin t)$ is read; made by `circular_probe`.
 
-    - `r2 (2,)`: the share of the variance of the cosine and of the sine that is read.
-    - `mean (d,)`: the mean of the activations. `weights (d, 2)`: the reading is `(x - mean) @ weights + bias`.
-    - `bias (2,)`: the means of the cosine and of the sine.
-    - `plane (d, 2)`: an orthonormal basis of the plane; `angles (k, 2)` of `state` go through `inverse (2, 2)`.
+    - `r2 (2,)`: the share of the variance of the cosine, and of the sine, that is read.
+    - `mean (d,)`: the mean of the activations.
+    - `weights (d, 2)`, `bias (2,)`: the probe reads `(x - mean) @ weights + bias`. The bias holds the means of the cosine
+      and of the sine.
+    - `plane (d, 2)`: an orthonormal basis of the plane.
+    - `inverse (2, 2)`: the map from cosine and sine to coordinates in the plane, which `state` uses.
+    - `components (d, k)`: the principal components that the probe uses; zero where fewer components vary.
+
+    ```python
+    t = 2 * np.pi * day / 7                             # the angle of each example, (n,)
+    probe = ji.geometry.circular_probe(x, t)
+    probe.r2, probe.angle(x)[:3]
+    ```
     """
 
     r2: Float[Array, "2"]
@@ -27,6 +36,7 @@ class CircularProbe(Result, eqx.Module):
     bias: Float[Array, "2"]
     plane: Float[Array, "d 2"]
     inverse: Float[Array, "2 2"]
+    components: Float[Array, "d k"]
 
     def read(self, x: ArrayLike) -> Float[Array, "*n 2"]:
         """The cosine and the sine that are read from activations `(..., d)`."""
@@ -46,10 +56,10 @@ class CircularProbe(Result, eqx.Module):
         **Arguments:**
 
         - `angle (...)`: in radians.
-        - `x (..., d)`: activations whose part outside of the plane stays. By default it is the mean's, so that
-          the plane alone carries information, as Engels et al. do.
-        - `mode`: "exact" (the default), or "published", which subtracts the plane's part of the mean before, and from
-          which the angle is read with an offset.
+        - `x (..., d)`: activations whose part outside of the plane is kept. By default it is the part of the mean, so
+          that only the plane carries information, as in Engels et al.
+        - `mode`: "exact" (the default), or "published", which first subtracts the mean's part in the plane. The angle
+          that is read from the result of "published" has an offset.
         """
         check_choice(mode, "mode", ("exact", "published"))
         t = as_floating(angle, "angle").astype(self.mean.dtype)
@@ -67,7 +77,7 @@ class CircularProbe(Result, eqx.Module):
         return self._parts(x)[1]
 
     def only(self, x: ArrayLike) -> Float[Array, "*n d"]:
-        """The mean with the part of activations `(..., d)` in the plane: all that lies outside is averaged."""
+        """The mean with the part of activations `(..., d)` in the plane: the part outside is replaced by the mean's."""
         return self._parts(x)[0]
 
     def _parts(self, x: ArrayLike) -> tuple[Array, Array]:
@@ -82,19 +92,20 @@ class CircularProbe(Result, eqx.Module):
 
 
 def circular_probe(x: ArrayLike, angle: ArrayLike, *, components: IntLike = 5) -> CircularProbe:
-    r"""$\min_W \lVert (\cos t, \sin t) - (x - \bar x) V W \rVert^2$ on the top principal components V: is there a circle?
+    r"""$\min_W \lVert (\cos t, \sin t) - (x - \bar x) V W \rVert^2$ on the top principal components V: a linear probe of an angle.
 
     Engels et al. 2024 (https://arxiv.org/abs/2405.14860).
 
     **Arguments:**
 
     - `x (n, d)`: activations of n examples.
-    - `angle (n,)`: the angle of each in radians; of item t of p on a circle $2 \pi t / p$.
-    - `components`: principal components that the probe may use, 5 by default, and at most as many as vary.
+    - `angle (n,)`: the angle of each example in radians. Item t of p on a circle has the angle $2 \pi t / p$.
+    - `components`: how many principal components the probe uses; 5 by default, and at most as many as vary.
 
-    **Returns:** `CircularProbe`. `r2` is of the examples that it was fitted on: `read` more to judge it.
+    **Returns:** `CircularProbe`. Its `r2` is computed on the examples of the fit; use `read` on other examples to judge
+    it.
 
-    **Raises:** ValueError for another number of angles, no more rows than components, angles that are all one or on
+    **Raises:** ValueError for another number of angles, no more rows than components, angles that are all equal or on
     one line through the circle, and values that are not finite.
 
     ```python
@@ -105,7 +116,7 @@ def circular_probe(x: ArrayLike, angle: ArrayLike, *, components: IntLike = 5) -
     ji.replace("resid_post", probe.state(1.0), layer=1, pos=-1)      # an edit that sets the angle
     ```
 
-    Laws: the angle of `state(t)` is t, whatever `x` is; `only(x)` and `without(x)` sum to x and the mean.
+    Laws: the angle of `state(t, x)` is t for every `x`; `only(x) + without(x)` equals `x + mean`.
     """
     x = as_matrix(x, "x", 4)
     t = as_floating(angle, "angle").astype(x.dtype)
@@ -130,11 +141,11 @@ def circular_probe(x: ArrayLike, angle: ArrayLike, *, components: IntLike = 5) -
         s = np.linalg.svd(np.asarray(centred(x)), compute_uv=False)
         if s[1] <= s[0] * max(x.shape) * np.finfo(s.dtype).eps:
             raise ValueError("The rows of x lie on one line, and a circle needs two directions that vary.")
-    return _circular(x, t, k)
+    return fit_circle(x, t, k)
 
 
 @eqx.filter_jit
-def _circular(x: Float[Array, "n d"], t: Float[Array, " n"], components: int) -> CircularProbe:
+def fit_circle(x: Float[Array, "n d"], t: Float[Array, " n"], components: int) -> CircularProbe:
     mean = x.mean(0)
     u, s, vt = jnp.linalg.svd(centred(x), full_matrices=False)
     u, s, vt = u[:, :components], s[:components], vt[:components]
@@ -147,4 +158,6 @@ def _circular(x: Float[Array, "n d"], t: Float[Array, " n"], components: int) ->
     r2 = 1 - jnp.square(left).sum(0) / jnp.square(offset).sum(0)
     weights = einsum("kd,kj->dj", vt, inside / jnp.where(varies, s, jnp.inf)[:, None])
     plane, r = jnp.linalg.qr(weights)
-    return CircularProbe(r2, mean, weights, bias, plane, jnp.linalg.inv(r))
+    return CircularProbe(
+        r2, mean, weights, bias, plane, jnp.linalg.inv(r), jnp.where(varies[:, None], vt, 0).T
+    )

@@ -31,13 +31,13 @@ def cka(
 
     - `x (n, p)`, `y (n, q)`: activations of the same n examples; p and q may differ.
     - `kernel`: "linear" (the default), or "rbf", a Gaussian kernel.
-    - `unbiased`: with the unbiased estimate of HSIC, which needs four rows. The biased one is above 0 for
-      independent sides, and near 1 where n is not far above p. Default False.
-    - `bandwidth`: of "rbf", in medians of the distances. Default 1.
+    - `unbiased`: whether the unbiased estimate of HSIC is used, which needs four rows. The biased estimate is above 0
+      for independent sides, and near 1 where n is not much larger than p. Default False.
+    - `bandwidth`: the bandwidth of "rbf", in medians of the distances. Default 1.
 
     **Returns:** a number; 1 for equal geometry. The unbiased estimate may be below 0.
 
-    **Raises:** ValueError for other numbers of rows, one row, a side on which nothing varies, and values that
+    **Raises:** ValueError where the numbers of rows differ, for one row, a side that does not vary, and values that
     are not finite.
 
     ```python
@@ -46,7 +46,7 @@ def cka(
     ```
 
     Laws: orthogonal maps, one scale for all columns and translations of a side change nothing; with the
-    linear kernel products of features and Gram matrices give the same.
+    linear kernel the formula above and the Gram matrices give the same number.
     """
     check_choice(kernel, "kernel", KERNELS)
     unbiased = as_bool(unbiased, "unbiased")

@@ -15,13 +15,13 @@ CANDIDATES = 8  # nearest rows by products, measured again by differences
 
 
 def participation_ratio(x: ArrayLike) -> Float[Array, ""]:
-    r"""$(\sum_i \lambda_i)^2 / \sum_i \lambda_i^2$ of the eigenvalues of the covariance: how many dimensions share the variance.
+    r"""$(\sum_i \lambda_i)^2 / \sum_i \lambda_i^2$ of the eigenvalues of the covariance: the effective number of dimensions.
 
     **Arguments:**
 
     - `x (n, p)`: activations of n examples.
 
-    **Returns:** a number between 1 and `min(n - 1, p)`; p where all directions vary alike.
+    **Returns:** a number between 1 and `min(n - 1, p)`; p where the variance is equal in all directions.
 
     **Raises:** ValueError for one row, rows that are all equal, and values that are not finite.
 
@@ -47,13 +47,13 @@ def _participation(x: Float[Array, "n p"]) -> Float[Array, ""]:
 def two_nn(x: ArrayLike, *, fraction: FloatLike = 0.9) -> Float[Array, ""]:
     r"""$d$ of $-\log(1 - F(\mu)) = d \log \mu$, with $\mu = r_2 / r_1$ of each row's two nearest: the intrinsic dimension.
 
-    Facco et al. 2017 (https://doi.org/10.1038/s41598-017-11873-y): only distances to the two nearest rows count,
-    so the density need not be even over the cloud.
+    Facco et al. 2017 (https://doi.org/10.1038/s41598-017-11873-y). Only distances to the two nearest rows are used,
+    so the density of the cloud need not be even.
 
     **Arguments:**
 
     - `x (n, p)`: activations of n different examples, at least 10.
-    - `fraction`: the share of rows, by the smallest ratios, through which the line is fitted. Default 0.9.
+    - `fraction`: the share of rows, those with the smallest ratios, to which the line is fitted. Default 0.9.
 
     **Returns:** the slope of the line through the origin.
 
@@ -99,13 +99,13 @@ def _two_nn(x: Float[Array, "n p"], fraction: Float[Array, ""]) -> Float[Array, 
 
 
 def anisotropy(x: ArrayLike) -> Float[Array, ""]:
-    r"""$\langle \cos(x_i, x_j) \rangle_{i \ne j}$: how far all activations point one way.
+    r"""$\langle \cos(x_i, x_j) \rangle_{i \ne j}$: the mean cosine of two different activations.
 
     Ethayarajh 2019 (https://arxiv.org/abs/1909.00512).
 
     **Arguments:**
 
-    - `x (n, p)`: activations of n examples, as they are: centred ones have next to none.
+    - `x (n, p)`: activations of n examples. Do not centre them: centred activations have an anisotropy near 0.
 
     **Returns:** a number between -1 / (n - 1) and 1; near 0 for directions that are spread evenly.
 

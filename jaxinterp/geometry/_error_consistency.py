@@ -14,10 +14,16 @@ from ..typing import ArrayLike, FloatLike
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ErrorConsistency(Result):
-    """How far two observers err on the same trials; made by `error_consistency`.
+    """The agreement of two observers about which trials are right; made by `error_consistency`.
 
     - `kappa`: 1 where both are right on the same trials, 0 at chance. `low`, `high`: its interval.
-    - `observed`, `expected`: the share of trials on which both are right or both wrong, and that by chance.
+    - `observed`: the share of trials on which both are right or both are wrong.
+    - `expected`: the same share by chance.
+
+    ```python
+    found = ji.geometry.error_consistency([True, True, False, True], [True, False, False, True])
+    found.kappa, found.observed, found.expected         # 0.5, 0.75, 0.5
+    ```
     """
 
     kappa: float
@@ -33,23 +39,23 @@ def error_consistency(
     r"""$\kappa = \frac{c_{obs} - c_{exp}}{1 - c_{exp}}$, with $c_{exp} = p_1 p_2 + (1 - p_1)(1 - p_2)$: Cohen's kappa of errors.
 
     Geirhos et al. 2020 (https://arxiv.org/abs/2006.16736). The interval is that of Fleiss, Cohen and Everitt 1969
-    (https://doi.org/10.1037/h0028106), normal for many trials.
+    (https://doi.org/10.1037/h0028106), a normal approximation for many trials.
 
     **Arguments:**
 
     - `correct_a`, `correct_b (trial,)`: whether each observer is right on each of the same trials.
-    - `level`: the coverage of the interval, 0.95 by default.
+    - `level`: the coverage of the interval; 0.95 by default.
 
     **Returns:** `ErrorConsistency`.
 
-    **Raises:** ValueError for other numbers of trials, fewer than two, values that are no truth values, and
-    two observers that are both always right or both always wrong: they leave nothing to compare.
+    **Raises:** ValueError where the numbers of trials differ, for fewer than two trials, for values that are not truth
+    values, and where both observers are always right or both always wrong.
 
     ```python
     ji.geometry.error_consistency([True, True, False, True], [True, False, False, True]).kappa      # 0.5
     ```
 
-    Law: of observers that err independently kappa is 0 on average.
+    Law: for observers whose errors are independent kappa is 0 on average.
     """
     a, b = (_truths(each, name) for each, name in ((correct_a, "correct_a"), (correct_b, "correct_b")))
     if len(a) != len(b) or len(a) < 2:

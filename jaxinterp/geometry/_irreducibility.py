@@ -22,15 +22,22 @@ PLANES = 4  # of principal components: 1-2, 2-3, 3-4, 4-5
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Irreducibility(Result):
-    """How far a cloud is from two features, and from a mixture; made by `irreducibility`.
+    """Two indices that say whether a cloud is more than two independent features or a mixture; made by `irreducibility`.
 
-    - `separability (plane,)`: bits that two coordinates share at the rotation where they share least. Near 0 for two
-      independent features.
-    - `mixture (plane,)`: the largest share of points in a narrow band. Large where a part of them is on a line.
-    - `score`: the mean of `(1 - mixture) * separability` over planes, by which features are ranked.
-    - `bias`: bits that a histogram of so few points has without any dependence.
-    - `separability_p`, `mixture_p (plane,)`: how often normal clouds of as many points share as many bits, and how
-      often they have as many points in a band; None without a null. A ring has a small `separability_p`.
+    - `separability (plane,)`: the mutual information of two coordinates in bits, at the rotation where it is smallest. It
+      is near 0 for two independent features.
+    - `mixture (plane,)`: the largest share of points in a narrow band. It is large where a part of the points lies on a
+      line.
+    - `score`: the mean of `(1 - mixture) * separability` over planes, by which clusters are ranked.
+    - `bias`: the bits that a histogram of so few points has where the coordinates are independent.
+    - `separability_p`, `mixture_p (plane,)`: how often normal clouds of as many points have a separability, or a mixture,
+      at least as large; None without a null. A ring has a small `separability_p`.
+
+    ```python
+    t = 2 * jnp.pi * jax.random.uniform(jax.random.key(0), (2000,))
+    ring = jnp.stack([jnp.cos(t), jnp.sin(t)], 1)
+    ji.geometry.irreducibility(ring).score
+    ```
     """
 
     separability: np.ndarray
@@ -59,21 +66,21 @@ def irreducibility(
     r"""$S = \min_\theta I\big((R_\theta x)_1; (R_\theta x)_2\big)$ and $M_\epsilon = \max_{v, c} P\big(|v \cdot x + c| < \epsilon \sqrt{E (v \cdot x + c)^2}\big)$.
 
     Engels et al. 2024 (https://arxiv.org/abs/2405.14860). A feature of two dimensions is reducible if it is two
-    independent features (S is near 0), or a mixture in which a part lies on a line (M is large). Each index alone
-    can be high by the other cause. S is read from histograms of 10 by 10 bins at 100 angles. M is the largest over 90
-    directions v and 121 offsets c, and so needs no random starts.
+    independent features (S is near 0), or a mixture in which a part lies on a line (M is large). A mixture can also have
+    a large S, and two independent features can also have a large M, so look at both. S is computed from histograms of 10
+    by 10 bins at 100 angles. M is the largest share over 90 directions v and 121 offsets c; it needs no random starts.
 
     **Arguments:**
 
-    - `x (n, d)`: a cloud, d of 2 or more; leave out points where the feature is absent. For d above 2 the planes
+    - `x (n, d)`: a cloud, d of 2 or more. Leave out points where the feature is absent. For d above 2 the planes
       are those of neighbouring principal components, at most four.
-    - `epsilon`: half the width of the band, 0.1 by default.
-    - `clip`: the share of points at each end that a histogram does not reach to, for clouds with outliers; 0 by
-      default, 0.001 cuts at the 0.1 and 99.9 percentiles.
-    - `key`: draws the null, normal clouds of the same n; without a key there is none.
-    - `resamples`: how many, 20 by default.
+    - `epsilon`: half the width of the band; 0.1 by default.
+    - `clip`: the share of points at each end that the histogram leaves out, for clouds with outliers; 0 by
+      default. 0.001 cuts at the 0.1 and 99.9 percentiles.
+    - `key`: a `jax.random.key`, which draws the null: normal clouds of n points. None (the default): no null.
+    - `resamples`: how many normal clouds; 20 by default.
 
-    **Returns:** `Irreducibility`. Give 2,000 points or more: below, compare with `bias` and the null.
+    **Returns:** `Irreducibility`. Give 2,000 points or more. With fewer points, compare with `bias` and the null.
 
     **Raises:** ValueError for fewer than 100 points, one column, points on one line, and values that are not finite.
 
@@ -83,8 +90,8 @@ def irreducibility(
     found.separability, found.mixture                    # [1.5], [0.22]
     ```
 
-    Laws: an orthogonal map of a cloud of two columns changes M by no more than the grid, and one scale changes
-    neither; an isotropic normal cloud has S near 0 and M near 0.08.
+    Laws: an orthogonal map of a cloud of two columns changes M by no more than the step of the grid; one scale for all
+    columns changes nothing; an isotropic normal cloud has S near 0 and M near 0.08.
     """
     x = as_matrix(x, "x", FEW)
     if x.shape[1] < 2:
@@ -95,7 +102,7 @@ def irreducibility(
     width = jnp.asarray(as_number(epsilon, "epsilon", 1e-4, 1), jnp.float32)
     cut = as_number(clip, "clip", 0, 0.25)
     ends = jnp.asarray(cut, jnp.float32) if cut else None  # without a cut nothing is sorted
-    s, m = (np.asarray(found) for found in _indices(jnp.asarray(planes, jnp.float32), width, ends))
+    s, m = (np.asarray(found) for found in indices_of(jnp.asarray(planes, jnp.float32), width, ends))
     bias = float((BINS - 1) ** 2 / (2 * n * np.log(2)))
     score = float(((1 - m) * s).mean())
     if key is None:
@@ -103,7 +110,7 @@ def irreducibility(
     count = as_int(resamples, "resamples", 1)
     drawn = check_key(key, "ji.geometry.irreducibility(x, key={})")
     null = jax.random.normal(drawn, (count, n, 2), jnp.float32)
-    null_s, null_m = (np.asarray(found) for found in _indices(null, width, ends))
+    null_s, null_m = (np.asarray(found) for found in indices_of(null, width, ends))
     p_s, p_m = (
         np.array([permutation_p(float(one), chance) for one in found])
         for found, chance in ((s, null_s), (m, null_m))
@@ -127,7 +134,7 @@ def _planes(x: np.ndarray) -> np.ndarray:
 
 
 @eqx.filter_jit
-def _indices(
+def indices_of(
     clouds: Float[Array, "c n 2"], width: Float[Array, ""], ends: Float[Array, ""] | None
 ) -> tuple[Float[Array, " c"], Float[Array, " c"]]:
     return jax.lax.map(lambda f: (_separability(f, ends), _mixture(f, width)), clouds)

@@ -1,11 +1,33 @@
 """Gram matrices: how alike each two examples are, by a linear or a Gaussian kernel."""
 
+import dataclasses
+
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from .._arguments import as_number
 from ..nn._linear import einsum
 
 KERNELS = ("linear", "rbf")
+
+
+@dataclasses.dataclass(frozen=True)
+class Gaussian:
+    r"""The kernel $e^{-\lVert x_i - x_j \rVert^2 / 2 \sigma^2}$, as `ji.geometry.similarity` takes it.
+
+    - `bandwidth`: $\sigma$ in medians of the distances; 1 by default, as in the kernel "rbf".
+
+    ```python
+    ji.geometry.similarity(model, model, corpus, kernel=ji.geometry.Gaussian(0.5))
+    ```
+
+    **Raises:** ValueError for a bandwidth that is not a number above 0.
+    """
+
+    bandwidth: float = 1.0
+
+    def __post_init__(self) -> None:
+        as_number(self.bandwidth, "bandwidth", 1e-6, 1e6)
 
 
 def gram(

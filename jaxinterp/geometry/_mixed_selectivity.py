@@ -19,10 +19,15 @@ KINDS = ("none", "first", "second", "linear", "nonlinear")
 class MixedSelectivity(Result, eqx.Module):
     """An analysis of variance of each unit by two variables; made by `mixed_selectivity`.
 
-    - `f (effect, unit)`, `p (effect, unit)`, `share (effect, unit)`: F ratio, p-value and share of the variance of
-      the first variable, the second and their interaction.
+    - `f (effect, unit)`, `p (effect, unit)`, `share (effect, unit)`: F ratio, p-value and share of the variance. The
+      effects are the first variable, the second, and their interaction.
     - `kind (unit,)`: 0 neither, 1 the first variable alone, 2 the second alone, 3 both without interaction (linear
       mixed), 4 with interaction (nonlinear mixed).
+
+    ```python
+    found = ji.geometry.mixed_selectivity(x, day, month)
+    found.share[:, 0], found.kind[0]                    # unit 0
+    ```
     """
 
     f: Float[Array, "effect unit"]
@@ -45,27 +50,27 @@ class MixedSelectivity(Result, eqx.Module):
 def mixed_selectivity(
     x: ArrayLike, first: ArrayLike, second: ArrayLike, *, alpha: FloatLike = 0.01
 ) -> MixedSelectivity:
-    r"""$F = \frac{(R_0 - R_1) / \Delta}{R / (n - ab)}$ of each unit: does it respond to one variable, to both, or to their conjunction?
+    r"""$F = \frac{(R_0 - R_1) / \Delta}{R / (n - ab)}$ of each unit for two variables and their interaction.
 
-    A two-way analysis of variance (sums of squares of type II), as Rigotti et al. 2013
-    (https://doi.org/10.1038/nature12160) sort neurons.
+    A two-way analysis of variance (sums of squares of type II). It sorts units by whether they respond to one variable,
+    to both, or to their conjunction, as Rigotti et al. 2013 (https://doi.org/10.1038/nature12160) sort neurons.
 
     **Arguments:**
 
-    - `x (n, unit)`: responses to n examples, more than there are pairs of conditions.
+    - `x (n, unit)`: responses to n examples, where n is larger than the number of pairs of conditions.
     - `first`, `second (n,)`: the conditions of each example, 0, 1, 2, ...; each pair occurs.
-    - `alpha`: the p-value below which an effect counts for `kind`, 0.01 by default. It is of one test: of many
-      units some pass by chance, `ji.stats.discoveries(found.p)`.
+    - `alpha`: the p-value below which an effect counts for `kind`; 0.01 by default. It is the level of one test. With
+      many units some pass by chance; correct for this by `ji.stats.discoveries(found.p)`.
 
     **Returns:** `MixedSelectivity`. A unit that never varies has p-values of 1.
 
-    **Raises:** ValueError for pairs of conditions without an example, and as `tuning_curves`.
+    **Raises:** ValueError for pairs of conditions without an example; the errors of `tuning_curves`.
 
     ```python
     ji.geometry.mixed_selectivity(x, day, month).kind
     ```
 
-    Law: of units that respond to neither variable p is uniform.
+    Law: for units that respond to neither variable p is uniform.
     """
     x = as_matrix(x, "x")
     a, many_a = as_labels(first, "first", len(x))

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .. import viz
 from .._arguments import as_int, as_numbers, check_key, concrete
 from ..nn._linear import einsum
 from ..stats._results import Result
@@ -18,9 +19,14 @@ PENALTIES = tuple(10.0**power for power in range(-6, 5))
 class Predictivity(Result, eqx.Module):
     """How well one side predicts another; made by `predictivity`.
 
-    - `r2`: the share of the variance of all columns of y that is predicted on rows held out.
-    - `columns (q,)`: the same of each column; NaN where a column does not vary.
+    - `r2`: the share of the variance of all columns of y that is predicted on held-out rows.
+    - `columns (q,)`: the same for each column; NaN where a column does not vary.
     - `penalty (fold,)`: the ridge that each fold chose, in mean variances of x.
+
+    ```python
+    found = ji.geometry.predictivity(x, y)
+    found.r2, found.columns.max(), found.penalty
+    ```
     """
 
     r2: Float[Array, ""]
@@ -30,6 +36,11 @@ class Predictivity(Result, eqx.Module):
     def records(self) -> list[dict[str, float]]:
         """One dict for each column of y."""
         return [{"column": i, "r2": float(value)} for i, value in enumerate(np.asarray(self.columns))]
+
+    def figure(self, *, title: str = "How well columns are predicted") -> viz.Figure:
+        """R² of the columns, the best first."""
+        values = np.sort(np.asarray(self.columns)[np.isfinite(np.asarray(self.columns))])[::-1]
+        return viz.lines({"R²": values}, x_axis="columns, best first", y_axis="R²", title=title)
 
 
 def predictivity(
@@ -42,22 +53,21 @@ def predictivity(
 ) -> Predictivity:
     r"""$R^2 = 1 - \lVert Y - \hat Y \rVert_F^2 / \lVert Y - \bar Y \rVert_F^2$ of ridge regressions from x, on rows held out.
 
-    The score of encoding models (Yamins et al. 2014, https://doi.org/10.1073/pnas.1403112111). In each fold the
-    ridge with the least error of leaving one row out, among the training rows, is taken: the rows that score
-    choose nothing.
+    The score of encoding models (Yamins et al. 2014, https://doi.org/10.1073/pnas.1403112111). Each fold uses the
+    ridge with the smallest leave-one-out error on its training rows. Held-out rows take no part in this choice.
 
     **Arguments:**
 
     - `x (n, p)`, `y (n, q)`: activations of the same n examples.
-    - `folds`: parts of the rows, each held out once; 5 by default.
+    - `folds`: how many parts the rows are divided into, each held out once; 5 by default.
     - `penalties (k,)`: ridges to choose from, as multiples of the mean variance of the columns of x.
-    - `key`: puts rows into folds at random. By default folds are stretches of neighbours, which is the honest
-      choice for tokens of a text: neighbours are alike.
+    - `key`: a `jax.random.key`, which puts rows into folds at random. By default each fold is a stretch of neighbouring
+      rows. This is right for tokens of a text, where neighbours are similar.
 
-    **Returns:** `Predictivity`. It is below 0 where the training mean predicts better.
+    **Returns:** `Predictivity`. `r2` is below 0 where the training mean predicts better.
 
-    **Raises:** ValueError as `cka`, for fewer than two folds, for fewer than two rows a fold, and for penalties
-    that are not positive.
+    **Raises:** the errors of `cka`, and ValueError for fewer than two folds, fewer than two rows in a fold, and
+    penalties that are not positive.
 
     ```python
     ji.geometry.predictivity(x, y).r2

@@ -10,7 +10,7 @@ from ._matrices import as_matrices, centred, check_varies
 
 
 def procrustes(x: ArrayLike, y: ArrayLike) -> Float[Array, ""]:
-    r"""$\min_R \lVert X - Y R \rVert_F^2 = 2 - 2 \lVert X^\top Y \rVert_*$ of centred sides of the norm 1, over rotations R.
+    r"""$\min_R \lVert X - Y R \rVert_F^2 = 2 - 2 \lVert X^\top Y \rVert_*$: the distance of two centred sides of norm 1 after the best rotation R.
 
     Williams et al. 2021 (https://arxiv.org/abs/2110.14739); Ding et al. 2021 (https://arxiv.org/abs/2108.01661).
 
@@ -20,7 +20,7 @@ def procrustes(x: ArrayLike, y: ArrayLike) -> Float[Array, ""]:
 
     **Returns:** a number in 0..2; 0 for equal geometry.
 
-    **Raises:** ValueError for other numbers of rows, one row, a side on which nothing varies, and values that
+    **Raises:** ValueError where the numbers of rows differ, for one row, a side that does not vary, and values that
     are not finite.
 
     ```python

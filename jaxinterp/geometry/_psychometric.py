@@ -20,10 +20,15 @@ STEPS = 200
 class Psychometric(Result, eqx.Module):
     """A psychometric curve; made by `psychometric`.
 
-    - `threshold`, `slope`: where the curve is half way, and how steep: $\\sigma(\\text{slope}\\, (x - \\text{threshold}))$.
-    - `threshold_low`, `threshold_high`, `slope_low`, `slope_high`: their intervals.
-    - `guess`, `lapse`: how far the curve stays from 0 and from 1.
-    - `deviance`: twice the log-likelihood that is lost beside a curve through every level.
+    - `threshold`, `slope`: the curve is $\\sigma(\\text{slope}\\, (x - \\text{threshold}))$ without guesses and lapses.
+    - `threshold_low`, `threshold_high`, `slope_low`, `slope_high`: the intervals of both.
+    - `guess`, `lapse`: the distance of the curve from 0 at the lowest levels, and from 1 at the highest.
+    - `deviance`: twice the difference to the log-likelihood of a curve through every level.
+
+    ```python
+    curve = ji.geometry.psychometric([-2, -1, 0, 1, 2], [1, 4, 9, 16, 19], [20] * 5)
+    curve(np.array([-1.0, 1.0])), curve.slope
+    ```
     """
 
     threshold: Float[Array, ""]
@@ -62,23 +67,23 @@ def psychometric(
     lapses: BoolLike = False,
     coverage: FloatLike = 0.95,
 ) -> Psychometric:
-    r"""$P(\text{right} \mid x) = \gamma + (1 - \gamma - \lambda)\, \sigma(\beta (x - \alpha))$, of the largest likelihood.
+    r"""$P(\text{right} \mid x) = \gamma + (1 - \gamma - \lambda)\, \sigma(\beta (x - \alpha))$, fitted by maximum likelihood.
 
-    Wichmann and Hill 2001 (https://doi.org/10.3758/BF03194544). Counts are binomial; the intervals are those of the
+    Wichmann and Hill 2001 (https://doi.org/10.3758/BF03194544). Counts are binomial. The intervals come from the
     curvature of the likelihood.
 
     **Arguments:**
 
-    - `level (k,)`: how strong the signal is; three levels or more, four with lapses.
-    - `right (k,)`, `trials (k,)`: how many trials are right at each level, and how many there are.
-    - `guess`: $\gamma$, what guessing gives: 0 by default, 0.5 for two choices.
-    - `lapses`: whether $\lambda$ is fitted. By default it is 0.
-    - `coverage`: of the intervals, 0.95 by default.
+    - `level (k,)`: the strength of the signal; three levels or more, four with lapses.
+    - `right (k,)`, `trials (k,)`: the number of right trials at each level, and the number of all trials.
+    - `guess`: $\gamma$, the share that is right by guessing: 0 by default, 0.5 for two choices.
+    - `lapses`: whether $\lambda$ is fitted; by default it is 0.
+    - `coverage`: the coverage of the intervals; 0.95 by default.
 
     **Returns:** `Psychometric`, a function of levels.
 
-    **Raises:** ValueError for other lengths, too few levels, more right than trials, no trials, and equal shares at
-    every level: no curve has a place then.
+    **Raises:** ValueError where the lengths differ, for too few levels, more right trials than trials, no trials, and
+    equal shares at every level, which have no threshold.
 
     ```python
     curve = ji.geometry.psychometric([-2, -1, 0, 1, 2], [1, 4, 9, 16, 19], [20] * 5)

@@ -14,20 +14,20 @@ DISTANCES = ("correlation", "cosine", "euclidean", "squared_euclidean")
 
 
 def rdm(x: ArrayLike, *, distance: StrLike = "correlation") -> Float[Array, "n n"]:
-    r"""$D_{ij} = 1 - \mathrm{corr}(x_i, x_j)$: how far apart each two conditions lie.
+    r"""$D_{ij} = 1 - \mathrm{corr}(x_i, x_j)$: the dissimilarity of each pair of conditions.
 
     Kriegeskorte et al. 2008 (https://doi.org/10.3389/neuro.06.004.2008).
 
     **Arguments:**
 
     - `x (n, p)`: the response of p units to each of n conditions.
-    - `distance`: "correlation" (the default), "cosine", one minus the cosine of the angle; "euclidean", or
+    - `distance`: "correlation" (the default), "cosine" (one minus the cosine of the angle), "euclidean" or
       "squared_euclidean".
 
     **Returns:** a symmetric matrix with the diagonal 0.
 
-    **Raises:** ValueError for one row, values that are not finite, and rows without a correlation (all units
-    equal) or without an angle (all units 0).
+    **Raises:** ValueError for one row, values that are not finite, rows with all units equal (they have no
+    correlation) and rows of zeros (they have no angle).
 
     ```python
     x = jax.random.normal(jax.random.key(0), (10, 32))
@@ -63,8 +63,9 @@ def _rdm(x: Float[Array, "n p"], distance: str) -> Float[Array, "n n"]:
 def crossnobis(x: ArrayLike, *, precision: ArrayLike | None = None) -> Float[Array, "n n"]:
     r"""$D_{ij} = \frac{1}{p} \langle (x^{f}_i - x^{f}_j)^\top P\, (x^{g}_i - x^{g}_j) \rangle_{f \ne g}$: Mahalanobis distance without bias.
 
-    Differences of two independent folds are multiplied, so that noise does not add to the distance and two
-    equal conditions are at 0 on average (Walther et al. 2016, https://doi.org/10.1016/j.neuroimage.2015.12.012).
+    Differences of two independent folds are multiplied. So noise does not add to the distance, and two
+    equal conditions have a distance of 0 on average (Walther et al. 2016,
+    https://doi.org/10.1016/j.neuroimage.2015.12.012).
 
     **Arguments:**
 
@@ -81,7 +82,7 @@ def crossnobis(x: ArrayLike, *, precision: ArrayLike | None = None) -> Float[Arr
     ji.geometry.crossnobis(folds)                        # near 0: conditions are equal, but for noise
     ```
 
-    Law: without noise it is the squared Mahalanobis distance over p.
+    Law: without noise it is the squared Mahalanobis distance divided by p.
     """
     x = as_floating(x, "x")
     if x.ndim != 3 or not x.shape[2] or x.shape[0] < 2 or x.shape[1] < 2:

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 
 from .._arguments import check_choice, concrete
 from ..nn._linear import einsum
+from ..stats._ranks import ranks
 from ..typing import ArrayLike, StrLike
 from ._matrices import as_floating
 
@@ -16,14 +17,14 @@ BLOCK = 512  # entries whose order with all others is counted at a time
 
 
 def compare_rdms(a: ArrayLike, b: ArrayLike, *, comparison: StrLike = "spearman") -> Float[Array, ""]:
-    r"""$\rho(\mathrm{rank}\, a_{i<j}, \mathrm{rank}\, b_{i<j})$: how alike two dissimilarity matrices are above the diagonal.
+    r"""$\rho(\mathrm{rank}\, a_{i<j}, \mathrm{rank}\, b_{i<j})$: the rank correlation of two dissimilarity matrices above the diagonal.
 
     **Arguments:**
 
     - `a`, `b (n, n)`: dissimilarities of the same n conditions, at least 3, as `rdm` returns them.
-    - `comparison`: "spearman" (the default), equal entries with their mean rank; "kendall", $\tau_a$, which
-      Nili et al. 2014 (https://doi.org/10.1371/journal.pcbi.1003553) advise where a model predicts ties;
-      "pearson"; "cosine", for dissimilarities with a meaningful 0, such as `crossnobis`.
+    - `comparison`: "spearman" (the default), where equal entries have their mean rank; "kendall", $\tau_a$, which
+      Nili et al. 2014 (https://doi.org/10.1371/journal.pcbi.1003553) recommend where a model predicts ties;
+      "pearson"; or "cosine", for dissimilarities with a meaningful 0, such as those of `crossnobis`.
 
     **Returns:** a number between -1 and 1.
 
@@ -31,10 +32,11 @@ def compare_rdms(a: ArrayLike, b: ArrayLike, *, comparison: StrLike = "spearman"
     whose entries are all equal.
 
     ```python
-    ji.geometry.compare_rdms(ji.geometry.rdm(x), ji.geometry.rdm(y), comparison="kendall")
+    a, b = ji.geometry.rdm(x[:20]), ji.geometry.rdm(y[:20])
+    ji.geometry.compare_rdms(a, b, comparison="kendall")
     ```
 
-    Law: "spearman" and "kendall" are the same for any increasing function of the entries.
+    Law: an increasing function of the entries does not change "spearman" and "kendall".
     """
     check_choice(comparison, "comparison", COMPARISONS)
     a, b = as_rdm(a, "a"), as_rdm(b, "b")
@@ -92,15 +94,6 @@ def prepared(entries: Float[Array, "*r pair"], comparison: str) -> Float[Array, 
     return entries if comparison == "cosine" else entries - entries.mean(-1, keepdims=True)
 
 
-def ranks(entries: Float[Array, "*r pair"]) -> Float[Array, "*r pair"]:
-    """Ranks from 1; equal entries have their mean rank."""
-    if entries.ndim > 1:
-        return jax.vmap(ranks)(entries)
-    order = jnp.sort(entries)
-    least, most = (jnp.searchsorted(order, entries, side=side) for side in ("left", "right"))
-    return (least + most + 1).astype(entries.dtype) / 2
-
-
 def cosine(a: Float[Array, " pair"], b: Float[Array, " pair"]) -> Float[Array, ""]:
     """The cosine of the angle between two vectors."""
     return einsum("i,i->", a, b) / (jnp.linalg.norm(a) * jnp.linalg.norm(b))
@@ -117,4 +110,4 @@ def kendall(a: Float[Array, " pair"], b: Float[Array, " pair"]) -> Float[Array, 
         signs = [jnp.sign(x[jnp.minimum(rows, count - 1)][:, None] - x[None]) for x in (a, b)]
         return jnp.where(there, signs[0] * signs[1], 0).sum()
 
-    return jax.lax.map(same_order, blocks).sum() / (count * (count - 1))
+    return jax.lax.map(same_order, blocks).sum() / (float(count) * (count - 1))  # the product leaves int32

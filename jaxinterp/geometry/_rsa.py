@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from .. import viz
 from .._arguments import as_int, check_choice, check_key
 from ..stats._permutation import permutation_p
+from ..stats._ranks import ranks
 from ..stats._results import Result
 from ..typing import ArrayLike, IntLike, KeyLike, StrLike
 from ._matrices import as_matrices
@@ -30,7 +31,7 @@ from ._rdm_comparison import (
 def rsa(
     x: ArrayLike, y: ArrayLike, *, distance: StrLike = "correlation", comparison: StrLike = "spearman"
 ) -> Float[Array, ""]:
-    r"""$\rho\big(D(x)_{i<j}, D(y)_{i<j}\big)$: whether two sides hold the same conditions apart.
+    r"""$\rho\big(D(x)_{i<j}, D(y)_{i<j}\big)$: the similarity of the dissimilarity matrices of two sides.
 
     Kriegeskorte et al. 2008 (https://doi.org/10.3389/neuro.06.004.2008).
 
@@ -41,15 +42,15 @@ def rsa(
 
     **Returns:** a number between -1 and 1.
 
-    **Raises:** ValueError as `rdm` and `compare_rdms`, and for other numbers of rows.
+    **Raises:** the errors of `rdm` and `compare_rdms`, and ValueError where the numbers of rows differ.
 
     ```python
     x = jax.random.normal(jax.random.key(0), (20, 32))
     ji.geometry.rsa(x, 2 * x + 1)                        # 1.0
     ```
 
-    Laws: with the correlation distance a shift and a positive scale of each row change nothing; with ranks
-    any increasing function of the dissimilarities does not either.
+    Laws: with the correlation distance a shift and a positive scale of each row change nothing; with a comparison of
+    ranks an increasing function of the dissimilarities changes nothing.
     """
     a, b = as_matrices(x, y, 3)
     return compare_rdms(rdm(a, distance=distance), rdm(b, distance=distance), comparison=comparison)
@@ -59,9 +60,15 @@ def rsa(
 class RSATest(Result):
     """A similarity beside those of shuffled conditions; made by `rsa_test`.
 
-    - `similarity`: that of the conditions as they are.
-    - `p`: how often chance scores as high, `permutation_p`.
+    - `similarity`: the similarity with the conditions in their own order.
+    - `p`: how often a random order has a similarity at least as high; see `ji.stats.permutation_p`.
     - `null (resamples,)`: similarities with the conditions of one side in a random order.
+
+    ```python
+    a, b = ji.geometry.rdm(x[:20]), ji.geometry.rdm(y[:20])
+    found = ji.geometry.rsa_test(a, b, key=jax.random.key(0), resamples=100)
+    found.similarity, found.null.mean(), found.p
+    ```
     """
 
     similarity: float
@@ -96,23 +103,25 @@ def rsa_test(
 ) -> RSATest:
     r"""$p = P(\rho(a, \pi b \pi^\top) \ge \rho(a, b))$ over random orders $\pi$ of the conditions.
 
-    Entries of a dissimilarity matrix are not independent, conditions are: rows and columns of one matrix are
-    exchanged together (Nili et al. 2014, https://doi.org/10.1371/journal.pcbi.1003553).
+    Entries of a dissimilarity matrix are not independent, but conditions are. So the rows and the columns of one matrix
+    are put into the same random order (Nili et al. 2014, https://doi.org/10.1371/journal.pcbi.1003553).
 
     **Arguments:**
 
     - `a`, `b (n, n)`, `comparison`: as in `compare_rdms`.
-    - `key`: draws the orders. `resamples`: how many, 1000 by default.
+    - `key`: a `jax.random.key`, which draws the orders.
+    - `resamples`: how many orders; 1,000 by default.
 
     **Returns:** `RSATest`.
 
-    **Raises:** ValueError as `compare_rdms`, for no resamples, and for an int in place of a key.
+    **Raises:** ValueError for no resamples and for an int in place of a key; the errors of `compare_rdms`.
 
     ```python
-    ji.geometry.rsa_test(ji.geometry.rdm(x), ji.geometry.rdm(y), key=jax.random.key(0)).p
+    a, b = ji.geometry.rdm(x[:20]), ji.geometry.rdm(y[:20])
+    ji.geometry.rsa_test(a, b, key=jax.random.key(0), resamples=100).p
     ```
 
-    Law: for conditions that have nothing in common p is uniform.
+    Law: where the two matrices are independent, p is uniform.
     """
     key = check_key(key, "ji.geometry.rsa_test(a, b, key={})")
     count = as_int(resamples, "resamples", 1)
@@ -142,10 +151,15 @@ def _shuffled(
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class NoiseCeiling(Result):
-    """Between which similarities the best model lies; made by `noise_ceiling`.
+    """The interval in which the similarity of the best possible model lies; made by `noise_ceiling`.
 
     - `low`: the mean similarity of each subject with the mean of the others.
     - `high`: the mean similarity of each subject with the mean of all.
+
+    ```python
+    ceiling = ji.geometry.noise_ceiling([ji.geometry.rdm(x) for x in subjects])
+    ceiling.low, ceiling.high
+    ```
     """
 
     low: float
@@ -153,12 +167,12 @@ class NoiseCeiling(Result):
 
 
 def noise_ceiling(rdms: ArrayLike, *, comparison: StrLike = "spearman") -> NoiseCeiling:
-    r"""$\langle \rho(D_s, \bar D_{-s}) \rangle_s$ and $\langle \rho(D_s, \bar D) \rangle_s$: how well any model could do.
+    r"""$\langle \rho(D_s, \bar D_{-s}) \rangle_s$ and $\langle \rho(D_s, \bar D) \rangle_s$: the similarity that the best possible model would have.
 
-    Subjects may be people, seeds of a training, or sets of prompts. What is averaged are ranks for "spearman" and
-    "kendall", standardised entries for "pearson", entries of length 1 for "cosine" (Nili et al. 2014,
-    https://doi.org/10.1371/journal.pcbi.1003553). No one matrix is more like all subjects than that mean, but
-    for "kendall", where this is an approximation.
+    Subjects may be people, trainings with different random keys, or sets of prompts. The mean is taken of ranks for
+    "spearman" and "kendall", of standardised entries for "pearson", and of entries scaled to length 1 for "cosine" (Nili
+    et al. 2014, https://doi.org/10.1371/journal.pcbi.1003553). No matrix has a higher mean similarity with the subjects
+    than this mean has. For "kendall" this holds only approximately.
 
     **Arguments:**
 
@@ -167,13 +181,13 @@ def noise_ceiling(rdms: ArrayLike, *, comparison: StrLike = "spearman") -> Noise
 
     **Returns:** `NoiseCeiling`.
 
-    **Raises:** ValueError for one subject, and as `compare_rdms`.
+    **Raises:** ValueError for one subject; the errors of `compare_rdms`.
 
     ```python
     ji.geometry.noise_ceiling([ji.geometry.rdm(x) for x in subjects]).low
     ```
 
-    Law: subjects that agree have a ceiling of 1.
+    Law: where all subjects have the same dissimilarities, the ceiling is 1.
     """
     check_choice(comparison, "comparison", COMPARISONS)
     each = [as_rdm(one, f"rdms[{i}]") for i, one in enumerate(rdms)]  # pyright: ignore
@@ -193,8 +207,10 @@ def _ceiling(rdms: Float[Array, "s n n"], comparison: str) -> tuple[Array, Array
     entries = prepared(above(rdms), comparison)
     if comparison in ("pearson", "cosine"):
         entries = entries / jnp.linalg.norm(entries, axis=-1, keepdims=True)
-    total, count = entries.sum(0, keepdims=True), len(entries)
-    means = (total - entries) / (count - 1), jnp.broadcast_to(total / count, entries.shape)
+    # Sums of plain ranks are exact, so that equal sums stay equal when they are ranked in turn.
+    added = ranks(above(rdms)) if comparison in ("spearman", "kendall") else entries
+    total, count = added.sum(0, keepdims=True), len(added)
+    means = (total - added) / (count - 1), jnp.broadcast_to(total / count, added.shape)
     if comparison == "kendall":
         pairs = [jax.vmap(kendall)(above(rdms), mean) for mean in means]
     else:

@@ -7,15 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import viz
-from .._arguments import as_bool, as_int, as_number, check_choice
+from .._arguments import as_bool, as_int, check_choice
 from ..corpus._batches import Batch, CorpusBatches
 from ..corpus._checkpoint import Checkpoint, as_checkpoint, beside
 from ..corpus._corpus import as_corpus
 from ..corpus._fold import folded
 from ..stats._results import Record, Result
-from ..typing import BoolLike, CorpusLike, FloatLike, IntLike, ModelLike, PathLike, StrLike
+from ..typing import BoolLike, CorpusLike, IntLike, MeshLike, ModelLike, PathLike, StrLike
 from ._cka import off_diagonal
-from ._kernels import KERNELS
+from ._kernels import KERNELS, Gaussian
 from ._similarity_sums import GroupSums, LayerPair, MeanSums, ProductSums, group_zeros, product_zeros
 from ._site_layers import SideLayers, check_same_ids, layers_at
 
@@ -26,10 +26,15 @@ BYTES = 2**30  # of the products of `points=None`
 class Similarity(Result):
     """CKA of all pairs of layers of two models; made by `similarity`.
 
-    - `cka (layer_a, layer_b)`: 1 for equal geometry, near 0 for none in common.
+    - `cka (layer_a, layer_b)`: 1 for equal geometry, near 0 for independent sides.
     - `layers_a`, `layers_b`: the numbers of the layers.
-    - `site`, `tokens`: what was compared, and over how many tokens.
-    - `points`: tokens of a group, or None where all tokens are one.
+    - `site`, `tokens`: the site, and the number of tokens.
+    - `points`: the number of tokens in a group; None where all tokens are one group.
+
+    ```python
+    found = ji.geometry.similarity(model, model, corpus)
+    found.cka[0, 3]                                     # layer 0 and layer 3
+    ```
     """
 
     cka: np.ndarray
@@ -72,33 +77,34 @@ def similarity(
     *,
     site: StrLike = "resid_post",
     points: IntLike | None = 256,
-    kernel: StrLike = "linear",
+    kernel: StrLike | Gaussian = "linear",
     unbiased: BoolLike = True,
-    bandwidth: FloatLike = 1.0,
     batch_size: IntLike | StrLike = "auto",
+    mesh: MeshLike | None = None,
     checkpoint: PathLike | Checkpoint | None = None,
     progress: BoolLike = True,
 ) -> Similarity:
     r"""$\frac{\sum_g \mathrm{HSIC}_1(K_g, L_g)}{\sqrt{\sum_g \mathrm{HSIC}_1(K_g, K_g)} \sqrt{\sum_g \mathrm{HSIC}_1(L_g, L_g)}}$ over groups g of tokens, for all pairs of layers.
 
     Nguyen et al. 2021 (https://arxiv.org/abs/2010.15327). The unbiased estimate of HSIC (Song et al. 2012) has
-    the same mean in a group as over all tokens, so the corpus is read once, all pairs are one program, and
-    no activations are held.
+    the same mean in a group as over all tokens. So the corpus is read once, all pairs of layers are one program, and
+    no activations are stored.
 
     **Arguments:**
 
-    - `model_a`, `model_b`: with or without edits. The same model twice runs once. Both read the same ids.
-    - `corpus`: a `Corpus`, or ids `(row, pos)`; what counts is `corpus.positions`.
-    - `site`: what is compared, of all layers or some: `"resid_post"` (the default), `"mlp_post[2:5]"`.
-    - `points`: tokens of a group, at least 4; 256 by default. A group takes tokens from all rows of a batch.
-      None compares all tokens as one, exactly, with the linear kernel: it reads the corpus twice and holds the
-      product of each pair of layers.
-    - `kernel`, `bandwidth`: as in `cka`; the median is of a group.
-    - `unbiased`: False only with `points=None`, where batches make no difference.
+    - `model_a`, `model_b`: models, with or without edits. The same model twice runs once. Both read the same ids.
+    - `corpus`: a `Corpus`, or ids `(row, pos)`. The tokens at `corpus.positions` are compared.
+    - `site`: a site of all layers or of some: `"resid_post"` (the default), `"mlp_post[2:5]"`.
+    - `points`: how many tokens a group has, at least 4; 256 by default. A group takes tokens from all rows of a batch.
+      None compares all tokens as one group, exactly, with the linear kernel. Then the corpus is read twice, and the
+      product of each pair of layers is in memory.
+    - `kernel`: "linear", "rbf", or `Gaussian(bandwidth)`, as in `cka`; the median is that of a group.
+    - `unbiased`: False is possible only with `points=None`, where batches make no difference.
     - `batch_size`: rows of a batch. It decides which tokens are in a group.
-    - `checkpoint`: a file from which an interrupted call goes on. With `points=None` there are two files,
+    - `mesh`: a mesh of `jax.make_mesh`; the rows of a batch are divided over its axis "data".
+    - `checkpoint`: a file from which an interrupted call continues. With `points=None` there are two files,
       `checkpoint` and that name with `.means`.
-    - `progress`: a bar once two seconds have passed.
+    - `progress`: whether a progress bar is shown after two seconds; True by default.
 
     **Returns:** `Similarity`, with `.cka (layer_a, layer_b)`.
 
@@ -106,7 +112,6 @@ def similarity(
     than four tokens, products that take more than 1 GiB, and activations that are not finite.
 
     ```python
-    model, tokenizer = ji.load("tiny")
     corpus = ji.data.pack(tokenizer, ["The old man walked along the river to the sea."] * 2, ctx=32)
     found = ji.geometry.similarity(model, model, corpus)
     found.cka.shape                                      # (4, 4)
@@ -114,8 +119,10 @@ def similarity(
     ```
 
     Laws: with `points=None`, and where one group holds all tokens, equal to `ji.geometry.cka` of activations in
-    memory to 1e-5; a model with itself has 1 on the diagonal; padding changes nothing.
+    memory to 1e-5; a model with itself has 1 on the diagonal; padding and a mesh change nothing.
     """
+    width = jnp.float32(kernel.bandwidth if isinstance(kernel, Gaussian) else 1)
+    kernel = "rbf" if isinstance(kernel, Gaussian) else kernel
     check_choice(kernel, "kernel", KERNELS)
     points = None if points is None else as_int(points, "points, the tokens of a group,", 4)
     unbiased = as_bool(unbiased, "unbiased")
@@ -126,7 +133,6 @@ def similarity(
             "The biased HSIC of a group is not that of all tokens, so it is for points=None: "
             "ji.geometry.similarity(model_a, model_b, corpus, points=None, unbiased=False)."
         )
-    width = jnp.float32(as_number(bandwidth, "bandwidth", 1e-6, 1e6))
     corpus = as_corpus(corpus)
     check_same_ids(model_a, model_b)
     sides = layers_at(model_a, corpus, site), layers_at(model_b, corpus, site)
@@ -134,7 +140,7 @@ def similarity(
         raise ValueError(f"Similarity is over four tokens that count or more; this corpus has {tokens}.")
     pair = LayerPair(None if model_b is model_a else model_b, sides[0].name, sides[0].stacked)
     wide = sum(len(side.numbers) * side.width for side in sides)
-    parts = CorpusBatches(corpus, model_a, batch_size, padded=True, width=wide)
+    parts = CorpusBatches(corpus, model_a, batch_size, padded=True, width=wide, mesh=mesh)
     kept = as_checkpoint(checkpoint)
     watch = "similarity" if as_bool(progress, "progress") else False
     if points is None:

@@ -16,12 +16,17 @@ from ._matrices import as_floating
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SurprisalRegression(Result):
-    """What surprisal adds to a regression of reading times; made by `surprisal_regression`.
+    """The gain of a regression of reading times by surprisal; made by `surprisal_regression`.
 
-    - `delta`: nats of log-likelihood that each held-out word gains; `low`, `high`: its interval.
-    - `p`: how often chance gains or loses as much, with signs of words flipped.
-    - `coefficients (k,)`: units of time for each nat, of the regression on all words.
-    - `r2`, `r2_controls`: the share of variance that both regressions hold on held-out words.
+    - `delta`: the gain in log-likelihood of each held-out word in nats, a mean. `low`, `high`: its interval.
+    - `p`: how often the mean gain is at least as far from 0 when the signs of words are flipped at random.
+    - `coefficients (k,)`: units of time for each nat, in the regression on all words.
+    - `r2`, `r2_controls`: the share of variance on held-out words, with surprisal and with the controls alone.
+
+    ```python
+    found = ji.geometry.surprisal_regression(times, nats, lengths[:, None], key=jax.random.key(0))
+    found.delta, found.coefficients, found.r2 - found.r2_controls
+    ```
     """
 
     delta: float
@@ -46,24 +51,26 @@ def surprisal_regression(
     folds: IntLike = 10,
     level: FloatLike = 0.95,
 ) -> SurprisalRegression:
-    r"""$\Delta = \frac{1}{n} \sum_i \log \mathcal{N}(t_i; \hat t_i^{\,s}, \sigma_s) - \log \mathcal{N}(t_i; \hat t_i, \sigma)$ on words held out.
+    r"""$\Delta = \frac{1}{n} \sum_i \log \mathcal{N}(t_i; \hat t_i^{\,s}, \sigma_s) - \log \mathcal{N}(t_i; \hat t_i, \sigma)$ on held-out words.
 
     The psychometric predictive power of a language model (Goodkind and Bicknell 2018,
     https://doi.org/10.18653/v1/W18-0102; Wilcox et al. 2020, https://arxiv.org/abs/2006.01912). Both regressions are
-    linear with normal errors; one has the surprisal, the other the controls alone.
+    linear with normal errors. One has surprisal and controls, the other the controls alone.
 
     **Arguments:**
 
     - `times (n,)`: reading times, or any response to n words.
-    - `surprisal (n,)` or `(n, k)`: nats of each word, and of words before it where reading spills over.
-    - `controls (n, c)`: what else is known: length, log frequency. By default a mean alone.
-    - `key`: puts words into folds. `folds`: parts that are held out in turn, 10 by default.
-    - `level`: the coverage of the interval, 0.95 by default.
+    - `surprisal (n,)` or `(n, k)`: the surprisal of each word in nats. More columns may hold the surprisal of the words
+      before it, because readers spend time on these too.
+    - `controls (n, c)`: other predictors, such as length and log frequency; none but a constant by default.
+    - `key`: a `jax.random.key`, which puts words into folds.
+    - `folds`: how many parts are held out in turn; 10 by default.
+    - `level`: the coverage of the interval; 0.95 by default.
 
-    **Returns:** `SurprisalRegression`. A `delta` below 0 says that surprisal fits noise alone.
+    **Returns:** `SurprisalRegression`. A `delta` below 0 means that surprisal fits noise alone.
 
-    **Raises:** ValueError for other lengths, values that are not finite, times or a surprisal that never vary,
-    and too few words for the columns.
+    **Raises:** ValueError where the lengths differ, for values that are not finite, times or a surprisal that never
+    vary, and too few words for the columns.
 
     ```python
     ji.geometry.surprisal_regression(times, nats, lengths[:, None], key=jax.random.key(0)).delta

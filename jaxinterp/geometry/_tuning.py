@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from .. import viz
 from .._arguments import as_array, check_choice, concrete
 from ..nn._linear import einsum
 from ..stats._results import Record, Result
@@ -17,9 +18,14 @@ class Tuning(Result, eqx.Module):
     """Mean responses by condition; made by `tuning_curves`.
 
     - `mean (condition, unit)`, `error (condition, unit)`: means and their standard errors; NaN for one example.
-    - `count (condition,)`: examples of each condition.
+    - `count (condition,)`: the number of examples of each condition.
     - `selectivity (unit,)`: $(m - \\bar m) / (m + \\bar m)$ of the largest mean m and the mean of the others.
-    - `preferred (unit,)`: the condition of the largest mean.
+    - `preferred (unit,)`: the condition with the largest mean.
+
+    ```python
+    found = ji.geometry.tuning_curves(jax.nn.relu(x), day)
+    found.mean.shape, found.preferred[0]                # (condition, unit)
+    ```
     """
 
     mean: Float[Array, "condition unit"]
@@ -36,18 +42,26 @@ class Tuning(Result, eqx.Module):
             for i, (best, value, curve) in enumerate(pairs)
         ]
 
+    def figure(self, *, title: str = "Tuning curves") -> viz.Figure:
+        """The responses of the five most selective units by condition, with a band of one standard error."""
+        best = np.argsort(-np.nan_to_num(np.asarray(self.selectivity)), kind="stable")[:5]
+        mean, error = np.asarray(self.mean), np.asarray(self.error)
+        curves = {f"unit {i}": mean[:, i] for i in best}
+        bands = {f"unit {i}": (mean[:, i] - error[:, i], mean[:, i] + error[:, i]) for i in best}
+        return viz.lines(curves, bands=bands, x_axis="condition", y_axis="response", title=title)
+
 
 def tuning_curves(x: ArrayLike, condition: ArrayLike) -> Tuning:
     r"""$m_{cu} = \langle x_{iu} \rangle_{i: c_i = c}$: the mean response of each unit to each condition.
 
     The selectivity index is that of Morcos et al. 2018 (https://arxiv.org/abs/1803.06959): 1 for a unit that
-    responds to one condition alone, 0 for equal responses. It is meant for responses that are not negative; below,
-    it is NaN where the sum of both means is not positive.
+    responds to one condition alone, 0 for equal responses. It is meant for responses that are not negative. With negative
+    responses it is NaN where the sum of both means is not positive.
 
     **Arguments:**
 
     - `x (n, unit)`: responses to n examples.
-    - `condition (n,)`: the condition of each example, 0, 1, 2, ...; each has an example.
+    - `condition (n,)`: the condition of each example, 0, 1, 2, ...; each condition has an example.
 
     **Returns:** `Tuning`.
 
@@ -55,7 +69,7 @@ def tuning_curves(x: ArrayLike, condition: ArrayLike) -> Tuning:
     0, and values that are not finite.
 
     ```python
-    ji.geometry.tuning_curves(x, labels).selectivity
+    ji.geometry.tuning_curves(x, day).selectivity       # (unit,)
     ```
 
     Law: the order of the examples changes nothing.
@@ -80,20 +94,21 @@ def _tuning(x: Float[Array, "n u"], labels: Array, conditions: int) -> Tuning:
 
 
 def sparsity(responses: ArrayLike, *, over: StrLike = "examples") -> Float[Array, " k"]:
-    r"""$\Big(1 - \frac{(\sum_i r_i / n)^2}{\sum_i r_i^2 / n}\Big) \Big/ \Big(1 - \frac{1}{n}\Big)$: how few responses are large.
+    r"""$\Big(1 - \frac{(\sum_i r_i / n)^2}{\sum_i r_i^2 / n}\Big) \Big/ \Big(1 - \frac{1}{n}\Big)$: the sparsity of responses, from 0 to 1.
 
     Treves and Rolls 1991 (https://doi.org/10.1088/0954-898X/2/4/004), in the scale of Vinje and Gallant 2000
-    (https://doi.org/10.1126/science.287.5456.1273): 0 for equal responses, 1 for one that is not 0.
+    (https://doi.org/10.1126/science.287.5456.1273). It is 0 where all responses are equal, and 1 where only one of them
+    is not 0.
 
     **Arguments:**
 
-    - `responses (n, unit)`: not negative, two or more along the axis.
+    - `responses (n, unit)`: responses that are not negative, two or more along the axis.
     - `over`: "examples", the lifetime sparsity of each unit (the default), or "units", the population sparsity
       of each example.
 
     **Returns:** `(unit,)` or `(n,)`; NaN where all responses are 0.
 
-    **Raises:** ValueError for negative responses, and as `tuning_curves`.
+    **Raises:** ValueError for negative responses; the errors of `tuning_curves`.
 
     ```python
     ji.geometry.sparsity(jax.nn.relu(x))

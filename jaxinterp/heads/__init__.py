@@ -1,6 +1,8 @@
 """Scores of attention heads, computed for all heads at once. See `docs/heads.md`."""
 
 from ..weights import composition as composition
+from ._alti import contributions as contributions
+from ._alti import rollout as rollout
 from ._attention import KINDS as KINDS
 from ._attention import attention_scores as attention_scores
 from ._attention import detector_scores as detector_scores

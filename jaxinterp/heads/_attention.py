@@ -79,7 +79,7 @@ def attention_scores(
 
     Law: `"current"` and all earlier keys together sum to 1.
     """
-    ids, real = _flat_prompts(model, tokens, mask)
+    ids, real = flat_prompts(model, tokens, mask)
     if isinstance(kind, str):
         return attention_scores(model, tokens, [kind], mask=mask)[kind]
     if isinstance(kind, Sequence) and all(isinstance(name, str) for name in kind):
@@ -106,11 +106,11 @@ def detector_scores(
     exclude_first: bool = False,
     exclude_current: bool = False,
 ) -> Float[Array, "layer head"]:
-    r"""$\sum D_{qk} A_{qk} / \sum A_{qk}$: which part of a head's attention lies in a pattern of 0 and 1.
+    r"""$\sum D_{qk} A_{qk} / \sum A_{qk}$: the share of a head's attention that lies in a pattern of 0 and 1.
 
-    The measure of TransformerLens's head detector
+    This is the measure of TransformerLens's head detector
     (https://transformerlensorg.github.io/TransformerLens/). Unlike `attention_scores` it counts every
-    query, whether the pattern names a key for it or not.
+    query, even if the pattern has no key for it.
 
     **Arguments:**
 
@@ -130,7 +130,7 @@ def detector_scores(
 
     Law: for a pattern that names every key it is 1.
     """
-    ids, real = _flat_prompts(model, tokens, mask)
+    ids, real = flat_prompts(model, tokens, mask)
     if isinstance(kind, str) and kind not in KINDS:
         raise ValueError(f"A kind of attention is one of {', '.join(KINDS)}; got {kind!r}.")
     where = None if isinstance(kind, str) else _pattern(kind, ids.shape)
@@ -139,7 +139,7 @@ def detector_scores(
     return hits[KINDS.index(kind) if isinstance(kind, str) else 0] / total
 
 
-def _flat_prompts(model: ModelLike, tokens: TokensLike, mask: MaskLike | None) -> tuple[Array, Array]:
+def flat_prompts(model: ModelLike, tokens: TokensLike, mask: MaskLike | None) -> tuple[Array, Array]:
     """Tokens and mask with one batch axis, checked."""
     ids = as_tokens(tokens)
     check_tokens(ids, config_of(model))

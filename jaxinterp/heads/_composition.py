@@ -5,12 +5,19 @@ import dataclasses
 import numpy as np
 
 from .._deprecations import respelled
+from .._tabular import Record, Tabular
 from ..typing import ArrayLike
 
 
 @dataclasses.dataclass(frozen=True)
-class Composed:
-    """One pair of heads: `reader` reads what `writer` writes."""
+class Composed(Tabular):
+    """One pair of heads: `reader` reads what `writer` writes.
+
+    ```python
+    pair = ji.heads.strongest(ji.heads.composition(model, "k"), 1)[0]
+    pair.writer, pair.reader, pair.score
+    ```
+    """
 
     writer: tuple[int, int]
     "(layer, head) of the head that writes."
@@ -18,6 +25,11 @@ class Composed:
     "(layer, head) of the head that reads."
     score: float
     "The entry of the table."
+
+    def records(self) -> list[Record]:
+        """One row: the two heads by name, and the score."""
+        writer, reader = (".".join(map(str, head)) for head in (self.writer, self.reader))
+        return [{"writer": writer, "reader": reader, "score": float(self.score)}]
 
     def __repr__(self) -> str:
         (a, b), (c, d) = self.writer, self.reader

@@ -82,10 +82,10 @@ def copying_behaviour(
 ) -> Float[Array, "layer head"]:
     r"""$\sum_{tj} A_{tj}\,(2 s_j - 1) / \sum_{tj} A_{tj}$, $s_j = r_{jj} / \sum_i r_{ji}$, $r_{ji} = \max(0,\ c_{ji} - \bar c_j)$.
 
-    What a head moves from position $j$ raises the logits of the prompt's tokens $x_i$ directly by
-    $c_{ji} = v_j W_O W_U[:, x_i]$. $s_j$ is the share of the token $x_j$ itself in what is raised above
-    the mean. The shares are averaged with the attention to $j$ as weights, and scaled: 1 is all of it,
-    -1 nothing. By chance $s$ is one over the number of tokens. Olsson et al. 2022
+    The value that a head moves from position $j$ raises the logits of the prompt's tokens $x_i$ directly by
+    $c_{ji} = v_j W_O W_U[:, x_i]$. $s_j$ is the share of the token $x_j$ itself in all increases above
+    the mean. The shares are averaged with the attention to $j$ as weights, and scaled: 1 stands for a share of 1,
+    and -1 for a share of 0. By chance $s$ is one over the number of tokens. Olsson et al. 2022
     (https://arxiv.org/abs/2209.11895) do not define the scale. Unlike `copying_scores` this score uses
     what the head reads in a context.
 
@@ -156,7 +156,7 @@ def copied_tokens(
     bos: int | None = None,
     sign: int | Sequence[int] = 1,
 ) -> Float[Array, "*sign layer head"]:
-    r"""$\mathrm{mean}_i\,[\,i \in \mathrm{top}_n(\pm\, x_i W_{OV} W_U)\,]$: which share of tokens a head would copy.
+    r"""$\mathrm{mean}_i\,[\,i \in \mathrm{top}_n(\pm\, x_i W_{OV} W_U)\,]$: the share of tokens that a head would copy.
 
     Each token is a prompt of its own. Its stream after the first block goes through the head's values
     and the unembedding. A token counts when its logit is among the `top` largest. This is the copy

@@ -13,7 +13,13 @@ from ..typing import ArrayLike, ConfigLike, KeyLike
 
 
 class Repeats(TypedDict, total=False):
-    """Options of random prompts in which tokens come again; see `repeated_tokens`."""
+    """Options of random prompts in which tokens come again; see `repeated_tokens`.
+
+    ```python
+    prompts: ji.heads.Repeats = {"block": 10, "repeats": 3, "batch_size": 2}
+    ji.heads.induction_scores(model, key=jax.random.key(0), **prompts)
+    ```
+    """
 
     block: int | None
     repeats: int

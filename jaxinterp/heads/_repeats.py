@@ -16,7 +16,7 @@ from ._prompts import Repeats, repeated_tokens
 def induction_scores(
     model: ModelLike, *, key: KeyLike, **prompts: Unpack[Repeats]
 ) -> Float[Array, "layer head"]:
-    r"""$\mathrm{mean}_{t} A_{t,\,t-s+1}$: attention to what followed a token the last time.
+    r"""$\mathrm{mean}_{t} A_{t,\,t-s+1}$: attention to the token that followed the same token the last time.
 
     On `repeated_tokens`, over all rounds but the first. An induction head scores near 1, a head that
     attends evenly about $1/t$. Elhage et al. 2021, Olsson et al. 2022
@@ -47,7 +47,7 @@ def induction_scores(
 def prefix_matching_scores(
     model: ModelLike, *, key: KeyLike, **prompts: Unpack[Repeats]
 ) -> Float[Array, "layer head"]:
-    r"""$\mathrm{mean}_{t} \sum_{p<t,\ x_p=x_t} A_{t,\,p+1}$: attention to what ever followed a token before.
+    r"""$\mathrm{mean}_{t} \sum_{p<t,\ x_p=x_t} A_{t,\,p+1}$: attention to all tokens that followed the same token before.
 
     As `induction_scores`, with all earlier occurrences. The two are the same where a block comes twice.
 

@@ -1,22 +1,25 @@
 """Scores of every head under several kinds, as one mapping and one table."""
 
 from collections.abc import ItemsView, Iterator, KeysView
-from typing import TYPE_CHECKING
 
 import equinox as eqx
 import numpy as np
 from jaxtyping import Array, Float
 
-from ..stats._results import Record, records_frame, records_html
+from .. import viz
+from .._tabular import Tabular
+from ..stats._results import Record
 
-if TYPE_CHECKING:
-    import pandas  # pyright: ignore[reportMissingImports] # an extra
 
-
-class HeadScores(eqx.Module):
+class HeadScores(Tabular, eqx.Module):
     """Scores `(layer, head)` of several kinds: `scores["induction"]`.
 
     It is read as a dict: `scores.items()`, `for kind in scores`, `"induction" in scores`.
+
+    ```python
+    scores = ji.heads.attention_scores(model, tokens, ["previous", "induction"])
+    scores["induction"].shape, scores.records()[0]
+    ```
 
     Law: `records` has a row for each head, with the same numbers.
     """
@@ -56,9 +59,7 @@ class HeadScores(eqx.Module):
             for layer, head in np.ndindex(*shape)
         ]
 
-    def to_pandas(self) -> "pandas.DataFrame":
-        """The records as a pandas DataFrame. Needs `pip install pandas`."""
-        return records_frame(self.records())
-
-    def _repr_html_(self) -> str:
-        return records_html(self.records(), "Scores of heads")
+    def figure(self, *, title: str = "Scores of heads") -> viz.Figure:
+        """A heat map (layer, head) for each kind, on one scale."""
+        scores = {kind: np.asarray(values) for kind, values in self.items()}
+        return viz.heatmaps(scores, axis_names=("layer", "head"), value="score", title=title)

@@ -1,22 +1,21 @@
 """All scores of all heads, and the heads that score highest."""
 
-from typing import TYPE_CHECKING, Unpack
+from typing import Unpack
 
 import equinox as eqx
 import numpy as np
 from jaxtyping import Array, Float
 
+from .. import viz
 from .._deprecations import key_by_name, respelled
+from .._tabular import Tabular
 from ..core._intervene import config_of
-from ..stats._results import Record, records_frame, records_html
+from ..stats._results import Record
 from ..typing import KeyLike, ModelLike
 from ._attention import attention_scores
 from ._copying import copying_behaviour, copying_scores
 from ._prompts import Repeats, repeated_tokens
 from ._scores import HeadScores
-
-if TYPE_CHECKING:
-    import pandas  # pyright: ignore[reportMissingImports] # an extra
 
 _NAMES = {
     "induction": "induction",
@@ -28,10 +27,15 @@ _NAMES = {
 }
 
 
-class Summary(eqx.Module):
+class Summary(Tabular, eqx.Module):
     """Scores `(layer, head)` of all kinds. Printed, it lists the heads that reach the threshold.
 
     `summary["induction"]` is the array of one kind.
+
+    ```python
+    found = ji.heads.summary(model, key=jax.random.key(0))
+    found.named("previous", threshold=0.5), found["induction"]
+    ```
     """
 
     scores: HeadScores
@@ -65,12 +69,10 @@ class Summary(eqx.Module):
         """A row for each head: `layer`, `head`, and a number for each kind."""
         return self.scores.records()
 
-    def to_pandas(self) -> "pandas.DataFrame":
-        """The records as a pandas DataFrame. Needs `pip install pandas`."""
-        return records_frame(self.records())
-
-    def _repr_html_(self) -> str:
-        return records_html(self.records(), "Scores of heads")
+    def figure(self, *, title: str = "Scores of heads") -> viz.Figure:
+        """A heat map (layer, head) for each kind, on one scale."""
+        scores = {kind: np.asarray(values) for kind, values in self.scores.items()}
+        return viz.heatmaps(scores, axis_names=("layer", "head"), value="score", title=title)
 
     def __repr__(self) -> str:
         layers, heads = self["current"].shape

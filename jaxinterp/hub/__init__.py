@@ -1,6 +1,7 @@
 """All disk and network: fetch, read, port, tokenize, save and restore. See `docs/hub.md`."""
 
 from ._build import build as build
+from ._chat_tokens import ChatTokens as ChatTokens
 from ._check_port import check_port as check_port
 from ._errors import BadCheckpoint as BadCheckpoint
 from ._errors import UnhandledConfig as UnhandledConfig
@@ -21,6 +22,8 @@ from ._port_row import Row as Row
 from ._port_table import read_port as read_port
 from ._ports import all_ports as all_ports
 from ._ports import short_names as short_names
+from ._push import Upload as Upload
+from ._push import push as push
 from ._safetensors import open_safetensors as open_safetensors
 from ._safetensors import save_safetensors as save_safetensors
 from ._tensors import LazyTensor as LazyTensor

@@ -30,7 +30,9 @@ def build(
     mesh: MeshLike | None = None,
     plan: PlanLike | None = None,
 ) -> LoadedModel:
-    """The model of a port, from tensors that were read in any way: for formats without a loader.
+    r"""$(\text{config}, \text{tensors}) \mapsto M$: the model of a port, from tensors that you have read yourself.
+
+    It serves formats for which `ji.load` has no reader.
 
     **Arguments:**
 

@@ -34,10 +34,11 @@ def check_port(port: PortLike, config: ConfigLike, *, key: KeyLike) -> None:
 
     ```python
     config = ji.models.LlamaConfig(vocab=41, ctx=17, d=24, layers=3, heads=4, kv_heads=2, ff=20)
-    ji.hub.check_port("ports/llama.toml", config, key=jax.random.key(0))
+    ji.hub.check_port(ji.hub.find_ports() / "llama.toml", config, key=jax.random.key(0))
     ```
 
-    That the numbers agree with the reference is for the reference to say: see `ports/README.md`.
+    These laws do not show that the model computes what the reference implementation computes.
+    `ports/README.md` says how to compare the two.
     """
     port = port if isinstance(port, Port) else read_port(port)
     if port.config.get("keys") or _config.constants(port):

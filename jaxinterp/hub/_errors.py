@@ -5,19 +5,52 @@ from collections.abc import Iterable
 
 
 class UnknownModel(ValueError):
-    """A name that is neither a folder, nor a known model, nor a hub id."""
+    """A name that is neither a folder, nor a known model, nor a hub id.
+
+    ```python
+    try:
+        ji.load("pythia-70")
+    except ji.hub.UnknownModel as error:
+        print(error)  # did you mean 'pythia-70m'?
+    ```
+    """
 
 
 class UnhandledConfig(ValueError):
-    """A checkpoint's config asks for something that the port does not do."""
+    """The config of a checkpoint asks for a computation that the port does not have.
+
+    ```python
+    config = dict(ji.hub.read_json("my-model/config.json"), rotary_spiral=3)
+    try:
+        ji.hub.build("my_port.toml", config, {})
+    except ji.hub.UnhandledConfig as error:
+        print(error)  # names the key
+    ```
+    """
 
 
 class BadCheckpoint(ValueError):
-    """A checkpoint file that is missing, truncated, corrupt, or holds other tensors than it must."""
+    """A checkpoint file that is missing, truncated or corrupt, or that holds other tensors than it must.
+
+    ```python
+    try:
+        ji.hub.open_safetensors("my-model/config.json")
+    except ji.hub.BadCheckpoint as error:
+        print(error)
+    ```
+    """
 
 
 class UnsafePickle(BadCheckpoint):
-    """A pickle that asks for more than tensors in containers. Nothing of it was executed."""
+    """A pickle that holds more than tensors, numbers and texts in containers. No code of it was executed.
+
+    ```python
+    try:
+        ji.hub.read_torch("whole_model.pt")  # a module, pickled with its class
+    except ji.hub.UnsafePickle as error:
+        print(error)  # names the class; save the module's state_dict() instead
+    ```
+    """
 
 
 def near(name: str, known: Iterable[str], count: int = 3) -> str:

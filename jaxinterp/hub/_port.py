@@ -13,7 +13,17 @@ from ._port_row import Row
 
 @dataclasses.dataclass(frozen=True)
 class Port:
-    """A family's table, read: see `ports/README.md` for the meaning of every entry."""
+    """The table that says how the checkpoints of one family become our model, as `read_port` returns it.
+
+    `ports/README.md` explains every entry of a table.
+
+    ```python
+    port = ji.hub.all_ports()["gpt_neox"]
+    port.model, len(port.rows)
+    lenient = port.ignoring("my_key", "training_*")
+    model, tokenizer = ji.load("my-model", port=lenient)
+    ```
+    """
 
     family: str
     path: Path

@@ -4,7 +4,13 @@ from pathlib import Path
 
 
 def find_ports() -> Path:
-    """The folder of port tables: inside an installed package, or beside it in a checkout."""
+    """The folder of the port tables: inside an installed package, or beside it in a checkout.
+
+    ```python
+    sorted(path.name for path in ji.hub.find_ports().glob("*.toml"))
+    port = ji.hub.read_port(ji.hub.find_ports() / "llama.toml")
+    ```
+    """
     package = Path(__file__).resolve().parent.parent
     for folder in (package / "_ports", package.parent / "ports"):
         if folder.is_dir():

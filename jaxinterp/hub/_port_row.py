@@ -20,7 +20,15 @@ from ._errors import listed
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One line of a port: `leaf` of ours, `name` of theirs, `pattern` from theirs to ours."""
+    """One line of a port: the `leaf` of our model, the `name` of the tensor, and the `pattern` between their axes.
+
+    The pattern is one of einops, from the axes of the checkpoint's tensor to the axes of our leaf.
+
+    ```python
+    row = ji.hub.all_ports()["gpt_neox"].rows[0]
+    row.leaf, row.name, row.pattern
+    ```
+    """
 
     leaf: str
     name: str

@@ -61,9 +61,14 @@ CONFIG = {
 
 
 def read_port(path: PathLike) -> Port:
-    """The port in a TOML file.
+    """Reads the port in a TOML file.
 
-    Raises `ValueError` when the table lacks a part or a row is not `[name, pattern]`.
+    **Raises:** `ValueError` when the table lacks a part, or when a row is not `[name, pattern]`.
+
+    ```python
+    port = ji.hub.read_port("my_port.toml")
+    port.family, port.model
+    ```
     """
     path = Path(path)
     if not path.is_file():

@@ -13,17 +13,27 @@ def as_port(port: PortLike) -> Port:
 
 
 def all_ports(layout: str = "huggingface") -> Mapping[str, Port]:
-    """Every family that comes with the package, by the name that its checkpoints give it.
+    """Every port that comes with the package, by the name that the checkpoints give to their family.
 
-    `layout` is "huggingface" (by `model_type` of `config.json`), "gguf" (by
+    **Arguments:** `layout`: "huggingface" (named by `model_type` of `config.json`), "gguf" (named by
     `general.architecture`) or "llama2c".
+
+    ```python
+    list(ji.hub.all_ports())               # the families that ji.load reads from the hub
+    list(ji.hub.all_ports("gguf"))
+    ```
     """
     ports = [read_port(p) for p in sorted(find_ports().glob("*.toml")) if p.stem[0] != "_"]
     return {port.family: port for port in ports if port.layout == layout}
 
 
 def short_names() -> Mapping[str, str]:
-    """The short names that `load` knows, and the hub ids they stand for."""
+    """The short names that `ji.load` knows, each with the hub id that it stands for.
+
+    ```python
+    ji.hub.short_names()["pythia-70m"]     # "EleutherAI/pythia-70m"
+    ```
+    """
     return {
         short: hub_id
         for port in all_ports().values()

@@ -31,8 +31,8 @@ def fill(
     """`model` (a skeleton) with the checkpoint's tensors as its leaves.
 
     Names and shapes are all checked before anything is read. Then each tensor is read once, put
-    into its place in a stacked host array and dropped; a finished leaf goes to JAX at once. Of a leaf that
-    `place` lays on several devices, only the parts of this process's devices are made.
+    into its place in a stacked host array and dropped; a finished leaf goes to JAX at once. A leaf that
+    `place` lays on several devices is made only in the parts of this process's devices.
     """
     rows = port.rows if rows is None else rows
     _check_layers(port, rows, model, tensors)

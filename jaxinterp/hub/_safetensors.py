@@ -39,12 +39,18 @@ MAX_HEADER = 2**24
 
 
 def open_safetensors(path: PathLike) -> Tensors:
-    """The tensors of one file; only the header is read now.
+    """The tensors of a `.safetensors` file by name. Only the header is read; each tensor is read when it is used.
 
-    Tensors that share their memory are often stored once, as safetensors' `save_model` does: the
-    metadata then name those left out and the one kept for each, and all of them are here.
+    safetensors' `save_model` stores tensors that share their memory once: the metadata then name the
+    tensors left out, each with the one that was kept. The result has all of these names.
 
-    Raises `BadCheckpoint` for a file that is truncated or is something else.
+    **Raises:** `BadCheckpoint` for a file that is truncated or has another format.
+
+    ```python
+    tensors = ji.hub.open_safetensors("my-model/model.safetensors")
+    name = next(iter(tensors))
+    tensors[name].shape, tensors[name].read()
+    ```
     """
     from safetensors import SafetensorError, safe_open
 
@@ -113,7 +119,13 @@ def _rows_of(
 
 
 def save_safetensors(path: PathLike, arrays: ArraysLike) -> None:
-    """Writes one file, whole or not at all, with the metadata that other readers expect."""
+    """Writes arrays into one `.safetensors` file, whole or not at all, with the metadata that other readers expect.
+
+    ```python
+    ji.hub.save_safetensors("weights.safetensors", {"weight": np.zeros((2, 3))})
+    ji.hub.open_safetensors("weights.safetensors")["weight"].read()
+    ```
+    """
     check_path_first("ji.hub.save_safetensors(path, arrays)", path)
     from safetensors.numpy import save_file
 

@@ -45,7 +45,7 @@ SAVED = {
 }
 LEAF = {"shape": list_of(integer(0), most=16), "dtype": one_of(*DTYPES)}
 MAX_BYTES = 2**26
-"""Of the metadata, which hold the tokenizer too."""
+"""The most bytes of the metadata, which hold the tokenizer too."""
 
 
 def describe(folder: Path) -> tuple[dict[str, Any], Any]:

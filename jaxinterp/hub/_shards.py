@@ -17,7 +17,7 @@ from ._port_row import Row
 from ._tensors import LazyTensor
 
 CHUNK_BYTES = 2**23
-"""Of one reading."""
+"""The bytes of one reading."""
 Bounds = tuple[tuple[int, int], ...]
 """Where a part begins and ends, for each axis."""
 

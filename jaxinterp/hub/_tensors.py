@@ -21,9 +21,15 @@ INDEX = {"weight_map": table_of(_NAME), "metadata": or_null(TABLE)}
 
 @dataclasses.dataclass(frozen=True)
 class LazyTensor:
-    """A tensor on disk: its shape and dtype are known, `read()` fetches it anew each time.
+    """A tensor on disk: its shape and dtype are known, and `read()` reads its numbers, anew at each call.
 
-    `rows(start, stop)` fetches a part of its first axis, where the format has one without the rest.
+    `rows(start, stop)` reads a part of its first axis alone. It is None where the format cannot do that.
+
+    ```python
+    tensors = ji.hub.open_safetensors("my-model/model.safetensors")
+    largest = max(tensors.values(), key=lambda tensor: tensor.nbytes)
+    largest.reader()(0, 4)                 # the first four rows
+    ```
     """
 
     shape: tuple[int, ...]
@@ -47,7 +53,13 @@ Tensors = Mapping[str, LazyTensor]
 
 
 def in_memory(arrays: Mapping[str, np.ndarray]) -> Tensors:
-    """Arrays that are already there, as a checkpoint."""
+    """Arrays in memory as the tensors of a checkpoint: each name with a `LazyTensor`.
+
+    ```python
+    tensors = ji.hub.in_memory({"weight": weight})
+    tensors["weight"].read()
+    ```
+    """
 
     def lazy(array: np.ndarray) -> LazyTensor:
         return LazyTensor(tuple(array.shape), np.dtype(array.dtype), lambda: array)
@@ -64,7 +76,7 @@ def with_twins(tensors: Tensors, twins: Mapping[str, str]) -> dict[str, LazyTens
 def read_json(
     path: PathLike, *, max_bytes: int = _read.MAX_BYTES, constants: bool = True
 ) -> Mapping[str, Any]:
-    """The object in a JSON file; an error that names the file when it holds none.
+    """Reads the object in a JSON file. An error names the file when it holds no object.
 
     **Arguments:**
 
@@ -72,8 +84,12 @@ def read_json(
     - `max_bytes`: larger files are refused.
     - `constants`: whether NaN and infinities are floats. They are no JSON, but Python writes them.
 
-    **Raises:** `BadCheckpoint` for what is no JSON, a key that stands twice, containers that nest deeper
-    than 64, more than half a million values; FileNotFoundError.
+    **Raises:** `FileNotFoundError`, and `BadCheckpoint` for a file that is no JSON, a key that stands twice,
+    containers that nest deeper than 64, and more than half a million values.
+
+    ```python
+    ji.hub.read_json("my-model/config.json")["model_type"]
+    ```
     """
     path = Path(path)
     content = _read.read_json(

@@ -14,8 +14,11 @@ from jaxtyping import Array, Bool, Int
 
 from .._disk import unit
 from ..typing import ArrayLike, MaskLike, PathLike, TextLike, TextsLike
+from ._chat_files import ChatFormat
+from ._chats import Chats
+from ._token_exact import token_id
 from ._token_ids import check_texts, checked_mask, in_range, integers, padded
-from ._token_text import make_visible, spelled, text_of
+from ._token_text import make_visible, text_of
 from ._tokenizer_read import (
     END,
     ReadTokenizer,
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
     import tokenizers
 
 
-class Tokenizer:
+class Tokenizer(Chats):
     """Token ids of texts: `tokenizer("Hello")` is int32 `(pos,)`, a list of texts a padded batch.
 
     ```python
@@ -136,20 +139,7 @@ class Tokenizer:
         tokenizer.token_id(" Mary")
         ```
         """
-        if self._adds_space and (found := self._exact(text)) is not None:
-            return found
-        ids = self._tokenizer.encode(text, add_special_tokens=False).ids
-        if self._adds_space or len(ids) != 1:
-            pieces = " + ".join(repr(piece) for piece in self.tokens(ids)) or "nothing"
-            other = text[1:] if text.startswith(" ") else f" {text}"
-            if self._adds_space:
-                one = self._exact(other) is not None
-            else:
-                one = len(self._tokenizer.encode(other, add_special_tokens=False).ids) == 1
-            hint = f" {other!r} is one token." if other.strip() and one else ""
-            it_is = "its pieces are" if self._adds_space else f"it is {len(ids)}:"
-            raise ValueError(f"{text!r} must be one token; {it_is} {pieces}.{hint}")
-        return ids[0]
+        return token_id(self, text)
 
     def tokens(self, ids: ArrayLike, *, visible: bool = False) -> list[str]:
         """The text of each token, for display; bytes that are no text alone appear as `\\xe2`.
@@ -199,11 +189,22 @@ class Tokenizer:
             self._write(folder)
 
     def _write(self, folder: Path) -> None:
-        write_tokenizer(folder, self._tokenizer, {"bos_token": self.bos_id, "eos_token": self.eos_id})
+        write_tokenizer(
+            folder, self._tokenizer, {"bos_token": self.bos_id, "eos_token": self.eos_id}, self._format
+        )
 
     def to_json(self) -> SavedTokenizer:
         """All of the tokenizer in one JSON value, for `from_json`."""
-        return {"tokenizer": self._tokenizer.to_str(), "bos": self.bos_id, "eos": self.eos_id}
+        saved: SavedTokenizer = {
+            "tokenizer": self._tokenizer.to_str(),
+            "bos": self.bos_id,
+            "eos": self.eos_id,
+        }
+        if self.chat_template is not None:
+            saved["chat_template"] = self.chat_template
+        if self.special_tokens is not None:
+            saved["special_tokens"] = self.special_tokens
+        return saved
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> "Tokenizer":
@@ -216,22 +217,18 @@ class Tokenizer:
         made = Tokenizer(read.tokenizer)
         for name, i in read.ids.items():
             setattr(made, name, i)
+        made.chat_template, made.special_tokens = read.chat
         return made
+
+    @property
+    def _format(self) -> ChatFormat:
+        return ChatFormat(self.chat_template, self.special_tokens)
 
     def _piece(self, i: int) -> str:
         token = self._tokenizer.id_to_token(i)
         if token is None:
             return f"<{i}>"
         return text_of(token, self._byte_level)
-
-    def _exact(self, text: str) -> int | None:
-        """The id of the vocabulary's entry that is this text."""
-        own = spelled(text) if self._byte_level else text.replace(" ", "▁")
-        for spelling in (own, text):
-            found = self._tokenizer.token_to_id(spelling)
-            if found is not None:
-                return found
-        return None
 
     @functools.cached_property
     def _adds_space(self) -> bool:

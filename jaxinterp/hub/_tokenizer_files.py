@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .._read import FLAG, TEXT, Rule, check, integer, or_null, shown, table_of
+from ._chat_files import TEMPLATES, ChatFormat, read_template
 from ._errors import BadCheckpoint
 from ._tensors import read_json
 
@@ -48,6 +49,7 @@ SAID = {
     "additional_special_tokens": or_null(_TOKENS),
     "add_prefix_space": or_null(FLAG),
     "tokenizer_class": or_null(TEXT),
+    "chat_template": TEMPLATES,
 }
 
 
@@ -110,6 +112,13 @@ class Beside:
                 if token is None or i is not None:
                     found[f"{key}_id"] = i
         return found
+
+    def chat(self, folder: Path) -> ChatFormat:
+        """The chat template, and the texts of the special tokens; None where no file names one."""
+        special = {role: token.content for role, token in self.roles.items() if token is not None}
+        return ChatFormat(
+            read_template(folder, self.config.get("chat_template")), special if self.roles else None
+        )
 
 
 def read_beside(folder: Path, roles: Mapping[str, str] | None = None) -> Beside:

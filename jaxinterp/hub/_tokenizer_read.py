@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple, NotRequired, TypedDict
 
 from .._disk import reading
 from .._read import TEXT, check, or_null, read_text, table_of
+from ._chat_files import TEMPLATES, ChatFormat, as_template
 from ._errors import BadCheckpoint
 from ._fetch import SMALL
 from ._tensors import read_json
@@ -13,23 +14,27 @@ from ._tokenizer_files import ID, read_beside
 
 END = "<|endoftext|>"
 MAX_BYTES = 2**26
-"""Of a tokenizer.json or a merges.txt; that of a vocabulary of 256,000 tokens has 33 MB."""
-SAVED = {"tokenizer": TEXT, "bos": or_null(ID), "eos": or_null(ID)}
+"""The most bytes of a tokenizer.json or a merges.txt; that of a vocabulary of 256,000 tokens has 33 MB."""
+REQUIRED = {"tokenizer": TEXT, "bos": or_null(ID), "eos": or_null(ID)}
+SAVED = {**REQUIRED, "chat_template": TEMPLATES, "special_tokens": or_null(table_of(TEXT))}
 
 
 class SavedTokenizer(TypedDict):
-    """A tokenizer as JSON: the text of its `tokenizer.json`, and the ids of BOS and EOS or None."""
+    """A tokenizer as JSON: the text of its `tokenizer.json`, the ids of BOS and EOS or None, its chat format."""
 
     tokenizer: str
     bos: int | None
     eos: int | None
+    chat_template: NotRequired[str | Mapping[str, str]]
+    special_tokens: NotRequired[Mapping[str, str]]
 
 
 class ReadTokenizer(NamedTuple):
-    """A `tokenizers.Tokenizer`, and what files say of `bos_id` and `eos_id`."""
+    """A `tokenizers.Tokenizer`, what files say of `bos_id` and `eos_id`, and how conversations are written."""
 
     tokenizer: Any
     ids: Mapping[str, int | None]
+    chat: ChatFormat = ChatFormat()
 
 
 def read_tokenizer_folder(path: Path) -> ReadTokenizer | None:
@@ -57,7 +62,7 @@ def read_tokenizer_json(path: Path) -> ReadTokenizer:
     prefix = beside.prefix_space
     if prefix is not None and type(inner.pre_tokenizer).__name__ == "ByteLevel":
         inner.pre_tokenizer.add_prefix_space = prefix  # pyright: ignore
-    return ReadTokenizer(inner, beside.ids(path.parent, inner))
+    return ReadTokenizer(inner, beside.ids(path.parent, inner), beside.chat(path.parent))
 
 
 def read_bpe(vocab: Path, merges: Path) -> ReadTokenizer:
@@ -86,16 +91,17 @@ def read_bpe(vocab: Path, merges: Path) -> ReadTokenizer:
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix)
     inner.decoder = decoders.ByteLevel()
     beside.add_to(inner)
-    return ReadTokenizer(inner, beside.ids(vocab.parent, inner))
+    return ReadTokenizer(inner, beside.ids(vocab.parent, inner), beside.chat(vocab.parent))
 
 
 def tokenizer_of_json(value: Mapping[str, Any]) -> ReadTokenizer:
     """The tokenizer of a `SavedTokenizer`."""
     import tokenizers
 
-    check("The tokenizer", value, SAVED, required=SAVED, error=BadCheckpoint)
+    check("The tokenizer", value, SAVED, required=REQUIRED, error=BadCheckpoint)
     inner = made(lambda: tokenizers.Tokenizer.from_str(value["tokenizer"]), "The tokenizer cannot be made")
-    return ReadTokenizer(inner, {"bos_id": value["bos"], "eos_id": value["eos"]})
+    chat = ChatFormat(as_template(value.get("chat_template")), value.get("special_tokens"))
+    return ReadTokenizer(inner, {"bos_id": value["bos"], "eos_id": value["eos"]}, chat)
 
 
 def made(make: Callable[[], Any], wrong: str) -> Any:

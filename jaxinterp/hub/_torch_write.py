@@ -21,10 +21,11 @@ _ALIGN = 64
 
 
 def write_torch(path: PathLike, value: PyTree) -> None:
-    """Dicts, lists, tuples, numbers and text, with arrays for tensors, as `torch.save` writes them.
+    """Writes dicts, lists, tuples, numbers and texts, with arrays for tensors, as `torch.save` does.
 
-    The file appears whole or not at all. Raises `ValueError` for what torch would not read back
-    as it is.
+    The file appears whole or not at all.
+
+    **Raises:** `ValueError` for a value that torch would not read back as it is.
 
     ```python
     ji.hub.write_torch("params.pt", {"0.weight": weight})

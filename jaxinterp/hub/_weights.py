@@ -33,9 +33,14 @@ class Weights:
 
 
 def open_weights(folder: Path) -> Weights:
-    """The checkpoint in a folder; nothing but headers is read.
+    """Opens the checkpoint in a folder: its tensors by name, its format and its files. Only headers are read.
 
-    Raises `FileNotFoundError` when none of the known formats is there.
+    **Raises:** `FileNotFoundError` when the folder holds none of the known formats.
+
+    ```python
+    weights = ji.hub.open_weights(Path("my-model"))
+    len(weights.tensors), weights.nbytes
+    ```
     """
     for name in FORMATS:
         path = folder / name

@@ -4,6 +4,10 @@ from ._attention import HeadTokens as HeadTokens
 from ._attention import attention_lens as attention_lens
 from ._attribution import Attribution as Attribution
 from ._attribution import direct_attribution as direct_attribution
+from ._causal_basis import CausalBasis as CausalBasis
+from ._causal_basis import causal_basis as causal_basis
+from ._distribution_measures import bits_per_byte as bits_per_byte
+from ._distribution_measures import marginal_bias as marginal_bias
 from ._files import load as load
 from ._files import save as save
 from ._jacobian import JacobianLens as JacobianLens
@@ -16,8 +20,16 @@ from ._logit import logit_lens as logit_lens
 from ._mapping import AffineMap as AffineMap
 from ._mapping import fit_affine as fit_affine
 from ._mapping import fit_mapping as fit_mapping
+from ._object_scores import Chair as Chair
+from ._object_scores import chair as chair
+from ._object_scores import mean_iou as mean_iou
 from ._patch_place import PatchPlace as PatchPlace
 from ._patchscope import patchscope as patchscope
+from ._patchscope_scores import MultiHop as MultiHop
+from ._patchscope_scores import NextTokenScores as NextTokenScores
+from ._patchscope_scores import attribute_accuracy as attribute_accuracy
+from ._patchscope_scores import multi_hop as multi_hop
+from ._patchscope_scores import next_token_scores as next_token_scores
 from ._read import Lens as Lens
 from ._read import LogitLens as LogitLens
 from ._recipe import adam_optimizer as adam_optimizer
@@ -27,6 +39,9 @@ from ._soft import localise as localise
 from ._soft import project_away as project_away
 from ._soft import soft_prompt as soft_prompt
 from ._soft import text_vector as text_vector
+from ._stimulus_response import Alignment as Alignment
+from ._stimulus_response import aitchison as aitchison
+from ._stimulus_response import stimulus_response as stimulus_response
 from ._summary import Summary as Summary
 from ._summary import summary as summary
 from ._target_prompts import target_prompt as target_prompt

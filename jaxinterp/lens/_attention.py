@@ -5,9 +5,11 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from .._tabular import Record, Tabular
 from ..core._captures import at
 from ..core._check import as_int, as_mask, as_tokens, check_index, logit_count
 from ..core._intervene import split_edits
@@ -20,11 +22,16 @@ from ._logit import component_directions, read_component
 from ._read import as_positions, token_shape
 
 
-class HeadTokens(eqx.Module):
-    """The tokens that heads raise and lower at one position.
+class HeadTokens(Tabular, eqx.Module):
+    """The tokens that heads raise and lower at one position; made by `attention_lens`.
 
-    With `sources=True` there is a `key` axis before `top`: what a head writes because of one source
-    position.
+    With `sources=True` there is a `key` axis before `top`: the part of a head's output that comes from one
+    source position.
+
+    ```python
+    read = ji.lens.attention_lens(model, tokens)
+    read.ids[2, 3], read.logits[2, 3]                   # of head 3 in layer 2
+    ```
     """
 
     ids: Int[Array, "layer *rest"]
@@ -34,9 +41,19 @@ class HeadTokens(eqx.Module):
     low_ids: Int[Array, "layer *rest"]
     "The tokens that each head lowers most, `(layer, *batch, head, top)`."
     low_logits: Float[Array, "layer *rest"]
-    "What it adds to their logits, `(layer, *batch, head, top)`."
+    "How much it adds to their logits (a number below 0), `(layer, *batch, head, top)`."
     pattern: Float[Array, "layer *keys"]
     "The attention of the position, `(layer, *batch, head, key)`."
+
+    def records(self) -> list[Record]:
+        """A row for each head (and source): indices, and the ids and logits of the tokens it raises and lowers."""
+        names = ("ids", "logits", "low_ids", "low_logits")
+        parts = {name: np.asarray(getattr(self, name)) for name in names}
+        return [
+            {"layer": at[0], **{f"axis {i}": j for i, j in enumerate(at[1:], 1)}}
+            | {name: part[at].tolist() for name, part in parts.items()}
+            for at in np.ndindex(self.ids.shape[:-1])
+        ]
 
 
 def attention_lens(
@@ -51,9 +68,9 @@ def attention_lens(
 ) -> HeadTokens:
     r"""$z_{\ell,h} W_O\, \tfrac{g}{s}\, W_U$, or $A_{\ell,h,j}\, v_{\ell,h,j} W_O\, \tfrac{g}{s}\, W_U$ for each source $j$.
 
-    What a head writes into the stream at one position is divided by the scale of the last norm in this
-    run, and read through the unembedding. A head's output is a sum over source positions of their
-    values, weighted by attention. With `sources=True` each term of the sum is read alone.
+    The output of a head at one position is divided by the scale of the last norm in this run, and read
+    through the unembedding. A head's output is a sum over source positions of their values, weighted by
+    attention. With `sources=True` each term of the sum is read alone.
 
     **Arguments:**
 

@@ -1,7 +1,7 @@
 r"""Direct logit attribution: each component's own share of a logit, or of a difference of logits."""
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .. import viz
 from .._deprecations import respelled
 from ..core._check import as_tokens, concrete
 from ..core._intervene import split_edits
-from ..stats._results import Record, records_frame, records_html
+from ..stats._results import Record
 from ..typing import ArrayLike, EditsLike, IndexLike, MaskLike, ModelLike, TokensLike
 from ..weights import Components
 from ..weights._decompose import _by_head, _by_layer, _by_neuron
@@ -20,9 +21,6 @@ from ..weights._leaves import check_layout, wide
 from ..weights._stream import Reader, capture_stream
 from ._logit import unembedding
 from ._read import as_positions, token_shape
-
-if TYPE_CHECKING:
-    import pandas  # pyright: ignore[reportMissingImports] # an extra
 
 PARTS = {
     "layer": (("attn_out", "mlp_out"), _by_layer),
@@ -32,36 +30,40 @@ PARTS = {
 
 
 class Attribution(Components):
-    """Shares of one number per example: `values` `(component, *batch)` and `labels`.
+    """Shares of one number per example: `values` `(component, *batch)` and `labels`; made by `direct_attribution`.
 
     `total()` is the number. `attn`, `mlp`, `heads` and `neurons` are the components of one sort as an
     array with a leading layer axis, where the attribution has that sort.
+
+    ```python
+    ji.lens.direct_attribution(model, tokens, mary).attn        # (layer,)
+    ```
 
     Law: the values sum to the number.
     """
 
     @property
     def attn(self) -> Float[Array, "layer *rest"]:
-        """What attention adds at each layer. In an attribution by head it is the sum of the heads."""
+        """The share of attention at each layer. In an attribution by head it is the sum of the heads."""
         if "attn_out[0]" not in self.labels:
             return self.heads.sum(1)
         return self._stack(r"attn_out\[(\d+)\]")
 
     @property
     def mlp(self) -> Float[Array, "layer *rest"]:
-        """What the MLP adds at each layer. In an attribution by neuron it is without its output bias."""
+        """The share of the MLP at each layer. In an attribution by neuron it is without the output bias."""
         if "mlp_out[0]" not in self.labels and "L0N0" in self.labels:
             return self.neurons.sum(1)
         return self._stack(r"mlp_out\[(\d+)\]")
 
     @property
     def heads(self) -> Float[Array, "layer head *rest"]:
-        """What each head adds."""
+        """The share of each head, `(layer, head, *batch)`."""
         return self._stack(r"L(\d+)H(\d+)")
 
     @property
     def neurons(self) -> Float[Array, "layer neuron *rest"]:
-        """What each neuron adds."""
+        """The share of each neuron, `(layer, neuron, *batch)`."""
         return self._stack(r"L(\d+)N(\d+)")
 
     def _stack(self, pattern: str) -> Array:
@@ -104,12 +106,15 @@ class Attribution(Components):
             {"component": label, "value": value} for label, value in zip(self.labels, values, strict=True)
         ]
 
-    def to_pandas(self) -> "pandas.DataFrame":
-        """The records as a pandas DataFrame. Needs `pip install pandas`."""
-        return records_frame(self.records())
-
-    def _repr_html_(self) -> str:
-        return records_html(self.records(), "Attribution")
+    def figure(self, *, title: str = "What adds to the number") -> viz.Figure:
+        """A heat map: of heads by layer where there are heads, else of components; several numbers by column."""
+        values = np.asarray(self.values, np.float64)
+        if values.ndim == 1 and any(re.fullmatch(r"L\\d+H\\d+", label) for label in self.labels):
+            return viz.heatmap(self.heads, axis_names=("layer", "head"), value="share", title=title)
+        flat = values.reshape(len(values), -1)
+        return viz.heatmap(
+            flat, rows=self.labels, axis_names=("component", "number"), value="share", title=title
+        )
 
 
 @respelled(direction="target=")
@@ -123,9 +128,10 @@ def direct_attribution(
     mask: MaskLike | None = None,
     edits: EditsLike = (),
 ) -> Attribution:
-    r"""$\mathrm{norm}(x_L) \cdot v = \sum_i \dfrac{c_i - \bar c_i}{s} \odot g \cdot v$: who writes a logit.
+    r"""$\mathrm{norm}(x_L) \cdot v = \sum_i \dfrac{c_i - \bar c_i}{s} \odot g \cdot v$: the share of each component in a logit.
 
-    The scale $s$ of the last norm is that of the whole stream. Elhage et al. 2021
+    $c_i$ is the output of component i, and $\bar c_i$ its mean over d (0 for an RMSNorm). $g$ is the gain of the
+    last norm, and $v$ the direction of the target. The scale $s$ is that of the whole stream. Elhage et al. 2021
     (https://transformer-circuits.pub/2021/framework/index.html).
 
     **Arguments:**
@@ -144,16 +150,14 @@ def direct_attribution(
     - `edits`: as in `ji.run`; none by default.
 
     **Returns:** an `Attribution` with values `(component, *batch)`. Biases are components of their
-    own: `"ln_final.bias"`, `"attn.b_o"`, `"mlp.b_out"`, `"b_unembed"`. `"edits"` is what edits add to
-    the stream directly.
+    own: `"ln_final.bias"`, `"attn.b_o"`, `"mlp.b_out"`, `"b_unembed"`. `"edits"` is the vector that edits add
+    to the stream directly.
 
-    **Raises:** ValueError for another `by` and for a target of another shape; IndexError for a token
-    outside of the vocabulary.
+    **Raises:** ValueError for another `by` or shape of target; IndexError for a token outside of the vocabulary.
 
     ```python
     parts = ji.lens.direct_attribution(model, tokens, (mary, john), by="head")
-    parts.heads                                         # (layer, head)
-    parts.total()                                       # the difference of the two logits
+    parts.heads, parts.total()                          # (layer, head), and the difference of the two logits
     ```
 
     Law: the components sum to the logit, or the difference.

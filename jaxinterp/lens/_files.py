@@ -30,14 +30,14 @@ def save(
 
     - `path`: the folder or file.
     - `lens`: a `TunedLens` or a `JacobianLens`.
-    - `model`: whose name and hash of the unembedding a tuned lens records; None by default.
+    - `model`: a tuned lens records the name of this model and the hash of its unembedding; None by default.
     - `prompts`: how many prompts a Jacobian lens was fitted on; None by default.
 
     ```python
     ji.lens.save("lens", lens, model)                   # config.json and params.pt
     ```
 
-    **Raises:** FileExistsError for a folder with the `config.json` of something else.
+    **Raises:** FileExistsError for a folder whose `config.json` belongs to something else.
 
     Law: `ji.lens.load` returns the same lens (a Jacobian lens rounded to float16), and tuned-lens
     and `torch.load` read the files.
@@ -64,13 +64,15 @@ def save(
 
 @settled
 def load(path: PathLike, model: ModelLike | None = None) -> TunedLens | JacobianLens:
-    """A lens from disk: a folder of tuned-lens (`config.json`, `params.pt`), or a Jacobian `.pt` file.
+    """Reads a lens from disk: a folder of tuned-lens (`config.json`, `params.pt`), or a Jacobian `.pt` file.
 
     **Arguments:**
 
     - `path`: the folder or file.
-    - `model`: checks that a tuned lens belongs to it (another unembedding is a warning); None (the
+    - `model`: the model that a tuned lens should belong to. Another unembedding is a warning. None (the
       default) checks nothing.
+
+    **Returns:** a `TunedLens` or a `JacobianLens`.
 
     **Raises:** FileNotFoundError for a folder without one of the two files; ValueError for files of
     another form.

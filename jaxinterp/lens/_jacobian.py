@@ -13,7 +13,7 @@ class JacobianLens(Lens):
     r"""$\text{logits}_r = \mathrm{norm}(J_r\, x_r)\,W_U$: each stream read through its average effect on the last one.
 
     ```python
-    lens = ji.lens.fit_jacobian_lens(model, [tokens])
+    lens = ji.lens.JacobianLens(jnp.eye(model.config.d)[None], layers=(1,))
     logits = lens(model, tokens)                        # (len(lens.layers) + 1, *batch, pos, vocab)
     ```
 

@@ -51,7 +51,7 @@ def fit_jacobian_lens(
     - `layers`: blocks whose outputs are read, -1 for the embedding; None (the default) for all but the
       last block.
     - `skip`: how many real tokens at the start of a prompt are left out; 16 by default.
-    - `skip_last`: how many at its end; 1 by default.
+    - `skip_last`: how many real tokens at its end are left out; 1 by default.
     - `reach`: `"later"` (the default) sums over target positions. `"same"` uses only the source position
       itself; it needs one backward pass per position and takes far longer.
     - `dims_at_once`: rows of the matrix in one backward pass; 32 by default. More rows need more memory
@@ -64,7 +64,7 @@ def fit_jacobian_lens(
     left.
 
     ```python
-    lens = ji.lens.fit_jacobian_lens(model, prompts)
+    lens = ji.lens.fit_jacobian_lens(model, [prompts], layers=[1])
     ```
 
     Laws: equal to the full Jacobian summed and averaged; every split into batches and
@@ -100,8 +100,8 @@ def jacobian_rows(
 ) -> Float[Array, "layer dim d"]:
     r"""$e_j^\top J_\ell$ for chosen $j$: rows of the Jacobian lens.
 
-    A tenth of the rows costs a tenth of the time. So rows serve to explore a large model, or to check a
-    published lens.
+    A tenth of the rows costs a tenth of the time. Use some rows to explore a large model, or to check a published
+    lens.
 
     **Arguments:**
 
@@ -109,6 +109,10 @@ def jacobian_rows(
     - `dims`: which coordinates of the last stream, `(n,)`.
 
     **Returns:** `(layer, n, d)`, in float32 at least.
+
+    ```python
+    rows = ji.lens.jacobian_rows(model, [prompts], [7, 8], layers=[1])      # (1, 2, d)
+    ```
 
     Law: equal to those rows of the fitted lens.
     """

@@ -18,7 +18,13 @@ else:
 
 
 class JacobianFile(TypedDict):
-    """What a file of a Jacobian lens holds."""
+    """The content of a file of a Jacobian lens; made by `to_jacobian_format`.
+
+    ```python
+    state = ji.lens.to_jacobian_format(jacobian, prompts=100)
+    state["source_layers"], state["n_prompts"]
+    ```
+    """
 
     J: dict[int, np.ndarray]
     "A float16 matrix `(d, d)` for each layer, output axis first."
@@ -31,17 +37,20 @@ class JacobianFile(TypedDict):
 
 
 def to_jacobian_format(lens: JacobianLens, *, prompts: int | None = None) -> JacobianFile:
-    """What the file of a Jacobian lens holds: `J`, a float16 matrix for each layer, output axis first.
+    """The content of a file of a Jacobian lens: `J`, a float16 matrix for each layer, output axis first.
 
     **Arguments:**
 
     - `lens`: a Jacobian lens that does not read the embedding.
     - `prompts`: how many prompts it was fitted on; None by default.
 
+    **Returns:** a `JacobianFile`, a dict.
+
     **Raises:** ValueError for a lens that reads the embedding.
 
     ```python
-    state = ji.lens.to_jacobian_format(lens, prompts=100)
+    state = ji.lens.to_jacobian_format(jacobian, prompts=100)
+    state["J"][2].shape                                 # (d, d): block 2
     ```
 
     Law: `from_jacobian_format` returns the same lens, rounded to float16.
@@ -61,16 +70,18 @@ def to_jacobian_format(lens: JacobianLens, *, prompts: int | None = None) -> Jac
 
 
 def from_jacobian_format(state: StateFile) -> JacobianLens:
-    """The lens of what a file of a Jacobian lens holds, in float32.
+    """The Jacobian lens in the content of a file, in float32.
 
     **Arguments:**
 
     - `state`: the dict of the file, with `"J"`.
 
+    **Returns:** a `JacobianLens`.
+
     **Raises:** ValueError for a state of another form.
 
     ```python
-    lens = ji.lens.from_jacobian_format(ji.lens.to_jacobian_format(lens))
+    lens = ji.lens.from_jacobian_format(ji.lens.to_jacobian_format(jacobian))
     ```
     """
     named_state = state if isinstance(state, dict) else {type(state).__name__: state}

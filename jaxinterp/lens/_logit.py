@@ -27,7 +27,7 @@ def logit_lens(
     edits: EditsLike = (),
     pos: IndexLike | None = None,
 ) -> Float[Array, "layer *rest"]:
-    r"""$\text{logits}_\ell = \mathrm{norm}(x_\ell)\,W_U + b_U$: what the model predicts if it stops after each layer.
+    r"""$\text{logits}_\ell = \mathrm{norm}(x_\ell)\,W_U + b_U$: the prediction of the model if it stopped after each layer.
 
     nostalgebraist 2020
     (https://www.lesswrong.com/posts/AcKRB8wDpdaN6v6ru/interpreting-gpt-the-logit-lens).
@@ -39,7 +39,7 @@ def logit_lens(
     - `site`: None (the default) reads the embedding and the output of each block. `"resid_pre"`,
       `"resid_mid"` or `"resid_post"` read that stream of each layer. A component (`"attn_out"`,
       `"mlp_out"`, `"head_out"`, `"embed"`, ...) is divided by the scale of the last norm in this run
-      and read without the biases of norm and unembedding. This is its share of the model's logits.
+      and read without the biases of norm and unembedding. The result is its share of the model's logits.
     - `mask`: True at real tokens, as in `ji.run`; None by default.
     - `edits`: as in `ji.run`; none by default.
     - `pos`: the positions to read; None (the default) for all. An int drops the axis, several ints give
@@ -54,7 +54,6 @@ def logit_lens(
     **Raises:** ValueError for a site of another width, or of one layer.
 
     ```python
-    model, tokenizer = ji.load("tiny")
     logits = ji.lens.logit_lens(model, tokenizer("The old man looked at his"), pos=-1)
     [tokenizer.decode([int(best)]) for best in logits.argmax(-1)]
     ```

@@ -15,7 +15,12 @@ from ._read import token_shape
 class AffineMap(eqx.Module):
     r"""$h \mapsto h W + b$. With a leading layer axis it is one map for each source layer.
 
-    Calling it maps states `(*batch, d)` to `(*batch, e)`.
+    Call it with states `(*batch, d)`; it returns `(*batch, e)`. `fit_affine` and `fit_mapping` make it.
+
+    ```python
+    double = ji.lens.AffineMap(2 * jnp.eye(model.config.d), jnp.zeros(model.config.d))
+    double(states[2])                                   # (pos, d)
+    ```
     """
 
     weight: Float[Array, "*layer d e"]
@@ -82,7 +87,7 @@ def fit_mapping(
 ) -> AffineMap:
     r"""$\min_{W_\ell, b_\ell} \sum_t \|h^S_{\ell,t} W_\ell + b_\ell - h^T_{\ell,t}\|^2$: layer by layer, from paired states.
 
-    It serves Patchscopes between two models with the same tokenizer and the same number of layers.
+    Use it as the `mapping` of a Patchscope between two models with the same tokenizer and the same number of layers.
 
     **Arguments:**
 

@@ -15,7 +15,7 @@ from ..mesh._gather import data_size
 from ._read import Streams
 
 CHUNK_BYTES = 2**27
-"Of the logits that a chunk of positions may have in float32 on a device."
+"Bytes of float32 logits on a device: positions are read in chunks that keep to it."
 
 
 def in_chunks(

@@ -30,8 +30,12 @@ STREAMS = ("resid_pre", "resid_mid", "resid_post")
 class Lens(eqx.Module):
     """Translators for rows of the residual stream; subclasses define which rows, and the translation.
 
-    Calling it gives logits `(row + 1, *batch, pos, vocab)`: a row for each translator, then the model's
-    own logits.
+    Call a lens to read logits `(row + 1, *batch, pos, vocab)`: a row for each translator, then the model's
+    own logits. `LogitLens`, `TunedLens` and `JacobianLens` are lenses, and `lens=` of other functions takes one.
+
+    ```python
+    logits = tuned(model, tokens, pos=-1)               # (layer + 1, vocab)
+    ```
     """
 
     def rows(self, count: int) -> tuple[int, ...]:
@@ -44,7 +48,7 @@ class Lens(eqx.Module):
 
     @staticmethod
     def translate(parameters: PyTree, x: Float[Array, "*batch d"]) -> Float[Array, "*batch d"]:
-        """The stream of one row `(*batch, d)`, translated into what the last norm reads."""
+        """The stream of one row `(*batch, d)`, translated into the input of the last norm."""
         raise NotImplementedError
 
     def __call__(
@@ -62,7 +66,12 @@ class Lens(eqx.Module):
 
 
 class LogitLens(Lens):
-    """The identity at every row."""
+    """The identity at every row: calling it is `logit_lens`.
+
+    ```python
+    logits = ji.lens.LogitLens()(model, tokens)  # (layer + 1, pos, vocab)
+    ```
+    """
 
     def rows(self, count: int) -> tuple[int, ...]:
         return tuple(range(count))

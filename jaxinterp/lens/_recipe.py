@@ -16,7 +16,7 @@ def published_optimizer(
 
     **Arguments:**
 
-    - `steps`: after how many steps the rate is 0.
+    - `steps`: $T$, the number of steps after which the rate is 0.
     - `scale`: $s$, which multiplies the rate; 1 by default.
     - `weight_decay`: 1e-3 by default.
 
@@ -41,12 +41,12 @@ def adam_optimizer(
 ) -> optax.GradientTransformation:
     r"""AMSGrad, rate $10^{-3} s$, warm-up over $\min(1000, T/5)$ steps, then linear to 0.
 
-    The alternative of the published recipe, for fewer tokens. Clipping and decay are those of
+    It needs fewer tokens than `published_optimizer`. Clipping of gradients and weight decay are those of
     `published_optimizer`.
 
     **Arguments:**
 
-    - `steps`: $T$, after how many steps the rate is 0.
+    - `steps`: $T$, the number of steps after which the rate is 0.
     - `scale`: $s$, which multiplies the rate; 1 by default.
     - `weight_decay`: 1e-3 by default.
 

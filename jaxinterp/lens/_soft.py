@@ -12,7 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .. import viz
 from .._arguments import as_floats
+from .._tabular import Record, Tabular
 from ..core._captures import at
 from ..core._check import as_int32, as_list, as_numbers, as_tokens, check_tokens, logit_count
 from ..core._edit import Edit
@@ -29,7 +31,7 @@ def soft_prompt(model: ModelLike, prefix: ArrayLike, tokens: TokensLike) -> Floa
 
     **Arguments:**
 
-    - `model`: whose token embeddings are used.
+    - `model`: the model whose token embeddings are used.
     - `prefix`: embeddings `(*batch, n, d)`.
     - `tokens`: token ids `(*batch, pos)`, or shared `(pos,)`.
 
@@ -41,7 +43,7 @@ def soft_prompt(model: ModelLike, prefix: ArrayLike, tokens: TokensLike) -> Floa
     soft = ji.lens.soft_prompt(model, image, tokenizer("a photo of"))
     ```
 
-    Law: a prefix of token embeddings is the text of those tokens.
+    Law: a prefix of token embeddings gives the same run as the text of those tokens.
     """
     w = split_edits(model)[0].w_embed
     before, ids = jnp.asarray(as_numbers(prefix, "prefix")), as_tokens(tokens)
@@ -63,11 +65,30 @@ def soft_prompt(model: ModelLike, prefix: ArrayLike, tokens: TokensLike) -> Floa
     return jnp.concatenate([before.astype(w.dtype), text], axis=-2)
 
 
-class Localised(eqx.Module):
-    """How probable each word is inside the model, position by position."""
+class Localised(Tabular, eqx.Module):
+    """The probability of each word at each position, the largest over layers; made by `localise`.
+
+    ```python
+    found = ji.lens.localise(model, soft, [cat, dog], pos=range(64))
+    found.grid(8, 8)[0]                                 # a map of the image for the first word
+    ```
+    """
 
     probs: Float[Array, "word *batch pos"]
     "A word's probability, the largest over layers and over the word's tokens, `(word, *batch, pos)`."
+
+    def records(self) -> list[Record]:
+        """A row for each word: its number, its confidence, and its probabilities by position."""
+        rows = np.asarray(self.probs, np.float64)
+        return [
+            {"word": i, "confidence": float(row.max()), "probs": row.tolist()} for i, row in enumerate(rows)
+        ]
+
+    def figure(self, *, title: str = "Where words are seen") -> viz.Figure:
+        """A heat map of probabilities, words by positions; of a batch the mean."""
+        rows = np.asarray(self.probs, np.float64)
+        mean = rows.reshape(len(rows), -1, rows.shape[-1]).mean(1)
+        return viz.heatmap(mean, axis_names=("word", "position"), value="probability", title=title)
 
     @property
     def confidence(self) -> Float[Array, "word *batch"]:
@@ -106,7 +127,8 @@ def localise(
 
     - `model`: any model of the protocol.
     - `tokens`: embeddings `(*batch, pos, d)`, as `soft_prompt` returns, or token ids.
-    - `words`: a list with the token ids of each word, an int or several (of `" cat"`, not of `"cat"`).
+    - `words`: a list with the token ids of each word, one id or several. Most words stand behind a space: take the
+      ids of `" cat"`, not of `"cat"`.
     - `pos`: the positions to read (those of the image), `(n,)`; None (the default) for all.
     - `mask`: True at real tokens, as in `ji.run`; None by default.
     - `edits`: as in `ji.run`; none by default.
@@ -117,11 +139,12 @@ def localise(
     **Raises:** ValueError for words that are no lists of token ids.
 
     ```python
-    objects = ji.lens.localise(model, soft, [cat, dog], pos=range(576))
-    objects.confidence > 0.2                            # which objects the model finds
+    cat, dog = tokenizer(" cat"), tokenizer(" dog")
+    found = ji.lens.localise(model, soft, [cat, dog], pos=range(64))        # where the image stands in `soft`
+    found.confidence > 0.2                              # which words the model finds in it
     ```
 
-    Law: equal to the largest entry of the logit lens' probabilities.
+    Law: equal to the largest probability that the logit lens gives to one of the word's tokens.
     """
     vocab = logit_count(config_of(model))
     lists = [np.atleast_1d(as_int32(word, "A token id")) for word in as_list(words, "words", "[cat, dog]")]
@@ -198,8 +221,9 @@ def project_away(
     **Raises:** ValueError for a direction that is a number.
 
     ```python
-    image = np.arange(576)
-    without, _ = ji.run(model, soft, edits=[ji.lens.project_away(cat, 1.5, layer=2, pos=image)])
+    cat = ji.lens.text_vector(model, tokenizer(" cat"), layer=1)
+    edit = ji.lens.project_away(cat, 1.5, layer=2, pos=np.arange(64))      # at the image alone
+    without, _ = ji.run(model, soft, edits=[edit])
     ```
 
     Laws: with $\alpha = 1$ the projection of each changed position is 0, and applying the edit twice is

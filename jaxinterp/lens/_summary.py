@@ -8,11 +8,23 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from .. import viz
+from .._tabular import Record, Tabular
 from ..core._check import as_int, as_mask, as_selector, as_tokens, concrete, logit_count
 from ..core._intervene import config_of
 from ..core._positions import take_positions
 from ..mesh._gather import on_mesh
-from ..typing import EditsLike, IndexLike, IntLike, MaskLike, ModelLike, TokenLike, TokensLike
+from ..typing import (
+    EditsLike,
+    IndexLike,
+    IntLike,
+    MaskLike,
+    ModelLike,
+    TokenizerLike,
+    TokenLike,
+    TokensLike,
+    WordsLike,
+)
 from ._measures import in_chunks, log_softmax, measures
 from ._read import (
     Lens,
@@ -27,8 +39,15 @@ from ._read import (
 )
 
 
-class Summary(eqx.Module):
-    """What each row of a lens predicts at each position. Entropies and divergences are in nats."""
+class Summary(Tabular, eqx.Module):
+    """The predictions of each row of a lens at each position; made by `summary`. Entropies and divergences are in nats.
+
+    ```python
+    read = ji.lens.summary(model, tokens)
+    read.top_ids[2, -1], read.kl[2, -1]                 # row 2, last position
+    read.mean("entropy")                                # (layer + 1,)
+    ```
+    """
 
     top_ids: Int[Array, "row *rest top"]
     "The likeliest tokens, best first."
@@ -44,6 +63,31 @@ class Summary(eqx.Module):
     "How many tokens are likelier than the target: 0 is best. -1 without a target, and for NaN."
     rows: tuple[int, ...] = eqx.field(static=True)
     "The rows of the residual stream: 0 is the embedding, $r$ the output of block $r - 1$."
+
+    def records(self) -> list[Record]:
+        """A row for each row of the stream and place: indices, the likeliest tokens, and the numbers there."""
+        names = ("entropy", "kl", "cross_entropy", "rank", "top_ids", "top_probs")
+        values = {name: np.asarray(getattr(self, name)) for name in names if getattr(self, name) is not None}
+        return [
+            {"row": self.rows[at[0]], **{f"axis {i}": j for i, j in enumerate(at[1:], 1)}}
+            | {name: value[at].tolist() for name, value in values.items()}
+            for at in np.ndindex(self.kl.shape)
+        ]
+
+    def figure(
+        self, tokens: WordsLike | None = None, tokenizer: TokenizerLike | None = None, *, title: str = "Lens"
+    ) -> viz.Figure:
+        """The table of `ji.viz.lens_table` where `tokens` and a tokenizer are given, else means by row.
+
+        **Arguments:**
+
+        - `tokens`: the text that was read, of one prompt. `tokenizer`: says what its ids are.
+        - `title`: what the figure is.
+        """
+        if tokens is not None:
+            return viz.lens_table(tokens, self, tokenizer=tokenizer, title=title)
+        means = {name: np.asarray(self.mean(name)) for name in ("kl", "entropy")}
+        return viz.lines(means, x=self.rows, x_axis="row of the stream", y_axis="nats", title=title)
 
     def mean(self, what: str = "kl", mask: MaskLike | None = None) -> Float[Array, " row"]:
         """The mean of one measure over positions and examples that have a value, `(row,)`.

@@ -26,14 +26,15 @@ def target_prompt(name: str, tokenizer: TokenizerLike) -> Int[Array, " pos"]:
     **Arguments:**
 
     - `name`: `"identity"`, `"describe"`, `"capital"`, `"language"` or `"currency"`.
-    - `tokenizer`: that of the target model.
+    - `tokenizer`: the tokenizer of the target model.
 
     **Returns:** token ids `(pos,)`.
 
     **Raises:** ValueError for another name.
 
     ```python
-    tokens = ji.lens.target_prompt("identity", tokenizer)
+    target = ji.lens.target_prompt("identity", tokenizer)
+    tokenizer.decode(target)
     ```
     """
     if name not in PROMPTS:

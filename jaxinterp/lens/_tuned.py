@@ -21,7 +21,7 @@ class TunedLens(Lens):
     logits = lens(model, tokens)                        # (layer + 1, *batch, pos, vocab)
     ```
 
-    Law: what `init` returns is the logit lens, bit for bit.
+    Law: `init` returns the logit lens, bit for bit.
     """
 
     weight: Float[Array, "layer d d"] | None

@@ -35,7 +35,13 @@ CONFIG = {
 
 
 class TunedLensConfig(TypedDict):
-    """The `config.json` of tuned-lens."""
+    """The content of the `config.json` of tuned-lens; made by `to_tuned_lens_format`.
+
+    ```python
+    config, _ = ji.lens.to_tuned_lens_format(tuned, model)
+    config["num_hidden_layers"], config["unembed_hash"]
+    ```
+    """
 
     base_model_name_or_path: str
     d_model: int
@@ -49,15 +55,15 @@ class TunedLensConfig(TypedDict):
 def to_tuned_lens_format(
     lens: TunedLens, model: ModelLike | None = None
 ) -> tuple[TunedLensConfig, dict[str, np.ndarray]]:
-    """`config.json` and `params.pt` of tuned-lens (https://github.com/AlignmentResearch/tuned-lens).
+    """The content of `config.json` and `params.pt` of tuned-lens (https://github.com/AlignmentResearch/tuned-lens).
 
-    Their translators are linear layers of torch, output axis first: `"{layer}.weight"` `(d, d)` and
+    The translators of tuned-lens are linear layers of torch, output axis first: `"{layer}.weight"` `(d, d)` and
     `"{layer}.bias"` `(d,)`.
 
     **Arguments:**
 
     - `lens`: a tuned lens.
-    - `model`: whose name and hash of the unembedding the config records; None by default.
+    - `model`: the config records its name and the hash of its unembedding; None by default.
 
     **Returns:** the config, and the parameters by name.
 
@@ -90,12 +96,12 @@ def to_tuned_lens_format(
 def from_tuned_lens_format(
     config: ConfigFile, params: ArraysLike, model: ModelLike | None = None
 ) -> TunedLens:
-    """The lens of a config and parameters of tuned-lens.
+    """The lens in the config and the parameters of tuned-lens.
 
     **Arguments:**
 
-    - `config`: what `config.json` holds.
-    - `params`: what `params.pt` holds, arrays by name.
+    - `config`: the content of `config.json`.
+    - `params`: the content of `params.pt`, arrays by name.
     - `model`: the model that the lens should belong to; None (the default) checks nothing. Another
       unembedding than that of the training is a warning.
 

@@ -16,7 +16,15 @@ from ..typing import AnyMesh, MeshLike
 
 
 def automatic(mesh: MeshLike) -> Mesh:
-    """The same devices and axes, the axes Auto. Raises ValueError for what is no mesh."""
+    """The mesh with the same devices and names, whose axes are all of JAX's type Auto.
+
+    **Raises:** ValueError where `mesh` is not a mesh.
+
+    ```python
+    mesh = jax.make_mesh((jax.device_count(),), ("data",))
+    ji.mesh.automatic(mesh).axis_types
+    ```
+    """
     if not isinstance(mesh, Mesh):
         raise ValueError(
             f"A mesh is of jax.make_mesh((2, 4), ('data', 'model')); got a {type(mesh).__name__}."
@@ -33,7 +41,13 @@ def automatic_mesh(mesh: AnyMesh) -> Mesh | AbstractMesh:
 
 
 def automatic_sharding(where: Sharding) -> Sharding:
-    """The same place, said by Auto axes where it was by Explicit ones."""
+    """The same sharding on the mesh of `automatic`: Auto axes in place of Explicit ones.
+
+    ```python
+    where = jnp.zeros(3).sharding
+    ji.mesh.automatic_sharding(where)
+    ```
+    """
     mesh = where.mesh if isinstance(where, NamedSharding) else None
     if not isinstance(where, NamedSharding) or not isinstance(mesh, Mesh) or not _explicit(mesh):
         return where

@@ -24,9 +24,9 @@ DECODER = {2: 0, 3: 0, 4: 2}  # by the number of axes: (features, ...), (layer, 
 def shard(tree: PyTree, mesh: MeshLike) -> PyTree:
     """The same dictionary, or state of a training, with its features spread over a mesh.
 
-    Encoder columns, decoder rows, biases, thresholds and the optimizer's moments of a feature lie on
-    the devices of its part of the axis "feature", once for each part of the axis "data". Every other
-    array is whole on every device.
+    The encoder columns, decoder rows, biases, thresholds and optimizer moments of a feature lie on the devices of
+    its part of the axis "feature". Each part of the axis "data" has a copy of them. Every other array is whole on
+    every device.
 
     **Arguments:**
 
@@ -90,9 +90,13 @@ def _place(mesh: Mesh, path: Any, leaf: Any) -> NamedSharding:
 
 
 def dictionary_mesh(mesh: MeshLike) -> Mesh:
-    """The same mesh with Auto axes, checked: it has the two axes "data" and "feature".
+    """The mesh with Auto axes on which a dictionary is trained, after a check of its axes "data" and "feature".
 
-    Raises ValueError for other axes.
+    **Raises:** ValueError for other axes.
+
+    ```python
+    ji.mesh.dictionary_mesh(jax.make_mesh((1, jax.device_count()), ("data", "feature")))
+    ```
     """
     if not isinstance(mesh, Mesh) or set(mesh.axis_names) != {"data", "feature"}:
         got = mesh.axis_names if isinstance(mesh, Mesh) else type(mesh).__name__

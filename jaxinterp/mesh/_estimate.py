@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AbstractMesh, Mesh
 
+from .._tabular import Tabular
 from ..typing import AnyMesh, CaptureLike, ConfigLike, DTypeLike, FloatLike, IndexLike, KindLike, PlanLike
 from ._needs import PASSES, Needs, needs_of_kind, needs_of_model
 
@@ -17,11 +18,17 @@ GIB = 2**30
 
 @dataclasses.dataclass(frozen=True)
 class Chip:
-    """A device by its data sheet; the defaults are those of one TPU v5e.
+    """The speed and the memory of a device, from its data sheet; the defaults are those of one TPU v5e.
 
-    - `products`: operations a second of products in bfloat16; float32 at "highest" takes six passes.
-    - `memory`: bytes, and `bandwidth`, bytes a second between memory and the cores.
-    - `links`: bytes a second between chips along one axis of a mesh.
+    - `products`: operations per second of matrix products in bfloat16; float32 at "highest" takes six passes.
+    - `memory`: bytes of memory; `bandwidth`: bytes per second between memory and cores.
+    - `links`: bytes per second between chips along one axis of a mesh.
+
+    ```python
+    larger = ji.mesh.Chip(memory=32 * 2**30)
+    kind = ji.sae.TopK(d=4096, features=2**18, k=32)
+    ji.mesh.estimate(kind, shape=4096, chip=larger).fits
+    ```
     """
 
     name: str = "v5e"
@@ -45,15 +52,21 @@ V5E = Chip()
 
 
 @dataclasses.dataclass(frozen=True)
-class Estimate:
-    """What one device needs: what `ji.mesh.estimate` returns. It prints as a table.
+class Estimate(Tabular):
+    """The memory and the time that one device needs: the result of `ji.mesh.estimate`. It prints as a table.
 
-    - `weights`: bytes of the weights on a device; `state`: of what an optimizer remembers; `inputs`,
-      `outputs`: of the arguments and of what is captured and returned.
-    - `temporary`: bytes at the widest place of the program.
-    - `operations`: of products, at the rate of bfloat16; `traffic`: bytes to and from memory, the least;
-      `exchanged`: bytes that go to other devices.
+    - `weights`: bytes of the weights on a device; `state`: bytes of the optimizer; `inputs`, `outputs`: bytes of the
+      arguments, and of the captures and results.
+    - `temporary`: bytes of the temporary arrays at their peak.
+    - `operations`: operations of matrix products, counted at the rate of bfloat16; `traffic`: the fewest bytes to and
+      from memory; `exchanged`: bytes that go to other devices.
     - `chip`: the device.
+
+    ```python
+    config = ji.models.GPT2Config(vocab=50257, ctx=1024, d=768, layers=12, heads=12)
+    found = ji.mesh.estimate(config, shape=(8, 1024))
+    found.bytes / 2**30, found.fits, found.seconds
+    ```
     """
 
     title: str
@@ -69,7 +82,7 @@ class Estimate:
 
     @property
     def bytes(self) -> float:
-        """Of memory on one device at its peak."""
+        """The bytes of memory on one device at its peak."""
         return self.weights + self.state + self.inputs + self.outputs + self.temporary
 
     @property
@@ -122,8 +135,8 @@ def estimate(
 ) -> Estimate:
     r"""$M = W + S + I + O + T$: the memory of one device, and the least time, of a pass or of a training step.
 
-    Of a config: `ji.run(model, tokens, capture=..., logits=...)`, or with `at` `ji.site_grads`. Of a kind of
-    dictionary: one step of `ji.sae.train`. Nothing runs.
+    A config is estimated for `ji.run(model, tokens, capture=..., logits=...)`, or with `at` for `ji.site_grads`. A kind of
+    dictionary is estimated for one step of `ji.sae.train`. Nothing runs.
 
     **Arguments:**
 

@@ -19,7 +19,7 @@ Rule = Callable[[str, Any], Sharding | None]
 
 @respelled(sharding="plan=")
 def shard_model(model: M, mesh: MeshLike | None = None, *, plan: PlanLike | None = None) -> M:
-    """The same model with its leaves on a mesh, as `ji.load(..., mesh=mesh, plan=plan)` lays them.
+    """The same model with its leaves placed on a mesh, as `ji.load(..., mesh=mesh, plan=plan)` places them.
 
     **Arguments:**
 
@@ -124,7 +124,7 @@ def sharding_rule(mesh: AnyMesh | None, plan: PlanLike | None = None) -> Rule:
 
 
 def tensor_parallel(mesh: AnyMesh, path: str, leaf: PyTree) -> PartitionSpec:
-    """How the plan "tensor" lays one leaf: heads, neurons or vocabulary over the axis "model".
+    """How the plan "tensor" divides one leaf: heads, neurons or vocabulary over the axis "model".
 
     **Arguments:**
 
@@ -133,6 +133,11 @@ def tensor_parallel(mesh: AnyMesh, path: str, leaf: PyTree) -> PartitionSpec:
     - `leaf`: the leaf, or anything with its `.shape`.
 
     **Returns:** a `PartitionSpec` with one entry per axis. An axis that cannot be divided stays whole.
+
+    ```python
+    mesh = jax.sharding.AbstractMesh((2,), ("model",))
+    ji.mesh.tensor_parallel(mesh, "blocks.mlp.w_in", jax.ShapeDtypeStruct((2, 8, 32), jnp.float32))
+    ```
     """
     return planned_spec("tensor", mesh, path, leaf)
 

@@ -53,7 +53,7 @@ def needs_of_model(
     plan: Any,
     dtype: np.dtype,
 ) -> Needs:
-    """Of one pass, or with `at` of a pass and its gradients."""
+    """What one pass needs, or with `at` a pass and its gradients."""
     laid = planned(config, mesh, plan, dtype=dtype)
     split = mesh.shape[model_axis(mesh)] if "tensor" in str(plan) else 1
     parts = _divided(shape[0], mesh.shape["data"])
@@ -95,7 +95,7 @@ def needs_of_model(
 
 
 def needs_of_kind(kind: Any, mesh: AbstractMesh, rows: int) -> Needs:
-    """Of one step: weights and two moments in float32, gradients, and arrays (row, feature).
+    """What one step needs: weights and two moments in float32, gradients, and arrays (row, feature).
 
     Kinds that keep the largest hold four arrays (row, feature) at a time, others one and a quarter.
     """

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
+from .._tabular import Tabular
 from ..typing import AnyMesh, ConfigLike, DTypeLike, ModelLike, PlanLike
 from ._leaves import leaf_paths
 from ._models import sharding_rule
@@ -22,10 +23,16 @@ class LeafPlan:
     """One leaf of a model on a mesh.
 
     - `path`, `shape`, `dtype`: which leaf it is.
-    - `spec`: for each axis the axis of the mesh that it lies over, or None.
-    - `split`: the same in words, `"head over model"`; `"whole"` where every device has all of it.
-    - `note`: what the plan would split and cannot, because it does not divide; else empty.
-    - `bytes`, `device_bytes`: of the whole leaf, and of its part on one device.
+    - `spec`: for each axis the axis of the mesh over which it is divided, or None.
+    - `split`: the same in words, such as `"head over model"`; `"whole"` where every device has the whole leaf.
+    - `note`: the axis that the plan divides and the mesh cannot, because the sizes do not match; else empty.
+    - `bytes`, `device_bytes`: the bytes of the whole leaf, and of its part on one device.
+
+    ```python
+    mesh = jax.sharding.AbstractMesh((4,), ("model",))
+    leaf = ji.mesh.plan(model, mesh).leaves[0]
+    leaf.path, leaf.split, leaf.device_bytes
+    ```
     """
 
     path: str
@@ -39,12 +46,18 @@ class LeafPlan:
 
 
 @dataclasses.dataclass(frozen=True)
-class MeshPlan:
-    """How a model lies on a mesh: what `ji.mesh.plan` returns. It prints as a table.
+class MeshPlan(Tabular):
+    """How the leaves of a model are divided over a mesh, from `ji.mesh.plan`. It prints as a table.
 
     - `name`: of the plan.
     - `axes`: sizes of the axes of the mesh by their names, as pairs.
     - `leaves`: a `LeafPlan` for each leaf.
+
+    ```python
+    mesh = jax.sharding.AbstractMesh((4,), ("model",))
+    found = ji.mesh.plan(model, mesh)
+    found.device_bytes, [leaf.note for leaf in found.leaves if leaf.note]
+    ```
     """
 
     name: str
@@ -53,12 +66,12 @@ class MeshPlan:
 
     @property
     def bytes(self) -> int:
-        """Of all leaves, once."""
+        """The bytes of all leaves, each counted once."""
         return sum(leaf.bytes for leaf in self.leaves)
 
     @property
     def device_bytes(self) -> int:
-        """Of the leaves on one device."""
+        """The bytes of the leaves on one device."""
         return sum(leaf.device_bytes for leaf in self.leaves)
 
     @property
@@ -127,7 +140,7 @@ def plan(
     *,
     dtype: DTypeLike = np.float32,
 ) -> MeshPlan:
-    """How each leaf of a model would lie on a mesh, and its bytes on one device. Nothing is loaded.
+    """How a plan divides each leaf of a model over a mesh, with the bytes on one device. Nothing is loaded.
 
     **Arguments:**
 

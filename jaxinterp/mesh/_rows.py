@@ -19,7 +19,7 @@ def default_sharding() -> Sharding:
 
 
 def placed(x: ArrayLike, mesh: MeshLike, spec: PartitionSpec | Any) -> jax.Array:
-    """An array that every process has, on a mesh. Each device receives its own part only.
+    """Places an array that every process has on a mesh. Each device receives its own part only.
 
     **Arguments:**
 
@@ -54,7 +54,7 @@ def on_sharding(host: np.ndarray, where: Sharding) -> jax.Array:
 
 
 def rows_on(mesh: MeshLike, x: ArrayLike, *, axis: int = 0, name: str = "data") -> jax.Array:
-    """A batch whose rows are spread over one axis of a mesh.
+    """Places a batch on a mesh, with its rows divided over one axis.
 
     **Arguments:**
 

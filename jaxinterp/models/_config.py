@@ -25,13 +25,22 @@ OPTIONAL = or_null(SIZE)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes of a transformer: part of a compiled program's identity, except for `source`.
+    """The sizes and options that all models have.
 
-    `kv_heads`, `k` and `ff` default to `heads`, `d // heads` and `4 d`; `ff=0` makes an
-    attention-only model, `norm=False` one without norms, `causal=False` lets every position see
-    all others. `ctx` is the longest prompt. `vocab_out` is how many logits a position has, where
-    that is not `vocab` (the classes of a classifier, the results of modular addition). `source`
-    records where loaded weights came from.
+    Models with equal configs share compiled programs; `source` is not compared.
+
+    - `vocab`, `ctx`, `d`, `layers`, `heads`: the vocabulary, the longest prompt, the width of the residual stream, and
+      the numbers of layers and of heads.
+    - `kv_heads`, `k`, `ff`: key/value heads, the width of a head, and neurons of a layer. By default `heads`,
+      `d // heads` and `4 * d`; `ff=0` makes an attention-only model.
+    - `norm`, `causal`: False makes a model without norms, and one in which every position reads all others.
+    - `vocab_out`: the number of logits of a position if it is not `vocab`, such as the classes of a classifier.
+    - `source`: where loaded weights came from.
+
+    ```python
+    config = model.config
+    config.layers, config.heads, config.d, config.ctx
+    ```
     """
 
     vocab: int

@@ -19,11 +19,15 @@ from ._config import Config, normal
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GPT2Config(Config):
-    """Sizes and options of GPT-2.
+    """Sizes and options of GPT-2: those of `Config`, and
 
-    `scale_scores` divides scores by $\\sqrt{k}$, `scale_by_layer` also by the number of the block;
-    `tied` unembeds with the embedding. `bias=False` leaves out all biases, `attention_bias`,
-    `mlp_bias` and `norm_bias` those of one kind of part.
+    - `scale_scores`, `scale_by_layer`: whether scores are divided by $\\sqrt{k}$, and by the number of the layer plus 1.
+    - `tied`: whether the unembedding is the transposed embedding.
+    - `bias`: False leaves out all biases; `attention_bias`, `mlp_bias` and `norm_bias` those of one kind of part.
+
+    ```python
+    config = ji.models.GPT2Config(vocab=50, ctx=16, d=8, layers=2, heads=2, ff=0)  # attention only
+    ```
     """
 
     act: str = "gelu_new"

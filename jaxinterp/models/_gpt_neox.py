@@ -22,10 +22,17 @@ from ._config import Config, normal
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GPTNeoXConfig(Config):
-    """Sizes and options of GPT-NeoX: rotary turns the first `rotary_fraction` of each head.
+    """Sizes and options of GPT-NeoX: those of `Config`, and
 
-    `bias=False` leaves out all biases, `attention_bias`, `mlp_bias` and `norm_bias` those of one
-    kind of part.
+    - `rotary_fraction`, `rotary_base`, `rope`: the share of the channels of a head that rotary turns, the base of its
+      frequencies, and their scaling.
+    - `parallel`: whether attention and MLP of a block read the same residual stream.
+    - `bias`: False leaves out all biases; `attention_bias`, `mlp_bias` and `norm_bias` those of one kind of part.
+    - `tied`: whether the unembedding is the transposed embedding.
+
+    ```python
+    config = ji.models.GPTNeoXConfig(vocab=50, ctx=16, d=16, layers=2, heads=2, rotary_fraction=0.5)
+    ```
     """
 
     rotary_fraction: float = 0.25
@@ -44,7 +51,7 @@ class GPTNeoXConfig(Config):
 
     @property
     def rotary_dim(self) -> int:
-        """The width of rotary, which may be odd: then one channel more is turned, to make a pair."""
+        """The number of channels that rotary turns. If it is odd, one channel more is turned, to make a pair."""
         return int(self.k * self.rotary_fraction)
 
 

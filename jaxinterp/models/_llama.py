@@ -21,7 +21,17 @@ from ._config import Config, normal
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LlamaConfig(Config):
-    """Sizes and options of Llama; `kv_heads < heads` is grouped-query attention."""
+    """Sizes and options of Llama: those of `Config`, and
+
+    - `kv_heads`: fewer than `heads` make grouped-query attention.
+    - `rotary_base`, `rope`: the base of rotary frequencies, and their scaling.
+    - `attention_bias`, `mlp_bias`: whether there are biases; False by default.
+    - `tied`: whether the unembedding is the transposed embedding.
+
+    ```python
+    config = ji.models.LlamaConfig(vocab=50, ctx=16, d=16, layers=2, heads=4, kv_heads=2)
+    ```
+    """
 
     act: str = "silu"
     norm_eps: float = 1e-6

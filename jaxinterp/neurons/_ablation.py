@@ -6,9 +6,12 @@ from typing import Any
 import jax
 import numpy as np
 
+from .. import viz
+from .._arguments import as_int
 from .._deprecations import respelled
 from .._random import host_generator
-from ..stats._intervals import resample_counts, widened_levels
+from ..stats._intervals import check_level, resample_counts, widened_levels
+from ..stats._results import Record, Result
 from ..typing import ArrayLike, ClassesLike, KeyLike, ModelLike, NeuronsLike
 from ._ablation_values import predicted, values_of
 from ._address import as_neurons, name, units_of
@@ -20,13 +23,19 @@ ALL_TOGETHER = 'result.rows[-1]: of several neurons, the last row is "all togeth
 
 
 @dataclass(frozen=True, eq=False)
-class Ablation:
-    """Losses with and without neurons; made by `ablation`.
+class Ablation(Result):
+    """Losses with and without neurons; made by `ji.neurons.ablation`.
 
-    `rows`: what each row ablates, `"3.336"` or `"all together"`; `names` of the classes; `base
-    (class,)`, nats per token as the model is; `loss (row, class)` without; `increase low high (row,
-    class)` in nats with its interval, and `percent percent_low percent_high` of the base; `tokens
-    documents (class,)`; `neurons (n, 2)`, `values (n,)` they were set to.
+    - `rows`: the ablated neuron of each row, such as `"3.336"`, or `"all together"`; `names`: the classes.
+    - `base (class,)`: nats per token of the unchanged model; `loss (row, class)`: nats per token with the ablation.
+    - `increase low high (row, class)`: the rise of the loss in nats, with its interval;
+      `percent percent_low percent_high`: the same in percent of the base.
+    - `tokens documents (class,)`: how many were read. `neurons (n, 2)`, `values (n,)`: the values they were set to.
+
+    ```python
+    found = ji.neurons.ablation(model, corpus, [(3, 336)])
+    found.names, found.base, found.increase, found.low, found.high
+    ```
     """
 
     neurons: np.ndarray
@@ -45,7 +54,7 @@ class Ablation:
     documents: np.ndarray
     level: float
 
-    def records(self) -> list[dict[str, Any]]:
+    def records(self) -> list[Record]:
         """One dict for each row and class."""
         parts = ("loss", "increase", "low", "high", "percent", "percent_low", "percent_high")
         return [
@@ -59,6 +68,14 @@ class Ablation:
             }
             for r, c in np.ndindex(*self.loss.shape)
         ]
+
+    def figure(self, *, title: str = "Loss without neurons") -> viz.Figure:
+        """A heat map of the rise of the loss, with its interval, by row and class."""
+        ends = self.low, self.high
+        labels = {"rows": self.rows, "cols": self.names, "axis_names": ("ablated", "class")}
+        return viz.heatmap(
+            self.increase, interval=ends, value="rise of the loss (nats)", title=title, **labels
+        )
 
 
 @respelled(
@@ -82,28 +99,29 @@ def ablation(
     batch_size: int | str | None = "auto",
     progress: bool = True,
 ) -> Ablation:
-    r"""$\Delta_c = \frac{1}{n_c} \sum_{t \in c} \ell_t(M \mid a_j \leftarrow v_j) - \ell_t(M)$: loss without neurons, by class.
+    r"""$\Delta_c = \frac{1}{n_c} \sum_{t \in c} \ell_t(M \mid a_j \leftarrow v_j) - \ell_t(M)$: the rise of the loss without neurons.
 
-    Each neuron alone is set to a value at every position, then all of them together. Check (ii) of a
-    context neuron in Gurnee et al. 2023 (https://arxiv.org/abs/2305.01610).
+    Each neuron is set to a value at every position, one neuron at a time, and then all neurons together. The losses are
+    those of each class of texts. This is check (ii) of a context neuron in Gurnee et al. 2023
+    (https://arxiv.org/abs/2305.01610).
 
     **Arguments:**
 
     - `model`, `classes`, `neurons`, `site`, `batch_size`, `progress`: as in `distribution`. An empty list of
       neurons is allowed.
-    - `to`: `"zero"`; `"mean"`, the neuron's mean over all tokens that count; a number; or one number
+    - `to`: the value: `"zero"`; `"mean"`, the mean of the neuron over all tokens that count; a number; or one number
       for each neuron, such as `distribution(...).mean_of("en")`.
-    - `skip`: first tokens of a context, whose losses do not count; 0 by default.
+    - `skip`: the number of first tokens of a context whose losses do not count; 0 by default.
     - `resamples`: resamples of documents for the intervals; 1000 by default.
     - `level`: coverage of the intervals; 0.95 by default.
     - `key`: draws the resamples; `jax.random.key(0)` by default.
 
-    **Returns:** `Ablation`. For several neurons, its last row ablates all of them at once. Losses are sums over
-    tokens divided by their number. An interval needs two documents, and is NaN for one. The percentile
+    **Returns:** `Ablation`. For several neurons, the last row ablates all of them. Losses are sums over
+    tokens divided by the number of tokens. An interval needs two documents, and is NaN for one. The percentile
     bootstrap is too narrow for few documents. The ends are therefore quantiles further out, by the factor
     by which Student's distribution is wider than the normal one (Hesterberg 2015,
     https://arxiv.org/abs/1411.5279). For effects that vary normally between documents of uneven length,
-    intervals of 0.95 contain the true one in 0.87 of samples of 4 documents, 0.94 of 9 and 0.95 of 50
+    intervals of 0.95 contain the true effect in 0.87 of samples of 4 documents, 0.94 of 9 and 0.95 of 50
     (percentile: 0.79, 0.89 and 0.94).
 
     **Raises:** as `distribution`.
@@ -113,14 +131,13 @@ def ablation(
     dict(zip(found.names, found.increase[0]))            # nats per token
     ```
 
-    Law: equal to a run with `ji.replace(site, value, layer=, unit=)` for each neuron; ablating no
-    neuron changes nothing, to the last bit. One program serves all neurons and values.
+    Law: it is equal to a run with `ji.replace(site, value, layer=, unit=)` for each neuron; to ablate no
+    neuron changes nothing, bit for bit. One program serves all neurons and values.
     """
     contexts = as_contexts(model, classes, skip=skip)
     chosen = as_neurons(model, neurons, site)
     layers, _ = units_of(model, site)
-    if not 0 < level < 1:
-        raise ValueError(f"level is a share between 0 and 1, as 0.95; got {level}.")
+    level, resamples = check_level(level), as_int(resamples, "resamples", 0)
     contexts = predicted(contexts)
     values = values_of(model, contexts, chosen, to, site, batch_size, progress)
     groups = [[i] for i in range(len(chosen))]

@@ -35,7 +35,19 @@ def as_neurons(model: Any, neurons: Any, site: str = "mlp_post") -> np.ndarray:
 
     One neuron `(3, 336)`, several `[(3, 336), (2, 107)]`, or names `"3.336"`.
     """
-    layers, units = units_of(model, site)
+    return pairs(neurons, units_of(model, site), f"This model at {site!r}")
+
+
+def pairs(neurons: Any, sizes: tuple[int, int], owner: str) -> np.ndarray:
+    """Neurons among those of so many layers, with so many units in each; as `as_neurons` reads them.
+
+    **Arguments:**
+
+    - `neurons`: pairs, names, or None for all.
+    - `sizes`: the numbers of layers and of units in a layer.
+    - `owner`: what has them, for the error.
+    """
+    layers, units = sizes
     if neurons is None:
         return np.stack(np.divmod(np.arange(layers * units), units), 1).astype(np.int32)
     if isinstance(neurons, str):
@@ -53,13 +65,12 @@ def as_neurons(model: Any, neurons: Any, site: str = "mlp_post") -> np.ndarray:
             f"{chosen.dtype} of the shape {chosen.shape}."
         )
     chosen = np.where(chosen < 0, chosen + np.array([[layers, units]]), chosen)
-    for axis, (size, what) in enumerate(((layers, "layers"), (units, "neurons in a layer"))):
-        out = (chosen[:, axis] < 0) | (chosen[:, axis] >= size)
-        if out.any():
-            raise IndexError(
-                f"This model has {size} {what} at {site!r}, 0..{size - 1}; neuron "
-                f"{np.asarray(neurons).reshape(-1, 2)[out.argmax()].tolist()} is none of them."
-            )
+    out = ((chosen < 0) | (chosen >= np.array([[layers, units]]))).any(1)
+    if out.any():
+        raise IndexError(
+            f"{owner} has the layers 0..{layers - 1} with the neurons 0..{units - 1}; neuron "
+            f"{np.asarray(neurons).reshape(-1, 2)[out.argmax()].tolist()} is none of them."
+        )
     return chosen.astype(np.int32)
 
 

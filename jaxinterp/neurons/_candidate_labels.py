@@ -9,6 +9,7 @@ import numpy as np
 from .. import viz
 from .._arguments import as_int
 from .._random import host_generator
+from .._settings import takes_settings
 from ..core._check import check_key
 from ..corpus._corpus import select
 from ..data import split
@@ -26,15 +27,21 @@ from ._top_contexts import top_contexts
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class CandidateLabels(Result):
-    """How each of n neurons stands to each label; made by `candidate_labels`. Arrays are `(neuron, label)`.
+    """How well each label explains each neuron; made by `ji.neurons.candidate_labels`. Arrays are `(neuron, label)`.
 
     - `neurons (n, 2)`, `labels`: the rows and columns.
-    - `share`: of a neuron's top contexts, how many have the label; `base (label,)`: of all contexts.
-    - `odds`, `odds_low`, `odds_high`: the odds that a document with the label holds a top context, over those
-      of the other documents, with their exact interval; inf where only such documents hold one.
-    - `p`: of Fisher's exact test that these odds are at most 1; `significant`: after correction for all pairs.
-    - `f1`, `f1_low`, `f1_high`: of the neuron alone as a probe for the label, on documents held out from
-      everything above; the interval resamples documents, and is NaN where the label has one there.
+    - `share`: the share of the top contexts of a neuron that have the label; `base (label,)`: the share of all contexts.
+    - `odds`, `odds_low`, `odds_high`: the ratio of the odds that a document with the label has a top context to the
+      odds of other documents, with the exact interval; inf where only documents with the label have one.
+    - `p`: the p-value of Fisher's exact test that this ratio is at most 1; `significant`: after correction for all pairs.
+    - `f1`, `f1_low`, `f1_high`: the F1 of the neuron by itself as a probe for the label, on held-out documents. The
+      interval resamples documents, and is NaN where only one of them has the label.
+
+    ```python
+    settings = ji.neurons.CandidateSettings(top=2)
+    found = ji.neurons.candidate_labels(model, corpus, [(2, 430)], key=jax.random.key(0), settings=settings)
+    found.p, found.f1, found.best()
+    ```
     """
 
     neurons: np.ndarray
@@ -82,6 +89,7 @@ class CandidateLabels(Result):
         )
 
 
+@takes_settings
 def candidate_labels(
     model: ModelLike,
     classes: ClassesLike,
@@ -97,20 +105,20 @@ def candidate_labels(
 ) -> CandidateLabels:
     r"""$P(H \ge k),\ H \sim \mathrm{Hypergeometric}(N, K_c, n)$, and $F_1$: which labels may explain a neuron?
 
-    Of N documents, n hold one of the neuron's top contexts; $K_c$ have the label c, and k are both. Documents
-    count, not contexts, because the contexts of one document are alike. Labels are chosen on one part of the
-    documents. On the others the neuron alone is a probe for each label (Gurnee et al. 2023,
+    There are N documents. A top context of the neuron stands in n of them, $K_c$ have the label c, and k have
+    both. The test counts documents and not contexts, because the contexts of one document are alike. Labels are chosen on
+    one part of the documents. On the other part the neuron by itself is a probe for each label (Gurnee et al. 2023,
     https://arxiv.org/abs/2305.01610): the mean of its activation over a context, and a threshold.
 
     **Arguments:**
 
     - `model`, `neurons`, `site`, `batch_size`, `progress`: as in `distribution`; by default all neurons.
     - `classes`: a `Corpus` whose documents have labels, or a dict from label to a corpus.
-    - `key`: parts the documents, and draws the resamples.
+    - `key`: a `jax.random.key` that divides the documents and draws the resamples.
     - `labels`: which labels are tested. Default None: all.
     - `settings`: a `CandidateSettings`: how many top contexts, the share of held-out documents, the rate of
       false discoveries.
-    - `resamples`: of documents, for the intervals of F1; 1000 by default.
+    - `resamples`: how often documents are resampled for the intervals of F1; 1000 by default, 0 for no intervals.
 
     **Returns:** `CandidateLabels`, with `.best()`, `.records()` and `.figure()`.
 
@@ -118,16 +126,17 @@ def candidate_labels(
     document, more top contexts than half of all contexts; as `distribution`.
 
     ```python
-    found = ji.neurons.candidate_labels(model, corpus, [(2, 430)], key=jax.random.key(0))
+    settings = ji.neurons.CandidateSettings(top=2)
+    found = ji.neurons.candidate_labels(model, corpus, [(2, 430)], key=jax.random.key(0), settings=settings)
     found.best(), found.records()[0]
     ```
 
     Laws: p is that of `scipy.stats.fisher_exact(..., alternative="greater")`; F1 is that of
-    `probes.single_neuron` on the held-out documents; without a relation to labels, p is at most a in a share a
-    of neurons or fewer.
+    `ji.probes.single_neuron` on the held-out documents; if neurons and labels are unrelated, at most a share a of the
+    neurons has a p of a or less.
     """
     key = check_key(key, "ji.neurons.candidate_labels(model, corpus, neurons, key={})")
-    resamples = as_int(resamples, "resamples", 1)
+    resamples = as_int(resamples, "resamples", 0)
     contexts, chosen = as_contexts(model, classes, skip=settings.skip), as_neurons(model, neurons, site)
     if not len(chosen):
         raise ValueError("candidate_labels needs at least one neuron: neurons=[(2, 430)], or None for all.")
@@ -210,10 +219,12 @@ def _held_out(
     hits, others = (positive & truth) @ by_document, (positive ^ truth) @ by_document
     f1 = lambda w: 2 * (hits @ w) / np.maximum(2 * (hits @ w) + others @ w, 1)
     kind = contexts.label[test][first]
-    weights = np.zeros((len(documents), resamples))
-    for c in np.unique(kind):  # each label keeps its number of documents
-        weights[kind == c] = resample_counts(rng, int((kind == c).sum()), resamples).T
-    low, high = np.quantile(f1(weights), percentile_levels(level), axis=-1)
+    low = high = np.full(positive.shape[:2], np.nan)
+    if resamples:
+        weights = np.zeros((len(documents), resamples))
+        for c in np.unique(kind):  # each label keeps its number of documents
+            weights[kind == c] = resample_counts(rng, int((kind == c).sum()), resamples).T
+        low, high = np.quantile(f1(weights), percentile_levels(level), axis=-1)
     one = np.array([(kind == c).sum() < 2 for c in wanted])[None]
     low, high = (np.where(one, np.nan, end) for end in (low, high))
     return {"f1": f1(np.ones(len(documents))), "f1_low": low, "f1_high": high}

@@ -7,13 +7,17 @@ from .._arguments import as_int, as_number
 
 @dataclasses.dataclass(frozen=True)
 class CandidateSettings:
-    """Settings of `candidate_labels`.
+    """Settings of `ji.neurons.candidate_labels`.
 
-    - `top`: contexts of a neuron that are compared with all; 20 by default.
-    - `skip`: first tokens of a context that do not count; 0 by default.
+    - `top`: how many top contexts of a neuron are compared with all contexts; 20 by default.
+    - `skip`: how many first tokens of a context do not count; 0 by default.
     - `test`: the share of documents that are held out for F1; 0.3 by default.
-    - `rate`: the expected share of false ones among the significant labels, by `stats.discoveries`; 0.05.
+    - `rate`: the expected share of false ones among the significant labels, as in `ji.stats.discoveries`; 0.05.
     - `level`: the coverage that intervals aim at; 0.95 by default.
+
+    ```python
+    settings = ji.neurons.CandidateSettings(top=50, rate=0.01)
+    ```
     """
 
     top: int = 20
@@ -24,6 +28,7 @@ class CandidateSettings:
 
     def __post_init__(self) -> None:
         as_int(self.top, "top, the contexts of a neuron,", 1)
+        as_int(self.skip, "skip", 0)
         for each in ("test", "rate", "level"):
             if not 0 < as_number(getattr(self, each), each, 0, 1) < 1:
                 raise ValueError(f"{each} lies between 0 and 1; got {getattr(self, each)}.")

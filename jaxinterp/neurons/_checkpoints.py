@@ -9,22 +9,27 @@ from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from .._arguments import as_int
+from .._arguments import as_int, as_list, check_function
 from .._disk import sole
 from .._text import shown
-from ..corpus._model_hash import model_hash
+from ..core._check import check_index
 from ..corpus._progress import watched
 from ..hub._load import load
 from ..typing import DTypeLike, IntLike, ModelLike, PathLike, PyTree, TokenizerLike
-from ._kept_results import KeptResults
-from ._trajectory import Trajectory
+from ._kept_results import KeptResults, results_of
+from ._trajectory import Trajectory, check_alike
 
 
 class ModelSeries(Sequence[ModelLike]):
-    """Checkpoints of one training, read when they are asked for; made by `checkpoints`."""
+    """Checkpoints of one training, each read from disk when it is used; made by `ji.neurons.checkpoints`.
+
+    ```python
+    series = ji.neurons.checkpoints([model, edited], labels=["step0", "step100"])
+    len(series), series.steps, series[1].config.layers
+    ```
+    """
 
     def __init__(self, sources: Sequence[Any], labels: Sequence[str], read: Callable[[Any], Any]) -> None:
         self.labels = tuple(labels)
@@ -38,7 +43,9 @@ class ModelSeries(Sequence[ModelLike]):
         """The model of a number, or some of the checkpoints for a slice."""
         if isinstance(index, slice):
             return ModelSeries(self._sources[index], self.labels[index], self._read)
-        number = range(len(self))[as_int(index, "A checkpoint's number")]
+        number = as_int(index, "A checkpoint's number")
+        check_index("checkpoint", number, len(self), f"series[{number}]")
+        number %= len(self)
         model, tokenizer = self._read(self._sources[number])
         if tokenizer is not None:
             first = self._tokenizer = self._tokenizer or tokenizer
@@ -81,17 +88,17 @@ class ModelSeries(Sequence[ModelLike]):
 
         - `function(model)`: anything of this library; it returns a tree of numbers and arrays, of the same
           shapes for every checkpoint.
-        - `at_once`: how many checkpoints are one model with a leading axis, under `jax.vmap`; 1 by default.
-          With more, `function` must be pure JAX.
-        - `checkpoint`: a file from which an interrupted call goes on. Results are kept by the weights of a model:
-          a series that grew reads the new ones alone. The function is known by its name and by the values in its
-          closure, fields or `functools.partial`; what it reads elsewhere must be the same.
+        - `at_once`: how many checkpoints are stacked into one model with a leading axis, under `jax.vmap`; 1 by
+          default. With more, `function` must be pure JAX.
+        - `checkpoint`: a file from which an interrupted call continues. Each result is stored with a hash of the
+          weights, so a longer series computes the new models only. The function is identified by its name, its code and
+          the values in its closure, fields or `functools.partial`; other values that it reads must stay the same.
         - `progress`: whether a progress bar is shown; True by default.
 
         **Returns:** `Trajectory`.
 
-        **Raises:** ValueError for a checkpoint of other shapes than the first, naming the first leaf; for a file of
-        another function, or a damaged one.
+        **Raises:** ValueError for a checkpoint of other shapes than the first, naming the first leaf; for results of
+        other shapes, or that are no numbers; for a file of another function, or a damaged one.
 
         ```python
         models = ji.neurons.checkpoints(["examples/train_tiny/checkpoints/step1000", "tiny"], labels=["1000", "4100"])
@@ -102,6 +109,9 @@ class ModelSeries(Sequence[ModelLike]):
         Law: `at_once` changes nothing, to rounding.
         """
         size = as_int(at_once, "at_once, the number of checkpoints in one model,", 1)
+        check_function(function, "function", ("model",), 'series.map(lambda model: {"loss": ...})')
+        if not len(self):
+            raise ValueError("This series has no checkpoint: the slice that it is of is empty.")
         found: list[PyTree] = []
         first: Any = None
         with (
@@ -113,36 +123,9 @@ class ModelSeries(Sequence[ModelLike]):
                 first = group[0] if first is None else first
                 for model, label in zip(group, self.labels[start:], strict=False):
                     _check_like(first, model, label)
-                found += _results(function, group, size, kept)
+                found += results_of(function, group, size, kept)
+                check_alike(found, self.labels)
         return Trajectory(self.labels, self.steps, jax.tree.map(lambda *leaves: np.stack(leaves), *found))
-
-
-def _results(
-    function: Callable[[Any], PyTree], group: Sequence[Any], size: int, kept: KeptResults | None
-) -> list[PyTree]:
-    """What the function returns of each model of a group, from the file where it stands there."""
-    names = ["" if kept is None else model_hash(model) for model in group]
-    known = [None if kept is None else kept.get(each) for each in names]
-    left = [model for model, each in zip(group, known, strict=True) if each is None]
-    if size == 1:
-        new = [jax.tree.map(np.asarray, function(model)) for model in left]
-    else:
-        out = _all_at_once(function, left) if left else None
-        new = [jax.tree.map(lambda x, i=i: np.asarray(x[i]), out) for i in range(len(left))]
-    results = []
-    for each, hashed in zip(known, names, strict=True):
-        result = new.pop(0) if each is None else each
-        if kept is not None and each is None:
-            kept.put(hashed, result)
-        results.append(result)
-    return results
-
-
-def _all_at_once(function: Callable[[Any], PyTree], group: Sequence[Any]) -> PyTree:
-    """What the function returns of each model, stacked: the models are one with a leading axis."""
-    arrays, rest = zip(*(eqx.partition(model, eqx.is_array) for model in group), strict=True)
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *arrays)
-    return jax.vmap(lambda own: function(eqx.combine(own, rest[0])))(stacked)
 
 
 def _check_like(first: Any, model: Any, label: str) -> None:
@@ -167,7 +150,7 @@ def checkpoints(
     cache_dir: PathLike | None = None,
     offline: bool = False,
 ) -> ModelSeries:
-    r"""$M_{t_1}, \dots, M_{t_n}$: several revisions of a model, several folders, or models in memory.
+    r"""$M_{t_1}, \dots, M_{t_n}$: a series of revisions of a model, of folders, or of models in memory.
 
     **Arguments:**
 
@@ -186,20 +169,31 @@ def checkpoints(
     here = ji.neurons.checkpoints([model, edited], labels=["before", "after"])
     ```
     """
+    call = "ji.neurons.checkpoints('pythia-70m', ['step1000', 'step3000'])"
     if isinstance(source, str | os.PathLike):
-        several: list[Any] = [(source, revision) for revision in revisions or ()]
-        named = [str(revision) for revision in revisions or ()]
+        named = [str(each) for each in as_list(() if revisions is None else revisions, "revisions", call)]
+        several: list[Any] = [(source, revision) for revision in named]
     else:
         if revisions is not None:
             raise ValueError(
                 "revisions= are of one model: ji.neurons.checkpoints('pythia-70m', revisions). A list holds folders, "
                 "names or models, and has no revisions."
             )
-        several = [(each, None) for each in source]
+        if hasattr(source, "config"):
+            raise ValueError(
+                "A series has several models, in a list: ji.neurons.checkpoints([first, second])."
+            )
+        several = [(each, None) for each in as_list(source, "source", call)]
         named = [
             os.path.basename(os.fspath(each).rstrip("/")) if isinstance(each, str | os.PathLike) else str(i)
-            for i, each in enumerate(source)
+            for i, (each, _) in enumerate(several)
         ]
+        for each, _ in several:
+            if not isinstance(each, str | os.PathLike) and not hasattr(each, "config"):
+                raise ValueError(
+                    f"A checkpoint is a model, or a name or a folder that ji.load reads; got {shown(each)}. From a "
+                    "pair (model, tokenizer), give the model."
+                )
     if not several:
         raise ValueError(
             "There is no checkpoint: give revisions=['step1000', ...] of a name, or a list of folders."
@@ -211,6 +205,8 @@ def checkpoints(
             f"{len(gone)} of {len(several)} checkpoints are not there: {shown([os.fspath(each) for each in gone])}. "
             f"Train until they are written, or give the {there} that are there."
         )
+    if labels is not None:
+        labels = [str(each) for each in as_list(labels, "labels", 'labels=["step0", "step1000"]')]
     if labels is not None and len(labels) != len(several):
         raise ValueError(f"There are {len(several)} checkpoints and {len(labels)} labels.")
 

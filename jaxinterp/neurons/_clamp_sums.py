@@ -13,12 +13,13 @@ from ..core._blocks import layer_count
 from ..core._check import as_int
 from ..corpus._batches import Batch, CorpusBatches
 from ..corpus._fold import folded
-from ..corpus._size import fitting
+from ..corpus._size import as_batch_size, fitting
 from ..stats._intervals import check_level, resample_counts, widened_levels
 from ..typing import FloatLike, IntLike
 from ..weights._leaves import wide
 from ._clamped import ClampedRun
 from ._contexts import Contexts, as_contexts, contexts_of
+from ._losses import check_losses
 
 GROUPS = 256
 "Documents beyond so many share groups, which intervals resample; sums stay small."
@@ -34,12 +35,16 @@ CACHE = 2**23
 class ClampSettings:
     """How effects of neurons on predictions are measured.
 
-    - `skip`: first tokens of a context, from which nothing is predicted; 3 by default. The last token has no next
-      one and never counts.
-    - `resamples`: resamples of documents for the intervals; 1000 by default.
-    - `level`: coverage of the intervals; 0.95 by default.
+    - `skip`: how many first tokens of a context do not count; 3 by default. The last token has no next
+      token and never counts.
+    - `resamples`: how often documents are resampled for the intervals; 1000 by default.
+    - `level`: the coverage that the intervals aim at; 0.95 by default.
     - `batch_size`: contexts in one pass; "auto" (by default) follows from `max_bytes`.
-    - `max_bytes`: what the logits of a pass may take; "auto" is 256 MiB.
+    - `max_bytes`: the most bytes that the logits of a pass may take; "auto" is 256 MiB.
+
+    ```python
+    settings = ji.neurons.ClampSettings(skip=1, resamples=200, batch_size=8)
+    ```
     """
 
     skip: IntLike = 3
@@ -53,6 +58,8 @@ class ClampSettings:
         as_int(self.skip, "skip", 0)
         as_int(self.resamples, "resamples", 0)
         check_level(self.level)
+        as_batch_size(self.batch_size, 1, 1)
+        fitting(1, 1, self.max_bytes)
 
 
 class MeanActivations(eqx.Module):
@@ -175,6 +182,7 @@ def clamp_sums(
     adding = Adding(jnp.asarray(group, jnp.int32), ids, fixed, frequencies, parts)
     how: dict[str, Any] = {"checkpoint": checkpoint, "progress": progress}
     base, changes = folded(parts, model, clamped.captures, init, adding, per_batch=clamped, **how)
+    check_losses(base["loss"])
     return ClampSums(base, changes, np.bincount(group, corpus.positions.sum(1), many))
 
 

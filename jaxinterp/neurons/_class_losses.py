@@ -19,6 +19,7 @@ from ..stats._results import Record, Result
 from ..typing import ClassesLike, IntLike, KeyLike, ModelLike
 from ._ablation_values import predicted
 from ._contexts import Contexts, as_contexts
+from ._losses import check_losses
 from ._prediction_sums import MEASURES, PredictionSums, tables
 
 
@@ -32,6 +33,11 @@ class ClassLosses(Result):
       None without `bigrams`.
     - `low high (measure, class)`: intervals over documents, of these measures in this order.
     - `tokens documents (class,)`, `level`.
+
+    ```python
+    found = ji.neurons.class_losses(model, corpus)
+    dict(zip(found.names, found.loss)), found.entropy
+    ```
     """
 
     names: tuple[str, ...]
@@ -90,7 +96,7 @@ def class_losses(
 ) -> ClassLosses:
     r"""$\frac1{n_c}\sum_{t \in c} -\log p(x_{t+1} \mid x_{\le t})$, and $D(p \,\|\, q)$, $D(q \,\|\, p)$ for counts q.
 
-    Models in training first predict as the unigram does, then as the bigram does, and leave both afterwards.
+    Early in training a model predicts like the unigram, later like the bigram, and after that better than both.
 
     **Arguments:**
 
@@ -119,6 +125,8 @@ def class_losses(
     config, level = config_of(model), check_level(level)
     check_predicts_tokens(config, "The loss of a kind of text is that of next tokens")
     contexts = predicted(as_contexts(model, classes, skip=as_int(skip, "skip", 0)))
+    if bigrams is not None and not isinstance(bigrams, Bigrams):
+        raise ValueError("bigrams are those of ji.corpus.bigrams(corpus, model.config.vocab).")
     if bigrams is not None and len(bigrams.unigram) != config.vocab:
         raise ValueError(
             f"These counts are of {len(bigrams.unigram)} tokens, and the model has {config.vocab}. Count texts of "
@@ -126,6 +134,7 @@ def class_losses(
         )
     rng = host_generator(jax.random.key(0) if key is None else key, "ji.neurons.class_losses(..., key={})")
     sums, counts = _sums(model, contexts, bigrams, batch_size, progress)
+    check_losses(sums[0])
     owner = np.zeros(len(counts), np.int64)
     owner[contexts.document] = contexts.label
     found = []

@@ -83,16 +83,16 @@ def class_probes(
     key: KeyLike | None = None,
     progress: bool = True,
 ) -> ClassProbes:
-    r"""$F_1$ of $[\,w_j a_j(t) + b_j > 0\,]$ for every neuron j: which neuron says token by token that a text is of a class.
+    r"""$F_1$ of $[\,w_j a_j(t) + b_j > 0\,]$ for every neuron j: how well a neuron tells at each token the class of the text.
 
-    A logistic probe of one standardised activation, as in Quirke et al. 2023 (https://arxiv.org/abs/2311.00863),
-    who call an F1 above 0.85 high. Here the tokens of the test are of other documents than those of the fit.
+    Each probe is a logistic regression on one standardised activation, as in Quirke et al. 2023
+    (https://arxiv.org/abs/2311.00863), who call an F1 above 0.85 high. Here the test uses other documents than the fit.
 
     **Arguments:**
 
     - `model`, `classes`: as in `distribution`.
     - `context`: the class that is told from all others.
-    - `neurons`: pairs `(layer, neuron)`; all by default. Of others the result has NaN.
+    - `neurons`: pairs `(layer, neuron)`; all by default. The result has NaN for others.
     - `tokens`: tokens of the class, and as many of the others, at most; 10,000 by default. They are drawn at random.
     - `test`: share of the documents that are held out; 0.2 by default.
     - `skip`: first tokens of a context that do not count; 10 by default.
@@ -104,7 +104,7 @@ def class_probes(
     **Raises:** ValueError for a class that is not there, no other class, or a class of one document; as `distribution`.
 
     ```python
-    found = ji.neurons.class_probes(model, corpus, "German")
+    found = ji.neurons.class_probes(model, corpus, "de")
     found.best, found.f1[found.best]
     ```
 

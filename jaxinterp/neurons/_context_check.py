@@ -7,6 +7,8 @@ import numpy as np
 
 from .. import viz
 from .._deprecations import respelled
+from .._settings import takes_settings
+from ..stats._results import Record, Result
 from ..typing import ArrayLike, ClassesLike, KeyLike, ModelLike, NeuronsLike
 from ._ablation import Ablation, ablation
 from ._address import as_neurons, name
@@ -16,12 +18,18 @@ from ._token_means import TokenMeans, token_means
 
 
 @dataclass(frozen=True, eq=False)
-class ContextCheck:
-    """Whether a neuron is of one class: made by `context_check`.
+class ContextCheck(Result):
+    """Whether a neuron fires on one class of texts; made by `ji.neurons.context_check`.
 
-    `separation`: the chance that a token of the class is above one of the others, from the
-    histograms (ties count half); `distribution`, `ablation` and `off_class` are those of the three
-    checks.
+    - `separation`: the probability that the activation at a token of the class is above that at a token of the other
+      classes, from the histograms (ties count half).
+    - `distribution`, `ablation`, `off_class`: the results of the three checks.
+
+    ```python
+    settings = ji.neurons.ContextCheckSettings(skip=2, least=1)
+    check = ji.neurons.context_check(model, corpus, (3, 336), "de", settings=settings)
+    check.separation, check.ablation.increase, check.off_class.records(tokenizer)[0]
+    ```
     """
 
     neuron: tuple[int, int]
@@ -31,7 +39,7 @@ class ContextCheck:
     ablation: Ablation
     off_class: TokenMeans
 
-    def records(self) -> list[dict[str, Any]]:
+    def records(self) -> list[Record]:
         """A dict for each class: how active the neuron is there, and the rise of the loss without it."""
         moments, losses = self.distribution, self.ablation
         return [
@@ -48,6 +56,10 @@ class ContextCheck:
             }
             for c, each in enumerate(losses.names)
         ]
+
+    def figure(self, *, title: str = "") -> viz.Figure:
+        """The distribution of the activation by class; `figures` has the other checks too."""
+        return self.distribution.figure(title=title or f"Neuron {name(self.neuron)} by class")
 
     def figures(self, tokenizer: Any) -> list[viz.Figure]:
         """Histograms, losses and off-class tokens, for a page."""
@@ -73,13 +85,17 @@ class ContextCheck:
 
 @dataclass(frozen=True)
 class ContextCheckSettings:
-    """How the three checks of `context_check` are made.
+    """Settings of the three checks of `ji.neurons.context_check`.
 
-    - `to`: the value that `ablation` sets the neuron to: `"zero"` (the default), `"mean"` or a number.
+    - `to`: the value to which `ablation` sets the neuron: `"zero"` (the default), `"mean"` or a number.
     - `least`: the smallest number of times that a token occurs, as in `token_means`; 21 by default.
     - `top`: tokens of other classes that are listed, 20 by default.
     - `skip`: first tokens of a context that do not count, 10 by default.
     - `bins`: of the histograms, 100 by default.
+
+    ```python
+    settings = ji.neurons.ContextCheckSettings(to="mean", skip=2, least=5)
+    ```
     """
 
     to: str | ArrayLike = "zero"
@@ -99,6 +115,7 @@ class ContextCheckSettings:
     skip="settings=ji.neurons.ContextCheckSettings(skip=10)",
     bins="settings=ji.neurons.ContextCheckSettings(bins=100)",
 )
+@takes_settings
 def context_check(
     model: ModelLike,
     classes: ClassesLike,
@@ -112,9 +129,9 @@ def context_check(
     batch_size: int | str | None = "auto",
     progress: bool = True,
 ) -> ContextCheck:
-    r"""$(n_{cb},\ \Delta_c,\ \bar a(v))$: histograms, loss by class, and off-class tokens of one neuron.
+    r"""$(n_{cb},\ \Delta_c,\ \bar a(v))$: the histograms, the losses by class and the off-class tokens of one neuron.
 
-    The three checks of a context neuron in Gurnee et al. 2023 (https://arxiv.org/abs/2305.01610).
+    These are the three checks of a context neuron in Gurnee et al. 2023 (https://arxiv.org/abs/2305.01610).
 
     **Arguments:**
 
@@ -126,7 +143,7 @@ def context_check(
 
     **Returns:** `ContextCheck`.
 
-    **Raises:** as those; `ValueError` for several neurons or a class that there is not.
+    **Raises:** as these functions; `ValueError` for several neurons and for a class that does not exist.
 
     ```python
     settings = ji.neurons.ContextCheckSettings(skip=2, least=1)
@@ -134,7 +151,7 @@ def context_check(
     check.separation, check.records()[0]["increase"]
     ```
 
-    Law: its parts are what `distribution`, `ablation` and `token_means` return.
+    Law: its parts are the results of `distribution`, `ablation` and `token_means`.
     """
     chosen = as_neurons(model, neuron, site)
     if len(chosen) != 1:

@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._arguments import as_int, as_number
+from .._arguments import as_int, as_list, as_number
 from .._random import host_generator
+from .._settings import takes_settings
 from ..core._check import check_predicts_tokens
 from ..core._intervene import config_of
 from ..corpus._batches import Batch
@@ -19,6 +20,7 @@ from ._address import as_neurons, name
 from ._context_paths import RUNS, ContextPaths
 from ._context_study import ContextStudy
 from ._contexts import Contexts, as_contexts, index_of
+from ._losses import check_losses
 from ._moments import Moments, of_batch
 from ._ngram_prompts import random_costs, with_letters
 from ._ngrams import ContextNgrams, Found
@@ -29,11 +31,15 @@ from ._reading import batches_of, fold_neurons
 class NgramSettings:
     """Which n-grams count as needing a context neuron, and how many are kept; the published values by default.
 
-    - `order`: tokens of an n-gram.
-    - `least`: nats that removing the neuron, and removing its indirect path, both cost at least.
-    - `most_loss`: nats of the last token's loss at most, as the model is.
+    - `order`: the number of tokens of an n-gram.
+    - `least`: the smallest rise of the loss, in nats, both without the neuron and without its indirect path.
+    - `most_loss`: the largest loss of the last token in the unchanged model, in nats.
     - `top`: how many n-grams, and how many later neurons, are kept.
     - `prompts`: random prompts for each n-gram, of 12 of the most frequent tokens; 0 for none.
+
+    ```python
+    settings = ji.neurons.NgramSettings(order=4, least=1.0, prompts=0)
+    ```
     """
 
     order: IntLike = 3
@@ -51,12 +57,13 @@ class NgramSettings:
         as_number(self.most_loss, "most_loss", 0, np.inf)
 
 
+@takes_settings
 def context_ngrams(
     model: ModelLike,
     neuron: NeuronsLike,
     corpus: ClassesLike,
     *,
-    context: str,
+    context: str | None = None,
     tokenizer: TokenizerLike | None = None,
     values: tuple[FloatLike, FloatLike] | None = None,
     settings: NgramSettings = NgramSettings(),
@@ -65,9 +72,9 @@ def context_ngrams(
     key: KeyLike | None = None,
     progress: bool = True,
 ) -> ContextStudy:
-    r"""$\ell(a \leftarrow \bar a_{\text{other}}) - \ell$, and the same with one path removed: what a context neuron is for.
+    r"""$\ell(a \leftarrow \bar a_{\text{other}}) - \ell$, and the same with one path removed: the effects of a context neuron.
 
-    Quirke et al. 2023 (https://arxiv.org/abs/2311.00863): the German neuron of Pythia-70m acts mostly through
+    Quirke et al. 2023 (https://arxiv.org/abs/2311.00863) find that the German neuron of Pythia-70m acts mostly through
     later neurons, which complete frequent German n-grams.
 
     **Arguments:**
@@ -75,10 +82,10 @@ def context_ngrams(
     - `model`: of `ji.models`, without edits of its own.
     - `neuron`: a pair `(layer, neuron)`, or a name `"3.669"`.
     - `corpus`: a labelled `Corpus`, or a dict from class to texts, as in `distribution`.
-    - `context`: the class that the neuron stands for.
-    - `tokenizer`: for n-grams as texts; then every token of an n-gram has a letter.
-    - `values`: what the neuron is set to, active and inactive. By default its mean over the tokens of the
-      context, and over those of all other classes.
+    - `context`: the class of the neuron; by default the class in which its mean is the largest.
+    - `tokenizer`: gives n-grams as texts; every token of an n-gram then has a letter.
+    - `values`: the values of the neuron when active and when inactive. By default its mean over the tokens of the
+      context, and over the tokens of all other classes.
     - `settings`: which n-grams count, and how many are kept: `NgramSettings`.
     - `skip`: first tokens of a row that do not count; 1 by default.
     - `level`: coverage of the intervals; `key`: draws resamples and prompts, `jax.random.key(0)` by default.
@@ -99,9 +106,9 @@ def context_ngrams(
     found.ngrams.ids                                               # the planted ones
     ```
 
-    Laws: a neuron without a path to the logits costs nothing without its direct path, and as much without its
-    indirect path as in all; the other way round for one that later layers do not read; one that neither reads
-    costs exactly 0.
+    Laws: for a neuron that the unembedding does not read, the cost without the direct path is 0, and the cost without
+    the indirect path is the total; for a neuron that later layers do not read it is the other way round; for a neuron
+    that nothing reads all costs are exactly 0.
     """
     if hasattr(model, "edits"):
         raise ValueError(
@@ -113,12 +120,13 @@ def context_ngrams(
     if len(chosen) != 1:
         raise ValueError(f"context_ngrams studies one neuron, as (3, 669); got {len(chosen)} of them.")
     contexts = as_contexts(model, corpus, skip=as_int(skip, "skip", 0))
-    index_of(contexts.names, context)
-    on, off = (
-        _means(model, contexts, chosen, context, progress)
-        if values is None
-        else (as_number(v, "values", -np.inf, np.inf) for v in values)
-    )
+    if context is not None:
+        index_of(contexts.names, context)
+    given = None if values is None else _values(values)
+    if context is None or given is None:
+        context, means = _means(model, contexts, chosen, context, given is None, progress)
+        given = means if given is None else given
+    on, off = given
     key = jax.random.key(0) if key is None else key
     rng = host_generator(key, "ji.neurons.context_ngrams(..., key={})")
     read = ContextPaths(
@@ -130,6 +138,7 @@ def context_ngrams(
     words = None if tokenizer is None else with_letters(tokenizer, int(config_of(model).vocab))
     found = Found(int(settings.order), float(settings.least), float(settings.most_loss), words, {})
     sums, counts, added = _costs(model, own, read, found, progress)
+    check_losses(sums[0])
     mean, spread = sums.sum(-1) / counts.sum(), sums[[2, 3, 4]] - sums[[0]]
     costs, (low, high) = spread.sum(-1) / counts.sum(), ratio_ends(spread, counts, level, rng)
     ids, rows = found.best(int(settings.top))
@@ -163,25 +172,44 @@ def context_ngrams(
     )
 
 
+def _values(values: Any) -> tuple[float, float]:
+    given = as_list(values, "values", "values=(active, inactive)")
+    if len(given) != 2:
+        raise ValueError(f"values are two numbers, (active, inactive); got {len(given)} of them.")
+    active, inactive = (as_number(each, "values", -np.inf, np.inf) for each in given)
+    return active, inactive
+
+
 def _means(
-    model: Any, contexts: Contexts, chosen: np.ndarray, context: str, progress: bool
-) -> tuple[float, float]:
-    """The mean activation in the context, and in all other classes."""
-    if len(contexts.names) < 2:
-        raise ValueError(
-            f"Without values= the neuron is set to its mean in another class, and {context!r} is the only one. "
-            "Give a corpus with other classes, or values=(active, inactive)."
-        )
-    many = len(contexts.names)
+    model: Any, contexts: Contexts, chosen: np.ndarray, context: str | None, both: bool, progress: bool
+) -> tuple[str, tuple[float, float]]:
+    """The context, by default the class with the largest mean, and the mean activation there and in all others."""
+    names = list(contexts.names)
+    if len(names) < 2:
+        only = names[0]
+        if both and only == "all":
+            raise ValueError(
+                "A context is a class of text, and these texts have no labels. Give them: "
+                "ji.data.pack(tokenizer, [(text, 'German'), (other, 'English')], ctx=128), or a dict from class to "
+                "texts."
+            )
+        if both:
+            raise ValueError(
+                f"Without values= the neuron is set to its mean in another class, and {only!r} is the only one. "
+                "Give a corpus with other classes, or values=(active, inactive)."
+            )
+        return only, (np.nan, np.nan)
+    many = len(names)
 
     def step(state: Moments, batch: Batch, x: Any) -> Moments:
         return state.merged(of_batch(x, batch, many))
 
     how: dict[str, Any] = {"batch_size": "auto", "progress": "means" if progress else False}
     found = fold_neurons(model, contexts, chosen, "mlp_post", Moments.nothing(many, 1), step, **how)
-    here = np.array([each == context for each in contexts.names])
+    chief = names[int(found.mean.reshape(-1).argmax())] if context is None else context
+    here = np.array([each == chief for each in names])
     mean = lambda which: (found.mean * found.count)[which].sum() / found.count[which].sum()
-    return float(mean(here)), float(mean(~here))
+    return chief, (float(mean(here)), float(mean(~here)))
 
 
 def _costs(model: Any, own: Contexts, read: Any, found: Found, progress: bool) -> tuple[np.ndarray, ...]:
@@ -198,7 +226,8 @@ def _costs(model: Any, own: Contexts, read: Any, found: Found, progress: bool) -
         sums, added = state
         each = np.where(counted, losses, 0).sum(-1)
         np.add.at(sums.T, own.document[rows], each.T)
-        found.add(np.asarray(batch.tokens)[: len(rows)], counted, losses)
+        whole = np.cumsum(own.corpus.mask[rows], 1) >= found.order  # no padding among the tokens of an n-gram
+        found.add(np.asarray(batch.tokens)[: len(rows)], counted & whole, losses)
         return sums, added + np.asarray(values[1], np.float64)
 
     layers, units = np.shape(model.blocks.mlp.w_out)[:2]

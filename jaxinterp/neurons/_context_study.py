@@ -12,16 +12,16 @@ from ._ngrams import ContextNgrams
 
 @dataclass(frozen=True, eq=False)
 class ContextStudy(Result):
-    """What a context neuron does in its context; made by `context_ngrams`.
+    """The effects of a context neuron in its context; made by `ji.neurons.context_ngrams`.
 
-    - `neuron`, `context`: `"3.669"` and the class; `active`, `inactive`: the values that it was set to.
-    - `losses (5,)`: nats per token as the model is, with the neuron active, inactive, and with only its direct,
-      or only its indirect path active.
+    - `neuron`, `context`: a name such as `"3.669"`, and the class; `active`, `inactive`: the values that it was set to.
+    - `losses (5,)`: nats per token of the unchanged model, with the neuron active, with it inactive, with only its
+      direct path active, and with only its indirect path active.
     - `costs low high (3,)`: nats by which the loss rises without the neuron (total), without its indirect path,
       and without its direct path, with intervals over documents. They do not add up in general.
     - `ngrams`: n-grams that need the neuron.
-    - `components (n, 2)`, `added (n,)`: neurons of later layers, and what the context makes them add to the
-      log-probability of the next token, per token to first order; the largest sizes first.
+    - `components (n, 2)`, `added (n,)`: neurons of later layers, and how much more they add to the log-probability of
+      the next token because the neuron is active, per token to first order; the largest magnitudes first.
     - `tokens`, `documents`, `level`.
     """
 

@@ -14,7 +14,13 @@ from ._units import named
 
 class Matches(NamedTuple):
     """The best matches of each unit of the first side: `values (unit, k)`, falling, and `partners
-    (unit, k)`, their columns in the matrix."""
+    (unit, k)`, their columns in the matrix.
+
+    ```python
+    matches = ji.neurons.correlations(x, y).top(3)
+    matches.values, matches.partners
+    ```
+    """
 
     values: np.ndarray
     partners: np.ndarray
@@ -22,7 +28,13 @@ class Matches(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Correlations(Result):
-    """How alike units of two sides are; made by `correlations`."""
+    """How similar the units of two streams are; made by `ji.neurons.correlations`.
+
+    ```python
+    found = ji.neurons.correlations(x, y)
+    found.matrix.shape, found.top(3).partners
+    ```
+    """
 
     values: np.ndarray
     "The largest entries of each row of the matrix, falling, `(unit, top)`."

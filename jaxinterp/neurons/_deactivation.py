@@ -19,7 +19,13 @@ from ._address import name
 
 @dataclass(frozen=True, eq=False)
 class HeadDeactivation(Result):
-    """How each neuron moves the attention of each later head to BOS; made by `head_deactivation`."""
+    """How much each neuron adds to the attention of each later head to BOS; made by `ji.neurons.head_deactivation`.
+
+    ```python
+    found = ji.neurons.head_deactivation(model, tokenizer.bos_id)
+    found.top(3)
+    ```
+    """
 
     scores: np.ndarray
     """`(layer, ff, layer, head)`: neurons on the first two axes, heads on the last two. NaN where the head does not
@@ -32,9 +38,10 @@ class HeadDeactivation(Result):
     def top(self, k: IntLike = 10) -> list[Record]:
         """The k pairs of the largest score in absolute value, as records."""
         k = as_int(k, "k, the number of pairs,", 1)
-        flat = np.nan_to_num(self.scores).ravel()
+        flat, there = self.scores.ravel(), np.isfinite(self.scores).ravel()
         rows: list[Record] = []
-        for i in np.argsort(-np.abs(flat), kind="stable")[:k]:
+        order = np.argsort(-np.where(there, np.abs(flat), -1), kind="stable")
+        for i in order[: min(k, int(there.sum()))]:  # other heads do not read the neuron
             layer, unit, later, head = np.unravel_index(i, self.scores.shape)
             rows.append(
                 {
@@ -52,20 +59,20 @@ class HeadDeactivation(Result):
 
 
 def head_deactivation(model: ModelLike, bos: IntLike, *, distance: IntLike = 1) -> HeadDeactivation:
-    r"""$h_{n,h} = (w^{out}_n W_{Q,h}) \cdot k_{h,\mathrm{BOS}} / \sqrt{d_h}$: what a neuron adds to a head's score of BOS.
+    r"""$h_{n,h} = (w^{out}_n W_{Q,h}) \cdot k_{h,\mathrm{BOS}} / \sqrt{d_h}$: how much a neuron adds to the score of BOS in a head.
 
-    A head that attends to BOS writes little, so it is switched off. A positive score raises attention to BOS
-    when the neuron fires and switches the head off; a negative one switches it on. Heads are those in
-    later layers. Gurnee et al. 2024 (https://arxiv.org/abs/2401.12181), section 5.3. The norm is folded into
-    $W_Q$, and its scale is left out: at a token it divides all scores alike.
+    A head that attends to BOS writes little, so it is switched off. With a positive score the neuron raises the
+    attention to BOS when it fires, and switches the head off; with a negative score it switches the head on. Only heads
+    in later layers have a score. Gurnee et al. 2024 (https://arxiv.org/abs/2401.12181), section 5.3. The norm is folded
+    into $W_Q$, and its scale is left out, because at one token it divides all scores by the same number.
 
     **Arguments:**
 
     - `model`: of `ji.models`, with MLPs, without edits.
     - `bos`: the id of the token that stands first, such as `tokenizer.bos_id`. Its key is that of a run on it alone.
-    - `distance`: of rotary models, how many positions behind BOS the query stands; 1 by default.
+    - `distance`: how many positions the query stands after BOS, for rotary models; 1 by default.
 
-    **Returns:** `HeadDeactivation`. Whether a pair matters is seen by `path_ablation`.
+    **Returns:** `HeadDeactivation`. `path_ablation` measures whether a pair matters.
 
     **Raises:** ValueError for a model without MLPs, and an intervened one; IndexError for no token of the model.
 

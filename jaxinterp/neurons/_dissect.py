@@ -6,22 +6,23 @@ from typing import Any
 import numpy as np
 
 from .._deprecations import respelled
+from .._tabular import Record, Tabular, pieces
 from ..probes import metrics
-from ..typing import ClassesLike, ModelLike, NeuronsLike
+from ..typing import ClassesLike, ModelLike, NeuronsLike, TokenizerLike
 from ._address import as_neurons, name
 from ._contexts import Contexts, as_contexts
 from ._reading import values
 
 
 @dataclass(frozen=True, eq=False)
-class Dissection:
-    """Neurons and their sum beside a target; made by `dissect`.
+class Dissection(Tabular):
+    """How well neurons, and their sum, find a target; made by `ji.neurons.dissect`.
 
-    `parts`: names of the neurons and, last, `"sum"`; `ngrams ids (part, k, n)`, by falling `mean
-    (part, k)` activation at their last token, with `count` and the `share` of them that is the
-    target; -1 and NaN where there are fewer. `separation`: for each part a dict of `f1` at its best
-    `threshold`, `roc_auc`, `average_precision`, and `in_top`, the share of targets among the tokens
-    with the largest values, as many as there are targets.
+    - `parts`: names of the neurons, and `"sum"` at the end.
+    - `ids (part, k, n)`: the top n-grams, in the order of their `mean (part, k)` activation at the last token, with
+      their `count`, and the `share` that is the target. -1 and NaN fill up shorter lists.
+    - `separation`: for each part a dict of `f1` at its best `threshold`, `roc_auc`, `average_precision`, and `in_top`:
+      as many tokens with the largest values as there are targets are taken, and `in_top` is the share of targets in them.
     """
 
     neurons: np.ndarray
@@ -35,12 +36,12 @@ class Dissection:
     tokens: int
     targets: int
 
-    def records(self, tokenizer: Any) -> list[dict[str, Any]]:
-        """The top n-grams of every part, as dicts with their text."""
+    def records(self, tokenizer: TokenizerLike | None = None) -> list[Record]:
+        """The top n-grams of every part, as dicts with their text; ids without a tokenizer."""
         return [
             {
                 "part": part,
-                "ngram": "".join(tokenizer.tokens(self.ids[p, j])),
+                "ngram": "".join(pieces(tokenizer, self.ids[p, j])),
                 "mean": float(self.mean[p, j]),
                 "count": int(self.count[p, j]),
                 "target": float(self.share[p, j]),
@@ -67,21 +68,21 @@ def dissect(
     batch_size: int | str | None = "auto",
     progress: bool = True,
 ) -> Dissection:
-    r"""$a_1, \dots, a_k$ and $\sum_j w_j a_j$: top n-grams of each, and how well each finds the target.
+    r"""$a_1, \dots, a_k$ and $\sum_j w_j a_j$: the top n-grams of each neuron and of the sum, and how well they find a target.
 
-    In superposition each neuron fires on many unrelated n-grams and their sum on one: compound words
-    in section 6 of Gurnee et al. 2023 (https://arxiv.org/abs/2305.01610). Contexts stream; of each
-    token that counts only the given neurons are kept.
+    In superposition each neuron fires on many unrelated n-grams, and their sum on one of them. An example are the compound
+    words in section 6 of Gurnee et al. 2023 (https://arxiv.org/abs/2305.01610). Contexts are read batch by batch, and
+    only the activations of the given neurons are kept.
 
     **Arguments:**
 
     - `classes`: a `Corpus`, or tokens, or `(tokens, mask)`.
     - `neurons`: a few, such as the support of `probes.best_subset(x, y, k=5)`.
     - `weights`: their weights in the sum, such as those of the probe; 1 by default.
-    - `target (seq, pos)`: True at the last token of what is looked for, such as
+    - `target (seq, pos)`: True at the last token of each n-gram that is to be found, such as
       `corpus.spans(lambda t: ji.data.features.compound_word(t, "high school").both, at="last")`.
-    - `against (seq, pos)`: the tokens that the target is separated from (near misses), for `separation`;
-      by default all others.
+    - `against (seq, pos)`: True at the tokens that are told from the target for `separation`, such as near misses;
+      by default all other tokens.
     - `n`: length of the n-grams, which are found by their last token; 2 by default.
     - `top`: n-grams in each list; 10 by default.
     - `least`: smallest number of occurrences of an n-gram; 1 by default.

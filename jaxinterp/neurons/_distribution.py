@@ -11,6 +11,7 @@ import numpy as np
 from .. import viz
 from .._deprecations import respelled
 from ..corpus._batches import Batch
+from ..stats._results import Record, Result
 from ..typing import ClassesLike, ModelLike, NeuronsLike
 from ._address import as_neurons, name
 from ._contexts import as_contexts, index_of
@@ -19,12 +20,18 @@ from ._reading import fold_neurons
 
 
 @dataclass(frozen=True, eq=False)
-class Distribution:
-    """Histograms and moments of activations per token; made by `distribution`.
+class Distribution(Result):
+    """Histograms and moments of activations per token; made by `ji.neurons.distribution`.
 
-    `neurons (n, 2)`; `names` of the classes; `edges (n, bins + 1)`; `counts (class, n, bins)`;
-    `tokens (class,)` that were counted; `mean std skew kurtosis low high (class, n)`, with
-    population moments and a kurtosis of 3 for a Gaussian.
+    - `neurons (n, 2)`, `names`: the neurons and the classes.
+    - `edges (n, bins + 1)`, `counts (class, n, bins)`: the histograms; `tokens (class,)`: how many were counted.
+    - `mean std skew kurtosis low high (class, n)`: population moments (the kurtosis of a Gaussian is 3), and the
+      smallest and the largest activation.
+
+    ```python
+    found = ji.neurons.distribution(model, corpus, [(3, 336)], skip=2)
+    found.mean, found.quantile([0.1, 0.9]), found.mean_of("de")
+    ```
     """
 
     neurons: np.ndarray
@@ -58,7 +65,7 @@ class Distribution:
         weight = self.tokens[rows, None]
         return (self.mean[rows] * weight).sum(0) / weight.sum()
 
-    def records(self) -> list[dict[str, Any]]:
+    def records(self) -> list[Record]:
         """One dict for each class and neuron."""
         quantiles = self.quantile([0.05, 0.5, 0.95])
         return [
@@ -120,10 +127,10 @@ def distribution(
     batch_size: int | str | None = "auto",
     progress: bool = True,
 ) -> Distribution:
-    r"""$n_{cjb} = |\{t \in c : e_b \le a_j(t) < e_{b+1}\}|$: activations per token, by class.
+    r"""$n_{cjb} = |\{t \in c : e_b \le a_j(t) < e_{b+1}\}|$: histograms of activations per token, by class.
 
-    Check (i) of a context neuron in Gurnee et al. 2023 (https://arxiv.org/abs/2305.01610). Contexts
-    stream: one batch of activations is held at a time.
+    This is check (i) of a context neuron in Gurnee et al. 2023 (https://arxiv.org/abs/2305.01610). Contexts are read
+    batch by batch, and the activations of one batch are in memory at a time.
 
     **Arguments:**
 
@@ -152,7 +159,7 @@ def distribution(
     found.figure().save("neuron.html")
     ```
 
-    Law: counts are `numpy.histogram` of all activations, moments those of all tokens together.
+    Law: counts are `numpy.histogram` of all activations, and moments are those of all tokens.
     """
     contexts = as_contexts(model, classes, skip=skip)
     chosen = as_neurons(model, neurons, site)
@@ -182,8 +189,6 @@ def distribution(
 
     how["progress"] = "moments" if progress else False
     moments, counts = fold_neurons(model, contexts, chosen, site, (moments, counts), step, **how)
-    if not np.isfinite(moments.mean).all():
-        raise ValueError("Activations are NaN or infinite: are the weights finite, and does the dtype reach?")
     if edges is None:
         edges = _edges(moments.low.min(0), moments.high.max(0), bins)
         how["progress"] = "histograms" if progress else False

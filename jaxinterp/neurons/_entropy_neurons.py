@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from .. import viz
+from .._settings import takes_settings
 from ..core._check import as_int, as_selector, check_choice, check_selector
 from ..corpus._checkpoint import Checkpoint
 from ..stats._results import Record, Result
@@ -21,13 +22,13 @@ BY_EFFECT = ("mean", "total", "direct", "mediated", "loss", "entropy", "rank")
 
 @dataclass(frozen=True, eq=False)
 class EntropyNeurons(Result):
-    """Neurons of a layer by their weights and their effects; made by `entropy_neurons`.
+    """Weights and effects of the neurons of a layer; made by `ji.neurons.entropy_neurons`.
 
     From weights, each `(n,)`: `norm` of the output weights; `rho`, their share in the null space; `logit_var`.
 
     From mean ablation, each `(n,)` and a mean over tokens: `total` and `direct`, absolute changes of the loss in
-    nats; `mediated`, the share 1 - direct / total; `loss`, `entropy` and `rank` of the next token, each as the
-    ablated model has it minus as the model has it. `mean`, the activation that a neuron was set to.
+    nats; `mediated`, the share 1 - direct / total; `loss`, `entropy` and `rank` of the next token, each for the
+    ablated model minus the unchanged model. `mean` is the activation that a neuron was set to.
 
     - `low`, `high`: ends of intervals over documents, `{"total": (n,), ...}`, for `total`, `direct`,
       `mediated`, `loss`, `entropy` and `rank`.
@@ -103,6 +104,7 @@ class EntropyNeurons(Result):
         return np.argsort(-np.where(np.isnan(column), -np.inf, column), kind="stable")
 
 
+@takes_settings
 def entropy_neurons(
     model: ModelLike,
     corpus: CorpusLike,
@@ -115,11 +117,11 @@ def entropy_neurons(
     checkpoint: PathLike | Checkpoint | None = None,
     progress: bool = True,
 ) -> EntropyNeurons:
-    r"""$\rho = \frac{\lVert N^\top w \rVert}{\lVert w \rVert},\quad \mathrm{TE} = \overline{|\ell' - \ell|},\quad 1 - \mathrm{DE} / \mathrm{TE}$: who sets the scale of the last norm.
+    r"""$\rho = \frac{\lVert N^\top w \rVert}{\lVert w \rVert},\quad \mathrm{TE} = \overline{|\ell' - \ell|},\quad 1 - \mathrm{DE} / \mathrm{TE}$: neurons that act through the scale of the last norm.
 
-    An entropy neuron has large output weights $w$ that hardly move a logit. Ablated to its mean, it changes the loss
-    through the scale of the last norm: the direct effect, where this scale stays as it was, is small beside the
-    total one. Stolfo et al. 2024 (https://arxiv.org/abs/2406.16254), Gurnee et al. 2024
+    An entropy neuron has large output weights $w$ that hardly change a logit directly. When it is set to its mean, the
+    loss changes through the scale of the last norm. So the direct effect DE, with this scale kept fixed, is small
+    compared with the total effect TE. Stolfo et al. 2024 (https://arxiv.org/abs/2406.16254), Gurnee et al. 2024
     (https://arxiv.org/abs/2401.12181).
 
     **Arguments:**
@@ -127,14 +129,14 @@ def entropy_neurons(
     - `model`: any of `ji.models` with MLPs and a last norm, LayerNorm or RMSNorm, folded or not.
     - `corpus`: a `Corpus`, tokens `(row, pos)`, or `(tokens, mask)`. A neuron acts at the tokens that count and
       have a next token. The first 3 of a context are left out, as in the paper's code (`ClampSettings(skip=)`).
-    - `layer`: the last one by default. There an ablation is a change of rank one of the last stream, which is
-      exact and runs nothing again. For an earlier layer the layers after it run again for each neuron, and the
-      direct effect holds the scale of the last norm alone.
+    - `layer`: the last layer by default. There an ablation changes the last stream along one direction, so that the exact
+      effect needs no second run. For an earlier layer the layers after it run again for each neuron, and the
+      direct effect keeps only the scale of the last norm fixed.
     - `neurons`: ints `(n,)`; all of the layer by default.
-    - `null_rank`: directions of the null space; see `null_space` for the rule by default.
+    - `null_rank`: the number of directions of the null space; by default by the rule of `null_space`.
     - `settings`: a `ClampSettings`: positions, intervals, memory.
     - `key`: draws the resamples; `jax.random.key(0)` by default.
-    - `checkpoint`: a file, or a `ji.corpus.Checkpoint`; an interrupted call goes on from it.
+    - `checkpoint`: a file, or a `ji.corpus.Checkpoint`; an interrupted call continues from it.
     - `progress`: whether a progress bar is shown; True by default.
 
     **Returns:** `EntropyNeurons`. `mediated` is NaN for a neuron without any effect.

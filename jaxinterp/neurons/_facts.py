@@ -8,6 +8,7 @@ import numpy as np
 
 from .._deprecations import respelled
 from ..corpus._corpus import TokenCorpus
+from ..stats._results import Record, Result
 from ..typing import ArrayLike, ModelLike, NeuronsLike, TokenizerLike
 from ._ablation import ALL_TOGETHER
 from ._ablation_values import values_of
@@ -18,10 +19,16 @@ from ._reading import fold_losses
 
 
 @dataclass(frozen=True, eq=False)
-class FactAblation:
-    """Log-probabilities of words after their prompts; made by `fact_ablation`.
+class FactAblation(Result):
+    """Log-probabilities of words after their prompts; made by `ji.neurons.fact_ablation`.
 
-    `facts` as given; `rows`, what is ablated; `before (fact,)` and `after (row, fact)` in nats.
+    - `facts`: the given pairs; `rows`: the ablated neuron of each row.
+    - `before (fact,)`, `after (row, fact)`: log-probabilities in nats without and with the ablation.
+
+    ```python
+    found = ji.neurons.fact_ablation(model, tokenizer, [("He went back to the", " house")], [(3, 336)])
+    found.before, found.after
+    ```
     """
 
     facts: tuple[tuple[str, str], ...]
@@ -29,7 +36,7 @@ class FactAblation:
     before: np.ndarray
     after: np.ndarray
 
-    def records(self) -> list[dict[str, Any]]:
+    def records(self) -> list[Record]:
         """One dict for each row and fact, with probabilities."""
         return [
             {
@@ -63,9 +70,9 @@ def fact_ablation(
     batch_size: int | str | None = "auto",
     progress: bool = True,
 ) -> FactAblation:
-    r"""$p(w \mid t, M)$ and $p(w \mid t, M, a_j \leftarrow v_j)$: the attribute's word in a completion prompt.
+    r"""$p(w \mid t, M)$ and $p(w \mid t, M, a_j \leftarrow v_j)$: the probability of a word with and without neurons.
 
-    Fact neurons in Gurnee et al. 2023 (https://arxiv.org/abs/2305.01610).
+    The test of fact neurons in Gurnee et al. 2023 (https://arxiv.org/abs/2305.01610).
 
     **Arguments:**
 

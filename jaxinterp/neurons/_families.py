@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import viz
 from ..corpus._corpus import as_corpus
 from ..stats._results import Record, Result
 from ..typing import BytesLike, CorpusLike, FloatLike, ModelLike, TokenizerLike
@@ -17,14 +18,20 @@ from ._units import Indicators, UnitStream, named
 
 @dataclass(frozen=True, eq=False)
 class Families(Result):
-    """How much of each neuron's variance one feature of a token explains; made by `families`."""
+    """The share of the variance of each neuron that a feature of tokens explains; made by `ji.neurons.families`.
+
+    ```python
+    found = ji.neurons.families(model, corpus, ji.neurons.token_families(corpus, tokenizer))
+    found.best(0.5), found.records()[0]
+    ```
+    """
 
     reduction: np.ndarray
     "The largest reduction in variance by one feature of each family, `(neuron, family)`."
     value: np.ndarray
     "The value of that feature, such as a token id, `(neuron, family)`."
     names: tuple[str, ...]
-    "Of the families."
+    "The name of each family."
     neurons: np.ndarray
     "Layer and unit, `(neuron, 2)`."
 
@@ -43,10 +50,25 @@ class Families(Result):
             for name, v, r in zip(self.names, values, reductions, strict=True)
         ]
 
+    def figure(self, *, title: str = "What explains a neuron") -> viz.Figure:
+        """A heat map of the forty neurons that are explained best, by family."""
+        best = np.argsort(-np.nan_to_num(self.reduction).max(1), kind="stable")[:40]
+        rows = named(self.neurons[best])
+        axes = ("neuron", "family")
+        return viz.heatmap(
+            self.reduction[best], rows=rows, cols=self.names, axis_names=axes, value="share", title=title
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class TokenFamilies(Result):
-    """Labels `(row, pos)` of tokens, -1 where there is none; made by `token_families`."""
+    """Labels `(row, pos)` of tokens by family, -1 where a token has none; made by `ji.neurons.token_families`.
+
+    ```python
+    labels = ji.neurons.token_families(tokens, tokenizer)
+    list(labels), labels["unigram"].shape
+    ```
+    """
 
     unigram: np.ndarray
     "The id of a frequent token."
@@ -72,16 +94,16 @@ def families(
     r"""$1 - \frac{(1 - \beta)\,\mathrm{var}(a \mid s = 0) + \beta\,\mathrm{var}(a \mid s = 1)}{\mathrm{var}(a)}$,
     the largest over the features s of a family.
 
-    The reduction in variance by which Gurnee et al. 2024 (https://arxiv.org/abs/2401.12181) sort neurons:
-    unigram, alphabet, previous token, position, syntax, semantic context. For a feature that is 0 or 1 it is
-    the square of the correlation, so it is read by the fold of `correlations`.
+    This is the reduction in variance by which Gurnee et al. 2024 (https://arxiv.org/abs/2401.12181) sort neurons into
+    families: unigram, alphabet, previous token, position, syntax, semantic context. $\beta$ is the share of tokens with
+    s = 1. For such a feature the reduction is the square of the correlation, so it is computed as in `correlations`.
 
     **Arguments:**
 
     - `model`, `corpus`, `batch_size`, `max_bytes`: as in `correlations`.
-    - `labels`: ints `(row, pos)` by family; each value of 0 or more is a feature, and -1 none of them.
-      `token_families` makes those of tokens; parts of speech, languages and others are yours:
-      `{"syntax": tags, "German": corpus.label_of_tokens("de").astype(int)}`.
+    - `labels`: ints `(row, pos)` by family; each value of 0 or more is a feature, and -1 stands for none of them.
+      `token_families` makes labels from the texts of tokens. Add labels of your own, such as parts of speech or
+      languages: `{"syntax": tags, "German": corpus.label_of_tokens("de").astype(int)}`.
     - `site`: a site of neurons; `"mlp_post"` by default.
 
     **Returns:** `Families`, with `.best()`.
@@ -137,7 +159,7 @@ def families(
 
 
 def token_families(corpus: CorpusLike, tokenizer: TokenizerLike, *, common: int = 256) -> TokenFamilies:
-    r"""Labels $(\mathrm{row}, \mathrm{pos})$ of what tokens say by themselves, for `families`.
+    r"""Labels $(\mathrm{row}, \mathrm{pos})$ from the texts of tokens, for `families`.
 
     **Arguments:**
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import viz
+from .._settings import takes_settings
 from ..core._blocks import layer_count
 from ..core._check import as_array, as_int
 from ..corpus._checkpoint import Checkpoint
@@ -22,11 +23,17 @@ from ._unembedding import as_layer, check_readout, effective_blocks, written
 
 @dataclass(frozen=True, eq=False)
 class FrequencyDirection(Result):
-    """The direction of log frequencies among logits; made by `frequency_direction`.
+    """The direction of log frequencies in the space of logits; made by `ji.neurons.frequency_direction`.
 
     - `direction (vocab,)`: centred log frequencies, of norm 1.
     - `log_unigram (vocab,)`: log probabilities of `counts + 1`.
-    - `cosine (layer, ff)`: of the direction with what each neuron writes to the logits.
+    - `cosine (layer, ff)`: the cosine between the direction and the logits that each neuron writes.
+
+    ```python
+    counts = np.bincount(corpus.tokens[corpus.mask], minlength=model.config.vocab)
+    found = ji.neurons.frequency_direction(model, counts)
+    found.cosine.shape, found.top(5)
+    ```
     """
 
     direction: np.ndarray
@@ -43,17 +50,28 @@ class FrequencyDirection(Result):
         order = self.top(self.cosine.size)
         return [{"neuron": name(each), "cosine": float(self.cosine[tuple(each)])} for each in order]
 
+    def figure(self) -> viz.Figure:
+        """How the cosine is distributed over neurons, a curve for each layer."""
+        edges = np.linspace(-1, 1, 41)
+        return viz.histogram(
+            {f"layer {i}": np.histogram(row.clip(-1, 1), edges)[0] for i, row in enumerate(self.cosine)},
+            edges,
+            title="Neurons along the direction of token frequencies",
+            x_axis="cosine",
+            y_axis="share of neurons",
+        )
+
 
 def frequency_direction(model: ModelLike, counts: ArrayLike) -> FrequencyDirection:
-    r"""$u = \frac{\log p - \overline{\log p}}{\lVert \log p - \overline{\log p} \rVert},\ p \propto c + 1$: where logits say how frequent a token is.
+    r"""$u = \frac{\log p - \overline{\log p}}{\lVert \log p - \overline{\log p} \rVert},\ p \propto c + 1$: the direction of token frequencies.
 
-    What a neuron writes to the logits is $W^\top w$ with the effective unembedding of `null_space`, whose mean over
-    the vocabulary is removed. Stolfo et al. 2024 (https://arxiv.org/abs/2406.16254).
+    $u$ is a direction in the space of logits. A neuron writes the logits $W^\top w$ with the effective unembedding of
+    `null_space`, whose mean over the vocabulary is removed. Stolfo et al. 2024 (https://arxiv.org/abs/2406.16254).
 
     **Arguments:**
 
     - `model`: as in `entropy_neurons`.
-    - `counts (vocab,)`: how often each token comes in text like that which the model was trained on, such as
+    - `counts (vocab,)`: how often each token occurs in text like the training text of the model, such as
       `np.bincount(corpus.tokens[corpus.mask], minlength=model.config.vocab)`. One is added to each.
 
     **Returns:** `FrequencyDirection`. A neuron that writes nothing to the logits has the cosine 0.
@@ -98,11 +116,12 @@ def frequency_direction(model: ModelLike, counts: ArrayLike) -> FrequencyDirecti
 
 @dataclass(frozen=True, eq=False)
 class FrequencyNeurons(Result):
-    """What neurons do through the frequencies of tokens; made by `frequency_neurons`.
+    """Effects of neurons along the direction of log frequencies; made by `ji.neurons.frequency_neurons`.
 
     Each `(n,)` and a mean over tokens: `cosine` with the direction; `total`, the absolute change of the loss by mean
-    ablation; `direct`, the same with the logits' part along the direction put back; `mediated`, 1 - direct / total;
-    `entropy`, its change; `to_unigram` and `from_unigram`, changes of KL(model || unigram) and KL(unigram || model).
+    ablation; `direct`, the same when the part of the logits along the direction is restored; `mediated`,
+    1 - direct / total; `entropy`, the change of the entropy; `to_unigram` and `from_unigram`, the changes of
+    KL(model || unigram) and KL(unigram || model).
 
     - `low`, `high`: ends of intervals over documents, by the names of columns.
     - `layer`, `neurons (n,)`; `base`: entropy and both divergences of the model as it is; `tokens`, `documents`.
@@ -148,6 +167,7 @@ class FrequencyNeurons(Result):
         )
 
 
+@takes_settings
 def frequency_neurons(
     model: ModelLike,
     corpus: CorpusLike,
@@ -160,15 +180,15 @@ def frequency_neurons(
     checkpoint: PathLike | Checkpoint | None = None,
     progress: bool = True,
 ) -> FrequencyNeurons:
-    r"""$z'' = z' + (z \cdot u - z' \cdot u)\,u,\quad 1 - \overline{|\ell'' - \ell|} / \overline{|\ell' - \ell|}$: who acts by token frequencies.
+    r"""$z'' = z' + (z \cdot u - z' \cdot u)\,u,\quad 1 - \overline{|\ell'' - \ell|} / \overline{|\ell' - \ell|}$: neurons that act through token frequencies.
 
-    Each neuron is ablated to its mean, which makes the logits $z$ into $z'$. Then their part along the direction $u$
-    is put back. Of a token-frequency neuron little of the effect is left. Stolfo et al. 2024
+    Each neuron is set to its mean, which changes the logits $z$ to $z'$. Then the part of the logits along the direction
+    $u$ is restored. For a token-frequency neuron little of the effect remains. Stolfo et al. 2024
     (https://arxiv.org/abs/2406.16254).
 
     **Arguments:**
 
-    - `frequencies`: what `frequency_direction` returns, or counts `(vocab,)`.
+    - `frequencies`: the result of `frequency_direction`, or counts `(vocab,)`.
     - `model`, `corpus`, `layer`, `neurons`, `settings`, `key`, `checkpoint`, `progress`: as in `entropy_neurons`.
 
     **Returns:** `FrequencyNeurons`.

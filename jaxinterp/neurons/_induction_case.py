@@ -28,14 +28,14 @@ LONGEST = 100
 
 @dataclass(frozen=True, eq=False)
 class InductionCase(Result):
-    """Neurons on random tokens that come twice, by position; made by `induction_case`.
+    """Neurons on random tokens that occur twice, by position; made by `ji.neurons.induction_case`.
 
     - `neurons (n, 2)`, `values (n,)`: each neuron's mean on the first occurrence, which it is set to on the second.
     - `second (pos,)`: True on the second occurrence.
     - `activation (n, pos)`, `entropy (pos,)`, `loss (pos,)`: means over prompts; the last position has no loss (NaN).
     - `clamped_entropy`, `clamped_loss`, each `(n, pos)`: with one neuron set to its value on the second occurrence.
-    - `entropy_change`, `loss_change`, each `(n,)`: clamped minus as the model is, on the second occurrence;
-      `low`, `high`: ends of their intervals over prompts.
+    - `entropy_change`, `loss_change`, each `(n,)`: the clamped model minus the unchanged model, on the second
+      occurrence; `low`, `high`: ends of their intervals over prompts.
     - `heads (h, 2)`, `head_change (h, n)`: how much a neuron's activation on the second occurrence changes when a head
       attends to the first token alone; NaN for a head in a layer behind the neuron.
     """
@@ -103,12 +103,12 @@ def induction_case(
     max_bytes: IntLike | str = "auto",
     progress: bool = True,
 ) -> InductionCase:
-    r"""$a_t \leftarrow \overline{a}_{\text{first}}$ for $t$ in the second block: what neurons do where a model can copy.
+    r"""$a_t \leftarrow \overline{a}_{\text{first}}$ for $t$ in the second block: effects of neurons where a model can copy.
 
-    Prompts are random tokens that come twice, behind one BOS. On the second occurrence a model copies, and its entropy
-    falls. A neuron that keeps it from falling further is more active there: set to its mean on the first occurrence,
-    it lets the entropy fall. Heads that switch such a neuron on are found by moving all attention of a head
-    to the first token. Stolfo et al. 2024 (https://arxiv.org/abs/2406.16254).
+    Prompts are random tokens that occur twice, after one BOS. On the second occurrence the model copies, and its entropy
+    falls. A neuron that limits this fall is more active there. When it is set to its mean on the first occurrence,
+    the entropy falls further. Heads that activate such a neuron are found by an ablation that moves all attention of a
+    head to the first token. Stolfo et al. 2024 (https://arxiv.org/abs/2406.16254).
 
     **Arguments:**
 
@@ -119,12 +119,12 @@ def induction_case(
     - `batch_size`: how many prompts; 16 by default.
     - `bos`, `ids`: as in `ji.heads.repeated_tokens`. Without BOS the first token is the first random one.
     - `heads`: pairs `(layer, head)`; by default all in the layers up to that of the last neuron. `[]` for none.
-    - `max_bytes`: what the logits of a pass may take; "auto" is 256 MiB.
+    - `max_bytes`: the most bytes that the logits of a pass may take; "auto" is 256 MiB.
     - `progress`: whether a progress bar is shown; True by default.
 
     **Returns:** `InductionCase`.
 
-    **Raises:** as `entropy_neurons` and `ji.heads.repeated_tokens`; IndexError for heads that there are not.
+    **Raises:** as `entropy_neurons` and `ji.heads.repeated_tokens`; IndexError for heads that the model lacks.
 
     ```python
     found = ji.neurons.induction_case(model, [(3, 17)], key=jax.random.key(0), bos=tokenizer.bos_id, heads=[])

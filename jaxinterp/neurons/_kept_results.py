@@ -2,16 +2,19 @@
 
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from .._disk import write_whole
 from .._read import parse_json, read_npz, shown
 from ..corpus._fingerprint import fingerprint
+from ..corpus._model_hash import model_hash
 from ..typing import PathLike, PyTree
 
 
@@ -57,6 +60,34 @@ class KeptResults:
         write_whole(self._path, lambda file: np.savez(file, **whole))
 
 
+def results_of(
+    function: Callable[[Any], PyTree], group: Sequence[Any], size: int, kept: KeptResults | None
+) -> list[PyTree]:
+    """What the function returns of each model of a group, from the file where it stands there."""
+    names = ["" if kept is None else model_hash(model) for model in group]
+    known = [None if kept is None else kept.get(each) for each in names]
+    left = [model for model, each in zip(group, known, strict=True) if each is None]
+    if size == 1:
+        new = [jax.tree.map(np.asarray, function(model)) for model in left]
+    else:
+        out = _all_at_once(function, left) if left else None
+        new = [jax.tree.map(lambda x, i=i: np.asarray(x[i]), out) for i in range(len(left))]
+    results = []
+    for each, hashed in zip(known, names, strict=True):
+        result = new.pop(0) if each is None else each
+        if kept is not None and each is None:
+            kept.put(hashed, result)
+        results.append(result)
+    return results
+
+
+def _all_at_once(function: Callable[[Any], PyTree], group: Sequence[Any]) -> PyTree:
+    """What the function returns of each model, stacked: the models are one with a leading axis."""
+    arrays, rest = zip(*(eqx.partition(model, eqx.is_array) for model in group), strict=True)
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *arrays)
+    return jax.vmap(lambda own: function(eqx.combine(own, rest[0])))(stacked)
+
+
 def _written(tree: PyTree, arrays: dict[str, np.ndarray]) -> Any:
     """A tree as JSON, with arrays put aside under their numbers."""
     if tree is None:
@@ -88,18 +119,31 @@ def _read(tree: Any, arrays: dict[str, np.ndarray]) -> PyTree:
 
 
 def identity(function: Any) -> dict[str, str]:
-    """A function by its name, and by the values that it holds: fields, closures, defaults, arguments of `partial`."""
+    """A function by its name and its code, and by the values that it holds: fields, closures, defaults, the object
+    of a method, arguments of `partial`."""
     contents: list[Any] = []
     while isinstance(function, functools.partial):
         contents += [*function.args, *(function.keywords[name] for name in sorted(function.keywords))]
         function = function.func
     inner = getattr(function, "__wrapped__", function)
+    if getattr(inner, "__self__", None) is not None:
+        contents.append(inner.__self__)
+    contents += _code(getattr(inner, "__code__", None))
     cells = [cell.cell_contents for cell in getattr(inner, "__closure__", None) or ()]
     contents += [*cells, *(getattr(inner, "__defaults__", None) or ())]
     if not hasattr(inner, "__qualname__"):
         contents.append(inner)
     name = getattr(inner, "__qualname__", type(inner).__qualname__)
     return {"name": name, "values": fingerprint(*(part for each in contents for part in _parts(each)))}
+
+
+def _code(code: Any) -> list[Any]:
+    """What a function does, as far as its own text goes: two lambdas have one name."""
+    if code is None:
+        return []
+    inside = [part for each in code.co_consts if hasattr(each, "co_code") for part in _code(each)]
+    plain = [each for each in code.co_consts if not hasattr(each, "co_code")]
+    return [code.co_code.hex(), list(code.co_names), *plain, *inside]
 
 
 def _parts(value: Any) -> list[Any]:

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import viz
-from .._arguments import check_choice
+from .._arguments import as_list, check_choice
 from .._random import host_generator
+from .._text import shown
 from ..core._blocks import layer_count
 from ..core._check import check_predicts_tokens
 from ..core._intervene import config_of, split_edits
@@ -24,6 +25,7 @@ from ..weights._layers import named_orders
 from ._contexts import as_contexts
 from ._layer_effects import MEASURES, LayerEffects
 from ._layer_orders import KINDS, LayerOrders, layer_orders
+from ._losses import check_losses
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +38,11 @@ class LayerTable(Result):
     - `entropy (n,)`: bits of entropy of the changed model.
     - `agreement (n,)`: the share of predictions whose likeliest token is the model's own: "relative accuracy".
     - `low high (n, measure)`: ends of the interval of each of these four, in this order.
+
+    ```python
+    found = ji.neurons.layer_interventions(model, corpus, kinds=["delete"])
+    found.delete.names, found.delete.kl, found.delete.middle
+    ```
     """
 
     names: tuple[str, ...]
@@ -70,10 +77,10 @@ class LayerTable(Result):
 
 @dataclass(frozen=True, eq=False)
 class LayerInterventions(Result):
-    """What each intervention on layers does; made by `layer_interventions`.
+    """The effects of interventions on layers; made by `ji.neurons.layer_interventions`.
 
-    - `delete`, `swap`, `repeat`, `orders`: a `LayerTable` each, or None where it was not asked for.
-    - `loss`, `entropy`: nats and bits of the model as it is; `predictions`, `documents`: how many.
+    - `delete`, `swap`, `repeat`, `orders`: a `LayerTable` each, or None where the kind was not requested.
+    - `loss`, `entropy`: nats and bits of the unchanged model; `predictions`, `documents`: how many were read.
     - `level`: coverage of the intervals.
     """
 
@@ -169,17 +176,19 @@ def layer_interventions(
     found.delete.agreement, found.swap.kl                # (4,), (3,)
     ```
 
-    Laws: equal to a run of `ji.weights.take_layers(model, order)` (where attention divides scores by the number
-    of its layer, it keeps its own number here); a block that adds nothing is deleted
-    at no cost, and equal neighbours are swapped at none. One program serves all interventions.
+    Laws: it is equal to a run of `ji.weights.take_layers(model, order)` (if attention divides scores by the number
+    of its layer, the number stays here); to delete a block that adds nothing, or to swap equal
+    neighbours, changes nothing. One program serves all interventions.
     """
     base, _ = split_edits(model)
     count, level = layer_count(base), check_level(level)
     check_predicts_tokens(config_of(model), "Interventions on layers are measured on next tokens")
-    kinds = tuple(kinds) if not isinstance(kinds, str) else (kinds,)
+    kinds = as_list(kinds, "kinds", 'kinds=("delete", "swap")')
     for kind in kinds:
         check_choice(kind, "kinds", KINDS)
-    extra = named_orders(count, dict(orders or {}))
+    if orders is not None and not isinstance(orders, Mapping):
+        raise ValueError(f'orders are named: orders={{"reversed": [2, 1, 0]}}; got {shown(orders)}.')
+    extra = named_orders(count, orders or {})
     if not kinds and not extra:
         raise ValueError(
             'There is no intervention: give kinds=("delete", "swap"), or orders={"name": [...]}.'
@@ -195,9 +204,8 @@ def layer_interventions(
         )
     plans = layer_orders(count, kinds, extra)
     config = config_of(model)
-    parts = CorpusBatches(
-        corpus, model, batch_size, padded=True, width=(count + 2) * int(config.d) + 4 * int(config.vocab)
-    )
+    wide = (count + 2) * int(config.d) + 4 * int(config.vocab)
+    parts = CorpusBatches(corpus, model, batch_size, extra=contexts.document, padded=True, width=wide)
     many = int(contexts.document.max()) + 1
     state = np.zeros((2, many)), np.zeros((len(plans.names), len(MEASURES), many))
 
@@ -217,6 +225,7 @@ def layer_interventions(
     rng = host_generator(
         jax.random.key(0) if key is None else key, "ji.neurons.layer_interventions(..., key={})"
     )
+    check_losses(as_is)
     mean = effects.sum(-1) / counts.sum()
     low, high = ratio_ends(effects, counts, level, rng)
     tables = {kind: _table(plans, plans.of(kind), mean, low, high) for kind in (*KINDS, "orders")}

@@ -19,10 +19,16 @@ ROLES = ("prediction", "suppression", "partition")
 
 @dataclass(frozen=True, eq=False)
 class LogitMoments(Result):
-    """Moments over the vocabulary of each neuron's cosines with it; made by `logit_moments`."""
+    """Moments of the cosines between each neuron and all tokens; made by `ji.neurons.logit_moments`.
+
+    ```python
+    found = ji.neurons.logit_moments(model)
+    found.roles(), found.records()[0]
+    ```
+    """
 
     mean: np.ndarray
-    "Of the cosines, `(layer, ff)`."
+    "The mean of the cosines, `(layer, ff)`."
     variance: np.ndarray
     "The population's, `(layer, ff)`."
     skew: np.ndarray
@@ -34,7 +40,7 @@ class LogitMoments(Result):
         r"""The role of each neuron, `(layer, ff)`: "prediction", "suppression", "partition", or "".
 
         A neuron with a kurtosis above `kurtosis` acts on few tokens: it predicts them where the skew is
-        positive, and suppresses them where it is negative (Gurnee et al. 2024). Of the others, a neuron is
+        positive, and suppresses them where it is negative (Gurnee et al. 2024). Another neuron is
         called a partition neuron where its variance is among the largest `share` of all neurons and its
         cosines have two modes, $(\mathrm{skew}^2 + 1) / \mathrm{kurtosis} > 5/9$ (more than uniform ones).
         """
@@ -75,11 +81,11 @@ class LogitMoments(Result):
 
 
 def logit_moments(model: ModelLike) -> LogitMoments:
-    r"""Moments over v of $m_v = \cos(W_{U,v}, w^{out})$: what a neuron does to the vocabulary, by weights alone.
+    r"""Moments over v of $m_v = \cos(W_{U,v}, w^{out})$: which tokens a neuron raises and lowers, from weights alone.
 
-    The composition of Gurnee et al. 2024 (https://arxiv.org/abs/2401.12181), on the weights of
-    `ji.weights.process`: the last norm's gain is folded into the unembedding, tokens are taken about
-    their mean, and what a LayerNorm removes is removed.
+    Gurnee et al. 2024 (https://arxiv.org/abs/2401.12181) compute these moments on the weights of
+    `ji.weights.process`: the gain of the last norm is folded into the unembedding, the mean over tokens is subtracted,
+    and so is the mean that a LayerNorm removes.
 
     **Arguments:** `model`, of `ji.models`, with MLPs and a last norm.
 
@@ -92,7 +98,8 @@ def logit_moments(model: ModelLike) -> LogitMoments:
     (found.roles() == "prediction").mean(1)              # by layer
     ```
 
-    Laws: equal to the moments of all cosines in float64 to 1e-4; the sign of a neuron turns the skew around.
+    Laws: they are the moments of all cosines in float64 to 1e-4; for a neuron with the opposite sign the skew changes
+    its sign.
     """
     model = check_readout(model, "logit_moments")
     out = written(model)

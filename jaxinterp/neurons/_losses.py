@@ -64,3 +64,11 @@ def grouped(
     for g, group in enumerate(groups):
         at[g, : len(group)], to[g, : len(group)] = neurons[group], values[group]
     return jnp.asarray(at[..., 0]), jnp.asarray(at[..., 1]), jnp.asarray(to)
+
+
+def check_losses(nats: Any) -> None:
+    """Raises where what the model as it is loses is not finite: every change of it would be NaN."""
+    if not np.isfinite(nats).all():
+        raise ValueError(
+            "The losses of the model are NaN or infinite: are its weights finite, and does the dtype reach?"
+        )

@@ -30,7 +30,7 @@ class Moments:
         return Moments(zeros, zeros, zeros, zeros, zeros, full(np.inf), full(-np.inf))
 
     def merged(self, other: "Moments") -> "Moments":
-        """Of both sets of tokens together (Pebay 2008, after Chan et al. 1979)."""
+        """The moments of both sets of tokens together (Pebay 2008, after Chan et al. 1979)."""
         na, nb = self.count, other.count
         n = np.maximum(na + nb, 1)
         gap = np.where((na > 0) & (nb > 0), other.mean - self.mean, 0)

@@ -12,8 +12,8 @@ from ..typing import TokenizerLike
 from ._context_paths import RUNS
 from ._contexts import Contexts
 
-COMMON = 100
-"Of so many of the most frequent tokens random prompts are made, 12 before each n-gram: Quirke et al. 2023."
+COMMON, LENGTH = 100, 12
+"Random prompts hold 12 tokens before each n-gram, drawn from the 100 most frequent ones: Quirke et al. 2023."
 
 
 def random_costs(
@@ -25,13 +25,11 @@ def random_costs(
     seen = np.asarray(own.corpus.tokens)[own.corpus.positions]
     common = np.argsort(-np.bincount(seen), kind="stable")[: min(COMMON, len(np.unique(seen)))]
     first = np.asarray(own.corpus.tokens)[np.arange(len(own)), own.corpus.mask.argmax(1)]
-    before = np.concatenate(
-        [rng.choice(first, (len(ids) * prompts, 1)), rng.choice(common, (len(ids) * prompts, 12))], 1
-    )
+    config, many = config_of(model), len(ids) * prompts
+    length = max(0, min(LENGTH, int(config.ctx) - 1 - ids.shape[1]))
+    before = np.concatenate([rng.choice(first, (many, 1)), rng.choice(common, (many, length))], 1)
     rows = np.concatenate([before, np.repeat(ids, prompts, 0)], 1).astype(np.int32)
-    parts = CorpusBatches(
-        as_corpus(rows, positions=[-1]), model, "auto", width=6 * int(config_of(model).vocab)
-    )
+    parts = CorpusBatches(as_corpus(rows, positions=[-1]), model, "auto", width=6 * int(config.vocab))
     last: list[np.ndarray] = []
 
     def step(state: Any, batch: Batch, values: Any) -> Any:

@@ -11,10 +11,10 @@ from ..stats._results import Record, Result
 class ContextNgrams(Result):
     """N-grams that need the context neuron, the most frequent first; a part of `ContextStudy`.
 
-    - `ids (n, order)`: their tokens, the last one of which is predicted; `text`: the same in words, where a
-      tokenizer was given, and the ids otherwise.
-    - `count (n,)`: how often each was found; `loss`, `total`, `without_indirect (n,)`: mean nats there.
-    - `random_total`, `random_without_indirect`, `random_without_direct (n,)`: mean costs behind random common
+    - `ids (n, order)`: the tokens of each n-gram, the last of which is predicted; `text`: the n-gram as text if a
+      tokenizer was given, else the ids.
+    - `count (n,)`: how often each n-gram was found; `loss`, `total`, `without_indirect (n,)`: mean nats there.
+    - `random_total`, `random_without_indirect`, `random_without_direct (n,)`: mean costs after random common
       tokens of the context; NaN where no prompts were drawn.
     """
 

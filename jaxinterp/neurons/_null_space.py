@@ -21,12 +21,17 @@ SHARE = 64
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class NullSpace(Result):
-    """Directions that an unembedding hardly reads; made by `null_space`.
+    """Directions that an unembedding hardly reads; made by `ji.neurons.null_space`.
 
-    - `vectors (d, d)`: left singular vectors as columns, float64; `basis (d, rank)` are the last of them.
-    - `singular_values (d,)`: of the effective unembedding, falling.
-    - `rank`: how many of the last directions are meant.
+    - `vectors (d, d)`: left singular vectors as columns, float64; the last of them are `basis (d, rank)`.
+    - `singular_values (d,)`: those of the effective unembedding, in falling order.
+    - `rank`: how many of the last directions are the null space.
     - `rule`: how the rank was chosen: `"gap"`, `"default"` or `"given"`.
+
+    ```python
+    null = ji.neurons.null_space(model)
+    null.basis.shape, null.share(model.blocks.mlp.w_out[-1])
+    ```
     """
 
     vectors: np.ndarray
@@ -72,8 +77,8 @@ class NullSpace(Result):
 def null_space(model: ModelLike, *, rank: IntLike | None = None) -> NullSpace:
     r"""$W = U S V^\top,\; N = U_{:,\,d-r:}$: the last r left singular vectors of the effective unembedding.
 
-    The effective unembedding $W$ has the gain of the last norm in it, is centred over the stream where
-    the norm centres, and over the vocabulary, since softmax does not see the mean. Stolfo et al. 2024
+    The effective unembedding $W$ includes the gain of the last norm. It is centred over the stream if the norm
+    subtracts the mean, and over the vocabulary, because softmax does not depend on the mean logit. Stolfo et al. 2024
     (https://arxiv.org/abs/2406.16254).
 
     **Arguments:**
@@ -81,7 +86,7 @@ def null_space(model: ModelLike, *, rank: IntLike | None = None) -> NullSpace:
     - `model`: any of `ji.models`, with folded norms or not.
     - `rank`: r. The paper takes 12 for GPT-2 small and 40 for LLaMA-2 7B. By default r begins at the largest
       ratio of neighbouring singular values in the lower half of the spectrum, if it is at least 2 (`"gap"`).
-      A spectrum without such a gap gets one direction in 64, and at least one (`"default"`).
+      A spectrum without such a gap gets one direction in 64 (`"default"`), and at least one that a neuron can use.
 
     **Returns:** `NullSpace`. Behind a LayerNorm the all-ones vector is one of its r directions, because the norm
     removes it; the search for a gap leaves it out.
@@ -170,7 +175,7 @@ def _rank(singular: np.ndarray, centres: bool) -> tuple[int, str]:
     ratios[: width // 2 - 1] = 1
     if len(ratios) and ratios.max() >= GAP:
         return width - int(ratios.argmax()) - 1, "gap"
-    return max(1, round(width / SHARE)), "default"
+    return min(width, max(1 + centres, round(width / SHARE))), "default"
 
 
 def _unit(columns: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._arguments import as_array
+from .._arguments import as_numbers
 from ..core._acts import Acts
 from ..core._intervene import config_of
 from ..corpus._batches import Batch, CorpusBatches
@@ -107,13 +107,21 @@ CALL = (
 )
 
 
-def as_pair(a: Any, b: Any, corpus: Any) -> Pair:
-    """Checks both sides: arrays with the same tokens, or units of models over one corpus."""
+def as_pair(a: Any, b: Any, corpus: Any, *, moved: bool = True) -> Pair:
+    """Checks both sides: arrays with the same tokens, or units of models over one corpus.
+
+    `moved`: whether a column of numbers may be moved as a whole, so that float32 holds its digits.
+    """
+    for x in (a, b):
+        if isinstance(x, tuple) and x and hasattr(x[0], "config"):
+            raise ValueError(
+                f"A pair (model, tokenizer), as ji.load returns it, is no model: give its first part; {CALL}."
+            )
     arrays = [not isinstance(x, UnitStream) and not hasattr(x, "config") for x in (a, b)]
     if all(arrays):
         if corpus is not None:
             raise ValueError(f"Arrays hold a row for each token, and need no corpus; {CALL}.")
-        return _of_arrays(a, b)
+        return _of_arrays(a, b, moved)
     if any(arrays):
         raise ValueError(
             "Both sides are models, or both are arrays (token, unit); got one of each. Read the model first: "
@@ -132,13 +140,14 @@ def as_pair(a: Any, b: Any, corpus: Any) -> Pair:
         )
     corpus = as_corpus(corpus)
     sides = side_of(a, corpus), side_of(b, corpus)
+    _check_count(int(corpus.positions.sum()))
     other = None if b.model is a.model else b.model
     captures = [*sides[0].captures, *(sides[1].captures if other is None else ())]
     return Pair(corpus, a.model, list(dict.fromkeys(captures)), ReadPair(sides, other), None)
 
 
-def _of_arrays(a: Any, b: Any) -> Pair:
-    both = {name: as_array(x, f"stream_{name}") for name, x in (("a", a), ("b", b))}
+def _of_arrays(a: Any, b: Any, moved: bool) -> Pair:
+    both = {name: as_numbers(x, f"stream_{name}") for name, x in (("a", a), ("b", b))}
     shapes = [x.shape for x in both.values()]
     if any(len(shape) != 2 or not shape[1] for shape in shapes) or shapes[0][0] != shapes[1][0]:
         raise ValueError(
@@ -146,10 +155,26 @@ def _of_arrays(a: Any, b: Any) -> Pair:
             f"{shapes[1]}. {CALL}."
         )
     count = shapes[0][0]
-    if count < 2:
-        raise ValueError(f"A correlation is over two tokens or more; got {count}.")
+    _check_count(count)
+    both = {name: _narrow(x, moved) for name, x in both.items()}
     real = np.ones((count, 1), bool)
     numbers = np.zeros((count, 1), np.int32)
     corpus = TokenCorpus(numbers, real, real, numbers, np.full(count, None, object))
     sides = array_side(both["a"], "a"), array_side(both["b"], "b")
     return Pair(corpus, NoModel(), [], ReadPair(sides, None), both)
+
+
+def _check_count(count: int) -> None:
+    if count < 2:
+        raise ValueError(f"A correlation is over two tokens or more; got {count}.")
+
+
+def _narrow(x: Any, moved: bool) -> Any:
+    """An array in float32; where that holds fewer digits, columns about their means first."""
+    if x.dtype.kind == "c":
+        raise ValueError(f"Units are real numbers; got {x.dtype}. Give x.real, or abs(x).")
+    if x.dtype.itemsize < 8:
+        return x
+    wide = np.asarray(x).astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is told by the sums
+        return (wide - wide.mean(0) if moved else wide).astype(np.float32)

@@ -21,7 +21,7 @@ from ..mesh._gather import over_data
 
 
 class SideSums(NamedTuple):
-    """Of the units of one side `(unit,)`: pairs are a sum and what rounding has left out of it.
+    """Sums over the units of one side `(unit,)`: pairs are a sum and what rounding has left out of it.
 
     - `first`: the first value, and `varies`: whether there was another one;
     - `shift`: the mean of the first batch, which is subtracted;

@@ -7,6 +7,9 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
+from .. import viz
+from .._arguments import as_list
+from .._text import shown
 from ..core._acts import Acts
 from ..core._blocks import layer_count
 from ..core._check import as_int, check_index
@@ -25,12 +28,18 @@ from ._correlations import correlations
 
 @dataclass(frozen=True, eq=False)
 class PathAblation(Result):
-    """A head with and without a neuron's part of its queries, token by token; made by `path_ablation`."""
+    """The attention of a head with and without one neuron in its queries, token by token; made by `path_ablation`.
+
+    ```python
+    found = ji.neurons.path_ablation(model, tokens, (1, 20), (3, 2))
+    found.change, found.records()
+    ```
+    """
 
     neuron: tuple[int, int]
     head: tuple[int, int]
     activation: np.ndarray
-    "Of the neuron, `(token,)`."
+    "The neuron's activation at each token, `(token,)`."
     bos: np.ndarray
     "The head's attention to the first token, `(2, token)`: as it is, and without the neuron."
     norm: np.ndarray
@@ -60,6 +69,12 @@ class PathAblation(Result):
             }
         ]
 
+    def figure(self, *, title: str = "") -> viz.Figure:
+        """How the head's attention to the first token changes without the neuron, by its activation."""
+        points = {"token": (self.activation, self.bos[1] - self.bos[0])}
+        name_of = title or f"Head {name(self.head)} without neuron {name(self.neuron)}"
+        return viz.scatter(points, x_axis="activation", y_axis="change of attention", title=name_of)
+
 
 def path_ablation(
     model: ModelLike,
@@ -71,10 +86,10 @@ def path_ablation(
     batch_size: int | str = "auto",
     progress: bool = True,
 ) -> PathAblation:
-    r"""$A_{t,\mathrm{BOS}}(q(x)) - A_{t,\mathrm{BOS}}(q(x - a_n w^{out}_n))$: a head without one neuron in its queries.
+    r"""$A_{t,\mathrm{BOS}}(q(x)) - A_{t,\mathrm{BOS}}(q(x - a_n w^{out}_n))$: attention to BOS without one neuron in the queries.
 
-    Keys, values and all else stay as they are. It tests what `head_deactivation` says by weights: Gurnee
-    et al. 2024 (https://arxiv.org/abs/2401.12181), section 5.3.
+    Keys, values and everything else stay as they are. This measures what `head_deactivation` estimates from weights:
+    Gurnee et al. 2024 (https://arxiv.org/abs/2401.12181), section 5.3.
 
     **Arguments:**
 
@@ -95,13 +110,19 @@ def path_ablation(
 
     Law: a neuron that never fires changes nothing.
     """
-    (chosen,) = as_neurons(model, neuron)
-    layer, unit = (int(i) for i in chosen)
-    base = split_edits(model)[0]
     call = "ji.neurons.path_ablation(model, corpus, neuron, head=(3, 2))"
-    later, own = (as_int(i, "head, a pair (layer, head),") for i in head)
+    chosen, pair = as_neurons(model, neuron), as_list(head, "head", call)
+    if len(chosen) != 1 or len(pair) != 2:
+        raise ValueError(
+            f"path_ablation reads one neuron and one head, both pairs: {call}; got {len(chosen)} neurons and "
+            f"head={shown(head)}."
+        )
+    layer, unit = (int(i) for i in chosen[0])
+    base = split_edits(model)[0]
+    later, own = (as_int(i, "head, a pair (layer, head),") for i in pair)
     check_index("layer", later, layer_count(base), call)
     check_index("head", own, base.config.heads, call)
+    later, own = later % layer_count(base), own % int(base.config.heads)
     if later <= layer:
         raise ValueError(
             f"Head {later}.{own} does not read neuron {layer}.{unit}: its layer is not a later one. "

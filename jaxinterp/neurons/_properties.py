@@ -22,7 +22,13 @@ from ._weights import weight_statistics
 
 @dataclass(frozen=True, eq=False)
 class NeuronProperties(Result):
-    """Numbers `(neuron,)` of all neurons, layer after layer; made by `neuron_properties`."""
+    """Numbers `(neuron,)` of all neurons, layer after layer; made by `neuron_properties`.
+
+    ```python
+    found = ji.neurons.neuron_properties(model, tokens)
+    found.records()[0]
+    ```
+    """
 
     neurons: np.ndarray
     "Layer and unit, `(neuron, 2)`."
@@ -36,16 +42,16 @@ class NeuronProperties(Result):
     frequency: np.ndarray
     "The share of tokens with an activation above 0, which the paper's tables call sparsity."
     in_norm: np.ndarray
-    "Of the input weights, with the norm folded in."
+    "The norm of the input weights, with the scale of LayerNorm or RMSNorm folded in."
     in_bias: np.ndarray
     "NaN in a family without biases."
     out_norm: np.ndarray
     cosine: np.ndarray
-    "Of input and output weights."
+    "The cosine of input and output weights."
     l2_penalty: np.ndarray
     "What weight decay sees: the squares of both norms together."
     logit_variance: np.ndarray
-    "Of the cosines of the output weights with the vocabulary."
+    "The variance of the cosines of the output weights with the vocabulary."
     logit_skew: np.ndarray
     logit_kurtosis: np.ndarray
 
@@ -87,7 +93,7 @@ def neuron_properties(
     found.activation_kurtosis, found.l2_penalty
     ```
 
-    Law: moments are those of all activations at once; a padded batch gives what its rows give alone.
+    Law: moments are those of all activations; a padded batch gives the same as its rows without padding.
     """
     weights, logits = weight_statistics(model), logit_moments(model)
     corpus = as_corpus(corpus)

@@ -13,9 +13,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._arguments import as_int
+from .._arguments import as_int, as_number
 from ..core._acts import Acts
 from ..corpus._batches import Batch
+from ..stats._ranks import places
+from ..typing import FloatLike, IntLike
 
 NAMES = ("pearson", "spearman", "cosine", "jaccard")
 GOLDEN = (math.sqrt(5) - 1) / 2
@@ -23,14 +25,14 @@ GOLDEN = (math.sqrt(5) - 1) / 2
 
 @dataclasses.dataclass(frozen=True)
 class Measure:
-    r"""How alike two units are, as `ji.neurons.correlations` takes it.
+    r"""The measure of similarity between two units, for `measure=` of `ji.neurons.correlations`.
 
     - `name`: "pearson"; "spearman", the same of ranks; "cosine", without centring; or "jaccard",
       $|A \cap B| / |A \cup B|$ of the tokens at which each unit is among its largest.
-    - `share`: of "jaccard", the share of tokens that are among the largest; 0.01 by default. A token is
-      one of them where the activation is above the quantile `1 - share`.
-    - `sample`: of "spearman" and "jaccard", how many tokens stand for all of them; by default as many as
-      fit, up to all.
+    - `share`: for "jaccard", the share of tokens that count as active; 0.01 by default. A unit is active at a
+      token if its activation is above the quantile `1 - share`.
+    - `sample`: for "spearman" and "jaccard", the number of tokens from which ranks and quantiles are estimated; by
+      default as many as fit, up to all.
 
     ```python
     ji.neurons.correlations(x, y, measure=ji.neurons.Measure("jaccard", share=0.05))
@@ -40,13 +42,13 @@ class Measure:
     """
 
     name: str = "pearson"
-    share: float = 0.01
-    sample: int | None = None
+    share: FloatLike = 0.01
+    sample: IntLike | None = None
 
     def __post_init__(self) -> None:
         if self.name not in NAMES:
             raise ValueError(f"measure is one of {', '.join(NAMES)}; got {self.name!r}.")
-        if isinstance(self.share, bool) or not 0 < self.share < 1:
+        if not 0 < as_number(self.share, "share, of the tokens,", 0, 1) < 1:
             raise ValueError(f"share is a share of the tokens between 0 and 1; got {self.share!r}.")
         if self.sample is not None:
             as_int(self.sample, "sample, the number of tokens that stand for all,", 2)
@@ -79,13 +81,11 @@ class Ranks(eqx.Module):
 
     def _of(self, x: jax.Array, sample: jax.Array) -> jax.Array:
         if self.name == "jaccard":
-            return (x > sample[:, self.place][None]).astype(jnp.float32)
-        below, up_to = (
-            jax.vmap(lambda s, v, side=side: jnp.searchsorted(s, v, side=side))(sample, x.T)
-            for side in ("left", "right")
-        )
-        # The middle of equal ones, about 0: small numbers lose no digits in sums.
-        return ((below + up_to).astype(jnp.float32) / (2 * sample.shape[1]) - 0.5).T
+            ranks = (x > sample[:, self.place][None]).astype(jnp.float32)
+        else:  # about 0: small numbers lose no digits in sums
+            found = jax.vmap(places)(sample, x.astype(sample.dtype).T)
+            ranks = (found / sample.shape[1] - 0.5).T
+        return jnp.where(jnp.isfinite(x), ranks, jnp.nan)  # which the sums tell
 
 
 def slots_of(positions: np.ndarray, size: int) -> np.ndarray:

@@ -5,23 +5,26 @@ from typing import Any
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from ..core._intervene import config_of
 from ..corpus._batches import Batch, CorpusBatches
 from ..corpus._fold import folded
 from ._address import units_of
 from ._contexts import Contexts
+from ._losses import check_losses
 
 
 class ChosenNeurons(eqx.Module):
-    """What leaves the device of a batch: the chosen neurons, `(neuron, row, pos)` in float32."""
+    """What leaves the device of a batch: the chosen neurons, `(neuron, row, pos)` in float32, and whether
+    all that counts is finite."""
 
     neurons: Any  # (neuron, 2)
     site: str = eqx.field(static=True)
 
-    def __call__(self, batch: Batch, acts: Any) -> Float[Array, "neuron row pos"]:
-        return acts[self.site][self.neurons[:, 0], :, :, self.neurons[:, 1]].astype(jnp.float32)
+    def __call__(self, batch: Batch, acts: Any) -> tuple[Float[Array, "neuron row pos"], Bool[Array, ""]]:
+        x = acts[self.site][self.neurons[:, 0], :, :, self.neurons[:, 1]].astype(jnp.float32)
+        return x, jnp.isfinite(jnp.where(batch.positions[None], x, 0)).all()
 
 
 def batches_of(
@@ -44,10 +47,22 @@ def fold_neurons(
     batch_size: int | str | None,
     progress: bool | str,
 ) -> Any:
-    """Folds `step(state, batch, x)` over contexts, x the activations `(neuron, row, pos)` on the device."""
+    """Folds `step(state, batch, x)` over contexts, x the activations `(neuron, row, pos)` on the device.
+
+    Raises ValueError for activations that are not finite, once all are read.
+    """
     parts = batches_of(model, contexts, site, batch_size)
     read = ChosenNeurons(jnp.asarray(neurons), site)
-    return folded(parts, model, [site], init, step, per_batch=read, progress=progress)
+    finite: list[Any] = []  # on the device, so that no batch waits for the one before
+
+    def own(state: Any, batch: Batch, values: Any) -> Any:
+        finite.append(values[1])
+        return step(state, batch, values[0])
+
+    found = folded(parts, model, [site], init, own, per_batch=read, progress=progress)
+    if not np.stack(finite).all():
+        raise ValueError("Activations are NaN or infinite: are the weights finite, and does the dtype reach?")
+    return found
 
 
 def fold_losses(
@@ -67,6 +82,7 @@ def fold_losses(
     def own(state: Any, batch: Batch, values: Any) -> Any:
         rows = parts.rows_of(int(batch.number))
         as_is, ablated = (np.asarray(x, np.float64)[..., : len(rows)] for x in values)
+        check_losses(as_is)
         return step(state, rows, as_is, ablated)
 
     return folded(parts, model, [], init, own, per_batch=losses, progress=progress)

@@ -8,6 +8,7 @@ import numpy as np
 
 from .. import viz
 from .._random import host_generator
+from .._settings import takes_settings
 from ..core._blocks import layer_count
 from ..core._check import as_int, as_numbers, check_choice
 from ..corpus._checkpoint import Checkpoint, as_checkpoint
@@ -23,7 +24,7 @@ COLUMNS = ("scale", "entropy", "reciprocal_rank", "loss")
 
 @dataclass(frozen=True, eq=False)
 class ResponseCurves(Result):
-    """Means over tokens for each neuron and value; made by `response_curves`.
+    """How predictions depend on the value of a neuron; made by `ji.neurons.response_curves`.
 
     - `neurons (n, 2)`; `values (v,)`; `baseline (n,)`, True for the random neurons.
     - `scale`, `entropy`, `reciprocal_rank`, `loss`, each `(n, v)`: the scale of the last norm, and the entropy, the
@@ -88,7 +89,7 @@ def random_neurons(model: ModelLike, count: IntLike = 20, *, key: KeyLike, layer
     - `key`: a `jax.random.key`.
     - `layers`: how many of the last layers; 2 by default. Quantiles are of these layers.
 
-    **Returns:** pairs `(layer, neuron)`, int32 `(count, 2)`, without repetition. Of a gated MLP the input weights are
+    **Returns:** pairs `(layer, neuron)`, int32 `(count, 2)`, without repetition. The input weights of a gated MLP are
     those of the gate.
 
     **Raises:** as `entropy_neurons`.
@@ -113,6 +114,7 @@ def random_neurons(model: ModelLike, count: IntLike = 20, *, key: KeyLike, layer
     return pairs[np.sort(chosen)].astype(np.int32)
 
 
+@takes_settings
 def response_curves(
     model: ModelLike,
     corpus: CorpusLike,
@@ -125,7 +127,7 @@ def response_curves(
     checkpoint: PathLike | Checkpoint | None = None,
     progress: bool = True,
 ) -> ResponseCurves:
-    r"""$v \mapsto \overline{s},\ \overline{H},\ \overline{1 / \mathrm{rank}},\ \overline{\ell}$ with $a \leftarrow v$: predictions while a neuron is fixed.
+    r"""$v \mapsto \overline{s},\ \overline{H},\ \overline{1 / \mathrm{rank}},\ \overline{\ell}$ with $a \leftarrow v$: predictions with a neuron set to a value.
 
     Each neuron is set to each value at every position. The same is done with random neurons (`random_neurons`).
     Gurnee et al. 2024 (https://arxiv.org/abs/2401.12181).
@@ -148,7 +150,7 @@ def response_curves(
     found.figure("entropy").save("response.html")
     ```
 
-    Law: a value that a neuron has anyway changes nothing; curves are those of runs with `ji.replace`.
+    Law: to set a neuron to the value that it has changes nothing; curves are those of runs with `ji.replace`.
     """
     inner = check_readout(model, "response_curves")
     chosen = as_neurons(inner, neurons)

@@ -28,9 +28,10 @@ def row_blocks(
     first, second = pair.read.sides
     count, wide = first.count, second.count * (1 if pair.read.chance is None else 2)
     mesh = how["mesh"]
-    rows, blocks = block_rows(count, wide, limit // 2, 1 if mesh is None else row_parts(mesh))
+    half = max(1, limit // 2)
+    rows, blocks = block_rows(count, wide, half, 1 if mesh is None else row_parts(mesh))
     for block in range(blocks):
-        own = how | {"checkpoint": _block_file(checkpoint, block, blocks), "limit": limit // 2}
+        own = how | {"checkpoint": _block_file(checkpoint, block, blocks), "limit": half}
         r = _block(pair, measure, block * rows, rows, blocks * rows, wide, own)
         here = slice(block * rows, min(count, (block + 1) * rows))
         yield here, r[: here.stop - here.start]

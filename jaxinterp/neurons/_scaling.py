@@ -12,6 +12,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
+from .._settings import takes_settings
 from ..core._check import check_key
 from ..core._intervene import config_of
 from ..corpus._progress import watched
@@ -26,6 +27,7 @@ from ._sparsity import sparsity, splitting
 from ._weights import weight_statistics
 
 
+@takes_settings
 def scaling(
     models: SourcesLike,
     corpus: DocumentsLike,
@@ -36,12 +38,12 @@ def scaling(
     out: PathLike | None = None,
     progress: BoolLike = True,
 ) -> ScalingStudy:
-    r"""$k^* = \min\{k : b(k) \ge 0.95\, b_{\mathrm{dense}}\}$, $b(k) = F_1$ of the best layer's best k neurons: models by size.
+    r"""$k^* = \min\{k : b(k) \ge 0.95\, b_{\mathrm{dense}}\}$, $b(k) = F_1$ of the best k neurons of the best layer, by model size.
 
-    Section 6 of Gurnee et al. 2023 (https://arxiv.org/abs/2305.01610) asks what happens to a feature as models
-    grow: it gets a neuron of its own, its neuron splits into neurons of finer features, or nothing changes.
-    Neurons, supports and layers are chosen on training documents, where the paper takes the best layer by test
-    F1; so the numbers here are not raised by that choice.
+    Section 6 of Gurnee et al. 2023 (https://arxiv.org/abs/2305.01610) asks how features change in larger models: a
+    feature gets a neuron of its own, its neuron splits into neurons of finer features, or nothing changes.
+    Neurons, supports and layers are chosen on training documents. (The paper takes the layer with the best test
+    F1, which makes its numbers slightly too high.)
 
     **Arguments:**
 

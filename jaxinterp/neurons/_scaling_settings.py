@@ -12,7 +12,11 @@ REDUCES = ("mean", "max", "last", "sum")
 
 @dataclasses.dataclass(frozen=True)
 class ScalingSettings:
-    """Settings of `scaling`.
+    """Settings of `ji.neurons.scaling`.
+
+    ```python
+    settings = ji.neurons.ScalingSettings(ctx=64, reduces=("mean",), ks=(1, 2, 4), exact=(2,))
+    ```
 
     What is read:
 

@@ -18,12 +18,15 @@ from ..stats._results import Record, Result
 from ..typing import BoolLike, CorpusLike, ModelLike, PathLike, TokenizerLike
 from ._contexts import as_contexts
 from ._logit_moments import logit_moments
+from ._losses import check_losses
 from ._stage_sums import StageSums
 
 
 @dataclass(frozen=True, eq=False)
 class Stages(Result):
-    """What each layer does; made by `stages`. Streams are numbered from 0, the embedding.
+    """Measures of each layer that tell the stages of inference apart; made by `ji.neurons.stages`.
+
+    Streams are numbered from 0, the embedding.
 
     - `lens_entropy`, `lens_entropy_std (layer + 1,)`: bits of the logit lens, and their deviation between documents.
     - `lens_kl (layer + 1,)`: nats, $D(p \\| p_\\ell)$.
@@ -108,9 +111,10 @@ def stages(
 ) -> Stages:
     r"""$H(p_\ell),\; D(p \| p_\ell),\; \sum_{k \le 5} A_{t, t-k},\; \lVert \mathrm{mlp}_\ell \rVert,\; \mathrm{CKA}(x_\ell, x_m)$: the stages of inference.
 
-    Lad, Gurnee and Tegmark 2024 (https://arxiv.org/abs/2406.19384) tell four stages apart by these curves:
-    words are put together (attention to what stands just before), features are made (the lens stays flat),
-    predictions form (prediction neurons, lens KL falls), and are sharpened (suppression neurons, norms rise).
+    Lad, Gurnee and Tegmark 2024 (https://arxiv.org/abs/2406.19384) tell four stages apart by these curves.
+    First, tokens are joined to words (attention to the tokens just before). Second, features are computed (the lens
+    stays flat). Third, predictions form (prediction neurons; the KL of the lens falls). Fourth, predictions are
+    sharpened (suppression neurons; norms rise).
 
     **Arguments:**
 
@@ -153,7 +157,7 @@ def stages(
         )
     shapes = sites(model)
     wide = count * (2 * config.d + config.heads * corpus.tokens.shape[1]) + 4 * int(config.vocab)
-    parts = CorpusBatches(corpus, model, batch_size, padded=True, width=wide)
+    parts = CorpusBatches(corpus, model, batch_size, extra=contexts.document, padded=True, width=wide)
     many, streams = int(contexts.document.max()) + 1, count + 1
     heads = (count, int(config.heads))
     zero: dict[str, Any] = {
@@ -192,6 +196,7 @@ def stages(
     sums = folded(
         parts, model, captures, zero, add_rows, per_batch=read, checkpoint=checkpoint, progress=name
     )
+    check_losses(sums["lens"][:, -1])
     total = sums["tokens"].sum()
     there = sums["tokens"] > 0
     each = sums["lens"][0][:, there] / sums["tokens"][there]

@@ -7,25 +7,35 @@ from typing import Any
 import numpy as np
 
 from .. import viz
-from .._text import shown
+from .._arguments import as_int
+from .._settings import takes_settings
+from ..core._check import check_index
 from ..probes import ByK, SearchSettings, Subset, best_subsets
 from ..sae.kinds._combinations import Combinations, combinations
 from ..stats import Record, Result
-from ..typing import ArrayLike, NeuronsLike
-from ._address import name
+from ..typing import ArrayLike, IntLike, NeuronsLike
+from ._address import name, pairs
 from ._correlations import correlations
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Superpositions(Result):
-    """In which optimal supports each of n neurons stands; made by `superpositions`. Arrays are `(neuron, label, k)`.
+    """The optimal supports that contain each of n neurons; made by `ji.neurons.superpositions`.
+
+    Arrays are `(neuron, label, k)`.
 
     - `neurons (n, 2)`, `labels`, `ks`: the axes.
     - `member`: whether the neuron is in the support of k neurons of its layer with the smallest loss.
     - `weight`: its weight there, for activations divided by their deviation; NaN where it is no member.
-    - `gap`: how far the support is from proven: 0 where no other support of its layer has a smaller loss.
-    - `correlation (neuron, unit)`: with every neuron of its layer, over the rows; 1 with itself.
-    - `supports`: the probes themselves, by layer and label; `scale (layer, unit)`: what x was divided by.
+    - `gap`: the gap of the certificate: 0 where it is proven that no other support of the layer has a smaller loss.
+    - `correlation (neuron, unit)`: the correlation with every neuron of its layer, over the rows; 1 with itself.
+    - `supports`: the probes, by layer and label; `scale (layer, unit)`: the numbers by which x was divided.
+
+    ```python
+    rows = rng.normal(size=(200, 6))
+    found = ji.neurons.superpositions(rows, {"sum": rows[:, 1] + rows[:, 4] > 0}, [(0, 1)], ks=[2])
+    found.member, found.weight, found.neighbours(2)
+    ```
     """
 
     neurons: np.ndarray
@@ -38,7 +48,7 @@ class Superpositions(Result):
     supports: dict[tuple[int, str], ByK[Subset]]
     scale: np.ndarray
 
-    def combination(self, neuron: int, label: str, k: int) -> Combinations:
+    def combination(self, neuron: IntLike, label: str, k: IntLike) -> Combinations:
         """The support of k neurons for a label as a feature of the neuron's layer: `ji.sae.combinations`.
 
         **Arguments:**
@@ -46,7 +56,9 @@ class Superpositions(Result):
         - `neuron`: its number among `neurons`.
         - `label`, `k`: of the probe.
         """
-        layer = int(self.neurons[neuron, 0])
+        number = as_int(neuron, "neuron, a number among .neurons,")
+        check_index("neuron", number, len(self.neurons), f"combination({number}, ...)")
+        layer = int(self.neurons[number, 0])
         if (layer, label) not in self.supports or k not in self.ks:
             raise ValueError(
                 f"There are supports for {', '.join(map(repr, self.labels))} with k in {list(self.ks)}; got "
@@ -75,8 +87,9 @@ class Superpositions(Result):
                     )
         return rows
 
-    def neighbours(self, top: int = 5) -> list[Record]:
+    def neighbours(self, top: IntLike = 5) -> list[Record]:
         """The neurons of its layer with the largest correlation with each neuron, by magnitude."""
+        top = as_int(top, "top", 1)
         rows: list[Record] = []
         for (layer, unit), r in zip(self.neurons.tolist(), self.correlation, strict=True):
             order = [int(j) for j in np.argsort(-np.abs(r), kind="stable") if j != unit][:top]
@@ -104,36 +117,37 @@ class Superpositions(Result):
         )
 
 
+@takes_settings
 def superpositions(
     x: ArrayLike,
     y: ArrayLike | Mapping[str, ArrayLike],
     neurons: NeuronsLike,
     *,
-    ks: Iterable[int] = (1, 2, 3),
+    ks: Iterable[IntLike] = (1, 2, 3),
     time_limit: float | int = 20,
     gamma: float | int | None = None,
     settings: SearchSettings = SearchSettings(),
 ) -> Superpositions:
     r"""$j \in \arg\min_{|S| \le k} L_c(S)$ for each label c: which k-sparse superpositions does neuron j belong to?
 
-    A feature in superposition is read from several neurons of a layer together (Gurnee et al. 2023,
-    https://arxiv.org/abs/2305.01610). For each label the best k neurons of the neuron's layer are found by
-    `probes.best_subsets`. The correlations say whether its companions fire with it or against it: a neuron that
-    is left out of a support may be the double of one that is in it.
+    A feature in superposition is represented by several neurons of a layer (Gurnee et al. 2023,
+    https://arxiv.org/abs/2305.01610). For each label `ji.probes.best_subsets` finds the best k neurons of the layer.
+    The correlations show whether the other neurons of a support fire together with the neuron. A neuron that
+    is in no support may be a near copy of a neuron that is in one.
 
     **Arguments:**
 
     - `x`: activations `(layer, row, unit)`, or `(row, unit)` of one layer, which is number 0. Rows are
       contexts, as `ji.data.activations(..., reduce="mean")` gives them, or tokens.
     - `y`: a label for each row `(row,)`, or a dict from the name of a feature to bools `(row,)`.
-    - `neurons`: pairs `(layer, neuron)`.
+    - `neurons`: pairs `(layer, neuron)`, or names as `"3.336"`.
     - `ks`: the sizes of supports; 1 to 3 by default.
     - `time_limit`: seconds for each support; 20 by default. `gap` says what is proven by then.
     - `gamma`, `settings`: as in `probes.best_subset`.
 
     **Returns:** `Superpositions`, with `.records()`, `.neighbours()`, `.combination(...)` and `.figure()`.
 
-    **Raises:** ValueError for labels of another length, a label that no row or every row has; IndexError for
+    **Raises:** ValueError for no neuron, labels of another length, a label that no row or every row has; IndexError for
     neurons that are not there; as `probes.best_subset`.
 
     ```python
@@ -151,10 +165,14 @@ def superpositions(
         raise ValueError(f"x is (row, unit) or (layer, row, unit); got the shape {np.shape(x)}.")
     if not np.isfinite(rows).all():
         raise ValueError("Activations are NaN or infinite. Are the weights of the model finite?")
-    chosen, truth = _pairs(neurons, rows.shape), _truth(y, rows.shape[1])
+    chosen, truth = pairs(neurons, (rows.shape[0], rows.shape[2]), "x"), _truth(y, rows.shape[1])
+    if not len(chosen):
+        raise ValueError(
+            "superpositions needs at least one neuron: ji.neurons.superpositions(x, y, [(3, 336)])."
+        )
     spread = rows.std(1, dtype=np.float64)
     scale = np.where(spread > 0, spread, 1)
-    ks = tuple(int(k) for k in ks)
+    ks = tuple(as_int(k, "Each of ks, the size of a support,", 1) for k in ks)
     if not ks:
         raise ValueError("ks are the sizes of supports, at least one: ks=(1, 2, 3).")
     supports, alike = {}, {}
@@ -176,21 +194,6 @@ def superpositions(
                     member[n, c, i], weight[n, c, i] = True, probe.weights[at]
     correlation = np.stack([alike[layer][unit] for layer, unit in chosen.tolist()])
     return Superpositions(chosen, tuple(truth), ks, member, weight, gap, correlation, supports, scale)
-
-
-def _pairs(neurons: Any, shape: tuple[int, ...]) -> np.ndarray:
-    chosen = np.asarray(neurons)
-    chosen = chosen[None] if chosen.shape == (2,) else chosen
-    if chosen.ndim != 2 or chosen.shape[1] != 2 or not np.issubdtype(chosen.dtype, np.integer):
-        raise ValueError(f"neurons are pairs (layer, neuron): neurons=[(3, 336)]; got {shown(neurons)}.")
-    sizes = np.array([shape[0], shape[2]])
-    wrong = ((chosen < 0) | (chosen >= sizes)).any(1)
-    if wrong.any():
-        raise IndexError(
-            f"x has the layers 0..{sizes[0] - 1} with the units 0..{sizes[1] - 1}; neuron "
-            f"{chosen[wrong.argmax()].tolist()} is none of them."
-        )
-    return chosen.astype(np.int32)
 
 
 def _truth(y: Any, rows: int) -> dict[str, np.ndarray]:

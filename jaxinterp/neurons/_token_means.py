@@ -8,21 +8,28 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._arguments import as_int
 from .._deprecations import respelled
+from .._tabular import Record, Tabular, pieces
 from ..core._intervene import split_edits
 from ..corpus._batches import Batch
-from ..typing import ClassesLike, ModelLike, NeuronsLike
+from ..typing import ClassesLike, IntLike, ModelLike, NeuronsLike, TokenizerLike
 from ._address import as_neurons, name
 from ._contexts import as_contexts
 from ._reading import fold_neurons
 
 
 @dataclass(frozen=True, eq=False)
-class TokenMeans:
-    """Tokens with the largest mean activation; made by `token_means`.
+class TokenMeans(Tabular):
+    """Tokens with the largest mean activation of each neuron; made by `ji.neurons.token_means`.
 
-    `neurons (n, 2)`; `ids mean count (n, k)`: tokens by falling mean, -1 and NaN where fewer than
-    k are frequent enough; `names` of the classes that were read.
+    - `neurons (n, 2)`, `names`: the neurons, and the classes that were read.
+    - `ids mean count (n, k)`: tokens by falling mean; -1 and NaN where fewer than k tokens are frequent enough.
+
+    ```python
+    found = ji.neurons.token_means(model, corpus, [(3, 336)], least=1, skip=2)
+    found.records(tokenizer)[:3]
+    ```
     """
 
     neurons: np.ndarray
@@ -31,16 +38,19 @@ class TokenMeans:
     count: np.ndarray
     names: tuple[str, ...]
 
-    def records(self, tokenizer: Any, neuron: int = 0) -> list[dict[str, Any]]:
-        """Tokens of one neuron (its number among `neurons`), as dicts."""
-        there = self.ids[neuron] >= 0
-        pieces = tokenizer.tokens(self.ids[neuron][there])
-        return [
-            {"neuron": name(self.neurons[neuron]), "token": token, "mean": float(mean), "count": int(count)}
-            for token, mean, count in zip(
-                pieces, self.mean[neuron][there], self.count[neuron][there], strict=True
+    def records(self, tokenizer: TokenizerLike | None = None, neuron: IntLike | None = None) -> list[Record]:
+        """Tokens of one neuron (its number among `neurons`) or of all, as dicts; ids without a tokenizer."""
+        found: list[Record] = []
+        for i in range(len(self.neurons)) if neuron is None else (neuron,):
+            there = self.ids[i] >= 0
+            rows = zip(
+                pieces(tokenizer, self.ids[i][there]), self.mean[i][there], self.count[i][there], strict=True
             )
-        ]
+            found += [
+                {"neuron": name(self.neurons[i]), "token": token, "mean": float(mean), "count": int(count)}
+                for token, mean, count in rows
+            ]
+        return found
 
 
 @respelled(batch="batch_size=", k="top=", bootstrap="resamples=")
@@ -57,10 +67,10 @@ def token_means(
     batch_size: int | str | None = "auto",
     progress: bool = True,
 ) -> TokenMeans:
-    r"""$\bar a_j(v) = \frac{1}{n_v} \sum_{t : x_t = v} a_j(t)$: a neuron's mean at each token of the vocabulary.
+    r"""$\bar a_j(v) = \frac{1}{n_v} \sum_{t : x_t = v} a_j(t)$: the mean activation of a neuron at each token of the vocabulary.
 
-    Check (iii) of a context neuron in Gurnee et al. 2023 (https://arxiv.org/abs/2305.01610): read
-    without its own class, the list shows what else it fires on.
+    This is check (iii) of a context neuron in Gurnee et al. 2023 (https://arxiv.org/abs/2305.01610): without the
+    texts of its own class, the list shows the other tokens on which the neuron fires.
 
     **Arguments:**
 
@@ -71,7 +81,7 @@ def token_means(
 
     **Returns:** `TokenMeans`.
 
-    **Raises:** as `distribution`, and `ValueError` where no token comes `least` times.
+    **Raises:** as `distribution`, and `ValueError` where no token occurs `least` times.
 
     ```python
     off = ji.neurons.token_means(model, corpus, [(3, 336)], without="de", least=1, skip=2)
@@ -80,6 +90,7 @@ def token_means(
 
     Law: sums over tokens of mean times count are the sums of all activations.
     """
+    least, top = as_int(least, "least", 0), as_int(top, "top, the tokens of each neuron,", 1)
     contexts = as_contexts(model, classes, skip=skip)
     left_out = (without,) if isinstance(without, str) else tuple(without)
     if left_out:

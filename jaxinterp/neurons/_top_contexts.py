@@ -10,21 +10,29 @@ import numpy as np
 
 from .. import viz
 from .._deprecations import respelled
+from .._tabular import Record, Tabular, pieces
 from ..corpus._batches import Batch
-from ..typing import ClassesLike, ModelLike, NeuronsLike
+from ..typing import ClassesLike, IntLike, ModelLike, NeuronsLike, TokenizerLike
 from ._address import as_neurons, name
 from ._contexts import Contexts, as_contexts
 from ._reading import fold_neurons
 
 
 @dataclass(frozen=True, eq=False)
-class TopContexts:
-    """Where each neuron fires most; made by `top_contexts`.
+class TopContexts(Tabular):
+    """The contexts in which each neuron is most active; made by `ji.neurons.top_contexts`.
 
-    `neurons (n, 2)`; `values (n, k)`, falling, NaN where there were fewer than k; `seq pos (n, k)`,
-    the context and the position, -1 where none; `tokens activations (n, k, window)` around it, -1
-    and NaN beyond the ends of a context; `classes (n, k)` by number in `names`; `before`, the
-    place of the token itself in a window.
+    - `neurons (n, 2)`: the neurons.
+    - `values (n, k)`: the largest activations in falling order, NaN where there were fewer than k.
+    - `seq pos (n, k)`: the context and the position of each, -1 where there is none.
+    - `tokens activations (n, k, window)`: the tokens and activations around it, -1 and NaN beyond the ends of a context;
+      `before`: the place of the token itself in the window.
+    - `classes (n, k)`: the class of each context, as a number in `names`.
+
+    ```python
+    found = ji.neurons.top_contexts(model, corpus, [(3, 336)], top=5)
+    found.values, found.seq, found.share()
+    ```
     """
 
     neurons: np.ndarray
@@ -43,12 +51,13 @@ class TopContexts:
         hits = np.stack([((self.classes == c) & there).sum(1) for c in range(len(self.names))])
         return hits / np.maximum(there.sum(1), 1)
 
-    def records(self, tokenizer: Any, neuron: int = 0) -> list[dict[str, Any]]:
-        """The contexts of one neuron (its number among `neurons`), with the strings of tokens."""
+    def records(self, tokenizer: TokenizerLike | None = None, neuron: IntLike | None = None) -> list[Record]:
+        """The contexts of one neuron (its number among `neurons`) or of all; ids without a tokenizer."""
+        if neuron is None:
+            return [row for i in range(len(self.neurons)) for row in self.records(tokenizer, i)]
         found = []
         for j in np.flatnonzero(self.seq[neuron] >= 0):
             there = self.tokens[neuron, j] >= 0
-            pieces = tokenizer.tokens(self.tokens[neuron, j][there])
             found.append(
                 {
                     "neuron": name(self.neurons[neuron]),
@@ -56,19 +65,26 @@ class TopContexts:
                     "class": self.names[self.classes[neuron, j]],
                     "seq": int(self.seq[neuron, j]),
                     "pos": int(self.pos[neuron, j]),
-                    "token": tokenizer.tokens(self.tokens[neuron, j, [self.before]])[0],
-                    "tokens": pieces,
+                    "token": pieces(tokenizer, self.tokens[neuron, j, [self.before]])[0],
+                    "tokens": pieces(tokenizer, self.tokens[neuron, j][there]),
                     "activations": self.activations[neuron, j][there].tolist(),
                 }
             )
         return found
 
-    def figure(self, tokenizer: Any, neuron: int = 0, *, title: str = "", caption: str = "") -> viz.Figure:
+    def figure(
+        self,
+        tokenizer: TokenizerLike | None = None,
+        neuron: IntLike = 0,
+        *,
+        title: str = "",
+        caption: str = "",
+    ) -> viz.Figure:
         """The contexts of one neuron as HTML, tokens shaded by activation, text escaped.
 
         **Arguments:**
 
-        - `tokenizer`: gives the strings of tokens.
+        - `tokenizer`: gives the strings of tokens; None (the default) for their ids.
         - `neuron`: its number among `neurons`; 0 by default.
         - `title`, `caption`: texts; by default the name of the neuron, and none.
         """
@@ -97,8 +113,8 @@ def top_contexts(
 ) -> TopContexts:
     r"""$\operatorname{top}_k \{(a_j(t), t)\}$: the tokens at which each neuron is most active.
 
-    All neurons at once: a running top k is merged batch by batch in one compiled program, and with
-    each entry go the tokens and activations around it. Gurnee et al. 2023
+    The corpus is read once for all neurons: one compiled program merges the top k of each batch into the top k so far,
+    together with the tokens and activations around them. Gurnee et al. 2023
     (https://arxiv.org/abs/2305.01610), section 5.
 
     **Arguments:**
@@ -121,7 +137,7 @@ def top_contexts(
     top.figure(tokenizer).save("contexts.html")
     ```
 
-    Law: equal to sorting all activations; among equal ones the earlier stands first.
+    Law: it is equal to sorting all activations; of equal activations the earlier one comes first.
     """
     contexts = as_contexts(model, classes, skip=skip)
     chosen = as_neurons(model, neurons, site)

@@ -8,6 +8,8 @@ import jax
 import numpy as np
 
 from .. import viz
+from .._settings import takes_settings
+from .._text import shown
 from ..corpus._bigrams import Bigrams
 from ..stats._results import Record, Result
 from ..typing import ClassesLike, KeyLike, ModelLike, NeuronsLike, PathLike
@@ -137,6 +139,7 @@ def _axes(value: str) -> tuple[str, ...]:
     return paths.get(part, () if part in alone else ("context",))
 
 
+@takes_settings
 def training_curves(
     models: ModelSeries | Sequence[ModelLike],
     classes: ClassesLike,
@@ -148,10 +151,10 @@ def training_curves(
     checkpoint: PathLike | None = None,
     progress: bool = True,
 ) -> TrainingCurves:
-    r"""$t \mapsto \ell_c,\ D(p_t \| q),\ F_1,\ \Delta_c,\ \text{paths},\ \text{heads}$: what forms when in a training.
+    r"""$t \mapsto \ell_c,\ D(p_t \| q),\ F_1,\ \Delta_c,\ \text{paths},\ \text{heads}$: measures over the steps of a training.
 
-    The study of Quirke et al. 2023 (https://arxiv.org/abs/2311.00863) of a context neuron over the checkpoints of
-    Pythia-70m, beside the losses, counts and heads that change at the same time.
+    Quirke et al. 2023 (https://arxiv.org/abs/2311.00863) study a context neuron over the checkpoints of
+    Pythia-70m in this way. The losses, the comparison with counts and the heads show what changes at the same time.
 
     **Arguments:**
 
@@ -171,13 +174,17 @@ def training_curves(
 
     ```python
     series = ji.neurons.checkpoints(["runs/tiny/step1000", "runs/tiny/step2000"])
-    found = ji.neurons.training_curves(series, corpus, {"German": (1, 362)})
+    found = ji.neurons.training_curves(series, corpus, {"de": (1, 362)})
     found.figure().save("training.svg")
     ```
 
     Law: each number is that of `class_losses`, `class_probes`, `ablation`, `context_ngrams` or `heads` on the model.
     """
-    series = models if isinstance(models, ModelSeries) else checkpoints(list(models))
+    if not isinstance(neurons, Mapping):
+        raise ValueError(f"neurons has a neuron of each class: {{'German': (3, 669)}}; got {shown(neurons)}.")
+    if bigrams is not None and not isinstance(bigrams, Bigrams):
+        raise ValueError("bigrams are those of ji.corpus.bigrams(corpus, model.config.vocab).")
+    series = models if isinstance(models, ModelSeries) else checkpoints(models)
     first = series[0]
     contexts = as_contexts(first, classes, skip=int(settings.skip))
     chosen = {}

@@ -19,13 +19,17 @@ from ._context_ngrams import NgramSettings, context_ngrams
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """What `training_curves` measures at each checkpoint.
+    """Settings of `ji.neurons.training_curves`: what is measured at each checkpoint.
 
     - `tokens`, `test`: of `class_probes`; 10,000 tokens of a class and 0.2 of the documents by default.
     - `skip`: first tokens of a context that do not count; 10 by default.
     - `prompts`, `bos`: random prompts for the heads, and the token before each; 16 and none by default.
     - `ngrams`: which n-grams count as needing a context neuron; `NgramSettings` without random prompts by default.
-    - `mlps`: whether each layer's MLP is left out in turn; True by default.
+    - `mlps`: whether the MLP of each layer is left out in turn; True by default.
+
+    ```python
+    settings = ji.neurons.TrainingSettings(tokens=2000, prompts=8, mlps=False)
+    ```
     """
 
     tokens: IntLike = 10_000
@@ -42,6 +46,8 @@ class TrainingSettings:
         as_int(self.skip, "skip", 0)
         as_int(self.prompts, "prompts", 1)
         as_number(self.test, "test", 0, 1)
+        if self.bos is not None:
+            as_int(self.bos, "bos, the token before each prompt,", 0)
 
 
 @dataclass(frozen=True, eq=False)

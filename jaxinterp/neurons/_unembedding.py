@@ -73,6 +73,8 @@ def effective_blocks(model: Any) -> Iterator[np.ndarray]:
     gain = np.ones(len(whole)) if norm.weight is None else np.asarray(norm.weight).astype(np.float64)
     for start in range(0, whole.shape[1], COLUMNS):
         block = gain[:, None] * whole[:, start : start + COLUMNS].astype(np.float64)
+        if not np.isfinite(block).all():
+            raise ValueError("Weights of the unembedding are NaN or infinite: is the model loaded whole?")
         yield block - block.mean(0) if norm.centres else block
 
 
@@ -80,6 +82,8 @@ def written(model: Any, layer: int | None = None) -> np.ndarray:
     """Output weights `(ff, d)` of a layer, or of all `(layer, ff, d)`, in float64 and as the last norm sees them."""
     out = np.asarray(model.blocks.mlp.w_out)
     out = (out if layer is None else out[layer]).astype(np.float64)
+    if not np.isfinite(out).all():
+        raise ValueError("Output weights of neurons are NaN or infinite: is the model loaded whole?")
     return out - out.mean(-1, keepdims=True) if model.ln_final.centres else out
 
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..core._acts import Acts
+from ..core._intervene import config_of
 from ..core._sites import parse
 from ..corpus._batches import Batch
 from ..data._reading import plan
@@ -23,8 +24,8 @@ class UnitStream(eqx.Module):
 
     - `model`: of `ji.models`, with or without edits of its own.
     - `site`: a site with one row for each token: `"mlp_post"` (the default without a dictionary, all
-      layers), `"mlp_post[3]"`, `"z[2:4]"`. Numbers of a row are units, layer after layer. With a
-      dictionary the site that it reads; by default its own.
+      layers), `"mlp_post[3]"`, `"z[2:4]"`. The numbers of a row are the units, layer after layer. With a
+      dictionary it is the site that the dictionary reads; by default its own.
     - `dictionary`: of `ji.sae`: its features are the units.
 
     ```python
@@ -110,12 +111,13 @@ class Indicators(eqx.Module):
 
 def side_of(units: UnitStream, corpus: Any) -> Side:
     """Checks units against a corpus before anything runs."""
+    depth = int(config_of(units.model).layers)
     if units.dictionary is not None:
         read = SiteReading(units.dictionary, units.model, corpus, units.site, None, None)
         features = jax.eval_shape(
             units.dictionary.encode, jax.ShapeDtypeStruct((1, *read.width), jnp.float32)
         ).shape
-        return Side(units.dictionary, read.name, (read.layer,), (int(features[-1]),))
+        return Side(units.dictionary, read.name, (read.layer % depth,), (int(features[-1]),))
     reading = plan(units.model, corpus, units.site)
     if len(reading.shapes) != 1 or not reading.by_token:
         raise ValueError(
@@ -126,9 +128,9 @@ def side_of(units: UnitStream, corpus: Any) -> Side:
     size = int(np.prod(row))
     if layers is None:
         layer = parse(found)[1]
-        return Side(None, found, (layer if isinstance(layer, int) else 0,), (size,))
+        return Side(None, found, (layer % depth if isinstance(layer, int) else 0,), (size,))
     cut = parse(found)[1]
-    every = range(layers) if cut is None else range(units.model.config.layers)[cut]
+    every = range(layers) if cut is None else range(depth)[cut]
     numbers = every if isinstance(every, range) else [every]
     return Side(None, found, tuple(numbers), (size,) * layers)
 

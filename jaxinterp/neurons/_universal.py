@@ -7,9 +7,11 @@ import jax
 import numpy as np
 
 from .. import viz
+from .._arguments import as_number, check_choice
 from ..core._sites import parse
 from ..stats._results import Record, Result
 from ..typing import BytesLike, CorpusLike, FloatLike, KeyLike, MeshLike, ModelLike, StrLike
+from ._chance import BASELINES
 from ._correlations import correlations
 from ._properties import NeuronProperties, neuron_properties, numbers_of
 from ._units import UnitStream, named
@@ -17,7 +19,13 @@ from ._units import UnitStream, named
 
 @dataclass(frozen=True, eq=False)
 class Universal(Result):
-    """How well each neuron of the first model is matched in every other model; made by `universal`."""
+    """How well each neuron of the first model is matched in the other models; made by `ji.neurons.universal`.
+
+    ```python
+    found = ji.neurons.universal([model, *seeds], tokens, threshold=0.3)
+    found.share, found.mask, found.layers()
+    ```
+    """
 
     excess: np.ndarray
     "Best correlation minus baseline, the mean over the other models, `(neuron,)`."
@@ -152,17 +160,17 @@ def universal(
     r"""$\rho_i = \frac{1}{|M|}\sum_{m \in M} \big(\max_j r^{a,m}_{ij} - \max_j \bar r^{a,m}_{ij}\big)$: the excess
     correlation of each neuron of the first model over the other models.
 
-    Gurnee et al. 2024 (https://arxiv.org/abs/2401.12181) call a neuron universal above 0.5: of five seeds of
-    GPT-2 small 4.16% of the neurons are, of GPT-2 medium 1.23%, of Pythia 160M 1.26%.
+    Gurnee et al. 2024 (https://arxiv.org/abs/2401.12181) call a neuron universal if its excess is above 0.5. Over five
+    seeds, these are 4.16% of the neurons of GPT-2 small, 1.23% of GPT-2 medium and 1.26% of Pythia 160M.
 
     **Arguments:**
 
-    - `models`: two or more that read the same tokens, such as trainings that differ in their seed. The first is
-      the one whose neurons are asked about.
+    - `models`: two or more models that read the same tokens, such as trainings that differ in their seed. The result
+      is about the neurons of the first model.
     - `corpus`: a `Corpus`, or tokens `(row, pos)`. Leave out BOS, whose activations are outliers:
       `ji.corpus.as_corpus(tokens, positions=slice(1, None))`.
-    - `site`: what is compared; neurons of all layers by default.
-    - `threshold`: of the excess; 0.5 by default.
+    - `site`: the units that are compared; the neurons of all layers by default.
+    - `threshold`: the excess above which a neuron is universal; 0.5 by default.
     - `baseline`, `key`, `batch_size`, `max_bytes`, `mesh`: as in `correlations`; `key` is `jax.random.key(0)` by
       default.
 
@@ -171,19 +179,21 @@ def universal(
     **Raises:** ValueError for fewer than two models, models of different vocabularies, and an empty corpus.
 
     ```python
-    found = ji.neurons.universal([model, *seeds], tokens)
+    found = ji.neurons.universal([model, *seeds], tokens, threshold=0.3)
     found.share, found.layers(), found.contrast()
     ```
 
-    Laws: a model and a copy of it with permuted neurons match one to one with correlation 1; models
-    that share nothing have an excess near 0.
+    Laws: a model and a copy with permuted neurons match one to one with correlation 1; for models
+    that share nothing the excess is near 0.
     """
-    models = list(models)
+    models = [] if hasattr(models, "config") else list(models)  # a model alone has no other
     if len(models) < 2:
         raise ValueError(
-            f"Neurons are universal among several models; got {len(models)}. Give the model and other trainings "
+            f"Neurons are universal among several models; got {max(1, len(models))}. Give the model and other trainings "
             "of it: ji.neurons.universal([model, *seeds], corpus)."
         )
+    check_choice(baseline, "baseline", BASELINES)
+    threshold = as_number(threshold, "threshold, of the excess,", -np.inf, np.inf)
     key = jax.random.key(0) if key is None else key
     found = [
         correlations(
@@ -209,6 +219,6 @@ def universal(
         partners,
         found[0].units,
         found[0].tokens,
-        float(threshold),
+        threshold,
         neuron_properties(models[0], corpus) if has_neurons else None,
     )

@@ -7,18 +7,26 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
+from .. import viz
+from ..stats._results import Record, Result
 from ..weights import process
 
 QUANTILES = {"q05": 0.05, "q25": 0.25, "median": 0.5, "q75": 0.75, "q95": 0.95}
 
 
 @dataclass(frozen=True, eq=False)
-class WeightStatistics:
-    """Statistics `(layer, ff)` of every neuron; made by `weight_statistics`.
+class WeightStatistics(Result):
+    """Statistics `(layer, ff)` of the weights of every neuron; made by `ji.neurons.weight_statistics`.
 
-    `in_norm` of the input weights; `bias`; `product` of the two, NaN where there is no bias, with
-    the `reason`; `out_norm`; `cosine` of input and output weights; `matrix`, whose columns the
-    input weights are.
+    - `in_norm`, `out_norm`: the norms of the input and the output weights; `cosine`: the cosine between them.
+    - `bias`: the bias of the input; `product`: the input norm times the bias. Both are NaN without biases, and `reason`
+      says why.
+    - `matrix`: the name of the matrix whose columns are the input weights.
+
+    ```python
+    found = ji.neurons.weight_statistics(model)
+    found.product.shape, found.cosine, found.curve()
+    ```
     """
 
     in_norm: np.ndarray
@@ -38,7 +46,7 @@ class WeightStatistics:
         """Relative depth of each layer, `l / (L - 1)`."""
         return np.arange(len(self.product)) / max(1, len(self.product) - 1)
 
-    def records(self) -> list[dict[str, Any]]:
+    def records(self) -> list[Record]:
         """One dict for each layer: quantiles and mean of each statistic."""
         curve, depth, found = self.curve(), self.depth(), []
         for layer in range(len(self.product)):
@@ -50,15 +58,28 @@ class WeightStatistics:
             found.append(row)
         return found
 
+    def figure(self, *, title: str = "Weights by layer") -> viz.Figure:
+        """The median of each statistic by layer, with a band from the first to the third quartile."""
+        rows = self.records()
+        names = [
+            what
+            for what in ("in_norm", "out_norm", "cosine", "product")
+            if np.isfinite(getattr(self, what)).all()
+        ]
+        column = lambda name: [row[name] for row in rows]
+        panels = {what: {what: column(f"{what}_median")} for what in names}
+        bands = {what: {what: (column(f"{what}_q25"), column(f"{what}_q75"))} for what in names}
+        return viz.line_panels(panels, bands=bands, x_axis="layer", title=title)
+
 
 def weight_statistics(model: Any) -> WeightStatistics:
-    r"""$s_i = \lVert w^{in}_i \rVert\, b^{in}_i$, and $\cos(w^{in}_i, w^{out}_i)$: neurons by their weights.
+    r"""$s_i = \lVert w^{in}_i \rVert\, b^{in}_i$, and $\cos(w^{in}_i, w^{out}_i)$: statistics of the weights of neurons.
 
-    Large norms with large negative biases fire rarely, the sign of superposition in the first layers
-    of Gurnee et al. 2023 (https://arxiv.org/abs/2305.01610). Norms are folded and writing is centred
-    first (`ji.weights.process`), so that layers compare.
+    Neurons with large input norms and large negative biases fire rarely. Gurnee et al. 2023
+    (https://arxiv.org/abs/2305.01610) take this as a sign of superposition in the first layers. Norms are folded and the
+    written vectors are centred first (`ji.weights.process`), so that layers can be compared.
 
-    **Arguments:** `model`, of `ji.models`. Of a gated MLP the input weights are those of the gate,
+    **Arguments:** `model`, of `ji.models`. The input weights of a gated MLP are those of the gate,
     `w_gate`, which the nonlinearity reads; the linear branch `w_in` only scales.
 
     **Returns:** `WeightStatistics`. Where an MLP has no bias, and its norm none to fold into one

@@ -23,8 +23,12 @@ class Attention(eqx.Module):
     r"""$\mathrm{out} = \sum_h \mathrm{softmax}(s\,Q_h K_h^\top)\,V_h W_{O,h} + b_O$.
 
     Query head `h` reads key/value head `h // (heads / kv_heads)`. `scale` is $s$;
-    `scale_by_layer` divides it by the block's number, counted from 1 (an option of GPT-2).
-    Without `one_pass` the scores are always held; see `in_one_pass`.
+    `scale_by_layer` divides it by the number of the block, counted from 1 (an option of GPT-2).
+    Without `one_pass` the array of scores is always computed; see `in_one_pass`.
+
+    ```python
+    model.blocks.attn.w_q.shape                         # (layer, head, d, k)
+    ```
     """
 
     w_q: Float[Array, "*layer head d k"]
@@ -209,10 +213,10 @@ def _mix(
 
 
 def in_one_pass(model: ModelT, on: bool = True) -> ModelT:
-    """The same model, whose attention never holds `(query, key)`, or with `on=False` always does.
+    """The same model with attention in one pass, which stores no array `(query, key)`; with `on=False` it stores one.
 
-    Models are made in one pass. The other form is for comparing: it computes the pattern first and mixes
-    values by it, so scores and patterns cost what they cost when a site names them.
+    Models are made with one pass. The other form is for comparison: it computes the pattern first and then mixes
+    the values, so that a run always costs the memory of scores and patterns.
 
     **Arguments:**
 

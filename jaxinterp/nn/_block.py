@@ -12,9 +12,14 @@ from ._norm import Norm
 class Block(eqx.Module):
     r"""$x' = x + A(x)$, then $x' + M(x')$; or, in parallel, $x + A(x) + M(x)$.
 
-    The norms sit inside $A$ and $M$. In a model, the leaves of one `Block` are stacked on a
-    leading layer axis; a run slices or scans it. `mlp` is None in attention-only models, norms
-    are None in models without them.
+    The norms are inside $A$ and $M$. In a model, the leaves of one `Block` are stacked on a
+    leading layer axis, and a run slices or scans it. `mlp` is None in attention-only models, and norms
+    are None in models without norms.
+
+    ```python
+    first = jax.tree.map(lambda leaf: leaf[0], model.blocks)    # the block of layer 0
+    first.attn.w_q.shape, first.parallel
+    ```
     """
 
     ln1: Norm | None

@@ -10,11 +10,19 @@ from jaxtyping import Array, Float, Shaped
 def einsum(
     pattern: str, *operands: Float[Array, "..."], dtype: DTypeLike | None = None
 ) -> Float[Array, "..."]:
-    """`jnp.einsum` whose float32 products are float32 on every device.
+    """`jnp.einsum` with float32 products in full precision on every device.
 
-    GPUs and TPUs multiply float32 in passes of lower precision by default, which is enough to change
-    a patching result. Operands of lower precision keep their fast path. `dtype` is that of the result,
-    by default the operands' own.
+    By default GPUs and TPUs multiply float32 in a lower precision, which is enough to change
+    a patching result. Products of a lower dtype stay as fast as before.
+
+    **Arguments:**
+
+    - `pattern`, `operands`: as in `jnp.einsum`.
+    - `dtype`: the dtype of the result; by default that of the operands.
+
+    ```python
+    ji.nn.einsum("...pd,dk->...pk", jnp.ones((5, 8)), jnp.ones((8, 2)))
+    ```
     """
     exact = operands[0].dtype in (jnp.float32, jnp.float64)
     precision = lax.Precision.HIGHEST if exact else None

@@ -44,7 +44,12 @@ def check_activation(name: str) -> str:
 class MLP(eqx.Module):
     r"""$\mathrm{act}(x W_{in} + b_{in}) W_{out} + b_{out}$, or gated $(\mathrm{act}(x W_g) \odot x W_{in}) W_{out}$.
 
-    Neuron `i` reads `w_in[:, i]` (and `w_gate[:, i]`) and writes `w_out[i]`.
+    Neuron `i` reads along `w_in[:, i]` (and `w_gate[:, i]`) and writes along `w_out[i]`.
+
+    ```python
+    mlp = ji.nn.MLP.init(2, 16, 64, key=jax.random.key(0), dtype=jnp.float32, act="gelu")
+    mlp.w_in.shape, mlp.w_out.shape                     # (2, 16, 64), (2, 64, 16)
+    ```
     """
 
     w_in: Float[Array, "*layer d ff"]

@@ -12,8 +12,13 @@ from ._linear import accumulation_dtype, add_bias, like
 class LayerNorm(eqx.Module):
     r"""$y = \dfrac{x - \bar x}{\sqrt{\mathrm{var}(x) + \epsilon}} \odot w + b$ over the last axis.
 
-    The variance is the population's. `weight` and `bias` are None where a family has none, and once
-    they are folded into the matrices that read the output (`weights.fold_norms`).
+    The variance is the mean square of $x - \bar x$. `weight` and `bias` are None where a family has none, and
+    after `ji.weights.fold_norms` has multiplied them into the matrices that read the output.
+
+    ```python
+    norm = ji.nn.LayerNorm.init(16, eps=1e-5, dtype=jnp.float32)
+    norm(jax.random.normal(key, (5, 16))).std(-1)       # about 1
+    ```
     """
 
     weight: Float[Array, "*layer d"] | None
@@ -39,6 +44,11 @@ class RMSNorm(eqx.Module):
     r"""$y = \dfrac{x}{\sqrt{\overline{x^2} + \epsilon}} \odot w$ over the last axis.
 
     Zhang and Sennrich 2019 (https://arxiv.org/abs/1910.07467).
+
+    ```python
+    norm = ji.nn.RMSNorm.init(16, eps=1e-6, dtype=jnp.float32)
+    norm(jax.random.normal(key, (5, 16)))
+    ```
     """
 
     weight: Float[Array, "*layer d"] | None

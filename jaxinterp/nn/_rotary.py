@@ -29,10 +29,15 @@ RopeTables = tuple[Float[Array, "*shared pos pair"], Float[Array, "*shared pos p
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RopeScaling:
-    """How rotary frequencies are stretched for contexts longer than those of the first training.
+    """How rotary frequencies are changed for contexts longer than those of the first training.
 
-    `kind` is "linear" (all frequencies divided by `factor`), "llama3" (low frequencies divided,
-    high ones kept, a ramp between) or "yarn" (Peng et al. 2023, https://arxiv.org/abs/2309.00071).
+    `kind` is "linear" (all frequencies are divided by `factor`), "llama3" (low frequencies are divided,
+    high ones stay, with a ramp between) or "yarn" (Peng et al. 2023, https://arxiv.org/abs/2309.00071).
+
+    ```python
+    rope = ji.nn.RopeScaling(kind="llama3", factor=8.0, original_ctx=8192)
+    config = ji.models.LlamaConfig(vocab=50, ctx=16, d=16, layers=2, heads=4, rope=rope)
+    ```
     """
 
     kind: str
@@ -115,8 +120,8 @@ def rotary_tables(
 ) -> RopeTables:
     r"""$\cos(p\,\omega_i), \sin(p\,\omega_i)$, each `(*batch pos pair)`, computed once per run.
 
-    Angles are float32, as in the checkpoints' own code: at position 2,000 the rounding of the
-    angle is visible, and more precise angles would be a different model. A float64 model gets
+    Angles are float32, as in the code with which the checkpoints were trained: at position 2,000 the rounding of
+    an angle changes logits, and more precise angles would be another model. A float64 model gets
     float64 angles.
 
     **Arguments:**
@@ -124,8 +129,12 @@ def rotary_tables(
     - `positions`: ints `(*shared, pos)`.
     - `dim`: number of rotated channels of a head.
     - `base`: base of the frequencies, such as 10,000.
-    - `scaling`: `RopeScaling`; none by default.
-    - `dtype`: of the model.
+    - `scaling`: a `RopeScaling`; none by default.
+    - `dtype`: the dtype of the model.
+
+    ```python
+    cos, sin = ji.nn.rotary_tables(jnp.arange(5), 8, 10_000.0, dtype=jnp.float32)    # (5, 4) each
+    ```
     """
     omega, factor = frequencies(dim, base, scaling)
     wide = np.promote_types(dtype, np.float32)
@@ -139,7 +148,12 @@ def rotate(x: Float[Array, "*batch pos head k"], tables: RopeTables) -> Float[Ar
     **Arguments:**
 
     - `x`: queries or keys `(*batch, pos, head, k)`.
-    - `tables`: what `rotary_tables` returned.
+    - `tables`: the result of `rotary_tables`.
+
+    ```python
+    tables = ji.nn.rotary_tables(jnp.arange(5), 8, 10_000.0, dtype=jnp.float32)
+    ji.nn.rotate(jnp.ones((5, 2, 8)), tables)           # (pos, head, k)
+    ```
 
     Law: scores of rotated queries and keys depend on the difference of their positions alone.
     """

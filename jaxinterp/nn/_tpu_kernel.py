@@ -1,6 +1,6 @@
 r"""Attention in one kernel for TPU: scores live in the chip's fast memory, a block at a time.
 
-Of a short prompt all keys of a head are there at once. Of a long one the grid visits the blocks `(query, key)`
+All keys of a short prompt's head are there at once. For a long prompt the grid visits the blocks `(query, key)`
 on and below the diagonal and no others. While it goes along the keys of one block of queries, it keeps the
 running maximum $m$, the sum $l$ of weights and the mix of values, which are rescaled when the maximum grows
 (FlashAttention, Dao et al. 2022, https://arxiv.org/abs/2205.14135).

@@ -18,6 +18,8 @@ from ._mean_activations import mean_activations as mean_activations
 from ._noise import noised as noised
 from ._statistics import Statistics as Statistics
 from ._statistics import statistics as statistics
+from ._subset_bounds import SubsetBounds as SubsetBounds
+from ._subset_bounds import subset_bounds as subset_bounds
 from ._sweep import sweep as sweep
 
 _MOVED = ("DirectPaths", "Edges", "direct_paths", "path_patch", "paths_into")

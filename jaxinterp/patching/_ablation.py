@@ -46,12 +46,13 @@ def ablate(
 ) -> Float[Array, "*cells"]:
     r"""$H_c = m\big(M(x \mid A_c \leftarrow v_c)\big)$: the metric after ablating each cell $c$ alone.
 
-    **Arguments:** as in `patching.sweep`, with one prompt in place of two, and
+    **Arguments:** as in `ji.patching.sweep`, with `tokens` in place of `clean` and `corrupt`, and
 
-    - `values`: what is put in. A function of the site's own activations `(layer, batch, ...)`:
-      `patching.zeros`, `patching.batch_mean`, `patching.resample(key)`. Or an array that broadcasts
-      against them, such as a mean over other prompts (`patching.mean_activations`). A function with a
-      parameter `real` also gets bools, True at real tokens, that broadcast against the activations.
+    - `values`: the values that replace the cell. Either a function of the activations of the site
+      `(layer, batch, ...)`: `ji.patching.zeros`, `ji.patching.batch_mean`, `ji.patching.resample(key)`.
+      Or an array that broadcasts against the activations, such as the mean over other prompts
+      (`ji.patching.mean_activations`). A function with a parameter `real` also gets bools that broadcast
+      against the activations, True at real tokens.
 
     **Returns:** the metric of every ablated run, with the axes of `over`.
 
@@ -114,17 +115,29 @@ def _aligned(values: Array, site: str, batch: tuple[int, ...]) -> Array:
 
 
 def zeros(acts: Float[Array, "layer *site"]) -> Float[Array, "layer *site"]:
-    r"""$v = 0$: zero ablation."""
+    r"""$v = 0$: zero ablation, for `values=` of `ji.patching.ablate`.
+
+    ```python
+    ji.patching.ablate(model, tokens, metric, values=ji.patching.zeros, over=("layer",))
+    ```
+    """
     return jnp.zeros_like(acts)
 
 
 def batch_mean(
     acts: Float[Array, "layer batch *site"], real: Bool[Array, "..."] | None = None
 ) -> Float[Array, "layer batch *site"]:
-    r"""$v = \frac1n \sum_b A_b$: mean ablation over the prompts of the batch, position by position.
+    r"""$v = \frac1n \sum_b A_b$: mean ablation over the prompts of the batch, for `values=` of `ji.patching.ablate`.
 
-    Wang et al. 2022 (https://arxiv.org/abs/2211.00593), whose prompts share one template. Of padded
-    prompts those count that have a real token in the column.
+    The mean is taken at each position by itself, so the prompts should share one template, as those of
+    Wang et al. 2022 (https://arxiv.org/abs/2211.00593) do. A padded prompt counts in the columns where it
+    has a real token.
+
+    ```python
+    ji.patching.ablate(model, tokens, metric, values=ji.patching.batch_mean, over=("layer", "head"))
+    ```
+
+    Law: where all prompts are equal, the metric stays.
     """
     wide = acts.astype(np.promote_types(acts.dtype, np.float32))
     if real is None:
@@ -137,10 +150,11 @@ def batch_mean(
 
 
 class resample(eqx.Module):
-    r"""$v_b = A_{\pi(b)}$: each prompt gets what another one has; no prompt keeps its own.
+    r"""$v_b = A_{\pi(b)}$: each prompt gets the activations of another prompt, for `values=` of `ji.patching.ablate`.
 
-    Resample ablation, Chan et al. 2022, "Causal scrubbing". $\pi$ is a random cycle, so a batch of
-    two or more is needed. A column in which the other prompt is padding stays as it was.
+    Resample ablation, Chan et al. 2022, "Causal scrubbing". $\pi$ is a random cycle through all prompts, so
+    no prompt keeps its own activations and the batch needs two prompts or more. A column in which the other
+    prompt is padding stays as it was.
 
     ```python
     ji.patching.ablate(model, tokens, metric, values=ji.patching.resample(jax.random.key(0)))

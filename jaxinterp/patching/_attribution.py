@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._deprecations import respelled
+from .._settings import takes_settings
 from ..typing import AxesLike, IntLike, MaskLike, MetricLike, ModelLike, SitesLike, StrLike, TokensLike
 from ._attribution_cells import estimate
 from ._attribution_settings import AttributionSettings
@@ -26,6 +27,7 @@ _RESPELLED = {
 
 
 @respelled(**_RESPELLED)
+@takes_settings
 def attribution(
     model: ModelLike,
     clean: TokensLike,
@@ -40,23 +42,24 @@ def attribution(
     adjacent: IntLike = 1,
     settings: AttributionSettings = AttributionSettings(),
 ) -> Float[Array, "*cells"]:
-    r"""$\hat m = m(R) + \sum (x' - x)\, \partial m / \partial x |_R$: what `sweep` returns, estimated.
+    r"""$\hat m = m(R) + \sum (x' - x)\, \partial m / \partial x |_R$: an estimate of the result of `ji.patching.sweep`.
 
-    All cells of all sites in one forward and one backward pass on the run that is patched (and one
-    forward pass on the other). Nanda 2023, "Attribution patching"; Kramar et al. 2024
-    (https://arxiv.org/abs/2403.00745).
+    $R$ is the run that is patched, $x$ the activation of a cell in it, and $x'$ the activation in the other run.
+    All cells of all sites cost one forward and one backward pass on $R$, and one forward pass on the other
+    prompt. Nanda 2023, "Attribution patching"; Kramar et al. 2024 (https://arxiv.org/abs/2403.00745).
 
     **Arguments:** as in `ji.patching.sweep`, and
 
-    - `site`: several sites give a leading axis; they cost one pass together.
+    - `site`: several sites give a leading axis; they share one forward and one backward pass.
     - `settings`: how the gradient is taken, `ji.patching.AttributionSettings`.
 
-    **Returns:** an array with the axes of `over`, in the metric's units: compare it with `sweep` cell
-    by cell. Where a cell spans several layers (`adjacent`, or `over` without "layer") their effects are
-    added, which counts twice what passes from one to the next. `ji.patching.attribution_effects`
-    leaves $m(R)$ out: it is the estimated change, and adds up over cells.
+    **Returns:** an array with the axes of `over`, in the units of the metric: compare it with `sweep` cell
+    by cell. Where a cell spans several layers (`adjacent`, or `over` without "layer") the effects of the layers
+    are added. Then an effect that passes through two of these layers is counted twice.
+    `ji.patching.attribution_effects` leaves $m(R)$ out: it is the estimated change, and adds up over cells.
 
-    Warns where the gradient vanishes while the metric does not, as that of `kl` at its reference.
+    **Warns** where the gradient is zero and the metric still changes, such as the gradient of `ji.metrics.kl` at
+    its reference.
 
     ```python
     estimate = ji.patching.attribution(model, clean, corrupt, metric, site="z", over=("layer", "head"))
@@ -67,13 +70,14 @@ def attribution(
     Law: equal to `sweep` where the metric is linear in the site (cells of one layer).
     """
     pair = make_pair(model, clean, corrupt, mask, mode)
-    effects = estimate(pair, metric, site, over, adjacent, settings.options())
+    effects = estimate(pair, metric, site, over, adjacent, settings.options(), settings.progress)
     return effects.arranged(
         [e + jnp.broadcast_to(effects.value, e.shape) for e in effects.cells], per_example
     )
 
 
 @respelled(**_RESPELLED)
+@takes_settings
 def attribution_effects(
     model: ModelLike,
     clean: TokensLike,
@@ -101,15 +105,16 @@ def attribution_effects(
     by_head.sum(1)                    # what over=("layer", "head") gives
     ```
 
-    Laws: `attribution` minus the metric of the unpatched run; effects over fewer axes are sums of
-    effects over more.
+    Laws: it is `attribution` minus the metric of the unpatched run; effects over fewer axes are sums of
+    effects over more axes.
     """
     pair = make_pair(model, clean, corrupt, mask, mode)
-    effects = estimate(pair, metric, site, over, adjacent, settings.options())
+    effects = estimate(pair, metric, site, over, adjacent, settings.options(), settings.progress)
     return effects.arranged(effects.cells, per_example)
 
 
 @respelled(**_RESPELLED)
+@takes_settings
 def atp_star(
     model: ModelLike,
     clean: TokensLike,
@@ -125,26 +130,26 @@ def atp_star(
     grad_drop: bool = True,
     settings: AttributionSettings = AttributionSettings(qk_fix=True),
 ) -> Float[Array, "*cells"]:
-    r"""$c = \mathbb{E}\, \frac{1}{L-1} \sum_\ell |\hat I_\ell|$: how much each cell matters, for a ranking.
+    r"""$c = \mathbb{E}\, \frac{1}{L-1} \sum_\ell |\hat I_\ell|$: an estimate of how much each cell matters, for a ranking.
 
-    AtP*, Kramar et al. 2024 (https://arxiv.org/abs/2403.00745). $\hat I_\ell$ is the estimated effect
-    with the gradient through layer $\ell$'s attention and MLP dropped (GradDrop): where a direct and
-    an indirect effect cancel, some of these do not. It takes $L$ backward passes in one program. The mean
-    over the batch is taken of magnitudes: it estimates the mean magnitude of the change of `sweep`, and
-    not what `sweep` returns.
+    AtP*, Kramar et al. 2024 (https://arxiv.org/abs/2403.00745). $\hat I_\ell$ is the estimated effect when
+    the gradient through the attention and the MLP of layer $\ell$ is dropped (GradDrop). Where a direct and
+    an indirect effect cancel, some of the $\hat I_\ell$ do not cancel. This takes $L$ backward passes in one
+    program. The result is a mean of magnitudes over the batch: it estimates the mean magnitude of the
+    effects, and not the numbers that `ji.patching.sweep` returns.
 
     **Arguments:** as in `ji.patching.attribution`, and
 
     - `grad_drop`: False gives $c = \mathbb{E}\,|\hat I|$.
     - `settings`: by default with `qk_fix`. It takes no `path`.
 
-    **Returns:** an array with the axes of `over`, 0 or more.
+    **Returns:** an array with the axes of `over`; no number is negative.
 
     ```python
     order = ji.patching.atp_star(model, clean, corrupt, metric, site="z", over=("layer", "head"))
     ```
 
-    Law: without `grad_drop`, for one prompt, the magnitude of `attribution_effects`.
+    Law: without `grad_drop`, and for one prompt, it is the magnitude of `attribution_effects`.
     """
     pair = make_pair(model, clean, corrupt, mask, mode)
     if settings.path is not None:
@@ -157,5 +162,7 @@ def atp_star(
             "grad_drop averages over the layers that a cell is not in, and this model has one "
             "layer: write grad_drop=False."
         )
-    effects = estimate(pair, metric, site, over, adjacent, settings.options(drop=grad_drop))
+    effects = estimate(
+        pair, metric, site, over, adjacent, settings.options(drop=grad_drop), settings.progress
+    )
     return effects.arranged([jnp.abs(effect) for effect in effects.cells], per_example)

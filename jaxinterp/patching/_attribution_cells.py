@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array
 
 from .._arguments import concrete
+from .._waiting import finished, waiting
 from ..core._sites import is_per_layer
 from ..typing import AxesLike, IntLike, MetricLike, SitesLike
 from ._attribution_program import attribute
@@ -45,6 +46,7 @@ def estimate(
     over: AxesLike,
     adjacent: IntLike,
     options: Options,
+    progress: bool,
 ) -> EstimatedEffects:
     """The effects of patching each cell, to first order."""
     checked = pair.metric(metric)
@@ -54,18 +56,21 @@ def estimate(
     # What makes no difference to these sites makes no other program either.
     softmax = any(grid.site in (*QUERIES, *KEYS) for grid in grids)
     options = dataclasses.replace(options, qk_fix=options.qk_fix and softmax)
-    value, effects, blind = attribute(
-        pair.model,
-        pair.own,
-        pair.target,
-        pair.source,
-        checked,
-        pair.mask,
-        [grid.index for grid in grids],
-        [_groups(grid, pair.layers) for grid in grids],
-        tuple((grid.site, tuple(grid.index)) for grid in grids),
-        options,
-    )
+    names = ", ".join(grid.site for grid in grids)
+    with waiting(f"attribution of {names}: compiling and running", progress):
+        found = attribute(
+            pair.model,
+            pair.own,
+            pair.target,
+            pair.source,
+            checked,
+            pair.mask,
+            [grid.index for grid in grids],
+            [_groups(grid, pair.layers) for grid in grids],
+            tuple((grid.site, tuple(grid.index)) for grid in grids),
+            options,
+        )
+        value, effects, blind = finished(found)
     if blind is not None and concrete(blind) and bool(blind):
         warnings.warn(
             f"The gradient of {checked.name!r} vanishes at the run that is patched, while the metric "

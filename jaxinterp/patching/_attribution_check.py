@@ -5,19 +5,26 @@ import dataclasses
 import numpy as np
 
 from .._arguments import as_int, as_numbers
+from .._tabular import Tabular
 from ..typing import ArrayLike, IntLike
 
 
 @dataclasses.dataclass(frozen=True)
-class Agreement:
-    """What `agreement` returns. It prints as a line."""
+class Agreement(Tabular):
+    """How well an estimate ranks cells, from `ji.patching.agreement`. It prints as a line.
+
+    ```python
+    found = ji.patching.agreement(estimate, exact, top=5)
+    found.spearman, found.needed
+    ```
+    """
 
     spearman: float
     pearson: float
     overlap: float
-    "Share of the exact top k that is in the estimate's top k."
+    "The share of the exact top k that is in the top k of the estimate."
     needed: int
-    "Patches that find the whole exact top k, made in the estimate's order."
+    "How many patches find the whole exact top k, if they are made in the order of the estimate."
     top: int
     cells: int
 
@@ -32,26 +39,28 @@ class Agreement:
 def agreement(
     estimate: ArrayLike, exact: ArrayLike, *, baseline: ArrayLike | None = None, top: IntLike = 10
 ) -> Agreement:
-    r"""$\rho\big(\mathrm{rank}(\hat H), \mathrm{rank}(H)\big)$: an estimate beside what it estimates.
+    r"""$\rho\big(\mathrm{rank}(\hat H), \mathrm{rank}(H)\big)$: how well an estimate ranks the cells of an exact sweep.
 
-    Run it once on a few prompts before trusting estimates on many.
+    Use it once on a few prompts before you trust estimates on many prompts.
 
     **Arguments:**
 
-    - `estimate`, `exact`: of `attribution` (or `atp_star`) and of `sweep`, the same cells.
-    - `baseline`: the metric of the run that is patched. With it cells are ordered by how far they
-      are from it, in either direction; without it from the largest value down. A ranking of
-      magnitudes (`atp_star`) is compared with `abs(exact - baseline)` and needs none.
-    - `top`: how many of the exact sweep's first cells are to be found.
+    - `estimate`: the result of `ji.patching.attribution` or `ji.patching.atp_star`.
+    - `exact`: the result of `ji.patching.sweep` for the same cells.
+    - `baseline`: the metric of the run that is patched. With a baseline, cells are ordered by their distance
+      from it, in either direction; without one, from the largest value down. Compare a ranking of
+      magnitudes (`atp_star`) with `abs(exact - baseline)`, and give no baseline.
+    - `top`: how many of the first cells of the exact sweep have to be found.
 
-    **Returns:** an `Agreement`: `spearman` (ranks; what is equal up to rounding shares one), `pearson`, `overlap` of the tops,
-    `needed` patches to find the whole top of the exact sweep in the order of the estimate.
+    **Returns:** an `Agreement`: `spearman`, the correlation of ranks (values that are equal up to rounding share a
+    rank); `pearson`; `overlap` of both tops; `needed`, how many patches in the order of the estimate find the
+    whole top of the exact sweep.
 
     ```python
     print(ji.patching.agreement(estimate, exact, top=5))
     ```
 
-    Law: of an array with itself all is 1, and `needed` is `top`.
+    Law: an array agrees with itself: all numbers are 1, and `needed` is `top`.
     """
     pair = [
         np.asarray(as_numbers(values, name), np.float64)

@@ -20,7 +20,7 @@ from ..core._select import Layers
 from ..core._sites import is_per_layer
 
 BACKWARD_BYTES = 2**30
-"Of the sites of a block, one copy for each backward pass that runs at once."
+"Bytes of one block's sites, with one copy for each backward pass that runs at once."
 UNNAMED = ("q_in", "k_in", "v_in", "head_out")
 "Sites that no gradient holds."
 

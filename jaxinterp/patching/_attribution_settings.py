@@ -23,18 +23,19 @@ class Options:
 class AttributionSettings:
     """How `ji.patching.attribution` takes its gradient.
 
-    - `qk_fix`: at the sites of queries and keys (`q`, `k`, `q_rot`, `k_rot`, `q_in`, `k_in`), passes
-      the softmax exactly instead of to first order. Use it wherever attention is saturated.
-    - `freeze_norms`: holds the denominators of all norms constant.
+    - `qk_fix`: at the sites of queries and keys (`q`, `k`, `q_rot`, `k_rot`, `q_in`, `k_in`), computes
+      the change of the softmax exactly instead of to first order. Use it where attention is saturated.
+    - `freeze_norms`: treats the denominators of all norms as constants.
     - `path`: None takes the gradient at the unpatched run. `"input"` averages it over `steps` runs
-      whose embeddings go from one prompt to the other (integrated gradients; summed over
-      `site="embed"` it is complete). `"site"` lets each layer's own site go from one value to the
-      other, in `steps` runs for each layer: complete in each layer of each site.
+      whose embeddings go from one prompt to the other (integrated gradients: the effects at
+      `site="embed"` add up to the whole change of the metric). `"site"` moves the site of one layer from one
+      value to the other, in `steps` runs for each layer: the effects in each layer of each site add up.
     - `steps`: how many steps of the midpoint rule a `path` has; by default 32.
+    - `progress`: a line on stderr once two seconds have passed; it says what is waited for.
 
     ```python
     settings = ji.patching.AttributionSettings(path="input", steps=64)
-    ji.patching.attribution(model, clean, corrupt, metric, site="embed", settings=settings)
+    ji.patching.attribution(model, clean, corrupt, metric, site="embed", over=("pos",), settings=settings)
     ```
     """
 
@@ -42,6 +43,7 @@ class AttributionSettings:
     freeze_norms: bool = False
     path: str | None = None
     steps: int = 32
+    progress: bool = True
 
     def __post_init__(self) -> None:
         if self.path not in PATHS:

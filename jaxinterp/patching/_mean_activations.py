@@ -39,24 +39,23 @@ def mean_activations(
 
     **Arguments:**
 
-    - `model`.
+    - `model`: as in `ji.run`.
     - `tokens`: a `Corpus`, or ids `(row, pos)`; or a list of batches, each ids or (ids, mask).
     - `site`: a site of the blocks with positions, such as `"mlp_out"`.
-    - `mask`, `positions`: real tokens and those that count, as in `ji.corpus.as_corpus`; by default
+    - `mask`, `positions`: the real tokens, and the tokens that count, as in `ji.corpus.as_corpus`. By default
       all real tokens count.
-    - `by_position`: keeps positions apart in place of averaging over them; all batches then have one
-      length.
+    - `by_position`: takes a mean at each position by itself; all batches then need one length.
     - `batch_size`: rows of a forward pass; "auto" takes at most 32.
 
     **Returns:** the mean, float32, `(layer, 1, ...)` or `(layer, pos, ...)`: it broadcasts in
-    `patching.ablate(..., values=...)`.
+    `ji.patching.ablate(..., values=...)`.
 
     ```python
     mean = ji.patching.mean_activations(model, tokens, "mlp_out")
     ji.patching.ablate(model, tokens, metric, values=mean, site="mlp_out", over=("layer", "pos"))
     ```
 
-    Law: equal to the mean of the captured activations of all batches together.
+    Law: it is the mean over the captured activations of all batches.
     """
     base, _ = parse(site)
     if not is_per_layer(base) or "pos" not in axes_of(base):

@@ -32,24 +32,24 @@ def noised(
     samples: IntLike = 8,
     std: FloatLike | None = None,
 ) -> Float[Array, "samples pos d"]:
-    r"""$e_i + \nu\,\epsilon,\; \epsilon \sim \mathcal{N}(0, 1)$ at the subject's positions, $\nu = 3\,\sigma_e$.
+    r"""$e_i + \nu\,\epsilon,\; \epsilon \sim \mathcal{N}(0, 1)$ at the positions of the subject, $\nu = 3\,\sigma_e$.
 
-    Causal tracing, Meng et al. 2022 (https://arxiv.org/abs/2202.05262). Noise can take a model away
-    from what it was trained on, and give another answer than a changed word does: compare both.
+    Causal tracing, Meng et al. 2022 (https://arxiv.org/abs/2202.05262). Embeddings with noise are unlike
+    those that the model saw in training. So noise can give other results than another word does: compare both.
 
     **Arguments:**
 
-    - `model`: whose embeddings are corrupted.
+    - `model`: the model whose embeddings get the noise.
     - `tokens`: the clean prompt `(pos,)`.
     - `pos`: the positions of the subject, ints or a mask.
     - `key`: a `jax.random.key`.
     - `scale`: the size of the noise, in standard deviations of the embeddings.
     - `samples`: how many noisy prompts.
-    - `std`: the standard deviation, by default that of all entries of the prompt's embeddings. The
+    - `std`: the standard deviation $\sigma_e$, by default over all entries of the embeddings of the prompt. The
       paper takes it over a data set: `model.w_embed[corpus].std()`.
 
-    **Returns:** embeddings `(samples, pos, d)`, to be the corrupt prompts of `patching.sweep`; the clean
-    one then serves all samples.
+    **Returns:** embeddings `(samples, pos, d)`: the corrupt prompts for `ji.patching.sweep`, which compares all
+    of them with the one clean prompt.
 
     ```python
     corrupt = ji.patching.noised(model, clean, [2, 3], key=jax.random.key(0))

@@ -11,6 +11,7 @@ from jax import lax
 from jaxtyping import Array
 
 from ..core._blocks import layer_count
+from ..core._check import concrete
 from ..core._edit import Aimed
 from ..core._edits import replace
 from ..core._intervene import Intervened, split_edits
@@ -18,6 +19,7 @@ from ..core._listing import survey
 from ..core._run import run
 from ..core._select import POSITIONS, selection
 from ..core._sites import axes_of, is_per_layer
+from ..corpus._progress import advance, progress_bar, running
 from ..mesh._gather import on_mesh
 from ..metrics import Metric
 from ._gradients import positions
@@ -25,20 +27,26 @@ from ._grid import Grid
 from ._pairs import PatchingPair
 
 
-def plain(pair: PatchingPair, metric: Metric, values: Any, grid: Grid) -> Array:
+def plain(pair: PatchingPair, metric: Metric, values: Any, grid: Grid, progress: bool) -> Array:
     """All cells as whole runs, for edited models and sites outside the blocks: (group, job, batch)."""
-    return _program(
-        pair.model if not pair.own else Intervened(pair.model, pair.own),
-        pair.target,
-        pair.source,
-        pair.mask,
-        metric,
-        values,
-        grid.site,
-        jnp.asarray(grid.groups),
-        _columns(grid, pair),
-        grid.jobs,
-    )
+    with progress_bar(1, f"sweep of {grid.site}", unit="program", progress=progress) as bar:
+        found = _program(
+            pair.model if not pair.own else Intervened(pair.model, pair.own),
+            pair.target,
+            pair.source,
+            pair.mask,
+            metric,
+            values,
+            grid.site,
+            jnp.asarray(grid.groups),
+            _columns(grid, pair),
+            grid.jobs,
+        )
+        running(bar)
+        if progress and concrete(found):
+            found.block_until_ready()
+        advance(bar)
+    return found
 
 
 def _columns(grid: Grid, pair: PatchingPair) -> dict[str, Array]:

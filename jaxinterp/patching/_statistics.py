@@ -8,15 +8,28 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .. import viz
 from .._arguments import as_int, as_numbers, check_choice, check_key
 from .._deprecations import respelled
+from .._tabular import Record, Tabular, table_figure
 from ..stats._intervals import INTERVALS, check_level, interval_reach, mean_ends, resample_weights
 from ..stats._permutation import discoveries, sign_flip_p, sign_patterns
 from ..typing import ArrayLike, FloatLike, IntLike, KeyLike, StrLike
 
 
-class Statistics(eqx.Module):
-    """Per cell: the mean effect, its interval `low..high` that aims at `level`, and the p-value `p` of no effect."""
+class Statistics(Tabular, eqx.Module):
+    r"""$\bar\delta_c$, its interval and $p_c$ for each cell: what `ji.patching.statistics` returns.
+
+    - `mean`: the mean effect of each cell.
+    - `low`, `high`: its interval, which aims at the coverage `level`.
+    - `p`: the p-value of no effect.
+
+    ```python
+    heat = ji.patching.sweep(model, tokens, corrupt, metric, over=("layer",), per_example=True)
+    found = ji.patching.statistics(heat, ji.metrics.measure(model, corrupt, metric), key=key)
+    found.significant(0.05)                             # bools (layer,)
+    ```
+    """
 
     mean: Float[Array, "*cells"]
     low: Float[Array, "*cells"]
@@ -24,10 +37,31 @@ class Statistics(eqx.Module):
     p: Float[Array, "*cells"]
     level: float = eqx.field(static=True)
 
-    def significant(self, rate: float | int = 0.05) -> np.ndarray:
-        r"""Cells whose effect is real, false discoveries held to a rate (Benjamini and Hochberg 1995).
+    def records(self) -> list[Record]:
+        """A row for each cell: its indices, `mean`, `low`, `high` and `p`."""
+        parts = {name: np.asarray(getattr(self, name)) for name in ("mean", "low", "high", "p")}
+        return [
+            {f"axis {i}": j for i, j in enumerate(at)}
+            | {name: float(part[at]) for name, part in parts.items()}
+            for at in np.ndindex(self.mean.shape)
+        ]
 
-        The largest $k$ with $p_{(k)} \le \alpha k / n$ over the $n$ cells. Cells that cannot have an
+    def figure(self, *, title: str = "Mean effect") -> viz.Figure:
+        """A heat map with intervals, and dots at `significant` cells; a curve for one axis, a table for more than two."""
+        mean, low, high = (np.asarray(part) for part in (self.mean, self.low, self.high))
+        if mean.ndim == 2:
+            marks = self.significant()
+            return viz.heatmap(mean, interval=(low, high), marks=marks, value="mean effect", title=title)
+        if mean.ndim == 1:
+            return viz.lines(
+                {"mean": mean}, bands={"mean": (low, high)}, x_axis="cell", y_axis="effect", title=title
+            )
+        return table_figure(self.records(), title)
+
+    def significant(self, rate: float | int = 0.05) -> np.ndarray:
+        r"""$p_c \le p_{(k)}$: cells with an effect, with a share of false ones of at most `rate` (Benjamini, Hochberg 1995).
+
+        $k$ is the largest number with $p_{(k)} \le \alpha k / n$ over the $n$ cells. Cells that cannot have an
         effect (NaN) do not count.
         """
         return discoveries(self.p, rate)
@@ -45,12 +79,13 @@ def statistics(
 ) -> Statistics:
     r"""$\bar\delta_c \pm t_{n-1} s_c / \sqrt n$, and $p_c = P(|\bar\delta^{\pm}| \ge |\bar\delta_c|)$.
 
-    $\delta_{c,b}$ is the effect of a cell on an example: the patched metric minus `baseline`. The p-value
-    flips signs: without an effect, $\delta$ and $-\delta$ are equally likely. All $2^n$ patterns are counted for up to 12
-    examples, so that p is never below $2^{1-n}$; for more examples `resamples` of them are counted, and the observed one.
+    $\delta_{c,b}$ is the effect of a cell on an example: the patched metric minus `baseline`. The p-value comes from
+    flipped signs: without an effect, $\delta$ and $-\delta$ are equally likely. For up to 12 examples all $2^n$
+    patterns of signs are counted, so p is never below $2^{1-n}$. For more examples `resamples` patterns and the
+    observed one are counted.
 
-    The intervals aim at `level`, and how often they hold the true mean depends on the number of
-    examples and on how skewed effects are. Measured at 0.95, over 20,000 samples of each kind:
+    The intervals aim at `level`. How often they contain the true mean depends on the number of
+    examples and on how skewed the effects are. Measured at 0.95, over 20,000 samples of each kind:
 
     | examples | effects | "t" | "bca" | "percentile" |
     |---|---|---|---|---|
@@ -68,9 +103,10 @@ def statistics(
     - `baseline`: the metric of the unpatched run, a number or `(batch,)` (`ji.metrics.measure`).
     - `key`: a `jax.random.key`.
     - `level`: the coverage that the interval aims at, between 0 and 1.
-    - `resamples`: how many sign patterns and how many resamples of the examples.
-    - `interval`: `"t"`, Student's; or from resamples of the examples: `"bca"` (bias-corrected and
-      accelerated, Efron 1987) or `"percentile"` (Efron 1979). Both are too narrow for few examples.
+    - `resamples`: how many patterns of signs, and how many resamples of the examples, are drawn.
+    - `interval`: `"t"`, the interval of Student; or an interval from resamples of the examples, `"bca"`
+      (bias-corrected and accelerated, Efron 1987) or `"percentile"` (Efron 1979). The last two are too narrow
+      for few examples.
 
     **Returns:** `Statistics` with `.mean .low .high .p`, each with the axes of the cells, and
     `.significant(rate)`.
@@ -80,7 +116,7 @@ def statistics(
     found = ji.patching.statistics(heat, ji.metrics.measure(model, corrupt, metric), key=jax.random.key(0))
     ```
 
-    Laws: without an effect, p is uniform: below 0.05 in one cell of twenty. "bca" is SciPy's.
+    Laws: without an effect p is uniform, and so below 0.05 in one cell of twenty; "bca" agrees with SciPy.
     """
     values = jnp.asarray(as_numbers(effects, "effects"))
     count_resamples = as_int(resamples, "resamples", 1)

@@ -51,29 +51,29 @@ def sweep(
     **Arguments:**
 
     - `model`: a model, with or without edits of its own.
-    - `clean`, `corrupt`: prompts `(*batch, pos)` of one length, or embeddings `(*batch, pos, d)`
-      (`patching.noised`). One prompt serves a batch of the other.
-    - `metric`: of `ji.metrics`, or a function of all logits to one number per example.
-    - `site`: the site to patch. Several sites of equal axes give a leading axis `site`.
-    - `over`: the axes of the result, of `layer pos head query key unit`. Axes that are left out are
-      patched whole: `("layer", "head")` patches a head at all positions, `("pos",)` all layers at once.
-      A mapping chooses entries: `{"layer": None, "pos": [-1]}`. With a mask, chosen positions count
-      real tokens; ints per example `(*batch, n)` are columns of the padded array.
+    - `clean`, `corrupt`: prompts `(*batch, pos)` of one length, or embeddings `(*batch, pos, d)` of
+      `ji.patching.noised`. One of the two may be a single prompt, which is then used for every example.
+    - `metric`: a metric of `ji.metrics`, or a function of all logits to one number per example.
+    - `site`: the site to patch. Several sites with the same axes give a leading axis `site`.
+    - `over`: the axes of the result, from `layer pos head query key unit`. A cell takes all entries of the
+      axes that are left out: `("layer", "head")` patches a head at all positions, and `("pos",)` a position
+      in all layers at once. A mapping chooses entries: `{"layer": None, "pos": [-1]}`. With a mask, chosen
+      positions count real tokens; ints per example `(*batch, n)` are columns of the padded array.
     - `mode`: `"denoise"` runs the corrupt prompt and restores clean activations; `"noise"` runs the
       clean prompt and puts in corrupt activations.
-    - `mask`: True at real tokens, for padded prompts. An axis of positions without chosen entries has
-      the columns of the padded array, as in a capture. Patching padding changes nothing.
-    - `per_example`: keep the examples, as last axes. By default their mean is returned.
+    - `mask`: True at real tokens, for padded prompts. Without chosen entries an axis of positions has
+      the columns of the padded array, as in a capture. A patch at padding changes nothing.
+    - `per_example`: returns a number for each example, on the last axes. By default their mean is returned.
     - `adjacent`: how many adjacent layers a cell patches, centred on its layer; by default 1.
-    - `max_bytes`: memory of one chunk, in bytes; "auto" is a part of the device's memory.
-    - `progress`: a progress bar once two seconds have passed; it says so while programs are compiled.
+    - `max_bytes`: the memory in bytes for the cells that run at once; "auto" is a part of the device's memory.
+    - `progress`: shows a progress bar after two seconds, also while programs are compiled.
 
     **Returns:** the metric of every patched run, with the axes of `over`. Rescale it with
-    `ji.metrics.recovered`; `patching.statistics` gives intervals and p-values.
+    `ji.metrics.recovered`; `ji.patching.statistics` gives intervals and p-values.
 
-    The unpatched runs are one compiled program, all cells another. Only blocks from the patched layer
-    on run, and only positions from the patched one on, against remembered keys and values. Only the
-    positions that the metric reads are unembedded.
+    The unpatched runs are one compiled program, and all cells are another. A cell runs only the blocks from the
+    patched layer on, and only the positions from the patched one on: keys and values of earlier positions are
+    remembered. Only the positions that the metric reads are unembedded.
 
     ```python
     metric = ji.metrics.logit_diff(right, wrong)
@@ -81,7 +81,7 @@ def sweep(
     ```
 
     Laws: each cell is the metric of one run with one `ji.replace`; the cells of a padded prompt are
-    those of the prompt alone.
+    the cells of the prompt alone.
     """
     pair = make_pair(model, clean, corrupt, mask, mode)
     checked = pair.metric(metric)
@@ -120,7 +120,7 @@ def swept(
     """A sweep of `pair.target` with what `pair.source` has at the site, or with `values` of its shape."""
     grid = make_grid(site, over, pair, adjacent)
     if pair.own or not is_per_layer(grid.site) or "." in grid.site:
-        result = plain(pair, metric, values, grid)
+        result = plain(pair, metric, values, grid, progress)
     else:
         wide, read = pair, read_columns(metric, pair)
         if values is None and metric.pos is not None and concrete(read) and not chosen_positions(over):

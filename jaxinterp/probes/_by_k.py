@@ -2,26 +2,28 @@
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 
+from .._tabular import Tabular
 from ..stats import Record
-from ..stats._results import records_frame, records_html
-
-if TYPE_CHECKING:
-    import pandas  # pyright: ignore[reportMissingImports] # an extra
 
 T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)
-class ByK(Mapping[int, T], Generic[T]):
-    """A mapping from a number of columns k to the result for it; made by `adaptive` and its siblings.
+class ByK(Tabular, Mapping[int, T], Generic[T]):
+    """A mapping from a number of columns k to its result; made by `adaptive`, `best_subsets` and `pca_ridge`.
 
     `found[k]`, `found.items()` and `for k in found` read it as a dict. `.records()` has a row for each k.
 
-    Law: `found[k]` is what the function finds for that k.
+    ```python
+    found = ji.probes.adaptive(x, y, ks=[1, 2, 4])
+    found[2].support, list(found), found.records()[0]
+    ```
+
+    Law: `found[k]` is the result of the function for that k.
     """
 
     results: dict[int, T]
@@ -41,13 +43,6 @@ class ByK(Mapping[int, T], Generic[T]):
     def records(self) -> list[Record]:
         """One row for each k: the numbers and texts of its result, and its `support`."""
         return [{"k": k, **_plain_fields(found)} for k, found in self.items()]
-
-    def to_pandas(self) -> "pandas.DataFrame":
-        """The records as a pandas DataFrame. Needs `pip install pandas`."""
-        return records_frame(self.records())
-
-    def _repr_html_(self) -> str:
-        return records_html(self.records(), "Results by k")
 
 
 def _plain_fields(found: object) -> Record:

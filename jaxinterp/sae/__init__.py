@@ -1,4 +1,4 @@
-"""Sparse dictionaries: kinds, their training, and what is done with them. See `docs/sae.md`."""
+"""Sparse dictionaries: kinds, their training, their features and their evaluation. See `docs/sae.md`."""
 
 from ..mesh._dictionaries import shard as shard
 from .evaluation._absorption import AbsorbedClass as AbsorbedClass
@@ -16,6 +16,7 @@ from .evaluation._interpret import interpret as interpret
 from .evaluation._interpret_settings import InterpretSettings as InterpretSettings
 from .evaluation._interpret_settings import Judges as Judges
 from .evaluation._model_judge import ModelJudge as ModelJudge
+from .evaluation._proxies import context_proxy as context_proxy
 from .evaluation._rate import RatingPage as RatingPage
 from .evaluation._rate import rate as rate
 from .evaluation._rating_study import rating_study as rating_study
@@ -46,6 +47,7 @@ from .evaluation._unlearning import unlearning as unlearning
 from .features._automata import Automata as Automata
 from .features._automata import AutomataSettings as AutomataSettings
 from .features._automata import automata as automata
+from .features._browser import PageSettings as PageSettings
 from .features._browser import browse as browse
 from .features._dashboard import DashboardSource as DashboardSource
 from .features._dashboard import save_dashboard as save_dashboard
@@ -57,18 +59,25 @@ from .features._effects import feature_effects as feature_effects
 from .features._example_settings import ExampleSettings as ExampleSettings
 from .features._examples import Examples as Examples
 from .features._examples import examples as examples
+from .features._feature_figure import feature_figure as feature_figure
 from .features._geometry import Geometry as Geometry
 from .features._geometry import geometry as geometry
 from .features._logits import LogitEnds as LogitEnds
 from .features._logits import LogitWeights as LogitWeights
 from .features._logits import logit_weights as logit_weights
+from .features._neuronpedia import neuronpedia as neuronpedia
 from .features._neurons import NearestNeurons as NearestNeurons
 from .features._neurons import nearest_neurons as nearest_neurons
+from .features._serve import FeaturePages as FeaturePages
+from .features._serve import serve as serve
 from .features._steer import steer as steer
+from .features._umap import umap_map as umap_map
 from .files._load import load as load
 from .files._loaded import Loaded as Loaded
+from .files._push import push as push
 from .files._saelens_write import save_saelens as save_saelens
 from .files._save import save as save
+from .kinds._annealed import Annealed as Annealed
 from .kinds._batch_topk import BatchTopK as BatchTopK
 from .kinds._combinations import Combinations as Combinations
 from .kinds._combinations import combinations as combinations

@@ -5,7 +5,7 @@ Everything here is a function of arrays. Methods that read a model take their nu
 | question | functions |
 |---|---|
 | how good are predictions? | `metrics`, `regression_metrics` |
-| how sure is a number? | `mean_interval`, `table_intervals` |
+| how sure is a number? | `mean_interval`, `share_interval`, `table_intervals` |
 | is it more than chance? | `sign_flip_test`, `permutation_p`, `discoveries` |
 | which linear function fits best? | `regression`; `ji.stats.solvers` lists all solvers |
 | what is a result? | `Result`, a class whose fields are also read as a dict |
@@ -22,6 +22,7 @@ from ._results import Record as Record
 from ._results import Result as Result
 from ._scores import BinaryMetrics as BinaryMetrics
 from ._scores import metrics as metrics
+from ._share_interval import share_interval as share_interval
 from ._table_intervals import TableIntervals as TableIntervals
 from ._table_intervals import table_intervals as table_intervals
 from .solvers import Regression as Regression

@@ -28,6 +28,11 @@ class MeanInterval(Result):
     - `mean (...)`: the mean of each row of values.
     - `low (...)`, `high (...)`: the ends of its interval.
     - `level`: the coverage that the interval aims at.
+
+    ```python
+    found = ji.stats.mean_interval([0.2, 0.5, 0.3, 0.4])
+    found.mean, (found.low, found.high)
+    ```
     """
 
     mean: np.ndarray

@@ -14,10 +14,10 @@ EXACT = 12
 
 
 def sign_flip_test(values: ArrayLike, *, key: KeyLike, resamples: int = 2000) -> np.ndarray:
-    r"""$p = P(|\bar x^{\pm}| \ge |\bar x|)$: the p-value of a mean that would be 0.
+    r"""$p = P(|\bar x^{\pm}| \ge |\bar x|)$: the p-value of a mean, for the hypothesis that the true mean is 0.
 
     Without an effect, $x$ and $-x$ are equally likely. All $2^n$ patterns of signs are counted for up to 12
-    values, so that p is at least $2^{1-n}$. Of more values `resamples` patterns are drawn, and the
+    values, so that p is at least $2^{1-n}$. For more values `resamples` patterns are drawn, and the
     observed one is added.
 
     **Arguments:**
@@ -72,7 +72,7 @@ def sign_flip_p(values: Array, signs: Array, added: int) -> Float[Array, ""]:
 
 
 def permutation_p(observed: FloatLike, null: ArrayLike) -> float:
-    r"""$p = \frac{1 + \#\{s_r \ge s\}}{1 + R}$: how often chance scores as high as was observed.
+    r"""$p = \frac{1 + \#\{s_r \ge s\}}{1 + R}$: the p-value of a score, from scores by chance.
 
     **Arguments:**
 
@@ -89,7 +89,7 @@ def permutation_p(observed: FloatLike, null: ArrayLike) -> float:
     ji.stats.permutation_p(0.9, [0.5, 0.6, 0.4])  # 0.25
     ```
 
-    Law: of scores that are all chance, p is uniform.
+    Law: where the observed score is by chance too, p is uniform.
     """
     drawn = np.asarray(as_numbers(null, "null"), np.float64)
     if drawn.ndim != 1 or not len(drawn) or np.ndim(observed):
@@ -103,7 +103,7 @@ def permutation_p(observed: FloatLike, null: ArrayLike) -> float:
 
 
 def discoveries(p: ArrayLike, rate: FloatLike = 0.05) -> Bool[np.ndarray, "*cells"]:
-    r"""Results that are real, with a share of false ones of at most `rate`: $p \le p_{(k)}$.
+    r"""$p \le p_{(k)}$: which results are significant, with an expected share of false ones of at most `rate`.
 
     k is the largest with $p_{(k)} \le \alpha k / n$ over n results (Benjamini and Hochberg 1995,
     https://doi.org/10.1111/j.2517-6161.1995.tb02031.x).
@@ -121,7 +121,7 @@ def discoveries(p: ArrayLike, rate: FloatLike = 0.05) -> Bool[np.ndarray, "*cell
     ji.stats.discoveries([0.001, 0.02, 0.8])  # True, True, False
     ```
 
-    Law: where nothing is real, one set of results in 1 / rate has a discovery.
+    Law: where no result is real, one set of results in 1 / rate has a discovery.
     """
     p = np.asarray(as_numbers(p, "p"), np.float64)
     rate = as_number(rate, "rate", 0, 1)

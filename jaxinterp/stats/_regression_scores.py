@@ -17,6 +17,11 @@ class RegressionMetrics(Result):
 
     - `r2`, `explained_variance`: 1 is best. `mse`, `mae`, `median_ae`: errors, 0 is best.
     - `pearson`, `spearman`: correlations, of values and of ranks.
+
+    ```python
+    found = ji.stats.regression_metrics([1.0, 2.0, 3.0], [1.1, 1.9, 3.2])
+    found.r2, found["spearman"]
+    ```
     """
 
     r2: Value
@@ -29,14 +34,14 @@ class RegressionMetrics(Result):
 
 
 def regression_metrics(y: ArrayLike, predicted: ArrayLike) -> RegressionMetrics:
-    r"""Measures of a probe of real targets, $R^2 = 1 - \sum (y - \hat y)^2 / \sum (y - \bar y)^2$ and the rest.
+    r"""$R^2 = 1 - \sum (y - \hat y)^2 / \sum (y - \bar y)^2$ and other measures of predicted numbers.
 
     **Arguments:**
 
     - `y (n,)`: targets.
     - `predicted (n,)`: predictions.
 
-    **Returns:** `RegressionMetrics`. Ranks of equal values are their mean. Of targets that are all equal `r2`
+    **Returns:** `RegressionMetrics`. Ranks of equal values are their mean. For targets that are all equal `r2`
     and `explained_variance` are 1 where the predictions are exact and else 0. Correlations are 0 where a
     side is constant.
 

@@ -30,6 +30,11 @@ class BinaryMetrics(Result):
     - `log_loss`: nats, of the sigmoid of the score. No probability is cut off near 0.
     - `tp`, `fp`, `fn`, `tn`: counts. `positive_share`: of the labels.
     - `intervals`: with `resamples`, by measure its interval (low, high); else None.
+
+    ```python
+    found = ji.stats.metrics([0, 0, 1, 1], [-1.0, 0.5, 2.0, 1.0])
+    found.f1, found["roc_auc"], found.records()
+    ```
     """
 
     accuracy: Value
@@ -71,7 +76,7 @@ def metrics(
     key: KeyLike | None = None,
     level: float = 0.95,
 ) -> BinaryMetrics:
-    r"""Measures of a binary probe, $F_\beta = \frac{(1+\beta^2) P R}{\beta^2 P + R}$ and the rest, from scores.
+    r"""$F_\beta = \frac{(1+\beta^2) P R}{\beta^2 P + R}$ and other measures of a binary probe, from its scores.
 
     A prediction is positive where `score > 0`; a score of exactly 0 is negative. 0/0 counts as 0. Gurnee et
     al. 2023 (https://arxiv.org/abs/2305.01610).
@@ -85,10 +90,10 @@ def metrics(
     - `key`: draws the resamples.
     - `level`: the coverage that the intervals aim at. Default 0.95.
 
-    **Returns:** `BinaryMetrics`, of numbers or of arrays `(...)`. With `resamples` it has `intervals`: by
-    measure (low, high), percentiles of the resamples. Of few examples they are too narrow, and of a probe
-    that makes almost no errors they nearly vanish: resamples hold no error that the examples do not have.
-    How often they hold the true F1, measured at the level 0.95:
+    **Returns:** `BinaryMetrics`, with numbers or arrays `(...)`. With `resamples` it has `intervals`: for each
+    measure (low, high), percentiles of the resamples. With few examples the intervals are too narrow. For a probe
+    with almost no errors they are nearly empty, because resamples contain no error that the examples lack.
+    How often they contain the true F1, measured at the level 0.95:
 
     | positives, negatives | recall 0.6, false alarms 0.1 | 0.9, 0.05 | 0.98, 0.005 |
     |---|---|---|---|
@@ -104,8 +109,8 @@ def metrics(
     found.f1, found.intervals["f1"]
     ```
 
-    Law: equal to scikit-learn's functions of the same names, where it has no value to 0; of many
-    scores, to one call for each.
+    Law: the measures are those of scikit-learn's functions of the same names, and 0 where those have no value; many
+    scores give the same as one call for each.
     """
     score = np.asarray(as_numbers(score, "score"))
     resamples = as_int(resamples, "resamples", 0)

@@ -20,7 +20,13 @@ Ends = tuple[float, float]
 
 @dataclasses.dataclass(frozen=True)
 class TableIntervals(Result):
-    """The two ends of the interval of each measure of hard predictions; made by `table_intervals`."""
+    """The two ends of the interval of each measure of hard predictions; made by `table_intervals`.
+
+    ```python
+    found = ji.stats.table_intervals({"tp": 40, "fp": 5, "fn": 10, "tn": 45}, key=jax.random.key(0))
+    found.f1, found.records()
+    ```
+    """
 
     accuracy: Ends
     balanced_accuracy: Ends
@@ -44,10 +50,10 @@ def table_intervals(
     resamples: IntLike = 1000,
     level: FloatLike = 0.95,
 ) -> TableIntervals:
-    r"""$\mathrm{tp}^* \sim B(n_+, \mathrm{tp}/n_+),\ \mathrm{tn}^* \sim B(n_-, \mathrm{tn}/n_-)$: the bootstrap of a table.
+    r"""$\mathrm{tp}^* \sim B(n_+, \mathrm{tp}/n_+),\ \mathrm{tn}^* \sim B(n_-, \mathrm{tn}/n_-)$: intervals from counts by the bootstrap.
 
-    Resampling the examples of each class with replacement draws exactly these counts. So all resamples
-    cost two draws.
+    To resample the examples of each class with replacement is to draw these two counts. So all resamples
+    need only two arrays of random numbers.
 
     **Arguments:**
 
@@ -64,8 +70,8 @@ def table_intervals(
     ji.stats.table_intervals({"tp": 40, "fp": 5, "fn": 10, "tn": 45}, key=jax.random.key(0)).f1
     ```
 
-    Law: in distribution, the intervals of `metrics(..., resamples=)`, whose docstring says how often they
-    hold the true value.
+    Law: the intervals have the distribution of those of `metrics(..., resamples=)`, whose docstring says how often they
+    contain the true value.
     """
     tp, fp, fn, tn = table_counts(counts)
     up, down = tp + fn, fp + tn
@@ -111,8 +117,8 @@ def table_counts(counts: Any) -> tuple[int, ...]:
         value = np.asarray(counts[name])
         if value.shape or value.dtype.kind not in "iuf" or value < 0 or value % 1:
             raise ValueError(
-                f"counts are ints of 0 or more of one table; {name} is {shown(counts[name])}. Of the metrics "
-                "of many scores take one at a time."
+                f"counts are ints of 0 or more of one table; {name} is {shown(counts[name])}. For metrics "
+                "of many scores, take one at a time."
             )
         found.append(int(value))
     tp, fp, fn, tn = found

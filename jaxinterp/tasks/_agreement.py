@@ -104,20 +104,24 @@ def agreement(
     bos: bool = False,
     pad: str | None = None,
 ) -> Pairs:
-    r""" "The sisters near the car" $\mapsto$ are, rather than is: the verb's number is its subject's.
+    r""" "The sisters near the car" $\mapsto$ are, rather than is: the verb has the number of its subject.
 
     Linzen et al. 2016 (https://arxiv.org/abs/1611.01368); the templates as in Marks et al. 2024
     (https://arxiv.org/abs/2403.19647). The corrupt prompt has the subject in the other number.
 
-    **Arguments:** `tokenizer`, `n`, `key`, `bos`, `pad` as in `ji.tasks.ioi`; `template`: `"simple"`,
-    `"nounpp"` (a noun between), `"within_rc"` (the subject of a relative clause) or `"across_rc"` (a
-    relative clause between); `verbs`: (singular, plural).
+    **Arguments:**
 
-    **Returns:** a `Pairs`, positions `SUBJECT OTHER END`; `about["plural"]`, and `about["same"]`
-    where the other noun has the subject's number.
+    - `tokenizer`, `n`, `key`, `bos`, `pad` as in `ji.tasks.ioi`.
+    - `template`: `"simple"`, `"nounpp"` (a noun stands between subject and verb), `"within_rc"` (the subject is
+      that of a relative clause) or `"across_rc"` (a relative clause stands between).
+    - `verbs`: pairs (singular, plural).
+
+    **Returns:** a `Pairs` with the positions `SUBJECT OTHER END`. `about["plural"]` says whether the subject is
+    plural, and `about["same"]` whether the other noun has the same number.
 
     ```python
-    pairs = ji.tasks.agreement(tokenizer, 50, key=jax.random.key(0), template="nounpp")
+    pairs = ji.tasks.agreement(tokenizer, 6, key=jax.random.key(0), template="nounpp")
+    pairs.texts[0], pairs.corrupt_texts[0]
     ```
 
     Law: clean and corrupt differ at the subject alone.
@@ -144,7 +148,9 @@ def agreement(
             }
             return Prompt.fill(TEMPLATES[template], roles, between=between, sees=sees)
 
-        about = {"plural": int(plural)} | ({} if template == "simple" else {"same": int(same)})
+        about: dict[str, int | tuple[int, ...]] = {"plural": int(plural)}
+        if template != "simple":
+            about["same"] = int(same)
         return Draft(
             clean=prompt(plural),
             corrupt=prompt(not plural),

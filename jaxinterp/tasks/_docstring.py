@@ -56,20 +56,23 @@ def docstring(
 
     Heimersheim and Janiak 2023 (https://www.alignmentforum.org/posts/u6KXXmKFbXfWzoAXn).
 
-    **Arguments:** `tokenizer`, `n`, `key`, `pad` as in `ji.tasks.ioi`. `corrupt`: `"random_random"`
-    puts fresh names for A B C in the definition and other fresh ones for A B in the docstring,
-    `"random_def"` and `"random_doc"` in one of the two. `arguments`: words for names, your own in
-    place of those here. `bos`: the original work begins with BOS; here it is never added unasked.
+    **Arguments:**
 
-    **Returns:** a `Pairs`: `correct` is C (n,), `wrong` the five other names of the definition
-    (n, 5), of which `ji.metrics.logit_diff` takes the likeliest; positions
+    - `tokenizer`, `n`, `key`, `pad` as in `ji.tasks.ioi`.
+    - `corrupt`: `"random_random"` puts new names for A B C into the definition, and other new names for A B into the
+      docstring; `"random_def"` and `"random_doc"` change one of the two.
+    - `arguments`: words for the names of arguments, in place of the built-in list.
+    - `bos`: whether prompts begin with BOS, as in the original work; False by default.
+
+    **Returns:** a `Pairs`. `correct` is C (n,), and `wrong` holds the five other names of the definition
+    (n, 5); `ji.metrics.logit_diff` compares C with the likeliest of them. The positions are
     `P1 P2 A_def B_def C_def S1 A_doc B_doc END`.
 
     ```python
     pairs = ji.tasks.docstring(tokenizer, 20, key=jax.random.key(0))
     ```
 
-    Law: clean and corrupt differ exactly at the names that `corrupt` says.
+    Law: clean and corrupt differ exactly at the names that `corrupt` describes.
     """
     n = check_request("docstring", n, pad)
     one_of("docstring", "corrupt", corrupt, CORRUPTIONS)

@@ -195,8 +195,8 @@ def facts(
     subjects have equally many tokens, and each answer is one token.
 
     **Arguments:** `tokenizer`, `n`, `key`, `bos`, `pad` as in `ji.tasks.ioi`. `relation`: `"capital"`,
-    `"language"`, `"continent"`, `"landmark"`, `"opposite"`, or None for all of them. For facts of your
-    own: `table` of subjects to answers, and `templates`, each with `{SUBJECT}` in it.
+    `"language"`, `"continent"`, `"landmark"`, `"opposite"`, or None for all. For facts of your
+    own give `table`, from subjects to answers, and `templates`, each with `{SUBJECT}` in it.
 
     **Returns:** a `Pairs`: `correct` is the clean subject's answer, `wrong` that of the corrupt one;
     positions `SUBJECT` (its last token) and `END`.

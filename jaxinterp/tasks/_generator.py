@@ -6,12 +6,12 @@ from ..typing import KeyLike
 
 
 def generator(key: KeyLike | np.random.Generator) -> np.random.Generator:
-    r"""$k \mapsto$ a NumPy generator, decided by the key alone.
+    r"""$k \mapsto$ a NumPy generator that depends on the key alone.
 
     **Arguments:**
 
-    - `key`: `jax.random.key(0)`, or a `numpy.random.Generator`, which is returned as it is: draws
-      from it move it on.
+    - `key`: `jax.random.key(0)`, or a `numpy.random.Generator`, which is returned as it is, so that its state
+      changes with every draw.
 
     **Raises:** `ValueError` for anything else, and for a key that is traced: prompts are data, made
     before a program is compiled.

@@ -54,22 +54,23 @@ def greater_than(
 
     - `tokenizer`, `n`, `key`, `bos`, `pad` as in `ji.tasks.ioi`.
     - `template`: `"hanna"`, or `"acdc"`, which ends in "to 17" (Conmy et al. 2023).
-    - `centuries`: the first two digits; `nouns`: your own in place of those here.
+    - `centuries`: the first two digits of the years.
+    - `nouns`: nouns of your own, in place of the built-in list.
     - `two_pieces`: the year has to be the two tokens " 17" and "32". With False the century may be
       several tokens.
 
-    Years run from 02 to 98, and the first and last that the tokenizer writes in this way are left
-    out in each century.
+    Years run from 02 to 98. In each century the first and the last year that the tokenizer writes in
+    this way are left out.
 
-    **Returns:** a `Pairs` whose `correct` are the two-digit tokens above YY and `wrong` the others,
-    ids (n, 99) at most with -1 for none, for `ji.metrics.prob_diff`; positions `XX1 YY XX2 END`;
-    `about["year"]`, `about["century"]`.
+    **Returns:** a `Pairs` for `ji.metrics.prob_diff`. `correct` holds the ids of the two-digit tokens above YY, and
+    `wrong` those of the others; rows are filled up with -1. The positions are `XX1 YY XX2 END`. `about["year"]`
+    and `about["century"]` hold numbers.
 
-    **Raises:** `TooFewExamples` where the tokenizer does not write years so.
+    **Raises:** `TooFewExamples` where the tokenizer does not write years as these tokens.
 
     ```python
-    pairs = ji.tasks.greater_than(tokenizer, 50, key=jax.random.key(0))             # that of GPT-2
-    ji.metrics.prob_diff(pairs.correct, pairs.wrong, pos=pairs.pos)
+    pairs = ji.tasks.greater_than(digits, 50, key=jax.random.key(0), nouns=["war"])  # digits: " 17" and "32" are tokens
+    metric = ji.metrics.prob_diff(pairs.correct, pairs.wrong, pos=pairs.pos)
     ```
 
     Laws: clean and corrupt differ at `YY` alone; `correct` and `wrong` together are 00..99.

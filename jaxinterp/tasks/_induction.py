@@ -25,7 +25,7 @@ def induction(
     ids: ArrayLike | None = None,
     bos: bool | int = False,
 ) -> Pairs:
-    r"""$x_1 \ldots x_s\, x_1 \ldots x_{s-1} \mapsto x_s$: random tokens that come again.
+    r"""$x_1 \ldots x_s\, x_1 \ldots x_{s-1} \mapsto x_s$: prompts of random tokens that are repeated.
 
     Olsson et al. 2022 (https://arxiv.org/abs/2209.11895).
 
@@ -34,21 +34,20 @@ def induction(
     - `tokenizer`: a tokenizer, or the size of a vocabulary, an int.
     - `n`: the number of pairs.
     - `key`: a `jax.random.key`.
-    - `block`: how many different tokens; `repeats`: how often they come, the last time without
-      the last of them, which is the answer.
-    - `corrupt`: `"answer"` puts another token wherever the answer stood before, so that something
-      else is copied; `"match"` lets two tokens of the earlier rounds change places, so that something
-      else followed the last token (what an induction head learns from a previous-token head);
-      `"block"` puts new tokens in all rounds but the last, which leaves nothing to copy; `"shuffle"`
-      takes the prompt of another example.
-    - `ids`: the tokens to draw from. By default those in the middle: byte-pair vocabularies are
-      ordered by frequency, and the first 257 (bytes and the like) and the last tenth are left out
-      where there are more than 600.
+    - `block`: the number of different tokens in a round.
+    - `repeats`: the number of rounds. The last round lacks its last token, which is the answer.
+    - `corrupt`: `"answer"` puts another token wherever the answer stood before, so that this token is copied.
+      `"match"` exchanges two tokens of the earlier rounds, so that another token followed the last one (an
+      induction head learns this from a previous-token head). `"block"` puts new tokens into all rounds but the last,
+      so that nothing can be copied. `"shuffle"` takes the prompt of another example.
+    - `ids`: the tokens to draw from. By default those in the middle of the vocabulary: byte-pair vocabularies are
+      ordered by frequency, and where there are more than 600 tokens the first 257 (bytes and the like) and the last
+      tenth are left out.
     - `bos`: True, or the id of BOS where `tokenizer` is an int.
 
-    **Returns:** a `Pairs`, positions `A` (where the last token stood in the round before), `B` (where
-    the answer stood, `A` + 1) and `END`; `about["predictable"]`, bool (n, pos), marks the positions
-    whose next token has followed them before.
+    **Returns:** a `Pairs` with the positions `A` (of the last token in the round before), `B` (of the answer in the
+    round before, `A` + 1) and `END`. `about["predictable"]`, bool (n, pos), is True at the positions
+    whose next token has followed their token before.
 
     ```python
     pairs = ji.tasks.induction(tokenizer, 16, key=jax.random.key(0), bos=True)

@@ -91,29 +91,30 @@ def ioi(
 
     **Arguments:**
 
-    - `tokenizer`: of `ji.load`, or `ji.tasks.Words`.
+    - `tokenizer`: a tokenizer of `ji.load`, or `ji.tasks.Words`.
     - `n`: the number of pairs.
     - `key`: a `jax.random.key`.
-    - `corrupt`: `"s2_io_flip"` puts IO in the place of S2, which exchanges the two answers at one
-      token; `"abc"` three fresh names; `"io"`, `"s1"`, `"s2"` one fresh name there; `"order"`
-      exchanges the first two names, and the answer stays.
-    - `order`: `"mixed"`, `"baba"` or `"abba"`; `templates`: which of the fifteen, ints from 0;
-      `names`: your own in place of those here.
+    - `corrupt`: how the corrupt prompt differs. `"s2_io_flip"` puts IO in the place of S2, which exchanges the
+      two answers by a change of one token. `"abc"` puts three new names. `"io"`, `"s1"` and `"s2"` put one new
+      name in that place. `"order"` exchanges the first two names, and the answer stays.
+    - `order`: `"mixed"`, `"baba"` or `"abba"`.
+    - `templates`: which of the fifteen templates are used, ints from 0.
+    - `names`: names of your own.
     - `bos`: whether prompts begin with BOS. The original work uses none.
-    - `pad`: None keeps prompts of one length, the first of which there are `n`; `"left"` or
-      `"right"` keeps all lengths, and `mask` says what is real.
+    - `pad`: with None all prompts have one length, the first length for which `n` prompts have been drawn.
+      `"left"` or `"right"` keeps all lengths, and `mask` marks the real tokens.
 
     **Returns:** a `Pairs`, with the positions `IO S1 S1+1 S2 END`, and `about["template"]`,
     `about["baba"]`.
 
-    **Raises:** `TooFewExamples` where the tokenizer has not enough names that are one token.
+    **Raises:** `TooFewExamples` where too few names are one token in the tokenizer.
 
     ```python
     pairs = ji.tasks.ioi(tokenizer, 100, key=jax.random.key(0))
     print(pairs)
     ```
 
-    Laws: clean and corrupt differ exactly at the names that `corrupt` says; equal keys give equal
+    Laws: clean and corrupt differ exactly at the names that `corrupt` describes; equal keys give equal
     pairs.
     """
     n = check_request("ioi", n, pad)

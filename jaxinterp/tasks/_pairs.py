@@ -13,14 +13,22 @@ from ..typing import ArrayLike, IndexLike
 
 
 class TooFewExamples(ValueError):
-    """The tokenizer admits fewer examples than were asked for."""
+    """The tokenizer admits fewer examples than were requested. The message says why, and how many there are.
+
+    ```python
+    try:
+        ji.tasks.greater_than(tokenizer, 50, key=jax.random.key(0))
+    except ji.tasks.TooFewExamples as error:
+        print(error)  # the embedded tokenizer writes "32" as two tokens
+    ```
+    """
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Pairs:
-    r"""$n$ pairs (clean, corrupt) of equal length, their answers, and where each role stands.
+    r"""$n$ pairs (clean, corrupt) of equal length, their answers, and the position of each role.
 
-    `pairs[:8]` is the first eight of them, as a `Pairs` again.
+    `pairs[:8]` holds the first eight pairs and is a `Pairs` again.
 
     ```python
     pairs = ji.tasks.ioi(tokenizer, 100, key=jax.random.key(0))
@@ -34,11 +42,11 @@ class Pairs:
     clean: Int[np.ndarray, "n pos"]
     "Token ids of the prompts."
     corrupt: Int[np.ndarray, "n pos"]
-    "Token ids of the prompts in which what decides the answer has been changed."
+    "Token ids of the prompts in which the tokens that decide the answer are changed."
     correct: Int[np.ndarray, "n *right"]
     "The answer to the clean prompt, or a set of them, -1 where a set is smaller."
     wrong: Int[np.ndarray, "n *other"]
-    "What the answer is compared with, in the same form."
+    "The answer that `correct` is compared with, in the same form."
     mask: Bool[np.ndarray, "n pos"]
     "True at real tokens; all True unless the builder was called with `pad`."
     positions: dict[str, Any]
@@ -50,7 +58,7 @@ class Pairs:
     kinds: list[str]
     "Which template each pair follows."
     dropped: list[tuple[str, str]]
-    "What was left out: (text, reason)."
+    "The texts that were left out: (text, reason)."
     corruption: str = ""
     "How the corrupt prompts differ."
     metric: str = "logit_diff"
@@ -60,7 +68,7 @@ class Pairs:
 
     @property
     def pos(self) -> int | Int[np.ndarray, "n 1"]:
-        """Where the answer is read, for a metric: -1, or the last real column of each (n, 1)."""
+        """The position at which a metric reads the answer: -1, or the last real column of each prompt (n, 1)."""
         return -1 if self.mask[:, -1].all() else self.positions["END"][:, None]
 
     def __len__(self) -> int:

@@ -46,7 +46,7 @@ class Draft:
     kind: str
     single: frozenset[str] = frozenset()
     after: tuple[str, ...] = ()
-    about: dict[str, int] = dataclasses.field(default_factory=dict)
+    about: dict[str, int | tuple[int, ...]] = dataclasses.field(default_factory=dict)
 
 
 class Misfit(ValueError):

@@ -11,17 +11,28 @@ from ..typing import ArrayLike, MaskLike, TextLike, TextsLike
 
 
 class UnknownWord(ValueError):
-    """A text that the vocabulary cannot spell."""
+    """A text that the vocabulary cannot spell.
+
+    ```python
+    try:
+        ji.tasks.Words([" Mary", " and"])(" Mary and John")
+    except ji.tasks.UnknownWord as error:
+        print(error)  # shows where it stops
+    ```
+    """
 
 
 class Words:
-    r"""Longest-match pieces over given ids: a tokenizer for toy models, with nothing to download.
+    r"""A tokenizer from a list of pieces, by longest match: for toy models, with nothing to download.
 
-    At each place the longest piece of the vocabulary that fits is taken. Pieces are written with
+    At each place of a text it takes the longest piece that fits. Pieces are written with
     their spaces, as byte-pair tokenizers do: `" Mary"`.
 
-    **Arguments:** `vocabulary`: pieces in the order of their ids, a mapping of pieces to ids, or
-    texts to be split into words by `Words.of`. `bos`: the piece that begins a prompt when asked for.
+    **Arguments:**
+
+    - `vocabulary`: pieces in the order of their ids, or a mapping of pieces to ids. `Words.of` makes the
+      vocabulary of given texts.
+    - `bos`: the piece that begins a prompt where `bos=True` is given.
 
     **Raises:** `UnknownWord` (a `ValueError`) where no piece fits.
 

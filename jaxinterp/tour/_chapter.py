@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array
 
 from .. import viz
+from .._tabular import Record, Tabular
 from .._text import grid
 from ..hub import Tokenizer
 from ..typing import ArrayLike
@@ -15,9 +16,11 @@ from ..typing import ArrayLike
 if TYPE_CHECKING:
     import rich.table
 
+    from ._shown import CodedFigure
+
 
 @dataclasses.dataclass(frozen=True)
-class Table:
+class Table(Tabular):
     """A small table: `rich()` for the terminal, `figure()` for the page.
 
     A long one can be `page_only`, where it is folded.
@@ -28,6 +31,10 @@ class Table:
     title: str = ""
     caption: str = ""
     page_only: bool = False
+
+    def records(self) -> list[Record]:
+        """A row for each row of the table, by the names of its columns."""
+        return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
 
     def rich(self) -> "rich.table.Table":
         cells = [[viz.number(v) if isinstance(v, float) else v for v in row] for row in self.rows]
@@ -44,10 +51,15 @@ class Finding:
     """What a chapter found: its text and figures in reading order, and its numbers by name.
 
     The text is made from `numbers`, so that it claims what was measured and nothing else.
+
+    - `question`: what the chapter asks, one sentence; `shows`: what its figures show, one more.
+    - `body`: strings are paragraphs; a `CodedFigure` is a figure with its code.
     """
 
     title: str
-    body: Sequence[str | Table | viz.Figure]
+    question: str
+    shows: str
+    body: "Sequence[str | Table | viz.Figure | CodedFigure]"
     numbers: dict[str, Any]
 
 
@@ -68,6 +80,11 @@ def percent(share: ArrayLike) -> str:
     """`percent(0.734) == "73%"`."""
     text = f"{100 * float(np.asarray(share)):.0f}%"
     return "0%" if text == "-0%" else text.replace("-", "−")
+
+
+def code(text: str) -> str:
+    """A token or text set as code in a paragraph: `code(" a") == "`·a`"`. Backticks in it would end the code."""
+    return f"`{viz.visible(text).replace('`', 'ˋ')}`"
 
 
 def listed(items: Sequence[str]) -> str:

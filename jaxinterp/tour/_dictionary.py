@@ -1,4 +1,4 @@
-"""Chapter 13: a sparse dictionary: what it keeps, what its features fire on, and one held while the model writes.
+"""Chapter 17: a sparse dictionary: what it keeps, what its features fire on, and one held while the model writes.
 
 Bricken et al. 2023 (https://transformer-circuits.pub/2023/monosemantic-features).
 """
@@ -14,7 +14,8 @@ import jaxinterp as ji
 from .. import viz
 from ..hub import Tokenizer
 from ..hub._classes import LoadedModel
-from ._chapter import Finding, NotForThisModel, Table, listed, percent, prompt
+from ._chapter import Finding, NotForThisModel, Table, code, listed, percent, prompt
+from ._shown import shown
 from ._texts import OPENING, PIECES
 
 CTX, STEPS, SAMPLES = 64, 24, 4
@@ -23,15 +24,17 @@ TIMES = (0.5, 1.0, 2.0)
 
 
 def chapter(model: LoadedModel, tokenizer: Tokenizer) -> Finding:
-    sae, site = dictionary(model)
+    packed, site = dictionary(model)
+    # <examples>
+    sae = ji.sae.load("tiny")
     documents = [(text, kind) for kind, texts in PIECES.items() for text in texts]
-    corpus = ji.data.pack(tokenizer, documents, ctx=CTX, least=5)
+    corpus = ji.data.pack(tokenizer, documents, ctx=64, least=5)
+    settings = ji.sae.ExampleSettings(top=8, per=1)
+    seen = ji.sae.examples(sae, model, corpus, site=site, settings=settings, progress=False)
+    # </examples>
     train, test = ji.data.split(corpus.groups, test=0.4, key=jax.random.key(0), labels=corpus.labels)
     quality: dict[str, Any] = dict(ji.sae.evaluate(sae, model, corpus, site=site, progress=False))
     found, centres = detectors(sae, model, corpus, site, train, test)
-    seen = ji.sae.examples(
-        sae, model, corpus, site=site, settings=ji.sae.ExampleSettings(top=8, per=1), progress=False
-    )
     weights = ji.sae.logit_weights(sae, model, site)
     steering = steered(sae, model, tokenizer, found, centres, seen, site)
     favours = {
@@ -42,14 +45,19 @@ def chapter(model: LoadedModel, tokenizer: Tokenizer) -> Finding:
     }
     good = [kind for kind in PIECES if found[kind]["f1"] >= 0.9]
     moved = [kind for kind in PIECES if max(steering["shares"][kind]) >= steering["alone"][kind] + 0.5]
-    shown = max(
+    kind = max(
         PIECES, key=lambda kind: found[kind]["f1"] + steering["shares"][kind][1] - steering["alone"][kind]
     )
-    feature = found[shown]["feature"]
+    feature = found[kind]["feature"]
+    # <feature>
+    figure = seen.figure(tokenizer, feature, title=f"Feature {feature}, {kind}: activation at each token")
+    # </feature>
     return Finding(
         "A dictionary of features",
+        "Can the stream be taken apart into features with a meaning, and does turning one up change the text?",
+        "The figure shows the texts on which one feature fires most, with samples of weaker activations.",
         [
-            f"The package carries a TopK dictionary of `{site}`: {sae.features:,} directions for {sae.d} dimensions, of which at most {sae.k} are active at a token. "
+            f"The package carries a TopK dictionary of `{site}`: {sae.features:,} directions for {sae.d} dimensions, of which at most {packed.k} are active at a token. "
             f"On the pieces of the tour it explains {percent(quality['explained_variance'])} of the variance. The loss per token is {viz.number(quality['loss'])} nats; "
             f"with the dictionary in place of the stream {viz.number(quality['loss_sae'])}, with zeros in its place {viz.number(quality['loss_zero'])}: {percent(quality['recovered'])} is recovered.",
             f"A probe of one feature, for each kind of text, is chosen on {len(train)} pieces and tested on {len(test)} others: "
@@ -66,12 +74,8 @@ def chapter(model: LoadedModel, tokenizer: Tokenizer) -> Finding:
                 ],
                 title="The feature of a kind of text, and the tokens that it makes likelier by the direct path",
             ),
-            seen.figure(
-                tokenizer,
-                feature,
-                title=f"Feature {feature}, {shown}: where it fires most, and samples of each interval",
-            ),
-            f"Steering: after {OPENING!r} the model writes {STEPS} tokens, {SAMPLES} times, while one feature is held at a multiple of its largest value. "
+            shown(chapter, "examples feature", figure, site=site, feature=feature, kind=kind),
+            f"Steering: after {code(OPENING)} the model writes {STEPS} tokens, {SAMPLES} times, while one feature is held at a multiple of its largest value. "
             f"The unedited model then reads what was written, and the nearest mean of `{steering['judge']}` says its kind (right for {percent(steering['right'])} of the pieces held out). "
             + (
                 f"Held up to {viz.number(TIMES[-1])} times, the features of {listed(moved)} turn most texts into their kind."

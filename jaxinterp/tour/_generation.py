@@ -1,4 +1,4 @@
-"""Chapter 9: interventions on generation: a copying head taken out, a language put in.
+"""Chapter 10: interventions on generation: a copying head taken out, a language put in.
 
 Turner et al. 2023 (https://arxiv.org/abs/2308.10248): a direction is the difference of two means.
 """
@@ -13,14 +13,12 @@ import jaxinterp as ji
 from .. import viz
 from ..hub import Tokenizer
 from ..hub._classes import LoadedModel
-from ..typing import ArrayLike
-from ._chapter import Finding, NotForThisModel, Table, listed, percent, prompt
-from ._induction import SPAN, read, repeated_tokens
-from ._texts import ENGLISH, FRENCH, OPENING
+from ._chapter import Finding, NotForThisModel, Table, code, listed, percent, prompt
+from ._induction import SPAN, induction_scores, repeated_tokens
+from ._shown import shown
+from ._texts import OPENING, PIECES
 
 KNOWN, STEPS, SAMPLES = 8, 16, 4
-STRENGTHS = (0.0, 1.0, 2.0, 4.0)
-HELD_OUT = 4
 
 
 def chapter(model: LoadedModel, tokenizer: Tokenizer) -> Finding:
@@ -28,6 +26,8 @@ def chapter(model: LoadedModel, tokenizer: Tokenizer) -> Finding:
     steered = steering(model, tokenizer)
     return Finding(
         "Interventions on what it writes",
+        "Does a change of these parts change the text that the model writes?",
+        "The table shows how far it copies without its copying heads, and the curve how French its text becomes while a direction is added.",
         [*copied.body, *steered.body],
         {**copied.numbers, **steered.numbers},
     )
@@ -35,7 +35,7 @@ def chapter(model: LoadedModel, tokenizer: Tokenizer) -> Finding:
 
 def copying(model: LoadedModel, tokenizer: Tokenizer) -> Finding:
     """How much of a repeated random block the model goes on copying, with and without its best heads."""
-    induction = read(model, *repeated_tokens(model, tokenizer)).induction
+    induction = induction_scores(model, *repeated_tokens(model, tokenizer))
     tokens, first = repeated_tokens(model, tokenizer, seed=1)  # heads are chosen on other prompts
     order = sorted(np.ndindex(induction.shape), key=lambda where: -induction[where])
     best = order[:2]
@@ -65,6 +65,8 @@ def copying(model: LoadedModel, tokenizer: Tokenizer) -> Finding:
     whole, one, two, *control = map(percent, shares)
     return Finding(
         "",
+        "",
+        "",
         [
             f"Copying: {len(tokens)} prompts of {SPAN} random tokens, twice over. With the true tokens before it, the model's likeliest next "
             f"token in the second round is the right one {whole} of the time; with the head of the best induction score ({_name(best[0])}) "
@@ -93,76 +95,76 @@ def copying(model: LoadedModel, tokenizer: Tokenizer) -> Finding:
 
 def steering(model: LoadedModel, tokenizer: Tokenizer) -> Finding:
     """Adds the direction from English to French to the residual stream, in several strengths."""
-    layer = model.config.layers // 2
-    both = means(model, tokenizer, [*ENGLISH, *FRENCH], layer)
-    english, french = both[: len(ENGLISH)], both[len(ENGLISH) :]
-    origin, goal = english[:-HELD_OUT].mean(0), french[:-HELD_OUT].mean(0)
-    direction = goal - origin
-
-    def position(mean: ArrayLike) -> np.ndarray:
-        """Where a text lies on the line from English (0) to French (1)."""
-        return (np.asarray(mean) - origin) @ direction / (direction @ direction)
-
-    tokens = prompt(tokenizer, OPENING)
-    if len(tokens) + STEPS > model.config.ctx:
+    layer, opening, steps, samples = model.config.layers // 2, OPENING, STEPS, SAMPLES
+    bos = tokenizer.bos_id is not None
+    if len(prompt(tokenizer, opening)) + steps > model.config.ctx:
         raise NotForThisModel(
-            f"{len(tokens)} tokens and {STEPS} more do not fit its context of {model.config.ctx}."
+            f"{len(prompt(tokenizer, opening))} tokens and {steps} more do not fit its context of {model.config.ctx}."
         )
-    prompts = jnp.broadcast_to(tokens, (SAMPLES, len(tokens)))
 
-    def write(strength: Array) -> Array:
+    # <steering>
+    def means(texts):  # of the residual stream over the tokens of each text, (text, d)
+        tokens, mask = tokenizer(texts)
+        request = ji.at("resid_post", layer=layer, reduce="mean")
+        return np.asarray(ji.run(model, tokens, mask=mask, capture=[request], logits=False)[1][request])
+
+    english, french = means(PIECES["English"][:12]), means(PIECES["French"][:12])
+    origin = english[:8].mean(0)
+    direction = french[:8].mean(0) - origin
+    position = lambda rows: (rows - origin) @ direction / (direction @ direction)  # English 0, French 1
+    tokens = tokenizer(opening, bos=bos)
+    prompts = jnp.broadcast_to(tokens, (samples, len(tokens)))
+
+    def write(strength):
         edit = ji.add("resid_post", strength * direction, layer=layer)
-        return ji.generate(model, prompts, STEPS, key=jax.random.key(0), temperature=0.7, edits=[edit])
+        return ji.generate(model, prompts, steps, key=jax.random.key(0), temperature=0.7, edits=[edit])
 
-    texts = jax.jit(jax.vmap(write))(jnp.asarray(STRENGTHS))  # (strength, sample, pos)
-    written = np.arange(len(tokens), texts.shape[-1])
-    request = ji.at("resid_post", layer=layer, pos=written, reduce="mean")
-    _, acts = ji.run(model, texts, capture=[request], logits=False)
-    scores = position(acts[request]).mean(1)
-    held_out = (
-        float(position(english[-HELD_OUT:]).mean()),
-        float(position(french[-HELD_OUT:]).mean()),
+    strengths = jnp.asarray([0.0, 1.0, 2.0, 4.0])
+    texts = jax.jit(jax.vmap(write))(strengths)  # (strength, sample, pos)
+    request = ji.at("resid_post", layer=layer, pos=np.arange(len(tokens), texts.shape[-1]), reduce="mean")
+    _, acts = ji.run(model, texts, capture=[request], logits=False)  # the model without the edit reads them
+    scores = position(np.asarray(acts[request])).mean(1)
+    figure = ji.viz.lines(
+        {"what the model writes": scores, "French sentences": np.full(4, position(french[8:]).mean())},
+        x=strengths,
+        x_axis="strength (lengths of the direction)",
+        y_axis="English 0 to French 1 (share)",
+        title="How French the text is while the direction is added",
     )
-    samples = [tokenizer.decode(texts[i, 0, len(tokens) :]) for i in range(len(STRENGTHS))]
+    # </steering>
+    held_out = tuple(float(position(each[8:]).mean()) for each in (english, french))
+    written = [tokenizer.decode(text[0, len(tokens) :]) for text in texts]
     risen = bool(scores.max() > scores[0] + 0.25)
-    best = int(scores.argmax())
+    steered = [
+        f"with strength {viz.number(s)} at {viz.number(v)}"
+        for s, v in zip(strengths[1:], scores[1:], strict=True)
+    ]
     return Finding(
         "",
+        "",
+        "",
         [
-            f"Steering: the direction is the mean of `resid_post[{layer}]` over {len(FRENCH) - HELD_OUT} French sentences minus that "
-            f"over {len(ENGLISH) - HELD_OUT} English ones. On the line between the two means (English 0, French 1), sentences that "
+            f"Steering: the direction is the mean of `resid_post[{layer}]` over 8 French sentences minus that "
+            f"over 8 English ones. On the line between the two means (English 0, French 1), sentences that "
             f"were left out lie at {viz.number(held_out[0])} (English) and {viz.number(held_out[1])} (French). After the English "
-            f"words {OPENING!r} the model writes {STEPS} tokens, {SAMPLES} times per strength, with the direction added at every "
+            f"words {code(opening)} the model writes {steps} tokens, {samples} times per strength, with the direction added at every "
             "position; then the unedited model reads what was written.",
-            f"Unsteered text lies at {viz.number(scores[0])} on that line; "
-            + listed(
-                [
-                    f"with strength {viz.number(s)} at {viz.number(v)}"
-                    for s, v in zip(STRENGTHS[1:], scores[1:], strict=True)
-                ]
-            )
+            shown(steering, "steering", figure, opening=opening, layer=layer, steps=steps, samples=samples),
+            f"Unsteered text lies at {viz.number(scores[0])} on that line; {listed(steered)}"
             + (
-                f". Strength {viz.number(STRENGTHS[best])} moves it furthest; whether it is good French, the samples show."
+                f". Strength {viz.number(strengths[int(scores.argmax())])} moves it furthest; whether it is good French, the samples show."
                 if risen
                 else ". Steering hardly moves what this model writes."
             ),
             Table(
                 ["strength", "English 0 … French 1", "first sample, after the opening"],
-                [[float(s), float(v), text] for s, v, text in zip(STRENGTHS, scores, samples, strict=True)],
+                [[float(s), float(v), text] for s, v, text in zip(strengths, scores, written, strict=True)],
                 title="What it writes",
-                caption=f"Opening: {OPENING} …",
+                caption=f"Opening: {opening} …",
             ),
         ],
-        {"steered": scores.tolist(), "held_out": held_out, "samples": samples, "layer": layer},
+        {"steered": scores.tolist(), "held_out": held_out, "samples": written, "layer": layer},
     )
-
-
-def means(model: LoadedModel, tokenizer: Tokenizer, texts: list[str], layer: int) -> np.ndarray:
-    """The mean over positions of the residual stream after a layer, one row per text."""
-    tokens, mask = tokenizer(texts, bos=False)
-    request = ji.at("resid_post", layer=layer, reduce="mean")
-    _, acts = ji.run(model, tokens, mask=mask, capture=[request], logits=False)
-    return np.asarray(acts[request])
 
 
 def _name(*heads: tuple[int, int]) -> str:

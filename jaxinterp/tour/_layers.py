@@ -1,4 +1,4 @@
-"""Chapter 12: layers deleted, and exchanged with the next one: which of them do predictions need?
+"""Chapter 14: layers deleted, and exchanged with the next one: which of them do predictions need?
 
 Lad, Gurnee and Tegmark 2024 (https://arxiv.org/abs/2406.19384).
 """
@@ -11,23 +11,23 @@ from .. import viz
 from ..hub import Tokenizer
 from ..hub._classes import LoadedModel
 from ._chapter import Finding, NotForThisModel, Table, percent
+from ._shown import shown
 from ._texts import PIECES
 
-CTX, PIECES_EACH, PUBLISHED = 64, 8, (0.72, 0.95)
+CTX, PUBLISHED = 64, (0.72, 0.95)
 
 
 def chapter(model: LoadedModel, tokenizer: Tokenizer) -> Finding:
     layers = model.config.layers
     if layers < 2:
         raise NotForThisModel("it has one layer.")
-    corpus = ji.data.pack(
-        tokenizer,
-        [text for texts in PIECES.values() for text in texts[:PIECES_EACH]],
-        ctx=min(CTX, model.config.ctx),
-        bos=tokenizer.bos_id is not None,
-        least=4,
-    )
+    ctx, bos = min(CTX, model.config.ctx), tokenizer.bos_id is not None
+    # <layers>
+    texts = [text for kind in PIECES.values() for text in kind[:8]]
+    corpus = ji.data.pack(tokenizer, texts, ctx=ctx, bos=bos, least=4)
     found = ji.neurons.layer_interventions(model, corpus, progress=False)
+    figure = found.figure(title="Predictions that stay when a layer is changed")
+    # </layers>
     delete, swap = found.delete, found.swap
     assert delete is not None and swap is not None
     worst = int(np.argmin(delete.agreement))
@@ -39,7 +39,10 @@ def chapter(model: LoadedModel, tokenizer: Tokenizer) -> Finding:
     )
     return Finding(
         "What each layer is worth",
+        "And whole layers: which do predictions need, and does their order matter?",
+        "The curves show how many predictions stay when a layer is left out, and when it changes places with the next one.",
         [
+            shown(chapter, "layers", figure, ctx=ctx),
             f"Each of the {layers} layers is left out in turn, and each is exchanged with the next one. The rest of the model stays as it is. On {found.predictions:,} predictions "
             "the changed model is compared with the whole one: how often does its likeliest token stay?",
             f"Without layer {worst} {percent(delete.agreement[worst])} of the predictions stay, the fewest"
@@ -51,7 +54,14 @@ def chapter(model: LoadedModel, tokenizer: Tokenizer) -> Finding:
                 else f"A swap of neighbours costs as much as a deletion or more, {viz.number(swap.kl.mean())} against {viz.number(delete.kl.mean())} nats in the mean."
             ),
             Table(
-                ["layer", "stays without it", "interval", "nats", "stays when swapped with the next", "nats"],
+                [
+                    "layer",
+                    "stays without it",
+                    "interval",
+                    "KL (nats)",
+                    "stays when swapped with the next",
+                    "KL (nats)",
+                ],
                 [
                     [
                         str(i),
@@ -66,7 +76,6 @@ def chapter(model: LoadedModel, tokenizer: Tokenizer) -> Finding:
                 title="Predictions whose likeliest token stays, and the distance from the whole model",
                 page_only=layers > 12,
             ),
-            found.figure(title="Predictions that stay, by layer"),
         ],
         {"found": found, "worst": worst},
     )

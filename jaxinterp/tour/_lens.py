@@ -15,9 +15,9 @@ import jaxinterp as ji
 from .. import viz
 from ..hub import Tokenizer
 from ..hub._classes import LoadedModel
-from ._chapter import Finding, Table, percent, prompt
-
-TEXT = "The old man looked at his wife, and she looked at him; and then they went out of the"
+from ._chapter import Finding, Table, code, percent
+from ._model import story
+from ._shown import shown
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,24 +37,49 @@ class LensReading:
 
 
 def chapter(model: LoadedModel, tokenizer: Tokenizer) -> Finding:
-    reading = logit_lens(model, tokenizer, prompt(tokenizer, TEXT))
+    text, bos = story(model, tokenizer)[0], tokenizer.bos_id is not None
+    # <lens>
+    tokens = tokenizer(text, bos=bos)
+    lens = ji.lens.logit_lens(model, tokens)  # (layer + 1, pos, vocab): the embedding first, the output last
+    figure = ji.viz.lens_table(
+        tokens,
+        lens,
+        tokenizer=tokenizer,
+        layers=["embedding", *(f"layer {i}" for i in range(model.config.layers))],
+        title="The likeliest next token, read after each layer",
+    )
+    # </lens>
+    table = figure
+    # <distance>
+    log_probs = jax.nn.log_softmax(lens.astype(jnp.float32))
+    distance = (jnp.exp(log_probs[-1:]) * (log_probs[-1:] - log_probs)).sum(-1)  # (layer + 1, pos)
+    figure = ji.viz.lines(
+        {"mean over positions": distance.mean(1), "last position": distance[:, -1]},
+        x_axis="layers read",
+        y_axis="KL to the output (nats)",
+        title="How far each layer's guess is from the output",
+    )
+    # </distance>
+    reading = logit_lens(model, tokenizer, tokens)
     agree, kl = reading.agrees.mean(1), reading.kl.mean(1)
-    count = len(reading.tokens)
-    final = viz.visible(str(reading.guesses[-1, -1, 0]))
+    final = code(str(reading.guesses[-1, -1, 0]))
     settled = int(np.argmax(np.logical_and.accumulate(reading.agrees[::-1, -1])[::-1]))
     return Finding(
         "What each layer would say next",
+        "The last word of the sentence is the answer: after which layer can it be read?",
+        "The table shows the likeliest next token at each position, read after each layer, and the curves how far these guesses are from the output.",
         [
+            shown(chapter, "lens", table, text=text),
             "The logit lens sends the residual stream after each layer straight to the output: the last norm and the "
-            "unembedding. In the figure, the row on top is the model's own output "
+            "unembedding. The row on top is the model's own output "
             f"(its logits agree with those of `ji.run` within {reading.gap:.1e}).",
-            f"After {TEXT!r} the model says `{final}` with {percent(reading.probs[-1, -1, 0])}. That is the best guess of "
-            f"every row from {reading.layers[settled]!r} on. Over the {count} positions, the best guess of the embedding "
+            f"At the end of the text the model says {final} with {percent(reading.probs[-1, -1, 0])}. That is the best guess of "
+            f"every row from {reading.layers[settled]!r} on. Over the {len(reading.tokens)} positions, the best guess of the embedding "
             f"is the final one at {percent(agree[0])}, and of the layers in turn at {', '.join(map(percent, agree[1:]))}; "
             f"the distance to the output's distribution goes from {viz.number(kl[0])} nats to "
             f"{viz.number(kl[-2])} before the last layer.",
+            shown(chapter, "distance", figure),
             lens_guesses_table(reading),
-            lens_figure(reading, title="Logit lens"),
         ],
         {"agree": agree.tolist(), "kl": kl.tolist(), "gap": reading.gap, "settled": settled},
     )
@@ -99,6 +124,8 @@ def lens_figure(reading: LensReading, *, title: str) -> viz.Figure:
         reading.probs,
         layers=reading.layers,
         title=title,
-        caption="Each cell is the best guess for the token after the one above its column, read after the layer of its "
-        "row; the colour is its probability. Hover for more guesses.",
+        settings=viz.HeatmapSettings(
+            caption="Each cell is the best guess for the token after the one above its column, read after the layer of its "
+            "row; the colour is its probability. Hover for more guesses."
+        ),
     )

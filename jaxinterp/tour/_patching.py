@@ -3,81 +3,58 @@
 Vig et al. 2020 (https://arxiv.org/abs/2004.12265), Meng et al. 2022 (https://arxiv.org/abs/2202.05262).
 """
 
-import dataclasses
 import itertools
 from collections.abc import Sequence
-from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Array
 
 import jaxinterp as ji
 
 from .. import viz
 from ..hub import Tokenizer
 from ..hub._classes import LoadedModel
-from ..metrics import Metric
-from ._chapter import Finding, NotForThisModel, Table, listed, percent, prompt
-from ._pairs import PAIRS, TourPair
-
-
-@dataclasses.dataclass(frozen=True)
-class Case:
-    """A pair of prompts that the model answers differently: the metric is `before` (corrupt) and `after` (clean)."""
-
-    pair: TourPair
-    clean: Array
-    corrupt: Array
-    ids: tuple[int, int]
-    before: float
-    after: float
-
-    @property
-    def metric(self) -> Metric:
-        return ji.metrics.logit_diff(*self.ids)
-
-
-def clearest(model: LoadedModel, tokenizer: Tokenizer) -> tuple[Case, dict[str, Any]]:
-    """The pair that the model answers most clearly, and what was tried to find it."""
-    fitting = [pair for pair in PAIRS if fits(pair, tokenizer, model.config.ctx)]
-    if not fitting:
-        raise NotForThisModel(
-            f"none of the {len(PAIRS)} prompt pairs fits its tokenizer (equal lengths, one-token answers)."
-        )
-    differences = logit_differences(model, tokenizer, fitting)
-    # Between answer and wrong: for on the clean prompt, against on the corrupt one.
-    margins = np.minimum(differences[:, 0], -differences[:, 1])
-    best = int(np.argmax(margins))
-    pair, solved = fitting[best], int((margins > 0).sum())
-    choice = (
-        f"Of {len(PAIRS)} prompt pairs, {len(fitting)} fit this tokenizer (equal lengths, one-token answers, "
-        f"a difference before the last token); on {solved} "
-        "the model prefers the right token after both prompts. "
-    )
-    if margins[best] <= 0:
-        raise NotForThisModel(choice + "There is no effect to locate.")
-    case = Case(
-        pair,
-        prompt(tokenizer, pair.clean),
-        prompt(tokenizer, pair.corrupt),
-        (tokenizer.token_id(pair.answer), tokenizer.token_id(pair.wrong)),
-        float(differences[best, 1]),
-        float(differences[best, 0]),
-    )
-    return case, {
-        "fitting": fitting,
-        "differences": differences,
-        "margins": margins,
-        "choice": choice,
-        "solved": solved,
-    }
+from ._case import Case, clearest
+from ._chapter import Finding, Table, code, listed, percent
+from ._pairs import PAIRS
+from ._shown import shown
 
 
 def chapter(model: LoadedModel, tokenizer: Tokenizer) -> Finding:
     case, found = clearest(model, tokenizer)
-    pair, solved, fitting = case.pair, found["solved"], found["fitting"]
+    bos = tokenizer.bos_id is not None
+    clean, corrupt, answer, wrong = case.given.values()
+    # <places>
+    clean_tokens, corrupt_tokens = (tokenizer(text, bos=bos) for text in (clean, corrupt))
+    metric = ji.metrics.logit_diff(tokenizer.token_id(answer), tokenizer.token_id(wrong))
+    before, after = (ji.metrics.measure(model, each, metric) for each in (corrupt_tokens, clean_tokens))
+    heat = ji.patching.sweep(
+        model, clean_tokens, corrupt_tokens, metric, site="resid_pre", over=("layer", "pos")
+    )
+    by_place = np.asarray(ji.metrics.recovered(heat, after, before))
+    figure = ji.viz.heatmap(
+        by_place,
+        cols=tokenizer.tokens(clean_tokens),
+        axis_names=("layer", "token"),
+        value="effect (share of the difference)",
+        title="Effect of patching the residual stream before a layer, at one position",
+        settings=ji.viz.HeatmapSettings(diverging=True),
+    )
+    # </places>
+    places = figure
+    # <heads>
+    heat = ji.patching.sweep(model, clean_tokens, corrupt_tokens, metric, site="z", over=("layer", "head"))
+    by_head = np.asarray(ji.metrics.recovered(heat, after, before))
+    figure = ji.viz.heatmap(
+        by_head,
+        axis_names=("layer", "head"),
+        value="effect (share of the difference)",
+        title="Effect of patching one head's output, at all positions",
+        settings=ji.viz.HeatmapSettings(diverging=True),
+    )
+    # </heads>
+    pair, fitting = case.pair, found["fitting"]
     tried = Table(
-        ["kind", "clean prompt", "answer", "clean", "corrupt", "both right"],
+        ["kind", "clean prompt", "answer", "clean (logits)", "corrupt (logits)", "both right"],
         [
             [
                 p.what,
@@ -92,91 +69,52 @@ def chapter(model: LoadedModel, tokenizer: Tokenizer) -> Finding:
         title="Logit differences (answer minus wrong) at the end of each prompt that was tried",
         page_only=True,
     )
-    by_place, by_head, checked = sweeps(model, case)
-    names = tokenizer.tokens(case.clean)
+    gap = plain_gap(model, case, by_place, by_head)
     changed = np.flatnonzero(np.asarray(case.clean != case.corrupt)).tolist()
     top = [np.unravel_index(i, by_head.shape) for i in np.argsort(-np.abs(by_head), axis=None)[:3]]
-    heads = listed([f"{layer}.{head} ({percent(by_head[layer, head])})" for layer, head in top])
+    best = listed([f"{layer}.{head} ({percent(by_head[layer, head])})" for layer, head in top])
     return Finding(
         "Where an answer is decided",
+        "From which position, and by which head, does the answer come to the last token?",
+        "The first figure shows how much of the answer comes back when the residual stream is patched at one place, the second the same for each head.",
         [
-            found["choice"]
-            + f"The clearest is taken: {pair.what}. The clean prompt {pair.clean!r} asks for `{viz.visible(pair.answer)}`, the "
-            f"corrupt prompt {pair.corrupt!r} for `{viz.visible(pair.wrong)}`; the logit difference between the two is "
+            f"The clean prompt {code(pair.clean)} asks for {code(pair.answer)}, the "
+            f"corrupt prompt {code(pair.corrupt)} for {code(pair.wrong)}; the logit difference between the two is "
             f"{viz.number(case.after)} after the clean and {viz.number(case.before)} after the corrupt prompt.",
+            shown(chapter, "places", places, **case.given),
             "Activation patching runs the corrupt prompt with one activation replaced by its value on the clean prompt. An "
-            "effect of 0% leaves the corrupt answer, 100% restores the clean one. `ji.patching.sweep` does it for every cell in one "
+            "effect of 0 leaves the corrupt answer, 1 restores the clean one. `ji.patching.sweep` does it for every cell in one "
             "compiled program, and runs only what a patch can change. "
-            f"One cell of each sweep was run again alone, as a plain edit: they agree within {checked:.1e}.",
-            where_it_sits(by_place, names, changed),
-            f"Of single heads (patched at all positions), those with the largest effects are {heads}.",
-            viz.heatmap(
-                by_place,
-                rows=range(len(by_place)),
-                cols=names,
-                axis_names=("layer", "token"),
-                value="effect",
-                title="Effect of patching the residual stream before a layer, at one position",
-                settings=viz.HeatmapSettings(
-                    diverging=True,
-                    caption=f"Columns are the tokens of the clean prompt; the corrupt prompt differs at position {listed([str(i) for i in changed])}.",
-                ),
-            ),
-            viz.heatmap(
-                by_head,
-                axis_names=("layer", "head"),
-                value="effect",
-                title="Effect of patching one head's output, at all positions",
-                settings=viz.HeatmapSettings(diverging=True),
-            ),
+            f"One cell of each sweep was run again alone, as a plain edit: they agree within {gap:.1e}.",
+            where_it_sits(by_place, tokenizer.tokens(case.clean), changed),
+            shown(chapter, "heads", figure),
+            f"Of single heads (patched at all positions), those with the largest effects are {best}.",
+            found["choice"] + f"The clearest is taken: {pair.what}.",
             tried,
         ],
         {
             "tried": len(PAIRS),
             "fit": len(fitting),
-            "solved": solved,
+            "solved": found["solved"],
             "pair": pair,
             "by_place": by_place,
             "by_head": by_head,
-            "checked": checked,
+            "gap": gap,
         },
     )
 
 
-class Sweeps(NamedTuple):
-    """Effects over (layer, pos) and over (layer, head), and the largest gap to a plain run."""
-
-    by_place: np.ndarray
-    by_head: np.ndarray
-    gap: float
-
-
-def sweeps(model: LoadedModel, case: Case) -> Sweeps:
-    """Effects over (layer, pos) and over (layer, head), and how far one cell of each is from a plain run."""
-
-    def swept(site: str, over: tuple[str, ...]) -> np.ndarray:
-        heat = ji.patching.sweep(model, case.clean, case.corrupt, case.metric, site=site, over=over)
-        return np.asarray(ji.metrics.recovered(heat, case.after, case.before))
-
-    by_place, by_head = swept("resid_pre", ("layer", "pos")), swept("z", ("layer", "head"))
+def plain_gap(model: LoadedModel, case: Case, by_place: np.ndarray, by_head: np.ndarray) -> float:
+    """How far one cell of each sweep is from a plain run with that edit."""
     layer = model.config.layers // 2
     _, acts = ji.run(model, case.clean, capture=["resid_pre", "z"], logits=False)
     edits = [
         ji.replace("resid_pre", acts["resid_pre"][layer], layer=layer, pos=-1),
         ji.replace("z", acts["z"][layer], layer=layer, head=0),
     ]
-    alone = [
-        float(
-            ji.metrics.recovered(
-                ji.metrics.measure(model, case.corrupt, case.metric, edits=[edit]),
-                case.after,
-                case.before,
-            )
-        )
-        for edit in edits
-    ]
-    gaps = abs(by_place[layer, -1] - alone[0]), abs(by_head[layer, 0] - alone[1])
-    return Sweeps(by_place, by_head, float(max(gaps)))
+    measured = [ji.metrics.measure(model, case.corrupt, case.metric, edits=[edit]) for edit in edits]
+    alone = [float(ji.metrics.recovered(each, case.after, case.before)) for each in measured]
+    return float(max(abs(by_place[layer, -1] - alone[0]), abs(by_head[layer, 0] - alone[1])))
 
 
 def where_it_sits(by_place: np.ndarray, names: Sequence[str], changed: Sequence[int]) -> str:
@@ -192,28 +130,7 @@ def where_it_sits(by_place: np.ndarray, names: Sequence[str], changed: Sequence[
         note = " (the word that differs)" if place in changed else ""
         note = " (the last)" if place == len(names) - 1 else note
         parts.append(
-            f"before {layers} at position {place} `{viz.visible(names[place])}`{note}: "
+            f"before {layers} at position {place} {code(names[place])}{note}: "
             + (low if low == high else f"{low} to {high}")
         )
     return f"Which position carries the answer: {'; '.join(parts)}."
-
-
-def fits(pair: TourPair, tokenizer: Tokenizer, ctx: int) -> bool:
-    """Whether a pair has one length, one-token answers, and differs somewhere before its last token."""
-    try:
-        _ = tokenizer.token_id(pair.answer), tokenizer.token_id(pair.wrong)
-    except ValueError:
-        return False
-    clean, corrupt = prompt(tokenizer, pair.clean), prompt(tokenizer, pair.corrupt)
-    return len(clean) == len(corrupt) <= ctx and int(clean[-1]) == int(corrupt[-1])
-
-
-def logit_differences(model: LoadedModel, tokenizer: Tokenizer, pairs: Sequence[TourPair]) -> np.ndarray:
-    """Answer minus wrong at the end of each prompt: (pair, clean or corrupt)."""
-    texts = [text for pair in pairs for text in (pair.clean, pair.corrupt)]
-    tokens, mask = tokenizer(texts, bos=tokenizer.bos_id is not None, pad="left")
-    logits, _ = ji.run(model, tokens, mask=mask, logits=-1)
-    logits = np.asarray(logits).reshape(len(pairs), 2, -1)
-    answers = np.array([[tokenizer.token_id(pair.answer), tokenizer.token_id(pair.wrong)] for pair in pairs])
-    picked = np.take_along_axis(logits, answers[:, None, :], -1)
-    return picked[..., 0] - picked[..., 1]

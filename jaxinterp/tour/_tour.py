@@ -11,9 +11,12 @@ from .. import viz
 from .._text import line, plain
 from . import (
     _attribution,
+    _chain,
+    _circle,
     _circuit,
     _confidence,
     _dictionary,
+    _direction,
     _generation,
     _induction,
     _layers,
@@ -22,9 +25,11 @@ from . import (
     _neurons,
     _patching,
     _paths,
+    _similarity,
     _task,
 )
 from ._chapter import Chapter, Finding, NotForThisModel, Table
+from ._shown import CodedFigure, first_lines
 
 CHAPTERS: list[Chapter] = [
     _model.chapter,
@@ -35,12 +40,21 @@ CHAPTERS: list[Chapter] = [
     _paths.chapter,
     _circuit.chapter,
     _task.chapter,
+    _chain.chapter,
     _generation.chapter,
+    _direction.chapter,
     _neurons.chapter,
     _confidence.chapter,
     _layers.chapter,
+    _similarity.chapter,
+    _circle.chapter,
     _dictionary.chapter,
 ]
+
+SUMMARY = (
+    "One sentence, one answer: how `{name}` comes to it, and what else its inside holds. "
+    "Every number was measured by the run that wrote this page, with the code below each figure."
+)
 
 
 def run_tour(
@@ -109,10 +123,12 @@ def show(finding: Finding, number: int, seconds: float, console: Any) -> None:
 
     console.print()
     console.rule(Text(f"{number}. {line(finding.title)}  ({seconds:.1f} s)"), align="left")
+    console.print(Text(line(finding.question), style="bold"))
+    console.print()
     for block in finding.body:
         if isinstance(block, Table) and not block.page_only:
             console.print(block.rich())
-        elif isinstance(block, Table | viz.Figure):
+        elif isinstance(block, Table | viz.Figure | CodedFigure):
             console.print(Text(f"  [on the page] {line(block.title)}", style="dim"))
         else:
             console.print(Text(plain(block.replace("`", ""))))
@@ -123,9 +139,10 @@ def document(name: str, findings: Sequence[Finding], left_out: Sequence[str], se
     """The page of all findings."""
     chapters = [
         viz.Chapter(
-            finding.title, [block.figure() if isinstance(block, Table) else block for block in finding.body]
+            finding.title,
+            [f"{finding.question} {finding.shows}", *_blocks(finding, "" if number else first_lines(name))],
         )
-        for finding in findings
+        for number, finding in enumerate(findings)
     ]
     if left_out:
         chapters.append(viz.Chapter("Left out", left_out))
@@ -134,6 +151,18 @@ def document(name: str, findings: Sequence[Finding], left_out: Sequence[str], se
     return viz.page(
         "A tour of a language model",
         chapters,
-        summary=f"`{name}` read, edited and steered with jaxinterp. Every number below was measured by the run that wrote this page.",
+        summary=SUMMARY.format(name=name),
         footer=f"Written by `jaxinterp tour` in {seconds:.0f} s on {jax.default_backend()} (JAX {jax.__version__}).",
     )
+
+
+def _blocks(finding: Finding, before: str) -> list[str | viz.Figure]:
+    """The body of a chapter with the code of its figures; `before` stands above the first code."""
+    blocks: list[str | viz.Figure] = []
+    for block in finding.body:
+        if isinstance(block, CodedFigure):
+            blocks += block.blocks(before)
+            before = ""
+        else:
+            blocks.append(block.figure() if isinstance(block, Table) else block)
+    return blocks

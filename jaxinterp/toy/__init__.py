@@ -4,6 +4,8 @@ from ._bottleneck import BottleneckSettings as BottleneckSettings
 from ._bottleneck import superposition as superposition
 from ._context_ngram import PlantedContext as PlantedContext
 from ._context_ngram import planted_context_ngram as planted_context_ngram
+from ._direction_chat import PlantedDirection as PlantedDirection
+from ._direction_chat import planted_direction_chat as planted_direction_chat
 from ._dynamics import Dynamics as Dynamics
 from ._dynamics import dynamics as dynamics
 from ._fake_gelu import FakeGelu as FakeGelu
@@ -21,8 +23,12 @@ from ._library import recovery as recovery
 from ._library import smooth as smooth
 from ._phases import PhaseDiagram as PhaseDiagram
 from ._phases import phase_diagram as phase_diagram
+from ._planted_chain import PlantedChain as PlantedChain
+from ._planted_chain import planted_chain as planted_chain
 from ._planted_geo import PlantedGeo as PlantedGeo
 from ._planted_geo import planted_geo as planted_geo
+from ._planted_subspace import PlantedSubspace as PlantedSubspace
+from ._planted_subspace import planted_subspace as planted_subspace
 from ._planted_unembed import PlantedUnembed as PlantedUnembed
 from ._planted_unembed import planted_unembed as planted_unembed
 from ._rasp import Program as Program

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 from .. import fit
 from .._arguments import as_array, as_int, as_number, check_choice, check_key
 from .._deprecations import respelled
+from .._settings import takes_settings
 from ..nn._linear import einsum
 from ..typing import ArrayLike, KeyLike
 from ._superposition_result import Superposition
@@ -22,13 +23,18 @@ Weights = dict[str, Array]
 
 @dataclasses.dataclass(frozen=True)
 class BottleneckSettings:
-    """What a toy model computes of which data, and how it is trained.
+    """The target and the data of a toy model of superposition, and its training.
 
-    - `target`: "identity": the output is the input again. "absolute": it is |x| of features between -1
-      and 1, and the hidden layer has weights of its own and a ReLU.
-    - `pairs`: of features 0 and 1, 2 and 3, and so on. "correlated": both are on, or none is.
-      "anticorrelated": at most one is on. None: features are independent; the default.
-    - `batch_size`, `learning_rate`: of Adam; 1,024 and 0.001 by default.
+    - `target`: the output that the model learns. "identity" (the default) is the input x itself. "absolute" is |x|
+      of features between -1 and 1; then the hidden layer has weights of its own and a ReLU.
+    - `pairs`: how features 0 and 1, 2 and 3, and so on depend on each other. "correlated": both are on, or none
+      is. "anticorrelated": at most one is on. None (the default): features are independent.
+    - `batch_size`, `learning_rate`: the batch size and the rate of Adam; 1,024 and 0.001 by default.
+
+    ```python
+    settings = ji.toy.BottleneckSettings(target="absolute", batch_size=256)
+    ji.toy.superposition(jax.random.key(0), features=6, hidden=3, steps=200, settings=settings).w.shape
+    ```
     """
 
     target: str = "identity"
@@ -44,6 +50,7 @@ _SETTINGS = "settings=ji.toy.BottleneckSettings({}=...)"
     **{field.name: _SETTINGS.format(field.name) for field in dataclasses.fields(BottleneckSettings)},
     seeds="instances=",
 )
+@takes_settings
 def superposition(
     key: KeyLike,
     *,
@@ -60,11 +67,11 @@ def superposition(
 
     Feature i is on with probability `density`, independently of the others, and then uniform in [0, 1].
     There are fewer hidden dimensions than features. Where features are sparse, the model represents
-    more features than dimensions, at angles that interfere little: superposition. Elhage et al. 2022
+    more features than dimensions, at angles at which they interfere little. This is superposition. Elhage et al. 2022
     (https://transformer-circuits.pub/2022/toy_model/index.html).
 
     All trainings are one program: `instances` starts for each density. A start has the same first
-    weights and the same random numbers at every density, so that densities differ in nothing else.
+    weights and the same random numbers at every density, so that only the density differs.
 
     **Arguments:**
 
@@ -76,7 +83,7 @@ def superposition(
     - `instances`: how many starts for each density; 8 by default.
     - `steps`: how many steps of Adam; 10,000 by default.
     - `activation`: "relu", or "linear" for $x' = W^\top W x + b$, which represents principal components.
-    - `settings`: other targets, pairs of features, batches; see `BottleneckSettings`.
+    - `settings`: the target, pairs of features and batches; see `BottleneckSettings`.
 
     **Returns:** `Superposition`: weights `w (instance, hidden, features)` with the starts of the first
     density first, losses, and their geometry: `.norms`, `.dimensionality`, `.interference`, `.figure()`.
@@ -89,7 +96,7 @@ def superposition(
     found.w.shape, found.dimensionality.shape  # (6, 2, 5), (6, 5)
     ```
 
-    Laws: dense features leave the `hidden` most important ones alone represented; five equal features at
+    Laws: where features are dense, only the `hidden` most important ones are represented; five equal features at
     density 0.05 make a regular pentagon in most starts; an instance equals the training of its density
     and start alone.
     """
@@ -211,7 +218,7 @@ def _densities(density: ArrayLike, pairs: str | None, features: int) -> Float[Ar
             raise ValueError(f"Pairs need an even number of features; got features={features}.")
         if pairs == "anticorrelated" and given.max() > 0.5:
             raise ValueError(
-                "Of an anticorrelated pair at most one feature is on, so a density is at most 0.5; got "
+                "At most one feature of an anticorrelated pair is on, so a density is at most 0.5; got "
                 f"{given.max():g}."
             )
     return jnp.atleast_1d(jnp.asarray(given, jnp.float32))

@@ -14,13 +14,19 @@ PLAIN, MARKER = 0, 1
 
 @dataclass(frozen=True, eq=False)
 class PlantedContext:
-    """A model, and what is true of it; made by `planted_context_ngram`.
+    """A model with a context neuron, and the ground truth about it; made by `planted_context_ngram`.
 
-    - `context`: the neuron that is 1 in the context, and that n-gram neurons of the next layer read.
-    - `direct`: the neuron that is 1 in the context, and writes the logit of `favourite` itself.
+    - `context`: the (layer, neuron) that is 1 in the context. The n-gram neurons of the next layer read it.
+    - `direct`: the (layer, neuron) that is 1 in the context, and writes the logit of `favourite` itself.
     - `ngrams`: triples (a, b, c): after the tokens a, b the context makes c likelier.
     - `boost`: the logit of c after a and b in the context, and that of `favourite` everywhere in it. Every other
       logit is 0.
+
+    ```python
+    planted = ji.toy.planted_context_ngram(boost=6.0)
+    planted.context, planted.ngrams                     # (0, 0), and triples of tokens
+    planted.loss(6, target=6)                           # nats where token 6 alone has the logit 6
+    ```
     """
 
     model: GPT2
@@ -33,7 +39,7 @@ class PlantedContext:
     "A neuron that nothing reads."
 
     def loss(self, *raised: int, target: int) -> float:
-        """Nats of a target where these tokens have the logit `boost` and all others 0."""
+        """The loss of a target, in nats, where the `raised` tokens have the logit `boost` and all others 0."""
         vocab = self.model.config.vocab
         total = len(set(raised)) * np.exp(self.boost) + vocab - len(set(raised))
         return float(np.log(total) - self.boost * (target in raised))
@@ -54,9 +60,11 @@ def planted_context_ngram(
 
     **Arguments:**
 
-    - `vocab`, `ctx`: sizes.
-    - `ngrams`: triples of different tokens from 3 on; 2 is the favourite of the direct neuron.
-    - `boost`: the logit that a neuron adds.
+    - `vocab`, `ctx`: the sizes of the vocabulary and of the context; 24 and 32 by default.
+    - `ngrams`: triples of different tokens from 3 on. Token 2 is the favourite of the direct neuron.
+    - `boost`: the logit that a neuron adds; 6 by default.
+
+    **Returns:** `PlantedContext`.
 
     **Raises:** ValueError for tokens outside of 3..vocab - 1, or two triples with the same first two tokens.
 

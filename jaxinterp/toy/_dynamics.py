@@ -15,8 +15,16 @@ Terms = dict[str, float]
 class Dynamics:
     """A system $\\dot z = f(z)$ of polynomials; made by `dynamics`.
 
-    `equations`: for each variable its terms and their coefficients, names as `polynomials` writes
-    them; `start`: a state on or near the attractor.
+    - `name`: the name of the system.
+    - `variables`: the names of the variables.
+    - `equations`: for each variable its terms with their coefficients; terms are named as in `polynomials`.
+    - `start`: a state on or near the attractor.
+
+    ```python
+    system = ji.toy.dynamics("lorenz")
+    system.equations[2]                                 # {"x y": 1.0, "z": -8/3}
+    z = system.simulate(steps=100, dt=0.002)            # (100, 3)
+    ```
     """
 
     name: str
@@ -46,7 +54,14 @@ class Dynamics:
     def simulate(self, steps: int, dt: float, start: ArrayLike | None = None) -> np.ndarray:
         """`steps` states `(steps, variables)`, dt apart, by the classical Runge-Kutta method.
 
-        `start (variables,)`, or `(n, variables)` for n runs at once: `(steps, n, variables)`.
+        **Arguments:**
+
+        - `steps`: the number of states; the first is `start`.
+        - `dt`: the time between two states.
+        - `start (variables,)`: the first state; the system's own by default. With `(n, variables)` n runs are made
+          at once, and the result is `(steps, n, variables)`.
+
+        **Raises:** ValueError for `steps` below 1 and for a `dt` that is not above 0.
         """
         z = np.array(self.start if start is None else start, np.float64)
         if steps < 1 or not dt > 0:
@@ -81,17 +96,20 @@ def dynamics(name: str, **parameters: float) -> Dynamics:
     | name | equations |
     |---|---|
     | "lorenz" | $\sigma(y - x)$, $x(\rho - z) - y$, $xy - \beta z$ |
-    | "hopf" | $\mu x - \omega y - A x (x^2 + y^2)$, $\omega x + \mu y - A y (x^2 + y^2)$ |
+    | "hopf" | $\mu x - \omega y - a x (x^2 + y^2)$, $\omega x + \mu y - a y (x^2 + y^2)$ |
     | "rossler" | $-y - z$, $x + a y$, $b + z (x - c)$ |
     | "van_der_pol" | $y$, $\mu (1 - x^2) y - x$ |
     | "lotka_volterra" | $a x - b x y$, $c x y - d y$ |
     | "duffing" | $y$, $-\delta y - \alpha x - \beta x^3$ |
 
-    **Arguments:** `name`; parameters by name, in place of the usual ones.
+    **Arguments:**
+
+    - `name`: one of the names above.
+    - `parameters`: values of the constants above by name (`rho=28.0`), in place of the usual ones.
 
     **Returns:** `Dynamics`.
 
-    **Raises:** ValueError for a name or a parameter that is not there.
+    **Raises:** ValueError for an unknown name or parameter.
 
     ```python
     lorenz = ji.toy.dynamics("lorenz", rho=28.0)

@@ -12,7 +12,18 @@ from ..typing import ArrayLike, KeyLike
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FakeGelu:
-    """Examples `x (n, d)` float32 with labels `y (n,)`; `neurons (k,)`: those that know the label."""
+    """Activations with known informative neurons; made by `fake_gelu`.
+
+    - `x (n, d)`: activations, float32.
+    - `y (n,)`: labels, 0 or 1.
+    - `neurons (k,)`: the neurons that the label shifts.
+    - `shift`: the size of the shift, in standard deviations.
+
+    ```python
+    planted = ji.toy.fake_gelu(key=jax.random.key(0), n=500, d=50)
+    planted.recall([*planted.neurons[:4], 49])          # 0.8, or 1.0 where 49 is one of the five
+    ```
+    """
 
     x: np.ndarray
     y: np.ndarray
@@ -20,7 +31,7 @@ class FakeGelu:
     shift: float
 
     def recall(self, found: ArrayLike) -> float:
-        """The share of the true neurons that are among those found."""
+        """The share of the informative neurons that are among those in `found`."""
         return float(np.isin(self.neurons, np.asarray(found)).mean())
 
 
@@ -34,7 +45,7 @@ def fake_gelu(
     shift: float | int = 1.0,
     share: float = 0.1,
 ) -> FakeGelu:
-    r"""$x = z\,\sigma(1.702 z)$, $z \sim N(0, I_d) + s\,y\,\mathbb 1_S$: k of d neurons are shifted by the label.
+    r"""$x = z\,\sigma(1.702 z)$, $z \sim N(0, I_d) + s\,y\,\mathbb 1_S$: the label shifts k of d neurons, the set S.
 
     The benchmark of feature selection of Gurnee et al. 2023 (https://arxiv.org/abs/2305.01610): Gaussian
     inputs to a fast GELU, with the shift before it.
@@ -44,7 +55,7 @@ def fake_gelu(
     - `key`: a `jax.random.key`.
     - `n`: the number of examples; 2,000 by default.
     - `d`: the number of neurons; 200 by default.
-    - `k`: how many of them know the label; 5 by default.
+    - `k`: how many of them the label shifts; 5 by default.
     - `shift`: s, in standard deviations of z; 1 by default.
     - `share`: the share of positives, exact to a row, at least one example of each class; 0.1 by default.
 
@@ -56,7 +67,8 @@ def fake_gelu(
     planted.recall(np.argsort(-scores)[:5])
     ```
 
-    Law: at the defaults mean difference, F and exact selection recall 0.8 and more, a random order k/d.
+    Law: at the defaults, selection by mean difference, by F and by exact search has a recall of 0.8 or more; a random
+    choice has k/d.
     """
     if not (1 <= k <= d and n >= 4 and 0 < share < 1):
         raise ValueError(
@@ -74,15 +86,17 @@ def fake_gelu(
 
 @key_by_name("ji.toy.fake_gelu_trial(key=jax.random.key(0))")
 def fake_gelu_trial(*, key: KeyLike, most_n: int = 30000, most_d: int = 6400) -> FakeGelu:
-    r"""One of the published trials of `fake_gelu`: n, d, k, shift and share are drawn as well.
+    r"""One trial of the published benchmark of `fake_gelu`, with n, d, k, shift and share drawn at random.
 
-    n log-uniform in 500..30000, d in 50 {8..128}, k in 2..19, shift log-uniform in 0.05..5, share
-    log-uniform in 0.01..0.5; 200 trials make the benchmark, the score is the recall of the top k.
+    n is log-uniform in 500..30000, d is 50 times one of 8..128, k is in 2..19, shift is log-uniform in 0.05..5, and
+    share is log-uniform in 0.01..0.5. The benchmark has 200 trials; its score is the recall of the top k neurons.
 
     **Arguments:**
 
     - `key`: a `jax.random.key`.
-    - `most_n`, `most_d`: the ends of both ranges; smaller ones make quick runs.
+    - `most_n`, `most_d`: the largest n and d; 30,000 and 6,400 by default. Smaller numbers make quick runs.
+
+    **Returns:** `FakeGelu`.
 
     ```python
     planted = ji.toy.fake_gelu_trial(key=jax.random.key(0), most_n=1000, most_d=800)

@@ -11,13 +11,19 @@ from ..nn import Attention, Block
 
 @dataclasses.dataclass(frozen=True)
 class Planted:
-    """A model, and what is true of it."""
+    """A model that does induction, with its heads and edges; made by `planted_induction`.
+
+    ```python
+    planted = ji.toy.planted_induction()
+    planted.previous, planted.induction                 # (0, 0), (1, 0)
+    ```
+    """
 
     model: GPT2
     previous: tuple[int, int] = (0, 0)
     "The (layer, head) that copies each token to the position behind it."
     induction: tuple[int, int] = (1, 0)
-    "The (layer, head) that looks for the token that it reads, and copies what came after."
+    "The (layer, head) that attends to the token behind an earlier copy of the present token, and copies it."
     edges: tuple[str, ...] = (
         "pos_embed->0.0.q",
         "pos_embed->0.0.k",
@@ -35,14 +41,17 @@ def planted_induction(*, vocab: int = 20, ctx: int = 32, heads: int = 1, beta: f
     r"""$r = (\mathbb 1_{x_t}, \mathbb 1_t, \text{prev}, \text{out})$: two attention layers that do induction exactly.
 
     Attention only, without norms or biases; the residual stream is four blocks of coordinates: the
-    token, the position, what the previous-token head writes, and the output, which alone is
+    token, the position, the output of the previous-token head, and the output of the model, which alone is
     unembedded. Head 0.0 attends from $t$ to $t-1$ and copies the token into `prev`. Head 1.0
     attends from a token to where `prev` is that token, and copies the token there into `out`.
     Elhage et al. 2021 (https://transformer-circuits.pub/2021/framework/index.html).
 
-    **Arguments:** `vocab`, `ctx`: sizes; `heads`: how many heads per layer, of which the others have
-    zero weights (they attend evenly and write nothing); `beta`: the score of a match, and the logit
-    of a token that is attended to alone.
+    **Arguments:**
+
+    - `vocab`, `ctx`: the sizes of the vocabulary and of the context; 20 and 32 by default.
+    - `heads`: how many heads each layer has; 1 by default. All heads but the first have zero weights: they attend
+      evenly and write nothing.
+    - `beta`: the score of a match, and the logit of a token that has all the attention; 20 by default.
 
     **Returns:** a `Planted`: the model, its two heads and its edges.
 
@@ -51,8 +60,8 @@ def planted_induction(*, vocab: int = 20, ctx: int = 32, heads: int = 1, beta: f
     ji.heads.induction_scores(planted.model, key=jax.random.key(0))[planted.induction]
     ```
 
-    Laws: on a block of different tokens that comes again, both heads attend to their targets with
-    more than 0.99, and the loss of the second round is below 0.01.
+    Laws: on a block of different tokens that is repeated once, both heads attend to their targets with more
+    than 0.99, and the loss of the second copy is below 0.01.
     """
     if vocab < 2 or ctx < 4 or heads < 1:
         raise ValueError(

@@ -36,11 +36,17 @@ BACKUP = ("embed->3.0.q", "1.0->3.0.q", "2.0->3.0.q", "embed->3.0.k", "embed->3.
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class IOIPrompts:
-    """Prompts "BOS A and B went A gave to", their answers, and what stands in each place."""
+    """Prompts of the form "BOS A and B went A gave to" with their answers; made by `PlantedIOI.prompts`.
+
+    ```python
+    prompts = ji.toy.planted_ioi().prompts(8, key=jax.random.key(0))
+    prompts.clean[0], prompts.correct[0]                # token ids, and the answer
+    ```
+    """
 
     clean: Int[np.ndarray, "n 8"]
     corrupt: Int[np.ndarray, "n 8"]
-    "The same with three other names, all different: nothing is said twice."
+    "The same prompts with three other names, all different: no name is said twice."
     correct: Int[np.ndarray, " n"]
     "The name that is said once."
     wrong: Int[np.ndarray, " n"]
@@ -49,11 +55,18 @@ class IOIPrompts:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PlantedIOI:
-    """A model, its heads by what they do, and its edges."""
+    """A model of indirect object identification, with its heads and edges; made by `planted_ioi`.
+
+    ```python
+    planted = ji.toy.planted_ioi()
+    planted.duplicate, planted.inhibition, planted.mover    # (0, 0), (1, 0), (2, 0)
+    planted.tokens[:3]
+    ```
+    """
 
     model: GPT2
     tokens: tuple[str, ...]
-    "What each token id stands for."
+    "The word of each token id."
     residual: tuple[str, ...]
     "Names of the coordinates of the residual stream."
     logit_diff: float
@@ -65,13 +78,13 @@ class PlantedIOI:
     edges: tuple[str, ...] = EDGES
     "The circuit, in the names of `ji.circuits.graph(model, split_embed=True)`."
     patched_edges: tuple[str, ...] = tuple(edge for edge in EDGES if edge not in SAME)
-    "Those that carry something else in the corrupt prompts: what a method finds with `ablate='patch'`."
+    "The edges whose values differ in the corrupt prompts. A method with `ablate='patch'` can find only these."
     duplicate: tuple[int, int] = (0, 0)
-    "The (layer, head) that attends to the same token before, and writes which token that is."
+    "The (layer, head) that attends to an earlier copy of the same token, and writes which token it is."
     inhibition: tuple[int, int] = (1, 0)
     "The (layer, head) that moves this to the last position."
     mover: tuple[int, int] = (2, 0)
-    "The (layer, head) that attends to names but that one, and copies them to the logits."
+    "The (layer, head) that attends to all names except the repeated one, and copies them to the logits."
 
     def prompts(self, n: IntLike, *, key: KeyLike) -> IOIPrompts:
         """`n` prompts of both orders (ABB, BAB), with a `jax.random.key`."""
@@ -101,21 +114,21 @@ def planted_ioi(
     logit_diff: FloatLike = 10.0,
     backup: BoolLike = False,
 ) -> PlantedIOI:
-    r"""$\text{logit}(IO) - \text{logit}(S) = \delta$: a circuit of three heads that names who is said once.
+    r"""$\text{logit}(IO) - \text{logit}(S) = \delta$: a circuit of three heads that answers with the name that is said once.
 
-    Attention only, without norms or biases, causal. Head 0.0 attends from the second "A" to the first and writes
-    that A is said twice. Head 1.0 attends from "to" to where this is written, and brings it there. Head 2.0
-    attends from "to" to all names but that one, and copies them to the logits. The circuit is that of Wang et
+    A causal model of attention only, without norms or biases. Head 0.0 attends from the second "A" to the first and
+    writes that A is said twice. Head 1.0 attends from "to" to the second "A", and moves this information to "to".
+    Head 2.0 attends from "to" to all names except A, and copies them to the logits. The circuit is that of Wang et
     al. 2022 (https://arxiv.org/abs/2211.00593) with one head of each class.
 
     **Arguments:**
 
     - `names`: how many names there are, from 5 to 12; 8 by default.
-    - `heads`: heads per layer, of which the others have zero weights; 1 by default.
+    - `heads`: how many heads each layer has; 1 by default. All heads but the first have zero weights.
     - `beta`: the score of a match; 20 by default.
     - `logit_diff`: $\delta$; 10 by default.
-    - `backup`: whether there is a fourth layer, whose head 3.0 does what 2.0 does where 2.0 wrote nothing. It sees
-      what 2.0 writes, and attends to BOS while there is any; False by default.
+    - `backup`: whether there is a fourth layer with the backup head 3.0; False by default. Where head 2.0 writes
+      nothing, head 3.0 does the same work. Where head 2.0 writes, head 3.0 reads this and attends to BOS.
 
     **Returns:** a `PlantedIOI`: the model, its edges and `prompts(n, key=key)`, clean and corrupt.
 
@@ -128,7 +141,7 @@ def planted_ioi(
 
     Laws: the logit difference is `logit_diff` to 1e-4 on every clean prompt, and 0 on every corrupt one. With
     all edges but `edges` cut to zero it stays so; with one of these cut too it changes. With a backup, cutting
-    all that 2.0 writes changes nothing.
+    the whole output of head 2.0 changes nothing.
     """
     count, width = as_int(names, "names", 5), as_int(heads, "heads", 1)
     if count > len(NAMES):

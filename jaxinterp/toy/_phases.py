@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._arguments import as_array
+from .._settings import takes_settings
 from ..stats._results import Record, Result
 from ..typing import ArrayLike, KeyLike
 from ..viz import HeatmapSettings, heatmaps
@@ -21,12 +22,17 @@ HALF = 0.5  # a feature is represented where its norm is above; norms are near 0
 
 
 class PhaseDiagram(Result, eqx.Module):
-    """What becomes of the second of two features that share one dimension. `ji.toy.phase_diagram` makes it.
+    """Whether a second feature is represented in the dimension of the first; made by `phase_diagram`.
 
     - `density (density,)`: the probability that a feature is on.
-    - `importance (importance,)`: of the second feature; that of the first is 1.
+    - `importance (importance,)`: the importance of the second feature; that of the first is 1.
     - `w (density, importance, instance, 2)`: the weights of both features.
-    - `loss (density, importance, instance)`: at the end of the training.
+    - `loss (density, importance, instance)`: the loss at the end of the training.
+
+    ```python
+    found = ji.toy.phase_diagram(jax.random.key(0), density=[1, 0.05], importance=[0.2, 1, 5], steps=200)
+    found.phase, found.expected                         # names of phases, (2, 3) each
+    ```
     """
 
     density: Float[Array, " density"]
@@ -36,7 +42,7 @@ class PhaseDiagram(Result, eqx.Module):
 
     @property
     def phases(self) -> np.ndarray:
-        """`(density, importance, instance)`, names of phases by the norms of both features."""
+        """`(density, importance, instance)`: the name of the phase of each start, by the norms of both features."""
         first, second = np.moveaxis(np.abs(np.asarray(self.w)) > HALF, -1, 0)
         return np.where(~second, PHASES[0], np.where(~first, PHASES[1], PHASES[2]))
 
@@ -48,7 +54,7 @@ class PhaseDiagram(Result, eqx.Module):
 
     @property
     def candidate_losses(self) -> np.ndarray:
-        r"""`(density, importance, 3)`: losses of the three solutions by formula, in the order of the phases.
+        r"""`(density, importance, 3)`: the losses of the three solutions by formula, in the order of the phases.
 
         With density p and importance I: an ignored feature costs its variance $p/3 - p^2/4$ times its
         importance; two features at $W = (1, -1)$ without bias cost $(1 + I) p^2 / 6$.
@@ -101,6 +107,7 @@ class PhaseDiagram(Result, eqx.Module):
         )
 
 
+@takes_settings
 def phase_diagram(
     key: KeyLike,
     *,
@@ -112,18 +119,19 @@ def phase_diagram(
 ) -> PhaseDiagram:
     r"""$x' = \mathrm{relu}(w^\top w x + b)$ of two features in one dimension, for every density and importance of the second.
 
-    Where features are dense, the more important one has the dimension. Where they are sparse, both lie
-    in it, in opposite directions. The change is sudden, as in a phase transition of the first order.
+    Where features are dense, only the more important one is represented. Where they are sparse, both are represented,
+    in opposite directions. The change is sudden, as in a phase transition of the first order.
     Elhage et al. 2022 (https://transformer-circuits.pub/2022/toy_model/index.html).
 
     **Arguments:**
 
     - `key`: a `jax.random.key`.
     - `density`: `(density,)`; ten from 1 to 0.01 with equal ratios by default.
-    - `importance`: `(importance,)`, of the second feature; nine from 0.1 to 10 by default.
-    - `instances`: how many starts for each pair; 8 by default. Where both first weights have one sign, a
-      start cannot reach superposition: that happens to half of them.
-    - `steps`, `settings`: of the training; all are one program, see `superposition`.
+    - `importance`: `(importance,)`, the importance of the second feature; nine from 0.1 to 10 by default.
+    - `instances`: how many starts for each pair; 8 by default. A start whose two first weights have the same
+      sign cannot reach superposition; half of the starts are of this kind.
+    - `steps`: how many steps of Adam; 3,000 by default.
+    - `settings`: batches and targets, as in `superposition`. All trainings are one program.
 
     **Returns:** `PhaseDiagram`: `.phase`, `.phases`, `.expected`, `.figure()`.
 

@@ -11,9 +11,17 @@ from ..typing import KeyLike
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PlantedGeo:
-    """Activations `x (n, d)` float32 of places or dates `y`; `directions`: the rows that carry them.
+    """Activations that hold places or dates; made by `planted_geo`.
 
-    `r2`: the R2 of the best linear probe of each target, from the moments that the data were drawn of.
+    - `x (n, d)`: activations, float32.
+    - `y`: the places `(n, 2)` or the dates `(n,)`.
+    - `directions`: the rows of M, the directions that hold the coordinates.
+    - `r2`: the R2 of the best linear probe of each target, computed from the distribution of the data.
+
+    ```python
+    planted = ji.toy.planted_geo(key=jax.random.key(0), n=100, kind="time")
+    planted.x.shape, planted.y[:3], planted.r2
+    ```
     """
 
     x: np.ndarray
@@ -32,7 +40,7 @@ def planted_geo(
     kind: str = "place",
     turns: tuple[int, ...] = (2, 3),
 ) -> PlantedGeo:
-    r"""$x = c(y) M + \sigma \epsilon$ with orthonormal rows M: coordinates that activations hold, or hide on rings.
+    r"""$x = c(y) M + \sigma \epsilon$ with orthonormal rows M: activations that hold coordinates, linearly or on rings.
 
     | kind | y | c(y) | R2 of the best linear probe |
     |---|---|---|---|
@@ -40,15 +48,15 @@ def planted_geo(
     | "time" | a year `(n,)` in 1800..2000 | standardised | $1/(1+\sigma^2)$ |
     | "ring" | longitude `(n,)` | cos and sin of it, `turns` times around | $\frac{3}{\pi^2} \sum_m \frac{1}{m^2 (1/2+\sigma^2)}$ |
 
-    With `turns` of no common divisor the rings fix the longitude, and only a probe that is not linear
-    can read it. For Gurnee & Tegmark 2023 (https://arxiv.org/abs/2310.02207).
+    Where the `turns` have no common divisor, the rings determine the longitude, and only a probe that is not linear
+    can read it. Use it to test the probes of Gurnee & Tegmark 2023 (https://arxiv.org/abs/2310.02207).
 
     **Arguments:**
 
     - `key`: a `jax.random.key`.
     - `n`: the number of examples; 2,000 by default.
     - `d`: the number of dimensions; 32 by default.
-    - `noise`: σ of each dimension; 0.5 by default.
+    - `noise`: $\sigma$, the standard deviation of the noise in each dimension; 0.5 by default.
     - `kind`: `"place"`, `"time"` or `"ring"`; `"place"` by default.
     - `turns`: how often each ring goes around; `(2, 3)` by default.
 
@@ -60,7 +68,7 @@ def planted_geo(
     1 - probe.errors.min(), planted.r2
     ```
 
-    Law: a ridge reaches the R2 stated within 0.02.
+    Law: the R2 of a ridge probe is `r2` within 0.02.
     """
     rng = host_generator(key)
     sigma = float(noise)

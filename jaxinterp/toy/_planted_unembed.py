@@ -22,16 +22,21 @@ FREQUENCY, HIGH, LOW = 16.0, 8.0, 2.0
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PlantedUnembed:
-    """A model, and what is true of its last layer; made by `planted_unembed`.
+    """A model whose last layer has known neurons and a known null space; made by `planted_unembed`.
 
     - `model`: a GPT-2 or a Llama of one layer, whose attention writes nothing.
-    - `null_space (d, null)`: orthonormal directions that no logit reads. Behind a LayerNorm the all-ones vector,
+    - `null_space (d, null)`: orthonormal directions that no logit reads. For a LayerNorm the all-ones vector,
       which the norm removes, is not one of them.
-    - `counts (vocab,)`: how often each token comes in the corpus that the model is about.
+    - `counts (vocab,)`: how often each token occurs in the corpus of the model.
     - `direction (vocab,)`: log frequencies of `counts + 1`, centred, of norm 1.
-    - `neurons`: for each kind the units that write there. `"frequency"` holds one that writes along the
-      direction and one that writes against it. `"other"` are the neurons that write anywhere.
-    - `tokens`: the sets of token ids that `"prediction"`, `"suppression"` and `"partition"` neurons are about.
+    - `neurons`: for each kind the neurons of this kind. `"frequency"` holds one that writes along the
+      direction and one that writes against it. The `"other"` neurons write in random directions.
+    - `tokens`: the sets of token ids that `"prediction"`, `"suppression"` and `"partition"` neurons move.
+
+    ```python
+    planted = ji.toy.planted_unembed(key=jax.random.key(0))
+    planted.neurons["frequency"], planted.null_space.shape
+    ```
     """
 
     model: GPT2 | Llama
@@ -54,22 +59,23 @@ def planted_unembed(
 ) -> PlantedUnembed:
     r"""$\mathrm{diag}(g) W_U = Q \,\mathrm{diag}(s)\, R^\top$: an unembedding with a known null space, and known neurons.
 
-    Columns of $R$ are orthonormal, and orthogonal to the constant. The first is the direction of log
-    frequencies, and three more are what is left of the indicators of token sets. A neuron that writes along a column of
-    $Q$ therefore moves the logits along the same column of $R$. For the methods of Stolfo et al. 2024
-    (https://arxiv.org/abs/2406.16254) and Gurnee et al. 2024 (https://arxiv.org/abs/2401.12181).
+    Columns of $R$ are orthonormal, and orthogonal to the constant vector. The first is the direction of log
+    frequencies. Three more are the indicators of token sets, made orthogonal to the columns before. A neuron that writes
+    along a column of $Q$ therefore moves the logits along the same column of $R$. Use it to test the methods of Stolfo
+    et al. 2024 (https://arxiv.org/abs/2406.16254) and Gurnee et al. 2024 (https://arxiv.org/abs/2401.12181).
 
     **Arguments:**
 
     - `key`: a `jax.random.key`.
-    - `vocab`, `d`, `ff`, `ctx`: sizes of the model. Singular values are 16 for log frequencies, and fall from 8 to 2.
+    - `vocab`, `d`, `ff`, `ctx`: sizes of the model. The singular value of log frequencies is 16; the others fall from
+      8 to 2.
     - `null`: how many directions no logit reads.
     - `norm`: `"layer"` is a GPT-2 with LayerNorm; `"rms"` is a Llama with RMSNorm and a gated MLP. The gain of
       the last norm is uneven, so that the null space is that of gain and unembedding.
 
     **Returns:** `PlantedUnembed`.
 
-    **Raises:** ValueError for sizes that leave no room.
+    **Raises:** ValueError for sizes that are too small for the planted neurons and directions.
 
     ```python
     planted = ji.toy.planted_unembed(key=jax.random.key(0))

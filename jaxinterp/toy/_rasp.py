@@ -22,11 +22,17 @@ LENGTHS = {"x_proportion": 5, "reverse": 3}
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Program:
-    """A compiled program: a model whose residual stream has named coordinates."""
+    """A compiled program: a model whose residual stream has named coordinates; made by `from_tracr` and `rasp`.
+
+    ```python
+    program = ji.toy.rasp("x_proportion")
+    program.encode(["BOS", "x", "y"]), program.residual[:3]
+    ```
+    """
 
     model: GPT2
     tokens: tuple[object, ...]
-    "What each token id stands for."
+    "The symbol of each token id."
     residual: tuple[str, ...]
     "Names of the coordinates of the residual stream."
 
@@ -43,7 +49,14 @@ class Program:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Rasp(Program):
-    """A program by hand, all its inputs, what it answers, and the edges that compute it."""
+    """A program with weights written by hand, all its inputs and outputs, and its edges; made by `rasp`.
+
+    ```python
+    program = ji.toy.rasp("reverse")
+    program.prompts.shape, program.outputs.shape
+    ji.metrics.measure(program.model, program.prompts, program.metric, mask=program.mask)   # 0 for each
+    ```
+    """
 
     prompts: Int[np.ndarray, "n pos"]
     "Every input that it takes, BOS first."
@@ -52,7 +65,7 @@ class Rasp(Program):
     outputs: Float[np.ndarray, "n pos out"]
     "The logits that the program defines; zeros at BOS and at padding."
     scored: Bool[np.ndarray, "n pos"]
-    "Where `metric` compares."
+    "True at the positions at which `metric` compares logits with outputs."
     edges: tuple[str, ...]
     "All edges that the outputs depend on, in the names of `ji.circuits.graph(model, split_embed=True)`."
 
@@ -84,11 +97,11 @@ def rasp(name: StrLike, *, length: IntLike | None = None) -> Rasp:
     **Arguments:**
 
     - `name`: `"x_proportion"` or `"reverse"`.
-    - `length`: the most symbols after BOS, at least 2; 5 and 3 by default.
+    - `length`: the largest number of symbols after BOS, at least 2; 5 and 3 by default.
 
-    **Returns:** a `Rasp`, whose `prompts` are all inputs. `metric` compares at all positions of
-    `"x_proportion"`: two of its edges matter at BOS alone, where nothing is selected. Of `"reverse"` it compares
-    at the symbols: the program defines no output at BOS.
+    **Returns:** a `Rasp`, whose `prompts` are all inputs. For `"x_proportion"` its `metric` compares at all positions,
+    because two of the edges matter at BOS alone, where nothing is selected. For `"reverse"` it compares at the symbols,
+    because the program defines no output at BOS.
 
     **Raises:** ValueError for another name.
 
@@ -98,8 +111,8 @@ def rasp(name: StrLike, *, length: IntLike | None = None) -> Rasp:
     logits.argmax(-1)[1:]                            # 0 0 2: the symbols 1, 1, 3
     ```
 
-    Laws: logits are the outputs to 1e-6 on every prompt where `scored` says so. With all other edges cut to
-    zero they stay so; without any one of the edges they do not.
+    Laws: logits equal the outputs to 1e-6 at every position where `scored` is True. With all other edges cut to
+    zero they stay equal; with any one of `edges` cut they do not.
     """
     check_choice(name, "name", SYMBOLS)
     longest = LENGTHS[name] if length is None else as_int(length, "length, the most symbols after BOS,", 2)

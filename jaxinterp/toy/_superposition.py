@@ -6,15 +6,24 @@ import numpy as np
 
 from .._deprecations import key_by_name, respelled
 from .._random import host_generator
+from .._settings import takes_settings
 from ..typing import KeyLike
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Superposed:
-    """Neurons `x (n, neurons)` float32 that hold more `features (n, m)` than they are.
+    """Neurons that hold more features than there are neurons; made by `planted_superposition`.
 
-    `directions (m, neurons)` of unit length; `y (n,)`: feature 0, the one to probe for; `dedicated`:
-    the column of its own neuron, None where it has none.
+    - `x (n, neurons)`: activations, float32.
+    - `features (n, m)`: True where a feature is on.
+    - `directions (m, neurons)`: the direction of each feature, of length 1.
+    - `dedicated`: the column of the neuron that only feature 0 uses; None where there is none.
+    - `y (n,)`: whether feature 0 is on, the label to probe for.
+
+    ```python
+    planted = ji.toy.planted_superposition(key=jax.random.key(0))
+    planted.x.shape, planted.directions.shape, planted.y.mean()
+    ```
     """
 
     x: np.ndarray
@@ -24,7 +33,7 @@ class Superposed:
 
     @property
     def y(self) -> np.ndarray:
-        """Labels of feature 0."""
+        """The labels `(n,)`: 1 where feature 0 is on."""
         return self.features[:, 0].astype(int)
 
 
@@ -35,9 +44,15 @@ class SuperpositionSettings:
     - `features`, `neurons`: how many of each; 30 and 12 by default.
     - `density`: the probability of each feature but the first; 0.0005 by default.
     - `share`: the probability of feature 0. By default it is as frequent as any other.
-    - `bias`: negative, so that weak interference is cut off; -0.05 by default.
+    - `bias`: the bias before the ReLU; -0.05 by default. A negative bias removes weak interference.
     - `noise`: the standard deviation of the noise before the ReLU; 0.005 by default.
-    - `dedicated`: adds one neuron, in a random column, that is on with feature 0 alone.
+    - `dedicated`: whether there is one more neuron, in a random column, that is on with feature 0 alone; False by
+      default.
+
+    ```python
+    settings = ji.toy.SuperpositionSettings(features=40, dedicated=True)
+    ji.toy.planted_superposition(key=jax.random.key(0), settings=settings).dedicated    # its column
+    ```
     """
 
     features: int = 30
@@ -56,19 +71,20 @@ _SETTINGS = "settings=ji.toy.SuperpositionSettings({}=...)"
 @respelled(
     **{field.name: _SETTINGS.format(field.name) for field in dataclasses.fields(SuperpositionSettings)}
 )
+@takes_settings
 def planted_superposition(
     *, key: KeyLike, n: int = 4800, settings: SuperpositionSettings = SuperpositionSettings()
 ) -> Superposed:
     r"""$x = \mathrm{relu}(f D + b + \sigma\epsilon)$: many sparse features f in few neurons, along random unit directions.
 
-    An example shows feature 0 with probability `share`, or else at least one of the other features,
-    each with probability `density` apart from that. Elhage et al. 2022
+    In an example feature 0 is on with probability `share`. Each other feature is on with probability `density`, and
+    where feature 0 is off at least one of them is on. Elhage et al. 2022
     (https://transformer-circuits.pub/2022/toy_model/index.html), methods of Gurnee et al. 2023
     (https://arxiv.org/abs/2305.01610).
 
-    **Superposition needs sparsity.** At `density` 0.0005 hardly two features of 30 meet, and five neurons
-    tell feature 0 from any other one. At 0.05 others together often look like it, and no neurons tell
-    them apart. Now and then a random direction lies along one neuron, which then is enough.
+    **Superposition needs sparsity.** At `density` 0.0005 two of 30 features are rarely on at the same time, and five
+    neurons distinguish feature 0 from any other feature. At 0.05 a sum of other features often looks like feature 0, and
+    no neurons distinguish them. Sometimes a random direction lies along one neuron; then this neuron is enough.
 
     **Arguments:**
 
@@ -83,8 +99,8 @@ def planted_superposition(
     planted.x.shape, planted.features.shape
     ```
 
-    Law: five neurons reach an F1 above 0.95, one (for eight keys of the first ten) below 0.8; a dedicated
-    one alone is enough.
+    Law: a probe of five neurons has an F1 above 0.95; a probe of one neuron is below 0.8 for eight of the first ten
+    keys. A dedicated neuron alone is enough.
     """
     features, neurons, density = settings.features, settings.neurons, settings.density
     share = 1 / features if settings.share is None else settings.share

@@ -27,13 +27,19 @@ STICKY = {
 
 
 class Superposition(Result, eqx.Module):
-    r"""Trained toy models; each has `hidden` dimensions for `features`. `ji.toy.superposition` makes it.
+    r"""Trained toy models, each with `hidden` dimensions for `features`; made by `superposition`.
 
     - `w (instance, hidden, features)`: column i of an instance is the direction $W_i$ of feature i.
-    - `bias (instance, features)`.
-    - `density (instance,)`, `importance (instance, features)`, `start (instance,)`: of each instance.
-    - `losses (instance, step)`: of every step, on its batch.
-    - `w_out (instance, features, hidden)`: in the variant that computes |x|, else None.
+    - `bias (instance, features)`: the bias of the output.
+    - `density (instance,)`, `importance (instance, features)`: the density and the importances of each instance.
+    - `start (instance,)`: the number of its start.
+    - `losses (instance, step)`: the loss of every step, on its batch.
+    - `w_out (instance, features, hidden)`: the output weights of models that compute |x|; None for others.
+
+    ```python
+    found = ji.toy.superposition(jax.random.key(0), density=[1.0, 0.05], instances=2, steps=200)
+    found.dimensionality[found.best]                    # (density, features)
+    ```
     """
 
     w: Float[Array, "instance hidden features"]

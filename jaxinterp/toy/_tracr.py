@@ -30,8 +30,8 @@ class Compiled(Protocol):
 def from_tracr(compiled: Compiled, *, outputs: StrLike | Iterable[str] | None = None) -> Program:
     r"""$x_0 = W_E[t] + W_{pos}$, then $x \mathrel{+}= \mathrm{attn}(x)$, $x \mathrel{+}= \mathrm{mlp}(x)$ per layer.
 
-    Converts what `tracr.compiler.compiling.compile_rasp_to_model` returns. Only its arrays, sizes and names are
-    read, so that tracr need not be installed where they come from a file. Lindner et al. 2023
+    Converts the result of `tracr.compiler.compiling.compile_rasp_to_model`. Only its arrays, sizes and names are
+    read, so tracr need not be installed where they come from a file. Lindner et al. 2023
     (https://arxiv.org/abs/2301.05062).
 
     **Arguments:**
@@ -56,7 +56,7 @@ def from_tracr(compiled: Compiled, *, outputs: StrLike | Iterable[str] | None = 
     logits, _ = ji.run(program.model, program.encode(["BOS", 3, 1, 2]))
     ```
 
-    Law: residual streams are those of tracr's own forward pass, after every block.
+    Law: residual streams equal those of tracr's own forward pass, after every block.
     """
     config, labels = compiled.model_config, tuple(compiled.residual_labels)
     _check(config)

@@ -7,6 +7,7 @@ import numpy as np
 
 from .._text import number, visible
 from ..typing import ArrayLike, ArraysLike
+from ._colour import Scale
 
 Interval = tuple[ArrayLike, ArrayLike]
 """The lower and the upper ends of the intervals of all cells, each (row, col)."""
@@ -109,14 +110,46 @@ def labels(names: Sequence[object] | None, size: int, name: str) -> list[str]:
     return [visible(label) if isinstance(label, str) else str(label) for label in names]
 
 
-def inside(value: float) -> str:
-    """The number written into a cell: two decimals, no minus before zero."""
-    return f"{round(value, 2) + 0.0:.2f}".replace("-", "−") if np.isfinite(value) else ""
+@dataclasses.dataclass(frozen=True)
+class CellText:
+    """How numbers are written into the cells of one scale: `digits` decimals, in units of 10 to the `power`."""
+
+    digits: int
+    power: int = 0
+
+    def inside(self, value: float) -> str:
+        """The number of a cell, without a minus before zero; empty where there is none."""
+        if not np.isfinite(value):
+            return ""
+        scaled = value / 10.0**self.power
+        return f"{round(scaled, self.digits) + 0.0:.{self.digits}f}".replace("-", "−")
+
+    @property
+    def unit(self) -> str:
+        """What one in a cell is, such as `10⁻⁵`; empty for 1."""
+        raised = str(self.power).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+        return f"10{raised}" if self.power else ""
 
 
-def shows_numbers(shape: tuple[int, int], count: int = 1) -> bool:
-    """Whether the cells of `count` panels are large enough to hold their numbers."""
-    return cell_width(shape[1], count) >= 34 and count * shape[0] * shape[1] <= 600
+def cell_text(ramp: Scale) -> CellText:
+    """Decimals by the scale: half a unit of the last place is at most one hundredth of it.
+
+    So no cell with a colour of its own reads 0. Scales that need more than three decimals, or more than
+    four digits, are written in units of a power of ten.
+    """
+    span = ramp.high if ramp.diverging else ramp.high - ramp.low
+    largest = max(abs(ramp.low), abs(ramp.high))
+    power = int(np.floor(np.log10(largest))) if span < 0.05 or largest >= 1e4 else 0
+    digits = int(np.ceil(-np.log10(span / 10.0**power / 50) - 1e-9))
+    return CellText(min(max(digits, 0), 6), power)
+
+
+def numbers_inside(drawn: Sequence[Cells], ramp: Scale) -> CellText | None:
+    """How cells say their numbers, or None where they are too small or too many for it."""
+    form, (rows, cols) = cell_text(ramp), drawn[0].values.shape
+    wide = max(len(form.inside(value)) for one in drawn for value in one.values.flat)
+    fits = cell_width(cols, len(drawn)) >= 6 * wide + 3 and len(drawn) * rows * cols <= 600
+    return form if fits else None
 
 
 def cell_width(cols: int, count: int) -> float:

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from ._contrast import flips, ink
+
 _HEX = {
     "high": (11, 94, 170),
     "low": (190, 65, 15),
@@ -28,8 +30,15 @@ class Mark:
 
     @property
     def css(self) -> str:
-        """The classes of the cell; `ji-strong` asks for the ink that reads on a strong colour."""
-        return f"ji-{self.side} ji-strong" if self.percent > 55 else f"ji-{self.side}"
+        """The classes of the cell; `ji-strong` asks for the other ink in the light theme, `ji-strong-dark` in the dark."""
+        light, dark = flips().get(self.side, (100.0, 100.0))
+        strong = " ji-strong" * (self.percent > light) + " ji-strong-dark" * (self.percent > dark)
+        return f"ji-{self.side}{strong}"
+
+    @property
+    def ink(self) -> str:
+        """The colour of text on the plain colour."""
+        return ink(self.hex)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,11 +20,23 @@ def contexts(
     limits: tuple[float | int, float | int] | None = None,
     caption: str = "",
 ) -> Figure:
-    """Draws `rows` of `(label, tokens, values)`, each a stretch of text with a value per token.
+    """Draws rows of text whose tokens are shaded by a value, all on one scale.
 
-    All share one scale, so that rows compare. Tokens are shown as they are: markup in them is text,
-    blanks and control characters are made visible. NaN leaves a token unshaded; hovering one shows
-    its value. `diverging` and `limits` are those of `heatmap`.
+    Tokens are shown as they are: markup in them is text, and blanks and control characters are made visible. The
+    pointer on a token shows its value.
+
+    **Arguments:**
+
+    - `rows`: a `(label, tokens, values)` for each row. A value of NaN leaves its token unshaded.
+    - `title`, `caption`: the title of the figure, and a sentence below it.
+    - `value`: the name of the values.
+    - `diverging`, `limits`: as in `HeatmapSettings`.
+
+    **Returns:** a `Figure`.
+
+    ```python
+    ji.viz.contexts([("first", [" the", " cat"], [0.0, 2.0]), ("second", [" a", " dog"], [0.5, 1.0])])
+    ```
     """
     arrays = []
     for number_of, (_, tokens, values) in enumerate(rows):

@@ -8,7 +8,7 @@ import numpy as np
 from .._text import number
 from ..typing import ArrayLike
 
-COLOURS = ("#0b5eaa", "#be410f", "#2b8a3e", "#8250df", "#9a6700")
+COLOURS = ("#0b5eaa", "#be410f", "#23803a", "#8250df", "#8a5a00")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -25,16 +25,16 @@ def directions(
     title: str = "",
     caption: str = "",
 ) -> Figure:
-    """Draws the rows of each panel as arrows from one point, where they have two numbers, and their norms as bars.
+    """Draws the rows of each panel: the norms as bars, and rows of two numbers also as arrows from one point.
 
-    Arrows end at the circle where their norm is 1. Hovering an arrow or a bar shows its numbers.
+    Arrows of norm 1 end at the circle. The pointer on an arrow or a bar shows its numbers.
 
     **Arguments:**
 
     - `panels`: directions `(feature, dimension)` by name.
-    - `shade`: `(feature,)` by the same names, for instance interference: bars are darker where it is
+    - `shade`: numbers `(feature,)` by the same names, for instance interference. Bars are darker where they are
       larger, on one scale from 0.
-    - `title`: what the figure is.
+    - `title`: the title of the figure.
     - `caption`: a sentence below the figure.
 
     **Returns:** a `Figure`.

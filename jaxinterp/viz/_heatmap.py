@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from .._deprecations import respelled
+from .._settings import takes_settings
 from ..typing import ArrayLike, ArraysLike
 from . import mpl
 from ._cells import cells, panels
@@ -27,6 +28,7 @@ _old = respelled(
 
 
 @_old
+@takes_settings
 def heatmap(
     values: ArrayLike,
     *,
@@ -46,9 +48,9 @@ def heatmap(
     - `values`: a matrix (row, col); NaN is drawn as missing.
     - `rows`, `cols`: labels; numbers from 0 by default. Blanks and control characters of tokens are
         made visible.
-    - `axis_names`: what rows and columns are, such as `("layer", "position")`.
-    - `value`: what the numbers are.
-    - `title`: what the figure is.
+    - `axis_names`: the names of rows and columns, such as `("layer", "position")`.
+    - `value`: the name of the numbers.
+    - `title`: the title of the figure.
     - `marks`: booleans (row, col); these cells get a dot.
     - `interval`: the ends (low, high) of an interval for each cell, each (row, col), shown on hover.
     - `settings`: colours, limits and caption; see `HeatmapSettings`.
@@ -57,9 +59,8 @@ def heatmap(
 
     !!! example
         ```python
-        import numpy as np, jaxinterp as ji
         ji.viz.heatmap(np.eye(3), rows="abc", cols=[" the", " end", "\\n"], title="Identity")
-        found = ji.patching.statistics(heat, baseline, key=key)
+        found = ji.patching.statistics(effects, baseline, key=key)      # effects (layer, pos, example)
         ji.viz.heatmap(found.mean, marks=found.significant(), interval=(found.low, found.high))
         ```
     """
@@ -81,6 +82,7 @@ def heatmap(
 
 
 @_old
+@takes_settings
 def heatmaps(
     values: ArraysLike,
     *,
@@ -105,8 +107,11 @@ def heatmaps(
 
     !!! example
         ```python
-        effects = {site: ji.patching.sweep(*pair, site=site) for site in ("resid_pre", "attn_out", "mlp_out")}
-        ji.viz.heatmaps(effects, axis_names=("layer", "token"), cols=tokens, value="logit difference")
+        effects = {
+            site: ji.patching.sweep(model, clean, corrupt, metric, site=site) for site in ("resid_pre", "mlp_out")
+        }
+        words = tokenizer.tokens(clean)
+        ji.viz.heatmaps(effects, axis_names=("layer", "token"), cols=words, value="logit difference")
         ```
     """
     drawn = panels(values, marks, interval)

@@ -1,12 +1,13 @@
 """The drawing of a heat map: where its cells, labels and colour bar lie, and the same in words."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 import numpy as np
 
 from .._text import number, shorten, width
-from ._cells import Cells, cell_width, inside, labels, shows_numbers
+from ._cells import Cells, cell_width, labels, numbers_inside
 from ._colour import Mark, Scale
 from ._render import render
 
@@ -76,7 +77,8 @@ def draw(
     grid_w, grid_h = cell_w * shape[1], cell_h * shape[0]
     lefts = [left + i * (grid_w + _BETWEEN) for i in range(len(drawn))]
     right = lefts[-1] + grid_w
-    with_text = shows_numbers(shape, len(drawn))
+    form = numbers_inside(list(drawn.values()), ramp)
+    unit = f"cells in units of {form.unit}" if form is not None and form.unit else ""
 
     def cell(one: Cells, name: str, x: float, i: int, j: int) -> Cell:
         where = f"{words.row_axis} {row_names[i]}, {words.col_axis} {col_names[j]}"
@@ -84,13 +86,14 @@ def draw(
             x=x + cell_w * j,
             y=top + cell_h * i,
             mark=ramp.mark(one.values[i, j]),
-            text=inside(one.values[i, j]) if with_text else "",
+            text=form.inside(one.values[i, j]) if form is not None else "",
             tip=f"{name + ', ' if name else ''}{where}: {one.describe(i, j, words.mark)}",
             dot=one.marked(i, j),
         )
 
     bar_h, steps = max(grid_h, 60.0), 32
-    drawing = render(
+    drawn_svg = functools.partial(
+        render,
         "heatmap.svg",
         alt=" ".join(describe(one, name, row_names, col_names, words) for name, one in drawn.items()),
         title=words.title or words.value,
@@ -112,19 +115,28 @@ def draw(
         grid_w=grid_w,
         grid_h=grid_h,
         right=right,
+        unit=unit,
+    )
+    drawing = drawn_svg(
         bar=[
             (top + bar_h * k / steps, ramp.mark(v))
             for k, v in enumerate(np.linspace(ramp.high, ramp.low, steps))
         ],
         bar_step=bar_h / steps,
+        bar_h=bar_h,
         bar_ticks=[(top + y, text) for y, text in bar_ticks(ramp, bar_h)],
-        width=right + 84,
+        width=right + 104,
         height=max(top + grid_h + below, top + bar_h + 12),
     )
     html = render(
         "heatmap.html",
-        svg=drawing,
+        # The page says the scale below the cells, where it stays when they scroll.
+        svg=drawn_svg(bar=[], bar_ticks=[], width=right + 8, height=top + grid_h + below),
         words=words,
+        low=number(ramp.low),
+        high=number(ramp.high),
+        diverging=ramp.diverging,
+        unit=unit,
         cols=col_names,
         tables=[(name, _numbers(one, row_names)) for name, one in drawn.items()]
         if len(drawn) * shape[0] * shape[1] <= 4000

@@ -5,11 +5,11 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class HeatmapSettings:
-    """How a heat map is coloured and explained.
+    """The colours, the marks and the caption of a heat map.
 
-    - `diverging`: two colours with the neutral one at 0. By default, where a value is negative.
-    - `limits`: the ends (low, high) of the colour bar. By default those of the values.
-    - `mark`: what a marked cell is, in one word or two; "significant" by default.
+    - `diverging`: whether there are two colours with the neutral one at 0. By default only where a value is negative.
+    - `limits`: the ends (low, high) of the colour bar. By default they are those of the values.
+    - `mark`: the meaning of a marked cell, in one word or two; "significant" by default.
     - `caption`: a sentence below the figure.
     - `bar`: whether `ji.viz.mpl` draws the colour bar; true by default. HTML always has one.
 

@@ -30,13 +30,13 @@ def histogram(
 ) -> Figure:
     """Draws one histogram per entry of `counts`, each as shares of its own total.
 
-    Classes of different size can therefore be compared. Hovering a bin shows its range and share.
+    Classes of different size can therefore be compared. The pointer on a bin shows its range and share.
 
     **Arguments:**
 
     - `counts`: numbers `(bin,)` by class.
     - `edges`: the ends `(bin + 1,)` of all bins, rising.
-    - `title`, `x_axis`, `y_axis`: what the figure and its axes are.
+    - `title`, `x_axis`, `y_axis`: the title of the figure and the names of its axes.
     - `root`: draws the square root of a share, so that a rare tail stays visible; true by default.
         The axis is labelled with shares.
     - `marks`: values of x by name; each gets a vertical line.

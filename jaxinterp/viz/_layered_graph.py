@@ -22,16 +22,16 @@ def layered_graph(
 ) -> Figure:
     """Draws nodes in rows by their layer, the first at the bottom, and an arc for each edge.
 
-    Hovering an edge or a node shows its text. Choosing a node, by a click or the keyboard, leaves the edges
-    that touch it; a slider leaves the strongest ones. Edges with a positive weight are blue and bend to the right,
-    others are orange and bend to the left, and stronger ones are wider.
+    The pointer on an edge or a node shows its text. A node that is chosen by a click or the keyboard shows only the
+    edges that touch it. A slider shows only the strongest edges. Edges with a positive weight are blue and bend to the
+    right; others are orange and bend to the left. Stronger edges are wider.
 
     **Arguments:**
 
-    - `nodes`: layers by name, any numbers: equal ones are a row.
+    - `nodes`: the layer of each node, by its name. Nodes with equal numbers stand in one row.
     - `edges`: `(from, to, weight, text)`.
-    - `top`: how many edges are drawn at most, the strongest ones; 200 by default.
-    - `title`: what the figure is.
+    - `top`: the largest number of edges that are drawn, the strongest ones; 200 by default.
+    - `title`: the title of the figure.
     - `caption`: a sentence below the figure.
 
     **Returns:** a `Figure`.

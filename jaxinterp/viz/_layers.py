@@ -11,7 +11,7 @@ from ..typing import IntLike
 NODE, ROUND = 46.0, 20.0
 "Width and height of a node."
 COLOURS = ("#be410f", "#0b5eaa")
-"Of edges with negative and with positive weights."
+"Colours of edges with negative and with positive weights."
 _WIDE, _TALL, _BEND = 58.0, 74.0, 13.0
 
 WeightedEdge = tuple[str, str, float | int, str]

@@ -24,20 +24,20 @@ def line_panels(
     columns: IntLike = 2,
     caption: str = "",
 ) -> Figure:
-    """Draws `lines` of each panel, with its title and a key, all over the same `x`.
+    """Draws curves in several panels over the same `x`, each with its title and a legend.
 
     **Arguments:**
 
     - `panels`: series `{name: (point,)}` by the title of the panel.
     - `x`, `x_axis`, `log`: as in `lines`, shared by all panels.
-    - `title`, `caption`: of the figure.
-    - `y_axes`: what the vertical axis of a panel is, by the panel's title; "y" by default.
+    - `title`, `caption`: the title of the figure, and a sentence below it.
+    - `y_axes`: the name of the vertical axis of a panel, by the panel's title; "y" by default.
     - `bands`: intervals as in `lines`, by the panel's title.
-    - `columns`: panels in a row; 2 by default.
+    - `columns`: how many panels stand side by side; 2 by default.
 
     **Returns:** a `Figure`.
 
-    **Raises:** ValueError as `lines`, for no panel, and for `y_axes` or `bands` of a panel that is not there.
+    **Raises:** ValueError for no panel and for `y_axes` or `bands` of an unknown panel; the errors of `lines`.
 
     ```python
     ji.viz.line_panels({"loss": {"English": [3.0, 2.0]}, "heads": {"induction": [0.0, 0.9]}}, x_axis="step")

@@ -29,17 +29,17 @@ def lines(
     log: bool = False,
     caption: str = "",
 ) -> Figure:
-    """Draws one curve per entry of `series`, all over the same `x`. Hovering a point shows its value.
+    """Draws one curve per entry of `series`, all over the same `x`. The pointer on a point shows its value.
 
     **Arguments:**
 
     - `series`: numbers `(point,)` by name; NaN breaks a curve.
     - `x`: `(point,)`, shared by all curves; 0, 1, 2 ... by default.
-    - `title`, `x_axis`, `y_axis`: what the figure and its axes are.
+    - `title`, `x_axis`, `y_axis`: the title of the figure and the names of its axes.
     - `bands`: intervals `{name: (low, high)}` of some of the series, each `(point,)`, shaded behind
         the curve and shown on hover.
     - `marks`: values of `x` by name; each gets a vertical line.
-    - `log`: whether equal ratios of `x` are equally far. `x` is then positive.
+    - `log`: whether the axis of `x` is logarithmic. `x` is then positive.
     - `caption`: a sentence below the figure.
 
     **Returns:** a `Figure`.

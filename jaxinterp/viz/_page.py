@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 from .._text import plain
-from ._render import render
+from ._render import render, scripts_of
 
 
 @runtime_checkable
@@ -24,7 +24,11 @@ class Chapter:
     """A part of a page.
 
     - `title`: the heading; "" for none.
-    - `body`: what stands below it, in order: a string is a paragraph, a `Figure` is drawn.
+    - `body`: the parts below it, in order: a string is a paragraph, a `Figure` is drawn.
+
+    ```python
+    chapter = ji.viz.Chapter("Effects", ["The effect of `resid_pre`.", ji.viz.heatmap(heat)])
+    ```
     """
 
     title: str
@@ -34,11 +38,22 @@ class Chapter:
 def page(title: str, chapters: Sequence[Chapter], *, summary: str = "", footer: str = "") -> str:
     """Assembles one self-contained HTML document, with a table of contents.
 
-    Style, script and pictures are inside: opening it asks nothing of the network. It follows the
-    reader's light or dark theme and prints. `` `code` `` in a paragraph is set as code; all other
+    Style, script and pictures are inside, so it opens without a network. It follows the
+    reader's light or dark theme and can be printed. `` `code` `` in a paragraph is set as code; all other
     text is shown as written.
 
-    **Returns:** the document as a string. `jaxinterp.viz.write(path, text)` saves it in one step.
+    **Arguments:**
+
+    - `title`: the title of the document.
+    - `chapters`: the chapters, each a `Chapter`.
+    - `summary`, `footer`: a paragraph at the top, and one at the end.
+
+    **Returns:** the document as a string. `jaxinterp.viz.write(path, text)` saves it.
+
+    ```python
+    chapter = ji.viz.Chapter("Effects", ["Where John is read:", ji.viz.heatmap(heat)])
+    ji.viz.write("report.html", ji.viz.page("A report", [chapter], summary="Two prompts."))
+    ```
     """
     parts = [
         {
@@ -48,8 +63,16 @@ def page(title: str, chapters: Sequence[Chapter], *, summary: str = "", footer: 
         }
         for index, chapter in enumerate(chapters, 1)
     ]
+    drawn = "".join(
+        block.html for chapter in chapters for block in chapter.body if not isinstance(block, str)
+    )
     return render(
-        "page.html", title=title, summary=_paragraph(summary), footer=_paragraph(footer), chapters=parts
+        "page.html",
+        title=title,
+        summary=_paragraph(summary),
+        footer=_paragraph(footer),
+        chapters=parts,
+        scripts=scripts_of(drawn),
     )
 
 

@@ -17,7 +17,17 @@ def ending(path: Name) -> str:
 
 
 def check_page(path: Name) -> Path:
-    """A name for a page. Raises `ValueError` where it says that something else lies there."""
+    """Checks that a page can be written under a name. Call it before a long computation.
+
+    **Returns:** the path.
+
+    **Raises:** ValueError where the name does not end in `.html` or `.htm`, FileNotFoundError where its folder does
+    not exist.
+
+    ```python
+    path = ji.viz.check_page("report.html")
+    ```
+    """
     path = Path(path)
     if ending(path) not in PAGES:
         also = (

@@ -5,10 +5,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .._text import number, plain
+from ._contrast import flips
 
 if TYPE_CHECKING:
     import jinja2
     import markupsafe
+
+
+_SCRIPTS = {
+    'class="ji-attention': "attention.js",
+    'class="ji-activations"': "activations.js",
+    'class="ji-graph"': "graph.js",
+    " data-sort>": "records.js",
+    'class="ji-code"': "code.js",
+}
+"What stands in a figure that needs a script."
 
 
 @functools.cache
@@ -24,6 +35,7 @@ def _environment() -> "jinja2.Environment":
         # Control characters of every text are made visible; what is already HTML is Markup.
         finalize=lambda value: value if hasattr(value, "__html__") else plain(str(value)),
     )
+    environment.globals.update(flips=flips())
     environment.filters.update(number=number, lines=_attribute_lines)
     return environment
 
@@ -38,3 +50,8 @@ def _attribute_lines(text: str) -> "markupsafe.Markup":
 def render(template: str, **values: Any) -> str:
     """Fills a template of this package; every text that goes in is escaped."""
     return _environment().get_template(template).render(**values)
+
+
+def scripts_of(fragment: str) -> list[str]:
+    """The scripts that a fragment of HTML needs: one for each kind of interactive figure in it."""
+    return ["tips.js", *(name for mark, name in _SCRIPTS.items() if mark in fragment)]

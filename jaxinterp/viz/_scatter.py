@@ -27,14 +27,14 @@ def scatter(
     log: bool = False,
     caption: str = "",
 ) -> Figure:
-    """Draws the points of each entry of `series` as small crosses. Hovering a point shows its numbers.
+    """Draws the points of each entry of `series` as small crosses. The pointer on a point shows its numbers.
 
     **Arguments:**
 
     - `series`: pairs (x, y) by name, each `(point,)`. Points with NaN are left out.
     - `levels`: values of y by name; each gets a horizontal line with its name in place of the numbers.
-    - `title`, `x_axis`, `y_axis`: what the figure and its axes are.
-    - `log`: whether equal ratios of `x` are equally far. `x` is then positive.
+    - `title`, `x_axis`, `y_axis`: the title of the figure and the names of its axes.
+    - `log`: whether the axis of `x` is logarithmic. `x` is then positive.
     - `caption`: a sentence below the figure.
 
     **Returns:** a `Figure`.

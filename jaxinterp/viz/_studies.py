@@ -22,13 +22,21 @@ def by_layer(
     title: str = "",
     caption: str = "",
 ) -> Figure:
-    """Draws a measure of each feature over layers, the best record of each layer, with its interval.
+    """Draws a measure of each feature over layers: the best record of each layer, with its interval.
 
-    Give records of one model and of one method or k (`ji.probes.select`). `features`: which, in which
-    order; about five fit one figure.
+    **Arguments:**
+
+    - `records`: records of one model and of one method or k; `ji.probes.select` chooses them.
+    - `features`: the features to draw, in this order; all by default. About five fit one figure.
+    - `metric`: the name of the measure; "f1" by default. An interval is read from `f1_low` and `f1_high`.
+    - `title`, `caption`: the title of the figure, and a sentence below it.
+
+    **Returns:** a `Figure`.
+
+    **Raises:** ValueError for no records, and for records without the measure or the axis.
 
     ```python
-    ji.viz.by_layer(ji.probes.select(records, method="single")).save("layers.svg")
+    ji.viz.by_layer(ji.probes.select(records, k=1)).save("layers.svg")
     ```
     """
     best = best_series(records, "layer", features, metric)
@@ -51,7 +59,11 @@ def by_k(
     title: str = "",
     caption: str = "",
 ) -> Figure:
-    """Draws a measure of each feature over the number of neurons, the best record of each k (over layers).
+    """Draws a measure of each feature over the number of neurons k: the best record of each k, over layers.
+
+    **Arguments:** those of `by_layer`; records need the name `k`.
+
+    **Returns:** a `Figure`.
 
     ```python
     ji.viz.by_k(ji.probes.select(records, method="adaptive")).save("sparsity.svg")
@@ -78,10 +90,14 @@ def by_size(
     title: str = "",
     caption: str = "",
 ) -> Figure:
-    """Draws a measure of each feature over the parameters of several models, the best record of each.
+    """Draws a measure of each feature over the number of parameters: the best record of each model size.
+
+    **Arguments:** those of `by_layer`; records need the name `parameters`.
+
+    **Returns:** a `Figure`.
 
     ```python
-    ji.viz.by_size(ji.probes.select(records, method="adaptive", k=1)).save("scaling.svg")
+    ji.viz.by_size(ji.probes.select(records, k=1)).save("scaling.svg")
     ```
     """
     best = best_series(records, "parameters", features, metric)

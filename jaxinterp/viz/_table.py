@@ -16,10 +16,22 @@ def table(
     caption: str = "",
     folded: bool = False,
 ) -> Figure:
-    """Draws `rows` under `columns`; numbers are set to the right, with three digits.
+    """Draws a table with `rows` under `columns`. Numbers are set to the right, with three digits.
 
-    Integers are written in full. Text is shown as it is: pass tokens through `visible` to see
-    their blanks. A `folded` table shows its title, and its rows after a click.
+    Integers are written in full. Text is shown as it is: pass tokens through `visible` to see their blanks.
+
+    **Arguments:**
+
+    - `columns`: the headings.
+    - `rows`: the cells of each row.
+    - `title`, `caption`: the title of the figure, and a sentence below it.
+    - `folded`: whether the rows are hidden until a click on the title; False by default.
+
+    **Returns:** a `Figure`.
+
+    ```python
+    ji.viz.table(["token", "logit"], [[ji.viz.visible(" Mary"), 14.2], [ji.viz.visible(" John"), 11.9]])
+    ```
     """
     if any(len(row) != len(columns) for row in rows):
         raise ValueError(f"Each row holds one value for each of the {len(columns)} columns {list(columns)}.")

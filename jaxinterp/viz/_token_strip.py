@@ -21,10 +21,22 @@ def token_strip(
     limits: tuple[float | int, float | int] | None = None,
     caption: str = "",
 ) -> Figure:
-    """Draws `tokens` as running text, each shaded by its entry of `values` (pos).
+    """Draws tokens as running text, each shaded by its value. The pointer on a token shows position and value.
 
-    Hovering a token shows its position and value; NaN leaves a token unshaded. `diverging` and
-    `limits` are those of `heatmap`.
+    **Arguments:**
+
+    - `tokens`: the strings of the tokens.
+    - `values`: numbers `(pos,)`. NaN leaves a token unshaded.
+    - `title`, `caption`: the title of the figure, and a sentence below it.
+    - `value`: the name of the values.
+    - `diverging`, `limits`: as in `HeatmapSettings`.
+
+    **Returns:** a `Figure`.
+
+    ```python
+    loss = ji.lens.summary(model, tokens).cross_entropy[-1]
+    ji.viz.token_strip(tokenizer.tokens(tokens)[1:], loss[:-1], value="nats")
+    ```
     """
     values = np.asarray(values, dtype=float)
     if values.shape != (len(tokens),) or not len(tokens):

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..core._acts import Acts
+from ..core._intervene import Intervened
 from ..core._select import Where
 from ..core._sites import UnknownSite, axes_of, is_per_layer, parse
 from ._figure import Figure
@@ -24,12 +25,12 @@ _CELLS = 10_000
 
 
 def show(obj: Any) -> None:
-    """Shows a model, an edit, activations or any pytree, to be unfolded by clicks.
+    """Shows a model, an edit, activations or any pytree as a tree that opens by clicks.
 
-    In a notebook arrays are drawn as heat maps, with the axes of captured sites by name; in a
-    terminal the same tree is printed as text. A figure of this package is shown as it is, and what
-    is one is made into it: a matrix of at most 10,000 cells (a patching result), or its statistics
-    per cell with marks and intervals (`ji.patching.statistics`).
+    In a notebook arrays are drawn as heat maps, with the axes of captured sites by name. In a
+    terminal the same tree is printed as text. A figure of this package is shown as it is. A matrix of at most 10,000
+    cells, such as a patching result, is drawn as a heat map; so are the statistics of `ji.patching.statistics`, with
+    marks and intervals.
 
     !!! example
         ```python
@@ -45,7 +46,7 @@ def show(obj: Any) -> None:
     else:
         import treescope
 
-        with _views():
+        with _views(), _opened(obj):
             treescope.display(obj, streaming=False)
 
 
@@ -72,10 +73,21 @@ def _is_matrix(x: Any) -> bool:
 
 
 def treescope_html(obj: Any) -> str:
-    """The view of `show` as HTML that needs no network, to put into a page of one's own."""
+    """The view of `show` as HTML that needs no network, to put into your own page.
+
+    **Arguments:**
+
+    - `obj`: a model, an edit, activations or any pytree.
+
+    **Returns:** HTML as a string.
+
+    ```python
+    text = ji.viz.treescope_html(ji.zero("z", layer=1, head=3))
+    ```
+    """
     import treescope
 
-    with _views():
+    with _views(), _opened(obj):
         return treescope.render_to_html(obj, compressed=False)
 
 
@@ -98,6 +110,19 @@ def _views() -> Iterator[None]:
         treescope.active_renderer.set_scoped(renderer),
         treescope.active_autovisualizer.set_scoped(treescope.ArrayAutovisualizer()),
     ):
+        yield
+
+
+@contextlib.contextmanager
+def _opened(obj: Any) -> Iterator[None]:
+    """A model opens as its parts, one line each, folded: a click unfolds a part, and its arrays are drawn then."""
+    import treescope
+
+    if not (isinstance(obj, Intervened) or hasattr(obj, "blocks")):
+        yield
+        return
+    parts = len(getattr(obj, "__dataclass_fields__", vars(obj))) + 2
+    with treescope.using_expansion_strategy(max_height=parts, recursive_expand_height=parts):
         yield
 
 

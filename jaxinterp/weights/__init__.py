@@ -18,6 +18,7 @@ from ._fold_norms import fold_norms as fold_norms
 from ._layers import drop_layers as drop_layers
 from ._layers import permute_layers as permute_layers
 from ._layers import take_layers as take_layers
+from ._orthogonalise import orthogonalise as orthogonalise
 from ._process import process as process
 from ._reinitialised import reinitialised as reinitialised
 from ._value_bias import fold_value_bias as fold_value_bias

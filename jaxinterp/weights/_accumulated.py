@@ -18,7 +18,7 @@ def accumulated(
     mask: MaskLike | None = None,
     edits: EditsLike = (),
 ) -> Components:
-    r"""$x_0, x_1, \dots, x_L$: the residual stream as it enters the first block and leaves each.
+    r"""$x_0, x_1, \dots, x_L$: the residual stream before the first block and after each block.
 
     **Arguments:**
 

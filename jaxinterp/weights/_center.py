@@ -9,12 +9,12 @@ from ._leaves import WRITERS, check_layout, leaf, put, untied, wide
 def center_writing(model: M) -> M:
     r"""$w' = w - \bar w$ over `d`, for every vector that is written to the residual stream.
 
-    Rows of `w_embed`, `w_pos`, `w_o`, `w_out`, and `b_o`, `b_out`. Every reader of the stream
-    stands behind a LayerNorm, which subtracts the mean anyway. `center_writing_weights` of
+    These vectors are the rows of `w_embed`, `w_pos`, `w_o`, `w_out`, and `b_o`, `b_out`. Every reader of the stream
+    has a LayerNorm before it, which subtracts the mean anyway. This is `center_writing_weights` of
     TransformerLens.
 
-    **Arguments:** `model`, with LayerNorm. A tied unembedding gets its own copy first: the mean of
-    a token's embedding is invisible where it is written, not where the logits are read off.
+    **Arguments:** `model`, with LayerNorm. A tied unembedding gets its own copy first, because the mean of
+    an embedding has no effect where it is written to the stream, but has one where logits are computed.
 
     **Returns:** a new model; the stream at every site has mean zero over `d`.
 
@@ -43,8 +43,8 @@ def center_writing(model: M) -> M:
 def center_unembed(model: M) -> M:
     r"""$W_U' = W_U - \overline{W_U},\; b_U' = b_U - \overline{b_U}$ over the vocabulary.
 
-    All logits of a position move by one number, which softmax does not see: a direction in the
-    stream then reads as tokens relative to the average token. `center_unembed` of TransformerLens.
+    All logits of a position change by the same number, so softmax gives the same probabilities. A direction in the
+    stream then raises or lowers tokens relative to the average token. This is `center_unembed` of TransformerLens.
 
     **Arguments:** `model`; a tied unembedding gets its own copy.
 

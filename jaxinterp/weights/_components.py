@@ -1,19 +1,24 @@
 """Components: vectors that sum to a residual stream, each with its name."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
+from .._tabular import Record, Tabular, drawing
 from .._text import line
 from ..core._intervene import split_edits
 from ..typing import ModelLike
 from ._leaves import wide
 
+if TYPE_CHECKING:
+    from ..viz import Figure
 
-class Components(eqx.Module):
+
+class Components(Tabular, eqx.Module):
     """Named parts of a residual stream: `values` (component *batch pos d) and `labels`.
 
     A pytree whose labels are static, so it goes through `jit` and `vmap` (which puts its axis in
@@ -29,6 +34,24 @@ class Components(eqx.Module):
 
     values: Float[Array, "component *rest"]
     labels: tuple[str, ...] = eqx.field(static=True)
+
+    def records(self) -> list[Record]:
+        """A row for each component and place: its label, the indices of the place, and the `norm` of what it adds."""
+        norms = np.linalg.norm(np.asarray(self.values, np.float64), axis=-1)
+        return [
+            {
+                "component": self.labels[at[0]],
+                **{f"axis {i}": j for i, j in enumerate(at[1:], 1)},
+                "norm": float(norm),
+            }
+            for at, norm in np.ndenumerate(norms)
+        ]
+
+    def figure(self, *, title: str = "Components of the stream") -> "Figure":
+        """A heat map of the norm of each component, a column for each position of each prompt."""
+        norms = np.linalg.norm(np.asarray(self.values, np.float64), axis=-1).reshape(len(self.labels), -1)
+        axes = ("component", "position")
+        return drawing().heatmap(norms, rows=self.labels, axis_names=axes, value="norm", title=title)
 
     def total(self) -> Float[Array, "*rest"]:
         """The sum over components, taken in float32 at least."""
@@ -51,18 +74,21 @@ class Components(eqx.Module):
 
 
 def apply_norm(model: ModelLike, components: Components, stream: Float[Array, "*batch d"]) -> Components:
-    r"""$c_i \mapsto \dfrac{c_i - \bar c_i}{s(x)} \odot g$: the last norm, its scale held as $x$ makes it.
+    r"""$c_i \mapsto \dfrac{c_i - \bar c_i}{s(x)} \odot g$: the last norm of each component, with the scale of the stream $x$.
 
-    A norm is linear but for its scale. With the scale of the whole stream, each component can be
-    projected to logits on its own: direct logit attribution, Elhage et al. 2021
+    With a fixed scale a norm is linear. So with the scale of the whole stream, each component can be
+    projected to logits by itself: direct logit attribution, Elhage et al. 2021
     (https://transformer-circuits.pub/2021/framework/index.html).
 
-    **Arguments:** `components` (component *batch d), of any batch axes; `stream` (*batch d), whose
-    scale is used, usually `components.total()` or a captured `resid_post[-1]`.
+    **Arguments:**
 
-    **Returns:** the components, scaled; and, where the norm has a bias, one more that holds it
-    (`"ln_final.bias"`). Behind an RMSNorm means are not subtracted; a model without norms gives the
-    components back.
+    - `model`: a model of `ji.models`.
+    - `components` (component *batch d): the parts of a stream, with any batch axes.
+    - `stream` (*batch d): the stream whose scale is used, usually `components.total()` or a captured `resid_post[-1]`.
+
+    **Returns:** the scaled components; if the norm has a bias, it is one more component
+    (`"ln_final.bias"`). For an RMSNorm no means are subtracted; for a model without norms the
+    components are returned as they are.
 
     ```python
     parts = ji.weights.by_layer(model, tokens, pos=-1)

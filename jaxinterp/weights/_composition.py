@@ -20,12 +20,12 @@ KINDS = ("q", "k", "v")
 def composition(
     model: ModelLike, kind: str = "q", *, key: KeyLike | None = None, samples: int = 64
 ) -> Float[Array, "layer head layer head"]:
-    r"""$\lVert W_{OV}^u W^v \rVert_F / (\lVert W_{OV}^u \rVert_F \lVert W^v \rVert_F)$ of writer $u$ and reader $v$.
+    r"""$\lVert W_{OV}^u W^v \rVert_F / (\lVert W_{OV}^u \rVert_F \lVert W^v \rVert_F)$: how much head $v$ reads of what head $u$ writes.
 
-    $W^v$ is $W_{QK}$ for `kind="q"` (what `u` writes moves where `v` looks from), $W_{QK}^\top$ for
-    `"k"` (where it looks at) and $W_{OV}$ for `"v"` (what it passes on). Elhage et al. 2021
-    (https://transformer-circuits.pub/2021/framework/index.html). Call `fold_norms` first to have
-    the norms' gains in it.
+    $W^v$ is $W_{QK}$ for `kind="q"` (the queries of $v$ read what $u$ writes), $W_{QK}^\top$ for
+    `"k"` (its keys read it) and $W_{OV}$ for `"v"` (its values read it). Elhage et al. 2021
+    (https://transformer-circuits.pub/2021/framework/index.html). Call `fold_norms` first to include
+    the gains of the norms.
 
     **Arguments:**
 

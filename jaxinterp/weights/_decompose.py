@@ -31,7 +31,7 @@ def by_layer(
     mask: MaskLike | None = None,
     edits: EditsLike = (),
 ) -> Components:
-    r"""$x = e + p + \sum_\ell (a_\ell + m_\ell)$: embeddings, and what attention and MLP of each layer wrote.
+    r"""$x = e + p + \sum_\ell (a_\ell + m_\ell)$: the embeddings, and the outputs of attention and MLP of each layer.
 
     **Arguments:**
 
@@ -39,13 +39,13 @@ def by_layer(
     - `tokens`: token ids `(*batch pos)`.
     - `layer`, `site`: which stream; by default `"resid_post"` of the last block. `"resid_mid"` and
       `"resid_pre"` stop earlier in the block.
-    - `pos`: keep some positions, as in `ji.at`: an int drops the axis, ints keep so many.
+    - `pos`: which positions are kept, as in `ji.at`: an int drops the axis.
     - `onto`: a direction `(d,)` or several `(d, n)`: components become their projections
       (component *batch pos) or (component *batch pos n).
-    - `norm`: read behind the last norm, its scale held (`apply_norm`); the norm's bias is then one
-      more component, `"ln_final.bias"`. At an earlier stream this is what a logit lens reads.
-    - `mask`, `edits`: as in `ji.run`. What edits (also those of an intervened model) add to the
-      stream beyond the other components is one more, `"edits"`, so that the sum always holds.
+    - `norm`: applies the last norm with the scale of the stream (`apply_norm`); the bias of the norm is then one
+      more component, `"ln_final.bias"`. For an earlier stream this is the reading of a logit lens.
+    - `mask`, `edits`: as in `ji.run`. The part of the stream that comes from edits (also those of an intervened
+      model) is one more component, `"edits"`, so that the sum always holds.
 
     **Returns:** `Components` (component *batch pos d), labelled `"embed"`, `"pos_embed"` (where
     positions are learned), `"attn_out[0]"`, `"mlp_out[0]"`, `"attn_out[1]"`, ...
@@ -92,9 +92,9 @@ def by_head(
     mask: MaskLike | None = None,
     edits: EditsLike = (),
 ) -> Components:
-    r"""$x = e + p + \sum_{\ell,h} z_{\ell,h} W_{O,\ell,h} + \sum_\ell b_{O,\ell} + \sum_\ell m_\ell$.
+    r"""$x = e + p + \sum_{\ell,h} z_{\ell,h} W_{O,\ell,h} + \sum_\ell b_{O,\ell} + \sum_\ell m_\ell$: a stream by heads.
 
-    **Arguments:** as `by_layer`. All heads at full width are large: choose
+    **Arguments:** as `by_layer`. The outputs of all heads take much memory: choose
     positions with `pos`, or project with `onto`.
 
     **Returns:** `Components` (component *batch pos d), labelled `"embed"`, `"pos_embed"`, heads
@@ -141,10 +141,10 @@ def by_neuron(
     mask: MaskLike | None = None,
     edits: EditsLike = (),
 ) -> Components:
-    r"""$x = e + p + \sum_\ell a_\ell + \sum_{\ell,i} n_{\ell,i} w_{out,\ell,i} + \sum_\ell b_{out,\ell}$.
+    r"""$x = e + p + \sum_\ell a_\ell + \sum_{\ell,i} n_{\ell,i} w_{out,\ell,i} + \sum_\ell b_{out,\ell}$: a stream by neurons.
 
-    **Arguments:** as `by_layer`. Every neuron at full width, at every position,
-    is `ff` times the stream for each layer: `pos` or `onto` is required.
+    **Arguments:** as `by_layer`. The outputs of all neurons at all positions would take
+    `ff` times the memory of the stream for each layer, so `pos` or `onto` is required.
 
     **Returns:** `Components` (component *batch pos d), labelled `"embed"`, `"pos_embed"`,
     `"attn_out[0]"`, ..., neurons `"L0N0"`, `"L0N1"`, ... and `"mlp.b_out"` (the output biases of all

@@ -10,11 +10,11 @@ from ._leaves import READERS, check_layout, leaf, matmul, put, untied, wide
 
 
 def fold_norms(model: M, *, center: bool = True) -> M:
-    r"""$W' = \mathrm{diag}(g)\,W,\quad b' = b + c\,W$: norms lose gain $g$ and shift $c$ to their readers.
+    r"""$W' = \mathrm{diag}(g)\,W,\quad b' = b + c\,W$: moves the gain $g$ and the shift $c$ of norms into their readers.
 
-    Queries, keys and values read the first norm of a block, the MLP's input (and gate) the second,
-    the unembedding the last. Afterwards a norm only centres and scales (RMSNorm: only scales), so
-    that weights can be compared across layers without knowing the norms. The `fold_ln` of
+    The readers are queries, keys and values for the first norm of a block, the input (and gate) of the MLP for the
+    second, and the unembedding for the last norm. Afterwards a norm only centres and scales (RMSNorm: only scales), so
+    weights can be compared across layers without the norms. This is `fold_ln` of
     TransformerLens (https://transformerlensorg.github.io/TransformerLens/).
 
     **Arguments:**
@@ -24,9 +24,9 @@ def fold_norms(model: M, *, center: bool = True) -> M:
       which the centred input cannot see. RMSNorm does not centre its output, so nothing is
       subtracted behind it.
 
-    **Returns:** a new model whose norms have neither weight nor bias. Biases that were absent are
-    made where a norm had a shift; a tied unembedding gets its own copy, the embedding is unchanged.
-    What changes besides weights: the sites `ln1_out`, `ln2_out` and `ln_final_out`.
+    **Returns:** a new model whose norms have neither weight nor bias. Where a norm had a shift, a missing bias
+    is added; a tied unembedding gets its own copy, and the embedding stays. The activations at the sites
+    `ln1_out`, `ln2_out` and `ln_final_out` change.
 
     ```python
     folded = ji.weights.fold_norms(model)

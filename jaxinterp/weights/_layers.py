@@ -12,7 +12,7 @@ import numpy as np
 from .._arguments import as_array, concrete
 from .._text import shown
 from ..core._blocks import layer_count
-from ..core._intervene import Intervened
+from ..core._intervene import Intervened, split_edits
 from ..typing import IndexLike, M
 
 
@@ -37,7 +37,7 @@ def take_layers(model: M, order: IndexLike) -> M:
 
     Law: every layer in its place gives the model itself, to the last bit.
     """
-    count = layer_count(model.model if isinstance(model, Intervened) else model)
+    count = layer_count(split_edits(model)[0])
     return _taken(model, _as_order(order, count, "take_layers(model, order)"))
 
 
@@ -59,7 +59,7 @@ def permute_layers(model: M, order: IndexLike) -> M:
 
     Law: the inverse permutation gives the model back, to the last bit; a swap is its own inverse.
     """
-    count = layer_count(model.model if isinstance(model, Intervened) else model)
+    count = layer_count(split_edits(model)[0])
     order = _as_order(order, count, "permute_layers(model, order)")
     if order.shape != (count,) or (
         concrete(order) and sorted(np.asarray(order).tolist()) != list(range(count))
@@ -88,7 +88,7 @@ def drop_layers(model: M, layers: IndexLike) -> M:
 
     Law: equal to a run where `attn_out` and `mlp_out` of these layers are zero.
     """
-    count = layer_count(model.model if isinstance(model, Intervened) else model)
+    count = layer_count(split_edits(model)[0])
     gone = _as_order(layers, count, "drop_layers(model, layers)", several=False)
     if not concrete(gone):
         raise ValueError(
@@ -134,4 +134,6 @@ def _taken(model: Any, order: jax.Array) -> Any:
 
 def named_orders(count: int, orders: Mapping[str, IndexLike]) -> dict[str, np.ndarray]:
     """Orders by name, checked, counted from 0."""
-    return {name: np.asarray(_as_order(order, count, f"orders[{name!r}]")) for name, order in orders.items()}
+    return {
+        str(name): np.asarray(_as_order(order, count, f"orders[{name!r}]")) for name, order in orders.items()
+    }

@@ -9,6 +9,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ..core._check import check_model
 from ..core._intervene import Intervened
 from ..typing import ModelLike
 
@@ -66,6 +67,8 @@ def check_layout(model: ModelLike, caller: str) -> Any:
     needed = ("w_embed", "blocks.attn.w_q", "blocks.attn.w_o")
     missing = [path for path in needed if leaf(model, path) is None]
     if missing:
+        if isinstance(model, tuple | str):  # what ji.load returns, or takes
+            check_model(model)
         raise ValueError(
             f"weights.{caller} reads a transformer with the leaves of ji.models (w_embed, "
             f"blocks.attn.w_q, ...); this {type(model).__name__} has no {', '.join(missing)}."

@@ -10,17 +10,16 @@ from ._value_bias import fold_value_bias
 def process(model: M) -> M:
     r"""`fold_value_bias` $\circ$ `center_unembed` $\circ$ `center_writing` $\circ$ `fold_norms`.
 
-    The weights of `HookedTransformer.from_pretrained` with its defaults, on which most published
-    weight statistics were computed. Loading a model never does this: `ji.load` gives the weights
-    of the checkpoint, and this function changes them where a reader can see it.
+    The result has the weights of `HookedTransformer.from_pretrained` with its defaults. Most published
+    statistics of weights were computed on them. `ji.load` never does this: it gives the weights
+    of the checkpoint.
 
-    **Arguments:** `model`; centring of what is written is left out for RMSNorm and for models
-    without norms, to which it does not apply.
+    **Arguments:** `model`; `center_writing` is left out for RMSNorm and for models without norms, to which
+    it does not apply.
 
     **Returns:** a new model.
 
     ```python
-    model, tokenizer = ji.load("gpt2")
     processed = ji.weights.process(model)
     ```
 

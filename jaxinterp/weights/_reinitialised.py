@@ -6,6 +6,8 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array
 
 from ..core._check import check_key
@@ -14,13 +16,15 @@ from ..typing import KeyLike, M
 from ._leaves import wide
 
 HOW = ("normal", "permute")
+SHARED = 2**20  # numbers in a leaf of one layer, up to which leaves of one size are drawn together
 
 
 def reinitialised(model: M, *, key: KeyLike, how: str = "normal", keep: Iterable[str] = ()) -> M:
     r"""$w'_\ell \sim \mathcal N(\bar w_\ell, \mathrm{std}(w_\ell))$, or $w_\ell$ in random order: every leaf of every layer.
 
-    What a probe finds in its activations owes nothing to training, only to architecture, scale and
-    tokens. Gains of norms and biases are leaves like others: all of one value, they stay.
+    The result is a baseline: a probe of its activations finds what follows from the architecture, the scale of the
+    weights and the tokens alone, without training. A leaf with equal entries, such as the gain of a norm that was not
+    trained, stays as it is.
 
     **Arguments:**
 
@@ -39,7 +43,7 @@ def reinitialised(model: M, *, key: KeyLike, how: str = "normal", keep: Iterable
     x = ji.data.activations(chance, tokens, "mlp_post", reduce="mean")
     ```
 
-    Law: permuted, every layer's leaf has the entries that it had; drawn, their mean and deviation.
+    Law: with "permute" the leaf of each layer has the same entries; with "normal" it has the same mean and deviation.
     """
     if how not in HOW:
         raise ValueError(f"how is 'normal' or 'permute'; got {how!r}.")
@@ -71,15 +75,26 @@ def _within(path: str, name: str) -> bool:
 @eqx.filter_jit
 def _drawn(weights: Any, key: KeyLike, how: str, kept: tuple[bool, ...]) -> Any:
     found, tree = jax.tree_util.tree_flatten_with_path(weights)
-    new = []
+    draw = _normal if how == "normal" else _permuted
+    new, small = [w for _, w in found], {}
     for number, ((path, w), stays) in enumerate(zip(found, kept, strict=True)):
-        own = jax.random.fold_in(key, number)
+        if stays:
+            continue
         stacked = jax.tree_util.keystr(path, simple=True, separator=".").startswith("blocks.")
         layers = w if stacked else w[None]
-        drawn = jax.vmap(_normal if how == "normal" else _permuted)(
-            jax.random.split(own, len(layers)), layers
-        )
-        new.append(w if stays else drawn.reshape(w.shape))
+        keys = jax.random.split(jax.random.fold_in(key, number), len(layers))
+        size = layers[0].size
+        if size > SHARED:
+            new[number] = jax.vmap(draw)(keys, layers).reshape(w.shape)
+        else:
+            small.setdefault((size, w.dtype), []).append((number, keys, layers.reshape(-1, size)))
+    # A draw takes a second to compile, whatever its size: leaves of one size share it.
+    for members in small.values():
+        numbers, keys, layers = zip(*members, strict=True)
+        drawn = jax.vmap(draw)(jnp.concatenate(keys), jnp.concatenate(layers))
+        parts = jnp.split(drawn, np.cumsum([len(each) for each in layers])[:-1])
+        for number, part in zip(numbers, parts, strict=True):
+            new[number] = part.reshape(new[number].shape)
     return jax.tree.unflatten(tree, new)
 
 

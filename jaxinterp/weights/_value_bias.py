@@ -9,20 +9,20 @@ from ._leaves import check_layout, per_query_head, put, wide
 def fold_value_bias(model: M) -> M:
     r"""$b_O' = b_O + \sum_h b_{V,h} W_{O,h},\quad b_V' = 0$.
 
-    Attention rows sum to one, so a head passes its value bias on unchanged, wherever it attends:
-    the bias belongs to the block, not to the head. `fold_value_biases` of TransformerLens.
+    Rows of attention sum to one, so a head writes its value bias unchanged, wherever it attends. The bias can
+    therefore move to the output bias of the block. This is `fold_value_biases` of TransformerLens.
 
-    **Arguments:** `model`; with grouped heads each query head passes on its group's bias.
+    **Arguments:** `model`; with grouped heads each query head has the value bias of its group.
 
-    **Returns:** a new model; one without value biases comes back as it is. What changes besides
-    weights: the sites `v`, `z` and `head_out`.
+    **Returns:** a new model. A model without value biases is returned as it is. The activations at the sites `v`, `z`
+    and `head_out` change.
 
     ```python
     folded = ji.weights.fold_value_bias(model)
     ```
 
-    Law: log-probabilities stay what they were, as long as attention rows sum to one: an edit of
-    `pattern` that breaks that means something else before and after.
+    Law: log-probabilities stay the same, as long as rows of attention sum to one. An edit of `pattern` that changes
+    this sum has another effect after folding.
     """
     inner = check_layout(model, "fold_value_bias")
     attn = inner.blocks.attn

@@ -8,4 +8,4 @@ from jaxinterp.cli import main
 def call(*args, code=0, columns="120"):
     result = CliRunner(env={"COLUMNS": columns, "TERM": "dumb"}).invoke(main, [str(arg) for arg in args])
     assert result.exit_code == code, result.output
-    return result.output
+    return result.output if code else result.stdout  # bars go to the other stream

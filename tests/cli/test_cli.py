@@ -15,22 +15,24 @@ from .calls import call
 
 def test_help_shows_the_commands_and_how_to_begin():
     text = call("--help")
-    for words in [
-        "jaxinterp tour",
-        "jaxinterp sites tiny",
-        'jaxinterp lens tiny "',
-        "jaxinterp probe tiny",
-        "--version",
-        "tour",
-        "Start with",
-    ]:
+    for words in [*(f"jaxinterp {name} " for name in main.commands), "jaxinterp sae train", "Start with"]:
         assert words in text
     assert call("-h") == text
 
 
 @pytest.mark.parametrize(
     "command, words",
-    [("tour", "--out"), ("sites", "MODEL"), ("lens", "--html"), ("probe", "one file per class")],
+    [
+        ("tour", "--out"),
+        ("sites", "MODEL"),
+        ("lens", "--html"),
+        ("probe", "one file per class"),
+        ("models", "Hugging Face"),
+        ("heads", "--kind"),
+        ("attention", "--head"),
+        ("patch", "activation patching"),
+        ("activations", "--store"),
+    ],
 )
 def test_help_of_each_command_has_examples(command, words):
     text = call(command, "--help")
@@ -67,6 +69,21 @@ def test_lens_prints_what_it_read(folder, tmp_path):
         (["sites", "./nowhere"], "no folder ./nowhere"),
         (["lens", "{}/silent", "text"], "no tokenizer"),
         (["lens", "{}/model", ""], "at least one token"),
+        (["attention", "{}/model", "abc", "--position", "3"], "from -3 to 2; got 3"),
+        (["attention", "{}/model", "abc", "--head", "2.0"], "layers 0..1 with the heads 0..1"),
+        (["attention", "{}/model", "abc", "--head", "first"], "LAYER.HEAD"),
+        (["attention", "{}/model", "abc", "--layer", "2"], "layers 0..1; got --layer 2"),
+        (["patch", "{}/model", "abc", "ab", "--answer", "x"], "equally many tokens"),
+        (["patch", "{}/model", "abc", "abx", "--answer", "xy"], "must be one token"),
+        (["patch", "{}/model", "abc", "abx", "--answer", "x", "--over", "head"], "no axis 'head'"),
+        (
+            ["patch", "m", "abc", "abx", "--answer", "x", "--over", "layer,pos,head", "--plot", "x.html"],
+            "two axes",
+        ),
+        (["heads", "{}/model", "--plot", "heads.xyz"], "heads.html"),
+        (["models", "no-such-family"], "All names: jaxinterp models"),
+        (["activations", "{}/silent", "{}/texts", "--site", "z"], "Give token ids: a .npy"),
+        (["sae", "eval", "tiny", "gone", "{}/texts"], "--model gone"),
         (["lens", "{}/model", "x" * 40], "at most 32 positions"),
         (["probe", "{}/model", "{}/nowhere"], "no file or folder"),
         (["probe", "{}/model", "{}/texts/low.txt"], "all of 'low'. Give one file per class"),
@@ -123,7 +140,7 @@ def test_debug_shows_where(folder):
 @pytest.mark.slow
 def test_python_m_is_the_same():
     done = subprocess.run(
-        [sys.executable, "-m", "jaxinterp", "--help"], capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "jaxinterp", "--help"], capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0 and "jaxinterp tour" in done.stdout and not done.stderr
 

@@ -34,6 +34,7 @@ def test_a_corpus_is_taken_as_it_is_and_hashed_by_its_content(padded: Any, tmp_p
     others = as_corpus(tokens + 1, mask=mask), as_corpus(tokens), as_corpus(corpus, positions=-1)
     assert len({corpus.content_hash, *(other.content_hash for other in others)}) == 4
     assert corpus.document[1].tolist() == [1, 1, 1, -1, -1, -1] and corpus.labels.tolist() == [None] * 7
+    assert as_corpus((tokens, mask)).content_hash == corpus.content_hash
     np.save(tmp_path / "ids.npy", tokens)
     stored = as_corpus(np.load(tmp_path / "ids.npy", mmap_mode="r"), positions=np.arange(6) > 0)
     np.testing.assert_array_equal(stored.tokens[np.asarray([2, 0])], tokens[[2, 0]])

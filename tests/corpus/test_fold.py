@@ -186,6 +186,34 @@ def test_interrupted_and_resumed_equals_uninterrupted(
         fold(corpus, model, SITE, nothing(), add, batch_size=2, checkpoint=kept)
 
 
+def add_in_place(state: np.ndarray, batch: Any, found: Any) -> np.ndarray:
+    """A step of plain Python; it stops once where the number of batches that are left says so."""
+    if state[1] == 0:
+        raise Stop
+    state += np.array([np.asarray(found).sum(), -1], np.float64)
+    return state
+
+
+def sums(batch: Any, acts: Any) -> Any:
+    return acts[SITE].sum((0, 1))
+
+
+def test_a_state_of_numpy_that_was_read_back_is_added_to_in_place(
+    model: Any, padded: Any, tmp_path: Any
+) -> None:
+    options: Any = {"per_batch": sums, "batch_size": 2, "progress": False}
+    start = lambda left: np.array([0.0, left])
+    want = fold(padded[0], model, SITE, start(9), add_in_place, **options)
+    kept = Checkpoint(tmp_path / "state.npz", every=1)
+    with pytest.raises(Stop):
+        fold(padded[0], model, SITE, start(2), add_in_place, checkpoint=kept, **options)
+    with np.load(kept.path) as file:
+        saved = dict(file)
+    np.savez(kept.path, **{**saved, "leaf_0": saved["leaf_0"] + [0, 9]})
+    again = fold(padded[0], model, SITE, start(2), add_in_place, checkpoint=kept, **options)
+    assert again[0] == want[0] and again[1] == 7
+
+
 def wide(state: Any, batch: Any, acts: Any) -> Any:
     return state + acts[SITE].sum((0, 1))
 

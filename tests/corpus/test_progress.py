@@ -2,15 +2,19 @@
 
 import time
 
+import jax
+import numpy as np
 import pytest
 
+import jaxinterp as ji
+from jaxinterp import _waiting
 from jaxinterp.corpus import _progress
 
 
 def test_a_bar_says_that_programs_are_compiled(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_progress, "DELAY", 0.05)
+    monkeypatch.setattr(_waiting, "DELAY", 0.05)
     for number, _ in enumerate(_progress.watched(range(2), 2, "sweep", True, unit="piece")):
         time.sleep(0.4 if number == 0 else 0.2)
     first, _, last = capsys.readouterr().err.rpartition("\r")
@@ -21,3 +25,76 @@ def test_what_is_quick_or_unwatched_prints_nothing(capsys: pytest.CaptureFixture
     assert list(_progress.watched(range(3), 3, "fold", True)) == [0, 1, 2]
     assert list(_progress.watched(range(3), 3, "fold", False)) == [0, 1, 2]
     assert capsys.readouterr().err == ""
+
+
+def test_a_long_step_is_named_and_its_line_goes_away(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_waiting, "DELAY", 0.05)
+    with _progress.waiting("Reading gpt2"):
+        time.sleep(0.3)
+    shown = capsys.readouterr().err
+    assert "Reading gpt2 (00:00)" in shown and shown.endswith("\r")
+    with _progress.waiting("Reading gpt2", progress=False):
+        time.sleep(0.1)
+    with _progress.waiting("quick"):
+        pass
+    assert capsys.readouterr().err == ""
+
+
+def test_a_sweep_counts_the_pieces_that_are_computed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sweep whose first program is slow to compile says so, and one without a bar prints nothing."""
+    monkeypatch.setattr(_waiting, "DELAY", 0.02)
+    config = ji.models.GPT2Config(vocab=11, ctx=8, layers=2, d=8, heads=2)
+    model = ji.models.GPT2.init(config, key=jax.random.key(0))
+    prompts = np.array([1, 2, 3, 4, 5]), np.array([1, 2, 6, 4, 5])
+    metric = ji.metrics.logit_diff(2, 3)
+    found = ji.patching.sweep(model, *prompts, metric)
+    shown = capsys.readouterr().err
+    assert "sweep of resid_pre" in shown and "compiling" in shown and "1/1" in shown
+    assert "compiling" not in shown.rpartition("\r")[2]
+    quiet = ji.patching.sweep(model, *prompts, metric, progress=False)
+    assert capsys.readouterr().err == "" and (found == quiet).all()
+
+
+def test_a_bar_is_still_when_what_it_watches_has_raised(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The exception keeps the loop's frame, and with it the generator, as an interpreter does after an error."""
+    for name in ("DELAY", "TICK", "SLOW_TICK"):
+        monkeypatch.setattr(_waiting, name, 0.05)
+
+    def loop() -> None:
+        for number in _progress.watched(range(9), 9, "fold", True):
+            time.sleep(0.3)
+            if number == 1:
+                raise RuntimeError
+
+    with pytest.raises(RuntimeError) as kept:
+        loop()
+    time.sleep(0.1)
+    assert "fold" in capsys.readouterr().err and kept.tb is not None
+    time.sleep(0.5)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_long_step_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Attribution and generation say what is waited for; nothing is said where `progress` is False or in short steps."""
+    monkeypatch.setattr(_waiting, "DELAY", 0.0)
+    model, tokenizer = ji.load("tiny")
+    tokens = tokenizer("The old man")
+    ji.generate(model, tokens, 2)
+    assert "generate 2 tokens" in capsys.readouterr().err
+    metric = ji.metrics.logit_diff(3, 4)
+    quiet = ji.patching.AttributionSettings(progress=False)
+    ji.patching.attribution(model, tokens, tokens[::-1], metric, site="z", over=("layer", "head"))
+    assert "attribution of z" in capsys.readouterr().err
+    ji.patching.attribution(
+        model, tokens, tokens[::-1], metric, site="z", over=("layer", "head"), settings=quiet
+    )
+    assert not capsys.readouterr().err
+    monkeypatch.setattr(_waiting, "DELAY", 60.0)
+    ji.generate(model, tokens, 2)
+    assert not capsys.readouterr().err

@@ -143,7 +143,7 @@ def test_bad_input_is_caught_before_anything_runs(model: Any, tokens: Any, mask:
     wrong("none before it", model, tokens, "mlp_post", index=[6], next_token=True)
     wrong("which tokens", model, tokens, "mlp_post", next_token=True)
     wrong("selects padding", model, tokens, "mlp_post", positions=mask, mask=np.arange(6) < 3 + 0 * tokens)
-    wrong("at least 1, or 'auto'; got 0", model, tokens, "mlp_post", batch_size=0)
+    wrong("at least 1; got 0", model, tokens, "mlp_post", batch_size=0)
     wrong("already says", model, tokens, ji.at("mlp_post", reduce="mean"), reduce="max")
     wrong("row per sequence", model, tokens, [ji.at("mlp_post", reduce="mean"), "z"])
 

@@ -109,3 +109,41 @@ def test_batches_of_a_store_for_training(tmp_path: Path, model: Any, tokens: Any
     (tmp_path / "a" / "000001-00-x.npy").write_bytes(b"short")
     with pytest.raises(data.BadStore, match="cut short"):
         data.stored(tmp_path / "a", site="mlp_out[1]", batch_size=42).batch(0)
+
+
+class Frame:
+    """As much of a pandas DataFrame as is read: columns, and rows as tuples."""
+
+    columns = ("content", "lang", "book")
+
+    def __iter__(self):  # a frame goes over its columns
+        return iter(self.columns)
+
+    def itertuples(self, index=True, name="Pandas"):
+        assert not index and name is None
+        return (tuple(row.get(column) for column in self.columns) for row in ROWS)
+
+
+class Polars(Frame):
+    def iter_rows(self, named=False):
+        assert named
+        return iter(ROWS)
+
+
+class Arrow:
+    def to_batches(self):
+        return [Batch(ROWS[:1]), Batch(ROWS[1:])]
+
+
+class Batch(list):
+    def to_pylist(self):
+        return list(self)
+
+
+@pytest.mark.parametrize("table", [Frame(), Polars(), Arrow()])
+def test_tables_of_other_libraries_are_read_row_by_row(table: Any) -> None:
+    wanted = list(data.documents(ROWS, text="content", label="lang", group="book"))
+    assert list(data.documents(table, text="content", label="lang", group="book")) == wanted
+    assert list(data.documents(table, text="content", label="lang", most=1)) == list(
+        data.documents(ROWS, text="content", label="lang", most=1)
+    )

@@ -226,8 +226,7 @@ def browse(path: Path, which: int) -> None:
         spare,
         Words(),
         site="resid_post[0]",
-        k=0,
-        title=str(which),
+        page=ji.sae.PageSettings(k=0, title=str(which)),
         progress=False,
         read=shown(which),
     )

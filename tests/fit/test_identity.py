@@ -62,5 +62,5 @@ def test_what_was_not_recorded_is_not_compared() -> None:
     check_identity("here", other, mine, names, "force")
     with pytest.raises(ValueError, match=r"another data: data.stream.seed was 2, and here it is 1"):
         check_identity("here", other, mine, names, "same")
-    with pytest.raises(ValueError, match="'same' or 'force'; got 'yes'"):
+    with pytest.raises(ValueError, match="'same', 'longer' or 'force'; got 'yes'"):
         check_identity("here", other, mine, names, "yes")

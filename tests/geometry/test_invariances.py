@@ -102,6 +102,11 @@ def test_features_and_grams_agree_and_independence_has_no_bias() -> None:
     np.testing.assert_allclose(wide, plain, atol=1e-5)
 
 
+def test_kendall_takes_more_pairs_of_entries_than_an_int32_counts() -> None:
+    many = jax.ShapeDtypeStruct((400, 400), jnp.float32)
+    assert jax.eval_shape(lambda a, b: g.compare_rdms(a, b, comparison="kendall"), many, many).shape == ()
+
+
 @pytest.mark.slow
 def test_planted_clusters_are_alike_and_shuffled_ones_are_not() -> None:
     rng = np.random.default_rng(2)

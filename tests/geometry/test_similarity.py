@@ -59,7 +59,11 @@ def test_groups_are_means_of_hsic_and_itself_is_one(tmp_path: Path) -> None:
     scale = np.sqrt(np.diag(sums))
     np.testing.assert_allclose(found.cka, sums / scale / scale[:, None], atol=1e-5)
     np.testing.assert_allclose(np.diag(found.cka), 1, atol=1e-6)
-    rbf = ji.geometry.similarity(model, model, corpus, points=64, kernel="rbf", progress=False)
+    how: Any = {"points": 64, "checkpoint": tmp_path / "rbf.npz", "progress": False}
+    rbf = ji.geometry.similarity(model, model, corpus, kernel="rbf", **how)
+    for other in ({"kernel": "linear"}, {"kernel": ji.geometry.Gaussian(0.5)}):
+        with pytest.raises(ValueError, match="was written by a fold with"):
+            ji.geometry.similarity(model, model, corpus, **other, **how)
     whole = rows_of(model, TOKENS, MASK)
     within = ji.geometry.cka(whole[0], whole[2], kernel="rbf", unbiased=True)
     np.testing.assert_allclose(rbf.cka[0, 2], within, atol=1e-5)

@@ -54,7 +54,7 @@ def test_scores_are_read_as_a_dict_and_as_a_table() -> None:
     assert list(scores) == ["first", "current"] and "first" in scores and len(scores) == 2
     assert scores.records()[2] == {"layer": 1, "head": 0, "first": 0.5, "current": 0.5}
     assert dict(scores.items())["first"] is scores["first"]
-    assert "Scores of heads" in scores._repr_html_()
+    assert "Head scores" in scores._repr_html_()
     found = ji.heads.Summary(scores, 0.5)
     assert found.named("first") == [(1, 1), (1, 0)] and found.records() == scores.records()
     with pytest.raises(TypeError, match=r"no argument bar=\. Write threshold=\."):

@@ -231,7 +231,7 @@ def test_any_damage_is_named(tmp_path: Path) -> None:
     data = (Path(__file__).parent / "golden" / "torch_all.pt").read_bytes()
     rng = np.random.default_rng(0)
     path, refused = tmp_path / "x.pt", 0
-    for _ in range(300):
+    for _ in range(100):
         broken = bytearray(data[: len(data) if rng.random() < 0.9 else rng.integers(len(data))])
         for at in rng.integers(len(broken), size=rng.integers(1, 4)):
             broken[at] = rng.integers(256)
@@ -240,7 +240,7 @@ def test_any_damage_is_named(tmp_path: Path) -> None:
             read_torch(path)
         except BadCheckpoint:
             refused += 1
-    assert refused > 150
+    assert refused > 50
     with pytest.raises(FileNotFoundError, match="There is no file"):
         read_torch(tmp_path / "absent.pt")
 

@@ -128,8 +128,10 @@ def test_bad_input(model: Any, classes: Any) -> None:
         ji.neurons.ablation(model, classes, NEURONS, to="median")
     with pytest.raises(ValueError, match="one finite number for each of the 3 neurons"):
         ji.neurons.ablation(model, classes, NEURONS, to=[0.0, 1.0])
-    with pytest.raises(ValueError, match="level is a share"):
+    with pytest.raises(ValueError, match="level is a number"):
         ji.neurons.ablation(model, classes, NEURONS, level=95)
+    with pytest.raises(ValueError, match="resamples is an int of 0"):
+        ji.neurons.ablation(model, classes, NEURONS, resamples=-1)
     with pytest.raises(ValueError, match=r"No token of \['a'\] is predicted"):
         ji.neurons.ablation(model, {"a": classes["a"][0][:, :1]}, NEURONS)
 

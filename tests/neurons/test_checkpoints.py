@@ -36,6 +36,18 @@ def test_together_is_one_by_one(tmp_path: Path) -> None:
     assert len(part) == 2 and part.labels == ("step200", "step300")
 
 
+def test_one_name_is_one_checkpoint_and_a_generator_is_a_list() -> None:
+    assert ji.neurons.checkpoints("pythia-70m", "step1000").labels == ("step1000",)  # pyright: ignore[reportArgumentType]
+    series = ji.neurons.checkpoints(model_of(each) for each in ("gpt2", "neox"))  # pyright: ignore[reportArgumentType]
+    assert series.labels == ("0", "1") and len(series) == 2
+
+
+def ragged() -> Any:
+    """A function that returns one number, then two."""
+    sizes = iter((1, 2))
+    return lambda model: np.zeros(next(sizes))
+
+
 def test_bad_checkpoints(tmp_path: Path) -> None:
     model = small_model()
     with pytest.raises(FileNotFoundError, match="1 of 2 checkpoints"):
@@ -45,6 +57,14 @@ def test_bad_checkpoints(tmp_path: Path) -> None:
         (lambda: ji.neurons.checkpoints("pythia-70m"), "no checkpoint"),
         (lambda: ji.neurons.checkpoints([model], ["step1"]), "no revisions"),
         (lambda: ji.neurons.checkpoints([model], labels=["a", "b"]), "2 labels"),
+        (lambda: ji.neurons.checkpoints(model), "in a list"),
+        (lambda: ji.neurons.checkpoints([model])[1:].map(mean_logit), "no checkpoint"),
+        (lambda: ji.neurons.checkpoints([model]).map(lambda m: m.config.act, progress=False), "another kind"),
+        (
+            lambda: ji.neurons.checkpoints([model, model]).map(ragged(), progress=False),
+            "same shapes for every",
+        ),
+        (lambda: ji.neurons.checkpoints([(model, None)]), "give the model"),
         (
             lambda: ji.neurons.checkpoints([model, model_of("neox")]).map(mean_logit, progress=False),
             "same shapes",

@@ -75,6 +75,23 @@ def test_equals_runs_with_edits(model: Any, classes: dict[str, Any], seed: int) 
     np.testing.assert_allclose(found.costs, want[[2, 3, 4]] - want[0], atol=1e-5)
 
 
+def test_the_context_is_found_and_padding_is_no_ngram() -> None:
+    """Without a name the class in which the neuron is most active; padding on the left changes nothing."""
+    turned = {"in": tuple(np.stack([np.roll(x[0], 2), x[1]]) for x in TEXTS["in"]), "out": TEXTS["out"]}
+    loose = ji.neurons.NgramSettings(order=5, least=1.0, prompts=0)  # the first 6 has four tokens up to it
+    by_side = [
+        ji.neurons.context_ngrams(
+            PLANTED.model, PLANTED.context, texts, settings=loose, skip=0, progress=False
+        )
+        for texts in (TEXTS, turned)
+    ]
+    right, left = by_side
+    assert right.context == left.context == "in" and right.costs[0] > 0
+    np.testing.assert_allclose(left.costs, right.costs, atol=1e-6)
+    np.testing.assert_array_equal(left.ngrams.ids, right.ngrams.ids)
+    np.testing.assert_array_equal(left.ngrams.count, right.ngrams.count)
+
+
 def test_bad_input(model: Any, classes: dict[str, Any]) -> None:
     one = {"b": classes["b"]}
     for call, words in [
@@ -82,6 +99,7 @@ def test_bad_input(model: Any, classes: dict[str, Any]) -> None:
         (lambda: ji.neurons.context_ngrams(model, (0, 1), classes, context="c"), "is no class"),
         (lambda: ji.neurons.context_ngrams(model, [(0, 1), (0, 2)], classes, context="b"), "one neuron"),
         (lambda: ji.neurons.context_ngrams(ji.intervene(model, []), (0, 1), classes, context="b"), "inside"),
+        (lambda: ji.neurons.context_ngrams(model, (0, 1), classes["a"][0]), "no labels"),
         (lambda: ji.neurons.NgramSettings(order=1), "order"),
         (lambda: ji.toy.planted_context_ngram(ngrams=[(1, 2, 3)]), "triples"),
     ]:

@@ -1,6 +1,7 @@
 """Correlations of a stream are those of all activations at once, whatever the batches, blocks and padding."""
 
 import os
+from contextlib import nullcontext
 from typing import Any
 
 import jax
@@ -11,6 +12,7 @@ import pytest
 import jaxinterp as ji
 from jaxinterp._jax_versions import enable_x64
 from jaxinterp.corpus import _batches, _fold
+from jaxinterp.neurons._pair_reading import as_pair
 from jaxinterp.neurons._row_blocks import block_rows
 from tests.models import families, model_of, small_model
 from tests.processes import run
@@ -74,6 +76,30 @@ def test_a_stream_gives_what_all_tokens_give(arrays: Any, measure: str) -> None:
     if measure == "pearson":
         assert not found.matrix[3].any() and not found.matrix[:, 6].any()
         assert found.records()[0]["unit"] == "0.0" and "share" in found.figure()._repr_html_()
+
+
+def test_digits_beyond_float32_are_not_lost(arrays: Any) -> None:
+    x, y = (each.astype(np.float64) for each in arrays)
+    found = ji.neurons.correlations(x + 1e9, y, batch_size=64)
+    np.testing.assert_allclose(found.matrix, pearson(x, y), atol=1e-5)
+
+
+@pytest.mark.parametrize("measure", ["pearson", "spearman"])
+def test_activations_that_are_not_finite_are_told(arrays: Any, measure: str) -> None:
+    x, y = arrays
+    for value in (np.nan, np.inf):
+        wrong = x.copy()
+        wrong[9, 4] = value
+        with pytest.raises(ValueError, match="NaN or infinite"):
+            ji.neurons.correlations(
+                wrong, y, measure=ji.neurons.Measure(measure, share=0.2), batch_size=SIZES[1]
+            )
+
+
+def test_the_last_layer_has_its_own_number() -> None:
+    model, corpus = small_model(), corpus_of(False)
+    last = ji.neurons.UnitStream(model, "mlp_post[-1]")
+    assert as_pair(last, last, corpus).read.sides[0].table[0].tolist() == [1, 0]
 
 
 def test_blocks_of_rows_keep_the_best_of_each(arrays: Any) -> None:
@@ -146,6 +172,7 @@ def test_two_models_over_a_padded_corpus(family: str, left: bool) -> None:
     assert found.units.tolist()[-1] == [2, model.config.ff - 1] and found.tokens == corpus.mask.sum()
 
 
+@pytest.mark.slow
 def test_one_model_at_two_sites_and_a_dictionary() -> None:
     model, corpus = small_model(), corpus_of(False)
     decoder = np.random.default_rng(0).normal(size=(12, 8)).astype(np.float32)
@@ -182,6 +209,10 @@ def test_an_interrupted_call_goes_on(arrays: Any, tmp_path: Any, monkeypatch: An
     assert sorted(os.listdir(tmp_path)) == ["sums.npz.1", "sums.npz.2", "sums.npz.3"]
     with pytest.raises(ValueError, match="written by a fold with"):
         ji.neurons.correlations(x, y, measure="cosine", checkpoint=kept, **how)
+    for seed in (0, 0, 1):  # a key is a part of what a fold is
+        chance = {"baseline": "rotation", "key": jax.random.key(seed), "checkpoint": tmp_path / "chance.npz"}
+        with pytest.raises(ValueError, match="with arrays=") if seed else nullcontext():
+            ji.neurons.correlations(x, y, batch_size=64, **chance)
 
 
 def test_a_second_call_traces_nothing_and_x64_changes_nothing(arrays: Any) -> None:
@@ -210,6 +241,10 @@ def test_bad_input_is_told() -> None:
         (lambda: find(x, x, tokens), "need no corpus"),
         (lambda: find(x, x[:4]), "same tokens"),
         (lambda: find(x[:1], x[:1]), "two tokens"),
+        (lambda: find(model, other, tokens[:1, :1]), "two tokens"),
+        (lambda: find((model, None), (other, None), tokens), "give its first part"),
+        (lambda: find(x.astype(str), x), "numbers or bools"),
+        (lambda: ji.neurons.Measure("jaccard", share="half"), "share"),  # pyright: ignore[reportArgumentType]
         (lambda: find(model, other, tokens[:0]), "no sequence"),
         (lambda: find(ji.neurons.UnitStream(model, "pattern"), other, tokens), "row"),
         (lambda: find(x, x, measure="kendall"), "measure is one of"),

@@ -46,6 +46,7 @@ def switched(model: Any, unit: int) -> Any:
     return eqx.tree_at(lambda m: m.blocks.mlp.w_out, model, jnp.asarray(out))
 
 
+@pytest.mark.slow
 def test_a_planted_switch_is_found_and_raises_attention_to_bos() -> None:
     rng = np.random.default_rng(0)
     length = np.array([12, 7, 9, 12])
@@ -107,3 +108,12 @@ def test_bad_input_is_told() -> None:
         ji.neurons.path_ablation(model, tokens, (0, 0), (1, 0), skip=6)
     with pytest.raises(IndexError, match="path_ablation"):
         ji.neurons.path_ablation(model, tokens, (0, 0), (1, 7))
+    with pytest.raises(ValueError, match="one neuron and one head"):
+        ji.neurons.path_ablation(model, tokens, [(0, 0), (0, 1)], (1, 0))
+    with pytest.raises(ValueError, match="later layer"):
+        ji.neurons.path_ablation(model, tokens, (2, 0), (-1, 0))
+
+
+def test_one_layer_has_no_pair() -> None:
+    scores = np.full((1, 4, 1, 2), np.nan)
+    assert ji.neurons.HeadDeactivation(scores, 0, 1).records() == []

@@ -175,7 +175,7 @@ def test_the_rank_of_the_null_space() -> None:
     default = ji.neurons.null_space(model)
     # The norm removes the all-ones vector: its singular value is 0.
     assert default.singular_values[-1] < 1e-6 < default.singular_values[-2]
-    assert default.rule in ("gap", "default")
+    assert default.rule in ("gap", "default") and default.rank >= 2  # one that a neuron can use
     assert (default.with_rank(3).basis == given.basis).all() and default.with_rank(3).rule == "given"
     for call in (lambda: ji.neurons.null_space(model, rank=9), lambda: default.with_rank(9)):
         with pytest.raises(ValueError, match="rank is a number of directions, 1 to d=8; got 9"):
@@ -202,5 +202,9 @@ def test_bad_input_is_taught(tokens: np.ndarray) -> None:
         ji.neurons.ClampSettings(skip=-1)
     with pytest.raises(ValueError, match="level"):
         ji.neurons.ClampSettings(level=1.5)
+    with pytest.raises(ValueError, match="batch_size"):
+        ji.neurons.ClampSettings(batch_size=0)
+    with pytest.raises(ValueError, match="max_bytes"):
+        ji.neurons.ClampSettings(max_bytes="1GB")
     with pytest.raises(ValueError, match="d=8, null=4"):
         ji.toy.planted_unembed(key=jax.random.key(0), d=8)

@@ -42,7 +42,7 @@ def test_the_direction_of_planted_neurons(planted: Any, direction: Any) -> None:
     assert (direction.cosine[0, list(planted.neurons["entropy"])] == 0).all()
     assert {tuple(each) for each in direction.top(2)} == {(0, towards), (0, away)}
     np.testing.assert_allclose(np.exp(direction.log_unigram).sum(), 1)
-    assert direction.records()[0]["neuron"] in ("0.2", "0.3")
+    assert direction.records()[0]["neuron"] in ("0.2", "0.3") and "layer 0" in direction.figure().html
 
 
 @pytest.mark.wide

@@ -70,7 +70,8 @@ def test_a_planted_neuron_has_its_label(corpus: Any) -> None:
     assert len(rows) == 6 and rows[0]["label"] == "seven" and rows[0]["neuron"] == "1.5"
     assert (found.f1_low <= found.f1).all() and (found.f1 <= found.f1_high).all()
     assert "F1" in found.figure().html and found._repr_html_()
-    one = ji.neurons.candidate_labels(model, corpus, "1.5", labels=["seven"], **OPTIONS)
+    one = ji.neurons.candidate_labels(model, corpus, "1.5", labels=["seven"], **{**OPTIONS, "resamples": 0})
+    assert np.isnan(one.f1_low).all() and np.isnan(one.f1_high).all()
     np.testing.assert_array_equal(one.p[0], found.p[0, 2:])
     np.testing.assert_array_equal(one.f1, found.f1[:1, 2:])
 
@@ -139,10 +140,17 @@ def test_superpositions_are_the_optimal_supports() -> None:
     assert rows["1.1", "sum", 2]["others"] == ["1.4"] and rows["1.6", "two", 1]["others"] == ["1.2"]
     np.testing.assert_allclose(rows["1.6", "two", 1]["correlations"], np.corrcoef(x[1].T)[6, 2], atol=1e-5)
     assert found.neighbours(1)[1]["other"] == "1.2"
+    named = ji.neurons.superpositions(x, y, ["1.1", "1.6", "0.1"], ks=(1,))
+    np.testing.assert_array_equal(named.neurons, found.neurons)
+    np.testing.assert_array_equal(named.member, found.member[..., :1])
     made, probe = found.combination(0, "sum", 2), found.supports[1, "sum"][2]
     score = np.maximum(probe.decision(x[1] / x[1].std(0)), 0)
     np.testing.assert_allclose(made.encode(np.float32(x[1]))[:, 0], score, rtol=1e-4, atol=1e-5)
     assert "optimal support" in found.figure().html
+    with pytest.raises(IndexError, match="neuron 3 is out of range"):
+        found.combination(3, "sum", 2)
+    with pytest.raises(ValueError, match="top is an int of 1 or more"):
+        found.neighbours(-1)
 
 
 def test_bad_input(corpus: Any) -> None:
@@ -159,22 +167,28 @@ def test_bad_input(corpus: Any) -> None:
         ask(corpus, labels=["c"])
     with pytest.raises(ValueError, match="labels names some of"):
         ask(corpus, labels=[])
-    with pytest.raises(IndexError, match=r"32 neurons in a layer at 'mlp_post', 0\.\.31"):
+    with pytest.raises(
+        IndexError, match=r"at 'mlp_post' has the layers 0\.\.1 with the neurons 0\.\.31; neuron \[1, 32\]"
+    ):
         ask(corpus, (1, 32))
     with pytest.raises(ValueError, match="needs at least one neuron"):
         ask(corpus, [])
     with pytest.raises(ValueError, match=r"at most half: CandidateSettings\(top=21\)"):
         ask(corpus, settings=ji.neurons.CandidateSettings(top=40))
     with pytest.raises(ValueError, match="resamples"):
-        ask(corpus, resamples=0)
+        ask(corpus, resamples=-1)
     with pytest.raises(ValueError, match="test lies between"):
         ji.neurons.CandidateSettings(test=1.0)
     x = np.random.default_rng(0).normal(size=(20, 4))
     y = {"a": np.arange(20) < 9}
-    with pytest.raises(IndexError, match=r"the units 0\.\.3; neuron \[0, 4\]"):
+    with pytest.raises(IndexError, match=r"the neurons 0\.\.3; neuron \[0, 4\]"):
         ji.neurons.superpositions(x, y, [(0, 4)])
-    with pytest.raises(ValueError, match="pairs"):
+    with pytest.raises(ValueError, match="at least one neuron"):
         ji.neurons.superpositions(x, y, [])
+    with pytest.raises(ValueError, match="pairs"):
+        ji.neurons.superpositions(x, y, [0, 1, 2])
+    with pytest.raises(ValueError, match="the size of a support"):
+        ji.neurons.superpositions(x, y, [(0, 1)], ks=(1.5,))
     with pytest.raises(ValueError, match="0 of 20 rows have the label 'b'"):
         ji.neurons.superpositions(x, {"b": np.zeros(20, bool)}, [(0, 1)])
     with pytest.raises(ValueError, match="a label for each of 20 rows"):

@@ -1,5 +1,6 @@
 """Layers deleted, swapped and repeated: equal to models of the blocks in that order."""
 
+import dataclasses
 from typing import Any
 
 import equinox as eqx
@@ -119,3 +120,32 @@ def test_bad_input(call: Any, words: str) -> None:
         call(model_of("gpt2"))
     with pytest.raises(IndexError, match=r"0\.\.2"):
         ji.weights.take_layers(model_of("gpt2"), [0, 3])
+
+
+def test_a_file_of_other_interventions_and_weights_that_are_not_finite(tmp_path: Any) -> None:
+    """Deleted and repeated layers are as many: the file knows which they are, and whose documents."""
+    model, path = model_of("gpt2"), tmp_path / "layers.npz"
+    how: Any = {"batch_size": 4, "checkpoint": path, "progress": False}
+    first = ji.neurons.layer_interventions(model, corpus(), kinds=("delete",), **how)
+    again = ji.neurons.layer_interventions(model, corpus(), kinds=("delete",), **how)
+    assert first.records() == again.records()
+    with pytest.raises(ValueError, match="written by a fold with"):
+        ji.neurons.layer_interventions(model, corpus(), kinds=("repeat",), **how)
+    joined = dataclasses.replace(corpus(), document=np.where(MASK, np.array([[0], [1], [2], [2]]), -1))
+    with pytest.raises(ValueError, match="written by a fold with"):
+        ji.neurons.layer_interventions(model, joined, kinds=("delete",), **how)
+    broken = eqx.tree_at(lambda m: m.blocks.mlp.w_out, model, model.blocks.mlp.w_out.at[1].set(jnp.nan))
+    with pytest.raises(ValueError, match="losses of the model are NaN"):
+        ji.neurons.layer_interventions(broken, corpus(), kinds=("delete",), batch_size=4, progress=False)
+
+
+def test_a_pair_is_no_model() -> None:
+    pair: Any = (model_of("gpt2"), None)
+    for call in (
+        lambda: ji.weights.permute_layers(pair, [0, 1, 2]),
+        lambda: ji.weights.drop_layers(pair, 0),
+        lambda: ji.neurons.entropy_neurons(pair, TOKENS),
+        lambda: ji.neurons.layer_interventions(pair, TOKENS),
+    ):
+        with pytest.raises(ValueError, match="the model is its first half"):
+            call()

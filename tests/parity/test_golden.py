@@ -86,7 +86,12 @@ def test_float32(case: Any, tmp_path: Path) -> None:
     check(model, wanted, "float32", FLOAT32)
 
 
-@pytest.mark.parametrize("case", CASES, indirect=True, ids="/".join)
+def sampled(number: int, case: tuple[str, str]) -> Any:
+    """Every fourth case is in the default suite."""
+    return pytest.param(case, marks=[] if number % 4 == 0 else [pytest.mark.slow], id="/".join(case))
+
+
+@pytest.mark.parametrize("case", [sampled(*each) for each in enumerate(CASES)], indirect=True)
 def test_float64(case: Any) -> None:
     """The same in float64, where a difference of formula has nothing to hide behind."""
     family, config, state, wanted = case

@@ -127,6 +127,14 @@ def ring(n: int = 400) -> tuple[np.ndarray, np.ndarray]:
     return x, (x[:, 0] * x[:, 1] > 0).astype(int)
 
 
+@pytest.mark.wide
+def test_a_hidden_layer_trains_in_both_widths() -> None:
+    """Counts are int32 with 64-bit numbers on too."""
+    x, y = ring(120)
+    found = probes.mlp(x, y, (4,), key=KEY, settings=probes.TrainSettings(batch_size=32, epochs=2))
+    assert found.epochs == 2 and np.isfinite(found.dev_loss).all()
+
+
 @pytest.mark.slow
 def test_layers_and_seeds_of_a_hidden_layer_are_one_program() -> None:
     x, y = ring()

@@ -56,8 +56,16 @@ def test_training_from_a_shell_goes_on(silent: Path, tmp_path: Path) -> None:
     out = ("--steps", 2, "--out", tmp_path / "stored", "--store", tmp_path / "acts")
     said = call(*common[:3], *common[4:], *small, *out)
     assert "Stored('resid_post[0]'" in said and "recovered" not in said
-    longer = call(*common, *small, "--steps", 5, *saved, code=2)
-    assert "steps=4; this one has steps=5" in " ".join(longer.split())
+    # A finished run goes on, to what one longer run ends with.
+    call(*common, *small, "--steps", 7, *saved)
+    call(*common, *small, "--steps", 7, "--out", tmp_path / "once")
+    np.testing.assert_array_equal(
+        ji.sae.load(tmp_path / "out").decoder, ji.sae.load(tmp_path / "once").decoder
+    )
+    told = [json.loads((tmp_path / name / "training.json").read_text()) for name in ("out", "once")]
+    assert told[0]["numbers"] == told[1]["numbers"] and told[0]["evaluated"] == told[1]["evaluated"]
+    shorter = call(*common, *small, "--steps", 5, *saved, code=2)
+    assert "steps=7; this one has steps=5" in " ".join(shorter.split())
 
 
 @pytest.mark.slow
@@ -134,31 +142,31 @@ def test_a_dictionary_from_a_shell(tmp_path: Path) -> None:
     texts = tmp_path / "texts.txt"
     texts.write_text("One short text.\n\nAnd another one.\n")
     at = ("--site", "resid_post[1]")
-    common = (tmp_path / "made", "tiny", texts, *at, "--ctx", 16)
+    of = ("--model", "tiny")
+    common = (tmp_path / "made", texts, *of, *at, "--ctx", 16)
     said = call("sae", "browse", *common, "--out", tmp_path / "features", "--top", 2)
     assert "index.html" in said and (tmp_path / "features" / "index.html").is_file()
     lines = [line.split() for line in call("sae", "eval", *common).splitlines()]
     numbers = dict(line for line in lines if len(line) == 2)
     assert 0 < float(numbers["l0"]) <= 6 and "recovered" in numbers
     held = ("--feature", 3, "--value", 50, "--steps", 3)
-    said = call("sae", "steer", tmp_path / "made", "tiny", "Once upon", *at, *held)
+    said = call("sae", "steer", tmp_path / "made", "Once upon", *of, *at, *held)
     assert said.startswith("plain: Once upon") and "\nsteered: Once upon" in said
     wrong = ("--feature", 9, "--value", 1)
-    said = call("sae", "steer", tmp_path / "made", "tiny", "Once", *at, *wrong, code=2)
+    said = call("sae", "steer", tmp_path / "made", "Once", *of, *at, *wrong, code=2)
     assert "features 0..5; got 9" in said
-    said = call("sae", "steer", tmp_path / "nowhere", "tiny", "Once", *held, code=2)
+    said = call("sae", "steer", tmp_path / "nowhere", "Once", *held, code=2)
     assert "There is no dictionary at" in said
-    assert "steered: Once" in call("sae", "steer", "tiny", "tiny", "Once", *held)
+    # "tiny" records both its site and its model.
+    assert "steered: Once" in call("sae", "steer", "tiny", "Once", *held)
     # Its own site is the default; another is said; none at all is asked for.
-    ji.sae.save(tmp_path / "own", made, about={"site": "resid_post[1]"})
-    assert call("sae", "steer", tmp_path / "own", "tiny", "Once upon", *held) == call(
-        "sae", "steer", tmp_path / "made", "tiny", "Once upon", *at, *held
+    ji.sae.save(tmp_path / "own", made, about={"site": "resid_post[1]", "model": "tiny"})
+    assert call("sae", "steer", tmp_path / "own", "Once upon", *held) == call(
+        "sae", "steer", tmp_path / "made", "Once upon", *of, *at, *held
     )
-    assert "does not say at which site" in call(
-        "sae", "steer", tmp_path / "made", "tiny", "Once", *held, code=2
-    )
+    assert "does not say at which site" in call("sae", "steer", tmp_path / "made", "Once", *of, *held, code=2)
     with warnings.catch_warnings():
         warnings.simplefilter("default")
-        args = "sae", "steer", tmp_path / "own", "tiny", "Once", "--site", "resid_post[0]", *held
+        args = "sae", "steer", tmp_path / "own", "Once", "--site", "resid_post[0]", *held
         result = CliRunner().invoke(main, [str(a) for a in args])
     assert "Warning: This Standard was trained at 'resid_post[1]'" in result.stderr

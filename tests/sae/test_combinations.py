@@ -67,6 +67,7 @@ def _dense(made: Any) -> Any:
     return made.decoder * jnp.square(made.weights).sum(-1, keepdims=True)
 
 
+@pytest.mark.slow
 def test_explained_as_a_neuron_is(given: Any) -> None:
     """`interpret` gives one neuron as a combination what it gives the neuron, and any order the same."""
     model, tokens, mask, _ = given

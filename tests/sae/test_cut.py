@@ -102,6 +102,7 @@ def test_the_cut_of_a_batch_by_cells() -> None:
 
 
 @pytest.mark.parametrize("kind", ["TopK", "BatchTopK"])
+@pytest.mark.slow
 def test_one_export_serves_gpus_and_tpus(kind: str) -> None:
     made = getattr(ji.sae, kind)(d=8, features=4096, k=2)
     choose = jax.jit(lambda pre: made.choose(pre))

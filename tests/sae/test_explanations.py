@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import equinox as eqx
 import jax
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ SITE = "mlp_post[1]"
 KEY = jax.random.key(0)
 SETTINGS = ji.sae.InterpretSettings(progress=False, batch_size=50)
 WORDS = ("yes", "no", *(f"w{i}" for i in range(38)))
+DIGITS = {str(v): 20 + v for v in range(10)}
 
 
 class Spaced:
@@ -58,6 +60,7 @@ def scored(given: Any, texts: Any, detect: Any, **more: Any) -> Any:
     return ji.sae.explanation_scores(*given, texts, **{"judges": judges, **options})
 
 
+@pytest.mark.slow
 def test_own_explanations_beside_others(given: Any, peaks: Any, tmp_path: Path) -> None:
     asked = []
 
@@ -144,3 +147,58 @@ def test_a_model_judges_by_its_probabilities(family: str) -> None:
     prompt = tokenizer("w3 - w8 w7 w4 w9")
     said = np.asarray(ji.generate(model, prompt, 4))[len(prompt) :]
     assert judge.judges().explain(shown) == "".join(tokenizer.tokens(said)).strip()
+
+
+class Digits(Spaced):
+    """The same with tokens for the digits, and none for 10."""
+
+    def token_id(self, word: str) -> int:
+        return DIGITS[word] if word in DIGITS else super().token_id(word)
+
+
+@pytest.mark.parametrize("family", families("llama"))
+def test_levels_are_the_probabilities_of_digits(family: str) -> None:
+    """At each mark: what a run of the prompt up to there says, and 10 has the probability 0."""
+    model, tokenizer = model_of(family), Digits()
+    judge = ji.sae.ModelJudge(
+        model, tokenizer, chat="w3 {}", simulates="{explanation}", marks=("w5", "w6 w7")
+    )
+    found = judge.simulate("w9", ["w8 ", "w10 ", "w8 "])
+    assert found.shape == (3, 11) and (found[:, 10] == 0).all()
+    np.testing.assert_allclose(found.sum(1), 1)
+    prompt = ["w3", "w9", "w8", "w5", "w6", "w7", "w10", "w5", "w6", "w7", "w8", "w5"]
+    for row, end in zip(found, (4, 8, 12), strict=True):
+        logits = np.asarray(ji.run(model, tokenizer(" ".join(prompt[:end])), logits=-1)[0]).ravel()
+        shares = np.exp(logits[20:30] - logits[20:30].max())
+        np.testing.assert_allclose(row[:10], shares / shares.sum(), rtol=1e-4, atol=1e-6)
+
+
+def test_a_planted_judge_simulates_what_a_feature_does(given: Any) -> None:
+    """Of word 10 + v both have the level v, of others 0: all correlations are 1."""
+    _, model, _, tokens = given
+    level = np.where((np.arange(40) >= 10) & (np.arange(40) < 20), np.arange(40) - 10, 0).astype(np.float32)
+    embed, unembed, v = np.zeros((40, 8), np.float32), np.zeros((8, 40), np.float32), np.arange(10)
+    embed[:, 0], embed[:, 1] = level, 1
+    unembed[0, 20:30], unembed[1, 20:30] = 40 * v, -20 * v**2  # the logit of digit v is largest at level v
+    sizes = {"vocab": 40, "ctx": 64, "layers": 1, "d": 8, "heads": 2}
+    judge_model = random_model(ji.models.GPT2Config(norm=False, tied=False, **sizes))
+    silent = lambda m: (m.w_pos, m.blocks.attn.w_o, m.blocks.attn.b_o, m.blocks.mlp.w_out, m.blocks.mlp.b_out)
+    judge_model = eqx.tree_at(silent, judge_model, replace_fn=np.zeros_like)
+    judge_model = eqx.tree_at(lambda m: (m.w_embed, m.w_unembed), judge_model, (embed, unembed))
+    judge = ji.sae.ModelJudge(judge_model, Digits(), chat="{}", simulates="w1", marks=("", "w2"))
+    found = judge.simulate("w8", ["w8 ", "w13 ", "w1 ", "w17 "])
+    np.testing.assert_allclose(found @ np.arange(11), [0, 5, 0, 9], atol=1e-5)
+    # A model whose first stream has the level as a coordinate, and this coordinate as a feature.
+    plain = eqx.tree_at(lambda m: (m.w_embed, m.w_pos), model, (embed, np.zeros_like(model.w_pos)))
+    (record,) = ji.sae.interpret(
+        ji.sae.Combinations(8, [[0]], [[1.0]]),
+        plain,
+        Digits(),
+        tokens,
+        site="resid_pre[0]",
+        judges=ji.sae.Judges(explain=lambda shown: "w8", simulate=judge.judges(simulate=True).simulate),
+        key=KEY,
+        settings=SETTINGS,
+    )
+    for name in ("spearman", "pearson", "bills_correlation", "bills_r2"):
+        assert record[name] > 0.999, (name, record[name])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import jaxinterp as ji
-from jaxinterp.sae.features import _browser
+from jaxinterp.sae.features import _browser_data
 from jaxinterp.sae.kinds._sparse import active_features
 from jaxinterp.sae.training._state import firing
 from tests.models import small_model
@@ -102,8 +102,10 @@ def test_examples_rank_by_magnitude_and_keep_signs(
         def tokens(self, ids: Any) -> list[str]:
             return [words[int(i)] for i in np.asarray(ids).ravel()]
 
-    line = _browser._features(read, None, range(which, which + 1), set())[0]["top"][0]
-    value, _, acts, peak = line
+    shown = _browser_data.Extras(None, {}, {}, [], 100, len(read.features))
+    place = np.cumsum(read.real, 1) - 1
+    line = _browser_data._features(read, shown, slice(which, which + 1), place)[0]["top"][0]
+    value, _, acts, peak, *_ = line
     assert value < 0 and dict(zip(acts[::2], acts[1::2], strict=True))[peak] == 100
     assert read.records(Words(), which)[0]["activation"] == pytest.approx(value, rel=1e-3)
     held = ji.sae.steer(sae, which, site=SITE, observed=read)

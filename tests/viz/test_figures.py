@@ -1,6 +1,7 @@
 """Figures hold their numbers, escape every text and need no network."""
 
 import base64
+import functools
 import html.parser
 import json
 import re
@@ -23,6 +24,7 @@ NASTY = [
     "\ud800",
     " Mr",
 ]
+SCRIPTED = ("attention", "attention_text", "activations")
 VOID = {"meta", "br", "wbr", "img", "link", "input", "hr"}
 
 
@@ -63,6 +65,7 @@ def check(text: str) -> Checker:
     return checker
 
 
+@functools.cache
 def figures():
     n = len(NASTY)
     rng = np.random.default_rng(0)
@@ -90,11 +93,25 @@ def figures():
             title=NASTY[0],
             settings=viz.HeatmapSettings(mark=NASTY[2], caption=NASTY[1]),
         ),
-        "lens_table": viz.lens_table(NASTY, top, probs, layers=NASTY[:3], **words),
+        "lens_table": viz.lens_table(
+            NASTY,
+            top,
+            probs,
+            layers=NASTY[:3],
+            title=NASTY[0],
+            settings=viz.HeatmapSettings(caption=NASTY[1]),
+        ),
         "lens_table by values": viz.lens_table(
-            NASTY, top, probs, layers=NASTY[:3], values=values, value=NASTY[0], **words
+            NASTY, top, probs, layers=NASTY[:3], values=values, value=NASTY[0], title=NASTY[0]
         ),
         "attention": viz.attention(np.full((3, n, n), 1 / n), NASTY, heads=NASTY[:3], **words),
+        "attention_text": viz.attention_text(
+            np.full((2, 3, n, n), 1 / n), NASTY, heads=NASTY[:3], layers=NASTY[:2], **words
+        ),
+        "activations": viz.activations(
+            [values.T, values.T], [NASTY, NASTY], units=NASTY[:3], value=NASTY[0], **words
+        ),
+        "records": viz.records([dict.fromkeys(NASTY, NASTY[0]), {NASTY[1]: 0.5}], **words),
         "token_strip": viz.token_strip(NASTY, values[0], value=NASTY[0], **words),
         "contexts": viz.contexts(
             [(NASTY[0], NASTY, values[0]), (NASTY[1], NASTY[:2], values[1][:2])], value=NASTY[0], **words
@@ -127,7 +144,7 @@ def test_every_text_is_escaped(name, tmp_path):
         figure.save(tmp_path / "f.html").read_text(encoding="utf-8"),
     ]:
         tags = check(text).tags
-        assert tags.count("script") == 1 + (name == "attention")
+        assert tags.count("script") == 1 + (name in SCRIPTED)
         assert "<script>alert" not in text
     if figure.svg is not None:
         drawing = figure.save(tmp_path / "f.svg").read_text(encoding="utf-8")
@@ -136,6 +153,19 @@ def test_every_text_is_escaped(name, tmp_path):
         import xml.etree.ElementTree
 
         xml.etree.ElementTree.fromstring(drawing)
+
+
+def test_a_figure_brings_the_scripts_that_it_needs():
+    made = figures()
+    for name, mark in [
+        ("attention", "Uint16Array"),
+        ("attention_text", "Uint16Array"),
+        ("activations", "Int16Array"),
+    ]:
+        assert mark in made[name]._repr_html_() and mark not in made["heatmap"]._repr_html_()
+        assert mark in viz.page("x", [viz.Chapter("", [made["heatmap"], made[name]])])
+    # What has the focus tells JupyterLab to leave it the arrow keys.
+    assert "data-lm-suppress-shortcuts" in made["heatmap"]._repr_html_()
 
 
 @pytest.mark.quick
@@ -266,11 +296,13 @@ def test_attention_data_and_picture():
     pattern[1] = np.eye(3)
     figure = viz.attention(pattern, ["a", "</script>", "c"], heads=["0.0", "0.1"])
     data = json.loads(re.search(r'<script type="application/json">(.*?)</script>', figure.html, re.S)[1])
-    assert data["tokens"][1] == "</script>" and data["pattern"][0][2] == [0.333] * 3
+    assert data["tokens"][1] == "</script>" and data["causal"]
+    shares = np.frombuffer(base64.b64decode(data["weights"]), "<u2") / 65534
+    np.testing.assert_allclose(shares.reshape(2, 6)[0], [1, 1 / 2, 1 / 2, 1 / 3, 1 / 3, 1 / 3], atol=1e-5)
     assert figure.html.index('aria-pressed="true"') > figure.html.index("0.0</span>"), (
         "the sharpest head is chosen"
     )
-    from jaxinterp.viz._attention import png
+    from jaxinterp.viz._packed import png
 
     file = base64.b64decode(png(pattern[0]).split(",")[1])
     width, height = struct.unpack(">II", file[16:24])

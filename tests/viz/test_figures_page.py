@@ -17,6 +17,11 @@ def test_the_page_runs(tmp_path, monkeypatch):
     exec(compile(code, PAGE.name, "exec"), {})
     matplotlib.pyplot.close("all")
     assert {path.name for path in tmp_path.iterdir()} == {
+        "agreement.html",
+        "attention.html",
+        "lens.html",
+        "neurons.html",
+        "probes.html",
         "sweep.html",
         "sweep.svg",
         "sweep.png",

@@ -41,9 +41,18 @@ def test_colours_are_those_of_the_html(ax):
         wanted = np.array(matplotlib.colors.to_rgb(ramp.mark(values[at]).hex))
         assert np.abs(drawn[at][:3] - wanted).max() < 0.01
         assert f'fill="{to_hex(wanted)}"' in viz.heatmap(values).svg
-    assert texts(ax) == ["0.30", "−1.50", "", "12.00", "0.00", "−12.00"]
+    assert texts(ax) == ["0.3", "−1.5", "", "12.0", "0.0", "−12.0"]
     (dot,) = ax.lines
     assert (round(dot.get_xdata()[0]), round(dot.get_ydata()[0])) == (0, 1)
+
+
+def test_the_colormap_of_values_has_the_colours_of_their_heat_map(ax):
+    values = np.array([[0.3, -1.5], [12.0, 0.0]])
+    settings = viz.HeatmapSettings(limits=(-3, 3))
+    for options in ({}, {"settings": settings}):
+        cmap, norm = viz.mpl.colormap(values, **options)
+        (image,) = viz.mpl.heatmap(values, ax=plt.subplots()[1], **options).images
+        np.testing.assert_array_equal(cmap(norm(values)), image.to_rgba(values))
 
 
 def test_labels_are_text(ax):
@@ -110,7 +119,15 @@ def test_lens_table(ax):
     assert viz.mpl.lens_table([" a", "b"], top, probs, ax=ax, layers=["last"]) is ax
     assert texts(ax) == ["x", "z$"]
     assert (ax.images[0].norm.vmin, ax.images[0].norm.vmax) == (0.0, 1.0)
-    viz.mpl.lens_table([" a", "b"], top, probs, ax=ax, values=[[1.0, 3.0]], value="KL", bar=False)
+    viz.mpl.lens_table(
+        [" a", "b"],
+        top,
+        probs,
+        ax=ax,
+        values=[[1.0, 3.0]],
+        value="KL",
+        settings=viz.HeatmapSettings(bar=False),
+    )
     assert ax.images[1].get_array().tolist() == [[1.0, 3.0]]
     ax.figure.canvas.draw()
 

@@ -37,6 +37,37 @@ def test_models_and_edits(model):
     assert "http" not in text
 
 
+def test_a_model_opens_as_its_parts_folded(model):
+    import treescope
+
+    from jaxinterp.viz._treescope import _opened, _views
+
+    for shown in (model, ji.intervene(model, [ji.zero("z", layer=1)])):
+        with _views(), _opened(shown):
+            lines = treescope.render_to_text(shown).splitlines()
+        assert len(lines) == 2 + len(shown.__dataclass_fields__)
+        assert all(line.startswith("  ") and not line.startswith("   ") for line in lines[1:-1])
+
+
+def test_sites_are_a_table_with_the_shapes_of_captures(model):
+    tokens = jnp.zeros((3, 5), jnp.int32)
+    listed = ji.sites(model, tokens)
+    _, acts = ji.run(model, tokens, capture=["resid_post", "pattern", "logits"])
+    rows = {row["site"]: row for row in listed.records()}
+    for name, value in acts.items():
+        assert rows[name]["shape"] == str(value.shape) and rows[name]["dtype"] == str(value.dtype)
+        assert len(rows[name]["axes"].split()) == value.ndim
+    html = listed._repr_html_()
+    assert (
+        "Sites</div>" in html
+        and html.count("<tr>") == len(listed) + 1
+        and "layer batch head query key</td>" in html
+    )
+    assert "attention after softmax</td>" in html and "<pre>" not in html
+    heading, *lines = repr(listed).splitlines()
+    assert heading.split() == ["site", "axes", "shape", "dtype"] and len(lines) == len(listed)
+
+
 def test_an_edit_shows_what_it_selects():
     text = treescope_text(ji.zero("z", layer=1, head=3))
     assert (

@@ -4,7 +4,9 @@ Spans are `(start, end)` in characters, for `corpus.spans(...)`; predicates of t
 over the vocabulary with `of_tokens`.
 """
 
+from ._conllu import morphology as morphology
 from ._conllu import read_conllu as read_conllu
+from ._facts import completions as completions
 from ._facts import mentions as mentions
 from ._latex import LATEX_MIRRORS as LATEX_MIRRORS
 from ._latex import latex as latex

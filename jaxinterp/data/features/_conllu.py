@@ -2,14 +2,21 @@
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from ..._read import read_text
 from .._document import Document
 
+if TYPE_CHECKING:
+    from .._corpus import TextCorpus as LabelledCorpus
+else:
+    LabelledCorpus = Any
+
 
 def read_conllu(path: str | Path, *, max_bytes: int = 2**27) -> list[Document]:
-    """A treebank as documents with a span for every tag of every word.
+    """Reads a treebank as documents with a span for every tag of every word.
 
     **Arguments:**
 
@@ -27,8 +34,8 @@ def read_conllu(path: str | Path, *, max_bytes: int = 2**27) -> list[Document]:
 
     ```python
     documents = ji.data.features.read_conllu("en_ewt-ud-train.conllu")
-    corpus = ji.data.pack(tokenizer, documents, ctx=512)
-    plural = corpus.spans("Number=Plur")
+    treebank = ji.data.pack(tokenizer, documents, ctx=128)
+    plural = treebank.spans("Number=Plur")              # True at the tokens of plural words
     ```
 
     Law: the text of a span is the form of its word.
@@ -87,3 +94,57 @@ def read_conllu(path: str | Path, *, max_bytes: int = 2**27) -> list[Document]:
 def _tags(fields: list[str]) -> list[str]:
     tags = [f"upos={fields[3]}", f"deprel={fields[7].split(':')[0]}"]
     return tags + ([] if fields[5] == "_" else fields[5].split("|"))
+
+
+OPPOSITES = {
+    "Number=Plur": ("Number=Sing",),
+    "Mood=Imp": ("Mood=Ind",),
+    "Tense=Past": ("Tense=Pres",),
+    "Voice=Pass": ("upos=VERB", "upos=AUX"),
+}
+"Features of morphology whose negatives are words of another value, and not all other words."
+
+
+def morphology(corpus: LabelledCorpus, name: str) -> tuple[np.ndarray, np.ndarray]:
+    r"""$(P, N)$: the tokens with a feature of morphology, and the tokens that serve as its negatives.
+
+    | feature | negatives |
+    |---|---|
+    | "Number=Plur", "Mood=Imp", "Tense=Past" | words with "Number=Sing", "Mood=Ind", "Tense=Pres" |
+    | "Voice=Pass" | verbs and auxiliaries |
+    | "first_eos", the first end of a sentence of a document | all other ends |
+    | any other, such as "Person=3" or "eos" | all other tokens that count |
+
+    Appendix B of Gurnee et al. 2023 (https://arxiv.org/abs/2305.01610).
+
+    **Arguments:**
+
+    - `corpus`: `ji.data.pack` of the documents of `read_conllu`.
+    - `name`: a feature as the treebank writes it, "eos" or "first_eos".
+
+    **Returns:** bools `(seq, pos)` twice, for `ji.data.sample(positive, negative, n=..., key=key)`.
+
+    **Raises:** `ValueError` for a feature that no word has.
+
+    ```python
+    treebank = ji.data.pack(tokenizer, ji.data.features.read_conllu("en_ewt-ud-train.conllu"), ctx=128)
+    positive, negative = ji.data.features.morphology(treebank, "Tense=Past")
+    feature = ji.data.sample(positive, negative, n=40, share=0.2, key=jax.random.key(0))
+    ```
+
+    Law: no token is both.
+    """
+    if name == "first_eos":
+        ends = [[span[:2] for span in document.spans if span[2] == "eos"] for document in corpus.documents]
+        positive, negative = (
+            corpus.spans([each[:1] for each in ends]),
+            corpus.spans([each[1:] for each in ends]),
+        )
+    else:
+        positive = corpus.spans(name)
+        others = [corpus.spans(other) for other in OPPOSITES.get(name, ())]
+        negative = np.logical_or.reduce(others) if others else np.asarray(corpus.positions).copy()
+    if not positive.any():
+        known = sorted({span[2] for document in corpus.documents for span in document.spans})
+        raise ValueError(f"No token of the corpus has {name!r}; it has {', '.join(known[:12])}, ...")
+    return positive, negative & ~positive

@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ..._random import host_generator
+from ...typing import KeyLike
 from .._document import Document
 
 
@@ -66,4 +68,55 @@ def mentions(
             surname = len(snippet) - len(name.split()[-1])
             spans = ((at, len(snippet), "name"), (surname, len(snippet), "surname"))
             out.append(Document(snippet, table[name], name, spans))
+    return out
+
+
+def completions(
+    table: Mapping[str, str], templates: Iterable[str], *, key: KeyLike, false: int = 1
+) -> list[Document]:
+    r"""$\{(t(s, a_s), \text{True})\} \cup \{(t(s, a'), \text{False}) : a' \ne a_s\}$: true and false completions of facts.
+
+    After CounterFact (Meng et al. 2022, https://arxiv.org/abs/2202.05262), for probes of what is true.
+
+    **Arguments:**
+
+    - `table`: subject to answer, such as those of `ji.tasks.facts`.
+    - `templates`: texts with {SUBJECT} in them; the answer is written behind, after a space.
+    - `key`: draws the false answers, which are answers to other subjects.
+    - `false`: how many false completions stand beside each true one, 1 by default.
+
+    **Returns:** a `Document` for each: its label is True or False, its group the subject (no subject is in train and in
+    test), and its spans are `"subject"` and `"answer"`.
+
+    **Raises:** `ValueError` for a template without {SUBJECT}, and a table with fewer than two different answers.
+
+    ```python
+    documents = ji.data.features.completions(
+        {"France": "Paris", "Italy": "Rome"}, ["The capital of {SUBJECT} is"], key=jax.random.key(0)
+    )
+    ```
+
+    Law: a false completion is the true one of another subject with the same template.
+    """
+    rng, several = host_generator(key, "ji.data.features.completions(..., key={})"), list(templates)
+    answers = sorted(set(table.values()))
+    bad = [one for one in several if one.count("{SUBJECT}") != 1]
+    if bad or not several or len(answers) < 2 or not 1 <= false < len(answers):
+        raise ValueError(
+            "Templates have {SUBJECT} in them once, and a table more different answers than false ones are wanted; got "
+            f"{bad[0] if bad else several!r}, {len(answers)} answers and false={false}."
+        )
+    out = []
+    for subject, right in table.items():
+        for template in several:
+            before = template.partition("{SUBJECT}")[0]
+            text = template.replace("{SUBJECT}", subject)
+            others = rng.choice([answer for answer in answers if answer != right], false, replace=False)
+            for answer in (right, *others.tolist()):
+                end = len(text) + 1 + len(answer)
+                spans = (
+                    (len(before), len(before) + len(subject), "subject"),
+                    (len(text) + 1, end, "answer"),
+                )
+                out.append(Document(f"{text} {answer}", answer == right, subject, spans))
     return out

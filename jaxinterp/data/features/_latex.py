@@ -42,14 +42,14 @@ Spans = list[tuple[int, int]]
 def latex(text: str) -> dict[str, Spans]:
     r"""Spans of 14 features of a LaTeX source: `frac`, `numerator`, ..., `start_math`, `end_math`.
 
-    `frac` is the command itself; `numerator`, `denominator`, `title`, `author`, `subscript` and
-    `superscript` are what stands in the braces (one character without braces); `abstract` is the
-    inside of the environment; `reference` the inside of `\ref`, `\cite` and their kind;
-    `start_math` and `end_math` the delimiters; `math` all that stands between them, `inline_math`
-    and `display_math` by their kind. Comments and `\$` open nothing; a formula that is never
-    closed ends with its paragraph.
+    `frac` is the command itself. `numerator`, `denominator`, `title`, `author`, `subscript` and
+    `superscript` are the text in the braces (one character without braces). `abstract` is the
+    inside of the environment, and `reference` the inside of `\ref`, `\cite` and similar commands.
+    `start_math` and `end_math` are the delimiters, `math` is everything between them, and `inline_math`
+    and `display_math` are its two kinds. Comments and `\$` open no formula; a formula without an end
+    ends with its paragraph.
 
-    **Returns:** a name for each feature, always all of them, to spans `(start, end)`, ascending.
+    **Returns:** a mapping with the names of all 14 features, each to its spans `(start, end)`, ascending.
 
     The LaTeX features of Gurnee et al. 2023 (https://arxiv.org/abs/2305.01610).
 

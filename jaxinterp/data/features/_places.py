@@ -8,15 +8,22 @@ from typing import Any
 
 import numpy as np
 
+from ... import viz
 from ..._read import read_text
+from ..._tabular import Record, Tabular
 from ..._text import line
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Places:
-    """Names `(n,)` with their coordinates in degrees and what else the table says of them.
+class Places(Tabular):
+    """Names `(n,)` with their coordinates in degrees, and the other columns of their table.
 
     `is_test` is the table's own split; `columns` holds every other column as it is written.
+
+    ```python
+    places = ji.data.features.read_places("world_place.csv")
+    places.names, places.targets
+    ```
     """
 
     names: list[str]
@@ -24,6 +31,21 @@ class Places:
     longitude: np.ndarray
     is_test: np.ndarray
     columns: dict[str, list[str]]
+
+    def records(self) -> list[Record]:
+        """A row for each place: its name, coordinates, split and the other columns."""
+        fixed = zip(self.names, self.latitude, self.longitude, self.is_test, strict=True)
+        return [
+            {"name": name, "latitude": float(lat), "longitude": float(long), "is_test": bool(test)}
+            | {column: values[i] for column, values in self.columns.items()}
+            for i, (name, lat, long, test) in enumerate(fixed)
+        ]
+
+    def figure(self, *, title: str = "Places") -> viz.Figure:
+        """A map: longitude across, latitude up."""
+        halves = {"train": ~self.is_test, "test": self.is_test}
+        points = {half: (self.longitude[rows], self.latitude[rows]) for half, rows in halves.items()}
+        return viz.scatter(points, x_axis="longitude", y_axis="latitude", title=title)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -51,16 +73,16 @@ class Places:
 
 
 def read_places(path: str | Path, *, max_bytes: int = 2**25) -> Places:
-    """A CSV table with the columns `name`, `latitude`, `longitude` and, if it has it, `is_test`.
+    """Reads a CSV table with the columns `name`, `latitude` and `longitude`, and with `is_test` if there is one.
 
-    Such as those of Gurnee and Tegmark 2023 (https://arxiv.org/abs/2310.02207).
+    The tables of Gurnee and Tegmark 2023 (https://arxiv.org/abs/2310.02207) have this form.
 
     **Arguments:**
 
     - `path`: a CSV file.
     - `max_bytes`: largest size of the file in bytes; 32 MiB by default.
 
-    **Raises:** `ValueError` for a missing column, or for coordinates that are none, with the row.
+    **Raises:** `ValueError` for a missing column, and for a row whose coordinates are no numbers in their range.
 
     ```python
     places = ji.data.features.read_places("world_place.csv")

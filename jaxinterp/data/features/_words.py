@@ -24,7 +24,11 @@ SUFFIXES = {
 
 
 def words(text: str) -> list[tuple[int, int]]:
-    """Spans of words: letters of any script, with apostrophes inside.
+    """The spans `(start, end)` of the words of a text: letters of any script, with apostrophes inside.
+
+    ```python
+    ji.data.features.words("Don't panic, 42!")          # [(0, 5), (6, 11)]
+    ```
 
     Law: no span holds white space or a digit.
     """
@@ -47,7 +51,7 @@ def suffix(text: str, ending: str, *, least: int = 3) -> list[tuple[int, int]]:
     adverbs = corpus.spans(lambda t: ji.data.features.suffix(t, "ly"), at="last")
     ```
 
-    Law: every word found ends so.
+    Law: every word found has the ending.
     """
     ending = SUFFIXES.get(ending, ending).lower()
     if not ending.isalpha():
@@ -57,14 +61,19 @@ def suffix(text: str, ending: str, *, least: int = 3) -> list[tuple[int, int]]:
 
 
 def capitalised(text: str, *, inside: bool = True) -> list[tuple[int, int]]:
-    """Words with a capital first letter; with `inside`, not those that begin a sentence or a line.
+    """The spans of words with a capital first letter, without those that begin a sentence or a line.
 
-    The rest are names in English, and nouns in German.
+    In English most of these words are names, and in German nouns.
 
     **Arguments:**
 
     - `text`: a string.
     - `inside`: whether words that begin a sentence or a line are left out; True by default.
+
+    ```python
+    ji.data.features.capitalised("The city of Paris.")  # [(12, 17)]
+    capitals = corpus.spans(ji.data.features.capitalised)
+    ```
     """
     ends = [end for _, end in sentence_ends(text)]
     starts = {0, *(m.end() for m in re.finditer(r"\n\s*", text))}
@@ -86,9 +95,13 @@ def _from(found: list[tuple[int, int]], place: int) -> list[tuple[int, int]]:
 
 
 def sentence_ends(text: str) -> list[tuple[int, int]]:
-    """Spans of the marks that end sentences: `.!?` before a capital, or at the end of the text.
+    """The spans of the marks that end sentences: `.!?` before a capital, or at the end of the text.
 
-    Common abbreviations and single capitals ("Mr. X", "J. Smith") end none.
+    A period after a common abbreviation or a single capital ("Mr. X", "J. Smith") does not count.
+
+    ```python
+    ji.data.features.sentence_ends("Mr. X left. He did!")   # [(10, 11), (18, 19)]
+    ```
     """
     found = []
     for match in _END.finditer(text):

@@ -2,13 +2,11 @@
 
 import dataclasses
 import os
-from collections.abc import Iterator
 
 import jax
 import numpy as np
 
 from ...core._check import logit_count, shown
-from ...corpus._progress import watched
 from ...mesh._gather import data_size
 from ...mesh._platform import platform_of
 from ...typing import BytesLike
@@ -41,9 +39,6 @@ class Plan:
     chunk_rows: int
     unembed: int
     "Cells whose logits are made at once."
-
-    def pieces(self, progress: bool) -> Iterator[Piece]:
-        return watched(self.jobs, len(self.jobs), "sweep", progress, unit="piece")
 
 
 def byte_limit(max_bytes: BytesLike) -> int:

@@ -15,6 +15,7 @@ from ...core._check import concrete
 from ...core._listing import survey
 from ...core._run import run
 from ...core._tap import Tap
+from ...corpus._progress import advance, progress_bar, running
 from ...mesh._gather import gather_weights, on_mesh
 from ...metrics import Metric
 from ...typing import BytesLike
@@ -41,30 +42,42 @@ def packed(
     order = np.argsort(grid.groups[:, 0], kind="stable")
     single = (grid.groups[:, 0] == grid.groups[:, 1]).all()
     groups = grid.groups[order, :1] if single else grid.groups[order]
-    base, donors = _prepare(
-        model, pair.flat(pair.target), pair.flat(pair.source), pair.flat_mask, values, grid.site
-    )
-    results = [
-        _piece(
-            model,
-            base,
-            donors,
-            _rows(layout, piece),
-            _places(piece),
-            jax.device_put(piece.index),
-            jax.device_put(groups),
-            jax.device_put(read),
-            pair.flat_mask,
-            metric,
-            grid.site,
-            pair.batch,
-            layout.unembed,
+    results: list[Array] = []
+    with progress_bar(len(layout.jobs), f"sweep of {grid.site}", unit="piece", progress=progress) as bar:
+        base, donors = _prepare(
+            model, pair.flat(pair.target), pair.flat(pair.source), pair.flat_mask, values, grid.site
         )
-        for piece in layout.pieces(progress)
-    ]
+        for piece in layout.jobs:
+            done = _piece(
+                model,
+                base,
+                donors,
+                _rows(layout, piece),
+                _places(piece),
+                jax.device_put(piece.index),
+                jax.device_put(groups),
+                jax.device_put(read),
+                pair.flat_mask,
+                metric,
+                grid.site,
+                pair.batch,
+                layout.unembed,
+            )
+            running(bar)
+            results.append(done)
+            if len(results) > 1:  # the device has the next piece while the bar waits for this one
+                _finished(results[-2], bar)
+        _finished(results[-1], bar)
     # Jobs were dealt to the pieces, the last of which may hold some twice.
     jobs = np.unique(layout.order, return_index=True)[1]
     return _in_order(results, jax.device_put((jobs, np.argsort(order))))
+
+
+def _finished(piece: Array, bar: Any) -> None:
+    """Moves the bar on when a piece is computed, and not when it was sent to the device."""
+    if not bar.disable and concrete(piece):
+        piece.block_until_ready()
+    advance(bar)
 
 
 @eqx.filter_jit

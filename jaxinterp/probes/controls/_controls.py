@@ -11,10 +11,10 @@ from ..linear._fit import Probe
 
 
 def mass_mean(x: ArrayLike, y: ArrayLike, *, whiten: bool = False) -> Probe:
-    r"""$w = \bar x_{+} - \bar x_{-}$, optionally $\Sigma^{-1} w$; the threshold midway between the means.
+    r"""$w = \bar x_{+} - \bar x_{-}$, or $\Sigma^{-1} w$, with the threshold midway between the means.
 
-    Marks & Tegmark 2023 (https://arxiv.org/abs/2310.06824). Nothing is fitted but two means (and with
-    `whiten` the covariance within the classes, by its pseudo-inverse).
+    Marks & Tegmark 2023 (https://arxiv.org/abs/2310.06824). Only the two means are computed, and with `whiten` the
+    covariance within the classes, which is inverted by its pseudo-inverse.
 
     **Arguments:**
 
@@ -22,7 +22,7 @@ def mass_mean(x: ArrayLike, y: ArrayLike, *, whiten: bool = False) -> Probe:
     - `y (n,)`: labels 0 and 1.
     - `whiten`: whether the direction is divided by the covariance within the classes. Default False.
 
-    **Returns:** `Probe`; `value`, `bound` and `gap` are nan, for there is no objective.
+    **Returns:** `Probe`; `value`, `bound` and `gap` are NaN, because there is no objective.
 
     **Raises:** as `best_subset`.
 
@@ -30,7 +30,7 @@ def mass_mean(x: ArrayLike, y: ArrayLike, *, whiten: bool = False) -> Probe:
     ji.probes.mass_mean(x, y).predict(x)
     ```
 
-    Law: whitened it is the direction of linear discriminant analysis.
+    Law: with `whiten` it is the direction of linear discriminant analysis.
     """
     x = as_examples(x).astype(np.float64)
     n, d = x.shape
@@ -46,11 +46,11 @@ def mass_mean(x: ArrayLike, y: ArrayLike, *, whiten: bool = False) -> Probe:
 
 
 def control_labels(types: ArrayLike, y: ArrayLike, *, key: KeyLike) -> np.ndarray:
-    r"""$C(\text{type}_i)$ with $C(v) \sim \hat p(y)$: labels that only a memory of types can give.
+    r"""$C(\text{type}_i)$ with $C(v) \sim \hat p(y)$: random labels that a probe can only learn by heart, type by type.
 
     The control task of Hewitt & Liang 2019 (https://arxiv.org/abs/1909.03368): every type (a token
-    id, a word) draws one label from the distribution of `y`, the same wherever it occurs, in training
-    and in test. A probe's selectivity is its accuracy on `y` less that on these.
+    id, a word) draws one label from the distribution of `y`. The label is the same wherever the type occurs, in
+    training and in test. The selectivity of a probe is its accuracy on `y` minus its accuracy on these labels.
 
     **Arguments:**
 
@@ -65,7 +65,7 @@ def control_labels(types: ArrayLike, y: ArrayLike, *, key: KeyLike) -> np.ndarra
     ji.probes.control_labels(tokens, np.array([0, 1, 0, 1, 1]), key=jax.random.key(0))
     ```
 
-    Law: equal types have equal labels; over many types their shares are those of y.
+    Law: equal types have equal labels; over many types the shares of the labels are those of y.
     """
     types, y = np.asarray(types), np.asarray(y)
     if types.ndim != 1 or types.shape != y.shape or not y.size:
@@ -78,24 +78,24 @@ def control_labels(types: ArrayLike, y: ArrayLike, *, key: KeyLike) -> np.ndarra
 
 
 def control_heads(types: ArrayLike, sentences: ArrayLike, *, key: KeyLike) -> np.ndarray:
-    r"""The row that each word attaches to by a rule of its type alone: itself, the first or the last.
+    r"""Random labels for probes of dependency heads: each word attaches to itself, or to the first or last word.
 
-    The control task for dependency heads of Hewitt & Liang 2019 (https://arxiv.org/abs/1909.03368):
-    every type draws one of three rules, the same in every sentence.
+    The control task of Hewitt & Liang 2019 (https://arxiv.org/abs/1909.03368): each type of word draws one of these
+    three rules at random, the same in every sentence.
 
     **Arguments:**
 
-    - `types (n,)`: of words, in the order of the text.
+    - `types (n,)`: the type of each word, in the order of the text.
     - `sentences (n,)`: the sentence of each word. The words of a sentence stand together.
     - `key`: draws the rule of each type.
 
-    **Returns:** `(n,)` ints, rows of the same arrays.
+    **Returns:** `(n,)` ints: for each word the row of the word that it attaches to.
 
     ```python
     ji.probes.control_heads(["a", "b", "a", "c"], [0, 0, 0, 1], key=jax.random.key(0))
     ```
 
-    Law: words of one type in one place of their sentences attach alike.
+    Law: in every sentence, words of one type follow the same rule.
     """
     types, sentences = np.asarray(types), np.asarray(sentences)
     starts = np.r_[0, np.flatnonzero(sentences[1:] != sentences[:-1]) + 1]
@@ -116,7 +116,7 @@ def control_heads(types: ArrayLike, sentences: ArrayLike, *, key: KeyLike) -> np
 
 @respelled(count="resamples=")
 def shuffled_labels(y: ArrayLike, resamples: int = 20, *, key: KeyLike) -> np.ndarray:
-    r"""$y_{\pi(i)}$ for random orders $\pi$, `(resamples, n)`: what a probe scores by chance alone.
+    r"""$y_{\pi(i)}$ for random orders $\pi$, `(resamples, n)`: labels on which a probe scores by chance.
 
     **Arguments:**
 

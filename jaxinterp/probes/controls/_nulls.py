@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from ... import viz
 from ..._deprecations import respelled
 from ...core._check import check_key
 from ...stats import Record, Result, permutation_p
@@ -19,10 +20,15 @@ from ._selectivity import rows
 
 @dataclass(frozen=True, eq=False)
 class Null:
-    """A score beside those of chance; made by `nulls`.
+    """A score and the scores by chance; made by `ji.probes.nulls`.
 
     - `observed`: the score. `scores (resamples,)`: the scores by chance.
     - `p_value`: `ji.stats.permutation_p` of them.
+
+    ```python
+    null = ji.probes.nulls(x, y, [3, 14], train=train, test=test, key=jax.random.key(0)).shuffle
+    null.observed, null.scores.mean(), null.p_value
+    ```
     """
 
     observed: float
@@ -32,10 +38,15 @@ class Null:
 
 @dataclass(frozen=True, eq=False)
 class Nulls(Result):
-    """Two kinds of chance; made by `nulls`. `found["shuffle"]` is `found.shuffle`.
+    """A score compared with two kinds of chance; made by `ji.probes.nulls`. `found["shuffle"]` is `found.shuffle`.
 
-    - `shuffle`: the labels of all examples in random order.
-    - `coordinates`: as many neurons drawn at random; None where all columns are read.
+    - `shuffle`: scores with the labels of all examples in random order.
+    - `coordinates`: scores with the same number of random neurons; None where all columns are used.
+
+    ```python
+    found = ji.probes.nulls(x, y, [3, 14], train=train, test=test, key=jax.random.key(0))
+    found.shuffle.p_value, found["coordinates"].p_value
+    ```
     """
 
     shuffle: Null
@@ -47,6 +58,15 @@ class Nulls(Result):
             {"chance": name, "observed": null.observed, "mean": float(null.scores.mean()), "p": null.p_value}
             for name, null in self.items()
         ]
+
+    def figure(self, *, title: str = "A score beside chance") -> viz.Figure:
+        """A histogram of the scores by chance; the observed score is marked."""
+        scores = {name: np.asarray(null.scores) for name, null in self.items()}
+        every = np.concatenate([*scores.values(), [self.shuffle.observed]])
+        edges = np.linspace(every.min(), max(every.max(), every.min() + 1e-9), 25)
+        counts = {name: np.histogram(values, edges)[0] for name, values in scores.items()}
+        marks = {"observed": self.shuffle.observed}
+        return viz.histogram(counts, edges, marks=marks, x_axis="score", title=title)
 
 
 def balanced_accuracy(y: ArrayLike, predicted: ArrayLike) -> float:
@@ -71,8 +91,8 @@ def nulls(
 ) -> Nulls:
     r"""$p = \frac{1 + \#\{s_r \ge s\}}{1 + R}$ of a probe's test score, against two kinds of chance.
 
-    `"shuffle"`: the labels of all examples in random order, fitted and scored anew. `"coordinates"`:
-    the same labels from as many neurons drawn at random. One call of `fit` for all.
+    `"shuffle"` puts the labels of all examples in random order, and fits and scores again. `"coordinates"` keeps the
+    labels and takes the same number of random neurons. One call of `fit` serves all draws.
 
     **Arguments:**
 
@@ -83,9 +103,8 @@ def nulls(
     - `key`: draws orders and columns.
     - `resamples`: draws of each kind of chance. Default 99.
     - `fit(x, y)` with x `(..., n, k)`, y `(..., n)` whose leading axes broadcast; by default `dense`.
-    - `select(x, y)`: the search that found the columns, in place of `support`: it is repeated on the
-      training examples of every shuffle. Columns chosen on the same labels that they are tested on
-      beat a null that did not choose.
+    - `select(x, y)`: the search that finds the columns, in place of `support`. It is repeated on the
+      training examples of every shuffle, because a null without this choice would be too easy to beat.
     - `score(y, predicted)`: a number, higher is better.
 
     **Returns:** `Nulls`.

@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ... import viz
+from ..._tabular import Record, Tabular
 from ...core._check import check_key
 from ...stats._examples import as_examples
 from ...stats._scores import metrics
@@ -25,28 +27,53 @@ ridged = functools.partial(adaptive, fit=fit, normalise=False)
 
 
 @dataclass(frozen=True, eq=False)
-class Rotation:
+class Rotation(Tabular):
     """F1 of sparse probes by k; made by `rotation_baseline`.
 
     - `ks (k,)`: numbers of columns. `neurons (k,)`: F1 in the basis of neurons.
     - `rotated (count, k)`: F1 in each random basis.
+
+    ```python
+    found = ji.probes.rotation_baseline(x, y, [1, 2, 8], train=train, test=test, key=jax.random.key(0))
+    found.ks, found.neurons, found.rotated.max(0)
+    ```
     """
 
     ks: np.ndarray
     neurons: np.ndarray
     rotated: np.ndarray
 
+    def records(self) -> list[Record]:
+        """A row for each k: F1 of neurons, and the mean, least and largest F1 of the rotated bases."""
+        return [
+            {
+                "k": int(k),
+                "neurons": float(f1),
+                "rotated": float(x.mean()),
+                "rotated_low": float(x.min()),
+                "rotated_high": float(x.max()),
+            }
+            for k, f1, x in zip(self.ks, self.neurons, self.rotated.T, strict=True)
+        ]
+
+    def figure(self, *, title: str = "Neurons beside rotated bases") -> viz.Figure:
+        """F1 by k, in the basis of neurons and in rotated ones, whose band is from the least to the largest."""
+        curves = {"neurons": self.neurons, "rotated": self.rotated.mean(0)}
+        bands = {"rotated": (self.rotated.min(0), self.rotated.max(0))}
+        return viz.lines(
+            curves, x=self.ks, bands=bands, x_axis="neurons (k)", y_axis="F1", log=True, title=title
+        )
+
 
 def rotate(x: ArrayLike, key: KeyLike, kind: str = "orthogonal") -> np.ndarray:
-    r"""$x R$ with R orthogonal and uniform, or Gaussian with $R_{jk} \sim \mathcal N(0, 1/d)$.
+    r"""$x R$: activations in a random basis, with R orthogonal, or Gaussian with $R_{jk} \sim \mathcal N(0, 1/d)$.
 
-    Sparse probing was published with Gaussian R (Gurnee et al. 2023,
-    https://arxiv.org/abs/2305.01610), which also mixes lengths; an orthogonal one keeps all
-    distances, so that a dense probe with ridge cannot tell the difference.
+    Gurnee et al. 2023 (https://arxiv.org/abs/2305.01610) use a Gaussian R, which also changes lengths. An orthogonal R
+    keeps all distances, so that a dense probe with ridge gives the same predictions.
 
     **Arguments:**
 
-    - `x (..., n, d)`: activations. One R serves all leading axes.
+    - `x (..., n, d)`: activations. All leading axes get the same R.
     - `key`: draws R.
     - `kind`: "orthogonal" (the default) or "gaussian".
 
@@ -90,7 +117,7 @@ def rotation_baseline(
     kind: str = "orthogonal",
     sweep: Callable[..., Mapping[int, Any]] = ridged,
 ) -> Rotation:
-    r"""$F_1(k)$ of sparse probes on $x$ and on $x R$: higher on neurons where their basis is privileged.
+    r"""$F_1(k)$ of sparse probes on $x$ and on $x R$: whether neurons are a better basis than a random one.
 
     **Arguments:**
 

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from ..._deprecations import respelled
+from ..._tabular import Record, Tabular
 from ...core._check import check_key
 from ...stats._examples import as_examples
 from ...typing import ArrayLike, KeyLike
@@ -20,15 +21,20 @@ unbalanced = functools.partial(dense, balanced=False)
 
 
 @dataclass(frozen=True, eq=False)
-class Selectivity:
+class Selectivity(Tabular):
     """Accuracies on test examples; made by `selectivity`. `...` are the leading axes of x.
 
     - `accuracy (...)`: on the task. `control (..., controls)`: on each control task.
     - `selectivity (...)`: the accuracy minus the mean control.
-    - `seen_accuracy`, `seen_control`, `seen_selectivity`: the same on test examples whose type is among the
-      training ones. `seen`: their share.
+    - `seen_accuracy`, `seen_control`, `seen_selectivity`: the same on test examples whose type occurs in
+      training. `seen`: the share of these examples.
     - `shuffled (..., shuffles)`: on labels in random order.
-    - `majority`: of always the commonest training label.
+    - `majority`: the accuracy of the most frequent training label for all examples.
+
+    ```python
+    found = ji.probes.selectivity(x, y, tokens, train=train, test=test, key=jax.random.key(0))
+    found.accuracy, found.control.mean(-1), found.selectivity
+    ```
     """
 
     accuracy: np.ndarray
@@ -40,6 +46,18 @@ class Selectivity:
     shuffled: np.ndarray
     majority: float
     seen: float
+
+    def records(self) -> list[Record]:
+        """A row for each task: its indices, its accuracy, the mean over controls and shuffles, and the selectivity."""
+        means = {"control": self.control.mean(-1), "shuffled": self.shuffled.mean(-1)}
+        parts = {"accuracy": self.accuracy, "selectivity": self.selectivity, **means}
+        parts |= {"seen_accuracy": self.seen_accuracy, "seen_selectivity": self.seen_selectivity}
+        return [
+            {f"axis {i}": j for i, j in enumerate(at)}
+            | {name: float(np.asarray(part)[at]) for name, part in parts.items()}
+            | {"majority": self.majority, "seen": self.seen}
+            for at in np.ndindex(np.shape(self.accuracy))
+        ]
 
 
 @respelled(together="batched=")
@@ -56,7 +74,7 @@ def selectivity(
     shuffles: int = 0,
     batched: bool = True,
 ) -> Selectivity:
-    r"""$\mathrm{acc}(y) - \mathrm{acc}(C(\text{type}))$: what a probe reads beyond a memory of types.
+    r"""$\mathrm{acc}(y) - \mathrm{acc}(C(\text{type}))$: how much better a probe is than one that memorises types.
 
     Hewitt & Liang 2019 (https://arxiv.org/abs/1909.03368). The probes of the task, of every control
     task and of shuffled labels are fitted in one call, as one axis of labels.
@@ -65,7 +83,7 @@ def selectivity(
 
     - `x (..., n, d)`: activations, with any leading axes (layers).
     - `y (n,)`: labels.
-    - `types (n,)`: what a control label belongs to: a token id, a word.
+    - `types (n,)`: the type of each example, such as a token id or a word; a type has one control label.
     - `train`, `test`: indices of examples or masks `(n,)`, as `data.split` gives.
     - `key`: draws control labels and orders.
     - `fit`: a probe function: `fit(x, y)` with y `(labels, n)`, x `(n, d)` or `(..., 1, n, d)`, gives an object whose
@@ -74,12 +92,12 @@ def selectivity(
     - `controls`: how many control tasks. Default 5.
     - `shuffles`: how many random orders of the labels. Default 0.
     - `batched`: whether `fit` takes all labellings at once. Default True. With False it is called for each x
-      `(n, d)` and y `(n,)` alone, as `ji.probes.fit` needs it.
+      `(n, d)` and y `(n,)` by itself, as `ji.probes.fit` needs it.
 
     **Returns:** `Selectivity`.
 
-    **Raises:** ValueError where no test example has a type of the training ones: a control task is
-    then chance, and selectivity says nothing.
+    **Raises:** ValueError where no type occurs in both training and test: accuracy on a control task is then chance,
+    and selectivity has no meaning.
 
     ```python
     train, test = ji.data.split(groups, key=jax.random.key(0))

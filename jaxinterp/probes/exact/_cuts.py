@@ -61,7 +61,7 @@ def relax(
     """The linear program over cuts `q (c,)`, `h (c, f)`: shares `s (f,)` and multipliers `(c,)`.
 
     `min t, t >= q_c - h_c . s, sum s <= k, 0 <= s <= 1`; None where HiGHS gives up, or
-    needs more than `seconds`. Of many columns those `likely (f,)` to have a share are tried first, and
+    needs more than `seconds`. Among many columns, those `likely (f,)` to have a share are tried first, and
     the ones that the multipliers then ask for join them (and are marked), until none is missing.
     """
     free = h.shape[1]

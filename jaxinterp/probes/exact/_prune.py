@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..._tabular import Record, Tabular
 from ...stats._examples import as_examples, as_labels, check_k
 from ...stats._scores import metrics
 from ...typing import ArrayLike
@@ -17,13 +18,18 @@ from ._subset import Subset, best_subset
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Pruned:
-    """One turn of `prune`.
+class Pruned(Tabular):
+    """One turn of `ji.probes.prune`.
 
-    - `subset`: the best k neurons of those searched, with its certificate. `searched`: these columns.
-    - `probe`: refitted on them. `f1`: its F1.
-    - `alone (k,)`: F1 of each of them alone, in the order of the support.
-    - `removed`: the best of these; it is missing from the next turn. `removed_f1`: its F1.
+    - `subset`: the best k neurons of the searched columns, with the certificate. `searched`: these columns.
+    - `probe`: a probe that is fitted on the k neurons. `f1`: its F1.
+    - `alone (k,)`: F1 of each of the k neurons by itself, in the order of the support.
+    - `removed`: the neuron with the best of these; it is missing from the next turn. `removed_f1`: its F1.
+
+    ```python
+    turn = ji.probes.prune(x, y, k=2, rounds=3)[0]
+    turn.subset.support, turn.f1, turn.removed
+    ```
     """
 
     subset: Subset
@@ -33,6 +39,19 @@ class Pruned:
     removed: int
     removed_f1: float
     searched: np.ndarray
+
+    def records(self) -> list[Record]:
+        """A row for each neuron of the support: its weight, its F1 alone, and whether the next turn lacks it."""
+        return [
+            {
+                "neuron": int(one),
+                "weight": float(w),
+                "f1_alone": float(alone),
+                "removed": int(one) == self.removed,
+            }
+            | {"f1": self.f1, "status": self.status, "gap": self.gap}
+            for one, w, alone in zip(self.subset.support, self.subset.weights, self.alone, strict=True)
+        ]
 
     @property
     def status(self) -> str:
@@ -65,10 +84,10 @@ def prune(
     time_limit: float | int = 60,
     fit: Callable[..., Any] = fit,
 ) -> list[Pruned]:
-    r"""$F_1(S_t)$, $S_t$ the best k neurons, as the best single one of them is taken away, again and again.
+    r"""$F_1(S_t)$ of the best k neurons $S_t$, after the best single neuron of each turn has been removed.
 
-    A feature in superposition, spread over many neurons, degrades slowly; one with a neuron of its
-    own drops at once. Gurnee et al. 2023 (https://arxiv.org/abs/2305.01610).
+    The F1 of a feature in superposition, spread over many neurons, falls slowly. The F1 of a feature with a neuron of
+    its own falls at once. Gurnee et al. 2023 (https://arxiv.org/abs/2305.01610).
 
     **Arguments:**
 
@@ -78,13 +97,13 @@ def prune(
     - `k`: the number of neurons of each turn. Default 5.
     - `rounds`: how many turns. Default 10.
     - `test`: the examples (x, y) on which F1 is taken. Default None: the training ones.
-    - `prefilter`: each turn searches this many of the neurons that are left, those of the largest mean
-      difference. Default 50, as published; None searches all that are left.
+    - `prefilter`: each turn searches this many of the remaining neurons, those with the largest mean
+      difference. Default 50, as published; None searches all of them.
     - `loss`, `gamma`: as in `best_subset`.
     - `time_limit`: seconds for each turn.
     - `fit(x, y, support)`: the probes whose F1 is taken. Default `ji.probes.fit` (C = 1).
 
-    **Returns:** `rounds` of `Pruned`, in order, each with the `status` and `gap` of its search.
+    **Returns:** a list of `Pruned`, one for each turn, with the `status` and `gap` of its search.
 
     **Raises:** as `best_subset`; ValueError where `rounds` would leave fewer than k neurons.
 

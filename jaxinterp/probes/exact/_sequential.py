@@ -123,10 +123,10 @@ def aicc(x: ArrayLike, y: ArrayLike, found: LinearScores) -> float:
     - `x (n, d)`, `y (n,)`: examples; best those of a validation run.
     - `found`: a `Subset` or `Probe` of squared loss.
 
-    **Returns:** the criterion.
+    **Returns:** the criterion, a float.
 
     ```python
-    path = ji.probes.best_subsets(theta, v, range(1, 6), "squared", intercept=False)
+    path = ji.probes.best_subsets(theta, v, range(1, 4), "squared", intercept=False)
     min(path, key=lambda k: ji.probes.aicc(held_theta, held_v, path[k]))  # the k to take
     ```
     """
@@ -143,14 +143,14 @@ def aicc(x: ArrayLike, y: ArrayLike, found: LinearScores) -> float:
 def choose_k(path: Mapping[int, LinearScores], x: ArrayLike, y: ArrayLike, *, tie: float | int = 2.0) -> int:
     r"""$\min \{k : \mathrm{AICc}(k) \le \min_{k'} \mathrm{AICc}(k') + \mathrm{tie}\}$ over a path of `best_subsets`.
 
-    Models within 2 of the best have about as much support from the data; the smallest of them is
-    taken.
+    Models whose criterion is within 2 of the best fit the data about equally well; this function takes the smallest
+    of them.
 
     **Arguments:**
 
-    - `path`: what `best_subsets` returns.
-    - `x (n, d)`, `y (n,)`: examples; best those of a validation run.
-    - `tie`: how far from the best still counts as equal. Default 2; 0 is the plain minimum.
+    - `path`: the result of `best_subsets`.
+    - `x (n, d)`, `y (n,)`: examples, preferably those of a validation run.
+    - `tie`: the distance from the best that counts as equal. Default 2; 0 is the plain minimum.
 
     **Returns:** k.
 

@@ -7,13 +7,18 @@ from ...typing import ArrayLike
 
 @dataclass(frozen=True)
 class SearchSettings:
-    """Settings of `best_subset` that decide how long it takes, and never what is optimal.
+    """Settings of `best_subset` that change how long the search takes, and not which support is optimal.
 
     - `tol`: the relative gap that counts as optimal. Default 1e-6.
     - `start`: a support to begin with (columns of x), or several. Default None.
-    - `screen`: whether columns that are proven out are dropped. Without it the search is slower and the
-      answer the same. Default True.
+    - `screen`: whether columns are dropped that are proven to be in no optimal support. Without it the search is
+      slower and the result the same. Default True.
     - `inner_tol`: the relative gap of the regression on each support. Default 1e-10.
+
+    ```python
+    settings = ji.probes.SearchSettings(start=[3, 14], tol=1e-4)
+    ji.probes.best_subset(x, y, k=2, settings=settings).support
+    ```
     """
 
     tol: float = 1e-6

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..._deprecations import respelled
+from ..._settings import takes_settings
+from ..._tabular import Tabular
 from ...stats._examples import as_support, check_k
 from ...stats.solvers import Problem, as_problem
 from ...typing import ArrayLike
@@ -22,17 +24,23 @@ from ._tree import ROUNDING, Search
 
 
 @dataclass(frozen=True, eq=False)
-class Subset(LinearScores):
-    """A sparse probe with what was proven about it; made by `best_subset`.
+class Subset(Tabular, LinearScores):
+    """A sparse probe with a certificate; made by `ji.probes.best_subset`.
 
-    - `support (k,)`: columns of x, sorted. `weights (k,)` in their order, `bias`.
-    - `value`: the objective. `bound`: no support of at most k columns has a value below it.
-    - `gap`: `(value - bound) / value`. Where the value is below 1e-6 of that without columns, as in data
-      free of noise, the difference is divided by that instead: float64 has no more digits.
+    - `support (k,)`: columns of x, sorted. `weights (k,)` in the same order, and `bias`.
+    - `value`: the objective. `bound`: no support of at most k columns has a lower value.
+    - `gap`: `(value - bound) / value`. If the value is below 1e-6 of the value without columns, as in data
+      without noise, the difference is divided by the value without columns, because float64 has no more digits.
     - `status`: "optimal" where the gap is within the tolerance, else "time_limit".
-    - `nodes` of the search tree, `cuts` made, `screened`: columns that were proven out before any
-      branching. `seconds` of the search.
+    - `nodes`: the size of the search tree; `cuts`: the number of cuts; `screened`: how many columns were proven to be in
+      no optimal support before the search branched; `seconds`: the time of the search.
     - `loss`; `gamma`, the inverse ridge; `features`, the d of x.
+
+    ```python
+    found = ji.probes.best_subset(x, y, k=2)
+    found.support, found.weights, found.status
+    found.decision(x) > 0
+    ```
     """
 
     support: np.ndarray
@@ -60,6 +68,7 @@ class Subset(LinearScores):
 
 
 @respelled(**RESPELLED)
+@takes_settings
 def best_subset(
     x: ArrayLike,
     y: ArrayLike,
@@ -73,10 +82,10 @@ def best_subset(
     equal: ConstraintsLike | None = None,
     settings: SearchSettings = SearchSettings(),
 ) -> Subset:
-    r"""$\min_{|S| \le k}\, \min_{w, b} \sum_i \omega_i\, \ell(y_i, w \cdot x_{i,S} + b) + \frac{1}{2\gamma} \lVert w \rVert^2$, proven.
+    r"""$\min_{|S| \le k}\, \min_{w, b} \sum_i \omega_i\, \ell(y_i, w \cdot x_{i,S} + b) + \frac{1}{2\gamma} \lVert w \rVert^2$, with a proof.
 
-    Outer approximation over the dual, screening of columns, and branch and bound where cuts leave a
-    gap; Gurnee et al. 2023 (https://arxiv.org/abs/2305.01610) after Bertsimas et al. 2017
+    The method is outer approximation over the dual with screening of columns, followed by branch and bound where the
+    cuts leave a gap: Gurnee et al. 2023 (https://arxiv.org/abs/2305.01610) after Bertsimas et al. 2017
     (https://arxiv.org/abs/1710.01352). For `loss="squared"` the objective is
     $\frac{1}{2n} (\lVert y - Xw - b \rVert^2 + \lVert w \rVert^2 / \gamma)$, and `equal=(C, e)` adds
     the constraints $C w = e$.
@@ -119,6 +128,7 @@ def best_subset(
 
 
 @respelled(**RESPELLED)
+@takes_settings
 def best_subsets(
     x: ArrayLike,
     y: ArrayLike,
@@ -134,8 +144,8 @@ def best_subsets(
 ) -> ByK[Subset]:
     r"""`best_subset` for several k: $\{k: \arg\min_{|S| \le k} P(S)\}$, warm-started across k.
 
-    From the largest k down: each begins with the largest weights of the one before and with its cuts,
-    which hold for every k.
+    The searches run from the largest k down. Each begins with the largest weights of the search before, and with its
+    cuts, which hold for every k.
 
     **Arguments:** as `best_subset`.
 

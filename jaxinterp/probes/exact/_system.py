@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from ... import viz
+from ..._tabular import Record, Tabular
 from ...stats._examples import as_examples, as_real
 from ...typing import ArrayLike
 from ._constraints import ConstraintsLike, as_equal
@@ -14,13 +16,18 @@ from ._subset import Subset, best_subset
 
 
 @dataclass(frozen=True, eq=False)
-class System:
+class System(Tabular):
     """Sparse equations for several targets; made by `best_system`.
 
-    - `weights (targets, d)`: zero off the support.
-    - `value`, `bound`: sums over the searches. `gap`: the largest of theirs.
-    - `status`: "optimal" where each search is, else "time_limit". `seconds` of all searches.
-    - `parts`: the searches themselves.
+    - `weights (targets, d)`: the weights of all equations; 0 outside of the supports.
+    - `value`, `bound`: sums over the searches. `gap`: the largest gap of a search.
+    - `status`: "optimal" where each search is, else "time_limit". `seconds`: the time of all searches.
+    - `parts`: the `Subset` of each search.
+
+    ```python
+    found = ji.probes.best_system(theta, velocity, k=(2, 3, 2))
+    found.equations(terms), found.predict(theta).shape
+    ```
     """
 
     weights: np.ndarray
@@ -30,6 +37,18 @@ class System:
     status: str
     seconds: float
     parts: tuple[Subset, ...]
+
+    def records(self) -> list[Record]:
+        """A row for each term of each equation: target, column and weight, with what its search proved."""
+        return [
+            {"target": t, "column": int(j), "weight": float(row[j]), "gap": part.gap, "status": part.status}
+            for t, (row, part) in enumerate(zip(self.weights, self.parts, strict=True))
+            for j in np.flatnonzero(row)
+        ]
+
+    def figure(self, *, title: str = "Equations") -> viz.Figure:
+        """A heat map of the weights, an equation a row."""
+        return viz.heatmap(self.weights, axis_names=("target", "column"), value="weight", title=title)
 
     def predict(self, x: ArrayLike) -> np.ndarray:
         """`x @ weights.T`, `(n, targets)`."""
@@ -85,7 +104,7 @@ def best_system(
     found.equations(terms), found.gap
     ```
 
-    Law: what each search finds is what `best_subset` finds; constraints hold to 1e-8.
+    Law: each equation is the result of `best_subset`; constraints hold to 1e-8.
     """
     x = as_examples(x).astype(np.float64)
     n, d = x.shape

@@ -21,6 +21,10 @@ def sparsities(d: int, most: int = 256) -> list[int]:
 
     - `d`: number of columns.
     - `most`: largest k of the grid; 256 by default.
+
+    ```python
+    ji.probes.sparsities(30)                # [1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 30]
+    ```
     """
     if d < 1 or most < 1:
         raise ValueError(f"A grid of k needs d and most of 1 or more; got d={d}, most={most}.")
@@ -35,7 +39,7 @@ def sparsities(d: int, most: int = 256) -> list[int]:
 def shrinking_net(
     x: ArrayLike, y: ArrayLike, support: Sequence[int] | np.ndarray, *, balanced: bool = True
 ) -> Probe:
-    r"""The elastic net with $C = k/20$ and $r = \mathrm{clip}(e^{-k/20}, 0.1, 0.9)$, k the size of the support.
+    r"""The elastic net with $C = k/20$ and $r = \mathrm{clip}(e^{-k/20}, 0.1, 0.9)$ for a support of k columns.
 
     With fewer columns a larger part of the penalty is an L1 norm. `adaptive` fits this by default, as the
     published code of Gurnee et al. 2023 does (https://arxiv.org/abs/2305.01610). For
@@ -47,6 +51,12 @@ def shrinking_net(
     - `y (n,)`: labels 0 and 1.
     - `support`: numbers of columns `(k,)`.
     - `balanced`: whether both classes have the same total weight; True by default.
+
+    **Returns:** a `Probe`, as `ji.probes.elastic_net`.
+
+    ```python
+    ji.probes.shrinking_net(x, y, support=[3, 14]).weights
+    ```
     """
     k = len(support)
     ratio = float(np.clip(np.exp(-k / 20), 0.1, 0.9))
@@ -63,15 +73,15 @@ def adaptive(
 ) -> ByK[Probe]:
     r"""$S_{k'} = \mathrm{top}_{k'} \lvert w_{S_k} \rvert$ for $k' < k$: a probe for each k, on nested supports.
 
-    The adaptive thresholding of Gurnee et al. 2023 (https://arxiv.org/abs/2305.01610): the features of
-    the largest k by mean difference; then, for each smaller k, those of the largest weights of the
-    probe before. What an L1 norm set to 0 goes first, the smallest mean difference first of all.
+    The adaptive thresholding of Gurnee et al. 2023 (https://arxiv.org/abs/2305.01610). The largest k takes the columns
+    with the largest mean difference. Each smaller k takes the columns with the largest weights of the probe before.
+    Columns with the weight 0 are dropped first, and among these the one with the smallest mean difference.
 
-    **Units.** With `normalise` each feature is divided by $10 \max(\sigma_j, 10^{-3})$, nothing
-    subtracted, as published: ranking, penalty and weights then compare features of any spread (one
-    whose deviation is below a thousandth counts less). Probes come back in the units of x given, so
-    `probe.decision(x)` takes x as it is; `value`, `bound` and `gap` are of the problem that was
-    solved. With `normalise=False` units matter all the way. The published penalty is strong where k and
+    **Units.** With `normalise` each column is divided by $10 \max(\sigma_j, 10^{-3})$ and nothing is
+    subtracted, as published. So the ranking, the penalty and the weights do not depend on the spread of a column (if
+    its deviation is below 0.001, it counts less). Probes are returned in the units of the given x, so
+    `probe.decision(x)` takes x as it is; `value`, `bound` and `gap` belong to the normalised problem. With
+    `normalise=False` everything depends on the units of x. The published penalty is strong where k and
     n are small: on a few hundred examples it can set every weight of a weak feature to 0.
 
     **Arguments:**
@@ -79,13 +89,13 @@ def adaptive(
     - `x (n, d)`: activations, a row per example.
     - `y (n,)`: labels 0 and 1.
     - `ks`: the numbers of columns. Default `sparsities(d)`, no more than n.
-    - `fit(x, y, support)`: makes each `Probe`. Default `shrinking_net`. For the ridge in its place write
+    - `fit(x, y, support)`: makes each `Probe`. Default `shrinking_net`. For a ridge write
       `fit=ji.probes.fit`; for another loss `fit=functools.partial(ji.probes.fit, loss="hinge")`. Its gamma
-      is in the units of the normalised x, whose deviations are 0.1: 100 there is 1 at deviation 1.
+      is in the units of the normalised x, whose deviations are 0.1: there 100 stands for 1 at deviation 1.
     - `normalise`: whether columns are divided by their deviation. Default True.
 
-    **Returns:** `ByK`, a mapping from k, rising, to `Probe`; `.converged` and `.gap` say how far each fit got.
-    Metrics: `metrics(y, probe.decision(x))`.
+    **Returns:** `ByK`, a mapping from k, in rising order, to `Probe`. `.converged` and `.gap` of a probe say how
+    exact its fit is, and `ji.probes.metrics(y, probe.decision(x))` how good it is.
 
     **Raises:** as `best_subset`.
 
@@ -94,7 +104,7 @@ def adaptive(
         print(k, ji.probes.metrics(y, probe.decision(x)).f1)
     ```
 
-    Law: supports are nested; planted neurons are found; units change nothing.
+    Law: supports are nested; planted neurons are found; other units of x give the same probes.
     """
     fit = shrinking_net if fit is None else fit
     x = as_examples(x)

@@ -7,6 +7,7 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
+from ..._tabular import Record, Tabular
 from ...stats._examples import as_examples
 from ...typing import ArrayLike, ModelLike
 from ...weights import fold_norms
@@ -14,16 +15,30 @@ from ._ridge import as_targets
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Aligned:
+class Aligned(Tabular):
     """Cosines between weights of neurons and directions; made by `aligned_neurons`.
 
     - `read (layer, ff, direction)`: of input weights. `write`: of output weights.
     - `gate`: of gate weights; None for a model without a gate.
+
+    ```python
+    found = ji.probes.aligned_neurons(model, model.w_unembed[:, 5])
+    found.write.shape, found.top(3, of="write")
+    ```
     """
 
     read: np.ndarray
     write: np.ndarray
     gate: np.ndarray | None
+
+    def records(self) -> list[Record]:
+        """A row for each of the hundred neurons of the largest cosine with each direction."""
+        found = []
+        for direction in range(self.read.shape[-1]):
+            for row in self.top(100, direction):
+                layer, neuron = row.pop("neuron")
+                found.append({"direction": direction, "layer": layer, "neuron": neuron} | row)
+        return found
 
     def top(self, n: int = 10, direction: int = 0, *, of: str = "all") -> list[dict[str, Any]]:
         """The n neurons with the largest |cos|: dicts of `neuron` (layer, index), `weights`, `cos`.
@@ -57,11 +72,11 @@ class Aligned:
 
 
 def aligned_neurons(model: ModelLike, directions: ArrayLike) -> Aligned:
-    r"""$\cos(w^{\text{in}}_{li}, v)$ and $\cos(w^{\text{out}}_{li}, v)$ of every neuron: the neurons that read and write the direction of a probe.
+    r"""$\cos(w^{\text{in}}_{li}, v)$ and $\cos(w^{\text{out}}_{li}, v)$: how strongly each neuron reads and writes a direction.
 
-    The space and time neurons of Gurnee & Tegmark 2023 (https://arxiv.org/abs/2310.02207). Gains of
-    norms are folded into the weights that read them, so that cosines are taken in the residual stream
-    (behind a LayerNorm without the mean, which it removes).
+    The space and time neurons of Gurnee & Tegmark 2023 (https://arxiv.org/abs/2310.02207). The gains of
+    norms are multiplied into the weights that read them first, so cosines are taken in the residual stream. Behind a
+    LayerNorm the mean is subtracted, because the norm removes it.
 
     **Arguments:**
 
@@ -74,7 +89,6 @@ def aligned_neurons(model: ModelLike, directions: ArrayLike) -> Aligned:
     **Raises:** ValueError for directions of another width or all zero, a model without neurons.
 
     ```python
-    model, tokenizer = ji.load("tiny")
     found = ji.probes.aligned_neurons(model, model.w_unembed[:, tokenizer(" Paris")[-1]])
     found.top(3)
     ```
@@ -115,7 +129,7 @@ def _cosines(w_in: Any, w_out: Any, w_gate: Any, v: Any) -> Any:
 def correlations(x: ArrayLike, y: ArrayLike) -> np.ndarray:
     r"""$\rho_j = \mathrm{corr}(x_{\cdot j}, y)$: Pearson's correlation of every neuron with a real target.
 
-    What `rank` is to labels, for targets: one matrix product for all targets and layers.
+    It ranks neurons for a target as `rank` does for labels. One matrix product serves all targets and layers.
 
     **Arguments:**
 

@@ -6,19 +6,27 @@ from typing import Any
 
 import numpy as np
 
+from ..._tabular import Tabular
 from ...typing import ArrayLike
 from ._geography import COLUMNS, as_pair, haversine, proximity_error
 from ._ridge import as_targets, ridge
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class HeldOut:
-    """Errors inside a block that a probe was not fitted to; made by `block_holdout`.
+class HeldOut(Tabular):
+    """Errors inside a block that a probe has not seen; made by `ji.probes.block_holdout`.
 
-    - `block`: its name. `count`: its examples.
-    - `error`: the median distance of predictions to targets (kilometres, or units of the targets) of the
-      probe without the block. `nominal`: that of probes that leave out one example alone.
-    - `proximity`, `nominal_proximity`: the proximity errors of the same, within the block.
+    - `block`: the name of the block. `count`: the number of its examples.
+    - `error`: the median distance between predictions and targets (kilometres, or units of the targets) for the
+      probe that has not seen the block. `nominal`: the same for probes that leave out one example.
+    - `proximity`, `nominal_proximity`: the proximity errors of these probes within the block.
+
+    ```python
+    places = np.stack([rng.uniform(-60, 60, len(x)), rng.uniform(-180, 180, len(x))], 1)
+    country = np.array(["here", "there"])[rng.integers(0, 2, len(x))]
+    largest = ji.probes.block_holdout(x, places, country)[0]
+    largest.block, largest.error, largest.nominal
+    ```
     """
 
     block: str | int | float
@@ -39,15 +47,15 @@ def block_holdout(
     columns: tuple[str, str] | None = COLUMNS,
     lambdas: ArrayLike | None = None,
 ) -> list[HeldOut]:
-    r"""$\hat y_B = f_{\setminus B}(x_B)$: a country, a state or a decade is left out whole, and then predicted.
+    r"""$\hat y_B = f_{\setminus B}(x_B)$: predicts a country, a state or a decade without any of its examples.
 
-    A probe that has learned where names of a country lie, rather than a map, fails on a country that
-    it never saw. The nominal error is on the same examples, each left out alone (`ridge`'s
-    `left_out`). Gurnee & Tegmark 2023 (https://arxiv.org/abs/2310.02207).
+    A probe may have learned which names belong to which country, and not a map. Such a probe fails on a country that
+    it has not seen. The nominal error is that of the same examples when each is left out by itself (`left_out` of
+    `ridge`). Gurnee & Tegmark 2023 (https://arxiv.org/abs/2310.02207).
 
     **Arguments:**
 
-    - `x (n, d)`: activations. Drop rows with the same name first: one would give away the other.
+    - `x (n, d)`: activations. Remove rows with the same name first: a probe that has seen one knows the other.
     - `y (n, 2)`: places in degrees, or with `columns=None` any targets.
     - `blocks (n,)`: the name of each example's block.
     - `only`: the blocks to leave out. Default None: all.

@@ -29,7 +29,12 @@ class Dense(ClassScores, eqx.Module):
     - `weights (..., d, c)`; `bias (..., c)`, -inf for a class that no example has.
     - `value` of the objective. `gap`: an upper bound of `(value - optimum) / value`, from the dual; NaN with
       a `rank`. `converged`: where the gap is within the tolerance. `iterations`.
-    - `classes (c,)`: what each column stands for.
+    - `classes (c,)`: the label of each column.
+
+    ```python
+    probe = ji.probes.dense(x, y)
+    probe.predict(x), probe.log_probs(x), probe.gap
+    ```
     """
 
     weights: np.ndarray
@@ -60,7 +65,7 @@ def dense(
 ) -> Dense:
     r"""$\min_{W,b} \sum_i \omega_i \bigl(-\log \mathrm{softmax}(W^\top x_i + b)_{y_i}\bigr) + \frac{1}{2\gamma} \lVert W \rVert^2$ for every layer and labelling.
 
-    Newton's method with conjugate gradients in float32, all problems in one compiled program. Two
+    It is solved by Newton's method with conjugate gradients in float32, all problems in one compiled program. Two
     classes are logistic regression, with the ridge on the difference of their columns: the same
     problem as `fit`. With a `rank`, $W = U V$, and L-BFGS optimises U and V, starting from the truncated W.
 
@@ -70,11 +75,11 @@ def dense(
       and are never copied: x `(n, d)` with y `(labels, n)`, x `(layer, n, d)` with y `(n,)`, both
       with `x[:, None]`.
     - `gamma`: the inverse ridge, as in `fit`.
-    - `balanced`: every class present weighs the same.
-    - `weights (..., n)`: how much each example counts; 0 leaves one out.
-    - `rank`: at most this rank of W.
-    - `classes`: all labels there are, where y may lack some.
-    - `tol`: the relative duality gap that counts as converged. float32 proves about 1e-5.
+    - `balanced`: whether every class in y has the same total weight.
+    - `weights (..., n)`: how much each example counts; 0 leaves an example out.
+    - `rank`: the largest rank of W.
+    - `classes`: all labels, where y may lack some.
+    - `tol`: the relative duality gap that counts as converged; float32 reaches about 1e-5.
 
     **Returns:** `Dense`, with `.logits(x)`, `.log_probs(x)`, `.decision(x)`, `.predict(x)`.
 
@@ -85,8 +90,8 @@ def dense(
     (probes.predict(x) == y).mean(-1), probes.gap
     ```
 
-    Laws: two classes equal `fit`; more equal scikit-learn with C = gamma; many problems equal one by
-    one; permuting classes permutes logits; a second call of the same shapes compiles nothing.
+    Laws: for two classes it equals `fit`, for more scikit-learn with C = gamma; many problems give the same as one by
+    one; to permute classes permutes logits; a second call of the same shapes compiles nothing.
     """
     x = as_examples(x, layers=True).astype(np.float32)
     n, d = x.shape[-2:]

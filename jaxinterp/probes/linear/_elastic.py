@@ -22,9 +22,9 @@ def elastic_net(
 ) -> Probe:
     r"""$\min_{w,b} \frac{1-r}{2} \lVert w \rVert^2 + r \lVert w \rVert_1 + \gamma \sum_i \omega_i \log(1 + e^{-y_i (w \cdot x_i + b)})$.
 
-    Zou & Hastie 2005 (https://doi.org/10.1111/j.1467-9868.2005.00503.x), in the form of the saga
-    solver of scikit-learn: gamma is its C, and the bias is not penalised. Proximal Newton, each
-    quadratic solved exactly by coordinate descent and a step on the signs that it settles on.
+    The elastic net of Zou & Hastie 2005 (https://doi.org/10.1111/j.1467-9868.2005.00503.x), in the form of the saga
+    solver of scikit-learn: gamma is its C, and the bias is not penalised. The solver is proximal Newton. Coordinate
+    descent finds the signs of each quadratic problem, and a step for these signs solves it exactly.
 
     **Arguments:**
 
@@ -37,7 +37,7 @@ def elastic_net(
     - `tol`: the relative duality gap that counts as converged. Default 1e-8.
     - `max_iter`: the largest number of Newton steps. Default 100.
 
-    **Returns:** `Probe` on these columns, many of whose weights are exactly 0; `value`, `bound`
+    **Returns:** `Probe` on these columns. Many of its weights are exactly 0. `value`, `bound`
     and `gap` are those of the objective above.
 
     **Raises:** as `best_subset`; ValueError for a ratio outside of 0..1.

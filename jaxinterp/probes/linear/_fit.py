@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..._tabular import Tabular
 from ...stats._examples import as_support
 from ...stats.solvers import as_problem, solve_regression
 from ...typing import ArrayLike, IndexLike
@@ -11,13 +12,18 @@ from .._linear_scores import LinearScores
 
 
 @dataclass(frozen=True, eq=False)
-class Probe(LinearScores):
-    """A linear probe with what its solver reached; made by `fit`.
+class Probe(Tabular, LinearScores):
+    """A linear probe with a bound on its error; made by `ji.probes.fit`.
 
     - `support (k,)`: columns of x. `weights (k,)`, `bias`.
-    - `value`: the objective. `bound`: what its dual proves; no weights have a lower value.
+    - `value`: the objective. `bound`: a lower bound from the dual; no weights have a lower value.
     - `gap`: `(value - bound) / value`. `converged`: whether the gap is within the tolerance.
     - `iterations` of the solver; `loss`; `gamma`, the inverse ridge; `features`, the d of x.
+
+    ```python
+    probe = ji.probes.fit(x, y, support=[3, 14])
+    probe.decision(x), probe.predict(x)
+    ```
     """
 
     support: np.ndarray
@@ -47,9 +53,9 @@ def fit(
 ) -> Probe:
     r"""$\min_{w,b} \sum_i \omega_i\, \ell(y_i, w \cdot x_{i,S} + b) + \frac{1}{2\gamma} \lVert w \rVert^2$ on a support S.
 
-    Newton for logistic loss, an interior point for hinge, a closed form for squared
-    ($\frac{1}{2n}(\lVert y - Xw - b \rVert^2 + \lVert w \rVert^2 / \gamma)$); with more features than
-    examples in the span of the examples, where the optimum lies. Gamma is the C of other libraries.
+    The solver is Newton's method for the logistic loss, an interior point for the hinge loss, and a closed form for
+    the squared loss ($\frac{1}{2n}(\lVert y - Xw - b \rVert^2 + \lVert w \rVert^2 / \gamma)$). With more columns than
+    examples it searches in the span of the examples, where the optimum lies. Gamma is the C of other libraries.
 
     **Arguments:**
 

@@ -21,8 +21,8 @@ def haversine(
     **Arguments:**
 
     - `start (..., 2)`, `end (..., 2)`: places in degrees, of shapes that broadcast.
-    - `columns`: what the last axis holds. Default ("latitude", "longitude"); tables of (x, y) are often the
-      other way round.
+    - `columns`: the order of the last axis. Default ("latitude", "longitude"); tables of (x, y) often have the
+      other order.
     - `radius`: of the sphere, in the unit of the result. Default 6371 km.
 
     **Returns:** `(...)`.
@@ -74,8 +74,8 @@ def proximity_error(
 ) -> float | np.ndarray:
     r"""$\frac1n \sum_i \frac{1}{n-1} \lvert \{ j : \mathrm{dist}(y_i, \hat y_j) < \mathrm{dist}(y_i, \hat y_i) \} \rvert$: how many others are predicted nearer to a place than the place itself.
 
-    0 is best, 0.5 is chance: unlike an error in kilometres, it can be compared between maps. Gurnee &
-    Tegmark 2023 (https://arxiv.org/abs/2310.02207), with columns read as what they are.
+    0 is best and 0.5 is chance. Unlike an error in kilometres, it can be compared between maps of different size. Gurnee
+    & Tegmark 2023 (https://arxiv.org/abs/2310.02207).
 
     **Arguments:**
 
@@ -129,11 +129,17 @@ def as_pair(targets: Any, predicted: Any, columns: Any) -> tuple[np.ndarray, np.
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PlaceMetrics(Result):
-    """How good a map is; made by `place_metrics`.
+    """How good predicted places are; made by `ji.probes.place_metrics`.
 
     - `r2`, `spearman`: means of both coordinates, each also of one: `r2_latitude`, `r2_longitude`, ...
     - `mean_km`, `median_km`, `rmse_km`: distances of predictions from targets, in kilometres.
     - `proximity_error`: 0 is best, 0.5 is chance.
+
+    ```python
+    places = np.stack([rng.uniform(-60, 60, 200), rng.uniform(-180, 180, 200)], 1)
+    found = ji.probes.place_metrics(places, places + rng.normal(size=(200, 2)))
+    found.r2, found.median_km, found.proximity_error
+    ```
     """
 
     r2: float
@@ -151,7 +157,7 @@ class PlaceMetrics(Result):
 def place_metrics(
     targets: ArrayLike, predicted: ArrayLike, *, columns: tuple[str, str] = COLUMNS
 ) -> PlaceMetrics:
-    r"""How good a map is: $R^2$ (mean of both coordinates), Spearman of each, kilometres, proximity.
+    r"""How good predicted places are: $R^2$ (mean of both coordinates), Spearman of each, kilometres, proximity.
 
     **Arguments:**
 
@@ -167,7 +173,7 @@ def place_metrics(
     ji.probes.place_metrics(places, places + rng.normal(size=(200, 2)))["median_km"]
     ```
 
-    Law: columns in another order, named so, change nothing.
+    Law: columns in another order give the same, if `columns` names that order.
     """
     targets, predicted = as_pair(targets, predicted, columns)
     per = {name: regression_metrics(targets[:, i], predicted[:, i]) for i, name in enumerate(columns)}

@@ -7,6 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from ..._tabular import Record, Tabular
 from ...stats import BinaryMetrics, RegressionMetrics, metrics, regression_metrics
 from ...stats._blocks import cores
 from ...stats._examples import as_examples, as_labels, as_real, as_shaped, check_loss
@@ -20,13 +21,18 @@ PROBES_PER_PROGRAM = 16
 
 
 @dataclass(frozen=True, eq=False)
-class Probes:
+class Probes(Tabular):
     """Linear probes of many supports; made by `fit_many`.
 
     - `support (..., m, k)`: columns of x, -1 where a support is shorter.
     - `weights (..., m, k)`: 0 where a support is shorter.
     - `bias`, `value` of the objective, `converged`, `iterations`: `(..., m)`.
     - `loss`; `gamma`, the inverse ridge; `features`, the d of x.
+
+    ```python
+    probes = ji.probes.fit_many(x, y, [[3, 14], [0, 1]])
+    probes.weights, probes.evaluate(x, y)["f1"]
+    ```
     """
 
     support: np.ndarray
@@ -38,6 +44,15 @@ class Probes:
     loss: str
     gamma: float
     features: int
+
+    def records(self) -> list[Record]:
+        """A row for each probe: its indices, its support and weights, and what the solver reached."""
+        names = ("support", "weights", "bias", "value", "converged", "iterations")
+        return [
+            {f"axis {i}": j for i, j in enumerate(at)}
+            | {name: getattr(self, name)[at].tolist() for name in names}
+            for at in np.ndindex(self.value.shape)
+        ]
 
     def decision(self, x: ArrayLike) -> np.ndarray:
         """Scores of every probe, `(..., m, n)` for x `(..., n, d)`."""
@@ -97,15 +112,15 @@ def fit_many(
 ) -> Probes:
     r"""$\min_{w,b} \sum_i \omega_i\, \ell(y_i, w \cdot x_{i,S} + b) + \frac{1}{2\gamma} \lVert w \rVert^2$ for every support S of many.
 
-    Newton (logistic) or the closed form (squared) in float32, many probes in one program that serves
-    every call with the same n and k; hinge loss is solved one by one, by `fit`.
+    Logistic probes are solved by Newton's method and squared ones by the closed form, in float32, many in one program.
+    Calls with the same n and k share this program. Probes of the hinge loss are solved one by one, by `fit`.
 
     **Arguments:**
 
     - `x (..., n, d)`: activations, with any leading axes (layers).
     - `y (n,)`: labels, or several labellings `(labelling, n)`.
-    - `supports (m, k)`: columns of x, the same in each layer. Or with the axes of x before them
-      `(..., m, k)`, and with `labelling` before those. -1 fills up a support that is shorter.
+    - `supports (m, k)`: columns of x, the same in each layer; or `(..., m, k)` with the leading axes of x, and
+      with an axis of labellings before these. -1 fills up a support that is shorter.
     - `loss`, `gamma`, `balanced`, `intercept`: as in `fit`.
     - `max_iter`: the largest number of passes over the examples. Default 50.
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from ... import viz
+from ..._tabular import Record, Tabular
 from ...stats._examples import as_examples
 from ...stats.solvers import RidgePath
 from ...typing import ArrayLike
@@ -15,7 +17,7 @@ LAMBDAS = np.logspace(0.8, 4.1, 12)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Ridge:
+class Ridge(Tabular):
     """A linear probe of real targets; made by `ridge`.
 
     - `weights (d, targets)`, `bias (targets,)`: without the last axis where y has none.
@@ -23,6 +25,11 @@ class Ridge:
     - `errors (lambdas,)`: the mean squared error of examples left out, in variances of the targets.
     - `left_out (n, targets)`: the prediction for each training example by the probe of all the others.
     - `components`: how many directions of the data were used.
+
+    ```python
+    probe = ji.probes.ridge(x, x[:, 3] + 0.1 * rng.normal(size=len(x)))
+    probe.lam, probe.errors.min(), probe.at_edge
+    ```
     """
 
     weights: np.ndarray
@@ -32,6 +39,20 @@ class Ridge:
     errors: np.ndarray
     left_out: np.ndarray
     components: int
+
+    def records(self) -> list[Record]:
+        """A row for each penalty: its error on examples left out, and whether it was chosen."""
+        pairs = zip(self.lambdas.tolist(), self.errors.tolist(), strict=True)
+        return [{"lam": lam, "error": error, "chosen": lam == self.lam} for lam, error in pairs]
+
+    def figure(self, *, title: str = "Error by penalty") -> viz.Figure:
+        """The error on examples left out, by penalty; the chosen one is marked."""
+        order = np.argsort(self.lambdas)
+        curve, x = {"left out": self.errors[order]}, self.lambdas[order]
+        marks = {"chosen": self.lam}
+        return viz.lines(
+            curve, x=x, marks=marks, log=bool(x[0] > 0), x_axis="penalty", y_axis="error", title=title
+        )
 
     @property
     def at_edge(self) -> bool:
@@ -65,8 +86,8 @@ def ridge(x: ArrayLike, y: ArrayLike, *, lambdas: ArrayLike | None = None) -> Ri
     **Arguments:**
 
     - `x (n, d)`: activations. The mean is subtracted inside; nothing is scaled.
-    - `y (n,)` or `(n, targets)`: real targets. They are standardised inside, so that each counts alike in the
-      choice of one penalty for all.
+    - `y (n,)` or `(n, targets)`: real targets. They are standardised inside, so that all targets count equally in the
+      choice of the penalty.
     - `lambdas`: the penalties to choose from. Default: 12 from $10^{0.8}$ to $10^{4.1}$, those of the paper.
       `.at_edge` of the result says whether to offer more.
 
@@ -81,7 +102,7 @@ def ridge(x: ArrayLike, y: ArrayLike, *, lambdas: ArrayLike | None = None) -> Ri
     probe.predict(x), probe.lam, probe.errors
     ```
 
-    Law: `left_out` is what n separate fits predict, and the weights are those of scikit-learn.
+    Law: `left_out` holds the predictions of n separate fits, and the weights are those of scikit-learn.
     """
     x, y, lambdas = _checked(x, y, lambdas)
     return _chosen(RidgePath.of(x), y, lambdas)
@@ -90,7 +111,7 @@ def ridge(x: ArrayLike, y: ArrayLike, *, lambdas: ArrayLike | None = None) -> Ri
 def ridges(x: ArrayLike, ys: Iterable[Any], *, lambdas: ArrayLike | None = None) -> list[Ridge]:
     r"""`ridge` for several sets of targets, $Y_1, Y_2, \dots$, each with its own penalty.
 
-    One decomposition serves all: a probe beside its shuffled controls costs hardly more than alone.
+    All sets share one decomposition, so controls with shuffled targets cost little.
 
     **Arguments:**
 
@@ -108,7 +129,7 @@ def ridges(x: ArrayLike, ys: Iterable[Any], *, lambdas: ArrayLike | None = None)
     probe.errors.min(), control.errors.min()
     ```
 
-    Law: each is what `ridge` gives alone.
+    Law: each is the result of `ridge` for these targets.
     """
     found, path = [], None
     for each in ys:
@@ -125,7 +146,7 @@ def pca_ridge(
     *,
     lambdas: ArrayLike | None = None,
 ) -> ByK[Ridge]:
-    r"""`ridge` on the first q principal components, $X V_q$, for several q: how few directions hold it.
+    r"""`ridge` on the first q principal components, $X V_q$, for several q: how many directions a target needs.
 
     **Arguments:**
 

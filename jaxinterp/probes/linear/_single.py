@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ... import viz
+from ..._tabular import Record, Tabular
 from ...stats import Result
 from ...stats._blocks import block_width, by_block
 from ...stats._examples import as_examples, as_labels, as_shaped
@@ -21,7 +23,13 @@ SAMPLE = 1024
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PredictionMetrics(Result):
-    """Measures of hard predictions, arrays `(..., d)`; made by `Singles.evaluate`."""
+    """Measures of hard predictions, arrays `(..., d)`; made by `Singles.evaluate`.
+
+    ```python
+    found = ji.probes.single_neuron(x, y).evaluate(x, y)
+    found.f1.argmax(), found["precision"].max()
+    ```
+    """
 
     f1: np.ndarray
     precision: np.ndarray
@@ -31,7 +39,7 @@ class PredictionMetrics(Result):
     mcc: np.ndarray
 
 
-class Singles(eqx.Module):
+class Singles(Tabular, eqx.Module):
     """One probe per neuron; made by `single_neuron`.
 
     Each field is an array `(..., d)`, for several labellings `(labelling, ..., d)`.
@@ -41,6 +49,11 @@ class Singles(eqx.Module):
     - `f1`, `precision`, `recall`, `accuracy`, `balanced_accuracy`, `mcc`: on the training examples, where a
       score above 0 is a positive prediction.
     - `labellings`: how many labellings there were; 0 for labels `(n,)`.
+
+    ```python
+    singles = ji.probes.single_neuron(x, y)
+    singles.f1.shape, singles.weights, singles.decision(x).shape
+    ```
     """
 
     weights: np.ndarray | jax.Array
@@ -55,6 +68,22 @@ class Singles(eqx.Module):
     balanced_accuracy: np.ndarray | jax.Array
     mcc: np.ndarray | jax.Array
     labellings: int = eqx.field(static=True, default=0)
+
+    def records(self) -> list[Record]:
+        """A row for each probe: its indices, the neuron last, its metrics, and whether the solver converged."""
+        names = ("f1", "precision", "recall", "accuracy", "balanced_accuracy", "mcc", "converged")
+        parts = {name: np.asarray(getattr(self, name)) for name in names}
+        return [
+            {f"axis {i}": j for i, j in enumerate(at[:-1])}
+            | {"neuron": at[-1]}
+            | {name: part[at].item() for name, part in parts.items()}
+            for at in np.ndindex(parts["f1"].shape)
+        ]
+
+    def figure(self, *, title: str = "The best single neurons") -> viz.Figure:
+        """A table of the hundred probes of the largest F1."""
+        best = sorted(self.records(), key=lambda row: -np.nan_to_num(row["f1"]))[:100]
+        return viz.records(best, title=title)
 
     def decision(self, x: ArrayLike) -> np.ndarray | jax.Array:
         """Scores of each neuron's own probe, `(..., n, d)` for x of that shape."""
@@ -97,9 +126,9 @@ def single_neuron(
 ) -> Singles:
     r"""$\min_{w_j, b_j} \sum_i \omega_i \log(1 + e^{-y_i (w_j x_{ij} + b_j)}) + \frac{1}{2\gamma} w_j^2$ for every j.
 
-    Newton's method for all neurons in one program, block after block; a step of a neuron is a 2 x 2
-    system of sums over the examples, all taken in one pass. With thousands of examples the search
-    starts from the optimum of a sample of them.
+    Newton's method runs for all neurons in one program, block after block. A step of a neuron solves a 2 x 2
+    system of sums over the examples, and one pass over the examples gives the sums of all neurons. With thousands of
+    examples the search starts from the optimum of a sample of them.
 
     **Arguments:**
 
@@ -111,8 +140,8 @@ def single_neuron(
     - `max_iter`: the largest number of passes over the examples. Default 50.
 
     **Returns:** `Singles`, arrays `(..., d)`, or `(labelling, ..., d)`. Neurons that never change get
-    the weight 0. `converged`: the Newton decrement fell below 1e-8 of the objective, and one more step
-    was taken.
+    the weight 0. `converged` says whether the Newton decrement fell below 1e-8 of the objective; one more step
+    is then taken.
 
     **Raises:** as `best_subset`.
 

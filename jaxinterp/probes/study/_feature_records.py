@@ -71,17 +71,17 @@ def probe_records(
 ) -> Iterator[Record]:
     r"""$\{F_1(k, \text{method})\}$ for one feature at one layer: a record per fit, metrics on the test rows.
 
-    Units, rankings and fits see the training rows alone. With `normalise` every unit is divided by its
-    deviation there (but at least a thousandth of the median one, so that a unit that hardly moves
-    decides nothing); weights in records are those of x as given.
+    Normalisation, rankings and fits use the training rows only. With `normalise` every unit is divided by its
+    deviation on these rows (by at least a thousandth of the median deviation, so that a unit that hardly changes
+    has little weight). Weights in records are for x as given.
 
     | method | the probe |
     |---|---|
-    | "single" | that neuron of all whose own probe has the best F1 on the training rows |
-    | "mean_diff" | the k of the largest mean difference, fitted |
+    | "single" | the single neuron whose probe has the best F1 on the training rows |
+    | "mean_diff" | the k neurons with the largest mean difference |
     | "adaptive" | `adaptive` with the ridge: from many to k by weight |
-    | "elastic" | `adaptive` as published, with its elastic nets, whose C is k / 20: for thousands of rows |
-    | "best_subset" | `best_subsets`, with its certificate; ridge $n^{-1/2}$ as there |
+    | "elastic" | `adaptive` as published, with elastic nets whose C is k / 20: for thousands of rows |
+    | "best_subset" | `best_subsets`, with its certificate and its ridge $n^{-1/2}$ |
     | "dense" | all neurons |
 
     **Arguments:**
@@ -93,8 +93,8 @@ def probe_records(
     - `ks`: numbers of neurons. Default `sparsities`.
     - `gamma`, `balanced`: as in `fit`.
     - `normalise`: whether units are divided by their deviation.
-    - `resamples`: of the test rows within their classes, for intervals of 95% of the measures of hard
-      predictions; 0 for none. Default 1000.
+    - `resamples`: how often the test rows of each class are resampled, for 95% intervals of the measures of hard
+      predictions; 0 for no intervals. Default 1000.
     - `time_limit`: seconds for each proof. Default 60.
     - `key`: draws the resamples.
 

@@ -36,7 +36,7 @@ class Writer(LineWriter):
 
 
 def append_records(path: PathLike, records: Iterable[Record] | Any) -> None:
-    r"""$F \mapsto F \mathbin\Vert r_1 \dots r_n$: records added at the end of a file.
+    r"""$F \mapsto F \mathbin\Vert r_1 \dots r_n$: adds records at the end of a file.
 
     **Arguments:**
 
@@ -44,7 +44,7 @@ def append_records(path: PathLike, records: Iterable[Record] | Any) -> None:
     - `records`: flat dicts.
 
     **Raises:** ValueError for records that are not flat; `BadRecords` where another process is
-    writing the file, and where it holds something else, which stays as it is.
+    writing the file, and for a file with other contents, which stays as it is.
 
     ```python
     ji.probes.append_records("results.jsonl", [{"feature": "German", "layer": 3, "f1": 0.98}])
@@ -64,6 +64,10 @@ def write_records(path: PathLike, records: Iterable[Record] | Any) -> None:
 
     - `path`: the file.
     - `records`: flat dicts.
+
+    ```python
+    ji.probes.write_records("best.jsonl", ji.probes.best(records))
+    ```
     """
     check_path_first("ji.probes.write_records(path, records)", path)
     text = "".join(map(_line, records)).encode()
@@ -79,7 +83,7 @@ def read_records(path: str | Path) -> list[Record]:
     records = ji.probes.read_records("results.jsonl")
     ```
 
-    Law: what was appended, in order.
+    Law: it returns the records that were appended, in the same order.
     """
     path = Path(path)
     if not path.is_file():
@@ -90,13 +94,13 @@ def read_records(path: str | Path) -> list[Record]:
 
 
 def select(records: Iterable[Record], **wanted: Any) -> list[Record]:
-    r"""$\{r : r_a = v_a\ \forall a\}$; a list, tuple, set or range of values means any of them.
+    r"""$\{r : r_a = v_a\ \forall a\}$: the records with these values; a list, tuple, set or range means any of its values.
 
     ```python
     ji.probes.select(records, feature="German", layer=range(3, 6), method="adaptive", k=1)
     ```
 
-    **Raises:** ValueError for a name that no record has, which says those there are.
+    **Raises:** ValueError for a name that no record has; the message lists the names.
     """
     records = list(records)
     _check_names(records, wanted)
@@ -139,7 +143,7 @@ def best(records: Iterable[Record], by: Sequence[str] | str = "feature", metric:
 
 
 def records_table(records: Iterable[Record], columns: Sequence[str] = COLUMNS, *, title: str = "") -> "Table":
-    """A table of records for the terminal, intervals beside what they are of: `rich.print(table)`.
+    """A table of records for the terminal, with intervals beside the numbers: `rich.print(table)`.
 
     **Arguments:**
 
@@ -173,7 +177,12 @@ def shown(record: Record, name: str) -> str:
 
 
 def to_pandas(records: Iterable[Record]) -> "pandas.DataFrame":
-    """The records as a pandas DataFrame, a row each. Needs `pip install pandas`."""
+    """The records as a pandas DataFrame, with a row for each. Needs `pip install pandas`.
+
+    ```python
+    ji.probes.to_pandas(records)[["feature", "layer", "k", "f1"]]
+    ```
+    """
     return records_frame(records)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..._deprecations import respelled
+from ..._settings import takes_settings
 from ..._text import grid
 from ...data import Feature, Store
 from ...typing import ArrayLike, CorpusLike, KeyLike, ModelLike, PathLike
@@ -24,6 +25,7 @@ _EACH = 5
 
 
 @respelled(**{old: new for old, new in RESPELLED.items() if old != "ks"})
+@takes_settings
 def prove_best(
     model: ModelLike | None,
     data: CorpusLike | Store,
@@ -39,7 +41,7 @@ def prove_best(
     store: PathLike | None = None,
     progress: bool = True,
 ) -> list[Record]:
-    r"""`best_subset` for each label at the layer of its best single neuron, by the training rows.
+    r"""Calls `best_subset` for each label at the layer of its best single neuron, chosen on the training rows.
 
     **Arguments:**
 
@@ -48,6 +50,8 @@ def prove_best(
     - `records`: those of `study`, with the method "single".
     - `ks`: numbers of neurons. Default 1, 2 and 3.
 
+    **Raises:** ValueError for records of a label that `labels` lacks; as `study`.
+
     **Returns:** records of the method "best_subset", added to `out` if there is one.
 
     ```python
@@ -55,7 +59,14 @@ def prove_best(
     ```
     """
     at: dict[int, list[str]] = {}
-    for r in best_neurons(records):
+    chosen = best_neurons(records)
+    unknown = [r["feature"] for r in chosen if r["feature"] not in labels]
+    if unknown:
+        raise ValueError(
+            f"records are of the study of the same labels; they hold {unknown[0]!r}, and labels hold {list(labels)}. "
+            "Give the labels of that study: ji.probes.prove_best(model, data, labels, records, ...)."
+        )
+    for r in chosen:
         at.setdefault(r["layer"], []).append(r["feature"])
     found = []
     for layer, names in at.items():
@@ -77,8 +88,7 @@ def prove_best(
 def best_neurons(records: Iterable[Record]) -> list[Record]:
     r"""The best single neuron of all layers for each feature, chosen on the training rows.
 
-    The layer is chosen where the neuron was, so that the F1 of the record, on the test rows, has seen
-    no choice.
+    The layer is chosen on the training rows too, so the F1 of the record, on the test rows, is not biased by a choice.
 
     ```python
     for r in ji.probes.best_neurons(records):
@@ -131,12 +141,16 @@ def best_table(records: Sequence[Record], *, title: str = "") -> "Table":
 
     - `records`: records of `study`.
     - `title`: the title of the table; empty by default.
+
+    ```python
+    rich.print(ji.probes.best_table(records, title="German"))
+    ```
     """
     return grid(COLUMNS, best_rows(records), title=title)
 
 
 def study_page(records: Iterable[Record], *, title: str = "A probing study") -> str:
-    """One HTML page of a study: best neurons, F1 by layer, by number of neurons, by model size.
+    """The HTML page of a study: best neurons, and F1 by layer, by number of neurons and by model size.
 
     **Arguments:**
 

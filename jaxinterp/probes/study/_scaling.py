@@ -4,6 +4,10 @@ import dataclasses
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from ... import viz
+from ..._tabular import Tabular
 from ..._text import grid
 from ._records import Record
 
@@ -12,11 +16,17 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class Scaling:
-    """One feature in one model; made by `scaling`.
+class Scaling(Tabular):
+    """How many neurons one feature needs in one model; made by `ji.probes.scaling`.
 
-    By rising `ks`: `score`, the best over layers, with the ends of its interval, and `layer` where it
-    is; `needed`, the smallest k that reaches `share` of the score of the largest.
+    - `ks`: numbers of neurons, in rising order.
+    - `score`, `layer`: the best score over layers for each k, with the ends of its interval, and its layer.
+    - `needed`: the smallest k whose score is at least `share` of the score of the largest k.
+
+    ```python
+    found = ji.probes.scaling(records)[0]
+    found.feature, found.score, found.needed
+    ```
     """
 
     model: str
@@ -31,6 +41,16 @@ class Scaling:
     layer: tuple[int, ...]
     needed: int
 
+    def figure(self, *, title: str = "") -> "viz.Figure":
+        """The score by k, with its interval where there is one."""
+        band = np.array([self.low, self.high], float)
+        bands = {self.feature: (band[0], band[1])} if np.isfinite(band).all() else {}
+        curve = {self.feature: self.score}
+        name = title or f"{self.feature} in {self.model}"
+        return viz.lines(
+            curve, x=self.ks, bands=bands, log=True, x_axis="neurons (k)", y_axis=self.metric, title=name
+        )
+
 
 def scaling(
     records: Iterable[Record],
@@ -42,8 +62,8 @@ def scaling(
     r"""$b(k) = \max_l F_1(l, k),\ \ k^* = \min \{k : b(k) \ge 0.95\, b(k_{\max})\}$ for every model and feature.
 
     The scaling study of Gurnee et al. 2023 (https://arxiv.org/abs/2305.01610), section 6: do larger
-    models need fewer neurons? The maximum over layers is taken on the test rows, as there, so it is
-    a little high; for small test sets look at the intervals.
+    models need fewer neurons? The maximum over layers is taken on the test rows, as in the paper, so the score is
+    slightly too high; for small test sets look at the intervals.
 
     **Arguments:**
 
@@ -117,7 +137,7 @@ def scaling_table(found: Iterable[Scaling], *, title: str = "") -> "Table":
 
     **Arguments:**
 
-    - `found`: what `scaling` returned.
+    - `found`: the result of `scaling`.
     - `title`: the title of the table; empty by default.
 
     ```python

@@ -1,5 +1,6 @@
 """A sweep over labels, layers, k and methods: records that a killed run does not lose."""
 
+import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
@@ -11,8 +12,10 @@ import numpy as np
 
 from ..._deprecations import respelled
 from ..._random import key_numbers
+from ..._settings import takes_settings
 from ..._text import line
 from ...core._check import check_key
+from ...corpus._progress import advance, progress_bar
 from ...data import Feature, Store
 from ...data._files import fingerprint
 from ...typing import ArrayLike, CorpusLike, KeyLike, ModelLike, PathLike
@@ -25,6 +28,7 @@ from ._settings import RESPELLED, StudySettings
 
 
 @respelled(**RESPELLED)
+@takes_settings
 def study(
     model: ModelLike | None,
     data: CorpusLike | Store,
@@ -38,7 +42,7 @@ def study(
     store: PathLike | None = None,
     progress: bool = True,
 ) -> list[Record]:
-    r"""$\{F_1(f, l, k, \text{method})\}$: each label at each layer, a record per fit, resumable.
+    r"""$\{F_1(f, l, k, \text{method})\}$: probes of each label at each layer, with a record for each fit.
 
     The sweep of Gurnee et al. 2023 (https://arxiv.org/abs/2305.01610), sections 4 and 5.
 
@@ -46,8 +50,8 @@ def study(
 
     - `model`: the model; None where `data` is a store.
     - `data`: a `Corpus`, tokens `(seq, pos)`, or a `Store` of activations.
-    - `labels`: `(row,)` of any kind, each against the rest; or a dict from names to bools `(row,)` or to
-      `Feature`s of `ji.data.sample`. Default: the labels of a corpus. A row is a context; with
+    - `labels`: labels `(row,)` of any kind, where each label is told from all others; or a dict from names to bools
+      `(row,)` or to `Feature`s of `ji.data.sample`. Default: the labels of a corpus. A row is a context; with
       `reduce=None` it is a token, and labels are `Feature`s.
     - `key`: draws the split and the intervals.
     - `settings`: `StudySettings`: site, layers, methods, ks, ridge, resamples and more.
@@ -65,9 +69,8 @@ def study(
     with an interval (`f1`, `f1_low`, `f1_high`), `train_f1`, `objective`, `bound`, `gap`, `status`,
     `seconds` and versions.
 
-    **Resuming:** the file shows which cells are done. After an interruption the same call continues; when all
-    cells are done it computes nothing. Other layers, features or methods are
-    added to the file.
+    **Resuming:** the file shows which fits are done. After an interruption the same call continues; when all
+    fits are done it computes nothing. Other layers, features or methods are added to the file.
 
     **Raises:** `BadRecords` where the file was begun with another model, data or setting, and which;
     `ji.data.Leak` for `parts` that share a group; ValueError for one class only.
@@ -79,7 +82,7 @@ def study(
     rich.print(ji.probes.records_table(ji.probes.best(records)))
     ```
 
-    Law: interrupted and resumed, the same records but for `seconds` as at once.
+    Law: a study that was interrupted and resumed has the records of one that was not, except for `seconds`.
     """
     key = check_key(key, "ji.probes.study(..., key={})")
     if isinstance(data, Store):
@@ -179,12 +182,13 @@ def study(
 
 
 def _watched(missing: list[Any], progress: bool) -> Iterator[Any]:
-    from tqdm.auto import tqdm
-
-    bar = tqdm(missing, desc="study", unit="cell", delay=2.0, disable=not progress)
-    for layer, feature, method in bar:
-        bar.set_postfix_str(f"layer {layer}, {line(feature)}, {method}", refresh=False)
-        yield layer, feature, method
+    caller = sys._getframe(1)
+    with progress_bar(len(missing), "study", unit="cell", progress=progress, caller=caller) as bar:
+        del caller
+        for layer, feature, method in missing:
+            yield layer, feature, method
+            advance(bar)
+            bar.set_postfix_str(f"layer {layer}, {line(feature)}, {method}", refresh=False)
 
 
 def _name(model: Any, data: Any) -> str:

@@ -23,6 +23,12 @@ class Bilinear(ClassScores, eqx.Module):
     - `left`, `right`: `(..., d, c, r)`.
     - `bias`: `(..., c)`.
     - The other fields are those of `MLP`.
+
+    ```python
+    pairs = np.stack([x[:-1], x[1:]], -2)
+    probe = ji.probes.bilinear(pairs, (y[:-1] == y[1:]).astype(int), 4, key=jax.random.key(0))
+    probe.logits(pairs).shape
+    ```
     """
 
     left: np.ndarray
@@ -82,7 +88,7 @@ def bilinear(
     ji.probes.bilinear(pairs, same, 4, key=jax.random.key(0)).predict(pairs)
     ```
 
-    Law: tells pairs whose product has a sign apart, which no linear probe of both can.
+    Law: it tells pairs with a positive product from pairs with a negative one, which no linear probe of both can do.
     """
     x = np.asarray(x)
     if x.ndim < 3 or x.shape[-2] != 2:

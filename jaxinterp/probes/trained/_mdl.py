@@ -9,7 +9,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from ... import viz
 from ..._deprecations import respelled
+from ..._tabular import Record, Tabular
 from ...core._check import check_key
 from ...stats._examples import as_examples
 from ...typing import ArrayLike, FloatLike, KeyLike
@@ -20,17 +22,22 @@ FRACTIONS = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.0625, 0.125, 0.25, 0.5,
 
 
 @dataclass(frozen=True, eq=False)
-class Codelength:
-    """How many bits send the labels, block after block; made by `online_code`.
+class Codelength(Tabular):
+    """How many bits the labels cost, block after block; made by `ji.probes.online_code`.
 
-    - `bits`: of all labels. With one class it is 0.
+    - `bits`: the bits of all labels; 0 with one class.
     - `uniform`: the bits of the labels without a probe.
-    - `compression`: `uniform` over `bits`; nan with one class.
-    - `ends`: `(s,)`, how many examples there are at the end of each block.
-    - `block_bits`: `(s,)`, of each block; the examples of the first one cost log2 K bits each.
-    - `curve`: `(s - 1,)`, bits for each example of the block after `ends[i]`, by the probe of the
+    - `compression`: `uniform` over `bits`; NaN with one class.
+    - `ends`: `(s,)`, the number of examples at the end of each block.
+    - `block_bits`: `(s,)`, the bits of each block; the examples of the first block cost log2 K bits each.
+    - `curve`: `(s - 1,)`, the bits per example of the block after `ends[i]`, from the probe of the
       examples before it.
-    - `area`: under the curve, as a mean over examples.
+    - `area`: the area under the curve, as a mean over examples.
+
+    ```python
+    found = ji.probes.online_code(x, y, key=jax.random.key(0))
+    found.bits, found.compression, found.curve
+    ```
     """
 
     bits: float
@@ -40,6 +47,21 @@ class Codelength:
     block_bits: np.ndarray
     curve: np.ndarray
     area: float
+
+    def records(self) -> list[Record]:
+        """A row for each block: how many examples there are at its end, its bits, and the bits of each example."""
+        starts = np.concatenate([[0], self.ends[:-1]])
+        return [
+            {"end": int(end), "bits": float(bits), "bits_per_example": float(bits / (end - start))}
+            for start, end, bits in zip(starts, self.ends, self.block_bits, strict=True)
+        ]
+
+    def figure(self, *, title: str = "Bits for each label") -> viz.Figure:
+        """The bits of an example, by the number of examples that the probe has seen."""
+        rows = self.records()[1:] or self.records()
+        seen = [row["end"] for row in self.records()[:-1]] or [rows[0]["end"]]
+        curve = {"probe": [row["bits_per_example"] for row in rows]}
+        return viz.lines(curve, x=seen, log=True, x_axis="examples seen", y_axis="bits", title=title)
 
     @property
     def per_example(self) -> float:
@@ -61,8 +83,8 @@ def online_code(
     r"""$L = t_1 \log_2 K - \sum_i \log_2 p_{\theta_i}(y_{t_i+1 : t_{i+1}} \mid x_{t_i+1 : t_{i+1}})$, each $\theta_i$ fitted on the first $t_i$.
 
     The prequential code of Voita & Titov 2020 (https://arxiv.org/abs/2003.12298). The probes of all
-    blocks are fitted in one call, by default softmax (unbalanced, for probabilities must fit). A
-    block after examples that lack a class is sent with $(t_i p + 1) / (t_i + K)$ for p.
+    blocks are fitted in one call. The default is a softmax probe without balanced classes, because its probabilities
+    have to match the data. Where the examples before a block lack a class, $(t_i p + 1) / (t_i + K)$ replaces p.
 
     **Arguments:**
 
@@ -85,8 +107,8 @@ def online_code(
     ji.probes.online_code(x, y, key=jax.random.key(0)).compression
     ```
 
-    Laws: about 1 for labels of pure noise, far above for separable ones; one class costs 0 bits;
-    other names for the classes change nothing.
+    Laws: the compression is about 1 for labels of pure noise, and far above 1 for separable ones; one class costs
+    0 bits; other names for the classes give the same bits.
     """
     x = as_examples(x)
     n = len(x)

@@ -27,6 +27,11 @@ class MLP(ClassScores, eqx.Module):
     - `loss`, `dev_loss`: `(..., epoch)`, nan after the last epoch.
     - `epochs`, `steps`, `best_epoch`: `(...,)`, how many were run, and the epoch of the lowest dev loss.
     - `stopped`: `(...,)`, whether patience ended the training before its last epoch.
+
+    ```python
+    probes = ji.probes.mlp(x, y, (64,), key=jax.random.split(jax.random.key(0), 3))
+    probes.predict(x).shape, probes.best_epoch
+    ```
     """
 
     weights: tuple[np.ndarray, ...]
@@ -70,9 +75,9 @@ def mlp(
     r"""$g(h) = W_2\,\mathrm{relu}(W_1 h + b_1) + b_2$, with two `hidden` sizes $W_3\,\mathrm{relu}(W_2\,\mathrm{relu}(W_1 h))$: for each layer and key.
 
     The probes of Hewitt & Liang 2019 (https://arxiv.org/abs/1909.03368), all problems in one
-    compiled program. After each epoch the loss on the dev split is taken. An epoch that gains less
-    than `min_gain` on the loss of the last gain makes later steps smaller; `patience` of them in a row
-    end the training. The weights of the lowest dev loss are returned.
+    compiled program. After each epoch the loss on the dev split is computed. An epoch is without gain if it does not
+    lower the dev loss of the last epoch with gain by more than `min_gain`. Each such epoch makes later steps smaller, and `patience` of them in a row
+    end the training. The weights with the lowest dev loss are returned.
 
     **Arguments:**
 
@@ -98,7 +103,7 @@ def mlp(
     (probes.predict(x) == y).mean(-1), probes.epochs   # for each of three keys
     ```
 
-    Laws: many problems equal one by one; examples of weight 0 do not matter; a second call of the
+    Laws: many problems give the same as one by one; examples of weight 0 do not matter; a second call of the
     same shapes compiles nothing.
     """
     x = as_examples(x, layers=True).astype(np.float32)

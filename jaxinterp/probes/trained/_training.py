@@ -136,7 +136,7 @@ def _train(x: Any, y: Any, counts: Any, dev: Any, key: Any, rule: tuple[Any, Any
         def one(i: Array, carry: tuple[State, Array]) -> tuple[State, Array]:
             state, total_loss = carry
             here = lax.dynamic_slice_in_dim(rows, i * batch_size, batch_size)
-            real = i * batch_size + jnp.arange(batch_size) < split.size
+            real = i * batch_size + jnp.arange(batch_size, dtype=jnp.int32) < split.size
             weights = jnp.where(real, counts[here], 0)
             state, numbers = step(task, state, (here, weights, jax.random.fold_in(key_steps, i)))
             return state, total_loss + numbers["loss"] * weights.sum()
@@ -154,23 +154,23 @@ def _train(x: Any, y: Any, counts: Any, dev: Any, key: Any, rule: tuple[Any, Any
 
 
 def _split(x: Array, y: Array, counts: Array, dev: Any, key: PRNGKeyArray, share: float) -> Split:
-    """Of the examples that count, in random order, the first are the dev split."""
+    """The first of the examples that count, in random order, are the dev split."""
     n, real = len(x), counts > 0
-    total = real.astype(jnp.int32).sum()
+    total = real.sum(dtype=jnp.int32)
     order = _shuffled(key, real)
     if dev is None:
         count = jnp.clip(jnp.round(share * total.astype(x.dtype)).astype(jnp.int32), 1, total // 2)
         most = max(1, min(n, round(share * n) + 1))
         dev_x, dev_y = x[order[:most]], y[order[:most]]
         # One example alone is trained on and watched.
-        watched = jnp.arange(most) < jnp.maximum(count, 1)
+        watched = jnp.arange(most, dtype=jnp.int32) < jnp.maximum(count, 1)
         weights = jnp.where(watched, counts[order[:most]], 0)
     else:
         dev_x, dev_y = dev
         count, weights = jnp.int32(0), jnp.ones(len(dev_x), x.dtype)
     rank = jnp.zeros(n, jnp.int32).at[order].set(jnp.arange(n, dtype=jnp.int32))
     own = (rank >= count) & real
-    return Split(dev_x, dev_y, weights, own, own.astype(jnp.int32).sum())
+    return Split(dev_x, dev_y, weights, own, own.sum(dtype=jnp.int32))
 
 
 def _scaling(x: Array, y: Array, weight: Array, recipe: Recipe) -> Standardisation:

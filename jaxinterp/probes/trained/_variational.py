@@ -18,7 +18,9 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
+from ... import viz
 from ..._deprecations import respelled
+from ..._tabular import Record, Tabular
 from ...fit._descend import descend
 from ...fit._state import Now
 from ...stats._examples import as_examples
@@ -30,16 +32,21 @@ from ._training import check_key
 
 
 @dataclass(frozen=True, eq=False)
-class VariationalCode:
-    """How many bits send the labels, and by which weights; made by `variational_code`.
+class VariationalCode(Tabular):
+    """How many bits the labels cost, with the weights that encode them; made by `ji.probes.variational_code`.
 
     - `bits`: `(...,)`, `model_bits` (for the weights) plus `data_bits` (for the labels).
     - `error`: `(...,)`, the standard error of `data_bits` over samples of the weights.
     - `uniform`: the bits of the labels without a probe.
     - `compression`: `(...,)`, `uniform` over `bits`.
-    - `means`: of the weights, an array `(..., in, out)` for each layer, on standardised features.
+    - `means`: the means of the weights, an array `(..., in, out)` for each layer, on standardised features.
     - `kept`: `(..., d)`, True at features whose row has a scale other than the smallest.
     - `loss`: `(..., step)`, in bits.
+
+    ```python
+    found = ji.probes.variational_code(x, y, key=jax.random.key(0), steps=500)
+    found.bits, found.error, found.compression
+    ```
     """
 
     bits: np.ndarray
@@ -51,6 +58,23 @@ class VariationalCode:
     means: tuple[np.ndarray, ...]
     kept: np.ndarray
     loss: np.ndarray
+
+    def records(self) -> list[Record]:
+        """A row for each labelling: its indices, its bits, the compression, and how many features are kept."""
+        names = ("bits", "model_bits", "data_bits", "error", "compression")
+        parts = {name: np.asarray(getattr(self, name)) for name in names}
+        return [
+            {f"axis {i}": j for i, j in enumerate(at)}
+            | {name: float(part[at]) for name, part in parts.items()}
+            | {"uniform": self.uniform, "kept": int(np.asarray(self.kept)[at].sum())}
+            for at in np.ndindex(parts["bits"].shape)
+        ]
+
+    def figure(self, *, title: str = "Bits over training") -> viz.Figure:
+        """The loss in bits, step by step, of the first five labellings."""
+        rows = np.asarray(self.loss).reshape(-1, np.shape(self.loss)[-1])[:5]
+        curves = {str(i): row for i, row in enumerate(rows)}
+        return viz.lines(curves, x_axis="step", y_axis="bits", title=title)
 
 
 @respelled(batch="batch_size=", rate="learning_rate=", seed="key=jax.random.key(0)")
@@ -69,8 +93,8 @@ def variational_code(
     r"""$L = \mathrm{KL}(q(\theta) \Vert p(\theta)) - \mathbb E_q \sum_i \log_2 p(y_i \mid x_i, \theta)$, in bits.
 
     The variational code of Voita & Titov 2020 (https://arxiv.org/abs/2003.12298), with a mean-field
-    Gaussian q and a prior of scales per input (see the module), in place of their normal-Jeffreys
-    prior. Any q is a code: an optimizer that stops early makes it longer, never wrong.
+    Gaussian q and a prior with one scale per input, in place of the normal-Jeffreys prior of the paper. Every q is a
+    valid code: an optimizer that stops early makes it longer, and never too short.
 
     **Arguments:**
 
@@ -93,8 +117,8 @@ def variational_code(
     found.compression, found.kept.sum()
     ```
 
-    Law: at most a few bits above the uniform code on labels of noise; features that do not matter
-    are let go.
+    Law: on labels of noise the code is at most a few bits longer than the uniform code; features that do not matter
+    are not kept.
     """
     check_key(key)
     x = as_examples(x, layers=True).astype(np.float32)

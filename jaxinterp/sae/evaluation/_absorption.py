@@ -18,9 +18,15 @@ ABSORBERS, NEAR = 3, 0.1  # of the fraction: how many others, and their least co
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class AbsorbedRows(Result):
-    """Of each row, how much other features carry; made by `absorbed`.
+    """The absorption of each row by other features than the main ones; made by `absorbed`.
 
-    - `fraction (rows,)`: from 0 to 1. `full (rows,)`: whether the row is fully absorbed.
+    - `fraction (rows,)`: the absorbed share, from 0 to 1.
+    - `full (rows,)`: whether the row is fully absorbed.
+
+    ```python
+    rows = ji.sae.absorbed(x, f, sae, x[0], main=[7, 8])
+    rows.fraction.mean(), rows.full.mean()
+    ```
     """
 
     fraction: np.ndarray
@@ -29,10 +35,17 @@ class AbsorbedRows(Result):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class AbsorbedClass(Result):
-    """Absorption of one class.
+    """The absorption of one class, in `Absorption.classes`.
 
-    - `fraction`, `full`: means over its rows. `f1`: of the probe on the test rows.
-    - `main`: the features of the class. `rows`: how many test rows the probe gets right.
+    - `fraction`, `full`: means over the rows of the class.
+    - `f1`: the F1 of the probe on the test rows.
+    - `main`: the main features of the class.
+    - `rows`: how many test rows the probe gets right.
+
+    ```python
+    found = ji.sae.absorption((x, f, letters), (x, f, letters), sae, least=0.0)
+    found.classes["a"].fraction, found.classes["a"].main
+    ```
     """
 
     fraction: float
@@ -48,10 +61,16 @@ class AbsorbedClass(Result):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Absorption(Result):
-    """How much special features carry for general ones; made by `absorption`.
+    """How far special features stand in for the features of a class; made by `absorption`.
 
-    - `score`: the mean fraction over classes, 0 is best. `full`: the mean share of rows fully absorbed.
-    - `classes`: by name, `AbsorbedClass`.
+    - `score`: the mean fraction over classes; 0 is best.
+    - `full`: the mean share of rows that are fully absorbed.
+    - `classes`: an `AbsorbedClass` for each class, by name.
+
+    ```python
+    found = ji.sae.absorption((x, f, letters), (x, f, letters), sae, least=0.0)
+    found.score, found.records()[0]
+    ```
     """
 
     score: float
@@ -73,17 +92,17 @@ def absorption(
     least: float = 0.6,
     fit: Fit | None = None,
 ) -> Absorption:
-    r"""Mean over classes of the part of a probe's direction that other than the class's own features carry.
+    r"""$\frac1C \sum_c \overline{q / (q + P_{main})}$: the share of a probe's direction that other features than those of the class carry.
 
-    For every class ("starts with s") a logistic probe on activations is the truth; classes whose
-    probe has F1 of `least` or less on the test rows are left out. Main features are those of largest
-    mean difference; their number k is raised while F1 of a regression on them grows by more than
+    For every class ("starts with s") a logistic probe on activations is the ground truth. Classes whose
+    probe has an F1 of `least` or less on the test rows are left out. The main features of a class are those with the
+    largest difference of means. Their number k is raised while the F1 of a regression on them grows by more than
     `gain`. Then `absorbed` scores each test row of the class that the probe gets right.
 
     **Arguments:**
 
-    - `train`, `test`: (x, f, y), activations `(rows, d)`, latent values `(rows, features)`, the class of each
-      row `(rows,)` (or bools `(rows, classes)`).
+    - `train`, `test`: triples (x, f, y) of activations `(rows, d)`, latent values `(rows, features)` and the class of
+      each row `(rows,)` (or bools `(rows, classes)`).
     - `decoder`: the dictionary, or its rows in the units of x.
     - `most`: the largest number of main features. Default 10.
     - `gain`: the least gain in F1 of one more feature. Default 0.03.
@@ -98,8 +117,10 @@ def absorption(
     (https://arxiv.org/abs/2503.09532).
 
     ```python
-    found = ji.sae.absorption((x, f, letters), (x_test, f_test, letters_test), sae)
-    found.score, found.classes["s"].main
+    train, test = slice(len(x) // 2), slice(len(x) // 2, None)
+    rows = [(x[part], f[part], letters[part]) for part in (train, test)]
+    found = ji.sae.absorption(*rows, sae, least=0.0)    # 0.6, the default, leaves out classes with a bad probe
+    found.score, found.classes["a"].main
     ```
 
     Law: 0 for a dictionary whose feature fires on every row of its class; 1 where another does.
@@ -135,21 +156,27 @@ def absorption(
 def absorbed(
     x: ArrayLike, f: ArrayLike, decoder: DictionaryLike | ArrayLike, probe: ArrayLike, main: ArrayLike
 ) -> AbsorbedRows:
-    r"""$q / (q + P_{main})$, $q = \min(P_{abs}, P - P_{main})$: of each row, how much others carry for the main features.
+    r"""$q / (q + P_{main})$, $q = \min(P_{abs}, P - P_{main})$: the share of each row that other features carry.
 
-    With the unit probe u, feature i carries $f_i\, d_i \cdot u$; P is $x \cdot u$. $P_{abs}$ is the sum of up to 3
-    other features with cosine 0.1 or more. The fraction is 0 where $P_{main} \ge P$ or $P_{abs} < 0.4 P$,
-    and 1 where $P_{main} \le 0$. A row is fully absorbed if all main features are below 1e-8, and the
-    feature that carries most has cosine 0.025 or more and carries 0.4 P or more.
+    With the unit probe u, the projection of feature i is $f_i\, d_i \cdot u$; P is $x \cdot u$. $P_{main}$ is the sum of
+    the projections of the main features. $P_{abs}$ is that of up to 3 other features with cosine 0.1 or more. The
+    fraction is 0 where $P_{main} \ge P$ or $P_{abs} < 0.4 P$, and 1 where $P_{main} \le 0$. A row is fully absorbed if
+    all main features are below 1e-8, and the feature with the largest projection has cosine 0.025 or more and a
+    projection of 0.4 P or more.
 
     **Arguments:**
 
     - `x (rows, d)`, `f (rows, features)`: activations and latent values of rows of one class.
     - `decoder`: the dictionary, or its rows in the units of x.
-    - `probe (d,)`: its weights.
+    - `probe (d,)`: the weights of a probe for the class.
     - `main`: numbers of the main features.
 
     **Returns:** `AbsorbedRows`, with `fraction (rows,)` and `full (rows,)`.
+
+    ```python
+    probe = ji.probes.fit(x, letters == "a").weights
+    ji.sae.absorbed(x, f, sae, probe, main=[7, 8]).fraction
+    ```
     """
     rows = rows_of(decoder)
     x = as_matrix("x", x, columns=rows.shape[1])

@@ -59,8 +59,8 @@ def detection_score(named: ArrayLike | None, fires: ArrayLike) -> float:
 
     **Arguments:**
 
-    - `named`: indices, from 0, of the texts in which the feature fires by a judge's answer.
-    - `fires (n,)`: in which texts it does.
+    - `named`: indices, from 0, of the texts in which the feature fires according to the judge.
+    - `fires (n,)`: True for the texts in which it fires.
 
     **Returns:** the share of right answers.
 
@@ -70,7 +70,7 @@ def detection_score(named: ArrayLike | None, fires: ArrayLike) -> float:
     ji.sae.detection_score([0, 2], [True, False, False, True])  # 0.5
     ```
 
-    Law: 1 of the indices that are true, 0 of all others.
+    Law: the true indices have the score 1, and exactly the wrong ones 0.
     """
     truth = np.asarray(fires, bool)
     answers: Any = [] if named is None else named

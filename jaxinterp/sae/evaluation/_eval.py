@@ -34,7 +34,7 @@ def evaluate(
 
     Next-token losses are in nats over real tokens. Sums are in float32 on the device and in float64 over
     batches. At `positions` the reconstruction replaces the activation. Elsewhere (at BOS) the model's own
-    activations stay, in the ablations too, so that all four losses are of the same positions. Layers up
+    activations stay, in the ablations too, so that all four losses are about the same positions. Layers up
     to the site run once, those after it once for each loss.
 
     **Arguments:**
@@ -53,13 +53,14 @@ def evaluate(
 
     **Returns:** a `Quality`, a dict of floats:
 
-    - `l0`; `explained_variance` $1 - \mathbb E \lVert x - \hat x \rVert^2 / \mathbb E \lVert x - \bar x
+    - `l0`, `l1` (active features, and the sum of their magnitudes, per token); `explained_variance` $1 - \mathbb E \lVert x - \hat x \rVert^2 / \mathbb E \lVert x - \bar x
       \rVert^2$, pooled over tokens and dimensions; `normalised_mse` over $\mathbb E \lVert x \rVert^2$;
     - `cosine`, `l2_ratio` $\mathbb E \lVert \hat x \rVert / \lVert x \rVert$ (below 1 under shrinkage),
       `reconstruction_bias` $\mathbb E \lVert \hat x \rVert^2 / \mathbb E [x \cdot \hat x]$;
     - `loss`, `loss_sae`, `loss_zero`, `loss_mean`; `recovered`, `recovered_mean` against each
       ablation; `kl_sae`, `kl_zero` and `kl_recovered`;
-    - shares of features: `dead`, `ultra_low` (below 1e-6), `dense` (above 0.1); `max_cosine`, the
+    - shares of features: `dead`, `ultra_low` (below 1e-6), `dense` (above 0.1), `dense_1_percent`
+      (above 0.01); `max_cosine`, the
       mean over features of the largest cosine with another;
     - `tokens`; and two arrays `(features,)`: `density`, `mean_active`.
 
@@ -70,7 +71,7 @@ def evaluate(
     variance is not the per-token ratio of other suites.
 
     ```python
-    quality = ji.sae.evaluate(sae, model, tokens, site="resid_post[2]")
+    quality = ji.sae.evaluate(sae, model, corpus, site="resid_post[2]")
     quality["recovered"], quality["l0"], quality["explained_variance"]
     ```
 
@@ -153,6 +154,8 @@ def mmcs(sae: DictionaryLike | ArrayLike, truth: ArrayLike) -> float:
     **Returns:** a number, at most 1.
 
     ```python
+    planted = ji.toy.planted_superposition(key=jax.random.key(0))       # 30 directions of 12 neurons
+    sae = ji.sae.TopK(d=12, features=60, k=3).init(jax.random.key(1))   # better: `ji.sae.train`
     ji.sae.mmcs(sae, planted.directions)
     ```
 

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from ..._arguments import as_int
+from ..._settings import takes_settings
 from ..._text import shown
 from ...core._check import check_choice, check_key
 from ...stats import MeanInterval, Record, Result, mean_interval, sign_flip_test
@@ -35,10 +36,16 @@ EXAMPLE = 'ji.sae.explanation_scores(..., explanations={3: "German words", 8: "n
 class ExplanationScores(Result):
     """Scores of explanations on the features that they explain and on others; made by `explanation_scores`.
 
-    - `features (n,)`, their numbers; `explanations (n,)`, their texts; `kept (n,)`: whether the feature
-      fires often enough to be judged.
-    - `scores`: by measure an array `(feature, explanation)`: how well explanation j predicts feature i. The
-      diagonal has each feature's own. NaN where a pair was not asked.
+    - `features (n,)`: the numbers of the features. `explanations (n,)`: their texts.
+    - `kept (n,)`: whether the feature fires often enough to be judged.
+    - `scores`: by the name of the measure an array `(feature, explanation)`: how well explanation j predicts feature i.
+      The diagonal holds the score of each feature's own explanation. NaN where a pair was not asked.
+
+    ```python
+    texts = {3: "German", 8: "digits"}
+    found = ji.sae.explanation_scores(sae, model, tokenizer, corpus, texts, judges=judges, key=key, site=site)
+    found.kept, found.scores                            # a score needs 20 windows in which the feature fires
+    ```
     """
 
     features: np.ndarray
@@ -89,6 +96,7 @@ class ExplanationScores(Result):
         return self.scores[measure]
 
 
+@takes_settings
 def explanation_scores(
     sae: DictionaryLike,
     model: ModelLike,
@@ -104,37 +112,38 @@ def explanation_scores(
     out: PathLike | None = None,
     settings: InterpretSettings = InterpretSettings(),
 ) -> ExplanationScores:
-    r"""$s_{ij}$: how well the explanation of feature j predicts feature i; own explanations against random ones.
+    r"""$s_{ii} - \frac1m \sum_{j \ne i} s_{ij}$, with $s_{ij}$ the score of the explanation of feature j on feature i.
 
-    A score of one explanation has no meaning by itself: a judge that always answers no is right about most
-    texts. $s_{ii} - \frac1m \sum_{j \ne i} s_{ij}$ is 0 on average where explanations say nothing about
-    their features. All explanations of a feature are tested on the same windows, those of `interpret`.
+    One score has no meaning by itself: a judge that always answers no is right about most texts. The difference of a
+    feature's own explanation and random ones is 0 on average where explanations say nothing about their features. All
+    explanations of a feature are tested on the same windows, those of `interpret`.
 
     **Arguments:**
 
     - `sae`, `model`, `tokenizer`, `tokens`, `site`, `mask`, `key`, `settings`: as in `interpret`.
-    - `explanations`: the text of each feature, by the number of the feature; such as
+    - `explanations`: the text of each feature, by the number of the feature, for example
       `{each["feature"]: each["explanation"] for each in ji.sae.interpret(...)}`.
     - `judges`: `Judges`; its `explain` is not called.
     - `others`: how many other explanations are drawn for each feature, by `key`. Default None: all.
     - `out`: a file of JSON lines. An interrupted run continues with it.
 
-    **Returns:** `ExplanationScores`, by measure `(feature, explanation)`. The measures are those of
-    `interpret`: `spearman`, `bills_correlation`, `logits`, `detection` and others, by what `judges` has.
+    **Returns:** `ExplanationScores`, with an array `(feature, explanation)` for each measure. The measures are those of
+    `interpret`: `spearman`, `bills_correlation`, `logits`, `detection` and others, by the functions of `judges`.
 
-    **Raises:** ValueError for explanations that are no texts or of fewer than two features, for judges that
-    only explain; as `interpret`.
+    **Raises:** ValueError for explanations that are not texts or of fewer than two features, and for judges that
+    only explain; the errors of `interpret`.
 
-    Random explanations as the baseline of automated scores: Bills et al. 2023
+    Bills et al. 2023 use random explanations as the baseline of automated scores
     (https://openaipublic.blob.core.windows.net/neuron-explainer/paper/index.html).
 
     ```python
-    found = ji.sae.explanation_scores(sae, model, tokenizer, corpus, {3: "German", 8: "digits"}, site=site,
-                                      judges=ji.sae.Judges(explain=explain, detect=detect), key=jax.random.key(0))
-    found.difference("detection"), found.interval("detection")
+    judges = ji.sae.Judges(explain=explain, detect=detect)      # `detect(explanation, texts)` is your function
+    texts = {3: "German", 8: "digits"}
+    found = ji.sae.explanation_scores(sae, model, tokenizer, corpus, texts, judges=judges, key=key, site=site)
+    found.kept, found.scores                            # with more texts: found.difference("detection")
     ```
 
-    Law: the diagonal is what `interpret` gives with a judge that explains so.
+    Law: the diagonal holds the scores of `interpret` with a judge that gives these explanations.
     """
     key = check_key(key, EXAMPLE)
     texts, which = _texts(explanations, sae)
@@ -191,7 +200,7 @@ def _texts(explanations: Any, sae: Any) -> tuple[list[str], np.ndarray]:
 
 
 def _partners(i: int, n: int, count: int, key: KeyLike) -> list[int]:
-    """Of which features the explanations are tested on feature number i: its own, and `count` others."""
+    """The features whose explanations are tested on feature number i: its own, and `count` others."""
     others = [j for j in range(n) if j != i]
     if count < len(others):
         drawn = jax.random.choice(jax.random.fold_in(key, i), len(others), (count,), replace=False)

@@ -154,7 +154,7 @@ def pooled(
     - `sae`: a dictionary.
     - `x (documents, pos, d)`: activations.
     - `mask (documents, pos)`: True at real tokens. Default: all positions.
-    - `batch_size`: documents at a time. Default 16.
+    - `batch_size`: documents in one pass. Default 16.
 
     **Returns:** means of activations `(documents, d)` and of latent values `(documents, features)`.
 
@@ -164,7 +164,7 @@ def pooled(
     x_train, f_train = ji.sae.pooled(sae, acts["resid_post[2]"], mask)
     ```
 
-    Law: a feature taken out at every position takes $\bar f_i d_i$ out of $\bar x$.
+    Law: where a feature is subtracted at every position, $\bar x$ loses $\bar f_i d_i$.
     """
     x = np.asarray(x)
     mask = np.ones(x.shape[:2], bool) if mask is None else np.asarray(mask, bool)

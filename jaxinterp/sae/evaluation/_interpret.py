@@ -1,6 +1,7 @@
 """Explanations of features, written by one judge and tested by others, feature by feature."""
 
 from ..._deprecations import respelled
+from ..._settings import takes_settings
 from ...core._check import check_key
 from ...stats import Record
 from ...typing import (
@@ -33,6 +34,7 @@ from ._windows import Sheet, sheets
     batch_size="settings=ji.sae.InterpretSettings(batch_size=8)",
     progress="settings=ji.sae.InterpretSettings(progress=False)",
 )
+@takes_settings
 def interpret(
     sae: DictionaryLike,
     model: ModelLike,
@@ -48,40 +50,48 @@ def interpret(
     out: PathLike | None = None,
     settings: InterpretSettings = InterpretSettings(),
 ) -> list[Record]:
-    r"""$r(\mathrm{simulate}(\mathrm{explain}(E_i), T_i), f_i(T_i))$: does an explanation predict the feature?
+    r"""$r(\mathrm{simulate}(\mathrm{explain}(E_i), T_i), f_i(T_i))$: how well an explanation predicts the activations of a feature.
 
-    `explain` sees 49 windows of 9 tokens: 10 of the top interval of activations, 2 of each of 12
-    others, 5 random ones, 10 around top tokens elsewhere, activations as levels 0..9; and the tokens
-    whose logits the feature raises and lowers most. The explanation is tested on 60 others (6, 2 of each,
-    10, 20), which share no token with the first. The judges are your own functions.
+    `explain` sees 49 windows of 9 tokens with activations as levels 0..9: 10 of the top interval of activations, 2 of
+    each of 12 other intervals, 5 random ones, and 10 around top tokens in other places. It also sees the tokens whose
+    logits the feature raises and lowers most. The explanation is tested on 60 other windows (6, 2 of each interval, 10
+    and 20), which share no token with the first. The judges are your own functions.
 
     **Arguments:**
 
     - `sae`, `model`, `tokens`, `site`, `mask`, `positions`: as in `evaluate`.
     - `tokenizer`: gives the strings of tokens.
     - `judges`: `Judges`, functions that explain a feature and are tested with the explanation.
-    - `key`: draws windows and tokens.
+    - `key`: a `jax.random.key`, which draws windows and tokens.
     - `features`: numbers of features. Default None: all.
     - `out`: a file of JSON lines. An interrupted run continues with it.
     - `settings`: `InterpretSettings`: windows, workers, batch size, progress.
 
-    **Returns:** a dict for each feature: `feature`, `kept` (False, and no scores, where fewer than
-    20 windows fire), `examples` (how many do), `explanation`; of `simulate` `spearman`, `pearson`,
-    `weighted_spearman`, `weighted_pearson` (random windows weigh 1, those of an interval density
-    times $P(\mathrm{interval} \mid \mathrm{active})$), `bills_correlation`, `bills_r2`, `predicted`
-    and `true`; `logits` and `detection`, accuracies, and `detection_auc` where `detect` gives scores. True activations are levels 0..9 but in Bills's.
+    **Returns:** a dict for each feature:
+
+    - `feature`, `explanation`, and `examples`, the number of windows that fire;
+    - `kept`: False where fewer than 20 windows fire; there are no scores then;
+    - with `simulate`: `spearman`, `pearson`, `weighted_spearman`, `weighted_pearson`, `bills_correlation`, `bills_r2`,
+      `predicted` and `true`. In the weighted scores random windows have the weight 1, and windows of an interval the
+      density times $P(\mathrm{interval} \mid \mathrm{active})$. True activations are levels 0..9, except in the scores of
+      Bills;
+    - with `predict_logits` and `detect`: the accuracies `logits` and `detection`, and `detection_auc` where `detect`
+      gives scores.
 
     **Raises:** ValueError for judges that answer for other tokens; `BadRecords` for a file of
-    another study. What a judge raises is raised here, and everything before is in `out`.
+    another study. An error of a judge is raised here; the features before it are in `out`.
 
     Bricken et al. 2023 (https://transformer-circuits.pub/2023/monosemantic-features).
 
     ```python
-    found = ji.sae.interpret(sae, model, tokenizer, corpus, site="resid_post[2]", out="explained.jsonl",
-                             judges=ji.sae.Judges(explain=explain, simulate=simulate), key=jax.random.key(0))
+    judges = ji.sae.Judges(explain=explain, simulate=simulate)  # your functions
+    found = ji.sae.interpret(
+        sae, model, tokenizer, corpus, site="resid_post[2]", features=[3, 8], judges=judges, key=key
+    )
+    found[0]["kept"], found[0]["examples"]              # where it is kept, also its explanation and scores
     ```
 
-    Law: a judge that knows the levels scores 1, one with a constant answer scores 0.
+    Law: a judge that knows the levels has the score 1, a judge with a constant answer the score 0.
     """
     key = check_key(key, "ji.sae.interpret(..., key={})")
     which = chosen(sae, features)

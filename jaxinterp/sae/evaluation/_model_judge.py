@@ -11,6 +11,7 @@ from ._interpret_settings import Judges
 from ._windows import Shown
 
 CHATML = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
+LEVELS = 11  # 0 to 10, as Bills et al. 2023 have them
 ANSWER_ROWS = 14  # prompts of a program, as many as `detect` has texts; shorter batches are filled up
 
 
@@ -19,28 +20,31 @@ class ModelJudge:
     r"""$\log \frac{p(\text{yes} \mid e, t)}{p(\text{no} \mid e, t)} - \log \frac{p(\text{yes} \mid e_0, t)}{p(\text{no} \mid e_0, t)}$: a language model that explains features and tests explanations.
 
     It runs here, with no service. Answers are compared by their probabilities, because a small model rarely
-    writes an answer that can be parsed. What a text makes likely by itself is taken off: its answer for the
-    explanation `neutral`. `judges` are its functions for `interpret` and `explanation_scores`.
+    writes an answer that can be parsed. Some texts make "yes" likely for every explanation. So the log odds for the
+    explanation `neutral` are subtracted. `judges()` gives the functions for `interpret` and `explanation_scores`.
 
     **Arguments:**
 
-    - `model`, `tokenizer`: a model that follows instructions, as `ji.load("smollm2-135m")`.
+    - `model`, `tokenizer`: a model that follows instructions, such as `ji.load("smollm2-135m")`.
     - `chat`: the format of a conversation, with `{}` for the question. Default: that of ChatML (SmolLM2, Qwen).
     - `explains`: the question before the examples, `{examples}`, and before the explanation.
     - `begins`: how the answer begins. The explanation is what follows, up to the end of the line.
     - `asks`: the question about one text, with `{explanation}` and `{text}`.
-    - `answers`: two words of one token each, yes and no.
+    - `answers`: two words of one token each, for yes and for no.
     - `neutral`: an explanation that says nothing.
     - `steps`: the most tokens of an explanation. Default 16.
+    - `simulates`: the question about levels of tokens, with `{explanation}`.
+    - `marks`: the text between each token and its level, and the text in place of the level.
 
-    `known` holds its answers for `neutral`, text by text, so that each is asked once.
+    `known` holds the answers for `neutral` by text, so that each text is asked once.
 
     ```python
     judge = ji.sae.ModelJudge(*ji.load("smollm2-135m"))
     found = ji.sae.interpret(sae, model, tokenizer, corpus, site=site, judges=judge.judges(), key=jax.random.key(0))
     ```
 
-    Laws: `detect` is what `ji.run` says of each prompt alone; an explanation as good as `neutral` scores 0.
+    Laws: `detect` and `simulate` are computed from `ji.run` of each prompt alone; `detect` gives 0 to the explanation
+    `neutral`.
     """
 
     model: ModelLike
@@ -52,14 +56,25 @@ class ModelJudge:
     answers: tuple[str, str] = ("Yes", "No")
     neutral: str = "something"
     steps: int = 16
+    simulates: str = (
+        "The level of a token is a number from 0 to 10. It is high where the token belongs to {explanation}, and 0 "
+        "where it does not. Give the level of each token."
+    )
+    marks: tuple[str, str] = ("\t", "unknown\n")
     known: dict[str, float] = dataclasses.field(default_factory=dict, init=False, repr=False)
 
-    def judges(self) -> Judges:
-        """The functions `explain` and `detect`, for `interpret` and `explanation_scores`."""
-        return Judges(explain=self.explain, detect=self.detect)
+    def judges(self, *, simulate: bool = False) -> Judges:
+        """The functions `explain` and `detect`, for `interpret` and `explanation_scores`.
+
+        **Arguments:**
+
+        - `simulate`: whether the function `simulate` is included. It reads 60 prompts for each explanation. Default
+          False.
+        """
+        return Judges(self.explain, simulate=self.simulate if simulate else None, detect=self.detect)
 
     def explain(self, shown: Shown) -> str:
-        """What the model says that the texts of the top interval have in common, one line."""
+        """The model's explanation of the texts of the top interval: its answer to `explains`, one line."""
         texts = ["".join(window.tokens) for window in shown.examples if window.kind == "top"]
         examples = "\n".join(f"- {_line(text)}" for text in dict.fromkeys(texts))
         prompt = self.chat.format(self.explains.format(examples=examples)) + self.begins
@@ -70,7 +85,7 @@ class ModelJudge:
         return line.strip().rstrip(".") or self.neutral
 
     def detect(self, explanation: str, texts: list[list[str]]) -> np.ndarray:
-        """By how much the model says yes of each text, in nats, more than for `neutral`: `(text,)`."""
+        """The log odds of yes for each text minus those for `neutral`, in nats, `(text,)`."""
         lines = [_line("".join(words)) for words in texts]
         found = self.log_odds([self._question(explanation, line) for line in lines])
         if new := [line for line in dict.fromkeys(lines) if line not in self.known]:
@@ -78,8 +93,42 @@ class ModelJudge:
             self.known.update(zip(new, odds.tolist(), strict=True))
         return found - np.asarray([self.known[line] for line in lines])
 
+    def simulate(self, explanation: str, tokens: list[str]) -> np.ndarray:
+        r"""$P(v \mid e, t_1 \ldots t_i)$, the probability of each level v from 0 to 10 at each token, `(pos, 11)`.
+
+        The prompt lists the tokens, each with a mark for a level that is not known, and one run reads the
+        distribution over digits before every mark, as Bills et al. 2023 do
+        (https://openaipublic.blob.core.windows.net/neuron-explainer/paper/index.html). `interpret` takes the expected
+        level of it. Where the tokenizer has no token for 10, its probability is 0.
+        """
+        ids = np.asarray(
+            self.tokenizer(self.chat.format(self.simulates.format(explanation=explanation)))
+        ).tolist()
+        places = []
+        for token in tokens:
+            for piece in (token, self.marks[0]):
+                ids += np.asarray(self.tokenizer(piece)).tolist() if piece else []
+            places.append(len(ids) - 1)
+            ids += np.asarray(self.tokenizer(self.marks[1])).tolist()
+        width = -(-len(ids) // 16) * 16  # windows of nearly one length share a program
+        row, mask = np.zeros((1, width), np.int32), np.arange(width)[None] < len(ids)
+        row[0, : len(ids)] = ids
+        logits, _ = run(self.model, row, mask=mask)
+        digits = {v: each for v in range(LEVELS) if (each := self._digit(v)) is not None}
+        found = np.asarray(logits[0, np.asarray(places)][:, np.asarray(list(digits.values()))], np.float64)
+        shares = np.exp(found - found.max(1, keepdims=True))
+        levels = np.zeros((len(tokens), LEVELS))
+        levels[:, list(digits)] = shares / shares.sum(1, keepdims=True)
+        return levels
+
+    def _digit(self, level: int) -> int | None:
+        try:
+            return int(self.tokenizer.token_id(str(level)))
+        except ValueError:
+            return None
+
     def log_odds(self, prompts: list[str]) -> np.ndarray:
-        r"""$\log p(\text{yes}) - \log p(\text{no})$ behind each prompt, `(prompt,)`."""
+        r"""$\log p(\text{yes}) - \log p(\text{no})$ after each prompt, `(prompt,)`."""
         yes, no = (self.tokenizer.token_id(answer) for answer in self.answers)
         rows = [np.asarray(self.tokenizer(prompt)) for prompt in prompts]
         # Whole blocks of rows and of tokens: prompts of nearly one length share a program.

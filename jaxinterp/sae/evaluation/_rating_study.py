@@ -49,32 +49,33 @@ def rating_study(
     key_file: PathLike | None = None,
     progress: bool = True,
 ) -> Path:
-    r"""$\{(u, j)\}$: intervals of units of several groups, in an order that says nothing of their group.
+    r"""$\{(u, j)\}$: writes a blind study of units u of several groups, with intervals j of their activations as items.
 
-    An item is one of 11 intervals of a unit's activations: examples from it, shaded by their share of
-    the unit's maximum, and the tokens of its logits. One item of each group makes a pair, in
+    An item is one of 11 intervals of a unit's activations. It shows examples from the interval, shaded by their share of
+    the unit's maximum, and the tokens of the unit's logits. One item of each group makes a pair, in
     random order. Bricken et al. 2023 (https://transformer-circuits.pub/2023/monosemantic-features)
-    rated features and neurons so.
+    rated features and neurons in this way.
 
     **Arguments:**
 
-    - `folder`: to write; it is not there yet.
-    - `groups`: by name a dictionary and the site it reads, such as
+    - `folder`: the folder to write. It must not exist.
+    - `groups`: a dictionary and the site that it reads, by the name of the group, such as
       `{"features": (sae, "resid_post[2]"), "neurons": (ji.sae.Neurons(640), "mlp_post[2]")}`.
     - `model`, `tokenizer`, `tokens`, `mask`, `positions`: as in `browse`.
-    - `units`: of each group that fire on 20 tokens. Default 20.
-    - `parts`: intervals of each. Default 2.
-    - `window`: tokens before and behind the one in the middle. Default (12, 4).
-    - `key`: draws units and intervals.
-    - `key_file`: the file that says what each item is. Default `<folder>.key.json`. Give a rater the folder
+    - `units`: how many units of each group, drawn from those that fire on 20 tokens or more. Default 20.
+    - `parts`: how many intervals of each unit. Default 2.
+    - `window`: the number of tokens before and after the middle token. Default (12, 4).
+    - `key`: a `jax.random.key`, which draws units and intervals.
+    - `key_file`: the file that says which unit each item belongs to. Default `<folder>.key.json`. Give a rater the folder
       without it.
 
-    **Returns:** the folder, for `rate`. It is complete or not there.
+    **Returns:** the folder, for `rate`. It is complete, or does not exist.
 
-    **Raises:** FileExistsError for a folder or key that is there; ValueError where a group has no
+    **Raises:** FileExistsError for a folder or key file that exists; ValueError where a group has no
     unit that fires.
 
     ```python
+    groups = {"features": (sae, "resid_post[2]"), "neurons": (ji.sae.Neurons(640), "mlp_post[2]")}
     ji.sae.rating_study("study", groups, model, tokenizer, corpus, key=jax.random.key(0))
     ```
 

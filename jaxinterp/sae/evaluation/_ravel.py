@@ -22,12 +22,19 @@ from ._inputs import as_matrix
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Ravel(Result):
-    """How well attributes are exchanged alone; made by `ravel`.
+    """How well one attribute is exchanged without the others; made by `ravel`.
 
     - `cause`: by attribute, the share of test pairs with the answer of the source.
     - `isolation`: by attribute, the mean share with the base's answer for the other attributes.
     - `masks`: by attribute, the features that are exchanged, `(features,)` of bools.
     - `disentangle`: the mean of cause and isolation over attributes.
+
+    ```python
+    labels = {"even": np.arange(len(x)) % 2, "third": np.arange(len(x)) % 3}
+    readers = {name: lambda x, rows, k=k: x[:, :k] for name, k in (("even", 2), ("third", 3))}
+    found = ji.sae.ravel((x, labels), (x, labels), sae, readers, key=key, pairs=32, epochs=1)
+    found.cause, found.isolation
+    ```
     """
 
     cause: dict[str, float]
@@ -61,39 +68,39 @@ def ravel(
     batch_size: int = 16,
     learning_rate: float = 1e-3,
 ) -> Ravel:
-    r"""$f' = m_a f_{source} + (1 - m_a) f_{base}$: does a mask over features exchange attribute a alone?
+    r"""$f' = m_a f_{source} + (1 - m_a) f_{base}$: a mask over features that exchanges attribute a alone.
 
-    For every attribute a mask is learned, $\sigma(m / T)$ with T falling from 1 to 0.01, that makes the
-    model give the source's answer for a and still the base's answers for other attributes. At test the mask
-    is hard, $m > 0$. The error of the dictionary on the base stays. Karvonen et al. 2025
+    For every attribute a mask $\sigma(m / T)$ is learned, with T falling from 1 to 0.01. It should make the
+    model give the source's answer for a and the base's answers for other attributes. In the test the mask
+    is hard, $m > 0$. The error of the dictionary on the base is kept. Karvonen et al. 2025
     (https://arxiv.org/abs/2503.09532), after Huang et al. 2024 (https://arxiv.org/abs/2402.17700).
 
     **Arguments:**
 
-    - `train`, `test`: (x, labels), activations of entities at a site `(rows, d)`, and by attribute its
-      answer `(rows,)`, whole numbers.
+    - `train`, `test`: pairs (x, labels): activations of entities at a site `(rows, d)`, and the answers `(rows,)` by
+      attribute, whole numbers from 0.
     - `sae`: a dictionary.
-    - `readers`: by attribute `read(x, rows) -> logits (n, answers)`: what the model answers when the site of
-      entities `rows (n,)` holds `x (n, d)`. A JAX function, such as one around `ji.resume`, or a linear
-      probe. In training `rows` are of `train`; in the test they are those of `test` plus `len(train)`.
-    - `key`: draws the pairs and their order.
-    - `pairs`: of entities with different answers. Default 2000.
-    - `epochs`: passes over them. Default 2.
-    - `batch_size`: pairs per step. Default 16.
-    - `learning_rate`: of Adam. Default 1e-3.
+    - `readers`: by attribute a function `read(x, rows) -> logits (n, answers)`: the logits of the model's answers when
+      the site of entities `rows (n,)` holds `x (n, d)`. It is a JAX function, such as one around `ji.resume`, or a linear
+      probe. In training `rows` are numbers of `train`; in the test they are those of `test` plus `len(train)`.
+    - `key`: a `jax.random.key`, which draws the pairs and their order.
+    - `pairs`: how many pairs of entities with different answers. Default 2000.
+    - `epochs`: passes over the pairs. Default 2.
+    - `batch_size`: pairs in one step. Default 16.
+    - `learning_rate`: the rate of Adam. Default 1e-3.
 
     **Returns:** `Ravel`; `found["cause"]` is `found.cause`.
 
-    **Raises:** ValueError for other shapes, fewer than two attributes, an attribute of one answer.
+    **Raises:** ValueError where shapes do not fit, for fewer than two attributes, and for an attribute with one answer.
 
     ```python
-    found = ji.sae.ravel((x, y), (x_test, y_test), sae, {"country": read_country, "language": read_language},
-                         key=jax.random.key(0))
+    labels = {"even": np.arange(len(x)) % 2, "third": np.arange(len(x)) % 3}
+    readers = {"even": lambda x, rows: x[:, :2], "third": lambda x, rows: x[:, 2:5]}    # better: probes
+    found = ji.sae.ravel((x, labels), (x, labels), sae, readers, key=jax.random.key(0), pairs=32, epochs=1)
     found.disentangle
     ```
 
-    Law: 1 where each attribute has its own features; no more than 1/2 where
-    two attributes share theirs.
+    Law: 1 where each attribute has its own features; at most 1/2 where two attributes share their features.
     """
     names = list(readers)
     if len(names) < 2:

@@ -15,6 +15,7 @@ class Quality(TypedDict, total=False):
     """The numbers of `evaluate`. Floats; `density` and `mean_active` are arrays `(features,)`."""
 
     l0: float
+    l1: float
     explained_variance: float
     normalised_mse: float
     cosine: float
@@ -32,6 +33,7 @@ class Quality(TypedDict, total=False):
     dead: float
     ultra_low: float
     dense: float
+    dense_1_percent: float
     max_cosine: float
     tokens: float
     density: np.ndarray
@@ -72,6 +74,7 @@ def finished(sae: Any, total: dict[str, Any], cosines: bool = True) -> Quality:
     mean_gap = losses["loss_mean"] - losses["loss"]
     numbers: Any = {
         "l0": float(density.sum()),
+        "l1": float(total["amount"].sum() / count),
         "explained_variance": 1 - over(total["error"], total["spread"]),
         "normalised_mse": over(total["error"], total["square"]),
         "cosine": over(total["cosine"], count),
@@ -84,6 +87,7 @@ def finished(sae: Any, total: dict[str, Any], cosines: bool = True) -> Quality:
         "dead": float((density == 0).mean()),
         "ultra_low": float(((density > 0) & (density < 1e-6)).mean()),
         "dense": float((density > 0.1).mean()),
+        "dense_1_percent": float((density > 0.01).mean()),
         "tokens": count,
         "density": density,
         "mean_active": total["amount"] / np.maximum(total["fired"], 1),

@@ -40,8 +40,13 @@ def checked(form: dict[str, str]) -> dict[str, Any]:
 
 
 class GroupRatings(TypedDict):
-    """Of one group: how many items are `rated`, of how many `units`; median and mean of the total (at most
-    14); the mean of each question."""
+    """The ratings of one group, in `Ratings`: the number of rated items and of units, the median and the mean of the
+    total (at most 14), and the mean of each question.
+
+    ```python
+    group = ji.sae.ratings(folder)["groups"]["neurons"]
+    group["rated"], group["median"]
+    ```"""
 
     rated: int
     units: int
@@ -55,8 +60,13 @@ class GroupRatings(TypedDict):
 
 
 class PairedRatings(TypedDict):
-    """Of two groups: `pairs` of which both are rated, the median `difference` of first minus second, and in how
-    many pairs the first is `higher`, `equal`, `lower`."""
+    """The comparison of two groups, in `Ratings`: the number of pairs with two ratings, the median difference of first
+    minus second, and the number of pairs in which the first is higher, equal and lower.
+
+    ```python
+    paired = ji.sae.ratings(folder)["paired"]
+    paired["pairs"], paired["higher"]
+    ```"""
 
     pairs: int
     difference: float | None
@@ -66,7 +76,13 @@ class PairedRatings(TypedDict):
 
 
 class Ratings(TypedDict):
-    """What a blind study found; made by `ratings`. `items` and `rated` are numbers of items."""
+    """The result of a blind study; made by `ratings`. `items` and `rated` are numbers of items.
+
+    ```python
+    found = ji.sae.ratings(folder)
+    found["rated"], found["items"], list(found["groups"])
+    ```
+    """
 
     items: int
     rated: int
@@ -80,16 +96,16 @@ def ratings(folder: PathLike, *, key_file: PathLike | None = None) -> Ratings:
 
     **Arguments:**
 
-    - `folder`: of `rating_study`, rated with `rate`. Of an item rated twice the last rating counts.
-    - `key_file`: says what each item is. Default `<folder>.key.json`.
+    - `folder`: the folder of `rating_study`, rated with `rate`. Where an item is rated twice, the last rating counts.
+    - `key_file`: the file that says which unit each item belongs to. Default `<folder>.key.json`.
 
-    **Returns:** `Ratings`: `items`, `rated`; `groups`, by name; of two groups also `paired`.
+    **Returns:** `Ratings`: `items`, `rated`; `groups`, by name; for two groups also `paired`.
 
     ```python
-    ji.sae.ratings("study")["groups"]["neurons"]["median"]
+    ji.sae.ratings(folder)["groups"]["neurons"]["median"]       # folder is the result of `rating_study`
     ```
 
-    Law: records in any order, and of any number of runs, give the same.
+    Law: the order of records and the number of runs change nothing.
     """
     folder = Path(folder)
     key = key_path(folder, key_file)

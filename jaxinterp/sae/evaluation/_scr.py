@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ... import viz
 from ..._deprecations import respelled
 from ...core._check import check_key
 from ...stats import Record, Result
@@ -16,11 +17,18 @@ from ._tpp import TOPS, check_tops, largest, without
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ConfoundRemoval(Result):
-    """What the removal of a confound's features recovers; made by `scr`.
+    """The accuracy that is recovered when the features of a confound are removed; made by `scr`.
 
-    - `score`: by number of features N, the share of the gap between base and oracle that is recovered.
-    - `ablated`: by N, the accuracy after the removal. `base`, `oracle`: accuracies.
-    - `features`: the largest N, in order.
+    - `score`: by the number of features N, the share of the gap between base and oracle that is recovered.
+    - `ablated`: by N, the accuracy after the removal.
+    - `base`, `oracle`: the accuracies of the base probe and of the oracle.
+    - `features`: the features that matter most, in order, as many as the largest N.
+
+    ```python
+    rows = (x, f, profession, gender)
+    found = ji.sae.scr(rows, rows, sae, key=key, tops=[2, 20])
+    found.score, (found.base, found.oracle)
+    ```
     """
 
     score: dict[int, float]
@@ -36,6 +44,18 @@ class ConfoundRemoval(Result):
             for n, score in self.score.items()
         ]
 
+    def figure(self, *, title: str = "Removal of a confound") -> viz.Figure:
+        """Accuracy after the removal, by the number of features, beside the base and the oracle."""
+        count = len(self.ablated)
+        curves = {
+            "removed": list(self.ablated.values()),
+            "base": [self.base] * count,
+            "oracle": [self.oracle] * count,
+        }
+        return viz.lines(
+            curves, x=list(self.ablated), x_axis="features", y_axis="accuracy", log=True, title=title
+        )
+
 
 @respelled(seed="key=jax.random.key(0)")
 def scr(
@@ -47,21 +67,21 @@ def scr(
     tops: Iterable[int] = TOPS,
     fit: Fit | None = None,
 ) -> ConfoundRemoval:
-    r"""$(A_{ablated} - A_{base}) / (A_{oracle} - A_{base})$, of accuracies on the wanted label, confound balanced.
+    r"""$(A_{ablated} - A_{base}) / (A_{oracle} - A_{base})$: the accuracy that the removal of a confound recovers.
 
-    A base probe learns the wanted label where it always comes with a spurious one; the oracle learns
-    it from rows where the two are independent. The N features that matter most to the spurious
-    label, by $|(\bar f_{i \mid z} - \bar f_{i \mid \neg z})\, (w_z \cdot d_i)|$ with $w_z$ its own probe, are
-    taken out of the test rows, the dictionary's error kept. Where oracle and base differ by less
-    than 0.001 there is nothing to remove, and the score is 0.
+    Spurious correlation removal. A base probe learns the wanted label from rows where it always comes with a spurious
+    one. The oracle learns it from rows where the two are independent. The N features that matter most to the spurious
+    label, by $|(\bar f_{i \mid z} - \bar f_{i \mid \neg z})\, (w_z \cdot d_i)|$ with its own probe $w_z$, are
+    removed from the test rows; the dictionary's error is kept. Test rows are balanced over the confound. Where oracle
+    and base differ by less than 0.001 there is nothing to remove, and the score is 0.
 
     **Arguments:**
 
-    - `train`, `test`: (x, f, y, z), mean activations `(rows, d)`, mean latent values `(rows, features)` (see
-      `pooled`), wanted and spurious labels `(rows,)` of bools, with rows of all four pairs.
+    - `train`, `test`: (x, f, y, z): mean activations `(rows, d)`, mean latent values `(rows, features)` (see
+      `pooled`), wanted and spurious labels `(rows,)` of bools, with rows of all four pairs of labels.
     - `decoder`: the dictionary, or its rows in the units of x.
-    - `key`: draws the rows, as many of each pair.
-    - `tops`: the numbers of features that are taken out. Default 2 to 500.
+    - `key`: a `jax.random.key`, which draws the same number of rows of each pair.
+    - `tops`: the numbers of features that are removed. Default 2 to 500.
     - `fit(x, y)`: returns weights and a bias. Default, as published: batches of 16, 20 epochs, Adam at
       1e-3, L1 1e-3, which decide how strong the confound is.
 
@@ -73,12 +93,12 @@ def scr(
     (https://arxiv.org/abs/2403.19647).
 
     ```python
-    found = ji.sae.scr((x, f, profession, gender), (x_test, f_test, profession_test, gender_test), sae,
-                       key=jax.random.key(0))
+    rows = (x, f, profession, gender)                   # better: other rows for the test
+    found = ji.sae.scr(rows, rows, sae, key=jax.random.key(0), tops=[2, 20])
     found.score[20]
     ```
 
-    Law: a dictionary whose features encode the confound alone scores 1.
+    Law: where features hold the confound and nothing else, the score is 1.
     """
     rows, fit = rows_of(decoder), probe if fit is None else fit
     key = check_key(key, "ji.sae.scr(..., key={})")

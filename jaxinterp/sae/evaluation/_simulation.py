@@ -12,7 +12,13 @@ from ...typing import ArrayLike
 
 @dataclasses.dataclass(frozen=True)
 class SimulationScores(Result):
-    """Correlations of simulated and true activations; made by `simulation_scores`. 0 where either is constant."""
+    """Correlations of simulated and true activations; made by `simulation_scores`. They are 0 where either is constant.
+
+    ```python
+    scores = ji.sae.simulation_scores([[0, 0, 7], [0, 9, 0]], [[0, 0, 9], [0, 8, 0]])
+    scores.spearman, scores.pearson
+    ```
+    """
 
     spearman: float
     pearson: float
@@ -22,9 +28,15 @@ class SimulationScores(Result):
 class BillsScores(Result):
     """Scores of simulated activations; made by `bills_scores`.
 
-    - `correlation`: Pearson's. `r2`: after the best straight line.
-    - `ablation`: how much nearer to the model's own predictions calibrated activations come than their
-      mean; None without `outputs`.
+    - `correlation`: Pearson's correlation.
+    - `r2`: the share of the variance that the best straight line explains.
+    - `ablation`: how much nearer the model's predictions are to its own with calibrated simulated activations than with
+      their mean; None without `outputs`.
+
+    ```python
+    scores = ji.sae.bills_scores([[0.0, 0.0, 10.0]], [[0.0, 0.1, 2.5]])
+    scores.correlation, scores.r2
+    ```
     """
 
     correlation: float
@@ -35,13 +47,13 @@ class BillsScores(Result):
 def simulation_scores(
     predicted: ArrayLike, true: ArrayLike, weight: ArrayLike | None = None
 ) -> SimulationScores:
-    r"""$r(\hat f, f)$ over all tokens at once: Pearson's, and Spearman's of mean ranks.
+    r"""$r(\hat f, f)$ over all tokens: the correlations of Pearson and of Spearman (equal values have their mean rank).
 
     **Arguments:**
 
     - `predicted`, `true`: a number for each token: arrays of one shape, or lists of sequences. A token whose
       true value is NaN does not count.
-    - `weight`: of the same shape, or one for each sequence. A weight of 2 counts a token twice. Default 1.
+    - `weight`: the weight of each token, or of each sequence. A weight of 2 counts a token twice. Default 1.
 
     **Returns:** `SimulationScores`, with `spearman` and `pearson`.
 
@@ -53,8 +65,8 @@ def simulation_scores(
     ji.sae.simulation_scores([[0, 0, 7], [0, 9, 0]], [[0, 0, 9], [0, 8, 0]])
     ```
 
-    Law: 1 for the truth and for any rising function of it (Spearman), or straight one (Pearson);
-    whole weights are repetitions.
+    Law: rising functions of the true activations have a Spearman correlation of 1, and rising linear functions a Pearson
+    correlation of 1; whole weights are repetitions.
     """
     p, t, w = _pooled(predicted, true, weight)
     return SimulationScores(_pearson(_ranks(p, w), _ranks(t, w), w), _pearson(p, t, w))
@@ -83,7 +95,7 @@ def bills_scores(
     ji.sae.bills_scores([[0.0, 0.0, 10.0]], [[0.0, 0.1, 2.5]])
     ```
 
-    Law: all are 1 of the truth; a constant has correlation 0 and ablation 0.
+    Law: the true activations have 1 in all scores; a constant has correlation 0 and ablation 0.
     """
     sequences: Any = predicted
     guessed = [expected(each) for each in sequences]

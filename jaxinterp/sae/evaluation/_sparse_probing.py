@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from ... import viz
 from ..._deprecations import respelled
 from ...core._check import check_key
 from ...stats import Record, Result
@@ -16,11 +17,17 @@ from ._inputs import Fit, accuracy, as_classes, as_matrix, balanced, logistic
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SparseProbing(Result):
-    """Accuracies of probes of a few features; made by `sparse_probing`.
+    """Accuracies of probes that read k features; made by `sparse_probing`.
 
     - `accuracy`: by k, the mean over classes.
-    - `by_class`: by k, an array `(classes,)`. `features`: by k, an array `(classes, k)`.
-    - `classes`: their names. Of two classes only the second one is probed, as the first is its mirror image.
+    - `by_class`: by k, the accuracies `(classes,)`.
+    - `features`: by k, the features of the probes `(classes, k)`.
+    - `classes`: the names of the classes. With two classes only the second is probed, because the first is its opposite.
+
+    ```python
+    found = ji.sae.sparse_probing(f, letters, f, letters, ks=[1, 2], key=key)
+    found.accuracy, found.features[2]
+    ```
     """
 
     accuracy: dict[int, float]
@@ -41,6 +48,15 @@ class SparseProbing(Result):
             for c, name in enumerate(self.classes)
         ]
 
+    def figure(self, *, title: str = "Probes of a few features") -> viz.Figure:
+        """Accuracy by k: the mean, and up to four classes."""
+        curves = {"mean": list(self.accuracy.values())}
+        for c, name in enumerate(self.classes[:4]):
+            curves[str(name)] = [float(each[c]) for each in self.by_class.values()]
+        return viz.lines(
+            curves, x=list(self.accuracy), x_axis="features (k)", y_axis="accuracy", log=True, title=title
+        )
+
 
 @respelled(seed="key=jax.random.key(0)")
 def sparse_probing(
@@ -55,15 +71,15 @@ def sparse_probing(
 ) -> SparseProbing:
     r"""Accuracy of a logistic regression on the k features of largest $|\bar f_{i \mid c} - \bar f_{i \mid \neg c}|$.
 
-    A class stands against as many rows of the others, so that chance is 1/2; several classes are
-    averaged. Features are chosen and the regression is fitted on the training rows only.
+    Each class is compared with as many rows of other classes, so chance is 1/2. The accuracy is a mean over
+    classes. Features are chosen and the regression is fitted on the training rows only.
 
     **Arguments:**
 
     - `f_train`, `f_test (rows, features)`: latent values, a row per document (see `pooled`).
     - `y_train`, `y_test`: `(rows,)` of classes, or `(rows, classes)` of bools.
-    - `ks`: the numbers of features. Default 1, 2 and 5.
-    - `key`: draws the rows that balance the classes.
+    - `ks`: the numbers of features k. Default 1, 2 and 5.
+    - `key`: a `jax.random.key`, which draws the rows that balance the classes.
     - `fit(x, y)`: returns weights and a bias. Default: logistic regression with C = 1.
 
     **Returns:** `SparseProbing`; `found["accuracy"]` is `found.accuracy`.
@@ -73,11 +89,12 @@ def sparse_probing(
     Karvonen et al. 2025 (https://arxiv.org/abs/2503.09532).
 
     ```python
-    found = ji.sae.sparse_probing(f_train, y_train, f_test, y_test, key=jax.random.key(0))
+    train, test = slice(len(f) // 2), slice(len(f) // 2, None)
+    found = ji.sae.sparse_probing(f[train], letters[train], f[test], letters[test], ks=[1, 2], key=key)
     found.accuracy[1]
     ```
 
-    Law: a feature that is the label has accuracy 1 at k = 1; features without relation 1/2.
+    Law: where one feature is the label, the accuracy at k = 1 is 1; features that do not depend on the label have 1/2.
     """
     f_train = as_matrix("f_train", f_train)
     f_test = as_matrix("f_test", f_test, columns=f_train.shape[1])

@@ -1,20 +1,24 @@
 """Whether a feature fires in one context, and only there."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...stats._results import Record, records_frame
+from ... import viz
+from ..._tabular import Tabular
+from ...stats._results import Record
 from ...typing import ArrayLike
-
-if TYPE_CHECKING:
-    import pandas  # pyright: ignore[reportMissingImports] # an extra
 
 
 @dataclass(frozen=True, eq=False)
-class Specificity:
-    """How specific one feature is for the context of one proxy, from `specificity`."""
+class Specificity(Tabular):
+    """How specific one feature is for a context; made by `specificity`.
+
+    ```python
+    found = ji.sae.specificity(f[:, 7], is_german)
+    found.share, found.sensitivity, found.base
+    ```
+    """
 
     edges: np.ndarray
     "The borders of the intervals of activation, `(interval + 1,)`, from 0 to the largest."
@@ -43,21 +47,23 @@ class Specificity:
             for low, high, tokens, share in rows
         ]
 
-    def to_pandas(self) -> "pandas.DataFrame":
-        """The records as a pandas DataFrame. Needs `pip install pandas`."""
-        return records_frame(self.records())
+    def figure(self, *, title: str = "The share of the context by activation") -> viz.Figure:
+        """The share of tokens in the context, by interval of activation; the base rate beside it."""
+        middle = (self.edges[:-1] + self.edges[1:]) / 2
+        curves = {"fires": self.share, "all tokens": np.full(len(middle), self.base)}
+        return viz.lines(curves, x=middle, x_axis="activation", y_axis="share", title=title)
 
 
 def specificity(f: ArrayLike, score: ArrayLike, *, intervals: int = 11, bins: int = 40) -> Specificity:
     r"""$P(\text{proxy} > 0 \mid f_i \in \text{interval})$, and Pearson's $r(f_i, \text{proxy} > 0)$.
 
     The proxy of a token is a log-likelihood ratio, $\log P(s \mid \text{context}) - \log P(s)$, the
-    largest over strings s that end at the token. Above 0 the token belongs to the context.
+    largest over strings s that end at the token. Where it is above 0, the token counts as part of the context.
 
     **Arguments:**
 
     - `f`: activations of one feature at all tokens `(tokens,)`, none below 0.
-    - `score`: the proxy `(tokens,)`; bools count as scores.
+    - `score`: the proxy `(tokens,)`, such as `context_proxy(...)[tokens]`; bools also count as scores.
     - `intervals`: how many intervals of equal length, from 0 to the largest activation; 11 by default.
     - `bins`: how many bins the histogram of scores has; 40 by default.
 
@@ -68,11 +74,11 @@ def specificity(f: ArrayLike, score: ArrayLike, *, intervals: int = 11, bins: in
     Bricken et al. 2023 (https://transformer-circuits.pub/2023/monosemantic-features).
 
     ```python
-    result = ji.sae.specificity(f[:, 7], is_german)
-    result.share[-1], result.sensitivity, result.correlation
+    found = ji.sae.specificity(f[:, 7], is_german)      # is_german (tokens,): True at tokens of German texts
+    found.share[-1], found.sensitivity, found.correlation
     ```
 
-    Law: a feature that is the context itself has shares, sensitivity and correlation of 1.
+    Law: a feature that equals the proxy, 1 in the context and 0 elsewhere, has shares, sensitivity and correlation of 1.
     """
     f, score = np.asarray(f, np.float64), np.asarray(score, np.float64)
     if f.ndim != 1 or f.shape != score.shape or not f.size:

@@ -1,7 +1,7 @@
 """Which features of a large dictionary a feature of a small one splits into."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -9,18 +9,22 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..._deprecations import respelled
-from ...stats._results import Record, records_frame
+from ..._tabular import Tabular
+from ...stats._results import Record
 from ...typing import ArrayLike, DictionaryLike
 from ._activation_pairs import ActivationPairs, blocks
 from ._feature_moments import compensated, features_of
 
-if TYPE_CHECKING:
-    import pandas  # pyright: ignore[reportMissingImports] # an extra
-
 
 @dataclass(frozen=True, eq=False)
-class Splitting:
-    """The graph between the features of two dictionaries A and B, from `splitting`."""
+class Splitting(Tabular):
+    """The graph between the features of two dictionaries A and B; made by `splitting`.
+
+    ```python
+    graph = ji.sae.splitting(small, large, stream[:2])
+    graph.edges.shape, len(graph.families())
+    ```
+    """
 
     edges: np.ndarray
     "Pairs of a feature of A and a feature of B, `(edge, 2)`."
@@ -35,10 +39,6 @@ class Splitting:
         """A row for each edge: `a`, `b` and `weight`."""
         rows = zip(self.edges.tolist(), self.weights.tolist(), strict=True)
         return [{"a": a, "b": b, "weight": weight} for (a, b), weight in rows]
-
-    def to_pandas(self) -> "pandas.DataFrame":
-        """The records as a pandas DataFrame. Needs `pip install pandas`."""
-        return records_frame(self.records())
 
     def families(self) -> list[tuple[np.ndarray, np.ndarray]]:
         """The connected components of the graph: features of A and of B, the largest component first.
@@ -70,10 +70,10 @@ def splitting(
     batches: int | None = None,
     progress: bool = True,
 ) -> Splitting:
-    r"""Edges where $\max\bigl(\cos(f_i, g_j)_{t: f_i \ne 0}, \cos(f_i, g_j)_{t: g_j \ne 0}\bigr) > 0.4$: the masked cosine.
+    r"""Edges $(i, j)$ where $\max\bigl(\cos(f_i, g_j)_{t: f_i \ne 0}, \cos(f_i, g_j)_{t: g_j \ne 0}\bigr) > 0.4$: the masked cosine.
 
-    The cosine is over the tokens where one of the two features fires. It is 1 where the two are
-    proportional on these tokens, whatever they do on other tokens. So a general feature has edges to the
+    The cosine is taken over the tokens where one of the two features fires. It is 1 where the two are
+    proportional on these tokens; other tokens do not matter. So a general feature has edges to the
     special features that it splits into. Bricken et al. 2023
     (https://transformer-circuits.pub/2023/monosemantic-features).
 
@@ -89,11 +89,12 @@ def splitting(
 
     **Returns:** a `Splitting`.
 
-    **Raises:** ValueError as `universality`, and for a `least` outside of 0 to 1.
+    **Raises:** the errors of `universality`, and ValueError for a `least` outside of 0 to 1.
 
     ```python
-    graph = ji.sae.splitting(small, large, stream, batches=200)
-    graph.edges, graph.families()[0]
+    small, large = (ji.sae.TopK(d=512, features=n, k=4).init(key) for n in (64, 128))   # better: trained ones
+    graph = ji.sae.splitting(small, large, stream[:2])
+    graph.edges, graph.families()[:1]
     ```
 
     Law: between a dictionary and itself each feature that fires has an edge of weight 1 to itself.

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from ... import viz
 from ..._deprecations import respelled
 from ...core._check import check_key
 from ...stats import Record, Result
@@ -18,13 +19,19 @@ TOPS = (2, 5, 10, 20, 50, 100, 500)
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TargetedPerturbation(Result):
-    """How targeted the removal of features is; made by `tpp`.
+    """The drop of accuracies when the features of a class are removed; made by `tpp`.
 
-    - `score`: by number of features N, the intended drop minus the unintended one.
-    - `intended`, `unintended`: by N, mean drops in accuracy of a class's own probe and of the others.
-    - `drops`: by N, an array `(ablated class, probe)`.
-    - `accuracy (classes,)`: before the removal.
-    - `features`: of each class the largest N, in order.
+    - `score`: by the number of features N, the intended drop minus the unintended one.
+    - `intended`, `unintended`: by N, the mean drop in accuracy of a class's own probe, and of the other probes.
+    - `drops`: by N, the drops `(ablated class, probe)`.
+    - `accuracy (classes,)`: the accuracy before the removal.
+    - `features`: for each class the features that matter most, in order, as many as the largest N.
+
+    ```python
+    rows = (x, f, letters)
+    found = ji.sae.tpp(rows, rows, sae, key=key, tops=[2, 10])
+    found.score, found.drops[10]
+    ```
     """
 
     score: dict[int, float]
@@ -41,6 +48,11 @@ class TargetedPerturbation(Result):
             for n in self.score
         ]
 
+    def figure(self, *, title: str = "Removal of a class's features") -> viz.Figure:
+        """Drops in accuracy by the number of features: of the class itself, and of the others."""
+        curves = {name: list(getattr(self, name).values()) for name in ("score", "intended", "unintended")}
+        return viz.lines(curves, x=list(self.score), x_axis="features", y_axis="drop", log=True, title=title)
+
 
 @respelled(seed="key=jax.random.key(0)")
 def tpp(
@@ -52,20 +64,21 @@ def tpp(
     tops: Iterable[int] = TOPS,
     fit: Fit | None = None,
 ) -> TargetedPerturbation:
-    r"""$\overline{\Delta_{c \to c}} - \overline{\Delta_{c \to c'}}$: the drop of a class's own probe less that of others.
+    r"""$\overline{\Delta_{c \to c}} - \overline{\Delta_{c \to c'}}$: the drop of a class's own probe minus that of other probes.
 
-    Feature i matters to class c by $\max(0, \bar f_{i \mid c} - \bar f_{i \mid \neg c})\, (w_c \cdot d_i)$
-    with $w_c$ the probe of class c on mean activations. The N that matter most are taken out,
-    $x - \sum_i f_i d_i$, which leaves the dictionary's error in place, and $\Delta_{c \to c'}$ is what the probe of
-    $c'$ loses in accuracy.
+    Targeted probe perturbation. Feature i matters to class c by
+    $\max(0, \bar f_{i \mid c} - \bar f_{i \mid \neg c})\, (w_c \cdot d_i)$, with $w_c$ the probe of class c on mean
+    activations. The N features that matter most are removed, $x - \sum_i f_i d_i$, and the dictionary's error is kept.
+    $\Delta_{c \to c'}$ is the drop in accuracy of the probe of $c'$.
 
     **Arguments:**
 
-    - `train`, `test`: (x, f, y), mean activations `(rows, d)`, mean latent values `(rows, features)` (see
-      `pooled`) and labels: `(rows,)` of three or more classes, or `(rows, classes)` of bools.
+    - `train`, `test`: (x, f, y): mean activations `(rows, d)`, mean latent values `(rows, features)` (see
+      `pooled`) and labels, `(rows,)` of three or more classes, or `(rows, classes)` of bools.
     - `decoder`: the dictionary, or its rows in the units of x.
-    - `key`: draws the rows: a probe is trained and tested on as many rows on as off its class.
-    - `tops`: the numbers of features that are taken out. Default 2 to 500.
+    - `key`: a `jax.random.key`, which draws the rows. A probe is trained and tested on the same number of rows of its
+      class and of other classes.
+    - `tops`: the numbers of features that are removed. Default 2 to 500.
     - `fit(x, y)`: returns weights and a bias. Default, as published: batches of 16, 20 epochs, Adam at
       1e-3, L1 1e-3.
 
@@ -76,11 +89,12 @@ def tpp(
     Karvonen et al. 2025 (https://arxiv.org/abs/2503.09532).
 
     ```python
-    found = ji.sae.tpp((x, f, y), (x_test, f_test, y_test), sae, key=jax.random.key(0))
+    rows = (x, f, letters)                              # better: other rows for the test
+    found = ji.sae.tpp(rows, rows, sae, key=jax.random.key(0), tops=[2, 10])
     found.score[10]
     ```
 
-    Law: a feature for each of two independent classes gives 1/2, one feature for both gives 0.
+    Law: where two independent classes have a feature each, the score is 1/2; where they share one feature, it is 0.
     """
     rows, key = rows_of(decoder), check_key(key, "ji.sae.tpp(..., key={})")
     x, f, names, y = _examples("train", train, rows)

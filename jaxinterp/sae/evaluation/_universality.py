@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ... import viz
 from ..._deprecations import respelled
 from ...core._check import check_key
 from ...stats._results import Result
@@ -19,7 +20,13 @@ from ._rotated import Rotated
 
 @dataclass(frozen=True, eq=False)
 class Universality(Result):
-    """The best match of each feature of the first dictionary in the second, from `universality`."""
+    """The best match of each feature of the first dictionary in the second; made by `universality`.
+
+    ```python
+    found = ji.sae.universality(small, large, stream[:2], baseline=key)
+    found.correlation, found.partner, found.excess
+    ```
+    """
 
     correlation: np.ndarray
     "The largest Pearson correlation, `(features,)`; 0 for a feature that never varies."
@@ -33,6 +40,13 @@ class Universality(Result):
     "How many tokens were read."
     baseline: np.ndarray | None = None
     "The largest correlation with random features, `(features,)`; None without `baseline=`."
+
+    def figure(self, *, title: str = "Best matches of features") -> viz.Figure:
+        """A histogram of correlations, beside those with random features where there are any."""
+        found = {"features": self.correlation} | ({} if self.baseline is None else {"random": self.baseline})
+        edges = np.linspace(min(0.0, *(float(np.nanmin(x)) for x in found.values())), 1.0, 26)
+        counts = {name: np.histogram(np.clip(x, None, 1.0), edges)[0] for name, x in found.items()}
+        return viz.histogram(counts, edges, x_axis="correlation", title=title)
 
     @property
     def excess(self) -> np.ndarray:
@@ -60,10 +74,9 @@ def universality(
     r"""$\max_j \mathrm{corr}_t(f^A_i(t), f^B_j(t))$ of each feature i of A, over the same tokens.
 
     The first pass computes means and deviations. The second computes products of standardised features,
-    one block of A's features after another. So the memory is `(block, features of B)`, not features by
-    tokens. Sums are in float32 with compensation. Two trainings of the same kind find the same universal
-    features (median 0.72 in Bricken et al. 2023,
-    https://transformer-circuits.pub/2023/monosemantic-features).
+    one block of A's features after another. So an array `(block, features of B)` is in memory, not the activations of
+    all tokens. Sums are in float32 with compensation. In Bricken et al. 2023
+    (https://transformer-circuits.pub/2023/monosemantic-features) the median between two trainings is 0.72.
 
     **Arguments:**
 
@@ -71,7 +84,7 @@ def universality(
     - `x`: activations `(n, d)`, a pair of arrays with the same tokens, a list of batches or of pairs, or
       a `ji.data.stream` with `batches`.
     - `logits`: the unembedding `(d, vocab)` with the gain of the last norm multiplied in, or a pair of
-      `ji.sae.logit_weights`; None (the default) leaves `logits` of the result out.
+      `ji.sae.logit_weights`. None (the default): the result has no `logits`.
     - `batch_size`: how many tokens run at a time; 4,096 by default.
     - `block`: how many features of A are compared at a time; 4,096 by default.
     - `batches`: how many batches of a stream are read.
@@ -85,11 +98,12 @@ def universality(
     **Raises:** ValueError for activations of another width, and for an iterator that ends.
 
     ```python
-    result = ji.sae.universality(first, second, stream, batches=200)
-    np.median(result.correlation)
+    first, second = (ji.sae.TopK(d=512, features=64, k=4).init(jax.random.key(i)) for i in (0, 1))
+    found = ji.sae.universality(first, second, stream[:2])
+    np.median(found.correlation)
     ```
 
-    Law: equal to `np.corrcoef` to 1e-6, for any split of the tokens into batches.
+    Law: equal to `np.corrcoef` to 1e-6, for every split of the tokens into batches.
     """
     pairs = ActivationPairs(a, b, x, batch_size, batches)
     key = None if baseline is None else check_key(baseline, "ji.sae.universality(..., baseline={})")

@@ -41,7 +41,7 @@ class UnlearningSetting(TypedDict):
 
 
 class Unlearned(TypedDict):
-    """The result of `unlearning`."""
+    """The accuracies of all settings and the best one; made by `unlearning`."""
 
     score: float
     "1 minus the accuracy on the topic, at the best setting."
@@ -71,9 +71,9 @@ def unlearning(
 
     **Arguments:**
 
-    - `forget`, `retain`: densities `(features,)` on both kinds of text, as `examples(...).density`.
-    - `measure`: a function `(features, multiplier)` to the accuracies of the model with these features
-      silenced: one on the topic to forget, and a list of those on control sets. The first call is
+    - `forget`, `retain`: densities `(features,)` on both kinds of text, such as `examples(...).density`.
+    - `measure`: a function of features and multiplier that returns the accuracies of the model with these features
+      silenced: one on the topic to forget, and a list of accuracies on control sets. The first call is
       without features.
     - `tops`: the numbers N of features to try; (10, 20) by default.
     - `thresholds`: the densities on retain data to try; (0.001, 0.01) by default.
@@ -86,8 +86,12 @@ def unlearning(
     **Raises:** ValueError for densities of different lengths, or outside of 0..1.
 
     ```python
-    result = ji.sae.unlearning(on_biology.density, on_prose.density, measure)
-    result["score"], result["best"]
+    def measure(features, multiplier):                  # yours: the accuracies with `silence(sae, features, multiplier)`
+        return 0.9 - 0.01 * len(features), [0.8]
+
+    on_topic, elsewhere = np.linspace(0, 0.1, 320), np.linspace(0.002, 0, 320)
+    found = ji.sae.unlearning(on_topic, elsewhere, measure)
+    found["score"], found["best"]
     ```
 
     Laws: a setting that harms a control set never counts; more settings never lower the score.
@@ -142,7 +146,7 @@ def unlearning(
 def silence(
     sae: DictionaryLike, features: IndexLike, multiplier: ArrayLike, *, site: str | None = None, **where: Any
 ) -> Edit:
-    r"""$x + \sum_i 1[f_i(x) \ne 0]\,(-c\,\mathrm{sign} f_i(x) - f_i(x))\, d_i$: features are set to -c wherever they fire.
+    r"""$x + \sum_i 1[f_i(x) \ne 0]\,(-c\,\mathrm{sign} f_i(x) - f_i(x))\, d_i$: sets features to -c wherever they fire.
 
     A signed feature that is below 0 is set to c.
 

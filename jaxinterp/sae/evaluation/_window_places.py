@@ -80,7 +80,7 @@ def feature_generator(key: KeyLike, feature: int, use: int) -> np.random.Generat
 
 
 def logit_ends(sae: Any, model: Any, site: Any, which: Any, key: KeyLike) -> list[tuple[Any, ...]]:
-    """Of each feature tokens with the highest and lowest logit weights, and a question of both kinds:
+    """Tokens of each feature with the highest and lowest logit weights, and a question of both kinds:
     ranks 10 to 60, as many random ones, in a random order."""
     weights = logit_weights(sae, model, site, which)
     vocab = weights.shape[1]

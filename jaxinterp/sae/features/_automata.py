@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..._deprecations import respelled
+from ..._settings import takes_settings
+from ..._tabular import Record, Tabular
 from ..._text import plain
 from ...typing import CaptureLike, CorpusLike, DictionaryLike, IndexLike, MaskLike, ModelLike
 from ..evaluation._activation_pairs import blocks
@@ -19,17 +21,35 @@ from ._site import SiteReading, chosen, rows_at
 
 
 @dataclass(frozen=True, eq=False)
-class Automata:
-    """`edges (edge, 2)` from feature to feature, `weight (edge,)` falling, `mean (edge,)` activation of
-    the second behind the first, `count (edge,)` of places it is taken over; from `automata`."""
+class Automata(Tabular):
+    """Edges from features to features that follow them; made by `automata`.
+
+    - `edges (edge, 2)`: the first and the second feature of each edge.
+    - `weight (edge,)`: the weights, falling.
+    - `mean (edge,)`: the mean activation of the second feature after the first.
+    - `count (edge,)`: the number of places over which this mean is taken.
+
+    ```python
+    found = ji.sae.automata(sae, model, corpus, site=site, settings=ji.sae.AutomataSettings(count=2))
+    found.edges.shape, found.records()[:1]
+    ```
+    """
 
     edges: np.ndarray
     weight: np.ndarray
     mean: np.ndarray
     count: np.ndarray
 
+    def records(self) -> list[Record]:
+        """A row for each edge: `a`, `b`, `weight`, `mean` and `count`."""
+        rows = zip(self.edges, self.weight, self.mean, self.count, strict=True)
+        return [
+            {"a": int(a), "b": int(b), "weight": float(w), "mean": float(m), "count": int(n)}
+            for (a, b), w, m, n in rows
+        ]
+
     def families(self) -> list[list[int]]:
-        """Features that lead to one another and back, the largest family first."""
+        """Groups of features with paths of edges from each to each, the largest group first."""
         from scipy.sparse import coo_array
         from scipy.sparse.csgraph import connected_components
 
@@ -63,12 +83,16 @@ class Automata:
 
 @dataclass(frozen=True)
 class AutomataSettings:
-    """Which edges `automata` looks for.
+    """The rules for the edges of `automata`.
 
-    - `k`: tokens with the highest logit weights of a feature, 10 by default.
-    - `least`: the smallest `weight` of an edge, a share between 0 and 1, 0.5 by default.
-    - `count`: the smallest number of places that an edge is taken over, 10 by default.
-    - `block`: features in memory at a time, each block one pass over the corpus; 4096 by default.
+    - `k`: how many tokens with the highest logit weights of a feature are used; 10 by default.
+    - `least`: the smallest `weight` of an edge, a share between 0 and 1; 0.5 by default.
+    - `count`: the smallest number of places from which an edge is computed; 10 by default.
+    - `block`: features in memory at a time; each block is one pass over the corpus; 4096 by default.
+
+    ```python
+    settings = ji.sae.AutomataSettings(k=20, least=0.3, count=5)
+    ```
     """
 
     k: int = 10
@@ -85,6 +109,7 @@ class AutomataSettings:
     count="settings=ji.sae.AutomataSettings(count=10)",
     block="settings=ji.sae.AutomataSettings(block=4096)",
 )
+@takes_settings
 def automata(
     sae: DictionaryLike,
     model: ModelLike,
@@ -98,7 +123,7 @@ def automata(
     batch_size: int | str | None = "auto",
     progress: bool = True,
 ) -> Automata:
-    r"""$i \to j$ where $\mathbb E[f_j(t+1) \mid f_i(t) > 0,\, t_{+1} \in \operatorname{top}_k v_i] - \mathbb E f_j > \frac12 \mathbb E[f_j \mid f_j > 0]$.
+    r"""Edges $i \to j$ where $\mathbb E[f_j(t+1) \mid f_i(t) > 0,\, t_{+1} \in \operatorname{top}_k v_i] - \mathbb E f_j > \frac12 \mathbb E[f_j \mid f_j > 0]$.
 
     Feature i raises the logits of k tokens. Where i fires and one of these tokens follows, j fires. Two
     features with edges in both directions alternate. A feature with an edge to itself keeps firing. Of
@@ -108,8 +133,8 @@ def automata(
     **Arguments:**
 
     - `sae`, `model`, `tokens`, `site`, `mask`, `positions`, `batch_size`, `progress`: as in `evaluate`.
-    - `features`: numbers `(n,)`, or None for all.
-    - `settings`: an `AutomataSettings`. The `weight` of an edge is the difference above over
+    - `features`: numbers `(n,)`, or None (the default) for all.
+    - `settings`: an `AutomataSettings`. The `weight` of an edge is the difference above divided by
       $\mathbb E[f_j \mid f_j > 0]$.
 
     **Returns:** `Automata`. Features that fire nearly everywhere get no edges, because they follow every feature.
@@ -121,7 +146,7 @@ def automata(
     found.families(), print(found.dot())
     ```
 
-    Law: means are those of all activations at once.
+    Law: means equal those that are computed from all activations at once.
     """
     read, which = SiteReading(sae, model, tokens, site, mask, positions), chosen(sae, features)
     weights = logit_weights(sae, model, read.name, which)

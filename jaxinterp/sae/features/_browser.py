@@ -1,73 +1,116 @@
-"""A folder of static pages to look through features: a list, and what each fires on."""
+"""Static pages to look through features: a list, what each fires on, and texts of the reader's."""
 
 import hashlib
-import json
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..._deprecations import check_path_first
+from ... import viz
+from ..._deprecations import check_path_first, respelled
 from ..._disk import manifest_name, move, put, unit
-from ..._text import plain, visible
-from ...corpus._progress import watched
-from ...typing import PathLike
-from ...viz._place import check_folder
+from ..._text import plain
+from ...stats import Record
+from ...typing import (
+    ArrayLike,
+    CaptureLike,
+    CorpusLike,
+    DictionaryLike,
+    ModelLike,
+    PathLike,
+    TextLike,
+    TokenizerLike,
+)
+from ...viz._colab import framed, in_colab
+from ...viz._place import PAGES, check_folder, ending
 from ...viz._render import render
 from ..files._origin import own_site
 from ..kinds._coder import kind_name
+from ._browser_data import Extras, scripts
 from ._examples import Examples, examples
 from ._logits import LogitWeights, logit_weights
+from ._site import chosen
+from ._text_reading import TextReading
 
-CHUNK, MARK = 32, manifest_name("features")  # features in a file; what tells a folder of ours from others
+MARK = manifest_name("features")  # what tells a folder of ours from others
+MOST_FRAMED = 24 << 20  # bytes of a document in a cell of a notebook
 
 
+@dataclass(frozen=True)
+class PageSettings:
+    """The title and the sizes of pages of features.
+
+    - `title`: the title; by default the kind of the dictionary, its size and its site.
+    - `k`: how many tokens at each end of the logit weights (of the stream or `mlp_post`); 10 by default, 0 for none.
+    - `longer`: how many tokens on each side of a context are shown when it is opened; 100 by default.
+
+    ```python
+    page = ji.sae.PageSettings(title="Features of layer 2", k=20)
+    ```
+    """
+
+    title: str = ""
+    k: int = 10
+    longer: int = 100
+
+
+@respelled(k="page=ji.sae.PageSettings(k=10)", title='page=ji.sae.PageSettings(title="...")')
 def browse(
     path: PathLike,
-    sae: Any,
-    model: Any,
-    tokenizer: Any,
-    tokens: Any = None,
+    sae: DictionaryLike,
+    model: ModelLike,
+    tokenizer: TokenizerLike,
+    tokens: CorpusLike | None = None,
     *,
-    site: Any = None,
+    site: CaptureLike | None = None,
     read: Examples | None = None,
-    k: int = 10,
-    labels: Mapping[int, str] | None = None,
-    scores: Mapping[str, Any] | None = None,
-    title: str = "",
+    labels: Mapping[int, str] | Sequence[Record] = (),
+    scores: Mapping[str, ArrayLike] | None = None,
+    texts: TextLike = (),
+    page: PageSettings = PageSettings(),
     progress: bool = True,
     **options: Any,
 ) -> Path:
-    r"""$i \mapsto$ examples, histogram, logit weights: a folder of static HTML for all features.
+    r"""$i \mapsto$ examples, histogram, logit weights, explanation: static HTML for all features.
 
-    `index.html` opens from disk, without a server or a network. Its list of features can be searched (numbers,
-    tokens, labels), filtered by density and sorted. Each feature has a panel. Features are in files of 32, so
-    20,000 features open as quickly as 20. All text is displayed as plain text. `#7` opens feature 7.
+    `index.html` opens from disk, without a server or a network. Its list of features can be searched (exact
+    tokens first, then labels and numbers), filtered by density and sorted. Each feature has a panel; a click on a
+    context shows more of it. Features are in files of 32, so 20,000 features open as quickly as 20. All text is
+    displayed as plain text. `#7` opens feature 7. `serve` adds texts that the reader writes.
 
     **Arguments:**
 
-    - `path`: the folder to write. It must not exist, or this function must have written it.
+    - `path`: the folder to write. It must not exist, or this function must have written it. A name that ends in
+      `.html` is one file with everything in it, for up to a few thousand features.
     - `sae`, `model`, `tokenizer`, `site`: a dictionary, its model with the tokenizer, and the site it reads.
     - `tokens`, `options`: the corpus and further arguments of `examples`; not with `read`.
     - `read`: the result of `examples`; by default None: `examples` reads `tokens`.
-    - `k`: tokens at each end of the logit weights (of the stream or `mlp_post`); 10 by default, 0 for none.
-    - `labels`: texts by number of a feature; none by default.
+    - `labels`: explanations by number of a feature, or the records of `interpret`; none by default.
     - `scores`: columns `(n,)` by name, by which the list can be sorted; none by default.
-    - `title`, `progress`: the title of the page, and whether a progress bar is shown (True by default).
+    - `texts`: a text, or several: the pages show which features fire on them, and where; none by default.
+    - `page`: a `PageSettings`.
+    - `progress`: whether a progress bar is shown, True by default.
 
-    **Returns:** the path. The folder is complete, or does not exist.
+    **Returns:** the path. The folder is complete, or does not exist. In Colab the pages are shown below the cell too.
 
     **Raises:** FileExistsError for a folder of something else; FileNotFoundError without a parent.
 
     ```python
-    ji.sae.browse("features", sae, model, tokenizer, corpus, site="resid_post[2]")
+    ji.sae.browse("features", sae, model, tokenizer, corpus, site="resid_post[2]", texts=["The river froze."])
     ```
 
     Law: what a feature's file holds are the records of `examples`; nothing outside of `path` changes.
     """
     check_path_first("ji.sae.browse(path, sae, model, tokenizer, tokens)", path)
-    _check_place(path := Path(path))
+    path = Path(path)
+    single = ending(path) in PAGES
+    if single:
+        viz.check_page(path)
+    else:
+        _check_place(path)
     site = own_site(sae, site, model)
     if read is None:
         if tokens is None:
@@ -83,17 +126,34 @@ def browse(
                 f"scores hold a number for each of the {n} features; {name!r} has the shape {column.shape}."
             )
     ends = None
-    if k:
+    if page.k:
         weights: LogitWeights = logit_weights(sae, model, site, read.features)
-        ends = weights.top(None, min(k, weights.shape[1]))
-    named = {int(i): plain(str(text)) for i, text in (labels or {}).items()}
-    about = title or f"{kind_name(sae)}: {n} features of {site}"
-    header = {"kind": "jaxinterp features", "features": n, "tokens": read.count}
+        ends = weights.top(None, min(page.k, weights.shape[1]))
+    reading = TextReading(sae, model, tokenizer, site, read.features)
+    given = [reading(text) for text in ([texts] if isinstance(texts, str) else texts)]
+    shown = Extras(ends, _labels(labels), columns, given, page.longer, len(chosen(sae, None)))
+    title = page.title or f"{kind_name(sae)}: {n} features of {site}"
+    caption = f"{n} features, read on {read.count} tokens; {int((read.fired == 0).sum())} never fire."
+    header = {"title": title, "caption": caption}
+    parts = scripts(read, tokenizer, shown, progress)
+    if single or in_colab():
+        parts = list(parts)
+        document = render("feature_browser.html", **header, folder="", scripts=_in_order(parts))
+        _show(document, title, path)
+        if single:
+            return viz.write(path, document)
+    about = {"kind": "jaxinterp features", "features": n, "tokens": read.count}
     # The page names the folder of its data, so that it is replaced by one rename.
     known = [f"data/{file.name}" for file in path.glob("data/*.js")]  # of earlier versions
-    with unit(path, "features", "index.html", pointer=True, about=header, known=known) as folder:
-        _build(folder, read, tokenizer, ends, named, columns, about, progress)
+    with unit(path, "features", "index.html", pointer=True, about=about, known=known) as folder:
+        _build(folder, iter(parts), header)
     return path
+
+
+def _labels(given: Mapping[int, str] | Sequence[Record]) -> dict[int, str]:
+    if not isinstance(given, Mapping):
+        given = {each["feature"]: each["explanation"] for each in given if each.get("explanation")}
+    return {int(i): plain(str(text)) for i, text in given.items()}
 
 
 def _check_place(path: Path) -> None:
@@ -108,143 +168,36 @@ def _check_place(path: Path) -> None:
         raise FileExistsError(f"{path} holds something else. Name a new folder, or empty this one.")
 
 
-def _script(folder: Path, name: str, call: str, *values: Any) -> None:
-    """`call(values)` as a file; no character of a text can end a string or a script."""
-    arguments = (json.dumps(v, separators=(",", ":"), allow_nan=False) for v in values)
-    text = f"featureBrowser.{call}({','.join(arguments)});\n".replace("<", "\\u003c")
-    put(folder / name, text.encode("ascii"))
+def _in_order(parts: Sequence[tuple[str, str]]) -> list[str]:
+    """The scripts of one document: the page begins when the summary is there, with everything before it."""
+    return [text for _, text in sorted(parts, key=lambda part: part[0] == "summary")]
 
 
-def _build(
-    folder: Path,
-    read: Examples,
-    tokenizer: Any,
-    ends: Any,
-    labels: dict[int, str],
-    scores: dict[str, np.ndarray],
-    title: str,
-    progress: bool,
-) -> None:
+def _show(document: str, title: str, path: Path) -> None:
+    """The document below the cell, in Colab."""
+    if not in_colab():
+        return
+    if len(document) > MOST_FRAMED:
+        warnings.warn(
+            f"These pages take {len(document) >> 20} MB, too much for a cell. Show fewer features, or serve the "
+            f"folder: ji.sae.serve({str(path)!r}, sae, model, tokenizer).",
+            stacklevel=3,
+        )
+        return
+    from IPython.display import display
+
+    display(viz.Figure(title, framed(document, title)))
+
+
+def _build(folder: Path, parts: Iterator[tuple[str, str]], header: Mapping[str, str]) -> None:
     data = folder / "data"
     data.mkdir()
-    n = len(read.features)
-    used: set[int] = set()
-    first = _words(read, ends, used)
-    steps = range(0, n, CHUNK)
-    for start in watched(steps, len(steps), "pages", progress):
-        rows = range(start, min(start + CHUNK, n))
-        chunk = _features(read, ends, rows, used)
-        for feature, i in zip(chunk, rows, strict=True):
-            feature["text"] = labels.get(int(read.features[i]), "")
-        _script(data, f"chunk-{start // CHUNK:05d}.js", "chunk", start // CHUNK, chunk)
-    pieces = _pieces(tokenizer, sorted(used))
-    _script(data, "tokens.js", "tokens", {str(i): text for i, text in pieces.items()})
-    join = lambda ids: " ".join(pieces[i] for i in ids)
-    own = [labels.get(int(i), "") for i in read.features]
-    _script(
-        data,
-        "summary.js",
-        "summary",
-        {
-            "chunk": CHUNK,
-            "tokens": read.count,
-            "features": read.features.tolist(),
-            "density": _rounded(read.density),
-            "maximum": _rounded(read.maximum),
-            "labels": [text or join(ids) for text, (ids, _) in zip(own, first, strict=True)],
-            "search": [join(dict.fromkeys([*ids, *more])) for ids, more in first],
-            "scores": [{"name": plain(name), "values": _rounded(x)} for name, x in scores.items()],
-        },
-    )
-    caption = f"{n} features, read on {read.count} tokens; {int((read.fired == 0).sum())} never fire."
+    for name, text in parts:
+        put(data / f"{name}.js", text.encode("ascii"))
     digest = hashlib.sha256()
     for file in sorted(data.iterdir()):
         digest.update(file.read_bytes())
     name = f"data-{digest.hexdigest()[:12]}"
     move(data, folder / name)
-    page = render("feature_browser.html", title=title, caption=caption, folder=name)
+    page = render("feature_browser.html", **header, folder=name, scripts=[])
     put(folder / "index.html", page.encode())
-
-
-def _rounded(x: Any) -> list[Any]:
-    """Four significant digits, None for what is no number."""
-    return [float(f"{v:.4g}") if np.isfinite(v) else None for v in np.asarray(x, float)]
-
-
-def _pieces(tokenizer: Any, ids: list[int]) -> dict[int, str]:
-    """Ids with their strings, nothing hidden in them."""
-    return dict(zip(ids, map(visible, tokenizer.tokens(np.asarray(ids, np.int32))), strict=True))
-
-
-def _words(read: Examples, ends: Any, used: set[int]) -> list[tuple[list[int], list[int]]]:
-    """Of each feature: the tokens that it fires on most, and those whose logits it raises."""
-    there = read.seq >= 0
-    peaks = read.tokens[np.maximum(read.seq, 0), np.maximum(read.pos, 0)]
-    found = []
-    for i in range(len(peaks)):
-        fires = list(dict.fromkeys(peaks[i][there[i]].tolist()))[:8]
-        raises = [] if ends is None else ends[0][i].tolist()
-        used.update(fires, raises)
-        found.append((fires, raises))
-    return found
-
-
-def _features(read: Examples, ends: Any, rows: Any, used: set[int]) -> list[dict[str, Any]]:
-    """A chunk: everything that the panels of its features show, ids in place of strings."""
-    part = slice(rows.start, rows.stop)
-    most = np.where(read.maximum[part] > 0, read.maximum[part], 1)
-    top = _lines(read, read.seq[part], read.pos[part], read.values[part], read.activations[part], most, used)
-    intervals = _lines(
-        read,
-        read.interval_seq[part],
-        read.interval_pos[part],
-        read.interval_values[part],
-        read.interval_activations[part],
-        most,
-        used,
-    )
-    found = []
-    for here, i in enumerate(rows):
-        counts = read.counts[i]
-        last = int(np.flatnonzero(counts)[-1]) + 1 if counts.any() else 0
-        up, down = [], []
-        if ends is not None:
-            used.update(ends[0][i].tolist(), ends[2][i].tolist())
-            up = _alternating(ends[0][i], ends[1][i])
-            down = _alternating(ends[2][i], ends[3][i])
-        found.append(
-            {
-                "mean": _rounded([read.mean[i]])[0],
-                "counts": counts[:last].tolist(),
-                "width": float(read.width[i]),
-                "up": up,
-                "down": down,
-                "top": [line for line in top[here] if line],
-                "intervals": [[line for line in lines if line] for lines in intervals[here]],
-            }
-        )
-    return found
-
-
-def _alternating(ids: Any, weights: Any) -> list[Any]:
-    return [x for pair in zip(ids.tolist(), _rounded(weights), strict=True) for x in pair]
-
-
-def _lines(read: Examples, seq: Any, pos: Any, values: Any, around: Any, most: Any, used: set[int]) -> Any:
-    """`[value, ids, [place, percent of the maximum, ...], place of the peak]`, nested as `seq` is."""
-    ids = read.window(seq, pos)
-    wide = most.reshape(-1, *(1,) * (around.ndim - 1))
-    share = np.ceil(100 * np.abs(np.nan_to_num(around)) / wide).astype(int).clip(0, 100)
-    found = np.empty(seq.shape, object)
-    for at in np.ndindex(*seq.shape):
-        if seq[at] < 0:
-            continue
-        row = ids[at]
-        kept = row >= 0
-        own = row[kept].tolist()
-        used.update(own)
-        places = np.cumsum(kept) - 1
-        fires = np.flatnonzero(kept & (share[at] > 0))
-        acts = np.stack([places[fires], share[at][fires]], 1).reshape(-1).tolist()
-        found[at] = [float(f"{values[at]:.4g}"), own, acts, int(places[read.before])]
-    return found.tolist()

@@ -17,15 +17,19 @@ from ._dashboard_record import plain
 
 @dataclass(frozen=True)
 class DashboardSource:
-    """What the features of a dashboard belong to, and what was searched for their examples.
+    """The model and the dictionary of a dashboard, and the texts of its examples.
 
     - `model`: the model's name at Neuronpedia, such as `"gpt2-small"`.
     - `layer`: the layer of the dictionary.
     - `name`: the name of the set of dictionaries, such as `"res-jb"`.
-    - `suffix`: of the dictionary's id; None by default, for none.
-    - `prompts`: prompts that were searched, 0 by default.
-    - `context`: tokens of each prompt, 0 by default.
-    - `dataset`: the name of the texts, empty by default.
+    - `suffix`: the suffix of the dictionary's id; None (the default) for none.
+    - `prompts`: how many prompts were searched; 0 by default.
+    - `context`: how many tokens each prompt has; 0 by default.
+    - `dataset`: the name of the texts; empty by default.
+
+    ```python
+    source = ji.sae.DashboardSource(model="gpt2-small", layer=8, name="res-mine", dataset="my texts")
+    ```
     """
 
     model: str
@@ -65,8 +69,8 @@ def save_dashboard(
     **Arguments:**
 
     - `path`: the folder.
-    - `features`: records of `dashboard_feature`, taken one by one.
-    - `source`: a `DashboardSource`, what the features belong to.
+    - `features`: records of `dashboard_feature`, read one by one.
+    - `source`: a `DashboardSource`, the model and the dictionary of the features.
     - `skipped`: numbers of features without a record, such as dead ones; none by default.
     - `log_sparsity (features,)`: logarithms of the shares of tokens on which features fire.
     - `features_per_file`: 256 by default.
@@ -75,15 +79,16 @@ def save_dashboard(
     **Returns:** the folder.
 
     **Raises:** ValueError for `features_per_file` below 1, a record that `dashboard_feature` did not make, or a feature given twice.
-    FileExistsError where files of these names are there and are none of an earlier dashboard of this library.
+    FileExistsError where files of these names exist and do not belong to an earlier dashboard of this library.
 
     ```python
-    records = (ji.sae.dashboard_feature(i, examples=found[i]) for i in range(sae.features))
+    shown = [{"tokens": [" a", " b"], "values": [0.0, 2.0]}]
+    records = (ji.sae.dashboard_feature(i, examples=shown) for i in range(3))   # `neuronpedia` makes all of them
     source = ji.sae.DashboardSource(model="gpt2-small", layer=8, name="mine")
     ji.sae.save_dashboard("dashboard", records, source=source)
     ```
 
-    Law: strings come back to the letter, numbers to float32, and every file is JSON without NaN.
+    Law: the files hold the same strings, and the same numbers to float32; every file is JSON without NaN.
     """
     check_path_first("ji.sae.save_dashboard(path, features, source=source)", path)
     most = features_per_file

@@ -37,6 +37,11 @@ class DashboardRecord(TypedDict):
     - `freq_hist_data_...`, `logits_hist_data_...`: heights and values of the bars of two histograms.
     - `vector`: its decoder row.
     - `activations`: its examples.
+
+    ```python
+    record = ji.sae.dashboard_feature(7, logits=[0.5, -1.0, 2.0], vocab=[" a", " b", " c"])
+    record["pos_str"][0], record["neg_str"][0]          # " c", " b"
+    ```
     """
 
     feature_index: int
@@ -65,10 +70,15 @@ class DashboardRecord(TypedDict):
 
 @dataclass(frozen=True)
 class DashboardSizes:
-    """How much a record of `dashboard_feature` holds.
+    """The size of the lists in a record of `dashboard_feature`.
 
-    - `top`: tokens at either end of the logit weights, 10 by default.
-    - `bins`: bars of each histogram, 50 by default.
+    - `top`: how many tokens at either end of the logit weights; 10 by default.
+    - `bins`: how many bars each histogram has; 50 by default.
+
+    ```python
+    record = ji.sae.dashboard_feature(7, active=[0.5, 2.0], sizes=ji.sae.DashboardSizes(bins=20))
+    len(record["freq_hist_data_bar_heights"])           # 20
+    ```
     """
 
     top: int = 10
@@ -91,17 +101,16 @@ def dashboard_feature(
     vector: ArrayLike = (),
     neighbours: Mapping[str, Any] | None = None,
 ) -> DashboardRecord:
-    r"""One feature's record: histograms of its activations and logit weights, its tokens, its examples.
+    r"""The record of one feature of a dashboard: histograms of activations and logit weights, tokens, examples.
 
     **Arguments:**
 
     - `index`: the number of the feature.
-    - `examples`: each a dict of `tokens` (strings) and `values` (of the same length). Where they are
-      known, also `interval`, the lowest and highest activation of its interval; `share`, how many of
-      the activations lie in it; and `token`, the place that the example was chosen for (by default
-      the largest by magnitude).
+    - `examples`: dicts of `tokens` (strings) and `values` (of the same length). A dict may also have `interval`, the
+      lowest and highest activation of its interval; `share`, the share of the activations in it; and `token`, the place
+      of the token that the example was chosen for (by default the value with the largest magnitude).
     - `active`: the activations of a sample that are not 0, for the histogram.
-    - `density`: the share of tokens on which it fires, 0 by default.
+    - `density`: the share of tokens on which it fires; 0 by default.
     - `logits (vocab,)`: its logit weights; `vocab`: the tokens as strings.
     - `sizes`: a `DashboardSizes`, how many tokens and bars the record holds.
     - `vector (d,)`: its decoder row.
@@ -117,7 +126,7 @@ def dashboard_feature(
     record = ji.sae.dashboard_feature(7, examples=[{"tokens": [" a", " b"], "values": [0.0, 2.0]}])
     ```
 
-    Law: what is read back is what was given, to float32.
+    Law: the record holds the numbers that were given, to float32.
     """
     logits = np.asarray(logits, np.float64)
     if logits.ndim != 1 or len(vocab) != len(logits):

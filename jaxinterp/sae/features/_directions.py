@@ -11,7 +11,7 @@ from ..kinds._coder import Coder, kind_name
 def directions(sae: Any) -> JaxArray:
     """$d_i / s$ `(features, d_out)`, float32: what a feature of 1 adds to a reconstruction.
 
-    Of a `Normalised` dictionary it adds this times the deviation of the row.
+    A feature of a `Normalised` dictionary adds this times the deviation of the row.
     """
     if len(jnp.shape(sae.decoder)) != 2:
         raise ValueError(

@@ -29,11 +29,11 @@ def feature_effects(
     batch_size: int | str | None = 8,
     progress: bool = True,
 ) -> np.ndarray:
-    r"""$\Delta_{it} = \log P(t_{+1} \mid x - f_i(x)\, d_i) - \log P(t_{+1})$: each token without the feature.
+    r"""$\Delta_{it} = \log P(t_{+1} \mid x - f_i(x)\, d_i) - \log P(t_{+1})$: the change of each token's log-probability when the feature is removed.
 
-    The feature is taken out at all `positions` at once, and the forward pass is finished: the layers
-    before the site run once, those after it once for each feature. Below 0 it helped. Bricken et al. 2023
-    (https://transformer-circuits.pub/2023/monosemantic-features).
+    The feature is subtracted at all `positions` at once, and the forward pass is finished. The layers
+    before the site run once, those after it once for each feature. An effect below 0 means that the feature makes the
+    token more likely. Bricken et al. 2023 (https://transformer-circuits.pub/2023/monosemantic-features).
 
     **Arguments:**
 
@@ -44,7 +44,7 @@ def feature_effects(
     - `batch_size`: contexts in one pass; 8 by default.
     - `progress`: whether a progress bar is shown; True by default.
 
-    **Returns:** `(n, seq, pos - 1)`; entry p is of the token at p + 1, NaN where that, or the one
+    **Returns:** `(n, seq, pos - 1)`. Entry p is about the token at p + 1. It is NaN where this token, or the token
     before it, is padding.
 
     **Raises:** ValueError for a transcoder, which reads one site and writes another.
@@ -76,7 +76,7 @@ def feature_effects(
 
 
 class Effects(eqx.Module):
-    """Of a batch the change of each next token's log-probability `(n, row, pos - 1)`, feature by feature."""
+    """The change of each next token's log-probability in a batch, `(n, row, pos - 1)`, feature by feature."""
 
     sae: Any
     model: Any
@@ -118,7 +118,7 @@ def attribution_vectors(
     batch_size: int | str | None = "auto",
     progress: bool = True,
 ) -> np.ndarray:
-    r"""$a_{it} = f_i(t)\, v_{i, t_{+1}}$: activation times logit weight of the token that follows.
+    r"""$a_{it} = f_i(t)\, v_{i, t_{+1}}$: the activation times the logit weight of the next token.
 
     A cheap approximation of `feature_effects`, for features of late layers. The correlation of two
     features' vectors, `numpy.corrcoef(a)[0, 1]`, is their attribution similarity. Bricken et al.
@@ -154,7 +154,7 @@ def attribution_vectors(
 
 
 class Attributed(eqx.Module):
-    """Of a batch activation times the logit weight of the next token, `(n, row, pos - 1)`."""
+    """Activation times the logit weight of the next token in a batch, `(n, row, pos - 1)`."""
 
     sae: Any
     features: Any

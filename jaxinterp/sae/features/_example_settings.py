@@ -7,12 +7,17 @@ import numpy as np
 
 @dataclass(frozen=True)
 class ExampleSettings:
-    """How many examples of a feature `examples` shows, and how wide each is.
+    """The number of examples of a feature in `examples`, and their width.
 
-    - `top`: contexts, each with its largest activation; 20 by default.
-    - `intervals`: of equal width, from 0 to the largest activation; 11 by default, at most 100.
-    - `per`: examples of each interval, 2 by default.
-    - `window`: tokens before and after an example, `(12, 4)` by default; one int stands for both.
+    - `top`: how many contexts with the largest activations, one example from each context; 20 by default.
+    - `intervals`: how many intervals of equal width from 0 to the largest activation; 11 by default, at most 100.
+    - `per`: how many examples of each interval; 2 by default.
+    - `window`: the number of tokens before and after an example; `(12, 4)` by default. One int stands for both.
+
+    ```python
+    settings = ji.sae.ExampleSettings(top=5, intervals=4, window=8)
+    ji.sae.examples(sae, model, corpus, site=site, settings=settings).values.shape      # (features, 5)
+    ```
     """
 
     top: int = 20

@@ -9,6 +9,8 @@ import numpy as np
 
 from ... import viz
 from ..._deprecations import respelled
+from ..._settings import takes_settings
+from ..._tabular import Record, Tabular, pieces
 from ...core._check import check_key
 from ...typing import CaptureLike, CorpusLike, DictionaryLike, IndexLike, KeyLike, MaskLike, ModelLike
 from ._accumulators import EMPTY, Accumulate, start
@@ -17,18 +19,25 @@ from ._site import SiteReading, chosen
 
 
 @dataclass(frozen=True, eq=False)
-class Examples:
-    """Where each of n features fires; made by `examples`.
+class Examples(Tabular):
+    """The places where each of n features fires most, and examples of all strengths; made by `examples`.
 
-    - `features (n,)`, their numbers; `values seq pos (n, top)`, falling, one of a context, NaN and
-      -1 where there are fewer. A signed feature is ranked by magnitude, and its values keep their
-      signs: both of its ends stand in one list; `activations (n, top, window)` around each, NaN where nothing counts;
-    - `interval_values interval_seq interval_pos (n, interval, per)` and `interval_activations`: the
-      same of equal intervals of magnitude from 0 to the maximum;
-    - `fired maximum mean (n,)`, over the `count` tokens: where it is not 0, and its largest and mean
-      magnitude there; `counts (n, bin)` over bins `(n,)` `width`
-      wide from 0 on;
-    - `tokens real (seq, pos)` of the corpus; `before`, the place of the token itself in a window.
+    - `features (n,)`: the numbers of the features.
+    - `values`, `seq`, `pos (n, top)`: the largest activations, falling, with their row and position; at most one of a
+      context. Where there are fewer, they are NaN, -1 and -1. A signed feature is ranked by magnitude; its values keep
+      their signs.
+    - `activations (n, top, window)`: the activations around each; NaN at tokens that do not count.
+    - `interval_values`, `interval_seq`, `interval_pos (n, interval, per)` and `interval_activations`: the same for
+      intervals of magnitude of equal width, from 0 to the maximum.
+    - `fired (n,)`: how often a feature is not 0 among the `count` tokens. `maximum`, `mean (n,)`: its largest and mean
+      magnitude at these tokens.
+    - `counts (n, bin)`: a histogram of magnitudes; the bins of a feature begin at 0 and are `width (n,)` wide.
+    - `tokens`, `real (seq, pos)`: the tokens, and True at real ones. `before`: the index of the token in a window.
+
+    ```python
+    found = ji.sae.examples(sae, model, corpus, site=site)
+    found.values[7], found.records(tokenizer, 7)[:1]    # feature 7
+    ```
     """
 
     features: np.ndarray
@@ -56,7 +65,7 @@ class Examples:
         return self.fired / self.count
 
     def place(self, feature: int) -> int:
-        """Where a feature stands among those that were read."""
+        """The row of a feature in these arrays. **Raises:** IndexError for a feature that was not read."""
         found = np.flatnonzero(self.features == feature)
         if not len(found):
             raise IndexError(f"Feature {feature} is not among the {len(self.features)} that were read.")
@@ -77,8 +86,10 @@ class Examples:
         at = np.clip(at, 0, self.tokens.shape[1] - 1)
         return np.where(inside & self.real[row, at], self.tokens[row, at], -1)
 
-    def records(self, tokenizer: Any, feature: int) -> list[dict[str, Any]]:
-        """Every example of a feature with its tokens as strings: `interval` is None for the top."""
+    def records(self, tokenizer: Any = None, feature: int | None = None) -> list[Record]:
+        """Every example of a feature, or of all, with its tokens: `interval` is None for the top."""
+        if feature is None:
+            return [row for each in self.features for row in self.records(tokenizer, int(each))]
         i, found = self.place(feature), []
         kinds = [(None, j) for j in np.flatnonzero(self.seq[i] >= 0)]
         kinds += [(int(a), j) for a, j in np.argwhere(self.interval_seq[i] >= 0)[::-1]]
@@ -99,15 +110,16 @@ class Examples:
                     "activation": float(value),
                     "seq": int(seq),
                     "pos": int(pos),
-                    "token": tokenizer.tokens(ids[[self.before]])[0],
-                    "tokens": tokenizer.tokens(ids[there]),
+                    "token": pieces(tokenizer, ids[[self.before]])[0],
+                    "tokens": pieces(tokenizer, ids[there]),
                     "activations": np.nan_to_num(around[there]).tolist(),
                 }
             )
         return found
 
-    def figure(self, tokenizer: Any, feature: int, *, title: str = "") -> viz.Figure:
-        """The examples of a feature as HTML, tokens shaded by activation, text escaped."""
+    def figure(self, tokenizer: Any = None, feature: int | None = None, *, title: str = "") -> viz.Figure:
+        """The examples of a feature (by default the first), tokens shaded by activation; ids without a tokenizer."""
+        feature = int(self.features[0]) if feature is None else feature
         rows = [
             (
                 f"{'top' if each['interval'] is None else each['interval'] + 1} {viz.number(each['activation'])}",
@@ -130,6 +142,7 @@ class Examples:
     per="settings=ji.sae.ExampleSettings(per=2)",
     window="settings=ji.sae.ExampleSettings(window=(12, 4))",
 )
+@takes_settings
 def examples(
     sae: DictionaryLike,
     model: ModelLike,
@@ -146,33 +159,29 @@ def examples(
 ) -> Examples:
     r"""$\operatorname{top}_k \{\lvert f_i(t)\rvert\}$, and tokens with $\lvert f_i(t)\rvert \in [\tfrac jn m_i, \tfrac{j+1}n m_i)$, $m_i = \max_t \lvert f_i(t)\rvert$.
 
-    All features in one pass over the corpus and one compiled program. Top examples alone make features look purer
-    than they are; those of the intervals show the rest (Bricken et al. 2023,
+    All features are read in one pass over the corpus, by one compiled program. Top examples alone make features look
+    more specific than they are. The examples of the intervals show the weaker activations (Bricken et al. 2023,
     https://transformer-circuits.pub/2023/monosemantic-features).
 
     **Arguments:**
 
     - `sae`, `model`, `tokens`, `site`, `mask`, `positions`: as in `evaluate`.
-    - `features`: numbers `(n,)`, or None for all.
-    - `settings`: an `ExampleSettings`, how many examples of each feature and how wide.
-    - `batch_size`: contexts a pass; "auto" takes so many that memory stays near 1 GB.
-    - `key`: from which the examples of intervals are drawn; by default `jax.random.key(0)`.
+    - `features`: numbers `(n,)`, or None (the default) for all.
+    - `settings`: an `ExampleSettings`: how many examples of each feature, and how wide.
+    - `batch_size`: contexts in one pass; "auto" (the default) takes so many that memory stays near 1 GB.
+    - `key`: draws the examples of intervals; `jax.random.key(0)` by default.
 
     **Returns:** `Examples`.
 
-    **Raises:** ValueError or IndexError for a site of another width, features that are not there.
-
-    The maximum is known only at the end. Bins therefore have a power of two as their range, and pairs of bins
-    are merged when the maximum exceeds it. Each bin takes at most one random sample from a batch.
+    **Raises:** ValueError for a site of another width; IndexError for features that the dictionary lacks.
 
     ```python
     found = ji.sae.examples(sae, model, corpus, site="resid_post[2]")
-    found.density, found.maximum
-    found.figure(tokenizer, 7).save("feature.html")
+    found.figure(tokenizer, int(found.density.argmax())).save("feature.html")
     ```
 
     Law: values, places, counts and densities equal those of all activations at once, sorted; among
-    equal ones the earlier context stands first. An example of an interval lies in it.
+    equal values the earlier context is first. An example of an interval lies in it.
     """
     before, after = settings.sides()
     intervals, per = int(settings.intervals), int(settings.per)

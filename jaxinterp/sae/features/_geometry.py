@@ -5,18 +5,28 @@ from typing import Any
 
 import numpy as np
 
+from ... import viz
+from ..._tabular import Record, Tabular
 from ..kinds._coder import kind_name
 
 
 @dataclass(frozen=True, eq=False)
-class Geometry:
-    """Made by `geometry`: everything by feature, but for `spectrum`.
+class Geometry(Tabular):
+    """The angles between the directions of a dictionary; made by `geometry`.
 
-    `decoder_cosine`, `decoder_nearest` `(features,)`: the largest cosine of its decoder row with another's,
-    and whose; `encoder_cosine`, `encoder_nearest`: the same of encoders; `aligned`: cosine of encoder
-    and decoder (None where they are of different widths); `projection`: encoder times decoder, how much a
-    feature sees of what it writes; `norm` of decoder rows; `spectrum (d,)`: shares of the decoder's
-    directions along their principal axes, falling, with sum 1; `map (features, 2)`: the first two.
+    - `decoder_cosine`, `decoder_nearest (features,)`: the largest cosine of a decoder row with another row, and the
+      feature of that row. `encoder_cosine`, `encoder_nearest`: the same for encoder columns.
+    - `aligned (features,)`: the cosine of encoder and decoder; None where their widths differ.
+    - `projection (features,)`: the inner product of encoder and decoder, the gain with which a feature reads its own
+      output; None where the widths differ.
+    - `norm (features,)`: the norms of decoder rows.
+    - `spectrum (d,)`: the share of each principal axis in the decoder's unit directions, falling, with sum 1.
+    - `map (features, 2)`: the coordinates on the first two principal axes.
+
+    ```python
+    found = ji.sae.geometry(sae)
+    found.decoder_cosine[7], found.decoder_nearest[7], found.aligned.mean()
+    ```
     """
 
     decoder_cosine: np.ndarray
@@ -29,9 +39,31 @@ class Geometry:
     spectrum: np.ndarray
     map: np.ndarray
 
+    def records(self) -> list[Record]:
+        """A row for each feature: its nearest others, the cosines with them, and its norm."""
+        names = (
+            "decoder_cosine",
+            "decoder_nearest",
+            "encoder_cosine",
+            "encoder_nearest",
+            "aligned",
+            "projection",
+            "norm",
+        )
+        parts = {name: np.asarray(getattr(self, name)) for name in names if getattr(self, name) is not None}
+        return [
+            {"feature": i} | {name: part[i].item() for name, part in parts.items()}
+            for i in range(len(self.norm))
+        ]
+
+    def figure(self, *, title: str = "Directions of features") -> viz.Figure:
+        """The first two principal axes of the decoder, a point for each feature."""
+        points = {"feature": (self.map[:, 0], self.map[:, 1])}
+        return viz.scatter(points, x_axis="first axis", y_axis="second axis", title=title)
+
     @property
     def dimensions(self) -> float:
-        r"""$1 / \sum_k s_k^2$ of the spectrum: how many axes the directions spread over."""
+        r"""$1 / \sum_k s_k^2$ of the spectrum: the effective number of axes of the directions."""
         return float(1 / np.sum(self.spectrum**2))
 
 
@@ -43,6 +75,8 @@ def geometry(sae: Any, *, step: int = 2048) -> Geometry:
     - `sae`: a dictionary, or any object with `encoder (d, features)` and `decoder (features, d)`. Several
       sources or layers of a feature count as one long direction.
     - `step`: rows in one matrix product; 2048 by default.
+
+    **Returns:** `Geometry`.
 
     ```python
     found = ji.sae.geometry(sae)
@@ -83,7 +117,7 @@ def geometry(sae: Any, *, step: int = 2048) -> Geometry:
 
 
 def nearest(rows: np.ndarray, step: int = 2048) -> tuple[np.ndarray, np.ndarray]:
-    """Of each unit row the other row of largest cosine, and the cosine."""
+    """For each unit row the other row of largest cosine, and the cosine."""
     which, cosine = np.zeros(len(rows), np.int32), np.full(len(rows), np.nan, np.float32)
     if len(rows) < 2:
         return which, cosine

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..._deprecations import respelled
+from ..._tabular import Record, Tabular, pieces
 from ...core._intervene import split_edits
-from ...typing import IndexLike
+from ...typing import IndexLike, IntLike, TokenizerLike
 from ..files._origin import own_site
 from ..kinds._coder import Coder
 from ._directions import directions
@@ -26,6 +27,11 @@ class LogitEnds(NamedTuple):
     - `largest_weights (n, k)`: their weights.
     - `smallest (n, k)`: ids of the tokens with the smallest weights, the smallest first.
     - `smallest_weights (n, k)`: their weights.
+
+    ```python
+    ends = ji.sae.logit_weights(sae, model, "resid_post[2]").top([7, 8], k=5)
+    [tokenizer.decode([token]) for token in ends.largest[0].tolist()]       # of feature 7
+    ```
     """
 
     largest: np.ndarray
@@ -35,8 +41,14 @@ class LogitEnds(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class LogitWeights:
-    """Logit weights `(features, vocab)`, computed on access; made by `logit_weights`."""
+class LogitWeights(Tabular):
+    """Logit weights `(features, vocab)`, computed on access; made by `logit_weights`.
+
+    ```python
+    weights = ji.sae.logit_weights(sae, model, "resid_post[2]")
+    weights.shape, weights[7].max(), weights.records(tokenizer, 7)[:2]
+    ```
+    """
 
     rows: Any  # (features, d), what features write to the stream, behind the norm
     unembed: Any  # (d, vocab)
@@ -50,7 +62,7 @@ class LogitWeights:
         return len(self.rows), self.unembed.shape[1]
 
     def __getitem__(self, features: Any) -> np.ndarray:
-        """Of one feature `(vocab,)`, of several `(n, vocab)`, their median over the vocabulary 0."""
+        """The weights of one feature `(vocab,)`, or of several `(n, vocab)`; their median over the vocabulary is 0."""
         x = np.asarray(_product(jnp.asarray(self.rows[features]), self.unembed))
         return x - np.median(x, axis=-1, keepdims=True)
 
@@ -78,18 +90,23 @@ class LogitWeights:
             parts.append([np.asarray(x)[: len(here)] for x in _extremes(rows, self.unembed, int(k))])
         return LogitEnds(*(np.concatenate(x) for x in zip(*parts, strict=True)))
 
-    def records(self, tokenizer: Any, feature: int, k: int = 10) -> list[dict[str, Any]]:
+    def records(
+        self, tokenizer: TokenizerLike | None = None, feature: IntLike | None = None, k: int = 10
+    ) -> list[Record]:
         """The largest and smallest weights of a feature, with tokens as strings.
 
         **Arguments:**
 
-        - `tokenizer`: gives the strings of tokens.
-        - `feature`: the number of the feature.
+        - `tokenizer`: gives the strings of tokens; None (the default) for their ids.
+        - `feature`: the number of the feature; None (the default) for the first fifty, named in each row.
         - `k`: tokens at each end; 10 by default.
         """
+        if feature is None:
+            each = range(min(len(self), 50))
+            return [{"feature": i} | row for i in each for row in self.records(tokenizer, i, k)]
         high, up, low, down = self.top([feature], k)
         pairs = [*zip(high[0], up[0], strict=True), *zip(low[0], down[0], strict=True)]
-        return [{"token": tokenizer.tokens([int(t)])[0], "id": int(t), "weight": float(w)} for t, w in pairs]
+        return [{"token": pieces(tokenizer, [int(t)])[0], "id": int(t), "weight": float(w)} for t, w in pairs]
 
 
 def logit_weights(sae: Any, model: Any, site: Any = None, features: Any = None) -> LogitWeights:
@@ -97,14 +114,14 @@ def logit_weights(sae: Any, model: Any, site: Any = None, features: Any = None) 
 
     $\pi$ subtracts the mean (for a LayerNorm), and g is the gain of the last norm. The denominator of the
     norm is left out, because it is the same for all tokens. $W_{down}$ is for dictionaries of neurons only. Bricken
-    et al. 2023 (https://transformer-circuits.pub/2023/monosemantic-features). This fits
-    late layers. Early features act through later layers: see `feature_effects`.
+    et al. 2023 (https://transformer-circuits.pub/2023/monosemantic-features). Use it for features of late layers.
+    Features of early layers act through later layers: see `feature_effects`.
 
     **Arguments:**
 
     - `sae`: the dictionary.
     - `model`: a model of `ji.models`.
-    - `site`: one layer of the stream (`resid_pre`, `resid_mid`, `resid_post`), of what is written to it
+    - `site`: one layer of the stream (`resid_pre`, `resid_mid`, `resid_post`), of an output that is added to it
       (`attn_out`, `mlp_out`), or of neurons (`mlp_post`); by default the site of the dictionary.
     - `features`: numbers `(n,)`; by default None, all features.
 
@@ -117,8 +134,8 @@ def logit_weights(sae: Any, model: Any, site: Any = None, features: Any = None) 
     weights[7], weights.records(tokenizer, 7)
     ```
 
-    Law: behind the last block, adding $c\, d_i$ with the norm's denominator held changes logits by
-    $c\, v_i$ over that denominator, up to a number that is the same for all tokens.
+    Law: after the last block, adding $c\, d_i$ with a fixed denominator of the norm changes logits by
+    $c\, v_i$ divided by this denominator, up to a number that is the same for all tokens.
     """
     site = own_site(sae, site, model)
     places = sites_of(sae.read_site(site) if isinstance(sae, Coder) else site)

@@ -9,15 +9,26 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..._deprecations import respelled
+from ..._tabular import Record, Tabular
 from ...typing import CaptureLike, CorpusLike, DictionaryLike, IndexLike, MaskLike, ModelLike
 from ._directions import directions
 from ._site import SiteReading, chosen, one_layer, rows_at, sites_of
 
 
 @dataclass(frozen=True, eq=False)
-class NearestNeurons:
-    """For each of `features (n,)`: `neurons (n, k)` of the site `site` with their `correlation
-    (n, k)`, falling; `entries (n, k)`, the places of the largest |d_i|, and their `values`."""
+class NearestNeurons(Tabular):
+    """The neurons that are most correlated with each feature; made by `nearest_neurons`.
+
+    - `features (n,)`: the numbers of the features.
+    - `site`: the site of the neurons.
+    - `neurons (n, k)`, `correlation (n, k)`: the neurons with the largest correlations, and these, falling.
+    - `entries (n, k)`, `values (n, k)`: the entries of the decoder row with the largest magnitude, and their values.
+
+    ```python
+    near = ji.sae.nearest_neurons(sae, model, corpus, [7, 8], site="resid_post[2]")
+    near.neurons[:, 0], near.correlation[:, 0]          # the nearest neuron of each
+    ```
+    """
 
     features: np.ndarray
     site: str
@@ -25,6 +36,15 @@ class NearestNeurons:
     correlation: np.ndarray
     entries: np.ndarray
     values: np.ndarray
+
+    def records(self) -> list[Record]:
+        """A row for each feature and place: the neuron and its correlation, and the entry of the direction."""
+        return [
+            {"feature": int(self.features[i]), "place": j, "neuron": int(self.neurons[i, j])}
+            | {"correlation": float(self.correlation[i, j])}
+            | {"entry": int(self.entries[i, j]), "value": float(self.values[i, j])}
+            for i, j in np.ndindex(self.neurons.shape)
+        ]
 
 
 @respelled(real="mask=padding_mask, and positions= for what counts", batch="batch_size=")
@@ -45,7 +65,7 @@ def nearest_neurons(
     r"""$\arg\max_j \rho(f_i, a_j)$ over tokens, and the largest $|d_{ij}|$.
 
     Bricken et al. 2023 (https://transformer-circuits.pub/2023/monosemantic-features) prefer the
-    correlation: a feature may write to a neuron that fires for much else.
+    correlation, because a feature may write to a neuron that also fires in other contexts.
 
     **Arguments:**
 

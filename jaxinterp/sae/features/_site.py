@@ -72,7 +72,7 @@ class SiteReading:
         if batch_size is None or (isinstance(batch_size, str) and batch_size == "auto"):
             features = 1 if sae is None else int(sae.features)
             batch_size = min(32, fitting(self.corpus.tokens.shape[1], features, BYTES))
-        check_batch_size(batch_size)
+        check_batch_size(batch_size, ", or 'auto'")
         return CorpusBatches(self.corpus, self.model, batch_size)
 
     def fold(

@@ -31,19 +31,18 @@ def steer(
 
     The rest of x stays, including the error of the dictionary. Bricken et al. 2023
     (https://transformer-circuits.pub/2023/monosemantic-features) fix a feature at its largest
-    value, Templeton et al. 2024 (https://transformer-circuits.pub/2024/scaling-monosemanticity) at
-    five or ten times that.
+    value. Templeton et al. 2024 (https://transformer-circuits.pub/2024/scaling-monosemanticity) fix it at
+    five or ten times this value.
 
     **Arguments:**
 
     - `sae`: the dictionary.
     - `feature`: a number, or several `(n,)`.
-    - `value`: c, one number for all features or one for each; by default None, which takes it from
-      `observed`.
+    - `value`: c, one number for all features or one for each. None (the default): `times` the maximum in `observed`.
     - `site`: the layer that the dictionary reads; by default the site of the dictionary.
     - `mode`: "clamp" (by default), "add" or "scale".
     - `observed`: `Examples` or maxima `(features,)`, used when `value` is None.
-    - `times`: multiple of the observed maximum; 1 by default.
+    - `times`: the multiple of the observed maximum; 1 by default.
     - `where`: the selectors `pos` and `unit`, as in `ji.add`.
 
     **Returns:** an `Edit`, for `ji.run`, `ji.generate`, `ji.intervene`. Feature and value are
@@ -52,8 +51,9 @@ def steer(
     **Raises:** ValueError without a value, or for a transcoder; IndexError beyond the features.
 
     ```python
+    found = ji.sae.examples(sae, model, corpus, site="resid_post[2]")
     edit = ji.sae.steer(sae, 7, site="resid_post[2]", observed=found, times=2)
-    tokenizer.decode(ji.generate(model, prompt, 20, edits=[edit]))
+    tokenizer.decode(ji.generate(model, prompt, 5, edits=[edit]))
     ```
 
     Law: fixing a feature at its present value changes nothing; "scale" by 0 is "clamp" to 0; adding c

@@ -200,7 +200,7 @@ def _chosen(kind: str, d: int, features: int, k: int, a: Any) -> Kind:
 
 
 def _crosscoder(a: dict[str, Any], path: Path) -> Dictionary:
-    """Of its forks; `encoder.weight (source, d, features)`, `decoder.weight (source, features, d)`."""
+    """The crosscoder of its forks; `encoder.weight (source, d, features)`, `decoder.weight (source, features, d)`."""
     sources, d, features = a["encoder.weight"].shape
     leaves = {
         "encoder": a["encoder.weight"],

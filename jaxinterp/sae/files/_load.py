@@ -18,8 +18,10 @@ from ..kinds._kind import Kind
 from ._dictionary_learning import load_dictionary_learning
 from ._folding import check_number
 from ._gemma_scope import load_gemma_scope
+from ._hub import factor_for, place
 from ._loaded import Loaded
 from ._origin import recorded, with_origin
+from ._releases import hint, of_centred, on_the_hub
 from ._saelens import load_saelens
 from ._save import load_own
 from ._sparsify import load_openai, load_sparsify
@@ -74,9 +76,9 @@ def load(
     ignore: Sequence[str] = (),
     kinds: Sequence[type[Kind]] | Any = (),
 ) -> Coder | Loaded:
-    """A dictionary from disk: ours, SAELens, sparsify, dictionary_learning, OpenAI's, Gemma Scope.
+    """Reads a dictionary of this library, SAELens, sparsify, dictionary_learning, OpenAI or Gemma Scope.
 
-    | what is there | whose it is |
+    | files | written by |
     |---|---|
     | `dictionary.json` | `ji.sae.save` |
     | `cfg.json`, `sae_weights.safetensors` | SAELens, old and new configuration |
@@ -86,36 +88,45 @@ def load(
     | a torch file with `pre_bias`, or without | OpenAI's dictionaries of GPT-2, or dictionary_learning |
     | any other file with `w_enc`, `threshold` | Gemma Scope |
 
-    `"tiny"` is the TopK dictionary of the embedded model, `ji.load("tiny")`, that the package carries.
-    Torch files are read without torch, and nothing in them is executed. Names of folders decide
-    nothing, except in the hub's cache, where they are the repository's own.
+    `"tiny"` is the TopK dictionary of the embedded model `ji.load("tiny")`, which is part of the package.
+    `"hf://owner/name/path"` is a folder or a file of the Hugging Face hub, and `"hf://owner/name@revision/path"` the same
+    of a branch, tag or commit. Only the files of that dictionary are fetched; later they are read from the hub's cache.
+    Names of SAELens's directory (`"gpt2-small-res-jb/blocks.8.hook_resid_pre"`) and of Gemma Scope
+    (`"gemma-scope-2b-pt-res/layer_20/width_16k/average_l0_71"`) stand for such addresses.
+    Torch files are read without torch, and nothing in them is executed. The names of folders decide
+    nothing, except in the hub's cache, where they are those of the repository.
 
     **Arguments:**
 
-    - `path`: a folder or a file;
-    - `about`: whether to return the config that came with it too, by default False;
-    - `factor`: what activations were multiplied by in training, for SAELens files of
-      `normalize_activations="expected_average_only_in"` that do not hold it, and for dictionaries of Gemma
+    - `path`: a folder or a file, an address on the hub, or a name of a published dictionary;
+    - `about`: whether the config of the dictionary is returned too, by default False;
+    - `factor`: the number by which activations were multiplied in training. SAELens files with
+      `normalize_activations="expected_average_only_in"` that do not hold it need it, and dictionaries of Gemma
       Scope on the embedding;
     - `transcoder`: whether a file of Gemma Scope that does not say it is one, by default not;
-    - `ignore`: keys of a config, or tensors, that you know cannot matter;
+    - `ignore`: keys of a config, or tensors, that do not change the dictionary;
     - `kinds`: classes of your own kinds, for a folder of `ji.sae.save` that names one. A file's name for a
       class is looked up here and among the kinds of this library; nothing is imported.
 
     **Returns:** the dictionary, or `Loaded(dictionary, config)`.
 
-    **Raises:** `FileNotFoundError` where there is nothing, ValueError for what none of these wrote,
-    for a key, a value or a tensor that is not known. What nothing here reads is given by its arrays:
-    `ji.sae.from_arrays`.
+    **Raises:** `FileNotFoundError` where there are no such files; ValueError for files of another library, and for a key,
+    a value or a tensor that is not known. For such files give the arrays yourself: `ji.sae.from_arrays`.
 
     ```python
-    sae = ji.sae.load("folder")
+    sae = ji.sae.load("tiny")
+    ji.sae.save("folder", sae)
     sae, config = ji.sae.load("folder", about=True)
-    sae = ji.sae.load("layer_3/width_16k/average_l0_54", transcoder=True)  # of gemma-scope-2b-pt-transcoders
+    # ji.sae.load("hf://jbloom/GPT2-Small-SAEs-Reformatted/blocks.8.hook_resid_pre")
+    # ji.sae.load("layer_3/width_16k/average_l0_54", transcoder=True), of gemma-scope-2b-pt-transcoders
     ```
 
-    Law: forwards agree with those of the library that wrote it.
+    Law: latent values and reconstructions agree with those of the library that wrote the files.
     """
+    address = on_the_hub(path)
+    if address is not None:
+        path = place(address)
+        factor = factor_for(address, path) if factor is None else factor
     path = Path(path)
     if not isinstance(kinds, list | tuple) or not all(
         isinstance(k, type) and issubclass(k, Kind) for k in kinds
@@ -125,6 +136,8 @@ def load(
         )
     with reading(path, "dictionary"):
         loaded = _load(path, factor, transcoder, ignore, kinds)
+    if address is not None and address.centred:
+        loaded = of_centred(loaded, address)
     return loaded if about else loaded.dictionary
 
 
@@ -164,7 +177,10 @@ def _reader(path: Path) -> tuple[Callable[..., Loaded], Path]:
     if str(path) == "tiny" and not path.exists():
         return _packaged, path
     if not path.exists():
-        raise FileNotFoundError(f"There is no dictionary at {path}: no such folder or file.")
+        raise FileNotFoundError(
+            f"There is no dictionary at {path}: no such folder or file, no address on the hub (hf://owner/name/path) "
+            f"and no name of a published one{hint(str(path)) or '.'}"
+        )
     if not path.is_dir():
         regular(path)
         return _file(path), path

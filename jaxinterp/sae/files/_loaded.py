@@ -6,7 +6,12 @@ from ..kinds._coder import Coder
 
 
 class Loaded(NamedTuple):
-    """A dictionary, and the `config` that came with it, as JSON."""
+    """A dictionary with its `config` as JSON; made by `load(..., about=True)`.
+
+    ```python
+    sae, config = ji.sae.load("tiny", about=True)
+    ```
+    """
 
     dictionary: Coder
     config: dict[str, Any]

@@ -44,7 +44,7 @@ def recorded(about: Mapping[str, JSON]) -> Origin:
 
 
 def origin_of_stream(stream: Any) -> Origin:
-    """Of what a stream says of itself; of a pair of sites the first, which is read."""
+    """The origin as a stream tells it; from a pair of sites the first, which is read."""
     own = getattr(stream, "described", None)
     record: Any = own() if callable(own) else {}
     site = record.get("site")

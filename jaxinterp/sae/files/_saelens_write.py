@@ -58,8 +58,8 @@ def save_saelens(
 
     - `path`: the folder;
     - `sae`: the dictionary;
-    - `site`: the site that it was trained on (`"resid_post[2]"`), by default its own. It is written under its
-      TransformerLens name; at `"z[2]"` the reader puts heads side by side;
+    - `site`: the site that it was trained on (`"resid_post[2]"`), by default its own. The config has its
+      TransformerLens name. For `"z[2]"` the reader flattens the heads;
     - `model_name`: the name of the model for the config;
     - `metadata`: more of the config's metadata;
     - `density (features,)`: how often each feature fires, written as `sparsity.safetensors`.
@@ -70,10 +70,10 @@ def save_saelens(
     transcoders, groupmax), before anything is written.
 
     ```python
-    ji.sae.save_saelens("folder", sae, site="resid_post[2]", model_name="gpt2")
+    ji.sae.save_saelens("for_saelens", sae, site="resid_post[2]", model_name="gpt2")
     ```
 
-    Law: `load_saelens` gives the same function back to 1e-6.
+    Law: `ji.sae.load` of the folder gives the same function to 1e-6.
     """
     from ...hub import save_safetensors
 

@@ -49,9 +49,11 @@ SETTINGS = {
     **dict.fromkeys(("d", "features", "window"), SIZE),
     **dict.fromkeys(("k", "d_out", "turns"), or_null(SIZE)),
     **dict.fromkeys(("heads", "layers", "bottleneck", "sources"), _COUNT),
-    **dict.fromkeys(("dead_tokens", "warm_steps"), integer()),
+    **dict.fromkeys(("dead_tokens", "warm_steps", "begin", "end"), integer()),
     "aux": or_null(integer()),
-    **dict.fromkeys(("sparsity", "alpha", "bandwidth", "sharpness", "revival", "residual"), number(0)),
+    **dict.fromkeys(
+        ("sparsity", "alpha", "bandwidth", "sharpness", "revival", "residual", "power"), number(0)
+    ),
     "threshold": number(),
     "target": or_null(number(0)),
     "resample": list_of(integer()),
@@ -80,17 +82,17 @@ def save(path: PathLike, sae: CoderLike, *, about: Mapping[str, JSON] | None = N
 
     - `path`: the folder;
     - `sae`: the dictionary;
-    - `about`: what should be known of it (site, model, data), any JSON. `site` and `model_hash` are those of
-      the training, where it knew them.
+    - `about`: facts about the dictionary (site, model, data), any JSON. `site` and `model_hash` are those of
+      the training, where they are known.
 
-    **Returns:** the folder. After an interruption at any moment it has the old dictionary or the new one.
+    **Returns:** the folder. After an interruption at any moment it holds the old dictionary or the new one.
 
     ```python
     ji.sae.save("folder", sae, about={"model": "gpt2", "site": "resid_post[2]"})
     sae = ji.sae.load("folder")
     ```
 
-    Law: what is loaded is equal to what was saved, bit for bit.
+    Law: the loaded dictionary equals the saved one, bit for bit.
     """
     check_path_first("ji.sae.save(path, sae)", path)
     return save_with(path, sae, about)

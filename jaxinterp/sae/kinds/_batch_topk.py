@@ -75,18 +75,18 @@ class BatchLargestKind(LargestKind):
 class BatchTopK(BatchLargestKind):
     r"""$f = \mathrm{ReLU}(\pi)\,[\mathrm{ReLU}(\pi) \text{ among the } Bk \text{ largest of the batch}]$.
 
-    The loss is that of `TopK`. At inference a row must not depend on its batch: $f = \mathrm{ReLU}(\pi)\,[\pi >
-    \theta]$, with $\theta$ the running mean (decay 0.999, from step 1,000 on) of the smallest
-    activation of a batch. Bussmann et al. 2024 (https://arxiv.org/abs/2412.06410).
+    The loss is that of `TopK`. At inference a row must not depend on its batch, so $f = \mathrm{ReLU}(\pi)\,[\pi >
+    \theta]$, where $\theta$ is the running mean (decay 0.999, from step 1,000 on) of the smallest activation that is kept
+    in a batch. Bussmann et al. 2024 (https://arxiv.org/abs/2412.06410).
 
-    **Arguments:** as in `TopK`; `k` is a mean over the rows of a batch.
+    **Arguments:** those of `TopK`; `k` is the mean number of features over the rows of a batch.
 
     ```python
     sae, history = ji.sae.train(ji.sae.BatchTopK(d=512, features=4096, k=32), stream, key=key, steps=20_000)
     sae.threshold
     ```
 
-    Law: a training batch has B k active features, no more; with the threshold L0 is about k.
+    Law: a training batch has at most B k active features; with the threshold L0 is about k.
     """
 
     @respelled(key=INIT)

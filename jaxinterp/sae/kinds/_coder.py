@@ -64,7 +64,7 @@ class Coder(eqx.Module):
         return change
 
     def read_site(self, site: Sites) -> Sites:
-        """Of the sites that it reads, the one whose directions `decoder` holds."""
+        """The site that it reads, or the one of several whose directions `decoder` holds."""
         return site
 
     def row_mode(self) -> tuple[str | None, "Coder"]:

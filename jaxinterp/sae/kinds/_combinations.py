@@ -19,29 +19,29 @@ EXAMPLE = "ji.sae.Combinations(640, [[3, 14], [7]], [[1.0, -0.5], [1.0]])"
 class Combinations(Coder):
     r"""$f_c = \mathrm{ReLU}(\sum_{j \in S_c} w_{cj}\, x_j + b_c)$: weighted sums of a few units as features.
 
-    Give it where a dictionary goes, as `Neurons`: `examples`, `browse`, `interpret` and `rating_study` then
-    explain, simulate and score what a sparse probe reads. `combinations` makes it from probes.
+    Use it in place of a dictionary, as `Neurons`. `examples`, `browse`, `interpret` and `rating_study` then show, explain
+    and score the units that a sparse probe reads. `combinations` makes it from probes.
 
     **Arguments:**
 
     - `d`: the width of the site, `model.config.ff` at `mlp_post`.
-    - `supports`: of each combination the units, distinct ints from 0; in any order.
-    - `weights`: of each combination the weights of these units, which are not all 0.
-    - `bias (combination,)`: what is added before the ReLU. Default None: 0.
+    - `supports`: the units of each combination, different ints from 0 in any order.
+    - `weights`: the weights of these units for each combination, not all 0.
+    - `bias (combination,)`: the number that is added before the ReLU. Default None: 0.
     - `layers`: how many layers stand side by side in a row of `layers * d` units, as in activations
       `(context, layer * d)`. The site is then a list of that many: `site=["mlp_post[0]", "mlp_post[1]"]`.
       Default None: one site.
 
-    **Raises:** ValueError for an empty support, weights of another shape or all 0; IndexError for units that
-    are not there or stand twice.
+    **Raises:** ValueError for an empty support, and for weights of another shape or all 0; IndexError for units that
+    the site lacks or that stand twice in a support.
 
     ```python
     both = ji.sae.Combinations(640, [[14, 3]], [[-0.5, 1.0]])
     found = ji.sae.examples(both, model, corpus, site="mlp_post[2]")
     ```
 
-    Laws: one unit with the weight 1 is that of `Neurons`, bit for bit; the order of a support changes
-    nothing, bit for bit. A feature that fires and is held at a value has this value afterwards.
+    Laws: one unit with the weight 1 equals that of `Neurons`, bit for bit; the order of a support changes
+    nothing, bit for bit. A feature that fires and is fixed at a value has this value afterwards.
     """
 
     support: JaxArray  # (combination, k), rising, -1 behind the last
@@ -82,7 +82,7 @@ class Combinations(Coder):
 
     @property
     def decoder(self) -> JaxArray:  # pyright: ignore[reportIncompatibleVariableOverride]
-        r"""$w_c / \lVert w_c \rVert^2$ `(combination, layers * d)`: what raises a combination by 1."""
+        r"""$w_c / \lVert w_c \rVert^2$ `(combination, layers * d)`: the directions that raise a combination by 1."""
         n, width = self.features, self.width * (self.sources or 1)
         rows = self.weights / jnp.square(self.weights).sum(-1, keepdims=True)
         at = jnp.where(self.support < 0, width, self.support)  # beyond the end: dropped
@@ -122,24 +122,26 @@ class Combinations(Coder):
 def combinations(
     probes: ProbesLike, *, layers: IntLike | None = None, scale: ArrayLike | None = None, bias: bool = True
 ) -> Combinations:
-    r"""$f = \mathrm{ReLU}(w \cdot x_S + b)$: what sparse probes read, as features with the tools of dictionaries.
+    r"""$f = \mathrm{ReLU}(w \cdot x_S + b)$: sparse probes as features, for the tools of dictionaries.
 
     **Arguments:**
 
-    - `probes`: a probe with `support`, `weights` and `bias` of `ji.probes.best_subset` or `fit`; several of
-      them in a list; a result by k of `best_subsets` or `adaptive`; or `ji.probes.fit_many`'s.
-    - `layers`: how many layers stood side by side in the columns of x, layer by layer. Default None: one.
+    - `probes`: a probe with `support`, `weights` and `bias` of `ji.probes.best_subset` or `fit`; a list of such probes;
+      a result by k of `best_subsets` or `adaptive`; or the result of `ji.probes.fit_many`.
+    - `layers`: how many layers the columns of x hold, layer by layer. Default None: one.
     - `scale`: the numbers `(column,)` by which the columns of x were divided before the fit. Default None.
-    - `bias`: whether the bias is added, so that a feature fires where the probe says yes. Default True;
-      without it a feature fires where the weighted sum is above 0.
+    - `bias`: whether the bias is added, so that a feature fires where the probe says yes. Default True.
+      Without it a feature fires where the weighted sum is above 0.
 
     **Returns:** `Combinations`, in the order of the probes.
 
-    **Raises:** ValueError for probes of different widths or without a support; as `Combinations`.
+    **Raises:** ValueError for probes of different widths or without a support; the errors of `Combinations`.
 
     ```python
-    probe = ji.probes.best_subset(x, y, k=3)                 # x (context, 640), means at mlp_post[2]
-    ji.sae.interpret(ji.sae.combinations(probe), model, tokenizer, corpus, site="mlp_post[2]", judges=judges, key=key)
+    neurons = ji.data.activations(model, corpus, "mlp_post[2]")             # (token, 640)
+    probe = ji.probes.best_subset(neurons[:, :40], is_german, k=2)          # the first 40 neurons, to be quick
+    combined = ji.sae.combinations(probe)
+    combined.features, combined.encode(neurons[:, :40]).shape
     ```
 
     Law: features are `max(0, probe.decision(x))`.

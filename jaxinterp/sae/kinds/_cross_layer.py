@@ -99,7 +99,7 @@ class CrossLayerDictionary(Dictionary["CrossLayerTranscoder"]):
 class CrossLayerTranscoder(Kind):
     r"""$f^l = \mathrm{JumpReLU}(x^l W_e^l + b_e^l)$, $\hat y^l = \sum_{l' \le l} f^{l'} W_d^{l' \to l} + b^l$.
 
-    Loss $\frac1B \sum_b \bigl[ \sum_l \lVert \hat y^l - y^l \rVert^2 + \lambda \sum_{l,i} \tanh(c \lVert
+    The loss is $\frac1B \sum_b \bigl[ \sum_l \lVert \hat y^l - y^l \rVert^2 + \lambda \sum_{l,i} \tanh(c \lVert
     W_{d,i}^l \rVert f_i^l) + \mu \sum_{l,i\,\mathrm{dead}} \mathrm{ReLU}(\theta - \pi_i^l) \lVert W_{d,i}^l
     \rVert \bigr]$, where $W_{d,i}^l$ is all that feature i of layer l writes, inputs and targets of each
     layer scaled to $\mathbb E \lVert x \rVert = \sqrt d$. Ameisen et al. 2025
@@ -108,7 +108,7 @@ class CrossLayerTranscoder(Kind):
     **Arguments:**
 
     - `d`, `features`: the width of each layer, and the number of features per layer;
-    - `layers`: how many; the stream yields pairs `(inputs, outputs)`, each `(batch, layer, d)`;
+    - `layers`: how many layers; the stream yields pairs `(inputs, outputs)`, each `(batch, layer, d)`;
     - `sparsity`: $\lambda$, by default 1;
     - `sharpness`: c, by default 4;
     - `revival`: $\mu$, by default 3e-6;
@@ -117,11 +117,12 @@ class CrossLayerTranscoder(Kind):
     - `matmul`: the dtype of the products, by default "float32".
 
     ```python
-    kind = ji.sae.CrossLayerTranscoder(d=64, features=512, layers=4)
-    sae, history = ji.sae.train(kind, (mlp_in, mlp_out), key=key, steps=20_000)
+    mlp_in = mlp_out = jax.random.normal(key, (256, 4, 64))     # (row, layer, d): ji.data.activations
+    kind = ji.sae.CrossLayerTranscoder(d=64, features=128, layers=4)
+    sae, history = ji.sae.train(kind, (mlp_in, mlp_out), key=key, steps=20_000, batch_size=128)
     ```
 
-    Law: what layer l writes depends on inputs of layers up to l only; with one layer it is a transcoder.
+    Law: the output for layer l depends on inputs of layers up to l only; with one layer it is a transcoder.
     """
 
     sparsity: JaxArray
@@ -196,7 +197,7 @@ class CrossLayerTranscoder(Kind):
         return jnp.stack([norm_scale(sample[:, layer], self.d) for layer in range(self.layers)])
 
     def loss(self, dictionary: CrossLayerDictionary, x: JaxArray, y: JaxArray, now: Progress) -> Losses:
-        """The squared errors of all layers, the penalty, and what revives dead features."""
+        """The squared errors of all layers, the penalty, and the term that revives dead features."""
         pre = dictionary.pre(x)
         f = dictionary.activate(pre)
         error = y * align(dictionary.target_scale[:, None], y) - dictionary.reconstruct(f)

@@ -89,20 +89,22 @@ class CrosscoderDictionary(Dictionary["Crosscoder"]):
 class Crosscoder(Kind):
     r"""$f = \mathrm{ReLU}(\sum_s x^s W_e^s + b_e)$, $\hat x^s = f W_d^s + b^s$ over sources s.
 
-    Loss $\frac1B \sum_b \bigl[ \sum_s \lVert x^s - \hat x^s \rVert^2 + \lambda \sum_i f_i \sum_s \lVert
+    The loss is $\frac1B \sum_b \bigl[ \sum_s \lVert x^s - \hat x^s \rVert^2 + \lambda \sum_i f_i \sum_s \lVert
     d_i^s \rVert \bigr]$, each source scaled so that $\mathbb E \lVert x^s \rVert = \sqrt d$. Lindsey et
     al. 2024 (https://transformer-circuits.pub/2024/crosscoders).
 
     **Arguments:**
 
     - `d`, `features`: the width of each source, and the number of features;
-    - `sources`: how many layers or models, by default 2; activations are `(..., source, d)`;
+    - `sources`: how many layers or models it reads, by default 2; activations are `(..., source, d)`;
     - `sparsity`: $\lambda$, by default 2;
     - `matmul`: the dtype of the products, by default "float32".
 
     ```python
-    sae, history = ji.sae.train(ji.sae.Crosscoder(d=512, features=4096, sources=2), x, key=key, steps=20_000)
-    sae.only()  # per feature: 0 is the first model's alone, 1 the second's
+    both = jax.random.normal(key, (256, 2, 64))         # (row, source, d)
+    kind = ji.sae.Crosscoder(d=64, features=128, sources=2)
+    sae, history = ji.sae.train(kind, both, key=key, steps=20_000, batch_size=128)
+    sae.only()                                          # by feature: 0 belongs to the first source alone, 1 to the second
     ```
 
     Law: with one source it is `Standard`.

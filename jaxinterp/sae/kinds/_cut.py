@@ -17,7 +17,7 @@ from ...typing import JaxArray
 BITS = 4  # found in one pass over an array that does not fit into a cache: 15 guesses
 
 Count: TypeAlias = Callable[[Sequence[JaxArray]], Sequence[JaxArray]]
-"Of guesses `(..., 1)` the numbers `(..., 1)` of keys of each row that are at least the guess."
+"The numbers `(..., 1)` of keys in each row that are at least the row's guess `(..., 1)`."
 Total: TypeAlias = Callable[[Sequence[JaxArray]], Sequence[JaxArray]]
 "Sums numbers over the devices that share a row, as `functools.partial(jax.lax.psum, axis_name='feature')`."
 
@@ -54,7 +54,7 @@ def kth_largest(
     **Arguments:**
 
     - `count`: of each of several guesses, how many keys of each row are at least the guess.
-    - `k`: a number, or one for each row `(..., 1)`; it may be traced. Of fewer than k keys the cut is the
+    - `k`: a number, or one for each row `(..., 1)`; it may be traced. With fewer than k keys the cut is the
       least integer.
     - `like (..., 1)`: an array of integers with the shape of the cuts.
     - `bits`: found by one call of `count`, with 2^bits - 1 guesses. It divides 32.
@@ -84,7 +84,7 @@ def cuts_of_rows(
     total: Total = lambda numbers: numbers,
     bits: int = BITS,
 ) -> tuple[JaxArray, JaxArray]:
-    """Of each row of keys `(..., m)` the cut, and the last column that still goes in at the cut.
+    """The cut of each row of keys `(..., m)`, and the last column that still goes in at the cut.
 
     - `k`: as in `kth_largest`.
     - `columns (m,)`: the numbers of the columns in the whole row, int32.

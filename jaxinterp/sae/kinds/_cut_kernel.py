@@ -1,6 +1,6 @@
 r"""The cuts of rows as a TPU kernel: rows are sifted in fast memory, and what is left is counted.
 
-A row is dealt to 512 cells, column by column. Of each cell the few largest entries are kept, in one
+A row is dealt to 512 cells, column by column. The few largest entries of each cell are kept, in one
 pass. Where no cell may hide an entry at or above the cut, the cut of what was kept is that of the row; else
 the whole block of rows is counted. With k columns chosen at random a block of 32 rows is counted whole
 once in fifty times or less (`depth`).
@@ -79,7 +79,7 @@ def cuts_by_kernel(
 
 
 def sifted_by_kernel(f: JaxArray, deep: int, *, interpret: bool = False) -> JaxArray:
-    """Of each cell of a row the `deep` largest keys of `max(f, 0)`, best first: `(rows, deep * 512)` int32."""
+    """The `deep` largest keys of `max(f, 0)` in each cell of a row, best first: `(rows, deep * 512)` int32."""
     (found,) = _by_blocks(
         functools.partial(_sift_block, deep=deep), f, [], None, [(deep * LANES, jnp.int32)], [], interpret
     )

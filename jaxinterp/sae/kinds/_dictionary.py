@@ -21,7 +21,7 @@ AnyKind = TypeVar("AnyKind", bound=Kind)
 class Dictionary(Coder, Generic[AnyKind]):
     r"""$f = \sigma((s x - b) W_e + b_e)$, $\hat x = (f W_d + b) / s$: the arrays of a trained kind.
 
-    An abstract class: a subclass says what $\sigma$ is (`activate`), and adds arrays of its own. The bias
+    An abstract class. A subclass defines $\sigma$ (`activate`), and adds its own arrays. The bias
     is subtracted from inputs only where the kind is `centred`.
 
     **Arguments:**
@@ -30,8 +30,14 @@ class Dictionary(Coder, Generic[AnyKind]):
     - `decoder (features, d_out)`, `bias (d_out,)`;
     - `scale ()`: inputs are multiplied by it, so that coefficients do not depend on the units of a site.
       `fold` moves it into the weights;
-    - `kind`: the settings, a `Kind`. They are read from the dictionary too: `sae.k` is `sae.kind.k`;
+    - `kind`: the settings, a `Kind`. The dictionary has them as attributes too: `sae.k` is `sae.kind.k`;
     - `origin`: the site and the model that it was trained on, or None.
+
+    ```python
+    sae = ji.sae.load("tiny")
+    f = sae.encode(x)                                   # (..., features)
+    jnp.square(x - sae.decode(f)).mean(), sae.kind_name, sae.features
+    ```
     """
 
     encoder: JaxArray
@@ -146,7 +152,7 @@ class Dictionary(Coder, Generic[AnyKind]):
         return flags.replace(kind=kind, **dict.fromkeys(self.fixed(), False))
 
     def start(self, key: KeyLike, x: ArrayLike | None = None, y: ArrayLike | None = None) -> Self:
-        """Where a training of it begins: with the weights that it has."""
+        """The dictionary with which a training begins: this one, with its weights."""
         return self
 
     def loss(self, x: JaxArray, y: JaxArray, now: Progress) -> Losses:

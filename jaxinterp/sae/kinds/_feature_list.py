@@ -12,21 +12,24 @@ from ._view import View
 
 
 def joined(sae: CoderLike, source: int = -1) -> "Joined":
-    r"""$f$ of all sources, with $d_i^s$ of one: a dictionary of several layers for the tools that read one.
+    r"""$f$ of all sources with the directions $d_i^s$ of one source s, for the tools that read one site.
 
-    Give what it returns to `examples`, `browse`, `logit_weights`, `interpret`, `nearest_neurons` or
+    Give the result to `examples`, `browse`, `logit_weights`, `interpret`, `nearest_neurons` or
     `automata`, with a site for each source: `site=["resid_post[1]", "resid_post[2]"]`.
 
     **Arguments:**
 
     - `sae`: a dictionary of the kind `Crosscoder` over layers of one model, or of `CrossLayerTranscoder`;
-    - `source`: the source whose decoder is read as tokens, by default the last. Of a transcoder feature i
-      of layer l is number l * features + i, and its direction is the sum of what it writes to all later
-      layers: all of it ends in the stream.
+    - `source`: the source whose decoder is read as tokens, by default the last. In a cross-layer transcoder, feature i
+      of layer l has the number l * features + i. Its direction is the sum of its outputs to all later layers, because
+      all of them are added to the stream.
 
-    **Raises:** ValueError for other kinds, IndexError for a source that is not there.
+    **Returns:** a `Joined`.
+
+    **Raises:** ValueError for other kinds, IndexError for a source that the dictionary lacks.
 
     ```python
+    crosscoder = ji.sae.Crosscoder(d=160, features=320, sources=2).init(key)   # better: `ji.sae.train`
     view = ji.sae.joined(crosscoder, source=1)
     found = ji.sae.examples(view, model, corpus, site=["resid_post[1]", "resid_post[2]"])
     ```
@@ -47,9 +50,15 @@ def joined(sae: CoderLike, source: int = -1) -> "Joined":
 
 @final
 class Joined(View):
-    """Reads activations `(..., sources, d)` and has one list of `features` with directions `decoder`.
+    """A dictionary of several sources as one list of features with directions at one source; made by `joined`.
 
-    `joined` makes it. It does not decode: what it writes is not what it reads.
+    It reads activations `(..., sources, d)`. It cannot decode, because its directions are those of one source.
+
+    ```python
+    crosscoder = ji.sae.Crosscoder(d=160, features=320, sources=2).init(key)
+    view = ji.sae.joined(crosscoder, source=1)
+    view.features, view.decoder.shape                   # 320, (320, 160)
+    ```
     """
 
     inner: Dictionary
@@ -87,5 +96,5 @@ class Joined(View):
         return self.rows
 
     def read_site(self, site: Sites) -> Sites:
-        """Of a site for each source, that of `source`."""
+        """The site of `source`, where each source has a site."""
         return site if isinstance(site, str) else site[self.source]

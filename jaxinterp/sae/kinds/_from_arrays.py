@@ -19,9 +19,9 @@ WAY_IN = (
 
 
 def from_arrays(kind: KindLike, **arrays: ArrayLike) -> Dictionary:
-    r"""$f = \sigma((s x - b) W_e + b_e)$, $\hat x = (f W_d + b) / s$ with $W_e, b_e, W_d, b, s$ as values.
+    r"""$f = \sigma((s x - b) W_e + b_e)$, $\hat x = (f W_d + b) / s$ with given $W_e, b_e, W_d, b, s$.
 
-    | name | shape | of |
+    | name | shape | kinds |
     |---|---|---|
     | `encoder`, `encoder_bias` | (d, features), (features,) | all |
     | `decoder`, `bias` | (features, d_out), (d_out,) | all |
@@ -35,18 +35,17 @@ def from_arrays(kind: KindLike, **arrays: ArrayLike) -> Dictionary:
     **Arguments:**
 
     - `kind`: the settings; `centred=False` where the bias is not subtracted from inputs (`Standard` is
-      `Vanilla` without that);
-    - the weights by name, of NumPy, JAX or anything that NumPy reads. A number stands for all entries of a
-      bias or a threshold: `bias=0` where there is none. The weight of torch's `nn.Linear` is `encoder.T`.
+      `Vanilla` without this subtraction);
+    - the weights by name, arrays of NumPy, JAX or anything that NumPy reads. A number stands for all entries of a
+      bias or a threshold: `bias=0` where there is no bias. The weight of torch's `nn.Linear` is `encoder.T`.
 
     **Returns:** the dictionary, in float32.
 
-    **Raises:** ValueError that names the arrays that are lacking, those that do not belong, and the shape
-    that is needed.
+    **Raises:** ValueError with the names of missing and unknown arrays, and with the shape that is needed.
 
     ```python
-    kind = ji.sae.TopK(d=512, features=4096, k=32)
-    sae = ji.sae.from_arrays(kind, encoder=W_enc, encoder_bias=b_enc, decoder=W_dec, bias=b_dec)
+    kind = ji.sae.TopK(d=160, features=320, k=32)
+    sae = ji.sae.from_arrays(kind, encoder=W_enc, encoder_bias=0, decoder=W_dec, bias=0)
     ```
 
     Law: `ji.sae.load` gives an equal dictionary where it reads the same arrays from a file.

@@ -13,16 +13,16 @@ from ._view import View
 class Heads(View):
     r"""$\hat z = \mathrm{split}(D(E(\mathrm{concat}_h z_h)))$: an inner dictionary at a site with heads.
 
-    `z` is `(..., head, k)`, and dictionaries of it (SAELens: `reshape_activations="hook_z"`) read
-    heads * k numbers, one head after another. Kissane et al. 2024 (https://arxiv.org/abs/2406.17759).
+    The site `z` has the shape `(..., head, k)`. Dictionaries of it (SAELens: `reshape_activations="hook_z"`) read
+    rows of heads * k numbers, one head after another. Kissane et al. 2024 (https://arxiv.org/abs/2406.17759).
 
     **Arguments:**
 
     - `inner`: the dictionary.
 
     ```python
-    sae = ji.sae.load("folder")  # of hook_z
-    ji.run(model, tokens, edits=[ji.splice("z", ji.sae.Heads(sae), layer=2, error=True)])
+    inner = ji.sae.TopK(d=160, features=320, k=8).init(key)     # or `ji.sae.load` of a dictionary of hook_z
+    ji.run(model, tokens, edits=[ji.splice("z", ji.sae.Heads(inner), layer=2, error=True)])
     ```
 
     Law: features are those of the rows `z.reshape(..., head * k)`.

@@ -27,7 +27,7 @@ INIT = "sae = kind.init(key), of the kind that is made without it"
 
 
 class Kind(eqx.Module):
-    r"""Settings: how a dictionary is made, what it is trained on, and by which optimizer.
+    r"""The settings of a dictionary, with its first weights, its loss and its optimizer.
 
     An abstract class. A subclass has `init`, `dictionary`, `loss` and `optimizer`, keeps each argument of
     its constructor under the argument's own name, and inherits the rest. Coefficients are arrays, so that
@@ -122,7 +122,7 @@ class Kind(eqx.Module):
         return eqx.tree_at(where, self, tuple(numbers.values()), is_leaf=lambda leaf: leaf is None)
 
     def start(self, key: KeyLike, x: JaxArray | None = None, y: JaxArray | None = None) -> "Dictionary":
-        """Where a training begins: with first weights."""
+        """The dictionary with which a training begins: one with first weights."""
         return self.init(key, x, x if y is None else y)
 
     # What training asks of a kind. Each has a default.
@@ -136,7 +136,7 @@ class Kind(eqx.Module):
         return dictionary
 
     def warm(self, step: JaxArray, steps: int) -> JaxArray:
-        """The share of the sparsity coefficient in force at a step: 1 where nothing warms up."""
+        """The share of the sparsity coefficient that is used at a step; 1 without a warm-up."""
         return jnp.ones((), jnp.float32)
 
     def dead_after(self, batch_size: int) -> int:
@@ -160,7 +160,7 @@ class Kind(eqx.Module):
         return self
 
     def program(self) -> tuple[Any, ...]:
-        """What members of one program have in common: their static settings, but for `member_settings`."""
+        """The static settings that members of one program share: all but `member_settings`."""
         static = [field.name for field in dataclasses.fields(self) if field.metadata.get("static")]
         free = self.member_settings()
         return (type(self), *((name, getattr(self, name)) for name in static if name not in free))

@@ -9,13 +9,18 @@ from ...typing import JaxArray
 
 
 class Progress(NamedTuple):
-    """How far a training is: what a loss may use besides its batch.
+    """The state of a training that a loss may use besides its batch.
 
     - `step ()`: the number of the step, from 0;
-    - `warm ()`: the share of the sparsity coefficient that is in force, from 0 to 1;
-    - `dead (features,)`: True for features that have long been silent;
+    - `warm ()`: the share of the sparsity coefficient that is used, from 0 to 1;
+    - `dead (features,)`: True for features that have not fired for a long time;
     - `limit ()`: in a sweep the member's own number of features per row, at most the kind's `k`;
     - `revive ()`: in a sweep whether any member has dead features.
+
+    ```python
+    now = ji.sae.Progress(step=0, warm=1.0, dead=jnp.zeros(sae.features, bool))
+    sae.loss(x, x, now).terms
+    ```
     """
 
     step: Any
@@ -29,11 +34,17 @@ class Losses(NamedTuple):
     """The loss of one batch.
 
     - `total ()`: the number to minimise;
-    - `terms`: its parts by name, each `()`; they go to the history;
+    - `terms`: its parts by name, each `()`; they are written to the history;
     - `features (batch, features)`: the latent values;
-    - `updates`: new values by name for arrays that no gradient trains, as a running threshold;
-    - `active`: where `features` is costly, which features fired `(features,)` and their mean number
+    - `updates`: new values by name for arrays that no gradient trains, such as a running threshold;
+    - `active`: where `features` is costly, the features that fired `(features,)` and their mean number
       per row `()`.
+
+    ```python
+    error = jnp.square(x - sae(x)).sum(-1).mean()
+    losses = ji.sae.Losses.of({"reconstruction": error}, features=sae.encode(x))
+    losses.total                                        # the sum of the terms
+    ```
     """
 
     total: JaxArray

@@ -56,10 +56,10 @@ class MatryoshkaDictionary(BatchThresholdDictionary["Matryoshka"]):
 class Matryoshka(BatchLargestKind):
     r"""$\frac1G \sum_g \mathrm{FVU}(x, \hat x_{1..m_g})$ + AuxK, over nested prefixes $m_1 < \dots < m_G$.
 
-    BatchTopK in which the first $m_g$ features must reconstruct without the rest, so that general
+    It is a `BatchTopK` in which the first $m_g$ features must reconstruct without the others. So general
     features are not absorbed by special ones. Bussmann et al. 2025 (https://arxiv.org/abs/2503.17547).
 
-    **Arguments:** as in `BatchTopK`, and
+    **Arguments:** those of `BatchTopK`, and
 
     - `groups`: shares of the features, which add up to 1; by default 1/32, 1/16, 1/8, 1/4 and the rest.
 

@@ -12,15 +12,19 @@ from ...typing import ArrayLike, JaxArray
 @respelled(most="turns=")
 @jax.jit
 def geometric_median(x: ArrayLike, tol: float = 1e-5, turns: int = 100) -> JaxArray:
-    r"""$\arg\min_m \sum_i \lVert x_i - m \rVert$ by Weiszfeld's iteration: a mean that outliers do not move.
+    r"""$\arg\min_m \sum_i \lVert x_i - m \rVert$ by Weiszfeld's iteration: a centre that outliers hardly change.
 
     **Arguments:**
 
     - `x (n, d)`: the rows;
-    - `tol`: it stops when a turn moves the median by less than this share of its norm;
-    - `turns`: the largest number of turns.
+    - `tol`: the iteration stops when a turn moves the median by less than this share of its norm, by default 1e-5;
+    - `turns`: the largest number of turns, by default 100.
 
     **Returns:** the median `(d,)`, float32.
+
+    ```python
+    ji.sae.geometric_median(jnp.array([[0.0, 0.0], [1.0, 0.0], [100.0, 0.0]]))     # near [1, 0]
+    ```
     """
     x = jnp.asarray(x).astype(jnp.float32)
 

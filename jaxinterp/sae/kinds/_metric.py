@@ -24,22 +24,22 @@ else:
 def with_metric(kind: KindOrDictionary, metric: ArrayLike | None) -> KindOrDictionary:
     r"""$\lVert x - \hat x \rVert^2 \to (x - \hat x)\, G\, (x - \hat x)^\top$ wherever the loss of a kind has it.
 
-    The error, and for `TopK` and its relatives the spread it is a share of, and AuxK. Penalties and the
-    norm of decoder rows stay as they are. Coefficients weigh against errors in the units of G: one
-    that was tuned without a metric suits G over its mean diagonal. Of a kind with several outputs
-    (`Crosscoder`, `CrossLayerTranscoder`) G is one for all, or `(source, d, d)`. It is saved and
+    This replaces the squared error. For `TopK` and the kinds that are built on it, it also replaces the spread by which
+    the error is divided, and the squared error in AuxK. Penalties and the norms of decoder rows stay as they are. A
+    sparsity coefficient that was tuned without a metric fits G divided by its mean diagonal. For a kind with several
+    outputs (`Crosscoder`, `CrossLayerTranscoder`) G is one matrix for all outputs, or `(source, d, d)`. It is saved and
     loaded with the dictionary, and takes no part in encoding or decoding.
 
     **Arguments:**
 
     - `kind`: any kind, or a dictionary, whose kind then has the metric;
-    - `metric (d_out, d_out)`: symmetric, no eigenvalue below 0, or None to take it away.
+    - `metric (d_out, d_out)`: symmetric, without eigenvalues below 0; None removes the metric.
 
     **Returns:** the kind, or the dictionary, with the metric.
 
     ```python
-    G = ji.sae.logit_metric(model, "mlp_post[0]")
-    kind = ji.sae.with_metric(ji.sae.TopK(d=512, features=4096, k=32), G)
+    G = ji.sae.logit_metric(model, "resid_post[2]")     # (160, 160)
+    kind = ji.sae.with_metric(ji.sae.TopK(d=160, features=320, k=32), G)
     ```
 
     Law: with $G = A A^\top$ the loss is that of the images $x A$ and $\hat x A$.
@@ -67,11 +67,11 @@ def with_metric(kind: KindOrDictionary, metric: ArrayLike | None) -> KindOrDicti
 
 
 def logit_metric(model: ModelLike, site: str) -> JaxArray:
-    r"""$G = A A^\top$ `(d, d)` with $A = W_{out}\, \pi\, \mathrm{diag}(g)\, W_U$: the distance of logits.
+    r"""$G = A A^\top$ `(d, d)` with $A = W_{out}\, \pi\, \mathrm{diag}(g)\, W_U$: a metric that measures errors by their direct effect on logits.
 
-    $e\, G\, e^\top$ is the squared norm of what an error e at the site adds to the logits directly, the
-    last norm's denominator left out. $W_{out}$ only for neurons; $\pi$ takes the mean off (of a
-    LayerNorm), g is the last norm's gain. The logits `(..., vocab)` are never made.
+    $e\, G\, e^\top$ is the squared norm of the change of the logits when an error e is added at the site, by the direct
+    path and without the last norm's denominator. $W_{out}$ is used for neurons only; $\pi$ subtracts the mean (for a
+    LayerNorm), and g is the last norm's gain. The logits `(..., vocab)` are never computed.
 
     **Arguments:**
 

@@ -14,8 +14,8 @@ from ._coder import Coder
 class Neurons(Coder):
     r"""$f = \mathrm{ReLU}(x)$, $\hat x = f$: each neuron as a feature that reads and writes itself.
 
-    Give it where a dictionary goes, to read neurons with the tools for features: `examples`,
-    `browse`, `interpret`, `rating_study`. What is below 0 counts as silence.
+    Use it in place of a dictionary, to read neurons with the tools for features: `examples`,
+    `browse`, `interpret`, `rating_study`. A neuron fires where its activation is above 0.
 
     **Arguments:**
 
@@ -45,7 +45,7 @@ class Neurons(Coder):
         return self.decoder.shape[0]
 
     def encode(self, x: ArrayLike) -> JaxArray:
-        """What is above 0."""
+        """The activations, with 0 in place of numbers below 0."""
         x = jnp.asarray(x)
         if x.shape[-1] != self.d:
             raise ValueError(f"These are {self.d} neurons; got activations of the shape {x.shape}.")

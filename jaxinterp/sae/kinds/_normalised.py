@@ -16,7 +16,7 @@ MODES = ("layer", "constant")
 class Normalised(View):
     r"""$\hat x = \sigma(x)\, D(E((x - \mu(x)) / \sigma(x))) + \mu(x)$: an inner dictionary of normalised rows.
 
-    Released dictionaries of GPT-2 are of this form; `decode` needs the inputs again, and `ji.splice` gives
+    Published dictionaries of GPT-2 have this form. `decode` needs the inputs again; `ji.splice` gives
     them.
 
     **Arguments:**
@@ -24,6 +24,11 @@ class Normalised(View):
     - `inner`: the dictionary;
     - `mode`: `"layer"`, mean and sample deviation of the row (plus 1e-5 where it divides); or
       `"constant"`, no mean, and $\sigma = \lVert x \rVert / \sqrt d$.
+
+    ```python
+    released = ji.sae.Normalised(sae, "layer")
+    features = released.encode(x)
+    ```
 
     Law: features do not change when a row is multiplied by a positive number (up to the 1e-5).
     """

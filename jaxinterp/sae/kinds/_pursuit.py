@@ -62,16 +62,18 @@ class MatchingPursuit(UntrainedKind):
     **Arguments:**
 
     - `d`, `features`: the width of a row, and the number of features;
-    - `residual`: a row is done when its residual is shorter than this, by default 0.01;
+    - `residual`: a row ends when its residual is shorter than this, by default 0.01;
     - `turns`: the largest number of turns, by default d;
-    - `once`: whether a row is done when a turn brings no new feature, by default True;
+    - `once`: whether a row ends when a turn brings no new feature, by default True;
     - `centred`: whether the bias is subtracted before and added after, by default True.
 
     ```python
-    sae = ji.sae.load("folder")  # of architecture "matching_pursuit"
+    kind = ji.sae.MatchingPursuit(d=160, features=320)
+    sae = ji.sae.from_arrays(kind, decoder=W_dec, bias=0)       # or `ji.sae.load` of a SAELens folder
+    sae.encode(x).shape
     ```
 
-    Law: what is left of a row is at right angles to the feature chosen last (decoder rows of norm 1).
+    Law: the residual of a row is orthogonal to the feature chosen last (for decoder rows of norm 1).
     """
 
     residual: float = eqx.field(static=True)

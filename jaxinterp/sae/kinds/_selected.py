@@ -36,8 +36,9 @@ class Selected(UntrainedKind):
     - `centred`: whether the bias is subtracted from inputs, by default True.
 
     ```python
-    sae = ji.sae.load("folder")  # of architecture "abstopk"
-    sae.encode(x)  # k entries of a row are not zero, some of them below 0
+    kind = ji.sae.Selected(d=160, features=320, k=8, rule="abstopk")
+    sae = ji.sae.from_arrays(kind, encoder=W_enc, encoder_bias=0, decoder=W_dec, bias=0)    # or `ji.sae.load`
+    sae.encode(x)                                       # k entries of a row are not zero, some of them below 0
     ```
 
     Law: features and reconstructions are those of the library that wrote it, to 1e-6.
@@ -69,7 +70,7 @@ class SelectedTranscoderDictionary(AcrossDictionary["SelectedTranscoder"]):
 class SelectedTranscoder(UntrainedKind):
     r"""$\hat y = \mathrm{select}_k((x - b_{in}) W_e + b_e) W_d + b\; (+\, x W_s)$: `Transcoder` by a `rule`.
 
-    Transcoders of sparsify are of this kind.
+    The transcoders of sparsify are of this kind.
 
     **Arguments:**
 
@@ -81,8 +82,10 @@ class SelectedTranscoder(UntrainedKind):
     - `centred`: whether `input_bias` is subtracted from inputs, by default False.
 
     ```python
-    sae = ji.sae.load("layers.2.mlp")
-    sae(inputs)  # what the MLP would write
+    kind = ji.sae.SelectedTranscoder(d=160, features=320, k=8)
+    arrays = {name: jnp.zeros(shape) for name, shape in kind.shapes().items()}
+    sae = ji.sae.from_arrays(kind, **arrays)            # or `ji.sae.load("layers.2.mlp")`
+    sae(x)                                              # the output of the MLP, for its input x
     ```
 
     Law: features and outputs are those of the library that wrote it, to 1e-6.

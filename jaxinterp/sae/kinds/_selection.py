@@ -11,7 +11,7 @@ RULES = ("topk", "abstopk", "groupmax")
 
 
 def select(pre: JaxArray, k: int, rule: str) -> JaxArray:
-    r"""Of each row of pre-activations `(..., features)` k entries, the rest 0.
+    r"""Keeps k entries of each row of pre-activations `(..., features)`; the rest is 0.
 
     - `"topk"`: the largest, those above 0;
     - `"abstopk"`: the largest by magnitude, with their signs;

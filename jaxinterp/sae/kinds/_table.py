@@ -1,5 +1,6 @@
 """The kinds that files may name. A kind of a user's own is given to `ji.sae.load` by `kinds=`."""
 
+from ._annealed import Annealed
 from ._batch_topk import BatchTopK
 from ._cross_layer import CrossLayerTranscoder
 from ._crosscoder import Crosscoder
@@ -20,6 +21,7 @@ KINDS: dict[str, type[Kind]] = {
     for kind in (
         Vanilla,
         Standard,
+        Annealed,
         Gated,
         TopK,
         BatchTopK,

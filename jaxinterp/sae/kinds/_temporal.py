@@ -121,29 +121,32 @@ class TemporalDictionary(Dictionary["Temporal"]):
 class Temporal(UntrainedKind):
     r"""$\hat x_t = (f_t + p_t) W_d + b$: codes $p_t$ predicted from tokens before t, and new ones $f_t$.
 
-    Per layer of attention, with $r$ the residual (at first $s x - b$) and $z = \mathrm{ReLU}(\lambda r
-    W_e)$, $\lambda = 1 / 4d$: $\pi = \mathrm{ReLU}(\mathrm{attend}(z_t; z_{<t}))$, scaled so that
-    $\pi W_d$ is the projection of r on its direction, is added to p and taken from r. The rest is
-    encoded, $f = \mathrm{ReLU}(\lambda r W_e)$, its k largest where there is a k. SAELens trains such
+    $r$ is the residual (at first $s x - b$), $z = \mathrm{ReLU}(\lambda r W_e)$ and $\lambda = 1 / 4d$. Each layer of
+    attention computes $\pi = \mathrm{ReLU}(\mathrm{attend}(z_t; z_{<t}))$, scaled so that $\pi W_d$ is the projection of
+    r on its direction. $\pi$ is added to p, and $\pi W_d$ is subtracted from r. The last residual is encoded,
+    $f = \mathrm{ReLU}(\lambda r W_e)$, and with a k only the k largest entries are kept. SAELens trains such
     dictionaries; they are not trained here. Lubana et al. 2025 (https://arxiv.org/abs/2511.01836).
 
-    Activations are `(..., pos, d)`, one text along `pos`: rows of a shuffled stream have no order.
-    `encode` gives the new codes; `decode(f, x)` predicts the others from x again.
+    Activations are `(..., pos, d)`, with one text along `pos`; the rows of a shuffled stream cannot be used.
+    `encode` gives the new codes $f_t$; `decode(f, x)` predicts $p_t$ from x again.
 
     **Arguments:**
 
     - `d`, `features`: the width of a row, and the number of features;
-    - `heads`, `bottleneck`, `layers`: of attention, by default 8, 64 and 1;
+    - `heads`, `bottleneck`, `layers`: the heads, the bottleneck and the layers of attention, by default 8, 64 and 1;
     - `k`: the number of new codes per token, or None for all above 0;
     - `tied`: whether the encoder is the decoder transposed, by default True;
     - `centred`: whether the bias is subtracted from inputs, by default True.
 
     ```python
-    sae = ji.sae.load("folder")  # of architecture "temporal"
-    sae.encode(x), sae(x)  # x (batch, pos, d)
+    kind = ji.sae.Temporal(d=160, features=512)
+    arrays = {name: 0.1 * jax.random.normal(key, shape) for name, shape in kind.shapes().items()}
+    sae = ji.sae.from_arrays(kind, **arrays)            # or `ji.sae.load` of a SAELens folder
+    text = x[:12][None]                                 # (batch, pos, d)
+    sae.encode(text), sae(text)
     ```
 
-    Law: what it says of a token does not depend on later ones.
+    Law: the codes of a token do not depend on later tokens.
     """
 
     heads: int = eqx.field(static=True)

@@ -28,9 +28,9 @@ class TopKDictionary(Dictionary["TopK"]):
 class TopK(LargestKind):
     r"""$f = \mathrm{ReLU}(\mathrm{top}_k((x - b) W_e + b_e))$; loss $\mathrm{FVU} + \alpha\, \mathrm{AuxK}$.
 
-    FVU is $\sum \lVert x - \hat x \rVert^2 / \sum \lVert x - \bar x \rVert^2$ of the batch. AuxK lets
-    features that have been silent for `dead_tokens` tokens explain what is left: with $e = x - \hat x$
-    and $\hat e$ decoded from the `aux` largest dead pre-activations, $\sum \lVert e - \hat e \rVert^2 /
+    FVU is $\sum \lVert x - \hat x \rVert^2 / \sum \lVert x - \bar x \rVert^2$ of the batch. AuxK trains
+    features that have not fired for `dead_tokens` tokens on the error. With $e = x - \hat x$
+    and $\hat e$ decoded from the `aux` largest dead pre-activations, it is $\sum \lVert e - \hat e \rVert^2 /
     \sum \lVert e - \bar e \rVert^2$. Gao et al. 2024 (https://arxiv.org/abs/2406.04093).
 
     **Arguments:**

@@ -73,8 +73,8 @@ class TranscoderDictionary(AcrossDictionary["Transcoder"]):
 class Transcoder(UnitRowsKind):
     r"""$f = \mathrm{ReLU}((x - b_{in}) W_e + b_e)$, $\hat y = f W_d + b\; (+\, x W_s)$: from an MLP's input to its output.
 
-    Loss $\frac1B \sum_b \lVert y - \hat y \rVert^2 + \lambda \sum_i f_i$, decoder rows of norm 1. With
-    `skip` a linear path of its own, which begins at 0. Dunefsky et al. 2024
+    The loss is $\frac1B \sum_b \lVert y - \hat y \rVert^2 + \lambda \sum_i f_i$, and decoder rows have norm 1. With
+    `skip` there is also a linear path $x W_s$, which begins at 0. Dunefsky et al. 2024
     (https://arxiv.org/abs/2406.11944), Paulo et al. 2025 (https://arxiv.org/abs/2501.18823).
 
     **Arguments:**
@@ -88,11 +88,12 @@ class Transcoder(UnitRowsKind):
 
     ```python
     kind = ji.sae.Transcoder(d=512, features=4096, skip=True)
-    sae, history = ji.sae.train(kind, (inputs, outputs), key=key, steps=20_000)
-    sae(inputs)  # close to outputs
+    inputs = outputs = jax.random.normal(key, (128, 512))       # (token, d) at ln2_out and mlp_out
+    sae, history = ji.sae.train(kind, (inputs, outputs), key=key, steps=20_000, batch_size=64)
+    sae(inputs)                                                 # close to outputs
     ```
 
-    Law: with skip and no features it can fit any linear map exactly.
+    Law: with `skip` and no active features it can fit any linear map exactly.
     """
 
     d_out: int = eqx.field(static=True)

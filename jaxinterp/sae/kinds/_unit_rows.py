@@ -11,7 +11,13 @@ from ._rows import unit_norm
 
 
 class UnitRowsKind(Kind):
-    r"""A kind with $\lVert d_i \rVert = 1$ for every decoder row. An abstract class."""
+    r"""A kind with $\lVert d_i \rVert = 1$ for every decoder row. An abstract class, for kinds of your own.
+
+    ```python
+    kind = ji.sae.Vanilla(d=160, features=320)          # a kind with unit rows
+    jnp.linalg.norm(kind.init(key).decoder, axis=1)     # 1 for each row
+    ```
+    """
 
     def __init__(self, d: int, features: int, *, matmul: str = "float32", centred: bool = True) -> None:
         super().__init__(d, features, matmul=matmul, centred=centred)

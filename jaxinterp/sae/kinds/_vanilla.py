@@ -23,23 +23,23 @@ from ._unit_rows import UnitRowsKind
 class Vanilla(UnitRowsKind):
     r"""$\frac1B \sum_b \bigl[ \frac1d \lVert x - \hat x \rVert^2 + \lambda \sum_i f_i \bigr]$, decoder rows of norm 1.
 
-    Bricken et al. 2023 (https://transformer-circuits.pub/2023/monosemantic-features): the bias is
-    subtracted from the input and added to the output; gradients are projected off the decoder's
-    rows, which keep norm 1; dead features are resampled at given steps (`ji.sae.resample`, by the
+    Bricken et al. 2023 (https://transformer-circuits.pub/2023/monosemantic-features). The bias is
+    subtracted from the input and added to the output. Gradients are made orthogonal to the decoder's
+    rows, which keep norm 1. Dead features are resampled at given steps (`ji.sae.resample`, by the
     squares of the whole loss).
 
     **Arguments:**
 
     - `d`, `features`: the width of a row, and the number of features;
-    - `sparsity`: $\lambda$, of a squared error averaged over d and a sum over features. The paper has
-      0.004 for d = 512; in the convention that sums both it is d times that;
+    - `sparsity`: $\lambda$, for a squared error averaged over d and a sum over features. The paper has
+      0.004 for d = 512. For a squared error summed over d it is d times this number;
     - `resample`: the steps at which features that did not fire for `window` steps are drawn anew;
     - `window`: the number of steps without firing that make a feature dead;
     - `matmul`: the dtype of the products, by default "float32".
 
     ```python
     kind = ji.sae.Vanilla(d=512, features=4096, sparsity=4e-3)
-    sae, history = ji.sae.train(kind, stream, key=key, steps=100_000, batch_size=8192)
+    sae, history = ji.sae.train(kind, stream, key=key, steps=100_000)
     ```
 
     Law: rows of the decoder have norm 1 after every step.

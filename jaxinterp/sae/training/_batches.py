@@ -17,9 +17,9 @@ from ..files._origin import Origin, origin_of_stream
 class Batches:
     r"""$i \mapsto (x_i, y_i)$: batches by number; targets are the inputs where there are no others.
 
-    Of an array `(n, d)` (or a pair of arrays) batch i is rows of a shuffled order, anew each epoch,
-    computed from the seed and i alone, so that any batch can be read at any time. Of an object
-    with `.batch(i)` it is that; of a plain iterable it is the next one, and only the next.
+    For an array `(n, d)` (or a pair of arrays) batch i is rows of a shuffled order, anew each epoch,
+    computed from the seed and i alone, so that any batch can be read at any time. For an object
+    with `.batch(i)` it is that; for a plain iterable it is the next one, and only the next.
     """
 
     def __init__(self, stream: Any, batch_size: int, seed: int) -> None:

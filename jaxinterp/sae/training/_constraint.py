@@ -17,12 +17,12 @@ from ..kinds._rows import unit_norm
 def unit_rows(optimizer: OptimizerLike) -> optax.GradientTransformation:
     r"""$g_i \leftarrow g_i - (g_i \cdot d_i)\, d_i$ before the optimizer, $d_i \leftarrow d_i / \lVert d_i \rVert$ after it.
 
-    A step at a right angle to a unit vector makes it longer, hence both halves. `train` wraps the
-    optimizer of each kind that asks for it.
+    A step that is orthogonal to a unit vector makes it longer, so the rows are also divided by their norm. `train` wraps
+    the optimizer of each kind with unit rows.
 
     **Arguments:**
 
-    - `optimizer`: any of optax.
+    - `optimizer`: an optimizer of optax.
 
     **Returns:** an optimizer of optax, for dictionaries with a `decoder`.
 

@@ -16,7 +16,13 @@ from ..files._origin import own_site
 
 
 class Evaluation:
-    """The numbers of `evaluate` for any dictionary of one site; made by `evaluation`."""
+    """The numbers of `evaluate` for any dictionary of one site; made by `evaluation`.
+
+    ```python
+    judge = ji.sae.evaluation(model, held_out, site="resid_post[2]")
+    judge(sae)["recovered"]
+    ```
+    """
 
     def __init__(
         self,
@@ -80,11 +86,11 @@ def evaluation(
     cosines: bool = True,
     progress: bool = True,
 ) -> Evaluation:
-    r"""$(\theta, t) \mapsto (D \mapsto \mathrm{evaluate}(D))$: the same tokens for many dictionaries.
+    r"""$(\theta, t) \mapsto (D \mapsto \mathrm{evaluate}(D))$: `evaluate` of many dictionaries on the same tokens.
 
     The run up to the site, and the losses of the clean and the ablated model, are computed once. A call
-    then runs the dictionary and the layers after the site alone. Activations stay in the memory of the
-    host: 2 d numbers a token (3 d where the site is not `resid_post`).
+    then runs only the dictionary and the layers after the site. Activations stay in the memory of the
+    host: 2 d numbers for each token (3 d where the site is not `resid_post`).
 
     **Arguments:**
 
@@ -98,8 +104,9 @@ def evaluation(
 
     ```python
     judge = ji.sae.evaluation(model, held_out, site="resid_post[2]")
-    settings = ji.fit.Settings(every=1000, evaluate=judge)
-    sae, history = ji.sae.train(kind, stream, key=key, steps=20_000, settings=settings)
+    settings = ji.fit.Settings(every=5, evaluate=judge)         # every=1000 in a long training
+    kind = ji.sae.TopK(d=160, features=320, k=16)
+    sae, history = ji.sae.train(kind, x, key=key, steps=20_000, batch_size=64, settings=settings)
     history["evaluated"], history["recovered"]
     ```
 

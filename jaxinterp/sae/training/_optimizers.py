@@ -27,11 +27,11 @@ def adam(
     **Arguments:**
 
     - `learning_rate`: $r$.
-    - `steps`: of the whole training.
+    - `steps`: the number of steps of the whole training.
     - `b1`, `b2`, `eps`: those of `optax.adam`.
-    - `warmup_steps`: $t_w$, over which the rate rises; 0 by default.
-    - `decay_share`: a share of the steps, over which the rate falls at the end; 0 by default.
-    - `clip_norm`: the largest norm of all gradients together; None, the default, clips nothing.
+    - `warmup_steps`: $t_w$, the number of steps over which the rate rises; 0 by default.
+    - `decay_share`: the share of the steps, at the end, over which the rate falls; 0 by default.
+    - `clip_norm`: the largest norm of all gradients together; None (the default) clips nothing.
 
     **Returns:** an optimizer of optax. The same arguments give the same object, so that a second training
     compiles nothing again.

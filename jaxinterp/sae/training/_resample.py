@@ -28,15 +28,15 @@ def resample(
 ) -> tuple[Dictionary, PyTree]:
     r"""$d_i \leftarrow v / \lVert v \rVert$ for each dead i, with inputs v drawn in proportion to $\ell(v)^2$.
 
-    $\ell$ is the whole loss of one input as the dictionary is trained by it: for `Vanilla` its error and
-    its sparsity. The encoder's column becomes the same direction times 0.2 of the mean norm of the
-    features that are alive (1 where none is). Its bias and the optimizer's moments of all three become
-    0. Bricken et al. 2023 (https://transformer-circuits.pub/2023/monosemantic-features).
+    $\ell$ is the whole training loss of one input: for `Vanilla` its error and its sparsity. The encoder's column becomes
+    the same direction times 0.2 of the mean norm of the columns of alive features (1 where no feature is alive). The
+    encoder's bias becomes 0, and so do the optimizer's moments of all three. Bricken et al. 2023
+    (https://transformer-circuits.pub/2023/monosemantic-features).
 
     **Arguments:**
 
     - `sae`: the dictionary.
-    - `optimizer_state`: of an optimizer of optax, with trees of the form of the dictionary in it.
+    - `optimizer_state`: the state of an optimizer of optax, with trees of the form of the dictionary in it.
     - `dead`: `(feature,)`, True at the features to draw anew.
     - `x`: `(n, d)`, a large sample of inputs.
     - `key`: a `jax.random.key`.
@@ -45,11 +45,14 @@ def resample(
     **Returns:** the dictionary and the state of the optimizer.
 
     ```python
-    sae, optimizer_state = ji.sae.resample(sae, optimizer_state, counts == 0, x, key=jax.random.key(0))
+    sae = ji.sae.Vanilla(d=160, features=320).init(key, x)
+    optimizer_state = optax.adam(1e-3).init(sae)
+    dead = (sae.encode(x) == 0).all(0)                  # features that never fire on x
+    sae, optimizer_state = ji.sae.resample(sae, optimizer_state, dead, x, key=jax.random.key(0))
     ```
 
-    Law: with none dead, nothing changes; columns of the new encoder have 0.2 of the mean norm; an input
-    is drawn four times as often as one of half its loss.
+    Law: with no dead features nothing changes; new columns of the encoder have 0.2 of the mean norm; an input
+    is drawn four times as often as one with half its loss.
     """
     now = Progress(jnp.int32(0), jnp.float32(1), jnp.zeros_like(dead))
     loss = jax.vmap(lambda row: sae.loss(row[None], row[None], now).total)(x)

@@ -45,9 +45,9 @@ def sweep(
 ) -> list[Trained] | dict[Any, list[Trained]]:
     r"""$\min_{\theta_i} \mathbb E_x L_i(x; \theta_i)$ for many i: each batch is read once for all of them.
 
-    Members of one kind are stacked and run as one (`vmap`): other coefficients are other numbers, a
-    smaller k is a mask of the largest, and a smaller dictionary hides the features that it does not
-    have. Members that differ in more (the kind, a warm-up, nested groups) run side by side in one program.
+    Members of one kind are stacked and run under one `vmap`. Their coefficients are numbers of the program, a
+    smaller k is a mask over the largest k, and in a smaller dictionary the features that it lacks are masked. Members
+    that differ in other settings (the kind, a warm-up, nested groups) run side by side in one program.
 
     **Arguments:**
 
@@ -55,8 +55,8 @@ def sweep(
       A dict from site to such a list (or kind) trains on many sites of one forward pass: `stream` is
       then a dict of arrays, has `batch(i)` that gives a dict, or is `ji.data.stream(..., site=[...])`.
     - `stream`, `key`, `steps`, `batch_size`: as in `train`.
-    - `optimizers`: one of optax for all members, or a list; by default each kind's own recipe. Members
-      with the same object share one update: prefer `rates` to optimizers that differ in the rate alone.
+    - `optimizers`: one optimizer of optax for all members, or a list; by default each kind's own recipe. Members
+      with the same object share one update. Use `rates` where optimizers differ only in the rate.
     - `keys`: a list of `jax.random.key`s; the first weights of member i are drawn with `keys[i]`. Without
       keys all members begin with the weights that `train` draws from `key`.
     - `rates`: a list of numbers; the updates of member i are multiplied by `rates[i]`, as by
@@ -68,7 +68,7 @@ def sweep(
     **Returns:** a list of `(sae, history)`; with a dict of kinds, a dict of such lists. A member that
     diverges has NaN in its history and harms no other.
 
-    **Raises:** ValueError where the numbers of members differ, and as `train`.
+    **Raises:** ValueError where the numbers of members differ; the errors of `train`.
 
     ```python
     x = jax.random.normal(jax.random.key(0), (4096, 32))
@@ -77,7 +77,7 @@ def sweep(
     [(sae.k, float(history["reconstruction"][-1])) for sae, history in found]
     ```
 
-    Laws: each member is what `train` gives for it alone, to 1e-5; a sweep that was killed and begun
+    Laws: each member equals the result of `train` for it alone, to 1e-5; a sweep that was killed and started
     again ends with the weights of one that was not, bit for bit.
     """
     settings = check_settings(settings)

@@ -8,10 +8,11 @@ import numpy as np
 
 from ..._deprecations import key_by_name, respelled
 from ...core._check import check_key
+from ...corpus._progress import waiting
 from ...data import Stream
 from ...data._mesh_stream import MeshStream
 from ...fit._checks import check_optimizer
-from ...fit._identity import optimizer_print
+from ...fit._longer import schedules_of
 from ...fit._loop import drive
 from ...fit._rows import seed_of
 from ...fit._settings import OPTIONS, SettingsLike, check_counts, check_settings
@@ -48,29 +49,28 @@ def train(
 
     **Arguments:**
 
-    - `kind`: a kind with its settings, as `ji.sae.TopK(d=512, features=4096, k=32)`. A dictionary that
-      has weights already goes on from them.
+    - `kind`: a kind with its settings, such as `ji.sae.TopK(d=512, features=4096, k=32)`. A dictionary
+      is trained further from its weights.
     - `stream`: an array of activations `(n, d)`, shuffled anew in each epoch; a pair (inputs, targets)
       of arrays; an iterable of batches; or an object with `batch(i)`: `ji.data.stream`, `ji.data.Store`.
-    - `optimizer`: any of optax, made for the leaves that train; by default the kind's own recipe.
-      Decoder rows keep norm 1 around it where the kind asks for that.
+    - `optimizer`: an optimizer of optax, for the leaves that train; by default the kind's own recipe.
+      For kinds with unit rows it is wrapped so that decoder rows keep norm 1.
     - `key`: a `jax.random.key`, for the first weights and the order of the rows.
     - `steps`: how many steps.
-    - `batch_size`: rows of a step, where the stream leaves that open; 4096 by default.
-    - `settings`: how the training runs, reports and is saved: `ji.fit.Settings`. Of its fields `sample`
+    - `batch_size`: rows of one step, where the stream does not decide it; 4096 by default.
+    - `settings`: how the training runs, reports and is saved: `ji.fit.Settings`. Its field `sample`
       is the number of rows from which first weights and scales are estimated, and from which dead
       features are drawn anew; `evaluate(sae, step)` gets the dictionary as it is then.
-    - `mesh`: with the axes "data" and "feature", over which rows and features are divided (`shard`).
+    - `mesh`: a mesh with the axes "data" and "feature", over which rows and features are divided (`shard`).
       Activations of a `ji.data.stream` then never leave its devices (`Stream.on`).
 
-    **Returns:** the dictionary, which knows the model and the site of a stream that says them, and its
-    history: arrays `(step,)` of `loss`, its terms, `l0` and the share `dead`, and those of `evaluate`,
-    with `evaluated`, the steps at which it was called.
+    **Returns:** the dictionary and its history. The dictionary records the model and the site of a stream that knows
+    them. The history has arrays `(step,)` of `loss`, its terms, `l0` and the share `dead`, the numbers of `evaluate`, and
+    `evaluated`, the steps at which it was called.
 
-    **Raises:** ValueError for a stream that ends, is not finite or has another width, and for a
-    checkpoint of another run: of other settings, data, weights or another optimizer. Arrays are compared
-    by content, streams by model, tokens, site and settings, other objects by their first batch,
-    optimizers by what they do to a few gradients.
+    **Raises:** ValueError for a stream that ends, is not finite or has another width, and for a checkpoint of a run with
+    other settings, data, weights or another optimizer. Arrays are compared by content, streams by model, tokens, site and
+    settings, other objects by their first batch, and optimizers by their updates for a few gradients.
 
     ```python
     x = jax.random.normal(jax.random.key(0), (4096, 32))
@@ -79,7 +79,9 @@ def train(
     history["reconstruction"][-1], sae.encode(x).shape
     ```
 
-    Law: a run that was killed and begun again ends with the weights of one that was not, bit for bit.
+    Laws: a run that was killed and started again ends with the weights of one that was not, bit for bit. So
+    does a finished run that is called again with more steps, for kinds whose recipe does not depend on
+    the number of steps (`TopK`, `BatchTopK`, `Matryoshka`, `Vanilla`); for others see `Settings.resume`.
     """
     check_kind(kind)
     settings = check_settings(settings)
@@ -91,12 +93,14 @@ def train(
     if mesh is not None and isinstance(stream, Stream):
         stream = stream.on(mesh)
     batches = Batches(stream, batch_size, seed)
-    x, y = batches.sample(settings.sample)
+    with waiting("first rows of the training", settings.progress):
+        x, y = batches.sample(settings.sample)
     check_rows(kind, x)
     origin = batches.origin()
     origin = origin if any(origin) else origin_of(kind)
     request: Any = kind
-    sae = with_origin(first_weights(request, mesh, first, x, y), Origin())
+    with waiting("first weights", settings.progress):
+        sae = with_origin(first_weights(request, mesh, first, x, y), Origin())
     settled = sae.kind
     chosen: Any = settled.optimizer(steps) if optimizer is None else optimizer
     check_optimizer(chosen)
@@ -104,9 +108,11 @@ def train(
     x, y = batches.first()
     state = first_state(sae, mesh, constrained, x, y, settings.average is not None)
     about = described(request, steps, len(x), seed, settings.average)
+    schedules = None
     if settings.checkpoint is not None:
         about["data"] = batches.described()
-        about["optimizer"] = optimizer_print(chosen, eqx.filter(sae, sae.trainable()), steps)
+        schedules = schedules_of(chosen, eqx.filter(sae, sae.trainable()), settled.warm)
+        about["optimizer"] = schedules.printed(steps)
     del sae  # the state has weights of its own
     run = DictionaryRun(
         DictionaryTask(constrained, None, steps, settled.dead_after(len(x))),
@@ -120,5 +126,7 @@ def train(
         renewals=settled.renewals,
         reads_ahead=not isinstance(stream, MeshStream),
     )
-    (history,) = drive(run, settings, steps=steps, per_dispatch=PER_DISPATCH, about=about)
+    (history,) = drive(
+        run, settings, steps=steps, per_dispatch=PER_DISPATCH, about=about, schedules=schedules
+    )
     return with_origin(run.result(0), origin), history

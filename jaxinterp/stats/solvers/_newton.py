@@ -19,7 +19,7 @@ from jaxtyping import Array
 from .._blocks import log1p
 
 TOLERANCE = 1e-8
-"Of the objective: a Newton decrement below it ends the search."
+"In units of the objective. A Newton decrement below it ends the search."
 
 
 class NewtonPass(NamedTuple):

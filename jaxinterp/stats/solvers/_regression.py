@@ -16,9 +16,14 @@ class Regression(Result):
     """A linear fit and what its solver reached; made by `regression`.
 
     - `weights (d,)`, `bias`: scores are `x @ weights + bias`.
-    - `value`: the objective at them. `bound`: what the dual proves; no weights have a lower value.
+    - `value`: the objective at these weights. `bound`: a lower bound from the dual; no weights have a lower value.
     - `gap`: `(value - bound) / value`. `converged`: whether the gap is within the tolerance.
     - `iterations` of the solver.
+
+    ```python
+    found = ji.stats.regression(x, y)
+    found.weights, found.gap, found.decision(x)
+    ```
     """
 
     weights: np.ndarray
@@ -48,8 +53,8 @@ def regression(
 ) -> Regression:
     r"""$\min_{w,b} \sum_i \omega_i\, \ell(y_i, w \cdot x_i + b) + \frac{1}{2\gamma} \lVert w \rVert^2$, with a proof of how close it is.
 
-    Newton's method for the logistic loss, an interior point for the hinge loss, a closed form for the
-    squared loss ($\frac{1}{2n}(\lVert y - Xw - b \rVert^2 + \lVert w \rVert^2 / \gamma)$). All in float64.
+    The solver is Newton's method for the logistic loss, an interior point for the hinge loss, and a closed form for the
+    squared loss ($\frac{1}{2n}(\lVert y - Xw - b \rVert^2 + \lVert w \rVert^2 / \gamma)$). It computes in float64.
 
     **Arguments:**
 

@@ -1,4 +1,4 @@
-"""The figures of `jaxinterp.viz` drawn with matplotlib, onto axes of yours: for papers.
+"""The figures of `jaxinterp.viz` drawn with matplotlib, on your own axes: for papers.
 
 | function | draws onto `ax` |
 |---|---|

@@ -19,9 +19,11 @@ def directions(
     shade: Mapping[str, ArrayLike] | None = None,
     title: str = "",
 ) -> list[PlotAxes]:
-    """Draws the rows of each panel onto one of `ax`: as arrows where they have two numbers, else their norms as bars.
+    """Draws the rows of each panel onto one axes: rows of two numbers as arrows, others as bars of their norms.
 
-    Arguments are those of `jaxinterp.viz.directions`; `ax` are as many axes as panels. Returns them.
+    Arguments are those of `jaxinterp.viz.directions`; `ax` holds one axes for each panel.
+
+    **Returns:** the list of axes.
 
     ```python
     ji.viz.mpl.directions({"digon": [[1, 0], [-1, 0]], "one": [[0, 1], [0, 0]]})

@@ -6,18 +6,38 @@ from typing import Any
 import numpy as np
 
 from ..._deprecations import respelled
+from ..._settings import takes_settings
 from ..._text import plain
 from ...typing import ArrayLike, ArraysLike, PlotAxes, PlotAxesLike
-from .._cells import Cells, cells, inside, labels, panels, shows_numbers
+from .._cells import Cells, CellText, cells, labels, numbers_inside, panels
 from .._colour import Scale, scale
 from .._heatmap_settings import HeatmapSettings
 from ._axes import axes, label, many_axes, say
 
-_LIGHT, _DARK = "#ffffff", "#24292f"
+
+@takes_settings
+def colormap(values: ArrayLike, *, settings: HeatmapSettings = HeatmapSettings()) -> tuple[Any, Any]:
+    """The colours of a heat map of these values, as matplotlib's pair (colormap, norm).
+
+    **Arguments:**
+
+    - `values`: numbers of any shape, from which the ends of the scale are taken.
+    - `settings`: its `diverging` and `limits` are used; see `HeatmapSettings`.
+
+    **Returns:** the colormap and the norm.
+
+    ```python
+    cmap, norm = ji.viz.mpl.colormap(heat)
+    plt.imshow(heat, cmap=cmap, norm=norm)
+    ```
+
+    Law: these are the colours of `heatmap`.
+    """
+    return ramp_colours(scale(np.asarray(values), settings.diverging, settings.limits))
 
 
-def colormap(ramp: Scale) -> tuple[Any, Any]:
-    """A scale as matplotlib's pair (colormap, norm): `imshow(values, cmap=cmap, norm=norm)`."""
+def ramp_colours(ramp: Scale) -> tuple[Any, Any]:
+    """A scale as matplotlib's pair (colormap, norm)."""
     from matplotlib.colors import ListedColormap, Normalize
 
     steps = np.linspace(ramp.low, ramp.high, 513)
@@ -32,6 +52,7 @@ def colormap(ramp: Scale) -> tuple[Any, Any]:
     limits="settings=ji.viz.HeatmapSettings(limits=(0, 1))",
     bar="settings=ji.viz.HeatmapSettings(bar=False)",
 )
+@takes_settings
 def heatmap(
     values: ArrayLike,
     *,
@@ -44,14 +65,16 @@ def heatmap(
     marks: ArrayLike | None = None,
     settings: HeatmapSettings = HeatmapSettings(),
 ) -> PlotAxes:
-    """Draws `values` (row, col) onto `ax` and returns the axes.
+    """Draws the matrix `values` (row, col) as a heat map onto `ax`.
 
-    Arguments are those of `jaxinterp.viz.heatmap`; cells of `marks` carry a dot. Without `ax` a new
+    Arguments are those of `jaxinterp.viz.heatmap`; cells of `marks` have a dot. Without `ax` a new
     figure is made. `settings` with `bar=False` leaves the colour bar out.
+
+    **Returns:** the axes.
 
     ```python
     fig, ax = plt.subplots()
-    ji.viz.mpl.heatmap(heat, ax=ax, axis_names=("layer", "position"), marks=p < 0.05)
+    ji.viz.mpl.heatmap(heat, ax=ax, axis_names=("layer", "position"), marks=heat > 1)
     fig.savefig("sweep.pdf")
     ```
     """
@@ -59,10 +82,11 @@ def heatmap(
     names = labels(rows, one.values.shape[0], "rows"), labels(cols, one.values.shape[1], "cols")
     ramp = scale(one.values, settings.diverging, settings.limits)
     ax = axes(ax)
-    image = _draw(ax, one, ramp, *names, shows_numbers(one.values.shape))
+    form = numbers_inside([one], ramp)
+    image = _draw(ax, one, ramp, *names, form)
     say(ax, title=title, x_axis=axis_names[1], y_axis=axis_names[0])
     if settings.bar:
-        _bar(image, [ax], value)
+        _bar(image, [ax], value, form)
     return ax
 
 
@@ -73,6 +97,7 @@ def heatmap(
     limits="settings=ji.viz.HeatmapSettings(limits=(0, 1))",
     bar="settings=ji.viz.HeatmapSettings(bar=False)",
 )
+@takes_settings
 def heatmaps(
     values: ArraysLike,
     *,
@@ -84,11 +109,15 @@ def heatmaps(
     marks: Mapping[str, ArrayLike] | None = None,
     settings: HeatmapSettings = HeatmapSettings(),
 ) -> list[PlotAxes]:
-    """Draws named matrices of one shape onto as many axes, with one scale and one colour bar.
+    """Draws named matrices of one shape onto one axes each, with one scale and one colour bar.
+
+    Arguments are those of `jaxinterp.viz.heatmaps`; `ax` holds one axes for each matrix.
+
+    **Returns:** the list of axes.
 
     ```python
     fig, ax = plt.subplots(1, 2)
-    ji.viz.mpl.heatmaps({"q": a, "k": b}, ax=ax)
+    ji.viz.mpl.heatmaps({"identity": np.eye(4), "ones": np.ones((4, 4))}, ax=ax)
     ```
     """
     drawn = panels(values, marks)
@@ -96,26 +125,29 @@ def heatmaps(
     names = labels(rows, shape[0], "rows"), labels(cols, shape[1], "cols")
     ramp = scale(np.concatenate([one.values for one in drawn.values()]), settings.diverging, settings.limits)
     several, image = many_axes(ax, len(drawn)), None
+    form = numbers_inside(list(drawn.values()), ramp)
     for i, (one, (name, matrix)) in enumerate(zip(several, drawn.items(), strict=True)):
-        image = _draw(one, matrix, ramp, *names, shows_numbers(shape, len(drawn)))
+        image = _draw(one, matrix, ramp, *names, form)
         say(one, title=name, x_axis=axis_names[1], y_axis=axis_names[0] if i == 0 else "")
     if settings.bar:
-        _bar(image, several, value)
+        _bar(image, several, value, form)
     return several
 
 
-def _draw(ax: PlotAxes, one: Cells, ramp: Scale, rows: list[str], cols: list[str], text: bool) -> Any:
-    cmap, norm = colormap(ramp)
+def _draw(
+    ax: PlotAxes, one: Cells, ramp: Scale, rows: list[str], cols: list[str], form: CellText | None
+) -> Any:
+    cmap, norm = ramp_colours(ramp)
     image = ax.imshow(one.values, cmap=cmap, norm=norm, aspect="auto", interpolation="nearest")
     label(ax.yaxis, rows)
     label(ax.xaxis, cols, slant=True)
     for i, j in np.ndindex(one.values.shape):
-        ink = _LIGHT if ramp.mark(one.values[i, j]).percent > 55 else _DARK
-        if text:
+        ink = ramp.mark(one.values[i, j]).ink
+        if form is not None:
             ax.text(
                 j,
                 i,
-                inside(float(one.values[i, j])),
+                form.inside(float(one.values[i, j])),
                 ha="center",
                 va="center",
                 fontsize=7,
@@ -129,7 +161,8 @@ def _draw(ax: PlotAxes, one: Cells, ramp: Scale, rows: list[str], cols: list[str
     return image
 
 
-def _bar(image: Any, several: list[PlotAxes], value: str) -> None:
+def _bar(image: Any, several: list[PlotAxes], value: str, form: CellText | None) -> None:
     bar = several[0].figure.colorbar(image, ax=several)
-    bar.set_label(plain(value), parse_math=False)
+    unit = f", cells in units of {form.unit}" if form is not None and form.unit else ""
+    bar.set_label(plain(value) + unit, parse_math=False)
     bar.outline.set_visible(False)

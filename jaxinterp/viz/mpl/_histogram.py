@@ -22,11 +22,14 @@ def histogram(
     root: bool = True,
     marks: Mapping[str, float | int] | None = None,
 ) -> PlotAxes:
-    """Draws one histogram per entry of `counts` onto `ax`; returns the axes.
+    """Draws one histogram per entry of `counts` onto `ax`.
 
     Arguments are those of `jaxinterp.viz.histogram`.
 
+    **Returns:** the axes.
+
     ```python
+    fig, ax = plt.subplots()
     ji.viz.mpl.histogram({"German": [1, 9, 4], "other": [40, 3, 0]}, [0, 1, 2, 3], ax=ax)
     ```
     """

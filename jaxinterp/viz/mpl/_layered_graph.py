@@ -16,11 +16,14 @@ def layered_graph(
     top: IntLike = 200,
     title: str = "",
 ) -> PlotAxes:
-    """Draws nodes in rows by their layer, and an arc for each edge, onto `ax`; returns the axes.
+    """Draws nodes in rows by their layer, and an arc for each edge, onto `ax`.
 
     Arguments are those of `jaxinterp.viz.layered_graph`.
 
+    **Returns:** the axes.
+
     ```python
+    fig, ax = plt.subplots()
     ji.viz.mpl.layered_graph({"a": 0, "b": 1}, [("a", "b", 1.0, "a to b")], ax=ax)
     ```
     """

@@ -4,41 +4,54 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..._deprecations import respelled
+from ..._settings import takes_settings
 from ..._text import plain, shorten, visible
-from ...typing import ArrayLike, PlotAxes
-from .._cells import labels
-from .._guesses import checked_guesses
+from ...typing import ArrayLike, LensReadLike, PlotAxes, TokenizerLike, WordsLike
+from .._guesses import read_guesses
+from .._heatmap_settings import HeatmapSettings
 from ._axes import axes, label, say
-from ._heatmap import colormap
+from ._heatmap import ramp_colours
 
 _TOKEN = 10
 
 
+@respelled(
+    diverging="settings=ji.viz.HeatmapSettings(diverging=True)",
+    limits="settings=ji.viz.HeatmapSettings(limits=(0, 1))",
+    bar="settings=ji.viz.HeatmapSettings(bar=False)",
+)
+@takes_settings
 def lens_table(
-    tokens: Sequence[str],
-    top_tokens: ArrayLike,
-    probs: ArrayLike,
+    tokens: WordsLike,
+    read: LensReadLike,
+    probs: ArrayLike | None = None,
     *,
     ax: PlotAxes | None = None,
+    tokenizer: TokenizerLike | None = None,
     layers: Sequence[object] | None = None,
-    values: ArrayLike | None = None,
+    values: ArrayLike | str | None = None,
     value: str = "probability",
-    diverging: bool | None = None,
-    limits: tuple[float | int, float | int] | None = None,
     title: str = "",
-    bar: bool = True,
+    settings: HeatmapSettings = HeatmapSettings(),
 ) -> PlotAxes:
-    """Draws the top token at every (layer, pos), the last layer on top, and returns the axes.
+    """Draws the likeliest token at every (layer, pos) onto `ax`, the last layer on top.
 
-    Arguments are those of `jaxinterp.viz.lens_table`; of several guesses the first is written.
+    Arguments are those of `jaxinterp.viz.lens_table`. Where there are several guesses, the first is written.
+
+    **Returns:** the axes.
+
+    ```python
+    fig, ax = plt.subplots(figsize=(12, 3))
+    ji.viz.mpl.lens_table(tokens, ji.lens.summary(model, tokens), tokenizer=tokenizer, ax=ax)
+    ```
     """
-    top, _, shade, ramp = checked_guesses(tokens, top_tokens, probs, values, diverging, limits)
-    names = labels(layers, len(top), "layers")
+    found = read_guesses(tokens, read, probs, tokenizer, layers, values, value, None, settings)
+    top, shade, ramp = found.top, found.shade, found.ramp
     ax = axes(ax)
-    cmap, norm = colormap(ramp)
+    cmap, norm = ramp_colours(ramp)
     image = ax.imshow(shade, cmap=cmap, norm=norm, aspect="auto", origin="lower", interpolation="nearest")
     for layer, pos in np.ndindex(shade.shape):
-        strong = ramp.mark(shade[layer, pos]).percent > 55
         ax.text(
             pos,
             layer,
@@ -46,14 +59,14 @@ def lens_table(
             ha="center",
             va="center",
             fontsize=7,
-            color="#ffffff" if strong else "#24292f",
+            color=ramp.mark(shade[layer, pos]).ink,
             parse_math=False,
         )
-    label(ax.yaxis, names)
-    label(ax.xaxis, [visible(token) for token in tokens], slant=True)
-    say(ax, title=title, x_axis="token", y_axis="layer")
-    if bar:
+    label(ax.yaxis, found.layers)
+    label(ax.xaxis, found.tokens, slant=True)
+    say(ax, title=title, x_axis="token", y_axis=found.corner)
+    if settings.bar:
         made = ax.figure.colorbar(image, ax=ax)
-        made.set_label(plain(value), parse_math=False)
+        made.set_label(plain(found.value), parse_math=False)
         made.outline.set_visible(False)
     return ax

@@ -21,13 +21,16 @@ def lines(
     marks: Mapping[str, float | int] | None = None,
     log: bool = False,
 ) -> PlotAxes:
-    """Draws one curve per entry of `series` onto `ax`, with its band behind it; returns the axes.
+    """Draws one curve per entry of `series` onto `ax`, with its band behind it.
 
     Arguments are those of `jaxinterp.viz.lines`.
 
+    **Returns:** the axes.
+
     ```python
-    found = ji.patching.statistics(effects, baseline, key=key)
-    ji.viz.mpl.lines({"effect": found.mean}, bands={"effect": (found.low, found.high)}, ax=ax)
+    fig, ax = plt.subplots()
+    bands = {"loss": ([1.8, 1.0, 0.8], [2.2, 1.4, 1.0])}
+    ji.viz.mpl.lines({"loss": [2.0, 1.2, 0.9]}, bands=bands, x_axis="step", y_axis="nats", ax=ax)
     ```
     """
     curves, xs = checked_curves(series, x, bands)

@@ -21,11 +21,14 @@ def scatter(
     y_axis: str = "y",
     log: bool = False,
 ) -> PlotAxes:
-    """Draws the points of each entry of `series` as small crosses onto `ax`; returns the axes.
+    """Draws the points of each entry of `series` as small crosses onto `ax`.
 
     Arguments are those of `jaxinterp.viz.scatter`.
 
+    **Returns:** the axes.
+
     ```python
+    fig, ax = plt.subplots()
     ji.viz.mpl.scatter({"feature": ([1, 2, 4], [1.0, 0.5, 0.4])}, levels={"1/2": 0.5}, ax=ax)
     ```
     """

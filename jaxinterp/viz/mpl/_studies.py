@@ -16,7 +16,17 @@ def by_layer(
     metric: str = "f1",
     title: str = "",
 ) -> PlotAxes:
-    """Draws a measure of each feature over layers onto `ax`; returns the axes. See `jaxinterp.viz.by_layer`."""
+    """Draws a measure of each feature over layers onto `ax`.
+
+    Arguments are those of `jaxinterp.viz.by_layer`.
+
+    **Returns:** the axes.
+
+    ```python
+    fig, ax = plt.subplots()
+    ji.viz.mpl.by_layer(ji.probes.select(records, k=1), ax=ax)
+    ```
+    """
     return _drawn(records, "layer", "layer", ax, features, metric, title)
 
 
@@ -28,7 +38,17 @@ def by_k(
     metric: str = "f1",
     title: str = "",
 ) -> PlotAxes:
-    """Draws a measure of each feature over the number of neurons, on a logarithmic axis, onto `ax`."""
+    """Draws a measure of each feature over the number of neurons, on a logarithmic axis, onto `ax`.
+
+    Arguments are those of `jaxinterp.viz.by_k`.
+
+    **Returns:** the axes.
+
+    ```python
+    fig, ax = plt.subplots()
+    ji.viz.mpl.by_k(ji.probes.select(records, method="adaptive"), ax=ax)
+    ```
+    """
     return _drawn(records, "k", "neurons (k)", ax, features, metric, title)
 
 
@@ -40,7 +60,17 @@ def by_size(
     metric: str = "f1",
     title: str = "",
 ) -> PlotAxes:
-    """Draws a measure of each feature over the parameters of several models onto `ax`."""
+    """Draws a measure of each feature over the number of parameters of several models onto `ax`.
+
+    Arguments are those of `jaxinterp.viz.by_size`.
+
+    **Returns:** the axes.
+
+    ```python
+    fig, ax = plt.subplots()
+    ji.viz.mpl.by_size(ji.probes.select(records, k=1), ax=ax)
+    ```
+    """
     return _drawn(records, "parameters", "parameters", ax, features, metric, title)
 
 

@@ -1,0 +1,1 @@
+tokens = jnp.stack([clean, corrupt])

@@ -1,0 +1,1 @@
+token = tokenizer.token_id(" Mary")

@@ -1,0 +1,65 @@
+"""A line for one long step: after two seconds it says on stderr what is waited for, and counts the seconds.
+
+The line goes away when the step is done. Where a bar of tqdm is drawn already, of this library or of the caller, no line is
+added to it. `TQDM_DISABLE=1` in the environment silences both.
+"""
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any, TypeVar
+
+import jax
+
+from ._arguments import concrete
+
+T = TypeVar("T")
+
+DELAY = 2.0
+"Seconds before a line or a bar shows itself."
+TICK, SLOW_TICK = 1.0, 30.0
+"Seconds between two drawings of what does not move: on a terminal, and in a file."
+
+
+@contextlib.contextmanager
+def waiting(name: str, progress: bool = True) -> Iterator[None]:
+    """Names what is waited for, after two seconds. A step that is over by then costs one thread, and prints nothing."""
+    if not progress:
+        yield
+        return
+    done = threading.Event()
+    thread = threading.Thread(target=_say, args=(name, done, time.time()), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def finished(values: T) -> T:
+    """The same values when they are computed: JAX returns them before. Traced ones are returned as they are."""
+    leaves = [leaf for leaf in jax.tree.leaves(values) if isinstance(leaf, jax.Array)]
+    if all(map(concrete, leaves)):
+        jax.block_until_ready(leaves)
+    return values
+
+
+def pause(file: Any) -> float:
+    """Seconds between two drawings in a file or on a terminal."""
+    terminal = getattr(file, "isatty", None)
+    return TICK if callable(terminal) and terminal() else SLOW_TICK
+
+
+def _say(name: str, done: threading.Event, began: float) -> None:
+    if done.wait(DELAY):
+        return
+    from tqdm.auto import tqdm
+
+    if len(getattr(tqdm, "_instances", ())):
+        return
+    with tqdm(total=1, desc=name, bar_format="{desc} ({elapsed})", leave=False) as line:
+        line.start_t = began
+        while not done.wait(pause(line.fp) if hasattr(line, "fp") else TICK):
+            line.refresh()
