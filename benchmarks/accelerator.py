@@ -1,218 +1,238 @@
-"""The central programs on the device at hand, beside the time of their matrix products alone.
+"""The central programs on the device at hand, beside the time that their products need.
 
-    python benchmarks/accelerator.py                         # GPT-2 small's shape, random weights
-    python benchmarks/accelerator.py --only forward grads    # these groups of rows
-    python benchmarks/accelerator.py --smoke                 # seconds: tiny shapes, no claim
+    python benchmarks/accelerator.py                              # those of benchmarks/tpu.py, on one device
+    python benchmarks/accelerator.py --only forward grads         # these groups
+    python benchmarks/accelerator.py --program 'sweep-*' --heavy 8
+    python benchmarks/accelerator.py --smoke                      # tiny shapes, no claim
 
-Groups: forward, grads, sweeps, paths, generate, lens, dictionaries. A row gives the median time of a
-call, the floor (its products at the rate that one large product reaches here in the same precision),
-their ratio, and the first call, which compiles. float32 runs with precision="highest", on a GPU without
-TF32. Say the name of the card with every figure.
+Weights and tokens are random. A row has the program's name and
+
+- `ms`: the median time of a call, after the first;
+- `floor_ms`: its products at the rate that one large product reaches here in its precision (float32 is
+  precision="highest", on a GPU without TF32), or reading its arguments and writing its results once at the
+  rate of a large copy, whichever is longer;
+- `ratio`: the first by the second; `peak_GiB`: arguments, results and temporary memory;
+- `compile_s`: tracing and compiling, several programs at a time.
+
+Say the name of the card with every figure.
 """
 
 import argparse
+import fnmatch
+import json
 import statistics
+import sys
+import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import SingleDeviceSharding
 
-import jaxinterp as ji
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-CAPTURED = ("resid_post", "z", "mlp_post")
-LEANED = ("resid_pre", "z", "mlp_out")
+from ahead import products
+from ahead.compiler import Chip
+from ahead.program import Program, split
+from ahead.programs import GROUPS, all_programs
+
+HERE = [group for group in GROUPS if group != "sharded"]
+HEADER = f"{'name':<34} {'ms':>10} {'floor_ms':>10} {'ratio':>7} {'peak_GiB':>9} {'compile_s':>9}"
 
 
-class Row(NamedTuple):
-    """One program: its name, the call, the operations of its products, and their dtype."""
+class Ready(NamedTuple):
+    """A compiled program, its arguments as shapes, and what it needs at least."""
 
-    name: str
-    call: Callable[[], Any]
+    program: Program
+    compiled: Any
+    shapes: Any
     work: float
-    dtype: Any
+    seconds: float
 
 
-class Size(NamedTuple):
-    """What is measured: a config, a batch and the shape of a dictionary."""
+class Rates(NamedTuple):
+    """What the device reaches: operations a second by precision, and bytes a second of a copy."""
 
-    config: Any
-    batch: int
-    pos: int
-    pairs: int
-    short: int
-    steps: int
-    features: int
-    rows: int
+    bfloat16: float
+    float32: float
+    moved: float
 
-
-FULL = Size(
-    ji.models.GPT2Config(vocab=50257, ctx=1024, d=768, layers=12, heads=12),
-    8,
-    1024,
-    16,
-    32,
-    128,
-    24_576,
-    4096,
-)
-SMOKE = Size(ji.models.GPT2Config(vocab=128, ctx=64, d=64, layers=2, heads=2), 2, 32, 2, 8, 4, 256, 64)
+    def floor(self, ready: Ready) -> float:
+        """Seconds that the program needs at least."""
+        memory = ready.compiled.memory_analysis()
+        kept = memory.argument_size_in_bytes + memory.output_size_in_bytes
+        if ready.program.group == "generate":  # its floor is reading the weights at every step
+            return ready.work / Chip.products * Chip.hbm_bytes_per_second / self.moved
+        exact = ready.program.name.endswith("-f32")
+        needed = ready.work / products.PASSES / self.float32 if exact else ready.work / self.bfloat16
+        return max(needed, kept / self.moved)
 
 
-def median(call: Callable[[], Any], repeats: int) -> tuple[float, float]:
-    """The median of the later calls, and the first."""
+def median(call: Callable[[], Any], repeats: int) -> float:
+    """The median time of a call after one that is not counted."""
+    jax.block_until_ready(call())
     took = []
-    for _ in range(repeats + 1):
+    for _ in range(repeats):
         began = time.perf_counter()
         jax.block_until_ready(call())
         took.append(time.perf_counter() - began)
-    return statistics.median(took[1:]), took[0]
+    return statistics.median(took)
 
 
-def rate(dtype: Any, size: int, repeats: int) -> float:
-    """Operations a second of one large product."""
-    a = jax.random.normal(jax.random.key(0), (size, size), dtype)
-    product = jax.jit(lambda a: jnp.matmul(a, a, precision="highest" if dtype == jnp.float32 else None))
-    return 2.0 * size**3 / median(lambda: product(a), repeats)[0]
+def rates(smoke: bool) -> Rates:
+    """Measured with one large product in each precision, and one large copy."""
+    size = 256 if smoke else 8192
+
+    def product(dtype: Any, precision: Any) -> float:
+        a = jax.random.normal(jax.random.key(0), (size, size), dtype)
+        multiplied = jax.jit(lambda a: jnp.matmul(a, a, precision=precision))
+        return 2.0 * size**3 / median(lambda: multiplied(a), 5)
+
+    many = jnp.arange(2**20 if smoke else 2**29, dtype=jnp.float32)
+    copied = jax.jit(lambda x: x + 1)
+    moved = 2 * many.nbytes / median(lambda: copied(many), 5)
+    return Rates(product(jnp.bfloat16, None), product(jnp.float32, "highest"), moved)
 
 
-def forward_work(c: Any, batch: int, pos: int, unembedded: int) -> float:
-    """Operations of the products of a pass: blocks at every position, the unembedding where asked for."""
-    block = 2.0 * pos * (4 * c.d * c.heads * c.k + 2 * c.d * c.ff) + 4.0 * pos * pos * c.heads * c.k
-    return batch * (c.layers * block + 2.0 * unembedded * c.d * c.vocab)
+def drawn(shapes: Any) -> Any:
+    """Arrays of these shapes: small positive numbers and tokens that every vocabulary has."""
+
+    def one(leaf: Any) -> Any:
+        key = jax.random.key(leaf.size % 9973)
+        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return key
+        if jnp.issubdtype(leaf.dtype, jnp.floating):
+            return jax.random.normal(key, leaf.shape, leaf.dtype) * 0.03
+        if leaf.dtype == jnp.bool_:
+            return jnp.ones(leaf.shape, leaf.dtype)
+        highest = 100 if leaf.ndim == 2 else 1
+        return jax.random.randint(key, leaf.shape, 0, highest).astype(leaf.dtype)
+
+    return jax.tree.map(one, shapes)
 
 
-def cast(model: Any, dtype: Any) -> Any:
-    return jax.tree.map(lambda x: x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x, model)
+def prepared(program: Program, pool: ThreadPoolExecutor) -> Callable[[], Ready]:
+    """Traces a program now and compiles it in the pool; the result waits for it."""
+    began = time.perf_counter()
+    call = program.build(lambda topology: jax.devices())
+    place = SingleDeviceSharding(jax.devices()[0])
+    function, shapes = split(call, lambda path, leaf: place)
+    traced = jax.jit(function).trace(*shapes)
+    work = call.work
+    if work is None:
+        work = products.count(traced.jaxpr.jaxpr, call.turns.get("", 1.0))
+    lowered = traced.lower()
+    traced_in = time.perf_counter() - began
+
+    def compiled() -> Ready:
+        began = time.perf_counter()
+        made = lowered.compile()
+        return Ready(program, made, shapes, work, traced_in + time.perf_counter() - began)
+
+    return pool.submit(compiled).result
 
 
-def language_rows(size: Size, groups: set[str]) -> Iterator[Row]:
-    c = size.config
-    whole = ji.models.GPT2.init(c, key=jax.random.key(0))
-    numbers = np.random.default_rng(0)
-    ids = jnp.asarray(numbers.integers(0, c.vocab, (size.batch, size.pos)), jnp.int32)
-    pairs = jnp.asarray(numbers.integers(0, c.vocab, (2, size.pairs, size.short)), jnp.int32)
-    metric = ji.metrics.logit_diff(1, 2)
-    for dtype in (jnp.bfloat16, jnp.float32):
-        model, kind = cast(whole, dtype), jnp.dtype(dtype).name
-        work = forward_work(c, size.batch, size.pos, 1)
-        short = forward_work(c, size.pairs, size.short, 1)
-        if "forward" in groups:
-            yield Row(f"run, last logits, {kind}", lambda m=model: ji.run(m, ids, logits=-1), work, dtype)
-            yield Row(
-                f"run, three captures, {kind}",
-                lambda m=model: ji.run(m, ids, capture=CAPTURED, logits=-1),
-                work,
-                dtype,
-            )
-        if "grads" in groups:
-            yield Row(
-                f"site_grads, {kind}",
-                lambda m=model: ji.site_grads(m, ids, metric, at=LEANED),
-                3 * work,
-                dtype,
-            )
-        if "sweeps" in groups:
-            # Half of the layers and half of the positions are run again, on average.
-            cells = c.layers * size.short * short / 4
-            for name, over, cost in (
-                ("resid_pre", ("layer", "pos"), cells),
-                ("z", ("layer", "head"), c.layers * c.heads * short / 2),
-            ):
-                yield Row(
-                    f"sweep of {name}, {kind}",
-                    lambda m=model, n=name, o=over: ji.patching.sweep(
-                        m, *pairs, metric, site=n, over=o, progress=False
-                    ),
-                    cost,
-                    dtype,
-                )
-            yield Row(
-                f"attribution, {kind}",
-                lambda m=model: ji.patching.attribution(
-                    m, *pairs, metric, site="resid_pre", over=("layer", "pos")
-                ),
-                4 * short,
-                dtype,
-            )
-        if "paths" in groups and dtype == jnp.float32:
-            few = pairs[:, : max(1, size.pairs // 4)]
-            yield Row(
-                f"direct_paths, {kind}",
-                lambda m=model, p=few: ji.circuits.direct_paths(m, *p, metric),
-                0.0,
-                dtype,
-            )
-        if "generate" in groups:
-            prompt = ids[:, : size.pos // 8]
-            total = forward_work(c, size.batch, prompt.shape[1] + size.steps, size.steps)
-            yield Row(
-                f"generate, {kind}", lambda m=model, p=prompt: ji.generate(m, p, size.steps), total, dtype
-            )
-        if "lens" in groups:
-            texts = ids[:, : size.pos // 2]
-            read = forward_work(c, size.batch, texts.shape[1], 0)
-            read += 2.0 * size.batch * texts.shape[1] * c.d * c.vocab * (c.layers + 1)
-            yield Row(
-                f"lens.summary, {kind}", lambda m=model, t=texts: ji.lens.summary(m, t).entropy, read, dtype
-            )
+def heaviest(call: Callable[[], Any], count: int) -> list[str]:
+    """The kernels of one call that take longest, with their time and number."""
+    with tempfile.TemporaryDirectory() as folder:
+        with jax.profiler.trace(folder):
+            jax.block_until_ready(call())
+        path = next(Path(folder).rglob("*.xplane.pb"))
+        took: Counter[str] = Counter()
+        times: Counter[str] = Counter()
+        for plane in jax.profiler.ProfileData.from_file(str(path)).planes:
+            if "device" not in plane.name.lower() or "cpu" in plane.name.lower():
+                continue
+            for line in plane.lines:
+                if not line.name.startswith("Stream"):
+                    continue
+                for event in line.events:
+                    took[event.name] += event.duration_ns
+                    times[event.name] += 1
+    total = sum(took.values())
+    rows = [f"    {spent / 1e6:9.3f} ms x{times[name]:<6} {name[:120]}" for name, spent in took.most_common(count)]
+    return [f"    {total / 1e6:9.3f} ms in {sum(times.values())} kernels", *rows]
 
 
-def dictionary_rows(size: Size) -> Iterator[Row]:
-    d, m = size.config.d, size.features
-    x = jax.random.normal(jax.random.key(1), (4 * size.rows, d))
-    kinds = {
-        "TopK": ji.sae.TopK(d=d, features=m, k=32),
-        "BatchTopK": ji.sae.BatchTopK(d=d, features=m, k=32),
-        "JumpReLU": ji.sae.JumpReLU(d=d, features=m),
-        "Standard": ji.sae.Standard(d=d, features=m),
-        "Gated": ji.sae.Gated(d=d, features=m),
+def measured(ready: Ready, known: Rates, repeats: int, heavy: int) -> Iterator[tuple[dict[str, Any], list[str]]]:
+    """The row of a program as a record, and its dearest kernels."""
+    arrays = drawn(ready.shapes)
+    call = lambda: ready.compiled(*arrays)
+    took, floor = median(call, repeats), known.floor(ready)
+    memory = ready.compiled.memory_analysis()
+    peak = memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
+    row = {
+        "name": ready.program.name,
+        "ms": 1e3 * took,
+        "floor_ms": 1e3 * floor,
+        "ratio": took / floor,
+        "peak_gib": peak / 2**30,
+        "compile_s": ready.seconds,
     }
-    for name, kind in kinds.items():
-        yield Row(f"{name}, 32 steps of {size.rows} rows", lambda k=kind: train(k, x, size), 0.0, jnp.float32)
+    yield row, heaviest(call, heavy) if heavy else []
 
 
-def train(kind: Any, x: Any, size: Size) -> Any:
-    """32 steps from fresh weights, with everything that a call of `train` does besides."""
-    return ji.sae.train(
-        kind,
-        x,
-        key=jax.random.key(0),
-        steps=32,
-        batch_size=size.rows,
-        settings=ji.fit.Settings(progress=False),
-    )[0].decoder
+def shown(row: dict[str, Any]) -> str:
+    numbers = f"{row['ms']:10.2f} {row['floor_ms']:10.2f} {row['ratio']:7.2f} {row['peak_gib']:9.2f}"
+    return f"{row['name']:<34} {numbers} {row['compile_s']:9.1f}"
 
 
 def main() -> None:
-    groups = ["forward", "grads", "sweeps", "paths", "generate", "lens", "dictionaries"]
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--smoke", action="store_true", help="tiny shapes, one repeat")
-    parser.add_argument("--only", nargs="+", choices=groups, default=groups)
-    parser.add_argument("--repeats", type=int, default=5)
-    options = parser.parse_args()
-    size, repeats = (SMOKE, 1) if options.smoke else (FULL, options.repeats)
+    ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ask.add_argument("--only", nargs="+", choices=HERE, default=HERE, metavar="GROUP")
+    ask.add_argument("--program", nargs="+", help="names of programs, or patterns with a *")
+    ask.add_argument("--heavy", type=int, default=0, metavar="N", help="the N dearest kernels of each")
+    ask.add_argument("--json", type=Path, metavar="FILE", help="a line of JSON a row")
+    ask.add_argument("--repeats", type=int, default=5)
+    ask.add_argument("--at-once", type=int, default=8, help="programs that are compiled at a time")
+    ask.add_argument("--smoke", action="store_true", help="tiny shapes, one repeat")
+    given = ask.parse_args()
     device = jax.devices()[0]
+    known = rates(given.smoke)
     print(f"jax {jax.__version__}, {device.platform}: {device.device_kind}")
-    rates = {t: rate(t, 256 if options.smoke else 8192, 3) for t in (jnp.bfloat16, jnp.float32)}
-    print(", ".join(f"{jnp.dtype(t).name} {r / 1e12:.1f} TFLOP/s" for t, r in rates.items()))
-    print(f"{'':34} {'ms':>10} {'floor ms':>10} {'ratio':>7} {'first s':>9}")
-    asked = set(options.only)
-    rows = [*language_rows(size, asked), *(dictionary_rows(size) if "dictionaries" in asked else ())]
-    for row in rows:
-        try:
-            took, first = median(row.call, repeats)
-        except Exception as error:  # one row that does not fit must not hide the others
-            print(f"{row.name:34} {type(error).__name__}: {str(error).splitlines()[0][:90]}", flush=True)
-            continue
-        floor = row.work / rates[row.dtype]
-        shown = f"{1e3 * floor:10.2f} {took / floor:7.2f}" if floor else f"{'':10} {'':7}"
-        print(f"{row.name:34} {1e3 * took:10.2f} {shown} {first:9.2f}", flush=True)
-    stats = device.memory_stats() or {}
-    if "peak_bytes_in_use" in stats:
-        print(f"peak {stats['peak_bytes_in_use'] / 2**30:.2f} GiB of all rows")
+    print(
+        f"bfloat16 {known.bfloat16 / 1e12:.1f} and float32 {known.float32 / 1e12:.1f} TFLOP/s, "
+        f"{known.moved / 1e12:.2f} TB/s"
+    )
+    print(HEADER, flush=True)
+    wanted = given.program or ["*"]
+    chosen = [
+        one
+        for one in all_programs(given.smoke)
+        if one.group in given.only and any(fnmatch.fnmatch(one.name, w) for w in wanted)
+    ]
+    with ThreadPoolExecutor(given.at_once) as pool:
+        waiting: list[tuple[Program, Callable[[], Ready]]] = []
+        for one in chosen:
+            try:
+                waiting.append((one, prepared(one, pool)))
+            except Exception as error:  # one row that fails must not hide the others
+                print(f"{one.name:<34} {failure(error)}", flush=True)
+        # Nothing is timed while others compile: compilers try kernels on the device.
+        for _, ready in waiting:
+            try:
+                ready()
+            except Exception:  # shown below
+                continue
+        for one, ready in waiting:
+            try:
+                for row, kernels in measured(ready(), known, 1 if given.smoke else given.repeats, given.heavy):
+                    print("\n".join([shown(row), *kernels]), flush=True)
+                    if given.json:
+                        with given.json.open("a") as file:
+                            file.write(json.dumps(row | {"device": device.device_kind}) + "\n")
+            except Exception as error:
+                print(f"{one.name:<34} {failure(error)}", flush=True)
+
+
+def failure(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:120]}"
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ MOST = {"steps": 5, "batches": 2, "resamples": 20}
 
 OUTSIDE = {
     "a network": "ji.load ji.hub.load ji.hub.fetch ji.sae.ModelJudge",
-    "a package of its own": "ji.probes.to_pandas ji.sae.umap_map",
+    "a package of its own": "ji.probes.to_pandas ji.sae.umap_map ji.toy.from_tracr",
 }
 "Examples that are not run, by what they need. Their calls are checked all the same."
 
