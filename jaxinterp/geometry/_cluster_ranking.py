@@ -154,7 +154,7 @@ def irreducible_clusters(
         if not fitting:
             continue
         chosen = np.sort(rng.choice(where, fitting[0], replace=False))
-        scores = _components(own[chosen] @ directions[members])
+        scores = _components(own[chosen] @ _triangle(directions[members]))
         if scores.shape[1] > 1:
             clouds.append(
                 {
@@ -220,6 +220,11 @@ def _encoded(dictionary: DictionaryLike, x: Array, size: int) -> "scipy.sparse.c
 @eqx.filter_jit
 def _encode(dictionary: DictionaryLike, x: Array) -> Array:
     return dictionary.encode(x).astype(jnp.float32)
+
+
+def _triangle(directions: np.ndarray) -> np.ndarray:
+    """The directions `(m, d)` in an orthonormal basis of their span, `(m, at most m)`: few coordinates, the same angles."""
+    return np.linalg.qr(directions.T.astype(np.float64), mode="r").T
 
 
 def _components(cloud: np.ndarray) -> np.ndarray:

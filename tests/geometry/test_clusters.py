@@ -95,6 +95,64 @@ def test_a_planted_ring_is_ranked_first() -> None:
     )
 
 
+def test_a_cluster_among_others_is_ranked_as_alone() -> None:
+    """Law: the points and both indices of a cluster are the same alone, in calls that others fill up, and when its
+    features outnumber the dimensions."""
+    directions, _ = planted(1.0, others=12)
+    clusters = g.feature_clusters(directions)
+    f = latents(len(directions), 1500, np.random.default_rng(3))
+    # Every token of a cluster is drawn, so that no draw differs.
+    for number in range(clusters.max() + 1):
+        own = clusters == number
+        f[np.flatnonzero((f[:, own] > 0).any(1))[200:][:, None], np.flatnonzero(own)] = 0
+    rank = lambda sae, x, c: g.irreducible_clusters(
+        sae, x, c, points=200, clip=0.001, key=jax.random.key(0), resamples=0
+    )
+    found = rank(Given(directions), f, clusters)
+    assert len(found.score) == 13 and (found.tokens == 200).all()
+    for i, number in enumerate(found.cluster):
+        alone = rank(Given(directions), f, np.where(clusters == number, 0, -1))
+        assert (alone.rows[0] == found.rows[i]).all()
+        np.testing.assert_allclose(alone.points[0], found.points[i], atol=1e-12)
+        np.testing.assert_allclose(alone.separability[0], found.separability[i], atol=1e-6)
+        np.testing.assert_allclose(alone.mixture[0], found.mixture[i], atol=1e-6)
+    narrow = Given(directions[:, :3])
+    one = rank(narrow, f, np.where(clusters == clusters[7], 0, -1))
+    cloud = f[one.rows[0]][:, 7:11] @ directions[7:11, :3]
+    apart = scipy.spatial.distance.pdist
+    np.testing.assert_allclose(apart(one.points[0]), apart(cloud), atol=1e-5)
+
+
+@pytest.mark.parametrize("clip", [0.0, 0.001])
+def test_indices_are_those_of_all_angles_one_by_one(clip: float) -> None:
+    """Law: a quarter turn changes neither index. Both are those of 100 angles, and of 90 directions, in numpy."""
+    rng = np.random.default_rng(4)
+    x = rng.normal(size=(500, 2)) * rng.integers(1, 3, (500, 1)) + rng.integers(0, 3, (500, 1))
+    found = g.irreducibility(x, clip=clip)
+    turned = g.irreducibility(x @ np.array([[0.0, 1.0], [-1.0, 0.0]]), clip=clip)
+    np.testing.assert_allclose(turned.separability, found.separability, atol=1e-5)
+    np.testing.assert_allclose(turned.mixture, found.mixture, atol=1e-6)
+
+    x, bits = x - x.mean(0), []
+    for turn in 2 * np.pi * np.arange(100) / 100:
+        c, s = np.cos(turn), np.sin(turn)
+        sides = [c * x[:, 0] - s * x[:, 1], s * x[:, 0] + c * x[:, 1]]
+        edges = [np.linspace(*np.quantile(z, [clip, 1 - clip]), 11) for z in sides]
+        inside = [np.clip(z, e[0], e[-1]) for z, e in zip(sides, edges, strict=True)]
+        joint = np.histogram2d(*inside, bins=edges)[0] / len(x)
+        apart = joint.sum(1, keepdims=True) * joint.sum(0)
+        bits.append((joint[joint > 0] * np.log2(joint[joint > 0] / apart[joint > 0])).sum())
+    np.testing.assert_allclose(found.separability, min(bits), atol=1e-3)
+
+    shares = []
+    for turn in np.pi * np.arange(90) / 90:
+        z = x @ [np.cos(turn), np.sin(turn)]
+        spread = np.sqrt(np.square(z).mean())
+        for offset in np.linspace(-3, 3, 121) * spread:
+            shares.append((np.abs(z + offset) < 0.1 * np.hypot(spread, offset)).mean())
+    np.testing.assert_allclose(found.mixture, max(shares), atol=1e-6 + 1 / len(x))
+
+
 def test_bad_clusters_are_taught() -> None:
     directions, _ = planted(1.0, others=2)
     key, x = jax.random.key(0), np.zeros((200, 15), np.float32)
