@@ -32,7 +32,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.sharding import SingleDeviceSharding
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -156,11 +155,15 @@ def heaviest(call: Callable[[], Any], count: int) -> list[str]:
                     took[event.name] += event.duration_ns
                     times[event.name] += 1
     total = sum(took.values())
-    rows = [f"    {spent / 1e6:9.3f} ms x{times[name]:<6} {name[:120]}" for name, spent in took.most_common(count)]
+    rows = [
+        f"    {spent / 1e6:9.3f} ms x{times[name]:<6} {name[:120]}" for name, spent in took.most_common(count)
+    ]
     return [f"    {total / 1e6:9.3f} ms in {sum(times.values())} kernels", *rows]
 
 
-def measured(ready: Ready, known: Rates, repeats: int, heavy: int) -> Iterator[tuple[dict[str, Any], list[str]]]:
+def measured(
+    ready: Ready, known: Rates, repeats: int, heavy: int
+) -> Iterator[tuple[dict[str, Any], list[str]]]:
     """The row of a program as a record, and its dearest kernels."""
     arrays = drawn(ready.shapes)
     call = lambda: ready.compiled(*arrays)
@@ -222,7 +225,9 @@ def main() -> None:
                 continue
         for one, ready in waiting:
             try:
-                for row, kernels in measured(ready(), known, 1 if given.smoke else given.repeats, given.heavy):
+                for row, kernels in measured(
+                    ready(), known, 1 if given.smoke else given.repeats, given.heavy
+                ):
                     print("\n".join([shown(row), *kernels]), flush=True)
                     if given.json:
                         with given.json.open("a") as file:

@@ -6,6 +6,7 @@ work under `vmap`: `mix` is attention, `push` its derivative along tangents of q
 and `pull` the transpose of `push`. Derivatives of `push` and `pull` are those of the plain form.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -74,7 +75,12 @@ def _lowered(kernel: Callable[..., Any]) -> Callable[..., Any]:
     """A rule of lowering: the kernel in a program of one device, else the plain form, which the compiler can divide."""
 
     def rule(context: Any, *args: Any, **options: Any) -> Any:
-        alone = getattr(context.module_context.axis_context, "num_devices", 0) == 1
+        axes = context.module_context.axis_context
+        alone = getattr(axes, "num_devices", 0) == 1
+        if alone and axes.device_assignment is None:
+            # cuDNN's call asks for the devices, and JAX names them only where it sees such a call while tracing.
+            axes = dataclasses.replace(axes, device_assignment=tuple(jax.local_devices()[:1]))
+            context = context.replace(module_context=context.module_context.replace(axis_context=axes))
         return mlir.lower_fun(kernel if alone else _plain, multiple_results=True)(context, *args, **options)
 
     return rule

@@ -25,6 +25,9 @@ CASES: dict[str, Any] = {
     "table": dict(table=True),
 }
 
+KERNELS = ("Softmax", "SoftmaxBackward", "ScaleBiasSoftmax", "ScaleBiasSoftmaxBackward")
+"Names of the calls of cuDNN."
+
 
 def inputs(case: str, dtype: Any, kv_heads: int = 2, keys: int = 37) -> tuple[Any, Any, Any, Any, np.ndarray]:
     """Queries, keys, values, which keys are read, and the same as an array (batch, query, key)."""
@@ -313,6 +316,30 @@ def test_the_call_for_gpu(causal: bool, padded: bool, monkeypatch: pytest.Monkey
     np.testing.assert_allclose(got[0][reached], want[0][reached], atol=2e-5)
     for a, b in zip(got[1:], want[1:], strict=True):
         np.testing.assert_allclose(a, b, atol=5e-5)
+
+
+@pytest.mark.slow
+def test_a_gpu_runs_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the exported program, as if cuDNN and a card were here; a gradient has a kernel of its own."""
+    from jax._src.cudnn import fused_attention_stablehlo as calls
+
+    from jaxinterp.nn import _gpu_kernel
+
+    monkeypatch.setattr(_gpu_kernel, "_has_card", lambda: True)
+    monkeypatch.setattr(calls, "check_cudnn_version", lambda: 91000)
+    q, k, v, real = (x.astype(jnp.bfloat16) for x in long_inputs(256, 64))
+    reads = Reads(256, 256, causal=True, real=real.astype(bool))
+
+    def text(f: Any) -> str:
+        checks = [jax.export.DisabledSafetyCheck.custom_call(f"__cudnn$fmha{name}") for name in KERNELS]
+        return jax.export.export(jax.jit(f), platforms=["cuda"], disabled_checks=checks)(
+            q, k, v
+        ).mlir_module()
+
+    mix = lambda q, k, v: _one_pass.one_pass(q, k, v, reads)
+    assert text(mix).count('"__cudnn$fmha') + text(mix).count("@__cudnn$fmha") == 1
+    pulled = text(jax.grad(lambda *x: mix(*x).astype(jnp.float32).sum(), argnums=(0, 1, 2)))
+    assert "Backward" in pulled and text(mix).count("stablehlo.while") == 0
 
 
 def test_a_card_that_is_not_here_takes_the_plain_form_in_wider_chunks() -> None:
