@@ -12,7 +12,6 @@ from jax.sharding import PartitionSpec as P
 
 import jaxinterp as ji
 from jaxinterp._jax_versions import enable_x64
-from jaxinterp.sae.kinds import _cut_by_maxima
 from jaxinterp.sae.kinds._cut import cuts_of_rows, is_among, ordered, unordered
 from jaxinterp.sae.kinds._cut_kernel import cuts_by_kernel, depth, fits_kernel, sifted_by_kernel
 from jaxinterp.sae.kinds._cut_of_batch import _cut_by_cells, bisect
@@ -100,25 +99,6 @@ def test_the_cut_of_a_batch_by_cells() -> None:
         assert float(find(f)) == float(bisect(jnp.asarray(f), 48))
     best = -np.sort(-np.maximum(even, 0).reshape(16, 8, 512), 1)[:, :2].reshape(16, -1)
     np.testing.assert_array_equal(unordered(sift(jnp.asarray(even), 2)), best)
-
-
-def test_the_cut_of_rows_by_maxima(monkeypatch: pytest.MonkeyPatch) -> None:
-    """That of counting whole rows, also where one cell holds the largest, numbers are equal, infinite or NaN."""
-    monkeypatch.setattr(_cut_by_maxima, "CELLS", 32)
-    monkeypatch.setattr(_cut_by_maxima, "DEEP", 2)
-    rng = np.random.default_rng(4)
-    even = rng.normal(size=(16, 512)).astype(np.float32)
-    crowded, odd = even.copy(), even.copy()
-    crowded[3, ::32] += 9
-    odd[0, :4], odd[1, :3], odd[2] = np.inf, np.nan, -np.inf
-    columns = jnp.arange(512, dtype=jnp.int32)[None]
-    found = jax.jit(lambda x, k: _cut_by_maxima.cuts_by_maxima(ordered(x), k, columns))
-    wanted = jax.jit(lambda x, k: cuts_of_rows(ordered(x), k, columns))
-    for x in (even, crowded, odd, np.maximum(even, 0), np.round(even), np.ones_like(even)):
-        for k in (1, 5, 40):
-            for one, other in zip(found(x, jnp.int32(k)), wanted(x, jnp.int32(k)), strict=True):
-                np.testing.assert_array_equal(one, other)
-    assert _cut_by_maxima.suits_maxima(64, 2**15) and not _cut_by_maxima.suits_maxima(512, 24_576)
 
 
 @pytest.mark.parametrize("kind", ["TopK", "BatchTopK"])

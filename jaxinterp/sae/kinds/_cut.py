@@ -95,28 +95,17 @@ def cuts_of_rows(
     the cut and its column is not after the last one: `is_among`. Where fewer than k are above minus
     infinity, all of these count as among them: nobody asks which, and no tie is looked for.
     """
+
+    def counting(entries: JaxArray, among: JaxArray | None = None) -> Count:
+        def count(guesses: Sequence[JaxArray]) -> Sequence[JaxArray]:
+            found = [entries >= guess for guess in guesses]
+            found = found if among is None else [one & among for one in found]
+            return total([jnp.sum(one, -1, keepdims=True, dtype=jnp.int32) for one in found])
+
+        return count
+
     k = k if isinstance(k, int) else k.astype(jnp.int32)  # as counts are, with 64-bit numbers on too
-    cut = kth_largest(counting(keys, total=total), k, keys[..., :1], bits)
-    return cut, last_at(keys, cut, k, columns, total, bits)
-
-
-def counting(
-    entries: JaxArray, among: JaxArray | None = None, total: Total = lambda numbers: numbers
-) -> Count:
-    """Counts the entries of rows `(..., m)` that are at least a guess, of those that are `among`."""
-
-    def count(guesses: Sequence[JaxArray]) -> Sequence[JaxArray]:
-        found = [entries >= guess for guess in guesses]
-        found = found if among is None else [one & among for one in found]
-        return total([jnp.sum(one, -1, keepdims=True, dtype=jnp.int32) for one in found])
-
-    return count
-
-
-def last_at(
-    keys: JaxArray, cut: JaxArray, k: JaxArray | int, columns: JaxArray, total: Total, bits: int
-) -> JaxArray:
-    """The last column that still goes in at the cut of a row, as in `cuts_of_rows`."""
+    cut = kth_largest(counting(keys), k, keys[..., :1], bits)
     at = keys == cut
     least = ordered(jnp.asarray(-jnp.inf, jnp.float64 if keys.dtype == jnp.int64 else jnp.float32))
     found = (keys > cut, at, keys > least)
@@ -124,10 +113,9 @@ def last_at(
     level = jnp.where(finite >= k, level, 0)
     back = jnp.broadcast_to(-columns, keys.shape)
     last = jnp.full_like(above, np.iinfo(np.int32).max)
-    count = counting(back, at, total)
     # A loop of at most one turn, not a `cond`: under `vmap` it costs nothing where no row has ties to cut.
-    turn = lambda state: (-kth_largest(count, k - above, above, bits), jnp.bool_(True))
-    return jax.lax.while_loop(lambda state: ~state[1], turn, (last, jnp.all(level <= k - above)))[0]
+    turn = lambda state: (-kth_largest(counting(back, at), k - above, above, bits), jnp.bool_(True))
+    return cut, jax.lax.while_loop(lambda state: ~state[1], turn, (last, jnp.all(level <= k - above)))[0]
 
 
 def is_among(keys: JaxArray, cut: JaxArray, last: JaxArray, columns: JaxArray) -> JaxArray:

@@ -5,8 +5,7 @@ import jax.numpy as jnp
 
 from ...mesh._dictionaries import is_divisible
 from ...typing import JaxArray
-from ._cut import GPU_BITS, cuts_of_rows, is_among, ordered
-from ._cut_by_maxima import cuts_by_maxima, suits_maxima
+from ._cut import BITS, GPU_BITS, cuts_of_rows, is_among, ordered
 from ._cut_kernel import cuts_by_kernel, fits_kernel
 from ._cut_on_mesh import largest_entries
 from ._platforms import Form, by_platform
@@ -34,14 +33,14 @@ def choose_largest(
     """Which entries of `pre (batch, features)` are among the k largest of their rows. No gradient flows.
 
     A CPU searches for the largest entries. Accelerators count, without a sort: a TPU in a kernel, where the
-    rows fit it, and a GPU among the largest of the cells of a row first.
+    rows fit it.
     """
     pre = jax.lax.stop_gradient(pre)
     most = jnp.asarray(k if limit is None else limit, jnp.int32)
     if is_divisible(pre):
         return (largest_entries(pre, most, among),)
     options = (("k", k),)
-    forms = {"cpu": Form(_by_search, options), "cuda": Form(_by_maxima, options)}
+    forms = {"cpu": Form(_by_search, options), "cuda": Form(_by_counts, (("bits", GPU_BITS),))}
     if fits_kernel(pre.shape, pre.dtype):
         forms["tpu"] = Form(_by_kernel, options)
     return by_platform(Form(_by_counts), pre, most, among, **forms)
@@ -74,15 +73,8 @@ def _by_search(pre: JaxArray, most: JaxArray, among: JaxArray | None, k: int) ->
     return ordered(value), column.astype(jnp.int32)
 
 
-def _by_counts(pre: JaxArray, most: JaxArray, among: JaxArray | None) -> Choice:
-    return cuts_of_rows(ordered(_hidden(pre, among)), most, _columns(pre))
-
-
-def _by_maxima(pre: JaxArray, most: JaxArray, among: JaxArray | None, k: int) -> Choice:
-    keys = ordered(_hidden(pre, among))
-    if among is None and suits_maxima(k, pre.shape[-1]):
-        return cuts_by_maxima(keys, most, _columns(pre))
-    return cuts_of_rows(keys, most, _columns(pre), bits=GPU_BITS)
+def _by_counts(pre: JaxArray, most: JaxArray, among: JaxArray | None, bits: int = BITS) -> Choice:
+    return cuts_of_rows(ordered(_hidden(pre, among)), most, _columns(pre), bits=bits)
 
 
 def _by_kernel(pre: JaxArray, most: JaxArray, among: JaxArray | None, k: int) -> Choice:
