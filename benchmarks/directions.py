@@ -198,7 +198,7 @@ def das(args: argparse.Namespace) -> None:
     schedule = Schedule(rows, jnp.ones(steps))
 
     def fit(which: Any, many: int) -> Any:
-        cells = CellPlaces(jnp.asarray(which, jnp.int32), jnp.zeros(len(which), jnp.int32))
+        cells = CellPlaces(jnp.asarray(which, jnp.int32), jnp.zeros(len(which), jnp.int32), None)
         some = Params(start.vectors[np.asarray(which)], None)
         rate, none = jnp.float32(0.1), jnp.float32(0)
         options = dict(site="resid_post", many=many)

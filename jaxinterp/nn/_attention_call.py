@@ -1,11 +1,13 @@
 """Attention as one operation of JAX, whose program is chosen where it is lowered.
 
-In a program of one TPU it is a kernel; everywhere else the plain form that it is given here.
-Only lowering for a TPU traces the kernel. Three forms call each other under differentiation, and all three
+In a program of one TPU or one GPU it is a kernel where that suits; everywhere else the plain form that it is given
+here. Only lowering for a TPU or GPU traces a kernel. Three forms call each other under differentiation, and all three
 work under `vmap`: `mix` is attention, `push` its derivative along tangents of queries, keys and values,
 and `pull` the transpose of `push`. Derivatives of `push` and `pull` are those of the plain form.
 """
 
+import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -31,7 +33,8 @@ def attention(
 
     **Arguments:**
 
-    - `plain`: a function that does not change from call to call, for any number of batch axes.
+    - `plain`: a function that does not change from call to call, for any number of batch axes. Its option `chunk_bytes`
+      is how many bytes of scores it may hold at once.
     - `q`, `k`, `v`, `real`, `causal`: queries with their scale in them, keys and values, and which keys
       are read, as in `Reads`.
     """
@@ -57,11 +60,30 @@ def _on_tpu(*args: Array, form: str, **options: Any) -> tuple[Array, ...]:
     return _tpu_kernel.attention(args[0], args[1], args[2], real, cotangent, causal=options["causal"])
 
 
-def _lower_tpu(context: Any, *args: Any, **options: Any) -> Any:
-    # The compiler cannot divide a kernel over devices; the plain form it can.
-    alone = getattr(context.module_context.axis_context, "num_devices", 0) == 1
-    program = _on_tpu if alone else _plain
-    return mlir.lower_fun(program, multiple_results=True)(context, *args, **options)
+def _on_gpu(*args: Array, form: str, plain: Any, **options: Any) -> tuple[Array, ...]:
+    from . import _gpu_kernel
+
+    real = args[3] if options["padded"] else None
+    if form == "push" or not _gpu_kernel.suits(args[0], real):
+        wider = functools.partial(plain, chunk_bytes=_gpu_kernel.CHUNK_BYTES)
+        return _plain(*args, form=form, plain=wider, **options)
+    cotangent = args[-1] if form == "pull" else None
+    return _gpu_kernel.attention(args[0], args[1], args[2], real, cotangent, causal=options["causal"])
+
+
+def _lowered(kernel: Callable[..., Any]) -> Callable[..., Any]:
+    """A rule of lowering: the kernel in a program of one device, else the plain form, which the compiler can divide."""
+
+    def rule(context: Any, *args: Any, **options: Any) -> Any:
+        axes = context.module_context.axis_context
+        alone = getattr(axes, "num_devices", 0) == 1
+        if alone and axes.device_assignment is None:
+            # cuDNN's call asks for the devices, and JAX names them only where it sees such a call while tracing.
+            axes = dataclasses.replace(axes, device_assignment=tuple(jax.local_devices()[:1]))
+            context = context.replace(module_context=context.module_context.replace(axis_context=axes))
+        return mlir.lower_fun(kernel if alone else _plain, multiple_results=True)(context, *args, **options)
+
+    return rule
 
 
 def _shapes(*args: Any, form: str, padded: bool, **options: Any) -> tuple[Any, ...]:
@@ -110,4 +132,5 @@ batching.primitive_batchers[attention_p] = _batched
 ad.primitive_jvps[attention_p] = _pushed
 ad.primitive_transposes[attention_p] = _transposed
 mlir.register_lowering(attention_p, mlir.lower_fun(_plain, multiple_results=True))
-mlir.register_lowering(attention_p, _lower_tpu, platform="tpu")
+mlir.register_lowering(attention_p, _lowered(_on_tpu), platform="tpu")
+mlir.register_lowering(attention_p, _lowered(_on_gpu), platform="cuda")

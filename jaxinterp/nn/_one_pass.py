@@ -65,8 +65,10 @@ def suits_kernel(
     return whole and square and fits and common and q.dtype == k.dtype
 
 
-def _plain(q: Array, k: Array, v: Array, real: Array | None, causal: bool) -> Array:
-    return chunked(q, k, v, Reads(q.shape[-3], k.shape[-3], causal=causal, real=real))
+def _plain(
+    q: Array, k: Array, v: Array, real: Array | None, causal: bool, *, chunk_bytes: int | None = None
+) -> Array:
+    return chunked(q, k, v, Reads(q.shape[-3], k.shape[-3], causal=causal, real=real), chunk_bytes)
 
 
 def chunked(
@@ -74,14 +76,15 @@ def chunked(
     k: Float[Array, "*batch key kv_head k"],
     v: Float[Array, "*batch key kv_head k"],
     reads: Reads,
+    chunk_bytes: int | None = None,
 ) -> Float[Array, "*batch query head k"]:
-    """The same in plain XLA, for every shape, rule and dtype."""
+    """The same in plain XLA, for every shape, rule and dtype; a chunk's scores hold `chunk_bytes`, or `CHUNK_BYTES`."""
     *batch, queries, heads, _ = q.shape
     keys, wide = k.shape[-3], accumulation_dtype(q)
     spread = data_size(None)  # rows of a batch that divide lie over "data", and a device holds its own
     here = math.prod(batch) // (spread if batch and batch[0] % spread == 0 else 1)
     row = here * heads * keys * wide.itemsize
-    at_once = max(CHUNK_BYTES // max(row, 1), LEAST)
+    at_once = max((chunk_bytes or CHUNK_BYTES) // max(row, 1), LEAST)
     if queries <= at_once:
         allowed = reads.rows(0, queries)
         if queries == 1 < keys and q.shape[-1] % LANES:

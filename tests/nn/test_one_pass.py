@@ -25,6 +25,9 @@ CASES: dict[str, Any] = {
     "table": dict(table=True),
 }
 
+KERNELS = ("Softmax", "SoftmaxBackward", "ScaleBiasSoftmax", "ScaleBiasSoftmaxBackward")
+"Names of the calls of cuDNN."
+
 
 def inputs(case: str, dtype: Any, kv_heads: int = 2, keys: int = 37) -> tuple[Any, Any, Any, Any, np.ndarray]:
     """Queries, keys, values, which keys are read, and the same as an array (batch, query, key)."""
@@ -288,6 +291,66 @@ def test_the_kernel_for_tpu(causal: bool, padded: bool, whole: int, monkeypatch:
     reached = np.ones((2, 300), bool) if allowed is None else np.broadcast_to(allowed.any(-1), (2, 300))
     assert np.isfinite(got).all()
     np.testing.assert_allclose(got[reached], want[reached], atol=2e-5)
+
+
+@pytest.mark.parametrize("causal", (True, False))
+@pytest.mark.parametrize("padded", (True, False))
+def test_the_call_for_gpu(causal: bool, padded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By XLA in place of cuDNN: mixes and their derivatives are those of the plain form."""
+    from jaxinterp.nn import _gpu_kernel
+
+    monkeypatch.setattr(_gpu_kernel, "IMPLEMENTATION", "xla")
+    q, k, v, real = long_inputs(300, 16)
+    reads = Reads(300, 300, causal=causal, real=real if padded else None)
+    allowed = reads.rows(0, 300)
+    reached = np.ones((2, 300), bool) if allowed is None else np.broadcast_to(allowed.any(-1), (2, 300))
+    z = jnp.where(reached[..., None, None], jnp.cos(q), 0)
+
+    def both(q: Any, k: Any, v: Any) -> Any:
+        mixed = _gpu_kernel.attention(q, k, v, reads.real, causal=causal)
+        pulled = _gpu_kernel.attention(q, k, v, reads.real, z, causal=causal)
+        plain, pull = jax.vjp(lambda *x: _one_pass.chunked(*x, reads), q, k, v)
+        return (*mixed, *pulled), (plain, *pull(z))
+
+    got, want = jax.jit(both)(q, k, v)
+    np.testing.assert_allclose(got[0][reached], want[0][reached], atol=2e-5)
+    for a, b in zip(got[1:], want[1:], strict=True):
+        np.testing.assert_allclose(a, b, atol=5e-5)
+
+
+@pytest.mark.slow
+def test_a_gpu_runs_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the exported program, as if cuDNN and a card were here; a gradient has a kernel of its own."""
+    from jax._src.cudnn import fused_attention_stablehlo as calls
+
+    from jaxinterp.nn import _gpu_kernel
+
+    monkeypatch.setattr(_gpu_kernel, "_has_card", lambda: True)
+    monkeypatch.setattr(calls, "check_cudnn_version", lambda: 91000)
+    q, k, v, real = (x.astype(jnp.bfloat16) for x in long_inputs(256, 64))
+    reads = Reads(256, 256, causal=True, real=real.astype(bool))
+
+    def text(f: Any) -> str:
+        checks = [jax.export.DisabledSafetyCheck.custom_call(f"__cudnn$fmha{name}") for name in KERNELS]
+        return jax.export.export(jax.jit(f), platforms=["cuda"], disabled_checks=checks)(
+            q, k, v
+        ).mlir_module()
+
+    mix = lambda q, k, v: _one_pass.one_pass(q, k, v, reads)
+    assert text(mix).count('"__cudnn$fmha') + text(mix).count("@__cudnn$fmha") == 1
+    pulled = text(jax.grad(lambda *x: mix(*x).astype(jnp.float32).sum(), argnums=(0, 1, 2)))
+    assert "Backward" in pulled and text(mix).count("stablehlo.while") == 0
+
+
+def test_a_card_that_is_not_here_takes_the_plain_form_in_wider_chunks() -> None:
+    q = jax.ShapeDtypeStruct((4, 1024, 8, 64), jnp.bfloat16)
+    mix = lambda q: _one_pass.one_pass(q, q, q, Reads(1024, 1024, causal=True))
+
+    def text(platform: str) -> str:
+        return jax.export.export(jax.jit(mix), platforms=[platform])(q).mlir_module()
+
+    assert "cudnn" not in text("cuda")
+    assert text("cuda").count("stablehlo.while") < text("cpu").count("stablehlo.while")
 
 
 @pytest.mark.slow

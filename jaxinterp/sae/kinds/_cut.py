@@ -15,6 +15,7 @@ import numpy as np
 from ...typing import JaxArray
 
 BITS = 4  # found in one pass over an array that does not fit into a cache: 15 guesses
+GPU_BITS = 2  # the same on a GPU, which counts 15 guesses in two kernels, each slower than a copy
 
 Count: TypeAlias = Callable[[Sequence[JaxArray]], Sequence[JaxArray]]
 "The numbers `(..., 1)` of keys in each row that are at least the row's guess `(..., 1)`."

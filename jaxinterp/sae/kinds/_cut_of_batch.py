@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from ...mesh._dictionaries import current_mesh
 from ...typing import JaxArray
-from ._cut import BITS, kth_largest, unordered
+from ._cut import BITS, GPU_BITS, kth_largest, unordered
 from ._cut_kernel import LANES, depth, fits_kernel, sifted_by_kernel
 from ._platforms import Form, by_platform
 from ._sparse import has_two_stages, largest_of_rows
@@ -29,7 +29,7 @@ def largest_above(f: JaxArray, count: JaxArray | int, k: int | None = None) -> J
     if current_mesh() is not None:
         return bisect(f, count)
     few, by_rows = WIDER * (k or f.shape[-1]), _by_rows()
-    forms = {"cpu": by_rows}
+    forms = {"cpu": by_rows, "cuda": _for_gpu()}
     if has_two_stages(f.shape[-1], few):
         forms["cpu"] = Form(_cut_by_candidates, (("few", few),))
     deep = depth(HEAVY * (k or f.shape[-1]), f.shape[-1]) if fits_kernel(f.shape, f.dtype) else 0
@@ -66,7 +66,11 @@ def _checked(
 def bisect(f: JaxArray, count: JaxArray | int) -> JaxArray:
     """The same by counts alone, each a sum over all devices where f is sharded."""
     f, count = jax.lax.stop_gradient(f), jnp.asarray(count, jnp.int32)
-    return by_platform(Form(_bisect_passes), f, count, cpu=_by_rows())
+    return by_platform(Form(_bisect_passes), f, count, cpu=_by_rows(), cuda=_for_gpu())
+
+
+def _for_gpu() -> Form:
+    return Form(_bisect_passes, (("bits", GPU_BITS),))
 
 
 def _by_rows() -> Form:
@@ -77,8 +81,8 @@ def _bisect_rows(f: JaxArray, count: JaxArray, added: int) -> JaxArray:
     return _bisect(f, count, 1, functools.partial(_size_by_rows, added=added))
 
 
-def _bisect_passes(f: JaxArray, count: JaxArray) -> JaxArray:
-    return _bisect(f, count, BITS, lambda found: jnp.sum(found, dtype=jnp.int32))
+def _bisect_passes(f: JaxArray, count: JaxArray, bits: int = BITS) -> JaxArray:
+    return _bisect(f, count, bits, lambda found: jnp.sum(found, dtype=jnp.int32))
 
 
 def _bisect(f: JaxArray, count: JaxArray, each: int, size: Callable[[JaxArray], JaxArray]) -> JaxArray:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from ...mesh._dictionaries import is_divisible
 from ...typing import JaxArray
-from ._cut import cuts_of_rows, is_among, ordered
+from ._cut import BITS, GPU_BITS, cuts_of_rows, is_among, ordered
 from ._cut_kernel import cuts_by_kernel, fits_kernel
 from ._cut_on_mesh import largest_entries
 from ._platforms import Form, by_platform
@@ -40,7 +40,7 @@ def choose_largest(
     if is_divisible(pre):
         return (largest_entries(pre, most, among),)
     options = (("k", k),)
-    forms = {"cpu": Form(_by_search, options)}
+    forms = {"cpu": Form(_by_search, options), "cuda": Form(_by_counts, (("bits", GPU_BITS),))}
     if fits_kernel(pre.shape, pre.dtype):
         forms["tpu"] = Form(_by_kernel, options)
     return by_platform(Form(_by_counts), pre, most, among, **forms)
@@ -73,8 +73,8 @@ def _by_search(pre: JaxArray, most: JaxArray, among: JaxArray | None, k: int) ->
     return ordered(value), column.astype(jnp.int32)
 
 
-def _by_counts(pre: JaxArray, most: JaxArray, among: JaxArray | None) -> Choice:
-    return cuts_of_rows(ordered(_hidden(pre, among)), most, _columns(pre))
+def _by_counts(pre: JaxArray, most: JaxArray, among: JaxArray | None, bits: int = BITS) -> Choice:
+    return cuts_of_rows(ordered(_hidden(pre, among)), most, _columns(pre), bits=bits)
 
 
 def _by_kernel(pre: JaxArray, most: JaxArray, among: JaxArray | None, k: int) -> Choice:

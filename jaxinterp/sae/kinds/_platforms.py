@@ -46,7 +46,7 @@ class Form:
 def by_platform(default: Form, *args: PyTree, **forms: Form) -> PyTree:
     """`default.function(*args, **options)`, or the form of the platform that the program is compiled for.
 
-    - `forms`: by "cpu" or "tpu", with the same results. That of a TPU may be a kernel: it serves programs
+    - `forms`: by "cpu", "cuda" or "tpu", with the same results. That of a TPU may be a kernel: it serves programs
       of one chip, and `default` those of several.
     """
     leaves, tree = jax.tree.flatten(args)
@@ -98,5 +98,5 @@ by_platform_p.def_abstract_eval(_shapes)
 batching.primitive_batchers[by_platform_p] = _batched
 ad.primitive_jvps[by_platform_p] = _pushed
 mlir.register_lowering(by_platform_p, _lower("default"))
-for _platform in ("cpu", "tpu"):
+for _platform in ("cpu", "cuda", "tpu"):
     mlir.register_lowering(by_platform_p, _lower(_platform), platform=_platform)
