@@ -9,7 +9,7 @@ from ..core._intervene import split_edits
 from ..metrics import Metric, as_metric
 from ..typing import BatchLike, BoolLike, IndexLike, MetricLike, ModelLike, PathLike, PromptPairLike
 from ._candidates import Candidates, RulesLike, Selection, SelectionSettings
-from ._directions import difference_in_means
+from ._directions import mean_over_prompts
 from ._prompts import Prompts, as_prompts, places_of, splits, states
 from ._trials import measured, scores
 
@@ -115,7 +115,8 @@ def candidates(
                 "many prompts as positions, or fewer positions."
             )
     means = [states(model, each, places, size, "resid_pre") for each in train]
-    directions = np.moveaxis(np.asarray(difference_in_means(*means)), 0, 1)  # (position, layer, d)
+    # A layer that overflows has no finite candidate, and does not stop the search.
+    directions = np.subtract(*map(mean_over_prompts, means)).swapaxes(0, 1)  # (position, layer, d)
     depth = layer_count(split_edits(model)[0])
     found = scores(model, val, checked, directions, rules, checkpoint, progress)
     # Where the classes have one mean, up to rounding, there is no direction to remove.
