@@ -154,3 +154,14 @@ def test_pairs_of_das():
     with pytest.raises(ValueError, match="loss of DAS is not finite at step 0"):
         settings = steering.SubspaceSettings(steps=1)
         steering.das(jax.random.key(0), broken, swaps(), layer=0, settings=settings)
+
+
+def test_scores_that_are_nowhere_finite_are_named():
+    planted = ji.toy.planted_direction_chat(key=jax.random.key(0), n=10)
+    score = ji.metrics.log_odds(planted.refusal)
+    rules = steering.SelectionSettings(filter=False, batch_size=8)
+    with pytest.raises(steering.NoCandidate, match=r"All 5 candidates are discarded .*no score is finite"):
+        same = planted.harmful, planted.harmful
+        steering.select_direction(planted.model, *same, score, settings=rules, progress=False)
+    with pytest.raises(ValueError, match="batch_size is an int"):
+        steering.SelectionSettings(batch_size=0)
