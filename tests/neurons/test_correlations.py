@@ -84,6 +84,24 @@ def test_digits_beyond_float32_are_not_lost(arrays: Any) -> None:
     np.testing.assert_allclose(found.matrix, pearson(x, y), atol=1e-5)
 
 
+@pytest.mark.parametrize("measure", ["pearson", "spearman", "cosine", "jaccard"])
+def test_no_unit_of_measurement_changes_anything(arrays: Any, measure: str) -> None:
+    """Float32 cannot hold the squares of 1e-25, nor the ranks of exp(40 x); the measures are those of float64."""
+    x, y = arrays
+    how: dict[str, Any] = {"measure": ji.neurons.Measure(measure, share=0.2), "batch_size": 64}
+    want = wanted(measure, x, y)
+    sizes = np.logspace(-180, 180, UNITS)
+    for a in (x * np.float32(1e-25), x * np.float32(1e25), x.astype(np.float64) * sizes):
+        np.testing.assert_allclose(ji.neurons.correlations(a, y, **how).matrix, want, atol=1e-5)
+    if measure in ("spearman", "jaccard"):
+        steep = np.exp((x - x.mean(0)).astype(np.float64) * 8)
+        np.testing.assert_allclose(ji.neurons.correlations(steep, y, **how).matrix, want, atol=1e-5)
+    else:
+        rotated: dict[str, Any] = how | {"baseline": "rotation", "key": jax.random.key(1)}
+        plain, tiny = (ji.neurons.correlations(x, b, **rotated) for b in (y, y.astype(np.float64) * 1e-60))
+        np.testing.assert_allclose(tiny.excess, plain.excess, atol=1e-5)
+
+
 @pytest.mark.parametrize("measure", ["pearson", "spearman"])
 def test_activations_that_are_not_finite_are_told(arrays: Any, measure: str) -> None:
     x, y = arrays
