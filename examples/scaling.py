@@ -111,7 +111,22 @@ def print_tables(console, found):
         print(f"left out for {row['model']}: {row['reason']}")
 
 
-def main():
+def figures_of(found):
+    """The figures that the results are defined for, and a line for each one that is left out."""
+    drawn, missing = {}, []
+    for i, reduce in enumerate(dict.fromkeys(row["reduce"] for row in found.features)):
+        if any(row["readable"] for row in found.features if row["reduce"] == reduce):
+            drawn[f"scaling_{reduce}" if i else "scaling"] = found.figure(reduce=reduce)
+        else:
+            missing.append(f"no curves of F1 ({reduce}): no feature is readable in any model")
+    if any(not row["reason"] for row in found.weights):
+        drawn["depth"] = found.depth_figure()
+    else:
+        missing.append("no weight statistic by depth: no model has biases in its MLPs")
+    return drawn, missing
+
+
+def main(argv=None):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -129,7 +144,7 @@ def main():
         help="what tokens of a document become: mean, max, last, sum",
     )
     parser.add_argument("--out", type=Path, help="a folder to write to, and to go on with")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     began = time.perf_counter(), time.process_time()
     console = Console(width=160)
     models = {}
@@ -154,12 +169,15 @@ def main():
     print(f"{len(documents)} documents; {found.features[0]['n_test']} of them to test")
     print_tables(console, found)
     if args.out:
-        figures = [found.figure(), found.depth_figure()]
-        page = ji.viz.page("Models by size", [ji.viz.Chapter("", figures)])
-        ji.viz.write(args.out / "scaling.html", page)
-        figures[0].save(args.out / "scaling.svg")
         tables = {name: found[name] for name in ("models", "features", "splits", "weights", "skipped")}
         (args.out / "scaling.json").write_text(json.dumps(tables, indent=1))
+        figures, missing = figures_of(found)
+        for line in missing:
+            print(line)
+        page = ji.viz.page("Models by size", [ji.viz.Chapter("", list(figures.values()))])
+        ji.viz.write(args.out / "scaling.html", page)
+        for name, figure in figures.items():
+            figure.save(args.out / f"{name}.svg")
     print(f"{time.perf_counter() - began[0]:.0f} s, {time.process_time() - began[1]:.0f} s of processor")
     return found
 

@@ -362,9 +362,12 @@ def accuracy(correct: TokenLike, wrong: TokenLike | None = None, *, pos: IndexLi
 
 def _accuracy(chosen: Array, one: bool, correct: Any, wrong: Any = None) -> Array:
     if wrong is not None:
-        return (_best(chosen, correct, one) > _best(chosen, wrong, one)).astype(chosen.dtype)
-    likeliest = jax.nn.one_hot(chosen.argmax(-1), chosen.shape[-1], dtype=chosen.dtype)
-    return _best(likeliest, correct, one)
+        right = (_best(chosen, correct, one) > _best(chosen, wrong, one)).astype(chosen.dtype)
+    else:
+        likeliest = jax.nn.one_hot(chosen.argmax(-1), chosen.shape[-1], dtype=chosen.dtype)
+        right = _best(likeliest, correct, one)
+    # The largest of NaN would be the first token.
+    return jnp.where(jnp.isnan(chosen).any(-1), jnp.nan, right)
 
 
 def sharpness(above: TokenLike, below: TokenLike, *, pos: IndexLike | None = -1) -> Metric:

@@ -154,7 +154,7 @@ def test_levels_name_every_package_of_methods_and_what_exists() -> None:
     named = set(re.findall(r"`([a-z]+(?:\.[A-Za-z_]+)?)`", text))
     assert named <= known, sorted(named - known)
     assert set(ji.METHODS) <= {name.split(".")[0] for name in named}
-    own = {name for name in known if re.fullmatch(r"geometry\.[a-z]\w*", name)}
+    own = {name for name in known if re.fullmatch(r"(geometry|steering|chains)\.[a-z]\w*", name)}
     assert own <= named, sorted(own - named)
 
 

@@ -55,7 +55,8 @@ class Number(click.FloatRange):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         found = super().convert(value, param, ctx)
         if not math.isfinite(found):
-            self.fail(f"{value!r} is no finite number.", param, ctx)
+            name = "It" if param is None else param.opts[0]
+            self.fail(f"{name} is a finite number; got {value!r}.", param, ctx)
         return float(found)
 
 

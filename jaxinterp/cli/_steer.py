@@ -178,7 +178,8 @@ def write_on(
 
     loaded, tokenizer = reader(model)
     arrays = read_npz(direction)
-    if set(arrays) != {"direction", "layer"} or arrays["layer"].shape or arrays["direction"].ndim != 1:
+    kinds = {name: (array.dtype.kind, array.ndim) for name, array in arrays.items()}
+    if kinds != {"direction": ("f", 1), "layer": ("i", 0)} or not _is_direction(arrays["direction"]):
         raise ValueError(
             f"{line(direction)} holds no direction. Make one: jaxinterp steer find MODEL HARMFUL HARMLESS --answer TOKEN --out FILE."
         )
@@ -194,6 +195,10 @@ def write_on(
         with waiting(f"Writing ({name}): compiling and running"):
             written = np.asarray(generate(loaded, prompt, tokens, edits=each)[len(prompt) :])
         say(f"{name}: {visible(tokenizer.decode(written))}")
+
+
+def _is_direction(vector: np.ndarray) -> bool:
+    return bool(np.isfinite(vector).all() and vector.any())
 
 
 def _conversations(tokenizer: Any, texts: list[str], chat: bool) -> list[str]:

@@ -224,7 +224,7 @@ def _encode(dictionary: DictionaryLike, x: Array) -> Array:
 
 def _triangle(directions: np.ndarray) -> np.ndarray:
     """The directions `(m, d)` in an orthonormal basis of their span, `(m, at most m)`: few coordinates, the same angles."""
-    return np.linalg.qr(directions.T.astype(np.float64), mode="r").T
+    return np.asarray(np.linalg.qr(directions.T.astype(np.float64), mode="r")).T
 
 
 def _components(cloud: np.ndarray) -> np.ndarray:

@@ -7,9 +7,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._arguments import as_number, concrete
+from ..core._subspace import with_largest_entry_one
 from ..nn._linear import einsum
 from ..typing import ArrayLike, FloatLike
-from ._matrices import as_matrix, centred, check_varies
+from ._matrices import as_matrix, centred, check_varies, evened
 
 CANDIDATES = 8  # nearest rows by products, measured again by differences
 
@@ -33,7 +34,7 @@ def participation_ratio(x: ArrayLike) -> Float[Array, ""]:
     """
     x = as_matrix(x, "x")
     check_varies(x, "x")
-    return _participation(x)
+    return _participation(evened(x))
 
 
 @eqx.filter_jit
@@ -74,7 +75,7 @@ def two_nn(x: ArrayLike, *, fraction: FloatLike = 0.9) -> Float[Array, ""]:
             "Rows of x are equal, and the nearest of each is then at the distance 0. Keep one of each: "
             "np.unique(x, axis=0). Tokens at the first position of a text are such rows."
         )
-    return _two_nn(x, share)
+    return _two_nn(evened(x), share)
 
 
 @eqx.filter_jit
@@ -127,5 +128,6 @@ def anisotropy(x: ArrayLike) -> Float[Array, ""]:
 
 @eqx.filter_jit
 def _anisotropy(x: Float[Array, "n p"]) -> Float[Array, ""]:
-    unit, n = x / jnp.linalg.norm(x, axis=1, keepdims=True), len(x)
+    x, n = with_largest_entry_one(x), len(x)
+    unit = x / jnp.linalg.norm(x, axis=1, keepdims=True)
     return (jnp.square(unit.sum(0)).sum() - n) / (n * (n - 1))

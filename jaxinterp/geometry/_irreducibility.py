@@ -13,7 +13,7 @@ from ..nn._linear import einsum
 from ..stats._permutation import permutation_p
 from ..stats._results import Record, Result
 from ..typing import ArrayLike, FloatLike, IntLike, KeyLike
-from ._matrices import as_matrix, centred, check_varies
+from ._matrices import as_matrix, centred, check_varies, evened
 
 BINS, ANGLES, DIRECTIONS, OFFSETS = 10, 100, 90, 121
 POINTS_AT_ONCE = 2**16  # of clouds that are computed side by side
@@ -139,7 +139,9 @@ def indices_of(
     clouds: Float[Array, "c n 2"], width: Float[Array, ""], ends: Float[Array, ""] | None
 ) -> tuple[Float[Array, " c"], Float[Array, " c"]]:
     many = min(len(clouds), max(1, POINTS_AT_ONCE // clouds.shape[1]))
-    return jax.lax.map(lambda f: (_separability(f, ends), _mixture(f, width)), clouds, batch_size=many)
+    return jax.lax.map(
+        lambda f: (_separability(f, ends), _mixture(f, width)), jax.vmap(evened)(clouds), batch_size=many
+    )
 
 
 def _separability(f: Float[Array, "n 2"], ends: Float[Array, ""] | None) -> Float[Array, ""]:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -50,7 +51,7 @@ def as_matrix(x: ArrayLike, name: str = "x", least: int = 2) -> Float[Array, "n 
 def as_matrices(
     x: ArrayLike, y: ArrayLike, least: int = 2
 ) -> tuple[Float[Array, "n p"], Float[Array, "n q"]]:
-    """Activations of the same examples on two sides, of one dtype."""
+    """Activations of the same examples on two sides, of one dtype, each at a scale near 1: no measure of two sides reads it."""
     a, b = as_matrix(x, "x", least), as_matrix(y, "y", least)
     if len(a) != len(b):
         raise ValueError(
@@ -58,7 +59,19 @@ def as_matrices(
             "sides over the same tokens: ji.geometry.similarity(model_a, model_b, corpus) does."
         )
     dtype = np.promote_types(a.dtype, b.dtype)
-    return a.astype(dtype), b.astype(dtype)
+    return evened(a.astype(dtype)), evened(b.astype(dtype))
+
+
+def evened(x: Float[Array, "n p"]) -> Float[Array, "n p"]:
+    """`x` over the power of two above its largest entry, exactly: squares of very small or large ones leave the range of floats."""
+    largest = jax.lax.stop_gradient(jnp.abs(x).max())
+    exponent = jnp.clip(jnp.frexp(largest)[1], -100, 126)
+    # Twice a half, since the reciprocal of the largest powers is no normal number.
+    return (
+        x
+        * jnp.ldexp(jnp.ones((), x.dtype), -(exponent // 2))
+        * jnp.ldexp(jnp.ones((), x.dtype), exponent // 2 - exponent)
+    )
 
 
 def check_varies(x: Float[Array, "n p"], name: str) -> None:

@@ -119,7 +119,7 @@ def similarity(
     ```
 
     Laws: with `points=None`, and where one group holds all tokens, equal to `ji.geometry.cka` of activations in
-    memory to 1e-5; a model with itself has 1 on the diagonal; padding and a mesh change nothing.
+    memory to 1e-5, with the same `unbiased` (True here by default); a model with itself has 1 on the diagonal; padding and a mesh change nothing.
     """
     width = jnp.float32(kernel.bandwidth if isinstance(kernel, Gaussian) else 1)
     kernel = "rbf" if isinstance(kernel, Gaussian) else kernel

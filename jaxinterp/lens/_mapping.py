@@ -1,14 +1,17 @@
 r"""Affine maps between the states of two models, or of two layers, by least squares."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._arguments import as_numbers, concrete
 from ..core._check import as_tokens
 from ..core._run import run
-from ..typing import FloatLike, IndexLike, MaskLike, ModelLike, TokensLike
+from ..typing import ArrayLike, FloatLike, IndexLike, MaskLike, ModelLike, TokensLike
 from ._read import token_shape
 
 
@@ -37,10 +40,7 @@ class AffineMap(eqx.Module):
         return out + jnp.broadcast_to(self.bias.astype(h.dtype), out.shape)
 
 
-@eqx.filter_jit
-def fit_affine(
-    x: Float[Array, "*layer n d"], y: Float[Array, "*layer n e"], *, ridge: FloatLike = 0.0
-) -> AffineMap:
+def fit_affine(x: ArrayLike, y: ArrayLike, *, ridge: FloatLike = 0.0) -> AffineMap:
     r"""$\min_{W, b} \sum_i \|x_i W + b - y_i\|^2 + \lambda \|W\|_F^2$: the least-squares affine map.
 
     **Arguments:**
@@ -52,7 +52,7 @@ def fit_affine(
     **Returns:** an `AffineMap`. With fewer rows than `d`, or with constant directions, it is the map of
     smallest norm.
 
-    **Raises:** ValueError for different numbers of rows.
+    **Raises:** ValueError for different numbers of rows, and for states that are not finite.
 
     ```python
     mapping = ji.lens.fit_affine(states[2], states[3])
@@ -60,10 +60,23 @@ def fit_affine(
 
     Law: from rows that an affine map connects it returns that map.
     """
+    a, b = (jnp.asarray(as_numbers(each, name)) for each, name in ((x, "x"), (y, "y")))
+    if a.ndim not in (2, 3) or a.ndim != b.ndim or a.shape[:-1] != b.shape[:-1]:
+        raise ValueError(
+            f"x and y are paired row by row, (n, d) and (n, e), or both with layers before; got {a.shape} and {b.shape}."
+        )
+    for name, each in (("x", a), ("y", b)):
+        if concrete(each) and not np.isfinite(np.asarray(each, np.float64)).all():
+            raise ValueError(
+                f"States are finite; {name} has NaN or infinity. Were they read at padding, or did float16 overflow?"
+            )
+    return _fit_affine(a, b, ridge)
+
+
+@eqx.filter_jit
+def _fit_affine(x: Float[Array, "*layer n d"], y: Float[Array, "*layer n e"], ridge: Any) -> AffineMap:
     if x.ndim == 3:
-        return jax.vmap(lambda a, b: fit_affine(a, b, ridge=ridge))(x, y)
-    if x.shape[0] != y.shape[0]:
-        raise ValueError(f"x and y are paired row by row; got {x.shape} and {y.shape}.")
+        return jax.vmap(lambda a, b: _fit_affine(a, b, ridge))(x, y)
     wide = np.promote_types(x.dtype, np.float32)
     x, y = x.astype(wide), y.astype(wide)
     middle, target = x.mean(0, keepdims=True), y.mean(0, keepdims=True)

@@ -78,7 +78,7 @@ def mean_iou(maps: ArrayLike, masks: ArrayLike, *, threshold: FloatLike) -> floa
 
     **Returns:** the mean over n. Where neither map nor mask has a place of the object, the overlap is 1.
 
-    **Raises:** ValueError where the shapes differ, and for masks that are no bools.
+    **Raises:** ValueError where the shapes differ, for masks that are no bools, and for NaN.
 
     ```python
     found = ji.lens.localise(model, soft, [cat, dog], pos=range(64))
@@ -94,6 +94,8 @@ def mean_iou(maps: ArrayLike, masks: ArrayLike, *, threshold: FloatLike) -> floa
         raise ValueError(
             f"maps and masks have one shape (n, ...), masks of bools; got {x.shape} and {y.shape} of {y.dtype}."
         )
+    if np.isnan(x).any() or np.isnan(threshold):
+        raise ValueError("maps and the threshold are numbers, not NaN: no place of NaN is above a threshold.")
     here = x >= threshold
     axes = tuple(range(1, x.ndim))
     both, either = (here & y).sum(axes), (here | y).sum(axes)

@@ -65,7 +65,7 @@ def next_token_scores(logits: ArrayLike, own: ArrayLike) -> NextTokenScores:
 
     **Returns:** `NextTokenScores`.
 
-    **Raises:** ValueError where the shapes do not fit.
+    **Raises:** ValueError where the shapes do not fit, and for NaN.
 
     ```python
     own, _ = ji.run(model, prompts, logits=-1)
@@ -81,11 +81,32 @@ def next_token_scores(logits: ArrayLike, own: ArrayLike) -> NextTokenScores:
             f"own is (batch, vocab), and logits end in these two axes; got {y.shape} and {x.shape}. One prompt: "
             "logits[..., None, :] and own[None]."
         )
+    check_no_nan(logits=x, own=y)
     best = y.argmax(-1)
     logp = scipy.special.log_softmax(x.astype(np.float64), -1)
     right = (x.argmax(-1) == best).astype(np.float64)
     surprisal = -logp[..., np.arange(len(best)), best]
     return NextTokenScores(*_interval(right), *_interval(surprisal))
+
+
+def check_no_nan(**arrays: np.ndarray) -> None:
+    """Raises for NaN, of which the largest entry would be the first."""
+    for name, x in arrays.items():
+        if np.isnan(x).any():
+            bad = np.argwhere(np.isnan(x))[0].tolist()
+            raise ValueError(f"{name} has no NaN; {name}{bad} is NaN. Did a run overflow? Run it in float32.")
+
+
+def check_answers(sets: np.ndarray, vocab: int | None) -> None:
+    """Raises for answers `(batch, n)` that are no tokens, or where a row has none."""
+    if not np.issubdtype(sets.dtype, np.integer):
+        raise ValueError(f"answers are token ids; got dtype {sets.dtype}.")
+    if sets.min() < -1 or (vocab is not None and sets.max() >= vocab) or (sets < 0).all(1).any():
+        most = "" if vocab is None else f" below {vocab}"
+        raise ValueError(
+            f"answers are token ids{most}, one at least for each prompt; got {sets.tolist()}. Take them from the "
+            "tokenizer: tokenizer.token_id(' Mary')."
+        )
 
 
 def _interval(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -110,7 +131,7 @@ def attribute_accuracy(found: ArrayLike, answers: ArrayLike) -> np.ndarray:
 
     **Returns:** `(source,)`.
 
-    **Raises:** ValueError where the shapes do not fit.
+    **Raises:** ValueError where the shapes do not fit, for NaN, and for answers that are no tokens.
 
     ```python
     countries, mask = tokenizer(["The king of France", "The streets of Spain"])
@@ -127,10 +148,11 @@ def attribute_accuracy(found: ArrayLike, answers: ArrayLike) -> np.ndarray:
             "found is (source, target, batch, vocab or pos), as patchscope returns for all pairs of layers, and answers "
             f"(batch,) or (batch, n); got {x.shape} and {wanted.shape}."
         )
-    if not np.issubdtype(wanted.dtype, np.integer):
-        raise ValueError(f"answers are token ids; got dtype {wanted.dtype}.")
     sets = wanted.reshape(len(wanted), -1)
-    answered = x if np.issubdtype(x.dtype, np.integer) else x.argmax(-1)[..., None]
+    generated = np.issubdtype(x.dtype, np.integer)
+    check_no_nan(found=x)
+    check_answers(sets, None if generated else x.shape[-1])
+    answered = x if generated else x.argmax(-1)[..., None]
     hit = (answered[..., None] == np.where(sets < 0, -2, sets)[:, None]).any((-1, -2))
     return hit.any(1).mean(-1)
 
@@ -215,6 +237,8 @@ def multi_hop(
             f"Prompts are (batch, pos), with an answer (batch,) for each and all pairs of layers; got answers "
             f"{wanted.shape} and logits {logits.shape}. One prompt: inner[None], outer[None], [answer]."
         )
+    check_no_nan(logits=logits)
+    check_answers(wanted[:, None], logits.shape[-1])
     right = logits.argmax(-1) == wanted
     if whole is None:
         whole, whole_mask = inner, source.mask

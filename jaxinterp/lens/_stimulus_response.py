@@ -98,9 +98,9 @@ def stimulus_response(
     lens = LogitLens() if lens is None else lens
     streams, place = row_of(model, tokens, lens, row, mask)
     v = np.asarray(directions, np.float32)
-    if v.ndim != 2 or v.shape[1] != streams.after.shape[-1] or not v.any(1).all():
+    if v.ndim != 2 or v.shape[1] != streams.after.shape[-1] or not (np.isfinite(v).all() and v.any(1).all()):
         raise ValueError(
-            f"directions are (k, {streams.after.shape[-1]}), none of length 0; got the shape {v.shape}."
+            f"directions are (k, {streams.after.shape[-1]}), finite, none of length 0; got the shape {v.shape}."
         )
     v = jnp.asarray(v / np.linalg.norm(v, axis=1, keepdims=True))
     real = jnp.ones(as_tokens(tokens).shape, bool) if mask is None else as_mask(mask)

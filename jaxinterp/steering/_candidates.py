@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from .._arguments import as_number, check_choice
+from .._arguments import as_int, as_number, check_choice
 from ..stats._results import Record, Result
 from ..typing import BoolLike, FloatLike, IntLike, StrLike
 
@@ -50,6 +50,7 @@ class SelectionSettings:
         as_number(self.depth, "depth", 0, 1)
         for name in ("max_kl", "min_induce"):
             as_number(getattr(self, name), name, -math.inf, math.inf)
+        as_int(self.batch_size, "batch_size", 1)
 
 
 if TYPE_CHECKING:
@@ -139,6 +140,13 @@ class Candidates(Result):
         if not kept.any():
             named, sizes = np.unique(reasons, return_counts=True)
             counts = ", ".join(f"{name} {size}" for name, size in zip(named, sizes, strict=True))
+            if not np.isfinite(self.kl).any() and (reasons == "not finite").any():
+                raise NoCandidate(
+                    f"All {reasons.size} candidates are discarded ({counts}), and no score is finite. Are both classes the same prompts, or "
+                    "are activations NaN? A place before the first difference of the prompts has no direction: give more "
+                    "positions, or look at ji.run(model, tokens)[0].",
+                    self,
+                )
             raise NoCandidate(
                 f"All {reasons.size} candidates are discarded ({counts}). Allow more with "
                 f"SelectionSettings(max_kl=..., min_induce=...): the smallest KL is {_least(self.kl):.3g}, the largest "

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from .._arguments import as_floats
+from .._arguments import as_floats, concrete
 from ..core import Edit
 from ..core._check import Shapes
 from ..core._edit import as_edits
@@ -77,7 +77,7 @@ def when(edits: EditsLike, weights: ValueLike, bias: ValueLike | FloatLike = 0.0
 
     **Returns:** a list with an edit for each of `edits`.
 
-    **Raises:** ValueError for weights of another width, and for zeros.
+    **Raises:** ValueError for weights of another width, for zeros, and for a bias that is not one number.
 
     ```python
     probe = ji.probes.fit(x, y)                         # x (n, d) at resid_pre[2], y (n,)
@@ -89,4 +89,9 @@ def when(edits: EditsLike, weights: ValueLike, bias: ValueLike | FloatLike = 0.0
     positions do not matter.
     """
     probe, offset = as_direction(weights), as_floats(bias, "bias")
-    return [Conditional(edit, probe, offset) for edit in as_edits(edits)]
+    if offset.size != 1 or (concrete(offset) and np.isnan(np.asarray(offset, np.float64)).any()):
+        raise ValueError(
+            f"bias is one number, and not NaN; got {offset if offset.size == 1 else f'the shape {offset.shape}'}. A probe "
+            "has one: when(edits, probe.weights, probe.bias)."
+        )
+    return [Conditional(edit, probe, offset.reshape(())) for edit in as_edits(edits)]

@@ -9,6 +9,7 @@ import numpy as np
 
 from .._arguments import as_int, check_key
 from ..core._blocks import layer_count
+from ..core._intervene import config_of
 from ..core._sites import axes_of, is_per_layer, parse
 from ..stats._share_interval import share_interval
 from ..typing import IndexLike, InterchangesLike, IntLike, KeyLike, LayersLike, ModelLike, StrLike
@@ -25,7 +26,15 @@ from ._das_program import (
     swaps_of,
 )
 from ._das_result import Subspaces
-from ._das_setup import SubspaceSettings, chosen_heads, chosen_layers, chosen_places, schedule_of, split_pairs
+from ._das_setup import (
+    SubspaceSettings,
+    check_pairs,
+    chosen_heads,
+    chosen_layers,
+    chosen_places,
+    schedule_of,
+    split_pairs,
+)
 
 
 def das(
@@ -67,6 +76,7 @@ def das(
     **Returns:** `Subspaces`: bases, accuracies with intervals, and the controls beside them.
 
     **Raises:** ValueError for another kind of pairs, a site with other axes, too many dimensions, too few pairs.
+    IndexError for tokens that the model lacks.
 
     ```python
     planted = ji.toy.planted_subspace(key=jax.random.key(0))
@@ -139,15 +149,20 @@ def _search(
         )
     split, init, order, chance, blank = jax.random.split(key, 5)
     train, tests = split_pairs(split, pairs, test, settings.held_out)
+    for swaps in (train, *tests.values()):
+        check_pairs(swaps, config_of(model))
     layers, places = chosen_layers(layer, layer_count(model), base), chosen_places(positions)
     trained = pair_arrays(train, places)
     tested = {name: pair_arrays(swaps, places) for name, swaps in tests.items()}
     values = source_values(model, trained, base)
     heads = chosen_heads(head, values.shape[-2] if len(axes) == 3 else None, base)
-    k = as_int(dim, "most" if boundless else "dim", 1)
+    name = "most" if boundless else "dim"
+    k = as_int(dim, name, 1)
     d = values.shape[-1]
     if k > d:
-        raise ValueError(f"A subspace of {base} has at most {d} dimensions; got {k}.")
+        raise ValueError(
+            f"A subspace of {base} has at most {d} dimensions; got {name}={k}. Write {name}={d} or less."
+        )
     grid = np.meshgrid(layers, range(len(places)), heads or [0], indexing="ij")
     layer_of, place_of, head_of = (jnp.asarray(axis.ravel(), jnp.int32) for axis in grid)
     cells = CellPlaces(layer_of, place_of, None if heads is None else head_of)
@@ -167,6 +182,11 @@ def _search(
     drawn = jax.random.randint(chance, trained.labels.shape, 0, trained.choices.shape[-1], jnp.int32)
     chanced = reinitialised(model, key=blank)
     found, loss = fitted(model, trained, values)
+    if not np.isfinite(loss).all():
+        raise ValueError(
+            f"The loss of DAS is not finite at step {int(np.isfinite(loss).all(0).argmin())}: an accuracy would say nothing. "
+            "Lower learning_rate, or look for NaN in the model: ji.run(model, pairs.base)[0]."
+        )
     by_chance, _ = fitted(model, trained._replace(labels=drawn), values)
     of_chanced, _ = fitted(chanced, trained, source_values(chanced, trained, base))
     random = Insertion(swaps_of(start).basis, found.weights, found.whole)

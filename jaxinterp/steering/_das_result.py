@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from .. import viz
+from .._arguments import check_choice
 from ..stats._results import Record, Result
 
 CONTROLS = ("whole", "none", "random_subspace", "random_labels", "random_model")
@@ -94,6 +95,8 @@ class Subspaces(Result):
 
         **Arguments:** `test`: the name of a set of pairs; None: the first.
         """
+        if test is not None:
+            check_choice(test, "test", self.tests)
         which = 0 if test is None else self.tests.index(test)
         layers = list(dict.fromkeys(self.layers.tolist()))
         axis, places = self._places(len(self.layers) // len(layers))

@@ -9,7 +9,8 @@ import numpy as np
 
 from .._arguments import as_int, as_number
 from .._random import host_generator
-from ..core._check import check_index
+from ..core._check import check_index, check_tokens, logit_count
+from ..stats._intervals import check_level
 from ..tasks import Pairs
 from ..typing import LayersLike
 from ._das_program import Schedule
@@ -49,6 +50,9 @@ class SubspaceSettings:
         as_int(self.steps, "steps", 1)
         as_int(self.batch_size, "batch_size", 1)
         as_number(self.held_out, "held_out", 0.01, 0.99)
+        as_number(self.learning_rate, "learning_rate", 1e-9, 1e9)
+        as_number(self.penalty, "penalty", 0, 1e9)
+        check_level(self.level)
         if self.cells_at_once is not None:
             as_int(self.cells_at_once, "cells_at_once", 1)
         if len(self.temperature) != 2 or not all(
@@ -132,6 +136,18 @@ def split_pairs(
             )
         tests[name] = swaps if new.all() else swaps.rows(np.flatnonzero(new))
     return train, tests
+
+
+def check_pairs(swaps: Interchanges, config: Any) -> None:
+    """Raises for tokens and choices that the model lacks: compiled programs cannot look at them."""
+    for tokens in (swaps.base, swaps.source):
+        check_tokens(np.asarray(tokens), config)
+    choices, count = np.asarray(swaps.choices), logit_count(config)
+    if choices.min() < 0 or choices.max() >= count:
+        raise IndexError(
+            f"Answers and choices are tokens, 0..{count - 1}; got {choices.min()} to {choices.max()}. Take them from this "
+            "model's tokenizer: tokenizer.token_id(' Mary')."
+        )
 
 
 def pair_bytes(swaps: Interchanges) -> list[tuple[bytes, bytes]]:

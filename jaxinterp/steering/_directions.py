@@ -29,7 +29,8 @@ def difference_in_means(harmful: ArrayLike, harmless: ArrayLike) -> Float[Array,
     **Returns:** `(..., d)`. Its length is the distance of the two means. Means of arrays that are not traced are summed
     in float64.
 
-    **Raises:** ValueError for an empty class, and for shapes that differ after the first axis.
+    **Raises:** ValueError for an empty class, for shapes that differ after the first axis, and for activations that are
+    not finite.
 
     ```python
     yes, no = x[y], x[~y]                               # activations (n, d) of the two classes
@@ -39,7 +40,7 @@ def difference_in_means(harmful: ArrayLike, harmless: ArrayLike) -> Float[Array,
     Laws: swapping the classes changes the sign; adding one vector to all rows changes nothing.
     """
     x, y = _classes(harmful, harmless)
-    return _mean(x) - _mean(y)
+    return mean_over_prompts(x) - mean_over_prompts(y)
 
 
 def mass_mean(
@@ -75,7 +76,7 @@ def mass_mean(
             f"The covariance of {len(x)} and {len(y)} prompts has rank {max(rows, 0)} at most, and {d} dimensions: it "
             "has no inverse. Give more prompts, or mass_mean(harmful, harmless, shrinkage=0.1)."
         )
-    means = _mean(x), _mean(y)
+    means = mean_over_prompts(x), mean_over_prompts(y)
     off = jnp.concatenate([x - means[0][None], y - means[1][None]])
     covariance = jnp.einsum("n...i,n...j->...ij", off, off, precision="highest") / max(rows, 1)
     size = jnp.trace(covariance, axis1=-2, axis2=-1)[..., None, None] / d
@@ -137,7 +138,8 @@ def principal_difference(harmful: ArrayLike, harmless: ArrayLike) -> Float[Array
 
     - `harmful`, `harmless`: activations `(n, ..., d)`. Row i of one and row i of the other are a pair.
 
-    **Returns:** `(..., d)` of length 1, with the sign for which the differences are positive on average.
+    **Returns:** `(..., d)` of length 1, with the sign for which the differences are positive on average. It is zero where
+    all differences are.
 
     **Raises:** ValueError for classes of different sizes.
 
@@ -157,7 +159,8 @@ def principal_difference(harmful: ArrayLike, harmless: ArrayLike) -> Float[Array
     rows = jnp.moveaxis(x - y, 0, -2)
     axis = jnp.linalg.svd(rows, full_matrices=False)[2][..., 0, :]
     side = jnp.einsum("...nd,...d->...", rows, axis, precision="highest")
-    return jnp.where(side[..., None] < 0, -axis, axis)
+    found = jnp.where(side[..., None] < 0, -axis, axis)
+    return jnp.where((rows != 0).any((-2, -1))[..., None], found, 0)
 
 
 def _classes(harmful: Any, harmless: Any) -> tuple[Any, Any]:
@@ -170,11 +173,18 @@ def _classes(harmful: Any, harmless: Any) -> tuple[Any, Any]:
         )
     if not len(x) or not len(y):
         raise ValueError(f"A class needs at least one prompt; got {len(x)} and {len(y)}.")
+    for name, each in (("harmful", x), ("harmless", y)):
+        if concrete(each) and not np.isfinite(numbers := np.asarray(each, np.float64)).all():
+            bad = np.argwhere(~np.isfinite(numbers))[0].tolist()
+            raise ValueError(
+                f"Activations are finite; {name}{bad} is {numbers[tuple(bad)]}. Were they read at padding, or did "
+                f"float16 overflow? Drop such prompts: {name}[np.isfinite({name}).reshape(len({name}), -1).all(1)]."
+            )
     wide = np.promote_types(np.promote_types(x.dtype, y.dtype), np.float32)
     return x.astype(wide), y.astype(wide)
 
 
-def _mean(x: Any) -> Array:
+def mean_over_prompts(x: Any) -> Array:
     """The mean over the first axis, in float64 where the values are known."""
     if concrete(x):
         return jnp.asarray(np.asarray(x).mean(0, dtype=np.float64).astype(x.dtype))

@@ -12,10 +12,7 @@ from jaxtyping import Array, Float
 
 from .._arguments import as_floats
 from ..core import add, run
-from ..core._blocks import layer_count
-from ..core._check import check_index
-from ..core._intervene import split_edits
-from ..metrics import Metric, as_metric
+from ..metrics import Metric
 from ..stats import mean_interval
 from ..stats._results import Record, Result
 from ..typing import (
@@ -29,8 +26,8 @@ from ..typing import (
     ValueLike,
 )
 from ._interventions import as_direction
-from ._prompts import Prompts, as_prompts
-from ._trials import measured
+from ._prompts import Prompts, as_prompts, layer_place, metric_of
+from ._trials import measured, wide_logits
 
 if TYPE_CHECKING:
     from ..viz import Figure
@@ -93,12 +90,21 @@ def side_effects(model: ModelLike, edits: EditsLike, texts: BatchLike) -> SideEf
 
     Laws: without edits both losses are equal and KL is 0; padding changes nothing.
     """
-    prompts = as_prompts(texts, "texts")
-    if prompts.mask.sum(-1).min() < 2:
-        raise ValueError("A text needs two tokens at least, of which the second is predicted.")
+    prompts = _texts(model, texts)
     run(model, prompts.tokens[:1], edits=edits, mask=prompts.mask[:1], logits=-1)  # what is wrong raises here
     found = _side_effects(model, edits, (prompts.tokens, prompts.mask))
     return SideEffects(*(np.asarray(each) for each in found))
+
+
+def _texts(model: ModelLike, texts: BatchLike) -> Prompts:
+    prompts = as_prompts(texts, "texts", model)
+    if not jnp.issubdtype(prompts.tokens.dtype, jnp.integer):
+        raise ValueError(
+            "The loss of texts is that of their tokens: give token ids (n, pos), not embeddings."
+        )
+    if prompts.mask.sum(-1).min() < 2:
+        raise ValueError("A text needs two tokens at least, of which the second is predicted.")
+    return prompts
 
 
 @eqx.filter_jit
@@ -106,7 +112,7 @@ def _side_effects(model: Any, edits: Any, texts: tuple[Array, Array]) -> tuple[A
     def one(text: tuple[Array, Array]) -> tuple[Array, Array, Array]:
         tokens, mask = (each[None] for each in text)
         logs = [
-            jax.nn.log_softmax(_wide(run(model, tokens, edits=each, mask=mask)[0][0, :-1]))
+            jax.nn.log_softmax(wide_logits(run(model, tokens, edits=each, mask=mask)[0][0, :-1]))
             for each in ((), edits)
         ]
         counted = (text[1][1:] & text[1][:-1]).astype(logs[0].dtype)
@@ -193,20 +199,19 @@ def strengths(
     Laws: each row is a run with `ji.add(site, c * direction, layer=layer)`; the layer is traced, so another layer compiles
     nothing.
     """
-    given = as_prompts(prompts, "prompts")
+    given = as_prompts(prompts, "prompts", model)
     vector = as_direction(direction)
     several = jnp.atleast_1d(jnp.asarray(as_floats(np.asarray(factors, float), "factors")))
-    if several.ndim != 1 or not len(several):
-        raise ValueError(f"factors are numbers (s,), such as [-1, 0, 1, 2]; got the shape {several.shape}.")
-    count = layer_count(split_edits(model)[0])
-    check_index("layer", int(layer), count, "strengths")
-    place = jnp.int32(int(layer) % count)
-    checked = as_metric(metric)
+    if several.ndim != 1 or not len(several) or not np.isfinite(several).all():
+        raise ValueError(
+            f"factors are numbers (s,), none of them NaN or infinite, such as [-1, 0, 1, 2]; got {np.asarray(several).tolist()}."
+        )
+    place, checked = layer_place(layer, model, "strengths"), metric_of(metric, model, given)
     run(model, given.tokens[:1], edits=[add(site, vector, layer=place)], mask=given.mask[:1], logits=-1)
     values = _values(model, vector, (given.tokens, given.mask), checked, several, place, site)
     costs: tuple[Any, ...] = (None, None)
     if texts is not None:
-        other: Prompts = as_prompts(texts, "texts")
+        other = _texts(model, texts)
         costs = _costs(model, vector, (other.tokens, other.mask), several, place, site)
     return StrengthSweep(
         np.asarray(several),
@@ -241,7 +246,3 @@ def interval_of(values: np.ndarray) -> Record:
         return {"mean": float(values.mean()), "low": float("nan"), "high": float("nan")}
     found = mean_interval(values)
     return {"mean": float(found.mean), "low": float(found.low), "high": float(found.high)}
-
-
-def _wide(logits: Any) -> Array:
-    return logits.astype(np.promote_types(logits.dtype, np.float32))

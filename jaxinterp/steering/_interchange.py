@@ -55,9 +55,9 @@ def interchange(
             f"{', whose rows are not' if rows.ndim == 2 else ''}. Make them so: np.linalg.qr(basis.T)[0].T."
         )
     count = jnp.ones(rows.shape[0], rows.dtype) if weights is None else as_floats(weights, "weights")
-    if count.shape != rows.shape[:1]:
+    if count.shape != rows.shape[:1] or (concrete(count) and np.isnan(np.asarray(count, np.float64)).any()):
         raise ValueError(
-            f"weights has one number for each of {rows.shape[0]} rows; got the shape {count.shape}."
+            f"weights has one number for each of {rows.shape[0]} rows, not NaN; got {count} of the shape {count.shape}."
         )
     values = (as_floats(source, "source"), rows, count, jnp.zeros((), rows.dtype))
     return map(site, swapped, *values, **where)  # pyright: ignore[reportArgumentType]
@@ -73,6 +73,12 @@ def swapped(x: Array, source: Array, basis: Array, weights: Array, whole: Array)
     """`x` with the source's coordinates along the rows; with `whole` = 1 the source itself."""
     wide = np.promote_types(x.dtype, np.float32)
     start, goal, rows = (v.astype(wide) for v in (x, source, basis))
+    fits = all(n in (1, m) for n, m in zip(goal.shape[::-1], x.shape[::-1], strict=False))
+    if rows.shape[-1] != x.shape[-1] or goal.ndim > x.ndim or not fits:
+        raise ValueError(
+            f"interchange: the site has {x.shape} here, so that basis is (k, {x.shape[-1]}) and source broadcasts to the "
+            f"site; got the shapes {rows.shape} and {goal.shape}. Read the source at the same site and positions."
+        )
     move = jnp.broadcast_to(goal, start.shape) - start
     inner = jnp.einsum("...d,kd->...k", move, rows, precision="highest")
     part = jnp.einsum("...k,k,kd->...d", inner, weights.astype(wide), rows, precision="highest")

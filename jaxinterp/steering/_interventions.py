@@ -45,9 +45,12 @@ def ablate(direction: ValueLike, *, sites: SitesLike = WRITTEN, layer: IndexLike
     of the stream that is orthogonal to the direction stays.
     """
     several = (sites,) if isinstance(sites, str) else tuple(sites)
+    vector = as_floats(direction, "direction")
+    if concrete(vector) and not np.isfinite(np.asarray(vector, np.float64)).all():
+        raise ValueError("ablate needs directions of finite numbers; got NaN or infinity in them.")
     if not several:
         raise ValueError(f"sites are where the direction is removed, such as {WRITTEN}; got none.")
-    return [project_out(site, direction, layer=layer) for site in several]
+    return [project_out(site, vector, layer=layer) for site in several]
 
 
 def clamp(
@@ -66,9 +69,12 @@ def clamp(
 
     - `site`, selectors: as in `ji.replace`.
     - `direction`: `(d,)`, of any length above zero. The coordinate is measured along its unit vector.
-    - `low`, `high`: the ends of the interval. Without `high` the coordinate is set to `low`.
+    - `low`, `high`: the ends of the interval: numbers, or such that broadcast to the site with an axis of 1 for d.
+      Without `high` the coordinate is set to `low`.
 
     **Returns:** an `Edit`.
+
+    **Raises:** ValueError for a low end above the high one, and for NaN.
 
     ```python
     steady = ji.steering.clamp("resid_post", direction, 4.0, layer=2)
@@ -79,6 +85,8 @@ def clamp(
     """
     ends = [as_floats(low, "low"), as_floats(low if high is None else high, "high")]
     known = all(concrete(end) for end in ends)
+    if known and any(np.isnan(np.asarray(end, np.float64)).any() for end in ends):
+        raise ValueError(f"low and high are numbers, not NaN; got {low} and {high}.")
     if known and (np.asarray(ends[0]) > np.asarray(ends[1])).any():
         raise ValueError(
             f"low is at most high; got {low} and {high}. Write clamp(site, direction, -1.0, 1.0)."
@@ -105,9 +113,11 @@ def affine(
     - `site`, selectors: as in `ji.replace`.
     - `direction`: $r$, `(d,)`. `strength` is in units of its length.
     - `origin`: $o$, a point `(d,)`; 0 by default.
-    - `strength`: $\alpha$; 0 by default.
+    - `strength`: $\alpha$, a number, or numbers that broadcast to the site with an axis of 1 for d; 0 by default.
 
     **Returns:** an `Edit`.
+
+    **Raises:** ValueError for an origin of another width, and for what is not finite.
 
     ```python
     direction = ji.steering.difference_in_means(yes, no)    # activations (n, d) of two classes at resid_pre[2]
@@ -116,8 +126,20 @@ def affine(
 
     Laws: with origin and strength 0 it is `ji.project_out`; the part that is orthogonal to the direction stays.
     """
-    point = as_floats(origin, "origin")
-    return map(site, _affine, as_direction(direction), point, as_floats(strength, "strength"), **where)
+    vector, point, alpha = (
+        as_direction(direction),
+        as_floats(origin, "origin"),
+        as_floats(strength, "strength"),
+    )
+    if point.shape not in ((), vector.shape):
+        raise ValueError(
+            f"origin is one point {vector.shape}, as wide as the direction, or 0; got the shape {point.shape}. The mean of "
+            "activations (n, d) is x.mean(0)."
+        )
+    for name, value in (("origin", point), ("strength", alpha)):
+        if concrete(value) and not np.isfinite(np.asarray(value, np.float64)).all():
+            raise ValueError(f"{name} is finite; got NaN or infinity.")
+    return map(site, _affine, vector, point, alpha, **where)
 
 
 def as_direction(direction: ValueLike, d: int | None = None) -> Array:
@@ -152,6 +174,7 @@ def _wide(x: Array, *others: Array) -> tuple[Array, ...]:
 
 def _clamped(x: Array, direction: Array, low: Array, high: Array) -> Array:
     wide, along, least, most = _wide(x, direction, low, high)
+    _check_widths("clamp", wide, along, low=least, high=most)
     axis = unit(along)
     now = coordinate(wide, axis)
     least, most = (jnp.reshape(end, (1,) * (now.ndim - end.ndim) + end.shape) for end in (least, most))
@@ -160,9 +183,29 @@ def _clamped(x: Array, direction: Array, low: Array, high: Array) -> Array:
 
 def _affine(x: Array, direction: Array, origin: Array, strength: Array) -> Array:
     wide, along, point, alpha = _wide(x, direction, origin, strength)
+    _check_widths("affine", wide, along, strength=alpha)
     axis = unit(along)
     move = (point * axis).sum() if point.ndim else point * axis.sum()
     return wide + (move - coordinate(wide, axis)) * spread(axis, wide) + alpha * spread(along, wide)
+
+
+def _check_widths(what: str, x: Array, direction: Array, **numbers: Array) -> None:
+    """Raises where a direction has another width than the site, or numbers do not broadcast to its coordinates."""
+    if len(direction) != x.shape[-1]:
+        raise ValueError(
+            f"{what}: the direction has {len(direction)} numbers, and the site has {x.shape[-1]} on its last axis. Make "
+            "it from activations of this site."
+        )
+    coordinates = (*x.shape[:-1], 1)
+    for name, value in numbers.items():
+        try:
+            fits = np.broadcast_shapes(value.shape, coordinates) == coordinates
+        except ValueError:
+            fits = False
+        if not fits:
+            raise ValueError(
+                f"{what}: {name} is one number, or broadcasts to {coordinates}; got the shape {value.shape}."
+            )
 
 
 def spread(vector: Array, x: Array) -> Array:

@@ -10,16 +10,14 @@ from jaxtyping import Array
 
 from .._arguments import as_number
 from ..core import add, run
-from ..core._blocks import layer_count
-from ..core._check import check_index
-from ..core._intervene import split_edits
+from ..core._intervene import config_of
 from ..fit import train
 from ..fit._settings import SettingsLike
-from ..metrics import Metric, as_metric
+from ..metrics import Metric
 from ..stats._results import Record, Result
 from ..typing import BatchLike, FloatLike, IntLike, MetricLike, ModelLike, OptimizerLike, StrLike, ValueLike
 from ._interventions import as_direction
-from ._prompts import as_prompts
+from ._prompts import as_prompts, layer_place, metric_of
 from ._trials import measured
 
 if TYPE_CHECKING:
@@ -116,14 +114,12 @@ def learn(
     Laws: with one step of `optax.sgd(1.0)` from zeros it is the gradient of the mean metric at the site, summed over
     positions; the model's weights do not change.
     """
-    given, checked = as_prompts(prompts, "prompts"), as_metric(metric)
-    base = split_edits(model)[0]
-    count = layer_count(base)
-    check_index("layer", int(layer), count, "learn")
+    given = as_prompts(prompts, "prompts", model)
+    checked = metric_of(metric, model, given)
     weight = as_number(penalty, "penalty", 0, float("inf"))
-    width = base.config.d
+    width = config_of(model).d
     vector = jnp.zeros(width, jnp.float32) if start is None else as_direction(start, width)
-    place = jnp.int32(int(layer) % count)
+    place = layer_place(layer, model, "learn")
     run(model, given.tokens[:1], edits=[add(site, vector, layer=place)], mask=given.mask[:1], logits=-1)
     objective = Objective(model, checked, place, jnp.asarray(weight, vector.dtype), site)
     batch = (given.tokens, given.mask)

@@ -9,10 +9,21 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from .._arguments import as_mask, as_selector, concrete
+from .._arguments import as_int, as_mask, as_selector, concrete
 from ..core import at, run
-from ..core._check import as_tokens, check_mask, check_selector, token_shape
-from ..typing import BatchLike, ModelLike, StrLike
+from ..core._blocks import layer_count
+from ..core._check import (
+    as_tokens,
+    check_index,
+    check_mask,
+    check_selector,
+    check_tokens,
+    logit_count,
+    token_shape,
+)
+from ..core._intervene import config_of, split_edits
+from ..metrics import Metric, as_metric
+from ..typing import BatchLike, IntLike, MetricLike, ModelLike, StrLike
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,8 +63,11 @@ class Prompts:
         return jax.tree.map(lambda *each: np.concatenate(each), *found)
 
 
-def as_prompts(given: BatchLike, what: str) -> Prompts:
-    """Prompts `(n, pos)` of tokens, or of tokens and their mask as `tokenizer([...])` returns them."""
+def as_prompts(given: BatchLike, what: str, model: ModelLike | None = None) -> Prompts:
+    """Prompts `(n, pos)` of tokens, or of tokens and their mask as `tokenizer([...])` returns them.
+
+    With a model its vocabulary and context are checked: a compiled program cannot look at the ids that it gets.
+    """
     pair = isinstance(given, tuple) and len(given) == 2 and str(getattr(given[1], "dtype", "")) == "bool"
     tokens = as_tokens(given[0] if pair else given)
     shape = token_shape(tokens)
@@ -64,7 +78,25 @@ def as_prompts(given: BatchLike, what: str) -> Prompts:
         )
     mask = as_mask(given[1]) if pair else jnp.ones(shape, bool)
     check_mask(mask, shape)
+    if model is not None:
+        check_tokens(tokens, config_of(model))
     return Prompts(tokens, mask)
+
+
+def metric_of(metric: MetricLike, model: ModelLike, prompts: Prompts) -> Metric:
+    """A metric whose tokens and positions these prompts of this model have."""
+    found = as_metric(metric)
+    found.check(logit_count(config_of(model)), (len(prompts),))
+    found.check_positions(prompts.mask.shape, prompts.mask)
+    return found
+
+
+def layer_place(layer: IntLike, model: ModelLike, what: str) -> Array:
+    """The number of a layer as an array, so that one program serves all layers."""
+    count = layer_count(split_edits(model)[0])
+    number = as_int(layer, "layer")
+    check_index("layer", number, count, what)
+    return jnp.int32(number % count)
 
 
 def splits(classes: list[Prompts], validation: Any, share: float) -> tuple[list[Prompts], list[Prompts]]:

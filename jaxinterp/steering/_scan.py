@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._arguments import as_array, check_function
+from .._arguments import as_array, as_int, check_function
 from ..core._blocks import layer_count
 from ..core._intervene import split_edits
 from ..stats._results import Record, Result
@@ -97,8 +97,16 @@ def scan(
     classes = [as_prompts(harmful, "harmful"), as_prompts(harmless, "harmless")]
     train, val = splits(classes, validation, 0.2)
     places = places_of(positions, [*train, *val])
-    read = lambda each: states(model, each, places, int(batch_size), site)
-    found = np.asarray(as_array(estimate(*map(read, train)), "estimate"))  # (layer, position, d)
+    size = as_int(batch_size, "batch_size", 1)
+    read = lambda each: states(model, each, places, size, site)
+    first = [read(each) for each in train]
+    found = np.asarray(as_array(estimate(*first), "estimate"))  # (layer, position, d)
+    if first[0].ndim != 4 or found.shape != first[0].shape[1:]:
+        raise ValueError(
+            f"A scan reads a site (pos, d) of every layer, and estimate gives a direction (layer, position, d) from "
+            f"(n, layer, position, d); {site!r} has {first[0].shape} here and estimate gave {found.shape}. Take "
+            'site="resid_pre" and ji.steering.difference_in_means.'
+        )
     x, y = (np.einsum("nlpd,lpd->lpn", read(each), found) for each in val)
     above = np.sign(x[..., :, None] - y[..., None, :])
     auc = np.moveaxis((above.mean((-2, -1)) + 1) / 2, 0, 1)
@@ -143,14 +151,20 @@ def cosines(
             f"cosines take a direction ({width},), or one for each layer ({count}, {width}), that is not zero; got the "
             f"shape {axis.shape}."
         )
+    size = as_int(batch_size, "batch_size", 1)
     axis = np.broadcast_to(axis / np.linalg.norm(axis, axis=-1, keepdims=True), (count, width))
     if places is None:
-        found = _cosines(states(model, given, None, int(batch_size), site), axis)
+        found = _cosines(states(model, given, None, size, site), axis)
         return np.where(np.asarray(given.mask)[None], found, np.nan)
-    return _cosines(states(model, given, places, int(batch_size), site), axis)
+    return _cosines(states(model, given, places, size, site), axis)
 
 
 def _cosines(x: np.ndarray, axis: np.ndarray) -> np.ndarray:
     """Of `x (n, layer, pos, d)` with `axis (layer, d)`: `(layer, n, pos)`."""
+    if x.ndim != 4 or x.shape[-1] != axis.shape[-1]:
+        raise ValueError(
+            f"cosines read a site (pos, d) with d={axis.shape[-1]}, as the direction has; this one has the axes "
+            f'{x.shape} of (n, layer, pos, ...). Take the stream or what is written to it: site="resid_pre".'
+        )
     inner = np.einsum("nlpd,ld->lnp", x, axis)
     return inner / np.maximum(np.linalg.norm(x, axis=-1), 1e-30).swapaxes(0, 1)

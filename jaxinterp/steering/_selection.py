@@ -6,11 +6,11 @@ import numpy as np
 
 from ..core._blocks import layer_count
 from ..core._intervene import split_edits
-from ..metrics import Metric, as_metric
+from ..metrics import Metric
 from ..typing import BatchLike, BoolLike, IndexLike, MetricLike, ModelLike, PathLike, PromptPairLike
 from ._candidates import Candidates, RulesLike, Selection, SelectionSettings
-from ._directions import difference_in_means
-from ._prompts import Prompts, as_prompts, places_of, splits, states
+from ._directions import mean_over_prompts
+from ._prompts import Prompts, as_prompts, metric_of, places_of, splits, states
 from ._trials import measured, scores
 
 
@@ -100,10 +100,12 @@ def candidates(
         raise ValueError(
             f"settings is a ji.steering.SelectionSettings(max_kl=0.2, ...); got {type(rules).__name__}."
         )
-    checked = as_metric(metric)
-    classes = [as_prompts(harmful, "harmful"), as_prompts(harmless, "harmless")]
+    classes = [as_prompts(harmful, "harmful", model), as_prompts(harmless, "harmless", model)]
     train, val = splits(classes, validation, float(rules.validation))
     places = places_of(positions, [*train, *val])
+    checked = metric_of(metric, model, train[0])
+    for each in (train[1], *val):
+        metric_of(checked, model, each)
     size = int(rules.batch_size)
     if rules.filter:
         train = [_filtered(model, each, checked, rules, i) for i, each in enumerate(train)]
@@ -115,7 +117,8 @@ def candidates(
                 "many prompts as positions, or fewer positions."
             )
     means = [states(model, each, places, size, "resid_pre") for each in train]
-    directions = np.moveaxis(np.asarray(difference_in_means(*means)), 0, 1)  # (position, layer, d)
+    # A layer that overflows has no finite candidate, and does not stop the search.
+    directions = np.subtract(*map(mean_over_prompts, means)).swapaxes(0, 1)  # (position, layer, d)
     depth = layer_count(split_edits(model)[0])
     found = scores(model, val, checked, directions, rules, checkpoint, progress)
     # Where the classes have one mean, up to rounding, there is no direction to remove.

@@ -81,14 +81,14 @@ def _tried(
     trial: Trial, layer: Array, directions: Array, written: tuple[str, ...], side_by_side: int
 ) -> tuple[Array, Array, Array]:
     """Bypass, induce and KL `(position,)` of the directions `(position, d)` of one layer."""
-    reference = jax.nn.softmax(_wide(trial.answer))
+    reference = jax.nn.softmax(wide_logits(trial.answer))
 
     def one(direction: Array) -> tuple[Array, Array, Array]:
         removed = ablate(direction, sites=written)
         bypass = measured(trial.model, trial.harmful, trial.metric, removed).mean()
         tokens, mask = trial.harmless
         answer, _ = run(trial.model, tokens, edits=removed, mask=mask, logits=-1)
-        kl = mean_kl(reference, jax.nn.softmax(_wide(answer))).mean()
+        kl = mean_kl(reference, jax.nn.softmax(wide_logits(answer))).mean()
         return bypass, _added(trial, layer, direction).mean(), kl
 
     return lax.map(one, directions, batch_size=side_by_side)
@@ -154,5 +154,5 @@ def _about(trial: Trial, directions: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _wide(logits: Any) -> Array:
+def wide_logits(logits: Any) -> Array:
     return logits.astype(np.promote_types(logits.dtype, np.float32))

@@ -10,8 +10,8 @@ from ..typing import ArrayLike
 def checked_points(
     series: Mapping[str, tuple[ArrayLike, ArrayLike]], log: bool
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Points `(point, 2)` by name without NaN, and all of them together."""
-    points = {}
+    """Points `(point, 2)` by name without NaN, and all of them together; where all are NaN, a place for the axes."""
+    points, given = {}, 0
     for name, (x, y) in series.items():
         pair = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
         if pair[0].ndim != 1 or pair[0].shape != pair[1].shape:
@@ -19,10 +19,16 @@ def checked_points(
                 f"A series is a pair (x, y) of one length; {name!r} has the shapes {pair[0].shape} and "
                 f"{pair[1].shape}."
             )
+        given += len(pair[0])
         points[name] = np.stack(pair, 1)[np.isfinite(pair[0]) & np.isfinite(pair[1])]
-    every = np.concatenate([*points.values(), np.zeros((0, 2))])
-    if not every.size:
-        raise ValueError("scatter draws at least one point: {'feature': ([1.0], [0.5])}.")
+    if not given:
+        raise ValueError(
+            f"scatter draws at least one point; got none in the series {list(points)}. "
+            "Give pairs (x, y): {'feature': ([1.0], [0.5])}."
+        )
+    every = np.concatenate(list(points.values()))
+    if not len(every):
+        every = np.array([[float(log), 0.0]])
     low = every[:, 0].min()
     if log and low <= 0:
         raise ValueError(f"A logarithmic axis holds positive numbers; x has {low:g}.")

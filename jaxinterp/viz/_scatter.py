@@ -31,7 +31,7 @@ def scatter(
 
     **Arguments:**
 
-    - `series`: pairs (x, y) by name, each `(point,)`. Points with NaN are left out.
+    - `series`: pairs (x, y) by name, each `(point,)`. Points with NaN are left out; if all have it, the axes are empty.
     - `levels`: values of y by name; each gets a horizontal line with its name in place of the numbers.
     - `title`, `x_axis`, `y_axis`: the title of the figure and the names of its axes.
     - `log`: whether the axis of `x` is logarithmic. `x` is then positive.

@@ -142,8 +142,10 @@ def test_wrong_arguments_are_explained():
     assert "each once" in call("patch", "m", "a", "b", "--answer", "c", "--over", ",", code=2)
     for text in ("²", "8:3", "8:8", "-1", "1:²"):
         assert "Invalid value for '--layers'" in call("probe", "m", "t", "--layers", text, code=2)
-    assert "no finite number" in call("heads", "tiny", "--threshold", "nan", code=2)
-    assert "no finite number" in call("sae", "steer", "tiny", "a", "--feature", 1, "--value", "inf", code=2)
+    assert "--threshold is a finite number" in call("heads", "tiny", "--threshold", "nan", code=2)
+    assert "--value is a finite number" in call(
+        "sae", "steer", "tiny", "a", "--feature", 1, "--value", "inf", code=2
+    )
 
 
 def test_a_table_wider_than_the_terminal_loses_no_column(folder):

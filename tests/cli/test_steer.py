@@ -49,7 +49,14 @@ def test_errors_teach(folder, tmp_path):
     assert "where the prompt stands" in call(*args, low, low, "--answer", "a", "--around", "x", code=2)
     assert "kept as .npz" in call(*args, low, low, "--answer", "a", "--out", tmp_path / "a.txt", code=2)
     other = tmp_path / "other.npz"
-    np.savez(other, weights=np.ones(3))
-    assert "holds no direction" in call(
-        "steer", "write", folder / "model", "abc", "--direction", other, code=2
-    )
+    write = ("steer", "write", folder / "model", "abc", "--direction", other)
+    for arrays in (
+        {"weights": np.ones(3)},
+        {"direction": np.full(8, np.nan), "layer": np.int32(0)},
+        {"direction": np.zeros(8), "layer": np.int32(0)},
+        {"direction": np.ones(8), "layer": np.float32(0.5)},
+    ):
+        np.savez(other, **arrays)
+        assert "holds no direction" in call(*write, code=2)
+    np.savez(other, direction=np.ones(8), layer=np.int32(0))
+    assert "--strength is a finite number" in call(*write, "--strength", "nan", code=2)

@@ -169,7 +169,13 @@ def test_a_planted_circle_is_read_and_set() -> None:
 @pytest.mark.wide
 def test_a_ring_is_irreducible() -> None:
     t = np.random.default_rng(0).uniform(0, 2 * np.pi, 4000)
-    found = g.irreducibility(np.stack([np.cos(t), np.sin(t)], 1))
+    ring = np.stack([np.cos(t), np.sin(t)], 1)
+    found = g.irreducibility(ring)
+    for scale in (1e-25, 1e25):
+        other = g.irreducibility(scale * ring)
+        assert np.allclose(other.separability, found.separability) and np.allclose(
+            other.mixture, found.mixture
+        )
     np.testing.assert_allclose(found.separability, 1.50, atol=0.05)
     np.testing.assert_allclose(found.mixture, 0.217, atol=0.02)
     assert found.separability_p is None and found.records()[0]["plane"] == 0

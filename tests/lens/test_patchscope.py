@@ -142,6 +142,9 @@ def test_fit_affine_is_least_squares() -> None:
     expected = np.linalg.lstsq(wide, y, rcond=None)[0]
     assert np.allclose(mapping.weight, expected[:-1], atol=1e-5)
     assert np.allclose(mapping.bias, expected[-1], atol=1e-5)
+    for wrong in (np.nan, np.inf):
+        with pytest.raises(ValueError, match="y has NaN"):
+            fit_affine(x, np.where(np.arange(y.shape[1]) == 1, wrong, y))
     ridge = fit_affine(jnp.asarray(x), jnp.asarray(y), ridge=10.0)
     centred = x - x.mean(0)
     solved = np.linalg.solve(centred.T @ centred + 10 * np.eye(5), centred.T @ (y - y.mean(0)))

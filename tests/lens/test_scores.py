@@ -68,6 +68,33 @@ def test_captions_and_maps() -> None:
             call()
 
 
+def test_nan_is_no_answer() -> None:
+    """The largest entry of NaN is the first, so that all of these were right, or wrong, without a word."""
+    nan, zeros = np.full((2, 3), np.nan), np.zeros((2, 3))
+    found, model = np.zeros((2, 2, 1, 5)), model_of("gpt2")
+    prompts = np.array([[3, 1, 4]])
+    for words, call in (
+        ("logits has no NaN", lambda: ji.lens.next_token_scores(nan, zeros)),
+        ("own has no NaN", lambda: ji.lens.next_token_scores(zeros, nan)),
+        ("found has no NaN", lambda: ji.lens.attribute_accuracy(found * np.nan, [0])),
+        ("token ids below 5", lambda: ji.lens.attribute_accuracy(found, [5])),
+        ("one at least for each prompt", lambda: ji.lens.attribute_accuracy(found, [[-1, -1]])),
+        ("answers are token ids", lambda: ji.lens.multi_hop(model, prompts, prompts, [1.5])),
+        ("answers are token ids", lambda: ji.lens.multi_hop(model, prompts, prompts, [99])),
+        ("not NaN", lambda: ji.lens.mean_iou(nan, zeros > 0, threshold=0.5)),
+        ("not NaN", lambda: ji.lens.mean_iou(zeros, zeros > 0, threshold=np.nan)),
+        (
+            "finite",
+            lambda: ji.lens.stimulus_response(model, prompts, np.full((1, model.config.d), np.nan), row=1),
+        ),
+    ):
+        with pytest.raises(ValueError, match=words):
+            call()
+    broken = np.array([[[0.0, np.nan, 1.0]], [[0.0, 1.0, 2.0]]])
+    for metric in (ji.metrics.accuracy(2), ji.metrics.accuracy(2, 0)):
+        np.testing.assert_array_equal(metric(broken), [np.nan, 1])
+
+
 def test_accuracy_and_sharpness() -> None:
     logits = np.log(np.array([[[0.1, 0.2, 0.3, 0.4]], [[0.4, 0.3, 0.2, 0.1]]]))
     m = ji.metrics

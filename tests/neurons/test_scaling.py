@@ -1,5 +1,8 @@
 """Models by size: planted neurons give the k that is planted, whatever the tokenizer."""
 
+import dataclasses
+import importlib.util
+import json
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +154,32 @@ def test_tables_and_figures_show_all_models(found: Any) -> None:
     assert all(np.isnan(row["curve"]) and row["reason"] for row in found.weights)
     with pytest.raises(ValueError, match="biases"):
         found.depth_figure()
+
+
+def test_the_example_keeps_what_is_defined(found: Any, tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    """Models without biases have no curve by depth, and unreadable features none of F1: the rest is written."""
+    path = Path(__file__).resolve().parents[2] / "examples" / "scaling.py"
+    spec = importlib.util.spec_from_file_location("scaling_example", path)
+    assert spec and spec.loader
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    unread = [row | {"readable": False} if row["reduce"] == "token" else row for row in found.features]
+    for name, features, drawn in [
+        ("all", found.features, {"scaling.svg", "scaling_token.svg"}),
+        ("documents", unread, {"scaling.svg"}),
+        ("none", [row | {"readable": False} for row in unread], set()),
+    ]:
+        partly = dataclasses.replace(found, features=features)
+        monkeypatch.setattr(ji.neurons, "scaling", lambda *_, partly=partly, **__: partly)
+        (tmp_path / name).mkdir()
+        example.main(["--models", "one", "--out", str(tmp_path / name)])
+        written = {each.name for each in (tmp_path / name).iterdir()}
+        assert written == drawn | {"scaling.html", "scaling.json"}
+        assert json.loads((tmp_path / name / "scaling.json").read_text())["features"] == features
+        said = capsys.readouterr().out
+        assert "no model has biases" in said and said.count("no feature is readable") == 2 - len(drawn)
+    biased = [row | {"reason": "", "curve": -1.0} for row in found.weights]
+    assert "depth" in example.figures_of(dataclasses.replace(found, weights=biased))[0]
 
 
 def test_bad_input_is_told() -> None:

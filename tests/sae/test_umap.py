@@ -30,7 +30,7 @@ def test_a_map_of_decoder_rows(monkeypatch: Any) -> None:
     assert found.shape == (8, 2) and found.dtype == np.float32
     np.testing.assert_array_equal(given.pop("rows"), np.asarray(sae.decoder))
     first = given.pop("random_state")
-    assert given == {"n_neighbors": 3, "min_dist": 0.1, "metric": "cosine", "n_components": 2}
+    assert given == {"n_neighbors": 3, "min_dist": 0.05, "metric": "cosine", "n_components": 2}
     ji.sae.umap_map(sae, key=jax.random.key(1), neighbours=3)
     assert given["random_state"] == first
     with pytest.raises(ValueError, match="at most 7"):

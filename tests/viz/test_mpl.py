@@ -75,6 +75,14 @@ def test_points_directions_and_graphs(ax, tmp_path):
     assert (ax.get_title(), ax.get_xlabel()) == ("$t", "u")
     assert [label.get_text() for label in ax.get_yticklabels()] == ["1/2"]
     assert len(ax.get_legend().get_texts()) == 2
+    for log in (False, True):  # where no point is defined, the axes are empty
+        undefined = {"a": ([1, 2], [np.nan, np.nan])}
+        assert "a, 0 points" in viz.scatter(undefined, log=log)._repr_html_()
+        empty = viz.mpl.scatter(undefined, log=log, ax=plt.subplots()[1])
+        assert not len(empty.lines[0].get_xdata())
+        assert viz.scatter(undefined, log=log).save(tmp_path / "a.png").read_bytes()[1:4] == b"PNG"
+    with pytest.raises(ValueError, match=r"at least one point; got none in the series \['a'\]"):
+        viz.scatter({"a": ([], [])})
     panels = {"plane": np.eye(3, 2), "space": np.eye(2, 3)}
     flat, bars = viz.mpl.directions(
         panels, ax=plt.subplots(1, 2)[1], shade={"plane": np.ones(3), "space": [0, 1]}

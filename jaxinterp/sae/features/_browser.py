@@ -184,7 +184,7 @@ def _show(document: str, title: str, path: Path) -> None:
             stacklevel=3,
         )
         return
-    from IPython.display import display
+    from IPython.display import display  # pyright: ignore[reportMissingImports]
 
     display(viz.Figure(title, framed(document, title)))
 

@@ -15,7 +15,7 @@ def umap_map(
     *,
     key: KeyLike,
     neighbours: IntLike = 15,
-    distance: FloatLike = 0.1,
+    distance: FloatLike = 0.05,
     metric: str = "cosine",
 ) -> np.ndarray:
     r"""$\mathbb{R}^d \to \mathbb{R}^2$ of decoder rows: features that lie near each other stay near each other.
@@ -29,7 +29,7 @@ def umap_map(
     - `sae`: a dictionary, or any object with `decoder (features, ...)`.
     - `key`: a `jax.random.key`, which decides the layout.
     - `neighbours`: how many neighbours of each feature are kept near; 15 by default.
-    - `distance`: the smallest distance of two points of the map; 0.1 by default.
+    - `distance`: the smallest distance of two points of the map; 0.05 by default.
     - `metric`: "cosine" (the default) or "euclidean".
 
     **Returns:** `(features, 2)`.
