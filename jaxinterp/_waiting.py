@@ -5,15 +5,19 @@ added to it. `TQDM_DISABLE=1` in the environment silences both.
 """
 
 import contextlib
+import functools
 import threading
 import time
-from collections.abc import Iterator
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator
+from typing import Any, ParamSpec, TypeVar
 
 import jax
 
 from ._arguments import concrete
+from .mesh._gather import on_mesh
 
+Args = ParamSpec("Args")
+R = TypeVar("R")
 T = TypeVar("T")
 
 DELAY = 2.0
@@ -36,6 +40,23 @@ def waiting(name: str, progress: bool = True) -> Iterator[None]:
     finally:
         done.set()
         thread.join()
+
+
+def announced(program: Callable[Args, R]) -> Callable[Args, R]:
+    """`on_mesh`, where a call of more than two seconds is named on stderr: most of it is the compilation."""
+    called, name = on_mesh(program), program.__name__.strip("_")
+
+    @functools.wraps(program)
+    def call(*args: Args.args, **kwargs: Args.kwargs) -> R:
+        with waiting(f"ji.{name}: compiling and running"):
+            return called(*args, **kwargs)
+
+    return call
+
+
+def hidden(progress: bool) -> dict[str, Any]:
+    """Options of tqdm for a bar that is hidden; of one that is not, `TQDM_DISABLE` decides."""
+    return {} if progress else {"disable": True}
 
 
 def finished(values: T) -> T:

@@ -33,12 +33,27 @@ _EXACT = 0.0
 
 
 class LawBroken(AssertionError):
-    """The error for a law that does not hold. The message names the law, and the site where it fails."""
+    """The error for a law that does not hold. The message names the law, and the site where it fails.
+
+    ```python
+    try:
+        ji.testing.check_model(model, tokens, tolerance=0)
+    except ji.testing.LawBroken as error:
+        print(error)                                     # the law, the site and the size of the difference
+    ```
+    """
 
 
 @dataclasses.dataclass(frozen=True)
 class Report(Tabular):
-    """The laws that a model keeps, from `ji.testing.check_model`: a line for each, with the largest difference seen."""
+    """The laws that a model keeps, from `ji.testing.check_model`: a line for each, with the largest difference seen.
+
+    ```python
+    report = ji.testing.check_model(model, tokens)
+    print(report)
+    max(report.laws.values()), report.records()[0]
+    ```
+    """
 
     laws: dict[str, float]
 

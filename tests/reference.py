@@ -39,6 +39,7 @@ SLOW = {
     "ji.neurons.induction_case",
     "ji.neurons.response_curves",
     "ji.neurons.scaling",
+    "ji.neurons.ScalingStudy",
     "ji.neurons.training_curves",
     "ji.sae.AbsorbedClass",
     "ji.sae.Absorption",
@@ -55,6 +56,7 @@ SLOW = {
     "ji.sae.steer",
     "ji.sae.sweep",
     "ji.testing.check_edit",
+    "ji.testing.Report",
 }
 "Examples that take more than five seconds: run with `--slow`."
 

@@ -77,6 +77,11 @@ def calls(tree: ast.AST) -> Iterator[tuple[ast.Call, Callable[..., Any]]]:
                 yield node, function
 
 
+def test_every_function_and_class_has_an_example() -> None:
+    names = [name for page in PAGES.values() for name in page.names if not name.is_value]
+    assert len(names) > 400 and not [name.short for name in names if not name.examples]
+
+
 @pytest.mark.parametrize("room", sorted(PAGES))
 def test_the_examples_of_a_page_name_what_is_there(room: str) -> None:
     """Each name is made by the example or by the start of its page; functions of `ji` exist and take the options given."""

@@ -73,6 +73,11 @@ class LearnedMasks(Result):
     - `kept (n,)`: how many edges are kept.
     - `history`: arrays `(n, step)` by name: `"loss"`, `"fit"` (the part of the loss from the metric) and `"open"`
       (the expected share of open masks).
+
+    ```python
+    few = ji.circuits.PruneSettings(steps=50)
+    ji.circuits.prune(jax.random.key(0), model, clean, corrupt, metric, penalty=[0.1, 1.0], settings=few).records()
+    ```
     """
 
     circuit: Circuit
@@ -86,13 +91,7 @@ class LearnedMasks(Result):
     def records(self) -> list[dict[str, Any]]:
         """A row for each circuit: its settings, its size, and the last numbers of the history."""
         last = {name: value[:, -1] for name, value in self.history.items()}
-        columns = {
-            "penalty": self.penalty,
-            "target": self.target,
-            "instance": self.instance,
-            "kept": self.kept,
-            **last,
-        }
+        columns = {name: getattr(self, name) for name in ("penalty", "target", "instance", "kept")} | last
         return [{name: value[row].item() for name, value in columns.items()} for row in range(len(self.kept))]
 
     def figure(self, *, title: str = "Learning which edges to keep") -> viz.Figure:

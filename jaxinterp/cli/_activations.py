@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from .._text import line
-from ._command import MODEL, Command, say
+from ._command import MODEL, Command, choice, say
 from ._texts import CTX, FIELD, MOST, contexts, reader
 
 
@@ -28,7 +28,7 @@ from ._texts import CTX, FIELD, MOST, contexts, reader
 @FIELD
 @click.option(
     "--dtype",
-    type=click.Choice(["float32", "float16", "bfloat16", "int8"]),
+    type=choice("float32", "float16", "bfloat16", "int8"),
     help="How numbers are kept. int8 takes a quarter of float32. [default: as the model computes them]",
 )
 @click.option(

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import math
 import sys
 import warnings
 from collections.abc import Iterator
@@ -43,6 +44,22 @@ class Command(click.Command):
             raise Complaint(f"{message}\n(--debug shows where this was raised.)") from error
 
 
+def choice(*names: str) -> click.Choice[str]:
+    """One of some words, in any case."""
+    return click.Choice(names, case_sensitive=False)
+
+
+class Number(click.FloatRange):
+    """A finite number: what compares with NaN or infinity is wrong without an error."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        found = super().convert(value, param, ctx)
+        if not math.isfinite(found):
+            name = "It" if param is None else param.opts[0]
+            self.fail(f"{name} is a finite number; got {value!r}.", param, ctx)
+        return float(found)
+
+
 class Complaint(click.ClickException):
     """What a user can mend: exit code 2, as for wrong arguments."""
 
@@ -57,6 +74,16 @@ def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
 def say(text: Any, *, err: bool = False) -> None:
     """Prints, with nothing in it that a terminal would obey or hide."""
     click.echo(plain(str(text)), err=err)
+
+
+def draw(table: Any) -> None:
+    """Prints a table of rich. No column is lost: where many need it, the table is wider than the terminal."""
+    from rich.console import Console
+    from rich.measure import Measurement
+
+    console = Console()
+    least = Measurement.get(console, console.options.update(max_width=10**6), table).minimum
+    Console(width=max(console.width, least)).print(table)
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ import click
 import numpy as np
 
 from .._text import line
-from ._command import MODEL, Command, say
+from ._command import MODEL, Command, Number, choice, say
 from ._neurons import show, write
 from ._texts import checked_plot, prompt, reader, waiting
 
@@ -25,7 +25,7 @@ _PLOT = click.option(
 @click.argument("model")
 @click.option(
     "--kind",
-    type=click.Choice(KINDS),
+    type=choice(*KINDS),
     default="induction",
     show_default=True,
     help="The score by which the table is sorted, and which the figure shows.",
@@ -35,7 +35,7 @@ _PLOT = click.option(
 )
 @click.option(
     "--threshold",
-    type=float,
+    type=Number(),
     default=0.4,
     show_default=True,
     help="The score from which on the summary names a head.",
@@ -204,6 +204,11 @@ def _place(position: int, count: int) -> int:
 
 def _wanted(chosen: tuple[str, ...], layer: int | None, layers: int, heads: int) -> list[tuple[int, int]]:
     """The heads that were chosen, or all of a layer or of the model."""
+    if chosen and layer is not None:
+        raise ValueError(
+            f"--layer and --head choose heads, so one of them is given; got --layer {layer} and --head {line(chosen[0])}. "
+            "Leave out --layer."
+        )
     if chosen:
         return [_address(name, layers, heads) for name in dict.fromkeys(chosen)]
     if layer is not None and not -layers <= layer < layers:

@@ -11,7 +11,7 @@ import click
 
 from .._text import line, plain
 from ._activations import activations
-from ._command import MODEL, CommandGroup, say
+from ._command import MODEL, CommandGroup, draw, say
 from ._heads import attention, heads
 from ._models import models
 from ._neurons import neurons
@@ -110,9 +110,11 @@ def sites(model: str, length: int) -> None:
     from ..tour import describe, sites_table
 
     loaded, _ = reader(model, tokens=False)
+    if length > loaded.config.ctx:
+        raise ValueError(f"{line(model)} reads at most {loaded.config.ctx} tokens; got --length {length}.")
     console = Console()
     console.print(plain(describe(loaded, model).replace("`", "")), markup=False)
-    console.print(sites_table(list_sites(loaded, jnp.zeros((length,), jnp.int32))).rich())
+    draw(sites_table(list_sites(loaded, jnp.zeros((length,), jnp.int32))).rich())
     console.print("Read one with ji.run(model, tokens, capture=['resid_post', 'z[0]']).", markup=False)
 
 
@@ -148,15 +150,13 @@ def lens(model: str, text: str, top: int, bos: bool, html: Path | None) -> None:
       jaxinterp lens tiny "The queen said that"
       jaxinterp lens gpt2 "The capital of France is" --top 3 --html lens.html
     """
-    from rich.console import Console
-
     from ..tour import lens_figure, lens_guesses_table, logit_lens
 
     loaded, tokenizer = reader(model)
     ids = prompt(tokenizer, text, bos)
     with waiting("Logit lens: compiling and running"):
         reading = logit_lens(loaded, tokenizer, ids, top=top)
-    Console().print(lens_guesses_table(reading).rich())
+    draw(lens_guesses_table(reading).rich())
     if html is not None:
         path = lens_figure(reading, title=f"Logit lens: {model}").save(html)
         say(f"Wrote {line(path)}.")

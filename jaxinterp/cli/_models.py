@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from .._text import grid, line
-from ._command import Command, say
+from ._command import Command, draw, say
 
 
 @click.command(cls=Command, short_help="List the models that are known by name.")
@@ -23,15 +23,13 @@ def models(text: str | None) -> None:
       jaxinterp models
       jaxinterp models pythia
     """
-    from rich.console import Console
-
     count = 0
     for family, licence, rows in _families():
         rows = [row for row in rows if text is None or text.lower() in f"{row[0]} {row[1]}".lower()]
         count += len(rows)
         if rows:
             title = f"{family} (licence of the weights: {licence})"
-            Console().print(grid(["name", "what it stands for", "on this machine"], rows, title=title))
+            draw(grid(["name", "what it stands for", "on this machine"], rows, title=title))
     if not count:
         raise ValueError(
             f"No known model has {line(text)!r} in its name. All names: jaxinterp models. Any model of these "

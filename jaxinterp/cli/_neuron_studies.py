@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from .._text import line
-from ._command import MODEL
+from ._command import MODEL, Number, choice
 from ._neurons import neurons, opened, show, write
 from ._texts import reader, texts
 
@@ -90,7 +90,7 @@ def confidence(
 )
 @click.option(
     "--threshold",
-    type=float,
+    type=Number(),
     default=0.5,
     show_default=True,
     help="A neuron counts as universal when its excess correlation is above this number.",
@@ -141,7 +141,7 @@ def universal(
     "--kind",
     "kinds",
     multiple=True,
-    type=click.Choice(["delete", "swap", "repeat"]),
+    type=choice("delete", "swap", "repeat"),
     default=["delete", "swap"],
     show_default=True,
     help="What is done to a layer. May be given several times.",

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from .._text import grid, line, number
-from ._command import MODEL, CommandGroup, say
+from ._command import MODEL, CommandGroup, choice, draw, say
 from ._texts import checked_plot, packed, reader, texts
 
 
@@ -41,12 +41,10 @@ def opened(
 
 def show(records: Sequence[dict[str, Any]], columns: Sequence[str], title: str) -> None:
     """Some columns of a table of records; numbers with three digits."""
-    from rich.console import Console
-
     cells = [
         [number(v) if isinstance(v := each[column], float) else v for column in columns] for each in records
     ]
-    Console().print(grid([column.replace("_", " ") for column in columns], cells, title=title))
+    draw(grid([column.replace("_", " ") for column in columns], cells, title=title))
 
 
 def write(figure: Any, path: Path | None) -> None:
@@ -109,7 +107,7 @@ def contexts(
 @_NEURONS
 @click.option(
     "--to",
-    type=click.Choice(["zero", "mean"]),
+    type=choice("zero", "mean"),
     default="zero",
     show_default=True,
     help="What the neurons are set to: 0, or their mean over the texts.",

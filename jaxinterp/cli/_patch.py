@@ -7,7 +7,7 @@ import click
 import numpy as np
 
 from .._text import line, number
-from ._command import MODEL, Command, say
+from ._command import MODEL, Command, choice, say
 from ._neurons import show, write
 from ._texts import checked_plot, prompt, reader, waiting
 
@@ -16,7 +16,10 @@ def _axes(ctx: click.Context, param: click.Parameter, text: str | None) -> tuple
     """`layer,pos` as its two words."""
     if text is None:
         return None
-    return tuple(part.strip() for part in text.split(",") if part.strip())
+    found = tuple(part.strip().lower() for part in text.split(",") if part.strip())
+    if not found or len(set(found)) < len(found):
+        raise click.BadParameter(f"axes such as layer,pos, each once; not {text!r}")
+    return found
 
 
 @click.command(
@@ -53,7 +56,7 @@ def _axes(ctx: click.Context, param: click.Parameter, text: str | None) -> tuple
 )
 @click.option(
     "--mode",
-    type=click.Choice(["denoise", "noise"]),
+    type=choice("denoise", "noise"),
     default="denoise",
     show_default=True,
     help="denoise runs CORRUPT and puts in values of CLEAN; noise runs CLEAN and puts in values of CORRUPT.",
@@ -106,6 +109,16 @@ def patch(model: str, clean: str, corrupt: str, **options: Any) -> None:
     if over is not None and len(over) > 2 and options["plot"] is not None:
         raise ValueError(
             f"A heat map has two axes; got --over {','.join(map(line, over))}. Leave out --plot, or an axis."
+        )
+    if clean == corrupt:
+        raise ValueError(
+            f"CLEAN and CORRUPT are two prompts with different answers; both are {line(clean)!r}. Exchange a word of one."
+        )
+    if options["answer"] == options["wrong"]:
+        raise ValueError(f"--wrong is another token than --answer; both are {line(options['answer'])!r}.")
+    if "[" in site:
+        raise ValueError(
+            f"All layers of a site are patched; got --site {line(site)}. Write --site {line(site.partition('[')[0])}."
         )
     loaded, tokenizer = reader(model)
     first, second = (prompt(tokenizer, text, options["bos"]) for text in (clean, corrupt))

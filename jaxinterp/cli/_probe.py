@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from .._text import line
-from ._command import MODEL, Command, say
+from ._command import MODEL, Command, Number, choice, say
 from ._texts import CTX, reader
 
 
@@ -18,8 +18,10 @@ def _numbers(ctx: click.Context, param: click.Parameter, text: str | None) -> li
     found: list[int] = []
     for part in filter(None, text.split(",")):
         first, _, end = part.partition(":")
-        if not first.strip().isdigit() or (end and not end.strip().isdigit()):
+        if not first.strip().isdecimal() or (end and not end.strip().isdecimal()):
             raise click.BadParameter(f"numbers such as 1,2,4 or 0:6, not {part!r}")
+        if end and int(end) <= int(first):
+            raise click.BadParameter(f"8:12 is 8 to 11, so the end is larger than the start; not {part!r}")
         found += range(int(first), int(end)) if end else [int(first)]
     return found
 
@@ -43,7 +45,7 @@ def _numbers(ctx: click.Context, param: click.Parameter, text: str | None) -> li
     "--method",
     "methods",
     multiple=True,
-    type=click.Choice(["single", "mean_diff", "adaptive", "elastic", "best_subset", "dense"]),
+    type=choice("single", "mean_diff", "adaptive", "elastic", "best_subset", "dense"),
     default=["single", "adaptive"],
     show_default=True,
     help="How neurons are chosen: single takes the best one alone, adaptive and best_subset the best few "
@@ -65,14 +67,14 @@ def _numbers(ctx: click.Context, param: click.Parameter, text: str | None) -> li
 )
 @click.option(
     "--time-limit",
-    type=click.FloatRange(min=0),
+    type=Number(min=0),
     default=5.0,
     show_default=True,
     help="How many seconds each proof may take.",
 )
 @click.option(
     "--reduce",
-    type=click.Choice(["mean", "max", "last"]),
+    type=choice("mean", "max", "last"),
     default="mean",
     show_default=True,
     help="How the tokens of a context become one number per neuron: their mean, their maximum, or the last.",

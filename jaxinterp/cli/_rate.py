@@ -6,7 +6,8 @@ import click
 
 from .._text import line
 from ._command import MODEL, say
-from ._sae import _DICTIONARY, _MODEL, _SITE, opened, sae
+from ._dictionary import opened
+from ._sae import _DICTIONARY, _MODEL, _SITE, sae
 from ._texts import packed, texts
 
 

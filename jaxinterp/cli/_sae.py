@@ -1,14 +1,14 @@
 """The commands `jaxinterp sae`: train a sparse dictionary, judge it, look through it, steer with it."""
 
 from pathlib import Path
-from typing import Any
 
 import click
 
 from .._text import line
-from ._command import MODEL, CommandGroup, say
+from ._command import MODEL, CommandGroup, Number, choice, say
+from ._dictionary import opened
 from ._sae_train_command import train
-from ._texts import packed, reader, texts, waiting
+from ._texts import packed, texts, waiting
 
 
 @click.group(cls=CommandGroup, short_help="Train a sparse dictionary (SAE), and look at its features.")
@@ -39,59 +39,6 @@ _MODEL = click.option(
 _DICTIONARY = click.argument("dictionary")  # a path, "tiny", or a place on the hub
 
 
-def opened(dictionary: str, model: str | None, data: tuple[Path, ...] = ()) -> tuple[Any, Any, Any]:
-    """A dictionary, its model and the tokenizer; the model is by default that of the dictionary's record."""
-    from .. import sae as dictionaries
-
-    if data and not data[0].exists():
-        raise ValueError(
-            f"There is no file or folder {line(data[0])} with texts. Texts stand after the dictionary. Its model is "
-            f"known from its record; another one is named by an option: --model {line(data[0])}."
-        )
-    with waiting(f"Reading {line(dictionary)}"):
-        found, about = dictionaries.load(dictionary, about=True)
-    name = model_of(about) if model is None else model
-    if name is None:
-        raise ValueError(
-            f"The dictionary {line(dictionary)} does not record its model. Name it: --model MODEL, such as --model gpt2."
-        )
-    try:
-        loaded, tokenizer = reader(name)
-    except (ValueError, OSError) as error:
-        if model is not None:
-            raise
-        raise ValueError(
-            f"The dictionary {line(dictionary)} records the model {line(name)!r}, which cannot be read here: {error}\n"
-            "Name the model, or where it is now: --model MODEL."
-        ) from error
-    if reads_centred(about):
-        from ..weights import center_writing
-
-        loaded = center_writing(loaded)
-        say(
-            "The dictionary reads a model whose writing weights are centred: they are centred here too.",
-            err=True,
-        )
-    return found, loaded, tokenizer
-
-
-def reads_centred(about: Any) -> bool:
-    """Whether the record of a dictionary says that the model had centred writing weights, as SAELens writes it."""
-    more = about.get("metadata")
-    records = [each.get("model_from_pretrained_kwargs") for each in (about, more) if isinstance(each, dict)]
-    return any(isinstance(each, dict) and each.get("center_writing_weights") is True for each in records)
-
-
-def model_of(about: Any) -> str | None:
-    """The name of the model in the record of a dictionary: ours, or in the configuration of SAELens."""
-    more = about.get("metadata")
-    for record in (about, more if isinstance(more, dict) else {}):
-        for key in ("model", "model_name"):
-            if isinstance(name := record.get(key), str) and name:
-                return name
-    return None
-
-
 @sae.command(epilog=MODEL, short_help="Write web pages that show what its features respond to.")
 @_DICTIONARY
 @texts
@@ -116,6 +63,13 @@ def model_of(about: Any) -> str | None:
     is_flag=True,
     help="Also serve the pages to this machine, so that they read texts that are written on them. Ctrl-C ends it.",
 )
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    show_default=True,
+    help="The port of this machine that --serve listens on; 0 takes a free one.",
+)
 def browse(
     dictionary: str,
     data: tuple[Path, ...],
@@ -127,6 +81,7 @@ def browse(
     out: Path,
     top: int,
     serve: bool,
+    port: int,
 ) -> None:
     """Write web pages that show where in the texts of DATA each feature is most active.
 
@@ -136,6 +91,7 @@ def browse(
     Examples:
       jaxinterp sae browse my_dictionary texts/ --out features
       jaxinterp sae browse sae_folder texts/ --model gpt2 --site "resid_pre[8]"
+      jaxinterp sae browse tiny texts/ --serve --port 8000
     """
     from .. import sae as dictionaries
 
@@ -143,6 +99,8 @@ def browse(
         raise ValueError(
             f"--serve serves a folder, and {line(out)} is one file. Write --out {line(out.stem)}."
         )
+    if port and not serve:
+        raise ValueError(f"--port is the port of --serve; got --port {port} alone. Add --serve.")
     found, loaded, tokenizer = opened(dictionary, model, data)
     corpus = packed(tokenizer, loaded, data, ctx, most, chars)
     path = dictionaries.browse(
@@ -150,7 +108,7 @@ def browse(
     )
     say(f"Wrote {line(path)}; open {line(path / 'index.html' if path.is_dir() else path)}.")
     if serve:
-        with dictionaries.serve(path, found, loaded, tokenizer, site=site) as pages:
+        with dictionaries.serve(path, found, loaded, tokenizer, site=site, port=port) as pages:
             say(f"The pages read texts at {pages.url}\nCtrl-C ends it.")
             try:
                 while not pages.wait(1):
@@ -198,13 +156,13 @@ def evaluate(
 @click.option("--feature", type=click.IntRange(min=0), required=True, help="The number of the feature.")
 @click.option(
     "--value",
-    type=float,
+    type=Number(),
     required=True,
     help="The number that the feature is set to, or that is added to it, or that it is multiplied by.",
 )
 @click.option(
     "--mode",
-    type=click.Choice(["clamp", "add", "scale"]),
+    type=choice("clamp", "add", "scale"),
     default="clamp",
     show_default=True,
     help="clamp sets the feature to the value at every token, add adds the value, scale multiplies by it.",

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from ._command import MODEL, Command, say
+from ._command import MODEL, Command, Number, choice, say
 from ._texts import CTX, FIELD, MOST
 
 
@@ -35,7 +35,7 @@ from ._texts import CTX, FIELD, MOST
 )
 @click.option(
     "--sparsity",
-    type=float,
+    type=Number(),
     help="How strongly active features are penalised, for the other kinds. [default: that of the kind]",
 )
 @click.option(
@@ -50,18 +50,18 @@ from ._texts import CTX, FIELD, MOST
 )
 @click.option(
     "--rate",
-    type=float,
+    type=Number(),
     help="The learning rate of Adam, which rises in the first 5% of the steps and falls to 0 in the last 20%. "
     "[default: the published recipe of the kind]",
 )
 @click.option(
     "--average",
-    type=float,
+    type=Number(),
     help="The decay of a moving average of the weights, such as 0.999, which becomes the dictionary. [default: no average]",
 )
 @click.option(
     "--matmul",
-    type=click.Choice(["float32", "bfloat16"]),
+    type=choice("float32", "bfloat16"),
     default="float32",
     show_default=True,
     help="The precision of the large products; bfloat16 is faster on accelerators.",

@@ -7,7 +7,7 @@ import click
 import numpy as np
 
 from .._text import line
-from ._command import MODEL, CommandGroup, say
+from ._command import MODEL, CommandGroup, Number, say
 from ._neurons import show, write
 from ._texts import reader, waiting
 
@@ -67,14 +67,14 @@ def steer() -> None:
 )
 @click.option(
     "--max-kl",
-    type=float,
+    type=Number(),
     default=0.1,
     show_default=True,
     help="How much the removal may change predictions on the second kind of prompts, in nats.",
 )
 @click.option(
     "--min-induce",
-    type=float,
+    type=Number(),
     default=0.0,
     show_default=True,
     help="The score that the second kind of prompts must reach when the direction is added.",
@@ -147,7 +147,7 @@ def find(model: str, harmful: Path, harmless: Path, **options: Any) -> None:
     "--strength",
     "strengths",
     multiple=True,
-    type=float,
+    type=Number(),
     default=[0.0, 1.0],
     show_default=True,
     help="How much of the direction to add at its layer; 0 is the model as it is. May be given several times.",
@@ -184,10 +184,9 @@ def write_on(
             f"{line(direction)} holds no direction. Make one: jaxinterp steer find MODEL HARMFUL HARMLESS --answer TOKEN --out FILE."
         )
     vector, layer = arrays["direction"], int(arrays["layer"])
-    if not np.isfinite(strengths).all():
-        raise ValueError(f"--strength is a finite number; got {', '.join(map(str, strengths))}.")
     edits: dict[str, Any] = {
-        f"strength {strength:g}": [add("resid_pre", strength * vector, layer=layer)] for strength in strengths
+        f"strength {str(each).removesuffix('.0')}": [add("resid_pre", each * vector, layer=layer)]
+        for each in strengths
     }
     if without:
         edits["without"] = steering.ablate(vector)

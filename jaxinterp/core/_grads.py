@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from .._arguments import check_function, kind_of
-from ..mesh._gather import on_mesh
+from .._waiting import announced
 from ..typing import BoolLike, CaptureLike, EditsLike, IndexLike, MaskLike, MetricLike, ModelLike, TokensLike
 from ._acts import Acts
 from ._arithmetic import Arithmetic
@@ -97,7 +97,7 @@ def site_grads(
     return SiteGrads(*_site_grads(read, dataclasses.replace(request, logits=logits)))
 
 
-@on_mesh
+@announced
 @eqx.filter_jit
 def _site_grads(metric: Callable[..., Any], request: Request) -> tuple[Array, Acts, Acts]:
     shapes, count, probes = request.shapes(), request.count, {}

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._arguments import as_array, as_bool, as_int, as_int32, concrete
-from ..mesh._gather import on_mesh
+from .._waiting import announced
 from ..typing import BoolLike, CaptureLike, EditsLike, IndexLike, MaskLike, ModelLike, ResidLike, TokensLike
 from ._acts import Acts
 from ._blocks import layer_count
@@ -94,7 +94,7 @@ def run(
     return _run(request, as_bool(debug, "debug"))
 
 
-@on_mesh
+@announced
 @eqx.filter_jit
 def _run(request: Request, debug: bool) -> tuple[Array | None, Acts]:
     return execute(_checked(request) if debug else request)
@@ -205,7 +205,7 @@ def _as_start(layer: Any, count: int) -> int | Array:
     return layer
 
 
-@on_mesh
+@announced
 @eqx.filter_jit
 def _resume(request: Request, layer: int | Array) -> tuple[Array | None, Acts]:
     if not isinstance(layer, int):

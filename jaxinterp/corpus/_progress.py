@@ -42,7 +42,12 @@ def progress_bar(
 
     with (
         tqdm(
-            total=total, initial=initial, desc=name, unit=unit, delay=_waiting.DELAY, disable=not progress
+            total=total,
+            initial=initial,
+            desc=name,
+            unit=unit,
+            delay=_waiting.DELAY,
+            **_waiting.hidden(progress),
         ) as bar,
         _ticking(bar, initial, "compiling", caller),
     ):

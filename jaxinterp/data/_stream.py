@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .._deprecations import respelled
-from ..core._check import is_int
+from ..core._check import as_int
 from ..corpus._corpus import as_corpus, select, tokens_hash
 from ..corpus._fingerprint import fingerprint
 from ..corpus._model_hash import model_hash
@@ -22,7 +22,12 @@ from ._reading import plan
 
 
 class Stream:
-    """Batches of activations by number, made by `ji.data.stream`. `batch(i)` is the same array at each call."""
+    """Batches of activations by number, made by `ji.data.stream`. `batch(i)` is the same array at each call.
+
+    ```python
+    ji.data.stream(model, corpus, site="resid_post[2]", batch_size=16).batch(3).shape      # (16, 160)
+    ```
+    """
 
     def __init__(
         self,
@@ -223,9 +228,7 @@ def stream(
     ```python
     model, tokenizer = ji.load("tiny")
     tokens, mask = tokenizer(["One text after another.", "And another one."] * 20)
-    stream = ji.data.stream(
-        model, tokens, site="resid_post[2]", batch_size=64, mask=mask, positions=slice(1, None)
-    )
+    stream = ji.data.stream(model, tokens, site="resid_post[2]", batch_size=64, mask=mask)
     stream.batch(3).shape
     ```
 
@@ -234,10 +237,6 @@ def stream(
     """
     for size in (batch_size, passes, 1 if buffer is None else buffer):
         check_batch_size(size)
-    if not is_int(max_bytes) or max_bytes < 0:
-        raise ValueError(
-            f"max_bytes is an int of 0 or more, 2**30 for 1 GiB of activations; got {max_bytes!r}."
-        )
     return Stream(
         model,
         as_corpus(tokens, mask=mask, positions=positions),
@@ -246,5 +245,5 @@ def stream(
         order=seeds_of(key, "ji.data.stream(..., key={})"),
         buffer=buffer,
         passes=passes,
-        max_bytes=int(max_bytes),
+        max_bytes=as_int(max_bytes, "max_bytes", 0),
     )

@@ -89,6 +89,19 @@ class EarlyStopped(NamedTuple):
     - `epochs`, `steps`, `best_epoch`: `()` int32; the first epoch is 1.
     - `stopped`: `()`, whether the training ended because its patience was used up.
     - `loss`, `dev_loss`: `(epochs,)`, the losses of each epoch, NaN after the last.
+
+    ```python
+    optimizer = ji.fit.rated(optax.sgd(0.1))
+
+    def epoch(state, number):
+        value, slope = jax.value_and_grad(lambda w: ((x @ w - y) ** 2).mean())(state.params)
+        change, inner = optimizer.update(slope, state.optimizer_state)
+        return ji.fit.State(state.params + change, inner, state.step + 1), value
+
+    start = ji.fit.State(jnp.zeros(3), optimizer.init(jnp.zeros(3)), jnp.int32(0))
+    found = ji.fit.early_stopping(start, epoch, lambda w: ((xs @ w - ys) ** 2).mean(), ji.fit.Plateau(50, patience=3))
+    found.stopped, found.best_epoch, found.dev_loss[: int(found.epochs)]
+    ```
     """
 
     params: PyTree

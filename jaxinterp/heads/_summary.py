@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 from .. import viz
 from .._deprecations import key_by_name, respelled
 from .._tabular import Tabular
+from .._waiting import waiting
 from ..core._intervene import config_of
 from ..stats._results import Record
 from ..typing import KeyLike, ModelLike
@@ -97,6 +98,7 @@ class Summary(Tabular, eqx.Module):
 
 @key_by_name("ji.heads.summary(model, key=jax.random.key(0))")
 @respelled(bar="threshold=", batch="batch_size=")
+@waiting("ji.heads.summary: compiling and running")
 def summary(model: ModelLike, *, key: KeyLike, threshold: float = 0.4, **prompts: Unpack[Repeats]) -> Summary:
     r"""All scores of all heads on random tokens that come again, and the heads that reach `threshold`.
 

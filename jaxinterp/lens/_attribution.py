@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 from .. import viz
 from .._deprecations import respelled
+from .._waiting import waiting
 from ..core._check import as_tokens, concrete
 from ..core._intervene import split_edits
 from ..stats._results import Record
@@ -101,15 +102,13 @@ class Attribution(Components):
 
     def records(self) -> list[Record]:
         """A row for each component: its label, and its share `value` (a list where there are several)."""
-        values = np.asarray(self.values).tolist()
-        return [
-            {"component": label, "value": value} for label, value in zip(self.labels, values, strict=True)
-        ]
+        pairs = zip(self.labels, np.asarray(self.values).tolist(), strict=True)
+        return [{"component": label, "value": value} for label, value in pairs]
 
     def figure(self, *, title: str = "What adds to the number") -> viz.Figure:
         """A heat map: of heads by layer where there are heads, else of components; several numbers by column."""
         values = np.asarray(self.values, np.float64)
-        if values.ndim == 1 and any(re.fullmatch(r"L\\d+H\\d+", label) for label in self.labels):
+        if values.ndim == 1 and any(re.fullmatch(r"L\d+H\d+", label) for label in self.labels):
             return viz.heatmap(self.heads, axis_names=("layer", "head"), value="share", title=title)
         flat = values.reshape(len(values), -1)
         return viz.heatmap(
@@ -118,6 +117,7 @@ class Attribution(Components):
 
 
 @respelled(direction="target=")
+@waiting("ji.lens.direct_attribution: compiling and running")
 def direct_attribution(
     model: ModelLike,
     tokens: TokensLike,

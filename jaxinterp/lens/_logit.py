@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from .._waiting import waiting
 from ..core._captures import at
 from ..core._check import as_tokens
 from ..core._intervene import split_edits
@@ -18,6 +19,7 @@ from ..weights._leaves import check_layout, wide
 from ._read import STREAMS, LogitLens, all_logits, as_positions, capture
 
 
+@waiting("ji.lens.logit_lens: compiling and running")
 def logit_lens(
     model: ModelLike,
     tokens: TokensLike,

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int
 
 from .. import viz
 from .._tabular import Record, Tabular
+from .._waiting import waiting
 from ..core._check import as_int, as_mask, as_selector, as_tokens, concrete, logit_count
 from ..core._intervene import config_of
 from ..core._positions import take_positions
@@ -113,6 +114,7 @@ class Summary(Tabular, eqx.Module):
         return jnp.where(has_value, values, 0).sum(axes) / has_value.sum(axes, dtype=values.dtype)
 
 
+@waiting("ji.lens.summary: compiling and running")
 def summary(
     model: ModelLike,
     tokens: TokensLike,

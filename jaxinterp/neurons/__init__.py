@@ -45,8 +45,8 @@ from ._frequency import frequency_neurons as frequency_neurons
 from ._induction_case import InductionCase as InductionCase
 from ._induction_case import induction_case as induction_case
 from ._layer_interventions import LayerInterventions as LayerInterventions
-from ._layer_interventions import LayerTable as LayerTable
 from ._layer_interventions import layer_interventions as layer_interventions
+from ._layer_table import LayerTable as LayerTable
 from ._logit_moments import LogitMoments as LogitMoments
 from ._logit_moments import logit_moments as logit_moments
 from ._monosemantic import monosemantic as monosemantic

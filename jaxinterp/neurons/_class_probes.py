@@ -26,6 +26,13 @@ class ClassProbes(Result):
     - `train_f1 f1 mcc (layer, ff)`: of each neuron's probe, on the tokens of its fit and on tokens of other documents.
     - `active inactive (layer, ff)`: the mean activation in the class, and in all others, over all tokens read.
     - `tokens (side, class)`: how many tokens were read, for the fit and for the test, of the class and of others.
+
+    ```python
+    found = ji.neurons.class_probes(model, corpus, "de")
+    layer, neuron = found.best                     # the neuron with the largest MCC on the tokens of its fit
+    found.f1[layer, neuron], found.active[layer, neuron] - found.inactive[layer, neuron]
+    found.records()[:5]
+    ```
     """
 
     context: str

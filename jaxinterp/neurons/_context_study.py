@@ -23,6 +23,14 @@ class ContextStudy(Result):
     - `components (n, 2)`, `added (n,)`: neurons of later layers, and how much more they add to the log-probability of
       the next token because the neuron is active, per token to first order; the largest magnitudes first.
     - `tokens`, `documents`, `level`.
+
+    ```python
+    planted = ji.toy.planted_context_ngram()
+    texts = {"in": [[1, 4, 5, 6, 3, 7, 8, 9]], "out": [[0, 4, 5, 6, 3, 7, 8, 9]]}
+    found = ji.neurons.context_ngrams(planted.model, planted.context, texts, context="in")
+    dict(zip(("total", "without_indirect", "without_direct"), found.costs))
+    found.records()
+    ```
     """
 
     neuron: str

@@ -23,6 +23,14 @@ class Dissection(Tabular):
       their `count`, and the `share` that is the target. -1 and NaN fill up shorter lists.
     - `separation`: for each part a dict of `f1` at its best `threshold`, `roc_auc`, `average_precision`, and `in_top`:
       as many tokens with the largest values as there are targets are taken, and `in_top` is the share of targets in them.
+
+    ```python
+    corpus = ji.data.pack(tokenizer, ["a high school in the high hills, a school"] * 3, ctx=24)
+    target = corpus.spans(lambda t: ji.data.features.compound_word(t, "high school").both, at="last")
+    found = ji.neurons.dissect(model, corpus, [(0, 1), (0, 2)], target, top=3)
+    {row["part"]: row["roc_auc"] for row in found.separation}
+    found.records(tokenizer)[:3]
+    ```
     """
 
     neurons: np.ndarray

@@ -35,6 +35,13 @@ class EntropyNeurons(Result):
     - `layer`, `neurons (n,)`: which they are; `null`, the `NullSpace`.
     - `base`: `loss`, `entropy` and `rank` of the model as it is.
     - `tokens`, `documents`: how many were read.
+
+    ```python
+    found = ji.neurons.entropy_neurons(model, corpus, neurons=[17, 318])
+    found.top(1), found.top(1, by="mediated")
+    found.low["total"], found.total, found.high["total"]
+    found.figure("total", "direct")
+    ```
     """
 
     layer: int

@@ -125,6 +125,13 @@ class FrequencyNeurons(Result):
 
     - `low`, `high`: ends of intervals over documents, by the names of columns.
     - `layer`, `neurons (n,)`; `base`: entropy and both divergences of the model as it is; `tokens`, `documents`.
+
+    ```python
+    counts = np.bincount(corpus.tokens[corpus.mask], minlength=model.config.vocab)
+    found = ji.neurons.frequency_neurons(model, corpus, counts, neurons=[17, 318])
+    found.cosine, found.mediated, found.to_unigram
+    found.figure()
+    ```
     """
 
     layer: int

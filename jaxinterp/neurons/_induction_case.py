@@ -39,6 +39,12 @@ class InductionCase(Result):
       occurrence; `low`, `high`: ends of their intervals over prompts.
     - `heads (h, 2)`, `head_change (h, n)`: how much a neuron's activation on the second occurrence changes when a head
       attends to the first token alone; NaN for a head in a layer behind the neuron.
+
+    ```python
+    found = ji.neurons.induction_case(model, [(3, 17)], key=jax.random.key(0), bos=tokenizer.bos_id, heads=[])
+    found.loss[found.second][:-1].mean(), found.loss_change     # the last position has no loss
+    found.figure()
+    ```
     """
 
     neurons: np.ndarray

@@ -16,6 +16,15 @@ class ContextNgrams(Result):
     - `count (n,)`: how often each n-gram was found; `loss`, `total`, `without_indirect (n,)`: mean nats there.
     - `random_total`, `random_without_indirect`, `random_without_direct (n,)`: mean costs after random common
       tokens of the context; NaN where no prompts were drawn.
+
+    ```python
+    planted = ji.toy.planted_context_ngram()
+    texts = {"in": [[1, 4, 5, 6, 3, 7, 8, 9]], "out": [[0, 4, 5, 6, 3, 7, 8, 9]]}
+    found = ji.neurons.context_ngrams(planted.model, planted.context, texts, context="in",
+                                      settings=ji.neurons.NgramSettings(least=1.0))
+    len(found.ngrams), found.ngrams.ids, found.ngrams.total
+    found.ngrams.records()
+    ```
     """
 
     ids: np.ndarray

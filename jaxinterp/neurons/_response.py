@@ -30,6 +30,12 @@ class ResponseCurves(Result):
     - `scale`, `entropy`, `reciprocal_rank`, `loss`, each `(n, v)`: the scale of the last norm, and the entropy, the
       reciprocal rank of the next token and its loss.
     - `base`: the same four of the model as it is; `tokens` that were read.
+
+    ```python
+    found = ji.neurons.response_curves(model, corpus, [(3, 17)], key=jax.random.key(0))
+    found.values, found.entropy[~found.baseline]         # (v,), (1, v)
+    found.base["entropy"]
+    ```
     """
 
     neurons: np.ndarray

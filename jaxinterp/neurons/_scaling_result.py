@@ -32,6 +32,12 @@ class ScalingStudy(Result):
     - `weights`: a row for each layer of each model: `curve`, the weight statistic of superposition
       (`weight_statistics`), and medians of `product`, `in_norm` and `cosine`; NaN with a `reason` without biases.
     - `skipped`: features of tokens that a model's text has too few of, with the reason.
+
+    ```python
+    found = ji.neurons.scaling({"random": (other, tokenizer), "trained": "tiny"}, documents, key=jax.random.key(0))
+    found.sizes()                                        # a row for each model
+    found.table(), found.figure()
+    ```
     """
 
     models: list[Record]

@@ -39,6 +39,12 @@ class Stages(Result):
       `logit_moments`. None for a model without MLPs.
     - `cka (layer + 1, layer + 1)`: linear CKA of streams, from unbiased HSIC.
     - `predictions`, `documents`: how many.
+
+    ```python
+    found = ji.neurons.stages(model, corpus)
+    found.lens_entropy, found.lens_kl                    # (5,), (5,): the embedding, then each layer
+    found.figure()
+    ```
     """
 
     lens_entropy: np.ndarray

@@ -43,6 +43,13 @@ class TrainingCurves(Result):
     | `costs costs_low costs_high` | context, path | the same by what is removed: both paths, the indirect, the direct one |
     | `ngrams` | context | different n-grams that need the neuron |
     | `induction previous` | | the largest score of a head |
+
+    ```python
+    series = ji.neurons.checkpoints(["runs/tiny/step1000", "runs/tiny/step2000"])
+    found = ji.neurons.training_curves(series, corpus, {"de": (1, 362)})
+    found.values["loss"], found.steps                    # (checkpoint, class), (checkpoint,)
+    found.mean("f1")
+    ```
     """
 
     labels: tuple[str, ...]

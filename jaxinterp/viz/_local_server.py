@@ -9,6 +9,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
+from .._arguments import as_int
 from ._colab import in_colab, show_port
 
 MOST_BYTES = 1 << 16
@@ -60,7 +61,7 @@ class LocalServer:
         self._get, self._post, self._accepts = get, post, accepts
         ancestors = COLAB if in_colab() else "'none'"
         self._headers = HEADERS | {"Content-Security-Policy": f"{policy}; frame-ancestors {ancestors}"}
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), _handler(self))
+        self._server = _listening(as_int(port, "port", 0), _handler(self))
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}/{self.token}/"
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
@@ -82,6 +83,19 @@ class LocalServer:
         if not hmac.compare_digest(token.encode("utf-8", "replace"), self.token.encode()):
             return refusal(HTTPStatus.NOT_FOUND)
         return place.strip("/")
+
+
+def _listening(port: int, handler: type[BaseHTTPRequestHandler]) -> ThreadingHTTPServer:
+    """A server that listens on a port of this machine."""
+    if port > 65535:
+        raise ValueError(f"port is an int from 0 to 65535, and 0 takes a free one; got {port}.")
+    try:
+        return ThreadingHTTPServer(("127.0.0.1", port), handler)
+    except OSError as error:
+        raise OSError(
+            f"The port {port} of this machine cannot be listened on ({error.strerror}). Close the other page, or "
+            "give the port 0, which takes a free one."
+        ) from error
 
 
 def _handler(server: LocalServer) -> type[BaseHTTPRequestHandler]:

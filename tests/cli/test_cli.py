@@ -73,6 +73,14 @@ def test_lens_prints_what_it_read(folder, tmp_path):
         (["attention", "{}/model", "abc", "--head", "2.0"], "layers 0..1 with the heads 0..1"),
         (["attention", "{}/model", "abc", "--head", "first"], "LAYER.HEAD"),
         (["attention", "{}/model", "abc", "--layer", "2"], "layers 0..1; got --layer 2"),
+        (["attention", "{}/model", "abc", "--layer", "1", "--head", "0.1"], "Leave out --layer"),
+        (["patch", "{}/model", "abc", "abc", "--answer", "x"], "both are 'abc'"),
+        (["patch", "{}/model", "abc", "abx", "--answer", "x", "--wrong", "x"], "another token than --answer"),
+        (["patch", "{}/model", "abc", "abx", "--answer", "x", "--site", "z[1]"], "Write --site z."),
+        (["sites", "{}/model", "--length", "33"], "at most 32 tokens; got --length 33"),
+        (["sae", "browse", "tiny", "{}/texts", "--port", "80"], "Add --serve"),
+        (["sae", "browse", "tiny", "{}/texts", "--serve", "--out", "x.html"], "Write --out x."),
+        (["activations", "{}/model", "{}/texts/low.txt", "--most", "1", "--site", "z"], "a smaller ctx"),
         (["patch", "{}/model", "abc", "ab", "--answer", "x"], "equally many tokens"),
         (["patch", "{}/model", "abc", "abx", "--answer", "xy"], "must be one token"),
         (["patch", "{}/model", "abc", "abx", "--answer", "x", "--over", "head"], "no axis 'head'"),
@@ -130,6 +138,26 @@ def test_wrong_arguments_are_explained():
     assert "No such command 'tuor'" in call("tuor", code=2)
     assert "Missing argument" in call("lens", code=2)
     assert "--top" in call("lens", "tiny", "a", "--top", "0", code=2)
+    assert "each once" in call("patch", "m", "a", "b", "--answer", "c", "--over", "layer,Layer", code=2)
+    assert "each once" in call("patch", "m", "a", "b", "--answer", "c", "--over", ",", code=2)
+    for text in ("²", "8:3", "8:8", "-1", "1:²"):
+        assert "Invalid value for '--layers'" in call("probe", "m", "t", "--layers", text, code=2)
+    assert "--threshold is a finite number" in call("heads", "tiny", "--threshold", "nan", code=2)
+    assert "--value is a finite number" in call(
+        "sae", "steer", "tiny", "a", "--feature", 1, "--value", "inf", code=2
+    )
+
+
+def test_a_table_wider_than_the_terminal_loses_no_column(folder):
+    text = call("lens", folder / "model", "a", "--top", "30", columns="40")
+    words = text.split()
+    assert words.count("guess") == 30 and all(str(i + 1) in words for i in range(30))
+    assert text.count("%") in (60, 90)  # of each layer, with or without the embedding
+
+
+def test_words_of_a_patch_are_known_in_any_case(folder):
+    args = ["patch", folder / "model", "abc", "abx", "--answer", "x", "--site", "z"]
+    assert call(*args, "--over", "Layer,HEAD", "--mode", "NOISE") == call(*args, "--mode", "noise")
 
 
 def test_debug_shows_where(folder):

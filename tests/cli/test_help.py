@@ -29,6 +29,14 @@ def test_every_option_says_in_a_sentence_what_it_does():
             assert len(sentence.split()) >= 4 or option.opts == ["--help"], (where, text)
 
 
+def test_words_are_chosen_in_any_case_and_numbers_are_finite():
+    for path, command in commands():
+        for option in command.params:
+            where = (path, option.opts)
+            assert option.type is not click.FLOAT and type(option.type) is not click.FloatRange, where
+            assert not isinstance(option.type, click.Choice) or not option.type.case_sensitive, where
+
+
 def test_every_command_says_in_a_sentence_what_it_does_and_in_lists_too():
     context = click.Context(main)
     for path, command in commands():

@@ -1,5 +1,7 @@
 """A bar that is slow to move says that programs are compiled, and then that they are not."""
 
+import subprocess
+import sys
 import time
 
 import jax
@@ -9,6 +11,7 @@ import pytest
 import jaxinterp as ji
 from jaxinterp import _waiting
 from jaxinterp.corpus import _progress
+from tests.processes import environment
 
 
 def test_a_bar_says_that_programs_are_compiled(
@@ -19,6 +22,25 @@ def test_a_bar_says_that_programs_are_compiled(
         time.sleep(0.4 if number == 0 else 0.2)
     first, _, last = capsys.readouterr().err.rpartition("\r")
     assert "compiling" in first and "sweep" in last and "2/2" in last and "compiling" not in last
+
+
+def test_bars_and_lines_are_silenced_by_the_variable_of_tqdm() -> None:
+    """tqdm reads its variables when it is imported, so this is a process of its own."""
+    code = """
+import time
+from jaxinterp import _waiting
+from jaxinterp.corpus import _progress
+_waiting.DELAY = 0.01
+with _waiting.waiting("a step"):
+    time.sleep(0.1)
+for _ in _progress.watched(range(2), 2, "a bar", True):
+    time.sleep(0.1)
+"""
+    for silent in ("1", ""):
+        variables = environment() | ({"TQDM_DISABLE": silent} if silent else {})
+        done = subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert [word in done.stderr for word in ("a step", "a bar")] == [not silent] * 2, done.stderr
 
 
 def test_what_is_quick_or_unwatched_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
@@ -95,6 +117,18 @@ def test_a_long_step_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
         model, tokens, tokens[::-1], metric, site="z", over=("layer", "head"), settings=quiet
     )
     assert not capsys.readouterr().err
+    for name, step in {
+        "ji.run": lambda: ji.run(model, tokens),
+        "ji.resume": lambda: ji.resume(model, jax.numpy.zeros((3, 160)), 2),
+        "ji.site_grads": lambda: ji.site_grads(model, tokens, lambda logits: logits[-1, 3], at=["z"]),
+        "ji.heads.summary": lambda: ji.heads.summary(model, key=jax.random.key(0)),
+        "ji.lens.direct_attribution": lambda: ji.lens.direct_attribution(model, tokens, 3),
+        "ji.lens.logit_lens": lambda: ji.lens.logit_lens(model, tokens),
+        "ji.lens.summary": lambda: ji.lens.summary(model, tokens),
+        "ji.probes.best_subset": lambda: ji.probes.best_subset(np.eye(8), np.arange(8) < 4, k=1),
+    }.items():
+        step()
+        assert f"{name}: compiling and running" in capsys.readouterr().err
     monkeypatch.setattr(_waiting, "DELAY", 60.0)
     ji.generate(model, tokens, 2)
     assert not capsys.readouterr().err

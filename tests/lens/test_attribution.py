@@ -32,6 +32,11 @@ def test_shares_sum_to_the_logit(name: str, by: str, tokens: Any) -> None:
         # Example 0 of the pairs, alone.
         alone = direct_attribution(model, tokens[0], (4, 6), by=by)
         assert np.allclose(np.asarray(pairs.values)[:, 0], alone.values, atol=1e-5)
+        shown = [str(each.figure()._repr_html_()) for each in (alone, pairs)]
+        assert [("mlp_out[0]" in text) for text in shown] == [
+            False,
+            True,
+        ]  # heads by layer; a list for examples
         label, value = alone.top(1)[0]
         assert value == pytest.approx(float(alone[label])) and abs(value) == abs(alone.values).max()
     if by == "neuron":

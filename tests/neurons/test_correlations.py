@@ -120,12 +120,14 @@ def test_the_last_layer_has_its_own_number() -> None:
     assert as_pair(last, last, corpus).read.sides[0].table[0].tolist() == [1, 0]
 
 
-def test_blocks_of_rows_keep_the_best_of_each(arrays: Any) -> None:
+@pytest.mark.parametrize("measure", ["pearson", "spearman", "cosine", "jaccard"])
+def test_blocks_of_rows_keep_the_best_of_each(arrays: Any, measure: str) -> None:
     x, y = arrays
-    whole = ji.neurons.correlations(x, y, batch_size=64)
+    how: Any = ji.neurons.Measure(measure, share=0.2, sample=TOKENS)
+    whole = ji.neurons.correlations(x, y, measure=how, batch_size=64)
     rows, blocks = block_rows(UNITS, OTHERS, 300, 1)
     assert rows == 2 and blocks == 5 and block_rows(9, 11, 10**6, 4) == (12, 1)
-    found = ji.neurons.correlations(x, y, batch_size=64, max_bytes=300)
+    found = ji.neurons.correlations(x, y, measure=how, batch_size=64, max_bytes=300)
     np.testing.assert_allclose(found.top(2).values, whole.top(2).values, atol=1e-6)
     np.testing.assert_array_equal(found.top(2).partners, whole.top(2).partners)
     with pytest.raises(ValueError, match="max_bytes=396"):

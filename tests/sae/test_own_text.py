@@ -148,6 +148,21 @@ def test_the_server_reads_texts_and_sends_its_files_alone(folder: Path, made: An
         post(pages, None)
 
 
+def test_a_port_is_one_that_can_be_listened_on(folder: Path, made: Any) -> None:
+    sae, model, _ = made
+    serve = lambda port: ji.sae.serve(folder, sae, model, Words(), site="resid_post[0]", port=port)
+    with serve(0) as pages:
+        port = urlsplit(pages.url).port
+        with pytest.raises(OSError, match=rf"port {port} of this machine.*the port 0"):
+            serve(port)
+        assert post(pages, None)[0] == 200
+    with serve(port) as again:  # a port is free as soon as the page is closed
+        assert urlsplit(again.url).port == port and again.url != pages.url
+    for wrong in (65536, -1, "8000", 80.5):
+        with pytest.raises(ValueError, match="port is an int"):
+            serve(wrong)
+
+
 def test_pages_of_another_dictionary_are_refused(folder: Path, made: Any, tmp_path: Path) -> None:
     sae, model, _ = made
     other = ji.sae.Standard(d=4, features=N + 1).init(jax.random.key(0))

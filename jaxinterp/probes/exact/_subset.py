@@ -10,6 +10,7 @@ import numpy as np
 from ..._deprecations import respelled
 from ..._settings import takes_settings
 from ..._tabular import Tabular
+from ..._waiting import waiting
 from ...stats._examples import as_support, check_k
 from ...stats.solvers import Problem, as_problem
 from ...typing import ArrayLike
@@ -61,14 +62,14 @@ class Subset(Tabular, LinearScores):
     def __repr__(self) -> str:
         return (
             f"Subset(support={self.support.tolist()}, value={self.value:.6g}, "
-            f"bound={self.bound:.6g}, gap={self.gap:.1e}, status={self.status!r}, "
-            f"nodes={self.nodes}, cuts={self.cuts}, screened={self.screened}, "
-            f"seconds={self.seconds:.1f})"
+            f"bound={self.bound:.6g}, gap={self.gap:.1e}, status={self.status!r}, nodes={self.nodes}, "
+            f"cuts={self.cuts}, screened={self.screened}, seconds={self.seconds:.1f})"
         )
 
 
 @respelled(**RESPELLED)
 @takes_settings
+@waiting("ji.probes.best_subset: compiling and running")
 def best_subset(
     x: ArrayLike,
     y: ArrayLike,

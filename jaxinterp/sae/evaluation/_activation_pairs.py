@@ -6,6 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from ..._waiting import hidden
 from ..training._batches import Batches, check_array
 
 
@@ -58,7 +59,7 @@ class ActivationPairs:
         from tqdm.auto import tqdm
 
         state = init
-        bar: Any = {"unit": "batch", "delay": 2.0, "disable": not progress}
+        bar: Any = {"unit": "batch", "delay": 2.0, **hidden(progress)}
         for x_a, x_b, weight in tqdm(self, desc=name, **bar):
             state = step(state, x_a, x_b, weight)
         return state

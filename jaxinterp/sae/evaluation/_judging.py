@@ -12,6 +12,7 @@ import numpy as np
 from ..._disk import BadRecords, LineWriter
 from ..._random import key_numbers
 from ..._read import check, integer
+from ..._waiting import hidden
 from ...data._files import fingerprint
 from ...data._lines import read_lines
 from ...stats import Record
@@ -73,7 +74,7 @@ def recorded(
     """The record of each job, in the file `out` before it is given."""
     from tqdm.auto import tqdm
 
-    bar: Any = {"total": len(jobs), "desc": study["study"], "unit": unit, "disable": not settings.progress}
+    bar: Any = {"total": len(jobs), "desc": study["study"], "unit": unit, **hidden(settings.progress)}
     if out is None:
         yield from tqdm(_each(ask, jobs, settings.workers), **bar)
         return
