@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import jax
 import numpy as np
 
+from ._text import check_tokenizer
+
 if TYPE_CHECKING:
     import pandas  # pyright: ignore[reportMissingImports] # an extra
 
@@ -128,4 +130,6 @@ def drawing() -> Any:
 
 def pieces(tokenizer: Any, ids: Iterable[Any]) -> list[str]:
     """The strings of token ids, or the ids between angle brackets where there is no tokenizer."""
-    return [f"<{int(i)}>" for i in ids] if tokenizer is None else tokenizer.tokens(ids)
+    if tokenizer is None:
+        return [f"<{int(i)}>" for i in ids]
+    return check_tokenizer(tokenizer, "found.records(tokenizer)").tokens(ids)

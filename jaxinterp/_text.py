@@ -138,3 +138,13 @@ def grid(columns: Sequence[Any], rows: Sequence[Sequence[Any]], *, title: str = 
     for row in rows:
         table.add_row(*(Text(line(cell)) for cell in row))
     return table
+
+
+def check_tokenizer(tokenizer: Any, call: str, method: str = "tokens") -> Any:
+    """A tokenizer, by the method that is called. A model, a pair of `ji.load` and None are none. `call` shows one."""
+    if isinstance(tokenizer, type) or not callable(getattr(tokenizer, method, None)):
+        raise ValueError(
+            f"A tokenizer has the method {method}; got {shown(tokenizer)}, which has none. Load one: "
+            f"model, tokenizer = ji.load(name); {call}."
+        )
+    return tokenizer

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from .._text import check_tokenizer
 from ._corpus import TextCorpus
 from ._document import Document, as_document
 
@@ -50,6 +51,8 @@ def pack(
     ctx, bos = int(ctx), bool(bos)
     if ctx < 1 + bos:
         raise ValueError(f"A context holds at least one token{' beside BOS' if bos else ''}; got ctx={ctx}.")
+    reads = "encode" if hasattr(tokenizer, "encode") and not isinstance(tokenizer, str) else "with_offsets"
+    check_tokenizer(tokenizer, "ji.data.pack(tokenizer, texts, ctx=128)", reads)
     start = getattr(tokenizer, "bos_id", None) if bos else None
     if bos and start is None:
         raise ValueError("This tokenizer has no bos_id: call pack(..., bos=False).")

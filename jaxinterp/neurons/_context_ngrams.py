@@ -10,6 +10,7 @@ import numpy as np
 from .._arguments import as_int, as_list, as_number
 from .._random import host_generator
 from .._settings import takes_settings
+from .._text import check_tokenizer
 from ..core._check import check_predicts_tokens
 from ..core._intervene import config_of
 from ..corpus._batches import Batch
@@ -116,6 +117,8 @@ def context_ngrams(
             "model. Give it the model inside: ji.neurons.context_ngrams(model.model, ...)."
         )
     check_predicts_tokens(config_of(model), "A context neuron is measured on next tokens")
+    if tokenizer is not None:
+        check_tokenizer(tokenizer, "ji.neurons.context_ngrams(model, neuron, corpus, tokenizer=tokenizer)")
     chosen, level = as_neurons(model, neuron), check_level(level)
     if len(chosen) != 1:
         raise ValueError(f"context_ngrams studies one neuron, as (3, 669); got {len(chosen)} of them.")

@@ -60,7 +60,7 @@ def correlations(
       Several blocks have a file each, `path.1`, `path.2`, ....
 
     **Returns:** `Correlations`, with `.top(k)`, `.matrix` and `.excess`. A unit that never varies has 0
-    everywhere.
+    everywhere, and so has a unit of a model whose activations are below 1e-19, whose squares float32 does not hold.
 
     **Raises:** ValueError for models of different vocabularies, a stream that has no row for each token, an
     empty corpus, and activations that are not finite.
@@ -75,7 +75,7 @@ def correlations(
     """
     measure = as_measure(measure)
     limit = as_limit(max_bytes)
-    pair = as_pair(stream_a, stream_b, corpus, moved=measure.name != "cosine")
+    pair = as_pair(stream_a, stream_b, corpus, measure=measure, mixed=baseline == "rotation")
     chance = as_chance(baseline, key, pair.read.sides[1])
     pair = dataclasses.replace(pair, read=dataclasses.replace(pair.read, chance=chance))
     how: dict[str, Any] = {"batch_size": batch_size, "mesh": mesh}

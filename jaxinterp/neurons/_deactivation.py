@@ -74,7 +74,8 @@ def head_deactivation(model: ModelLike, bos: IntLike, *, distance: IntLike = 1) 
 
     **Returns:** `HeadDeactivation`. `path_ablation` measures whether a pair matters.
 
-    **Raises:** ValueError for a model without MLPs, and an intervened one; IndexError for no token of the model.
+    **Raises:** ValueError for a model without MLPs, an intervened one, and scores that are not finite; IndexError for
+    no token of the model.
 
     ```python
     found = ji.neurons.head_deactivation(model, tokenizer.bos_id)
@@ -89,8 +90,12 @@ def head_deactivation(model: ModelLike, bos: IntLike, *, distance: IntLike = 1) 
     out = folded.blocks.mlp.w_out
     scores = np.asarray(jnp.einsum("nfd,lhd->nflh", out, readers, precision="highest"), np.float32)
     layers = np.arange(len(scores))
-    reads = layers[:, None] < layers[None]
-    return HeadDeactivation(np.where(reads[:, None, :, None], scores, np.nan), int(bos), int(distance))
+    reads = (layers[:, None] < layers[None])[:, None, :, None]
+    if not np.isfinite(np.where(reads, scores, 0)).all():
+        raise ValueError(
+            "Scores of BOS are NaN or infinite: are the weights of the model finite, and does the dtype reach?"
+        )
+    return HeadDeactivation(np.where(reads, scores, np.nan), int(bos), int(distance))
 
 
 def bos_readers(model: ModelLike, bos: IntLike, *, distance: IntLike = 1) -> jax.Array:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .._deprecations import respelled
+from .._text import check_tokenizer
 from ..corpus._corpus import TokenCorpus
 from ..stats._results import Record, Result
 from ..typing import ArrayLike, ModelLike, NeuronsLike, TokenizerLike
@@ -125,6 +126,7 @@ def fact_ablation(
 
 def _prompts(tokenizer: Any, facts: Any, bos: bool) -> Contexts:
     """Prompts with their words, of which the words count."""
+    check_tokenizer(tokenizer, "ji.neurons.fact_ablation(model, tokenizer, facts, neurons)")
     if isinstance(facts, str) or not len(facts):
         raise ValueError("facts are pairs (prompt, word): [('Paris is the capital of', ' France')].")
     rows, starts = [], []

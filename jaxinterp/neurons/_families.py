@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import viz
+from .._text import check_tokenizer
 from ..corpus._corpus import as_corpus
 from ..stats._results import Record, Result
 from ..typing import BytesLike, CorpusLike, FloatLike, ModelLike, TokenizerLike
@@ -176,6 +177,7 @@ def token_families(corpus: CorpusLike, tokenizer: TokenizerLike, *, common: int 
 
     Law: padding has -1 everywhere.
     """
+    check_tokenizer(tokenizer, "ji.neurons.token_families(tokens, tokenizer)")
     corpus = as_corpus(corpus)
     tokens, real = np.asarray(corpus.tokens[np.arange(len(corpus))]), np.asarray(corpus.mask)
     ids, counts = np.unique(tokens[np.asarray(corpus.positions)], return_counts=True)

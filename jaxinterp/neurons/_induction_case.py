@@ -20,6 +20,7 @@ from ..typing import ArrayLike, IntLike, KeyLike, ModelLike, NeuronsLike
 from ._address import as_neurons, name
 from ._clamp_sums import COPIES
 from ._induction_run import FirstRun, SecondRun
+from ._losses import check_losses
 from ._unembedding import check_readout
 
 LONGEST = 100
@@ -118,7 +119,7 @@ def induction_case(
 
     **Arguments:**
 
-    - `model`: as in `entropy_neurons`.
+    - `model`: as in `entropy_neurons`, also without a last norm.
     - `neurons`: pairs `(layer, neuron)`, or names.
     - `key`: a `jax.random.key`, for the prompts.
     - `block`: random tokens of a block. By default 100, or as many as fit.
@@ -140,7 +141,7 @@ def induction_case(
     Laws: clamps are runs with `ji.replace("mlp_post", value, pos=second)`, ablated heads runs with
     `ji.replace("pattern", ...)`.
     """
-    inner = check_readout(model, "induction_case")
+    inner = check_readout(model, "induction_case", scaled=False)
     chosen = as_neurons(inner, neurons)
     if not len(chosen):
         raise ValueError("induction_case needs at least one neuron: neurons=[(3, 336)].")
@@ -172,6 +173,7 @@ def induction_case(
     )
     base, clamped, changes = zip(*runs, strict=True)
     entropy, loss = (stack([each[i] for each in base], 0) for i in range(2))  # (prompt, pos)
+    check_losses(loss[:, :-1])
     clamps = [stack([each[i] for each in clamped], 1) for i in range(2)]  # (n, prompt, pos)
     low, high, change = {}, {}, {}
     for part, new, old in zip(("entropy_change", "loss_change"), clamps, (entropy, loss), strict=True):

@@ -87,11 +87,11 @@ def logit_moments(model: ModelLike) -> LogitMoments:
     `ji.weights.process`: the gain of the last norm is folded into the unembedding, the mean over tokens is subtracted,
     and so is the mean that a LayerNorm removes.
 
-    **Arguments:** `model`, of `ji.models`, with MLPs and a last norm.
+    **Arguments:** `model`, of `ji.models`, with MLPs. Without a last norm weights are taken as they are.
 
     **Returns:** `LogitMoments`, with `.roles()`.
 
-    **Raises:** ValueError for a model without MLPs or norms, and an intervened one.
+    **Raises:** ValueError for a model without MLPs, an intervened one, and weights that are not finite.
 
     ```python
     found = ji.neurons.logit_moments(model)
@@ -101,7 +101,7 @@ def logit_moments(model: ModelLike) -> LogitMoments:
     Laws: they are the moments of all cosines in float64 to 1e-4; for a neuron with the opposite sign the skew changes
     its sign.
     """
-    model = check_readout(model, "logit_moments")
+    model = check_readout(model, "logit_moments", scaled=False)
     out = written(model)
     rows = _unit_rows(out.reshape(-1, out.shape[-1]))
     total, tokens = np.zeros(rows.shape[1]), 0

@@ -16,8 +16,11 @@ from ..corpus._corpus import TokenCorpus, as_corpus
 from ..corpus._fold import captured, folded
 from ..corpus._size import fitting
 from ._chance import Chance
-from ._ranks import Ranks
+from ._ranks import Measure, Ranks
 from ._units import UnitStream, array_side, side_of
+
+FAR = 2.0**30
+"Columns of larger numbers, or of smaller ones than 1 over it, are scaled: float32 cannot hold every square."
 
 
 class ReadPair(eqx.Module):
@@ -107,10 +110,10 @@ CALL = (
 )
 
 
-def as_pair(a: Any, b: Any, corpus: Any, *, moved: bool = True) -> Pair:
+def as_pair(a: Any, b: Any, corpus: Any, *, measure: Measure = Measure(), mixed: bool = False) -> Pair:
     """Checks both sides: arrays with the same tokens, or units of models over one corpus.
 
-    `moved`: whether a column of numbers may be moved as a whole, so that float32 holds its digits.
+    `mixed`: whether units are mixed with each other, as a rotation does, so that all of them have one scale.
     """
     for x in (a, b):
         if isinstance(x, tuple) and x and hasattr(x[0], "config"):
@@ -121,7 +124,7 @@ def as_pair(a: Any, b: Any, corpus: Any, *, moved: bool = True) -> Pair:
     if all(arrays):
         if corpus is not None:
             raise ValueError(f"Arrays hold a row for each token, and need no corpus; {CALL}.")
-        return _of_arrays(a, b, moved)
+        return _of_arrays(a, b, measure, mixed)
     if any(arrays):
         raise ValueError(
             "Both sides are models, or both are arrays (token, unit); got one of each. Read the model first: "
@@ -146,7 +149,7 @@ def as_pair(a: Any, b: Any, corpus: Any, *, moved: bool = True) -> Pair:
     return Pair(corpus, a.model, list(dict.fromkeys(captures)), ReadPair(sides, other), None)
 
 
-def _of_arrays(a: Any, b: Any, moved: bool) -> Pair:
+def _of_arrays(a: Any, b: Any, measure: Measure, mixed: bool) -> Pair:
     both = {name: as_numbers(x, f"stream_{name}") for name, x in (("a", a), ("b", b))}
     shapes = [x.shape for x in both.values()]
     if any(len(shape) != 2 or not shape[1] for shape in shapes) or shapes[0][0] != shapes[1][0]:
@@ -156,7 +159,7 @@ def _of_arrays(a: Any, b: Any, moved: bool) -> Pair:
         )
     count = shapes[0][0]
     _check_count(count)
-    both = {name: _narrow(x, moved) for name, x in both.items()}
+    both = {name: _narrow(x, measure, mixed) for name, x in both.items()}
     real = np.ones((count, 1), bool)
     numbers = np.zeros((count, 1), np.int32)
     corpus = TokenCorpus(numbers, real, real, numbers, np.full(count, None, object))
@@ -169,12 +172,24 @@ def _check_count(count: int) -> None:
         raise ValueError(f"A correlation is over two tokens or more; got {count}.")
 
 
-def _narrow(x: Any, moved: bool) -> Any:
-    """An array in float32; where that holds fewer digits, columns about their means first."""
+def _narrow(x: Any, measure: Measure, mixed: bool) -> Any:
+    """An array in float32, of which a measure takes what it takes of the array.
+
+    Where float32 holds fewer digits or its squares do not fit, columns are moved to their means and scaled by
+    powers of two, which no measure sees. Ranks stand for numbers of 64 bits where a measure reads ranks alone.
+    """
     if x.dtype.kind == "c":
         raise ValueError(f"Units are real numbers; got {x.dtype}. Give x.real, or abs(x).")
-    if x.dtype.itemsize < 8:
+    ends = [np.asarray(end).astype(np.float64) for end in (x.min(0), x.max(0))]
+    size = np.maximum(*map(np.abs, ends))
+    size = np.full_like(size, size.max()) if mixed else size
+    far = np.isfinite(size) & (size > 0) & ((size < 1 / FAR) | (size > FAR))
+    if x.dtype.itemsize < 8 and (measure.ranked or not far.any()):
         return x
     wide = np.asarray(x).astype(np.float64)
+    if measure.ranked and not mixed:
+        ranks = [np.unique(column, return_inverse=True)[1].reshape(-1) for column in wide.T]
+        return np.where(np.isfinite(wide), np.stack(ranks, 1), np.nan).astype(np.float32)
+    wide = np.ldexp(wide, np.where(far, -np.frexp(np.where(far, size, 1))[1], 0))
     with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is told by the sums
-        return (wide - wide.mean(0) if moved else wide).astype(np.float32)
+        return (wide if measure.name == "cosine" else wide - wide.mean(0)).astype(np.float32)

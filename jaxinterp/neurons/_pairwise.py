@@ -77,7 +77,7 @@ class AddPairs(eqx.Module):
         rows = state.products[0].shape[0]
         if rows < self.padded:
             a = jax.lax.dynamic_slice_in_dim(a, self.start, rows, 1)
-            gap_a = jax.lax.dynamic_slice_in_dim(gap_a, self.start, rows, 0)
+            gap_a = gap_a if gap_a is None else jax.lax.dynamic_slice_in_dim(gap_a, self.start, rows, 0)
         more = jnp.einsum("ti,tj->ij", a, b, precision="highest")
         if self.centred:
             more = more + _weight(state.count, new) * gap_a[:, None] * gap_b[None]
@@ -94,8 +94,8 @@ class AddPairs(eqx.Module):
             x = jnp.where(here, x, 0)
             return x, None, sums._replace(first=first, varies=varies, squares=_squares(sums, x))
         n = jnp.maximum(new, 1).astype(jnp.float32)
-        shift = jnp.where(count > 0, sums.shift, jnp.where(here, x, 0).sum(0) / n)
-        own = jnp.where(here, x - shift[None], 0).sum(0)
+        shift = jnp.where(count > 0, sums.shift, _total(jnp.where(here, x, 0)) / n)
+        own = _total(jnp.where(here, x - shift[None], 0))
         gap = own / n - sums.total[0] / jnp.maximum(count, 1).astype(jnp.float32)
         # About the rounded mean of the batch, in one pass: what rounding moves it counts in the second order alone.
         x = jnp.where(here, x - (shift + own / n)[None], 0)
@@ -110,8 +110,13 @@ def added(pair: tuple[Any, Any], more: Any) -> tuple[Any, Any]:
     return new, (new - pair[0]) - more
 
 
+def _total(x: Any) -> Any:
+    """Sums over the tokens `(unit,)`, as a product: on a CPU XLA sums a first axis unit by unit, across memory."""
+    return jnp.einsum("t,ti->i", jnp.ones(x.shape[0], x.dtype), x, precision="highest")
+
+
 def _squares(sums: SideSums, x: Any, between: Any = None) -> Any:
-    more = jnp.square(x).sum(0)
+    more = _total(jnp.square(x))
     return added(sums.squares, more if between is None else more + between)
 
 

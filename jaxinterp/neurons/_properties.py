@@ -79,14 +79,14 @@ def neuron_properties(
 
     **Arguments:**
 
-    - `model`: of `ji.models`, with MLPs and a last norm, without edits.
+    - `model`: of `ji.models`, with MLPs, without edits.
     - `corpus`: a `Corpus`, or tokens `(row, pos)`; all tokens that it counts.
     - `batch_size`: rows in one pass; "auto" by default.
     - `progress`: whether a progress bar is shown; True by default.
 
     **Returns:** `NeuronProperties`.
 
-    **Raises:** ValueError for a model without MLPs or norms, and an intervened one.
+    **Raises:** ValueError for a model without MLPs, an intervened one, and numbers that are not finite.
 
     ```python
     found = ji.neurons.neuron_properties(model, tokens)

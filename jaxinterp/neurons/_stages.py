@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import viz
+from .._text import check_tokenizer
 from ..core._blocks import layer_count
 from ..core._check import check_predicts_tokens
 from ..core._intervene import config_of, split_edits
@@ -35,7 +36,7 @@ class Stages(Result):
     - `joined (layer, head)`: mean attention from the last token of a word to its earlier tokens; None without
       words. `words`: how many words of several tokens there were.
     - `prediction`, `suppression (layer,)`: numbers of neurons that raise, or lower, few tokens, by
-      `logit_moments`. None for a model without MLPs or a last norm.
+      `logit_moments`. None for a model without MLPs.
     - `cka (layer + 1, layer + 1)`: linear CKA of streams, from unbiased HSIC.
     - `predictions`, `documents`: how many.
 
@@ -207,8 +208,7 @@ def stages(
     there = sums["tokens"] > 0
     each = sums["lens"][0][:, there] / sums["tokens"][there]
     scale = np.sqrt(np.diag(sums["hsic"]))
-    readable = "mlp_out" in shapes and getattr(base, "ln_final", None) is not None
-    roles = logit_moments(base).roles() if readable else None
+    roles = logit_moments(base).roles() if "mlp_out" in shapes else None
     return Stages(
         lens_entropy=sums["lens"][0].sum(-1) / total,
         lens_entropy_std=each.std(-1),
@@ -238,5 +238,6 @@ def word_starts(tokenizer: TokenizerLike) -> np.ndarray:
     starts[tokenizer(" river")[0]]                       # True
     ```
     """
+    check_tokenizer(tokenizer, "ji.neurons.word_starts(tokenizer)")
     pieces = tokenizer.tokens(np.arange(len(tokenizer)))  # pyright: ignore[reportArgumentType]
     return np.array([not piece or not (piece[0].isalnum() or piece[0] in "\ufffd'’") for piece in pieces])

@@ -68,14 +68,14 @@ def effective_blocks(model: Any) -> Iterator[np.ndarray]:
 
     It is what `ji.weights.fold_norms` makes of the unembedding, whether the norms were folded or not.
     """
-    norm, own = model.ln_final, model.w_unembed
+    gain, own = getattr(model.ln_final, "weight", None), model.w_unembed
     whole = np.asarray(model.w_embed).T if own is None else np.asarray(own)
-    gain = np.ones(len(whole)) if norm.weight is None else np.asarray(norm.weight).astype(np.float64)
+    gain = np.ones(len(whole)) if gain is None else np.asarray(gain).astype(np.float64)
     for start in range(0, whole.shape[1], COLUMNS):
         block = gain[:, None] * whole[:, start : start + COLUMNS].astype(np.float64)
         if not np.isfinite(block).all():
             raise ValueError("Weights of the unembedding are NaN or infinite: is the model loaded whole?")
-        yield block - block.mean(0) if norm.centres else block
+        yield block - block.mean(0) if _centres(model) else block
 
 
 def written(model: Any, layer: int | None = None) -> np.ndarray:
@@ -84,11 +84,17 @@ def written(model: Any, layer: int | None = None) -> np.ndarray:
     out = (out if layer is None else out[layer]).astype(np.float64)
     if not np.isfinite(out).all():
         raise ValueError("Output weights of neurons are NaN or infinite: is the model loaded whole?")
-    return out - out.mean(-1, keepdims=True) if model.ln_final.centres else out
+    return out - out.mean(-1, keepdims=True) if _centres(model) else out
 
 
-def check_readout(model: Any, caller: str) -> Any:
-    """The model, which has MLPs and a last norm before an unembedding of its tokens. No edits act on it."""
+def _centres(model: Any) -> bool:
+    """Whether there is a last norm, and it subtracts the mean."""
+    return model.ln_final is not None and bool(model.ln_final.centres)
+
+
+def check_readout(model: Any, caller: str, *, scaled: bool = True) -> Any:
+    """The model, which has MLPs and an unembedding of its tokens, behind a last norm where its scale is read
+    (`scaled`). No edits act on it."""
     if hasattr(model, "edits"):
         raise ValueError(
             f"neurons.{caller} reads output weights and the unembedding, and cannot see the edits of an "
@@ -97,7 +103,7 @@ def check_readout(model: Any, caller: str) -> Any:
     inner = check_layout(model, "process")
     if inner.blocks.mlp is None:
         raise ValueError(f"This {type(model).__name__} has no MLP (ff=0), so it has no neurons.")
-    if inner.ln_final is None:
+    if scaled and inner.ln_final is None:
         raise ValueError(
             f"neurons.{caller} splits an effect by the scale of the last norm; this {type(model).__name__} has no "
             "norm (norm=False), so that every effect is direct. For losses without a neuron use "

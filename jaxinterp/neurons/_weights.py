@@ -11,6 +11,7 @@ from .. import viz
 from ..stats._results import Record, Result
 from ..weights import process
 
+BROKEN = "Weights of the MLPs or of their norms are NaN or infinite: is the model loaded whole, and does the dtype reach?"
 QUANTILES = {"q05": 0.05, "q25": 0.25, "median": 0.5, "q75": 0.75, "q95": 0.95}
 
 
@@ -85,7 +86,7 @@ def weight_statistics(model: Any) -> WeightStatistics:
     **Returns:** `WeightStatistics`. Where an MLP has no bias, and its norm none to fold into one
     (Llama), `bias` and `product` are NaN and `reason` says so; the rest is as always.
 
-    **Raises:** `ValueError` for a model without MLPs, or an intervened one.
+    **Raises:** `ValueError` for a model without MLPs, an intervened one, and weights that are not finite.
 
     ```python
     found = ji.neurons.weight_statistics(model)
@@ -109,6 +110,10 @@ def weight_statistics(model: Any) -> WeightStatistics:
             "times bias says nothing of this model."
         )
         bias = np.full(norm.shape, np.nan, np.float32)
+    elif not np.isfinite(np.asarray(bias).astype(np.float32)).all():
+        raise ValueError(BROKEN)
+    if not all(np.isfinite(x).all() for x in (norm, out, cosine)):
+        raise ValueError(BROKEN)
     bias = np.asarray(bias).astype(np.float32)
     return WeightStatistics(norm, bias, norm * bias, out, cosine, matrix, reason)
 

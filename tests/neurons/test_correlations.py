@@ -84,6 +84,24 @@ def test_digits_beyond_float32_are_not_lost(arrays: Any) -> None:
     np.testing.assert_allclose(found.matrix, pearson(x, y), atol=1e-5)
 
 
+@pytest.mark.parametrize("measure", ["pearson", "spearman", "cosine", "jaccard"])
+def test_no_unit_of_measurement_changes_anything(arrays: Any, measure: str) -> None:
+    """Float32 cannot hold the squares of 1e-25, nor the ranks of exp(40 x); the measures are those of float64."""
+    x, y = arrays
+    how: dict[str, Any] = {"measure": ji.neurons.Measure(measure, share=0.2), "batch_size": 64}
+    want = wanted(measure, x, y)
+    sizes = np.logspace(-180, 180, UNITS)
+    for a in (x * np.float32(1e-25), x * np.float32(1e25), x.astype(np.float64) * sizes):
+        np.testing.assert_allclose(ji.neurons.correlations(a, y, **how).matrix, want, atol=1e-5)
+    if measure in ("spearman", "jaccard"):
+        steep = np.exp((x - x.mean(0)).astype(np.float64) * 8)
+        np.testing.assert_allclose(ji.neurons.correlations(steep, y, **how).matrix, want, atol=1e-5)
+    else:
+        rotated: dict[str, Any] = how | {"baseline": "rotation", "key": jax.random.key(1)}
+        plain, tiny = (ji.neurons.correlations(x, b, **rotated) for b in (y, y.astype(np.float64) * 1e-60))
+        np.testing.assert_allclose(tiny.excess, plain.excess, atol=1e-5)
+
+
 @pytest.mark.parametrize("measure", ["pearson", "spearman"])
 def test_activations_that_are_not_finite_are_told(arrays: Any, measure: str) -> None:
     x, y = arrays
@@ -102,12 +120,14 @@ def test_the_last_layer_has_its_own_number() -> None:
     assert as_pair(last, last, corpus).read.sides[0].table[0].tolist() == [1, 0]
 
 
-def test_blocks_of_rows_keep_the_best_of_each(arrays: Any) -> None:
+@pytest.mark.parametrize("measure", ["pearson", "spearman", "cosine", "jaccard"])
+def test_blocks_of_rows_keep_the_best_of_each(arrays: Any, measure: str) -> None:
     x, y = arrays
-    whole = ji.neurons.correlations(x, y, batch_size=64)
+    how: Any = ji.neurons.Measure(measure, share=0.2, sample=TOKENS)
+    whole = ji.neurons.correlations(x, y, measure=how, batch_size=64)
     rows, blocks = block_rows(UNITS, OTHERS, 300, 1)
     assert rows == 2 and blocks == 5 and block_rows(9, 11, 10**6, 4) == (12, 1)
-    found = ji.neurons.correlations(x, y, batch_size=64, max_bytes=300)
+    found = ji.neurons.correlations(x, y, measure=how, batch_size=64, max_bytes=300)
     np.testing.assert_allclose(found.top(2).values, whole.top(2).values, atol=1e-6)
     np.testing.assert_array_equal(found.top(2).partners, whole.top(2).partners)
     with pytest.raises(ValueError, match="max_bytes=396"):
