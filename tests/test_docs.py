@@ -9,7 +9,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import jax
+import numpy as np
 import pytest
+import safetensors.numpy
 
 import jaxinterp as ji
 
@@ -229,3 +232,23 @@ def test_the_code_of_a_page_runs(page: str, tmp_path: Path, monkeypatch: Any) ->
     text = (ROOT / "docs" / f"{page}.md").read_text()
     code = "\n".join(re.findall(r"```python\n(.*?)```", text, re.S))
     exec(compile(code, f"{page}.md", "exec"), {})
+
+
+def test_the_gpt_of_torch_may_have_no_biases(tmp_path: Path, monkeypatch: Any) -> None:
+    """nanoGPT trains without biases by default; the job of docs/ten_jobs.md reads that file too, as biases of zero."""
+    monkeypatch.chdir(tmp_path)
+    config = ji.models.GPT2Config(vocab=11, ctx=8, d=8, layers=2, heads=2, act="gelu")
+    made = ji.models.GPT2.init(config, key=jax.random.key(0))
+    ji.hub.export("made", made)
+    linear = ("attn.c_attn.weight", "c_proj.weight", "mlp.c_fc.weight")
+    tensors = safetensors.numpy.load_file("made/model.safetensors")
+    state = {n: x.T.copy() if n.endswith(linear) else x for n, x in tensors.items() if not n.endswith("bias")}
+    assert len(state) < len(tensors) and not any(x.any() for n, x in tensors.items() if n.endswith("bias"))
+    args = dict(vocab_size=11, block_size=8, n_embd=8, n_layer=2, n_head=2, bias=False, dropout=0.0)
+    ji.hub.write_torch("ckpt.pt", {"model": state, "model_args": args})
+    job = (ROOT / "docs" / "ten_jobs.md").read_text().partition("## 10.")[2]
+    code = re.findall(r"```python\n(.*?)```", job, re.S)[0]
+    names: dict[str, Any] = {"jax": jax, "np": np, "ji": ji, "linear": linear}
+    exec(code[code.index("saved = ") :], names)
+    tokens = np.array([[1, 2, 3]])
+    np.testing.assert_allclose(names["logits"], ji.run(made, tokens)[0], atol=1e-6)

@@ -19,7 +19,7 @@ from ._patch import patch
 from ._probe import probe
 from ._sae import sae
 from ._steer import steer
-from ._texts import prompt, reader, waiting
+from ._texts import checked_plot, prompt, reader, waiting
 
 
 @click.group(
@@ -152,6 +152,7 @@ def lens(model: str, text: str, top: int, bos: bool, html: Path | None) -> None:
     """
     from ..tour import lens_figure, lens_guesses_table, logit_lens
 
+    checked_plot(html)
     loaded, tokenizer = reader(model)
     ids = prompt(tokenizer, text, bos)
     with waiting("Logit lens: compiling and running"):

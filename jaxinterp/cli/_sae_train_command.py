@@ -27,30 +27,36 @@ from ._texts import CTX, FIELD, MOST
 )
 @click.option(
     "--features",
-    type=int,
+    type=click.IntRange(min=1),
     help="How many features the dictionary has. [default: 8 times the width of the site]",
 )
 @click.option(
-    "--k", type=int, help="How many features are active on a token, for the TopK kinds. [default: 32]"
+    "--k",
+    type=click.IntRange(min=1),
+    help="How many features are active on a token, for the TopK kinds. [default: 32]",
 )
 @click.option(
     "--sparsity",
-    type=Number(),
+    type=Number(min=0),
     help="How strongly active features are penalised, for the other kinds. [default: that of the kind]",
 )
 @click.option(
     "--steps",
-    type=int,
+    type=click.IntRange(min=1),
     default=10_000,
     show_default=True,
     help="How many steps to train in all. More steps than before continue a finished run.",
 )
 @click.option(
-    "--batch", type=int, default=4096, show_default=True, help="How many tokens each step learns from."
+    "--batch",
+    type=click.IntRange(min=1),
+    default=4096,
+    show_default=True,
+    help="How many tokens each step learns from.",
 )
 @click.option(
     "--rate",
-    type=Number(),
+    type=Number(min=0, min_open=True),
     help="The learning rate of Adam, which rises in the first 5% of the steps and falls to 0 in the last 20%. "
     "[default: the published recipe of the kind]",
 )

@@ -89,6 +89,7 @@ def test_lens_prints_what_it_read(folder, tmp_path):
             "two axes",
         ),
         (["heads", "{}/model", "--plot", "heads.xyz"], "heads.html"),
+        (["lens", "no-model", "a", "--html", "out.xyz"], "save('out.html')"),
         (["models", "no-such-family"], "All names: jaxinterp models"),
         (["activations", "{}/silent", "{}/texts", "--site", "z"], "Give token ids: a .npy"),
         (["sae", "eval", "tiny", "gone", "{}/texts"], "--model gone"),
@@ -138,6 +139,11 @@ def test_wrong_arguments_are_explained():
     assert "No such command 'tuor'" in call("tuor", code=2)
     assert "Missing argument" in call("lens", code=2)
     assert "--top" in call("lens", "tiny", "a", "--top", "0", code=2)
+    train = ("sae", "train", "tiny", "t", "--site", "z[0]")
+    for option in ("--rate", "--steps", "--batch", "--features", "--k"):
+        for value in (0, -1):  # a negative learning rate climbs the loss
+            assert f"Invalid value for '{option}'" in call(*train, option, value, code=2)
+    assert "Invalid value for '--sparsity'" in call(*train, "--sparsity", -1, code=2)
     assert "each once" in call("patch", "m", "a", "b", "--answer", "c", "--over", "layer,Layer", code=2)
     assert "each once" in call("patch", "m", "a", "b", "--answer", "c", "--over", ",", code=2)
     for text in ("²", "8:3", "8:8", "-1", "1:²"):

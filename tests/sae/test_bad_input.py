@@ -47,6 +47,18 @@ def with_nan(row: int) -> np.ndarray:
         (lambda: sae.train(topk(d=9), DATA, key=KEY, **how(OPTIONS)), r"TopK\(d=8"),
         (lambda: sae.train(topk(), DATA, key=KEY, **how(OPTIONS, batch_size=121)), "batch_size=120 or less"),
         (lambda: sae.train(topk(), DATA, key=KEY, **how(OPTIONS, steps=0)), "steps is an int of 1"),
+        *(
+            (lambda arguments=arguments, options=options: sae.adam(*arguments, **options), words)
+            for arguments, options, words in (
+                ((-1e-3, 10), {}, "learning_rate is a number"),
+                ((0, 10), {}, "learning_rate is a number"),
+                ((float("nan"), 10), {}, "learning_rate is a number"),
+                ((1e-3, 0), {}, "steps is an int of 1"),
+                ((1e-3, 10), {"decay_share": 1.5}, "decay_share is a number"),
+                ((1e-3, 10), {"warmup_steps": -1}, "warmup_steps is an int of 0"),
+                ((1e-3, 10), {"clip_norm": 0}, "clip_norm is a number"),
+            )
+        ),
         (lambda: sae.train(topk(), DATA, key=KEY, **how(OPTIONS, checkpoint_every=0)), "checkpoint_every is"),
     ],
 )

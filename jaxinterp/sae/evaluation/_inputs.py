@@ -10,6 +10,7 @@ import numpy as np
 import optax
 from jaxtyping import Array
 
+from ..._arguments import as_number
 from ..._deprecations import respelled
 from ..._random import host_generator
 from ...fit import Now, descend
@@ -120,6 +121,7 @@ def probe(
     takes up (https://github.com/adamkarvonen/SAEBench). So this is a training of a fixed length, and not
     one of the solvers of `ji.stats`, which find the optimum.
     """
+    learning_rate = as_number(learning_rate, "learning_rate", 1e-12, 1e9)
     rows, labels = jnp.asarray(x, jnp.float32), jnp.asarray(y, jnp.float32)
     rng = host_generator(jax.random.key(0) if key is None else key, "probe(x, y, key={})")
     size = min(batch_size, len(rows))

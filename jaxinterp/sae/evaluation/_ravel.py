@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from ..._arguments import as_number
 from ..._deprecations import respelled
 from ..._random import host_generator
 from ...core._check import check_key
@@ -105,6 +106,7 @@ def ravel(
     names = list(readers)
     if len(names) < 2:
         raise ValueError("ravel compares attributes: give readers of two or more.")
+    learning_rate = as_number(learning_rate, "learning_rate", 1e-12, 1e9)
     sets = [_entities(what, given, sae, names) for what, given in (("train", train), ("test", test))]
     (x, f, y), (x_test, f_test, y_test) = sets
     key = check_key(key, "ji.sae.ravel(..., key={})")

@@ -5,6 +5,7 @@ from typing import Any
 
 import optax
 
+from ..._arguments import as_int, as_number
 from ..._deprecations import respelled
 from ...typing import FloatLike, IntLike
 
@@ -33,6 +34,8 @@ def adam(
     - `decay_share`: the share of the steps, at the end, over which the rate falls; 0 by default.
     - `clip_norm`: the largest norm of all gradients together; None (the default) clips nothing.
 
+    **Raises:** ValueError for numbers out of their range: a rate of 0 learns nothing, and one below climbs.
+
     **Returns:** an optimizer of optax. The same arguments give the same object, so that a second training
     compiles nothing again.
 
@@ -42,7 +45,11 @@ def adam(
 
     Law: the update of step t is that of `optax.adam` at the rate above.
     """
-    last = round(decay_share * steps)
+    learning_rate = as_number(learning_rate, "learning_rate", 1e-12, 1e9)
+    steps, warmup_steps = as_int(steps, "steps", 1), as_int(warmup_steps, "warmup_steps", 0)
+    last = round(as_number(decay_share, "decay_share", 0, 1) * steps)
+    if clip_norm is not None:
+        clip_norm = as_number(clip_norm, "clip_norm", 1e-12, 1e12)
     schedule: Any = optax.constant_schedule(learning_rate)
     if last:
         falling = optax.linear_schedule(learning_rate, 0.0, last)
