@@ -207,6 +207,7 @@ def test_the_quickstart_runs() -> None:
         "explaining_neurons",
         "geometry",
         "mesh",
+        "layers",
         "neurons",
         "patching",
         "circles",

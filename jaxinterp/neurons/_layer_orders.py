@@ -40,7 +40,7 @@ def layer_orders(count: int, kinds: Sequence[str], orders: Mapping[str, np.ndarr
     if "repeat" in kinds:
         rows += [("repeat", str(i), straight[: i + 1] + straight[i:]) for i in straight]
     rows += [("orders", name, order.tolist()) for name, order in orders.items()]
-    longest = max(len(order) for _, _, order in rows)
+    longest = max(1, *(len(order) for _, _, order in rows))
     table = np.zeros((len(rows), longest), np.int32)
     start = np.zeros(len(rows), np.int32)
     for i, (_, _, order) in enumerate(rows):

@@ -37,7 +37,8 @@ class Stages(Result):
       words. `words`: how many words of several tokens there were.
     - `prediction`, `suppression (layer,)`: numbers of neurons that raise, or lower, few tokens, by
       `logit_moments`. None for a model without MLPs.
-    - `cka (layer + 1, layer + 1)`: linear CKA of streams, from unbiased HSIC.
+    - `cka (layer + 1, layer + 1)`: linear CKA of streams, from unbiased HSIC; NaN where no batch has 4
+      tokens, or tokens are too alike.
     - `predictions`, `documents`: how many.
 
     ```python
@@ -96,6 +97,7 @@ class Stages(Result):
             curves["attention within words, best head"] = self.joined.max(1)
         if self.prediction is not None and self.suppression is not None:
             curves |= {"prediction neurons": self.prediction, "suppression neurons": self.suppression}
+        curves = {name: x for name, x in curves.items() if not np.isnan(x).all()}
         most = {name: float(np.max(np.abs(x), initial=0)) for name, x in curves.items()}
         return viz.lines(
             {name: x / (most[name] or 1.0) for name, x in curves.items()},
@@ -207,7 +209,9 @@ def stages(
     total = sums["tokens"].sum()
     there = sums["tokens"] > 0
     each = sums["lens"][0][:, there] / sums["tokens"][there]
-    scale = np.sqrt(np.diag(sums["hsic"]))
+    hsic = np.diag(sums["hsic"])  # without bias it may be 0 or less among few tokens: then there is no CKA
+    scale = np.sqrt(np.where(hsic > 0, hsic, np.nan))
+    mean = lambda part, number: sums[part] / (sums[number] or np.nan)
     roles = logit_moments(base).roles() if "mlp_out" in shapes else None
     return Stages(
         lens_entropy=sums["lens"][0].sum(-1) / total,
@@ -215,12 +219,12 @@ def stages(
         lens_kl=sums["lens"][1].sum(-1) / total,
         mlp_norm=sums["norms"][0] / total,
         attn_norm=sums["norms"][1] / total,
-        previous=sums["previous"] / max(float(sums["queries"]), 1),
-        joined=None if begins is None else sums["joined"] / max(float(sums["words"]), 1),
+        previous=mean("previous", "queries"),
+        joined=None if begins is None else mean("joined", "words"),
         words=int(sums.get("words", 0)),
         prediction=None if roles is None else (roles == "prediction").sum(1),
         suppression=None if roles is None else (roles == "suppression").sum(1),
-        cka=sums["hsic"] / np.where(scale > 0, scale, 1)[:, None] / np.where(scale > 0, scale, 1),
+        cka=sums["hsic"] / scale[:, None] / scale,
         predictions=int(total),
         documents=int(there.sum()),
     )

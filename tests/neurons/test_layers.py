@@ -81,6 +81,16 @@ def test_blocks_that_change_nothing() -> None:
     assert found.swap is not None and found.swap.kl[1] == 0 and found.swap.kl[0] > 0
 
 
+def test_one_layer_deleted_is_the_lens_of_its_input() -> None:
+    one = ji.weights.drop_layers(model_of("gpt2"), [1, 2])
+    alone, beside = (
+        ji.neurons.layer_interventions(one, corpus(), kinds=kinds, batch_size=4).delete
+        for kinds in (["delete"], ["delete", "repeat"])
+    )
+    assert alone is not None and beside is not None and alone.kl[0] > 0
+    np.testing.assert_allclose(alone.kl, beside.kl, rtol=1e-6)
+
+
 def test_orders_of_layers() -> None:
     model = model_of("neox")
     same = lambda a, b: jax.tree.map(np.testing.assert_array_equal, jax.tree.leaves(a), jax.tree.leaves(b))

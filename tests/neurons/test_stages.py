@@ -83,6 +83,11 @@ def test_words_and_bad_input() -> None:
     ids = tokenizer(" unbelievably walked")
     assert starts[int(ids[0])] and not starts[np.asarray(ids)].all() and len(starts) == 3072
     model: Any = model_of("gpt2")
+    few = ji.neurons.stages(model, TOKENS[:1, :4], starts=np.ones(40, bool))
+    assert (
+        np.isnan(few.cka).all() and few.words == 0 and few.joined is not None and np.isnan(few.joined).all()
+    )
+    assert "within words" not in few.figure().html and np.isfinite(few.previous).all()
     with pytest.raises(ValueError, match="word_starts"):
         ji.neurons.stages(model, TOKENS, starts=np.ones(41, bool))
     with pytest.raises(ValueError, match="Nothing counts"):
