@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..corpus._corpus import content_hash
-from ._document import Document, check_span
+from ._document import Document, as_spans
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -131,8 +131,7 @@ class TextCorpus:
             else:
                 found = of(document.text) if callable(of) else of[d]
             marked = np.zeros(len(document.text) + 1, np.int32)
-            for start, end in found:
-                check_span(start, end, document.text, d)
+            for start, end in as_spans(found, document.text, d):
                 if at == "all":
                     marked[start:end] = 1
                 else:

@@ -1,7 +1,11 @@
 """A text with what is known of it: label, group, spans of characters."""
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any
+
+from .._arguments import is_int
+from .._text import shown
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,15 +43,26 @@ def as_document(item: Any, number: int) -> Document:
         )
     if not item.text:
         raise ValueError(f"Document {number} is empty; leave it out.")
-    for start, end, _ in item.spans:
-        check_span(start, end, item.text, number)
+    as_spans(item.spans, item.text, number, "(start, end, label)")
     return item
 
 
-def check_span(start: Any, end: Any, text: str, number: int) -> None:
-    """Raises `ValueError` for a span that is empty or beyond its text."""
-    if not 0 <= start < end <= len(text):
-        raise ValueError(
-            f"A span is (start, end) in characters of its text, not empty; document {number} has "
-            f"{len(text)} characters and the span ({start}, {end})."
-        )
+def as_spans(found: Any, text: str, number: int, parts: str = "(start, end)") -> list[tuple[Any, ...]]:
+    """Spans of characters of the text of a document, checked. `parts` says what each is made of."""
+    whole = found if isinstance(found, Iterable) and not isinstance(found, str | bytes) else [found]
+    spans = [
+        tuple(each) if isinstance(each, Iterable) and not isinstance(each, str) else (each,) for each in whole
+    ]
+    for span in spans:
+        if len(span) != parts.count(",") + 1 or not all(is_int(end) for end in span[:2]):
+            raise ValueError(
+                f"Spans are a list of {parts}, the first two ints that count characters of the text, such as "
+                f"[(m.start(), m.end()) for m in re.finditer('the', text)]; document {number} has {shown(found)}."
+            )
+        start, end = span[:2]
+        if not 0 <= start < end <= len(text):
+            raise ValueError(
+                f"A span is (start, end) in characters of its text, not empty; document {number} has "
+                f"{len(text)} characters and the span ({start}, {end})."
+            )
+    return spans

@@ -51,8 +51,8 @@ def pack(
     ctx, bos = int(ctx), bool(bos)
     if ctx < 1 + bos:
         raise ValueError(f"A context holds at least one token{' beside BOS' if bos else ''}; got ctx={ctx}.")
-    reads = "encode" if hasattr(tokenizer, "encode") and not isinstance(tokenizer, str) else "with_offsets"
-    check_tokenizer(tokenizer, "ji.data.pack(tokenizer, texts, ctx=128)", reads)
+    if tokenizer is None or isinstance(tokenizer, str | tuple) or hasattr(tokenizer, "config"):
+        check_tokenizer(tokenizer, "ji.data.pack(tokenizer, texts, ctx=128)", "with_offsets")
     start = getattr(tokenizer, "bos_id", None) if bos else None
     if bos and start is None:
         raise ValueError("This tokenizer has no bos_id: call pack(..., bos=False).")

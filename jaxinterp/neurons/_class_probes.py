@@ -125,6 +125,12 @@ def class_probes(
             f"A probe tells {context!r} from other classes, and there is no other one. Give a corpus with "
             "texts of other labels."
         )
+    for here, what in ((True, f"{context!r}"), (False, "the other classes")):
+        if (count := len(np.unique(contexts.document[own == here]))) < 2:
+            raise ValueError(
+                f"A probe needs two documents of each side, one to learn from and one to test on; {what} "
+                f"{'has' if here else 'have'} {count}. Give more texts."
+            )
     key = jax.random.key(0) if key is None else key
     rng = host_generator(key, "ji.neurons.class_probes(..., key={})")
     train, tested = split(contexts.document, key=key, test=test, labels=own)

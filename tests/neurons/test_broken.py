@@ -48,6 +48,35 @@ def test_what_is_no_tokenizer_is_told() -> None:
                 call()
 
 
+def test_spans_classes_and_keys_are_taught() -> None:
+    model: Any = model_of("gpt2")
+    _, tokenizer = ji.load("tiny")
+    corpus = ji.data.pack(tokenizer, ["A text of a few words."], ctx=16)
+    wrongs: list[Any] = [
+        lambda text: "x",
+        lambda text: [(0, 2, "x")],
+        lambda text: [3],
+        lambda text: 3,
+        lambda text: [(0.5, 2)],
+    ]
+    for wrong in wrongs:
+        with pytest.raises(ValueError, match=r"Spans are a list of \(start, end\)"):
+            corpus.spans(wrong)
+    with pytest.raises(ValueError, match=r"Spans are a list of \(start, end, label\)"):
+        ji.data.pack(tokenizer, [ji.data.Document("A text", spans=((0, 1),))], ctx=8)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match=r"two documents of each side.* the other classes have 1"):
+        ji.neurons.class_probes(model, {"a": TOKENS, "b": TOKENS[:1]}, "a", skip=0)
+    judges = ji.sae.Judges(explain=lambda shown: "x", detect=lambda text, texts: [])
+    units = ji.sae.Combinations(32, [[1], [2]], [[1], [1]])
+    ask: Any = lambda texts, key: ji.sae.explanation_scores(
+        units, model, tokenizer, TOKENS, texts, site="mlp_post[0]", judges=judges, key=key
+    )
+    with pytest.raises(ValueError, match=r'explanations=\{3: "German words".*key=jax.random.key\(0\)'):
+        ask({0: "a", 1: "b"}, 0)
+    with pytest.raises(ValueError, match=r"key=key\)"):
+        ask({0: "a"}, jax.random.key(0))
+
+
 def test_a_model_without_a_last_norm_has_roles_and_can_be_universal() -> None:
     model: Any = model_of("relu")
     found = ji.neurons.logit_moments(model)

@@ -29,7 +29,7 @@ from ._interpret_settings import InterpretSettings, Judges
 from ._judging import begun, begun_record, recorded, study_of, tested
 from ._windows import Sheet, sheets
 
-EXAMPLE = 'ji.sae.explanation_scores(..., explanations={3: "German words", 8: "numbers"}, key={})'
+EXAMPLE = 'ji.sae.explanation_scores(..., explanations={{3: "German words", 8: "numbers"}}, key={})'
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -191,7 +191,7 @@ def _texts(explanations: Any, sae: Any) -> tuple[list[str], np.ndarray]:
     if not isinstance(explanations, Mapping) or len(explanations) < 2:
         raise ValueError(
             "explanations is a dict from the numbers of two features or more to their texts: "
-            f"{EXAMPLE}; got {shown(explanations)}."
+            f"{EXAMPLE.format('key')}; got {shown(explanations)}."
         )
     for feature, text in explanations.items():
         if not isinstance(text, str) or not text.strip():
