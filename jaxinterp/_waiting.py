@@ -48,10 +48,15 @@ def announced(program: Callable[Args, R]) -> Callable[Args, R]:
 
     @functools.wraps(program)
     def call(*args: Args.args, **kwargs: Args.kwargs) -> R:
-        with waiting(f"ji.{name}: compiling and running"):
+        with waiting(f"ji.{name}: compiling and running", not _within_jit((args, kwargs))):
             return called(*args, **kwargs)
 
     return call
+
+
+def _within_jit(tree: Any) -> bool:
+    """Whether a call is a part of a larger program, which has its own line or none; `vmap` and `grad` alone are not."""
+    return any(type(leaf).__name__ == "DynamicJaxprTracer" for leaf in jax.tree.leaves(tree))
 
 
 def hidden(progress: bool) -> dict[str, Any]:
