@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import jaxinterp as ji
-from jaxinterp.cli._sae import model_of, reads_centred
+from jaxinterp.cli._dictionary import model_of, reads_centred
 from jaxinterp.hub import UnknownModel
 from jaxinterp.sae.files import _releases
 from jaxinterp.sae.files._hub import Address, parsed
