@@ -50,7 +50,7 @@ def as_document(item: Any, number: int) -> Document:
 def as_spans(found: Any, text: str, number: int, parts: str = "(start, end)") -> list[tuple[Any, ...]]:
     """Spans of characters of the text of a document, checked. `parts` says what each is made of."""
     whole = found if isinstance(found, Iterable) and not isinstance(found, str | bytes) else [found]
-    spans = [
+    spans: list[tuple[Any, ...]] = [
         tuple(each) if isinstance(each, Iterable) and not isinstance(each, str) else (each,) for each in whole
     ]
     for span in spans:
@@ -59,7 +59,7 @@ def as_spans(found: Any, text: str, number: int, parts: str = "(start, end)") ->
                 f"Spans are a list of {parts}, the first two ints that count characters of the text, such as "
                 f"[(m.start(), m.end()) for m in re.finditer('the', text)]; document {number} has {shown(found)}."
             )
-        start, end = span[:2]
+        start, end = span[0], span[1]
         if not 0 <= start < end <= len(text):
             raise ValueError(
                 f"A span is (start, end) in characters of its text, not empty; document {number} has "

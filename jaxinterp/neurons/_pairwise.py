@@ -79,7 +79,7 @@ class AddPairs(eqx.Module):
             a = jax.lax.dynamic_slice_in_dim(a, self.start, rows, 1)
             gap_a = gap_a if gap_a is None else jax.lax.dynamic_slice_in_dim(gap_a, self.start, rows, 0)
         more = jnp.einsum("ti,tj->ij", a, b, precision="highest")
-        if self.centred:
+        if gap_a is not None and gap_b is not None:  # centred
             more = more + _weight(state.count, new) * gap_a[:, None] * gap_b[None]
         total, lost = added(state.products, more)
         return PairSums(state.count + new, of_a, of_b, (over_data(total, 1), over_data(lost, 1)))

@@ -118,7 +118,8 @@ def candidates(
             )
     means = [states(model, each, places, size, "resid_pre") for each in train]
     # A layer that overflows has no finite candidate, and does not stop the search.
-    directions = np.subtract(*map(mean_over_prompts, means)).swapaxes(0, 1)  # (position, layer, d)
+    first, second = (np.asarray(mean_over_prompts(each)) for each in means)
+    directions = (first - second).swapaxes(0, 1)  # (position, layer, d)
     depth = layer_count(split_edits(model)[0])
     found = scores(model, val, checked, directions, rules, checkpoint, progress)
     # Where the classes have one mean, up to rounding, there is no direction to remove.
