@@ -75,7 +75,7 @@ def test_training_that_cannot_be(silent: Path, tmp_path: Path) -> None:
         (("--held", 60), "nothing is left to train on"),
         (("--kind", "Standard", "--k", 2), "Standard has no --k"),
         (("--kind", "TopJ"), "--kind is one of TopK"),
-        (("--features", 0), "features of 1 or more"),
+        (("--features", 0), "'--features': 0 is not in the range x>=1"),
         (("--batch", 4000), "cannot be drawn"),
     ):
         at = ("--batch", 20, "--held", 12, "--out", tmp_path / "out")
