@@ -25,7 +25,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -161,9 +161,7 @@ def heaviest(call: Callable[[], Any], count: int) -> list[str]:
     return [f"    {total / 1e6:9.3f} ms in {sum(times.values())} kernels", *rows]
 
 
-def measured(
-    ready: Ready, known: Rates, repeats: int, heavy: int
-) -> Iterator[tuple[dict[str, Any], list[str]]]:
+def measured(ready: Ready, known: Rates, repeats: int, heavy: int) -> tuple[dict[str, Any], list[str]]:
     """The row of a program as a record, and its dearest kernels."""
     arrays = drawn(ready.shapes)
     call = lambda: ready.compiled(*arrays)
@@ -178,7 +176,7 @@ def measured(
         "peak_gib": peak / 2**30,
         "compile_s": ready.seconds,
     }
-    yield row, heaviest(call, heavy) if heavy else []
+    return row, heaviest(call, heavy) if heavy else []
 
 
 def shown(row: dict[str, Any]) -> str:
@@ -225,13 +223,11 @@ def main() -> None:
                 continue
         for one, ready in waiting:
             try:
-                for row, kernels in measured(
-                    ready(), known, 1 if given.smoke else given.repeats, given.heavy
-                ):
-                    print("\n".join([shown(row), *kernels]), flush=True)
-                    if given.json:
-                        with given.json.open("a") as file:
-                            file.write(json.dumps(row | {"device": device.device_kind}) + "\n")
+                row, kernels = measured(ready(), known, 1 if given.smoke else given.repeats, given.heavy)
+                print("\n".join([shown(row), *kernels]), flush=True)
+                if given.json:
+                    with given.json.open("a") as file:
+                        file.write(json.dumps(row | {"device": device.device_kind}) + "\n")
             except Exception as error:
                 print(f"{one.name:<34} {failure(error)}", flush=True)
 

@@ -75,15 +75,19 @@ def _lowered(kernel: Callable[..., Any]) -> Callable[..., Any]:
     """A rule of lowering: the kernel in a program of one device, else the plain form, which the compiler can divide."""
 
     def rule(context: Any, *args: Any, **options: Any) -> Any:
-        axes = context.module_context.axis_context
-        alone = getattr(axes, "num_devices", 0) == 1
-        if alone and axes.device_assignment is None:
-            # cuDNN's call asks for the devices, and JAX names them only where it sees such a call while tracing.
-            axes = dataclasses.replace(axes, device_assignment=tuple(jax.local_devices()[:1]))
-            context = context.replace(module_context=context.module_context.replace(axis_context=axes))
+        alone = getattr(context.module_context.axis_context, "num_devices", 0) == 1
         return mlir.lower_fun(kernel if alone else _plain, multiple_results=True)(context, *args, **options)
 
     return rule
+
+
+def _lower_gpu(context: Any, *args: Any, **options: Any) -> Any:
+    axes = context.module_context.axis_context
+    if getattr(axes, "num_devices", 0) == 1 and axes.device_assignment is None:
+        # cuDNN's call asks for the devices, and JAX names them only where it sees such a call while tracing.
+        axes = dataclasses.replace(axes, device_assignment=tuple(jax.local_devices()[:1]))
+        context = context.replace(module_context=context.module_context.replace(axis_context=axes))
+    return _lowered(_on_gpu)(context, *args, **options)
 
 
 def _shapes(*args: Any, form: str, padded: bool, **options: Any) -> tuple[Any, ...]:
@@ -133,4 +137,4 @@ ad.primitive_jvps[attention_p] = _pushed
 ad.primitive_transposes[attention_p] = _transposed
 mlir.register_lowering(attention_p, mlir.lower_fun(_plain, multiple_results=True))
 mlir.register_lowering(attention_p, _lowered(_on_tpu), platform="tpu")
-mlir.register_lowering(attention_p, _lowered(_on_gpu), platform="cuda")
+mlir.register_lowering(attention_p, _lower_gpu, platform="cuda")
