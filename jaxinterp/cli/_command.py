@@ -44,7 +44,7 @@ class Command(click.Command):
             raise Complaint(f"{message}\n(--debug shows where this was raised.)") from error
 
 
-def choice(*names: str) -> click.Choice[str]:
+def choice(*names: str) -> "click.Choice[str]":  # as text: the oldest click has no Choice[...]
     """One of some words, in any case."""
     return click.Choice(names, case_sensitive=False)
 
