@@ -136,7 +136,7 @@ def task_heads(
 
 
 def standard_error(values: np.ndarray) -> np.ndarray:
-    """Of the mean of `values (n, ...)`; NaN for one."""
+    """The standard error of the mean of `values (n, ...)`; NaN for one value."""
     if len(values) < 2:
         return np.full(values.shape[1:], np.nan)
     return values.std(0, ddof=1) / np.sqrt(len(values))
