@@ -5,6 +5,7 @@ output of block $r - 1$, and the last row is the model's own logits. Rows are sc
 of one row exist at a time unless all of them are returned.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -196,6 +197,13 @@ def unembed(
         logits = resume(reader, x.reshape(-1, 1, x.shape[-1]), layer, logits=True)[0]
         return logits.reshape(*x.shape[:-1], logits.shape[-1])
     return resume(reader, x, layer, mask=mask, logits=True if chosen is None else chosen)[0]
+
+
+def with_logits(streams: Streams) -> Streams:
+    """The same streams with the model's own logits, unembedded where a run returned none."""
+    if streams.logits is not None:
+        return streams
+    return dataclasses.replace(streams, logits=unembed(streams.reader, streams.after[-1]))
 
 
 def over_rows(lens: Lens, streams: Streams, read: Callable[[Array], Any], *, final: bool = True) -> Any:
