@@ -11,7 +11,7 @@ from jaxtyping import Array
 
 from ..mesh._gather import data_size
 from ..typing import PyTree
-from ._read import Streams
+from ._read import Streams, gathered
 
 CHUNK_BYTES = 2**27
 "Bytes of float32 logits on a device: positions are read in chunks that keep to it."
@@ -24,18 +24,18 @@ class Chunks(NamedTuple):
     "All positions."
     size: int
     "Positions of a chunk."
-    count: int
+    number: int
     "How many chunks."
 
     @property
     def starts(self) -> Array:
         """The first position of each chunk, `(chunk,)`."""
-        return jnp.minimum(self.size * jnp.arange(self.count, dtype=jnp.int32), self.pos - self.size)
+        return jnp.minimum(self.size * jnp.arange(self.number, dtype=jnp.int32), self.pos - self.size)
 
     @property
     def again(self) -> int:
         """How many positions the last chunk repeats: its first ones."""
-        return self.size * self.count - self.pos
+        return self.size * self.number - self.pos
 
     def cut(self, x: Array | None, start: Array, axis: int = -1) -> Any:
         """The positions of one chunk, where `axis` counts positions; None stays None."""
@@ -66,8 +66,8 @@ def in_chunks(
     vocab: int,
 ) -> dict[str, Array]:
     """`piece` of one chunk of positions after the other, put together along the positions."""
-    chunks = chunks_of(streams, vocab)
-    if chunks.count == 1:
+    chunks, streams = chunks_of(streams, vocab), gathered(streams)
+    if chunks.number == 1:
         return piece(streams, targets)
     axes = streams.after.ndim - 3  # of the batch
     out = lax.map(lambda start: piece(chunks.part(streams, start), chunks.cut(targets, start)), chunks.starts)
@@ -76,7 +76,7 @@ def in_chunks(
         x = jnp.moveaxis(x, 0, axes + 1)  # (row, *batch, chunk, position, ...)
         lead, rest = x.shape[: axes + 1], x.shape[axes + 3 :]
         first = x[(slice(None),) * len(lead) + (slice(0, -1),)]
-        first = first.reshape(*lead, (chunks.count - 1) * chunks.size, *rest)
+        first = first.reshape(*lead, (chunks.number - 1) * chunks.size, *rest)
         last = x[(slice(None),) * len(lead) + (-1, slice(chunks.again, None))]
         return jnp.concatenate([first, last], axis=len(lead))
 
@@ -95,8 +95,8 @@ def sum_of_chunks(
 
     What the last chunk repeats has no share.
     """
-    chunks = chunks_of(streams, vocab)
-    if chunks.count == 1:
+    chunks, streams = chunks_of(streams, vocab), gathered(streams)
+    if chunks.number == 1:
         return add(total, streams, share, targets)
 
     def step(total: PyTree, xs: tuple[Array, Array]) -> tuple[PyTree, None]:
@@ -106,5 +106,5 @@ def sum_of_chunks(
         own = jnp.where(counts, own, 0)
         return add(total, chunks.part(streams, start), own, chunks.cut(targets, start)), None
 
-    firsts = chunks.size * jnp.arange(chunks.count, dtype=jnp.int32)
+    firsts = chunks.size * jnp.arange(chunks.number, dtype=jnp.int32)
     return lax.scan(step, total, (chunks.starts, firsts))[0]

@@ -60,7 +60,7 @@ def _marginal_bias(lens: Lens, streams: Streams, real: Array, vocab: int) -> Arr
     weight = real.astype(dtype)
     weight = weight / weight.sum()
 
-    def add(total: Array, part: Streams, weight: Array, _: None) -> Array:
+    def add(total: Array, part: Streams, weight: Array, _: Array | None) -> Array:
         def mean(logits: Array) -> Array:
             probs = jax.nn.softmax(logits.astype(dtype), -1)
             return (probs * weight[..., None]).reshape(-1, vocab).sum(0)

@@ -102,6 +102,7 @@ def _added(
         if own is not None:
             nats = kl(own, logprobs)
         else:
+            assert targets is not None
             nats = -jnp.take_along_axis(logprobs, targets[..., None], -1)[..., 0]
         return (share.astype(nats.dtype) * nats).sum()
 

@@ -155,7 +155,7 @@ def test_chunks_of_positions_change_no_gradient(
     loss: str, wide: bool, size: int, tokens: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Law: equal for every chunk, the last one shorter too, and no array has all positions and the vocabulary."""
-    mask = np.asarray([[True] * 4 + [False], [True] * 5])
+    mask = jnp.asarray([[True] * 4 + [False], [True] * 5])
     with enable_x64(wide):
         dtype = jnp.float64 if wide else jnp.float32
         rng = np.random.default_rng(0)

@@ -115,7 +115,7 @@ def program(model: Any, tokens: Any) -> str:
     """What the compiler makes of a summary."""
     call = lambda model: jax.tree.leaves(ji.lens.summary(model, tokens))
     with jax.sharding.use_abstract_mesh(model.w_embed.sharding.mesh.abstract_mesh):
-        return jax.jit(call).lower(model).compile().as_text()
+        return str(jax.jit(call).lower(model).compile().as_text())
 
 
 def check(name: str, *arguments: str) -> None:
