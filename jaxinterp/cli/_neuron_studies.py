@@ -99,6 +99,12 @@ def confidence(
     "--top", type=click.IntRange(min=1), default=10, show_default=True, help="How many neurons to print."
 )
 @_PLOT
+@click.option(
+    "--checkpoint",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Keep the measurements in files that begin with this name: NAME.1 for the first other model, and so on. After "
+    "an interruption the same command goes on from them.",
+)
 def universal(
     model: str,
     data: tuple[Path, ...],
@@ -109,6 +115,7 @@ def universal(
     threshold: float,
     top: int,
     plot: Path | None,
+    checkpoint: Path | None,
 ) -> None:
     """Find the neurons of MODEL that other models have too: those whose activations on DATA are alike.
 
@@ -126,7 +133,7 @@ def universal(
     keep = corpus.positions & texts_of.keep(corpus.mask, skip=1)  # BOS has activations like no other token
     corpus = dataclasses.replace(corpus, positions=keep)
     several = [loaded, *(_alike(model, tokenizer, other) for other in others)]
-    found = cases.universal(several, corpus, threshold=threshold)
+    found = cases.universal(several, corpus, threshold=threshold, checkpoint=checkpoint)
     columns = ("layer", "neurons", "universal", "share", "excess", "correlation", "baseline")
     show(found.layers(), columns, f"{100 * found.share:.1f}% of neurons are universal")
     rows = [row | {"partners": " ".join(row["partners"])} for row in found.records()[:top]]

@@ -9,9 +9,10 @@ import numpy as np
 
 from ..core._intervene import split_edits
 from ..corpus._batches import Batch
+from ..corpus._checkpoint import Checkpoint
 from ..corpus._corpus import as_corpus
 from ..stats._results import Record, Result
-from ..typing import CorpusLike, ModelLike
+from ..typing import CorpusLike, ModelLike, PathLike
 from ._address import as_neurons, name
 from ._contexts import contexts_of
 from ._logit_moments import logit_moments
@@ -70,7 +71,12 @@ def numbers_of(properties: NeuronProperties) -> dict[str, np.ndarray]:
 
 
 def neuron_properties(
-    model: ModelLike, corpus: CorpusLike, *, batch_size: int | str | None = "auto", progress: bool = True
+    model: ModelLike,
+    corpus: CorpusLike,
+    *,
+    batch_size: int | str | None = "auto",
+    checkpoint: PathLike | Checkpoint | None = None,
+    progress: bool = True,
 ) -> NeuronProperties:
     r"""$\mathbb E\,a,\ \mathrm{Var}\,a,\ \mathrm{skew},\ \mathrm{kurt},\ P(a > 0)$ of each neuron, and its weights.
 
@@ -82,18 +88,21 @@ def neuron_properties(
     - `model`: of `ji.models`, with MLPs, without edits.
     - `corpus`: a `Corpus`, or tokens `(row, pos)`; all tokens that it counts.
     - `batch_size`: rows in one pass; "auto" by default.
+    - `checkpoint`: a file, or `ji.corpus.Checkpoint(path, every=)`; an interrupted call continues from it.
     - `progress`: whether a progress bar is shown; True by default.
 
     **Returns:** `NeuronProperties`.
 
-    **Raises:** ValueError for a model without MLPs, an intervened one, and numbers that are not finite.
+    **Raises:** ValueError for a model without MLPs, an intervened one, numbers that are not finite, and the checkpoint
+    of another model or corpus.
 
     ```python
     found = ji.neurons.neuron_properties(model, tokens)
     found.activation_kurtosis, found.l2_penalty
     ```
 
-    Law: moments are those of all activations; a padded batch gives the same as its rows without padding.
+    Law: moments are those of all activations; a padded batch gives the same as its rows without padding; an interrupted
+    call gives the same bits as one that was not.
     """
     weights, logits = weight_statistics(model), logit_moments(model)
     corpus = as_corpus(corpus)
@@ -101,9 +110,12 @@ def neuron_properties(
     none = np.zeros(int(counted.sum()), np.int32)
     contexts = contexts_of(corpus, counted, none, none, ("all",))
     neurons = as_neurons(split_edits(model)[0], None)
-    init = Moments.nothing(1, len(neurons)), np.zeros(len(neurons))
+    init = *vars(Moments.nothing(1, len(neurons))).values(), np.zeros(len(neurons))
     how: dict[str, Any] = {"batch_size": batch_size, "progress": "properties" if progress else False}
-    moments, above = fold_neurons(model, contexts, neurons, "mlp_post", init, _add, **how)
+    *sums, above = fold_neurons(
+        model, contexts, neurons, "mlp_post", init, _add, checkpoint=checkpoint, **how
+    )
+    moments = Moments(*sums)
     mean, std, skew, kurtosis = (x[0] for x in moments.standardised())
     flat = lambda x: np.asarray(x, np.float64).reshape(-1)
     return NeuronProperties(
@@ -125,8 +137,9 @@ def neuron_properties(
 
 
 def _add(state: Any, batch: Batch, x: jax.Array) -> Any:
-    moments, above = state
-    return moments.merged(of_batch(x, batch, 1)), above + np.asarray(_above(x, batch.positions), np.float64)
+    *sums, above = state
+    moments = Moments(*sums).merged(of_batch(x, batch, 1))
+    return *vars(moments).values(), above + np.asarray(_above(x, batch.positions), np.float64)
 
 
 @eqx.filter_jit

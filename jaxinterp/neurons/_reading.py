@@ -46,10 +46,12 @@ def fold_neurons(
     *,
     batch_size: int | str | None,
     progress: bool | str,
+    checkpoint: Any = None,
 ) -> Any:
     """Folds `step(state, batch, x)` over contexts, x the activations `(neuron, row, pos)` on the device.
 
-    Raises ValueError for activations that are not finite, once all are read.
+    Raises ValueError for activations that are not finite, once all are read; with a checkpoint at once, so that a file
+    holds finite ones alone.
     """
     parts = batches_of(model, contexts, site, batch_size)
     read = ChosenNeurons(jnp.asarray(neurons), site)
@@ -57,12 +59,18 @@ def fold_neurons(
 
     def own(state: Any, batch: Batch, values: Any) -> Any:
         finite.append(values[1])
+        if checkpoint is not None:
+            _check_finite(finite[-1:])
         return step(state, batch, values[0])
 
-    found = folded(parts, model, [site], init, own, per_batch=read, progress=progress)
-    if not np.stack(finite).all():
-        raise ValueError("Activations are NaN or infinite: are the weights finite, and does the dtype reach?")
+    found = folded(parts, model, [site], init, own, per_batch=read, checkpoint=checkpoint, progress=progress)
+    _check_finite(finite)
     return found
+
+
+def _check_finite(finite: list[Any]) -> None:
+    if not np.all(finite):
+        raise ValueError("Activations are NaN or infinite: are the weights finite, and does the dtype reach?")
 
 
 def fold_losses(

@@ -9,8 +9,9 @@ import numpy as np
 from .. import viz
 from .._arguments import as_number, check_choice
 from ..core._sites import parse
+from ..corpus._checkpoint import Checkpoint, beside
 from ..stats._results import Record, Result
-from ..typing import BytesLike, CorpusLike, FloatLike, KeyLike, MeshLike, ModelLike, StrLike
+from ..typing import BytesLike, CorpusLike, FloatLike, KeyLike, MeshLike, ModelLike, PathLike, StrLike
 from ._chance import BASELINES
 from ._correlations import correlations
 from ._properties import NeuronProperties, neuron_properties, numbers_of
@@ -156,6 +157,7 @@ def universal(
     batch_size: int | str = "auto",
     max_bytes: BytesLike = "auto",
     mesh: MeshLike | None = None,
+    checkpoint: PathLike | Checkpoint | None = None,
 ) -> Universal:
     r"""$\rho_i = \frac{1}{|M|}\sum_{m \in M} \big(\max_j r^{a,m}_{ij} - \max_j \bar r^{a,m}_{ij}\big)$: the excess
     correlation of each neuron of the first model over the other models.
@@ -173,10 +175,14 @@ def universal(
     - `threshold`: the excess above which a neuron is universal; 0.5 by default.
     - `baseline`, `key`, `batch_size`, `max_bytes`, `mesh`: as in `correlations`; `key` is `jax.random.key(0)` by
       default.
+    - `checkpoint`: a file, or `ji.corpus.Checkpoint(path, every=)`; an interrupted call continues from it. Each
+      other model has a file of its own, `path.1`, `path.2`, ..., and the properties have `path.properties`. So a
+      later call with one more model at the end reads that model alone.
 
     **Returns:** `Universal`, with `.share`, `.layers()`, `.contrast()` and the properties of each neuron.
 
-    **Raises:** ValueError for fewer than two models, models of different vocabularies, and an empty corpus.
+    **Raises:** ValueError for fewer than two models, models of different vocabularies, an empty corpus, and the
+    checkpoint of other models, texts or settings.
 
     ```python
     found = ji.neurons.universal([model, *seeds], tokens, threshold=0.3)
@@ -184,7 +190,7 @@ def universal(
     ```
 
     Laws: a model and a copy with permuted neurons match one to one with correlation 1; for models
-    that share nothing the excess is near 0.
+    that share nothing the excess is near 0; a call that was interrupted gives the same bits as one that was not.
     """
     models = [] if hasattr(models, "config") else list(models)  # a model alone has no other
     if len(models) < 2:
@@ -205,13 +211,16 @@ def universal(
             batch_size=batch_size,
             max_bytes=max_bytes,
             mesh=mesh,
+            checkpoint=beside(checkpoint, str(number)),
         )
-        for other in models[1:]
+        for number, other in enumerate(models[1:], 1)
     ]
     best = np.stack([each.values[:, 0] for each in found])
     chance = np.stack([each.values[:, 0] - each.excess for each in found])
     partners = np.stack([each.others[each.partners[:, 0]] for each in found])
-    has_neurons = parse(site)[0] == "mlp_post" and parse(site)[1] is None
+    properties = None
+    if parse(site)[0] == "mlp_post" and parse(site)[1] is None:
+        properties = neuron_properties(models[0], corpus, checkpoint=beside(checkpoint, "properties"))
     return Universal(
         (best - chance).mean(0),
         best,
@@ -220,5 +229,5 @@ def universal(
         found[0].units,
         found[0].tokens,
         threshold,
-        neuron_properties(models[0], corpus) if has_neurons else None,
+        properties,
     )

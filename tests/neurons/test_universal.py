@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import jaxinterp as ji
+from jaxinterp.corpus import _batches
 from tests.models import model_of, random_model, small_model
 
 WIDE = ji.models.GPT2Config(vocab=400, ctx=16, d=96, layers=2, heads=2, ff=160, act="linear")
@@ -82,6 +83,43 @@ def test_permuted_neurons_match_one_to_one() -> None:
     assert few.properties is None
     with pytest.raises(ValueError, match="Only neurons"):
         few.contrast()
+
+
+def test_an_interrupted_call_goes_on(tmp_path: Any, monkeypatch: Any) -> None:
+    models = [small_model(seed=seed) for seed in range(3)]
+    tokens = np.random.default_rng(1).integers(1, 40, (40, 8))
+    how: dict[str, Any] = {"batch_size": 16, "key": jax.random.key(1)}
+    want = ji.neurons.universal(models, tokens, **how)
+    read, numbers = _batches.CorpusBatches.__getitem__, []
+
+    def stop_twice(self: Any, number: int) -> Any:
+        numbers.append(number)
+        if len(numbers) in (5, 8):  # in the second comparison, and between both batches of the properties
+            raise KeyboardInterrupt
+        return read(self, number)
+
+    monkeypatch.setattr(_batches.CorpusBatches, "__getitem__", stop_twice)
+    how["checkpoint"] = ji.corpus.Checkpoint(tmp_path / "seeds.npz", every=1)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            ji.neurons.universal(models, tokens, **how)
+    found = ji.neurons.universal(models, tokens, **how)
+    assert numbers == [0, 1, 2, 0, 1, 1, 2, 0, 0, 1]
+    for name in ("excess", "correlations", "baselines", "partners"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(want, name))
+    for name, value in want.properties.items():
+        np.testing.assert_array_equal(getattr(found.properties, name), value)
+    files = {path.name for path in tmp_path.iterdir()}
+    assert files == {"seeds.npz.1", "seeds.npz.2", "seeds.npz.properties"}
+    other = ji.neurons.universal(models, tokens, threshold=0.1, **how)  # is no part of what is read
+    assert len(numbers) == 10 and other.threshold == 0.1
+    for given, changed in (
+        (models, {"key": jax.random.key(2)}),
+        (models, {"baseline": "gaussian"}),
+        (models[::2], {}),
+    ):
+        with pytest.raises(ValueError, match=r"npz\.1 was .* Give another checkpoint=, or delete the file"):
+            ji.neurons.universal(given, tokens, **{**how, **changed})
 
 
 @pytest.mark.parametrize("family", ["gpt2", pytest.param("neox", marks=pytest.mark.slow), "llama"])

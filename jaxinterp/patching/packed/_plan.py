@@ -18,7 +18,8 @@ LOGITS_BYTES = 2**28
 SCORES_BYTES = 2**24
 "Scores of a chunk in float32: attention holds as many without a loop."
 
-LEAST_CHUNKS = 3
+MOST_AT_ONCE = 4
+"Chunks that pass a block together: each is one more copy in and out of the program."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +38,8 @@ class Plan:
     order: np.ndarray
     chunks: int
     chunk_rows: int
+    at_once: int
+    "Chunks that pass a block together."
     unembed: int
     "Cells whose logits are made at once."
 
@@ -94,15 +97,18 @@ def plan(
         else:
             rows = 1 << (max(used, 1) - 1).bit_length()
         # As many rows of every prompt: prompts that begin to differ at one position then fill whole chunks.
-        step = sizes.step_rows(limit)
-        if not accelerated:
-            # Of a few rows those that nothing fills are skipped: prompts end or begin to differ anywhere.
-            step = min(step, -(-rows // LEAST_CHUNKS))
+        step = most = sizes.step_rows(limit)
+        if not accelerated and spread == 1:
+            # Chunks that nothing fills are skipped, so small ones: prompts end or begin to differ anywhere.
+            step = -(-step // MOST_AT_ONCE)
+            step = min(most, -(-step // len(stop)) * len(stop))
         step = (step - step % len(stop) if step > len(stop) else step) * spread
         chunks = -(-rows // step)
         # On a mesh the rows of a chunk lie over "data", as many on each device.
         chunk_rows = -(-rows // (chunks * spread)) * spread
-        needed = sizes.needed(chunks * chunk_rows, chunk_rows)
+        # All rows of one group pass a block in as few equal parts as fit.
+        at_once = 1 if accelerated or spread > 1 else -(-chunks // -(-rows // most))
+        needed = sizes.needed(chunks * chunk_rows, at_once * chunk_rows)
         least = needed if least is None else min(least, needed)
         if needed <= limit:
             break
@@ -122,7 +128,7 @@ def plan(
         )
         for rows, part in zip(packed, parts, strict=True)
     ]
-    return Plan(pieces, np.concatenate(parts), chunks, chunk_rows, unembed)
+    return Plan(pieces, np.concatenate(parts), chunks, chunk_rows, at_once, unembed)
 
 
 def slot_count(pos: int, ragged: bool, accelerated: bool) -> int:

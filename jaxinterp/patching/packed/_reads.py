@@ -1,6 +1,6 @@
 """Packed rows on the device, and which keys their slots read."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -26,13 +26,19 @@ class DeviceRows(eqx.Module):
     last: Int[Array, "*chunk row slot"]
     used: Int[Array, ""]
     "How many chunks hold anything."
+    at_once: int = eqx.field(static=True, default=1)
+    "How many chunks pass a block together."
 
-    def chunk(self, number: Any) -> "DeviceRows":
-        """The rows of one chunk, without its axis."""
-        take = lambda leaf: lax.dynamic_index_in_dim(leaf, number, keepdims=False)
+    def of(self, numbers: Sequence[Any]) -> "DeviceRows":
+        """The rows of some chunks, without their axis."""
         leaves = (self.example, self.job, self.column, self.start, self.first, self.last)
-        example, job, column, start, first, last = map(take, leaves)
+        example, job, column, start, first, last = (chunks_of(leaf, numbers) for leaf in leaves)
         return DeviceRows(example, job, column, start, first, last, self.used)
+
+
+def chunks_of(leaf: Array, numbers: Sequence[Any]) -> Array:
+    """Some chunks of an array `(chunk, row, ...)`, their rows one behind the other."""
+    return jnp.concatenate([lax.dynamic_index_in_dim(leaf, number, keepdims=False) for number in numbers])
 
 
 class RowReads(Reads):
@@ -63,19 +69,18 @@ class RowReads(Reads):
         return allowed if self.real is None else allowed & wide(self.real[:, None, :keys])
 
 
-def rules(rows: DeviceRows, real: Array | None, pos: int, causal: bool) -> Callable[[Any], Reads]:
-    """What the slots of a chunk read, by its number. Rules of a few rows are made once, as arrays."""
+def rules(rows: DeviceRows, real: Array | None, pos: int, causal: bool) -> Callable[[Sequence[Any]], Reads]:
+    """What the slots of some chunks read, by their numbers. Rules of a few rows are made once, as arrays."""
     chunks, count, slots = rows.job.shape
-    own = lambda number: row_reads(rows.chunk(number), real, pos, causal)
+    own = lambda numbers: row_reads(rows.of(numbers), real, pos, causal)
     if chunks * count * slots * (pos + slots) > KEPT_BYTES:
         return own
-    tables = jax.vmap(lambda number: own(number).rows(0, slots))(jnp.arange(chunks, dtype=jnp.int32))
-    table = lambda number: lax.dynamic_index_in_dim(tables, number, keepdims=False)
-    return lambda number: Reads(slots, pos + slots, table=table(number))
+    tables = jax.vmap(lambda number: own([number]).rows(0, slots))(jnp.arange(chunks, dtype=jnp.int32))
+    return lambda numbers: Reads(slots, pos + slots, table=chunks_of(tables, numbers))
 
 
 def row_reads(rows: DeviceRows, real: Array | None, pos: int, causal: bool) -> RowReads:
-    """What the slots of one chunk read, of prompts with a padding mask `real` (batch, pos)."""
+    """What the slots of some chunks read, of prompts with a padding mask `real` (batch, pos)."""
     if real is not None:
         real = jnp.concatenate([real[rows.example], real[rows.example[:, None], rows.column]], -1)
     slots = rows.job.shape[-1]

@@ -21,7 +21,7 @@ from ...core._tap import Tap
 from ...core._types import Context, Reads
 from ...mesh._gather import gather_weights, over_data
 from .._grid import site_axes
-from ._reads import DeviceRows, rules
+from ._reads import DeviceRows, chunks_of, rules
 
 
 class Base(eqx.Module):
@@ -78,7 +78,8 @@ class RowTap(Tap):
 class Patch(Edit):
     r"""$x_c \mapsto v_c$ at the cells of a sweep, in packed rows, where `active`.
 
-    `donors` (batch, *site) hold the values; `index[axis]` the entry of each job.
+    `donors` (batch, *site) hold the values; `index[axis]` the entry of each job; `active` is one bool, or one of
+    each row.
     """
 
     donors: Array
@@ -119,7 +120,7 @@ class Patch(Edit):
                 here = here.reshape((1,) * (x.ndim + axes[name]) + (-1,) + (1,) * (-axes[name] - 1))
             hit = jnp.broadcast_to(entry, jnp.broadcast_shapes(entry.shape, here.shape)) == here
             selected = selected & jnp.broadcast_to(hit, x.shape)
-        selected = selected & jnp.reshape(self.active, (1,) * x.ndim)
+        selected = selected & jnp.reshape(self.active, (-1, *(1,) * (x.ndim - 1)))
         return jnp.where(selected, value.astype(x.dtype), x), state
 
     def _attention(self, rows: DeviceRows) -> tuple[Array, Array]:
@@ -161,7 +162,7 @@ def patched_streams(
     positions, _ = context(model, base.resid.shape[1:3], mask)
     positions = jnp.broadcast_to(positions, base.resid.shape[1:3])
     tables = model.tables(positions[rows.example[..., None], rows.column])
-    chunks = rows.example.shape[0]
+    (chunks, size), at_once = rows.example.shape, rows.at_once
     reads_of = rules(rows, mask, pos, model.config.causal)
     # A stream that one layer reads is patched where its run begins, and then no more.
     at_start = site == "resid_pre" and groups.shape[1] == 1
@@ -180,37 +181,42 @@ def patched_streams(
         def begin(step: Any, store: Array) -> Array:
             """The streams of a group that begins at this layer are those of the unpatched run."""
             _, number, place = place_of(step)
-            here = rows.chunk(number)
+            here = rows.of([number])
             x = resid[here.example[:, None], here.column]
             if at_start:
                 x, _ = Patch(
-                    donors=donated, index=index, rows=here, reads=reads_of(number), active=True, site=site
+                    donors=donated, index=index, rows=here, reads=reads_of([number]), active=True, site=site
                 ).apply(None, site, x, None)
             return lax.dynamic_update_index_in_dim(store, x, place, 0)
 
         def visit(step: Any, store: Array) -> Array:
-            group, number, place = place_of(step)
-            here = rows.chunk(number)
-            x = over_data(lax.dynamic_index_in_dim(store, place, keepdims=False), 2)
-            reads = reads_of(number)
+            """The next chunks, of one group or of several, pass the block. The last ones may do so twice."""
+            ends = jnp.minimum(step * at_once + jnp.arange(at_once, dtype=jnp.int32), started * rows.used - 1)
+            whose, numbers, places = zip(*(place_of(end) for end in ends), strict=True)
+            here = rows.of(numbers)
+            x = over_data(chunks_of(store, places), 2)
+            reads = reads_of(numbers)
+            active = layer <= groups[jnp.stack(whose), -1]
             patch = Patch(
                 donors=donated,
                 index=index,
                 rows=here,
                 reads=reads,
-                active=layer <= groups[group, -1],
+                active=jnp.repeat(active, size) if at_once > 1 else active,
                 site=site,
             )
             tap = RowTap([] if at_start else [patch], layer=layer, memory=(k[here.example], v[here.example]))
-            own_tables = jax.tree.map(lambda t: lax.dynamic_index_in_dim(t, number, keepdims=False), tables)
+            own_tables = jax.tree.map(lambda t: chunks_of(t, numbers), tables)
             weights = gather_weights(eqx.combine(block, static), "blocks.", layer=True)
             x = weights(x, Context(reads, own_tables, layer), tap)
-            return lax.dynamic_update_index_in_dim(store, x, place, 0)
+            for i, place in enumerate(places):
+                store = lax.dynamic_update_index_in_dim(store, x[i * size : (i + 1) * size], place, 0)
+            return store
 
         with jax.named_scope("begins"):
             store = lax.fori_loop(earlier * rows.used, started * rows.used, begin, store)
         with jax.named_scope("visits"):
-            store = lax.fori_loop(0, started * rows.used, visit, store)
+            store = lax.fori_loop(0, lax.div(started * rows.used + at_once - 1, at_once), visit, store)
         return store, None
 
     xs = (arrays, base.resid[:count], base.k, base.v, donors, jnp.arange(count, dtype=jnp.int32))

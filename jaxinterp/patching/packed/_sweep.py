@@ -126,6 +126,7 @@ def _rows(layout: Plan, piece: Piece) -> DeviceRows:
         fold(packed.first),
         fold(packed.last),
         jax.device_put(np.int32(-(-packed.used // layout.chunk_rows))),
+        layout.at_once,
     )
 
 
