@@ -17,7 +17,7 @@ CHUNK_BYTES = 2**27
 "Bytes of float32 logits on a device: positions are read in chunks that keep to it."
 
 
-class Chunks(NamedTuple):
+class ChunkedPositions(NamedTuple):
     """How the positions of a stream are cut. The last chunk begins early enough to be whole."""
 
     pos: int
@@ -47,16 +47,16 @@ class Chunks(NamedTuple):
         return dataclasses.replace(streams, embedded=embedded, after=after)
 
 
-def chunks_of(streams: Streams, vocab: int) -> Chunks:
+def chunks_of(streams: Streams, vocab: int) -> ChunkedPositions:
     """As few chunks as `CHUNK_BYTES` allow; one where an edit may act across positions after the last block."""
     *batch, pos, _ = streams.after.shape[1:]
     # A chunk is of positions, since the rows of a batch may lie on several devices.
     each = -(-math.prod(batch) // data_size(None)) * vocab * 4
     size = max(1, CHUNK_BYTES // max(each, 1))
     if streams.logits is not None or pos <= size:
-        return Chunks(pos, pos, 1)
+        return ChunkedPositions(pos, pos, 1)
     size = -(-pos // -(-pos // size))
-    return Chunks(pos, size, -(-pos // size))
+    return ChunkedPositions(pos, size, -(-pos // size))
 
 
 def in_chunks(

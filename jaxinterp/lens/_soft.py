@@ -168,12 +168,9 @@ def localise(
 @eqx.filter_jit
 def _largest(streams: Streams, ids: Array, vocab: int) -> Float[Array, "word *rest"]:
     """The largest probability of each word over layers and the word's tokens."""
-
-    def read(logits: Array) -> Array:
-        wide = np.promote_types(logits.dtype, np.float32)
-        probs = jax.nn.softmax(logits.astype(wide), axis=-1)
-        return jnp.moveaxis(probs[..., ids].max(-1), -1, 0)  # (word *batch pos)
-
+    wide = np.promote_types(streams.after.dtype, np.float32)
+    probs = lambda logits: jax.nn.softmax(logits.astype(wide), axis=-1)
+    read = lambda logits: jnp.moveaxis(probs(logits)[..., ids].max(-1), -1, 0)  # (word *batch pos)
     piece = lambda part, _: {"found": over_rows(LogitLens(), with_logits(part), read).max(0)}
     return drop_position(in_chunks(piece, streams, None, vocab)["found"], streams, -1)
 
