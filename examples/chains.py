@@ -39,8 +39,8 @@ class Kept:
             self.found = found
 
     def __call__(self, name, kind, make):
-        """The result of this name: read, or made and written."""
-        if name not in self.found:
+        """The result of this name: read, or made and written. Results of a release with other fields are made anew."""
+        if set(self.found.get(name, ())) != {f.name for f in dataclasses.fields(kind)}:
             result = make()
             values = {f.name: plain(getattr(result, f.name)) for f in dataclasses.fields(result)}
             self.found[name] = values
@@ -88,6 +88,7 @@ def joined(parts):
             np.concatenate([getattr(part, field) for part in parts])
             for field in ("score", "low", "high", "kl")
         ),
+        [each for part in parts for each in part.by_prompt],
     )
 
 
@@ -123,7 +124,7 @@ def main():
     settings = {
         name: getattr(options, name) for name in ("model", "subtasks", "prompts", "probed", "shots", "seed")
     }
-    kept, console = Kept(options.out, settings), Console(width=160)
+    kept, console = Kept(options.out, settings), Console(width=200)
     make = lambda n, i: ji.tasks.ontology(tokenizer, n, key=key, subtask=i, shots=options.shots)
     tasks = of_one_width({ji.tasks.SUBTASKS[i]: make(options.prompts, i) for i in options.subtasks})
     print(
@@ -234,14 +235,18 @@ def tasks_table(heads, curves, counts):
     return table_of("right before wrong, whole model and with k heads clean", names, rows)
 
 
+def between(value, low, high):
+    return f"{value:.2f} [{low:.2f}, {high:.2f}]" if np.isfinite(low) else f"{value:.2f}"
+
+
 def heads_table(heads):
-    rows = []
+    rows, mean = [], heads.mean()
     for layer, head in heads.order()[:8]:
         scores = heads.score[:, layer, head]
         rows.append(
             [
                 f"{layer}.{head}",
-                float(scores.mean()),
+                between(*(x[layer, head] for x in (mean.mean, mean.low, mean.high))),
                 float(scores.max()),
                 heads.tasks[int(scores.argmax())],
                 int((heads.low[:, layer, head] > 0).sum()),
@@ -282,14 +287,17 @@ def writers_table(writers):
 def sources_table(sources):
     rows = []
     for name, by, one in sources:
-        cells = [f"{s:.2f} ({c:.2f})" for s, c in zip(one.share, one.chance, strict=True)]
+        cells = [
+            f"{between(*each)} ({chance:.2f})"
+            for *each, chance in zip(one.share, one.low, one.high, one.chance, strict=True)
+        ]
         rows.append(
             [
                 name,
                 by,
                 str(one.prompts),
                 *cells,
-                f"{one.answer:.2f} ({one.answer_chance:.2f})",
+                f"{between(one.answer, one.answer_low, one.answer_high)} ({one.answer_chance:.2f})",
                 f"{one.pathways[2:].sum():.2f}",
             ]
         )

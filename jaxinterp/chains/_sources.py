@@ -9,7 +9,7 @@ from .. import viz
 from .._arguments import check_choice
 from ..heads import contributions, rollout
 from ..lens import attention_lens
-from ..stats import mean_interval
+from ..stats import mean_interval, share_interval
 from ..stats._results import Record, Result
 from ..tasks import Pairs
 from ..typing import ArraysLike, ModelLike
@@ -27,11 +27,12 @@ class Sources(Result):
     - `share (segment,)`: the share of a writer's reading in each segment, a mean over prompts that have a writer.
       `low`, `high`: its interval; NaN for fewer than two such prompts.
     - `chance (segment,)`: the share of the tokens that stand in the segment. Reading at random gives this number.
-    - `main (segment,)`: the share of those prompts on which some writer reads this segment most.
+    - `main (segment,)`: the share of those prompts on which some writer reads this segment most. `main_low`,
+      `main_high`: its interval, Wilson's; NaN where no prompt has a writer.
     - `pathways (segment + 1,)`: the share of all prompts on which 0, 1, 2, ... segments are the main source of a
       writer. Several sources at once are parallel pathways.
     - `answer`, `answer_chance`: the share of the reading at tokens that are the answer, and the share of these tokens
-      among all tokens.
+      among all tokens. `answer_low`, `answer_high`: the interval of the reading; NaN for fewer than two prompts.
     - `prompts`: how many prompts have a writer.
 
     ```python
@@ -46,14 +47,18 @@ class Sources(Result):
     high: np.ndarray
     chance: np.ndarray
     main: np.ndarray
+    main_low: np.ndarray
+    main_high: np.ndarray
     pathways: np.ndarray
     answer: float
+    answer_low: float
+    answer_high: float
     answer_chance: float
     prompts: int
 
     def records(self) -> list[Record]:
         """A row for each segment."""
-        fields = ("share", "low", "high", "chance", "main")
+        fields = ("share", "low", "high", "chance", "main", "main_low", "main_high")
         return [
             {"segment": name} | {field: float(getattr(self, field)[i]) for field in fields}
             for i, name in enumerate(self.segments)
@@ -112,7 +117,7 @@ def trace_sources(
       far of `ji.tasks.ontology`, and the first token, to which heads attend when they have nothing to read.
     - `by`: "attention" (the default) or "alti".
 
-    **Returns:** `Sources`. Without any writer its shares are NaN.
+    **Returns:** `Sources`, with intervals of 95% over prompts. Without any writer its shares are NaN.
 
     **Raises:** ValueError for segments of another shape or that overlap, and for writers of other prompts.
 
@@ -122,7 +127,7 @@ def trace_sources(
     ji.chains.trace_sources(model, pairs, writers, by="alti").records()
     ```
 
-    Law: where segments cover all real tokens, shares sum to 1.
+    Laws: where segments cover all real tokens, shares sum to 1; intervals contain what they are of.
     """
     check_choice(by, "by", ("attention", "alti"))
     masks = _segments(pairs, segments)
@@ -149,22 +154,28 @@ def trace_sources(
     best = by_head[..., sources].argmax(-1)
     used = np.stack([(writing & (best == i)).any((1, 2)) for i in range(len(sources))], 1)
     main = np.full(len(masks), 0.0 if present.any() else np.nan)
+    main_low, main_high = (np.full(len(masks), np.nan) for _ in range(2))
     if present.any():
         main[sources] = used[present].mean(0)
-    low, high = (np.full(len(masks), np.nan) for _ in range(2))
+        main_low, main_high = share_interval(np.rint(main * present.sum()), int(present.sum()))
+    low, high = (np.full(len(masks) + 1, np.nan) for _ in range(2))
     if present.sum() > 1:
-        interval = mean_interval(share.T)
+        interval = mean_interval(np.concatenate([share, answer[:, None]], 1).T)
         low, high = interval.low, interval.high
     real = pairs.mask.sum()
     return Sources(
         list(masks),
         share.mean(0) if present.any() else np.full(len(masks), np.nan),
-        low,
-        high,
+        low[:-1],
+        high[:-1],
         parts.sum((0, 2)) / real,
         main,
+        main_low,
+        main_high,
         np.bincount(used.sum(1), minlength=len(sources) + 1) / len(pairs),
         float(answer.mean()) if present.any() else float("nan"),
+        float(low[-1]),
+        float(high[-1]),
         float(own.sum() / real),
         int(present.sum()),
     )

@@ -3,14 +3,13 @@
 import dataclasses
 
 import numpy as np
-import scipy
 
 from .. import viz
 from .._arguments import check_choice
 from ..core import run
 from ..metrics import kl, measure
 from ..patching import attribution, sweep
-from ..stats._intervals import check_level
+from ..stats._intervals import MeanInterval, check_level, interval_reach
 from ..stats._results import Record, Result
 from ..tasks import Pairs
 from ..typing import BytesLike, FloatLike, ModelLike
@@ -25,10 +24,13 @@ class TaskHeads(Result):
     - `score (task, layer, head)`: 1 where a head alone restores the clean distribution, 0 where it changes nothing.
     - `low`, `high`: the interval of each score over prompts; NaN for one prompt.
     - `kl (task,)`: the KL between the clean and the corrupt distribution in nats. The score is a share of it.
+    - `by_prompt`: how each prompt moves the score, a list of arrays `(n, layer, head)` whose mean is the score.
 
     ```python
     heads = ji.chains.task_heads(model, tasks, method="attribution")
     heads.score.shape, heads.order()[0]                 # (task, layer, head), and the best head
+    over = heads.mean()
+    over.low, over.high                                 # the interval of the mean over tasks, (layer, head)
     ```
     """
 
@@ -37,6 +39,27 @@ class TaskHeads(Result):
     low: np.ndarray
     high: np.ndarray
     kl: np.ndarray
+    by_prompt: list[np.ndarray]
+
+    def mean(self, *, level: FloatLike = 0.95) -> MeanInterval:
+        r"""$\bar s \pm t_{n-1}\, \mathrm{SE}$: the mean score over tasks with its interval over prompts, `(layer, head)`.
+
+        Tasks stay as they are, and prompts are the sample. Where all tasks have n prompts, prompt i of each of them may
+        ask the same question, so these are averaged first. Else tasks are independent: their variances add, and
+        n is the smallest number of prompts. The ends are NaN where a task has one prompt.
+
+        **Arguments:**
+
+        - `level`: the coverage that the interval aims at; 0.95 by default.
+        """
+        level, sizes = check_level(level), [len(each) for each in self.by_prompt]
+        if len(set(sizes)) == 1:
+            error = standard_error(np.mean(self.by_prompt, 0))
+        else:
+            squares = np.square([standard_error(each) for each in self.by_prompt])
+            error = np.sqrt(squares.sum(0)) / len(sizes)
+        middle, half = self.score.mean(0), error * interval_reach(level, min(sizes))[1]
+        return MeanInterval(middle, middle - half, middle + half, level)
 
     def order(self) -> np.ndarray:
         """Pairs (layer, head) from the highest mean score over tasks down, `(layer * head, 2)`."""
@@ -106,13 +129,23 @@ def task_heads(
     check_choice(method, "method", ("exact", "attribution"))
     level, named = check_level(level), by_name(tasks)
     found = [_one(model, name, pairs, method, level, max_bytes, progress) for name, pairs in named.items()]
-    score, low, high, nats = (np.stack(each) for each in zip(*found, strict=True))
-    return TaskHeads(list(named), score, low, high, nats)
+    parts, nats = zip(*found, strict=True)
+    score = np.stack([each.mean(0) for each in parts])
+    half = np.stack([standard_error(each) * interval_reach(level, len(each))[1] for each in parts])
+    return TaskHeads(list(named), score, score - half, score + half, np.array(nats), list(parts))
+
+
+def standard_error(values: np.ndarray) -> np.ndarray:
+    """The standard error of the mean of `values (n, ...)`; NaN for one value."""
+    if len(values) < 2:
+        return np.full(values.shape[1:], np.nan)
+    return values.std(0, ddof=1) / np.sqrt(len(values))
 
 
 def _one(
     model: ModelLike, name: str, pairs: Pairs, method: str, level: float, max_bytes: BytesLike, progress: bool
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, float]:
+    """The score of each prompt by linearisation of the ratio of means `(n, layer, head)`, and the KL."""
     reference, _ = run(model, pairs.clean, mask=pairs.mask, logits=-1)
     metric = kl(reference, pos=-1)
     noise = np.asarray(measure(model, pairs.corrupt, metric, mask=pairs.mask), np.float64)
@@ -128,12 +161,7 @@ def _one(
         )
     else:
         patched = attribution(model, pairs.clean, pairs.corrupt, metric, **options)
-    left = np.asarray(patched, np.float64)
-    share = left.mean(-1) / noise.mean()
-    n = len(noise)
-    half = np.full(share.shape, np.nan)
-    if n > 1:
-        spread = (left - share[..., None] * noise).std(-1, ddof=1) / noise.mean() / np.sqrt(n)
-        half = spread * scipy.special.stdtrit(n - 1, (1 + level) / 2)
-    score = 1 - share
-    return score, score - half, score + half, np.asarray(noise.mean())
+    left = np.asarray(patched, np.float64)  # (layer, head, n)
+    share = left.mean(-1, keepdims=True) / noise.mean()
+    each = 1 - share - (left - share * noise) / noise.mean()
+    return np.moveaxis(each, -1, 0), float(noise.mean())

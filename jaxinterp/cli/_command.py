@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from .._text import plain
+from ._shell import in_shell
 
 MODEL = """MODEL is "tiny" (it comes with the package and needs no network), a name such as gpt2 (jaxinterp models
 lists them), an id on the Hugging Face hub such as EleutherAI/pythia-70m, a folder with a checkpoint, or a
@@ -40,7 +42,7 @@ class Command(click.Command):
         except (ValueError, LookupError, OSError, ImportError) as error:
             if ctx.meta.get("jaxinterp.debug"):
                 raise
-            message = str(error) or type(error).__name__
+            message = in_shell(str(error) or type(error).__name__, self)
             raise Complaint(f"{message}\n(--debug shows where this was raised.)") from error
 
 
@@ -68,7 +70,16 @@ class Complaint(click.ClickException):
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     """A warning of the library as one line, without the place in its code."""
-    say(f"Warning: {message}", err=True)
+    running = click.get_current_context()
+    known = running.meta.setdefault("jaxinterp.warned", set())
+    if (text := in_shell(str(message), running.command)) not in known:
+        known.add(text)
+        say(f"Warning: {text}", err=True)
+
+
+def given(name: str) -> bool:
+    """Whether an option of the running command was typed; otherwise its value is the default."""
+    return click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE
 
 
 def say(text: Any, *, err: bool = False) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from .._text import line
 from ._command import MODEL, Command, Number, choice, say
 from ._neurons import show, write
-from ._texts import checked_plot, prompt, reader, waiting
+from ._texts import checked_plot, prompt, reader, unused, waiting
 
 KINDS = ("induction", "prefix", "previous", "duplicate", "current", "first", "copying", "copying_behaviour")
 _PLOT = click.option(
@@ -155,8 +155,10 @@ def attention(
     from .._text import visible
 
     checked_plot(plot)
+    if chosen:
+        unused("--head chooses the heads that are shown.", "top")
     loaded, tokenizer = reader(model)
-    ids = prompt(tokenizer, text, bos)
+    ids = prompt(loaded, tokenizer, text, bos)
     here = _place(position, len(ids))
     wanted = _wanted(chosen, layer, loaded.config.layers, loaded.config.heads)
     with waiting("Attention: compiling and running"):

@@ -154,7 +154,7 @@ def lens(model: str, text: str, top: int, bos: bool, html: Path | None) -> None:
 
     checked_plot(html)
     loaded, tokenizer = reader(model)
-    ids = prompt(tokenizer, text, bos)
+    ids = prompt(loaded, tokenizer, text, bos)
     with waiting("Logit lens: compiling and running"):
         reading = logit_lens(loaded, tokenizer, ids, top=top)
     draw(lens_guesses_table(reading).rich())

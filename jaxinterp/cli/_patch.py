@@ -121,7 +121,7 @@ def patch(model: str, clean: str, corrupt: str, **options: Any) -> None:
             f"All layers of a site are patched; got --site {line(site)}. Write --site {line(site.partition('[')[0])}."
         )
     loaded, tokenizer = reader(model)
-    first, second = (prompt(tokenizer, text, options["bos"]) for text in (clean, corrupt))
+    first, second = (prompt(loaded, tokenizer, text, options["bos"]) for text in (clean, corrupt))
     _check_lengths(tokenizer, first, second)
     answer, wrong = options["answer"], options["wrong"]
     metric = (

@@ -1,14 +1,16 @@
 """The command `jaxinterp probe`: which neurons distinguish classes of texts."""
 
 import dataclasses
+import math
+import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
 from .._text import line
-from ._command import MODEL, Command, Number, choice, say
-from ._texts import CTX, reader
+from ._command import MODEL, Command, Number, choice, given, say
+from ._texts import CTX, context_length, reader
 
 
 def _numbers(ctx: click.Context, param: click.Parameter, text: str | None) -> list[int] | None:
@@ -56,7 +58,8 @@ def _numbers(ctx: click.Context, param: click.Parameter, text: str | None) -> li
     callback=_numbers,
     default="1,2,4,8,16,32,64",
     show_default=True,
-    help="How many neurons a probe may read, as a list of numbers to try.",
+    help="How many neurons a probe may read, as a list of numbers to try. The default leaves out numbers that are "
+    "larger than the site or half of the contexts.",
 )
 @click.option(
     "--exact",
@@ -170,12 +173,14 @@ def probe(
             f"A probe distinguishes classes, and the texts are all of {classes[0] if classes else 'none'!r}. Give one file per class: de.txt fr.txt."
         )
     loaded, tokenizer = reader(model)
-    ctx = min(ctx, loaded.config.ctx)
+    ctx = context_length(loaded, ctx)
     corpus = texts.pack(tokenizer, documents, ctx=ctx, bos=tokenizer.bos_id is not None)
     if not all_contexts:
         corpus = texts.take(corpus, np.unique(corpus.groups, return_index=True)[1])
     labels = corpus.labels.astype(str)
     features = {name: labels == name for name in classes if (labels == name).any()}
+    for name in sorted({*classes} - {*features}):
+        say(f"Warning: No context came of the texts of {line(name)}: this class is left out.", err=True)
     console = Console()
     console.print(
         f"{line(model)}: {len(corpus)} contexts of {ctx}, {', '.join(f'{int(y.sum())} {line(name)}' for name, y in features.items())}",
@@ -186,8 +191,12 @@ def probe(
         store = out.with_name(f"{out.stem}.activations")
     common: Any = {"key": jax.random.key(seed), "out": out, "store": store}
     reading = probes.StudySettings(site=site, reduce=reduce, name=model, time_limit=time_limit)
-    fitting = [k for k in ks if k <= max(1, len(corpus) // 2)]
-    settings = dataclasses.replace(reading, layers=layers, methods=list(dict.fromkeys(methods)), ks=fitting)
+    width = _width(loaded, site)
+    if not given("ks"):
+        ks = [k for k in ks if k <= max(1, min(width, len(corpus) // 2))]
+    _check("--ks", ks, width, len(corpus))
+    _check("--exact", exact, width, len(corpus))
+    settings = dataclasses.replace(reading, layers=layers, methods=list(dict.fromkeys(methods)), ks=ks)
     records = probes.study(loaded, corpus, features, settings=settings, **common)
     if "single" in methods:
         if exact:
@@ -207,3 +216,26 @@ def probe(
         say(f"{len(records)} records in {line(out)}.")
     if plot is not None:
         say(f"Wrote {line(viz.write(plot, probes.study_page(records, title=f'Probing {model}')))}.")
+
+
+def _width(model: Any, site: str) -> int:
+    """How many neurons a layer has at a site; of no site of layers, which a study refuses, no number is too large."""
+    import jax
+    import jax.numpy as jnp
+
+    from .. import sites
+    from ..core import SITES
+
+    place = SITES.get(site)
+    if place is None or not place.per_layer:
+        return sys.maxsize
+    found = sites(model, jax.ShapeDtypeStruct((2,), jnp.int32))
+    return math.prod(found[site].shape[2:]) if site in found else sys.maxsize
+
+
+def _check(option: str, numbers: list[int], width: int, contexts: int) -> None:
+    """Raises ValueError for numbers of neurons that no probe can read, before anything runs."""
+    wrong = [k for k in numbers if not 1 <= k <= min(width, contexts)]
+    if wrong:
+        most = f"a layer has {width} neurons" if width <= contexts else f"there are {contexts} contexts"
+        raise ValueError(f"{option} names numbers of neurons from 1 on, and {most}; got {option} {wrong[0]}.")

@@ -8,7 +8,7 @@ from .._text import line
 from ._command import MODEL, say
 from ._dictionary import opened
 from ._sae import _DICTIONARY, _MODEL, _SITE, sae
-from ._texts import packed, texts
+from ._texts import packed, texts, unused
 
 
 @sae.command("rating-study", epilog=MODEL, short_help="Make a blind study of its features and of neurons.")
@@ -72,6 +72,14 @@ def rating_study(
     from .. import data as corpora
     from .. import sae as dictionaries
 
+    if "[" not in neurons:
+        raise ValueError(
+            f'The neurons are those of one layer: --neurons "{line(neurons)}[2]"; got --neurons {line(neurons)}.'
+        )
+    if out.exists():
+        raise ValueError(
+            f"{line(out)} exists already. jaxinterp sae rate {line(out)} continues a study, and a new study needs a new name: --out NAME."
+        )
     found, loaded, tokenizer = opened(dictionary, model, data)
     corpus = packed(tokenizer, loaded, data, ctx, most, chars)
     d = np.asarray(corpora.activations(loaded, corpus.tokens[:1], neurons, progress=False)).shape[-1]
@@ -101,7 +109,12 @@ def rate(folder: Path, port: int, results: bool) -> None:
     """
     from .. import sae as dictionaries
 
+    if not (folder / "items.jsonl").is_file():
+        raise ValueError(
+            f"There is no study in {line(folder)}: it has no items.jsonl. Make one: jaxinterp sae rating-study DICTIONARY DATA --out NAME."
+        )
     if results:
+        unused("--results shows no page.", "port")
         found = dictionaries.ratings(folder)
         say(f"{found['rated']} of {found['items']} items are rated.")
         for name, group in found["groups"].items() if found["rated"] else ():

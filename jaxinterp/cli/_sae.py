@@ -8,7 +8,7 @@ from .._text import line
 from ._command import MODEL, CommandGroup, Number, choice, say
 from ._dictionary import opened
 from ._sae_train_command import train
-from ._texts import packed, texts, waiting
+from ._texts import packed, prompt, texts, waiting
 
 
 @click.group(cls=CommandGroup, short_help="Train a sparse dictionary (SAE), and look at its features.")
@@ -192,11 +192,11 @@ def steer(
     from .. import sae as dictionaries
 
     found, loaded, tokenizer = opened(dictionary, model)
-    prompt = tokenizer(text)
+    ids = prompt(loaded, tokenizer, text, None)
     edit = dictionaries.steer(found, feature, value, site=site, mode=mode)
     for name, edits in (("plain", []), ("steered", [edit])):
         with waiting(f"Writing ({name}): compiling and running"):
-            written = tokenizer.decode(generate(loaded, prompt, steps, edits=edits))
+            written = tokenizer.decode(generate(loaded, ids, steps, edits=edits))
         say(f"{name}: {written}")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .._text import line
-from ._texts import contexts, reader, waiting
+from ._texts import contexts, reader, unused, waiting
 
 KINDS = ("TopK", "BatchTopK", "Matryoshka", "JumpReLU", "Gated", "Standard", "Vanilla")
 
@@ -48,6 +48,8 @@ def train_dictionary(
 
     if not data and store is None:
         raise ValueError("There is nothing to train on: give texts, or --store FOLDER.")
+    if not data:
+        unused("it is for texts, and there are none.", "ctx", "most", "field", "held_contexts", "every")
     model, tokenizer = reader(name, tokens=False)
     train, test = _parts(model, tokenizer, data, options, held_contexts, store is not None)
     if store is not None:
@@ -60,7 +62,13 @@ def train_dictionary(
             model, tokens, site=site, batch_size=batch, key=jax.random.key(seed), positions=positions
         )
     with waiting("First activations: compiling and running"):
-        d = stream.batch(0).shape[-1]
+        shape = stream.batch(0).shape
+    if len(shape) != 2:
+        raise ValueError(
+            f"The command trains on one vector of each token, and {line(site)} has several. Name one layer of a site "
+            'without heads: --site "resid_post[2]", "mlp_out[2]" or "attn_out[2]".'
+        )
+    d = shape[-1]
     kind, optimizer = _kind(sae, d, steps, options), None
     if options["rate"] is not None:
         optimizer = sae.adam(options["rate"], steps, warmup_steps=steps // 20, decay_share=0.2)

@@ -9,7 +9,7 @@ import numpy as np
 from .._text import line
 from ._command import MODEL, CommandGroup, Number, say
 from ._neurons import show, write
-from ._texts import reader, waiting
+from ._texts import check_length, prompt, reader, waiting
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -114,6 +114,14 @@ def find(model: str, harmful: Path, harmless: Path, **options: Any) -> None:
         )
         for file in (harmful, harmless)
     )
+    for file, (_, mask) in ((harmful, first), (harmless, second)):
+        counts = np.asarray(mask).sum(1)
+        check_length(loaded, int(counts.max()), f"the longest prompt of {line(file)}")
+        if counts.min() < options["last"]:
+            raise ValueError(
+                f"The shortest prompt of {line(file)} has {counts.min()} tokens, so that many positions are tried at most; "
+                f"got --last {options['last']}."
+            )
     score = metrics.log_odds([tokenizer.token_id(text) for text in options["answers"]])
     rules = steering.SelectionSettings(
         filter=options["only"], max_kl=options["max_kl"], min_induce=options["min_induce"]
@@ -190,10 +198,10 @@ def write_on(
     }
     if without:
         edits["without"] = steering.ablate(vector)
-    prompt = tokenizer(_conversations(tokenizer, [text], chat)[0])
+    ids = prompt(loaded, tokenizer, _conversations(tokenizer, [text], chat)[0], None)
     for name, each in edits.items():
         with waiting(f"Writing ({name}): compiling and running"):
-            written = np.asarray(generate(loaded, prompt, tokens, edits=each)[len(prompt) :])
+            written = np.asarray(generate(loaded, ids, tokens, edits=each)[len(ids) :])
         say(f"{name}: {visible(tokenizer.decode(written))}")
 
 

@@ -9,6 +9,7 @@ import click
 import numpy as np
 
 from .._text import line
+from ._command import given, say
 
 CTX = click.option(
     "--ctx",
@@ -75,12 +76,42 @@ def reader(model: str, *, tokens: bool = True) -> tuple[Any, Any]:
     return loaded, tokenizer
 
 
-def prompt(tokenizer: Any, text: str, bos: bool) -> Any:
-    """The token ids of a prompt, one at least."""
-    ids = tokenizer(text, bos=bos)
-    if not len(ids):
-        raise ValueError('A prompt has at least one token; got "". Write a text in quotes, or add --bos.')
+def prompt(model: Any, tokenizer: Any, text: str, bos: bool | None) -> Any:
+    """The token ids of a prompt: one at least, and no more than the model reads. A command without `--bos` has None."""
+    if not text and not bos:
+        more = "." if bos is None else ", or add --bos."
+        raise ValueError(f'A prompt has at least one token; got "". Write a text in quotes{more}')
+    ids = tokenizer(text, bos=bool(bos))
+    check_length(model, len(ids), "the text")
     return ids
+
+
+def check_length(model: Any, count: int, what: str) -> None:
+    """Raises ValueError for a prompt that is too long, before anything runs."""
+    most = int(model.config.ctx)
+    if count > most:
+        raise ValueError(
+            f"This model reads at most {most} positions; {what} has {count} tokens. Give a shorter one."
+        )
+
+
+def context_length(model: Any, ctx: int) -> int:
+    """How many tokens a context has: as many as wanted, or as the model reads, which is said."""
+    most = int(model.config.ctx)
+    if ctx > most and given("ctx"):
+        say(
+            f"Warning: This model reads {most} tokens at once, and so many has a context; got --ctx {ctx}.",
+            err=True,
+        )
+    return min(ctx, most)
+
+
+def unused(reason: str, *names: str) -> None:
+    """Says which of some options were typed and change nothing."""
+    running = click.get_current_context()
+    for option in running.command.params:
+        if option.name in names and given(option.name):
+            say(f"Warning: {option.opts[0]} changes nothing here: {reason}", err=True)
 
 
 def checked_plot(path: Path | None) -> None:
@@ -98,7 +129,7 @@ def packed(tokenizer: Any, model: Any, data: Any, ctx: int, most: int, chars: in
     with waiting("Reading texts"):
         documents = texts.read_texts(*data, most=most, chars=chars)
         bos = tokenizer.bos_id is not None
-        return texts.pack(tokenizer, documents, ctx=min(ctx, model.config.ctx), bos=bos)
+        return texts.pack(tokenizer, documents, ctx=context_length(model, ctx), bos=bos)
 
 
 def contexts(
@@ -121,6 +152,7 @@ def contexts(
             raise ValueError(
                 f"{data[0]} holds {tokens.shape}; token ids are (seq, pos), one context to a row."
             )
+        unused("each row of token ids is one context.", "ctx", "most", "field")
         return tokens, np.arange(tokens.shape[1]) > 0
     if tokenizer is None:
         raise ValueError(
@@ -129,5 +161,5 @@ def contexts(
     with waiting("Reading texts"):
         documents = reading.read_texts(*data, most=most, text=field)
         bos = tokenizer.bos_id is not None
-        corpus = reading.pack(tokenizer, documents, ctx=min(ctx, model.config.ctx), join=True, bos=bos)
+        corpus = reading.pack(tokenizer, documents, ctx=context_length(model, ctx), join=True, bos=bos)
     return corpus.tokens, corpus.positions

@@ -96,7 +96,7 @@ def pack(
     if not rows:
         raise ValueError(
             f"No context came out: the documents are shorter than {'one context' if join else 'least='}"
-            f" ({width if join else least} tokens). Give more text, or a smaller {'ctx' if join else 'least'}."
+            f" ({width if join else least} tokens). Give more text, or a smaller {'ctx=' if join else 'least='}."
         )
     return _arranged(rows, ctx, start, given)
 

@@ -15,10 +15,11 @@ from ..core._check import as_int, as_mask, as_tokens, check_index, logit_count
 from ..core._intervene import split_edits
 from ..core._positions import take_positions
 from ..core._run import run
-from ..core._top import top_of_rows
+from ..mesh._gather import gather_weights, on_any_mesh
 from ..typing import EditsLike, IntLike, MaskLike, ModelLike, TokensLike
 from ..weights._leaves import check_layout, wide
 from ._logit import component_directions, read_component
+from ._measures import top_tokens
 from ._read import as_positions, token_shape
 
 
@@ -123,16 +124,17 @@ def _row(
     return jax.vmap(lambda layer: take_positions(layer, pos, axis, mask))(queries)
 
 
+@on_any_mesh
 @eqx.filter_jit
 def _read(
     model: Any, values: Array, pattern: Array, scale: Array | None, top: int, sources: bool
 ) -> HeadTokens:
     """The largest and smallest logits of all heads, one layer at a time."""
-    along = component_directions(model)
-    w_o = model.blocks.attn.w_o
+    along = component_directions(gather_weights(model))
 
     def layer(_: None, xs: tuple[Array, Array, Array]) -> tuple[None, tuple[Array, ...]]:
         values, pattern, w_o = xs
+        w_o = gather_weights({"w_o": w_o}, "blocks.attn.", layer=True)["w_o"]
         if sources:
             heads, own = w_o.shape[0], values.shape[-2]
             values = jnp.repeat(values, heads // own, axis=-2)
@@ -149,9 +151,9 @@ def _read(
         if divisor is not None:
             divisor = divisor[..., None, None, :] if sources else divisor[..., None, :]
         logits = read_component(along, out, divisor)
-        high, ids = top_of_rows(logits, top)
-        low, low_ids = top_of_rows(-logits, top)
+        high, ids = top_tokens(logits, top)
+        low, low_ids = top_tokens(-logits, top)
         return None, (ids.astype(jnp.int32), high, low_ids.astype(jnp.int32), -low)
 
-    _, (ids, high, low_ids, low) = lax.scan(layer, None, (values, pattern, w_o))
+    _, (ids, high, low_ids, low) = lax.scan(layer, None, (values, pattern, model.blocks.attn.w_o))
     return HeadTokens(ids, high, low_ids, low, pattern)

@@ -14,6 +14,7 @@ from .. import viz
 from .._arguments import as_int, check_key
 from .._random import host_generator
 from ..core._check import as_mask
+from ..mesh._gather import on_mesh
 from ..nn._linear import einsum
 from ..stats._results import Record, Result
 from ..typing import IntLike, KeyLike, MaskLike, ModelLike, TokensLike
@@ -145,6 +146,7 @@ def row_of(
     return streams, streams.picked.index(number)
 
 
+@on_mesh
 @eqx.filter_jit
 @eqx.filter_value_and_grad
 def _value(v: Array, rest: tuple[Any, ...]) -> Array:

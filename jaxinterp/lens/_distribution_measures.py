@@ -9,11 +9,13 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._arguments import as_numbers, concrete
-from ..core._check import as_mask
+from ..core._check import as_mask, logit_count
+from ..core._intervene import config_of
 from ..mesh._gather import on_mesh
 from ..typing import ArrayLike, EditsLike, MaskLike, ModelLike, TokensLike
+from ._chunks import sum_of_chunks
 from ._measures import kl
-from ._read import Lens, LogitLens, Streams, capture, over_rows, token_shape
+from ._read import Lens, LogitLens, Streams, capture, over_rows, token_shape, with_logits
 
 
 def marginal_bias(
@@ -46,21 +48,27 @@ def marginal_bias(
     Law: at most the mean KL of `ji.lens.summary`, since KL is convex.
     """
     lens = LogitLens() if lens is None else lens
-    streams = capture(model, tokens, lens, mask=mask, edits=edits)
+    streams = capture(model, tokens, lens, mask=mask, edits=edits, own=False)
     real = jnp.ones(token_shape(jnp.asarray(tokens)), bool) if mask is None else as_mask(mask)
-    return _marginal_bias(lens, streams, real)
+    return _marginal_bias(lens, streams, real, logit_count(config_of(model)))
 
 
 @on_mesh
 @eqx.filter_jit
-def _marginal_bias(lens: Lens, streams: Streams, real: Array) -> Array:
-    def mean(logits: Array) -> Array:
-        probs = jax.nn.softmax(logits.astype(np.promote_types(logits.dtype, np.float32)), -1)
-        weight = real.astype(probs.dtype)
-        weight = weight / weight.sum()
-        return jnp.log((probs * weight[..., None]).reshape(-1, probs.shape[-1]).sum(0))
+def _marginal_bias(lens: Lens, streams: Streams, real: Array, vocab: int) -> Array:
+    dtype = np.promote_types(streams.after.dtype, np.float32)
+    weight = real.astype(dtype)
+    weight = weight / weight.sum()
 
-    means = over_rows(lens, streams, mean)
+    def add(total: Array, part: Streams, weight: Array, _: Array | None) -> Array:
+        def mean(logits: Array) -> Array:
+            probs = jax.nn.softmax(logits.astype(dtype), -1)
+            return (probs * weight[..., None]).reshape(-1, vocab).sum(0)
+
+        return total + over_rows(lens, with_logits(part), mean)
+
+    start = jnp.zeros((len(streams.picked) + 1, vocab), dtype)
+    means = jnp.log(sum_of_chunks(add, start, streams, weight, None, vocab))
     return kl(jnp.broadcast_to(means[-1:], means.shape), means)
 
 

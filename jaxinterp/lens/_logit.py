@@ -13,6 +13,7 @@ from ..core._check import as_tokens
 from ..core._intervene import split_edits
 from ..core._run import run
 from ..core._sites import axes_of, is_per_layer, parse
+from ..mesh._gather import gather_weights, on_mesh
 from ..typing import EditsLike, IndexLike, MaskLike, ModelLike, TokensLike
 from ..weights._components import norm_directions
 from ..weights._leaves import check_layout, wide
@@ -138,12 +139,13 @@ def component_directions(model: Any) -> Float[Array, "d vocab"]:
     return wide(w) if model.ln_final is None else norm_directions(model.ln_final, w)[0]
 
 
+@on_mesh
 @eqx.filter_jit
 def _component_logits(
     model: Any, values: Float[Array, "*axes d"], scale: Array | None, stacked: bool
 ) -> Float[Array, "*axes vocab"]:
     """A site as logits; one that all layers have is read layer by layer."""
-    along = component_directions(model)
+    along = component_directions(gather_weights(model))
     if not stacked:
         return read_component(along, values, scale)
 

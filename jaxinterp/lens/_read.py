@@ -5,6 +5,7 @@ output of block $r - 1$, and the last row is the model's own logits. Rows are sc
 of one row exist at a time unless all of them are returned.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +22,7 @@ from ..core._check import as_mask, as_selector, as_tokens, check_selector
 from ..core._intervene import Intervened, gather_edits
 from ..core._run import resume, run
 from ..core._sites import stage_of
-from ..mesh._gather import on_mesh
+from ..mesh._gather import gather_weights, on_mesh
 from ..typing import EditsLike, IndexLike, MaskLike, ModelLike, PyTree, TokensLike
 
 STREAMS = ("resid_pre", "resid_mid", "resid_post")
@@ -198,6 +199,20 @@ def unembed(
     return resume(reader, x, layer, mask=mask, logits=True if chosen is None else chosen)[0]
 
 
+def gathered(streams: Streams) -> Streams:
+    """The same streams, whose reader is gathered once where a plan splits it, and not for every row and chunk."""
+    if isinstance(streams.reader, Intervened):
+        return streams
+    return dataclasses.replace(streams, reader=gather_weights(streams.reader))
+
+
+def with_logits(streams: Streams) -> Streams:
+    """The same streams with the model's own logits, unembedded where a run returned none."""
+    if streams.logits is not None:
+        return streams
+    return dataclasses.replace(streams, logits=unembed(streams.reader, streams.after[-1]))
+
+
 def over_rows(lens: Lens, streams: Streams, read: Callable[[Array], Any], *, final: bool = True) -> Any:
     """`read` applied to the logits of each row, stacked; the last row is of the model's own logits."""
 
@@ -226,5 +241,5 @@ def drop_position(tree: Any, streams: Streams, axis: int) -> Any:
 @eqx.filter_jit
 def all_logits(lens: Lens, streams: Streams, final: bool = True) -> Float[Array, "row *rest"]:
     """Every row's logits."""
-    out = over_rows(lens, streams, lambda logits: logits, final=final)
+    out = over_rows(lens, gathered(streams), lambda logits: logits, final=final)
     return drop_position(out, streams, -2)

@@ -22,8 +22,10 @@ from ..core._edits import map as map_site
 from ..core._intervene import config_of, split_edits
 from ..core._run import run
 from ..core._subspace import with_largest_entry_one
+from ..mesh._gather import on_mesh
 from ..typing import ArrayLike, EditsLike, FloatLike, IndexLike, MaskLike, ModelLike, TokensLike
-from ._read import LogitLens, Streams, capture, drop_position, over_rows
+from ._chunks import in_chunks
+from ._read import LogitLens, Streams, capture, drop_position, over_rows, with_logits
 
 
 def soft_prompt(model: ModelLike, prefix: ArrayLike, tokens: TokensLike) -> Float[Array, "*batch total d"]:
@@ -158,20 +160,19 @@ def localise(
     ids = np.stack([np.r_[row, np.full(longest - len(row), row[0])] for row in lists])
     if isinstance(pos, range):
         pos = np.asarray(pos)
-    streams = capture(model, as_tokens(tokens), LogitLens(), mask=mask, edits=edits, pos=pos)
-    return Localised(_largest(streams, jnp.asarray(ids, jnp.int32)))
+    streams = capture(model, as_tokens(tokens), LogitLens(), mask=mask, edits=edits, pos=pos, own=False)
+    return Localised(_largest(streams, jnp.asarray(ids, jnp.int32), vocab))
 
 
+@on_mesh
 @eqx.filter_jit
-def _largest(streams: Streams, ids: Array) -> Float[Array, "word *rest"]:
+def _largest(streams: Streams, ids: Array, vocab: int) -> Float[Array, "word *rest"]:
     """The largest probability of each word over layers and the word's tokens."""
-
-    def read(logits: Array) -> Array:
-        wide = np.promote_types(logits.dtype, np.float32)
-        probs = jax.nn.softmax(logits.astype(wide), axis=-1)
-        return jnp.moveaxis(probs[..., ids].max(-1), -1, 0)  # (word *batch pos)
-
-    return drop_position(over_rows(LogitLens(), streams, read).max(0), streams, -1)
+    wide = np.promote_types(streams.after.dtype, np.float32)
+    probs = lambda logits: jax.nn.softmax(logits.astype(wide), axis=-1)
+    read = lambda logits: jnp.moveaxis(probs(logits)[..., ids].max(-1), -1, 0)  # (word *batch pos)
+    piece = lambda part, _: {"found": over_rows(LogitLens(), with_logits(part), read).max(0)}
+    return drop_position(in_chunks(piece, streams, None, vocab)["found"], streams, -1)
 
 
 def text_vector(

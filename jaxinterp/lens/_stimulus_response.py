@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 from .. import viz
 from ..core._check import as_mask, as_tokens
 from ..core._run import resume
+from ..mesh._gather import on_mesh
 from ..nn._linear import einsum
 from ..stats._results import Result
 from ..typing import ArrayLike, IntLike, MaskLike, ModelLike, TokensLike
@@ -110,6 +111,7 @@ def stimulus_response(
     return Alignment(*(np.asarray(each) for each in found))
 
 
+@on_mesh
 @eqx.filter_jit
 def _alignment(
     lens: Lens,

@@ -1,6 +1,5 @@
 r"""A lens in numbers: the likeliest tokens, the entropy, and the distance to the model's own prediction."""
 
-import dataclasses
 from typing import Any
 
 import equinox as eqx
@@ -14,7 +13,7 @@ from .._waiting import waiting
 from ..core._check import as_int, as_mask, as_selector, as_tokens, concrete, logit_count
 from ..core._intervene import config_of
 from ..core._positions import take_positions
-from ..mesh._gather import on_mesh
+from ..mesh._gather import on_any_mesh
 from ..typing import (
     EditsLike,
     IndexLike,
@@ -26,7 +25,8 @@ from ..typing import (
     TokensLike,
     WordsLike,
 )
-from ._measures import in_chunks, log_softmax, measures
+from ._chunks import in_chunks
+from ._measures import log_softmax, measures
 from ._read import (
     Lens,
     LogitLens,
@@ -36,7 +36,7 @@ from ._read import (
     drop_position,
     over_rows,
     token_shape,
-    unembed,
+    with_logits,
 )
 
 
@@ -202,7 +202,7 @@ def _targets(tokens: Array, targets: Any, where: Any, mask: Array | None, follow
     return targets if where is None else take_positions(targets, where, targets.ndim - 1, mask)
 
 
-@on_mesh
+@on_any_mesh
 @eqx.filter_jit
 def _summary(
     lens: Lens,
@@ -219,8 +219,9 @@ def _summary(
     targets = _targets(tokens, targets, where, mask, follows)
 
     def piece(part: Streams, targets: Array | None) -> dict[str, Array]:
-        logits = unembed(part.reader, part.after[-1]) if part.logits is None else part.logits
-        own, part = log_softmax(logits), dataclasses.replace(part, logits=logits)
+        part = with_logits(part)
+        assert part.logits is not None
+        own = log_softmax(part.logits)
         return over_rows(lens, part, lambda logits: measures(logits, own, targets, count))
 
     read_rows = in_chunks(piece, streams, targets, vocab)

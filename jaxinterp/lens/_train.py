@@ -2,8 +2,7 @@ r"""Training a tuned lens: the problems of all layers at once, in one compiled p
 
 $$\min_{A, b} \sum_\ell \mathbb E_t\, \mathrm{KL}\bigl(p(\cdot \mid t) \,\|\, p_\ell(\cdot \mid t; A_\ell, b_\ell)\bigr)$$
 
-The problems of the layers are independent; one scan over layers takes loss and gradient of each,
-so that logits of one layer exist at a time.
+The problems of the layers are independent; see `_losses.py` for what exists at a time.
 """
 
 from typing import Any
@@ -12,8 +11,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from .._deprecations import key_by_name, respelled
 from ..core._check import check_key, check_predicts_tokens
@@ -24,8 +22,7 @@ from ..fit._settings import OPTIONS, SettingsLike, check_counts, check_settings
 from ..fit._state import Now, initial_state
 from ..fit._step import Slope, Task
 from ..typing import IntLike, KeyLike, ModelLike, OptimizerLike, PyTree, StreamLike
-from ._measures import kl, log_softmax
-from ._read import capture, unembed
+from ._losses import losses_and_grads
 from ._recipe import published_optimizer
 from ._stream import batches, peeked
 from ._tuned import TunedLens
@@ -157,77 +154,3 @@ class NumberedBatches:
                 f"{tokens.shape}."
             )
         return tokens, mask
-
-
-def losses_and_grads(
-    lens: TunedLens,
-    model: Any,
-    tokens: Array,
-    mask: Array | None,
-    loss: str,
-    rows_at_once: int | None = None,
-) -> tuple[Float[Array, " layer"], TunedLens]:
-    """Each layer's mean loss over real positions, and its gradient for that layer's translator."""
-    weight = weights_of(tokens, mask, loss)
-    share = weight / weight.sum()
-    if rows_at_once is None:
-        return _part(lens, model, tokens, mask, share, loss)
-
-    def split(x: Array | None) -> Any:
-        return None if x is None else x.reshape(-1, rows_at_once, *x.shape[1:])
-
-    def one(part: Any) -> Any:
-        tokens, mask, share = part
-        return _part(lens, model, tokens, mask, share, loss)
-
-    def add(total: Any, part: Any) -> Any:
-        return jax.tree.map(jnp.add, total, one(part)), None
-
-    parts = (split(tokens), split(mask), split(share))
-    first = jax.tree.map(lambda x: x[0], parts)
-    rest = jax.tree.map(lambda x: x[1:], parts)
-    return lax.scan(add, one(first), rest)[0]
-
-
-def weights_of(tokens: Array, mask: Array | None, loss: str) -> Float[Array, "*batch pos"]:
-    """1 where a position counts: real, and for a next-token loss with a real token behind it."""
-    soft = jnp.issubdtype(tokens.dtype, jnp.floating)
-    shape = tokens.shape[:-1] if soft else tokens.shape
-    weight = jnp.ones(shape, jnp.float32) if mask is None else mask.astype(jnp.float32)
-    if loss == "ce":
-        later = jnp.concatenate([weight[..., 1:], jnp.zeros_like(weight[..., :1])], -1)
-        weight = weight * later
-    return weight
-
-
-def _part(
-    lens: TunedLens,
-    model: Any,
-    tokens: Array,
-    mask: Array | None,
-    share: Float[Array, "*batch pos"],
-    loss: str,
-) -> tuple[Float[Array, " layer"], TunedLens]:
-    streams = capture(model, tokens, lens, mask=mask)
-    assert streams.logits is not None
-    own = log_softmax(streams.logits)
-    if loss == "ce" and jnp.issubdtype(tokens.dtype, jnp.floating):
-        raise ValueError("Embeddings have no next token to predict: train with loss='kl'.")
-    targets = None
-    if loss == "ce":  # the last position has no weight, whatever stands there
-        targets = jnp.concatenate([tokens[..., 1:], tokens[..., :1]], axis=-1)[..., None]
-
-    def layer_loss(parameters: Any, x: Array) -> Array:
-        x = lax.optimization_barrier(lens.translate(parameters, x))
-        logprobs = log_softmax(unembed(streams.reader, x))
-        if targets is None:
-            nats = kl(own, logprobs)
-        else:
-            nats = -jnp.take_along_axis(logprobs, targets, -1)[..., 0]
-        return (share.astype(nats.dtype) * nats).sum()
-
-    def step(_: None, xs: Any) -> Any:
-        return None, jax.value_and_grad(layer_loss)(*xs)
-
-    _, (losses, (weight, bias)) = lax.scan(step, None, (lens.parameters(), streams.rows))
-    return losses, TunedLens(weight, bias)

@@ -61,10 +61,18 @@ def on_mesh(program: Callable[Args, R]) -> Callable[Args, R]:
 
     Nothing changes where they lie on no mesh with an axis "data", or are traced, or where a mesh is set.
     """
+    return _called_on(program, lambda mesh: mesh.shape.get("data", 1) > 1)
 
+
+def on_any_mesh(program: Callable[Args, R]) -> Callable[Args, R]:
+    """As `on_mesh`, also for a mesh that spreads no rows: programs with `mesh._top` find the axis of the vocabulary."""
+    return _called_on(program, lambda mesh: mesh.size > 1)
+
+
+def _called_on(program: Callable[Args, R], suits: Callable[[Any], bool]) -> Callable[Args, R]:
     @functools.wraps(program)
     def call(*args: Args.args, **kwargs: Args.kwargs) -> R:
-        mesh = None if data_mesh() else _mesh_of((args, kwargs))
+        mesh = None if data_mesh() else _mesh_of((args, kwargs), suits)
         with contextlib.nullcontext() if mesh is None else jax.sharding.use_abstract_mesh(mesh):
             return program(*args, **kwargs)
 
@@ -73,14 +81,14 @@ def on_mesh(program: Callable[Args, R]) -> Callable[Args, R]:
 
 def data_size(tree: Any) -> int:
     """Into how many parts the mesh under a tree's arrays divides rows; 1 where there is none."""
-    mesh = data_mesh() or _mesh_of(tree)
+    mesh = data_mesh() or _mesh_of(tree, lambda mesh: mesh.shape.get("data", 1) > 1)
     return 1 if mesh is None else mesh.shape["data"]
 
 
-def _mesh_of(tree: Any) -> AbstractMesh | None:
+def _mesh_of(tree: Any, suits: Callable[[Any], bool]) -> AbstractMesh | None:
     for leaf in jax.tree.leaves(tree):
         if isinstance(leaf, jax.Array) and not isinstance(leaf, Tracer):
             where = leaf.sharding
-            if isinstance(where, NamedSharding) and where.mesh.shape.get("data", 1) > 1:
+            if isinstance(where, NamedSharding) and suits(where.mesh):
                 return where.mesh.abstract_mesh
     return None

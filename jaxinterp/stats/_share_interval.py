@@ -30,7 +30,7 @@ def share_interval(
     low, high = ji.stats.share_interval(0, 30)          # 0.0 and 0.114
     ```
 
-    Law: it is scipy's `binomtest(count, n).proportion_ci(method="wilson")`.
+    Laws: it is scipy's `binomtest(count, n).proportion_ci(method="wilson")`, and contains the share.
     """
     counts, n = np.asarray(count, float), int(n)
     if n < 1 or not np.all((counts >= 0) & (counts <= n)):
@@ -38,5 +38,5 @@ def share_interval(
     z, share = float(scipy.special.ndtri((1 + check_level(level)) / 2)), counts / n
     middle, scale = share + z**2 / (2 * n), 1 + z**2 / n
     reach = z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    low, high = np.clip((middle - reach) / scale, 0, 1), np.clip((middle + reach) / scale, 0, 1)
+    low, high = np.clip((middle - reach) / scale, 0, share), np.clip((middle + reach) / scale, share, 1)
     return np.asarray(low), np.asarray(high)

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from .._arguments import as_array, as_int, check_function
@@ -25,7 +26,7 @@ class Scan(Result):
     - `positions (p,)`, `layers (l,)`, `site`: where activations are read.
     - `directions (p, l, d)`: made from the first prompts of both classes.
     - `auc (p, l)`: the area under the ROC curve. It is the share of pairs of a harmful and a harmless other prompt in
-      which the harmful one has the larger projection.
+      which the harmful one has the larger projection. Ties count half.
 
     ```python
     found = ji.steering.scan(planted.model, planted.harmful, planted.harmless, positions=range(-3, 0))
@@ -83,7 +84,11 @@ def scan(
     - `validation`: other prompts of both classes for the areas. None (the default): the last fifth of those given.
     - `batch_size`: prompts in one run; 32 by default.
 
-    **Returns:** `Scan`.
+    **Returns:** `Scan`. Where a direction r does not tell the means of its own prompts apart by more than rounding, all
+    projections on it are ties, and the area is 0.5. The rule is
+    $|r \cdot (\mu_+ - \mu_-)| \le 8 \varepsilon \lVert r \rVert \max_i \lVert x_i \rVert$, with $\varepsilon$ the unit of
+    rounding of float32. Activations of 16 bits have their own unit, once. Layer 0 at a token that all prompts share is such
+    a place.
 
     ```python
     estimate = ji.steering.principal_difference
@@ -91,7 +96,8 @@ def scan(
     found.figure()
     ```
 
-    Laws: 0.5, up to chance, where both classes are prompts of one kind; exchanging the classes changes no area.
+    Laws: 0.5, up to chance, where both classes are prompts of one kind, and exactly where they are the same prompts in
+    another order; exchanging the classes changes no area.
     """
     check_function(estimate, "estimate", ("harmful", "harmless"), "ji.steering.difference_in_means")
     classes = [as_prompts(harmful, "harmful"), as_prompts(harmless, "harmless")]
@@ -109,9 +115,20 @@ def scan(
         )
     x, y = (np.einsum("nlpd,lpd->lpn", read(each), found) for each in val)
     above = np.sign(x[..., :, None] - y[..., None, :])
-    auc = np.moveaxis((above.mean((-2, -1)) + 1) / 2, 0, 1)
+    auc = np.where(_has_side(*first, found), (above.mean((-2, -1)) + 1) / 2, 0.5).T
     layers = np.arange(layer_count(split_edits(model)[0]))
     return Scan(places, layers, str(site), np.moveaxis(found, 0, 1), auc)
+
+
+def _has_side(x: np.ndarray, y: np.ndarray, direction: np.ndarray) -> np.ndarray:
+    """Whether a direction tells the means of `x` and `y (n, layer, position, d)` apart by more than rounding,
+    `(layer, position)`."""
+    unit = float(jnp.finfo(x.dtype).eps) * (8 if x.dtype.itemsize >= 4 else 1)
+    rows = [each.astype(np.float64) for each in (x, y)]
+    axis = direction.astype(np.float64)
+    gap = ((rows[0].mean(0) - rows[1].mean(0)) * axis).sum(-1)
+    largest = np.maximum(*(np.linalg.norm(each, axis=-1).max(0) for each in rows))
+    return np.abs(gap) > unit * largest * np.linalg.norm(axis, axis=-1)
 
 
 def cosines(

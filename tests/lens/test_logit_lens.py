@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import jaxinterp as ji
-from jaxinterp.lens import _measures, logit_lens, summary
+from jaxinterp.lens import _chunks, logit_lens, summary
 from jaxinterp.lens._read import LogitLens
 from tests.models import sampled
 
@@ -141,7 +141,7 @@ def test_summary_in_chunks_of_positions_is_the_whole(
         class Chunked(LogitLens):
             """Of its own, so that the program is traced again."""
 
-        monkeypatch.setattr(_measures, "CHUNK_BYTES", 2 * size * 40 * 4 + 7)
+        monkeypatch.setattr(_chunks, "CHUNK_BYTES", 2 * size * 40 * 4 + 7)
         call = lambda tokens: summary(model, tokens, mask=mask, lens=Chunked())
         text = str(jax.make_jaxpr(call)(tokens))
         assert "[2,5,40]" not in text and "[10,1,40]" not in text and f"[2,{size},40]" in text

@@ -12,8 +12,10 @@ import optax
 import pytest
 
 import jaxinterp as ji
-from jaxinterp.lens import TunedLens, logit_lens, published_optimizer, summary, train_tuned_lens
+from jaxinterp._jax_versions import enable_x64
+from jaxinterp.lens import TunedLens, _chunks, logit_lens, published_optimizer, summary, train_tuned_lens
 from jaxinterp.lens._train import losses_and_grads
+from tests import models
 from tests.models import zeros_of
 from tests.options import how
 
@@ -146,6 +148,29 @@ def test_masks_and_chunks_change_no_gradient(model: Any, tokens: Any, lens: Tune
     expected = (ce[:, 0, :3].sum(-1) + ce[:, 1, :5].sum(-1)) / 8
     # The mask also hides the two padding tokens, which come last: nothing before them changes.
     assert np.allclose(whole[0], expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(("loss", "wide", "size"), [("kl", True, 2), ("ce", False, 1)])
+def test_chunks_of_positions_change_no_gradient(
+    loss: str, wide: bool, size: int, tokens: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Law: equal for every chunk, the last one shorter too, and no array has all positions and the vocabulary."""
+    mask = jnp.asarray([[True] * 4 + [False], [True] * 5])
+    with enable_x64(wide):
+        dtype = jnp.float64 if wide else jnp.float32
+        rng = np.random.default_rng(0)
+        weight, bias = rng.normal(0, 0.2, (3, 16, 16)), rng.normal(0, 0.2, (3, 16))
+        lens = TunedLens(jnp.asarray(weight, dtype), jnp.asarray(bias, dtype))
+        model = models.random_model(CONFIGS["neox"], dtype=dtype, gain=1.0, embed=3.0)
+        call = lambda lens: losses_and_grads(lens, model, tokens[:, :5], mask, loss)
+        whole = jax.jit(lambda lens: call(lens))(lens)
+        monkeypatch.setattr(_chunks, "CHUNK_BYTES", 2 * size * 40 * 4 + 7)
+        chunked = jax.jit(lambda lens: call(lens))
+        text = str(jax.make_jaxpr(chunked)(lens))
+        assert "[2,5,40]" not in text and "[10,1,40]" not in text and f"[2,{size},40]" in text
+        for got, want in zip(jax.tree.leaves(chunked(lens)), jax.tree.leaves(whole), strict=True):
+            assert got.dtype == want.dtype == dtype
+            np.testing.assert_allclose(got, want, atol=1e-10 if wide else 1e-5)
 
 
 class Stopped(Exception):

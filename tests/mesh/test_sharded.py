@@ -1,15 +1,18 @@
 """Models under every plan, on eight simulated devices: the same numbers as on one. Processes of their own."""
 
+import re
 from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import jaxinterp as ji
+from jaxinterp.lens import _chunks
 from tests.mesh.test_meshes import alike, everything, few
 from tests.models import CONFIGS, random_model, sampled
 from tests.processes import run
@@ -76,6 +79,45 @@ def every_room(family: str, plan: str) -> None:
     print("equal")
 
 
+def readings(model: Any, tokens: Any) -> dict[str, Any]:
+    """What lenses say in numbers and tokens, of a tuned lens; the vocabulary of the model may lie over devices."""
+    layers, d = model.config.layers, model.config.d
+    draw = np.random.default_rng(3).normal(0, 0.1, (layers, d, d + 1)).astype(np.float32)
+    lens = ji.lens.TunedLens(jnp.asarray(draw[..., :d]), jnp.asarray(draw[..., d]))
+    summary, heads = ji.lens.summary(model, tokens, lens=lens), ji.lens.attention_lens(model, tokens, pos=-1)
+    return {
+        **{
+            name: getattr(summary, name)
+            for name in ("top_ids", "top_probs", "entropy", "kl", "cross_entropy", "rank")
+        },
+        **{f"heads {name}": getattr(heads, name) for name in ("ids", "logits", "low_ids", "low_logits")},
+        "bias": ji.lens.marginal_bias(model, tokens, lens=lens),
+        "words": ji.lens.localise(model, tokens, [[3, 5], [7]]).probs,
+    }
+
+
+def lenses() -> None:
+    """Eight parts of the vocabulary, and four of it by two of the rows; positions in two chunks."""
+    _chunks.CHUNK_BYTES = 8 * 3 * 40 * 4
+    plain = model_of("llama")
+    want = readings(plain, TOKENS)
+    for shape, plan in (((1, 8), "tensor"), ((2, 4), "fsdp+tensor")):
+        model = ji.mesh.shard_model(plain, jax.make_mesh(shape, ("data", "model")), plan=plan)
+        assert model.w_embed.sharding.spec[0] == "model"
+        alike(readings(model, TOKENS), want)
+    text = program(model, TOKENS)
+    # Devices exchange candidates, never the vocabulary: whole rows of it lie nowhere.
+    assert "all-gather" in text and not re.search(r"f32\[(\d+,)*40\]", text)
+    print("equal")
+
+
+def program(model: Any, tokens: Any) -> str:
+    """What the compiler makes of a summary."""
+    call = lambda model: jax.tree.leaves(ji.lens.summary(model, tokens))
+    with jax.sharding.use_abstract_mesh(model.w_embed.sharding.mesh.abstract_mesh):
+        return str(jax.jit(call).lower(model).compile().as_text())
+
+
 def check(name: str, *arguments: str) -> None:
     given = ", ".join(map(repr, arguments))
     assert "equal" in run(f"from tests.mesh.test_sharded import {name} as check; check({given})", devices=8)
@@ -84,6 +126,10 @@ def check(name: str, *arguments: str) -> None:
 @pytest.mark.slow
 def test_each_family_split_in_both_ways() -> None:
     check("each_family")
+
+
+def test_lenses_read_a_vocabulary_over_devices() -> None:
+    check("lenses")
 
 
 # Rules of plans are those of leaves; a Llama under one plan goes through every room below.

@@ -296,7 +296,7 @@ def test_tokens_and_stores(model: Any, tmp_path: Path) -> None:
     "error, match, more",
     [
         (ValueError, "methods are some of", {"methods": ["best"]}),
-        (ValueError, "ks names at least one", {"ks": []}),
+        (ValueError, "ks= names at least one", {"ks": []}),
         (ValueError, "k is the number of features", {"ks": [0]}),
         (ValueError, r"1..32 \(d=32\); got 33", {"ks": [33]}),
         (IndexError, r"layers 0..1; got layers=\[2\]", {"layers": [2]}),

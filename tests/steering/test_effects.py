@@ -95,6 +95,28 @@ def test_scan_reads_the_planted_direction():
     assert len(found.records()) == 10 and found.figure().svg
 
 
+@pytest.mark.parametrize("estimate", [steering.difference_in_means, steering.principal_difference])
+def test_means_that_are_equal_up_to_rounding_tell_nothing(estimate):
+    """The same prompts in another order, with padding that rounds each stream otherwise, have the same means."""
+    rng = np.random.default_rng(3)
+    model, order, pad = model_of("gpt2"), rng.permutation(20), ((0, 0), (3, 0))
+    tokens, left, right = (
+        rng.integers(0, 40, (20, 5)),
+        rng.integers(0, 40, (8, 5)),
+        rng.integers(0, 40, (8, 5)),
+    )
+    again = np.pad(tokens[order], pad), np.pad(np.ones((20, 5), bool), pad)
+    how = {"positions": [-2, -1], "validation": (left, right)}
+    same = steering.scan(model, tokens, again, estimate, **how)
+    assert same.directions.any() and (same.auc == 0.5).all()
+    # One other token in 20 prompts is more than rounding, where it stands and after it.
+    tokens = np.where(np.arange(5) == 3, (tokens + (np.arange(20) == 0)[:, None]) % 40, tokens)
+    near = steering.scan(model, tokens, again, estimate, **how)
+    other = steering.scan(model, again, tokens, estimate, positions=[-2, -1], validation=(right, left))
+    assert (near.auc[0] != 0.5).all() and (near.auc[1, 0] == 0.5) and (near.auc[1, 1:] != 0.5).all()
+    np.testing.assert_allclose(other.auc, near.auc, atol=1e-6)
+
+
 @pytest.mark.parametrize("name", sampled("llama", slow=["gpt2", "neox"]))
 def test_suffix_effect(name):
     model = model_of(name)

@@ -49,7 +49,7 @@ def grids(methods: Methods, ks: Iterable[int] | None, d: int, n: int) -> dict[st
         grid = sparsities(min(d, n)) if wanted is None else wanted
         found[name] = sorted({check_k(k, d, n) for k in grid})
         if not found[name]:
-            raise ValueError(f"ks names at least one number of features for {name!r}: ks=[1, 2, 4].")
+            raise ValueError(f"ks= names at least one number of features for {name!r}: ks=[1, 2, 4].")
     return found
 
 
