@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from .._waiting import waiting
 from ..core._check import as_mask, as_tokens, check_mask, check_tokens
 from ..core._intervene import config_of
 from ..core._listing import sites
@@ -37,6 +38,7 @@ def attention_scores(
     *,
     mask: MaskLike | None = None,
 ) -> HeadScores: ...
+@waiting("ji.heads.attention_scores: compiling and running")
 def attention_scores(
     model: ModelLike,
     tokens: TokensLike,
@@ -97,6 +99,7 @@ def attention_scores(
     return hits[0] / count[0]
 
 
+@waiting("ji.heads.detector_scores: compiling and running")
 def detector_scores(
     model: ModelLike,
     tokens: TokensLike,

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 from .. import viz
 from .._arguments import as_floats
 from .._tabular import Record, Tabular
+from .._waiting import waiting
 from ..core._captures import at
 from ..core._check import as_int32, as_list, as_numbers, as_tokens, check_tokens, logit_count
 from ..core._edit import Edit
@@ -114,6 +115,7 @@ class Localised(Tabular, eqx.Module):
         return self.probs.reshape(*lead, height, width)
 
 
+@waiting("ji.lens.localise: compiling and running")
 def localise(
     model: ModelLike,
     tokens: TokensLike,

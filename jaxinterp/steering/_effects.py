@@ -11,6 +11,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from .._arguments import as_floats
+from .._waiting import waiting
 from ..core import add, run
 from ..metrics import Metric
 from ..stats import mean_interval
@@ -69,6 +70,7 @@ class SideEffects(Result):
         return [{"measure": name, **interval_of(each)} for name, each in values.items()]
 
 
+@waiting("ji.steering.side_effects: compiling and running")
 def side_effects(model: ModelLike, edits: EditsLike, texts: BatchLike) -> SideEffects:
     r"""$-\overline{\log p_e(x_{t+1})}$ and $\overline{D_\mathrm{KL}(p \,\|\, p_e)}$: the cost of edits on other texts.
 
@@ -164,6 +166,7 @@ class StrengthSweep(Result):
         return lines({"metric": mean}, x=self.strengths, x_axis="strength", y_axis="metric", bands=bands)
 
 
+@waiting("ji.steering.strengths: compiling and running")
 def strengths(
     model: ModelLike,
     direction: ValueLike,
