@@ -1,5 +1,7 @@
 """Circles in activations: a plane from which an angle is read, and on which it can be set."""
 
+import warnings
+
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
@@ -99,7 +101,8 @@ def circular_probe(x: ArrayLike, angle: ArrayLike, *, components: IntLike = 5) -
     **Arguments:**
 
     - `x (n, d)`: activations of n examples.
-    - `angle (n,)`: the angle of each example in radians. Item t of p on a circle has the angle $2 \pi t / p$.
+    - `angle (n,)`: the angle of each example in radians, of any number of turns. Item t of p on a circle has the angle
+      $2 \pi t / p$; degrees are `jnp.deg2rad(degrees)`.
     - `components`: how many principal components the probe uses; 5 by default, and at most as many as vary.
 
     **Returns:** `CircularProbe`. Its `r2` is computed on the examples of the fit; use `read` on other examples to judge
@@ -107,6 +110,9 @@ def circular_probe(x: ArrayLike, angle: ArrayLike, *, components: IntLike = 5) -
 
     **Raises:** ValueError for another number of angles, no more rows than components, angles that are all equal or on
     one line through the circle, and values that are not finite.
+
+    **Warns:** where most angles lie beyond one turn and seem to be degrees: they are whole numbers, or x tells more of
+    the same numbers as degrees. The probe is that of radians all the same.
 
     ```python
     t = 2 * jnp.pi * jnp.arange(70) / 7
@@ -135,13 +141,32 @@ def circular_probe(x: ArrayLike, angle: ArrayLike, *, components: IntLike = 5) -
         if s[-1] < 1e-4 * max(s[0], 1):
             raise ValueError(
                 "The angles are all one, or lie on one line through the circle, so they span no circle. Angles are "
-                "in radians: 2 * np.pi * item / items."
+                "in radians: 2 * np.pi * item / items, or jnp.deg2rad(degrees)."
             )
     if concrete(x):
         s = np.linalg.svd(np.asarray(centred(x)), compute_uv=False)
         if s[1] <= s[0] * max(x.shape) * np.finfo(s.dtype).eps:
             raise ValueError("The rows of x lie on one line, and a circle needs two directions that vary.")
-    return fit_circle(x, t, k)
+    found = fit_circle(x, t, k)
+    if concrete(t) and np.mean(np.abs(t) > 2 * np.pi) > 0.5 and _are_degrees(x, t, k, found):
+        warnings.warn(
+            f"Angles are in radians, and most of these lie beyond one turn, -2 pi to 2 pi, up to {np.abs(t).max():g}. "
+            "They seem to be degrees: give ji.geometry.circular_probe(x, jnp.deg2rad(angle)). Radians of several turns "
+            "have no warning as jnp.mod(angle, 2 * jnp.pi).",
+            stacklevel=2,
+        )
+    return found
+
+
+def _are_degrees(x: Array, t: Array, components: int, found: CircularProbe) -> bool:
+    """Whether angles beyond one turn are whole numbers, or as degrees leave less than 0.9 of the variance that they
+    leave as radians."""
+    if not np.any(np.asarray(t) % 1):
+        return True
+    if not concrete(x):
+        return False
+    degrees = fit_circle(x, jnp.deg2rad(t), components)
+    return bool(1 - degrees.r2.mean() < 0.9 * (1 - found.r2.mean()))
 
 
 @eqx.filter_jit

@@ -54,6 +54,25 @@ def ring(rng: Any, n: int = 60) -> tuple[np.ndarray, np.ndarray]:
     return x.astype(np.float32), t
 
 
+def test_degrees_are_told_and_radians_of_several_turns_are_read(recwarn: Any) -> None:
+    rng = np.random.default_rng(0)
+    x, t = ring(rng)
+    probe = g.circular_probe(x, t)
+    several = g.circular_probe(x, t + 2 * np.pi * rng.integers(-9, 10, len(t)))
+    np.testing.assert_allclose(several.r2, probe.r2, atol=1e-5)
+    noise = rng.normal(size=x.shape)  # no circle tells which of both they are
+    g.circular_probe(noise, t + 20 * np.pi)
+    assert not recwarn.list
+    for degrees, states in ((np.rad2deg(t), x), (np.round(np.rad2deg(t)), noise)):
+        with pytest.warns(UserWarning, match=r"radians.*circular_probe\(x, jnp\.deg2rad\(angle\)\)"):
+            read = g.circular_probe(states, degrees)
+        assert read.r2.mean() < 0.8  # the probe of these numbers as radians
+    assert g.circular_probe(x, np.deg2rad(np.rad2deg(t))).r2.min() > 0.99
+    line = np.where(np.arange(60) % 2, 360.0, 0)
+    with pytest.raises(ValueError, match=r"jnp\.deg2rad\(degrees\)"):
+        g.circular_probe(x, np.deg2rad(line))
+
+
 def test_an_edit_sets_the_angle_under_jit() -> None:
     """T3 of the specification: the angle that is read is the target, within five degrees."""
     rng = np.random.default_rng(0)
