@@ -94,8 +94,7 @@ def attention_scores(
         hits, count, _ = _contract(model, ids, real, None, *_COUNT_ALL)
         rows = {name: KINDS.index(name) for name in names}
         return HeadScores({name: hits[row] / count[row] for name, row in rows.items()})
-    where = _pattern(kind, ids.shape)
-    hits, count, _ = _contract(model, ids, real, where, *_COUNT_ALL)
+    hits, count, _ = _contract(model, ids, real, _pattern(kind, ids.shape), *_COUNT_ALL)
     return hits[0] / count[0]
 
 
@@ -137,8 +136,9 @@ def detector_scores(
     if isinstance(kind, str) and kind not in KINDS:
         raise ValueError(f"A kind of attention is one of {', '.join(KINDS)}; got {kind!r}.")
     where = None if isinstance(kind, str) else _pattern(kind, ids.shape)
-    excluded = (jnp.asarray(exclude_first), jnp.asarray(exclude_current))
-    hits, _, total = _contract(model, ids, real, where, *excluded)
+    hits, _, total = _contract(
+        model, ids, real, where, jnp.asarray(exclude_first), jnp.asarray(exclude_current)
+    )
     return hits[KINDS.index(kind) if isinstance(kind, str) else 0] / total
 
 
@@ -150,8 +150,7 @@ def flat_prompts(model: ModelLike, tokens: TokensLike, mask: MaskLike | None) ->
         raise ValueError("Heads are scored on token ids (*batch, pos); got embeddings.")
     real = jnp.ones(ids.shape, bool) if mask is None else as_mask(mask)
     check_mask(real, ids.shape)
-    size = ids.shape[-1]
-    return ids.reshape(-1, size), real.reshape(-1, size)
+    return ids.reshape(-1, ids.shape[-1]), real.reshape(-1, ids.shape[-1])
 
 
 def _pattern(value: ArrayLike, shape: tuple[int, ...]) -> Array:

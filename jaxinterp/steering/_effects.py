@@ -16,16 +16,7 @@ from ..core import add, run
 from ..metrics import Metric
 from ..stats import mean_interval
 from ..stats._results import Record, Result
-from ..typing import (
-    ArrayLike,
-    BatchLike,
-    EditsLike,
-    IntLike,
-    MetricLike,
-    ModelLike,
-    StrLike,
-    ValueLike,
-)
+from ..typing import ArrayLike, BatchLike, EditsLike, IntLike, MetricLike, ModelLike, StrLike, ValueLike
 from ._interventions import as_direction
 from ._prompts import Prompts, as_prompts, layer_place, metric_of
 from ._trials import measured, wide_logits
