@@ -118,9 +118,8 @@ def detector_scores(
 
     - `model`, `tokens`, `mask`: as in `attention_scores`.
     - `kind`: one kind, or an array of 0 and 1.
-    - `exclude_first`: leaves attention to the first real position out of both sums, where many heads
-      put unused attention; False by default.
-    - `exclude_current`: leaves attention to the query itself out of both sums; False by default.
+    - `exclude_first`, `exclude_current`: leave attention to the first real position, where many heads put
+      unused attention, or to the query itself out of both sums; False by default.
 
     **Returns:** `(layer, head)`, in 0..1.
 
@@ -136,9 +135,8 @@ def detector_scores(
     if isinstance(kind, str) and kind not in KINDS:
         raise ValueError(f"A kind of attention is one of {', '.join(KINDS)}; got {kind!r}.")
     where = None if isinstance(kind, str) else _pattern(kind, ids.shape)
-    hits, _, total = _contract(
-        model, ids, real, where, jnp.asarray(exclude_first), jnp.asarray(exclude_current)
-    )
+    excluded = (jnp.asarray(exclude_first), jnp.asarray(exclude_current))
+    hits, _, total = _contract(model, ids, real, where, *excluded)
     return hits[KINDS.index(kind) if isinstance(kind, str) else 0] / total
 
 
