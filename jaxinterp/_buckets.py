@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ._arguments import as_int, as_mask, concrete
+from ._arguments import as_array, as_int, as_mask, concrete
 from .typing import IntLike, MaskLike, TokensLike
 
 
@@ -42,7 +42,7 @@ def bucket(
         )
     if not concrete(tokens):
         raise ValueError("bucket decides a shape, so its tokens cannot be traced: call it before jax.jit.")
-    ids = np.asarray(tokens)
+    ids = np.asarray(as_array(tokens, "bucket: tokens"))
     if ids.ndim == 0 or not np.issubdtype(ids.dtype, np.integer):
         raise ValueError(
             f"bucket takes token ids (*batch, pos); got the shape {ids.shape} of {ids.dtype}: "

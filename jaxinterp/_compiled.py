@@ -25,8 +25,8 @@ def compilation_cache(path: PathLike | None = None) -> Path | str:
     **Returns:** the folder, or the address as it was given. Nothing deletes from it: delete it as a whole when it has grown too large. On
     Colab give a folder of a mounted drive, so that the next runtime finds it.
 
-    **Raises:** `ValueError` where `path` is a file or an address of another kind, and `OSError` where the folder cannot
-    be made.
+    **Raises:** `ValueError` where `path` is no path, a file or an address of another kind, and `OSError` where the folder
+    cannot be made. Where it is there and may only be read, programs in it are found, and JAX warns that it keeps no new ones.
 
     You may call it at any time, and more than once: programs compiled after the call are kept. It is a setting of the
     whole process, as `jax.config` is. Compiled programs are code: share the folder only with people who
@@ -43,6 +43,10 @@ def compilation_cache(path: PathLike | None = None) -> Path | str:
     import jax
     from jax.experimental.compilation_cache import compilation_cache as cache
 
+    if path is not None and (not isinstance(path, str | os.PathLike) or not str(path)):
+        raise ValueError(
+            f"compilation_cache takes a folder or the address of a bucket: ji.compilation_cache('compiled'); got {path!r}."
+        )
     if path is None:
         beside = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxinterp" / "xla"
         path = os.environ.get("JAX_COMPILATION_CACHE_DIR") or beside
@@ -60,7 +64,9 @@ def _place(path: str) -> Path | str:
     kind, is_address, rest = path.partition("://")
     if is_address and kind in REMOTE:
         return path
-    if is_address and kind != "file":
+    if (is_address and kind != "file") or (
+        not is_address and path.startswith(tuple(f"{one}:/" for one in REMOTE))
+    ):
         kinds = ", ".join(f"{one}://" for one in REMOTE)
         raise ValueError(
             f"compilation_cache takes a folder or a bucket ({kinds}), and {path} is neither: "
@@ -71,5 +77,13 @@ def _place(path: str) -> Path | str:
         raise ValueError(
             f"compilation_cache takes a folder, and {folder} is a file: ji.compilation_cache('compiled')."
         )
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"compilation_cache makes its folder, and here it cannot ({error.strerror}). Give one that you may write, "
+            "as ji.compilation_cache('compiled')",
+            str(folder),
+        ) from error
     return folder

@@ -40,6 +40,8 @@ def test_what_is_refused() -> None:
         ji.bucket(np.ones(3, np.int32), mask=np.ones(2, bool))
     with pytest.raises(ValueError, match=r"A prompt of 9 tokens is longer than most=8"):
         ji.bucket(np.ones(9, np.int32), most=8)
+    with pytest.raises(ValueError, match=r"rows of different lengths.*tokens, mask = tokenizer\(texts\)"):
+        ji.bucket([[1, 2], [3]])
 
 
 def test_tokens_and_their_mask_are_no_tokens() -> None:

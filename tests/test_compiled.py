@@ -58,6 +58,21 @@ def test_where_it_is_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match=r"takes a folder, and .*file is a file: ji\.compilation_cache\("):
         ji.compilation_cache(tmp_path / "file")
+    with pytest.raises(OSError, match=r"here it cannot.*ji\.compilation_cache\('compiled'\): '.*below'"):
+        ji.compilation_cache(tmp_path / "file" / "below")
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("wrong", ["", False, 3, b"folder", ["folder"]])
+def test_what_is_no_path_makes_no_folder(
+    wrong: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"a folder or the address of a bucket: ji\.compilation_cache\('"):
+        ji.compilation_cache(wrong)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="gs:/a is neither"):
+        ji.compilation_cache("gs:/a")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_bucket_goes_to_jax_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,50 +5,14 @@ import html
 from collections.abc import Mapping
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AbstractMesh, Mesh
 
 from .._tabular import Tabular
-from ..typing import AnyMesh, CaptureLike, ConfigLike, DTypeLike, FloatLike, IndexLike, KindLike, PlanLike
-from ._needs import PASSES, Needs, needs_of_kind, needs_of_model
-
-GIB = 2**30
-
-
-@dataclasses.dataclass(frozen=True)
-class Chip:
-    """The speed and the memory of a device, from its data sheet; the defaults are those of one TPU v5e.
-
-    - `products`: operations per second of matrix products in bfloat16; float32 at "highest" takes six passes.
-    - `memory`: bytes of memory; `bandwidth`: bytes per second between memory and cores.
-    - `links`: bytes per second between chips along one axis of a mesh.
-
-    ```python
-    larger = ji.mesh.Chip(memory=32 * 2**30)
-    kind = ji.sae.TopK(d=4096, features=2**18, k=32)
-    ji.mesh.estimate(kind, shape=4096, chip=larger).fits
-    ```
-    """
-
-    name: str = "v5e"
-    products: FloatLike = 197e12
-    memory: FloatLike = 15.75 * GIB
-    bandwidth: FloatLike = 819e9
-    links: FloatLike = 1e11
-
-    def __post_init__(self) -> None:
-        for name in ("products", "memory", "bandwidth", "links"):
-            value = getattr(self, name)
-            if (
-                isinstance(value, bool)
-                or not isinstance(value, int | float | np.number)
-                or not 0 < value < np.inf
-            ):
-                raise ValueError(f"{name} of a chip is a number above 0; got {value!r}.")
-
-
-V5E = Chip()
+from ..typing import AnyMesh, CaptureLike, ConfigLike, DTypeLike, IndexLike, KindLike, PlanLike
+from ._chip import GIB, V5E, Chip
+from ._needs import Needs, needs_of_kind, needs_of_model
+from ._plan_table import check_weight_dtype
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,8 +114,8 @@ def estimate(
 
     **Returns:** an `Estimate`.
 
-    **Raises:** ValueError for what is neither a config nor a kind, unknown sites, and a shape of other axes;
-    IndexError for layers that are none. An axis that does not divide is whole on every device, as in `plan`.
+    **Raises:** ValueError for what is neither a config nor a kind, sites that the model lacks, and a shape of other
+    axes; IndexError for layers and positions that are none. An axis that does not divide is whole, as in `plan`.
 
     ```python
     config = ji.models.GPT2Config(vocab=50257, ctx=1024, d=768, layers=12, heads=12)
@@ -171,23 +135,24 @@ def estimate(
             raise ValueError(f"Tokens are (batch, pos): shape=(8, 1024); got shape={shape!r}.")
         if sizes[1] > (most := int(getattr(what, "ctx", sizes[1]))):
             raise ValueError(f"The model has {most} positions (config.ctx); got shape={shape!r}.")
-        if logits is None or isinstance(logits, str):
-            raise ValueError(f"logits is True, False or positions, as in ji.run; got {logits!r}.")
-        if (kind := _floating(dtype)) is None:
-            raise ValueError(
-                f"dtype is of the weights: 'float32', 'bfloat16', 'float16' or 'float64'; got {dtype!r}."
-            )
         name = type(what).__name__.removesuffix("Config")
-        needs = needs_of_model(what, axes, sizes, capture, at, logits, plan or "tensor", kind)
+        kind, plan = check_weight_dtype(dtype), "tensor" if plan is None else plan
+        needs = needs_of_model(what, axes, sizes, capture, at, logits, plan, kind)
     elif hasattr(what, "features") and hasattr(what, "shapes"):
         axes = _axes(mesh, ("data", "feature"))
         if len(sizes) != 1:
             raise ValueError(f"A step of a dictionary has a number of rows: shape=8192; got shape={shape!r}.")
-        given = {"capture": capture, "at": at, "plan": plan}
-        if any(given.values()) or logits is not True:
+        of_model = plan is not None or logits is not True or check_weight_dtype(dtype) != np.float32
+        if of_model or capture not in ((), [], None) or at not in ((), [], None):
             raise ValueError(
-                "capture, at, logits and plan are of a pass of a model. A step of a dictionary takes a kind, a mesh "
-                "and shape=8192."
+                "capture, at, logits, plan and dtype are of a pass of a model. A step of a dictionary takes a kind, a "
+                "mesh and shape=8192; the precision of its products is an option of the kind: "
+                "ji.sae.TopK(..., matmul='bfloat16')."
+            )
+        if set(axes.shape) - {"data", "feature"}:
+            raise ValueError(
+                "A dictionary is spread over a mesh with the axes 'data' and 'feature': "
+                f"{{'data': 2, 'feature': 4}}; got {dict(axes.shape)}."
             )
         features = int(getattr(what, "features", 0))
         if sizes[0] % axes.shape["data"] or features % axes.shape.get("feature", 1):
@@ -199,7 +164,7 @@ def estimate(
         needs = needs_of_kind(what, axes, sizes[0])
     else:
         raise ValueError(
-            "An estimate is of a config, ji.models.GPT2Config(...), or of a kind of dictionary, "
+            "An estimate is of a config, ji.models.GPT2Config(...) or model.config, or of a kind of dictionary, "
             f"ji.sae.TopK(...); got {type(what).__name__}."
         )
     spread = (
@@ -220,14 +185,6 @@ def _as_shape(shape: Any) -> tuple[Any, ...]:
     if not isinstance(shape, tuple | list):
         raise ValueError(f"shape is (8, 1024) of tokens, or 8192 rows of a dictionary; got {shape!r}.")
     return tuple(shape)
-
-
-def _floating(dtype: Any) -> np.dtype | None:
-    try:
-        kind = jnp.dtype(dtype)
-    except TypeError:
-        return None
-    return kind if jnp.issubdtype(kind, jnp.floating) and kind.itemsize in PASSES else None
 
 
 def _with(needs: Needs, title: str, chip: Chip) -> Estimate:

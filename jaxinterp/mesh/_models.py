@@ -11,7 +11,7 @@ from .._deprecations import respelled
 from ..typing import AnyMesh, M, MeshLike, PlanLike, PyTree
 from ._automatic import automatic_mesh, automatic_sharding
 from ._leaves import leaf_paths
-from ._plans import check_plan, planned_spec
+from ._plans import check_plan, check_spec, planned_spec
 
 Rule = Callable[[str, Any], Sharding | None]
 """Leaf path and leaf (anything with a shape) to its sharding; None is the default device."""
@@ -91,7 +91,7 @@ def sharding_rule(mesh: AnyMesh | None, plan: PlanLike | None = None) -> Rule:
             raise ValueError(
                 "A mesh has named axes: jax.make_mesh((2, 4), ('data', 'model')); this one has none."
             )
-    if isinstance(plan, bool | int | float):
+    if isinstance(plan, bool | int | float) or any(isinstance(one, str) for one in _members(plan)):
         raise ValueError(
             "plan is 'data', 'fsdp', 'tensor' or 'fsdp+tensor', a function (path, leaf) -> PartitionSpec, or a "
             f"tree of shardings; got {plan!r}."
@@ -142,16 +142,20 @@ def tensor_parallel(mesh: AnyMesh, path: str, leaf: PyTree) -> PartitionSpec:
     return planned_spec("tensor", mesh, path, leaf)
 
 
+def _members(plan: Any) -> Any:
+    return plan if isinstance(plan, list | tuple | set | frozenset) else ()
+
+
 def _named(mesh: Any, path: str, leaf: Any, where: Any) -> Sharding | None:
     if where is None:
         return None if mesh is None else NamedSharding(mesh, PartitionSpec())
     if isinstance(where, Sharding):
-        return automatic_sharding(where)
-    if isinstance(where, PartitionSpec) and len(where) > len(leaf.shape):
-        raise ValueError(
-            f"The plan gives {path!r} {where}, {len(where)} entries; the leaf has {len(leaf.shape)} axes, {leaf.shape}."
-        )
+        where = automatic_sharding(where)
+        if isinstance(where, NamedSharding):
+            check_spec(where.spec, where.mesh, leaf.shape, f"The plan for {path!r}")
+        return where
     if isinstance(where, PartitionSpec) and mesh is not None:
+        check_spec(where, mesh, leaf.shape, f"The plan for {path!r}")
         return NamedSharding(mesh, where)
     raise ValueError(
         f"The sharding of {path!r} must be a jax.sharding.Sharding (or a PartitionSpec together "

@@ -55,41 +55,47 @@ def needs_of_model(
 ) -> Needs:
     """What one pass needs, or with `at` a pass and its gradients."""
     laid = planned(config, mesh, plan, dtype=dtype)
-    split = mesh.shape[model_axis(mesh)] if "tensor" in str(plan) else 1
+    names = plan.split("+") if isinstance(plan, str) else []
+    split = mesh.shape[model_axis(mesh)] if "tensor" in names else 1
     parts = _divided(shape[0], mesh.shape["data"])
     batch, pos = shape[0] / parts, shape[1]
     rows, size = batch * pos, dtype.itemsize
-    c, gated = config, any(leaf.path.endswith("w_gate") for leaf in laid.leaves)
-    read = pos if logits is True else 0 if logits is False else max(1, np.size(logits))
+    c = config
+    read = _positions_read(logits, shape)
+    leaves = {leaf.path.rpartition(".")[2] for leaf in laid.leaves}
     words = getattr(c, "vocab_out", None) or c.vocab
     vocab, neurons = words / _divided(words, split), c.ff / _divided(c.ff, split)
     outputs = batch * read * vocab * size
     padded = 0.0  # sites of heads narrower than a tile, while they are collected
-    for site in _listed(capture) + _listed(at):
+    captured, differentiated = _listed(capture, "capture"), _listed(at, "at")
+    for site in captured + differentiated:
         name, layers = _layers(site, c.layers)
+        if not _has_site(name, c, leaves):
+            raise ValueError(f"A model of this {type(c).__name__} has no site {name!r}; got {site!r}.")
         bytes_of = rows * layers * _width(name, c, pos, split) * size
-        outputs += bytes_of * (2 if site in _listed(at) else 1)
+        outputs += bytes_of * (2 if site in differentiated else 1)
         if (
-            not at
+            not differentiated
             and layers > 1
             and name in WIDTHS["head k"].split() + WIDTHS["kv_head k"].split()
             and c.k < LANES
         ):
             padded = max(padded, bytes_of * LANES / c.k)
-    block = rows * ((2 if gated else 1) * neurons * size + NORMED * c.d)
-    kept = c.layers * rows * c.d * size if at else 0
+    block = rows * ((2 if "w_gate" in leaves else 1) * neurons * size + NORMED * c.d)
+    kept = c.layers * rows * c.d * size if differentiated else 0
     last = batch * read * vocab * size if read > 1 else 0
     temporary = max(block + kept + padded, last) + laid.gathered_bytes
     inputs = batch * pos * 4
     matrices = sum(leaf.bytes for leaf in laid.leaves if leaf.path.startswith("blocks")) / size / split
     scores = 4.0 * rows * pos * c.heads / _divided(c.heads, split) * c.k * c.layers
-    passes = (3 if at else 1) * PASSES[size]
+    times = 3 if differentiated else 1
+    passes = times * PASSES[size]
     operations = passes * (2.0 * rows * matrices + scores + 2.0 * batch * read * c.d * vocab)
-    moved = c.layers * rows * (12 * c.d + 4 * neurons) * size * (3 if at else 1)
+    moved = c.layers * rows * (12 * c.d + 4 * neurons) * size * times
     ring = lambda n: 2 * (n - 1) / n
-    exchanged = (3 if at else 1) * 2 * c.layers * rows * c.d * size * ring(split)
-    if "fsdp" in str(plan):
-        exchanged += (2 if at else 1) * laid.device_bytes * (mesh.shape["data"] - 1)
+    exchanged = times * 2 * c.layers * rows * c.d * size * ring(split)
+    if "fsdp" in names:
+        exchanged += (2 if differentiated else 1) * laid.device_bytes * (mesh.shape["data"] - 1)
     traffic = laid.device_bytes + moved + outputs
     return Needs(laid.device_bytes, 0, inputs, outputs, temporary, operations, traffic, exchanged)
 
@@ -137,8 +143,41 @@ def _parts(spec: Any, mesh: AbstractMesh) -> int:
     return math.prod(mesh.shape.get(axis, 1) for axis in spec if axis)
 
 
-def _listed(sites: Any) -> list[str]:
-    return [] if sites is None else [sites] if isinstance(sites, str) else list(sites)
+def _listed(sites: Any, what: str) -> list[str]:
+    if sites is None or isinstance(sites, str | list | tuple):
+        return [] if sites is None else [sites] if isinstance(sites, str) else list(sites)
+    raise ValueError(
+        f"{what} is a site or a list of sites as strings: {what}=['resid_post', 'z[3]']; got {sites!r}."
+    )
+
+
+def _positions_read(logits: Any, shape: tuple[int, ...]) -> int:
+    """How many positions of a prompt are unembedded, of `logits` as in `ji.run`."""
+    batch, pos = shape
+    if isinstance(logits, bool | np.bool_):
+        return pos if logits else 0
+    try:
+        at = np.arange(pos)[logits] if isinstance(logits, slice) else np.asarray(logits)
+    except ValueError:
+        at = np.asarray("rows of different lengths")
+    if at.size and (
+        not np.issubdtype(at.dtype, np.integer) or at.ndim > 2 or at.shape[:-1] not in ((), (batch,))
+    ):
+        raise ValueError(
+            f"logits is True, False, a position, or positions (n,) or ({batch}, n), as in ji.run: logits=-1; got "
+            f"{logits!r}."
+        )
+    if at.size and not (-pos <= at.min() and at.max() < pos):
+        raise IndexError(f"logits: a prompt of {pos} positions has none at {logits!r}.")
+    return at.shape[-1] if at.ndim else 1
+
+
+def _has_site(name: str, config: Any, leaves: set[str]) -> bool:
+    """Whether a model with such a config and such leaves emits a site, as far as these say."""
+    if name in ("q_rot", "k_rot"):
+        return any(field.startswith("rotary") for field in vars(config))
+    needed = {"pos_embed": "w_pos", "mlp_up": "w_gate"}.get(name, "w_in" if name.startswith("mlp") else None)
+    return needed is None or needed in leaves
 
 
 def _layers(site: str, layers: int) -> tuple[str, int]:

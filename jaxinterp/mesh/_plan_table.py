@@ -8,6 +8,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
@@ -136,7 +137,7 @@ class MeshPlan(Tabular):
 def plan(
     config: ConfigLike | ModelLike,
     mesh: AnyMesh,
-    plan: PlanLike = "tensor",
+    plan: PlanLike | None = "tensor",
     *,
     dtype: DTypeLike = np.float32,
 ) -> MeshPlan:
@@ -147,13 +148,13 @@ def plan(
     - `config`: a config of `ji.models`, or a model of any class (its leaves may be shapes).
     - `mesh`: of `jax.make_mesh`; a `jax.sharding.AbstractMesh` or a mesh of devices that are not there
       will do.
-    - `plan`: "tensor" by default; as in `ji.load`.
+    - `plan`: as in `ji.load`; None, as the default, is "tensor".
     - `dtype`: of the weights of a config; float32 by default.
 
     **Returns:** a `MeshPlan`.
 
-    **Raises:** ValueError for an unknown plan, a mesh without the axes that it needs, and a config whose
-    model is not found.
+    **Raises:** ValueError for an unknown plan, a plan of one's own that does not divide a leaf into equal parts, a
+    mesh without the axes that it needs, a dtype that is none of weights, and a config whose model is not found.
 
     ```python
     config = ji.models.GPTNeoXConfig(vocab=50432, ctx=2048, d=4096, layers=32, heads=32)
@@ -164,6 +165,8 @@ def plan(
     Law: the parts that `ji.mesh.shard_model` makes have these bytes.
     """
     rule = sharding_rule(mesh, plan)
+    plan = "tensor" if plan is None else plan
+    kind = check_weight_dtype(dtype)
     sizes = tuple((str(name), int(size)) for name, size in mesh.shape.items())
 
     def one(path: str, leaf: Any) -> LeafPlan:
@@ -186,12 +189,25 @@ def plan(
             device_bytes=whole // math.prod(parts[axis] for axes in flat for axis in axes),
         )
 
-    leaves = leaf_paths(_shapes(config, dtype)).items()
+    leaves = leaf_paths(_shapes(config, kind)).items()
     name = plan if isinstance(plan, str) else getattr(plan, "__name__", "by hand")
     return MeshPlan(name, sizes, tuple(one(path, leaf) for path, leaf in leaves))
 
 
-def _shapes(config: Any, dtype: DTypeLike) -> Any:
+def check_weight_dtype(dtype: Any) -> np.dtype:
+    """The dtype of weights: a float of 2, 4 or 8 bytes."""
+    try:
+        kind = None if dtype is None else jnp.dtype(dtype)
+    except TypeError:
+        kind = None
+    if kind is None or not jnp.issubdtype(kind, jnp.floating) or kind.itemsize not in (2, 4, 8):
+        raise ValueError(
+            f"dtype is of the weights: 'float32', 'bfloat16', 'float16' or 'float64'; got {dtype!r}."
+        )
+    return kind
+
+
+def _shapes(config: Any, dtype: np.dtype) -> Any:
     """The leaves as shapes: of the model of a config, which stands beside it, or of what is a model."""
     if hasattr(config, "blocks"):
         return eqx.filter(config, lambda leaf: hasattr(leaf, "shape"))
@@ -204,8 +220,10 @@ def _shapes(config: Any, dtype: DTypeLike) -> Any:
             "beside which no model stands. Give the model's shapes: jax.eval_shape(lambda key: "
             "Model.init(config, key=key), jax.random.key(0))."
         )
-    make = lambda key: family.init(config, key=key, dtype=np.dtype(dtype))
-    return eqx.filter_eval_shape(make, jax.random.key(0))
+    # Weights have one dtype, and their shapes do not depend on it: JAX makes float64 in its own mode alone.
+    make = lambda key: family.init(config, key=key)
+    retyped = lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype) if hasattr(leaf, "shape") else leaf
+    return jax.tree.map(retyped, eqx.filter_eval_shape(make, jax.random.key(0)))
 
 
 def _size(count: int) -> str:

@@ -11,6 +11,7 @@ The axis of layers is never split: a run takes one layer after another. Biases a
 "data": they are a few bytes in ten thousand, and a gather of each costs the time of a message.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -82,6 +83,26 @@ def check_plan(plan: str, mesh: AnyMesh) -> None:
             "The plan 'fsdp+tensor' needs two axes, rows over 'data' and heads over 'model': "
             f"jax.make_mesh((2, 4), ('data', 'model')); this mesh has {tuple(mesh.axis_names)}."
         )
+
+
+def check_spec(spec: PartitionSpec, mesh: AnyMesh, shape: Sequence[int], what: str) -> None:
+    """Raises ValueError where an array of a shape cannot lie on a mesh as a spec says."""
+    entries = [(axis,) if isinstance(axis, str) else tuple(axis or ()) for axis in spec]
+    names = [name for entry in entries for name in entry]
+    parts = [math.prod(mesh.shape.get(name, 1) for name in entry) for entry in entries]
+    rule = None
+    if len(spec) > len(shape):
+        rule = f"has at most one entry for each of the {len(shape)} axes {tuple(shape)}"
+    elif not set(names) <= set(mesh.axis_names):
+        rule = f"names axes of the mesh, {tuple(mesh.axis_names)}"
+    elif len(set(names)) < len(names):
+        rule = "names each axis of the mesh once"
+    elif any(size % count for size, count in zip(shape, parts, strict=False)):
+        sizes = ", ".join(f"{name} {size}" for name, size in mesh.shape.items())
+        rule = f"divides axes of {tuple(shape)} into equal parts over {sizes}"
+    if rule is not None:
+        whole = ", ".join(["None"] * len(shape))
+        raise ValueError(f"{what} {rule}; got {spec}. None leaves an axis whole: PartitionSpec({whole}).")
 
 
 def model_axis(mesh: AnyMesh) -> str:

@@ -11,6 +11,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding, SingleDev
 
 from ..typing import ArrayLike, MeshLike, PyTree
 from ._automatic import automatic
+from ._plans import check_spec
 
 
 def default_sharding() -> Sharding:
@@ -29,8 +30,8 @@ def placed(x: ArrayLike, mesh: MeshLike, spec: PartitionSpec | Any) -> jax.Array
 
     **Returns:** an array with the sharding `NamedSharding(mesh, spec)` on Auto axes.
 
-    **Raises:** ValueError for what is no mesh or no spec, a spec of more axes than `x` has, and an axis
-    that the mesh does not have.
+    **Raises:** ValueError for what is no mesh or no spec, a spec of more axes than `x` has, an axis
+    that the mesh does not have, and an axis of `x` that it does not divide.
 
     ```python
     mesh = jax.make_mesh((jax.device_count(),), ("data",))
@@ -40,11 +41,12 @@ def placed(x: ArrayLike, mesh: MeshLike, spec: PartitionSpec | Any) -> jax.Array
     Law: the values are those of `x`.
     """
     x, mesh = np.asarray(x), automatic(mesh)
-    if not isinstance(spec, PartitionSpec) or len(spec) > x.ndim:
+    if not isinstance(spec, PartitionSpec):
         raise ValueError(
             f"spec is jax.sharding.PartitionSpec({mesh.axis_names[0]!r}), with at most one entry for each of the "
             f"{x.ndim} axes of x; got {spec!r}."
         )
+    check_spec(spec, mesh, x.shape, "The spec of x")
     return on_sharding(x, NamedSharding(mesh, spec))
 
 
@@ -60,7 +62,7 @@ def rows_on(mesh: MeshLike, x: ArrayLike, *, axis: int = 0, name: str = "data") 
 
     - `mesh`: a mesh of `jax.make_mesh` with an axis `name`.
     - `x`: rows `(batch, ...)`, or `(step, batch, ...)` with `axis=1`.
-    - `axis`: which axis of `x` counts rows; 0 by default.
+    - `axis`: which axis of `x` counts rows, from 0 on; 0 by default.
     - `name`: the axis of the mesh; "data" by default.
 
     **Raises:** ValueError for a mesh without that axis, and where the rows cannot be divided.
@@ -74,12 +76,16 @@ def rows_on(mesh: MeshLike, x: ArrayLike, *, axis: int = 0, name: str = "data") 
     """
     x = np.asarray(x)
     mesh = automatic(_with_axis(mesh, name))
+    if isinstance(axis, bool) or not isinstance(axis, int | np.integer) or axis < 0:
+        raise ValueError(
+            f"axis is an int counted from 0, such as axis=1 of (step, batch, ...); got {axis!r}."
+        )
     if x.ndim <= axis:
         raise ValueError(f"A batch has rows on axis {axis}; got an array of the shape {x.shape}.")
     if x.shape[axis] % mesh.shape[name]:
         raise ValueError(
             f"A batch of {x.shape[axis]} rows cannot be divided among {mesh.shape[name]} devices along "
-            f"{name!r}. Give a batch_size= that is a multiple of {mesh.shape[name]}."
+            f"{name!r}. Give a batch, or a batch_size=, that is a multiple of {mesh.shape[name]}."
         )
     return placed(x, mesh, PartitionSpec(*(None,) * axis, name))
 

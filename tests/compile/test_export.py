@@ -16,7 +16,7 @@ from jax import export
 
 import jaxinterp as ji
 from benchmarks.ahead.program import Call, Program, Shape, split
-from benchmarks.ahead.programs import dictionaries, language
+from benchmarks.ahead.programs import dictionaries, language, sharded
 
 PLATFORMS = ("cuda", "tpu")
 KERNEL = "tpu_custom_call"
@@ -56,6 +56,14 @@ def test_a_program_lowers_for_gpu_and_tpu(program: Program) -> None:
 @pytest.mark.parametrize("program", [one for one in SMALL if one.name not in QUICK], ids=lambda one: one.name)
 def test_every_program_lowers_for_gpu_and_tpu(program: Program) -> None:
     check(exported(program.build(no_devices)))
+
+
+@pytest.mark.parametrize("program", [*sharded.programs(True)], ids=lambda one: one.name)
+def test_a_program_of_several_chips_is_traced(program: Program) -> None:
+    """Its chips stand for one device: nothing is lowered, so none of them is asked for."""
+    call = program.build(lambda topology: [jax.devices()[0]] * 4)
+    with call.mesh or contextlib.nullcontext():
+        assert jax.tree.leaves(eqx.filter_eval_shape(call.function, *call.arguments))
 
 
 def encoding() -> Call:

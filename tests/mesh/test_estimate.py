@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import pytest
 
 import jaxinterp as ji
@@ -98,6 +99,34 @@ def test_what_does_not_divide_is_whole() -> None:
         )
 
 
+def test_logits_count_the_positions_of_one_prompt() -> None:
+    def outputs(logits: Any) -> float:
+        return ji.mesh.estimate(GPT2, shape=(4, 8), logits=logits).outputs
+
+    assert outputs(np.zeros((4, 2), int)) == outputs([0, 1]) == outputs(range(2)) == outputs(slice(2))
+    assert outputs(slice(2)) == 2 * outputs(-1) and outputs([]) == outputs(False) == 0
+
+
+def test_a_name_of_a_function_is_no_plan() -> None:
+    def like_tensor(path: str, leaf: Any) -> None:
+        return None
+
+    own = ji.mesh.estimate(GPT2, {"data": 1, "model": 4}, shape=(4, 8), plan=like_tensor)
+    assert own.operations == ji.mesh.estimate(GPT2, shape=(4, 8)).operations and own.exchanged == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"dtype": "bfloat16"}, "matmul='bfloat16'"),
+        ({"mesh": {"data": 2, "model": 4}}, "axes 'data' and 'feature'"),
+    ],
+)
+def test_a_step_of_a_dictionary_refuses_what_it_would_ignore(given: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        ji.mesh.estimate(TOPK, shape=8, **given)
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [
@@ -107,6 +136,16 @@ def test_what_does_not_divide_is_whole() -> None:
         ({"shape": (1, 8), "capture": "z[1:1]"}, "has none of"),
         ({"shape": (1, 8), "dtype": "int8"}, "dtype is of the weights"),
         ({"shape": (1, 8), "mesh": {"data": 0}}, "axis 'data' of a mesh"),
+        (
+            {"shape": (1, 8), "capture": ji.at("z", layer=1)},
+            "capture is a site or a list of sites as strings",
+        ),
+        ({"shape": (1, 8), "at": 3}, "at is a site or a list of sites"),
+        ({"shape": (1, 8), "capture": "mlp_up"}, "has no site 'mlp_up'"),
+        ({"shape": (1, 8), "capture": "k_rot"}, "has no site 'k_rot'"),
+        ({"shape": (1, 8), "logits": 8}, "a prompt of 8 positions has none at 8"),
+        ({"shape": (1, 8), "logits": 1.5}, r"positions \(n,\) or \(1, n\), as in ji.run: logits=-1; got 1.5"),
+        ({"shape": (1, 8), "plan": ""}, "A plan is one of"),
     ],
 )
 def test_an_estimate_refuses_what_no_run_takes(given: dict[str, Any], words: str) -> None:

@@ -8,6 +8,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 import jaxinterp as ji
 from jaxinterp.mesh._automatic import automatic_mesh
 from jaxinterp.mesh._leaves import leaf_paths
+from jaxinterp.mesh._plans import check_spec
 
 MODEL, _ = ji.load("tiny")
 
@@ -85,3 +86,26 @@ def test_what_is_no_batch_no_spec_and_no_mesh_is_refused() -> None:
         ji.mesh.placed(np.zeros(4), mesh, PartitionSpec("data", "model"))
     with pytest.raises(ValueError, match=r"A mesh is of jax\.make_mesh.*got a int"):
         ji.mesh.automatic(3)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"axis is an int counted from 0.*got -1"):
+        ji.mesh.rows_on(mesh, np.zeros((4, 2)), axis=-1)
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        (PartitionSpec("rows"), r"names axes of the mesh, \('data', 'model'\); got P.*'rows'"),
+        (PartitionSpec("data", "data"), "names each axis of the mesh once"),
+        (
+            PartitionSpec("model"),
+            r"divides axes of \(6, 2\) into equal parts over data 2, model 4; got .*PartitionSpec\(None, None\)",
+        ),
+    ],
+)
+def test_a_spec_fits_the_mesh_and_the_array(spec: PartitionSpec, words: str) -> None:
+    """In a plan of one's own too, before anything is laid."""
+    mesh = jax.sharding.AbstractMesh((2, 4), ("data", "model"))
+    with pytest.raises(ValueError, match=words):
+        check_spec(spec, mesh, (6, 2), "The spec of x")
+    leaf = jax.ShapeDtypeStruct((6, 2), np.float32)
+    with pytest.raises(ValueError, match=f"The plan for 'w_embed' {words}"):
+        ji.mesh.sharding_rule(mesh, lambda path, leaf: spec)("w_embed", leaf)

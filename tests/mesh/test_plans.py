@@ -99,6 +99,13 @@ def test_what_is_refused() -> None:
         ji.mesh.plan(3, MESH)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"ji.mesh.shard_model has no argument sharding=. Write plan="):
         ji.mesh.shard_model(ji.load("tiny")[0], sharding=P())  # type: ignore[call-arg]
+    with pytest.raises(ValueError, match=r"plan is 'data', 'fsdp'.*got \['fsdp'\]"):
+        ji.mesh.plan(config, MESH, plan=["fsdp"])
+    for wrong in ("int8", "bf16", None):
+        with pytest.raises(ValueError, match=f"dtype is of the weights: 'float32', .*got {wrong!r}"):
+            ji.mesh.plan(config, MESH, dtype=wrong)
+    assert str(ji.mesh.plan(config, MESH, plan=None)) == str(ji.mesh.plan(config, MESH))
+    assert ji.mesh.plan(config, MESH, dtype="float64").bytes == 2 * ji.mesh.plan(config, MESH).bytes
     rule = ji.mesh.sharding_rule(MESH, "fsdp")
     where: Any = rule("w_embed", jax.ShapeDtypeStruct((4, 2), np.float32))
     assert set(where.mesh.axis_types) == {AxisType.Auto} and where.spec == P(None, "data")

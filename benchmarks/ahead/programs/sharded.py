@@ -48,13 +48,14 @@ def model(
     def build(devices: Any) -> Call:
         mesh = mesh_of(devices(topology), shape, ("data", "model"))
         model, rule = pythia(size), ji.mesh.sharding_rule(mesh, plan)
+        site = f"resid_post[{min(5, model.config.layers - 1)}]"
 
         def place(path: Any, leaf: Any) -> Any:
             if path[0].idx:
                 return NamedSharding(mesh, P("data"))
             return rule(jax.tree_util.keystr(path[1:], simple=True, separator="."), leaf)
 
-        call = lambda model, tokens: ji.run(model, tokens, logits=-1, capture=["resid_post[5]"])
+        call = lambda model, tokens: ji.run(model, tokens, logits=-1, capture=[site])
         work = pass_work(model.config, batch, pos, 1, jnp.bfloat16) / mesh.size
         around = jax.set_mesh(mesh)  # as the library sets it where the weights are arrays
         return Call(call, (model, tokens(batch, pos)), work, place=place, topology=topology, mesh=around)
