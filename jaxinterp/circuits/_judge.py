@@ -55,6 +55,7 @@ class Judge:
 def sent_by(graph: Graph, nodes: Sequence[str]) -> np.ndarray:
     """Which edges the nodes send along."""
     senders, _ = numbers_of(graph)
+    nodes = list(nodes)
     unknown = [node for node in nodes if node not in senders]
     if unknown:
         raise ValueError(

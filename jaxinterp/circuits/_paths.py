@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array
 
 from .._deprecations import respelled
+from .._waiting import waiting
 from ..core._check import logit_count
 from ..mesh._platform import platform_of
 from ..metrics import Metric
@@ -30,6 +31,7 @@ from ._wiring import RECEIVERS, SENDERS, Wiring, chunked, wiring
 
 
 @respelled(direction="mode='denoise' or mode='noise'")
+@waiting("ji.circuits.direct_paths: compiling and running")
 def direct_paths(
     model: ModelLike,
     clean: TokensLike,

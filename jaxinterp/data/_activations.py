@@ -1,5 +1,6 @@
 """Activations of a corpus as arrays: read batch by batch, reduced at the site."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -73,6 +74,8 @@ def activations(
     if next_token:
         tokens, positions, index = _shifted(tokens, mask, positions, index, pos)
         mask = None
+    several = isinstance(site, Iterable) and not isinstance(site, str)
+    site = list(site) if several else site
     inverse = None
     if index is not None:
         index = np.asarray(index)
@@ -99,7 +102,7 @@ def activations(
             name: x[:, inverse] if reading.shapes[name][0] is not None else x[inverse]
             for name, x in out.items()
         }
-    return out if isinstance(site, list | tuple) else next(iter(out.values()))
+    return out if several else next(iter(out.values()))
 
 
 @respelled(real="mask")

@@ -90,6 +90,7 @@ def load(
     found, name = resolve(name_or_path, revision, cache_dir=cache_dir, offline=offline)
     if isinstance(ignore, str):
         raise ValueError(f"`ignore` is a list of keys: ji.load(..., ignore=[{ignore!r}]).")
+    ignore = tuple(ignore)
     if found.folder.is_file():
         with named(found.folder):
             return _load_file(found, name, kind, rule, port, ignore)

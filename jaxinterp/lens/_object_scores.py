@@ -1,7 +1,7 @@
 """Captions and maps of objects beside the truth: hallucinated objects, and overlap with given masks."""
 
 import dataclasses
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -29,7 +29,7 @@ class Chair(Result):
     recall: float
 
 
-def chair(mentioned: Sequence[Collection[str]], present: Sequence[Collection[str]]) -> Chair:
+def chair(mentioned: Iterable[Iterable[str]], present: Iterable[Iterable[str]]) -> Chair:
     r"""$\text{CHAIR}_I = \frac{|\text{hallucinated mentions}|}{|\text{mentions}|}$, $\text{CHAIR}_S$ the share of captions with a hallucinated mention.
 
     Rohrbach et al. 2018 (https://arxiv.org/abs/1809.02156).
@@ -49,21 +49,21 @@ def chair(mentioned: Sequence[Collection[str]], present: Sequence[Collection[str
 
     Law: captions that mention all objects of their images and no others have 0, 0 and 1.
     """
-    if len(mentioned) != len(present) or not len(mentioned):
+    captions, images = list(mentioned), list(present)
+    if len(captions) != len(images) or not captions:
         raise ValueError(
-            f"Each caption has its image; got {len(mentioned)} captions and {len(present)} images."
+            f"Each caption has its image; got {len(captions)} captions and {len(images)} images."
         )
-    if any(isinstance(each, str) for each in (*mentioned, *present)):
+    if any(isinstance(each, str) for each in (*captions, *images)):
         raise ValueError("Objects are lists of words for each caption: [['cat', 'dog'], ['car']].")
-    wrong = [
-        [name for name in names if name not in truth] for names, truth in zip(mentioned, present, strict=True)
-    ]
-    found = sum(len(set(names) & set(truth)) for names, truth in zip(mentioned, present, strict=True))
+    named, there = [list(names) for names in captions], [set(truth) for truth in images]
+    wrong = [[name for name in names if name not in truth] for names, truth in zip(named, there, strict=True)]
+    found = sum(len(set(names) & truth) for names, truth in zip(named, there, strict=True))
     share = lambda part, whole: part / whole if whole else float("nan")
     return Chair(
         float(np.mean([bool(names) for names in wrong])),
-        share(sum(map(len, wrong)), sum(map(len, mentioned))),
-        share(found, sum(len(set(truth)) for truth in present)),
+        share(sum(map(len, wrong)), sum(map(len, named))),
+        share(found, sum(map(len, there))),
     )
 
 

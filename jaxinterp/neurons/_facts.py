@@ -99,6 +99,7 @@ def fact_ablation(
     """
     chosen = as_neurons(model, neurons, site)
     layers, _ = units_of(model, site)
+    facts = facts if isinstance(facts, str) else list(facts)
     contexts = _prompts(tokenizer, facts, bos)
     if isinstance(to, str) and to != "zero":
         raise ValueError(

@@ -1,7 +1,7 @@
 """What a comparison of models of several sizes reads, and which probes it fits."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from .._arguments import as_int
 from ..core._check import as_number
@@ -56,6 +56,8 @@ class ScalingSettings:
     def __post_init__(self) -> None:
         """Raises ValueError for what cannot be."""
         call = "ji.neurons.ScalingSettings"
+        if isinstance(self.reduces, Iterator):
+            object.__setattr__(self, "reduces", tuple(self.reduces))
         if isinstance(self.reduces, str) or not set(self.reduces) <= set(REDUCES) or not self.reduces:
             raise ValueError(
                 f"reduces are some of {', '.join(map(repr, REDUCES))}, as {call}(reduces=('mean', 'max')); got "

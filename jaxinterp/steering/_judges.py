@@ -62,10 +62,11 @@ def refused(text: StrLike, phrases: TextsLike = REFUSALS) -> bool:
 
     Law: where a text is a refusal, a longer text that contains it is one too.
     """
-    if isinstance(phrases, str) or not all(isinstance(each, str) and each for each in phrases):
+    several = [] if isinstance(phrases, str) else list(phrases)
+    if isinstance(phrases, str) or not all(isinstance(each, str) and each for each in several):
         raise ValueError(f"phrases are texts that are not empty, such as ['I cannot']; got {phrases!r}.")
     low = text.lower().replace("\u2019", "'")
-    return any(each.lower() in low for each in phrases)
+    return any(each.lower() in low for each in several)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -39,6 +39,7 @@ class Program:
     def encode(self, symbols: Sequence[object]) -> Int[np.ndarray, " pos"]:
         """Token ids. Programs read BOS first: `program.encode(["BOS", "x", "y"])`."""
         places = {token: i for i, token in enumerate(self.tokens)}
+        symbols = list(symbols)
         unknown = [symbol for symbol in symbols if symbol not in places]
         if unknown:
             raise ValueError(

@@ -1,6 +1,6 @@
 """Texts in rows, their tokens shaded on one scale: where a neuron or a feature fires."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from ._render import render
 
 
 def contexts(
-    rows: Sequence[tuple[str, Sequence[str], ArrayLike]],
+    rows: Iterable[tuple[str, Sequence[str], ArrayLike]],
     *,
     title: str = "",
     value: str = "activation",
@@ -38,8 +38,8 @@ def contexts(
     ji.viz.contexts([("first", [" the", " cat"], [0.0, 2.0]), ("second", [" a", " dog"], [0.5, 1.0])])
     ```
     """
-    arrays = []
-    for number_of, (_, tokens, values) in enumerate(rows):
+    arrays, given = [], list(rows)
+    for number_of, (_, tokens, values) in enumerate(given):
         array = np.asarray(values, float)
         if array.shape != (len(tokens),) or not len(tokens):
             raise ValueError(
@@ -65,7 +65,7 @@ def contexts(
                     for token, v in zip(tokens, array, strict=True)
                 ],
             )
-            for (label, tokens, _), array in zip(rows, arrays, strict=True)
+            for (label, tokens, _), array in zip(given, arrays, strict=True)
         ],
     )
     return Figure(title or value, html)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Protocol, runtime_checkable
 
 from .._text import plain
@@ -32,10 +32,10 @@ class Chapter:
     """
 
     title: str
-    body: Sequence[str | Fragment]
+    body: Iterable[str | Fragment]
 
 
-def page(title: str, chapters: Sequence[Chapter], *, summary: str = "", footer: str = "") -> str:
+def page(title: str, chapters: Iterable[Chapter], *, summary: str = "", footer: str = "") -> str:
     """Assembles one self-contained HTML document, with a table of contents.
 
     Style, script and pictures are inside, so it opens without a network. It follows the
@@ -55,17 +55,16 @@ def page(title: str, chapters: Sequence[Chapter], *, summary: str = "", footer: 
     ji.viz.write("report.html", ji.viz.page("A report", [chapter], summary="Two prompts."))
     ```
     """
+    bodies = [(chapter.title, list(chapter.body)) for chapter in chapters]
     parts = [
         {
-            "id": _anchor(index, chapter.title),
-            "title": chapter.title,
-            "body": [_paragraph(block) if isinstance(block, str) else block for block in chapter.body],
+            "id": _anchor(index, heading),
+            "title": heading,
+            "body": [_paragraph(block) if isinstance(block, str) else block for block in body],
         }
-        for index, chapter in enumerate(chapters, 1)
+        for index, (heading, body) in enumerate(bodies, 1)
     ]
-    drawn = "".join(
-        block.html for chapter in chapters for block in chapter.body if not isinstance(block, str)
-    )
+    drawn = "".join(block.html for _, body in bodies for block in body if not isinstance(block, str))
     return render(
         "page.html",
         title=title,

@@ -1,7 +1,7 @@
 """A plain table."""
 
 import numbers
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from .._text import number, plain
 from ._figure import Figure
@@ -9,8 +9,8 @@ from ._render import render
 
 
 def table(
-    columns: Sequence[str],
-    rows: Sequence[Sequence[object]],
+    columns: Iterable[str],
+    rows: Iterable[Iterable[object]],
     *,
     title: str = "",
     caption: str = "",
@@ -33,10 +33,10 @@ def table(
     ji.viz.table(["token", "logit"], [[ji.viz.visible(" Mary"), 14.2], [ji.viz.visible(" John"), 11.9]])
     ```
     """
-    if any(len(row) != len(columns) for row in rows):
-        raise ValueError(f"Each row holds one value for each of the {len(columns)} columns {list(columns)}.")
-    body = [[_cell(value) for value in row] for row in rows]
-    html = render("table.html", title=title, caption=caption, columns=columns, rows=body, folded=folded)
+    headings, body = list(columns), [[_cell(value) for value in row] for row in rows]
+    if any(len(row) != len(headings) for row in body):
+        raise ValueError(f"Each row holds one value for each of the {len(headings)} columns {headings}.")
+    html = render("table.html", title=title, caption=caption, columns=headings, rows=body, folded=folded)
     return Figure(title or "Table", html)
 
 

@@ -1,7 +1,7 @@
 """What a study reads, which probes it fits, and how."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from ...typing import DTypeLike
 
@@ -55,6 +55,13 @@ class StudySettings:
     time_limit: float | int = 60
     test: float | int = 0.3
     name: str | None = None
+
+    def __post_init__(self) -> None:
+        """Holds layers and ks as tuples, so that an iterator serves every feature."""
+        for field in ("layers", "ks"):
+            given = getattr(self, field)
+            if isinstance(given, Iterator):
+                object.__setattr__(self, field, tuple(given))
 
 
 RESPELLED = {

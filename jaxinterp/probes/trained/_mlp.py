@@ -1,7 +1,7 @@
 """Probes with hidden layers."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -109,9 +109,10 @@ def mlp(
     x = as_examples(x, layers=True).astype(np.float32)
     if loss not in ("logistic", "squared"):
         raise ValueError(f"loss is 'logistic' for classes or 'squared' for real targets; got {loss!r}.")
-    if any(not is_int(h) or h < 1 for h in hidden):
+    widths = tuple(hidden) if isinstance(hidden, Iterable) else (None,)
+    if any(not is_int(h) or h < 1 for h in widths):
         raise ValueError(f"hidden is the widths of the hidden layers, as (1000,); got {hidden!r}.")
-    init = _init_of(tuple(int(h) for h in hidden))
+    init = _init_of(tuple(int(h) for h in widths))
     found, kinds = fitted(x, y, init, _forward, key, loss, optimizer, weights, classes, settings)
     ws = [np.asarray(w) for w, _ in found.found.params]
     bs = [np.asarray(b) for _, b in found.found.params]
