@@ -114,7 +114,7 @@ def plan(
         # More pieces first, then fewer rows at once; one job in rows that pass one by one needs the least.
         if count == grid.jobs and most == 1:
             raise ValueError(
-                f"This sweep needs at least {_mb(needed)}, max_bytes={needed} (the unpatched run and the values of "
+                f"This sweep needs at least {as_option(needed)} (the unpatched run and the values of "
                 f"{grid.site!r} alone take {_mb(sizes.fixed)}), and max_bytes is {limit}. Raise "
                 "max_bytes, give fewer prompts at once, or sweep a part of the layers: "
                 "over={'layer': range(3), ...}."
@@ -183,6 +183,11 @@ def available_bytes() -> int:
     if stats and "bytes_limit" in stats:
         return stats["bytes_limit"] // 2
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
+
+
+def as_option(size: int) -> str:
+    """Bytes for a reader, and as the option that an error asks for: `1.5 MiB, max_bytes=1572864`."""
+    return f"{_mb(size)}, max_bytes={size}"
 
 
 def _mb(size: int) -> str:
