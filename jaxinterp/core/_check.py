@@ -197,7 +197,7 @@ def check_selector(
         indices = (int(np.min(np.asarray(value))), int(np.max(np.asarray(value))))
         for index in indices:
             check_index(name, index, size, what)
-        if counts_tokens(value, real) and concrete(real):
+        if counts_tokens(value, real) and concrete(real) and real.size:
             tokens = int(np.asarray(real).sum(-1).min())
             for index in indices:
                 if not -tokens <= index < tokens:

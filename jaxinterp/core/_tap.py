@@ -89,7 +89,9 @@ class Tap:
         # One slice of the carried stack is written in place: no step copies the memory.
         place = [jnp.asarray(at, jnp.int32) for at in (self.layer, *(0,) * (k.ndim - 3), self.start, 0)]
         self.memory = tuple(
-            lax.dynamic_update_slice(whole, new.reshape(1, *new.shape[:-2], -1).astype(whole.dtype), place)
+            lax.dynamic_update_slice(
+                whole, new.reshape(1, *new.shape[:-2], whole.shape[-1]).astype(whole.dtype), place
+            )
             for whole, new in zip(self.memory, (k, v), strict=True)
         )
         if isinstance(self.start, int):

@@ -157,7 +157,7 @@ def _positions_read(logits: Any, shape: tuple[int, ...]) -> int:
     if isinstance(logits, bool | np.bool_):
         return pos if logits else 0
     try:
-        at = np.arange(pos)[logits] if isinstance(logits, slice) else np.asarray(logits)
+        at = np.asarray(logits)
     except ValueError:
         at = np.asarray("rows of different lengths")
     if at.size and (

@@ -53,7 +53,7 @@ def one_pass(
 def suits_kernel(
     q: Float[Array, "*batch query head k"], k: Float[Array, "*batch key kv_head k"], reads: Reads
 ) -> bool:
-    """Whether there may be a kernel: for long prompts of common dtypes, padded or not.
+    """Whether there may be a kernel: for long prompts of common dtypes, padded or not, one at least.
 
     It knows the rules of `Reads` alone, and none that another class of reads adds, as packed rows do.
     """
@@ -62,7 +62,7 @@ def suits_kernel(
     width = q.shape[-1]
     fits = q.shape[-3] >= KERNEL_QUERIES and k.shape[-3] >= KERNEL_QUERIES and width % 8 == 0
     common = q.dtype in (jnp.bfloat16, jnp.float16, jnp.float32) and (width <= 128 or width % 128 == 0)
-    return whole and square and fits and common and q.dtype == k.dtype
+    return whole and square and fits and common and q.dtype == k.dtype and q.size > 0
 
 
 def _plain(

@@ -37,11 +37,12 @@ def side_by_side(
         return jnp.where(like(own, x), x, 0)
 
     spread = in_own(q[..., 0, :, None, :]).reshape(*batch, heads, kv_heads * width)
-    scores = einsum("...hc,...sc->...hs", spread, k.reshape(*batch, keys, -1), dtype=wide)
+    scores = einsum("...hc,...sc->...hs", spread, k.reshape(*batch, keys, kv_heads * width), dtype=wide)
     if allowed is not None:
         scores = jnp.where(like(allowed, scores), scores, jnp.finfo(wide).min)
     weights = jnp.exp(scores - like(scores.max(-1, keepdims=True), scores))
     total = weights.sum(-1)[..., None]
-    mixed = einsum("...hs,...sc->...hc", weights.astype(v.dtype), v.reshape(*batch, keys, -1), dtype=wide)
-    mixed = in_own(mixed.reshape(*batch, heads, kv_heads, -1)).sum(-2)
+    rows = v.reshape(*batch, keys, kv_heads * v.shape[-1])
+    mixed = einsum("...hs,...sc->...hc", weights.astype(v.dtype), rows, dtype=wide)
+    mixed = in_own(mixed.reshape(*batch, heads, kv_heads, v.shape[-1])).sum(-2)
     return (mixed / like(total, mixed)).astype(v.dtype)[..., None, :, :]

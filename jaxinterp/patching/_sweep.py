@@ -73,7 +73,8 @@ def sweep(
 
     The unpatched runs are one compiled program, and all cells are another. A cell runs only the blocks from the
     patched layer on, and only the positions from the patched one on: keys and values of earlier positions are
-    remembered. Only the positions that the metric reads are unembedded.
+    remembered. Only the positions that the metric reads are unembedded. It works under `jit`, `vmap` and `jax.jvp`, and
+    `jax.grad` does not pass its loops: `ji.patching.attribution` gives gradients, and `jax.vmap` over `ji.run` takes them.
 
     ```python
     metric = ji.metrics.logit_diff(right, wrong)

@@ -69,6 +69,12 @@ WORKS = {
     ),
     "steps of NumPy": same(lambda m: ji.generate(m, T, np.int64(1)), lambda m: ji.generate(m, T, 1)),
     "no prompts to run": same(lambda m: ji.run(m, EMPTY)[0], lambda m: jnp.zeros((0, 5, 17))),
+    "the last token of no prompts": same(
+        lambda m: ji.run(m, EMPTY, mask=EMPTY == 0, logits=-1)[0], lambda m: jnp.zeros((0, 17))
+    ),
+    "no prompts to go on from": same(
+        lambda m: ji.generate(m, EMPTY, 2).astype(jnp.float32), lambda m: jnp.zeros((0, 7))
+    ),
 }
 
 
