@@ -34,6 +34,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ._arguments import as_mask, as_numbers, as_selector, check_function, concrete
+from ._waiting import finished, waiting
 from .core import Model, run
 from .core._check import as_padding, check_selector
 from .core._positions import take_positions
@@ -603,6 +604,7 @@ def as_metric(metric: MetricLike, mask: MaskLike | None = None) -> Metric:
     return custom(metric, pos=None)
 
 
+@waiting("ji.metrics.measure: compiling and running")
 def measure(
     model: ModelLike,
     tokens: TokensLike,
@@ -635,7 +637,7 @@ def measure(
     positions = True if checked.pos is None else checked.pos
     chosen, _ = run(model, tokens, edits=edits, mask=padding, logits=positions)
     checked.check(chosen.shape[-1], chosen.shape[: -1 if checked.one else -2])
-    return _of(checked, chosen)
+    return finished(_of(checked, chosen))
 
 
 @eqx.filter_jit

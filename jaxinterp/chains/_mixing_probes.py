@@ -8,6 +8,7 @@ from .. import viz
 from .._arguments import as_int, as_number, check_key
 from .._random import host_generator
 from .._settings import takes_settings
+from .._waiting import waiting
 from ..data import activations
 from ..probes import TrainSettings, mlp
 from ..stats import mean_interval
@@ -71,6 +72,7 @@ class MixingProbes(Result):
 
 
 @takes_settings
+@waiting("ji.chains.mixing_probes: reading the model and training probes")
 def mixing_probes(
     model: ModelLike,
     pairs: Pairs,

@@ -9,6 +9,7 @@ import numpy as np
 from .. import viz
 from .._arguments import as_int, as_list, check_choice
 from .._random import host_generator
+from .._waiting import waiting
 from ..stats._results import Result
 from ..typing import (
     ArrayLike,
@@ -76,6 +77,7 @@ class Minimality(Result):
     beside: list[str]
 
 
+@waiting("ji.circuits.completeness: compiling and running")
 def completeness(
     model: ModelLike,
     circuit: Circuit | ArrayLike,
@@ -145,6 +147,7 @@ def completeness(
     return Completeness(names, [" ".join(sets[name]) for name in names], pairs[:, 0], pairs[:, 1], score)
 
 
+@waiting("ji.circuits.minimality: compiling and running")
 def minimality(
     model: ModelLike,
     circuit: Circuit | ArrayLike,

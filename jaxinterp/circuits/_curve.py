@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .._waiting import waiting
 from ..stats._results import Result
 from ..typing import BytesLike, MaskLike, MetricLike, ModelLike, StrLike, TokensLike
 from ._evaluate import evaluate
@@ -56,6 +57,7 @@ class FaithfulnessCurve(Result):
         )
 
 
+@waiting("ji.circuits.curve: compiling and running")
 def curve(
     model: ModelLike,
     scores: EdgeScores,

@@ -11,6 +11,7 @@ from jax import lax
 from jaxtyping import Array, Shaped
 
 from .._arguments import as_int, check_key
+from .._waiting import waiting
 from ..core._run import run as run_model
 from ..mesh._gather import on_mesh
 from ..metrics import Metric
@@ -70,6 +71,7 @@ class Judgement(Result):
         ]
 
 
+@waiting("ji.circuits.evaluate: compiling and running")
 def evaluate(
     model: ModelLike,
     circuit: Circuit | ArrayLike,

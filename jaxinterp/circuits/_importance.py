@@ -8,6 +8,7 @@ import numpy as np
 
 from .. import viz
 from .._arguments import as_bool
+from .._waiting import waiting
 from ..core._grads import site_grads
 from ..core._run import run
 from ..patching._pairs import make_pair
@@ -78,6 +79,7 @@ class SenderScores:
     graph: Graph
 
 
+@waiting("ji.circuits.node_importance: compiling and running")
 def node_importance(
     model: ModelLike,
     clean: TokensLike,

@@ -8,6 +8,7 @@ from jax import lax
 from jaxtyping import Array
 
 from .._deprecations import respelled
+from .._waiting import waiting
 from ..core._check import Shapes
 from ..core._edit import Edit
 from ..core._intervene import split_edits
@@ -24,6 +25,7 @@ from ._path_names import check_order, receiver_masks, sender_masks
 
 
 @respelled(direction="mode='denoise' or mode='noise'")
+@waiting("ji.circuits.path_patch: compiling and running")
 def path_patch(
     model: ModelLike,
     clean: TokensLike,
@@ -82,6 +84,7 @@ def path_patch(
 
 
 @respelled(direction="mode='denoise' or mode='noise'")
+@waiting("ji.circuits.paths_into: compiling and running")
 def paths_into(
     model: ModelLike,
     clean: TokensLike,

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int, Num
 
 from .._arguments import as_int
 from .._random import host_generator
+from .._waiting import waiting
 from ..core._run import run as run_model
 from ..mesh._gather import on_mesh
 from ..metrics import Metric
@@ -73,6 +74,7 @@ class OtherPrompt(EdgeMask):
         return super()._mixed(cut, Changes(wrote.vectors - jnp.take(wrote.vectors, order, axis=1), neurons))
 
 
+@waiting("ji.circuits.scrub: compiling and running")
 def scrub(
     model: ModelLike,
     tokens: TokensLike,

@@ -70,9 +70,9 @@ class Complaint(click.ClickException):
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     """A warning of the library as one line, without the place in its code."""
-    running = click.get_current_context()
-    known = running.meta.setdefault("jaxinterp.warned", set())
-    if (text := in_shell(str(message), running.command)) not in known:
+    running = click.get_current_context(silent=True)  # none in another thread
+    known = set() if running is None else running.meta.setdefault("jaxinterp.warned", set())
+    if (text := in_shell(str(message), running and running.command)) not in known:
         known.add(text)
         say(f"Warning: {text}", err=True)
 

@@ -74,6 +74,7 @@ def word_vectors(
     template: str = " {word}",
     several: str = "raise",
     batch_size: int = 256,
+    progress: bool = True,
 ) -> WordVectors:
     r"""$v_w = a(t_1 \dots w)_{\mathrm{pos}(w)}$: the activation of a site at each word, inside a template.
 
@@ -87,6 +88,7 @@ def word_vectors(
     - `several`: the rule for a word of several tokens: "raise" (the default) an error, read the "last" token, or take
       the "mean" over its tokens.
     - `batch_size`: texts per pass; 256 by default.
+    - `progress`: whether a progress bar is shown after two seconds; True by default.
 
     **Returns:** `WordVectors`.
 
@@ -110,7 +112,7 @@ def word_vectors(
             seen.setdefault(name, i)
         keep = np.fromiter(seen.values(), np.int32)
         tokens, at = keep[:, None], np.ones((len(keep), 1), bool)
-        return WordVectors(tuple(seen), _vectors(model, tokens, at, at, site, "last", batch_size))
+        return WordVectors(tuple(seen), _vectors(model, tokens, at, at, site, "last", batch_size, progress))
     names = as_list(words, "words", "ji.geometry.word_vectors(model, tokenizer, ['king', 'queen'])")
     if not isinstance(template, str) or template.count("{word}") != 1:
         raise ValueError(f"A template has {{word}} in it once, as ' {{word}}'; got {shown(template)}.")
@@ -122,7 +124,7 @@ def word_vectors(
     tokens, at, real = (np.zeros((len(rows), width), dtype) for dtype in (np.int32, bool, bool))
     for row, (ids, chosen) in enumerate(rows):
         tokens[row, : len(ids)], at[row, : len(ids)], real[row, : len(ids)] = ids, chosen, True
-    return WordVectors(names, _vectors(model, tokens, real, at, site, several, batch_size))
+    return WordVectors(names, _vectors(model, tokens, real, at, site, several, batch_size, progress))
 
 
 def _tokens(encoder: Encoder, template: str, word: str, several: str) -> tuple[list[int], np.ndarray]:
@@ -154,6 +156,7 @@ def _vectors(
     site: AtLike,
     several: str,
     size: int,
+    progress: bool,
 ) -> np.ndarray:
     found = activations(
         model,
@@ -164,7 +167,7 @@ def _vectors(
         reduce="mean" if several == "mean" else "last",
         batch_size=size,
         dtype=np.promote_types(np.float32, jax.dtypes.canonicalize_dtype(float)),
-        progress=False,
+        progress=progress,
     )
     if not isinstance(found, np.ndarray) or found.ndim != 2:
         raise ValueError(

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._arguments import as_numbers
+from .._waiting import waiting
 from ..core import run
 from ..core._intervene import split_edits
 from ..nn._linear import einsum
@@ -19,6 +20,7 @@ from ._attention import flat_prompts
 QUERIES = 32  # of which the vectors of all sources are held at once
 
 
+@waiting("ji.heads.contributions: compiling and running")
 def contributions(
     model: ModelLike, tokens: TokensLike, *, mask: MaskLike | None = None, edits: EditsLike = ()
 ) -> Float[Array, "layer *batch query key"]:

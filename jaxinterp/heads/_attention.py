@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from .._waiting import waiting
 from ..core._check import as_mask, as_tokens, check_mask, check_tokens
 from ..core._intervene import config_of
 from ..core._listing import sites
@@ -37,6 +38,7 @@ def attention_scores(
     *,
     mask: MaskLike | None = None,
 ) -> HeadScores: ...
+@waiting("ji.heads.attention_scores: compiling and running")
 def attention_scores(
     model: ModelLike,
     tokens: TokensLike,
@@ -92,11 +94,11 @@ def attention_scores(
         hits, count, _ = _contract(model, ids, real, None, *_COUNT_ALL)
         rows = {name: KINDS.index(name) for name in names}
         return HeadScores({name: hits[row] / count[row] for name, row in rows.items()})
-    where = _pattern(kind, ids.shape)
-    hits, count, _ = _contract(model, ids, real, where, *_COUNT_ALL)
+    hits, count, _ = _contract(model, ids, real, _pattern(kind, ids.shape), *_COUNT_ALL)
     return hits[0] / count[0]
 
 
+@waiting("ji.heads.detector_scores: compiling and running")
 def detector_scores(
     model: ModelLike,
     tokens: TokensLike,
@@ -116,9 +118,8 @@ def detector_scores(
 
     - `model`, `tokens`, `mask`: as in `attention_scores`.
     - `kind`: one kind, or an array of 0 and 1.
-    - `exclude_first`: leaves attention to the first real position out of both sums, where many heads
-      put unused attention; False by default.
-    - `exclude_current`: leaves attention to the query itself out of both sums; False by default.
+    - `exclude_first`, `exclude_current`: leave attention to the first real position, where many heads put
+      unused attention, or to the query itself out of both sums; False by default.
 
     **Returns:** `(layer, head)`, in 0..1.
 
@@ -147,8 +148,7 @@ def flat_prompts(model: ModelLike, tokens: TokensLike, mask: MaskLike | None) ->
         raise ValueError("Heads are scored on token ids (*batch, pos); got embeddings.")
     real = jnp.ones(ids.shape, bool) if mask is None else as_mask(mask)
     check_mask(real, ids.shape)
-    size = ids.shape[-1]
-    return ids.reshape(-1, size), real.reshape(-1, size)
+    return ids.reshape(-1, ids.shape[-1]), real.reshape(-1, ids.shape[-1])
 
 
 def _pattern(value: ArrayLike, shape: tuple[int, ...]) -> Array:

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from .._deprecations import key_by_name, respelled
+from .._waiting import waiting
 from ..core._check import as_tokens, check_predicts_tokens, check_tokens
 from ..core._intervene import config_of
 from ..core._run import run
@@ -17,6 +18,7 @@ from ..typing import KeyLike, ModelLike, TokensLike
 from ._prompts import Repeats, repeated_tokens
 
 
+@waiting("ji.heads.icl_score: compiling and running")
 def icl_score(
     model: ModelLike, tokens: TokensLike, *, early: int = 50, late: int = 500, sign: int = 1
 ) -> Float[Array, ""]:

@@ -13,6 +13,7 @@ from jaxtyping import Array
 from .. import viz
 from .._arguments import as_int, check_key
 from .._random import host_generator
+from .._waiting import waiting
 from ..core._check import as_mask
 from ..mesh._gather import on_mesh
 from ..nn._linear import einsum
@@ -60,6 +61,7 @@ class CausalBasis(Result):
         )
 
 
+@waiting("ji.lens.causal_basis: compiling and running")
 def causal_basis(
     model: ModelLike,
     tokens: TokensLike,

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._arguments import as_numbers, concrete
+from .._waiting import waiting
 from ..core._check import as_mask, logit_count
 from ..core._intervene import config_of
 from ..mesh._gather import on_mesh
@@ -18,6 +19,7 @@ from ._measures import kl
 from ._read import Lens, LogitLens, Streams, capture, over_rows, token_shape, with_logits
 
 
+@waiting("ji.lens.marginal_bias: compiling and running")
 def marginal_bias(
     model: ModelLike,
     tokens: TokensLike,

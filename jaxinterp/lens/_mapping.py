@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._arguments import as_numbers, concrete
+from .._waiting import waiting
 from ..core._check import as_tokens
 from ..core._run import run
 from ..typing import ArrayLike, FloatLike, IndexLike, MaskLike, ModelLike, TokensLike
@@ -89,6 +90,7 @@ def _fit_affine(x: Float[Array, "*layer n d"], y: Float[Array, "*layer n e"], ri
     return AffineMap(weight, bias[0])
 
 
+@waiting("ji.lens.fit_mapping: compiling and running")
 def fit_mapping(
     source_model: ModelLike,
     target_model: ModelLike,

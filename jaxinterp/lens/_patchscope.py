@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array
 
 from .._deprecations import respelled
+from .._waiting import waiting
 from ..core._blocks import layer_count
 from ..core._captures import at
 from ..core._check import (
@@ -53,6 +54,7 @@ _MOVED = {
 
 
 @respelled(**_MOVED)
+@waiting("ji.lens.patchscope: compiling and running")
 def patchscope(
     source_model: ModelLike,
     source_tokens: TokensLike,

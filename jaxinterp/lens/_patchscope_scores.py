@@ -7,6 +7,7 @@ import scipy
 
 from .. import viz
 from .._arguments import as_numbers
+from .._waiting import waiting
 from ..core._run import run
 from ..stats import mean_interval
 from ..stats._results import Record, Result
@@ -191,6 +192,7 @@ class MultiHop(Result):
         )
 
 
+@waiting("ji.lens.multi_hop: compiling and running")
 def multi_hop(
     model: ModelLike,
     inner: TokensLike,

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 from .. import viz
 from .._arguments import as_floats
 from .._tabular import Record, Tabular
+from .._waiting import waiting
 from ..core._captures import at
 from ..core._check import as_int32, as_list, as_numbers, as_tokens, check_tokens, logit_count
 from ..core._edit import Edit
@@ -114,6 +115,7 @@ class Localised(Tabular, eqx.Module):
         return self.probs.reshape(*lead, height, width)
 
 
+@waiting("ji.lens.localise: compiling and running")
 def localise(
     model: ModelLike,
     tokens: TokensLike,
@@ -158,8 +160,7 @@ def localise(
     longest = max(map(len, lists))
     # Short words repeat their first token: the maximum stays the same.
     ids = np.stack([np.r_[row, np.full(longest - len(row), row[0])] for row in lists])
-    if isinstance(pos, range):
-        pos = np.asarray(pos)
+    pos = np.asarray(pos) if isinstance(pos, range) else pos
     streams = capture(model, as_tokens(tokens), LogitLens(), mask=mask, edits=edits, pos=pos, own=False)
     return Localised(_largest(streams, jnp.asarray(ids, jnp.int32), vocab))
 
@@ -236,8 +237,7 @@ def project_away(
             "A direction has the axis (d,); got a number. Write ji.lens.project_away(direction, alpha)."
         )
     # JAX arrays, so that they are leaves of the edit: other values never compile again.
-    leaves = jnp.asarray(vector), jnp.asarray(as_floats(alpha, "alpha"))
-    return map_site(site, _project_away, *leaves, **where)
+    return map_site(site, _project_away, jnp.asarray(vector), jnp.asarray(as_floats(alpha, "alpha")), **where)
 
 
 def _project_away(x: Array, direction: Array, alpha: Array) -> Array:

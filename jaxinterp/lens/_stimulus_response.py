@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .. import viz
+from .._waiting import waiting
 from ..core._check import as_mask, as_tokens
 from ..core._run import resume
 from ..mesh._gather import on_mesh
@@ -66,6 +67,7 @@ def aitchison(a: ArrayLike, b: ArrayLike, weights: ArrayLike) -> Float[Array, "*
     return (w * x * y).sum(-1)
 
 
+@waiting("ji.lens.stimulus_response: compiling and running")
 def stimulus_response(
     model: ModelLike,
     tokens: TokensLike,

@@ -145,7 +145,7 @@ def context_ngrams(
     mean, spread = sums.sum(-1) / counts.sum(), sums[[2, 3, 4]] - sums[[0]]
     costs, (low, high) = spread.sum(-1) / counts.sum(), ratio_ends(spread, counts, level, rng)
     ids, rows = found.best(int(settings.top))
-    drawn = random_costs(model, read, own, ids, int(settings.prompts), rng)
+    drawn = random_costs(model, read, own, ids, int(settings.prompts), rng, progress)
     texts = [tuple(tokenizer.tokens(each)) if tokenizer is not None else map(str, each) for each in ids]
     ngrams = ContextNgrams(
         ids,

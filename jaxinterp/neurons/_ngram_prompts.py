@@ -17,7 +17,13 @@ COMMON, LENGTH = 100, 12
 
 
 def random_costs(
-    model: Any, read: Any, own: Contexts, ids: np.ndarray, prompts: int, rng: np.random.Generator
+    model: Any,
+    read: Any,
+    own: Contexts,
+    ids: np.ndarray,
+    prompts: int,
+    rng: np.random.Generator,
+    progress: bool,
 ) -> np.ndarray:
     """Mean costs `(3, n)` of the last token of each n-gram behind random common tokens."""
     if not prompts or not len(ids):
@@ -37,7 +43,7 @@ def random_costs(
         last.append(np.asarray(values[0], np.float64)[:, :many, -1])
         return state
 
-    folded(parts, model, [], 0, step, per_batch=read, progress=False)
+    folded(parts, model, [], 0, step, per_batch=read, progress="random prompts" if progress else False)
     losses = np.concatenate(last, 1).reshape(len(RUNS), len(ids), prompts).mean(-1)
     return losses[[2, 3, 4]] - losses[0]
 

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._deprecations import respelled
+from .._waiting import waiting
 from ..core._check import shown
 from ..core._listing import sites
 from ..core._sites import axes_of, is_per_layer, parse
@@ -34,6 +35,7 @@ def mean_activations(
     positions: IndexLike | None = None,
     by_position: bool = False,
     batch_size: int | str = "auto",
+    progress: bool = True,
 ) -> Float[Array, "layer *site"]:
     r"""$\bar A = \frac{1}{n} \sum_{x} A(x)$: the mean of a site over a corpus, batch by batch.
 
@@ -46,6 +48,7 @@ def mean_activations(
       all real tokens count.
     - `by_position`: takes a mean at each position by itself; all batches then need one length.
     - `batch_size`: rows of a forward pass; "auto" takes at most 32.
+    - `progress`: a bar once two seconds have passed; for a list of batches, a line; True by default.
 
     **Returns:** the mean, float32, `(layer, 1, ...)` or `(layer, pos, ...)`: it broadcasts in
     `ji.patching.ablate(..., values=...)`.
@@ -62,15 +65,19 @@ def mean_activations(
         raise ValueError(f"mean_activations averages a site of the blocks with positions; got {site!r}.")
     step = SiteSums(base, by_position)
     state: Any = None
-    for corpus in _corpora(tokens, mask, positions):
-        length = int(corpus.tokens.shape[1])
-        if state is None:
-            shape = list(sites(model, jax.ShapeDtypeStruct((1, length), jnp.int32))[base].shape)
-            shape[1:3] = [length if by_position else 1]
-            state = np.zeros(shape, np.float32), np.zeros(shape[1], np.float32)
-        elif by_position and length != state[1].shape[0]:
-            raise ValueError("by_position=True needs prompts of one length in all batches.")
-        state = fold(corpus, model, [base], state, step, batch_size=batch_size, progress=False)
+    one, bar = _is_one(tokens), f"mean of {base}"
+    with waiting(f"ji.patching.mean_activations of {base}", bool(progress) and not one):
+        for corpus in _corpora(tokens, mask, positions):
+            length = int(corpus.tokens.shape[1])
+            if state is None:
+                shape = list(sites(model, jax.ShapeDtypeStruct((1, length), jnp.int32))[base].shape)
+                shape[1:3] = [length if by_position else 1]
+                state = np.zeros(shape, np.float32), np.zeros(shape[1], np.float32)
+            elif by_position and length != state[1].shape[0]:
+                raise ValueError("by_position=True needs prompts of one length in all batches.")
+            state = fold(
+                corpus, model, [base], state, step, batch_size=batch_size, progress=progress and one and bar
+            )
     if state is None:
         raise ValueError("mean_activations needs at least one batch of tokens (batch, pos); got none.")
     total, count = map(jnp.asarray, state)
@@ -78,9 +85,14 @@ def mean_activations(
     return total / jnp.maximum(jnp.broadcast_to(count, total.shape), 1)
 
 
+def _is_one(tokens: Any) -> bool:
+    """Whether this is one corpus; otherwise it is a list of batches."""
+    return is_corpus(tokens) or hasattr(tokens, "dtype")
+
+
 def _corpora(tokens: Any, mask: Any, positions: Any) -> Iterator[Any]:
     """A corpus, or each batch of a list as one."""
-    if is_corpus(tokens) or hasattr(tokens, "dtype"):
+    if _is_one(tokens):
         yield as_corpus(tokens, mask=mask, positions=positions)
         return
     if isinstance(tokens, str) or not isinstance(tokens, Iterable) or isinstance(tokens, eqx.Module):

@@ -13,6 +13,7 @@ from jaxtyping import Array
 from .. import viz
 from .._arguments import as_int, check_key
 from .._random import host_generator
+from .._waiting import waiting
 from ..core import run
 from ..core._check import shown
 from ..core._sites import is_per_layer
@@ -77,6 +78,7 @@ class SubsetBounds(Result):
         )
 
 
+@waiting("ji.patching.subset_bounds: compiling and running")
 def subset_bounds(
     model: ModelLike,
     clean: TokensLike,

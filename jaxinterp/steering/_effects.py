@@ -11,20 +11,12 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from .._arguments import as_floats
+from .._waiting import waiting
 from ..core import add, run
 from ..metrics import Metric
 from ..stats import mean_interval
 from ..stats._results import Record, Result
-from ..typing import (
-    ArrayLike,
-    BatchLike,
-    EditsLike,
-    IntLike,
-    MetricLike,
-    ModelLike,
-    StrLike,
-    ValueLike,
-)
+from ..typing import ArrayLike, BatchLike, EditsLike, IntLike, MetricLike, ModelLike, StrLike, ValueLike
 from ._interventions import as_direction
 from ._prompts import Prompts, as_prompts, layer_place, metric_of
 from ._trials import measured, wide_logits
@@ -69,6 +61,7 @@ class SideEffects(Result):
         return [{"measure": name, **interval_of(each)} for name, each in values.items()]
 
 
+@waiting("ji.steering.side_effects: compiling and running")
 def side_effects(model: ModelLike, edits: EditsLike, texts: BatchLike) -> SideEffects:
     r"""$-\overline{\log p_e(x_{t+1})}$ and $\overline{D_\mathrm{KL}(p \,\|\, p_e)}$: the cost of edits on other texts.
 
@@ -164,6 +157,7 @@ class StrengthSweep(Result):
         return lines({"metric": mean}, x=self.strengths, x_axis="strength", y_axis="metric", bands=bands)
 
 
+@waiting("ji.steering.strengths: compiling and running")
 def strengths(
     model: ModelLike,
     direction: ValueLike,

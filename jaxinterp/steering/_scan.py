@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._arguments import as_array, as_int, check_function
+from .._waiting import waiting
 from ..core._blocks import layer_count
 from ..core._intervene import split_edits
 from ..stats._results import Record, Result
@@ -57,6 +58,7 @@ class Scan(Result):
         )
 
 
+@waiting("ji.steering.scan: compiling and running")
 def scan(
     model: ModelLike,
     harmful: BatchLike,
@@ -131,6 +133,7 @@ def _has_side(x: np.ndarray, y: np.ndarray, direction: np.ndarray) -> np.ndarray
     return np.abs(gap) > unit * largest * np.linalg.norm(axis, axis=-1)
 
 
+@waiting("ji.steering.cosines: compiling and running")
 def cosines(
     model: ModelLike,
     prompts: BatchLike,

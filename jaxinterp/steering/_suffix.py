@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._arguments import as_int, as_mask
+from .._waiting import waiting
 from ..core import at, run
 from ..core._check import check_choice
 from ..stats._results import Record, Result
@@ -80,6 +81,7 @@ class SuffixEffect(Result):
         return lines(series, x_axis="head, by what it writes", y_axis="attention")
 
 
+@waiting("ji.steering.suffix_effect: compiling and running")
 def suffix_effect(
     model: ModelLike,
     direction: ValueLike,

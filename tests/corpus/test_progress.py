@@ -1,8 +1,10 @@
 """A bar that is slow to move says that programs are compiled, and then that they are not."""
 
+import ast
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -141,3 +143,40 @@ def test_functions_without_a_bar_name_themselves(
     assert not capsys.readouterr().err  # a part of a larger program, which was told to be silent
     jax.vmap(lambda head: ji.run(model, tokens, edits=[ji.zero("z", layer=1, head=head)])[0])(np.arange(2))
     assert "ji.run: compiling and running" in capsys.readouterr().err
+
+
+def test_a_mean_over_a_corpus_shows_a_bar_and_one_over_a_list_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(_waiting, "DELAY", 0.0)
+    model, tokenizer = ji.load("tiny")
+    tokens, _ = tokenizer(["The old man", "The old man"])
+    first = ji.patching.mean_activations(model, tokens, "mlp_out")
+    assert "mean of mlp_out" in capsys.readouterr().err
+    ji.patching.mean_activations(model, [tokens, tokens], "mlp_out")
+    assert "ji.patching.mean_activations of mlp_out" in capsys.readouterr().err
+    for batches in (tokens, [tokens]):
+        quiet = ji.patching.mean_activations(model, batches, "mlp_out", progress=False)
+        assert (np.asarray(quiet) == np.asarray(first)).all() and not capsys.readouterr().err
+    ji.metrics.measure(model, tokens, ji.metrics.logit_diff(3, 4))
+    assert "ji.metrics.measure" in capsys.readouterr().err
+
+
+def test_whatever_reads_a_corpus_with_a_model_can_show_a_bar() -> None:
+    """`stream` reads nothing by itself: the training that takes its batches has the bar."""
+    root = Path(ji.__file__).parent
+    silent = []
+    for path in root.rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        for each in ast.parse(text).body if "CorpusLike" in text else ():
+            if not isinstance(each, ast.FunctionDef) or each.name.startswith("_"):
+                continue
+            options = [*each.args.args, *each.args.kwonlyargs]
+            types = {ast.unparse(arg.annotation) for arg in options if arg.annotation}
+            reads = any("CorpusLike" in one for one in types) and any("ModelLike" in one for one in types)
+            if reads and "```" in (ast.get_docstring(each) or ""):
+                names = {arg.arg for arg in options} & {"progress", "settings"}
+                silent += [] if names else [each.name]
+    assert set(silent) <= {"stream", "universal", "families"}, (
+        silent
+    )  # the last two show the bar of `correlations`

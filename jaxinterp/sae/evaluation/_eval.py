@@ -82,7 +82,9 @@ def evaluate(
     fits(sae, read)
     parts, suffix = read.batches(batch_size), suffix_of(model, read.name)
     how: dict[str, Any] = {"captures": suffix.captures, "per_batch": ReachedAt(suffix)}
-    mean = read.fold(parts, np.zeros(read.width), add_activations, progress=False, **how)
+    mean = read.fold(
+        parts, np.zeros(read.width), add_activations, progress="mean" if progress else False, **how
+    )
     mean = jnp.asarray(mean / read.count, jnp.float32)
 
     def step(total: dict[str, Any], batch: Batch, at_site: Reached) -> dict[str, Any]:
