@@ -12,7 +12,7 @@ from ..mesh._platform import platform_of
 from ..metrics import Metric
 from ..patching._attribution_program import vanishes
 from ..patching._pairs import PatchingPair
-from ..patching.packed._plan import byte_limit
+from ..patching.packed._plan import as_option, byte_limit
 from ..typing import BytesLike, GraphLike, IntLike, MaskLike, MetricLike, ModelLike, StrLike, TokensLike
 from ._circuit import check_graph
 from ._eap_points import is_plain, radau
@@ -139,8 +139,8 @@ def _sizes(setup: Experiment, pair: PatchingPair, points: int, max_bytes: BytesL
     room = limit // each
     if room < 1:
         raise ValueError(
-            f"Differences and gradients of one example take about {each / 2**20:.1f} MiB, and max_bytes is "
-            f"{limit / 2**20:.1f} MiB. Raise max_bytes, or give shorter prompts."
+            f"Differences and gradients of one example take about {as_option(each)}, and max_bytes is "
+            f"{limit}. Raise max_bytes, or give shorter prompts."
         )
     kept = ("q", "k", "v", "z", "resid_pre", "resid_mid", "mlp_pre", "mlp_up", "mlp_post", "mlp_out")
     numbers = sum(int(np.prod(shapes[site].shape)) for site in kept if site in shapes)

@@ -15,7 +15,7 @@ from ..core._check import logit_count
 from ..mesh._platform import platform_of
 from ..metrics import Metric
 from ..patching._pairs import PatchingPair, make_pair
-from ..patching.packed._plan import byte_limit
+from ..patching.packed._plan import as_option, byte_limit
 from ..typing import (
     BytesLike,
     MaskLike,
@@ -137,8 +137,8 @@ def _sizes(nodes: Wiring, pair: PatchingPair, metric: Metric, max_bytes: BytesLi
     room = int(0.5 * (limit - fixed) / each)
     if room < 1:
         raise ValueError(
-            f"Patching one edge of these prompts needs about {(fixed + 2 * each) / 2**20:.1f} MiB, and "
-            f"max_bytes is {limit / 2**20:.1f} MiB. Raise max_bytes, or give fewer prompts at once."
+            f"Patching one edge of these prompts needs about {as_option(fixed + 2 * each)}, and "
+            f"max_bytes is {limit}. Raise max_bytes, or give fewer prompts at once."
         )
     # As many as keep the device busy.
     accelerated = platform_of((pair.model, pair.target)) != "cpu"

@@ -19,7 +19,7 @@ from ..mesh._gather import on_mesh
 from ..metrics import Metric
 from ..patching._gradients import positions
 from ..patching._pairs import PatchingPair, make_pair
-from ..patching.packed._plan import byte_limit
+from ..patching.packed._plan import as_option, byte_limit
 from ..typing import ArrayLike, BytesLike, IndexLike, MaskLike, ModelLike, StrLike, TokensLike
 from ._circuit import Circuit, as_circuit
 from ._edge_mask import SENDING, Changes, EdgeMask, cuts
@@ -237,7 +237,7 @@ def at_once(pair: PatchingPair, graph: Graph, reads: int, max_bytes: BytesLike) 
     room = (limit - fixed) // each
     if room < 1:
         raise ValueError(
-            f"One circuit of these prompts takes about {(fixed + each) / 2**20:.1f} MiB, and max_bytes is "
-            f"{limit / 2**20:.1f} MiB. Raise max_bytes, or give fewer prompts at once."
+            f"One circuit of these prompts takes about {as_option(fixed + each)}, and max_bytes is "
+            f"{limit}. Raise max_bytes, or give fewer prompts at once."
         )
     return int(min(room, 256))

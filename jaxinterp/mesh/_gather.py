@@ -73,8 +73,17 @@ def _called_on(program: Callable[Args, R], suits: Callable[[Any], bool]) -> Call
     @functools.wraps(program)
     def call(*args: Args.args, **kwargs: Args.kwargs) -> R:
         mesh = None if data_mesh() else _mesh_of((args, kwargs), suits)
-        with contextlib.nullcontext() if mesh is None else jax.sharding.use_abstract_mesh(mesh):
-            return program(*args, **kwargs)
+        try:
+            with contextlib.nullcontext() if mesh is None else jax.sharding.use_abstract_mesh(mesh):
+                return program(*args, **kwargs)
+        except ValueError as error:
+            if "incompatible devices" not in str(error):
+                raise
+            raise ValueError(
+                "A model and what it reads lie on the same devices, and here they do not. Give arrays of NumPy, which go "
+                "to the model, np.asarray(tokens); or lay rows on its mesh, ji.mesh.rows_on(mesh, tokens). JAX says: "
+                f"{error}"
+            ) from error
 
     return call
 

@@ -61,7 +61,7 @@ def suits_kernel(
     square = not reads.causal or q.shape[-3] == k.shape[-3]
     width = q.shape[-1]
     fits = q.shape[-3] >= KERNEL_QUERIES and k.shape[-3] >= KERNEL_QUERIES and width % 8 == 0
-    common = q.dtype in (jnp.bfloat16, jnp.float32) and (width <= 128 or width % 128 == 0)
+    common = q.dtype in (jnp.bfloat16, jnp.float16, jnp.float32) and (width <= 128 or width % 128 == 0)
     return whole and square and fits and common and q.dtype == k.dtype
 
 

@@ -138,3 +138,17 @@ def on_eight_devices(folder: Path) -> None:
 def test_eight_devices(tmp_path: Path) -> None:
     code = f"from pathlib import Path; from tests.mesh.test_meshes import on_eight_devices as check; check(Path({str(tmp_path)!r}))"
     assert "equal" in run(code, devices=8)
+
+
+def test_arrays_on_other_devices_are_told_where_to_lie() -> None:
+    """JAX names argument numbers of a program; the library says which arrays, and how to lay them."""
+    from jaxinterp.mesh._gather import on_mesh
+
+    @on_mesh
+    def program(wrong: str) -> None:
+        raise ValueError(wrong)
+
+    with pytest.raises(ValueError, match=r"np\.asarray\(tokens\).*ji\.mesh\.rows_on\(mesh, tokens\).*on 3"):
+        program("Received incompatible devices for jitted computation: 2 on 3")
+    with pytest.raises(ValueError, match=r"^another$"):
+        program("another")

@@ -319,7 +319,8 @@ def test_the_call_for_gpu(causal: bool, padded: bool, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.slow
-def test_a_gpu_runs_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_a_gpu_runs_kernels(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the exported program, as if cuDNN and a card were here; a gradient has a kernel of its own."""
     from jax._src.cudnn import fused_attention_stablehlo as calls
 
@@ -327,7 +328,7 @@ def test_a_gpu_runs_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(_gpu_kernel, "_has_card", lambda: True)
     monkeypatch.setattr(calls, "check_cudnn_version", lambda: 91000)
-    q, k, v, real = (x.astype(jnp.bfloat16) for x in long_inputs(256, 64))
+    q, k, v, real = (x.astype(dtype) for x in long_inputs(256, 64))
     reads = Reads(256, 256, causal=True, real=real.astype(bool))
 
     def text(f: Any) -> str:
@@ -351,6 +352,15 @@ def test_a_card_that_is_not_here_takes_the_plain_form_in_wider_chunks() -> None:
 
     assert "cudnn" not in text("cuda")
     assert text("cuda").count("stablehlo.while") < text("cpu").count("stablehlo.while")
+
+
+def test_float16_takes_the_plain_form_on_a_tpu() -> None:
+    """A TPU has no products of float16, and the plain form is there what it is elsewhere."""
+    q = jax.ShapeDtypeStruct((1, 256, 2, 64), jnp.float16)
+    mix = lambda q: _one_pass.one_pass(q, q, q, Reads(256, 256, causal=True))
+    assert "tpu_custom_call" not in jax.export.export(jax.jit(mix), platforms=["tpu"])(q).mlir_module()
+    x = long_inputs(256, 64)[0].astype(jnp.float16)
+    np.testing.assert_array_equal(mix(x), _one_pass.chunked(x, x, x, Reads(256, 256, causal=True)))
 
 
 @pytest.mark.slow

@@ -83,7 +83,7 @@ def plan(
     order = np.empty_like(by_length)
     half = (len(order) + 1) // 2
     order[::2], order[1::2] = by_length[:half], by_length[half:][::-1]
-    count, least = 1, None
+    count, most = 1, sizes.step_rows(limit)
     while True:
         parts = np.array_split(order, count)
         width = len(parts[0])
@@ -97,7 +97,7 @@ def plan(
         else:
             rows = 1 << (max(used, 1) - 1).bit_length()
         # As many rows of every prompt: prompts that begin to differ at one position then fill whole chunks.
-        step = most = sizes.step_rows(limit)
+        step = most
         if not accelerated and spread == 1:
             # Chunks that nothing fills are skipped, so small ones: prompts end or begin to differ anywhere.
             step = -(-step // MOST_AT_ONCE)
@@ -109,16 +109,17 @@ def plan(
         # All rows of one group pass a block in as few equal parts as fit.
         at_once = 1 if accelerated or spread > 1 else -(-chunks // -(-rows // most))
         needed = sizes.needed(chunks * chunk_rows, at_once * chunk_rows)
-        least = needed if least is None else min(least, needed)
         if needed <= limit:
             break
-        if count == grid.jobs:
+        # More pieces first, then fewer rows at once; one job in rows that pass one by one needs the least.
+        if count == grid.jobs and most == 1:
             raise ValueError(
-                f"This sweep needs at least {_mb(least)} (the unpatched run and the values of "
-                f"{grid.site!r} alone take {_mb(sizes.fixed)}), and max_bytes is {_mb(limit)}. Raise "
+                f"This sweep needs at least {as_option(needed)} (the unpatched run and the values of "
+                f"{grid.site!r} alone take {_mb(sizes.fixed)}), and max_bytes is {limit}. Raise "
                 "max_bytes, give fewer prompts at once, or sweep a part of the layers: "
                 "over={'layer': range(3), ...}."
             )
+        most = max(1, most // 2) if count == grid.jobs else most
         count = min(2 * count, grid.jobs)
     unembed = max(1, int(min(LOGITS_BYTES, limit // 4) // sizes.logits))
     pieces = [
@@ -182,6 +183,11 @@ def available_bytes() -> int:
     if stats and "bytes_limit" in stats:
         return stats["bytes_limit"] // 2
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
+
+
+def as_option(size: int) -> str:
+    """Bytes for a reader, and as the option that an error asks for: `1.5 MiB, max_bytes=1572864`."""
+    return f"{_mb(size)}, max_bytes={size}"
 
 
 def _mb(size: int) -> str:
