@@ -74,8 +74,8 @@ def activations(
     if next_token:
         tokens, positions, index = _shifted(tokens, mask, positions, index, pos)
         mask = None
-    several = isinstance(site, Iterable) and not isinstance(site, str)
-    site = list(site) if several else site
+    several = None if isinstance(site, str) or not isinstance(site, Iterable) else list(site)
+    site = site if several is None else several
     inverse = None
     if index is not None:
         index = np.asarray(index)
@@ -102,7 +102,7 @@ def activations(
             name: x[:, inverse] if reading.shapes[name][0] is not None else x[inverse]
             for name, x in out.items()
         }
-    return out if several else next(iter(out.values()))
+    return next(iter(out.values())) if several is None else out
 
 
 @respelled(real="mask")

@@ -117,7 +117,7 @@ def scan(
         )
     x, y = (np.einsum("nlpd,lpd->lpn", read(each), found) for each in val)
     above = np.sign(x[..., :, None] - y[..., None, :])
-    auc = np.where(_has_side(*first, found), (above.mean((-2, -1)) + 1) / 2, 0.5).T
+    auc = np.where(_has_side(first[0], first[1], found), (above.mean((-2, -1)) + 1) / 2, 0.5).T
     layers = np.arange(layer_count(split_edits(model)[0]))
     return Scan(places, layers, str(site), np.moveaxis(found, 0, 1), auc)
 

@@ -109,7 +109,7 @@ def mlp(
     x = as_examples(x, layers=True).astype(np.float32)
     if loss not in ("logistic", "squared"):
         raise ValueError(f"loss is 'logistic' for classes or 'squared' for real targets; got {loss!r}.")
-    widths = tuple(hidden) if isinstance(hidden, Iterable) else (None,)
+    widths = tuple(hidden) if isinstance(hidden, Iterable) else (0,)
     if any(not is_int(h) or h < 1 for h in widths):
         raise ValueError(f"hidden is the widths of the hidden layers, as (1000,); got {hidden!r}.")
     init = _init_of(tuple(int(h) for h in widths))
