@@ -90,9 +90,9 @@ class Tap:
         place = [jnp.asarray(at, jnp.int32) for at in (self.layer, *(0,) * (k.ndim - 3), self.start, 0)]
         self.memory = tuple(
             lax.dynamic_update_slice(
-                whole, new.reshape(1, *new.shape[:-2], whole.shape[-1]).astype(whole.dtype), place
+                to, new.reshape(1, *new.shape[:-2], to.shape[-1]).astype(to.dtype), place
             )
-            for whole, new in zip(self.memory, (k, v), strict=True)
+            for to, new in zip(self.memory, (k, v), strict=True)
         )
         if isinstance(self.start, int):
             return k, v
