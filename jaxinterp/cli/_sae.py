@@ -8,7 +8,7 @@ from .._text import line
 from ._command import MODEL, CommandGroup, Number, choice, say
 from ._dictionary import opened
 from ._sae_train_command import train
-from ._texts import packed, prompt, texts, waiting
+from ._texts import packed, prompt, texts, texts_or_none, unused, waiting
 
 
 @click.group(cls=CommandGroup, short_help="Train a sparse dictionary (SAE), and look at its features.")
@@ -41,7 +41,7 @@ _DICTIONARY = click.argument("dictionary")  # a path, "tiny", or a place on the 
 
 @sae.command(epilog=MODEL, short_help="Write web pages that show what its features respond to.")
 @_DICTIONARY
-@texts
+@texts_or_none
 @_MODEL
 @_SITE
 @click.option(
@@ -61,7 +61,8 @@ _DICTIONARY = click.argument("dictionary")  # a path, "tiny", or a place on the 
 @click.option(
     "--serve",
     is_flag=True,
-    help="Also serve the pages to this machine, so that they read texts that are written on them. Ctrl-C ends it.",
+    help="Also serve the pages to this machine, so that they read texts that are written on them; without DATA, "
+    "serve those that OUT holds already. Ctrl-C ends it.",
 )
 @click.option(
     "--port",
@@ -92,6 +93,7 @@ def browse(
       jaxinterp sae browse my_dictionary texts/ --out features
       jaxinterp sae browse sae_folder texts/ --model gpt2 --site "resid_pre[8]"
       jaxinterp sae browse tiny texts/ --serve --port 8000
+      jaxinterp sae browse tiny --serve
     """
     from .. import sae as dictionaries
 
@@ -101,12 +103,20 @@ def browse(
         )
     if port and not serve:
         raise ValueError(f"--port is the port of --serve; got --port {port} alone. Add --serve.")
+    if not data and not (serve and (out / "index.html").is_file()):
+        raise ValueError(
+            f"The pages are written from texts: jaxinterp sae browse {line(dictionary)} TEXTS. Without them --serve "
+            f"serves the pages that a folder holds, and {line(out)} holds none."
+        )
     found, loaded, tokenizer = opened(dictionary, model, data)
-    corpus = packed(tokenizer, loaded, data, ctx, most, chars)
-    path = dictionaries.browse(
-        out, found, loaded, tokenizer, corpus, site=site, settings=dictionaries.ExampleSettings(top=top)
-    )
-    say(f"Wrote {line(path)}; open {line(path / 'index.html' if path.is_dir() else path)}.")
+    path = out
+    if data:
+        corpus = packed(tokenizer, loaded, data, ctx, most, chars)
+        settings = dictionaries.ExampleSettings(top=top)
+        path = dictionaries.browse(out, found, loaded, tokenizer, corpus, site=site, settings=settings)
+        say(f"Wrote {line(path)}; open {line(path / 'index.html' if path.is_dir() else path)}.")
+    else:
+        unused("the pages are written already.", "ctx", "most", "chars", "top")
     if serve:
         with dictionaries.serve(path, found, loaded, tokenizer, site=site, port=port) as pages:
             say(f"The pages read texts at {pages.url}\nCtrl-C ends it.")

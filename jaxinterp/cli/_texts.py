@@ -28,7 +28,6 @@ FIELD = click.option(
     help="The field of a line, or the column of a table, that holds the text.",
 )
 _OPTIONS = (
-    click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path)),
     CTX,
     click.option(
         "--most",
@@ -47,11 +46,16 @@ _OPTIONS = (
 )
 
 
-def texts(command: Any) -> Any:
+def texts(command: Any, *, required: bool = True) -> Any:
     """Adds the argument DATA and the options `--ctx --most --chars` to a command."""
     for each in reversed(_OPTIONS):
         command = each(command)
-    return command
+    return click.argument("data", nargs=-1, required=required, type=click.Path(path_type=Path))(command)
+
+
+def texts_or_none(command: Any) -> Any:
+    """As `texts`, for a command that has something to do without them too."""
+    return texts(command, required=False)
 
 
 @contextlib.contextmanager

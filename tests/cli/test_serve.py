@@ -76,6 +76,12 @@ def test_the_command_serves_its_pages_until_it_is_interrupted(dictionary, tmp_pa
     assert seen and seen[0] in text and text.rstrip().endswith("The pages are closed.")
     with pytest.raises(urllib.error.URLError):
         fetched(seen[0])
+    # Without texts the pages that are there are served, and nothing is read again.
+    monkeypatch.setattr(ji.sae, "browse", None)
+    args.remove(args[3])
+    again = call(*args, "--out", tmp_path / "f")
+    assert len(seen) == 2 and seen[1] in again and "Wrote" not in again
+    assert f"{tmp_path / 'h'} holds none" in call(*args, "--out", tmp_path / "h", code=2)
 
 
 @pytest.mark.slow
