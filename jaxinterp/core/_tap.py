@@ -89,10 +89,8 @@ class Tap:
         # One slice of the carried stack is written in place: no step copies the memory.
         place = [jnp.asarray(at, jnp.int32) for at in (self.layer, *(0,) * (k.ndim - 3), self.start, 0)]
         self.memory = tuple(
-            lax.dynamic_update_slice(
-                to, new.reshape(1, *new.shape[:-2], to.shape[-1]).astype(to.dtype), place
-            )
-            for to, new in zip(self.memory, (k, v), strict=True)
+            lax.dynamic_update_slice(whole, lax.collapse(new, k.ndim - 2)[None].astype(whole.dtype), place)
+            for whole, new in zip(self.memory, (k, v), strict=True)
         )
         if isinstance(self.start, int):
             return k, v
