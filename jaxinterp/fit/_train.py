@@ -13,7 +13,7 @@ from .._deprecations import respelled
 from .._tabular import Tabular
 from ..core._check import check_key
 from ..data._files import fingerprint
-from ..mesh._automatic import automatic
+from ..mesh._automatic import automatic, check_around
 from ..mesh._rows import replicated
 from ..stats._results import Record
 from ..typing import IntLike, KeyLike, MeshLike, NumberedBatches, OptimizerLike, PyTree
@@ -130,7 +130,9 @@ def train(
     steps = int(steps)
     if key is not None:
         check_key(key, "ji.fit.train(params, batches, loss, optimizer, key={}, ...)")
-    mesh = None if mesh is None else automatic(mesh)
+    if mesh is not None:
+        check_around()
+        mesh = automatic(mesh)
     batch, read = as_batches(batches, mesh is None)
     task, arrays = loss_task(params, loss, optimizer, follow=after, key=key, which=is_trained)
     state = initial_state(arrays, optimizer, task.which, extra=extra, averaged=settings.average is not None)

@@ -64,17 +64,22 @@ def on_auto_axes(x: jax.Array) -> jax.Array:
     )
 
 
-def check_automatic(model: Any) -> None:
-    """Raises where a model was laid on Explicit axes by hand, or a mesh with such axes is set around."""
+def check_around() -> None:
+    """Raises where a mesh with Explicit axes is set around a call."""
     around = jax.sharding.get_abstract_mesh()
     if _explicit(around):
         names = tuple(around.axis_names)
         raise ValueError(
             f"A mesh with Explicit axes {names} is set around this call, and the code of a model says no "
-            "shardings. Leave jax.set_mesh out: ji.load(..., mesh=mesh) suffices. Or make its axes Auto: "
-            f"jax.make_mesh({tuple(around.axis_sizes)}, {names}, axis_types="
+            "shardings. Leave jax.set_mesh out: ji.load(..., mesh=mesh), or the mesh= of a training, suffices. Or make its "
+            f"axes Auto: jax.make_mesh({tuple(around.axis_sizes)}, {names}, axis_types="
             f"(jax.sharding.AxisType.Auto,) * {len(names)})."
         )
+
+
+def check_automatic(model: Any) -> None:
+    """Raises where a model was laid on Explicit axes by hand, or a mesh with such axes is set around."""
+    check_around()
     for leaf in jax.tree.leaves(model):
         if isinstance(leaf, jax.Array) and _explicit(jax.typeof(leaf).sharding.mesh):
             mesh = jax.typeof(leaf).sharding.mesh

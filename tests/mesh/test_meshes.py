@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -152,3 +153,15 @@ def test_arrays_on_other_devices_are_told_where_to_lie() -> None:
         program("Received incompatible devices for jitted computation: 2 on 3")
     with pytest.raises(ValueError, match=r"^another$"):
         program("another")
+
+
+def test_a_training_on_a_mesh_wants_no_explicit_one_around_it() -> None:
+    mesh, x = jax.make_mesh((1, 1), ("data", "feature")), np.ones((8, 4), np.float32)
+    key, kind, adam = jax.random.key(0), ji.sae.TopK(d=4, features=8, k=2), optax.adam(1e-3)
+    with jax.set_mesh(mesh):
+        with pytest.raises(ValueError, match=r"the mesh= of a training, suffices.*axis_types="):
+            ji.sae.train(kind, x, key=key, steps=1, batch_size=4, mesh=mesh)
+        with pytest.raises(ValueError, match=r"the mesh= of a training, suffices"):
+            ji.fit.train(
+                {"w": x}, [x], lambda params, batch: (params["w"] * batch).sum(), adam, steps=1, mesh=mesh
+            )

@@ -16,6 +16,7 @@ from ...fit._longer import schedules_of
 from ...fit._loop import drive
 from ...fit._rows import seed_of
 from ...fit._settings import OPTIONS, SettingsLike, check_counts, check_settings
+from ...mesh._automatic import check_around
 from ...mesh._dictionaries import dictionary_mesh
 from ...typing import ActivationsLike, CoderLike, IntLike, KeyLike, KindLike, MeshLike, OptimizerLike
 from ..files._origin import Origin, origin_of, with_origin
@@ -89,7 +90,9 @@ def train(
     steps, batch_size = int(steps), int(batch_size)
     first, later = jax.random.split(check_key(key, "ji.sae.train(kind, stream, key={}, ...)"))
     seed = seed_of(later)
-    mesh = None if mesh is None else dictionary_mesh(mesh)
+    if mesh is not None:
+        check_around()
+        mesh = dictionary_mesh(mesh)
     if mesh is not None and isinstance(stream, Stream):
         stream = stream.on(mesh)
     batches = Batches(stream, batch_size, seed)
