@@ -114,7 +114,7 @@ def estimate(
 
     **Returns:** an `Estimate`.
 
-    **Raises:** ValueError for what is neither a config nor a kind, sites that the model lacks, and a shape of other
+    **Raises:** ValueError for what is neither a config nor a kind that is trained, sites that the model lacks, and a shape of other
     axes; IndexError for layers and positions that are none. An axis that does not divide is whole, as in `plan`.
 
     ```python
@@ -129,7 +129,8 @@ def estimate(
     sizes = tuple(_count(size, "each size of shape") for size in _as_shape(shape))
     if not isinstance(chip, Chip):
         raise ValueError(f"chip is a ji.mesh.Chip(name=..., products=..., memory=...); got {chip!r}.")
-    if hasattr(what, "layers") and hasattr(what, "heads"):
+    is_kind = hasattr(what, "features") and hasattr(what, "shapes")
+    if hasattr(what, "layers") and hasattr(what, "heads") and not is_kind:
         axes = _axes(mesh, ("data", "model"))
         if len(sizes) != 2:
             raise ValueError(f"Tokens are (batch, pos): shape=(8, 1024); got shape={shape!r}.")
@@ -138,7 +139,8 @@ def estimate(
         name = type(what).__name__.removesuffix("Config")
         kind, plan = check_weight_dtype(dtype), "tensor" if plan is None else plan
         needs = needs_of_model(what, axes, sizes, capture, at, logits, plan, kind)
-    elif hasattr(what, "features") and hasattr(what, "shapes"):
+    elif is_kind:
+        what.optimizer(1000)  # raises where the kind is not trained here
         axes = _axes(mesh, ("data", "feature"))
         if len(sizes) != 1:
             raise ValueError(f"A step of a dictionary has a number of rows: shape=8192; got shape={shape!r}.")

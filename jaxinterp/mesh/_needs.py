@@ -176,6 +176,8 @@ def _has_site(name: str, config: Any, leaves: set[str]) -> bool:
     """Whether a model with such a config and such leaves emits a site, as far as these say."""
     if name in ("q_rot", "k_rot"):
         return any(field.startswith("rotary") for field in vars(config))
+    if name == "resid_mid":
+        return not getattr(config, "parallel", False)
     needed = {"pos_embed": "w_pos", "mlp_up": "w_gate"}.get(name, "w_in" if name.startswith("mlp") else None)
     return needed is None or needed in leaves
 

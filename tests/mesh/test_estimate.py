@@ -11,6 +11,7 @@ import pytest
 import jaxinterp as ji
 from jaxinterp.core._sites import SITES
 from jaxinterp.mesh._needs import ONCE, WIDTHS
+from tests.models import CONFIGS, random_model
 
 KEPT = json.loads((Path(__file__).parent / "compiler_memory.json").read_text())["programs"]
 TOLERANCE = 0.15
@@ -125,6 +126,25 @@ def test_a_name_of_a_function_is_no_plan() -> None:
 def test_a_step_of_a_dictionary_refuses_what_it_would_ignore(given: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         ji.mesh.estimate(TOPK, shape=8, **given)
+    for kind in (ji.sae.Temporal(d=16, features=512, k=4), ji.sae.MatchingPursuit(d=16, features=32)):
+        with pytest.raises(ValueError, match=f"A {type(kind).__name__} .* is not trained here"):
+            ji.mesh.estimate(kind, shape=8)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "neox", "llama"])
+def test_an_estimate_knows_the_sites_of_its_model(family: str) -> None:
+    """As far as the config says: `ji.sites` traces the model, and the estimate does not."""
+    config = CONFIGS[family]
+    sites = {row["site"] for row in ji.sites(random_model(config)).records()}
+
+    def refused(site: str) -> bool:
+        try:
+            ji.mesh.estimate(config, shape=(2, 4), capture=site)
+        except ValueError:
+            return True
+        return False
+
+    assert {site for site in SITES if not refused(site)} == sites
 
 
 @pytest.mark.parametrize(

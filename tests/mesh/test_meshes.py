@@ -162,6 +162,8 @@ def test_a_training_on_a_mesh_wants_no_explicit_one_around_it() -> None:
         with pytest.raises(ValueError, match=r"the mesh= of a training, suffices.*axis_types="):
             ji.sae.train(kind, x, key=key, steps=1, batch_size=4, mesh=mesh)
         with pytest.raises(ValueError, match=r"the mesh= of a training, suffices"):
-            ji.fit.train(
-                {"w": x}, [x], lambda params, batch: (params["w"] * batch).sum(), adam, steps=1, mesh=mesh
-            )
+            ji.fit.train({"w": x}, lambda i: x, _loss, adam, steps=1, mesh=mesh)
+
+
+def _loss(params: Any, batch: Any, now: Any) -> Any:
+    return (params["w"] * batch).sum(), {}
