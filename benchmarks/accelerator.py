@@ -194,6 +194,14 @@ def main() -> None:
     ask.add_argument("--at-once", type=int, default=8, help="programs that are compiled at a time")
     ask.add_argument("--smoke", action="store_true", help="tiny shapes, one repeat")
     given = ask.parse_args()
+    wanted = given.program or ["*"]
+    chosen = [
+        one
+        for one in all_programs(given.smoke)
+        if one.group in given.only and any(fnmatch.fnmatch(one.name, w) for w in wanted)
+    ]
+    if not chosen:
+        ask.error(f"no program is named {wanted}; python benchmarks/tpu.py --list shows the names")
     device = jax.devices()[0]
     known = rates(given.smoke)
     print(f"jax {jax.__version__}, {device.platform}: {device.device_kind}")
@@ -202,12 +210,6 @@ def main() -> None:
         f"{known.moved / 1e12:.2f} TB/s"
     )
     print(HEADER, flush=True)
-    wanted = given.program or ["*"]
-    chosen = [
-        one
-        for one in all_programs(given.smoke)
-        if one.group in given.only and any(fnmatch.fnmatch(one.name, w) for w in wanted)
-    ]
     with ThreadPoolExecutor(given.at_once) as pool:
         waiting: list[tuple[Program, Callable[[], Ready]]] = []
         for one in chosen:

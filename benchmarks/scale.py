@@ -220,6 +220,8 @@ def main() -> int:
     ask.add_argument("--only", nargs="+", default=[""], help="parts of names")
     ask.add_argument("--write", action="store_true", help=f"keeps the numbers in {KEPT.relative_to(ROOT)}")
     asked = ask.parse_args()
+    if not any(part in name for part in asked.only for name in PROGRAMS):
+        ask.error(f"no program's name contains one of {asked.only}; the names are {', '.join(PROGRAMS)}")
     if not compiler.is_installed():
         print(compiler.MISSING)
         return 2

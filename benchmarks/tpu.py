@@ -66,6 +66,9 @@ def arguments() -> argparse.Namespace:
     return ask.parse_args()
 
 
+SMOKE = ", with --smoke those of tiny shapes"
+
+
 def main() -> int:
     given = arguments()
     if given.card is not None:
@@ -89,6 +92,11 @@ def measured(given: argparse.Namespace, made: Any) -> int:
     from ahead.programs import all_programs
 
     chosen = [one for one in all_programs(given.smoke) if wanted(one, given)]
+    if not chosen:
+        print(
+            f"No program has one of the names {given.program}; --list shows the names{SMOKE * given.smoke}."
+        )
+        return 2
     if given.list:
         print("\n".join(f"{one.group:<13} {one.name:<34} {one.note}" for one in chosen))
         return 0

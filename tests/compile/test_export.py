@@ -3,9 +3,12 @@
 The programs are those of `benchmarks/tpu.py` at small shapes, and a few shapes at which kernels apply.
 """
 
+import argparse
 import contextlib
+import importlib
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import equinox as eqx
@@ -18,6 +21,7 @@ import jaxinterp as ji
 from benchmarks.ahead.program import Call, Program, Shape, split
 from benchmarks.ahead.programs import dictionaries, language, sharded
 
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 PLATFORMS = ("cuda", "tpu")
 KERNEL = "tpu_custom_call"
 # Calls whose form jax does not promise for later releases; none is kept here longer than a test.
@@ -83,3 +87,14 @@ def test_a_kernel_stands_in_the_program_of_a_tpu_alone(make: Callable[[], Call])
         text = exported(make(), (platform,))
         check(text)
         assert (KERNEL in text) == (platform == "tpu")
+
+
+def test_a_name_of_no_program_is_said(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command compiles nothing then, and does not pass."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    command = importlib.import_module("benchmarks.tpu")
+    given = argparse.Namespace(smoke=True, program=["nope"], only=list(command.GROUPS), list=False)
+    assert command.measured(given, None) == 2
+    assert "No program has one of the names ['nope']; --list" in capsys.readouterr().out
