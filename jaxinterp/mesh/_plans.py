@@ -87,7 +87,7 @@ def check_plan(plan: str, mesh: AnyMesh) -> None:
 
 def check_spec(spec: PartitionSpec, mesh: AnyMesh, shape: Sequence[int], what: str) -> None:
     """Raises ValueError where an array of a shape cannot lie on a mesh as a spec says."""
-    entries = [(axis,) if isinstance(axis, str) else tuple(axis or ()) for axis in spec]
+    entries = [(axis,) if isinstance(axis, str) else axis if isinstance(axis, tuple) else () for axis in spec]
     names = [name for entry in entries for name in entry]
     parts = [math.prod(mesh.shape.get(name, 1) for name in entry) for entry in entries]
     rule = None
