@@ -140,7 +140,8 @@ def estimate(
         kind, plan = check_weight_dtype(dtype), "tensor" if plan is None else plan
         needs = needs_of_model(what, axes, sizes, capture, at, logits, plan, kind)
     elif is_kind:
-        what.optimizer(1000)  # raises where the kind is not trained here
+        if (optimizer := getattr(what, "optimizer", None)) is not None:
+            optimizer(1000)  # raises where the kind is not trained here
         axes = _axes(mesh, ("data", "feature"))
         if len(sizes) != 1:
             raise ValueError(f"A step of a dictionary has a number of rows: shape=8192; got shape={shape!r}.")
