@@ -9,7 +9,7 @@ from .._arguments import as_int, as_number
 from ..core._check import logit_count
 from ..core._intervene import config_of
 from ..lens import attention_lens
-from ..stats import mean_interval
+from ..stats import mean_interval, share_interval
 from ..stats._results import Record, Result
 from ..typing import FloatLike, IntLike, ModelLike
 from ._by_task import TasksLike, answers, by_name
@@ -27,6 +27,8 @@ class AnswerWriters(Result):
     - `first (task,)`: the first layer with a head that writes the answer, a mean over the prompts that have one; NaN
       where no prompt has one. `first_low`, `first_high`: its interval, NaN for fewer than two such prompts.
     - `writing (task, n, layer, head)`: True where a head writes the answer of a prompt; a list of arrays.
+
+    Each row of `records()` has the interval of its share, `low` to `high`: Wilson's at 95%, over prompts.
 
     ```python
     writers = ji.chains.answer_writers(model, tasks)
@@ -52,12 +54,15 @@ class AnswerWriters(Result):
 
     def records(self) -> list[Record]:
         """A row for each task and head."""
+        ends = [share_interval(each.sum(0), len(each)) for each in self.writing]
         return [
             {
                 "task": self.tasks[task],
                 "layer": layer,
                 "head": head,
                 "share": float(self.share[task, layer, head]),
+                "low": float(ends[task][0][layer, head]),
+                "high": float(ends[task][1][layer, head]),
                 "wrong": float(self.wrong[task, layer, head]),
                 "chance": self.chance,
             }

@@ -15,6 +15,7 @@ from .._random import host_generator
 from ..core import run
 from ..core._intervene import config_of
 from ..patching._kept_cells import kept_heads
+from ..stats import share_interval
 from ..stats._results import Record, Result
 from ..tasks import Pairs
 from ..typing import ArrayLike, IntLike, KeyLike, ModelLike
@@ -32,7 +33,9 @@ class KnockOut(Result):
     - `first (task, k)`: how often the right answer is the likeliest of all tokens.
     - `random (task, k)`: the accuracy with as many random heads, a mean over `orders` orders; None without a key.
     - `full (task,)`: the accuracy of the whole model.
-    - `prompts`: how many prompts a task has. The intervals depend on it.
+    - `prompts`: how many prompts a task has, the fewest of all tasks.
+
+    Each row of `records()` has the interval of its accuracy, `low` to `high`: Wilson's at 95%, of `prompts` prompts.
 
     ```python
     curve = ji.chains.knock_out(model, tasks, heads, counts=[0, 5, 20])
@@ -50,11 +53,14 @@ class KnockOut(Result):
 
     def records(self) -> list[Record]:
         """A row for each task and number of heads."""
+        low, high = share_interval(self.accuracy * self.prompts, self.prompts)
         return [
             {
                 "task": name,
                 "heads": int(count),
                 "accuracy": float(self.accuracy[t, k]),
+                "low": float(low[t, k]),
+                "high": float(high[t, k]),
                 "first": float(self.first[t, k]),
                 "random": None if self.random is None else float(self.random[t, k]),
                 "full": float(self.full[t]),

@@ -90,7 +90,9 @@ def test_knock_out_of_all_but_a_few_heads(planted: Any, pairs: Any) -> None:
     np.testing.assert_array_equal(found.accuracy, [[0, 1, 1]])
     np.testing.assert_array_equal(found.first, [[0, 1, 1]])
     np.testing.assert_array_equal(found.random[:, [0, 2]], [[0, 1]])
-    assert found.full.tolist() == [1] and found.records()[1]["heads"] == 2 and found.figure().html
+    rows = found.records()
+    assert found.full.tolist() == [1] and rows[1]["heads"] == 2 and found.figure().html
+    assert rows[0]["low"] == 0 < rows[0]["high"] < rows[1]["low"] < rows[1]["high"] == 1
     for side in ("left", "right"):
         same = ji.chains.knock_out(planted.model, padded(pairs, side), order, counts=(0, 2))
         np.testing.assert_array_equal(same.accuracy, [[0, 1]])
@@ -114,7 +116,9 @@ def test_writers_and_their_sources_are_the_planted_ones(planted: Any, pairs: Any
         np.testing.assert_array_equal(writers.share, share)
         np.testing.assert_array_equal(writers.wrong, 0 * share)
         assert sorted(map(tuple, writers.heads())) == [(2, 0), (2, 1)] and writers.first.tolist() == [2]
-        assert writers.count.tolist() == [[0, 0, 2]] and len(writers.records()) == 6 and writers.figure().html
+        rows = writers.records()
+        assert writers.count.tolist() == [[0, 0, 2]] and len(rows) == 6 and writers.figure().html
+        assert all(row["low"] <= row["share"] <= row["high"] for row in rows) and rows[0]["high"] < 1
         for by in ("attention", "alti"):
             found = ji.chains.trace_sources(planted.model, these, writers, by=by)
             assert found.segments == ["first token", "examples", "question", "answer so far"]

@@ -121,6 +121,10 @@ def test_a_study_is_blind_and_whole(study: Path, given: Any, tmp_path: Path) -> 
     assert sorted(one) == ["features", "neurons"]
     with pytest.raises(FileExistsError, match="continues a study"):
         ji.sae.rating_study(study, groups, model, Words(), tokens, key=jax.random.key(0))
+    with pytest.warns(UserWarning, match=r"units=90 with parts=2 asks for 180: of the units of '"):
+        ji.sae.rating_study(
+            tmp_path / "more", groups, model, Words(), tokens, units=90, key=jax.random.key(0), progress=False
+        )
     with pytest.raises(FileNotFoundError, match="no study in"):
         ji.sae.rate(tmp_path)
 

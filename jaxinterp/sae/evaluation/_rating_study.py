@@ -2,6 +2,7 @@
 
 import json
 import secrets
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,8 @@ def rating_study(
     - `groups`: a dictionary and the site that it reads, by the name of the group, such as
       `{"features": (sae, "resid_post[2]"), "neurons": (ji.sae.Neurons(640), "mlp_post[2]")}`.
     - `model`, `tokenizer`, `tokens`, `mask`, `positions`: as in `browse`.
-    - `units`: how many units of each group, drawn from those that fire on 20 tokens or more. Default 20.
+    - `units`: how many units of each group, drawn from those that fire on 20 tokens or more. Default 20. Where too few
+      do, a warning says how many pairs there are.
     - `parts`: how many intervals of each unit. Default 2.
     - `window`: the number of tokens before and after the middle token. Default (12, 4).
     - `key`: a `jax.random.key`, which draws units and intervals.
@@ -119,6 +121,13 @@ def rating_study(
             )
         found[str(name)] = items
     pairs = min(map(len, found.values()))
+    if pairs < units * parts:
+        fewest = min(found, key=lambda name: len(found[name]))
+        warnings.warn(
+            f"The study has {pairs} pairs of items, and units={units} with parts={parts} asks for {units * parts}: of the "
+            f"units of {fewest!r} that were drawn too few fire on {LEAST} tokens, or in enough intervals. Give more texts.",
+            stacklevel=3,
+        )
     items_hidden, items_shown = [], []
     for pair in range(pairs):
         names = list(found)
