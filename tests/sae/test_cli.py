@@ -65,7 +65,7 @@ def test_training_from_a_shell_goes_on(silent: Path, tmp_path: Path) -> None:
     told = [json.loads((tmp_path / name / "training.json").read_text()) for name in ("out", "once")]
     assert told[0]["numbers"] == told[1]["numbers"] and told[0]["evaluated"] == told[1]["evaluated"]
     shorter = call(*common, *small, "--steps", 5, *saved, code=2)
-    assert "steps=7; this one has steps=5" in " ".join(shorter.split())
+    assert "--steps 7; this one has --steps 5" in " ".join(shorter.split())
 
 
 @pytest.mark.slow

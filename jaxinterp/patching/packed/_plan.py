@@ -107,7 +107,7 @@ def plan(
         # On a mesh the rows of a chunk lie over "data", as many on each device.
         chunk_rows = -(-rows // (chunks * spread)) * spread
         # All rows of one group pass a block in as few equal parts as fit.
-        at_once = 1 if accelerated or spread > 1 else -(-chunks // -(-rows // most))
+        at_once = 1 if accelerated or spread > 1 else int(-(-chunks // -(-rows // most)))
         needed = sizes.needed(chunks * chunk_rows, at_once * chunk_rows)
         if needed <= limit:
             break

@@ -11,6 +11,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
@@ -216,7 +217,8 @@ def patched_streams(
         with jax.named_scope("begins"):
             store = lax.fori_loop(earlier * rows.used, started * rows.used, begin, store)
         with jax.named_scope("visits"):
-            store = lax.fori_loop(0, lax.div(started * rows.used + at_once - 1, at_once), visit, store)
+            turns = lax.div(started * rows.used + at_once - 1, np.int32(at_once))
+            store = lax.fori_loop(np.int32(0), turns, visit, store)
         return store, None
 
     xs = (arrays, base.resid[:count], base.k, base.v, donors, jnp.arange(count, dtype=jnp.int32))
