@@ -26,7 +26,7 @@ def compilation_cache(path: PathLike | None = None) -> Path | str:
     Colab give a folder of a mounted drive, so that the next runtime finds it.
 
     **Raises:** `ValueError` where `path` is no path, a file or an address of another kind, and `OSError` where the folder
-    cannot be made. Where it is there and may only be read, programs in it are found, and JAX warns that it keeps no new ones.
+    cannot be made.
 
     You may call it at any time, and more than once: programs compiled after the call are kept. It is a setting of the
     whole process, as `jax.config` is. Compiled programs are code: share the folder only with people who

@@ -218,7 +218,7 @@ def patched_streams(
             store = lax.fori_loop(earlier * rows.used, started * rows.used, begin, store)
         with jax.named_scope("visits"):
             turns = lax.div(started * rows.used + at_once - 1, np.int32(at_once))
-            store = lax.fori_loop(np.int32(0), turns, visit, store)
+            store = lax.fori_loop(0, turns, visit, store)
         return store, None
 
     xs = (arrays, base.resid[:count], base.k, base.v, donors, jnp.arange(count, dtype=jnp.int32))
