@@ -14,7 +14,7 @@ from jaxinterp.cli import main
 def test_a_blind_study_from_a_shell(tmp_path: Path) -> None:
     ji.sae.save(tmp_path / "made", ji.sae.TopK(d=160, features=12, k=4).init(jax.random.key(0)))
     texts = tmp_path / "texts.txt"
-    texts.write_text("\n\n".join(f"The old man walked {i} miles along the river." for i in range(30)))
+    texts.write_text("\n\n".join(f"The old man walked {i} miles along the river." for i in range(200)))
 
     def call(*args: object) -> str:
         result = CliRunner().invoke(main, [str(a) for a in args])
