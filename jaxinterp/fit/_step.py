@@ -47,6 +47,16 @@ class Task(eqx.Module):
     def slope(self, params: PyTree, fixed: PyTree, batch: PyTree, now: Now) -> Slope:
         """The gradient at `params`, the trained leaves; `fixed` has the others."""
 
+    def moved(
+        self, params: PyTree, fixed: PyTree, optimizer_state: PyTree, batch: PyTree, now: Now
+    ) -> tuple[PyTree, PyTree, Any]:
+        """The trained leaves after the update, the state of the optimizer, and the `aux` of `slope`."""
+        slope = self.slope(params, fixed, batch, now)
+        updates, optimizer_state = apply_optimizer(
+            self.optimizer, slope.gradient, optimizer_state, params, slope.value, slope.value_of
+        )
+        return eqx.apply_updates(params, updates), optimizer_state, slope.aux
+
     def after(
         self, params: PyTree, extra: PyTree, aux: Any, now: Now
     ) -> tuple[PyTree, PyTree, dict[str, Any]]:
@@ -72,12 +82,8 @@ def step(
     is_trained = task.is_trained(state.params)
     params, fixed = eqx.partition(state.params, is_trained)
     now = Now(state.step, state.extra)
-    slope = task.slope(params, fixed, batch, now)
-    updates, optimizer_state = apply_optimizer(
-        task.optimizer, slope.gradient, state.optimizer_state, params, slope.value, slope.value_of
-    )
-    new = eqx.combine(eqx.apply_updates(params, updates), fixed)
-    new, extra, numbers = task.after(new, state.extra, slope.aux, now)
+    new, optimizer_state, aux = task.moved(params, fixed, state.optimizer_state, batch, now)
+    new, extra, numbers = task.after(eqx.combine(new, fixed), state.extra, aux, now)
     average = state.average
     if average is not None:
         assert decay is not None

@@ -16,7 +16,7 @@ from ._automatic import automatic
 from ._rows import placed
 
 # Which axis of a leaf counts features, by its name. All other axes are whole on every device.
-LAST = ("encoder", "encoder_bias", "log_threshold", "gain", "magnitude_bias", "silent")
+LAST = ("encoder", "encoder_bias", "log_threshold", "gain", "magnitude_bias", "threshold", "silent")
 MEMORY = "optimizer_state"
 DECODER = {2: 0, 3: 0, 4: 2}  # by the number of axes: (features, ...), (layer, layer, features, d)
 
@@ -107,17 +107,28 @@ def dictionary_mesh(mesh: MeshLike) -> Mesh:
     return automatic(mesh)
 
 
+def feature_axis(path: Any, leaf: Any) -> int | None:
+    """The axis of a leaf that counts features, by its name; None where it has none."""
+    name, axes = (_names(path) or [""])[-1], np.ndim(leaf)
+    if not axes or not (name in LAST or name == "decoder"):
+        return None
+    return DECODER[axes] if name == "decoder" else axes - 1
+
+
+def _names(path: Any) -> list[str]:
+    return [key.name for key in path if isinstance(key, jax.tree_util.GetAttrKey)]
+
+
 def leaf_spec(path: Any, leaf: Any, data: int) -> P:
     """Where a leaf lies: its axis of features over "feature".
 
     What an optimizer remembers of a matrix is divided a second time, over `data` devices along its longest
     other axis: each device updates its part of the weights, and the parts are gathered.
     """
-    names = [key.name for key in path if isinstance(key, jax.tree_util.GetAttrKey)]
-    name, shape = (names or [""])[-1], np.shape(leaf)
-    if not shape or not (name in LAST or name == "decoder"):
+    names, shape = _names(path), np.shape(leaf)
+    at = feature_axis(path, leaf)
+    if at is None:
         return P()
-    at = DECODER[len(shape)] if name == "decoder" else len(shape) - 1
     spec: list[str | None] = [None] * (at + 1)
     spec[at] = "feature"
     if MEMORY in names and data > 1:

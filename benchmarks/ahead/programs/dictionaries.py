@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 import jaxinterp as ji
 
@@ -26,6 +27,7 @@ class Setting(NamedTuple):
     products: float
     sources: int = 0
     pairs: bool = False
+    blocks: bool = True
 
 
 def settings() -> list[Setting]:
@@ -38,14 +40,21 @@ def settings() -> list[Setting]:
     K, low = ji.sae, "bfloat16"
     return [
         Setting("vanilla", lambda d, m: K.Vanilla(d=d, features=m, matmul=low), 5),
-        Setting("standard", lambda d, m: K.Standard(d=d, features=m, matmul=low), 5),
+        # Its recipe clips by the norm of all gradients, which a step in blocks does not have.
+        Setting("standard", lambda d, m: K.Standard(d=d, features=m, matmul=low), 5, blocks=False),
         Setting("jumprelu", lambda d, m: K.JumpReLU(d=d, features=m, matmul=low), 5),
         Setting("gated", lambda d, m: K.Gated(d=d, features=m, matmul=low), 7),
         Setting("topk", lambda d, m: K.TopK(d=d, features=m, k=32, matmul=low), 8),
         Setting("batch_topk", lambda d, m: K.BatchTopK(d=d, features=m, k=32, matmul=low), 8),
         Setting("matryoshka", lambda d, m: K.Matryoshka(d=d, features=m, k=32, matmul=low), 8),
         Setting("transcoder", lambda d, m: K.Transcoder(d=d, features=m, matmul=low), 5, pairs=True),
-        Setting("crosscoder", lambda d, m: K.Crosscoder(d=d, features=m, sources=2, matmul=low), 10, 2),
+        Setting(
+            "crosscoder",
+            lambda d, m: K.Crosscoder(d=d, features=m, sources=2, matmul=low),
+            10,
+            2,
+            blocks=False,
+        ),
     ]
 
 
@@ -56,6 +65,9 @@ def programs(smoke: bool) -> Iterator[Program]:
     for d, m in sizes:
         for setting in settings():
             yield Program(f"{setting.name}-{d}-{m}", "dictionaries", training(setting, d, m, rows))
+            if setting.blocks:
+                name, share = f"{setting.name}-{d}-{m}-blocks", 24 * d * m // 8
+                yield Program(name, "dictionaries", training(setting, d, m, rows, share))
     layers, d, m, rows = (2, 16, 32, 16) if smoke else (12, 768, 2048, 1024)
     yield Program(f"cross_layer-{d}-{m}", "dictionaries", cross_layer(layers, d, m, rows))
     for d, m in sizes[:1]:
@@ -63,10 +75,13 @@ def programs(smoke: bool) -> Iterator[Program]:
             yield Program(f"encode-topk-{d}-{m}-rank{len(shape)}", "dictionaries", encoding(d, m, shape))
 
 
-def training(setting: Setting, d: int, m: int, rows: int) -> Callable[[Any], Call]:
+def training(
+    setting: Setting, d: int, m: int, rows: int, max_bytes: int | None = None
+) -> Callable[[Any], Call]:
     def build(devices: Any) -> Call:
         shape = (rows, setting.sources, d) if setting.sources else (rows, d)
-        return steps(setting.make(d, m), shape, setting.pairs, 2.0 * setting.products * rows * d * m)
+        work = 2.0 * setting.products * rows * d * m
+        return steps(setting.make(d, m), shape, setting.pairs, work, max_bytes)
 
     return build
 
@@ -81,16 +96,23 @@ def cross_layer(layers: int, d: int, m: int, rows: int) -> Callable[[Any], Call]
     return build
 
 
-def steps(kind: Any, shape: tuple[int, ...], pairs: bool, work: float, **place: Any) -> Call:
+def steps(
+    kind: Any, shape: tuple[int, ...], pairs: bool, work: float, max_bytes: int | None = None, **place: Any
+) -> Call:
     """Two steps of a kind on rows of this shape, the state donated. Cells that are crowded count as none."""
     from jaxinterp.fit._step import scan
+    from jaxinterp.sae.training._blocks import BlocksTask, block_of
     from jaxinterp.sae.training._state import DictionaryTask, begin
 
     x = Shape(shape, jnp.float32)
     optimizer = kind.constrain(kind.optimizer(10_000))
     sae = eqx.filter_eval_shape(lambda x: kind.start(jax.random.key(0), x, x), x)
     state = eqx.filter_eval_shape(lambda sae, x: begin(sae, optimizer, x, x, False), sae, x)
-    task = DictionaryTask(optimizer, None, 10_000, kind.dead_after(shape[0]))
+    given = optimizer, None, 10_000, kind.dead_after(shape[0])
+    task: Any = DictionaryTask(*given)
+    if max_bytes is not None:
+        like = jax.tree.map(lambda leaf: np.broadcast_to(np.float32(0), leaf.shape), sae)
+        task = BlocksTask(*given, block_of(kind, optimizer, like, shape[0], max_bytes))
     data = Shape((STEPS, *shape), jnp.float32)
 
     def call(state: Any, *batches: Any) -> Any:

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 
 from ..._arguments import as_int, as_number
 from ...typing import ArrayLike, FloatLike, IntLike, JaxArray
-from ._losses import Losses, Progress
+from ._losses import Progress
+from ._parts import Part, Place
 from ._penalised_relu import PenalisedReLU
 from ._relu import ReLUDictionary
 from ._rows import align
@@ -65,18 +66,27 @@ class Annealed(PenalisedReLU):
         self.power = jnp.asarray(as_number(power, "power", 0.01, 1), jnp.float32)
         self.begin, self.end = first, last
 
-    def loss(self, dictionary: ReLUDictionary, x: JaxArray, y: JaxArray, now: Progress) -> Losses:
-        """The squared error, and powers of features times the norms of their rows."""
+    def part(self, dictionary: ReLUDictionary, x: JaxArray, now: Progress, place: Place) -> Part:
+        """Reconstructions, and sums of features times the norms of their rows and of powers of these."""
         f = dictionary.activate(dictionary.pre(x))
-        error = jnp.mean(self.squares(y * dictionary.scale - dictionary.reconstruct(f)))
         norms = jnp.linalg.norm(dictionary.decoder.astype(jnp.float32), axis=-1)
         size = f.astype(jnp.float32) * align(norms, f)
         share = jnp.clip((now.step - self.begin) / (self.end - self.begin), 0, 1)
         p = 1 - (1 - self.power) * share.astype(jnp.float32)
         # (f + s)^p - s^p is f for p = 1, 0 at 0, and has a finite slope there.
         bent = (size + SMALL) ** p - SMALL**p
-        plain, total = jnp.sum(size), jnp.sum(bent)
+        decoded = dictionary.product(f, dictionary.decoder)
+        return Part({"decoded": decoded, "plain": jnp.sum(size), "bent": jnp.sum(bent)}, f)
+
+    def terms(
+        self, dictionary: ReLUDictionary, sums: dict[str, JaxArray], x: JaxArray, y: JaxArray, now: Progress
+    ) -> dict[str, JaxArray]:
+        """The squared error, and powers of features times the norms of their rows."""
+        error = y * dictionary.scale - dictionary.shifted(sums["decoded"])
+        plain, total = sums["plain"], sums["bent"]
         rescaled = jax.lax.stop_gradient(plain / jnp.where(total > 0, total, 1))
-        penalty = rescaled * total / len(size)
-        terms = {"reconstruction": error, "sparsity": now.warm * self.sparsity * penalty}
-        return Losses.of(terms, f)
+        penalty = rescaled * total / len(x)
+        return {
+            "reconstruction": jnp.mean(self.squares(error)),
+            "sparsity": now.warm * self.sparsity * penalty,
+        }

@@ -10,9 +10,11 @@ from ..._deprecations import respelled
 from ...typing import ArrayLike, JaxArray, KeyLike, Self
 from ._cut_of_batch import largest_above
 from ._dictionary import Dictionary
+from ._edges import Blocks, candidates, edge_of_batch
 from ._kind import INIT, Shapes
 from ._largest import LargestKind
 from ._losses import Losses, Progress
+from ._parts import Place
 
 START = 1000  # the step from which the threshold is a running mean
 DECAY = 0.999
@@ -61,11 +63,30 @@ class BatchLargestKind(LargestKind):
         count = (self.k if limit is None else limit) * (pre.size // pre.shape[-1])
         return jnp.where(pre > largest_above(pre, count, self.k), pre, 0)
 
+    def chosen(self, pre: JaxArray, place: Place) -> JaxArray:
+        """Those of the largest of the batch that are in this part."""
+        return self.choose(pre) if place.choice is None else jnp.where(pre > place.choice[0], pre, 0)
+
+    def found(self, pre: JaxArray) -> JaxArray:
+        """The entries of a block of rows that may be among the largest of the batch."""
+        return candidates(pre, self.k)
+
+    def settled(self, found: Any, features: int, blocks: Blocks) -> JaxArray:
+        """A number between the last of the largest entries and the next."""
+        return edge_of_batch(found, self.k * len(found), features, blocks)
+
+    def updates(self, dictionary: Any, least: JaxArray, now: Progress) -> dict[str, JaxArray]:
+        """The threshold after a batch whose smallest feature above 0 is `least`."""
+        return {"threshold": self._threshold_after(dictionary.threshold, least, now.step)}
+
     def next_threshold(self, threshold: JaxArray, f: JaxArray, step: JaxArray) -> JaxArray:
         """The threshold after a batch with the features f."""
         f = jax.lax.stop_gradient(f).astype(jnp.float32)
         # By columns first, in the pass that counts which features fire.
         least = jnp.min(jax.lax.optimization_barrier(jnp.min(jnp.where(f > 0, f, jnp.inf), 0)))
+        return self._threshold_after(threshold, least, step)
+
+    def _threshold_after(self, threshold: JaxArray, least: JaxArray, step: JaxArray) -> JaxArray:
         least = jnp.where(jnp.isfinite(least), least, threshold)
         mean = DECAY * threshold + (1 - DECAY) * least
         return jnp.where(step < START, least, mean)

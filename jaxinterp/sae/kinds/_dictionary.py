@@ -116,8 +116,11 @@ class Dictionary(Coder, Generic[AnyKind]):
 
     def reconstruct(self, f: JaxArray) -> JaxArray:
         """$f W_d + b$, in scaled units."""
-        xhat = self.product(f, self.decoder)
-        return xhat + align(self.bias, xhat)
+        return self.shifted(self.product(f, self.decoder))
+
+    def shifted(self, decoded: JaxArray) -> JaxArray:
+        """$f W_d + b$, of the product."""
+        return decoded + align(self.bias, decoded)
 
     def fold(self) -> Self:
         """The same function with `scale` 1: the weights are then in the units of the site.

@@ -11,8 +11,9 @@ from ..training._optimizers import adam
 from ._checks import check_coefficient
 from ._dictionary import Dictionary
 from ._kind import INIT, Shapes
-from ._losses import Losses, Progress
+from ._losses import Progress
 from ._median import geometric_median
+from ._parts import Part, PartsKind, Place
 from ._rows import align, random_directions
 from ._unit_rows import UnitRowsKind
 
@@ -36,7 +37,7 @@ class GatedDictionary(Dictionary):
 
 
 @final
-class Gated(UnitRowsKind):
+class Gated(UnitRowsKind, PartsKind):
     r"""$f = [\pi > 0]\, \mathrm{ReLU}(e^{r} \odot (x - b) W_e + b_m)$ with $\pi = (x - b) W_e + b_e$.
 
     Trained on $\lVert x - \hat x \rVert^2 + \lambda \sum_i \mathrm{ReLU}(\pi_i) + \lVert x - \hat
@@ -86,19 +87,28 @@ class Gated(UnitRowsKind):
             magnitude_bias=jnp.zeros(self.features, jnp.float32),
         )
 
-    def loss(self, dictionary: GatedDictionary, x: JaxArray, y: JaxArray, now: Progress) -> Losses:
-        """The squared error, the sum of the gate, and the squared error of the gate's reconstruction."""
-        target = y * dictionary.scale
+    def part(self, dictionary: GatedDictionary, x: JaxArray, now: Progress, place: Place) -> Part:
+        """Reconstructions by features and by the gate, and the mean sum of the gate."""
         pre = dictionary.pre(x)
         f, gate = dictionary.activate(pre), jax.nn.relu(pre)
-        fixed, shift = jax.lax.stop_gradient((dictionary.decoder, dictionary.bias))
-        aside = dictionary.product(gate, fixed) + shift[None]
-        terms = {
-            "reconstruction": jnp.mean(self.squares(target - dictionary.reconstruct(f))),
-            "sparsity": now.warm * self.sparsity * jnp.mean(jnp.sum(gate.astype(jnp.float32), -1)),
+        sums = {
+            "decoded": dictionary.product(f, dictionary.decoder),
+            "aside": dictionary.product(gate, jax.lax.stop_gradient(dictionary.decoder)),
+            "norm": jnp.mean(jnp.sum(gate.astype(jnp.float32), -1)),
+        }
+        return Part(sums, f)
+
+    def terms(
+        self, dictionary: GatedDictionary, sums: dict[str, JaxArray], x: JaxArray, y: JaxArray, now: Progress
+    ) -> dict[str, JaxArray]:
+        """The squared error, the sum of the gate, and the squared error of the gate's reconstruction."""
+        target = y * dictionary.scale
+        aside = sums["aside"] + jax.lax.stop_gradient(dictionary.bias)[None]
+        return {
+            "reconstruction": jnp.mean(self.squares(target - dictionary.shifted(sums["decoded"]))),
+            "sparsity": now.warm * self.sparsity * sums["norm"],
             "aux": jnp.mean(self.squares(target - aside)),
         }
-        return Losses.of(terms, f)
 
     def optimizer(self, steps: int) -> OptimizerLike:
         """Adam at 3e-4 without momentum (beta 0, 0.999), 1,000 steps of warm-up."""

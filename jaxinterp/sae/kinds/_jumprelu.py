@@ -12,8 +12,9 @@ from ..training._optimizers import adam
 from ._checks import check_coefficient
 from ._dictionary import Dictionary
 from ._kind import INIT, Shapes
-from ._losses import Losses, Progress
+from ._losses import Progress
 from ._median import geometric_median
+from ._parts import Part, PartsKind, Place
 from ._rows import align, random_directions, square_scale
 from ._unit_rows import UnitRowsKind
 
@@ -35,7 +36,7 @@ class JumpReLUDictionary(Dictionary["JumpReLU"]):
 
 
 @final
-class JumpReLU(UnitRowsKind):
+class JumpReLU(UnitRowsKind, PartsKind):
     r"""$f = \pi\,[\pi > \theta]$; loss $\frac1B \sum_b \lVert x - \hat x \rVert^2 + \lambda \lVert f \rVert_0$.
 
     Thresholds $\theta = e^{t}$ get straight-through gradients with a rectangle of width `bandwidth`
@@ -118,21 +119,28 @@ class JumpReLU(UnitRowsKind):
             log_threshold=jnp.full(self.features, jnp.log(self.threshold), jnp.float32),
         )
 
-    def penalty(self, dictionary: JumpReLUDictionary, pre: JaxArray) -> JaxArray:
-        r"""$\lVert f \rVert_0$, or its squared distance from the target."""
-        l0 = jnp.mean(jnp.sum(step(pre, dictionary.threshold, self.bandwidth), -1))
-        return l0 if self.target is None else (l0 / self.target - 1) ** 2
-
-    def loss(self, dictionary: JumpReLUDictionary, x: JaxArray, y: JaxArray, now: Progress) -> Losses:
-        """The squared error and the penalty."""
+    def part(self, dictionary: JumpReLUDictionary, x: JaxArray, now: Progress, place: Place) -> Part:
+        r"""Reconstructions, and the mean $\lVert f \rVert_0$."""
         pre = dictionary.pre(x)
         f = dictionary.activate(pre)
-        error = y * dictionary.scale - dictionary.reconstruct(f)
-        terms = {
+        l0 = jnp.mean(jnp.sum(step(pre, dictionary.threshold, self.bandwidth), -1))
+        return Part({"decoded": dictionary.product(f, dictionary.decoder), "l0": l0}, f)
+
+    def terms(
+        self,
+        dictionary: JumpReLUDictionary,
+        sums: dict[str, JaxArray],
+        x: JaxArray,
+        y: JaxArray,
+        now: Progress,
+    ) -> dict[str, JaxArray]:
+        r"""The squared error, and $\lVert f \rVert_0$ or its squared distance from the target."""
+        error = y * dictionary.scale - dictionary.shifted(sums["decoded"])
+        penalty = sums["l0"] if self.target is None else (sums["l0"] / self.target - 1) ** 2
+        return {
             "reconstruction": jnp.mean(self.squares(error)),
-            "sparsity": now.warm * self.sparsity * self.penalty(dictionary, pre),
+            "sparsity": now.warm * self.sparsity * penalty,
         }
-        return Losses.of(terms, f)
 
     def optimizer(self, steps: int) -> OptimizerLike:
         """Adam at 7e-5 without momentum (beta 0, 0.999), 1,000 steps of warm-up."""

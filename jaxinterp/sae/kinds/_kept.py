@@ -57,6 +57,12 @@ def kept(pre: JaxArray, choice: Choice, among: JaxArray | None = None) -> JaxArr
     return jnp.where(chosen & jnp.isfinite(hidden), pre, 0)
 
 
+def moved(choice: Choice, first: JaxArray | int) -> Choice:
+    """The choice for entries whose first column is the column `first` of the whole rows."""
+    cut, last = choice
+    return cut, last - first
+
+
 def _hidden(pre: JaxArray, among: JaxArray | None) -> JaxArray:
     return pre if among is None else jnp.where(align(among, pre), pre, -jnp.inf)
 

@@ -12,15 +12,17 @@ from ...typing import ArrayLike, JaxArray, KeyLike, OptimizerLike, Self
 from ..training._optimizers import adam
 from ._aux import dead_share
 from ._checks import check_sizes
-from ._kept import keep_largest
+from ._edges import Blocks, edges_of_rows
+from ._kept import choose_largest, keep_largest, kept, moved
 from ._losses import Progress
 from ._median import geometric_median
+from ._parts import Part, PartsKind, Place
 from ._rows import random_directions
 from ._sparse import decode_entries, largest_with_gradients
 from ._unit_rows import UnitRowsKind
 
 
-class LargestKind(UnitRowsKind):
+class LargestKind(UnitRowsKind, PartsKind):
     """Settings of kinds that keep the largest pre-activations. An abstract class.
 
     **Arguments:**
@@ -64,6 +66,71 @@ class LargestKind(UnitRowsKind):
     @abc.abstractmethod
     def choose(self, pre: JaxArray, limit: JaxArray | None = None) -> JaxArray:
         """The features of a training batch `(batch, features)`; `limit` in place of k, not above it."""
+
+    @abc.abstractmethod
+    def chosen(self, pre: JaxArray, place: Place) -> JaxArray:
+        """The features of a part of the features, by the choice of its place."""
+
+    def part(self, dictionary: Any, x: JaxArray, now: Progress, place: Place) -> Part:
+        """Reconstructions by features, and of the error by dead ones."""
+        pre = dictionary.pre(x)
+        f = self.chosen(pre, place)
+        dead = jnp.broadcast_to(now.dead, (dictionary.features,))
+        if place.choice is None:
+            among_dead = choose_largest(pre, self.aux, among=dead)
+        else:
+            among_dead = moved(place.choice[1], place.first)
+
+        def of_dead() -> JaxArray:
+            return dictionary.product(jax.nn.relu(kept(pre, among_dead, dead)), dictionary.decoder)
+
+        none = lambda: jnp.zeros((len(x), dictionary.decoder.shape[-1]), pre.dtype)
+        guess = jax.lax.cond(jnp.any(dead), of_dead, none)
+        return Part({**self.decoded(dictionary, f, place), "guess": guess}, f)
+
+    def decoded(self, dictionary: Any, f: JaxArray, place: Place) -> dict[str, JaxArray]:
+        """Reconstructions of features, by name."""
+        return {"decoded": dictionary.product(f, dictionary.decoder)}
+
+    def errors(self, dictionary: Any, sums: dict[str, JaxArray], target: JaxArray) -> list[JaxArray]:
+        """The errors whose shares the loss averages; AuxK is of the last."""
+        return [target - dictionary.shifted(sums["decoded"])]
+
+    def terms(
+        self, dictionary: Any, sums: dict[str, JaxArray], x: JaxArray, y: JaxArray, now: Progress
+    ) -> dict[str, JaxArray]:
+        """FVU and AuxK."""
+        target = y * dictionary.scale
+        errors = self.errors(dictionary, sums, target)
+        rest = jax.lax.stop_gradient(errors[-1])
+        aux = jnp.where(jnp.any(now.dead), self.share(rest - sums["guess"], rest), 0)
+        shares = [self.share(error, target) for error in errors]
+        return {"reconstruction": sum(shares[1:], shares[0]) / len(shares), "aux": self.alpha * aux}
+
+    def choice(self, dictionary: Any, x: JaxArray, now: Progress, most: int) -> Any:
+        """The cuts of features and of dead features, block of rows by block."""
+        dead = jnp.broadcast_to(now.dead, (dictionary.features,))
+        sizes = [size for size in range(1, len(x) + 1) if not len(x) % size and size * len(dead) <= most]
+        rows = x.reshape(-1, max(sizes, default=1), x.shape[-1])
+
+        def blocks(function: Any) -> Any:
+            return jax.lax.map(lambda some: function(jax.lax.stop_gradient(dictionary.pre(some))), rows)
+
+        def cuts(pre: JaxArray) -> Any:
+            none = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(of_dead, pre))
+            return self.found(pre), jax.lax.cond(jnp.any(dead), of_dead, lambda _: none, pre)
+
+        of_dead = lambda pre: edges_of_rows(pre, self.aux, dead)
+        found = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), blocks(cuts))
+        return self.settled(found[0], dictionary.features, blocks), found[1]
+
+    def found(self, pre: JaxArray) -> Any:
+        """What a block of rows says about the choice: arrays with an axis of rows. By default the cuts of its rows."""
+        return edges_of_rows(pre, self.k)
+
+    def settled(self, found: Any, features: int, blocks: Blocks) -> Any:
+        """The choice, of what all blocks of rows said. By default the same."""
+        return found
 
     def first_arrays(self, key: KeyLike, x: JaxArray | None) -> dict[str, JaxArray]:
         """First weights: random decoder rows, and the encoder that reconstructs unit vectors by them."""

@@ -1,5 +1,6 @@
 r"""Matryoshka: nested prefixes of the features each reconstruct alone, the general ones first."""
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, final
 
@@ -12,6 +13,7 @@ from ...typing import ArrayLike, JaxArray, KeyLike, Self
 from ._batch_topk import BatchLargestKind, BatchThresholdDictionary
 from ._kind import INIT
 from ._losses import Losses, Progress
+from ._parts import Place
 from ._product import products_of_parts
 from ._rows import align
 
@@ -123,6 +125,29 @@ class Matryoshka(BatchLargestKind):
     ) -> MatryoshkaDictionary:
         """First weights as those of `TopK`, and a threshold of 0."""
         return self.dictionary(**self.first_arrays(key, x))
+
+    @property
+    def grain(self) -> int:
+        """The greatest common divisor of the prefixes: a part lies in one group."""
+        return math.gcd(*self.prefixes)
+
+    def decoded(self, dictionary: Any, f: JaxArray, place: Place) -> dict[str, JaxArray]:
+        """The reconstruction by the group of a part, in its place among the groups `(group, batch, d)`."""
+        if place.choice is None:
+            parts = products_of_parts(f, dictionary.decoder, self.prefixes, self.matmul)
+            return {"decoded": jnp.stack(parts)}
+        group = jnp.sum(jnp.asarray(self.prefixes, jnp.int32) <= place.first)
+        decoded = dictionary.product(f, dictionary.decoder)
+        blank = jnp.zeros((len(self.prefixes), *decoded.shape), decoded.dtype)
+        return {"decoded": blank.at[group].set(decoded)}
+
+    def errors(self, dictionary: Any, sums: dict[str, JaxArray], target: JaxArray) -> list[JaxArray]:
+        """The error of each prefix."""
+        error, found = target - align(dictionary.bias, target), []
+        for decoded in sums["decoded"]:
+            error = error - decoded
+            found.append(error)
+        return found
 
     def loss(self, dictionary: MatryoshkaDictionary, x: JaxArray, y: JaxArray, now: Progress) -> Losses:
         """The mean FVU of all prefixes and AuxK, and the next threshold."""

@@ -7,12 +7,12 @@ import jax.numpy as jnp
 from ...typing import ArrayLike, JaxArray, KeyLike, OptimizerLike
 from ..training._optimizers import adam
 from ._checks import check_coefficient
-from ._kind import Kind
+from ._parts import PartsKind
 from ._relu import ReLUDictionary
 from ._rows import norm_scale, random_directions
 
 
-class PenalisedReLU(Kind):
+class PenalisedReLU(PartsKind):
     """First weights, optimizer and warm-up of `Standard` and `Annealed`; an abstract class without a loss."""
 
     sparsity: JaxArray

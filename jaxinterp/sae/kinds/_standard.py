@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from ..._deprecations import respelled
 from ...typing import ArrayLike, JaxArray
 from ._kind import INIT
-from ._losses import Losses, Progress
+from ._losses import Progress
+from ._parts import Part, Place
 from ._penalised_relu import PenalisedReLU
 from ._relu import ReLUDictionary
 from ._rows import align
@@ -38,11 +39,19 @@ class Standard(PenalisedReLU):
     def __init__(self, *, d: int, features: int, sparsity: ArrayLike = 5.0, matmul: str = "float32") -> None:
         super().__init__(d, features, sparsity=sparsity, matmul=matmul)
 
-    def loss(self, dictionary: ReLUDictionary, x: JaxArray, y: JaxArray, now: Progress) -> Losses:
-        """The squared error, and features times the norms of their rows."""
+    def part(self, dictionary: ReLUDictionary, x: JaxArray, now: Progress, place: Place) -> Part:
+        """Reconstructions, and the mean sum of features times the norms of their rows."""
         f = dictionary.activate(dictionary.pre(x))
-        error = jnp.mean(self.squares(y * dictionary.scale - dictionary.reconstruct(f)))
         norms = jnp.linalg.norm(dictionary.decoder.astype(jnp.float32), axis=-1)
         penalty = jnp.mean(jnp.sum(f.astype(jnp.float32) * align(norms, f), -1))
-        terms = {"reconstruction": error, "sparsity": now.warm * self.sparsity * penalty}
-        return Losses.of(terms, f)
+        return Part({"decoded": dictionary.product(f, dictionary.decoder), "penalty": penalty}, f)
+
+    def terms(
+        self, dictionary: ReLUDictionary, sums: dict[str, JaxArray], x: JaxArray, y: JaxArray, now: Progress
+    ) -> dict[str, JaxArray]:
+        """The squared error, and features times the norms of their rows."""
+        error = y * dictionary.scale - dictionary.shifted(sums["decoded"])
+        return {
+            "reconstruction": jnp.mean(self.squares(error)),
+            "sparsity": now.warm * self.sparsity * sums["penalty"],
+        }

@@ -8,10 +8,11 @@ import jax.numpy as jnp
 from ..._deprecations import respelled
 from ...typing import ArrayLike, JaxArray, KeyLike
 from ._dictionary import Dictionary
-from ._kept import keep_largest
+from ._kept import keep_largest, kept, moved
 from ._kind import INIT
 from ._largest import LargestKind
 from ._losses import Losses, Progress, firing
+from ._parts import Place
 from ._sparse import active_features, decode_entries, dense_rows, is_sparse_faster, largest_with_gradients
 
 
@@ -85,6 +86,12 @@ class TopK(LargestKind):
     def choose(self, pre: JaxArray, limit: JaxArray | None = None) -> JaxArray:
         """The features of a training batch `(batch, features)`; `limit` in place of k, not above it."""
         return jax.nn.relu(keep_largest(pre, self.k, limit))
+
+    def chosen(self, pre: JaxArray, place: Place) -> JaxArray:
+        """Those of the k largest of each row that are in this part."""
+        if place.choice is None:
+            return self.choose(pre)
+        return jax.nn.relu(kept(pre, moved(place.choice[0], place.first)))
 
     def loss(self, dictionary: TopKDictionary, x: JaxArray, y: JaxArray, now: Progress) -> Losses:
         """FVU and AuxK, in the form that is faster on the platform that it is compiled for."""

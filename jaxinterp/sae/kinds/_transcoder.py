@@ -12,8 +12,9 @@ from ..training._optimizers import adam
 from ._checks import check_coefficient, check_sizes
 from ._dictionary import AnyKind, Dictionary
 from ._kind import INIT, Shapes
-from ._losses import Losses, Progress
+from ._losses import Progress
 from ._median import geometric_median
+from ._parts import Part, PartsKind, Place
 from ._rows import align, random_directions
 from ._unit_rows import UnitRowsKind
 
@@ -45,12 +46,15 @@ class AcrossDictionary(Dictionary[AnyKind]):
     def decode(self, f: ArrayLike, x: ArrayLike | None = None) -> JaxArray:
         """What the features write `(..., d_out)`; with a skip it needs the inputs x too."""
         f = jnp.asarray(f)
-        y = self.reconstruct(f)
+        return self.with_path(self.reconstruct(f), x).astype(f.dtype)
+
+    def with_path(self, y: JaxArray, x: ArrayLike | None) -> JaxArray:
+        """The outputs y with the linear path of the inputs x added, where there is one."""
         if self.skip is None:
-            return y.astype(f.dtype)
+            return y
         if x is None:
             raise ValueError("A transcoder with skip decodes features and inputs: decode(f, x).")
-        return (y + self.product(jnp.asarray(x), self.skip)).astype(f.dtype)
+        return y + self.product(jnp.asarray(x), self.skip)
 
 
 @final
@@ -70,7 +74,7 @@ class TranscoderDictionary(AcrossDictionary["Transcoder"]):
 
 
 @final
-class Transcoder(UnitRowsKind):
+class Transcoder(UnitRowsKind, PartsKind):
     r"""$f = \mathrm{ReLU}((x - b_{in}) W_e + b_e)$, $\hat y = f W_d + b\; (+\, x W_s)$: from an MLP's input to its output.
 
     The loss is $\frac1B \sum_b \lVert y - \hat y \rVert^2 + \lambda \sum_i f_i$, and decoder rows have norm 1. With
@@ -145,15 +149,26 @@ class Transcoder(UnitRowsKind):
             skip=jnp.zeros((self.d, self.d_out), jnp.float32) if self.skip else None,
         )
 
-    def loss(self, dictionary: TranscoderDictionary, x: JaxArray, y: JaxArray, now: Progress) -> Losses:
-        """The squared error, and the sum of features."""
+    def part(self, dictionary: TranscoderDictionary, x: JaxArray, now: Progress, place: Place) -> Part:
+        """Reconstructions, and the mean sum of features."""
         f = dictionary.activate(dictionary.pre(x))
         norm = jnp.mean(jnp.sum(f.astype(jnp.float32), -1))
-        terms = {
-            "reconstruction": jnp.mean(self.squares(y - dictionary.decode(f, x))),
-            "sparsity": now.warm * self.sparsity * norm,
+        return Part({"decoded": dictionary.product(f, dictionary.decoder), "norm": norm}, f)
+
+    def terms(
+        self,
+        dictionary: TranscoderDictionary,
+        sums: dict[str, JaxArray],
+        x: JaxArray,
+        y: JaxArray,
+        now: Progress,
+    ) -> dict[str, JaxArray]:
+        """The squared error, and the sum of features."""
+        found = dictionary.with_path(dictionary.shifted(sums["decoded"]), x)
+        return {
+            "reconstruction": jnp.mean(self.squares(y - found)),
+            "sparsity": now.warm * self.sparsity * sums["norm"],
         }
-        return Losses.of(terms, f)
 
     def optimizer(self, steps: int) -> OptimizerLike:
         """Adam at 4e-4."""

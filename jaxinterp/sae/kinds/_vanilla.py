@@ -12,15 +12,16 @@ from ...typing import ArrayLike, JaxArray, KeyLike, OptimizerLike
 from ..training._optimizers import adam
 from ._checks import check_coefficient
 from ._kind import INIT
-from ._losses import Losses, Progress
+from ._losses import Progress
 from ._median import geometric_median
+from ._parts import Part, PartsKind, Place
 from ._relu import ReLUDictionary
 from ._rows import unit_norm
 from ._unit_rows import UnitRowsKind
 
 
 @final
-class Vanilla(UnitRowsKind):
+class Vanilla(UnitRowsKind, PartsKind):
     r"""$\frac1B \sum_b \bigl[ \frac1d \lVert x - \hat x \rVert^2 + \lambda \sum_i f_i \bigr]$, decoder rows of norm 1.
 
     Bricken et al. 2023 (https://transformer-circuits.pub/2023/monosemantic-features). The bias is
@@ -85,15 +86,21 @@ class Vanilla(UnitRowsKind):
             scale=jnp.ones((), jnp.float32),
         )
 
-    def loss(self, dictionary: ReLUDictionary, x: JaxArray, y: JaxArray, now: Progress) -> Losses:
-        """The mean squared error, and the sum of features."""
+    def part(self, dictionary: ReLUDictionary, x: JaxArray, now: Progress, place: Place) -> Part:
+        """Reconstructions, and the mean sum of features."""
         f = dictionary.activate(dictionary.pre(x))
-        error = y * dictionary.scale - dictionary.reconstruct(f)
-        terms = {
+        norm = jnp.mean(jnp.sum(f.astype(jnp.float32), -1))
+        return Part({"decoded": dictionary.product(f, dictionary.decoder), "norm": norm}, f)
+
+    def terms(
+        self, dictionary: ReLUDictionary, sums: dict[str, JaxArray], x: JaxArray, y: JaxArray, now: Progress
+    ) -> dict[str, JaxArray]:
+        """The mean squared error, and the sum of features."""
+        error = y * dictionary.scale - dictionary.shifted(sums["decoded"])
+        return {
             "reconstruction": jnp.mean(self.squares(error)) / self.d,
-            "sparsity": now.warm * self.sparsity * jnp.mean(jnp.sum(f.astype(jnp.float32), -1)),
+            "sparsity": now.warm * self.sparsity * sums["norm"],
         }
-        return Losses.of(terms, f)
 
     def optimizer(self, steps: int) -> OptimizerLike:
         """Adam at 3e-4, constant: the paper gives no rate."""

@@ -22,6 +22,7 @@ from ...typing import ActivationsLike, CoderLike, IntLike, KeyLike, KindLike, Me
 from ..files._origin import Origin, origin_of, with_origin
 from ..kinds._dictionary import Dictionary
 from ._batches import Batches
+from ._blocks import BlocksTask, block_of
 from ._request import check_kind, check_rows, described
 from ._run import DictionaryRun
 from ._start import first_state, first_weights
@@ -45,6 +46,7 @@ def train(
     batch_size: IntLike = 4096,
     settings: SettingsLike | None = None,
     mesh: MeshLike | None = None,
+    max_bytes: IntLike | None = None,
 ) -> tuple[Dictionary, History]:
     r"""$\min_\theta \mathbb E_x L(x; \theta)$ for any kind of dictionary.
 
@@ -64,6 +66,9 @@ def train(
       features are drawn anew; `evaluate(sae, step)` gets the dictionary as it is then.
     - `mesh`: a mesh with the axes "data" and "feature", over which rows and features are divided (`shard`).
       Activations of a `ji.data.stream` then never leave its devices (`Stream.on`).
+    - `max_bytes`: the memory of one block of features, in bytes. Features are then updated block by block, which takes one or two
+      products more and little memory besides the weights and what the optimizer remembers. It is for kinds whose loss is a function
+      of sums over features, and for optimizers that treat each feature by itself. None (the default) takes all at once.
 
     **Returns:** the dictionary and its history. The dictionary records the model and the site of a stream that knows
     them. The history has arrays `(step,)` of `loss`, its terms, `l0` and the share `dead`, the numbers of `evaluate`, and
@@ -82,7 +87,8 @@ def train(
 
     Laws: a run that was killed and started again ends with the weights of one that was not, bit for bit. So
     does a finished run that is called again with more steps, for kinds whose recipe does not depend on
-    the number of steps (`TopK`, `BatchTopK`, `Matryoshka`, `Vanilla`); for others see `Settings.resume`.
+    the number of steps (`TopK`, `BatchTopK`, `Matryoshka`, `Vanilla`); for others see `Settings.resume`. With `max_bytes`
+    the weights are the same to rounding.
     """
     check_kind(kind)
     settings = check_settings(settings)
@@ -109,6 +115,7 @@ def train(
     check_optimizer(chosen)
     constrained = settled.constrain(chosen)
     x, y = batches.first()
+    block = None if max_bytes is None else block_of(settled, constrained, sae, len(x), max_bytes, mesh)
     state = first_state(sae, mesh, constrained, x, y, settings.average is not None)
     about = described(request, steps, len(x), seed, settings.average)
     schedules = None
@@ -117,8 +124,9 @@ def train(
         schedules = schedules_of(chosen, eqx.filter(sae, sae.trainable()), settled.warm)
         about["optimizer"] = schedules.printed(steps)
     del sae  # the state has weights of its own
+    given = constrained, None, steps, settled.dead_after(len(x))
     run = DictionaryRun(
-        DictionaryTask(constrained, None, steps, settled.dead_after(len(x))),
+        DictionaryTask(*given) if block is None else BlocksTask(*given, block),
         state,
         batches,
         key=later,
