@@ -25,7 +25,15 @@ BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 PLATFORMS = ("cuda", "tpu")
 KERNEL = "tpu_custom_call"
 # Calls whose form jax does not promise for later releases; none is kept here longer than a test.
-ALLOWED = (KERNEL, "__gpu$xla.gpu.triton", "mosaic_gpu_v2", "AllocateBuffer", "ApproxTopK", "TopK", "LayoutConstraint")
+ALLOWED = (
+    KERNEL,
+    "__gpu$xla.gpu.triton",
+    "mosaic_gpu_v2",
+    "AllocateBuffer",
+    "ApproxTopK",
+    "TopK",
+    "LayoutConstraint",
+)
 ALLOWED += ("__cudnn$fmhaSoftmax", "__cudnn$fmhaSoftmaxBackward")
 QUICK = ("forward-bf16", "jumprelu-16-256")
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from ..._arguments import as_int, as_number
 from ...typing import ArrayLike, FloatLike, IntLike, JaxArray
 from ._losses import Progress
-from ._parts import Part, Place
+from ._parts import Part, PartPlace, Terms
 from ._penalised_relu import PenalisedReLU
 from ._relu import ReLUDictionary
 from ._rows import align
@@ -66,7 +66,7 @@ class Annealed(PenalisedReLU):
         self.power = jnp.asarray(as_number(power, "power", 0.01, 1), jnp.float32)
         self.begin, self.end = first, last
 
-    def part(self, dictionary: ReLUDictionary, x: JaxArray, now: Progress, place: Place) -> Part:
+    def part(self, dictionary: ReLUDictionary, x: JaxArray, now: Progress, place: PartPlace) -> Part:
         """Reconstructions, and sums of features times the norms of their rows and of powers of these."""
         f = dictionary.activate(dictionary.pre(x))
         norms = jnp.linalg.norm(dictionary.decoder.astype(jnp.float32), axis=-1)
@@ -80,7 +80,7 @@ class Annealed(PenalisedReLU):
 
     def terms(
         self, dictionary: ReLUDictionary, sums: dict[str, JaxArray], x: JaxArray, y: JaxArray, now: Progress
-    ) -> dict[str, JaxArray]:
+    ) -> Terms:
         """The squared error, and powers of features times the norms of their rows."""
         error = y * dictionary.scale - dictionary.shifted(sums["decoded"])
         plain, total = sums["plain"], sums["bent"]

@@ -14,7 +14,7 @@ from ._edges import Blocks, candidates, edge_of_batch
 from ._kind import INIT, Shapes
 from ._largest import LargestKind
 from ._losses import Losses, Progress
-from ._parts import Place
+from ._parts import PartPlace, Terms
 
 START = 1000  # the step from which the threshold is a running mean
 DECAY = 0.999
@@ -63,7 +63,7 @@ class BatchLargestKind(LargestKind):
         count = (self.k if limit is None else limit) * (pre.size // pre.shape[-1])
         return jnp.where(pre > largest_above(pre, count, self.k), pre, 0)
 
-    def chosen(self, pre: JaxArray, place: Place) -> JaxArray:
+    def chosen(self, pre: JaxArray, place: PartPlace) -> JaxArray:
         """Those of the largest of the batch that are in this part."""
         return self.choose(pre) if place.choice is None else jnp.where(pre > place.choice[0], pre, 0)
 
@@ -75,7 +75,7 @@ class BatchLargestKind(LargestKind):
         """A number between the last of the largest entries and the next."""
         return edge_of_batch(found, self.k * len(found), features, blocks)
 
-    def updates(self, dictionary: Any, least: JaxArray, now: Progress) -> dict[str, JaxArray]:
+    def updates(self, dictionary: Any, least: JaxArray, now: Progress) -> Terms:
         """The threshold after a batch whose smallest feature above 0 is `least`."""
         return {"threshold": self._threshold_after(dictionary.threshold, least, now.step)}
 

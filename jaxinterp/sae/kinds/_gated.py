@@ -13,7 +13,7 @@ from ._dictionary import Dictionary
 from ._kind import INIT, Shapes
 from ._losses import Progress
 from ._median import geometric_median
-from ._parts import Part, PartsKind, Place
+from ._parts import Part, PartPlace, PartsKind, Terms
 from ._rows import align, random_directions
 from ._unit_rows import UnitRowsKind
 
@@ -87,7 +87,7 @@ class Gated(UnitRowsKind, PartsKind):
             magnitude_bias=jnp.zeros(self.features, jnp.float32),
         )
 
-    def part(self, dictionary: GatedDictionary, x: JaxArray, now: Progress, place: Place) -> Part:
+    def part(self, dictionary: GatedDictionary, x: JaxArray, now: Progress, place: PartPlace) -> Part:
         """Reconstructions by features and by the gate, and the mean sum of the gate."""
         pre = dictionary.pre(x)
         f, gate = dictionary.activate(pre), jax.nn.relu(pre)
@@ -100,7 +100,7 @@ class Gated(UnitRowsKind, PartsKind):
 
     def terms(
         self, dictionary: GatedDictionary, sums: dict[str, JaxArray], x: JaxArray, y: JaxArray, now: Progress
-    ) -> dict[str, JaxArray]:
+    ) -> Terms:
         """The squared error, the sum of the gate, and the squared error of the gate's reconstruction."""
         target = y * dictionary.scale
         aside = sums["aside"] + jax.lax.stop_gradient(dictionary.bias)[None]

@@ -14,7 +14,7 @@ from ._dictionary import Dictionary
 from ._kind import INIT, Shapes
 from ._losses import Progress
 from ._median import geometric_median
-from ._parts import Part, PartsKind, Place
+from ._parts import Part, PartPlace, PartsKind, Terms
 from ._rows import align, random_directions, square_scale
 from ._unit_rows import UnitRowsKind
 
@@ -119,7 +119,7 @@ class JumpReLU(UnitRowsKind, PartsKind):
             log_threshold=jnp.full(self.features, jnp.log(self.threshold), jnp.float32),
         )
 
-    def part(self, dictionary: JumpReLUDictionary, x: JaxArray, now: Progress, place: Place) -> Part:
+    def part(self, dictionary: JumpReLUDictionary, x: JaxArray, now: Progress, place: PartPlace) -> Part:
         r"""Reconstructions, and the mean $\lVert f \rVert_0$."""
         pre = dictionary.pre(x)
         f = dictionary.activate(pre)
@@ -133,7 +133,7 @@ class JumpReLU(UnitRowsKind, PartsKind):
         x: JaxArray,
         y: JaxArray,
         now: Progress,
-    ) -> dict[str, JaxArray]:
+    ) -> Terms:
         r"""The squared error, and $\lVert f \rVert_0$ or its squared distance from the target."""
         error = y * dictionary.scale - dictionary.shifted(sums["decoded"])
         penalty = sums["l0"] if self.target is None else (sums["l0"] / self.target - 1) ** 2

@@ -148,6 +148,11 @@ class Kind(eqx.Module):
         """The steps at which dead features are drawn anew."""
         return ()
 
+    @property
+    def grain(self) -> int:
+        """A number that the number of features of a block divides, for steps in blocks; 0 where a step takes all at once."""
+        return 0
+
     # What a sweep asks: members of one program differ in numbers alone.
 
     @property

@@ -16,7 +16,7 @@ from ._edges import Blocks, edges_of_rows
 from ._kept import choose_largest, keep_largest, kept, moved
 from ._losses import Progress
 from ._median import geometric_median
-from ._parts import Part, PartsKind, Place
+from ._parts import Part, PartPlace, PartsKind, Terms
 from ._rows import random_directions
 from ._sparse import decode_entries, largest_with_gradients
 from ._unit_rows import UnitRowsKind
@@ -68,10 +68,10 @@ class LargestKind(UnitRowsKind, PartsKind):
         """The features of a training batch `(batch, features)`; `limit` in place of k, not above it."""
 
     @abc.abstractmethod
-    def chosen(self, pre: JaxArray, place: Place) -> JaxArray:
+    def chosen(self, pre: JaxArray, place: PartPlace) -> JaxArray:
         """The features of a part of the features, by the choice of its place."""
 
-    def part(self, dictionary: Any, x: JaxArray, now: Progress, place: Place) -> Part:
+    def part(self, dictionary: Any, x: JaxArray, now: Progress, place: PartPlace) -> Part:
         """Reconstructions by features, and of the error by dead ones."""
         pre = dictionary.pre(x)
         f = self.chosen(pre, place)
@@ -88,7 +88,7 @@ class LargestKind(UnitRowsKind, PartsKind):
         guess = jax.lax.cond(jnp.any(dead), of_dead, none)
         return Part({**self.decoded(dictionary, f, place), "guess": guess}, f)
 
-    def decoded(self, dictionary: Any, f: JaxArray, place: Place) -> dict[str, JaxArray]:
+    def decoded(self, dictionary: Any, f: JaxArray, place: PartPlace) -> Terms:
         """Reconstructions of features, by name."""
         return {"decoded": dictionary.product(f, dictionary.decoder)}
 
@@ -98,7 +98,7 @@ class LargestKind(UnitRowsKind, PartsKind):
 
     def terms(
         self, dictionary: Any, sums: dict[str, JaxArray], x: JaxArray, y: JaxArray, now: Progress
-    ) -> dict[str, JaxArray]:
+    ) -> Terms:
         """FVU and AuxK."""
         target = y * dictionary.scale
         errors = self.errors(dictionary, sums, target)
@@ -114,7 +114,7 @@ class LargestKind(UnitRowsKind, PartsKind):
         rows = x.reshape(-1, max(sizes, default=1), x.shape[-1])
 
         def blocks(function: Any) -> Any:
-            return jax.lax.map(lambda some: function(jax.lax.stop_gradient(dictionary.pre(some))), rows)
+            return jax.lax.map(lambda chunk: function(jax.lax.stop_gradient(dictionary.pre(chunk))), rows)
 
         def cuts(pre: JaxArray) -> Any:
             none = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(of_dead, pre))

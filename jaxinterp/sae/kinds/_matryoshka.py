@@ -13,7 +13,7 @@ from ...typing import ArrayLike, JaxArray, KeyLike, Self
 from ._batch_topk import BatchLargestKind, BatchThresholdDictionary
 from ._kind import INIT
 from ._losses import Losses, Progress
-from ._parts import Place
+from ._parts import PartPlace, Terms
 from ._product import products_of_parts
 from ._rows import align
 
@@ -131,7 +131,7 @@ class Matryoshka(BatchLargestKind):
         """The greatest common divisor of the prefixes: a part lies in one group."""
         return math.gcd(*self.prefixes)
 
-    def decoded(self, dictionary: Any, f: JaxArray, place: Place) -> dict[str, JaxArray]:
+    def decoded(self, dictionary: Any, f: JaxArray, place: PartPlace) -> Terms:
         """The reconstruction by the group of a part, in its place among the groups `(group, batch, d)`."""
         if place.choice is None:
             parts = products_of_parts(f, dictionary.decoder, self.prefixes, self.matmul)

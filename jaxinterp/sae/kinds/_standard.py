@@ -8,7 +8,7 @@ from ..._deprecations import respelled
 from ...typing import ArrayLike, JaxArray
 from ._kind import INIT
 from ._losses import Progress
-from ._parts import Part, Place
+from ._parts import Part, PartPlace, Terms
 from ._penalised_relu import PenalisedReLU
 from ._relu import ReLUDictionary
 from ._rows import align
@@ -39,7 +39,7 @@ class Standard(PenalisedReLU):
     def __init__(self, *, d: int, features: int, sparsity: ArrayLike = 5.0, matmul: str = "float32") -> None:
         super().__init__(d, features, sparsity=sparsity, matmul=matmul)
 
-    def part(self, dictionary: ReLUDictionary, x: JaxArray, now: Progress, place: Place) -> Part:
+    def part(self, dictionary: ReLUDictionary, x: JaxArray, now: Progress, place: PartPlace) -> Part:
         """Reconstructions, and the mean sum of features times the norms of their rows."""
         f = dictionary.activate(dictionary.pre(x))
         norms = jnp.linalg.norm(dictionary.decoder.astype(jnp.float32), axis=-1)
@@ -48,7 +48,7 @@ class Standard(PenalisedReLU):
 
     def terms(
         self, dictionary: ReLUDictionary, sums: dict[str, JaxArray], x: JaxArray, y: JaxArray, now: Progress
-    ) -> dict[str, JaxArray]:
+    ) -> Terms:
         """The squared error, and features times the norms of their rows."""
         error = y * dictionary.scale - dictionary.shifted(sums["decoded"])
         return {

@@ -12,7 +12,7 @@ from ._kept import keep_largest, kept, moved
 from ._kind import INIT
 from ._largest import LargestKind
 from ._losses import Losses, Progress, firing
-from ._parts import Place
+from ._parts import PartPlace
 from ._sparse import active_features, decode_entries, dense_rows, is_sparse_faster, largest_with_gradients
 
 
@@ -87,7 +87,7 @@ class TopK(LargestKind):
         """The features of a training batch `(batch, features)`; `limit` in place of k, not above it."""
         return jax.nn.relu(keep_largest(pre, self.k, limit))
 
-    def chosen(self, pre: JaxArray, place: Place) -> JaxArray:
+    def chosen(self, pre: JaxArray, place: PartPlace) -> JaxArray:
         """Those of the k largest of each row that are in this part."""
         if place.choice is None:
             return self.choose(pre)

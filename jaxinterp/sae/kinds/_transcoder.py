@@ -14,7 +14,7 @@ from ._dictionary import AnyKind, Dictionary
 from ._kind import INIT, Shapes
 from ._losses import Progress
 from ._median import geometric_median
-from ._parts import Part, PartsKind, Place
+from ._parts import Part, PartPlace, PartsKind, Terms
 from ._rows import align, random_directions
 from ._unit_rows import UnitRowsKind
 
@@ -149,7 +149,7 @@ class Transcoder(UnitRowsKind, PartsKind):
             skip=jnp.zeros((self.d, self.d_out), jnp.float32) if self.skip else None,
         )
 
-    def part(self, dictionary: TranscoderDictionary, x: JaxArray, now: Progress, place: Place) -> Part:
+    def part(self, dictionary: TranscoderDictionary, x: JaxArray, now: Progress, place: PartPlace) -> Part:
         """Reconstructions, and the mean sum of features."""
         f = dictionary.activate(dictionary.pre(x))
         norm = jnp.mean(jnp.sum(f.astype(jnp.float32), -1))
@@ -162,7 +162,7 @@ class Transcoder(UnitRowsKind, PartsKind):
         x: JaxArray,
         y: JaxArray,
         now: Progress,
-    ) -> dict[str, JaxArray]:
+    ) -> Terms:
         """The squared error, and the sum of features."""
         found = dictionary.with_path(dictionary.shifted(sums["decoded"]), x)
         return {

@@ -14,7 +14,7 @@ from ._checks import check_coefficient
 from ._kind import INIT
 from ._losses import Progress
 from ._median import geometric_median
-from ._parts import Part, PartsKind, Place
+from ._parts import Part, PartPlace, PartsKind, Terms
 from ._relu import ReLUDictionary
 from ._rows import unit_norm
 from ._unit_rows import UnitRowsKind
@@ -86,7 +86,7 @@ class Vanilla(UnitRowsKind, PartsKind):
             scale=jnp.ones((), jnp.float32),
         )
 
-    def part(self, dictionary: ReLUDictionary, x: JaxArray, now: Progress, place: Place) -> Part:
+    def part(self, dictionary: ReLUDictionary, x: JaxArray, now: Progress, place: PartPlace) -> Part:
         """Reconstructions, and the mean sum of features."""
         f = dictionary.activate(dictionary.pre(x))
         norm = jnp.mean(jnp.sum(f.astype(jnp.float32), -1))
@@ -94,7 +94,7 @@ class Vanilla(UnitRowsKind, PartsKind):
 
     def terms(
         self, dictionary: ReLUDictionary, sums: dict[str, JaxArray], x: JaxArray, y: JaxArray, now: Progress
-    ) -> dict[str, JaxArray]:
+    ) -> Terms:
         """The mean squared error, and the sum of features."""
         error = y * dictionary.scale - dictionary.shifted(sums["decoded"])
         return {

@@ -15,7 +15,7 @@ from ...fit._step import apply_optimizer
 from ...mesh._dictionaries import feature_axis
 from ...typing import ArrayLike, IntLike, OptimizerLike, PyTree
 from ..kinds._losses import Progress
-from ..kinds._parts import Part, PartsKind, Place
+from ..kinds._parts import Part, PartPlace
 from ._state import DictionaryTask
 
 ARRAYS = 4  # of (batch, block), in float32, that a block holds at once
@@ -44,10 +44,10 @@ class BlocksTask(DictionaryTask):
         still, shared = _split(fixed)[0], _split(params)[1]
 
         def part(own: PyTree, shared: PyTree, first: Any) -> Part:
-            """Of the block with the trained leaves `own`, and `shared` ones without an axis of features."""
+            """What the block with the trained leaves `own` adds; `shared` ones have no axis of features."""
             sae = eqx.combine(own, shared, _block(still, first, size), fixed)
             own_dead = jax.lax.dynamic_slice_in_dim(dead, first, size)
-            return kind.part(sae, x, progress._replace(dead=own_dead), Place(first, choice))
+            return kind.part(sae, x, progress._replace(dead=own_dead), PartPlace(first, choice))
 
         def add(i: Any, carry: Any) -> Any:
             # Without the barrier the compiler keeps a rounded copy of all weights during the loop.
@@ -56,12 +56,12 @@ class BlocksTask(DictionaryTask):
             return jax.tree.map(jnp.add, sums, more), own
 
         zero = lambda tree: jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), tree)
-        some = _block(_split(params)[0], 0, size)
-        sums = zero(jax.eval_shape(lambda: part(some, shared, 0).sums))
+        head = _block(_split(params)[0], 0, size)
+        sums = zero(jax.eval_shape(lambda: part(head, shared, 0).sums))
         sums, own = jax.lax.fori_loop(*turns, add, (sums, _split(params)[0]))
 
         def total(sums: PyTree, shared: PyTree) -> Any:
-            terms = kind.terms(eqx.combine(shared, some, fixed), sums, x, y, progress)
+            terms = kind.terms(eqx.combine(shared, head, fixed), sums, x, y, progress)
             first, *rest = terms.values()
             return sum(rest, first), terms
 
@@ -71,7 +71,7 @@ class BlocksTask(DictionaryTask):
             own, memory, of_shared, times, least = carry
             first = i * size
             here = _block(own, first, size)
-            _, back, f = jax.vjp(lambda *given: tuple(part(*given, first)), here, shared, has_aux=True)
+            _, back, f = jax.vjp(lambda *given: _pair(part(*given, first)), here, shared, has_aux=True)
             gradient, more = back(slopes[0])
             new, kept = self._updated(gradient, zero(shared), here, shared, _block(memory, first, size), rest)
             # Without the barrier whole arrays are read again after they were written, and are copied for that.
@@ -86,7 +86,7 @@ class BlocksTask(DictionaryTask):
         start = own, memory, slopes[1], jnp.zeros(m, jnp.float32), jnp.float32(jnp.inf)
         own, memory, of_shared, times, least = jax.lax.fori_loop(*turns, move, start)
         # The optimizer's count and its state of shared leaves move once, with the gradient of all blocks.
-        new, kept = self._updated(zero(some), of_shared, some, shared, _block(memory, 0, size), rest)
+        new, kept = self._updated(zero(head), of_shared, head, shared, _block(memory, 0, size), rest)
         numbers = {"loss": value, **terms, "l0": jnp.sum(times) / len(x)}
         aux = numbers, times > 0, kind.updates(whole, least, progress), dead
         return eqx.combine(own, _split(new)[1]), eqx.combine(memory, _split(kept)[1]), aux
@@ -111,7 +111,7 @@ def block_of(
             "A mesh divides the features over its devices, and each updates its own at once: give mesh= or "
             "max_bytes=, not both."
         )
-    if not isinstance(kind, PartsKind):
+    if not kind.grain:
         raise ValueError(
             f"The loss of {name} is no sum over features, so that its steps take all features at once. Leave "
             "max_bytes= out, or divide the features over devices: mesh=."
@@ -186,6 +186,10 @@ def _moves_alone(optimizer: OptimizerLike, trained: PyTree) -> bool:
 
 def _name(path: Any) -> str:
     return path[-1].name if path and isinstance(path[-1], jax.tree_util.GetAttrKey) else ""
+
+
+def _pair(found: Part) -> tuple[Any, Any]:
+    return found.sums, found.features
 
 
 def _split(tree: PyTree) -> tuple[PyTree, PyTree]:
