@@ -71,7 +71,9 @@ class BlocksTask(DictionaryTask):
             own, memory, of_shared, times, least = carry
             first = i * size
             here = _block(own, first, size)
-            _, back, f = jax.vjp(lambda *given: _pair(part(*given, first)), here, shared, has_aux=True)
+            _, back, f = jax.vjp(
+                lambda own, shared: _pair(part(own, shared, first)), here, shared, has_aux=True
+            )
             gradient, more = back(slopes[0])
             new, kept = self._updated(gradient, zero(shared), here, shared, _block(memory, first, size), rest)
             # Without the barrier whole arrays are read again after they were written, and are copied for that.
