@@ -12,8 +12,9 @@ from ..training._optimizers import adam
 from ._checks import check_coefficient, check_sizes
 from ._dictionary import Dictionary
 from ._jumprelu import jump
-from ._kind import INIT, Kind, Shapes
-from ._losses import Losses, Progress
+from ._kind import INIT, Shapes
+from ._losses import Progress
+from ._parts import Part, PartPlace, PartsKind, Terms
 from ._rows import align, norm_scale, random_directions
 
 
@@ -73,13 +74,16 @@ class CrossLayerDictionary(Dictionary["CrossLayerTranscoder"]):
 
     def reconstruct(self, f: JaxArray) -> JaxArray:
         """What all layers write, in scaled units."""
+        return self.shifted(self.decoded(f))
+
+    def decoded(self, f: JaxArray) -> JaxArray:
+        """What all layers write without the bias."""
         layers, y = self.kind.layers, []
         for to in range(layers):
             # What all layers up to this one write to it, as one product.
             before = f[..., : to + 1, :].reshape(*f.shape[:-2], -1)
             y.append(self.product(before, self.decoder[: to + 1, to].reshape(-1, self.d)))
-        xhat = jnp.stack(y, -2)
-        return xhat + align(self.bias, xhat)
+        return jnp.stack(y, -2)
 
     def decode(self, f: ArrayLike, x: ArrayLike | None = None) -> JaxArray:
         """What all layers write `(..., layer, d)` from features `(..., layer, features)`."""
@@ -96,7 +100,7 @@ class CrossLayerDictionary(Dictionary["CrossLayerTranscoder"]):
 
 
 @final
-class CrossLayerTranscoder(Kind):
+class CrossLayerTranscoder(PartsKind):
     r"""$f^l = \mathrm{JumpReLU}(x^l W_e^l + b_e^l)$, $\hat y^l = \sum_{l' \le l} f^{l'} W_d^{l' \to l} + b^l$.
 
     The loss is $\frac1B \sum_b \bigl[ \sum_l \lVert \hat y^l - y^l \rVert^2 + \lambda \sum_{l,i} \tanh(c \lVert
@@ -196,21 +200,31 @@ class CrossLayerTranscoder(Kind):
             return jnp.ones(self.layers, jnp.float32)
         return jnp.stack([norm_scale(sample[:, layer], self.d) for layer in range(self.layers)])
 
-    def loss(self, dictionary: CrossLayerDictionary, x: JaxArray, y: JaxArray, now: Progress) -> Losses:
-        """The squared errors of all layers, the penalty, and the term that revives dead features."""
+    def part(self, dictionary: CrossLayerDictionary, x: JaxArray, now: Progress, place: PartPlace) -> Part:
+        """What all layers write, and the means of the penalty and of the term that revives dead features."""
         pre = dictionary.pre(x)
         f = dictionary.activate(pre)
-        error = y * align(dictionary.target_scale[:, None], y) - dictionary.reconstruct(f)
         norms = jnp.sqrt(jnp.sum(jnp.square(dictionary.forwards), (1, 3)) + 1e-12)
         active = jnp.tanh(self.sharpness * align(norms, f) * f)
         low = jax.nn.relu(align(jnp.exp(dictionary.log_threshold), pre) - pre) * align(norms, pre)
         low = jnp.where(align(now.dead, low), low, 0)
-        terms = {
-            "reconstruction": jnp.mean(jnp.sum(self.squares(error), -1)),
-            "sparsity": now.warm * self.sparsity * jnp.mean(jnp.sum(active, (-2, -1))),
-            "aux": self.revival * jnp.mean(jnp.sum(low, (-2, -1))),
+        sums = {
+            "decoded": dictionary.decoded(f),
+            "active": jnp.mean(jnp.sum(active, (-2, -1))),
+            "low": jnp.mean(jnp.sum(low, (-2, -1))),
         }
-        return Losses.of(terms, f)
+        return Part(sums, f)
+
+    def terms(
+        self, dictionary: CrossLayerDictionary, sums: Terms, x: JaxArray, y: JaxArray, now: Progress
+    ) -> Terms:
+        """The squared errors of all layers, the penalty, and the term that revives dead features."""
+        error = y * align(dictionary.target_scale[:, None], y) - dictionary.shifted(sums["decoded"])
+        return {
+            "reconstruction": jnp.mean(jnp.sum(self.squares(error), -1)),
+            "sparsity": now.warm * self.sparsity * sums["active"],
+            "aux": self.revival * sums["low"],
+        }
 
     def optimizer(self, steps: int) -> OptimizerLike:
         """Adam at 2e-4, linear to 0 over the last fifth, gradients of norm at most 1."""

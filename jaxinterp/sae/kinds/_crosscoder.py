@@ -11,8 +11,9 @@ from ...typing import ArrayLike, JaxArray, KeyLike, OptimizerLike, Self
 from ..training._optimizers import adam
 from ._checks import check_coefficient, check_sizes
 from ._dictionary import Dictionary
-from ._kind import INIT, Kind, Shapes
-from ._losses import Losses, Progress
+from ._kind import INIT, Shapes
+from ._losses import Progress
+from ._parts import Part, PartPlace, PartsKind, Terms
 from ._rows import align, norm_scale, unit_norm
 
 
@@ -45,9 +46,12 @@ class CrosscoderDictionary(Dictionary["Crosscoder"]):
 
     def reconstruct(self, f: JaxArray) -> JaxArray:
         """All sources, in scaled units."""
+        return self.shifted(self.decoded(f))
+
+    def decoded(self, f: JaxArray) -> JaxArray:
+        """All sources without the bias."""
         y = self.product(f, self.decoder.reshape(self.features, -1))
-        y = y.reshape(*f.shape[:-1], self.kind.sources, self.d)
-        return y + align(self.bias, y)
+        return y.reshape(*f.shape[:-1], self.kind.sources, self.d)
 
     def decode(self, f: ArrayLike, x: ArrayLike | None = None) -> JaxArray:
         """All sources `(..., source, d)`."""
@@ -86,7 +90,7 @@ class CrosscoderDictionary(Dictionary["Crosscoder"]):
 
 
 @final
-class Crosscoder(Kind):
+class Crosscoder(PartsKind):
     r"""$f = \mathrm{ReLU}(\sum_s x^s W_e^s + b_e)$, $\hat x^s = f W_d^s + b^s$ over sources s.
 
     The loss is $\frac1B \sum_b \bigl[ \sum_s \lVert x^s - \hat x^s \rVert^2 + \lambda \sum_i f_i \sum_s \lVert
@@ -159,17 +163,22 @@ class Crosscoder(Kind):
             scale=scale,
         )
 
-    def loss(self, dictionary: CrosscoderDictionary, x: JaxArray, y: JaxArray, now: Progress) -> Losses:
-        """The squared errors of all sources, and features times the norms of their rows."""
+    def part(self, dictionary: CrosscoderDictionary, x: JaxArray, now: Progress, place: PartPlace) -> Part:
+        """Reconstructions of all sources, and the mean sum of features times the norms of their rows."""
         f = dictionary.activate(dictionary.pre(x))
-        error = y * align(dictionary.scale[:, None], y) - dictionary.reconstruct(f)
         weight = jnp.sum(dictionary.norms, -1)
         penalty = jnp.mean(jnp.sum(f.astype(jnp.float32) * align(weight, f), -1))
-        terms = {
+        return Part({"decoded": dictionary.decoded(f), "penalty": penalty}, f)
+
+    def terms(
+        self, dictionary: CrosscoderDictionary, sums: Terms, x: JaxArray, y: JaxArray, now: Progress
+    ) -> Terms:
+        """The squared errors of all sources, and features times the norms of their rows."""
+        error = y * align(dictionary.scale[:, None], y) - dictionary.shifted(sums["decoded"])
+        return {
             "reconstruction": jnp.mean(jnp.sum(self.squares(error), -1)),
-            "sparsity": now.warm * self.sparsity * penalty,
+            "sparsity": now.warm * self.sparsity * sums["penalty"],
         }
-        return Losses.of(terms, f)
 
     def optimizer(self, steps: int) -> OptimizerLike:
         """Adam at 5e-5, linear to 0 over the last fifth, gradients of norm at most 1."""
