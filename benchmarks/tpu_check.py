@@ -37,6 +37,7 @@ PROGRAMS = (
     "topk-768-24576",
     "batch_topk-768-24576",
     "jumprelu-768-24576",
+    "batch_topk-2304-131072-blocks",
     "pythia-6.9b-tensor",
 )
 PROCESSES = 2

@@ -91,6 +91,7 @@ def families(
     site: str = "mlp_post",
     batch_size: int | str = "auto",
     max_bytes: BytesLike = "auto",
+    progress: bool = True,
 ) -> Families:
     r"""$1 - \frac{(1 - \beta)\,\mathrm{var}(a \mid s = 0) + \beta\,\mathrm{var}(a \mid s = 1)}{\mathrm{var}(a)}$,
     the largest over the features s of a family.
@@ -106,6 +107,7 @@ def families(
       `token_families` makes labels from the texts of tokens. Add labels of your own, such as parts of speech or
       languages: `{"syntax": tags, "German": corpus.label_of_tokens("de").astype(int)}`.
     - `site`: a site of neurons; `"mlp_post"` by default.
+    - `progress`: whether a progress bar is shown; True by default.
 
     **Returns:** `Families`, with `.best()`.
 
@@ -150,7 +152,11 @@ def families(
     cuts = np.cumsum([0, *map(len, values.values())])
     best = np.zeros((len(neurons), len(values)), np.float32)
     where = np.zeros((len(neurons), len(values)), np.int64)
-    how: dict[str, Any] = {"batch_size": batch_size, "mesh": None}
+    how: dict[str, Any] = {
+        "batch_size": batch_size,
+        "mesh": None,
+        "progress": "families" if progress else False,
+    }
     for here, r in row_blocks(pair, Measure(), as_limit(max_bytes), None, how):
         square = np.square(np.asarray(r))
         for i, own in enumerate(values.values()):

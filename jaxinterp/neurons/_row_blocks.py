@@ -23,7 +23,8 @@ def row_blocks(
 ) -> Iterator[tuple[slice, jax.Array]]:
     """Which rows, and the measure of each pair in them `(row, unit)`; one reading of the corpus for each.
 
-    `limit` bounds the bytes of the sums and of a batch's units; `how` has `batch_size` and `mesh`.
+    `limit` bounds the bytes of the sums and of a batch's units; `how` has `batch_size` and `mesh`, and
+    may have `progress`.
     """
     first, second = pair.read.sides
     count, wide = first.count, second.count * (1 if pair.read.chance is None else 2)
@@ -54,7 +55,7 @@ def _block(
         padded,
         measure.centred,
     )
-    state = pair.fold(nothing(padded, wide, zeros), step, progress="correlations", **how)
+    state = pair.fold(nothing(padded, wide, zeros), step, **{"progress": "correlations", **how})
     if not np.isfinite(state.a.squares[0]).all() or not np.isfinite(state.b.squares[0]).all():
         raise ValueError("Activations are NaN or infinite: are the weights finite, and does the dtype reach?")
     return alike(state, jnp.int32(start), measure.name)

@@ -7,7 +7,7 @@ import jaxinterp as ji
 from tests.models import small_model
 
 
-def test_reduction_in_variance_is_the_definition() -> None:
+def test_reduction_in_variance_is_the_definition(capsys: pytest.CaptureFixture[str]) -> None:
     model, rng = small_model(), np.random.default_rng(0)
     real = np.arange(12)[None] < np.array([12, 5, 9, 12, 8])[:, None]
     tokens = rng.integers(1, 40, (5, 12))
@@ -16,7 +16,11 @@ def test_reduction_in_variance_is_the_definition() -> None:
         "few": np.where(tokens < 6, tokens, -1),
         "row": np.arange(5)[:, None] + 0 * tokens,
     }
-    found = ji.neurons.families(model, ji.corpus.as_corpus(tokens, mask=real), labels, batch_size=2)
+    corpus = ji.corpus.as_corpus(tokens, mask=real)
+    found = ji.neurons.families(model, corpus, labels, batch_size=2)
+    capsys.readouterr()
+    ji.neurons.families(model, corpus, labels, batch_size=2, progress=False)
+    assert capsys.readouterr().err == ""
     x = np.concatenate(
         [
             np.moveaxis(
