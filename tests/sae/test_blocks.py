@@ -13,6 +13,7 @@ from jaxinterp.fit._step import scan
 from jaxinterp.sae.kinds._edges import between, candidates, edge_of_batch, edges_of_rows
 from jaxinterp.sae.kinds._kept import kept
 from jaxinterp.sae.training._blocks import BlocksTask
+from jaxinterp.sae.training._separable import check_separable
 from jaxinterp.sae.training._state import DictionaryTask, begin
 
 K = ji.sae
@@ -96,6 +97,54 @@ def test_what_cannot_be_trained_in_blocks_says_why() -> None:
     sources = K.Crosscoder(d=D, features=M, sources=2)
     with pytest.raises(ValueError, match="no sum over features"):
         K.train(sources, rows(64, 2, D), max_bytes=4096, **given)
+
+
+CLIPPED = optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(1e-2))
+TOGETHER: dict[str, Any] = {  # optimizers in which features meet, late or rarely
+    "a warm-up": K.adam(5e-5, 10**6, warmup_steps=1000, clip_norm=1.0),
+    "a large norm": optax.chain(optax.clip_by_global_norm(1e3), optax.sgd(1e-2)),
+    "a large norm of a leaf": optax.chain(optax.clip_by_block_rms(1e3), optax.sgd(1e-2)),
+    "after several steps": optax.MultiSteps(CLIPPED, 5),
+    "where a gradient is NaN": optax.apply_if_finite(optax.sgd(1e-2), 3),
+    "the distance from the start": optax.contrib.prodigy(),
+    "an array of all features": optax.stateless(
+        lambda updates, _: jax.tree.map(lambda leaf: leaf * jnp.ones(M), updates)
+    ),
+}
+ALONE: dict[str, Any] = {
+    "decay with a mask": optax.adamw(1e-3, mask=lambda tree: jax.tree.map(lambda leaf: leaf.ndim > 1, tree)),
+    "a rate from 0": optax.adam(optax.linear_schedule(0.0, 1e-3, 1000)),
+    "a rate in the state": optax.inject_hyperparams(optax.adam)(learning_rate=1e-3),
+    "sums of several steps": optax.MultiSteps(optax.adam(1e-3), 3),
+    "two parts": optax.multi_transform(
+        {True: optax.adam(1e-3), False: optax.sgd(1e-2, momentum=0.9)},
+        lambda tree: jax.tree.map(lambda leaf: leaf.ndim > 1, tree),
+    ),
+}
+AT_ONCE = ("a warm-up", "a large norm", "an array of all features", "decay with a mask")
+
+
+@pytest.mark.parametrize(
+    "name", [n if n in AT_ONCE else pytest.param(n, marks=pytest.mark.slow) for n in TOGETHER | ALONE]
+)
+def test_an_optimizer_in_which_features_meet_is_refused(name: str) -> None:
+    kind = KINDS["Vanilla"] if name == "decay with a mask" else KINDS["Standard"]
+    sae = kind.start(jax.random.key(0), rows(ROWS, D))
+    optimizer = kind.constrain((TOGETHER | ALONE)[name])
+    if name in ALONE:
+        check_separable(optimizer, sae)
+    else:
+        with pytest.raises(ValueError, match=r"treats each feature by itself.* leave max_bytes= out"):
+            check_separable(optimizer, sae)
+
+
+def test_features_with_few_divisors_are_refused() -> None:
+    x = rows(64, D)
+    given: Any = {"key": jax.random.key(0), "steps": 1, "batch_size": ROWS}
+    with pytest.raises(ValueError, match=r"97 features.* have 1 at most.* max_bytes=6,143"):
+        K.train(K.TopK(d=D, features=97, k=4), x, max_bytes=40_000, **given)
+    with pytest.raises(ValueError, match="each group"):
+        K.train(K.Matryoshka(d=D, features=100, k=4), x, max_bytes=10**6, **given)
 
 
 def test_edges_choose_what_cuts_choose() -> None:
