@@ -12,7 +12,7 @@ import jaxinterp as ji
 from jaxinterp.fit._step import scan
 from jaxinterp.sae.kinds._edges import between, candidates, edge_of_batch, edges_of_rows
 from jaxinterp.sae.kinds._kept import kept
-from jaxinterp.sae.training._blocks import BlocksTask
+from jaxinterp.sae.training._blocks import BlocksTask, block_of
 from jaxinterp.sae.training._separable import check_separable
 from jaxinterp.sae.training._state import DictionaryTask, begin
 
@@ -29,6 +29,8 @@ KINDS: dict[str, Any] = {
     "Standard": K.Standard(d=D, features=M),
     "Annealed": K.Annealed(d=D, features=M, begin=1, end=3),
     "Transcoder": K.Transcoder(d=D, features=M, d_out=6, skip=True),
+    "Crosscoder": K.Crosscoder(d=D, features=M, sources=2),
+    "CrossLayerTranscoder": K.CrossLayerTranscoder(d=D, features=M, layers=2),
     "TopK in bfloat16": K.TopK(d=D, features=M, k=4, dead_tokens=ROWS, matmul="bfloat16"),
 }
 QUICK = ("TopK", "BatchTopK", "Vanilla")
@@ -43,17 +45,18 @@ def rows(*shape: int, seed: int = 0) -> jax.Array:
 )
 def test_steps_in_blocks_are_steps(name: str) -> None:
     kind = KINDS[name]
-    x = rows(STEPS, ROWS, D)
+    x = rows(STEPS, ROWS, *((2, D) if name.startswith("Cross") else (D,)))
     y = rows(STEPS, ROWS, 6, seed=1) if name == "Transcoder" else x
     # A large epsilon: Adam divides differences of rounding by gradients that are nearly 0 otherwise.
-    optimizer = kind.constrain(optax.adam(1e-2, eps=1e-2))
+    clip = {"Standard": 0.5, "Annealed": 1e6, "Crosscoder": 1.0, "CrossLayerTranscoder": 1.0}.get(name)
+    optimizer = kind.constrain(K.adam(1e-2, 10**6, eps=1e-2, clip_norm=clip))
     sae = kind.start(jax.random.key(1), x[0], y[0])
     state = begin(sae, optimizer, x[0], y[0], False)
     given = optimizer, None, 100, 1
 
     @jax.jit
     def both(state: Any) -> Any:
-        tasks = DictionaryTask(*given), BlocksTask(*given, 4)
+        tasks = DictionaryTask(*given), BlocksTask(*given, 4, clip)
         return [scan(task, state, {None: (x, y)}) for task in tasks]
 
     (whole, numbers), (blocks, same) = both(state)
@@ -80,11 +83,25 @@ def test_a_training_takes_max_bytes(tmp_path: Any) -> None:
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["Standard", "CrossLayerTranscoder", "Matryoshka"])
+def test_a_kind_with_its_own_recipe(name: str) -> None:
+    x = rows(96, 2, D) if name.startswith("Cross") else rows(96, D)
+    data = (x, x) if name.startswith("Cross") else x
+    given: Any = {"key": jax.random.key(2), "batch_size": ROWS, "steps": 4}
+    whole, numbers = K.train(KINDS[name], data, **given)
+    blocks, same = K.train(KINDS[name], data, max_bytes=10_000, **given)
+    for one, other in zip(jax.tree.leaves((whole, numbers)), jax.tree.leaves((blocks, same)), strict=True):
+        np.testing.assert_allclose(one, other, rtol=2e-5, atol=2e-5)
+
+
 def test_what_cannot_be_trained_in_blocks_says_why() -> None:
     x = rows(64, D)
     given: Any = {"key": jax.random.key(0), "steps": 1, "batch_size": ROWS}
     with pytest.raises(ValueError, match="treats each feature by itself"):
-        K.train(KINDS["Standard"], x, max_bytes=4096, **given)
+        K.train(KINDS["Standard"], x, CLIPPED, max_bytes=4096, **given)
+    with pytest.raises(ValueError, match="treats each feature by itself"):
+        K.train(KINDS["TopK"], x, K.adam(1e-3, 10, clip_norm=1.0), max_bytes=4096, **given)
     with pytest.raises(ValueError, match="treats each feature by itself"):
         K.train(KINDS["TopK"], x, optax.adafactor(1e-3, min_dim_size_to_factor=4), max_bytes=4096, **given)
     with pytest.raises(ValueError, match=r"less than one feature .* max_bytes="):
@@ -94,9 +111,8 @@ def test_what_cannot_be_trained_in_blocks_says_why() -> None:
     mesh = jax.make_mesh((1, 1), ("data", "feature"))
     with pytest.raises(ValueError, match="not both"):
         K.train(KINDS["TopK"], x, max_bytes=4096, mesh=mesh, **given)
-    sources = K.Crosscoder(d=D, features=M, sources=2)
     with pytest.raises(ValueError, match="no sum over features"):
-        K.train(sources, rows(64, 2, D), max_bytes=4096, **given)
+        block_of(K.Temporal(d=D, features=M, heads=2, bottleneck=8), optax.adam(1e-3), None, ROWS, 4096)
 
 
 CLIPPED = optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(1e-2))
@@ -141,7 +157,7 @@ def test_an_optimizer_in_which_features_meet_is_refused(name: str) -> None:
 def test_features_with_few_divisors_are_refused() -> None:
     x = rows(64, D)
     given: Any = {"key": jax.random.key(0), "steps": 1, "batch_size": ROWS}
-    with pytest.raises(ValueError, match=r"97 features.* have 1 at most.* max_bytes=6,143"):
+    with pytest.raises(ValueError, match=r"97 features.* have 1 at most.* max_bytes=6,271"):
         K.train(K.TopK(d=D, features=97, k=4), x, max_bytes=40_000, **given)
     with pytest.raises(ValueError, match="each group"):
         K.train(K.Matryoshka(d=D, features=100, k=4), x, max_bytes=10**6, **given)

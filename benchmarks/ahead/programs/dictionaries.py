@@ -27,7 +27,6 @@ class Setting(NamedTuple):
     products: float
     sources: int = 0
     pairs: bool = False
-    blocks: bool = True
 
 
 def settings() -> list[Setting]:
@@ -40,8 +39,7 @@ def settings() -> list[Setting]:
     K, low = ji.sae, "bfloat16"
     return [
         Setting("vanilla", lambda d, m: K.Vanilla(d=d, features=m, matmul=low), 5),
-        # Its recipe clips by the norm of all gradients, which a step in blocks does not have.
-        Setting("standard", lambda d, m: K.Standard(d=d, features=m, matmul=low), 5, blocks=False),
+        Setting("standard", lambda d, m: K.Standard(d=d, features=m, matmul=low), 5),
         Setting("jumprelu", lambda d, m: K.JumpReLU(d=d, features=m, matmul=low), 5),
         Setting("gated", lambda d, m: K.Gated(d=d, features=m, matmul=low), 7),
         Setting("topk", lambda d, m: K.TopK(d=d, features=m, k=32, matmul=low), 8),
@@ -53,7 +51,6 @@ def settings() -> list[Setting]:
             lambda d, m: K.Crosscoder(d=d, features=m, sources=2, matmul=low),
             10,
             2,
-            blocks=False,
         ),
     ]
 
@@ -65,11 +62,13 @@ def programs(smoke: bool) -> Iterator[Program]:
     for d, m in sizes:
         for setting in settings():
             yield Program(f"{setting.name}-{d}-{m}", "dictionaries", training(setting, d, m, rows))
-            if setting.blocks:
-                name, share = f"{setting.name}-{d}-{m}-blocks", 24 * d * m // 8
-                yield Program(name, "dictionaries", training(setting, d, m, rows, share))
+            share = 24 * d * m * (setting.sources or 1) // 8  # of weights and moments
+            build = training(setting, d, m, rows, share)
+            yield Program(f"{setting.name}-{d}-{m}-blocks", "dictionaries", build)
     layers, d, m, rows = (2, 16, 32, 16) if smoke else (12, 768, 2048, 1024)
     yield Program(f"cross_layer-{d}-{m}", "dictionaries", cross_layer(layers, d, m, rows))
+    share = 12 * d * m * layers * (layers + 1) // 8
+    yield Program(f"cross_layer-{d}-{m}-blocks", "dictionaries", cross_layer(layers, d, m, rows, share))
     for d, m in sizes[:1]:
         for shape in ((64, d),) if smoke else ((4096, d), (32, 128, d)):
             yield Program(f"encode-topk-{d}-{m}-rank{len(shape)}", "dictionaries", encoding(d, m, shape))
@@ -86,12 +85,14 @@ def training(
     return build
 
 
-def cross_layer(layers: int, d: int, m: int, rows: int) -> Callable[[Any], Call]:
+def cross_layer(
+    layers: int, d: int, m: int, rows: int, max_bytes: int | None = None
+) -> Callable[[Any], Call]:
     def build(devices: Any) -> Call:
         kind = ji.sae.CrossLayerTranscoder(d=d, features=m, layers=layers, matmul="bfloat16")
         # Encoding and its gradient at each layer; decoding to this layer and all later ones, three times.
         work = 2.0 * rows * d * m * (2 * layers + 3 * layers * (layers + 1) / 2)
-        return steps(kind, (rows, layers, d), True, work)
+        return steps(kind, (rows, layers, d), True, work, max_bytes)
 
     return build
 
@@ -102,6 +103,7 @@ def steps(
     """Two steps of a kind on rows of this shape, the state donated. Cells that are crowded count as none."""
     from jaxinterp.fit._step import scan
     from jaxinterp.sae.training._blocks import BlocksTask, block_of
+    from jaxinterp.sae.training._optimizers import parts_of
     from jaxinterp.sae.training._state import DictionaryTask, begin
 
     x = Shape(shape, jnp.float32)
@@ -112,7 +114,8 @@ def steps(
     task: Any = DictionaryTask(*given)
     if max_bytes is not None:
         like = jax.tree.map(lambda leaf: np.broadcast_to(np.float32(0), leaf.shape), sae)
-        task = BlocksTask(*given, block_of(kind, optimizer, like, shape[0], max_bytes))
+        block = block_of(kind, optimizer, like, shape[0], max_bytes)
+        task = BlocksTask(*given, block, parts_of(optimizer)[1])
     data = Shape((STEPS, *shape), jnp.float32)
 
     def call(state: Any, *batches: Any) -> Any:

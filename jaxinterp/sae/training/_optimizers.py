@@ -7,7 +7,7 @@ import optax
 
 from ..._arguments import as_int, as_number
 from ..._deprecations import respelled
-from ...typing import FloatLike, IntLike
+from ...typing import FloatLike, IntLike, OptimizerLike
 
 
 @respelled(rate="learning_rate=", warm="warmup_steps=", decay="decay_share=", clip="clip_norm=")
@@ -59,4 +59,20 @@ def adam(
         whole = schedule
         schedule = lambda step: rise(step + 1) * whole(step)
     made = optax.adam(schedule, b1=b1, b2=b2, eps=eps)
-    return made if clip_norm is None else optax.chain(optax.clip_by_global_norm(clip_norm), made)
+    if clip_norm is None:
+        return made
+    clipped = Clipped(*optax.chain(optax.clip_by_global_norm(clip_norm), made))
+    clipped.clip_norm, clipped.unclipped = clip_norm, made
+    return clipped
+
+
+class Clipped(optax.GradientTransformation):
+    """An optimizer after a clip by the norm of all gradients. It says so: a step in blocks needs the norm before."""
+
+    clip_norm: float
+    unclipped: optax.GradientTransformation
+
+
+def parts_of(optimizer: OptimizerLike) -> tuple[OptimizerLike, float | None]:
+    """What is done with clipped gradients, and the norm at which they are clipped; None where nothing is known of one."""
+    return (optimizer.unclipped, optimizer.clip_norm) if isinstance(optimizer, Clipped) else (optimizer, None)

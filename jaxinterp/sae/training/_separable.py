@@ -29,8 +29,8 @@ def check_separable(optimizer: OptimizerLike, sae: Any) -> None:
         raise ValueError(f"{rule}This one fails where it is given a few features: {error}{other}") from error
     if not is_separable:
         raise ValueError(
-            f"{rule}This one does not: it clips by the norm of all gradients (clip_norm=, which is in the recipe of "
-            f"Standard), skips updates that are not finite, draws noise, or sums over features.{other}"
+            f"{rule}This one does not: it clips by the norm of all gradients (of ji.sae.adam, clip_norm= serves "
+            f"kinds whose decoder rows keep no norm, such as Standard), skips updates that are not finite, draws noise, or sums over features.{other}"
         )
 
 

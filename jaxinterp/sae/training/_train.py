@@ -23,6 +23,7 @@ from ..files._origin import Origin, origin_of, with_origin
 from ..kinds._dictionary import Dictionary
 from ._batches import Batches
 from ._blocks import BlocksTask, block_of
+from ._optimizers import parts_of
 from ._request import check_kind, check_rows, described
 from ._run import DictionaryRun
 from ._start import first_state, first_weights
@@ -68,7 +69,8 @@ def train(
       Activations of a `ji.data.stream` then never leave its devices (`Stream.on`).
     - `max_bytes`: the memory of one block of features, in bytes. Features are then updated block by block, which takes one or two
       products more and little memory besides the weights and what the optimizer remembers. It is for kinds whose loss is a function
-      of sums over features, and for optimizers that treat each feature by itself. None (the default) takes all at once.
+      of sums over features, as those here, and for optimizers that treat each feature by itself, or clip by `clip_norm` of
+      `ji.sae.adam` before. None (the default) takes all at once.
 
     **Returns:** the dictionary and its history. The dictionary records the model and the site of a stream that knows
     them. The history has arrays `(step,)` of `loss`, its terms, `l0` and the share `dead`, the numbers of `evaluate`, and
@@ -126,7 +128,7 @@ def train(
     del sae  # the state has weights of its own
     given = constrained, None, steps, settled.dead_after(len(x))
     run = DictionaryRun(
-        DictionaryTask(*given) if block is None else BlocksTask(*given, block),
+        DictionaryTask(*given) if block is None else BlocksTask(*given, block, parts_of(constrained)[1]),
         state,
         batches,
         key=later,
