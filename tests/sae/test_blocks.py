@@ -102,6 +102,9 @@ def test_what_cannot_be_trained_in_blocks_says_why() -> None:
         K.train(KINDS["Standard"], x, CLIPPED, max_bytes=4096, **given)
     with pytest.raises(ValueError, match="treats each feature by itself"):
         K.train(KINDS["TopK"], x, K.adam(1e-3, 10, clip_norm=1.0), max_bytes=4096, **given)
+    with pytest.raises(ValueError, match="treats each feature by itself"):  # a copy has lost its clip_norm
+        copy = jax.tree.map(lambda leaf: leaf, K.adam(1e-3, 10, clip_norm=1.0))
+        K.train(KINDS["Standard"], x, copy, max_bytes=4096, **given)
     with pytest.raises(ValueError, match="treats each feature by itself"):
         K.train(KINDS["TopK"], x, optax.adafactor(1e-3, min_dim_size_to_factor=4), max_bytes=4096, **given)
     with pytest.raises(ValueError, match=r"less than one feature .* max_bytes="):

@@ -79,7 +79,7 @@ class Annealed(PenalisedReLU):
         return Part({"decoded": decoded, "plain": jnp.sum(size), "bent": jnp.sum(bent)}, f)
 
     def terms(
-        self, dictionary: ReLUDictionary, sums: dict[str, JaxArray], x: JaxArray, y: JaxArray, now: Progress
+        self, dictionary: ReLUDictionary, sums: Terms, x: JaxArray, y: JaxArray, now: Progress
     ) -> Terms:
         """The squared error, and powers of features times the norms of their rows."""
         error = y * dictionary.scale - dictionary.shifted(sums["decoded"])

@@ -65,7 +65,7 @@ class BatchLargestKind(LargestKind):
 
     def chosen(self, pre: JaxArray, place: PartPlace) -> JaxArray:
         """Those of the largest of the batch that are in this part."""
-        return self.choose(pre) if place.choice is None else jnp.where(pre > place.choice[0], pre, 0)
+        return jnp.where(pre > place.choice[0], pre, 0)
 
     def found(self, pre: JaxArray) -> JaxArray:
         """The entries of a block of rows that may be among the largest of the batch."""

@@ -40,7 +40,7 @@ def between(low: JaxArray, high: JaxArray) -> JaxArray:
 
 
 def candidates(pre: JaxArray, k: int) -> JaxArray:
-    """The keys of `max(pre, 0)` that may be among the k largest of a row on average, `(rows, cells)`; see `is_enough`.
+    """The keys of `max(pre, 0)` that may be among the k largest of a row on average, `(rows, cells)`; see `edge_of_batch`.
 
     Cells are the columns with one remainder by 512, and the largest keys of each are kept. Short rows keep all keys.
     """
@@ -64,9 +64,8 @@ def edge_of_batch(found: JaxArray, count: int, features: int, blocks: Blocks) ->
     edge = _edge(of_candidates, found[:1, :1], count)
     if found.shape[1] == features:
         return unordered(edge[0, 0])
-    least = jnp.max(
-        found[:, -LANES:]
-    )  # no cell hides an entry above the cut where its least key is not above it
+    # No cell hides an entry above the cut where its least key is not above it.
+    least = jnp.max(found[:, -LANES:])
     turn = lambda state: (
         _edge(lambda f: blocks(lambda pre: f(_keys(pre))), found[:1, :1], count),
         jnp.bool_(True),

@@ -99,7 +99,7 @@ class Gated(UnitRowsKind, PartsKind):
         return Part(sums, f)
 
     def terms(
-        self, dictionary: GatedDictionary, sums: dict[str, JaxArray], x: JaxArray, y: JaxArray, now: Progress
+        self, dictionary: GatedDictionary, sums: Terms, x: JaxArray, y: JaxArray, now: Progress
     ) -> Terms:
         """The squared error, the sum of the gate, and the squared error of the gate's reconstruction."""
         target = y * dictionary.scale

@@ -129,7 +129,7 @@ class JumpReLU(UnitRowsKind, PartsKind):
     def terms(
         self,
         dictionary: JumpReLUDictionary,
-        sums: dict[str, JaxArray],
+        sums: Terms,
         x: JaxArray,
         y: JaxArray,
         now: Progress,

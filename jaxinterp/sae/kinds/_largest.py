@@ -13,7 +13,7 @@ from ..training._optimizers import adam
 from ._aux import dead_share
 from ._checks import check_sizes
 from ._edges import Blocks, edges_of_rows
-from ._kept import choose_largest, keep_largest, kept, moved
+from ._kept import keep_largest, kept, moved
 from ._losses import Progress
 from ._median import geometric_median
 from ._parts import Part, PartPlace, PartsKind, Terms
@@ -76,13 +76,10 @@ class LargestKind(UnitRowsKind, PartsKind):
         pre = dictionary.pre(x)
         f = self.chosen(pre, place)
         dead = jnp.broadcast_to(now.dead, (dictionary.features,))
-        if place.choice is None:
-            among_dead = choose_largest(pre, self.aux, among=dead)
-        else:
-            among_dead = moved(place.choice[1], place.first)
 
         def of_dead() -> JaxArray:
-            return dictionary.product(jax.nn.relu(kept(pre, among_dead, dead)), dictionary.decoder)
+            chosen = kept(pre, moved(place.choice[1], place.first), dead)
+            return dictionary.product(jax.nn.relu(chosen), dictionary.decoder)
 
         none = lambda: jnp.zeros((len(x), dictionary.decoder.shape[-1]), pre.dtype)
         guess = jax.lax.cond(jnp.any(dead), of_dead, none)
@@ -92,13 +89,11 @@ class LargestKind(UnitRowsKind, PartsKind):
         """Reconstructions of features, by name."""
         return {"decoded": dictionary.product(f, dictionary.decoder)}
 
-    def errors(self, dictionary: Any, sums: dict[str, JaxArray], target: JaxArray) -> list[JaxArray]:
+    def errors(self, dictionary: Any, sums: Terms, target: JaxArray) -> list[JaxArray]:
         """The errors whose shares the loss averages; AuxK is of the last."""
         return [target - dictionary.shifted(sums["decoded"])]
 
-    def terms(
-        self, dictionary: Any, sums: dict[str, JaxArray], x: JaxArray, y: JaxArray, now: Progress
-    ) -> Terms:
+    def terms(self, dictionary: Any, sums: Terms, x: JaxArray, y: JaxArray, now: Progress) -> Terms:
         """FVU and AuxK."""
         target = y * dictionary.scale
         errors = self.errors(dictionary, sums, target)

@@ -133,15 +133,12 @@ class Matryoshka(BatchLargestKind):
 
     def decoded(self, dictionary: Any, f: JaxArray, place: PartPlace) -> Terms:
         """The reconstruction by the group of a part, in its place among the groups `(group, batch, d)`."""
-        if place.choice is None:
-            parts = products_of_parts(f, dictionary.decoder, self.prefixes, self.matmul)
-            return {"decoded": jnp.stack(parts)}
         group = jnp.sum(jnp.asarray(self.prefixes, jnp.int32) <= place.first)
         decoded = dictionary.product(f, dictionary.decoder)
         blank = jnp.zeros((len(self.prefixes), *decoded.shape), decoded.dtype)
         return {"decoded": blank.at[group].set(decoded)}
 
-    def errors(self, dictionary: Any, sums: dict[str, JaxArray], target: JaxArray) -> list[JaxArray]:
+    def errors(self, dictionary: Any, sums: Terms, target: JaxArray) -> list[JaxArray]:
         """The error of each prefix."""
         error, found = target - align(dictionary.bias, target), []
         for decoded in sums["decoded"]:

@@ -18,7 +18,7 @@ class Part(NamedTuple):
     - `features (batch, part)`: the values of these features.
     """
 
-    sums: dict[str, JaxArray]
+    sums: Terms
     features: JaxArray
 
 
@@ -48,9 +48,7 @@ class PartsKind(Kind):
         """What the features of `dictionary` add, which are some of its features or all."""
 
     @abc.abstractmethod
-    def terms(
-        self, dictionary: Any, sums: dict[str, JaxArray], x: JaxArray, y: JaxArray, now: Progress
-    ) -> Terms:
+    def terms(self, dictionary: Any, sums: Terms, x: JaxArray, y: JaxArray, now: Progress) -> Terms:
         """The terms of the loss by name. Of `dictionary` it reads no array that has an axis of features."""
 
     def loss(self, dictionary: Any, x: JaxArray, y: JaxArray, now: Progress) -> Losses:

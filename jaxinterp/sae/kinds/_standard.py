@@ -47,7 +47,7 @@ class Standard(PenalisedReLU):
         return Part({"decoded": dictionary.product(f, dictionary.decoder), "penalty": penalty}, f)
 
     def terms(
-        self, dictionary: ReLUDictionary, sums: dict[str, JaxArray], x: JaxArray, y: JaxArray, now: Progress
+        self, dictionary: ReLUDictionary, sums: Terms, x: JaxArray, y: JaxArray, now: Progress
     ) -> Terms:
         """The squared error, and features times the norms of their rows."""
         error = y * dictionary.scale - dictionary.shifted(sums["decoded"])

@@ -89,8 +89,6 @@ class TopK(LargestKind):
 
     def chosen(self, pre: JaxArray, place: PartPlace) -> JaxArray:
         """Those of the k largest of each row that are in this part."""
-        if place.choice is None:
-            return self.choose(pre)
         return jax.nn.relu(kept(pre, moved(place.choice[0], place.first)))
 
     def loss(self, dictionary: TopKDictionary, x: JaxArray, y: JaxArray, now: Progress) -> Losses:

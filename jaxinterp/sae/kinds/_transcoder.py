@@ -158,7 +158,7 @@ class Transcoder(UnitRowsKind, PartsKind):
     def terms(
         self,
         dictionary: TranscoderDictionary,
-        sums: dict[str, JaxArray],
+        sums: Terms,
         x: JaxArray,
         y: JaxArray,
         now: Progress,

@@ -93,7 +93,7 @@ class Vanilla(UnitRowsKind, PartsKind):
         return Part({"decoded": dictionary.product(f, dictionary.decoder), "norm": norm}, f)
 
     def terms(
-        self, dictionary: ReLUDictionary, sums: dict[str, JaxArray], x: JaxArray, y: JaxArray, now: Progress
+        self, dictionary: ReLUDictionary, sums: Terms, x: JaxArray, y: JaxArray, now: Progress
     ) -> Terms:
         """The mean squared error, and the sum of features."""
         error = y * dictionary.scale - dictionary.shifted(sums["decoded"])

@@ -75,4 +75,5 @@ class Clipped(optax.GradientTransformation):
 
 def parts_of(optimizer: OptimizerLike) -> tuple[OptimizerLike, float | None]:
     """What is done with clipped gradients, and the norm at which they are clipped; None where nothing is known of one."""
-    return (optimizer.unclipped, optimizer.clip_norm) if isinstance(optimizer, Clipped) else (optimizer, None)
+    unclipped = getattr(optimizer, "unclipped", None)  # a copy by `jax.tree.map` has the functions alone
+    return (optimizer, None) if unclipped is None else (unclipped, getattr(optimizer, "clip_norm", None))

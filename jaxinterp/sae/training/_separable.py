@@ -30,7 +30,8 @@ def check_separable(optimizer: OptimizerLike, sae: Any) -> None:
     if not is_separable:
         raise ValueError(
             f"{rule}This one does not: it clips by the norm of all gradients (of ji.sae.adam, clip_norm= serves "
-            f"kinds whose decoder rows keep no norm, such as Standard), skips updates that are not finite, draws noise, or sums over features.{other}"
+            "kinds whose decoder rows keep no norm, such as Standard), skips updates that are not finite, draws "
+            f"noise, or sums over features.{other}"
         )
 
 
