@@ -46,12 +46,7 @@ def settings() -> list[Setting]:
         Setting("batch_topk", lambda d, m: K.BatchTopK(d=d, features=m, k=32, matmul=low), 8),
         Setting("matryoshka", lambda d, m: K.Matryoshka(d=d, features=m, k=32, matmul=low), 8),
         Setting("transcoder", lambda d, m: K.Transcoder(d=d, features=m, matmul=low), 5, pairs=True),
-        Setting(
-            "crosscoder",
-            lambda d, m: K.Crosscoder(d=d, features=m, sources=2, matmul=low),
-            10,
-            2,
-        ),
+        Setting("crosscoder", lambda d, m: K.Crosscoder(d=d, features=m, sources=2, matmul=low), 10, 2),
     ]
 
 

@@ -28,7 +28,7 @@ class BlocksTask(DictionaryTask):
 
     The sums over features are added up first. Their gradient then gives that of each block, which is used at once.
     Pre-activations are computed twice, and for kinds with a choice three times. Where the optimizer clips by the norm
-    of all gradients, these are computed twice: first for their norm.
+    of all gradients, gradients are computed twice, first for their norm.
     """
 
     block: int
@@ -105,7 +105,7 @@ class BlocksTask(DictionaryTask):
         return eqx.combine(own, split(new)[1]), eqx.combine(memory, split(kept)[1]), aux
 
     def _scale(self, own: PyTree, slope: Any, of_shared: PyTree, features: int) -> tuple[PyTree, Any]:
-        """The same leaves, and the factor by which all gradients are clipped; 1 where nothing clips."""
+        """The same leaves, and the factor by which all gradients are clipped; None where the optimizer does not clip."""
         if self.clip is None:
             return own, None
 
@@ -168,9 +168,9 @@ def block_of(
 
 def scaled(gradient: PyTree, factor: Any) -> PyTree:
     """A gradient times a number; None leaves it as it is."""
-    return (
-        gradient if factor is None else jax.tree.map(lambda leaf: leaf * factor.astype(leaf.dtype), gradient)
-    )
+    if factor is None:
+        return gradient
+    return jax.tree.map(lambda leaf: leaf * factor.astype(leaf.dtype), gradient)
 
 
 def squared(gradient: PyTree) -> Any:

@@ -31,9 +31,8 @@ def written(tree: PyTree, block: PyTree, first: Any) -> PyTree:
     """The leaves with those of a block in their place."""
 
     def write(path: Any, leaf: Any, own: Any) -> Any:
-        if (
-            own.ndim > 1
-        ):  # else a TPU may turn the rows of whole arrays round, which needs a second copy of them
+        if own.ndim > 1:
+            # Else a TPU may turn the rows of whole arrays round, which needs a second copy of them.
             own = with_layout_constraint(own, Layout(tuple(range(own.ndim))))
         return jax.lax.dynamic_update_slice_in_dim(leaf, own, first, feature_axis(path, leaf) or 0)
 
